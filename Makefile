@@ -1,0 +1,57 @@
+# Two commands on a fresh machine with Python 3.11 or newer: `make demo` and `make test`.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+UV_VERSION := 0.13.9
+DEMO_HOME ?= $(CURDIR)/.fraud_retraining/demo
+WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-slow lint dev bench lock clean
+
+help: ## What can be made
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+install: $(VENV)/.installed ## The project and its tools, pinned with hashes, in .venv
+
+$(VENV)/.installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 14) else "Python 3.11, 3.12 or 3.13 is needed, this is %d.%d; run make PYTHON=python3.11" % v)'
+	@echo "== Creating $(VENV) and installing the pinned packages (a minute or two the first time)"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv==$(UV_VERSION)" || echo "uv is not to be had; pip installs instead"
+	if $(BIN)/python -m uv --version >/dev/null 2>&1 && $(BIN)/python -m uv pip install --python $(BIN)/python --require-hashes -r requirements.lock; \
+	then $(BIN)/python -m uv pip install --python $(BIN)/python --no-deps -e . ; \
+	else $(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r requirements.lock && $(BIN)/python -m pip install --disable-pip-version-check --no-deps -e . ; fi
+	@touch $@
+
+demo: install ## Simulate a lake and live through a month of retrains
+	FRAUD_RETRAINING_HOME="$(DEMO_HOME)" FRAUD_RETRAINING_CONFIG= $(BIN)/fraud-retraining demo
+
+test: install ## All tests but the slow ones
+	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist loadfile
+
+test-slow: install ## The slow tests
+	$(BIN)/python -m pytest -m slow
+
+lint: install ## Formatting, lint, types, import contracts, definitions
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	FRAUD_RETRAINING_HOME="$(CURDIR)/.fraud_retraining/lint" $(BIN)/dg check defs
+	FRAUD_RETRAINING_HOME="$(CURDIR)/.fraud_retraining/lint" $(BIN)/dagster definitions validate
+
+dev: install ## Dagster's webserver and daemon on the demo's home (or FRAUD_RETRAINING_HOME)
+	@mkdir -p "$${FRAUD_RETRAINING_HOME:-$(DEMO_HOME)}"
+	FRAUD_RETRAINING_HOME="$${FRAUD_RETRAINING_HOME:-$(DEMO_HOME)}" DAGSTER_HOME="$(CURDIR)" $(BIN)/dagster dev
+
+bench: install ## The measurements of benchmarks/, side by side
+	$(BIN)/python -m benchmarks
+
+lock: install ## Resolve the newest allowed versions again
+	$(BIN)/python -m uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --no-emit-index-url \
+	  --no-emit-find-links --python-version 3.11 --upgrade --all-extras pyproject.toml -o requirements.lock
+
+clean: ## Remove the environment and all state
+	rm -rf $(VENV) .fraud_retraining

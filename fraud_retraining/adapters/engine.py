@@ -1,0 +1,281 @@
+"""The embedded engine: DuckDB through Ibis, with a memory limit, spill under the home folder, UTC and no network.
+
+Here: opening it, bringing Parquet and Arrow in, taking Arrow out, and turning its failures into ours. Not here: what
+is computed (Ibis expressions in `domain/`) and where files come from (`adapters/lake.py`, `adapters/store.py`).
+"""
+
+import fcntl
+import glob
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import IO, NamedTuple, NoReturn, Self
+
+import duckdb
+import ibis
+import ibis.expr.operations as ops
+import pyarrow as pa
+import pyarrow.parquet as pq
+from ibis.backends.duckdb import Backend
+
+from fraud_retraining.domain.errors import DataInvalid, DependencyUnreachable
+from fraud_retraining.domain.ingestion import LakeMapping, canonical, check_columns, same_shape
+
+_SPILL_FAILURES = ("failed to offload", "no space left", "file too large", "disk quota")
+_NANOSECONDS = ("TIMESTAMP_NS", "TIMESTAMPTZ_NS", "TIMESTAMP WITH TIME ZONE_NS")
+
+
+class LakeDay(NamedTuple):
+    """What a day's files hold, in canonical names and types, not yet judged."""
+
+    rows: ibis.Table
+    ignored: tuple[str, ...]
+
+
+class Engine:
+    """One DuckDB in memory; a context manager, not shared between threads.
+
+    Raises:
+        DependencyUnreachable: memory limit reached, no room to spill, or a file that cannot be reached.
+        DataInvalid: a Parquet file that is corrupt; the culprits are the files.
+    """
+
+    def __init__(self, *, memory_limit: str = "1GB", threads: int | None = None, temp_directory: Path) -> None:
+        self._memory_limit = memory_limit
+        self._open = ExitStack()
+        self._spill = self._open.enter_context(_spill_folder(temp_directory))
+        config = {
+            "memory_limit": memory_limit,
+            "temp_directory": str(self._spill),
+            "autoinstall_known_extensions": "false",
+            "autoload_known_extensions": "false",
+            "allow_community_extensions": "false",
+        } | ({"threads": str(threads)} if threads else {})
+        self._connection = duckdb.connect(":memory:", config=config)
+        self._open.callback(self._connection.close)
+        self._backend: Backend = ibis.duckdb.from_connection(self._connection)
+        self._files: dict[str, tuple[str, ...]] = {}
+        self._tables: dict[str, pa.Table] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Free memory and spill; the tables that this engine gave are dead afterwards."""
+        self._open.close()
+
+    def read_parquet(self, paths: Sequence[Path | str], columns: Sequence[str] | None = None) -> ibis.Table:
+        """Files of one shape as one lazy table, in the order given.
+
+        Columns are matched by name. Timestamps in nanoseconds are cut, never rounded, to microseconds in UTC, so that
+        the last moment of a day stays in it. Folder names are not columns.
+        """
+        if not paths:
+            raise ValueError("read_parquet needs at least one file")
+        files = tuple(str(path) for path in paths)
+        name = ibis.util.gen_name("parquet")
+        with self._translated(files):
+            self._connection.execute(f"CREATE VIEW {name} AS {self._select(files)}")
+            table = self._backend.table(name)
+        self._files[name] = files
+        return table.select(*columns) if columns is not None else table
+
+    def memtable(self, table: pa.Table) -> ibis.Table:
+        """An Arrow table as a table of this engine; nothing is copied."""
+        name = ibis.util.gen_name("arrow")
+        self._tables[name] = table
+        self._connection.register(name, table)
+        return self._backend.table(name)
+
+    def to_arrow(self, expression: ibis.Table) -> pa.Table:
+        """The result in memory."""
+        with self._translated(self._sources(expression)):
+            return self._backend.to_pyarrow(expression)
+
+    def batches(self, expression: ibis.Table, rows: int = 100_000) -> Iterator[pa.RecordBatch]:
+        """The result as a stream of at most `rows` a batch, in bounded memory and in the same order each time.
+
+        Each stream has a cursor of its own, so several may be read at once.
+        """
+        schema = expression.schema().to_pyarrow()
+        with self._translated(self._sources(expression)), self._connection.cursor() as cursor:
+            cursor.execute("SET timezone = 'UTC'")
+            for name, table in self._arrow_tables(expression):
+                cursor.register(name, table)
+            for batch in cursor.sql(self._backend.compile(expression)).to_arrow_reader(rows):
+                yield batch if batch.schema.equals(schema) else batch.cast(schema)
+
+    def lake_day(
+        self, paths: Sequence[Path], mapping: LakeMapping, earlier_keys: Mapping[str, str] | None = None
+    ) -> LakeDay:
+        """A day's files under canonical names and types, whatever mix of accepted types they were written with.
+
+        `earlier_keys` are the key types of earlier days, which a day may not change.
+
+        Raises:
+            DataInvalid: files that are corrupt, or every column problem of every file at once.
+        """
+        schemas = read_schemas(paths)
+        report = check_columns({path.name: schema for path, schema in schemas.items()}, mapping, earlier_keys)
+        groups = same_shape(schemas)
+        parts = [canonical(self.read_parquet(group), mapping, report.text_keys) for group in groups]
+        return LakeDay(ibis.union(*parts) if len(parts) > 1 else parts[0], report.ignored)
+
+    def _select(self, files: Sequence[str]) -> str:
+        listed = ", ".join(_quoted(glob.escape(file)) for file in files)
+        source = f"read_parquet([{listed}], union_by_name = true, hive_partitioning = false)"
+        described = self._connection.sql(f"SELECT * FROM {source}")
+        cut = [
+            f"make_timestamp(epoch_ns({column}) // 1000) AS {column}"
+            for column, kind in zip(map(_identifier, described.columns), described.types, strict=True)
+            if str(kind) in _NANOSECONDS
+        ]
+        return f"SELECT * REPLACE ({', '.join(cut)}) FROM {source}" if cut else f"SELECT * FROM {source}"
+
+    def _sources(self, expression: ibis.Table) -> tuple[str, ...]:
+        tables = expression.op().find(ops.DatabaseTable)
+        return tuple(file for table in tables for file in self._files.get(table.name, ()))
+
+    def _arrow_tables(self, expression: ibis.Table) -> Iterator[tuple[str, pa.Table]]:
+        for table in expression.op().find(ops.InMemoryTable):
+            yield table.name, table.data.to_pyarrow(table.schema)
+        for table in expression.op().find(ops.DatabaseTable):
+            if table.name in self._tables:
+                yield table.name, self._tables[table.name]
+
+    @contextmanager
+    def _translated(self, files: Sequence[str]) -> Iterator[None]:
+        try:
+            yield
+        except duckdb.Error as error:
+            self._refuse(error, files)
+
+    def _refuse(self, error: duckdb.Error, files: Sequence[str]) -> NoReturn:
+        said = str(error).split("\n", 1)[0]
+        if isinstance(error, duckdb.OutOfMemoryException | duckdb.IOException) and self._about_spill(said):
+            raise DependencyUnreachable(
+                f"the engine could not spill to {self._spill}",
+                culprits=[said],
+                remedy="free disk space under the home folder, or raise engine.memory_limit",
+            ) from error
+        if isinstance(error, duckdb.OutOfMemoryException):
+            raise DependencyUnreachable(
+                f"the engine needs more than its memory limit of {self._memory_limit}",
+                culprits=[said],
+                remedy="raise engine.memory_limit",
+            ) from error
+        _refuse_files([file for file in files if not self._readable(file)], error)
+        if isinstance(error, duckdb.IOException):
+            raise DependencyUnreachable("the engine could not read or write", culprits=[said]) from error
+        raise error
+
+    def _about_spill(self, said: str) -> bool:
+        return str(self._spill) in said or any(sign in said.lower() for sign in _SPILL_FAILURES)
+
+    def _readable(self, file: str) -> bool:
+        try:
+            with self._connection.cursor() as cursor:
+                for _ in cursor.sql(f"SELECT * FROM read_parquet({_quoted(glob.escape(file))})").to_arrow_reader():
+                    pass
+        except duckdb.Error:
+            return False
+        return True
+
+
+def read_schemas(paths: Sequence[Path]) -> dict[Path, pa.Schema]:
+    """The Arrow schema of each Parquet file, from its footer alone.
+
+    Raises:
+        DataInvalid: corrupt files, all of them named.
+        DependencyUnreachable: files that cannot be reached.
+    """
+    if not paths:
+        raise DataInvalid("the day has no files")
+    schemas, corrupt = {}, []
+    for path in paths:
+        try:
+            schemas[path] = pq.read_schema(path)
+        except (OSError, pa.ArrowException) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise DependencyUnreachable("a file of the lake could not be read", culprits=[error]) from error
+            corrupt.append((path, error))
+    if corrupt:
+        _refuse_files([str(path) for path, _ in corrupt], corrupt[0][1])
+    return schemas
+
+
+def _refuse_files(files: Sequence[str], error: Exception) -> None:
+    if gone := [file for file in files if not os.access(file, os.R_OK)]:
+        raise DependencyUnreachable("files could not be read", culprits=gone) from error
+    if files:
+        said = str(error).split("\n", 1)[0]
+        raise DataInvalid(
+            f"corrupt Parquet: {said}",
+            culprits=files,
+            remedy="deliver the named files again; the other days are not affected",
+        ) from error
+
+
+@contextmanager
+def _spill_folder(parent: Path) -> Iterator[Path]:
+    """A folder of this engine's own under `parent`; folders whose engine died are cleared away."""
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        with _locked(parent / "lock", wait=True):
+            _clear_dead(parent)
+            folder = Path(tempfile.mkdtemp(prefix="engine-", dir=parent))
+            alive = _lock(folder / "alive")
+    except OSError as error:
+        raise DependencyUnreachable(
+            f"the engine's spill folder {parent} cannot be used", culprits=[error], remedy="free disk space there"
+        ) from error
+    try:
+        yield folder
+    finally:
+        alive.close()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _clear_dead(parent: Path) -> None:
+    for folder in parent.glob("engine-*"):
+        try:
+            _lock(folder / "alive").close()
+        except BlockingIOError:
+            continue
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _locked(path: Path, *, wait: bool = False) -> Iterator[None]:
+    handle = _lock(path, wait=wait)
+    try:
+        yield
+    finally:
+        handle.close()
+
+
+def _lock(path: Path, *, wait: bool = False) -> IO[bytes]:
+    handle = path.open("wb")
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except OSError:
+        handle.close()
+        raise
+    return handle
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _identifier(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

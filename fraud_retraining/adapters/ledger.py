@@ -1,0 +1,430 @@
+"""The append-only record of every decision, and the current state of every release.
+
+Here: which events and rows belong together in one transaction, so that whoever answers first wins. Not here: which
+moves are allowed (`domain/releases.py`), how rows are chained (`domain/events.py`), and SQL (`adapters/database.py`).
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any
+
+from fraud_retraining.adapters.event_log import EventLog, clean_text, sql
+from fraud_retraining.domain.errors import Conflict, IntegrityError, RetrainingError, SettingsError
+from fraud_retraining.domain.events import RELEASE_KINDS, Event, EventKind, Head, Row, verify_chain
+from fraud_retraining.domain.releases import (
+    Complete,
+    Decision,
+    HumanMoved,
+    Intent,
+    Moved,
+    Outcome,
+    PromotionPolicy,
+    Release,
+    ReleaseState,
+    adopt,
+    ask,
+    begin_promotion,
+    decide,
+    dethrone,
+    displaced,
+    end_promotion,
+    move,
+    newer_than,
+    outdated_by,
+)
+from fraud_retraining.domain.schemas import Policy
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+    from fraud_retraining.adapters.database import Transaction
+
+S = ReleaseState
+
+
+class Verification(Policy):
+    """Whether the record is still what was written."""
+
+    ok: bool
+    count: int
+    head: Head
+    first_bad: int | None = None
+    why: str = ""
+    releases: tuple[str, ...] = ()
+
+
+class Ledger(EventLog):
+    """The record of one model's decisions: its events, and the releases that they made."""
+
+    def verify(self, expected: Head | None = None) -> Verification:
+        """Recompute the whole chain, of all models, and compare every release with what its last event left."""
+
+        def work(cn: "sa.Connection") -> Verification:
+            snapshots: dict[tuple[str, int], dict[str, Any]] = {}
+            heads = [sql().head(cn), *([expected] if expected else [])]
+            last, bad = verify_chain(_watched(sql().events(cn, {}), snapshots), *heads)
+            differing = _differing(sql().releases(cn, {}), snapshots) if bad is None else ()
+            return Verification(
+                ok=bad is None and not differing,
+                count=last.seq,
+                head=last,
+                first_bad=bad.seq if bad else None,
+                why=bad.why if bad else "; ".join(differing),
+                releases=differing,
+            )
+
+        return self._database.read(work)
+
+    # -- releases, read
+
+    def release_by_version(self, version: int) -> Release | None:
+        """The release of a version of the registry."""
+        return next(iter(self._releases(version=version)), None)
+
+    def release_by_fingerprint(self, fingerprint: str) -> Release | None:
+        """The release of a fingerprint."""
+        return next(iter(self._releases(fingerprint=fingerprint)), None)
+
+    def releases(self, *states: ReleaseState) -> list[Release]:
+        """Releases in one of the states, or all, by version."""
+        return self._releases(state=list(states)) if states else self._releases()
+
+    def waiting(self) -> list[Release]:
+        """Releases that wait for a reviewer."""
+        return self.releases(S.AWAITING_APPROVAL)
+
+    def champion(self) -> Release | None:
+        """The release that the ledger made champion. Whom the registry's alias names is for the registry to say."""
+        return next(iter(self.releases(S.PROMOTED)), None)
+
+    # -- releases, moved
+
+    def open_release(
+        self,
+        version: int,
+        fingerprint: str,
+        as_of: date,
+        *,
+        trigger: str,
+        artifact_digest: str,
+        verdict_passed: bool,
+        actor: str,
+        channel: str,
+        verdict_digest: str = "",
+        requested_by: str = "",
+        champion_before: int | None = None,
+        facts: Mapping[str, Any] | None = None,
+    ) -> Release:
+        """The release of a fingerprint, opened if there is none. `facts` go into the event beside the release.
+
+        Raises:
+            IntegrityError: the version belongs to another fingerprint.
+        """
+
+        def work(tx: "Transaction") -> Release:
+            for known in self._read_releases(tx.connection, fingerprint=fingerprint):
+                return known
+            self._refuse_taken(tx, version, fingerprint)
+            at = datetime.fromisoformat(tx.now)
+            release = Release(
+                model=self.model, version=version, fingerprint=clean_text(fingerprint), as_of=as_of,
+                trigger=clean_text(trigger), state=S.REGISTERED, artifact_digest=clean_text(artifact_digest),
+                verdict_passed=verdict_passed, verdict_digest=clean_text(verdict_digest),
+                requested_by=clean_text(requested_by), champion_before=champion_before,
+                opened_at=at, moved_at=at, moved_by=clean_text(actor),
+            )  # fmt: skip
+            tx.insert_release(_row(release))
+            self._release_event(tx, EventKind.VERSION_REGISTERED, release, actor, channel, {"facts": facts or {}})
+            return release
+
+        return self._database.write(work)
+
+    def move_release(
+        self, version: int, to: ReleaseState, *, actor: str, channel: str, reason: str = ""
+    ) -> Release:
+        """Move an open release: state, event and row in one transaction. The first answer wins.
+
+        Raises:
+            Conflict: it was moved before; the message says who did and when.
+        """
+
+        def work(tx: "Transaction") -> Release:
+            release = self._known(tx, version)
+            moved = _moved(tx, actor, channel, reason)
+            return self._save(tx, release, move(release, to, moved), moved)
+
+        return self._database.write(work)
+
+    def decide(
+        self, version: int, decision: Decision, *, policy: PromotionPolicy, actor: str, channel: str, reason: str = ""
+    ) -> Release:
+        """Record a reviewer's answer. A refused one is recorded too, and changes nothing.
+
+        Raises:
+            Conflict: it no longer waits; the message says who decided and when.
+            SettingsError: this person may not decide, or gave no reason.
+        """
+
+        def work(tx: "Transaction") -> Release | RetrainingError:
+            release = self._known(tx, version)
+            moved = _moved(tx, actor, channel, reason)
+            try:
+                return self._save(tx, release, decide(release, decision, policy, moved), moved)
+            except RetrainingError as refusal:
+                payload = {"decision": decision, "reason": reason, "refused": refusal.what}
+                about = {"version": version, "fingerprint": release.fingerprint, "as_of": release.as_of}
+                self._event(tx, EventKind.DECISION_REFUSED, payload, actor=actor, channel=channel, **about)
+                return refusal
+
+        return _raised(self._database.write(work))
+
+    def await_decision(self, version: int, *, hours: float, actor: str, channel: str) -> Release:
+        """Let a candidate wait for a reviewer; of two that wait, the newer supersedes the other."""
+
+        def work(tx: "Transaction") -> Release:
+            release = self._known(tx, version)
+            pending = self._read_releases(tx.connection, state=[S.AWAITING_APPROVAL, S.APPROVED])
+            moved = _moved(tx, actor, channel)
+            newer = newer_than(release, pending)
+            if newer is not None:
+                late = moved.model_copy(update={"reason": f"version {newer.version}, as of {newer.as_of}, is newer"})
+                return self._save(tx, release, move(release, S.SUPERSEDED, late), late)
+            asked = ask(release, hours, moved)
+            self._supersede(tx, outdated_by(release, pending), f"version {version} is newer", moved)
+            return self._save(tx, release, asked, moved)
+
+        return self._database.write(work)
+
+    def expire_due(self, *, actor: str, channel: str) -> list[Release]:
+        """Expire every waiting release whose deadline has passed by the database's clock."""
+
+        def work(tx: "Transaction") -> list[Release]:
+            moved = _moved(tx, actor, channel, "nobody decided before the deadline")
+            waiting = self._read_releases(tx.connection, state=S.AWAITING_APPROVAL)
+            due = [release for release in waiting if release.deadline is not None and release.deadline <= moved.at]
+            return [self._save(tx, release, move(release, S.EXPIRED, moved), moved) for release in due]
+
+        return self._database.write(work)
+
+    # -- promotion: intent, alias, outcome
+
+    def promotion_lock(self, wait: float = 30.0) -> AbstractContextManager[None]:
+        """Held by whoever promotes or recovers; it ends with its process. An intent found under it was abandoned.
+
+        Raises:
+            Conflict: another process has held it for `wait` seconds.
+        """
+        return self._database.exclusive(f"promotion-{self.model}", wait)
+
+    def intend_promotion(
+        self,
+        version: int,
+        expected_champion: int | None,
+        *,
+        actor: str,
+        channel: str,
+        reason: str = "",
+        rollback: bool = False,
+    ) -> Intent:
+        """Write down that the alias is about to be moved from `expected_champion` to `version`.
+
+        Raises:
+            Conflict: not approved, another promotion is under way, or a champion as new as it; for a rollback, a
+                version that never was champion.
+        """
+
+        def work(tx: "Transaction") -> Intent:
+            release = self._known(tx, version)
+            for other in self._read_releases(tx.connection, state=S.PROMOTING):
+                raise Conflict(f"version {other.version} is being promoted by {other.moved_by} since {other.moved_at}",
+                               remedy="Wait for it; an interrupted promotion is finished or undone at the next start.")
+            moved = _moved(tx, actor, channel, reason)
+            intent = Intent(
+                seq=tx.head.seq + 1, model=self.model, version=version, expected_champion=expected_champion,
+                artifact_digest=release.artifact_digest, rollback=rollback, came_from=release.state,
+                actor=moved.by, channel=moved.via, reason=moved.reason, at=moved.at,
+            )  # fmt: skip
+            champion = self._champion(tx)
+            _refuse_other_champion(champion, expected_champion)
+            begun = begin_promotion(release, champion, intent)
+            tx.update_release(_row(begun))
+            self._release_event(tx, EventKind.PROMOTION_INTENDED, begun, actor, channel, {"intent": intent})
+            return intent
+
+        return self._database.write(work)
+
+    def finish_promotion(self, intent: Intent, outcome: Outcome, *, actor: str, channel: str) -> Release:
+        """Record what an intent came to. To say the same again is allowed; the record stays as it is.
+
+        Raises:
+            Conflict: it was finished with another outcome.
+        """
+
+        def work(tx: "Transaction") -> Release:
+            release = self._known(tx, intent.version)
+            if self._finished_alike(tx, intent, outcome):
+                return release
+            moved = _moved(tx, actor, channel, intent.reason)
+            ended = end_promotion(release, intent, outcome, moved)
+            if isinstance(outcome, Complete):
+                self._crown(tx, intent, ended, moved)
+            kind = EventKind.PROMOTION_DONE if isinstance(outcome, Complete) else EventKind.PROMOTION_UNDONE
+            tx.update_release(_row(ended))
+            details = {"intent": intent, "outcome": type(outcome).__name__}
+            self._release_event(tx, kind, ended, actor, channel, details, subject=str(intent.seq))
+            if isinstance(outcome, HumanMoved):
+                self._follow(tx, outcome.champion, moved)
+                return self._known(tx, intent.version)
+            return ended
+
+        return self._database.write(work)
+
+    def unfinished_intents(self) -> list[Intent]:
+        """Promotions whose outcome is not recorded: under way, or interrupted."""
+
+        def work(cn: "sa.Connection") -> list[Intent]:
+            promoting = self._read_releases(cn, state=S.PROMOTING)
+            rows = sql().events(cn, {"seq": [release.intent for release in promoting]})
+            return [Intent.model_validate(json.loads(row.payload)["intent"]) for row in rows]
+
+        return self._database.read(work)
+
+    def champion_moved(self, to: int | None, *, actor: str, channel: str) -> Event | None:
+        """Record that somebody moved the alias by hand: their move stands. Nothing if the ledger knows it already.
+
+        Raises:
+            Conflict: a promotion is under way, which explains the alias.
+        """
+
+        def work(tx: "Transaction") -> Event | None:
+            if self._read_releases(tx.connection, state=S.PROMOTING):
+                raise Conflict("the alias cannot be judged while a promotion is under way")
+            return self._follow(tx, to, _moved(tx, actor, channel, "the alias was moved by hand"))
+
+        return self._database.write(work)
+
+    # -- inside a transaction
+
+    def _release_event(
+        self, tx: "Transaction", kind: EventKind, release: Release, actor: str, channel: str,
+        more: Mapping[str, Any], subject: str | None = None,
+    ) -> Event:  # fmt: skip
+        """An event that keeps the whole release as it is now, so that its row can be checked against the chain."""
+        about = {"version": release.version, "fingerprint": release.fingerprint, "as_of": release.as_of}
+        payload = {"release": _row(release), **more}
+        return self._event(tx, kind, payload, actor=actor, channel=channel, subject=subject, **about)
+
+    def _save(self, tx: "Transaction", before: Release, after: Release, moved: Moved) -> Release:
+        tx.update_release(_row(after))
+        step = {"from": before.state, "to": after.state, "reason": after.reason}
+        self._release_event(tx, EventKind.RELEASE_MOVED, after, moved.by, moved.via, step)
+        return after
+
+    def _supersede(self, tx: "Transaction", releases: list[Release], reason: str, moved: Moved) -> None:
+        why = moved.model_copy(update={"reason": reason})
+        for release in releases:
+            self._save(tx, release, move(release, S.SUPERSEDED, why), why)
+
+    def _crown(self, tx: "Transaction", intent: Intent, champion: Release, moved: Moved) -> None:
+        """Make room for a new champion: the old one goes, and so do candidates that it makes pointless."""
+        before = self._champion(tx)
+        if before is not None:
+            self._save(tx, before, dethrone(before, intent, moved), moved)
+        pending = self._read_releases(tx.connection, state=[S.AWAITING_APPROVAL, S.APPROVED])
+        self._supersede(tx, outdated_by(champion, pending), f"version {champion.version} was promoted", moved)
+
+    def _follow(self, tx: "Transaction", to: int | None, moved: Moved) -> Event | None:
+        """Let the ledger's champion be the one that the alias names."""
+        before = self._champion(tx)
+        release = next(iter(self._read_releases(tx.connection, version=to)), None) if to is not None else None
+        payload = {"from": before.version if before else None, "to": to, "known": release is not None}
+        if before is None and release is None:
+            last = self._last(tx.connection, EventKind.CHAMPION_MOVED_OUTSIDE, {})
+            if to is None or (last is not None and last.payload["to"] == to):
+                return None
+        if before is not None and before.version == to:
+            return None
+        about: dict[str, Any] = {"version": to}
+        event = self._event(tx, EventKind.CHAMPION_MOVED_OUTSIDE, payload, actor=moved.by, channel=moved.via, **about)
+        if before is not None:
+            self._save(tx, before, displaced(before, to, moved), moved)
+        if release is not None:
+            self._save(tx, release, adopt(release, moved), moved)
+        return event
+
+    def _finished_alike(self, tx: "Transaction", intent: Intent, outcome: Outcome) -> bool:
+        kinds = (EventKind.PROMOTION_DONE, EventKind.PROMOTION_UNDONE)
+        last = self._last(tx.connection, kinds, {"subject": str(intent.seq)})
+        return last is not None and last.payload["outcome"] == type(outcome).__name__
+
+    def _champion(self, tx: "Transaction") -> Release | None:
+        return next(iter(self._read_releases(tx.connection, state=S.PROMOTED)), None)
+
+    def _known(self, tx: "Transaction", version: int) -> Release:
+        for release in self._read_releases(tx.connection, version=version):
+            return release
+        raise SettingsError(f"version {version} of {self.model} has no release in the ledger",
+                          remedy="See `fraud-retraining audit list` for the versions that there are.")
+
+    def _refuse_taken(self, tx: "Transaction", version: int, fingerprint: str) -> None:
+        for other in self._read_releases(tx.connection, version=version):
+            raise IntegrityError(
+                f"version {version} of {self.model} is in the ledger with another fingerprint",
+                culprits=[f"ledger: {other.fingerprint}", f"now: {fingerprint}"],
+                remedy="Registry and ledger do not belong together; restore both from the same time.",
+            )
+
+    def _releases(self, **where: Any) -> list[Release]:
+        return self._database.read(lambda cn: self._read_releases(cn, **where))
+
+    def _read_releases(self, cn: "sa.Connection", **where: Any) -> list[Release]:
+        return [Release.model_validate(row) for row in sql().releases(cn, {"model": self.model, **where})]
+
+
+
+def _moved(tx: "Transaction", actor: str, channel: str, reason: str = "") -> Moved:
+    at = datetime.fromisoformat(tx.now)
+    return Moved(by=clean_text(actor), via=clean_text(channel), at=at, reason=clean_text(reason))
+
+
+def _refuse_other_champion(champion: Release | None, expected: int | None) -> None:
+    if champion is not None and champion.version != expected:
+        named = f"version {expected}" if expected is not None else "no version"
+        raise Conflict(f"the ledger's champion is version {champion.version}, but the alias names {named}",
+                       remedy="Somebody moved the alias; it has to be recorded before anything is promoted.")
+
+
+def _row(release: Release) -> dict[str, Any]:
+    """A release as its columns hold it."""
+    return release.model_dump(mode="json")
+
+
+def _raised(answer: Release | RetrainingError) -> Release:
+    if isinstance(answer, RetrainingError):
+        raise answer
+    return answer
+
+
+def _watched(rows: Iterator[Row], snapshots: dict[tuple[str, int], dict[str, Any]]) -> Iterator[Row]:
+    """The rows as they pass, the last state of every release noted."""
+    for row in rows:
+        yield row
+        if row.kind in RELEASE_KINDS:
+            release = json.loads(row.payload)["release"]
+            snapshots[release["model"], release["version"]] = release
+
+
+def _differing(
+    rows: list[dict[str, Any]], snapshots: dict[tuple[str, int], dict[str, Any]]
+) -> tuple[str, ...]:
+    """Releases whose row is not what their last event left."""
+    stored = {(row["model"], row["version"]): row for row in rows}
+    problems = []
+    for key in sorted(stored.keys() | snapshots.keys()):
+        row, kept = stored.get(key, {}), snapshots.get(key, {})
+        names = sorted(name for name in row.keys() | kept.keys() if row.get(name) != kept.get(name))
+        if names:
+            problems.append(f"release {key[0]} version {key[1]}: {', '.join(names)} differ from its last event")
+    return tuple(problems)

@@ -1,0 +1,1 @@
+"""One module a revision; `HEAD` in the parent package names the last."""

@@ -1,0 +1,221 @@
+"""The store: what this program computed, day by day, behind a commit record.
+
+Here: partitions, their records, small documents, and what it means that one of them is whole. Not here: how bytes are
+moved (`adapters/locations.py`) and what the tables hold (`domain/`).
+
+A partition's data files go first, under names that their content determines; the record `_partition.json`, which names
+each with its size and digest, goes last and atomically. Readers start from the record, so a writer that dies leaves
+the previous partition, and of two writers the last record wins while the files of both stay readable for a while.
+"""
+
+import hashlib
+import json
+import re
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, Field, ValidationError
+
+from fraud_retraining.adapters.locations import CONTENT, Location, ObjectInfo, in_parallel, reaching, temporary_file
+from fraud_retraining.domain.errors import DataInvalid, IntegrityError
+from fraud_retraining.domain.schemas import Policy
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+RECORD = "_partition.json"
+ROW_GROUP_ROWS = 131_072
+GRACE_SECONDS = 3600.0
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=-]*(/[A-Za-z0-9][A-Za-z0-9._=-]*)*")
+
+
+class StoredFile(Policy):
+    """A data file as its partition's record names it."""
+
+    path: str = Field(description="Path within the store.")
+    size: int = Field(ge=0, description="Bytes.")
+    rows: int = Field(ge=0)
+    digest: str = Field(description="SHA-256 of the bytes.")
+
+
+class Partition(Policy):
+    """The commit record of one day of one asset: which files it consists of, from what it was computed."""
+
+    asset: str
+    day: date
+    digest: str = Field(description="Digest of the content, as lineage and fingerprints refer to it.")
+    files: dict[str, StoredFile] = Field(description="Data files by table name.")
+    inputs: dict[str, str] = Field(default_factory=dict, description="What it was computed from: name, digest.")
+    facts: dict[str, Any] = Field(default_factory=dict, description="Numbers about the content, JSON values only.")
+
+
+class Store:
+    """Partitions and documents in a location; `scratch` is a local folder for files that are being written."""
+
+    def __init__(self, location: Location, scratch: Path, *, grace_seconds: float = GRACE_SECONDS) -> None:
+        self._location = location
+        self._scratch = scratch
+        self._grace_seconds = grace_seconds
+
+    def partition(self, asset: str, day: date) -> Partition | None:
+        """The record of a partition; None means that it was never committed.
+
+        Raises:
+            IntegrityError: the record cannot be understood.
+        """
+        path = f"{_folder(asset, day)}/{RECORD}"
+        data = self._location.read_bytes(path)
+        if data is None:
+            return None
+        try:
+            found = Partition.model_validate_json(data)
+        except ValidationError as error:
+            raise self._damaged([f"{path}: {error.errors()[0]['msg']}"], [day]) from error
+        if (found.asset, found.day) != (asset, day):
+            raise self._damaged([f"{path}: is the record of {found.asset} of {found.day}"], [day])
+        return found
+
+    def partitions(self, asset: str, days: Iterable[date]) -> dict[date, Partition]:
+        """The records of those days that have one, oldest first."""
+        wanted = sorted(set(days))
+        found = in_parallel(lambda day: self.partition(asset, day), wanted)
+        return {day: record for day, record in zip(wanted, found, strict=True) if record is not None}
+
+    def write(
+        self,
+        asset: str,
+        day: date,
+        tables: "Mapping[str, pa.Table]",
+        *,
+        digest: str,
+        inputs: Mapping[str, str],
+        facts: Mapping[str, Any],
+    ) -> Partition:
+        """Commit a partition and give the record that then stands, which is another writer's if that came later.
+
+        The files of the partition that was there before stay for readers that still hold its record; older ones go.
+        """
+        folder = _folder(asset, day)
+        before = self._standing(asset, day)
+        files = {name: self._put_table(folder, name, table) for name, table in tables.items()}
+        record = Partition(asset=asset, day=day, digest=digest, files=files, inputs=dict(inputs), facts=dict(facts))
+        self._location.write_bytes(f"{folder}/{RECORD}", record.model_dump_json().encode())
+        stands = self.partition(asset, day) or record
+        self._prune(folder, [kept for kept in (before, record, stands) if kept is not None])
+        return stands
+
+    def paths(self, partitions: Sequence[Partition], name: str) -> list[Path]:
+        """Local readable files of one table, one a partition, in order.
+
+        Raises:
+            DataInvalid: a partition has no such table.
+            IntegrityError: a file is gone, or is not the one that the record names.
+        """
+        lacking = [f"{record.asset} of {record.day}" for record in partitions if name not in record.files]
+        if lacking:
+            raise DataInvalid(f"there is no table {name!r} in", culprits=lacking, remedy="Ingest those days again.")
+        files = [record.files[name] for record in partitions]
+        try:
+            return self._location.fetch([ObjectInfo(file.path, file.size, CONTENT + file.digest) for file in files])
+        except IntegrityError as error:
+            broken = [record.day for record in partitions if _names_any(error.culprits, record.files[name].path)]
+            raise self._damaged(error.culprits, broken) from error
+
+    def annotate(self, asset: str, day: date, name: str, document: BaseModel | Mapping[str, Any]) -> None:
+        """Put a small JSON document beside a partition, replacing the one of that name."""
+        data = document.model_dump_json() if isinstance(document, BaseModel) else json.dumps(document)
+        self._location.write_bytes(f"{_folder(asset, day)}/{_checked(name)}.json", data.encode())
+
+    def annotation(self, asset: str, day: date, name: str) -> dict[str, Any] | None:
+        """A document beside a partition; None means that there is none."""
+        path = f"{_folder(asset, day)}/{_checked(name)}.json"
+        data = self._location.read_bytes(path)
+        if data is None:
+            return None
+        try:
+            found = json.loads(data)
+        except ValueError as error:
+            raise self._damaged([f"{path}: {error}"], [day]) from error
+        if not isinstance(found, dict):
+            raise self._damaged([f"{path}: is no JSON object"], [day])
+        return found
+
+    def read_document(self, asset: str, key: str) -> bytes | None:
+        """A document by its key; None means that there is none."""
+        return self._location.read_bytes(f"{_checked(asset)}/{_checked(key)}.json")
+
+    def write_document(self, asset: str, key: str, data: bytes) -> None:
+        """Put a document, replacing the one of that key."""
+        self._location.write_bytes(f"{_checked(asset)}/{_checked(key)}.json", data)
+
+    def _standing(self, asset: str, day: date) -> Partition | None:
+        """The record that a new one replaces; one that is damaged is replaced all the same, which is its remedy."""
+        try:
+            return self.partition(asset, day)
+        except IntegrityError:
+            return None
+
+    def _put_table(self, folder: str, name: str, table: "pa.Table") -> StoredFile:
+        with temporary_file(self._scratch) as local, reaching("write", local):
+            _write_parquet(table, local)
+            size, digest = local.stat().st_size, _file_digest(local)
+            path = f"{folder}/{_checked(name)}-{digest[:16]}.parquet"
+            self._location.put_file(local, path)
+        return StoredFile(path=path, size=size, rows=table.num_rows, digest=digest)
+
+    def _prune(self, folder: str, keep: Sequence[Partition]) -> None:
+        """Remove data files that no kept record names, but not young ones: their writer may not have committed yet."""
+        named = {file.path for record in keep for file in record.files.values()}
+        for info in self._location.list(folder):
+            if (
+                info.path.endswith(".parquet")
+                and info.path not in named
+                and info.modified <= time.time() - self._grace_seconds
+            ):
+                self._location.delete(info.path)
+
+    def _damaged(self, culprits: Sequence[str], days: Sequence[date]) -> IntegrityError:
+        when = ", ".join(str(day) for day in days)
+        what = f"the store at {self._location.uri} is not as it was written"
+        return IntegrityError(what, culprits=culprits, remedy=f"Ingest {when} again.")
+
+
+def _folder(asset: str, day: date) -> str:
+    return f"{_checked(asset)}/day={day.isoformat()}"
+
+
+def _checked(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is no name for the store")
+    return name
+
+
+def _names_any(culprits: Iterable[str], path: str) -> bool:
+    return any(culprit.startswith(f"{path}:") for culprit in culprits)
+
+
+def _write_parquet(table: "pa.Table", path: Path) -> None:
+    """Row groups small enough to stream; dictionaries only for text, as numbers are smaller and faster without."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    texts = [
+        field.name for field in table.schema if pa.types.is_string(field.type) or pa.types.is_large_string(field.type)
+    ]
+    pq.write_table(
+        table,
+        path,
+        compression="zstd",
+        compression_level=1,
+        row_group_size=ROW_GROUP_ROWS,
+        use_dictionary=texts,
+        write_statistics=True,
+    )
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

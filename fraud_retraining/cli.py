@@ -1,0 +1,333 @@
+"""The command `fraud-retraining`.
+
+Here: arguments, tables, progress bars, JSON and exit codes. Not here: anything that decides; every command is a thin way
+into the jobs and domain functions that Dagster runs. People read stdout and progress on stderr; with `--json` stdout is
+exactly one JSON object.
+"""
+
+import json
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from datetime import date, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Annotated, Any, Self
+
+import typer
+from rich.console import Console
+
+from fraud_retraining.domain.errors import RetrainingError, SettingsError
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+    from fraud_retraining.commands.runs import Pipeline
+    from fraud_retraining.settings import Settings
+
+app = typer.Typer(
+    name="fraud-retraining",
+    help="Keeps a fraud model fresh: windows, training, gates, releases and the record of it all.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+out = Console()
+err = Console(stderr=True)
+
+Config = Annotated[
+    Path | None, typer.Option("--config", help="Settings file; else FRAUD_RETRAINING_CONFIG, else ./retraining.yaml.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+Verbose = Annotated[bool, typer.Option("--verbose", help="Show Dagster's log on stderr.")]
+DAY = ["%Y-%m-%d"]
+
+
+class RichProgress(AbstractContextManager["RichProgress"]):
+    """Progress bars on stderr; plain lines where stderr is no terminal."""
+
+    def __init__(self) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        self._bars = Progress(*columns, console=err, disable=not err.is_terminal)
+        self._tasks: dict[str, TaskID] = {}
+        self._totals: dict[str, int] = {}
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bars.stop()
+
+    def start(self, task: str, total: int) -> None:
+        """A bar of `total` units; a task that starts again begins anew."""
+        self._totals[task] = total
+        if task in self._tasks:
+            self._bars.reset(self._tasks[task], total=total)
+        else:
+            self._tasks[task] = self._bars.add_task(task, total=total)
+
+    def advance(self, task: str, done: int) -> None:
+        """Moves the bar; without a terminal a line at the start, in the middle and at the end."""
+        self._bars.update(self._tasks[task], completed=done)
+        total = self._totals[task]
+        if not err.is_terminal and done in {total, (total + 1) // 2}:
+            err.print(f"{task}: {done} of {total}", highlight=False)
+
+
+def _settings(config: Path | None) -> "Settings":
+    from fraud_retraining.settings import CONFIG_VARIABLE, load_settings
+
+    if config is not None:
+        os.environ[CONFIG_VARIABLE] = str(config)
+    return load_settings(config)
+
+
+def _pipeline(config: Path | None, progress: RichProgress, verbose: bool) -> "Pipeline":
+    from fraud_retraining.commands.runs import Pipeline
+
+    return Pipeline(_settings(config), progress, verbose=verbose)
+
+
+def _quieten(verbose: bool) -> None:
+    warnings.simplefilter("ignore")
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO if verbose else logging.ERROR)
+    for name in ("mlflow", "alembic", "dagster", "urllib3", "botocore"):
+        logging.getLogger(name).setLevel(logging.INFO if verbose else logging.ERROR)
+
+
+def _print_json(answer: dict[str, Any]) -> None:
+    def plain(value: Any) -> str:
+        if isinstance(value, date | datetime):
+            return value.isoformat()
+        return str(value)
+
+    sys.stdout.write(json.dumps(answer, default=plain, allow_nan=False) + "\n")
+    sys.stdout.flush()
+
+
+def _run(command: Callable[[], int], *, as_json: bool, verbose: bool = False) -> None:
+    """Runs a command and leaves with its exit code; a known failure is told, anything else keeps its traceback."""
+    _quieten(verbose)
+    try:
+        code = command()
+    except RetrainingError as error:
+        code = error.exit_code
+        if as_json:
+            _print_json({"error": _error(error)})
+        else:
+            tell(error)
+    raise typer.Exit(code)
+
+
+def _error(error: RetrainingError) -> dict[str, Any]:
+    return {
+        "kind": type(error).__name__,
+        "message": error.what,
+        "culprits": list(error.culprits),
+        "remedy": error.remedy,
+        "exit_code": error.exit_code,
+    }
+
+
+def tell(error: RetrainingError) -> None:
+    """A failure on stderr: what, which, and what to do."""
+    err.print(f"[bold red]{type(error).__name__}[/]", highlight=False)
+    err.print(str(error), highlight=False, markup=False, soft_wrap=True)
+
+
+def _day(value: datetime | None) -> date | None:
+    return value.date() if value else None
+
+
+@app.command()
+def simulate(
+    start: Annotated[datetime, typer.Option(formats=DAY, help="First day of the lake.")],
+    days: Annotated[int, typer.Option(help="How many days.")],
+    transactions_per_day: Annotated[int, typer.Option(help="Mean transactions a day.")] = 10_000,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same lake.")] = 7,
+    shift_on: Annotated[datetime | None, typer.Option(formats=DAY, help="Day on which fraudsters change.")] = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Write a lake of simulated transactions, with fraudsters who adapt."""
+
+    def command() -> int:
+        from fraud_retraining.commands.lakes import write_simulated_lake
+        from fraud_retraining.simulation import SimulationPolicy
+
+        policy = _policy(
+            SimulationPolicy,
+            start=start.date(),
+            days=days,
+            transactions_per_day=transactions_per_day,
+            seed=seed,
+            shift_on=_day(shift_on),
+        )
+        settings = _settings(config)
+        with RichProgress() as progress:
+            rows = write_simulated_lake(settings, policy, progress)
+        answer = {"lake": settings.lake_uri, "start": policy.start, "end": policy.end, "days": days, "transactions": rows}
+        if as_json:
+            _print_json(answer)
+        else:
+            out.print(f"{rows:,} transactions of {policy.start} to {policy.end} in {settings.lake_uri}", highlight=False)
+        return 0
+
+    _run(command, as_json=as_json)
+
+
+def _policy(kind: Any, **values: Any) -> Any:
+    from pydantic import ValidationError
+
+    try:
+        return kind(**values)
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, e['loc'])) or 'arguments'}: {e['msg']}" for e in error.errors()]
+        raise SettingsError("The arguments cannot be obeyed.", culprits=problems) from None
+
+
+@app.command()
+def ingest(
+    first: Annotated[datetime, typer.Option("--from", formats=DAY, help="First day.")],
+    last: Annotated[datetime, typer.Option("--to", formats=DAY, help="Last day.")],
+    config: Config = None,
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Ingest, check, sum up and featurize the days of a range, in one run."""
+
+    def command() -> int:
+        from fraud_retraining.domain.windows import DayRange
+
+        days = _policy(DayRange, start=first.date(), end=last.date())
+        with RichProgress() as progress:
+            done = _pipeline(config, progress, verbose).ingest(days)
+        if as_json:
+            _print_json(done.__dict__)
+        else:
+            out.print(f"{done.rows:,} transactions on {done.days} days; {done.rejected:,} rows rejected.", highlight=False)
+            if done.missing:
+                out.print(f"{len(done.missing)} days of the range have not arrived: {_some(done.missing)}")
+        return 0
+
+    _run(command, as_json=as_json, verbose=verbose)
+
+
+def _some(days: tuple[date, ...]) -> str:
+    shown = ", ".join(map(str, days[:5]))
+    return f"{shown}, ..." if len(days) > 5 else shown
+
+
+@app.command()
+def retrain(
+    as_of: Annotated[datetime | None, typer.Option(formats=DAY, help="Last day that counts; else the latest.")] = None,
+    trigger: Annotated[str, typer.Option(help="schedule, new_data, drift, performance, manual or backfill.")] = "manual",
+    reason: Annotated[str, typer.Option(help="Why, for the record.")] = "",
+    config: Config = None,
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """One retrain; days that are missing or changed are ingested first."""
+
+    def command() -> int:
+        from fraud_retraining.commands import answers
+        from fraud_retraining.commands.runs import trigger_named
+
+        wanted = trigger_named(trigger)
+        with RichProgress() as progress:
+            done = _pipeline(config, progress, verbose).retrain(_day(as_of), wanted, reason)
+        if as_json:
+            _print_json(answers.retrain_answer(done))
+        else:
+            answers.print_retrain(done, out)
+            if done.error is not None:
+                tell(done.error)
+        return done.error.exit_code if done.error is not None else 0
+
+    _run(command, as_json=as_json, verbose=verbose)
+
+
+@app.command()
+def backfill(
+    first: Annotated[datetime, typer.Option("--from", formats=DAY, help="First as-of day.")],
+    last: Annotated[datetime, typer.Option("--to", formats=DAY, help="Last as-of day.")],
+    every: Annotated[int, typer.Option(min=1, help="Days between as-of days.")] = 1,
+    config: Config = None,
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Retrain as of each Nth day, in order; never promotes over a newer champion."""
+
+    def command() -> int:
+        from fraud_retraining.domain.windows import DayRange
+        from fraud_retraining.commands import answers
+
+        days = _policy(DayRange, start=first.date(), end=last.date())
+        with RichProgress() as progress:
+            done = _pipeline(config, progress, verbose).backfill(days, every)
+        if as_json:
+            _print_json({"retrains": [answers.retrain_answer(one) for one in done]})
+        else:
+            answers.print_backfill(done, out)
+        return next((one.error.exit_code for one in done if one.error is not None), 0)
+
+    _run(command, as_json=as_json, verbose=verbose)
+
+
+@app.command()
+def status(config: Config = None, as_json: Json = False) -> None:
+    """Champion, candidate, window, last runs, what is due next and why."""
+
+    def command() -> int:
+        from fraud_retraining.commands import answers
+        from fraud_retraining.commands.state import read_state
+
+        state = read_state(_settings(config))
+        if as_json:
+            _print_json(state.model_dump(mode="json"))
+        else:
+            answers.print_state(state, out)
+        return 0
+
+    _run(command, as_json=as_json)
+
+
+@app.command()
+def demo(
+    transactions_per_day: Annotated[int, typer.Option(help="Mean transactions a day.")] = 10_000,
+    seed: Annotated[int, typer.Option(help="Another seed, another story.")] = 7,
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Simulate a lake, and live through a month of retrains."""
+
+    def command() -> int:
+        from fraud_retraining.commands import demonstration
+
+        with RichProgress() as progress:
+            story = demonstration.live_through(progress, transactions_per_day, seed, err, verbose=verbose)
+        if as_json:
+            _print_json(story.answer())
+        else:
+            story.print(out)
+        return 0
+
+    _run(command, as_json=as_json, verbose=verbose)
+
+
+def main() -> None:
+    """The entry point; usage errors leave with 2, as settings errors do."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

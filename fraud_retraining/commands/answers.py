@@ -1,0 +1,148 @@
+"""What the command line says: as one JSON object, or as tables.
+
+Here: shapes and words of answers. Not here: how they are come by (`commands/runs.py`, `commands/state.py`).
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from fraud_retraining.commands.runs import Retrained
+from fraud_retraining.commands.state import State
+from fraud_retraining.domain.candidate import Evaluation, RetrainStatus
+from fraud_retraining.domain.windows import TrainingWindow
+
+Answer = dict[str, Any]
+STYLES = {
+    RetrainStatus.PROMOTED: "bold green",
+    RetrainStatus.AWAITING_APPROVAL: "bold cyan",
+    RetrainStatus.ALREADY_TRAINED: "cyan",
+    RetrainStatus.SUPERSEDED: "yellow",
+    RetrainStatus.GATE_FAILED: "bold red",
+    RetrainStatus.DATA_INVALID: "bold red",
+}
+
+
+def retrain_answer(done: Retrained) -> Answer:
+    """The JSON object of one retrain."""
+    model, outcome, error = done.model, done.outcome, done.error
+    return {
+        "as_of": done.as_of,
+        "status": done.status.value,
+        "model_version": outcome.version if outcome else None,
+        "fingerprint": model.fingerprint if model else None,
+        "mlflow_run_id": model.run_id if model else None,
+        "dagster_run_id": done.dagster_run_id,
+        "trigger": done.trigger.value,
+        "window": _window(done.window) if done.window else None,
+        "metrics": _metrics(done.evaluation),
+        "gates": [gate.model_dump(mode="json") for gate in done.evaluation.verdict.gates] if done.evaluation else [],
+        "message": done.message,
+        "error": None
+        if error is None
+        else {"kind": type(error).__name__, "message": error.what, "culprits": error.culprits, "remedy": error.remedy},
+    }
+
+
+def _window(window: TrainingWindow) -> Answer:
+    days = window.days
+    return {
+        "strategy": days.strategy,
+        "train_start": days.training.start,
+        "train_end": days.training.end,
+        "holdout_start": days.holdout.start,
+        "holdout_end": days.holdout.end,
+        "rows": window.rows,
+        "frauds": window.frauds,
+        "holdout_rows": window.holdout_rows,
+        "holdout_frauds": window.holdout_frauds,
+        "missing_days": window.missing,
+    }
+
+
+def _metrics(evaluation: Evaluation | None) -> Answer:
+    if evaluation is None:
+        return {"candidate": None, "champion": None}
+    evidence = evaluation.evidence
+    return {
+        "candidate": evidence.candidate.values,
+        "champion": evidence.champion.values if evidence.champion else None,
+    }
+
+
+def print_retrain(done: Retrained, out: Console) -> None:
+    """One retrain for a person."""
+    style = STYLES[done.status]
+    out.print(f"As of {done.as_of}: [{style}]{_words(done.status)}[/]", highlight=False)
+    if done.error is None and done.message:
+        out.print(done.message, highlight=False, markup=False)
+    if done.window is not None:
+        days = done.window.days
+        out.print(
+            f"Learnt from {days.training.start} to {days.training.end} ({done.window.rows:,} rows, "
+            f"{done.window.frauds:,} frauds), judged on {days.holdout.start} to {days.holdout.end} "
+            f"({done.window.holdout_rows:,} rows, {done.window.holdout_frauds:,} frauds).",
+            highlight=False,
+        )
+    if done.evaluation is not None:
+        out.print(_metrics_table(done.evaluation))
+        out.print(_gates_table(done.evaluation))
+    if done.model is not None:
+        version = f"version {done.outcome.version}, " if done.outcome else ""
+        out.print(f"{version}fingerprint {done.model.fingerprint[:12]}, MLflow run {done.model.run_id}", highlight=False)
+
+
+def _words(status: RetrainStatus) -> str:
+    return status.value.replace("_", " ")
+
+
+def _metrics_table(evaluation: Evaluation) -> Table:
+    table = Table("metric", "candidate", "champion", title="On the holdout")
+    champion = evaluation.evidence.champion.values if evaluation.evidence.champion else {}
+    for name, value in evaluation.evidence.candidate.values.items():
+        table.add_row(name, _number(value), _number(champion.get(name)))
+    return table
+
+
+def _gates_table(evaluation: Evaluation) -> Table:
+    table = Table("gate", "result", "why", title="Gates")
+    for gate in evaluation.verdict.gates:
+        result = "[green]passed[/]" if gate.passed else "[red]failed[/]"
+        table.add_row(gate.name, result if gate.applicable else "not compared", gate.message)
+    return table
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def print_backfill(done: Sequence[Retrained], out: Console) -> None:
+    """Every retrain of a backfill, a line each."""
+    table = Table("as of", "status", "version", "average precision", "why", title=f"{len(done)} retrains")
+    for one in done:
+        values = one.evaluation.evidence.candidate.values if one.evaluation else {}
+        table.add_row(
+            str(one.as_of),
+            f"[{STYLES[one.status]}]{_words(one.status)}[/]",
+            str(one.outcome.version) if one.outcome else "-",
+            _number(values.get("average_precision")),
+            one.message.splitlines()[0] if one.message else "",
+        )
+    out.print(table)
+
+
+def print_state(state: State, out: Console) -> None:
+    """Where everything stands, for a person."""
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_column(style="bold")
+    table.add_column()
+    for name, told in state.told():
+        table.add_row(name, told)
+    out.print(table)
+    if state.runs:
+        runs = Table("requested", "as of", "trigger", "came to", title="Last retrains")
+        for run in state.runs:
+            runs.add_row(f"{run.requested_at:%Y-%m-%d %H:%M}", str(run.as_of), run.trigger, run.came_to)
+        out.print(runs)

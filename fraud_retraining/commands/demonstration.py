@@ -1,0 +1,186 @@
+"""The demo: a simulated lake in which fraudsters change their tactics, and a month of retrains every 48 hours.
+
+Here: which days are lived through, what is done on purpose on some of them, and how the story is told. Nothing is
+acted: every line of the table is a retrain that ran through the same jobs as any other.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from fraud_retraining.commands import answers
+from fraud_retraining.commands.lakes import write_simulated_lake
+from fraud_retraining.commands.runs import Pipeline, Retrained
+from fraud_retraining.domain.errors import RetrainingError
+from fraud_retraining.domain.triggers import Trigger
+from fraud_retraining.domain.windows import DayRange
+from fraud_retraining.orchestration.progress import Progress
+from fraud_retraining.settings import CONFIG_VARIABLE, HOME_VARIABLE, Settings, home_folder, load_settings
+from fraud_retraining.simulation import SimulationPolicy
+
+DAYS = 75
+SHIFT_AFTER = 48
+FIRST_AS_OF = 44
+EVERY = 2
+CARELESS_AT = 50
+CARELESS_PARAMS = {"n_estimators": 3, "max_depth": 1}
+REPEATED_AT = 56
+MARKER = "this-is-the-demo"
+
+
+@dataclass
+class Story:
+    """What happened, in order."""
+
+    home: Path
+    lake: str
+    shift_on: date
+    transactions: int
+    seconds: float = 0.0
+    lived: list[tuple[Retrained, str]] = field(default_factory=list)
+
+    def answer(self) -> dict[str, Any]:
+        """The story as one JSON object."""
+        return {
+            "home": self.home,
+            "lake": self.lake,
+            "shift_on": self.shift_on,
+            "transactions": self.transactions,
+            "seconds": round(self.seconds, 1),
+            "retrains": [{**answers.retrain_answer(done), "told": told} for done, told in self.lived],
+        }
+
+    def print(self, out: Console) -> None:
+        """The story as a table, and how to look at it."""
+        table = Table("as of", "learnt from", "candidate", "champion", "came to", "why", title="A month of retrains")
+        for done, told in self.lived:
+            table.add_row(str(done.as_of), _learnt(done), *_both(done), _came_to(done), told)
+        out.print(table)
+        out.print(
+            f"[bold]candidate[/] and [bold]champion[/]: average precision on the same holdout. Fraudsters changed tactics "
+            f"on {self.shift_on}. Their new frauds reach the holdout 7 days later, when their labels are trustworthy, "
+            "and the training window 7 days after that; only then can a model know them.",
+            highlight=False,
+        )
+        out.print(f"{self.transactions:,} transactions, {len(self.lived)} retrains, {self.seconds:.0f} s.", highlight=False)
+        out.print(
+            f"\nLook around: [bold]make dev[/], then open http://127.0.0.1:3000 (lineage, partitions, checks, pictures)."
+            f"\nOn the command line: [bold]FRAUD_RETRAINING_HOME={self.home} FRAUD_RETRAINING_CONFIG={self.home}/"
+            "retraining.yaml fraud-retraining status[/]",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+def live_through(progress: Progress, transactions_per_day: int, seed: int, err: Console, *, verbose: bool) -> Story:
+    """Simulates the lake and lives through the month, in a folder `demo` of its own under the home."""
+    started = monotonic()
+    home = _fresh_home()
+    start = datetime.now(UTC).date() - timedelta(days=DAYS)
+    policy = SimulationPolicy(
+        start=start,
+        days=DAYS,
+        transactions_per_day=transactions_per_day,
+        seed=seed,
+        shift_on=start + timedelta(days=SHIFT_AFTER),
+    )
+    with _at_home(home):
+        settings = load_settings()
+        err.print(f"Simulating {DAYS} days of transactions in {settings.lake_uri}", highlight=False)
+        rows = write_simulated_lake(settings, policy, progress)
+        story = Story(home, settings.lake_uri, policy.start + timedelta(days=SHIFT_AFTER), rows)
+        pipeline = Pipeline(settings, progress, verbose=verbose)
+        err.print("Ingesting the days before the first model", highlight=False)
+        pipeline.ingest(DayRange(start=start, end=start + timedelta(days=FIRST_AS_OF)))
+        for done, told in _month(pipeline, settings, progress, start, verbose=verbose):
+            story.lived.append((done, told))
+            err.print(f"As of {done.as_of}: {done.status.value.replace('_', ' ')}. {told}", highlight=False)
+    story.seconds = monotonic() - started
+    return story
+
+
+def _month(
+    pipeline: Pipeline, settings: Settings, progress: Progress, start: date, *, verbose: bool
+) -> Iterator[tuple[Retrained, str]]:
+    careless = settings.model_copy(
+        update={"model": settings.model.model_copy(update={"params": CARELESS_PARAMS})}, deep=True
+    )
+    for offset in range(FIRST_AS_OF, DAYS, EVERY):
+        as_of = start + timedelta(days=offset)
+        if offset == CARELESS_AT:
+            hasty = Pipeline(careless, progress, verbose=verbose)
+            done = hasty.retrain(as_of, Trigger.MANUAL, "somebody tries three shallow trees")
+            yield done, _told(done, "Somebody sets three shallow trees. ")
+        done = pipeline.retrain(as_of, Trigger.SCHEDULE, "48 hours since the last as-of day")
+        yield done, _told(done)
+        if offset == REPEATED_AT:
+            done = pipeline.retrain(as_of, Trigger.MANUAL, "asked for again, with nothing changed")
+            yield done, _told(done, "Asked for again, nothing changed: ")
+
+
+def _told(done: Retrained, before: str = "") -> str:
+    if isinstance(done.error, RetrainingError):
+        return before + "; ".join(culprit.split(": ", 1)[-1] for culprit in done.error.culprits[:2])
+    if done.evaluation is not None and done.outcome is not None and done.status.value == "promoted":
+        return before + next(g.message for g in done.evaluation.verdict.gates if g.name == "no_regression")
+    return before + done.message
+
+
+def _learnt(done: Retrained) -> str:
+    if done.window is None:
+        return "-"
+    days = done.window.days.training
+    return f"{days.start:%m-%d} .. {days.end:%m-%d}"
+
+
+def _both(done: Retrained) -> tuple[str, str]:
+    if done.evaluation is None:
+        return "-", "-"
+    evidence = done.evaluation.evidence
+    champion = evidence.champion.values["average_precision"] if evidence.champion else None
+    candidate = evidence.candidate.values["average_precision"]
+    return tuple("-" if value is None else f"{value:.3f}" for value in (candidate, champion))  # type: ignore[return-value]
+
+
+def _came_to(done: Retrained) -> str:
+    version = f" v{done.outcome.version}" if done.outcome else ""
+    return f"[{answers.STYLES[done.status]}]{done.status.value.replace('_', ' ')}{version}[/]"
+
+
+def _fresh_home() -> Path:
+    """The demo's own folder, emptied if an earlier demo made it."""
+    base = home_folder()
+    home = base if base.name == "demo" else base / "demo"
+    if (home / MARKER).exists():
+        shutil.rmtree(home)
+    home.mkdir(parents=True, exist_ok=True)
+    (home / MARKER).touch()
+    values = {"lake": {"uri": str(home / "lake")}, "promotion": {"mode": "auto"}}
+    (home / "retraining.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+    return home
+
+
+@contextmanager
+def _at_home(home: Path) -> Iterator[None]:
+    """The environment of the demo, put back afterwards."""
+    mine = {HOME_VARIABLE: str(home), CONFIG_VARIABLE: str(home / "retraining.yaml")}
+    before = {name: os.environ.get(name) for name in mine}
+    os.environ.update(mine)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

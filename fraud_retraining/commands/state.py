@@ -1,0 +1,213 @@
+"""Where everything stands: champion, candidate, window, last retrains, what is due next and why.
+
+Here: reading it together from lake, registry and ledger. Not here: how it is shown (`commands/answers.py`).
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+
+from fraud_retraining.adapters.ledger import Ledger
+from fraud_retraining.adapters.registry import Registry
+from fraud_retraining.domain.errors import DataInvalid
+from fraud_retraining.domain.events import Event, EventKind
+from fraud_retraining.domain.releases import Release, ReleaseState
+from fraud_retraining.domain.schemas import Policy
+from fraud_retraining.domain.triggers import next_due
+from fraud_retraining.domain.windows import TrainingWindow
+from fraud_retraining.orchestration.resources import open_lake, open_ledger, open_registry
+from fraud_retraining.settings import Settings
+
+LAST_RETRAINS = 5
+
+
+class VersionState(Policy):
+    """A version and where its release stands."""
+
+    version: int
+    as_of: date
+    state: str
+    trigger: str
+    fingerprint: str
+    since: datetime
+    by: str
+    reason: str
+    deadline: datetime | None = None
+
+
+class RetrainState(Policy):
+    """A retrain that was asked for, and what it came to."""
+
+    requested_at: datetime
+    as_of: date
+    trigger: str
+    came_to: str
+
+
+class Due(Policy):
+    """What is due next."""
+
+    at: datetime | None
+    as_of: date | None
+    why: str
+
+
+class State(Policy):
+    """Where everything stands."""
+
+    lake: str
+    latest_day: date | None
+    lake_problem: str | None = None
+    champion: VersionState | None
+    candidate: VersionState | None
+    window: str | None
+    promotion_mode: str
+    next: Due
+    runs: tuple[RetrainState, ...]
+    ledger_events: int
+
+    def told(self) -> Iterator[tuple[str, str]]:
+        """Name and sentence of each part."""
+        yield "lake", f"{self.lake}: {self.lake_problem or f'last day {self.latest_day}'}"
+        yield "champion", _version_words(self.champion) or "none yet"
+        yield "candidate", _version_words(self.candidate) or "none"
+        yield "window", self.window or "none yet"
+        yield "promotion", self.promotion_mode
+        yield "next", self.next.why
+        yield "ledger", f"{self.ledger_events} events"
+
+
+def read_state(settings: Settings) -> State:
+    """Reads it all; nothing is changed."""
+    ledger, registry = open_ledger(settings), open_registry(settings)
+    latest, problem = _latest_day(settings)
+    window = ledger.last(EventKind.WINDOW_BUILT)
+    return State(
+        lake=settings.lake_uri,
+        latest_day=latest,
+        lake_problem=problem,
+        champion=_champion(ledger, registry),
+        candidate=_candidate(ledger),
+        window=_window_words(window),
+        promotion_mode=settings.promotion.mode,
+        next=_due(settings, ledger, latest),
+        runs=_last_retrains(ledger),
+        ledger_events=ledger.head().seq,
+    )
+
+
+def _latest_day(settings: Settings) -> tuple[date | None, str | None]:
+    try:
+        days = open_lake(settings).days()
+    except DataInvalid as error:
+        return None, error.what
+    return (max(days), None) if days else (None, "no day has arrived")
+
+
+def _champion(ledger: Ledger, registry: Registry) -> VersionState | None:
+    serving = registry.champion()
+    if serving is None:
+        return None
+    release = ledger.release_by_version(serving.version)
+    if release is None:
+        now = datetime.now(UTC)
+        return VersionState(
+            version=serving.version,
+            as_of=serving.as_of,
+            state="unknown to the ledger",
+            trigger="",
+            fingerprint=serving.fingerprint,
+            since=now,
+            by="somebody",
+            reason="the alias was moved by hand to a version that this pipeline did not register",
+        )
+    return _state(release)
+
+
+def _candidate(ledger: Ledger) -> VersionState | None:
+    waiting = ledger.releases(
+        ReleaseState.REGISTERED, ReleaseState.AWAITING_APPROVAL, ReleaseState.APPROVED, ReleaseState.PROMOTING
+    )
+    return _state(waiting[-1]) if waiting else None
+
+
+def _state(release: Release) -> VersionState:
+    return VersionState(
+        version=release.version,
+        as_of=release.as_of,
+        state=str(release.state),
+        trigger=release.trigger,
+        fingerprint=release.fingerprint,
+        since=release.moved_at,
+        by=release.moved_by,
+        reason=release.reason,
+        deadline=release.deadline,
+    )
+
+
+def _version_words(version: VersionState | None) -> str | None:
+    if version is None:
+        return None
+    told = f"version {version.version} as of {version.as_of}, {version.state.replace('_', ' ')}"
+    told += f" since {version.since:%Y-%m-%d %H:%M} UTC by {version.by}"
+    if version.deadline is not None:
+        told += f"; to be decided before {version.deadline:%Y-%m-%d %H:%M} UTC"
+    return f"{told}: {version.reason}" if version.reason else told
+
+
+def _window_words(event: Event | None) -> str | None:
+    if event is None:
+        return None
+    window = TrainingWindow.model_validate(event.payload)
+    days = window.days
+    return (
+        f"{days.strategy}, {days.training.start} to {days.training.end} ({window.rows:,} rows, {window.frauds:,} frauds), "
+        f"holdout {days.holdout.start} to {days.holdout.end}"
+    )
+
+
+def _due(settings: Settings, ledger: Ledger, latest: date | None) -> Due:
+    schedule = settings.triggers.schedule
+    if schedule is None:
+        return Due(at=None, as_of=None, why="nothing by schedule: triggers.schedule is off")
+    last = _last_as_of(ledger)
+    at = next_due(schedule, last, datetime.now(UTC).date() if latest is None else latest)
+    as_of = date.fromordinal(at.date().toordinal() - 1)
+    since = f"{schedule.every_hours} hours after the last as-of day, {last}" if last else "no model has been trained yet"
+    arrived = latest is not None and latest >= as_of
+    ready = "its data is there" if arrived else "its data has not arrived yet"
+    return Due(at=at, as_of=as_of, why=f"retrain as of {as_of}, due {at:%Y-%m-%d %H:%M} UTC: {since}; {ready}")
+
+
+def _last_as_of(ledger: Ledger) -> date | None:
+    event = ledger.last(EventKind.MODEL_TRAINED)
+    return event.as_of if event else None
+
+
+def _last_retrains(ledger: Ledger) -> tuple[RetrainState, ...]:
+    kinds = (
+        EventKind.RETRAIN_REQUESTED,
+        EventKind.RETRAIN_FAILED,
+        EventKind.VERSION_REGISTERED,
+        EventKind.RELEASE_MOVED,
+        EventKind.PROMOTION_DONE,
+    )
+    retrains: list[RetrainState] = []
+    for event in ledger.events(kinds):
+        if event.kind == EventKind.RETRAIN_REQUESTED and event.as_of is not None:
+            trigger = str(event.payload.get("trigger", ""))
+            retrains.append(
+                RetrainState(requested_at=event.at, as_of=event.as_of, trigger=trigger, came_to="nothing new")
+            )
+        elif retrains and event.as_of == retrains[-1].as_of:
+            retrains[-1] = retrains[-1].model_copy(update={"came_to": _came_to(event)})
+    return tuple(retrains[-LAST_RETRAINS:])
+
+
+def _came_to(event: Event) -> str:
+    if event.kind == EventKind.RETRAIN_FAILED:
+        return str(event.payload.get("what", "failed"))
+    if event.kind == EventKind.PROMOTION_DONE:
+        return f"version {event.version} promoted"
+    release = event.payload.get("release") or event.payload.get("after") or {}
+    state = str(release.get("state", event.kind)).replace("_", " ")
+    return f"version {event.version} {state}"

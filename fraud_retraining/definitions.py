@@ -1,0 +1,51 @@
+"""Everything that Dagster loads, on one page."""
+
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from fraud_retraining.orchestration.assets import evaluation, features, ingestion, promotion, training
+from fraud_retraining.orchestration.checks import data_checks, model_checks
+from fraud_retraining.orchestration.jobs import build_jobs
+from fraud_retraining.orchestration.partitions import DEFAULT_FIRST_DAY, day_partitions
+from fraud_retraining.orchestration.resources import build_resources, open_lake
+from fraud_retraining.settings import Settings, load_settings
+
+
+def build_definitions(settings: Settings | None = None, **overrides: Any) -> dg.Definitions:
+    """The definitions under `settings`; `overrides` swaps resources by key, for a test or a notebook.
+
+    Raises:
+        SettingsError: every problem of the settings, in one message.
+    """
+    settings = settings or load_settings()
+    partitions = day_partitions(_first_day(settings))
+    resources: Mapping[str, Any] = {**build_resources(settings), **overrides}
+    return dg.Definitions(
+        assets=[
+            *ingestion.build_assets(partitions),
+            *features.build_assets(partitions, settings.feature_plan),
+            *training.build_assets(partitions, settings),
+            *evaluation.build_assets(partitions),
+            *promotion.build_assets(partitions),
+        ],
+        asset_checks=[*data_checks.build_checks(partitions), *model_checks.build_checks(partitions)],
+        jobs=build_jobs(),
+        resources=resources,
+        executor=dg.in_process_executor,
+    )
+
+
+def _first_day(settings: Settings) -> date:
+    """The first day that the UI offers; a lake that is far away is not listed for it."""
+    if settings.lake.first_day:
+        return settings.lake.first_day
+    if "://" in settings.lake_uri or not Path(settings.lake_uri).is_dir():
+        return DEFAULT_FIRST_DAY
+    return min(open_lake(settings).days(), default=DEFAULT_FIRST_DAY)
+
+
+defs = build_definitions()

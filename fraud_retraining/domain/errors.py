@@ -1,0 +1,82 @@
+"""The one family of errors that a person meets.
+
+Here: every failure that has a known meaning, with its exit code and its remedy. Not here: bugs, which stay
+ordinary exceptions and leave with exit code 1.
+
+    RetrainingError                     exit code
+    ├── SettingsError                   2  settings or usage
+    ├── DataInvalid                     3  the lake, a day, a column or the window is not usable
+    ├── GateFailed                      4  the candidate is not good enough
+    ├── Conflict                        5  somebody or something else decided first
+    ├── BudgetExceeded                  6  time or cost
+    └── DependencyUnreachable           7  lake, store, MLflow or disk did not answer
+        └── IntegrityError              7  it answered, but not with what was stored
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+
+class RetrainingError(Exception):
+    """A failure with a known meaning: what is wrong, with which culprits, and what to do about it."""
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, what: str, *, culprits: Sequence[object] = (), remedy: str = "") -> None:
+        self.what = what
+        self.culprits = tuple(str(culprit) for culprit in culprits)
+        self.remedy = remedy
+        super().__init__(what, self.culprits, remedy)
+
+    def __str__(self) -> str:
+        lines = [self.what, *(f"  - {culprit}" for culprit in self.culprits)]
+        if self.remedy:
+            lines.append(f"Remedy: {self.remedy}")
+        return "\n".join(lines)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (type(self), self.what, self.culprits, self.remedy)
+
+
+def _rebuild(kind: type[RetrainingError], what: str, culprits: tuple[str, ...], remedy: str) -> RetrainingError:
+    return kind(what, culprits=culprits, remedy=remedy)
+
+
+class SettingsError(RetrainingError):
+    """Settings or arguments that cannot be obeyed; `culprits` lists every problem, not just the first."""
+
+    exit_code = 2
+
+
+class DataInvalid(RetrainingError):
+    """Data that must not be trained on: absent, unreadable, of the wrong shape, or failing a check."""
+
+    exit_code = 3
+
+
+class GateFailed(RetrainingError):
+    """A candidate that did not pass; `culprits` are the failed gates with value and threshold."""
+
+    exit_code = 4
+
+
+class Conflict(RetrainingError):
+    """A decision that came second: decided, expired or superseded before, or the champion moved meanwhile."""
+
+    exit_code = 5
+
+
+class BudgetExceeded(RetrainingError):
+    """A retrain that cost more time or money than it may."""
+
+    exit_code = 6
+
+
+class DependencyUnreachable(RetrainingError):
+    """Something outside that could not be read or written. Never the same as "there is nothing there"."""
+
+    exit_code = 7
+
+
+class IntegrityError(DependencyUnreachable):
+    """Stored bytes that are not the bytes that were recorded."""

@@ -1,0 +1,460 @@
+"""One day of a user's lake made canonical: names, types, UTC, one row per transaction id, sorted, rejects apart.
+
+Here: how lake columns are mapped and which types they may have, which rows are refused and why, and the facts that a
+day leaves behind. Not here: reading files (`adapters/engine.py`, `adapters/lake.py`), keeping the result
+(`adapters/store.py`) and whether the day as a whole is good enough (`domain/validation.py`).
+"""
+
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from datetime import date, datetime, timedelta
+from typing import NamedTuple, Self, TypeVar
+
+import ibis
+import ibis.expr.datatypes as dt
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as pat
+from pydantic import AwareDatetime, Field, model_validator
+
+from fraud_retraining.domain.errors import DataInvalid
+from fraud_retraining.domain.schemas import (
+    AMOUNT,
+    CORE_COLUMNS,
+    IS_FRAUD,
+    LABELLED_AT,
+    TIMESTAMP,
+    TRANSACTION_ID,
+    ColumnName,
+    ColumnPolicy,
+    EntityPolicy,
+    Policy,
+    RejectReason,
+)
+
+REASON = "reason"
+SURPLUS = "surplus"
+INTEGER, TEXT = "integer", "text"
+_FILES_NAMED = 3
+
+File = TypeVar("File", bound=Hashable)
+
+
+class LakeMapping(Policy):
+    """Which column of the lake is which canonical column."""
+
+    columns: ColumnPolicy = Field(default_factory=ColumnPolicy, description="Lake names of the canonical columns.")
+    entities: dict[str, EntityPolicy] = Field(description="Whom transactions belong to: name and lake column.")
+    numeric: tuple[ColumnName, ...] = Field((), description="Further numeric columns, kept under their lake names.")
+    categorical: tuple[ColumnName, ...] = Field((), description="Further categories, kept under their lake names.")
+    slices: tuple[ColumnName, ...] = Field((), description="Categories that only group the evaluation.")
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        reserved = (*CORE_COLUMNS, LABELLED_AT, REASON, SURPLUS)
+        same: dict[str, list[str]] = {}
+        for name in (*reserved, *self.entities, *self.numeric, *self.categories):
+            same.setdefault(name.casefold(), []).append(name)
+        if twice := [" and ".join(names) for names in same.values() if len(names) > 1]:
+            raise ValueError(f"columns named twice (capitals do not tell them apart) or reserved: {'; '.join(twice)}")
+        return self
+
+    @property
+    def keys(self) -> dict[str, str]:
+        """Canonical key columns and their lake names: the transaction id and every entity."""
+        return {TRANSACTION_ID: self.columns.transaction_id} | {
+            name: entity.column for name, entity in self.entities.items()
+        }
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """Categorical columns, those that only slice the evaluation last."""
+        return tuple(dict.fromkeys((*self.categorical, *self.slices)))
+
+    @property
+    def lake_names(self) -> dict[str, str]:
+        """Every canonical column, in canonical order, and its name in the lake."""
+        core = {name: getattr(self.columns, name) for name in CORE_COLUMNS}
+        known = {LABELLED_AT: self.columns.labelled_at} if self.columns.labelled_at else {}
+        further = {name: name for name in (*self.numeric, *self.categories)}
+        return core | known | self.keys | further
+
+
+class _Accepted(NamedTuple):
+    """The Arrow types that a kind of column may have in the lake (any of the tests), and the same in words."""
+
+    tests: tuple[Callable[[pa.DataType], bool], ...]
+    words: str
+
+
+_TEXTS = (pat.is_string, pat.is_large_string, pat.is_string_view)
+_NUMBERS = (pat.is_integer, pat.is_floating, pat.is_decimal)
+_KEY = _Accepted((pat.is_integer, *_TEXTS), "an integer or text")
+_TIME = _Accepted((pat.is_timestamp,), "a timestamp")
+_AMOUNT = _Accepted(_NUMBERS, "a number")
+_LABEL = _Accepted((pat.is_boolean, pat.is_integer, pat.is_floating), "0/1 or boolean")
+_NUMBER = _Accepted((pat.is_boolean, *_NUMBERS), "a number or boolean")
+_CATEGORY = _Accepted((pat.is_boolean, pat.is_integer, *_TEXTS), "text, an integer or boolean")
+
+
+def _accepted(mapping: LakeMapping) -> dict[str, _Accepted]:
+    core = {TRANSACTION_ID: _KEY, TIMESTAMP: _TIME, AMOUNT: _AMOUNT, IS_FRAUD: _LABEL, LABELLED_AT: _TIME}
+    return (
+        core
+        | dict.fromkeys(mapping.keys, _KEY)
+        | dict.fromkeys(mapping.numeric, _NUMBER)
+        | dict.fromkeys(mapping.categories, _CATEGORY)
+    )
+
+
+class ColumnReport(NamedTuple):
+    """What the files of a day have besides what they must have."""
+
+    ignored: tuple[str, ...]
+    text_keys: frozenset[str]
+
+
+def check_columns(
+    schemas: Mapping[str, pa.Schema], mapping: LakeMapping, earlier_keys: Mapping[str, str] | None = None
+) -> ColumnReport:
+    """Refuse a day whose files lack a column or have one of the wrong type.
+
+    Raises:
+        DataInvalid: every problem of every column and file at once.
+    """
+    if problems := column_problems(schemas, mapping, earlier_keys):
+        raise DataInvalid(
+            "columns of the day are not as mapped",
+            culprits=problems,
+            remedy="correct the files, or map the lake's columns under `columns`, `entities` and `features`",
+        )
+    text_keys = {name for name, lake in mapping.keys.items() if TEXT in _key_kinds(schemas, lake)}
+    return ColumnReport(tuple(ignored_columns(schemas, mapping)), frozenset(text_keys))
+
+
+def column_problems(
+    schemas: Mapping[str, pa.Schema], mapping: LakeMapping, earlier_keys: Mapping[str, str] | None = None
+) -> list[str]:
+    """Every reason why the columns of a day's files (name: schema) cannot be used; added columns are no reason.
+
+    `earlier_keys` are the key types of earlier days (`DayFacts.key_types`): a key that changes its type would no
+    longer meet its own history.
+    """
+    problems: list[str] = []
+    for name, accepted in _accepted(mapping).items():
+        if (lake := mapping.lake_names.get(name)) is not None:
+            label = lake if lake == name else f"{lake} ({name})"
+            problems += [f"{label} {problem}" for problem in _problems_of(schemas, lake, accepted)]
+    for name, lake in mapping.keys.items():
+        earlier = (earlier_keys or {}).get(name)
+        problems += [f"{lake} ({name}) {problem}" for problem in _key_problems(schemas, lake, earlier)]
+    return problems
+
+
+def _problems_of(schemas: Mapping[str, pa.Schema], lake: str, accepted: _Accepted) -> list[str]:
+    missing = [file for file, schema in schemas.items() if lake not in schema.names]
+    wrong: dict[str, list[str]] = {}
+    ambiguous = []
+    for file, schema in schemas.items():
+        if sum(column.casefold() == lake.casefold() for column in schema.names) > 1:
+            ambiguous.append(file)
+        elif lake in schema.names and not _accepts(accepted, schema.field(lake).type):
+            wrong.setdefault(str(schema.field(lake).type), []).append(file)
+    problems = [f"is missing{_where(missing, schemas)}"] if missing else []
+    problems += [f"appears twice{_where(ambiguous, schemas)}"] if ambiguous else []
+    return problems + [
+        f"is {kind}{_where(files, schemas)}; expected {accepted.words}" for kind, files in sorted(wrong.items())
+    ]
+
+
+def _accepts(accepted: _Accepted, kind: pa.DataType) -> bool:
+    """An all-null column has no type of its own and fits everything; its rows are judged one by one."""
+    return pat.is_null(kind) or any(test(_value_type(kind)) for test in accepted.tests)
+
+
+def _key_problems(schemas: Mapping[str, pa.Schema], lake: str, earlier: str | None) -> list[str]:
+    kinds = _key_kinds(schemas, lake)
+    if len(kinds) > 1:
+        mixed = [f"{kind}{_where(files, schemas)}" for kind, files in sorted(kinds.items())]
+        return [f"is {' and '.join(mixed)}; expected one of them"]
+    if earlier is not None and kinds and earlier not in kinds:
+        return [f"is {next(iter(kinds))}, but {earlier} on earlier days"]
+    return []
+
+
+def _key_kinds(schemas: Mapping[str, pa.Schema], lake: str) -> dict[str, list[str]]:
+    kinds: dict[str, list[str]] = {}
+    for file, schema in schemas.items():
+        if lake in schema.names and (kind := _key_kind(schema.field(lake).type)) is not None:
+            kinds.setdefault(kind, []).append(file)
+    return kinds
+
+
+def _key_kind(kind: pa.DataType) -> str | None:
+    """Integer keys stay integers; unsigned 64-bit keys, which would not fit, become text."""
+    kind = _value_type(kind)
+    if pat.is_integer(kind):
+        return TEXT if pat.is_uint64(kind) else INTEGER
+    return TEXT if any(test(kind) for test in _TEXTS) else None
+
+
+def _value_type(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pat.is_dictionary(kind) else kind
+
+
+def _where(files: Sequence[str], among: Collection[str]) -> str:
+    if len(files) == len(among):
+        return ""
+    more = f" and {len(files) - _FILES_NAMED} more" if len(files) > _FILES_NAMED else ""
+    return f" in {', '.join(files[:_FILES_NAMED])}{more}"
+
+
+def ignored_columns(schemas: Mapping[str, pa.Schema], mapping: LakeMapping) -> list[str]:
+    """Columns of the lake that nothing is mapped to."""
+    mapped = set(mapping.lake_names.values())
+    return sorted({name for schema in schemas.values() for name in schema.names} - mapped)
+
+
+def same_shape(schemas: Mapping[File, pa.Schema]) -> list[list[File]]:
+    """Files grouped by their columns and types, so that each group can be read as one."""
+    groups: dict[frozenset[tuple[str, str]], list[File]] = {}
+    for file, schema in schemas.items():
+        groups.setdefault(frozenset((column.name, str(column.type)) for column in schema), []).append(file)
+    return list(groups.values())
+
+
+def canonical(raw: ibis.Table, mapping: LakeMapping, text_keys: Collection[str] = ()) -> ibis.Table:
+    """Lake columns under canonical names and types; the label stays a number, because it may be anything yet.
+
+    Text keys that are empty name nobody and become null; numbers that are not finite become null; zero has one sign.
+    `text_keys` are keys that are text in other files of the day.
+    """
+    columns = {name: raw[lake] for name, lake in mapping.lake_names.items()}
+    convert: dict[str, Callable[[ibis.Column], ibis.Value]] = {
+        TIMESTAMP: _time,
+        AMOUNT: lambda column: _one_zero(_typed(column, "float64")),
+        IS_FRAUD: _label,
+        LABELLED_AT: _time,
+    }
+    convert |= {name: _text_key if name in text_keys else _key for name in mapping.keys}
+    convert |= dict.fromkeys(mapping.numeric, _number) | dict.fromkeys(mapping.categories, _text)
+    return raw.select(**{name: convert[name](column) for name, column in columns.items()})
+
+
+def _typed(column: ibis.Column, kind: str) -> ibis.Value:
+    """The column as `kind`; a column without values has no type that could be cast."""
+    source = column.type()
+    if source.is_null() or (isinstance(source, dt.Unknown) and "NULL" in str(source.raw_type)):
+        return ibis.null(kind)
+    return column if source == dt.dtype(kind) else column.cast(kind)
+
+
+def _time(column: ibis.Column) -> ibis.Value:
+    return _typed(column, "timestamp(6)")
+
+
+def _key(column: ibis.Column) -> ibis.Value:
+    source = column.type()
+    return _text_key(column) if source.is_string() or source.is_uint64() else _typed(column, "int64")
+
+
+def _text_key(column: ibis.Column) -> ibis.Value:
+    return _typed(column, "string").nullif("")
+
+
+def _text(column: ibis.Column) -> ibis.Value:
+    return _typed(column, "string")
+
+
+def _label(column: ibis.Column) -> ibis.Value:
+    number = _typed(column.cast("int8") if column.type().is_boolean() else column, "float64")
+    return number.isnan().ifelse(ibis.null("float64"), number) if column.type().is_floating() else number
+
+
+def _number(column: ibis.Column) -> ibis.Value:
+    number = _typed(column, "float64")
+    if column.type().is_floating():
+        number = (number.isnan() | number.isinf()).ifelse(ibis.null("float64"), number)
+    return _one_zero(number)
+
+
+def _one_zero(number: ibis.Value) -> ibis.Value:
+    return (number == ibis.literal(0.0)).ifelse(0.0, number)
+
+
+def classify(raw: ibis.Table, mapping: LakeMapping, day: date) -> ibis.Table:
+    """Canonical columns, `reason` (null: accepted) and `surplus` (a further copy of the same row, to be dropped)."""
+    return settle_duplicates(judge(canonical(raw, mapping), mapping, day))
+
+
+def judge(rows: ibis.Table, mapping: LakeMapping, day: date) -> ibis.Table:
+    """Canonical rows and the first rule that each breaks on its own; duplicates are not looked for."""
+    start = datetime(day.year, day.month, day.day)
+    key_missing = ibis.or_(*(rows[name].isnull() for name in mapping.keys))
+    amount, time, label = rows[AMOUNT], rows[TIMESTAMP], rows[IS_FRAUD]
+    rules = (
+        (key_missing, RejectReason.NULL_KEY),
+        (time.isnull(), RejectReason.NULL_TIMESTAMP),
+        (amount.isnull(), RejectReason.NULL_AMOUNT),
+        ((amount < 0) | amount.isnan() | amount.isinf(), RejectReason.NEGATIVE_AMOUNT),
+        (label.notin([0.0, 1.0]), RejectReason.INVALID_LABEL),
+        ((time < start) | (time >= start + timedelta(days=1)), RejectReason.OUTSIDE_DAY),
+    )
+    reason = ibis.cases(*((broken, str(why)) for broken, why in rules), else_=ibis.null("string"))
+    return rows.mutate(**{REASON: reason})
+
+
+def settle_duplicates(judged: ibis.Table) -> ibis.Table:
+    """One row per transaction id: the first of its contents stays, others are rejected, exact copies are surplus.
+
+    First: unbroken before broken, then by time and the other columns, a known label before an unknown one. Rows
+    without an id are never copies of each other.
+    """
+    contents = [name for name in judged.columns if name not in (TRANSACTION_ID, REASON)]
+    order = [ibis.asc(REASON, nulls_first=True), *(ibis.asc(name, nulls_first=False) for name in contents)]
+    same_id = ibis.window(group_by=TRANSACTION_ID, order_by=order)
+    place, rank = ibis.row_number().over(same_id), ibis.rank().over(same_id)
+    placed = judged.mutate(place=place, rank=rank)
+    later = placed[REASON].isnull() & (placed["rank"] > 0)
+    return placed.mutate(
+        **{
+            REASON: later.ifelse(str(RejectReason.DUPLICATE_ID), placed[REASON]),
+            SURPLUS: placed[TRANSACTION_ID].notnull() & (placed["place"] > placed["rank"]),
+        }
+    ).drop("place", "rank")
+
+
+class Arrival(Policy):
+    """What arrived for a day: how many files, in which version, and when."""
+
+    files: int = Field(ge=0)
+    source_version: str
+    arrived_at: AwareDatetime | None = None
+
+
+class DayFacts(Policy):
+    """What a day was like when it was ingested."""
+
+    rows: int = Field(description="Accepted rows.")
+    labelled: int = Field(description="Accepted rows whose label is known.")
+    frauds: int
+    rejects: dict[str, int] = Field(description="Rejected rows by reason.")
+    duplicates_dropped: int = Field(description="Surplus copies of identical rows; neither accepted nor rejected.")
+    min_timestamp: datetime | None = None
+    max_timestamp: datetime | None = None
+    min_amount: float | None = None
+    mean_amount: float | None = None
+    max_amount: float | None = None
+    nulls: dict[str, int] = Field(description="Missing values of the columns that may miss them.")
+    key_types: dict[str, str] = Field(description="Whether each key is integer or text.")
+    ignored_columns: tuple[str, ...] = ()
+    files: int
+    source_version: str
+    arrived_at: AwareDatetime | None = None
+
+    @property
+    def rejected(self) -> int:
+        """Rejected rows, whatever the reason."""
+        return sum(self.rejects.values())
+
+    @property
+    def reject_share(self) -> float:
+        """Rejected rows among accepted and rejected."""
+        judged = self.rows + self.rejected
+        return self.rejected / judged if judged else 0.0
+
+    @property
+    def fraud_rate(self) -> float | None:
+        """Frauds among the labelled rows; None where no label is known."""
+        return self.frauds / self.labelled if self.labelled else None
+
+
+class Ingested(NamedTuple):
+    """A day's accepted rows, sorted by time and id; its rejects with their reason; and its facts."""
+
+    accepted: pa.Table
+    rejects: pa.Table
+    facts: DayFacts
+
+
+def ingest(
+    rows: ibis.Table,
+    mapping: LakeMapping,
+    day: date,
+    to_arrow: Callable[[ibis.Table], pa.Table],
+    *,
+    arrival: Arrival,
+    ignored: Sequence[str] = (),
+) -> Ingested:
+    """Split canonical rows (`canonical`) of a day into accepted and rejected; every row is counted once.
+
+    The result depends on the rows alone: not on their order, their files or the engine's threads.
+    """
+    table, dropped = _judged_table(judge(rows, mapping, day), to_arrow)
+    reason = table[REASON]
+    if reason.null_count == len(table):
+        accepted, rejects = table.drop_columns([REASON]), table.slice(0, 0)
+    else:
+        accepted = table.filter(pc.is_null(reason)).drop_columns([REASON])
+        rejects = table.filter(pc.is_valid(reason))
+    accepted = _with_label(accepted.combine_chunks())
+    rejects = _sorted_rejects(rejects)
+    return Ingested(accepted, rejects, _facts(accepted, rejects, dropped, mapping, arrival, ignored))
+
+
+def _judged_table(judged: ibis.Table, to_arrow: Callable[[ibis.Table], pa.Table]) -> tuple[pa.Table, int]:
+    """Judged rows without surplus copies, sorted; looking for duplicates costs only a day that has some."""
+    table = to_arrow(judged.order_by(TIMESTAMP, TRANSACTION_ID))
+    if not _repeats(table[TRANSACTION_ID]):
+        return table, 0
+    kept = to_arrow(settle_duplicates(judged).filter(lambda row: ~row[SURPLUS]).order_by(TIMESTAMP, TRANSACTION_ID))
+    return kept.drop_columns([SURPLUS]), len(table) - len(kept)
+
+
+def _repeats(ids: pa.ChunkedArray) -> bool:
+    present = ids.drop_null()
+    if pat.is_integer(ids.type):
+        values = np.sort(present.to_numpy())
+        return bool((values[1:] == values[:-1]).any())
+    return bool(pc.count_distinct(present).as_py() < len(present))
+
+
+def _with_label(accepted: pa.Table) -> pa.Table:
+    at = accepted.schema.get_field_index(IS_FRAUD)
+    return accepted.set_column(at, IS_FRAUD, accepted[IS_FRAUD].cast(pa.int8()))
+
+
+def _sorted_rejects(rejects: pa.Table) -> pa.Table:
+    ordered = rejects.select([REASON, *(name for name in rejects.column_names if name != REASON)])
+    return ordered.sort_by([(name, "ascending") for name in ordered.column_names])
+
+
+def _facts(
+    accepted: pa.Table,
+    rejects: pa.Table,
+    dropped: int,
+    mapping: LakeMapping,
+    arrival: Arrival,
+    ignored: Sequence[str],
+) -> DayFacts:
+    times, labels = accepted[TIMESTAMP], accepted[IS_FRAUD]
+    amounts = accepted[AMOUNT].to_numpy()
+    optional = [name for name in accepted.column_names if name not in (TIMESTAMP, AMOUNT, *mapping.keys)]
+    reasons = {item["values"]: item["counts"] for item in pc.value_counts(rejects[REASON]).to_pylist()}
+    some = len(accepted) > 0
+    return DayFacts(
+        rows=len(accepted),
+        labelled=len(labels) - labels.null_count,
+        frauds=pc.sum(labels).as_py() or 0,
+        rejects={str(reason): reasons[str(reason)] for reason in RejectReason if str(reason) in reasons},
+        duplicates_dropped=dropped,
+        min_timestamp=times[0].as_py() if some else None,
+        max_timestamp=times[-1].as_py() if some else None,
+        min_amount=float(amounts.min()) if some else None,
+        mean_amount=float(amounts.mean()) if some else None,
+        max_amount=float(amounts.max()) if some else None,
+        nulls={name: accepted[name].null_count for name in optional},
+        key_types={name: INTEGER if pat.is_integer(accepted[name].type) else TEXT for name in mapping.keys},
+        ignored_columns=tuple(ignored),
+        **arrival.model_dump(),
+    )

@@ -1,0 +1,373 @@
+"""The life of one candidate: its states, who may move it, and what happens when two things happen at once.
+
+Here: the state machine, the promotion rule, supersession, and what an interrupted promotion comes to. Every function
+takes a release and gives the next one, or refuses. Not here: keeping releases (`adapters/ledger.py`) and moving the
+registry's alias (`adapters/registry.py`).
+
+    registered ──> awaiting_approval ──> approved ──> promoting ──> promoted ──> superseded
+        │  └────────────(auto)───────────────^            ^                └──> rolled_back
+        │                                                 └── a rollback brings back what was promoted once
+        └──> gate_failed     from any open state: rejected (if it waits), expired (if it waits), superseded, withdrawn
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Literal, Protocol
+
+from pydantic import Field
+
+from fraud_retraining.domain.errors import Conflict, GateFailed, SettingsError
+from fraud_retraining.domain.schemas import Policy
+
+
+class PromotionPolicy(Policy):
+    """Who lets a candidate become champion."""
+
+    mode: Literal["manual", "auto"] = Field("manual", description="Whether a human decides, or the gates alone.")
+    reviewers: tuple[str, ...] = Field((), description="Who may approve and reject; empty: anybody who can reach it.")
+    approval_hours: float = Field(24, gt=0, le=24 * 30, description="Hours after which a waiting candidate expires.")
+
+
+class ReleaseState(StrEnum):
+    """Where a candidate is in its life."""
+
+    REGISTERED = "registered"
+    AWAITING_APPROVAL = "awaiting_approval"
+    APPROVED = "approved"
+    PROMOTING = "promoting"
+    PROMOTED = "promoted"
+    SUPERSEDED = "superseded"
+    REJECTED = "rejected"
+    EXPIRED = "expired"
+    GATE_FAILED = "gate_failed"
+    ROLLED_BACK = "rolled_back"
+    WITHDRAWN = "withdrawn"
+
+
+class Decision(StrEnum):
+    """A reviewer's answer."""
+
+    APPROVE = "approve"
+    REJECT = "reject"
+
+
+S = ReleaseState
+OPEN = frozenset({S.REGISTERED, S.AWAITING_APPROVAL, S.APPROVED})
+TERMINAL = frozenset({S.REJECTED, S.EXPIRED, S.GATE_FAILED, S.WITHDRAWN})
+BY_HAND = TERMINAL | {S.APPROVED, S.SUPERSEDED}
+RESTORABLE = frozenset({S.SUPERSEDED, S.ROLLED_BACK})
+NEEDS_REASON = frozenset({S.REJECTED, S.ROLLED_BACK, S.WITHDRAWN})
+NEEDS_VERDICT = frozenset({S.AWAITING_APPROVAL, S.APPROVED, S.PROMOTING})
+
+MOVES: Mapping[ReleaseState, frozenset[ReleaseState]] = MappingProxyType(
+    {
+        S.REGISTERED: frozenset({S.AWAITING_APPROVAL, S.APPROVED, S.GATE_FAILED, S.SUPERSEDED, S.WITHDRAWN}),
+        S.AWAITING_APPROVAL: frozenset({S.APPROVED, S.REJECTED, S.EXPIRED, S.SUPERSEDED, S.WITHDRAWN}),
+        S.APPROVED: frozenset({S.PROMOTING, S.SUPERSEDED, S.WITHDRAWN}),
+        S.PROMOTING: frozenset({S.PROMOTED, S.APPROVED, S.SUPERSEDED, S.ROLLED_BACK}),
+        S.PROMOTED: frozenset({S.SUPERSEDED, S.ROLLED_BACK}),
+        S.SUPERSEDED: frozenset({S.PROMOTING}),
+        S.ROLLED_BACK: frozenset({S.PROMOTING}),
+        **{state: frozenset[ReleaseState]() for state in TERMINAL},
+    }
+)
+
+
+class Release(Policy):
+    """One candidate and where it stands. Times are aware, UTC, from the ledger's clock."""
+
+    model: str
+    version: int
+    fingerprint: str
+    as_of: date
+    trigger: str
+    state: ReleaseState
+    artifact_digest: str
+    verdict_passed: bool
+    verdict_digest: str = Field("", description="Digest of the gates' document, to be verified before a promotion.")
+    requested_by: str = Field("", description="Who asked for the retrain; may not approve it.")
+    champion_before: int | None = Field(None, description="The champion when it was registered, then the one replaced.")
+    deadline: datetime | None = None
+    decided_by: str | None = None
+    decided_via: str | None = None
+    decided_at: datetime | None = None
+    reason: str = Field("", description="Why it was moved last.")
+    opened_at: datetime
+    moved_at: datetime
+    moved_by: str
+    promoted_at: datetime | None = Field(None, description="When it first became champion.")
+    intent: int | None = Field(None, description="Ledger row of the unfinished promotion.")
+
+    @property
+    def was_promoted(self) -> bool:
+        """Whether it has ever been champion, and can thus be rolled back to."""
+        return self.promoted_at is not None
+
+
+class Moved(Policy):
+    """Who moves a release, by which way, when, and why."""
+
+    by: str
+    via: str
+    at: datetime
+    reason: str = ""
+
+
+class Intent(Policy):
+    """A promotion that was written down before the alias was touched."""
+
+    seq: int = Field(description="Ledger row that holds it.")
+    model: str
+    version: int
+    expected_champion: int | None = Field(description="Whom the alias named; it is moved only if it still does.")
+    artifact_digest: str
+    rollback: bool
+    came_from: ReleaseState
+    actor: str
+    channel: str
+    reason: str = ""
+    at: datetime
+
+
+class Dated(Protocol):
+    """A version with its as-of day: a release, or the registry's own record of one."""
+
+    @property
+    def version(self) -> int:
+        """Number in the registry."""
+
+    @property
+    def as_of(self) -> date:
+        """Last day whose transactions were in."""
+
+
+def _told(release: Release) -> str:
+    """Who put the release where it is, when and why, for the one who came second."""
+    who, when = release.moved_by, release.moved_at
+    why = f": {release.reason}" if release.reason else ""
+    return f"it was {release.state.replace('_', ' ')} by {who} at {when:%Y-%m-%d %H:%M:%S} UTC{why}"
+
+
+def _refuse(release: Release, to: ReleaseState) -> Conflict:
+    return Conflict(f"version {release.version} cannot become {to.replace('_', ' ')}: {_told(release)}")
+
+
+def _checked(release: Release, to: ReleaseState, moved: Moved) -> None:
+    if not moved.by.strip() or not moved.via.strip():
+        raise SettingsError(f"a release is moved to {to} by nobody", remedy="Name who decides and by which way.")
+    if to not in MOVES[release.state]:
+        raise _refuse(release, to)
+    if to in NEEDS_REASON and not moved.reason.strip():
+        raise SettingsError(f"version {release.version} cannot become {to.replace('_', ' ')} without a reason",
+                            remedy="Say why, in a sentence that an auditor can read.")
+    if to in NEEDS_VERDICT and not release.verdict_passed:
+        raise GateFailed(f"version {release.version} cannot become {to.replace('_', ' ')}: its gates did not pass")
+    _checked_deadline(release, to, moved.at)
+
+
+def _checked_deadline(release: Release, to: ReleaseState, at: datetime) -> None:
+    """A waiting release can be decided before its deadline and expires from it on; never both, never neither."""
+    if release.state is not S.AWAITING_APPROVAL or release.deadline is None:
+        return
+    late = at >= release.deadline
+    if late and to in {S.APPROVED, S.REJECTED}:
+        raise Conflict(f"version {release.version} expired at {release.deadline:%Y-%m-%d %H:%M:%S} UTC",
+                       remedy="The champion stays. Ask for a new retrain.")
+    if not late and to is S.EXPIRED:
+        raise Conflict(f"version {release.version} may be decided until {release.deadline:%Y-%m-%d %H:%M:%S} UTC")
+
+
+def _placed(release: Release, to: ReleaseState, moved: Moved, **more: object) -> Release:
+    placed = {"state": to, "moved_at": moved.at, "moved_by": moved.by, "reason": moved.reason}
+    return release.model_copy(update={**placed, **more})
+
+
+def move(release: Release, to: ReleaseState, moved: Moved) -> Release:
+    """An open release in its next state. Promotion has its own moves, because the registry's alias goes with it.
+
+    Raises:
+        Conflict: somebody or something moved it before; the message says who, when and why.
+        GateFailed: it would go on without a passed verdict.
+        SettingsError: nobody moves it, or a reason is missing.
+    """
+    if to not in BY_HAND:
+        raise ValueError(f"{to} is not a move of its own")
+    if release.state not in OPEN:
+        raise _refuse(release, to)
+    _checked(release, to, moved)
+    decided = to in {S.APPROVED, S.REJECTED}
+    decision = {"decided_by": moved.by, "decided_via": moved.via, "decided_at": moved.at} if decided else {}
+    return _placed(release, to, moved, **decision)
+
+
+def ask(release: Release, hours: float, moved: Moved) -> Release:
+    """A registered release that now waits for a reviewer, until `hours` from now."""
+    _checked(release, S.AWAITING_APPROVAL, moved)
+    return _placed(release, S.AWAITING_APPROVAL, moved, deadline=moved.at + timedelta(hours=hours))
+
+
+def decide(release: Release, decision: Decision, policy: PromotionPolicy, moved: Moved) -> Release:
+    """A waiting release after a reviewer's answer. The first answer wins.
+
+    Raises:
+        Conflict: it no longer waits, or its deadline has passed.
+        SettingsError: not a reviewer, the one who asked for it, or a rejection without a reason.
+    """
+    to = S.APPROVED if decision is Decision.APPROVE else S.REJECTED
+    if policy.reviewers and moved.by not in policy.reviewers:
+        raise SettingsError(f"{moved.by} is not a reviewer", remedy="Reviewers are named in promotion.reviewers.")
+    if decision is Decision.APPROVE and release.trigger == "manual" and moved.by == release.requested_by:
+        raise SettingsError(f"{moved.by} asked for version {release.version} and cannot approve it",
+                            remedy="Let another reviewer decide.")
+    if release.state is not S.AWAITING_APPROVAL:
+        raise _refuse(release, to)
+    return move(release, to, moved)
+
+
+@dataclass(frozen=True)
+class Promote:
+    """Nothing stands against it and nobody need be asked."""
+
+
+@dataclass(frozen=True)
+class Await:
+    """A human decides."""
+
+
+@dataclass(frozen=True)
+class Supersede:
+    """It came too late."""
+
+    reason: str
+
+
+def promotion_of(
+    candidate: Dated, champion: Dated | None, mode: Literal["manual", "auto"], passed: bool
+) -> Promote | Await | Supersede:
+    """What becomes of a candidate whose gates were judged. A champion of the same or a newer as-of day stays.
+
+    Raises:
+        GateFailed: its gates did not pass.
+    """
+    if not passed:
+        raise GateFailed(f"version {candidate.version} cannot be promoted: its gates did not pass")
+    if champion is not None and champion.as_of >= candidate.as_of:
+        return Supersede(f"champion version {champion.version} is as of {champion.as_of}, "
+                         f"the candidate only as of {candidate.as_of}")
+    return Promote() if mode == "auto" else Await()
+
+
+def outdated_by(newer: Dated, others: Iterable[Release]) -> list[Release]:
+    """Those waiting or approved releases that a newer candidate, or a new champion, makes pointless."""
+    pending = {S.AWAITING_APPROVAL, S.APPROVED}
+    return [other for other in others
+            if other.state in pending and other.version != newer.version and other.as_of <= newer.as_of]
+
+
+def newer_than(candidate: Dated, others: Iterable[Release]) -> Release | None:
+    """The waiting or approved release of a later as-of day, if there is one: then the candidate is the one to go."""
+    pending = {S.AWAITING_APPROVAL, S.APPROVED}
+    newer = [other for other in others if other.state in pending and other.as_of > candidate.as_of]
+    return max(newer, key=lambda other: other.as_of, default=None)
+
+
+def begin_promotion(release: Release, champion: Release | None, intent: Intent) -> Release:
+    """An approved release, or for a rollback one that was champion before, about to become champion.
+
+    Raises:
+        Conflict: it is neither, or the champion is as new as it is.
+        GateFailed: its gates did not pass.
+        SettingsError: a rollback without a reason.
+    """
+    moved = Moved(by=intent.actor, via=intent.channel, at=intent.at, reason=intent.reason)
+    if intent.rollback:
+        _checked_rollback(release, moved)
+    else:
+        if release.state is not S.APPROVED:
+            raise _refuse(release, S.PROMOTING)
+        verdict = promotion_of(release, champion, "auto", release.verdict_passed)
+        if isinstance(verdict, Supersede):
+            raise Conflict(f"version {release.version} cannot be promoted: {verdict.reason}")
+    _checked(release, S.PROMOTING, moved)
+    return _placed(release, S.PROMOTING, moved, intent=intent.seq, champion_before=intent.expected_champion)
+
+
+def _checked_rollback(release: Release, moved: Moved) -> None:
+    if not release.was_promoted:
+        raise Conflict(f"version {release.version} was never champion and cannot be rolled back to: {_told(release)}")
+    if release.state not in RESTORABLE:
+        raise _refuse(release, S.PROMOTING)
+    if not moved.reason.strip():
+        raise SettingsError("a rollback needs a reason", remedy="Say what is wrong with the present champion.")
+
+
+@dataclass(frozen=True)
+class Complete:
+    """The alias was moved: the promotion has happened and only its record was missing."""
+
+
+@dataclass(frozen=True)
+class Undo:
+    """The alias was not touched: the promotion has not happened."""
+
+
+@dataclass(frozen=True)
+class HumanMoved:
+    """The alias names a third version: somebody moved it by hand, and their move stands."""
+
+    champion: int | None
+
+
+Outcome = Complete | Undo | HumanMoved
+
+
+def recovery(intent: Intent, alias_target: int | None) -> Outcome:
+    """What an unfinished promotion comes to, judged by whom the alias names now."""
+    if alias_target == intent.version:
+        return Complete()
+    if alias_target == intent.expected_champion:
+        return Undo()
+    return HumanMoved(alias_target)
+
+
+def end_promotion(release: Release, intent: Intent, outcome: Outcome, moved: Moved) -> Release:
+    """The release after its promotion was completed, undone, or overtaken by a human.
+
+    Raises:
+        Conflict: this promotion was finished before.
+    """
+    if release.state is not S.PROMOTING or release.intent != intent.seq:
+        raise Conflict(f"the promotion of version {release.version} was already finished: {_told(release)}")
+    match outcome:
+        case Complete():
+            return _placed(release, S.PROMOTED, moved, intent=None, promoted_at=release.promoted_at or moved.at)
+        case Undo():
+            return _placed(release, intent.came_from, moved, intent=None)
+        case HumanMoved(champion):
+            to = intent.came_from if intent.rollback else S.SUPERSEDED
+            named = f"version {champion}" if champion is not None else "no version"
+            why = moved.model_copy(update={"reason": f"the champion was moved to {named} by hand meanwhile"})
+            return _placed(release, to, why, intent=None)
+
+
+def dethrone(champion: Release, by: Intent, moved: Moved) -> Release:
+    """The champion that another version replaces: superseded by a promotion, rolled back by a rollback."""
+    to = S.ROLLED_BACK if by.rollback else S.SUPERSEDED
+    reason = by.reason if by.rollback else f"version {by.version} was promoted"
+    moved = moved.model_copy(update={"reason": reason})
+    _checked(champion, to, moved)
+    return _placed(champion, to, moved)
+
+
+def adopt(release: Release, moved: Moved) -> Release:
+    """A release that somebody made champion by moving the alias: their move stands, whatever state it was in."""
+    return _placed(release, S.PROMOTED, moved, intent=None, promoted_at=release.promoted_at or moved.at)
+
+
+def displaced(champion: Release, target: int | None, moved: Moved) -> Release:
+    """The champion that somebody took the alias from."""
+    named = f"to version {target}" if target is not None else "away"
+    return _placed(champion, S.SUPERSEDED, moved.model_copy(update={"reason": f"the alias was moved {named} by hand"}))

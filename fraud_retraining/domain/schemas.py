@@ -1,0 +1,108 @@
+"""The canonical transaction: its columns, the entities it belongs to, and how a user's lake is mapped to it.
+
+Here: names, types and the policies that map and validate a day. Not here: reading files (`adapters/lake.py`).
+"""
+
+from enum import StrEnum
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Policy(BaseModel):
+    """A frozen, closed value that something obeys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+ColumnName = Annotated[str, Field(min_length=1)]
+
+TRANSACTION_ID = "transaction_id"
+TIMESTAMP = "timestamp"
+AMOUNT = "amount"
+IS_FRAUD = "is_fraud"
+LABELLED_AT = "labelled_at"
+CORE_COLUMNS = (TRANSACTION_ID, TIMESTAMP, AMOUNT, IS_FRAUD)
+
+
+class ColumnPolicy(Policy):
+    """What the lake calls the canonical columns."""
+
+    transaction_id: ColumnName = Field("TRANSACTION_ID", description="Column that names a transaction; unique.")
+    timestamp: ColumnName = Field("TX_DATETIME", description="Column with the time of the transaction, UTC if naive.")
+    amount: ColumnName = Field("TX_AMOUNT", description="Column with the amount, in one currency, not negative.")
+    is_fraud: ColumnName = Field("TX_FRAUD", description="Column with the label: 1 fraud, 0 not, missing unknown.")
+    labelled_at: ColumnName | None = Field(
+        None, description="Optional column that says when the label became known; makes the label cut-off exact per row."
+    )
+
+
+class EntityPolicy(Policy):
+    """Somebody or something that transactions belong to: a customer, terminal, card or device."""
+
+    column: ColumnName = Field(description="Column in the lake; integer or text keys.")
+    windows_days: tuple[Annotated[int, Field(ge=1, le=366)], ...] = Field(
+        (1, 7, 30),
+        min_length=1,
+        description="1 is the last 24 hours exactly; n > 1 is the current day so far plus n whole days.",
+    )
+    fraud_share: bool = Field(False, description="Whether fraud labels of the entity, delayed, may be features.")
+
+    @model_validator(mode="after")
+    def _distinct_windows(self) -> Self:
+        if len(set(self.windows_days)) != len(self.windows_days):
+            raise ValueError("windows_days names a window twice")
+        return self
+
+
+class ColumnFeaturePolicy(Policy):
+    """Which further columns of the lake are features, and which may never be."""
+
+    numeric: tuple[ColumnName, ...] = Field((), description="Further numeric columns of the lake that are features.")
+    categorical: tuple[ColumnName, ...] = Field((), description="Further text or integer columns that are categories.")
+    forbidden: tuple[ColumnName, ...] = Field(
+        ("TX_FRAUD_SCENARIO",), description="Columns that hold the answer; refused as features."
+    )
+
+
+class LabelPolicy(Policy):
+    """When a fraud label may be believed."""
+
+    delay_days: int = Field(7, ge=0, le=365, description="Days until a transaction's label is trustworthy.")
+
+
+class ValidationPolicy(Policy):
+    """What a day and a window must be like before anything is trained on them."""
+
+    min_rows: int = Field(50_000, ge=1, description="Least labelled rows of the training window.")
+    min_fraud_rate: float = Field(0.001, ge=0, le=1, description="Least fraud rate of the training window.")
+    max_fraud_rate: float = Field(0.10, ge=0, le=1, description="Greatest fraud rate of the training window.")
+    max_day_fraud_rate: float = Field(0.5, ge=0, le=1, description="Greatest fraud rate of one day.")
+    min_day_rows: int = Field(1, ge=0, description="Least accepted rows of one day.")
+    min_row_count_ratio: float = Field(0.2, ge=0, le=1, description="Least rows of a day against the trailing median.")
+    max_row_count_ratio: float = Field(5.0, ge=1, description="Most rows of a day against the trailing median.")
+    trailing_days: int = Field(14, ge=1, le=90, description="Days that the trailing median looks back.")
+    max_missing_days: int = Field(0, ge=0, description="Days of window and holdout that may be absent.")
+    max_reject_share: float = Field(0.001, ge=0, le=1, description="Most rows of a day that may be rejected.")
+    min_holdout_frauds: int = Field(20, ge=1, description="Least frauds in the holdout that a verdict may rest on.")
+    max_arrival_hours: float = Field(
+        72, gt=0, description="Hours after a day's end by which its files should be there; later is a warning."
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.min_fraud_rate > self.max_fraud_rate:
+            raise ValueError("min_fraud_rate is above max_fraud_rate")
+        return self
+
+
+class RejectReason(StrEnum):
+    """Why a row of the lake is not a transaction. A row that breaks several rules is filed under the first."""
+
+    NULL_KEY = "null key"
+    NULL_TIMESTAMP = "null timestamp"
+    NULL_AMOUNT = "null amount"
+    NEGATIVE_AMOUNT = "negative or not finite amount"
+    INVALID_LABEL = "label not 0/1"
+    OUTSIDE_DAY = "timestamp outside its day"
+    DUPLICATE_ID = "duplicate id"

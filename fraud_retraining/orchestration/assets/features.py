@@ -1,0 +1,191 @@
+"""Features: the sufficient statistics of each entity and day, and the point-in-time features of each transaction.
+
+Here: the day assets of the group `features`. Not here: what a feature is (`domain/features.py`).
+"""
+
+from collections.abc import Iterator
+from datetime import date
+from typing import Any
+
+import dagster as dg
+import ibis
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fraud_retraining.adapters.engine import Engine
+from fraud_retraining.adapters.store import Partition, Store
+from fraud_retraining.domain import features
+from fraud_retraining.domain.errors import DataInvalid
+from fraud_retraining.domain.fingerprint import digest, table_digest
+from fraud_retraining.domain.lineage import lookback
+from fraud_retraining.domain.schemas import IS_FRAUD, LABELLED_AT
+from fraud_retraining.domain.windows import DayRange
+from fraud_retraining.orchestration.day_runs import materialize_days
+from fraud_retraining.orchestration.inventory import ENTITY_DAYS, FEATURES, TRANSACTIONS, Inventory
+from fraud_retraining.orchestration.partitions import BACKFILL_DAYS_IN_ONE_RUN, days_of, feature_mappings
+from fraud_retraining.orchestration.progress import Progress
+from fraud_retraining.settings import Settings
+
+GROUP = "features"
+LABEL_STATISTICS = ("labelled", "frauds")
+
+
+def build_assets(partitions: dg.PartitionsDefinition, plan: features.FeaturePlan) -> list[dg.AssetsDefinition]:
+    """The assets of this group."""
+    mappings = feature_mappings(plan)
+
+    @dg.asset(
+        name=ENTITY_DAYS,
+        group_name=GROUP,
+        partitions_def=partitions,
+        deps=[TRANSACTIONS],
+        backfill_policy=BACKFILL_DAYS_IN_ONE_RUN,
+        kinds={"duckdb", "parquet"},
+    )
+    def entity_days(
+        context: dg.AssetExecutionContext,
+        settings: dg.ResourceParam[Settings],
+        store: dg.ResourceParam[Store],
+        engine: dg.ResourceParam[Engine],
+        progress: dg.ResourceParam[Progress],
+    ) -> Iterator[dg.MaterializeResult]:
+        """Per entity and day: count, sums, maximum, last time, labels and frauds; all that later days look back on."""
+        inventory = Inventory(store, settings, days_of(context))
+
+        def refresh(day: date) -> Partition:
+            _require_checked(inventory, [day])
+            return _entity_days(day, store, engine, inventory)
+
+        yield from materialize_days(context, ENTITY_DAYS, refresh, progress, _entity_metadata)
+
+    @dg.asset(
+        name=FEATURES,
+        group_name=GROUP,
+        partitions_def=partitions,
+        deps=[
+            dg.AssetDep(TRANSACTIONS, partition_mapping=mappings[TRANSACTIONS]),
+            dg.AssetDep(entity_days, partition_mapping=mappings[ENTITY_DAYS]),
+        ],
+        backfill_policy=BACKFILL_DAYS_IN_ONE_RUN,
+        kinds={"duckdb", "parquet"},
+    )
+    def transaction_features(
+        context: dg.AssetExecutionContext,
+        settings: dg.ResourceParam[Settings],
+        store: dg.ResourceParam[Store],
+        engine: dg.ResourceParam[Engine],
+        progress: dg.ResourceParam[Progress],
+    ) -> Iterator[dg.MaterializeResult]:
+        """Point-in-time features of every transaction of the day: nothing from at or after it."""
+        days = days_of(context)
+        inventory = Inventory(store, settings, {*days, *(d for day in days for d in lookback(plan, day))})
+
+        def refresh(day: date) -> Partition:
+            _require_checked(inventory, [*lookback(plan, day), day])
+            return _features(day, store, engine, inventory)
+
+        yield from materialize_days(context, FEATURES, refresh, progress, _features_metadata)
+
+    return [entity_days, transaction_features]
+
+
+def _require_checked(inventory: Inventory, days: list[date]) -> None:
+    day = days[-1]
+    if day not in inventory.transactions:
+        raise DataInvalid(f"transactions of {day} have not been ingested", remedy=f"ingest {day} first.")
+    problems = inventory.unchecked(days)
+    if problems:
+        raise DataInvalid(
+            f"features of {day} need days that did not pass their checks",
+            culprits=problems,
+            remedy="deliver those days again, or take them out of the lake.",
+        )
+
+
+def _entity_days(day: date, store: Store, engine: Engine, inventory: Inventory) -> Partition:
+    inputs = inventory.entity_days_inputs(day)
+    known = inventory.entity_days.get(day)
+    if known is not None and known.inputs == inputs:
+        return known
+    plan = inventory.plan
+    rows = engine.read_parquet(store.paths([inventory.transactions[day]], "rows"))
+    tables = {
+        entity: engine.to_arrow(
+            features.entity_days(rows, entity, plan, day).order_by("key").mutate(day=ibis.literal(day))
+        )
+        for entity in plan.entities
+    }
+    facts = {
+        "facts": digest([table_digest(table.drop_columns(list(LABEL_STATISTICS))) for table in tables.values()]),
+        "labels": digest([table_digest(table.select(["key", *LABEL_STATISTICS])) for table in tables.values()]),
+        "keys": {entity: table.num_rows for entity, table in tables.items()},
+    }
+    whole = digest([facts["facts"], facts["labels"]])
+    return store.write(ENTITY_DAYS, day, tables, digest=whole, inputs=inputs, facts=facts)
+
+
+def _features(day: date, store: Store, engine: Engine, inventory: Inventory) -> Partition:
+    inputs = inventory.features_inputs(day)
+    known = inventory.features.get(day)
+    if known is not None and known.inputs == inputs:
+        return known
+    plan = inventory.plan
+    needed = plan.lookback(day)
+    expression = features.transaction_features(
+        plan,
+        day,
+        today=_transactions(store, engine, inventory, [day]),
+        yesterday=_transactions(store, engine, inventory, [needed.yesterday]),
+        delayed=_transactions(store, engine, inventory, needed.delayed),
+        entity_days=_history(store, engine, inventory, needed.entity_days),
+    )
+    table = engine.to_arrow(expression)
+    facts = {"rows": table.num_rows, "label_days": label_days(table), "columns": table.column_names}
+    return store.write(FEATURES, day, {"rows": table}, digest=table_digest(table), inputs=inputs, facts=facts)
+
+
+def _transactions(store: Store, engine: Engine, inventory: Inventory, days: Any) -> Any:
+    present = [inventory.transactions[day] for day in days if day in inventory.transactions]
+    return engine.read_parquet(store.paths(present, "rows")) if present else None
+
+
+def _history(
+    store: Store, engine: Engine, inventory: Inventory, ranges: dict[str, DayRange]
+) -> dict[str, ibis.Table]:
+    tables = {}
+    for entity, days in ranges.items():
+        present = [inventory.entity_days[day] for day in days if day in inventory.entity_days]
+        if present:
+            tables[entity] = engine.read_parquet(store.paths(present, entity))
+    return tables
+
+
+def label_days(table: pa.Table) -> list[list[Any]]:
+    """When the labels of a day became known: [day or null, labelled rows, frauds], oldest first.
+
+    Null stands for a lake that does not say; such labels are known once the day is mature.
+    """
+    known = table.filter(pc.is_valid(table[IS_FRAUD]))
+    if LABELLED_AT not in table.column_names:
+        return [[None, known.num_rows, pc.sum(known[IS_FRAUD]).as_py() or 0]]
+    days = pa.table({"day": pc.cast(known[LABELLED_AT], pa.date32(), safe=False), "fraud": known[IS_FRAUD]})
+    grouped = days.group_by("day").aggregate([("fraud", "count"), ("fraud", "sum")]).sort_by("day")
+    return [
+        [day.isoformat() if day else None, count, frauds or 0]
+        for day, count, frauds in zip(*(grouped[name].to_pylist() for name in ("day", "fraud_count", "fraud_sum")), strict=True)
+    ]
+
+
+def _entity_metadata(partition: Partition) -> dict[str, Any]:
+    return {**{f"{entity}_keys": keys for entity, keys in partition.facts["keys"].items()}, "digest": partition.digest}
+
+
+def _features_metadata(partition: Partition) -> dict[str, Any]:
+    labelled = sum(count for _, count, _ in partition.facts["label_days"])
+    frauds = sum(count for _, _, count in partition.facts["label_days"])
+    return {
+        "dagster/partition_row_count": partition.facts["rows"],
+        "labelled": labelled,
+        "frauds": frauds,
+        "digest": partition.digest,
+    }

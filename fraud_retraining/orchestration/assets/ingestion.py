@@ -1,0 +1,138 @@
+"""Ingestion: what arrived in the lake, and the canonical transactions of each day.
+
+Here: the day assets of the group `ingestion`. Not here: what makes a row or a day acceptable (`domain/ingestion.py`,
+`domain/validation.py`).
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+
+from fraud_retraining.adapters.engine import Engine
+from fraud_retraining.adapters.lake import DayFiles, Lake
+from fraud_retraining.adapters.store import Partition, Store
+from fraud_retraining.domain.errors import DataInvalid
+from fraud_retraining.domain.fingerprint import table_digest
+from fraud_retraining.domain.ingestion import Arrival, LakeMapping, ingest
+from fraud_retraining.domain.schemas import IS_FRAUD, LABELLED_AT, TRANSACTION_ID
+from fraud_retraining.domain.windows import DayRange
+from fraud_retraining.orchestration.day_runs import materialize_days
+from fraud_retraining.orchestration.inventory import TRANSACTIONS, Inventory
+from fraud_retraining.orchestration.partitions import BACKFILL_DAYS_IN_ONE_RUN, days_of
+from fraud_retraining.orchestration.progress import Progress
+from fraud_retraining.settings import Settings
+
+GROUP = "ingestion"
+RAW = "raw_transactions"
+ROWS = "rows"
+REJECTS = "rejects"
+
+
+def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition | dg.AssetSpec]:
+    """The assets of this group."""
+    raw = dg.AssetSpec(
+        RAW,
+        group_name=GROUP,
+        partitions_def=partitions,
+        kinds={"parquet"},
+        description="Files as they arrived in the lake: `year=YYYY/month=MM/day=DD/*.parquet`. Written by others.",
+    )
+
+    @dg.asset(
+        name=TRANSACTIONS,
+        group_name=GROUP,
+        partitions_def=partitions,
+        deps=[raw],
+        backfill_policy=BACKFILL_DAYS_IN_ONE_RUN,
+        kinds={"duckdb", "parquet"},
+    )
+    def transactions(
+        context: dg.AssetExecutionContext,
+        settings: dg.ResourceParam[Settings],
+        lake: dg.ResourceParam[Lake],
+        store: dg.ResourceParam[Store],
+        engine: dg.ResourceParam[Engine],
+        progress: dg.ResourceParam[Progress],
+    ) -> Iterator[dg.MaterializeResult]:
+        """Canonical rows of the day: one a transaction id, sorted; rejected rows beside them with the reason."""
+        days = days_of(context)
+        arrived = lake.days(DayRange(start=days[0], end=days[-1]))
+        inventory = Inventory(store, settings, [days[0] - timedelta(days=1), *days])
+        known = inventory.transactions
+
+        def ingest_one(day: date) -> Partition:
+            files = _arrived(lake, arrived, day)
+            context.log_event(_observation(day, files))
+            inputs = inventory.transactions_inputs(files)
+            if day not in known or known[day].inputs != inputs:
+                earlier = known.get(day - timedelta(days=1))
+                known[day] = _ingest(day, files, inputs, earlier, settings.mapping, lake, store, engine)
+            return known[day]
+
+        yield from materialize_days(context, TRANSACTIONS, ingest_one, progress, _metadata)
+
+    return [raw, transactions]
+
+
+def _arrived(lake: Lake, arrived: dict[date, DayFiles], day: date) -> DayFiles:
+    if day not in arrived:
+        raise DataInvalid(
+            f"no files of {day} have arrived in {lake.uri}",
+            remedy="deliver the day, or leave it out; validation.max_missing_days says how many a window may miss.",
+        )
+    return arrived[day]
+
+
+def _ingest(
+    day: date,
+    files: DayFiles,
+    inputs: dict[str, str],
+    earlier: Partition | None,
+    mapping: LakeMapping,
+    lake: Lake,
+    store: Store,
+    engine: Engine,
+) -> Partition:
+    source = engine.lake_day(lake.fetch(files), mapping, earlier.facts["key_types"] if earlier else None)
+    arrival = Arrival(
+        files=len(files.files),
+        source_version=files.version,
+        arrived_at=datetime.fromtimestamp(max(file.modified for file in files.files), UTC),
+    )
+    result = ingest(source.rows, mapping, day, engine.to_arrow, arrival=arrival, ignored=source.ignored)
+    labels = [name for name in (IS_FRAUD, LABELLED_AT) if name in result.accepted.column_names]
+    facts = {
+        **result.facts.model_dump(mode="json"),
+        "facts": table_digest(result.accepted.drop_columns(labels)),
+        "labels": table_digest(result.accepted.select([TRANSACTION_ID, *labels])),
+    }
+    tables = {ROWS: result.accepted, **({REJECTS: result.rejects} if result.rejects.num_rows else {})}
+    return store.write(TRANSACTIONS, day, tables, digest=table_digest(result.accepted), inputs=inputs, facts=facts)
+
+
+def _observation(day: date, files: DayFiles) -> dg.AssetObservation:
+    return dg.AssetObservation(
+        RAW,
+        partition=day.isoformat(),
+        metadata={"files": len(files.files), "bytes": sum(f.size for f in files.files), "version": files.version},
+        tags={"dagster/data_version": files.version, "dagster/data_version_is_user_provided": "true"},
+    )
+
+
+def _metadata(partition: Partition) -> dict[str, Any]:
+    facts = partition.facts
+    metadata: dict[str, Any] = {
+        "dagster/partition_row_count": facts["rows"],
+        "frauds": facts["frauds"],
+        "labelled": facts["labelled"],
+        "rejected": sum(facts["rejects"].values()),
+        "day_digest": partition.digest,
+    }
+    if facts["rejects"]:
+        metadata["rejects"] = dg.MetadataValue.md("\n".join(f"- {why}: {count}" for why, count in facts["rejects"].items()))
+        metadata["rejects_file"] = partition.files[REJECTS].path
+    if facts["ignored_columns"]:
+        metadata["ignored_columns"] = ", ".join(facts["ignored_columns"])
+    return metadata

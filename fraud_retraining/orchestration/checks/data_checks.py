@@ -1,0 +1,188 @@
+"""The checks of a day and of a window as Dagster asset checks.
+
+Here: one factory that makes asset checks from a list of rules, and the reports that later runs rely on. Not here: the
+rules (`domain/validation.py`). A check of severity `error` blocks what follows in its run; the report that it leaves
+blocks every later run that needs the day.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, timedelta
+
+import dagster as dg
+
+from fraud_retraining.adapters.engine import Engine
+from fraud_retraining.adapters.store import Partition, Store
+from fraud_retraining.domain.errors import DataInvalid
+from fraud_retraining.domain.fingerprint import digest
+from fraud_retraining.domain.ingestion import DayFacts
+from fraud_retraining.domain.validation import (
+    DAY_CHECKS,
+    WINDOW_CHECKS,
+    CheckResult,
+    Report,
+    Severity,
+    day_checks,
+    window_checks,
+)
+from fraud_retraining.domain.windows import TrainingWindow
+from fraud_retraining.orchestration.inventory import CHECKS, FEATURES, TRANSACTIONS, Inventory
+from fraud_retraining.orchestration.io_managers import read_document
+from fraud_retraining.orchestration.partitions import days_of
+from fraud_retraining.orchestration.progress import Progress
+from fraud_retraining.settings import Settings
+
+WINDOW = "training_window"
+WINDOW_REPORT = "training_window_checks"
+ROWS = "rows"
+
+
+def build_checks(partitions: dg.PartitionsDefinition) -> list[dg.AssetChecksDefinition]:
+    """The checks of `transactions` and of `training_window`."""
+
+    @dg.multi_asset_check(name="transactions_checks", specs=specs(TRANSACTIONS, DAY_CHECKS, partitions))
+    def transactions_checks(
+        context: dg.AssetCheckExecutionContext,
+        settings: dg.ResourceParam[Settings],
+        store: dg.ResourceParam[Store],
+        engine: dg.ResourceParam[Engine],
+        progress: dg.ResourceParam[Progress],
+    ) -> Iterator[dg.AssetCheckResult]:
+        reports = {}
+        days = days_of(context)
+        before = [days[0] - timedelta(days=n) for n in range(1, settings.validation.trailing_days + 1)]
+        inventory = Inventory(store, settings, [*before, *days])
+        progress.start(CHECKS, len(days))
+        for count, day in enumerate(days, start=1):
+            reports[day] = _day_report(day, inventory, settings, store, engine)
+            progress.advance(CHECKS, count)
+        yield from results(TRANSACTIONS, DAY_CHECKS, reports)
+
+    @dg.multi_asset_check(name="training_window_checks", specs=specs(WINDOW, WINDOW_CHECKS, partitions))
+    def training_window_checks(
+        context: dg.AssetCheckExecutionContext,
+        settings: dg.ResourceParam[Settings],
+        store: dg.ResourceParam[Store],
+    ) -> Iterator[dg.AssetCheckResult]:
+        reports = {as_of: _window_report(as_of, settings, store) for as_of in days_of(context)}
+        yield from results(WINDOW, WINDOW_CHECKS, reports)
+
+    return [transactions_checks, training_window_checks]
+
+
+def specs(
+    asset: str, rules: Mapping[str, tuple[Severity, str]], partitions: dg.PartitionsDefinition
+) -> list[dg.AssetCheckSpec]:
+    """One asset check a rule; an error blocks, a warning is told."""
+    return [
+        dg.AssetCheckSpec(
+            name, asset=asset, description=description, blocking=severity == "error", partitions_def=partitions
+        )
+        for name, (severity, description) in rules.items()
+    ]
+
+
+def results(
+    asset: str, rules: Mapping[str, tuple[Severity, str]], reports: Mapping[date, Report]
+) -> Iterator[dg.AssetCheckResult]:
+    """One result a rule over every day of the run; it passed when it passed on each."""
+    for name, (severity, _) in rules.items():
+        found = {day: result for day, report in reports.items() for result in report.results if result.name == name}
+        failed = {day: result for day, result in found.items() if not result.passed}
+        told = failed or dict(list(found.items())[-1:])
+        yield dg.AssetCheckResult(
+            asset_key=asset,
+            check_name=name,
+            passed=not failed,
+            severity=dg.AssetCheckSeverity.ERROR if severity == "error" else dg.AssetCheckSeverity.WARN,
+            description="\n".join(f"{day}: {result.message}" for day, result in list(told.items())[:20]),
+            metadata=_numbers(found, failed),
+        )
+
+
+def _numbers(found: Mapping[date, CheckResult], failed: Mapping[date, CheckResult]) -> dict[str, object]:
+    if len(found) == 1:
+        (result,) = found.values()
+        value = {"value": result.value} if result.value is not None else {}
+        return {**value, "threshold": result.threshold, **result.numbers}
+    values = [result.value for result in found.values() if result.value is not None]
+    extremes = {"least": min(values), "most": max(values)} if values else {}
+    return {"days": len(found), "failed_days": ", ".join(map(str, failed)) or "none", **extremes}
+
+
+def _day_report(day: date, inventory: Inventory, settings: Settings, store: Store, engine: Engine) -> Report:
+    partition = inventory.transactions.get(day)
+    if partition is None:
+        raise DataInvalid(f"transactions of {day} have not been ingested", remedy=f"materialize transactions of {day}.")
+    earlier = _earlier_rows(day, inventory.transactions, settings.validation.trailing_days)
+    rules = digest([settings.validation, settings.mapping, earlier])
+    known = inventory.report(day)
+    if known is not None and known.rules == rules:
+        return known
+    found = day_checks(
+        engine.read_parquet(store.paths([partition], ROWS)),
+        DayFacts.model_validate({name: partition.facts[name] for name in DayFacts.model_fields}),
+        settings.mapping,
+        day,
+        settings.validation,
+        earlier_rows=earlier,
+    )
+    report = Report(digest=partition.digest, rules=rules, results=found)
+    store.annotate(TRANSACTIONS, day, CHECKS, report)
+    return report
+
+
+def _earlier_rows(day: date, partitions: Mapping[date, Partition], trailing_days: int) -> Sequence[int]:
+    days = [day - timedelta(days=n) for n in range(trailing_days, 0, -1)]
+    return [partitions[earlier].facts["rows"] for earlier in days if earlier in partitions]
+
+
+def _window_report(as_of: date, settings: Settings, store: Store) -> Report:
+    window: TrainingWindow = read_document(store, WINDOW, as_of.isoformat(), TrainingWindow)
+    used = [day.day for day in (*window.training, *window.holdout, *window.fixed)]
+    inventory = Inventory(store, settings, [*used, *(day for day, _ in window.history)])
+    found = window_checks(
+        window,
+        settings.validation,
+        columns=feature_columns([inventory.features[day] for day in used if day in inventory.features]),
+        digests={day: partition.digest for day, partition in inventory.transactions.items()},
+        features_digests={day: partition.digest for day, partition in inventory.features.items()},
+    )
+    report = Report(digest=digest(window), rules=digest(settings.validation), results=found)
+    store.write_document(WINDOW_REPORT, as_of.isoformat(), report.model_dump_json(indent=2).encode())
+    return report
+
+
+def feature_columns(partitions: Sequence[Partition]) -> frozenset[str]:
+    """Columns that the features of every one of these days have, as their records name them."""
+    every = [frozenset(partition.facts["columns"]) for partition in partitions]
+    return frozenset.intersection(*every) if every else frozenset()
+
+
+def require_window_checks(store: Store, window: TrainingWindow) -> None:
+    """Refuses a window whose checks failed, or gave no result, whichever run they ran in.
+
+    Raises:
+        DataInvalid: names the checks.
+    """
+    as_of = window.days.as_of.isoformat()
+    data = store.read_document(WINDOW_REPORT, as_of)
+    report = Report.model_validate_json(data) if data is not None else None
+    named = {result.name for result in report.results} if report is not None else set()
+    if report is None or report.digest != digest(window) or named != set(WINDOW_CHECKS):
+        raise DataInvalid(
+            f"the checks of training_window of {as_of} gave no result",
+            remedy="materialize training_window of that day again, with its checks.",
+        )
+    refuse_failed(f"the training window as of {as_of} is not fit to be trained on", report)
+
+
+def refuse_failed(what: str, report: Report) -> None:
+    """Raises what failed."""
+    if report.failed:
+        raise DataInvalid(
+            what,
+            culprits=[f"{result.name}: {result.message}" for result in report.failed],
+            remedy="the thresholds stand under validation in the settings; the data, or they, have to change.",
+        )
+
+

@@ -1,0 +1,54 @@
+"""The gates as asset checks of `model_evaluation`: what fails here keeps a version from being registered.
+
+Here: showing the stored verdict, gate by gate. Not here: the gates (`domain/gates.py`).
+"""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from fraud_retraining.adapters.store import Store
+from fraud_retraining.domain.candidate import Evaluation
+from fraud_retraining.domain.gates import GATES, GateResult
+from fraud_retraining.orchestration.io_managers import read_document
+from fraud_retraining.orchestration.partitions import days_of
+
+EVALUATION = "model_evaluation"
+
+
+def build_checks(partitions: dg.PartitionsDefinition) -> list[dg.AssetChecksDefinition]:
+    """One check a gate."""
+    specs = [
+        dg.AssetCheckSpec(
+            name, asset=EVALUATION, description=description, blocking=True, partitions_def=partitions
+        )
+        for name, description in GATES.items()
+    ]
+
+    @dg.multi_asset_check(name="model_evaluation_checks", specs=specs)
+    def model_evaluation_checks(
+        context: dg.AssetCheckExecutionContext, store: dg.ResourceParam[Store]
+    ) -> Iterator[dg.AssetCheckResult]:
+        (as_of,) = days_of(context)
+        evaluation: Evaluation = read_document(store, EVALUATION, as_of.isoformat(), Evaluation)
+        given = {gate.name: gate for gate in evaluation.verdict.gates}
+        for name in GATES:
+            yield _result(name, given.get(name))
+
+    return [model_evaluation_checks]
+
+
+def _result(name: str, gate: GateResult | None) -> dg.AssetCheckResult:
+    if gate is None:
+        return dg.AssetCheckResult(
+            asset_key=EVALUATION, check_name=name, passed=False, description="The gate gave no result, so it failed."
+        )
+    figures = {"value": gate.value, "threshold": gate.threshold, "margin": gate.margin}
+    return dg.AssetCheckResult(
+        asset_key=EVALUATION,
+        check_name=name,
+        passed=gate.passed,
+        severity=dg.AssetCheckSeverity.ERROR if gate.severity == "error" else dg.AssetCheckSeverity.WARN,
+        description=gate.message,
+        metadata={**{key: value for key, value in figures.items() if value is not None}, **gate.numbers},
+    )

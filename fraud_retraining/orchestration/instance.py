@@ -1,0 +1,30 @@
+"""The Dagster instance that the command line shares with the web server and the daemon.
+
+Here: which `dagster.yaml` describes it. Not here: what runs on it.
+"""
+
+import os
+from pathlib import Path
+
+import dagster as dg
+
+import fraud_retraining
+from fraud_retraining.settings import HOME_VARIABLE, home_folder
+
+CONFIG = "dagster.yaml"
+
+
+def config_folder() -> Path:
+    """The folder of `dagster.yaml`: DAGSTER_HOME, else the project's checkout, else the copy inside the package."""
+    package = Path(fraud_retraining.__file__).parent
+    named = os.environ.get("DAGSTER_HOME")
+    candidates = [*([Path(named)] if named else []), package.parent, package / "deployment"]
+    return next(folder for folder in candidates if (folder / CONFIG).is_file())
+
+
+def open_instance() -> dg.DagsterInstance:
+    """The instance whose state lies under the home folder."""
+    home = home_folder()
+    home.mkdir(parents=True, exist_ok=True)
+    os.environ[HOME_VARIABLE] = str(home)
+    return dg.DagsterInstance.from_config(str(config_folder()))

@@ -1,0 +1,159 @@
+"""What the store holds of some days, and what of it still stands.
+
+Here: reading the records of day partitions and comparing them with what they would be made from now. Not here: the
+rules of what depends on what (`domain/lineage.py`).
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from functools import cached_property
+
+from fraud_retraining.adapters.environment import source_files
+from fraud_retraining.adapters.lake import DayFiles
+from fraud_retraining.adapters.store import Partition, Store
+from fraud_retraining.domain import lineage
+from fraud_retraining.domain.features import FeaturePlan
+from fraud_retraining.domain.fingerprint import code_digest, digest
+from fraud_retraining.domain.lineage import DayDigests
+from fraud_retraining.domain.validation import DAY_CHECKS, Report
+from fraud_retraining.settings import Settings
+
+TRANSACTIONS = "transactions"
+ENTITY_DAYS = "entity_days"
+FEATURES = "transaction_features"
+CHECKS = "checks"
+
+INGESTION_CODE = ("fraud_retraining.domain.ingestion",)
+FEATURES_CODE = ("fraud_retraining.domain.features",)
+
+
+@dataclass(frozen=True)
+class Recipes:
+    """Digests of the settings and the code that partitions are made by."""
+
+    mapping: str
+    plan: str
+    ingestion_code: str
+    features_code: str
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Recipes":
+        """The recipes that these settings and this code stand for."""
+        return cls(
+            mapping=digest(settings.mapping.model_dump(mode="json")),
+            plan=digest(settings.feature_plan.model_dump(mode="json")),
+            ingestion_code=code_digest(source_files(INGESTION_CODE)),
+            features_code=code_digest(source_files(FEATURES_CODE)),
+        )
+
+
+def day_digests(partition: Partition) -> DayDigests:
+    """The three digests that `partition` was written with."""
+    return DayDigests(whole=partition.digest, facts=partition.facts["facts"], labels=partition.facts["labels"])
+
+
+class Inventory:
+    """The records of some days, read once."""
+
+    def __init__(self, store: Store, settings: Settings, days: Iterable[date]) -> None:
+        self._store = store
+        self._settings = settings
+        self._days = tuple(sorted(set(days)))
+        self._recipes = Recipes.of(settings)
+
+    @property
+    def plan(self) -> FeaturePlan:
+        """Which features a transaction has."""
+        return self._settings.feature_plan
+
+    @cached_property
+    def transactions(self) -> dict[date, Partition]:
+        """What was ingested."""
+        return self._store.partitions(TRANSACTIONS, self._days)
+
+    @cached_property
+    def entity_days(self) -> dict[date, Partition]:
+        """What was summed up."""
+        return self._store.partitions(ENTITY_DAYS, self._days)
+
+    @cached_property
+    def features(self) -> dict[date, Partition]:
+        """What features were made."""
+        return self._store.partitions(FEATURES, self._days)
+
+    def transactions_inputs(self, files: DayFiles) -> dict[str, str]:
+        """What `transactions` of the day would be made from now."""
+        return lineage.transactions_inputs(files.version, self._recipes.mapping, self._recipes.ingestion_code)
+
+    def entity_days_inputs(self, day: date) -> dict[str, str]:
+        """What `entity_days` of the day would be made from now."""
+        digests = day_digests(self.transactions[day])
+        return lineage.entity_days_inputs(digests, self._recipes.plan, self._recipes.features_code)
+
+    def features_inputs(self, day: date) -> dict[str, str]:
+        """What `transaction_features` of the day would be made from now."""
+        return lineage.features_inputs(
+            self.plan,
+            day,
+            self._digests_of_transactions,
+            self._digests_of_entity_days,
+            self._recipes.plan,
+            self._recipes.features_code,
+        )
+
+    @cached_property
+    def _digests_of_transactions(self) -> Mapping[date, DayDigests]:
+        return {day: day_digests(partition) for day, partition in self.transactions.items()}
+
+    @cached_property
+    def _digests_of_entity_days(self) -> Mapping[date, DayDigests]:
+        return {day: day_digests(partition) for day, partition in self.entity_days.items()}
+
+    def stale_transactions(self, lake: Mapping[date, DayFiles]) -> list[date]:
+        """Days whose files in the lake are new or changed, or that were ingested by other rules."""
+        return [
+            day
+            for day, files in sorted(lake.items())
+            if day in self._days
+            and (day not in self.transactions or self.transactions[day].inputs != self.transactions_inputs(files))
+        ]
+
+    def stale_entity_days(self) -> list[date]:
+        """Ingested days whose sums are missing or were made from something else."""
+        return [
+            day
+            for day in self.transactions
+            if day not in self.entity_days or self.entity_days[day].inputs != self.entity_days_inputs(day)
+        ]
+
+    def stale_features(self, days: Iterable[date]) -> list[date]:
+        """Those of `days` whose features are missing or were made from something else."""
+        return [
+            day
+            for day in days
+            if day in self.transactions
+            and (day not in self.features or self.features[day].inputs != self.features_inputs(day))
+        ]
+
+    def report(self, day: date) -> Report | None:
+        """The checks that were made of the day as it now stands; None when not all of them gave a result."""
+        found = self._store.annotation(TRANSACTIONS, day, CHECKS)
+        if found is None:
+            return None
+        report = Report.model_validate(found)
+        complete = {result.name for result in report.results} == set(DAY_CHECKS)
+        return report if complete and report.digest == self.transactions[day].digest else None
+
+    def unchecked(self, days: Iterable[date]) -> list[str]:
+        """Ingested days that failed a blocking check or whose checks gave no result, with the reason."""
+        problems = []
+        for day in days:
+            if day not in self.transactions:
+                continue
+            report = self.report(day)
+            if report is None:
+                problems.append(f"{day}: its checks gave no result")
+            else:
+                problems += [f"{day}: {result.name}: {result.message}" for result in report.failed]
+        return problems

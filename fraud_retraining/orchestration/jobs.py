@@ -1,0 +1,36 @@
+"""The jobs: the day assets, and the chain of an as-of day.
+
+Here: which assets run together. Not here: when (`orchestration/schedules.py`, `orchestration/sensors.py`).
+"""
+
+import dagster as dg
+
+INGEST = "ingest"
+RETRAIN = "retrain"
+RETRAIN_TAG = "fraud_retraining/retrain"
+TRIGGER_TAG = "trigger"
+AS_OF_TAG = "as_of"
+REASON_TAG = "fraud_retraining/reason"
+MAX_RUNTIME_SECONDS = 4 * 3600
+
+DAY_ASSETS = dg.AssetSelection.groups("ingestion", "features") - dg.AssetSelection.assets("raw_transactions")
+AS_OF_ASSETS = dg.AssetSelection.groups("training", "evaluation", "promotion")
+
+
+def build_jobs() -> list[dg.UnresolvedAssetJobDefinition]:
+    """The jobs of the project."""
+    return [
+        dg.define_asset_job(
+            INGEST,
+            selection=DAY_ASSETS,
+            executor_def=dg.in_process_executor,
+            description="Ingest, check, sum up and featurize a day or a range of days in one run.",
+        ),
+        dg.define_asset_job(
+            RETRAIN,
+            selection=AS_OF_ASSETS,
+            executor_def=dg.in_process_executor,
+            tags={RETRAIN_TAG: "1", "dagster/max_runtime": MAX_RUNTIME_SECONDS},
+            description="Window, model, evaluation, release of one as-of day.",
+        ),
+    ]

@@ -1,0 +1,50 @@
+"""The days that Dagster knows, and which earlier days a day looks back on.
+
+Here: partitions and partition mappings, for lineage. Not here: which days a retrain really reads; that is decided in
+`domain/windows.py` and asserted by the assets, whatever a mapping says.
+"""
+
+from datetime import date
+
+import dagster as dg
+
+from fraud_retraining.domain.features import FeaturePlan
+from fraud_retraining.domain.windows import ExpandingWindow, HoldoutPolicy, WindowPolicy
+
+DEFAULT_FIRST_DAY = date(2015, 1, 1)
+BACKFILL_DAYS_IN_ONE_RUN = dg.BackfillPolicy.single_run()
+
+
+def day_partitions(first_day: date) -> dg.DailyPartitionsDefinition:
+    """Every whole UTC day from `first_day` to today."""
+    return dg.DailyPartitionsDefinition(start_date=first_day.isoformat(), timezone="UTC", end_offset=1)
+
+
+def looking_back(first: int, last: int = 0) -> dg.TimeWindowPartitionMapping:
+    """Days D-first .. D-last of the asset that is read."""
+    return dg.TimeWindowPartitionMapping(
+        start_offset=-first, end_offset=-last, allow_nonexistent_upstream_partitions=True
+    )
+
+
+def feature_mappings(plan: FeaturePlan) -> dict[str, dg.PartitionMapping]:
+    """What `transaction_features`[D] reads of `transactions` and of `entity_days`."""
+    longest = max(max(entity.windows_days) for entity in plan.entities.values())
+    delayed = any(entity.fraud_share for entity in plan.entities.values())
+    delay = plan.label_delay_days + 1 if delayed else 0
+    return {
+        "transactions": looking_back(delay + 1),
+        "entity_days": looking_back(delay + longest, 1),
+    }
+
+
+def window_mapping(window: WindowPolicy, holdout: HoldoutPolicy, label_delay_days: int) -> dg.PartitionMapping:
+    """What `training_window`[A] reads of `transaction_features`."""
+    if isinstance(window, ExpandingWindow):
+        return dg.AllPartitionMapping()
+    return looking_back(label_delay_days + holdout.days + window.days - 1, label_delay_days)
+
+
+def days_of(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> list[date]:
+    """The days of this run's partition or range of partitions, in order."""
+    return [date.fromisoformat(key) for key in sorted(context.partition_keys)]

@@ -1,0 +1,140 @@
+"""Resources: settings wired to adapters.
+
+Here: which adapter a key stands for. Not here: what an adapter does. Heavy libraries are imported when a run first
+asks for them, because every process of Dagster pays for the import of the definitions.
+"""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from fraud_retraining.orchestration.progress import LogProgress
+from fraud_retraining.settings import Settings
+
+if TYPE_CHECKING:
+    from dagster_aws.s3 import S3Resource
+
+    from fraud_retraining.adapters.engine import Engine
+    from fraud_retraining.adapters.lake import Lake
+    from fraud_retraining.adapters.ledger import Ledger
+    from fraud_retraining.adapters.locations import Location
+    from fraud_retraining.adapters.registry import Registry
+    from fraud_retraining.adapters.store import Store
+
+
+def s3_resource(settings: Settings) -> "S3Resource":
+    """dagster-aws's S3 as the settings describe it."""
+    from dagster_aws.s3 import S3Resource
+
+    policy = settings.lake.s3
+    return S3Resource(
+        region_name=policy.region,
+        endpoint_url=policy.endpoint,
+        profile_name=policy.profile,
+        max_attempts=policy.max_attempts,
+    )
+
+
+def open_location_of(settings: Settings, uri: str) -> "Location":
+    """A folder or an S3 prefix."""
+    from fraud_retraining.adapters.locations import open_location
+
+    return open_location(
+        uri,
+        s3=s3_resource(settings) if uri.startswith("s3://") else None,
+        cache=settings.home / "cache",
+        policy=settings.lake.s3.transfer,
+    )
+
+
+def open_lake(settings: Settings) -> "Lake":
+    """The lake of raw days."""
+    from fraud_retraining.adapters.lake import Lake
+
+    return Lake(open_location_of(settings, settings.lake_uri))
+
+
+def open_store(settings: Settings) -> "Store":
+    """The store of partitions and documents."""
+    from fraud_retraining.adapters.store import Store
+
+    return Store(open_location_of(settings, settings.store_uri), scratch=settings.home / "scratch")
+
+
+def open_engine(settings: Settings) -> "Engine":
+    """A DuckDB engine with the configured limits."""
+    from fraud_retraining.adapters.engine import Engine
+
+    return Engine(
+        memory_limit=settings.engine.memory_limit,
+        threads=settings.engine.threads,
+        temp_directory=settings.home / "scratch" / "engine",
+    )
+
+
+def open_ledger(settings: Settings) -> "Ledger":
+    """The record of decisions, migrated to its newest form."""
+    from fraud_retraining.adapters.ledger import Ledger
+
+    settings.home.mkdir(parents=True, exist_ok=True)
+    return Ledger(settings.ledger_url, model=settings.model.name)
+
+
+def open_registry(settings: Settings) -> "Registry":
+    """MLflow's runs and versions."""
+    from fraud_retraining.adapters.registry import Registry
+
+    settings.home.mkdir(parents=True, exist_ok=True)
+    return Registry(
+        settings.tracking_uri,
+        settings.mlflow.experiment,
+        settings.model.name,
+        artifact_root=settings.home / "artifacts",
+        timeout_seconds=settings.mlflow.timeout_seconds,
+    )
+
+
+def _mlflow(settings: Settings) -> dg.ResourceDefinition:
+    """dagster-mlflow's `mlflow_tracking`, imported on first use: one MLflow run a Dagster run."""
+
+    @dg.resource(description="dagster-mlflow's mlflow_tracking: one MLflow run a Dagster run.")
+    def mlflow(context: dg.InitResourceContext) -> Iterator[Any]:
+        from dagster_mlflow import mlflow_tracking
+
+        open_registry(settings).ensure_experiment()
+        config = {
+            "experiment_name": settings.mlflow.experiment,
+            "mlflow_tracking_uri": settings.tracking_uri,
+            "env": {},
+            "extra_tags": {},
+        }
+        yield from mlflow_tracking.resource_fn(context.replace_config(config))
+
+    return mlflow
+
+
+def build_resources(settings: Settings) -> dict[str, Any]:
+    """Every resource by key; `build_definitions(**overrides)` swaps any of them."""
+
+    def lazily(build: Any) -> dg.ResourceDefinition:
+        return dg.ResourceDefinition(lambda _: build(settings), description=build.__doc__)
+
+    @dg.resource(description="A DuckDB engine with the configured limits, closed at the end of the run.")
+    def engine(_: dg.InitResourceContext) -> Iterator["Engine"]:
+        with open_engine(settings) as opened:
+            yield opened
+
+    from fraud_retraining.orchestration.io_managers import DocumentIOManager
+
+    return {
+        "settings": dg.ResourceDefinition.hardcoded_resource(settings),
+        "lake": lazily(open_lake),
+        "store": lazily(open_store),
+        "engine": engine,
+        "ledger": lazily(open_ledger),
+        "registry": lazily(open_registry),
+        "mlflow": _mlflow(settings),
+        "progress": dg.ResourceDefinition.hardcoded_resource(LogProgress()),
+        "io_manager": dg.IOManagerDefinition(resource_fn=lambda _: DocumentIOManager(open_store(settings))),
+    }

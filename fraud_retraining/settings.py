@@ -1,0 +1,402 @@
+"""The settings: `retraining.yaml`, then environment variables; frozen and closed.
+
+Here: how the domain's policies are composed, where the values come from, and what cannot go together. Not here: what
+a single policy means (the domain module that obeys it).
+"""
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+from urllib.parse import urlsplit
+
+import yaml
+from pydantic import BeforeValidator, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError as SourceError,
+)
+
+from fraud_retraining.adapters.locations import TransferPolicy
+from fraud_retraining.domain.errors import SettingsError
+from fraud_retraining.domain.features import FeaturePlan
+from fraud_retraining.domain.gates import GatePolicy
+from fraud_retraining.domain.ingestion import LakeMapping
+from fraud_retraining.domain.notices import AlertPolicy
+from fraud_retraining.domain.releases import PromotionPolicy
+from fraud_retraining.domain.schemas import (
+    AMOUNT,
+    CORE_COLUMNS,
+    LABELLED_AT,
+    ColumnFeaturePolicy,
+    ColumnPolicy,
+    EntityPolicy,
+    LabelPolicy,
+    Policy,
+    ValidationPolicy,
+)
+from fraud_retraining.domain.training import ModelPolicy
+from fraud_retraining.domain.triggers import TriggerPolicy
+from fraud_retraining.domain.windows import ExpandingWindow, HoldoutPolicy, RollingWindow, WindowPolicy
+
+PREFIX = "FRAUD_RETRAINING_"
+HOME_VARIABLE = f"{PREFIX}HOME"
+CONFIG_VARIABLE = f"{PREFIX}CONFIG"
+DEFAULT_HOME = ".fraud_retraining"
+DEFAULT_CONFIG = "retraining.yaml"
+PAGERDUTY_VARIABLE = "PAGERDUTY_ROUTING_KEY"
+
+
+class S3Policy(Policy):
+    """How S3 is reached; keys come from the environment or the profile, never from a file of settings."""
+
+    region: str | None = Field(None, description="AWS region.")
+    endpoint: str | None = Field(None, description="Endpoint of another S3-speaking server.")
+    profile: str | None = Field(None, description="AWS profile.")
+    max_attempts: int = Field(4, ge=1, le=10, description="Attempts of one request.")
+    transfer: TransferPolicy = Field(TransferPolicy(), description="How long S3 may take, and what is kept locally.")
+
+
+class LakePolicy(Policy):
+    """Where transactions arrive."""
+
+    uri: str | None = Field(
+        None, min_length=1, description="Folder or s3://bucket/prefix that holds year=YYYY/month=MM/day=DD/*.parquet."
+    )
+    first_day: date | None = Field(
+        None, description="First day that can be run; by default the first day of a lake in a folder, else 2015-01-01."
+    )
+    s3: S3Policy = Field(S3Policy(), description="How S3 is reached, by lake and store alike.")
+
+
+class StorePolicy(Policy):
+    """Where partitions are kept."""
+
+    uri: str | None = Field(None, min_length=1, description="Folder or s3:// URI; by default `store` under the home.")
+
+
+class LedgerPolicy(Policy):
+    """Where decisions are recorded."""
+
+    url: str | None = Field(None, description="SQLAlchemy URL; by default SQLite under the home. Passwords: environment.")
+
+
+class EnginePolicy(Policy):
+    """What DuckDB may use."""
+
+    memory_limit: str = Field("1GB", pattern=r"^\d+(\.\d+)?\s?(MB|GB|MiB|GiB)$", description="Memory before it spills.")
+    threads: int | None = Field(None, ge=1, le=1024, description="Threads; by default one a core.")
+
+
+class MlflowPolicy(Policy):
+    """Where runs and versions are kept."""
+
+    tracking_uri: str | None = Field(None, description="Any MLflow tracking URI; by default SQLite under the home.")
+    experiment: str = Field("fraud-retraining", min_length=1, description="Experiment; created when missing.")
+    timeout_seconds: float = Field(30, gt=0, le=3600, description="Seconds after which a silent server is given up.")
+
+
+def _rolling_by_default(value: Any) -> Any:
+    if isinstance(value, Mapping) and "strategy" not in value:
+        return {"strategy": "rolling", **value}
+    return value
+
+
+class Settings(BaseSettings):
+    """Everything that can be set, checked as a whole before anything starts."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter="__", frozen=True, extra="forbid", validate_default=True
+    )
+    CANONICAL: ClassVar[frozenset[str]] = frozenset({*CORE_COLUMNS, LABELLED_AT, "reason", "day", "weight"})
+
+    lake: LakePolicy = Field(LakePolicy(), description="Where transactions arrive.")
+    store: StorePolicy = Field(StorePolicy(), description="Where partitions are kept.")
+    ledger: LedgerPolicy = Field(LedgerPolicy(), description="Where decisions are recorded.")
+    engine: EnginePolicy = Field(EnginePolicy(), description="What DuckDB may use.")
+    columns: ColumnPolicy = Field(ColumnPolicy(), description="What the lake calls the canonical columns.")
+    entities: dict[str, EntityPolicy] = Field(
+        {
+            "customer": EntityPolicy(column="CUSTOMER_ID"),
+            "terminal": EntityPolicy(column="TERMINAL_ID", fraud_share=True),
+        },
+        min_length=1,
+        description="Whom and what transactions belong to.",
+    )
+    features: ColumnFeaturePolicy = Field(ColumnFeaturePolicy(), description="Further columns, and forbidden ones.")
+    labels: LabelPolicy = Field(LabelPolicy(), description="When a label may be believed.")
+    window: Annotated[WindowPolicy, BeforeValidator(_rolling_by_default)] = Field(
+        RollingWindow(), description="Which days a model learns from."
+    )
+    holdout: HoldoutPolicy = Field(HoldoutPolicy(), description="Which days judge it.")
+    validation: ValidationPolicy = Field(ValidationPolicy(), description="What days and windows must be like.")
+    model: ModelPolicy = Field(ModelPolicy(), description="What is trained.")
+    gates: GatePolicy = Field(GatePolicy(), description="What a candidate must prove.")
+    promotion: PromotionPolicy = Field(PromotionPolicy(), description="Who lets a candidate serve.")
+    triggers: TriggerPolicy = Field(TriggerPolicy(), description="When a retrain is asked for.")
+    mlflow: MlflowPolicy = Field(MlflowPolicy(), description="Where runs and versions are kept.")
+    alerts: AlertPolicy = Field(AlertPolicy(), description="Who is told.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Environment first; what `load_settings` read from the file second."""
+        return env_settings, init_settings
+
+    @property
+    def home(self) -> Path:
+        """The one folder under which all state lives."""
+        return home_folder()
+
+    @property
+    def lake_uri(self) -> str:
+        """Where transactions arrive."""
+        return self.lake.uri or str(self.home / "lake")
+
+    @property
+    def store_uri(self) -> str:
+        """Where partitions are kept."""
+        return self.store.uri or str(self.home / "store")
+
+    @property
+    def ledger_url(self) -> str:
+        """The ledger's database."""
+        return self.ledger.url or f"sqlite:///{self.home / 'ledger.db'}"
+
+    @property
+    def tracking_uri(self) -> str:
+        """MLflow's tracking store."""
+        return self.mlflow.tracking_uri or f"sqlite:///{self.home / 'mlflow.db'}"
+
+    @property
+    def slice_columns(self) -> tuple[str, ...]:
+        """Columns of the lake that are carried along only to judge slices."""
+        return tuple(name for name in self.gates.slices if name not in self.features.categorical)
+
+    @property
+    def mapping(self) -> LakeMapping:
+        """How a row of the lake becomes a canonical transaction."""
+        return LakeMapping(
+            columns=self.columns,
+            entities=self.entities,
+            numeric=self.features.numeric,
+            categorical=self.features.categorical,
+            slices=self.slice_columns,
+        )
+
+    @property
+    def feature_plan(self) -> FeaturePlan:
+        """Which features a transaction has."""
+        return FeaturePlan(
+            entities=self.entities,
+            numeric=self.features.numeric,
+            categorical=self.features.categorical,
+            slices=self.slice_columns,
+            label_delay_days=self.labels.delay_days,
+            labelled_at=self.columns.labelled_at is not None,
+        )
+
+
+def home_folder() -> Path:
+    """The folder of all state, absolute; from the environment, or `.fraud_retraining` here."""
+    return Path(os.environ.get(HOME_VARIABLE) or DEFAULT_HOME).expanduser().resolve()
+
+
+def load_settings(config: Path | str | None = None) -> Settings:
+    """Settings from a file and the environment.
+
+    `config` wins over `FRAUD_RETRAINING_CONFIG`, which wins over `retraining.yaml` in the current folder.
+
+    Raises:
+        SettingsError: every problem that was found, in one message.
+    """
+    path = _config_path(config)
+    values = _read_yaml(path) if path else {}
+    problems = _unknown_variables()
+    try:
+        settings = Settings(**values)
+    except ValidationError as error:
+        raise _settings_error([*problems, *_validation_problems(error)], path) from None
+    except SourceError as error:
+        raise _settings_error([*problems, f"{error}: {error.__cause__}"], path) from None
+    problems.extend(_impossible(settings))
+    if problems:
+        raise _settings_error(problems, path)
+    return settings
+
+
+def _settings_error(problems: list[str], path: Path | None) -> SettingsError:
+    source = f"{path} and the environment" if path else "the environment"
+    return SettingsError(
+        f"The settings from {source} cannot be obeyed ({len(problems)} problem{'s' if len(problems) > 1 else ''}).",
+        culprits=problems,
+        remedy="correct each line above; every key, its default and its meaning stand in retraining.yaml.",
+    )
+
+
+def _config_path(config: Path | str | None) -> Path | None:
+    named = config or os.environ.get(CONFIG_VARIABLE)
+    if named:
+        path = Path(named).expanduser()
+        if not path.is_file():
+            raise SettingsError(f"There is no settings file at {path}.", remedy=f"correct --config or {CONFIG_VARIABLE}.")
+        return path
+    default = Path(DEFAULT_CONFIG)
+    return default if default.is_file() else None
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} is not YAML.", culprits=[error], remedy="correct the line that is named.") from None
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read.", culprits=[error], remedy="correct its permissions.") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+        raise SettingsError(f"{path} does not hold keys and values.", remedy="see retraining.yaml in the project.")
+    return values
+
+
+def _unknown_variables() -> list[str]:
+    known = {HOME_VARIABLE, CONFIG_VARIABLE}
+    names = sorted(name for name in os.environ if name.upper().startswith(PREFIX) and name.upper() not in known)
+    fields = set(Settings.model_fields)
+    return [
+        f"environment variable {name}: no such key"
+        for name in names
+        if name.upper().removeprefix(PREFIX).split("__")[0].lower() not in fields
+    ]
+
+
+def _validation_problems(error: ValidationError) -> list[str]:
+    problems = []
+    for detail in error.errors(include_url=False, include_input=False, include_context=False):
+        where = ".".join(str(part) for part in detail["loc"])
+        message = detail["msg"].removeprefix("Value error, ")
+        if detail["type"] == "extra_forbidden":
+            message = "no such key"
+        problems.append(f"{where}: {message}" if where else message)
+    return problems
+
+
+def _impossible(settings: Settings) -> list[str]:
+    return [
+        *_columns_mapped_twice(settings),
+        *_forbidden_features(settings),
+        *_name_problems(settings),
+        *_window_problems(settings),
+        *_reference_problems(settings),
+        *_secret_problems(settings),
+    ]
+
+
+def _mapped_columns(settings: Settings) -> Iterator[tuple[str, str]]:
+    for canonical, column in settings.columns.model_dump().items():
+        if column is not None:
+            yield f"columns.{canonical}", column
+    for name, entity in settings.entities.items():
+        yield f"entities.{name}.column", entity.column
+
+
+def _columns_mapped_twice(settings: Settings) -> list[str]:
+    uses: dict[str, list[str]] = {}
+    for key, column in _mapped_columns(settings):
+        uses.setdefault(column, []).append(key)
+    problems = [f"column {column} is mapped twice: {' and '.join(keys)}" for column, keys in uses.items() if len(keys) > 1]
+    extra = Counter([*settings.features.numeric, *settings.features.categorical])
+    problems += [f"column {column} is named twice as a feature" for column, count in extra.items() if count > 1]
+    label_columns = {settings.columns.is_fraud, settings.columns.labelled_at}
+    problems += [
+        f"column {column} is the label ({', '.join(uses[column])}) and cannot be a feature"
+        for column in extra
+        if column in uses and column in label_columns
+    ]
+    problems += [
+        f"column {column} is already mapped ({', '.join(uses[column])}) and cannot be a further feature"
+        for column in extra
+        if column in uses and column not in label_columns
+    ]
+    return problems
+
+
+def _forbidden_features(settings: Settings) -> list[str]:
+    forbidden = set(settings.features.forbidden)
+    problems = [
+        f"column {column} is forbidden as a feature, but stands in features.{kind}"
+        for kind in ("numeric", "categorical")
+        for column in getattr(settings.features, kind)
+        if column in forbidden
+    ]
+    problems += [
+        f"column {column} is forbidden, but {key} maps it to something that features are made of"
+        for key, column in _mapped_columns(settings)
+        if column in forbidden and key not in ("columns.is_fraud", "columns.labelled_at")
+    ]
+    return problems
+
+
+def _name_problems(settings: Settings) -> list[str]:
+    problems = [
+        f"entities.{name}: an entity's name is a lower-case identifier that is not {', '.join(sorted(Settings.CANONICAL))}"
+        for name in settings.entities
+        if not name.isidentifier() or name != name.lower() or name in Settings.CANONICAL
+    ]
+    if problems:
+        return problems
+    own = (set(settings.feature_plan.names) | Settings.CANONICAL | set(settings.entities)) - {
+        *settings.features.numeric,
+        *settings.features.categorical,
+    }
+    bare = settings.model_copy(update={"features": ColumnFeaturePolicy(forbidden=settings.features.forbidden)})
+    own |= set(bare.feature_plan.names) | {AMOUNT}
+    return [
+        f"column {column} has the name of a column that the project makes itself; rename it in the lake"
+        for column in (*settings.features.numeric, *settings.features.categorical, *settings.slice_columns)
+        if column in own
+    ]
+
+
+def _window_problems(settings: Settings) -> list[str]:
+    if isinstance(settings.window, ExpandingWindow) or settings.holdout.days <= settings.window.days:
+        return []
+    return [f"holdout.days ({settings.holdout.days}) is longer than window.days ({settings.window.days})"]
+
+
+def _reference_problems(settings: Settings) -> list[str]:
+    problems = []
+    if settings.gates.alert_entity not in settings.entities:
+        named = ", ".join(settings.entities)
+        problems.append(f"gates.alert_entity is {settings.gates.alert_entity!r}, which entities ({named}) does not name")
+    problems += [
+        f"gates.slices names the forbidden column {column}"
+        for column in settings.gates.slices
+        if column in settings.features.forbidden
+    ]
+    return problems
+
+
+def _secret_problems(settings: Settings) -> list[str]:
+    problems = []
+    if settings.alerts.pagerduty is not None and not os.environ.get(PAGERDUTY_VARIABLE):
+        problems.append(f"alerts.pagerduty is on, but the environment has no {PAGERDUTY_VARIABLE}")
+    for key, value, variable in (
+        ("mlflow.tracking_uri", settings.mlflow.tracking_uri, f"{PREFIX}MLFLOW__TRACKING_URI"),
+        ("ledger.url", settings.ledger.url, f"{PREFIX}LEDGER__URL"),
+    ):
+        if value and urlsplit(value).password and variable not in os.environ:
+            problems.append(f"{key} holds a password; secrets come only from the environment ({variable})")
+    return problems
+
+

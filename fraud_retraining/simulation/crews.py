@@ -1,0 +1,120 @@
+"""Fraudsters and their careers: who is at work on a day, in which campaign, and when they move on.
+
+Here: the tactics with their habits, and the roster that follows every crew from day to day: a crew works a campaign
+(a stolen card, a terminal, a batch of cards) until it was caught too often or the campaign has grown old, and begins
+the next one elsewhere on the following day. Not here: the payments of a campaign (`tactics.py`).
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fraud_retraining.simulation.policy import SimulationPolicy
+from fraud_retraining.simulation.randomness import Stream, generator, trait
+
+RAMP_DAYS = 7
+CHANGE_DAYS = 3
+_AGE_AT_START = 11
+
+
+class Tactic(NamedTuple):
+    """How a kind of fraudster works, and its share of all frauds before and after the shift; shares sum to 1."""
+
+    scenario: int
+    share_before: float
+    share_after: float
+    strikes_a_day: float
+    payments_a_strike: float
+    caught: float
+    strikes_survived: int
+    longest_days: int
+
+
+LONE_THEFT = Tactic(1, 0.08, 0.08, 1.0, 1.0, 1.0, 1, 1)
+CARD_TESTING = Tactic(2, 0.20, 0.00, 1.0, 6.0, 0.3, 4, 14)
+SKIMMED_TERMINAL = Tactic(3, 0.32, 0.00, 2.0, 1.0, 0.05, 4, 30)
+TAKEOVER = Tactic(4, 0.40, 0.15, 1.5, 1.0, 0.25, 3, 14)
+MULE_TERMINAL = Tactic(5, 0.00, 0.60, 5.0, 1.0, 0.1, 4, 7)
+HOPPING = Tactic(6, 0.00, 0.17, 1.0, 7.0, 0.5, 1, 3)
+TACTICS = (LONE_THEFT, CARD_TESTING, SKIMMED_TERMINAL, TAKEOVER, MULE_TERMINAL, HOPPING)
+
+
+class Strikes(NamedTuple):
+    """What the crews of one tactic do on a day: crew, number of its campaign, strikes; only those that strike."""
+
+    crew: NDArray[np.int64]
+    campaign: NDArray[np.int64]
+    strikes: NDArray[np.int64]
+
+
+class Crews:
+    """The crews of one tactic, each in a campaign of its own."""
+
+    def __init__(self, policy: SimulationPolicy, tactic: Tactic) -> None:
+        self._seed, self._tactic = policy.seed, tactic
+        largest = max(tactic.share_before, tactic.share_after)
+        strikes = largest * policy.frauds_per_day / tactic.payments_a_strike
+        self.size = max(1, round(strikes / tactic.strikes_a_day))
+        self._strikes_a_day = strikes / self.size
+        crew = np.arange(self.size, dtype=np.int64)
+        self._begins, self._ends = self._career(policy.shift_index, crew, largest)
+        self.campaign = np.zeros(self.size, dtype=np.int64)
+        self._caught = np.zeros(self.size, dtype=np.int64)
+        age = tactic.longest_days * trait(self._seed, _AGE_AT_START, crew + 1000 * tactic.scenario)
+        self._age = np.where(self._begins < RAMP_DAYS, age.astype(np.int64), 0)
+
+    def _career(
+        self, shift: int | None, crew: NDArray[np.int64], largest: float
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """First day at work and first day no more, for each crew."""
+        never = np.iinfo(np.int64).max
+        change = np.full(self.size, never) if shift is None else shift + crew % CHANGE_DAYS
+        from_start = crew < round(self.size * self._tactic.share_before / largest)
+        stays = crew < round(self.size * self._tactic.share_after / largest)
+        return np.where(from_start, crew * RAMP_DAYS // self.size, change), np.where(stays, never, change)
+
+    def work(self, index: int) -> Strikes:
+        """The strikes of the day with this number; afterwards every crew is where the next day finds it."""
+        random = generator(self._seed, Stream.CREW, self._tactic.scenario, index)
+        at_work = (self._begins <= index) & (index < self._ends)
+        strikes = random.poisson(self._strikes_a_day, self.size) * at_work
+        caught = random.binomial(strikes, self._tactic.caught)
+        busy = np.flatnonzero(strikes)
+        day = Strikes(busy, self.campaign[busy], strikes[busy])
+        self._move_on(at_work, caught)
+        return day
+
+    def _move_on(self, at_work: NDArray[np.bool_], caught: NDArray[np.int64]) -> None:
+        self._age += at_work
+        self._caught += caught
+        over = (self._caught >= self._tactic.strikes_survived) | (self._age >= self._tactic.longest_days)
+        self.campaign += over
+        self._caught[over] = 0
+        self._age[over] = 0
+
+
+class Roster:
+    """All crews of a lake. Asked for days in order it steps; asked for an earlier day it starts again."""
+
+    def __init__(self, policy: SimulationPolicy) -> None:
+        self._policy = policy
+        self._restart()
+
+    def _restart(self) -> None:
+        self._next = 0
+        self._crews = {tactic: Crews(self._policy, tactic) for tactic in TACTICS}
+
+    def mule_terminals(self) -> int:
+        """How many terminals the fraudsters run at any one time."""
+        return self._crews[MULE_TERMINAL].size
+
+    def on(self, index: int) -> dict[Tactic, Strikes]:
+        """What every tactic's crews do on the day with this number."""
+        if index < self._next:
+            self._restart()
+        while True:
+            strikes = {tactic: crews.work(self._next) for tactic, crews in self._crews.items()}
+            self._next += 1
+            if self._next > index:
+                return strikes

@@ -1,0 +1,90 @@
+"""Ledgers for tests, on SQLite and on a real PostgreSQL, and what other processes do with them."""
+
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fraud_retraining.adapters.ledger import Ledger
+from fraud_retraining.domain.events import EventKind
+from fraud_retraining.domain.releases import Decision, PromotionPolicy, Release, recovery
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/ledger.db"
+
+
+@pytest.fixture
+def sqlite_ledger(sqlite_url: str) -> Ledger:
+    return Ledger(sqlite_url)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def ledger_url(request: pytest.FixtureRequest) -> str:
+    """The same tests run on both kinds of database."""
+    return request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres_url")
+
+
+@pytest.fixture
+def ledger(ledger_url: str) -> Ledger:
+    return Ledger(ledger_url)
+
+
+def sqlite_path(url: str) -> str:
+    return url.removeprefix("sqlite:///")
+
+
+def opened(ledger: Ledger, version: int, day: int = 1, **more: Any) -> Release:
+    """A registered release whose gates have passed."""
+    values = {"trigger": "schedule", "artifact_digest": f"d{version}", "verdict_passed": True, **more}
+    as_of = date(2026, 11, day)
+    return ledger.open_release(version, f"f{version}", as_of, actor="pipeline", channel="dagster", **values)
+
+
+def waiting(ledger: Ledger, version: int, day: int = 1, hours: float = 24, **more: Any) -> Release:
+    """A release that waits for a reviewer."""
+    opened(ledger, version, day, **more)
+    return ledger.await_decision(version, hours=hours, actor="pipeline", channel="dagster")
+
+
+def approved(ledger: Ledger, version: int, day: int = 1) -> Release:
+    """A release that a reviewer has approved."""
+    waiting(ledger, version, day)
+    return ledger.decide(version, Decision.APPROVE, policy=PromotionPolicy(), actor="alice", channel="cli")
+
+
+def promoted(ledger: Ledger, version: int, day: int = 1, expected: int | None = None) -> Release:
+    """A release that is champion."""
+    approved(ledger, version, day)
+    intent = ledger.intend_promotion(version, expected, actor="alice", channel="cli")
+    return ledger.finish_promotion(intent, recovery(intent, version), actor="alice", channel="cli")
+
+
+def append_many(url: str, writer: int, count: int, barrier: Any) -> None:
+    """What a process of its own does: start together with the others, then append."""
+    ledger = Ledger(url, patience=60)
+    barrier.wait(60)
+    for n in range(count):
+        ledger.append(EventKind.RETRAIN_REQUESTED, actor=f"writer {writer}", payload={"n": n})
+
+
+def attempt(url: str, step: str, who: str, barrier: Any, answers: Any) -> None:
+    """What a process of its own does: take one step at the same moment as another, and say how it went."""
+    from fraud_retraining.domain.errors import Conflict
+
+    ledger = Ledger(url, patience=60)
+    ledger.head()
+    barrier.wait(60)
+    try:
+        if step == "decide":
+            decision = Decision.APPROVE if who == "alice" else Decision.REJECT
+            ledger.decide(2, decision, policy=PromotionPolicy(), actor=who, channel="cli", reason="because")
+        else:
+            version = 2 if who == "alice" else 3
+            intent = ledger.intend_promotion(version, 1, actor=who, channel="cli")
+            ledger.finish_promotion(intent, recovery(intent, version), actor=who, channel="cli")
+        answers.put((who, "won"))
+    except Conflict as refusal:
+        answers.put((who, str(refusal)))

@@ -1,0 +1,96 @@
+"""Point-in-time features computed the slow and obvious way: one transaction at a time, from all of history.
+
+Here: the definition that `domain/features.py` is held against. It knows no `entity_days`, no sums and no clocks; it
+looks at every earlier transaction and asks whether it lies in the window.
+"""
+
+from datetime import date, timedelta
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fraud_retraining.domain.features import MAX_RATIO, MAX_ZSCORE, FeaturePlan, never_seen_seconds
+from fraud_retraining.domain.schemas import EntityPolicy
+
+DAY = pd.Timedelta(days=1)
+
+
+def reference_features(plan: FeaturePlan, day: date, history: pd.DataFrame) -> pd.DataFrame:
+    """Features of the transactions of `day`, given every transaction there ever was, later ones included."""
+    today = history[history.timestamp.dt.date == day].sort_values(["timestamp", "transaction_id"])
+    rows = [{**_own(row), **_by_entity(plan, row, history), **_passed(plan, row)} for _, row in today.iterrows()]
+    return pd.DataFrame(rows, columns=["transaction_id", *plan.names])
+
+
+def _own(row: pd.Series) -> dict[str, Any]:
+    hour = row.timestamp.hour
+    return {
+        "transaction_id": row.transaction_id,
+        "amount": row.amount,
+        "hour": hour,
+        "weekend": int(row.timestamp.dayofweek in (5, 6)),
+        "night": int(hour <= 6),
+    }
+
+
+def _passed(plan: FeaturePlan, row: pd.Series) -> dict[str, Any]:
+    return {name: row[name] for name in (*plan.numeric, *plan.categorical)}
+
+
+def _by_entity(plan: FeaturePlan, row: pd.Series, history: pd.DataFrame) -> dict[str, float]:
+    features = {}
+    for entity, policy in plan.entities.items():
+        same = history[history[entity] == row[entity]]
+        for window in policy.windows_days:
+            past = same[_earlier(same, row) & _in_window(same, row.timestamp, window)]
+            features |= {f"{entity}_{name}_{window}d": value for name, value in _against_past(row, past).items()}
+        features[f"{entity}_seconds_since_previous"] = _since_previous(same, row, policy)
+        if policy.fraud_share:
+            for window in policy.windows_days:
+                labels = _labels(plan, same, row.timestamp, window)
+                features[f"{entity}_fraud_share_{window}d"] = float(labels.mean()) if len(labels) else 0.0
+                features[f"{entity}_labelled_count_{window}d"] = len(labels)
+    return features
+
+
+def _earlier(same: pd.DataFrame, row: pd.Series) -> pd.Series:
+    tie = (same.timestamp == row.timestamp) & (same.transaction_id < row.transaction_id)
+    return (same.timestamp < row.timestamp) | tie
+
+
+def _in_window(same: pd.DataFrame, until: pd.Timestamp, window: int) -> pd.Series:
+    if window == 1:
+        return (same.timestamp > until - DAY) & (same.timestamp <= until)
+    return (same.timestamp >= until.normalize() - window * DAY) & (same.timestamp <= until)
+
+
+def _against_past(row: pd.Series, past: pd.DataFrame) -> dict[str, float]:
+    amounts = past.amount.to_numpy()
+    everything = np.append(amounts, row.amount)
+    mean = amounts.mean() if len(amounts) else 0.0
+    deviation = amounts.std(ddof=1) if len(amounts) > 1 else 0.0
+    return {
+        "count": len(everything),
+        "mean_amount": everything.mean(),
+        "max_amount": everything.max(),
+        "amount_ratio": min(row.amount / mean, MAX_RATIO) if mean > 0 else 1.0,
+        "amount_zscore": np.clip((row.amount - mean) / deviation, -MAX_ZSCORE, MAX_ZSCORE)
+        if deviation > 1e-5 * np.sqrt(np.mean(amounts**2))
+        else 0.0,
+    }
+
+
+def _since_previous(same: pd.DataFrame, row: pd.Series, policy: EntityPolicy) -> float:
+    begins = row.timestamp.normalize() - max(policy.windows_days) * DAY
+    seen = same[_earlier(same, row) & (same.timestamp >= begins)].timestamp
+    return (row.timestamp - seen.max()).total_seconds() if len(seen) else never_seen_seconds(policy)
+
+
+def _labels(plan: FeaturePlan, same: pd.DataFrame, now: pd.Timestamp, window: int) -> pd.Series:
+    """Labels of the delayed window that were known before the first day that may use them began."""
+    delay = timedelta(days=plan.label_delay_days + 1)
+    known = same.is_fraud.notna()
+    if plan.labelled_at:
+        known &= same.labelled_at < same.timestamp.dt.normalize() + delay
+    return same[known & _in_window(same, now - delay, window)].is_fraud.astype(float)

@@ -1,0 +1,413 @@
+"""Ingestion: which columns and rows are refused and why, and that nothing else changes the outcome."""
+
+import math
+from collections import Counter
+from datetime import UTC, date, datetime, timedelta, timezone
+from decimal import Decimal
+
+import ibis
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from fraud_retraining.domain.errors import DataInvalid
+from fraud_retraining.domain.fingerprint import table_digest
+from fraud_retraining.domain.ingestion import (
+    Arrival,
+    Ingested,
+    LakeMapping,
+    canonical,
+    check_columns,
+    classify,
+    column_problems,
+    ignored_columns,
+    ingest,
+    same_shape,
+)
+from fraud_retraining.domain.schemas import RejectReason
+
+LEAP_DAY = date(2024, 2, 29)
+NOON = datetime(2024, 2, 29, 12)
+COLUMNS = {"transaction_id": "ID", "timestamp": "AT", "amount": "SUM", "is_fraud": "BAD"}
+ENTITIES = {"customer": {"column": "CARD"}, "terminal": {"column": "SHOP"}}
+MAPPING = LakeMapping.model_validate({"columns": COLUMNS, "entities": ENTITIES})
+WIDE = LakeMapping.model_validate(
+    {
+        "columns": COLUMNS | {"labelled_at": "KNOWN"},
+        "entities": ENTITIES,
+        "numeric": ["risk"],
+        "categorical": ["channel"],
+        "slices": ["country", "channel"],
+    }
+)
+
+
+def lake(rows: int = 1, **columns) -> pa.Table:
+    """A day's file in which everything is right, but for the columns given; None leaves a column out."""
+    usual = {"ID": list(range(rows)), "AT": [NOON] * rows, "SUM": [1.0] * rows, "BAD": [0] * rows}
+    usual |= {"CARD": [7] * rows, "SHOP": [9] * rows}
+    return pa.table({name: values for name, values in (usual | columns).items() if values is not None})
+
+
+def wide(**columns) -> pa.Table:
+    return lake(**({"KNOWN": [NOON], "risk": [0.5], "channel": ["web"], "country": ["FR"]} | columns))
+
+
+def ingested(table: pa.Table, mapping: LakeMapping = MAPPING, day: date = LEAP_DAY) -> Ingested:
+    rows = canonical(ibis.memtable(table), mapping)
+    return ingest(rows, mapping, day, lambda rows: rows.to_pyarrow(), arrival=Arrival(files=1, source_version="v1"))
+
+
+def outcome(table: pa.Table, **options) -> tuple[list, dict]:
+    result = ingested(table, **options)
+    return result.accepted["transaction_id"].to_pylist(), result.facts.rejects
+
+
+class TestMapping:
+    def test_lake_names_are_in_canonical_order(self):
+        assert list(WIDE.lake_names.items()) == [
+            ("transaction_id", "ID"),
+            ("timestamp", "AT"),
+            ("amount", "SUM"),
+            ("is_fraud", "BAD"),
+            ("labelled_at", "KNOWN"),
+            ("customer", "CARD"),
+            ("terminal", "SHOP"),
+            ("risk", "risk"),
+            ("channel", "channel"),
+            ("country", "country"),
+        ]
+
+    @pytest.mark.parametrize(
+        "names",
+        [
+            {"entities": {"amount": {"column": "X"}}},
+            {"entities": {"card": {"column": "X"}}, "numeric": ["risk", "Risk"]},
+            {"entities": {"card": {"column": "X"}}, "numeric": ["reason"]},
+            {"entities": {"card": {"column": "X"}}, "numeric": ["labelled_at"]},
+            {"entities": {"card": {"column": "X"}}, "numeric": ["risk"], "categorical": ["risk"]},
+        ],
+    )
+    def test_one_name_cannot_mean_two_columns(self, names):
+        with pytest.raises(ValidationError, match="twice"):
+            LakeMapping.model_validate(names)
+
+
+class TestColumns:
+    def test_every_problem_is_told_at_once(self):
+        schema = wide(ID=None, AT=["noon"], SUM=["1"], BAD=["yes"], CARD=[1.5], KNOWN=[1], risk=["high"]).schema
+        assert column_problems({"day.parquet": schema}, WIDE) == [
+            "ID (transaction_id) is missing",
+            "AT (timestamp) is string; expected a timestamp",
+            "SUM (amount) is string; expected a number",
+            "BAD (is_fraud) is string; expected 0/1 or boolean",
+            "KNOWN (labelled_at) is int64; expected a timestamp",
+            "CARD (customer) is double; expected an integer or text",
+            "risk is string; expected a number or boolean",
+        ]
+
+    def test_a_problem_of_some_files_names_them(self):
+        good, bad = lake().schema, lake(SUM=None).schema
+        files = {"a": good} | {f"part-{n}": bad for n in range(5)}
+        assert column_problems(files, MAPPING) == [
+            "SUM (amount) is missing in part-0, part-1, part-2 and 2 more",
+        ]
+
+    @pytest.mark.parametrize(
+        "columns",
+        [
+            {"ID": pa.array(["a"]).dictionary_encode(), "CARD": pa.array(["c"], pa.large_string())},
+            {"ID": pa.array([1], pa.uint64()), "SHOP": pa.array(["c"], pa.string_view())},
+            {"AT": pa.array([NOON], pa.timestamp("s")), "SUM": pa.array([Decimal("1.50")])},
+            {"AT": pa.array([NOON], pa.timestamp("ns", "Asia/Tokyo")), "SUM": pa.array([1], pa.uint8())},
+            {"BAD": [True], "KNOWN": pa.nulls(1), "channel": [4], "country": [True], "risk": [Decimal(1)]},
+            {"BAD": pa.array([float("nan")], pa.float32()), "risk": [False], "channel": pa.nulls(1)},
+        ],
+    )
+    def test_types_that_people_write_are_accepted(self, columns):
+        assert column_problems({"f": wide(**columns).schema}, WIDE) == []
+
+    @pytest.mark.parametrize("column", ["ID", "AT", "SUM", "BAD", "CARD"])
+    @pytest.mark.parametrize("values", [[date(2024, 2, 29)], [b"x"], [[1]], [{"a": 1}]])
+    def test_types_that_mean_something_else_are_refused(self, column, values):
+        (problem,) = column_problems({"f": lake(**{column: values}).schema}, MAPPING)
+        assert problem.startswith(column)
+
+    def test_keys_are_integers_or_text_but_not_both(self):
+        schemas = {"a": lake().schema, "b": lake(CARD=["x"]).schema}
+        assert column_problems(schemas, MAPPING) == [
+            "CARD (customer) is integer in a and text in b; expected one of them"
+        ]
+
+    def test_a_key_keeps_the_type_of_earlier_days(self):
+        schemas = {"a": lake(CARD=["x"]).schema}
+        assert column_problems(schemas, MAPPING, {"customer": "integer", "terminal": "integer"}) == [
+            "CARD (customer) is text, but integer on earlier days"
+        ]
+
+    def test_names_that_only_capitals_tell_apart_are_refused(self):
+        assert column_problems({"a": lake(sum=[1.0]).schema}, MAPPING) == ["SUM (amount) appears twice"]
+
+    def test_added_columns_are_listed_and_ignored(self):
+        schemas = {"a": lake(new=[1]).schema, "b": lake(also=[1]).schema}
+        assert column_problems(schemas, MAPPING) == []
+        assert ignored_columns(schemas, MAPPING) == ["also", "new"]
+
+    def test_a_day_with_problems_is_refused(self):
+        with pytest.raises(DataInvalid, match="SUM"):
+            check_columns({"a": lake(SUM=None).schema}, MAPPING)
+
+    def test_files_of_one_shape_are_read_together_whatever_the_order_of_columns(self):
+        plain = lake()
+        shapes = {"a": plain.schema, "b": plain.select(plain.column_names[::-1]).schema, "c": lake(BAD=[True]).schema}
+        assert same_shape(shapes) == [["a", "b"], ["c"]]
+
+
+class TestCanonical:
+    def test_columns_have_their_canonical_types(self):
+        accepted = ingested(wide(BAD=[True], SUM=[Decimal("1.50")], risk=[3], channel=[4]), mapping=WIDE).accepted
+        assert accepted.schema == pa.schema(
+            {
+                "transaction_id": pa.int64(),
+                "timestamp": pa.timestamp("us"),
+                "amount": pa.float64(),
+                "is_fraud": pa.int8(),
+                "labelled_at": pa.timestamp("us"),
+                "customer": pa.int64(),
+                "terminal": pa.int64(),
+                "risk": pa.float64(),
+                "channel": pa.string(),
+                "country": pa.string(),
+            }
+        )
+        assert accepted.to_pylist() == [
+            {"transaction_id": 0, "timestamp": NOON, "amount": 1.5, "is_fraud": 1, "labelled_at": NOON}
+            | {"customer": 7, "terminal": 9, "risk": 3.0, "channel": "4", "country": "FR"}
+        ]
+
+    def test_keys_too_large_for_an_integer_are_kept_as_text(self):
+        table = lake(2, CARD=pa.array([2**64 - 1, 5], pa.uint64()))
+        result = ingested(table)
+        assert result.accepted["customer"].to_pylist() == ["18446744073709551615", "5"]
+        assert result.facts.key_types == {"transaction_id": "integer", "customer": "text", "terminal": "integer"}
+
+    def test_time_zones_become_utc(self):
+        kathmandu = timezone(timedelta(hours=5, minutes=45))
+        at = [datetime(2024, 3, 1, 5, 44, 59, tzinfo=kathmandu), datetime(2024, 3, 1, 5, 45, tzinfo=kathmandu)]
+        accepted, rejects = outcome(lake(2, AT=pa.array(at, pa.timestamp("us", "Asia/Kathmandu"))))
+        assert (accepted, rejects) == ([0], {RejectReason.OUTSIDE_DAY: 1})
+
+    @pytest.mark.parametrize(
+        ("values", "labels"),
+        [
+            ([True, False, None], [1, 0, None]),
+            ([1.0, 0.0, float("nan")], [1, 0, None]),
+            (pa.array([1, 0, None], pa.uint8()), [1, 0, None]),
+            (pa.nulls(3), [None, None, None]),
+        ],
+    )
+    def test_a_missing_label_is_unknown_and_never_no_fraud(self, values, labels):
+        result = ingested(lake(3, BAD=values))
+        assert result.accepted["is_fraud"].to_pylist() == labels
+        assert result.facts.labelled == 3 - labels.count(None)
+
+    def test_numbers_that_are_not_finite_are_missing(self):
+        table = pa.concat_tables([wide(ID=[n], risk=[value]) for n, value in enumerate([math.nan, math.inf, -math.inf])])
+        result = ingested(table, mapping=WIDE)
+        assert result.accepted["risk"].to_pylist() == [None] * 3
+        assert result.facts.nulls["risk"] == 3
+
+
+class TestRejects:
+    @pytest.mark.parametrize(
+        ("columns", "reason"),
+        [
+            ({"ID": pa.array([None], pa.int64())}, RejectReason.NULL_KEY),
+            ({"CARD": pa.array([None], pa.string())}, RejectReason.NULL_KEY),
+            ({"SHOP": [""]}, RejectReason.NULL_KEY),
+            ({"AT": pa.array([None], pa.timestamp("us"))}, RejectReason.NULL_TIMESTAMP),
+            ({"SUM": pa.array([None], pa.float64())}, RejectReason.NULL_AMOUNT),
+            ({"SUM": [-0.01]}, RejectReason.NEGATIVE_AMOUNT),
+            ({"SUM": [math.nan]}, RejectReason.NEGATIVE_AMOUNT),
+            ({"SUM": [math.inf]}, RejectReason.NEGATIVE_AMOUNT),
+            ({"BAD": [2]}, RejectReason.INVALID_LABEL),
+            ({"BAD": [-1]}, RejectReason.INVALID_LABEL),
+            ({"BAD": [0.5]}, RejectReason.INVALID_LABEL),
+            ({"AT": [datetime(2024, 2, 28, 23, 59, 59, 999999)]}, RejectReason.OUTSIDE_DAY),
+            ({"AT": [datetime(2024, 3, 1)]}, RejectReason.OUTSIDE_DAY),
+            ({"AT": [datetime(2024, 3, 1)], "BAD": [3], "SUM": [-1.0]}, RejectReason.NEGATIVE_AMOUNT),
+        ],
+    )
+    def test_a_row_is_filed_under_the_first_rule_that_it_breaks(self, columns, reason):
+        assert outcome(lake(**columns)) == ([], {reason: 1})
+
+    @pytest.mark.parametrize(
+        "columns",
+        [{"SUM": [0]}, {"SUM": [-0.0]}, {"AT": [datetime(2024, 2, 29)]}]
+        + [{"AT": [datetime(2024, 2, 29, 23, 59, 59, 999999)]}, {"CARD": [-1]}, {"CARD": [" "]}],
+    )
+    def test_rows_at_the_edge_are_accepted(self, columns):
+        assert outcome(lake(**columns)) == ([0], {})
+
+    def test_rejects_keep_what_was_delivered(self):
+        result = ingested(lake(2, BAD=[0, 7], SUM=[1.0, -3.0]))
+        assert result.rejects.to_pylist() == [
+            {"reason": "negative or not finite amount", "transaction_id": 1, "timestamp": NOON, "amount": -3.0}
+            | {"is_fraud": 7.0, "customer": 7, "terminal": 9}
+        ]
+
+    def test_an_empty_day_is_not_an_error_here(self):
+        result = ingested(lake().slice(0, 0))
+        assert (len(result.accepted), len(result.rejects), result.facts.reject_share) == (0, 0, 0.0)
+
+
+class TestDuplicates:
+    def test_the_same_rows_twice_are_counted_once(self):
+        once = lake(3, BAD=[0, 1, None], SUM=[1.0, 0.0, 2.0])
+        twice = ingested(pa.concat_tables([once, lake(3, BAD=[0, 1, None], SUM=[1.0, -0.0, 2.0])]))
+        assert table_digest(twice.accepted) == table_digest(ingested(once).accepted)
+        assert (twice.facts.duplicates_dropped, twice.facts.rejected) == (3, 0)
+
+    def test_one_id_with_two_contents_keeps_the_first(self):
+        table = lake(3, ID=[5, 5, 5], AT=[NOON, NOON - timedelta(hours=1), NOON], SUM=[1.0, 2.0, 3.0])
+        result = ingested(table)
+        assert result.accepted["amount"].to_pylist() == [2.0]
+        assert result.facts.rejects == {"duplicate id": 2}
+
+    def test_of_two_deliveries_the_one_whose_label_is_known_stays(self):
+        assert ingested(lake(2, ID=[5, 5], BAD=[None, 1])).accepted["is_fraud"].to_pylist() == [1]
+
+    def test_a_broken_row_does_not_take_the_place_of_a_good_one(self):
+        accepted, rejects = outcome(lake(2, ID=[5, 5], SUM=[-1.0, 2.0], AT=[NOON - timedelta(hours=1), NOON]))
+        assert (accepted, rejects) == ([5], {"negative or not finite amount": 1})
+
+    def test_rows_without_an_id_are_never_copies_of_each_other(self):
+        result = ingested(lake(3, ID=pa.array([None, None, 1], pa.int64())))
+        assert (result.facts.rejects, result.facts.duplicates_dropped) == ({"null key": 2}, 0)
+
+
+class TestAwkwardDay:
+    """The night of 31 March 2024, when Europe's clocks skipped an hour: in UTC a day like any other."""
+
+    def day(self) -> pa.Table:
+        paris = [
+            datetime(2024, 3, 30, 23, 59, 59, 999999),  # 00:59:59 in Paris, already the 31st there: still the 30th
+            datetime(2024, 3, 31),  # midnight itself belongs to the day
+            datetime(2024, 3, 31, 0, 59, 59),  # last second before the clocks skip
+            datetime(2024, 3, 31, 1),  # 03:00 in Paris; 02:00 to 03:00 never was
+            datetime(2024, 3, 31, 22, 30),  # 00:30 on 1 April in Paris: still the 31st
+            datetime(2024, 4, 1),  # the next midnight does not belong to it
+        ]
+        at = pa.array(paris, pa.timestamp("ms", "UTC")).cast(pa.timestamp("ns", "Europe/Paris"))
+        cards = ["0012", "0012", "é-7", "12", "0012", "é-7"]  # leading zeros and accents are part of a key
+        return lake(6, ID=[f"t{n}" for n in range(6)], AT=at.cast(pa.timestamp("us", "Europe/Paris")), CARD=cards)
+
+    def test_no_hour_is_lost_and_none_is_borrowed(self):
+        result = ingested(self.day(), day=date(2024, 3, 31))
+        assert result.accepted["transaction_id"].to_pylist() == ["t1", "t2", "t3", "t4"]
+        assert result.accepted["timestamp"].to_pylist()[2] == datetime(2024, 3, 31, 1)
+        assert result.accepted["customer"].to_pylist() == ["0012", "é-7", "12", "0012"]
+        assert result.facts.rejects == {"timestamp outside its day": 2}
+
+    def test_days_split_a_stream_without_gap_or_overlap(self):
+        counted = [ingested(self.day(), day=date(2024, 3, 30) + timedelta(days=n)).facts.rows for n in range(3)]
+        assert counted == [1, 4, 1]
+
+
+IDS = st.sampled_from([None, 1, 2, 3])
+ROWS = st.lists(
+    st.tuples(
+        IDS,
+        st.sampled_from([None, NOON, NOON + timedelta(seconds=1), NOON + timedelta(days=1)]),
+        st.sampled_from([None, -1.0, math.nan, 0.0, -0.0, 5.0]),
+        st.sampled_from([None, 0.0, 1.0, 2.0, math.nan]),
+        st.sampled_from([None, "", "a", "b"]),
+    ),
+    max_size=14,
+)
+KINDS = (pa.int64(), pa.timestamp("us"), pa.float64(), pa.float64(), pa.string())
+
+
+def day_of(rows: list[tuple]) -> pa.Table:
+    columns = list(zip(*rows, strict=True)) or [()] * 5
+    names = ("ID", "AT", "SUM", "BAD", "CARD")
+    arrays = {name: pa.array(values, kind) for name, values, kind in zip(names, columns, KINDS, strict=True)}
+    return pa.table(arrays | {"SHOP": pa.array([9] * len(rows), pa.int64())})
+
+
+def first_broken_rule(row: tuple) -> RejectReason | None:
+    """The rules again, one row at a time, as a person would read them."""
+    key, at, amount, label, card = row
+    if key is None or not card:
+        return RejectReason.NULL_KEY
+    if at is None:
+        return RejectReason.NULL_TIMESTAMP
+    if amount is None:
+        return RejectReason.NULL_AMOUNT
+    if not 0 <= amount < math.inf:
+        return RejectReason.NEGATIVE_AMOUNT
+    if label is not None and not math.isnan(label) and label not in (0, 1):
+        return RejectReason.INVALID_LABEL
+    return None if at.date() == LEAP_DAY else RejectReason.OUTSIDE_DAY
+
+
+def content(row: tuple) -> tuple:
+    """A row as it counts for identity: zero has one sign, an empty key is none, a NaN label is a missing one."""
+    key, at, amount, label, card = row
+    return key, at, None if amount is None else str(amount + 0.0), None if label is None or math.isnan(label) else label, card or None
+
+
+def expected(rows: list[tuple]) -> tuple[int, Counter, int]:
+    """Accepted, rejects by reason and surplus copies, by sets of contents."""
+    without_id = [row for row in rows if row[0] is None]
+    once = {content(row): first_broken_rule(row) for row in rows if row[0] is not None}
+    rejects = Counter(str(reason) for reason in [*map(first_broken_rule, without_id), *once.values()] if reason)
+    good = [row for row, reason in once.items() if reason is None]
+    accepted = len({row[0] for row in good})
+    if len(good) > accepted:
+        rejects[str(RejectReason.DUPLICATE_ID)] = len(good) - accepted
+    return accepted, rejects, len(rows) - len(without_id) - len(once)
+
+
+class TestLaws:
+    @settings(max_examples=40, deadline=None)
+    @given(ROWS)
+    def test_every_row_is_accepted_rejected_or_a_surplus_copy(self, rows):
+        result = ingested(day_of(rows))
+        facts = result.facts
+        assert facts.rows + facts.rejected + facts.duplicates_dropped == len(rows)
+        assert (facts.rows, Counter(facts.rejects), facts.duplicates_dropped) == expected(rows)
+        assert (len(result.accepted), len(result.rejects)) == (facts.rows, facts.rejected)
+        assert result.accepted["transaction_id"].null_count == 0
+
+    @settings(max_examples=25, deadline=None)
+    @given(ROWS.flatmap(lambda rows: st.tuples(st.just(rows), st.permutations(rows))))
+    def test_the_order_of_rows_changes_nothing(self, both):
+        one, other = (ingested(day_of(list(rows))) for rows in both)
+        assert table_digest(one.accepted) == table_digest(other.accepted)
+        assert table_digest(one.rejects) == table_digest(other.rejects)
+        assert one.facts == other.facts
+
+    @settings(max_examples=20, deadline=None)
+    @given(ROWS)
+    def test_the_short_way_for_days_without_duplicates_agrees_with_the_long_one(self, rows):
+        result = ingested(day_of(rows))
+        table = classify(ibis.memtable(day_of(rows)), MAPPING, LEAP_DAY).to_pyarrow().to_pylist()
+        kept = [row for row in table if not row["surplus"]]
+        assert Counter(row["reason"] for row in kept if row["reason"]) == Counter(result.facts.rejects)
+        assert len(table) - len(kept) == result.facts.duplicates_dropped
+
+    def test_accepted_rows_are_sorted_by_time_and_then_id(self):
+        table = lake(4, ID=["b", "B", "a", "é"], AT=[NOON, NOON, NOON, NOON - timedelta(seconds=1)])
+        assert ingested(table).accepted["transaction_id"].to_pylist() == ["é", "B", "a", "b"]
+
+    def test_facts_tell_what_arrived(self):
+        arrival = Arrival(files=2, source_version="etag", arrived_at=datetime(2024, 3, 1, 4, tzinfo=UTC))
+        rows = canonical(ibis.memtable(lake(4, BAD=[0, 1, None, 1], SUM=[1.0, 2.0, 3.0, 6.0])), MAPPING)
+        facts = ingest(rows, MAPPING, LEAP_DAY, lambda t: t.to_pyarrow(), arrival=arrival, ignored=["x"]).facts
+        assert (facts.rows, facts.labelled, facts.frauds, facts.fraud_rate) == (4, 3, 2, 2 / 3)
+        assert (facts.min_amount, facts.mean_amount, facts.max_amount) == (1.0, 3.0, 6.0)
+        assert (facts.files, facts.source_version, facts.ignored_columns) == (2, "etag", ("x",))
+        assert facts.arrived_at == arrival.arrived_at
