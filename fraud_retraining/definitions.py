@@ -48,4 +48,7 @@ def _first_day(settings: Settings) -> date:
     return min(open_lake(settings).days(), default=DEFAULT_FIRST_DAY)
 
 
-defs = build_definitions()
+@dg.definitions
+def defs() -> dg.Definitions:
+    """What `dagster dev`, the daemon and `dg` load: the settings of the environment that they run in."""
+    return build_definitions()

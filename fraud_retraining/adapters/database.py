@@ -56,8 +56,19 @@ RELEASES = sa.Table(
     sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
     *(
         sa.Column(name, sa.Text, nullable=False)
-        for name in ("fingerprint", "as_of", "trigger", "state", "artifact_digest", "verdict_digest", "requested_by",
-                     "reason", "opened_at", "moved_at", "moved_by")
+        for name in (
+            "fingerprint",
+            "as_of",
+            "trigger",
+            "state",
+            "artifact_digest",
+            "verdict_digest",
+            "requested_by",
+            "reason",
+            "opened_at",
+            "moved_at",
+            "moved_by",
+        )
     ),
     *(sa.Column(name, sa.Text) for name in ("deadline", "decided_by", "decided_via", "decided_at", "promoted_at")),
     sa.Column("verdict_passed", sa.Boolean, nullable=False),
@@ -222,8 +233,7 @@ def events(
     """Rows of the chain whose columns have the given values (or one of them, for a sequence)."""
     statement = sa.select(EVENTS).where(EVENTS.c.seq > after, *_conditions(EVENTS, where))
     statement = statement.order_by(EVENTS.c.seq.desc() if newest else EVENTS.c.seq).limit(limit)
-    result = connection.execution_options(yield_per=1000).execute(statement)
-    return (Row(*row) for row in result)
+    return (Row(*row) for row in connection.execute(statement.execution_options(yield_per=1000)))
 
 
 def last_of_each_kind(connection: sa.Connection, model: str) -> list[Row]:
@@ -273,8 +283,10 @@ def _with_advisory(connection: sa.Connection, name: str, wait: float) -> sa.Conn
 
 
 def _busy(name: str, wait: float) -> Conflict:
-    return Conflict(f"another process has held the {name} lock of the ledger for {wait:g} s",
-                    remedy="Wait until it is done; the lock ends with its process.")
+    return Conflict(
+        f"another process has held the {name} lock of the ledger for {wait:g} s",
+        remedy="Wait until it is done; the lock ends with its process.",
+    )
 
 
 def _driver_url(url: str) -> sa.URL:
@@ -290,8 +302,10 @@ def _driver_url(url: str) -> sa.URL:
         return parsed.set(drivername="postgresql+psycopg")
     if backend == "sqlite" and parsed.database and parsed.database != ":memory:":
         return parsed.set(drivername="sqlite+pysqlite", database=os.path.abspath(parsed.database))
-    raise SettingsError(f"a ledger cannot be kept in {parsed.render_as_string(hide_password=True)}",
-                        remedy="sqlite:///FILE or postgresql://USER@HOST/DATABASE")
+    raise SettingsError(
+        f"a ledger cannot be kept in {parsed.render_as_string(hide_password=True)}",
+        remedy="sqlite:///FILE or postgresql://USER@HOST/DATABASE",
+    )
 
 
 def _engine(url: sa.URL) -> sa.Engine:
@@ -376,8 +390,10 @@ def _upgrade(connection: sa.Connection, shown: str) -> None:
     try:
         command.upgrade(config, "head")
     except CommandError as error:
-        raise SettingsError(f"the ledger {shown} was written by another version of this software: {error}",
-                            remedy="Install that version or a newer one.") from error
+        raise SettingsError(
+            f"the ledger {shown} was written by another version of this software: {error}",
+            remedy="Install that version or a newer one.",
+        ) from error
 
 
 def _sqlite_code(error: BaseException | None) -> int:
@@ -405,5 +421,7 @@ def _failure(error: exc.DBAPIError | OSError, shown: str) -> DependencyUnreachab
     damaged = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
     if isinstance(cause, sqlite3.Error) and _sqlite_code(cause) in damaged:
         return IntegrityError(f"the ledger {shown} is damaged: {text}", remedy="Restore it from a backup.")
-    return DependencyUnreachable(f"the ledger {shown} cannot be used: {text}",
-                                 remedy="Check that it is reachable, writable and has space left; then try again.")
+    return DependencyUnreachable(
+        f"the ledger {shown} cannot be used: {text}",
+        remedy="Check that it is reachable, writable and has space left; then try again.",
+    )

@@ -3,6 +3,7 @@
 Here: reading sources and versions. Not here: their digest and what it is part of (`domain/fingerprint.py`).
 """
 
+import ast
 from collections.abc import Iterable
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -12,8 +13,21 @@ FITTING_LIBRARIES = ("duckdb", "ibis-framework", "numpy", "pyarrow", "scikit-lea
 
 
 def source_files(modules: Iterable[str]) -> dict[str, bytes]:
-    """The source of each module, by its name."""
-    return {name: _source(name).read_bytes() for name in modules}
+    """What the source of each module does, by its name: without comments, docstrings and layout."""
+    return {name: _essence(_source(name).read_text(encoding="utf-8")) for name in modules}
+
+
+def _essence(source: str) -> bytes:
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            node.body = [line for line in body if not _is_text(line)] or [ast.Pass()]  # type: ignore[attr-defined]
+    return ast.dump(tree).encode()
+
+
+def _is_text(node: ast.AST) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
 def _source(module: str) -> Path:

@@ -116,10 +116,16 @@ class EventLog:
     def _event(
         self, tx: "Transaction", kind: EventKind, payload: Mapping[str, Any], *, actor: str, channel: str, **about: Any
     ) -> Event:
-        return Event.of(tx.append(
-            model=self.model, kind=str(kind), actor=clean_text(actor), channel=clean_text(channel),
-            payload=canonical_json(plain(payload)), **_about(**about),
-        ))  # fmt: skip
+        return Event.of(
+            tx.append(
+                model=self.model,
+                kind=str(kind),
+                actor=clean_text(actor),
+                channel=clean_text(channel),
+                payload=canonical_json(plain(payload)),
+                **_about(**about),
+            )
+        )
 
     def _page(self, where: Mapping[str, Any], after: int) -> list[Row]:
         return self._database.read(lambda cn: list(sql().events(cn, where, after=after, limit=PAGE)))
@@ -144,7 +150,7 @@ def sql() -> ModuleType:
 
 def clean_text(value: str) -> str:
     """A text that every database can hold, without secrets."""
-    return redact(str(value)).replace("\x00", "").encode("utf-8", "replace").decode()
+    return redact(str(value).replace("\x00", "").encode("utf-8", "replace").decode())
 
 
 def _about(

@@ -129,21 +129,28 @@ class Ledger(EventLog):
             self._refuse_taken(tx, version, fingerprint)
             at = datetime.fromisoformat(tx.now)
             release = Release(
-                model=self.model, version=version, fingerprint=clean_text(fingerprint), as_of=as_of,
-                trigger=clean_text(trigger), state=S.REGISTERED, artifact_digest=clean_text(artifact_digest),
-                verdict_passed=verdict_passed, verdict_digest=clean_text(verdict_digest),
-                requested_by=clean_text(requested_by), champion_before=champion_before,
-                opened_at=at, moved_at=at, moved_by=clean_text(actor),
-            )  # fmt: skip
+                model=self.model,
+                version=version,
+                fingerprint=clean_text(fingerprint),
+                as_of=as_of,
+                trigger=clean_text(trigger),
+                state=S.REGISTERED,
+                artifact_digest=clean_text(artifact_digest),
+                verdict_passed=verdict_passed,
+                verdict_digest=clean_text(verdict_digest),
+                requested_by=clean_text(requested_by),
+                champion_before=champion_before,
+                opened_at=at,
+                moved_at=at,
+                moved_by=clean_text(actor),
+            )
             tx.insert_release(_row(release))
             self._release_event(tx, EventKind.VERSION_REGISTERED, release, actor, channel, {"facts": facts or {}})
             return release
 
         return self._database.write(work)
 
-    def move_release(
-        self, version: int, to: ReleaseState, *, actor: str, channel: str, reason: str = ""
-    ) -> Release:
+    def move_release(self, version: int, to: ReleaseState, *, actor: str, channel: str, reason: str = "") -> Release:
         """Move an open release: state, event and row in one transaction. The first answer wins.
 
         Raises:
@@ -238,14 +245,24 @@ class Ledger(EventLog):
         def work(tx: "Transaction") -> Intent:
             release = self._known(tx, version)
             for other in self._read_releases(tx.connection, state=S.PROMOTING):
-                raise Conflict(f"version {other.version} is being promoted by {other.moved_by} since {other.moved_at}",
-                               remedy="Wait for it; an interrupted promotion is finished or undone at the next start.")
+                raise Conflict(
+                    f"version {other.version} is being promoted by {other.moved_by} since {other.moved_at}",
+                    remedy="Wait for it; an interrupted promotion is finished or undone at the next start.",
+                )
             moved = _moved(tx, actor, channel, reason)
             intent = Intent(
-                seq=tx.head.seq + 1, model=self.model, version=version, expected_champion=expected_champion,
-                artifact_digest=release.artifact_digest, rollback=rollback, came_from=release.state,
-                actor=moved.by, channel=moved.via, reason=moved.reason, at=moved.at,
-            )  # fmt: skip
+                seq=tx.head.seq + 1,
+                model=self.model,
+                version=version,
+                expected_champion=expected_champion,
+                artifact_digest=release.artifact_digest,
+                rollback=rollback,
+                came_from=release.state,
+                actor=moved.by,
+                channel=moved.via,
+                reason=moved.reason,
+                at=moved.at,
+            )
             champion = self._champion(tx)
             _refuse_other_champion(champion, expected_champion)
             begun = begin_promotion(release, champion, intent)
@@ -308,9 +325,15 @@ class Ledger(EventLog):
     # -- inside a transaction
 
     def _release_event(
-        self, tx: "Transaction", kind: EventKind, release: Release, actor: str, channel: str,
-        more: Mapping[str, Any], subject: str | None = None,
-    ) -> Event:  # fmt: skip
+        self,
+        tx: "Transaction",
+        kind: EventKind,
+        release: Release,
+        actor: str,
+        channel: str,
+        more: Mapping[str, Any],
+        subject: str | None = None,
+    ) -> Event:
         """An event that keeps the whole release as it is now, so that its row can be checked against the chain."""
         about = {"version": release.version, "fingerprint": release.fingerprint, "as_of": release.as_of}
         payload = {"release": _row(release), **more}
@@ -338,14 +361,12 @@ class Ledger(EventLog):
     def _follow(self, tx: "Transaction", to: int | None, moved: Moved) -> Event | None:
         """Let the ledger's champion be the one that the alias names."""
         before = self._champion(tx)
-        release = next(iter(self._read_releases(tx.connection, version=to)), None) if to is not None else None
-        payload = {"from": before.version if before else None, "to": to, "known": release is not None}
-        if before is None and release is None:
-            last = self._last(tx.connection, EventKind.CHAMPION_MOVED_OUTSIDE, {})
-            if to is None or (last is not None and last.payload["to"] == to):
-                return None
-        if before is not None and before.version == to:
+        last = self._last(tx.connection, EventKind.CHAMPION_MOVED_OUTSIDE, {})
+        known = before.version if before else last.payload["to"] if last else None
+        if to == known:
             return None
+        release = next(iter(self._read_releases(tx.connection, version=to)), None) if to is not None else None
+        payload = {"from": known, "to": to, "known": release is not None}
         about: dict[str, Any] = {"version": to}
         event = self._event(tx, EventKind.CHAMPION_MOVED_OUTSIDE, payload, actor=moved.by, channel=moved.via, **about)
         if before is not None:
@@ -365,8 +386,10 @@ class Ledger(EventLog):
     def _known(self, tx: "Transaction", version: int) -> Release:
         for release in self._read_releases(tx.connection, version=version):
             return release
-        raise SettingsError(f"version {version} of {self.model} has no release in the ledger",
-                          remedy="See `fraud-retraining audit list` for the versions that there are.")
+        raise SettingsError(
+            f"version {version} of {self.model} has no release in the ledger",
+            remedy="See `fraud-retraining audit list` for the versions that there are.",
+        )
 
     def _refuse_taken(self, tx: "Transaction", version: int, fingerprint: str) -> None:
         for other in self._read_releases(tx.connection, version=version):
@@ -383,7 +406,6 @@ class Ledger(EventLog):
         return [Release.model_validate(row) for row in sql().releases(cn, {"model": self.model, **where})]
 
 
-
 def _moved(tx: "Transaction", actor: str, channel: str, reason: str = "") -> Moved:
     at = datetime.fromisoformat(tx.now)
     return Moved(by=clean_text(actor), via=clean_text(channel), at=at, reason=clean_text(reason))
@@ -392,8 +414,10 @@ def _moved(tx: "Transaction", actor: str, channel: str, reason: str = "") -> Mov
 def _refuse_other_champion(champion: Release | None, expected: int | None) -> None:
     if champion is not None and champion.version != expected:
         named = f"version {expected}" if expected is not None else "no version"
-        raise Conflict(f"the ledger's champion is version {champion.version}, but the alias names {named}",
-                       remedy="Somebody moved the alias; it has to be recorded before anything is promoted.")
+        raise Conflict(
+            f"the ledger's champion is version {champion.version}, but the alias names {named}",
+            remedy="Somebody moved the alias; it has to be recorded before anything is promoted.",
+        )
 
 
 def _row(release: Release) -> dict[str, Any]:
@@ -416,9 +440,7 @@ def _watched(rows: Iterator[Row], snapshots: dict[tuple[str, int], dict[str, Any
             snapshots[release["model"], release["version"]] = release
 
 
-def _differing(
-    rows: list[dict[str, Any]], snapshots: dict[tuple[str, int], dict[str, Any]]
-) -> tuple[str, ...]:
+def _differing(rows: list[dict[str, Any]], snapshots: dict[tuple[str, int], dict[str, Any]]) -> tuple[str, ...]:
     """Releases whose row is not what their last event left."""
     stored = {(row["model"], row["version"]): row for row in rows}
     problems = []

@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing, suppress
 from functools import cached_property
 from io import FileIO
@@ -269,7 +269,7 @@ class _OtherBytesError(_BrokenOffError):
     """An answer that is not the file that was listed, because it was cut short or the file is another one."""
 
 
-async def _chunks(body: Any) -> AsyncIterator[bytes]:
+async def _chunks(body: Any) -> AsyncGenerator[bytes, None]:
     from aiohttp import ClientError
     from botocore.exceptions import BotoCoreError
 

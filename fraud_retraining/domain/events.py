@@ -142,7 +142,9 @@ def plain(value: Any) -> Any:
         case BaseModel():
             return plain(dict(value))
         case Mapping():
-            return {name: _plain_field(name, item) for name, item in zip(map(_name, value), value.values(), strict=True)}
+            return {
+                name: _plain_field(name, item) for name, item in zip(map(_name, value), value.values(), strict=True)
+            }
         case tuple() if hasattr(value, "_asdict"):
             return plain(value._asdict())
         case Set():

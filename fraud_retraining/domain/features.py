@@ -164,17 +164,15 @@ def transaction_features(
     """
     rows = today
     for entity, policy in plan.entities.items():
-        rows = _beside(rows, entity, TRANSACTION_ID, _last_24_hours(plan, day, entity, today, yesterday))
+        rows = _beside(rows, TRANSACTION_ID, _last_24_hours(plan, day, entity, today, yesterday))
         if policy.fraud_share:
-            rows = _beside(rows, entity, TRANSACTION_ID, _delayed_24_hours(plan, day, entity, today, delayed))
+            rows = _beside(rows, TRANSACTION_ID, _delayed_24_hours(plan, day, entity, today, delayed))
         history = entity_days.get(entity)
         history = _no_entity_days(today, entity, plan, day) if history is None else history
-        rows = _beside(rows, entity, entity, _whole_days(history, entity, policy, plan, day))
-    return (
-        rows.mutate(**_own_features(rows, plan, day), **_pass_through(rows, plan))
-        .select(*plan.columns)
-        .order_by(TIMESTAMP, TRANSACTION_ID)
-    )
+        rows = _beside(rows, entity, _whole_days(history, entity, policy, plan, day))
+    features = _own_features(rows, plan, day) | _pass_through(rows, plan)
+    columns = {name: features[name] if name in features else rows[name] for name in plan.columns}
+    return rows.select(**columns).order_by(TIMESTAMP, TRANSACTION_ID)
 
 
 _REST, _BEGINNING, _TODAY = range(3)
@@ -186,9 +184,7 @@ _BEFORE = ibis.window(preceding=(None, 1), group_by="key", order_by=["clock", "k
 _AFTER = ibis.window(following=(1, None), group_by="key", order_by=["clock", "kind", "id"])
 
 
-def _last_24_hours(
-    plan: FeaturePlan, day: date, entity: str, today: ir.Table, yesterday: ir.Table | None
-) -> ir.Table:
+def _last_24_hours(plan: FeaturePlan, day: date, entity: str, today: ir.Table, yesterday: ir.Table | None) -> ir.Table:
     """Per transaction of today: the entity's earlier ones today, and those after this time of day yesterday."""
     parts = [_on_clock(today, entity, _TODAY, day, amount=today[AMOUNT])]
     if 1 in plan.entities[entity].windows_days and yesterday is not None:
@@ -197,12 +193,10 @@ def _last_24_hours(
     columns = {"clock": clock.clock, "last": _only(clock, _TODAY, clock.clock).max().over(_BEFORE)}
     columns |= _past_sums("today", _only(clock, _TODAY, clock.amount), _BEFORE)
     columns |= _past_sums("yesterday", _only(clock, _REST, clock.amount), _AFTER)
-    return _of_today(clock, entity, columns)
+    return _of_today(clock, entity, "id", columns)
 
 
-def _delayed_24_hours(
-    plan: FeaturePlan, day: date, entity: str, today: ir.Table, delayed: ir.Table | None
-) -> ir.Table:
+def _delayed_24_hours(plan: FeaturePlan, day: date, entity: str, today: ir.Table, delayed: ir.Table | None) -> ir.Table:
     """Per transaction of today: labels of the last day that may be used up to t, and of the rest of the one before."""
     parts = [_on_clock(today, entity, _TODAY, day, label=ibis.null("int8"))]
     if delayed is not None:
@@ -215,7 +209,7 @@ def _delayed_24_hours(
     clock = ibis.union(*parts) if len(parts) > 1 else parts[0]
     columns = _label_sums("labels", _only(clock, _BEGINNING, clock.label), _BEFORE)
     columns |= _label_sums("labels_before", _only(clock, _REST, clock.label), _AFTER)
-    return _of_today(clock, entity, columns)
+    return _of_today(clock, entity, "id_of_labels", columns)
 
 
 def _on_clock(rows: ir.Table, entity: str, kind: int, day: date, **value: ir.Value) -> ir.Table:
@@ -229,11 +223,9 @@ def _on_clock(rows: ir.Table, entity: str, kind: int, day: date, **value: ir.Val
     )
 
 
-def _of_today(clock: ir.Table, entity: str, columns: Mapping[str, ir.Value]) -> ir.Table:
-    rows = clock.select("id", "kind", **columns)
-    return rows.filter(rows.kind == _TODAY).select(
-        rows.id.name(_scratch(entity, "join")), *(rows[name].name(_scratch(entity, name)) for name in columns)
-    )
+def _of_today(clock: ir.Table, entity: str, key: str, columns: Mapping[str, ir.Value]) -> ir.Table:
+    rows = clock.select("kind", **{key: clock.id}, **columns).filter(ibis._.kind == _TODAY)
+    return rows.select(**{_scratch(entity, name): rows[name] for name in (key, *columns)})
 
 
 def _past_sums(name: str, amount: ir.FloatingColumn, window: object) -> dict[str, ir.Value]:
@@ -265,7 +257,7 @@ def _whole_days(days: ir.Table, entity: str, policy: EntityPolicy, plan: Feature
                 f"days{window}_labelled": _within(days, plan.label_day(day), window, "labelled").sum(),
                 f"days{window}_frauds": _within(days, plan.label_day(day), window, "frauds").sum(),
             }
-    return days.group_by(days.key.name(_scratch(entity, "join"))).agg(
+    return days.group_by(days.key.name(_scratch(entity, "key"))).agg(
         **{_scratch(entity, name): value for name, value in columns.items()}
     )
 
@@ -275,10 +267,9 @@ def _no_entity_days(today: ir.Table, entity: str, plan: FeaturePlan, day: date) 
     return entity_days(nobody, entity, plan, day).mutate(day=ibis.literal(day))
 
 
-def _beside(rows: ir.Table, entity: str, column: str, values: ir.Table) -> ir.Table:
-    """`rows` with an entity's values beside them, null where there are none."""
-    joined = _scratch(entity, "join")
-    return rows.left_join(values, rows[column] == values[joined]).drop(joined)
+def _beside(rows: ir.Table, column: str, values: ir.Table) -> ir.Table:
+    """`rows` with an entity's values, of which the first is the key, beside them; null where there are none."""
+    return rows.left_join(values, rows[column] == values[values.columns[0]])
 
 
 class _Past(NamedTuple):

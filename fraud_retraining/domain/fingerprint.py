@@ -159,6 +159,11 @@ class Fingerprint(Policy):
         pins = {pin.day: pin for pin in (*self.history, *self.fixed, *self.holdout, *self.training)}
         return dict(sorted(pins.items()))
 
+    def role(self, day: date) -> str:
+        """What a day was used for; the first of these when for several."""
+        roles = ("training", "holdout", "fixed", "history")
+        return next(name for name in roles if any(pin.day == day for pin in getattr(self, name)))
+
 
 def fingerprint(window: TrainingWindow, *, model: BaseModel, code: str, libraries: Mapping[str, str]) -> Fingerprint:
     """The fingerprint of the model that `model` gives on `window`."""
@@ -184,18 +189,27 @@ def fingerprint(window: TrainingWindow, *, model: BaseModel, code: str, librarie
 
 def changes(before: Fingerprint, after: Fingerprint) -> list[str]:
     """What made a fingerprint another one, in words: days that changed, came or went, and everything else by name."""
-    old, new = before.days, after.days
-    told = [f"day {day} changed" for day in old if day in new and old[day].digest != new[day].digest]
-    told += [f"day {day} is new" for day in new if day not in old]
-    told += [f"day {day} is no longer used" for day in old if day not in new]
-    derived = [day for day in old if day in new and old[day].features_digest != new[day].features_digest]
-    told += [f"features of {len(derived)} days changed"] if derived else []
+    told = _changed_days(before, after)
     for name in ("as_of", "label_delay_days", "features", "categorical", "features_policy", "code"):
         if getattr(before, name) != getattr(after, name):
             told.append(f"{name.replace('_', ' ')} changed")
     for name in ("model", "libraries"):
         told += [f"{name} {change}" for change in _changed_keys(getattr(before, name), getattr(after, name))]
     return told
+
+
+def _changed_days(before: Fingerprint, after: Fingerprint) -> list[str]:
+    old, new = before.days, after.days
+    both = [day for day in old if day in new]
+    told = [f"day {day} changed" for day in both if old[day].digest != new[day].digest]
+    told += [f"day {day} is new" for day in new if day not in old]
+    told += [f"day {day} is no longer used" for day in old if day not in new]
+    counted = {
+        "features": sum(old[day].features_digest != new[day].features_digest for day in both),
+        "weights": sum(old[day].weight != new[day].weight for day in both),
+        "roles": sum(before.role(day) != after.role(day) for day in both),
+    }
+    return told + [f"{what} of {count} days changed" for what, count in counted.items() if count]
 
 
 def _changed_keys(before: Mapping[str, JsonValue], after: Mapping[str, JsonValue]) -> list[str]:

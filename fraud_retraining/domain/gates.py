@@ -88,7 +88,8 @@ class Evidence(Policy):
     """Everything that the gates read: numbers only, so that a stored verdict can be judged again."""
 
     candidate: Metrics = Field(description="The candidate on the whole holdout.")
-    champion: Metrics | None = Field(None, description="The champion on the rows where both were judged.")
+    candidate_compared: Metrics | None = Field(None, description="The candidate on the rows where both were judged.")
+    champion: Metrics | None = Field(None, description="The champion on those rows.")
     comparison: Comparison | NotCompared | None = Field(description="None where the rows could not compare the two.")
     fixed: Comparison | NotCompared | None = Field(description="The same on the fixed evaluation days.")
     fixed_candidate: Metrics | None = None
@@ -119,8 +120,10 @@ def gather_evidence(
         fixed: the candidate on the fixed evaluation days, if there are any.
         fixed_comparison: both on the fixed evaluation days that neither was trained on, or why there are none.
     """
+    measured = evaluate(holdout, policy)
     return Evidence(
-        candidate=evaluate(holdout, policy),
+        candidate=measured,
+        candidate_compared=_measured_again(holdout, measured, comparison, policy),
         champion=evaluate(comparison.champion, policy) if isinstance(comparison, Pair) else None,
         comparison=_compared(comparison, policy),
         fixed=_compared(fixed_comparison, policy),
@@ -129,6 +132,15 @@ def gather_evidence(
         scores=ScoreSummary.of(holdout),
         importance=dict(importance),
     )
+
+
+def _measured_again(
+    holdout: Judged, measured: Metrics, comparison: Pair | NotCompared, policy: GatePolicy
+) -> Metrics | None:
+    """The candidate on the compared rows, which are a part of the holdout or all of it."""
+    if isinstance(comparison, NotCompared):
+        return None
+    return measured if len(comparison.candidate) == len(holdout) else evaluate(comparison.candidate, policy)
 
 
 def _compared(comparison: Pair | NotCompared, policy: GatePolicy) -> Comparison | NotCompared | None:
@@ -188,7 +200,7 @@ def _measured(value: float | None, what: str) -> float:
 
 def _figures(value: float, limit: float) -> tuple[str, str, str]:
     """A value, its limit and their distance, with as many digits as it takes to tell them apart."""
-    distance = abs(value - limit)
+    distance = round(abs(value - limit), 9)
     digits = 3 if distance == 0 else min(9, max(3, 1 - math.floor(math.log10(distance))))
     return f"{value:.{digits}f}", f"{limit:.{digits}f}", f"{distance:.{digits}f}"
 

@@ -346,7 +346,7 @@ class DayFacts(Policy):
     mean_amount: float | None = None
     max_amount: float | None = None
     nulls: dict[str, int] = Field(description="Missing values of the columns that may miss them.")
-    key_types: dict[str, str] = Field(description="Whether each key is integer or text.")
+    key_types: dict[str, str] = Field(description="Whether each key is integer or text; empty where no row says so.")
     ignored_columns: tuple[str, ...] = ()
     files: int
     source_version: str
@@ -442,6 +442,7 @@ def _facts(
     optional = [name for name in accepted.column_names if name not in (TIMESTAMP, AMOUNT, *mapping.keys)]
     reasons = {item["values"]: item["counts"] for item in pc.value_counts(rejects[REASON]).to_pylist()}
     some = len(accepted) > 0
+    key_types = {name: INTEGER if pat.is_integer(accepted[name].type) else TEXT for name in mapping.keys}
     return DayFacts(
         rows=len(accepted),
         labelled=len(labels) - labels.null_count,
@@ -454,7 +455,7 @@ def _facts(
         mean_amount=float(amounts.mean()) if some else None,
         max_amount=float(amounts.max()) if some else None,
         nulls={name: accepted[name].null_count for name in optional},
-        key_types={name: INTEGER if pat.is_integer(accepted[name].type) else TEXT for name in mapping.keys},
+        key_types=key_types if some else {},
         ignored_columns=tuple(ignored),
         **arrival.model_dump(),
     )

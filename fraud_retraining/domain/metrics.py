@@ -55,6 +55,12 @@ class MetricsPolicy(Policy):
             raise ValueError("amount_bands must be above 0 and increasing")
         return self
 
+    @model_validator(mode="after")
+    def _distinct_slices(self) -> Self:
+        if len({AMOUNT_BAND, *self.slices}) <= len(self.slices):
+            raise ValueError(f"slices names a column twice, or {AMOUNT_BAND}, which is always one")
+        return self
+
 
 class Categories(NamedTuple):
     """A column of text as codes into its sorted names."""
@@ -110,6 +116,8 @@ class Judged:
             raise ValueError(f"not one entry for each of the {self.labels.size} judged rows: {', '.join(wrong)}")
         if not np.isin(self.labels, (0, 1)).all():
             raise ValueError("a judged row needs a known label, 0 or 1")
+        if len(self) and self.customers.min() < 0:
+            raise ValueError("customers are codes from 0 on")
 
     @classmethod
     def from_table(cls, table: pa.Table, scores: Floats, *, entity: str, slices: Sequence[str] = ()) -> Self:
@@ -150,6 +158,18 @@ class Judged:
         return int(self.labels.sum())
 
     @cached_property
+    def ranked(self) -> Integers:
+        """Positions of the rows by falling score."""
+        return np.argsort(-self.scores)
+
+    @cached_property
+    def entities(self) -> Integers:
+        """The customers' codes without gaps."""
+        if self.customers.max(initial=0) > 4 * len(self) + 1000:
+            return np.unique(self.customers, return_inverse=True)[1]
+        return (np.cumsum(np.bincount(self.customers) > 0) - 1)[self.customers]
+
+    @cached_property
     def rankable(self) -> bool:
         """Whether every score is a number."""
         return bool(np.isfinite(self.scores).all())
@@ -178,24 +198,40 @@ class Pair:
             raise ValueError("the champion gave scores that are not numbers")
 
 
+class Curve(NamedTuple):
+    """What each threshold gives, from the highest on: equal scores share one."""
+
+    frauds: Integers
+    alerts: Integers
+
+    @classmethod
+    def of(cls, labels: NDArray[np.int8], scores: Floats) -> Self:
+        """The curve of rows that are sorted by falling score."""
+        last = np.flatnonzero(np.r_[scores[1:] != scores[:-1], True])
+        return cls(np.cumsum(labels, dtype=np.int64)[last], last + 1)
+
+    def average_precision(self) -> float:
+        """Area under precision over recall, as steps."""
+        return float(np.diff(self.frauds, prepend=0) @ (self.frauds / self.alerts) / self.frauds[-1])
+
+
+def _curve(judged: Judged) -> Curve:
+    return Curve.of(judged.labels[judged.ranked], judged.scores[judged.ranked])
+
+
 def average_precision(judged: Judged) -> float | None:
     """Area under the precision-recall curve as a step function; None without a fraud."""
-    return _step_area(judged.labels, judged.scores) if judged.frauds and judged.rankable else None
-
-
-def _step_area(labels: NDArray[np.int8], scores: Floats) -> float:
-    from sklearn.metrics import average_precision_score
-
-    return float(average_precision_score(labels, scores))
+    return _curve(judged).average_precision() if judged.frauds and judged.rankable else None
 
 
 def roc_auc(judged: Judged) -> float | None:
-    """Chance that a fraud scores above a transaction that is none; None unless both are there."""
-    from sklearn.metrics import roc_auc_score
-
+    """Chance that a fraud scores above a transaction that is none, equal scores half; None unless both are there."""
     if not 0 < judged.frauds < len(judged) or not judged.rankable:
         return None
-    return float(roc_auc_score(judged.labels, judged.scores))
+    curve = _curve(judged)
+    caught, false = (np.concatenate([[0], counts]) for counts in (curve.frauds, curve.alerts - curve.frauds))
+    area = np.diff(false) @ (caught[1:] + caught[:-1]) / 2
+    return float(area / caught[-1] / false[-1])
 
 
 def recall_at_fpr(judged: Judged, accepted: float = ACCEPTED_FPR) -> float | None:
@@ -203,12 +239,11 @@ def recall_at_fpr(judged: Judged, accepted: float = ACCEPTED_FPR) -> float | Non
 
     Only thresholds that exist are operated at: nothing is interpolated between two of them.
     """
-    from sklearn.metrics import roc_curve
-
     if not 0 < judged.frauds < len(judged) or not judged.rankable:
         return None
-    false_positives, recall, _ = roc_curve(judged.labels, judged.scores, drop_intermediate=False)
-    return float(recall[false_positives <= accepted].max())
+    curve = _curve(judged)
+    kept = curve.alerts - curve.frauds <= accepted * (len(judged) - judged.frauds)
+    return float(curve.frauds[kept].max(initial=0) / judged.frauds)
 
 
 def brier_score(judged: Judged) -> float | None:
@@ -233,28 +268,25 @@ def card_precision_at_k(judged: Judged, k: int) -> float | None:
     """
     if not len(judged) or not judged.rankable:
         return None
-    day_starts, entities, highest, defrauded = _entity_days(judged)
-    detected = np.zeros(entities.max() + 1, dtype=bool)
+    detected = np.zeros(judged.entities.max() + 1, dtype=bool)
     daily = []
-    for start, end in pairwise(day_starts):
-        open_ = start + np.flatnonzero(~detected[entities[start:end]])
-        alerts = open_[np.lexsort((entities[open_], -highest[open_]))[:k]]
-        right = entities[alerts[defrauded[alerts]]]
+    for day in np.unique(judged.days):
+        highest, defrauded = _entity_day(judged, judged.days == day, len(detected))
+        suspects = np.flatnonzero((highest > -np.inf) & ~detected)
+        alerts = suspects[np.argsort(-highest[suspects], kind="stable")[:k]]
+        right = alerts[defrauded[alerts]]
         detected[right] = True
         daily.append(len(right) / k)
     return float(np.mean(daily))
 
 
-def _entity_days(judged: Judged) -> tuple[list[int], Integers, Floats, Mask]:
-    """Each entity of each day with its highest score and whether it was defrauded, and where each day starts."""
-    _, entities = np.unique(judged.customers, return_inverse=True)
-    order = np.lexsort((entities, judged.days))
-    days, entities = judged.days[order], entities[order]
-    starts = np.flatnonzero(np.r_[True, (days[1:] != days[:-1]) | (entities[1:] != entities[:-1])])
-    highest = np.maximum.reduceat(judged.scores[order], starts)
-    defrauded = np.maximum.reduceat(judged.labels[order], starts) == 1
-    _, first = np.unique(days[starts], return_index=True)
-    return [*first.tolist(), len(starts)], entities[starts], highest, defrauded
+def _entity_day(judged: Judged, today: Mask, entities: int) -> tuple[Floats, Mask]:
+    """Each entity's highest score of the day, -inf for one without a row, and whether it was defrauded."""
+    highest = np.full(entities, -np.inf)
+    np.maximum.at(highest, judged.entities[today], judged.scores[today])
+    defrauded = np.zeros(entities, dtype=bool)
+    defrauded[judged.entities[today & (judged.labels == 1)]] = True
+    return highest, defrauded
 
 
 class CalibrationBin(Policy):
@@ -402,18 +434,23 @@ def evaluate(judged: Judged, policy: MetricsPolicy) -> Metrics:
 
 
 def _slice_metrics(judged: Judged, losses: Floats | None, policy: MetricsPolicy) -> Iterator[SliceMetrics]:
-    for name, value, mask in _slice_masks(judged, policy):
-        labels = judged.labels[mask]
-        frauds = int(labels.sum())
-        ranked = judged.rankable and frauds >= policy.min_slice_frauds
-        yield SliceMetrics(
-            slice=name,
-            value=value,
-            rows=len(labels),
-            frauds=frauds,
-            log_loss=float(losses[mask].mean()) if losses is not None else None,
-            average_precision=_step_area(labels, judged.scores[mask]) if ranked else None,
-        )
+    labels, scores = judged.labels[judged.ranked], judged.scores[judged.ranked]
+    for name, column in sliced(judged, policy).items():
+        codes = column.codes[judged.ranked]
+        rows = np.bincount(codes)
+        frauds = np.bincount(codes, weights=labels).astype(int)
+        loss = np.bincount(column.codes, weights=losses) if losses is not None else None
+        for code in np.flatnonzero(rows):
+            here = codes == code
+            enough = judged.rankable and frauds[code] >= policy.min_slice_frauds
+            yield SliceMetrics(
+                slice=name,
+                value=column.names[code],
+                rows=int(rows[code]),
+                frauds=int(frauds[code]),
+                log_loss=float(loss[code] / rows[code]) if loss is not None else None,
+                average_precision=Curve.of(labels[here], scores[here]).average_precision() if enough else None,
+            )
 
 
 class Interval(Policy):
@@ -459,7 +496,7 @@ class Ranking:
     """
 
     def __init__(self, labels: NDArray[np.int8], scores: Floats, customers: Integers, customer_count: int) -> None:
-        from scipy.sparse import csr_array
+        from scipy.sparse import csc_array
 
         fraud = labels == 1
         thresholds = np.unique(scores[fraud])
@@ -468,7 +505,7 @@ class Ranking:
 
         def counts(kept: Mask) -> Any:
             ones = np.ones(np.count_nonzero(kept), dtype=np.float32)
-            return csr_array((ones, (step[kept], customers[kept])), shape=shape)
+            return csc_array((ones, (step[kept], customers[kept])), shape=shape)
 
         self._rows = counts(step < len(thresholds))
         self._frauds = counts(fraud)
@@ -531,14 +568,15 @@ def _slice_differences(pair: Pair, policy: MetricsPolicy) -> Iterator[SliceDiffe
 
 def _resampled(pair: Pair, subsets: Sequence[Mask], resamples: int, seed: int) -> Iterator[tuple[Floats, Floats]]:
     """Average precision of both models on each subset: first of the rows as they are, then of each resample."""
-    keys, customers = np.unique(pair.candidate.customers, return_inverse=True)
+    customers = pair.candidate.entities
+    count = int(customers.max()) + 1
     rankings = [
-        Ranking(model.labels[mask], model.scores[mask], customers[mask], len(keys))
+        Ranking(model.labels[mask], model.scores[mask], customers[mask], count)
         for mask in subsets
         for model in (pair.candidate, pair.champion)
     ]
     drawn: list[list[Floats]] = [[] for _ in rankings]
-    for weights in _customer_weights(len(keys), resamples, seed):
+    for weights in _customer_weights(count, resamples, seed):
         for values, ranking in zip(drawn, rankings, strict=True):
             values.append(ranking.average_precision(weights))
     whole = [np.concatenate(values) for values in drawn]
@@ -546,11 +584,11 @@ def _resampled(pair: Pair, subsets: Sequence[Mask], resamples: int, seed: int) -
 
 
 def _customer_weights(customers: int, resamples: int, seed: int) -> Iterator[NDArray[np.float32]]:
-    """Weights (customer, resample): all one first, then Poisson(1), in pieces of at most 64 MB."""
+    """Weights (customer, resample): all one first, then Poisson(1), in pieces that fit the processor's cache."""
     yield np.ones((customers, 1), dtype=np.float32)
     draw = np.random.default_rng(seed)
     table = _poisson_table()
-    piece = max(1, 16_000_000 // customers)
+    piece = max(1, min(64, 16_000_000 // customers))
     for start in range(0, resamples, piece):
         uniform = draw.integers(0, len(table), size=(customers, min(piece, resamples - start)), dtype=np.uint16)
         yield table[uniform]

@@ -8,21 +8,20 @@ import re
 
 BLANK = "***"
 
-_SCHEME = r"(?P<keep>[a-zA-Z][a-zA-Z0-9+.\-]*://)"
-_RULES = tuple(
-    re.compile(pattern)
-    for pattern in (
-        _SCHEME + r"[^\s/?#]*@",
-        # a password with an unquoted slash; a colon that opens a port number is no password
-        _SCHEME + r"[^\s/?#@:]+:(?!\d+[/?#])[^\s@]+@",
-        r"(?P<keep>hooks\.slack\.com/(?:services|workflows)/)[^\s\"'?]+",
-        r"(?P<keep>)\bxox[a-z]-[A-Za-z0-9-]+",
-        r"(?P<keep>)\b(?:AKIA|ASIA)[0-9A-Z]{16}\b",
-        r"(?i)(?P<keep>\bbearer\s+)[A-Za-z0-9._~+/=-]{8,}",
-        r"(?i)(?P<keep>\b[\w.-]*(?:password|passwd|pwd|secret|token|api_?key|access_?key|signature)[\w.-]*\s*=\s*)[^\s&;,\"']+",
-    )
+_SECRET_WORDS = r"(?:password|passwd|pwd|secret|token|api_?key|access_?key|signature)"
+# every repetition is bounded or cannot overlap the next try: a long text costs no more than its length
+_USERINFO = (
+    re.compile(r"(?P<keep>://)[^\s/?#]*@"),
+    # a password with an unquoted slash; a colon that opens a port number is no password
+    re.compile(r"(?P<keep>://)[^\s/?#@:]{1,200}:(?!\d+[/?#])[^\s@]{1,2000}@"),
 )
-_USERINFO = frozenset(_RULES[:2])
+_TOKENS = (
+    re.compile(r"(?P<keep>hooks\.slack\.com/(?:services|workflows)/)[^\s\"'?]+"),
+    re.compile(r"(?P<keep>)\bxox[a-z]-[A-Za-z0-9-]+"),
+    re.compile(r"(?P<keep>)\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"),
+    re.compile(r"(?i)(?P<keep>\bbearer\s{1,3})[A-Za-z0-9._~+/=-]{8,}"),
+    re.compile(rf"(?i)(?P<keep>{_SECRET_WORDS}[\w.-]{{0,40}}\s{{0,3}}=\s{{0,3}})[^\s&;,\"']+"),
+)
 _SECRET_NAME = re.compile(
     r"(?i)(?:password|passwd|secret|credential|authorization|webhook|private_?key|api_?key|access_?key|routing_?key"
     r"|(?:^|_)(?:token|pwd)$)"
@@ -31,8 +30,10 @@ _SECRET_NAME = re.compile(
 
 def redact(text: str) -> str:
     """The text with every secret in it blanked; hosts, paths and user-readable words stay."""
-    for rule in _RULES:
-        text = rule.sub(rf"\g<keep>{BLANK}{'@' if rule in _USERINFO else ''}", text)
+    for rule in _USERINFO:
+        text = rule.sub(rf"\g<keep>{BLANK}@", text)
+    for rule in _TOKENS:
+        text = rule.sub(rf"\g<keep>{BLANK}", text)
     return text
 
 

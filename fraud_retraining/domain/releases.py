@@ -161,8 +161,10 @@ def _checked(release: Release, to: ReleaseState, moved: Moved) -> None:
     if to not in MOVES[release.state]:
         raise _refuse(release, to)
     if to in NEEDS_REASON and not moved.reason.strip():
-        raise SettingsError(f"version {release.version} cannot become {to.replace('_', ' ')} without a reason",
-                            remedy="Say why, in a sentence that an auditor can read.")
+        raise SettingsError(
+            f"version {release.version} cannot become {to.replace('_', ' ')} without a reason",
+            remedy="Say why, in a sentence that an auditor can read.",
+        )
     if to in NEEDS_VERDICT and not release.verdict_passed:
         raise GateFailed(f"version {release.version} cannot become {to.replace('_', ' ')}: its gates did not pass")
     _checked_deadline(release, to, moved.at)
@@ -174,8 +176,10 @@ def _checked_deadline(release: Release, to: ReleaseState, at: datetime) -> None:
         return
     late = at >= release.deadline
     if late and to in {S.APPROVED, S.REJECTED}:
-        raise Conflict(f"version {release.version} expired at {release.deadline:%Y-%m-%d %H:%M:%S} UTC",
-                       remedy="The champion stays. Ask for a new retrain.")
+        raise Conflict(
+            f"version {release.version} expired at {release.deadline:%Y-%m-%d %H:%M:%S} UTC",
+            remedy="The champion stays. Ask for a new retrain.",
+        )
     if not late and to is S.EXPIRED:
         raise Conflict(f"version {release.version} may be decided until {release.deadline:%Y-%m-%d %H:%M:%S} UTC")
 
@@ -220,8 +224,10 @@ def decide(release: Release, decision: Decision, policy: PromotionPolicy, moved:
     if policy.reviewers and moved.by not in policy.reviewers:
         raise SettingsError(f"{moved.by} is not a reviewer", remedy="Reviewers are named in promotion.reviewers.")
     if decision is Decision.APPROVE and release.trigger == "manual" and moved.by == release.requested_by:
-        raise SettingsError(f"{moved.by} asked for version {release.version} and cannot approve it",
-                            remedy="Let another reviewer decide.")
+        raise SettingsError(
+            f"{moved.by} asked for version {release.version} and cannot approve it",
+            remedy="Let another reviewer decide.",
+        )
     if release.state is not S.AWAITING_APPROVAL:
         raise _refuse(release, to)
     return move(release, to, moved)
@@ -255,16 +261,20 @@ def promotion_of(
     if not passed:
         raise GateFailed(f"version {candidate.version} cannot be promoted: its gates did not pass")
     if champion is not None and champion.as_of >= candidate.as_of:
-        return Supersede(f"champion version {champion.version} is as of {champion.as_of}, "
-                         f"the candidate only as of {candidate.as_of}")
+        return Supersede(
+            f"champion version {champion.version} is as of {champion.as_of}, the candidate only as of {candidate.as_of}"
+        )
     return Promote() if mode == "auto" else Await()
 
 
 def outdated_by(newer: Dated, others: Iterable[Release]) -> list[Release]:
     """Those waiting or approved releases that a newer candidate, or a new champion, makes pointless."""
     pending = {S.AWAITING_APPROVAL, S.APPROVED}
-    return [other for other in others
-            if other.state in pending and other.version != newer.version and other.as_of <= newer.as_of]
+    return [
+        other
+        for other in others
+        if other.state in pending and other.version != newer.version and other.as_of <= newer.as_of
+    ]
 
 
 def newer_than(candidate: Dated, others: Iterable[Release]) -> Release | None:

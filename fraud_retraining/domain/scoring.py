@@ -10,6 +10,7 @@ closed list of trusted types). `FittedModel.from_files` takes bytes, so that exa
 verified are the bytes that are parsed.
 """
 
+import hashlib
 import json
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -274,6 +275,15 @@ CORES: dict[str, type[BoosterCore] | type[HistogramCore] | type[LogisticCore]] =
 
 
 # ---------------------------------------------------------------- the model
+
+
+def files_digest(files: Mapping[str, bytes]) -> str:
+    """SHA-256 over the paths and bytes of some files.
+
+    In their folder, `find * -type f | LC_ALL=C sort | xargs sha256sum | sha256sum` says the same.
+    """
+    lines = (f"{hashlib.sha256(files[path]).hexdigest()}  {path}\n" for path in sorted(files))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)

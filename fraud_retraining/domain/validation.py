@@ -52,7 +52,7 @@ class CheckResult(Policy):
 
 
 class Report(Policy):
-    """All results about one day or window, and the digest of what was looked at and of the rules that were put to it."""
+    """All results about one day or window, and the digests of what was looked at and of the rules put to it."""
 
     digest: str = Field(description="Digest of the day's rows, or of the window's manifest.")
     rules: str = Field(description="Digest of the policy and of the earlier days that the rules compared with.")
@@ -212,7 +212,7 @@ def _schema(day: DayEvidence) -> Measure:
     import pandera.errors
     import pandera.ibis as pandera
 
-    types = canonical_types(day.mapping, day.facts)
+    types = _canonical_types(day)
     columns = {name: pandera.Column(kind, nullable=True) for name, kind in types.items()}
     wrong: list[str] = []
     try:
@@ -229,11 +229,11 @@ def _schema(day: DayEvidence) -> Measure:
     )
 
 
-def canonical_types(mapping: LakeMapping, facts: DayFacts) -> dict[str, dt.DataType]:
-    """The type of each canonical column; keys are integers or text, as the day's facts say."""
+def _canonical_types(day: DayEvidence) -> dict[str, dt.DataType]:
+    mapping, key_types = day.mapping, day.facts.key_types
     core = dict(zip(CORE_COLUMNS, (dt.int64, dt.Timestamp(scale=6), dt.float64, dt.int8), strict=True))
     known = {LABELLED_AT: dt.Timestamp(scale=6)} if mapping.columns.labelled_at else {}
-    keys = {name: dt.string if facts.key_types[name] == TEXT else dt.int64 for name in mapping.keys}
+    keys = {name: dt.string if key_types.get(name) == TEXT else dt.int64 for name in mapping.keys}
     further = dict.fromkeys(mapping.numeric, dt.float64) | dict.fromkeys(mapping.categories, dt.string)
     return core | known | keys | further
 

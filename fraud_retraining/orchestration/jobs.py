@@ -4,6 +4,7 @@ Here: which assets run together. Not here: when (`orchestration/schedules.py`, `
 """
 
 import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 INGEST = "ingest"
 RETRAIN = "retrain"
@@ -17,7 +18,7 @@ DAY_ASSETS = dg.AssetSelection.groups("ingestion", "features") - dg.AssetSelecti
 AS_OF_ASSETS = dg.AssetSelection.groups("training", "evaluation", "promotion")
 
 
-def build_jobs() -> list[dg.UnresolvedAssetJobDefinition]:
+def build_jobs() -> list[UnresolvedAssetJobDefinition]:
     """The jobs of the project."""
     return [
         dg.define_asset_job(

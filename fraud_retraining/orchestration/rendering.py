@@ -174,14 +174,15 @@ def _outcome(passed: bool, applicable: bool, severity: str) -> str:
 
 
 def metrics_table(candidate: Metrics, champion: Metrics | None = None) -> TableMetadataValue:
-    """Every metric of both models and their difference; give both measured on the same rows."""
+    """Every metric of both models, and their difference if they were measured on as many rows and frauds."""
     columns = ("metric", "candidate") if champion is None else ("metric", "candidate", "champion", "difference")
     records = []
     for name, value in candidate.values.items():
         record = {"metric": name, "candidate": _number(value)}
         if champion is not None:
             other = champion.values.get(name)
-            apart = value - other if value is not None and other is not None else None
+            same = (candidate.rows, candidate.frauds) == (champion.rows, champion.frauds)
+            apart = value - other if same and value is not None and other is not None else None
             record |= {"champion": _number(other), "difference": _number(apart, "+.4f")}
         records.append(TableRecord(record))
     return _table(records, columns)

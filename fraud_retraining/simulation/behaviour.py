@@ -74,9 +74,7 @@ def _who_pays(
     return np.repeat(np.arange(population.customers, dtype=np.int64), counts)
 
 
-def _channels(
-    population: Population, customer: NDArray[np.int64], random: np.random.Generator
-) -> NDArray[np.int64]:
+def _channels(population: Population, customer: NDArray[np.int64], random: np.random.Generator) -> NDArray[np.int64]:
     in_person = np.where(
         random.random(len(customer)) < population.contactless_share[customer], Channel.CONTACTLESS, Channel.CHIP
     )

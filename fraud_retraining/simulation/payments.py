@@ -7,7 +7,7 @@ Not here: who pays what (`behaviour.py`, `tactics.py`).
 from collections.abc import Sequence
 from datetime import date
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -63,13 +63,12 @@ class Payments(NamedTuple):
 
     def in_order(self) -> "Payments":
         """The same payments by time."""
-        order = np.argsort(self.second, kind="stable")
-        return Payments(*(column[order] for column in self))
+        order: NDArray[Any] = np.argsort(self.second, kind="stable")
+        columns: tuple[NDArray[Any], ...] = self
+        return Payments(*(column[order] for column in columns))
 
 
-def day_table(
-    day: date, payments: Payments, terminal_id: NDArray[np.int64], distance: NDArray[np.float64]
-) -> pa.Table:
+def day_table(day: date, payments: Payments, terminal_id: NDArray[np.int64], distance: NDArray[np.float64]) -> pa.Table:
     """The lake's table of a day from payments in order; ids grow with time and are unique over all days."""
     since_epoch = (day - _EPOCH).days
     milliseconds = np.minimum((payments.second * 1000).astype(np.int64), DAY_SECONDS * 1000 - 1)

@@ -74,9 +74,7 @@ class Population:
         age = index + lifetime * trait(self.seed, _OPENED, terminal)
         return np.where(self._lasts(terminal), 0, (age // lifetime).astype(np.int64))
 
-    def distance(
-        self, customer: NDArray[np.int64], terminal: NDArray[np.int64]
-    ) -> NDArray[np.float64]:
+    def distance(self, customer: NDArray[np.int64], terminal: NDArray[np.int64]) -> NDArray[np.float64]:
         """Kilometres between a customer's home and a terminal; meaningless online."""
         district = self.district_of(terminal)
         x = self._column_km(district) + _DISTRICT_KM * trait(self.seed, _PLACE_X, terminal)
@@ -97,7 +95,7 @@ class Population:
         return (terminal < self.online) | (terminal - first < _LASTING_SHARE * (after - first))
 
     def _column_km(self, district: NDArray[np.int64]) -> NDArray[np.float64]:
-        return _DISTRICT_KM * (district % self._columns)
+        return (district % self._columns).astype(np.float64) * _DISTRICT_KM
 
     def _row_km(self, district: NDArray[np.int64]) -> NDArray[np.float64]:
-        return _DISTRICT_KM * (district // self._columns)
+        return (district // self._columns).astype(np.float64) * _DISTRICT_KM

@@ -5,6 +5,7 @@ Lasting traits of a campaign (its victim, its terminal) come from a hash, all el
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -28,7 +29,8 @@ from fraud_retraining.simulation.randomness import Stream, generator, trait
 _VICTIM, _TERMINAL = 21, 22
 
 
-class Scene(NamedTuple):
+@dataclass(frozen=True)
+class Scene:
     """Where and when a tactic is played: the world, the day and the day's own randomness."""
 
     population: Population
@@ -90,7 +92,9 @@ def _takeover(scene: Scene, doing: Strikes) -> Payments:
     customer = np.repeat(victim, doing.strikes)
     size = len(customer)
     amount = scene.population.usual_amount[customer] * scene.random.uniform(2.5, 7.0, size)
-    hour = np.where(scene.random.random(size) < 0.75, scene.random.uniform(-2, 5, size), scene.random.uniform(5, 22, size))
+    hour = np.where(
+        scene.random.random(size) < 0.75, scene.random.uniform(-2, 5, size), scene.random.uniform(5, 22, size)
+    )
     terminal = scene.population.quiet_terminal(scene.random.random(size), scene.random.random(size))
     return _fraud(scene, TAKEOVER, customer, terminal, (hour % 24) * 3600, amount, Channel.CHIP)
 

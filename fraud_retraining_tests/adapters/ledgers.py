@@ -1,35 +1,11 @@
-"""Ledgers for tests, on SQLite and on a real PostgreSQL, and what other processes do with them."""
+"""Ledgers in a wanted state, and what other processes do with them."""
 
 from datetime import date
-from pathlib import Path
 from typing import Any
-
-import pytest
 
 from fraud_retraining.adapters.ledger import Ledger
 from fraud_retraining.domain.events import EventKind
 from fraud_retraining.domain.releases import Decision, PromotionPolicy, Release, recovery
-
-
-@pytest.fixture
-def sqlite_url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path}/ledger.db"
-
-
-@pytest.fixture
-def sqlite_ledger(sqlite_url: str) -> Ledger:
-    return Ledger(sqlite_url)
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def ledger_url(request: pytest.FixtureRequest) -> str:
-    """The same tests run on both kinds of database."""
-    return request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres_url")
-
-
-@pytest.fixture
-def ledger(ledger_url: str) -> Ledger:
-    return Ledger(ledger_url)
 
 
 def sqlite_path(url: str) -> str:

@@ -22,7 +22,7 @@ from fraud_retraining.domain.errors import Conflict, DependencyUnreachable, Inte
 from fraud_retraining.domain.events import EventKind
 from fraud_retraining_tests.adapters.ledgers import append_many, sqlite_path
 
-pytest_plugins = ("fraud_retraining_tests.adapters.postgres", "fraud_retraining_tests.adapters.ledgers")
+pytest_plugins = ("fraud_retraining_tests.adapters.databases",)
 
 
 def append(ledger: Ledger, n: int = 0) -> int:
@@ -45,8 +45,11 @@ def test_the_migrations_give_the_tables_that_the_statements_expect(ledger: Ledge
     append(ledger)
     engine = sa.create_engine(database._driver_url(ledger_url))
     with engine.connect() as connection:
-        options = {"include_name": lambda name, kind, _: kind not in {"index", "unique_constraint"}
-                   and name != migrations.VERSION_TABLE}
+        options = {
+            "include_name": lambda name, kind, _: (
+                kind not in {"index", "unique_constraint"} and name != migrations.VERSION_TABLE
+            )
+        }
         assert compare_metadata(MigrationContext.configure(connection, opts=options), database.METADATA) == []
     engine.dispose()
 
@@ -81,10 +84,13 @@ def test_importing_the_ledger_does_not_import_sqlalchemy():
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
+@pytest.mark.slow
 def test_an_up_to_date_ledger_opens_without_alembic(ledger: Ledger, ledger_url: str):
     append(ledger)
-    code = ("import sys; from fraud_retraining.adapters.ledger import Ledger; "
-            "assert Ledger(sys.argv[1]).head().seq == 1; sys.exit('alembic' in sys.modules)")
+    code = (
+        "import sys; from fraud_retraining.adapters.ledger import Ledger; "
+        "assert Ledger(sys.argv[1]).head().seq == 1; sys.exit('alembic' in sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", code, ledger_url], check=True, timeout=60)
 
 
@@ -210,8 +216,21 @@ def test_a_commit_without_an_answer_is_neither_lost_nor_done_twice(sqlite_url: s
             raise sqlite3_busy()
 
     engine.dialect.do_commit = lambda connection: (hang_up(engine.dialect, connection), connection.commit())[1]
-    seq = store.write(lambda tx: tx.append(model="m", kind="k", actor="a", channel="c", subject=None, as_of=None,
-                                           version=None, fingerprint=None, payload="{}").seq)
+    seq = store.write(
+        lambda tx: (
+            tx.append(
+                model="m",
+                kind="k",
+                actor="a",
+                channel="c",
+                subject=None,
+                as_of=None,
+                version=None,
+                fingerprint=None,
+                payload="{}",
+            ).seq
+        )
+    )
     assert seq == 1
     assert Ledger(sqlite_url).verify().count == 1
 
@@ -242,9 +261,12 @@ def test_a_lock_is_held_by_one_and_ends_with_it(ledger: Ledger, ledger_url: str)
         pass
 
 
+@pytest.mark.slow
 def test_a_lock_of_a_killed_process_is_free(ledger: Ledger, ledger_url: str):
-    code = ("import sys, time; from fraud_retraining.adapters.ledger import Ledger\n"
-            "with Ledger(sys.argv[1]).promotion_lock(): print('held', flush=True); time.sleep(60)")
+    code = (
+        "import sys, time; from fraud_retraining.adapters.ledger import Ledger\n"
+        "with Ledger(sys.argv[1]).promotion_lock(): print('held', flush=True); time.sleep(60)"
+    )
     holder = subprocess.Popen([sys.executable, "-c", code, ledger_url], stdout=subprocess.PIPE, text=True)
     assert holder.stdout is not None and holder.stdout.readline() == "held\n"
     with pytest.raises(Conflict), ledger.promotion_lock(wait=0.2):

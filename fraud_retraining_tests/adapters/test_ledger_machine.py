@@ -61,9 +61,15 @@ class Releases(RuleBasedStateMachine):
         self.version += 1
         as_of = date(2026, 11, 1) + timedelta(days=day)
         release = self.ledger.open_release(
-            self.version, f"f{self.version}", as_of, trigger="schedule", artifact_digest="d", verdict_passed=passed,
-            actor="pipeline", channel="dagster",
-        )  # fmt: skip
+            self.version,
+            f"f{self.version}",
+            as_of,
+            trigger="schedule",
+            artifact_digest="d",
+            verdict_passed=passed,
+            actor="pipeline",
+            channel="dagster",
+        )
         by = {"actor": "pipeline", "channel": "dagster"}
         try:
             answer = promotion_of(release, self.ledger.champion(), mode, passed)
@@ -95,7 +101,9 @@ class Releases(RuleBasedStateMachine):
     def withdraw(self, data: st.DataObject) -> None:
         release = self.pick(data, S.REGISTERED, S.AWAITING_APPROVAL, S.APPROVED)
         if release is not None:
-            self.ledger.move_release(release.version, S.WITHDRAWN, actor="bob", channel="cli", reason="bug in a feature")
+            self.ledger.move_release(
+                release.version, S.WITHDRAWN, actor="bob", channel="cli", reason="bug in a feature"
+            )
 
     @rule(data=st.data())
     def expire(self, data: st.DataObject) -> None:

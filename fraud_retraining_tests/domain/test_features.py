@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -307,7 +307,8 @@ def awkward(seed: int, keys: str = "integer", labelled_at: bool = False) -> list
         before = int(rng.integers(-1, 15))
         if before in (2, 6):
             continue
-        when = at(before, int(rng.choice([0, 11, 12, 13, 23])), int(rng.choice([0, 0, 30, 59])), 0, int(rng.integers(2)))
+        hour, minute, micro = rng.choice([0, 11, 12, 13, 23]), rng.choice([0, 0, 30, 59]), rng.integers(2)
+        when = at(before, int(hour), int(minute), 0, int(micro))
         who, where = int(rng.integers(12)) ** 2 // 10, int(rng.integers(4))
         amount = float(rng.choice([0.0, 0.01, 12.34, 1e6, round(float(rng.gamma(1, 50)), 2)]))
         fraud = [0, 1, None][int(rng.choice(3, p=[0.5, 0.3, 0.2]))]
@@ -322,10 +323,9 @@ def awkward(seed: int, keys: str = "integer", labelled_at: bool = False) -> list
 
 @pytest.mark.parametrize("keys", ["integer", "text"])
 @pytest.mark.parametrize("labelled_at", [False, True])
-@pytest.mark.parametrize("seed", [1, 2])
-def test_agrees_with_the_reference_on_awkward_data(engine: Engine, keys: str, labelled_at: bool, seed: int):
+def test_agrees_with_the_reference_on_awkward_data(engine: Engine, keys: str, labelled_at: bool):
     plan = PLAN.model_copy(update={"labelled_at": labelled_at})
-    assert_agrees(engine, plan, awkward(seed, keys, labelled_at))
+    assert_agrees(engine, plan, awkward(1, keys, labelled_at))
 
 
 @pytest.mark.parametrize(
@@ -339,16 +339,24 @@ def test_agrees_with_the_reference_on_awkward_data(engine: Engine, keys: str, la
 @pytest.mark.parametrize("delay", [0, 2])
 def test_agrees_with_the_reference_whatever_the_windows(engine: Engine, entities: dict[str, EntityPolicy], delay: int):
     plan = FeaturePlan(entities=entities, label_delay_days=delay)
-    assert_agrees(engine, plan, awkward(3))
+    assert_agrees(engine, plan, awkward(2))
 
 
 # ---------------------------------------------------------------- laws
 
-few = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+few = settings(max_examples=10, deadline=None)
+
+LAWS = FeaturePlan(
+    entities={
+        "customer": EntityPolicy(column="c", windows_days=(1, 2)),
+        "terminal": EntityPolicy(column="t", windows_days=(1, 2), fraud_share=True),
+    },
+    label_delay_days=1,
+)
 
 moments = st.builds(
     at,
-    days_before=st.integers(0, 8),
+    days_before=st.integers(0, 5),
     hour=st.sampled_from([0, 11, 12, 23]),
     minute=st.sampled_from([0, 30]),
     micro=st.integers(0, 1),
@@ -371,25 +379,44 @@ def before(row: dict[str, Any], judged: dict[str, Any]) -> bool:
     return (row["timestamp"], row["transaction_id"]) < (judged["timestamp"], judged["transaction_id"])
 
 
-def features_of(engine: Engine, rows: list[dict[str, Any]], judged: dict[str, Any]) -> list[float]:
-    """Bit for bit: laws hold exactly, not nearly."""
-    return one(engine, rows, judged["transaction_id"])[list(PLAN.names)].tolist()
+def judged_in(engine: Engine, judged: dict[str, Any], *worlds: list[dict[str, Any]]) -> list[list[float]]:
+    """Features of one transaction in several histories, bit for bit: laws hold exactly, not nearly.
+
+    The worlds are computed together, each with keys of its own, so every law also says that strangers do not matter.
+    """
+    rows = [
+        {
+            **row,
+            "transaction_id": row["transaction_id"] + 10_000 * world,
+            "customer": row["customer"] + 10 * world,
+            "terminal": row["terminal"] + 10 * world,
+        }
+        for world, history in enumerate(worlds)
+        for row in history
+    ]
+    found = computed(engine, LAWS, rows).set_index("transaction_id")[list(LAWS.names)]
+    return [found.loc[judged["transaction_id"] + 10_000 * world].tolist() for world in range(len(worlds))]
 
 
 @few
-@given(history=histories, judged=facts, others=histories)
+@given(history=histories, judged=facts, others=histories, amounts=st.lists(st.floats(0, 1e9), min_size=30, max_size=30))
 def test_nothing_at_or_after_a_transaction_changes_its_features(
-    engine: Engine, history: list[dict[str, Any]], judged: dict[str, Any], others: list[dict[str, Any]]
+    engine: Engine,
+    history: list[dict[str, Any]],
+    judged: dict[str, Any],
+    others: list[dict[str, Any]],
+    amounts: list[float],
 ):
-    """Whatever is appended, changed or deleted there, and however many rows of other entities are around."""
     mine = transaction(1_000, **{**judged, "when": at(0, judged["when"].hour)})
     past = [row for row in history if before(row, mine)]
-    later = [{**row, "transaction_id": 2_000 + number} for number, row in enumerate(others)]
-    strangers = [{**row, "transaction_id": -1 - number, "customer": 77, "terminal": 77} for number, row in enumerate(others)]
-    alone = features_of(engine, [*past, mine], mine)
-    assert features_of(engine, [*history, mine], mine) == alone
-    assert features_of(engine, [*past, mine, *(row for row in later if not before(row, mine))], mine) == alone
-    assert features_of(engine, [*past, mine, *strangers], mine) == alone
+    later = [row for row in history if not before(row, mine)]
+    changed = [{**row, "amount": amount, "is_fraud": 1} for row, amount in zip(later, amounts, strict=False)]
+    more = [{**row, "transaction_id": 2_000 + number} for number, row in enumerate(others)]
+    appended = [row for row in more if not before(row, mine)]
+    features = judged_in(
+        engine, mine, [*history, mine], [*past, mine], [*past, mine, *changed], [*history, mine, *appended]
+    )
+    assert features == [features[0]] * 4
 
 
 @few
@@ -398,27 +425,26 @@ def test_labels_younger_than_the_delay_have_no_effect(
     engine: Engine, history: list[dict[str, Any]], labels: list[int | None]
 ):
     mine = transaction(1_000, at())
-    last = PLAN.label_day(DAY)
+    last = LAWS.label_day(DAY)
     changed = [
         {**row, "is_fraud": label} if row["timestamp"].date() > last else row
         for row, label in zip(history, labels, strict=False)
     ]
-    mine_changed = {**mine, "is_fraud": labels[-1]}
-    assert features_of(engine, [*changed, mine_changed], mine) == features_of(engine, [*history, mine], mine)
+    known, other = judged_in(engine, mine, [*history, mine], [*changed, {**mine, "is_fraud": labels[-1]}])
+    assert known == other
 
 
 @few
 @given(history=histories, planted=st.floats(1e5, 1e9))
 def test_a_planted_future_value_has_no_effect(engine: Engine, history: list[dict[str, Any]], planted: float):
-    """An amount and a label that would give everything away, one microsecond later and at the same instant."""
+    """An amount and a label that would give everything away, at the same instant, a microsecond and a day later."""
     mine = transaction(1_000, at())
-    past = [row for row in history if before(row, mine)]
     future = [
-        transaction(1_001, at(), planted, is_fraud=1),
-        transaction(1_002, at(micro=1), planted, is_fraud=1),
-        transaction(1_003, at(-1), planted, is_fraud=1),
+        transaction(1_001 + number, when, planted, is_fraud=1)
+        for number, when in enumerate((at(), at(micro=1), at(-1)))
     ]
-    assert features_of(engine, [*past, mine, *future], mine) == features_of(engine, [*past, mine], mine)
+    without, planted_in = judged_in(engine, mine, [*history, mine], [*history, mine, *future])
+    assert without == planted_in
 
 
 def test_the_same_day_is_the_same_to_the_last_bit_with_any_number_of_threads_and_files(tmp_path: Any):

@@ -4,7 +4,7 @@ from statistics import NormalDist
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -36,6 +36,7 @@ from fraud_retraining.domain.metrics import (
 )
 
 POLICY = GatePolicy()
+EXAMPLES = settings(deadline=None, max_examples=60)
 REACH = NormalDist().inv_cdf(0.975)
 
 
@@ -91,7 +92,7 @@ def result(name, policy=POLICY, **changes) -> GateResult:
 
 
 def test_a_sound_candidate_passes_every_gate():
-    verdict = judge(POLICY, evidence(fixed=comparison()))
+    verdict = judge(POLICY, evidence(fixed=comparison(), comparison=comparison(slices=(lost_in("de", 0.01),))))
     assert verdict.passed
     assert [one.name for one in verdict.gates] == list(GATES)
     assert all(one.passed and one.applicable and one.margin >= 0 for one in verdict.gates)
@@ -191,11 +192,10 @@ def test_the_regression_rule(difference, deviation, passed, why):
     assert (found.margin >= 0) is passed
 
 
-def pass_rate(difference, deviation, draws=20_000):
-    """Share of holdouts on which a candidate with this true difference passes, by the gate itself."""
-    drawn = np.random.default_rng(0).normal(difference, deviation, draws)
-    found = [gates._regression(POLICY, one) for one in map(lambda d: comparison(d, deviation), drawn[:2000])]
-    return np.mean([one.margin >= 0 for one in found])
+def pass_rate(difference, deviation):
+    """Share of 2,000 holdouts on which a candidate with this true difference passes."""
+    drawn = np.random.default_rng(0).normal(difference, deviation, 2000)
+    return np.mean([gates._regression(POLICY, comparison(one, deviation)).margin >= 0 for one in drawn])
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ def simulated(seed, noise, rows=12_000):
 def test_real_bootstraps_let_equal_models_pass_and_stop_worse_ones():
     policy = GatePolicy(max_regression=0.02)
     margins = {
-        noise: np.array([gates._regression(policy, simulated(seed, noise)).margin for seed in range(60)])
+        noise: np.array([gates._regression(policy, simulated(seed, noise)).margin for seed in range(40)])
         for noise in (1.0, 3.0)
     }
     assert np.mean(margins[1.0] >= 0) >= 0.95
@@ -237,7 +237,7 @@ def test_many_equal_slices_are_many_chances_and_still_fail_the_gate_rarely():
             policy,
             comparison=comparison(slices=tuple(lost_in(str(n), d, 0.03) for n, d in enumerate(drawn))),
         ).passed
-        for drawn in random.normal(0, 0.03, (300, 25))
+        for drawn in random.normal(0, 0.03, (200, 25))
     ]
     assert np.mean(passed) >= 0.95
 
@@ -249,7 +249,7 @@ def test_slices_without_enough_frauds_are_not_judged():
 
 
 def test_slices_that_lost_are_named_worst_case_included():
-    slices = tuple(lost_in(country, -0.1) for country in ("de", "at", "ch", "fr")) + (lost_in("it", 0.01),)
+    slices = (*(lost_in(country, -0.1) for country in ("de", "at", "ch", "fr")), lost_in("it", 0.01))
     found = result("no_slice_regression", comparison=comparison(slices=slices))
     assert "4 of 5 slices" in found.message
     assert "country de 0.600 against 0.700 (-0.100, 80 frauds)" in found.message
@@ -288,20 +288,23 @@ def test_a_floor_speaks_in_a_sentence_with_enough_digits(value, floor, message):
 @pytest.mark.parametrize(
     ("difference", "deviation", "said"),
     [
-        (0.02, 0.006, "difference +0.020 (95% interval +0.008 to +0.032), no loss."),
-        (-0.005, 0.006, "difference -0.005 (95% interval -0.017 to +0.007), within the 0.010 that it may lose."),
-        (-0.011, 0.006, "more than the 0.010 that it may lose, but chance could explain it."),
-        (-0.02, 0.006, "more than the 0.010 that it may lose, and more than chance explains."),
-        (-0.06, 0.2, "a loss above 0.05, which fails even though chance could explain it."),
+        (0.02, 0.006, "against the champion's 0.730: difference +0.020 (95% interval +0.008 to +0.032), no loss."),
+        (-0.005, 0.006, "difference -0.0050 (95% interval -0.017 to +0.007), within the 0.0100 that it may lose."),
+        (-0.011, 0.006, "difference -0.0110 (95% interval -0.023 to +0.001), more than the 0.0100 that it may lose, "
+         "but chance could explain it."),
+        (-0.02, 0.006, "difference -0.020 (95% interval -0.032 to -0.008), more than the 0.010 that it may lose, "
+         "and more than chance explains."),
+        (-0.06, 0.04, "difference -0.060 (95% interval -0.138 to +0.018), a loss above 0.05, which fails even though "
+         "chance could explain it."),
     ],
-)
+)  # fmt: skip
 def test_the_regression_gate_tells_a_reviewer_how_sure_it_is(difference, deviation, said):
     message = result("no_regression", comparison=comparison(difference, deviation)).message
     assert message.startswith("Average precision 0.")
-    assert "against the champion's 0.730" in message
-    assert said.split(" (")[0].replace("0.010", "0.01") in message.replace("0.010", "0.01").replace("0.0100", "0.01")
+    assert message.endswith(said)
 
 
+@EXAMPLES
 @given(st.floats(-1, 1), st.floats(0, 0.5))
 def test_every_result_passes_exactly_when_its_margin_is_not_negative(difference, deviation):
     verdict = judge(POLICY, evidence(comparison=comparison(difference, deviation, slices=(lost_in("de", difference),))))
@@ -330,17 +333,19 @@ def test_evidence_is_gathered_on_the_whole_holdout_and_compared_on_the_shared_da
     random = np.random.default_rng(2)
     labels = (random.random(3000) < 0.05).astype(np.int8)
     scores = 1 / (1 + np.exp(-(random.normal(size=3000) + 3 * labels - 4)))
+    labels = (random.random(3000) < scores).astype(np.int8)
     days = np.repeat(np.arange(3, dtype=np.int32), 1000)
     holdout = Judged(labels, scores, random.integers(0, 300, 3000), days, np.ones(3000))
     shared = holdout.where(days > 0)
     pair = Pair(shared, shared.with_scores(random.random(2000)))
     policy = GatePolicy(resamples=100)
     found = gather_evidence(policy, holdout=holdout, comparison=pair, importance={"a": 1, "b": 1}, fixed=holdout)
-    assert (found.candidate.rows, found.champion.rows, found.comparison.rows) == (3000, 2000, 2000)
+    assert (found.candidate.rows, found.candidate_compared.rows) == (3000, 2000)
+    assert (found.champion.rows, found.comparison.rows) == (2000, 2000)
     assert found.fixed_candidate == found.candidate
     assert (found.fixed, found.fixed_champion) == (NO_FIXED_SET, None)
     assert found.scores.distinct == len(np.unique(scores))
-    assert judge(policy, found).passed
+    assert [one.name for one in judge(policy, found).gates if one.applicable and not one.passed] == []
 
 
 @pytest.mark.parametrize("scores", [np.full(100, 0.05), np.full(100, np.nan)], ids=["constant", "not numbers"])
@@ -348,5 +353,9 @@ def test_a_candidate_with_degenerate_scores_is_judged_and_refused_without_an_err
     labels = np.r_[np.ones(10, np.int8), np.zeros(90, np.int8)]
     champion = Judged(labels, np.linspace(0.9, 0.1, 100), np.arange(100), np.zeros(100, np.int32), np.ones(100))
     candidate = champion.with_scores(scores)
-    found = gather_evidence(POLICY, holdout=candidate, comparison=Pair(candidate, champion), importance={"a": 1, "b": 1})
-    assert {"average_precision_floor", "no_regression", "score_variety"} <= {g.name for g in judge(POLICY, found).failed}
+    found = gather_evidence(
+        POLICY, holdout=candidate, comparison=Pair(candidate, champion), importance={"a": 1, "b": 1}
+    )
+    assert {"average_precision_floor", "no_regression", "score_variety"} <= {
+        g.name for g in judge(POLICY, found).failed
+    }

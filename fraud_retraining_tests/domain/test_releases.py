@@ -73,7 +73,7 @@ def intent(version: int = 5, expected: int | None = 4, rollback: bool = False, r
     )
 
 
-@pytest.mark.parametrize(("state", "to"), [pair for pair in product(ReleaseState, sorted(BY_HAND))])
+@pytest.mark.parametrize(("state", "to"), list(product(ReleaseState, sorted(BY_HAND))))
 def test_a_release_moves_only_as_the_table_says(state: ReleaseState, to: ReleaseState):
     deadline = NOON if to is S.EXPIRED else NOON + timedelta(hours=24)
     before = release(state, deadline=deadline if state is S.AWAITING_APPROVAL else None)

@@ -60,8 +60,19 @@ def _create_head() -> None:
 
 
 def _create_releases() -> None:
-    required = ("fingerprint", "as_of", "trigger", "state", "artifact_digest", "verdict_digest", "requested_by",
-                "reason", "opened_at", "moved_at", "moved_by")
+    required = (
+        "fingerprint",
+        "as_of",
+        "trigger",
+        "state",
+        "artifact_digest",
+        "verdict_digest",
+        "requested_by",
+        "reason",
+        "opened_at",
+        "moved_at",
+        "moved_by",
+    )
     optional = ("deadline", "decided_by", "decided_via", "decided_at", "promoted_at")
     op.create_table(
         "releases",
@@ -77,8 +88,14 @@ def _create_releases() -> None:
     op.create_index("releases_by_state", "releases", ["model", "state"])
     for state in ("promoted", "promoting"):
         condition = sa.text(f"state = '{state}'")
-        op.create_index(f"releases_one_{state}", "releases", ["model"], unique=True,
-                        sqlite_where=condition, postgresql_where=condition)
+        op.create_index(
+            f"releases_one_{state}",
+            "releases",
+            ["model"],
+            unique=True,
+            sqlite_where=condition,
+            postgresql_where=condition,
+        )
 
 
 # the insert guard also stops INSERT OR REPLACE, which deletes without firing a delete trigger

@@ -1,4 +1,7 @@
-"""A throw-away PostgreSQL cluster for tests: real binaries, a temporary folder, a free loopback port."""
+"""Databases for tests: SQLite files, and a throw-away PostgreSQL cluster on a free loopback port.
+
+To be named in a test module's `pytest_plugins`.
+"""
 
 import os
 import pwd
@@ -11,6 +14,8 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+
+from fraud_retraining.adapters.ledger import Ledger
 
 PASSWORD = "p@ss/word of the tests"
 START_SECONDS = 60
@@ -62,10 +67,11 @@ class Cluster:
     def stop(self) -> None:
         self._run("pg_ctl", "-D", self._data, "-m", "immediate", "-w", "stop")
 
-    def url(self, database: str = "postgres") -> str:
+    @property
+    def url(self) -> str:
         from sqlalchemy import URL
 
-        url = URL.create("postgresql", "ledger", PASSWORD, "127.0.0.1", self.port, database)
+        url = URL.create("postgresql", "ledger", PASSWORD, "127.0.0.1", self.port, "postgres")
         return url.render_as_string(hide_password=False)
 
     @property
@@ -76,9 +82,17 @@ class Cluster:
         environment = {**os.environ, "LC_ALL": "C"}
         command = [str(self.programs / program), *arguments]
         done = subprocess.run(
-            command, cwd=self.folder, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE, text=True, timeout=2 * START_SECONDS, check=False, **self._as,
-        )  # fmt: skip
+            command,
+            cwd=self.folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=2 * START_SECONDS,
+            check=False,
+            **self._as,
+        )
         assert done.returncode == 0, f"{program} failed: {done.stderr}"
 
 
@@ -108,12 +122,34 @@ def postgres() -> Iterator[Cluster]:
 
 @pytest.fixture
 def postgres_url(postgres: Cluster) -> str:
-    """A fresh database on that server."""
+    """A fresh schema on that server."""
     import sqlalchemy as sa
 
-    name = f"ledger_{uuid4().hex[:12]}"
-    engine = sa.create_engine(sa.make_url(postgres.url()).set(drivername="postgresql+psycopg"))
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+    schema = f"ledger_{uuid4().hex[:12]}"
+    engine = sa.create_engine(sa.make_url(postgres.url).set(drivername="postgresql+psycopg"))
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"CREATE SCHEMA {schema}")
     engine.dispose()
-    return postgres.url(name)
+    url = sa.make_url(postgres.url).set(query={"options": f"-csearch_path={schema}"})
+    return url.render_as_string(hide_password=False)
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/ledger.db"
+
+
+@pytest.fixture
+def sqlite_ledger(sqlite_url: str) -> Ledger:
+    return Ledger(sqlite_url)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def ledger_url(request: pytest.FixtureRequest) -> str:
+    """The same tests run on both kinds of database."""
+    return request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres_url")
+
+
+@pytest.fixture
+def ledger(ledger_url: str) -> Ledger:
+    return Ledger(ledger_url)

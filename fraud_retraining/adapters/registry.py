@@ -1,0 +1,639 @@
+"""MLflow: runs with their artifacts, versions of the registered model, and the aliases `candidate` and `champion`.
+
+Here: everything that is read from and written to MLflow's tracking server and model registry. Not here: whether a
+version may serve (`domain/releases.py`), who decided (`adapters/ledger.py`), and the artifact's inside
+(`adapters/model_artifact.py`).
+
+Two rules hold everywhere. "There is nothing" is said only when MLflow answered that there is nothing; any other failure
+is `DependencyUnreachable`, within the timeout. And nothing is opened before its digest is the recorded one: the tag
+`artifact_digest` of a run is written last, after the upload was read back, so a run without it holds no model.
+
+MLflow has no compare-and-set for aliases: `compare_and_set_champion` reads, compares, sets and reads again. Who moves
+the alias in the milliseconds between that first read and the set is overwritten unseen; the ledger's lock keeps other
+processes of this pipeline out, so only a human at that very moment can be.
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TypeVar
+
+import pyarrow as pa
+
+from fraud_retraining.adapters.model_artifact import MODEL, built, fitted_model, read_files, verified
+from fraud_retraining.domain.errors import Conflict, DependencyUnreachable, IntegrityError
+from fraud_retraining.domain.fingerprint import Fingerprint, digest
+from fraud_retraining.domain.redaction import redact
+from fraud_retraining.domain.scoring import FittedModel, files_digest
+from fraud_retraining.domain.windows import DayRange, TrainingWindow, WindowDay
+
+CHAMPION, CANDIDATE = "champion", "candidate"
+FINGERPRINT, ARTIFACT_DIGEST, LOGGED_MODEL = "fingerprint", "artifact_digest", "logged_model"
+AS_OF, TRAINED_ON = "as_of", "trained_on"
+ATTEMPTS = 3
+BACKOFF_SECONDS = 3.0
+BATCH = 100
+DATASET_DIGEST_LENGTH = 36
+
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A run whose model was uploaded completely."""
+
+    run_id: str
+    model_id: str
+    fingerprint: str
+    artifact_digest: str
+    tags: dict[str, str]
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    """A version of the registered model, as the registry describes it."""
+
+    version: int
+    run_id: str
+    tags: dict[str, str]
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of everything that determines the model."""
+        return self._tag(FINGERPRINT)
+
+    @property
+    def artifact_digest(self) -> str:
+        """Digest of the artifact as it was registered."""
+        return self._tag(ARTIFACT_DIGEST)
+
+    @property
+    def as_of(self) -> date:
+        """The as-of day that the model was trained for."""
+        return date.fromisoformat(self._tag(AS_OF))
+
+    @property
+    def trained_on(self) -> DayRange:
+        """The days that the model has learnt from, and must not be judged on."""
+        first, last = self._tag(TRAINED_ON).split("/")
+        return DayRange(start=date.fromisoformat(first), end=date.fromisoformat(last))
+
+    def _tag(self, name: str) -> str:
+        if name not in self.tags:
+            raise IntegrityError(
+                f"Version {self.version} of the registered model has no tag {name}.",
+                remedy="It was not registered by this pipeline; move the alias to a version that was.",
+            )
+        return self.tags[name]
+
+
+class Registry:
+    """MLflow at one tracking URI, one experiment and one registered model."""
+
+    def __init__(
+        self,
+        tracking_uri: str,
+        experiment: str,
+        model_name: str,
+        *,
+        artifact_root: Path | str | None = None,
+        timeout_seconds: float = 30.0,
+    ) -> None:
+        """Nothing is asked yet.
+
+        Args:
+            tracking_uri: any MLflow tracking URI; its server is the model registry too.
+            experiment: name of the experiment.
+            model_name: name of the registered model.
+            artifact_root: where a new experiment keeps its artifacts; a tracking server (http) decides for itself.
+            timeout_seconds: after which a server that does not answer one question is given up, retries included.
+        """
+        self.tracking_uri = tracking_uri
+        self.experiment = experiment
+        self.model_name = model_name
+        self._artifact_root = artifact_root
+        self._timeout = timeout_seconds
+
+    # ------------------------------------------------------------ asking MLflow
+
+    @cached_property
+    def _client(self) -> Any:
+        limit_waiting(self._timeout)
+        import mlflow
+
+        # Some calls inside MLflow ask whichever server the process is set to, by default a new ./mlflow.db.
+        mlflow.set_tracking_uri(self.tracking_uri)
+        return mlflow.MlflowClient(tracking_uri=self.tracking_uri, registry_uri=self.tracking_uri)
+
+    @contextmanager
+    def _asking(self, what: str) -> Iterator[None]:
+        """Every failure to get an answer, under one type that says what was asked."""
+        try:
+            yield
+        except _failures() as error:
+            raise DependencyUnreachable(
+                f"MLflow at {redact(self.tracking_uri)} could not {what}.",
+                culprits=[redact(str(error))[:500]],
+                remedy="Check that the tracking server and its artifact store run and can be reached, then run again; "
+                "nothing is lost.",
+            ) from error
+
+    def _found(self, what: str, ask: Callable[[], Answer]) -> Answer | None:
+        """The answer, or None where MLflow itself says that there is no such thing."""
+        from mlflow.exceptions import MlflowException
+
+        with self._asking(what):
+            try:
+                return ask()
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+                return None
+
+    # ------------------------------------------------------------ runs
+
+    def ensure_experiment(self) -> str:
+        """Id of the experiment, which is created when missing."""
+        what = f"open the experiment {self.experiment}"
+        with self._asking(what):
+            known = self._client.get_experiment_by_name(self.experiment)
+        if known is None:
+            self._create(what, lambda: self._client.create_experiment(self.experiment, self._artifact_location()))
+            with self._asking(what):
+                known = self._client.get_experiment_by_name(self.experiment)
+        if known is None or known.lifecycle_stage != "active":
+            raise DependencyUnreachable(
+                f"The experiment {self.experiment} was deleted in MLflow.",
+                remedy="Restore it there, or name another one under mlflow.experiment.",
+            )
+        return str(known.experiment_id)
+
+    def _artifact_location(self) -> str | None:
+        if self._artifact_root is None or self.tracking_uri.startswith("http"):
+            return None
+        root = self._artifact_root
+        return Path(root).absolute().as_uri() if isinstance(root, Path) or "://" not in root else root
+
+    def _create(self, what: str, create: Callable[[], Any]) -> None:
+        """Create what somebody else may be creating at the same time."""
+        from mlflow.exceptions import MlflowException
+
+        with self._asking(what):
+            try:
+                create()
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+
+    def start_run(self, name: str, tags: Mapping[str, str] | None = None) -> str:
+        """Id of a new run; for callers outside Dagster, whose runs dagster-mlflow starts."""
+        experiment = self.ensure_experiment()
+        with self._asking("start a run"):
+            return str(self._client.create_run(experiment, tags=dict(tags or {}), run_name=name).info.run_id)
+
+    def find_run(self, fingerprint: str) -> TrainedRun | None:
+        """The run that trained this fingerprint and uploaded it completely: the registered one, else the oldest."""
+        version = self.version_by_fingerprint(fingerprint)
+        if version is not None:
+            return self.run(version.run_id)
+        experiment = self.ensure_experiment()
+        with self._asking("search for a run by its fingerprint"):
+            runs = self._client.search_runs(
+                [experiment], f"tags.{FINGERPRINT} = '{fingerprint}'", order_by=["attributes.start_time ASC"]
+            )
+        complete = [run for run in runs if ARTIFACT_DIGEST in run.data.tags]
+        return _trained_run(complete[0]) if complete else None
+
+    def run(self, run_id: str) -> TrainedRun:
+        """A run that holds a model.
+
+        Raises:
+            IntegrityError: there is no such run, or its upload was never completed.
+        """
+        run = self._found(f"read run {run_id}", lambda: self._client.get_run(run_id))
+        if run is None or ARTIFACT_DIGEST not in run.data.tags:
+            raise IntegrityError(
+                f"Run {run_id} {'is not in MLflow' if run is None else 'holds no completely uploaded model'}.",
+                remedy="Delete its version in MLflow, if it has one, and materialize fraud_model of that as-of day again.",
+            )
+        return _trained_run(run)
+
+    def log_model(
+        self,
+        run_id: str,
+        model: FittedModel,
+        *,
+        example: pa.Table,
+        tags: Mapping[str, str],
+        window: TrainingWindow,
+        fingerprint: Fingerprint,
+    ) -> TrainedRun:
+        """Put a fitted model with everything that explains it into a run.
+
+        The run is addressed by its id: it may be the active one, as dagster-mlflow's is, or any other. The digest is
+        written last, after the upload was read back; until then the run counts as untrained.
+        """
+        self._describe_training(run_id, model, tags, window, fingerprint)
+        model_id, artifact_digest = self._upload(run_id, model, example)
+        self.log_numbers(
+            run_id, tags={FINGERPRINT: fingerprint.digest, LOGGED_MODEL: model_id, ARTIFACT_DIGEST: artifact_digest}
+        )
+        return self.run(run_id)
+
+    def _describe_training(
+        self,
+        run_id: str,
+        model: FittedModel,
+        tags: Mapping[str, str],
+        window: TrainingWindow,
+        fingerprint: Fingerprint,
+    ) -> None:
+        self.log_numbers(
+            run_id,
+            params={"estimator": model.estimator, "seed": model.seed, **model.params},
+            metrics={
+                "training_rows": window.rows,
+                "training_frauds": window.frauds,
+                "fitted_rows": model.facts["rows"],
+            },
+            tags=tags,
+        )
+        self.log_document(run_id, "training_window.json", window.model_dump(mode="json"))
+        self.log_document(run_id, "fingerprint.json", fingerprint.model_dump(mode="json"))
+        self.log_document(run_id, "feature_importance.json", model.importance())
+        with self._asking("record the datasets of a run"):
+            self._client.log_inputs(run_id, datasets=_datasets(window))
+
+    def _upload(self, run_id: str, model: FittedModel, example: pa.Table) -> tuple[str, str]:
+        """Id of the logged model and digest of its artifact, which was read back and is as it was written."""
+        from mlflow.entities import LoggedModelOutput, LoggedModelStatus
+
+        with self._asking("upload a model"):
+            run = self._client.get_run(run_id)
+            logged = self._client.create_logged_model(
+                run.info.experiment_id,
+                name=MODEL,
+                source_run_id=run_id,
+                params={name: str(value) for name, value in model.params.items()},
+                model_type="classifier",
+            )
+            self._client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
+            identity = {"run_id": run_id, "model_id": logged.model_id, "artifact_path": logged.artifact_location}
+            with built(model, example, model_uuid=logged.model_id, **identity) as folder:
+                artifact_digest = files_digest(read_files(folder))
+                self._client.log_model_artifacts(logged.model_id, str(folder))
+            self._client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
+        self._read_artifact(logged.model_id, artifact_digest)
+        return str(logged.model_id), artifact_digest
+
+    def importance(self, run: TrainedRun) -> dict[str, float]:
+        """Importance by feature, from the verified model."""
+        return self.load(run.run_id, expected_digest=run.artifact_digest).importance()
+
+    def record_evaluation(
+        self,
+        run_id: str,
+        *,
+        metrics: Mapping[str, float],
+        tags: Mapping[str, str],
+        document: Mapping[str, Any],
+        pictures: Mapping[str, bytes],
+    ) -> None:
+        """Put the evaluation into the run of the model that was judged; pictures are PNG."""
+        self.log_numbers(run_id, metrics=metrics, tags=tags)
+        self.log_document(run_id, "evaluation.json", document)
+        with TemporaryDirectory() as scratch, self._asking("upload pictures"):
+            for name, picture in pictures.items():
+                (Path(scratch) / f"{name}.png").write_bytes(picture)
+            if pictures:
+                self._client.log_artifacts(run_id, scratch, "pictures")
+
+    def log_numbers(
+        self,
+        run_id: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        metrics: Mapping[str, float] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        """Parameters, metrics and tags into a run; metrics that are not finite are left out."""
+        from mlflow.entities import Metric, Param, RunTag
+
+        now = int(time.time() * 1000)
+        finite = {name: value for name, value in (metrics or {}).items() if abs(value) < float("inf")}
+        measured = [Metric(_metric_name(name), float(value), now, 0) for name, value in finite.items()]
+        given = [Param(name, str(value)) for name, value in (params or {}).items()]
+        labels = [RunTag(name, value) for name, value in (tags or {}).items()]
+        with self._asking("record numbers of a run"):
+            for first in range(0, max(len(measured), len(given), len(labels)), BATCH):
+                part = slice(first, first + BATCH)
+                self._client.log_batch(run_id, metrics=measured[part], params=given[part], tags=labels[part])
+
+    def log_document(self, run_id: str, name: str, document: Mapping[str, Any]) -> None:
+        """A JSON document into the artifacts of a run."""
+        with self._asking(f"upload {name}"):
+            self._client.log_text(run_id, json.dumps(document, indent=1, default=str), name)
+
+    # ------------------------------------------------------------ versions
+
+    def version(self, number: int) -> ModelVersion:
+        """One version.
+
+        Raises:
+            IntegrityError: the registry has no such version (any more).
+        """
+        found = self._found(
+            f"read version {number}", lambda: self._client.get_model_version(self.model_name, str(number))
+        )
+        if found is None:
+            raise IntegrityError(
+                f"The registry has no version {number} of {self.model_name}.",
+                remedy="Roll back to a version that exists, or train again.",
+            )
+        return _version(found)
+
+    def versions_of(self, fingerprint: str) -> list[ModelVersion]:
+        """Versions of a fingerprint, the oldest first; more than one only while a lost reply is being tidied up."""
+        query = f"name = '{self.model_name}' and tags.{FINGERPRINT} = '{fingerprint}'"
+        found = self._found("search for a version", lambda: self._client.search_model_versions(query)) or []
+        return sorted((_version(version) for version in found), key=lambda version: version.version)
+
+    def version_by_fingerprint(self, fingerprint: str) -> ModelVersion | None:
+        """The version of a fingerprint, if it was registered."""
+        return next(iter(self.versions_of(fingerprint)), None)
+
+    def register(
+        self,
+        run_id: str,
+        *,
+        fingerprint: str,
+        artifact_digest: str,
+        as_of: date,
+        trained_on: DayRange,
+        tags: Mapping[str, str] | None = None,
+    ) -> ModelVersion:
+        """The version of a run's model: found by its fingerprint, or created; never a second one.
+
+        Raises:
+            IntegrityError: the artifact is not the recorded one.
+            Conflict: another run registered the same fingerprint meanwhile.
+        """
+        if self.version_by_fingerprint(fingerprint) is None:
+            self._create_version(
+                run_id,
+                {
+                    **(tags or {}),
+                    FINGERPRINT: fingerprint,
+                    ARTIFACT_DIGEST: artifact_digest,
+                    AS_OF: as_of.isoformat(),
+                    TRAINED_ON: f"{trained_on.start}/{trained_on.end}",
+                },
+            )
+        version = self._only_version(fingerprint)
+        if version.artifact_digest != artifact_digest:
+            raise Conflict(
+                f"Run {version.run_id} registered this fingerprint as version {version.version} before run {run_id}.",
+                remedy="Run again: it finds that version and adopts it.",
+            )
+        return version
+
+    def _create_version(self, run_id: str, tags: dict[str, str]) -> None:
+        model_id = self.run(run_id).model_id
+        self._read_artifact(model_id, tags[ARTIFACT_DIGEST])
+        what = "register a version"
+        self._create(what, lambda: self._client.create_registered_model(self.model_name))
+        try:
+            with self._asking(what):
+                self._client.create_model_version(
+                    self.model_name, f"models:/{model_id}", run_id, tags=tags, model_id=model_id
+                )
+        except DependencyUnreachable:
+            # The reply may be lost, not the request.
+            if self.version_by_fingerprint(tags[FINGERPRINT]) is None:
+                raise
+
+    def _only_version(self, fingerprint: str) -> ModelVersion:
+        """The oldest version of a fingerprint; later ones, born of a repeated request, are removed."""
+        first, *doubles = self.versions_of(fingerprint)
+        for double in doubles:
+            if not self.version(double.version).aliases:
+                with self._asking(f"remove version {double.version}, a double of version {first.version}"):
+                    self._client.delete_model_version(self.model_name, str(double.version))
+        return first
+
+    def set_version_tags(self, number: int, tags: Mapping[str, str]) -> None:
+        """Tags of a version, each set or replaced."""
+        with self._asking(f"tag version {number}"):
+            for name, value in tags.items():
+                self._client.set_model_version_tag(self.model_name, str(number), name, value)
+
+    def set_description(self, number: int, text: str) -> None:
+        """What people read about a version in MLflow."""
+        with self._asking(f"describe version {number}"):
+            self._client.update_model_version(self.model_name, str(number), text)
+
+    # ------------------------------------------------------------ aliases
+
+    def champion(self) -> ModelVersion | None:
+        """The version that serves; None only when MLflow says that no version does."""
+        return self._aliased(CHAMPION)
+
+    def candidate(self) -> ModelVersion | None:
+        """The version under decision."""
+        return self._aliased(CANDIDATE)
+
+    def _aliased(self, alias: str) -> ModelVersion | None:
+        model = self._found(f"read the {alias}", lambda: self._client.get_registered_model(self.model_name))
+        return self.version(int(model.aliases[alias])) if model is not None and alias in model.aliases else None
+
+    def point_candidate(self, number: int, waiting: bool) -> None:
+        """Put the alias `candidate` on a version that waits for a decision; take it off one that no longer does."""
+        if waiting:
+            self._point(CANDIDATE, number)
+        elif (candidate := self.candidate()) is not None and candidate.version == number:
+            self._point(CANDIDATE, None)
+
+    def compare_and_set_champion(self, expected: int | None, number: int | None) -> None:
+        """Move the alias `champion` from `expected` to `number`; None stands for no champion.
+
+        Doing it twice is doing it once.
+
+        Raises:
+            Conflict: the champion is another one than expected; it stays.
+        """
+        serving = self._serving()
+        if serving == number:
+            return
+        if serving != expected:
+            raise _moved(expected, serving)
+        self._point(CHAMPION, number)
+        serving = self._serving()
+        if serving != number:
+            raise _moved(number, serving)
+
+    def _serving(self) -> int | None:
+        champion = self.champion()
+        return champion.version if champion else None
+
+    def _point(self, alias: str, number: int | None) -> None:
+        with self._asking(f"move the alias {alias}"):
+            if number is None:
+                self._client.delete_registered_model_alias(self.model_name, alias)
+            else:
+                self._client.set_registered_model_alias(self.model_name, alias, str(number))
+
+    # ------------------------------------------------------------ artifacts
+
+    def download(self, number: int, *, expected_digest: str | None = None) -> dict[str, bytes]:
+        """The files of a version, verified against the digest of its tag and, where given, of another record.
+
+        Raises:
+            IntegrityError: the artifact is gone, incomplete, changed, or recorded otherwise elsewhere.
+        """
+        version = self.version(number)
+        recorded = expected_digest or version.artifact_digest
+        if version.artifact_digest != recorded:
+            raise IntegrityError(
+                f"Version {number} is tagged with another digest than the record has.",
+                culprits=[f"tag {version.artifact_digest}", f"record {recorded}"],
+                remedy="Do not serve it; find out who changed the tag.",
+            )
+        what = f"version {number}"
+        location = self._found(
+            f"find the artifact of {what}",
+            lambda: self._client.get_model_version_download_uri(self.model_name, str(number)),
+        )
+        return self._read_location(location, recorded, what)
+
+    def load_version(self, number: int, *, expected_digest: str | None = None) -> FittedModel:
+        """The model of a version, opened after its digest was verified."""
+        return fitted_model(self.download(number, expected_digest=expected_digest))
+
+    def load(self, run_id: str, *, expected_digest: str) -> FittedModel:
+        """The model of a run, opened after its digest was verified."""
+        return fitted_model(self._read_artifact(self.run(run_id).model_id, expected_digest, f"run {run_id}"))
+
+    def _read_artifact(self, model_id: str, expected: str, what: str = "the model") -> dict[str, bytes]:
+        location = self._found(
+            f"find the artifact of {what}", lambda: self._client.get_logged_model(model_id).artifact_location
+        )
+        return self._read_location(location, expected, what)
+
+    def _read_location(self, location: str | None, expected: str, what: str) -> dict[str, bytes]:
+        if location is None:
+            raise _gone(what)
+        with TemporaryDirectory(prefix="fraud-model-") as scratch:
+            return verified(self._fetch(location, Path(scratch), what), expected, what)
+
+    def _fetch(self, location: str, scratch: Path, what: str) -> dict[str, bytes]:
+        from mlflow.artifacts import download_artifacts, list_artifacts
+
+        with self._asking(f"list the artifact of {what}"):
+            listed = list_artifacts(artifact_uri=location, tracking_uri=self.tracking_uri)
+        if not listed:
+            raise _gone(what)
+        with self._asking(f"download the artifact of {what}"):
+            folder = download_artifacts(
+                artifact_uri=location, dst_path=str(scratch), tracking_uri=self.tracking_uri
+            )
+            return read_files(Path(folder))
+
+
+def limit_waiting(seconds: float) -> None:
+    """Bound how long this process waits for MLflow: as shipped, a dead server holds a caller for many minutes.
+
+    A question is asked `ATTEMPTS` times; a server that sends "Retry-After" is not obeyed beyond that. Set in the
+    environment, so that it holds for dagster-mlflow's calls too.
+    """
+    per_attempt = max(1, int((seconds - BACKOFF_SECONDS) / ATTEMPTS))
+    os.environ.update(
+        MLFLOW_HTTP_REQUEST_TIMEOUT=str(per_attempt),
+        MLFLOW_HTTP_REQUEST_MAX_RETRIES=str(ATTEMPTS - 1),
+        MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR="1",
+        MLFLOW_HTTP_REQUEST_BACKOFF_JITTER="0.5",
+        MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER="false",
+        MLFLOW_UV_AUTO_DETECT="false",
+        MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR="false",
+        MLFLOW_DISABLE_TELEMETRY="true",
+    )
+    from mlflow.store.db import utils as database
+
+    database.MAX_RETRY_COUNT = max(1, (int(10 * seconds) // 2).bit_length() - 1)
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    """What MLflow and the stores behind it raise when they do not answer."""
+    from boto3.exceptions import Boto3Error
+    from botocore.exceptions import BotoCoreError, ClientError
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    return (MlflowException, OSError, SQLAlchemyError, Boto3Error, BotoCoreError, ClientError)
+
+
+def _trained_run(run: Any) -> TrainedRun:
+    tags = dict(run.data.tags)
+    return TrainedRun(run.info.run_id, tags[LOGGED_MODEL], tags[FINGERPRINT], tags[ARTIFACT_DIGEST], tags)
+
+
+def _version(version: Any) -> ModelVersion:
+    return ModelVersion(
+        version=int(version.version),
+        run_id=version.run_id or "",
+        tags=dict(version.tags),
+        aliases=tuple(version.aliases),
+    )
+
+
+def _moved(expected: int | None, found: int | None) -> Conflict:
+    def name(number: int | None) -> str:
+        return f"version {number}" if number is not None else "nobody"
+
+    return Conflict(
+        f"The champion was moved: {name(found)} serves, not {name(expected)}.",
+        culprits=[f"champion: {name(found)}"],
+        remedy="Look at who moved it; their move stands.",
+    )
+
+
+def _gone(what: str) -> IntegrityError:
+    return IntegrityError(
+        f"The artifact of {what} is not there any more.", remedy="Roll back to another version, or train again."
+    )
+
+
+def _metric_name(name: str) -> str:
+    """MLflow allows letters, digits and a few signs in a metric's name."""
+    return "".join(letter if letter.isalnum() or letter in "_-. /:" else "_" for letter in name)
+
+
+def _datasets(window: TrainingWindow) -> list[Any]:
+    """Training, holdout and fixed days as MLflow dataset inputs; the digest is over the day digests."""
+    from mlflow.entities import DatasetInput, InputTag
+
+    parts = {"training": window.training, "holdout": window.holdout, "fixed": window.fixed}
+    return [
+        DatasetInput(_dataset(days), tags=[InputTag("mlflow.data.context", context)])
+        for context, days in parts.items()
+        if days
+    ]
+
+
+def _dataset(days: Sequence[WindowDay]) -> Any:
+    from mlflow.entities import Dataset
+
+    return Dataset(
+        name=f"transaction_features {days[0].day} to {days[-1].day}",
+        digest=digest([day.features_digest for day in days])[:DATASET_DIGEST_LENGTH],
+        source_type="fraud_retraining",
+        source=json.dumps({"asset": "transaction_features", "first": str(days[0].day), "last": str(days[-1].day)}),
+        profile=json.dumps({"rows": sum(day.rows for day in days), "frauds": sum(day.frauds for day in days)}),
+    )

@@ -1,0 +1,84 @@
+"""The scorer that production loads as `models:/fraud_detector@champion`: feature columns in, `fraud_probability` out.
+
+Here: an MLflow model from code, so that no pickle lies on the way to production. Not here: the arithmetic
+(`domain/scoring.py`). This file travels alone with the model and is run before anything is verified, so it imports
+nothing of the package until the digest of the model's files is the one that was logged.
+
+A caller who has the digest from elsewhere (a ledger, a deployment record) passes it on, and it is the one that counts:
+`mlflow.pyfunc.load_model(uri, model_config={"model_digest": "..."})`.
+"""
+
+import hashlib
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from mlflow.exceptions import MlflowException
+from mlflow.models import set_model
+from mlflow.pyfunc import PythonModel, PythonModelContext
+
+if TYPE_CHECKING:
+    from fraud_retraining.domain.scoring import FittedModel
+
+MODEL = "fraud_model"
+DIGEST = "model_digest"
+OUTPUT = "fraud_probability"
+PACKAGE = "package"
+
+
+def verified_files(folder: Path, expected: str) -> dict[str, bytes]:
+    """Every file of a folder, by its path in there.
+
+    Raises:
+        MlflowException: the files are not those whose digest is expected; nothing of them was parsed.
+    """
+    files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    lines = (f"{hashlib.sha256(files[path]).hexdigest()}  {path}\n" for path in sorted(files))
+    found = hashlib.sha256("".join(lines).encode()).hexdigest()
+    if found != expected:
+        raise MlflowException(
+            f"The files of the fraud model have the digest {found}, not {expected}: they were changed or arrived "
+            "incomplete, and are not opened. Download the model again; if it stays so, serve another version."
+        )
+    return files
+
+
+def _fitted_model_type(folder: Path) -> "type[FittedModel]":
+    """The installed package's reader; without one, the reader that was verified with the model."""
+    try:
+        from fraud_retraining.domain.scoring import FittedModel
+    except ModuleNotFoundError:
+        sys.path.append(str(folder / PACKAGE))
+        return _import_without_traces()
+    return FittedModel
+
+
+def _import_without_traces() -> "type[FittedModel]":
+    """Import without leaving compiled files among the verified ones."""
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        from fraud_retraining.domain.scoring import FittedModel
+    finally:
+        sys.dont_write_bytecode = before
+    return FittedModel
+
+
+class FraudScorer(PythonModel):
+    """P(fraud) of each row of a frame that holds the model's feature columns."""
+
+    def load_context(self, context: PythonModelContext) -> None:
+        """Verify, then open."""
+        folder = Path(context.artifacts[MODEL])
+        files = verified_files(folder, context.model_config[DIGEST])
+        own = {path: data for path, data in files.items() if not path.startswith(f"{PACKAGE}/")}
+        self._model = _fitted_model_type(folder).from_files(own)
+
+    def predict(
+        self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+    ) -> pd.DataFrame:
+        """One column, `fraud_probability`, under the index of the input."""
+        return pd.DataFrame({OUTPUT: self._model.predict(model_input)}, index=model_input.index)
+
+
+set_model(FraudScorer())
