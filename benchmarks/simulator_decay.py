@@ -29,7 +29,7 @@ from fraud_retraining.simulation import SimulationPolicy, Simulator
 
 START = date(2026, 1, 1)
 SHIFT, DAYS, WINDOW = 60, 100, 30
-SHIFTED_TRAINING_DAYS = (1, 2, 4, 7, 11, 16, 23)
+SHIFTED_TRAINING_DAYS = (2, 4, 7, 11, 16)
 LEAST_DECAY, GREATEST_LOSS, STABLE_BAND = 0.15, 0.05, (0.60, 0.85)
 NAMES = {
     "TRANSACTION_ID": "transaction_id",

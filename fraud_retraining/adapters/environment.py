@@ -5,6 +5,7 @@ Here: reading sources and versions. Not here: their digest and what it is part o
 
 import ast
 from collections.abc import Iterable
+from functools import cache
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,11 +15,12 @@ FITTING_LIBRARIES = ("duckdb", "ibis-framework", "numpy", "pyarrow", "scikit-lea
 
 def source_files(modules: Iterable[str]) -> dict[str, bytes]:
     """What the source of each module does, by its name: without comments, docstrings and layout."""
-    return {name: _essence(_source(name).read_text(encoding="utf-8")) for name in modules}
+    return {name: _essence(name) for name in modules}
 
 
-def _essence(source: str) -> bytes:
-    tree = ast.parse(source)
+@cache
+def _essence(module: str) -> bytes:
+    tree = ast.parse(_source(module).read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list):

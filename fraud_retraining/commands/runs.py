@@ -14,7 +14,7 @@ from typing import Any
 from uuid import uuid4
 
 import dagster as dg
-from dagster._core.errors import DagsterAssetCheckFailedError
+from dagster._core.errors import DagsterAssetCheckFailedError, DagsterUserCodeExecutionError
 from pydantic import BaseModel
 
 from fraud_retraining.adapters.lake import DayFiles, Lake
@@ -290,6 +290,10 @@ class Pipeline:
             )
         except DagsterAssetCheckFailedError as error:
             raise self._blocked(tags, partition) from error
+        except DagsterUserCodeExecutionError as error:
+            if isinstance(error.user_exception, RetrainingError):
+                raise error.user_exception from error
+            raise
 
     def _blocked(self, tags: dict[str, str], as_of: date | None) -> RetrainingError:
         """The typed error behind a blocking check that failed, from the report that the check left."""

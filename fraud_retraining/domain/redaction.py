@@ -29,7 +29,16 @@ _SECRET_NAME = re.compile(
 
 
 def redact(text: str) -> str:
-    """The text with every secret in it blanked; hosts, paths and user-readable words stay."""
+    """The text with every secret in it blanked; hosts, paths and user-readable words stay.
+
+    What was redacted stays as it is when it is redacted again: what blanking uncovers is blanked at once.
+    """
+    while (blanked := _redact_once(text)) != text:
+        text = blanked
+    return text
+
+
+def _redact_once(text: str) -> str:
     for rule in _USERINFO:
         text = rule.sub(rf"\g<keep>{BLANK}@", text)
     for rule in _TOKENS:

@@ -36,6 +36,8 @@ Subject = TypeVar("Subject")
 
 SAMPLE = 5
 MIN_EARLIER_DAYS = 3
+HISTORY_HOURS = 30 * 24
+"""Files that come so long after their day are a delivery of history, not a late day."""
 REPRESENTATIVE_SHARE = 0.5
 
 
@@ -344,6 +346,8 @@ def _freshness(day: DayEvidence) -> Measure:
         return Measure(None, "when the files arrived is not known", threshold=threshold)
     end = datetime(day.day.year, day.day.month, day.day.day, tzinfo=UTC) + timedelta(days=1)
     hours = (arrived - end).total_seconds() / 3600
+    if hours > HISTORY_HOURS:
+        return Measure(None, f"delivered as history, {hours / 24:,.0f} days after the day's end", threshold=threshold)
     return Measure(
         value=hours,
         found=f"arrived {abs(hours):,.1f} hours {'after' if hours >= 0 else 'before'} the day's end",

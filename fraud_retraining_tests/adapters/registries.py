@@ -67,7 +67,9 @@ def a_window() -> TrainingWindow:
     days = window_days(AS_OF, RollingWindow(days=3), HoldoutPolicy(days=2), LabelPolicy())
 
     def pinned(these) -> tuple[WindowDay, ...]:
-        return tuple(WindowDay(day=day, digest=f"{day}", features_digest=f"f{day}", rows=500, frauds=20) for day in these)
+        return tuple(
+            WindowDay(day=day, digest=f"{day}", features_digest=f"f{day}", rows=500, frauds=20) for day in these
+        )
 
     return TrainingWindow(
         days=days,
@@ -111,7 +113,11 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-SERVE = "from mlflow.server import app; from werkzeug.serving import run_simple; run_simple('127.0.0.1', {}, app, threaded=True)"
+SERVE = """
+from mlflow.server import app
+from werkzeug.serving import run_simple
+run_simple("127.0.0.1", {}, app, threaded=True)
+"""
 
 
 @contextmanager

@@ -10,6 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+from fraud_retraining.adapters.registry import ModelVersion, Registry, TrainedRun
+from fraud_retraining.domain.errors import Conflict, DependencyUnreachable, IntegrityError
+from fraud_retraining.domain.fingerprint import Fingerprint
 from fraud_retraining_tests.adapters.registries import (
     AS_OF,
     a_fingerprint,
@@ -23,10 +27,6 @@ from fraud_retraining_tests.adapters.registries import (
     store_in,
     tracking_server,
 )
-
-from fraud_retraining.adapters.registry import ModelVersion, Registry, TrainedRun
-from fraud_retraining.domain.errors import Conflict, DependencyUnreachable, IntegrityError
-from fraud_retraining.domain.fingerprint import Fingerprint
 
 TRAINED_ON = a_window().days.training
 

@@ -242,6 +242,13 @@ def test_many_equal_slices_are_many_chances_and_still_fail_the_gate_rarely():
     assert np.mean(passed) >= 0.95
 
 
+def test_calibration_error_counts_beyond_chance_and_against_the_fraud_rate():
+    found = result("calibration", candidate=metrics(calibration=calibrated(error=0.003, chance=0.001)))
+    assert found.value == pytest.approx(0.002 / (560 / 67_000))
+    lucky = result("calibration", candidate=metrics(calibration=calibrated(error=0.001, chance=0.003)))
+    assert lucky.value == 0
+
+
 def test_slices_without_enough_frauds_are_not_judged():
     found = result("no_slice_regression", comparison=comparison(slices=()))
     assert (found.passed, found.applicable) == (True, False)

@@ -334,6 +334,13 @@ def test_the_interval_covers_the_true_difference_about_as_often_as_it_says():
     assert 0.88 <= np.mean([one.low <= true <= one.high for one in found]) <= 0.995
 
 
+@pytest.mark.parametrize(("confidence", "reach"), [(0.8, 1.2816), (0.95, 1.96)])
+def test_an_interval_holds_as_much_of_the_resamples_as_its_confidence_says(confidence, reach):
+    found = compare(noisy_pair(12, rows=6000), MetricsPolicy(resamples=2000, confidence=confidence)).difference
+    assert found.high - found.low == pytest.approx(2 * reach * found.deviation, rel=0.08)
+    assert found.low < found.value < found.high
+
+
 def test_slices_are_compared_where_they_hold_enough_frauds_and_are_not_everything():
     pair = noisy_pair(10, rows=20_000)
     comparison = compare(pair, MetricsPolicy(resamples=200, min_slice_frauds=30))
@@ -357,6 +364,9 @@ def test_models_judged_on_other_rows_are_not_a_pair():
         Pair(rows, judged([1, 0], [0.1, 0.2]))
     with pytest.raises(ValueError, match="same rows"):
         Pair(rows, judged([0, 1, 1], [0.1, 0.2, 0.3]))
+    for other in ({"customers": [5, 6]}, {"days": [1, 1]}, {"amounts": [1, 2]}):
+        with pytest.raises(ValueError, match="same rows"):
+            Pair(rows, judged([0, 1], [0.1, 0.2], **other))
 
 
 def test_a_champion_without_scores_is_an_error_and_not_a_weak_champion():

@@ -7,6 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+from fraud_retraining.adapters.model_artifact import read_files
+from fraud_retraining.adapters.registry import Registry
+from fraud_retraining.domain.scoring import files_digest
 from fraud_retraining_tests.adapters.registries import (
     AS_OF,
     a_fingerprint,
@@ -16,10 +20,6 @@ from fraud_retraining_tests.adapters.registries import (
     rows,
     store_in,
 )
-
-from fraud_retraining.adapters.model_artifact import read_files
-from fraud_retraining.adapters.registry import Registry
-from fraud_retraining.domain.scoring import files_digest
 
 
 @pytest.fixture(scope="module")
@@ -122,10 +122,11 @@ frame = pd.DataFrame({{"amount": [400.0, 1.0], "count": [1.0, 2.0], "city": ["as
 print(*model.predict(frame)["fraud_probability"])
 import fraud_retraining
 assert "artifacts" in fraud_retraining.__file__, fraud_retraining.__file__
-assert "sklearn" not in sys.modules or True
 """
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    told = subprocess.run([sys.executable, "-I", "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    told = subprocess.run(
+        [sys.executable, "-I", "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
     assert told.returncode == 0, told.stderr
     dear, cheap = map(float, told.stdout.split())
     assert dear > cheap

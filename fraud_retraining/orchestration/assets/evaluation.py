@@ -21,7 +21,7 @@ from fraud_retraining.domain.candidate import Evaluation, TrainedModel
 from fraud_retraining.domain.errors import DataInvalid
 from fraud_retraining.domain.events import EventKind
 from fraud_retraining.domain.gates import NO_CHAMPION, NO_FIXED_SET, Evidence, NotCompared, gather_evidence, judge
-from fraud_retraining.domain.metrics import Comparison, Judged, Pair
+from fraud_retraining.domain.metrics import Comparison, Judged, Metrics, Pair
 from fraud_retraining.domain.schemas import AMOUNT, IS_FRAUD, TIMESTAMP
 from fraud_retraining.domain.scoring import FittedModel
 from fraud_retraining.domain.windows import DayRange, TrainingWindow, WindowDay
@@ -223,8 +223,13 @@ def _pictures(holdout: JudgedDays, evidence: Evidence) -> dict[str, bytes]:
             pair.candidate if pair else holdout.candidate, pair.champion if pair else None
         ),
         "scores": rendering.score_histogram_png(holdout.candidate),
-        "calibration": rendering.calibration_png(evidence.candidate, evidence.champion),
+        "calibration": rendering.calibration_png(compared_candidate(evidence), evidence.champion),
     }
+
+
+def compared_candidate(evidence: Evidence) -> Metrics:
+    """The candidate on the rows that the champion was judged on too; on all rows where there is no champion."""
+    return evidence.candidate_compared or evidence.candidate
 
 
 def flat_metrics(evidence: Evidence) -> dict[str, float]:
@@ -251,7 +256,7 @@ def _metadata(evaluation: Evaluation) -> dict[str, Any]:
         "verdict": "passed" if evaluation.verdict.passed else "gate failed",
         "champion_version": evaluation.champion_version or "none",
         "gates": rendering.gates_table(evaluation.verdict),
-        "metrics": rendering.metrics_table(evaluation.evidence.candidate, evaluation.evidence.champion),
+        "metrics": rendering.metrics_table(compared_candidate(evaluation.evidence), evaluation.evidence.champion),
         "slices": rendering.slices_table(evaluation.evidence.candidate, _comparison(evaluation.evidence)),
         "reused": evaluation.reused,
     }

@@ -4,6 +4,7 @@ Here: the as-of assets of the group `training`. Not here: which days a window ha
 is fitted (`domain/training.py`).
 """
 
+from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
@@ -11,7 +12,7 @@ import dagster as dg
 import pyarrow as pa
 
 from fraud_retraining.adapters.environment import library_versions, source_files
-from fraud_retraining.adapters.lake import Lake
+from fraud_retraining.adapters.lake import DayFiles, Lake
 from fraud_retraining.adapters.ledger import Ledger
 from fraud_retraining.adapters.registry import Registry, TrainedRun
 from fraud_retraining.adapters.store import Store
@@ -117,8 +118,10 @@ def _build_window(as_of: date, settings: Settings, lake: Lake, store: Store) -> 
     days = _window(as_of, settings)
     plan = settings.feature_plan
     history = sorted({earlier for day in days.needed for earlier in lookback(plan, day)} - set(days.needed))
-    inventory = Inventory(store, settings, [*history, *days.needed])
-    _require_current(as_of, days, history, inventory, lake)
+    used = sorted({*history, *days.needed})
+    inventory = Inventory(store, settings, used)
+    arrived = {day: files for day, files in lake.days(DayRange(start=used[0], end=used[-1])).items() if day in used}
+    _require_current(days, arrived, inventory)
     found = {
         day: FeatureDay(
             digest=inventory.transactions[day].digest,
@@ -126,7 +129,7 @@ def _build_window(as_of: date, settings: Settings, lake: Lake, store: Store) -> 
             label_days=partition.facts["label_days"],
         )
         for day, partition in inventory.features.items()
-        if day in days.needed and day in inventory.transactions
+        if day in days.needed and day in arrived
     }
     return build_manifest(
         days,
@@ -146,25 +149,23 @@ def _window(as_of: date, settings: Settings) -> WindowDays:
         raise SettingsError(f"as of {as_of} there is no window: {error}") from None
 
 
-def _require_current(as_of: date, days: WindowDays, history: list[date], inventory: Inventory, lake: Lake) -> None:
+def _require_current(days: WindowDays, arrived: Mapping[date, DayFiles], inventory: Inventory) -> None:
     """Refuses days that are in the lake but not, or not any more, in the store as they are there; or not checked.
 
     Raises:
         DataInvalid: names the days.
     """
-    used = sorted({*history, *days.needed})
-    arrived = {day: files for day, files in lake.days(DayRange(start=used[0], end=used[-1])).items() if day in used}
     stale = {day: "has arrived but is not ingested as it is now" for day in inventory.stale_transactions(arrived)}
     stale |= {day: "its sums are missing or out of date" for day in inventory.stale_entity_days() if day not in stale}
     current = [day for day in days.needed if day in inventory.entity_days and day not in stale]
     stale |= {day: "its features are missing or out of date" for day in inventory.stale_features(current)}
-    problems = [*(f"{day}: {why}" for day, why in sorted(stale.items())), *inventory.unchecked(used)]
+    problems = [*(f"{day}: {why}" for day, why in sorted(stale.items())), *inventory.unchecked(arrived)]
     if problems:
         raise DataInvalid(
-            f"days that the window as of {as_of} needs cannot be used",
+            f"days that the window as of {days.as_of} needs cannot be used",
             culprits=problems,
-            remedy=f"materialize them with the job `ingest`, or run `fraud-retraining retrain --as-of {as_of}`, which "
-            "does; days that failed a check have to be delivered again.",
+            remedy=f"materialize them with the job `ingest`, or run `fraud-retraining retrain --as-of {days.as_of}`, "
+            "which does; days that failed a check have to be delivered again.",
         )
 
 
@@ -194,7 +195,7 @@ def _record_window(context: dg.AssetExecutionContext, window: TrainingWindow, le
 def _fingerprint(window: TrainingWindow, settings: Settings) -> Fingerprint:
     return fingerprint(
         window,
-        model=settings.model,
+        model=settings.model.model_copy(update={"threads": 0}),
         code=code_digest(source_files(MODEL_CODE)),
         libraries=library_versions(),
     )

@@ -1,0 +1,283 @@
+"""The command line as a user meets it: answers, exit codes, messages, and a champion that no failure touches."""
+
+import json
+import shutil
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from typer.testing import CliRunner
+
+from fraud_retraining.adapters.ledger import Ledger
+from fraud_retraining.cli import app
+from fraud_retraining.orchestration.resources import open_ledger, open_registry
+from fraud_retraining.settings import load_settings
+from fraud_retraining_tests.conftest import AS_OF, DAYS, START, Place, enter
+
+USED = AS_OF - timedelta(days=8)
+"""A day of the training window as of `AS_OF`."""
+
+
+def run(*arguments: str) -> tuple[int, dict[str, Any], str]:
+    """Exit code, the JSON object on stdout, and stderr."""
+    result = CliRunner().invoke(app, [*arguments, "--json"])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.stdout.count("\n") == 1, f"stdout is not one line: {result.stdout}"
+    return result.exit_code, json.loads(result.stdout), result.stderr
+
+
+def retrain(as_of: object = AS_OF) -> tuple[int, dict[str, Any], str]:
+    return run("retrain", "--as-of", str(as_of))
+
+
+def ledger() -> Ledger:
+    return open_ledger(load_settings())
+
+
+def champion() -> tuple[int, str] | None:
+    """Version and artifact digest of what serves, the artifact verified."""
+    registry = open_registry(load_settings())
+    serving = registry.champion()
+    if serving is None:
+        return None
+    registry.download(serving.version)
+    return serving.version, serving.artifact_digest
+
+
+@pytest.fixture(scope="module")
+def lived(tmp_path_factory: pytest.TempPathFactory, small_lake: Path) -> Place:
+    """A home with a champion as of `AS_OF`, promoted by policy."""
+    place = Place(tmp_path_factory.mktemp("lived"))
+    shutil.copytree(small_lake, place.lake)
+    place.configure(promotion={"mode": "auto"})
+    with pytest.MonkeyPatch.context() as patch:
+        enter(place, patch)
+        code, answer, _ = retrain()
+    assert (code, answer["status"]) == (0, "promoted"), answer
+    return place
+
+
+@pytest.fixture
+def home(lived: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """A copy of that home, for a test to break."""
+    shutil.copytree(lived.folder, tmp_path / "copy")
+    copy = Place(tmp_path / "copy")
+    copy.configure(promotion={"mode": "auto"})
+    enter(copy, monkeypatch)
+    return copy
+
+
+class TestRetrain:
+    def test_a_first_retrain_waits_for_a_human_and_says_everything(self, place: Place) -> None:
+        code, answer, _ = retrain()
+        assert (code, answer["status"], answer["model_version"]) == (0, "awaiting_approval", 1)
+        window = answer["window"]
+        assert (window["train_start"], window["train_end"]) == ("2024-02-10", "2024-02-17")
+        assert (window["holdout_start"], window["holdout_end"]) == ("2024-02-18", "2024-02-21")
+        assert 12_000 < window["rows"] < 20_000
+        assert window["missing_days"] == []
+        assert set(answer["metrics"]["candidate"]) >= {"average_precision", "roc_auc", "card_precision_at_100"}
+        assert answer["metrics"]["champion"] is None
+        assert all({"name", "passed", "value", "threshold", "message"} <= set(gate) for gate in answer["gates"])
+        assert champion() is None
+
+        code, status, _ = run("status")
+        assert code == 0
+        assert status["candidate"]["state"] == "awaiting_approval"
+        assert "2024-02-25" in status["next"]["why"]
+
+    def test_the_same_again_trains_nothing_and_registers_nothing(self, home: Place) -> None:
+        before = champion()
+        code, answer, _ = retrain()
+        assert (code, answer["status"], answer["model_version"]) == (0, "already_trained", 1)
+        assert champion() == before
+        assert len(ledger().releases()) == 1
+
+    def test_one_changed_row_of_a_used_day_makes_another_model_and_the_ledger_names_the_day(self, home: Place) -> None:
+        fingerprint = retrain()[1]["fingerprint"]
+        table = home.read_day(USED)
+        amounts = table["TX_AMOUNT"].to_pylist()
+        amounts[0] += 1.0
+        position = table.schema.get_field_index("TX_AMOUNT")
+        home.write_day(USED, table.set_column(position, "TX_AMOUNT", pa.array(amounts)))
+
+        code, answer, _ = retrain()
+        assert answer["fingerprint"] != fingerprint
+        assert code in (0, 4)
+        changed = [event.subject for event in ledger().events("day_changed")]
+        assert changed == [str(USED)]
+        assert ledger().verify().ok
+
+    def test_a_later_day_is_judged_against_the_champion_on_the_same_rows(self, home: Place) -> None:
+        code, answer, _ = retrain(AS_OF + timedelta(days=2))
+        regression = next(gate for gate in answer["gates"] if gate["name"] == "no_regression")
+        assert regression["applicable"]
+        assert answer["metrics"]["champion"]["average_precision"] is not None
+        assert (code, answer["status"]) in {(0, "promoted"), (4, "gate_failed")}
+
+    def test_a_backfill_gives_each_day_its_model_and_never_replaces_a_newer_champion(self, home: Place) -> None:
+        before = champion()
+        first = AS_OF - timedelta(days=4)
+        code, answer, _ = run("backfill", "--from", str(first), "--to", str(AS_OF - timedelta(days=1)), "--every", "2")
+        assert code == 0
+        statuses = [(one["as_of"], one["status"]) for one in answer["retrains"]]
+        assert statuses == [(str(first), "superseded"), (str(first + timedelta(days=2)), "superseded")]
+        assert len({one["fingerprint"] for one in answer["retrains"]}) == 2
+        assert champion() == before
+
+    def test_a_candidate_below_a_floor_is_refused_with_every_number(self, home: Place) -> None:
+        before = champion()
+        home.configure(promotion={"mode": "auto"}, gates={"min_average_precision": 0.999})
+        code, answer, stderr = retrain(AS_OF + timedelta(days=1))
+        assert (code, answer["status"], answer["model_version"]) == (4, "gate_failed", None)
+        failed = [gate["name"] for gate in answer["gates"] if not gate["passed"]]
+        assert "average_precision_floor" in failed
+        assert champion() == before
+
+    def test_days_are_ingested_in_one_run_and_only_once(self, place: Place) -> None:
+        last = START + timedelta(days=5)
+        code, answer, _ = run("ingest", "--from", str(START), "--to", str(last))
+        assert (code, answer["days"], len(answer["dagster_run_ids"])) == (0, 6, 1)
+        records = sorted((place.home / "store" / "transaction_features").rglob("_partition.json"))
+        before = [record.stat().st_mtime_ns for record in records]
+        assert len(before) == 6
+        run("ingest", "--from", str(START), "--to", str(last))
+        assert [record.stat().st_mtime_ns for record in records] == before
+
+
+def _without_day(home: Place) -> None:
+    home.day_file(USED).unlink()
+
+
+def _empty_day(home: Place) -> None:
+    home.write_day(USED, home.read_day(USED).slice(0, 0))
+
+
+def _corrupt_day(home: Place) -> None:
+    file = home.day_file(USED)
+    file.write_bytes(file.read_bytes()[:-200] + b"x" * 200)
+
+
+def _without_column(home: Place) -> None:
+    home.write_day(USED, home.read_day(USED).drop_columns(["TERMINAL_ID"]))
+
+
+def _retyped_column(home: Place) -> None:
+    table = home.read_day(USED)
+    position = table.schema.get_field_index("TX_AMOUNT")
+    home.write_day(USED, table.set_column(position, "TX_AMOUNT", pc.cast(table["TX_AMOUNT"], pa.string())))
+
+
+def _all_fraud(home: Place) -> None:
+    table = home.read_day(USED)
+    position = table.schema.get_field_index("TX_FRAUD")
+    home.write_day(USED, table.set_column(position, "TX_FRAUD", pa.array([1] * len(table), pa.int8())))
+
+
+def _tenfold_day(home: Place) -> None:
+    table = home.read_day(USED)
+    position = table.schema.get_field_index("TRANSACTION_ID")
+    copies = [
+        table.set_column(position, "TRANSACTION_ID", pc.add(table["TRANSACTION_ID"], 10**12 * n)) for n in range(10)
+    ]
+    home.write_day(USED, pa.concat_tables(copies))
+
+
+def _no_lake(home: Place) -> None:
+    home.configure(lake={"uri": str(home.folder / "nowhere")})
+
+
+def _too_few_rows(home: Place) -> None:
+    home.configure(validation={"min_rows": 10_000_000})
+
+
+def _unknown_key(home: Place) -> None:
+    home.configure(windw={"days": 8}, holdout={"days": 99})
+
+
+def _forbidden_feature(home: Place) -> None:
+    home.configure(features={"numeric": ["TX_FRAUD_SCENARIO"]})
+
+
+def _mlflow_down(home: Place) -> None:
+    home.configure(mlflow={"tracking_uri": "http://127.0.0.1:9", "timeout_seconds": 4})
+
+
+BAD_INPUT = {
+    "no lake": (_no_lake, 3, "nowhere"),
+    "missing day": (_without_day, 3, str(USED)),
+    "empty day": (_empty_day, 3, str(USED)),
+    "corrupt Parquet": (_corrupt_day, 3, "transactions.parquet"),
+    "missing column": (_without_column, 3, "TERMINAL_ID"),
+    "wrong type": (_retyped_column, 3, "TX_AMOUNT"),
+    "all fraud": (_all_fraud, 3, "fraud_rate"),
+    "ten-fold day": (_tenfold_day, 3, "row_count"),
+    "too few rows": (_too_few_rows, 3, "minimum_rows"),
+    "two mistakes in the settings": (_unknown_key, 2, "windw"),
+    "forbidden feature": (_forbidden_feature, 2, "TX_FRAUD_SCENARIO"),
+    "MLflow unreachable": (_mlflow_down, 7, "127.0.0.1:9"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_INPUT)
+def test_bad_input_is_refused_by_name_and_touches_no_champion(case: str, home: Place) -> None:
+    spoil, code, culprit = BAD_INPUT[case]
+    before = champion()
+    spoil(home)
+    got, answer, _ = retrain()
+    told = json.dumps(answer)
+    assert got == code, told
+    assert culprit in told, told
+    if code == 3:
+        assert answer["status"] == "data_invalid"
+        assert answer["model_version"] is None
+    home.configure(promotion={"mode": "auto"})
+    assert champion() == before
+
+
+@pytest.mark.parametrize(
+    ("spoil", "culprit"),
+    [
+        (lambda home: next((home.home / "store/transactions" / f"day={USED}").glob("checks.json")).unlink(), "no result"),
+    ],
+    ids=["checks that gave no result"],
+)
+def test_a_day_without_a_passed_check_stops_a_window_built_alone(
+    home: Place, spoil: Callable[[Place], None], culprit: str
+) -> None:
+    from fraud_retraining.definitions import build_definitions
+    from fraud_retraining.domain.errors import DataInvalid
+    from fraud_retraining.orchestration.instance import open_instance
+
+    spoil(home)
+    job = build_definitions(load_settings()).resolve_job_def("retrain")
+    with pytest.raises(DataInvalid) as caught:
+        job.execute_in_process(instance=open_instance(), partition_key=str(AS_OF))
+    assert culprit in str(caught.value)
+    assert str(USED) in str(caught.value)
+
+
+class TestUsage:
+    def test_a_simulated_lake_lies_where_the_settings_say(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        place = Place(tmp_path)
+        place.configure()
+        enter(place, monkeypatch)
+        code, answer, _ = run(
+            "simulate", "--start", "2024-03-01", "--days", "2", "--transactions-per-day", "500", "--seed", "3"
+        )
+        assert (code, answer["days"]) == (0, 2)
+        assert place.read_day(START.replace(month=3, day=2)).num_rows > 300
+
+    def test_an_impossible_argument_is_a_usage_error(self, place: Place) -> None:
+        assert run("ingest", "--from", "2024-02-05", "--to", "2024-02-01")[0] == 2
+        assert run("retrain", "--trigger", "boredom")[0] == 2
+
+    def test_an_as_of_day_that_has_not_arrived_is_named(self, place: Place) -> None:
+        code, answer, _ = retrain(START + timedelta(days=DAYS))
+        assert (code, answer["status"]) == (3, "data_invalid")
+        assert "has not arrived" in answer["message"]
