@@ -1,8 +1,8 @@
 """The command `fraud-retraining`.
 
-Here: arguments, tables, progress bars, JSON and exit codes. Not here: anything that decides; every command is a thin way
-into the jobs and domain functions that Dagster runs. People read stdout and progress on stderr; with `--json` stdout is
-exactly one JSON object.
+Here: arguments, tables, progress bars, JSON and exit codes. Not here: anything that decides; every command is a thin
+way into the jobs and domain functions that Dagster runs. People read stdout, and progress on stderr; with `--json`
+stdout is exactly one JSON object.
 """
 
 import json
@@ -175,11 +175,19 @@ def simulate(
         settings = _settings(config)
         with RichProgress() as progress:
             rows = write_simulated_lake(settings, policy, progress)
-        answer = {"lake": settings.lake_uri, "start": policy.start, "end": policy.end, "days": days, "transactions": rows}
+        answer = {
+            "lake": settings.lake_uri,
+            "start": policy.start,
+            "end": policy.end,
+            "days": days,
+            "transactions": rows,
+        }
         if as_json:
             _print_json(answer)
         else:
-            out.print(f"{rows:,} transactions of {policy.start} to {policy.end} in {settings.lake_uri}", highlight=False)
+            out.print(
+                f"{rows:,} transactions of {policy.start} to {policy.end} in {settings.lake_uri}", highlight=False
+            )
         return 0
 
     _run(command, as_json=as_json)
@@ -214,7 +222,9 @@ def ingest(
         if as_json:
             _print_json(done.__dict__)
         else:
-            out.print(f"{done.rows:,} transactions on {done.days} days; {done.rejected:,} rows rejected.", highlight=False)
+            out.print(
+                f"{done.rows:,} transactions on {done.days} days; {done.rejected:,} rows rejected.", highlight=False
+            )
             if done.missing:
                 out.print(f"{len(done.missing)} days of the range have not arrived: {_some(done.missing)}")
         return 0
@@ -230,7 +240,9 @@ def _some(days: tuple[date, ...]) -> str:
 @app.command()
 def retrain(
     as_of: Annotated[datetime | None, typer.Option(formats=DAY, help="Last day that counts; else the latest.")] = None,
-    trigger: Annotated[str, typer.Option(help="schedule, new_data, drift, performance, manual or backfill.")] = "manual",
+    trigger: Annotated[
+        str, typer.Option(help="schedule, new_data, drift, performance, manual or backfill.")
+    ] = "manual",
     reason: Annotated[str, typer.Option(help="Why, for the record.")] = "",
     config: Config = None,
     as_json: Json = False,
@@ -268,8 +280,8 @@ def backfill(
     """Retrain as of each Nth day, in order; never promotes over a newer champion."""
 
     def command() -> int:
-        from fraud_retraining.domain.windows import DayRange
         from fraud_retraining.commands import answers
+        from fraud_retraining.domain.windows import DayRange
 
         days = _policy(DayRange, start=first.date(), end=last.date())
         with RichProgress() as progress:

@@ -18,6 +18,8 @@ from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+)
+from pydantic_settings import (
     SettingsError as SourceError,
 )
 
@@ -82,7 +84,9 @@ class StorePolicy(Policy):
 class LedgerPolicy(Policy):
     """Where decisions are recorded."""
 
-    url: str | None = Field(None, description="SQLAlchemy URL; by default SQLite under the home. Passwords: environment.")
+    url: str | None = Field(
+        None, description="SQLAlchemy URL; by default SQLite under the home. Passwords: environment."
+    )
 
 
 class EnginePolicy(Policy):
@@ -249,7 +253,9 @@ def _config_path(config: Path | str | None) -> Path | None:
     if named:
         path = Path(named).expanduser()
         if not path.is_file():
-            raise SettingsError(f"There is no settings file at {path}.", remedy=f"correct --config or {CONFIG_VARIABLE}.")
+            raise SettingsError(
+                f"There is no settings file at {path}.", remedy=f"correct --config or {CONFIG_VARIABLE}."
+            )
         return path
     default = Path(DEFAULT_CONFIG)
     return default if default.is_file() else None
@@ -259,7 +265,9 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path} is not YAML.", culprits=[error], remedy="correct the line that is named.") from None
+        raise SettingsError(
+            f"{path} is not YAML.", culprits=[error], remedy="correct the line that is named."
+        ) from None
     except OSError as error:
         raise SettingsError(f"{path} cannot be read.", culprits=[error], remedy="correct its permissions.") from None
     if values is None:
@@ -314,7 +322,9 @@ def _columns_mapped_twice(settings: Settings) -> list[str]:
     uses: dict[str, list[str]] = {}
     for key, column in _mapped_columns(settings):
         uses.setdefault(column, []).append(key)
-    problems = [f"column {column} is mapped twice: {' and '.join(keys)}" for column, keys in uses.items() if len(keys) > 1]
+    problems = [
+        f"column {column} is mapped twice: {' and '.join(keys)}" for column, keys in uses.items() if len(keys) > 1
+    ]
     extra = Counter([*settings.features.numeric, *settings.features.categorical])
     problems += [f"column {column} is named twice as a feature" for column, count in extra.items() if count > 1]
     label_columns = {settings.columns.is_fraud, settings.columns.labelled_at}
@@ -348,8 +358,9 @@ def _forbidden_features(settings: Settings) -> list[str]:
 
 
 def _name_problems(settings: Settings) -> list[str]:
+    reserved = ", ".join(sorted(Settings.CANONICAL))
     problems = [
-        f"entities.{name}: an entity's name is a lower-case identifier that is not {', '.join(sorted(Settings.CANONICAL))}"
+        f"entities.{name}: an entity's name is a lower-case identifier that is not {reserved}"
         for name in settings.entities
         if not name.isidentifier() or name != name.lower() or name in Settings.CANONICAL
     ]
@@ -378,7 +389,9 @@ def _reference_problems(settings: Settings) -> list[str]:
     problems = []
     if settings.gates.alert_entity not in settings.entities:
         named = ", ".join(settings.entities)
-        problems.append(f"gates.alert_entity is {settings.gates.alert_entity!r}, which entities ({named}) does not name")
+        problems.append(
+            f"gates.alert_entity is {settings.gates.alert_entity!r}, which entities ({named}) does not name"
+        )
     problems += [
         f"gates.slices names the forbidden column {column}"
         for column in settings.gates.slices
@@ -398,5 +411,3 @@ def _secret_problems(settings: Settings) -> list[str]:
         if value and urlsplit(value).password and variable not in os.environ:
             problems.append(f"{key} holds a password; secrets come only from the environment ({variable})")
     return problems
-
-

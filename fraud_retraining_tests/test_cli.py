@@ -133,7 +133,7 @@ class TestRetrain:
     def test_a_candidate_below_a_floor_is_refused_with_every_number(self, home: Place) -> None:
         before = champion()
         home.configure(promotion={"mode": "auto"}, gates={"min_average_precision": 0.999})
-        code, answer, stderr = retrain(AS_OF + timedelta(days=1))
+        code, answer, _stderr = retrain(AS_OF + timedelta(days=1))
         assert (code, answer["status"], answer["model_version"]) == (4, "gate_failed", None)
         failed = [gate["name"] for gate in answer["gates"] if not gate["passed"]]
         assert "average_precision_floor" in failed
@@ -243,7 +243,10 @@ def test_bad_input_is_refused_by_name_and_touches_no_champion(case: str, home: P
 @pytest.mark.parametrize(
     ("spoil", "culprit"),
     [
-        (lambda home: next((home.home / "store/transactions" / f"day={USED}").glob("checks.json")).unlink(), "no result"),
+        (
+            lambda home: next((home.home / "store/transactions" / f"day={USED}").glob("checks.json")).unlink(),
+            "no result",
+        ),
     ],
     ids=["checks that gave no result"],
 )
@@ -263,7 +266,9 @@ def test_a_day_without_a_passed_check_stops_a_window_built_alone(
 
 
 class TestUsage:
-    def test_a_simulated_lake_lies_where_the_settings_say(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_simulated_lake_lies_where_the_settings_say(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         place = Place(tmp_path)
         place.configure()
         enter(place, monkeypatch)

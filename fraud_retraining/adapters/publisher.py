@@ -51,7 +51,8 @@ class Publisher:
         release = self._ledger.release_by_version(version)
         if release is None:
             raise Conflict(
-                f"the ledger knows no version {version}", remedy="only versions that this pipeline registered can serve."
+                f"the ledger knows no version {version}",
+                remedy="only versions that this pipeline registered can serve.",
             )
         self._registry.download(version, expected_digest=release.artifact_digest)
 
@@ -94,5 +95,3 @@ class Publisher:
         serving = self._registry.champion()
         self._ledger.champion_moved(serving.version if serving else None, actor="somebody", channel="registry")
         return finished
-
-

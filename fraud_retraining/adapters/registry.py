@@ -222,7 +222,7 @@ class Registry:
         if run is None or ARTIFACT_DIGEST not in run.data.tags:
             raise IntegrityError(
                 f"Run {run_id} {'is not in MLflow' if run is None else 'holds no completely uploaded model'}.",
-                remedy="Delete its version in MLflow, if it has one, and materialize fraud_model of that as-of day again.",
+                remedy="Delete its version in MLflow, if there is one, and materialize fraud_model of that day again.",
             )
         return _trained_run(run)
 
@@ -541,9 +541,7 @@ class Registry:
         if not listed:
             raise _gone(what)
         with self._asking(f"download the artifact of {what}"):
-            folder = download_artifacts(
-                artifact_uri=location, dst_path=str(scratch), tracking_uri=self.tracking_uri
-            )
+            folder = download_artifacts(artifact_uri=location, dst_path=str(scratch), tracking_uri=self.tracking_uri)
             return read_files(Path(folder))
 
 

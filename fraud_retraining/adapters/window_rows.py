@@ -85,4 +85,3 @@ def _other_days(problems: list[str]) -> IntegrityError:
         culprits=problems,
         remedy="materialize training_window of the as-of day again, and what follows from it.",
     )
-

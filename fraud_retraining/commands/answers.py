@@ -91,7 +91,9 @@ def print_retrain(done: Retrained, out: Console) -> None:
         out.print(_gates_table(done.evaluation))
     if done.model is not None:
         version = f"version {done.outcome.version}, " if done.outcome else ""
-        out.print(f"{version}fingerprint {done.model.fingerprint[:12]}, MLflow run {done.model.run_id}", highlight=False)
+        out.print(
+            f"{version}fingerprint {done.model.fingerprint[:12]}, MLflow run {done.model.run_id}", highlight=False
+        )
 
 
 def _words(status: RetrainStatus) -> str:

@@ -335,9 +335,7 @@ class Pipeline:
             dagster_run_id=run_id,
         )
 
-    def _refused(
-        self, as_of: date, trigger: Trigger, run_id: str | None, error: DataInvalid | GateFailed
-    ) -> Retrained:
+    def _refused(self, as_of: date, trigger: Trigger, run_id: str | None, error: DataInvalid | GateFailed) -> Retrained:
         if isinstance(error, GateFailed):
             return replace(self._judged(as_of, trigger, run_id), error=error, message=str(error))
         return Retrained(
@@ -359,9 +357,7 @@ def trigger_named(name: str) -> Trigger:
     try:
         return Trigger(name)
     except ValueError:
-        raise SettingsError(
-            f"there is no trigger {name!r}", remedy=f"triggers are {', '.join(Trigger)}."
-        ) from None
+        raise SettingsError(f"there is no trigger {name!r}", remedy=f"triggers are {', '.join(Trigger)}.") from None
 
 
 def _unbroken(days: Iterable[date]) -> Iterator[DayRange]:

@@ -160,8 +160,8 @@ def _window_words(event: Event | None) -> str | None:
     window = TrainingWindow.model_validate(event.payload)
     days = window.days
     return (
-        f"{days.strategy}, {days.training.start} to {days.training.end} ({window.rows:,} rows, {window.frauds:,} frauds), "
-        f"holdout {days.holdout.start} to {days.holdout.end}"
+        f"{days.strategy}, {days.training.start} to {days.training.end} ({window.rows:,} rows, {window.frauds:,} "
+        f"frauds), holdout {days.holdout.start} to {days.holdout.end}"
     )
 
 
@@ -172,7 +172,9 @@ def _due(settings: Settings, ledger: Ledger, latest: date | None) -> Due:
     last = _last_as_of(ledger)
     at = next_due(schedule, last, datetime.now(UTC).date() if latest is None else latest)
     as_of = date.fromordinal(at.date().toordinal() - 1)
-    since = f"{schedule.every_hours} hours after the last as-of day, {last}" if last else "no model has been trained yet"
+    since = (
+        f"{schedule.every_hours} hours after the last as-of day, {last}" if last else "no model has been trained yet"
+    )
     arrived = latest is not None and latest >= as_of
     ready = "its data is there" if arrived else "its data has not arrived yet"
     return Due(at=at, as_of=as_of, why=f"retrain as of {as_of}, due {at:%Y-%m-%d %H:%M} UTC: {since}; {ready}")

@@ -33,7 +33,8 @@ class ColumnPolicy(Policy):
     amount: ColumnName = Field("TX_AMOUNT", description="Column with the amount, in one currency, not negative.")
     is_fraud: ColumnName = Field("TX_FRAUD", description="Column with the label: 1 fraud, 0 not, missing unknown.")
     labelled_at: ColumnName | None = Field(
-        None, description="Optional column that says when the label became known; makes the label cut-off exact per row."
+        None,
+        description="Optional column that says when the label became known; makes the label cut-off exact per row.",
     )
 
 

@@ -143,9 +143,7 @@ class ModelPolicy(Policy):
 def _problems(error: ValidationError, estimator: str, known: tuple[str, ...]) -> str:
     unknown = [str(problem["loc"][0]) for problem in error.errors() if problem["type"] == "extra_forbidden"]
     wrong = [
-        f"{problem['loc'][0]}: {problem['msg']}"
-        for problem in error.errors()
-        if problem["type"] != "extra_forbidden"
+        f"{problem['loc'][0]}: {problem['msg']}" for problem in error.errors() if problem["type"] != "extra_forbidden"
     ]
     if unknown:
         wrong.insert(0, f"{estimator} has no parameter {', '.join(unknown)}; it has {', '.join(known)}")
@@ -452,9 +450,7 @@ def _category_limit(params: Policy) -> int:
     return min(MAX_CATEGORIES, bins - FIRST_CATEGORY)
 
 
-def _fitted_core(
-    policy: ModelPolicy, params: Policy, blocks: Blocks, on_round: OnRound
-) -> tuple[Core, dict[str, str]]:
+def _fitted_core(policy: ModelPolicy, params: Policy, blocks: Blocks, on_round: OnRound) -> tuple[Core, dict[str, str]]:
     if isinstance(params, XGBoostParams):
         import xgboost
 

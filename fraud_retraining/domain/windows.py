@@ -134,8 +134,10 @@ def window_days(as_of: date, window: WindowPolicy, holdout: HoldoutPolicy, label
     training = DayRange(start=first, end=last)
     fixed = DayRange(start=holdout.fixed.start, end=holdout.fixed.end) if holdout.fixed else None
     if fixed is not None and fixed.start <= training.end and training.start <= fixed.end:
-        raise ValueError(f"the fixed evaluation days {fixed.start} to {fixed.end} overlap the training window "
-                         f"{training.start} to {training.end}")
+        raise ValueError(
+            f"the fixed evaluation days {fixed.start} to {fixed.end} overlap the training window "
+            f"{training.start} to {training.end}"
+        )
     return WindowDays(
         strategy=window.strategy,
         as_of=as_of,
@@ -166,7 +168,9 @@ class TrainingWindow(Policy):
     training: tuple[WindowDay, ...]
     holdout: tuple[WindowDay, ...]
     fixed: tuple[WindowDay, ...] = ()
-    history: tuple[tuple[date, str], ...] = Field((), description="Earlier days that features look back on: day, digest.")
+    history: tuple[tuple[date, str], ...] = Field(
+        (), description="Earlier days that features look back on: day, digest."
+    )
     missing: tuple[date, ...] = ()
     features: tuple[str, ...] = Field(description="Feature columns in the order that the model reads.")
     categorical: tuple[str, ...] = Field((), description="Those of `features` that hold categories.")

@@ -1,21 +1,31 @@
-"""What a fingerprint learns of its surroundings: the sources that make a model, and the libraries they use."""
+"""What a fingerprint learns of its surroundings: the code that makes a model, and the libraries it uses."""
 
-import re
 from importlib.metadata import version
 
 import pytest
 
 from fraud_retraining.adapters.environment import FITTING_LIBRARIES, library_versions, source_files
-from fraud_retraining.domain import training
-from fraud_retraining.domain.fingerprint import code_digest
+
+PLAIN = "def fit(rows):\n    return rows + 1\n"
 
 
-def test_the_source_of_a_module_is_the_file_that_is_imported():
-    name = "fraud_retraining.domain.training"
-    sources = source_files([name])
-    with open(training.__file__, "rb") as file:
-        assert sources == {name: file.read()}
-    assert re.fullmatch("[0-9a-f]{64}", code_digest(sources))
+@pytest.mark.parametrize(
+    ("source", "same"),
+    [
+        ('"""Fits."""\n\ndef fit(rows):\n    """One more."""\n    # why\n    return (rows\n            + 1)\n', True),
+        (PLAIN.replace("1", "2"), False),
+        (PLAIN.replace("rows", "lines"), False),
+        (PLAIN + "SEED = 'seven'\n", False),
+    ],
+    ids=["words and layout", "a constant", "a name", "a line more"],
+)
+def test_only_what_the_code_does_counts(tmp_path, monkeypatch, request, source, same):
+    stem = f"environment_{abs(hash(request.node.name))}"
+    (tmp_path / f"{stem}_plain.py").write_text(PLAIN)
+    (tmp_path / f"{stem}_other.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    plain, other = source_files([f"{stem}_plain", f"{stem}_other"]).values()
+    assert (plain == other) is same
 
 
 def test_a_module_that_does_not_exist_is_no_empty_source():

@@ -173,9 +173,7 @@ def test_a_transaction_stays_kept_when_the_window_moves_on(text):
 
 def test_without_an_id_the_position_decides_whatever_the_batches():
     nameless = TRAINING.drop_columns(["transaction_id"])
-    one, other = (
-        fit(policy(downsample=0.3), NUMERIC, (), given_in(nameless, rows)).files() for rows in (100, 3333)
-    )
+    one, other = (fit(policy(downsample=0.3), NUMERIC, (), given_in(nameless, rows)).files() for rows in (100, 3333))
     assert one == other
 
 

@@ -260,4 +260,3 @@ def _metadata(evaluation: Evaluation) -> dict[str, Any]:
         "slices": rendering.slices_table(evaluation.evidence.candidate, _comparison(evaluation.evidence)),
         "reused": evaluation.reused,
     }
-

@@ -149,9 +149,7 @@ def _transactions(store: Store, engine: Engine, inventory: Inventory, days: Any)
     return engine.read_parquet(store.paths(present, "rows")) if present else None
 
 
-def _history(
-    store: Store, engine: Engine, inventory: Inventory, ranges: dict[str, DayRange]
-) -> dict[str, ibis.Table]:
+def _history(store: Store, engine: Engine, inventory: Inventory, ranges: dict[str, DayRange]) -> dict[str, ibis.Table]:
     tables = {}
     for entity, days in ranges.items():
         present = [inventory.entity_days[day] for day in days if day in inventory.entity_days]
@@ -172,7 +170,9 @@ def label_days(table: pa.Table) -> list[list[Any]]:
     grouped = days.group_by("day").aggregate([("fraud", "count"), ("fraud", "sum")]).sort_by("day")
     return [
         [day.isoformat() if day else None, count, frauds or 0]
-        for day, count, frauds in zip(*(grouped[name].to_pylist() for name in ("day", "fraud_count", "fraud_sum")), strict=True)
+        for day, count, frauds in zip(
+            *(grouped[name].to_pylist() for name in ("day", "fraud_count", "fraud_sum")), strict=True
+        )
     ]
 
 

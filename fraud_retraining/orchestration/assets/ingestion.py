@@ -131,7 +131,9 @@ def _metadata(partition: Partition) -> dict[str, Any]:
         "day_digest": partition.digest,
     }
     if facts["rejects"]:
-        metadata["rejects"] = dg.MetadataValue.md("\n".join(f"- {why}: {count}" for why, count in facts["rejects"].items()))
+        metadata["rejects"] = dg.MetadataValue.md(
+            "\n".join(f"- {why}: {count}" for why, count in facts["rejects"].items())
+        )
         metadata["rejects_file"] = partition.files[REJECTS].path
     if facts["ignored_columns"]:
         metadata["ignored_columns"] = ", ".join(facts["ignored_columns"])

@@ -1,7 +1,7 @@
 """Promotion: the version of a candidate, and whether it serves, waits for a human, or came too late.
 
-Here: the as-of assets of the group `promotion`. Not here: the rule of who may serve (`domain/releases.py`) and the order
-of intent, alias and outcome (`adapters/publisher.py`).
+Here: the as-of assets of the group `promotion`. Not here: the rule of who may serve (`domain/releases.py`) and the
+order of intent, alias and outcome (`adapters/publisher.py`).
 """
 
 from typing import Any
@@ -178,9 +178,7 @@ def _moved(release: Release, settings: Settings, publisher: Publisher, ledger: L
                 release.version, ReleaseState.SUPERSEDED, actor=POLICY, channel=CHANNEL, reason=reason
             )
         case Await():
-            return ledger.await_decision(
-                release.version, hours=policy.approval_hours, actor=POLICY, channel=CHANNEL
-            )
+            return ledger.await_decision(release.version, hours=policy.approval_hours, actor=POLICY, channel=CHANNEL)
         case Promote():
             reason = "all gates passed and promotion.mode is auto"
             ledger.move_release(release.version, ReleaseState.APPROVED, actor=POLICY, channel=CHANNEL, reason=reason)
@@ -190,7 +188,9 @@ def _moved(release: Release, settings: Settings, publisher: Publisher, ledger: L
 def _known(ledger: Ledger, version: int) -> Release:
     release = ledger.release_by_version(version)
     if release is None:
-        raise Conflict(f"the ledger knows no release of version {version}", remedy="materialize registered_model again.")
+        raise Conflict(
+            f"the ledger knows no release of version {version}", remedy="materialize registered_model again."
+        )
     return release
 
 

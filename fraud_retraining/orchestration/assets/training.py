@@ -155,10 +155,10 @@ def _require_current(days: WindowDays, arrived: Mapping[date, DayFiles], invento
     Raises:
         DataInvalid: names the days.
     """
-    stale = {day: "has arrived but is not ingested as it is now" for day in inventory.stale_transactions(arrived)}
+    stale = dict.fromkeys(inventory.stale_transactions(arrived), "has arrived but is not ingested as it is now")
     stale |= {day: "its sums are missing or out of date" for day in inventory.stale_entity_days() if day not in stale}
     current = [day for day in days.needed if day in inventory.entity_days and day not in stale]
-    stale |= {day: "its features are missing or out of date" for day in inventory.stale_features(current)}
+    stale |= dict.fromkeys(inventory.stale_features(current), "its features are missing or out of date")
     problems = [*(f"{day}: {why}" for day, why in sorted(stale.items())), *inventory.unchecked(arrived)]
     if problems:
         raise DataInvalid(

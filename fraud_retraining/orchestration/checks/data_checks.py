@@ -7,6 +7,7 @@ blocks every later run that needs the day.
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, timedelta
+from typing import Any
 
 import dagster as dg
 
@@ -25,7 +26,7 @@ from fraud_retraining.domain.validation import (
     window_checks,
 )
 from fraud_retraining.domain.windows import TrainingWindow
-from fraud_retraining.orchestration.inventory import CHECKS, FEATURES, TRANSACTIONS, Inventory
+from fraud_retraining.orchestration.inventory import CHECKS, TRANSACTIONS, Inventory
 from fraud_retraining.orchestration.io_managers import read_document
 from fraud_retraining.orchestration.partitions import days_of
 from fraud_retraining.orchestration.progress import Progress
@@ -99,7 +100,7 @@ def results(
         )
 
 
-def _numbers(found: Mapping[date, CheckResult], failed: Mapping[date, CheckResult]) -> dict[str, object]:
+def _numbers(found: Mapping[date, CheckResult], failed: Mapping[date, CheckResult]) -> dict[str, Any]:
     if len(found) == 1:
         (result,) = found.values()
         value = {"value": result.value} if result.value is not None else {}
@@ -184,5 +185,3 @@ def refuse_failed(what: str, report: Report) -> None:
             culprits=[f"{result.name}: {result.message}" for result in report.failed],
             remedy="the thresholds stand under validation in the settings; the data, or they, have to change.",
         )
-
-

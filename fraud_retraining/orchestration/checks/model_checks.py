@@ -19,9 +19,7 @@ EVALUATION = "model_evaluation"
 def build_checks(partitions: dg.PartitionsDefinition) -> list[dg.AssetChecksDefinition]:
     """One check a gate."""
     specs = [
-        dg.AssetCheckSpec(
-            name, asset=EVALUATION, description=description, blocking=True, partitions_def=partitions
-        )
+        dg.AssetCheckSpec(name, asset=EVALUATION, description=description, blocking=True, partitions_def=partitions)
         for name, description in GATES.items()
     ]
 
