@@ -25,7 +25,9 @@ from fraud_retraining.domain.errors import RetrainingError, SettingsError
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
+    from fraud_retraining.commands.decisions import Decisions
     from fraud_retraining.commands.runs import Pipeline
+    from fraud_retraining.domain.releases import Release
     from fraud_retraining.settings import Settings
 
 app = typer.Typer(
@@ -309,6 +311,121 @@ def status(config: Config = None, as_json: Json = False) -> None:
         else:
             answers.print_state(state, out)
         return 0
+
+    _run(command, as_json=as_json)
+
+
+Version = Annotated[int, typer.Argument(help="Version of the registered model.")]
+By = Annotated[str, typer.Option(help="Who decides.")]
+Reason = Annotated[str, typer.Option(help="Why, in a sentence that an auditor can read.")]
+
+
+@app.command()
+def approve(version: Version, by: By, reason: Reason = "", config: Config = None, as_json: Json = False) -> None:
+    """Approve a waiting version: it becomes champion."""
+    _decide(lambda decisions: decisions.approve(version, reason), by, config, as_json)
+
+
+@app.command()
+def reject(version: Version, by: By, reason: Reason, config: Config = None, as_json: Json = False) -> None:
+    """Reject a waiting version: the champion stays."""
+    _decide(lambda decisions: decisions.reject(version, reason), by, config, as_json)
+
+
+@app.command()
+def rollback(
+    to: Annotated[int, typer.Option(help="Version that was champion before.")],
+    by: By,
+    reason: Reason,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Make a version that was champion before champion again."""
+    _decide(lambda decisions: decisions.rollback(to, reason), by, config, as_json)
+
+
+def _decide(decide: "Callable[[Decisions], Release]", by: str, config: Path | None, as_json: bool) -> None:
+    def command() -> int:
+        from fraud_retraining.commands.decisions import Decisions
+
+        release = decide(Decisions(_settings(config), by))
+        if as_json:
+            _print_json(release.model_dump(mode="json"))
+        else:
+            state = release.state.replace("_", " ")
+            out.print(f"version {release.version} as of {release.as_of} is {state} by {by}", highlight=False)
+        return 0
+
+    _run(command, as_json=as_json)
+
+
+audit = typer.Typer(help="The ledger: the append-only record of every decision.", no_args_is_help=True)
+app.add_typer(audit, name="audit")
+
+
+@audit.command("list")
+def audit_list(
+    version: Annotated[int | None, typer.Option(help="Only events of this version.")] = None,
+    last: Annotated[int, typer.Option(min=1, help="How many, counted from the newest.")] = 50,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """The newest events."""
+
+    def command() -> int:
+        from fraud_retraining.commands import answers
+        from fraud_retraining.orchestration.resources import open_ledger
+
+        events = list(open_ledger(_settings(config)).events(version=version))[-last:]
+        if as_json:
+            _print_json({"events": [event.model_dump(mode="json") for event in events]})
+        else:
+            answers.print_events(events, out)
+        return 0
+
+    _run(command, as_json=as_json)
+
+
+@audit.command("show")
+def audit_show(version: Version, config: Config = None, as_json: Json = False) -> None:
+    """Why a version is live, or is not: its release and every event about it."""
+
+    def command() -> int:
+        from fraud_retraining.commands import answers
+        from fraud_retraining.commands.history import read_history
+
+        history = read_history(_settings(config), version)
+        if as_json:
+            _print_json(history.model_dump(mode="json"))
+        else:
+            answers.print_history(history, out)
+        return 0
+
+    _run(command, as_json=as_json)
+
+
+@audit.command("verify")
+def audit_verify(config: Config = None, as_json: Json = False) -> None:
+    """Recompute the hash chain; names the first bad row."""
+
+    def command() -> int:
+        from fraud_retraining.domain.errors import IntegrityError
+        from fraud_retraining.orchestration.resources import open_ledger
+
+        found = open_ledger(_settings(config)).verify()
+        if as_json:
+            _print_json(found.model_dump(mode="json"))
+        elif found.ok:
+            out.print(f"{found.count} events, the chain is whole; head {found.head.hash[:16]}", highlight=False)
+        else:
+            tell(
+                IntegrityError(
+                    f"The ledger was changed: {found.why}.",
+                    culprits=[f"row {found.first_bad}"] if found.first_bad else found.releases,
+                    remedy="compare with an exported head and a backup; nothing that follows can be relied on.",
+                )
+            )
+        return 0 if found.ok else IntegrityError.exit_code
 
     _run(command, as_json=as_json)
 

@@ -68,15 +68,15 @@ class Story:
         out.print(table)
         out.print(
             "[bold]candidate[/] and [bold]champion[/]: average precision on the same holdout. Fraudsters changed "
-            f"tactics on {self.shift_on}. Their new frauds reach the holdout 7 days later, when their labels are trustworthy, "
-            "and the training window 7 days after that; only then can a model know them.",
+            f"tactics on {self.shift_on}. Their new frauds reach the holdout 7 days later, when their labels are "
+            "trustworthy, and the training window 7 days after that; only then can a model know them.",
             highlight=False,
         )
         out.print(
             f"{self.transactions:,} transactions, {len(self.lived)} retrains, {self.seconds:.0f} s.", highlight=False
         )
         out.print(
-            "\nLook around: [bold]make dev[/], then open http://127.0.0.1:3000 (lineage, partitions, checks, pictures)."
+            "\nLook around: [bold]make dev[/], then open http://127.0.0.1:3000 (lineage, partitions, checks)."
             f"\nOn the command line: [bold]FRAUD_RETRAINING_HOME={self.home} FRAUD_RETRAINING_CONFIG={self.home}/"
             "retraining.yaml fraud-retraining status[/]",
             highlight=False,

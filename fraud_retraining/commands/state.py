@@ -140,7 +140,7 @@ def _state(release: Release) -> VersionState:
         since=release.moved_at,
         by=release.moved_by,
         reason=release.reason,
-        deadline=release.deadline,
+        deadline=release.deadline if release.state is ReleaseState.AWAITING_APPROVAL else None,
     )
 
 

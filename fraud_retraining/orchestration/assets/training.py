@@ -107,7 +107,8 @@ def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
             training=training_window.days.training,
             importance=registry.importance(known),
         )
-        _record_model(context, model, ledger)
+        if not model.reused:
+            _record_model(context, model, ledger)
         context.add_output_metadata(_model_metadata(model))
         return model
 
