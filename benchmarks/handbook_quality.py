@@ -124,7 +124,7 @@ class Protocol:
                 day,
                 today=self._rows(self.transactions, [day]),
                 yesterday=self._rows(self.transactions, [needed.yesterday]),
-                delayed=self._rows(self.transactions, list(needed.delayed)),
+                delayed=None,
                 entity_days={
                     entity: self._rows(self.statistics[entity], list(days))
                     for entity, days in needed.entity_days.items()

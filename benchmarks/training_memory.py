@@ -9,6 +9,7 @@ because it holds them all; each in a process of its own, imports included. Not h
 
 import argparse
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -113,9 +114,11 @@ def peak_gigabytes() -> float:
 
 
 def measured(side: str, folder: Path, rounds: int) -> dict[str, float]:
-    """One side in a fresh process."""
+    """One side in a fresh process; idle threads sleep instead of spinning, so that a busy machine measures the same."""
     command = [sys.executable, "-m", "benchmarks.training_memory", "--side", side, "--folder", str(folder)]
-    done = subprocess.run([*command, "--rounds", str(rounds)], check=True, stdout=subprocess.PIPE, text=True)
+    environment = {**os.environ, "OMP_WAIT_POLICY": "passive"}
+    command += ["--rounds", str(rounds)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
     return json.loads(done.stdout.splitlines()[-1])
 
 

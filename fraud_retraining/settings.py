@@ -31,7 +31,6 @@ from fraud_retraining.domain.ingestion import LakeMapping
 from fraud_retraining.domain.notices import AlertPolicy
 from fraud_retraining.domain.releases import PromotionPolicy
 from fraud_retraining.domain.schemas import (
-    AMOUNT,
     CORE_COLUMNS,
     LABELLED_AT,
     ColumnFeaturePolicy,
@@ -233,7 +232,7 @@ def load_settings(config: Path | str | None = None) -> Settings:
         raise _settings_error([*problems, *_validation_problems(error)], path) from None
     except SourceError as error:
         raise _settings_error([*problems, f"{error}: {error.__cause__}"], path) from None
-    problems.extend(_impossible(settings))
+    problems.extend(_impossible(settings) or _unmappable(settings))
     if problems:
         raise _settings_error(problems, path)
     return settings
@@ -310,6 +309,17 @@ def _impossible(settings: Settings) -> list[str]:
     ]
 
 
+def _unmappable(settings: Settings) -> list[str]:
+    """What the lake's mapping and the feature plan refuse when they are made."""
+    problems = []
+    for make in (lambda: settings.mapping, lambda: settings.feature_plan):
+        try:
+            make()
+        except ValidationError as error:
+            problems += _validation_problems(error)
+    return problems
+
+
 def _mapped_columns(settings: Settings) -> Iterator[tuple[str, str]]:
     for canonical, column in settings.columns.model_dump().items():
         if column is not None:
@@ -366,12 +376,8 @@ def _name_problems(settings: Settings) -> list[str]:
     ]
     if problems:
         return problems
-    own = (set(settings.feature_plan.names) | Settings.CANONICAL | set(settings.entities)) - {
-        *settings.features.numeric,
-        *settings.features.categorical,
-    }
-    bare = settings.model_copy(update={"features": ColumnFeaturePolicy(forbidden=settings.features.forbidden)})
-    own |= set(bare.feature_plan.names) | {AMOUNT}
+    plan = FeaturePlan(entities=settings.entities, label_delay_days=settings.labels.delay_days)
+    own = {*plan.names, *Settings.CANONICAL, *settings.entities}
     return [
         f"column {column} has the name of a column that the project makes itself; rename it in the lake"
         for column in (*settings.features.numeric, *settings.features.categorical, *settings.slice_columns)

@@ -9,9 +9,10 @@ earlier timestamp, or the same timestamp and a smaller transaction_id.
 - A window of 1 day is (t - 24 h, t]. A longer one is day D so far plus the whole days D-n .. D-1.
 - Count, mean and maximum include the transaction itself. Ratio, z-score and seconds since the previous transaction
   set it against the earlier ones only.
-- Label features are the same windows moved back by L+1 days: for t' = t - (L+1) days they are (t' - 24 h, t'], or
-  day D-L-1 up to t' plus the whole days D-L-1-n .. D-L-2. A label counts when it was known before day d+L+1 began,
-  where d is the day of the labelled transaction.
+- Label features end with day D-L-1, the last one whose labels may be used: a window of n days is the whole days
+  D-L-n .. D-L-1, the same for every transaction of the entity on D. Days since the first and the last known fraud look
+  at the longest window. A label counts when it was known before day d+L+1 began, where d is the day of the labelled
+  transaction.
 
 Cost follows the new day: by their time of day, the last 24 hours are the part of today before t and the part of
 yesterday after it, so one sort of two days serves the exact window; whole days come from `entity_days`.
@@ -66,7 +67,7 @@ class Lookback(Policy):
     """The earlier days that the features of one day need."""
 
     yesterday: date = Field(description="Day whose transactions complete the last 24 hours.")
-    delayed: tuple[date, ...] = Field(description="The two days at the label delay; none without fraud shares.")
+    delayed: tuple[date, ...] = ()
     entity_days: dict[str, DayRange] = Field(description="By entity: the days whose statistics are read.")
 
 
@@ -107,10 +108,8 @@ class FeaturePlan(Policy):
 
     def lookback(self, day: date) -> Lookback:
         """The earlier days that the features of `day` need."""
-        labels = any(policy.fraud_share for policy in self.entities.values())
         return Lookback(
             yesterday=_before(day, 1),
-            delayed=(_before(self.label_day(day), 1), self.label_day(day)) if labels else (),
             entity_days={
                 entity: DayRange(start=self._first_day(day, policy), end=_before(day, 1))
                 for entity, policy in self.entities.items()
@@ -118,12 +117,17 @@ class FeaturePlan(Policy):
         )
 
     def _first_day(self, day: date, policy: EntityPolicy) -> date:
-        return _before(self.label_day(day) if policy.fraud_share else day, max(policy.windows_days))
+        return _before(day, max(policy.windows_days) + (self.label_delay_days if policy.fraud_share else 0))
 
 
 def never_seen_seconds(policy: EntityPolicy) -> int:
     """Seconds since the previous transaction when none is in sight: more than any gap that can be seen."""
     return (max(policy.windows_days) + 1) * DAY_SECONDS
+
+
+def no_fraud_days(policy: EntityPolicy, label_delay_days: int) -> int:
+    """Days since a known fraud when none is in sight: more than any age that can be seen."""
+    return label_delay_days + max(policy.windows_days) + 1
 
 
 def entity_days(transactions: ir.Table, entity: str, plan: FeaturePlan, day: date) -> ir.Table:
@@ -165,8 +169,6 @@ def transaction_features(
     rows = today
     for entity, policy in plan.entities.items():
         rows = _beside(rows, TRANSACTION_ID, _last_24_hours(plan, day, entity, today, yesterday))
-        if policy.fraud_share:
-            rows = _beside(rows, TRANSACTION_ID, _delayed_24_hours(plan, day, entity, today, delayed))
         history = entity_days.get(entity)
         history = _no_entity_days(today, entity, plan, day) if history is None else history
         rows = _beside(rows, entity, _whole_days(history, entity, policy, plan, day))
@@ -175,10 +177,9 @@ def transaction_features(
     return rows.select(**columns).order_by(TIMESTAMP, TRANSACTION_ID)
 
 
-_REST, _BEGINNING, _TODAY = range(3)
-"""Days that are laid over each other by time of day: of one only the rest after a transaction of today counts, of
-another the beginning. At one instant today comes last: what is exactly 24 hours old is outside the window, and a label
-exactly at the delay is inside."""
+_YESTERDAY, _TODAY = range(2)
+"""Days that are laid over each other by time of day. At one instant today comes last: what is exactly 24 hours old is
+outside the window."""
 
 _BEFORE = ibis.window(preceding=(None, 1), group_by="key", order_by=["clock", "kind", "id"])
 _AFTER = ibis.window(following=(1, None), group_by="key", order_by=["clock", "kind", "id"])
@@ -188,28 +189,12 @@ def _last_24_hours(plan: FeaturePlan, day: date, entity: str, today: ir.Table, y
     """Per transaction of today: the entity's earlier ones today, and those after this time of day yesterday."""
     parts = [_on_clock(today, entity, _TODAY, day, amount=today[AMOUNT])]
     if 1 in plan.entities[entity].windows_days and yesterday is not None:
-        parts.append(_on_clock(yesterday, entity, _REST, _before(day, 1), amount=yesterday[AMOUNT]))
+        parts.append(_on_clock(yesterday, entity, _YESTERDAY, _before(day, 1), amount=yesterday[AMOUNT]))
     clock = ibis.union(*parts) if len(parts) > 1 else parts[0]
     columns = {"clock": clock.clock, "last": _only(clock, _TODAY, clock.clock).max().over(_BEFORE)}
     columns |= _past_sums("today", _only(clock, _TODAY, clock.amount), _BEFORE)
-    columns |= _past_sums("yesterday", _only(clock, _REST, clock.amount), _AFTER)
+    columns |= _past_sums("yesterday", _only(clock, _YESTERDAY, clock.amount), _AFTER)
     return _of_today(clock, entity, "id", columns)
-
-
-def _delayed_24_hours(plan: FeaturePlan, day: date, entity: str, today: ir.Table, delayed: ir.Table | None) -> ir.Table:
-    """Per transaction of today: labels of the last day that may be used up to t, and of the rest of the one before."""
-    parts = [_on_clock(today, entity, _TODAY, day, label=ibis.null("int8"))]
-    if delayed is not None:
-        last = plan.label_day(day)
-        parts += [
-            _on_clock(rows, entity, kind, labelled, label=_known_label(rows, plan, labelled))
-            for kind, labelled in ((_BEGINNING, last), (_REST, _before(last, 1)))
-            for rows in [_of_day(delayed, labelled)]
-        ]
-    clock = ibis.union(*parts) if len(parts) > 1 else parts[0]
-    columns = _label_sums("labels", _only(clock, _BEGINNING, clock.label), _BEFORE)
-    columns |= _label_sums("labels_before", _only(clock, _REST, clock.label), _AFTER)
-    return _of_today(clock, entity, "id_of_labels", columns)
 
 
 def _on_clock(rows: ir.Table, entity: str, kind: int, day: date, **value: ir.Value) -> ir.Table:
@@ -238,28 +223,39 @@ def _past_sums(name: str, amount: ir.FloatingColumn, window: object) -> dict[str
     }
 
 
-def _label_sums(name: str, label: ir.IntegerColumn, window: object) -> dict[str, ir.Value]:
-    return {f"{name}_labelled": label.count().over(window), f"{name}_frauds": label.sum().over(window)}
-
-
 def _whole_days(days: ir.Table, entity: str, policy: EntityPolicy, plan: FeaturePlan, day: date) -> ir.Table:
     """Per key: its whole earlier days, summed over each window, and when it was last seen."""
     columns = {"last_at": _within(days, day, max(policy.windows_days), "last_at").max()}
-    for window in _long_windows(policy):
-        columns |= {
-            f"days{window}_count": _within(days, day, window, "count").sum(),
-            f"days{window}_total": _within(days, day, window, "amount_sum").sum(),
-            f"days{window}_squares": _within(days, day, window, "amount_sumsq").sum(),
-            f"days{window}_maximum": _within(days, day, window, "amount_max").max(),
-        }
-        if policy.fraud_share:
+    for window in policy.windows_days:
+        if window > 1:
             columns |= {
-                f"days{window}_labelled": _within(days, plan.label_day(day), window, "labelled").sum(),
-                f"days{window}_frauds": _within(days, plan.label_day(day), window, "frauds").sum(),
+                f"days{window}_count": _within(days, day, window, "count").sum(),
+                f"days{window}_total": _within(days, day, window, "amount_sum").sum(),
+                f"days{window}_squares": _within(days, day, window, "amount_sumsq").sum(),
+                f"days{window}_maximum": _within(days, day, window, "amount_max").max(),
             }
+    if policy.fraud_share:
+        columns |= _label_sums(days, policy, plan, day)
     return days.group_by(days.key.name(_scratch(entity, "key"))).agg(
         **{_scratch(entity, name): value for name, value in columns.items()}
     )
+
+
+def _label_sums(days: ir.Table, policy: EntityPolicy, plan: FeaturePlan, day: date) -> dict[str, ir.Value]:
+    """Labels of each window, and how many days before `day` the first and the last fraud of the longest one were."""
+    ends = _before(day, plan.label_delay_days)
+    age = ibis.literal(day).delta(days.day, unit="day")
+    fraudulent = _within(days, ends, max(policy.windows_days), "frauds") > 0
+    columns = {
+        "first_fraud": fraudulent.ifelse(age, None).max(),
+        "last_fraud": fraudulent.ifelse(age, None).min(),
+    }
+    for window in policy.windows_days:
+        columns |= {
+            f"days{window}_labelled": _within(days, ends, window, "labelled").sum(),
+            f"days{window}_frauds": _within(days, ends, window, "frauds").sum(),
+        }
+    return columns
 
 
 def _no_entity_days(today: ir.Table, entity: str, plan: FeaturePlan, day: date) -> ir.Table:
@@ -289,7 +285,9 @@ class _Past(NamedTuple):
         )
 
 
-def _entity_features(rows: ir.Table, entity: str, policy: EntityPolicy, day: date) -> dict[str, ir.Value]:
+def _entity_features(
+    rows: ir.Table, entity: str, policy: EntityPolicy, plan: FeaturePlan, day: date
+) -> dict[str, ir.Value]:
     """One entity's features, under their names."""
 
     def past(name: str) -> _Past:
@@ -301,7 +299,7 @@ def _entity_features(rows: ir.Table, entity: str, policy: EntityPolicy, day: dat
         features |= {f"{entity}_{name}_{window}d": value for name, value in _amount_features(rows, earlier).items()}
     features[f"{entity}_seconds_since_previous"] = _seconds_since_previous(rows, entity, policy, day)
     if policy.fraud_share:
-        features |= _label_features(rows, entity, policy)
+        features |= _label_features(rows, entity, policy, plan)
     return features
 
 
@@ -329,17 +327,16 @@ def _seconds_since_previous(rows: ir.Table, entity: str, policy: EntityPolicy, d
     return ((rows[_scratch(entity, "clock")] - last) / SECOND_MICROSECONDS).fill_null(never_seen_seconds(policy))
 
 
-def _label_features(rows: ir.Table, entity: str, policy: EntityPolicy) -> dict[str, ir.NumericValue]:
-    """How many of the entity's transactions had a label in the delayed window, and which share of these was fraud."""
+def _label_features(rows: ir.Table, entity: str, policy: EntityPolicy, plan: FeaturePlan) -> dict[str, ir.NumericValue]:
+    """How many labels each delayed window has, which share of them is fraud, and how old the known frauds are."""
     features = {}
     for window in policy.windows_days:
-        rest = "labels_before" if window == 1 else f"days{window}"
-        labelled, frauds = (
-            _or_zero(rows, entity, f"labels_{name}") + _or_zero(rows, entity, f"{rest}_{name}")
-            for name in ("labelled", "frauds")
-        )
+        labelled, frauds = (_or_zero(rows, entity, f"days{window}_{name}") for name in ("labelled", "frauds"))
         features[f"{entity}_fraud_share_{window}d"] = (frauds / labelled.nullif(0)).fill_null(0)
         features[f"{entity}_labelled_count_{window}d"] = labelled
+    for which in ("first", "last"):
+        age = rows[_scratch(entity, f"{which}_fraud")]
+        features[f"{entity}_days_since_{which}_fraud"] = age.fill_null(no_fraud_days(policy, plan.label_delay_days))
     return features
 
 
@@ -352,7 +349,7 @@ def _own_features(rows: ir.Table, plan: FeaturePlan, day: date) -> dict[str, ir.
         "night": (hour <= LAST_NIGHT_HOUR).cast("int8"),
     }
     for entity, policy in plan.entities.items():
-        features |= _entity_features(rows, entity, policy, day)
+        features |= _entity_features(rows, entity, policy, plan, day)
     return {name: value.cast("float32") for name, value in features.items()}
 
 
@@ -367,10 +364,12 @@ def _pass_through(rows: ir.Table, plan: FeaturePlan) -> dict[str, ir.Value]:
 def _entity_names(entity: str, policy: EntityPolicy) -> tuple[str, ...]:
     amounts = ("count", "mean_amount", "max_amount", "amount_ratio", "amount_zscore")
     labels = ("fraud_share", "labelled_count") if policy.fraud_share else ()
+    ages = ("days_since_first_fraud", "days_since_last_fraud") if policy.fraud_share else ()
     return (
         *(f"{entity}_{name}_{window}d" for window in policy.windows_days for name in amounts),
         f"{entity}_seconds_since_previous",
         *(f"{entity}_{name}_{window}d" for window in policy.windows_days for name in labels),
+        *(f"{entity}_{name}" for name in ages),
     )
 
 
@@ -395,10 +394,6 @@ def _or_zero(rows: ir.Table, entity: str, name: str) -> ir.NumericValue:
     return rows[_scratch(entity, name)].fill_null(0)
 
 
-def _long_windows(policy: EntityPolicy) -> tuple[int, ...]:
-    return tuple(window for window in policy.windows_days if window > 1)
-
-
 def _within(days: ir.Table, day: date, window: int, column: str) -> ir.Column:
     """A statistic where its day lies within the `window` whole days before `day`, else null; counts as float64, whose
     sum is exact and takes half the time of the engine's 128-bit integers."""
@@ -409,10 +404,6 @@ def _within(days: ir.Table, day: date, window: int, column: str) -> ir.Column:
 
 def _microseconds(timestamp: ir.TimestampValue, day: date) -> ir.IntegerValue:
     return timestamp.delta(_start(day), unit="microsecond")
-
-
-def _of_day(rows: ir.Table, day: date) -> ir.Table:
-    return rows.filter(rows[TIMESTAMP] >= _start(day), rows[TIMESTAMP] < _start(_before(day, -1)))
 
 
 def _start(day: date) -> ir.TimestampScalar:

@@ -4,7 +4,7 @@ Here: the definition that `domain/features.py` is held against. It knows no `ent
 looks at every earlier transaction and asks whether it lies in the window.
 """
 
-from datetime import date, timedelta
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -47,10 +47,9 @@ def _by_entity(plan: FeaturePlan, row: pd.Series, history: pd.DataFrame) -> dict
             features |= {f"{entity}_{name}_{window}d": value for name, value in _against_past(row, past).items()}
         features[f"{entity}_seconds_since_previous"] = _since_previous(same, row, policy)
         if policy.fraud_share:
-            for window in policy.windows_days:
-                labels = _labels(plan, same, row.timestamp, window)
-                features[f"{entity}_fraud_share_{window}d"] = labels.mean() if len(labels) else 0.0
-                features[f"{entity}_labelled_count_{window}d"] = len(labels)
+            features |= {
+                f"{entity}_{name}": value for name, value in _labels(plan, policy, same, row.timestamp).items()
+            }
     return features
 
 
@@ -87,10 +86,23 @@ def _since_previous(same: pd.DataFrame, row: pd.Series, policy: EntityPolicy) ->
     return (row.timestamp - seen.max()).total_seconds() if len(seen) else never_seen_seconds(policy)
 
 
-def _labels(plan: FeaturePlan, same: pd.DataFrame, now: pd.Timestamp, window: int) -> pd.Series:
-    """Labels of the delayed window that were known before the first day that may use them began."""
-    delay = timedelta(days=plan.label_delay_days + 1)
+def _labels(plan: FeaturePlan, policy: EntityPolicy, same: pd.DataFrame, now: pd.Timestamp) -> dict[str, float]:
+    """What is known of the entity's frauds, from the last day whose labels may be used backwards."""
+    today, delay = now.normalize(), plan.label_delay_days + 1
+    days = same.timestamp.dt.normalize()
     known = same.is_fraud.notna()
     if plan.labelled_at:
-        known &= same.labelled_at < same.timestamp.dt.normalize() + delay
-    return same[known & _in_window(same, now - delay, window)].is_fraud.astype(float)
+        known &= same.labelled_at < days + delay * DAY
+    features: dict[str, float] = {}
+    for window in policy.windows_days:
+        inside = (days <= today - delay * DAY) & (days > today - (delay + window) * DAY)
+        labels = same[known & inside].is_fraud.astype(float)
+        features[f"fraud_share_{window}d"] = labels.mean() if len(labels) else 0.0
+        features[f"labelled_count_{window}d"] = len(labels)
+    longest = (days <= today - delay * DAY) & (days > today - (delay + max(policy.windows_days)) * DAY)
+    ages = (today - days[known & longest & (same.is_fraud == 1)]).dt.days
+    never = plan.label_delay_days + max(policy.windows_days) + 1
+    return features | {
+        "days_since_first_fraud": ages.max() if len(ages) else never,
+        "days_since_last_fraud": ages.min() if len(ages) else never,
+    }

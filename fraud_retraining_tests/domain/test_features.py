@@ -14,7 +14,13 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from fraud_retraining.adapters.engine import Engine
-from fraud_retraining.domain.features import FeaturePlan, entity_days, never_seen_seconds, transaction_features
+from fraud_retraining.domain.features import (
+    FeaturePlan,
+    entity_days,
+    never_seen_seconds,
+    no_fraud_days,
+    transaction_features,
+)
 from fraud_retraining.domain.schemas import EntityPolicy
 from fraud_retraining.domain.windows import DayRange
 from fraud_retraining_tests.domain.features_reference import reference_features
@@ -78,7 +84,7 @@ def computed(engine: Engine, plan: FeaturePlan, rows: list[dict[str, Any]], day:
         day,
         today=of(day),
         yesterday=of(needed.yesterday),
-        delayed=of(*needed.delayed),
+        delayed=None,
         entity_days={entity: days for entity, days in history.items() if days is not None},
     )
     return engine.to_arrow(expression).to_pandas()
@@ -132,26 +138,21 @@ def test_a_plan_fixes_names_and_order():
         "card_count_7d", "card_mean_amount_7d", "card_max_amount_7d", "card_amount_ratio_7d", "card_amount_zscore_7d",
         "card_seconds_since_previous",
         "card_fraud_share_1d", "card_labelled_count_1d", "card_fraud_share_7d", "card_labelled_count_7d",
+        "card_days_since_first_fraud", "card_days_since_last_fraud",
         "distance", "country",
     )  # fmt: skip
     assert plan.columns[:6] == ("transaction_id", "timestamp", "card", "is_fraud", "labelled_at", "channel")
     assert plan.columns[6:] == plan.names
 
 
-def test_with_the_default_delay_and_windows_a_day_looks_back_38_days():
+def test_with_the_default_delay_and_windows_a_day_looks_back_37_days():
     plan = FeaturePlan(
         entities={"customer": EntityPolicy(column="c"), "terminal": EntityPolicy(column="t", fraud_share=True)}
     )
     needed = plan.lookback(date(2026, 3, 31))
     assert needed.yesterday == date(2026, 3, 30)
-    assert needed.delayed == (date(2026, 3, 22), date(2026, 3, 23))
     assert needed.entity_days["customer"] == DayRange(start=date(2026, 3, 1), end=date(2026, 3, 30))
-    assert needed.entity_days["terminal"] == DayRange(start=date(2026, 2, 21), end=date(2026, 3, 30))
-
-
-def test_without_fraud_shares_no_delayed_day_is_read():
-    plan = FeaturePlan(entities={"customer": EntityPolicy(column="c")})
-    assert plan.lookback(DAY).delayed == ()
+    assert needed.entity_days["terminal"] == DayRange(start=date(2026, 2, 22), end=date(2026, 3, 30))
 
 
 @pytest.mark.parametrize(
@@ -238,19 +239,29 @@ def test_no_amount_breaks_a_day(engine: Engine, amount: float):
     assert np.isfinite(found[list(PLAN.names)].to_numpy(float)).all()
 
 
-def test_labels_count_up_to_the_same_time_of_day_at_the_delay(engine: Engine):
+def test_labels_count_up_to_the_end_of_the_last_day_that_may_be_used(engine: Engine):
     fraud = {"customer": 2, "is_fraud": 1}
     rows = [
-        transaction(1, at(3), **fraud),
-        transaction(2, at(3, micro=1), **fraud),
-        transaction(3, at(4), **fraud),
-        transaction(4, at(4, micro=1), customer=2),
-        transaction(5, at(3, hour=1), customer=2, is_fraud=None),
-        transaction(9, at()),
+        transaction(1, at(2, hour=0), **fraud),
+        transaction(2, at(3, hour=23), **fraud),
+        transaction(3, at(3, hour=0), customer=2),
+        transaction(4, at(4, hour=23), customer=2, is_fraud=None),
+        transaction(5, at(5, hour=0), **fraud),
+        transaction(6, at(6, hour=23), **fraud),
+        transaction(9, at(hour=1)),
     ]
     row = one(engine, rows, 9)
     assert (row.terminal_labelled_count_1d, row.terminal_fraud_share_1d) == (2, 0.5)
     assert (row.terminal_labelled_count_3d, row.terminal_fraud_share_3d) == (3, pytest.approx(2 / 3))
+    assert (row.terminal_labelled_count_5d, row.terminal_fraud_share_5d) == (4, 0.75)
+    assert (row.terminal_days_since_first_fraud, row.terminal_days_since_last_fraud) == (6, 3)
+
+
+def test_without_a_known_fraud_its_age_is_beyond_what_can_be_seen(engine: Engine):
+    rows = [transaction(1, at(2), is_fraud=1), transaction(2, at(8), is_fraud=1), transaction(9, at())]
+    row = one(engine, rows, 9)
+    assert row.terminal_days_since_first_fraud == row.terminal_days_since_last_fraud == 8
+    assert no_fraud_days(PLAN.entities["terminal"], PLAN.label_delay_days) == 8
 
 
 def test_a_label_counts_only_when_it_was_known_before_the_first_day_that_may_use_it(engine: Engine):

@@ -1,0 +1,76 @@
+"""The definitions load, know every asset, check and job, and cost little to import."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
+
+from fraud_retraining.definitions import build_definitions
+from fraud_retraining.domain.gates import GATES
+from fraud_retraining.domain.validation import DAY_CHECKS, WINDOW_CHECKS
+from fraud_retraining.settings import Settings
+
+GROUPS = {
+    "raw_transactions": "ingestion",
+    "transactions": "ingestion",
+    "entity_days": "features",
+    "transaction_features": "features",
+    "training_window": "training",
+    "fraud_model": "training",
+    "model_evaluation": "evaluation",
+    "registered_model": "promotion",
+    "production_model": "promotion",
+}
+
+
+@pytest.fixture(scope="module")
+def graph() -> AssetGraph:
+    return build_definitions(Settings()).resolve_asset_graph()
+
+
+def test_every_asset_is_there_in_its_group_and_partitioned(graph: AssetGraph) -> None:
+    found = {key.to_user_string(): graph.get(key) for key in graph.get_all_asset_keys()}
+    assert {name: node.group_name for name, node in found.items()} == GROUPS
+    assert all(node.partitions_def is not None for node in found.values())
+
+
+def test_lineage_runs_from_the_lake_to_production(graph: AssetGraph) -> None:
+    upstream = graph.get(dg.AssetKey("production_model"))
+    seen, todo = set(), [upstream.key]
+    while todo:
+        key = todo.pop()
+        seen.add(key.to_user_string())
+        todo += graph.get(key).parent_keys
+    assert seen == set(GROUPS)
+
+
+def test_every_rule_and_every_gate_is_an_asset_check(graph: AssetGraph) -> None:
+    found = {(key.asset_key.to_user_string(), key.name) for key in graph.asset_check_keys}
+    assert found == {
+        *(("transactions", name) for name in DAY_CHECKS),
+        *(("training_window", name) for name in WINDOW_CHECKS),
+        *(("model_evaluation", name) for name in GATES),
+    }
+
+
+def test_days_of_a_range_take_one_run_and_as_of_days_one_each(graph: AssetGraph) -> None:
+    policies = {key.to_user_string(): graph.get(key).backfill_policy for key in graph.executable_asset_keys}
+    single = {name for name, policy in policies.items() if policy and policy.max_partitions_per_run is None}
+    assert single == {"transactions", "entity_days", "transaction_features"}
+
+
+def test_loading_them_imports_no_heavy_library(tmp_path: Path) -> None:
+    code = (
+        "import sys\n"
+        "from fraud_retraining.definitions import build_definitions\n"
+        "from fraud_retraining.settings import Settings\n"
+        "build_definitions(Settings()).get_repository_def()\n"
+        "heavy = {'sklearn', 'mlflow', 'xgboost', 'pandera', 'matplotlib', 'scipy', 'sqlalchemy.orm', 's3fs'}\n"
+        "print(sorted(heavy & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True)
+    allowed = {"sqlalchemy.orm"}  # Dagster's own storage.
+    assert set(eval(done.stdout)) <= allowed, done.stdout

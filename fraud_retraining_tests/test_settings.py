@@ -1,0 +1,130 @@
+"""The settings: every knob has a default, and whatever cannot be obeyed is refused at once, all of it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from fraud_retraining.domain.errors import SettingsError
+from fraud_retraining.settings import PAGERDUTY_VARIABLE, Settings, load_settings
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An environment without settings, in a folder without a file of them."""
+    import os
+
+    for name in list(os.environ):
+        if name.startswith("FRAUD_RETRAINING_") or name == PAGERDUTY_VARIABLE:
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+def written(tmp_path: Path, values: Any) -> Path:
+    path = tmp_path / "settings.yaml"
+    path.write_text(values if isinstance(values, str) else yaml.safe_dump(values))
+    return path
+
+
+def refused(tmp_path: Path, values: Any) -> SettingsError:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(written(tmp_path, values))
+    return caught.value
+
+
+def test_the_shipped_file_names_every_key_with_its_default() -> None:
+    shipped = yaml.safe_load((ROOT / "retraining.yaml").read_text())
+    assert load_settings(ROOT / "retraining.yaml") == Settings()
+    assert _keys(shipped) == _keys(Settings().model_dump(mode="json"))
+
+
+def _keys(values: Any, path: str = "") -> set[str]:
+    if not isinstance(values, dict) or not values:
+        return {path}
+    return {key for name, value in values.items() for key in _keys(value, f"{path}.{name}")}
+
+
+def test_the_contracts_example_is_obeyed(tmp_path: Path) -> None:
+    settings = load_settings(
+        written(
+            tmp_path,
+            """
+lake: {uri: s3://payments/fraud/transactions}
+columns: {transaction_id: id, timestamp: at, amount: eur, is_fraud: fraud, labelled_at: known}
+entities:
+  card: {column: card_hash, windows_days: [1, 14]}
+features: {numeric: [distance], categorical: [channel], forbidden: [why]}
+labels: {delay_days: 5}
+window: {strategy: weighted, days: 20, recent_days: 5, recent_weight: 2.5}
+gates: {min_average_precision: 0.4, max_regression: 0.02, alert_budget: 50, alert_entity: card}
+promotion: {mode: auto, reviewers: [anna], approval_hours: 12}
+triggers: {schedule: {every_hours: 24}, drift: {threshold: 0.3, days: [1, 2]}, new_data: null, performance: null}
+mlflow: {tracking_uri: null, experiment: mine}
+alerts: {slack: {channels: {data: "#d", model: "#m", oncall: "#o"}}, pagerduty: null}
+""",
+        )
+    )
+    assert settings.window.days == 20
+    assert settings.feature_plan.names[-2:] == ("distance", "channel")
+    assert "card_count_14d" in settings.feature_plan.names
+
+
+def test_the_environment_wins_over_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FRAUD_RETRAINING_WINDOW__DAYS", "60")
+    monkeypatch.setenv("FRAUD_RETRAINING_LAKE__URI", "s3://bucket/lake")
+    settings = load_settings(written(tmp_path, {"window": {"days": 20}, "lake": {"uri": "elsewhere"}}))
+    assert (settings.window.days, settings.lake_uri) == (60, "s3://bucket/lake")
+
+
+def test_a_window_without_a_strategy_is_rolling(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FRAUD_RETRAINING_WINDOW__DAYS", "14")
+    assert load_settings().window.strategy == "rolling"
+
+
+def test_every_problem_is_in_one_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FRAUD_RETRAINING_LAEK__URI", "typo")
+    error = refused(tmp_path, {"windw": {}, "holdout": {"days": 0}, "model": {"params": {"depth": 3}}})
+    told = "\n".join(error.culprits)
+    assert len(error.culprits) == 4
+    for culprit in ("FRAUD_RETRAINING_LAEK__URI", "windw: no such key", "holdout.days", "no parameter depth"):
+        assert culprit in told
+
+
+@pytest.mark.parametrize(
+    ("values", "culprit"),
+    [
+        ({"holdout": {"days": 31}}, "holdout.days (31) is longer than window.days (30)"),
+        ({"columns": {"amount": "TX_FRAUD"}}, "column TX_FRAUD is mapped twice: columns.amount and columns.is_fraud"),
+        ({"features": {"numeric": ["A"], "categorical": ["A"]}}, "column A is named twice"),
+        ({"features": {"numeric": ["TX_FRAUD"]}}, "TX_FRAUD is the label"),
+        ({"features": {"numeric": ["TX_AMOUNT"]}}, "TX_AMOUNT is already mapped"),
+        ({"features": {"categorical": ["TX_FRAUD_SCENARIO"]}}, "TX_FRAUD_SCENARIO is forbidden"),
+        ({"features": {"forbidden": ["TX_AMOUNT"]}}, "columns.amount maps it"),
+        ({"features": {"numeric": ["customer_count_7d"]}}, "customer_count_7d has the name"),
+        ({"features": {"categorical": ["timestamp"]}}, "timestamp has the name"),
+        ({"entities": {"amount": {"column": "X"}}, "gates": {"alert_entity": "amount"}}, "entities.amount"),
+        ({"entities": {"card": {"column": "CARD"}}}, "gates.alert_entity is 'customer'"),
+        ({"validation": {"min_fraud_rate": 0.5}}, "min_fraud_rate is above max_fraud_rate"),
+        ({"window": {"strategy": "weighted", "days": 5, "recent_days": 9}}, "recent_days (9) is longer"),
+        ({"alerts": {"pagerduty": {}}}, f"no {PAGERDUTY_VARIABLE}"),
+        ({"ledger": {"url": "postgresql://ledger:hunter2@db/ledger"}}, "ledger.url holds a password"),
+        ({"gates": {"slices": ["TX_FRAUD_SCENARIO"]}}, "gates.slices names the forbidden column"),
+    ],
+)
+def test_what_cannot_go_together_is_refused_by_name(tmp_path: Path, values: Any, culprit: str) -> None:
+    error = refused(tmp_path, values)
+    assert culprit in "\n".join(error.culprits)
+    assert "hunter2" not in str(error)
+
+
+@pytest.mark.parametrize("text", ["a: [", "- just\n- a list", "\x00"])
+def test_a_file_that_is_no_settings_is_refused(tmp_path: Path, text: str) -> None:
+    assert str(tmp_path) in refused(tmp_path, text).what
+
+
+def test_a_file_that_was_named_must_be_there(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="no settings file"):
+        load_settings(tmp_path / "nowhere.yaml")
