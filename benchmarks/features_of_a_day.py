@@ -90,7 +90,6 @@ def ours(engine: Engine, folder: Path) -> ir.Table:
         DAY,
         today=_read(engine, folder / "transactions", [DAY]),
         yesterday=_read(engine, folder / "transactions", [needed.yesterday]),
-        delayed=None,
         entity_days={entity: _read(engine, folder / entity, iter(days)) for entity, days in needed.entity_days.items()},
     )
 

@@ -70,7 +70,6 @@ def featured_days(policy: SimulationPolicy) -> Iterator[tuple[int, pa.Table]]:
             day,
             today=ibis.memtable(raw[day]),
             yesterday=_together(raw, (lookback.yesterday,)),
-            delayed=_together(raw, lookback.delayed),
             entity_days={
                 entity: history
                 for entity, span in lookback.entity_days.items()

@@ -9,15 +9,18 @@ import glob
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from datetime import date
 from pathlib import Path
 from types import TracebackType
 from typing import IO, NamedTuple, NoReturn, Self
 
 import duckdb
 import ibis
+import ibis.expr.datatypes as dt
 import ibis.expr.operations as ops
+import ibis.expr.types as ir
 import pyarrow as pa
 import pyarrow.parquet as pq
 from ibis.backends.duckdb import Backend
@@ -27,6 +30,14 @@ from fraud_retraining.domain.ingestion import LakeMapping, canonical, check_colu
 
 _SPILL_FAILURES = ("failed to offload", "no space left", "file too large", "disk quota")
 _NANOSECONDS = ("TIMESTAMP_NS", "TIMESTAMPTZ_NS", "TIMESTAMP WITH TIME ZONE_NS")
+
+
+THIS_DAY = "this_day"
+
+
+@ibis.udf.scalar.builtin(name="getvariable", signature=((dt.string,), dt.date))
+def _variable(variable: str) -> date:
+    """The value of a variable of the connection, as the engine gives it."""
 
 
 class LakeDay(NamedTuple):
@@ -60,6 +71,7 @@ class Engine:
         self._backend: Backend = ibis.duckdb.from_connection(self._connection)
         self._files: dict[str, tuple[str, ...]] = {}
         self._tables: dict[str, pa.Table] = {}
+        self._prepared: dict[str, tuple[str, pa.Schema]] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -100,6 +112,34 @@ class Engine:
         """The result in memory."""
         with self._translated(self._sources(expression)):
             return self._backend.to_pyarrow(expression)
+
+    def prepared(
+        self,
+        name: str,
+        day: date,
+        tables: Mapping[str, Sequence[Path | str]],
+        build: Callable[[ir.DateScalar, Mapping[str, ibis.Table]], ibis.Table],
+    ) -> pa.Table:
+        """The result of one query over the files of a day, compiled the first time and then used for every day.
+
+        Compiling costs more than running, so `build` is called once for each `name`, set of tables and their types: it
+        gets the day as an expression and the tables as views, which each call points at other files.
+        """
+        views = {table: f"{name}_{table}" for table in tables}
+        files = tuple(str(path) for paths in tables.values() for path in paths)
+        with self._translated(files):
+            self._connection.execute(f"SET VARIABLE {THIS_DAY} = DATE '{day.isoformat()}'")
+            for table, paths in tables.items():
+                listed = tuple(str(path) for path in paths)
+                self._connection.execute(f"CREATE OR REPLACE VIEW {views[table]} AS {self._select(listed)}")
+            kinds = {view: str(self._connection.table(view).types) for view in views.values()}
+            key = f"{name} {kinds}"
+            if key not in self._prepared:
+                bound = {table: self._backend.table(view) for table, view in views.items()}
+                expression = build(_variable(THIS_DAY), bound)
+                self._prepared[key] = (self._backend.compile(expression), expression.schema().to_pyarrow())
+            query, schema = self._prepared[key]
+            return self._connection.sql(query).to_arrow_table().cast(schema)
 
     def batches(self, expression: ibis.Table, rows: int = 100_000) -> Iterator[pa.RecordBatch]:
         """The result as a stream of at most `rows` a batch, in bounded memory and in the same order each time.

@@ -7,8 +7,8 @@ Notation: a transaction happens at time t of day D; L is the label delay; n is a
 earlier timestamp, or the same timestamp and a smaller transaction_id.
 
 - A window of 1 day is (t - 24 h, t]. A longer one is day D so far plus the whole days D-n .. D-1.
-- Count, mean and maximum include the transaction itself. Ratio, z-score and seconds since the previous transaction
-  set it against the earlier ones only.
+- Count, mean, maximum and the ratio of the two include the transaction itself. Its own ratio, z-score and seconds since
+  the previous transaction set it against the earlier ones only.
 - Label features end with day D-L-1, the last one whose labels may be used: a window of n days is the whole days
   D-L-n .. D-L-1, the same for every transaction of the entity on D. Days since the first and the last known fraud look
   at the longest window. A label counts when it was known before day d+L+1 began, where d is the day of the labelled
@@ -20,7 +20,7 @@ yesterday after it, so one sort of two days serves the exact window; whole days 
 
 from collections.abc import Mapping
 from datetime import date, datetime, time, timedelta
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, TypeAlias, overload
 
 import ibis
 import ibis.expr.types as ir
@@ -51,7 +51,7 @@ NO_PAST_RATIO = 1.0
 NO_PAST_ZSCORE = 0.0
 MAX_RATIO = 1_000.0
 MAX_ZSCORE = 50.0
-"""Ratios are cut at 1,000 and z-scores at -50 and 50, so that one odd past cannot dominate a linear model."""
+"""Amount ratios are cut at 1,000 and z-scores at -50 and 50, so that one odd past cannot dominate a linear model."""
 
 MIN_RELATIVE_VARIANCE = 1e-10
 """Below this share of the mean square a past variance is rounding, and the z-score is neutral."""
@@ -59,6 +59,7 @@ MIN_RELATIVE_VARIANCE = 1e-10
 LARGEST = 3e38
 """Bound of what float32 holds."""
 
+Day: TypeAlias = date | ir.DateScalar
 DAY_SECONDS = 86_400
 SECOND_MICROSECONDS = 1_000_000
 
@@ -67,7 +68,6 @@ class Lookback(Policy):
     """The earlier days that the features of one day need."""
 
     yesterday: date = Field(description="Day whose transactions complete the last 24 hours.")
-    delayed: tuple[date, ...] = ()
     entity_days: dict[str, DayRange] = Field(description="By entity: the days whose statistics are read.")
 
 
@@ -130,7 +130,7 @@ def no_fraud_days(policy: EntityPolicy, label_delay_days: int) -> int:
     return label_delay_days + max(policy.windows_days) + 1
 
 
-def entity_days(transactions: ir.Table, entity: str, plan: FeaturePlan, day: date) -> ir.Table:
+def entity_days(transactions: ir.Table, entity: str, plan: FeaturePlan, day: Day) -> ir.Table:
     """What each key of `entity` did on `day`: count, sums, maximum, last time, and the labels that features may use."""
     rows = transactions.select(
         key=transactions[entity],
@@ -152,17 +152,17 @@ def entity_days(transactions: ir.Table, entity: str, plan: FeaturePlan, day: dat
 
 def transaction_features(
     plan: FeaturePlan,
-    day: date,
+    day: Day,
     *,
     today: ir.Table,
     yesterday: ir.Table | None,
-    delayed: ir.Table | None,
     entity_days: Mapping[str, ir.Table],
 ) -> ir.Table:
     """Features of every transaction of `day`, sorted by timestamp and transaction_id; columns as `plan.columns`.
 
-    `yesterday` holds the transactions of D-1, `delayed` those of the two days at the label delay, and each table of
-    `entity_days` the statistics of its days with the column `day`. None, or an entity left out, means there are none.
+    `yesterday` holds the transactions of D-1 and each table of `entity_days` the statistics of its days with the column
+    `day`. None, or an entity left out, means there are none. `day` may be an expression, such as the one value of a
+    one-row table: then one compiled query serves every day.
     Our own features are float32 (amount: float64) and never null; numeric columns that pass through are NaN where the
     lake has nothing, or nothing finite.
     """
@@ -185,7 +185,7 @@ _BEFORE = ibis.window(preceding=(None, 1), group_by="key", order_by=["clock", "k
 _AFTER = ibis.window(following=(1, None), group_by="key", order_by=["clock", "kind", "id"])
 
 
-def _last_24_hours(plan: FeaturePlan, day: date, entity: str, today: ir.Table, yesterday: ir.Table | None) -> ir.Table:
+def _last_24_hours(plan: FeaturePlan, day: Day, entity: str, today: ir.Table, yesterday: ir.Table | None) -> ir.Table:
     """Per transaction of today: the entity's earlier ones today, and those after this time of day yesterday."""
     parts = [_on_clock(today, entity, _TODAY, day, amount=today[AMOUNT])]
     if 1 in plan.entities[entity].windows_days and yesterday is not None:
@@ -197,7 +197,7 @@ def _last_24_hours(plan: FeaturePlan, day: date, entity: str, today: ir.Table, y
     return _of_today(clock, entity, "id", columns)
 
 
-def _on_clock(rows: ir.Table, entity: str, kind: int, day: date, **value: ir.Value) -> ir.Table:
+def _on_clock(rows: ir.Table, entity: str, kind: int, day: Day, **value: ir.Value) -> ir.Table:
     """The rows of one day by their time of day."""
     return rows.select(
         id=rows[TRANSACTION_ID],
@@ -223,7 +223,7 @@ def _past_sums(name: str, amount: ir.FloatingColumn, window: object) -> dict[str
     }
 
 
-def _whole_days(days: ir.Table, entity: str, policy: EntityPolicy, plan: FeaturePlan, day: date) -> ir.Table:
+def _whole_days(days: ir.Table, entity: str, policy: EntityPolicy, plan: FeaturePlan, day: Day) -> ir.Table:
     """Per key: its whole earlier days, summed over each window, and when it was last seen."""
     columns = {"last_at": _within(days, day, max(policy.windows_days), "last_at").max()}
     for window in policy.windows_days:
@@ -241,10 +241,10 @@ def _whole_days(days: ir.Table, entity: str, policy: EntityPolicy, plan: Feature
     )
 
 
-def _label_sums(days: ir.Table, policy: EntityPolicy, plan: FeaturePlan, day: date) -> dict[str, ir.Value]:
+def _label_sums(days: ir.Table, policy: EntityPolicy, plan: FeaturePlan, day: Day) -> dict[str, ir.Value]:
     """Labels of each window, and how many days before `day` the first and the last fraud of the longest one were."""
     ends = _before(day, plan.label_delay_days)
-    age = ibis.literal(day).delta(days.day, unit="day")
+    age = _date(day).delta(days.day, unit="day")
     fraudulent = _within(days, ends, max(policy.windows_days), "frauds") > 0
     columns = {
         "first_fraud": fraudulent.ifelse(age, None).max(),
@@ -258,9 +258,9 @@ def _label_sums(days: ir.Table, policy: EntityPolicy, plan: FeaturePlan, day: da
     return columns
 
 
-def _no_entity_days(today: ir.Table, entity: str, plan: FeaturePlan, day: date) -> ir.Table:
+def _no_entity_days(today: ir.Table, entity: str, plan: FeaturePlan, day: Day) -> ir.Table:
     nobody = today.filter(ibis.literal(False))
-    return entity_days(nobody, entity, plan, day).mutate(day=ibis.literal(day))
+    return entity_days(nobody, entity, plan, day).mutate(day=_date(day))
 
 
 def _beside(rows: ir.Table, column: str, values: ir.Table) -> ir.Table:
@@ -286,7 +286,7 @@ class _Past(NamedTuple):
 
 
 def _entity_features(
-    rows: ir.Table, entity: str, policy: EntityPolicy, plan: FeaturePlan, day: date
+    rows: ir.Table, entity: str, policy: EntityPolicy, plan: FeaturePlan, day: Day
 ) -> dict[str, ir.Value]:
     """One entity's features, under their names."""
 
@@ -306,6 +306,8 @@ def _entity_features(
 def _amount_features(rows: ir.Table, past: _Past) -> dict[str, ir.NumericValue]:
     """This amount within its window, and against the past of the window."""
     amount = _gridded(rows[AMOUNT])
+    mean_with_it = (past.total + amount) / (past.count + 1)
+    highest = ibis.greatest(past.maximum, rows[AMOUNT])
     mean = past.total / past.count.nullif(0)
     spread = past.squares - past.total * mean
     rounding = past.squares * MIN_RELATIVE_VARIANCE
@@ -313,14 +315,15 @@ def _amount_features(rows: ir.Table, past: _Past) -> dict[str, ir.NumericValue]:
     zscore = ((amount - mean) / deviation).fill_null(NO_PAST_ZSCORE)
     return {
         "count": past.count + 1,
-        "mean_amount": ibis.least((past.total + amount) / (past.count + 1), LARGEST),
-        "max_amount": ibis.least(ibis.greatest(past.maximum, rows[AMOUNT]), LARGEST),
+        "mean_amount": ibis.least(mean_with_it, LARGEST),
+        "max_amount": ibis.least(highest, LARGEST),
+        "max_ratio": (_gridded(highest) / mean_with_it.nullif(0)).fill_null(NO_PAST_RATIO),
         "amount_ratio": ibis.least((amount / mean.nullif(0)).fill_null(NO_PAST_RATIO), MAX_RATIO),
         "amount_zscore": ibis.least(ibis.greatest(zscore, -MAX_ZSCORE), MAX_ZSCORE),
     }
 
 
-def _seconds_since_previous(rows: ir.Table, entity: str, policy: EntityPolicy, day: date) -> ir.NumericValue:
+def _seconds_since_previous(rows: ir.Table, entity: str, policy: EntityPolicy, day: Day) -> ir.NumericValue:
     """Time since the entity was last seen: today, else on an earlier day within its longest window."""
     last_at = _microseconds(rows[_scratch(entity, "last_at")], day)
     last = ibis.coalesce(rows[_scratch(entity, "last")], last_at)
@@ -340,12 +343,12 @@ def _label_features(rows: ir.Table, entity: str, policy: EntityPolicy, plan: Fea
     return features
 
 
-def _own_features(rows: ir.Table, plan: FeaturePlan, day: date) -> dict[str, ir.Value]:
+def _own_features(rows: ir.Table, plan: FeaturePlan, day: Day) -> dict[str, ir.Value]:
     """Everything computed here, as float32: trees and drift need no more, and a window is read at half the size."""
     hour = rows[TIMESTAMP].hour()
     features = {
         "hour": hour,
-        "weekend": ibis.literal(int(day.weekday() >= SATURDAY)),
+        "weekend": (_date(day).day_of_week.index() >= SATURDAY).cast("int8"),
         "night": (hour <= LAST_NIGHT_HOUR).cast("int8"),
     }
     for entity, policy in plan.entities.items():
@@ -362,7 +365,7 @@ def _pass_through(rows: ir.Table, plan: FeaturePlan) -> dict[str, ir.Value]:
 
 
 def _entity_names(entity: str, policy: EntityPolicy) -> tuple[str, ...]:
-    amounts = ("count", "mean_amount", "max_amount", "amount_ratio", "amount_zscore")
+    amounts = ("count", "mean_amount", "max_amount", "max_ratio", "amount_ratio", "amount_zscore")
     labels = ("fraud_share", "labelled_count") if policy.fraud_share else ()
     ages = ("days_since_first_fraud", "days_since_last_fraud") if policy.fraud_share else ()
     return (
@@ -373,12 +376,14 @@ def _entity_names(entity: str, policy: EntityPolicy) -> tuple[str, ...]:
     )
 
 
-def _known_label(rows: ir.Table, plan: FeaturePlan, day: date) -> ir.Value:
-    """The label of a transaction of `day`, null unless it was known before the first day that may use it began."""
+def _known_label(rows: ir.Table, plan: FeaturePlan, day: Day) -> ir.Value:
+    """The label of a transaction of `day`, null unless it was known before the first day that may use it began; a label
+    that does not say when it became known is known with the label delay."""
     label = rows[IS_FRAUD].cast("int8")
     if not plan.labelled_at:
         return label
-    known = rows[LABELLED_AT] < _start(_before(day, -plan.label_delay_days - 1))
+    known_at = rows[LABELLED_AT]
+    known = known_at.isnull() | (known_at < _start(_before(day, -plan.label_delay_days - 1)))
     return known.ifelse(label, None)
 
 
@@ -394,24 +399,40 @@ def _or_zero(rows: ir.Table, entity: str, name: str) -> ir.NumericValue:
     return rows[_scratch(entity, name)].fill_null(0)
 
 
-def _within(days: ir.Table, day: date, window: int, column: str) -> ir.Column:
+def _within(days: ir.Table, day: Day, window: int, column: str) -> ir.Column:
     """A statistic where its day lies within the `window` whole days before `day`, else null; counts as float64, whose
     sum is exact and takes half the time of the engine's 128-bit integers."""
-    within = (days.day >= ibis.literal(_before(day, window))) & (days.day < ibis.literal(day))
+    within = (days.day >= _date(_before(day, window))) & (days.day < _date(day))
     value = days[column].cast("float64") if days[column].type().is_integer() else days[column]
     return within.ifelse(value, None)
 
 
-def _microseconds(timestamp: ir.TimestampValue, day: date) -> ir.IntegerValue:
+def _microseconds(timestamp: ir.TimestampValue, day: Day) -> ir.IntegerValue:
     return timestamp.delta(_start(day), unit="microsecond")
 
 
-def _start(day: date) -> ir.TimestampScalar:
-    return ibis.literal(datetime.combine(day, time.min), "timestamp(6)")
+def _start(day: Day) -> ir.TimestampScalar:
+    if isinstance(day, date):
+        return ibis.literal(datetime.combine(day, time.min), "timestamp(6)")
+    return day.cast("timestamp(6)")
 
 
-def _before(day: date, days: int) -> date:
-    return day - timedelta(days=days)
+def _date(day: Day) -> ir.DateScalar:
+    return ibis.literal(day) if isinstance(day, date) else day
+
+
+@overload
+def _before(day: date, days: int) -> date: ...
+
+
+@overload
+def _before(day: ir.DateScalar, days: int) -> ir.DateScalar: ...
+
+
+def _before(day: Day, days: int) -> Day:
+    if isinstance(day, date):
+        return day - timedelta(days=days)
+    return (day - ibis.interval(days=days)).cast("date")
 
 
 def _scratch(entity: str, name: str) -> str:

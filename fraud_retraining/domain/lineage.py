@@ -45,23 +45,12 @@ def facts_lookback(plan: FeaturePlan, day: date) -> list[date]:
 def labels_lookback(plan: FeaturePlan, day: date) -> list[date]:
     """Whole earlier days whose labels the features of `day` look back on, oldest first; none without a fraud share."""
     windows = [max(entity.windows_days) for entity in plan.entities.values() if entity.fraud_share]
-    if not windows:
-        return []
-    newest = day - timedelta(days=plan.label_delay_days + 1)
-    return [newest - timedelta(days=n) for n in range(max(windows), 0, -1)]
-
-
-def delayed_days(plan: FeaturePlan, day: date) -> list[date]:
-    """The days at the label delay whose single transactions the features of `day` read."""
-    if not any(entity.fraud_share for entity in plan.entities.values()):
-        return []
-    newest = day - timedelta(days=plan.label_delay_days + 1)
-    return [newest - timedelta(days=1), newest]
+    return [plan.label_day(day) - timedelta(days=n) for n in range(max(windows, default=0) - 1, -1, -1)]
 
 
 def lookback(plan: FeaturePlan, day: date) -> list[date]:
     """Every earlier day that the features of `day` depend on, oldest first."""
-    return sorted({*facts_lookback(plan, day), *labels_lookback(plan, day), *delayed_days(plan, day)})
+    return sorted({*facts_lookback(plan, day), *labels_lookback(plan, day)})
 
 
 def features_inputs(
@@ -75,11 +64,9 @@ def features_inputs(
     def labels(of: Digests, days: list[date]) -> str:
         return digest([[d.isoformat(), of[d].labels] for d in days if d in of])
 
-    delayed = delayed_days(plan, day)
     return {
         "transactions": transactions[day].whole,
         "previous": facts(transactions, [day - timedelta(days=1)]),
-        "delayed": digest([facts(transactions, delayed), labels(transactions, delayed)]),
         "entity_facts": facts(entity_days, facts_lookback(plan, day)),
         "entity_labels": labels(entity_days, labels_lookback(plan, day)),
         "plan": plan_digest,

@@ -29,13 +29,10 @@ def looking_back(first: int, last: int = 0) -> dg.TimeWindowPartitionMapping:
 
 def feature_mappings(plan: FeaturePlan) -> dict[str, dg.PartitionMapping]:
     """What `transaction_features`[D] reads of `transactions` and of `entity_days`."""
-    longest = max(max(entity.windows_days) for entity in plan.entities.values())
     delayed = any(entity.fraud_share for entity in plan.entities.values())
-    delay = plan.label_delay_days + 1 if delayed else 0
-    return {
-        "transactions": looking_back(delay + 1),
-        "entity_days": looking_back(delay + longest, 1),
-    }
+    longest = max(max(entity.windows_days) for entity in plan.entities.values())
+    delay = plan.label_delay_days if delayed else 0
+    return {"transactions": looking_back(1), "entity_days": looking_back(delay + longest, 1)}
 
 
 def window_mapping(window: WindowPolicy, holdout: HoldoutPolicy, label_delay_days: int) -> dg.PartitionMapping:

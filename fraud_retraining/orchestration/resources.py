@@ -100,9 +100,9 @@ def _mlflow(settings: Settings) -> dg.ResourceDefinition:
 
     @dg.resource(description="dagster-mlflow's mlflow_tracking: one MLflow run a Dagster run.")
     def mlflow(context: dg.InitResourceContext) -> Iterator[Any]:
+        open_registry(settings).ensure_experiment()
         from dagster_mlflow import mlflow_tracking
 
-        open_registry(settings).ensure_experiment()
         config = {
             "experiment_name": settings.mlflow.experiment,
             "mlflow_tracking_uri": settings.tracking_uri,

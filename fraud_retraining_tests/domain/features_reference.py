@@ -73,6 +73,7 @@ def _against_past(row: pd.Series, past: pd.DataFrame) -> dict[str, float]:
         "count": len(everything),
         "mean_amount": everything.mean(),
         "max_amount": everything.max(),
+        "max_ratio": everything.max() / everything.mean() if everything.mean() > 0 else 1.0,
         "amount_ratio": min(row.amount / mean, MAX_RATIO) if mean > 0 else 1.0,
         "amount_zscore": np.clip((row.amount - mean) / deviation, -MAX_ZSCORE, MAX_ZSCORE)
         if deviation > 1e-5 * mean
@@ -92,7 +93,7 @@ def _labels(plan: FeaturePlan, policy: EntityPolicy, same: pd.DataFrame, now: pd
     days = same.timestamp.dt.normalize()
     known = same.is_fraud.notna()
     if plan.labelled_at:
-        known &= same.labelled_at < days + delay * DAY
+        known &= same.labelled_at.isna() | (same.labelled_at < days + delay * DAY)
     features: dict[str, float] = {}
     for window in policy.windows_days:
         inside = (days <= today - delay * DAY) & (days > today - (delay + window) * DAY)

@@ -3,12 +3,13 @@
 Here: the day assets of the group `features`. Not here: what a feature is (`domain/features.py`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import ibis
+import ibis.expr.types as ir
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -19,7 +20,6 @@ from fraud_retraining.domain.errors import DataInvalid
 from fraud_retraining.domain.fingerprint import digest, table_digest
 from fraud_retraining.domain.lineage import lookback
 from fraud_retraining.domain.schemas import IS_FRAUD, LABELLED_AT
-from fraud_retraining.domain.windows import DayRange
 from fraud_retraining.orchestration.day_runs import materialize_days
 from fraud_retraining.orchestration.inventory import ENTITY_DAYS, FEATURES, TRANSACTIONS, Inventory
 from fraud_retraining.orchestration.partitions import BACKFILL_DAYS_IN_ONE_RUN, days_of, feature_mappings
@@ -27,6 +27,7 @@ from fraud_retraining.orchestration.progress import Progress
 from fraud_retraining.settings import Settings
 
 GROUP = "features"
+TODAY, YESTERDAY = "today", "yesterday"
 LABEL_STATISTICS = ("labelled", "frauds")
 
 
@@ -108,11 +109,9 @@ def _entity_days(day: date, store: Store, engine: Engine, inventory: Inventory) 
     if known is not None and known.inputs == inputs:
         return known
     plan = inventory.plan
-    rows = engine.read_parquet(store.paths([inventory.transactions[day]], "rows"))
+    rows = store.paths([inventory.transactions[day]], "rows")
     tables = {
-        entity: engine.to_arrow(
-            features.entity_days(rows, entity, plan, day).order_by("key").mutate(day=ibis.literal(day))
-        )
+        entity: engine.prepared(f"{ENTITY_DAYS}_{entity}", day, {TODAY: rows}, _sums_of(plan, entity))
         for entity in plan.entities
     }
     facts = {
@@ -124,37 +123,45 @@ def _entity_days(day: date, store: Store, engine: Engine, inventory: Inventory) 
     return store.write(ENTITY_DAYS, day, tables, digest=whole, inputs=inputs, facts=facts)
 
 
+def _sums_of(plan: features.FeaturePlan, entity: str) -> Callable[[ir.DateScalar, Mapping[str, ir.Table]], ir.Table]:
+    def build(day: ir.DateScalar, tables: Mapping[str, ir.Table]) -> ir.Table:
+        return features.entity_days(tables[TODAY], entity, plan, day).order_by("key").mutate(day=day)
+
+    return build
+
+
 def _features(day: date, store: Store, engine: Engine, inventory: Inventory) -> Partition:
     inputs = inventory.features_inputs(day)
     known = inventory.features.get(day)
     if known is not None and known.inputs == inputs:
         return known
     plan = inventory.plan
-    needed = plan.lookback(day)
-    expression = features.transaction_features(
-        plan,
+    table = engine.prepared(
+        FEATURES,
         day,
-        today=_transactions(store, engine, inventory, [day]),
-        yesterday=_transactions(store, engine, inventory, [needed.yesterday]),
-        delayed=_transactions(store, engine, inventory, needed.delayed),
-        entity_days=_history(store, engine, inventory, needed.entity_days),
+        _tables(day, store, inventory),
+        lambda this_day, tables: features.transaction_features(
+            plan,
+            this_day,
+            today=tables[TODAY],
+            yesterday=tables.get(YESTERDAY),
+            entity_days={entity: tables[entity] for entity in plan.entities if entity in tables},
+        ),
     )
-    table = engine.to_arrow(expression)
     facts = {"rows": table.num_rows, "label_days": label_days(table), "columns": table.column_names}
     return store.write(FEATURES, day, {"rows": table}, digest=table_digest(table), inputs=inputs, facts=facts)
 
 
-def _transactions(store: Store, engine: Engine, inventory: Inventory, days: Any) -> Any:
-    present = [inventory.transactions[day] for day in days if day in inventory.transactions]
-    return engine.read_parquet(store.paths(present, "rows")) if present else None
-
-
-def _history(store: Store, engine: Engine, inventory: Inventory, ranges: dict[str, DayRange]) -> dict[str, ibis.Table]:
-    tables = {}
-    for entity, days in ranges.items():
-        present = [inventory.entity_days[day] for day in days if day in inventory.entity_days]
+def _tables(day: date, store: Store, inventory: Inventory) -> dict[str, list[Path]]:
+    """The files that the features of `day` read; what no earlier day gives is left out."""
+    needed = inventory.plan.lookback(day)
+    tables = {TODAY: store.paths([inventory.transactions[day]], "rows")}
+    if needed.yesterday in inventory.transactions:
+        tables[YESTERDAY] = store.paths([inventory.transactions[needed.yesterday]], "rows")
+    for entity, days in needed.entity_days.items():
+        present = [inventory.entity_days[earlier] for earlier in days if earlier in inventory.entity_days]
         if present:
-            tables[entity] = engine.read_parquet(store.paths(present, entity))
+            tables[entity] = store.paths(present, entity)
     return tables
 
 

@@ -138,14 +138,14 @@ def _register(
         model.fingerprint,
         model.as_of,
         trigger=trigger,
-        artifact_digest=model.artifact_digest,
+        artifact_digest=version.artifact_digest,
         verdict_passed=evaluation.verdict.passed,
         verdict_digest=digest(evaluation.verdict),
         actor="pipeline",
         channel=CHANNEL,
         requested_by=context.run.tags.get("user", ""),
         champion_before=evaluation.champion_version,
-        facts={"run_id": model.run_id, "dagster_run_id": context.run_id},
+        facts={"run_id": version.run_id, "dagster_run_id": context.run_id},
     )
     return version.version
 
