@@ -30,11 +30,11 @@ from fraud_retraining.simulation import SimulationPolicy
 
 DAYS = 75
 SHIFT_AFTER = 48
-FIRST_AS_OF = 44
+FIRST_AS_OF = 50
 EVERY = 2
-CARELESS_AT = 50
+CARELESS_AT = 52
 CARELESS_PARAMS = {"n_estimators": 3, "max_depth": 1}
-REPEATED_AT = 56
+REPEATED_AT = 54
 MARKER = "this-is-the-demo"
 
 
@@ -167,7 +167,11 @@ def _fresh_home() -> Path:
         shutil.rmtree(home)
     home.mkdir(parents=True, exist_ok=True)
     (home / MARKER).touch()
-    values = {"lake": {"uri": str(home / "lake")}, "promotion": {"mode": "auto"}}
+    values = {
+        "lake": {"uri": str(home / "lake")},
+        "promotion": {"mode": "auto"},
+        "model": {"params": {"n_estimators": 100, "max_bin": 256}},
+    }
     (home / "retraining.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
     return home
 
