@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from datetime import date
 from pathlib import Path
 from types import TracebackType
-from typing import IO, NamedTuple, NoReturn, Self
+from typing import IO, Any, NamedTuple, NoReturn, Self
 
 import duckdb
 import ibis
@@ -36,7 +36,7 @@ THIS_DAY = "this_day"
 
 
 @ibis.udf.scalar.builtin(name="getvariable", signature=((dt.string,), dt.date))
-def _variable(variable: str) -> date:
+def _variable(variable: str) -> Any:
     """The value of a variable of the connection, as the engine gives it."""
 
 

@@ -60,16 +60,11 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
         days = days_of(context)
         arrived = lake.days(DayRange(start=days[0], end=days[-1]))
         inventory = Inventory(store, settings, [days[0] - timedelta(days=1), *days])
-        known = inventory.transactions
 
         def ingest_one(day: date) -> Partition:
             files = _arrived(lake, arrived, day)
             context.log_event(_observation(day, files))
-            inputs = inventory.transactions_inputs(files)
-            if day not in known or known[day].inputs != inputs:
-                earlier = known.get(day - timedelta(days=1))
-                known[day] = _ingest(day, files, inputs, earlier, settings.mapping, lake, store, engine)
-            return known[day]
+            return refresh_transactions(day, files, inventory, settings.mapping, lake, store, engine)
 
         yield from materialize_days(context, TRANSACTIONS, ingest_one, progress, _metadata)
 
@@ -83,6 +78,24 @@ def _arrived(lake: Lake, arrived: dict[date, DayFiles], day: date) -> DayFiles:
             remedy="deliver the day, or leave it out; validation.max_missing_days says how many a window may miss.",
         )
     return arrived[day]
+
+
+def refresh_transactions(
+    day: date,
+    files: DayFiles,
+    inventory: Inventory,
+    mapping: LakeMapping,
+    lake: Lake,
+    store: Store,
+    engine: Engine,
+) -> Partition:
+    """The partition of a day, made again only if its files, the mapping or the code changed; `inventory` learns it."""
+    known = inventory.transactions
+    inputs = inventory.transactions_inputs(files)
+    if day not in known or known[day].inputs != inputs:
+        earlier = known.get(day - timedelta(days=1))
+        known[day] = _ingest(day, files, inputs, earlier, mapping, lake, store, engine)
+    return known[day]
 
 
 def _ingest(

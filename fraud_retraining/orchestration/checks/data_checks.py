@@ -54,7 +54,7 @@ def build_checks(partitions: dg.PartitionsDefinition) -> list[dg.AssetChecksDefi
         inventory = Inventory(store, settings, [*before, *days])
         progress.start(CHECKS, len(days))
         for count, day in enumerate(days, start=1):
-            reports[day] = _day_report(day, inventory, settings, store, engine)
+            reports[day] = day_report(day, inventory, settings, store, engine)
             progress.advance(CHECKS, count)
         yield from results(TRANSACTIONS, DAY_CHECKS, reports)
 
@@ -110,7 +110,8 @@ def _numbers(found: Mapping[date, CheckResult], failed: Mapping[date, CheckResul
     return {"days": len(found), "failed_days": ", ".join(map(str, failed)) or "none", **extremes}
 
 
-def _day_report(day: date, inventory: Inventory, settings: Settings, store: Store, engine: Engine) -> Report:
+def day_report(day: date, inventory: Inventory, settings: Settings, store: Store, engine: Engine) -> Report:
+    """The results of every rule about a day: those on record if neither day nor rules changed, else fresh ones."""
     partition = inventory.transactions.get(day)
     if partition is None:
         raise DataInvalid(f"transactions of {day} have not been ingested", remedy=f"materialize transactions of {day}.")
