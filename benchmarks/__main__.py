@@ -1,0 +1,30 @@
+"""Every benchmark at its own size, one after the other: `python -m benchmarks [NAME ...]`, which `make bench` calls."""
+
+import subprocess
+import sys
+
+BENCHMARKS = (
+    "data_stage",
+    "features_of_a_day",
+    "retrain_overhead",
+    "training_memory",
+    "handbook_quality",
+    "simulator_decay",
+)
+
+
+def main() -> int:
+    """Runs those that are named, or all; says which failed."""
+    chosen = sys.argv[1:] or BENCHMARKS
+    failed = []
+    for name in chosen:
+        print(f"\n== {name}", flush=True)
+        if subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=False).returncode:
+            failed.append(name)
+    if failed:
+        print(f"\nfailed: {', '.join(failed)}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
