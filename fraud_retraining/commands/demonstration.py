@@ -170,7 +170,7 @@ def _fresh_home() -> Path:
     values = {
         "lake": {"uri": str(home / "lake")},
         "promotion": {"mode": "auto"},
-        "model": {"params": {"n_estimators": 100, "max_bin": 256}},
+        "model": {"params": {"n_estimators": 100, "learning_rate": 0.1, "max_bin": 256}},
     }
     (home / "retraining.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
     return home

@@ -9,17 +9,25 @@ from pathlib import Path
 import dagster as dg
 
 import fraud_retraining
+from fraud_retraining.domain.errors import SettingsError
 from fraud_retraining.settings import HOME_VARIABLE, home_folder
 
 CONFIG = "dagster.yaml"
 
 
 def config_folder() -> Path:
-    """The folder of `dagster.yaml`: DAGSTER_HOME, else the project's checkout, else the copy inside the package."""
-    package = Path(fraud_retraining.__file__).parent
+    """The folder of `dagster.yaml`: DAGSTER_HOME, else the project's checkout.
+
+    Raises:
+        SettingsError: neither has one.
+    """
     named = os.environ.get("DAGSTER_HOME")
-    candidates = [*([Path(named)] if named else []), package.parent, package / "deployment"]
-    return next(folder for folder in candidates if (folder / CONFIG).is_file())
+    folder = Path(named) if named else Path(fraud_retraining.__file__).parents[1]
+    if not (folder / CONFIG).is_file():
+        raise SettingsError(
+            f"there is no {CONFIG} in {folder}", remedy="set DAGSTER_HOME to the folder that holds the project's one."
+        )
+    return folder
 
 
 def open_instance() -> dg.DagsterInstance:

@@ -37,7 +37,13 @@ from fraud_retraining.domain.windows import (
 FEATURES = ("amount", "count", "city")
 AS_OF = date(2018, 8, 1)
 PARAMS = {
-    "xgboost": {"n_estimators": 5, "max_depth": 3},
+    "xgboost": {
+        "n_estimators": 5,
+        "max_depth": 3,
+        "learning_rate": 0.3,
+        "colsample_bytree": 1.0,
+        "min_child_weight": 1.0,
+    },
     "hist_gradient_boosting": {"max_iter": 5},
     "logistic_regression": {},
 }

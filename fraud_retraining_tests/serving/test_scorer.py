@@ -113,7 +113,7 @@ def test_the_digest_that_a_deployment_holds_counts(champion, home):
 def test_production_needs_neither_the_package_nor_pickle(champion, registry, tmp_path):
     code = f"""
 import os, sys
-sys.path[:] = [path for path in sys.path if not os.path.isdir(os.path.join(path, "fraud_retraining"))]
+sys.path[:] = [path for path in sys.path if not os.path.isfile(os.path.join(path, "fraud_retraining", "__init__.py"))]
 import mlflow, pandas as pd, pickle
 def refuse(*_, **__): raise AssertionError("unpickled")
 import cloudpickle
