@@ -104,6 +104,9 @@ def _pandas(folder: Path, days: list[date]) -> float:
 
 
 def _ours(folder: Path, days: list[date]) -> float:
+    import pandera.ibis
+    import pandera.pandas  # noqa: F401  imported by the first check
+
     from fraud_retraining.adapters.lake import Lake
     from fraud_retraining.adapters.locations import FolderLocation
     from fraud_retraining.adapters.store import Store

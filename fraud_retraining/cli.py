@@ -122,12 +122,23 @@ def _run(command: Callable[[], int], *, as_json: bool, verbose: bool = False) ->
     try:
         code = command()
     except RetrainingError as error:
-        code = error.exit_code
-        if as_json:
-            _print_json({"error": _error(error)})
-        else:
-            tell(error)
+        code = _told(error, as_json)
+    except Exception as error:
+        from fraud_retraining.orchestration.instance import storage_failure
+
+        known = storage_failure(error)
+        if known is None:
+            raise
+        code = _told(known, as_json)
     raise typer.Exit(code)
+
+
+def _told(error: RetrainingError, as_json: bool) -> int:
+    if as_json:
+        _print_json({"error": _error(error)})
+    else:
+        tell(error)
+    return error.exit_code
 
 
 def _error(error: RetrainingError) -> dict[str, Any]:

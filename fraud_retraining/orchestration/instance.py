@@ -3,13 +3,16 @@
 Here: which `dagster.yaml` describes it. Not here: what runs on it.
 """
 
+import errno
 import os
+import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
 
 import fraud_retraining
-from fraud_retraining.domain.errors import SettingsError
+from fraud_retraining.domain.errors import DependencyUnreachable, SettingsError
 from fraud_retraining.settings import HOME_VARIABLE, home_folder
 
 CONFIG = "dagster.yaml"
@@ -28,6 +31,26 @@ def config_folder() -> Path:
             f"there is no {CONFIG} in {folder}", remedy="set DAGSTER_HOME to the folder that holds the project's one."
         )
     return folder
+
+
+def storage_failure(error: BaseException) -> DependencyUnreachable | None:
+    """What a failure of Dagster's or MLflow's own storage under the home folder means to a person; None for others."""
+    for cause in _causes(error):
+        full = isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
+        if full or isinstance(cause, sqlite3.OperationalError):
+            return DependencyUnreachable(
+                f"the storage under {home_folder()} cannot be written or read",
+                culprits=[cause],
+                remedy="free disk space under FRAUD_RETRAINING_HOME and look at its permissions, then run again; "
+                "the champion stays.",
+            )
+    return None
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def open_instance() -> dg.DagsterInstance:
