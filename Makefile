@@ -44,7 +44,8 @@ lint: install ## Formatting, lint, types, import contracts, definitions
 
 dev: install ## Dagster's webserver and daemon on the demo's home (or FRAUD_RETRAINING_HOME)
 	@mkdir -p "$${FRAUD_RETRAINING_HOME:-$(DEMO_HOME)}"
-	FRAUD_RETRAINING_HOME="$${FRAUD_RETRAINING_HOME:-$(DEMO_HOME)}" DAGSTER_HOME="$(CURDIR)" $(BIN)/dagster dev
+	FRAUD_RETRAINING_HOME="$${FRAUD_RETRAINING_HOME:-$(DEMO_HOME)}" DAGSTER_HOME="$(CURDIR)" \
+	FRAUD_RETRAINING_CONFIG="$${FRAUD_RETRAINING_CONFIG:-$$(ls $(DEMO_HOME)/retraining.yaml 2>/dev/null)}" $(BIN)/dagster dev
 
 bench: install ## The measurements of benchmarks/, side by side
 	$(BIN)/python -m benchmarks
