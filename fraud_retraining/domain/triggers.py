@@ -5,7 +5,7 @@ Here: the words for a trigger, its policies, and the 48-hour grid. Not here: Dag
 
 from datetime import date, datetime, time, timedelta
 from enum import StrEnum
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -35,6 +35,7 @@ class DriftTriggerPolicy(Policy):
 
     threshold: float = Field(0.2, gt=0, description="Population stability index above which a day counts as drifted.")
     days: tuple[int, int] = Field((2, 3), description="m of the last n days must have drifted.")
+    cooldown_days: int = Field(4, ge=1, le=365, description="Least days between two retrains that drift asks for.")
 
     @model_validator(mode="after")
     def _m_of_n(self) -> Self:
@@ -51,9 +52,15 @@ class NewDataTriggerPolicy(Policy):
 
 
 class PerformanceTriggerPolicy(Policy):
-    """A retrain when the champion's live performance falls."""
+    """A retrain when the champion's performance on matured days falls."""
 
-    min_average_precision: float = Field(ge=0, le=1, description="Live average precision below which to retrain.")
+    min_average_precision: float | None = Field(
+        None, ge=0, le=1, description="Average precision on matured days below which to retrain; null sets no floor."
+    )
+    below_holdout: bool = Field(
+        True, description="Whether to retrain when it is below the champion's own holdout by more than its noise."
+    )
+    cooldown_days: int = Field(4, ge=1, le=365, description="Least days between two retrains that it asks for.")
 
 
 class TriggerPolicy(Policy):
@@ -63,6 +70,10 @@ class TriggerPolicy(Policy):
     drift: DriftTriggerPolicy | None = Field(DriftTriggerPolicy(), description="Drift of the features.")
     new_data: NewDataTriggerPolicy | None = Field(None, description="New rows.")
     performance: PerformanceTriggerPolicy | None = Field(None, description="The champion's live performance.")
+    when_busy: Literal["skip", "queue"] = Field(
+        "skip", description="What a retrain does that finds another one running: give up, or wait for it."
+    )
+    max_failures: int = Field(2, ge=1, le=20, description="Failures with one cause after which automation pauses.")
 
 
 def next_due(policy: SchedulePolicy, last_as_of: date | None, today: date) -> datetime:
