@@ -18,7 +18,7 @@ Cost follows the new day: by their time of day, the last 24 hours are the part o
 yesterday after it, so one sort of two days serves the exact window; whole days come from `entity_days`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import date, datetime, time, timedelta
 from typing import NamedTuple, Self, TypeAlias, overload
 
@@ -102,6 +102,21 @@ class FeaturePlan(Policy):
         slices = tuple(name for name in self.slices if name not in self.categorical)
         return (TRANSACTION_ID, TIMESTAMP, *self.entities, IS_FRAUD, *labelled_at, *slices, *self.names)
 
+    @property
+    def topics(self) -> dict[str, str]:
+        """What each feature is about: the transaction itself, an entity, or an entity's labels."""
+        about: dict[str, str] = {}
+        for entity, policy in self.entities.items():
+            about |= dict.fromkeys(_entity_names(entity, policy), entity)
+            about |= dict.fromkeys(_label_names(entity, policy), f"{entity}_labels")
+        return {name: about.get(name, "transaction") for name in self.names}
+
+    @property
+    def horizons(self) -> dict[str, int]:
+        """How many days each feature looks back on: a lake that is younger cannot give it in full."""
+        own = {name: days for entity in self.entities for name, days in self._entity_horizons(entity)}
+        return {name: own.get(name, 0) for name in self.names}
+
     def label_day(self, day: date) -> date:
         """The latest day whose labels the features of `day` may use."""
         return _before(day, self.label_delay_days + 1)
@@ -115,6 +130,13 @@ class FeaturePlan(Policy):
                 for entity, policy in self.entities.items()
             },
         )
+
+    def _entity_horizons(self, entity: str) -> Iterator[tuple[str, int]]:
+        policy = self.entities[entity]
+        labels = _label_names(entity, policy)
+        for name in _entity_names(entity, policy):
+            window = next((n for n in policy.windows_days if name.endswith(f"_{n}d")), max(policy.windows_days))
+            yield name, window + (self.label_delay_days if name in labels else 0)
 
     def _first_day(self, day: date, policy: EntityPolicy) -> date:
         return _before(day, max(policy.windows_days) + (self.label_delay_days if policy.fraud_share else 0))
@@ -366,13 +388,20 @@ def _pass_through(rows: ir.Table, plan: FeaturePlan) -> dict[str, ir.Value]:
 
 def _entity_names(entity: str, policy: EntityPolicy) -> tuple[str, ...]:
     amounts = ("count", "mean_amount", "max_amount", "max_ratio", "amount_ratio", "amount_zscore")
-    labels = ("fraud_share", "labelled_count") if policy.fraud_share else ()
-    ages = ("days_since_first_fraud", "days_since_last_fraud") if policy.fraud_share else ()
     return (
         *(f"{entity}_{name}_{window}d" for window in policy.windows_days for name in amounts),
         f"{entity}_seconds_since_previous",
-        *(f"{entity}_{name}_{window}d" for window in policy.windows_days for name in labels),
-        *(f"{entity}_{name}" for name in ages),
+        *_label_names(entity, policy),
+    )
+
+
+def _label_names(entity: str, policy: EntityPolicy) -> tuple[str, ...]:
+    if not policy.fraud_share:
+        return ()
+    return (
+        *(f"{entity}_{name}_{window}d" for window in policy.windows_days for name in ("fraud_share", "labelled_count")),
+        f"{entity}_days_since_first_fraud",
+        f"{entity}_days_since_last_fraud",
     )
 
 
