@@ -342,6 +342,13 @@ class Registry:
         with self._asking(f"upload {name}"):
             self._client.log_text(run_id, json.dumps(document, indent=1, default=str), name)
 
+    def read_document(self, run_id: str, name: str) -> bytes | None:
+        """A document from the artifacts of a run; None means that the run has none of that name."""
+        with TemporaryDirectory() as scratch, self._asking(f"download {name}"):
+            if name not in {listed.path for listed in self._client.list_artifacts(run_id)}:
+                return None
+            return Path(self._client.download_artifacts(run_id, name, scratch)).read_bytes()
+
     # ------------------------------------------------------------ versions
 
     def version(self, number: int) -> ModelVersion:

@@ -89,6 +89,13 @@ def _closings(reached: NDArray[np.integer], bins: int) -> Iterator[int]:
         taken = int(reached[at])
 
 
+def number_counts(bins: Bins, values: Numbers) -> tuple[int, ...]:
+    """How many of some numbers at hand are in each bin."""
+    missing = np.isnan(values)
+    found = np.bincount(np.searchsorted(bins.edges, values[~missing], side="left"), minlength=bins.size - 1)
+    return (*found.tolist(), int(missing.sum()))
+
+
 def category_bins(name: str, counts: Iterable[tuple[str, int]], most: int) -> Bins:
     """A bin for each of the most frequent categories, equally frequent ones in the order of the text."""
     ranked = sorted(counts, key=lambda one: (-one[1], one[0]))

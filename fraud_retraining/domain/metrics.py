@@ -547,6 +547,16 @@ def compare(pair: Pair, policy: MetricsPolicy) -> Comparison | None:
     )
 
 
+def average_precision_interval(judged: Judged, policy: MetricsPolicy) -> Interval | None:
+    """Average precision with the interval that resampling customers gives it; None where the rows hold no fraud."""
+    if not judged.frauds or not judged.rankable:
+        return None
+    count = int(judged.entities.max()) + 1
+    ranking = Ranking(judged.labels, judged.scores, judged.entities, count)
+    drawn = [ranking.average_precision(weights) for weights in _customer_weights(count, policy.resamples, policy.seed)]
+    return _interval(np.concatenate(drawn), policy.confidence)
+
+
 def _slice_differences(pair: Pair, policy: MetricsPolicy) -> Iterator[SliceDifference]:
     """The comparison within each slice that has enough frauds, save one that is all the rows again."""
     slices = [

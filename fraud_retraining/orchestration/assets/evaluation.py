@@ -14,14 +14,24 @@ import numpy as np
 import pyarrow as pa
 
 from fraud_retraining.adapters.ledger import Ledger
+from fraud_retraining.adapters.monitoring import profile_name, write_profile
 from fraud_retraining.adapters.registry import ModelVersion, Registry
 from fraud_retraining.adapters.store import Store
 from fraud_retraining.adapters.window_rows import WindowRows
+from fraud_retraining.domain.bins import number_bins, number_counts
 from fraud_retraining.domain.candidate import Evaluation, TrainedModel
+from fraud_retraining.domain.drift import SCORE, FeatureProfile, HoldoutProfile
 from fraud_retraining.domain.errors import DataInvalid
 from fraud_retraining.domain.events import EventKind
 from fraud_retraining.domain.gates import NO_CHAMPION, NO_FIXED_SET, Evidence, NotCompared, gather_evidence, judge
-from fraud_retraining.domain.metrics import Comparison, Judged, Metrics, Pair
+from fraud_retraining.domain.metrics import (
+    Comparison,
+    Interval,
+    Judged,
+    Metrics,
+    Pair,
+    average_precision_interval,
+)
 from fraud_retraining.domain.schemas import AMOUNT, IS_FRAUD, TIMESTAMP
 from fraud_retraining.domain.scoring import FittedModel
 from fraud_retraining.domain.windows import DayRange, TrainingWindow, WindowDay
@@ -102,6 +112,7 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
             evidence=evidence,
             verdict=judge(settings.gates, evidence),
         )
+        _leave_profile(evaluation, fraud_model, holdout, settings, store, registry)
         _record(context, evaluation, fraud_model, holdout, settings, registry, ledger)
         progress.advance(EVALUATION, 3)
         return evaluation
@@ -184,6 +195,35 @@ def _compared(
     epoch = date(1970, 1, 1)
     mask = np.isin(judged.days, [(day - epoch).days for day in fair])
     return JudgedDays(judged, Pair(judged.where(mask), judged.with_scores(rival).where(mask)), fair)
+
+
+def _leave_profile(
+    evaluation: Evaluation,
+    model: TrainedModel,
+    holdout: JudgedDays,
+    settings: Settings,
+    store: Store,
+    registry: Registry,
+) -> None:
+    """What the scores of later days are held against, should the candidate serve them."""
+    judged = holdout.candidate
+    if not judged.rankable:
+        return
+    bins = number_bins(SCORE, judged.scores, settings.drift.bins)
+    days = [number_counts(bins, judged.scores[judged.days == day]) for day in np.unique(judged.days)]
+    profile = HoldoutProfile(
+        fingerprint=evaluation.fingerprint,
+        score=FeatureProfile.of(bins, days),
+        average_precision=_own_average_precision(evaluation.evidence, judged, settings),
+    )
+    write_profile(store, profile)
+    registry.log_document(model.run_id, f"{profile_name(HoldoutProfile)}.json", profile.model_dump(mode="json"))
+
+
+def _own_average_precision(evidence: Evidence, judged: Judged, settings: Settings) -> Interval | None:
+    """The candidate's average precision on the holdout; from the comparison where there is one, as it costs."""
+    compared = _comparison(evidence)
+    return compared.candidate if compared else average_precision_interval(judged, settings.gates)
 
 
 def _record(
