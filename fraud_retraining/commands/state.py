@@ -12,9 +12,10 @@ from fraud_retraining.domain.errors import DataInvalid
 from fraud_retraining.domain.events import Event, EventKind
 from fraud_retraining.domain.releases import Release, ReleaseState
 from fraud_retraining.domain.schemas import Policy
-from fraud_retraining.domain.triggers import next_due
+from fraud_retraining.domain.triggers import Paused, next_due
 from fraud_retraining.domain.windows import TrainingWindow
-from fraud_retraining.orchestration.knowledge import last_as_of
+from fraud_retraining.orchestration.automation import resume
+from fraud_retraining.orchestration.knowledge import last_as_of, paused
 from fraud_retraining.orchestration.resources import open_lake, open_ledger, open_registry
 from fraud_retraining.settings import Settings
 
@@ -94,6 +95,15 @@ def read_state(settings: Settings) -> State:
         runs=_last_retrains(ledger),
         ledger_events=ledger.head().seq,
     )
+
+
+def resume_retraining(settings: Settings, by: str, reason: str) -> Paused | None:
+    """Lets automation go on; what it was paused for, or None where it was not."""
+    ledger = open_ledger(settings)
+    was = paused(ledger)
+    if was is not None:
+        resume(ledger, actor=by, channel="command line", reason=reason)
+    return was
 
 
 def _latest_day(settings: Settings) -> tuple[date | None, str | None]:
