@@ -7,8 +7,8 @@ from typing import Any
 
 import dagster as dg
 
-from fraud_retraining.orchestration.assets import evaluation, features, ingestion, promotion, training
-from fraud_retraining.orchestration.checks import data_checks, model_checks
+from fraud_retraining.orchestration.assets import evaluation, features, ingestion, monitoring, promotion, training
+from fraud_retraining.orchestration.checks import data_checks, drift_checks, model_checks
 from fraud_retraining.orchestration.jobs import build_jobs
 from fraud_retraining.orchestration.partitions import DEFAULT_FIRST_DAY, day_partitions
 from fraud_retraining.orchestration.resources import build_resources, open_lake
@@ -33,8 +33,13 @@ def build_definitions(settings: Settings | None = None, **overrides: Any) -> dg.
             *training.build_assets(partitions, settings),
             *evaluation.build_assets(partitions),
             *promotion.build_assets(partitions),
+            *monitoring.build_assets(partitions, settings),
         ],
-        asset_checks=[*data_checks.build_checks(partitions), *model_checks.build_checks(partitions)],
+        asset_checks=[
+            *data_checks.build_checks(partitions),
+            *model_checks.build_checks(partitions),
+            *drift_checks.build_checks(partitions, settings),
+        ],
         jobs=build_jobs(),
         schedules=build_schedules(settings),
         sensors=build_sensors(settings),

@@ -15,6 +15,7 @@ from fraud_retraining.domain.errors import DataInvalid
 from fraud_retraining.domain.fingerprint import digest
 from fraud_retraining.orchestration.partitions import days_of
 from fraud_retraining.orchestration.progress import Progress
+from fraud_retraining.orchestration.watch import NotMade
 
 
 def materialize_days(
@@ -50,6 +51,63 @@ def materialize_days(
     yield dg.MaterializeResult(data_version=dg.DataVersion(_version(done)))
     if len(done) > 1:
         _report_each(context, asset, done, metadata)
+
+
+def materialize_what_can_be(
+    context: dg.AssetExecutionContext,
+    asset: str,
+    refresh: Callable[[date], Partition | NotMade],
+    progress: Progress,
+    metadata: Callable[[Partition], dict[str, Any]],
+) -> Iterator[dg.MaterializeResult]:
+    """The same for one of several assets of a run, and for days of which there may be nothing to make.
+
+    Such a day is told in the log and as an observation with the reason, and is not an error.
+
+    Raises:
+        DataInvalid: names every day that was refused, with the reason.
+    """
+    done: list[Partition] = []
+    refused: dict[date, DataInvalid] = {}
+    days = days_of(context)
+    progress.start(asset, len(days))
+    for count, day in enumerate(days, start=1):
+        try:
+            made = refresh(day)
+        except DataInvalid as error:
+            refused[day] = error
+            context.log.error(f"{asset} of {day} is refused: {error}")
+        else:
+            if isinstance(made, NotMade):
+                _tell(context, asset, day, made)
+            else:
+                done.append(made)
+        progress.advance(asset, count)
+    whole = len(done) == len(days)
+    if whole:
+        yield _result(context, asset, done, metadata)
+    if not whole or len(done) > 1:
+        _report_each(context, asset, done, metadata)
+    if refused:
+        raise _refusal(asset, refused)
+
+
+def _result(
+    context: dg.AssetExecutionContext,
+    asset: str,
+    done: list[Partition],
+    metadata: Callable[[Partition], dict[str, Any]],
+) -> dg.MaterializeResult:
+    for partition in done:
+        context.add_asset_metadata(metadata(partition), asset_key=asset, partition_key=partition.day.isoformat())
+    return dg.MaterializeResult(asset_key=asset, data_version=dg.DataVersion(_version(done)))
+
+
+def _tell(context: dg.AssetExecutionContext, asset: str, day: date, nothing: NotMade) -> None:
+    context.log.info(f"{asset} of {day} is not made: {nothing.reason}")
+    context.log_event(
+        dg.AssetObservation(asset, partition=day.isoformat(), metadata={"not made, because": nothing.reason})
+    )
 
 
 def _version(done: list[Partition]) -> str:

@@ -8,6 +8,7 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 
 INGEST = "ingest"
 RETRAIN = "retrain"
+MONITOR = "monitor"
 RETRAIN_TAG = "fraud_retraining/retrain"
 TRIGGER_TAG = "trigger"
 AS_OF_TAG = "as_of"
@@ -18,6 +19,7 @@ FINGERPRINT_TAG = "fingerprint"
 MAX_RUNTIME_SECONDS = 4 * 3600
 
 DAY_ASSETS = dg.AssetSelection.groups("ingestion", "features") - dg.AssetSelection.assets("raw_transactions")
+MONITORING_ASSETS = dg.AssetSelection.groups("monitoring")
 AS_OF_ASSETS = dg.AssetSelection.groups("training", "evaluation", "promotion")
 
 
@@ -36,5 +38,11 @@ def build_jobs() -> list[UnresolvedAssetJobDefinition]:
             executor_def=dg.in_process_executor,
             tags={RETRAIN_TAG: "1", "dagster/max_runtime": MAX_RUNTIME_SECONDS},
             description="Window, model, evaluation, release of one as-of day.",
+        ),
+        dg.define_asset_job(
+            MONITOR,
+            selection=MONITORING_ASSETS,
+            executor_def=dg.in_process_executor,
+            description="The champion's scores, drift and live performance of a day or a range of days in one run.",
         ),
     ]

@@ -235,7 +235,7 @@ def _leave_profile(
     registry: Registry,
     mlflow: Any,
 ) -> None:
-    """What later days are held against. Left before the model is uploaded: a run that holds a model holds its profile."""
+    """What later days are held against; left before the upload, so that a run with a model has a profile too."""
     profile = measure_reference(store, engine, window, settings.feature_plan, settings.drift, determined_by.digest)
     write_profile(store, profile)
     name = f"{profile_name(ReferenceProfile)}.json"
