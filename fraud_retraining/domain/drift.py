@@ -34,7 +34,7 @@ FLOOR = 1e-4
 """Least share that the index sees in a bin: a bin that one of two samples never fills would make it infinite."""
 
 USUAL_SHARE = 0.9
-NOISE_DEVIATIONS = 3.0
+NOISE_DEVIATIONS = 2.0
 
 
 class DriftPolicy(Policy):
@@ -59,7 +59,7 @@ class DriftPolicy(Policy):
         100_000, ge=1000, le=10_000_000, description="Rows of the training window that the bins are chosen by."
     )
     max_fraud_rate_factor: float = Field(
-        2.0, gt=1, le=100, description="Factor by which the fraud rate of a mature day may differ, beyond its noise."
+        1.5, gt=1, le=100, description="Factor by which the fraud rate of a mature day may differ, beyond its noise."
     )
 
     @model_validator(mode="after")
@@ -240,7 +240,7 @@ class FraudRateDrift(Policy):
     rate: float
     reference: float
     deviation: float = Field(description="Standard deviation that a day has by chance and by what days are like.")
-    drift: float = Field(description="0 within the noise; else it reaches the threshold at the factor of the policy.")
+    drift: float = Field(description="What goes beyond the noise; the policy's factor is where it is the threshold.")
 
 
 class DriftReport(Policy):
@@ -328,18 +328,18 @@ def fraud_rate_drift(
 ) -> FraudRateDrift | None:
     """A mature day's fraud rate against the training days; None where either has no label, or training no fraud.
 
-    The noise is what the rate varies by from day to day, and no less than what chance alone gives a day of this size. A
-    day without a fraud counts as half a one.
+    The noise is twice what the rate varies by from day to day, and no less than chance alone gives a day of this size.
+    A day without a fraud counts as half a one.
     """
     known = [one for one in reference if one.rows]
     rows, frauds = sum(one.rows for one in known), sum(one.frauds for one in known)
     if not frauds or not day.rows:
         return None
-    expected, rate = frauds / rows, max(day.frauds, 0.5) / day.rows
-    rates = [one.frauds / one.rows for one in known]
+    expected = frauds / rows
+    days = [one.frauds / one.rows for one in known]
     chance = math.sqrt(expected * (1 - expected) / day.rows)
-    deviation = max(chance, float(np.std(rates, ddof=1)) if len(rates) > 1 else 0.0)
-    beyond = abs(day.frauds / day.rows - expected) > NOISE_DEVIATIONS * deviation
+    deviation = max(chance, float(np.std(days, ddof=1)) if len(days) > 1 else 0.0)
+    apart = abs(math.log(max(day.frauds, 0.5) / day.rows / expected))
     return FraudRateDrift(
         day=day.day,
         rows=day.rows,
@@ -347,7 +347,7 @@ def fraud_rate_drift(
         rate=day.frauds / day.rows,
         reference=expected,
         deviation=deviation,
-        drift=threshold * abs(math.log(rate / expected)) / math.log(factor) if beyond else 0.0,
+        drift=threshold * max(0.0, apart - NOISE_DEVIATIONS * deviation / expected) / math.log(factor),
     )
 
 

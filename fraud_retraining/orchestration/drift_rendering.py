@@ -105,14 +105,13 @@ def worst_png(report: DriftReport, profiles: Mapping[str, FeatureProfile]) -> by
     from matplotlib.figure import Figure
 
     shown = [one for one in report.features if one.name in profiles][:WORST]
-    figure = Figure(figsize=(9, 2.6 * max(1, (len(shown) + 1) // 2)), dpi=100, layout="constrained")
+    figure = Figure(figsize=(9, 5.6), dpi=100)
+    figure.subplots_adjust(left=0.06, right=0.99, top=0.88, bottom=0.13, hspace=0.75, wspace=0.15)
     FigureCanvasAgg(figure)
-    rows = max(1, (len(shown) + 1) // 2)
     for number, one in enumerate(shown, start=1):
-        _draw(figure.add_subplot(rows, 2, number), one, profiles[one.name], number == 1)
-    figure.suptitle(
-        f"{report.day} beside the reference of champion version {report.version}", fontsize=10, x=0.01, ha="left"
-    )
+        _draw(figure.add_subplot(2, WORST // 2, number), one, profiles[one.name], number == 1)
+    title = f"{report.day} beside what champion version {report.version} has learnt from"
+    figure.suptitle(title, fontsize=10, x=0.01, ha="left")
     png = io.BytesIO()
     figure.savefig(png, format="png", metadata={"Software": None})
     return png.getvalue()

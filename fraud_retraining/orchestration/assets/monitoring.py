@@ -50,7 +50,7 @@ from fraud_retraining.domain.fingerprint import digest, table_digest
 from fraud_retraining.domain.performance import Live, PerformanceReport, measure
 from fraud_retraining.domain.scoring import FittedModel
 from fraud_retraining.orchestration import drift_rendering
-from fraud_retraining.orchestration.day_runs import materialize_what_can_be
+from fraud_retraining.orchestration.day_runs import Maker, materialize_what_can_be
 from fraud_retraining.orchestration.inventory import FEATURES, TRANSACTIONS
 from fraud_retraining.orchestration.partitions import BACKFILL_DAYS_IN_ONE_RUN, days_of, looking_back
 from fraud_retraining.orchestration.progress import Progress
@@ -109,13 +109,12 @@ def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
         watch = Watch(settings, lake, store, Serving.of(champion) if champion else None, days_of(context))
         monitor = Monitor(watch, champion, settings, store, engine, registry)
         makers = {
-            SCORED: (monitor.scores, _scores_metadata),
-            DRIFT: (monitor.drift, monitor.drift_metadata),
-            PERFORMANCE: (monitor.performance, _performance_metadata),
+            SCORED: Maker(monitor.scores, _scores_metadata),
+            DRIFT: Maker(monitor.drift, monitor.drift_metadata),
+            PERFORMANCE: Maker(monitor.performance, _performance_metadata),
         }
-        for asset, (make, metadata) in makers.items():
-            if dg.AssetKey(asset) in context.selected_asset_keys:
-                yield from materialize_what_can_be(context, asset, make, progress, metadata)
+        wanted = {asset: maker for asset, maker in makers.items() if dg.AssetKey(asset) in context.selected_asset_keys}
+        yield from materialize_what_can_be(context, wanted, progress)
 
     return [monitoring]
 
