@@ -109,7 +109,11 @@ def worst_png(report: DriftReport, profiles: Mapping[str, FeatureProfile]) -> by
     figure.subplots_adjust(left=0.06, right=0.99, top=0.88, bottom=0.13, hspace=0.75, wspace=0.15)
     FigureCanvasAgg(figure)
     for number, one in enumerate(shown, start=1):
-        _draw(figure.add_subplot(2, WORST // 2, number), one, profiles[one.name], number == 1)
+        _draw(figure.add_subplot(2, WORST // 2, number), one, profiles[one.name])
+    if shown:
+        figure.legend(
+            *figure.axes[0].get_legend_handles_labels(), frameon=False, fontsize=8, ncols=2, loc="upper right"
+        )
     title = f"{report.day} beside what champion version {report.version} has learnt from"
     figure.suptitle(title, fontsize=10, x=0.01, ha="left")
     png = io.BytesIO()
@@ -117,7 +121,7 @@ def worst_png(report: DriftReport, profiles: Mapping[str, FeatureProfile]) -> by
     return png.getvalue()
 
 
-def _draw(axes: "Axes", one: FeatureDrift, profile: FeatureProfile, first: bool) -> None:
+def _draw(axes: "Axes", one: FeatureDrift, profile: FeatureProfile) -> None:
     reference, day = _shares(profile.counts), _shares(one.counts)
     shown = np.flatnonzero((reference > 0) | (day > 0))
     places = np.arange(len(shown))
@@ -127,8 +131,6 @@ def _draw(axes: "Axes", one: FeatureDrift, profile: FeatureProfile, first: bool)
     axes.tick_params(axis="y", labelsize=7)
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_title(f"{one.name}: drift {one.drift:.3f}", loc="left", fontsize=9)
-    if first:
-        axes.legend(frameon=False, fontsize=8)
 
 
 def _shares(counts: Sequence[int]) -> np.ndarray[Any, Any]:
