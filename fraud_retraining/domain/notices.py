@@ -30,7 +30,7 @@ class PagerDutyPolicy(Policy):
 
     source: str = Field("fraud-retraining", min_length=1, description="The source that incidents name.")
     api_url: str = Field(
-        "https://events.pagerduty.com", pattern=r"^https?://\S+$", description="Events API v2; another one for a proxy."
+        "https://events.pagerduty.com", pattern=r"^https://\S+$", description="Events API v2; another one for a region."
     )
 
 
@@ -49,3 +49,9 @@ class AlertPolicy(Policy):
     slack: SlackPolicy | None = Field(SlackPolicy(), description="Slack, through dagster-slack.")
     pagerduty: PagerDutyPolicy | None = Field(None, description="PagerDuty.")
     links: LinkPolicy = Field(LinkPolicy(), description="Where the links in messages lead.")
+    escalate_after_minutes: float = Field(
+        15, gt=0, le=24 * 60, description="Minutes after which an alert that Slack did not take goes to PagerDuty."
+    )
+    give_up_after_hours: float = Field(
+        72, gt=0, le=24 * 30, description="Hours after which a message that nobody takes is given up, and says so."
+    )

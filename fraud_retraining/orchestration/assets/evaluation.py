@@ -28,6 +28,7 @@ from fraud_retraining.domain.windows import DayRange, TrainingWindow, WindowDay
 from fraud_retraining.orchestration import rendering
 from fraud_retraining.orchestration.assets.training import MODEL, WINDOW
 from fraud_retraining.orchestration.progress import Progress
+from fraud_retraining.orchestration.retries import retried
 from fraud_retraining.settings import Settings
 
 GROUP = "evaluation"
@@ -62,6 +63,7 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
         ins={"training_window": dg.AssetIn(WINDOW), "fraud_model": dg.AssetIn(MODEL)},
         kinds={"scikitlearn"},
     )
+    @retried
     def model_evaluation(
         context: dg.AssetExecutionContext,
         training_window: TrainingWindow,

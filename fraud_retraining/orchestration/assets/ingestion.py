@@ -22,6 +22,7 @@ from fraud_retraining.orchestration.day_runs import materialize_days
 from fraud_retraining.orchestration.inventory import TRANSACTIONS, Inventory
 from fraud_retraining.orchestration.partitions import BACKFILL_DAYS_IN_ONE_RUN, days_of
 from fraud_retraining.orchestration.progress import Progress
+from fraud_retraining.orchestration.retries import retried
 from fraud_retraining.settings import Settings
 
 GROUP = "ingestion"
@@ -48,6 +49,7 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
         backfill_policy=BACKFILL_DAYS_IN_ONE_RUN,
         kinds={"duckdb", "parquet"},
     )
+    @retried
     def transactions(
         context: dg.AssetExecutionContext,
         settings: dg.ResourceParam[Settings],

@@ -20,6 +20,7 @@ from fraud_retraining.domain.windows import TrainingWindow
 from fraud_retraining.orchestration.assets.evaluation import EVALUATION
 from fraud_retraining.orchestration.assets.training import MODEL, WINDOW
 from fraud_retraining.orchestration.jobs import TRIGGER_TAG
+from fraud_retraining.orchestration.retries import retried
 from fraud_retraining.settings import Settings
 
 GROUP = "promotion"
@@ -43,11 +44,13 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
         },
         kinds={"mlflow"},
     )
+    @retried
     def registered_model(
         context: dg.AssetExecutionContext,
         training_window: TrainingWindow,
         fraud_model: TrainedModel,
         model_evaluation: Evaluation,
+        settings: dg.ResourceParam[Settings],
         registry: dg.ResourceParam[Registry],
         ledger: dg.ResourceParam[Ledger],
     ) -> RegisteredVersion:
@@ -67,6 +70,7 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
         ins={"registered_model": dg.AssetIn(REGISTERED)},
         kinds={"mlflow"},
     )
+    @retried
     def production_model(
         context: dg.AssetExecutionContext,
         registered_model: RegisteredVersion,

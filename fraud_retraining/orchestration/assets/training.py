@@ -39,6 +39,7 @@ from fraud_retraining.orchestration.jobs import TRIGGER_TAG
 from fraud_retraining.orchestration.partitions import days_of, window_mapping
 from fraud_retraining.orchestration.progress import Progress
 from fraud_retraining.orchestration.rendering import importance_table, window_table
+from fraud_retraining.orchestration.retries import retried
 from fraud_retraining.settings import Settings
 
 GROUP = "training"
@@ -64,6 +65,7 @@ def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
         deps=[dg.AssetDep(FEATURES, partition_mapping=mapping)],
         kinds={"json"},
     )
+    @retried
     def training_window(
         context: dg.AssetExecutionContext,
         settings: dg.ResourceParam[Settings],
@@ -78,6 +80,7 @@ def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
         return window
 
     @dg.asset(name=MODEL, group_name=GROUP, partitions_def=partitions, kinds={"mlflow", "xgboost"})
+    @retried
     def fraud_model(
         context: dg.AssetExecutionContext,
         training_window: TrainingWindow,
