@@ -24,6 +24,7 @@ from pydantic_settings import (
 )
 
 from fraud_retraining.adapters.locations import TransferPolicy
+from fraud_retraining.adapters.notifier import PAGERDUTY_VARIABLE
 from fraud_retraining.domain.budget import BudgetPolicy
 from fraud_retraining.domain.errors import SettingsError
 from fraud_retraining.domain.failures import RetryPolicy
@@ -52,7 +53,6 @@ HOME_VARIABLE = f"{PREFIX}HOME"
 CONFIG_VARIABLE = f"{PREFIX}CONFIG"
 DEFAULT_HOME = ".fraud_retraining"
 DEFAULT_CONFIG = "retraining.yaml"
-PAGERDUTY_VARIABLE = "PAGERDUTY_ROUTING_KEY"
 
 
 class S3Policy(Policy):
