@@ -197,7 +197,7 @@ def _slack_refusal(error: "SlackApiError") -> Undelivered:
     response = error.response
     status, headers = getattr(response, "status_code", None), getattr(response, "headers", None) or {}
     code = response.get("error") if isinstance(response.data, dict) else None
-    told = f"Slack answered {code or status}"
+    told = f"Slack answered {status}: {code}"
     if status == 429 or code in ("ratelimited", "rate_limited"):
         return Undelivered(told, wait=_retry_after(headers))
     if (isinstance(status, int) and status >= 500) or code is None or code in SLACK_PASSING:

@@ -103,6 +103,7 @@ def _require_checked(inventory: Inventory, days: list[date]) -> None:
             f"features of {day} need days that did not pass their checks",
             culprits=problems,
             remedy="deliver those days again, or take them out of the lake.",
+            days=inventory.unfit(days),
         )
 
 

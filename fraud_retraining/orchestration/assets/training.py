@@ -170,6 +170,7 @@ def _require_current(days: WindowDays, arrived: Mapping[date, DayFiles], invento
             culprits=problems,
             remedy=f"materialize them with the job `ingest`, or run `fraud-retraining retrain --as-of {days.as_of}`, "
             "which does; days that failed a check have to be delivered again.",
+            days=[*stale, *inventory.unfit(arrived)],
         )
 
 
