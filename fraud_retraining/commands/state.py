@@ -3,8 +3,10 @@
 Here: reading it together from lake, registry and ledger. Not here: how it is shown (`commands/answers.py`).
 """
 
-from collections.abc import Iterator
-from datetime import UTC, date, datetime
+from collections.abc import Iterator, Sequence
+from datetime import UTC, date, datetime, timedelta
+
+from pydantic import Field
 
 from fraud_retraining.adapters.ledger import Ledger
 from fraud_retraining.adapters.registry import Registry
@@ -12,8 +14,12 @@ from fraud_retraining.domain.errors import DataInvalid
 from fraud_retraining.domain.events import Event, EventKind
 from fraud_retraining.domain.releases import Release, ReleaseState
 from fraud_retraining.domain.schemas import Policy
-from fraud_retraining.domain.triggers import next_due
+from fraud_retraining.domain.triggers import Paused, next_due
 from fraud_retraining.domain.windows import TrainingWindow
+from fraud_retraining.orchestration.automation import resume
+from fraud_retraining.orchestration.health import automation_health
+from fraud_retraining.orchestration.instance import open_instance
+from fraud_retraining.orchestration.knowledge import last_as_of, paused
 from fraud_retraining.orchestration.resources import open_lake, open_ledger, open_registry
 from fraud_retraining.settings import Settings
 
@@ -63,6 +69,8 @@ class State(Policy):
     promotion_mode: str
     next: Due
     runs: tuple[RetrainState, ...]
+    automation: str
+    problems: tuple[str, ...] = Field((), description="What a person has to look at; empty when all is well.")
     ledger_events: int
 
     def told(self) -> Iterator[tuple[str, str]]:
@@ -73,6 +81,9 @@ class State(Policy):
         yield "window", self.window or "none yet"
         yield "promotion", self.promotion_mode
         yield "next", self.next.why
+        yield "automation", self.automation
+        for problem in self.problems:
+            yield "problem", problem
         yield "ledger", f"{self.ledger_events} events"
 
 
@@ -81,6 +92,7 @@ def read_state(settings: Settings) -> State:
     ledger, registry = open_ledger(settings), open_registry(settings)
     latest, problem = _latest_day(settings)
     window = ledger.last(EventKind.WINDOW_BUILT)
+    health = automation_health(open_instance(), datetime.now(UTC))
     return State(
         lake=settings.lake_uri,
         latest_day=latest,
@@ -91,8 +103,32 @@ def read_state(settings: Settings) -> State:
         promotion_mode=settings.promotion.mode,
         next=_due(settings, ledger, latest),
         runs=_last_retrains(ledger),
+        automation=_automation_words(health.daemon, paused(ledger)),
+        problems=tuple(_problems(health.problems, paused(ledger), problem)),
         ledger_events=ledger.head().seq,
     )
+
+
+def _automation_words(daemon: str, pause: Paused | None) -> str:
+    told = f"daemon {daemon}"
+    return f"{told}; retrains are paused since {pause.since:%Y-%m-%d %H:%M} UTC" if pause else told
+
+
+def _problems(health: Sequence[str], pause: Paused | None, lake: str | None) -> Iterator[str]:
+    yield from health
+    if pause is not None:
+        yield f"retrains are paused after {pause.cause}: deliver other input, or `fraud-retraining resume`"
+    if lake is not None:
+        yield f"the lake: {lake}"
+
+
+def resume_retraining(settings: Settings, by: str, reason: str) -> Paused | None:
+    """Lets automation go on; what it was paused for, or None where it was not."""
+    ledger = open_ledger(settings)
+    was = paused(ledger)
+    if was is not None:
+        resume(ledger, actor=by, channel="command line", reason=reason)
+    return was
 
 
 def _latest_day(settings: Settings) -> tuple[date | None, str | None]:
@@ -169,20 +205,14 @@ def _due(settings: Settings, ledger: Ledger, latest: date | None) -> Due:
     schedule = settings.triggers.schedule
     if schedule is None:
         return Due(at=None, as_of=None, why="nothing by schedule: triggers.schedule is off")
-    last = _last_as_of(ledger)
-    at = next_due(schedule, last, datetime.now(UTC).date() if latest is None else latest)
-    as_of = date.fromordinal(at.date().toordinal() - 1)
+    last = last_as_of(ledger)
+    as_of, at = next_due(schedule, last, latest or datetime.now(UTC).date() - timedelta(days=1))
     since = (
         f"{schedule.every_hours} hours after the last as-of day, {last}" if last else "no model has been trained yet"
     )
     arrived = latest is not None and latest >= as_of
     ready = "its data is there" if arrived else "its data has not arrived yet"
     return Due(at=at, as_of=as_of, why=f"retrain as of {as_of}, due {at:%Y-%m-%d %H:%M} UTC: {since}; {ready}")
-
-
-def _last_as_of(ledger: Ledger) -> date | None:
-    event = ledger.last(EventKind.MODEL_TRAINED)
-    return event.as_of if event else None
 
 
 def _last_retrains(ledger: Ledger) -> tuple[RetrainState, ...]:
