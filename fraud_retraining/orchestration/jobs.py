@@ -3,6 +3,8 @@
 Here: which assets run together. Not here: when (`orchestration/schedules.py`, `orchestration/sensors.py`).
 """
 
+from collections.abc import Set as AbstractSet
+
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
@@ -21,18 +23,20 @@ DAY_ASSETS = dg.AssetSelection.groups("ingestion", "features") - dg.AssetSelecti
 AS_OF_ASSETS = dg.AssetSelection.groups("training", "evaluation", "promotion")
 
 
-def build_jobs() -> list[UnresolvedAssetJobDefinition]:
-    """The jobs of the project."""
+def build_jobs(hooks: AbstractSet[dg.HookDefinition] = frozenset()) -> list[UnresolvedAssetJobDefinition]:
+    """The jobs of the project; `hooks` are told how their runs end."""
     return [
         dg.define_asset_job(
             INGEST,
             selection=DAY_ASSETS,
+            hooks=hooks,
             executor_def=dg.in_process_executor,
             description="Ingest, check, sum up and featurize a day or a range of days in one run.",
         ),
         dg.define_asset_job(
             RETRAIN,
             selection=AS_OF_ASSETS,
+            hooks=hooks,
             executor_def=dg.in_process_executor,
             tags={RETRAIN_TAG: "1", "dagster/max_runtime": MAX_RUNTIME_SECONDS},
             description="Window, model, evaluation, release of one as-of day.",
