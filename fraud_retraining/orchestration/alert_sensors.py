@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 import dagster as dg
+from dagster._core.events import JobFailureData
 from dagster_shared.error import SerializableErrorInfo
 
 from fraud_retraining.adapters.notifier import Notifier, drain
@@ -138,8 +139,9 @@ def what_it_left(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Told:
             return _told(event.step_key, event.step_failure_data.error)
     ends = [event for event in events if event.is_failure and not event.is_step_failure]
     for event in ends:
-        if (error := event.job_failure_data.error) is not None:
-            return _told(None, error)
+        data = event.event_specific_data
+        if isinstance(data, JobFailureData) and data.error is not None:
+            return _told(None, data.error)
     return Told(None, (), next((event.message or "" for event in ends), "") or "the run failed and left no word")
 
 
