@@ -360,7 +360,7 @@ def _first(error: BaseException, rule: Callable[[BaseException], Judgement | Non
 
 
 def _by_code(error: BaseException) -> Judgement | None:
-    for rule in (_by_status, _by_s3_code, _by_sqlstate, _by_sqlite, _by_errno, _by_type):
+    for rule in (_by_s3_code, _by_status, _by_sqlstate, _by_sqlite, _by_errno, _by_type):
         if (found := rule(error)) is not None:
             return found
     return None

@@ -110,12 +110,17 @@ def slack_message(notice: Notice, *, seen: int = 1, resolved: str = "") -> Body:
         "Resolved": mrkdwn(resolved, SECTION // 2),
     }
     blocks: list[Body] = [
-        {"type": "header", "text": {"type": "plain_text", "text": clean(f"{mark} {title}", HEADER), "emoji": True}},
+        {"type": "header", "text": {"type": "plain_text", "text": _heading(f"{mark} {title}"), "emoji": True}},
         *_fields(notice.facts),
         *(_section(f"*{name}*\n{text}") for name, text in sections.items() if text),
         {"type": "context", "elements": [_text(text) for text in _footer(notice, seen)]},
     ]
     return {"text": mrkdwn(f"{mark} {title}. {' '.join(notice.why[:1])} {notice.serving}", TEXT), "blocks": blocks}
+
+
+def _heading(text: str) -> str:
+    """Plain text has no escapes; what are control characters elsewhere becomes parentheses."""
+    return clean(text, HEADER).translate({ord("<"): "(", ord(">"): ")"})
 
 
 def _text(text: str) -> Body:
