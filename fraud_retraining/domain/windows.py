@@ -1,7 +1,7 @@
 """Which days a model learns from and which days judge it.
 
 Here: the arithmetic of as-of day, label delay, holdout and training window, and the manifest that a window leaves.
-Not here: whether the days' data is good (`domain/validation.py`) and reading it (`adapters/store.py`).
+Not here: whether the days' data is good (`domain/window_checks.py`) and reading it (`adapters/store.py`).
 """
 
 from collections.abc import Iterator, Mapping

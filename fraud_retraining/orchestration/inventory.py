@@ -13,10 +13,11 @@ from fraud_retraining.adapters.environment import source_files
 from fraud_retraining.adapters.lake import DayFiles
 from fraud_retraining.adapters.store import Partition, Store
 from fraud_retraining.domain import lineage
+from fraud_retraining.domain.day_checks import DAY_CHECKS
 from fraud_retraining.domain.features import FeaturePlan
 from fraud_retraining.domain.fingerprint import code_digest, digest
 from fraud_retraining.domain.lineage import DayDigests
-from fraud_retraining.domain.validation import DAY_CHECKS, Report
+from fraud_retraining.domain.validation import Report
 from fraud_retraining.settings import Settings
 
 TRANSACTIONS = "transactions"

@@ -1,7 +1,7 @@
 """Ingestion: what arrived in the lake, and the canonical transactions of each day.
 
 Here: the day assets of the group `ingestion`. Not here: what makes a row or a day acceptable (`domain/ingestion.py`,
-`domain/validation.py`).
+`domain/day_checks.py`).
 """
 
 from collections.abc import Iterator
