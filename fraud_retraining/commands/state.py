@@ -3,8 +3,10 @@
 Here: reading it together from lake, registry and ledger. Not here: how it is shown (`commands/answers.py`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime
+
+from pydantic import Field
 
 from fraud_retraining.adapters.ledger import Ledger
 from fraud_retraining.adapters.registry import Registry
@@ -14,6 +16,7 @@ from fraud_retraining.domain.releases import Release, ReleaseState
 from fraud_retraining.domain.schemas import Policy
 from fraud_retraining.domain.triggers import next_due
 from fraud_retraining.domain.windows import TrainingWindow
+from fraud_retraining.orchestration.reproducibility import irreproducible_versions
 from fraud_retraining.orchestration.resources import open_lake, open_ledger, open_registry
 from fraud_retraining.settings import Settings
 
@@ -63,6 +66,7 @@ class State(Policy):
     promotion_mode: str
     next: Due
     runs: tuple[RetrainState, ...]
+    not_reproducible: dict[int, str] = Field({}, description="Versions that no longer can be made again, and why.")
     ledger_events: int
 
     def told(self) -> Iterator[tuple[str, str]]:
@@ -73,6 +77,8 @@ class State(Policy):
         yield "window", self.window or "none yet"
         yield "promotion", self.promotion_mode
         yield "next", self.next.why
+        if self.not_reproducible:
+            yield "not reproducible", _irreproducible_words(self.not_reproducible)
         yield "ledger", f"{self.ledger_events} events"
 
 
@@ -91,6 +97,7 @@ def read_state(settings: Settings) -> State:
         promotion_mode=settings.promotion.mode,
         next=_due(settings, ledger, latest),
         runs=_last_retrains(ledger),
+        not_reproducible={version: found.reason for version, found in irreproducible_versions(ledger).items()},
         ledger_events=ledger.head().seq,
     )
 
@@ -152,6 +159,12 @@ def _version_words(version: VersionState | None) -> str | None:
     if version.deadline is not None:
         told += f"; to be decided before {version.deadline:%Y-%m-%d %H:%M} UTC"
     return f"{told}: {version.reason}" if version.reason else told
+
+
+def _irreproducible_words(why: Mapping[int, str]) -> str:
+    newest = max(why)
+    told = f"version {newest}: {why[newest]} since it was trained"
+    return told if len(why) == 1 else f"{told}; and {len(why) - 1} older versions, see audit show VERSION"
 
 
 def _window_words(event: Event | None) -> str | None:
