@@ -110,8 +110,20 @@ def _mlflow(settings: Settings) -> dg.ResourceDefinition:
             "extra_tags": {},
         }
         yield from mlflow_tracking.resource_fn(context.replace_config(config))
+        _end_mlflow_run(context)
 
     return mlflow
+
+
+def _end_mlflow_run(context: dg.InitResourceContext) -> None:
+    """Ends the MLflow run of a Dagster run that broke off, so that the next one does not write into it."""
+    import mlflow
+
+    if mlflow.active_run() is None:
+        return
+    run_id = context.dagster_run.run_id if context.dagster_run else ""
+    failed = context.instance and context.instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
+    mlflow.end_run("FAILED" if failed else "FINISHED")
 
 
 def build_resources(settings: Settings) -> dict[str, Any]:
