@@ -3,7 +3,7 @@
 Here: reading it together from lake, registry and ledger. Not here: how it is shown (`commands/answers.py`).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 
 from pydantic import Field
@@ -20,6 +20,7 @@ from fraud_retraining.orchestration.automation import resume
 from fraud_retraining.orchestration.health import automation_health
 from fraud_retraining.orchestration.instance import open_instance
 from fraud_retraining.orchestration.knowledge import last_as_of, paused
+from fraud_retraining.orchestration.reproducibility import irreproducible_versions
 from fraud_retraining.orchestration.resources import open_lake, open_ledger, open_registry
 from fraud_retraining.settings import Settings
 
@@ -71,6 +72,7 @@ class State(Policy):
     runs: tuple[RetrainState, ...]
     automation: str
     problems: tuple[str, ...] = Field((), description="What a person has to look at; empty when all is well.")
+    not_reproducible: dict[int, str] = Field({}, description="Versions that no longer can be made again, and why.")
     ledger_events: int
 
     def told(self) -> Iterator[tuple[str, str]]:
@@ -84,6 +86,8 @@ class State(Policy):
         yield "automation", self.automation
         for problem in self.problems:
             yield "problem", problem
+        if self.not_reproducible:
+            yield "not reproducible", _irreproducible_words(self.not_reproducible)
         yield "ledger", f"{self.ledger_events} events"
 
 
@@ -105,6 +109,7 @@ def read_state(settings: Settings) -> State:
         runs=_last_retrains(ledger),
         automation=_automation_words(health.daemon, paused(ledger)),
         problems=tuple(_problems(health.problems, paused(ledger), problem)),
+        not_reproducible={version: found.reason for version, found in irreproducible_versions(ledger).items()},
         ledger_events=ledger.head().seq,
     )
 
@@ -188,6 +193,12 @@ def _version_words(version: VersionState | None) -> str | None:
     if version.deadline is not None:
         told += f"; to be decided before {version.deadline:%Y-%m-%d %H:%M} UTC"
     return f"{told}: {version.reason}" if version.reason else told
+
+
+def _irreproducible_words(why: Mapping[int, str]) -> str:
+    newest = max(why)
+    told = f"version {newest}: {why[newest]} since it was trained"
+    return told if len(why) == 1 else f"{told}; and {len(why) - 1} older versions, see audit show VERSION"
 
 
 def _window_words(event: Event | None) -> str | None:

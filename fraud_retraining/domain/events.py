@@ -30,6 +30,7 @@ class EventKind(StrEnum):
     WINDOW_BUILT = "window_built"
     DAY_CHANGED = "day_changed"
     DAY_REFUSED = "day_refused"
+    REPRODUCIBILITY_CHANGED = "reproducibility_changed"
     MODEL_TRAINED = "model_trained"
     MODEL_EVALUATED = "model_evaluated"
     VERSION_REGISTERED = "version_registered"

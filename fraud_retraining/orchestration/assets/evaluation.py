@@ -18,10 +18,12 @@ from fraud_retraining.adapters.registry import ModelVersion, Registry
 from fraud_retraining.adapters.store import Store
 from fraud_retraining.adapters.window_rows import WindowRows
 from fraud_retraining.domain.candidate import Evaluation, TrainedModel
+from fraud_retraining.domain.comparison import Comparison
 from fraud_retraining.domain.errors import DataInvalid
 from fraud_retraining.domain.events import EventKind
 from fraud_retraining.domain.gates import NO_CHAMPION, NO_FIXED_SET, Evidence, NotCompared, gather_evidence, judge
-from fraud_retraining.domain.metrics import Comparison, Judged, Metrics, Pair
+from fraud_retraining.domain.judged import Judged, Pair
+from fraud_retraining.domain.metrics import Metrics
 from fraud_retraining.domain.schemas import AMOUNT, IS_FRAUD, TIMESTAMP
 from fraud_retraining.domain.scoring import FittedModel
 from fraud_retraining.domain.windows import DayRange, TrainingWindow, WindowDay

@@ -21,6 +21,7 @@ from fraud_retraining.domain.candidate import TrainedModel
 from fraud_retraining.domain.errors import DataInvalid
 from fraud_retraining.domain.events import EventKind
 from fraud_retraining.domain.fingerprint import Fingerprint, code_digest, digest, fingerprint
+from fraud_retraining.domain.reproducibility import rewritten_days
 from fraud_retraining.domain.schemas import TRANSACTION_ID
 from fraud_retraining.domain.training import OnRound, fit
 from fraud_retraining.domain.windows import (
@@ -29,7 +30,6 @@ from fraud_retraining.domain.windows import (
     TrainingWindow,
     WindowDays,
     build_manifest,
-    changed_days,
 )
 from fraud_retraining.orchestration.checks.data_checks import require_window_checks
 from fraud_retraining.orchestration.inventory import FEATURES, Inventory
@@ -38,6 +38,7 @@ from fraud_retraining.orchestration.partitions import days_of, window_mapping
 from fraud_retraining.orchestration.progress import Progress
 from fraud_retraining.orchestration.readiness import days_behind, days_of_window
 from fraud_retraining.orchestration.rendering import importance_table, window_table
+from fraud_retraining.orchestration.reproducibility import mark_versions
 from fraud_retraining.orchestration.requests import record_request, trigger_of
 from fraud_retraining.settings import Settings
 
@@ -69,12 +70,14 @@ def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
         settings: dg.ResourceParam[Settings],
         lake: dg.ResourceParam[Lake],
         store: dg.ResourceParam[Store],
+        registry: dg.ResourceParam[Registry],
         ledger: dg.ResourceParam[Ledger],
     ) -> TrainingWindow:
         """Which days the model of this as-of day learns from and is judged on, pinned by digest; no copy of rows."""
         record_request(context.run_id, context.run.tags, settings, ledger)
         window = _build_window(days_of(context)[0], settings, lake, store)
-        _record_window(context, window, ledger)
+        _record_window(context, window, Inventory(store, settings, window.digests), ledger)
+        mark_versions(settings, store, registry, ledger)
         context.add_output_metadata(_window_metadata(window))
         return window
 
@@ -109,7 +112,7 @@ def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
             training=training_window.days.training,
             importance=registry.importance(known),
         )
-        if not model.reused:
+        if ledger.last(EventKind.MODEL_TRAINED, fingerprint=model.fingerprint) is None:
             _record_model(context, model, ledger)
         context.add_output_metadata(_model_metadata(model))
         return model
@@ -165,11 +168,15 @@ def _require_current(days: WindowDays, arrived: Mapping[date, DayFiles], invento
         )
 
 
-def _record_window(context: dg.AssetExecutionContext, window: TrainingWindow, ledger: Ledger) -> None:
+def _record_window(
+    context: dg.AssetExecutionContext, window: TrainingWindow, inventory: Inventory, ledger: Ledger
+) -> None:
     as_of = window.days.as_of
     before = ledger.last(EventKind.WINDOW_BUILT, as_of=as_of) or ledger.last(EventKind.WINDOW_BUILT)
     if before is not None:
-        for change in changed_days(TrainingWindow.model_validate(before.payload), window):
+        used = TrainingWindow.model_validate(before.payload)
+        same_rules = used.features_policy == window.features_policy
+        for change in rewritten_days(used.digests, inventory.stored_days, same_rules=same_rules):
             ledger.append(
                 EventKind.DAY_CHANGED,
                 actor="pipeline",
