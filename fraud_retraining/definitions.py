@@ -33,7 +33,7 @@ def build_definitions(settings: Settings | None = None, **overrides: Any) -> dg.
             *promotion.build_assets(partitions),
         ],
         asset_checks=[*data_checks.build_checks(partitions), *model_checks.build_checks(partitions)],
-        jobs=build_jobs(),
+        jobs=build_jobs(settings),
         resources=resources,
         executor=dg.in_process_executor,
     )

@@ -10,13 +10,14 @@ import logging
 import threading
 import time
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from fraud_retraining.adapters.event_log import clean_text, sql
+from fraud_retraining.adapters.event_log import sql
 from fraud_retraining.adapters.processes import has_ended
 from fraud_retraining.domain import leases as rules
 from fraud_retraining.domain.errors import Conflict, DependencyUnreachable
-from fraud_retraining.domain.leases import Lease, LeasePolicy, Owner
+from fraud_retraining.domain.events import canonical_json, plain
+from fraud_retraining.domain.leases import Lease, LeasePolicy, Owner, Purpose
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -38,7 +39,7 @@ class Leases:
         self._name = name
         self.policy = policy or LeasePolicy()
 
-    def take(self, owner: Owner, purpose: str) -> Lease:
+    def take(self, owner: Owner, purpose: Purpose) -> Lease:
         """The lease in the owner's hands.
 
         Raises:
@@ -47,9 +48,7 @@ class Leases:
 
         def work(tx: "Transaction") -> Lease:
             before = _read(tx.connection, self._name)
-            taken = rules.take(
-                before, self._name, owner, clean_text(purpose), self.policy, _now(tx), gone=_owner_ended(before)
-            )
+            taken = rules.take(before, self._name, owner, purpose, self.policy, _now(tx), gone=_owner_ended(before))
             return _saved(tx, taken)
 
         return self._database.write(work)
@@ -153,15 +152,16 @@ def _read(connection: "sa.Connection", name: str) -> Lease | None:
     row = sql().lease(connection, name)
     if row is None:
         return None
-    owner = Owner.model_validate_json(row["owner"]) if row["owner"] else None
-    return Lease.model_validate({**{key: value for key, value in row.items() if key != "detail"},
-                                 "owner": owner, "purpose": row["detail"]})  # fmt: skip
+    owner, purpose = row.pop("owner"), row.pop("detail")
+    return Lease(owner=json.loads(owner) if owner else None, purpose=json.loads(purpose), **row)
 
 
 def _saved(tx: "Transaction", lease: Lease) -> Lease:
-    row: dict[str, Any] = lease.model_dump(mode="json")
+    row = lease.model_dump(mode="json")
     owner, purpose = row.pop("owner"), row.pop("purpose")
-    tx.save_lease({**row, "owner": json.dumps(owner) if owner else "", "detail": purpose})
+    tx.save_lease(
+        {**row, "owner": canonical_json(plain(owner)) if owner else "", "detail": canonical_json(plain(purpose))}
+    )
     return lease
 
 

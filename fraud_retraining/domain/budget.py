@@ -6,10 +6,13 @@ each round (`orchestration/retrain_lease.py`), and keeping what past retrains to
 
 from collections.abc import Sequence
 from datetime import datetime
+from enum import StrEnum
 from statistics import median
+from typing import NamedTuple
 
 from pydantic import Field
 
+from fraud_retraining.domain.candidate import RetrainStatus
 from fraud_retraining.domain.errors import BudgetExceeded
 from fraud_retraining.domain.schemas import Policy
 
@@ -42,13 +45,40 @@ class BudgetPolicy(Policy):
         return seconds / HOUR * self.price_per_hour
 
 
-class Spending(Policy):
-    """What an ended retrain took."""
+class Ending(StrEnum):
+    """How a retrain ended that came to nothing; the others ended as their release outcome says."""
 
-    ended_at: datetime = Field(description="Aware, UTC.")
+    FAILED = "failed"
+    LOST = "lost"
+    INCOMPLETE = "incomplete"
+
+
+class Spending(Policy):
+    """An ended retrain, as the ledger keeps it: what asked for it, how it ended, what it took."""
+
+    dagster_run_id: str
+    trigger: str
+    status: str = Field(description="A release outcome, or `failed`, `lost` (its worker died), `incomplete`.")
+    error: str | None = Field(None, description="The kind of failure.")
     seconds: float = Field(ge=0)
     cost: float = Field(ge=0)
-    trained: bool = Field(description="Whether it went all the way with a new model, and can be compared with others.")
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether it did what it was asked for."""
+        return self.status not in {Ending.FAILED, Ending.LOST}
+
+    @property
+    def trained(self) -> bool:
+        """Whether it went all the way with a new model, so that its time can be compared with others'."""
+        return self.status in {RetrainStatus.PROMOTED, RetrainStatus.AWAITING_APPROVAL, RetrainStatus.SUPERSEDED}
+
+
+class Spent(NamedTuple):
+    """An ended retrain and when it ended: aware, UTC."""
+
+    at: datetime
+    spending: Spending
 
 
 class Allowance(Policy):
@@ -67,12 +97,12 @@ class Rounds(Policy):
     seconds: float = Field(ge=0, description="Time that these took.")
 
 
-def spent_in_month(past: Sequence[Spending], now: datetime) -> float:
+def spent_in_month(past: Sequence[Spent], now: datetime) -> float:
     """What the retrains that ended in the calendar month of `now` (UTC) have cost."""
-    return sum(one.cost for one in past if (one.ended_at.year, one.ended_at.month) == (now.year, now.month))
+    return sum(one.spending.cost for one in past if (one.at.year, one.at.month) == (now.year, now.month))
 
 
-def allowance(policy: BudgetPolicy, past: Sequence[Spending], now: datetime) -> Allowance:
+def allowance(policy: BudgetPolicy, past: Sequence[Spent], now: datetime) -> Allowance:
     """The tightest limit of a retrain that begins now.
 
     Raises:
@@ -84,9 +114,9 @@ def allowance(policy: BudgetPolicy, past: Sequence[Spending], now: datetime) -> 
     return min(limits, key=lambda one: one.seconds)
 
 
-def _ratio_limit(policy: BudgetPolicy, past: Sequence[Spending]) -> list[Allowance]:
+def _ratio_limit(policy: BudgetPolicy, past: Sequence[Spent]) -> list[Allowance]:
     """Too few past retrains say nothing about how long one takes."""
-    latest = [one.seconds for one in past if one.trained][-MEDIAN_OF:]
+    latest = [one.spending.seconds for one in past if one.spending.trained][-MEDIAN_OF:]
     if policy.max_ratio_to_median is None or len(latest) < LEAST_PAST:
         return []
     usual = median(latest)
@@ -94,7 +124,7 @@ def _ratio_limit(policy: BudgetPolicy, past: Sequence[Spending]) -> list[Allowan
     return [Allowance(seconds=usual * policy.max_ratio_to_median, limit=limit)]
 
 
-def _month_limit(policy: BudgetPolicy, past: Sequence[Spending], now: datetime) -> list[Allowance]:
+def _month_limit(policy: BudgetPolicy, past: Sequence[Spent], now: datetime) -> list[Allowance]:
     if policy.max_monthly_cost is None:
         return []
     spent = spent_in_month(past, now)
@@ -119,7 +149,8 @@ def require_time(allowed: Allowance, elapsed: float) -> None:
     """
     if elapsed > allowed.seconds:
         raise BudgetExceeded(
-            f"the retrain took {_time(elapsed)} and may take {_time(allowed.seconds)}: it was ended, the champion stays",
+            f"the retrain took {_time(elapsed)} and may take {_time(allowed.seconds)}: it was ended, "
+            "the champion stays",
             culprits=[f"limit: {allowed.limit}"],
             remedy=REMEDY,
         )

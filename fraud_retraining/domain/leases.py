@@ -8,7 +8,8 @@ lease of which nothing was heard for too long has expired, and is not renewed ev
 worker that was stopped and goes on finds itself refused, whoever is told that it was dead can rely on it.
 """
 
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
+from typing import Literal
 
 from pydantic import Field
 
@@ -49,13 +50,26 @@ class Owner(Policy):
         return f"run {self.run_id} (process {self.process.pid} on {self.process.host})"
 
 
+class Purpose(Policy):
+    """What a lease is held for."""
+
+    work: Literal["retrain", "clean"] = "retrain"
+    as_of: date | None = None
+    trigger: str = ""
+
+    def told(self) -> str:
+        """What it is, for people."""
+        as_of = f" as of {self.as_of}" if self.as_of else ""
+        return f"{self.work}{as_of}{f', trigger {self.trigger}' if self.trigger else ''}"
+
+
 class Lease(Policy):
     """Who holds it, under which token, or that nobody does. Times are aware, UTC, from the database's clock."""
 
     name: str
     token: int = Field(ge=1)
     owner: Owner | None
-    purpose: str = Field("", description="What it is held for, for people.")
+    purpose: Purpose
     taken_at: datetime
     seen_at: datetime
     expires_at: datetime
@@ -66,7 +80,7 @@ class Lease(Policy):
 
 
 def take(
-    current: Lease | None, name: str, owner: Owner, purpose: str, policy: LeasePolicy, now: datetime, *, gone: bool
+    current: Lease | None, name: str, owner: Owner, purpose: Purpose, policy: LeasePolicy, now: datetime, *, gone: bool
 ) -> Lease:
     """The lease in the hands of `owner`: with a new token, or with the one that this very owner holds already.
 
@@ -133,11 +147,11 @@ def abandoned(current: Lease | None, now: datetime, *, gone: bool) -> bool:
 
 def busy(current: Lease, *, waited: str = "") -> Busy:
     """What the second one is told."""
-    owner = current.owner.told() if current.owner else "somebody"
+    owner = current.owner.told() if current.owner else "nobody any more"
     return Busy(
-        f"another retrain is under way{waited}",
+        f"another {current.purpose.work} is under way{waited}",
         culprits=[
-            f"{owner}: {current.purpose or 'purpose unknown'}",
+            f"{owner}: {current.purpose.told()}",
             f"since {_time(current.taken_at)}, last heard of at {_time(current.seen_at)}",
         ],
         remedy=f"wait for it; a worker that is not heard of until {_time(current.expires_at)} is given up. "

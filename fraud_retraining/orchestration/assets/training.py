@@ -39,6 +39,7 @@ from fraud_retraining.orchestration.jobs import TRIGGER_TAG
 from fraud_retraining.orchestration.partitions import days_of, window_mapping
 from fraud_retraining.orchestration.progress import Progress
 from fraud_retraining.orchestration.rendering import importance_table, window_table
+from fraud_retraining.orchestration.retrain_lease import RetrainLease
 from fraud_retraining.settings import Settings
 
 GROUP = "training"
@@ -70,8 +71,10 @@ def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
         lake: dg.ResourceParam[Lake],
         store: dg.ResourceParam[Store],
         ledger: dg.ResourceParam[Ledger],
+        retrain_lease: dg.ResourceParam[RetrainLease],
     ) -> TrainingWindow:
         """Which days the model of this as-of day learns from and is judged on, pinned by digest; no copy of rows."""
+        retrain_lease.hold()
         window = _build_window(days_of(context)[0], settings, lake, store)
         _record_window(context, window, ledger)
         context.add_output_metadata(_window_metadata(window))
@@ -87,14 +90,17 @@ def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
         ledger: dg.ResourceParam[Ledger],
         progress: dg.ResourceParam[Progress],
         mlflow: dg.ResourceParam[Any],
+        retrain_lease: dg.ResourceParam[RetrainLease],
     ) -> TrainedModel:
         """The fitted model in MLflow. A fingerprint that was trained before is found, and nothing is trained."""
+        retrain_lease.hold()
         require_window_checks(store, training_window)
         determined_by = _fingerprint(training_window, settings)
         known = registry.find_run(determined_by.digest)
         reused = known is not None
         if known is None:
-            known = _train(context, training_window, determined_by, settings, store, registry, progress, mlflow)
+            on_round = _rounds(progress, retrain_lease)
+            known = _train(context, training_window, determined_by, settings, store, registry, mlflow, on_round)
         else:
             mlflow.set_tag("reused_run", known.run_id)
         model = TrainedModel(
@@ -209,12 +215,11 @@ def _train(
     settings: Settings,
     store: Store,
     registry: Registry,
-    progress: Progress,
     mlflow: Any,
+    on_round: OnRound,
 ) -> TrainedRun:
     rows = WindowRows(store, window.training, window.days.as_of, [TRANSACTION_ID, *window.features])
-    progress.start(MODEL, 1)
-    model = fit(settings.model, window.features, window.categorical, rows, on_round=_rounds(progress))
+    model = fit(settings.model, window.features, window.categorical, rows, on_round=on_round)
     return registry.log_model(
         mlflow.active_run().info.run_id,
         model,
@@ -225,11 +230,13 @@ def _train(
     )
 
 
-def _rounds(progress: Progress) -> OnRound:
+def _rounds(progress: Progress, lease: RetrainLease) -> OnRound:
     started = False
+    progress.start(MODEL, 1)
 
     def told(done: int, total: int) -> None:
         nonlocal started
+        lease.on_round(done, total)
         if not started:
             progress.start(MODEL, total)
             started = True
