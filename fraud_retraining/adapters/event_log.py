@@ -80,13 +80,15 @@ class EventLog:
         actor: str,
         channel: str = "",
         as_of: date | None = None,
+        fingerprint: str | None = None,
     ) -> Event | None:
-        """Add an event unless there is one of its kind and subject already."""
+        """Add an event unless there is one of its kind and subject; None where there was."""
 
         def work(tx: "Transaction") -> Event | None:
             if self._last(tx.connection, kind, {"subject": subject}) is not None:
                 return None
-            return self._event(tx, kind, payload, actor=actor, channel=channel, subject=subject, as_of=as_of)
+            about = {"subject": subject, "as_of": as_of, "fingerprint": fingerprint}
+            return self._event(tx, kind, payload, actor=actor, channel=channel, **about)
 
         return self._database.write(work)
 

@@ -29,11 +29,10 @@ from fraud_retraining.domain.candidate import RetrainStatus
 from fraud_retraining.domain.errors import Busy
 from fraud_retraining.domain.events import EventKind
 from fraud_retraining.domain.leases import Lease, LeasePolicy, Owner, Purpose
-from fraud_retraining.orchestration.jobs import TRIGGER_TAG
+from fraud_retraining.orchestration.requests import as_of_of, trigger_of
 from fraud_retraining.orchestration.spending import CHANNEL, past_spendings, record_finished, record_lost
 
 POLL_SECONDS = 5.0
-PARTITION_TAG = "dagster/partition"
 LOG = logging.getLogger("fraud_retraining.lease")
 
 
@@ -192,8 +191,7 @@ class RetrainLease:
 
 def asked_by(run: dg.DagsterRun) -> Asked:
     """Who asks, from the tags of the run."""
-    as_of = run.tags.get(PARTITION_TAG)
-    return Asked(run.run_id, date.fromisoformat(as_of) if as_of else None, run.tags.get(TRIGGER_TAG, "manual"))
+    return Asked(run.run_id, as_of_of(run.tags), trigger_of(run.tags))
 
 
 def failure_of(instance: dg.DagsterInstance, run_id: str) -> str | None:
