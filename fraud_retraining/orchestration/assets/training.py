@@ -4,7 +4,7 @@ Here: the as-of assets of the group `training`. Not here: which days a window ha
 is fitted (`domain/training.py`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import date
 from typing import Any
 
@@ -22,7 +22,7 @@ from fraud_retraining.domain.errors import DataInvalid
 from fraud_retraining.domain.events import EventKind
 from fraud_retraining.domain.fingerprint import Fingerprint, code_digest, digest, fingerprint
 from fraud_retraining.domain.schemas import TRANSACTION_ID
-from fraud_retraining.domain.training import OnRound, fit
+from fraud_retraining.domain.training import Batches, OnRound, fit
 from fraud_retraining.domain.windows import (
     DayRange,
     FeatureDay,
@@ -101,8 +101,9 @@ def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
         known = registry.find_run(determined_by.digest)
         reused = known is not None
         if known is None:
-            on_round = _rounds(progress, retrain_lease)
-            known = _train(context, training_window, determined_by, settings, store, registry, mlflow, on_round)
+            known = _train(
+                context, training_window, determined_by, settings, store, registry, mlflow, progress, retrain_lease
+            )
         else:
             mlflow.set_tag("reused_run", known.run_id)
         model = TrainedModel(
@@ -211,10 +212,12 @@ def _train(
     store: Store,
     registry: Registry,
     mlflow: Any,
-    on_round: OnRound,
+    progress: Progress,
+    lease: RetrainLease,
 ) -> TrainedRun:
     rows = WindowRows(store, window.training, window.days.as_of, [TRANSACTION_ID, *window.features])
-    model = fit(settings.model, window.features, window.categorical, rows, on_round=on_round)
+    watched, on_round = _watched(rows, lease), _rounds(progress, lease)
+    model = fit(settings.model, window.features, window.categorical, watched, on_round=on_round)
     return registry.log_model(
         mlflow.active_run().info.run_id,
         model,
@@ -223,6 +226,17 @@ def _train(
         window=window,
         fingerprint=determined_by,
     )
+
+
+def _watched(rows: WindowRows, lease: RetrainLease) -> Batches:
+    """The rows, as long as the lease is held and time is left: passes over them are long too."""
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for batch in rows():
+            lease.hold()
+            yield batch
+
+    return batches
 
 
 def _rounds(progress: Progress, lease: RetrainLease) -> OnRound:
