@@ -13,6 +13,7 @@ from fraud_retraining.settings import Settings
 INGEST = "ingest"
 RETRAIN = "retrain"
 RETRAIN_TAG = "fraud_retraining/retrain"
+RETRAIN_POOL = "retrain"
 TRIGGER_TAG = "trigger"
 AS_OF_TAG = "as_of"
 REASON_TAG = "fraud_retraining/reason"

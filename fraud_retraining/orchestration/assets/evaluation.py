@@ -27,6 +27,7 @@ from fraud_retraining.domain.scoring import FittedModel
 from fraud_retraining.domain.windows import DayRange, TrainingWindow, WindowDay
 from fraud_retraining.orchestration import rendering
 from fraud_retraining.orchestration.assets.training import MODEL, WINDOW
+from fraud_retraining.orchestration.jobs import RETRAIN_POOL
 from fraud_retraining.orchestration.progress import Progress
 from fraud_retraining.orchestration.retrain_lease import RetrainLease
 from fraud_retraining.settings import Settings
@@ -59,6 +60,7 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
     @dg.asset(
         name=EVALUATION,
         group_name=GROUP,
+        pool=RETRAIN_POOL,
         partitions_def=partitions,
         ins={"training_window": dg.AssetIn(WINDOW), "fraud_model": dg.AssetIn(MODEL)},
         kinds={"scikitlearn"},

@@ -20,6 +20,7 @@ from fraud_retraining.domain.releases import Await, Promote, Release, ReleaseSta
 from fraud_retraining.domain.windows import TrainingWindow
 from fraud_retraining.orchestration.assets.evaluation import EVALUATION
 from fraud_retraining.orchestration.assets.training import MODEL, WINDOW
+from fraud_retraining.orchestration.jobs import RETRAIN_POOL
 from fraud_retraining.orchestration.requests import USER_TAG, trigger_of
 from fraud_retraining.orchestration.retrain_lease import RetrainLease
 from fraud_retraining.settings import Settings
@@ -37,6 +38,7 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
     @dg.asset(
         name=REGISTERED,
         group_name=GROUP,
+        pool=RETRAIN_POOL,
         partitions_def=partitions,
         ins={
             "training_window": dg.AssetIn(WINDOW),
@@ -67,6 +69,7 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
     @dg.asset(
         name=PRODUCTION,
         group_name=GROUP,
+        pool=RETRAIN_POOL,
         partitions_def=partitions,
         ins={"registered_model": dg.AssetIn(REGISTERED)},
         kinds={"mlflow"},

@@ -33,7 +33,7 @@ from fraud_retraining.domain.windows import (
 )
 from fraud_retraining.orchestration.checks.data_checks import require_window_checks
 from fraud_retraining.orchestration.inventory import FEATURES, Inventory
-from fraud_retraining.orchestration.jobs import FINGERPRINT_TAG
+from fraud_retraining.orchestration.jobs import FINGERPRINT_TAG, RETRAIN_POOL
 from fraud_retraining.orchestration.partitions import days_of, window_mapping
 from fraud_retraining.orchestration.progress import Progress
 from fraud_retraining.orchestration.readiness import days_behind, days_of_window
@@ -61,6 +61,7 @@ def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
     @dg.asset(
         name=WINDOW,
         group_name=GROUP,
+        pool=RETRAIN_POOL,
         partitions_def=partitions,
         deps=[dg.AssetDep(FEATURES, partition_mapping=mapping)],
         kinds={"json"},
@@ -81,7 +82,7 @@ def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
         context.add_output_metadata(_window_metadata(window))
         return window
 
-    @dg.asset(name=MODEL, group_name=GROUP, partitions_def=partitions, kinds={"mlflow", "xgboost"})
+    @dg.asset(name=MODEL, group_name=GROUP, pool=RETRAIN_POOL, partitions_def=partitions, kinds={"mlflow", "xgboost"})
     def fraud_model(
         context: dg.AssetExecutionContext,
         training_window: TrainingWindow,
