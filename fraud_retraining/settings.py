@@ -24,8 +24,10 @@ from pydantic_settings import (
 )
 
 from fraud_retraining.adapters.locations import TransferPolicy
+from fraud_retraining.adapters.notifier import PAGERDUTY_VARIABLE
 from fraud_retraining.domain.budget import BudgetPolicy
 from fraud_retraining.domain.errors import SettingsError
+from fraud_retraining.domain.failures import RetryPolicy
 from fraud_retraining.domain.features import FeaturePlan
 from fraud_retraining.domain.gates import GatePolicy
 from fraud_retraining.domain.ingestion import LakeMapping
@@ -51,7 +53,6 @@ HOME_VARIABLE = f"{PREFIX}HOME"
 CONFIG_VARIABLE = f"{PREFIX}CONFIG"
 DEFAULT_HOME = ".fraud_retraining"
 DEFAULT_CONFIG = "retraining.yaml"
-PAGERDUTY_VARIABLE = "PAGERDUTY_ROUTING_KEY"
 
 
 class S3Policy(Policy):
@@ -146,6 +147,7 @@ class Settings(BaseSettings):
     mlflow: MlflowPolicy = Field(MlflowPolicy(), description="Where runs and versions are kept.")
     budget: BudgetPolicy = Field(BudgetPolicy(), description="What a retrain may cost.")
     retention: RetentionPolicy = Field(RetentionPolicy(), description="What is kept of ended retrains.")
+    retries: RetryPolicy = Field(RetryPolicy(), description="How often a step is tried after an outage.")
     alerts: AlertPolicy = Field(AlertPolicy(), description="Who is told.")
     environment: Literal["development", "staging", "production"] = Field(
         "production", description="Where this runs; schedules and sensors of a development start switched off."

@@ -128,6 +128,13 @@ class EventLog:
         about = {"subject": subject, "as_of": as_of, "version": version, "fingerprint": fingerprint}
         return self._database.read(lambda cn: self._last(cn, kind, about))
 
+    def newest(self, kind: EventKind, *, limit: int) -> list[Event]:
+        """The newest events of a kind, newest first."""
+        where = self._where(kind)
+        return self._database.read(
+            lambda cn: [Event.of(row) for row in sql().events(cn, where, limit=limit, newest=True)]
+        )
+
     def last_by_kind(self) -> dict[str, Event]:
         """The newest event of every kind."""
         rows = self._database.read(lambda cn: sql().last_of_each_kind(cn, self.model))

@@ -84,9 +84,10 @@ def _refusal(asset: str, refused: dict[date, DataInvalid]) -> DataInvalid:
     if len(refused) == 1:
         ((day, error),) = refused.items()
         named = error.what if day.isoformat() in error.what else f"{asset} of {day}: {error.what}"
-        return DataInvalid(named, culprits=error.culprits, remedy=error.remedy)
+        return DataInvalid(named, culprits=error.culprits, remedy=error.remedy, days=refused)
     return DataInvalid(
         f"{asset}: {len(refused)} days are refused; the other days stand.",
         culprits=[f"{day}: {' '.join(str(error).split())}" for day, error in refused.items()],
         remedy="deliver those days again; they are ingested anew once their files change.",
+        days=refused,
     )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from fraud_retraining.orchestration.progress import LogProgress
+from fraud_retraining.orchestration.retries import attempted
 from fraud_retraining.settings import Settings
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def _mlflow(settings: Settings) -> dg.ResourceDefinition:
 
     @dg.resource(description="dagster-mlflow's mlflow_tracking: one MLflow run a Dagster run.")
     def mlflow(context: dg.InitResourceContext) -> Iterator[Any]:
-        open_registry(settings).ensure_experiment()
+        attempted(open_registry(settings).ensure_experiment, settings.retries, context.log)
         from dagster_mlflow import mlflow_tracking
 
         config = {

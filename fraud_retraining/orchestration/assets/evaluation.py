@@ -32,6 +32,7 @@ from fraud_retraining.orchestration.assets.training import MODEL, WINDOW
 from fraud_retraining.orchestration.jobs import RETRAIN_POOL
 from fraud_retraining.orchestration.progress import Progress
 from fraud_retraining.orchestration.retrain_lease import RetrainLease
+from fraud_retraining.orchestration.retries import retried
 from fraud_retraining.settings import Settings
 
 GROUP = "evaluation"
@@ -67,6 +68,7 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
         ins={"training_window": dg.AssetIn(WINDOW), "fraud_model": dg.AssetIn(MODEL)},
         kinds={"scikitlearn"},
     )
+    @retried
     def model_evaluation(
         context: dg.AssetExecutionContext,
         training_window: TrainingWindow,

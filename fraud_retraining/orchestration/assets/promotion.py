@@ -23,6 +23,7 @@ from fraud_retraining.orchestration.assets.training import MODEL, WINDOW
 from fraud_retraining.orchestration.jobs import RETRAIN_POOL
 from fraud_retraining.orchestration.requests import USER_TAG, trigger_of
 from fraud_retraining.orchestration.retrain_lease import RetrainLease
+from fraud_retraining.orchestration.retries import retried
 from fraud_retraining.settings import Settings
 
 GROUP = "promotion"
@@ -47,11 +48,13 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
         },
         kinds={"mlflow"},
     )
+    @retried
     def registered_model(
         context: dg.AssetExecutionContext,
         training_window: TrainingWindow,
         fraud_model: TrainedModel,
         model_evaluation: Evaluation,
+        settings: dg.ResourceParam[Settings],
         registry: dg.ResourceParam[Registry],
         ledger: dg.ResourceParam[Ledger],
         retrain_lease: dg.ResourceParam[RetrainLease],
@@ -74,6 +77,7 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
         ins={"registered_model": dg.AssetIn(REGISTERED)},
         kinds={"mlflow"},
     )
+    @retried
     def production_model(
         context: dg.AssetExecutionContext,
         registered_model: RegisteredVersion,

@@ -41,6 +41,7 @@ from fraud_retraining.orchestration.rendering import importance_table, window_ta
 from fraud_retraining.orchestration.reproducibility import mark_versions
 from fraud_retraining.orchestration.requests import record_request, trigger_of
 from fraud_retraining.orchestration.retrain_lease import RetrainLease
+from fraud_retraining.orchestration.retries import retried
 from fraud_retraining.settings import Settings
 
 GROUP = "training"
@@ -67,6 +68,7 @@ def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
         deps=[dg.AssetDep(FEATURES, partition_mapping=mapping)],
         kinds={"json"},
     )
+    @retried
     def training_window(
         context: dg.AssetExecutionContext,
         settings: dg.ResourceParam[Settings],
@@ -86,6 +88,7 @@ def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
         return window
 
     @dg.asset(name=MODEL, group_name=GROUP, pool=RETRAIN_POOL, partitions_def=partitions, kinds={"mlflow", "xgboost"})
+    @retried
     def fraud_model(
         context: dg.AssetExecutionContext,
         training_window: TrainingWindow,
@@ -173,6 +176,7 @@ def _require_current(days: WindowDays, arrived: Mapping[date, DayFiles], invento
             culprits=problems,
             remedy=f"materialize them with the job `ingest`, or run `fraud-retraining retrain --as-of {days.as_of}`, "
             "which does; days that failed a check have to be delivered again.",
+            days=[*stale, *inventory.unfit(arrived)],
         )
 
 
