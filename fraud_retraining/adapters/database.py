@@ -130,7 +130,7 @@ class Transaction:
         self.connection = connection
         self.txn = txn
         self.head = head
-        self.now: str = connection.exec_driver_sql(CLOCKS[connection.dialect.name]).scalar_one()
+        self.now = clock(connection)
 
     def append(self, **columns: Any) -> Row:
         """Chain one row to the head."""
@@ -149,6 +149,15 @@ class Transaction:
         """The current row of a release, in place of the one before."""
         where = (RELEASES.c.model == row["model"]) & (RELEASES.c.version == row["version"])
         self.connection.execute(RELEASES.update().where(where).values(dict(row)))
+
+    def used_link(self, nonce: str) -> dict[str, Any] | None:
+        """When and by whom a link was used, if it was."""
+        row = self.connection.execute(sa.select(USED_LINKS).where(USED_LINKS.c.nonce == nonce)).one_or_none()
+        return dict(row._mapping) if row is not None else None
+
+    def use_link(self, nonce: str, by: str) -> None:
+        """Use up a link."""
+        self.connection.execute(USED_LINKS.insert().values(nonce=nonce, used_at=self.now, used_by=by))
 
 
 class Database:
@@ -247,6 +256,12 @@ class Database:
                     raise _failure(error, self.shown) from error
             time.sleep(pause * random.uniform(0.5, 1))
             pause = min(2 * pause, 1.0)
+
+
+def clock(connection: sa.Connection) -> str:
+    """The database's time, as ISO text in UTC."""
+    now: str = connection.exec_driver_sql(CLOCKS[connection.dialect.name]).scalar_one()
+    return now
 
 
 def head(connection: sa.Connection) -> Head:
