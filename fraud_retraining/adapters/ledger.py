@@ -120,6 +120,19 @@ class Ledger(EventLog):
         """The pause of something automatic that nobody has resumed yet."""
         return paused(self.events(PAUSING, subject=subject), subject)
 
+    def resume(self, subject: Automation, *, actor: str, channel: str, reason: str) -> Pause | None:
+        """End the pause of something automatic; None, and nothing recorded, where nothing is paused."""
+
+        def work(tx: "Transaction") -> Pause | None:
+            rows = sql().events(tx.connection, self._where(PAUSING, subject=subject))
+            pause = paused(map(Event.of, rows), subject)
+            if pause is not None:
+                told = {"reason": reason, "paused_since": pause.since, "paused_by": pause.by}
+                self._event(tx, EventKind.AUTOMATION_RESUMED, told, actor=actor, channel=channel, subject=subject)
+            return pause
+
+        return self._database.write(work)
+
     def now(self) -> datetime:
         """The time by the database's clock, by which deadlines are judged."""
         return self._database.read(lambda cn: datetime.fromisoformat(sql().clock(cn)))
