@@ -170,6 +170,11 @@ class Settings(BaseSettings):
         return home_folder()
 
     @property
+    def starts_stopped(self) -> bool:
+        """Whether schedules and sensors wait until somebody switches them on."""
+        return self.environment == "development"
+
+    @property
     def lake_uri(self) -> str:
         """Where transactions arrive."""
         return self.lake.uri or str(self.home / "lake")
