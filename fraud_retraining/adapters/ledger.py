@@ -425,9 +425,7 @@ class Ledger(EventLog):
 
     # -- inside a transaction
 
-    def _answered(
-        self, tx: "Transaction", before: Release, after: Release, by: Identity, moved: Moved
-    ) -> Release:
+    def _answered(self, tx: "Transaction", before: Release, after: Release, by: Identity, moved: Moved) -> Release:
         """Record what an answer came to; the first of two approvals leaves the release where it is."""
         told = {"identity": as_recorded(by)}
         if after.state is not before.state:

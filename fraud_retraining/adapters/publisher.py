@@ -115,8 +115,9 @@ class Publisher:
     def _promote(self, version: int, actor: str, channel: str, reason: str, rollback: bool) -> str | None:
         """None, or why the version could not stay champion."""
         serving = self._serving()
-        about = {"actor": actor, "channel": channel, "reason": reason, "rollback": rollback}
-        intent = self._ledger.intend_promotion(version, serving, **about)
+        intent = self._ledger.intend_promotion(
+            version, serving, actor=actor, channel=channel, reason=reason, rollback=rollback
+        )
         self._carry_out(intent, actor, channel)
         return self._prove()
 
@@ -245,7 +246,9 @@ class Publisher:
         crowned = self._last_about(failed, (EventKind.PROMOTION_DONE,))
         brought_back = crowned is not None and crowned.payload["intent"]["rollback"]
         return self._sound_one(
-            past for past in self._ledger.latest_champions() if not brought_back or past.version == failed.champion_before
+            past
+            for past in self._ledger.latest_champions()
+            if not brought_back or past.version == failed.champion_before
         )
 
     def _finish_unseating(self) -> None:

@@ -177,8 +177,16 @@ class ReleaseDesk:
     ) -> Release:
         self.ledger.expire_due(actor=DEADLINE, channel=DEADLINE)
         self._known(version)
-        about = {"reason": reason, "expected_digest": digest, "nonce": nonce}
-        return self.ledger.decide(version, decision, policy=self.policy, by=identity, channel=channel, **about)
+        return self.ledger.decide(
+            version,
+            decision,
+            policy=self.policy,
+            by=identity,
+            channel=channel,
+            reason=reason,
+            expected_digest=digest,
+            nonce=nonce,
+        )
 
     def _point_candidate(self) -> None:
         """The alias `candidate` follows the record. If it cannot now, the sensor does it; the decision stands."""

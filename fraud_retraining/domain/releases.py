@@ -231,7 +231,12 @@ def reminders_due(release: Release, now: datetime, sent: Collection[Reminder]) -
 
 
 def decide(
-    release: Release, decision: Decision, policy: ReviewerPolicy, identity: Identity, moved: Moved, digest: str | None
+    release: Release,
+    decision: Decision,
+    policy: ReviewerPolicy,
+    identity: Identity,
+    moved: Moved,
+    digest: str | None = None,
 ) -> Release:
     """A waiting release after a reviewer's answer. The first answer wins; of two approvals that are needed, the second.
 
@@ -265,13 +270,14 @@ def decide(
         return release.model_copy(update={"first_approval_by": identity.name})
     if to is S.APPROVED and policy.two_person and release.first_approval_by == identity.name:
         raise Conflict(
-            f"{identity.name} has approved version {release.version} already", remedy="A second reviewer has to approve."
+            f"{identity.name} has approved version {release.version} already",
+            remedy="A second reviewer has to approve.",
         )
     return move(release, to, moved)
 
 
 def _refuse_own(release: Release, policy: ReviewerPolicy, identity: Identity) -> None:
-    if release.trigger == "manual" and asked_for(policy, identity, release.requested_by):
+    if "manual" in release.trigger.split("+") and asked_for(policy, identity, release.requested_by):
         raise NotPermitted(
             f"{identity.name} asked for version {release.version} and cannot approve it",
             remedy="Let another reviewer decide.",

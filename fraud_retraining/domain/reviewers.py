@@ -22,7 +22,9 @@ class Reviewer(Policy):
     """Somebody who may approve, reject and roll back, and the proofs that only they can give."""
 
     name: str = Field(min_length=1, max_length=100, description="Name under which decisions are recorded.")
-    slack_id: str | None = Field(None, pattern=r"^[UW][A-Z0-9]{2,}$", description="User id in Slack, such as U02ABCDEF.")
+    slack_id: str | None = Field(
+        None, pattern=r"^[UW][A-Z0-9]{2,}$", description="User id in Slack, such as U02ABCDEF."
+    )
     token_sha256: str | None = Field(
         None, pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the reviewer's own random token, in hexadecimal."
     )
@@ -47,9 +49,12 @@ class ReviewerPolicy(Policy):
     """Who may decide, and what they have to prove."""
 
     reviewers: tuple[Annotated[Reviewer, BeforeValidator(_named)], ...] = Field(
-        (), description="Who may approve and reject, each a name or {name, slack_id, token_sha256, os_user}; empty: all."
+        (),
+        description="Who may approve and reject, each a name or {name, slack_id, token_sha256, os_user}; empty: all.",
     )
-    require_verified: bool = Field(False, description="Whether a decision counts only from somebody who proved who it is.")
+    require_verified: bool = Field(
+        False, description="Whether a decision counts only from somebody who proved who it is."
+    )
     two_person: bool = Field(False, description="Whether two different reviewers have to approve.")
 
     @model_validator(mode="after")
@@ -118,7 +123,9 @@ def identify(
     if owner is not None:
         return _agreed(owner, Proof.ACCOUNT, claimed)
     if not (claimed or "").strip():
-        raise SettingsError("nothing says who decides", remedy="name yourself with --by, or prove it by your own token.")
+        raise SettingsError(
+            "nothing says who decides", remedy="name yourself with --by, or prove it by your own token."
+        )
     return Identity(name=str(claimed).strip(), how=Proof.NOTHING)
 
 

@@ -154,9 +154,7 @@ def unusual(policy: EarnedPolicy, candidate: Candidate) -> list[str]:
     return found + [clause for clause in told if clause is not None]
 
 
-def _out_of_range(
-    name: str, value: float | None, past: Sequence[float | None], policy: EarnedPolicy
-) -> str | None:
+def _out_of_range(name: str, value: float | None, past: Sequence[float | None], policy: EarnedPolicy) -> str | None:
     known = [one for one in past if one is not None]
     if value is None or len(known) < LEAST_PAST:
         return f"{name} is not defined for it or for past champions"
@@ -167,17 +165,19 @@ def _out_of_range(
     return f"{name} is {value:.4f}, usual is {low - slack:.4f} to {high + slack:.4f}"
 
 
-def permission(policy: PromotionPolicy, pause: Pause | None, found: Standing, candidate: Candidate) -> Permission:
-    """Whether a candidate whose gates passed may go by itself, and the whole reason."""
+def by_mode(policy: PromotionPolicy, pause: Pause | None) -> Permission | None:
+    """Whether a candidate whose gates passed may go by itself; None where its record has to say so."""
     if policy.mode == "manual":
         return Permission(False, "promotion.mode is manual: a human decides")
     if pause is not None:
-        return Permission(False, f"automatic promotion is {pause.told}")
-    if policy.mode == "auto":
-        return Permission(True, "all gates passed and promotion.mode is auto")
+        return Permission(False, f"a human decides: automatic promotion is {pause.told}")
+    return Permission(True, "all gates passed and promotion.mode is auto") if policy.mode == "auto" else None
+
+
+def by_trust(policy: EarnedPolicy, found: Standing, candidate: Candidate) -> Permission:
+    """Whether a candidate may go by itself by what the record shows, and the whole reason."""
     reasons = [] if found.earned else [f"trust is not earned yet: {found.told}"]
-    reasons += unusual(policy.earned, candidate)
+    reasons += unusual(policy, candidate)
     if reasons:
         return Permission(False, f"a human decides: {'; '.join(reasons)}")
     return Permission(True, f"routine, and trust is earned: {found.told}")
-
