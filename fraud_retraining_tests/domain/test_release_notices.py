@@ -1,4 +1,4 @@
-"""People are told what happened, how urgent it is, and what they can type; an alarm ends under the key it began with."""
+"""People are told what happened, how urgent it is, and what to type; an alarm ends under the key it began with."""
 
 import pytest
 
