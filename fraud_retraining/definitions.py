@@ -37,7 +37,7 @@ def build_definitions(settings: Settings | None = None, **overrides: Any) -> dg.
             *promotion.build_assets(partitions),
         ],
         asset_checks=[*data_checks.build_checks(partitions), *model_checks.build_checks(partitions)],
-        jobs=[*build_jobs(), decide_release],
+        jobs=[*build_jobs(settings), decide_release],
         schedules=build_schedules(settings),
         sensors=[*build_sensors(settings), *release_sensors.build_sensors(settings)],
         resources=resources,

@@ -159,6 +159,12 @@ class Transaction:
         """Use up a link."""
         self.connection.execute(USED_LINKS.insert().values(nonce=nonce, used_at=self.now, used_by=by))
 
+    def save_lease(self, row: Mapping[str, Any]) -> None:
+        """A lease as it now is, in place of what was there."""
+        known = self.connection.execute(LEASES.update().where(LEASES.c.name == row["name"]).values(dict(row)))
+        if not known.rowcount:
+            self.connection.execute(LEASES.insert().values(dict(row)))
+
 
 class Database:
     """A ledger's database. Nothing is touched before the first read or write, which creates or migrates it."""
@@ -258,12 +264,6 @@ class Database:
             pause = min(2 * pause, 1.0)
 
 
-def clock(connection: sa.Connection) -> str:
-    """The database's time, as ISO text in UTC."""
-    now: str = connection.exec_driver_sql(CLOCKS[connection.dialect.name]).scalar_one()
-    return now
-
-
 def head(connection: sa.Connection) -> Head:
     """The last row of the chain, as the head row tells it."""
     row = connection.execute(sa.select(HEAD.c.seq, HEAD.c.hash)).one_or_none()
@@ -296,6 +296,17 @@ def releases(connection: sa.Connection, where: Mapping[str, Any]) -> list[dict[s
     """Current rows of releases, by version."""
     statement = sa.select(RELEASES).where(*_conditions(RELEASES, where)).order_by(RELEASES.c.model, RELEASES.c.version)
     return [dict(row._mapping) for row in connection.execute(statement)]
+
+
+def lease(connection: sa.Connection, name: str) -> dict[str, Any] | None:
+    """The row of a lease, if it was ever taken."""
+    row = connection.execute(sa.select(LEASES).where(LEASES.c.name == name)).one_or_none()
+    return dict(row._mapping) if row else None
+
+
+def clock(connection: sa.Connection) -> str:
+    """The database's time, which is the same for everybody."""
+    return str(connection.exec_driver_sql(CLOCKS[connection.dialect.name]).scalar_one())
 
 
 def _conditions(table: sa.Table, where: Mapping[str, Any]) -> Iterator[sa.ColumnElement[bool]]:

@@ -66,7 +66,7 @@ class EventLog:
         payload: Mapping[str, Any],
         actor: str,
         channel: str = "",
-        version: int | None = None,
+        **about: Any,
     ) -> Event | None:
         """Add an event unless the last one of its kind and subject says the same."""
 
@@ -74,7 +74,7 @@ class EventLog:
             last = self._last(tx.connection, kind, {"subject": subject})
             if last is not None and last.payload == plain(payload):
                 return None
-            return self._event(tx, kind, payload, actor=actor, channel=channel, subject=subject, version=version)
+            return self._event(tx, kind, payload, actor=actor, channel=channel, subject=subject, **about)
 
         return self._database.write(work)
 

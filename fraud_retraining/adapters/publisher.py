@@ -20,6 +20,7 @@ from fraud_retraining.domain.errors import (
     RetrainingError,
 )
 from fraud_retraining.domain.events import Event, EventKind
+from fraud_retraining.domain.leases import Lease
 from fraud_retraining.domain.releases import (
     Complete,
     HumanMoved,
@@ -45,21 +46,34 @@ class Publisher:
         self._ledger = ledger
         self._registry = registry
 
-    def promote(self, version: int, *, actor: str, channel: str, reason: str = "", rollback: bool = False) -> Release:
+    def promote(
+        self,
+        version: int,
+        *,
+        actor: str,
+        channel: str,
+        reason: str = "",
+        rollback: bool = False,
+        lease: Lease | None = None,
+    ) -> Release:
         """Makes an approved version champion, or for a rollback one that was champion before.
 
         Verdict and artifact are verified from the record first. A human who moves the alias meanwhile wins. A champion
-        that fails its smoke test is rolled back.
+        that fails its smoke test is rolled back. What somebody else carried out meanwhile is carried out. `lease` is
+        that of a retrain which promotes by itself; a person needs none.
 
         Raises:
-            Conflict: not approved, a newer champion, another promotion under way, or the alias was moved meanwhile.
+            Conflict: not approved, a newer champion, another promotion under way, the alias was moved meanwhile, or
+                the lease was lost.
             IntegrityError: artifact or verdict is not the recorded one; nothing was changed.
             GateFailed: it did not pass its gates, or its smoke test; the champion before serves.
         """
         with self._ledger.promotion_lock():
             self._recover(actor)
-            self.verify(version)
-            problem = self._promote(version, actor, channel, reason, rollback)
+            release = self.verify(version)
+            if not rollback and release.state is ReleaseState.PROMOTED and release.decided_by == actor:
+                return release
+            problem = self._promote(version, actor, channel, reason, rollback=rollback, lease=lease)
             if problem is not None:
                 raise GateFailed(problem, remedy=f"see `fraud-retraining audit show {version}`.")
             return self._known(version)
@@ -112,11 +126,13 @@ class Publisher:
 
     # -- one promotion
 
-    def _promote(self, version: int, actor: str, channel: str, reason: str, rollback: bool) -> str | None:
+    def _promote(
+        self, version: int, actor: str, channel: str, reason: str, *, rollback: bool = False, lease: Lease | None = None
+    ) -> str | None:
         """None, or why the version could not stay champion."""
         serving = self._serving()
         intent = self._ledger.intend_promotion(
-            version, serving, actor=actor, channel=channel, reason=reason, rollback=rollback
+            version, serving, actor=actor, channel=channel, reason=reason, rollback=rollback, lease=lease
         )
         self._carry_out(intent, actor, channel)
         return self._prove()
@@ -171,7 +187,7 @@ class Publisher:
             self.verify(release.version)
         except (IntegrityError, GateFailed) as error:
             return self._end(release, ReleaseState.WITHDRAWN, "; ".join([error.what, *error.culprits]))
-        self._promote(release.version, actor, channel, release.reason, rollback=False)
+        self._promote(release.version, actor, channel, release.reason)
         return self._known(release.version)
 
     def _end(self, release: Release, to: ReleaseState, reason: str) -> Release:
@@ -232,8 +248,9 @@ class Publisher:
         what = f"version {failed.version} did not pass its smoke test: {problem}"
         target = self._way_back(failed)
         if target is not None:
-            about = {"actor": SMOKE_TEST, "channel": RECOVERY, "reason": what}
-            intent = self._ledger.intend_promotion(target.version, failed.version, rollback=True, **about)
+            intent = self._ledger.intend_promotion(
+                target.version, failed.version, actor=SMOKE_TEST, channel=RECOVERY, reason=what, rollback=True
+            )
             self._carry_out(intent, SMOKE_TEST, RECOVERY)
             return f"{what}; {self._prove() or f'version {target.version} serves again'}"
         if failed.champion_before is None:

@@ -238,6 +238,8 @@ def print_history(history: History, out: Console) -> None:
         rows.add_row("judged on", f"{days.holdout.start} to {days.holdout.end}: {window.holdout_rows:,} rows, "
                      f"{window.holdout_frauds:,} frauds")  # fmt: skip
     rows.add_row("fingerprint", release.fingerprint)
+    if history.not_reproducible_because:
+        rows.add_row("not reproducible", f"{history.not_reproducible_because} since it was trained")
     rows.add_row("artifact", release.artifact_digest)
     replaced = release.champion_before
     rows.add_row("champion before", f"version {replaced}" if replaced else "none")

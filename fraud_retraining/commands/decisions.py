@@ -5,7 +5,7 @@ Here: who sits at the keyboard. Not here: what a decision does (`adapters/releas
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from fraud_retraining.adapters.accounts import account
@@ -55,10 +55,11 @@ class Decisions:
         """Makes a version that was champion before champion again, and pauses automatic promotion."""
         return self._desk.rollback(version, self._identity("rollback", version), reason, channel=CHANNEL)
 
-    def resume(self, subjects: tuple[Automation, ...], reason: str) -> list[Pause]:
-        """Lets what was paused go on; gives the pauses that ended."""
+    def resume(self, subjects: Sequence[Automation], reason: str) -> list[Pause]:
+        """Lets what was paused go on, all of it where nothing is named; gives the pauses that ended."""
         identity = self._identity("resume", None)
-        ended = (self._desk.resume(subject, identity, reason, channel=CHANNEL) for subject in subjects)
+        paused = [subject for subject in subjects or Automation if self._desk.ledger.pause(subject) is not None]
+        ended = (self._desk.resume(subject, identity, reason, channel=CHANNEL) for subject in paused)
         return [pause for pause in ended if pause is not None]
 
     def pending(self) -> list[Waiting]:

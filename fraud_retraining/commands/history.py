@@ -3,13 +3,17 @@
 Here: gathering. Not here: how it is shown (`commands/answers.py`).
 """
 
+from pydantic import Field
+
 from fraud_retraining.adapters.ledger import Ledger
 from fraud_retraining.domain.candidate import Evaluation
 from fraud_retraining.domain.errors import Conflict
 from fraud_retraining.domain.events import Event, EventKind
 from fraud_retraining.domain.releases import Release
+from fraud_retraining.domain.reproducibility import Reproducibility
 from fraud_retraining.domain.schemas import Policy
 from fraud_retraining.domain.windows import TrainingWindow
+from fraud_retraining.orchestration.reproducibility import recorded_reproducibility
 from fraud_retraining.orchestration.resources import open_ledger
 from fraud_retraining.settings import Settings
 
@@ -20,6 +24,7 @@ class History(Policy):
     release: Release
     window: TrainingWindow | None
     evaluation: Evaluation | None
+    not_reproducible_because: str = Field("", description="Days that were rewritten since it was trained, in words.")
     events: tuple[Event, ...]
 
 
@@ -38,6 +43,7 @@ def read_history(settings: Settings, version: int) -> History:
         release=release,
         window=_window(ledger, release),
         evaluation=Evaluation.model_validate(judged.payload) if judged else None,
+        not_reproducible_because=(recorded_reproducibility(ledger, version) or Reproducibility()).reason,
         events=tuple(sorted(ledger.events(fingerprint=release.fingerprint), key=lambda event: event.seq)),
     )
 

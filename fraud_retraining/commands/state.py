@@ -3,8 +3,10 @@
 Here: reading it together from lake, registry and ledger. Not here: how it is shown (`commands/answers.py`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
+
+from pydantic import Field
 
 from fraud_retraining.adapters.ledger import Ledger
 from fraud_retraining.adapters.registry import Registry
@@ -14,10 +16,13 @@ from fraud_retraining.domain.errors import DataInvalid
 from fraud_retraining.domain.events import Event, EventKind
 from fraud_retraining.domain.releases import Release, ReleaseState
 from fraud_retraining.domain.schemas import Policy
-from fraud_retraining.domain.triggers import next_due
+from fraud_retraining.domain.triggers import Paused, next_due
 from fraud_retraining.domain.trust import Standing
 from fraud_retraining.domain.windows import TrainingWindow
-from fraud_retraining.orchestration.knowledge import last_as_of
+from fraud_retraining.orchestration.health import automation_health
+from fraud_retraining.orchestration.instance import open_instance
+from fraud_retraining.orchestration.knowledge import last_as_of, paused
+from fraud_retraining.orchestration.reproducibility import irreproducible_versions
 from fraud_retraining.orchestration.resources import open_lake, open_ledger, open_registry
 from fraud_retraining.settings import Settings
 
@@ -71,6 +76,9 @@ class State(Policy):
     champion_problem: str | None = None
     next: Due
     runs: tuple[RetrainState, ...]
+    automation: str
+    problems: tuple[str, ...] = Field((), description="What a person has to look at; empty when all is well.")
+    not_reproducible: dict[int, str] = Field({}, description="Versions that no longer can be made again, and why.")
     ledger_events: int
 
     def told(self) -> Iterator[tuple[str, str]]:
@@ -87,6 +95,11 @@ class State(Policy):
         if self.last_release:
             yield "last release", self.last_release
         yield "next", self.next.why
+        yield "automation", self.automation
+        for problem in self.problems:
+            yield "problem", problem
+        if self.not_reproducible:
+            yield "not reproducible", _irreproducible_words(self.not_reproducible)
         yield "ledger", f"{self.ledger_events} events"
 
     def _promotion_words(self) -> str:
@@ -98,6 +111,7 @@ def read_state(settings: Settings) -> State:
     ledger, registry = open_ledger(settings), open_registry(settings)
     latest, problem = _latest_day(settings)
     window = ledger.last(EventKind.WINDOW_BUILT)
+    health = automation_health(open_instance(), datetime.now(UTC))
     return State(
         lake=settings.lake_uri,
         latest_day=latest,
@@ -112,8 +126,24 @@ def read_state(settings: Settings) -> State:
         champion_problem=_champion_problem(ledger, registry),
         next=_due(settings, ledger, latest),
         runs=_last_retrains(ledger),
+        automation=_automation_words(health.daemon, paused(ledger)),
+        problems=tuple(_problems(health.problems, paused(ledger), problem)),
+        not_reproducible={version: found.reason for version, found in irreproducible_versions(ledger).items()},
         ledger_events=ledger.head().seq,
     )
+
+
+def _automation_words(daemon: str, pause: Paused | None) -> str:
+    told = f"daemon {daemon}"
+    return f"{told}; retrains are paused since {pause.since:%Y-%m-%d %H:%M} UTC" if pause else told
+
+
+def _problems(health: Sequence[str], pause: Paused | None, lake: str | None) -> Iterator[str]:
+    yield from health
+    if pause is not None:
+        yield f"retrains are paused after {pause.cause}: deliver other input, or `fraud-retraining resume`"
+    if lake is not None:
+        yield f"the lake: {lake}"
 
 
 def _latest_day(settings: Settings) -> tuple[date | None, str | None]:
@@ -195,6 +225,12 @@ def _version_words(version: VersionState | None) -> str | None:
     if version.deadline is not None:
         told += f"; to be decided before {version.deadline:%Y-%m-%d %H:%M} UTC"
     return f"{told}: {version.reason}" if version.reason else told
+
+
+def _irreproducible_words(why: Mapping[int, str]) -> str:
+    newest = max(why)
+    told = f"version {newest}: {why[newest]} since it was trained"
+    return told if len(why) == 1 else f"{told}; and {len(why) - 1} older versions, see audit show VERSION"
 
 
 def _window_words(event: Event | None) -> str | None:

@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 import numpy as np
 from dagster import MarkdownMetadataValue, MetadataValue, TableColumn, TableMetadataValue, TableRecord, TableSchema
 
+from fraud_retraining.domain.comparison import Comparison
 from fraud_retraining.domain.gates import Verdict
-from fraud_retraining.domain.metrics import Calibration, Comparison, Floats, Judged, Metrics, average_precision
+from fraud_retraining.domain.judged import Floats, Judged
+from fraud_retraining.domain.metrics import Calibration, Metrics, average_precision
 from fraud_retraining.domain.windows import TrainingWindow
 
 if TYPE_CHECKING:

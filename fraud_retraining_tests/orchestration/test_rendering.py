@@ -8,8 +8,10 @@ from datetime import date
 import numpy as np
 import pytest
 
+from fraud_retraining.domain.comparison import compare
 from fraud_retraining.domain.gates import NO_CHAMPION, GatePolicy, gather_evidence, judge
-from fraud_retraining.domain.metrics import Judged, Pair, compare, evaluate
+from fraud_retraining.domain.judged import Judged, Pair
+from fraud_retraining.domain.metrics import evaluate
 from fraud_retraining.domain.schemas import LabelPolicy
 from fraud_retraining.domain.windows import HoldoutPolicy, RollingWindow, TrainingWindow, WindowDay, window_days
 from fraud_retraining.orchestration.rendering import (

@@ -18,16 +18,20 @@ from fraud_retraining.adapters.registry import ModelVersion, Registry
 from fraud_retraining.adapters.store import Store
 from fraud_retraining.adapters.window_rows import WindowRows
 from fraud_retraining.domain.candidate import Evaluation, TrainedModel
+from fraud_retraining.domain.comparison import Comparison
 from fraud_retraining.domain.errors import DataInvalid
 from fraud_retraining.domain.events import EventKind
 from fraud_retraining.domain.gates import NO_CHAMPION, NO_FIXED_SET, Evidence, NotCompared, gather_evidence, judge
-from fraud_retraining.domain.metrics import Comparison, Judged, Metrics, Pair
+from fraud_retraining.domain.judged import Judged, Pair
+from fraud_retraining.domain.metrics import Metrics
 from fraud_retraining.domain.schemas import AMOUNT, IS_FRAUD, TIMESTAMP
 from fraud_retraining.domain.scoring import FittedModel
 from fraud_retraining.domain.windows import DayRange, TrainingWindow, WindowDay
 from fraud_retraining.orchestration import rendering
 from fraud_retraining.orchestration.assets.training import MODEL, WINDOW
+from fraud_retraining.orchestration.jobs import RETRAIN_POOL
 from fraud_retraining.orchestration.progress import Progress
+from fraud_retraining.orchestration.retrain_lease import RetrainLease
 from fraud_retraining.settings import Settings
 
 GROUP = "evaluation"
@@ -58,6 +62,7 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
     @dg.asset(
         name=EVALUATION,
         group_name=GROUP,
+        pool=RETRAIN_POOL,
         partitions_def=partitions,
         ins={"training_window": dg.AssetIn(WINDOW), "fraud_model": dg.AssetIn(MODEL)},
         kinds={"scikitlearn"},
@@ -72,8 +77,10 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
         ledger: dg.ResourceParam[Ledger],
         progress: dg.ResourceParam[Progress],
         mlflow: dg.ResourceParam[Any],
+        retrain_lease: dg.ResourceParam[RetrainLease],
     ) -> Evaluation:
         """Metrics of candidate and champion on the same holdout rows, every gate, and the verdict."""
+        retrain_lease.hold()
         known = recorded_evaluation(ledger, fraud_model.fingerprint)
         if known is not None:
             context.add_output_metadata(_metadata(known))

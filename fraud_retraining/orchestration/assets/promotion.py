@@ -18,6 +18,7 @@ from fraud_retraining.adapters.track_record import WARNINGS, permission_for
 from fraud_retraining.domain.candidate import Evaluation, RegisteredVersion, ReleaseOutcome, RetrainStatus, TrainedModel
 from fraud_retraining.domain.errors import Conflict
 from fraud_retraining.domain.fingerprint import digest
+from fraud_retraining.domain.leases import Lease
 from fraud_retraining.domain.releases import Await, Promote, Release, ReleaseState, Supersede, promotion_of
 from fraud_retraining.domain.trust import POLICY
 from fraud_retraining.domain.validation import Report
@@ -27,7 +28,9 @@ from fraud_retraining.orchestration.assets.evaluation import EVALUATION
 from fraud_retraining.orchestration.assets.training import MODEL, WINDOW
 from fraud_retraining.orchestration.checks.data_checks import WINDOW_REPORT
 from fraud_retraining.orchestration.inventory import Inventory
+from fraud_retraining.orchestration.jobs import RETRAIN_POOL
 from fraud_retraining.orchestration.requests import USER_TAG, trigger_of
+from fraud_retraining.orchestration.retrain_lease import RetrainLease
 from fraud_retraining.settings import Settings
 
 GROUP = "promotion"
@@ -42,6 +45,7 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
     @dg.asset(
         name=REGISTERED,
         group_name=GROUP,
+        pool=RETRAIN_POOL,
         partitions_def=partitions,
         ins={
             "training_window": dg.AssetIn(WINDOW),
@@ -59,12 +63,14 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
         store: dg.ResourceParam[Store],
         registry: dg.ResourceParam[Registry],
         ledger: dg.ResourceParam[Ledger],
+        retrain_lease: dg.ResourceParam[RetrainLease],
     ) -> RegisteredVersion:
         """The registry's version of the candidate, alias `candidate`; a registered fingerprint is found and reused."""
+        lease = retrain_lease.hold()
         require_verdict(model_evaluation, fraud_model.fingerprint)
         known = ledger.release_by_fingerprint(fraud_model.fingerprint)
         warnings = warnings_of(training_window, model_evaluation, settings, store, registry.champion())
-        version = _register(context, training_window, fraud_model, model_evaluation, registry, ledger, warnings)
+        version = _register(context, training_window, fraud_model, model_evaluation, registry, ledger, warnings, lease)
         context.add_output_metadata({"version": version, "created": known is None, "run_id": fraud_model.run_id})
         return RegisteredVersion(
             as_of=fraud_model.as_of, fingerprint=fraud_model.fingerprint, version=version, created=known is None
@@ -73,6 +79,7 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
     @dg.asset(
         name=PRODUCTION,
         group_name=GROUP,
+        pool=RETRAIN_POOL,
         partitions_def=partitions,
         ins={"registered_model": dg.AssetIn(REGISTERED)},
         kinds={"mlflow"},
@@ -84,11 +91,13 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
         registry: dg.ResourceParam[Registry],
         ledger: dg.ResourceParam[Ledger],
         mlflow: dg.ResourceParam[Any],
+        retrain_lease: dg.ResourceParam[RetrainLease],
     ) -> ReleaseOutcome:
         """What became of the candidate: promoted, waiting for a decision, superseded, or decided in an earlier run."""
+        lease = retrain_lease.hold()
         publisher = Publisher(ledger, registry)
         publisher.recover(POLICY)
-        outcome = _released(registered_model, settings, publisher, ledger)
+        outcome = _released(registered_model, settings, publisher, ledger, lease)
         publisher.point_candidate()
         champion = registry.champion()
         context.add_output_metadata(
@@ -101,6 +110,7 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
         )
         mlflow.set_tag("release_status", outcome.status.value)
         mlflow.end_run()
+        retrain_lease.came_to(outcome.status)
         return outcome
 
     return [registered_model, production_model]
@@ -114,6 +124,7 @@ def _register(
     registry: Registry,
     ledger: Ledger,
     warnings: Sequence[str],
+    lease: Lease,
 ) -> int:
     trigger = trigger_of(context.run.tags)
     version = registry.register(
@@ -137,19 +148,20 @@ def _register(
         requested_by=context.run.tags.get(USER_TAG, ""),
         champion_before=evaluation.champion_version,
         facts={"run_id": version.run_id, "dagster_run_id": context.run_id, WARNINGS: warnings},
+        lease=lease,
     )
     return version.version
 
 
 def _released(
-    registered: RegisteredVersion, settings: Settings, publisher: Publisher, ledger: Ledger
+    registered: RegisteredVersion, settings: Settings, publisher: Publisher, ledger: Ledger, lease: Lease
 ) -> ReleaseOutcome:
     release = _known(ledger, registered.version)
     if release.state is ReleaseState.REGISTERED:
-        release = _moved(release, settings, publisher, ledger)
+        release = _moved(release, settings, publisher, ledger, lease)
     elif release.state is ReleaseState.APPROVED:
         by, via = release.decided_by or POLICY, release.decided_via or CHANNEL
-        release = publisher.promote(release.version, actor=by, channel=via, reason=release.reason)
+        release = publisher.promote(release.version, actor=by, channel=via, reason=release.reason, lease=lease)
     else:
         return _outcome(registered, RetrainStatus.ALREADY_TRAINED, f"version {release.version} is {_words(release)}")
     return _outcome(registered, _STATUS[release.state], release.reason or _words(release))
@@ -162,7 +174,7 @@ _STATUS = {
 }
 
 
-def _moved(release: Release, settings: Settings, publisher: Publisher, ledger: Ledger) -> Release:
+def _moved(release: Release, settings: Settings, publisher: Publisher, ledger: Ledger, lease: Lease) -> Release:
     policy, by = settings.promotion, {"actor": POLICY, "channel": CHANNEL}
     allowed = permission_for(ledger, policy, release)
     answer = promotion_of(release, ledger.champion(), automatic=allowed.automatic, passed=release.verdict_passed)
@@ -173,7 +185,7 @@ def _moved(release: Release, settings: Settings, publisher: Publisher, ledger: L
             return ledger.await_decision(release.version, hours=policy.approval_hours, reason=allowed.why, **by)
         case Promote():
             ledger.move_release(release.version, ReleaseState.APPROVED, reason=allowed.why, **by)
-            return publisher.promote(release.version, actor=POLICY, channel=CHANNEL, reason=allowed.why)
+            return publisher.promote(release.version, actor=POLICY, channel=CHANNEL, reason=allowed.why, lease=lease)
 
 
 def warnings_of(
