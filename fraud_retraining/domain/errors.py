@@ -5,6 +5,7 @@ ordinary exceptions and leave with exit code 1.
 
     RetrainingError                     exit code
     ├── SettingsError                   2  settings or usage
+    │   └── NotPermitted                2  somebody who may not decide
     ├── DataInvalid                     3  the lake, a day, a column or the window is not usable
     ├── GateFailed                      4  the candidate is not good enough
     ├── Conflict                        5  somebody or something else decided first
@@ -56,6 +57,10 @@ class SettingsError(RetrainingError):
     """Settings or arguments that cannot be obeyed; `culprits` lists every problem, not just the first."""
 
     exit_code = 2
+
+
+class NotPermitted(SettingsError):
+    """A decision by somebody who may not make it: no reviewer, not proven, or about their own candidate."""
 
 
 class DataInvalid(RetrainingError):

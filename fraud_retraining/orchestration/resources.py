@@ -169,6 +169,7 @@ def build_resources(settings: Settings) -> dict[str, Any]:
             yield opened
 
     from fraud_retraining.orchestration.io_managers import DocumentIOManager
+    from fraud_retraining.orchestration.release_sensors import LogTeller
 
     return {
         "settings": dg.ResourceDefinition.hardcoded_resource(settings),
@@ -179,6 +180,7 @@ def build_resources(settings: Settings) -> dict[str, Any]:
         "registry": lazily(open_registry),
         "retrain_lease": retrain_lease(settings),
         "mlflow": _mlflow(settings),
+        "teller": dg.ResourceDefinition.hardcoded_resource(LogTeller()),
         "progress": dg.ResourceDefinition.hardcoded_resource(LogProgress()),
         "io_manager": dg.IOManagerDefinition(resource_fn=lambda _: DocumentIOManager(open_store(settings))),
     }
