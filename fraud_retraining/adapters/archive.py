@@ -207,19 +207,28 @@ def _require_owner(cn: "sa.Connection") -> None:
 def _guard_lifted(cn: "sa.Connection") -> Iterator[None]:
     """Rows can be deleted while this is open; before and after, the guard stands as the migration made it."""
     name = DELETE_GUARD[cn.dialect.name]
-    if cn.dialect.name == "sqlite":
-        find = "SELECT sql FROM sqlite_master WHERE type = 'trigger' AND name = ?"
-        guard = cn.exec_driver_sql(find, (name,)).scalar_one_or_none()
-        lift, restore = f"DROP TRIGGER {name}", guard
-    else:
-        find = "SELECT tgenabled FROM pg_trigger WHERE tgrelid = 'audit_events'::regclass AND tgname = %s"
-        guard = cn.exec_driver_sql(find, (name,)).scalar_one_or_none() == "O" or None
-        lift, restore = (f"ALTER TABLE audit_events {word} TRIGGER {name}" for word in ("DISABLE", "ENABLE"))
-    if guard is None:
-        raise IntegrityError(
-            f"the guard {name} of the ledger is not in its place",
-            remedy="Find out who removed it; nothing was removed.",
-        )
+    lift, restore = _sqlite_guard(cn, name) if cn.dialect.name == "sqlite" else _postgresql_guard(cn, name)
     cn.exec_driver_sql(lift)
     yield
     cn.exec_driver_sql(restore)
+
+
+def _sqlite_guard(cn: "sa.Connection", name: str) -> tuple[str, str]:
+    find = "SELECT sql FROM sqlite_master WHERE type = 'trigger' AND name = ?"
+    made_by = cn.exec_driver_sql(find, (name,)).scalar_one_or_none()
+    if made_by is None:
+        raise _no_guard(name)
+    return f"DROP TRIGGER {name}", str(made_by)
+
+
+def _postgresql_guard(cn: "sa.Connection", name: str) -> tuple[str, str]:
+    find = "SELECT tgenabled FROM pg_trigger WHERE tgrelid = 'audit_events'::regclass AND tgname = %s"
+    if cn.exec_driver_sql(find, (name,)).scalar_one_or_none() not in ("O", "A"):
+        raise _no_guard(name)
+    return f"ALTER TABLE audit_events DISABLE TRIGGER {name}", f"ALTER TABLE audit_events ENABLE TRIGGER {name}"
+
+
+def _no_guard(name: str) -> IntegrityError:
+    return IntegrityError(
+        f"the guard {name} of the ledger is not in its place", remedy="Find out who removed it; nothing was removed."
+    )

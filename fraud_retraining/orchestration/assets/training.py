@@ -11,13 +11,13 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 
-from fraud_retraining.adapters.environment import library_versions, source_files
+from fraud_retraining.adapters.environment import environment, library_versions, source_files
 from fraud_retraining.adapters.lake import DayFiles, Lake
 from fraud_retraining.adapters.ledger import Ledger
 from fraud_retraining.adapters.registry import Registry, TrainedRun
 from fraud_retraining.adapters.store import Store
 from fraud_retraining.adapters.window_rows import WindowRows
-from fraud_retraining.domain.candidate import TrainedModel
+from fraud_retraining.domain.candidate import Making, TrainedModel
 from fraud_retraining.domain.errors import DataInvalid, SettingsError
 from fraud_retraining.domain.events import EventKind
 from fraud_retraining.domain.fingerprint import Fingerprint, code_digest, digest, fingerprint
@@ -35,7 +35,7 @@ from fraud_retraining.domain.windows import (
 )
 from fraud_retraining.orchestration.checks.data_checks import require_window_checks
 from fraud_retraining.orchestration.inventory import FEATURES, Inventory
-from fraud_retraining.orchestration.jobs import TRIGGER_TAG
+from fraud_retraining.orchestration.jobs import REASON_TAG, TRIGGER_TAG
 from fraud_retraining.orchestration.partitions import days_of, window_mapping
 from fraud_retraining.orchestration.progress import Progress
 from fraud_retraining.orchestration.rendering import importance_table, window_table
@@ -72,6 +72,7 @@ def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
         ledger: dg.ResourceParam[Ledger],
     ) -> TrainingWindow:
         """Which days the model of this as-of day learns from and is judged on, pinned by digest; no copy of rows."""
+        _record_surroundings(settings, ledger)
         window = _build_window(days_of(context)[0], settings, lake, store)
         _record_window(context, window, ledger)
         context.add_output_metadata(_window_metadata(window))
@@ -108,7 +109,7 @@ def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
             importance=registry.importance(known),
         )
         if not model.reused:
-            _record_model(context, model, ledger)
+            _record_model(context, model, training_window, settings, ledger)
         context.add_output_metadata(_model_metadata(model))
         return model
 
@@ -167,6 +168,18 @@ def _require_current(days: WindowDays, arrived: Mapping[date, DayFiles], invento
             culprits=problems,
             remedy=f"materialize them with the job `ingest`, or run `fraud-retraining retrain --as-of {days.as_of}`, "
             "which does; days that failed a check have to be delivered again.",
+        )
+
+
+def _record_surroundings(settings: Settings, ledger: Ledger) -> None:
+    """Settings and environment of this run, where they are not those of the run before."""
+    for subject, value in (("settings", settings), ("environment", environment())):
+        ledger.append_changed(
+            EventKind.CONFIGURATION_CHANGED,
+            subject=subject,
+            payload=value.model_dump(mode="json"),
+            actor="pipeline",
+            channel="dagster",
         )
 
 
@@ -253,14 +266,23 @@ def _tags(context: dg.AssetExecutionContext, window: TrainingWindow, determined_
     }
 
 
-def _record_model(context: dg.AssetExecutionContext, model: TrainedModel, ledger: Ledger) -> None:
+def _record_model(
+    context: dg.AssetExecutionContext, model: TrainedModel, window: TrainingWindow, settings: Settings, ledger: Ledger
+) -> None:
+    making = Making(
+        trigger=context.run.tags.get(TRIGGER_TAG, "manual"),
+        reason=context.run.tags.get(REASON_TAG, ""),
+        parameters=settings.model.parameters.model_dump(mode="json"),
+        environment=environment(),
+        window_digest=digest(window),
+    )
     ledger.append(
         EventKind.MODEL_TRAINED,
         actor="pipeline",
         channel="dagster",
         as_of=model.as_of,
         fingerprint=model.fingerprint,
-        payload={**model.model_dump(mode="json"), "dagster_run_id": context.run_id},
+        payload={**model.model_dump(mode="json"), "dagster_run_id": context.run_id, "making": making},
     )
 
 
