@@ -8,7 +8,7 @@ with the customers' Poisson weights, the same for both models. What so few thres
 an interval is the exact value plus what the resamples deviate from the value on the same thresholds.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -62,8 +62,8 @@ class Filed:
     thresholds: Floats
     rows: Any
     frauds: Any
-    totals: Floats
-    losses: Mapping[str, Floats]
+    totals: NDArray[np.float32]
+    losses: Mapping[str, NDArray[np.float32]]
 
     @classmethod
     def of(cls, judged: Judged) -> "Filed":
@@ -78,13 +78,13 @@ class Filed:
             thresholds,
             _counts(position[reached], judged.entities[reached], shape),
             _counts(position[reached & fraud], judged.entities[reached & fraud], shape),
-            np.stack([np.bincount(judged.entities, kept, count) for kept in (np.ones(len(judged)), judged.labels)]),
+            np.stack([np.bincount(judged.entities, kept, count) for kept in (None, judged.labels)]).astype(np.float32),
             _losses(judged, count),
         )
 
     def drawn(self, weights: NDArray[np.float32]) -> Drawn:
         """The curve and the means under each column of customer weights."""
-        totals = self.totals @ weights
+        totals: Floats = (self.totals @ weights).astype(np.float64)
         return Drawn(
             self.thresholds,
             np.cumsum(self.rows @ weights, axis=0, dtype=np.float64),
@@ -109,13 +109,13 @@ def _counts(steps: Any, customers: Any, shape: tuple[int, int]) -> Any:
     return csr_array((np.ones(len(steps), np.float32), (steps, customers)), shape=shape)
 
 
-def _losses(judged: Judged, customers: int) -> dict[str, Floats]:
+def _losses(judged: Judged, customers: int) -> dict[str, NDArray[np.float32]]:
     """Sums by customer of what is a mean over the rows."""
     if not judged.probable:
         return {}
     squares = (judged.scores - judged.labels) ** 2
     return {
-        name: np.bincount(judged.entities, values, customers).astype(np.float64)
+        name: np.bincount(judged.entities, values, customers).astype(np.float32)
         for name, values in (("brier_score", squares), ("log_loss", log_losses(judged)))
     }
 
@@ -166,7 +166,7 @@ def _quantiles(resampled: Floats, confidence: float) -> tuple[Floats, Floats]:
 
 
 def metric_intervals(
-    drawn: list[Drawn], exact: list[Mapping[str, float | None]], confidence: float
+    drawn: Sequence[Drawn], exact: Sequence[Mapping[str, float | None]], confidence: float
 ) -> dict[str, MetricIntervals]:
     """Every metric that has one, of the candidate and, where both were drawn, the champion; `exact` are the values."""
     if not drawn:
