@@ -12,6 +12,8 @@ from fraud_retraining.orchestration.checks import data_checks, model_checks
 from fraud_retraining.orchestration.jobs import build_jobs
 from fraud_retraining.orchestration.partitions import DEFAULT_FIRST_DAY, day_partitions
 from fraud_retraining.orchestration.resources import build_resources, open_lake
+from fraud_retraining.orchestration.schedules import build_schedules
+from fraud_retraining.orchestration.sensors import build_sensors
 from fraud_retraining.settings import Settings, load_settings
 
 
@@ -34,6 +36,8 @@ def build_definitions(settings: Settings | None = None, **overrides: Any) -> dg.
         ],
         asset_checks=[*data_checks.build_checks(partitions), *model_checks.build_checks(partitions)],
         jobs=build_jobs(),
+        schedules=build_schedules(settings),
+        sensors=build_sensors(settings),
         resources=resources,
         executor=dg.in_process_executor,
     )

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
 import yaml
@@ -24,12 +24,14 @@ from pydantic_settings import (
 )
 
 from fraud_retraining.adapters.locations import TransferPolicy
+from fraud_retraining.domain.budget import BudgetPolicy
 from fraud_retraining.domain.errors import SettingsError
 from fraud_retraining.domain.features import FeaturePlan
 from fraud_retraining.domain.gates import GatePolicy
 from fraud_retraining.domain.ingestion import LakeMapping
 from fraud_retraining.domain.notices import AlertPolicy
 from fraud_retraining.domain.releases import PromotionPolicy
+from fraud_retraining.domain.retention import RetentionPolicy
 from fraud_retraining.domain.schemas import (
     CORE_COLUMNS,
     LABELLED_AT,
@@ -142,7 +144,12 @@ class Settings(BaseSettings):
     promotion: PromotionPolicy = Field(PromotionPolicy(), description="Who lets a candidate serve.")
     triggers: TriggerPolicy = Field(TriggerPolicy(), description="When a retrain is asked for.")
     mlflow: MlflowPolicy = Field(MlflowPolicy(), description="Where runs and versions are kept.")
+    budget: BudgetPolicy = Field(BudgetPolicy(), description="What a retrain may cost.")
+    retention: RetentionPolicy = Field(RetentionPolicy(), description="What is kept of ended retrains.")
     alerts: AlertPolicy = Field(AlertPolicy(), description="Who is told.")
+    environment: Literal["development", "staging", "production"] = Field(
+        "production", description="Where this runs; schedules and sensors of a development start switched off."
+    )
 
     @classmethod
     def settings_customise_sources(
@@ -160,6 +167,11 @@ class Settings(BaseSettings):
     def home(self) -> Path:
         """The one folder under which all state lives."""
         return home_folder()
+
+    @property
+    def starts_stopped(self) -> bool:
+        """Whether schedules and sensors wait until somebody switches them on."""
+        return self.environment == "development"
 
     @property
     def lake_uri(self) -> str:

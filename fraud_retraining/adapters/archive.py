@@ -1,7 +1,7 @@
 """Old events, moved out of the ledger into a file that verifies together with what is left.
 
 Here: writing rows of the chain as Parquet, reading them back, and the one transaction that removes what is older than
-the ledger keeps. Not here: which rows may go (`domain/retention.py`).
+the ledger keeps. Not here: which rows may go (`domain/archiving.py`).
 
 The guards that keep `audit_events` from being rewritten are lifted by this transaction only, for the delete alone, and
 are back before it ends: DDL is transactional in SQLite and PostgreSQL, so whoever dies in between has changed nothing.
@@ -20,7 +20,7 @@ from fraud_retraining.adapters.locations import reaching, replacing
 from fraud_retraining.domain.errors import Conflict, IntegrityError, SettingsError
 from fraud_retraining.domain.events import NOTHING, RELEASE_KINDS, EventKind, Head, Row, verify_chain
 from fraud_retraining.domain.releases import Release
-from fraud_retraining.domain.retention import Archived, archived, cut_off, live, release_digest, release_key
+from fraud_retraining.domain.archiving import Archived, archived, cut_off, live, release_digest, release_key
 
 if TYPE_CHECKING:
     import pyarrow as pa

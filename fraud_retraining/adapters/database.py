@@ -70,10 +70,45 @@ RELEASES = sa.Table(
             "moved_by",
         )
     ),
-    *(sa.Column(name, sa.Text) for name in ("deadline", "decided_by", "decided_via", "decided_at", "promoted_at")),
+    *(
+        sa.Column(name, sa.Text)
+        for name in ("deadline", "first_approval_by", "decided_by", "decided_via", "decided_at", "promoted_at")
+    ),
     sa.Column("verdict_passed", sa.Boolean, nullable=False),
     sa.Column("champion_before", sa.Integer),
     sa.Column("intent", SEQ),
+)
+LEASES = sa.Table(
+    "leases",
+    METADATA,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("token", SEQ, nullable=False),
+    *(sa.Column(name, sa.Text, nullable=False) for name in ("owner", "detail", "taken_at", "seen_at", "expires_at")),
+)
+NOTICES = sa.Table(
+    "notices",
+    METADATA,
+    sa.Column("id", SEQ, primary_key=True),
+    *(sa.Column(name, sa.Text, nullable=False) for name in ("model", "dedup_key", "category", "severity", "notice")),
+    sa.Column("seen", sa.Integer, nullable=False),
+    *(sa.Column(name, sa.Text, nullable=False) for name in ("opened_at", "seen_at")),
+    sa.Column("resolved_at", sa.Text),
+)
+DELIVERIES = sa.Table(
+    "deliveries",
+    METADATA,
+    sa.Column("id", SEQ, primary_key=True),
+    sa.Column("notice_id", SEQ, sa.ForeignKey("notices.id"), nullable=False),
+    *(sa.Column(name, sa.Text, nullable=False) for name in ("destination", "action", "message")),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    *(sa.Column(name, sa.Text, nullable=False) for name in ("created_at", "due_at")),
+    *(sa.Column(name, sa.Text) for name in ("claimed_until", "delivered_at", "given_up_at", "receipt", "error")),
+)
+USED_LINKS = sa.Table(
+    "used_links",
+    METADATA,
+    sa.Column("nonce", sa.Text, primary_key=True),
+    *(sa.Column(name, sa.Text, nullable=False) for name in ("used_at", "used_by")),
 )
 
 CLOCKS = {

@@ -71,6 +71,27 @@ class EventLog:
 
         return self._database.write(work)
 
+    def append_once(
+        self,
+        kind: EventKind,
+        *,
+        subject: str,
+        payload: Mapping[str, Any],
+        actor: str,
+        channel: str = "",
+        as_of: date | None = None,
+        fingerprint: str | None = None,
+    ) -> Event | None:
+        """Add an event unless there is one of its kind and subject; None where there was."""
+
+        def work(tx: "Transaction") -> Event | None:
+            if self._last(tx.connection, kind, {"subject": subject}) is not None:
+                return None
+            about = {"subject": subject, "as_of": as_of, "fingerprint": fingerprint}
+            return self._event(tx, kind, payload, actor=actor, channel=channel, **about)
+
+        return self._database.write(work)
+
     def events(
         self,
         kind: EventKind | tuple[EventKind, ...] | None = None,

@@ -35,7 +35,7 @@ from fraud_retraining.domain.releases import (
     newer_than,
     outdated_by,
 )
-from fraud_retraining.domain.retention import archived, release_digest, release_key
+from fraud_retraining.domain.archiving import archived, release_digest, release_key
 from fraud_retraining.domain.schemas import Policy
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ Here: reading it together from lake, registry and ledger. Not here: how it is sh
 """
 
 from collections.abc import Iterator
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 from fraud_retraining.adapters.ledger import Ledger
 from fraud_retraining.adapters.registry import Registry
@@ -14,6 +14,7 @@ from fraud_retraining.domain.releases import Release, ReleaseState
 from fraud_retraining.domain.schemas import Policy
 from fraud_retraining.domain.triggers import next_due
 from fraud_retraining.domain.windows import TrainingWindow
+from fraud_retraining.orchestration.knowledge import last_as_of
 from fraud_retraining.orchestration.resources import open_lake, open_ledger, open_registry
 from fraud_retraining.settings import Settings
 
@@ -169,20 +170,14 @@ def _due(settings: Settings, ledger: Ledger, latest: date | None) -> Due:
     schedule = settings.triggers.schedule
     if schedule is None:
         return Due(at=None, as_of=None, why="nothing by schedule: triggers.schedule is off")
-    last = _last_as_of(ledger)
-    at = next_due(schedule, last, datetime.now(UTC).date() if latest is None else latest)
-    as_of = date.fromordinal(at.date().toordinal() - 1)
+    last = last_as_of(ledger)
+    as_of, at = next_due(schedule, last, latest or datetime.now(UTC).date() - timedelta(days=1))
     since = (
         f"{schedule.every_hours} hours after the last as-of day, {last}" if last else "no model has been trained yet"
     )
     arrived = latest is not None and latest >= as_of
     ready = "its data is there" if arrived else "its data has not arrived yet"
     return Due(at=at, as_of=as_of, why=f"retrain as of {as_of}, due {at:%Y-%m-%d %H:%M} UTC: {since}; {ready}")
-
-
-def _last_as_of(ledger: Ledger) -> date | None:
-    event = ledger.last(EventKind.MODEL_TRAINED)
-    return event.as_of if event else None
 
 
 def _last_retrains(ledger: Ledger) -> tuple[RetrainState, ...]:

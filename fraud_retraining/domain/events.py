@@ -40,6 +40,13 @@ class EventKind(StrEnum):
     PROMOTION_UNDONE = "promotion_undone"
     CHAMPION_MOVED_OUTSIDE = "champion_moved_outside"
     CONFIGURATION_CHANGED = "configuration_changed"
+    RETRAIN_FINISHED = "retrain_finished"
+    INGEST_FAILED = "ingest_failed"
+    AUTOMATION_PAUSED = "automation_paused"
+    AUTOMATION_RESUMED = "automation_resumed"
+    NOTICE_OPENED = "notice_opened"
+    NOTICE_RESOLVED = "notice_resolved"
+    ARTIFACTS_REMOVED = "artifacts_removed"
     HISTORY_ARCHIVED = "history_archived"
 
 

@@ -91,6 +91,7 @@ class Release(Policy):
     requested_by: str = Field("", description="Who asked for the retrain; may not approve it.")
     champion_before: int | None = Field(None, description="The champion when it was registered, then the one replaced.")
     deadline: datetime | None = None
+    first_approval_by: str | None = Field(None, description="Who approved first, where two people have to.")
     decided_by: str | None = None
     decided_via: str | None = None
     decided_at: datetime | None = None

@@ -6,7 +6,7 @@ rules of what depends on what (`domain/lineage.py`).
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from functools import cached_property
 
 from fraud_retraining.adapters.environment import source_files
@@ -24,6 +24,7 @@ TRANSACTIONS = "transactions"
 ENTITY_DAYS = "entity_days"
 FEATURES = "transaction_features"
 CHECKS = "checks"
+REFUSED = "refused"
 
 INGESTION_CODE = ("fraud_retraining.domain.ingestion",)
 FEATURES_CODE = ("fraud_retraining.domain.features",)
@@ -62,6 +63,11 @@ class Inventory:
         self._settings = settings
         self._days = tuple(sorted(set(days)))
         self._recipes = Recipes.of(settings)
+
+    @property
+    def recipes(self) -> Recipes:
+        """By which settings and code partitions are made now."""
+        return self._recipes
 
     @property
     def plan(self) -> FeaturePlan:
@@ -136,6 +142,29 @@ class Inventory:
             if day in self.transactions
             and (day not in self.features or self.features[day].inputs != self.features_inputs(day))
         ]
+
+    def refuse(self, day: date, files: DayFiles, why: str) -> None:
+        """Keeps in mind that the day cannot be read as it is now, so that it is not tried again until it changes."""
+        self._store.annotate(TRANSACTIONS, day, REFUSED, {"inputs": self.transactions_inputs(files), "why": why})
+
+    def refusal(self, day: date, files: DayFiles) -> str | None:
+        """Why the day is refused as the lake has it now: it could not be read, or failed its checks."""
+        if day in self.stale_transactions({day: files}):
+            found = self._store.annotation(TRANSACTIONS, day, REFUSED)
+            return str(found["why"]) if found and found["inputs"] == self.transactions_inputs(files) else None
+        report = self.report(day)
+        if report is None or not report.failed or report.rules != self.rules(day):
+            return None
+        return "; ".join(f"{result.name}: {result.message}" for result in report.failed)
+
+    def earlier_rows(self, day: date) -> list[int]:
+        """Accepted rows of the days before, oldest first, as far as the trailing median looks back."""
+        before = [day - timedelta(days=n) for n in range(self._settings.validation.trailing_days, 0, -1)]
+        return [self.transactions[earlier].facts["rows"] for earlier in before if earlier in self.transactions]
+
+    def rules(self, day: date) -> str:
+        """Digest of what the checks of a day go by."""
+        return digest([self._settings.validation, self._settings.mapping, self.earlier_rows(day)])
 
     def report(self, day: date) -> Report | None:
         """The checks that were made of the day as it now stands; None when not all of them gave a result."""

@@ -12,6 +12,9 @@ RETRAIN_TAG = "fraud_retraining/retrain"
 TRIGGER_TAG = "trigger"
 AS_OF_TAG = "as_of"
 REASON_TAG = "fraud_retraining/reason"
+INPUTS_TAG = "fraud_retraining/inputs"
+DRIFT_TAG = "fraud_retraining/drift_since"
+FINGERPRINT_TAG = "fingerprint"
 MAX_RUNTIME_SECONDS = 4 * 3600
 
 DAY_ASSETS = dg.AssetSelection.groups("ingestion", "features") - dg.AssetSelection.assets("raw_transactions")

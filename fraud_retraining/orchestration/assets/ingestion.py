@@ -64,7 +64,11 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
         def ingest_one(day: date) -> Partition:
             files = _arrived(lake, arrived, day)
             context.log_event(_observation(day, files))
-            return refresh_transactions(day, files, inventory, settings.mapping, lake, store, engine)
+            try:
+                return refresh_transactions(day, files, inventory, settings.mapping, lake, store, engine)
+            except DataInvalid as error:
+                inventory.refuse(day, files, error.what)
+                raise
 
         yield from materialize_days(context, TRANSACTIONS, ingest_one, progress, _metadata)
 

@@ -19,7 +19,7 @@ from fraud_retraining.domain.releases import Await, Promote, Release, ReleaseSta
 from fraud_retraining.domain.windows import TrainingWindow
 from fraud_retraining.orchestration.assets.evaluation import EVALUATION
 from fraud_retraining.orchestration.assets.training import MODEL, WINDOW
-from fraud_retraining.orchestration.jobs import TRIGGER_TAG
+from fraud_retraining.orchestration.requests import USER_TAG, trigger_of
 from fraud_retraining.settings import Settings
 
 GROUP = "promotion"
@@ -124,7 +124,7 @@ def _register(
     registry: Registry,
     ledger: Ledger,
 ) -> int:
-    trigger = context.run.tags.get(TRIGGER_TAG, "manual")
+    trigger = trigger_of(context.run.tags)
     version = registry.register(
         model.run_id,
         fingerprint=model.fingerprint,
@@ -143,7 +143,7 @@ def _register(
         verdict_digest=digest(evaluation.verdict),
         actor="pipeline",
         channel=CHANNEL,
-        requested_by=context.run.tags.get("user", ""),
+        requested_by=context.run.tags.get(USER_TAG, ""),
         champion_before=evaluation.champion_version,
         facts={"run_id": version.run_id, "dagster_run_id": context.run_id},
     )

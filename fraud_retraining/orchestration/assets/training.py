@@ -18,10 +18,9 @@ from fraud_retraining.adapters.registry import Registry, TrainedRun
 from fraud_retraining.adapters.store import Store
 from fraud_retraining.adapters.window_rows import WindowRows
 from fraud_retraining.domain.candidate import Making, TrainedModel
-from fraud_retraining.domain.errors import DataInvalid, SettingsError
+from fraud_retraining.domain.errors import DataInvalid
 from fraud_retraining.domain.events import EventKind
 from fraud_retraining.domain.fingerprint import Fingerprint, code_digest, digest, fingerprint
-from fraud_retraining.domain.lineage import lookback
 from fraud_retraining.domain.schemas import TRANSACTION_ID
 from fraud_retraining.domain.training import OnRound, fit
 from fraud_retraining.domain.windows import (
@@ -31,14 +30,15 @@ from fraud_retraining.domain.windows import (
     WindowDays,
     build_manifest,
     changed_days,
-    window_days,
 )
 from fraud_retraining.orchestration.checks.data_checks import require_window_checks
 from fraud_retraining.orchestration.inventory import FEATURES, Inventory
-from fraud_retraining.orchestration.jobs import REASON_TAG, TRIGGER_TAG
+from fraud_retraining.orchestration.jobs import FINGERPRINT_TAG, REASON_TAG
 from fraud_retraining.orchestration.partitions import days_of, window_mapping
 from fraud_retraining.orchestration.progress import Progress
+from fraud_retraining.orchestration.readiness import days_behind, days_of_window
 from fraud_retraining.orchestration.rendering import importance_table, window_table
+from fraud_retraining.orchestration.requests import record_request, trigger_of
 from fraud_retraining.settings import Settings
 
 GROUP = "training"
@@ -72,7 +72,7 @@ def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
         ledger: dg.ResourceParam[Ledger],
     ) -> TrainingWindow:
         """Which days the model of this as-of day learns from and is judged on, pinned by digest; no copy of rows."""
-        _record_surroundings(settings, ledger)
+        record_request(context.run_id, context.run.tags, settings, ledger)
         window = _build_window(days_of(context)[0], settings, lake, store)
         _record_window(context, window, ledger)
         context.add_output_metadata(_window_metadata(window))
@@ -92,6 +92,7 @@ def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
         """The fitted model in MLflow. A fingerprint that was trained before is found, and nothing is trained."""
         require_window_checks(store, training_window)
         determined_by = _fingerprint(training_window, settings)
+        context.instance.add_run_tags(context.run_id, {FINGERPRINT_TAG: determined_by.digest})
         known = registry.find_run(determined_by.digest)
         reused = known is not None
         if known is None:
@@ -117,9 +118,9 @@ def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
 
 
 def _build_window(as_of: date, settings: Settings, lake: Lake, store: Store) -> TrainingWindow:
-    days = _window(as_of, settings)
+    days = days_of_window(settings, as_of)
     plan = settings.feature_plan
-    history = sorted({earlier for day in days.needed for earlier in lookback(plan, day)} - set(days.needed))
+    history = sorted(set(days_behind(settings, days.needed)) - set(days.needed))
     used = sorted({*history, *days.needed})
     inventory = Inventory(store, settings, used)
     arrived = {day: files for day, files in lake.days(DayRange(start=used[0], end=used[-1])).items() if day in used}
@@ -144,13 +145,6 @@ def _build_window(as_of: date, settings: Settings, lake: Lake, store: Store) -> 
     )
 
 
-def _window(as_of: date, settings: Settings) -> WindowDays:
-    try:
-        return window_days(as_of, settings.window, settings.holdout, settings.labels)
-    except ValueError as error:
-        raise SettingsError(f"as of {as_of} there is no window: {error}") from None
-
-
 def _require_current(days: WindowDays, arrived: Mapping[date, DayFiles], inventory: Inventory) -> None:
     """Refuses days that are in the lake but not, or not any more, in the store as they are there; or not checked.
 
@@ -168,18 +162,6 @@ def _require_current(days: WindowDays, arrived: Mapping[date, DayFiles], invento
             culprits=problems,
             remedy=f"materialize them with the job `ingest`, or run `fraud-retraining retrain --as-of {days.as_of}`, "
             "which does; days that failed a check have to be delivered again.",
-        )
-
-
-def _record_surroundings(settings: Settings, ledger: Ledger) -> None:
-    """Settings and environment of this run, where they are not those of the run before."""
-    for subject, value in (("settings", settings), ("environment", environment())):
-        ledger.append_changed(
-            EventKind.CONFIGURATION_CHANGED,
-            subject=subject,
-            payload=value.model_dump(mode="json"),
-            actor="pipeline",
-            channel="dagster",
         )
 
 
@@ -258,7 +240,7 @@ def _example(rows: WindowRows) -> pa.Table:
 def _tags(context: dg.AssetExecutionContext, window: TrainingWindow, determined_by: Fingerprint) -> dict[str, str]:
     training, holdout = window.days.training, window.days.holdout
     return {
-        "trigger": context.run.tags.get(TRIGGER_TAG, "manual"),
+        "trigger": trigger_of(context.run.tags),
         "as_of": window.days.as_of.isoformat(),
         "window": f"{window.days.strategy} {training.start} to {training.end}",
         "holdout": f"{holdout.start} to {holdout.end}",
@@ -270,7 +252,7 @@ def _record_model(
     context: dg.AssetExecutionContext, model: TrainedModel, window: TrainingWindow, settings: Settings, ledger: Ledger
 ) -> None:
     making = Making(
-        trigger=context.run.tags.get(TRIGGER_TAG, "manual"),
+        trigger=trigger_of(context.run.tags),
         reason=context.run.tags.get(REASON_TAG, ""),
         parameters=settings.model.parameters.model_dump(mode="json"),
         environment=environment(),

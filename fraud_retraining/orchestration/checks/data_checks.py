@@ -109,8 +109,7 @@ def day_report(day: date, inventory: Inventory, settings: Settings, store: Store
     partition = inventory.transactions.get(day)
     if partition is None:
         raise DataInvalid(f"transactions of {day} have not been ingested", remedy=f"materialize transactions of {day}.")
-    earlier = _earlier_rows(day, inventory.transactions, settings.validation.trailing_days)
-    rules = digest([settings.validation, settings.mapping, earlier])
+    rules = inventory.rules(day)
     known = inventory.report(day)
     if known is not None and known.rules == rules:
         return known
@@ -120,16 +119,11 @@ def day_report(day: date, inventory: Inventory, settings: Settings, store: Store
         settings.mapping,
         day,
         settings.validation,
-        earlier_rows=earlier,
+        earlier_rows=inventory.earlier_rows(day),
     )
     report = Report(digest=partition.digest, rules=rules, results=found)
     store.annotate(TRANSACTIONS, day, CHECKS, report)
     return report
-
-
-def _earlier_rows(day: date, partitions: Mapping[date, Partition], trailing_days: int) -> Sequence[int]:
-    days = [day - timedelta(days=n) for n in range(trailing_days, 0, -1)]
-    return [partitions[earlier].facts["rows"] for earlier in days if earlier in partitions]
 
 
 def _window_report(as_of: date, settings: Settings, store: Store) -> Report:
