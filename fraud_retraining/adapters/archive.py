@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 
 from fraud_retraining.adapters.event_log import EventLog, sql
 from fraud_retraining.adapters.locations import reaching, replacing
+from fraud_retraining.domain.archiving import Archived, archived, cut_off, live, release_digest, release_key
 from fraud_retraining.domain.errors import Conflict, IntegrityError, SettingsError
 from fraud_retraining.domain.events import NOTHING, RELEASE_KINDS, EventKind, Head, Row, verify_chain
 from fraud_retraining.domain.releases import Release
-from fraud_retraining.domain.archiving import Archived, archived, cut_off, live, release_digest, release_key
 
 if TYPE_CHECKING:
     import pyarrow as pa

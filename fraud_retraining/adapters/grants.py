@@ -61,7 +61,16 @@ def _statements(cn: "sa.Connection", role: str) -> list[str]:
         f"GRANT USAGE ON SCHEMA {schema} TO {to}",
         *taken,
         *rights,
+        *(f"GRANT USAGE ON SEQUENCE {name} TO {to}" for name in _sequences(cn)),
     ]
+
+
+def _sequences(cn: "sa.Connection") -> list[str]:
+    """What numbers the rows of the tables that number themselves."""
+    asked = "SELECT pg_get_serial_sequence(%s, %s)"
+    columns = [(name, column.name) for name, table in sql().METADATA.tables.items() for column in table.primary_key]
+    found = [cn.exec_driver_sql(asked, column).scalar_one() for column in columns]
+    return sorted(name for name in found if name is not None)
 
 
 def _require_role(cn: "sa.Connection", role: str) -> None:

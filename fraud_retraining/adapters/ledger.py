@@ -12,6 +12,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from fraud_retraining.adapters.event_log import EventLog, clean_text, sql
+from fraud_retraining.domain.archiving import archived, release_digest, release_key
 from fraud_retraining.domain.errors import Conflict, IntegrityError, RetrainingError, SettingsError
 from fraud_retraining.domain.events import NOTHING, RELEASE_KINDS, Event, EventKind, Head, Row, verify_chain
 from fraud_retraining.domain.releases import (
@@ -35,7 +36,6 @@ from fraud_retraining.domain.releases import (
     newer_than,
     outdated_by,
 )
-from fraud_retraining.domain.archiving import archived, release_digest, release_key
 from fraud_retraining.domain.schemas import Policy
 
 if TYPE_CHECKING:

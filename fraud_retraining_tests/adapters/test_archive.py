@@ -11,9 +11,9 @@ import sqlalchemy as sa
 from fraud_retraining.adapters import database
 from fraud_retraining.adapters.archive import Archives, ArchivingLedger, rows_table, table_rows
 from fraud_retraining.adapters.ledger import Ledger
+from fraud_retraining.domain.archiving import Archived
 from fraud_retraining.domain.errors import IntegrityError, SettingsError
 from fraud_retraining.domain.events import EventKind, Head
-from fraud_retraining.domain.archiving import Archived
 from fraud_retraining_tests.adapters.ledgers import opened, promoted
 from fraud_retraining_tests.adapters.tampering import lift_guards, run_sql, tamper
 

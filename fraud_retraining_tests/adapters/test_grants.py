@@ -43,6 +43,17 @@ def test_releases_live_their_whole_life_under_the_role(app_url: str):
     assert ledger.verify(ledger.head()).ok
 
 
+def test_working_state_may_be_written_and_tidied_up_under_the_role(app_url: str):
+    run_sql(
+        app_url,
+        "INSERT INTO notices (model, dedup_key, category, severity, notice, seen, opened_at, seen_at) "
+        "VALUES ('m', 'k', 'gate_failed', 'medium', '{}', 1, 'now', 'now')",
+        "UPDATE notices SET seen = 2",
+        "DELETE FROM notices",
+        "INSERT INTO used_links VALUES ('n', 'now', 'alice')",
+    )
+
+
 @pytest.mark.parametrize(
     "statement",
     [
