@@ -73,6 +73,7 @@ class Evaluation(Policy):
     compared_days: tuple[date, ...] = Field(description="Holdout days that neither model was trained on.")
     evidence: Evidence
     verdict: Verdict
+    review_digest: str = Field("", description="Digest of the reviewer's pack that was made with it.")
     reused: bool = Field(False, description="Whether the verdict was found in the ledger instead of judged again.")
 
 

@@ -15,6 +15,7 @@ from fraud_retraining.domain.schemas import Policy
 from fraud_retraining.domain.uncertainty import CurvePoint, MetricIntervals
 
 QUANTILES = (0.5, 0.9, 0.99, 0.999)
+Use = Literal["training", "holdout", "fixed"]
 
 
 class AlertDay(Policy):
@@ -88,7 +89,7 @@ class MatureDay(Policy):
     """A day's labels as the as-of day knows them."""
 
     day: date
-    use: Literal["training", "holdout", "fixed"]
+    use: Use
     age_days: int = Field(description="Days from it to the as-of day.")
     rows: int | None = Field(description="Accepted rows; none where the day's record is gone.")
     labelled: int

@@ -7,7 +7,7 @@ Everything that compares the models is measured on the rows that neither has lea
 on a sample; the pack says on how many rows.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, timedelta
 from typing import NamedTuple
 
@@ -31,10 +31,12 @@ from fraud_retraining.domain.review import (
     ScoreCounts,
     ScoreReview,
     SliceReview,
+    Use,
 )
 from fraud_retraining.domain.schemas import AMOUNT, IS_FRAUD, TIMESTAMP, TRANSACTION_ID
 from fraud_retraining.domain.scoring import FittedModel
 from fraud_retraining.domain.uncertainty import curve, draw, metric_intervals
+from fraud_retraining.domain.windows import TrainingWindow, WindowDay
 
 SAMPLE_ROWS = 1000
 DISAGREEMENTS = 20
@@ -164,6 +166,27 @@ def review(
         maturity=tuple(maturity),
         drift=tuple(drift) if drift is not None else None,
         disagreements=_disagreements(watch.differing, candidate, champion, policy.alert_entity),
+    )
+
+
+def maturity(window: TrainingWindow, accepted: Mapping[date, int]) -> tuple[MatureDay, ...]:
+    """The labels of a window's days as its as-of day knows them, beside the rows that were accepted on each."""
+    uses: tuple[tuple[Use, tuple[WindowDay, ...]], ...] = (
+        ("training", window.training),
+        ("holdout", window.holdout),
+        ("fixed", window.fixed),
+    )
+    return tuple(
+        MatureDay(
+            day=one.day,
+            use=use,
+            age_days=(window.days.as_of - one.day).days,
+            rows=accepted.get(one.day),
+            labelled=one.rows,
+            frauds=one.frauds,
+        )
+        for use, days in uses
+        for one in days
     )
 
 

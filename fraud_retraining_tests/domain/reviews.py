@@ -84,20 +84,47 @@ DRIFT = (
 )
 
 
-@cache
-def pack(estimator: str = "xgboost", against: str | None = "logistic_regression", drift: bool = True) -> ReviewPack:
-    """The pack of a candidate against a champion that does not know the night."""
-    candidate = fitted(estimator)
-    champion = fitted(against, ("amount", "count", "city")) if against else None
+def pack_of(
+    mine: Judged,
+    candidate: FittedModel,
+    rival: Judged | None = None,
+    champion: FittedModel | None = None,
+    drift: bool = True,
+) -> ReviewPack:
+    """The pack of a candidate on some rows, beside a champion on the same."""
+    pair = Pair(mine, rival) if rival is not None else NO_CHAMPION
     return review(
         as_of=AS_OF,
         fingerprint="f" * 64,
         policy=POLICY,
-        evidence=evidence_of(candidate, champion),
-        candidate=Reviewed(judged(candidate), candidate),
-        champion=Reviewed(judged(champion), champion) if champion else None,
+        evidence=gather_evidence(POLICY, holdout=mine, comparison=pair, importance=candidate.importance()),
+        candidate=Reviewed(mine, candidate),
+        champion=Reviewed(rival, champion) if rival is not None and champion else None,
         champion_version=1 if champion else None,
         watch=watched(candidate, champion),
         maturity=MATURITY,
         drift=DRIFT if drift else None,
     )
+
+
+@cache
+def pack(estimator: str = "xgboost", against: str | None = "logistic_regression", drift: bool = True) -> ReviewPack:
+    """The pack of a candidate against a champion that does not know the night."""
+    candidate = fitted(estimator)
+    champion = fitted(against, ("amount", "count", "city")) if against else None
+    return pack_of(judged(candidate), candidate, judged(champion) if champion else None, champion, drift)
+
+
+def hard_to_draw() -> dict[str, Judged]:
+    """Rows that a picture or a table could stumble over."""
+    usual = judged(fitted())
+    count = len(usual)
+    return {
+        "no fraud": usual.where(usual.labels == 0),
+        "only fraud": usual.where(usual.labels == 1),
+        "constant": usual.with_scores(np.full(count, 0.03)),
+        "all zero": usual.with_scores(np.zeros(count)),
+        "not numbers": usual.with_scores(np.full(count, np.nan)),
+        "no probabilities": usual.with_scores(usual.scores * 7 + 2),
+        "three rows": usual.where(np.arange(count) < 3),
+    }
