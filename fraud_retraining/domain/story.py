@@ -328,3 +328,52 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 def _shown(values: Mapping[str, Any], name: str) -> str:
     text = "(not there)" if name not in values else str(values[name])
     return text if len(text) <= SHOWN_CHANGE else f"{text[:SHOWN_CHANGE]}..."
+
+
+# ---------------------------------------------------------------- in words
+
+
+def about(event: Event) -> str:
+    """What an event is about, on one line."""
+    payload = event.payload
+    told = [str(payload[key]) for key in ("trigger", "what", "title", "to", "refused", "reason") if payload.get(key)]
+    return ": ".join([*([event.subject] if event.subject else []), *told])
+
+
+def why(story: Story) -> str:
+    """Why it serves, or does not, in two or three sentences."""
+    return " ".join([_standing(story), _judged(story), _let(story)])
+
+
+def _standing(story: Story) -> str:
+    release = story.release
+    since = f"{story.served[-1][0]:%Y-%m-%d %H:%M} UTC" if story.served else ""
+    if story.live:
+        return f"Version {release.version} serves since {since}."
+    told = str(release.state).replace("_", " ")
+    at = f"{release.moved_at:%Y-%m-%d %H:%M} UTC"
+    reason = f": {release.reason}" if release.reason else ""
+    return f"Version {release.version} does not serve: {told} by {release.moved_by} at {at}{reason}."
+
+
+def _judged(story: Story) -> str:
+    if story.evaluation is None:
+        return "The record has no verdict about it."
+    gates = [gate for gate in story.gates if gate.applicable]
+    passed = sum(gate.passed for gate in gates)
+    skipped = len(story.gates) - len(gates)
+    left = f"; {skipped} did not apply" if skipped else ""
+    against = story.evaluation.champion_version
+    beside = f" beside version {against}" if against is not None else " with no champion beside it"
+    return f"It was judged{beside} and passed {passed} of {len(gates)} gates{left}."
+
+
+def _let(story: Story) -> str:
+    if story.decision is None:
+        return "Nobody has decided about it." if not story.served else "It was made champion by hand."
+    decision = story.decision
+    reason = f": {decision.reason}" if decision.reason else ", without a reason"
+    took = f" It took the place of {_named(story.replaced)}." if story.served else ""
+    return (
+        f"It was {decision.what} by {decision.by} ({decision.via}) at {decision.at:%Y-%m-%d %H:%M} UTC{reason}.{took}"
+    )

@@ -1,4 +1,4 @@
-"""The record alone tells why a version is live: what trained it, how it was judged, who let it serve, and since when."""
+"""The record alone tells why a version is live: what trained it, how it was judged, and who let it serve."""
 
 from datetime import timedelta
 from pathlib import Path
