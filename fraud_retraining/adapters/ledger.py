@@ -50,6 +50,7 @@ class Verification(Policy):
     """Whether the record is still what was written."""
 
     ok: bool
+    at: datetime
     count: int
     head: Head
     archived: int = 0
@@ -82,6 +83,7 @@ class Ledger(EventLog):
             differing = _differing(stored, snapshots, gone.releases if gone else {}) if bad is None else ()
             return Verification(
                 ok=bad is None and not differing,
+                at=datetime.fromisoformat(cn.exec_driver_sql(sql().CLOCKS[cn.dialect.name]).scalar_one()),
                 count=last.seq,
                 head=last,
                 archived=start.seq,

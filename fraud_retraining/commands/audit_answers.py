@@ -51,7 +51,7 @@ def print_story(story: Story, pack: ReviewPack | None, out: Console) -> None:
     facts = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     facts.add_column(style="bold", no_wrap=True)
     facts.add_column(overflow="fold")
-    for name, told in _facts(story):
+    for name, told in (*_facts(story), *(() if pack else (("interval", _interval(story)),)), *_surroundings(story)):
         facts.add_row(name, Text(plain(told)))
     out.print(facts)
     _print_days(story, out)
@@ -81,8 +81,6 @@ def _facts(story: Story) -> Iterable[tuple[str, str]]:
     yield "artifact", release.artifact_digest
     if story.model is not None:
         yield "MLflow run", story.model.run_id
-    yield "interval", _interval(story)
-    yield from _surroundings(story)
 
 
 def _window(window: TrainingWindow, data_digest: str) -> Iterable[tuple[str, str]]:

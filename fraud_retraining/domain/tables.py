@@ -84,8 +84,14 @@ def metrics_grid(
     if champion is not None:
         columns += ["champion", *(["champion's interval"] if known else []), "difference"]
         columns += ["difference's interval"] if known else []
-    rows = (tuple(_metric(name, candidate, champion, known)) for name in candidate.values)
+    rows = (tuple(_metric(name, candidate, champion, known)) for name in sorted(candidate.values, key=_reading_order))
     return grid("metrics", "Metrics on the holdout", tuple(columns), rows)
+
+
+def _reading_order(name: str) -> tuple[int, str]:
+    """The metrics that decide first; a record keeps its keys in the order of the alphabet."""
+    first = ("average_precision", "roc_auc", "card_precision", "recall", "brier", "expected")
+    return next((place for place, start in enumerate(first) if name.startswith(start)), len(first)), name
 
 
 def _metric(
