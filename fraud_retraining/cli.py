@@ -168,13 +168,15 @@ def simulate(
     transactions_per_day: Annotated[int, typer.Option(help="Mean transactions a day.")] = 10_000,
     seed: Annotated[int, typer.Option(help="The same seed gives the same lake.")] = 7,
     shift_on: Annotated[datetime | None, typer.Option(formats=DAY, help="Day on which fraudsters change.")] = None,
+    live: Annotated[bool, typer.Option("--live", help="Then add a day every so often, until interrupted.")] = False,
+    seconds_per_day: Annotated[float, typer.Option(min=0.01, help="How often a day is added with --live.")] = 60,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
     """Write a lake of simulated transactions, with fraudsters who adapt."""
 
     def command() -> int:
-        from fraud_retraining.commands.lakes import write_simulated_lake
+        from fraud_retraining.commands.lakes import grow_simulated_lake, write_simulated_lake
         from fraud_retraining.simulation import SimulationPolicy
 
         policy = _policy(
@@ -188,12 +190,19 @@ def simulate(
         settings = _settings(config)
         with RichProgress() as progress:
             rows = write_simulated_lake(settings, policy, progress)
+        grown = 0
+        if live:
+            err.print(
+                f"Every {seconds_per_day:g} s a day arrives in {settings.lake_uri}; Ctrl-C ends it.", highlight=False
+            )
+            grown = grow_simulated_lake(settings, policy, _pause(seconds_per_day), _arrived)
         answer = {
             "lake": settings.lake_uri,
             "start": policy.start,
             "end": policy.end,
             "days": days,
             "transactions": rows,
+            "days_grown": grown,
         }
         if as_json:
             _print_json(answer)
@@ -204,6 +213,21 @@ def simulate(
         return 0
 
     _run(command, as_json=as_json)
+
+
+def _pause(seconds: float) -> Callable[[], bool]:
+    """Waits; says that it was enough once somebody interrupts."""
+    import signal
+    import threading
+
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    return lambda: not stop.wait(seconds)
+
+
+def _arrived(day: date, rows: int) -> None:
+    err.print(f"{day} has arrived: {rows:,} transactions", highlight=False)
 
 
 def _policy(kind: Any, **values: Any) -> Any:
@@ -309,8 +333,12 @@ def backfill(
 
 
 @app.command()
-def status(config: Config = None, as_json: Json = False) -> None:
-    """Champion, candidate, window, last runs, what is due next and why."""
+def status(
+    check: Annotated[bool, typer.Option("--check", help="Leave with 1 when something needs a person.")] = False,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Champion, candidate, window, last runs, what is due next and why, and what needs a person."""
 
     def command() -> int:
         from fraud_retraining.commands import answers
@@ -321,7 +349,7 @@ def status(config: Config = None, as_json: Json = False) -> None:
             _print_json(state.model_dump(mode="json"))
         else:
             answers.print_state(state, out)
-        return 0
+        return 1 if check and state.problems else 0
 
     _run(command, as_json=as_json)
 
@@ -507,6 +535,47 @@ def demo(
         return 0
 
     _run(command, as_json=as_json, verbose=verbose)
+
+
+@app.command()
+def dev(
+    port: Annotated[int, typer.Option(help="Port of the Dagster UI; the next free one if it is taken.")] = 3000,
+    mlflow_port: Annotated[int, typer.Option(help="Port of the MLflow UI; the next free one if it is taken.")] = 5000,
+    seconds_per_day: Annotated[float, typer.Option(min=5, help="How often a day arrives in the growing lake.")] = 60,
+    config: Config = None,
+) -> None:
+    """Start Dagster's webserver and daemon and MLflow: on your lake if the settings name one, else on a growing one."""
+
+    def command() -> int:
+        from fraud_retraining.commands import development
+
+        if config is not None:
+            os.environ["FRAUD_RETRAINING_CONFIG"] = str(config)
+        settings = development.own_lake()
+        live = None if settings else seconds_per_day
+        settings = settings or development.live_settings(development.demo_home())
+        with RichProgress() as progress:
+            return development.run(settings, progress, err, port=port, mlflow_port=mlflow_port, live=live)
+
+    _run(command, as_json=False)
+
+
+@app.command()
+def resume(by: By, reason: Reason, config: Config = None, as_json: Json = False) -> None:
+    """Let automation go on that paused after failures."""
+
+    def command() -> int:
+        from fraud_retraining.commands.state import resume_retraining
+
+        was = resume_retraining(_settings(config), by, reason)
+        if as_json:
+            _print_json({"resumed": was is not None, "paused_since": was.since if was else None})
+        else:
+            out.print(f"automation goes on; it was paused since {was.since:%Y-%m-%d %H:%M} UTC after {was.cause}" if was
+                      else "automation was not paused", highlight=False)  # fmt: skip
+        return 0
+
+    _run(command, as_json=as_json)
 
 
 def main() -> None:

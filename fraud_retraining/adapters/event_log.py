@@ -59,7 +59,14 @@ class EventLog:
         )
 
     def append_changed(
-        self, kind: EventKind, *, subject: str, payload: Mapping[str, Any], actor: str, channel: str = ""
+        self,
+        kind: EventKind,
+        *,
+        subject: str,
+        payload: Mapping[str, Any],
+        actor: str,
+        channel: str = "",
+        **about: Any,
     ) -> Event | None:
         """Add an event unless the last one of its kind and subject says the same."""
 
@@ -67,7 +74,7 @@ class EventLog:
             last = self._last(tx.connection, kind, {"subject": subject})
             if last is not None and last.payload == plain(payload):
                 return None
-            return self._event(tx, kind, payload, actor=actor, channel=channel, subject=subject)
+            return self._event(tx, kind, payload, actor=actor, channel=channel, subject=subject, **about)
 
         return self._database.write(work)
 

@@ -360,9 +360,15 @@ class Registry:
             )
         return _version(found)
 
+    def versions(self) -> list[ModelVersion]:
+        """Every version that the registry has, the oldest first."""
+        return self._versions_where(f"name = '{self.model_name}'")
+
     def versions_of(self, fingerprint: str) -> list[ModelVersion]:
         """Versions of a fingerprint, the oldest first; more than one only while a lost reply is being tidied up."""
-        query = f"name = '{self.model_name}' and tags.{FINGERPRINT} = '{fingerprint}'"
+        return self._versions_where(f"name = '{self.model_name}' and tags.{FINGERPRINT} = '{fingerprint}'")
+
+    def _versions_where(self, query: str) -> list[ModelVersion]:
         found = self._found("search for a version", lambda: self._client.search_model_versions(query)) or []
         return sorted((_version(version) for version in found), key=lambda version: version.version)
 

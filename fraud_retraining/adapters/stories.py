@@ -13,12 +13,7 @@ from fraud_retraining.domain.events import Event, EventKind
 from fraud_retraining.domain.releases import Release
 from fraud_retraining.domain.story import Story, tell
 
-ANYWHERE = (
-    EventKind.DAY_CHANGED,
-    EventKind.CHAMPION_MOVED_OUTSIDE,
-    EventKind.NOTICE_OPENED,
-    EventKind.NOTICE_RESOLVED,
-)
+ANYWHERE = (EventKind.CHAMPION_MOVED_OUTSIDE, EventKind.NOTICE_OPENED, EventKind.NOTICE_RESOLVED)
 """Events that may be about a version whatever as-of day they name."""
 
 

@@ -27,9 +27,11 @@ class EventKind(StrEnum):
 
     RETRAIN_REQUESTED = "retrain_requested"
     RETRAIN_FAILED = "retrain_failed"
+    RETRAIN_SKIPPED = "retrain_skipped"
     WINDOW_BUILT = "window_built"
     DAY_CHANGED = "day_changed"
     DAY_REFUSED = "day_refused"
+    REPRODUCIBILITY_CHANGED = "reproducibility_changed"
     MODEL_TRAINED = "model_trained"
     MODEL_EVALUATED = "model_evaluated"
     VERSION_REGISTERED = "version_registered"

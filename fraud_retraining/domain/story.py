@@ -127,7 +127,7 @@ def tell(
         decision=_decision(moves),
         replaced=_replaced(moves),
         served=tuple(_served(moves, release.version)),
-        rewritten=_rewritten(own, trained, window),
+        rewritten=_rewritten(moves),
         alerts=tuple(_alerts(release, own)),
         changed=_changed(champion_trained, trained, list(configurations)),
         inputs_changed=_inputs_changed(before, model),
@@ -260,14 +260,10 @@ def _serves_after(event: Event, version: int) -> bool | None:
 # ---------------------------------------------------------------- what surrounds it
 
 
-def _rewritten(events: Sequence[Event], trained: Event | None, window: TrainingWindow | None) -> tuple[str, ...]:
-    """Days of its window that were found changed after it was trained."""
-    if trained is None or window is None:
-        return ()
-    used = {day.isoformat() for day, _ in window.history}
-    used |= {day.day.isoformat() for day in (*window.training, *window.holdout, *window.fixed)}
-    later = [event.subject for event in events if event.kind == K.DAY_CHANGED and event.seq > trained.seq]
-    return tuple(sorted({day for day in later if day in used}))
+def _rewritten(events: Sequence[Event]) -> tuple[str, ...]:
+    """Days that it used and that hold other rows now, as was last said."""
+    said = _last(events, K.REPRODUCIBILITY_CHANGED)
+    return tuple(map(str, said.payload["rewritten"])) if said is not None else ()
 
 
 def _alerts(release: Release, events: Iterable[Event]) -> Iterator[Step]:

@@ -17,6 +17,7 @@ from fraud_retraining.domain.day_checks import DAY_CHECKS
 from fraud_retraining.domain.features import FeaturePlan
 from fraud_retraining.domain.fingerprint import code_digest, digest
 from fraud_retraining.domain.lineage import DayDigests
+from fraud_retraining.domain.reproducibility import StoredDay
 from fraud_retraining.domain.validation import Report
 from fraud_retraining.settings import Settings
 
@@ -24,6 +25,7 @@ TRANSACTIONS = "transactions"
 ENTITY_DAYS = "entity_days"
 FEATURES = "transaction_features"
 CHECKS = "checks"
+EARLIER = "earlier_digests"
 REFUSED = "refused"
 
 INGESTION_CODE = ("fraud_retraining.domain.ingestion",)
@@ -53,6 +55,11 @@ class Recipes:
 def day_digests(partition: Partition) -> DayDigests:
     """The three digests that `partition` was written with."""
     return DayDigests(whole=partition.digest, facts=partition.facts["facts"], labels=partition.facts["labels"])
+
+
+def stored_day(partition: Partition) -> StoredDay:
+    """The digest of `transactions` of a day, and those that it had before."""
+    return StoredDay(digest=partition.digest, **partition.facts.get(EARLIER, {}))
 
 
 class Inventory:
@@ -88,6 +95,11 @@ class Inventory:
     def features(self) -> dict[date, Partition]:
         """What features were made."""
         return self._store.partitions(FEATURES, self._days)
+
+    @cached_property
+    def stored_days(self) -> Mapping[date, StoredDay]:
+        """Of every ingested day, the digests that it has and has had."""
+        return {day: stored_day(partition) for day, partition in self.transactions.items()}
 
     def transactions_inputs(self, files: DayFiles) -> dict[str, str]:
         """What `transactions` of the day would be made from now."""

@@ -105,17 +105,14 @@ def test_an_as_of_day_that_was_trained_twice_keeps_the_two_apart(sqlite_ledger: 
     assert story.asked.reason == "48 hours are over"
 
 
-def test_a_day_that_was_rewritten_afterwards_is_told(sqlite_ledger: Ledger):
-    used, unused = FIRST - timedelta(days=5), FIRST
-    before = {"actor": "pipeline", "subject": used.isoformat(), "as_of": FIRST}
-    sqlite_ledger.append(EventKind.DAY_CHANGED, **before)
+def test_a_day_that_was_rewritten_afterwards_is_told_until_it_is_back(sqlite_ledger: Ledger):
     waiting(sqlite_ledger, 1, FIRST, None)
-    assert read_story(sqlite_ledger, 1).rewritten == ()
-    for day in (used, unused):
-        sqlite_ledger.append(
-            EventKind.DAY_CHANGED, actor="pipeline", subject=day.isoformat(), as_of=FIRST + timedelta(days=2)
-        )
-    assert read_story(sqlite_ledger, 1).rewritten == (used.isoformat(),)
+    used = (FIRST - timedelta(days=5)).isoformat()
+    about = {"subject": "version 1", "actor": "pipeline", "version": 1, "as_of": FIRST}
+    for rewritten in ([used], []):
+        said = {"rewritten": rewritten, "reproducible": not rewritten, "reason": ""}
+        sqlite_ledger.append(EventKind.REPRODUCIBILITY_CHANGED, payload=said, **about)
+        assert read_story(sqlite_ledger, 1).rewritten == tuple(rewritten)
 
 
 def test_alerts_about_the_day_or_the_version_are_told(sqlite_ledger: Ledger):
