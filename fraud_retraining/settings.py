@@ -25,6 +25,7 @@ from pydantic_settings import (
 
 from fraud_retraining.adapters.locations import TransferPolicy
 from fraud_retraining.adapters.notifier import PAGERDUTY_VARIABLE
+from fraud_retraining.domain.archiving import LEAST_DAYS
 from fraud_retraining.domain.budget import BudgetPolicy
 from fraud_retraining.domain.errors import SettingsError
 from fraud_retraining.domain.failures import RetryPolicy
@@ -89,6 +90,11 @@ class LedgerPolicy(Policy):
 
     url: str | None = Field(
         None, description="SQLAlchemy URL; by default SQLite under the home. Passwords: environment."
+    )
+    retention_days: int | None = Field(
+        None,
+        ge=LEAST_DAYS,
+        description="Days that events stay before `audit archive` may move them out; null: for ever.",
     )
 
 

@@ -11,13 +11,13 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 
-from fraud_retraining.adapters.environment import library_versions, source_files
+from fraud_retraining.adapters.environment import environment, library_versions, source_files
 from fraud_retraining.adapters.lake import DayFiles, Lake
 from fraud_retraining.adapters.ledger import Ledger
 from fraud_retraining.adapters.registry import Registry, TrainedRun
 from fraud_retraining.adapters.store import Store
 from fraud_retraining.adapters.window_rows import WindowRows
-from fraud_retraining.domain.candidate import TrainedModel
+from fraud_retraining.domain.candidate import Making, TrainedModel
 from fraud_retraining.domain.errors import DataInvalid
 from fraud_retraining.domain.events import EventKind
 from fraud_retraining.domain.fingerprint import Fingerprint, code_digest, digest, fingerprint
@@ -33,7 +33,7 @@ from fraud_retraining.domain.windows import (
 )
 from fraud_retraining.orchestration.checks.data_checks import require_window_checks
 from fraud_retraining.orchestration.inventory import FEATURES, Inventory
-from fraud_retraining.orchestration.jobs import FINGERPRINT_TAG, RETRAIN_POOL
+from fraud_retraining.orchestration.jobs import FINGERPRINT_TAG, REASON_TAG, RETRAIN_POOL
 from fraud_retraining.orchestration.partitions import days_of, window_mapping
 from fraud_retraining.orchestration.progress import Progress
 from fraud_retraining.orchestration.readiness import days_behind, days_of_window
@@ -124,7 +124,7 @@ def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
             importance=registry.importance(known),
         )
         if ledger.last(EventKind.MODEL_TRAINED, fingerprint=model.fingerprint) is None:
-            _record_model(context, model, ledger)
+            _record_model(context, model, training_window, settings, ledger)
         context.add_output_metadata(_model_metadata(model))
         return model
 
@@ -281,14 +281,23 @@ def _tags(context: dg.AssetExecutionContext, window: TrainingWindow, determined_
     }
 
 
-def _record_model(context: dg.AssetExecutionContext, model: TrainedModel, ledger: Ledger) -> None:
+def _record_model(
+    context: dg.AssetExecutionContext, model: TrainedModel, window: TrainingWindow, settings: Settings, ledger: Ledger
+) -> None:
+    making = Making(
+        trigger=trigger_of(context.run.tags),
+        reason=context.run.tags.get(REASON_TAG, ""),
+        parameters=settings.model.parameters.model_dump(mode="json"),
+        environment=environment(),
+        window_digest=digest(window),
+    )
     ledger.append(
         EventKind.MODEL_TRAINED,
         actor="pipeline",
         channel="dagster",
         as_of=model.as_of,
         fingerprint=model.fingerprint,
-        payload={**model.model_dump(mode="json"), "dagster_run_id": context.run_id},
+        payload={**model.model_dump(mode="json"), "dagster_run_id": context.run_id, "making": making},
     )
 
 
