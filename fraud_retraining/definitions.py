@@ -7,9 +7,11 @@ from typing import Any
 
 import dagster as dg
 
+from fraud_retraining.orchestration import release_sensors
 from fraud_retraining.orchestration.alert_sensors import build_alert_sensors
 from fraud_retraining.orchestration.assets import evaluation, features, ingestion, promotion, training
 from fraud_retraining.orchestration.checks import data_checks, model_checks
+from fraud_retraining.orchestration.decide_release import decide_release
 from fraud_retraining.orchestration.jobs import build_jobs
 from fraud_retraining.orchestration.outcomes import HOOKS, told_of
 from fraud_retraining.orchestration.partitions import DEFAULT_FIRST_DAY, day_partitions
@@ -37,9 +39,13 @@ def build_definitions(settings: Settings | None = None, **overrides: Any) -> dg.
             *promotion.build_assets(partitions),
         ),
         asset_checks=[*data_checks.build_checks(partitions), *model_checks.build_checks(partitions)],
-        jobs=build_jobs(HOOKS),
+        jobs=[*build_jobs(settings, HOOKS), decide_release],
         schedules=build_schedules(settings),
-        sensors=[*build_sensors(settings), *build_alert_sensors(settings)],
+        sensors=[
+            *build_sensors(settings),
+            *release_sensors.build_sensors(settings),
+            *build_alert_sensors(settings),
+        ],
         resources=resources,
         executor=dg.in_process_executor,
     )

@@ -25,6 +25,7 @@ from pydantic_settings import (
 
 from fraud_retraining.adapters.locations import TransferPolicy
 from fraud_retraining.adapters.notifier import PAGERDUTY_VARIABLE
+from fraud_retraining.domain.archiving import LEAST_DAYS
 from fraud_retraining.domain.budget import BudgetPolicy
 from fraud_retraining.domain.errors import SettingsError
 from fraud_retraining.domain.failures import RetryPolicy
@@ -32,7 +33,6 @@ from fraud_retraining.domain.features import FeaturePlan
 from fraud_retraining.domain.gates import GatePolicy
 from fraud_retraining.domain.ingestion import LakeMapping
 from fraud_retraining.domain.notices import AlertPolicy
-from fraud_retraining.domain.releases import PromotionPolicy
 from fraud_retraining.domain.retention import RetentionPolicy
 from fraud_retraining.domain.schemas import (
     CORE_COLUMNS,
@@ -46,11 +46,13 @@ from fraud_retraining.domain.schemas import (
 )
 from fraud_retraining.domain.training import ModelPolicy
 from fraud_retraining.domain.triggers import TriggerPolicy
+from fraud_retraining.domain.trust import PromotionPolicy
 from fraud_retraining.domain.windows import ExpandingWindow, HoldoutPolicy, RollingWindow, WindowPolicy
 
 PREFIX = "FRAUD_RETRAINING_"
 HOME_VARIABLE = f"{PREFIX}HOME"
 CONFIG_VARIABLE = f"{PREFIX}CONFIG"
+REVIEWER_TOKEN_VARIABLE = f"{PREFIX}REVIEWER_TOKEN"
 DEFAULT_HOME = ".fraud_retraining"
 DEFAULT_CONFIG = "retraining.yaml"
 
@@ -88,6 +90,11 @@ class LedgerPolicy(Policy):
 
     url: str | None = Field(
         None, description="SQLAlchemy URL; by default SQLite under the home. Passwords: environment."
+    )
+    retention_days: int | None = Field(
+        None,
+        ge=LEAST_DAYS,
+        description="Days that events stay before `audit archive` may move them out; null: for ever.",
     )
 
 
@@ -291,7 +298,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _unknown_variables() -> list[str]:
-    known = {HOME_VARIABLE, CONFIG_VARIABLE}
+    known = {HOME_VARIABLE, CONFIG_VARIABLE, REVIEWER_TOKEN_VARIABLE}
     names = sorted(name for name in os.environ if name.upper().startswith(PREFIX) and name.upper() not in known)
     fields = set(Settings.model_fields)
     return [

@@ -4,8 +4,8 @@ Here: which runs are needed, in which order, and what their outcome is as plain 
 (the assets) and how an answer is shown (`cli.py`).
 """
 
-import getpass
 import logging
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,6 +17,7 @@ from uuid import uuid4
 import dagster as dg
 from pydantic import BaseModel
 
+from fraud_retraining.adapters.accounts import account
 from fraud_retraining.adapters.lake import DayFiles, Lake
 from fraud_retraining.adapters.ledger import Ledger
 from fraud_retraining.adapters.notifier import drain
@@ -30,13 +31,12 @@ from fraud_retraining.orchestration.alert_sensors import what_it_left
 from fraud_retraining.orchestration.assets.evaluation import EVALUATION
 from fraud_retraining.orchestration.assets.promotion import PRODUCTION
 from fraud_retraining.orchestration.assets.training import MODEL, WINDOW
+from fraud_retraining.orchestration.automation import RANGE_END, RANGE_START
 from fraud_retraining.orchestration.instance import open_instance
 from fraud_retraining.orchestration.inventory import ENTITY_DAYS, FEATURES, TRANSACTIONS, Inventory
 from fraud_retraining.orchestration.io_managers import read_document
 from fraud_retraining.orchestration.jobs import AS_OF_TAG, INGEST, REASON_TAG, RETRAIN, TRIGGER_TAG
 from fraud_retraining.orchestration.outcomes import (
-    RANGE_END,
-    RANGE_START,
     THRESHOLDS,
     EndedRun,
     Outcomes,
@@ -192,7 +192,7 @@ class Pipeline:
         as_of = as_of or self.latest_day()
         run_id = str(uuid4())
         tags = {TRIGGER_TAG: trigger.value, AS_OF_TAG: as_of.isoformat(), REASON_TAG: reason}
-        tags |= {USER_TAG: getpass.getuser(), CHANNEL_TAG: CHANNEL}
+        tags |= {USER_TAG: account() or f"user id {os.getuid()}", CHANNEL_TAG: CHANNEL}
         record_request(run_id, tags, self.settings, self.ledger)
         started = None
         try:

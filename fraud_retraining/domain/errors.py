@@ -5,9 +5,11 @@ ordinary exceptions and leave with exit code 1.
 
     RetrainingError                     exit code
     ├── SettingsError                   2  settings or usage
+    │   └── NotPermitted                2  somebody who may not decide
     ├── DataInvalid                     3  the lake, a day, a column or the window is not usable
     ├── GateFailed                      4  the candidate is not good enough
     ├── Conflict                        5  somebody or something else decided first
+    │   └── Busy                        5  another retrain is under way
     ├── BudgetExceeded                  6  time or cost
     └── DependencyUnreachable           7  lake, store, MLflow or disk did not answer
         └── IntegrityError              7  it answered, but not with what was stored
@@ -57,6 +59,10 @@ class SettingsError(RetrainingError):
     exit_code = 2
 
 
+class NotPermitted(SettingsError):
+    """A decision by somebody who may not make it: no reviewer, not proven, or about their own candidate."""
+
+
 class DataInvalid(RetrainingError):
     """Data that must not be trained on: absent, unreadable, of the wrong shape, or failing a check."""
 
@@ -73,6 +79,10 @@ class Conflict(RetrainingError):
     """A decision that came second: decided, expired or superseded before, or the champion moved meanwhile."""
 
     exit_code = 5
+
+
+class Busy(Conflict):
+    """A retrain that found another one under way. It did not fail: it was not begun."""
 
 
 class BudgetExceeded(RetrainingError):

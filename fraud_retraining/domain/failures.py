@@ -17,6 +17,7 @@ from pydantic import Field
 
 from fraud_retraining.domain.errors import (
     BudgetExceeded,
+    Busy,
     Conflict,
     DataInvalid,
     DependencyUnreachable,
@@ -123,6 +124,11 @@ class Failure(Policy):
     def audience(self) -> Audience:
         """Who has to do something."""
         return ROUTES[self.category].audience
+
+    @property
+    def never_began(self) -> bool:
+        """Whether nothing failed: the run found another one under way. The record has it as skipped."""
+        return self.kind == Busy.__name__
 
 
 class Judgement(NamedTuple):
@@ -274,7 +280,8 @@ def classify(error: BaseException, about: About) -> Failure:
 
 def classify_told(kinds: Sequence[str], words: str, about: About) -> Failure:
     """The failure behind what was written down of an error: the names of its types, outermost first, and its words."""
-    return failure_of(_told(kinds, words).category, about, kind=kinds[-1] if kinds else "", what=words)
+    kind = next((kind for kind in kinds if not kind.startswith("Dagster")), "")
+    return failure_of(_told(kinds, words).category, about, kind=kind, what=words)
 
 
 def failure_of(
@@ -439,7 +446,7 @@ def _by_words(error: BaseException) -> Judgement | None:
 
 def _told(kinds: Sequence[str], words: str) -> Judgement:
     family = {kind.__name__: category for kind, category in FAMILY.items()}
-    family[DependencyUnreachable.__name__] = Category.DEPENDENCY
+    family |= {DependencyUnreachable.__name__: Category.DEPENDENCY, Busy.__name__: Category.CONFLICT}
     for kind in kinds:
         if kind in family:
             return Judgement(family[kind])

@@ -16,7 +16,7 @@ from fraud_retraining.adapters.notifier import Notifier, drain
 from fraud_retraining.adapters.outbox import Outbox
 from fraud_retraining.domain.failures import WORKER_GONE
 from fraud_retraining.orchestration.outcomes import EndedRun, Outcomes
-from fraud_retraining.orchestration.workers import WORKER_TAG, Fate, Worker, fate_of
+from fraud_retraining.orchestration.workers import Fate, fate_of, worker_of
 from fraud_retraining.settings import Settings
 
 FAILED_RUNS = "tell_failed_runs"
@@ -84,8 +84,9 @@ def build_alert_sensors(settings: Settings) -> list[dg.SensorDefinition]:
 def bury_the_dead(instance: dg.DagsterInstance, outcomes: Outcomes) -> str:
     """Fails every started run whose process is gone, tells of it, and says what was found."""
     runs = instance.get_runs(dg.RunsFilter(statuses=STARTED))
-    dead = [run for run in runs if fate_of(run.tags.get(WORKER_TAG)) is Fate.GONE and _bury(instance, run, outcomes)]
-    unseen = [run for run in runs if fate_of(run.tags.get(WORKER_TAG)) is Fate.UNKNOWN]
+    fates = {run.run_id: fate_of(worker_of(run)) for run in runs}
+    dead = [run for run in runs if fates[run.run_id] is Fate.GONE and _bury(instance, run, outcomes)]
+    unseen = [run for run in runs if fates[run.run_id] is Fate.UNKNOWN]
     told = [f"{_short(run)} was failed: {WORKER_GONE}" for run in dead]
     told += [f"{_short(run)} cannot be seen from here" for run in unseen]
     return "; ".join(told) or f"{len(runs)} started runs, all with their process"
@@ -99,8 +100,9 @@ def _bury(instance: dg.DagsterInstance, run: dg.DagsterRun, outcomes: Outcomes) 
     if now.status is dg.DagsterRunStatus.CANCELING:
         instance.report_run_canceled(now, f"Canceled: {WORKER_GONE}.")
         return True
-    worker = Worker.model_validate_json(run.tags[WORKER_TAG])
-    words = f"{WORKER_GONE}: process {worker.pid} on {worker.host} was killed, or ran out of memory"
+    worker = worker_of(run)
+    words = f"{WORKER_GONE}: process {worker.pid if worker else '?'}"
+    words += f" on {worker.host if worker else '?'} was killed, or ran out of memory"
     instance.report_run_failed(now, words)
     ended = EndedRun.of(now)
     if ended is not None:
@@ -114,8 +116,8 @@ def tell_untold(instance: dg.DagsterInstance, outcomes: Outcomes, since: datetim
     for run, ended in untold(instance, outcomes, since):
         told = what_it_left(instance, run)
         about = EndedRun.of(run, told.step) or ended
-        outcomes.failed_as_told(about, told.kinds, told.words)
-        found.append(_short(run))
+        if not outcomes.failed_as_told(about, told.kinds, told.words).never_began:
+            found.append(_short(run))
     return found
 
 

@@ -50,6 +50,7 @@ from fraud_retraining.domain.windows import DayRange, window_days
 from fraud_retraining.orchestration.assets.evaluation import EVALUATION
 from fraud_retraining.orchestration.assets.promotion import PRODUCTION, REGISTERED
 from fraud_retraining.orchestration.assets.training import MODEL, WINDOW
+from fraud_retraining.orchestration.automation import RANGE_END, RANGE_START
 from fraud_retraining.orchestration.checks.data_checks import WINDOW_REPORT
 from fraud_retraining.orchestration.inventory import Inventory
 from fraud_retraining.orchestration.io_managers import read_document
@@ -60,7 +61,6 @@ from fraud_retraining.settings import Settings
 
 T = TypeVar("T")
 
-RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 AS_OF_ASSETS = frozenset({WINDOW, MODEL, EVALUATION, REGISTERED, PRODUCTION})
 AFTER_MODEL = frozenset({EVALUATION, f"{EVALUATION}_checks", REGISTERED, PRODUCTION})
 ASSET_JOB = "__ASSET_JOB"
@@ -124,7 +124,7 @@ class Outcomes:
         self._store = store
 
     def failed(self, run: EndedRun, error: BaseException) -> Failure:
-        """Records and tells that a run failed with an error; nothing the second time."""
+        """Records and tells that a run failed with an error; nothing the second time, and nothing if it never began."""
         typed = self.translated(run, error)
         return self._failed(run, lambda about: classify(typed, about), typed)
 
@@ -203,7 +203,7 @@ class Outcomes:
 
     def _failed(self, run: EndedRun, judge: Callable[[About], Failure], error: BaseException | None) -> Failure:
         failure = judge(About(as_of=run.as_of, days=run.days, fingerprint=self._fingerprint(run, error)))
-        if not self.is_recorded(run):
+        if not failure.never_began and not self.is_recorded(run):
             self._record(run, failure, self._notice(run, failure, error))
         return failure
 

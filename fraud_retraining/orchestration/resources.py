@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from fraud_retraining.adapters.outbox import Outbox
     from fraud_retraining.adapters.registry import Registry
     from fraud_retraining.adapters.store import Store
+    from fraud_retraining.domain.leases import LeasePolicy
     from fraud_retraining.orchestration.outcomes import Outcomes
+    from fraud_retraining.orchestration.retrain_lease import RetrainLease
 
 
 def s3_resource(settings: Settings) -> "S3Resource":
@@ -123,6 +125,34 @@ def open_registry(settings: Settings) -> "Registry":
     )
 
 
+def retrain_lease(settings: Settings, policy: "LeasePolicy | None" = None) -> dg.ResourceDefinition:
+    """The claim of a run to be the only retrain; entered in the ledger and given back when the run ends."""
+
+    @dg.resource(
+        required_resource_keys={"ledger"},
+        description="One retrain at a time, within the budget, whatever asked for it.",
+    )
+    def lease(context: dg.InitResourceContext) -> Iterator["RetrainLease"]:
+        from fraud_retraining.orchestration.retrain_lease import RetrainLease, asked_by, failure_of
+
+        run, instance = context.run, context.instance
+        assert run is not None and instance is not None, "a lease is held by a run"
+        opened = RetrainLease(
+            context.resources.ledger,
+            asked_by(run),
+            settings.budget,
+            when_busy=settings.triggers.when_busy,
+            policy=policy,
+            tell=context.log.info if context.log else print,
+        )
+        try:
+            yield opened
+        finally:
+            opened.close(failure_of(instance, run.run_id))
+
+    return lease
+
+
 def _mlflow(settings: Settings) -> dg.ResourceDefinition:
     """dagster-mlflow's `mlflow_tracking`, imported on first use: one MLflow run a Dagster run."""
 
@@ -166,6 +196,7 @@ def build_resources(settings: Settings) -> dict[str, Any]:
             yield opened
 
     from fraud_retraining.orchestration.io_managers import DocumentIOManager
+    from fraud_retraining.orchestration.release_sensors import LogTeller
 
     return {
         "settings": dg.ResourceDefinition.hardcoded_resource(settings),
@@ -174,11 +205,13 @@ def build_resources(settings: Settings) -> dict[str, Any]:
         "engine": engine,
         "ledger": lazily(open_ledger),
         "registry": lazily(open_registry),
+        "retrain_lease": retrain_lease(settings),
         "mlflow": _mlflow(settings),
         "outbox": lazily(open_outbox),
         "notifier": lazily(open_notifier),
         "outcomes": lazily(open_outcomes),
         "worker": worker,
+        "teller": dg.ResourceDefinition.hardcoded_resource(LogTeller()),
         "progress": dg.ResourceDefinition.hardcoded_resource(LogProgress()),
         "io_manager": dg.IOManagerDefinition(resource_fn=lambda _: DocumentIOManager(open_store(settings))),
     }

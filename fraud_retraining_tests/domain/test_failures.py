@@ -11,6 +11,7 @@ import pytest
 
 from fraud_retraining.domain.errors import (
     BudgetExceeded,
+    Busy,
     Conflict,
     DataInvalid,
     DependencyUnreachable,
@@ -92,6 +93,7 @@ CASES: dict[str, tuple[BaseException, Category, bool]] = {
     "a kind of dependency": (type("S3Down", (DependencyUnreachable,), {})("x"), C.DEPENDENCY, True),
     "a kind of conflict": (type("LeaseLost", (Conflict,), {})("x"), C.CONFLICT, False),
     "the family itself": (RetrainingError("x"), C.UNEXPECTED, False),
+    "another one under way": (Busy("x"), C.CONFLICT, False),
     "a wrapped one": (raised(RuntimeError("step failed"), GateFailed("x")), C.GATE_FAILED, False),
     "no right to": (raised(DependencyUnreachable("x"), of_s3("AccessDenied", 403)), C.DEPENDENCY, False),
     "slow down": (raised(DependencyUnreachable("x"), of_s3("SlowDown", 503)), C.DEPENDENCY, True),

@@ -12,6 +12,7 @@ from fraud_retraining.adapters.notifier import drain
 from fraud_retraining.adapters.outbox import Outbox
 from fraud_retraining.domain.errors import (
     BudgetExceeded,
+    Busy,
     Conflict,
     DataInvalid,
     DependencyUnreachable,
@@ -183,6 +184,14 @@ def test_five_failures_are_one_alert_and_one_success_ends_it_after_its_last_step
     assert f"retrain as of {AS_OF} passed" in lines[1]["text"]
     kinds = [event.kind for event in runs.events()]
     assert (kinds.count("notice_opened"), kinds.count("notice_resolved")) == (1, 1)
+
+
+def test_a_retrain_that_found_another_one_under_way_did_not_fail(runs: Runs) -> None:
+    runs.error = Busy("another retrain is under way")
+    runs.run()
+    assert tell_untold(runs.instance, runs.outcomes, ALWAYS) == []
+    assert runs.events() == []
+    assert runs.outbox.open_notices() == []
 
 
 class TestRunsThatCannotTell:

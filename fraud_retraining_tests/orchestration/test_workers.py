@@ -12,11 +12,12 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from fraud_retraining.adapters.processes import this_process
 from fraud_retraining.domain.events import EventKind
 from fraud_retraining.domain.failures import WORKER_GONE
 from fraud_retraining.orchestration.alert_sensors import bury_the_dead, tell_untold
 from fraud_retraining.orchestration.resources import open_ledger, open_outbox, open_outcomes
-from fraud_retraining.orchestration.workers import WORKER_TAG, Fate, Worker, fate_of, this_process
+from fraud_retraining.orchestration.workers import WORKER_TAG, Fate, fate_of, worker_of
 from fraud_retraining.settings import Settings, load_settings
 from fraud_retraining_tests.conftest import Place, enter
 
@@ -50,44 +51,39 @@ def sleeper() -> Iterator[subprocess.Popen[bytes]]:
     process.wait()
 
 
-def worker_of(pid: int) -> Worker:
-    since = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    return this_process().model_copy(update={"pid": pid, "since": since})
-
-
 def test_this_process_lives() -> None:
-    assert fate_of(this_process().model_dump_json()) is Fate.ALIVE
+    assert fate_of(this_process()) is Fate.ALIVE
 
 
 def test_a_stopped_process_lives_and_a_killed_one_is_gone_even_before_its_parent_notices(
     sleeper: subprocess.Popen[bytes],
 ) -> None:
-    tag = worker_of(sleeper.pid).model_dump_json()
+    started = Path(f"/proc/{sleeper.pid}/stat").read_text().rpartition(")")[2].split()[19]
+    process = this_process().model_copy(update={"pid": sleeper.pid, "started": started})
     os.kill(sleeper.pid, signal.SIGSTOP)
-    assert fate_of(tag) is Fate.ALIVE
+    assert fate_of(process) is Fate.ALIVE
     os.kill(sleeper.pid, signal.SIGKILL)
     deadline = time.monotonic() + 10
-    while fate_of(tag) is Fate.ALIVE and time.monotonic() < deadline:
+    while fate_of(process) is Fate.ALIVE and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert fate_of(tag) is Fate.GONE
+    assert fate_of(process) is Fate.GONE
     sleeper.wait()
-    assert fate_of(tag) is Fate.GONE
+    assert fate_of(process) is Fate.GONE
 
 
 def test_another_process_with_the_same_number_is_not_taken_for_it() -> None:
-    earlier = this_process().model_copy(update={"since": "1"})
-    assert fate_of(earlier.model_dump_json()) is Fate.GONE
+    assert fate_of(this_process().model_copy(update={"started": "1"})) is Fate.GONE
 
 
-@pytest.mark.parametrize("name", ["host", "boot", "space"])
-def test_what_works_elsewhere_is_not_judged(name: str) -> None:
-    elsewhere = this_process().model_copy(update={name: "another", "pid": 1, "since": "1"})
-    assert fate_of(elsewhere.model_dump_json()) is Fate.UNKNOWN
+def test_what_works_elsewhere_or_says_nothing_is_not_judged() -> None:
+    elsewhere = this_process().model_copy(update={"machine": "another", "pid": 1, "started": "1"})
+    assert fate_of(elsewhere) is Fate.UNKNOWN
+    assert fate_of(None) is Fate.UNKNOWN
 
 
-@pytest.mark.parametrize("tag", [None, "", "7", '{"pid": 7}'])
-def test_a_run_without_a_process_on_it_is_not_judged(tag: str | None) -> None:
-    assert fate_of(tag) is Fate.UNKNOWN
+@pytest.mark.parametrize("tags", [{}, {WORKER_TAG: ""}, {WORKER_TAG: "7"}, {WORKER_TAG: '{"pid": 7}'}])
+def test_a_run_without_a_process_on_it_has_none(tags: dict[str, str]) -> None:
+    assert worker_of(dg.DagsterRun(job_name="retrain", tags=tags)) is None
 
 
 @pytest.fixture
@@ -136,7 +132,7 @@ def test_a_run_that_died_while_it_was_being_canceled_is_canceled(settings: Setti
     def retrain() -> None:
         nothing()
 
-    gone = this_process().model_copy(update={"since": "1"})
+    gone = this_process().model_copy(update={"started": "1"})
     run = instance.create_run_for_job(retrain, tags={WORKER_TAG: gone.model_dump_json()})
     instance.report_run_canceling(run)
     assert WORKER_GONE in bury_the_dead(instance, open_outcomes(settings))

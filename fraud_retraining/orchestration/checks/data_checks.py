@@ -1,8 +1,8 @@
 """The checks of a day and of a window as Dagster asset checks.
 
 Here: one factory that makes asset checks from a list of rules, and the reports that later runs rely on. Not here: the
-rules (`domain/validation.py`). A check of severity `error` blocks what follows in its run; the report that it leaves
-blocks every later run that needs the day.
+rules (`domain/day_checks.py`, `domain/window_checks.py`). A check of severity `error` blocks what follows in its run;
+the report that it leaves blocks every later run that needs the day.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,18 +13,12 @@ import dagster as dg
 
 from fraud_retraining.adapters.engine import Engine
 from fraud_retraining.adapters.store import Partition, Store
+from fraud_retraining.domain.day_checks import DAY_CHECKS, day_checks
 from fraud_retraining.domain.errors import DataInvalid
 from fraud_retraining.domain.fingerprint import digest
 from fraud_retraining.domain.ingestion import DayFacts
-from fraud_retraining.domain.validation import (
-    DAY_CHECKS,
-    WINDOW_CHECKS,
-    CheckResult,
-    Report,
-    Severity,
-    day_checks,
-    window_checks,
-)
+from fraud_retraining.domain.validation import CheckResult, Report, Severity
+from fraud_retraining.domain.window_checks import WINDOW_CHECKS, window_checks
 from fraud_retraining.domain.windows import TrainingWindow
 from fraud_retraining.orchestration.inventory import CHECKS, TRANSACTIONS, Inventory
 from fraud_retraining.orchestration.io_managers import read_document
