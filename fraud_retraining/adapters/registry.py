@@ -360,9 +360,15 @@ class Registry:
             )
         return _version(found)
 
+    def versions(self) -> list[ModelVersion]:
+        """Every version that the registry has, the oldest first."""
+        return self._versions_where(f"name = '{self.model_name}'")
+
     def versions_of(self, fingerprint: str) -> list[ModelVersion]:
         """Versions of a fingerprint, the oldest first; more than one only while a lost reply is being tidied up."""
-        query = f"name = '{self.model_name}' and tags.{FINGERPRINT} = '{fingerprint}'"
+        return self._versions_where(f"name = '{self.model_name}' and tags.{FINGERPRINT} = '{fingerprint}'")
+
+    def _versions_where(self, query: str) -> list[ModelVersion]:
         found = self._found("search for a version", lambda: self._client.search_model_versions(query)) or []
         return sorted((_version(version) for version in found), key=lambda version: version.version)
 
@@ -527,13 +533,26 @@ class Registry:
         )
         return self._read_location(location, expected, what)
 
+    @contextmanager
+    def served(self, *, expected_digest: str) -> Iterator[Path]:
+        """The folder that production downloads as `models:/<name>@champion`, verified; it is gone afterwards.
+
+        Raises:
+            IntegrityError: it is not the recorded one; nothing of it was opened.
+        """
+        what = "the champion"
+        with TemporaryDirectory(prefix="fraud-model-") as scratch:
+            folder = self._fetch(f"models:/{self.model_name}@{CHAMPION}", Path(scratch), what)
+            verified(read_files(folder), expected_digest, what)
+            yield folder
+
     def _read_location(self, location: str | None, expected: str, what: str) -> dict[str, bytes]:
         if location is None:
             raise _gone(what)
         with TemporaryDirectory(prefix="fraud-model-") as scratch:
-            return verified(self._fetch(location, Path(scratch), what), expected, what)
+            return verified(read_files(self._fetch(location, Path(scratch), what)), expected, what)
 
-    def _fetch(self, location: str, scratch: Path, what: str) -> dict[str, bytes]:
+    def _fetch(self, location: str, scratch: Path, what: str) -> Path:
         from mlflow.artifacts import download_artifacts, list_artifacts
 
         with self._asking(f"list the artifact of {what}"):
@@ -541,8 +560,14 @@ class Registry:
         if not listed:
             raise _gone(what)
         with self._asking(f"download the artifact of {what}"):
-            folder = download_artifacts(artifact_uri=location, dst_path=str(scratch), tracking_uri=self.tracking_uri)
-            return read_files(Path(folder))
+            return Path(
+                download_artifacts(
+                    artifact_uri=location,
+                    dst_path=str(scratch),
+                    tracking_uri=self.tracking_uri,
+                    registry_uri=self.tracking_uri,
+                )
+            )
 
 
 def limit_waiting(seconds: float) -> None:

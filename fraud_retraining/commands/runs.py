@@ -4,12 +4,11 @@ Here: which runs are needed, in which order, and what their outcome is as plain 
 (the assets) and how an answer is shown (`cli.py`).
 """
 
-import getpass
-from collections.abc import Iterable, Iterator, Sequence
+import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import cached_property
-from itertools import groupby
 from typing import Any
 from uuid import uuid4
 
@@ -17,17 +16,17 @@ import dagster as dg
 from dagster._core.errors import DagsterAssetCheckFailedError, DagsterUserCodeExecutionError
 from pydantic import BaseModel
 
+from fraud_retraining.adapters.accounts import account
 from fraud_retraining.adapters.lake import DayFiles, Lake
 from fraud_retraining.adapters.ledger import Ledger
 from fraud_retraining.adapters.store import Store
 from fraud_retraining.definitions import build_definitions
 from fraud_retraining.domain.candidate import Evaluation, ReleaseOutcome, RetrainStatus, TrainedModel
-from fraud_retraining.domain.errors import DataInvalid, GateFailed, RetrainingError, SettingsError
+from fraud_retraining.domain.errors import Busy, DataInvalid, GateFailed, RetrainingError, SettingsError
 from fraud_retraining.domain.events import EventKind
-from fraud_retraining.domain.lineage import lookback
 from fraud_retraining.domain.triggers import Trigger
 from fraud_retraining.domain.validation import Report
-from fraud_retraining.domain.windows import DayRange, TrainingWindow, WindowDays, window_days
+from fraud_retraining.domain.windows import DayRange, TrainingWindow
 from fraud_retraining.orchestration.assets.evaluation import EVALUATION
 from fraud_retraining.orchestration.assets.promotion import PRODUCTION
 from fraud_retraining.orchestration.assets.training import MODEL, WINDOW
@@ -37,11 +36,14 @@ from fraud_retraining.orchestration.inventory import ENTITY_DAYS, FEATURES, TRAN
 from fraud_retraining.orchestration.io_managers import read_document
 from fraud_retraining.orchestration.jobs import AS_OF_TAG, INGEST, REASON_TAG, RETRAIN, TRIGGER_TAG
 from fraud_retraining.orchestration.progress import Progress
+from fraud_retraining.orchestration.readiness import days_behind, days_of_window, unbroken
+from fraud_retraining.orchestration.requests import CHANNEL_TAG, USER_TAG, record_request
 from fraud_retraining.orchestration.resources import open_lake, open_ledger, open_store
 from fraud_retraining.settings import Settings
 
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 THRESHOLDS = "deliver the data again, or change the thresholds under validation in the settings."
+CHANNEL = "command line"
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
@@ -128,7 +130,7 @@ class Pipeline:
         if not arrived:
             raise DataInvalid(f"none of the days {days.start} to {days.end} has arrived in {self.lake.uri}")
         runs, refused = [], []
-        for run in _unbroken(arrived):
+        for run in unbroken(arrived):
             try:
                 runs.append(self._run_days(run))
             except DataInvalid as error:
@@ -150,16 +152,20 @@ class Pipeline:
         A gate that failed and data that is not usable are outcomes, with the error inside; anything else is raised.
         """
         as_of = as_of or self.latest_day()
-        self._request(as_of, trigger, reason)
-        run_id: str | None = None
+        run_id = str(uuid4())
+        tags = {TRIGGER_TAG: trigger.value, AS_OF_TAG: as_of.isoformat(), REASON_TAG: reason}
+        tags |= {USER_TAG: account() or f"user id {os.getuid()}", CHANNEL_TAG: CHANNEL}
+        record_request(run_id, tags, self.settings, self.ledger)
+        started = None
         try:
             self._make_ready(as_of)
-            run_id = str(uuid4())
-            tags = {TRIGGER_TAG: trigger.value, AS_OF_TAG: as_of.isoformat(), REASON_TAG: reason}
+            started = run_id
             self._run(RETRAIN, run_id, tags, partition=as_of)
         except (DataInvalid, GateFailed) as error:
             self._record_failure(as_of, trigger, error)
-            return self._refused(as_of, trigger, run_id, error)
+            return self._refused(as_of, trigger, started, error)
+        except Busy:
+            raise
         except RetrainingError as error:
             self._record_failure(as_of, trigger, error)
             raise
@@ -175,38 +181,20 @@ class Pipeline:
             self._progress.advance("backfill", count)
         return done
 
-    def _request(self, as_of: date, trigger: Trigger, reason: str) -> None:
-        actor, channel = getpass.getuser(), "command line"
-        self.ledger.append_changed(
-            EventKind.CONFIGURATION_CHANGED,
-            subject="settings",
-            payload=self.settings.model_dump(mode="json"),
-            actor=actor,
-            channel=channel,
-        )
-        self.ledger.append(
-            EventKind.RETRAIN_REQUESTED,
-            actor=actor,
-            channel=channel,
-            as_of=as_of,
-            payload={"trigger": trigger.value, "reason": reason},
-        )
-
     def _record_failure(self, as_of: date, trigger: Trigger, error: RetrainingError) -> None:
         payload = {"trigger": trigger.value, "kind": type(error).__name__, "what": error.what}
         self.ledger.append(
             EventKind.RETRAIN_FAILED,
             actor="pipeline",
-            channel="command line",
+            channel=CHANNEL,
             as_of=as_of,
             payload={**payload, "culprits": list(error.culprits)},
         )
 
     def _make_ready(self, as_of: date) -> None:
         """Ingests what the retrain needs and the store does not hold as the lake has it now."""
-        window = self._window(as_of)
-        plan = self.settings.feature_plan
-        needed = sorted({*window.needed, *(day for used in window.needed for day in lookback(plan, used))})
+        window = days_of_window(self.settings, as_of)
+        needed = days_behind(self.settings, window.needed)
         arrived = self.lake.days(DayRange(start=needed[0], end=max(as_of, needed[-1])))
         if as_of not in arrived:
             raise DataInvalid(
@@ -217,12 +205,6 @@ class Pipeline:
         arrived = {day: files for day, files in arrived.items() if day in needed}
         self._bring_up(arrived, [day for day in window.needed if day in arrived])
 
-    def _window(self, as_of: date) -> WindowDays:
-        try:
-            return window_days(as_of, self.settings.window, self.settings.holdout, self.settings.labels)
-        except ValueError as error:
-            raise SettingsError(f"as of {as_of} there is no window: {error}") from None
-
     def _bring_up(self, arrived: dict[date, DayFiles], featured: Sequence[date]) -> None:
         """Makes whatever is missing or stale of `arrived`, and of the features of the `featured` among them.
 
@@ -230,16 +212,16 @@ class Pipeline:
             DataInvalid: names every day that was refused; all others stand.
         """
         refused: list[DataInvalid] = []
-        for days in _unbroken(self._stale_days(arrived)):
+        for days in unbroken(self._stale_days(arrived)):
             refused += self._attempt(days, [TRANSACTIONS, ENTITY_DAYS])
         if refused:
-            for days in _unbroken(self._sound(arrived)):
+            for days in unbroken(self._sound(arrived)):
                 refused += self._attempt(days, [ENTITY_DAYS])
         inventory = Inventory(self.store, self.settings, arrived)
         problems = inventory.unchecked(arrived)
         if refused or problems:
             raise _together(refused, problems)
-        for days in _unbroken(inventory.stale_features(featured)):
+        for days in unbroken(inventory.stale_features(featured)):
             self._run_days(days, [FEATURES])
 
     def _stale_days(self, arrived: dict[date, DayFiles]) -> list[date]:
@@ -358,14 +340,6 @@ def trigger_named(name: str) -> Trigger:
         return Trigger(name)
     except ValueError:
         raise SettingsError(f"there is no trigger {name!r}", remedy=f"triggers are {', '.join(Trigger)}.") from None
-
-
-def _unbroken(days: Iterable[date]) -> Iterator[DayRange]:
-    """Runs of days without a gap, each of which one Dagster run can take."""
-    ordered = sorted(days)
-    for _, run in groupby(enumerate(ordered), key=lambda pair: pair[1].toordinal() - pair[0]):
-        members = [day for _, day in run]
-        yield DayRange(start=members[0], end=members[-1])
 
 
 def _unfit(problems: Sequence[str]) -> DataInvalid:

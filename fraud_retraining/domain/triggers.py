@@ -1,11 +1,15 @@
-"""When a retrain is asked for.
+"""When a retrain is asked for, and when it is not.
 
-Here: the words for a trigger, its policies, and the 48-hour grid. Not here: Dagster's schedules and sensors.
+Here: the four triggers with their policies, the 48-hour grid, and the one decision that they make together: from what
+is known to a retrain with its reasons, a skip with its reason, or a pause. Not here: finding out what is known
+(`orchestration/knowledge.py`) and Dagster's schedules and sensors.
 """
 
-from datetime import date, datetime, time, timedelta
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -35,6 +39,7 @@ class DriftTriggerPolicy(Policy):
 
     threshold: float = Field(0.2, gt=0, description="Population stability index above which a day counts as drifted.")
     days: tuple[int, int] = Field((2, 3), description="m of the last n days must have drifted.")
+    cooldown_days: int = Field(4, ge=1, le=365, description="Least days between two retrains that drift asks for.")
 
     @model_validator(mode="after")
     def _m_of_n(self) -> Self:
@@ -51,9 +56,15 @@ class NewDataTriggerPolicy(Policy):
 
 
 class PerformanceTriggerPolicy(Policy):
-    """A retrain when the champion's live performance falls."""
+    """A retrain when the champion's performance on matured days falls."""
 
-    min_average_precision: float = Field(ge=0, le=1, description="Live average precision below which to retrain.")
+    min_average_precision: float | None = Field(
+        None, ge=0, le=1, description="Average precision on matured days below which to retrain; null sets no floor."
+    )
+    below_holdout: bool = Field(
+        True, description="Whether to retrain when it is below the champion's own holdout by more than its noise."
+    )
+    cooldown_days: int = Field(4, ge=1, le=365, description="Least days between two retrains that it asks for.")
 
 
 class TriggerPolicy(Policy):
@@ -63,14 +74,325 @@ class TriggerPolicy(Policy):
     drift: DriftTriggerPolicy | None = Field(DriftTriggerPolicy(), description="Drift of the features.")
     new_data: NewDataTriggerPolicy | None = Field(None, description="New rows.")
     performance: PerformanceTriggerPolicy | None = Field(None, description="The champion's live performance.")
+    poll_seconds: int = Field(20, ge=5, le=3600, description="Seconds between two looks of the sensors.")
+    when_busy: Literal["skip", "queue"] = Field(
+        "skip", description="What a retrain does that finds another one running: give up, or wait for it."
+    )
+    max_failures: int = Field(2, ge=1, le=20, description="Failures with one cause after which automation pauses.")
+    retry_minutes: float = Field(
+        10, ge=0, le=24 * 60, description="Least minutes between a failed retrain and the next try on the same input."
+    )
 
 
-def next_due(policy: SchedulePolicy, last_as_of: date | None, today: date) -> datetime:
-    """The naive UTC time at which the next retrain is due, and thus its as-of day plus one.
+class DriftDay(Policy):
+    """How far a day is from what the champion has learnt from."""
 
-    The grid is counted from the last as-of day, so that no month end shortens or doubles an interval. With no model
-    yet, a retrain is due today.
+    day: date
+    value: float = Field(description="Greatest population stability index of any feature.")
+    worst: tuple[str, ...] = Field((), description="Features over the threshold, the worst first.")
+
+
+class DriftRetrain(Policy):
+    """The last retrain that drift asked for."""
+
+    as_of: date
+    since: date = Field(description="First drifted day of the run of days that asked for it.")
+
+
+class LivePerformance(Policy):
+    """The champion's average precision on matured days, beside the holdout that it was promoted on."""
+
+    first: date
+    last: date
+    value: float
+    high: float = Field(description="Upper end of the interval.")
+    holdout_low: float | None = Field(None, description="Lower end of the interval on its own holdout.")
+
+
+class Running(Policy):
+    """A retrain that is queued or under way."""
+
+    as_of: date | None
+    since: datetime
+    by: str
+
+
+class Failed(Policy):
+    """A retrain that failed; `inputs` is the digest of everything that it was to be made from."""
+
+    at: datetime
+    as_of: date
+    cause: str
+    inputs: str
+
+
+class Paused(Policy):
+    """Automation that stopped after failures, until its input is another one or somebody resumes it."""
+
+    since: datetime
+    cause: str
+    inputs: str
+
+
+class Known(Policy):
+    """Everything that a decision rests on. `ready` names as-of days whose window can be built, with their inputs."""
+
+    now: datetime = Field(description="Aware, UTC.")
+    ready: Mapping[date, str] = Field(description="As-of day: digest of what its model would be made from.")
+    unready: Mapping[date, str] = Field(default_factory=dict, description="As-of day: why it cannot be built yet.")
+    last_as_of: date | None = Field(None, description="Latest as-of day that was trained.")
+    new_rows: int = Field(0, description="Accepted rows of days after the last as-of day.")
+    drift: tuple[DriftDay, ...] = Field((), description="Reports against the present champion, oldest first.")
+    last_drift: DriftRetrain | None = None
+    performance: LivePerformance | None = None
+    last_performance: date | None = Field(None, description="As-of day of the last retrain that performance asked for.")
+    learns_after_days: int = Field(14, description="Label delay and holdout: days until a day enters the window.")
+    running: Running | None = None
+    failed: tuple[Failed, ...] = Field((), description="Failures since the last success or resume, oldest first.")
+    paused: Paused | None = None
+
+
+class Retrain(Policy):
+    """A retrain is asked for."""
+
+    as_of: date
+    triggers: tuple[Trigger, ...] = Field(min_length=1)
+    reason: str
+    inputs: str
+    drift_since: date | None = None
+    resumes: bool = Field(False, description="Whether automation was paused and goes on because the input is new.")
+
+
+class Skip(Policy):
+    """Nothing is asked for, and why."""
+
+    reason: str
+
+
+class Pause(Policy):
+    """The same input failed too often with the same cause: automation stops until something changes."""
+
+    as_of: date
+    cause: str
+    inputs: str
+    reason: str
+
+
+Decision = Retrain | Skip | Pause
+
+
+class Fired(Policy):
+    """One trigger that asks for a retrain."""
+
+    trigger: Trigger
+    as_of: date
+    reason: str
+    drift_since: date | None = None
+
+
+def decide(policy: TriggerPolicy, known: Known) -> Decision:
+    """What to do now. Triggers that fire together make one retrain, as of the latest day that any of them asks for."""
+    answers = list(_answers(policy, known))
+    fired = [answer for answer in answers if isinstance(answer, Fired)]
+    if not fired:
+        return Skip(reason="; ".join(str(answer) for answer in answers) or "every trigger is off")
+    wanted = _together(fired, known)
+    if known.running is not None:
+        return Skip(reason=f"{_running(known.running)}; kept until it has ended: {wanted.reason}")
+    return _after_failures(policy, known, wanted)
+
+
+def due_at(policy: SchedulePolicy, as_of: date) -> datetime:
+    """When the retrain of an as-of day is due: at the hour of the next day, UTC."""
+    return datetime.combine(as_of + timedelta(days=1), time(hour=policy.at_hour_utc), UTC)
+
+
+def next_due(policy: SchedulePolicy, last_as_of: date | None, latest: date) -> tuple[date, datetime]:
+    """The next as-of day of the grid and when it is due.
+
+    The grid is counted from the last as-of day in whole intervals, so that no month end shortens or doubles one; with
+    no model yet the latest day is due.
     """
-    days = policy.every_hours // 24
-    as_of = last_as_of + timedelta(days=days) if last_as_of else today - timedelta(days=1)
-    return datetime.combine(as_of + timedelta(days=1), time(hour=policy.at_hour_utc))
+    as_of = latest if last_as_of is None else last_as_of + timedelta(hours=policy.every_hours)
+    return as_of, due_at(policy, as_of)
+
+
+def grid(policy: SchedulePolicy, last_as_of: date, now: datetime) -> list[date]:
+    """As-of days after the last one that are due by now, oldest first."""
+    days, step = [], timedelta(hours=policy.every_hours)
+    as_of = last_as_of + step
+    while due_at(policy, as_of) <= now:
+        days.append(as_of)
+        as_of += step
+    return days
+
+
+def worth_asking(policy: TriggerPolicy, last_as_of: date | None, latest: date, now: datetime) -> list[date]:
+    """As-of days about which a decision may want to know whether they are ready: the latest day, and the due ones."""
+    due = grid(policy.schedule, last_as_of, now) if policy.schedule and last_as_of else []
+    recent = [day for day in due if day <= latest][-2:]
+    return sorted({*recent, *due[:1], latest})
+
+
+def _answers(policy: TriggerPolicy, known: Known) -> Iterator[Fired | str]:
+    if policy.schedule is not None:
+        yield _schedule(policy.schedule, known)
+    if policy.drift is not None:
+        yield _drift(policy.drift, known)
+    if policy.new_data is not None:
+        yield _new_data(policy.new_data, known)
+    if policy.performance is not None:
+        yield _performance(policy.performance, known)
+
+
+def _schedule(policy: SchedulePolicy, known: Known) -> Fired | str:
+    if known.last_as_of is None:
+        return _first(known)
+    due = grid(policy, known.last_as_of, known.now)
+    if not due:
+        as_of, at = next_due(policy, known.last_as_of, known.last_as_of)
+        return f"schedule: the next retrain, as of {as_of}, is due {at:%Y-%m-%d %H:%M} UTC"
+    ready = [day for day in due if day in known.ready]
+    if not ready:
+        return f"schedule: a retrain as of {due[0]} is due, but {known.unready.get(due[0], 'it has not arrived')}"
+    hours = (ready[-1] - known.last_as_of) // timedelta(hours=1)
+    return Fired(
+        trigger=Trigger.SCHEDULE,
+        as_of=ready[-1],
+        reason=f"schedule: {hours} hours since the last as-of day, {known.last_as_of}",
+    )
+
+
+def _first(known: Known) -> Fired | str:
+    if known.ready:
+        return Fired(trigger=Trigger.SCHEDULE, as_of=max(known.ready), reason="schedule: no model has been trained yet")
+    why = known.unready[max(known.unready)] if known.unready else "no day has arrived"
+    return f"schedule: no model has been trained yet, and {why}"
+
+
+def _latest(known: Known) -> date | str:
+    """The latest as-of day that is ready and was not trained yet, or why there is none."""
+    newer = [day for day in known.ready if known.last_as_of is None or day > known.last_as_of]
+    if newer:
+        return max(newer)
+    return f"no day after the last as-of day, {known.last_as_of}, is ready" if known.last_as_of else "no day is ready"
+
+
+def _drift(policy: DriftTriggerPolicy, known: Known) -> Fired | str:
+    needed, looked_at = policy.days
+    recent = known.drift[-looked_at:]
+    over = [day for day in recent if day.value > policy.threshold]
+    if not recent:
+        return "drift: no day has been compared with the champion's training window yet"
+    if len(over) < needed or recent[-1] not in over:
+        return (
+            f"drift: {len(over)} of the last {len(recent)} days to {recent[-1].day} over {policy.threshold:g} "
+            f"({needed} of {looked_at}, the latest among them, are needed); greatest {max(d.value for d in recent):.2f}"
+        )
+    as_of = _latest(known)
+    if isinstance(as_of, str):
+        return f"drift: since {_since(policy, known.drift)}, but {as_of}"
+    return _drift_again(policy, known, as_of, over)
+
+
+def _drift_again(policy: DriftTriggerPolicy, known: Known, as_of: date, over: Sequence[DriftDay]) -> Fired | str:
+    """Fires unless the same drift was answered already by a retrain that could not know its labels yet."""
+    since = _since(policy, known.drift)
+    helps = since + timedelta(days=known.learns_after_days)
+    told = f"days since {since} are in the training window from as-of day {helps} on"
+    last = known.last_drift
+    if last is not None and last.as_of >= since and as_of < helps:
+        return f"drift: since {since}, answered by the retrain as of {last.as_of}; {told}, before that none can help"
+    if last is not None and (as_of - last.as_of).days < policy.cooldown_days:
+        return f"drift: cooling down for {policy.cooldown_days} days since the retrain as of {last.as_of}"
+    worst = ", ".join(over[-1].worst[:3]) or "the scores"
+    later = "" if as_of >= helps else f"; {told}: expect the full effect then"
+    return Fired(
+        trigger=Trigger.DRIFT,
+        as_of=as_of,
+        drift_since=since,
+        reason=f"drift: {len(over)} of the last {policy.days[1]} days over {policy.threshold:g}, "
+        f"{over[-1].day} at {over[-1].value:.2f} ({worst}){later}",
+    )
+
+
+def _since(policy: DriftTriggerPolicy, history: Sequence[DriftDay]) -> date:
+    """First drifted day of the present run of them; as many calm days as could still fire do not end a run."""
+    needed, looked_at = policy.days
+    over = [day.day for day in history if day.value > policy.threshold]
+    since = over[-1]
+    for day in reversed(over):
+        if (since - day).days > looked_at - needed + 1:
+            break
+        since = day
+    return since
+
+
+def _new_data(policy: NewDataTriggerPolicy, known: Known) -> Fired | str:
+    if known.new_rows < policy.rows:
+        return f"new data: {known.new_rows:,} of {policy.rows:,} rows since the last training"
+    as_of = _latest(known)
+    if isinstance(as_of, str):
+        return f"new data: {known.new_rows:,} rows, but {as_of}"
+    reason = f"new data: {known.new_rows:,} rows since the last training, {policy.rows:,} are enough"
+    return Fired(trigger=Trigger.NEW_DATA, as_of=as_of, reason=reason)
+
+
+def _performance(policy: PerformanceTriggerPolicy, known: Known) -> Fired | str:
+    live = known.performance
+    if live is None:
+        return "performance: no matured day has been judged since the champion was trained"
+    told = f"performance: average precision {live.value:.3f} on {live.first} to {live.last}"
+    why = _too_low(policy, live)
+    if why is None:
+        return f"{told} is high enough"
+    as_of = _latest(known)
+    if isinstance(as_of, str):
+        return f"{told} is {why}, but {as_of}"
+    if known.last_performance is not None and (as_of - known.last_performance).days < policy.cooldown_days:
+        return f"{told} is {why}; cooling down since the retrain as of {known.last_performance}"
+    return Fired(trigger=Trigger.PERFORMANCE, as_of=as_of, reason=f"{told} is {why}")
+
+
+def _too_low(policy: PerformanceTriggerPolicy, live: LivePerformance) -> str | None:
+    floor = policy.min_average_precision
+    if floor is not None and live.value < floor:
+        return f"under the floor of {floor:.3f}"
+    if policy.below_holdout and live.holdout_low is not None and live.high < live.holdout_low:
+        return f"under the {live.holdout_low:.3f} that its holdout proved, by more than the noise of both"
+    return None
+
+
+def _together(fired: Sequence[Fired], known: Known) -> Retrain:
+    as_of = max(answer.as_of for answer in fired)
+    return Retrain(
+        as_of=as_of,
+        triggers=tuple(answer.trigger for answer in fired),
+        reason="; ".join(answer.reason for answer in fired),
+        inputs=known.ready[as_of],
+        drift_since=next((answer.drift_since for answer in fired if answer.drift_since), None),
+    )
+
+
+def _running(running: Running) -> str:
+    what = f"a retrain as of {running.as_of}" if running.as_of else "a retrain"
+    return f"{what} is under way since {running.since:%Y-%m-%d %H:%M} UTC ({running.by})"
+
+
+def _after_failures(policy: TriggerPolicy, known: Known, wanted: Retrain) -> Decision:
+    if known.paused is not None and known.paused.inputs == wanted.inputs:
+        return Skip(
+            reason=f"automation is paused since {known.paused.since:%Y-%m-%d %H:%M} UTC after {known.paused.cause}; it "
+            f"goes on with new input or `fraud-retraining resume`. Kept: {wanted.reason}"
+        )
+    alike = [failure for failure in known.failed if failure.inputs == wanted.inputs]
+    causes = Counter(failure.cause for failure in alike)
+    cause, times = causes.most_common(1)[0] if causes else ("", 0)
+    if times >= policy.max_failures:
+        reason = (
+            f"the retrain as of {wanted.as_of} failed {times} times with the same cause ({cause}) on the same input"
+        )
+        return Pause(as_of=wanted.as_of, cause=cause, inputs=wanted.inputs, reason=reason)
+    if alike and known.now < (again := alike[-1].at + timedelta(minutes=policy.retry_minutes)):
+        return Skip(reason=f"the last try failed ({alike[-1].cause}); the next one is at {again:%H:%M} UTC")
+    return wanted.model_copy(update={"resumes": known.paused is not None})

@@ -6,23 +6,27 @@ rules of what depends on what (`domain/lineage.py`).
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from functools import cached_property
 
 from fraud_retraining.adapters.environment import source_files
 from fraud_retraining.adapters.lake import DayFiles
 from fraud_retraining.adapters.store import Partition, Store
 from fraud_retraining.domain import lineage
+from fraud_retraining.domain.day_checks import DAY_CHECKS
 from fraud_retraining.domain.features import FeaturePlan
 from fraud_retraining.domain.fingerprint import code_digest, digest
 from fraud_retraining.domain.lineage import DayDigests
-from fraud_retraining.domain.validation import DAY_CHECKS, Report
+from fraud_retraining.domain.reproducibility import StoredDay
+from fraud_retraining.domain.validation import Report
 from fraud_retraining.settings import Settings
 
 TRANSACTIONS = "transactions"
 ENTITY_DAYS = "entity_days"
 FEATURES = "transaction_features"
 CHECKS = "checks"
+EARLIER = "earlier_digests"
+REFUSED = "refused"
 
 INGESTION_CODE = ("fraud_retraining.domain.ingestion",)
 FEATURES_CODE = ("fraud_retraining.domain.features",)
@@ -53,6 +57,11 @@ def day_digests(partition: Partition) -> DayDigests:
     return DayDigests(whole=partition.digest, facts=partition.facts["facts"], labels=partition.facts["labels"])
 
 
+def stored_day(partition: Partition) -> StoredDay:
+    """The digest of `transactions` of a day, and those that it had before."""
+    return StoredDay(digest=partition.digest, **partition.facts.get(EARLIER, {}))
+
+
 class Inventory:
     """The records of some days, read once."""
 
@@ -61,6 +70,11 @@ class Inventory:
         self._settings = settings
         self._days = tuple(sorted(set(days)))
         self._recipes = Recipes.of(settings)
+
+    @property
+    def recipes(self) -> Recipes:
+        """By which settings and code partitions are made now."""
+        return self._recipes
 
     @property
     def plan(self) -> FeaturePlan:
@@ -81,6 +95,11 @@ class Inventory:
     def features(self) -> dict[date, Partition]:
         """What features were made."""
         return self._store.partitions(FEATURES, self._days)
+
+    @cached_property
+    def stored_days(self) -> Mapping[date, StoredDay]:
+        """Of every ingested day, the digests that it has and has had."""
+        return {day: stored_day(partition) for day, partition in self.transactions.items()}
 
     def transactions_inputs(self, files: DayFiles) -> dict[str, str]:
         """What `transactions` of the day would be made from now."""
@@ -136,6 +155,29 @@ class Inventory:
             and (day not in self.features or self.features[day].inputs != self.features_inputs(day))
         ]
 
+    def refuse(self, day: date, files: DayFiles, why: str) -> None:
+        """Keeps in mind that the day cannot be read as it is now, so that it is not tried again until it changes."""
+        self._store.annotate(TRANSACTIONS, day, REFUSED, {"inputs": self.transactions_inputs(files), "why": why})
+
+    def refusal(self, day: date, files: DayFiles) -> str | None:
+        """Why the day is refused as the lake has it now: it could not be read, or failed its checks."""
+        if day in self.stale_transactions({day: files}):
+            found = self._store.annotation(TRANSACTIONS, day, REFUSED)
+            return str(found["why"]) if found and found["inputs"] == self.transactions_inputs(files) else None
+        report = self.report(day)
+        if report is None or not report.failed or report.rules != self.rules(day):
+            return None
+        return "; ".join(f"{result.name}: {result.message}" for result in report.failed)
+
+    def earlier_rows(self, day: date) -> list[int]:
+        """Accepted rows of the days before, oldest first, as far as the trailing median looks back."""
+        before = [day - timedelta(days=n) for n in range(self._settings.validation.trailing_days, 0, -1)]
+        return [self.transactions[earlier].facts["rows"] for earlier in before if earlier in self.transactions]
+
+    def rules(self, day: date) -> str:
+        """Digest of what the checks of a day go by."""
+        return digest([self._settings.validation, self._settings.mapping, self.earlier_rows(day)])
+
     def report(self, day: date) -> Report | None:
         """The checks that were made of the day as it now stands; None when not all of them gave a result."""
         found = self._store.annotation(TRANSACTIONS, day, CHECKS)
@@ -144,6 +186,10 @@ class Inventory:
         report = Report.model_validate(found)
         complete = {result.name for result in report.results} == set(DAY_CHECKS)
         return report if complete and report.digest == self.transactions[day].digest else None
+
+    def unfit(self, days: Iterable[date]) -> tuple[date, ...]:
+        """Those of `days` that were ingested and failed a blocking check, or whose checks gave no result."""
+        return tuple(day for day in days if self.unchecked([day]))
 
     def unchecked(self, days: Iterable[date]) -> list[str]:
         """Ingested days that failed a blocking check or whose checks gave no result, with the reason."""

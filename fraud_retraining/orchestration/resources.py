@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from fraud_retraining.orchestration.progress import LogProgress
+from fraud_retraining.orchestration.retries import attempted
 from fraud_retraining.settings import Settings
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from fraud_retraining.adapters.locations import Location
     from fraud_retraining.adapters.registry import Registry
     from fraud_retraining.adapters.store import Store
+    from fraud_retraining.domain.leases import LeasePolicy
+    from fraud_retraining.orchestration.retrain_lease import RetrainLease
 
 
 def s3_resource(settings: Settings) -> "S3Resource":
@@ -95,12 +98,40 @@ def open_registry(settings: Settings) -> "Registry":
     )
 
 
+def retrain_lease(settings: Settings, policy: "LeasePolicy | None" = None) -> dg.ResourceDefinition:
+    """The claim of a run to be the only retrain; entered in the ledger and given back when the run ends."""
+
+    @dg.resource(
+        required_resource_keys={"ledger"},
+        description="One retrain at a time, within the budget, whatever asked for it.",
+    )
+    def lease(context: dg.InitResourceContext) -> Iterator["RetrainLease"]:
+        from fraud_retraining.orchestration.retrain_lease import RetrainLease, asked_by, failure_of
+
+        run, instance = context.run, context.instance
+        assert run is not None and instance is not None, "a lease is held by a run"
+        opened = RetrainLease(
+            context.resources.ledger,
+            asked_by(run),
+            settings.budget,
+            when_busy=settings.triggers.when_busy,
+            policy=policy,
+            tell=context.log.info if context.log else print,
+        )
+        try:
+            yield opened
+        finally:
+            opened.close(failure_of(instance, run.run_id))
+
+    return lease
+
+
 def _mlflow(settings: Settings) -> dg.ResourceDefinition:
     """dagster-mlflow's `mlflow_tracking`, imported on first use: one MLflow run a Dagster run."""
 
     @dg.resource(description="dagster-mlflow's mlflow_tracking: one MLflow run a Dagster run.")
     def mlflow(context: dg.InitResourceContext) -> Iterator[Any]:
-        open_registry(settings).ensure_experiment()
+        attempted(open_registry(settings).ensure_experiment, settings.retries, context.log)
         from dagster_mlflow import mlflow_tracking
 
         config = {
@@ -110,8 +141,20 @@ def _mlflow(settings: Settings) -> dg.ResourceDefinition:
             "extra_tags": {},
         }
         yield from mlflow_tracking.resource_fn(context.replace_config(config))
+        _end_mlflow_run(context)
 
     return mlflow
+
+
+def _end_mlflow_run(context: dg.InitResourceContext) -> None:
+    """Ends the MLflow run of a Dagster run that broke off, so that the next one does not write into it."""
+    import mlflow
+
+    if mlflow.active_run() is None:
+        return
+    run_id = context.dagster_run.run_id if context.dagster_run else ""
+    failed = context.instance and context.instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
+    mlflow.end_run("FAILED" if failed else "FINISHED")
 
 
 def build_resources(settings: Settings) -> dict[str, Any]:
@@ -126,6 +169,7 @@ def build_resources(settings: Settings) -> dict[str, Any]:
             yield opened
 
     from fraud_retraining.orchestration.io_managers import DocumentIOManager
+    from fraud_retraining.orchestration.release_sensors import LogTeller
 
     return {
         "settings": dg.ResourceDefinition.hardcoded_resource(settings),
@@ -134,7 +178,9 @@ def build_resources(settings: Settings) -> dict[str, Any]:
         "engine": engine,
         "ledger": lazily(open_ledger),
         "registry": lazily(open_registry),
+        "retrain_lease": retrain_lease(settings),
         "mlflow": _mlflow(settings),
+        "teller": dg.ResourceDefinition.hardcoded_resource(LogTeller()),
         "progress": dg.ResourceDefinition.hardcoded_resource(LogProgress()),
         "io_manager": dg.IOManagerDefinition(resource_fn=lambda _: DocumentIOManager(open_store(settings))),
     }

@@ -1,0 +1,138 @@
+"""What schedules and sensors do: the next ingest, and the retrain that a trigger asks for.
+
+Here: asking what is known, asking the domain, and saying the answer in Dagster's words. Not here: when it is done
+(`orchestration/schedules.py`, `orchestration/sensors.py`) and the decision itself (`domain/triggers.py`).
+"""
+
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+
+from fraud_retraining.adapters.lake import Lake
+from fraud_retraining.adapters.ledger import Ledger
+from fraud_retraining.adapters.store import Store
+from fraud_retraining.domain.errors import DataInvalid
+from fraud_retraining.domain.events import EventKind
+from fraud_retraining.domain.triggers import Pause, Retrain, Skip, decide
+from fraud_retraining.orchestration.jobs import (
+    AS_OF_TAG,
+    DRIFT_TAG,
+    INGEST,
+    INPUTS_TAG,
+    REASON_TAG,
+    RETRAIN,
+    TRIGGER_TAG,
+)
+from fraud_retraining.orchestration.knowledge import RETRAINING, UNFINISHED, gather
+from fraud_retraining.orchestration.readiness import Readiness, Work
+from fraud_retraining.orchestration.requests import AUTOMATION
+from fraud_retraining.settings import Settings
+
+RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+FIRST_WAIT, LONGEST_WAIT = timedelta(minutes=1), timedelta(hours=1)
+
+Answer = dg.RunRequest | dg.SkipReason
+
+
+def ingest_next(settings: Settings, lake: Lake, store: Store, instance: dg.DagsterInstance) -> Answer:
+    """The next run of days to ingest, the oldest first; one run at a time.
+
+    What failed is tried again with growing pauses; a day that was refused only when it is delivered again.
+    """
+    under_way = instance.get_runs(dg.RunsFilter(job_name=INGEST, statuses=UNFINISHED), limit=1)
+    if under_way:
+        return dg.SkipReason(f"an ingest is under way: Dagster run {under_way[0].run_id[:8]}")
+    readiness = Readiness(settings, lake, store)
+    try:
+        work = readiness.work()
+    except DataInvalid as error:
+        return dg.SkipReason(str(error))
+    if work is None:
+        return dg.SkipReason(_nothing_to_ingest(readiness))
+    tried = instance.get_run_records(dg.RunsFilter(job_name=INGEST, tags={INPUTS_TAG: work.inputs}))
+    if tried and (wait := _wait(tried[0], len(tried))):
+        return dg.SkipReason(f"{_days(work)} failed {len(tried)} times as they are now; the next try is {wait}")
+    return _ingest(work, len(tried))
+
+
+def retrain_if_asked(
+    settings: Settings, lake: Lake, store: Store, ledger: Ledger, instance: dg.DagsterInstance, now: datetime
+) -> Answer:
+    """The retrain that the triggers ask for now, or why there is none."""
+    try:
+        known = gather(settings, ledger, Readiness(settings, lake, store), instance, now)
+    except DataInvalid as error:
+        return dg.SkipReason(str(error))
+    match decide(settings.triggers, known):
+        case Skip(reason=reason):
+            return dg.SkipReason(reason)
+        case Pause() as pause:
+            _pause(ledger, pause)
+            return dg.SkipReason(f"automation is paused: {pause.reason}")
+        case Retrain() as wanted:
+            if wanted.resumes:
+                resume(ledger, actor=AUTOMATION, channel="automation", reason="the input is another one")
+            return _retrain(wanted, instance)
+
+
+def resume(ledger: Ledger, *, actor: str, channel: str, reason: str) -> None:
+    """Lets automation go on after it was paused."""
+    ledger.append(
+        EventKind.AUTOMATION_RESUMED, subject=RETRAINING, actor=actor, channel=channel, payload={"reason": reason}
+    )
+
+
+def _pause(ledger: Ledger, pause: Pause) -> None:
+    ledger.append(
+        EventKind.AUTOMATION_PAUSED,
+        subject=RETRAINING,
+        actor=AUTOMATION,
+        as_of=pause.as_of,
+        payload={"cause": pause.cause, "inputs": pause.inputs, "reason": pause.reason},
+    )
+
+
+def _ingest(work: Work, attempt: int) -> dg.RunRequest:
+    return dg.RunRequest(
+        run_key=f"{work.inputs}:{attempt}",
+        tags={
+            RANGE_START: work.days.start.isoformat(),
+            RANGE_END: work.days.end.isoformat(),
+            INPUTS_TAG: work.inputs,
+        },
+        asset_selection=[dg.AssetKey(name) for name in work.assets],
+    )
+
+
+def _retrain(wanted: Retrain, instance: dg.DagsterInstance) -> dg.RunRequest:
+    attempt = instance.get_runs_count(dg.RunsFilter(job_name=RETRAIN, tags={INPUTS_TAG: wanted.inputs}))
+    drift = {DRIFT_TAG: wanted.drift_since.isoformat()} if wanted.drift_since else {}
+    return dg.RunRequest(
+        run_key=f"{wanted.inputs}:{attempt}",
+        partition_key=wanted.as_of.isoformat(),
+        tags={
+            TRIGGER_TAG: "+".join(wanted.triggers),
+            AS_OF_TAG: wanted.as_of.isoformat(),
+            REASON_TAG: wanted.reason,
+            INPUTS_TAG: wanted.inputs,
+            **drift,
+        },
+    )
+
+
+def _wait(last: dg.RunRecord, tries: int) -> str | None:
+    """When the next try is, if it is not now."""
+    again = last.create_timestamp.astimezone(UTC) + min(FIRST_WAIT * 2 ** (tries - 1), LONGEST_WAIT)
+    return f"at {again:%H:%M:%S} UTC" if again > datetime.now(UTC) else None
+
+
+def _nothing_to_ingest(readiness: Readiness) -> str:
+    if readiness.latest is None:
+        return "no day has arrived in the lake"
+    refused = [f"{day} stays refused until it is delivered again: {why}" for day, why in readiness.refused.items()]
+    return "; ".join([f"every day up to {readiness.latest} is ingested as the lake has it", *refused])
+
+
+def _days(work: Work) -> str:
+    days = work.days
+    return str(days.start) if len(days) == 1 else f"{days.start} to {days.end}"

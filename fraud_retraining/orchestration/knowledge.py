@@ -1,0 +1,112 @@
+"""What is known when a decision about a retrain is made.
+
+Here: reading it together from ledger, lake, store and Dagster's runs. Not here: the decision (`domain/triggers.py`).
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, date, datetime
+
+import dagster as dg
+
+from fraud_retraining.adapters.ledger import Ledger
+from fraud_retraining.domain.events import Event, EventKind
+from fraud_retraining.domain.releases import ReleaseState
+from fraud_retraining.domain.triggers import DriftRetrain, Failed, Known, Paused, Running, Trigger, worth_asking
+from fraud_retraining.orchestration.jobs import RETRAIN
+from fraud_retraining.orchestration.readiness import Readiness, Ready
+from fraud_retraining.orchestration.requests import as_of_of
+from fraud_retraining.settings import Settings
+
+RETRAINING = "retraining"
+UNFINISHED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+
+
+def gather(
+    settings: Settings, ledger: Ledger, readiness: Readiness, instance: dg.DagsterInstance, now: datetime
+) -> Known:
+    """Everything that the decision rests on, as of now.
+
+    Raises:
+        DataInvalid: there is no lake.
+        DependencyUnreachable: something could not be read; then nothing is decided.
+    """
+    answered = last_as_of(ledger)
+    requests = list(ledger.events(EventKind.RETRAIN_REQUESTED))
+    asked = worth_asking(settings.triggers, answered, readiness.latest, now) if readiness.latest else []
+    found = [readiness.of(as_of) for as_of in asked]
+    return Known(
+        now=now,
+        ready={one.as_of: one.inputs for one in found if isinstance(one, Ready)},
+        unready={one.as_of: one.why for one in found if not isinstance(one, Ready)},
+        last_as_of=answered,
+        new_rows=readiness.rows_after(answered) if settings.triggers.new_data else 0,
+        last_drift=_last_drift(requests),
+        last_performance=_last_of(requests, Trigger.PERFORMANCE),
+        learns_after_days=settings.labels.delay_days + settings.holdout.days,
+        running=running(instance),
+        failed=tuple(_failed(ledger, requests)),
+        paused=paused(ledger),
+    )
+
+
+def last_as_of(ledger: Ledger) -> date | None:
+    """The latest as-of day that came to an answer: a release that was decided upon, or gates that failed.
+
+    A retrain that died on the way came to none, and is asked for again.
+    """
+    halfway = {release.as_of for release in ledger.releases(ReleaseState.REGISTERED)}
+    registered = {release.as_of for release in ledger.releases()} - halfway
+    failed = {event.as_of for event in ledger.events(EventKind.RETRAIN_FAILED) if _is_answer(event)}
+    return max((as_of for as_of in registered | failed if as_of is not None), default=None)
+
+
+def paused(ledger: Ledger) -> Paused | None:
+    """Since when and why retrains are not started any more; None while they are."""
+    last = ledger.last((EventKind.AUTOMATION_PAUSED, EventKind.AUTOMATION_RESUMED), subject=RETRAINING)
+    if last is None or last.kind == EventKind.AUTOMATION_RESUMED:
+        return None
+    return Paused(since=last.at, cause=last.payload["cause"], inputs=last.payload["inputs"])
+
+
+def running(instance: dg.DagsterInstance) -> Running | None:
+    """The oldest retrain that Dagster has queued or under way."""
+    records = instance.get_run_records(dg.RunsFilter(job_name=RETRAIN, statuses=UNFINISHED), ascending=True, limit=1)
+    for record in records:
+        return Running(
+            as_of=as_of_of(record.dagster_run.tags),
+            since=record.create_timestamp.astimezone(UTC),
+            by=f"Dagster run {record.dagster_run.run_id[:8]}",
+        )
+    return None
+
+
+def _is_answer(event: Event) -> bool:
+    return str(event.payload.get("kind")) == "GateFailed"
+
+
+def _last_drift(requests: Sequence[Event]) -> DriftRetrain | None:
+    for event in reversed(requests):
+        if event.as_of is not None and event.payload.get("drift_since"):
+            return DriftRetrain(as_of=event.as_of, since=date.fromisoformat(event.payload["drift_since"]))
+    return None
+
+
+def _last_of(requests: Sequence[Event], trigger: Trigger) -> date | None:
+    return next((event.as_of for event in reversed(requests) if trigger in event.payload["trigger"].split("+")), None)
+
+
+def _failed(ledger: Ledger, requests: Sequence[Event]) -> Iterator[Failed]:
+    """Failures since automation was last resumed, with what their retrain was to be made from."""
+    resumed = ledger.last(EventKind.AUTOMATION_RESUMED, subject=RETRAINING)
+    inputs = {event.payload.get("dagster_run_id"): event.payload.get("inputs") for event in requests}
+    for event in ledger.events(EventKind.RETRAIN_FAILED, after=resumed.seq if resumed else 0):
+        made_from = inputs.get(event.payload.get("dagster_run_id"))
+        if made_from and event.as_of is not None:
+            cause = str(event.payload.get("cause") or event.payload["kind"])
+            yield Failed(at=event.at, as_of=event.as_of, cause=cause, inputs=made_from)

@@ -1,0 +1,199 @@
+"""Which days still have to be ingested, and of which as-of days the window can be built.
+
+Here: comparing the lake with the store for all the days that a retrain needs. Not here: what makes a partition stale
+(`domain/lineage.py`) and who starts the runs (`commands/runs.py`, `orchestration/sensors.py`).
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import date, timedelta
+from functools import cached_property
+from itertools import groupby
+
+from pydantic import Field
+
+from fraud_retraining.adapters.lake import DayFiles, Lake
+from fraud_retraining.adapters.store import Store
+from fraud_retraining.domain.errors import SettingsError
+from fraud_retraining.domain.fingerprint import digest
+from fraud_retraining.domain.lineage import lookback
+from fraud_retraining.domain.schemas import Policy
+from fraud_retraining.domain.windows import DayRange, WindowDays, window_days
+from fraud_retraining.orchestration.inventory import ENTITY_DAYS, FEATURES, TRANSACTIONS, Inventory
+from fraud_retraining.settings import Settings
+
+DAYS_IN_ONE_RUN = 62
+
+
+class Work(Policy):
+    """A run of days that one Dagster run can ingest, and the assets that it has to make of them."""
+
+    days: DayRange
+    assets: tuple[str, ...]
+    inputs: str = Field(description="Digest of what the days are to be made from.")
+
+
+class Ready(Policy):
+    """An as-of day whose window can be built now; `inputs` is the digest of what its model would be made from."""
+
+    as_of: date
+    inputs: str
+
+
+class NotReady(Policy):
+    """An as-of day whose window cannot be built yet, and why."""
+
+    as_of: date
+    why: str
+
+
+def days_of_window(settings: Settings, as_of: date) -> WindowDays:
+    """The days that an as-of day means under these settings.
+
+    Raises:
+        SettingsError: there is no such window.
+    """
+    try:
+        return window_days(as_of, settings.window, settings.holdout, settings.labels)
+    except ValueError as error:
+        raise SettingsError(f"as of {as_of} there is no window: {error}") from None
+
+
+def days_behind(settings: Settings, days: Iterable[date]) -> list[date]:
+    """Those days and every earlier day that their features look back on, oldest first."""
+    wanted = set(days)
+    return sorted(wanted | {earlier for day in wanted for earlier in lookback(settings.feature_plan, day)})
+
+
+def unbroken(days: Iterable[date], longest: int | None = None) -> Iterator[DayRange]:
+    """Runs of days without a gap, each of which one Dagster run can take."""
+    ordered = sorted(days)
+    for _, run in groupby(enumerate(ordered), key=lambda pair: pair[1].toordinal() - pair[0]):
+        members = [day for _, day in run]
+        step = longest or len(members)
+        for first in range(0, len(members), step):
+            part = members[first : first + step]
+            yield DayRange(start=part[0], end=part[-1])
+
+
+class Readiness:
+    """The lake beside the store, for the days that retrains up to the latest need. Read once; nothing is changed."""
+
+    def __init__(self, settings: Settings, lake: Lake, store: Store) -> None:
+        self._settings = settings
+        self._lake = lake
+        self._store = store
+
+    @cached_property
+    def latest(self) -> date | None:
+        """The last day that has arrived.
+
+        Raises:
+            DataInvalid: there is no lake.
+        """
+        return max(self._lake.days(), default=None)
+
+    @cached_property
+    def arrived(self) -> dict[date, DayFiles]:
+        """The days that have arrived, from the first that a retrain of the latest needs."""
+        if self.latest is None:
+            return {}
+        first = days_behind(self._settings, days_of_window(self._settings, self.latest).needed)[0]
+        return self._lake.days(DayRange(start=first, end=self.latest))
+
+    @cached_property
+    def featured(self) -> list[date]:
+        """Arrived days whose features a retrain of the latest day, or a later one, reads."""
+        if self.latest is None:
+            return []
+        needed = days_of_window(self._settings, self.latest).needed
+        return [day for day in self.arrived if day in needed or day >= needed[-1]]
+
+    @cached_property
+    def inventory(self) -> Inventory:
+        """What the store holds of them."""
+        first = min(self.arrived, default=None)
+        before = (
+            [first - timedelta(days=n) for n in range(1, self._settings.validation.trailing_days + 1)] if first else []
+        )
+        return Inventory(self._store, self._settings, [*before, *self.arrived])
+
+    @cached_property
+    def refused(self) -> dict[date, str]:
+        """Arrived days that were refused as they are now, with the reason; only another delivery changes that."""
+        found = {day: self.inventory.refusal(day, files) for day, files in self.arrived.items()}
+        return {day: why for day, why in found.items() if why is not None}
+
+    @cached_property
+    def stale(self) -> list[date]:
+        """Days that have to be ingested or summed up, oldest first; refused ones are not asked again."""
+        current = {day: files for day, files in self.arrived.items() if day not in self.refused}
+        unreported = {day for day in self.inventory.transactions if self.inventory.report(day) is None}
+        found = {*self.inventory.stale_transactions(current), *self.inventory.stale_entity_days(), *unreported}
+        return sorted(day for day in found if day in current)
+
+    @cached_property
+    def stale_features(self) -> list[date]:
+        """Days whose features have to be made, oldest first; not those that look back on a day that is not sound."""
+        unsound = {*self.refused, *self.stale}
+        plan = self._settings.feature_plan
+        sound = [day for day in self.featured if not unsound & {day, *lookback(plan, day)}]
+        return self.inventory.stale_features(sound)
+
+    def work(self) -> Work | None:
+        """The next run of days to ingest, the oldest first; None when everything is as the lake has it."""
+        if self.stale:
+            days = next(unbroken(self.stale, DAYS_IN_ONE_RUN))
+            alone = set(self.stale) <= set(days) and not self.refused
+            wanted = alone and set(days) <= set(self.featured)
+            return self._work(days, (TRANSACTIONS, ENTITY_DAYS, *((FEATURES,) if wanted else ())))
+        for days in unbroken(self.stale_features, DAYS_IN_ONE_RUN):
+            return self._work(days, (FEATURES,))
+        return None
+
+    def of(self, as_of: date) -> Ready | NotReady:
+        """Whether the window of an as-of day can be built."""
+        days = days_of_window(self._settings, as_of)
+        why = self._hindrance(as_of, days)
+        return NotReady(as_of=as_of, why=why) if why else Ready(as_of=as_of, inputs=self._inputs(as_of, days))
+
+    def rows_after(self, as_of: date | None) -> int:
+        """Accepted rows of ingested days after an as-of day."""
+        found = self.inventory.transactions.items()
+        return sum(record.facts["rows"] for day, record in found if as_of is None or day > as_of)
+
+    def _work(self, days: DayRange, assets: tuple[str, ...]) -> Work:
+        versions = {day.isoformat(): self.arrived[day].version for day in days}
+        return Work(
+            days=days,
+            assets=assets,
+            inputs=digest([versions, assets, self.inventory.recipes, self._settings.validation]),
+        )
+
+    def _hindrance(self, as_of: date, days: WindowDays) -> str | None:
+        if as_of not in self.arrived:
+            return f"{as_of} has not arrived"
+        behind = [day for day in days_behind(self._settings, days.needed) if day in self.arrived]
+        bad = [day for day in behind if day in self.refused]
+        if bad:
+            return f"{bad[0]} is refused: {self.refused[bad[0]]}"
+        pending = [day for day in behind if day in self.stale] or [d for d in days.needed if d in self.stale_features]
+        if pending:
+            return f"{_several(pending)} still {'has' if len(pending) == 1 else 'have'} to be ingested"
+        missing = [day for day in days.needed if day not in self.arrived]
+        if len(missing) > self._settings.validation.max_missing_days:
+            return f"{_several(missing)} {'has' if len(missing) == 1 else 'have'} not arrived"
+        return None
+
+    def _inputs(self, as_of: date, days: WindowDays) -> str:
+        features, transactions = self.inventory.features, self.inventory.transactions
+        used: Mapping[str, str] = {day.isoformat(): features[day].digest for day in days.needed if day in features}
+        behind: Mapping[str, str] = {
+            day.isoformat(): transactions[day].digest
+            for day in days_behind(self._settings, days.needed)
+            if day in transactions
+        }
+        return digest([as_of.isoformat(), used, behind, self._settings.model_dump(mode="json")])
+
+
+def _several(days: Sequence[date]) -> str:
+    return str(days[0]) if len(days) == 1 else f"{len(days)} days from {days[0]} to {days[-1]}"

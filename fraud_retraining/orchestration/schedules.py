@@ -1,0 +1,65 @@
+"""Schedules: the daily ingest, and the retrain at its hour.
+
+Here: when they tick and what they say. Not here: what to do then (`orchestration/automation.py`). Schedules do not
+catch up after downtime; the sensors of `orchestration/sensors.py` do.
+"""
+
+from datetime import UTC
+
+import dagster as dg
+
+from fraud_retraining.adapters.lake import Lake
+from fraud_retraining.adapters.ledger import Ledger
+from fraud_retraining.adapters.store import Store
+from fraud_retraining.orchestration.automation import ingest_next, retrain_if_asked
+from fraud_retraining.orchestration.jobs import INGEST, RETRAIN
+from fraud_retraining.settings import Settings
+
+DAILY_INGEST = "daily_ingest"
+RETRAIN_SCHEDULE = "retrain_schedule"
+
+
+def build_schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
+    """The schedules under these settings; without `triggers.schedule` there is none for retrains."""
+    status = dg.DefaultScheduleStatus.STOPPED if settings.starts_stopped else dg.DefaultScheduleStatus.RUNNING
+
+    @dg.schedule(
+        name=DAILY_INGEST,
+        job_name=INGEST,
+        cron_schedule="30 0 * * *",
+        execution_timezone="UTC",
+        default_status=status,
+        description="Ingests what has arrived by half past midnight, UTC.",
+    )
+    def daily_ingest(
+        context: dg.ScheduleEvaluationContext,
+        settings: dg.ResourceParam[Settings],
+        lake: dg.ResourceParam[Lake],
+        store: dg.ResourceParam[Store],
+    ) -> dg.RunRequest | dg.SkipReason:
+        return ingest_next(settings, lake, store, context.instance)
+
+    if settings.triggers.schedule is None:
+        return [daily_ingest]
+    policy = settings.triggers.schedule
+
+    @dg.schedule(
+        name=RETRAIN_SCHEDULE,
+        job_name=RETRAIN,
+        cron_schedule=f"0 {policy.at_hour_utc} * * *",
+        execution_timezone="UTC",
+        default_status=status,
+        description=f"Asks each night whether {policy.every_hours} hours have passed since the last as-of day, "
+        "and if so retrains: a true grid, whatever the month's length.",
+    )
+    def retrain_schedule(
+        context: dg.ScheduleEvaluationContext,
+        settings: dg.ResourceParam[Settings],
+        lake: dg.ResourceParam[Lake],
+        store: dg.ResourceParam[Store],
+        ledger: dg.ResourceParam[Ledger],
+    ) -> dg.RunRequest | dg.SkipReason:
+        now = context.scheduled_execution_time.astimezone(UTC)
+        return retrain_if_asked(settings, lake, store, ledger, context.instance, now)
+
+    return [daily_ingest, retrain_schedule]

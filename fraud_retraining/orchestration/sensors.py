@@ -1,0 +1,59 @@
+"""Sensors: days that arrived or changed are ingested, and retrains start when a trigger asks for them.
+
+Here: how often they look and what they say. Not here: what to do then (`orchestration/automation.py`).
+"""
+
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+
+from fraud_retraining.adapters.lake import Lake
+from fraud_retraining.adapters.ledger import Ledger
+from fraud_retraining.adapters.store import Store
+from fraud_retraining.orchestration.automation import ingest_next, retrain_if_asked
+from fraud_retraining.orchestration.jobs import INGEST, RETRAIN
+from fraud_retraining.settings import Settings
+
+INGEST_SENSOR = "ingest_what_arrived"
+RETRAIN_SENSOR = "retrain_when_asked"
+LEAVE_TO_SCHEDULE = timedelta(minutes=2)
+
+
+def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
+    """The sensors that start runs."""
+    status = dg.DefaultSensorStatus.STOPPED if settings.starts_stopped else dg.DefaultSensorStatus.RUNNING
+
+    @dg.sensor(
+        name=INGEST_SENSOR,
+        job_name=INGEST,
+        minimum_interval_seconds=settings.triggers.poll_seconds,
+        default_status=status,
+        description="Ingests days that are missing or have changed, the oldest first, one run at a time.",
+    )
+    def ingest_what_arrived(
+        context: dg.SensorEvaluationContext,
+        settings: dg.ResourceParam[Settings],
+        lake: dg.ResourceParam[Lake],
+        store: dg.ResourceParam[Store],
+    ) -> dg.RunRequest | dg.SkipReason:
+        return ingest_next(settings, lake, store, context.instance)
+
+    @dg.sensor(
+        name=RETRAIN_SENSOR,
+        job_name=RETRAIN,
+        minimum_interval_seconds=settings.triggers.poll_seconds,
+        default_status=status,
+        description="Weighs every trigger, catches up on what the schedule missed, and starts the one retrain that is "
+        "asked for.",
+    )
+    def retrain_when_asked(
+        context: dg.SensorEvaluationContext,
+        settings: dg.ResourceParam[Settings],
+        lake: dg.ResourceParam[Lake],
+        store: dg.ResourceParam[Store],
+        ledger: dg.ResourceParam[Ledger],
+    ) -> dg.RunRequest | dg.SkipReason:
+        now = datetime.now(UTC)
+        return retrain_if_asked(settings, lake, store, ledger, context.instance, now - LEAVE_TO_SCHEDULE)
+
+    return [ingest_what_arrived, retrain_when_asked]
