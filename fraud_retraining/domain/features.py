@@ -11,9 +11,9 @@ earlier timestamp, or the same timestamp and a smaller transaction_id.
   the previous transaction set it against the earlier ones only.
 - Label features end with day D-L-1, the last one whose labels may be used: a window of n days is the whole days
   D-L-n .. D-L-1, the same for every transaction of the entity on D. Days since the first and the last known fraud,
-  days since the last known non-fraud, and the fraud streak (known frauds on the days after that one) look at the
-  longest window. A label counts when it was known before day d+L+1 began, where d is the day of the labelled
-  transaction.
+  days since the last known non-fraud, and the fraud streak (known frauds on the days after that one, and days since
+  it began) look at the longest window. A label counts when it was known before day d+L+1 began, where d is the day of
+  the labelled transaction.
 
 Cost follows the new day: by their time of day, the last 24 hours are the part of today before t and the part of
 yesterday after it, so one sort of two days serves the exact window; whole days come from `entity_days`.
@@ -40,7 +40,7 @@ from fraud_retraining.domain.schemas import (
 from fraud_retraining.domain.windows import DayRange
 
 CALENDAR = ("hour", "weekend", "night")
-LABEL_AGES = ("first_fraud", "last_fraud", "last_nonfraud")
+LABEL_AGES = ("first_fraud", "last_fraud", "last_nonfraud", "fraud_streak_began")
 LAST_NIGHT_HOUR = 6
 SATURDAY = 5
 
@@ -258,11 +258,13 @@ def _label_sums(days: ir.Table, policy: EntityPolicy, plan: FeaturePlan, day: Da
     """Labels of each window; how old the first and the last fraud of the longest one are, and the last non-fraud."""
     ends = _before(day, plan.label_delay_days)
     frauds = _within(days, ends, max(policy.windows_days), "frauds")
+    streak = (days.age < days.last_nonfraud).ifelse(frauds, None)
     columns = {
         "first_fraud": (frauds > 0).ifelse(days.age, None).max(),
         "last_fraud": (frauds > 0).ifelse(days.age, None).min(),
         "last_nonfraud": days.last_nonfraud.min(),
-        "fraud_streak": (days.age < days.last_nonfraud).ifelse(frauds, None).sum(),
+        "fraud_streak_began": (streak > 0).ifelse(days.age, None).max(),
+        "fraud_streak": streak.sum(),
     }
     for window in policy.windows_days:
         columns |= {
