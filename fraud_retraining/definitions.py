@@ -9,6 +9,7 @@ import dagster as dg
 
 from fraud_retraining.orchestration.assets import evaluation, features, ingestion, promotion, training
 from fraud_retraining.orchestration.checks import data_checks, model_checks
+from fraud_retraining.orchestration.cleaning import build_clean_job
 from fraud_retraining.orchestration.jobs import build_jobs
 from fraud_retraining.orchestration.partitions import DEFAULT_FIRST_DAY, day_partitions
 from fraud_retraining.orchestration.resources import build_resources, open_lake
@@ -35,7 +36,7 @@ def build_definitions(settings: Settings | None = None, **overrides: Any) -> dg.
             *promotion.build_assets(partitions),
         ],
         asset_checks=[*data_checks.build_checks(partitions), *model_checks.build_checks(partitions)],
-        jobs=build_jobs(settings),
+        jobs=[*build_jobs(settings), build_clean_job()],
         schedules=build_schedules(settings),
         sensors=build_sensors(settings),
         resources=resources,
