@@ -84,7 +84,7 @@ def removals(policy: RetentionPolicy, runs: Iterable[KeptRun], versions: Iterabl
     idle = [version for version in known if version.idle and _alone(version, known)]
     artifacts = [*_rejected(policy, by_id, idle, loose), *_former(policy, by_id, idle)]
     spared = {run.run_id for run in loose if run.holds_artifact} - {gone.run_id for gone in artifacts}
-    gone_runs = list(_runs(policy, [run for run in loose if run.run_id not in spared]))
+    gone_runs = [gone for gone in _runs(policy, loose) if gone.run_id not in spared]
     with_run = {gone.run_id for gone in gone_runs}
     found = [*gone_runs, *(gone for gone in artifacts if gone.run_id not in with_run)]
     return sorted(found, key=lambda gone: by_id[gone.run_id].started_at)
