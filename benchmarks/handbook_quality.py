@@ -25,7 +25,8 @@ import pyarrow.compute as pc
 
 from fraud_retraining.adapters.engine import Engine
 from fraud_retraining.domain.features import FeaturePlan, entity_days, transaction_features
-from fraud_retraining.domain.metrics import Judged, average_precision, card_precision_at_k, roc_auc
+from fraud_retraining.domain.judged import Judged
+from fraud_retraining.domain.metrics import average_precision, card_precision_at_k, roc_auc
 from fraud_retraining.domain.schemas import EntityPolicy
 from fraud_retraining.domain.training import ModelPolicy, fit
 from fraud_retraining.domain.windows import DayRange

@@ -7,9 +7,11 @@ from typing import Any
 
 import dagster as dg
 
+from fraud_retraining.orchestration import release_sensors
 from fraud_retraining.orchestration.assets import evaluation, features, ingestion, promotion, training
 from fraud_retraining.orchestration.checks import data_checks, model_checks
 from fraud_retraining.orchestration.cleaning import build_clean_job
+from fraud_retraining.orchestration.decide_release import decide_release
 from fraud_retraining.orchestration.jobs import build_jobs
 from fraud_retraining.orchestration.partitions import DEFAULT_FIRST_DAY, day_partitions
 from fraud_retraining.orchestration.resources import build_resources, open_lake
@@ -36,9 +38,9 @@ def build_definitions(settings: Settings | None = None, **overrides: Any) -> dg.
             *promotion.build_assets(partitions),
         ],
         asset_checks=[*data_checks.build_checks(partitions), *model_checks.build_checks(partitions)],
-        jobs=[*build_jobs(settings), build_clean_job()],
+        jobs=[*build_jobs(settings), decide_release, build_clean_job()],
         schedules=build_schedules(settings),
-        sensors=build_sensors(settings),
+        sensors=[*build_sensors(settings), *release_sensors.build_sensors(settings)],
         resources=resources,
         executor=dg.in_process_executor,
     )

@@ -113,3 +113,28 @@ def enter(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
     monkeypatch.setenv("FRAUD_RETRAINING_HOME", str(place.home))
     monkeypatch.setenv("FRAUD_RETRAINING_CONFIG", str(place.config))
+
+
+@pytest.fixture(scope="session")
+def lived(tmp_path_factory: pytest.TempPathFactory, small_lake: Path) -> Place:
+    """A home with a champion as of `AS_OF`, promoted by policy."""
+    place = Place(tmp_path_factory.mktemp("lived"))
+    shutil.copytree(small_lake, place.lake)
+    place.configure(promotion={"mode": "auto"})
+    with pytest.MonkeyPatch.context() as patch:
+        enter(place, patch)
+        from fraud_retraining_tests.command_line import retrain
+
+        code, answer, _ = retrain()
+    assert (code, answer["status"]) == (0, "promoted"), answer
+    return place
+
+
+@pytest.fixture
+def home(lived: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """A copy of that home, for a test to break."""
+    shutil.copytree(lived.folder, tmp_path / "copy")
+    copy = Place(tmp_path / "copy")
+    copy.configure(promotion={"mode": "auto"})
+    enter(copy, monkeypatch)
+    return copy

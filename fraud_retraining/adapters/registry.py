@@ -382,10 +382,24 @@ class Registry:
             )
         return _version(found)
 
+    def versions(self) -> list[ModelVersion]:
+        """Every version that the registry has, the oldest first."""
+        model = self._found("list the aliases", lambda: self._client.get_registered_model(self.model_name))
+        named: dict[int, tuple[str, ...]] = {}
+        for alias, number in model.aliases.items() if model is not None else ():
+            named[int(number)] = (*named.get(int(number), ()), alias)
+        found = self._versions_where(f"name = '{self.model_name}'")
+        return [replace(version, aliases=named.get(version.version, ())) for version in found]
+
     def versions_of(self, fingerprint: str) -> list[ModelVersion]:
         """Versions of a fingerprint, the oldest first; more than one only while a lost reply is being tidied up."""
-        query = f"name = '{self.model_name}' and tags.{FINGERPRINT} = '{fingerprint}'"
-        found = self._found("search for a version", lambda: self._client.search_model_versions(query)) or []
+        return self._versions_where(f"name = '{self.model_name}' and tags.{FINGERPRINT} = '{fingerprint}'")
+
+    def _versions_where(self, query: str) -> list[ModelVersion]:
+        def ask(token: str | None) -> Any:
+            return self._client.search_model_versions(query, page_token=token)
+
+        found = self._found("search for a version", lambda: _all_pages(ask)) or []
         return sorted((_version(version) for version in found), key=lambda version: version.version)
 
     def version_by_fingerprint(self, fingerprint: str) -> ModelVersion | None:
@@ -473,20 +487,6 @@ class Registry:
             RunSummary(run.info.run_id, datetime.fromtimestamp(run.info.start_time / 1000, UTC), dict(run.data.tags))
             for run in found
         ]
-
-    def versions(self) -> list[ModelVersion]:
-        """Every version, by number."""
-        model = self._found("list the aliases", lambda: self._client.get_registered_model(self.model_name))
-        if model is None:
-            return []
-        query = f"name = '{self.model_name}'"
-        with self._asking("list the versions"):
-            found = _all_pages(lambda token: self._client.search_model_versions(query, page_token=token))
-        named: dict[int, tuple[str, ...]] = {}
-        for alias, number in model.aliases.items():
-            named[int(number)] = (*named.get(int(number), ()), alias)
-        versions = [replace(version, aliases=named.get(version.version, ())) for version in map(_version, found)]
-        return sorted(versions, key=lambda version: version.version)
 
     def remove_artifact(self, run_id: str, at: datetime) -> None:
         """Delete the model of a run. The run, its documents, its version and their tags stay, and say since when."""
@@ -599,13 +599,26 @@ class Registry:
         )
         return self._read_location(location, expected, what)
 
+    @contextmanager
+    def served(self, *, expected_digest: str) -> Iterator[Path]:
+        """The folder that production downloads as `models:/<name>@champion`, verified; it is gone afterwards.
+
+        Raises:
+            IntegrityError: it is not the recorded one; nothing of it was opened.
+        """
+        what = "the champion"
+        with TemporaryDirectory(prefix="fraud-model-") as scratch:
+            folder = self._fetch(f"models:/{self.model_name}@{CHAMPION}", Path(scratch), what)
+            verified(read_files(folder), expected_digest, what)
+            yield folder
+
     def _read_location(self, location: str | None, expected: str, what: str) -> dict[str, bytes]:
         if location is None:
             raise _gone(what)
         with TemporaryDirectory(prefix="fraud-model-") as scratch:
-            return verified(self._fetch(location, Path(scratch), what), expected, what)
+            return verified(read_files(self._fetch(location, Path(scratch), what)), expected, what)
 
-    def _fetch(self, location: str, scratch: Path, what: str) -> dict[str, bytes]:
+    def _fetch(self, location: str, scratch: Path, what: str) -> Path:
         from mlflow.artifacts import download_artifacts, list_artifacts
 
         with self._asking(f"list the artifact of {what}"):
@@ -613,8 +626,14 @@ class Registry:
         if not listed:
             raise _gone(what)
         with self._asking(f"download the artifact of {what}"):
-            folder = download_artifacts(artifact_uri=location, dst_path=str(scratch), tracking_uri=self.tracking_uri)
-            return read_files(Path(folder))
+            return Path(
+                download_artifacts(
+                    artifact_uri=location,
+                    dst_path=str(scratch),
+                    tracking_uri=self.tracking_uri,
+                    registry_uri=self.tracking_uri,
+                )
+            )
 
 
 def limit_waiting(seconds: float) -> None:

@@ -4,7 +4,7 @@ Here: which runs are needed, in which order, and what their outcome is as plain 
 (the assets) and how an answer is shown (`cli.py`).
 """
 
-import getpass
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
@@ -16,6 +16,7 @@ import dagster as dg
 from dagster._core.errors import DagsterAssetCheckFailedError, DagsterUserCodeExecutionError
 from pydantic import BaseModel
 
+from fraud_retraining.adapters.accounts import account
 from fraud_retraining.adapters.lake import DayFiles, Lake
 from fraud_retraining.adapters.ledger import Ledger
 from fraud_retraining.adapters.store import Store
@@ -153,7 +154,7 @@ class Pipeline:
         as_of = as_of or self.latest_day()
         run_id = str(uuid4())
         tags = {TRIGGER_TAG: trigger.value, AS_OF_TAG: as_of.isoformat(), REASON_TAG: reason}
-        tags |= {USER_TAG: getpass.getuser(), CHANNEL_TAG: CHANNEL}
+        tags |= {USER_TAG: account() or f"user id {os.getuid()}", CHANNEL_TAG: CHANNEL}
         record_request(run_id, tags, self.settings, self.ledger)
         started = None
         try:

@@ -163,7 +163,11 @@ class Readiness:
 
     def _work(self, days: DayRange, assets: tuple[str, ...]) -> Work:
         versions = {day.isoformat(): self.arrived[day].version for day in days}
-        return Work(days=days, assets=assets, inputs=digest([versions, assets, self.inventory.recipes]))
+        return Work(
+            days=days,
+            assets=assets,
+            inputs=digest([versions, assets, self.inventory.recipes, self._settings.validation]),
+        )
 
     def _hindrance(self, as_of: date, days: WindowDays) -> str | None:
         if as_of not in self.arrived:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from fraud_retraining.orchestration.progress import LogProgress
+from fraud_retraining.orchestration.retries import attempted
 from fraud_retraining.settings import Settings
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def _mlflow(settings: Settings) -> dg.ResourceDefinition:
 
     @dg.resource(description="dagster-mlflow's mlflow_tracking: one MLflow run a Dagster run.")
     def mlflow(context: dg.InitResourceContext) -> Iterator[Any]:
-        open_registry(settings).ensure_experiment()
+        attempted(open_registry(settings).ensure_experiment, settings.retries, context.log)
         from dagster_mlflow import mlflow_tracking
 
         config = {
@@ -140,8 +141,20 @@ def _mlflow(settings: Settings) -> dg.ResourceDefinition:
             "extra_tags": {},
         }
         yield from mlflow_tracking.resource_fn(context.replace_config(config))
+        _end_mlflow_run(context)
 
     return mlflow
+
+
+def _end_mlflow_run(context: dg.InitResourceContext) -> None:
+    """Ends the MLflow run of a Dagster run that broke off, so that the next one does not write into it."""
+    import mlflow
+
+    if mlflow.active_run() is None:
+        return
+    run_id = context.dagster_run.run_id if context.dagster_run else ""
+    failed = context.instance and context.instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
+    mlflow.end_run("FAILED" if failed else "FINISHED")
 
 
 def build_resources(settings: Settings) -> dict[str, Any]:
@@ -156,6 +169,7 @@ def build_resources(settings: Settings) -> dict[str, Any]:
             yield opened
 
     from fraud_retraining.orchestration.io_managers import DocumentIOManager
+    from fraud_retraining.orchestration.release_sensors import LogTeller
 
     return {
         "settings": dg.ResourceDefinition.hardcoded_resource(settings),
@@ -166,6 +180,7 @@ def build_resources(settings: Settings) -> dict[str, Any]:
         "registry": lazily(open_registry),
         "retrain_lease": retrain_lease(settings),
         "mlflow": _mlflow(settings),
+        "teller": dg.ResourceDefinition.hardcoded_resource(LogTeller()),
         "progress": dg.ResourceDefinition.hardcoded_resource(LogProgress()),
         "io_manager": dg.IOManagerDefinition(resource_fn=lambda _: DocumentIOManager(open_store(settings))),
     }

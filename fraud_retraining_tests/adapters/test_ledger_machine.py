@@ -17,13 +17,13 @@ from fraud_retraining.domain.releases import (
     Decision,
     Intent,
     Promote,
-    PromotionPolicy,
     Release,
     ReleaseState,
     Supersede,
     promotion_of,
     recovery,
 )
+from fraud_retraining_tests.adapters.ledgers import ANYBODY, person
 
 S = ReleaseState
 PEOPLE = st.sampled_from(["alice", "bob"])
@@ -72,7 +72,7 @@ class Releases(RuleBasedStateMachine):
         )
         by = {"actor": "pipeline", "channel": "dagster"}
         try:
-            answer = promotion_of(release, self.ledger.champion(), mode, passed)
+            answer = promotion_of(release, self.ledger.champion(), automatic=mode == "auto", passed=passed)
         except GateFailed:
             self.ledger.move_release(self.version, S.GATE_FAILED, **by)
             return
@@ -91,7 +91,7 @@ class Releases(RuleBasedStateMachine):
             return
         try:
             self.ledger.decide(
-                release.version, decision, policy=PromotionPolicy(), actor=who, channel="cli", reason="because"
+                release.version, decision, policy=ANYBODY, by=person(who), channel="cli", reason="because"
             )
             assert release.state is S.AWAITING_APPROVAL
         except Conflict:

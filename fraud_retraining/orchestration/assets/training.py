@@ -11,16 +11,17 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 
-from fraud_retraining.adapters.environment import library_versions, source_files
+from fraud_retraining.adapters.environment import environment, library_versions, source_files
 from fraud_retraining.adapters.lake import DayFiles, Lake
 from fraud_retraining.adapters.ledger import Ledger
 from fraud_retraining.adapters.registry import Registry, TrainedRun
 from fraud_retraining.adapters.store import Store
 from fraud_retraining.adapters.window_rows import WindowRows
-from fraud_retraining.domain.candidate import TrainedModel
+from fraud_retraining.domain.candidate import Making, TrainedModel
 from fraud_retraining.domain.errors import DataInvalid
 from fraud_retraining.domain.events import EventKind
 from fraud_retraining.domain.fingerprint import Fingerprint, code_digest, digest, fingerprint
+from fraud_retraining.domain.reproducibility import rewritten_days
 from fraud_retraining.domain.schemas import TRANSACTION_ID
 from fraud_retraining.domain.training import Batches, OnRound, fit
 from fraud_retraining.domain.windows import (
@@ -29,17 +30,18 @@ from fraud_retraining.domain.windows import (
     TrainingWindow,
     WindowDays,
     build_manifest,
-    changed_days,
 )
 from fraud_retraining.orchestration.checks.data_checks import require_window_checks
 from fraud_retraining.orchestration.inventory import FEATURES, Inventory
-from fraud_retraining.orchestration.jobs import FINGERPRINT_TAG, RETRAIN_POOL
+from fraud_retraining.orchestration.jobs import FINGERPRINT_TAG, REASON_TAG, RETRAIN_POOL
 from fraud_retraining.orchestration.partitions import days_of, window_mapping
 from fraud_retraining.orchestration.progress import Progress
 from fraud_retraining.orchestration.readiness import days_behind, days_of_window
 from fraud_retraining.orchestration.rendering import importance_table, window_table
+from fraud_retraining.orchestration.reproducibility import mark_versions
 from fraud_retraining.orchestration.requests import record_request, trigger_of
 from fraud_retraining.orchestration.retrain_lease import RetrainLease
+from fraud_retraining.orchestration.retries import retried
 from fraud_retraining.settings import Settings
 
 GROUP = "training"
@@ -66,11 +68,13 @@ def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
         deps=[dg.AssetDep(FEATURES, partition_mapping=mapping)],
         kinds={"json"},
     )
+    @retried
     def training_window(
         context: dg.AssetExecutionContext,
         settings: dg.ResourceParam[Settings],
         lake: dg.ResourceParam[Lake],
         store: dg.ResourceParam[Store],
+        registry: dg.ResourceParam[Registry],
         ledger: dg.ResourceParam[Ledger],
         retrain_lease: dg.ResourceParam[RetrainLease],
     ) -> TrainingWindow:
@@ -78,11 +82,13 @@ def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
         record_request(context.run_id, context.run.tags, settings, ledger)
         retrain_lease.hold()
         window = _build_window(days_of(context)[0], settings, lake, store)
-        _record_window(context, window, ledger)
+        _record_window(context, window, Inventory(store, settings, window.digests), ledger)
+        mark_versions(settings, store, registry, ledger)
         context.add_output_metadata(_window_metadata(window))
         return window
 
     @dg.asset(name=MODEL, group_name=GROUP, pool=RETRAIN_POOL, partitions_def=partitions, kinds={"mlflow", "xgboost"})
+    @retried
     def fraud_model(
         context: dg.AssetExecutionContext,
         training_window: TrainingWindow,
@@ -117,8 +123,8 @@ def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
             training=training_window.days.training,
             importance=registry.importance(known),
         )
-        if not model.reused:
-            _record_model(context, model, ledger)
+        if ledger.last(EventKind.MODEL_TRAINED, fingerprint=model.fingerprint) is None:
+            _record_model(context, model, training_window, settings, ledger)
         context.add_output_metadata(_model_metadata(model))
         return model
 
@@ -170,14 +176,19 @@ def _require_current(days: WindowDays, arrived: Mapping[date, DayFiles], invento
             culprits=problems,
             remedy=f"materialize them with the job `ingest`, or run `fraud-retraining retrain --as-of {days.as_of}`, "
             "which does; days that failed a check have to be delivered again.",
+            days=[*stale, *inventory.unfit(arrived)],
         )
 
 
-def _record_window(context: dg.AssetExecutionContext, window: TrainingWindow, ledger: Ledger) -> None:
+def _record_window(
+    context: dg.AssetExecutionContext, window: TrainingWindow, inventory: Inventory, ledger: Ledger
+) -> None:
     as_of = window.days.as_of
     before = ledger.last(EventKind.WINDOW_BUILT, as_of=as_of) or ledger.last(EventKind.WINDOW_BUILT)
     if before is not None:
-        for change in changed_days(TrainingWindow.model_validate(before.payload), window):
+        used = TrainingWindow.model_validate(before.payload)
+        same_rules = used.features_policy == window.features_policy
+        for change in rewritten_days(used.digests, inventory.stored_days, same_rules=same_rules):
             ledger.append(
                 EventKind.DAY_CHANGED,
                 actor="pipeline",
@@ -270,14 +281,23 @@ def _tags(context: dg.AssetExecutionContext, window: TrainingWindow, determined_
     }
 
 
-def _record_model(context: dg.AssetExecutionContext, model: TrainedModel, ledger: Ledger) -> None:
+def _record_model(
+    context: dg.AssetExecutionContext, model: TrainedModel, window: TrainingWindow, settings: Settings, ledger: Ledger
+) -> None:
+    making = Making(
+        trigger=trigger_of(context.run.tags),
+        reason=context.run.tags.get(REASON_TAG, ""),
+        parameters=settings.model.parameters.model_dump(mode="json"),
+        environment=environment(),
+        window_digest=digest(window),
+    )
     ledger.append(
         EventKind.MODEL_TRAINED,
         actor="pipeline",
         channel="dagster",
         as_of=model.as_of,
         fingerprint=model.fingerprint,
-        payload={**model.model_dump(mode="json"), "dagster_run_id": context.run_id},
+        payload={**model.model_dump(mode="json"), "dagster_run_id": context.run_id, "making": making},
     )
 
 

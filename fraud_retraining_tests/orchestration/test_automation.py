@@ -1,0 +1,305 @@
+"""What schedules and sensors do, on a real lake, store, ledger and instance; runs are carried out in process."""
+
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from fraud_retraining.definitions import build_definitions
+from fraud_retraining.domain.events import EventKind
+from fraud_retraining.orchestration.automation import RANGE_END, RANGE_START
+from fraud_retraining.orchestration.instance import open_instance
+from fraud_retraining.orchestration.jobs import AS_OF_TAG, INGEST, INPUTS_TAG, RETRAIN, TRIGGER_TAG
+from fraud_retraining.orchestration.knowledge import last_as_of, paused
+from fraud_retraining.orchestration.resources import open_lake, open_ledger, open_registry, open_store
+from fraud_retraining.orchestration.schedules import RETRAIN_SCHEDULE
+from fraud_retraining.orchestration.sensors import INGEST_SENSOR, RETRAIN_SENSOR
+from fraud_retraining.settings import Settings, load_settings
+from fraud_retraining_tests.conftest import AS_OF, DAYS, START, Place
+
+END = START + timedelta(days=DAYS - 1)
+
+
+class Automation:
+    """The schedules and sensors of a place, ticked by hand; what they ask for is run at once."""
+
+    def __init__(self) -> None:
+        self.settings: Settings = load_settings()
+        self.definitions = build_definitions(self.settings)
+        self.repository = self.definitions.get_repository_def()
+        self.instance = open_instance()
+
+    def tick(self, sensor: str) -> dg.RunRequest | str:
+        """The run that a sensor asks for, or why it asks for none."""
+        context = dg.build_sensor_context(
+            instance=self.instance, repository_def=self.repository, resources=self._resources()
+        )
+        with context:
+            return self._answer(self.repository.get_sensor_def(sensor).evaluate_tick(context))
+
+    def tick_schedule(self, schedule: str, at: datetime) -> dg.RunRequest | str:
+        context = dg.build_schedule_context(
+            instance=self.instance,
+            scheduled_execution_time=at,
+            repository_def=self.repository,
+            resources=self._resources(),
+        )
+        with context:
+            return self._answer(self.repository.get_schedule_def(schedule).evaluate_tick(context))
+
+    def run(self, job: str, request: dg.RunRequest) -> bool:
+        """Carries the request out; whether it succeeded."""
+        result = self.definitions.resolve_job_def(job).execute_in_process(
+            instance=self.instance,
+            partition_key=request.partition_key,
+            tags={**request.tags, "dagster/sensor_name": "a test"},
+            asset_selection=list(request.asset_selection) if request.asset_selection else None,
+            raise_on_error=False,
+        )
+        return result.success
+
+    def ingest_all(self) -> list[tuple[date, date, bool]]:
+        """Ticks and runs until there is nothing left to ingest: first and last day of each run, and its success."""
+        done = []
+        while isinstance(request := self.tick(INGEST_SENSOR), dg.RunRequest):
+            days = (date.fromisoformat(request.tags[RANGE_START]), date.fromisoformat(request.tags[RANGE_END]))
+            done.append((*days, self.run(INGEST, request)))
+            assert len(done) < 20, f"it never ends: {done}"
+        return done
+
+    def _resources(self) -> dict[str, Any]:
+        opened = {"settings": self.settings, "lake": open_lake(self.settings), "store": open_store(self.settings)}
+        return {**opened, "ledger": open_ledger(self.settings)}
+
+    def _answer(self, data: Any) -> dg.RunRequest | str:
+        if data.run_requests:
+            (request,) = data.run_requests
+            return request
+        return data.skip_message
+
+
+@pytest.fixture
+def automation(place: Place) -> Iterator[Automation]:
+    ticking = Automation()
+    yield ticking
+    ticking.instance.dispose()
+
+
+@pytest.fixture(scope="session")
+def ingested_home(tmp_path_factory: pytest.TempPathFactory, small_lake: Path) -> Path:
+    """The store of a place whose whole lake was ingested through the sensor."""
+    with pytest.MonkeyPatch.context() as patch:
+        from fraud_retraining_tests.conftest import enter
+
+        fresh = Place(tmp_path_factory.mktemp("ingested"))
+        shutil.copytree(small_lake, fresh.lake)
+        fresh.configure()
+        enter(fresh, patch)
+        ticking = Automation()
+        assert all(ok for _, _, ok in ticking.ingest_all())
+        ticking.instance.dispose()
+        return fresh.folder
+
+
+@pytest.fixture
+def ready(ingested_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Automation]:
+    """A fresh copy of a place whose whole lake was ingested."""
+    from fraud_retraining_tests.conftest import enter
+
+    fresh = Place(tmp_path / "ready")
+    shutil.copytree(ingested_home, fresh.folder)
+    fresh.configure()
+    enter(fresh, monkeypatch)
+    ticking = Automation()
+    yield ticking
+    ticking.instance.dispose()
+
+
+def touch(place_folder: Path, day: date) -> None:
+    """Delivers a day again, one row of it changed."""
+    import pyarrow as pa
+
+    place = Place(place_folder)
+    table = place.read_day(day)
+    amounts = table["TX_AMOUNT"].to_pylist()
+    amounts[0] += 1.0
+    place.write_day(day, table.set_column(table.column_names.index("TX_AMOUNT"), "TX_AMOUNT", pa.array(amounts)))
+
+
+# ------------------------------------------------------------------ ingest
+
+
+def test_a_fresh_lake_is_ingested_oldest_first_and_then_there_is_nothing_to_do(automation: Automation) -> None:
+    done = automation.ingest_all()
+    assert all(ok for _, _, ok in done)
+    assert [first for first, _, _ in done] == sorted(first for first, _, _ in done) or len(done) == 2
+    assert automation.tick(INGEST_SENSOR) == f"every day up to {END} is ingested as the lake has it"
+    store = open_store(automation.settings)
+    assert END in store.partitions("transaction_features", [END])
+
+
+def test_a_lake_that_is_not_there_is_said_so(place: Place) -> None:
+    shutil.rmtree(place.lake)
+    automation = Automation()
+    assert "there is no lake at" in str(automation.tick(INGEST_SENSOR))
+    assert "there is no lake at" in str(automation.tick(RETRAIN_SENSOR))
+
+
+def test_a_day_that_was_delivered_again_is_ingested_again_with_what_looks_back_on_it(ready: Automation) -> None:
+    day = END - timedelta(days=1)
+    touch(Path(ready.settings.lake_uri).parent, day)
+    request = ready.tick(INGEST_SENSOR)
+    assert isinstance(request, dg.RunRequest)
+    assert (request.tags[RANGE_START], request.tags[RANGE_END]) == (str(day), str(day))
+    assert all(ok for _, _, ok in ready.ingest_all())
+
+
+def test_a_day_that_cannot_be_read_is_asked_for_once_and_stops_no_other_day(ready: Automation) -> None:
+    place = Place(Path(ready.settings.lake_uri).parent)
+    bad, good = END + timedelta(days=1), END + timedelta(days=2)
+    place.write_day(good, place.read_day(END))
+    place.day_file(bad).parent.mkdir(parents=True)
+    place.day_file(bad).write_bytes(b"no parquet")
+    table = place.read_day(END)
+    column = table["TX_DATETIME"]
+    import pyarrow as pa
+
+    later = pa.array([at + timedelta(days=2) for at in column.to_pylist()], column.type)
+    place.write_day(good, table.set_column(table.column_names.index("TX_DATETIME"), "TX_DATETIME", later))
+    done = ready.ingest_all()
+    assert [ok for _, _, ok in done].count(False) == 1
+    assert good in open_store(ready.settings).partitions("transactions", [good])
+    told = ready.tick(INGEST_SENSOR)
+    assert f"{bad} stays refused until it is delivered again: " in str(told)
+    assert "corrupt Parquet" in str(told)
+
+
+def test_a_day_that_failed_its_checks_is_not_checked_again_until_the_rules_or_the_day_change(
+    ready: Automation,
+) -> None:
+    place = Place(Path(ready.settings.lake_uri).parent)
+    day = END
+    place.write_day(day, place.read_day(day).slice(0, 50))
+    assert False in [ok for _, _, ok in ready.ingest_all()]
+    assert f"{day} stays refused" in str(ready.tick(INGEST_SENSOR))
+    place.configure(validation={"min_row_count_ratio": 0})
+    lenient = Automation()
+    assert isinstance(lenient.tick(INGEST_SENSOR), dg.RunRequest)
+    assert all(ok for _, _, ok in lenient.ingest_all())
+
+
+def test_while_an_ingest_is_queued_no_second_one_is_asked_for(automation: Automation) -> None:
+    automation.instance.create_run_for_job(
+        automation.definitions.resolve_job_def(INGEST), status=dg.DagsterRunStatus.STARTED
+    )
+    assert "an ingest is under way" in str(automation.tick(INGEST_SENSOR))
+
+
+def test_what_failed_for_another_reason_is_tried_again_with_growing_pauses(automation: Automation) -> None:
+    request = automation.tick(INGEST_SENSOR)
+    assert isinstance(request, dg.RunRequest)
+    job = automation.definitions.resolve_job_def(INGEST)
+    automation.instance.create_run_for_job(job, status=dg.DagsterRunStatus.FAILURE, tags=dict(request.tags))
+    told = automation.tick(INGEST_SENSOR)
+    assert "failed 1 times as they are now; the next try is at" in str(told)
+    assert request.run_key == f"{request.tags[INPUTS_TAG]}:0"
+
+
+# ------------------------------------------------------------------ retrain
+
+
+def test_the_sensor_retrains_once_its_days_are_ready_and_then_waits_for_the_grid(ready: Automation) -> None:
+    request = ready.tick(RETRAIN_SENSOR)
+    assert isinstance(request, dg.RunRequest)
+    assert request.partition_key == str(END)
+    assert request.tags[TRIGGER_TAG] == "schedule"
+    assert ready.run(RETRAIN, request)
+    ledger = open_ledger(ready.settings)
+    assert last_as_of(ledger) == END
+    asked = ledger.last(EventKind.RETRAIN_REQUESTED)
+    assert asked is not None
+    assert (asked.actor, asked.as_of, asked.payload["inputs"]) == ("automation", END, request.tags[INPUTS_TAG])
+    runs = ready.instance.get_runs(dg.RunsFilter(job_name=RETRAIN))
+    assert {"trigger", "as_of", "fingerprint"} <= set(runs[0].tags)
+    told = str(ready.tick(RETRAIN_SENSOR))
+    assert f"a retrain as of {END + timedelta(days=2)} is due, but {END + timedelta(days=2)} has not arrived" in told
+
+
+def test_the_schedule_retrains_at_its_hour_and_says_otherwise_when_it_will(ready: Automation) -> None:
+    at = datetime.combine(END + timedelta(days=1), datetime.min.time(), UTC) + timedelta(hours=2)
+    request = ready.tick_schedule(RETRAIN_SCHEDULE, at)
+    assert isinstance(request, dg.RunRequest)
+    assert ready.run(RETRAIN, request)
+    next_night = ready.tick_schedule(RETRAIN_SCHEDULE, at + timedelta(days=1))
+    assert f"as of {END + timedelta(days=2)}, is due {END + timedelta(days=3)} 02:00 UTC" in str(next_night)
+
+
+def test_an_as_of_day_whose_days_are_not_ingested_waits(place: Place) -> None:
+    told = str(Automation().tick(RETRAIN_SENSOR))
+    assert "no model has been trained yet, and" in told
+    assert "still have to be ingested" in told
+
+
+def test_a_retrain_that_waits_in_the_queue_keeps_others_away(ready: Automation) -> None:
+    ready.instance.create_run_for_job(
+        ready.definitions.resolve_job_def(RETRAIN),
+        status=dg.DagsterRunStatus.STARTED,
+        tags={AS_OF_TAG: str(AS_OF)},
+    )
+    assert f"a retrain as of {AS_OF} is under way" in str(ready.tick(RETRAIN_SENSOR))
+
+
+def test_two_failures_with_one_cause_pause_automation_and_new_input_resumes_it(ready: Automation) -> None:
+    place = Place(Path(ready.settings.lake_uri).parent)
+    place.configure(validation={"min_rows": 10_000_000}, triggers={"retry_minutes": 0})
+    strict = Automation()
+    ledger = open_ledger(strict.settings)
+    keys = []
+    for _ in range(2):
+        request = strict.tick(RETRAIN_SENSOR)
+        assert isinstance(request, dg.RunRequest), request
+        keys.append(request.run_key)
+        assert not strict.run(RETRAIN, request)
+    assert len(set(keys)) == 2, "a run key is for ever"
+    assert "automation is paused" in str(strict.tick(RETRAIN_SENSOR))
+    assert "goes on with new input or `fraud-retraining resume`" in str(strict.tick(RETRAIN_SENSOR))
+    assert len(list(ledger.events(EventKind.AUTOMATION_PAUSED))) == 1, "it says so once"
+    place.configure(triggers={"retry_minutes": 0})
+    mended = Automation()
+    assert isinstance(mended.tick(RETRAIN_SENSOR), dg.RunRequest)
+    assert paused(ledger) is None
+    assert ledger.last(EventKind.AUTOMATION_RESUMED) is not None
+
+
+def test_a_retrain_that_died_before_it_came_to_an_answer_is_asked_for_again(ready: Automation) -> None:
+    request = ready.tick(RETRAIN_SENSOR)
+    assert isinstance(request, dg.RunRequest)
+    ready.definitions.resolve_job_def(RETRAIN).execute_in_process(
+        instance=ready.instance,
+        partition_key=request.partition_key,
+        tags=dict(request.tags),
+        asset_selection=[dg.AssetKey("training_window"), dg.AssetKey("fraud_model")],
+    )
+    again = ready.tick(RETRAIN_SENSOR)
+    assert isinstance(again, dg.RunRequest)
+    assert (again.partition_key, again.run_key == request.run_key) == (request.partition_key, False)
+    assert ready.run(RETRAIN, again)
+    assert len(open_registry(ready.settings).versions_of(open_ledger(ready.settings).releases()[0].fingerprint)) == 1
+
+
+# ------------------------------------------------------------------ what is on where
+
+
+@pytest.mark.parametrize(("environment", "running"), [("development", False), ("staging", True), ("production", True)])
+def test_schedules_and_sensors_start_switched_on_except_in_development(environment: str, running: bool) -> None:
+    repository = build_definitions(Settings(environment=environment)).get_repository_def()
+    declared = [*repository.sensor_defs, *repository.schedule_defs]
+    assert {one.default_status.value == "RUNNING" for one in declared} == {running}
+
+
+def test_the_lake_is_only_read(ready: Automation) -> None:
+    assert open_lake(ready.settings).days()
