@@ -569,6 +569,27 @@ def audit_grant(
 
 
 @app.command()
+def clean(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Remove runs and artifacts beyond those that retention and audit keep, and say which."""
+
+    def command() -> int:
+        from fraud_retraining.commands import cleaning
+
+        found = cleaning.clean_up(_settings(config), dry_run=dry_run)
+        if as_json:
+            _print_json(cleaning.answer(found, dry_run=dry_run))
+        else:
+            cleaning.print_removals(found, out, dry_run=dry_run)
+        return 0
+
+    _run(command, as_json=as_json)
+
+
+@app.command()
 def demo(
     transactions_per_day: Annotated[int, typer.Option(help="Mean transactions a day.")] = 10_000,
     seed: Annotated[int, typer.Option(help="Another seed, another story.")] = 7,

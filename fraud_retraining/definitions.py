@@ -11,6 +11,7 @@ from fraud_retraining.orchestration import release_sensors
 from fraud_retraining.orchestration.alert_sensors import build_alert_sensors
 from fraud_retraining.orchestration.assets import evaluation, features, ingestion, promotion, training
 from fraud_retraining.orchestration.checks import data_checks, model_checks
+from fraud_retraining.orchestration.cleaning import build_clean_job
 from fraud_retraining.orchestration.decide_release import decide_release
 from fraud_retraining.orchestration.jobs import build_jobs
 from fraud_retraining.orchestration.outcomes import HOOKS, told_of
@@ -39,7 +40,7 @@ def build_definitions(settings: Settings | None = None, **overrides: Any) -> dg.
             *promotion.build_assets(partitions),
         ),
         asset_checks=[*data_checks.build_checks(partitions), *model_checks.build_checks(partitions)],
-        jobs=[*build_jobs(settings, HOOKS), decide_release],
+        jobs=[*build_jobs(settings, HOOKS), decide_release, build_clean_job()],
         schedules=build_schedules(settings),
         sensors=[
             *build_sensors(settings),

@@ -178,7 +178,8 @@ _STATUS = {
 
 
 def _moved(release: Release, settings: Settings, publisher: Publisher, ledger: Ledger, lease: Lease) -> Release:
-    policy, by = settings.promotion, {"actor": POLICY, "channel": CHANNEL}
+    policy = settings.promotion
+    by: dict[str, Any] = {"actor": POLICY, "channel": CHANNEL, "lease": lease}
     allowed = permission_for(ledger, policy, release)
     answer = promotion_of(release, ledger.champion(), automatic=allowed.automatic, passed=release.verdict_passed)
     match answer:
@@ -188,7 +189,7 @@ def _moved(release: Release, settings: Settings, publisher: Publisher, ledger: L
             return ledger.await_decision(release.version, hours=policy.approval_hours, reason=allowed.why, **by)
         case Promote():
             ledger.move_release(release.version, ReleaseState.APPROVED, reason=allowed.why, **by)
-            return publisher.promote(release.version, actor=POLICY, channel=CHANNEL, reason=allowed.why, lease=lease)
+            return publisher.promote(release.version, reason=allowed.why, **by)
 
 
 def warnings_of(
