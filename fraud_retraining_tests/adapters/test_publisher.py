@@ -1,4 +1,4 @@
-"""Moving the champion: the smoke test and the way back, what an ended process leaves, and a human who moves the alias."""
+"""Moving the champion: smoke test and way back, what an ended process leaves, and a human who moves the alias."""
 
 import pytest
 

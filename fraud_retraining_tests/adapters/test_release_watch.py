@@ -134,11 +134,8 @@ def test_a_damaged_champion_is_told_once_offers_the_last_good_version_and_ends_w
         for _ in range(2):
             world.watch.mind_champion()
     assert world.serving() == good.version
-    told = [notice for notice in world.watch.news(before).notices if notice.dedup_key == "champion artifact"]
-    assert [(notice.kind, notice.resolves) for notice in told] == [
-        ("artifact_damaged", False),
-        ("artifact_sound", True),
-    ]
+    alarm = [notice for notice in world.watch.news(before).notices if notice.dedup_key == "champion artifact"]
+    assert [(one.kind, one.resolves) for one in alarm] == [("artifact_damaged", False), ("artifact_sound", True)]
     require_invariants(world)
 
 
