@@ -606,7 +606,11 @@ class Registry:
         Raises:
             IntegrityError: it is not the recorded one; nothing of it was opened.
         """
+        import mlflow
+
         what = "the champion"
+        # Part of MLflow's own way from this address asks whichever server the process is set to.
+        mlflow.set_tracking_uri(self.tracking_uri)
         with TemporaryDirectory(prefix="fraud-model-") as scratch:
             folder = self._fetch(f"models:/{self.model_name}@{CHAMPION}", Path(scratch), what)
             verified(read_files(folder), expected_digest, what)
