@@ -172,6 +172,7 @@ def _templates() -> "Environment":
         loader=PackageLoader(PACKAGE, FOLDER),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_shown,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -184,15 +185,19 @@ def _template(name: str) -> Any:
     return _templates().get_template(name)
 
 
-def _shown(text: object) -> str:
-    """A text without what no page shows: control characters, and marks that turn the direction of writing."""
-    return "".join(letter if letter.isprintable() else " " for letter in str(text))
+def _shown(value: Any) -> Any:
+    """What a page shows of a value: no control characters, no marks that turn the direction of writing."""
+    from markupsafe import Markup
+
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    return "".join(letter if letter.isprintable() or letter == "\n" else " " for letter in value)
 
 
 FILTERS: dict[str, Callable[[Any], Any]] = {
-    "about": lambda event: _shown(about(event)),
+    "about": about,
     "at": lambda at: f"{at:%Y-%m-%d %H:%M:%S}",
-    "cell": lambda cell: f"{cell:,}" if isinstance(cell, int) else _shown(cell),
+    "cell": lambda cell: f"{cell:,}" if isinstance(cell, int) else cell,
     "document": lambda value: json.dumps(value, indent=1, ensure_ascii=True),
     "grids": review_grids,
     "left_out": left_out,

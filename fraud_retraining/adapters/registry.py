@@ -342,6 +342,11 @@ class Registry:
         with self._asking(f"upload {name}"):
             self._client.log_text(run_id, json.dumps(document, indent=1, default=str), name)
 
+    def log_page(self, run_id: str, name: str, html: str) -> None:
+        """A page into the artifacts of a run, in place of the one of that name."""
+        with self._asking(f"upload {name}"):
+            self._client.log_text(run_id, html, name)
+
     # ------------------------------------------------------------ versions
 
     def version(self, number: int) -> ModelVersion:

@@ -200,7 +200,8 @@ def _words(event: Event, version: int) -> tuple[str, str]:
         case K.RELEASE_MOVED:
             return str(payload["to"]).replace("_", " "), str(payload.get("reason", ""))
         case K.DECISION_REFUSED:
-            return f"{payload.get('decision', 'answer')} refused", str(payload.get("refused", ""))
+            wanted = payload.get("decision") or payload.get("wanted") or "answer"
+            return f"{wanted} refused", str(payload.get("refused", ""))
         case K.PROMOTION_INTENDED:
             way = "rollback" if intent.get("rollback") else "promotion"
             return f"{way} begun, in place of {_named(intent.get('expected_champion'))}", str(intent.get("reason", ""))

@@ -8,11 +8,13 @@ from typing import Any
 
 import dagster as dg
 
+from fraud_retraining.adapters.cards import Cards
 from fraud_retraining.adapters.ledger import Ledger
 from fraud_retraining.adapters.publisher import Publisher
 from fraud_retraining.adapters.registry import Registry
+from fraud_retraining.adapters.store import Store
 from fraud_retraining.domain.candidate import Evaluation, RegisteredVersion, ReleaseOutcome, RetrainStatus, TrainedModel
-from fraud_retraining.domain.errors import Conflict, GateFailed
+from fraud_retraining.domain.errors import Conflict, GateFailed, RetrainingError
 from fraud_retraining.domain.fingerprint import digest
 from fraud_retraining.domain.gates import GATES
 from fraud_retraining.domain.leases import Lease
@@ -54,6 +56,7 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
         model_evaluation: Evaluation,
         registry: dg.ResourceParam[Registry],
         ledger: dg.ResourceParam[Ledger],
+        store: dg.ResourceParam[Store],
         retrain_lease: dg.ResourceParam[RetrainLease],
     ) -> RegisteredVersion:
         """The registry's version of the candidate, alias `candidate`; a registered fingerprint is found and reused."""
@@ -62,6 +65,7 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
         known = ledger.release_by_fingerprint(fraud_model.fingerprint)
         version = _register(context, training_window, fraud_model, model_evaluation, registry, ledger, lease)
         context.add_output_metadata({"version": version, "created": known is None, "run_id": fraud_model.run_id})
+        context.add_output_metadata(_card(context, Cards(ledger, registry, store), version))
         return RegisteredVersion(
             as_of=fraud_model.as_of, fingerprint=fraud_model.fingerprint, version=version, created=known is None
         )
@@ -80,6 +84,7 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
         settings: dg.ResourceParam[Settings],
         registry: dg.ResourceParam[Registry],
         ledger: dg.ResourceParam[Ledger],
+        store: dg.ResourceParam[Store],
         mlflow: dg.ResourceParam[Any],
         retrain_lease: dg.ResourceParam[RetrainLease],
     ) -> ReleaseOutcome:
@@ -90,6 +95,7 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
         outcome = _released(registered_model, settings, publisher, ledger, lease)
         if outcome.status is not RetrainStatus.ALREADY_TRAINED:
             registry.point_candidate(registered_model.version, outcome.status is RetrainStatus.AWAITING_APPROVAL)
+        _refresh_cards(context, Cards(ledger, registry, store))
         champion = registry.champion()
         context.add_output_metadata(
             {
@@ -105,6 +111,22 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
         return outcome
 
     return [registered_model, production_model]
+
+
+def _card(context: dg.AssetExecutionContext, cards: Cards, version: int) -> dict[str, Any]:
+    """The model card as metadata; a version is registered without it too, and the next run makes up for it."""
+    try:
+        return {"card": dg.MetadataValue.md(cards.refresh(version))}
+    except RetrainingError as error:
+        context.log.warning(f"the model card of version {version} was not written: {error}")
+        return {}
+
+
+def _refresh_cards(context: dg.AssetExecutionContext, cards: Cards) -> None:
+    try:
+        cards.refresh_stale()
+    except RetrainingError as error:
+        context.log.warning(f"model cards are not up to date: {error}")
 
 
 def require_verdict(evaluation: Evaluation, model: TrainedModel) -> None:
