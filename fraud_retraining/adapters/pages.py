@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 PACKAGE, FOLDER = "fraud_retraining", "templates"
 FIGURE = re.compile(r"[+-]?[\d,.]+%?( to [+-]?[\d,.]+%?)?|-")
+SHORT, LONG = 24, 60
+OUTCOMES = frozenset({"passed", "failed", "warning"})
 NO_PACK = "No reviewer's pack was made for this version."
 
 
@@ -177,7 +179,6 @@ def _templates() -> "Environment":
         lstrip_blocks=True,
     )
     made.filters.update(FILTERS)
-    made.tests["figure"] = lambda cell: isinstance(cell, int) or bool(FIGURE.fullmatch(str(cell)))
     return made
 
 
@@ -194,10 +195,33 @@ def _shown(value: Any) -> Any:
     return "".join(letter if letter.isprintable() or letter == "\n" else " " for letter in value)
 
 
-FILTERS: dict[str, Callable[[Any], Any]] = {
+def _is_figure(cell: Cell) -> bool:
+    return isinstance(cell, int) or bool(FIGURE.fullmatch(cell))
+
+
+def _figures(grid: Grid) -> list[bool]:
+    """Which columns hold nothing but figures."""
+    return [all(_is_figure(row[place]) for row in grid.rows) for place in range(len(grid.columns))]
+
+
+def _looks(cell: Cell, figure: bool = False) -> str:
+    """The classes of a cell: figures to the right, short texts on one line, sentences wide, outcomes in colour."""
+    text = str(cell)
+    told = (
+        ("figure", figure),
+        ("short", len(text) <= SHORT),
+        ("long", len(text) >= LONG and " " in text),
+        (text, text in OUTCOMES),
+    )
+    return " ".join(name for name, one in told if one)
+
+
+FILTERS: dict[str, Callable[..., Any]] = {
     "about": about,
     "at": lambda at: f"{at:%Y-%m-%d %H:%M:%S}",
     "cell": lambda cell: f"{cell:,}" if isinstance(cell, int) else cell,
+    "figures": _figures,
+    "looks": _looks,
     "document": lambda value: json.dumps(value, indent=1, ensure_ascii=True),
     "grids": review_grids,
     "left_out": left_out,
