@@ -523,6 +523,32 @@ def audit_verify(
     _run(command, as_json=as_json)
 
 
+@audit_app.command("export")
+def audit_export(
+    folder: Annotated[Path, typer.Option("--out", help="Folder that gets the files.")],
+    first: Annotated[datetime | None, typer.Option("--from", formats=DAY, help="First day of a period.")] = None,
+    last: Annotated[datetime | None, typer.Option("--to", formats=DAY, help="Last day of it.")] = None,
+    version: Annotated[int | None, typer.Option(help="The whole story of a version instead.")] = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Events as Parquet and CSV, a report to read and print, and the chain's head to keep."""
+
+    def command() -> int:
+        from fraud_retraining.commands import audit, audit_answers
+
+        done = audit.export(_settings(config), folder, version=version, first=_day(first), last=_day(last))
+        if done.problem is not None:
+            tell(done.problem)
+        if as_json:
+            _print_json(done.export.model_dump(mode="json"))
+        else:
+            audit_answers.print_export(done.export, out)
+        return 0
+
+    _run(command, as_json=as_json)
+
+
 @audit_app.command("archive")
 def audit_archive(
     folder: Annotated[Path, typer.Option("--out", help="Folder that keeps the archives.")],

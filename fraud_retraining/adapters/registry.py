@@ -364,6 +364,11 @@ class Registry:
         with TemporaryDirectory() as scratch, self._asking(f"read {name}"):
             return json.loads(Path(self._client.download_artifacts(run_id, name, scratch)).read_text())
 
+    def log_page(self, run_id: str, name: str, html: str) -> None:
+        """A page into the artifacts of a run, in place of the one of that name."""
+        with self._asking(f"upload {name}"):
+            self._client.log_text(run_id, html, name)
+
     # ------------------------------------------------------------ versions
 
     def version(self, number: int) -> ModelVersion:
