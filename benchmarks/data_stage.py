@@ -110,7 +110,7 @@ def _ours(folder: Path, days: list[date]) -> float:
     from fraud_retraining.adapters.lake import Lake
     from fraud_retraining.adapters.locations import FolderLocation
     from fraud_retraining.adapters.store import Store
-    from fraud_retraining.domain.validation import window_checks
+    from fraud_retraining.domain.window_checks import window_checks
     from fraud_retraining.domain.windows import (
         DayRange,
         FeatureDay,

@@ -1,75 +1,20 @@
 """The command line as a user meets it: answers, exit codes, messages, and a champion that no failure touches."""
 
 import json
-import shutil
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from typer.testing import CliRunner
 
-from fraud_retraining.adapters.ledger import Ledger
-from fraud_retraining.cli import app
-from fraud_retraining.orchestration.resources import open_ledger, open_registry
 from fraud_retraining.settings import load_settings
+from fraud_retraining_tests.command_line import champion, ledger, retrain, run
 from fraud_retraining_tests.conftest import AS_OF, DAYS, START, Place, enter
 
 USED = AS_OF - timedelta(days=8)
 """A day of the training window as of `AS_OF`."""
-
-
-def run(*arguments: str) -> tuple[int, dict[str, Any], str]:
-    """Exit code, the JSON object on stdout, and stderr."""
-    result = CliRunner().invoke(app, [*arguments, "--json"])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.stdout.count("\n") == 1, f"stdout is not one line: {result.stdout}"
-    return result.exit_code, json.loads(result.stdout), result.stderr
-
-
-def retrain(as_of: object = AS_OF) -> tuple[int, dict[str, Any], str]:
-    return run("retrain", "--as-of", str(as_of))
-
-
-def ledger() -> Ledger:
-    return open_ledger(load_settings())
-
-
-def champion() -> tuple[int, str] | None:
-    """Version and artifact digest of what serves, the artifact verified."""
-    registry = open_registry(load_settings())
-    serving = registry.champion()
-    if serving is None:
-        return None
-    registry.download(serving.version)
-    return serving.version, serving.artifact_digest
-
-
-@pytest.fixture(scope="module")
-def lived(tmp_path_factory: pytest.TempPathFactory, small_lake: Path) -> Place:
-    """A home with a champion as of `AS_OF`, promoted by policy."""
-    place = Place(tmp_path_factory.mktemp("lived"))
-    shutil.copytree(small_lake, place.lake)
-    place.configure(promotion={"mode": "auto"})
-    with pytest.MonkeyPatch.context() as patch:
-        enter(place, patch)
-        code, answer, _ = retrain()
-    assert (code, answer["status"]) == (0, "promoted"), answer
-    return place
-
-
-@pytest.fixture
-def home(lived: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
-    """A copy of that home, for a test to break."""
-    shutil.copytree(lived.folder, tmp_path / "copy")
-    copy = Place(tmp_path / "copy")
-    copy.configure(promotion={"mode": "auto"})
-    enter(copy, monkeypatch)
-    return copy
 
 
 class TestRetrain:

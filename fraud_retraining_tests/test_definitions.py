@@ -9,8 +9,9 @@ import pytest
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 
 from fraud_retraining.definitions import build_definitions
+from fraud_retraining.domain.day_checks import DAY_CHECKS
 from fraud_retraining.domain.gates import GATES
-from fraud_retraining.domain.validation import DAY_CHECKS, WINDOW_CHECKS
+from fraud_retraining.domain.window_checks import WINDOW_CHECKS
 from fraud_retraining.settings import Settings
 
 GROUPS = {

@@ -1,7 +1,7 @@
 """The lake: which days of transactions have arrived, as which files.
 
 Here: the layout `year=YYYY/month=MM/day=DD/*.parquet` and what a day's files are. Not here: what is in them
-(`domain/validation.py`) and how bytes are moved (`adapters/locations.py`).
+(`domain/ingestion.py`) and how bytes are moved (`adapters/locations.py`).
 """
 
 import hashlib

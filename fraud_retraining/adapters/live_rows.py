@@ -1,7 +1,7 @@
 """A day's rows with a model's scores, and later with the labels that have become known.
 
 Here: scoring a feature day batch by batch, and laying scores and labels side by side. Not here: which model scores
-which day (`orchestration/watch.py`) and what the scores are worth (`domain/performance.py`).
+which day (`orchestration/monitoring_state.py`) and what the scores are worth (`domain/performance.py`).
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from fraud_retraining.adapters.window_rows import BATCH_ROWS
 from fraud_retraining.domain.errors import IntegrityError
-from fraud_retraining.domain.metrics import Judged
+from fraud_retraining.domain.judged import Judged
 from fraud_retraining.domain.schemas import AMOUNT, IS_FRAUD, LABELLED_AT, TIMESTAMP, TRANSACTION_ID
 from fraud_retraining.domain.scoring import FittedModel
 

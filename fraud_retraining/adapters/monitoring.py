@@ -1,6 +1,6 @@
 """What monitoring leaves in the store, and reading it back: profiles of models, reports of days.
 
-Here: under which names they are kept. Not here: making them (`orchestration/watch.py`) and what they say
+Here: under which names they are kept. Not here: making them (`orchestration/monitoring_state.py`) and what they say
 (`domain/drift.py`, `domain/performance.py`).
 
 A report says which model it is about. A history holds only reports about the model that it is asked for: what a day

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from fraud_retraining.domain.bins import Bins
+from fraud_retraining.domain.comparison import Interval
 from fraud_retraining.domain.features import CALENDAR, FeaturePlan
-from fraud_retraining.domain.metrics import Interval
 from fraud_retraining.domain.schemas import Policy
 from fraud_retraining.domain.triggers import DriftDay
 from fraud_retraining.domain.windows import DayRange, WindowDay

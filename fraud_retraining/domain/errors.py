@@ -5,27 +5,36 @@ ordinary exceptions and leave with exit code 1.
 
     RetrainingError                     exit code
     ├── SettingsError                   2  settings or usage
+    │   └── NotPermitted                2  somebody who may not decide
     ├── DataInvalid                     3  the lake, a day, a column or the window is not usable
     ├── GateFailed                      4  the candidate is not good enough
     ├── Conflict                        5  somebody or something else decided first
+    │   └── Busy                        5  another retrain is under way
     ├── BudgetExceeded                  6  time or cost
     └── DependencyUnreachable           7  lake, store, MLflow or disk did not answer
         └── IntegrityError              7  it answered, but not with what was stored
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from datetime import date
 from typing import ClassVar
 
 
 class RetrainingError(Exception):
-    """A failure with a known meaning: what is wrong, with which culprits, and what to do about it."""
+    """A failure with a known meaning: what is wrong, with which culprits, and what to do about it.
+
+    `days` are the days whose data is to blame, where it is theirs.
+    """
 
     exit_code: ClassVar[int] = 1
 
-    def __init__(self, what: str, *, culprits: Sequence[object] = (), remedy: str = "") -> None:
+    def __init__(
+        self, what: str, *, culprits: Sequence[object] = (), remedy: str = "", days: Iterable[date] = ()
+    ) -> None:
         self.what = what
         self.culprits = tuple(str(culprit) for culprit in culprits)
         self.remedy = remedy
+        self.days = tuple(sorted(set(days)))
         super().__init__(what, self.culprits, remedy)
 
     def __str__(self) -> str:
@@ -35,17 +44,23 @@ class RetrainingError(Exception):
         return "\n".join(lines)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _rebuild, (type(self), self.what, self.culprits, self.remedy)
+        return _rebuild, (type(self), self.what, self.culprits, self.remedy, self.days)
 
 
-def _rebuild(kind: type[RetrainingError], what: str, culprits: tuple[str, ...], remedy: str) -> RetrainingError:
-    return kind(what, culprits=culprits, remedy=remedy)
+def _rebuild(
+    kind: type[RetrainingError], what: str, culprits: tuple[str, ...], remedy: str, days: tuple[date, ...]
+) -> RetrainingError:
+    return kind(what, culprits=culprits, remedy=remedy, days=days)
 
 
 class SettingsError(RetrainingError):
     """Settings or arguments that cannot be obeyed; `culprits` lists every problem, not just the first."""
 
     exit_code = 2
+
+
+class NotPermitted(SettingsError):
+    """A decision by somebody who may not make it: no reviewer, not proven, or about their own candidate."""
 
 
 class DataInvalid(RetrainingError):
@@ -64,6 +79,10 @@ class Conflict(RetrainingError):
     """A decision that came second: decided, expired or superseded before, or the champion moved meanwhile."""
 
     exit_code = 5
+
+
+class Busy(Conflict):
+    """A retrain that found another one under way. It did not fail: it was not begun."""
 
 
 class BudgetExceeded(RetrainingError):

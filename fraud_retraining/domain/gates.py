@@ -1,8 +1,8 @@
 """The rules that a candidate must pass before it may serve, and the verdict that they give together.
 
 Here: one pure function a gate over measured evidence, and the evidence itself, which an auditor can judge again from
-the record. Not here: how the numbers are measured (`domain/metrics.py`) and what a verdict leads to
-(`domain/releases.py`).
+the record. Not here: how the numbers are measured (`domain/metrics.py`, `domain/comparison.py`) and what a verdict
+leads to (`domain/releases.py`).
 
 A gate that raises or gives no number has failed. A gate that does not apply has passed and says why.
 """
@@ -16,16 +16,9 @@ from typing import Literal, NamedTuple, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from fraud_retraining.domain.metrics import (
-    Comparison,
-    Judged,
-    Metrics,
-    MetricsPolicy,
-    Pair,
-    SliceDifference,
-    compare,
-    evaluate,
-)
+from fraud_retraining.domain.comparison import Comparison, SliceDifference, compare
+from fraud_retraining.domain.judged import Judged, Pair
+from fraud_retraining.domain.metrics import Metrics, MetricsPolicy, evaluate
 from fraud_retraining.domain.schemas import Policy
 
 Severity = Literal["error", "warn"]

@@ -2,7 +2,7 @@
 
 Here: how lake columns are mapped and which types they may have, which rows are refused and why, and the facts that a
 day leaves behind. Not here: reading files (`adapters/engine.py`, `adapters/lake.py`), keeping the result
-(`adapters/store.py`) and whether the day as a whole is good enough (`domain/validation.py`).
+(`adapters/store.py`) and whether the day as a whole is good enough (`domain/day_checks.py`).
 """
 
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence

@@ -1,34 +1,26 @@
-"""How good a model's scores are on rows whose labels are known, and how sure one may be that one model beats another.
+"""How good one model's scores are on rows whose labels are known: overall, by slice, and as probabilities.
 
-Here: the rows that judge a model (`Judged`), the metrics of one model, and the paired comparison of two models on the
-same rows. Not here: how good is good enough (`domain/gates.py`) and pictures (`orchestration/rendering.py`).
+Here: the metrics of one model and the policy of how models are measured. Not here: the rows (`domain/judged.py`), how
+sure one may be that one model beats another (`domain/comparison.py`), how good is good enough (`domain/gates.py`) and
+pictures (`orchestration/rendering.py`).
 
 A metric that the rows cannot give (no fraud among them, scores that are not probabilities) is None, never 0.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property, lru_cache
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from fraud_retraining.domain.schemas import AMOUNT, IS_FRAUD, TIMESTAMP, ColumnName, Policy
-
-Floats = NDArray[np.float64]
-Integers = NDArray[np.integer[Any]]
-Mask = NDArray[np.bool_]
+from fraud_retraining.domain.judged import Categories, Floats, Integers, Judged, Mask
+from fraud_retraining.domain.schemas import ColumnName, Policy
 
 AMOUNT_BAND = "amount_band"
-MISSING = "(missing)"
 OTHER = "(other)"
 CALIBRATION_BINS = 15
-SLICE_RESAMPLES = 200
 ACCEPTED_FPR = 0.01
 
 
@@ -60,142 +52,6 @@ class MetricsPolicy(Policy):
         if len({AMOUNT_BAND, *self.slices}) <= len(self.slices):
             raise ValueError(f"slices names a column twice, or {AMOUNT_BAND}, which is always one")
         return self
-
-
-class Categories(NamedTuple):
-    """A column of text as codes into its sorted names."""
-
-    codes: Integers
-    names: tuple[str, ...]
-
-
-def entity_codes(values: pa.ChunkedArray | pa.Array) -> Integers:
-    """Codes of an entity's keys, in the order of the keys, so that they do not depend on the order of the rows."""
-    codes, _ = _encoded(values)
-    if (codes < 0).any():
-        raise ValueError("an entity key is missing among the judged rows")
-    return codes
-
-
-def categories(values: pa.ChunkedArray | pa.Array) -> Categories:
-    """A slice column as codes; a missing value is a slice of its own."""
-    codes, keys = _encoded(pc.fill_null(values.cast(pa.string()), MISSING))
-    return Categories(codes, tuple(keys.to_pylist()))
-
-
-def _encoded(values: pa.ChunkedArray | pa.Array) -> tuple[Integers, pa.Array]:
-    whole = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
-    encoded = whole.dictionary_encode()
-    order = pc.sort_indices(encoded.dictionary).to_numpy()
-    rank = np.empty(len(order) + 1, dtype=np.int64)
-    rank[order] = np.arange(len(order))
-    rank[-1] = -1
-    return rank[pc.fill_null(encoded.indices, -1).to_numpy()], encoded.dictionary.take(pa.array(order))
-
-
-@dataclass(frozen=True, eq=False)
-class Judged:
-    """Rows with known labels and one model's scores for them: what every metric reads.
-
-    `customers` are integer codes of the entity that alerts are about, `days` are days since 1970-01-01, and each slice
-    is a text column as `Categories`. All have one entry a row.
-    """
-
-    labels: NDArray[np.int8]
-    scores: Floats
-    customers: Integers
-    days: NDArray[np.int32]
-    amounts: Floats
-    slices: Mapping[str, Categories] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        columns = {"scores": self.scores, "customers": self.customers, "days": self.days, "amounts": self.amounts}
-        columns |= {name: column.codes for name, column in self.slices.items()}
-        wrong = [name for name, column in columns.items() if column.shape != self.labels.shape]
-        if wrong or self.labels.ndim != 1:
-            raise ValueError(f"not one entry for each of the {self.labels.size} judged rows: {', '.join(wrong)}")
-        if not np.isin(self.labels, (0, 1)).all():
-            raise ValueError("a judged row needs a known label, 0 or 1")
-        if len(self) and self.customers.min() < 0:
-            raise ValueError("customers are codes from 0 on")
-
-    @classmethod
-    def from_table(cls, table: pa.Table, scores: Floats, *, entity: str, slices: Sequence[str] = ()) -> Self:
-        """The judged rows of a canonical table; refuses rows whose label or entity is missing."""
-        if table[IS_FRAUD].null_count:
-            raise ValueError(f"{table[IS_FRAUD].null_count} judged rows have no label")
-        return cls(
-            labels=table[IS_FRAUD].to_numpy().astype(np.int8),
-            scores=np.asarray(scores, dtype=np.float64),
-            customers=entity_codes(table[entity]),
-            days=table[TIMESTAMP].cast(pa.date32()).cast(pa.int32()).to_numpy(),
-            amounts=table[AMOUNT].to_numpy().astype(np.float64),
-            slices={name: categories(table[name]) for name in slices},
-        )
-
-    def with_scores(self, scores: Floats) -> Self:
-        """The same rows under another model's scores."""
-        return replace(self, scores=np.asarray(scores, dtype=np.float64))
-
-    def where(self, mask: Mask) -> Self:
-        """The rows that `mask` keeps."""
-        return replace(
-            self,
-            labels=self.labels[mask],
-            scores=self.scores[mask],
-            customers=self.customers[mask],
-            days=self.days[mask],
-            amounts=self.amounts[mask],
-            slices={name: Categories(column.codes[mask], column.names) for name, column in self.slices.items()},
-        )
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    @cached_property
-    def frauds(self) -> int:
-        """How many of the rows are frauds."""
-        return int(self.labels.sum())
-
-    @cached_property
-    def ranked(self) -> Integers:
-        """Positions of the rows by falling score."""
-        return np.argsort(-self.scores)
-
-    @cached_property
-    def entities(self) -> Integers:
-        """The customers' codes without gaps."""
-        if self.customers.max(initial=0) > 4 * len(self) + 1000:
-            return np.unique(self.customers, return_inverse=True)[1]
-        return (np.cumsum(np.bincount(self.customers) > 0) - 1)[self.customers]
-
-    @cached_property
-    def rankable(self) -> bool:
-        """Whether every score is a number."""
-        return bool(np.isfinite(self.scores).all())
-
-    @cached_property
-    def probable(self) -> bool:
-        """Whether every score is a probability."""
-        return self.rankable and len(self) > 0 and bool(self.scores.min() >= 0 and self.scores.max() <= 1)
-
-
-@dataclass(frozen=True, eq=False)
-class Pair:
-    """Two models' scores for the same rows; refuses other rows, and a champion whose scores are not numbers."""
-
-    candidate: Judged
-    champion: Judged
-
-    def __post_init__(self) -> None:
-        same = len(self.candidate) == len(self.champion) and all(
-            np.array_equal(getattr(self.candidate, name), getattr(self.champion, name))
-            for name in ("labels", "customers", "days", "amounts")
-        )
-        if not same:
-            raise ValueError("candidate and champion were not judged on the same rows")
-        if not self.champion.rankable:
-            raise ValueError("the champion gave scores that are not numbers")
 
 
 class Curve(NamedTuple):
@@ -258,26 +114,40 @@ def log_losses(judged: Judged) -> Floats:
     return -np.log(np.where(judged.labels == 1, kept, 1 - kept))
 
 
-def card_precision_at_k(judged: Judged, k: int) -> float | None:
-    """Mean over the days of the share of `k` daily alerts that are right, an alert being about an entity.
+class DayAlerts(NamedTuple):
+    """The entities that one day's alerts were about, and those of them that were right."""
 
-    As published with the Fraud Detection Handbook (chapter 4, "Precision top-k metrics"): each day the `k` entities
-    with the highest maximum score are investigated; those with a fraud that day are detected, and are no longer
-    counted on later days. The divisor is `k` also on a day with fewer than `k` entities, as in the published code:
-    an alert that nobody needed is not a success. Equal scores are ordered by entity code.
+    day: int
+    alerts: Integers
+    right: Integers
+
+
+def daily_alerts(judged: Judged, k: int) -> Iterator[DayAlerts]:
+    """Each day the `k` entities with the highest maximum score that were not detected on an earlier day.
+
+    An alert is right, and its entity detected, if the entity has a fraud that day. Equal scores are ordered by entity
+    code.
     """
-    if not len(judged) or not judged.rankable:
-        return None
-    detected = np.zeros(judged.entities.max() + 1, dtype=bool)
-    daily = []
+    detected = np.zeros(judged.entities.max(initial=-1) + 1, dtype=bool)
     for day in np.unique(judged.days):
         highest, defrauded = _entity_day(judged, judged.days == day, len(detected))
         suspects = np.flatnonzero((highest > -np.inf) & ~detected)
         alerts = suspects[np.argsort(-highest[suspects], kind="stable")[:k]]
         right = alerts[defrauded[alerts]]
         detected[right] = True
-        daily.append(len(right) / k)
-    return float(np.mean(daily))
+        yield DayAlerts(int(day), alerts, right)
+
+
+def card_precision_at_k(judged: Judged, k: int) -> float | None:
+    """Mean over the days of the share of `k` daily alerts that are right, an alert being about an entity.
+
+    As published with the Fraud Detection Handbook (chapter 4, "Precision top-k metrics"): detected entities are no
+    longer counted on later days. The divisor is `k` also on a day with fewer than `k` entities, as in the published
+    code: an alert that nobody needed is not a success.
+    """
+    if not len(judged) or not judged.rankable:
+        return None
+    return float(np.mean([len(day.right) / k for day in daily_alerts(judged, k)]))
 
 
 def _entity_day(judged: Judged, today: Mask, entities: int) -> tuple[Floats, Mask]:
@@ -366,7 +236,7 @@ def sliced(judged: Judged, policy: MetricsPolicy) -> dict[str, Categories]:
     return {AMOUNT_BAND: amount_bands(judged.amounts, policy.amount_bands), **columns}
 
 
-def _slice_masks(judged: Judged, policy: MetricsPolicy) -> Iterator[tuple[str, str, Mask]]:
+def slice_masks(judged: Judged, policy: MetricsPolicy) -> Iterator[tuple[str, str, Mask]]:
     """Column, value and rows of every slice that has rows."""
     for name, column in sliced(judged, policy).items():
         for code in np.unique(column.codes):
@@ -451,169 +321,3 @@ def _slice_metrics(judged: Judged, losses: Floats | None, policy: MetricsPolicy)
                 log_loss=float(loss[code] / rows[code]) if loss is not None else None,
                 average_precision=Curve.of(labels[here], scores[here]).average_precision() if enough else None,
             )
-
-
-class Interval(Policy):
-    """A value with the interval that resampling gives it."""
-
-    value: float
-    low: float
-    high: float
-    deviation: float = Field(description="Standard deviation over the resamples.")
-
-
-class SliceDifference(Policy):
-    """Candidate against champion on the rows that share a value; average precision of both."""
-
-    slice: str
-    value: str
-    frauds: int
-    candidate: float
-    champion: float
-    difference: Interval
-
-
-class Comparison(Policy):
-    """Candidate against champion on the same rows; differences are candidate minus champion."""
-
-    rows: int
-    frauds: int
-    candidate: Interval = Field(description="Average precision of the candidate.")
-    champion: Interval = Field(description="Average precision of the champion.")
-    difference: Interval = Field(description="Difference of the two, resampled in pairs.")
-    resamples: int = Field(description="Resamples that had a fraud.")
-    confidence: float
-    slices: tuple[SliceDifference, ...] = ()
-
-
-class Ranking:
-    """One model's ranking of the rows, prepared so that a resample costs two sparse products and no sorting.
-
-    Average precision reads only the thresholds that are the score of a fraud. So each row is filed once under the
-    first such threshold that it reaches, and summed by customer. With customer weights W, `rows @ W` is the weight
-    that each threshold adds to the alerts and `frauds @ W` what it adds to the frauds caught. Equal scores share a
-    threshold, exactly as in scikit-learn's `average_precision_score(..., sample_weight=...)`.
-    """
-
-    def __init__(self, labels: NDArray[np.int8], scores: Floats, customers: Integers, customer_count: int) -> None:
-        from scipy.sparse import csc_array
-
-        fraud = labels == 1
-        thresholds = np.unique(scores[fraud])
-        step = len(thresholds) - np.searchsorted(thresholds, scores, side="right")
-        shape = (len(thresholds), customer_count)
-
-        def counts(kept: Mask) -> Any:
-            ones = np.ones(np.count_nonzero(kept), dtype=np.float32)
-            return csc_array((ones, (step[kept], customers[kept])), shape=shape)
-
-        self._rows = counts(step < len(thresholds))
-        self._frauds = counts(fraud)
-
-    def average_precision(self, weights: NDArray[np.float32]) -> Floats:
-        """Average precision under each column of customer weights; NaN where no fraud has weight."""
-        alerts: Floats = np.cumsum(self._rows @ weights, axis=0, dtype=np.float64)
-        gained: Floats = (self._frauds @ weights).astype(np.float64)
-        caught: Floats = np.cumsum(gained, axis=0)
-        precision = np.divide(caught, alerts, out=np.zeros_like(caught), where=alerts > 0)
-        total: Floats = gained.sum(axis=0)
-        area: Floats = np.full_like(total, np.nan)
-        np.divide((gained * precision).sum(axis=0), total, out=area, where=total > 0)
-        return area
-
-
-def compare(pair: Pair, policy: MetricsPolicy) -> Comparison | None:
-    """Paired bootstrap of average precision that resamples customers; None where the rows hold no fraud.
-
-    A customer's transactions are fraud, or not, together: drawing rows would make the interval too narrow. Each
-    customer gets a Poisson(1) weight (Chamandy et al. 2012, "Estimating Uncertainty for Massive Data Streams"), the
-    same for both models, so the noise that the models share cancels. Intervals are percentile intervals. With a
-    single customer there is nothing to draw and the interval is the point. A slice gets `SLICE_RESAMPLES` at most:
-    its gate reads the standard deviation, which 200 give to 5 %.
-    """
-    if not pair.candidate.frauds or not pair.candidate.rankable:
-        return None
-    everything = np.ones(len(pair.candidate), dtype=bool)
-    ((candidate, champion),) = _resampled(pair, [everything], policy.resamples, policy.seed)
-    return Comparison(
-        rows=len(pair.candidate),
-        frauds=pair.candidate.frauds,
-        candidate=_interval(candidate, policy.confidence),
-        champion=_interval(champion, policy.confidence),
-        difference=_interval(candidate - champion, policy.confidence),
-        resamples=int(np.isfinite(candidate[1:]).sum()),
-        confidence=policy.confidence,
-        slices=tuple(_slice_differences(pair, policy)),
-    )
-
-
-def average_precision_interval(judged: Judged, policy: MetricsPolicy) -> Interval | None:
-    """Average precision with the interval that resampling customers gives it; None where the rows hold no fraud."""
-    if not judged.frauds or not judged.rankable:
-        return None
-    count = int(judged.entities.max()) + 1
-    ranking = Ranking(judged.labels, judged.scores, judged.entities, count)
-    drawn = [ranking.average_precision(weights) for weights in _customer_weights(count, policy.resamples, policy.seed)]
-    return _interval(np.concatenate(drawn), policy.confidence)
-
-
-def _slice_differences(pair: Pair, policy: MetricsPolicy) -> Iterator[SliceDifference]:
-    """The comparison within each slice that has enough frauds, save one that is all the rows again."""
-    slices = [
-        (name, value, mask)
-        for name, value, mask in _slice_masks(pair.candidate, policy)
-        if not mask.all() and pair.candidate.labels[mask].sum() >= policy.min_slice_frauds
-    ]
-    drawn = _resampled(pair, [mask for _, _, mask in slices], min(policy.resamples, SLICE_RESAMPLES), policy.seed)
-    for (name, value, mask), (candidate, champion) in zip(slices, drawn, strict=True):
-        yield SliceDifference(
-            slice=name,
-            value=value,
-            frauds=int(pair.candidate.labels[mask].sum()),
-            candidate=candidate[0],
-            champion=champion[0],
-            difference=_interval(candidate - champion, policy.confidence),
-        )
-
-
-def _resampled(pair: Pair, subsets: Sequence[Mask], resamples: int, seed: int) -> Iterator[tuple[Floats, Floats]]:
-    """Average precision of both models on each subset: first of the rows as they are, then of each resample."""
-    customers = pair.candidate.entities
-    count = int(customers.max()) + 1
-    rankings = [
-        Ranking(model.labels[mask], model.scores[mask], customers[mask], count)
-        for mask in subsets
-        for model in (pair.candidate, pair.champion)
-    ]
-    drawn: list[list[Floats]] = [[] for _ in rankings]
-    for weights in _customer_weights(count, resamples, seed):
-        for values, ranking in zip(drawn, rankings, strict=True):
-            values.append(ranking.average_precision(weights))
-    whole = [np.concatenate(values) for values in drawn]
-    return zip(whole[::2], whole[1::2], strict=True)
-
-
-def _customer_weights(customers: int, resamples: int, seed: int) -> Iterator[NDArray[np.float32]]:
-    """Weights (customer, resample): all one first, then Poisson(1), in pieces that fit the processor's cache."""
-    yield np.ones((customers, 1), dtype=np.float32)
-    draw = np.random.default_rng(seed)
-    table = _poisson_table()
-    piece = max(1, min(64, 16_000_000 // customers))
-    for start in range(0, resamples, piece):
-        uniform = draw.integers(0, len(table), size=(customers, min(piece, resamples - start)), dtype=np.uint16)
-        yield table[uniform]
-
-
-@lru_cache(maxsize=1)
-def _poisson_table() -> NDArray[np.float32]:
-    """Poisson(1) by 16-bit quantiles: ten times faster to draw from than the exact generator, mean 1 to four digits."""
-    k = np.arange(12)
-    distribution = np.cumsum(np.exp(-1) / np.cumprod(np.maximum(k, 1)))
-    return np.searchsorted(distribution, (np.arange(65_536) + 0.5) / 65_536).astype(np.float32)
-
-
-def _interval(drawn: Floats, confidence: float) -> Interval:
-    """The first value with the percentile interval of the others."""
-    resampled = drawn[1:][np.isfinite(drawn[1:])]
-    low, high = np.quantile(resampled, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Interval(value=float(drawn[0]), low=float(low), high=float(high), deviation=float(resampled.std(ddof=1)))

@@ -1,7 +1,7 @@
 """How good the champion is at what it is for: its scores of the time, against labels that have become trustworthy.
 
 Here: the metrics of a day and of the last days together, and what a trigger reads of them. Not here: metrics
-(`domain/metrics.py`) and which days a champion served (`orchestration/watch.py`).
+(`domain/metrics.py`) and which days a champion served (`orchestration/monitoring_state.py`).
 
 One day has few frauds, and its average precision varies with them. So a day's report also judges the week that ends
 with it, as far as the same champion served it: that is the number to act on.
@@ -12,9 +12,12 @@ from datetime import date
 
 from pydantic import Field
 
-from fraud_retraining.domain.metrics import Interval, Judged, MetricsPolicy, average_precision_interval, evaluate
+from fraud_retraining.domain.comparison import Interval
+from fraud_retraining.domain.judged import Judged
+from fraud_retraining.domain.metrics import MetricsPolicy, evaluate
 from fraud_retraining.domain.schemas import Policy
 from fraud_retraining.domain.triggers import LivePerformance
+from fraud_retraining.domain.uncertainty import draw, metric_intervals
 
 RECENT_DAYS = 7
 
@@ -27,7 +30,12 @@ class Live(Policy):
     rows: int = Field(description="Rows whose label was known when the last day became mature.")
     frauds: int
     values: dict[str, float | None] = Field(description="Every metric under its name; None where it is not defined.")
-    average_precision: Interval | None
+    intervals: dict[str, Interval] = Field(description="Of the metrics that have one, on other customers.")
+
+    @property
+    def average_precision(self) -> Interval | None:
+        """Average precision with its interval; None where there is no fraud."""
+        return self.intervals.get("average_precision")
 
 
 class PerformanceReport(Policy):
@@ -59,11 +67,13 @@ class PerformanceReport(Policy):
 def measure(judged: Judged, days: Sequence[date], policy: MetricsPolicy) -> Live:
     """The metrics of some days together."""
     metrics = evaluate(judged, policy)
+    drawn = draw(judged, resamples=policy.resamples, seed=policy.seed)
+    intervals = metric_intervals(drawn, [metrics.values], policy.confidence)
     return Live(
         first=days[0],
         last=days[-1],
         rows=metrics.rows,
         frauds=metrics.frauds,
         values=metrics.values,
-        average_precision=average_precision_interval(judged, policy),
+        intervals={name: found.candidate for name, found in intervals.items()},
     )

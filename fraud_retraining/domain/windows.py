@@ -1,7 +1,7 @@
 """Which days a model learns from and which days judge it.
 
 Here: the arithmetic of as-of day, label delay, holdout and training window, and the manifest that a window leaves.
-Not here: whether the days' data is good (`domain/validation.py`) and reading it (`adapters/store.py`).
+Not here: whether the days' data is good (`domain/window_checks.py`) and reading it (`adapters/store.py`).
 """
 
 from collections.abc import Iterator, Mapping
@@ -196,28 +196,11 @@ class TrainingWindow(Policy):
         """Frauds among the holdout rows."""
         return sum(day.frauds for day in self.holdout)
 
-
-class ChangedDay(Policy):
-    """A day that holds other rows now than when a window used it."""
-
-    day: date
-    before: str
-    after: str
-
-
-def changed_days(before: TrainingWindow, after: TrainingWindow) -> tuple[ChangedDay, ...]:
-    """Days that both windows name with different digests, oldest first."""
-    old, new = _day_digests(before), _day_digests(after)
-    return tuple(
-        ChangedDay(day=day, before=old[day], after=new[day])
-        for day in sorted(old.keys() & new.keys())
-        if old[day] != new[day]
-    )
-
-
-def _day_digests(window: TrainingWindow) -> dict[date, str]:
-    used = (*window.training, *window.holdout, *window.fixed)
-    return {**dict(window.history), **{day.day: day.digest for day in used}}
+    @property
+    def digests(self) -> dict[date, str]:
+        """Day digest of every day that is used or looked back on."""
+        used = (*self.training, *self.holdout, *self.fixed)
+        return {**dict(self.history), **{day.day: day.digest for day in used}}
 
 
 class FeatureDay(Policy):

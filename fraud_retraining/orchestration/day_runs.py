@@ -14,9 +14,9 @@ import dagster as dg
 from fraud_retraining.adapters.store import Partition
 from fraud_retraining.domain.errors import DataInvalid
 from fraud_retraining.domain.fingerprint import digest
+from fraud_retraining.orchestration.monitoring_state import NotMade
 from fraud_retraining.orchestration.partitions import days_of
 from fraud_retraining.orchestration.progress import Progress
-from fraud_retraining.orchestration.watch import NotMade
 
 
 def materialize_days(
@@ -25,10 +25,12 @@ def materialize_days(
     refresh: Callable[[date], Partition],
     progress: Progress,
     metadata: Callable[[Partition], dict[str, Any]],
+    settle: Callable[[list[Partition]], None] = lambda done: None,
 ) -> Iterator[dg.MaterializeResult]:
     """Refreshes the run's days, oldest first, and reports each with its digest as the data version.
 
     A day whose data is refused does not stop the others: they stand, and are reported, before the error is raised.
+    `settle` is told of them all before.
 
     Raises:
         DataInvalid: names every day that was refused, with the reason.
@@ -44,6 +46,7 @@ def materialize_days(
             refused[day] = error
             context.log.error(f"{asset} of {day} is refused: {error}")
         progress.advance(asset, count)
+    settle(done)
     if refused:
         _report_each(context, asset, done, metadata)
         raise _refusal(asset, refused)
@@ -175,9 +178,10 @@ def _refusal(asset: str, refused: dict[date, DataInvalid]) -> DataInvalid:
     if len(refused) == 1:
         ((day, error),) = refused.items()
         named = error.what if day.isoformat() in error.what else f"{asset} of {day}: {error.what}"
-        return DataInvalid(named, culprits=error.culprits, remedy=error.remedy)
+        return DataInvalid(named, culprits=error.culprits, remedy=error.remedy, days=refused)
     return DataInvalid(
         f"{asset}: {len(refused)} days are refused; the other days stand.",
         culprits=[f"{day}: {' '.join(str(error).split())}" for day, error in refused.items()],
         remedy="deliver those days again; they are ingested anew once their files change.",
+        days=refused,
     )

@@ -48,7 +48,10 @@ def storage_failure(error: BaseException) -> DependencyUnreachable | None:
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
+    """The error and what led to it; Dagster raises user errors so that each is the other's cause."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
         yield error
         error = error.__cause__ or error.__context__
 

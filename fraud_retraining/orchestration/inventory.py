@@ -13,16 +13,19 @@ from fraud_retraining.adapters.environment import source_files
 from fraud_retraining.adapters.lake import DayFiles
 from fraud_retraining.adapters.store import Partition, Store
 from fraud_retraining.domain import lineage
+from fraud_retraining.domain.day_checks import DAY_CHECKS
 from fraud_retraining.domain.features import FeaturePlan
 from fraud_retraining.domain.fingerprint import code_digest, digest
 from fraud_retraining.domain.lineage import DayDigests
-from fraud_retraining.domain.validation import DAY_CHECKS, Report
+from fraud_retraining.domain.reproducibility import StoredDay
+from fraud_retraining.domain.validation import Report
 from fraud_retraining.settings import Settings
 
 TRANSACTIONS = "transactions"
 ENTITY_DAYS = "entity_days"
 FEATURES = "transaction_features"
 CHECKS = "checks"
+EARLIER = "earlier_digests"
 REFUSED = "refused"
 
 INGESTION_CODE = ("fraud_retraining.domain.ingestion",)
@@ -52,6 +55,11 @@ class Recipes:
 def day_digests(partition: Partition) -> DayDigests:
     """The three digests that `partition` was written with."""
     return DayDigests(whole=partition.digest, facts=partition.facts["facts"], labels=partition.facts["labels"])
+
+
+def stored_day(partition: Partition) -> StoredDay:
+    """The digest of `transactions` of a day, and those that it had before."""
+    return StoredDay(digest=partition.digest, **partition.facts.get(EARLIER, {}))
 
 
 class Inventory:
@@ -87,6 +95,11 @@ class Inventory:
     def features(self) -> dict[date, Partition]:
         """What features were made."""
         return self._store.partitions(FEATURES, self._days)
+
+    @cached_property
+    def stored_days(self) -> Mapping[date, StoredDay]:
+        """Of every ingested day, the digests that it has and has had."""
+        return {day: stored_day(partition) for day, partition in self.transactions.items()}
 
     def transactions_inputs(self, files: DayFiles) -> dict[str, str]:
         """What `transactions` of the day would be made from now."""
@@ -173,6 +186,10 @@ class Inventory:
         report = Report.model_validate(found)
         complete = {result.name for result in report.results} == set(DAY_CHECKS)
         return report if complete and report.digest == self.transactions[day].digest else None
+
+    def unfit(self, days: Iterable[date]) -> tuple[date, ...]:
+        """Those of `days` that were ingested and failed a blocking check, or whose checks gave no result."""
+        return tuple(day for day in days if self.unchecked([day]))
 
     def unchecked(self, days: Iterable[date]) -> list[str]:
         """Ingested days that failed a blocking check or whose checks gave no result, with the reason."""

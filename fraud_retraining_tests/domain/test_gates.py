@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from fraud_retraining.domain import gates
+from fraud_retraining.domain.comparison import Comparison, Interval, SliceDifference, compare
 from fraud_retraining.domain.gates import (
     GATES,
     NO_CHAMPION,
@@ -23,17 +24,8 @@ from fraud_retraining.domain.gates import (
     gather_evidence,
     judge,
 )
-from fraud_retraining.domain.metrics import (
-    Calibration,
-    CalibrationBin,
-    Comparison,
-    Interval,
-    Judged,
-    Metrics,
-    Pair,
-    SliceDifference,
-    compare,
-)
+from fraud_retraining.domain.judged import Judged, Pair
+from fraud_retraining.domain.metrics import Calibration, CalibrationBin, Metrics
 
 POLICY = GatePolicy()
 EXAMPLES = settings(deadline=None, max_examples=60)

@@ -5,7 +5,9 @@ from datetime import date, timedelta
 import numpy as np
 import pytest
 
-from fraud_retraining.domain.metrics import Interval, Judged, MetricsPolicy, Pair, average_precision_interval, compare
+from fraud_retraining.domain.comparison import Interval
+from fraud_retraining.domain.judged import Judged
+from fraud_retraining.domain.metrics import MetricsPolicy
 from fraud_retraining.domain.performance import Live, PerformanceReport, measure
 
 DAY = date(2026, 3, 1)
@@ -20,23 +22,22 @@ def judged(rows: int = 4000, rate: float = 0.03, seed: int = 0) -> Judged:
     return Judged(labels, scores, random.integers(0, 300, rows), days, random.gamma(1, 60, rows))
 
 
-def test_the_interval_is_the_one_that_a_comparison_gives_each_model() -> None:
-    rows = judged()
-    compared = compare(Pair(rows, rows), POLICY)
-    assert compared is not None
-    assert average_precision_interval(rows, POLICY) == compared.candidate
-
-
 def test_the_interval_holds_the_value_and_narrows_with_more_rows() -> None:
-    few, many = (average_precision_interval(judged(rows), POLICY) for rows in (2000, 50_000))
+    few, many = (measure(judged(rows), [DAY], POLICY).average_precision for rows in (2000, 50_000))
     assert few is not None and many is not None
     assert few.low < few.value < few.high
     assert many.high - many.low < (few.high - few.low) / 2
 
 
+def test_the_same_rows_give_the_same_interval() -> None:
+    assert measure(judged(), [DAY], POLICY) == measure(judged(), [DAY], POLICY)
+
+
 @pytest.mark.parametrize("rows", [judged(rate=0), judged().with_scores(np.full(4000, np.nan))], ids=["calm", "nan"])
 def test_without_a_fraud_or_a_number_there_is_none(rows: Judged) -> None:
-    assert average_precision_interval(rows, POLICY) is None
+    found = measure(rows, [DAY], POLICY)
+    assert found.average_precision is None
+    assert found.values["average_precision"] is None
 
 
 def test_days_are_measured_as_the_gates_measure() -> None:
@@ -48,8 +49,10 @@ def test_days_are_measured_as_the_gates_measure() -> None:
 
 
 def live(value: float | None) -> Live:
-    interval = Interval(value=value, low=value - 0.1, high=value + 0.1, deviation=0.05) if value is not None else None
-    return Live(first=DAY, last=DAY, rows=10, frauds=1, values={"roc_auc": None}, average_precision=interval)
+    intervals = {}
+    if value is not None:
+        intervals["average_precision"] = Interval(value=value, low=value - 0.1, high=value + 0.1, deviation=0.05)
+    return Live(first=DAY, last=DAY, rows=10, frauds=1, values={"roc_auc": None}, intervals=intervals)
 
 
 def report(day: float | None, week: float | None, holdout: Interval | None = None) -> PerformanceReport:

@@ -19,7 +19,6 @@ from fraud_retraining.domain.windows import (
     WindowDays,
     WindowPolicy,
     build_manifest,
-    changed_days,
     window_days,
 )
 
@@ -90,13 +89,9 @@ def test_a_manifest_counts_only_labels_that_its_as_of_day_knows() -> None:
     assert (window.rows, window.frauds) == (45, 18)
 
 
-def test_days_that_are_not_there_are_named_and_changed_days_are_found() -> None:
+def test_days_that_are_not_there_are_named_and_have_no_digest() -> None:
     needed = days(RollingWindow(days=3), 2, 1).needed
     day = FeatureDay(digest="d", features_digest="f", label_days=((None, 10, 1),))
-    before = manifest(dict.fromkeys(needed, day))
-    other = day.model_copy(update={"digest": "e"})
-    after = manifest({**dict.fromkeys(needed[1:], day), needed[2]: other})
-    assert after.missing == (needed[0],)
-    assert [(change.day, change.before, change.after) for change in changed_days(before, after)] == [
-        (needed[2], "d", "e")
-    ]
+    window = manifest(dict.fromkeys(needed[1:], day))
+    assert window.missing == (needed[0],)
+    assert window.digests == {**dict(window.history), **dict.fromkeys(needed[1:], "d")}

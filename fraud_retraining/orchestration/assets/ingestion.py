@@ -1,10 +1,10 @@
 """Ingestion: what arrived in the lake, and the canonical transactions of each day.
 
 Here: the day assets of the group `ingestion`. Not here: what makes a row or a day acceptable (`domain/ingestion.py`,
-`domain/validation.py`).
+`domain/day_checks.py`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -12,6 +12,8 @@ import dagster as dg
 
 from fraud_retraining.adapters.engine import Engine
 from fraud_retraining.adapters.lake import DayFiles, Lake
+from fraud_retraining.adapters.ledger import Ledger
+from fraud_retraining.adapters.registry import Registry
 from fraud_retraining.adapters.store import Partition, Store
 from fraud_retraining.domain.errors import DataInvalid
 from fraud_retraining.domain.fingerprint import table_digest
@@ -19,9 +21,11 @@ from fraud_retraining.domain.ingestion import Arrival, LakeMapping, ingest
 from fraud_retraining.domain.schemas import IS_FRAUD, LABELLED_AT, TRANSACTION_ID
 from fraud_retraining.domain.windows import DayRange
 from fraud_retraining.orchestration.day_runs import materialize_days
-from fraud_retraining.orchestration.inventory import TRANSACTIONS, Inventory
+from fraud_retraining.orchestration.inventory import EARLIER, TRANSACTIONS, Inventory, stored_day
 from fraud_retraining.orchestration.partitions import BACKFILL_DAYS_IN_ONE_RUN, days_of
 from fraud_retraining.orchestration.progress import Progress
+from fraud_retraining.orchestration.reproducibility import mark_versions
+from fraud_retraining.orchestration.retries import retried
 from fraud_retraining.settings import Settings
 
 GROUP = "ingestion"
@@ -48,6 +52,7 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
         backfill_policy=BACKFILL_DAYS_IN_ONE_RUN,
         kinds={"duckdb", "parquet"},
     )
+    @retried
     def transactions(
         context: dg.AssetExecutionContext,
         settings: dg.ResourceParam[Settings],
@@ -55,11 +60,14 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
         store: dg.ResourceParam[Store],
         engine: dg.ResourceParam[Engine],
         progress: dg.ResourceParam[Progress],
+        registry: dg.ResourceParam[Registry],
+        ledger: dg.ResourceParam[Ledger],
     ) -> Iterator[dg.MaterializeResult]:
         """Canonical rows of the day: one a transaction id, sorted; rejected rows beside them with the reason."""
         days = days_of(context)
         arrived = lake.days(DayRange(start=days[0], end=days[-1]))
         inventory = Inventory(store, settings, [days[0] - timedelta(days=1), *days])
+        before = dict(inventory.transactions)
 
         def ingest_one(day: date) -> Partition:
             files = _arrived(lake, arrived, day)
@@ -70,7 +78,12 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
                 inventory.refuse(day, files, error.what)
                 raise
 
-        yield from materialize_days(context, TRANSACTIONS, ingest_one, progress, _metadata)
+        def settle(done: list[Partition]) -> None:
+            rewritten = [new.day for new in done if new.day in before and before[new.day].digest != new.digest]
+            if rewritten:
+                mark_versions(settings, store, registry, ledger, rewritten)
+
+        yield from materialize_days(context, TRANSACTIONS, ingest_one, progress, _metadata, settle)
 
     return [raw, transactions]
 
@@ -97,8 +110,7 @@ def refresh_transactions(
     known = inventory.transactions
     inputs = inventory.transactions_inputs(files)
     if day not in known or known[day].inputs != inputs:
-        earlier = known.get(day - timedelta(days=1))
-        known[day] = _ingest(day, files, inputs, earlier, mapping, lake, store, engine)
+        known[day] = _ingest(day, files, inputs, known, mapping, lake, store, engine)
     return known[day]
 
 
@@ -106,12 +118,13 @@ def _ingest(
     day: date,
     files: DayFiles,
     inputs: dict[str, str],
-    earlier: Partition | None,
+    known: Mapping[date, Partition],
     mapping: LakeMapping,
     lake: Lake,
     store: Store,
     engine: Engine,
 ) -> Partition:
+    earlier = known.get(day - timedelta(days=1))
     source = engine.lake_day(lake.fetch(files), mapping, earlier.facts["key_types"] if earlier else None)
     arrival = Arrival(
         files=len(files.files),
@@ -120,13 +133,22 @@ def _ingest(
     )
     result = ingest(source.rows, mapping, day, engine.to_arrow, arrival=arrival, ignored=source.ignored)
     labels = [name for name in (IS_FRAUD, LABELLED_AT) if name in result.accepted.column_names]
+    digest = table_digest(result.accepted)
     facts = {
         **result.facts.model_dump(mode="json"),
         "facts": table_digest(result.accepted.drop_columns(labels)),
         "labels": table_digest(result.accepted.select([TRANSACTION_ID, *labels])),
+        EARLIER: _earlier_digests(known.get(day), inputs, digest),
     }
     tables = {ROWS: result.accepted, **({REJECTS: result.rejects} if result.rejects.num_rows else {})}
-    return store.write(TRANSACTIONS, day, tables, digest=table_digest(result.accepted), inputs=inputs, facts=facts)
+    return store.write(TRANSACTIONS, day, tables, digest=digest, inputs=inputs, facts=facts)
+
+
+def _earlier_digests(before: Partition | None, inputs: Mapping[str, str], digest: str) -> dict[str, Any]:
+    if before is None:
+        return {}
+    same_files = before.inputs["source"] == inputs["source"]
+    return stored_day(before).followed_by(digest, same_files=same_files).model_dump(mode="json", exclude={"digest"})
 
 
 def _observation(day: date, files: DayFiles) -> dg.AssetObservation:

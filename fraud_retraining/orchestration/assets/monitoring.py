@@ -1,7 +1,7 @@
 """Monitoring: the champion's scores of each day, how far the day is from what it learnt, and what it is worth.
 
 Here: the day assets of the group `monitoring`, made by one step so that a range of days asks for the champion once. Not
-here: what stands and what is due (`orchestration/watch.py`), and the measures (`domain/drift.py`,
+here: what stands and what is due (`orchestration/monitoring_state.py`), and the measures (`domain/drift.py`,
 `domain/performance.py`).
 """
 
@@ -52,9 +52,17 @@ from fraud_retraining.domain.scoring import FittedModel
 from fraud_retraining.orchestration import drift_rendering
 from fraud_retraining.orchestration.day_runs import Maker, materialize_what_can_be
 from fraud_retraining.orchestration.inventory import FEATURES, TRANSACTIONS
+from fraud_retraining.orchestration.monitoring_state import (
+    HINDSIGHT,
+    VERSION,
+    Make,
+    MonitoringState,
+    NotMade,
+    Serving,
+    no_profile,
+)
 from fraud_retraining.orchestration.partitions import BACKFILL_DAYS_IN_ONE_RUN, days_of, looking_back
 from fraud_retraining.orchestration.progress import Progress
-from fraud_retraining.orchestration.watch import HINDSIGHT, VERSION, Make, NotMade, Serving, Watch, no_profile
 from fraud_retraining.settings import Settings
 
 GROUP = "monitoring"
@@ -106,8 +114,8 @@ def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
         progress: dg.ResourceParam[Progress],
     ) -> Iterator[dg.MaterializeResult]:
         champion = registry.champion()
-        watch = Watch(settings, lake, store, Serving.of(champion) if champion else None, days_of(context))
-        monitor = Monitor(watch, champion, settings, store, engine, registry)
+        state = MonitoringState(settings, lake, store, Serving.of(champion) if champion else None, days_of(context))
+        monitor = Monitor(state, champion, settings, store, engine, registry)
         makers = {
             SCORED: Maker(monitor.scores, _scores_metadata),
             DRIFT: Maker(monitor.drift, monitor.drift_metadata),
@@ -120,18 +128,18 @@ def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
 
 
 class Monitor:
-    """Makes what a watch says is missing."""
+    """Makes what is missing or out of date."""
 
     def __init__(
         self,
-        watch: Watch,
+        state: MonitoringState,
         champion: ModelVersion | None,
         settings: Settings,
         store: Store,
         engine: Engine,
         registry: Registry,
     ) -> None:
-        self._watch = watch
+        self._state = state
         self._champion = champion
         self._settings = settings
         self._store = store
@@ -143,11 +151,11 @@ class Monitor:
 
     def scores(self, day: date) -> Partition | NotMade:
         """The scores of a day, by the champion of the time."""
-        plan = self._watch.scores(day)
+        plan = self._state.scores(day)
         if not isinstance(plan, Make):
             return plan
         version, model = self._model(plan.version)
-        features = self._watch.features(day)
+        features = self._state.features(day)
         _require_features(version, model, features)
         (path,) = self._store.paths([features], TABLE)
         table = scored_rows(model, path)
@@ -162,7 +170,7 @@ class Monitor:
         made = self._store.write(
             SCORED, day, {TABLE: table}, digest=table_digest(table), inputs=plan.inputs, facts=facts
         )
-        self._watch.has_scored(made)
+        self._state.has_scored(made)
         return made
 
     def _model(self, number: int) -> tuple[ModelVersion, FittedModel]:
@@ -177,7 +185,7 @@ class Monitor:
 
     def drift(self, day: date) -> Partition | NotMade:
         """The drift report of a day."""
-        plan = self._watch.drift(day)
+        plan = self._state.drift(day)
         if not isinstance(plan, Make):
             return plan
         report = self._report(day)
@@ -191,14 +199,14 @@ class Monitor:
         )
 
     def _report(self, day: date) -> DriftReport:
-        champion = self._watch.champion
+        champion = self._state.champion
         assert champion is not None
         policy, plan, threshold = self._settings.drift, self._settings.feature_plan, self._settings.drift_threshold
-        features = self._watch.features(day)
+        features = self._state.features(day)
         if not features.facts["rows"]:
             raise DataInvalid(f"{day} has no transactions, so nothing of it can be compared")
         score, no_score = self._score_drift(day)
-        labels = self._watch.mature_labels(day)
+        labels = self._state.mature_labels(day)
         rate = self._fraud_rate(labels)
         found = [*self._feature_drifts(day, features), *([score] if score else [])]
         return DriftReport(
@@ -232,7 +240,7 @@ class Monitor:
 
     def _score_drift(self, day: date) -> tuple[FeatureDrift | None, str]:
         """How far the scores are from those on the holdout, or why that cannot be said."""
-        scored = self._watch.own_scores(day)
+        scored = self._state.own_scores(day)
         if scored is None:
             return None, f"{day} was scored by another version, which then served, or by none"
         if self.holdout is None:
@@ -275,7 +283,7 @@ class Monitor:
         """
         found = self._profile(ReferenceProfile)
         if found is None:
-            raise no_profile(self._watch.champion.name if self._watch.champion else "the champion")
+            raise no_profile(self._state.champion.name if self._state.champion else "the champion")
         return found
 
     @cached_property
@@ -305,10 +313,10 @@ class Monitor:
 
     def performance(self, day: date) -> Partition | NotMade:
         """The live performance of a day."""
-        plan = self._watch.performance(day)
+        plan = self._state.performance(day)
         if not isinstance(plan, Make):
             return plan
-        scored = self._watch.scored[day]
+        scored = self._state.scored[day]
         fingerprint, delay = scored.facts[FINGERPRINT], self._settings.labels.delay_days
         holdout = read_profile(self._store, HoldoutProfile, fingerprint)
         report = PerformanceReport(
@@ -324,9 +332,9 @@ class Monitor:
         return self._store.write(PERFORMANCE, day, {}, digest=digest(report), inputs=plan.inputs, facts=facts)
 
     def _measured(self, days: tuple[date, ...]) -> Live:
-        policy = self._watch.metrics
-        transactions = self._store.paths([self._watch.inventory.transactions[day] for day in days], TABLE)
-        scores = self._store.paths([self._watch.scored[day] for day in days], TABLE)
+        policy = self._state.metrics
+        transactions = self._store.paths([self._state.inventory.transactions[day] for day in days], TABLE)
+        scores = self._store.paths([self._state.scored[day] for day in days], TABLE)
         judged = judged_rows(
             list(zip(days, transactions, scores, strict=True)),
             entity=policy.alert_entity,

@@ -4,7 +4,7 @@ Here: the as-of assets of the group `training`. Not here: which days a window ha
 is fitted (`domain/training.py`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import date
 from typing import Any
 
@@ -13,36 +13,39 @@ import pyarrow as pa
 
 from fraud_retraining.adapters.day_counts import measure_reference
 from fraud_retraining.adapters.engine import Engine
-from fraud_retraining.adapters.environment import library_versions, source_files
+from fraud_retraining.adapters.environment import environment, library_versions, source_files
 from fraud_retraining.adapters.lake import DayFiles, Lake
 from fraud_retraining.adapters.ledger import Ledger
 from fraud_retraining.adapters.monitoring import profile_name, write_profile
 from fraud_retraining.adapters.registry import Registry, TrainedRun
 from fraud_retraining.adapters.store import Store
 from fraud_retraining.adapters.window_rows import WindowRows
-from fraud_retraining.domain.candidate import TrainedModel
+from fraud_retraining.domain.candidate import Making, TrainedModel
 from fraud_retraining.domain.drift import ReferenceProfile
 from fraud_retraining.domain.errors import DataInvalid
 from fraud_retraining.domain.events import EventKind
 from fraud_retraining.domain.fingerprint import Fingerprint, code_digest, digest, fingerprint
+from fraud_retraining.domain.reproducibility import rewritten_days
 from fraud_retraining.domain.schemas import TRANSACTION_ID
-from fraud_retraining.domain.training import OnRound, fit
+from fraud_retraining.domain.training import Batches, OnRound, fit
 from fraud_retraining.domain.windows import (
     DayRange,
     FeatureDay,
     TrainingWindow,
     WindowDays,
     build_manifest,
-    changed_days,
 )
 from fraud_retraining.orchestration.checks.data_checks import require_window_checks
 from fraud_retraining.orchestration.inventory import FEATURES, Inventory
-from fraud_retraining.orchestration.jobs import FINGERPRINT_TAG
+from fraud_retraining.orchestration.jobs import FINGERPRINT_TAG, REASON_TAG, RETRAIN_POOL
 from fraud_retraining.orchestration.partitions import days_of, window_mapping
 from fraud_retraining.orchestration.progress import Progress
 from fraud_retraining.orchestration.readiness import days_behind, days_of_window
 from fraud_retraining.orchestration.rendering import importance_table, window_table
+from fraud_retraining.orchestration.reproducibility import mark_versions
 from fraud_retraining.orchestration.requests import record_request, trigger_of
+from fraud_retraining.orchestration.retrain_lease import RetrainLease
+from fraud_retraining.orchestration.retries import retried
 from fraud_retraining.settings import Settings
 
 GROUP = "training"
@@ -64,25 +67,32 @@ def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
     @dg.asset(
         name=WINDOW,
         group_name=GROUP,
+        pool=RETRAIN_POOL,
         partitions_def=partitions,
         deps=[dg.AssetDep(FEATURES, partition_mapping=mapping)],
         kinds={"json"},
     )
+    @retried
     def training_window(
         context: dg.AssetExecutionContext,
         settings: dg.ResourceParam[Settings],
         lake: dg.ResourceParam[Lake],
         store: dg.ResourceParam[Store],
+        registry: dg.ResourceParam[Registry],
         ledger: dg.ResourceParam[Ledger],
+        retrain_lease: dg.ResourceParam[RetrainLease],
     ) -> TrainingWindow:
         """Which days the model of this as-of day learns from and is judged on, pinned by digest; no copy of rows."""
         record_request(context.run_id, context.run.tags, settings, ledger)
+        retrain_lease.hold()
         window = _build_window(days_of(context)[0], settings, lake, store)
-        _record_window(context, window, ledger)
+        _record_window(context, window, Inventory(store, settings, window.digests), ledger)
+        mark_versions(settings, store, registry, ledger)
         context.add_output_metadata(_window_metadata(window))
         return window
 
-    @dg.asset(name=MODEL, group_name=GROUP, partitions_def=partitions, kinds={"mlflow", "xgboost"})
+    @dg.asset(name=MODEL, group_name=GROUP, pool=RETRAIN_POOL, partitions_def=partitions, kinds={"mlflow", "xgboost"})
+    @retried
     def fraud_model(
         context: dg.AssetExecutionContext,
         training_window: TrainingWindow,
@@ -93,8 +103,10 @@ def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
         ledger: dg.ResourceParam[Ledger],
         progress: dg.ResourceParam[Progress],
         mlflow: dg.ResourceParam[Any],
+        retrain_lease: dg.ResourceParam[RetrainLease],
     ) -> TrainedModel:
         """The fitted model in MLflow. A fingerprint that was trained before is found, and nothing is trained."""
+        retrain_lease.hold()
         require_window_checks(store, training_window)
         determined_by = _fingerprint(training_window, settings)
         context.instance.add_run_tags(context.run_id, {FINGERPRINT_TAG: determined_by.digest})
@@ -102,7 +114,9 @@ def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
         reused = known is not None
         if known is None:
             _leave_profile(training_window, determined_by, settings, store, engine, registry, mlflow)
-            known = _train(context, training_window, determined_by, settings, store, registry, progress, mlflow)
+            known = _train(
+                context, training_window, determined_by, settings, store, registry, mlflow, progress, retrain_lease
+            )
         else:
             mlflow.set_tag("reused_run", known.run_id)
         model = TrainedModel(
@@ -115,8 +129,8 @@ def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
             training=training_window.days.training,
             importance=registry.importance(known),
         )
-        if not model.reused:
-            _record_model(context, model, ledger)
+        if ledger.last(EventKind.MODEL_TRAINED, fingerprint=model.fingerprint) is None:
+            _record_model(context, model, training_window, settings, ledger)
         context.add_output_metadata(_model_metadata(model))
         return model
 
@@ -168,14 +182,19 @@ def _require_current(days: WindowDays, arrived: Mapping[date, DayFiles], invento
             culprits=problems,
             remedy=f"materialize them with the job `ingest`, or run `fraud-retraining retrain --as-of {days.as_of}`, "
             "which does; days that failed a check have to be delivered again.",
+            days=[*stale, *inventory.unfit(arrived)],
         )
 
 
-def _record_window(context: dg.AssetExecutionContext, window: TrainingWindow, ledger: Ledger) -> None:
+def _record_window(
+    context: dg.AssetExecutionContext, window: TrainingWindow, inventory: Inventory, ledger: Ledger
+) -> None:
     as_of = window.days.as_of
     before = ledger.last(EventKind.WINDOW_BUILT, as_of=as_of) or ledger.last(EventKind.WINDOW_BUILT)
     if before is not None:
-        for change in changed_days(TrainingWindow.model_validate(before.payload), window):
+        used = TrainingWindow.model_validate(before.payload)
+        same_rules = used.features_policy == window.features_policy
+        for change in rewritten_days(used.digests, inventory.stored_days, same_rules=same_rules):
             ledger.append(
                 EventKind.DAY_CHANGED,
                 actor="pipeline",
@@ -210,12 +229,13 @@ def _train(
     settings: Settings,
     store: Store,
     registry: Registry,
-    progress: Progress,
     mlflow: Any,
+    progress: Progress,
+    lease: RetrainLease,
 ) -> TrainedRun:
     rows = WindowRows(store, window.training, window.days.as_of, [TRANSACTION_ID, *window.features])
-    progress.start(MODEL, 1)
-    model = fit(settings.model, window.features, window.categorical, rows, on_round=_rounds(progress))
+    watched, on_round = _watched(rows, lease), _rounds(progress, lease)
+    model = fit(settings.model, window.features, window.categorical, watched, on_round=on_round)
     return registry.log_model(
         mlflow.active_run().info.run_id,
         model,
@@ -242,11 +262,24 @@ def _leave_profile(
     registry.log_document(mlflow.active_run().info.run_id, name, profile.model_dump(mode="json"))
 
 
-def _rounds(progress: Progress) -> OnRound:
+def _watched(rows: WindowRows, lease: RetrainLease) -> Batches:
+    """The rows, as long as the lease is held and time is left: passes over them are long too."""
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for batch in rows():
+            lease.hold()
+            yield batch
+
+    return batches
+
+
+def _rounds(progress: Progress, lease: RetrainLease) -> OnRound:
     started = False
+    progress.start(MODEL, 1)
 
     def told(done: int, total: int) -> None:
         nonlocal started
+        lease.on_round(done, total)
         if not started:
             progress.start(MODEL, total)
             started = True
@@ -270,14 +303,23 @@ def _tags(context: dg.AssetExecutionContext, window: TrainingWindow, determined_
     }
 
 
-def _record_model(context: dg.AssetExecutionContext, model: TrainedModel, ledger: Ledger) -> None:
+def _record_model(
+    context: dg.AssetExecutionContext, model: TrainedModel, window: TrainingWindow, settings: Settings, ledger: Ledger
+) -> None:
+    making = Making(
+        trigger=trigger_of(context.run.tags),
+        reason=context.run.tags.get(REASON_TAG, ""),
+        parameters=settings.model.parameters.model_dump(mode="json"),
+        environment=environment(),
+        window_digest=digest(window),
+    )
     ledger.append(
         EventKind.MODEL_TRAINED,
         actor="pipeline",
         channel="dagster",
         as_of=model.as_of,
         fingerprint=model.fingerprint,
-        payload={**model.model_dump(mode="json"), "dagster_run_id": context.run_id},
+        payload={**model.model_dump(mode="json"), "dagster_run_id": context.run_id, "making": making},
     )
 
 

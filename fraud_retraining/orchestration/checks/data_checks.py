@@ -1,8 +1,8 @@
 """The checks of a day and of a window as Dagster asset checks.
 
 Here: one factory that makes asset checks from a list of rules, and the reports that later runs rely on. Not here: the
-rules (`domain/validation.py`). A check of severity `error` blocks what follows in its run; the report that it leaves
-blocks every later run that needs the day.
+rules (`domain/day_checks.py`, `domain/window_checks.py`). A check of severity `error` blocks what follows in its run;
+the report that it leaves blocks every later run that needs the day.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,23 +13,18 @@ import dagster as dg
 
 from fraud_retraining.adapters.engine import Engine
 from fraud_retraining.adapters.store import Partition, Store
+from fraud_retraining.domain.day_checks import DAY_CHECKS, day_checks
 from fraud_retraining.domain.errors import DataInvalid
 from fraud_retraining.domain.fingerprint import digest
 from fraud_retraining.domain.ingestion import DayFacts
-from fraud_retraining.domain.validation import (
-    DAY_CHECKS,
-    WINDOW_CHECKS,
-    CheckResult,
-    Report,
-    Severity,
-    day_checks,
-    window_checks,
-)
+from fraud_retraining.domain.validation import CheckResult, Report, Severity
+from fraud_retraining.domain.window_checks import WINDOW_CHECKS, window_checks
 from fraud_retraining.domain.windows import TrainingWindow
 from fraud_retraining.orchestration.inventory import CHECKS, TRANSACTIONS, Inventory
 from fraud_retraining.orchestration.io_managers import read_document
 from fraud_retraining.orchestration.partitions import days_of
 from fraud_retraining.orchestration.progress import Progress
+from fraud_retraining.orchestration.retries import retried
 from fraud_retraining.settings import Settings
 
 WINDOW = "training_window"
@@ -41,6 +36,7 @@ def build_checks(partitions: dg.PartitionsDefinition) -> list[dg.AssetChecksDefi
     """The checks of `transactions` and of `training_window`."""
 
     @dg.multi_asset_check(name="transactions_checks", specs=specs(TRANSACTIONS, DAY_CHECKS, partitions))
+    @retried
     def transactions_checks(
         context: dg.AssetCheckExecutionContext,
         settings: dg.ResourceParam[Settings],
@@ -59,6 +55,7 @@ def build_checks(partitions: dg.PartitionsDefinition) -> list[dg.AssetChecksDefi
         yield from results(TRANSACTIONS, DAY_CHECKS, reports)
 
     @dg.multi_asset_check(name="training_window_checks", specs=specs(WINDOW, WINDOW_CHECKS, partitions))
+    @retried
     def training_window_checks(
         context: dg.AssetCheckExecutionContext,
         settings: dg.ResourceParam[Settings],

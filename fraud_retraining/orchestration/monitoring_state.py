@@ -83,7 +83,7 @@ class Make:
 Plan = Partition | NotMade | Make
 
 
-class Watch:
+class MonitoringState:
     """The monitoring of some days under one champion, read once."""
 
     def __init__(
