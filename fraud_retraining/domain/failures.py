@@ -255,6 +255,7 @@ WORKER_GONE = "the process that worked on this run is gone"
 _TOLD_WORDS: Mapping[str, Category] = MappingProxyType(
     {
         WORKER_GONE: Category.WORKER_DIED,
+        "Run execution process for": Category.WORKER_DIED,
         "seconds to start": Category.WORKER_DIED,
         "run worker status": Category.WORKER_DIED,
         "maximum runtime": Category.BUDGET_EXCEEDED,

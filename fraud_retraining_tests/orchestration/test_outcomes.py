@@ -240,6 +240,18 @@ class TestRunsThatCannotTell:
         (event,) = runs.events(EventKind.RETRAIN_FAILED)
         assert (event.payload["category"], event.payload["what"]) == (category, words)
 
+    def test_a_process_that_dagsters_code_server_found_dead_is_told_by_the_words_before(self, runs: Runs) -> None:
+        """It puts the reason into an event of its own, and fails the run without one."""
+        done = runs.run()
+        run = runs.instance.get_run_by_id(done.run_id)
+        assert run is not None
+        runs.instance.report_engine_event(f"Run execution process for {run.run_id} was terminated by signal 9", run)
+        runs.instance.report_run_failed(run)
+        tell_untold(runs.instance, runs.outcomes, ALWAYS)
+        (event,) = runs.events(EventKind.RETRAIN_FAILED)
+        assert event.payload["category"] == "worker_died"
+        assert event.payload["what"].endswith("terminated by signal 9")
+
     def test_runs_of_long_ago_and_of_other_jobs_are_left_alone(self, runs: Runs) -> None:
         @dg.op
         def fail() -> None:
