@@ -523,6 +523,32 @@ def audit_verify(
     _run(command, as_json=as_json)
 
 
+@audit_app.command("export")
+def audit_export(
+    folder: Annotated[Path, typer.Option("--out", help="Folder that gets the files.")],
+    first: Annotated[datetime | None, typer.Option("--from", formats=DAY, help="First day of a period.")] = None,
+    last: Annotated[datetime | None, typer.Option("--to", formats=DAY, help="Last day of it.")] = None,
+    version: Annotated[int | None, typer.Option(help="The whole story of a version instead.")] = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Events as Parquet and CSV, a report to read and print, and the chain's head to keep."""
+
+    def command() -> int:
+        from fraud_retraining.commands import audit, audit_answers
+
+        done = audit.export(_settings(config), folder, version=version, first=_day(first), last=_day(last))
+        if done.problem is not None:
+            tell(done.problem)
+        if as_json:
+            _print_json(done.export.model_dump(mode="json"))
+        else:
+            audit_answers.print_export(done.export, out)
+        return 0
+
+    _run(command, as_json=as_json)
+
+
 @audit_app.command("archive")
 def audit_archive(
     folder: Annotated[Path, typer.Option("--out", help="Folder that keeps the archives.")],
@@ -563,6 +589,27 @@ def audit_grant(
             out.print(
                 "\n".join(f"{statement};" for statement in statements), highlight=False, markup=False, soft_wrap=True
             )
+        return 0
+
+    _run(command, as_json=as_json)
+
+
+@app.command()
+def clean(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Remove runs and artifacts beyond those that retention and audit keep, and say which."""
+
+    def command() -> int:
+        from fraud_retraining.commands import cleaning
+
+        found = cleaning.clean_up(_settings(config), dry_run=dry_run)
+        if as_json:
+            _print_json(cleaning.answer(found, dry_run=dry_run))
+        else:
+            cleaning.print_removals(found, out, dry_run=dry_run)
         return 0
 
     _run(command, as_json=as_json)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,6 +13,9 @@ import pytest
 import yaml
 
 from fraud_retraining.simulation import SimulationPolicy, Simulator, lake_path
+
+if TYPE_CHECKING:
+    from fraud_retraining_tests.adapters.desks import Trained, World
 
 START = date(2024, 2, 1)
 DAYS = 26
@@ -103,6 +106,22 @@ def place(tmp_path: Path, small_lake: Path, monkeypatch: pytest.MonkeyPatch) -> 
     fresh.configure()
     enter(fresh, monkeypatch)
     yield fresh
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> "Trained":
+    """A real MLflow store with a few small models in it."""
+    from fraud_retraining_tests.adapters.desks import train_models
+
+    return train_models(tmp_path_factory.mktemp("trained"))
+
+
+@pytest.fixture
+def world(trained: "Trained", tmp_path: Path) -> "World":
+    """A registered model and a ledger of the test's own over those models."""
+    from fraud_retraining_tests.adapters.desks import new_world
+
+    return new_world(trained, f"sqlite:///{tmp_path}/ledger.db")
 
 
 def enter(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -214,14 +214,24 @@ class Ledger(EventLog):
 
         return self._database.write(work)
 
-    def move_release(self, version: int, to: ReleaseState, *, actor: str, channel: str, reason: str = "") -> Release:
+    def move_release(
+        self,
+        version: int,
+        to: ReleaseState,
+        *,
+        actor: str,
+        channel: str,
+        reason: str = "",
+        lease: Lease | None = None,
+    ) -> Release:
         """Move an open release: state, event and row in one transaction. The first answer wins.
 
         Raises:
-            Conflict: it was moved before; the message says who did and when.
+            Conflict: it was moved before; the message says who did and when. Or the retrain's lease was lost.
         """
 
         def work(tx: "Transaction") -> Release:
+            require_current(tx, lease)
             release = self._known(tx, version)
             moved = _moved(tx, actor, channel, reason)
             return self._save(tx, release, move(release, to, moved), moved)
@@ -302,10 +312,13 @@ class Ledger(EventLog):
 
         self._database.write(work)
 
-    def await_decision(self, version: int, *, hours: float, actor: str, channel: str, reason: str = "") -> Release:
+    def await_decision(
+        self, version: int, *, hours: float, actor: str, channel: str, reason: str = "", lease: Lease | None = None
+    ) -> Release:
         """Let a candidate wait for a reviewer, and say why; of two that wait, the newer supersedes the other."""
 
         def work(tx: "Transaction") -> Release:
+            require_current(tx, lease)
             release = self._known(tx, version)
             pending = self._read_releases(tx.connection, state=PENDING)
             moved = _moved(tx, actor, channel, reason)

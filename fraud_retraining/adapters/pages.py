@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 PACKAGE, FOLDER = "fraud_retraining", "templates"
 FIGURE = re.compile(r"[+-]?[\d,.]+%?( to [+-]?[\d,.]+%?)?|-")
+SHORT, LONG = 24, 60
+OUTCOMES = frozenset({"passed", "failed", "warning"})
 NO_PACK = "No reviewer's pack was made for this version."
 
 
@@ -172,11 +174,11 @@ def _templates() -> "Environment":
         loader=PackageLoader(PACKAGE, FOLDER),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_shown,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     made.filters.update(FILTERS)
-    made.tests["figure"] = lambda cell: isinstance(cell, int) or bool(FIGURE.fullmatch(str(cell)))
     return made
 
 
@@ -184,15 +186,42 @@ def _template(name: str) -> Any:
     return _templates().get_template(name)
 
 
-def _shown(text: object) -> str:
-    """A text without what no page shows: control characters, and marks that turn the direction of writing."""
-    return "".join(letter if letter.isprintable() else " " for letter in str(text))
+def _shown(value: Any) -> Any:
+    """What a page shows of a value: no control characters, no marks that turn the direction of writing."""
+    from markupsafe import Markup
+
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    return "".join(letter if letter.isprintable() or letter == "\n" else " " for letter in value)
 
 
-FILTERS: dict[str, Callable[[Any], Any]] = {
-    "about": lambda event: _shown(about(event)),
+def _is_figure(cell: Cell) -> bool:
+    return isinstance(cell, int) or bool(FIGURE.fullmatch(cell))
+
+
+def _figures(grid: Grid) -> list[bool]:
+    """Which columns hold nothing but figures."""
+    return [all(_is_figure(row[place]) for row in grid.rows) for place in range(len(grid.columns))]
+
+
+def _looks(cell: Cell, figure: bool = False) -> str:
+    """The classes of a cell: figures to the right, short texts on one line, sentences wide, outcomes in colour."""
+    text = str(cell)
+    told = (
+        ("figure", figure),
+        ("short", len(text) <= SHORT),
+        ("long", len(text) >= LONG and " " in text),
+        (text, text in OUTCOMES),
+    )
+    return " ".join(name for name, one in told if one)
+
+
+FILTERS: dict[str, Callable[..., Any]] = {
+    "about": about,
     "at": lambda at: f"{at:%Y-%m-%d %H:%M:%S}",
-    "cell": lambda cell: f"{cell:,}" if isinstance(cell, int) else _shown(cell),
+    "cell": lambda cell: f"{cell:,}" if isinstance(cell, int) else cell,
+    "figures": _figures,
+    "looks": _looks,
     "document": lambda value: json.dumps(value, indent=1, ensure_ascii=True),
     "grids": review_grids,
     "left_out": left_out,

@@ -8,9 +8,11 @@ import getpass
 import json
 import re
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 from fraud_retraining.adapters.archive import Archives, ArchivingLedger
+from fraud_retraining.adapters.exports import Export, export_period, export_version
 from fraud_retraining.adapters.grants import OwnedLedger
 from fraud_retraining.adapters.ledger import Verification
 from fraud_retraining.adapters.packs import read_pack
@@ -18,6 +20,7 @@ from fraud_retraining.adapters.stories import read_story
 from fraud_retraining.domain.archiving import Archived
 from fraud_retraining.domain.errors import RetrainingError, SettingsError
 from fraud_retraining.domain.events import Head
+from fraud_retraining.domain.period import Period
 from fraud_retraining.domain.review import ReviewPack
 from fraud_retraining.domain.story import Story
 from fraud_retraining.orchestration.resources import open_ledger, open_store
@@ -50,6 +53,31 @@ def show(settings: Settings, version: int) -> Shown:
         return Shown(story, read_pack(open_store(settings), story.release.fingerprint, judged.review_digest))
     except RetrainingError as problem:
         return Shown(story, None, problem)
+
+
+@dataclass(frozen=True)
+class Exporting:
+    """What was exported; `problem` says why a reviewer's pack is missing from it."""
+
+    export: Export
+    problem: RetrainingError | None = None
+
+
+def export(
+    settings: Settings, folder: Path, *, version: int | None, first: date | None, last: date | None
+) -> Exporting:
+    """A version's story, or what happened in a period, as files.
+
+    Raises:
+        SettingsError: neither a version nor a period was named, or both.
+        Conflict: the ledger knows no such version.
+    """
+    if version is not None and first is None and last is None:
+        shown = show(settings, version)
+        return Exporting(export_version(open_ledger(settings), version, shown.pack, folder), shown.problem)
+    if version is None and first is not None and last is not None and first <= last:
+        return Exporting(export_period(open_ledger(settings), Period(first=first, last=last), folder))
+    raise SettingsError("name --version N, or --from and --to of a period", remedy="`--from` is not after `--to`.")
 
 
 def verify(settings: Settings, head: str | None, archive: Path | None) -> Verification:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from fraud_retraining.adapters.exports import Export
 from fraud_retraining.adapters.ledger import Verification
 from fraud_retraining.domain.archiving import Archived
 from fraud_retraining.domain.candidate import Environment
@@ -220,3 +221,12 @@ def print_archived(told: Archived | None, folder: Path, out: Console) -> None:
         highlight=False,
         soft_wrap=True,
     )
+
+
+def print_export(told: Export, out: Console) -> None:
+    """What was exported where, and the head to keep."""
+    whole = "the chain is whole" if told.chain_ok else f"the chain is NOT whole (row {told.first_bad})"
+    names = ", ".join([*told.files, "head.json"])
+    text = f"{told.events} events of {plain(told.about)} in {told.folder}: {names}; {whole}"
+    out.print(Text(text), soft_wrap=True)
+    out.print(Text(f"head {told.head.seq}:{told.head.hash}"), soft_wrap=True)

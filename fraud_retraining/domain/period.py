@@ -123,7 +123,7 @@ def decisions_grid(events: Sequence[Event]) -> Grid:
 
 def _answer(event: Event) -> str:
     if event.kind == K.DECISION_REFUSED:
-        return f"{event.payload.get('decision', 'answer')} refused"
+        return f"{event.payload.get('decision') or event.payload.get('wanted') or 'answer'} refused"
     return str(event.payload["to"]).replace("_", " ")
 
 

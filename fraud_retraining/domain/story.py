@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import Field
 
 from fraud_retraining.domain.candidate import Evaluation, Making, TrainedModel
-from fraud_retraining.domain.events import Event, EventKind
+from fraud_retraining.domain.events import RELEASE_KINDS, Event, EventKind
 from fraud_retraining.domain.fingerprint import changes, digest
 from fraud_retraining.domain.gates import GateResult
 from fraud_retraining.domain.releases import Release, ReleaseState
@@ -22,6 +22,7 @@ from fraud_retraining.domain.windows import TrainingWindow, WindowDay
 
 K = EventKind
 SETTINGS, ENVIRONMENT = "settings", "environment"
+MOVED = RELEASE_KINDS - {K.VERSION_REGISTERED} | {K.DECISION_REFUSED, K.CHAMPION_MOVED_OUTSIDE}
 DECISIONS = frozenset({ReleaseState.APPROVED, ReleaseState.REJECTED})
 SHOWN_CHANGE = 120
 
@@ -200,7 +201,8 @@ def _words(event: Event, version: int) -> tuple[str, str]:
         case K.RELEASE_MOVED:
             return str(payload["to"]).replace("_", " "), str(payload.get("reason", ""))
         case K.DECISION_REFUSED:
-            return f"{payload.get('decision', 'answer')} refused", str(payload.get("refused", ""))
+            wanted = payload.get("decision") or payload.get("wanted") or "answer"
+            return f"{wanted} refused", str(payload.get("refused", ""))
         case K.PROMOTION_INTENDED:
             way = "rollback" if intent.get("rollback") else "promotion"
             return f"{way} begun, in place of {_named(intent.get('expected_champion'))}", str(intent.get("reason", ""))
@@ -331,9 +333,11 @@ def _shown(values: Mapping[str, Any], name: str) -> str:
 
 def about(event: Event) -> str:
     """What an event is about, on one line."""
+    if event.kind in MOVED:
+        return ": ".join(part for part in _words(event, event.version or 0) if part)
     payload = event.payload
-    told = [str(payload[key]) for key in ("trigger", "what", "title", "to", "refused", "reason") if payload.get(key)]
-    return ": ".join([*([event.subject] if event.subject else []), *told])
+    said = [str(payload[key]) for key in ("trigger", "what", "title", "reason") if payload.get(key)]
+    return ": ".join([*([event.subject] if event.subject else []), *said])
 
 
 def why(story: Story) -> str:

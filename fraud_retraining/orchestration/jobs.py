@@ -13,6 +13,7 @@ from fraud_retraining.settings import Settings
 
 INGEST = "ingest"
 RETRAIN = "retrain"
+MONITOR = "monitor"
 RETRAIN_TAG = "fraud_retraining/retrain"
 RETRAIN_POOL = "retrain"
 TRIGGER_TAG = "trigger"
@@ -23,6 +24,7 @@ DRIFT_TAG = "fraud_retraining/drift_since"
 FINGERPRINT_TAG = "fingerprint"
 
 DAY_ASSETS = dg.AssetSelection.groups("ingestion", "features") - dg.AssetSelection.assets("raw_transactions")
+MONITORING_ASSETS = dg.AssetSelection.groups("monitoring")
 AS_OF_ASSETS = dg.AssetSelection.groups("training", "evaluation", "promotion")
 
 
@@ -45,6 +47,12 @@ def build_jobs(
             executor_def=dg.in_process_executor,
             tags={RETRAIN_TAG: "1", "dagster/max_runtime": str(max_runtime(settings))},
             description="Window, model, evaluation, release of one as-of day.",
+        ),
+        dg.define_asset_job(
+            MONITOR,
+            selection=MONITORING_ASSETS,
+            executor_def=dg.in_process_executor,
+            description="The champion's scores, drift and live performance of a day or a range of days in one run.",
         ),
     ]
 

@@ -11,13 +11,17 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 
+from fraud_retraining.adapters.day_counts import measure_reference
+from fraud_retraining.adapters.engine import Engine
 from fraud_retraining.adapters.environment import environment, library_versions, source_files
 from fraud_retraining.adapters.lake import DayFiles, Lake
 from fraud_retraining.adapters.ledger import Ledger
+from fraud_retraining.adapters.monitoring import profile_name, write_profile
 from fraud_retraining.adapters.registry import Registry, TrainedRun
 from fraud_retraining.adapters.store import Store
 from fraud_retraining.adapters.window_rows import WindowRows
 from fraud_retraining.domain.candidate import Making, TrainedModel
+from fraud_retraining.domain.drift import ReferenceProfile
 from fraud_retraining.domain.errors import DataInvalid
 from fraud_retraining.domain.events import EventKind
 from fraud_retraining.domain.fingerprint import Fingerprint, code_digest, digest, fingerprint
@@ -94,6 +98,7 @@ def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
         training_window: TrainingWindow,
         settings: dg.ResourceParam[Settings],
         store: dg.ResourceParam[Store],
+        engine: dg.ResourceParam[Engine],
         registry: dg.ResourceParam[Registry],
         ledger: dg.ResourceParam[Ledger],
         progress: dg.ResourceParam[Progress],
@@ -108,6 +113,7 @@ def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
         known = registry.find_run(determined_by.digest)
         reused = known is not None
         if known is None:
+            _leave_profile(training_window, determined_by, settings, store, engine, registry, mlflow)
             known = _train(
                 context, training_window, determined_by, settings, store, registry, mlflow, progress, retrain_lease
             )
@@ -238,6 +244,22 @@ def _train(
         window=window,
         fingerprint=determined_by,
     )
+
+
+def _leave_profile(
+    window: TrainingWindow,
+    determined_by: Fingerprint,
+    settings: Settings,
+    store: Store,
+    engine: Engine,
+    registry: Registry,
+    mlflow: Any,
+) -> None:
+    """What later days are held against; left before the upload, so that a run with a model has a profile too."""
+    profile = measure_reference(store, engine, window, settings.feature_plan, settings.drift, determined_by.digest)
+    write_profile(store, profile)
+    name = f"{profile_name(ReferenceProfile)}.json"
+    registry.log_document(mlflow.active_run().info.run_id, name, profile.model_dump(mode="json"))
 
 
 def _watched(rows: WindowRows, lease: RetrainLease) -> Batches:
