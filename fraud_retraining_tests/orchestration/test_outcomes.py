@@ -154,6 +154,18 @@ def test_a_failed_ingest_names_its_days(runs: Runs) -> None:
     assert runs.outbox.open_notices() == []
 
 
+def test_a_failure_to_watch_a_day_is_not_one_to_ingest_it(runs: Runs) -> None:
+    runs.error = DependencyUnreachable("MLflow does not answer")
+    for job in ("ingest", "monitor"):
+        runs.run(job, tags={"dagster/partition": "2024-02-04"})
+    causes = [event.payload["cause"] for event in runs.events() if event.kind.endswith("_failed")]
+    assert causes == ["dependency:day 2024-02-04", "dependency:monitored day 2024-02-04"]
+    assert [event.kind for event in runs.events(EventKind.MONITORING_FAILED)] == ["monitoring_failed"]
+    runs.error = None
+    runs.run("monitor", tags={"dagster/partition": "2024-02-04"})
+    assert [known.notice.job for known in runs.outbox.open_notices()] == ["ingest"]
+
+
 def test_a_run_is_told_once_by_hook_sensor_and_command_line_together(runs: Runs) -> None:
     runs.error = KeyError("bug")
     done = runs.run()
