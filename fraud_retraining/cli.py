@@ -355,18 +355,18 @@ def status(
 
 
 Version = Annotated[int, typer.Argument(help="Version of the registered model.")]
-By = Annotated[str, typer.Option(help="Who decides.")]
+By = Annotated[str | None, typer.Option(help="Who decides; not needed where your token or account says so.")]
 Reason = Annotated[str, typer.Option(help="Why, in a sentence that an auditor can read.")]
 
 
 @app.command()
-def approve(version: Version, by: By, reason: Reason = "", config: Config = None, as_json: Json = False) -> None:
+def approve(version: Version, by: By = None, reason: Reason = "", config: Config = None, as_json: Json = False) -> None:
     """Approve a waiting version: it becomes champion."""
     _decide(lambda decisions: decisions.approve(version, reason), by, config, as_json)
 
 
 @app.command()
-def reject(version: Version, by: By, reason: Reason, config: Config = None, as_json: Json = False) -> None:
+def reject(version: Version, reason: Reason, by: By = None, config: Config = None, as_json: Json = False) -> None:
     """Reject a waiting version: the champion stays."""
     _decide(lambda decisions: decisions.reject(version, reason), by, config, as_json)
 
@@ -374,25 +374,79 @@ def reject(version: Version, by: By, reason: Reason, config: Config = None, as_j
 @app.command()
 def rollback(
     to: Annotated[int, typer.Option(help="Version that was champion before.")],
-    by: By,
     reason: Reason,
+    by: By = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Make a version that was champion before champion again."""
+    """Make a version that was champion before champion again; automatic promotion pauses until `resume`."""
     _decide(lambda decisions: decisions.rollback(to, reason), by, config, as_json)
 
 
-def _decide(decide: "Callable[[Decisions], Release]", by: str, config: Path | None, as_json: bool) -> None:
+def _decide(decide: "Callable[[Decisions], Release]", by: str | None, config: Path | None, as_json: bool) -> None:
     def command() -> int:
-        from fraud_retraining.commands.decisions import Decisions
+        from fraud_retraining.commands import answers
 
-        release = decide(Decisions(_settings(config), by))
+        release = decide(_decisions(by, config))
         if as_json:
             _print_json(release.model_dump(mode="json"))
         else:
-            state = release.state.replace("_", " ")
-            out.print(f"version {release.version} as of {release.as_of} is {state} by {by}", highlight=False)
+            answers.print_decision(release, out)
+        return 0
+
+    _run(command, as_json=as_json)
+
+
+def _decisions(by: str | None, config: Path | None) -> "Decisions":
+    from fraud_retraining.commands.decisions import Decisions
+
+    return Decisions(_settings(config), by, _ask_token if sys.stdin.isatty() else None)
+
+
+def _ask_token(name: str) -> str:
+    """The token of a reviewer, typed unseen; arguments would stand in the list of processes."""
+    return str(typer.prompt(f"Token of {name}", hide_input=True, err=True))
+
+
+@app.command()
+def pending(config: Config = None, as_json: Json = False) -> None:
+    """What waits for a reviewer: its numbers beside the champion's, and until when."""
+
+    def command() -> int:
+        from fraud_retraining.commands import answers
+
+        waiting = _decisions(None, config).pending()
+        if as_json:
+            _print_json({"pending": [one.model_dump(mode="json") for one in waiting]})
+        else:
+            answers.print_pending(waiting, out)
+        return 0
+
+    _run(command, as_json=as_json)
+
+
+@app.command()
+def resume(
+    reason: Reason,
+    promotion: Annotated[bool, typer.Option("--promotion", help="Only automatic promotion.")] = False,
+    retraining: Annotated[bool, typer.Option("--retraining", help="Only automatic retraining.")] = False,
+    by: By = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Let what was paused go on: automatic promotion after a rollback, retraining after repeated failures."""
+
+    def command() -> int:
+        from fraud_retraining.commands import answers
+        from fraud_retraining.domain.automation import Automation
+
+        named = {Automation.PROMOTION: promotion, Automation.RETRAINING: retraining}
+        subjects = [subject for subject, wanted in named.items() if wanted]
+        ended = _decisions(by, config).resume(subjects, reason)
+        if as_json:
+            _print_json({"resumed": [pause.model_dump(mode="json") for pause in ended]})
+        else:
+            answers.print_resumed(ended, out)
         return 0
 
     _run(command, as_json=as_json)
@@ -541,6 +595,27 @@ def audit_grant(
 
 
 @app.command()
+def clean(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Remove runs and artifacts beyond those that retention and audit keep, and say which."""
+
+    def command() -> int:
+        from fraud_retraining.commands import cleaning
+
+        found = cleaning.clean_up(_settings(config), dry_run=dry_run)
+        if as_json:
+            _print_json(cleaning.answer(found, dry_run=dry_run))
+        else:
+            cleaning.print_removals(found, out, dry_run=dry_run)
+        return 0
+
+    _run(command, as_json=as_json)
+
+
+@app.command()
 def demo(
     transactions_per_day: Annotated[int, typer.Option(help="Mean transactions a day.")] = 10_000,
     seed: Annotated[int, typer.Option(help="Another seed, another story.")] = 7,
@@ -584,24 +659,6 @@ def dev(
             return development.run(settings, progress, err, port=port, mlflow_port=mlflow_port, live=live)
 
     _run(command, as_json=False)
-
-
-@app.command()
-def resume(by: By, reason: Reason, config: Config = None, as_json: Json = False) -> None:
-    """Let automation go on that paused after failures."""
-
-    def command() -> int:
-        from fraud_retraining.commands.state import resume_retraining
-
-        was = resume_retraining(_settings(config), by, reason)
-        if as_json:
-            _print_json({"resumed": was is not None, "paused_since": was.since if was else None})
-        else:
-            out.print(f"automation goes on; it was paused since {was.since:%Y-%m-%d %H:%M} UTC after {was.cause}" if was
-                      else "automation was not paused", highlight=False)  # fmt: skip
-        return 0
-
-    _run(command, as_json=as_json)
 
 
 def main() -> None:

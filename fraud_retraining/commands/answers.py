@@ -3,15 +3,18 @@
 Here: shapes and words of answers. Not here: how they are come by (`commands/runs.py`, `commands/state.py`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from fraud_retraining.commands.decisions import Waiting
 from fraud_retraining.commands.runs import Retrained
 from fraud_retraining.commands.state import State
+from fraud_retraining.domain.automation import Pause
 from fraud_retraining.domain.candidate import Evaluation, RetrainStatus
+from fraud_retraining.domain.releases import Release, ReleaseState
 from fraud_retraining.domain.windows import TrainingWindow
 
 Answer = dict[str, Any]
@@ -101,9 +104,13 @@ def _words(status: RetrainStatus) -> str:
 
 
 def _metrics_table(evaluation: Evaluation) -> Table:
-    table = Table("metric", "candidate", "champion", title="On the holdout")
     champion = evaluation.evidence.champion.values if evaluation.evidence.champion else {}
-    for name, value in evaluation.evidence.candidate.values.items():
+    return _values_table(evaluation.evidence.candidate.values, champion)
+
+
+def _values_table(candidate: Mapping[str, float | None], champion: Mapping[str, float | None]) -> Table:
+    table = Table("metric", "candidate", "champion", title="On the holdout")
+    for name, value in candidate.items():
         table.add_row(name, _number(value), _number(champion.get(name)))
     return table
 
@@ -148,3 +155,46 @@ def print_state(state: State, out: Console) -> None:
         for run in state.runs:
             runs.add_row(f"{run.requested_at:%Y-%m-%d %H:%M}", str(run.as_of), run.trigger, run.came_to)
         out.print(runs)
+
+
+def print_decision(release: Release, out: Console) -> None:
+    """Where a release stands after a decision, and who made it."""
+    if release.state is ReleaseState.AWAITING_APPROVAL:
+        out.print(
+            f"version {release.version} was approved by {release.first_approval_by}; a second reviewer has to approve "
+            f"before {release.deadline:%Y-%m-%d %H:%M} UTC",
+            highlight=False,
+        )
+        return
+    state = release.state.replace("_", " ")
+    by = f"by {release.decided_by or release.moved_by} ({release.decided_via})" if release.decided_via else ""
+    out.print(f"version {release.version} as of {release.as_of} is {state} {by}".rstrip(), highlight=False)
+
+
+def print_pending(waiting: Sequence[Waiting], out: Console) -> None:
+    """What waits, each with its numbers and what to type."""
+    if not waiting:
+        out.print("nothing waits for a reviewer", highlight=False)
+    for one in waiting:
+        release = one.release
+        state = release.state.replace("_", " ")
+        out.print(f"[bold]Version {release.version}[/] as of {release.as_of}: {state}", highlight=False)
+        rows = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+        rows.add_row("trigger", f"{release.trigger}, asked for by {release.requested_by or 'automation'}")
+        rows.add_row("why it waits", release.reason)
+        if one.seconds_left is not None and release.deadline is not None:
+            left = f"{one.seconds_left / 3600:.1f} hours left"
+            rows.add_row("decide before", f"{release.deadline:%Y-%m-%d %H:%M} UTC, {left}")
+        if release.first_approval_by:
+            rows.add_row("first approval", f"{release.first_approval_by}; a second reviewer has to approve")
+        rows.add_row("artifact", release.artifact_digest)
+        out.print(rows)
+        out.print(_values_table(one.candidate, one.champion or {}))
+
+
+def print_resumed(ended: Sequence[Pause], out: Console) -> None:
+    """What goes on again."""
+    if not ended:
+        out.print("nothing is paused", highlight=False)
+    for pause in ended:
+        out.print(f"automatic {pause.subject} goes on; it was {pause.told}", highlight=False)

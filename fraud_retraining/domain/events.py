@@ -40,7 +40,11 @@ class EventKind(StrEnum):
     PROMOTION_INTENDED = "promotion_intended"
     PROMOTION_DONE = "promotion_done"
     PROMOTION_UNDONE = "promotion_undone"
+    APPROVAL_RECORDED = "approval_recorded"
     CHAMPION_MOVED_OUTSIDE = "champion_moved_outside"
+    CHAMPION_CHECKED = "champion_checked"
+    SMOKE_TESTED = "smoke_tested"
+    REVIEWERS_REMINDED = "reviewers_reminded"
     CONFIGURATION_CHANGED = "configuration_changed"
     RETRAIN_FINISHED = "retrain_finished"
     INGEST_FAILED = "ingest_failed"
@@ -59,6 +63,7 @@ RELEASE_KINDS = frozenset(
         EventKind.PROMOTION_INTENDED,
         EventKind.PROMOTION_DONE,
         EventKind.PROMOTION_UNDONE,
+        EventKind.APPROVAL_RECORDED,
     }
 )
 """Events that tell a release as it then was, under `release` in their payload."""

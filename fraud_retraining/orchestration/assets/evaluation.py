@@ -14,12 +14,15 @@ import numpy as np
 import pyarrow as pa
 
 from fraud_retraining.adapters.ledger import Ledger
+from fraud_retraining.adapters.monitoring import profile_name, write_profile
 from fraud_retraining.adapters.packs import read_pack, write_pack
 from fraud_retraining.adapters.pictures import pictures
 from fraud_retraining.adapters.registry import ModelVersion, Registry
 from fraud_retraining.adapters.store import Store
 from fraud_retraining.adapters.window_rows import WindowRows
+from fraud_retraining.domain.bins import number_bins, number_counts
 from fraud_retraining.domain.candidate import Evaluation, TrainedModel
+from fraud_retraining.domain.drift import SCORE, FeatureProfile, HoldoutProfile
 from fraud_retraining.domain.errors import DataInvalid
 from fraud_retraining.domain.events import EventKind
 from fraud_retraining.domain.gates import NO_CHAMPION, NO_FIXED_SET, Evidence, NotCompared, gather_evidence, judge
@@ -37,6 +40,7 @@ from fraud_retraining.orchestration.inventory import TRANSACTIONS
 from fraud_retraining.orchestration.jobs import RETRAIN_POOL
 from fraud_retraining.orchestration.progress import Progress
 from fraud_retraining.orchestration.retrain_lease import RetrainLease
+from fraud_retraining.orchestration.retries import retried
 from fraud_retraining.settings import Settings
 
 GROUP = "evaluation"
@@ -73,6 +77,7 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
         ins={"training_window": dg.AssetIn(WINDOW), "fraud_model": dg.AssetIn(MODEL)},
         kinds={"scikitlearn"},
     )
+    @retried
     def model_evaluation(
         context: dg.AssetExecutionContext,
         training_window: TrainingWindow,
@@ -118,6 +123,7 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
         )
         pack = _reviewed(evaluation, holdout, candidate, champion, training_window, settings, store)
         evaluation = evaluation.model_copy(update={"review_digest": write_pack(store, pack)})
+        _leave_profile(fraud_model, holdout.candidate, pack, settings, store, registry)
         _record(context, evaluation, fraud_model, pack, registry, ledger)
         progress.advance(EVALUATION, 3)
         return evaluation
@@ -232,6 +238,24 @@ def _reviewed(
         watch=holdout.watch,
         maturity=maturity(window, accepted),
     )
+
+
+def _leave_profile(
+    model: TrainedModel, judged: Judged, pack: ReviewPack, settings: Settings, store: Store, registry: Registry
+) -> None:
+    """What the scores of later days are held against, should the candidate serve them."""
+    if not judged.rankable:
+        return
+    bins = number_bins(SCORE, judged.scores, settings.drift.bins)
+    days = [number_counts(bins, judged.scores[judged.days == day]) for day in np.unique(judged.days)]
+    reached = pack.intervals.get("average_precision")
+    profile = HoldoutProfile(
+        fingerprint=model.fingerprint,
+        score=FeatureProfile.of(bins, days),
+        average_precision=reached.candidate if reached else None,
+    )
+    write_profile(store, profile)
+    registry.log_document(model.run_id, f"{profile_name(HoldoutProfile)}.json", profile.model_dump(mode="json"))
 
 
 def _record(
