@@ -639,6 +639,27 @@ def demo(
 
 
 @app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8080,
+    config: Config = None,
+) -> None:
+    """Serve the page of releases and Slack's clicks."""
+
+    def command() -> int:
+        from fraud_retraining.commands import serving
+
+        settings = _settings(config)
+        err.print(
+            f"http://{host}:{port}/releases; people decide by {', '.join(serving.ways(settings))}", highlight=False
+        )
+        serving.serve(settings, host, port)
+        return 0
+
+    _run(command, as_json=False)
+
+
+@app.command()
 def dev(
     port: Annotated[int, typer.Option(help="Port of the Dagster UI; the next free one if it is taken.")] = 3000,
     mlflow_port: Annotated[int, typer.Option(help="Port of the MLflow UI; the next free one if it is taken.")] = 5000,
