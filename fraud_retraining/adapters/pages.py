@@ -18,20 +18,12 @@ from typing import TYPE_CHECKING, Any
 from fraud_retraining.adapters.pictures import CAPTIONS, pictures
 from fraud_retraining.domain import card, period
 from fraud_retraining.domain.events import Event, Head
+from fraud_retraining.domain.grids import Cell, Grid, grid
 from fraud_retraining.domain.period import Period
 from fraud_retraining.domain.review import ReviewPack
 from fraud_retraining.domain.schemas import Policy
 from fraud_retraining.domain.story import Story, about, why
-from fraud_retraining.domain.tables import (
-    Cell,
-    Grid,
-    gates_grid,
-    grid,
-    left_out,
-    metrics_grid,
-    review_grids,
-    window_grid,
-)
+from fraud_retraining.domain.tables import gates_grid, left_out, metrics_grid, review_grids, window_grid
 
 if TYPE_CHECKING:
     from jinja2 import Environment

@@ -6,7 +6,7 @@ Here: the as-of asset of the group `evaluation`. Not here: the metrics (`domain/
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import dagster as dg
@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from fraud_retraining.adapters.ledger import Ledger
-from fraud_retraining.adapters.monitoring import profile_name, write_profile
+from fraud_retraining.adapters.monitoring import drift_reports, profile_name, write_profile
 from fraud_retraining.adapters.packs import read_pack, write_pack
 from fraud_retraining.adapters.pictures import pictures
 from fraud_retraining.adapters.registry import ModelVersion, Registry
@@ -22,7 +22,7 @@ from fraud_retraining.adapters.store import Store
 from fraud_retraining.adapters.window_rows import WindowRows
 from fraud_retraining.domain.bins import number_bins, number_counts
 from fraud_retraining.domain.candidate import Evaluation, TrainedModel
-from fraud_retraining.domain.drift import SCORE, FeatureProfile, HoldoutProfile
+from fraud_retraining.domain.drift import SCORE, DriftReport, FeatureProfile, HoldoutProfile
 from fraud_retraining.domain.errors import DataInvalid
 from fraud_retraining.domain.events import EventKind
 from fraud_retraining.domain.gates import NO_CHAMPION, NO_FIXED_SET, Evidence, NotCompared, gather_evidence, judge
@@ -45,6 +45,7 @@ from fraud_retraining.settings import Settings
 
 GROUP = "evaluation"
 EVALUATION = "model_evaluation"
+DRIFT_DAYS = 7
 
 
 @dataclass(frozen=True)
@@ -237,7 +238,16 @@ def _reviewed(
         champion_version=evaluation.champion_version,
         watch=holdout.watch,
         maturity=maturity(window, accepted),
+        drift=_latest_drift(evaluation.as_of, champion, store),
     )
+
+
+def _latest_drift(as_of: date, champion: Champion | None, store: Store) -> DriftReport | None:
+    """The newest drift report under the champion, of the days that a reviewer would still call recent."""
+    if champion is None:
+        return None
+    recent = [as_of - timedelta(days=before) for before in range(DRIFT_DAYS)]
+    return max(drift_reports(store, champion.version.fingerprint, recent), key=lambda one: one.day, default=None)
 
 
 def _leave_profile(
