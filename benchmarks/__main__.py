@@ -7,6 +7,7 @@ BENCHMARKS = (
     "data_stage",
     "features_of_a_day",
     "retrain_overhead",
+    "ledger_verify",
     "training_memory",
     "handbook_quality",
     "simulator_decay",

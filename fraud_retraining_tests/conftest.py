@@ -30,6 +30,7 @@ SMALL: dict[str, Any] = {
     "window": {"strategy": "rolling", "days": 8},
     "holdout": {"days": 4},
     "validation": {"min_rows": 5000},
+    "retries": {"delay_seconds": 0.1},
     "model": {"params": {"n_estimators": 25, "max_bin": 256, "max_depth": 4, "learning_rate": 0.2}},
     "gates": {"min_average_precision": 0.05, "min_roc_auc": 0.5, "max_calibration_error": 5, "resamples": 100},
 }
@@ -128,7 +129,7 @@ def enter(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     import os
 
     for name in list(os.environ):
-        if name.startswith(("FRAUD_RETRAINING_", "DAGSTER_HOME")):
+        if name.startswith(("FRAUD_RETRAINING_", "DAGSTER_HOME", "SLACK_", "PAGERDUTY_")):
             monkeypatch.delenv(name)
     monkeypatch.setenv("FRAUD_RETRAINING_HOME", str(place.home))
     monkeypatch.setenv("FRAUD_RETRAINING_CONFIG", str(place.config))

@@ -5,17 +5,19 @@ moves are allowed (`domain/releases.py`), how rows are chained (`domain/events.p
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from datetime import date, datetime
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from fraud_retraining.adapters.event_log import EventLog, clean_text, sql
 from fraud_retraining.adapters.leases import Leases, require_current
+from fraud_retraining.domain.archiving import archived, release_digest, release_key
 from fraud_retraining.domain.automation import PAUSING, Automation, Pause, paused
 from fraud_retraining.domain.candidate import Evaluation
 from fraud_retraining.domain.errors import Conflict, IntegrityError, RetrainingError, SettingsError
-from fraud_retraining.domain.events import RELEASE_KINDS, Event, EventKind, Head, Row, verify_chain
+from fraud_retraining.domain.events import NOTHING, RELEASE_KINDS, Event, EventKind, Head, Row, verify_chain
 from fraud_retraining.domain.leases import Lease, LeasePolicy
 from fraud_retraining.domain.releases import (
     PENDING,
@@ -56,8 +58,10 @@ class Verification(Policy):
     """Whether the record is still what was written."""
 
     ok: bool
+    at: datetime
     count: int
     head: Head
+    archived: int = 0
     first_bad: int | None = None
     why: str = ""
     releases: tuple[str, ...] = ()
@@ -66,18 +70,31 @@ class Verification(Policy):
 class Ledger(EventLog):
     """The record of one model's decisions: its events, and the releases that they made."""
 
-    def verify(self, expected: Head | None = None) -> Verification:
-        """Recompute the whole chain, of all models, and compare every release with what its last event left."""
+    def verify(self, *known: Head, archive: Iterable[Row] | None = None) -> Verification:
+        """Recompute the whole chain, of all models, and compare every release with what its last event left.
+
+        `known` are heads that were exported, `archive` the rows that were moved out of the database, in order; without
+        them the chain is verified from the last row that was archived on.
+
+        Raises:
+            SettingsError: a known head is older than what is left of the chain, and no archive was given.
+        """
 
         def work(cn: "sa.Connection") -> Verification:
-            snapshots: dict[tuple[str, int], dict[str, Any]] = {}
-            heads = [sql().head(cn), *([expected] if expected else [])]
-            last, bad = verify_chain(_watched(sql().events(cn, {}), snapshots), *heads)
-            differing = _differing(sql().releases(cn, {}), snapshots) if bad is None else ()
+            gone = archived(sql().events(cn, {"kind": EventKind.HISTORY_ARCHIVED}))
+            start = gone.through if gone and archive is None else NOTHING
+            _require_reach(known, start)
+            snapshots: dict[str, dict[str, Any]] = {}
+            rows = chain(archive or (), sql().events(cn, {}))
+            last, bad = verify_chain(_watched(rows, snapshots), sql().head(cn), *known, start=start)
+            stored = sql().releases(cn, {})
+            differing = _differing(stored, snapshots, gone.releases if gone else {}) if bad is None else ()
             return Verification(
                 ok=bad is None and not differing,
+                at=datetime.fromisoformat(cn.exec_driver_sql(sql().CLOCKS[cn.dialect.name]).scalar_one()),
                 count=last.seq,
                 head=last,
+                archived=start.seq,
                 first_bad=bad.seq if bad else None,
                 why=bad.why if bad else "; ".join(differing),
                 releases=differing,
@@ -197,14 +214,24 @@ class Ledger(EventLog):
 
         return self._database.write(work)
 
-    def move_release(self, version: int, to: ReleaseState, *, actor: str, channel: str, reason: str = "") -> Release:
+    def move_release(
+        self,
+        version: int,
+        to: ReleaseState,
+        *,
+        actor: str,
+        channel: str,
+        reason: str = "",
+        lease: Lease | None = None,
+    ) -> Release:
         """Move an open release: state, event and row in one transaction. The first answer wins.
 
         Raises:
-            Conflict: it was moved before; the message says who did and when.
+            Conflict: it was moved before; the message says who did and when. Or the retrain's lease was lost.
         """
 
         def work(tx: "Transaction") -> Release:
+            require_current(tx, lease)
             release = self._known(tx, version)
             moved = _moved(tx, actor, channel, reason)
             return self._save(tx, release, move(release, to, moved), moved)
@@ -285,10 +312,13 @@ class Ledger(EventLog):
 
         self._database.write(work)
 
-    def await_decision(self, version: int, *, hours: float, actor: str, channel: str, reason: str = "") -> Release:
+    def await_decision(
+        self, version: int, *, hours: float, actor: str, channel: str, reason: str = "", lease: Lease | None = None
+    ) -> Release:
         """Let a candidate wait for a reviewer, and say why; of two that wait, the newer supersedes the other."""
 
         def work(tx: "Transaction") -> Release:
+            require_current(tx, lease)
             release = self._known(tx, version)
             pending = self._read_releases(tx.connection, state=PENDING)
             moved = _moved(tx, actor, channel, reason)
@@ -591,22 +621,37 @@ def _raised(answer: Release | RetrainingError) -> Release:
     return answer
 
 
-def _watched(rows: Iterator[Row], snapshots: dict[tuple[str, int], dict[str, Any]]) -> Iterator[Row]:
+def _require_reach(known: Iterable[Head], start: Head) -> None:
+    """Refuses a head about whose row nothing is left to say."""
+    before = [str(head.seq) for head in known if head.seq < start.seq]
+    if before:
+        raise SettingsError(
+            f"row {', '.join(before)} was archived: what is left of the chain goes on after row {start.seq}",
+            remedy="Name the folder of the archives too: `fraud-retraining audit verify --head ... --archive FOLDER`.",
+        )
+
+
+def _watched(rows: Iterable[Row], snapshots: dict[str, dict[str, Any]]) -> Iterator[Row]:
     """The rows as they pass, the last state of every release noted."""
     for row in rows:
         yield row
         if row.kind in RELEASE_KINDS:
             release = json.loads(row.payload)["release"]
-            snapshots[release["model"], release["version"]] = release
+            snapshots[release_key(release["model"], release["version"])] = release
 
 
-def _differing(rows: list[dict[str, Any]], snapshots: dict[tuple[str, int], dict[str, Any]]) -> tuple[str, ...]:
+def _differing(
+    rows: list[dict[str, Any]], snapshots: Mapping[str, dict[str, Any]], archived: Mapping[str, str]
+) -> tuple[str, ...]:
     """Releases whose row is not what their last event left."""
-    stored = {(row["model"], row["version"]): row for row in rows}
+    stored = {release_key(row["model"], row["version"]): row for row in rows}
     problems = []
-    for key in sorted(stored.keys() | snapshots.keys()):
+    for key in sorted(stored.keys() | snapshots.keys() | archived.keys()):
         row, kept = stored.get(key, {}), snapshots.get(key, {})
+        if not kept and archived.get(key) == release_digest(row):
+            continue
         names = sorted(name for name in row.keys() | kept.keys() if row.get(name) != kept.get(name))
         if names:
-            problems.append(f"release {key[0]} version {key[1]}: {', '.join(names)} differ from its last event")
+            model, _, version = key.rpartition("/")
+            problems.append(f"release {model} version {version}: {', '.join(names)} differ from its last event")
     return tuple(problems)

@@ -10,12 +10,10 @@ from rich.console import Console
 from rich.table import Table
 
 from fraud_retraining.commands.decisions import Waiting
-from fraud_retraining.commands.history import History
 from fraud_retraining.commands.runs import Retrained
 from fraud_retraining.commands.state import State
 from fraud_retraining.domain.automation import Pause
 from fraud_retraining.domain.candidate import Evaluation, RetrainStatus
-from fraud_retraining.domain.events import Event
 from fraud_retraining.domain.releases import Release, ReleaseState
 from fraud_retraining.domain.windows import TrainingWindow
 
@@ -200,58 +198,3 @@ def print_resumed(ended: Sequence[Pause], out: Console) -> None:
         out.print("nothing is paused", highlight=False)
     for pause in ended:
         out.print(f"automatic {pause.subject} goes on; it was {pause.told}", highlight=False)
-
-
-def print_events(events: Sequence[Event], out: Console) -> None:
-    """Events of the ledger, a line each."""
-    table = Table("no.", "at (UTC)", "event", "as of", "version", "by", "about")
-    for event in events:
-        table.add_row(
-            str(event.seq),
-            f"{event.at:%Y-%m-%d %H:%M:%S}",
-            event.kind.replace("_", " "),
-            str(event.as_of or ""),
-            str(event.version or ""),
-            f"{event.actor} ({event.channel})" if event.channel else event.actor,
-            _about(event),
-        )
-    out.print(table)
-
-
-def _about(event: Event) -> str:
-    payload = event.payload
-    told = [str(payload[key]) for key in ("trigger", "what", "to", "reason") if payload.get(key)]
-    return ": ".join([*([event.subject] if event.subject else []), *told])
-
-
-def print_history(history: History, out: Console) -> None:
-    """One version: what it learnt from, how it was judged, who let it serve, what it replaced."""
-    release = history.release
-    state = release.state.replace("_", " ")
-    out.print(f"[bold]Version {release.version}[/] as of {release.as_of}: {state}", highlight=False)
-    rows = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    rows.add_row("asked for by", f"trigger {release.trigger}")
-    if history.window is not None:
-        days, window = history.window.days, history.window
-        rows.add_row("learnt from", f"{days.training.start} to {days.training.end}: {window.rows:,} rows, "
-                     f"{window.frauds:,} frauds")  # fmt: skip
-        rows.add_row("judged on", f"{days.holdout.start} to {days.holdout.end}: {window.holdout_rows:,} rows, "
-                     f"{window.holdout_frauds:,} frauds")  # fmt: skip
-    rows.add_row("fingerprint", release.fingerprint)
-    if history.not_reproducible_because:
-        rows.add_row("not reproducible", f"{history.not_reproducible_because} since it was trained")
-    rows.add_row("artifact", release.artifact_digest)
-    replaced = release.champion_before
-    rows.add_row("champion before", f"version {replaced}" if replaced else "none")
-    rows.add_row(
-        "last moved", f"{release.moved_at:%Y-%m-%d %H:%M} UTC by {release.moved_by}: {release.reason or state}"
-    )
-    if release.decided_by:
-        rows.add_row(
-            "decided", f"{release.decided_at:%Y-%m-%d %H:%M} UTC by {release.decided_by}, {release.decided_via}"
-        )
-    out.print(rows)
-    if history.evaluation is not None:
-        out.print(_metrics_table(history.evaluation))
-        out.print(_gates_table(history.evaluation))
-    print_events(history.events, out)

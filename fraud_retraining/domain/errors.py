@@ -15,19 +15,26 @@ ordinary exceptions and leave with exit code 1.
         └── IntegrityError              7  it answered, but not with what was stored
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from datetime import date
 from typing import ClassVar
 
 
 class RetrainingError(Exception):
-    """A failure with a known meaning: what is wrong, with which culprits, and what to do about it."""
+    """A failure with a known meaning: what is wrong, with which culprits, and what to do about it.
+
+    `days` are the days whose data is to blame, where it is theirs.
+    """
 
     exit_code: ClassVar[int] = 1
 
-    def __init__(self, what: str, *, culprits: Sequence[object] = (), remedy: str = "") -> None:
+    def __init__(
+        self, what: str, *, culprits: Sequence[object] = (), remedy: str = "", days: Iterable[date] = ()
+    ) -> None:
         self.what = what
         self.culprits = tuple(str(culprit) for culprit in culprits)
         self.remedy = remedy
+        self.days = tuple(sorted(set(days)))
         super().__init__(what, self.culprits, remedy)
 
     def __str__(self) -> str:
@@ -37,11 +44,13 @@ class RetrainingError(Exception):
         return "\n".join(lines)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _rebuild, (type(self), self.what, self.culprits, self.remedy)
+        return _rebuild, (type(self), self.what, self.culprits, self.remedy, self.days)
 
 
-def _rebuild(kind: type[RetrainingError], what: str, culprits: tuple[str, ...], remedy: str) -> RetrainingError:
-    return kind(what, culprits=culprits, remedy=remedy)
+def _rebuild(
+    kind: type[RetrainingError], what: str, culprits: tuple[str, ...], remedy: str, days: tuple[date, ...]
+) -> RetrainingError:
+    return kind(what, culprits=culprits, remedy=remedy, days=days)
 
 
 class SettingsError(RetrainingError):

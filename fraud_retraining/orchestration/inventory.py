@@ -187,6 +187,10 @@ class Inventory:
         complete = {result.name for result in report.results} == set(DAY_CHECKS)
         return report if complete and report.digest == self.transactions[day].digest else None
 
+    def unfit(self, days: Iterable[date]) -> tuple[date, ...]:
+        """Those of `days` that were ingested and failed a blocking check, or whose checks gave no result."""
+        return tuple(day for day in days if self.unchecked([day]))
+
     def unchecked(self, days: Iterable[date]) -> list[str]:
         """Ingested days that failed a blocking check or whose checks gave no result, with the reason."""
         problems = []

@@ -10,13 +10,14 @@ from typing import Any
 
 import dagster as dg
 
+from fraud_retraining.adapters.cards import Cards
 from fraud_retraining.adapters.ledger import Ledger
 from fraud_retraining.adapters.publisher import Publisher
 from fraud_retraining.adapters.registry import ModelVersion, Registry
 from fraud_retraining.adapters.store import Store
 from fraud_retraining.adapters.track_record import WARNINGS, permission_for
 from fraud_retraining.domain.candidate import Evaluation, RegisteredVersion, ReleaseOutcome, RetrainStatus, TrainedModel
-from fraud_retraining.domain.errors import Conflict
+from fraud_retraining.domain.errors import Conflict, RetrainingError
 from fraud_retraining.domain.fingerprint import digest
 from fraud_retraining.domain.leases import Lease
 from fraud_retraining.domain.releases import Await, Promote, Release, ReleaseState, Supersede, promotion_of
@@ -31,6 +32,7 @@ from fraud_retraining.orchestration.inventory import Inventory
 from fraud_retraining.orchestration.jobs import RETRAIN_POOL
 from fraud_retraining.orchestration.requests import USER_TAG, trigger_of
 from fraud_retraining.orchestration.retrain_lease import RetrainLease
+from fraud_retraining.orchestration.retries import retried
 from fraud_retraining.settings import Settings
 
 GROUP = "promotion"
@@ -54,6 +56,7 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
         },
         kinds={"mlflow"},
     )
+    @retried
     def registered_model(
         context: dg.AssetExecutionContext,
         training_window: TrainingWindow,
@@ -72,6 +75,7 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
         warnings = warnings_of(training_window, model_evaluation, settings, store, registry.champion())
         version = _register(context, training_window, fraud_model, model_evaluation, registry, ledger, warnings, lease)
         context.add_output_metadata({"version": version, "created": known is None, "run_id": fraud_model.run_id})
+        context.add_output_metadata(_card(context, Cards(ledger, registry, store), version))
         return RegisteredVersion(
             as_of=fraud_model.as_of, fingerprint=fraud_model.fingerprint, version=version, created=known is None
         )
@@ -84,12 +88,14 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
         ins={"registered_model": dg.AssetIn(REGISTERED)},
         kinds={"mlflow"},
     )
+    @retried
     def production_model(
         context: dg.AssetExecutionContext,
         registered_model: RegisteredVersion,
         settings: dg.ResourceParam[Settings],
         registry: dg.ResourceParam[Registry],
         ledger: dg.ResourceParam[Ledger],
+        store: dg.ResourceParam[Store],
         mlflow: dg.ResourceParam[Any],
         retrain_lease: dg.ResourceParam[RetrainLease],
     ) -> ReleaseOutcome:
@@ -99,6 +105,7 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
         publisher.recover(POLICY)
         outcome = _released(registered_model, settings, publisher, ledger, lease)
         publisher.point_candidate()
+        _refresh_cards(context, Cards(ledger, registry, store))
         champion = registry.champion()
         context.add_output_metadata(
             {
@@ -114,6 +121,22 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
         return outcome
 
     return [registered_model, production_model]
+
+
+def _card(context: dg.AssetExecutionContext, cards: Cards, version: int) -> dict[str, Any]:
+    """The model card as metadata; a version is registered without it too, and the next run makes up for it."""
+    try:
+        return {"card": dg.MetadataValue.md(cards.refresh(version))}
+    except RetrainingError as error:
+        context.log.warning(f"the model card of version {version} was not written: {error}")
+        return {}
+
+
+def _refresh_cards(context: dg.AssetExecutionContext, cards: Cards) -> None:
+    try:
+        cards.refresh_stale()
+    except RetrainingError as error:
+        context.log.warning(f"model cards are not up to date: {error}")
 
 
 def _register(
@@ -175,7 +198,8 @@ _STATUS = {
 
 
 def _moved(release: Release, settings: Settings, publisher: Publisher, ledger: Ledger, lease: Lease) -> Release:
-    policy, by = settings.promotion, {"actor": POLICY, "channel": CHANNEL}
+    policy = settings.promotion
+    by: dict[str, Any] = {"actor": POLICY, "channel": CHANNEL, "lease": lease}
     allowed = permission_for(ledger, policy, release)
     answer = promotion_of(release, ledger.champion(), automatic=allowed.automatic, passed=release.verdict_passed)
     match answer:
@@ -185,7 +209,7 @@ def _moved(release: Release, settings: Settings, publisher: Publisher, ledger: L
             return ledger.await_decision(release.version, hours=policy.approval_hours, reason=allowed.why, **by)
         case Promote():
             ledger.move_release(release.version, ReleaseState.APPROVED, reason=allowed.why, **by)
-            return publisher.promote(release.version, actor=POLICY, channel=CHANNEL, reason=allowed.why, lease=lease)
+            return publisher.promote(release.version, reason=allowed.why, **by)
 
 
 def warnings_of(
