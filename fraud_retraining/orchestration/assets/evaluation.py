@@ -26,7 +26,7 @@ from fraud_retraining.domain.judged import Judged, Pair
 from fraud_retraining.domain.metrics import Metrics
 from fraud_retraining.domain.schemas import AMOUNT, IS_FRAUD, TIMESTAMP
 from fraud_retraining.domain.scoring import FittedModel
-from fraud_retraining.domain.windows import DayRange, TrainingWindow, WindowDay
+from fraud_retraining.domain.windows import DayRange, HoldoutPolicy, TrainingWindow, WindowDay
 from fraud_retraining.orchestration import rendering
 from fraud_retraining.orchestration.assets.training import MODEL, WINDOW
 from fraud_retraining.orchestration.progress import Progress
@@ -93,7 +93,7 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
             comparison=holdout.comparison,
             importance=fraud_model.importance,
             fixed=fixed.candidate if fixed else None,
-            fixed_comparison=fixed.comparison if fixed else NO_FIXED_SET,
+            fixed_comparison=fixed.comparison if fixed else _no_fixed_set(settings.holdout, fraud_model.as_of),
         )
         progress.advance(EVALUATION, 2)
         evaluation = Evaluation(
@@ -188,6 +188,13 @@ def _compared(
     return JudgedDays(judged, Pair(judged.where(mask), judged.with_scores(rival).where(mask)), fair)
 
 
+def _no_fixed_set(holdout: HoldoutPolicy, as_of: date) -> NotCompared:
+    fixed = holdout.fixed
+    if fixed is None:
+        return NO_FIXED_SET
+    return NotCompared(reason=f"the fixed evaluation days {fixed.start} to {fixed.end} are not mature as of {as_of}")
+
+
 def _record(
     context: dg.AssetExecutionContext,
     evaluation: Evaluation,
@@ -236,7 +243,12 @@ def compared_candidate(evidence: Evidence) -> Metrics:
 
 def flat_metrics(evidence: Evidence) -> dict[str, float]:
     """Every defined number under a flat name, as MLflow keeps them."""
-    found = {"holdout": evidence.candidate, "champion": evidence.champion, "fixed": evidence.fixed_candidate}
+    found = {
+        "holdout": evidence.candidate,
+        "champion": evidence.champion,
+        "fixed": evidence.fixed_candidate,
+        "fixed_champion": evidence.fixed_champion,
+    }
     return {
         f"{name}.{metric}" if name != "holdout" else metric: value
         for name, metrics in found.items()
@@ -251,14 +263,16 @@ def _comparison(evidence: Evidence) -> Comparison | None:
 
 
 def _metadata(evaluation: Evaluation) -> dict[str, Any]:
-    values = evaluation.evidence.candidate.values
-    numbers = {name: value for name, value in values.items() if value is not None}
+    evidence = evaluation.evidence
+    numbers = {name: value for name, value in evidence.candidate.values.items() if value is not None}
+    fixed = evidence.fixed_candidate
     return {
         **numbers,
         "verdict": "passed" if evaluation.verdict.passed else "gate failed",
         "champion_version": evaluation.champion_version or "none",
         "gates": rendering.gates_table(evaluation.verdict),
-        "metrics": rendering.metrics_table(compared_candidate(evaluation.evidence), evaluation.evidence.champion),
-        "slices": rendering.slices_table(evaluation.evidence.candidate, _comparison(evaluation.evidence)),
+        "metrics": rendering.metrics_table(compared_candidate(evidence), evidence.champion),
+        **({"fixed_metrics": rendering.metrics_table(fixed, evidence.fixed_champion)} if fixed else {}),
+        "slices": rendering.slices_table(evidence.candidate, _comparison(evidence)),
         "reused": evaluation.reused,
     }
