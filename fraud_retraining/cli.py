@@ -333,8 +333,12 @@ def backfill(
 
 
 @app.command()
-def status(config: Config = None, as_json: Json = False) -> None:
-    """Champion, candidate, window, last runs, what is due next and why."""
+def status(
+    check: Annotated[bool, typer.Option("--check", help="Leave with 1 when something needs a person.")] = False,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Champion, candidate, window, last runs, what is due next and why, and what needs a person."""
 
     def command() -> int:
         from fraud_retraining.commands import answers
@@ -345,7 +349,7 @@ def status(config: Config = None, as_json: Json = False) -> None:
             _print_json(state.model_dump(mode="json"))
         else:
             answers.print_state(state, out)
-        return 0
+        return 1 if check and state.problems else 0
 
     _run(command, as_json=as_json)
 

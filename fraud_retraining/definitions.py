@@ -35,7 +35,7 @@ def build_definitions(settings: Settings | None = None, **overrides: Any) -> dg.
             *promotion.build_assets(partitions),
         ],
         asset_checks=[*data_checks.build_checks(partitions), *model_checks.build_checks(partitions)],
-        jobs=build_jobs(),
+        jobs=build_jobs(settings),
         schedules=build_schedules(settings),
         sensors=build_sensors(settings),
         resources=resources,

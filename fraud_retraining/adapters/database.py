@@ -130,7 +130,7 @@ class Transaction:
         self.connection = connection
         self.txn = txn
         self.head = head
-        self.now: str = connection.exec_driver_sql(CLOCKS[connection.dialect.name]).scalar_one()
+        self.now = clock(connection)
 
     def append(self, **columns: Any) -> Row:
         """Chain one row to the head."""
@@ -149,6 +149,12 @@ class Transaction:
         """The current row of a release, in place of the one before."""
         where = (RELEASES.c.model == row["model"]) & (RELEASES.c.version == row["version"])
         self.connection.execute(RELEASES.update().where(where).values(dict(row)))
+
+    def save_lease(self, row: Mapping[str, Any]) -> None:
+        """A lease as it now is, in place of what was there."""
+        known = self.connection.execute(LEASES.update().where(LEASES.c.name == row["name"]).values(dict(row)))
+        if not known.rowcount:
+            self.connection.execute(LEASES.insert().values(dict(row)))
 
 
 class Database:
@@ -281,6 +287,17 @@ def releases(connection: sa.Connection, where: Mapping[str, Any]) -> list[dict[s
     """Current rows of releases, by version."""
     statement = sa.select(RELEASES).where(*_conditions(RELEASES, where)).order_by(RELEASES.c.model, RELEASES.c.version)
     return [dict(row._mapping) for row in connection.execute(statement)]
+
+
+def lease(connection: sa.Connection, name: str) -> dict[str, Any] | None:
+    """The row of a lease, if it was ever taken."""
+    row = connection.execute(sa.select(LEASES).where(LEASES.c.name == name)).one_or_none()
+    return dict(row._mapping) if row else None
+
+
+def clock(connection: sa.Connection) -> str:
+    """The database's time, which is the same for everybody."""
+    return str(connection.exec_driver_sql(CLOCKS[connection.dialect.name]).scalar_one())
 
 
 def _conditions(table: sa.Table, where: Mapping[str, Any]) -> Iterator[sa.ColumnElement[bool]]:

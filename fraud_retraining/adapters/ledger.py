@@ -11,8 +11,10 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 from fraud_retraining.adapters.event_log import EventLog, clean_text, sql
+from fraud_retraining.adapters.leases import Leases, require_current
 from fraud_retraining.domain.errors import Conflict, IntegrityError, RetrainingError, SettingsError
 from fraud_retraining.domain.events import RELEASE_KINDS, Event, EventKind, Head, Row, verify_chain
+from fraud_retraining.domain.leases import Lease, LeasePolicy
 from fraud_retraining.domain.releases import (
     Complete,
     Decision,
@@ -77,6 +79,10 @@ class Ledger(EventLog):
 
         return self._database.read(work)
 
+    def retrain_lease(self, policy: LeasePolicy | None = None) -> Leases:
+        """The lease that whoever retrains this model holds."""
+        return Leases(self._database, f"retrain {self.model}", policy)
+
     # -- releases, read
 
     def release_by_version(self, version: int) -> Release | None:
@@ -116,14 +122,17 @@ class Ledger(EventLog):
         requested_by: str = "",
         champion_before: int | None = None,
         facts: Mapping[str, Any] | None = None,
+        lease: Lease | None = None,
     ) -> Release:
         """The release of a fingerprint, opened if there is none. `facts` go into the event beside the release.
 
         Raises:
             IntegrityError: the version belongs to another fingerprint.
+            Conflict: the lease of the retrain that asks was lost.
         """
 
         def work(tx: "Transaction") -> Release:
+            require_current(tx, lease)
             for known in self._read_releases(tx.connection, fingerprint=fingerprint):
                 return known
             self._refuse_taken(tx, version, fingerprint)
@@ -234,15 +243,17 @@ class Ledger(EventLog):
         channel: str,
         reason: str = "",
         rollback: bool = False,
+        lease: Lease | None = None,
     ) -> Intent:
         """Write down that the alias is about to be moved from `expected_champion` to `version`.
 
         Raises:
             Conflict: not approved, another promotion is under way, or a champion as new as it; for a rollback, a
-                version that never was champion.
+                version that never was champion; or the lease of the retrain that asks was lost.
         """
 
         def work(tx: "Transaction") -> Intent:
+            require_current(tx, lease)
             release = self._known(tx, version)
             for other in self._read_releases(tx.connection, state=S.PROMOTING):
                 raise Conflict(

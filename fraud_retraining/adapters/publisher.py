@@ -7,6 +7,7 @@ promoted (`domain/releases.py`).
 from fraud_retraining.adapters.ledger import Ledger
 from fraud_retraining.adapters.registry import Registry
 from fraud_retraining.domain.errors import Conflict, RetrainingError
+from fraud_retraining.domain.leases import Lease
 from fraud_retraining.domain.releases import Complete, HumanMoved, Intent, Outcome, Release, recovery
 
 RECOVERY = "recovery"
@@ -19,13 +20,24 @@ class Publisher:
         self._ledger = ledger
         self._registry = registry
 
-    def promote(self, version: int, *, actor: str, channel: str, reason: str = "", rollback: bool = False) -> Release:
+    def promote(
+        self,
+        version: int,
+        *,
+        actor: str,
+        channel: str,
+        reason: str = "",
+        rollback: bool = False,
+        lease: Lease | None = None,
+    ) -> Release:
         """Makes an approved version champion, or for a rollback one that was champion before.
 
-        The artifact's digest is verified from the record first. A human who moves the alias meanwhile wins.
+        The artifact's digest is verified from the record first. A human who moves the alias meanwhile wins. `lease` is
+        that of a retrain which promotes by itself; a person needs none.
 
         Raises:
-            Conflict: not approved, a newer champion, another promotion under way, or the alias was moved meanwhile.
+            Conflict: not approved, a newer champion, another promotion under way, the alias was moved meanwhile, or
+                the lease was lost.
             IntegrityError: the artifact is not the one that was judged; nothing was changed.
         """
         with self._ledger.promotion_lock():
@@ -39,6 +51,7 @@ class Publisher:
                 channel=channel,
                 reason=reason,
                 rollback=rollback,
+                lease=lease,
             )
             return self._carry_out(intent, actor, channel)
 

@@ -36,6 +36,7 @@ SHIFT_AFTER = 70
 TRANSACTIONS_PER_DAY = 4000
 PATIENCE_SECONDS = 120
 END_SECONDS = 20
+QUIET_MLFLOW = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
 
 LIVELY = {
     "promotion": {"mode": "auto"},
@@ -182,7 +183,7 @@ def _commands(settings: Settings, dagster: Address, mlflow: Address) -> Mapping[
 
 
 def _start(name: str, command: Sequence[str], log: Path, home: Path) -> Started:
-    environment = {**os.environ, HOME_VARIABLE: str(home), "DAGSTER_HOME": str(config_folder())}
+    environment = {**os.environ, HOME_VARIABLE: str(home), "DAGSTER_HOME": str(config_folder()), **QUIET_MLFLOW}
     with log.open("ab") as file:
         process = subprocess.Popen(
             command, stdout=file, stderr=file, stdin=subprocess.DEVNULL, env=environment, start_new_session=True

@@ -21,7 +21,7 @@ from fraud_retraining.adapters.ledger import Ledger
 from fraud_retraining.adapters.store import Store
 from fraud_retraining.definitions import build_definitions
 from fraud_retraining.domain.candidate import Evaluation, ReleaseOutcome, RetrainStatus, TrainedModel
-from fraud_retraining.domain.errors import DataInvalid, GateFailed, RetrainingError, SettingsError
+from fraud_retraining.domain.errors import Busy, DataInvalid, GateFailed, RetrainingError, SettingsError
 from fraud_retraining.domain.events import EventKind
 from fraud_retraining.domain.triggers import Trigger
 from fraud_retraining.domain.validation import Report
@@ -163,6 +163,8 @@ class Pipeline:
         except (DataInvalid, GateFailed) as error:
             self._record_failure(as_of, trigger, error)
             return self._refused(as_of, trigger, started, error)
+        except Busy:
+            raise
         except RetrainingError as error:
             self._record_failure(as_of, trigger, error)
             raise

@@ -3,7 +3,7 @@
 Here: reading it together from lake, registry and ledger. Not here: how it is shown (`commands/answers.py`).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 
 from pydantic import Field
@@ -17,6 +17,8 @@ from fraud_retraining.domain.schemas import Policy
 from fraud_retraining.domain.triggers import Paused, next_due
 from fraud_retraining.domain.windows import TrainingWindow
 from fraud_retraining.orchestration.automation import resume
+from fraud_retraining.orchestration.health import automation_health
+from fraud_retraining.orchestration.instance import open_instance
 from fraud_retraining.orchestration.knowledge import last_as_of, paused
 from fraud_retraining.orchestration.reproducibility import irreproducible_versions
 from fraud_retraining.orchestration.resources import open_lake, open_ledger, open_registry
@@ -68,6 +70,8 @@ class State(Policy):
     promotion_mode: str
     next: Due
     runs: tuple[RetrainState, ...]
+    automation: str
+    problems: tuple[str, ...] = Field((), description="What a person has to look at; empty when all is well.")
     not_reproducible: dict[int, str] = Field({}, description="Versions that no longer can be made again, and why.")
     ledger_events: int
 
@@ -79,6 +83,9 @@ class State(Policy):
         yield "window", self.window or "none yet"
         yield "promotion", self.promotion_mode
         yield "next", self.next.why
+        yield "automation", self.automation
+        for problem in self.problems:
+            yield "problem", problem
         if self.not_reproducible:
             yield "not reproducible", _irreproducible_words(self.not_reproducible)
         yield "ledger", f"{self.ledger_events} events"
@@ -89,6 +96,7 @@ def read_state(settings: Settings) -> State:
     ledger, registry = open_ledger(settings), open_registry(settings)
     latest, problem = _latest_day(settings)
     window = ledger.last(EventKind.WINDOW_BUILT)
+    health = automation_health(open_instance(), datetime.now(UTC))
     return State(
         lake=settings.lake_uri,
         latest_day=latest,
@@ -99,9 +107,24 @@ def read_state(settings: Settings) -> State:
         promotion_mode=settings.promotion.mode,
         next=_due(settings, ledger, latest),
         runs=_last_retrains(ledger),
+        automation=_automation_words(health.daemon, paused(ledger)),
+        problems=tuple(_problems(health.problems, paused(ledger), problem)),
         not_reproducible={version: found.reason for version, found in irreproducible_versions(ledger).items()},
         ledger_events=ledger.head().seq,
     )
+
+
+def _automation_words(daemon: str, pause: Paused | None) -> str:
+    told = f"daemon {daemon}"
+    return f"{told}; retrains are paused since {pause.since:%Y-%m-%d %H:%M} UTC" if pause else told
+
+
+def _problems(health: Sequence[str], pause: Paused | None, lake: str | None) -> Iterator[str]:
+    yield from health
+    if pause is not None:
+        yield f"retrains are paused after {pause.cause}: deliver other input, or `fraud-retraining resume`"
+    if lake is not None:
+        yield f"the lake: {lake}"
 
 
 def resume_retraining(settings: Settings, by: str, reason: str) -> Paused | None:

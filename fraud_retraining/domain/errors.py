@@ -8,6 +8,7 @@ ordinary exceptions and leave with exit code 1.
     ├── DataInvalid                     3  the lake, a day, a column or the window is not usable
     ├── GateFailed                      4  the candidate is not good enough
     ├── Conflict                        5  somebody or something else decided first
+    │   └── Busy                        5  another retrain is under way
     ├── BudgetExceeded                  6  time or cost
     └── DependencyUnreachable           7  lake, store, MLflow or disk did not answer
         └── IntegrityError              7  it answered, but not with what was stored
@@ -64,6 +65,10 @@ class Conflict(RetrainingError):
     """A decision that came second: decided, expired or superseded before, or the champion moved meanwhile."""
 
     exit_code = 5
+
+
+class Busy(Conflict):
+    """A retrain that found another one under way. It did not fail: it was not begun."""
 
 
 class BudgetExceeded(RetrainingError):

@@ -27,6 +27,7 @@ class EventKind(StrEnum):
 
     RETRAIN_REQUESTED = "retrain_requested"
     RETRAIN_FAILED = "retrain_failed"
+    RETRAIN_SKIPPED = "retrain_skipped"
     WINDOW_BUILT = "window_built"
     DAY_CHANGED = "day_changed"
     DAY_REFUSED = "day_refused"

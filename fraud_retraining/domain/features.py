@@ -10,8 +10,9 @@ earlier timestamp, or the same timestamp and a smaller transaction_id.
 - Count, mean, maximum and the ratio of the two include the transaction itself. Its own ratio, z-score and seconds since
   the previous transaction set it against the earlier ones only.
 - Label features end with day D-L-1, the last one whose labels may be used: a window of n days is the whole days
-  D-L-n .. D-L-1, the same for every transaction of the entity on D. Days since the first and the last known fraud look
-  at the longest window. A label counts when it was known before day d+L+1 began, where d is the day of the labelled
+  D-L-n .. D-L-1, the same for every transaction of the entity on D. Days since the first and the last known fraud,
+  days since the last known non-fraud, and the fraud streak (known frauds on the days after that one) look at the
+  longest window. A label counts when it was known before day d+L+1 began, where d is the day of the labelled
   transaction.
 
 Cost follows the new day: by their time of day, the last 24 hours are the part of today before t and the part of
@@ -39,6 +40,7 @@ from fraud_retraining.domain.schemas import (
 from fraud_retraining.domain.windows import DayRange
 
 CALENDAR = ("hour", "weekend", "night")
+LABEL_AGES = ("first_fraud", "last_fraud", "last_nonfraud")
 LAST_NIGHT_HOUR = 6
 SATURDAY = 5
 
@@ -125,8 +127,8 @@ def never_seen_seconds(policy: EntityPolicy) -> int:
     return (max(policy.windows_days) + 1) * DAY_SECONDS
 
 
-def no_fraud_days(policy: EntityPolicy, label_delay_days: int) -> int:
-    """Days since a known fraud when none is in sight: more than any age that can be seen."""
+def no_label_days(policy: EntityPolicy, label_delay_days: int) -> int:
+    """Days since a known fraud, or non-fraud, when none is in sight: more than any age that can be seen."""
     return label_delay_days + max(policy.windows_days) + 1
 
 
@@ -225,6 +227,8 @@ def _past_sums(name: str, amount: ir.FloatingColumn, window: object) -> dict[str
 
 def _whole_days(days: ir.Table, entity: str, policy: EntityPolicy, plan: FeaturePlan, day: Day) -> ir.Table:
     """Per key: its whole earlier days, summed over each window, and when it was last seen."""
+    if policy.fraud_share:
+        days = _with_ages(days, policy, plan, day)
     columns = {"last_at": _within(days, day, max(policy.windows_days), "last_at").max()}
     for window in policy.windows_days:
         if window > 1:
@@ -241,14 +245,24 @@ def _whole_days(days: ir.Table, entity: str, policy: EntityPolicy, plan: Feature
     )
 
 
+def _with_ages(days: ir.Table, policy: EntityPolicy, plan: FeaturePlan, day: Day) -> ir.Table:
+    """`days` with their age on `day`, and the age of the key's last day with a known non-fraud beside each of them."""
+    ends, longest = _before(day, plan.label_delay_days), max(policy.windows_days)
+    aged = days.mutate(age=_date(day).delta(days.day, unit="day"))
+    genuine = _within(aged, ends, longest, "labelled") > _within(aged, ends, longest, "frauds")
+    last = genuine.ifelse(aged.age, None).min().over(ibis.window(group_by="key"))
+    return aged.mutate(last_nonfraud=last.fill_null(no_label_days(policy, plan.label_delay_days)))
+
+
 def _label_sums(days: ir.Table, policy: EntityPolicy, plan: FeaturePlan, day: Day) -> dict[str, ir.Value]:
-    """Labels of each window, and how many days before `day` the first and the last fraud of the longest one were."""
+    """Labels of each window; how old the first and the last fraud of the longest one are, and the last non-fraud."""
     ends = _before(day, plan.label_delay_days)
-    age = _date(day).delta(days.day, unit="day")
-    fraudulent = _within(days, ends, max(policy.windows_days), "frauds") > 0
+    frauds = _within(days, ends, max(policy.windows_days), "frauds")
     columns = {
-        "first_fraud": fraudulent.ifelse(age, None).max(),
-        "last_fraud": fraudulent.ifelse(age, None).min(),
+        "first_fraud": (frauds > 0).ifelse(days.age, None).max(),
+        "last_fraud": (frauds > 0).ifelse(days.age, None).min(),
+        "last_nonfraud": days.last_nonfraud.min(),
+        "fraud_streak": (days.age < days.last_nonfraud).ifelse(frauds, None).sum(),
     }
     for window in policy.windows_days:
         columns |= {
@@ -331,16 +345,16 @@ def _seconds_since_previous(rows: ir.Table, entity: str, policy: EntityPolicy, d
 
 
 def _label_features(rows: ir.Table, entity: str, policy: EntityPolicy, plan: FeaturePlan) -> dict[str, ir.NumericValue]:
-    """How many labels each delayed window has, which share of them is fraud, and how old the known frauds are."""
+    """How many labels each delayed window has, which share of them is fraud, how old the known ones are, the streak."""
     features = {}
     for window in policy.windows_days:
         labelled, frauds = (_or_zero(rows, entity, f"days{window}_{name}") for name in ("labelled", "frauds"))
         features[f"{entity}_fraud_share_{window}d"] = (frauds / labelled.nullif(0)).fill_null(0)
         features[f"{entity}_labelled_count_{window}d"] = labelled
-    for which in ("first", "last"):
-        age = rows[_scratch(entity, f"{which}_fraud")]
-        features[f"{entity}_days_since_{which}_fraud"] = age.fill_null(no_fraud_days(policy, plan.label_delay_days))
-    return features
+    for which in LABEL_AGES:
+        age = rows[_scratch(entity, which)]
+        features[f"{entity}_days_since_{which}"] = age.fill_null(no_label_days(policy, plan.label_delay_days))
+    return features | {f"{entity}_fraud_streak": _or_zero(rows, entity, "fraud_streak")}
 
 
 def _own_features(rows: ir.Table, plan: FeaturePlan, day: Day) -> dict[str, ir.Value]:
@@ -367,7 +381,7 @@ def _pass_through(rows: ir.Table, plan: FeaturePlan) -> dict[str, ir.Value]:
 def _entity_names(entity: str, policy: EntityPolicy) -> tuple[str, ...]:
     amounts = ("count", "mean_amount", "max_amount", "max_ratio", "amount_ratio", "amount_zscore")
     labels = ("fraud_share", "labelled_count") if policy.fraud_share else ()
-    ages = ("days_since_first_fraud", "days_since_last_fraud") if policy.fraud_share else ()
+    ages = (*(f"days_since_{which}" for which in LABEL_AGES), "fraud_streak") if policy.fraud_share else ()
     return (
         *(f"{entity}_{name}_{window}d" for window in policy.windows_days for name in amounts),
         f"{entity}_seconds_since_previous",

@@ -74,6 +74,7 @@ class TriggerPolicy(Policy):
     drift: DriftTriggerPolicy | None = Field(DriftTriggerPolicy(), description="Drift of the features.")
     new_data: NewDataTriggerPolicy | None = Field(None, description="New rows.")
     performance: PerformanceTriggerPolicy | None = Field(None, description="The champion's live performance.")
+    poll_seconds: int = Field(20, ge=5, le=3600, description="Seconds between two looks of the sensors.")
     when_busy: Literal["skip", "queue"] = Field(
         "skip", description="What a retrain does that finds another one running: give up, or wait for it."
     )

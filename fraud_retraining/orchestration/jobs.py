@@ -3,25 +3,29 @@
 Here: which assets run together. Not here: when (`orchestration/schedules.py`, `orchestration/sensors.py`).
 """
 
+import math
+
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+
+from fraud_retraining.settings import Settings
 
 INGEST = "ingest"
 RETRAIN = "retrain"
 RETRAIN_TAG = "fraud_retraining/retrain"
+RETRAIN_POOL = "retrain"
 TRIGGER_TAG = "trigger"
 AS_OF_TAG = "as_of"
 REASON_TAG = "fraud_retraining/reason"
 INPUTS_TAG = "fraud_retraining/inputs"
 DRIFT_TAG = "fraud_retraining/drift_since"
 FINGERPRINT_TAG = "fingerprint"
-MAX_RUNTIME_SECONDS = 4 * 3600
 
 DAY_ASSETS = dg.AssetSelection.groups("ingestion", "features") - dg.AssetSelection.assets("raw_transactions")
 AS_OF_ASSETS = dg.AssetSelection.groups("training", "evaluation", "promotion")
 
 
-def build_jobs() -> list[UnresolvedAssetJobDefinition]:
+def build_jobs(settings: Settings) -> list[UnresolvedAssetJobDefinition]:
     """The jobs of the project."""
     return [
         dg.define_asset_job(
@@ -34,7 +38,13 @@ def build_jobs() -> list[UnresolvedAssetJobDefinition]:
             RETRAIN,
             selection=AS_OF_ASSETS,
             executor_def=dg.in_process_executor,
-            tags={RETRAIN_TAG: "1", "dagster/max_runtime": MAX_RUNTIME_SECONDS},
+            tags={RETRAIN_TAG: "1", "dagster/max_runtime": str(max_runtime(settings))},
             description="Window, model, evaluation, release of one as-of day.",
         ),
     ]
+
+
+def max_runtime(settings: Settings) -> int:
+    """Seconds after which Dagster ends a retrain that did not end by itself; twice that where it may wait first."""
+    waits = settings.triggers.when_busy == "queue"
+    return math.ceil(settings.budget.max_seconds * (2 if waits else 1))

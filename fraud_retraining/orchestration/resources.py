@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from fraud_retraining.adapters.locations import Location
     from fraud_retraining.adapters.registry import Registry
     from fraud_retraining.adapters.store import Store
+    from fraud_retraining.domain.leases import LeasePolicy
+    from fraud_retraining.orchestration.retrain_lease import RetrainLease
 
 
 def s3_resource(settings: Settings) -> "S3Resource":
@@ -95,6 +97,34 @@ def open_registry(settings: Settings) -> "Registry":
     )
 
 
+def retrain_lease(settings: Settings, policy: "LeasePolicy | None" = None) -> dg.ResourceDefinition:
+    """The claim of a run to be the only retrain; entered in the ledger and given back when the run ends."""
+
+    @dg.resource(
+        required_resource_keys={"ledger"},
+        description="One retrain at a time, within the budget, whatever asked for it.",
+    )
+    def lease(context: dg.InitResourceContext) -> Iterator["RetrainLease"]:
+        from fraud_retraining.orchestration.retrain_lease import RetrainLease, asked_by, failure_of
+
+        run, instance = context.run, context.instance
+        assert run is not None and instance is not None, "a lease is held by a run"
+        opened = RetrainLease(
+            context.resources.ledger,
+            asked_by(run),
+            settings.budget,
+            when_busy=settings.triggers.when_busy,
+            policy=policy,
+            tell=context.log.info if context.log else print,
+        )
+        try:
+            yield opened
+        finally:
+            opened.close(failure_of(instance, run.run_id))
+
+    return lease
+
+
 def _mlflow(settings: Settings) -> dg.ResourceDefinition:
     """dagster-mlflow's `mlflow_tracking`, imported on first use: one MLflow run a Dagster run."""
 
@@ -146,6 +176,7 @@ def build_resources(settings: Settings) -> dict[str, Any]:
         "engine": engine,
         "ledger": lazily(open_ledger),
         "registry": lazily(open_registry),
+        "retrain_lease": retrain_lease(settings),
         "mlflow": _mlflow(settings),
         "progress": dg.ResourceDefinition.hardcoded_resource(LogProgress()),
         "io_manager": dg.IOManagerDefinition(resource_fn=lambda _: DocumentIOManager(open_store(settings))),

@@ -26,7 +26,7 @@ def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
     @dg.sensor(
         name=INGEST_SENSOR,
         job_name=INGEST,
-        minimum_interval_seconds=20,
+        minimum_interval_seconds=settings.triggers.poll_seconds,
         default_status=status,
         description="Ingests days that are missing or have changed, the oldest first, one run at a time.",
     )
@@ -41,7 +41,7 @@ def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
     @dg.sensor(
         name=RETRAIN_SENSOR,
         job_name=RETRAIN,
-        minimum_interval_seconds=30,
+        minimum_interval_seconds=settings.triggers.poll_seconds,
         default_status=status,
         description="Weighs every trigger, catches up on what the schedule missed, and starts the one retrain that is "
         "asked for.",

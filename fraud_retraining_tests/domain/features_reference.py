@@ -101,9 +101,13 @@ def _labels(plan: FeaturePlan, policy: EntityPolicy, same: pd.DataFrame, now: pd
         features[f"fraud_share_{window}d"] = labels.mean() if len(labels) else 0.0
         features[f"labelled_count_{window}d"] = len(labels)
     longest = (days <= today - delay * DAY) & (days > today - (delay + max(policy.windows_days)) * DAY)
-    ages = (today - days[known & longest & (same.is_fraud == 1)]).dt.days
+    frauds = (today - days[known & longest & (same.is_fraud == 1)]).dt.days
+    genuine = (today - days[known & longest & (same.is_fraud == 0)]).dt.days
     never = plan.label_delay_days + max(policy.windows_days) + 1
+    last_nonfraud = genuine.min() if len(genuine) else never
     return features | {
-        "days_since_first_fraud": ages.max() if len(ages) else never,
-        "days_since_last_fraud": ages.min() if len(ages) else never,
+        "days_since_first_fraud": frauds.max() if len(frauds) else never,
+        "days_since_last_fraud": frauds.min() if len(frauds) else never,
+        "days_since_last_nonfraud": last_nonfraud,
+        "fraud_streak": (frauds < last_nonfraud).sum(),
     }

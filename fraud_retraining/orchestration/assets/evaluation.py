@@ -29,7 +29,9 @@ from fraud_retraining.domain.scoring import FittedModel
 from fraud_retraining.domain.windows import DayRange, HoldoutPolicy, TrainingWindow, WindowDay
 from fraud_retraining.orchestration import rendering
 from fraud_retraining.orchestration.assets.training import MODEL, WINDOW
+from fraud_retraining.orchestration.jobs import RETRAIN_POOL
 from fraud_retraining.orchestration.progress import Progress
+from fraud_retraining.orchestration.retrain_lease import RetrainLease
 from fraud_retraining.settings import Settings
 
 GROUP = "evaluation"
@@ -60,6 +62,7 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
     @dg.asset(
         name=EVALUATION,
         group_name=GROUP,
+        pool=RETRAIN_POOL,
         partitions_def=partitions,
         ins={"training_window": dg.AssetIn(WINDOW), "fraud_model": dg.AssetIn(MODEL)},
         kinds={"scikitlearn"},
@@ -74,8 +77,10 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
         ledger: dg.ResourceParam[Ledger],
         progress: dg.ResourceParam[Progress],
         mlflow: dg.ResourceParam[Any],
+        retrain_lease: dg.ResourceParam[RetrainLease],
     ) -> Evaluation:
         """Metrics of candidate and champion on the same holdout rows, every gate, and the verdict."""
+        retrain_lease.hold()
         known = recorded_evaluation(ledger, fraud_model.fingerprint)
         if known is not None:
             context.add_output_metadata(_metadata(known))

@@ -15,11 +15,14 @@ from fraud_retraining.domain.candidate import Evaluation, RegisteredVersion, Rel
 from fraud_retraining.domain.errors import Conflict, GateFailed
 from fraud_retraining.domain.fingerprint import digest
 from fraud_retraining.domain.gates import GATES
+from fraud_retraining.domain.leases import Lease
 from fraud_retraining.domain.releases import Await, Promote, Release, ReleaseState, Supersede, promotion_of
 from fraud_retraining.domain.windows import TrainingWindow
 from fraud_retraining.orchestration.assets.evaluation import EVALUATION
 from fraud_retraining.orchestration.assets.training import MODEL, WINDOW
+from fraud_retraining.orchestration.jobs import RETRAIN_POOL
 from fraud_retraining.orchestration.requests import USER_TAG, trigger_of
+from fraud_retraining.orchestration.retrain_lease import RetrainLease
 from fraud_retraining.settings import Settings
 
 GROUP = "promotion"
@@ -35,6 +38,7 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
     @dg.asset(
         name=REGISTERED,
         group_name=GROUP,
+        pool=RETRAIN_POOL,
         partitions_def=partitions,
         ins={
             "training_window": dg.AssetIn(WINDOW),
@@ -50,11 +54,13 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
         model_evaluation: Evaluation,
         registry: dg.ResourceParam[Registry],
         ledger: dg.ResourceParam[Ledger],
+        retrain_lease: dg.ResourceParam[RetrainLease],
     ) -> RegisteredVersion:
         """The registry's version of the candidate, alias `candidate`; a registered fingerprint is found and reused."""
+        lease = retrain_lease.hold()
         require_verdict(model_evaluation, fraud_model)
         known = ledger.release_by_fingerprint(fraud_model.fingerprint)
-        version = _register(context, training_window, fraud_model, model_evaluation, registry, ledger)
+        version = _register(context, training_window, fraud_model, model_evaluation, registry, ledger, lease)
         context.add_output_metadata({"version": version, "created": known is None, "run_id": fraud_model.run_id})
         return RegisteredVersion(
             as_of=fraud_model.as_of, fingerprint=fraud_model.fingerprint, version=version, created=known is None
@@ -63,6 +69,7 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
     @dg.asset(
         name=PRODUCTION,
         group_name=GROUP,
+        pool=RETRAIN_POOL,
         partitions_def=partitions,
         ins={"registered_model": dg.AssetIn(REGISTERED)},
         kinds={"mlflow"},
@@ -74,11 +81,13 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
         registry: dg.ResourceParam[Registry],
         ledger: dg.ResourceParam[Ledger],
         mlflow: dg.ResourceParam[Any],
+        retrain_lease: dg.ResourceParam[RetrainLease],
     ) -> ReleaseOutcome:
         """What became of the candidate: promoted, waiting for a decision, superseded, or decided in an earlier run."""
+        lease = retrain_lease.hold()
         publisher = Publisher(ledger, registry)
         publisher.recover(POLICY)
-        outcome = _released(registered_model, settings, publisher, ledger)
+        outcome = _released(registered_model, settings, publisher, ledger, lease)
         if outcome.status is not RetrainStatus.ALREADY_TRAINED:
             registry.point_candidate(registered_model.version, outcome.status is RetrainStatus.AWAITING_APPROVAL)
         champion = registry.champion()
@@ -92,6 +101,7 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
         )
         mlflow.set_tag("release_status", outcome.status.value)
         mlflow.end_run()
+        retrain_lease.came_to(outcome.status)
         return outcome
 
     return [registered_model, production_model]
@@ -123,6 +133,7 @@ def _register(
     evaluation: Evaluation,
     registry: Registry,
     ledger: Ledger,
+    lease: Lease,
 ) -> int:
     trigger = trigger_of(context.run.tags)
     version = registry.register(
@@ -146,18 +157,19 @@ def _register(
         requested_by=context.run.tags.get(USER_TAG, ""),
         champion_before=evaluation.champion_version,
         facts={"run_id": version.run_id, "dagster_run_id": context.run_id},
+        lease=lease,
     )
     return version.version
 
 
 def _released(
-    registered: RegisteredVersion, settings: Settings, publisher: Publisher, ledger: Ledger
+    registered: RegisteredVersion, settings: Settings, publisher: Publisher, ledger: Ledger, lease: Lease
 ) -> ReleaseOutcome:
     release = _known(ledger, registered.version)
     if release.state is ReleaseState.REGISTERED:
-        release = _moved(release, settings, publisher, ledger)
+        release = _moved(release, settings, publisher, ledger, lease)
     elif release.state is ReleaseState.APPROVED:
-        release = publisher.promote(release.version, actor=POLICY, channel=CHANNEL, reason=release.reason)
+        release = publisher.promote(release.version, actor=POLICY, channel=CHANNEL, reason=release.reason, lease=lease)
     else:
         return _outcome(registered, RetrainStatus.ALREADY_TRAINED, f"version {release.version} is {_words(release)}")
     return _outcome(registered, _STATUS[release.state], release.reason or _words(release))
@@ -170,7 +182,7 @@ _STATUS = {
 }
 
 
-def _moved(release: Release, settings: Settings, publisher: Publisher, ledger: Ledger) -> Release:
+def _moved(release: Release, settings: Settings, publisher: Publisher, ledger: Ledger, lease: Lease) -> Release:
     policy = settings.promotion
     match promotion_of(release, ledger.champion(), policy.mode, release.verdict_passed):
         case Supersede(reason):
@@ -182,7 +194,7 @@ def _moved(release: Release, settings: Settings, publisher: Publisher, ledger: L
         case Promote():
             reason = "all gates passed and promotion.mode is auto"
             ledger.move_release(release.version, ReleaseState.APPROVED, actor=POLICY, channel=CHANNEL, reason=reason)
-            return publisher.promote(release.version, actor=POLICY, channel=CHANNEL, reason=reason)
+            return publisher.promote(release.version, actor=POLICY, channel=CHANNEL, reason=reason, lease=lease)
 
 
 def _known(ledger: Ledger, version: int) -> Release:

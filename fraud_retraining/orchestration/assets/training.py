@@ -4,7 +4,7 @@ Here: the as-of assets of the group `training`. Not here: which days a window ha
 is fitted (`domain/training.py`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import date
 from typing import Any
 
@@ -23,7 +23,7 @@ from fraud_retraining.domain.events import EventKind
 from fraud_retraining.domain.fingerprint import Fingerprint, code_digest, digest, fingerprint
 from fraud_retraining.domain.reproducibility import rewritten_days
 from fraud_retraining.domain.schemas import TRANSACTION_ID
-from fraud_retraining.domain.training import OnRound, fit
+from fraud_retraining.domain.training import Batches, OnRound, fit
 from fraud_retraining.domain.windows import (
     DayRange,
     FeatureDay,
@@ -33,13 +33,14 @@ from fraud_retraining.domain.windows import (
 )
 from fraud_retraining.orchestration.checks.data_checks import require_window_checks
 from fraud_retraining.orchestration.inventory import FEATURES, Inventory
-from fraud_retraining.orchestration.jobs import FINGERPRINT_TAG
+from fraud_retraining.orchestration.jobs import FINGERPRINT_TAG, RETRAIN_POOL
 from fraud_retraining.orchestration.partitions import days_of, window_mapping
 from fraud_retraining.orchestration.progress import Progress
 from fraud_retraining.orchestration.readiness import days_behind, days_of_window
 from fraud_retraining.orchestration.rendering import importance_table, window_table
 from fraud_retraining.orchestration.reproducibility import mark_versions
 from fraud_retraining.orchestration.requests import record_request, trigger_of
+from fraud_retraining.orchestration.retrain_lease import RetrainLease
 from fraud_retraining.settings import Settings
 
 GROUP = "training"
@@ -61,6 +62,7 @@ def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
     @dg.asset(
         name=WINDOW,
         group_name=GROUP,
+        pool=RETRAIN_POOL,
         partitions_def=partitions,
         deps=[dg.AssetDep(FEATURES, partition_mapping=mapping)],
         kinds={"json"},
@@ -72,16 +74,18 @@ def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
         store: dg.ResourceParam[Store],
         registry: dg.ResourceParam[Registry],
         ledger: dg.ResourceParam[Ledger],
+        retrain_lease: dg.ResourceParam[RetrainLease],
     ) -> TrainingWindow:
         """Which days the model of this as-of day learns from and is judged on, pinned by digest; no copy of rows."""
         record_request(context.run_id, context.run.tags, settings, ledger)
+        retrain_lease.hold()
         window = _build_window(days_of(context)[0], settings, lake, store)
         _record_window(context, window, Inventory(store, settings, window.digests), ledger)
         mark_versions(settings, store, registry, ledger)
         context.add_output_metadata(_window_metadata(window))
         return window
 
-    @dg.asset(name=MODEL, group_name=GROUP, partitions_def=partitions, kinds={"mlflow", "xgboost"})
+    @dg.asset(name=MODEL, group_name=GROUP, pool=RETRAIN_POOL, partitions_def=partitions, kinds={"mlflow", "xgboost"})
     def fraud_model(
         context: dg.AssetExecutionContext,
         training_window: TrainingWindow,
@@ -91,15 +95,19 @@ def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
         ledger: dg.ResourceParam[Ledger],
         progress: dg.ResourceParam[Progress],
         mlflow: dg.ResourceParam[Any],
+        retrain_lease: dg.ResourceParam[RetrainLease],
     ) -> TrainedModel:
         """The fitted model in MLflow. A fingerprint that was trained before is found, and nothing is trained."""
+        retrain_lease.hold()
         require_window_checks(store, training_window)
         determined_by = _fingerprint(training_window, settings)
         context.instance.add_run_tags(context.run_id, {FINGERPRINT_TAG: determined_by.digest})
         known = registry.find_run(determined_by.digest)
         reused = known is not None
         if known is None:
-            known = _train(context, training_window, determined_by, settings, store, registry, progress, mlflow)
+            known = _train(
+                context, training_window, determined_by, settings, store, registry, mlflow, progress, retrain_lease
+            )
         else:
             mlflow.set_tag("reused_run", known.run_id)
         model = TrainedModel(
@@ -211,12 +219,13 @@ def _train(
     settings: Settings,
     store: Store,
     registry: Registry,
-    progress: Progress,
     mlflow: Any,
+    progress: Progress,
+    lease: RetrainLease,
 ) -> TrainedRun:
     rows = WindowRows(store, window.training, window.days.as_of, [TRANSACTION_ID, *window.features])
-    progress.start(MODEL, 1)
-    model = fit(settings.model, window.features, window.categorical, rows, on_round=_rounds(progress))
+    watched, on_round = _watched(rows, lease), _rounds(progress, lease)
+    model = fit(settings.model, window.features, window.categorical, watched, on_round=on_round)
     return registry.log_model(
         mlflow.active_run().info.run_id,
         model,
@@ -227,11 +236,24 @@ def _train(
     )
 
 
-def _rounds(progress: Progress) -> OnRound:
+def _watched(rows: WindowRows, lease: RetrainLease) -> Batches:
+    """The rows, as long as the lease is held and time is left: passes over them are long too."""
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for batch in rows():
+            lease.hold()
+            yield batch
+
+    return batches
+
+
+def _rounds(progress: Progress, lease: RetrainLease) -> OnRound:
     started = False
+    progress.start(MODEL, 1)
 
     def told(done: int, total: int) -> None:
         nonlocal started
+        lease.on_round(done, total)
         if not started:
             progress.start(MODEL, total)
             started = True

@@ -1,0 +1,94 @@
+"""A real Dagster daemon over a place, as a process of its own that a test starts, kills and ends."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import fraud_retraining
+from fraud_retraining_tests.conftest import Place
+
+ROOT = Path(fraud_retraining.__file__).parents[1]
+
+
+class Daemon:
+    """`dagster-daemon run` in a process group of its own."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.log = place.folder / "daemon.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        self.place.home.mkdir(parents=True, exist_ok=True)
+        environment = {
+            **os.environ,
+            "FRAUD_RETRAINING_HOME": str(self.place.home),
+            "FRAUD_RETRAINING_CONFIG": str(self.place.config),
+            "DAGSTER_HOME": str(ROOT),
+            "PYTHONWARNINGS": "ignore",
+        }
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "dagster._daemon", "run", "--workspace", str(ROOT / "workspace.yaml")],
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                env=environment,
+                cwd=self.place.folder,
+                start_new_session=True,
+            )
+
+    def kill(self) -> None:
+        """As a power cut would: the daemon and all that it started."""
+        self._signal(signal.SIGKILL)
+
+    def stop(self) -> None:
+        self._signal(signal.SIGTERM)
+
+    def told(self) -> str:
+        """The end of its log, for a test that fails."""
+        lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
+        return "\n".join(line for line in lines if "DEBUG" not in line)[-6000:]
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is None:
+            return
+        try:
+            os.killpg(self._process.pid, number)
+            self._process.wait(30)
+        except ProcessLookupError:
+            pass
+        except subprocess.TimeoutExpired:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+        self._process = None
+
+
+@contextmanager
+def daemon_over(place: Place) -> Iterator[Daemon]:
+    """A running daemon, ended afterwards whatever happens."""
+    daemon = Daemon(place)
+    daemon.start()
+    try:
+        yield daemon
+    finally:
+        daemon.stop()
+
+
+def wait_until(what: Callable[[], object], daemon: Daemon, seconds: float = 240) -> float:
+    """Seconds until `what` is true.
+
+    Raises:
+        AssertionError: it did not come true; the message holds the daemon's log.
+    """
+    began = time.monotonic()
+    while time.monotonic() - began < seconds:
+        if what():
+            return time.monotonic() - began
+        time.sleep(1)
+    raise AssertionError(f"it did not happen within {seconds:g} s; the daemon says:\n{daemon.told()}")

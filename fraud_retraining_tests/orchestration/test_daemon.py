@@ -1,0 +1,109 @@
+"""The real daemon over a lake: days that land are ingested, retrains come by themselves, and downtime loses nothing."""
+
+import shutil
+from collections.abc import Iterator
+from datetime import date, timedelta
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from fraud_retraining.domain.events import EventKind
+from fraud_retraining.orchestration.instance import open_instance
+from fraud_retraining.orchestration.jobs import INGEST, RETRAIN
+from fraud_retraining.orchestration.resources import open_ledger, open_registry, open_store
+from fraud_retraining.settings import load_settings
+from fraud_retraining.simulation import lake_path
+from fraud_retraining_tests.conftest import DAYS, START, Place, enter
+from fraud_retraining_tests.daemons import daemon_over, wait_until
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+
+FIRST = DAYS - 6
+"""Days that are there when the daemon starts; the others land later."""
+
+
+class Watched:
+    """A place that a daemon works on, and what has come of it so far."""
+
+    def __init__(self, place: Place, later: Path) -> None:
+        self.place, self._later = place, later
+        self.settings = load_settings()
+        self.instance = open_instance()
+
+    def land(self, day: date) -> None:
+        """A day arrives, as one rename."""
+        target = self.place.day_file(day)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(self._later / lake_path(day), target.with_suffix(".part"))
+        target.with_suffix(".part").rename(target)
+
+    def champion(self) -> date | None:
+        champion = open_ledger(self.settings).champion()
+        return champion.as_of if champion else None
+
+    def ingested(self, day: date) -> bool:
+        return day in open_store(self.settings).partitions("transaction_features", [day])
+
+    def runs(self, job: str) -> list[dg.DagsterRun]:
+        return list(self.instance.get_runs(dg.RunsFilter(job_name=job)))
+
+    def trained(self) -> list[date]:
+        return [event.as_of for event in open_ledger(self.settings).events(EventKind.MODEL_TRAINED) if event.as_of]
+
+
+@pytest.fixture
+def watched(tmp_path: Path, small_lake: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watched]:
+    place = Place(tmp_path)
+    for day in (START + timedelta(days=n) for n in range(FIRST)):
+        place.day_file(day).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(small_lake / lake_path(day), place.day_file(day))
+    place.configure(promotion={"mode": "auto"}, triggers={"poll_seconds": 5, "drift": None})
+    enter(place, monkeypatch)
+    place.home.mkdir(parents=True)
+    watching = Watched(place, small_lake)
+    yield watching
+    watching.instance.dispose()
+
+
+def test_nobody_watches_and_downtime_and_a_power_cut_lose_nothing_and_double_nothing(watched: Watched) -> None:
+    last = START + timedelta(days=FIRST - 1)
+    with daemon_over(watched.place) as daemon:
+        wait_until(lambda: watched.champion() == last, daemon)
+
+        one = last + timedelta(days=1)
+        runs = len(watched.runs(INGEST))
+        watched.land(one)
+        seconds = wait_until(lambda: len(watched.runs(INGEST)) > runs, daemon, 60)
+        assert seconds < 60
+        wait_until(lambda: watched.ingested(one), daemon)
+
+        daemon.kill()
+        down = [last + timedelta(days=n) for n in (2, 3, 4)]
+        for day in down:
+            watched.land(day)
+        daemon.start()
+        wait_until(lambda: watched.champion() == down[-1], daemon)
+        assert all(watched.ingested(day) for day in down)
+        assert watched.trained() == [last, down[-1]], "three days of downtime are one retrain, on the grid"
+
+        daemon.kill()
+        daemon.start()
+        watched.land(last + timedelta(days=5))
+        wait_until(lambda: watched.ingested(last + timedelta(days=5)), daemon)
+    assert watched.trained() == [last, down[-1]]
+    assert open_ledger(watched.settings).verify().ok
+    served = open_registry(watched.settings).champion()
+    assert served is not None
+    assert served.as_of == down[-1]
+    assert len(watched.runs(RETRAIN)) == 2
+
+
+def test_two_daemons_publish_once(watched: Watched) -> None:
+    last = START + timedelta(days=FIRST - 1)
+    with daemon_over(watched.place) as first, daemon_over(watched.place) as second:
+        wait_until(lambda: watched.champion() == last, first)
+        wait_until(lambda: all(run.is_finished for job in (INGEST, RETRAIN) for run in watched.runs(job)), second)
+    assert watched.trained() == [last]
+    assert len(open_ledger(watched.settings).releases()) == 1
+    assert open_ledger(watched.settings).verify().ok
