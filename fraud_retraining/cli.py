@@ -124,9 +124,9 @@ def _run(command: Callable[[], int], *, as_json: bool, verbose: bool = False) ->
     except RetrainingError as error:
         code = _told(error, as_json)
     except Exception as error:
-        from fraud_retraining.orchestration.instance import storage_failure
+        from fraud_retraining.orchestration.instance import machine_failure
 
-        known = storage_failure(error)
+        known = machine_failure(error)
         if known is None:
             raise
         code = _told(known, as_json)
@@ -355,18 +355,18 @@ def status(
 
 
 Version = Annotated[int, typer.Argument(help="Version of the registered model.")]
-By = Annotated[str, typer.Option(help="Who decides.")]
+By = Annotated[str | None, typer.Option(help="Who decides; not needed where your token or account says so.")]
 Reason = Annotated[str, typer.Option(help="Why, in a sentence that an auditor can read.")]
 
 
 @app.command()
-def approve(version: Version, by: By, reason: Reason = "", config: Config = None, as_json: Json = False) -> None:
+def approve(version: Version, by: By = None, reason: Reason = "", config: Config = None, as_json: Json = False) -> None:
     """Approve a waiting version: it becomes champion."""
     _decide(lambda decisions: decisions.approve(version, reason), by, config, as_json)
 
 
 @app.command()
-def reject(version: Version, by: By, reason: Reason, config: Config = None, as_json: Json = False) -> None:
+def reject(version: Version, reason: Reason, by: By = None, config: Config = None, as_json: Json = False) -> None:
     """Reject a waiting version: the champion stays."""
     _decide(lambda decisions: decisions.reject(version, reason), by, config, as_json)
 
@@ -374,35 +374,89 @@ def reject(version: Version, by: By, reason: Reason, config: Config = None, as_j
 @app.command()
 def rollback(
     to: Annotated[int, typer.Option(help="Version that was champion before.")],
-    by: By,
     reason: Reason,
+    by: By = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Make a version that was champion before champion again."""
+    """Make a version that was champion before champion again; automatic promotion pauses until `resume`."""
     _decide(lambda decisions: decisions.rollback(to, reason), by, config, as_json)
 
 
-def _decide(decide: "Callable[[Decisions], Release]", by: str, config: Path | None, as_json: bool) -> None:
+def _decide(decide: "Callable[[Decisions], Release]", by: str | None, config: Path | None, as_json: bool) -> None:
     def command() -> int:
-        from fraud_retraining.commands.decisions import Decisions
+        from fraud_retraining.commands import answers
 
-        release = decide(Decisions(_settings(config), by))
+        release = decide(_decisions(by, config))
         if as_json:
             _print_json(release.model_dump(mode="json"))
         else:
-            state = release.state.replace("_", " ")
-            out.print(f"version {release.version} as of {release.as_of} is {state} by {by}", highlight=False)
+            answers.print_decision(release, out)
         return 0
 
     _run(command, as_json=as_json)
 
 
-audit = typer.Typer(help="The ledger: the append-only record of every decision.", no_args_is_help=True)
-app.add_typer(audit, name="audit")
+def _decisions(by: str | None, config: Path | None) -> "Decisions":
+    from fraud_retraining.commands.decisions import Decisions
+
+    return Decisions(_settings(config), by, _ask_token if sys.stdin.isatty() else None)
 
 
-@audit.command("list")
+def _ask_token(name: str) -> str:
+    """The token of a reviewer, typed unseen; arguments would stand in the list of processes."""
+    return str(typer.prompt(f"Token of {name}", hide_input=True, err=True))
+
+
+@app.command()
+def pending(config: Config = None, as_json: Json = False) -> None:
+    """What waits for a reviewer: its numbers beside the champion's, and until when."""
+
+    def command() -> int:
+        from fraud_retraining.commands import answers
+
+        waiting = _decisions(None, config).pending()
+        if as_json:
+            _print_json({"pending": [one.model_dump(mode="json") for one in waiting]})
+        else:
+            answers.print_pending(waiting, out)
+        return 0
+
+    _run(command, as_json=as_json)
+
+
+@app.command()
+def resume(
+    reason: Reason,
+    promotion: Annotated[bool, typer.Option("--promotion", help="Only automatic promotion.")] = False,
+    retraining: Annotated[bool, typer.Option("--retraining", help="Only automatic retraining.")] = False,
+    by: By = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Let what was paused go on: automatic promotion after a rollback, retraining after repeated failures."""
+
+    def command() -> int:
+        from fraud_retraining.commands import answers
+        from fraud_retraining.domain.automation import Automation
+
+        named = {Automation.PROMOTION: promotion, Automation.RETRAINING: retraining}
+        subjects = [subject for subject, wanted in named.items() if wanted]
+        ended = _decisions(by, config).resume(subjects, reason)
+        if as_json:
+            _print_json({"resumed": [pause.model_dump(mode="json") for pause in ended]})
+        else:
+            answers.print_resumed(ended, out)
+        return 0
+
+    _run(command, as_json=as_json)
+
+
+audit_app = typer.Typer(help="The ledger: the append-only record of every decision.", no_args_is_help=True)
+app.add_typer(audit_app, name="audit")
+
+
+@audit_app.command("list")
 def audit_list(
     version: Annotated[int | None, typer.Option(help="Only events of this version.")] = None,
     last: Annotated[int, typer.Option(min=1, help="How many, counted from the newest.")] = 50,
@@ -412,59 +466,151 @@ def audit_list(
     """The newest events."""
 
     def command() -> int:
-        from fraud_retraining.commands import answers
+        from fraud_retraining.commands import audit_answers
         from fraud_retraining.orchestration.resources import open_ledger
 
         events = list(open_ledger(_settings(config)).events(version=version))[-last:]
         if as_json:
             _print_json({"events": [event.model_dump(mode="json") for event in events]})
         else:
-            answers.print_events(events, out)
+            audit_answers.print_events(events, out)
         return 0
 
     _run(command, as_json=as_json)
 
 
-@audit.command("show")
+@audit_app.command("show")
 def audit_show(version: Version, config: Config = None, as_json: Json = False) -> None:
-    """Why a version is live, or is not: its release and every event about it."""
+    """Why a version is live, or is not, on one screen."""
 
     def command() -> int:
-        from fraud_retraining.commands import answers
-        from fraud_retraining.commands.history import read_history
+        from fraud_retraining.commands import audit, audit_answers
 
-        history = read_history(_settings(config), version)
+        shown = audit.show(_settings(config), version)
+        if shown.problem is not None:
+            tell(shown.problem)
         if as_json:
-            _print_json(history.model_dump(mode="json"))
+            _print_json({**shown.story.model_dump(mode="json"), "data_digest": shown.story.data_digest})
         else:
-            answers.print_history(history, out)
+            audit_answers.print_story(shown.story, shown.pack, out)
         return 0
 
     _run(command, as_json=as_json)
 
 
-@audit.command("verify")
-def audit_verify(config: Config = None, as_json: Json = False) -> None:
+@audit_app.command("verify")
+def audit_verify(
+    head: Annotated[str | None, typer.Option(help="A head that was exported: SEQ:HASH, or a head.json.")] = None,
+    archive: Annotated[Path | None, typer.Option(help="Folder of the archives, to verify from row 1 on.")] = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
     """Recompute the hash chain; names the first bad row."""
 
     def command() -> int:
+        from fraud_retraining.commands import audit, audit_answers
         from fraud_retraining.domain.errors import IntegrityError
-        from fraud_retraining.orchestration.resources import open_ledger
 
-        found = open_ledger(_settings(config)).verify()
+        found = audit.verify(_settings(config), head, archive)
         if as_json:
             _print_json(found.model_dump(mode="json"))
         elif found.ok:
-            out.print(f"{found.count} events, the chain is whole; head {found.head.hash[:16]}", highlight=False)
+            audit_answers.print_verification(found, out)
         else:
-            tell(
-                IntegrityError(
-                    f"The ledger was changed: {found.why}.",
-                    culprits=[f"row {found.first_bad}"] if found.first_bad else found.releases,
-                    remedy="compare with an exported head and a backup; nothing that follows can be relied on.",
-                )
-            )
+            tell(audit_answers.changed(found))
         return 0 if found.ok else IntegrityError.exit_code
+
+    _run(command, as_json=as_json)
+
+
+@audit_app.command("export")
+def audit_export(
+    folder: Annotated[Path, typer.Option("--out", help="Folder that gets the files.")],
+    first: Annotated[datetime | None, typer.Option("--from", formats=DAY, help="First day of a period.")] = None,
+    last: Annotated[datetime | None, typer.Option("--to", formats=DAY, help="Last day of it.")] = None,
+    version: Annotated[int | None, typer.Option(help="The whole story of a version instead.")] = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Events as Parquet and CSV, a report to read and print, and the chain's head to keep."""
+
+    def command() -> int:
+        from fraud_retraining.commands import audit, audit_answers
+
+        done = audit.export(_settings(config), folder, version=version, first=_day(first), last=_day(last))
+        if done.problem is not None:
+            tell(done.problem)
+        if as_json:
+            _print_json(done.export.model_dump(mode="json"))
+        else:
+            audit_answers.print_export(done.export, out)
+        return 0
+
+    _run(command, as_json=as_json)
+
+
+@audit_app.command("archive")
+def audit_archive(
+    folder: Annotated[Path, typer.Option("--out", help="Folder that keeps the archives.")],
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Move events out that are older than ledger.retention_days; the chain goes on."""
+
+    def command() -> int:
+        from fraud_retraining.commands import audit, audit_answers
+
+        told = audit.archive(_settings(config), folder)
+        if as_json:
+            _print_json({"archived": told.model_dump(mode="json") if told else None})
+        else:
+            audit_answers.print_archived(told, folder, out)
+        return 0
+
+    _run(command, as_json=as_json)
+
+
+@audit_app.command("grant")
+def audit_grant(
+    role: Annotated[str, typer.Option(help="Role that the application connects as.")],
+    execute: Annotated[bool, typer.Option("--execute", help="Carry them out, as the owner of the tables.")] = False,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """The grants of a PostgreSQL role that may add to the record and change nothing in it."""
+
+    def command() -> int:
+        from fraud_retraining.commands import audit
+
+        statements = audit.grants(_settings(config), role, execute=execute)
+        if as_json:
+            _print_json({"role": role, "executed": execute, "statements": statements})
+        else:
+            out.print(
+                "\n".join(f"{statement};" for statement in statements), highlight=False, markup=False, soft_wrap=True
+            )
+        return 0
+
+    _run(command, as_json=as_json)
+
+
+@app.command()
+def clean(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Remove runs and artifacts beyond those that retention and audit keep, and say which."""
+
+    def command() -> int:
+        from fraud_retraining.commands import cleaning
+
+        found = cleaning.clean_up(_settings(config), dry_run=dry_run)
+        if as_json:
+            _print_json(cleaning.answer(found, dry_run=dry_run))
+        else:
+            cleaning.print_removals(found, out, dry_run=dry_run)
+        return 0
 
     _run(command, as_json=as_json)
 
@@ -513,24 +659,6 @@ def dev(
             return development.run(settings, progress, err, port=port, mlflow_port=mlflow_port, live=live)
 
     _run(command, as_json=False)
-
-
-@app.command()
-def resume(by: By, reason: Reason, config: Config = None, as_json: Json = False) -> None:
-    """Let automation go on that paused after failures."""
-
-    def command() -> int:
-        from fraud_retraining.commands.state import resume_retraining
-
-        was = resume_retraining(_settings(config), by, reason)
-        if as_json:
-            _print_json({"resumed": was is not None, "paused_since": was.since if was else None})
-        else:
-            out.print(f"automation goes on; it was paused since {was.since:%Y-%m-%d %H:%M} UTC after {was.cause}" if was
-                      else "automation was not paused", highlight=False)  # fmt: skip
-        return 0
-
-    _run(command, as_json=as_json)
 
 
 def main() -> None:

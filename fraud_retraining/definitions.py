@@ -7,9 +7,14 @@ from typing import Any
 
 import dagster as dg
 
-from fraud_retraining.orchestration.assets import evaluation, features, ingestion, promotion, training
-from fraud_retraining.orchestration.checks import data_checks, model_checks
+from fraud_retraining.orchestration import release_sensors
+from fraud_retraining.orchestration.alert_sensors import build_alert_sensors
+from fraud_retraining.orchestration.assets import evaluation, features, ingestion, monitoring, promotion, training
+from fraud_retraining.orchestration.checks import data_checks, drift_checks, model_checks
+from fraud_retraining.orchestration.cleaning import build_clean_job
+from fraud_retraining.orchestration.decide_release import decide_release
 from fraud_retraining.orchestration.jobs import build_jobs
+from fraud_retraining.orchestration.outcomes import HOOKS, told_of
 from fraud_retraining.orchestration.partitions import DEFAULT_FIRST_DAY, day_partitions
 from fraud_retraining.orchestration.resources import build_resources, open_lake
 from fraud_retraining.orchestration.schedules import build_schedules
@@ -28,16 +33,27 @@ def build_definitions(settings: Settings | None = None, **overrides: Any) -> dg.
     resources: Mapping[str, Any] = {**build_resources(settings), **overrides}
     return dg.Definitions(
         assets=[
-            *ingestion.build_assets(partitions),
-            *features.build_assets(partitions, settings.feature_plan),
-            *training.build_assets(partitions, settings),
-            *evaluation.build_assets(partitions),
-            *promotion.build_assets(partitions),
+            *told_of(
+                *ingestion.build_assets(partitions),
+                *features.build_assets(partitions, settings.feature_plan),
+                *training.build_assets(partitions, settings),
+                *evaluation.build_assets(partitions),
+                *promotion.build_assets(partitions),
+            ),
+            *monitoring.build_assets(partitions, settings),
         ],
-        asset_checks=[*data_checks.build_checks(partitions), *model_checks.build_checks(partitions)],
-        jobs=build_jobs(settings),
+        asset_checks=[
+            *data_checks.build_checks(partitions),
+            *model_checks.build_checks(partitions),
+            *drift_checks.build_checks(partitions, settings),
+        ],
+        jobs=[*build_jobs(settings, HOOKS), decide_release, build_clean_job()],
         schedules=build_schedules(settings),
-        sensors=build_sensors(settings),
+        sensors=[
+            *build_sensors(settings),
+            *release_sensors.build_sensors(settings),
+            *build_alert_sensors(settings),
+        ],
         resources=resources,
         executor=dg.in_process_executor,
     )

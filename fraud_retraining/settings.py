@@ -24,13 +24,16 @@ from pydantic_settings import (
 )
 
 from fraud_retraining.adapters.locations import TransferPolicy
+from fraud_retraining.adapters.notifier import PAGERDUTY_VARIABLE
+from fraud_retraining.domain.archiving import LEAST_DAYS
 from fraud_retraining.domain.budget import BudgetPolicy
+from fraud_retraining.domain.drift import DriftPolicy
 from fraud_retraining.domain.errors import SettingsError
+from fraud_retraining.domain.failures import RetryPolicy
 from fraud_retraining.domain.features import FeaturePlan
 from fraud_retraining.domain.gates import GatePolicy
 from fraud_retraining.domain.ingestion import LakeMapping
 from fraud_retraining.domain.notices import AlertPolicy
-from fraud_retraining.domain.releases import PromotionPolicy
 from fraud_retraining.domain.retention import RetentionPolicy
 from fraud_retraining.domain.schemas import (
     CORE_COLUMNS,
@@ -43,15 +46,16 @@ from fraud_retraining.domain.schemas import (
     ValidationPolicy,
 )
 from fraud_retraining.domain.training import ModelPolicy
-from fraud_retraining.domain.triggers import TriggerPolicy
+from fraud_retraining.domain.triggers import DriftTriggerPolicy, TriggerPolicy
+from fraud_retraining.domain.trust import PromotionPolicy
 from fraud_retraining.domain.windows import ExpandingWindow, HoldoutPolicy, RollingWindow, WindowPolicy
 
 PREFIX = "FRAUD_RETRAINING_"
 HOME_VARIABLE = f"{PREFIX}HOME"
 CONFIG_VARIABLE = f"{PREFIX}CONFIG"
+REVIEWER_TOKEN_VARIABLE = f"{PREFIX}REVIEWER_TOKEN"
 DEFAULT_HOME = ".fraud_retraining"
 DEFAULT_CONFIG = "retraining.yaml"
-PAGERDUTY_VARIABLE = "PAGERDUTY_ROUTING_KEY"
 
 
 class S3Policy(Policy):
@@ -87,6 +91,11 @@ class LedgerPolicy(Policy):
 
     url: str | None = Field(
         None, description="SQLAlchemy URL; by default SQLite under the home. Passwords: environment."
+    )
+    retention_days: int | None = Field(
+        None,
+        ge=LEAST_DAYS,
+        description="Days that events stay before `audit archive` may move them out; null: for ever.",
     )
 
 
@@ -142,10 +151,12 @@ class Settings(BaseSettings):
     model: ModelPolicy = Field(ModelPolicy(), description="What is trained.")
     gates: GatePolicy = Field(GatePolicy(), description="What a candidate must prove.")
     promotion: PromotionPolicy = Field(PromotionPolicy(), description="Who lets a candidate serve.")
+    drift: DriftPolicy = Field(DriftPolicy(), description="How days are compared with what the champion learnt from.")
     triggers: TriggerPolicy = Field(TriggerPolicy(), description="When a retrain is asked for.")
     mlflow: MlflowPolicy = Field(MlflowPolicy(), description="Where runs and versions are kept.")
     budget: BudgetPolicy = Field(BudgetPolicy(), description="What a retrain may cost.")
     retention: RetentionPolicy = Field(RetentionPolicy(), description="What is kept of ended retrains.")
+    retries: RetryPolicy = Field(RetryPolicy(), description="How often a step is tried after an outage.")
     alerts: AlertPolicy = Field(AlertPolicy(), description="Who is told.")
     environment: Literal["development", "staging", "production"] = Field(
         "production", description="Where this runs; schedules and sensors of a development start switched off."
@@ -199,6 +210,11 @@ class Settings(BaseSettings):
         return tuple(name for name in self.gates.slices if name not in self.features.categorical)
 
     @property
+    def drift_threshold(self) -> float:
+        """Drift above which a day counts as drifted; the trigger's, or its default where the trigger is off."""
+        return (self.triggers.drift or DriftTriggerPolicy()).threshold
+
+    @property
     def mapping(self) -> LakeMapping:
         """How a row of the lake becomes a canonical transaction."""
         return LakeMapping(
@@ -244,7 +260,7 @@ def load_settings(config: Path | str | None = None) -> Settings:
         raise _settings_error([*problems, *_validation_problems(error)], path) from None
     except SourceError as error:
         raise _settings_error([*problems, f"{error}: {error.__cause__}"], path) from None
-    problems.extend(_impossible(settings) or _unmappable(settings))
+    problems.extend(_impossible(settings) or _unmappable(settings) or _drift_problems(settings))
     if problems:
         raise _settings_error(problems, path)
     return settings
@@ -289,7 +305,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _unknown_variables() -> list[str]:
-    known = {HOME_VARIABLE, CONFIG_VARIABLE}
+    known = {HOME_VARIABLE, CONFIG_VARIABLE, REVIEWER_TOKEN_VARIABLE}
     names = sorted(name for name in os.environ if name.upper().startswith(PREFIX) and name.upper() not in known)
     fields = set(Settings.model_fields)
     return [
@@ -416,6 +432,11 @@ def _reference_problems(settings: Settings) -> list[str]:
         if column in settings.features.forbidden
     ]
     return problems
+
+
+def _drift_problems(settings: Settings) -> list[str]:
+    plan = settings.feature_plan
+    return [f"drift names {name}, which is not a feature" for name in settings.drift.unknown(plan)]
 
 
 def _secret_problems(settings: Settings) -> list[str]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,6 +13,9 @@ import pytest
 import yaml
 
 from fraud_retraining.simulation import SimulationPolicy, Simulator, lake_path
+
+if TYPE_CHECKING:
+    from fraud_retraining_tests.adapters.desks import Trained, World
 
 START = date(2024, 2, 1)
 DAYS = 26
@@ -27,6 +30,7 @@ SMALL: dict[str, Any] = {
     "window": {"strategy": "rolling", "days": 8},
     "holdout": {"days": 4},
     "validation": {"min_rows": 5000},
+    "retries": {"delay_seconds": 0.1},
     "model": {"params": {"n_estimators": 25, "max_bin": 256, "max_depth": 4, "learning_rate": 0.2}},
     "gates": {"min_average_precision": 0.05, "min_roc_auc": 0.5, "max_calibration_error": 5, "resamples": 100},
 }
@@ -116,12 +120,28 @@ def place(tmp_path: Path, small_lake: Path, monkeypatch: pytest.MonkeyPatch) -> 
     yield fresh
 
 
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> "Trained":
+    """A real MLflow store with a few small models in it."""
+    from fraud_retraining_tests.adapters.desks import train_models
+
+    return train_models(tmp_path_factory.mktemp("trained"))
+
+
+@pytest.fixture
+def world(trained: "Trained", tmp_path: Path) -> "World":
+    """A registered model and a ledger of the test's own over those models."""
+    from fraud_retraining_tests.adapters.desks import new_world
+
+    return new_world(trained, f"sqlite:///{tmp_path}/ledger.db")
+
+
 def enter(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes the process a user of this place: its home, its settings, nothing else of the environment."""
     import os
 
     for name in list(os.environ):
-        if name.startswith(("FRAUD_RETRAINING_", "DAGSTER_HOME")):
+        if name.startswith(("FRAUD_RETRAINING_", "DAGSTER_HOME", "SLACK_", "PAGERDUTY_")):
             monkeypatch.delenv(name)
     monkeypatch.setenv("FRAUD_RETRAINING_HOME", str(place.home))
     monkeypatch.setenv("FRAUD_RETRAINING_CONFIG", str(place.config))

@@ -150,6 +150,15 @@ class Transaction:
         where = (RELEASES.c.model == row["model"]) & (RELEASES.c.version == row["version"])
         self.connection.execute(RELEASES.update().where(where).values(dict(row)))
 
+    def used_link(self, nonce: str) -> dict[str, Any] | None:
+        """When and by whom a link was used, if it was."""
+        row = self.connection.execute(sa.select(USED_LINKS).where(USED_LINKS.c.nonce == nonce)).one_or_none()
+        return dict(row._mapping) if row is not None else None
+
+    def use_link(self, nonce: str, by: str) -> None:
+        """Use up a link."""
+        self.connection.execute(USED_LINKS.insert().values(nonce=nonce, used_at=self.now, used_by=by))
+
     def save_lease(self, row: Mapping[str, Any]) -> None:
         """A lease as it now is, in place of what was there."""
         known = self.connection.execute(LEASES.update().where(LEASES.c.name == row["name"]).values(dict(row)))

@@ -87,6 +87,7 @@ class EventLog:
         actor: str,
         channel: str = "",
         as_of: date | None = None,
+        version: int | None = None,
         fingerprint: str | None = None,
     ) -> Event | None:
         """Add an event unless there is one of its kind and subject; None where there was."""
@@ -94,7 +95,7 @@ class EventLog:
         def work(tx: "Transaction") -> Event | None:
             if self._last(tx.connection, kind, {"subject": subject}) is not None:
                 return None
-            about = {"subject": subject, "as_of": as_of, "fingerprint": fingerprint}
+            about = {"subject": subject, "as_of": as_of, "version": version, "fingerprint": fingerprint}
             return self._event(tx, kind, payload, actor=actor, channel=channel, **about)
 
         return self._database.write(work)
@@ -111,9 +112,11 @@ class EventLog:
     ) -> Iterator[Event]:
         """Events of this model, oldest first, read a page at a time."""
         where = self._where(kind, subject=subject, as_of=as_of, version=version, fingerprint=fingerprint)
-        while page := self._page(where, after):
-            yield from map(Event.of, page)
-            after = page[-1].seq
+        yield from map(Event.of, self._rows(where, after))
+
+    def rows(self, after: int = 0) -> Iterator[Row]:
+        """Every event of this model exactly as it is stored, oldest first."""
+        return self._rows(self._where(None), after)
 
     def last(
         self,
@@ -127,6 +130,13 @@ class EventLog:
         """The newest such event of this model."""
         about = {"subject": subject, "as_of": as_of, "version": version, "fingerprint": fingerprint}
         return self._database.read(lambda cn: self._last(cn, kind, about))
+
+    def newest(self, kind: EventKind, *, limit: int) -> list[Event]:
+        """The newest events of a kind, newest first."""
+        where = self._where(kind)
+        return self._database.read(
+            lambda cn: [Event.of(row) for row in sql().events(cn, where, limit=limit, newest=True)]
+        )
 
     def last_by_kind(self) -> dict[str, Event]:
         """The newest event of every kind."""
@@ -154,6 +164,11 @@ class EventLog:
                 **_about(**about),
             )
         )
+
+    def _rows(self, where: Mapping[str, Any], after: int) -> Iterator[Row]:
+        while page := self._page(where, after):
+            yield from page
+            after = page[-1].seq
 
     def _page(self, where: Mapping[str, Any], after: int) -> list[Row]:
         return self._database.read(lambda cn: list(sql().events(cn, where, after=after, limit=PAGE)))

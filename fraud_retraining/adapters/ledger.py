@@ -5,24 +5,29 @@ moves are allowed (`domain/releases.py`), how rows are chained (`domain/events.p
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from datetime import date, datetime
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from fraud_retraining.adapters.event_log import EventLog, clean_text, sql
 from fraud_retraining.adapters.leases import Leases, require_current
+from fraud_retraining.domain.archiving import archived, release_digest, release_key
+from fraud_retraining.domain.automation import PAUSING, Automation, Pause, paused
+from fraud_retraining.domain.candidate import Evaluation
 from fraud_retraining.domain.errors import Conflict, IntegrityError, RetrainingError, SettingsError
-from fraud_retraining.domain.events import RELEASE_KINDS, Event, EventKind, Head, Row, verify_chain
+from fraud_retraining.domain.events import NOTHING, RELEASE_KINDS, Event, EventKind, Head, Row, verify_chain
 from fraud_retraining.domain.leases import Lease, LeasePolicy
 from fraud_retraining.domain.releases import (
+    PENDING,
+    RESTORABLE,
     Complete,
     Decision,
     HumanMoved,
     Intent,
     Moved,
     Outcome,
-    PromotionPolicy,
     Release,
     ReleaseState,
     adopt,
@@ -32,10 +37,13 @@ from fraud_retraining.domain.releases import (
     dethrone,
     displaced,
     end_promotion,
+    latest_champions,
     move,
     newer_than,
     outdated_by,
+    unseat,
 )
+from fraud_retraining.domain.reviewers import Identity, ReviewerPolicy, admit, as_recorded
 from fraud_retraining.domain.schemas import Policy
 
 if TYPE_CHECKING:
@@ -50,8 +58,10 @@ class Verification(Policy):
     """Whether the record is still what was written."""
 
     ok: bool
+    at: datetime
     count: int
     head: Head
+    archived: int = 0
     first_bad: int | None = None
     why: str = ""
     releases: tuple[str, ...] = ()
@@ -60,18 +70,31 @@ class Verification(Policy):
 class Ledger(EventLog):
     """The record of one model's decisions: its events, and the releases that they made."""
 
-    def verify(self, expected: Head | None = None) -> Verification:
-        """Recompute the whole chain, of all models, and compare every release with what its last event left."""
+    def verify(self, *known: Head, archive: Iterable[Row] | None = None) -> Verification:
+        """Recompute the whole chain, of all models, and compare every release with what its last event left.
+
+        `known` are heads that were exported, `archive` the rows that were moved out of the database, in order; without
+        them the chain is verified from the last row that was archived on.
+
+        Raises:
+            SettingsError: a known head is older than what is left of the chain, and no archive was given.
+        """
 
         def work(cn: "sa.Connection") -> Verification:
-            snapshots: dict[tuple[str, int], dict[str, Any]] = {}
-            heads = [sql().head(cn), *([expected] if expected else [])]
-            last, bad = verify_chain(_watched(sql().events(cn, {}), snapshots), *heads)
-            differing = _differing(sql().releases(cn, {}), snapshots) if bad is None else ()
+            gone = archived(sql().events(cn, {"kind": EventKind.HISTORY_ARCHIVED}))
+            start = gone.through if gone and archive is None else NOTHING
+            _require_reach(known, start)
+            snapshots: dict[str, dict[str, Any]] = {}
+            rows = chain(archive or (), sql().events(cn, {}))
+            last, bad = verify_chain(_watched(rows, snapshots), sql().head(cn), *known, start=start)
+            stored = sql().releases(cn, {})
+            differing = _differing(stored, snapshots, gone.releases if gone else {}) if bad is None else ()
             return Verification(
                 ok=bad is None and not differing,
+                at=datetime.fromisoformat(cn.exec_driver_sql(sql().CLOCKS[cn.dialect.name]).scalar_one()),
                 count=last.seq,
                 head=last,
+                archived=start.seq,
                 first_bad=bad.seq if bad else None,
                 why=bad.why if bad else "; ".join(differing),
                 releases=differing,
@@ -104,6 +127,38 @@ class Ledger(EventLog):
     def champion(self) -> Release | None:
         """The release that the ledger made champion. Whom the registry's alias names is for the registry to say."""
         return next(iter(self.releases(S.PROMOTED)), None)
+
+    def latest_champions(self) -> list[Release]:
+        """Versions that were champion and can be brought back, the one that served last first."""
+        return latest_champions(self.releases(*RESTORABLE))
+
+    def verdict(self, release: Release) -> Evaluation | None:
+        """The evaluation that the release was registered with, as it was recorded then."""
+        opened = self.last(EventKind.VERSION_REGISTERED, version=release.version)
+        judged = self.events(EventKind.MODEL_EVALUATED, fingerprint=release.fingerprint)
+        before = [event for event in judged if opened is None or event.seq < opened.seq]
+        return Evaluation.model_validate(before[-1].payload) if before else None
+
+    def pause(self, subject: Automation) -> Pause | None:
+        """The pause of something automatic that nobody has resumed yet."""
+        return paused(self.events(PAUSING, subject=subject), subject)
+
+    def resume(self, subject: Automation, *, actor: str, channel: str, reason: str) -> Pause | None:
+        """End the pause of something automatic; None, and nothing recorded, where nothing is paused."""
+
+        def work(tx: "Transaction") -> Pause | None:
+            rows = sql().events(tx.connection, self._where(PAUSING, subject=subject))
+            pause = paused(map(Event.of, rows), subject)
+            if pause is not None:
+                told = {"reason": reason, "paused_since": pause.since, "paused_by": pause.by}
+                self._event(tx, EventKind.AUTOMATION_RESUMED, told, actor=actor, channel=channel, subject=subject)
+            return pause
+
+        return self._database.write(work)
+
+    def now(self) -> datetime:
+        """The time by the database's clock, by which deadlines are judged."""
+        return self._database.read(lambda cn: datetime.fromisoformat(sql().clock(cn)))
 
     # -- releases, moved
 
@@ -159,14 +214,24 @@ class Ledger(EventLog):
 
         return self._database.write(work)
 
-    def move_release(self, version: int, to: ReleaseState, *, actor: str, channel: str, reason: str = "") -> Release:
+    def move_release(
+        self,
+        version: int,
+        to: ReleaseState,
+        *,
+        actor: str,
+        channel: str,
+        reason: str = "",
+        lease: Lease | None = None,
+    ) -> Release:
         """Move an open release: state, event and row in one transaction. The first answer wins.
 
         Raises:
-            Conflict: it was moved before; the message says who did and when.
+            Conflict: it was moved before; the message says who did and when. Or the retrain's lease was lost.
         """
 
         def work(tx: "Transaction") -> Release:
+            require_current(tx, lease)
             release = self._known(tx, version)
             moved = _moved(tx, actor, channel, reason)
             return self._save(tx, release, move(release, to, moved), moved)
@@ -174,35 +239,89 @@ class Ledger(EventLog):
         return self._database.write(work)
 
     def decide(
-        self, version: int, decision: Decision, *, policy: PromotionPolicy, actor: str, channel: str, reason: str = ""
+        self,
+        version: int,
+        decision: Decision,
+        *,
+        policy: ReviewerPolicy,
+        by: Identity,
+        channel: str,
+        reason: str = "",
+        expected_digest: str | None = None,
+        nonce: str | None = None,
     ) -> Release:
         """Record a reviewer's answer. A refused one is recorded too, and changes nothing.
 
+        Args:
+            version: what is decided about.
+            decision: the answer.
+            policy: who may decide.
+            by: who decides.
+            channel: the way that the answer came by.
+            reason: why; a rejection needs one.
+            expected_digest: the artifact that was asked about.
+            nonce: what makes a link work once; it is used up with the decision, in one transaction.
+
         Raises:
-            Conflict: it no longer waits; the message says who decided and when.
-            SettingsError: this person may not decide, or gave no reason.
+            Conflict: it no longer waits, or the link was used; the message says who decided and when.
+            NotPermitted: this person may not decide.
+            SettingsError: no reason was given.
         """
 
         def work(tx: "Transaction") -> Release | RetrainingError:
             release = self._known(tx, version)
-            moved = _moved(tx, actor, channel, reason)
+            moved = _moved(tx, by.name, f"{channel}, {by.how}", reason)
             try:
-                return self._save(tx, release, decide(release, decision, policy, moved), moved)
+                self._refuse_used(tx, nonce)
+                decided = decide(release, decision, policy, by, moved, expected_digest)
             except RetrainingError as refusal:
-                payload = {"decision": decision, "reason": reason, "refused": refusal.what}
-                about = {"version": version, "fingerprint": release.fingerprint, "as_of": release.as_of}
-                self._event(tx, EventKind.DECISION_REFUSED, payload, actor=actor, channel=channel, **about)
+                self._refused(tx, release, decision, by, channel, refusal, reason)
                 return refusal
+            self._spend(tx, nonce, by.name)
+            return self._answered(tx, release, decided, by, moved)
 
         return _raised(self._database.write(work))
 
-    def await_decision(self, version: int, *, hours: float, actor: str, channel: str) -> Release:
-        """Let a candidate wait for a reviewer; of two that wait, the newer supersedes the other."""
+    def refuse(self, version: int | None, wanted: str, by: str, *, channel: str, refusal: RetrainingError) -> None:
+        """Record that somebody wanted to decide and was turned away before it came to a decision."""
+        payload = {"decision": wanted, "refused": refusal.what}
+        self.append(EventKind.DECISION_REFUSED, actor=by or "nobody", channel=channel, version=version, payload=payload)
+
+    def admit(self, policy: ReviewerPolicy, by: Identity, wanted: str, version: int | None, *, channel: str) -> None:
+        """Let somebody roll back or resume, or refuse and record it.
+
+        Raises:
+            NotPermitted: not a reviewer, or not proven.
+        """
+        try:
+            admit(policy, by)
+        except RetrainingError as refusal:
+            self.refuse(version, wanted, by.name, channel=f"{channel}, {by.how}", refusal=refusal)
+            raise
+
+    def use_nonce(self, nonce: str, by: str) -> None:
+        """Use up a link that works once and decides nothing.
+
+        Raises:
+            Conflict: it was used before; the message says by whom and when.
+        """
+
+        def work(tx: "Transaction") -> None:
+            self._refuse_used(tx, nonce)
+            self._spend(tx, nonce, by)
+
+        self._database.write(work)
+
+    def await_decision(
+        self, version: int, *, hours: float, actor: str, channel: str, reason: str = "", lease: Lease | None = None
+    ) -> Release:
+        """Let a candidate wait for a reviewer, and say why; of two that wait, the newer supersedes the other."""
 
         def work(tx: "Transaction") -> Release:
+            require_current(tx, lease)
             release = self._known(tx, version)
-            pending = self._read_releases(tx.connection, state=[S.AWAITING_APPROVAL, S.APPROVED])
-            moved = _moved(tx, actor, channel)
+            pending = self._read_releases(tx.connection, state=PENDING)
+            moved = _moved(tx, actor, channel, reason)
             newer = newer_than(release, pending)
             if newer is not None:
                 late = moved.model_copy(update={"reason": f"version {newer.version}, as of {newer.as_of}, is newer"})
@@ -333,7 +452,57 @@ class Ledger(EventLog):
 
         return self._database.write(work)
 
+    def unseat_champion(self, *, actor: str, channel: str, reason: str) -> Release | None:
+        """Record that the champion cannot serve, that there is none to go back to, and that the alias names nobody."""
+
+        def work(tx: "Transaction") -> Release | None:
+            champion = self._champion(tx)
+            if champion is None:
+                return None
+            moved = _moved(tx, actor, channel, reason)
+            return self._save(tx, champion, unseat(champion, moved), moved)
+
+        return self._database.write(work)
+
     # -- inside a transaction
+
+    def _answered(self, tx: "Transaction", before: Release, after: Release, by: Identity, moved: Moved) -> Release:
+        """Record what an answer came to; the first of two approvals leaves the release where it is."""
+        told = {"identity": as_recorded(by)}
+        if after.state is not before.state:
+            return self._save(tx, before, after, moved, told)
+        tx.update_release(_row(after))
+        self._release_event(
+            tx, EventKind.APPROVAL_RECORDED, after, moved.by, moved.via, {**told, "reason": moved.reason}
+        )
+        return after
+
+    def _refused(
+        self,
+        tx: "Transaction",
+        release: Release,
+        decision: Decision,
+        by: Identity,
+        channel: str,
+        refusal: RetrainingError,
+        reason: str,
+    ) -> None:
+        payload = {"decision": decision, "reason": reason, "refused": refusal.what, "identity": as_recorded(by)}
+        about = {"version": release.version, "fingerprint": release.fingerprint, "as_of": release.as_of}
+        self._event(tx, EventKind.DECISION_REFUSED, payload, actor=by.name, channel=f"{channel}, {by.how}", **about)
+
+    def _refuse_used(self, tx: "Transaction", nonce: str | None) -> None:
+        used = tx.used_link(nonce) if nonce is not None else None
+        if used is not None:
+            at = datetime.fromisoformat(used["used_at"])
+            raise Conflict(
+                f"this link was used by {used['used_by']} at {at:%Y-%m-%d %H:%M:%S} UTC",
+                remedy="A link works once; ask for a new one.",
+            )
+
+    def _spend(self, tx: "Transaction", nonce: str | None, by: str) -> None:
+        if nonce is not None:
+            tx.use_link(nonce, clean_text(by))
 
     def _release_event(
         self,
@@ -350,9 +519,11 @@ class Ledger(EventLog):
         payload = {"release": _row(release), **more}
         return self._event(tx, kind, payload, actor=actor, channel=channel, subject=subject, **about)
 
-    def _save(self, tx: "Transaction", before: Release, after: Release, moved: Moved) -> Release:
+    def _save(
+        self, tx: "Transaction", before: Release, after: Release, moved: Moved, more: Mapping[str, Any] | None = None
+    ) -> Release:
         tx.update_release(_row(after))
-        step = {"from": before.state, "to": after.state, "reason": after.reason}
+        step = {"from": before.state, "to": after.state, "reason": after.reason, **(more or {})}
         self._release_event(tx, EventKind.RELEASE_MOVED, after, moved.by, moved.via, step)
         return after
 
@@ -366,8 +537,15 @@ class Ledger(EventLog):
         before = self._champion(tx)
         if before is not None:
             self._save(tx, before, dethrone(before, intent, moved), moved)
-        pending = self._read_releases(tx.connection, state=[S.AWAITING_APPROVAL, S.APPROVED])
-        self._supersede(tx, outdated_by(champion, pending), f"version {champion.version} was promoted", moved)
+        self._supersede_outdated(tx, champion, f"version {champion.version} was promoted", moved)
+        if intent.rollback:
+            pause = {"reason": f"rolled back to version {champion.version}: {intent.reason}"}
+            about = {"subject": Automation.PROMOTION, "version": champion.version}
+            self._event(tx, EventKind.AUTOMATION_PAUSED, pause, actor=intent.actor, channel=intent.channel, **about)
+
+    def _supersede_outdated(self, tx: "Transaction", champion: Release, reason: str, moved: Moved) -> None:
+        pending = self._read_releases(tx.connection, state=PENDING)
+        self._supersede(tx, outdated_by(champion, pending), reason, moved)
 
     def _follow(self, tx: "Transaction", to: int | None, moved: Moved) -> Event | None:
         """Let the ledger's champion be the one that the alias names."""
@@ -383,7 +561,8 @@ class Ledger(EventLog):
         if before is not None:
             self._save(tx, before, displaced(before, to, moved), moved)
         if release is not None:
-            self._save(tx, release, adopt(release, moved), moved)
+            adopted = self._save(tx, release, adopt(release, moved), moved)
+            self._supersede_outdated(tx, adopted, f"version {to} was made champion by hand", moved)
         return event
 
     def _finished_alike(self, tx: "Transaction", intent: Intent, outcome: Outcome) -> bool:
@@ -442,22 +621,37 @@ def _raised(answer: Release | RetrainingError) -> Release:
     return answer
 
 
-def _watched(rows: Iterator[Row], snapshots: dict[tuple[str, int], dict[str, Any]]) -> Iterator[Row]:
+def _require_reach(known: Iterable[Head], start: Head) -> None:
+    """Refuses a head about whose row nothing is left to say."""
+    before = [str(head.seq) for head in known if head.seq < start.seq]
+    if before:
+        raise SettingsError(
+            f"row {', '.join(before)} was archived: what is left of the chain goes on after row {start.seq}",
+            remedy="Name the folder of the archives too: `fraud-retraining audit verify --head ... --archive FOLDER`.",
+        )
+
+
+def _watched(rows: Iterable[Row], snapshots: dict[str, dict[str, Any]]) -> Iterator[Row]:
     """The rows as they pass, the last state of every release noted."""
     for row in rows:
         yield row
         if row.kind in RELEASE_KINDS:
             release = json.loads(row.payload)["release"]
-            snapshots[release["model"], release["version"]] = release
+            snapshots[release_key(release["model"], release["version"])] = release
 
 
-def _differing(rows: list[dict[str, Any]], snapshots: dict[tuple[str, int], dict[str, Any]]) -> tuple[str, ...]:
+def _differing(
+    rows: list[dict[str, Any]], snapshots: Mapping[str, dict[str, Any]], archived: Mapping[str, str]
+) -> tuple[str, ...]:
     """Releases whose row is not what their last event left."""
-    stored = {(row["model"], row["version"]): row for row in rows}
+    stored = {release_key(row["model"], row["version"]): row for row in rows}
     problems = []
-    for key in sorted(stored.keys() | snapshots.keys()):
+    for key in sorted(stored.keys() | snapshots.keys() | archived.keys()):
         row, kept = stored.get(key, {}), snapshots.get(key, {})
+        if not kept and archived.get(key) == release_digest(row):
+            continue
         names = sorted(name for name in row.keys() | kept.keys() if row.get(name) != kept.get(name))
         if names:
-            problems.append(f"release {key[0]} version {key[1]}: {', '.join(names)} differ from its last event")
+            model, _, version = key.rpartition("/")
+            problems.append(f"release {model} version {version}: {', '.join(names)} differ from its last event")
     return tuple(problems)

@@ -18,8 +18,8 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import date
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -34,9 +34,11 @@ from fraud_retraining.domain.redaction import redact
 from fraud_retraining.domain.scoring import FittedModel, files_digest
 from fraud_retraining.domain.windows import DayRange, TrainingWindow, WindowDay
 
+IMPORTANCE = "feature_importance.json"
 CHAMPION, CANDIDATE = "champion", "candidate"
 FINGERPRINT, ARTIFACT_DIGEST, LOGGED_MODEL = "fingerprint", "artifact_digest", "logged_model"
 AS_OF, TRAINED_ON = "as_of", "trained_on"
+ARTIFACT_REMOVED, DAGSTER_RUN = "artifact_removed", "dagster_run_id"
 ATTEMPTS = 3
 BACKOFF_SECONDS = 3.0
 BATCH = 100
@@ -54,6 +56,20 @@ class TrainedRun:
     fingerprint: str
     artifact_digest: str
     tags: dict[str, str]
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """A run of the experiment that was not deleted."""
+
+    run_id: str
+    started_at: datetime
+    tags: dict[str, str]
+
+    @property
+    def holds_artifact(self) -> bool:
+        """Whether a model was uploaded completely and is still there."""
+        return ARTIFACT_DIGEST in self.tags and ARTIFACT_REMOVED not in self.tags
 
 
 @dataclass(frozen=True)
@@ -209,7 +225,7 @@ class Registry:
             runs = self._client.search_runs(
                 [experiment], f"tags.{FINGERPRINT} = '{fingerprint}'", order_by=["attributes.start_time ASC"]
             )
-        complete = [run for run in runs if ARTIFACT_DIGEST in run.data.tags]
+        complete = [run for run in runs if ARTIFACT_DIGEST in run.data.tags and ARTIFACT_REMOVED not in run.data.tags]
         return _trained_run(complete[0]) if complete else None
 
     def run(self, run_id: str) -> TrainedRun:
@@ -268,7 +284,7 @@ class Registry:
         )
         self.log_document(run_id, "training_window.json", window.model_dump(mode="json"))
         self.log_document(run_id, "fingerprint.json", fingerprint.model_dump(mode="json"))
-        self.log_document(run_id, "feature_importance.json", model.importance())
+        self.log_document(run_id, IMPORTANCE, model.importance())
         with self._asking("record the datasets of a run"):
             self._client.log_inputs(run_id, datasets=_datasets(window))
 
@@ -295,7 +311,9 @@ class Registry:
         return str(logged.model_id), artifact_digest
 
     def importance(self, run: TrainedRun) -> dict[str, float]:
-        """Importance by feature, from the verified model."""
+        """Importance by feature, from the verified model; from the run's document once its artifact was removed."""
+        if ARTIFACT_REMOVED in run.tags:
+            return self._document(run.run_id, IMPORTANCE)
         return self.load(run.run_id, expected_digest=run.artifact_digest).importance()
 
     def record_evaluation(
@@ -342,6 +360,22 @@ class Registry:
         with self._asking(f"upload {name}"):
             self._client.log_text(run_id, json.dumps(document, indent=1, default=str), name)
 
+    def read_document(self, run_id: str, name: str) -> bytes | None:
+        """A document from the artifacts of a run; None means that the run has none of that name."""
+        with TemporaryDirectory() as scratch, self._asking(f"download {name}"):
+            if name not in {listed.path for listed in self._client.list_artifacts(run_id)}:
+                return None
+            return Path(self._client.download_artifacts(run_id, name, scratch)).read_bytes()
+
+    def _document(self, run_id: str, name: str) -> Any:
+        with TemporaryDirectory() as scratch, self._asking(f"read {name}"):
+            return json.loads(Path(self._client.download_artifacts(run_id, name, scratch)).read_text())
+
+    def log_page(self, run_id: str, name: str, html: str) -> None:
+        """A page into the artifacts of a run, in place of the one of that name."""
+        with self._asking(f"upload {name}"):
+            self._client.log_text(run_id, html, name)
+
     # ------------------------------------------------------------ versions
 
     def version(self, number: int) -> ModelVersion:
@@ -362,14 +396,22 @@ class Registry:
 
     def versions(self) -> list[ModelVersion]:
         """Every version that the registry has, the oldest first."""
-        return self._versions_where(f"name = '{self.model_name}'")
+        model = self._found("list the aliases", lambda: self._client.get_registered_model(self.model_name))
+        named: dict[int, tuple[str, ...]] = {}
+        for alias, number in model.aliases.items() if model is not None else ():
+            named[int(number)] = (*named.get(int(number), ()), alias)
+        found = self._versions_where(f"name = '{self.model_name}'")
+        return [replace(version, aliases=named.get(version.version, ())) for version in found]
 
     def versions_of(self, fingerprint: str) -> list[ModelVersion]:
         """Versions of a fingerprint, the oldest first; more than one only while a lost reply is being tidied up."""
         return self._versions_where(f"name = '{self.model_name}' and tags.{FINGERPRINT} = '{fingerprint}'")
 
     def _versions_where(self, query: str) -> list[ModelVersion]:
-        found = self._found("search for a version", lambda: self._client.search_model_versions(query)) or []
+        def ask(token: str | None) -> Any:
+            return self._client.search_model_versions(query, page_token=token)
+
+        found = self._found("search for a version", lambda: _all_pages(ask)) or []
         return sorted((_version(version) for version in found), key=lambda version: version.version)
 
     def version_by_fingerprint(self, fingerprint: str) -> ModelVersion | None:
@@ -446,6 +488,40 @@ class Registry:
         with self._asking(f"describe version {number}"):
             self._client.update_model_version(self.model_name, str(number), text)
 
+    # ------------------------------------------------------------ what is not needed any more
+
+    def runs(self) -> list[RunSummary]:
+        """Every run of the experiment that was not deleted."""
+        experiment = self.ensure_experiment()
+        with self._asking("list the runs"):
+            found = _all_pages(lambda token: self._client.search_runs([experiment], page_token=token))
+        return [
+            RunSummary(run.info.run_id, datetime.fromtimestamp(run.info.start_time / 1000, UTC), dict(run.data.tags))
+            for run in found
+        ]
+
+    def remove_artifact(self, run_id: str, at: datetime) -> None:
+        """Delete the model of a run. The run, its documents, its version and their tags stay, and say since when."""
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        run = self.run(run_id)
+        with self._asking(f"remove the artifact of run {run_id}"):
+            location = self._client.get_logged_model(run.model_id).artifact_location
+            get_artifact_repository(location, tracking_uri=self.tracking_uri).delete_artifacts()
+        removed = {ARTIFACT_REMOVED: at.isoformat(timespec="seconds")}
+        self.log_numbers(run_id, tags=removed)
+        for version in self.versions_of(run.fingerprint):
+            if version.run_id == run_id:
+                self.set_version_tags(version.version, removed)
+
+    def remove_run(self, run_id: str, at: datetime) -> None:
+        """Delete the model of a run, if it holds one, and mark the run as deleted, for MLflow's garbage collection."""
+        run = self._found(f"read run {run_id}", lambda: self._client.get_run(run_id))
+        if run is not None and ARTIFACT_DIGEST in run.data.tags and ARTIFACT_REMOVED not in run.data.tags:
+            self.remove_artifact(run_id, at)
+        with self._asking(f"delete run {run_id}"):
+            self._client.delete_run(run_id)
+
     # ------------------------------------------------------------ aliases
 
     def champion(self) -> ModelVersion | None:
@@ -513,6 +589,8 @@ class Registry:
                 remedy="Do not serve it; find out who changed the tag.",
             )
         what = f"version {number}"
+        if ARTIFACT_REMOVED in version.tags:
+            raise _gone(what, f" any more: it was removed at {version.tags[ARTIFACT_REMOVED]}, see retention")
         location = self._found(
             f"find the artifact of {what}",
             lambda: self._client.get_model_version_download_uri(self.model_name, str(number)),
@@ -533,13 +611,30 @@ class Registry:
         )
         return self._read_location(location, expected, what)
 
+    @contextmanager
+    def served(self, *, expected_digest: str) -> Iterator[Path]:
+        """The folder that production downloads as `models:/<name>@champion`, verified; it is gone afterwards.
+
+        Raises:
+            IntegrityError: it is not the recorded one; nothing of it was opened.
+        """
+        import mlflow
+
+        what = "the champion"
+        # Part of MLflow's own way from this address asks whichever server the process is set to.
+        mlflow.set_tracking_uri(self.tracking_uri)
+        with TemporaryDirectory(prefix="fraud-model-") as scratch:
+            folder = self._fetch(f"models:/{self.model_name}@{CHAMPION}", Path(scratch), what)
+            verified(read_files(folder), expected_digest, what)
+            yield folder
+
     def _read_location(self, location: str | None, expected: str, what: str) -> dict[str, bytes]:
         if location is None:
             raise _gone(what)
         with TemporaryDirectory(prefix="fraud-model-") as scratch:
-            return verified(self._fetch(location, Path(scratch), what), expected, what)
+            return verified(read_files(self._fetch(location, Path(scratch), what)), expected, what)
 
-    def _fetch(self, location: str, scratch: Path, what: str) -> dict[str, bytes]:
+    def _fetch(self, location: str, scratch: Path, what: str) -> Path:
         from mlflow.artifacts import download_artifacts, list_artifacts
 
         with self._asking(f"list the artifact of {what}"):
@@ -547,8 +642,14 @@ class Registry:
         if not listed:
             raise _gone(what)
         with self._asking(f"download the artifact of {what}"):
-            folder = download_artifacts(artifact_uri=location, dst_path=str(scratch), tracking_uri=self.tracking_uri)
-            return read_files(Path(folder))
+            return Path(
+                download_artifacts(
+                    artifact_uri=location,
+                    dst_path=str(scratch),
+                    tracking_uri=self.tracking_uri,
+                    registry_uri=self.tracking_uri,
+                )
+            )
 
 
 def limit_waiting(seconds: float) -> None:
@@ -583,6 +684,16 @@ def _failures() -> tuple[type[Exception], ...]:
     return (MlflowException, OSError, SQLAlchemyError, Boto3Error, BotoCoreError, ClientError)
 
 
+def _all_pages(ask: Callable[[str | None], Any]) -> list[Any]:
+    """What MLflow lists, however many pages it takes."""
+    page = ask(None)
+    found = list(page)
+    while page.token:
+        page = ask(page.token)
+        found += page
+    return found
+
+
 def _trained_run(run: Any) -> TrainedRun:
     tags = dict(run.data.tags)
     return TrainedRun(run.info.run_id, tags[LOGGED_MODEL], tags[FINGERPRINT], tags[ARTIFACT_DIGEST], tags)
@@ -608,9 +719,9 @@ def _moved(expected: int | None, found: int | None) -> Conflict:
     )
 
 
-def _gone(what: str) -> IntegrityError:
+def _gone(what: str, why: str = " any more") -> IntegrityError:
     return IntegrityError(
-        f"The artifact of {what} is not there any more.", remedy="Roll back to another version, or train again."
+        f"The artifact of {what} is not there{why}.", remedy="Roll back to another version, or train again."
     )
 
 

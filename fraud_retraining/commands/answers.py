@@ -3,22 +3,24 @@
 Here: shapes and words of answers. Not here: how they are come by (`commands/runs.py`, `commands/state.py`).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from fraud_retraining.commands.history import History
+from fraud_retraining.commands.decisions import Waiting
 from fraud_retraining.commands.runs import Retrained
 from fraud_retraining.commands.state import State
+from fraud_retraining.domain.automation import Pause
 from fraud_retraining.domain.candidate import Evaluation, RetrainStatus
-from fraud_retraining.domain.events import Event
 from fraud_retraining.domain.gates import Evidence
 from fraud_retraining.domain.metrics import Metrics
+from fraud_retraining.domain.releases import Release, ReleaseState
 from fraud_retraining.domain.windows import TrainingWindow
 
 Answer = dict[str, Any]
+ON_HOLDOUT = "On the holdout"
 STYLES = {
     RetrainStatus.PROMOTED: "bold green",
     RetrainStatus.AWAITING_APPROVAL: "bold cyan",
@@ -108,7 +110,7 @@ def _words(status: RetrainStatus) -> str:
 
 def _metrics_tables(evaluation: Evaluation) -> Iterator[Table]:
     evidence = evaluation.evidence
-    where = "On the holdout"
+    where = ON_HOLDOUT
     if _partly_compared(evidence):
         where = f"On the {len(evaluation.compared_days)} holdout days that the champion has not learnt from"
     yield _metrics_table(where, evidence.candidate_compared or evidence.candidate, evidence.champion)
@@ -123,9 +125,15 @@ def _partly_compared(evidence: Evidence) -> bool:
 
 
 def _metrics_table(title: str, candidate: Metrics, champion: Metrics | None) -> Table:
+    return _values_table(candidate.values, champion.values if champion else {}, title)
+
+
+def _values_table(
+    candidate: Mapping[str, float | None], champion: Mapping[str, float | None], title: str = ON_HOLDOUT
+) -> Table:
     table = Table("metric", "candidate", "champion", title=title)
-    for name, value in candidate.values.items():
-        table.add_row(name, _number(value), _number(champion.values.get(name) if champion else None))
+    for name, value in candidate.items():
+        table.add_row(name, _number(value), _number(champion.get(name)))
     return table
 
 
@@ -171,56 +179,44 @@ def print_state(state: State, out: Console) -> None:
         out.print(runs)
 
 
-def print_events(events: Sequence[Event], out: Console) -> None:
-    """Events of the ledger, a line each."""
-    table = Table("no.", "at (UTC)", "event", "as of", "version", "by", "about")
-    for event in events:
-        table.add_row(
-            str(event.seq),
-            f"{event.at:%Y-%m-%d %H:%M:%S}",
-            event.kind.replace("_", " "),
-            str(event.as_of or ""),
-            str(event.version or ""),
-            f"{event.actor} ({event.channel})" if event.channel else event.actor,
-            _about(event),
+def print_decision(release: Release, out: Console) -> None:
+    """Where a release stands after a decision, and who made it."""
+    if release.state is ReleaseState.AWAITING_APPROVAL:
+        out.print(
+            f"version {release.version} was approved by {release.first_approval_by}; a second reviewer has to approve "
+            f"before {release.deadline:%Y-%m-%d %H:%M} UTC",
+            highlight=False,
         )
-    out.print(table)
-
-
-def _about(event: Event) -> str:
-    payload = event.payload
-    told = [str(payload[key]) for key in ("trigger", "what", "to", "reason") if payload.get(key)]
-    return ": ".join([*([event.subject] if event.subject else []), *told])
-
-
-def print_history(history: History, out: Console) -> None:
-    """One version: what it learnt from, how it was judged, who let it serve, what it replaced."""
-    release = history.release
+        return
     state = release.state.replace("_", " ")
-    out.print(f"[bold]Version {release.version}[/] as of {release.as_of}: {state}", highlight=False)
-    rows = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    rows.add_row("asked for by", f"trigger {release.trigger}")
-    if history.window is not None:
-        days, window = history.window.days, history.window
-        rows.add_row("learnt from", f"{days.training.start} to {days.training.end}: {window.rows:,} rows, "
-                     f"{window.frauds:,} frauds")  # fmt: skip
-        rows.add_row("judged on", f"{days.holdout.start} to {days.holdout.end}: {window.holdout_rows:,} rows, "
-                     f"{window.holdout_frauds:,} frauds")  # fmt: skip
-    rows.add_row("fingerprint", release.fingerprint)
-    if history.not_reproducible_because:
-        rows.add_row("not reproducible", f"{history.not_reproducible_because} since it was trained")
-    rows.add_row("artifact", release.artifact_digest)
-    replaced = release.champion_before
-    rows.add_row("champion before", f"version {replaced}" if replaced else "none")
-    rows.add_row(
-        "last moved", f"{release.moved_at:%Y-%m-%d %H:%M} UTC by {release.moved_by}: {release.reason or state}"
-    )
-    if release.decided_by:
-        rows.add_row(
-            "decided", f"{release.decided_at:%Y-%m-%d %H:%M} UTC by {release.decided_by}, {release.decided_via}"
-        )
-    out.print(rows)
-    if history.evaluation is not None:
-        out.print(*_metrics_tables(history.evaluation))
-        out.print(_gates_table(history.evaluation))
-    print_events(history.events, out)
+    by = f"by {release.decided_by or release.moved_by} ({release.decided_via})" if release.decided_via else ""
+    out.print(f"version {release.version} as of {release.as_of} is {state} {by}".rstrip(), highlight=False)
+
+
+def print_pending(waiting: Sequence[Waiting], out: Console) -> None:
+    """What waits, each with its numbers and what to type."""
+    if not waiting:
+        out.print("nothing waits for a reviewer", highlight=False)
+    for one in waiting:
+        release = one.release
+        state = release.state.replace("_", " ")
+        out.print(f"[bold]Version {release.version}[/] as of {release.as_of}: {state}", highlight=False)
+        rows = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+        rows.add_row("trigger", f"{release.trigger}, asked for by {release.requested_by or 'automation'}")
+        rows.add_row("why it waits", release.reason)
+        if one.seconds_left is not None and release.deadline is not None:
+            left = f"{one.seconds_left / 3600:.1f} hours left"
+            rows.add_row("decide before", f"{release.deadline:%Y-%m-%d %H:%M} UTC, {left}")
+        if release.first_approval_by:
+            rows.add_row("first approval", f"{release.first_approval_by}; a second reviewer has to approve")
+        rows.add_row("artifact", release.artifact_digest)
+        out.print(rows)
+        out.print(_values_table(one.candidate, one.champion or {}))
+
+
+def print_resumed(ended: Sequence[Pause], out: Console) -> None:
+    """What goes on again."""
+    if not ended:
+        out.print("nothing is paused", highlight=False)
+    for pause in ended:
+        out.print(f"automatic {pause.subject} goes on; it was {pause.told}", highlight=False)

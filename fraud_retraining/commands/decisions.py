@@ -1,75 +1,93 @@
-"""What people decide about releases: approve, reject, roll back.
+"""What people decide about releases on the command line: approve, reject, roll back, resume, and what waits.
 
-Here: which ledger move and which promotion a decision means. Not here: whether it is allowed (`domain/releases.py`).
+Here: who sits at the keyboard. Not here: what a decision does (`adapters/release_desk.py`) and whether it is allowed
+(`domain/releases.py`, `domain/reviewers.py`).
 """
 
-from fraud_retraining.adapters.ledger import Ledger
-from fraud_retraining.adapters.publisher import Publisher
-from fraud_retraining.adapters.registry import Registry
-from fraud_retraining.domain.errors import Conflict
-from fraud_retraining.domain.releases import Decision, Release, ReleaseState
+import os
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from fraud_retraining.adapters.accounts import account
+from fraud_retraining.adapters.release_desk import ReleaseDesk
+from fraud_retraining.domain.automation import Automation, Pause
+from fraud_retraining.domain.releases import Release, ReleaseState
+from fraud_retraining.domain.reviewers import Identity, ReviewerPolicy, identify
+from fraud_retraining.domain.schemas import Policy
 from fraud_retraining.orchestration.resources import open_ledger, open_registry
-from fraud_retraining.settings import Settings
+from fraud_retraining.settings import REVIEWER_TOKEN_VARIABLE, Settings
 
 CHANNEL = "command line"
 
 
-class Decisions:
-    """One reviewer's way to the releases."""
+class Waiting(Policy):
+    """A candidate that somebody has to decide about, beside the champion."""
 
-    def __init__(self, settings: Settings, by: str) -> None:
-        self._settings = settings
+    release: Release
+    seconds_left: float | None
+    candidate: dict[str, float | None]
+    champion: dict[str, float | None] | None
+
+
+class Decisions:
+    """One reviewer's way to the desk.
+
+    `ask_token` asks the person at the terminal for their token; None where there is no terminal to ask at.
+    """
+
+    def __init__(
+        self, settings: Settings, by: str | None = None, ask_token: Callable[[str], str] | None = None
+    ) -> None:
         self._by = by
-        self._ledger: Ledger = open_ledger(settings)
-        self._registry: Registry = open_registry(settings)
-        self._publisher = Publisher(self._ledger, self._registry)
+        self._ask_token = ask_token
+        self._policy: ReviewerPolicy = settings.promotion
+        self._desk = ReleaseDesk(open_ledger(settings), open_registry(settings), settings.promotion)
 
     def approve(self, version: int, reason: str) -> Release:
-        """Approves a waiting version and makes it champion; an approval that was interrupted is carried out.
-
-        Raises:
-            Conflict: it no longer waits, or a newer champion serves.
-        """
-        self._start()
-        if self._release(version).state is not ReleaseState.APPROVED:
-            self._decide(version, Decision.APPROVE, reason)
-        release = self._publisher.promote(version, actor=self._by, channel=CHANNEL, reason=reason)
-        self._registry.point_candidate(version, waiting=False)
-        return release
+        """Approves a waiting version, which becomes champion."""
+        return self._desk.approve(version, self._identity("approve", version), reason, channel=CHANNEL)
 
     def reject(self, version: int, reason: str) -> Release:
-        """Rejects a waiting version; the champion stays.
-
-        Raises:
-            Conflict: it no longer waits.
-        """
-        self._start()
-        release = self._decide(version, Decision.REJECT, reason)
-        self._registry.point_candidate(version, waiting=False)
-        return release
+        """Rejects a waiting version; the champion stays."""
+        return self._desk.reject(version, self._identity("reject", version), reason, channel=CHANNEL)
 
     def rollback(self, version: int, reason: str) -> Release:
-        """Makes a version that was champion before champion again, its artifact verified.
+        """Makes a version that was champion before champion again, and pauses automatic promotion."""
+        return self._desk.rollback(version, self._identity("rollback", version), reason, channel=CHANNEL)
 
-        Raises:
-            Conflict: it never was champion.
-        """
-        self._start()
-        self._release(version)
-        return self._publisher.promote(version, actor=self._by, channel=CHANNEL, reason=reason, rollback=True)
+    def resume(self, subjects: Sequence[Automation], reason: str) -> list[Pause]:
+        """Lets what was paused go on, all of it where nothing is named; gives the pauses that ended."""
+        identity = self._identity("resume", None)
+        paused = [subject for subject in subjects or Automation if self._desk.ledger.pause(subject) is not None]
+        ended = (self._desk.resume(subject, identity, reason, channel=CHANNEL) for subject in paused)
+        return [pause for pause in ended if pause is not None]
 
-    def _start(self) -> None:
-        self._publisher.recover(self._by)
-        self._ledger.expire_due(actor="deadline", channel=CHANNEL)
+    def pending(self) -> list[Waiting]:
+        """What waits, with its numbers."""
+        releases = self._desk.pending()
+        now = self._desk.ledger.now()
+        return [self._waiting(release, now) for release in releases]
 
-    def _decide(self, version: int, decision: Decision, reason: str) -> Release:
-        self._release(version)
-        policy = self._settings.promotion
-        return self._ledger.decide(version, decision, policy=policy, actor=self._by, channel=CHANNEL, reason=reason)
+    def _waiting(self, release: Release, now: datetime) -> Waiting:
+        judged = self._desk.ledger.verdict(release)
+        waits = release.state is ReleaseState.AWAITING_APPROVAL and release.deadline is not None
+        champion = judged.evidence.champion if judged is not None else None
+        return Waiting(
+            release=release,
+            seconds_left=(release.deadline - now).total_seconds() if waits and release.deadline else None,
+            candidate=judged.evidence.candidate.values if judged is not None else {},
+            champion=champion.values if champion is not None else None,
+        )
 
-    def _release(self, version: int) -> Release:
-        release = self._ledger.release_by_version(version)
-        if release is None:
-            known = ", ".join(str(one.version) for one in self._ledger.releases()) or "none"
-            raise Conflict(f"there is no release of version {version}", remedy=f"versions with a release: {known}.")
-        return release
+    def _identity(self, wanted: str, version: int | None) -> Identity:
+        user = account()
+        with self._desk.recording_refusals(version, wanted, self._by or user or "nobody", CHANNEL):
+            return identify(self._policy, claimed=self._by, token=self._token(user), account=user)
+
+    def _token(self, user: str | None) -> str | None:
+        """The reviewer's token: from the environment, or asked for where nothing else proves who it is."""
+        given = os.environ.get(REVIEWER_TOKEN_VARIABLE)
+        claimed = self._policy.reviewer(self._by or "")
+        if given or claimed is None or claimed.token_sha256 is None or self._ask_token is None:
+            return given
+        return None if user is not None and claimed.os_user == user else self._ask_token(claimed.name)

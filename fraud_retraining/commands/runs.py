@@ -4,45 +4,63 @@ Here: which runs are needed, in which order, and what their outcome is as plain 
 (the assets) and how an answer is shown (`cli.py`).
 """
 
-import getpass
-from collections.abc import Iterable, Sequence
+import logging
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date
-from functools import cached_property
-from typing import Any
+from functools import cached_property, wraps
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import dagster as dg
-from dagster._core.errors import DagsterAssetCheckFailedError, DagsterUserCodeExecutionError
 from pydantic import BaseModel
 
+from fraud_retraining.adapters.accounts import account
 from fraud_retraining.adapters.lake import DayFiles, Lake
 from fraud_retraining.adapters.ledger import Ledger
+from fraud_retraining.adapters.notifier import drain
 from fraud_retraining.adapters.store import Store
 from fraud_retraining.definitions import build_definitions
 from fraud_retraining.domain.candidate import Evaluation, ReleaseOutcome, RetrainStatus, TrainedModel
-from fraud_retraining.domain.errors import Busy, DataInvalid, GateFailed, RetrainingError, SettingsError
-from fraud_retraining.domain.events import EventKind
+from fraud_retraining.domain.errors import DataInvalid, GateFailed, RetrainingError, SettingsError
 from fraud_retraining.domain.triggers import Trigger
-from fraud_retraining.domain.validation import Report
 from fraud_retraining.domain.windows import DayRange, TrainingWindow
+from fraud_retraining.orchestration.alert_sensors import what_it_left
 from fraud_retraining.orchestration.assets.evaluation import EVALUATION
 from fraud_retraining.orchestration.assets.promotion import PRODUCTION
 from fraud_retraining.orchestration.assets.training import MODEL, WINDOW
-from fraud_retraining.orchestration.checks.data_checks import WINDOW_REPORT
+from fraud_retraining.orchestration.automation import RANGE_END, RANGE_START
 from fraud_retraining.orchestration.instance import open_instance
 from fraud_retraining.orchestration.inventory import ENTITY_DAYS, FEATURES, TRANSACTIONS, Inventory
 from fraud_retraining.orchestration.io_managers import read_document
 from fraud_retraining.orchestration.jobs import AS_OF_TAG, INGEST, REASON_TAG, RETRAIN, TRIGGER_TAG
+from fraud_retraining.orchestration.outcomes import (
+    THRESHOLDS,
+    EndedRun,
+    Outcomes,
+    days_of_tags,
+    family_days,
+)
 from fraud_retraining.orchestration.progress import Progress
 from fraud_retraining.orchestration.readiness import days_behind, days_of_window, unbroken
-from fraud_retraining.orchestration.requests import CHANNEL_TAG, USER_TAG, record_request
-from fraud_retraining.orchestration.resources import open_lake, open_ledger, open_store
+from fraud_retraining.orchestration.requests import CHANNEL_TAG, USER_TAG, record_request, trigger_of
+from fraud_retraining.orchestration.resources import (
+    open_lake,
+    open_ledger,
+    open_notifier,
+    open_outbox,
+    open_outcomes,
+    open_store,
+)
 from fraud_retraining.settings import Settings
 
-RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
-THRESHOLDS = "deliver the data again, or change the thresholds under validation in the settings."
+T = TypeVar("T")
+
 CHANNEL = "command line"
+DRAIN_SECONDS = 5
+LOG = logging.getLogger("fraud_retraining.outcomes")
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
@@ -73,6 +91,19 @@ class Retrained:
     message: str = ""
 
 
+def _telling(command: Callable[..., T]) -> Callable[..., T]:
+    """Sends, when the command has ended, what people are to be told of it."""
+
+    @wraps(command)
+    def told(pipeline: "Pipeline", *args: Any, **options: Any) -> T:
+        try:
+            return command(pipeline, *args, **options)
+        finally:
+            pipeline.tell_people()
+
+    return told
+
+
 class Pipeline:
     """The jobs of one set of settings, run in this process against the shared Dagster instance."""
 
@@ -80,6 +111,7 @@ class Pipeline:
         self.settings = settings
         self._progress = progress
         self._run_config = {} if verbose else QUIET
+        self._told_days: set[date] = set()
 
     @cached_property
     def lake(self) -> Lake:
@@ -95,6 +127,11 @@ class Pipeline:
     def ledger(self) -> Ledger:
         """The record of decisions."""
         return open_ledger(self.settings)
+
+    @cached_property
+    def outcomes(self) -> Outcomes:
+        """What runs that ended tell the ledger and people."""
+        return open_outcomes(self.settings)
 
     @cached_property
     def instance(self) -> dg.DagsterInstance:
@@ -119,6 +156,7 @@ class Pipeline:
             )
         return max(days)
 
+    @_telling
     def ingest(self, days: DayRange) -> Ingested:
         """The day assets of every day of the range that has arrived; a run of days without a gap is one run.
 
@@ -145,6 +183,7 @@ class Pipeline:
             dagster_run_ids=tuple(runs),
         )
 
+    @_telling
     def retrain(self, as_of: date | None, trigger: Trigger, reason: str = "") -> Retrained:
         """One retrain: days that are missing or changed are ingested first.
 
@@ -153,21 +192,15 @@ class Pipeline:
         as_of = as_of or self.latest_day()
         run_id = str(uuid4())
         tags = {TRIGGER_TAG: trigger.value, AS_OF_TAG: as_of.isoformat(), REASON_TAG: reason}
-        tags |= {USER_TAG: getpass.getuser(), CHANNEL_TAG: CHANNEL}
+        tags |= {USER_TAG: account() or f"user id {os.getuid()}", CHANNEL_TAG: CHANNEL}
         record_request(run_id, tags, self.settings, self.ledger)
         started = None
         try:
-            self._make_ready(as_of)
+            self._prepare(as_of, trigger, run_id)
             started = run_id
             self._run(RETRAIN, run_id, tags, partition=as_of)
         except (DataInvalid, GateFailed) as error:
-            self._record_failure(as_of, trigger, error)
             return self._refused(as_of, trigger, started, error)
-        except Busy:
-            raise
-        except RetrainingError as error:
-            self._record_failure(as_of, trigger, error)
-            raise
         return self._answer(as_of, trigger, run_id)
 
     def backfill(self, days: DayRange, every: int) -> list[Retrained]:
@@ -180,15 +213,21 @@ class Pipeline:
             self._progress.advance("backfill", count)
         return done
 
-    def _record_failure(self, as_of: date, trigger: Trigger, error: RetrainingError) -> None:
-        payload = {"trigger": trigger.value, "kind": type(error).__name__, "what": error.what}
-        self.ledger.append(
-            EventKind.RETRAIN_FAILED,
-            actor="pipeline",
-            channel=CHANNEL,
-            as_of=as_of,
-            payload={**payload, "culprits": list(error.culprits)},
-        )
+    def tell_people(self) -> None:
+        """Sends what people are to be told, as far as that goes in a few seconds; the daemon sends the rest."""
+        with _logged("people could not be told; the daemon tries again"):
+            self.outcomes.tell_pause()
+            drain(open_outbox(self.settings), open_notifier(self.settings), self.settings.alerts, seconds=DRAIN_SECONDS)
+
+    def _prepare(self, as_of: date, trigger: Trigger, run_id: str) -> None:
+        """What comes before the run of a retrain; its failure is recorded here, as no run can do it."""
+        try:
+            self._make_ready(as_of)
+        except Exception as error:
+            ended = EndedRun(job="retrain", run_id=run_id, as_of=as_of, trigger=trigger.value, channel=CHANNEL)
+            with _logged("the failure of the retrain could not be recorded"):
+                self.outcomes.refused(ended, error, self._told_days)
+            raise
 
     def _make_ready(self, as_of: date) -> None:
         """Ingests what the retrain needs and the store does not hold as the lake has it now."""
@@ -219,7 +258,7 @@ class Pipeline:
         inventory = Inventory(self.store, self.settings, arrived)
         problems = inventory.unchecked(arrived)
         if refused or problems:
-            raise _together(refused, problems)
+            raise _together(refused, problems, inventory.unfit(arrived))
         for days in unbroken(inventory.stale_features(featured)):
             self._run_days(days, [FEATURES])
 
@@ -242,7 +281,7 @@ class Pipeline:
 
     def _run_days(self, days: DayRange, assets: Sequence[str] | None = None) -> str:
         run_id = str(uuid4())
-        tags = {RANGE_START: days.start.isoformat(), RANGE_END: days.end.isoformat()}
+        tags = {RANGE_START: days.start.isoformat(), RANGE_END: days.end.isoformat(), CHANNEL_TAG: CHANNEL}
         self._run(INGEST, run_id, tags, assets=assets)
         return run_id
 
@@ -260,6 +299,14 @@ class Pipeline:
         Raises:
             RetrainingError: as the assets raised it; `DataInvalid` or `GateFailed` where a blocking check failed.
         """
+        ended = EndedRun(
+            job="retrain" if job == RETRAIN else "ingest",
+            run_id=run_id,
+            as_of=partition,
+            days=days_of_tags(tags),
+            trigger=trigger_of(tags),
+            channel=CHANNEL,
+        )
         try:
             self._definitions.resolve_job_def(job).execute_in_process(
                 run_config=self._run_config,
@@ -269,33 +316,20 @@ class Pipeline:
                 run_id=run_id,
                 asset_selection=[dg.AssetKey(name) for name in assets] if assets else None,
             )
-        except DagsterAssetCheckFailedError as error:
-            raise self._blocked(tags, partition) from error
-        except DagsterUserCodeExecutionError as error:
-            if isinstance(error.user_exception, RetrainingError):
-                raise error.user_exception from error
-            raise
+        except Exception as error:
+            known = self.outcomes.translated(ended, error)
+            self._told_days |= set(family_days(known))
+            with _logged(f"the failure of run {run_id} could not be recorded"):
+                self.outcomes.failed(self._with_step(ended), known)
+            if known is error:
+                raise
+            raise known from error
 
-    def _blocked(self, tags: dict[str, str], as_of: date | None) -> RetrainingError:
-        """The typed error behind a blocking check that failed, from the report that the check left."""
-        if as_of is None:
-            days = DayRange(start=tags[RANGE_START], end=tags[RANGE_END])
-            problems = Inventory(self.store, self.settings, days).unchecked(days)
-            return _unfit(problems)
-        report = self.store.read_document(WINDOW_REPORT, as_of.isoformat())
-        found = Report.model_validate_json(report) if report is not None else None
-        if found is not None and found.failed:
-            return DataInvalid(
-                f"the training window as of {as_of} is not fit to be trained on",
-                culprits=[f"{result.name}: {result.message}" for result in found.failed],
-                remedy=THRESHOLDS,
-            )
-        evaluation: Evaluation = self._document(EVALUATION, as_of, Evaluation)
-        return GateFailed(
-            f"the candidate as of {as_of} did not pass its gates",
-            culprits=[f"{gate.name}: {gate.message}" for gate in evaluation.verdict.failed],
-            remedy="the champion stays; the thresholds stand under gates in the settings.",
-        )
+    def _with_step(self, ended: EndedRun) -> EndedRun:
+        """The run, with the step that failed."""
+        run = self.instance.get_run_by_id(ended.run_id or "")
+        step = what_it_left(self.instance, run).step if run is not None else None
+        return replace(ended, step=step)
 
     def _document(self, asset: str, as_of: date, kind: type[BaseModel]) -> Any:
         return read_document(self.store, asset, as_of.isoformat(), kind)
@@ -341,14 +375,20 @@ def trigger_named(name: str) -> Trigger:
         raise SettingsError(f"there is no trigger {name!r}", remedy=f"triggers are {', '.join(Trigger)}.") from None
 
 
-def _unfit(problems: Sequence[str]) -> DataInvalid:
-    return DataInvalid("days did not pass their checks", culprits=problems, remedy=THRESHOLDS)
-
-
-def _together(refused: Sequence[DataInvalid], problems: Sequence[str]) -> DataInvalid:
+def _together(refused: Sequence[DataInvalid], problems: Sequence[str], unfit: Sequence[date]) -> DataInvalid:
     """One error for everything that stands in the way: days that were refused, and days whose checks failed."""
     if len(refused) == 1 and not problems:
         return refused[0]
     unread = [error for error in refused if not set(error.culprits) & set(problems)]
     culprits = [" ".join([error.what, *error.culprits]) for error in unread] + list(problems)
-    return DataInvalid("days cannot be used", culprits=culprits, remedy=THRESHOLDS)
+    days = {*unfit, *(day for error in refused for day in error.days)}
+    return DataInvalid("days cannot be used", culprits=culprits, remedy=THRESHOLDS, days=days)
+
+
+@contextmanager
+def _logged(what: str) -> Iterator[None]:
+    """Lets nothing that goes wrong with telling change what is told; the daemon tries again."""
+    try:
+        yield
+    except Exception:
+        LOG.exception(what)

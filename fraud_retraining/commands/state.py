@@ -10,13 +10,15 @@ from pydantic import Field
 
 from fraud_retraining.adapters.ledger import Ledger
 from fraud_retraining.adapters.registry import Registry
+from fraud_retraining.adapters.track_record import read_standing
+from fraud_retraining.domain.automation import Automation, Pause
 from fraud_retraining.domain.errors import DataInvalid
 from fraud_retraining.domain.events import Event, EventKind
 from fraud_retraining.domain.releases import Release, ReleaseState
 from fraud_retraining.domain.schemas import Policy
 from fraud_retraining.domain.triggers import Paused, next_due
+from fraud_retraining.domain.trust import Standing
 from fraud_retraining.domain.windows import TrainingWindow
-from fraud_retraining.orchestration.automation import resume
 from fraud_retraining.orchestration.health import automation_health
 from fraud_retraining.orchestration.instance import open_instance
 from fraud_retraining.orchestration.knowledge import last_as_of, paused
@@ -68,6 +70,10 @@ class State(Policy):
     candidate: VersionState | None
     window: str | None
     promotion_mode: str
+    promotion_paused: Pause | None = None
+    trust: Standing | None = None
+    last_release: str | None = None
+    champion_problem: str | None = None
     next: Due
     runs: tuple[RetrainState, ...]
     automation: str
@@ -79,9 +85,15 @@ class State(Policy):
         """Name and sentence of each part."""
         yield "lake", f"{self.lake}: {self.lake_problem or f'last day {self.latest_day}'}"
         yield "champion", _version_words(self.champion) or "none yet"
+        if self.champion_problem:
+            yield "alarm", self.champion_problem
         yield "candidate", _version_words(self.candidate) or "none"
         yield "window", self.window or "none yet"
-        yield "promotion", self.promotion_mode
+        yield "promotion", self._promotion_words()
+        if self.trust is not None:
+            yield "trust", f"{'earned' if self.trust.earned else 'not earned yet'}: {self.trust.told}"
+        if self.last_release:
+            yield "last release", self.last_release
         yield "next", self.next.why
         yield "automation", self.automation
         for problem in self.problems:
@@ -89,6 +101,9 @@ class State(Policy):
         if self.not_reproducible:
             yield "not reproducible", _irreproducible_words(self.not_reproducible)
         yield "ledger", f"{self.ledger_events} events"
+
+    def _promotion_words(self) -> str:
+        return f"{self.promotion_mode}, {self.promotion_paused.told}" if self.promotion_paused else self.promotion_mode
 
 
 def read_state(settings: Settings) -> State:
@@ -105,6 +120,10 @@ def read_state(settings: Settings) -> State:
         candidate=_candidate(ledger),
         window=_window_words(window),
         promotion_mode=settings.promotion.mode,
+        promotion_paused=ledger.pause(Automation.PROMOTION),
+        trust=read_standing(ledger, settings.promotion.earned) if settings.promotion.mode == "earned" else None,
+        last_release=_last_release(ledger),
+        champion_problem=_champion_problem(ledger, registry),
         next=_due(settings, ledger, latest),
         runs=_last_retrains(ledger),
         automation=_automation_words(health.daemon, paused(ledger)),
@@ -125,15 +144,6 @@ def _problems(health: Sequence[str], pause: Paused | None, lake: str | None) -> 
         yield f"retrains are paused after {pause.cause}: deliver other input, or `fraud-retraining resume`"
     if lake is not None:
         yield f"the lake: {lake}"
-
-
-def resume_retraining(settings: Settings, by: str, reason: str) -> Paused | None:
-    """Lets automation go on; what it was paused for, or None where it was not."""
-    ledger = open_ledger(settings)
-    was = paused(ledger)
-    if was is not None:
-        resume(ledger, actor=by, channel="command line", reason=reason)
-    return was
 
 
 def _latest_day(settings: Settings) -> tuple[date | None, str | None]:
@@ -169,6 +179,28 @@ def _candidate(ledger: Ledger) -> VersionState | None:
         ReleaseState.REGISTERED, ReleaseState.AWAITING_APPROVAL, ReleaseState.APPROVED, ReleaseState.PROMOTING
     )
     return _state(waiting[-1]) if waiting else None
+
+
+def _last_release(ledger: Ledger) -> str | None:
+    """Why the last candidate did or did not go by itself, as it was recorded then."""
+    moves = ledger.events(EventKind.RELEASE_MOVED)
+    answers = [event for event in moves if event.payload["from"] == ReleaseState.REGISTERED]
+    if not answers:
+        return None
+    last = answers[-1]
+    went = {ReleaseState.APPROVED: "went by itself", ReleaseState.AWAITING_APPROVAL: "did not go by itself"}
+    return f"version {last.version} {went.get(last.payload['to'], last.payload['to'])}: {last.payload['reason']}"
+
+
+def _champion_problem(ledger: Ledger, registry: Registry) -> str | None:
+    """What the sensor last found wrong with the champion that serves now."""
+    found = ledger.last(EventKind.CHAMPION_CHECKED)
+    serving = registry.champion()
+    if found is None or found.payload["sound"] or serving is None or serving.version != found.version:
+        return None
+    good = found.payload["last_good"]
+    offer = f"; `fraud-retraining rollback --to {good}` brings back the last good version" if good else ""
+    return f"the champion's artifact is damaged since {found.at:%Y-%m-%d %H:%M} UTC: {found.payload['problem']}{offer}"
 
 
 def _state(release: Release) -> VersionState:

@@ -5,7 +5,7 @@ each round (`orchestration/retrain_lease.py`), and keeping what past retrains to
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 from statistics import median
 from typing import NamedTuple
@@ -75,9 +75,10 @@ class Spending(Policy):
 
 
 class Spent(NamedTuple):
-    """An ended retrain and when it ended: aware, UTC."""
+    """An ended retrain, when it ended (aware, UTC), and its as-of day."""
 
     at: datetime
+    as_of: date | None
     spending: Spending
 
 

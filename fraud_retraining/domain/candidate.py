@@ -5,6 +5,7 @@ Here: what one stage tells the next, and what the record keeps. Not here: how a 
 
 from datetime import date
 from enum import StrEnum
+from typing import Any
 
 from pydantic import Field
 
@@ -25,6 +26,21 @@ class RetrainStatus(StrEnum):
     SUPERSEDED = "superseded"
 
 
+class Environment(Policy):
+    """The code and the packages that a model is made by."""
+
+    package: str = Field(description="Version of this package.")
+    commit: str | None = Field(description="Git commit of a checkout, `-dirty` where files were changed; else none.")
+    lock_digest: str | None = Field(description="SHA-256 of the checkout's requirements.lock; none without a checkout.")
+    installed_digest: str = Field(description="Digest of name and version of every installed distribution.")
+    python: str
+
+    @property
+    def code_version(self) -> str:
+        """The commit, or the package's version where there is no checkout."""
+        return self.commit or self.package
+
+
 class TrainedModel(Policy):
     """A fitted model in MLflow, and what determined it."""
 
@@ -38,6 +54,16 @@ class TrainedModel(Policy):
     importance: dict[str, float] = Field(description="Share of the total gain by feature.")
 
 
+class Making(Policy):
+    """How a model came to be, beside what its fingerprint says: why, with every parameter, by which code."""
+
+    trigger: str
+    reason: str
+    parameters: dict[str, Any] = Field(description="Every parameter of the estimator, defaults included.")
+    environment: Environment
+    window_digest: str = Field(description="Digest of the manifest that it was trained from.")
+
+
 class Evaluation(Policy):
     """Candidate beside champion on the same rows, and the verdict."""
 
@@ -47,6 +73,7 @@ class Evaluation(Policy):
     compared_days: tuple[date, ...] = Field(description="Holdout days that neither model was trained on.")
     evidence: Evidence
     verdict: Verdict
+    review_digest: str = Field("", description="Digest of the reviewer's pack that was made with it.")
     reused: bool = Field(False, description="Whether the verdict was found in the ledger instead of judged again.")
 
 

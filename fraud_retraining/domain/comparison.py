@@ -142,14 +142,14 @@ def _resampled(pair: Pair, subsets: Sequence[Mask], resamples: int, seed: int) -
         for model in (pair.candidate, pair.champion)
     ]
     drawn: list[list[Floats]] = [[] for _ in rankings]
-    for weights in _customer_weights(count, resamples, seed):
+    for weights in customer_weights(count, resamples, seed):
         for values, ranking in zip(drawn, rankings, strict=True):
             values.append(ranking.average_precision(weights))
     whole = [np.concatenate(values) for values in drawn]
     return zip(whole[::2], whole[1::2], strict=True)
 
 
-def _customer_weights(customers: int, resamples: int, seed: int) -> Iterator[NDArray[np.float32]]:
+def customer_weights(customers: int, resamples: int, seed: int) -> Iterator[NDArray[np.float32]]:
     """Weights (customer, resample): all one first, then Poisson(1), in pieces that fit the processor's cache."""
     yield np.ones((customers, 1), dtype=np.float32)
     draw = np.random.default_rng(seed)

@@ -5,6 +5,7 @@ ordinary exceptions and leave with exit code 1.
 
     RetrainingError                     exit code
     ├── SettingsError                   2  settings or usage
+    │   └── NotPermitted                2  somebody who may not decide
     ├── DataInvalid                     3  the lake, a day, a column or the window is not usable
     ├── GateFailed                      4  the candidate is not good enough
     ├── Conflict                        5  somebody or something else decided first
@@ -14,19 +15,26 @@ ordinary exceptions and leave with exit code 1.
         └── IntegrityError              7  it answered, but not with what was stored
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from datetime import date
 from typing import ClassVar
 
 
 class RetrainingError(Exception):
-    """A failure with a known meaning: what is wrong, with which culprits, and what to do about it."""
+    """A failure with a known meaning: what is wrong, with which culprits, and what to do about it.
+
+    `days` are the days whose data is to blame, where it is theirs.
+    """
 
     exit_code: ClassVar[int] = 1
 
-    def __init__(self, what: str, *, culprits: Sequence[object] = (), remedy: str = "") -> None:
+    def __init__(
+        self, what: str, *, culprits: Sequence[object] = (), remedy: str = "", days: Iterable[date] = ()
+    ) -> None:
         self.what = what
         self.culprits = tuple(str(culprit) for culprit in culprits)
         self.remedy = remedy
+        self.days = tuple(sorted(set(days)))
         super().__init__(what, self.culprits, remedy)
 
     def __str__(self) -> str:
@@ -36,17 +44,23 @@ class RetrainingError(Exception):
         return "\n".join(lines)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _rebuild, (type(self), self.what, self.culprits, self.remedy)
+        return _rebuild, (type(self), self.what, self.culprits, self.remedy, self.days)
 
 
-def _rebuild(kind: type[RetrainingError], what: str, culprits: tuple[str, ...], remedy: str) -> RetrainingError:
-    return kind(what, culprits=culprits, remedy=remedy)
+def _rebuild(
+    kind: type[RetrainingError], what: str, culprits: tuple[str, ...], remedy: str, days: tuple[date, ...]
+) -> RetrainingError:
+    return kind(what, culprits=culprits, remedy=remedy, days=days)
 
 
 class SettingsError(RetrainingError):
     """Settings or arguments that cannot be obeyed; `culprits` lists every problem, not just the first."""
 
     exit_code = 2
+
+
+class NotPermitted(SettingsError):
+    """A decision by somebody who may not make it: no reviewer, not proven, or about their own candidate."""
 
 
 class DataInvalid(RetrainingError):

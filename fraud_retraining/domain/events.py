@@ -40,7 +40,11 @@ class EventKind(StrEnum):
     PROMOTION_INTENDED = "promotion_intended"
     PROMOTION_DONE = "promotion_done"
     PROMOTION_UNDONE = "promotion_undone"
+    APPROVAL_RECORDED = "approval_recorded"
     CHAMPION_MOVED_OUTSIDE = "champion_moved_outside"
+    CHAMPION_CHECKED = "champion_checked"
+    SMOKE_TESTED = "smoke_tested"
+    REVIEWERS_REMINDED = "reviewers_reminded"
     CONFIGURATION_CHANGED = "configuration_changed"
     RETRAIN_FINISHED = "retrain_finished"
     INGEST_FAILED = "ingest_failed"
@@ -49,6 +53,7 @@ class EventKind(StrEnum):
     NOTICE_OPENED = "notice_opened"
     NOTICE_RESOLVED = "notice_resolved"
     ARTIFACTS_REMOVED = "artifacts_removed"
+    HISTORY_ARCHIVED = "history_archived"
 
 
 RELEASE_KINDS = frozenset(
@@ -58,6 +63,7 @@ RELEASE_KINDS = frozenset(
         EventKind.PROMOTION_INTENDED,
         EventKind.PROMOTION_DONE,
         EventKind.PROMOTION_UNDONE,
+        EventKind.APPROVAL_RECORDED,
     }
 )
 """Events that tell a release as it then was, under `release` in their payload."""
@@ -113,6 +119,10 @@ class Head(Policy):
 
     seq: int = 0
     hash: str = NO_HASH
+
+
+NOTHING = Head()
+"""The head of a chain that has no row yet."""
 
 
 class BadRow(NamedTuple):
@@ -204,18 +214,21 @@ def _fault(row: Row, after: Head) -> BadRow | None:
     return None
 
 
-def verify_chain(rows: Iterable[Row], *heads: Head) -> tuple[Head, BadRow | None]:
+def verify_chain(rows: Iterable[Row], *heads: Head, start: Head = NOTHING) -> tuple[Head, BadRow | None]:
     """The last good row, and the first bad one with the reason, if there is one.
 
     `heads` are rows known from elsewhere (exports, the head row): a chain that ends before one of them, or that has
-    another row in its place, was cut or written anew.
+    another row in its place, was cut or written anew. `start` is the last row that was archived: the chain goes on
+    from there, and about rows before it these rows say nothing.
     """
     known = {head.seq: head.hash for head in heads if head.seq}
-    last = Head()
+    last = start
+    if known.get(start.seq, start.hash) != start.hash:
+        return NOTHING, _other_head(start.seq)
     for row in rows:
         fault = _fault(row, last)
         if fault is None and known.get(row.seq, row.hash) != row.hash:
-            fault = BadRow(row.seq, f"row {row.seq} is not the row that was known as the head of the chain")
+            fault = _other_head(row.seq)
         if fault is not None:
             return last, fault
         last = Head(seq=row.seq, hash=row.hash)
@@ -223,3 +236,7 @@ def verify_chain(rows: Iterable[Row], *heads: Head) -> tuple[Head, BadRow | None
     if cut > last.seq:
         return last, BadRow(last.seq + 1, f"the chain was cut: it ends at row {last.seq}, a known head is row {cut}")
     return last, None
+
+
+def _other_head(seq: int) -> BadRow:
+    return BadRow(seq, f"row {seq} is not the row that was known as the head of the chain")

@@ -11,15 +11,15 @@ earlier timestamp, or the same timestamp and a smaller transaction_id.
   the previous transaction set it against the earlier ones only.
 - Label features end with day D-L-1, the last one whose labels may be used: a window of n days is the whole days
   D-L-n .. D-L-1, the same for every transaction of the entity on D. Days since the first and the last known fraud,
-  days since the last known non-fraud, and the fraud streak (known frauds on the days after that one) look at the
-  longest window. A label counts when it was known before day d+L+1 began, where d is the day of the labelled
-  transaction.
+  days since the last known non-fraud, and the fraud streak (known frauds on the days after that one, and days since
+  it began) look at the longest window. A label counts when it was known before day d+L+1 began, where d is the day of
+  the labelled transaction.
 
 Cost follows the new day: by their time of day, the last 24 hours are the part of today before t and the part of
 yesterday after it, so one sort of two days serves the exact window; whole days come from `entity_days`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import date, datetime, time, timedelta
 from typing import NamedTuple, Self, TypeAlias, overload
 
@@ -40,7 +40,7 @@ from fraud_retraining.domain.schemas import (
 from fraud_retraining.domain.windows import DayRange
 
 CALENDAR = ("hour", "weekend", "night")
-LABEL_AGES = ("first_fraud", "last_fraud", "last_nonfraud")
+LABEL_AGES = ("first_fraud", "last_fraud", "last_nonfraud", "fraud_streak_began")
 LAST_NIGHT_HOUR = 6
 SATURDAY = 5
 
@@ -104,6 +104,21 @@ class FeaturePlan(Policy):
         slices = tuple(name for name in self.slices if name not in self.categorical)
         return (TRANSACTION_ID, TIMESTAMP, *self.entities, IS_FRAUD, *labelled_at, *slices, *self.names)
 
+    @property
+    def topics(self) -> dict[str, str]:
+        """What each feature is about: the transaction itself, an entity, or an entity's labels."""
+        about: dict[str, str] = {}
+        for entity, policy in self.entities.items():
+            about |= dict.fromkeys(_entity_names(entity, policy), entity)
+            about |= dict.fromkeys(_label_names(entity, policy), f"{entity}_labels")
+        return {name: about.get(name, "transaction") for name in self.names}
+
+    @property
+    def horizons(self) -> dict[str, int]:
+        """How many days each feature looks back on: a lake that is younger cannot give it in full."""
+        own = {name: days for entity in self.entities for name, days in self._entity_horizons(entity)}
+        return {name: own.get(name, 0) for name in self.names}
+
     def label_day(self, day: date) -> date:
         """The latest day whose labels the features of `day` may use."""
         return _before(day, self.label_delay_days + 1)
@@ -117,6 +132,13 @@ class FeaturePlan(Policy):
                 for entity, policy in self.entities.items()
             },
         )
+
+    def _entity_horizons(self, entity: str) -> Iterator[tuple[str, int]]:
+        policy = self.entities[entity]
+        labels = _label_names(entity, policy)
+        for name in _entity_names(entity, policy):
+            window = next((n for n in policy.windows_days if name.endswith(f"_{n}d")), max(policy.windows_days))
+            yield name, window + (self.label_delay_days if name in labels else 0)
 
     def _first_day(self, day: date, policy: EntityPolicy) -> date:
         return _before(day, max(policy.windows_days) + (self.label_delay_days if policy.fraud_share else 0))
@@ -258,11 +280,13 @@ def _label_sums(days: ir.Table, policy: EntityPolicy, plan: FeaturePlan, day: Da
     """Labels of each window; how old the first and the last fraud of the longest one are, and the last non-fraud."""
     ends = _before(day, plan.label_delay_days)
     frauds = _within(days, ends, max(policy.windows_days), "frauds")
+    streak = (days.age < days.last_nonfraud).ifelse(frauds, None)
     columns = {
         "first_fraud": (frauds > 0).ifelse(days.age, None).max(),
         "last_fraud": (frauds > 0).ifelse(days.age, None).min(),
         "last_nonfraud": days.last_nonfraud.min(),
-        "fraud_streak": (days.age < days.last_nonfraud).ifelse(frauds, None).sum(),
+        "fraud_streak_began": (streak > 0).ifelse(days.age, None).max(),
+        "fraud_streak": streak.sum(),
     }
     for window in policy.windows_days:
         columns |= {
@@ -380,13 +404,20 @@ def _pass_through(rows: ir.Table, plan: FeaturePlan) -> dict[str, ir.Value]:
 
 def _entity_names(entity: str, policy: EntityPolicy) -> tuple[str, ...]:
     amounts = ("count", "mean_amount", "max_amount", "max_ratio", "amount_ratio", "amount_zscore")
-    labels = ("fraud_share", "labelled_count") if policy.fraud_share else ()
-    ages = (*(f"days_since_{which}" for which in LABEL_AGES), "fraud_streak") if policy.fraud_share else ()
     return (
         *(f"{entity}_{name}_{window}d" for window in policy.windows_days for name in amounts),
         f"{entity}_seconds_since_previous",
-        *(f"{entity}_{name}_{window}d" for window in policy.windows_days for name in labels),
-        *(f"{entity}_{name}" for name in ages),
+        *_label_names(entity, policy),
+    )
+
+
+def _label_names(entity: str, policy: EntityPolicy) -> tuple[str, ...]:
+    if not policy.fraud_share:
+        return ()
+    return (
+        *(f"{entity}_{name}_{window}d" for window in policy.windows_days for name in ("fraud_share", "labelled_count")),
+        *(f"{entity}_days_since_{which}" for which in LABEL_AGES),
+        f"{entity}_fraud_streak",
     )
 
 

@@ -17,6 +17,7 @@ from fraud_retraining.domain.errors import Busy, Conflict
 from fraud_retraining.domain.schemas import Policy
 
 BEATS_BEFORE_EXPIRY = 6
+UNDER_WAY = {"retrain": "another retrain is under way", "clean": "old runs and artifacts are being removed"}
 
 
 class LeasePolicy(Policy):
@@ -145,11 +146,11 @@ def abandoned(current: Lease | None, now: datetime, *, gone: bool) -> bool:
     return current is not None and current.owner is not None and (gone or not current.held(now))
 
 
-def busy(current: Lease, *, waited: str = "") -> Busy:
+def busy(current: Lease) -> Busy:
     """What the second one is told."""
     owner = current.owner.told() if current.owner else "nobody any more"
     return Busy(
-        f"another {current.purpose.work} is under way{waited}",
+        UNDER_WAY[current.purpose.work],
         culprits=[
             f"{owner}: {current.purpose.told()}",
             f"since {_time(current.taken_at)}, last heard of at {_time(current.seen_at)}",

@@ -114,26 +114,40 @@ def log_losses(judged: Judged) -> Floats:
     return -np.log(np.where(judged.labels == 1, kept, 1 - kept))
 
 
-def card_precision_at_k(judged: Judged, k: int) -> float | None:
-    """Mean over the days of the share of `k` daily alerts that are right, an alert being about an entity.
+class DayAlerts(NamedTuple):
+    """The entities that one day's alerts were about, and those of them that were right."""
 
-    As published with the Fraud Detection Handbook (chapter 4, "Precision top-k metrics"): each day the `k` entities
-    with the highest maximum score are investigated; those with a fraud that day are detected, and are no longer
-    counted on later days. The divisor is `k` also on a day with fewer than `k` entities, as in the published code:
-    an alert that nobody needed is not a success. Equal scores are ordered by entity code.
+    day: int
+    alerts: Integers
+    right: Integers
+
+
+def daily_alerts(judged: Judged, k: int) -> Iterator[DayAlerts]:
+    """Each day the `k` entities with the highest maximum score that were not detected on an earlier day.
+
+    An alert is right, and its entity detected, if the entity has a fraud that day. Equal scores are ordered by entity
+    code.
     """
-    if not len(judged) or not judged.rankable:
-        return None
-    detected = np.zeros(judged.entities.max() + 1, dtype=bool)
-    daily = []
+    detected = np.zeros(judged.entities.max(initial=-1) + 1, dtype=bool)
     for day in np.unique(judged.days):
         highest, defrauded = _entity_day(judged, judged.days == day, len(detected))
         suspects = np.flatnonzero((highest > -np.inf) & ~detected)
         alerts = suspects[np.argsort(-highest[suspects], kind="stable")[:k]]
         right = alerts[defrauded[alerts]]
         detected[right] = True
-        daily.append(len(right) / k)
-    return float(np.mean(daily))
+        yield DayAlerts(int(day), alerts, right)
+
+
+def card_precision_at_k(judged: Judged, k: int) -> float | None:
+    """Mean over the days of the share of `k` daily alerts that are right, an alert being about an entity.
+
+    As published with the Fraud Detection Handbook (chapter 4, "Precision top-k metrics"): detected entities are no
+    longer counted on later days. The divisor is `k` also on a day with fewer than `k` entities, as in the published
+    code: an alert that nobody needed is not a success.
+    """
+    if not len(judged) or not judged.rankable:
+        return None
+    return float(np.mean([len(day.right) / k for day in daily_alerts(judged, k)]))
 
 
 def _entity_day(judged: Judged, today: Mask, entities: int) -> tuple[Floats, Mask]:

@@ -1,8 +1,9 @@
 """The life of one candidate: its states, who may move it, and what happens when two things happen at once.
 
-Here: the state machine, the promotion rule, supersession, and what an interrupted promotion comes to. Every function
-takes a release and gives the next one, or refuses. Not here: keeping releases (`adapters/ledger.py`) and moving the
-registry's alias (`adapters/registry.py`).
+Here: the state machine, the promotion rule, supersession, deadlines and reminders, and what an interrupted promotion
+comes to. Every function takes a release and gives the next one, or refuses. Not here: keeping releases
+(`adapters/ledger.py`), moving the registry's alias (`adapters/registry.py`), who a reviewer is (`domain/reviewers.py`)
+and whether a human has to be asked (`domain/trust.py`).
 
     registered ──> awaiting_approval ──> approved ──> promoting ──> promoted ──> superseded
         │  └────────────(auto)───────────────^            ^                └──> rolled_back
@@ -10,25 +11,18 @@ registry's alias (`adapters/registry.py`).
         └──> gate_failed     from any open state: rejected (if it waits), expired (if it waits), superseded, withdrawn
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Literal, Protocol
+from typing import Protocol
 
 from pydantic import Field
 
-from fraud_retraining.domain.errors import Conflict, GateFailed, SettingsError
+from fraud_retraining.domain.errors import Conflict, GateFailed, NotPermitted, SettingsError
+from fraud_retraining.domain.reviewers import Identity, ReviewerPolicy, admit, asked_for
 from fraud_retraining.domain.schemas import Policy
-
-
-class PromotionPolicy(Policy):
-    """Who lets a candidate become champion."""
-
-    mode: Literal["manual", "auto"] = Field("manual", description="Whether a human decides, or the gates alone.")
-    reviewers: tuple[str, ...] = Field((), description="Who may approve and reject; empty: anybody who can reach it.")
-    approval_hours: float = Field(24, gt=0, le=24 * 30, description="Hours after which a waiting candidate expires.")
 
 
 class ReleaseState(StrEnum):
@@ -54,10 +48,18 @@ class Decision(StrEnum):
     REJECT = "reject"
 
 
+class Reminder(StrEnum):
+    """When reviewers are reminded of a candidate that waits."""
+
+    HALF_TIME = "half_time"
+    LAST_HOUR = "last_hour"
+
+
 S = ReleaseState
 OPEN = frozenset({S.REGISTERED, S.AWAITING_APPROVAL, S.APPROVED})
 TERMINAL = frozenset({S.REJECTED, S.EXPIRED, S.GATE_FAILED, S.WITHDRAWN})
 BY_HAND = TERMINAL | {S.APPROVED, S.SUPERSEDED}
+PENDING = frozenset({S.AWAITING_APPROVAL, S.APPROVED})
 RESTORABLE = frozenset({S.SUPERSEDED, S.ROLLED_BACK})
 NEEDS_REASON = frozenset({S.REJECTED, S.ROLLED_BACK, S.WITHDRAWN})
 NEEDS_VERDICT = frozenset({S.AWAITING_APPROVAL, S.APPROVED, S.PROMOTING})
@@ -214,24 +216,72 @@ def ask(release: Release, hours: float, moved: Moved) -> Release:
     return _placed(release, S.AWAITING_APPROVAL, moved, deadline=moved.at + timedelta(hours=hours))
 
 
-def decide(release: Release, decision: Decision, policy: PromotionPolicy, moved: Moved) -> Release:
-    """A waiting release after a reviewer's answer. The first answer wins.
+def reminders_due(release: Release, now: datetime, sent: Collection[Reminder]) -> tuple[Reminder, ...]:
+    """Of what reviewers have to be reminded now: at half time, and an hour before the deadline.
+
+    The last hour makes half time pointless, and a release that waits for less than an hour is announced only once.
+    """
+    if release.state is not S.AWAITING_APPROVAL or release.deadline is None or now >= release.deadline:
+        return ()
+    asked, last_hour = release.moved_at, release.deadline - timedelta(hours=1)
+    if asked < last_hour <= now:
+        return () if Reminder.LAST_HOUR in sent else (Reminder.LAST_HOUR,)
+    half_time = asked + (release.deadline - asked) / 2
+    return (Reminder.HALF_TIME,) if half_time <= now and Reminder.HALF_TIME not in sent else ()
+
+
+def decide(
+    release: Release,
+    decision: Decision,
+    policy: ReviewerPolicy,
+    identity: Identity,
+    moved: Moved,
+    digest: str | None = None,
+) -> Release:
+    """A waiting release after a reviewer's answer. The first answer wins; of two approvals that are needed, the second.
+
+    Args:
+        release: what was decided about.
+        decision: the answer.
+        policy: who may decide.
+        identity: who answers.
+        moved: the answer's way, time and reason.
+        digest: the artifact that the reviewer was asked about, where the way says so.
 
     Raises:
-        Conflict: it no longer waits, or its deadline has passed.
-        SettingsError: not a reviewer, the one who asked for it, or a rejection without a reason.
+        Conflict: it no longer waits, its deadline has passed, or it is not what the reviewer was asked about.
+        NotPermitted: not a reviewer, not proven, or the one who asked for it.
+        SettingsError: a rejection without a reason.
     """
     to = S.APPROVED if decision is Decision.APPROVE else S.REJECTED
-    if policy.reviewers and moved.by not in policy.reviewers:
-        raise SettingsError(f"{moved.by} is not a reviewer", remedy="Reviewers are named in promotion.reviewers.")
-    if decision is Decision.APPROVE and release.trigger == "manual" and moved.by == release.requested_by:
-        raise SettingsError(
-            f"{moved.by} asked for version {release.version} and cannot approve it",
-            remedy="Let another reviewer decide.",
-        )
+    admit(policy, identity)
+    if decision is Decision.APPROVE:
+        _refuse_own(release, policy, identity)
     if release.state is not S.AWAITING_APPROVAL:
         raise _refuse(release, to)
+    if digest is not None and digest != release.artifact_digest:
+        raise Conflict(
+            f"version {release.version} is not the model that was asked about",
+            culprits=[f"asked about {digest}", f"registered {release.artifact_digest}"],
+            remedy="Look at `fraud-retraining pending` and decide about what waits now.",
+        )
+    if to is S.APPROVED and policy.two_person and release.first_approval_by is None:
+        _checked(release, to, moved)
+        return release.model_copy(update={"first_approval_by": identity.name})
+    if to is S.APPROVED and policy.two_person and release.first_approval_by == identity.name:
+        raise Conflict(
+            f"{identity.name} has approved version {release.version} already",
+            remedy="A second reviewer has to approve.",
+        )
     return move(release, to, moved)
+
+
+def _refuse_own(release: Release, policy: ReviewerPolicy, identity: Identity) -> None:
+    if "manual" in release.trigger.split("+") and asked_for(policy, identity, release.requested_by):
+        raise NotPermitted(
+            f"{identity.name} asked for version {release.version} and cannot approve it",
+            remedy="Let another reviewer decide.",
+        )
 
 
 @dataclass(frozen=True)
@@ -252,7 +302,7 @@ class Supersede:
 
 
 def promotion_of(
-    candidate: Dated, champion: Dated | None, mode: Literal["manual", "auto"], passed: bool
+    candidate: Dated, champion: Dated | None, *, automatic: bool, passed: bool
 ) -> Promote | Await | Supersede:
     """What becomes of a candidate whose gates were judged. A champion of the same or a newer as-of day stays.
 
@@ -265,23 +315,21 @@ def promotion_of(
         return Supersede(
             f"champion version {champion.version} is as of {champion.as_of}, the candidate only as of {candidate.as_of}"
         )
-    return Promote() if mode == "auto" else Await()
+    return Promote() if automatic else Await()
 
 
 def outdated_by(newer: Dated, others: Iterable[Release]) -> list[Release]:
     """Those waiting or approved releases that a newer candidate, or a new champion, makes pointless."""
-    pending = {S.AWAITING_APPROVAL, S.APPROVED}
     return [
         other
         for other in others
-        if other.state in pending and other.version != newer.version and other.as_of <= newer.as_of
+        if other.state in PENDING and other.version != newer.version and other.as_of <= newer.as_of
     ]
 
 
 def newer_than(candidate: Dated, others: Iterable[Release]) -> Release | None:
     """The waiting or approved release of a later as-of day, if there is one: then the candidate is the one to go."""
-    pending = {S.AWAITING_APPROVAL, S.APPROVED}
-    newer = [other for other in others if other.state in pending and other.as_of > candidate.as_of]
+    newer = [other for other in others if other.state in PENDING and other.as_of > candidate.as_of]
     return max(newer, key=lambda other: other.as_of, default=None)
 
 
@@ -299,7 +347,7 @@ def begin_promotion(release: Release, champion: Release | None, intent: Intent) 
     else:
         if release.state is not S.APPROVED:
             raise _refuse(release, S.PROMOTING)
-        verdict = promotion_of(release, champion, "auto", release.verdict_passed)
+        verdict = promotion_of(release, champion, automatic=True, passed=release.verdict_passed)
         if isinstance(verdict, Supersede):
             raise Conflict(f"version {release.version} cannot be promoted: {verdict.reason}")
     _checked(release, S.PROMOTING, moved)
@@ -382,3 +430,15 @@ def displaced(champion: Release, target: int | None, moved: Moved) -> Release:
     """The champion that somebody took the alias from."""
     named = f"to version {target}" if target is not None else "away"
     return _placed(champion, S.SUPERSEDED, moved.model_copy(update={"reason": f"the alias was moved {named} by hand"}))
+
+
+def unseat(champion: Release, moved: Moved) -> Release:
+    """The first champion that cannot serve: there is no version to go back to, and the alias was taken away."""
+    _checked(champion, S.ROLLED_BACK, moved)
+    return _placed(champion, S.ROLLED_BACK, moved)
+
+
+def latest_champions(releases: Iterable[Release]) -> list[Release]:
+    """Versions that were champion and can be brought back, the one that served last first."""
+    past = [release for release in releases if release.state in RESTORABLE and release.was_promoted]
+    return sorted(past, key=lambda release: (release.moved_at, release.version), reverse=True)

@@ -4,15 +4,17 @@ Here: what is told to Dagster for each day, and what happens to the other days w
 done for a day.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date
-from typing import Any
+from typing import Any, NamedTuple
 
 import dagster as dg
 
 from fraud_retraining.adapters.store import Partition
 from fraud_retraining.domain.errors import DataInvalid
 from fraud_retraining.domain.fingerprint import digest
+from fraud_retraining.orchestration.monitoring_state import NotMade
 from fraud_retraining.orchestration.partitions import days_of
 from fraud_retraining.orchestration.progress import Progress
 
@@ -55,6 +57,98 @@ def materialize_days(
         _report_each(context, asset, done, metadata)
 
 
+class Maker(NamedTuple):
+    """How one of several assets of a step is made for a day, and what is told of it."""
+
+    make: Callable[[date], Partition | NotMade]
+    metadata: Callable[[Partition], dict[str, Any]]
+
+
+@dataclass
+class _Made:
+    """What became of the days of one asset."""
+
+    done: list[Partition] = field(default_factory=list)
+    refused: dict[date, DataInvalid] = field(default_factory=dict)
+    metadata: dict[date, dict[str, Any]] = field(default_factory=dict)
+
+    def told(self, partition: Partition) -> dict[str, Any]:
+        """What is told of a day that was done."""
+        return self.metadata[partition.day]
+
+
+def materialize_what_can_be(
+    context: dg.AssetExecutionContext, makers: Mapping[str, Maker], progress: Progress
+) -> Iterator[dg.MaterializeResult]:
+    """The same for several assets of one step, in order, and for days of which there may be nothing to make.
+
+    Such a day is told in the log and as an observation with the reason, and is not an error.
+
+    Raises:
+        DataInvalid: names every asset and day that was refused, with the reason.
+    """
+    days = days_of(context)
+    made = {}
+    for asset, maker in makers.items():
+        made[asset] = found = _make_days(context, asset, days, maker, progress)
+        if len(found.done) == len(days):
+            yield _result(context, asset, found)
+    for asset, found in made.items():
+        if len(days) > 1:
+            _report_each(context, asset, found.done, found.told)
+    _raise_refused(made)
+
+
+def _make_days(
+    context: dg.AssetExecutionContext,
+    asset: str,
+    days: Sequence[date],
+    maker: Maker,
+    progress: Progress,
+) -> _Made:
+    found = _Made()
+    progress.start(asset, len(days))
+    for count, day in enumerate(days, start=1):
+        try:
+            partition = maker.make(day)
+        except DataInvalid as error:
+            found.refused[day] = error
+            context.log.error(f"{asset} of {day} is refused: {error}")
+        else:
+            if isinstance(partition, NotMade):
+                _tell(context, asset, day, partition)
+            else:
+                found.done.append(partition)
+                found.metadata[day] = maker.metadata(partition)
+        progress.advance(asset, count)
+    return found
+
+
+def _result(context: dg.AssetExecutionContext, asset: str, found: _Made) -> dg.MaterializeResult:
+    for day, metadata in found.metadata.items():
+        context.add_asset_metadata(metadata, asset_key=asset, partition_key=day.isoformat())
+    return dg.MaterializeResult(asset_key=asset, data_version=dg.DataVersion(_version(found.done)))
+
+
+def _tell(context: dg.AssetExecutionContext, asset: str, day: date, nothing: NotMade) -> None:
+    context.log.info(f"{asset} of {day} is not made: {nothing.reason}")
+    context.log_event(
+        dg.AssetObservation(asset, partition=day.isoformat(), metadata={"not made, because": nothing.reason})
+    )
+
+
+def _raise_refused(made: Mapping[str, _Made]) -> None:
+    refused = [(asset, day, error) for asset, found in made.items() for day, error in found.refused.items()]
+    if len({(day, str(error)) for _, day, error in refused}) == 1:
+        raise refused[0][2]
+    if refused:
+        raise DataInvalid(
+            f"{len(refused)} partitions are refused; the others stand.",
+            culprits=[f"{asset} of {day}: {' '.join(str(error).split())}" for asset, day, error in refused],
+            remedy="each says what to do; then materialize them again.",
+        )
+
+
 def _version(done: list[Partition]) -> str:
     return done[0].digest if len(done) == 1 else digest([partition.digest for partition in done])
 
@@ -84,9 +178,10 @@ def _refusal(asset: str, refused: dict[date, DataInvalid]) -> DataInvalid:
     if len(refused) == 1:
         ((day, error),) = refused.items()
         named = error.what if day.isoformat() in error.what else f"{asset} of {day}: {error.what}"
-        return DataInvalid(named, culprits=error.culprits, remedy=error.remedy)
+        return DataInvalid(named, culprits=error.culprits, remedy=error.remedy, days=refused)
     return DataInvalid(
         f"{asset}: {len(refused)} days are refused; the other days stand.",
         culprits=[f"{day}: {' '.join(str(error).split())}" for day, error in refused.items()],
         remedy="deliver those days again; they are ingested anew once their files change.",
+        days=refused,
     )

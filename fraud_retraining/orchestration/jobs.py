@@ -4,6 +4,7 @@ Here: which assets run together. Not here: when (`orchestration/schedules.py`, `
 """
 
 import math
+from collections.abc import Set as AbstractSet
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
@@ -12,6 +13,7 @@ from fraud_retraining.settings import Settings
 
 INGEST = "ingest"
 RETRAIN = "retrain"
+MONITOR = "monitor"
 RETRAIN_TAG = "fraud_retraining/retrain"
 RETRAIN_POOL = "retrain"
 TRIGGER_TAG = "trigger"
@@ -22,24 +24,35 @@ DRIFT_TAG = "fraud_retraining/drift_since"
 FINGERPRINT_TAG = "fingerprint"
 
 DAY_ASSETS = dg.AssetSelection.groups("ingestion", "features") - dg.AssetSelection.assets("raw_transactions")
+MONITORING_ASSETS = dg.AssetSelection.groups("monitoring")
 AS_OF_ASSETS = dg.AssetSelection.groups("training", "evaluation", "promotion")
 
 
-def build_jobs(settings: Settings) -> list[UnresolvedAssetJobDefinition]:
-    """The jobs of the project."""
+def build_jobs(
+    settings: Settings, hooks: AbstractSet[dg.HookDefinition] = frozenset()
+) -> list[UnresolvedAssetJobDefinition]:
+    """The jobs of the project; `hooks` are told how their runs end."""
     return [
         dg.define_asset_job(
             INGEST,
             selection=DAY_ASSETS,
+            hooks=hooks,
             executor_def=dg.in_process_executor,
             description="Ingest, check, sum up and featurize a day or a range of days in one run.",
         ),
         dg.define_asset_job(
             RETRAIN,
             selection=AS_OF_ASSETS,
+            hooks=hooks,
             executor_def=dg.in_process_executor,
             tags={RETRAIN_TAG: "1", "dagster/max_runtime": str(max_runtime(settings))},
             description="Window, model, evaluation, release of one as-of day.",
+        ),
+        dg.define_asset_job(
+            MONITOR,
+            selection=MONITORING_ASSETS,
+            executor_def=dg.in_process_executor,
+            description="The champion's scores, drift and live performance of a day or a range of days in one run.",
         ),
     ]
 

@@ -6,6 +6,7 @@ Here: reading it off a Dagster run's tags, whichever way the run was started. No
 from collections.abc import Mapping
 from datetime import date
 
+from fraud_retraining.adapters.environment import environment
 from fraud_retraining.adapters.ledger import Ledger
 from fraud_retraining.domain.events import EventKind
 from fraud_retraining.domain.triggers import Trigger
@@ -49,15 +50,16 @@ def as_of_of(tags: Mapping[str, str]) -> date | None:
 
 
 def record_request(run_id: str, tags: Mapping[str, str], settings: Settings, ledger: Ledger) -> None:
-    """Records that a retrain was asked for, and what changed in the settings since the last one; once a run."""
+    """Records that a retrain was asked for, and settings and environment where they changed; once a run."""
     actor, channel = actor_of(tags), channel_of(tags)
-    ledger.append_changed(
-        EventKind.CONFIGURATION_CHANGED,
-        subject="settings",
-        payload=settings.model_dump(mode="json"),
-        actor=actor,
-        channel=channel,
-    )
+    for subject, value in (("settings", settings), ("environment", environment())):
+        ledger.append_changed(
+            EventKind.CONFIGURATION_CHANGED,
+            subject=subject,
+            payload=value.model_dump(mode="json"),
+            actor=actor,
+            channel=channel,
+        )
     more = {"inputs": INPUTS_TAG, "drift_since": DRIFT_TAG}
     ledger.append_once(
         EventKind.RETRAIN_REQUESTED,

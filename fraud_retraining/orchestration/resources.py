@@ -4,12 +4,15 @@ Here: which adapter a key stands for. Not here: what an adapter does. Heavy libr
 asks for them, because every process of Dagster pays for the import of the definitions.
 """
 
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from fraud_retraining.orchestration.progress import LogProgress
+from fraud_retraining.orchestration.retries import attempted
+from fraud_retraining.orchestration.workers import worker
 from fraud_retraining.settings import Settings
 
 if TYPE_CHECKING:
@@ -19,9 +22,12 @@ if TYPE_CHECKING:
     from fraud_retraining.adapters.lake import Lake
     from fraud_retraining.adapters.ledger import Ledger
     from fraud_retraining.adapters.locations import Location
+    from fraud_retraining.adapters.notifier import Notifier
+    from fraud_retraining.adapters.outbox import Outbox
     from fraud_retraining.adapters.registry import Registry
     from fraud_retraining.adapters.store import Store
     from fraud_retraining.domain.leases import LeasePolicy
+    from fraud_retraining.orchestration.outcomes import Outcomes
     from fraud_retraining.orchestration.retrain_lease import RetrainLease
 
 
@@ -83,6 +89,28 @@ def open_ledger(settings: Settings) -> "Ledger":
     return Ledger(settings.ledger_url, model=settings.model.name)
 
 
+def open_outbox(settings: Settings) -> "Outbox":
+    """What people were told, and what still has to be sent; in the ledger's database."""
+    from fraud_retraining.adapters.outbox import Outbox
+
+    settings.home.mkdir(parents=True, exist_ok=True)
+    return Outbox(settings.ledger_url, model=settings.model.name)
+
+
+def open_notifier(settings: Settings) -> "Notifier":
+    """The way to Slack, PagerDuty and the file of alerts, with the tokens of this process's environment."""
+    from fraud_retraining.adapters.notifier import Notifier
+
+    return Notifier(settings.alerts, settings.home, os.environ)
+
+
+def open_outcomes(settings: Settings) -> "Outcomes":
+    """What runs that ended tell the ledger and people."""
+    from fraud_retraining.orchestration.outcomes import Outcomes
+
+    return Outcomes(settings, open_ledger(settings), open_outbox(settings), open_store(settings))
+
+
 def open_registry(settings: Settings) -> "Registry":
     """MLflow's runs and versions."""
     from fraud_retraining.adapters.registry import Registry
@@ -130,7 +158,7 @@ def _mlflow(settings: Settings) -> dg.ResourceDefinition:
 
     @dg.resource(description="dagster-mlflow's mlflow_tracking: one MLflow run a Dagster run.")
     def mlflow(context: dg.InitResourceContext) -> Iterator[Any]:
-        open_registry(settings).ensure_experiment()
+        attempted(open_registry(settings).ensure_experiment, settings.retries, context.log)
         from dagster_mlflow import mlflow_tracking
 
         config = {
@@ -168,6 +196,7 @@ def build_resources(settings: Settings) -> dict[str, Any]:
             yield opened
 
     from fraud_retraining.orchestration.io_managers import DocumentIOManager
+    from fraud_retraining.orchestration.release_sensors import LogTeller
 
     return {
         "settings": dg.ResourceDefinition.hardcoded_resource(settings),
@@ -178,6 +207,11 @@ def build_resources(settings: Settings) -> dict[str, Any]:
         "registry": lazily(open_registry),
         "retrain_lease": retrain_lease(settings),
         "mlflow": _mlflow(settings),
+        "outbox": lazily(open_outbox),
+        "notifier": lazily(open_notifier),
+        "outcomes": lazily(open_outcomes),
+        "worker": worker,
+        "teller": dg.ResourceDefinition.hardcoded_resource(LogTeller()),
         "progress": dg.ResourceDefinition.hardcoded_resource(LogProgress()),
         "io_manager": dg.IOManagerDefinition(resource_fn=lambda _: DocumentIOManager(open_store(settings))),
     }

@@ -145,30 +145,29 @@ class RetrainLease:
         return held.allowed
 
     def _begin(self) -> Held:
-        lease = self._take() if self._when_busy == "skip" else self._wait()
+        lease = self._take()
         heartbeat = Heartbeat(self._leases, lease)
         heartbeat.start()
         return Held(lease, heartbeat, began=self._clock())
 
-    def _wait(self) -> Lease:
-        """The lease, as soon as it is free; a retrain waits no longer than one may take."""
+    def _take(self) -> Lease:
+        """The lease, now or as soon as it is free; a retrain waits no longer than one may take."""
         asked_at, told = self._clock(), False
         while True:
             try:
                 return self._try()
             except Busy as busy:
-                if self._clock() - asked_at >= self._budget.max_seconds:
+                if not self._waits() or self._clock() - asked_at >= self._budget.max_seconds:
                     raise self._skipped(busy) from None
                 if not told:
                     self._tell(f"waiting: {busy.what}: {'; '.join(busy.culprits)}")
                     told = True
             time.sleep(min(POLL_SECONDS, self._leases.policy.beat_seconds))
 
-    def _take(self) -> Lease:
-        try:
-            return self._try()
-        except Busy as busy:
-            raise self._skipped(busy) from None
+    def _waits(self) -> bool:
+        """Whether to wait for whoever holds the lease; cleaning up is soon over, and nothing to give up for."""
+        holder = self._leases.holder()
+        return self._when_busy == "queue" or holder is None or holder.purpose.work == "clean"
 
     def _try(self) -> Lease:
         owner = Owner(run_id=self._asked.run_id, process=this_process())

@@ -61,5 +61,6 @@ def record_lost(ledger: Ledger, budget: BudgetPolicy, lease: Lease) -> Event | N
 def past_spendings(ledger: Ledger) -> list[Spent]:
     """Every retrain that ended, oldest first."""
     return [
-        Spent(event.at, Spending.model_validate(event.payload)) for event in ledger.events(EventKind.RETRAIN_FINISHED)
+        Spent(event.at, event.as_of, Spending.model_validate(event.payload))
+        for event in ledger.events(EventKind.RETRAIN_FINISHED)
     ]

@@ -5,7 +5,15 @@ from typing import Any
 
 from fraud_retraining.adapters.ledger import Ledger
 from fraud_retraining.domain.events import EventKind
-from fraud_retraining.domain.releases import Decision, PromotionPolicy, Release, recovery
+from fraud_retraining.domain.releases import Decision, Release, recovery
+from fraud_retraining.domain.reviewers import Identity, Proof, ReviewerPolicy
+
+ANYBODY = ReviewerPolicy()
+
+
+def person(name: str, how: Proof = Proof.NOTHING) -> Identity:
+    """Somebody who says who they are."""
+    return Identity(name=name, how=how)
 
 
 def sqlite_path(url: str) -> str:
@@ -28,7 +36,7 @@ def waiting(ledger: Ledger, version: int, day: int = 1, hours: float = 24, **mor
 def approved(ledger: Ledger, version: int, day: int = 1) -> Release:
     """A release that a reviewer has approved."""
     waiting(ledger, version, day)
-    return ledger.decide(version, Decision.APPROVE, policy=PromotionPolicy(), actor="alice", channel="cli")
+    return ledger.decide(version, Decision.APPROVE, policy=ANYBODY, by=person("alice"), channel="cli")
 
 
 def promoted(ledger: Ledger, version: int, day: int = 1, expected: int | None = None) -> Release:
@@ -56,7 +64,7 @@ def attempt(url: str, step: str, who: str, barrier: Any, answers: Any) -> None:
     try:
         if step == "decide":
             decision = Decision.APPROVE if who == "alice" else Decision.REJECT
-            ledger.decide(2, decision, policy=PromotionPolicy(), actor=who, channel="cli", reason="because")
+            ledger.decide(2, decision, policy=ANYBODY, by=person(who), channel="cli", reason="because")
         else:
             version = 2 if who == "alice" else 3
             intent = ledger.intend_promotion(version, 1, actor=who, channel="cli")

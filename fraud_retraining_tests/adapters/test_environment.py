@@ -1,10 +1,19 @@
 """What a fingerprint learns of its surroundings: the code that makes a model, and the libraries it uses."""
 
+import shutil
+import subprocess
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
-from fraud_retraining.adapters.environment import FITTING_LIBRARIES, library_versions, source_files
+from fraud_retraining.adapters.environment import (
+    FITTING_LIBRARIES,
+    _commit,
+    environment,
+    library_versions,
+    source_files,
+)
 
 PLAIN = "def fit(rows):\n    return rows + 1\n"
 
@@ -38,3 +47,30 @@ def test_versions_are_the_installed_ones():
     assert tuple(versions) == FITTING_LIBRARIES
     assert versions["numpy"] == version("numpy")
     assert library_versions(["pyarrow"]) == {"pyarrow": version("pyarrow")}
+
+
+def test_the_environment_names_code_lock_and_packages():
+    found = environment()
+    assert found.package == version("fraud-retraining")
+    assert found.code_version in {found.commit, found.package}
+    assert len(found.installed_digest) == 64
+    lock = Path(__file__).resolve().parents[2] / "requirements.lock"
+    assert (found.lock_digest is not None) is lock.is_file()
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+def test_the_commit_is_that_of_a_checkout_and_says_whether_files_were_changed(tmp_path: Path):
+    def git(*arguments: str) -> None:
+        who = ("-c", "user.name=a", "-c", "user.email=a@b")
+        subprocess.run(["git", "-C", str(tmp_path), *who, *arguments], check=True, capture_output=True)
+
+    (tmp_path / "__init__.py").write_text("")
+    assert _commit(tmp_path) is None
+    git("init")
+    assert _commit(tmp_path) is None, "a package that lies in somebody's checkout, and is none of it"
+    git("add", ".")
+    git("commit", "-m", "first")
+    clean = _commit(tmp_path)
+    assert clean is not None and len(clean) == 40
+    (tmp_path / "__init__.py").write_text("changed = True")
+    assert _commit(tmp_path) == f"{clean}-dirty"

@@ -19,17 +19,19 @@ from fraud_retraining.domain.releases import (
     Complete,
     Decision,
     HumanMoved,
-    PromotionPolicy,
     Release,
     ReleaseState,
     Undo,
     recovery,
 )
+from fraud_retraining.domain.reviewers import ReviewerPolicy
 from fraud_retraining_tests.adapters.ledgers import (
+    ANYBODY,
     append_many,
     approved,
     attempt,
     opened,
+    person,
     promoted,
     sqlite_path,
     waiting,
@@ -38,12 +40,11 @@ from fraud_retraining_tests.adapters.ledgers import (
 pytest_plugins = ("fraud_retraining_tests.adapters.databases",)
 
 S = ReleaseState
-ANYBODY = PromotionPolicy()
 
 
 def answer(ledger: Ledger, version: int, decision: Decision, actor: str = "alice", **more: Any) -> Release:
     values = {"policy": ANYBODY, "channel": "cli", "reason": "because", **more}
-    return ledger.decide(version, decision, actor=actor, **values)
+    return ledger.decide(version, decision, by=person(actor), **values)
 
 
 def states(ledger: Ledger) -> dict[int, ReleaseState]:
@@ -365,7 +366,7 @@ def test_the_second_answer_is_refused_told_and_recorded(ledger: Ledger):
 def test_a_stranger_is_refused_and_recorded(ledger: Ledger):
     waiting(ledger, 1)
     with pytest.raises(SettingsError, match="mallory is not a reviewer"):
-        answer(ledger, 1, Decision.APPROVE, "mallory", policy=PromotionPolicy(reviewers=("alice",)))
+        answer(ledger, 1, Decision.APPROVE, "mallory", policy=ReviewerPolicy(reviewers=("alice",)))
     assert states(ledger) == {1: S.AWAITING_APPROVAL}
     assert ledger.last(EventKind.DECISION_REFUSED).actor == "mallory"
 
@@ -544,11 +545,11 @@ def _at_once(url: str, step: str) -> dict[str, str]:
     spawn = multiprocessing.get_context("spawn")
     barrier, answers = spawn.Barrier(2), spawn.Queue()
     people = [spawn.Process(target=attempt, args=(url, step, who, barrier, answers)) for who in ("alice", "bob")]
-    for person in people:
-        person.start()
+    for process in people:
+        process.start()
     heard = dict(answers.get(timeout=120) for _ in people)
-    for person in people:
-        person.join(60)
+    for process in people:
+        process.join(60)
     return heard
 
 

@@ -105,9 +105,11 @@ def _labels(plan: FeaturePlan, policy: EntityPolicy, same: pd.DataFrame, now: pd
     genuine = (today - days[known & longest & (same.is_fraud == 0)]).dt.days
     never = plan.label_delay_days + max(policy.windows_days) + 1
     last_nonfraud = genuine.min() if len(genuine) else never
+    streak = frauds[frauds < last_nonfraud]
     return features | {
         "days_since_first_fraud": frauds.max() if len(frauds) else never,
         "days_since_last_fraud": frauds.min() if len(frauds) else never,
         "days_since_last_nonfraud": last_nonfraud,
-        "fraud_streak": (frauds < last_nonfraud).sum(),
+        "days_since_fraud_streak_began": streak.max() if len(streak) else never,
+        "fraud_streak": len(streak),
     }

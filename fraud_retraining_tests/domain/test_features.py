@@ -139,7 +139,7 @@ def test_a_plan_fixes_names_and_order():
         "card_seconds_since_previous",
         "card_fraud_share_1d", "card_labelled_count_1d", "card_fraud_share_7d", "card_labelled_count_7d",
         "card_days_since_first_fraud", "card_days_since_last_fraud",
-        "card_days_since_last_nonfraud", "card_fraud_streak",
+        "card_days_since_last_nonfraud", "card_days_since_fraud_streak_began", "card_fraud_streak",
         "distance", "country",
     )  # fmt: skip
     assert plan.columns[:6] == ("transaction_id", "timestamp", "card", "is_fraud", "labelled_at", "channel")
@@ -260,29 +260,31 @@ def test_labels_count_up_to_the_end_of_the_last_day_that_may_be_used(engine: Eng
 
 
 @pytest.mark.parametrize(
-    ("labels", "since", "streak"),
+    ("labels", "nonfraud", "began", "streak"),
     [
-        pytest.param([0, 0, 1, 1, 1], 6, 3, id="fraud only, since some day"),
-        pytest.param([1, 1, 0, 1, None], 5, 1, id="the streak begins after the last non-fraud"),
-        pytest.param([0, 1, 1, 1, 0], 3, 0, id="a non-fraud ends it"),
-        pytest.param([None, 0, 1, None, 1], 6, 2, id="an unknown label does not"),
-        pytest.param([0, 1, 1, 1, 1], 8, 4, id="a non-fraud out of sight: every fraud in sight"),
-        pytest.param([None] * 5, 8, 0, id="nothing known"),
+        pytest.param([0, 0, 1, 1, 1], 6, 5, 3, id="frauds only, since some day"),
+        pytest.param([1, 1, 0, 1, None], 5, 4, 1, id="the streak begins after the last non-fraud"),
+        pytest.param([0, 1, 1, 1, 0], 3, 8, 0, id="a non-fraud ends it"),
+        pytest.param([None, 0, 1, None, 1], 6, 5, 2, id="an unknown label does not"),
+        pytest.param([0, 1, 1, 1, 1], 8, 6, 4, id="the non-fraud is out of sight: every fraud in sight"),
+        pytest.param([None] * 5, 8, 8, 0, id="nothing known"),
     ],
 )
 def test_a_fraud_streak_is_the_known_frauds_since_the_last_known_nonfraud(
-    engine: Engine, labels: list[int | None], since: int, streak: int
+    engine: Engine, labels: list[int | None], nonfraud: int, began: int, streak: int
 ):
     days = (8, 6, 5, 4, 3)
     past = [transaction(before, at(before), is_fraud=label) for before, label in zip(days, labels, strict=True)]
     row = one(engine, [*past, transaction(9, at(1), is_fraud=0), transaction(10, at())], 10)
-    assert (row.terminal_days_since_last_nonfraud, row.terminal_fraud_streak) == (since, streak)
+    assert row.terminal_days_since_last_nonfraud == nonfraud
+    assert (row.terminal_days_since_fraud_streak_began, row.terminal_fraud_streak) == (began, streak)
 
 
 def test_a_day_with_a_fraud_and_a_nonfraud_is_not_part_of_a_streak(engine: Engine):
     past = [transaction(1, at(4, hour=1), is_fraud=0), transaction(2, at(4, hour=2), is_fraud=1)]
     row = one(engine, [*past, transaction(3, at(3), is_fraud=1), transaction(9, at())], 9)
-    assert (row.terminal_days_since_last_nonfraud, row.terminal_fraud_streak) == (4, 1)
+    assert row.terminal_days_since_last_nonfraud == 4
+    assert (row.terminal_days_since_fraud_streak_began, row.terminal_fraud_streak) == (3, 1)
 
 
 def test_without_a_known_fraud_its_age_is_beyond_what_can_be_seen(engine: Engine):

@@ -2,11 +2,13 @@
 
 from datetime import UTC, date, datetime, timedelta
 from itertools import product
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from fraud_retraining.domain.errors import Conflict, GateFailed, SettingsError
+from fraud_retraining.domain import releases
+from fraud_retraining.domain.errors import Conflict, GateFailed, NotPermitted, SettingsError
 from fraud_retraining.domain.releases import (
     BY_HAND,
     MOVES,
@@ -19,15 +21,14 @@ from fraud_retraining.domain.releases import (
     Intent,
     Moved,
     Promote,
-    PromotionPolicy,
     Release,
     ReleaseState,
+    Reminder,
     Supersede,
     Undo,
     adopt,
     ask,
     begin_promotion,
-    decide,
     dethrone,
     displaced,
     end_promotion,
@@ -36,11 +37,15 @@ from fraud_retraining.domain.releases import (
     outdated_by,
     promotion_of,
     recovery,
+    reminders_due,
+    unseat,
 )
+from fraud_retraining.domain.reviewers import Identity, Proof, ReviewerPolicy
+from fraud_retraining.domain.trust import PromotionPolicy
 
 S = ReleaseState
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
-ANYBODY = PromotionPolicy()
+ANYBODY = ReviewerPolicy()
 
 
 def release(state: ReleaseState = S.REGISTERED, version: int = 5, as_of: date = date(2026, 11, 20), **more) -> Release:
@@ -55,6 +60,13 @@ def waiting(**more) -> Release:
 
 def by(who: str = "bob", at: datetime = NOON + timedelta(hours=1), reason: str = "because") -> Moved:
     return Moved(by=who, via="cli", at=at, reason=reason)
+
+
+def decide(
+    before: Release, decision: Decision, policy: ReviewerPolicy, moved: Moved, how: Proof = Proof.NOTHING, **more: Any
+) -> Release:
+    """The answer of whoever moves it."""
+    return releases.decide(before, decision, policy, Identity(name=moved.by, how=how), moved, **more)
 
 
 def intent(version: int = 5, expected: int | None = 4, rollback: bool = False, reason: str = "because") -> Intent:
@@ -134,17 +146,106 @@ def test_a_rejection_needs_a_reason_and_an_approval_does_not(reason: str):
 
 
 def test_only_reviewers_decide_where_reviewers_are_named():
-    policy = PromotionPolicy(reviewers=("alice",))
-    with pytest.raises(SettingsError, match="mallory is not a reviewer"):
-        decide(waiting(), Decision.APPROVE, policy, by("mallory"))
+    policy = ReviewerPolicy(reviewers=("alice",))
+    for decision in Decision:
+        with pytest.raises(NotPermitted, match="mallory is not a reviewer"):
+            decide(waiting(), decision, policy, by("mallory"))
     assert decide(waiting(), Decision.APPROVE, policy, by("alice")).state is S.APPROVED
+
+
+def test_a_name_alone_is_not_believed_where_proof_is_asked_for_or_could_be_given():
+    provable = ReviewerPolicy(reviewers=({"name": "alice", "os_user": "adoe"},))
+    strict = ReviewerPolicy(reviewers=("alice",), require_verified=True)
+    for policy in (provable, strict):
+        with pytest.raises(NotPermitted, match="alice has not proven to be alice"):
+            decide(waiting(), Decision.APPROVE, policy, by("alice"))
+        for proof in set(Proof) - {Proof.NOTHING}:
+            assert decide(waiting(), Decision.APPROVE, policy, by("alice"), proof).state is S.APPROVED
 
 
 def test_nobody_approves_what_they_asked_for_themselves_but_they_may_reject_it():
     own = waiting(trigger="manual", requested_by="bob")
-    with pytest.raises(SettingsError, match="bob asked for version 5"):
+    with pytest.raises(NotPermitted, match="bob asked for version 5"):
         decide(own, Decision.APPROVE, ANYBODY, by("bob"))
     assert decide(own, Decision.REJECT, ANYBODY, by("bob")).state is S.REJECTED
+    assert decide(waiting(requested_by="bob"), Decision.APPROVE, ANYBODY, by("bob")).state is S.APPROVED
+
+
+@pytest.mark.parametrize("asked_as", ["bob", "bdoe", "U0BOB"])
+@pytest.mark.parametrize("trigger", ["manual", "drift+manual"])
+def test_whoever_asked_under_another_of_their_names_cannot_approve_it_either(asked_as: str, trigger: str):
+    bob = {"name": "bob", "os_user": "bdoe", "slack_id": "U0BOB"}
+    policy = ReviewerPolicy(reviewers=(bob, "alice"))
+    own = waiting(trigger=trigger, requested_by=asked_as)
+    with pytest.raises(NotPermitted, match="bob asked for version 5"):
+        decide(own, Decision.APPROVE, policy, by("bob"), Proof.SLACK)
+    assert decide(own, Decision.APPROVE, policy, by("alice"), Proof.SLACK).state is S.APPROVED
+
+
+def test_an_answer_to_another_artifact_than_was_registered_decides_nothing():
+    with pytest.raises(Conflict, match="not the model that was asked about"):
+        decide(waiting(), Decision.APPROVE, ANYBODY, by(), digest="another")
+    assert decide(waiting(), Decision.APPROVE, ANYBODY, by(), digest="d").state is S.APPROVED
+
+
+TWO = ReviewerPolicy(two_person=True)
+
+
+def test_where_two_have_to_approve_the_first_leaves_it_waiting_and_another_one_decides():
+    first = decide(waiting(), Decision.APPROVE, TWO, by("alice"))
+    assert (first.state, first.first_approval_by, first.decided_by) == (S.AWAITING_APPROVAL, "alice", None)
+    assert (first.moved_at, first.deadline) == (waiting().moved_at, waiting().deadline), "the deadline stands"
+    second = decide(first, Decision.APPROVE, TWO, by("bob"))
+    assert (second.state, second.first_approval_by, second.decided_by) == (S.APPROVED, "alice", "bob")
+
+
+def test_nobody_is_two_people():
+    first = decide(waiting(), Decision.APPROVE, TWO, by("alice"))
+    with pytest.raises(Conflict, match="alice has approved version 5 already"):
+        decide(first, Decision.APPROVE, TWO, by("alice"))
+
+
+@pytest.mark.parametrize("who", ["alice", "bob"])
+def test_one_no_is_enough_even_after_ones_own_yes(who: str):
+    first = decide(waiting(), Decision.APPROVE, TWO, by("alice"))
+    assert decide(first, Decision.REJECT, TWO, by(who)).state is S.REJECTED
+
+
+def test_a_first_approval_comes_too_late_as_any_other():
+    with pytest.raises(Conflict, match="expired"):
+        decide(waiting(), Decision.APPROVE, TWO, by(at=NOON + timedelta(hours=24)))
+
+
+@pytest.mark.parametrize(
+    ("hours_after", "sent", "due"),
+    [
+        (11.9, [], []),
+        (12, [], [Reminder.HALF_TIME]),
+        (12.1, [Reminder.HALF_TIME], []),
+        (22.9, [], [Reminder.HALF_TIME]),
+        (23, [Reminder.HALF_TIME], [Reminder.LAST_HOUR]),
+        (23.5, [], [Reminder.LAST_HOUR]),
+        (23.5, [Reminder.HALF_TIME, Reminder.LAST_HOUR], []),
+        (24, [], []),
+    ],
+)
+def test_reviewers_are_reminded_at_half_time_and_an_hour_before_the_deadline(hours_after, sent, due):
+    asked = ask(release(), 24, by(at=NOON))
+    assert list(reminders_due(asked, NOON + timedelta(hours=hours_after), sent)) == due
+
+
+def test_what_waits_for_an_hour_or_less_has_no_last_hour_and_what_was_decided_no_reminder():
+    asked = ask(release(), 1, by(at=NOON))
+    assert reminders_due(asked, NOON + timedelta(minutes=10), ()) == ()
+    assert reminders_due(asked, NOON + timedelta(minutes=40), ()) == (Reminder.HALF_TIME,)
+    approved = decide(waiting(), Decision.APPROVE, ANYBODY, by())
+    assert reminders_due(approved, NOON + timedelta(hours=23.5), ()) == ()
+
+
+def test_a_first_champion_that_cannot_serve_is_rolled_back_to_nothing():
+    assert unseat(release(S.PROMOTED), by(reason="smoke test")).state is S.ROLLED_BACK
+    with pytest.raises(Conflict):
+        unseat(release(S.APPROVED), by())
 
 
 @pytest.mark.parametrize("who", ["", " "])
@@ -185,7 +286,7 @@ def test_the_deadline_is_bounded(hours: float):
 )
 def test_a_candidate_never_replaces_a_champion_as_new_as_itself(champion_as_of, mode, outcome):
     champion = release(S.PROMOTED, version=4, as_of=champion_as_of) if champion_as_of else None
-    answer = promotion_of(release(), champion, mode, passed=True)
+    answer = promotion_of(release(), champion, automatic=mode == "auto", passed=True)
     if outcome is Supersede:
         assert isinstance(answer, Supersede) and "champion version 4" in answer.reason
     else:
@@ -194,7 +295,7 @@ def test_a_candidate_never_replaces_a_champion_as_new_as_itself(champion_as_of, 
 
 def test_a_candidate_whose_gates_failed_is_not_even_asked_about():
     with pytest.raises(GateFailed):
-        promotion_of(release(), None, "auto", passed=False)
+        promotion_of(release(), None, automatic=True, passed=False)
 
 
 def test_of_two_that_wait_the_newer_as_of_day_stays_and_of_equals_the_later_one():

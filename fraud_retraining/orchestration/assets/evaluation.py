@@ -14,24 +14,33 @@ import numpy as np
 import pyarrow as pa
 
 from fraud_retraining.adapters.ledger import Ledger
+from fraud_retraining.adapters.monitoring import profile_name, write_profile
+from fraud_retraining.adapters.packs import read_pack, write_pack
+from fraud_retraining.adapters.pictures import pictures
 from fraud_retraining.adapters.registry import ModelVersion, Registry
 from fraud_retraining.adapters.store import Store
 from fraud_retraining.adapters.window_rows import WindowRows
+from fraud_retraining.domain.bins import number_bins, number_counts
 from fraud_retraining.domain.candidate import Evaluation, TrainedModel
-from fraud_retraining.domain.comparison import Comparison
+from fraud_retraining.domain.drift import SCORE, FeatureProfile, HoldoutProfile
 from fraud_retraining.domain.errors import DataInvalid
 from fraud_retraining.domain.events import EventKind
 from fraud_retraining.domain.gates import NO_CHAMPION, NO_FIXED_SET, Evidence, NotCompared, gather_evidence, judge
 from fraud_retraining.domain.judged import Judged, Pair
 from fraud_retraining.domain.metrics import Metrics
-from fraud_retraining.domain.schemas import AMOUNT, IS_FRAUD, TIMESTAMP
+from fraud_retraining.domain.review import ReviewPack
+from fraud_retraining.domain.reviewing import Reviewed, Watch, maturity, review
+from fraud_retraining.domain.schemas import AMOUNT, IS_FRAUD, TIMESTAMP, TRANSACTION_ID
 from fraud_retraining.domain.scoring import FittedModel
+from fraud_retraining.domain.tables import gates_grid, metrics_grid
 from fraud_retraining.domain.windows import DayRange, HoldoutPolicy, TrainingWindow, WindowDay
 from fraud_retraining.orchestration import rendering
 from fraud_retraining.orchestration.assets.training import MODEL, WINDOW
+from fraud_retraining.orchestration.inventory import TRANSACTIONS
 from fraud_retraining.orchestration.jobs import RETRAIN_POOL
 from fraud_retraining.orchestration.progress import Progress
 from fraud_retraining.orchestration.retrain_lease import RetrainLease
+from fraud_retraining.orchestration.retries import retried
 from fraud_retraining.settings import Settings
 
 GROUP = "evaluation"
@@ -54,6 +63,7 @@ class JudgedDays:
     candidate: Judged
     comparison: Pair | NotCompared
     compared: tuple[date, ...]
+    watch: Watch
 
 
 def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
@@ -67,6 +77,7 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
         ins={"training_window": dg.AssetIn(WINDOW), "fraud_model": dg.AssetIn(MODEL)},
         kinds={"scikitlearn"},
     )
+    @retried
     def model_evaluation(
         context: dg.AssetExecutionContext,
         training_window: TrainingWindow,
@@ -83,7 +94,8 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
         retrain_lease.hold()
         known = recorded_evaluation(ledger, fraud_model.fingerprint)
         if known is not None:
-            context.add_output_metadata(_metadata(known))
+            pack = read_pack(store, known.fingerprint, known.review_digest)
+            context.add_output_metadata({**_metadata(known, pack), **(rendering.review_metadata(pack) if pack else {})})
             return known
         progress.start(EVALUATION, 3)
         champion = _champion(registry, fraud_model)
@@ -109,7 +121,10 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
             evidence=evidence,
             verdict=judge(settings.gates, evidence),
         )
-        _record(context, evaluation, fraud_model, holdout, settings, registry, ledger)
+        pack = _reviewed(evaluation, holdout, candidate, champion, training_window, settings, store)
+        evaluation = evaluation.model_copy(update={"review_digest": write_pack(store, pack)})
+        _leave_profile(fraud_model, holdout.candidate, pack, settings, store, registry)
+        _record(context, evaluation, fraud_model, pack, registry, ledger)
         progress.advance(EVALUATION, 3)
         return evaluation
 
@@ -141,21 +156,30 @@ def _judged(
 ) -> JudgedDays:
     gates = settings.gates
     told = [TIMESTAMP, gates.alert_entity, AMOUNT, *gates.slices]
-    read = [*told, *candidate.features, *_champion_features(champion, window)]
+    read = [TRANSACTION_ID, *told, *candidate.features, *_champion_features(champion, window)]
+    fair = _fair(days, champion)
+    watch = Watch(sum(day.rows for day in days if day.day in fair or not fair))
     tables, scores, rivals = [], [], []
     for batch in WindowRows(store, days, window.days.as_of, read)():
         tables.append(pa.Table.from_batches([batch]).select([*told, IS_FRAUD]))
         scores.append(candidate.predict(batch))
         if champion is not None:
             rivals.append(champion.model.predict(batch))
+        if batch.column(TIMESTAMP)[0].as_py().date() in fair or not fair:
+            watch.see(batch, scores[-1], rivals[-1] if champion is not None and fair else None)
     if not tables:
         raise DataInvalid("no day that judges the model has a labelled row", culprits=[day.day for day in days])
     judged = Judged.from_table(
         pa.concat_tables(tables), np.concatenate(scores), entity=gates.alert_entity, slices=gates.slices
     )
     if champion is None:
-        return JudgedDays(judged, NO_CHAMPION, ())
-    return _compared(judged, np.concatenate(rivals), days, champion, window)
+        return JudgedDays(judged, NO_CHAMPION, (), watch)
+    return JudgedDays(judged, _compared(judged, np.concatenate(rivals), fair, champion), fair, watch)
+
+
+def _fair(days: Sequence[WindowDay], champion: Champion | None) -> tuple[date, ...]:
+    """Those of the days that the champion has not learnt from; all of them without a champion."""
+    return tuple(day.day for day in days if champion is None or day.day not in champion.trained_on)
 
 
 def _champion_features(champion: Champion | None, window: TrainingWindow) -> Sequence[str]:
@@ -179,18 +203,59 @@ def _champion_features(champion: Champion | None, window: TrainingWindow) -> Seq
 
 
 def _compared(
-    judged: Judged, rival: np.ndarray[Any, Any], days: Sequence[WindowDay], champion: Champion, window: TrainingWindow
-) -> JudgedDays:
-    fair = tuple(day.day for day in days if day.day not in champion.trained_on)
+    judged: Judged, rival: np.ndarray[Any, Any], fair: Sequence[date], champion: Champion
+) -> Pair | NotCompared:
     if not fair:
-        reason = (
-            f"champion version {champion.version.version} (as of {champion.version.as_of}) has learnt from every day "
-            f"that judges this candidate; it cannot be promoted over it"
+        return NotCompared(
+            reason=f"champion version {champion.version.version} (as of {champion.version.as_of}) has learnt from "
+            "every day that judges this candidate; it cannot be promoted over it"
         )
-        return JudgedDays(judged, NotCompared(reason=reason), ())
     epoch = date(1970, 1, 1)
     mask = np.isin(judged.days, [(day - epoch).days for day in fair])
-    return JudgedDays(judged, Pair(judged.where(mask), judged.with_scores(rival).where(mask)), fair)
+    return Pair(judged.where(mask), judged.with_scores(rival).where(mask))
+
+
+def _reviewed(
+    evaluation: Evaluation,
+    holdout: JudgedDays,
+    candidate: FittedModel,
+    champion: Champion | None,
+    window: TrainingWindow,
+    settings: Settings,
+    store: Store,
+) -> ReviewPack:
+    pair = holdout.comparison if isinstance(holdout.comparison, Pair) else None
+    days = [day.day for day in (*window.training, *window.holdout, *window.fixed)]
+    accepted = {day: partition.facts["rows"] for day, partition in store.partitions(TRANSACTIONS, days).items()}
+    return review(
+        as_of=evaluation.as_of,
+        fingerprint=evaluation.fingerprint,
+        policy=settings.gates,
+        evidence=evaluation.evidence,
+        candidate=Reviewed(pair.candidate if pair else holdout.candidate, candidate),
+        champion=Reviewed(pair.champion, champion.model) if pair and champion else None,
+        champion_version=evaluation.champion_version,
+        watch=holdout.watch,
+        maturity=maturity(window, accepted),
+    )
+
+
+def _leave_profile(
+    model: TrainedModel, judged: Judged, pack: ReviewPack, settings: Settings, store: Store, registry: Registry
+) -> None:
+    """What the scores of later days are held against, should the candidate serve them."""
+    if not judged.rankable:
+        return
+    bins = number_bins(SCORE, judged.scores, settings.drift.bins)
+    days = [number_counts(bins, judged.scores[judged.days == day]) for day in np.unique(judged.days)]
+    reached = pack.intervals.get("average_precision")
+    profile = HoldoutProfile(
+        fingerprint=model.fingerprint,
+        score=FeatureProfile.of(bins, days),
+        average_precision=reached.candidate if reached else None,
+    )
+    write_profile(store, profile)
+    registry.log_document(model.run_id, f"{profile_name(HoldoutProfile)}.json", profile.model_dump(mode="json"))
 
 
 def _no_fixed_set(holdout: HoldoutPolicy, as_of: date) -> NotCompared:
@@ -204,19 +269,19 @@ def _record(
     context: dg.AssetExecutionContext,
     evaluation: Evaluation,
     model: TrainedModel,
-    holdout: JudgedDays,
-    settings: Settings,
+    pack: ReviewPack,
     registry: Registry,
     ledger: Ledger,
 ) -> None:
-    pictures = _pictures(holdout, evaluation.evidence)
+    drawn = pictures(pack)
     registry.record_evaluation(
         model.run_id,
         metrics=flat_metrics(evaluation.evidence),
         tags={"verdict": "passed" if evaluation.verdict.passed else "gate_failed"},
         document=evaluation.model_dump(mode="json"),
-        pictures=pictures,
+        pictures=drawn,
     )
+    registry.log_document(model.run_id, "review.json", pack.document())
     ledger.append(
         EventKind.MODEL_EVALUATED,
         actor="pipeline",
@@ -225,20 +290,7 @@ def _record(
         fingerprint=evaluation.fingerprint,
         payload=evaluation.model_dump(mode="json"),
     )
-    context.add_output_metadata(
-        {**_metadata(evaluation), **{name: rendering.markdown_image(png, name) for name, png in pictures.items()}}
-    )
-
-
-def _pictures(holdout: JudgedDays, evidence: Evidence) -> dict[str, bytes]:
-    pair = holdout.comparison if isinstance(holdout.comparison, Pair) else None
-    return {
-        "precision_recall": rendering.precision_recall_png(
-            pair.candidate if pair else holdout.candidate, pair.champion if pair else None
-        ),
-        "scores": rendering.score_histogram_png(holdout.candidate),
-        "calibration": rendering.calibration_png(compared_candidate(evidence), evidence.champion),
-    }
+    context.add_output_metadata({**_metadata(evaluation, pack), **rendering.review_metadata(pack, drawn)})
 
 
 def compared_candidate(evidence: Evidence) -> Metrics:
@@ -263,21 +315,18 @@ def flat_metrics(evidence: Evidence) -> dict[str, float]:
     }
 
 
-def _comparison(evidence: Evidence) -> Comparison | None:
-    return evidence.comparison if isinstance(evidence.comparison, Comparison) else None
-
-
-def _metadata(evaluation: Evaluation) -> dict[str, Any]:
+def _metadata(evaluation: Evaluation, pack: ReviewPack | None) -> dict[str, Any]:
     evidence = evaluation.evidence
     numbers = {name: value for name, value in evidence.candidate.values.items() if value is not None}
+    intervals = pack.intervals if pack else None
+    metrics = metrics_grid(compared_candidate(evidence), evidence.champion, intervals)
     fixed = evidence.fixed_candidate
     return {
         **numbers,
         "verdict": "passed" if evaluation.verdict.passed else "gate failed",
         "champion_version": evaluation.champion_version or "none",
-        "gates": rendering.gates_table(evaluation.verdict),
-        "metrics": rendering.metrics_table(compared_candidate(evidence), evidence.champion),
-        **({"fixed_metrics": rendering.metrics_table(fixed, evidence.fixed_champion)} if fixed else {}),
-        "slices": rendering.slices_table(evidence.candidate, _comparison(evidence)),
+        "gates": rendering.grid_table(gates_grid(evaluation.verdict)),
+        "metrics": rendering.grid_table(metrics),
+        **({"fixed_metrics": rendering.grid_table(metrics_grid(fixed, evidence.fixed_champion))} if fixed else {}),
         "reused": evaluation.reused,
     }

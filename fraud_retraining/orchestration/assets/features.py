@@ -24,6 +24,7 @@ from fraud_retraining.orchestration.day_runs import materialize_days
 from fraud_retraining.orchestration.inventory import ENTITY_DAYS, FEATURES, TRANSACTIONS, Inventory
 from fraud_retraining.orchestration.partitions import BACKFILL_DAYS_IN_ONE_RUN, days_of, feature_mappings
 from fraud_retraining.orchestration.progress import Progress
+from fraud_retraining.orchestration.retries import retried
 from fraud_retraining.settings import Settings
 
 GROUP = "features"
@@ -43,6 +44,7 @@ def build_assets(partitions: dg.PartitionsDefinition, plan: features.FeaturePlan
         backfill_policy=BACKFILL_DAYS_IN_ONE_RUN,
         kinds={"duckdb", "parquet"},
     )
+    @retried
     def entity_days(
         context: dg.AssetExecutionContext,
         settings: dg.ResourceParam[Settings],
@@ -70,6 +72,7 @@ def build_assets(partitions: dg.PartitionsDefinition, plan: features.FeaturePlan
         backfill_policy=BACKFILL_DAYS_IN_ONE_RUN,
         kinds={"duckdb", "parquet"},
     )
+    @retried
     def transaction_features(
         context: dg.AssetExecutionContext,
         settings: dg.ResourceParam[Settings],
@@ -100,6 +103,7 @@ def _require_checked(inventory: Inventory, days: list[date]) -> None:
             f"features of {day} need days that did not pass their checks",
             culprits=problems,
             remedy="deliver those days again, or take them out of the lake.",
+            days=inventory.unfit(days),
         )
 
 

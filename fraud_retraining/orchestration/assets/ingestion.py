@@ -25,6 +25,7 @@ from fraud_retraining.orchestration.inventory import EARLIER, TRANSACTIONS, Inve
 from fraud_retraining.orchestration.partitions import BACKFILL_DAYS_IN_ONE_RUN, days_of
 from fraud_retraining.orchestration.progress import Progress
 from fraud_retraining.orchestration.reproducibility import mark_versions
+from fraud_retraining.orchestration.retries import retried
 from fraud_retraining.settings import Settings
 
 GROUP = "ingestion"
@@ -51,6 +52,7 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
         backfill_policy=BACKFILL_DAYS_IN_ONE_RUN,
         kinds={"duckdb", "parquet"},
     )
+    @retried
     def transactions(
         context: dg.AssetExecutionContext,
         settings: dg.ResourceParam[Settings],

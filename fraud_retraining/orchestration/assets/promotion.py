@@ -4,31 +4,40 @@ Here: the as-of assets of the group `promotion`. Not here: the rule of who may s
 order of intent, alias and outcome (`adapters/publisher.py`).
 """
 
+from collections.abc import Sequence
+from datetime import date, timedelta
 from typing import Any
 
 import dagster as dg
 
+from fraud_retraining.adapters.cards import Cards
 from fraud_retraining.adapters.ledger import Ledger
 from fraud_retraining.adapters.publisher import Publisher
-from fraud_retraining.adapters.registry import Registry
+from fraud_retraining.adapters.registry import ModelVersion, Registry
+from fraud_retraining.adapters.store import Store
+from fraud_retraining.adapters.track_record import WARNINGS, permission_for
 from fraud_retraining.domain.candidate import Evaluation, RegisteredVersion, ReleaseOutcome, RetrainStatus, TrainedModel
-from fraud_retraining.domain.errors import Conflict, GateFailed
+from fraud_retraining.domain.errors import Conflict, RetrainingError
 from fraud_retraining.domain.fingerprint import digest
-from fraud_retraining.domain.gates import GATES
 from fraud_retraining.domain.leases import Lease
 from fraud_retraining.domain.releases import Await, Promote, Release, ReleaseState, Supersede, promotion_of
+from fraud_retraining.domain.trust import POLICY
+from fraud_retraining.domain.validation import Report
+from fraud_retraining.domain.verdicts import require_verdict
 from fraud_retraining.domain.windows import TrainingWindow
 from fraud_retraining.orchestration.assets.evaluation import EVALUATION
 from fraud_retraining.orchestration.assets.training import MODEL, WINDOW
+from fraud_retraining.orchestration.checks.data_checks import WINDOW_REPORT
+from fraud_retraining.orchestration.inventory import Inventory
 from fraud_retraining.orchestration.jobs import RETRAIN_POOL
 from fraud_retraining.orchestration.requests import USER_TAG, trigger_of
 from fraud_retraining.orchestration.retrain_lease import RetrainLease
+from fraud_retraining.orchestration.retries import retried
 from fraud_retraining.settings import Settings
 
 GROUP = "promotion"
 REGISTERED = "registered_model"
 PRODUCTION = "production_model"
-POLICY = "promotion policy"
 CHANNEL = "dagster"
 
 
@@ -47,21 +56,26 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
         },
         kinds={"mlflow"},
     )
+    @retried
     def registered_model(
         context: dg.AssetExecutionContext,
         training_window: TrainingWindow,
         fraud_model: TrainedModel,
         model_evaluation: Evaluation,
+        settings: dg.ResourceParam[Settings],
+        store: dg.ResourceParam[Store],
         registry: dg.ResourceParam[Registry],
         ledger: dg.ResourceParam[Ledger],
         retrain_lease: dg.ResourceParam[RetrainLease],
     ) -> RegisteredVersion:
         """The registry's version of the candidate, alias `candidate`; a registered fingerprint is found and reused."""
         lease = retrain_lease.hold()
-        require_verdict(model_evaluation, fraud_model)
+        require_verdict(model_evaluation, fraud_model.fingerprint)
         known = ledger.release_by_fingerprint(fraud_model.fingerprint)
-        version = _register(context, training_window, fraud_model, model_evaluation, registry, ledger, lease)
+        warnings = warnings_of(training_window, model_evaluation, settings, store, registry.champion())
+        version = _register(context, training_window, fraud_model, model_evaluation, registry, ledger, warnings, lease)
         context.add_output_metadata({"version": version, "created": known is None, "run_id": fraud_model.run_id})
+        context.add_output_metadata(_card(context, Cards(ledger, registry, store), version))
         return RegisteredVersion(
             as_of=fraud_model.as_of, fingerprint=fraud_model.fingerprint, version=version, created=known is None
         )
@@ -74,12 +88,14 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
         ins={"registered_model": dg.AssetIn(REGISTERED)},
         kinds={"mlflow"},
     )
+    @retried
     def production_model(
         context: dg.AssetExecutionContext,
         registered_model: RegisteredVersion,
         settings: dg.ResourceParam[Settings],
         registry: dg.ResourceParam[Registry],
         ledger: dg.ResourceParam[Ledger],
+        store: dg.ResourceParam[Store],
         mlflow: dg.ResourceParam[Any],
         retrain_lease: dg.ResourceParam[RetrainLease],
     ) -> ReleaseOutcome:
@@ -88,8 +104,8 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
         publisher = Publisher(ledger, registry)
         publisher.recover(POLICY)
         outcome = _released(registered_model, settings, publisher, ledger, lease)
-        if outcome.status is not RetrainStatus.ALREADY_TRAINED:
-            registry.point_candidate(registered_model.version, outcome.status is RetrainStatus.AWAITING_APPROVAL)
+        publisher.point_candidate()
+        _refresh_cards(context, Cards(ledger, registry, store))
         champion = registry.champion()
         context.add_output_metadata(
             {
@@ -107,23 +123,20 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
     return [registered_model, production_model]
 
 
-def require_verdict(evaluation: Evaluation, model: TrainedModel) -> None:
-    """Refuses a candidate whose stored verdict did not pass, lacks a gate, or is about another model.
+def _card(context: dg.AssetExecutionContext, cards: Cards, version: int) -> dict[str, Any]:
+    """The model card as metadata; a version is registered without it too, and the next run makes up for it."""
+    try:
+        return {"card": dg.MetadataValue.md(cards.refresh(version))}
+    except RetrainingError as error:
+        context.log.warning(f"the model card of version {version} was not written: {error}")
+        return {}
 
-    Raises:
-        GateFailed: names the gates.
-    """
-    verdict = evaluation.verdict
-    missing = [f"{name}: gave no result" for name in GATES if name not in {gate.name for gate in verdict.gates}]
-    failed = [f"{gate.name}: {gate.message}" for gate in verdict.failed]
-    if evaluation.fingerprint != model.fingerprint:
-        missing.append("the verdict is about another fingerprint")
-    if missing or failed or not verdict.passed:
-        raise GateFailed(
-            f"the candidate as of {evaluation.as_of} did not pass its gates",
-            culprits=[*failed, *missing],
-            remedy="the champion stays; the thresholds stand under gates in the settings.",
-        )
+
+def _refresh_cards(context: dg.AssetExecutionContext, cards: Cards) -> None:
+    try:
+        cards.refresh_stale()
+    except RetrainingError as error:
+        context.log.warning(f"model cards are not up to date: {error}")
 
 
 def _register(
@@ -133,6 +146,7 @@ def _register(
     evaluation: Evaluation,
     registry: Registry,
     ledger: Ledger,
+    warnings: Sequence[str],
     lease: Lease,
 ) -> int:
     trigger = trigger_of(context.run.tags)
@@ -156,7 +170,7 @@ def _register(
         channel=CHANNEL,
         requested_by=context.run.tags.get(USER_TAG, ""),
         champion_before=evaluation.champion_version,
-        facts={"run_id": version.run_id, "dagster_run_id": context.run_id},
+        facts={"run_id": version.run_id, "dagster_run_id": context.run_id, WARNINGS: warnings},
         lease=lease,
     )
     return version.version
@@ -169,7 +183,8 @@ def _released(
     if release.state is ReleaseState.REGISTERED:
         release = _moved(release, settings, publisher, ledger, lease)
     elif release.state is ReleaseState.APPROVED:
-        release = publisher.promote(release.version, actor=POLICY, channel=CHANNEL, reason=release.reason, lease=lease)
+        by, via = release.decided_by or POLICY, release.decided_via or CHANNEL
+        release = publisher.promote(release.version, actor=by, channel=via, reason=release.reason, lease=lease)
     else:
         return _outcome(registered, RetrainStatus.ALREADY_TRAINED, f"version {release.version} is {_words(release)}")
     return _outcome(registered, _STATUS[release.state], release.reason or _words(release))
@@ -184,17 +199,34 @@ _STATUS = {
 
 def _moved(release: Release, settings: Settings, publisher: Publisher, ledger: Ledger, lease: Lease) -> Release:
     policy = settings.promotion
-    match promotion_of(release, ledger.champion(), policy.mode, release.verdict_passed):
+    by: dict[str, Any] = {"actor": POLICY, "channel": CHANNEL, "lease": lease}
+    allowed = permission_for(ledger, policy, release)
+    answer = promotion_of(release, ledger.champion(), automatic=allowed.automatic, passed=release.verdict_passed)
+    match answer:
         case Supersede(reason):
-            return ledger.move_release(
-                release.version, ReleaseState.SUPERSEDED, actor=POLICY, channel=CHANNEL, reason=reason
-            )
+            return ledger.move_release(release.version, ReleaseState.SUPERSEDED, reason=reason, **by)
         case Await():
-            return ledger.await_decision(release.version, hours=policy.approval_hours, actor=POLICY, channel=CHANNEL)
+            return ledger.await_decision(release.version, hours=policy.approval_hours, reason=allowed.why, **by)
         case Promote():
-            reason = "all gates passed and promotion.mode is auto"
-            ledger.move_release(release.version, ReleaseState.APPROVED, actor=POLICY, channel=CHANNEL, reason=reason)
-            return publisher.promote(release.version, actor=POLICY, channel=CHANNEL, reason=reason, lease=lease)
+            ledger.move_release(release.version, ReleaseState.APPROVED, reason=allowed.why, **by)
+            return publisher.promote(release.version, reason=allowed.why, **by)
+
+
+def warnings_of(
+    window: TrainingWindow, evaluation: Evaluation, settings: Settings, store: Store, champion: ModelVersion | None
+) -> list[str]:
+    """What gates and checks warned of, without stopping: of the window, and of its days that are newer than the
+    champion.
+    """
+    found = [f"{gate.name}: {gate.message}" for gate in evaluation.verdict.gates if not gate.passed]
+    document = store.read_document(WINDOW_REPORT, window.days.as_of.isoformat())
+    reports = [Report.model_validate_json(document)] if document is not None else []
+    seen = champion.as_of - timedelta(days=window.label_delay_days) if champion is not None else date.min
+    days = [day for day in window.days.needed if day > seen]
+    inventory = Inventory(store, settings, days)
+    reports += [report for day in days if day in inventory.transactions and (report := inventory.report(day))]
+    results = [result for report in reports for result in report.results if not result.passed]
+    return found + [f"{result.name}: {result.message}" for result in results]
 
 
 def _known(ledger: Ledger, version: int) -> Release:

@@ -11,13 +11,17 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 
-from fraud_retraining.adapters.environment import library_versions, source_files
+from fraud_retraining.adapters.day_counts import measure_reference
+from fraud_retraining.adapters.engine import Engine
+from fraud_retraining.adapters.environment import environment, library_versions, source_files
 from fraud_retraining.adapters.lake import DayFiles, Lake
 from fraud_retraining.adapters.ledger import Ledger
+from fraud_retraining.adapters.monitoring import profile_name, write_profile
 from fraud_retraining.adapters.registry import Registry, TrainedRun
 from fraud_retraining.adapters.store import Store
 from fraud_retraining.adapters.window_rows import WindowRows
-from fraud_retraining.domain.candidate import TrainedModel
+from fraud_retraining.domain.candidate import Making, TrainedModel
+from fraud_retraining.domain.drift import ReferenceProfile
 from fraud_retraining.domain.errors import DataInvalid
 from fraud_retraining.domain.events import EventKind
 from fraud_retraining.domain.fingerprint import Fingerprint, code_digest, digest, fingerprint
@@ -33,7 +37,7 @@ from fraud_retraining.domain.windows import (
 )
 from fraud_retraining.orchestration.checks.data_checks import require_window_checks
 from fraud_retraining.orchestration.inventory import FEATURES, Inventory
-from fraud_retraining.orchestration.jobs import FINGERPRINT_TAG, RETRAIN_POOL
+from fraud_retraining.orchestration.jobs import FINGERPRINT_TAG, REASON_TAG, RETRAIN_POOL
 from fraud_retraining.orchestration.partitions import days_of, window_mapping
 from fraud_retraining.orchestration.progress import Progress
 from fraud_retraining.orchestration.readiness import days_behind, days_of_window
@@ -41,6 +45,7 @@ from fraud_retraining.orchestration.rendering import importance_table, window_ta
 from fraud_retraining.orchestration.reproducibility import mark_versions
 from fraud_retraining.orchestration.requests import record_request, trigger_of
 from fraud_retraining.orchestration.retrain_lease import RetrainLease
+from fraud_retraining.orchestration.retries import retried
 from fraud_retraining.settings import Settings
 
 GROUP = "training"
@@ -67,6 +72,7 @@ def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
         deps=[dg.AssetDep(FEATURES, partition_mapping=mapping)],
         kinds={"json"},
     )
+    @retried
     def training_window(
         context: dg.AssetExecutionContext,
         settings: dg.ResourceParam[Settings],
@@ -86,11 +92,13 @@ def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
         return window
 
     @dg.asset(name=MODEL, group_name=GROUP, pool=RETRAIN_POOL, partitions_def=partitions, kinds={"mlflow", "xgboost"})
+    @retried
     def fraud_model(
         context: dg.AssetExecutionContext,
         training_window: TrainingWindow,
         settings: dg.ResourceParam[Settings],
         store: dg.ResourceParam[Store],
+        engine: dg.ResourceParam[Engine],
         registry: dg.ResourceParam[Registry],
         ledger: dg.ResourceParam[Ledger],
         progress: dg.ResourceParam[Progress],
@@ -105,6 +113,7 @@ def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
         known = registry.find_run(determined_by.digest)
         reused = known is not None
         if known is None:
+            _leave_profile(training_window, determined_by, settings, store, engine, registry, mlflow)
             known = _train(
                 context, training_window, determined_by, settings, store, registry, mlflow, progress, retrain_lease
             )
@@ -121,7 +130,7 @@ def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
             importance=registry.importance(known),
         )
         if ledger.last(EventKind.MODEL_TRAINED, fingerprint=model.fingerprint) is None:
-            _record_model(context, model, ledger)
+            _record_model(context, model, training_window, settings, ledger)
         context.add_output_metadata(_model_metadata(model))
         return model
 
@@ -173,6 +182,7 @@ def _require_current(days: WindowDays, arrived: Mapping[date, DayFiles], invento
             culprits=problems,
             remedy=f"materialize them with the job `ingest`, or run `fraud-retraining retrain --as-of {days.as_of}`, "
             "which does; days that failed a check have to be delivered again.",
+            days=[*stale, *inventory.unfit(arrived)],
         )
 
 
@@ -236,6 +246,22 @@ def _train(
     )
 
 
+def _leave_profile(
+    window: TrainingWindow,
+    determined_by: Fingerprint,
+    settings: Settings,
+    store: Store,
+    engine: Engine,
+    registry: Registry,
+    mlflow: Any,
+) -> None:
+    """What later days are held against; left before the upload, so that a run with a model has a profile too."""
+    profile = measure_reference(store, engine, window, settings.feature_plan, settings.drift, determined_by.digest)
+    write_profile(store, profile)
+    name = f"{profile_name(ReferenceProfile)}.json"
+    registry.log_document(mlflow.active_run().info.run_id, name, profile.model_dump(mode="json"))
+
+
 def _watched(rows: WindowRows, lease: RetrainLease) -> Batches:
     """The rows, as long as the lease is held and time is left: passes over them are long too."""
 
@@ -277,14 +303,23 @@ def _tags(context: dg.AssetExecutionContext, window: TrainingWindow, determined_
     }
 
 
-def _record_model(context: dg.AssetExecutionContext, model: TrainedModel, ledger: Ledger) -> None:
+def _record_model(
+    context: dg.AssetExecutionContext, model: TrainedModel, window: TrainingWindow, settings: Settings, ledger: Ledger
+) -> None:
+    making = Making(
+        trigger=trigger_of(context.run.tags),
+        reason=context.run.tags.get(REASON_TAG, ""),
+        parameters=settings.model.parameters.model_dump(mode="json"),
+        environment=environment(),
+        window_digest=digest(window),
+    )
     ledger.append(
         EventKind.MODEL_TRAINED,
         actor="pipeline",
         channel="dagster",
         as_of=model.as_of,
         fingerprint=model.fingerprint,
-        payload={**model.model_dump(mode="json"), "dagster_run_id": context.run_id},
+        payload={**model.model_dump(mode="json"), "dagster_run_id": context.run_id, "making": making},
     )
 
 

@@ -24,6 +24,7 @@ from fraud_retraining.orchestration.inventory import CHECKS, TRANSACTIONS, Inven
 from fraud_retraining.orchestration.io_managers import read_document
 from fraud_retraining.orchestration.partitions import days_of
 from fraud_retraining.orchestration.progress import Progress
+from fraud_retraining.orchestration.retries import retried
 from fraud_retraining.settings import Settings
 
 WINDOW = "training_window"
@@ -35,6 +36,7 @@ def build_checks(partitions: dg.PartitionsDefinition) -> list[dg.AssetChecksDefi
     """The checks of `transactions` and of `training_window`."""
 
     @dg.multi_asset_check(name="transactions_checks", specs=specs(TRANSACTIONS, DAY_CHECKS, partitions))
+    @retried
     def transactions_checks(
         context: dg.AssetCheckExecutionContext,
         settings: dg.ResourceParam[Settings],
@@ -53,6 +55,7 @@ def build_checks(partitions: dg.PartitionsDefinition) -> list[dg.AssetChecksDefi
         yield from results(TRANSACTIONS, DAY_CHECKS, reports)
 
     @dg.multi_asset_check(name="training_window_checks", specs=specs(WINDOW, WINDOW_CHECKS, partitions))
+    @retried
     def training_window_checks(
         context: dg.AssetCheckExecutionContext,
         settings: dg.ResourceParam[Settings],
@@ -120,6 +123,7 @@ def day_report(day: date, inventory: Inventory, settings: Settings, store: Store
         day,
         settings.validation,
         earlier_rows=inventory.earlier_rows(day),
+        earlier_columns=inventory.earlier_columns(day),
     )
     report = Report(digest=partition.digest, rules=rules, results=found)
     store.annotate(TRANSACTIONS, day, CHECKS, report)

@@ -12,6 +12,8 @@ from fraud_retraining.domain.candidate import Evaluation
 from fraud_retraining.domain.gates import GATES, GateResult
 from fraud_retraining.orchestration.io_managers import read_document
 from fraud_retraining.orchestration.partitions import days_of
+from fraud_retraining.orchestration.retries import retried
+from fraud_retraining.settings import Settings
 
 EVALUATION = "model_evaluation"
 
@@ -24,8 +26,11 @@ def build_checks(partitions: dg.PartitionsDefinition) -> list[dg.AssetChecksDefi
     ]
 
     @dg.multi_asset_check(name="model_evaluation_checks", specs=specs)
+    @retried
     def model_evaluation_checks(
-        context: dg.AssetCheckExecutionContext, store: dg.ResourceParam[Store]
+        context: dg.AssetCheckExecutionContext,
+        settings: dg.ResourceParam[Settings],
+        store: dg.ResourceParam[Store],
     ) -> Iterator[dg.AssetCheckResult]:
         (as_of,) = days_of(context)
         evaluation: Evaluation = read_document(store, EVALUATION, as_of.isoformat(), Evaluation)

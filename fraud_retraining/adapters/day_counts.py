@@ -1,0 +1,187 @@
+"""Counting days of the store by the bins of a profile, and measuring the profile of a training window.
+
+Here: reading feature days, one at a time, with one query that is compiled once. Not here: bins and measures
+(`domain/bins.py`, `domain/drift.py`).
+
+A window's profile costs a bounded sample of it and one pass that counts; a day's counts cost one pass over that day.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from typing import NamedTuple
+
+import ibis.expr.types as ir
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from fraud_retraining.adapters.engine import Engine
+from fraud_retraining.adapters.store import Partition, Store
+from fraud_retraining.adapters.window_rows import ASSET, TABLE
+from fraud_retraining.domain.bins import (
+    Bins,
+    bin_counts,
+    category_bins,
+    category_counts,
+    newcomers,
+    number_bins,
+    tallies,
+    words,
+)
+from fraud_retraining.domain.drift import (
+    Counts,
+    DriftPolicy,
+    FeatureProfile,
+    Reference,
+    ReferenceProfile,
+    fraud_days,
+    reference_days,
+)
+from fraud_retraining.domain.errors import IntegrityError
+from fraud_retraining.domain.features import FeaturePlan
+from fraud_retraining.domain.fingerprint import digest
+from fraud_retraining.domain.schemas import TIMESTAMP
+from fraud_retraining.domain.windows import TrainingWindow
+
+TODAY, DAY = "today", "day"
+SAMPLE_DAYS = 10
+
+
+class DayCounts(NamedTuple):
+    """The rows of a day in every bin, and the categories that have none, by feature."""
+
+    counts: dict[str, Counts]
+    newcomers: dict[str, list[tuple[str, int]]]
+
+
+class Counter:
+    """Counts days by fixed bins; the query is compiled for the first day and then used for all."""
+
+    def __init__(self, engine: Engine, bins: Sequence[Bins]) -> None:
+        self._engine = engine
+        self._bins = tuple(bins)
+        self._categorical = [one for one in self._bins if one.categories is not None]
+        self._key = digest(self._bins)[:16]
+
+    def count(self, day: date, paths: Sequence[Path]) -> DayCounts:
+        """The counts of a day's files."""
+        if not self._bins:
+            return DayCounts({}, {})
+        counts = tallies(self._ask("bins", day, paths, lambda rows: bin_counts(rows, self._bins)), self._bins)
+        if not self._categorical:
+            return DayCounts(counts, {})
+        new = words(self._ask("newcomers", day, paths, lambda rows: newcomers(rows, self._categorical)))
+        return DayCounts(counts, new)
+
+    def _ask(self, what: str, day: date, paths: Sequence[Path], build: Callable[[ir.Table], ir.Table]) -> pa.Table:
+        tables = {TODAY: [str(path) for path in paths]}
+        return self._engine.prepared(f"{what}_{self._key}", day, tables, lambda _, given: build(given[TODAY]))
+
+
+def measure_reference(
+    store: Store,
+    engine: Engine,
+    window: TrainingWindow,
+    plan: FeaturePlan,
+    policy: DriftPolicy,
+    fingerprint: str,
+) -> ReferenceProfile:
+    """The profile of a training window: every row of its days, whether its label is known or not.
+
+    Raises:
+        IntegrityError: the store no longer holds a day with the manifest's digest.
+    """
+    paths = _paths(store, window)
+    reference = reference_days(plan, policy, tuple(paths), _first_day(window))
+    bins = _choose_bins(engine, paths, plan, policy, reference)
+    days = _counts_by_day(engine, paths, bins)
+    return ReferenceProfile(
+        fingerprint=fingerprint,
+        as_of=window.days.as_of,
+        training=window.days.training,
+        features=tuple(
+            FeatureProfile.of(one, [days[day][one.name] for day in reference.days[one.name]]) for one in bins
+        ),
+        left_out=reference.left_out,
+        fraud_days=fraud_days(window.training),
+    )
+
+
+def _paths(store: Store, window: TrainingWindow) -> dict[date, Path]:
+    found = store.partitions(ASSET, [day.day for day in window.training])
+    records: list[Partition] = []
+    for day in window.training:
+        if day.day not in found or found[day.day].digest != day.features_digest:
+            raise IntegrityError(
+                "The days that would be profiled are not those of the window's manifest.",
+                culprits=[day.day],
+                remedy="materialize training_window of the as-of day again, and what follows from it.",
+            )
+        records.append(found[day.day])
+    paths = store.paths(records, TABLE)
+    return dict(zip((record.day for record in records), paths, strict=True))
+
+
+def _first_day(window: TrainingWindow) -> date:
+    return min((*(day for day, _ in window.history), *(day.day for day in window.training)))
+
+
+def _counts_by_day(engine: Engine, paths: Mapping[date, Path], bins: Sequence[Bins]) -> dict[date, dict[str, Counts]]:
+    """One pass over the window. A day without a row counts as nothing in every bin."""
+    if not bins:
+        return {}
+    rows = engine.read_parquet(list(paths.values()), columns=[TIMESTAMP, *(one.name for one in bins)])
+    counted = engine.to_arrow(bin_counts(rows, bins, by={DAY: rows[TIMESTAMP].date()}))
+    return {day: tallies(counted.filter(pc.equal(counted[DAY], pa.scalar(day, pa.date32()))), bins) for day in paths}
+
+
+def _choose_bins(
+    engine: Engine, paths: Mapping[date, Path], plan: FeaturePlan, policy: DriftPolicy, reference: Reference
+) -> list[Bins]:
+    names = [name for name in plan.names if name in reference.days]
+    numbers = [name for name in names if name not in plan.categorical]
+    sample = _sample(paths, {name: reference.days[name] for name in numbers}, policy.sample_rows)
+    known = _categories(engine, paths, [name for name in names if name in plan.categorical], policy.categories)
+    return [
+        number_bins(name, sample[name], policy.bins)
+        if name in sample
+        else category_bins(name, known.get(name, []), policy.categories)
+        for name in names
+    ]
+
+
+def _sample(paths: Mapping[date, Path], days: Mapping[str, tuple[date, ...]], rows: int) -> dict[str, np.ndarray]:
+    """About so many values of each feature, from one row group of each of some of its days, evenly spread.
+
+    Each day gives a later row group than the one before, so that all hours are met and little is read.
+    """
+    alike: dict[tuple[date, ...], list[str]] = {}
+    for name, reference in days.items():
+        alike.setdefault(reference, []).append(name)
+    sample: dict[str, np.ndarray] = {}
+    for reference, names in alike.items():
+        chosen = reference[:: -(-len(reference) // SAMPLE_DAYS)]
+        parts = [_thinned(paths[day], number, names, rows // len(chosen)) for number, day in enumerate(chosen)]
+        sample |= {name: np.concatenate([part[name].to_numpy() for part in parts]) for name in names}
+    return sample
+
+
+def _thinned(path: Path, number: int, names: Sequence[str], wanted: int) -> pa.Table:
+    """Every so manieth row of one row group."""
+    file = pq.ParquetFile(path)
+    if not file.num_row_groups:
+        return file.read(columns=list(names))
+    group = file.read_row_group(number % file.num_row_groups, columns=list(names))
+    return group.take(np.arange(0, group.num_rows, max(1, group.num_rows // max(wanted, 1))))
+
+
+def _categories(
+    engine: Engine, paths: Mapping[date, Path], names: Sequence[str], most: int
+) -> dict[str, list[tuple[str, int]]]:
+    """The most frequent categories of the whole window."""
+    if not names:
+        return {}
+    rows = engine.read_parquet(list(paths.values()), columns=list(names))
+    return words(engine.to_arrow(category_counts(rows, names, most)))

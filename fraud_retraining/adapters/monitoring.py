@@ -1,0 +1,101 @@
+"""What monitoring leaves in the store, and reading it back: profiles of models, reports of days.
+
+Here: under which names they are kept. Not here: making them (`orchestration/monitoring_state.py`) and what they say
+(`domain/drift.py`, `domain/performance.py`).
+
+A report says which model it is about. A history holds only reports about the model that it is asked for: what a day
+was against an earlier champion says nothing about the present one.
+"""
+
+from collections.abc import Iterable
+from datetime import date
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from fraud_retraining.adapters.store import Partition, Store
+from fraud_retraining.domain.drift import DriftReport, HoldoutProfile, ReferenceProfile
+from fraud_retraining.domain.errors import IntegrityError
+from fraud_retraining.domain.performance import PerformanceReport
+from fraud_retraining.domain.triggers import DriftDay, LivePerformance
+
+SCORED = "scored_transactions"
+DRIFT = "drift_report"
+PERFORMANCE = "production_performance"
+REFERENCE_PROFILE, HOLDOUT_PROFILE = "reference_profile", "holdout_profile"
+REPORT = "report"
+FINGERPRINT = "fingerprint"
+
+Value = TypeVar("Value", bound=BaseModel)
+Profile = TypeVar("Profile", ReferenceProfile, HoldoutProfile)
+_NAMES: dict[type[BaseModel], str] = {ReferenceProfile: REFERENCE_PROFILE, HoldoutProfile: HOLDOUT_PROFILE}
+
+
+def profile_name(kind: type[Profile]) -> str:
+    """What a kind of profile is called, in the store and among the artifacts of a run."""
+    return _NAMES[kind]
+
+
+def write_profile(store: Store, profile: ReferenceProfile | HoldoutProfile) -> None:
+    """Keep a model's profile under its fingerprint."""
+    data = profile.model_dump_json(indent=1).encode()
+    store.write_document(_NAMES[type(profile)], profile.fingerprint, data)
+
+
+def read_profile(store: Store, kind: type[Profile], fingerprint: str) -> Profile | None:
+    """A model's profile; None means that none is kept.
+
+    Raises:
+        IntegrityError: what is kept cannot be understood.
+    """
+    data = store.read_document(_NAMES[kind], fingerprint)
+    return parse_profile(kind, data, fingerprint) if data is not None else None
+
+
+def parse_profile(kind: type[Profile], data: bytes, fingerprint: str) -> Profile:
+    """A profile from its document."""
+    what = f"the {_NAMES[kind]} of fingerprint {fingerprint[:12]}"
+    return _parsed(kind, data, what, "train a model again; its window leaves a profile behind.")
+
+
+def drift_reports(store: Store, fingerprint: str, days: Iterable[date]) -> tuple[DriftReport, ...]:
+    """Drift reports about one model, oldest day first."""
+    return tuple(report_of(record, DriftReport) for record in _about(store, DRIFT, fingerprint, days))
+
+
+def drift_history(store: Store, fingerprint: str, days: Iterable[date]) -> tuple[DriftDay, ...]:
+    """How far those days were from what one model has learnt from, oldest first; days without a report are left out."""
+    return tuple(report.drift_day for report in drift_reports(store, fingerprint, days))
+
+
+def performance_history(store: Store, fingerprint: str, days: Iterable[date]) -> tuple[PerformanceReport, ...]:
+    """What one model was worth on the mature days among those that it served, oldest first."""
+    return tuple(report_of(record, PerformanceReport) for record in _about(store, PERFORMANCE, fingerprint, days))
+
+
+def live_performance(store: Store, fingerprint: str, days: Iterable[date]) -> LivePerformance | None:
+    """What one model was worth on the latest mature days; None while there are none."""
+    found = performance_history(store, fingerprint, days)
+    return found[-1].live_performance if found else None
+
+
+def report_of(record: Partition, kind: type[Value]) -> Value:
+    """The report that a partition consists of."""
+    what = f"{record.asset} of {record.day}"
+    return _parsed(kind, record.facts.get(REPORT), what, f"materialize {record.asset} of {record.day} again.")
+
+
+def _about(store: Store, asset: str, fingerprint: str, days: Iterable[date]) -> list[Partition]:
+    found = store.partitions(asset, days).values()
+    return [record for record in found if record.facts.get(FINGERPRINT) == fingerprint]
+
+
+def _parsed(kind: type[Value], value: object, what: str, remedy: str) -> Value:
+    try:
+        return kind.model_validate_json(value) if isinstance(value, bytes) else kind.model_validate(value)
+    except ValidationError as error:
+        raise IntegrityError(
+            f"{what} was written by another version of the project or is damaged.",
+            culprits=[f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False)][:5],
+            remedy=remedy,
+        ) from error

@@ -1,0 +1,168 @@
+"""The pictures of a reviewer's pack, as PNG.
+
+Here: drawing the values of a pack. Not here: measuring them (`domain/reviewing.py`), tables (`domain/tables.py`) and
+where a picture is shown.
+
+Candidate is blue and solid, champion orange and dashed; the two colours and the two dashes stay apart for colour-blind
+readers and in grey (Okabe and Ito). The same pack gives the same bytes.
+"""
+
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from fraud_retraining.domain.judged import Floats
+from fraud_retraining.domain.metrics import Calibration
+from fraud_retraining.domain.review import ReviewPack
+from fraud_retraining.domain.uncertainty import CurvePoint
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+class Look(NamedTuple):
+    """How one of the two models is drawn."""
+
+    name: str
+    color: str
+    dash: str
+    layer: int
+
+
+CANDIDATE = Look("Candidate", "#0072B2", "-", layer=3)
+CHAMPION = Look("Champion", "#D55E00", "--", layer=2)
+GREY = "#6B6B6B"
+FEATURES_SHOWN = 12
+
+
+def pictures(pack: ReviewPack) -> dict[str, bytes]:
+    """Every picture of a pack by its name, in the order in which they are looked at."""
+    return {
+        "precision_recall": precision_recall_png(pack),
+        "scores": scores_png(pack),
+        "calibration": calibration_png(pack),
+        "features": features_png(pack),
+    }
+
+
+CAPTIONS = {
+    "precision_recall": "Precision and recall, with the interval of the precision",
+    "scores": "Scores of the transactions that are no fraud, and of the frauds",
+    "calibration": "Fraud rate against score",
+    "features": "What moves the scores",
+}
+
+
+def precision_recall_png(pack: ReviewPack) -> bytes:
+    """Precision over recall of both models; the horizontal line is what alerts drawn at random would reach."""
+    with _figure("Precision and recall") as (png, (axes,)):
+        curves = ((CANDIDATE, pack.curve), (CHAMPION, pack.champion_curve))
+        for look, points in curves:
+            if points:
+                _draw_curve(axes, look, points, pack)
+        rate = pack.frauds / max(pack.rows, 1)
+        axes.axhline(rate, color=GREY, linewidth=1, linestyle=":", label=f"at random {rate:.4f}")
+        axes.set(xlabel="Recall (share of frauds caught)", ylabel="Precision (share of alerts right)")
+        axes.set(xlim=(0, 1), ylim=(0, 1.02))
+        crowded = any(point.recall > 0.45 and point.precision > 0.75 for _, points in curves for point in points)
+        axes.legend(frameon=False, loc="lower left" if crowded else "upper right")
+    return png.getvalue()
+
+
+def _draw_curve(axes: "Axes", look: Look, points: Sequence[CurvePoint], pack: ReviewPack) -> None:
+    recall, precision, low, high = np.array([(p.recall, p.precision, p.low, p.high) for p in points]).T
+    told = pack.intervals.get("average_precision")
+    interval = None if told is None else told.candidate if look is CANDIDATE else told.champion
+    label = look.name + (f", average precision {interval.value:.4f}" if interval else "")
+    axes.fill_between(recall, low, high, color=look.color, alpha=0.15, linewidth=0, zorder=look.layer - 1)
+    axes.plot(recall, precision, label=label, color=look.color, ls=look.dash, zorder=look.layer)
+
+
+def scores_png(pack: ReviewPack) -> bytes:
+    """How often each score was given, to frauds and to the others, both axes logarithmic."""
+    scores = pack.scores
+    with _figure("Scores", panels=2) as (png, panels):
+        for axes, what in zip(panels, ("others", "frauds"), strict=True):
+            for look, counts in ((CANDIDATE, scores.candidate), (CHAMPION, scores.champion)):
+                if counts is not None:
+                    heights = getattr(counts, what)
+                    axes.stairs(
+                        heights, scores.edges, baseline=0.5, label=look.name, color=look.color, ls=look.dash, lw=1.6
+                    )
+            axes.set(xscale="log", yscale="log", xlabel="Score (log scale)")
+            axes.set_ylim(bottom=0.5)
+        panels[0].set(ylabel="Transactions (log scale)")
+        for axes, name in zip(panels, ("Not fraud", "Fraud"), strict=True):
+            axes.set_title(name, loc="right", fontsize=9)
+        panels[1].legend(frameon=False, loc="best", fontsize=9)
+    return png.getvalue()
+
+
+def calibration_png(pack: ReviewPack) -> bytes:
+    """Fraud rate over mean score, a point a bin, both logarithmic because frauds are rare.
+
+    The bars are one Poisson deviation of the bin's frauds; a bin without a fraud is not drawn.
+    """
+    measured = [
+        (f"{look.name}, calibration error {known.error:.5f}", _reliability(known), look)
+        for look, known in ((CANDIDATE, pack.calibration), (CHAMPION, pack.champion_calibration))
+        if known is not None
+    ]
+    with _figure("Calibration") as (png, (axes,)):
+        low = min((float(min(x.min(), y.min())) for _, (x, y, _), _ in measured if x.size), default=1e-4) / 2
+        axes.plot([low, 1], [low, 1], color=GREY, linewidth=1, linestyle=":", label="perfect")
+        for label, (score, rate, deviation), look in measured:
+            bars = [np.minimum(deviation, rate * 0.9), deviation]
+            drawn = axes.errorbar(score, rate, yerr=bars, marker="o", markersize=4, elinewidth=0.8, color=look.color)
+            drawn.lines[0].set(label=label, linestyle=look.dash, zorder=look.layer)
+        axes.set(xscale="log", yscale="log", xlim=(low, 1.1), ylim=(low, 1.4))
+        axes.set(xlabel="Mean score of the bin (log scale)", ylabel="Fraud rate of the bin (log scale)")
+        axes.legend(frameon=False, loc="upper left")
+    return png.getvalue()
+
+
+def _reliability(calibration: Calibration) -> tuple[Floats, Floats, Floats]:
+    """Mean score, fraud rate and the rate's deviation of every bin that has frauds, expected and observed."""
+    bins = [one for one in calibration.bins if one.observed and one.expected]
+    rows, expected, observed = np.array([(one.rows, one.expected, one.observed) for one in bins]).reshape(-1, 3).T
+    return expected / rows, observed / rows, np.sqrt(observed) / rows
+
+
+def features_png(pack: ReviewPack) -> bytes:
+    """The features that matter most in either model, by their share of the mean absolute effect."""
+    shown = pack.features[:FEATURES_SHOWN][::-1]
+    with _figure("What moves the scores") as (png, (axes,)):
+        places = np.arange(len(shown))
+        axes.barh(places + 0.2, [one.effect or 0 for one in shown], 0.38, color=CANDIDATE.color, label=CANDIDATE.name)
+        if pack.effects.champion is not None:
+            values = [one.champion_effect or 0 for one in shown]
+            axes.barh(places - 0.2, values, 0.38, color=CHAMPION.color, label=CHAMPION.name, hatch="///", alpha=0.8)
+        axes.set_yticks(places, [_plain(one.name) for one in shown], fontsize=8)
+        axes.set(xlabel=f"Share of the mean absolute effect on the log-odds ({pack.effects.rows:,} rows)")
+        axes.legend(frameon=False, loc="lower right")
+    return png.getvalue()
+
+
+def _plain(name: str) -> str:
+    """A name that matplotlib draws as it is: a dollar sign would begin a formula."""
+    return name.replace("$", r"\$")
+
+
+@contextmanager
+def _figure(title: str, panels: int = 1) -> Iterator[tuple[io.BytesIO, list["Axes"]]]:
+    """Axes in the project's look, and the buffer that holds the PNG once the block is left."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 4), dpi=100, layout="constrained")
+    FigureCanvasAgg(figure)
+    drawn = [figure.add_subplot(1, panels, place + 1) for place in range(panels)]
+    for axes in drawn:
+        axes.spines[["top", "right"]].set_visible(False)
+    drawn[0].set_title(title, loc="left", fontsize=11, fontweight="bold")
+    png = io.BytesIO()
+    yield png, drawn
+    figure.savefig(png, format="png", metadata={"Software": None})

@@ -1,0 +1,126 @@
+"""What an auditor asks of the ledger: is it whole, why is a version live, and give it to me.
+
+Here: reading it together from ledger and store. Not here: telling (`commands/audit_answers.py`) and what the record
+means (`domain/story.py`, `domain/archiving.py`).
+"""
+
+import getpass
+import json
+import re
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from fraud_retraining.adapters.archive import Archives, ArchivingLedger
+from fraud_retraining.adapters.exports import Export, export_period, export_version
+from fraud_retraining.adapters.grants import OwnedLedger
+from fraud_retraining.adapters.ledger import Verification
+from fraud_retraining.adapters.packs import read_pack
+from fraud_retraining.adapters.stories import read_story
+from fraud_retraining.domain.archiving import Archived
+from fraud_retraining.domain.errors import RetrainingError, SettingsError
+from fraud_retraining.domain.events import Head
+from fraud_retraining.domain.period import Period
+from fraud_retraining.domain.review import ReviewPack
+from fraud_retraining.domain.story import Story
+from fraud_retraining.orchestration.resources import open_ledger, open_store
+from fraud_retraining.settings import Settings
+
+CHANNEL = "command line"
+HEAD = re.compile(r"(?P<seq>\d+):(?P<hash>[0-9a-f]{64})")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A story with its reviewer's pack; `problem` says why a pack that was made could not be read."""
+
+    story: Story
+    pack: ReviewPack | None
+    problem: RetrainingError | None = None
+
+
+def show(settings: Settings, version: int) -> Shown:
+    """The story of a version. The record is the ledger: a pack that cannot be read takes nothing away from it.
+
+    Raises:
+        Conflict: the ledger knows no such version.
+    """
+    story = read_story(open_ledger(settings), version)
+    judged = story.evaluation
+    if judged is None or not judged.review_digest:
+        return Shown(story, None)
+    try:
+        return Shown(story, read_pack(open_store(settings), story.release.fingerprint, judged.review_digest))
+    except RetrainingError as problem:
+        return Shown(story, None, problem)
+
+
+@dataclass(frozen=True)
+class Exporting:
+    """What was exported; `problem` says why a reviewer's pack is missing from it."""
+
+    export: Export
+    problem: RetrainingError | None = None
+
+
+def export(
+    settings: Settings, folder: Path, *, version: int | None, first: date | None, last: date | None
+) -> Exporting:
+    """A version's story, or what happened in a period, as files.
+
+    Raises:
+        SettingsError: neither a version nor a period was named, or both.
+        Conflict: the ledger knows no such version.
+    """
+    if version is not None and first is None and last is None:
+        shown = show(settings, version)
+        return Exporting(export_version(open_ledger(settings), version, shown.pack, folder), shown.problem)
+    if version is None and first is not None and last is not None and first <= last:
+        return Exporting(export_period(open_ledger(settings), Period(first=first, last=last), folder))
+    raise SettingsError("name --version N, or --from and --to of a period", remedy="`--from` is not after `--to`.")
+
+
+def verify(settings: Settings, head: str | None, archive: Path | None) -> Verification:
+    """Whether the chain is whole, and still has the row that was exported as its head."""
+    known = [named_head(head)] if head else []
+    return open_ledger(settings).verify(*known, archive=Archives(archive) if archive else None)
+
+
+def named_head(text: str) -> Head:
+    """A head as `SEQ:HASH`, or in a file as `audit export` leaves it.
+
+    Raises:
+        SettingsError: it is neither.
+    """
+    if (found := HEAD.fullmatch(text)) is not None:
+        return Head(seq=int(found["seq"]), hash=found["hash"])
+    try:
+        told = json.loads(Path(text).read_text(encoding="utf-8"))
+        return Head.model_validate(told.get("head", told))
+    except (OSError, ValueError, AttributeError) as error:
+        raise SettingsError(
+            f"{text} is no head of a chain: {error}",
+            remedy="Give SEQ:HASH, or the head.json that `audit export` wrote.",
+        ) from None
+
+
+def archive(settings: Settings, folder: Path) -> Archived | None:
+    """Moves out what is older than the ledger keeps; none where nothing is.
+
+    Raises:
+        SettingsError: everything is kept.
+    """
+    days = settings.ledger.retention_days
+    if days is None:
+        raise SettingsError(
+            "ledger.retention_days is null: every event is kept for ever",
+            remedy="Set it to the days that events have to stay, at least 365.",
+        )
+    ledger = ArchivingLedger(settings.ledger_url, model=settings.model.name)
+    return ledger.move_out(folder, days, actor=getpass.getuser(), channel=CHANNEL)
+
+
+def grants(settings: Settings, role: str, *, execute: bool) -> list[str]:
+    """The statements of the insert-only role, carried out or not."""
+    ledger = OwnedLedger(settings.ledger_url, model=settings.model.name)
+    return ledger.grant(role) if execute else ledger.grants(role)

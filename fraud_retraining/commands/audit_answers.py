@@ -1,0 +1,232 @@
+"""What `audit` says to a person: one version on one screen, the chain, what was exported and archived.
+
+Here: words and tables on a terminal. Not here: what is true (`domain/story.py`, `adapters/`). Texts of the record were
+written by anybody: they are shown as they are, with nothing in them taken for markup or for commands of the terminal.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from fraud_retraining.adapters.exports import Export
+from fraud_retraining.adapters.ledger import Verification
+from fraud_retraining.domain.archiving import Archived
+from fraud_retraining.domain.candidate import Environment
+from fraud_retraining.domain.comparison import Comparison
+from fraud_retraining.domain.errors import IntegrityError
+from fraud_retraining.domain.events import Event
+from fraud_retraining.domain.review import ReviewPack
+from fraud_retraining.domain.story import Step, Story, about, why
+from fraud_retraining.domain.tables import Cell, Grid, gates_grid, metrics_grid, span
+from fraud_retraining.domain.windows import TrainingWindow
+
+DAYS_A_LINE = 6
+MOST_DAYS = 48
+MOST_STEPS = 8
+MOST_CHANGES = 6
+DIGITS = 12
+RESULT_STYLES = {"passed": "green", "failed": "red", "warning": "yellow", "not applicable": "dim"}
+
+
+def plain(text: object) -> str:
+    """A text of the record without anything that a terminal would obey."""
+    return "".join(letter if letter.isprintable() else "\N{MIDDLE DOT}" for letter in str(text))
+
+
+def print_events(events: Sequence[Event], out: Console) -> None:
+    """Events of the ledger, a line each."""
+    table = Table("no.", "at (UTC)", "event", "as of", "version", "by", "about")
+    for event in events:
+        who = f"{event.actor} ({event.channel})" if event.channel else event.actor
+        told = (event.kind.replace("_", " "), event.as_of or "", event.version or "", who, about(event))
+        table.add_row(f"{event.seq}", f"{event.at:%Y-%m-%d %H:%M:%S}", *(Text(plain(text)) for text in told))
+    out.print(table)
+
+
+def print_story(story: Story, pack: ReviewPack | None, out: Console) -> None:
+    """One screen that answers why a version is live; `pack` has the intervals of all metrics."""
+    out.print(Text(plain(why(story)), "bold"), highlight=False)
+    facts = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    facts.add_column(style="bold", no_wrap=True)
+    facts.add_column(overflow="fold")
+    for name, told in (*_facts(story), *(() if pack else (("interval", _interval(story)),)), *_surroundings(story)):
+        facts.add_row(name, Text(plain(told)))
+    out.print(facts)
+    _print_days(story, out)
+    if story.evaluation is not None:
+        evidence = story.evaluation.evidence
+        intervals = pack.intervals if pack else None
+        candidate = evidence.candidate_compared or evidence.candidate
+        out.print(_table(metrics_grid(candidate, evidence.champion, intervals)))
+        out.print(_gates(story))
+    _print_steps("What happened", story.steps[-MOST_STEPS:], out)
+    _print_steps("Alerts", story.alerts[-MOST_STEPS:], out)
+
+
+def _facts(story: Story) -> Iterable[tuple[str, str]]:
+    asked, release = story.asked, story.release
+    if asked is not None:
+        reason = f": {asked.reason}" if asked.reason else ""
+        yield "asked for", f"{asked.trigger}{reason} ({asked.by}, {asked.via}, {asked.at:%Y-%m-%d %H:%M} UTC)"
+    else:
+        yield "asked for", f"trigger {release.trigger}"
+    if story.window is not None:
+        yield from _window(story.window, story.data_digest or "")
+    if story.making is not None:
+        yield "parameters", _parameters(story)
+        yield "made by", _environment(story.making.environment)
+    yield "fingerprint", release.fingerprint
+    yield "artifact", release.artifact_digest
+    if story.model is not None:
+        yield "MLflow run", story.model.run_id
+
+
+def _window(window: TrainingWindow, data_digest: str) -> Iterable[tuple[str, str]]:
+    days = window.days
+    rate = f" ({window.frauds / window.rows:.2%})" if window.rows else ""
+    yield (
+        "learnt from",
+        (
+            f"{days.training.start} to {days.training.end} ({days.strategy}): {window.rows:,} rows, "
+            f"{window.frauds:,} frauds{rate}, {len(window.features)} features"
+        ),
+    )
+    yield "data digest", data_digest
+    yield (
+        "judged on",
+        (
+            f"{days.holdout.start} to {days.holdout.end}: {window.holdout_rows:,} rows, {window.holdout_frauds:,} "
+            f"frauds; labels as known on {days.as_of}, believed after {window.label_delay_days} days"
+        ),
+    )
+    if window.missing:
+        yield "missing days", ", ".join(map(str, window.missing))
+
+
+def _parameters(story: Story) -> str:
+    assert story.making is not None
+    told = " ".join(f"{name}={value}" for name, value in story.making.parameters.items())
+    fitted = story.model.determined_by.model if story.model else {}
+    return f"{fitted.get('estimator', '')} {told} seed={fitted.get('seed', '-')} downsample={fitted.get('downsample')}"
+
+
+def _environment(made_by: Environment) -> str:
+    lock = made_by.lock_digest[:DIGITS] if made_by.lock_digest else "none"
+    return (
+        f"code {made_by.code_version}, lock {lock}, installed {made_by.installed_digest[:DIGITS]}, "
+        f"Python {made_by.python}"
+    )
+
+
+def _interval(story: Story) -> str:
+    """How sure the comparison with the champion is."""
+    comparison = story.evaluation.evidence.comparison if story.evaluation else None
+    if not isinstance(comparison, Comparison):
+        return f"none: {comparison.reason if comparison else 'the rows could not compare the two'}"
+    both = (("candidate", comparison.candidate), ("champion", comparison.champion))
+    told = ", ".join(f"{name} {one.value:.4f} ({span(one)})" for name, one in both)
+    difference = f"{comparison.difference.value:+.4f} ({span(comparison.difference, '+.4f')})"
+    return f"average precision at {comparison.confidence:.0%}: {told}, difference {difference}"
+
+
+def _surroundings(story: Story) -> Iterable[tuple[str, str]]:
+    if story.rewritten:
+        yield "rewritten", f"days that hold other rows now, so it cannot be made again: {', '.join(story.rewritten)}"
+    changed = [f"{one.what}: {one.before} -> {one.after}" for one in story.changed] + list(story.inputs_changed)
+    if changed:
+        more = f"; and {len(changed) - MOST_CHANGES} more" if len(changed) > MOST_CHANGES else ""
+        yield "changed since", f"the champion: {'; '.join(changed[:MOST_CHANGES])}{more}"
+    if story.served:
+        spans = (
+            f"{since:%Y-%m-%d %H:%M} to {f'{until:%Y-%m-%d %H:%M}' if until else 'now'}"
+            for since, until in story.served
+        )
+        yield "served", f"{'; '.join(spans)} (UTC)"
+        yield "replaced", "nobody: there was no champion" if story.replaced is None else f"version {story.replaced}"
+
+
+def _print_days(story: Story, out: Console) -> None:
+    shown = [f"{day.day} {day.digest[:8]}{'*' if use != 'training' else ' '}" for use, day in story.days]
+    if not shown:
+        return
+    left = len(shown) - MOST_DAYS
+    out.print(Text("Day digests (* judges it; whole digests: --json, `audit export`)", "italic"), highlight=False)
+    for first in range(0, min(len(shown), MOST_DAYS), DAYS_A_LINE):
+        out.print(Text("  " + " ".join(shown[first : first + DAYS_A_LINE])), highlight=False)
+    if left > 0:
+        out.print(f"  and {left} more", highlight=False)
+
+
+def _gates(story: Story) -> Table:
+    """Every gate without its sentence, which would not fit beside the numbers."""
+    assert story.evaluation is not None
+    told = gates_grid(story.evaluation.verdict)
+    return _table(told.model_copy(update={"columns": told.columns[:-1], "rows": tuple(row[:-1] for row in told.rows)}))
+
+
+def _table(grid: Grid) -> Table:
+    table = Table(title=grid.title, title_justify="left", box=None, padding=(0, 2, 0, 0))
+    for place, name in enumerate(grid.columns):
+        table.add_column(plain(name), justify="left" if place == 0 or name == "result" else "right")
+    for row in grid.rows:
+        table.add_row(*map(_cell, row))
+    return table
+
+
+def _cell(cell: Cell) -> Text:
+    text = f"{cell:,}" if isinstance(cell, int) else plain(cell)
+    return Text(text, RESULT_STYLES.get(text, ""))
+
+
+def _print_steps(title: str, steps: Sequence[Step], out: Console) -> None:
+    if not steps:
+        return
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0), show_header=False)
+    for step in steps:
+        who = f"{step.by} ({step.via})" if step.via else step.by
+        table.add_row(
+            f"{step.seq}", f"{step.at:%Y-%m-%d %H:%M}", *(Text(plain(t)) for t in (step.what, who, step.reason))
+        )
+    out.print(table)
+
+
+def print_verification(found: Verification, out: Console) -> None:
+    """A chain that is whole."""
+    moved = f"; rows up to {found.archived} were archived" if found.archived else ""
+    out.print(
+        f"{found.count} events, the chain is whole{moved}; head {found.head.seq}:{found.head.hash}", highlight=False
+    )
+
+
+def changed(found: Verification) -> IntegrityError:
+    """A chain that is not."""
+    return IntegrityError(
+        f"The ledger was changed: {found.why}.",
+        culprits=[f"row {found.first_bad}"] if found.first_bad else found.releases,
+        remedy="compare with an exported head and a backup; nothing that follows can be relied on.",
+    )
+
+
+def print_archived(told: Archived | None, folder: Path, out: Console) -> None:
+    """What was moved out of the ledger, or that nothing was old enough."""
+    if told is None:
+        out.print("Nothing is older than ledger.retention_days; nothing was moved.", highlight=False)
+        return
+    out.print(
+        f"Rows {told.first} to {told.through.seq} ({told.oldest:%Y-%m-%d} to {told.newest:%Y-%m-%d}) are in "
+        f"{folder / told.file} and no longer in the ledger; SHA-256 {told.file_digest}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def print_export(told: Export, out: Console) -> None:
+    """What was exported where, and the head to keep."""
+    whole = "the chain is whole" if told.chain_ok else f"the chain is NOT whole (row {told.first_bad})"
+    names = ", ".join([*told.files, "head.json"])
+    text = f"{told.events} events of {plain(told.about)} in {told.folder}: {names}; {whole}"
+    out.print(Text(text), soft_wrap=True)
+    out.print(Text(f"head {told.head.seq}:{told.head.hash}"), soft_wrap=True)

@@ -1,0 +1,293 @@
+"""The tables that people read about a candidate, each made once and shown alike everywhere.
+
+Here: a table as plain cells (`Grid`), and the grids of gates, metrics and the reviewer's pack. Not here: how a grid is
+printed: in Dagster (`orchestration/rendering.py`), in HTML (`adapters/pages.py`), on a terminal
+(`commands/audit_answers.py`).
+
+Cells are text or whole numbers; whoever prints them treats text as what a stranger may have written.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from fraud_retraining.domain.comparison import Interval
+from fraud_retraining.domain.gates import GateResult, Verdict
+from fraud_retraining.domain.metrics import Metrics
+from fraud_retraining.domain.review import QUANTILES, MatureDay, ReviewPack
+from fraud_retraining.domain.schemas import Policy
+from fraud_retraining.domain.uncertainty import MetricIntervals
+from fraud_retraining.domain.windows import TrainingWindow
+
+Cell = str | int
+NONE = "-"
+METHODS = {
+    "shap": "exact SHAP values",
+    "linear": "the terms of the linear model",
+    "permutation": "each feature shuffled among the rows (this estimator gives no SHAP values)",
+    None: "not measured",
+}
+
+
+class Grid(Policy):
+    """A table: what it is called, its columns, its rows, and what has to be known to read it."""
+
+    name: str
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    note: str = ""
+
+
+def grid(name: str, title: str, columns: tuple[str, ...], rows: Iterable[tuple[Cell, ...]], note: str = "") -> Grid:
+    """A grid from rows that are made one by one."""
+    return Grid(name=name, title=title, columns=columns, rows=tuple(rows), note=note)
+
+
+def number(value: float | None, form: str = ".4f") -> str:
+    """A number as people read it; a dash where there is none."""
+    return NONE if value is None else format(value, form)
+
+
+def share(value: float | None) -> str:
+    """A share in percent."""
+    return number(value, ".1%")
+
+
+def span(interval: Interval | None, form: str = ".4f") -> str:
+    """An interval."""
+    return NONE if interval is None else f"{interval.low:{form}} to {interval.high:{form}}"
+
+
+def gates_grid(verdict: Verdict) -> Grid:
+    """Every gate with its value, threshold, margin and sentence."""
+    rows = (
+        (gate.name, outcome(gate), number(gate.value), number(gate.threshold), number(gate.margin), gate.message)
+        for gate in verdict.gates
+    )
+    return grid("gates", "Gates", ("gate", "result", "value", "threshold", "margin", "message"), rows)
+
+
+def outcome(gate: GateResult) -> str:
+    """What a gate came to, in words."""
+    if not gate.applicable:
+        return "not applicable"
+    if gate.passed:
+        return "passed"
+    return "failed" if gate.severity == "error" else "warning"
+
+
+def metrics_grid(
+    candidate: Metrics, champion: Metrics | None = None, intervals: Mapping[str, MetricIntervals] | None = None
+) -> Grid:
+    """Every metric with its interval, of both models, and their difference if they were measured on the same rows."""
+    known = intervals or {}
+    columns = ["metric", "candidate", *(["interval"] if known else [])]
+    if champion is not None:
+        columns += ["champion", *(["champion's interval"] if known else []), "difference"]
+        columns += ["difference's interval"] if known else []
+    rows = (tuple(_metric(name, candidate, champion, known)) for name in sorted(candidate.values, key=_reading_order))
+    return grid("metrics", "Metrics on the holdout", tuple(columns), rows)
+
+
+def _reading_order(name: str) -> tuple[int, str]:
+    """The metrics that decide first; a record keeps its keys in the order of the alphabet."""
+    first = ("average_precision", "roc_auc", "card_precision", "recall", "brier", "expected")
+    return next((place for place, start in enumerate(first) if name.startswith(start)), len(first)), name
+
+
+def _metric(
+    name: str, candidate: Metrics, champion: Metrics | None, known: Mapping[str, MetricIntervals]
+) -> Iterator[str]:
+    value, interval = candidate.values[name], known.get(name)
+    yield name
+    yield number(value)
+    if known:
+        yield span(interval.candidate if interval else None)
+    if champion is None:
+        return
+    other = champion.values.get(name)
+    same = (candidate.rows, candidate.frauds) == (champion.rows, champion.frauds)
+    yield number(other)
+    if known:
+        yield span(interval.champion if interval else None)
+    yield number(value - other if same and value is not None and other is not None else None, "+.4f")
+    if known:
+        yield span(interval.difference if interval else None, "+.4f")
+
+
+def window_grid(window: TrainingWindow) -> Grid:
+    """Every day of a manifest with what it is for, how much of it there is, and its whole digest."""
+    uses = (("training", window.training), ("holdout", window.holdout), ("fixed evaluation", window.fixed))
+    rows = (
+        (day.day.isoformat(), use, day.rows, day.frauds, f"{day.weight:g}", day.digest)
+        for use, days in uses
+        for day in days
+    )
+    return grid("window", "Days", ("day", "use", "rows", "frauds", "weight", "day digest"), rows)
+
+
+def importance_grid(importance: Mapping[str, float]) -> Grid:
+    """Every feature's share of the gain, greatest first."""
+    ranked = sorted(importance.items(), key=lambda item: (-item[1], item[0]))
+    rows = ((name, number(value)) for name, value in ranked)
+    return grid("importance", "Importance (share of the gain)", ("feature", "importance"), rows)
+
+
+# ---------------------------------------------------------------- the reviewer's pack
+
+
+def review_grids(pack: ReviewPack) -> tuple[Grid, ...]:
+    """The tables of a pack, in the order in which they are read; what was not measured is not among them."""
+    made = (alerts_grid, scores_grid, features_grid, slices_grid, drift_grid, maturity_grid, disagreements_grid)
+    found = [one(pack) for one in made]
+    return tuple(one for one in found if one is not None)
+
+
+def left_out(pack: ReviewPack) -> tuple[str, ...]:
+    """What the pack does not show, and why."""
+    told = []
+    if pack.drift is None:
+        told.append("Drift: no drift report was made for this retrain.")
+    if pack.not_compared:
+        told.append(f"Comparison with a champion: {pack.not_compared}.")
+    return tuple(told)
+
+
+def alerts_grid(pack: ReviewPack) -> Grid | None:
+    """Card precision at the budget, day by day."""
+    if not pack.alerts:
+        return None
+    budget, against = pack.alert_budget, pack.alerts[0].champion is not None
+    columns = ("day", "right", "precision", *(("champion's right", "champion's precision", "same") if against else ()))
+    rows = (
+        (
+            day.day.isoformat(),
+            day.candidate,
+            share(day.candidate / budget),
+            *((day.champion or 0, share((day.champion or 0) / budget), day.same or 0) if against else ()),
+        )
+        for day in pack.alerts
+    )
+    note = f"Of {budget} alerts a day, each about one {pack.alert_entity}: how many were right."
+    same = f" 'same' counts {pack.alert_entity}s that both models alert on." if against else ""
+    return grid("alerts", f"Card precision@{budget}", columns, rows, note + same)
+
+
+def scores_grid(pack: ReviewPack) -> Grid:
+    """Quantiles of both models' scores, and how far they moved."""
+    scores = pack.scores
+    columns = ("share of the rows below", "candidate", *(("champion",) if scores.champion else ()))
+    champion = scores.champion.quantiles if scores.champion else ()
+    rows = (
+        (f"{level:.1%}", number(value, ".6f"), *((number(champion[at], ".6f"),) if champion else ()))
+        for at, (level, value) in enumerate(zip(QUANTILES, scores.candidate.quantiles, strict=False))
+    )
+    note = (
+        f"Shift against the champion's scores on the same rows: population stability index "
+        f"{scores.stability_index:.3f}, Kolmogorov-Smirnov distance {scores.distance:.3f}."
+        if scores.stability_index is not None and scores.distance is not None
+        else ""
+    )
+    return grid("score_quantiles", "Score distribution", columns, rows, note)
+
+
+def features_grid(pack: ReviewPack) -> Grid:
+    """What matters to the model, and what matters more or less than to the champion."""
+    against = pack.champion_version is not None and any(one.champion_gain is not None for one in pack.features)
+    columns = ("feature", "gain", "effect", *(("champion's gain", "champion's effect", "shift") if against else ()))
+    rows = (
+        (
+            one.name,
+            share(one.gain),
+            share(one.effect),
+            *((share(one.champion_gain), share(one.champion_effect), number(one.shift, "+.1%")) if against else ()),
+        )
+        for one in pack.features
+    )
+    note = (
+        f"Gain: share of the loss reduction. Effect: share of the mean absolute effect on the log-odds of "
+        f"{pack.effects.rows:,} rows, by {METHODS[pack.effects.candidate]}"
+    )
+    if against:
+        note += f"; the champion's by {METHODS[pack.effects.champion]}"
+    return grid("feature_effects", "Features", columns, rows, f"{note}.")
+
+
+def slices_grid(pack: ReviewPack) -> Grid:
+    """Every slice with its counts, and the difference from the champion where there are frauds enough."""
+    against = any(one.champion is not None for one in pack.slices)
+    columns = ("slice", "value", "rows", "frauds", "log loss", "average precision")
+    more = ("champion", "difference", "interval") if against else ()
+    rows = (
+        (
+            one.slice,
+            one.value,
+            one.rows,
+            one.frauds,
+            number(one.log_loss),
+            number(one.average_precision),
+            *((number(one.champion), number(one.difference, "+.4f"), _bounds(one.low, one.high)) if against else ()),
+        )
+        for one in pack.slices
+    )
+    return grid("slices", "Slices", (*columns, *more), rows)
+
+
+def _bounds(low: float | None, high: float | None) -> str:
+    return NONE if low is None or high is None else f"{low:+.3f} to {high:+.3f}"
+
+
+def drift_grid(pack: ReviewPack) -> Grid | None:
+    """Features by how far they drifted, furthest first."""
+    if pack.drift is None:
+        return None
+    rows = (
+        (line.feature, line.statistic, number(line.value), number(line.threshold), "drifted" if line.drifted else "")
+        for line in sorted(pack.drift, key=lambda line: (-line.value, line.feature))
+    )
+    return grid("drift", "Drift", ("feature", "statistic", "value", "threshold", ""), rows)
+
+
+def maturity_grid(pack: ReviewPack) -> Grid:
+    """How many labels of each day were known."""
+    rows = (
+        (
+            day.day.isoformat(),
+            day.use,
+            day.age_days,
+            day.rows if day.rows is not None else NONE,
+            day.labelled,
+            _labelled(day),
+            day.frauds,
+            share(day.frauds / day.labelled if day.labelled else None),
+        )
+        for day in pack.maturity
+    )
+    columns = ("day", "use", "age in days", "rows", "labelled", "share", "frauds", "fraud rate")
+    note = "Rows without a known label neither train nor judge."
+    return grid("maturity", f"Label maturity as of {pack.as_of}", columns, rows, note)
+
+
+def _labelled(day: MatureDay) -> str:
+    return share(day.labelled / day.rows if day.rows else None)
+
+
+def disagreements_grid(pack: ReviewPack) -> Grid | None:
+    """The transactions that the two models score most differently."""
+    if not pack.disagreements:
+        return None
+    rows = (
+        (
+            one.transaction_id,
+            f"{one.at:%Y-%m-%d %H:%M}",
+            one.entity,
+            f"{one.amount:,.2f}",
+            "fraud" if one.is_fraud else "",
+            number(one.candidate),
+            number(one.champion),
+            ", ".join(one.because) or NONE,
+        )
+        for one in pack.disagreements
+    )
+    columns = ("transaction", "at (UTC)", pack.alert_entity, "amount", "label", "candidate", "champion", "because of")
+    title = f"The {len(pack.disagreements)} transactions on which candidate and champion disagree most"
+    return grid("disagreements", title, columns, rows)

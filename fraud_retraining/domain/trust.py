@@ -1,0 +1,183 @@
+"""Whether a human has to be asked: promotion by hand, by policy, or by policy once trust has been earned.
+
+Here: how far trust has grown by the record, what makes a candidate unusual, and the permission that follows. Not here:
+the states of a release (`domain/releases.py`) and who may decide (`domain/reviewers.py`).
+
+Trust grows with every release that a human approved and that was promoted; a human's no, or an incident, lets it begin
+anew. What nobody decided about (expired, superseded) and what a policy decided says nothing about it.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Literal, NamedTuple
+
+from pydantic import Field
+
+from fraud_retraining.domain.automation import Pause
+from fraud_retraining.domain.events import Event, EventKind
+from fraud_retraining.domain.releases import ReleaseState
+from fraud_retraining.domain.reviewers import ReviewerPolicy
+from fraud_retraining.domain.schemas import Policy
+
+POLICY = "promotion policy"
+"""The actor of whatever the settings decided instead of a human."""
+
+WATCHED_METRICS = ("average_precision", "roc_auc", "card_precision_at_")
+LEAST_PAST = 5
+RECORD = (
+    EventKind.RELEASE_MOVED,
+    EventKind.PROMOTION_DONE,
+    EventKind.CHAMPION_MOVED_OUTSIDE,
+    EventKind.CHAMPION_CHECKED,
+    EventKind.SMOKE_TESTED,
+)
+"""The events that `standing` has to see."""
+
+
+class EarnedPolicy(Policy):
+    """What the record must show before routine releases go by themselves."""
+
+    releases: int = Field(20, ge=1, le=1000, description="Approved releases in a row.")
+    days: float = Field(60, ge=0, le=3660, description="Days without incident.")
+    range_releases: int = Field(20, ge=LEAST_PAST, le=1000, description="Latest champions that make the usual range.")
+    tolerance: float = Field(
+        0.5, ge=0, le=10, description="How far beyond that range is still usual, as a multiple of its width."
+    )
+
+
+class PromotionPolicy(ReviewerPolicy):
+    """Who lets a candidate become champion."""
+
+    mode: Literal["manual", "auto", "earned"] = Field(
+        "manual", description="Whether a human decides, the gates alone, or the gates once that was earned."
+    )
+    approval_hours: float = Field(24, gt=0, le=24 * 30, description="Hours after which a waiting candidate expires.")
+    earned: EarnedPolicy = Field(EarnedPolicy(), description="What the record must show in mode earned.")
+
+
+class Standing(Policy):
+    """How far trust has grown, by the record."""
+
+    approved: int = Field(description="Approved and promoted releases in a row.")
+    approved_needed: int
+    days: float = Field(description="Days since the last incident; without one, since the first promotion.")
+    days_needed: float
+    incident: str | None = Field(None, description="The last incident.")
+    incident_at: datetime | None = None
+
+    @property
+    def earned(self) -> bool:
+        """Whether routine releases may go by themselves."""
+        return self.approved >= self.approved_needed and self.days >= self.days_needed
+
+    @property
+    def told(self) -> str:
+        """Where it stands, as a clause."""
+        last = f"{self.incident}, {self.incident_at:%Y-%m-%d %H:%M} UTC" if self.incident_at else "none"
+        return (
+            f"{self.approved} of {self.approved_needed} releases approved in a row, {self.days:.1f} of "
+            f"{self.days_needed:g} days without incident (last incident: {last})"
+        )
+
+
+class Permission(NamedTuple):
+    """Whether a candidate may go by itself, and why or why not; the reason is recorded with the release."""
+
+    automatic: bool
+    why: str
+
+
+class Candidate(Policy):
+    """What is unusual or not about a candidate, beside what was champion before it."""
+
+    trigger: str
+    warnings: tuple[str, ...] = Field((), description="What checks and gates warned of.")
+    metrics: dict[str, float | None] = Field(description="Its metrics on its holdout.")
+    past: tuple[dict[str, float | None], ...] = Field(description="The same of past champions, the latest first.")
+
+
+def standing(policy: EarnedPolicy, events: Iterable[Event], now: datetime) -> Standing:
+    """How far trust has grown, by the events of `RECORD`."""
+    approved, since = 0, None
+    incident: tuple[str, datetime] | None = None
+    for event in sorted(events, key=lambda event: event.seq):
+        told = incident_told(event)
+        if told is not None:
+            approved, incident, since = 0, (told, event.at), event.at
+        elif _refused_by_human(event):
+            approved = 0
+        elif event.kind == EventKind.PROMOTION_DONE:
+            since = since or event.at
+            approved += _decided_by_human(event)
+    days = (now - since) / timedelta(days=1) if since is not None else 0.0
+    what, at = incident or (None, None)
+    needed = {"approved_needed": policy.releases, "days_needed": policy.days}
+    return Standing(approved=approved, days=days, incident=what, incident_at=at, **needed)
+
+
+def incident_told(event: Event) -> str | None:
+    """What went wrong, if the event tells of something that went wrong with a champion."""
+    payload = event.payload
+    match event.kind:
+        case EventKind.PROMOTION_DONE if payload["intent"]["rollback"]:
+            return f"rollback to version {event.version}"
+        case EventKind.RELEASE_MOVED if payload["to"] == ReleaseState.ROLLED_BACK:
+            return f"version {event.version} rolled back"
+        case EventKind.SMOKE_TESTED if not payload["passed"]:
+            return f"failed smoke test of version {event.version}"
+        case EventKind.CHAMPION_CHECKED if not payload["sound"]:
+            return f"damaged artifact of version {event.version}"
+        case EventKind.CHAMPION_MOVED_OUTSIDE:
+            return "the champion was moved by hand"
+    return None
+
+
+def _refused_by_human(event: Event) -> bool:
+    refused = {ReleaseState.REJECTED, ReleaseState.WITHDRAWN}
+    return event.kind == EventKind.RELEASE_MOVED and event.payload["to"] in refused
+
+
+def _decided_by_human(event: Event) -> bool:
+    decided_by = event.payload["release"]["decided_by"]
+    return decided_by is not None and decided_by != POLICY
+
+
+def unusual(policy: EarnedPolicy, candidate: Candidate) -> list[str]:
+    """Everything about a candidate that is not routine, each as a clause; empty for a routine one."""
+    found = [] if candidate.trigger == "schedule" else [f"its trigger is {candidate.trigger}, not schedule"]
+    found += [f"warning: {warning}" for warning in candidate.warnings]
+    past = candidate.past[: policy.range_releases]
+    if len(past) < LEAST_PAST:
+        return [*found, f"there is no usual range yet: {len(past)} of {LEAST_PAST} past champions"]
+    names = [name for name in candidate.metrics if name.startswith(WATCHED_METRICS)]
+    told = (_out_of_range(name, candidate.metrics[name], [one.get(name) for one in past], policy) for name in names)
+    return found + [clause for clause in told if clause is not None]
+
+
+def _out_of_range(name: str, value: float | None, past: Sequence[float | None], policy: EarnedPolicy) -> str | None:
+    known = [one for one in past if one is not None]
+    if value is None or len(known) < LEAST_PAST:
+        return f"{name} is not defined for it or for past champions"
+    low, high = min(known), max(known)
+    slack = policy.tolerance * (high - low)
+    if low - slack <= value <= high + slack:
+        return None
+    return f"{name} is {value:.4f}, usual is {low - slack:.4f} to {high + slack:.4f}"
+
+
+def by_mode(policy: PromotionPolicy, pause: Pause | None) -> Permission | None:
+    """Whether a candidate whose gates passed may go by itself; None where its record has to say so."""
+    if policy.mode == "manual":
+        return Permission(False, "promotion.mode is manual: a human decides")
+    if pause is not None:
+        return Permission(False, f"a human decides: automatic promotion is {pause.told}")
+    return Permission(True, "all gates passed and promotion.mode is auto") if policy.mode == "auto" else None
+
+
+def by_trust(policy: EarnedPolicy, found: Standing, candidate: Candidate) -> Permission:
+    """Whether a candidate may go by itself by what the record shows, and the whole reason."""
+    reasons = [] if found.earned else [f"trust is not earned yet: {found.told}"]
+    reasons += unusual(policy, candidate)
+    if reasons:
+        return Permission(False, f"a human decides: {'; '.join(reasons)}")
+    return Permission(True, f"routine, and trust is earned: {found.told}")

@@ -1,0 +1,369 @@
+"""Monitoring: the champion's scores of each day, how far the day is from what it learnt, and what it is worth.
+
+Here: the day assets of the group `monitoring`, made by one step so that a range of days asks for the champion once. Not
+here: what stands and what is due (`orchestration/monitoring_state.py`), and the measures (`domain/drift.py`,
+`domain/performance.py`).
+"""
+
+from collections.abc import Iterator
+from datetime import date
+from functools import cached_property
+from typing import Any
+
+import dagster as dg
+
+from fraud_retraining.adapters.day_counts import Counter, DayCounts
+from fraud_retraining.adapters.engine import Engine
+from fraud_retraining.adapters.lake import Lake
+from fraud_retraining.adapters.live_rows import judged_rows, scored_rows
+from fraud_retraining.adapters.monitoring import (
+    DRIFT,
+    FINGERPRINT,
+    PERFORMANCE,
+    REPORT,
+    SCORED,
+    Profile,
+    parse_profile,
+    profile_name,
+    read_profile,
+    report_of,
+    write_profile,
+)
+from fraud_retraining.adapters.registry import ModelVersion, Registry
+from fraud_retraining.adapters.store import Partition, Store
+from fraud_retraining.adapters.window_rows import TABLE
+from fraud_retraining.domain.drift import (
+    SCORE,
+    SCORES,
+    DriftReport,
+    FeatureDrift,
+    FeatureProfile,
+    FraudDay,
+    FraudRateDrift,
+    HoldoutProfile,
+    ReferenceProfile,
+    feature_drift,
+    fraud_rate_drift,
+)
+from fraud_retraining.domain.errors import DataInvalid
+from fraud_retraining.domain.fingerprint import digest, table_digest
+from fraud_retraining.domain.performance import Live, PerformanceReport, measure
+from fraud_retraining.domain.scoring import FittedModel
+from fraud_retraining.orchestration import drift_rendering
+from fraud_retraining.orchestration.day_runs import Maker, materialize_what_can_be
+from fraud_retraining.orchestration.inventory import FEATURES, TRANSACTIONS
+from fraud_retraining.orchestration.monitoring_state import (
+    HINDSIGHT,
+    VERSION,
+    Make,
+    MonitoringState,
+    NotMade,
+    Serving,
+    no_profile,
+)
+from fraud_retraining.orchestration.partitions import BACKFILL_DAYS_IN_ONE_RUN, days_of, looking_back
+from fraud_retraining.orchestration.progress import Progress
+from fraud_retraining.settings import Settings
+
+GROUP = "monitoring"
+NO_LABELS = "the labels say nothing: no fraud, or no known label, in the training days or on that day"
+
+
+def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> list[dg.AssetsDefinition]:
+    """The assets of this group."""
+    delay = settings.labels.delay_days
+    mature = dg.AssetDep(FEATURES, partition_mapping=looking_back(delay))
+
+    @dg.multi_asset(
+        name=GROUP,
+        group_name=GROUP,
+        partitions_def=partitions,
+        backfill_policy=BACKFILL_DAYS_IN_ONE_RUN,
+        can_subset=True,
+        specs=[
+            dg.AssetSpec(
+                SCORED,
+                deps=[FEATURES],
+                skippable=True,
+                kinds={"xgboost", "parquet"},
+                description="The scores that the champion of the time gave the day's transactions, with its version.",
+            ),
+            dg.AssetSpec(
+                DRIFT,
+                deps=[mature, SCORED],
+                skippable=True,
+                kinds={"duckdb"},
+                description="How far the day is from what the champion has learnt from: features, scores, fraud rate.",
+            ),
+            dg.AssetSpec(
+                PERFORMANCE,
+                deps=[SCORED, TRANSACTIONS],
+                skippable=True,
+                kinds={"scikitlearn"},
+                description="What the champion of the day was worth, once the day's labels are mature.",
+            ),
+        ],
+    )
+    def monitoring(
+        context: dg.AssetExecutionContext,
+        settings: dg.ResourceParam[Settings],
+        lake: dg.ResourceParam[Lake],
+        store: dg.ResourceParam[Store],
+        engine: dg.ResourceParam[Engine],
+        registry: dg.ResourceParam[Registry],
+        progress: dg.ResourceParam[Progress],
+    ) -> Iterator[dg.MaterializeResult]:
+        champion = registry.champion()
+        state = MonitoringState(settings, lake, store, Serving.of(champion) if champion else None, days_of(context))
+        monitor = Monitor(state, champion, settings, store, engine, registry)
+        makers = {
+            SCORED: Maker(monitor.scores, _scores_metadata),
+            DRIFT: Maker(monitor.drift, monitor.drift_metadata),
+            PERFORMANCE: Maker(monitor.performance, _performance_metadata),
+        }
+        wanted = {asset: maker for asset, maker in makers.items() if dg.AssetKey(asset) in context.selected_asset_keys}
+        yield from materialize_what_can_be(context, wanted, progress)
+
+    return [monitoring]
+
+
+class Monitor:
+    """Makes what is missing or out of date."""
+
+    def __init__(
+        self,
+        state: MonitoringState,
+        champion: ModelVersion | None,
+        settings: Settings,
+        store: Store,
+        engine: Engine,
+        registry: Registry,
+    ) -> None:
+        self._state = state
+        self._champion = champion
+        self._settings = settings
+        self._store = store
+        self._engine = engine
+        self._registry = registry
+        self._models: dict[int, tuple[ModelVersion, FittedModel]] = {}
+
+    # ------------------------------------------------------------ scores
+
+    def scores(self, day: date) -> Partition | NotMade:
+        """The scores of a day, by the champion of the time."""
+        plan = self._state.scores(day)
+        if not isinstance(plan, Make):
+            return plan
+        version, model = self._model(plan.version)
+        features = self._state.features(day)
+        _require_features(version, model, features)
+        (path,) = self._store.paths([features], TABLE)
+        table = scored_rows(model, path)
+        facts = {
+            VERSION: version.version,
+            FINGERPRINT: version.fingerprint,
+            "as_of": version.as_of.isoformat(),
+            HINDSIGHT: day <= version.as_of,
+            "rows": table.num_rows,
+            "mean_score": float(table[SCORE].to_numpy().mean()) if table.num_rows else 0.0,
+        }
+        made = self._store.write(
+            SCORED, day, {TABLE: table}, digest=table_digest(table), inputs=plan.inputs, facts=facts
+        )
+        self._state.has_scored(made)
+        return made
+
+    def _model(self, number: int) -> tuple[ModelVersion, FittedModel]:
+        if number not in self._models:
+            champion = self._champion
+            version = champion if champion and champion.version == number else self._registry.version(number)
+            model = self._registry.load(version.run_id, expected_digest=version.artifact_digest)
+            self._models[number] = version, model
+        return self._models[number]
+
+    # ------------------------------------------------------------ drift
+
+    def drift(self, day: date) -> Partition | NotMade:
+        """The drift report of a day."""
+        plan = self._state.drift(day)
+        if not isinstance(plan, Make):
+            return plan
+        report = self._report(day)
+        return self._store.write(
+            DRIFT,
+            day,
+            {},
+            digest=digest(report),
+            inputs=plan.inputs,
+            facts={FINGERPRINT: report.fingerprint, REPORT: report.model_dump(mode="json")},
+        )
+
+    def _report(self, day: date) -> DriftReport:
+        champion = self._state.champion
+        assert champion is not None
+        policy, plan, threshold = self._settings.drift, self._settings.feature_plan, self._settings.drift_threshold
+        features = self._state.features(day)
+        if not features.facts["rows"]:
+            raise DataInvalid(f"{day} has no transactions, so nothing of it can be compared")
+        score, no_score = self._score_drift(day)
+        labels = self._state.mature_labels(day)
+        rate = self._fraud_rate(labels)
+        found = [*self._feature_drifts(day, features), *([score] if score else [])]
+        return DriftReport(
+            day=day,
+            version=champion.version,
+            fingerprint=champion.fingerprint,
+            statistic=policy.statistic,
+            threshold=threshold,
+            rows=features.facts["rows"],
+            features=tuple(sorted(found, key=lambda one: (-one.drift, one.name))),
+            left_out=self._left_out(),
+            groups=policy.group_names(plan),
+            scores=no_score,
+            fraud_rate=rate,
+            no_fraud_rate="" if rate else labels if isinstance(labels, str) else NO_LABELS,
+        )
+
+    def _feature_drifts(self, day: date, features: Partition) -> Iterator[FeatureDrift]:
+        policy = self._settings.drift
+        groups = policy.grouped(self._settings.feature_plan)
+        counted = self._count(self._counter, day, features)
+        for profile in self._judged:
+            name = profile.bins.name
+            yield feature_drift(
+                profile,
+                counted.counts[name],
+                group=groups[name],
+                statistic=policy.statistic,
+                newcomers=counted.newcomers.get(name, ()),
+            )
+
+    def _score_drift(self, day: date) -> tuple[FeatureDrift | None, str]:
+        """How far the scores are from those on the holdout, or why that cannot be said."""
+        scored = self._state.own_scores(day)
+        if scored is None:
+            return None, f"{day} was scored by another version, which then served, or by none"
+        if self.holdout is None:
+            return None, "the champion has left no profile of its scores on the holdout"
+        counts = self._count(Counter(self._engine, [self.holdout.score.bins]), day, scored).counts[SCORE]
+        statistic = self._settings.drift.statistic
+        return feature_drift(self.holdout.score, counts, group=SCORES, statistic=statistic), ""
+
+    def _fraud_rate(self, labels: FraudDay | str) -> FraudRateDrift | None:
+        if isinstance(labels, str):
+            return None
+        factor, threshold = self._settings.drift.max_fraud_rate_factor, self._settings.drift_threshold
+        return fraud_rate_drift(self.profile.fraud_days, labels, factor=factor, threshold=threshold)
+
+    def _count(self, counter: Counter, day: date, record: Partition) -> DayCounts:
+        return counter.count(day, self._store.paths([record], TABLE))
+
+    @cached_property
+    def _counter(self) -> Counter:
+        return Counter(self._engine, [profile.bins for profile in self._judged])
+
+    @cached_property
+    def _judged(self) -> list[FeatureProfile]:
+        """The profiles of features that the present settings give and do not leave out."""
+        names = self._settings.drift.judged(self._settings.feature_plan)
+        return [profile for profile in self.profile.features if profile.bins.name in names]
+
+    def _left_out(self) -> dict[str, str]:
+        profiled = {profile.bins.name for profile in self.profile.features}
+        given = self._settings.drift.left_out
+        gone = profiled - set(self._settings.feature_plan.names)
+        return {**self.profile.left_out, **given, **dict.fromkeys(sorted(gone), "the settings do not give it any more")}
+
+    @cached_property
+    def profile(self) -> ReferenceProfile:
+        """What the champion's training window left behind.
+
+        Raises:
+            DataInvalid: neither the store nor the champion's run has it.
+        """
+        found = self._profile(ReferenceProfile)
+        if found is None:
+            raise no_profile(self._state.champion.name if self._state.champion else "the champion")
+        return found
+
+    @cached_property
+    def holdout(self) -> HoldoutProfile | None:
+        """What the champion's scores were like on its holdout."""
+        return self._profile(HoldoutProfile)
+
+    def _profile(self, kind: type[Profile]) -> Profile | None:
+        """A profile from the store, else from the champion's run in MLflow, which then goes into the store again."""
+        champion = self._champion
+        assert champion is not None
+        kept = read_profile(self._store, kind, champion.fingerprint)
+        if kept is not None:
+            return kept
+        data = self._registry.read_document(champion.run_id, f"{profile_name(kind)}.json")
+        if data is None:
+            return None
+        found = parse_profile(kind, data, champion.fingerprint)
+        write_profile(self._store, found)
+        return found
+
+    def drift_metadata(self, record: Partition) -> dict[str, Any]:
+        """What the UI shows of a report."""
+        return drift_rendering.drift_metadata(report_of(record, DriftReport), self.profile, self.holdout)
+
+    # ------------------------------------------------------------ performance
+
+    def performance(self, day: date) -> Partition | NotMade:
+        """The live performance of a day."""
+        plan = self._state.performance(day)
+        if not isinstance(plan, Make):
+            return plan
+        scored = self._state.scored[day]
+        fingerprint, delay = scored.facts[FINGERPRINT], self._settings.labels.delay_days
+        holdout = read_profile(self._store, HoldoutProfile, fingerprint)
+        report = PerformanceReport(
+            day=day,
+            version=scored.facts[VERSION],
+            fingerprint=fingerprint,
+            known_by=date.fromordinal(day.toordinal() + delay),
+            today=self._measured((day,)),
+            recent=self._measured(plan.recent),
+            holdout=holdout.average_precision if holdout else None,
+        )
+        facts = {FINGERPRINT: fingerprint, REPORT: report.model_dump(mode="json")}
+        return self._store.write(PERFORMANCE, day, {}, digest=digest(report), inputs=plan.inputs, facts=facts)
+
+    def _measured(self, days: tuple[date, ...]) -> Live:
+        policy = self._state.metrics
+        transactions = self._store.paths([self._state.inventory.transactions[day] for day in days], TABLE)
+        scores = self._store.paths([self._state.scored[day] for day in days], TABLE)
+        judged = judged_rows(
+            list(zip(days, transactions, scores, strict=True)),
+            entity=policy.alert_entity,
+            label_delay_days=self._settings.labels.delay_days,
+        )
+        return measure(judged, days, policy)
+
+
+def _require_features(version: ModelVersion, model: FittedModel, features: Partition) -> None:
+    missing = [name for name in model.features if name not in features.facts["columns"]]
+    if missing:
+        raise DataInvalid(
+            f"version {version.version} cannot score {features.day}: "
+            "the present settings do not give all of its features",
+            culprits=missing,
+            remedy="bring the entities, windows or columns back until a model without them has been promoted.",
+        )
+
+
+def _scores_metadata(record: Partition) -> dict[str, Any]:
+    return {
+        "dagster/partition_row_count": record.facts["rows"],
+        "mean_score": record.facts["mean_score"],
+        "champion_version": record.facts[VERSION],
+        "fingerprint": record.facts[FINGERPRINT],
+        "in hindsight": record.facts[HINDSIGHT],
+        "digest": record.digest,
+    }
+
+
+def _performance_metadata(record: Partition) -> dict[str, Any]:
+    return drift_rendering.performance_metadata(report_of(record, PerformanceReport))

@@ -1,0 +1,130 @@
+"""Removing what no audit and no rollback needs any more, and saying what was removed.
+
+Here: asking registry and ledger what there is, and carrying out the rule. Not here: the rule (`domain/retention.py`).
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from uuid import uuid4
+
+import dagster as dg
+
+from fraud_retraining.adapters.leases import Heartbeat
+from fraud_retraining.adapters.ledger import Ledger
+from fraud_retraining.adapters.processes import this_process
+from fraud_retraining.adapters.registry import DAGSTER_RUN, FINGERPRINT, Registry, RunSummary
+from fraud_retraining.domain.budget import Spent
+from fraud_retraining.domain.errors import Busy
+from fraud_retraining.domain.events import EventKind
+from fraud_retraining.domain.leases import Owner, Purpose
+from fraud_retraining.domain.retention import KeptRun, KeptVersion, Removal, RetentionPolicy, removals
+from fraud_retraining.orchestration.spending import past_spendings, record_lost
+from fraud_retraining.settings import Settings
+
+CLEAN = "clean"
+POLICY = "retention policy"
+
+
+def superfluous(ledger: Ledger, registry: Registry, policy: RetentionPolicy) -> list[Removal]:
+    """What the policy would remove now."""
+    endings = {spent.spending.dagster_run_id: spent for spent in past_spendings(ledger)}
+    releases = {release.version: release for release in ledger.releases()}
+    versions = [
+        KeptVersion(
+            version=version.version,
+            run_id=version.run_id,
+            aliases=version.aliases,
+            release=releases.get(version.version),
+        )
+        for version in registry.versions()
+    ]
+    return removals(policy, [_kept(run, endings) for run in registry.runs()], versions)
+
+
+def clean(ledger: Ledger, registry: Registry, settings: Settings, *, actor: str, channel: str) -> list[Removal]:
+    """Remove what is superfluous while nobody retrains or promotes; each removal is recorded before it is done.
+
+    Raises:
+        Busy: a retrain is under way, which may be about to use what would go.
+    """
+    with _nobody_retrains(ledger, settings), ledger.promotion_lock():
+        found = superfluous(ledger, registry, settings.retention)
+        for removal in found:
+            _remove(removal, ledger, registry, actor, channel)
+    return found
+
+
+def build_clean_job() -> dg.JobDefinition:
+    """The job that a schedule runs once a day."""
+
+    @dg.op(name=CLEAN, description="Removes runs and artifacts beyond those that retention keeps.")
+    def clean_up(
+        context: dg.OpExecutionContext,
+        settings: dg.ResourceParam[Settings],
+        ledger: dg.ResourceParam[Ledger],
+        registry: dg.ResourceParam[Registry],
+    ) -> None:
+        try:
+            removed = clean(ledger, registry, settings, actor=POLICY, channel="dagster")
+        except Busy as busy:
+            context.log.info(f"left for the next time: {busy}")
+            return
+        for removal in removed:
+            context.log.info(f"removed {told(removal)}")
+        context.log.info(f"{len(removed)} removed")
+
+    @dg.job(name=CLEAN, executor_def=dg.in_process_executor, description="Retention: runs and artifacts that may go.")
+    def job() -> None:
+        clean_up()
+
+    return job
+
+
+def told(removal: Removal) -> str:
+    """A removal for people."""
+    whose = f"of version {removal.version}" if removal.version else f"of run {removal.run_id[:8]}"
+    what = f"run {removal.run_id[:8]}" if removal.what == "run" else f"the artifact {whose}"
+    return f"{what}{f' as of {removal.as_of}' if removal.as_of else ''}: {removal.reason}"
+
+
+def _remove(removal: Removal, ledger: Ledger, registry: Registry, actor: str, channel: str) -> None:
+    event = ledger.append(
+        EventKind.ARTIFACTS_REMOVED,
+        actor=actor,
+        channel=channel,
+        subject=removal.run_id,
+        as_of=removal.as_of,
+        version=removal.version,
+        fingerprint=removal.fingerprint,
+        payload={"what": removal.what, "reason": removal.reason},
+    )
+    remove = registry.remove_run if removal.what == "run" else registry.remove_artifact
+    remove(removal.run_id, event.at)
+
+
+def _kept(run: RunSummary, endings: Mapping[str, Spent]) -> KeptRun:
+    ending = endings.get(run.tags.get(DAGSTER_RUN, ""))
+    return KeptRun(
+        run_id=run.run_id,
+        started_at=run.started_at,
+        as_of=ending.as_of if ending else None,
+        fingerprint=run.tags.get(FINGERPRINT),
+        holds_artifact=run.holds_artifact,
+        succeeded=ending.spending.succeeded if ending else None,
+    )
+
+
+@contextmanager
+def _nobody_retrains(ledger: Ledger, settings: Settings) -> Iterator[None]:
+    leases = ledger.retrain_lease()
+    lost = leases.abandoned()
+    if lost is not None:
+        record_lost(ledger, settings.budget, lost)
+    lease = leases.take(Owner(run_id=f"{CLEAN} {uuid4()}", process=this_process()), Purpose(work=CLEAN))
+    heartbeat = Heartbeat(leases, lease)
+    heartbeat.start()
+    try:
+        yield
+    finally:
+        heartbeat.stop()
+        leases.give_back(lease)

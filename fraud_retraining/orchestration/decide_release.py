@@ -1,0 +1,83 @@
+"""The Dagster UI's way to the desk: a job whose launch form asks for version, decision, reviewer and reason.
+
+Here: the form and how an answer or a refusal is shown. Not here: what a decision does (`adapters/release_desk.py`).
+
+Dagster does not say who launched a run, and the run has the daemon's account: a reviewer for whom a proof is
+configured cannot give it here, and is sent to a way where they can.
+"""
+
+from typing import Literal
+
+import dagster as dg
+from pydantic import Field
+
+from fraud_retraining.adapters.ledger import Ledger
+from fraud_retraining.adapters.registry import Registry
+from fraud_retraining.adapters.release_desk import ReleaseDesk
+from fraud_retraining.domain.errors import RetrainingError
+from fraud_retraining.domain.releases import Release, ReleaseState
+from fraud_retraining.domain.reviewers import identify
+from fraud_retraining.settings import Settings
+
+DECIDE = "decide_release"
+CHANNEL = "Dagster UI"
+
+
+class ReleaseDecision(dg.Config):
+    """What the launch form asks."""
+
+    version: int = Field(
+        ge=1, description="Version of the registered model that waits; `pending` and its page name it."
+    )
+    decision: Literal["approve", "reject"] = Field(
+        description="approve: it becomes champion. reject: the champion stays."
+    )
+    reviewer: str = Field(min_length=1, description="Who decides, as named in promotion.reviewers.")
+    reason: str = Field("", description="Why, in a sentence that an auditor can read; a rejection needs one.")
+
+
+@dg.op(name="decide", description="Approves or rejects a candidate that waits for a reviewer.")
+def decide(
+    context: dg.OpExecutionContext,
+    config: ReleaseDecision,
+    settings: dg.ResourceParam[Settings],
+    ledger: dg.ResourceParam[Ledger],
+    registry: dg.ResourceParam[Registry],
+) -> None:
+    """Takes the form to the desk; a refusal fails the run, in words."""
+    try:
+        release = _decided(config, ReleaseDesk(ledger, registry, settings.promotion), settings)
+    except RetrainingError as refusal:
+        raise dg.Failure(
+            description=str(refusal), metadata={"refused": type(refusal).__name__}, allow_retries=False
+        ) from refusal
+    context.log.info(told(release))
+    context.add_output_metadata(
+        {"version": release.version, "state": str(release.state), "decided_by": config.reviewer, "told": told(release)}
+    )
+
+
+def _decided(config: ReleaseDecision, desk: ReleaseDesk, settings: Settings) -> Release:
+    identity = identify(settings.promotion, claimed=config.reviewer)
+    act = desk.approve if config.decision == "approve" else desk.reject
+    return act(config.version, identity, config.reason, channel=CHANNEL)
+
+
+def told(release: Release) -> str:
+    """Where a release stands after a decision, in a sentence."""
+    if release.state is ReleaseState.AWAITING_APPROVAL:
+        return (
+            f"version {release.version} was approved by {release.first_approval_by}; a second reviewer has to approve"
+        )
+    state = str(release.state).replace("_", " ")
+    return f"version {release.version} as of {release.as_of} is {state}, decided by {release.decided_by}"
+
+
+@dg.job(
+    name=DECIDE,
+    executor_def=dg.in_process_executor,
+    description="Approve or reject a candidate that waits: fill in version, decision, reviewer and reason, and launch.",
+)
+def decide_release() -> None:
+    """One op: the form."""
+    decide()

@@ -1,0 +1,49 @@
+"""Drift reports and live performance as Dagster's metadata.
+
+Here: which numbers are plotted over the days, and which tables and pictures lie beside them. Not here: what they say
+(`domain/drift_tables.py`) and drawing (`adapters/drift_pictures.py`).
+"""
+
+from typing import Any
+
+from fraud_retraining.adapters.drift_pictures import worst_png
+from fraud_retraining.domain.drift import SCORE, DriftReport, HoldoutProfile, ReferenceProfile
+from fraud_retraining.domain.drift_tables import drift_grid, left_out_grid, live_grid
+from fraud_retraining.domain.performance import PerformanceReport
+from fraud_retraining.orchestration.rendering import grid_table, markdown_image
+
+
+def drift_metadata(report: DriftReport, profile: ReferenceProfile, holdout: HoldoutProfile | None) -> dict[str, Any]:
+    """The greatest drift as a number that is plotted over the days, every feature, and a picture of the worst."""
+    profiles = {one.bins.name: one for one in profile.features}
+    if holdout is not None:
+        profiles[SCORE] = holdout.score
+    over = report.over()
+    return {
+        "drift": report.value,
+        "drifted": len(over),
+        "worst": ", ".join(over) or "nothing over the threshold",
+        "threshold": report.threshold,
+        "champion_version": report.version,
+        "rows": report.rows,
+        "features": grid_table(drift_grid(report)),
+        "left_out": grid_table(left_out_grid(report)),
+        "reference_and_day": markdown_image(worst_png(report, profiles), "reference and day"),
+    }
+
+
+def performance_metadata(report: PerformanceReport) -> dict[str, Any]:
+    """The numbers of the day, the week's average precision beside them, and all of it as a table."""
+    week = report.recent.average_precision
+    numbers = {
+        **report.today.values,
+        "average_precision_week": week.value if week else None,
+        "average_precision_holdout": report.holdout.value if report.holdout else None,
+    }
+    return {
+        **{name: value for name, value in numbers.items() if value is not None},
+        "frauds": report.today.frauds,
+        "rows": report.today.rows,
+        "champion_version": report.version,
+        "performance": grid_table(live_grid(report)),
+    }

@@ -1,0 +1,306 @@
+"""Which monitoring of a day stands, which can be made and from what, and which cannot be and why.
+
+Here: comparing what the store holds with what it would be made from now, for the champion and some days. Not here:
+making it (`orchestration/assets/monitoring.py`).
+
+Three rules make the numbers honest. A day is scored once, by the champion of the time; a later champion does not score
+it again, and when the day's rows are delivered anew the same version does. A day from which a model has learnt is never
+held against it. And scores of a day that was over when their model was made are not live: they are no performance.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date, timedelta
+from functools import cached_property
+
+from fraud_retraining.adapters.lake import Lake
+from fraud_retraining.adapters.ledger import Ledger
+from fraud_retraining.adapters.monitoring import (
+    DRIFT,
+    FINGERPRINT,
+    PERFORMANCE,
+    SCORED,
+    read_profile,
+)
+from fraud_retraining.adapters.registry import ModelVersion
+from fraud_retraining.adapters.store import Partition, Store
+from fraud_retraining.domain.drift import FraudDay, HoldoutProfile, ReferenceProfile
+from fraud_retraining.domain.errors import DataInvalid
+from fraud_retraining.domain.fingerprint import digest
+from fraud_retraining.domain.metrics import MetricsPolicy
+from fraud_retraining.domain.performance import RECENT_DAYS
+from fraud_retraining.domain.schemas import Policy
+from fraud_retraining.domain.windows import DayRange, FeatureDay
+from fraud_retraining.orchestration.inventory import Inventory, day_digests
+from fraud_retraining.settings import Settings
+
+VERSION, HINDSIGHT = "version", "hindsight"
+
+
+class Serving(Policy):
+    """The champion, as far as monitoring needs to know it."""
+
+    version: int
+    fingerprint: str
+    as_of: date
+    training: DayRange
+
+    @classmethod
+    def of(cls, version: ModelVersion) -> "Serving":
+        """A version of the registry."""
+        return cls(
+            version=version.version,
+            fingerprint=version.fingerprint,
+            as_of=version.as_of,
+            training=version.trained_on,
+        )
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return f"champion version {self.version} (as of {self.as_of})"
+
+
+@dataclass(frozen=True)
+class NotMade:
+    """There is nothing to make of a day, and why; not an error."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Make:
+    """Something of a day that is missing or out of date, and what it is to be made from.
+
+    `version` made the scores; `recent` are the days that are judged together.
+    """
+
+    inputs: dict[str, str]
+    version: int = 0
+    recent: tuple[date, ...] = ()
+
+
+Plan = Partition | NotMade | Make
+
+
+class MonitoringState:
+    """The monitoring of some days under one champion, read once."""
+
+    def __init__(
+        self, settings: Settings, lake: Lake, store: Store, champion: Serving | None, days: Iterable[date]
+    ) -> None:
+        self.settings = settings
+        self.champion = champion
+        self.days = tuple(sorted(set(days)))
+        self._lake = lake
+        self._store = store
+        self._delay = timedelta(days=settings.labels.delay_days)
+        around = {day - timedelta(days=n) for day in self.days for n in range(RECENT_DAYS)}
+        self._around = sorted(around)
+        self.inventory = Inventory(store, settings, {*around, *(day - self._delay for day in self.days)})
+
+    @cached_property
+    def latest(self) -> date | None:
+        """The last day that has arrived in the lake."""
+        return max(self._lake.days(), default=None)
+
+    @cached_property
+    def scored(self) -> dict[date, Partition]:
+        """The scores of the days and of the week before each."""
+        return self._store.partitions(SCORED, self._around)
+
+    @cached_property
+    def profile(self) -> ReferenceProfile | None:
+        """What the champion's training window left behind, as far as the store has it."""
+        return read_profile(self._store, ReferenceProfile, self.champion.fingerprint) if self.champion else None
+
+    @cached_property
+    def holdout(self) -> HoldoutProfile | None:
+        """What the champion's scores were like on its holdout."""
+        return read_profile(self._store, HoldoutProfile, self.champion.fingerprint) if self.champion else None
+
+    def has_scored(self, record: Partition) -> None:
+        """Takes note of scores that were made meanwhile."""
+        self.scored[record.day] = record
+
+    @property
+    def metrics(self) -> MetricsPolicy:
+        """How the gates measure a model; monitoring does it alike."""
+        return MetricsPolicy(**self.settings.gates.model_dump(include=set(MetricsPolicy.model_fields)))
+
+    # ------------------------------------------------------------ scores
+
+    def scores(self, day: date) -> Plan:
+        """The scores of a day.
+
+        Raises:
+            DataInvalid: the day has not been ingested, or its features are not those of its transactions.
+        """
+        known, inputs = self.scored.get(day), {"transactions": self._facts(day)}
+        if known is not None and known.inputs == inputs:
+            return known
+        if known is not None:
+            return Make(inputs, version=known.facts[VERSION])
+        if self.champion is None:
+            return NotMade("there is no champion yet")
+        if day in self.champion.training:
+            return NotMade(f"{self.champion.name} has learnt from {day}")
+        return Make(inputs, version=self.champion.version)
+
+    def _facts(self, day: date) -> str:
+        """Digest of a day's transactions but for their labels: what scores are of."""
+        if day not in self.inventory.transactions:
+            raise DataInvalid(f"transactions of {day} have not been ingested", remedy=f"ingest {day} first.")
+        return day_digests(self.inventory.transactions[day]).facts
+
+    def features(self, day: date) -> Partition:
+        """The features of a day, made from its transactions as they are.
+
+        Raises:
+            DataInvalid: they are missing or out of date.
+        """
+        self._facts(day)
+        found = self.inventory.features.get(day)
+        if found is None or found.inputs["transactions"] != self.inventory.transactions[day].digest:
+            raise DataInvalid(
+                f"transaction_features of {day} are missing or out of date",
+                remedy=f"materialize transaction_features of {day}; the job `ingest` does.",
+            )
+        return found
+
+    # ------------------------------------------------------------ drift
+
+    def drift(self, day: date) -> Plan:
+        """The drift report of a day.
+
+        Raises:
+            DataInvalid: the day has not been ingested, or its features are not those of its transactions.
+        """
+        champion = self.champion
+        if champion is None:
+            return NotMade("there is no champion yet")
+        if day <= champion.training.end:
+            return NotMade(f"{champion.name} has learnt from days up to {champion.training.end}")
+        return self._stands(DRIFT, day, Make(self._drift_inputs(day, champion)))
+
+    def _drift_inputs(self, day: date, champion: Serving) -> dict[str, str]:
+        scored = self.own_scores(day)
+        features = {**self.features(day).inputs, "transactions": self._facts(day)}
+        return {
+            FINGERPRINT: champion.fingerprint,
+            "features": digest(features),
+            "policy": digest([self.settings.drift, self.settings.drift_threshold, self.settings.feature_plan]),
+            "scores": scored.digest if scored and self.holdout else "",
+            "labels": digest(self.mature_labels(day)),
+        }
+
+    def own_scores(self, day: date) -> Partition | None:
+        """The scores of a day if it is the champion that made them."""
+        found = self.scored.get(day)
+        return found if found and self.champion and found.facts[FINGERPRINT] == self.champion.fingerprint else None
+
+    def mature_labels(self, day: date) -> FraudDay | str:
+        """The labels of the day that has become mature with `day`, or why they say nothing about the champion."""
+        mature = day - self._delay
+        record = self.inventory.features.get(mature)
+        if self.champion is not None and mature <= self.champion.training.end:
+            return f"labels are mature up to {mature}, and the champion has learnt from days up to then"
+        if record is None:
+            return f"{mature}, the day that has become mature, has no features in the store"
+        rows, frauds = FeatureDay(
+            digest=record.digest, features_digest=record.digest, label_days=record.facts["label_days"]
+        ).known(day)
+        return FraudDay(day=mature, rows=rows, frauds=frauds)
+
+    # ------------------------------------------------------------ performance
+
+    def performance(self, day: date) -> Plan:
+        """The live performance of a day.
+
+        Raises:
+            DataInvalid: the day has not been ingested, or its scores are not those of its transactions.
+        """
+        scored = self.scored.get(day)
+        if scored is None:
+            return NotMade(f"no champion has scored {day}")
+        if scored.facts[HINDSIGHT]:
+            return NotMade(f"version {scored.facts[VERSION]}, which scored {day}, was made after it: it did not serve")
+        mature = day + self._delay
+        if self.latest is None or self.latest < mature:
+            return NotMade(f"the labels of {day} are not mature until {mature} has arrived (now: {self.latest})")
+        if scored.inputs["transactions"] != self._facts(day):
+            raise DataInvalid(
+                f"the scores of {day} are not those of its transactions as they are now",
+                remedy=f"materialize scored_transactions of {day} again.",
+            )
+        recent = self._served_with(scored)
+        return self._stands(PERFORMANCE, day, Make(self._performance_inputs(recent), recent=recent))
+
+    def _served_with(self, scored: Partition) -> tuple[date, ...]:
+        """The days of the week that ends with a day, as far as the version that scored it served them."""
+        week = DayRange(start=scored.day - timedelta(days=RECENT_DAYS - 1), end=scored.day)
+        return tuple(
+            day
+            for day, record in sorted(self.scored.items())
+            if day in week
+            and record.facts[FINGERPRINT] == scored.facts[FINGERPRINT]
+            and not record.facts[HINDSIGHT]
+            and day in self.inventory.transactions
+            and record.inputs["transactions"] == self._facts(day)
+        )
+
+    def _performance_inputs(self, recent: Iterable[date]) -> dict[str, str]:
+        labels = {day.isoformat(): day_digests(self.inventory.transactions[day]).labels for day in recent}
+        return {
+            "scores": digest({day.isoformat(): self.scored[day].digest for day in recent}),
+            "labels": digest(labels),
+            "policy": digest([self.metrics.model_dump(), self.settings.labels]),
+        }
+
+    def _stands(self, asset: str, day: date, wanted: Make) -> Plan:
+        known = self._store.partition(asset, day)
+        return known if known is not None and known.inputs == wanted.inputs else wanted
+
+    # ------------------------------------------------------------ what is due
+
+    def due(self) -> dict[date, tuple[str, ...]]:
+        """The days with something to be made, oldest first, and what; days that are not ingested yet are left out."""
+        plans = {SCORED: self.scores, DRIFT: self.drift, PERFORMANCE: self.performance}
+        found: dict[date, tuple[str, ...]] = {}
+        for day in self.days:
+            if day in self.inventory.transactions and self._featured(day):
+                assets = tuple(asset for asset, plan in plans.items() if isinstance(plan(day), Make))
+                found |= {day: assets} if assets else {}
+        return found
+
+    def _featured(self, day: date) -> bool:
+        record = self.inventory.features.get(day)
+        return record is not None and record.inputs["transactions"] == self.inventory.transactions[day].digest
+
+
+def serving(ledger: Ledger, store: Store) -> Serving | None:
+    """The champion as the ledger and the store know it, for who must not wait for MLflow; None while there is none.
+
+    Raises:
+        DataInvalid: its training window has left no profile in the store.
+    """
+    release = ledger.champion()
+    if release is None:
+        return None
+    profile = read_profile(store, ReferenceProfile, release.fingerprint)
+    if profile is None:
+        raise no_profile(f"champion version {release.version}")
+    return Serving(
+        version=release.version,
+        fingerprint=release.fingerprint,
+        as_of=release.as_of,
+        training=profile.training,
+    )
+
+
+def no_profile(name: str) -> DataInvalid:
+    """A champion whose training window has left no profile."""
+    return DataInvalid(
+        f"{name} has no reference profile, so no day can be held against it",
+        remedy="promote a model that this version of the project has trained: its window leaves one behind.",
+    )

@@ -1,0 +1,84 @@
+"""Sensors that mind releases: deadlines, reminders and news by the record, and the champion by the registry.
+
+Here: how often they look and what they say. Not here: what is looked at (`adapters/release_watch.py`) and how people
+are told (the resource `teller`).
+
+Two sensors, because a deadline must pass on time while MLflow is down. Every look can be repeated and be taken by
+several daemons at once: the record takes each thing once.
+"""
+
+from typing import Protocol
+
+import dagster as dg
+
+from fraud_retraining.adapters.ledger import Ledger
+from fraud_retraining.adapters.registry import Registry
+from fraud_retraining.adapters.release_watch import ReleaseWatch
+from fraud_retraining.domain.errors import Conflict
+from fraud_retraining.domain.release_notices import ReleaseNotice
+from fraud_retraining.settings import Settings
+
+RELEASE_SENSOR = "watch_releases"
+CHAMPION_SENSOR = "watch_champion"
+LOOK_SECONDS = 30
+
+
+class Teller(Protocol):
+    """Whoever tells people; the same notice may come twice and is told once."""
+
+    def tell(self, notice: ReleaseNotice) -> None:
+        """Accept a notice for delivery."""
+
+
+class LogTeller:
+    """Tells whoever reads the daemon's log."""
+
+    def tell(self, notice: ReleaseNotice) -> None:
+        """A line a notice, as urgent as it is."""
+        level = {"info": "info", "warning": "warning", "critical": "error"}[notice.severity]
+        said = " ".join(part for part in (f"{notice.title}.", notice.text, notice.remedy) if part)
+        getattr(dg.get_dagster_logger("releases"), level)(said)
+
+
+def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
+    """The sensors that mind releases."""
+    status = dg.DefaultSensorStatus.STOPPED if settings.starts_stopped else dg.DefaultSensorStatus.RUNNING
+
+    @dg.sensor(
+        name=RELEASE_SENSOR,
+        minimum_interval_seconds=LOOK_SECONDS,
+        default_status=status,
+        description="Expires candidates that nobody decided about, reminds reviewers, and tells people what happened "
+        "to releases.",
+    )
+    def watch_releases(
+        context: dg.SensorEvaluationContext,
+        ledger: dg.ResourceParam[Ledger],
+        registry: dg.ResourceParam[Registry],
+        teller: dg.ResourceParam[Teller],
+    ) -> dg.SensorResult:
+        watch = ReleaseWatch(ledger, registry)
+        watch.mind_deadlines()
+        news = watch.news(int(context.cursor) if context.cursor else None)
+        for notice in news.notices:
+            teller.tell(notice)
+        return dg.SensorResult(
+            cursor=str(news.cursor), skip_reason=f"{len(ledger.waiting())} candidates wait, {len(news.notices)} notices"
+        )
+
+    @dg.sensor(
+        name=CHAMPION_SENSOR,
+        minimum_interval_seconds=LOOK_SECONDS,
+        default_status=status,
+        description="Finishes promotions whose process ended, and notices a champion that was moved by hand, deleted "
+        "or changed.",
+    )
+    def watch_champion(ledger: dg.ResourceParam[Ledger], registry: dg.ResourceParam[Registry]) -> dg.SkipReason:
+        try:
+            finished = ReleaseWatch(ledger, registry).mind_champion()
+        except Conflict as busy:
+            return dg.SkipReason(busy.what)
+        moved = ", ".join(f"version {release.version} is {release.state}" for release in finished)
+        return dg.SkipReason(moved or "the champion is the recorded one and sound, or its alarm is recorded")
+
+    return [watch_releases, watch_champion]

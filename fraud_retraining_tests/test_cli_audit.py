@@ -1,0 +1,198 @@
+"""What an auditor does on the command line: verify, show, export, archive, grant."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from fraud_retraining.adapters import database
+from fraud_retraining.adapters.ledger import Ledger
+from fraud_retraining.cli import app
+from fraud_retraining.domain.fingerprint import digest
+from fraud_retraining.orchestration.resources import open_ledger, open_store
+from fraud_retraining.settings import load_settings
+from fraud_retraining_tests.adapters.lives import FIRST, HOSTILE, configured, lived, window
+from fraud_retraining_tests.adapters.pages_read import Read
+from fraud_retraining_tests.adapters.tampering import put_back, run_sql, tamper
+from fraud_retraining_tests.conftest import Place, enter
+
+WIDE = {"COLUMNS": "200", "TERM": "dumb"}
+
+
+def run(*arguments: str) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr, as a person has them."""
+    result = CliRunner().invoke(app, arguments, env=WIDE)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.stdout, result.stderr
+
+
+def answer(*arguments: str) -> tuple[int, dict[str, Any]]:
+    code, out, _ = run(*arguments, "--json")
+    assert out.count("\n") == 1
+    return code, json.loads(out)
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    place = Place(tmp_path)
+    place.configure()
+    enter(place, monkeypatch)
+    return place
+
+
+@pytest.fixture
+def life(home: Place) -> Ledger:
+    settings = load_settings()
+    return lived(open_ledger(settings), open_store(settings))
+
+
+class TestShow:
+    def test_one_screen_answers_why_a_version_is_live(self, life: Ledger):
+        code, out, _ = run("audit", "show", "2")
+        assert code == 0
+        told = " ".join(out.split())
+        as_of = FIRST + timedelta(days=2)
+        for expected in (
+            "It was judged beside version 1 and passed 7 of 7 gates; 1 did not apply.",
+            "approved by bob (command line)",
+            "schedule: 48 hours are over (automation, sensor,",
+            "2026-10-31 to 2026-11-09 (rolling): 100,000 rows, 800 frauds (0.80%)",
+            f"{as_of - timedelta(days=10)} {digest((as_of - timedelta(days=10)).isoformat())[:8]}",
+            "n_estimators=20",
+            life.release_by_version(2).artifact_digest,
+            "no_regression passed 0.0773 -0.0100 0.0986",
+            "gates.alert_budget: 10 -> 20",
+            "replaced version 1",
+            "rolled back alice (command line) alerts doubled",
+        ):
+            assert expected in told, f"{expected!r} is not in\n{out}"
+        assert len(out.splitlines()) <= 60, "it is one screen"
+
+    def test_a_hostile_text_is_shown_and_not_obeyed(self, life: Ledger):
+        out = run("audit", "show", "2")[1] + run("audit", "list")[1]
+        assert "\x1b" not in out
+        assert "[bold]loud[/bold]" in out
+
+    def test_programs_get_the_whole_story(self, life: Ledger):
+        code, story = answer("audit", "show", "2")
+        assert code == 0
+        assert story["window"] == window(FIRST + timedelta(days=2)).model_dump(mode="json")
+        assert story["decision"]["reason"] == HOSTILE
+        assert len(story["data_digest"]) == 64
+
+    def test_a_pack_that_was_changed_is_told_and_takes_nothing_from_the_record(self, life: Ledger):
+        fingerprint = life.release_by_version(2).fingerprint
+        open_store(load_settings()).write_document("review_pack", fingerprint, b"{}")
+        code, out, err = run("audit", "show", "2")
+        assert code == 0 and "passed 7 of 7 gates" in out
+        assert "is not the one that was recorded" in err
+
+    def test_a_version_that_nobody_knows(self, life: Ledger):
+        code, told = answer("audit", "show", "41")
+        assert (code, told["error"]["exit_code"]) == (5, 5)
+
+
+class TestVerify:
+    def test_a_head_that_was_exported_is_compared(self, life: Ledger, tmp_path: Path):
+        assert answer("audit", "export", "--version", "2", "--out", str(tmp_path / "out"))[0] == 0
+        head = life.head()
+        for named in (f"{head.seq}:{head.hash}", str(tmp_path / "out" / "head.json")):
+            assert answer("audit", "verify", "--head", named)[0] == 0
+        other = f"{head.seq}:{'0' * 64}"
+        code, told = answer("audit", "verify", "--head", other)
+        assert (code, told["ok"], told["first_bad"]) == (7, False, head.seq)
+
+    def test_each_way_to_change_the_record_is_named_by_its_row(self, life: Ledger):
+        url, rows, head = load_settings().ledger_url, list(life.rows()), life.head()
+        cut = f"UPDATE ledger_head SET seq = 9, hash = '{rows[8].hash}'"
+        changes = {
+            "edited": (["UPDATE audit_events SET payload = '{}' WHERE seq = 5"], 5),
+            "deleted": (["DELETE FROM audit_events WHERE seq = 7"], 7),
+            "reordered": (
+                ["UPDATE audit_events SET seq = -1 WHERE seq = 3", "UPDATE audit_events SET seq = 3 WHERE seq = 4",
+                 "UPDATE audit_events SET seq = 4 WHERE seq = -1"],
+                3,
+            ),
+            "truncated": (["DELETE FROM audit_events WHERE seq > 9", cut], 10),
+        }  # fmt: skip
+        tamper(url)
+        for name, (statements, row) in changes.items():
+            run_sql(url, *statements)
+            code, out, err = run("audit", "verify", "--head", f"{head.seq}:{head.hash}")
+            assert (code, out) == (7, ""), name
+            assert f"row {row}" in err, f"{name}: {err}"
+            put_back(url, rows)
+        assert run("audit", "verify")[0] == 0
+
+    @pytest.mark.parametrize("named", ["nowhere.json", "12", "12:abc", "head:of:nothing"])
+    def test_what_is_no_head_is_a_usage_error(self, life: Ledger, named: str):
+        assert answer("audit", "verify", "--head", named)[0] == 2
+
+    def test_a_file_that_is_no_head_is_a_usage_error(self, life: Ledger, tmp_path: Path):
+        for text in ("{}x", "[]", '{"head": {"seq": "many"}}'):
+            (tmp_path / "head.json").write_text(text)
+            assert answer("audit", "verify", "--head", str(tmp_path / "head.json"))[0] == 2, text
+
+
+class TestExport:
+    def test_a_period_and_a_version(self, life: Ledger, tmp_path: Path):
+        today = datetime.now(UTC).date()
+        code, told = answer("audit", "export", "--from", str(today), "--to", str(today), "--out", str(tmp_path / "p"))
+        assert (code, told["events"]) == (0, life.head().seq)
+        code, out, _ = run("audit", "export", "--version", "2", "--out", str(tmp_path / "v"))
+        assert code == 0 and f"head {life.head().seq}:{life.head().hash}" in out
+        page = Read((tmp_path / "v" / "report.html").read_text())
+        assert "img" in page.elements, "the reviewer's pack is in it"
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            (),
+            ("--from", "2026-01-02"),
+            ("--from", "2026-01-02", "--to", "2026-01-01"),
+            ("--version", "1", "--to", "2026-01-01"),
+        ],
+        ids=["nothing", "half a period", "backwards", "both"],
+    )
+    def test_what_is_neither_is_a_usage_error(self, life: Ledger, tmp_path: Path, arguments: tuple[str, ...]):
+        assert answer("audit", "export", "--out", str(tmp_path / "out"), *arguments)[0] == 2
+        assert not (tmp_path / "out").exists()
+
+
+class TestArchive:
+    def test_nothing_goes_unless_the_settings_say_so(self, life: Ledger, tmp_path: Path):
+        code, told = answer("audit", "archive", "--out", str(tmp_path / "archive"))
+        assert (code, told["error"]["kind"]) == (2, "SettingsError")
+        assert life.verify().archived == 0
+
+    def test_what_is_old_is_moved_out_and_verified_together(
+        self, home: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ):
+        home.configure(ledger={"retention_days": 400})
+        ledger = open_ledger(load_settings())
+        with monkeypatch.context() as patch:
+            then = datetime.now(UTC) - timedelta(days=500)
+            patch.setitem(database.CLOCKS, "sqlite", f"SELECT '{then:%Y-%m-%dT%H:%M:%S.000Z}'")
+            configured(ledger, {"note": "long ago"})
+        folder = str(tmp_path / "archive")
+        code, told = answer("audit", "archive", "--out", folder)
+        assert (code, told["archived"]["first"], told["archived"]["through"]["seq"]) == (0, 1, 2)
+        assert answer("audit", "archive", "--out", folder) == (0, {"archived": None})
+        code, found = answer("audit", "verify")
+        assert (code, found["archived"], found["count"]) == (0, 2, 3)
+        assert answer("audit", "verify", "--archive", folder)[1]["archived"] == 0
+        code, told = answer("audit", "verify", "--head", f"1:{'0' * 64}")
+        assert (code, "was archived" in told["error"]["message"]) == (2, True)
+
+    def test_less_than_a_year_is_refused(self, home: Place):
+        home.configure(ledger={"retention_days": 364})
+        assert answer("audit", "verify")[0] == 2
+
+
+def test_a_sqlite_ledger_has_no_roles(life: Ledger):
+    code, told = answer("audit", "grant", "--role", "app")
+    assert (code, "only PostgreSQL knows roles" in told["error"]["message"]) == (2, True)
