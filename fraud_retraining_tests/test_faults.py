@@ -4,21 +4,27 @@ The numbers are those of the invariants: I1 one champion whose artifact verifies
 champion; I3 one version a fingerprint; I4 a ledger whose chain verifies; I6 running again ends in the same digests.
 """
 
+import json
 import shutil
+import subprocess
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from fraud_retraining.adapters.model_artifact import PREFIX
+from fraud_retraining.domain.events import EventKind
 from fraud_retraining.domain.releases import ReleaseState
-from fraud_retraining.orchestration.resources import open_registry
+from fraud_retraining.domain.validation import Report
+from fraud_retraining.orchestration.resources import open_registry, open_store
 from fraud_retraining.settings import load_settings
+from fraud_retraining_tests.adapters.conftest import MisbehavingServer
 from fraud_retraining_tests.command_line import champion, ledger, retrain, run
-from fraud_retraining_tests.conftest import AS_OF, START, Place, enter
-from fraud_retraining_tests.killed import run_killed
+from fraud_retraining_tests.conftest import AS_OF, DAYS, START, Place, enter
+from fraud_retraining_tests.faults import run_alone, run_killed, run_with
 
 LATER = AS_OF + timedelta(days=2)
 LENIENT = {"max_regression": 1.0, "max_unproven_regression": 1.0, "max_slice_regression": 1.0}
@@ -193,3 +199,175 @@ def test_a_second_death_on_the_way_back_changes_nothing(ready: Place, undisturbe
     assert code == 0
     require_invariants(champions=1)
     require_same_model(answer, undisturbed)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("moment", ["before the record of features", "in the fifth round of boosting"])
+def test_memory_that_runs_out_is_a_typed_failure_and_the_next_run_works(
+    moment: str, place: Place, undisturbed: tuple[str, bytes]
+) -> None:
+    place.configure(promotion={"mode": "auto"})
+    ended = run_with("exhaust", moment, "retrain", "--as-of", str(AS_OF), "--json")
+    answer = json.loads(ended.stdout)
+    assert (ended.returncode, answer["error"]["message"]) == (7, "there is not enough memory"), ended.stderr[-3000:]
+    failed = ledger().last(EventKind.RETRAIN_FAILED, as_of=AS_OF)
+    assert failed is not None
+    assert champion() is None
+    code, answer, _ = retrain()
+    assert code == 0
+    require_invariants(champions=1)
+    require_same_model(answer, undisturbed)
+
+
+def test_an_engine_with_too_little_memory_names_its_knob(place: Place) -> None:
+    place.configure(engine={"memory_limit": "1MB"})
+    code, answer, _ = run("ingest", "--from", str(START), "--to", str(START))
+    assert code == 7
+    assert "engine.memory_limit" in answer["error"]["remedy"]
+    place.configure()
+    assert run("ingest", "--from", str(START), "--to", str(START))[0] == 0
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path, small_lake: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    """A place on a disk of 64 MB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(disk)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("a small disk cannot be mounted here")
+    place = Place(disk)
+    shutil.copytree(small_lake, place.lake)
+    place.configure(promotion={"mode": "auto"}, gates=LENIENT)
+    enter(place, monkeypatch)
+    yield place
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def fill(disk: Path, left: int) -> Path:
+    """A file that leaves so many bytes free."""
+    ballast = disk / "ballast"
+    ballast.write_bytes(bytes(max(0, shutil.disk_usage(disk).free - left)))
+    return ballast
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_a_disk_that_fills_up_publishes_nothing_and_the_next_run_works(small_disk: Place) -> None:
+    assert run_alone("retrain", "--as-of", str(AS_OF))[1]["status"] == "promoted"
+    before = champion()
+    for left in (0, 200_000, 1_000_000):
+        ballast = fill(small_disk.folder, left)
+        code, answer = run_alone("retrain", "--as-of", str(LATER))
+        ballast.unlink()
+        assert code == 7, answer
+        assert champion() == before
+        assert ledger().verify().ok
+    code, answer = run_alone("retrain", "--as-of", str(LATER))
+    assert (code, answer["status"]) == (0, "promoted"), answer
+    require_invariants(champions=1)
+
+
+class TestDays:
+    """Days in every bad shape; what the others become of it."""
+
+    days = tuple(START + timedelta(days=n) for n in range(5))
+
+    def ingest(self) -> tuple[int, dict[str, Any], str]:
+        return run("ingest", "--from", str(self.days[0]), "--to", str(self.days[-1]))
+
+    def stored(self) -> dict[date, int]:
+        found = open_store(load_settings()).partitions("transactions", self.days)
+        return {day: partition.facts["rows"] for day, partition in found.items()}
+
+    def test_a_corrupt_day_is_refused_by_name_and_the_others_stand(self, place: Place) -> None:
+        file = place.day_file(self.days[2])
+        file.write_bytes(file.read_bytes()[:-200])
+        code, answer, _ = self.ingest()
+        assert code == 3
+        assert file.name in str(answer)
+        assert str(self.days[2]) in str(answer)
+        assert set(self.stored()) == {*self.days} - {self.days[2]}
+
+    def test_the_same_file_twice_and_the_same_ids_twice_count_once(self, place: Place) -> None:
+        once = {day: place.read_day(day).num_rows for day in self.days}
+        shutil.copy(place.day_file(self.days[1]), place.day_file(self.days[1]).with_name("again.parquet"))
+        table = place.read_day(self.days[2])
+        place.write_day(self.days[2], pa.concat_tables([table, table.slice(0, 100)]))
+        code, answer, _ = self.ingest()
+        assert (code, answer["rows"]) == (0, sum(once.values())), answer
+        assert self.stored() == once
+
+    def test_a_column_that_is_added_is_ignored_with_a_warning_and_one_that_goes_is_refused(self, place: Place) -> None:
+        table = place.read_day(self.days[2])
+        place.write_day(self.days[2], table.append_column("TX_DEVICE", pa.array(["phone"] * table.num_rows)))
+        place.write_day(self.days[4], place.read_day(self.days[4]).drop_columns(["TX_AMOUNT"]))
+        code, answer, _ = self.ingest()
+        assert code == 3
+        assert "TX_AMOUNT" in str(answer)
+        assert set(self.stored()) == {*self.days} - {self.days[4]}
+        store = open_store(load_settings())
+        reports = {day: Report.model_validate(store.annotation("transactions", day, "checks")) for day in self.days[:4]}
+        warned = {day: result for day, report in reports.items() for result in report.results if not result.passed}
+        assert list(warned) == [self.days[2]]
+        assert (warned[self.days[2]].name, warned[self.days[2]].severity) == ("new_columns", "warn")
+        assert "TX_DEVICE" in warned[self.days[2]].message
+
+
+class TestLabels:
+    """Labels that are corrected later, in a lake that says when a label became known."""
+
+    used = AS_OF - timedelta(days=6)
+
+    def label(self, place: Place, day: date, late: int, known_on: date | None = None) -> None:
+        """Every label of the day is known after two days; `late` of the others turn to fraud on `known_on`."""
+        table = place.read_day(day)
+        labels = table["TX_FRAUD"].to_pylist()
+        known = [datetime.combine(day + timedelta(days=2), time(12))] * len(labels)
+        for row in [n for n, fraud in enumerate(labels) if not fraud][:late]:
+            labels[row], known[row] = 1, datetime.combine(known_on or day, time(12))
+        position = table.schema.get_field_index("TX_FRAUD")
+        turned = table.set_column(position, "TX_FRAUD", pa.array(labels, pa.int8()))
+        place.write_day(day, turned.append_column("LABELLED_AT", pa.array(known, pa.timestamp("us"))))
+
+    @pytest.mark.slow
+    def test_the_cut_off_stands_and_a_later_retrain_uses_what_is_known_by_then(self, place: Place) -> None:
+        place.configure(columns={"labelled_at": "LABELLED_AT"}, promotion={"mode": "auto"}, gates=LENIENT)
+        for n in range(DAYS):
+            self.label(place, START + timedelta(days=n), late=0)
+        first = retrain()[1]
+        frauds = frauds_of(first, self.used)
+
+        self.label(place, self.used, late=25, known_on=AS_OF + timedelta(days=1))
+        again = retrain()[1]
+        assert again["as_of"] == first["as_of"]
+        assert frauds_of(again, self.used) == frauds, "what was not known by the as-of day does not exist for it"
+        assert again["window"]["rows"] == first["window"]["rows"] - 25
+
+        later = retrain(AS_OF + timedelta(days=1))[1]
+        assert frauds_of(later, self.used) == frauds + 25
+
+
+def frauds_of(answer: dict[str, Any], day: date) -> int:
+    """Frauds of a training day in the manifest that the ledger keeps of a retrain."""
+    built = ledger().last(EventKind.WINDOW_BUILT, as_of=date.fromisoformat(answer["as_of"]))
+    assert built is not None
+    return next(one["frauds"] for one in built.payload["training"] if one["day"] == str(day))
+
+
+def test_s3_that_answers_503_is_told_in_bounded_time(home: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "nothing")
+    before = champion()
+    server = MisbehavingServer()
+    transfer = {"connect_seconds": 1, "read_seconds": 1, "deadline_seconds": 3}
+    s3 = {"endpoint": server.endpoint, "region": "us-east-1", "max_attempts": 2, "transfer": transfer}
+    home.configure(promotion={"mode": "auto"}, lake={"uri": "s3://payments/lake", "s3": s3})
+    code, answer, _ = retrain()
+    server.close()
+    assert code == 7
+    assert "s3://payments/lake" in str(answer["error"])
+    assert server.requests >= 2
+    home.configure(promotion={"mode": "auto"})
+    assert champion() == before

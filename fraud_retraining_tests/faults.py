@@ -1,8 +1,10 @@
-"""The command line in a process that dies at a named moment: `python -m fraud_retraining_tests.killed MOMENT retrain`.
+"""The command line in a process that meets a misfortune: `python -m fraud_retraining_tests.faults die MOMENT retrain`.
 
-The process kills itself with SIGKILL just before or just after one call of an adapter. Everything else is the product.
+Just before or just after one call of an adapter the process kills itself with SIGKILL (`die`), or asks for more memory
+than there is (`exhaust`). Everything else is the product.
 """
 
+import json
 import os
 import signal
 import subprocess
@@ -10,6 +12,8 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from fraud_retraining import cli
 from fraud_retraining.adapters.ledger import Ledger
@@ -63,8 +67,19 @@ MOMENTS = {
 }
 
 
-def arm(moment: Moment) -> None:
-    """Makes this process die at that moment."""
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def exhaust() -> None:
+    np.ones(2**50)
+
+
+MISFORTUNES = {"die": die, "exhaust": exhaust}
+
+
+def arm(misfortune: Callable[[], None], moment: Moment) -> None:
+    """Makes it happen to this process at that moment."""
     call = getattr(moment.owner, moment.method)
     left = moment.nth
 
@@ -74,22 +89,35 @@ def arm(moment: Moment) -> None:
         left -= fits
         due = fits and left == 0
         if due and not moment.after:
-            os.kill(os.getpid(), signal.SIGKILL)
+            misfortune()
         answer = call(*args, **kwargs)
         if due:
-            os.kill(os.getpid(), signal.SIGKILL)
+            misfortune()
         return answer
 
     setattr(moment.owner, moment.method, fatal)
 
 
+def run_with(misfortune: str, moment: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs the command in a process of its own, to which that happens."""
+    command = [sys.executable, "-m", "fraud_retraining_tests.faults", misfortune, moment, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=900)
+
+
 def run_killed(moment: str, *arguments: str) -> None:
     """Runs the command in a process of its own, which has to die at that moment."""
-    command = [sys.executable, "-m", "fraud_retraining_tests.killed", moment, *arguments]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    ended = run_with("die", moment, *arguments)
     assert ended.returncode == -signal.SIGKILL, f"it lived: {ended.returncode}\n{ended.stdout}\n{ended.stderr[-3000:]}"
 
 
+def run_alone(*arguments: str) -> tuple[int, dict[str, Any]]:
+    """Exit code and answer of the command in a process of its own, which meets with nothing."""
+    command = [sys.executable, "-m", "fraud_retraining.cli", *arguments, "--json"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=900)
+    assert ended.stdout, f"{ended.returncode}\n{ended.stderr[-3000:]}"
+    return ended.returncode, json.loads(ended.stdout)
+
+
 if __name__ == "__main__":
-    arm(MOMENTS[sys.argv.pop(1)])
+    arm(MISFORTUNES[sys.argv.pop(1)], MOMENTS[sys.argv.pop(1)])
     cli.main()
