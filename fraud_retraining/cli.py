@@ -124,9 +124,9 @@ def _run(command: Callable[[], int], *, as_json: bool, verbose: bool = False) ->
     except RetrainingError as error:
         code = _told(error, as_json)
     except Exception as error:
-        from fraud_retraining.orchestration.instance import storage_failure
+        from fraud_retraining.orchestration.instance import machine_failure
 
-        known = storage_failure(error)
+        known = machine_failure(error)
         if known is None:
             raise
         code = _told(known, as_json)
