@@ -254,7 +254,7 @@ def test_a_request_is_bound_to_its_artifact(office: Office_) -> None:
     waiting = office.world.waiting(0)
     office.tell()
     office.click("approve", value=f"{waiting.version}:{'0' * 64}")
-    assert "artifact" in office.told_no(ANNA)
+    assert "is not the model that was asked about" in office.told_no(ANNA)
     assert office.world.states()[waiting.version] == "awaiting_approval"
 
 
