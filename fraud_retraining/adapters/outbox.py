@@ -104,22 +104,6 @@ class Outbox(EventLog):
         """Opens a notice and queues its messages; one that is open already is counted, and `again(seen)` queued."""
         return self._database.write(lambda tx: self._open(tx, notice, messages, again or _nothing, actor, channel))
 
-    def post(self, notice: Notice, messages: Sequence[Message], *, actor: str = "pipeline", channel: str = "") -> bool:
-        """Tells news: once a key, and nothing stays open. False when it was told before."""
-
-        def work(tx: "Transaction") -> bool:
-            if rows().newest_notice(tx.connection, self.model, notice.key) is not None:
-                return False
-            self._insert(tx, notice, messages, actor, channel, ended=True)
-            return True
-
-        return self._database.write(work)
-
-    def last_notice(self, key: str) -> Notice | None:
-        """The newest notice of a key, open or ended."""
-        row = self._database.read(lambda cn: rows().newest_notice(cn, self.model, key))
-        return None if row is None else Notice.model_validate_json(row["notice"])
-
     def record_failure(
         self,
         kind: EventKind,
@@ -245,12 +229,11 @@ class Outbox(EventLog):
         self._end(delivery, lambda now: {"given_up_at": now, "error": plain(error)})
 
     def overdue(self, patience: timedelta) -> list[OpenNotice]:
-        """What is open, or news, of at least medium severity and Slack has not taken in that time, nor PagerDuty."""
+        """Open notices of at least medium severity that Slack has not taken in that time, nor PagerDuty been sent."""
 
         def work(cn: "sa.Connection") -> list[OpenNotice]:
             before = stamp(self._now(cn) - patience)
-            news = rows().undelivered_news(cn, self.model)
-            known = map(_open_notice, [*rows().open_notices(cn, self.model), *news])
+            known = map(_open_notice, rows().open_notices(cn, self.model))
             return [
                 one
                 for one in known
@@ -261,10 +244,10 @@ class Outbox(EventLog):
         return self._database.read(work)
 
     def escalate(self, notice: Notice, message: Message) -> None:
-        """Queues one more message of a notice, unless its destination has been told."""
+        """Queues one more message of an open notice, unless its destination has been told."""
 
         def work(tx: "Transaction") -> None:
-            row = rows().newest_notice(tx.connection, self.model, notice.key)
+            row = rows().open_notice(tx.connection, self.model, notice.key)
             told = [] if row is None else rows().deliveries_of(tx.connection, row["id"])
             if row is not None and all(one["destination"] != message.destination for one in told):
                 self._queue(tx, row["id"], message)
@@ -324,38 +307,16 @@ class Outbox(EventLog):
             rows().update_notice(tx.connection, row["id"], seen=seen, seen_at=now, notice=told)
             self._queue(tx, row["id"], *again(seen))
             return Opened(id=row["id"], new=False, seen=seen)
-        return Opened(id=self._insert(tx, notice, messages, actor, channel), new=True, seen=1)
-
-    def _insert(
-        self,
-        tx: "Transaction",
-        notice: Notice,
-        messages: Sequence[Message],
-        actor: str,
-        channel: str,
-        *,
-        ended: bool = False,
-    ) -> int:
-        now = self._stamp(tx.connection)
+        values = {"model": self.model, "dedup_key": notice.key, "category": notice.category, "notice": told}
         number = rows().insert_notice(
-            tx.connection,
-            {
-                "model": self.model,
-                "dedup_key": notice.key,
-                "category": notice.category,
-                "severity": notice.severity,
-                "notice": notice.model_dump_json(),
-                "seen": 1,
-                "opened_at": now,
-                "seen_at": now,
-                "resolved_at": now if ended else None,
-            },
+            tx.connection, {**values, "severity": notice.severity, "seen": 1, "opened_at": now, "seen_at": now}
         )
         self._queue(tx, number, *messages)
-        payload = {**notice.model_dump(mode="json", exclude={"links", "todo"}), "news": ended}
-        about = {"subject": notice.key, "as_of": notice.as_of}
-        self._event(tx, EventKind.NOTICE_OPENED, payload, actor=actor, channel=channel, **about)
-        return number
+        payload = notice.model_dump(mode="json", exclude={"links", "todo"})
+        self._event(
+            tx, EventKind.NOTICE_OPENED, payload, actor=actor, channel=channel, subject=notice.key, as_of=notice.as_of
+        )
+        return Opened(id=number, new=True, seen=1)
 
     def _resolve(
         self,

@@ -38,13 +38,6 @@ def open_notices(cn: sa.Connection, model: str) -> list[Row]:
     return _all(cn, sa.select(NOTICES).where(N.model == model, N.resolved_at.is_(None)).order_by(N.id))
 
 
-def undelivered_news(cn: sa.Connection, model: str) -> list[Row]:
-    """Notices that ended when they were opened and have not been delivered everywhere."""
-    waiting = sa.select(D.notice_id).where(D.delivered_at.is_(None))
-    news = (N.model == model) & (N.resolved_at == N.opened_at) & N.id.in_(waiting)
-    return _all(cn, sa.select(NOTICES).where(news).order_by(N.id))
-
-
 def insert_notice(cn: sa.Connection, values: Row) -> int:
     """A new notice; gives its number."""
     return int(cn.execute(NOTICES.insert().values(dict(values))).inserted_primary_key[0])  # type: ignore[index]

@@ -73,13 +73,6 @@ class Topic(StrEnum):
     """What people are told about that is not the failure of a run. Each has a section of the runbook."""
 
     AUTOMATION_PAUSED = "automation_paused"
-    CHAMPION_DAMAGED = "champion_damaged"
-    CHAMPION_MOVED = "champion_moved"
-    PROMOTION_PAUSED = "promotion_paused"
-    RELEASE_ENDED = "release_ended"
-    RELEASE_WAITING = "release_waiting"
-    ROLLED_BACK = "rolled_back"
-    SMOKE_TEST_FAILED = "smoke_test_failed"
 
 
 class Link(Policy):
@@ -107,7 +100,6 @@ class Notice(Policy):
     as_of: date | None = None
     days: tuple[date, ...] = Field((), description="Days whose ingest cures it.")
     dagster_run_id: str | None = None
-    row: int | None = Field(None, description="The event of the ledger that it tells of, where it is one.")
 
     @property
     def runbook_section(self) -> str:

@@ -47,8 +47,6 @@ from fraud_retraining.domain.notices import (
     gate_lines,
     paused_notice,
 )
-from fraud_retraining.domain.release_news import is_alarm, release_notice
-from fraud_retraining.domain.release_notices import ReleaseNotice
 from fraud_retraining.domain.validation import Report
 from fraud_retraining.domain.windows import DayRange, window_days
 from fraud_retraining.orchestration.assets.evaluation import EVALUATION
@@ -180,19 +178,6 @@ class Outcomes:
         """Tells people of something, once as long as it is open."""
         policy = self._settings.alerts
         self._outbox.open(notice, opening(notice, policy), lambda seen: seen_again(notice, policy, seen))
-
-    def tell(self, told: ReleaseNotice) -> None:
-        """Tells people of an event of a release; the same event again tells nobody."""
-        notice = release_notice(told, self._settings.model.name, self._serving(), self._links)
-        known = self._outbox.last_notice(notice.key)
-        if known is not None and (known.row or 0) >= told.seq:
-            return
-        if told.resolves:
-            self._outbox.resolve(notice.key, told.title)
-        elif is_alarm(notice):
-            self.open(notice)
-        else:
-            self._outbox.post(notice, opening(notice, self._settings.alerts))
 
     def translated(self, run: EndedRun, error: BaseException) -> BaseException:
         """The error that says most: of the family where there is one, also behind a blocking check that failed."""

@@ -196,6 +196,7 @@ def build_resources(settings: Settings) -> dict[str, Any]:
             yield opened
 
     from fraud_retraining.orchestration.io_managers import DocumentIOManager
+    from fraud_retraining.orchestration.release_sensors import LogTeller
 
     return {
         "settings": dg.ResourceDefinition.hardcoded_resource(settings),
@@ -210,7 +211,7 @@ def build_resources(settings: Settings) -> dict[str, Any]:
         "notifier": lazily(open_notifier),
         "outcomes": lazily(open_outcomes),
         "worker": worker,
-        "teller": lazily(open_outcomes),
+        "teller": dg.ResourceDefinition.hardcoded_resource(LogTeller()),
         "progress": dg.ResourceDefinition.hardcoded_resource(LogProgress()),
         "io_manager": dg.IOManagerDefinition(resource_fn=lambda _: DocumentIOManager(open_store(settings))),
     }

@@ -22,7 +22,6 @@ from fraud_retraining.domain.errors import (
 )
 from fraud_retraining.domain.events import EventKind
 from fraud_retraining.domain.failures import RetryPolicy
-from fraud_retraining.domain.release_notices import ReleaseNotice
 from fraud_retraining.orchestration.alert_sensors import tell_untold
 from fraud_retraining.orchestration.automation import resume
 from fraud_retraining.orchestration.knowledge import RETRAINING
@@ -306,49 +305,3 @@ def test_a_pause_is_told_once_and_ended_by_resuming(runs: Runs) -> None:
     resume(ledger, actor="anna", channel="command line", reason="fixed")
     runs.outcomes.tell_pause()
     assert runs.outbox.open_notices() == []
-
-
-class TestReleases:
-    """Events of releases, as the sensor of releases hands them over, some of them twice."""
-
-    @staticmethod
-    def notice(kind: str, severity: Any, seq: int, **more: Any) -> ReleaseNotice:
-        values = {"title": f"{kind} {seq}", "text": "so it is", "version": 7, "dedup_key": f"release 7 {kind}"}
-        return ReleaseNotice(kind=kind, severity=severity, seq=seq, **{**values, **more})
-
-    def test_news_are_told_once_and_leave_nothing_open(self, runs: Runs) -> None:
-        for _ in range(2):
-            runs.outcomes.tell(self.notice("waiting", "warning", 3))
-            runs.outcomes.tell(self.notice("alias_moved", "critical", 4, dedup_key="alias 4"))
-        runs.outcomes.tell(self.notice("alias_moved", "critical", 9, dedup_key="alias 9"))
-        assert runs.outbox.open_notices() == []
-        told = [(event.subject, event.payload["category"]) for event in runs.events(EventKind.NOTICE_OPENED)]
-        assert told == [
-            ("release 7 waiting", "release_waiting"),
-            ("alias 4", "champion_moved"),
-            ("alias 9", "champion_moved"),
-        ]
-        sent = []
-        while (delivery := runs.outbox.claim()) is not None:
-            sent.append(delivery.destination)
-            runs.outbox.sent(delivery, {})
-        assert sent == ["slack:#ml-alerts", "slack:#ml-oncall", "slack:#ml-oncall"]
-
-    def test_news_that_nobody_took_are_overdue_too(self, runs: Runs) -> None:
-        runs.outcomes.tell(self.notice("waiting", "warning", 3))
-        runs.outcomes.tell(self.notice("approved", "info", 4))
-        (late,) = runs.outbox.overdue(timedelta(seconds=-1))
-        assert late.notice.key == "release 7 waiting"
-
-    def test_an_alarm_stays_until_it_is_over_also_when_all_is_told_again(self, runs: Runs) -> None:
-        damaged = self.notice("artifact_damaged", "critical", 3, dedup_key="champion artifact")
-        sound = self.notice("artifact_sound", "info", 5, dedup_key="champion artifact", resolves=True)
-        runs.outcomes.tell(damaged)
-        assert [known.seen for known in runs.outbox.open_notices()] == [1]
-        for told in (damaged, sound, damaged, sound):
-            runs.outcomes.tell(told)
-        assert runs.outbox.open_notices() == []
-        kinds = [event.kind for event in runs.events()]
-        assert kinds == ["notice_opened", "notice_resolved"]
-        runs.outcomes.tell(self.notice("artifact_damaged", "critical", 8, dedup_key="champion artifact"))
-        assert len(runs.outbox.open_notices()) == 1
