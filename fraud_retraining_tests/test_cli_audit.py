@@ -9,15 +9,17 @@ import pytest
 from typer.testing import CliRunner
 
 from fraud_retraining.adapters import database
+from fraud_retraining.adapters.environment import environment
 from fraud_retraining.adapters.ledger import Ledger
+from fraud_retraining.adapters.packs import read_pack
 from fraud_retraining.cli import app
 from fraud_retraining.domain.fingerprint import digest
-from fraud_retraining.orchestration.resources import open_ledger, open_store
+from fraud_retraining.orchestration.resources import open_ledger, open_registry, open_store
 from fraud_retraining.settings import load_settings
 from fraud_retraining_tests.adapters.lives import FIRST, HOSTILE, configured, lived, window
 from fraud_retraining_tests.adapters.pages_read import Read
 from fraud_retraining_tests.adapters.tampering import put_back, run_sql, tamper
-from fraud_retraining_tests.conftest import Place, enter
+from fraud_retraining_tests.conftest import AS_OF, Place, enter
 
 WIDE = {"COLUMNS": "200", "TERM": "dumb"}
 
@@ -196,3 +198,46 @@ class TestArchive:
 def test_a_sqlite_ledger_has_no_roles(life: Ledger):
     code, told = answer("audit", "grant", "--role", "app")
     assert (code, "only PostgreSQL knows roles" in told["error"]["message"]) == (2, True)
+
+
+@pytest.mark.slow
+def test_a_retrain_leaves_a_record_a_pack_and_a_card(place: Place, tmp_path: Path):
+    """Through the real pipeline: a champion, then a candidate that is judged beside it."""
+    place.configure(promotion={"mode": "auto"}, gates={"min_slice_frauds": 5})
+    assert answer("retrain", "--as-of", str(AS_OF), "--reason", "the first")[1]["status"] == "promoted"
+    later = AS_OF + timedelta(days=2)
+    place.configure(promotion={"mode": "manual"}, gates={"max_regression": 1.0, "max_unproven_regression": 1.0})
+    code, told = answer("retrain", "--as-of", str(later), "--reason", "for the auditor")
+    assert (code, told["status"]) == (0, "awaiting_approval"), told
+
+    story = answer("audit", "show", "2")[1]
+    assert (story["asked"]["reason"], story["asked"]["via"]) == ("for the auditor", "command line")
+    assert story["making"]["parameters"]["n_estimators"] == 25
+    assert story["making"]["environment"] == environment().model_dump(mode="json")
+    assert story["evaluation"]["champion_version"] == 1
+    assert {"gates.max_regression", "promotion.mode"} <= {change["what"] for change in story["changed"]}
+    assert len(story["window"]["training"]) == 8 and all(day["digest"] for day in story["window"]["training"])
+
+    settings = load_settings()
+    pack = read_pack(open_store(settings), story["release"]["fingerprint"], story["evaluation"]["review_digest"])
+    assert pack is not None and pack.champion_version == 1 and len(pack.disagreements) == 20
+    assert {one.use for one in pack.maturity} == {"training", "holdout"}
+    assert all(one.rows is not None and one.labelled <= one.rows for one in pack.maturity)
+    assert pack.effects.champion == "shap" and pack.intervals["average_precision"].difference is not None
+
+    registry = open_registry(settings)
+    described = registry._client.get_model_version(registry.model_name, "2").description
+    assert "awaiting approval" in described and "## Gates" in described
+    run_id = registry.version(2).run_id
+    names = {one.path for one in registry._client.list_artifacts(run_id)}
+    assert {"model_card.html", "review.json", "evaluation.json", "pictures"} <= names
+
+    code, told = answer("audit", "export", "--version", "2", "--out", str(tmp_path / "out"))
+    page = Read((tmp_path / "out" / "report.html").read_text())
+    assert code == 0 and page.elements.count("img") == 4
+    assert "The 20 transactions on which candidate and champion disagree most" in page.text
+    assert answer("audit", "verify", "--head", str(tmp_path / "out" / "head.json"))[0] == 0
+
+    again = answer("retrain", "--as-of", str(later))[1]
+    assert again["status"] == "already_trained"
+    assert answer("audit", "show", "2")[1]["evaluation"]["review_digest"] == story["evaluation"]["review_digest"]

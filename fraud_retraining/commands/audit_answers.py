@@ -18,9 +18,10 @@ from fraud_retraining.domain.candidate import Environment
 from fraud_retraining.domain.comparison import Comparison
 from fraud_retraining.domain.errors import IntegrityError
 from fraud_retraining.domain.events import Event
+from fraud_retraining.domain.grids import Cell, Grid, span
 from fraud_retraining.domain.review import ReviewPack
 from fraud_retraining.domain.story import Step, Story, about, why
-from fraud_retraining.domain.tables import Cell, Grid, gates_grid, metrics_grid, span
+from fraud_retraining.domain.tables import gates_grid, metrics_grid
 from fraud_retraining.domain.windows import TrainingWindow
 
 DAYS_A_LINE = 6

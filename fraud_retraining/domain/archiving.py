@@ -8,12 +8,12 @@ and its hash; so a chain that begins later than row 1 verifies only if a row tha
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
+from hashlib import sha256
 from typing import Any
 
 from pydantic import Field, ValidationError
 
-from fraud_retraining.domain.events import Event, EventKind, Head, Row, row_hash
-from fraud_retraining.domain.fingerprint import digest
+from fraud_retraining.domain.events import Event, EventKind, Head, Row, canonical_json, row_hash
 from fraud_retraining.domain.releases import OPEN, Release, ReleaseState
 from fraud_retraining.domain.schemas import Policy
 
@@ -63,7 +63,8 @@ def release_key(model: str, version: int) -> str:
 
 def release_digest(row: Mapping[str, Any]) -> str:
     """Digest of a release's row; fields that are not set do not count, so that a later schema may add some."""
-    return digest({name: value for name, value in row.items() if value not in (None, "")})
+    told = canonical_json({name: value for name, value in row.items() if value not in (None, "")})
+    return sha256(told.encode()).hexdigest()
 
 
 def cut_off(now: datetime, retention_days: int) -> datetime:

@@ -11,9 +11,10 @@ import re
 from collections.abc import Iterator
 
 from fraud_retraining.domain.comparison import Comparison
+from fraud_retraining.domain.grids import Grid, share, span
 from fraud_retraining.domain.review import ReviewPack
 from fraud_retraining.domain.story import Story, why
-from fraud_retraining.domain.tables import Grid, gates_grid, metrics_grid, share, slices_grid, span
+from fraud_retraining.domain.tables import gates_grid, metrics_grid, slices_grid
 
 MOST_CHARACTERS = 5000
 DECIDED = frozenset({"approved", "rejected", "rolled back", "expired", "withdrawn", "approval recorded"})
@@ -116,9 +117,9 @@ def _gate_limits(story: Story) -> Iterator[str]:
 def _other(pack: ReviewPack | None) -> Iterator[str]:
     if pack is None:
         return
-    drifted = [line.feature for line in pack.drift or () if line.drifted]
-    if drifted:
-        yield f"Features that had drifted: {_some(drifted)}."
+    drifted = list(pack.drift.over()) if pack.drift is not None else []
+    if pack.drift is not None and drifted:
+        yield f"What had drifted by {pack.drift.day} from what the champion learnt from: {_some(drifted)}."
     if pack.features and (pack.features[0].effect or 0) > 0.5:
         yield f"{share(pack.features[0].effect)} of its scores' movement comes from {pack.features[0].name} alone."
 

@@ -5,8 +5,8 @@ Here: the grids of a drift report and of live performance. Not here: how a grid 
 """
 
 from fraud_retraining.domain.drift import FRAUD_RATE, DriftReport, FeatureDrift, FraudRateDrift, left_out_reasons
+from fraud_retraining.domain.grids import NONE, Cell, Grid, grid, number, span
 from fraud_retraining.domain.performance import PerformanceReport
-from fraud_retraining.domain.tables import NONE, Cell, Grid, grid, number, span
 
 
 def drift_grid(report: DriftReport) -> Grid:

@@ -9,15 +9,14 @@ from typing import Any
 
 from fraud_retraining.domain.candidate import Evaluation
 from fraud_retraining.domain.events import Event, EventKind
+from fraud_retraining.domain.grids import NONE, Cell, Grid, grid, number
 from fraud_retraining.domain.releases import ReleaseState
 from fraud_retraining.domain.schemas import Policy
 from fraud_retraining.domain.story import about, differences
-from fraud_retraining.domain.tables import Cell, Grid, grid, number
 
 K = EventKind
 S = ReleaseState
 DECIDED = frozenset({S.APPROVED, S.REJECTED, S.EXPIRED, S.WITHDRAWN})
-NONE = "-"
 
 
 class Period(Policy):

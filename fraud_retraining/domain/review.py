@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field, JsonValue
 
+from fraud_retraining.domain.drift import DriftReport
 from fraud_retraining.domain.explanation import Method
 from fraud_retraining.domain.metrics import Calibration
 from fraud_retraining.domain.schemas import Policy
@@ -96,16 +97,6 @@ class MatureDay(Policy):
     frauds: int
 
 
-class DriftLine(Policy):
-    """How far a feature's distribution has moved from what the champion learnt from."""
-
-    feature: str
-    statistic: str
-    value: float
-    threshold: float | None = None
-    drifted: bool = False
-
-
 class Disagreement(Policy):
     """A transaction that the two models score differently, and the features that make the difference."""
 
@@ -144,7 +135,9 @@ class ReviewPack(Policy):
     features: tuple[FeatureReview, ...]
     slices: tuple[SliceReview, ...]
     maturity: tuple[MatureDay, ...]
-    drift: tuple[DriftLine, ...] | None = Field(None, description="None: no drift was measured for this retrain.")
+    drift: DriftReport | None = Field(
+        None, description="The latest day's under the champion; none where there is none."
+    )
     disagreements: tuple[Disagreement, ...] = ()
 
     def document(self) -> dict[str, JsonValue]:

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from fraud_retraining.domain.comparison import Comparison
+from fraud_retraining.domain.drift import DriftReport, population_stability_index
 from fraud_retraining.domain.explanation import Explanation, explain
 from fraud_retraining.domain.gates import Evidence, NotCompared
 from fraud_retraining.domain.judged import Floats, Judged
@@ -23,7 +24,6 @@ from fraud_retraining.domain.review import (
     QUANTILES,
     AlertDay,
     Disagreement,
-    DriftLine,
     Effects,
     FeatureReview,
     MatureDay,
@@ -118,7 +118,7 @@ def review(
     champion_version: int | None,
     watch: Watch,
     maturity: Iterable[MatureDay],
-    drift: Iterable[DriftLine] | None = None,
+    drift: DriftReport | None = None,
 ) -> ReviewPack:
     """The pack of a candidate.
 
@@ -132,7 +132,7 @@ def review(
         champion_version: the version that served, even if no row could compare the two.
         watch: what it kept of those rows.
         maturity: the labels of the window's days.
-        drift: what was measured of drift; none is left out and said so.
+        drift: the latest day's report under the champion; where there is none, the pack says so.
     """
     sides = [candidate, *([champion] if champion else [])]
     drawn = draw(*(side.rows for side in sides), seed=policy.seed)
@@ -164,7 +164,7 @@ def review(
         features=_features(candidate, champion, explained),
         slices=_slices(evidence),
         maturity=tuple(maturity),
-        drift=tuple(drift) if drift is not None else None,
+        drift=drift,
         disagreements=_disagreements(watch.differing, candidate, champion, policy.alert_entity),
     )
 
@@ -239,16 +239,13 @@ def _counted(judged: Judged, edges: Floats) -> ScoreCounts:
 
 
 def stability_index(candidate: Floats, champion: Floats, bins: int = SHIFT_BINS) -> float:
-    """Population stability index over bins that hold equally many of the champion's scores; equal scores share one.
-
-    A bin that one of them leaves empty counts as half a row, so that the logarithm exists.
-    """
+    """Population stability index over bins that hold equally many of the champion's scores; equal scores share one."""
     edges = np.unique(np.quantile(champion, np.arange(1, bins) / bins))
-    shares = []
-    for scores in (candidate, champion):
-        counts = np.bincount(np.searchsorted(edges, scores, side="right"), minlength=len(edges) + 1)
-        shares.append(np.maximum(counts, 0.5) / len(scores))
-    return float(((shares[0] - shares[1]) * np.log(shares[0] / shares[1])).sum())
+    after, before = (
+        np.bincount(np.searchsorted(edges, scores, side="right"), minlength=len(edges) + 1).tolist()
+        for scores in (candidate, champion)
+    )
+    return population_stability_index(before, after)
 
 
 def kolmogorov_distance(candidate: Floats, champion: Floats) -> float:

@@ -1,60 +1,25 @@
 """The tables that people read about a candidate, each made once and shown alike everywhere.
 
-Here: a table as plain cells (`Grid`), and the grids of gates, metrics and the reviewer's pack. Not here: how a grid is
-printed: in Dagster (`orchestration/rendering.py`), in HTML (`adapters/pages.py`), on a terminal
-(`commands/audit_answers.py`).
-
-Cells are text or whole numbers; whoever prints them treats text as what a stranger may have written.
+Here: the grids of gates, metrics and the reviewer's pack. Not here: how a grid is printed: in Dagster
+(`orchestration/rendering.py`), in HTML (`adapters/pages.py`), on a terminal (`commands/audit_answers.py`).
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
-from fraud_retraining.domain.comparison import Interval
+from fraud_retraining.domain.drift_tables import drift_grid
 from fraud_retraining.domain.gates import GateResult, Verdict
+from fraud_retraining.domain.grids import NONE, Grid, grid, number, share, span
 from fraud_retraining.domain.metrics import Metrics
 from fraud_retraining.domain.review import QUANTILES, MatureDay, ReviewPack
-from fraud_retraining.domain.schemas import Policy
 from fraud_retraining.domain.uncertainty import MetricIntervals
 from fraud_retraining.domain.windows import TrainingWindow
 
-Cell = str | int
-NONE = "-"
 METHODS = {
     "shap": "exact SHAP values",
     "linear": "the terms of the linear model",
     "permutation": "each feature shuffled among the rows (this estimator gives no SHAP values)",
     None: "not measured",
 }
-
-
-class Grid(Policy):
-    """A table: what it is called, its columns, its rows, and what has to be known to read it."""
-
-    name: str
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...]
-    note: str = ""
-
-
-def grid(name: str, title: str, columns: tuple[str, ...], rows: Iterable[tuple[Cell, ...]], note: str = "") -> Grid:
-    """A grid from rows that are made one by one."""
-    return Grid(name=name, title=title, columns=columns, rows=tuple(rows), note=note)
-
-
-def number(value: float | None, form: str = ".4f") -> str:
-    """A number as people read it; a dash where there is none."""
-    return NONE if value is None else format(value, form)
-
-
-def share(value: float | None) -> str:
-    """A share in percent."""
-    return number(value, ".1%")
-
-
-def span(interval: Interval | None, form: str = ".4f") -> str:
-    """An interval."""
-    return NONE if interval is None else f"{interval.low:{form}} to {interval.high:{form}}"
 
 
 def gates_grid(verdict: Verdict) -> Grid:
@@ -137,8 +102,15 @@ def importance_grid(importance: Mapping[str, float]) -> Grid:
 
 def review_grids(pack: ReviewPack) -> tuple[Grid, ...]:
     """The tables of a pack, in the order in which they are read; what was not measured is not among them."""
-    made = (alerts_grid, scores_grid, features_grid, slices_grid, drift_grid, maturity_grid, disagreements_grid)
-    found = [one(pack) for one in made]
+    found = (
+        alerts_grid(pack),
+        scores_grid(pack),
+        features_grid(pack),
+        slices_grid(pack),
+        drift_grid(pack.drift) if pack.drift is not None else None,
+        maturity_grid(pack),
+        disagreements_grid(pack),
+    )
     return tuple(one for one in found if one is not None)
 
 
@@ -146,7 +118,7 @@ def left_out(pack: ReviewPack) -> tuple[str, ...]:
     """What the pack does not show, and why."""
     told = []
     if pack.drift is None:
-        told.append("Drift: no drift report was made for this retrain.")
+        told.append("Drift: no day before this retrain has a drift report under the champion.")
     if pack.not_compared:
         told.append(f"Comparison with a champion: {pack.not_compared}.")
     return tuple(told)
@@ -234,17 +206,6 @@ def slices_grid(pack: ReviewPack) -> Grid:
 
 def _bounds(low: float | None, high: float | None) -> str:
     return NONE if low is None or high is None else f"{low:+.3f} to {high:+.3f}"
-
-
-def drift_grid(pack: ReviewPack) -> Grid | None:
-    """Features by how far they drifted, furthest first."""
-    if pack.drift is None:
-        return None
-    rows = (
-        (line.feature, line.statistic, number(line.value), number(line.threshold), "drifted" if line.drifted else "")
-        for line in sorted(pack.drift, key=lambda line: (-line.value, line.feature))
-    )
-    return grid("drift", "Drift", ("feature", "statistic", "value", "threshold", ""), rows)
 
 
 def maturity_grid(pack: ReviewPack) -> Grid:

@@ -13,18 +13,21 @@ from fraud_retraining.adapters.ledger import Ledger
 from fraud_retraining.adapters.store import Store
 from fraud_retraining.domain.errors import DataInvalid
 from fraud_retraining.domain.events import EventKind
+from fraud_retraining.domain.fingerprint import digest
 from fraud_retraining.domain.triggers import Pause, Retrain, Skip, decide
 from fraud_retraining.orchestration.jobs import (
     AS_OF_TAG,
     DRIFT_TAG,
     INGEST,
     INPUTS_TAG,
+    MONITOR,
     REASON_TAG,
     RETRAIN,
     TRIGGER_TAG,
 )
-from fraud_retraining.orchestration.knowledge import RETRAINING, UNFINISHED, gather
-from fraud_retraining.orchestration.readiness import Readiness, Work
+from fraud_retraining.orchestration.knowledge import RETRAINING, UNFINISHED, gather, watched_days
+from fraud_retraining.orchestration.monitoring_state import MonitoringState, serving
+from fraud_retraining.orchestration.readiness import Readiness, Work, unbroken
 from fraud_retraining.orchestration.requests import AUTOMATION
 from fraud_retraining.settings import Settings
 
@@ -55,12 +58,44 @@ def ingest_next(settings: Settings, lake: Lake, store: Store, instance: dg.Dagst
     return _ingest(work, len(tried))
 
 
-def retrain_if_asked(
-    settings: Settings, lake: Lake, store: Store, ledger: Ledger, instance: dg.DagsterInstance, now: datetime
-) -> Answer:
-    """The retrain that the triggers ask for now, or why there is none."""
+def monitor_next(settings: Settings, lake: Lake, store: Store, ledger: Ledger, instance: dg.DagsterInstance) -> Answer:
+    """The next run of days to monitor, the oldest first; one run at a time, and what failed with growing pauses."""
+    under_way = instance.get_runs(dg.RunsFilter(job_name=MONITOR, statuses=UNFINISHED), limit=1)
+    if under_way:
+        return dg.SkipReason(f"monitoring is under way: Dagster run {under_way[0].run_id[:8]}")
     try:
-        known = gather(settings, ledger, Readiness(settings, lake, store), instance, now)
+        champion, latest = serving(ledger, store), max(lake.days(), default=None)
+    except DataInvalid as error:
+        return dg.SkipReason(str(error))
+    if champion is None or latest is None:
+        return dg.SkipReason("there is no champion yet whose days could be watched")
+    due = MonitoringState(settings, lake, store, champion, watched_days(settings, latest)).due()
+    if not due:
+        return dg.SkipReason(f"every ingested day up to {latest} is watched, as far as labels have matured")
+    days = next(unbroken(due))
+    inputs = digest([champion.fingerprint, {day.isoformat(): due[day] for day in days}])
+    tried = instance.get_run_records(dg.RunsFilter(job_name=MONITOR, tags={INPUTS_TAG: inputs}))
+    if tried and (wait := _wait(tried[0], len(tried))):
+        return dg.SkipReason(f"{days.start} to {days.end} failed {len(tried)} times; the next try is {wait}")
+    tags = {RANGE_START: days.start.isoformat(), RANGE_END: days.end.isoformat(), INPUTS_TAG: inputs}
+    return dg.RunRequest(run_key=f"{inputs}:{len(tried)}", tags=tags)
+
+
+def retrain_if_asked(
+    settings: Settings,
+    lake: Lake,
+    store: Store,
+    ledger: Ledger,
+    instance: dg.DagsterInstance,
+    now: datetime,
+    grace: timedelta = timedelta(0),
+) -> Answer:
+    """The retrain that the triggers ask for now, or why there is none.
+
+    `grace` is how long a retrain that is due by schedule is left to the schedule itself.
+    """
+    try:
+        known = gather(settings, ledger, store, Readiness(settings, lake, store), instance, now, grace)
     except DataInvalid as error:
         return dg.SkipReason(str(error))
     match decide(settings.triggers, known):

@@ -4,20 +4,34 @@ Here: reading it together from ledger, lake, store and Dagster's runs. Not here:
 """
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
+from typing import NamedTuple
 
 import dagster as dg
 
 from fraud_retraining.adapters.ledger import Ledger
+from fraud_retraining.adapters.monitoring import drift_history, live_performance
+from fraud_retraining.adapters.store import Store
 from fraud_retraining.domain.events import Event, EventKind
 from fraud_retraining.domain.releases import ReleaseState
-from fraud_retraining.domain.triggers import DriftRetrain, Failed, Known, Paused, Running, Trigger, worth_asking
+from fraud_retraining.domain.triggers import (
+    DriftDay,
+    DriftRetrain,
+    Failed,
+    Known,
+    LivePerformance,
+    Paused,
+    Running,
+    Trigger,
+    worth_asking,
+)
 from fraud_retraining.orchestration.jobs import RETRAIN
 from fraud_retraining.orchestration.readiness import Readiness, Ready
 from fraud_retraining.orchestration.requests import as_of_of
 from fraud_retraining.settings import Settings
 
 RETRAINING = "retraining"
+WATCHED_DAYS = 21
 UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -28,7 +42,13 @@ UNFINISHED = [
 
 
 def gather(
-    settings: Settings, ledger: Ledger, readiness: Readiness, instance: dg.DagsterInstance, now: datetime
+    settings: Settings,
+    ledger: Ledger,
+    store: Store,
+    readiness: Readiness,
+    instance: dg.DagsterInstance,
+    now: datetime,
+    grace: timedelta = timedelta(0),
 ) -> Known:
     """Everything that the decision rests on, as of now.
 
@@ -40,19 +60,50 @@ def gather(
     requests = list(ledger.events(EventKind.RETRAIN_REQUESTED))
     asked = worth_asking(settings.triggers, answered, readiness.latest, now) if readiness.latest else []
     found = [readiness.of(as_of) for as_of in asked]
+    watched = Watched.of(settings, ledger, store, readiness.latest)
     return Known(
         now=now,
+        grace=grace,
         ready={one.as_of: one.inputs for one in found if isinstance(one, Ready)},
         unready={one.as_of: one.why for one in found if not isinstance(one, Ready)},
         last_as_of=answered,
         new_rows=readiness.rows_after(answered) if settings.triggers.new_data else 0,
+        drift=watched.drift,
         last_drift=_last_drift(requests),
+        performance=watched.performance,
         last_performance=_last_of(requests, Trigger.PERFORMANCE),
         learns_after_days=settings.labels.delay_days + settings.holdout.days,
         running=running(instance),
         failed=tuple(_failed(ledger, requests)),
         paused=paused(ledger),
     )
+
+
+class Watched(NamedTuple):
+    """What monitoring has found of the days that the present champion serves."""
+
+    drift: tuple[DriftDay, ...] = ()
+    performance: LivePerformance | None = None
+
+    @classmethod
+    def of(cls, settings: Settings, ledger: Ledger, store: Store, latest: date | None) -> "Watched":
+        """Reports about the ledger's champion, of the latest days."""
+        champion = ledger.champion()
+        if champion is None or latest is None:
+            return cls()
+        triggers, days = settings.triggers, watched_days(settings, latest)
+        return cls(
+            drift=drift_history(store, champion.fingerprint, days) if triggers.drift else (),
+            performance=live_performance(store, champion.fingerprint, days) if triggers.performance else None,
+        )
+
+
+def watched_days(settings: Settings, latest: date) -> list[date]:
+    """The days up to the latest whose monitoring matters: labels of the first have had time to mature."""
+    span = settings.labels.delay_days + max(
+        WATCHED_DAYS, settings.triggers.drift.days[1] if settings.triggers.drift else 0
+    )
+    return [latest - timedelta(days=n) for n in range(span - 1, -1, -1)]
 
 
 def last_as_of(ledger: Ledger) -> date | None:

@@ -11,8 +11,9 @@ from typing import Any
 from dagster import MarkdownMetadataValue, MetadataValue, TableColumn, TableMetadataValue, TableRecord, TableSchema
 
 from fraud_retraining.adapters.pictures import pictures
+from fraud_retraining.domain.grids import Grid
 from fraud_retraining.domain.review import ReviewPack
-from fraud_retraining.domain.tables import Grid, importance_grid, left_out, review_grids, window_grid
+from fraud_retraining.domain.tables import importance_grid, left_out, review_grids, window_grid
 from fraud_retraining.domain.windows import TrainingWindow
 
 

@@ -1,4 +1,4 @@
-"""Sensors: days that arrived or changed are ingested, and retrains start when a trigger asks for them.
+"""Sensors: days that arrived or changed are ingested and watched, and retrains start when a trigger asks for them.
 
 Here: how often they look and what they say. Not here: what to do then (`orchestration/automation.py`).
 """
@@ -10,12 +10,13 @@ import dagster as dg
 from fraud_retraining.adapters.lake import Lake
 from fraud_retraining.adapters.ledger import Ledger
 from fraud_retraining.adapters.store import Store
-from fraud_retraining.orchestration.automation import ingest_next, retrain_if_asked
-from fraud_retraining.orchestration.jobs import INGEST, RETRAIN
+from fraud_retraining.orchestration.automation import ingest_next, monitor_next, retrain_if_asked
+from fraud_retraining.orchestration.jobs import INGEST, MONITOR, RETRAIN
 from fraud_retraining.settings import Settings
 
 INGEST_SENSOR = "ingest_what_arrived"
 RETRAIN_SENSOR = "retrain_when_asked"
+MONITOR_SENSOR = "monitor_what_is_served"
 LEAVE_TO_SCHEDULE = timedelta(minutes=2)
 
 
@@ -54,6 +55,23 @@ def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
         ledger: dg.ResourceParam[Ledger],
     ) -> dg.RunRequest | dg.SkipReason:
         now = datetime.now(UTC)
-        return retrain_if_asked(settings, lake, store, ledger, context.instance, now - LEAVE_TO_SCHEDULE)
+        return retrain_if_asked(settings, lake, store, ledger, context.instance, now, LEAVE_TO_SCHEDULE)
 
-    return [ingest_what_arrived, retrain_when_asked]
+    @dg.sensor(
+        name=MONITOR_SENSOR,
+        job_name=MONITOR,
+        minimum_interval_seconds=settings.triggers.poll_seconds,
+        default_status=status,
+        description="Scores the days that the champion serves, compares them with what it has learnt, and judges them "
+        "once their labels are mature.",
+    )
+    def monitor_what_is_served(
+        context: dg.SensorEvaluationContext,
+        settings: dg.ResourceParam[Settings],
+        lake: dg.ResourceParam[Lake],
+        store: dg.ResourceParam[Store],
+        ledger: dg.ResourceParam[Ledger],
+    ) -> dg.RunRequest | dg.SkipReason:
+        return monitor_next(settings, lake, store, ledger, context.instance)
+
+    return [ingest_what_arrived, retrain_when_asked, monitor_what_is_served]

@@ -13,10 +13,12 @@ from fraud_retraining.domain.candidate import Evaluation, Making, TrainedModel
 from fraud_retraining.domain.events import EventKind
 from fraud_retraining.domain.fingerprint import digest, fingerprint
 from fraud_retraining.domain.gates import Verdict, judge
-from fraud_retraining.domain.releases import Decision, PromotionPolicy, Release, recovery
+from fraud_retraining.domain.releases import Decision, Release, recovery
+from fraud_retraining.domain.reviewers import Proof
 from fraud_retraining.domain.schemas import LabelPolicy
 from fraud_retraining.domain.training import ModelPolicy
 from fraud_retraining.domain.windows import HoldoutPolicy, RollingWindow, TrainingWindow, WindowDay, window_days
+from fraud_retraining_tests.adapters.ledgers import ANYBODY, person
 from fraud_retraining_tests.domain.reviews import POLICY, evidence_of, fitted, pack
 
 FIRST = date(2026, 11, 14)
@@ -143,8 +145,8 @@ def waiting(ledger: Ledger, version: int, as_of: date, champion: int | None, sto
 
 
 def approved(ledger: Ledger, version: int, by: str = "alice", reason: str = "better by a tenth") -> Release:
-    policy = PromotionPolicy()
-    return ledger.decide(version, Decision.APPROVE, policy=policy, actor=by, channel="command line", reason=reason)
+    about = {"policy": ANYBODY, "by": person(by, Proof.TOKEN), "channel": "command line", "reason": reason}
+    return ledger.decide(version, Decision.APPROVE, **about)
 
 
 def promoted(ledger: Ledger, version: int, expected: int | None, rollback: bool = False, reason: str = "") -> Release:
@@ -165,7 +167,7 @@ def lived(ledger: Ledger, store: Store | None = None) -> Ledger:
     promoted(ledger, 2, 1)
     promoted(ledger, 1, 2, rollback=True, reason="alerts doubled")
     waiting(ledger, 3, FIRST + timedelta(days=4), 1, store)
-    refusal = {"policy": PromotionPolicy(), "actor": "alice", "channel": "command line"}
-    ledger.decide(3, Decision.REJECT, **refusal, reason="worse at night")
+    refusal = {"policy": ANYBODY, "by": person("alice"), "channel": "command line", "reason": "worse at night"}
+    ledger.decide(3, Decision.REJECT, **refusal)
     waiting(ledger, 4, FIRST + timedelta(days=6), 1, store)
     return ledger

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from fraud_retraining.adapters import database
-from fraud_retraining.adapters.archive import table_rows
+from fraud_retraining.adapters.archive import rows_table, table_rows
 from fraud_retraining.adapters.exports import export_period, export_version
 from fraud_retraining.adapters.ledger import Ledger
 from fraud_retraining.domain.errors import Conflict, DependencyUnreachable
@@ -135,3 +135,23 @@ def test_the_time_of_the_export_is_the_databases(sqlite_ledger: Ledger, tmp_path
         f"This was exported on {datetime.now(UTC):%Y-%m-%d}"
         in Read((tmp_path / "out" / "report.html").read_text()).text
     )
+
+
+@pytest.mark.parametrize("change", [None, {"actor": "mallory"}], ids=["whole", "changed"])
+def test_the_recipe_of_the_documentation_verifies_an_export(
+    sqlite_ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, str] | None
+):
+    lived(sqlite_ledger)
+    export_period(sqlite_ledger, EVER, tmp_path / "out")
+    monkeypatch.chdir(tmp_path / "out")
+    rows = rows_in(Path())
+    if change:
+        rows[4] = rows[4]._replace(**change)
+        pq.write_table(rows_table(rows), "events.parquet")
+    documentation = (Path(__file__).resolve().parents[2] / "docs" / "audit.md").read_text()
+    recipe = documentation.split("```python\n")[1].split("```")[0]
+    if change:
+        with pytest.raises(AssertionError, match="5"):
+            exec(recipe)
+    else:
+        exec(recipe)

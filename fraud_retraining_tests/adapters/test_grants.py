@@ -9,8 +9,8 @@ from fraud_retraining.adapters.archive import ArchivingLedger
 from fraud_retraining.adapters.grants import FORBIDDEN, OwnedLedger
 from fraud_retraining.adapters.ledger import Ledger
 from fraud_retraining.domain.errors import SettingsError
-from fraud_retraining.domain.releases import Decision, PromotionPolicy
-from fraud_retraining_tests.adapters.ledgers import promoted, waiting
+from fraud_retraining.domain.releases import Decision
+from fraud_retraining_tests.adapters.ledgers import ANYBODY, person, promoted, waiting
 from fraud_retraining_tests.adapters.tampering import run_sql
 
 pytest_plugins = ("fraud_retraining_tests.adapters.databases",)
@@ -37,7 +37,8 @@ def test_releases_live_their_whole_life_under_the_role(app_url: str):
     promoted(ledger, 1, day=1)
     promoted(ledger, 2, day=3, expected=1)
     waiting(ledger, 3, day=5)
-    ledger.decide(3, Decision.REJECT, policy=PromotionPolicy(), actor="alice", channel="cli", reason="worse at night")
+    about = {"policy": ANYBODY, "by": person("alice"), "channel": "cli", "reason": "worse at night"}
+    ledger.decide(3, Decision.REJECT, **about)
     with ledger.promotion_lock():
         assert ledger.unfinished_intents() == []
     assert ledger.verify(ledger.head()).ok

@@ -173,7 +173,7 @@ class TestCard:
         second = " ".join(limits(*told(place, 2)))
         assert "not shown to be better" not in second
         assert "Slices with too few frauds to be judged: amount_band under 10" in second
-        assert "Features that had drifted: amount." in second
+        assert "What had drifted by 2026-11-14 from what the champion learnt from: amount." in second
 
     @pytest.mark.parametrize("text", ["a\nb", "# head", "| cell |", "`code`", "**bold**", "![x](http://e)", "<img>"])
     def test_text_stays_text(self, text: str):

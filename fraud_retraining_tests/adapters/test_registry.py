@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
@@ -446,3 +447,95 @@ def test_a_password_in_the_address_is_never_shown():
 def test_importing_the_adapter_does_not_import_mlflow():
     code = "import sys, fraud_retraining.adapters.registry as r; sys.exit('mlflow' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# ---------------------------------------------------------------- what is not needed any more
+
+
+AT = datetime(2026, 11, 24, 12, tzinfo=UTC)
+
+
+def forget_one_of_two(registry: Registry) -> None:
+    """Of two registered models remove the artifact of the first; everything else of both stays."""
+    run, other = train(registry, a_fingerprint()), train(registry, a_fingerprint())
+    removed, kept = register(registry, run), register(registry, other)
+    registry.point_candidate(kept.version, waiting=True)
+    registry.remove_artifact(run.run_id, AT)
+    registry.remove_artifact(run.run_id, AT)
+
+    with pytest.raises(IntegrityError, match="removed at 2026-11-24T12:00:00"):
+        registry.download(removed.version)
+    with pytest.raises(IntegrityError, match="not there any more"):
+        registry.load(run.run_id, expected_digest=run.artifact_digest)
+    assert registry.importance(registry.run(run.run_id)) == fitted().importance()
+    found = registry.find_run(run.fingerprint)
+    assert found is not None
+    assert (found.run_id, found.artifact_digest) == (run.run_id, run.artifact_digest)
+    assert register(registry, run).version == removed.version
+
+    registry.download(kept.version, expected_digest=other.artifact_digest)
+    assert [(version.version, version.aliases) for version in registry.versions()] == [(1, ()), (2, ("candidate",))]
+    assert {run.run_id: run.holds_artifact for run in registry.runs()} == {run.run_id: False, other.run_id: True}
+
+
+def test_an_artifact_goes_and_its_run_version_and_documents_stay(registry):
+    forget_one_of_two(registry)
+
+
+@pytest.mark.slow
+def test_an_artifact_goes_through_a_server_too(server):
+    forget_one_of_two(registry_at(server))
+
+
+def test_nothing_of_a_removed_artifact_is_left_on_the_disk(registry):
+    run = train(registry, a_fingerprint())
+    folder = artifact_folder(registry, run)
+    assert list(folder.rglob("*.ubj"))
+    registry.remove_artifact(run.run_id, AT)
+    assert not folder.exists()
+
+
+def test_a_fingerprint_without_a_version_whose_artifact_was_removed_is_trained_again(registry):
+    fingerprint = a_fingerprint()
+    run = train(registry, fingerprint)
+    registry.remove_artifact(run.run_id, AT)
+    assert registry.find_run(fingerprint.digest) is None
+    again = train(registry, fingerprint)
+    assert registry.find_run(fingerprint.digest) == again
+
+
+def test_a_removed_run_takes_its_model_with_it_and_is_marked_as_deleted(registry):
+    run, empty = train(registry, a_fingerprint()), registry.start_run("failed")
+    folder = artifact_folder(registry, run)
+    registry.remove_run(run.run_id, AT)
+    registry.remove_run(empty, AT)
+    assert registry.runs() == []
+    assert not folder.exists()
+    assert registry.find_run(run.fingerprint) is None
+    assert registry._client.get_run(run.run_id).info.lifecycle_stage == "deleted"
+
+
+def test_every_page_of_what_mlflow_lists_is_read(registry, monkeypatch):
+    ids = {registry.start_run(f"run {number}", {"dagster_run_id": str(number)}) for number in range(5)}
+    client, sizes = registry._client, []
+
+    class Paged:
+        """The same client, asked for pages of two."""
+
+        def __getattr__(self, name):
+            return getattr(client, name)
+
+        def search_runs(self, experiments, page_token=None):
+            page = client.search_runs(experiments, max_results=2, page_token=page_token)
+            sizes.append(len(page))
+            return page
+
+    monkeypatch.setitem(vars(registry), "_client", Paged())
+    found = registry.runs()
+    assert {run.run_id for run in found} == ids
+    assert sizes == [2, 2, 1]
+    assert {run.tags["dagster_run_id"] for run in found} == set("01234")
+
+
+def test_without_versions_there_are_none(registry):
+    assert registry.versions() == []

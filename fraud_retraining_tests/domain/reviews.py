@@ -6,9 +6,10 @@ from functools import cache
 import numpy as np
 import pyarrow as pa
 
+from fraud_retraining.domain.drift import DriftReport, FeatureDrift
 from fraud_retraining.domain.gates import NO_CHAMPION, Evidence, GatePolicy, gather_evidence
 from fraud_retraining.domain.judged import Judged, Pair
-from fraud_retraining.domain.review import DriftLine, MatureDay, ReviewPack
+from fraud_retraining.domain.review import MatureDay, ReviewPack
 from fraud_retraining.domain.reviewing import Reviewed, Watch, review
 from fraud_retraining.domain.scoring import FittedModel
 from fraud_retraining.domain.training import ModelPolicy, fit
@@ -78,9 +79,36 @@ MATURITY = tuple(
     )
     for n in range(DAYS)
 )
-DRIFT = (
-    DriftLine(feature="amount", statistic="psi", value=0.31, threshold=0.2, drifted=True),
-    DriftLine(feature="count", statistic="psi", value=0.01, threshold=0.2),
+
+
+def _drifted(name: str, drift: float) -> FeatureDrift:
+    return FeatureDrift(
+        name=name,
+        group=name,
+        psi=drift + 0.05,
+        jensen_shannon=drift / 3,
+        usual=0.05,
+        drift=drift,
+        missing=0.0,
+        new=0.01,
+        newcomers=(("<i>oak</i>", 3),) if name == "city" else (),
+        counts=(10, 20, 30, 0),
+    )
+
+
+DRIFT = DriftReport(
+    day=AS_OF,
+    version=1,
+    fingerprint="c" * 64,
+    statistic="psi",
+    threshold=0.2,
+    rows=1000,
+    features=(_drifted("amount", 0.31), _drifted("city", 0.1), _drifted("count", 0.0)),
+    left_out={},
+    groups=("amount", "city", "count"),
+    scores="the champion has scored none of them",
+    fraud_rate=None,
+    no_fraud_rate="no label is mature yet",
 )
 
 

@@ -81,7 +81,9 @@ def test_a_pack_with_everything_shows_everything():
     ]
     assert left_out(pack()) == ()
     assert len(shown["disagreements"].rows) == 20
-    assert [row["feature"] for row in rows_of(shown["drift"])] == ["amount", "count"]
+    assert [(row["feature"], row["result"]) for row in rows_of(shown["drift"])] == [
+        ("amount", "drifted"), ("city", "calm"), ("count", "calm"),
+    ]  # fmt: skip
     assert rows_of(shown["maturity"])[0] == {
         "day": "2026-11-01", "use": "holdout", "age in days": 13, "rows": 1010, "labelled": 1000,
         "share": "99.0%", "frauds": 100, "fraud rate": "10.0%",
@@ -92,7 +94,7 @@ def test_what_is_left_out_is_said():
     alone = pack("xgboost", None, drift=False)
     assert not {"drift", "disagreements"} & set(grids(alone))
     assert left_out(alone) == (
-        "Drift: no drift report was made for this retrain.",
+        "Drift: no day before this retrain has a drift report under the champion.",
         "Comparison with a champion: there is no champion yet.",
     )
     assert all("champion" not in column for grid in review_grids(alone) for column in grid.columns)

@@ -28,7 +28,7 @@ def test_whole_numbers_stay_numbers_and_everything_else_is_text():
 def test_a_pack_is_metadata_that_dagster_takes_and_names_every_part():
     metadata = review_metadata(pack("xgboost", None, drift=False))
     assert set(pictures(pack())) <= set(metadata)
-    assert metadata["not_shown"].startswith("Drift: no drift report was made")
+    assert metadata["not_shown"].startswith("Drift: no day before this retrain")
     event = dg.AssetMaterialization("model_evaluation", metadata=metadata)
     assert set(event.metadata) == set(metadata)
 

@@ -6,7 +6,7 @@ Here: the as-of asset of the group `evaluation`. Not here: the metrics (`domain/
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import dagster as dg
@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from fraud_retraining.adapters.ledger import Ledger
-from fraud_retraining.adapters.monitoring import profile_name, write_profile
+from fraud_retraining.adapters.monitoring import drift_reports, profile_name, write_profile
 from fraud_retraining.adapters.packs import read_pack, write_pack
 from fraud_retraining.adapters.pictures import pictures
 from fraud_retraining.adapters.registry import ModelVersion, Registry
@@ -22,7 +22,7 @@ from fraud_retraining.adapters.store import Store
 from fraud_retraining.adapters.window_rows import WindowRows
 from fraud_retraining.domain.bins import number_bins, number_counts
 from fraud_retraining.domain.candidate import Evaluation, TrainedModel
-from fraud_retraining.domain.drift import SCORE, FeatureProfile, HoldoutProfile
+from fraud_retraining.domain.drift import SCORE, DriftReport, FeatureProfile, HoldoutProfile
 from fraud_retraining.domain.errors import DataInvalid
 from fraud_retraining.domain.events import EventKind
 from fraud_retraining.domain.gates import NO_CHAMPION, NO_FIXED_SET, Evidence, NotCompared, gather_evidence, judge
@@ -33,7 +33,7 @@ from fraud_retraining.domain.reviewing import Reviewed, Watch, maturity, review
 from fraud_retraining.domain.schemas import AMOUNT, IS_FRAUD, TIMESTAMP, TRANSACTION_ID
 from fraud_retraining.domain.scoring import FittedModel
 from fraud_retraining.domain.tables import gates_grid, metrics_grid
-from fraud_retraining.domain.windows import DayRange, TrainingWindow, WindowDay
+from fraud_retraining.domain.windows import DayRange, HoldoutPolicy, TrainingWindow, WindowDay
 from fraud_retraining.orchestration import rendering
 from fraud_retraining.orchestration.assets.training import MODEL, WINDOW
 from fraud_retraining.orchestration.inventory import TRANSACTIONS
@@ -45,6 +45,7 @@ from fraud_retraining.settings import Settings
 
 GROUP = "evaluation"
 EVALUATION = "model_evaluation"
+DRIFT_DAYS = 7
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
             comparison=holdout.comparison,
             importance=fraud_model.importance,
             fixed=fixed.candidate if fixed else None,
-            fixed_comparison=fixed.comparison if fixed else NO_FIXED_SET,
+            fixed_comparison=fixed.comparison if fixed else _no_fixed_set(settings.holdout, fraud_model.as_of),
         )
         progress.advance(EVALUATION, 2)
         evaluation = Evaluation(
@@ -237,7 +238,16 @@ def _reviewed(
         champion_version=evaluation.champion_version,
         watch=holdout.watch,
         maturity=maturity(window, accepted),
+        drift=_latest_drift(evaluation.as_of, champion, store),
     )
+
+
+def _latest_drift(as_of: date, champion: Champion | None, store: Store) -> DriftReport | None:
+    """The newest drift report under the champion, of the days that a reviewer would still call recent."""
+    if champion is None:
+        return None
+    recent = [as_of - timedelta(days=before) for before in range(DRIFT_DAYS)]
+    return max(drift_reports(store, champion.version.fingerprint, recent), key=lambda one: one.day, default=None)
 
 
 def _leave_profile(
@@ -256,6 +266,13 @@ def _leave_profile(
     )
     write_profile(store, profile)
     registry.log_document(model.run_id, f"{profile_name(HoldoutProfile)}.json", profile.model_dump(mode="json"))
+
+
+def _no_fixed_set(holdout: HoldoutPolicy, as_of: date) -> NotCompared:
+    fixed = holdout.fixed
+    if fixed is None:
+        return NO_FIXED_SET
+    return NotCompared(reason=f"the fixed evaluation days {fixed.start} to {fixed.end} are not mature as of {as_of}")
 
 
 def _record(
@@ -293,7 +310,12 @@ def compared_candidate(evidence: Evidence) -> Metrics:
 
 def flat_metrics(evidence: Evidence) -> dict[str, float]:
     """Every defined number under a flat name, as MLflow keeps them."""
-    found = {"holdout": evidence.candidate, "champion": evidence.champion, "fixed": evidence.fixed_candidate}
+    found = {
+        "holdout": evidence.candidate,
+        "champion": evidence.champion,
+        "fixed": evidence.fixed_candidate,
+        "fixed_champion": evidence.fixed_champion,
+    }
     return {
         f"{name}.{metric}" if name != "holdout" else metric: value
         for name, metrics in found.items()
@@ -308,11 +330,13 @@ def _metadata(evaluation: Evaluation, pack: ReviewPack | None) -> dict[str, Any]
     numbers = {name: value for name, value in evidence.candidate.values.items() if value is not None}
     intervals = pack.intervals if pack else None
     metrics = metrics_grid(compared_candidate(evidence), evidence.champion, intervals)
+    fixed = evidence.fixed_candidate
     return {
         **numbers,
         "verdict": "passed" if evaluation.verdict.passed else "gate failed",
         "champion_version": evaluation.champion_version or "none",
         "gates": rendering.grid_table(gates_grid(evaluation.verdict)),
         "metrics": rendering.grid_table(metrics),
+        **({"fixed_metrics": rendering.grid_table(metrics_grid(fixed, evidence.fixed_champion))} if fixed else {}),
         "reused": evaluation.reused,
     }

@@ -1,0 +1,167 @@
+"""Retention carried out on a real registry and a real ledger: what goes is recorded first, and nobody is disturbed."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from fraud_retraining.adapters.ledger import Ledger
+from fraud_retraining.adapters.processes import this_process
+from fraud_retraining.adapters.registry import Registry, TrainedRun
+from fraud_retraining.domain.budget import BudgetPolicy
+from fraud_retraining.domain.errors import Busy, IntegrityError
+from fraud_retraining.domain.events import EventKind
+from fraud_retraining.domain.leases import Owner, Purpose
+from fraud_retraining.domain.releases import ReleaseState
+from fraud_retraining.domain.retention import RetentionPolicy
+from fraud_retraining.orchestration.cleaning import build_clean_job, clean, superfluous
+from fraud_retraining.orchestration.spending import record_finished
+from fraud_retraining.settings import Settings
+from fraud_retraining_tests.adapters.registries import (
+    AS_OF,
+    a_fingerprint,
+    a_window,
+    fitted,
+    registry_at,
+    rows,
+    store_in,
+)
+
+WHO = {"actor": "alice", "channel": "command line"}
+ONE_EACH = Settings(retention=RetentionPolicy(successful_runs=1, failed_runs=1, rejected_artifacts=1))
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return Ledger(f"sqlite:///{tmp_path}/ledger.db")
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[Registry]:
+    yield registry_at(store_in(tmp_path), tmp_path / "artifacts")
+
+
+def ended(ledger: Ledger, run: str, status: str) -> None:
+    record_finished(
+        ledger, BudgetPolicy(), dagster_run_id=run, status=status, seconds=60, trigger="schedule", as_of=AS_OF
+    )
+
+
+def trained(registry: Registry, run: str) -> TrainedRun:
+    return registry.log_model(
+        registry.start_run("retrain", {"dagster_run_id": run}),
+        fitted(),
+        example=rows().slice(0, 5),
+        tags={},
+        window=a_window(),
+        fingerprint=a_fingerprint(),
+    )
+
+
+def candidate(ledger: Ledger, registry: Registry, number: int, came_to: ReleaseState) -> TrainedRun:
+    """A version that was registered and whose release came to something."""
+    run = trained(registry, f"dagster {number}")
+    as_of = AS_OF + timedelta(days=number)
+    version = registry.register(
+        run.run_id,
+        fingerprint=run.fingerprint,
+        artifact_digest=run.artifact_digest,
+        as_of=as_of,
+        trained_on=a_window().days.training,
+    )
+    ledger.open_release(
+        version.version,
+        run.fingerprint,
+        as_of,
+        trigger="schedule",
+        artifact_digest=run.artifact_digest,
+        verdict_passed=True,
+        **WHO,
+    )
+    ledger.move_release(version.version, came_to, reason="as the test says", **WHO)
+    ended(ledger, f"dagster {number}", "superseded")
+    return run
+
+
+@pytest.fixture
+def lived(ledger: Ledger, registry: Registry) -> list[TrainedRun]:
+    """Three candidates that never served, an approved one, and two failed retrains of which one left a model."""
+    never = [candidate(ledger, registry, number, ReleaseState.SUPERSEDED) for number in (1, 2, 3)]
+    approved = candidate(ledger, registry, 4, ReleaseState.APPROVED)
+    refused = trained(registry, "dagster 5")
+    ended(ledger, "dagster 5", "failed")
+    registry.start_run("retrain", {"dagster_run_id": "dagster 6"})
+    ended(ledger, "dagster 6", "failed")
+    registry.start_run("retrain", {"dagster_run_id": "under way"})
+    return [*never, approved, refused]
+
+
+def test_what_goes_is_recorded_with_its_reason_and_gone(
+    ledger: Ledger, registry: Registry, lived: list[TrainedRun]
+) -> None:
+    first, second, third, approved, refused = lived
+    before = {run.run_id for run in registry.runs()}
+    removed = clean(ledger, registry, ONE_EACH, **WHO)
+    assert [(one.what, one.version) for one in removed] == [("artifact", 1), ("artifact", 2), ("artifact", 3)]
+
+    events = list(ledger.events(EventKind.ARTIFACTS_REMOVED))
+    assert [(event.version, event.subject, event.actor) for event in events] == [
+        (number, run.run_id, "alice") for number, run in enumerate((first, second, third), start=1)
+    ]
+    assert all("the latest 1" in event.payload["reason"] for event in events)
+    for number in (1, 2, 3):
+        with pytest.raises(IntegrityError, match="removed at"):
+            registry.download(number)
+    registry.download(4, expected_digest=approved.artifact_digest)
+    registry.load(refused.run_id, expected_digest=refused.artifact_digest)
+    assert {run.run_id for run in registry.runs()} == before, "the newest failed run has no model, the other keeps its"
+    assert ledger.verify().ok
+    assert clean(ledger, registry, ONE_EACH, **WHO) == []
+
+
+def test_failed_runs_beyond_the_latest_go_with_their_model(
+    ledger: Ledger, registry: Registry, lived: list[TrainedRun]
+) -> None:
+    refused = lived[-1]
+    settings = Settings(retention=RetentionPolicy(failed_runs=1, rejected_artifacts=0))
+    assert ("run", refused.run_id) in [(one.what, one.run_id) for one in clean(ledger, registry, settings, **WHO)]
+    left = {run.tags["dagster_run_id"] for run in registry.runs()}
+    assert left == {"dagster 1", "dagster 2", "dagster 3", "dagster 4", "dagster 6", "under way"}
+    event = ledger.last(EventKind.ARTIFACTS_REMOVED, subject=refused.run_id)
+    assert event is not None
+    assert (event.payload["what"], event.as_of) == ("run", AS_OF)
+
+
+def test_looking_changes_nothing(ledger: Ledger, registry: Registry, lived: list[TrainedRun]) -> None:
+    head = ledger.head()
+    assert len(superfluous(ledger, registry, ONE_EACH.retention)) == 3
+    assert ledger.head() == head
+    assert all(run.holds_artifact for run in registry.runs() if "fingerprint" in run.tags)
+
+
+def test_nothing_goes_while_a_retrain_is_under_way(ledger: Ledger, registry: Registry, lived: list[TrainedRun]) -> None:
+    ledger.retrain_lease().take(Owner(run_id="busy", process=this_process()), Purpose(as_of=AS_OF))
+    with pytest.raises(Busy, match="busy"):
+        clean(ledger, registry, ONE_EACH, **WHO)
+    assert run_job(ledger, registry).success, "the job leaves it for the next time"
+    assert list(ledger.events(EventKind.ARTIFACTS_REMOVED)) == []
+
+
+def test_the_job_cleans_up_and_is_no_retrain(ledger: Ledger, registry: Registry, lived: list[TrainedRun]) -> None:
+    endings = len(list(ledger.events(EventKind.RETRAIN_FINISHED)))
+    assert run_job(ledger, registry).success
+    assert len(list(ledger.events(EventKind.ARTIFACTS_REMOVED))) == 3
+    assert len(list(ledger.events(EventKind.RETRAIN_FINISHED))) == endings
+    assert ledger.retrain_lease().holder() is None
+
+
+def run_job(ledger: Ledger, registry: Registry) -> dg.ExecuteInProcessResult:
+    values = {"settings": ONE_EACH, "ledger": ledger, "registry": registry}
+    resources = {key: dg.ResourceDefinition.hardcoded_resource(value) for key, value in values.items()}
+    return build_clean_job().execute_in_process(resources=resources)
+
+
+def test_a_registry_without_anything_has_nothing_to_remove(ledger: Ledger, registry: Registry) -> None:
+    assert clean(ledger, registry, ONE_EACH, **WHO) == []
