@@ -28,7 +28,7 @@ QUICK = {
     "model": {"params": {"n_estimators": 40, "learning_rate": 0.2, "max_bin": 256}},
     "validation": {"min_rows": 20_000},
 }
-"""The shipped settings but for a smaller model, which nothing here is about; windows, bins and thresholds are default."""
+"""The shipped settings but for a smaller model, of which nothing here is: windows, bins and thresholds are default."""
 
 
 def settle(place: Place, lake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
