@@ -93,7 +93,7 @@ class TestAStranger:
             assert row[5] == gate.message
 
     def test_who_approved_it_and_why(self, pages: dict[str, str]):
-        assert f"approved by bob (command line): {HOSTILE[:30]}" in Read(pages["version"]).text
+        assert f"approved by bob (command line, own token): {HOSTILE[:30]}" in Read(pages["version"]).text
 
     def test_what_it_replaced_and_what_became_of_it(self, pages: dict[str, str]):
         text = Read(pages["version"]).text
