@@ -32,16 +32,14 @@ def build_definitions(settings: Settings | None = None, **overrides: Any) -> dg.
     partitions = day_partitions(_first_day(settings))
     resources: Mapping[str, Any] = {**build_resources(settings), **overrides}
     return dg.Definitions(
-        assets=[
-            *told_of(
-                *ingestion.build_assets(partitions),
-                *features.build_assets(partitions, settings.feature_plan),
-                *training.build_assets(partitions, settings),
-                *evaluation.build_assets(partitions),
-                *promotion.build_assets(partitions),
-            ),
+        assets=told_of(
+            *ingestion.build_assets(partitions),
+            *features.build_assets(partitions, settings.feature_plan),
+            *training.build_assets(partitions, settings),
+            *evaluation.build_assets(partitions),
+            *promotion.build_assets(partitions),
             *monitoring.build_assets(partitions, settings),
-        ],
+        ),
         asset_checks=[
             *data_checks.build_checks(partitions),
             *model_checks.build_checks(partitions),

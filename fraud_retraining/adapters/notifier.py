@@ -303,6 +303,12 @@ class Alerting(Policy):
     open: tuple[OpenNotice, ...]
     problems: tuple[str, ...] = Field(description="What keeps people from being told.")
 
+    def told(self) -> str:
+        """It in words."""
+        ways = f"Slack: {self.slack}; PagerDuty: {self.pagerduty}"
+        told = [f"{one.notice.title}{f', {one.seen} times' if one.seen > 1 else ''}" for one in self.open]
+        return f"{ways}; open: {', '.join(told) or 'none'}"
+
 
 def alerting(outbox: Outbox, notifier: Notifier, policy: AlertPolicy) -> Alerting:
     """How it stands with telling people, as seen from this process."""

@@ -20,6 +20,7 @@ from fraud_retraining.domain import card, period
 from fraud_retraining.domain.events import Event, Head
 from fraud_retraining.domain.grids import Cell, Grid, grid
 from fraud_retraining.domain.period import Period
+from fraud_retraining.domain.releases import Release
 from fraud_retraining.domain.review import ReviewPack
 from fraud_retraining.domain.schemas import Policy
 from fraud_retraining.domain.story import Story, about, why
@@ -41,6 +42,37 @@ class Exported(Policy):
     at: datetime
     head: Head
     chain_ok: bool
+
+
+class Ask(Policy):
+    """The form of a decision: to whom it is shown, and the link that proves it."""
+
+    who: str
+    link: str = ""
+
+
+def releases_html(waiting: Sequence[Release], releases: Sequence[Release]) -> str:
+    """What waits for a decision, and every release before, the newest first."""
+    return _template("releases.html.j2").render(title="Releases", waiting=waiting, releases=releases)
+
+
+def release_html(story: Story, pack: ReviewPack | None, ask: Ask | None) -> str:
+    """One release with its reviewer's pack, and the form for whoever may decide."""
+    release = story.release
+    return _template("release.html.j2").render(
+        title=f"{release.model} version {release.version}, as of {release.as_of}",
+        story=story,
+        why=why(story),
+        ask=ask,
+        headline=_headline(story),
+        changes=_changes(story),
+        **_facts(story, pack),
+    )
+
+
+def told_html(title: str, text: str) -> str:
+    """A page that says one thing."""
+    return _template("told.html.j2").render(title=title, lines=text.splitlines())
 
 
 def review_html(pack: ReviewPack) -> str:

@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 from pydantic import Field
 
 from fraud_retraining.adapters.ledger import Ledger
+from fraud_retraining.adapters.notifier import Alerting, alerting
 from fraud_retraining.adapters.registry import Registry
 from fraud_retraining.adapters.track_record import read_standing
 from fraud_retraining.domain.automation import Automation, Pause
@@ -19,11 +20,19 @@ from fraud_retraining.domain.schemas import Policy
 from fraud_retraining.domain.triggers import Paused, next_due
 from fraud_retraining.domain.trust import Standing
 from fraud_retraining.domain.windows import TrainingWindow
+from fraud_retraining.orchestration.alert_sensors import untold
 from fraud_retraining.orchestration.health import automation_health
 from fraud_retraining.orchestration.instance import open_instance
 from fraud_retraining.orchestration.knowledge import last_as_of, paused
 from fraud_retraining.orchestration.reproducibility import irreproducible_versions
-from fraud_retraining.orchestration.resources import open_lake, open_ledger, open_registry
+from fraud_retraining.orchestration.resources import (
+    open_lake,
+    open_ledger,
+    open_notifier,
+    open_outbox,
+    open_outcomes,
+    open_registry,
+)
 from fraud_retraining.settings import Settings
 
 LAST_RETRAINS = 5
@@ -77,6 +86,7 @@ class State(Policy):
     next: Due
     runs: tuple[RetrainState, ...]
     automation: str
+    alerts: Alerting = Field(description="Where alerts go, what waits to be sent, and what nothing has cured yet.")
     problems: tuple[str, ...] = Field((), description="What a person has to look at; empty when all is well.")
     not_reproducible: dict[int, str] = Field({}, description="Versions that no longer can be made again, and why.")
     ledger_events: int
@@ -96,6 +106,7 @@ class State(Policy):
             yield "last release", self.last_release
         yield "next", self.next.why
         yield "automation", self.automation
+        yield "alerts", self.alerts.told()
         for problem in self.problems:
             yield "problem", problem
         if self.not_reproducible:
@@ -112,6 +123,7 @@ def read_state(settings: Settings) -> State:
     latest, problem = _latest_day(settings)
     window = ledger.last(EventKind.WINDOW_BUILT)
     health = automation_health(open_instance(), datetime.now(UTC))
+    alerts = alerting(open_outbox(settings), open_notifier(settings), settings.alerts)
     return State(
         lake=settings.lake_uri,
         latest_day=latest,
@@ -127,7 +139,8 @@ def read_state(settings: Settings) -> State:
         next=_due(settings, ledger, latest),
         runs=_last_retrains(ledger),
         automation=_automation_words(health.daemon, paused(ledger)),
-        problems=tuple(_problems(health.problems, paused(ledger), problem)),
+        alerts=alerts,
+        problems=(*_problems(health.problems, paused(ledger), problem), *alerts.problems, *_untold(settings)),
         not_reproducible={version: found.reason for version, found in irreproducible_versions(ledger).items()},
         ledger_events=ledger.head().seq,
     )
@@ -144,6 +157,13 @@ def _problems(health: Sequence[str], pause: Paused | None, lake: str | None) -> 
         yield f"retrains are paused after {pause.cause}: deliver other input, or `fraud-retraining resume`"
     if lake is not None:
         yield f"the lake: {lake}"
+
+
+def _untold(settings: Settings) -> Iterator[str]:
+    """Failed runs of the last day that the ledger does not know of: whoever should have told could not."""
+    since = datetime.now(UTC) - timedelta(days=1)
+    for run, _ in untold(open_instance(), open_outcomes(settings), since):
+        yield f"run {run.run_id[:8]} of {run.job_name} failed, and that is not in the ledger yet"
 
 
 def _latest_day(settings: Settings) -> tuple[date | None, str | None]:

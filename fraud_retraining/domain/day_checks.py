@@ -4,7 +4,7 @@ Here: the rules of a stored day and the evidence they look at. Not here: how rul
 (`domain/validation.py`) and which rows of a day are refused (`domain/ingestion.py`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
@@ -43,6 +43,7 @@ class DayEvidence:
     day: date
     policy: ValidationPolicy
     earlier_rows: tuple[int, ...]
+    earlier_columns: frozenset[str] | None
 
     @property
     def required(self) -> tuple[str, ...]:
@@ -230,6 +231,23 @@ def _freshness(day: DayEvidence) -> Measure:
     )
 
 
+def _new_columns(day: DayEvidence) -> Measure:
+    """Columns that nothing reads and that the day before did not have: somebody may have meant them to be features."""
+    unread, before = day.facts.ignored_columns, day.earlier_columns
+    numbers = {"unread": len(unread)}
+    if before is None:
+        return Measure(None, "there is no day before to compare with", threshold="none", numbers=numbers)
+    new = [name for name in unread if name not in before]
+    return Measure(
+        value=len(new),
+        found=f"{len(new)} columns are new, and nothing reads them",
+        most=0,
+        threshold="none, or named under features",
+        numbers=numbers,
+        sample=new,
+    )
+
+
 _DAY_RULES: tuple[Rule[DayEvidence], ...] = (
     Rule("schema", "error", "Every canonical column is there with its type.", _schema),
     Rule("nulls", "error", "No key, timestamp or amount is missing.", _nulls),
@@ -239,6 +257,7 @@ _DAY_RULES: tuple[Rule[DayEvidence], ...] = (
     Rule("fraud_rate", "error", "The share of frauds among labelled rows is plausible.", _day_fraud_rate),
     Rule("rejects_share", "error", "Few rows were rejected.", _rejects_share),
     Rule("freshness", "warn", "The files arrived in time, after the day was over.", _freshness),
+    Rule("new_columns", "warn", "No column appeared that nothing reads.", _new_columns),
 )
 DAY_CHECKS: dict[str, tuple[Severity, str]] = {r.name: (r.severity, r.description) for r in _DAY_RULES}
 
@@ -251,9 +270,12 @@ def day_checks(
     policy: ValidationPolicy,
     *,
     earlier_rows: Sequence[int] = (),
+    earlier_columns: Collection[str] | None = None,
 ) -> tuple[CheckResult, ...]:
     """One result per rule of `DAY_CHECKS`, in order, about a stored day.
 
-    `rows` is the canonical table of an engine; `earlier_rows` are the row counts of the days before, oldest first.
+    `rows` is the canonical table of an engine; `earlier_rows` are the row counts of the days before, oldest first, and
+    `earlier_columns` the columns of the day before that nothing reads; None where there is no such day.
     """
-    return results_of(_DAY_RULES, DayEvidence(rows, facts, mapping, day, policy, tuple(earlier_rows)))
+    columns = None if earlier_columns is None else frozenset(earlier_columns)
+    return results_of(_DAY_RULES, DayEvidence(rows, facts, mapping, day, policy, tuple(earlier_rows), columns))

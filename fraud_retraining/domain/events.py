@@ -48,11 +48,13 @@ class EventKind(StrEnum):
     CONFIGURATION_CHANGED = "configuration_changed"
     RETRAIN_FINISHED = "retrain_finished"
     INGEST_FAILED = "ingest_failed"
+    MONITORING_FAILED = "monitoring_failed"
     AUTOMATION_PAUSED = "automation_paused"
     AUTOMATION_RESUMED = "automation_resumed"
     NOTICE_OPENED = "notice_opened"
     NOTICE_RESOLVED = "notice_resolved"
     ARTIFACTS_REMOVED = "artifacts_removed"
+    RELEASE_TOLD = "release_told"
     HISTORY_ARCHIVED = "history_archived"
 
 

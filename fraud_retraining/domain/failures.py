@@ -97,10 +97,11 @@ ROUTES: Mapping[Category, Route] = MappingProxyType(
 
 
 class About(Policy):
-    """What failed: a retrain of an as-of day, perhaps with a fingerprint, or days of an ingest."""
+    """What failed: a retrain of an as-of day, perhaps with a fingerprint, or days of an ingest, or of monitoring."""
 
     as_of: date | None = None
     days: tuple[date, ...] = ()
+    monitored: bool = False
     fingerprint: str | None = None
 
 
@@ -255,6 +256,7 @@ WORKER_GONE = "the process that worked on this run is gone"
 _TOLD_WORDS: Mapping[str, Category] = MappingProxyType(
     {
         WORKER_GONE: Category.WORKER_DIED,
+        "Run execution process for": Category.WORKER_DIED,
         "seconds to start": Category.WORKER_DIED,
         "run worker status": Category.WORKER_DIED,
         "maximum runtime": Category.BUDGET_EXCEEDED,
@@ -310,10 +312,11 @@ def cause_of(category: Category, about: About) -> str:
     """The name under which the same failure is known again: category and fingerprint, else days, else as-of day."""
     if about.fingerprint:
         return f"{category}:{about.fingerprint[:16]}"
+    of = "monitored " if about.monitored else ""
     if len(about.days) == 1:
-        return f"{category}:day {about.days[0]}"
+        return f"{category}:{of}day {about.days[0]}"
     if about.days:
-        return f"{category}:days {min(about.days)} to {max(about.days)} ({len(about.days)})"
+        return f"{category}:{of}days {min(about.days)} to {max(about.days)} ({len(about.days)})"
     return f"{category}:as-of {about.as_of}" if about.as_of else str(category)
 
 
@@ -441,6 +444,8 @@ def _by_words(error: BaseException) -> Judgement | None:
     if type(error).__module__ == "builtins" and not isinstance(error, OSError):
         return None
     text = str(error).lower()
+    if "bad_alloc" in text:
+        return _EXHAUSTED
     return _TRANSIENT if any(words in text for words in _TRANSIENT_WORDS) else None
 
 

@@ -16,7 +16,7 @@ from fraud_retraining.domain.failures import Audience, Category, Failure, Severi
 from fraud_retraining.domain.gates import GateResult
 from fraud_retraining.domain.schemas import Policy
 
-Job = Literal["ingest", "retrain"]
+Job = Literal["ingest", "monitor", "retrain"]
 RUNBOOK = "docs/runbook.md"
 
 
@@ -240,9 +240,10 @@ def work_of(job: Job, as_of: date | None, days: Sequence[date]) -> str:
     """What a run does, in words."""
     if job == "retrain":
         return f"retrain as of {as_of}" if as_of else "retrain"
+    work = "ingest" if job == "ingest" else "monitoring"
     if not days:
-        return "ingest"
-    return f"ingest of {days[0]}" if len(days) == 1 else f"ingest of {days[0]} to {days[-1]}"
+        return work
+    return f"{work} of {days[0]}" if len(days) == 1 else f"{work} of {days[0]} to {days[-1]}"
 
 
 def _facts(occasion: Occasion) -> Iterator[tuple[str, str]]:
@@ -313,6 +314,7 @@ def after(notice: Notice, success: Success) -> Notice | None:
         )
         return None if cured else notice
     left = tuple(day for day in notice.days if day not in success.days)
-    if notice.job is None or not notice.days or left == notice.days:
+    theirs = ("monitor",) if success.job == "monitor" else ("ingest", "retrain")
+    if notice.job not in theirs or not notice.days or left == notice.days:
         return notice
     return notice.model_copy(update={"days": left}) if left else None

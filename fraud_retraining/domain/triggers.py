@@ -138,6 +138,7 @@ class Known(Policy):
     """Everything that a decision rests on. `ready` names as-of days whose window can be built, with their inputs."""
 
     now: datetime = Field(description="Aware, UTC.")
+    grace: timedelta = Field(timedelta(0), description="How long a due retrain is left to somebody else who ticks.")
     ready: Mapping[date, str] = Field(description="As-of day: digest of what its model would be made from.")
     unready: Mapping[date, str] = Field(default_factory=dict, description="As-of day: why it cannot be built yet.")
     last_as_of: date | None = Field(None, description="Latest as-of day that was trained.")
@@ -248,7 +249,7 @@ def _answers(policy: TriggerPolicy, known: Known) -> Iterator[Fired | str]:
 def _schedule(policy: SchedulePolicy, known: Known) -> Fired | str:
     if known.last_as_of is None:
         return _first(known)
-    due = grid(policy, known.last_as_of, known.now)
+    due = grid(policy, known.last_as_of, known.now - known.grace)
     if not due:
         as_of, at = next_due(policy, known.last_as_of, known.last_as_of)
         return f"schedule: the next retrain, as of {as_of}, is due {at:%Y-%m-%d %H:%M} UTC"

@@ -25,6 +25,7 @@ DELIVER = "deliver_notices"
 LOOK_BACK = timedelta(days=1)
 OVERLAP = timedelta(minutes=10)
 DRAIN_SECONDS = 25
+FROM_OUTSIDE = "This run has been marked as failed from outside the execution context."
 STARTED = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 
 
@@ -144,7 +145,16 @@ def what_it_left(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Told:
         data = event.event_specific_data
         if isinstance(data, JobFailureData) and data.error is not None:
             return _told(None, data.error)
-    return Told(None, (), next((event.message or "" for event in ends), "") or "the run failed and left no word")
+    return Told(None, (), _last_words(instance, run, [event.message or "" for event in ends]))
+
+
+def _last_words(instance: dg.DagsterInstance, run: dg.DagsterRun, ends: list[str]) -> str:
+    """Why a run was failed from outside: the event says so, or the one before it."""
+    said = next((words for words in ends if words and words != FROM_OUTSIDE), None)
+    if said is not None:
+        return said
+    engine = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)
+    return engine[-1].user_message or engine[-1].message if engine else "the run failed and left no word"
 
 
 def _told(step: str | None, error: SerializableErrorInfo) -> Told:

@@ -82,11 +82,20 @@ def monitor_next(settings: Settings, lake: Lake, store: Store, ledger: Ledger, i
 
 
 def retrain_if_asked(
-    settings: Settings, lake: Lake, store: Store, ledger: Ledger, instance: dg.DagsterInstance, now: datetime
+    settings: Settings,
+    lake: Lake,
+    store: Store,
+    ledger: Ledger,
+    instance: dg.DagsterInstance,
+    now: datetime,
+    grace: timedelta = timedelta(0),
 ) -> Answer:
-    """The retrain that the triggers ask for now, or why there is none."""
+    """The retrain that the triggers ask for now, or why there is none.
+
+    `grace` is how long a retrain that is due by schedule is left to the schedule itself.
+    """
     try:
-        known = gather(settings, ledger, store, Readiness(settings, lake, store), instance, now)
+        known = gather(settings, ledger, store, Readiness(settings, lake, store), instance, now, grace)
     except DataInvalid as error:
         return dg.SkipReason(str(error))
     match decide(settings.triggers, known):

@@ -174,9 +174,15 @@ class Inventory:
         before = [day - timedelta(days=n) for n in range(self._settings.validation.trailing_days, 0, -1)]
         return [self.transactions[earlier].facts["rows"] for earlier in before if earlier in self.transactions]
 
+    def earlier_columns(self, day: date) -> list[str] | None:
+        """Columns of the day before that nothing reads; None where that day is not ingested."""
+        before = self.transactions.get(day - timedelta(days=1))
+        return list(before.facts["ignored_columns"]) if before else None
+
     def rules(self, day: date) -> str:
         """Digest of what the checks of a day go by."""
-        return digest([self._settings.validation, self._settings.mapping, self.earlier_rows(day)])
+        settings = self._settings
+        return digest([settings.validation, settings.mapping, self.earlier_rows(day), self.earlier_columns(day)])
 
     def report(self, day: date) -> Report | None:
         """The checks that were made of the day as it now stands; None when not all of them gave a result."""

@@ -51,6 +51,7 @@ def build_jobs(
         dg.define_asset_job(
             MONITOR,
             selection=MONITORING_ASSETS,
+            hooks=hooks,
             executor_def=dg.in_process_executor,
             description="The champion's scores, drift and live performance of a day or a range of days in one run.",
         ),

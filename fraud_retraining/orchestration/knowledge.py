@@ -48,6 +48,7 @@ def gather(
     readiness: Readiness,
     instance: dg.DagsterInstance,
     now: datetime,
+    grace: timedelta = timedelta(0),
 ) -> Known:
     """Everything that the decision rests on, as of now.
 
@@ -62,6 +63,7 @@ def gather(
     watched = Watched.of(settings, ledger, store, readiness.latest)
     return Known(
         now=now,
+        grace=grace,
         ready={one.as_of: one.inputs for one in found if isinstance(one, Ready)},
         unready={one.as_of: one.why for one in found if not isinstance(one, Ready)},
         last_as_of=answered,

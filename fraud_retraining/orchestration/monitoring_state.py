@@ -225,8 +225,8 @@ class MonitoringState:
             return NotMade(f"no champion has scored {day}")
         if scored.facts[HINDSIGHT]:
             return NotMade(f"version {scored.facts[VERSION]}, which scored {day}, was made after it: it did not serve")
-        mature = day + self._delay
-        if self.latest is None or self.latest < mature:
+        if not self._is_mature(day):
+            mature = day + self._delay
             return NotMade(f"the labels of {day} are not mature until {mature} has arrived (now: {self.latest})")
         if scored.inputs["transactions"] != self._facts(day):
             raise DataInvalid(
@@ -235,6 +235,9 @@ class MonitoringState:
             )
         recent = self._served_with(scored)
         return self._stands(PERFORMANCE, day, Make(self._performance_inputs(recent), recent=recent))
+
+    def _is_mature(self, day: date) -> bool:
+        return self.latest is not None and self.latest >= day + self._delay
 
     def _served_with(self, scored: Partition) -> tuple[date, ...]:
         """The days of the week that ends with a day, as far as the version that scored it served them."""
@@ -265,13 +268,24 @@ class MonitoringState:
 
     def due(self) -> dict[date, tuple[str, ...]]:
         """The days with something to be made, oldest first, and what; days that are not ingested yet are left out."""
-        plans = {SCORED: self.scores, DRIFT: self.drift, PERFORMANCE: self.performance}
-        found: dict[date, tuple[str, ...]] = {}
+        found = {}
         for day in self.days:
             if day in self.inventory.transactions and self._featured(day):
-                assets = tuple(asset for asset, plan in plans.items() if isinstance(plan(day), Make))
-                found |= {day: assets} if assets else {}
-        return found
+                wanted = {
+                    SCORED: isinstance(self.scores(day), Make),
+                    DRIFT: isinstance(self.drift(day), Make),
+                    PERFORMANCE: self._performance_is_due(day),
+                }
+                found[day] = tuple(asset for asset, is_due in wanted.items() if is_due)
+        return {day: assets for day, assets in found.items() if assets}
+
+    def _performance_is_due(self, day: date) -> bool:
+        """Whether performance is to be made, be it after scores that are to be made first."""
+        if not isinstance(self.scores(day), Make):
+            return isinstance(self.performance(day), Make)
+        known, champion = self.scored.get(day), self.champion
+        serves = not known.facts[HINDSIGHT] if known else champion is not None and champion.as_of < day
+        return serves and self._is_mature(day)
 
     def _featured(self, day: date) -> bool:
         record = self.inventory.features.get(day)

@@ -11,12 +11,14 @@ Nothing here decides a run's fate. What cannot be recorded is logged as an error
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import dagster as dg
 from dagster._core.errors import DagsterAssetCheckFailedError
 
 from fraud_retraining.adapters.ledger import Ledger
+from fraud_retraining.adapters.monitoring import DRIFT, PERFORMANCE, SCORED
 from fraud_retraining.adapters.outbox import Outbox
 from fraud_retraining.adapters.store import Store
 from fraud_retraining.domain.candidate import Evaluation, TrainedModel
@@ -54,7 +56,7 @@ from fraud_retraining.orchestration.automation import RANGE_END, RANGE_START
 from fraud_retraining.orchestration.checks.data_checks import WINDOW_REPORT
 from fraud_retraining.orchestration.inventory import Inventory
 from fraud_retraining.orchestration.io_managers import read_document
-from fraud_retraining.orchestration.jobs import INGEST, RETRAIN
+from fraud_retraining.orchestration.jobs import INGEST, MONITOR, RETRAIN
 from fraud_retraining.orchestration.knowledge import paused
 from fraud_retraining.orchestration.requests import PARTITION_TAG, as_of_of, channel_of, trigger_of
 from fraud_retraining.settings import Settings
@@ -62,8 +64,17 @@ from fraud_retraining.settings import Settings
 T = TypeVar("T")
 
 AS_OF_ASSETS = frozenset({WINDOW, MODEL, EVALUATION, REGISTERED, PRODUCTION})
+MONITORED = frozenset({SCORED, DRIFT, PERFORMANCE})
 AFTER_MODEL = frozenset({EVALUATION, f"{EVALUATION}_checks", REGISTERED, PRODUCTION})
 ASSET_JOB = "__ASSET_JOB"
+JOBS: Mapping[str, Job] = MappingProxyType({INGEST: "ingest", MONITOR: "monitor", RETRAIN: "retrain"})
+KINDS: Mapping[Job, EventKind] = MappingProxyType(
+    {
+        "ingest": EventKind.INGEST_FAILED,
+        "monitor": EventKind.MONITORING_FAILED,
+        "retrain": EventKind.RETRAIN_FAILED,
+    }
+)
 THRESHOLDS = "deliver the data again, or change the thresholds under validation in the settings."
 EVALUATIONS_TO_LOOK_BACK = 50
 
@@ -82,7 +93,7 @@ class EndedRun:
 
     @classmethod
     def of(cls, run: dg.DagsterRun, step: str | None = None) -> "EndedRun | None":
-        """What a Dagster run was about; None for jobs that neither ingest nor retrain."""
+        """What a Dagster run was about; None for jobs that none of this is about."""
         job = job_of(run)
         if job is None:
             return None
@@ -90,7 +101,7 @@ class EndedRun:
             job=job,
             run_id=run.run_id,
             as_of=as_of_of(run.tags) if job == "retrain" else None,
-            days=days_of_tags(run.tags) if job == "ingest" else (),
+            days=() if job == "retrain" else days_of_tags(run.tags),
             trigger=trigger_of(run.tags),
             channel=channel_of(run.tags),
             step=step,
@@ -98,13 +109,15 @@ class EndedRun:
 
 
 def job_of(run: dg.DagsterRun) -> Job | None:
-    """Whether a run retrains or ingests; assets that were chosen by hand count as what they belong to."""
-    if run.job_name in (INGEST, RETRAIN):
-        return "retrain" if run.job_name == RETRAIN else "ingest"
+    """Which job a run is of; assets that were chosen by hand count as what they belong to."""
+    if run.job_name in JOBS:
+        return JOBS[run.job_name]
     if not run.job_name.startswith(ASSET_JOB):
         return None
     chosen = {key.to_user_string() for key in run.asset_selection or ()}
-    return "retrain" if chosen & AS_OF_ASSETS else "ingest"
+    if chosen & AS_OF_ASSETS:
+        return "retrain"
+    return "monitor" if chosen and chosen <= MONITORED else "ingest"
 
 
 def days_of_tags(tags: Mapping[str, str]) -> tuple[date, ...]:
@@ -149,7 +162,7 @@ class Outcomes:
 
     def is_recorded(self, run: EndedRun) -> bool:
         """Whether the failure of a run is in the ledger."""
-        return run.run_id is not None and self._ledger.last(_kind(run), subject=run.run_id) is not None
+        return run.run_id is not None and self._ledger.last(KINDS[run.job], subject=run.run_id) is not None
 
     def tell_pause(self) -> None:
         """Tells people that automation has paused, once; or that it goes on."""
@@ -202,7 +215,9 @@ class Outcomes:
         )
 
     def _failed(self, run: EndedRun, judge: Callable[[About], Failure], error: BaseException | None) -> Failure:
-        failure = judge(About(as_of=run.as_of, days=run.days, fingerprint=self._fingerprint(run, error)))
+        fingerprint = self._fingerprint(run, error)
+        monitored = run.job == "monitor"
+        failure = judge(About(as_of=run.as_of, days=run.days, fingerprint=fingerprint, monitored=monitored))
         if not failure.never_began and not self.is_recorded(run):
             self._record(run, failure, self._notice(run, failure, error))
         return failure
@@ -210,7 +225,7 @@ class Outcomes:
     def _record(self, run: EndedRun, failure: Failure, notice: Notice | None) -> Event | None:
         policy = self._settings.alerts
         return self._outbox.record_failure(
-            _kind(run),
+            KINDS[run.job],
             _payload(run, failure),
             notice,
             opening(notice, policy) if notice else (),
@@ -308,10 +323,6 @@ def family_days(error: BaseException | None) -> tuple[date, ...]:
     """The days whose data an error blames."""
     known = family_error(error) if error is not None else None
     return known.days if known else ()
-
-
-def _kind(run: EndedRun) -> EventKind:
-    return EventKind.RETRAIN_FAILED if run.job == "retrain" else EventKind.INGEST_FAILED
 
 
 def _payload(run: EndedRun, failure: Failure) -> dict[str, Any]:

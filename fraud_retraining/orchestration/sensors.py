@@ -55,7 +55,7 @@ def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
         ledger: dg.ResourceParam[Ledger],
     ) -> dg.RunRequest | dg.SkipReason:
         now = datetime.now(UTC)
-        return retrain_if_asked(settings, lake, store, ledger, context.instance, now - LEAVE_TO_SCHEDULE)
+        return retrain_if_asked(settings, lake, store, ledger, context.instance, now, LEAVE_TO_SCHEDULE)
 
     @dg.sensor(
         name=MONITOR_SENSOR,

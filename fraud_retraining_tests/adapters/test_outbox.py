@@ -142,6 +142,9 @@ class TestCure:
             (a_notice(Category.DATA_VALIDATION, days=(D1,)), Success(job="ingest", days=(D1,)), True),
             (a_notice(Category.DATA_VALIDATION, "ingest", days=(D1, D2)), Success(job="ingest", days=(D1, D2)), True),
             (a_notice(Category.DATA_VALIDATION, "ingest", days=(D1,)), Success(job="retrain", as_of=AS_OF), False),
+            (a_notice(Category.DEPENDENCY, "monitor", days=(D1,)), Success(job="ingest", days=(D1,)), False),
+            (a_notice(Category.DEPENDENCY, "monitor", days=(D1,)), Success(job="monitor", days=(D1, D2)), True),
+            (a_notice(Category.DEPENDENCY, "ingest", days=(D1,)), Success(job="monitor", days=(D1,)), False),
         ],
         ids=[
             "the same as-of day",
@@ -151,6 +154,9 @@ class TestCure:
             "but it does the days that a retrain lacked",
             "all of its days",
             "a retrain cures no day",
+            "an ingest does not watch",
+            "watching does",
+            "watching ingests nothing",
         ],
     )
     def test_which_success_ends_a_notice(self, outbox: Outbox, notice: Notice, success: Success, cured: bool) -> None:

@@ -34,7 +34,8 @@ def order(world: World, url: str, act: str, version: int, **more: Any) -> dict[s
 def kill(world: World, url: str, act: str, version: int, dies: str, folder: Path) -> None:
     """Let a process do it and die of it."""
     process = mortals.start(order(world, url, act, version, dies=dies), folder / "log")
-    assert process.wait(120) == -signal.SIGKILL, (folder / "log").read_text()
+    process.join(120)
+    assert process.exitcode == -signal.SIGKILL, (folder / "log").read_text()
 
 
 def require_told_once(world: World) -> None:
@@ -168,8 +169,9 @@ def at_once(world: World, url: str, folder: Path, *orders: dict[str, Any]) -> li
         assert time.monotonic() < deadline, [path.read_text() for path in folder.glob("log*")]
         time.sleep(0.02)
     go.touch()
-    codes = [process.wait(120) for process in processes]
-    return [(code, (folder / f"log{number}").read_text()) for number, code in enumerate(codes)]
+    for process in processes:
+        process.join(120)
+    return [(one.exitcode, (folder / f"log{number}").read_text()) for number, one in enumerate(processes)]
 
 
 def test_of_two_approvals_in_one_second_the_first_wins_and_the_other_is_told(there: tuple[World, str], tmp_path: Path):

@@ -13,11 +13,11 @@ from fraud_retraining.definitions import build_definitions
 from fraud_retraining.domain.events import EventKind
 from fraud_retraining.orchestration.automation import RANGE_END, RANGE_START
 from fraud_retraining.orchestration.instance import open_instance
-from fraud_retraining.orchestration.jobs import AS_OF_TAG, INGEST, INPUTS_TAG, RETRAIN, TRIGGER_TAG
+from fraud_retraining.orchestration.jobs import AS_OF_TAG, INGEST, INPUTS_TAG, MONITOR, RETRAIN, TRIGGER_TAG
 from fraud_retraining.orchestration.knowledge import last_as_of, paused
 from fraud_retraining.orchestration.resources import open_lake, open_ledger, open_registry, open_store
 from fraud_retraining.orchestration.schedules import RETRAIN_SCHEDULE
-from fraud_retraining.orchestration.sensors import INGEST_SENSOR, RETRAIN_SENSOR
+from fraud_retraining.orchestration.sensors import INGEST_SENSOR, MONITOR_SENSOR, RETRAIN_SENSOR
 from fraud_retraining.settings import Settings, load_settings
 from fraud_retraining_tests.conftest import AS_OF, DAYS, START, Place
 
@@ -289,6 +289,26 @@ def test_a_retrain_that_died_before_it_came_to_an_answer_is_asked_for_again(read
     assert (again.partition_key, again.run_key == request.run_key) == (request.partition_key, False)
     assert ready.run(RETRAIN, again)
     assert len(open_registry(ready.settings).versions_of(open_ledger(ready.settings).releases()[0].fingerprint)) == 1
+
+
+# ------------------------------------------------------------------ monitor
+
+
+def test_the_days_that_the_champion_serves_are_watched_and_the_decision_knows_of_them(ready: Automation) -> None:
+    Place(Path(ready.settings.lake_uri).parent).configure(promotion={"mode": "auto"})
+    watching = Automation()
+    assert watching.tick(MONITOR_SENSOR) == "there is no champion yet whose days could be watched"
+    request = watching.tick(RETRAIN_SENSOR)
+    assert isinstance(request, dg.RunRequest)
+    assert watching.run(RETRAIN, request)
+    runs = 0
+    while isinstance(request := watching.tick(MONITOR_SENSOR), dg.RunRequest):
+        assert watching.run(MONITOR, request)
+        runs += 1
+        assert runs < 5, "it never ends"
+    assert str(request).startswith(f"every ingested day up to {END} is watched")
+    told = str(watching.tick(RETRAIN_SENSOR))
+    assert f"of the last 3 days to {END} over 0.2" in told
 
 
 # ------------------------------------------------------------------ what is on where

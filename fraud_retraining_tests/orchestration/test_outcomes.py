@@ -154,6 +154,18 @@ def test_a_failed_ingest_names_its_days(runs: Runs) -> None:
     assert runs.outbox.open_notices() == []
 
 
+def test_a_failure_to_watch_a_day_is_not_one_to_ingest_it(runs: Runs) -> None:
+    runs.error = DependencyUnreachable("MLflow does not answer")
+    for job in ("ingest", "monitor"):
+        runs.run(job, tags={"dagster/partition": "2024-02-04"})
+    causes = [event.payload["cause"] for event in runs.events() if event.kind.endswith("_failed")]
+    assert causes == ["dependency:day 2024-02-04", "dependency:monitored day 2024-02-04"]
+    assert [event.kind for event in runs.events(EventKind.MONITORING_FAILED)] == ["monitoring_failed"]
+    runs.error = None
+    runs.run("monitor", tags={"dagster/partition": "2024-02-04"})
+    assert [known.notice.job for known in runs.outbox.open_notices()] == ["ingest"]
+
+
 def test_a_run_is_told_once_by_hook_sensor_and_command_line_together(runs: Runs) -> None:
     runs.error = KeyError("bug")
     done = runs.run()
@@ -239,6 +251,18 @@ class TestRunsThatCannotTell:
         tell_untold(runs.instance, runs.outcomes, ALWAYS)
         (event,) = runs.events(EventKind.RETRAIN_FAILED)
         assert (event.payload["category"], event.payload["what"]) == (category, words)
+
+    def test_a_process_that_dagsters_code_server_found_dead_is_told_by_the_words_before(self, runs: Runs) -> None:
+        """It puts the reason into an event of its own, and fails the run without one."""
+        done = runs.run()
+        run = runs.instance.get_run_by_id(done.run_id)
+        assert run is not None
+        runs.instance.report_engine_event(f"Run execution process for {run.run_id} was terminated by signal 9", run)
+        runs.instance.report_run_failed(run)
+        tell_untold(runs.instance, runs.outcomes, ALWAYS)
+        (event,) = runs.events(EventKind.RETRAIN_FAILED)
+        assert event.payload["category"] == "worker_died"
+        assert event.payload["what"].endswith("terminated by signal 9")
 
     def test_runs_of_long_ago_and_of_other_jobs_are_left_alone(self, runs: Runs) -> None:
         @dg.op

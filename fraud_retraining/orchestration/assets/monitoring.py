@@ -63,6 +63,7 @@ from fraud_retraining.orchestration.monitoring_state import (
 )
 from fraud_retraining.orchestration.partitions import BACKFILL_DAYS_IN_ONE_RUN, days_of, looking_back
 from fraud_retraining.orchestration.progress import Progress
+from fraud_retraining.orchestration.retries import retried
 from fraud_retraining.settings import Settings
 
 GROUP = "monitoring"
@@ -104,6 +105,7 @@ def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
             ),
         ],
     )
+    @retried
     def monitoring(
         context: dg.AssetExecutionContext,
         settings: dg.ResourceParam[Settings],

@@ -123,6 +123,7 @@ def day_report(day: date, inventory: Inventory, settings: Settings, store: Store
         day,
         settings.validation,
         earlier_rows=inventory.earlier_rows(day),
+        earlier_columns=inventory.earlier_columns(day),
     )
     report = Report(digest=partition.digest, rules=rules, results=found)
     store.annotate(TRANSACTIONS, day, CHECKS, report)

@@ -14,6 +14,7 @@ from fraud_retraining.domain.drift import DriftReport, left_out_reasons
 from fraud_retraining.domain.validation import CheckResult, Report, Severity
 from fraud_retraining.orchestration.checks.data_checks import results, specs
 from fraud_retraining.orchestration.partitions import days_of
+from fraud_retraining.orchestration.retries import retried
 from fraud_retraining.settings import Settings
 
 NAMED = 5
@@ -27,8 +28,11 @@ def build_checks(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
     }
 
     @dg.multi_asset_check(name="drift_report_checks", specs=specs(DRIFT, rules, partitions))
+    @retried
     def drift_report_checks(
-        context: dg.AssetCheckExecutionContext, store: dg.ResourceParam[Store]
+        context: dg.AssetCheckExecutionContext,
+        settings: dg.ResourceParam[Settings],
+        store: dg.ResourceParam[Store],
     ) -> Iterator[dg.AssetCheckResult]:
         found = store.partitions(DRIFT, days_of(context))
         reports = {day: report_of(record, DriftReport) for day, record in found.items()}

@@ -1,0 +1,91 @@
+"""The form in Dagster's UI: it asks in words, decides at the same desk, and shows a refusal as a failed run."""
+
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from fraud_retraining.definitions import build_definitions
+from fraud_retraining.domain.events import EventKind
+from fraud_retraining.domain.trust import PromotionPolicy
+from fraud_retraining.orchestration.decide_release import DECIDE
+from fraud_retraining.settings import Settings
+from fraud_retraining_tests.adapters.desks import World
+
+
+def launch(world: World, promotion: dict[str, Any] | None = None, **form: Any) -> dg.ExecuteInProcessResult:
+    """What the launchpad does with a filled form."""
+    settings = Settings(promotion=PromotionPolicy.model_validate(promotion or {}))
+    hard = dg.ResourceDefinition.hardcoded_resource
+    definitions = build_definitions(settings, ledger=hard(world.ledger), registry=hard(world.registry))
+    return definitions.resolve_job_def(DECIDE).execute_in_process(
+        run_config={"ops": {"decide": {"config": form}}}, raise_on_error=False
+    )
+
+
+def failure(result: dg.ExecuteInProcessResult) -> str:
+    assert not result.success
+    (event,) = [event for event in result.all_events if event.is_step_failure]
+    described = event.step_failure_data.user_failure_data
+    assert described is not None
+    return str(described.description)
+
+
+def test_the_form_asks_for_version_decision_reviewer_and_reason_in_words() -> None:
+    job = build_definitions(Settings()).resolve_job_def(DECIDE)
+    fields = job.run_config_schema.config_type.fields["ops"].config_type.fields["decide"].config_type.fields["config"]
+    form = fields.config_type.fields
+    assert set(form) == {"version", "decision", "reviewer", "reason"}
+    assert all(field.description for field in form.values())
+    assert {name for name, field in form.items() if field.is_required} == {"version", "decision", "reviewer"}
+
+
+def test_an_approval_by_form_makes_it_champion(world: World) -> None:
+    version = world.waiting(0).version
+    result = launch(world, version=version, decision="approve", reviewer="alice", reason="fine")
+    assert result.success
+    release = world.ledger.release_by_version(version)
+    assert (world.serving(), release.decided_by) == (version, "alice")
+    assert release.decided_via == "Dagster UI, unverified"
+
+
+def test_a_rejection_by_form_keeps_the_champion(world: World) -> None:
+    champion, candidate = world.champion(0), world.waiting(1)
+    assert launch(world, version=candidate.version, decision="reject", reviewer="alice", reason="no").success
+    assert (world.serving(), world.states()[candidate.version]) == (champion.version, "rejected")
+
+
+@pytest.mark.parametrize(
+    ("promotion", "form", "said"),
+    [
+        ({}, {"decision": "reject", "reviewer": "alice"}, "without a reason"),
+        ({}, {"decision": "approve", "reviewer": "alice", "version": 9}, "no release of version 9"),
+        ({"reviewers": ["bob"]}, {"decision": "approve", "reviewer": "mallory"}, "mallory is not a reviewer"),
+        (
+            {"reviewers": [{"name": "bob", "os_user": "root"}]},
+            {"decision": "approve", "reviewer": "bob"},
+            "bob has not proven to be bob",
+        ),
+        (
+            {"reviewers": ["bob"], "require_verified": True},
+            {"decision": "approve", "reviewer": "bob"},
+            "present your own token",
+        ),
+    ],
+    ids=["no reason", "no such version", "a stranger", "a reviewer who could prove it elsewhere", "proof is asked for"],
+)
+def test_a_refusal_fails_the_run_in_words_and_is_recorded(
+    world: World, promotion: dict[str, Any], form: dict[str, Any], said: str
+) -> None:
+    version = world.waiting(0).version
+    assert said in failure(launch(world, promotion, **{"version": version, "reason": "", **form}))
+    assert world.states() == {version: "awaiting_approval"}
+    assert world.kinds(EventKind.DECISION_REFUSED) == ["decision_refused"]
+
+
+def test_the_second_form_is_told_who_decided(world: World) -> None:
+    version = world.waiting(0).version
+    assert launch(world, version=version, decision="approve", reviewer="alice", reason="").success
+    assert "it was promoted by alice" in failure(
+        launch(world, version=version, decision="reject", reviewer="bob", reason="no")
+    )

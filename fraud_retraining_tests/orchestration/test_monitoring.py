@@ -1,0 +1,447 @@
+"""A small pipeline whose champion is watched day by day: real lake, store, MLflow, ledger and Dagster instance.
+
+The champion is as of day 20 of the lake (labels mature after 2 days, 4 days of holdout, 8 of training): it has learnt
+from days 7 to 14, days 15 to 20 were over when it was made, and it serves from day 21 on. The lake ends with day 25.
+"""
+
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+import pytest
+
+from fraud_retraining.adapters.monitoring import (
+    DRIFT,
+    PERFORMANCE,
+    SCORED,
+    drift_history,
+    drift_reports,
+    live_performance,
+    performance_history,
+    read_profile,
+    report_of,
+)
+from fraud_retraining.adapters.store import Partition, Store
+from fraud_retraining.commands.runs import Pipeline
+from fraud_retraining.definitions import build_definitions
+from fraud_retraining.domain.drift import DriftReport, HoldoutProfile, ReferenceProfile
+from fraud_retraining.domain.errors import DataInvalid, DependencyUnreachable
+from fraud_retraining.domain.performance import PerformanceReport
+from fraud_retraining.domain.triggers import Trigger
+from fraud_retraining.domain.windows import DayRange
+from fraud_retraining.orchestration.automation import RANGE_END, RANGE_START
+from fraud_retraining.orchestration.instance import open_instance
+from fraud_retraining.orchestration.jobs import MONITOR
+from fraud_retraining.orchestration.monitoring_state import MonitoringState, Serving, serving
+from fraud_retraining.orchestration.progress import LogProgress
+from fraud_retraining.orchestration.resources import open_lake, open_ledger, open_registry, open_store
+from fraud_retraining.settings import load_settings
+from fraud_retraining_tests.conftest import DAYS, START, Place, enter
+
+AUTO: dict[str, Any] = {"promotion": {"mode": "auto"}}
+ASSETS = (SCORED, DRIFT, PERFORMANCE)
+
+
+def day(number: int) -> date:
+    return START + timedelta(days=number)
+
+
+def pipeline() -> Pipeline:
+    return Pipeline(load_settings(), LogProgress())
+
+
+def monitor(first: int, last: int | None = None, assets: Sequence[str] = ()) -> dg.ExecuteInProcessResult:
+    """One run of the job over a day or a range of days."""
+    span = None if last is None else {RANGE_START: str(day(first)), RANGE_END: str(day(last))}
+    return (
+        build_definitions(load_settings())
+        .resolve_job_def(MONITOR)
+        .execute_in_process(
+            instance=open_instance(),
+            partition_key=str(day(first)) if span is None else None,
+            tags=span or {},
+            asset_selection=[dg.AssetKey(name) for name in assets] or None,
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+        )
+    )
+
+
+def made(result: dg.ExecuteInProcessResult) -> set[tuple[str, date]]:
+    return {
+        (event.asset_key.to_user_string(), date.fromisoformat(event.partition))
+        for event in result.all_events
+        if event.is_step_materialization and event.asset_key and event.partition
+    }
+
+
+def told(result: dg.ExecuteInProcessResult) -> dict[str, str]:
+    """Why nothing was made, by asset; of a single day."""
+    found = {}
+    for event in result.all_events:
+        if event.is_asset_observation:
+            (reason,) = event.asset_observation_data.asset_observation.metadata.values()
+            found[event.asset_key.to_user_string()] = reason.value
+    return found
+
+
+def store() -> Store:
+    return open_store(load_settings())
+
+
+def record(asset: str, number: int) -> Partition:
+    found = store().partition(asset, day(number))
+    assert found is not None
+    return found
+
+
+def report(number: int) -> DriftReport:
+    return report_of(record(DRIFT, number), DriftReport)
+
+
+def champion() -> Serving:
+    version = open_registry(load_settings()).champion()
+    assert version is not None
+    return Serving.of(version)
+
+
+def due(first: int, last: int) -> dict[int, tuple[str, ...]]:
+    settings = load_settings()
+    kept = open_store(settings)
+    state = MonitoringState(
+        settings,
+        open_lake(settings),
+        kept,
+        serving(open_ledger(settings), kept),
+        [day(number) for number in range(first, last + 1)],
+    )
+    return {(at - START).days: assets for at, assets in state.due().items()}
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory, small_lake: Path) -> Place:
+    """Every day ingested, and a champion as of day 20."""
+    place = Place(tmp_path_factory.mktemp("served"))
+    shutil.copytree(small_lake, place.lake)
+    place.configure(**AUTO)
+    with pytest.MonkeyPatch.context() as patch:
+        enter(place, patch)
+        pipeline().ingest(DayRange(start=START, end=day(DAYS - 1)))
+        done = pipeline().retrain(day(20), Trigger.MANUAL)
+    assert done.status.value == "promoted", done.message
+    return place
+
+
+@pytest.fixture(scope="module")
+def watched(served: Place, tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """The same after one run over every day from the first that the champion has not learnt from."""
+    place = copied(served, tmp_path_factory.mktemp("watched"))
+    with pytest.MonkeyPatch.context() as patch:
+        enter(place, patch)
+        monitor(15, 25)
+    return place
+
+
+def copied(place: Place, to: Path) -> Place:
+    shutil.copytree(place.folder, to / "copy")
+    copy = Place(to / "copy")
+    copy.configure(**AUTO)
+    return copy
+
+
+@pytest.fixture
+def home(watched: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    """A copy of the watched home, for a test to change."""
+    copy = copied(watched, tmp_path)
+    enter(copy, monkeypatch)
+    yield copy
+
+
+class TestADay:
+    def test_without_a_champion_nothing_is_made_and_it_says_so(self, place: Place) -> None:
+        pipeline().ingest(DayRange(start=START, end=day(3)))
+        result = monitor(3)
+        assert result.success
+        assert made(result) == set()
+        assert told(result) == {
+            SCORED: "there is no champion yet",
+            DRIFT: "there is no champion yet",
+            PERFORMANCE: f"no champion has scored {day(3)}",
+        }
+        assert list(result.get_asset_check_evaluations()) == []
+
+    def test_a_day_under_the_champion_has_all_three(self, home: Place) -> None:
+        scored, drift = record(SCORED, 22), report(22)
+        assert scored.facts["fingerprint"] == drift.fingerprint == champion().fingerprint
+        assert scored.facts["rows"] == scored.files["rows"].rows == drift.rows
+        live = report_of(record(PERFORMANCE, 22), PerformanceReport)
+        assert (live.version, live.known_by) == (1, day(24))
+        assert (live.recent.first, live.recent.last) == (day(21), day(22))
+        assert live.holdout is not None
+        assert live.today.frauds > 10
+        assert live.today.average_precision is not None
+        assert 0 <= live.today.average_precision.low <= live.today.average_precision.value <= 1
+
+    def test_a_calm_day_is_calm_in_every_group(self, home: Place) -> None:
+        evaluations = {one.check_name: one for one in monitor(22).get_asset_check_evaluations()}
+        assert set(evaluations) == {"transaction", "customer", "terminal", "terminal_labels", "scores", "fraud_rate"}
+        assert all(one.passed and one.severity == dg.AssetCheckSeverity.WARN for one in evaluations.values())
+        assert "at most 0.2 is calm" in evaluations["customer"].description
+
+    def test_a_report_names_every_feature_or_why_it_is_left_out(self, home: Place) -> None:
+        told = report(22)
+        names = {one.name for one in told.features}
+        assert names | set(told.left_out) == {*load_settings().feature_plan.names, "score"}
+        assert set(told.left_out) == {"hour", "weekend", "night"}
+        assert all(sum(one.counts) == told.rows for one in told.features)
+
+    def test_the_ui_gets_a_plotted_number_a_table_and_a_picture(self, home: Place) -> None:
+        result = monitor(22, assets=[DRIFT])
+        (event,) = [event for event in result.all_events if event.is_step_materialization]
+        metadata = event.step_materialization_data.materialization.metadata
+        assert metadata["drift"].value == report(22).value
+        rows = metadata["features"].records
+        drifts = [float(row.data["drift"]) for row in rows]
+        assert drifts == sorted(drifts, reverse=True)
+        assert len(rows) == len(report(22).named)
+        assert metadata["reference_and_day"].value.startswith("![reference and day](data:image/png;base64,")
+
+    @pytest.mark.parametrize(("number", "asset"), [(10, SCORED), (10, DRIFT)])
+    def test_a_day_that_the_champion_has_learnt_from_is_not_held_against_it(
+        self, home: Place, number: int, asset: str
+    ) -> None:
+        result = monitor(number, assets=[asset])
+        assert made(result) == set()
+        assert f"champion version 1 (as of {day(20)}) has learnt from" in told(result)[asset]
+
+    def test_a_day_that_was_over_when_the_champion_was_made_is_no_live_performance(self, home: Place) -> None:
+        assert record(SCORED, 18).facts["hindsight"]
+        assert not record(SCORED, 21).facts["hindsight"]
+        assert report(18).fingerprint == champion().fingerprint
+        reason = told(monitor(18, assets=[PERFORMANCE]))[PERFORMANCE]
+        assert reason == f"version 1, which scored {day(18)}, was made after it: it did not serve"
+
+    def test_labels_that_are_not_mature_are_said_to_be_so(self, home: Place) -> None:
+        reason = told(monitor(24, assets=[PERFORMANCE]))[PERFORMANCE]
+        assert reason == f"the labels of {day(24)} are not mature until {day(26)} has arrived (now: {day(25)})"
+
+    def test_a_report_rests_on_the_fraud_rate_of_the_day_that_has_become_mature(self, home: Place) -> None:
+        rate = report(22).fraud_rate
+        assert rate is not None
+        assert rate.day == day(20)
+        assert report(16).fraud_rate is None
+        assert "the champion has learnt from days up to then" in report(16).no_fraud_rate
+
+    def test_a_day_that_was_not_ingested_is_refused_with_the_remedy(self, home: Place) -> None:
+        shutil.rmtree(home.home / "store" / "transactions" / f"day={day(22)}")
+        with pytest.raises(DataInvalid, match=f"ingest {day(22)} first"):
+            monitor(22, assets=[SCORED])
+
+    def test_an_unreadable_champion_is_an_error_and_not_none(self, home: Place) -> None:
+        home.configure(**AUTO, mlflow={"tracking_uri": "http://127.0.0.1:9", "timeout_seconds": 4})
+        with pytest.raises(DependencyUnreachable):
+            monitor(22)
+
+
+class TestAgain:
+    def test_the_same_inputs_give_the_same_digests_and_nothing_is_made_again(self, home: Place) -> None:
+        def state() -> dict[Path, int]:
+            files = [path for asset in ASSETS for path in (home.home / "store" / asset).rglob("*") if path.is_file()]
+            return {path: path.stat().st_mtime_ns for path in files}
+
+        before, records = state(), [record(asset, 22) for asset in ASSETS]
+        monitor(22)
+        assert state() == before
+        assert [record(asset, 22) for asset in ASSETS] == records
+
+    def test_made_from_nothing_it_has_the_same_digests(self, home: Place) -> None:
+        before = [record(asset, 22).digest for asset in ASSETS]
+        for asset in ASSETS:
+            shutil.rmtree(home.home / "store" / asset / f"day={day(22)}")
+        monitor(22)
+        assert [record(asset, 22).digest for asset in ASSETS] == before
+
+    def test_nothing_is_due_after_a_run_and_everything_before(self, home: Place) -> None:
+        assert due(8, 25) == {}
+        for asset in ASSETS:
+            shutil.rmtree(home.home / "store" / asset)
+        assert due(14, 25) == dict.fromkeys(range(15, 26), (SCORED, DRIFT))
+        monitor(22, 23)
+        assert due(21, 24) == {21: (SCORED, DRIFT), 24: (SCORED, DRIFT)}
+
+    def test_a_range_of_days_is_one_run_and_days_without_a_champion_do_not_stop_the_others(
+        self, served: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        enter(copied(served, tmp_path), monkeypatch)
+        found = made(monitor(13, 22))
+        assert found == {
+            *((SCORED, day(number)) for number in range(15, 23)),
+            *((DRIFT, day(number)) for number in range(15, 23)),
+            (PERFORMANCE, day(21)),
+            (PERFORMANCE, day(22)),
+        }
+
+    def test_a_range_without_a_gap_gets_its_checks_over_all_days(self, home: Place) -> None:
+        evaluations = monitor(21, 22).get_asset_check_evaluations()
+        assert {one.metadata["days"].value for one in evaluations} == {2}
+
+
+class TestHistory:
+    def test_a_trigger_reads_the_days_of_the_present_champion(self, home: Place) -> None:
+        days = [day(number) for number in range(20, 26)]
+        history = drift_history(store(), champion().fingerprint, days)
+        assert [one.day for one in history] == days
+        assert all(one.value < 0.2 and not one.worst for one in history)
+        live = live_performance(store(), champion().fingerprint, days)
+        assert live is not None
+        assert (live.first, live.last) == (day(21), day(23))
+        assert live.holdout_low is not None and live.holdout_low < live.high
+
+    def test_what_the_ledger_knows_of_the_champion_is_what_the_registry_says(self, home: Place) -> None:
+        settings = load_settings()
+        assert serving(open_ledger(settings), open_store(settings)) == champion()
+
+    def test_without_a_champion_there_is_no_one_to_watch(self, place: Place) -> None:
+        settings = load_settings()
+        assert serving(open_ledger(settings), open_store(settings)) is None
+
+
+class TestANewChampion:
+    @pytest.fixture(scope="class")
+    def moved_on(self, watched: Place, tmp_path_factory: pytest.TempPathFactory) -> Place:
+        """A second champion, as of day 24, which has learnt from days 11 to 18."""
+        place = copied(watched, tmp_path_factory.mktemp("moved"))
+        with pytest.MonkeyPatch.context() as patch:
+            enter(place, patch)
+            done = pipeline().retrain(day(24), Trigger.SCHEDULE)
+            assert done.status.value == "promoted", done.message
+        return place
+
+    @pytest.fixture
+    def home(self, moved_on: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+        copy = copied(moved_on, tmp_path)
+        enter(copy, monkeypatch)
+        return copy
+
+    def test_scores_of_the_time_stay_and_reports_are_made_against_the_new_one(self, home: Place) -> None:
+        before = record(SCORED, 23)
+        days = [day(number) for number in range(19, 26)]
+        assert drift_history(store(), champion().fingerprint, days) == ()
+        assert due(19, 25) == dict.fromkeys(range(19, 26), (DRIFT,))
+        monitor(23)
+        assert record(SCORED, 23) == before
+        assert before.facts["version"] == 1
+        (told,) = drift_reports(store(), champion().fingerprint, days)
+        assert (told.day, told.version) == (day(23), 2)
+        assert told.scores == f"{day(23)} was scored by another version, which then served, or by none"
+        assert "score" not in {one.name for one in told.features}
+
+    def test_performance_is_that_of_the_champion_of_the_time(self, home: Place) -> None:
+        monitor(23, assets=[PERFORMANCE])
+        assert report_of(record(PERFORMANCE, 23), PerformanceReport).version == 1
+        assert performance_history(store(), champion().fingerprint, [day(23)]) == ()
+
+    def test_a_day_that_is_delivered_anew_is_scored_by_the_version_that_scored_it(self, home: Place) -> None:
+        before = record(SCORED, 23)
+        rewrite(home, 23, "TX_AMOUNT", lambda amounts: [amount + 1 for amount in amounts])
+        pipeline().ingest(DayRange(start=day(23), end=day(23)))
+        assert due(23, 23)[23] == ASSETS
+        monitor(23, assets=[SCORED])
+        after = record(SCORED, 23)
+        assert (after.facts["version"], before.facts["version"]) == (1, 1)
+        assert after.digest != before.digest
+
+
+def rewrite(place: Place, number: int, column: str, change: Any) -> None:
+    table = place.read_day(day(number))
+    at = table.schema.get_field_index(column)
+    values = pa.array(change(table[column].to_pylist()), table.schema.field(column).type)
+    place.write_day(day(number), table.set_column(at, table.schema.field(column), values))
+
+
+class TestLabels:
+    def test_labels_that_change_move_performance_and_not_the_scores(self, home: Place) -> None:
+        scored, live, drift = record(SCORED, 22), record(PERFORMANCE, 22), record(DRIFT, 22)
+        rewrite(home, 22, "TX_FRAUD", lambda labels: [0 if n % 2 else label for n, label in enumerate(labels)])
+        pipeline().ingest(DayRange(start=day(22), end=day(22)))
+        assert due(22, 22) == {22: (PERFORMANCE,)}
+        monitor(22)
+        assert record(SCORED, 22) == scored
+        assert record(DRIFT, 22) == drift
+        assert record(PERFORMANCE, 22).digest != live.digest
+
+    def test_scores_that_are_not_those_of_the_day_are_never_judged(self, home: Place) -> None:
+        rewrite(home, 22, "TX_AMOUNT", lambda amounts: [amount + 1 for amount in amounts])
+        pipeline().ingest(DayRange(start=day(22), end=day(22)))
+        with pytest.raises(DataInvalid, match="materialize scored_transactions"):
+            monitor(22, assets=[PERFORMANCE])
+
+
+class TestProfiles:
+    def test_the_run_in_mlflow_has_what_the_store_has(self, home: Place) -> None:
+        registry = open_registry(load_settings())
+        version = registry.champion()
+        assert version is not None
+        for kind, name in ((ReferenceProfile, "reference_profile"), (HoldoutProfile, "holdout_profile")):
+            data = registry.read_document(version.run_id, f"{name}.json")
+            assert data is not None
+            assert kind.model_validate_json(data) == read_profile(store(), kind, version.fingerprint)
+        assert registry.read_document(version.run_id, "no_such_thing.json") is None
+
+    def test_a_profile_that_the_store_has_lost_comes_back_from_mlflow(self, home: Place) -> None:
+        before = record(DRIFT, 22)
+        for name in ("reference_profile", "holdout_profile", DRIFT):
+            shutil.rmtree(home.home / "store" / name)
+        monitor(22)
+        assert record(DRIFT, 22) == before
+        assert read_profile(store(), ReferenceProfile, champion().fingerprint) is not None
+
+    def test_a_profile_is_of_the_training_window(self, home: Place) -> None:
+        profile = read_profile(store(), ReferenceProfile, champion().fingerprint)
+        assert profile is not None
+        assert (profile.training.start, profile.training.end) == (day(7), day(14))
+        rows = sum(record("transaction_features", number).facts["rows"] for number in range(7, 15))
+        amount = next(one for one in profile.features if one.bins.name == "amount")
+        assert (sum(amount.counts), amount.days) == (rows, 8)
+        assert len(json.dumps(profile.model_dump(mode="json"))) < 100_000
+
+
+class TestShifts:
+    def test_a_day_on_which_people_pay_otherwise_drifts_and_the_checks_warn(self, home: Place) -> None:
+        rewrite(home, 25, "TX_AMOUNT", lambda amounts: [amount * 5 for amount in amounts])
+        pipeline().ingest(DayRange(start=day(25), end=day(25)))
+        result = monitor(25)
+        assert result.success
+        told = report(25)
+        assert told.value > 0.2
+        assert "amount" in told.over()
+        evaluations = {one.check_name: one for one in result.get_asset_check_evaluations()}
+        assert not evaluations["transaction"].passed
+        assert evaluations["transaction"].severity == dg.AssetCheckSeverity.WARN
+        assert evaluations["fraud_rate"].passed
+        assert "drifted" in evaluations["transaction"].description
+        (history,) = drift_history(store(), champion().fingerprint, [day(25)])
+        assert history.value > 0.2 and history.worst
+
+    def test_a_wave_of_fraud_shows_once_its_labels_are_mature(self, home: Place) -> None:
+        rewrite(home, 23, "TX_FRAUD", lambda labels: [1 if n % 8 == 0 else label for n, label in enumerate(labels)])
+        pipeline().ingest(DayRange(start=day(23), end=day(23)))
+        monitor(25)
+        told = report(25)
+        assert told.fraud_rate is not None
+        assert told.fraud_rate.day == day(23)
+        assert "fraud_rate" in told.over()
+        assert report(24).over() == ()
+
+    def test_a_feature_that_the_settings_leave_out_is_not_judged(self, home: Place) -> None:
+        rewrite(home, 25, "TX_AMOUNT", lambda amounts: [amount * 5 for amount in amounts])
+        pipeline().ingest(DayRange(start=day(25), end=day(25)))
+        home.configure(**AUTO, drift={"left_out": {"amount": "prices rose by law"}})
+        monitor(25)
+        told = report(25)
+        assert told.left_out["amount"] == "prices rose by law"
+        assert "amount" not in {one.name for one in told.features}
