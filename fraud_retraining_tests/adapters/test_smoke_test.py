@@ -11,8 +11,6 @@ from fraud_retraining.domain.errors import DependencyUnreachable
 from fraud_retraining.domain.scoring import files_digest
 from fraud_retraining_tests.adapters.desks import World, touched
 
-SCORER = "mlflow.models.set_model(FraudScorer())"
-
 
 def _without_example(folder: Path) -> None:
     for path in folder.glob("*input_example*"):
@@ -44,7 +42,7 @@ def test_a_sound_champion_passes(serving: World):
 @pytest.mark.parametrize(
     ("damage", "problem"),
     [
-        (_without_example, "no input example"),
+        (_without_example, "input_example.json"),
         (_scoring("self._model.predict(model_input) + 2"), "no probability"),
         (_scoring("self._model.predict(model_input) * float('nan')"), "no probability"),
         (_scoring("self._model.predict(model_input) / 2"), "the scorer and the model disagree"),
