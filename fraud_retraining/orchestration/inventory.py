@@ -24,8 +24,8 @@ ENTITY_DAYS = "entity_days"
 FEATURES = "transaction_features"
 CHECKS = "checks"
 
-INGESTION_CODE = ("fraud_retraining.domain.ingestion",)
-FEATURES_CODE = ("fraud_retraining.domain.features",)
+INGESTION_CODE = ("fraud_retraining.domain.days", "fraud_retraining.domain.ingestion")
+FEATURES_CODE = ("fraud_retraining.domain.days", "fraud_retraining.domain.features")
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,11 @@ class Inventory:
     def plan(self) -> FeaturePlan:
         """Which features a transaction has."""
         return self._settings.feature_plan
+
+    @property
+    def plan_digest(self) -> str:
+        """Digest of the plan."""
+        return self._recipes.plan
 
     @cached_property
     def transactions(self) -> dict[date, Partition]:
