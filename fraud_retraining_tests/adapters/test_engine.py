@@ -162,6 +162,35 @@ class TestLimits:
         assert not list(tmp_path.glob("engine-*"))
 
 
+class TestPrepared:
+    def largest(self, engine, path, day, *, recipe="", column="n"):
+        def build(this_day, tables):
+            self.built += 1
+            return tables["rows"].aggregate(most=tables["rows"][column].max(), day=this_day)
+
+        (row,) = engine.prepared("largest", day, {"rows": [path]}, build, recipe=recipe).to_pylist()
+        return row
+
+    @pytest.fixture(autouse=True)
+    def nothing_built(self):
+        self.built = 0
+
+    def test_a_query_is_built_once_and_answers_about_the_files_and_the_day_of_each_call(self, engine, tmp_path):
+        for number in (1, 5):
+            path = written(tmp_path / f"{number}.parquet", pa.table({"n": [number, 0]}))
+            day = date(2024, 3, number)
+            assert self.largest(engine, path, day) == {"most": number, "day": day}
+        assert self.built == 1
+
+    def test_other_types_and_another_recipe_are_another_query(self, engine, tmp_path):
+        numbers = written(tmp_path / "numbers.parquet", pa.table({"n": [9, 10], "m": [8, 7]}))
+        texts = written(tmp_path / "texts.parquet", pa.table({"n": ["9", "10"], "m": ["8", "7"]}))
+        assert self.largest(engine, numbers, DAY)["most"] == 10
+        assert self.largest(engine, texts, DAY)["most"] == "9"
+        assert self.largest(engine, numbers, DAY, recipe="m", column="m")["most"] == 8
+        assert self.built == 3
+
+
 class TestBadFiles:
     def corrupted(self, path: Path) -> Path:
         """Its footer is whole, a page of its data is not."""
@@ -246,6 +275,17 @@ class TestLakeDay:
         single, double = self.ingested(engine, [once]), self.ingested(engine, [once, again])
         assert double.accepted.equals(single.accepted)
         assert (double.facts.duplicates_dropped, double.facts.rejected) == (3, 0)
+
+    def test_each_day_of_one_engine_is_read_and_judged_as_itself(self, engine, tmp_path):
+        for number in (1, 2):
+            at = datetime(2024, 3, number, 12)
+            table = lake_table(2, TRANSACTION_ID=[number, 10 + number], TX_DATETIME=[at, at])
+            query = engine.lake_query(
+                "day", at.date(), lake_day([written(tmp_path / f"{number}.parquet", table)], MAPPING), MAPPING
+            )
+            result = ingest(query, MAPPING, arrival=Arrival(files=1, source_version="v"))
+            assert result.accepted["transaction_id"].to_pylist() == [number, 10 + number]
+            assert result.facts.rejected == 0
 
     def test_an_empty_file_without_types_adds_nothing(self, engine, tmp_path):
         full = written(tmp_path / "full.parquet", lake_table(CUSTOMER_ID=["a", "b", "c"]))

@@ -419,6 +419,10 @@ class TestLaws:
         table = lake(4, ID=["b", "B", "a", "é"], AT=[NOON, NOON, NOON, NOON - timedelta(seconds=1)])
         assert ingested(table).accepted["transaction_id"].to_pylist() == ["é", "B", "a", "b"]
 
+    @pytest.mark.parametrize("ids", [[3, 1, 2], ["c", "a", "b"]])
+    def test_equal_times_are_told_apart_by_id(self, ids):
+        assert ingested(lake(3, ID=ids)).accepted["transaction_id"].to_pylist() == sorted(ids)
+
     def test_facts_tell_what_arrived(self):
         arrival = Arrival(files=2, source_version="etag", arrived_at=datetime(2024, 3, 1, 4, tzinfo=UTC))
         query = asked(lake(4, BAD=[0, 1, None, 1], SUM=[1.0, 2.0, 3.0, 6.0]))
