@@ -33,6 +33,16 @@ HOLDOUT, DELAY, EVERY = 7, 1, 2
 CHAMPION_DAYS, CHAMPION_ROUNDS = HOLDOUT, 10
 FRAUD_RATE = 0.008
 ROWS_A_CUSTOMER = 14
+OPEN_GATES = {
+    "min_average_precision": 0,
+    "min_roc_auc": 0,
+    "max_regression": 1,
+    "max_slice_regression": 1,
+    "max_calibration_error": 100,
+    "max_importance": 1,
+    "min_distinct_scores": 2,
+}
+"""What is measured ends with a promotion, however good the model is."""
 LIMITS_GB = {10_000_000: 2.5, 30_000_000: 5.0}
 ENTITIES = {
     "customer": {"column": "CUSTOMER_ID", "windows_days": [1]},
@@ -84,7 +94,7 @@ def _write_settings(folder: Path, days: int) -> None:
         "holdout": {"days": HOLDOUT},
         "labels": {"delay_days": DELAY},
         "validation": {"min_rows": 1},
-        "gates": {"min_average_precision": 0, "min_roc_auc": 0, "max_calibration_error": 100, "max_regression": 1},
+        "gates": OPEN_GATES,
         "promotion": {"mode": "auto"},
     }
     (folder / "retraining.yaml").write_text(yaml.safe_dump(settings))
