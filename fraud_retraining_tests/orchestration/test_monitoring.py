@@ -43,6 +43,8 @@ from fraud_retraining.orchestration.resources import open_lake, open_ledger, ope
 from fraud_retraining.settings import load_settings
 from fraud_retraining_tests.conftest import DAYS, START, Place, enter
 
+pytestmark = pytest.mark.timeout(900)
+
 AUTO: dict[str, Any] = {"promotion": {"mode": "auto"}}
 ASSETS = (SCORED, DRIFT, PERFORMANCE)
 
