@@ -84,6 +84,12 @@ def test_days_of_a_range_take_one_run_and_as_of_days_one_each(graph: AssetGraph)
     assert single == {name for name, group in GROUPS.items() if group in day_groups} - {"raw_transactions"}
 
 
+def test_a_code_location_takes_them_whole() -> None:
+    repository = build_definitions(Settings()).get_repository_def()
+    repository.load_all_definitions()
+    assert {"ingest", "retrain", "clean"} <= set(repository.job_names)
+
+
 def test_loading_them_imports_no_heavy_library(tmp_path: Path) -> None:
     code = (
         "import sys\n"
