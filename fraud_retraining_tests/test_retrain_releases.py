@@ -1,4 +1,4 @@
-"""A retrain that is killed between its uploaded model and its champion: the next one finishes it, nothing is double."""
+"""What a retrain's candidate meets: why it is asked about, and what becomes of it when its process is killed."""
 
 import shutil
 import signal
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from fraud_retraining.adapters.accounts import account
 from fraud_retraining.adapters.publisher import Publisher
 from fraud_retraining.domain.events import EventKind
 from fraud_retraining.orchestration.resources import open_ledger, open_registry
@@ -14,7 +15,7 @@ from fraud_retraining_tests.adapters import mortals
 from fraud_retraining_tests.command_line import retrain, run
 from fraud_retraining_tests.conftest import AS_OF, START, Place, enter
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
 @pytest.fixture(scope="module")
@@ -69,3 +70,25 @@ def test_the_next_retrain_finishes_what_a_killed_one_began(home: Place, dies: st
 
     assert retrain()[1]["status"] == "already_trained"
     assert registry.champion().artifact_digest == release.artifact_digest
+
+
+def test_a_candidate_that_is_not_routine_waits_says_why_and_is_not_for_whoever_asked(home: Place) -> None:
+    home.configure(promotion={"mode": "earned", "reviewers": [{"name": "alice", "os_user": account()}, "bob"]})
+    code, answer, _ = retrain()
+    assert (code, answer["status"]) == (0, "awaiting_approval")
+    for clause in ("trust is not earned yet", "its trigger is manual", "no usual range yet: 0 of 5"):
+        assert clause in answer["message"]
+    _, status, _ = run("status")
+    assert answer["message"] in status["last_release"]
+    assert not status["trust"]["approved"]
+
+    ledger = open_ledger(load_settings())
+    registered = ledger.last(EventKind.VERSION_REGISTERED)
+    assert isinstance(registered.payload["facts"]["warnings"], list)
+    assert registered.payload["release"]["requested_by"] == account()
+    code, refused, _ = run("approve", "1")
+    assert (code, refused["error"]["message"]) == (2, "alice asked for version 1 and cannot approve it")
+    home.configure(promotion={"mode": "earned", "reviewers": ["alice", "bob"]})
+    code, approved, _ = run("approve", "1", "--by", "bob")
+    assert (code, approved["state"]) == (0, "promoted")
+    assert run("status")[1]["trust"]["approved"] == 1
