@@ -124,9 +124,9 @@ def _run(command: Callable[[], int], *, as_json: bool, verbose: bool = False) ->
     except RetrainingError as error:
         code = _told(error, as_json)
     except Exception as error:
-        from fraud_retraining.orchestration.instance import storage_failure
+        from fraud_retraining.orchestration.instance import machine_failure
 
-        known = storage_failure(error)
+        known = machine_failure(error)
         if known is None:
             raise
         code = _told(known, as_json)
@@ -636,6 +636,27 @@ def demo(
         return 0
 
     _run(command, as_json=as_json, verbose=verbose)
+
+
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8080,
+    config: Config = None,
+) -> None:
+    """Serve the page of releases and Slack's clicks."""
+
+    def command() -> int:
+        from fraud_retraining.commands import serving
+
+        settings = _settings(config)
+        err.print(
+            f"http://{host}:{port}/releases; people decide by {', '.join(serving.ways(settings))}", highlight=False
+        )
+        serving.serve(settings, host, port)
+        return 0
+
+    _run(command, as_json=False)
 
 
 @app.command()

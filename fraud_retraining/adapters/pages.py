@@ -20,6 +20,7 @@ from fraud_retraining.domain import card, period
 from fraud_retraining.domain.events import Event, Head
 from fraud_retraining.domain.grids import Cell, Grid, grid
 from fraud_retraining.domain.period import Period
+from fraud_retraining.domain.releases import Release
 from fraud_retraining.domain.review import ReviewPack
 from fraud_retraining.domain.schemas import Policy
 from fraud_retraining.domain.story import Story, about, why
@@ -43,14 +44,35 @@ class Exported(Policy):
     chain_ok: bool
 
 
-def review_html(pack: ReviewPack) -> str:
-    """A reviewer's pack, to be put into a page as it is: pictures and tables, everything escaped."""
-    return _template("review.html.j2").render(**_pack(pack))
+class Ask(Policy):
+    """The form of a decision: to whom it is shown, and the link that proves it."""
+
+    who: str
+    link: str = ""
 
 
-def stylesheet() -> str:
-    """The style that the parts of pages are made for."""
-    return str(_template("page.css").render())
+def releases_html(waiting: Sequence[Release], releases: Sequence[Release]) -> str:
+    """What waits for a decision, and every release before, the newest first."""
+    return _template("releases.html.j2").render(title="Releases", waiting=waiting, releases=releases)
+
+
+def release_html(story: Story, pack: ReviewPack | None, ask: Ask | None) -> str:
+    """One release with its reviewer's pack, and the form for whoever may decide."""
+    release = story.release
+    return _template("release.html.j2").render(
+        title=f"{release.model} version {release.version}, as of {release.as_of}",
+        story=story,
+        why=why(story),
+        ask=ask,
+        headline=_headline(story),
+        changes=_changes(story),
+        **_facts(story, pack),
+    )
+
+
+def told_html(title: str, text: str) -> str:
+    """A page that says one thing."""
+    return _template("told.html.j2").render(title=title, lines=text.splitlines())
 
 
 def card_html(story: Story, pack: ReviewPack | None) -> str:

@@ -3,7 +3,7 @@
 Here: shapes and words of answers. Not here: how they are come by (`commands/runs.py`, `commands/state.py`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -14,10 +14,13 @@ from fraud_retraining.commands.runs import Retrained
 from fraud_retraining.commands.state import State
 from fraud_retraining.domain.automation import Pause
 from fraud_retraining.domain.candidate import Evaluation, RetrainStatus
+from fraud_retraining.domain.gates import Evidence
+from fraud_retraining.domain.metrics import Metrics
 from fraud_retraining.domain.releases import Release, ReleaseState
 from fraud_retraining.domain.windows import TrainingWindow
 
 Answer = dict[str, Any]
+ON_HOLDOUT = "On the holdout"
 STYLES = {
     RetrainStatus.PROMOTED: "bold green",
     RetrainStatus.AWAITING_APPROVAL: "bold cyan",
@@ -69,10 +72,12 @@ def _metrics(evaluation: Evaluation | None) -> Answer:
     if evaluation is None:
         return {"candidate": None, "champion": None}
     evidence = evaluation.evidence
-    return {
-        "candidate": evidence.candidate.values,
-        "champion": evidence.champion.values if evidence.champion else None,
-    }
+    judged = {"candidate": evidence.candidate, "champion": evidence.champion}
+    if _partly_compared(evidence):
+        judged["candidate_compared"] = evidence.candidate_compared
+    if evidence.fixed_candidate is not None:
+        judged |= {"fixed_candidate": evidence.fixed_candidate, "fixed_champion": evidence.fixed_champion}
+    return {name: metrics.values if metrics else None for name, metrics in judged.items()}
 
 
 def print_retrain(done: Retrained, out: Console) -> None:
@@ -90,7 +95,7 @@ def print_retrain(done: Retrained, out: Console) -> None:
             highlight=False,
         )
     if done.evaluation is not None:
-        out.print(_metrics_table(done.evaluation))
+        out.print(*_metrics_tables(done.evaluation))
         out.print(_gates_table(done.evaluation))
     if done.model is not None:
         version = f"version {done.outcome.version}, " if done.outcome else ""
@@ -103,13 +108,30 @@ def _words(status: RetrainStatus) -> str:
     return status.value.replace("_", " ")
 
 
-def _metrics_table(evaluation: Evaluation) -> Table:
-    champion = evaluation.evidence.champion.values if evaluation.evidence.champion else {}
-    return _values_table(evaluation.evidence.candidate.values, champion)
+def _metrics_tables(evaluation: Evaluation) -> Iterator[Table]:
+    evidence = evaluation.evidence
+    where = ON_HOLDOUT
+    if _partly_compared(evidence):
+        where = f"On the {len(evaluation.compared_days)} holdout days that the champion has not learnt from"
+    yield _metrics_table(where, evidence.candidate_compared or evidence.candidate, evidence.champion)
+    if evidence.fixed_candidate is not None:
+        yield _metrics_table("On the fixed evaluation days", evidence.fixed_candidate, evidence.fixed_champion)
 
 
-def _values_table(candidate: Mapping[str, float | None], champion: Mapping[str, float | None]) -> Table:
-    table = Table("metric", "candidate", "champion", title="On the holdout")
+def _partly_compared(evidence: Evidence) -> bool:
+    """Whether the champion has learnt from some of the holdout, so that only the rest compares the two."""
+    compared = evidence.candidate_compared
+    return compared is not None and compared.rows != evidence.candidate.rows
+
+
+def _metrics_table(title: str, candidate: Metrics, champion: Metrics | None) -> Table:
+    return _values_table(candidate.values, champion.values if champion else {}, title)
+
+
+def _values_table(
+    candidate: Mapping[str, float | None], champion: Mapping[str, float | None], title: str = ON_HOLDOUT
+) -> Table:
+    table = Table("metric", "candidate", "champion", title=title)
     for name, value in candidate.items():
         table.add_row(name, _number(value), _number(champion.get(name)))
     return table

@@ -4,7 +4,7 @@ Here: the rules of a stored day and the evidence they look at. Not here: how rul
 (`domain/validation.py`) and which rows of a day are refused (`domain/ingestion.py`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
@@ -15,7 +15,8 @@ import ibis
 import ibis.expr.datatypes as dt
 import pyarrow as pa
 
-from fraud_retraining.domain.ingestion import TEXT, DayFacts, LakeMapping
+from fraud_retraining.domain.days import Day, start_of
+from fraud_retraining.domain.ingestion import TEXT, DayFacts, DayQuery, LakeMapping
 from fraud_retraining.domain.schemas import (
     AMOUNT,
     CORE_COLUMNS,
@@ -43,43 +44,57 @@ class DayEvidence:
     day: date
     policy: ValidationPolicy
     earlier_rows: tuple[int, ...]
+    earlier_columns: frozenset[str] | None
+    query: DayQuery
 
     @property
     def required(self) -> tuple[str, ...]:
         """Columns in which no value may be missing."""
-        return (TIMESTAMP, AMOUNT, *self.mapping.keys)
+        return _required(self.mapping)
 
     @cached_property
     def broken(self) -> dict[str, ibis.Value]:
         """What no accepted row may be, by name."""
-        rows, start = self.rows, datetime(self.day.year, self.day.month, self.day.day)
-        return {
-            "amount": (rows[AMOUNT] < 0) | rows[AMOUNT].isnan() | rows[AMOUNT].isinf(),
-            "label": rows[IS_FRAUD].notin([0, 1]),
-            "timestamp": (rows[TIMESTAMP] < start) | (rows[TIMESTAMP] >= start + timedelta(days=1)),
-        }
+        return _broken(self.rows, self.day)
 
     @cached_property
     def profile(self) -> dict[str, Any]:
         """The day in one row: counts and extremes, from one pass over the rows."""
-        rows = self.rows
-        numbers = {f"null_{name}": rows[name].isnull().sum() for name in self.required}
-        numbers |= {f"broken_{name}": broken.sum() for name, broken in self.broken.items()}
-        numbers |= {
-            "rows": rows.count(),
-            "ids": rows[TRANSACTION_ID].nunique(),
-            "labelled": rows[IS_FRAUD].count(),
-            "frauds": (rows[IS_FRAUD] == 1).sum(),
-            "min_amount": rows[AMOUNT].min(),
-            "max_amount": rows[AMOUNT].max(),
-        }
-        found: dict[str, Any] = rows.aggregate(**numbers).to_pyarrow().to_pylist()[0]
+        found: dict[str, Any] = self.query(day_profile).to_pylist()[0]
         return {name: value if value is not None else 0 for name, value in found.items()}
 
     def sample(self, broken: ibis.Value) -> list[object]:
         """A few ids of rows that break a rule."""
         ids: pa.Table = self.rows.filter(broken).select(TRANSACTION_ID).limit(SAMPLE).to_pyarrow()
         return list(ids[TRANSACTION_ID].to_pylist())
+
+
+def _required(mapping: LakeMapping) -> tuple[str, ...]:
+    return (TIMESTAMP, AMOUNT, *mapping.keys)
+
+
+def _broken(rows: ibis.Table, day: Day) -> dict[str, ibis.Value]:
+    start = start_of(day)
+    return {
+        "amount": (rows[AMOUNT] < 0) | rows[AMOUNT].isnan() | rows[AMOUNT].isinf(),
+        "label": rows[IS_FRAUD].notin([0, 1]),
+        "timestamp": (rows[TIMESTAMP] < start) | (rows[TIMESTAMP] >= start + ibis.interval(days=1)),
+    }
+
+
+def day_profile(rows: ibis.Table, mapping: LakeMapping, day: Day) -> ibis.Table:
+    """The numbers that the rules of a day are about, as one row."""
+    numbers = {f"null_{name}": rows[name].isnull().sum() for name in _required(mapping)}
+    numbers |= {f"broken_{name}": broken.sum() for name, broken in _broken(rows, day).items()}
+    numbers |= {
+        "rows": rows.count(),
+        "ids": rows[TRANSACTION_ID].nunique(),
+        "labelled": rows[IS_FRAUD].count(),
+        "frauds": (rows[IS_FRAUD] == 1).sum(),
+        "min_amount": rows[AMOUNT].min(),
+        "max_amount": rows[AMOUNT].max(),
+    }
+    return rows.aggregate(**numbers)
 
 
 def _schema(day: DayEvidence) -> Measure:
@@ -230,6 +245,23 @@ def _freshness(day: DayEvidence) -> Measure:
     )
 
 
+def _new_columns(day: DayEvidence) -> Measure:
+    """Columns that nothing reads and that the day before did not have: somebody may have meant them to be features."""
+    unread, before = day.facts.ignored_columns, day.earlier_columns
+    numbers = {"unread": len(unread)}
+    if before is None:
+        return Measure(None, "there is no day before to compare with", threshold="none", numbers=numbers)
+    new = [name for name in unread if name not in before]
+    return Measure(
+        value=len(new),
+        found=f"{len(new)} columns are new, and nothing reads them",
+        most=0,
+        threshold="none, or named under features",
+        numbers=numbers,
+        sample=new,
+    )
+
+
 _DAY_RULES: tuple[Rule[DayEvidence], ...] = (
     Rule("schema", "error", "Every canonical column is there with its type.", _schema),
     Rule("nulls", "error", "No key, timestamp or amount is missing.", _nulls),
@@ -239,6 +271,7 @@ _DAY_RULES: tuple[Rule[DayEvidence], ...] = (
     Rule("fraud_rate", "error", "The share of frauds among labelled rows is plausible.", _day_fraud_rate),
     Rule("rejects_share", "error", "Few rows were rejected.", _rejects_share),
     Rule("freshness", "warn", "The files arrived in time, after the day was over.", _freshness),
+    Rule("new_columns", "warn", "No column appeared that nothing reads.", _new_columns),
 )
 DAY_CHECKS: dict[str, tuple[Severity, str]] = {r.name: (r.severity, r.description) for r in _DAY_RULES}
 
@@ -251,9 +284,16 @@ def day_checks(
     policy: ValidationPolicy,
     *,
     earlier_rows: Sequence[int] = (),
+    earlier_columns: Collection[str] | None = None,
+    query: DayQuery | None = None,
 ) -> tuple[CheckResult, ...]:
     """One result per rule of `DAY_CHECKS`, in order, about a stored day.
 
-    `rows` is the canonical table of an engine; `earlier_rows` are the row counts of the days before, oldest first.
+    `rows` is the canonical table of an engine; `earlier_rows` are the row counts of the days before, oldest first, and
+    `earlier_columns` the columns of the day before that nothing reads; None where there is no such day. `query` answers
+    about the same rows, where an engine keeps compiled queries.
     """
-    return results_of(_DAY_RULES, DayEvidence(rows, facts, mapping, day, policy, tuple(earlier_rows)))
+    columns = None if earlier_columns is None else frozenset(earlier_columns)
+    query = query or (lambda shape: shape(rows, mapping, day).to_pyarrow())
+    evidence = DayEvidence(rows, facts, mapping, day, policy, tuple(earlier_rows), columns, query)
+    return results_of(_DAY_RULES, evidence)

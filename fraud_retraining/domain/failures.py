@@ -444,6 +444,8 @@ def _by_words(error: BaseException) -> Judgement | None:
     if type(error).__module__ == "builtins" and not isinstance(error, OSError):
         return None
     text = str(error).lower()
+    if "bad_alloc" in text:
+        return _EXHAUSTED
     return _TRANSIENT if any(words in text for words in _TRANSIENT_WORDS) else None
 
 

@@ -56,6 +56,11 @@ class ReviewerPolicy(Policy):
         False, description="Whether a decision counts only from somebody who proved who it is."
     )
     two_person: bool = Field(False, description="Whether two different reviewers have to approve.")
+    proxy_header: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9-]+$",
+        description="Header in which a login proxy in front of the page names who is logged in; null believes none.",
+    )
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:

@@ -62,7 +62,9 @@ class HoldoutPolicy(Policy):
     """The latest mature days, which the gates judge on."""
 
     days: int = Field(7, ge=1, le=365, description="Length of the holdout in days.")
-    fixed: FixedEvaluation | None = Field(None, description="Optional fixed evaluation days besides the holdout.")
+    fixed: FixedEvaluation | None = Field(
+        None, description="Optional {start:, end:} of days that judge too; they lie before every training window."
+    )
 
 
 class DayRange(Policy):
@@ -112,7 +114,8 @@ class WindowDays(Policy):
 def window_days(as_of: date, window: WindowPolicy, holdout: HoldoutPolicy, labels: LabelPolicy) -> WindowDays:
     """The days that `as_of` means, whenever it is asked.
 
-    Mature through M = as_of - delay; holdout M-H+1 .. M; a rolling window is the W days before the holdout.
+    Mature through M = as_of - delay; holdout M-H+1 .. M; a rolling window is the W days before the holdout. Fixed
+    evaluation days that end after M do not judge yet: their labels are not known as of then.
 
     Raises:
         ValueError: an expanding window whose start lies at or after the holdout, or a fixed evaluation range that
@@ -133,6 +136,8 @@ def window_days(as_of: date, window: WindowPolicy, holdout: HoldoutPolicy, label
         recent_weight = window.recent_weight
     training = DayRange(start=first, end=last)
     fixed = DayRange(start=holdout.fixed.start, end=holdout.fixed.end) if holdout.fixed else None
+    if fixed is not None and fixed.end > mature:
+        fixed = None
     if fixed is not None and fixed.start <= training.end and training.start <= fixed.end:
         raise ValueError(
             f"the fixed evaluation days {fixed.start} to {fixed.end} overlap the training window "

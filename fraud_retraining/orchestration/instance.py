@@ -6,16 +6,18 @@ Here: which `dagster.yaml` describes it. Not here: what runs on it.
 import errno
 import os
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
 
 import fraud_retraining
 from fraud_retraining.domain.errors import DependencyUnreachable, SettingsError
+from fraud_retraining.domain.failures import causes
 from fraud_retraining.settings import HOME_VARIABLE, home_folder
 
 CONFIG = "dagster.yaml"
+OUT_OF_MEMORY = ("bad_alloc", "can't start new thread")
+"""How XGBoost, and Python's threads, say that memory ran out."""
 
 
 def config_folder() -> Path:
@@ -35,7 +37,7 @@ def config_folder() -> Path:
 
 def storage_failure(error: BaseException) -> DependencyUnreachable | None:
     """What a failure of Dagster's or MLflow's own storage under the home folder means to a person; None for others."""
-    for cause in _causes(error):
+    for cause in causes(error):
         full = isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
         if full or isinstance(cause, sqlite3.OperationalError):
             return DependencyUnreachable(
@@ -47,13 +49,22 @@ def storage_failure(error: BaseException) -> DependencyUnreachable | None:
     return None
 
 
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """The error and what led to it; Dagster raises user errors so that each is the other's cause."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        yield error
-        error = error.__cause__ or error.__context__
+def memory_failure(error: BaseException) -> DependencyUnreachable | None:
+    """What running out of memory means to a person, whichever library said so; None for others."""
+    for cause in causes(error):
+        if isinstance(cause, MemoryError) or any(words in str(cause) for words in OUT_OF_MEMORY):
+            return DependencyUnreachable(
+                "there is not enough memory",
+                culprits=[f"{type(cause).__name__}: {cause}"],
+                remedy="give the machine more, or ask for less: window.days, model.params.max_bin, "
+                "engine.memory_limit; then run again. The champion stays.",
+            )
+    return None
+
+
+def machine_failure(error: BaseException) -> DependencyUnreachable | None:
+    """A failure of this machine, its disk or its memory, as a person is told of it; None for any other failure."""
+    return storage_failure(error) or memory_failure(error)
 
 
 def open_instance() -> dg.DagsterInstance:

@@ -30,16 +30,6 @@ class Teller(Protocol):
         """Accept a notice for delivery."""
 
 
-class LogTeller:
-    """Tells whoever reads the daemon's log."""
-
-    def tell(self, notice: ReleaseNotice) -> None:
-        """A line a notice, as urgent as it is."""
-        level = {"info": "info", "warning": "warning", "critical": "error"}[notice.severity]
-        said = " ".join(part for part in (f"{notice.title}.", notice.text, notice.remedy) if part)
-        getattr(dg.get_dagster_logger("releases"), level)(said)
-
-
 def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
     """The sensors that mind releases."""
     status = dg.DefaultSensorStatus.STOPPED if settings.starts_stopped else dg.DefaultSensorStatus.RUNNING

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from fraud_retraining.domain.errors import SettingsError
 from fraud_retraining.orchestration.progress import LogProgress
 from fraud_retraining.orchestration.retries import attempted
 from fraud_retraining.orchestration.workers import worker
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from fraud_retraining.adapters.engine import Engine
     from fraud_retraining.adapters.lake import Lake
     from fraud_retraining.adapters.ledger import Ledger
+    from fraud_retraining.adapters.links import ReleaseLinks
     from fraud_retraining.adapters.locations import Location
     from fraud_retraining.adapters.notifier import Notifier
     from fraud_retraining.adapters.outbox import Outbox
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from fraud_retraining.adapters.store import Store
     from fraud_retraining.domain.leases import LeasePolicy
     from fraud_retraining.orchestration.outcomes import Outcomes
+    from fraud_retraining.orchestration.release_sensors import Teller
     from fraud_retraining.orchestration.retrain_lease import RetrainLease
 
 
@@ -153,6 +156,34 @@ def retrain_lease(settings: Settings, policy: "LeasePolicy | None" = None) -> dg
     return lease
 
 
+def open_links(settings: Settings) -> "ReleaseLinks | None":
+    """Signed links to the page of releases; none where the environment has no secret for them.
+
+    Raises:
+        SettingsError: the secret is too short.
+    """
+    from fraud_retraining.adapters.links import LEAST_CHARACTERS, LINK_VARIABLE, ReleaseLinks
+
+    secret = os.environ.get(LINK_VARIABLE, "")
+    if not secret:
+        return None
+    if len(secret) < LEAST_CHARACTERS:
+        raise SettingsError(
+            f"{LINK_VARIABLE} is too short to sign with",
+            remedy=f"give it at least {LEAST_CHARACTERS} random characters.",
+        )
+    return ReleaseLinks(secret, settings.promotion.approval_hours)
+
+
+def open_teller(settings: Settings) -> "Teller":
+    """Whoever tells people about releases: by the outbox."""
+    from fraud_retraining.orchestration.release_teller import OutboxTeller
+
+    return OutboxTeller(
+        settings, open_ledger(settings), open_outbox(settings), open_store(settings), open_links(settings)
+    )
+
+
 def _mlflow(settings: Settings) -> dg.ResourceDefinition:
     """dagster-mlflow's `mlflow_tracking`, imported on first use: one MLflow run a Dagster run."""
 
@@ -196,7 +227,6 @@ def build_resources(settings: Settings) -> dict[str, Any]:
             yield opened
 
     from fraud_retraining.orchestration.io_managers import DocumentIOManager
-    from fraud_retraining.orchestration.release_sensors import LogTeller
 
     return {
         "settings": dg.ResourceDefinition.hardcoded_resource(settings),
@@ -211,7 +241,7 @@ def build_resources(settings: Settings) -> dict[str, Any]:
         "notifier": lazily(open_notifier),
         "outcomes": lazily(open_outcomes),
         "worker": worker,
-        "teller": dg.ResourceDefinition.hardcoded_resource(LogTeller()),
+        "teller": lazily(open_teller),
         "progress": dg.ResourceDefinition.hardcoded_resource(LogProgress()),
         "io_manager": dg.IOManagerDefinition(resource_fn=lambda _: DocumentIOManager(open_store(settings))),
     }

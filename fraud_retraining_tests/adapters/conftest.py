@@ -18,18 +18,6 @@ if TYPE_CHECKING:
 Behaviour = Callable[[BaseHTTPRequestHandler], None]
 
 
-@pytest.fixture(scope="session")
-def s3_endpoint() -> Iterator[str]:
-    """The address of an S3-speaking server on a free loopback port."""
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
 def s3_resource(endpoint: str, max_attempts: int = 3) -> "S3Resource":
     """What settings would hand to the adapters for that server."""
     from dagster_aws.s3 import S3Resource

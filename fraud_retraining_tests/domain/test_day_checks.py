@@ -40,9 +40,16 @@ def facts(**changed) -> DayFacts:
     return DayFacts(**(usual | {"arrived_at": datetime(2024, 3, 1, 6, tzinfo=UTC)} | changed))
 
 
-def checked(table: pa.Table | None = None, *, told: DayFacts | None = None, earlier=(9, 10, 11), policy=POLICY):
+def checked(
+    table: pa.Table | None = None,
+    *,
+    told: DayFacts | None = None,
+    earlier=(9, 10, 11),
+    columns=("note",),
+    policy=POLICY,
+):
     rows = ibis.memtable(day_table() if table is None else table)
-    results = day_checks(rows, told or facts(), MAPPING, DAY, policy, earlier_rows=earlier)
+    results = day_checks(rows, told or facts(), MAPPING, DAY, policy, earlier_rows=earlier, earlier_columns=columns)
     return {result.name: result for result in results}
 
 
@@ -64,11 +71,13 @@ class TestEveryCheck:
             "fraud_rate": 0.1,
             "rejects_share": 0,
             "freshness": 6,
+            "new_columns": 0,
         }
         assert all(result.numbers and result.threshold for result in results.values())
 
-    def test_only_a_late_arrival_is_a_mere_warning(self):
-        assert [name for name, (severity, _) in DAY_CHECKS.items() if severity == "warn"] == ["freshness"]
+    def test_only_a_late_arrival_and_an_unknown_column_are_mere_warnings(self):
+        warnings = [name for name, (severity, _) in DAY_CHECKS.items() if severity == "warn"]
+        assert warnings == ["freshness", "new_columns"]
         assert {severity for severity, _ in WINDOW_CHECKS.values()} == {"error"}
 
     def test_a_check_that_cannot_be_made_has_failed_with_the_reason(self):
@@ -217,6 +226,23 @@ class TestArrival:
         assert "not known" in result.message
 
 
+class TestNewColumns:
+    @pytest.mark.parametrize(
+        ("unread", "before", "passes"),
+        [
+            (("note",), ("note",), True),
+            ((), ("note",), True),
+            (("note", "channel"), ("note",), False),
+            (("channel",), None, True),
+        ],
+        ids=["as the day before", "one went", "one is new", "nothing to compare with"],
+    )
+    def test_a_column_that_appears_and_that_nothing_reads_is_named(self, unread, before, passes):
+        result = checked(told=facts(ignored_columns=unread), columns=before)["new_columns"]
+        assert result.passed is passes
+        assert ("channel" in result.message) is not passes
+
+
 class TestIngestedDay:
     def test_what_ingestion_accepts_passes_the_checks_of_the_rows(self):
         raw = pa.table(
@@ -230,6 +256,7 @@ class TestIngestedDay:
             }
         )
         arrival = Arrival(files=1, source_version="v")
-        day = ingest(canonical(ibis.memtable(raw), MAPPING), MAPPING, DAY, lambda t: t.to_pyarrow(), arrival=arrival)
+        rows = canonical(ibis.memtable(raw), MAPPING)
+        day = ingest(lambda shape: shape(rows, MAPPING, DAY).to_pyarrow(), MAPPING, arrival=arrival)
         results = checked(day.accepted, told=day.facts)
         assert failing(results) == {"rejects_share"}

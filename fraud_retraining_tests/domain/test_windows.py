@@ -64,6 +64,13 @@ def test_recent_days_weigh_exactly_what_was_said() -> None:
     assert [found.weight(day) for day in found.training] == [1.0] * 7 + [2.5] * 3
 
 
+@pytest.mark.parametrize(("as_of", "judges"), [(date(2018, 6, 9), False), (date(2018, 6, 10), True)])
+def test_fixed_evaluation_days_judge_once_they_are_mature(as_of: date, judges: bool) -> None:
+    fixed = FixedEvaluation(start=date(2018, 6, 1), end=date(2018, 6, 3))
+    found = window_days(as_of, RollingWindow(), HoldoutPolicy(fixed=fixed), LabelPolicy(delay_days=7))
+    assert (found.fixed is not None) is judges
+
+
 def test_fixed_evaluation_days_may_not_be_learnt_from() -> None:
     fixed = FixedEvaluation(start=date(2018, 7, 1), end=date(2018, 7, 3))
     with pytest.raises(ValueError, match="overlap"):

@@ -3,9 +3,11 @@
 import errno
 import sqlite3
 
+import pyarrow as pa
 import pytest
+from xgboost.core import XGBoostError
 
-from fraud_retraining.orchestration.instance import storage_failure
+from fraud_retraining.orchestration.instance import machine_failure
 
 
 def raised(error: BaseException, cause: BaseException | None) -> BaseException:
@@ -15,12 +17,27 @@ def raised(error: BaseException, cause: BaseException | None) -> BaseException:
 
 @pytest.mark.parametrize("cause", [OSError(errno.ENOSPC, "full"), sqlite3.OperationalError("disk I/O error")])
 def test_a_full_or_broken_disk_is_found_behind_other_errors(cause: BaseException) -> None:
-    told = storage_failure(raised(RuntimeError("a step failed"), raised(ValueError("bad"), cause)))
+    told = machine_failure(raised(RuntimeError("a step failed"), raised(ValueError("bad"), cause)))
     assert told is not None
     assert str(cause) in str(told)
+
+
+@pytest.mark.parametrize(
+    "cause",
+    [
+        MemoryError("too much"),
+        pa.lib.ArrowMemoryError("malloc of size 7232 failed"),
+        XGBoostError("std::bad_alloc"),
+        RuntimeError("can't start new thread"),
+    ],
+)
+def test_memory_that_runs_out_is_told_as_such_whoever_asked_for_it(cause: BaseException) -> None:
+    told = machine_failure(raised(RuntimeError("a step failed"), cause))
+    assert told is not None
+    assert (told.exit_code, told.what) == (7, "there is not enough memory")
 
 
 def test_any_other_failure_is_left_alone_even_where_errors_cause_each_other() -> None:
     inner, outer = KeyError("a bug"), RuntimeError("a step failed")
     raised(inner, raised(outer, inner))
-    assert storage_failure(outer) is None
+    assert machine_failure(outer) is None

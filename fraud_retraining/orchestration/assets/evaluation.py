@@ -33,7 +33,7 @@ from fraud_retraining.domain.reviewing import Reviewed, Watch, maturity, review
 from fraud_retraining.domain.schemas import AMOUNT, IS_FRAUD, TIMESTAMP, TRANSACTION_ID
 from fraud_retraining.domain.scoring import FittedModel
 from fraud_retraining.domain.tables import gates_grid, metrics_grid
-from fraud_retraining.domain.windows import DayRange, TrainingWindow, WindowDay
+from fraud_retraining.domain.windows import DayRange, HoldoutPolicy, TrainingWindow, WindowDay
 from fraud_retraining.orchestration import rendering
 from fraud_retraining.orchestration.assets.training import MODEL, WINDOW
 from fraud_retraining.orchestration.inventory import TRANSACTIONS
@@ -111,7 +111,7 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
             comparison=holdout.comparison,
             importance=fraud_model.importance,
             fixed=fixed.candidate if fixed else None,
-            fixed_comparison=fixed.comparison if fixed else NO_FIXED_SET,
+            fixed_comparison=fixed.comparison if fixed else _no_fixed_set(settings.holdout, fraud_model.as_of),
         )
         progress.advance(EVALUATION, 2)
         evaluation = Evaluation(
@@ -268,6 +268,13 @@ def _leave_profile(
     registry.log_document(model.run_id, f"{profile_name(HoldoutProfile)}.json", profile.model_dump(mode="json"))
 
 
+def _no_fixed_set(holdout: HoldoutPolicy, as_of: date) -> NotCompared:
+    fixed = holdout.fixed
+    if fixed is None:
+        return NO_FIXED_SET
+    return NotCompared(reason=f"the fixed evaluation days {fixed.start} to {fixed.end} are not mature as of {as_of}")
+
+
 def _record(
     context: dg.AssetExecutionContext,
     evaluation: Evaluation,
@@ -303,7 +310,12 @@ def compared_candidate(evidence: Evidence) -> Metrics:
 
 def flat_metrics(evidence: Evidence) -> dict[str, float]:
     """Every defined number under a flat name, as MLflow keeps them."""
-    found = {"holdout": evidence.candidate, "champion": evidence.champion, "fixed": evidence.fixed_candidate}
+    found = {
+        "holdout": evidence.candidate,
+        "champion": evidence.champion,
+        "fixed": evidence.fixed_candidate,
+        "fixed_champion": evidence.fixed_champion,
+    }
     return {
         f"{name}.{metric}" if name != "holdout" else metric: value
         for name, metrics in found.items()
@@ -318,11 +330,13 @@ def _metadata(evaluation: Evaluation, pack: ReviewPack | None) -> dict[str, Any]
     numbers = {name: value for name, value in evidence.candidate.values.items() if value is not None}
     intervals = pack.intervals if pack else None
     metrics = metrics_grid(compared_candidate(evidence), evidence.champion, intervals)
+    fixed = evidence.fixed_candidate
     return {
         **numbers,
         "verdict": "passed" if evaluation.verdict.passed else "gate failed",
         "champion_version": evaluation.champion_version or "none",
         "gates": rendering.grid_table(gates_grid(evaluation.verdict)),
         "metrics": rendering.grid_table(metrics),
+        **({"fixed_metrics": rendering.grid_table(metrics_grid(fixed, evidence.fixed_champion))} if fixed else {}),
         "reused": evaluation.reused,
     }

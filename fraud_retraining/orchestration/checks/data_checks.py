@@ -30,6 +30,8 @@ from fraud_retraining.settings import Settings
 WINDOW = "training_window"
 WINDOW_REPORT = "training_window_checks"
 ROWS = "rows"
+DAYS_TOLD_APART = 7
+SEVERITIES = {"error": dg.AssetCheckSeverity.ERROR, "warn": dg.AssetCheckSeverity.WARN}
 
 
 def build_checks(partitions: dg.PartitionsDefinition) -> list[dg.AssetChecksDefinition]:
@@ -52,7 +54,7 @@ def build_checks(partitions: dg.PartitionsDefinition) -> list[dg.AssetChecksDefi
         for count, day in enumerate(days, start=1):
             reports[day] = day_report(day, inventory, settings, store, engine)
             progress.advance(CHECKS, count)
-        yield from results(TRANSACTIONS, DAY_CHECKS, reports)
+        yield from results(context, TRANSACTIONS, DAY_CHECKS, reports)
 
     @dg.multi_asset_check(name="training_window_checks", specs=specs(WINDOW, WINDOW_CHECKS, partitions))
     @retried
@@ -62,7 +64,7 @@ def build_checks(partitions: dg.PartitionsDefinition) -> list[dg.AssetChecksDefi
         store: dg.ResourceParam[Store],
     ) -> Iterator[dg.AssetCheckResult]:
         reports = {as_of: _window_report(as_of, settings, store) for as_of in days_of(context)}
-        yield from results(WINDOW, WINDOW_CHECKS, reports)
+        yield from results(context, WINDOW, WINDOW_CHECKS, reports)
 
     return [transactions_checks, training_window_checks]
 
@@ -80,9 +82,19 @@ def specs(
 
 
 def results(
-    asset: str, rules: Mapping[str, tuple[Severity, str]], reports: Mapping[date, Report]
+    context: dg.AssetCheckExecutionContext,
+    asset: str,
+    rules: Mapping[str, tuple[Severity, str]],
+    reports: Mapping[date, Report],
 ) -> Iterator[dg.AssetCheckResult]:
-    """One result a rule over every day of the run; it passed when it passed on each."""
+    """One result a rule over every day of the run; it passed when it passed on each.
+
+    Of a range, each day's own results go to its partition besides: Dagster gives a result of a range to none. Of a long
+    range only those that did not pass, because each event takes Dagster as long as the check itself.
+    """
+    if len(reports) > 1:
+        for day, result in _told_apart(reports):
+            context.op_execution_context.log_event(_evaluation(asset, day, result))
     for name, (severity, _) in rules.items():
         found = {day: result for day, report in reports.items() for result in report.results if result.name == name}
         failed = {day: result for day, result in found.items() if not result.passed}
@@ -91,10 +103,30 @@ def results(
             asset_key=asset,
             check_name=name,
             passed=not failed,
-            severity=dg.AssetCheckSeverity.ERROR if severity == "error" else dg.AssetCheckSeverity.WARN,
+            severity=SEVERITIES[severity],
             description="\n".join(f"{day}: {result.message}" for day, result in list(told.items())[:20]),
             metadata=_numbers(found, failed),
         )
+
+
+def _told_apart(reports: Mapping[date, Report]) -> Iterator[tuple[date, CheckResult]]:
+    for day, report in reports.items():
+        for result in report.results:
+            if len(reports) <= DAYS_TOLD_APART or not result.passed:
+                yield day, result
+
+
+def _evaluation(asset: str, day: date, result: CheckResult) -> dg.AssetCheckEvaluation:
+    return dg.AssetCheckEvaluation(
+        asset_key=dg.AssetKey(asset),
+        check_name=result.name,
+        passed=result.passed,
+        severity=SEVERITIES[result.severity],
+        description=result.message,
+        metadata=_numbers({day: result}, {}),
+        blocking=result.severity == "error",
+        partition=day.isoformat(),
+    )
 
 
 def _numbers(found: Mapping[date, CheckResult], failed: Mapping[date, CheckResult]) -> dict[str, Any]:
@@ -116,13 +148,16 @@ def day_report(day: date, inventory: Inventory, settings: Settings, store: Store
     known = inventory.report(day)
     if known is not None and known.rules == rules:
         return known
+    paths = store.paths([partition], ROWS)
     found = day_checks(
-        engine.read_parquet(store.paths([partition], ROWS)),
+        engine.read_parquet(paths),
         DayFacts.model_validate({name: partition.facts[name] for name in DayFacts.model_fields}),
         settings.mapping,
         day,
         settings.validation,
         earlier_rows=inventory.earlier_rows(day),
+        earlier_columns=inventory.earlier_columns(day),
+        query=engine.stored_query(CHECKS, day, paths, settings.mapping),
     )
     report = Report(digest=partition.digest, rules=rules, results=found)
     store.annotate(TRANSACTIONS, day, CHECKS, report)

@@ -37,7 +37,7 @@ def build_checks(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
         found = store.partitions(DRIFT, days_of(context))
         reports = {day: report_of(record, DriftReport) for day, record in found.items()}
         told = {day: Report(digest=found[day].digest, rules="", results=_results(r)) for day, r in reports.items()}
-        yield from results(DRIFT, rules, told)
+        yield from results(context, DRIFT, rules, told)
 
     return [drift_report_checks]
 

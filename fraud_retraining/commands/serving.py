@@ -1,0 +1,57 @@
+"""`fraud-retraining serve`: the page of releases and Slack's clicks.
+
+Here: putting the app together from the settings and the environment, and running it. Not here: what it answers
+(`serving/release_app.py`).
+"""
+
+import os
+
+from fraud_retraining.adapters.links import LEAST_CHARACTERS, LINK_VARIABLE, ReleaseLinks
+from fraud_retraining.adapters.notifier import SLACK_VARIABLE
+from fraud_retraining.adapters.release_desk import ReleaseDesk
+from fraud_retraining.domain.errors import SettingsError
+from fraud_retraining.orchestration.resources import open_ledger, open_links, open_registry, open_store
+from fraud_retraining.serving.release_app import Office, Slack, build_app
+from fraud_retraining.settings import Settings
+
+SIGNING_VARIABLE = "SLACK_SIGNING_SECRET"
+
+
+def office_of(settings: Settings) -> Office:
+    """Releases as these settings let people see and decide them."""
+    desk = ReleaseDesk(open_ledger(settings), open_registry(settings), settings.promotion)
+    links: ReleaseLinks | None = open_links(settings)
+    return Office(desk, open_store(settings), links, settings.promotion.proxy_header, settings.alerts.links)
+
+
+def slack_of(settings: Settings) -> Slack | None:
+    """How Slack's clicks are verified; none where Slack is off or not set up.
+
+    Raises:
+        SettingsError: only one of the two secrets is there.
+    """
+    found = {name: os.environ.get(name, "").strip() for name in (SLACK_VARIABLE, SIGNING_VARIABLE)}
+    if settings.alerts.slack is None or not any(found.values()):
+        return None
+    missing = [name for name, value in found.items() if not value]
+    if missing:
+        raise SettingsError("Slack's clicks cannot be served", culprits=missing, remedy="set it in the environment.")
+    return Slack(found[SLACK_VARIABLE], found[SIGNING_VARIABLE], settings.alerts.slack.api_url)
+
+
+def serve(settings: Settings, host: str, port: int) -> None:
+    """Serves until it is interrupted."""
+    import uvicorn
+
+    uvicorn.run(build_app(office_of(settings), slack_of(settings)), host=host, port=port, log_level="warning")
+
+
+def ways(settings: Settings) -> list[str]:
+    """By which ways people can decide through this app, in words."""
+    links = f"signed links ({LINK_VARIABLE}, at least {LEAST_CHARACTERS} characters)"
+    header = settings.promotion.proxy_header
+    return [
+        links if open_links(settings) else f"no {links}",
+        f"login proxy header {header}" if header else "no login proxy",
+        "Slack" if slack_of(settings) else f"no Slack ({SLACK_VARIABLE} and {SIGNING_VARIABLE})",
+    ]

@@ -1,0 +1,191 @@
+"""How a request for a decision looks in Slack, while it waits and once somebody has decided.
+
+Here: pure functions from a version's story to Block Kit, with every text from the record escaped and cut. Not here:
+what people are told in words (`domain/release_notices.py`), sending (`adapters/notifier.py`) and the clicks
+(`serving/release_app.py`).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from fraud_retraining.domain.grids import span
+from fraud_retraining.domain.messages import HEADER, SECTION, clean, mrkdwn, web_address
+from fraud_retraining.domain.notices import LinkPolicy
+from fraud_retraining.domain.releases import Release
+from fraud_retraining.domain.review import ReviewPack
+from fraud_retraining.domain.story import Story
+
+APPROVE, REJECT, REASON_VIEW = "approve_release", "reject_release", "reject_release_reason"
+REASON_BLOCK, REASON_INPUT = "reason", "text"
+SHOWN = ("average_precision", "roc_auc", "card_precision_at_100", "recall_at_1pct_fpr", "brier_score")
+MOST_LINES = 8
+
+Body = dict[str, Any]
+
+
+class Asked(NamedTuple):
+    """What a button stands for: one version with one artifact."""
+
+    version: int
+    digest: str
+
+    @classmethod
+    def of(cls, text: str) -> "Asked":
+        """The value of a button.
+
+        Raises:
+            ValueError: it is none of ours.
+        """
+        version, _, digest = text.partition(":")
+        return cls(int(version), digest)
+
+    @property
+    def text(self) -> str:
+        """It as the value of a button."""
+        return f"{self.version}:{self.digest}"
+
+
+def request_message(story: Story, pack: ReviewPack | None, links: LinkPolicy) -> Body:
+    """The request for a decision: what is asked, what the model learnt from, how it did, and two buttons."""
+    release = story.release
+    title = f"Version {release.version} waits for a decision"
+    return {
+        "text": mrkdwn(f"{title}: {release.model} as of {release.as_of}", SECTION),
+        "blocks": [
+            _header(f":large_blue_circle: {title}"),
+            *_told(story, pack, links),
+            {"type": "actions", "block_id": f"release-{release.version}", "elements": list(_buttons(release))},
+        ],
+    }
+
+
+def decided_message(story: Story, pack: ReviewPack | None, links: LinkPolicy, told: str) -> Body:
+    """The same message once it is decided: who, when and why; no buttons."""
+    title = f"Version {story.release.version}: {str(story.release.state).replace('_', ' ')}"
+    return {
+        "text": mrkdwn(f"{title}. {told}", SECTION),
+        "blocks": [
+            _header(f":white_check_mark: {title}"),
+            _section(f"*Came to*\\n{mrkdwn(told, SECTION - 100)}"),
+            *_decided(story.release),
+            *_told(story, pack, links),
+        ],
+    }
+
+
+def _decided(release: Release) -> Iterator[Body]:
+    if release.decided_by is not None and release.decided_at is not None:
+        who = f"{release.decided_by}, {release.decided_via}, {release.decided_at:%Y-%m-%d %H:%M} UTC"
+        yield _section(f"*Decided by*\n{mrkdwn(who, 500)}")
+
+
+def reason_view(asked: Asked) -> Body:
+    """The dialog that asks why a version is rejected."""
+    return {
+        "type": "modal",
+        "callback_id": REASON_VIEW,
+        "private_metadata": asked.text,
+        "title": {"type": "plain_text", "text": f"Reject version {asked.version}"},
+        "submit": {"type": "plain_text", "text": "Reject"},
+        "blocks": [
+            {
+                "type": "input",
+                "block_id": REASON_BLOCK,
+                "label": {"type": "plain_text", "text": "Why? An auditor will read it."},
+                "element": {
+                    "type": "plain_text_input",
+                    "action_id": REASON_INPUT,
+                    "multiline": True,
+                    "max_length": 1000,
+                },
+            }
+        ],
+    }
+
+
+def personal_link_message(release: Release, url: str) -> Body:
+    """What a reviewer gets as a direct message: a link that is theirs alone and works once."""
+    address = web_address(url)
+    text = f"Version {release.version} of {mrkdwn(release.model, 100)} waits for a decision."
+    return {"text": f"{text} <{address}|Look and decide> (this link is yours alone and works once)."}
+
+
+def _told(story: Story, pack: ReviewPack | None, links: LinkPolicy) -> Iterator[Body]:
+    release = story.release
+    yield {"type": "section", "fields": [_text(f"*{name}*\n{mrkdwn(value, 1500)}") for name, value in _facts(story)]}
+    for name, lines in (
+        ("Metrics, champion beside", list(_metrics(story, pack))),
+        ("Gates", [f"{'passed' if gate.passed else 'FAILED'} {gate.name}: {gate.message}" for gate in story.gates]),
+        ("Drift", list(_drift(pack))),
+        ("Otherwise than for the champion", list(_changes(story))),
+    ):
+        if lines:
+            yield _section(f"*{name}*\n{_bullets(lines)}")
+    if links.releases:
+        address = web_address(f"{links.releases.rstrip('/')}/{release.version}")
+        yield {"type": "context", "elements": [_text(f"<{address}|The whole reviewer's pack>")]}
+
+
+def _facts(story: Story) -> Iterator[tuple[str, str]]:
+    release, window = story.release, story.window
+    yield "Model", f"{release.model} as of {release.as_of}"
+    yield "Trigger", release.trigger + (f": {story.asked.reason}" if story.asked and story.asked.reason else "")
+    if window is not None:
+        training, holdout = window.days.training, window.days.holdout
+        yield "Learnt from", f"{training.start} to {training.end}: {window.rows:,} rows, {window.frauds:,} frauds"
+        yield "Judged on", f"{holdout.start} to {holdout.end}: {window.holdout_rows:,} rows"
+    if release.deadline is not None:
+        yield "Decide before", f"{release.deadline:%Y-%m-%d %H:%M} UTC"
+
+
+def _metrics(story: Story, pack: ReviewPack | None) -> Iterator[str]:
+    if story.evaluation is None:
+        return
+    evidence = story.evaluation.evidence
+    candidate = (evidence.candidate_compared or evidence.candidate).values
+    champion = evidence.champion.values if evidence.champion else {}
+    intervals = pack.intervals if pack else {}
+    for name in SHOWN:
+        value = candidate.get(name)
+        if value is None:
+            continue
+        known = intervals.get(name)
+        beside = champion.get(name)
+        told = f"{name.replace('_', ' ')}: {value:.4f}" + (f" ({span(known.candidate)})" if known else "")
+        yield told + (f", champion {beside:.4f}" if beside is not None else ", no champion beside")
+
+
+def _drift(pack: ReviewPack | None) -> Iterator[str]:
+    if pack is not None and pack.drift is not None:
+        over = [one for one in pack.drift.features if one.drift > pack.drift.threshold]
+        yield from (f"{one.name}: {one.drift:.2f} on {pack.drift.day}" for one in over)
+
+
+def _changes(story: Story) -> Iterator[str]:
+    yield from (f"{one.what}: {one.before} -> {one.after}" for one in story.changed)
+    yield from story.inputs_changed
+
+
+def _buttons(release: Release) -> Iterator[Body]:
+    value = Asked(release.version, release.artifact_digest).text
+    for action, text, style in ((APPROVE, "Approve", "primary"), (REJECT, "Reject", "danger")):
+        label = {"type": "plain_text", "text": text}
+        yield {"type": "button", "action_id": action, "text": label, "style": style, "value": value}
+
+
+def _bullets(lines: Sequence[str]) -> str:
+    shown = [f"• {mrkdwn(line, 300)}" for line in lines[:MOST_LINES]]
+    more = len(lines) - len(shown)
+    return "\n".join([*shown, *([f"• ... and {more} more"] if more else [])])
+
+
+def _header(text: str) -> Body:
+    return {"type": "header", "text": {"type": "plain_text", "text": clean(text, HEADER), "emoji": True}}
+
+
+def _section(text: str) -> Body:
+    return {"type": "section", "text": _text(text)}
+
+
+def _text(text: str) -> Mapping[str, str]:
+    return {"type": "mrkdwn", "text": text}

@@ -1,0 +1,143 @@
+"""Telling people about releases: requests with buttons, their threads, and alarms, by way of the outbox.
+
+Here: which message a notice of a release becomes. Not here: what it says (`domain/release_notices.py`,
+`domain/release_messages.py`) and sending (`adapters/notifier.py`).
+"""
+
+from collections.abc import Iterator
+
+from fraud_retraining.adapters.ledger import Ledger
+from fraud_retraining.adapters.links import ReleaseLinks
+from fraud_retraining.adapters.outbox import Outbox
+from fraud_retraining.adapters.packs import read_pack
+from fraud_retraining.adapters.store import Store
+from fraud_retraining.adapters.stories import read_story
+from fraud_retraining.domain.errors import RetrainingError
+from fraud_retraining.domain.events import EventKind
+from fraud_retraining.domain.failures import Audience, Severity
+from fraud_retraining.domain.messages import mrkdwn, opening
+from fraud_retraining.domain.notices import SLACK, Action, Message, Notice, runbook_link
+from fraud_retraining.domain.release_messages import decided_message, personal_link_message, request_message
+from fraud_retraining.domain.release_notices import ReleaseNotice
+from fraud_retraining.domain.releases import ReleaseState
+from fraud_retraining.domain.review import ReviewPack
+from fraud_retraining.domain.story import Story
+from fraud_retraining.settings import Settings
+
+FOLLOW = frozenset(
+    {"reminder", "first_approval", "approved", "rejected", "expired", "superseded", "withdrawn", "promoted"}
+)
+"""What belongs into the thread of the request."""
+
+SEVERITIES = {"info": Severity.INFO, "warning": Severity.MEDIUM, "critical": Severity.CRITICAL}
+CATEGORY = "release"
+
+
+class OutboxTeller:
+    """Tells by the outbox. A notice is told once, however often and by however many daemons it is brought."""
+
+    def __init__(
+        self, settings: Settings, ledger: Ledger, outbox: Outbox, store: Store, links: ReleaseLinks | None
+    ) -> None:
+        self._settings = settings
+        self._ledger = ledger
+        self._outbox = outbox
+        self._store = store
+        self._links = links
+
+    def tell(self, notice: ReleaseNotice) -> None:
+        """Queues what has to be said."""
+        if notice.resolves:
+            self._outbox.resolve(notice.dedup_key, notice.title)
+        elif not self._is_first(notice):
+            return
+        elif notice.kind == "waiting":
+            self._ask(notice)
+        elif notice.kind in FOLLOW:
+            self._follow(notice)
+        else:
+            self._alarm(notice)
+
+    def _is_first(self, notice: ReleaseNotice) -> bool:
+        told = self._outbox.append_once(
+            EventKind.RELEASE_TOLD,
+            subject=f"row {notice.seq}",
+            payload={"kind": notice.kind, "title": notice.title},
+            actor="pipeline",
+            channel="outbox",
+        )
+        return told is not None
+
+    def _ask(self, notice: ReleaseNotice) -> None:
+        """The request in the model channel, and each reviewer's own link as a direct message."""
+        story, pack = self._story(notice)
+        value = self._notice(notice, _request_key(notice))
+        body = request_message(story, pack, self._settings.alerts.links)
+        messages = [
+            one.model_copy(update={"body": body}) if one.kind == SLACK else one
+            for one in opening(value, self._settings.alerts)
+        ]
+        self._outbox.open(value, [*messages, *self._personal(story)])
+
+    def _personal(self, story: Story) -> Iterator[Message]:
+        base = self._settings.alerts.links.releases
+        if self._links is None or base is None or self._settings.alerts.slack is None:
+            return
+        for reviewer in self._settings.promotion.reviewers:
+            if reviewer.slack_id is not None:
+                url = self._links.url(base, story.release, reviewer.name)
+                body = personal_link_message(story.release, url)
+                yield Message(destination=f"{SLACK}:{reviewer.slack_id}", action=Action.OPEN, body=body)
+
+    def _follow(self, notice: ReleaseNotice) -> None:
+        """Into the request's thread; once it is decided, the request itself loses its buttons."""
+        key, story_and_pack = _request_key(notice), self._story(notice)
+        told = " ".join(part for part in (f"{notice.title}.", notice.text) if part)
+        if story_and_pack[0].release.state is not ReleaseState.AWAITING_APPROVAL:
+            body = decided_message(*story_and_pack, self._settings.alerts.links, told)
+            self._outbox.update(key, body)
+            self._outbox.resolve(key, notice.title, messages=())
+        remedy = f" {notice.remedy}" if notice.remedy else ""
+        if not self._outbox.reply(key, {"text": mrkdwn(f"{told}{remedy}", 3000)}):
+            self._alarm(notice)
+
+    def _alarm(self, notice: ReleaseNotice) -> None:
+        """A message of its own; what happened once and cannot be cured does not stay open."""
+        value = self._notice(notice, notice.dedup_key)
+        self._outbox.open(value, opening(value, self._settings.alerts))
+        if notice.severity != "critical" or notice.kind in ("rolled_back", "alias_moved"):
+            self._outbox.resolve(notice.dedup_key, notice.title, messages=())
+
+    def _notice(self, notice: ReleaseNotice, key: str) -> Notice:
+        severity = SEVERITIES[notice.severity]
+        return Notice(
+            key=key,
+            model=self._settings.model.name,
+            category=CATEGORY,
+            severity=severity,
+            audience=Audience.ONCALL if severity is Severity.CRITICAL else Audience.MODEL,
+            title=notice.title,
+            why=(notice.text,) if notice.text else (),
+            serving=self._serving(),
+            todo=notice.remedy,
+            links=(runbook_link(CATEGORY, self._settings.alerts.links),),
+        )
+
+    def _serving(self) -> str:
+        champion = self._ledger.champion()
+        return f"version {champion.version} as of {champion.as_of}" if champion else "no version of this pipeline"
+
+    def _story(self, notice: ReleaseNotice) -> tuple[Story, ReviewPack | None]:
+        assert notice.version is not None
+        story = read_story(self._ledger, notice.version)
+        judged = story.evaluation
+        if judged is None or not judged.review_digest:
+            return story, None
+        try:
+            return story, read_pack(self._store, story.release.fingerprint, judged.review_digest)
+        except RetrainingError:
+            return story, None
+
+
+def _request_key(notice: ReleaseNotice) -> str:
+    return f"release {notice.version} waiting"

@@ -1,0 +1,417 @@
+"""The app behind the page of releases and the buttons in Slack.
+
+Here: HTTP: who asks, what they get to see, and which decision their answer is. Every decision goes to the one desk.
+Not here: what a decision does (`adapters/release_desk.py`), how a page looks (`adapters/pages.py`), and the messages in
+Slack (`domain/release_messages.py`).
+
+Reading is open to whoever reaches the app; deciding needs a signed one-time link, the header of a configured login
+proxy, or a click in Slack whose signature verifies.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
+
+from fraud_retraining.adapters.ledger import Ledger
+from fraud_retraining.adapters.links import ReleaseLinks, SignedLink
+from fraud_retraining.adapters.packs import read_pack
+from fraud_retraining.adapters.pages import Ask, release_html, releases_html, told_html
+from fraud_retraining.adapters.release_desk import ReleaseDesk
+from fraud_retraining.adapters.store import Store
+from fraud_retraining.adapters.stories import read_story
+from fraud_retraining.domain.errors import (
+    Conflict,
+    DependencyUnreachable,
+    GateFailed,
+    IntegrityError,
+    NotPermitted,
+    RetrainingError,
+    SettingsError,
+)
+from fraud_retraining.domain.notices import LinkPolicy
+from fraud_retraining.domain.release_messages import (
+    APPROVE,
+    REASON_BLOCK,
+    REASON_INPUT,
+    REASON_VIEW,
+    REJECT,
+    Asked,
+    decided_message,
+    reason_view,
+)
+from fraud_retraining.domain.releases import Decision, Release, ReleaseState
+from fraud_retraining.domain.review import ReviewPack
+from fraud_retraining.domain.reviewers import Identity, identify_by_link, identify_by_proxy, identify_by_slack
+from fraud_retraining.domain.story import Story
+
+if TYPE_CHECKING:
+    from slack_bolt import App
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+PAGE, SLACK, SLACK_ACTIONS = "page", "Slack", "/slack/actions"
+MOST_BYTES = 64_000
+RECORDED_EVERY_SECONDS = 60.0
+STATUS: Mapping[type[RetrainingError], int] = {
+    NotPermitted: 403,
+    SettingsError: 400,
+    Conflict: 409,
+    GateFailed: 409,
+    IntegrityError: 409,
+    DependencyUnreachable: 503,
+}
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'self'; "
+    "frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
+}
+LOG = logging.getLogger("fraud_retraining.releases")
+
+
+@dataclass(frozen=True)
+class Slack:
+    """What Slack's clicks need: the bot's token, the secret of its signatures, and where its API is."""
+
+    token: str
+    signing_secret: str
+    api_url: str
+
+
+class Office:
+    """Releases as people see and decide them."""
+
+    def __init__(
+        self, desk: ReleaseDesk, store: Store, links: ReleaseLinks | None, proxy_header: str | None, shown: LinkPolicy
+    ) -> None:
+        self.desk = desk
+        self.shown = shown
+        self._store = store
+        self._links = links
+        self._proxy_header = proxy_header
+        self._recorded_at: float | None = None
+
+    @property
+    def ledger(self) -> Ledger:
+        """The record."""
+        return self.desk.ledger
+
+    def story(self, version: int) -> tuple[Story, ReviewPack | None]:
+        """A version as the record has it, with its reviewer's pack where that can be read."""
+        story = read_story(self.ledger, version)
+        judged = story.evaluation
+        if judged is None or not judged.review_digest:
+            return story, None
+        try:
+            return story, read_pack(self._store, story.release.fingerprint, judged.review_digest)
+        except RetrainingError as error:
+            LOG.warning("the reviewer's pack of version %s cannot be shown: %s", version, error)
+            return story, None
+
+    def link(self, token: str) -> SignedLink | None:
+        """What a signed link says; none where none was followed.
+
+        Raises:
+            NotPermitted: it is forged or too old, or links are not in use.
+        """
+        if not token:
+            return None
+        if self._links is None:
+            raise NotPermitted("signed links are not in use", remedy="set RELEASES_LINK_SECRET where this runs.")
+        return self._links.read(token)
+
+    def login(self, request: "Request") -> str | None:
+        """Whom the login proxy let through; none without one."""
+        return request.headers.get(self._proxy_header) if self._proxy_header else None
+
+    def decide(
+        self, version: int, answer: Decision, identity: Identity, reason: str, channel: str, **bound: Any
+    ) -> Release:
+        """The answer of somebody whose identity was proven."""
+        act = self.desk.approve if answer is Decision.APPROVE else self.desk.reject
+        return act(version, identity, reason, channel=channel, **bound)
+
+    def record_forgery(self, why: str, channel: str) -> None:
+        """Records a request that proved nothing; at most once a minute, so that nobody fills the record."""
+        now = time.monotonic()
+        LOG.warning("refused by %s: %s", channel, why)
+        if self._recorded_at is None or now - self._recorded_at > RECORDED_EVERY_SECONDS:
+            self._recorded_at = now
+            refusal = NotPermitted(why)
+            self.ledger.refuse(None, "request", "unknown", channel=channel, refusal=refusal)
+
+
+def build_app(office: Office, slack: Slack | None) -> "Starlette":
+    """The app; without `slack` it serves the page alone."""
+    from starlette.applications import Starlette
+    from starlette.routing import Route
+
+    routes = [
+        Route("/", lambda request: _redirect(), methods=["GET"]),
+        Route("/releases", _reading(office, _index), methods=["GET"]),
+        Route("/releases/{version:int}", _reading(office, _page), methods=["GET"]),
+        Route("/releases/{version:int}", _deciding(office), methods=["POST"]),
+    ]
+    if slack is not None:
+        routes.append(Route(SLACK_ACTIONS, _slack_route(office, slack), methods=["POST"]))
+    return Starlette(routes=routes)
+
+
+def _redirect() -> "Response":
+    from starlette.responses import RedirectResponse
+
+    return RedirectResponse("/releases")
+
+
+def _html(text: str, status: int = 200) -> "Response":
+    from starlette.responses import HTMLResponse
+
+    return HTMLResponse(text, status_code=status, headers=HEADERS)
+
+
+def _refused(error: RetrainingError) -> "Response":
+    status = next((code for kind, code in STATUS.items() if isinstance(error, kind)), 500)
+    return _html(told_html("That was not done", str(error)), status)
+
+
+# ---------------------------------------------------------------- the page
+
+
+def _reading(office: Office, show: Callable[[Office, "Request"], str]) -> Any:
+    """A page that is read; reads run in a thread, since the database waits."""
+
+    async def endpoint(request: "Request") -> "Response":
+        from starlette.concurrency import run_in_threadpool
+
+        try:
+            return _html(await run_in_threadpool(show, office, request))
+        except Conflict as error:
+            return _html(told_html("There is no such version", str(error)), 404)
+        except RetrainingError as error:
+            return _refused(error)
+
+    return endpoint
+
+
+def _index(office: Office, request: "Request") -> str:
+    releases = sorted(office.ledger.releases(), key=lambda release: -release.version)
+    return releases_html(office.desk.pending(), releases)
+
+
+def _page(office: Office, request: "Request") -> str:
+    version = int(request.path_params["version"])
+    story, pack = office.story(version)
+    token = request.query_params.get("link", "")
+    return release_html(story, pack, _ask(office, story, token, office.login(request)))
+
+
+def _ask(office: Office, story: Story, token: str, login: str | None) -> Ask | None:
+    """The form, for somebody who may use it while it can be used."""
+    if story.release.state is not ReleaseState.AWAITING_APPROVAL:
+        return None
+    link = office.link(token)
+    if link is not None:
+        return Ask(who=link.reviewer, link=token) if link.version == story.release.version else None
+    return Ask(who=login, link="") if login else None
+
+
+def _deciding(office: Office) -> Any:
+    async def endpoint(request: "Request") -> "Response":
+        from starlette.concurrency import run_in_threadpool
+
+        body = await request.body()
+        if len(body) > MOST_BYTES:
+            return _html(told_html("That was not done", "The form is too long."), 413)
+        form = {name: values[0] for name, values in parse_qs(body.decode("utf-8", "replace")).items()}
+        try:
+            release = await run_in_threadpool(_decided, office, request, form)
+        except RetrainingError as error:
+            return _refused(error)
+        state = str(release.state).replace("_", " ")
+        return _html(told_html(f"Version {release.version}: {state}", _thanks(release)))
+
+    return endpoint
+
+
+def _thanks(release: Release) -> str:
+    if release.state is ReleaseState.AWAITING_APPROVAL:
+        return f"{release.first_approval_by} approved; a second reviewer has to approve too."
+    return f"Decided by {release.decided_by}, {release.decided_via}."
+
+
+def _decided(office: Office, request: "Request", form: Mapping[str, str]) -> Release:
+    version = int(request.path_params["version"])
+    answer = _answer(form.get("decision", ""))
+    try:
+        link = office.link(form.get("link", ""))
+    except NotPermitted as error:
+        office.record_forgery(error.what, PAGE)
+        raise
+    policy, reason = office.desk.policy, form.get("reason", "")
+    if link is not None:
+        if link.version != version:
+            raise NotPermitted("the link is for another version", remedy="follow the link as it was sent.")
+        with office.desk.recording_refusals(version, answer, link.reviewer, PAGE):
+            identity = identify_by_link(policy, link.reviewer)
+        return office.decide(version, answer, identity, reason, PAGE, expected_digest=link.digest, nonce=link.nonce)
+    login = office.login(request)
+    if login is None:
+        raise NotPermitted("nothing says who you are", remedy="follow your own signed link, or log in by the proxy.")
+    _require_same_origin(request)
+    with office.desk.recording_refusals(version, answer, login, PAGE):
+        identity = identify_by_proxy(policy, login)
+    return office.decide(version, answer, identity, reason, PAGE)
+
+
+def _answer(text: str) -> Decision:
+    try:
+        return Decision(text)
+    except ValueError:
+        raise SettingsError(f"{text!r} is no decision", remedy="approve or reject.") from None
+
+
+def _require_same_origin(request: "Request") -> None:
+    """A browser that was sent here by another site says so; a login alone is not an intention."""
+    origin = request.headers.get("origin") or request.headers.get("referer") or ""
+    if urlsplit(origin).netloc != request.headers.get("host"):
+        raise NotPermitted("the form was sent from another site", remedy="open the page itself and decide there.")
+
+
+# ---------------------------------------------------------------- Slack
+
+
+def _slack_route(office: Office, slack: Slack) -> Any:
+    """Slack's clicks. A body whose signature is forged, stale or junk is refused before anything reads it."""
+    from slack_bolt.adapter.starlette import SlackRequestHandler
+    from slack_sdk.signature import SignatureVerifier
+    from starlette.responses import PlainTextResponse
+
+    handler = SlackRequestHandler(slack_app(office, slack))
+    verifier = SignatureVerifier(slack.signing_secret)
+
+    async def endpoint(request: "Request") -> "Response":
+        from starlette.concurrency import run_in_threadpool
+
+        body = await request.body()
+        if not _signed(verifier, body, request.headers):
+            await run_in_threadpool(office.record_forgery, "a signature that does not verify", SLACK)
+            return PlainTextResponse("the signature does not verify", status_code=401)
+        answer: Response = await handler.handle(request)
+        return answer
+
+    return endpoint
+
+
+def _signed(verifier: Any, body: bytes, headers: Mapping[str, str]) -> bool:
+    try:
+        return bool(
+            verifier.is_valid(
+                body=body.decode("utf-8"),
+                timestamp=headers.get("x-slack-request-timestamp", ""),
+                signature=headers.get("x-slack-signature", ""),
+            )
+        )
+    except (ValueError, UnicodeError, TypeError):
+        return False
+
+
+def slack_app(office: Office, slack: Slack) -> "App":
+    """slack-bolt's app: two buttons, and the dialog that asks for a reason."""
+    from slack_bolt import App
+    from slack_bolt.authorization import AuthorizeResult
+    from slack_sdk import WebClient
+
+    bot = AuthorizeResult(enterprise_id=None, team_id=None, bot_token=slack.token)
+    # the one token of the environment: Slack need not be asked whose it is before a click is answered
+    app = App(client=WebClient(base_url=slack.api_url), signing_secret=slack.signing_secret, authorize=lambda **_: bot)
+
+    @app.middleware
+    def only_reviewers(body: dict[str, Any], next: Callable[[], Any]) -> Any:
+        """Strangers are refused, and recorded, before anything happens."""
+        from slack_bolt import BoltResponse
+
+        user = str((body.get("user") or {}).get("id", ""))
+        try:
+            with office.desk.recording_refusals(_asked_version(body), "decision", user or "unknown", SLACK):
+                identify_by_slack(office.desk.policy, user)
+        except RetrainingError as error:
+            return BoltResponse(status=403, body=error.what)
+        return next()
+
+    @app.action(APPROVE)
+    def approve(ack: Any, body: dict[str, Any], client: Any) -> None:
+        ack()
+        _click(office, client, body, Asked.of(body["actions"][0]["value"]), Decision.APPROVE, "")
+
+    @app.action(REJECT)
+    def reject(ack: Any, body: dict[str, Any], client: Any) -> None:
+        ack()
+        client.views_open(trigger_id=body["trigger_id"], view=reason_view(Asked.of(body["actions"][0]["value"])))
+
+    @app.view(REASON_VIEW)
+    def reason(ack: Any, body: dict[str, Any], client: Any, view: dict[str, Any]) -> None:
+        ack()
+        told = view["state"]["values"][REASON_BLOCK][REASON_INPUT]["value"] or ""
+        _click(office, client, body, Asked.of(view["private_metadata"]), Decision.REJECT, told)
+
+    return app
+
+
+def _asked_version(body: Mapping[str, Any]) -> int | None:
+    """The version that a click is about, where it says one."""
+    actions = body.get("actions") or [{}]
+    text = str(actions[0].get("value") or (body.get("view") or {}).get("private_metadata") or "")
+    try:
+        return Asked.of(text).version
+    except ValueError:
+        return None
+
+
+def _click(office: Office, client: Any, body: Mapping[str, Any], asked: Asked, answer: Decision, reason: str) -> None:
+    """Carries a click out; whoever clicked is told what came of it, and the message loses its buttons."""
+    user = body["user"]["id"]
+    try:
+        identity = identify_by_slack(office.desk.policy, user)
+        release = office.decide(asked.version, answer, identity, reason, SLACK, expected_digest=asked.digest)
+    except RetrainingError as error:
+        _tell_clicker(client, user, f"That was not done: {error}")
+        return
+    if release.state is ReleaseState.AWAITING_APPROVAL:
+        _tell_clicker(client, user, _thanks(release))
+        return
+    _show_decided(office, client, body, release)
+
+
+def _tell_clicker(client: Any, user: str, text: str) -> None:
+    """A direct message; that it cannot be sent changes nothing of what was decided."""
+    from slack_sdk.errors import SlackClientError
+
+    try:
+        client.chat_postMessage(channel=user, text=text)
+    except (SlackClientError, OSError) as error:
+        LOG.warning("the answer to a click could not be sent: %s", error)
+
+
+def _show_decided(office: Office, client: Any, body: Mapping[str, Any], release: Release) -> None:
+    from slack_sdk.errors import SlackClientError
+
+    container = body.get("container") or {}
+    if "message_ts" not in container:
+        return
+    story, pack = office.story(release.version)
+    told = f"{str(release.state).replace('_', ' ')} by {release.decided_by} ({release.decided_via}): {release.reason}"
+    try:
+        client.chat_update(
+            channel=container["channel_id"],
+            ts=container["message_ts"],
+            **decided_message(story, pack, office.shown, told),
+        )
+    except (SlackClientError, OSError) as error:
+        LOG.warning(
+            "the message about version %s keeps its buttons until the outbox updates it: %s", release.version, error
+        )

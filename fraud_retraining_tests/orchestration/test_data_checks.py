@@ -1,0 +1,46 @@
+"""The checks of a range of days, as the partitions of Dagster show them."""
+
+from datetime import date, timedelta
+
+import dagster as dg
+import pytest
+
+from fraud_retraining.domain.day_checks import DAY_CHECKS
+from fraud_retraining.orchestration.checks.data_checks import DAYS_TOLD_APART
+from fraud_retraining.orchestration.instance import open_instance
+from fraud_retraining_tests.command_line import run
+from fraud_retraining_tests.conftest import START, Place
+
+
+def told(check: str) -> dict[date, bool]:
+    """What Dagster shows of a check, by partition, of those that gave a result."""
+    instance = open_instance()
+    key = dg.AssetCheckKey(dg.AssetKey("transactions"), check)
+    records = instance.event_log_storage.get_asset_check_execution_history(key, limit=1000)
+    events = [
+        record.event.dagster_event.asset_check_evaluation_data for record in records if record.status.value != "PLANNED"
+    ]
+    instance.dispose()
+    return {date.fromisoformat(one.partition): one.passed for one in events if one.partition}
+
+
+def ingest(days: int) -> int:
+    return run("ingest", "--from", str(START), "--to", str(START + timedelta(days=days - 1)))[0]
+
+
+def test_each_day_of_a_short_range_shows_its_own_results(place: Place) -> None:
+    bad = START + timedelta(days=1)
+    place.write_day(bad, place.read_day(bad).slice(0, 0))
+    assert ingest(3) == 3
+    days = [START + timedelta(days=n) for n in range(3)]
+    for check in DAY_CHECKS:
+        assert sorted(told(check)) == days, check
+    assert told("row_count") == {day: day != bad for day in days}
+
+
+@pytest.mark.slow
+def test_of_a_long_range_the_days_that_did_not_pass_show_it(place: Place) -> None:
+    bad = START + timedelta(days=6)
+    place.write_day(bad, place.read_day(bad).slice(0, 10))
+    assert ingest(DAYS_TOLD_APART + 1) == 3
+    assert told("row_count") == {bad: False}

@@ -1,0 +1,194 @@
+"""A whole life of the pipeline, the same on a folder and on S3, and with fixed evaluation days."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, timedelta
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import boto3
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+from mlflow import MlflowClient
+
+from fraud_retraining.adapters.model_artifact import PREFIX
+from fraud_retraining.orchestration.inventory import FEATURES
+from fraud_retraining.orchestration.resources import open_registry, open_store
+from fraud_retraining.settings import load_settings
+from fraud_retraining.simulation import lake_path
+from fraud_retraining_tests.command_line import champion, ledger, retrain, run
+from fraud_retraining_tests.conftest import AS_OF, START, Place, enter
+
+USED = AS_OF - timedelta(days=8)
+
+
+@dataclass
+class Lake:
+    """A lake that a test delivers to, in a folder or a bucket, and a home that knows nothing yet."""
+
+    place: Place
+    uri: str
+    s3: Any = None
+
+    @property
+    def bucket(self) -> str:
+        return self.uri.removeprefix("s3://").split("/")[0]
+
+    def configure(self, **changes: Any) -> None:
+        self.place.configure(**{"promotion": {"mode": "auto"}, **self._places(), **changes})
+
+    def _places(self) -> dict[str, Any]:
+        if self.s3 is None:
+            return {}
+        s3 = {"endpoint": self.s3.meta.endpoint_url, "region": "us-east-1"}
+        return {"lake": {"uri": f"{self.uri}/lake", "s3": s3}, "store": {"uri": f"{self.uri}/store"}}
+
+    def deliver(self, day: date, table: pa.Table) -> None:
+        if self.s3 is None:
+            self.place.write_day(day, table)
+        else:
+            buffer = BytesIO()
+            pq.write_table(table, buffer)
+            self.s3.put_object(Bucket=self.bucket, Key=f"lake/{lake_path(day)}", Body=buffer.getvalue())
+
+    def remove(self, day: date) -> None:
+        if self.s3 is None:
+            self.place.day_file(day).unlink()
+        else:
+            self.s3.delete_object(Bucket=self.bucket, Key=f"lake/{lake_path(day)}")
+
+
+@pytest.fixture(params=["folder", "s3"])
+def lake(request: pytest.FixtureRequest, place: Place, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lake]:
+    """The small lake in a folder, and the same in a bucket; with S3 the store lies there too."""
+    delivered = Lake(place, str(place.lake))
+    if request.param == "s3":
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "nothing")
+        client = boto3.client("s3", endpoint_url=request.getfixturevalue("s3_endpoint"), region_name="us-east-1")
+        delivered = Lake(place, f"s3://payments-{uuid4().hex[:12]}", client)
+        client.create_bucket(Bucket=delivered.bucket)
+        for file in place.lake.rglob("*.parquet"):
+            client.upload_file(str(file), delivered.bucket, f"lake/{file.relative_to(place.lake)}")
+        shutil.rmtree(place.lake)
+    delivered.configure()
+    yield delivered
+
+
+def raised_amount(table: pa.Table) -> pa.Table:
+    position = table.schema.get_field_index("TX_AMOUNT")
+    return table.set_column(position, "TX_AMOUNT", pc.add(table["TX_AMOUNT"], 1.0))
+
+
+def model_of(version: int) -> bytes:
+    """The booster of a version."""
+    return open_registry(load_settings()).download(version)[f"{PREFIX}model.ubj"]
+
+
+@pytest.mark.slow
+def test_a_life_of_retrains_on_a_folder_and_on_s3(lake: Lake, small_lake: Path) -> None:
+    code, first, _ = retrain()
+    assert (code, first["status"], first["model_version"]) == (0, "promoted", 1)
+    assert first["window"]["missing_days"] == []
+
+    shutil.rmtree(lake.place.home / "cache", ignore_errors=True)
+    code, again, _ = retrain()
+    assert (code, again["status"], again["fingerprint"]) == (0, "already_trained", first["fingerprint"])
+
+    code, later, _ = retrain(AS_OF + timedelta(days=2))
+    assert code in (0, 4), later
+    assert later["metrics"]["champion"] is not None
+
+    table = pq.ParquetFile(small_lake / lake_path(USED)).read()
+    lake.deliver(USED, raised_amount(table))
+    code, changed, _ = retrain()
+    assert changed["fingerprint"] != first["fingerprint"]
+    assert str(USED) in {event.subject for event in ledger().events("day_changed")}
+    assert run("status")[1]["not_reproducible"]["1"] == f"day {USED} was rewritten"
+
+    lake.remove(USED)
+    before = champion()
+    code, refused, _ = retrain()
+    assert (code, refused["status"]) == (3, "data_invalid")
+    assert "missing_days" in str(refused["error"])
+    assert champion() == before
+    assert ledger().verify().ok
+
+
+@pytest.mark.slow
+def test_a_folder_and_s3_give_the_same_model(lake: Lake, lived: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, answer, _ = retrain()
+    assert set(open_store(load_settings()).partitions(FEATURES, [USED, AS_OF])) == {USED}
+    assert (lake.place.home / "store").exists() is (lake.s3 is None)
+    if lake.s3 is not None:
+        keys = lake.s3.list_objects_v2(Bucket=lake.bucket, Prefix="store/transaction_features/")["KeyCount"]
+        assert keys >= 2 * 12
+    model = model_of(1)
+    enter(lived, monkeypatch)
+    assert answer["fingerprint"] == retrain()[1]["fingerprint"]
+    assert model_of(1) == model
+
+
+FIXED = {"start": str(START + timedelta(days=1)), "end": str(START + timedelta(days=3))}
+"""Days before everything that training as of `AS_OF` reads: a change there can only change what judges."""
+
+
+class TestFixedEvaluationDays:
+    def test_they_judge_candidate_and_champion_and_the_gate_reads_them(self, place: Place) -> None:
+        place.configure(promotion={"mode": "auto"}, holdout={"fixed": FIXED})
+        code, first, _ = retrain()
+        assert (code, first["status"]) == (0, "promoted"), first
+        assert first["metrics"]["fixed_candidate"]["average_precision"] > 0.05
+        assert first["metrics"]["fixed_champion"] is None
+        gate = next(one for one in first["gates"] if one["name"] == "fixed_no_regression")
+        assert (gate["passed"], gate["applicable"]) == (True, False)
+        assert "no champion" in gate["message"]
+
+        place.configure(
+            promotion={"mode": "auto"},
+            holdout={"fixed": FIXED},
+            model={"params": {"n_estimators": 1, "max_depth": 1}},
+            gates={"max_unproven_regression": 0.01, "max_slice_regression": 1.0},
+        )
+        before = champion()
+        code, weak, _ = retrain(AS_OF + timedelta(days=1))
+        assert (code, weak["status"]) == (4, "gate_failed")
+        both = weak["metrics"]["fixed_candidate"], weak["metrics"]["fixed_champion"]
+        assert both[1] == first["metrics"]["fixed_candidate"]
+        assert both[0]["average_precision"] < both[1]["average_precision"]
+        gate = next(one for one in weak["gates"] if one["name"] == "fixed_no_regression")
+        assert (gate["passed"], gate["applicable"]) == (False, True)
+        assert champion() == before
+        logged = MlflowClient(load_settings().tracking_uri).get_run(weak["mlflow_run_id"]).data.metrics
+        assert logged["fixed.average_precision"] == both[0]["average_precision"]
+        assert logged["fixed_champion.average_precision"] == both[1]["average_precision"]
+
+    @pytest.mark.slow
+    def test_no_model_learns_from_them(self, place: Place) -> None:
+        place.configure(promotion={"mode": "auto"}, holdout={"fixed": FIXED})
+        first = retrain()[1]
+        day = date.fromisoformat(FIXED["start"])
+        table = place.read_day(day)
+        position = table.schema.get_field_index("TX_FRAUD")
+        labels = [1 - label if n % 40 == 0 else label for n, label in enumerate(table["TX_FRAUD"].to_pylist())]
+        place.write_day(day, table.set_column(position, "TX_FRAUD", pa.array(labels, pa.int8())))
+
+        second = retrain()[1]
+        assert second["fingerprint"] != first["fingerprint"]
+        fixed = [answer["metrics"]["fixed_candidate"]["average_precision"] for answer in (first, second)]
+        assert fixed[0] != fixed[1]
+        assert second["metrics"]["candidate"] == first["metrics"]["candidate"]
+        assert model_of(second["model_version"]) == model_of(first["model_version"])
+
+    def test_a_window_that_would_learn_from_them_is_refused(self, place: Place) -> None:
+        touching = {"start": str(AS_OF - timedelta(days=13)), "end": str(AS_OF - timedelta(days=12))}
+        place.configure(holdout={"fixed": touching})
+        code, answer, _ = retrain()
+        assert code == 2
+        assert "overlap the training window" in answer["error"]["message"]
+        assert champion() is None

@@ -1,0 +1,373 @@
+"""What must survive what: real processes that die, real disks that fill up, and days that arrive in every bad shape.
+
+The numbers are those of the invariants: I1 one champion whose artifact verifies; I2 a complete record of how it became
+champion; I3 one version a fingerprint; I4 a ledger whose chain verifies; I6 running again ends in the same digests.
+"""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from datetime import date, datetime, time, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from fraud_retraining.adapters.model_artifact import PREFIX
+from fraud_retraining.domain.events import EventKind
+from fraud_retraining.domain.releases import ReleaseState
+from fraud_retraining.domain.validation import Report
+from fraud_retraining.orchestration.resources import open_registry, open_store
+from fraud_retraining.settings import load_settings
+from fraud_retraining_tests.adapters.conftest import MisbehavingServer
+from fraud_retraining_tests.command_line import champion, ledger, retrain, run
+from fraud_retraining_tests.conftest import AS_OF, DAYS, START, Place, enter
+from fraud_retraining_tests.faults import run_alone, run_killed, run_with
+
+LATER = AS_OF + timedelta(days=2)
+LENIENT = {"max_regression": 1.0, "max_unproven_regression": 1.0, "max_slice_regression": 1.0}
+
+
+def model_of(version: int) -> bytes:
+    return open_registry(load_settings()).download(version)[f"{PREFIX}model.ubj"]
+
+
+def require_invariants(champions: int) -> None:
+    """I1 to I4, whatever has happened."""
+    records = ledger()
+    assert records.verify().ok
+    versions = open_registry(load_settings()).versions()
+    releases = records.releases()
+    assert len({version.fingerprint for version in versions}) == len(versions)
+    assert {version.version for version in versions} >= {release.version for release in releases}
+    promoted = records.releases(ReleaseState.PROMOTED)
+    assert len(promoted) == champions
+    serving = champion()
+    assert (serving is None) == (champions == 0)
+    for release in promoted:
+        assert serving == (release.version, release.artifact_digest)
+        require_complete_record(release.version, release.fingerprint)
+
+
+def require_complete_record(version: int, fingerprint: str) -> None:
+    """I2: trained, judged, decided, intended and done, in this order."""
+    records = ledger()
+    release = records.release_by_version(version)
+    assert release is not None
+    assert release.verdict_passed
+    assert release.decided_by
+    kinds = [event.kind for event in records.events(fingerprint=fingerprint)]
+    wanted = ["model_trained", "model_evaluated", "version_registered", "promotion_intended", "promotion_done"]
+    assert [kinds.index(kind) for kind in wanted] == sorted(kinds.index(kind) for kind in wanted)
+    assert [kinds.count(kind) for kind in wanted] == [1] * len(wanted)
+
+
+@pytest.fixture(scope="session")
+def ingested(tmp_path_factory: pytest.TempPathFactory, small_lake: Path) -> Path:
+    """A home that has ingested what a retrain as of `AS_OF` needs, and trained nothing."""
+    place = Place(tmp_path_factory.mktemp("ingested"))
+    shutil.copytree(small_lake, place.lake)
+    place.configure(promotion={"mode": "auto"})
+    with pytest.MonkeyPatch.context() as patch:
+        enter(place, patch)
+        code, answer, _ = run("ingest", "--from", str(START), "--to", str(AS_OF))
+    assert code == 0, answer
+    return place.folder
+
+
+@pytest.fixture
+def ready(ingested: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """A copy of that home."""
+    shutil.copytree(ingested, tmp_path / "ready")
+    place = Place(tmp_path / "ready")
+    place.configure(promotion={"mode": "auto"})
+    enter(place, monkeypatch)
+    return place
+
+
+@pytest.fixture(scope="session")
+def undisturbed(lived: Place) -> Iterator[tuple[str, bytes]]:
+    """Fingerprint and booster of the same retrain when nothing goes wrong."""
+    with pytest.MonkeyPatch.context() as patch:
+        enter(lived, patch)
+        yield ledger().releases()[0].fingerprint, model_of(1)
+
+
+def require_same_model(answer: dict[str, Any], undisturbed: tuple[str, bytes]) -> None:
+    """I6; the fingerprint pins the digest of every day."""
+    assert (answer["fingerprint"], model_of(answer["model_version"])) == undisturbed
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+class TestKilled:
+    @pytest.mark.parametrize(
+        "moment",
+        [
+            "before the record of an ingested day",
+            "after the record of an ingested day",
+            "before the checks of a day",
+            "before the record of entity days",
+            "before the record of features",
+        ],
+    )
+    def test_while_a_day_is_made(self, moment: str, place: Place, undisturbed: tuple[str, bytes]) -> None:
+        place.configure(promotion={"mode": "auto"})
+        run_killed(moment, "ingest", "--from", str(START), "--to", str(AS_OF))
+        require_invariants(champions=0)
+        code, answer, _ = retrain()
+        assert (code, answer["status"]) == (0, "promoted")
+        require_same_model(answer, undisturbed)
+
+    @pytest.mark.parametrize(
+        ("moment", "trained"),
+        [
+            ("in the fifth round of boosting", 0),
+            ("before the upload is complete", 0),
+            ("after the upload", 1),
+            ("before the evaluation is recorded", 1),
+            ("before registering", 1),
+            ("after registering", 1),
+            ("after the release is opened", 1),
+        ],
+    )
+    def test_before_there_is_anything_to_promote(
+        self, moment: str, trained: int, ready: Place, undisturbed: tuple[str, bytes]
+    ) -> None:
+        run_killed(moment, "retrain", "--as-of", str(AS_OF), "--json")
+        require_invariants(champions=0)
+        assert run("status")[0] == 0
+        fingerprint, _ = undisturbed
+        before = open_registry(load_settings()).find_run(fingerprint)
+        assert (before is not None) == (trained == 1)
+
+        code, answer, _ = retrain()
+        assert (code, answer["status"], answer["model_version"]) == (0, "promoted", 1)
+        require_invariants(champions=1)
+        require_same_model(answer, undisturbed)
+        assert before is None or before.run_id == answer["mlflow_run_id"], "an uploaded model is adopted"
+        assert retrain()[1]["status"] == "already_trained"
+
+    @pytest.mark.parametrize(
+        ("moment", "serving"),
+        [
+            ("after the policy's approval", 1),
+            ("after the intent", 1),
+            ("after the alias", 2),
+            ("after the outcome", 2),
+        ],
+    )
+    def test_while_a_champion_is_replaced(self, moment: str, serving: int, home: Place) -> None:
+        home.configure(promotion={"mode": "auto"}, gates=LENIENT)
+        run_killed(moment, "retrain", "--as-of", str(LATER), "--json")
+        now = champion()
+        assert now is not None
+        assert now[0] == serving, "served is the old one or the new one, never neither"
+        assert ledger().verify().ok
+        status = run("status")
+        assert (status[0], status[1]["champion"]["version"]) == (0, serving)
+
+        code, answer, _ = retrain(LATER)
+        assert (code, answer["model_version"]) == (0, 2)
+        assert answer["status"] in {"promoted", "already_trained"}
+        require_invariants(champions=1)
+        assert [release.version for release in ledger().releases(ReleaseState.PROMOTED)] == [2]
+
+    @pytest.mark.parametrize("moment", ["after a reviewer's approval", "after the intent", "after the alias"])
+    def test_while_a_reviewer_approves(self, moment: str, home: Place) -> None:
+        home.configure(promotion={"mode": "manual"}, gates=LENIENT)
+        assert retrain(LATER)[1]["status"] == "awaiting_approval"
+        decision = ("approve", "2", "--by", "alice", "--reason", "better on the new fraud", "--json")
+        run_killed(moment, *decision)
+        assert ledger().verify().ok
+        assert run(*decision[:-1])[0] in (0, 5)
+        require_invariants(champions=1)
+        release = ledger().release_by_version(2)
+        assert release is not None
+        assert (release.state, release.decided_by) == (ReleaseState.PROMOTED, "alice")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_a_second_death_on_the_way_back_changes_nothing(ready: Place, undisturbed: tuple[str, bytes]) -> None:
+    for moment in ("after the upload", "after registering", "after the intent", "after the alias"):
+        run_killed(moment, "retrain", "--as-of", str(AS_OF), "--json")
+        assert ledger().verify().ok
+    code, answer, _ = retrain()
+    assert code == 0
+    require_invariants(champions=1)
+    require_same_model(answer, undisturbed)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("moment", ["before the record of features", "in the fifth round of boosting"])
+def test_memory_that_runs_out_is_a_typed_failure_and_the_next_run_works(
+    moment: str, place: Place, undisturbed: tuple[str, bytes]
+) -> None:
+    place.configure(promotion={"mode": "auto"})
+    ended = run_with("exhaust", moment, "retrain", "--as-of", str(AS_OF), "--json")
+    answer = json.loads(ended.stdout)
+    assert (ended.returncode, answer["error"]["message"]) == (7, "there is not enough memory"), ended.stderr[-3000:]
+    failed = ledger().last(EventKind.RETRAIN_FAILED, as_of=AS_OF)
+    assert failed is not None
+    assert champion() is None
+    code, answer, _ = retrain()
+    assert code == 0
+    require_invariants(champions=1)
+    require_same_model(answer, undisturbed)
+
+
+def test_an_engine_with_too_little_memory_names_its_knob(place: Place) -> None:
+    place.configure(engine={"memory_limit": "1MB"})
+    code, answer, _ = run("ingest", "--from", str(START), "--to", str(START))
+    assert code == 7
+    assert "engine.memory_limit" in answer["error"]["remedy"]
+    place.configure()
+    assert run("ingest", "--from", str(START), "--to", str(START))[0] == 0
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path, small_lake: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    """A place on a disk of 64 MB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(disk)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("a small disk cannot be mounted here")
+    place = Place(disk)
+    shutil.copytree(small_lake, place.lake)
+    place.configure(promotion={"mode": "auto"}, gates=LENIENT)
+    enter(place, monkeypatch)
+    yield place
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def fill(disk: Path, left: int) -> Path:
+    """A file that leaves so many bytes free."""
+    ballast = disk / "ballast"
+    ballast.write_bytes(bytes(max(0, shutil.disk_usage(disk).free - left)))
+    return ballast
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_a_disk_that_fills_up_publishes_nothing_and_the_next_run_works(small_disk: Place) -> None:
+    assert run_alone("retrain", "--as-of", str(AS_OF))[1]["status"] == "promoted"
+    before = champion()
+    for left in (0, 200_000, 1_000_000):
+        ballast = fill(small_disk.folder, left)
+        code, answer = run_alone("retrain", "--as-of", str(LATER))
+        ballast.unlink()
+        assert code == 7, answer
+        assert champion() == before
+        assert ledger().verify().ok
+    code, answer = run_alone("retrain", "--as-of", str(LATER))
+    assert (code, answer["status"]) == (0, "promoted"), answer
+    require_invariants(champions=1)
+
+
+class TestDays:
+    """Days in every bad shape; what the others become of it."""
+
+    days = tuple(START + timedelta(days=n) for n in range(5))
+
+    def ingest(self) -> tuple[int, dict[str, Any], str]:
+        return run("ingest", "--from", str(self.days[0]), "--to", str(self.days[-1]))
+
+    def stored(self) -> dict[date, int]:
+        found = open_store(load_settings()).partitions("transactions", self.days)
+        return {day: partition.facts["rows"] for day, partition in found.items()}
+
+    def test_a_corrupt_day_is_refused_by_name_and_the_others_stand(self, place: Place) -> None:
+        file = place.day_file(self.days[2])
+        file.write_bytes(file.read_bytes()[:-200])
+        code, answer, _ = self.ingest()
+        assert code == 3
+        assert file.name in str(answer)
+        assert str(self.days[2]) in str(answer)
+        assert set(self.stored()) == {*self.days} - {self.days[2]}
+
+    def test_the_same_file_twice_and_the_same_ids_twice_count_once(self, place: Place) -> None:
+        once = {day: place.read_day(day).num_rows for day in self.days}
+        shutil.copy(place.day_file(self.days[1]), place.day_file(self.days[1]).with_name("again.parquet"))
+        table = place.read_day(self.days[2])
+        place.write_day(self.days[2], pa.concat_tables([table, table.slice(0, 100)]))
+        code, answer, _ = self.ingest()
+        assert (code, answer["rows"]) == (0, sum(once.values())), answer
+        assert self.stored() == once
+
+    def test_a_column_that_is_added_is_ignored_with_a_warning_and_one_that_goes_is_refused(self, place: Place) -> None:
+        table = place.read_day(self.days[2])
+        place.write_day(self.days[2], table.append_column("TX_DEVICE", pa.array(["phone"] * table.num_rows)))
+        place.write_day(self.days[4], place.read_day(self.days[4]).drop_columns(["TX_AMOUNT"]))
+        code, answer, _ = self.ingest()
+        assert code == 3
+        assert "TX_AMOUNT" in str(answer)
+        assert set(self.stored()) == {*self.days} - {self.days[4]}
+        store = open_store(load_settings())
+        reports = {day: Report.model_validate(store.annotation("transactions", day, "checks")) for day in self.days[:4]}
+        warned = {day: result for day, report in reports.items() for result in report.results if not result.passed}
+        assert list(warned) == [self.days[2]]
+        assert (warned[self.days[2]].name, warned[self.days[2]].severity) == ("new_columns", "warn")
+        assert "TX_DEVICE" in warned[self.days[2]].message
+
+
+class TestLabels:
+    """Labels that are corrected later, in a lake that says when a label became known."""
+
+    used = AS_OF - timedelta(days=6)
+
+    def label(self, place: Place, day: date, late: int, known_on: date | None = None) -> None:
+        """Every label of the day is known after two days; `late` of the others turn to fraud on `known_on`."""
+        table = place.read_day(day)
+        labels = table["TX_FRAUD"].to_pylist()
+        known = [datetime.combine(day + timedelta(days=2), time(12))] * len(labels)
+        for row in [n for n, fraud in enumerate(labels) if not fraud][:late]:
+            labels[row], known[row] = 1, datetime.combine(known_on or day, time(12))
+        position = table.schema.get_field_index("TX_FRAUD")
+        turned = table.set_column(position, "TX_FRAUD", pa.array(labels, pa.int8()))
+        place.write_day(day, turned.append_column("LABELLED_AT", pa.array(known, pa.timestamp("us"))))
+
+    @pytest.mark.slow
+    def test_the_cut_off_stands_and_a_later_retrain_uses_what_is_known_by_then(self, place: Place) -> None:
+        place.configure(columns={"labelled_at": "LABELLED_AT"}, promotion={"mode": "auto"}, gates=LENIENT)
+        for n in range(DAYS):
+            self.label(place, START + timedelta(days=n), late=0)
+        first = retrain()[1]
+        frauds = frauds_of(first, self.used)
+
+        self.label(place, self.used, late=25, known_on=AS_OF + timedelta(days=1))
+        again = retrain()[1]
+        assert again["as_of"] == first["as_of"]
+        assert frauds_of(again, self.used) == frauds, "what was not known by the as-of day does not exist for it"
+        assert again["window"]["rows"] == first["window"]["rows"] - 25
+
+        later = retrain(AS_OF + timedelta(days=1))[1]
+        assert frauds_of(later, self.used) == frauds + 25
+
+
+def frauds_of(answer: dict[str, Any], day: date) -> int:
+    """Frauds of a training day in the manifest that the ledger keeps of a retrain."""
+    built = ledger().last(EventKind.WINDOW_BUILT, as_of=date.fromisoformat(answer["as_of"]))
+    assert built is not None
+    return next(one["frauds"] for one in built.payload["training"] if one["day"] == str(day))
+
+
+def test_s3_that_answers_503_is_told_in_bounded_time(home: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "nothing")
+    before = champion()
+    server = MisbehavingServer()
+    transfer = {"connect_seconds": 1, "read_seconds": 1, "deadline_seconds": 3}
+    s3 = {"endpoint": server.endpoint, "region": "us-east-1", "max_attempts": 2, "transfer": transfer}
+    home.configure(promotion={"mode": "auto"}, lake={"uri": "s3://payments/lake", "s3": s3})
+    code, answer, _ = retrain()
+    server.close()
+    assert code == 7
+    assert "s3://payments/lake" in str(answer["error"])
+    assert server.requests >= 2
+    home.configure(promotion={"mode": "auto"})
+    assert champion() == before
