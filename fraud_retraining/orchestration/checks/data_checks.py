@@ -94,7 +94,7 @@ def results(
     """
     if len(reports) > 1:
         for day, result in _told_apart(reports):
-            context.op_execution_context.log_event(_evaluation(asset, day, result))
+            context.op_execution_context.log_event(_evaluation(asset, day, result))  # type: ignore[arg-type]
     for name, (severity, _) in rules.items():
         found = {day: result for day, report in reports.items() for result in report.results if result.name == name}
         failed = {day: result for day, result in found.items() if not result.passed}
@@ -148,14 +148,16 @@ def day_report(day: date, inventory: Inventory, settings: Settings, store: Store
     known = inventory.report(day)
     if known is not None and known.rules == rules:
         return known
+    paths = store.paths([partition], ROWS)
     found = day_checks(
-        engine.read_parquet(store.paths([partition], ROWS)),
+        engine.read_parquet(paths),
         DayFacts.model_validate({name: partition.facts[name] for name in DayFacts.model_fields}),
         settings.mapping,
         day,
         settings.validation,
         earlier_rows=inventory.earlier_rows(day),
         earlier_columns=inventory.earlier_columns(day),
+        query=engine.stored_query(CHECKS, day, paths, settings.mapping),
     )
     report = Report(digest=partition.digest, rules=rules, results=found)
     store.annotate(TRANSACTIONS, day, CHECKS, report)
