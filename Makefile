@@ -20,7 +20,7 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	@echo "== Creating $(VENV) and installing the pinned packages (a minute or two the first time)"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv==$(UV_VERSION)" || echo "uv is not to be had; pip installs instead"
-	if $(BIN)/python -m uv --version >/dev/null 2>&1 && $(BIN)/python -m uv pip install --python $(BIN)/python --require-hashes -r requirements.lock; \
+	if $(BIN)/python -m uv --version >/dev/null 2>&1 && $(BIN)/python -m uv pip install --compile-bytecode --python $(BIN)/python --require-hashes -r requirements.lock; \
 	then $(BIN)/python -m uv pip install --python $(BIN)/python --no-deps -e . ; \
 	else $(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r requirements.lock && $(BIN)/python -m pip install --disable-pip-version-check --no-deps -e . ; fi
 	@touch $@
