@@ -1,111 +1,235 @@
-"""Memory and time of a fit: streamed from day files, against the bare estimator on the same rows in one matrix.
+"""Peak memory of a whole retrain: window, streamed fit, MLflow, evaluation beside a champion, gates, registration.
 
-Here: `fit` and `predict` on many rows, and `XGBClassifier.fit` and `predict_proba` with the same parameters on fewer,
-because it holds them all; each in a process of its own, imports included. Not here: whether the model is any good
-(`benchmarks/handbook_quality.py`).
+Here: the job `retrain` in a process of its own on a store with features of many rows, 20 a row, a week of them to
+judge on. The store is written directly, as ingestion and features would have left it: only the memory of the retrain
+is measured, and random features are as large as real ones. Memory hardly depends on the number of boosting rounds;
+give several to see it. Not here: how long a retrain takes (`benchmarks/retrain_overhead.py`).
 
-    python -m benchmarks.training_memory [--rows 10000000] [--compare-rows 6000000] [--days 30] [--rounds 200]
+    python -m benchmarks.training_memory [--rows 10000000 30000000] [--rounds 40] [--days 30]
 """
 
 import argparse
 import json
+import logging
 import os
-import resource
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from datetime import date, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-FEATURES = tuple(f"feature_{number:02d}" for number in range(20))
+if TYPE_CHECKING:
+    from fraud_retraining.adapters.store import Store
+    from fraud_retraining.orchestration.inventory import Inventory
+
+START = date(2025, 1, 1)
+HOLDOUT, DELAY, EVERY = 7, 1, 2
+CHAMPION_DAYS, CHAMPION_ROUNDS = HOLDOUT, 10
 FRAUD_RATE = 0.008
-BATCH_ROWS = 131_072
+ROWS_A_CUSTOMER = 14
+OPEN_GATES = {
+    "min_average_precision": 0,
+    "min_roc_auc": 0,
+    "max_regression": 1,
+    "max_slice_regression": 1,
+    "max_calibration_error": 100,
+    "max_importance": 1,
+    "min_distinct_scores": 2,
+}
+"""What is measured ends with a promotion, however good the model is."""
 LIMITS_GB = {10_000_000: 2.5, 30_000_000: 5.0}
+ENTITIES = {
+    "customer": {"column": "CUSTOMER_ID", "windows_days": [1]},
+    "terminal": {"column": "TERMINAL_ID", "windows_days": [1]},
+}
+NUMERIC = ["distance", "age"]
+TINY = pa.table({"transaction_id": [1]})
 
 
-def day_of_features(seed: int, rows: int) -> pa.Table:
-    """A day of features like ours: amounts, counts, ratios and shares, float32; fraud follows some of them."""
+def main() -> None:
+    """Every number of rows with every number of rounds, one line each."""
+    options = _options()
+    if options.side:
+        print(json.dumps(_SIDES[options.side](options)))
+        return
+    print(f"{'rows':>12} {'rounds':>7} {'seconds':>8} {'CPU s':>8} {'peak GB':>8} {'limit':>6}")
+    for rows in options.rows:
+        for rounds in options.rounds:
+            with tempfile.TemporaryDirectory() as folder:
+                _measure(Path(folder), rows, rounds, options.days)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, nargs="+", default=[10_000_000, 30_000_000])
+    parser.add_argument("--rounds", type=int, nargs="+", default=[40])
+    parser.add_argument("--days", type=int, default=30, help="length of the training window")
+    parser.add_argument("--side", choices=("prepare", "champion", "retrain"))
+    return parser.parse_args()
+
+
+def _measure(folder: Path, rows: int, rounds: int, days: int) -> None:
+    _write_settings(folder, days)
+    _run(folder, "prepare", rows, rounds, days)
+    _run(folder, "champion", rows, CHAMPION_ROUNDS, days, window_days=CHAMPION_DAYS)
+    found = _run(folder, "retrain", rows, rounds, days)
+    numbers = f"{found['seconds']:>8.1f} {found['cpu']:>8.1f} {found['gigabytes']:>8.2f}"
+    print(f"{rows:>12,} {rounds:>7} {numbers} {LIMITS_GB.get(rows, ''):>6}", flush=True)
+
+
+def _write_settings(folder: Path, days: int) -> None:
+    import yaml
+
+    settings = {
+        "lake": {"uri": str(folder / "lake")},
+        "entities": ENTITIES,
+        "features": {"numeric": NUMERIC},
+        "window": {"days": days},
+        "holdout": {"days": HOLDOUT},
+        "labels": {"delay_days": DELAY},
+        "validation": {"min_rows": 1},
+        "gates": OPEN_GATES,
+        "promotion": {"mode": "auto"},
+    }
+    (folder / "retraining.yaml").write_text(yaml.safe_dump(settings))
+
+
+def _run(
+    folder: Path, side: str, rows: int, rounds: int, days: int, *, window_days: int | None = None
+) -> dict[str, Any]:
+    command = [sys.executable, "-m", "benchmarks.training_memory", "--side", side]
+    command += ["--rows", str(rows), "--days", str(days)]
+    environment = {
+        **os.environ,
+        "FRAUD_RETRAINING_HOME": str(folder / "home"),
+        "FRAUD_RETRAINING_CONFIG": str(folder / "retraining.yaml"),
+        "FRAUD_RETRAINING_MODEL__PARAMS": json.dumps({"n_estimators": rounds}),
+        "OMP_WAIT_POLICY": "passive",
+    }
+    if window_days is not None:
+        environment["FRAUD_RETRAINING_WINDOW__DAYS"] = str(window_days)
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, env=environment)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _as_of(options: argparse.Namespace) -> date:
+    return START + timedelta(days=EVERY + options.days + HOLDOUT + DELAY - 1)
+
+
+# ---------------------------------------------------------------- the store
+
+
+def _prepare(options: argparse.Namespace) -> dict[str, Any]:
+    """Every day as ingestion and features would have left it."""
+    from fraud_retraining.adapters.lake import Lake
+    from fraud_retraining.adapters.locations import FolderLocation
+    from fraud_retraining.orchestration.inventory import Inventory
+    from fraud_retraining.orchestration.resources import open_store
+    from fraud_retraining.settings import load_settings
+    from fraud_retraining.simulation import lake_path
+
+    settings = load_settings()
+    store, folder = open_store(settings), Path(settings.lake_uri)
+    days = [START + timedelta(days=n) for n in range((_as_of(options) - START).days + 1)]
+    for day in days:
+        path = folder / lake_path(day)
+        path.parent.mkdir(parents=True)
+        pq.write_table(TINY, path)
+    arrived = Lake(FolderLocation(folder)).days()
+    for day in days:
+        _write_transactions(day, store, Inventory(store, settings, [day]).transactions_inputs(arrived[day]))
+    inventory = Inventory(store, settings, days)
+    for day in days:
+        tables = dict.fromkeys(ENTITIES, TINY)
+        facts = {"facts": str(day), "labels": str(day), "keys": {}}
+        inputs = inventory.entity_days_inputs(day)
+        store.write("entity_days", day, tables, digest=str(day), inputs=inputs, facts=facts)
+    inventory = Inventory(store, settings, days)
+    for number, day in enumerate(days):
+        _write_features(day, number, options.rows[0] // options.days, store, inventory)
+    return {}
+
+
+def _write_transactions(day: date, store: "Store", inputs: dict[str, str]) -> None:
+    from fraud_retraining.domain.day_checks import DAY_CHECKS
+    from fraud_retraining.domain.ingestion import DayFacts
+    from fraud_retraining.domain.validation import CheckResult, Report
+    from fraud_retraining.orchestration.inventory import CHECKS, TRANSACTIONS
+
+    known = {"rows": 1, "labelled": 1, "frauds": 0, "rejects": {}, "duplicates_dropped": 0, "nulls": {}}
+    facts = DayFacts(**known, key_types={}, files=1, source_version="").model_dump(mode="json")
+    facts |= {"facts": str(day), "labels": str(day)}
+    store.write(TRANSACTIONS, day, {"rows": TINY}, digest=str(day), inputs=inputs, facts=facts)
+    passed = [CheckResult(name=name, passed=True, severity="error", message="") for name in DAY_CHECKS]
+    store.annotate(TRANSACTIONS, day, CHECKS, Report(digest=str(day), rules="", results=tuple(passed)))
+
+
+def _write_features(day: date, seed: int, rows: int, store: "Store", inventory: "Inventory") -> None:
+    from fraud_retraining.domain.fingerprint import table_digest
+
+    table = _features(day, seed, rows, inventory.plan.names)
+    frauds = int(np.count_nonzero(table["is_fraud"].to_numpy()))
+    facts = {"rows": rows, "label_days": [[None, rows, frauds]], "columns": table.column_names}
+    inputs = inventory.features_inputs(day)
+    store.write("transaction_features", day, {"rows": table}, digest=table_digest(table), inputs=inputs, facts=facts)
+
+
+def _features(day: date, seed: int, rows: int, names: tuple[str, ...]) -> pa.Table:
+    """A day of features like ours: amounts, counts, ratios; fraud follows some of them."""
     rng = np.random.default_rng(seed)
-    columns = {name: rng.standard_normal(rows, dtype=np.float32) for name in FEATURES}
-    for name in FEATURES[4:10]:
-        columns[name] = rng.poisson(3, rows).astype(np.float32)
-    for name in FEATURES[10:14]:
-        columns[name] = np.round(rng.gamma(2, 40, rows), 2).astype(np.float32)
-    odds = columns[FEATURES[0]] + columns[FEATURES[1]] * columns[FEATURES[2]] + columns[FEATURES[10]] / 80
-    threshold = np.quantile(odds[:50_000], 1 - FRAUD_RATE)
+    columns: dict[str, Any] = {name: rng.standard_normal(rows, dtype=np.float32) for name in names}
+    counts = [name for name in names if "count" in name or name in ("hour", "weekend", "night")]
+    columns |= {name: rng.poisson(3, rows).astype(np.float32) for name in counts}
+    columns["amount"] = np.round(rng.gamma(2, 40, rows), 2)
+    odds = columns[NUMERIC[0]] + columns[NUMERIC[1]] * columns["customer_mean_amount_1d"] + columns["amount"] / 80
+    moments = np.sort(rng.integers(0, 86_400_000_000, rows)).astype("timedelta64[us]")
     return pa.table(
         {
             "transaction_id": np.arange(rows, dtype=np.int64) + seed * rows,
+            "timestamp": np.datetime64(datetime(day.year, day.month, day.day), "us") + moments,
+            "customer": rng.integers(0, max(rows * HOLDOUT // ROWS_A_CUSTOMER, 1), rows),
+            "terminal": rng.integers(0, max(rows // 10, 1), rows),
+            "is_fraud": (odds > np.quantile(odds, 1 - FRAUD_RATE)).astype(np.int8),
             **columns,
-            "is_fraud": (odds > threshold).astype(np.int8),
         }
     )
 
 
-def write_days(folder: Path, rows: int, days: int) -> None:
-    """Day files that hold `rows` rows together."""
-    folder.mkdir()
-    for day in range(days):
-        some = rows // days + (day < rows % days)
-        pq.write_table(day_of_features(day, some), folder / f"{day:04d}.parquet")
+# ---------------------------------------------------------------- the retrains
 
 
-def batches_of(folder: Path) -> Callable[[], Iterator[pa.RecordBatch]]:
-    """The rows of the day files, in the same batches each time."""
-
-    def batches() -> Iterator[pa.RecordBatch]:
-        for path in sorted(folder.glob("*.parquet")):
-            yield from pq.ParquetFile(path).iter_batches(BATCH_ROWS)
-
-    return batches
+def _champion(options: argparse.Namespace) -> dict[str, Any]:
+    return _retrained(_as_of(options) - timedelta(days=EVERY))
 
 
-def streamed(folder: Path, rounds: int) -> dict[str, float]:
-    """Fit and predict as this package does it."""
-    from fraud_retraining.domain.training import ModelPolicy, fit
-
-    batches = batches_of(folder)
-    started = time.perf_counter()
-    model = fit(ModelPolicy(params={"n_estimators": rounds}), FEATURES, (), batches)
-    fitted = time.perf_counter()
-    frauds = sum(float(model.predict(batch).sum()) for batch in batches())
-    return {"fit": fitted - started, "predict": time.perf_counter() - fitted, "expected_frauds": frauds}
+def _retrain(options: argparse.Namespace) -> dict[str, Any]:
+    return _retrained(_as_of(options))
 
 
-def bare(folder: Path, rounds: int) -> dict[str, float]:
-    """Fit and predict with the estimator alone, on rows that lie ready in one matrix; reading them is not counted."""
-    import xgboost
+def _retrained(as_of: date) -> dict[str, Any]:
+    from fraud_retraining.commands.runs import Pipeline
+    from fraud_retraining.domain.triggers import Trigger
+    from fraud_retraining.orchestration.progress import LogProgress
+    from fraud_retraining.settings import load_settings
 
-    from fraud_retraining.domain.training import ModelPolicy
-
-    paths = sorted(folder.glob("*.parquet"))
-    tables = [pq.read_table(path, columns=[*FEATURES, "is_fraud"]) for path in paths]
-    matrix = np.empty((sum(table.num_rows for table in tables), len(FEATURES)), np.float32)
-    label = np.concatenate([table["is_fraud"].to_numpy() for table in tables])
-    for position, name in enumerate(FEATURES):
-        matrix[:, position] = np.concatenate([table[name].to_numpy() for table in tables])
-    del tables
-    policy = ModelPolicy(params={"n_estimators": rounds})
-    classifier = xgboost.XGBClassifier(
-        **policy.parameters.model_dump(), tree_method="hist", random_state=policy.seed, n_jobs=policy.threads
-    )
-    started = time.perf_counter()
-    classifier.fit(matrix, label)
-    fitted = time.perf_counter()
-    frauds = float(classifier.predict_proba(matrix)[:, 1].sum(dtype=np.float64))
-    return {"fit": fitted - started, "predict": time.perf_counter() - fitted, "expected_frauds": frauds}
+    logging.disable(logging.CRITICAL)
+    pipeline = Pipeline(load_settings(), LogProgress())
+    wall, cpu = time.perf_counter(), time.process_time()
+    done = pipeline.retrain(as_of, Trigger.MANUAL)
+    assert done.status == "promoted", done.message
+    return {"seconds": time.perf_counter() - wall, "cpu": time.process_time() - cpu, "gigabytes": _peak_gigabytes()}
 
 
-SIDES = {"streamed": streamed, "bare": bare}
-
-
-def peak_gigabytes() -> float:
+def _peak_gigabytes() -> float:
     """The most memory that this process has held."""
+    import resource
+
     status = Path("/proc/self/status")
     if status.exists():
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
@@ -113,59 +237,7 @@ def peak_gigabytes() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
-def measured(side: str, folder: Path, rounds: int) -> dict[str, float]:
-    """One side in a fresh process; idle threads sleep instead of spinning, so that a busy machine measures the same."""
-    command = [sys.executable, "-m", "benchmarks.training_memory", "--side", side, "--folder", str(folder)]
-    environment = {**os.environ, "OMP_WAIT_POLICY": "passive"}
-    command += ["--rounds", str(rounds)]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-def run_side(side: str, folder: Path, rounds: int) -> None:
-    found = SIDES[side](folder, rounds)
-    print(json.dumps({**found, "cpu": time.process_time(), "peak": peak_gigabytes()}))
-
-
-def print_row(name: str, rows: int, found: dict[str, float], note: str = "") -> None:
-    total = found["fit"] + found["predict"]
-    print(
-        f"{name:<10} {rows:>12,} {found['fit']:>8.1f} {found['predict']:>9.1f} {total:>8.1f} {found['cpu']:>8.1f} "
-        f"{found['peak']:>8.2f}  {note}"
-    )
-
-
-def compare(folder: Path, rows: int, days: int, rounds: int) -> None:
-    """Both sides on the same rows, and their ratio."""
-    write_days(folder, rows, days)
-    ours, theirs = (measured(side, folder, rounds) for side in ("streamed", "bare"))
-    total, against = (found["fit"] + found["predict"] for found in (ours, theirs))
-    ratios = {"time": total / against, **{name: ours[name] / theirs[name] for name in ("cpu", "peak")}}
-    print_row("bare", rows, theirs)
-    print_row("streamed", rows, ours, ", ".join(f"{ratio:.2f}x {name}" for name, ratio in ratios.items()))
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, nargs="*", default=[10_000_000])
-    parser.add_argument("--compare-rows", type=int, default=6_000_000)
-    parser.add_argument("--days", type=int, default=30)
-    parser.add_argument("--rounds", type=int, default=200)
-    parser.add_argument("--side", choices=sorted(SIDES))
-    parser.add_argument("--folder", type=Path)
-    given = parser.parse_args()
-    if given.side:
-        run_side(given.side, given.folder, given.rounds)
-        return
-    with tempfile.TemporaryDirectory() as scratch:
-        print(f"{'side':<10} {'rows':>12} {'fit s':>8} {'predict s':>9} {'both s':>8} {'cpu s':>8} {'peak GB':>8}")
-        for rows in given.rows:
-            write_days(Path(scratch) / str(rows), rows, given.days)
-            found = measured("streamed", Path(scratch) / str(rows), given.rounds)
-            limit = LIMITS_GB.get(rows)
-            print_row("streamed", rows, found, f"limit {limit} GB" if limit else "")
-        if given.compare_rows:
-            compare(Path(scratch) / "compare", given.compare_rows, given.days, given.rounds)
+_SIDES = {"prepare": _prepare, "champion": _champion, "retrain": _retrain}
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 from ibis.backends.duckdb import Backend
 
 from fraud_retraining.domain.errors import DataInvalid, DependencyUnreachable
-from fraud_retraining.domain.ingestion import LakeMapping, canonical, check_columns, same_shape
+from fraud_retraining.domain.ingestion import DayQuery, DayShape, LakeMapping, canonical, check_columns, same_shape
 
 _SPILL_FAILURES = ("failed to offload", "no space left", "file too large", "disk quota")
 _NANOSECONDS = ("TIMESTAMP_NS", "TIMESTAMPTZ_NS", "TIMESTAMP WITH TIME ZONE_NS")
@@ -41,9 +41,10 @@ def _variable(variable: str) -> Any:
 
 
 class LakeDay(NamedTuple):
-    """What a day's files hold, in canonical names and types, not yet judged."""
+    """A day's files, their columns checked: those of one shape together, and what is known of their columns."""
 
-    rows: ibis.Table
+    groups: tuple[tuple[Path, ...], ...]
+    text_keys: frozenset[str]
     ignored: tuple[str, ...]
 
 
@@ -119,11 +120,14 @@ class Engine:
         day: date,
         tables: Mapping[str, Sequence[Path | str]],
         build: Callable[[ir.DateScalar, Mapping[str, ibis.Table]], ibis.Table],
+        *,
+        recipe: str = "",
     ) -> pa.Table:
         """The result of one query over the files of a day, compiled the first time and then used for every day.
 
-        Compiling costs more than running, so `build` is called once for each `name`, set of tables and their types: it
-        gets the day as an expression and the tables as views, which each call points at other files.
+        Compiling costs more than running, so `build` is called once for each `name`, `recipe` (whatever else `build`
+        depends on), set of tables and their types: it gets the day as an expression and the tables as views, which
+        each call points at other files.
         """
         views = {table: f"{name}_{table}" for table in tables}
         files = tuple(str(path) for paths in tables.values() for path in paths)
@@ -133,13 +137,46 @@ class Engine:
                 listed = tuple(str(path) for path in paths)
                 self._connection.execute(f"CREATE OR REPLACE VIEW {views[table]} AS {self._select(listed)}")
             kinds = {view: str(self._connection.table(view).types) for view in views.values()}
-            key = f"{name} {kinds}"
+            key = f"{name} {recipe} {kinds}"
             if key not in self._prepared:
                 bound = {table: self._backend.table(view) for table, view in views.items()}
                 expression = build(_variable(THIS_DAY), bound)
                 self._prepared[key] = (self._backend.compile(expression), expression.schema().to_pyarrow())
             query, schema = self._prepared[key]
             return self._connection.sql(query).to_arrow_table().cast(schema)
+
+    def lake_query(self, name: str, day: date, files: LakeDay, mapping: LakeMapping) -> DayQuery:
+        """Questions about a day of the lake under canonical names and types, whatever mix of types it came with."""
+        tables = {f"shape{number}": group for number, group in enumerate(files.groups)}
+
+        def rows(views: Mapping[str, ibis.Table]) -> ibis.Table:
+            parts = [canonical(view, mapping, files.text_keys) for view in views.values()]
+            return ibis.union(*parts) if len(parts) > 1 else parts[0]
+
+        return self._query(name, day, tables, rows, mapping, str(sorted(files.text_keys)))
+
+    def stored_query(self, name: str, day: date, paths: Sequence[Path], mapping: LakeMapping) -> DayQuery:
+        """Questions about a day of the store."""
+        return self._query(name, day, {"rows": paths}, lambda views: views["rows"], mapping)
+
+    def _query(
+        self,
+        name: str,
+        day: date,
+        tables: Mapping[str, Sequence[Path]],
+        rows: Callable[[Mapping[str, ibis.Table]], ibis.Table],
+        mapping: LakeMapping,
+        recipe: str = "",
+    ) -> DayQuery:
+        recipe += mapping.model_dump_json()
+
+        def answer(shape: DayShape) -> pa.Table:
+            def build(this_day: ir.DateScalar, views: Mapping[str, ibis.Table]) -> ibis.Table:
+                return shape(rows(views), mapping, this_day)
+
+            return self.prepared(f"{name}_{shape.__name__}", day, tables, build, recipe=recipe)
+
+        return answer
 
     def batches(self, expression: ibis.Table, rows: int = 100_000) -> Iterator[pa.RecordBatch]:
         """The result as a stream of at most `rows` a batch, in bounded memory and in the same order each time.
@@ -153,22 +190,6 @@ class Engine:
                 cursor.register(name, table)
             for batch in cursor.sql(self._backend.compile(expression)).to_arrow_reader(rows):
                 yield batch if batch.schema.equals(schema) else batch.cast(schema)
-
-    def lake_day(
-        self, paths: Sequence[Path], mapping: LakeMapping, earlier_keys: Mapping[str, str] | None = None
-    ) -> LakeDay:
-        """A day's files under canonical names and types, whatever mix of accepted types they were written with.
-
-        `earlier_keys` are the key types of earlier days, which a day may not change.
-
-        Raises:
-            DataInvalid: files that are corrupt, or every column problem of every file at once.
-        """
-        schemas = read_schemas(paths)
-        report = check_columns({path.name: schema for path, schema in schemas.items()}, mapping, earlier_keys)
-        groups = same_shape(schemas)
-        parts = [canonical(self.read_parquet(group), mapping, report.text_keys) for group in groups]
-        return LakeDay(ibis.union(*parts) if len(parts) > 1 else parts[0], report.ignored)
 
     def _select(self, files: Sequence[str]) -> str:
         listed = ", ".join(_quoted(glob.escape(file)) for file in files)
@@ -229,6 +250,19 @@ class Engine:
         except duckdb.Error:
             return False
         return True
+
+
+def lake_day(paths: Sequence[Path], mapping: LakeMapping, earlier_keys: Mapping[str, str] | None = None) -> LakeDay:
+    """A day's files once their columns are known to be as mapped.
+
+    `earlier_keys` are the key types of earlier days, which a day may not change.
+
+    Raises:
+        DataInvalid: files that are corrupt, or every column problem of every file at once.
+    """
+    schemas = read_schemas(paths)
+    report = check_columns({path.name: schema for path, schema in schemas.items()}, mapping, earlier_keys)
+    return LakeDay(tuple(map(tuple, same_shape(schemas))), report.text_keys, report.ignored)
 
 
 def read_schemas(paths: Sequence[Path]) -> dict[Path, pa.Schema]:

@@ -198,22 +198,31 @@ def _names_any(culprits: Iterable[str], path: str) -> bool:
 
 
 def _write_parquet(table: "pa.Table", path: Path) -> None:
-    """Row groups small enough to stream; dictionaries only for text, as numbers are smaller and faster without."""
-    import pyarrow as pa
+    """Row groups small enough to stream, in what is fastest to write and to read many times over.
+
+    Whole numbers and times as differences, fractions byte by byte (both make LZ4 as small as zstd without them, at
+    half the time), dictionaries for text only.
+    """
     import pyarrow.parquet as pq
 
-    texts = [
-        field.name for field in table.schema if pa.types.is_string(field.type) or pa.types.is_large_string(field.type)
-    ]
+    encodings = {field.name: _encoding(field.type) for field in table.schema}
     pq.write_table(
         table,
         path,
-        compression="zstd",
-        compression_level=1,
+        compression="lz4",
         row_group_size=ROW_GROUP_ROWS,
-        use_dictionary=texts,
+        use_dictionary=[name for name, encoding in encodings.items() if encoding is None],
+        column_encoding={name: encoding for name, encoding in encodings.items() if encoding is not None},
         write_statistics=True,
     )
+
+
+def _encoding(kind: "pa.DataType") -> str | None:
+    import pyarrow.types as pat
+
+    if pat.is_integer(kind) or pat.is_temporal(kind):
+        return "DELTA_BINARY_PACKED"
+    return "BYTE_STREAM_SPLIT" if pat.is_float32(kind) or pat.is_float64(kind) else None
 
 
 def _file_digest(path: Path) -> str:

@@ -15,7 +15,8 @@ import ibis
 import ibis.expr.datatypes as dt
 import pyarrow as pa
 
-from fraud_retraining.domain.ingestion import TEXT, DayFacts, LakeMapping
+from fraud_retraining.domain.days import Day, start_of
+from fraud_retraining.domain.ingestion import TEXT, DayFacts, DayQuery, LakeMapping
 from fraud_retraining.domain.schemas import (
     AMOUNT,
     CORE_COLUMNS,
@@ -44,43 +45,56 @@ class DayEvidence:
     policy: ValidationPolicy
     earlier_rows: tuple[int, ...]
     earlier_columns: frozenset[str] | None
+    query: DayQuery
 
     @property
     def required(self) -> tuple[str, ...]:
         """Columns in which no value may be missing."""
-        return (TIMESTAMP, AMOUNT, *self.mapping.keys)
+        return _required(self.mapping)
 
     @cached_property
     def broken(self) -> dict[str, ibis.Value]:
         """What no accepted row may be, by name."""
-        rows, start = self.rows, datetime(self.day.year, self.day.month, self.day.day)
-        return {
-            "amount": (rows[AMOUNT] < 0) | rows[AMOUNT].isnan() | rows[AMOUNT].isinf(),
-            "label": rows[IS_FRAUD].notin([0, 1]),
-            "timestamp": (rows[TIMESTAMP] < start) | (rows[TIMESTAMP] >= start + timedelta(days=1)),
-        }
+        return _broken(self.rows, self.day)
 
     @cached_property
     def profile(self) -> dict[str, Any]:
         """The day in one row: counts and extremes, from one pass over the rows."""
-        rows = self.rows
-        numbers = {f"null_{name}": rows[name].isnull().sum() for name in self.required}
-        numbers |= {f"broken_{name}": broken.sum() for name, broken in self.broken.items()}
-        numbers |= {
-            "rows": rows.count(),
-            "ids": rows[TRANSACTION_ID].nunique(),
-            "labelled": rows[IS_FRAUD].count(),
-            "frauds": (rows[IS_FRAUD] == 1).sum(),
-            "min_amount": rows[AMOUNT].min(),
-            "max_amount": rows[AMOUNT].max(),
-        }
-        found: dict[str, Any] = rows.aggregate(**numbers).to_pyarrow().to_pylist()[0]
+        found: dict[str, Any] = self.query(day_profile).to_pylist()[0]
         return {name: value if value is not None else 0 for name, value in found.items()}
 
     def sample(self, broken: ibis.Value) -> list[object]:
         """A few ids of rows that break a rule."""
         ids: pa.Table = self.rows.filter(broken).select(TRANSACTION_ID).limit(SAMPLE).to_pyarrow()
         return list(ids[TRANSACTION_ID].to_pylist())
+
+
+def _required(mapping: LakeMapping) -> tuple[str, ...]:
+    return (TIMESTAMP, AMOUNT, *mapping.keys)
+
+
+def _broken(rows: ibis.Table, day: Day) -> dict[str, ibis.Value]:
+    start = start_of(day)
+    return {
+        "amount": (rows[AMOUNT] < 0) | rows[AMOUNT].isnan() | rows[AMOUNT].isinf(),
+        "label": rows[IS_FRAUD].notin([0, 1]),
+        "timestamp": (rows[TIMESTAMP] < start) | (rows[TIMESTAMP] >= start + ibis.interval(days=1)),
+    }
+
+
+def day_profile(rows: ibis.Table, mapping: LakeMapping, day: Day) -> ibis.Table:
+    """The numbers that the rules of a day are about, as one row."""
+    numbers = {f"null_{name}": rows[name].isnull().sum() for name in _required(mapping)}
+    numbers |= {f"broken_{name}": broken.sum() for name, broken in _broken(rows, day).items()}
+    numbers |= {
+        "rows": rows.count(),
+        "ids": rows[TRANSACTION_ID].nunique(),
+        "labelled": rows[IS_FRAUD].count(),
+        "frauds": (rows[IS_FRAUD] == 1).sum(),
+        "min_amount": rows[AMOUNT].min(),
+        "max_amount": rows[AMOUNT].max(),
+    }
+    return rows.aggregate(**numbers)
 
 
 def _schema(day: DayEvidence) -> Measure:
@@ -271,11 +285,14 @@ def day_checks(
     *,
     earlier_rows: Sequence[int] = (),
     earlier_columns: Collection[str] | None = None,
+    query: DayQuery | None = None,
 ) -> tuple[CheckResult, ...]:
     """One result per rule of `DAY_CHECKS`, in order, about a stored day.
 
     `rows` is the canonical table of an engine; `earlier_rows` are the row counts of the days before, oldest first, and
-    `earlier_columns` the columns of the day before that nothing reads; None where there is no such day.
+    `earlier_columns` the columns of the day before that nothing reads; None where there is no such day. `query` answers
+    about the same rows, where an engine keeps compiled queries.
     """
     columns = None if earlier_columns is None else frozenset(earlier_columns)
-    return results_of(_DAY_RULES, DayEvidence(rows, facts, mapping, day, policy, tuple(earlier_rows), columns))
+    query = query or (lambda shape: shape(rows, mapping, day).to_pyarrow())
+    return results_of(_DAY_RULES, DayEvidence(rows, facts, mapping, day, policy, tuple(earlier_rows), columns, query))

@@ -20,13 +20,14 @@ yesterday after it, so one sort of two days serves the exact window; whole days 
 """
 
 from collections.abc import Iterator, Mapping
-from datetime import date, datetime, time, timedelta
-from typing import NamedTuple, Self, TypeAlias, overload
+from datetime import date, timedelta
+from typing import NamedTuple, Self, overload
 
 import ibis
 import ibis.expr.types as ir
 from pydantic import Field, model_validator
 
+from fraud_retraining.domain.days import Day, start_of
 from fraud_retraining.domain.schemas import (
     AMOUNT,
     IS_FRAUD,
@@ -61,7 +62,6 @@ MIN_RELATIVE_VARIANCE = 1e-10
 LARGEST = 3e38
 """Bound of what float32 holds."""
 
-Day: TypeAlias = date | ir.DateScalar
 DAY_SECONDS = 86_400
 SECOND_MICROSECONDS = 1_000_000
 
@@ -428,7 +428,7 @@ def _known_label(rows: ir.Table, plan: FeaturePlan, day: Day) -> ir.Value:
     if not plan.labelled_at:
         return label
     known_at = rows[LABELLED_AT]
-    known = known_at.isnull() | (known_at < _start(_before(day, -plan.label_delay_days - 1)))
+    known = known_at.isnull() | (known_at < start_of(_before(day, -plan.label_delay_days - 1)))
     return known.ifelse(label, None)
 
 
@@ -453,13 +453,7 @@ def _within(days: ir.Table, day: Day, window: int, column: str) -> ir.Column:
 
 
 def _microseconds(timestamp: ir.TimestampValue, day: Day) -> ir.IntegerValue:
-    return timestamp.delta(_start(day), unit="microsecond")
-
-
-def _start(day: Day) -> ir.TimestampScalar:
-    if isinstance(day, date):
-        return ibis.literal(datetime.combine(day, time.min), "timestamp(6)")
-    return day.cast("timestamp(6)")
+    return timestamp.delta(start_of(day), unit="microsecond")
 
 
 def _date(day: Day) -> ir.DateScalar:

@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from datetime import date
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
@@ -27,10 +27,27 @@ def table_digest(table: pa.Table) -> str:
     Equal values give an equal digest however they are cut into chunks, whatever lies in the slots of nulls, which
     NaN it is, and whether text is stored plain, large or as a dictionary. A null differs from every value.
     """
-    whole = hashlib.sha256(f"{table.num_rows} rows\n".encode())
-    for field, column in zip(table.schema, table.columns, strict=True):
-        whole.update(json.dumps([field.name, _type_name(field.type), _column_digest(column)]).encode())
-    return whole.hexdigest()
+    return ColumnDigests.of(table).table()
+
+
+class ColumnDigests(NamedTuple):
+    """The columns of a table, each digested once, from which the digest of any selection of them follows."""
+
+    rows: int
+    columns: dict[str, tuple[str, str]]
+
+    @classmethod
+    def of(cls, table: pa.Table) -> Self:
+        """Type and digest of every column."""
+        named = zip(table.schema, table.columns, strict=True)
+        return cls(table.num_rows, {field.name: (_type_name(field.type), _column_digest(c)) for field, c in named})
+
+    def table(self, names: Iterable[str] | None = None) -> str:
+        """`table_digest` of the table, or of these columns of it in this order."""
+        whole = hashlib.sha256(f"{self.rows} rows\n".encode())
+        for name in self.columns if names is None else names:
+            whole.update(json.dumps([name, *self.columns[name]]).encode())
+        return whole.hexdigest()
 
 
 def _column_digest(column: pa.ChunkedArray) -> str:

@@ -6,8 +6,8 @@ day leaves behind. Not here: reading files (`adapters/engine.py`, `adapters/lake
 """
 
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
-from datetime import date, datetime, timedelta
-from typing import NamedTuple, Self, TypeVar
+from datetime import datetime
+from typing import Any, NamedTuple, Self, TypeAlias, TypeVar
 
 import ibis
 import ibis.expr.datatypes as dt
@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.types as pat
 from pydantic import AwareDatetime, Field, model_validator
 
+from fraud_retraining.domain.days import Day, start_of
 from fraud_retraining.domain.errors import DataInvalid
 from fraud_retraining.domain.schemas import (
     AMOUNT,
@@ -282,14 +283,14 @@ def _one_zero(number: ibis.Value) -> ibis.Value:
     return (number == ibis.literal(0.0)).ifelse(0.0, number)
 
 
-def classify(raw: ibis.Table, mapping: LakeMapping, day: date) -> ibis.Table:
+def classify(raw: ibis.Table, mapping: LakeMapping, day: Day) -> ibis.Table:
     """Canonical columns, `reason` (null: accepted) and `surplus` (a further copy of the same row, to be dropped)."""
     return settle_duplicates(judge(canonical(raw, mapping), mapping, day))
 
 
-def judge(rows: ibis.Table, mapping: LakeMapping, day: date) -> ibis.Table:
+def judge(rows: ibis.Table, mapping: LakeMapping, day: Day) -> ibis.Table:
     """Canonical rows and the first rule that each breaks on its own; duplicates are not looked for."""
-    start = datetime(day.year, day.month, day.day)
+    start = start_of(day)
     key_missing = ibis.or_(*(rows[name].isnull() for name in mapping.keys))
     amount, time, label = rows[AMOUNT], rows[TIMESTAMP], rows[IS_FRAUD]
     rules = (
@@ -298,7 +299,7 @@ def judge(rows: ibis.Table, mapping: LakeMapping, day: date) -> ibis.Table:
         (amount.isnull(), RejectReason.NULL_AMOUNT),
         ((amount < 0) | amount.isnan() | amount.isinf(), RejectReason.NEGATIVE_AMOUNT),
         (label.notin([0.0, 1.0]), RejectReason.INVALID_LABEL),
-        ((time < start) | (time >= start + timedelta(days=1)), RejectReason.OUTSIDE_DAY),
+        ((time < start) | (time >= start + ibis.interval(days=1)), RejectReason.OUTSIDE_DAY),
     )
     reason = ibis.cases(*((broken, str(why)) for broken, why in rules), else_=ibis.null("string"))
     return rows.mutate(**{REASON: reason})
@@ -377,46 +378,71 @@ class Ingested(NamedTuple):
     facts: DayFacts
 
 
-def ingest(
-    rows: ibis.Table,
-    mapping: LakeMapping,
-    day: date,
-    to_arrow: Callable[[ibis.Table], pa.Table],
-    *,
-    arrival: Arrival,
-    ignored: Sequence[str] = (),
-) -> Ingested:
+DayShape: TypeAlias = Callable[[ibis.Table, LakeMapping, Day], ibis.Table]
+"""What is asked about the rows of a day."""
+
+DayQuery: TypeAlias = Callable[[DayShape], pa.Table]
+"""Answers a question about the canonical rows of one day."""
+
+
+def ingest(query: DayQuery, mapping: LakeMapping, *, arrival: Arrival, ignored: Sequence[str] = ()) -> Ingested:
     """Split canonical rows (`canonical`) of a day into accepted and rejected; every row is counted once.
 
     The result depends on the rows alone: not on their order, their files or the engine's threads.
     """
-    table, dropped = _judged_table(judge(rows, mapping, day), to_arrow)
+    table, dropped = _judged_table(query)
     reason = table[REASON]
     if reason.null_count == len(table):
         accepted, rejects = table.drop_columns([REASON]), table.slice(0, 0)
     else:
         accepted = table.filter(pc.is_null(reason)).drop_columns([REASON])
         rejects = table.filter(pc.is_valid(reason))
-    accepted = _with_label(accepted.combine_chunks())
+    accepted = _in_order(_with_label(accepted.combine_chunks()))
     rejects = _sorted_rejects(rejects)
     return Ingested(accepted, rejects, _facts(accepted, rejects, dropped, mapping, arrival, ignored))
 
 
-def _judged_table(judged: ibis.Table, to_arrow: Callable[[ibis.Table], pa.Table]) -> tuple[pa.Table, int]:
-    """Judged rows without surplus copies, sorted; looking for duplicates costs only a day that has some."""
-    table = to_arrow(judged.order_by(TIMESTAMP, TRANSACTION_ID))
+def _judged_table(query: DayQuery) -> tuple[pa.Table, int]:
+    """Judged rows without surplus copies; looking for duplicates costs only a day that has some."""
+    table = query(judge)
     if not _repeats(table[TRANSACTION_ID]):
         return table, 0
-    kept = to_arrow(settle_duplicates(judged).filter(lambda row: ~row[SURPLUS]).order_by(TIMESTAMP, TRANSACTION_ID))
-    return kept.drop_columns([SURPLUS]), len(table) - len(kept)
+    kept = query(settle)
+    return kept, len(table) - len(kept)
+
+
+def settle(rows: ibis.Table, mapping: LakeMapping, day: Day) -> ibis.Table:
+    """Judged rows with their duplicates settled and without surplus copies."""
+    return settle_duplicates(judge(rows, mapping, day)).filter(lambda row: ~row[SURPLUS]).drop(SURPLUS)
 
 
 def _repeats(ids: pa.ChunkedArray) -> bool:
     present = ids.drop_null()
-    if pat.is_integer(ids.type):
-        values = np.sort(present.to_numpy())
-        return bool((values[1:] == values[:-1]).any())
-    return bool(pc.count_distinct(present).as_py() < len(present))
+    if not pat.is_integer(ids.type):
+        return bool(pc.count_distinct(present).as_py() < len(present))
+    values = present.to_numpy()
+    if _rising(values):
+        return False
+    values = np.sort(values)
+    return not _rising(values)
+
+
+def _rising(values: np.ndarray[Any, Any]) -> bool:
+    return bool((values[1:] > values[:-1]).all())
+
+
+def _in_order(accepted: pa.Table) -> pa.Table:
+    """Accepted rows by time and id; a day that was delivered so is not sorted again."""
+    if _is_in_order(accepted[TIMESTAMP].to_numpy(), accepted[TRANSACTION_ID]):
+        return accepted
+    return accepted.take(pc.sort_indices(accepted, [(TIMESTAMP, "ascending"), (TRANSACTION_ID, "ascending")]))
+
+
+def _is_in_order(times: np.ndarray[Any, Any], ids: pa.ChunkedArray) -> bool:
+    if (times[1:] < times[:-1]).any():
+        return False
+    tied = np.flatnonzero(times[1:] == times[:-1])
+    return bool(pc.all(pc.less(ids.take(tied), ids.take(tied + 1)), min_count=0).as_py())
 
 
 def _with_label(accepted: pa.Table) -> pa.Table:

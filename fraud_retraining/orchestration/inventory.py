@@ -5,7 +5,6 @@ rules of what depends on what (`domain/lineage.py`).
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cached_property
 
@@ -28,28 +27,40 @@ CHECKS = "checks"
 EARLIER = "earlier_digests"
 REFUSED = "refused"
 
-INGESTION_CODE = ("fraud_retraining.domain.ingestion",)
-FEATURES_CODE = ("fraud_retraining.domain.features",)
+INGESTION_CODE = ("fraud_retraining.domain.days", "fraud_retraining.domain.ingestion")
+FEATURES_CODE = ("fraud_retraining.domain.days", "fraud_retraining.domain.features")
 
 
-@dataclass(frozen=True)
 class Recipes:
-    """Digests of the settings and the code that partitions are made by."""
+    """Digests of the settings and the code that partitions are made by, each found when it is first asked for."""
 
-    mapping: str
-    plan: str
-    ingestion_code: str
-    features_code: str
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
 
-    @classmethod
-    def of(cls, settings: Settings) -> "Recipes":
-        """The recipes that these settings and this code stand for."""
-        return cls(
-            mapping=digest(settings.mapping.model_dump(mode="json")),
-            plan=digest(settings.feature_plan.model_dump(mode="json")),
-            ingestion_code=code_digest(source_files(INGESTION_CODE)),
-            features_code=code_digest(source_files(FEATURES_CODE)),
-        )
+    @cached_property
+    def mapping(self) -> str:
+        """Which column of the lake is which."""
+        return digest(self._settings.mapping.model_dump(mode="json"))
+
+    @cached_property
+    def plan(self) -> str:
+        """Which features a transaction has."""
+        return digest(self._settings.feature_plan.model_dump(mode="json"))
+
+    @cached_property
+    def ingestion_code(self) -> str:
+        """How rows are made canonical and refused."""
+        return code_digest(source_files(INGESTION_CODE))
+
+    @cached_property
+    def features_code(self) -> str:
+        """How features are computed."""
+        return code_digest(source_files(FEATURES_CODE))
+
+    def every(self) -> dict[str, str]:
+        """All of them by name."""
+        names = ("mapping", "plan", "ingestion_code", "features_code")
+        return {name: getattr(self, name) for name in names}
 
 
 def day_digests(partition: Partition) -> DayDigests:
@@ -69,7 +80,7 @@ class Inventory:
         self._store = store
         self._settings = settings
         self._days = tuple(sorted(set(days)))
-        self._recipes = Recipes.of(settings)
+        self._recipes = Recipes(settings)
 
     @property
     def recipes(self) -> Recipes:
@@ -80,6 +91,11 @@ class Inventory:
     def plan(self) -> FeaturePlan:
         """Which features a transaction has."""
         return self._settings.feature_plan
+
+    @property
+    def plan_digest(self) -> str:
+        """Digest of the plan."""
+        return self._recipes.plan
 
     @cached_property
     def transactions(self) -> dict[date, Partition]:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fraud_retraining.adapters.engine import Engine, read_schemas
+from fraud_retraining.adapters.engine import Engine, lake_day, read_schemas
 from fraud_retraining.domain.errors import DataInvalid, DependencyUnreachable
 from fraud_retraining.domain.ingestion import Arrival, LakeMapping, ingest
 
@@ -162,6 +162,35 @@ class TestLimits:
         assert not list(tmp_path.glob("engine-*"))
 
 
+class TestPrepared:
+    def largest(self, engine, path, day, *, recipe="", column="n"):
+        def build(this_day, tables):
+            self.built += 1
+            return tables["rows"].aggregate(most=tables["rows"][column].max(), day=this_day)
+
+        (row,) = engine.prepared("largest", day, {"rows": [path]}, build, recipe=recipe).to_pylist()
+        return row
+
+    @pytest.fixture(autouse=True)
+    def nothing_built(self):
+        self.built = 0
+
+    def test_a_query_is_built_once_and_answers_about_the_files_and_the_day_of_each_call(self, engine, tmp_path):
+        for number in (1, 5):
+            path = written(tmp_path / f"{number}.parquet", pa.table({"n": [number, 0]}))
+            day = date(2024, 3, number)
+            assert self.largest(engine, path, day) == {"most": number, "day": day}
+        assert self.built == 1
+
+    def test_other_types_and_another_recipe_are_another_query(self, engine, tmp_path):
+        numbers = written(tmp_path / "numbers.parquet", pa.table({"n": [9, 10], "m": [8, 7]}))
+        texts = written(tmp_path / "texts.parquet", pa.table({"n": ["9", "10"], "m": ["8", "7"]}))
+        assert self.largest(engine, numbers, DAY)["most"] == 10
+        assert self.largest(engine, texts, DAY)["most"] == "9"
+        assert self.largest(engine, numbers, DAY, recipe="m", column="m")["most"] == 8
+        assert self.built == 3
+
+
 class TestBadFiles:
     def corrupted(self, path: Path) -> Path:
         """Its footer is whole, a page of its data is not."""
@@ -194,7 +223,7 @@ class TestBadFiles:
         for path in paths[1:]:
             path.write_bytes(b"half a file")
         with pytest.raises(DataInvalid) as refusal:
-            engine.lake_day(paths, MAPPING)
+            lake_day(paths, MAPPING)
         assert refusal.value.culprits == tuple(map(str, paths[1:]))
 
     def test_a_file_that_is_gone_is_unreachable_and_not_corrupt(self, engine, tmp_path):
@@ -205,13 +234,13 @@ class TestBadFiles:
 
     def test_a_day_without_files_is_refused(self, engine):
         with pytest.raises(DataInvalid, match="no files"):
-            engine.lake_day([], MAPPING)
+            lake_day([], MAPPING)
 
 
 class TestLakeDay:
     def ingested(self, engine, paths):
-        day = engine.lake_day(paths, MAPPING)
-        return ingest(day.rows, MAPPING, DAY, engine.to_arrow, arrival=Arrival(files=len(paths), source_version="v"))
+        query = engine.lake_query("day", DAY, lake_day(paths, MAPPING), MAPPING)
+        return ingest(query, MAPPING, arrival=Arrival(files=len(paths), source_version="v"))
 
     def test_files_written_with_different_accepted_types_are_one_day(self, engine, tmp_path):
         at = [datetime(2024, 2, 29, 12)]
@@ -231,13 +260,13 @@ class TestLakeDay:
             "is_fraud": [1, None, None, 0],
             "customer": [7] * 4,
         }
-        assert engine.lake_day(paths, MAPPING).ignored == ("extra",)
+        assert lake_day(paths, MAPPING).ignored == ("extra",)
 
     def test_a_column_that_one_file_lacks_is_refused_with_the_name_of_the_file(self, engine, tmp_path):
         whole = written(tmp_path / "whole.parquet", lake_table())
         part = written(tmp_path / "part.parquet", lake_table(CUSTOMER_ID=None))
         with pytest.raises(DataInvalid) as refusal:
-            engine.lake_day([whole, part], MAPPING)
+            lake_day([whole, part], MAPPING)
         assert refusal.value.culprits == ("CUSTOMER_ID (customer) is missing in part.parquet",)
 
     def test_the_same_file_twice_is_counted_once(self, engine, tmp_path):
@@ -246,6 +275,17 @@ class TestLakeDay:
         single, double = self.ingested(engine, [once]), self.ingested(engine, [once, again])
         assert double.accepted.equals(single.accepted)
         assert (double.facts.duplicates_dropped, double.facts.rejected) == (3, 0)
+
+    def test_each_day_of_one_engine_is_read_and_judged_as_itself(self, engine, tmp_path):
+        for number in (1, 2):
+            at = datetime(2024, 3, number, 12)
+            table = lake_table(2, TRANSACTION_ID=[number, 10 + number], TX_DATETIME=[at, at])
+            query = engine.lake_query(
+                "day", at.date(), lake_day([written(tmp_path / f"{number}.parquet", table)], MAPPING), MAPPING
+            )
+            result = ingest(query, MAPPING, arrival=Arrival(files=1, source_version="v"))
+            assert result.accepted["transaction_id"].to_pylist() == [number, 10 + number]
+            assert result.facts.rejected == 0
 
     def test_an_empty_file_without_types_adds_nothing(self, engine, tmp_path):
         full = written(tmp_path / "full.parquet", lake_table(CUSTOMER_ID=["a", "b", "c"]))
@@ -266,9 +306,10 @@ class TestHandbook:
         if not HANDBOOK.is_dir():
             pytest.skip(f"the handbook data is not at {HANDBOOK}")
         path = HANDBOOK / "year=2018" / "month=05" / "day=03" / "transactions.parquet"
-        day = engine.lake_day([path], self.MAPPING)
+        day = lake_day([path], self.MAPPING)
         arrival = Arrival(files=1, source_version="v")
-        result = ingest(day.rows, self.MAPPING, date(2018, 5, 3), engine.to_arrow, arrival=arrival, ignored=day.ignored)
+        query = engine.lake_query("day", date(2018, 5, 3), day, self.MAPPING)
+        result = ingest(query, self.MAPPING, arrival=arrival, ignored=day.ignored)
         assert (result.facts.rows, result.facts.rejected) == (pq.read_metadata(path).num_rows, 0)
         assert result.facts.ignored_columns == ("TX_FRAUD_SCENARIO", "TX_TIME_DAYS", "TX_TIME_SECONDS")
         assert result.accepted["timestamp"].to_pylist() == sorted(result.accepted["timestamp"].to_pylist())

@@ -20,6 +20,7 @@ import pytest
 from fraud_retraining.adapters.locations import FolderLocation, Location
 from fraud_retraining.adapters.store import ROW_GROUP_ROWS, Partition, Store
 from fraud_retraining.domain.errors import DataInvalid, DependencyUnreachable, IntegrityError
+from fraud_retraining.domain.fingerprint import table_digest
 from fraud_retraining.domain.schemas import Policy
 
 if TYPE_CHECKING:
@@ -76,11 +77,15 @@ def test_types_survive(store: Store) -> None:
             "timestamp": pa.array([0, 1], pa.timestamp("us")),
             "is_fraud": pa.array([1, None], pa.int8()),
             "customer": pa.array(["ä", "b"]),
-            "score": pa.array([1.5, 2.5], pa.float32()),
+            "score": pa.array([1.5, float("nan")], pa.float32()),
+            "amount": pa.array([None, -0.0]),
+            "day": pa.array([date(2024, 2, 29), None]),
+            "new": pa.array([True, None]),
+            "risk": pa.nulls(2, pa.float64()),
         }
     )
     [path] = store.paths([write(store, rows=written)], "rows")
-    assert pq.read_table(path).equals(written)
+    assert table_digest(pq.read_table(path)) == table_digest(written)
 
 
 def test_a_large_day_can_be_streamed_in_row_groups(store: Store) -> None:
@@ -88,7 +93,7 @@ def test_a_large_day_can_be_streamed_in_row_groups(store: Store) -> None:
     [path] = store.paths([write(store, rows=table(rows=rows))], "rows")
     metadata = pq.ParquetFile(path).metadata
     assert [metadata.row_group(n).num_rows for n in range(3)] == [ROW_GROUP_ROWS, ROW_GROUP_ROWS, 1]
-    assert metadata.row_group(0).column(0).compression == "ZSTD"
+    assert metadata.row_group(0).column(0).compression == "LZ4"
     assert metadata.row_group(2).column(0).statistics.max == rows - 1
 
 

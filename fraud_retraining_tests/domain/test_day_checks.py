@@ -256,6 +256,7 @@ class TestIngestedDay:
             }
         )
         arrival = Arrival(files=1, source_version="v")
-        day = ingest(canonical(ibis.memtable(raw), MAPPING), MAPPING, DAY, lambda t: t.to_pyarrow(), arrival=arrival)
+        rows = canonical(ibis.memtable(raw), MAPPING)
+        day = ingest(lambda shape: shape(rows, MAPPING, DAY).to_pyarrow(), MAPPING, arrival=arrival)
         results = checked(day.accepted, told=day.facts)
         assert failing(results) == {"rejects_share"}

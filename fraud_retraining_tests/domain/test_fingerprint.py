@@ -10,7 +10,14 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from fraud_retraining.domain.fingerprint import changes, code_digest, digest, fingerprint, table_digest
+from fraud_retraining.domain.fingerprint import (
+    ColumnDigests,
+    changes,
+    code_digest,
+    digest,
+    fingerprint,
+    table_digest,
+)
 from fraud_retraining.domain.schemas import LabelPolicy, Policy
 from fraud_retraining.domain.windows import HoldoutPolicy, RollingWindow, TrainingWindow, WindowDay, window_days
 
@@ -129,6 +136,14 @@ class TestTableDigest:
     def test_it_stays_the_same_from_release_to_release(self):
         table = pa.table({"n": [1, None], "text": ["é", None], "at": pa.array([0, None], pa.timestamp("us"))})
         assert table_digest(table) == "f181b1399a317d143a5ab8cfa498c4b4f31ce49281db527f41a055be508b4b65"
+
+
+class TestColumnDigests:
+    @EXAMPLES
+    @given(tables(), st.data())
+    def test_a_selection_has_the_digest_of_its_own_table(self, table, data):
+        names = data.draw(st.lists(st.sampled_from(table.column_names), unique=True)) if table.column_names else []
+        assert ColumnDigests.of(table).table(names) == table_digest(table.select(names))
 
 
 class TestDigest:

@@ -17,6 +17,7 @@ from fraud_retraining.domain.errors import DataInvalid
 from fraud_retraining.domain.fingerprint import table_digest
 from fraud_retraining.domain.ingestion import (
     Arrival,
+    DayQuery,
     Ingested,
     LakeMapping,
     canonical,
@@ -57,8 +58,12 @@ def wide(**columns) -> pa.Table:
 
 
 def ingested(table: pa.Table, mapping: LakeMapping = MAPPING, day: date = LEAP_DAY) -> Ingested:
+    return ingest(asked(table, mapping, day), mapping, arrival=Arrival(files=1, source_version="v1"))
+
+
+def asked(table: pa.Table, mapping: LakeMapping = MAPPING, day: date = LEAP_DAY) -> DayQuery:
     rows = canonical(ibis.memtable(table), mapping)
-    return ingest(rows, mapping, day, lambda rows: rows.to_pyarrow(), arrival=Arrival(files=1, source_version="v1"))
+    return lambda shape: shape(rows, mapping, day).to_pyarrow()
 
 
 def outcome(table: pa.Table, **options) -> tuple[list, dict]:
@@ -414,10 +419,14 @@ class TestLaws:
         table = lake(4, ID=["b", "B", "a", "é"], AT=[NOON, NOON, NOON, NOON - timedelta(seconds=1)])
         assert ingested(table).accepted["transaction_id"].to_pylist() == ["é", "B", "a", "b"]
 
+    @pytest.mark.parametrize("ids", [[3, 1, 2], ["c", "a", "b"]])
+    def test_equal_times_are_told_apart_by_id(self, ids):
+        assert ingested(lake(3, ID=ids)).accepted["transaction_id"].to_pylist() == sorted(ids)
+
     def test_facts_tell_what_arrived(self):
         arrival = Arrival(files=2, source_version="etag", arrived_at=datetime(2024, 3, 1, 4, tzinfo=UTC))
-        rows = canonical(ibis.memtable(lake(4, BAD=[0, 1, None, 1], SUM=[1.0, 2.0, 3.0, 6.0])), MAPPING)
-        facts = ingest(rows, MAPPING, LEAP_DAY, lambda t: t.to_pyarrow(), arrival=arrival, ignored=["x"]).facts
+        query = asked(lake(4, BAD=[0, 1, None, 1], SUM=[1.0, 2.0, 3.0, 6.0]))
+        facts = ingest(query, MAPPING, arrival=arrival, ignored=["x"]).facts
         assert (facts.rows, facts.labelled, facts.frauds, facts.fraud_rate) == (4, 3, 2, 2 / 3)
         assert (facts.min_amount, facts.mean_amount, facts.max_amount) == (1.0, 3.0, 6.0)
         assert (facts.files, facts.source_version, facts.ignored_columns) == (2, "etag", ("x",))

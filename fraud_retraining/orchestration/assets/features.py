@@ -17,7 +17,7 @@ from fraud_retraining.adapters.engine import Engine
 from fraud_retraining.adapters.store import Partition, Store
 from fraud_retraining.domain import features
 from fraud_retraining.domain.errors import DataInvalid
-from fraud_retraining.domain.fingerprint import digest, table_digest
+from fraud_retraining.domain.fingerprint import ColumnDigests, digest, table_digest
 from fraud_retraining.domain.lineage import lookback
 from fraud_retraining.domain.schemas import IS_FRAUD, LABELLED_AT
 from fraud_retraining.orchestration.day_runs import materialize_days
@@ -115,12 +115,15 @@ def _entity_days(day: date, store: Store, engine: Engine, inventory: Inventory) 
     plan = inventory.plan
     rows = store.paths([inventory.transactions[day]], "rows")
     tables = {
-        entity: engine.prepared(f"{ENTITY_DAYS}_{entity}", day, {TODAY: rows}, _sums_of(plan, entity))
+        entity: engine.prepared(
+            f"{ENTITY_DAYS}_{entity}", day, {TODAY: rows}, _sums_of(plan, entity), recipe=inventory.plan_digest
+        )
         for entity in plan.entities
     }
+    columns = [ColumnDigests.of(table) for table in tables.values()]
     facts = {
-        "facts": digest([table_digest(table.drop_columns(list(LABEL_STATISTICS))) for table in tables.values()]),
-        "labels": digest([table_digest(table.select(["key", *LABEL_STATISTICS])) for table in tables.values()]),
+        "facts": digest([of.table(name for name in of.columns if name not in LABEL_STATISTICS) for of in columns]),
+        "labels": digest([of.table(["key", *LABEL_STATISTICS]) for of in columns]),
         "keys": {entity: table.num_rows for entity, table in tables.items()},
     }
     whole = digest([facts["facts"], facts["labels"]])
@@ -151,6 +154,7 @@ def _features(day: date, store: Store, engine: Engine, inventory: Inventory) -> 
             yesterday=tables.get(YESTERDAY),
             entity_days={entity: tables[entity] for entity in plan.entities if entity in tables},
         ),
+        recipe=inventory.plan_digest,
     )
     facts = {"rows": table.num_rows, "label_days": label_days(table), "columns": table.column_names}
     return store.write(FEATURES, day, {"rows": table}, digest=table_digest(table), inputs=inputs, facts=facts)

@@ -10,13 +10,13 @@ from typing import Any
 
 import dagster as dg
 
-from fraud_retraining.adapters.engine import Engine
+from fraud_retraining.adapters.engine import Engine, lake_day
 from fraud_retraining.adapters.lake import DayFiles, Lake
 from fraud_retraining.adapters.ledger import Ledger
 from fraud_retraining.adapters.registry import Registry
 from fraud_retraining.adapters.store import Partition, Store
 from fraud_retraining.domain.errors import DataInvalid
-from fraud_retraining.domain.fingerprint import table_digest
+from fraud_retraining.domain.fingerprint import ColumnDigests
 from fraud_retraining.domain.ingestion import Arrival, LakeMapping, ingest
 from fraud_retraining.domain.schemas import IS_FRAUD, LABELLED_AT, TRANSACTION_ID
 from fraud_retraining.domain.windows import DayRange
@@ -125,19 +125,22 @@ def _ingest(
     engine: Engine,
 ) -> Partition:
     earlier = known.get(day - timedelta(days=1))
-    source = engine.lake_day(lake.fetch(files), mapping, earlier.facts["key_types"] if earlier else None)
+    source = lake_day(lake.fetch(files), mapping, earlier.facts["key_types"] if earlier else None)
     arrival = Arrival(
         files=len(files.files),
         source_version=files.version,
         arrived_at=datetime.fromtimestamp(max(file.modified for file in files.files), UTC),
     )
-    result = ingest(source.rows, mapping, day, engine.to_arrow, arrival=arrival, ignored=source.ignored)
-    labels = [name for name in (IS_FRAUD, LABELLED_AT) if name in result.accepted.column_names]
-    digest = table_digest(result.accepted)
+    query = engine.lake_query(TRANSACTIONS, day, source, mapping)
+    result = ingest(query, mapping, arrival=arrival, ignored=source.ignored)
+    columns = result.accepted.column_names
+    labels = [name for name in (IS_FRAUD, LABELLED_AT) if name in columns]
+    digests = ColumnDigests.of(result.accepted)
+    digest = digests.table()
     facts = {
         **result.facts.model_dump(mode="json"),
-        "facts": table_digest(result.accepted.drop_columns(labels)),
-        "labels": table_digest(result.accepted.select([TRANSACTION_ID, *labels])),
+        "facts": digests.table(name for name in columns if name not in labels),
+        "labels": digests.table([TRANSACTION_ID, *labels]),
         EARLIER: _earlier_digests(known.get(day), inputs, digest),
     }
     tables = {ROWS: result.accepted, **({REJECTS: result.rejects} if result.rejects.num_rows else {})}

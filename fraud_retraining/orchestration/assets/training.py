@@ -53,6 +53,7 @@ WINDOW = "training_window"
 MODEL = "fraud_model"
 EXAMPLE_ROWS = 20
 MODEL_CODE = (
+    "fraud_retraining.domain.days",
     "fraud_retraining.domain.features",
     "fraud_retraining.domain.ingestion",
     "fraud_retraining.domain.scoring",

@@ -116,14 +116,16 @@ def day_report(day: date, inventory: Inventory, settings: Settings, store: Store
     known = inventory.report(day)
     if known is not None and known.rules == rules:
         return known
+    paths = store.paths([partition], ROWS)
     found = day_checks(
-        engine.read_parquet(store.paths([partition], ROWS)),
+        engine.read_parquet(paths),
         DayFacts.model_validate({name: partition.facts[name] for name in DayFacts.model_fields}),
         settings.mapping,
         day,
         settings.validation,
         earlier_rows=inventory.earlier_rows(day),
         earlier_columns=inventory.earlier_columns(day),
+        query=engine.stored_query(CHECKS, day, paths, settings.mapping),
     )
     report = Report(digest=partition.digest, rules=rules, results=found)
     store.annotate(TRANSACTIONS, day, CHECKS, report)
