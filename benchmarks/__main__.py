@@ -6,6 +6,7 @@ import sys
 BENCHMARKS = (
     "data_stage",
     "features_of_a_day",
+    "drift_of_a_day",
     "retrain_overhead",
     "ledger_verify",
     "training_memory",

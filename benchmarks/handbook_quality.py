@@ -6,7 +6,8 @@ seven training days, or, on test day i, on one of the i days after the last trai
 whatever the training window is. The ceiling is what could be reached under the time model by one who knows the answers
 (see `ceiling`). Not here: the data, which stays where it is.
 
-    python -m benchmarks.handbook_quality [--data FOLDER] [--days 30 60] [--seeds 7 8 9] [--params '{"max_depth": 5}']
+    python -m benchmarks.handbook_quality [--data FOLDER] [--days 30 60] [--seeds 7 8 9] [--labels-of terminal customer]
+        [--params '{"max_depth": 5}']
 """
 
 import argparse
@@ -50,14 +51,15 @@ PUBLISHED = {
 }
 """Average precision, ROC AUC and Card Precision@100 as published (single week unless said)."""
 
-PLAN = FeaturePlan(
-    entities={
-        "customer": EntityPolicy(column="CUSTOMER_ID"),
-        "terminal": EntityPolicy(column="TERMINAL_ID", fraud_share=True),
-    },
-    slices=("scenario",),
-    label_delay_days=LABEL_DELAY_DAYS,
-)
+
+def plan(labels_of: list[str]) -> FeaturePlan:
+    """The features of the shipped entities; fraud labels of those in `labels_of` may be used."""
+    columns = {"customer": "CUSTOMER_ID", "terminal": "TERMINAL_ID"}
+    return FeaturePlan(
+        entities={name: EntityPolicy(column=column, fraud_share=name in labels_of) for name, column in columns.items()},
+        slices=("scenario",),
+        label_delay_days=LABEL_DELAY_DAYS,
+    )
 
 
 class Quality(NamedTuple):
@@ -71,14 +73,15 @@ class Quality(NamedTuple):
 class Protocol:
     """The features of every day that the test weeks and their training windows need."""
 
-    def __init__(self, data: Path, longest: int) -> None:
+    def __init__(self, data: Path, longest: int, plan: FeaturePlan) -> None:
         self.data = data
+        self.plan = plan
         first = _training(WEEKS[0], max(longest, COMPROMISED_DAYS)).start
         with tempfile.TemporaryDirectory() as spill, Engine(temp_directory=Path(spill)) as engine:
             self.engine = engine
-            read = [day for day in DayRange(start=_earliest(first), end=_last_day()) if self._file(day).exists()]
+            read = [day for day in DayRange(start=self._earliest(first), end=_last_day()) if self._file(day).exists()]
             self.transactions = {day: self._transactions(day) for day in read}
-            self.statistics = {entity: {day: self._statistics(entity, day) for day in read} for entity in PLAN.entities}
+            self.statistics = {entity: {day: self._statistics(entity, day) for day in read} for entity in plan.entities}
             self.features = {day: self._features(day) for day in DayRange(start=first, end=_last_day())}
 
     def batches(self, days: DayRange) -> Iterator[pa.RecordBatch]:
@@ -126,13 +129,13 @@ class Protocol:
 
     def _statistics(self, entity: str, day: date) -> pa.Table:
         rows = self.engine.memtable(self.transactions[day])
-        return self.engine.to_arrow(entity_days(rows, entity, PLAN, day).mutate(day=ibis.literal(day)))
+        return self.engine.to_arrow(entity_days(rows, entity, self.plan, day).mutate(day=ibis.literal(day)))
 
     def _features(self, day: date) -> pa.Table:
-        needed = PLAN.lookback(day)
+        needed = self.plan.lookback(day)
         return self.engine.to_arrow(
             transaction_features(
-                PLAN,
+                self.plan,
                 day,
                 today=self._rows(self.transactions, [day]),
                 yesterday=self._rows(self.transactions, [needed.yesterday]),
@@ -142,6 +145,9 @@ class Protocol:
                 },
             )
         )
+
+    def _earliest(self, day: date) -> date:
+        return min(days.start for days in self.plan.lookback(day).entity_days.values())
 
     def _rows(self, tables: dict[date, pa.Table], days: list[date]) -> ibis.Table:
         return self.engine.memtable(pa.concat_tables([tables[day] for day in days if day in tables]))
@@ -157,10 +163,6 @@ def _week(first: date) -> DayRange:
     return DayRange(start=first, end=first + timedelta(days=6))
 
 
-def _earliest(day: date) -> date:
-    return min(days.start for days in PLAN.lookback(day).entity_days.values())
-
-
 def _last_day() -> date:
     return _week(WEEKS[-1]).end
 
@@ -168,7 +170,7 @@ def _last_day() -> date:
 def quality(protocol: Protocol, week: date, days: int, policy: ModelPolicy) -> Quality:
     """What a model policy reaches on one test week after training on `days` days."""
     window = _training(week, days)
-    model = fit(policy, PLAN.names, (), lambda: protocol.batches(window))
+    model = fit(policy, protocol.plan.names, (), lambda: protocol.batches(window))
     rows = protocol.test_rows(week)
     return _reached(rows, model.predict(rows))
 
@@ -187,7 +189,7 @@ def ceiling(protocol: Protocol, week: date) -> Quality:
 def _told(protocol: Protocol, day: date, rows: pa.Table) -> np.ndarray:
     """Which of the rows of a test day are frauds that amounts, or labels of the days that may be used, tell."""
     today = rows.filter(pc.equal(pc.cast(rows["timestamp"], pa.date32()), day))
-    known = DayRange(start=day - timedelta(days=COMPROMISED_DAYS - 1), end=PLAN.label_day(day))
+    known = DayRange(start=day - timedelta(days=COMPROMISED_DAYS - 1), end=protocol.plan.label_day(day))
     told = pc.or_(
         pc.not_equal(today["scenario"], COMPROMISED_TERMINAL),
         pc.is_in(today["terminal"], protocol.compromised(known)),
@@ -234,12 +236,13 @@ def main() -> int:
     parser.add_argument("--data", type=Path, default=DATA, help="folder of the handbook lake")
     parser.add_argument("--days", type=int, nargs="+", default=[30, 60], help="lengths of the training window")
     parser.add_argument("--seeds", type=int, nargs="+", default=[7, 8, 9], help="seeds; the first one ships")
+    parser.add_argument("--labels-of", nargs="*", default=["terminal"], help="entities whose fraud labels are features")
     parser.add_argument("--params", type=json.loads, default={}, help="parameters other than the shipped ones, as JSON")
     arguments = parser.parse_args()
     if not arguments.data.is_dir():
         print(f"skipped: no handbook data at {arguments.data}")
         return 0
-    protocol = Protocol(arguments.data, max(arguments.days))
+    protocol = Protocol(arguments.data, max(arguments.days), plan(arguments.labels_of))
     print(f"{'':<46}{'AP':>10}{'AUC':>10}{'CP@100':>10}")
     print(*(row(f"published: {name}", values) for name, values in PUBLISHED.items()), sep="\n")
     print(row("goal, mean of five weeks", GOAL))

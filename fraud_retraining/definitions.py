@@ -7,7 +7,7 @@ from typing import Any
 
 import dagster as dg
 
-from fraud_retraining.orchestration import release_sensors
+from fraud_retraining.orchestration import card_sensor, release_sensors
 from fraud_retraining.orchestration.alert_sensors import build_alert_sensors
 from fraud_retraining.orchestration.assets import evaluation, features, ingestion, monitoring, promotion, training
 from fraud_retraining.orchestration.checks import data_checks, drift_checks, model_checks
@@ -50,6 +50,7 @@ def build_definitions(settings: Settings | None = None, **overrides: Any) -> dg.
         sensors=[
             *build_sensors(settings),
             *release_sensors.build_sensors(settings),
+            card_sensor.build_sensor(settings),
             *build_alert_sensors(settings),
         ],
         resources=resources,

@@ -60,7 +60,7 @@ class TestShow:
         as_of = FIRST + timedelta(days=2)
         for expected in (
             "It was judged beside version 1 and passed 7 of 7 gates; 1 did not apply.",
-            "approved by bob (command line)",
+            "approved by bob (command line, own token)",
             "schedule: 48 hours are over (automation, sensor,",
             "2026-10-31 to 2026-11-09 (rolling): 100,000 rows, 800 frauds (0.80%)",
             f"{as_of - timedelta(days=10)} {digest((as_of - timedelta(days=10)).isoformat())[:8]}",

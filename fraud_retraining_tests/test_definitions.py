@@ -24,7 +24,11 @@ GROUPS = {
     "model_evaluation": "evaluation",
     "registered_model": "promotion",
     "production_model": "promotion",
+    "scored_transactions": "monitoring",
+    "drift_report": "monitoring",
+    "production_performance": "monitoring",
 }
+DRIFT_GROUPS = ("transaction", "customer", "terminal", "terminal_labels", "scores", "fraud_rate")
 
 
 @pytest.fixture(scope="module")
@@ -39,13 +43,22 @@ def test_every_asset_is_there_in_its_group_and_partitioned(graph: AssetGraph) ->
 
 
 def test_lineage_runs_from_the_lake_to_production(graph: AssetGraph) -> None:
-    upstream = graph.get(dg.AssetKey("production_model"))
-    seen, todo = set(), [upstream.key]
+    assert upstream(graph, "production_model") == {name for name, group in GROUPS.items() if group != "monitoring"}
+
+
+def test_monitoring_looks_at_days_and_not_at_windows(graph: AssetGraph) -> None:
+    days = {name for name, group in GROUPS.items() if group in ("ingestion", "features")}
+    assert upstream(graph, "drift_report") == days | {"scored_transactions", "drift_report"}
+    assert upstream(graph, "production_performance") == days | {"scored_transactions", "production_performance"}
+
+
+def upstream(graph: AssetGraph, asset: str) -> set[str]:
+    seen, todo = set(), [dg.AssetKey(asset)]
     while todo:
         key = todo.pop()
         seen.add(key.to_user_string())
         todo += graph.get(key).parent_keys
-    assert seen == set(GROUPS)
+    return seen
 
 
 def test_every_rule_and_every_gate_is_an_asset_check(graph: AssetGraph) -> None:
@@ -54,13 +67,27 @@ def test_every_rule_and_every_gate_is_an_asset_check(graph: AssetGraph) -> None:
         *(("transactions", name) for name in DAY_CHECKS),
         *(("training_window", name) for name in WINDOW_CHECKS),
         *(("model_evaluation", name) for name in GATES),
+        *(("drift_report", name) for name in DRIFT_GROUPS),
     }
+
+
+def test_drift_warns_and_never_blocks(graph: AssetGraph) -> None:
+    checks = [graph.get(key) for key in graph.asset_check_keys if key.asset_key.to_user_string() == "drift_report"]
+    assert len(checks) == len(DRIFT_GROUPS)
+    assert not any(check.blocking for check in checks)
 
 
 def test_days_of_a_range_take_one_run_and_as_of_days_one_each(graph: AssetGraph) -> None:
     policies = {key.to_user_string(): graph.get(key).backfill_policy for key in graph.executable_asset_keys}
     single = {name for name, policy in policies.items() if policy and policy.max_partitions_per_run is None}
-    assert single == {"transactions", "entity_days", "transaction_features"}
+    day_groups = ("ingestion", "features", "monitoring")
+    assert single == {name for name, group in GROUPS.items() if group in day_groups} - {"raw_transactions"}
+
+
+def test_a_code_location_takes_them_whole() -> None:
+    repository = build_definitions(Settings()).get_repository_def()
+    repository.load_all_definitions()
+    assert {"ingest", "retrain", "clean"} <= set(repository.job_names)
 
 
 def test_loading_them_imports_no_heavy_library(tmp_path: Path) -> None:

@@ -17,9 +17,18 @@ from typing import TYPE_CHECKING
 
 from fraud_retraining.adapters.event_log import EventLog, sql
 from fraud_retraining.adapters.locations import reaching, replacing
-from fraud_retraining.domain.archiving import Archived, archived, cut_off, live, release_digest, release_key
+from fraud_retraining.domain.archiving import (
+    Archived,
+    archived,
+    cut_off,
+    live,
+    release_digest,
+    release_key,
+    standing_pauses,
+)
+from fraud_retraining.domain.automation import PAUSING
 from fraud_retraining.domain.errors import Conflict, IntegrityError, SettingsError
-from fraud_retraining.domain.events import NOTHING, RELEASE_KINDS, EventKind, Head, Row, verify_chain
+from fraud_retraining.domain.events import NOTHING, RELEASE_KINDS, Event, EventKind, Head, Row, verify_chain
 from fraud_retraining.domain.releases import Release
 
 if TYPE_CHECKING:
@@ -144,11 +153,11 @@ def _first_younger(cn: "sa.Connection", cut: datetime) -> int:
 
 
 def _first_needed(cn: "sa.Connection", releases: Sequence[dict[str, object]]) -> int:
-    """The first row of the story of a release that is live, or the one after the last row."""
+    """The first row of a release that is live or of a pause that stands, or the one after the last row."""
     import sqlalchemy as sa
 
     events = sql().EVENTS
-    firsts = [sql().head(cn).seq + 1]
+    firsts = [sql().head(cn).seq + 1, *standing_pauses(map(Event.of, sql().events(cn, {"kind": PAUSING})))]
     for release in live(Release.model_validate(row) for row in releases):
         about = (events.c.fingerprint == release.fingerprint) | (events.c.as_of == release.as_of.isoformat())
         found = cn.execute(sa.select(sa.func.min(events.c.seq)).where(events.c.model == release.model, about))

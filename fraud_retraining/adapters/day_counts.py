@@ -34,7 +34,6 @@ from fraud_retraining.domain.drift import (
     Counts,
     DriftPolicy,
     FeatureProfile,
-    Reference,
     ReferenceProfile,
     fraud_days,
     reference_days,
@@ -95,8 +94,9 @@ def measure_reference(
     """
     paths = _paths(store, window)
     reference = reference_days(plan, policy, tuple(paths), _first_day(window))
-    bins = _choose_bins(engine, paths, plan, policy, reference)
-    days = _counts_by_day(engine, paths, bins)
+    judged = {name: reference.days[name] for name in plan.names if name in reference.days}
+    bins = choose_bins(engine, paths, judged, plan.categorical, policy)
+    days = counts_by_day(engine, paths, bins)
     return ReferenceProfile(
         fingerprint=fingerprint,
         as_of=window.days.as_of,
@@ -128,8 +128,8 @@ def _first_day(window: TrainingWindow) -> date:
     return min((*(day for day, _ in window.history), *(day.day for day in window.training)))
 
 
-def _counts_by_day(engine: Engine, paths: Mapping[date, Path], bins: Sequence[Bins]) -> dict[date, dict[str, Counts]]:
-    """One pass over the window. A day without a row counts as nothing in every bin."""
+def counts_by_day(engine: Engine, paths: Mapping[date, Path], bins: Sequence[Bins]) -> dict[date, dict[str, Counts]]:
+    """The counts of several days in one pass. A day without a row counts as nothing in every bin."""
     if not bins:
         return {}
     rows = engine.read_parquet(list(paths.values()), columns=[TIMESTAMP, *(one.name for one in bins)])
@@ -137,18 +137,22 @@ def _counts_by_day(engine: Engine, paths: Mapping[date, Path], bins: Sequence[Bi
     return {day: tallies(counted.filter(pc.equal(counted[DAY], pa.scalar(day, pa.date32()))), bins) for day in paths}
 
 
-def _choose_bins(
-    engine: Engine, paths: Mapping[date, Path], plan: FeaturePlan, policy: DriftPolicy, reference: Reference
+def choose_bins(
+    engine: Engine,
+    paths: Mapping[date, Path],
+    features: Mapping[str, tuple[date, ...]],
+    categorical: Sequence[str],
+    policy: DriftPolicy,
 ) -> list[Bins]:
-    names = [name for name in plan.names if name in reference.days]
-    numbers = [name for name in names if name not in plan.categorical]
-    sample = _sample(paths, {name: reference.days[name] for name in numbers}, policy.sample_rows)
-    known = _categories(engine, paths, [name for name in names if name in plan.categorical], policy.categories)
+    """The bins of each feature: of numbers from a sample of the days that are named for it, of categories from all."""
+    texts = [name for name in features if name in categorical]
+    sample = _sample(paths, {name: days for name, days in features.items() if name not in texts}, policy.sample_rows)
+    known = _categories(engine, paths, texts, policy.categories)
     return [
         number_bins(name, sample[name], policy.bins)
         if name in sample
         else category_bins(name, known.get(name, []), policy.categories)
-        for name in names
+        for name in features
     ]
 
 

@@ -75,16 +75,6 @@ def told_html(title: str, text: str) -> str:
     return _template("told.html.j2").render(title=title, lines=text.splitlines())
 
 
-def review_html(pack: ReviewPack) -> str:
-    """A reviewer's pack, to be put into a page as it is: pictures and tables, everything escaped."""
-    return _template("review.html.j2").render(**_pack(pack))
-
-
-def stylesheet() -> str:
-    """The style that the parts of pages are made for."""
-    return str(_template("page.css").render())
-
-
 def card_html(story: Story, pack: ReviewPack | None) -> str:
     """The model card as a page of its own."""
     title = f"{story.release.model} version {story.release.version}: model card"

@@ -4,20 +4,24 @@ Here: who sits at the keyboard. Not here: what a decision does (`adapters/releas
 (`domain/releases.py`, `domain/reviewers.py`).
 """
 
+import logging
 import os
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from fraud_retraining.adapters.accounts import account
+from fraud_retraining.adapters.cards import Cards
 from fraud_retraining.adapters.release_desk import ReleaseDesk
 from fraud_retraining.domain.automation import Automation, Pause
+from fraud_retraining.domain.errors import RetrainingError
 from fraud_retraining.domain.releases import Release, ReleaseState
 from fraud_retraining.domain.reviewers import Identity, ReviewerPolicy, identify
 from fraud_retraining.domain.schemas import Policy
-from fraud_retraining.orchestration.resources import open_ledger, open_registry
+from fraud_retraining.orchestration.resources import open_ledger, open_registry, open_store
 from fraud_retraining.settings import REVIEWER_TOKEN_VARIABLE, Settings
 
 CHANNEL = "command line"
+LOG = logging.getLogger(__name__)
 
 
 class Waiting(Policy):
@@ -41,19 +45,29 @@ class Decisions:
         self._by = by
         self._ask_token = ask_token
         self._policy: ReviewerPolicy = settings.promotion
-        self._desk = ReleaseDesk(open_ledger(settings), open_registry(settings), settings.promotion)
+        self._settings = settings
+        self._registry = open_registry(settings)
+        self._desk = ReleaseDesk(open_ledger(settings), self._registry, settings.promotion)
 
     def approve(self, version: int, reason: str) -> Release:
         """Approves a waiting version, which becomes champion."""
-        return self._desk.approve(version, self._identity("approve", version), reason, channel=CHANNEL)
+        return self._shown(self._desk.approve(version, self._identity("approve", version), reason, channel=CHANNEL))
 
     def reject(self, version: int, reason: str) -> Release:
         """Rejects a waiting version; the champion stays."""
-        return self._desk.reject(version, self._identity("reject", version), reason, channel=CHANNEL)
+        return self._shown(self._desk.reject(version, self._identity("reject", version), reason, channel=CHANNEL))
 
     def rollback(self, version: int, reason: str) -> Release:
         """Makes a version that was champion before champion again, and pauses automatic promotion."""
-        return self._desk.rollback(version, self._identity("rollback", version), reason, channel=CHANNEL)
+        return self._shown(self._desk.rollback(version, self._identity("rollback", version), reason, channel=CHANNEL))
+
+    def _shown(self, release: Release) -> Release:
+        """The release, with every card up to date. If they cannot be written now, the sensor does; the move stands."""
+        try:
+            Cards(self._desk.ledger, self._registry, open_store(self._settings)).refresh_stale()
+        except RetrainingError as error:
+            LOG.warning("the decision stands, but model cards are not up to date yet: %s", error.what)
+        return release
 
     def resume(self, subjects: Sequence[Automation], reason: str) -> list[Pause]:
         """Lets what was paused go on, all of it where nothing is named; gives the pauses that ended."""

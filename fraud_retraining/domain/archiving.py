@@ -78,3 +78,14 @@ def live(releases: Iterable[Release]) -> list[Release]:
     serving = [release for release in known if release.state in LIVE]
     before = {(release.model, release.champion_before) for release in serving}
     return [release for release in known if release in serving or (release.model, release.version) in before]
+
+
+def standing_pauses(events: Iterable[Event]) -> list[int]:
+    """The rows that began a pause which nobody has ended: they stay, or what was paused would go on by itself."""
+    began: dict[tuple[str, str | None], int] = {}
+    for event in sorted(events, key=lambda event: event.seq):
+        if event.kind == EventKind.AUTOMATION_RESUMED:
+            began.pop((event.model, event.subject), None)
+        elif event.kind == EventKind.AUTOMATION_PAUSED:
+            began.setdefault((event.model, event.subject), event.seq)
+    return list(began.values())

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
 
+from fraud_retraining.domain.automation import PAUSING
 from fraud_retraining.domain.candidate import Evaluation
 from fraud_retraining.domain.events import Event, EventKind
 from fraud_retraining.domain.grids import NONE, Cell, Grid, grid, number
@@ -115,14 +116,20 @@ def decisions_grid(events: Sequence[Event]) -> Grid:
             str(event.payload.get("refused") or event.payload.get("reason") or ""),
         )
         for event in events
-        if event.kind == K.DECISION_REFUSED or (event.kind == K.RELEASE_MOVED and event.payload.get("to") in DECIDED)
+        if event.kind in (K.DECISION_REFUSED, K.APPROVAL_RECORDED) or _is_decision(event)
     )
     return grid("decisions", "Decisions", ("at (UTC)", "version", "decision", "by", "by way of", "reason"), rows)
+
+
+def _is_decision(event: Event) -> bool:
+    return event.kind == K.RELEASE_MOVED and event.payload.get("to") in DECIDED
 
 
 def _answer(event: Event) -> str:
     if event.kind == K.DECISION_REFUSED:
         return f"{event.payload.get('decision') or event.payload.get('wanted') or 'answer'} refused"
+    if event.kind == K.APPROVAL_RECORDED:
+        return "approved first of two"
     return str(event.payload["to"]).replace("_", " ")
 
 
@@ -152,7 +159,7 @@ def _named(version: object) -> str:
 
 def alerts_grid(events: Sequence[Event]) -> Grid:
     """What people were told, and what failed."""
-    kinds = (K.NOTICE_OPENED, K.NOTICE_RESOLVED, K.RETRAIN_FAILED, K.INGEST_FAILED, K.AUTOMATION_PAUSED)
+    kinds = (K.NOTICE_OPENED, K.NOTICE_RESOLVED, K.RETRAIN_FAILED, K.INGEST_FAILED, *PAUSING, K.SMOKE_TESTED)
     return _plain_grid("alerts", "Alerts and failures", events, kinds)
 
 

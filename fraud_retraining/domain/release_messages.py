@@ -66,10 +66,17 @@ def decided_message(story: Story, pack: ReviewPack | None, links: LinkPolicy, to
         "text": mrkdwn(f"{title}. {told}", SECTION),
         "blocks": [
             _header(f":white_check_mark: {title}"),
-            _section(f"*Decided*\n{mrkdwn(told, SECTION - 100)}"),
+            _section(f"*Came to*\\n{mrkdwn(told, SECTION - 100)}"),
+            *_decided(story.release),
             *_told(story, pack, links),
         ],
     }
+
+
+def _decided(release: Release) -> Iterator[Body]:
+    if release.decided_by is not None and release.decided_at is not None:
+        who = f"{release.decided_by}, {release.decided_via}, {release.decided_at:%Y-%m-%d %H:%M} UTC"
+        yield _section(f"*Decided by*\n{mrkdwn(who, 500)}")
 
 
 def reason_view(asked: Asked) -> Body:

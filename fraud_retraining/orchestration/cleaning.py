@@ -57,7 +57,7 @@ def clean(ledger: Ledger, registry: Registry, settings: Settings, *, actor: str,
 def build_clean_job() -> dg.JobDefinition:
     """The job that a schedule runs once a day."""
 
-    @dg.op(name=CLEAN, description="Removes runs and artifacts beyond those that retention keeps.")
+    @dg.op(description="Removes runs and artifacts beyond those that retention keeps.")
     def clean_up(
         context: dg.OpExecutionContext,
         settings: dg.ResourceParam[Settings],

@@ -73,7 +73,7 @@ def gather(
         performance=watched.performance,
         last_performance=_last_of(requests, Trigger.PERFORMANCE),
         learns_after_days=settings.labels.delay_days + settings.holdout.days,
-        running=running(instance),
+        running=running(instance, ledger),
         failed=tuple(_failed(ledger, requests)),
         paused=paused(ledger),
     )
@@ -125,8 +125,8 @@ def paused(ledger: Ledger) -> Paused | None:
     return Paused(since=last.at, cause=last.payload["cause"], inputs=last.payload["inputs"])
 
 
-def running(instance: dg.DagsterInstance) -> Running | None:
-    """The oldest retrain that Dagster has queued or under way."""
+def running(instance: dg.DagsterInstance, ledger: Ledger) -> Running | None:
+    """The oldest retrain that Dagster has queued or under way, or one that runs without this Dagster knowing of it."""
     records = instance.get_run_records(dg.RunsFilter(job_name=RETRAIN, statuses=UNFINISHED), ascending=True, limit=1)
     for record in records:
         return Running(
@@ -134,7 +134,10 @@ def running(instance: dg.DagsterInstance) -> Running | None:
             since=record.create_timestamp.astimezone(UTC),
             by=f"Dagster run {record.dagster_run.run_id[:8]}",
         )
-    return None
+    lease = ledger.retrain_lease().holder()
+    if lease is None or lease.owner is None or lease.purpose.work != "retrain":
+        return None
+    return Running(as_of=lease.purpose.as_of, since=lease.taken_at, by=lease.owner.told())
 
 
 def _is_answer(event: Event) -> bool:

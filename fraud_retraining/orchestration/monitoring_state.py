@@ -24,7 +24,7 @@ from fraud_retraining.adapters.monitoring import (
 )
 from fraud_retraining.adapters.registry import ModelVersion
 from fraud_retraining.adapters.store import Partition, Store
-from fraud_retraining.domain.drift import FraudDay, HoldoutProfile, ReferenceProfile
+from fraud_retraining.domain.drift import FraudDay, ReferenceProfile
 from fraud_retraining.domain.errors import DataInvalid
 from fraud_retraining.domain.fingerprint import digest
 from fraud_retraining.domain.metrics import MetricsPolicy
@@ -109,16 +109,6 @@ class MonitoringState:
         """The scores of the days and of the week before each."""
         return self._store.partitions(SCORED, self._around)
 
-    @cached_property
-    def profile(self) -> ReferenceProfile | None:
-        """What the champion's training window left behind, as far as the store has it."""
-        return read_profile(self._store, ReferenceProfile, self.champion.fingerprint) if self.champion else None
-
-    @cached_property
-    def holdout(self) -> HoldoutProfile | None:
-        """What the champion's scores were like on its holdout."""
-        return read_profile(self._store, HoldoutProfile, self.champion.fingerprint) if self.champion else None
-
     def has_scored(self, record: Partition) -> None:
         """Takes note of scores that were made meanwhile."""
         self.scored[record.day] = record
@@ -190,7 +180,7 @@ class MonitoringState:
             FINGERPRINT: champion.fingerprint,
             "features": digest(features),
             "policy": digest([self.settings.drift, self.settings.drift_threshold, self.settings.feature_plan]),
-            "scores": scored.digest if scored and self.holdout else "",
+            "scores": scored.digest if scored else "",
             "labels": digest(self.mature_labels(day)),
         }
 

@@ -323,13 +323,12 @@ def _signed(verifier: Any, body: bytes, headers: Mapping[str, str]) -> bool:
 def slack_app(office: Office, slack: Slack) -> "App":
     """slack-bolt's app: two buttons, and the dialog that asks for a reason."""
     from slack_bolt import App
+    from slack_bolt.authorization import AuthorizeResult
     from slack_sdk import WebClient
 
-    app = App(
-        client=WebClient(token=slack.token, base_url=slack.api_url),
-        signing_secret=slack.signing_secret,
-        token_verification_enabled=False,
-    )
+    bot = AuthorizeResult(enterprise_id=None, team_id=None, bot_token=slack.token)
+    # the one token of the environment: Slack need not be asked whose it is before a click is answered
+    app = App(client=WebClient(base_url=slack.api_url), signing_secret=slack.signing_secret, authorize=lambda **_: bot)
 
     @app.middleware
     def only_reviewers(body: dict[str, Any], next: Callable[[], Any]) -> Any:

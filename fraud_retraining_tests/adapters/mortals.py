@@ -40,19 +40,37 @@ POINTS: dict[str, tuple[type, str, str, int]] = {
 }
 """Where a process may die: class and method, before or after the call, and which call of it."""
 
+RETRAIN_POINTS: dict[str, tuple[type, str, str, int]] = {
+    "after the upload": (Registry, "log_model", "after", 1),
+    "after the version": (Registry, "register", "after", 1),
+    "after the release": (Ledger, "open_release", "after", 1),
+    "after the policy's answer": (Ledger, "move_release", "after", 1),
+    "after the alias": (Registry, "compare_and_set_champion", "after", 1),
+}
+"""Where a retrain may die that goes by itself, from the uploaded model on."""
+
 
 def start(order: dict[str, Any], log: Path) -> BaseProcess:
-    """A process of its own that does what it is ordered."""
+    """A process of its own that does what it is ordered at a desk."""
+    return _forked(decide, order, log)
+
+
+def start_command(order: dict[str, Any], log: Path) -> BaseProcess:
+    """A process of its own that runs a command: `arguments`, `environment`, and where it `dies`."""
+    return _forked(command, order, log)
+
+
+def _forked(target: Callable[..., None], order: dict[str, Any], log: Path) -> BaseProcess:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
-    process = context.Process(target=main, args=(order, str(log)))
+    process = context.Process(target=target, args=(order, str(log)))
     process.start()
     return process
 
 
-def _doomed(dies: str) -> None:
+def _doomed(point: tuple[type, str, str, int]) -> None:
     """Lets this process be killed at a point, with nothing flushed and nobody told."""
-    owner, method, when, count = POINTS[dies]
+    owner, method, when, count = point
     done: Callable[..., Any] = getattr(owner, method)
     calls = {"left": count}
 
@@ -68,7 +86,18 @@ def _doomed(dies: str) -> None:
     setattr(owner, method, dying)
 
 
-def main(order: dict[str, Any], log: str) -> None:
+def command(order: dict[str, Any], log: str) -> None:
+    """Run a command line in its own environment."""
+    sys.stdout = sys.stderr = open(log, "w", buffering=1)  # noqa: SIM115 (until the process ends)
+    os.environ.update(order["environment"])
+    from fraud_retraining.cli import app
+
+    if order.get("dies"):
+        _doomed(RETRAIN_POINTS[order["dies"]])
+    app(order["arguments"])
+
+
+def decide(order: dict[str, Any], log: str) -> None:
     """Do it, once `go` exists where two have to start together; exit code and words as on the command line."""
     sys.stdout = sys.stderr = open(log, "w", buffering=1)  # noqa: SIM115 (until the process ends)
     there = Registry(order["uri"], order["experiment"], order["model"])
@@ -82,7 +111,7 @@ def main(order: dict[str, Any], log: str) -> None:
         "watch": lambda: ReleaseWatch(record, there).mind_champion(),
     }
     if order.get("dies"):
-        _doomed(order["dies"])
+        _doomed(POINTS[order["dies"]])
     _wait_for_go(order, record, there)
     try:
         acts[order["act"]]()

@@ -20,6 +20,10 @@ def limits_of(blocks: list[dict[str, Any]]) -> list[str]:
     """Every limit of Block Kit that the blocks exceed."""
     problems = ["more than 50 blocks"] if len(blocks) > 50 else []
     for block in blocks:
+        if block["type"] == "actions":
+            labels = [one["text"]["text"] for one in block["elements"]]
+            problems += [f"button: {label}" for label in labels if not 0 < len(label) <= 75]
+            continue
         texts = [block["text"]] if "text" in block else []
         texts += block.get("fields", []) + [one for one in block.get("elements", []) if "text" in one]
         most = {"header": 150, "section": 3000, "context": 3000}[block["type"]]
@@ -89,6 +93,7 @@ class Slack(Server):
     def __init__(self) -> None:
         super().__init__()
         self.messages: list[dict[str, Any]] = []
+        self.views: list[dict[str, Any]] = []
 
     @property
     def url(self) -> str:
@@ -99,7 +104,7 @@ class Slack(Server):
             return self._refusal("invalid_auth")
         if limits_of(body.get("blocks", [])):
             return self._refusal("invalid_blocks")
-        methods = {"/api/chat.postMessage": self._post, "/api/chat.update": self._update}
+        methods = {"/api/chat.postMessage": self._post, "/api/chat.update": self._update, "/api/views.open": self._open}
         return methods[path](body)
 
     def _refusal(self, error: str) -> Answer:
@@ -108,7 +113,7 @@ class Slack(Server):
     def _post(self, body: dict[str, Any]) -> Answer:
         named = {channel: f"C{number}" for number, channel in enumerate(CHANNELS)}
         channel = named.get(body["channel"], body["channel"])
-        if channel not in named.values():
+        if channel not in named.values() and not channel.startswith("U"):
             return self._refusal("channel_not_found")
         ts = f"1700000000.{len(self.messages):06d}"
         self.messages.append({**body, "channel": channel, "ts": ts})
@@ -120,6 +125,14 @@ class Slack(Server):
                 message.update(body)
                 return as_json({"ok": True, "channel": body["channel"], "ts": body["ts"]})
         return self._refusal("message_not_found")
+
+    def _open(self, body: dict[str, Any]) -> Answer:
+        self.views.append(body["view"])
+        return as_json({"ok": True, "view": {"id": "V1"}})
+
+    def direct(self, user: str) -> list[str]:
+        """What a person was told alone."""
+        return [one["text"] for one in self.messages if one["channel"] == user]
 
     def shown(self, channel: str) -> list[dict[str, Any]]:
         """The messages of a channel, without those in threads."""

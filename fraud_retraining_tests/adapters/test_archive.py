@@ -12,6 +12,7 @@ from fraud_retraining.adapters import database
 from fraud_retraining.adapters.archive import Archives, ArchivingLedger, rows_table, table_rows
 from fraud_retraining.adapters.ledger import Ledger
 from fraud_retraining.domain.archiving import Archived
+from fraud_retraining.domain.automation import Automation
 from fraud_retraining.domain.errors import IntegrityError, SettingsError
 from fraud_retraining.domain.events import EventKind, Head
 from fraud_retraining_tests.adapters.ledgers import opened, promoted
@@ -218,6 +219,25 @@ def test_without_its_guard_nothing_is_removed(aged: Ledger, ledger_url: str, tmp
     with pytest.raises(IntegrityError, match="guard"):
         move_out(ledger_url, tmp_path)
     assert aged.verify().ok
+
+
+def test_a_pause_that_stands_stays_and_one_that_ended_goes(
+    ledger: Ledger, ledger_url: str, tmp_path: Path, at: Callable[[int], None]
+):
+    at(600)
+    ledger.append(EventKind.AUTOMATION_PAUSED, actor="alice", subject="retraining")
+    at(590)
+    ledger.append(EventKind.AUTOMATION_PAUSED, actor="alice", subject="promotion", payload={"reason": "an incident"})
+    noted(ledger)
+    at(500)
+    ledger.append(EventKind.AUTOMATION_RESUMED, actor="alice", subject="retraining")
+    at(0)
+    told = move_out(ledger_url, tmp_path)
+    assert told is not None and told.through.seq == 1
+    left = next(iter(ledger.rows()))
+    assert (left.kind, left.subject) == ("automation_paused", "promotion")
+    assert ledger.pause(Automation.PROMOTION) is not None and ledger.pause(Automation.RETRAINING) is None
+    assert ledger.verify().ok
 
 
 def test_two_models_share_one_archive(aged: Ledger, ledger_url: str, tmp_path: Path, at: Callable[[int], None]):

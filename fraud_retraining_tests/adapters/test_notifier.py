@@ -1,4 +1,4 @@
-"""People are told over real HTTP: by the routing table, once, whatever Slack and PagerDuty answer (faults 37, 38; I5)."""
+"""People are told over real HTTP: by the routing table, once, whatever Slack and PagerDuty answer."""
 
 import json
 from itertools import pairwise

@@ -8,7 +8,7 @@ import pytest
 from fraud_retraining.adapters.ledger import Ledger
 from fraud_retraining.adapters.locations import open_location
 from fraud_retraining.adapters.packs import read_pack, write_pack
-from fraud_retraining.adapters.pages import Exported, card_html, period_html, review_html, stylesheet, version_html
+from fraud_retraining.adapters.pages import Exported, card_html, period_html, version_html
 from fraud_retraining.adapters.store import Store
 from fraud_retraining.adapters.stories import events_about, read_story
 from fraud_retraining.domain.card import MOST_CHARACTERS, SHORTENED, card_markdown, limits, markdown
@@ -49,11 +49,10 @@ def pages(place: tuple[Ledger, Store]) -> dict[str, str]:
         "version": version_html(story, shown, events_about(ledger, story.release), exported),
         "card": card_html(story, shown),
         "period": period_html("fraud_detector", span, events, {}, exported),
-        "review": f"<main>{review_html(shown)}</main>",
     }
 
 
-@pytest.mark.parametrize("name", ["version", "card", "period", "review"])
+@pytest.mark.parametrize("name", ["version", "card", "period"])
 def test_a_page_needs_nothing_from_elsewhere_and_runs_nothing(pages: dict[str, str], name: str):
     read = Read(pages[name])
     assert read.open == []
@@ -71,8 +70,8 @@ def test_a_hostile_text_is_shown_as_it_was_written(pages: dict[str, str], name: 
 
 
 def test_a_category_that_is_markup_is_text(pages: dict[str, str]):
-    assert "<b>" not in pages["review"]
-    assert ["city", "<b>elm</b>"] in [cells[:2] for cells in Read(pages["review"]).cells]
+    assert "<b>" not in pages["card"]
+    assert ["city", "<b>elm</b>"] in [cells[:2] for cells in Read(pages["card"]).cells]
 
 
 class TestAStranger:
@@ -93,7 +92,7 @@ class TestAStranger:
             assert row[5] == gate.message
 
     def test_who_approved_it_and_why(self, pages: dict[str, str]):
-        assert f"approved by bob (command line): {HOSTILE[:30]}" in Read(pages["version"]).text
+        assert f"approved by bob (command line, own token): {HOSTILE[:30]}" in Read(pages["version"]).text
 
     def test_what_it_replaced_and_what_became_of_it(self, pages: dict[str, str]):
         text = Read(pages["version"]).text
@@ -137,10 +136,6 @@ class TestPeriod:
 def test_a_version_without_a_pack_says_so(place: tuple[Ledger, Store]):
     story, _ = told(place, 2)
     assert "No reviewer's pack was made for this version." in Read(card_html(story, None)).text
-
-
-def test_the_page_of_releases_gets_the_style_that_the_pack_is_made_for():
-    assert ".pictures" in stylesheet() and "<" not in stylesheet()
 
 
 class TestCard:

@@ -49,7 +49,9 @@ def test_what_trained_it_is_told_to_the_last_digest(life: Ledger):
 def test_who_approved_it_and_why_survives_what_came_later(life: Ledger):
     story = read_story(life, 2)
     assert story.release.state == "rolled_back" and story.release.reason == "alerts doubled"
-    assert (story.decision.what, story.decision.by, story.decision.via) == ("approved", "bob", "command line")
+    assert (story.decision.what, story.decision.by, story.decision.via) == (
+        "approved", "bob", "command line, own token",
+    )  # fmt: skip
     assert story.decision.reason == HOSTILE
     assert story.replaced == 1
 

@@ -269,9 +269,9 @@ class TestAgain:
         assert due(8, 25) == {}
         for asset in ASSETS:
             shutil.rmtree(home.home / "store" / asset)
-        assert due(14, 25) == dict.fromkeys(range(15, 26), (SCORED, DRIFT))
+        assert due(14, 25) == {**dict.fromkeys(range(15, 26), (SCORED, DRIFT)), **dict.fromkeys((21, 22, 23), ASSETS)}
         monitor(22, 23)
-        assert due(21, 24) == {21: (SCORED, DRIFT), 24: (SCORED, DRIFT)}
+        assert due(21, 24) == {21: ASSETS, 24: (SCORED, DRIFT)}
 
     def test_a_range_of_days_is_one_run_and_days_without_a_champion_do_not_stop_the_others(
         self, served: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

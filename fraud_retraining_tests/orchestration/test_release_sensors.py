@@ -10,7 +10,7 @@ from fraud_retraining.definitions import build_definitions
 from fraud_retraining.domain.errors import DependencyUnreachable
 from fraud_retraining.domain.release_notices import ReleaseNotice
 from fraud_retraining.domain.releases import Decision
-from fraud_retraining.orchestration.release_sensors import CHAMPION_SENSOR, RELEASE_SENSOR, LogTeller
+from fraud_retraining.orchestration.release_sensors import CHAMPION_SENSOR, RELEASE_SENSOR
 from fraud_retraining.settings import Settings
 from fraud_retraining_tests.adapters.desks import World, touched
 from fraud_retraining_tests.adapters.ledgers import ANYBODY, person
@@ -98,10 +98,3 @@ def test_mlflow_down_fails_the_tick_of_the_champion_and_no_deadline(world: World
         tick(world, CHAMPION_SENSOR, Heard(), registry=nowhere)
     tick(world, RELEASE_SENSOR, Heard(), registry=nowhere)
     assert world.states()[release.version] == "expired"
-
-
-def test_without_anybody_to_tell_the_log_is_told(world: World, caplog: pytest.LogCaptureFixture) -> None:
-    world.waiting(0)
-    for notice in world.watch.news(None).notices:
-        LogTeller().tell(notice)
-    assert "Version 1 waits for a reviewer" in caplog.text

@@ -1,0 +1,117 @@
+"""A routine candidate goes by itself once the record says so: read from a real ledger, release after release."""
+
+import pytest
+
+from fraud_retraining.adapters.track_record import permission_for, read_standing
+from fraud_retraining.domain.events import EventKind
+from fraud_retraining.domain.releases import Decision, ReleaseState, recovery
+from fraud_retraining.domain.trust import EarnedPolicy, PromotionPolicy
+from fraud_retraining_tests.adapters.desks import an_evaluation
+from fraud_retraining_tests.adapters.ledgers import ANYBODY, opened, person
+
+EARNED = PromotionPolicy(mode="earned", earned=EarnedPolicy(releases=5, days=0))
+BY = {"actor": "alice", "channel": "cli"}
+
+pytest_plugins = ("fraud_retraining_tests.adapters.databases",)
+
+
+def registered(ledger, version: int, average_precision: float = 0.7, warnings: tuple[str, ...] = (), **more):
+    judged = an_evaluation(f"f{version}", ledger_day(version), average_precision)
+    payload = judged.model_dump(mode="json")
+    ledger.append(EventKind.MODEL_EVALUATED, actor="pipeline", fingerprint=f"f{version}", payload=payload)
+    return opened(ledger, version, version, facts={"warnings": list(warnings)}, **more)
+
+
+def ledger_day(version: int):
+    from datetime import date
+
+    return date(2026, 11, version)
+
+
+def approved_and_promoted(ledger, version: int, average_precision: float = 0.7) -> None:
+    registered(ledger, version, average_precision)
+    ledger.await_decision(version, hours=24, **BY)
+    ledger.decide(version, Decision.APPROVE, policy=ANYBODY, by=person("alice"), channel="cli")
+    champion = ledger.champion()
+    intent = ledger.intend_promotion(version, champion.version if champion else None, **BY)
+    ledger.finish_promotion(intent, recovery(intent, version), **BY)
+
+
+@pytest.fixture
+def trusted(sqlite_ledger):
+    for version in range(1, 7):
+        approved_and_promoted(sqlite_ledger, version, 0.7 + version / 100)
+    return sqlite_ledger
+
+
+def test_trust_grows_with_every_approved_release(sqlite_ledger):
+    grown = []
+    for version in range(1, 6):
+        approved_and_promoted(sqlite_ledger, version)
+        grown.append(read_standing(sqlite_ledger, EARNED.earned).approved)
+    assert grown == [1, 2, 3, 4, 5]
+
+
+def test_a_routine_release_goes_by_itself(trusted):
+    allowed = permission_for(trusted, EARNED, registered(trusted, 7, 0.73))
+    assert allowed.automatic, allowed.why
+    assert "6 of 5 releases approved in a row" in allowed.why
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        ({"average_precision": 0.5}, "average_precision is 0.5000, usual is"),
+        ({"average_precision": 0.99}, "average_precision is 0.9900"),
+        ({"trigger": "drift"}, "its trigger is drift"),
+        ({"warnings": ("arrival: late",)}, "warning: arrival: late"),
+    ],
+)
+def test_an_unusual_one_asks_and_says_why(trusted, more, why):
+    allowed = permission_for(trusted, EARNED, registered(trusted, 7, **{"average_precision": 0.73, **more}))
+    assert not allowed.automatic
+    assert why in allowed.why
+
+
+def test_a_version_of_which_nobody_recorded_warnings_asks(trusted):
+    judged = an_evaluation("f7", ledger_day(7), 0.73).model_dump(mode="json")
+    trusted.append(EventKind.MODEL_EVALUATED, actor="pipeline", fingerprint="f7", payload=judged)
+    allowed = permission_for(trusted, EARNED, opened(trusted, 7, 7))
+    assert not allowed.automatic
+    assert "does not say what checks warned of" in allowed.why
+
+
+@pytest.mark.parametrize("incident", ["rollback", "alias", "artifact", "smoke test"])
+def test_an_incident_puts_it_back_to_manual(trusted, incident: str):
+    match incident:
+        case "rollback":
+            intent = trusted.intend_promotion(5, 6, rollback=True, reason="alerts doubled", **BY)
+            trusted.finish_promotion(intent, recovery(intent, 5), **BY)
+            trusted.resume("promotion", reason="looked at it", **BY)
+        case "alias":
+            trusted.champion_moved(5, actor="somebody", channel="registry")
+        case "artifact":
+            told = {"version": 6, "sound": False, "problem": "x", "last_good": 5}
+            trusted.append(EventKind.CHAMPION_CHECKED, actor="watch", payload=told, version=6)
+        case "smoke test":
+            trusted.append(EventKind.SMOKE_TESTED, actor="smoke test", payload={"passed": False}, version=6)
+    allowed = permission_for(trusted, EARNED, registered(trusted, 7, 0.73))
+    assert not allowed.automatic
+    assert "0 of 5 releases approved in a row" in allowed.why
+
+
+def test_a_rollback_pauses_even_mode_auto(trusted):
+    auto = PromotionPolicy(mode="auto")
+    intent = trusted.intend_promotion(5, 6, rollback=True, reason="alerts doubled", **BY)
+    trusted.finish_promotion(intent, recovery(intent, 5), **BY)
+    candidate = registered(trusted, 7, 0.73)
+    assert "rolled back to version 5: alerts doubled" in permission_for(trusted, auto, candidate).why
+    trusted.resume("promotion", reason="looked at it", **BY)
+    assert permission_for(trusted, auto, candidate).automatic
+
+
+def test_the_reason_stays_with_the_release(trusted):
+    candidate = registered(trusted, 7, 0.73, trigger="drift")
+    why = permission_for(trusted, EARNED, candidate).why
+    waiting = trusted.await_decision(7, hours=24, reason=why, actor="promotion policy", channel="dagster")
+    assert (waiting.state, waiting.reason) == (ReleaseState.AWAITING_APPROVAL, why)

@@ -1,0 +1,272 @@
+"""Decisions on the command line as a reviewer meets them: who they are, what they are told, with which exit code."""
+
+import json
+import os
+import pty
+import select
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from fraud_retraining.adapters.accounts import account
+from fraud_retraining.cli import app
+from fraud_retraining.domain.events import EventKind
+from fraud_retraining.domain.reviewers import token_digest
+from fraud_retraining.settings import REVIEWER_TOKEN_VARIABLE
+from fraud_retraining_tests.adapters.desks import Trained, World, new_world, require_invariants, touched
+from fraud_retraining_tests.command_line import run
+from fraud_retraining_tests.conftest import Place, enter
+
+TOKEN = "d41d8cd98f00b204e9800998ecf8427e-of-alice"
+ALICE = {"name": "alice", "token_sha256": token_digest(TOKEN)}
+
+
+class Desk:
+    """A home whose registry holds a few versions, and its command line."""
+
+    def __init__(self, world: World, place: Place) -> None:
+        self.world = world
+        self.place = place
+        self.configure()
+
+    def configure(self, **promotion: Any) -> None:
+        registry = self.world.registry
+        self.place.configure(
+            mlflow={"tracking_uri": registry.tracking_uri, "experiment": registry.experiment},
+            model={"name": registry.model_name},
+            promotion=promotion,
+        )
+
+    def refusals(self) -> list[tuple[str, str]]:
+        events = self.world.ledger.events(EventKind.DECISION_REFUSED)
+        return [(event.actor, str(event.payload["refused"])) for event in events]
+
+
+@pytest.fixture
+def desk(trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    place = Place(tmp_path)
+    place.home.mkdir()
+    place.lake.mkdir()
+    enter(place, monkeypatch)
+    return Desk(new_world(trained, f"sqlite:///{place.home}/ledger.db"), place)
+
+
+def printed(*arguments: str) -> str:
+    """What a person reads."""
+    result = CliRunner().invoke(app, list(arguments))
+    return " ".join((result.stdout + result.stderr).split())
+
+
+def test_what_waits_is_listed_with_its_numbers_and_its_time(desk: Desk):
+    assert run("pending") == (0, {"pending": []}, "")
+    assert printed("pending") == "nothing waits for a reviewer"
+    version = desk.world.waiting(0).version
+    code, answer, _ = run("pending")
+    (waiting,) = answer["pending"]
+    assert (code, waiting["release"]["version"], waiting["release"]["state"]) == (0, version, "awaiting_approval")
+    assert 23 * 3600 < waiting["seconds_left"] <= 24 * 3600
+    assert waiting["candidate"]["average_precision"] == 0.7
+    assert waiting["champion"] is None
+    told = printed("pending")
+    for part in (f"Version {version} as of 2026-11-01", "hours left", "average_precision", "0.7000"):
+        assert part in told
+
+
+def test_a_name_is_enough_where_nothing_better_is_configured_and_the_record_says_so(desk: Desk):
+    version = desk.world.waiting(0).version
+    code, answer, _ = run("approve", str(version), "--by", "alice", "--reason", "looks right")
+    assert (code, answer["state"], answer["decided_by"]) == (0, "promoted", "alice")
+    assert answer["decided_via"] == "command line, unverified"
+    assert desk.world.serving() == version
+
+
+def test_people_read_who_decided_and_how(desk: Desk):
+    version = desk.world.waiting(0).version
+    told = printed("approve", str(version), "--by", "alice")
+    assert f"version {version} as of 2026-11-01 is promoted by alice (command line, unverified)" in told
+
+
+def test_the_second_answer_leaves_with_5_and_the_name_of_the_first(desk: Desk):
+    version = desk.world.waiting(0).version
+    run("reject", str(version), "--by", "alice", "--reason", "scores jump")
+    code, answer, _ = run("approve", str(version), "--by", "bob")
+    assert (code, answer["error"]["kind"]) == (5, "Conflict")
+    assert "rejected by alice at 20" in answer["error"]["message"]
+    assert "scores jump" in answer["error"]["message"]
+
+
+def test_an_own_token_from_the_environment_proves_who_it_is(desk: Desk, monkeypatch: pytest.MonkeyPatch):
+    desk.configure(reviewers=[ALICE], require_verified=True)
+    version = desk.world.waiting(0).version
+    code, answer, _ = run("approve", str(version), "--by", "alice")
+    assert (code, answer["error"]["kind"]) == (2, "NotPermitted")
+    monkeypatch.setenv(REVIEWER_TOKEN_VARIABLE, "a guess")
+    assert run("approve", str(version))[0] == 2
+    monkeypatch.setenv(REVIEWER_TOKEN_VARIABLE, TOKEN)
+    code, answer, _ = run("approve", str(version), "--by", "bob")
+    assert (code, answer["error"]["message"]) == (2, "the own token belongs to alice, not to bob")
+    code, answer, _ = run("approve", str(version))
+    assert (code, answer["decided_by"], answer["decided_via"]) == (0, "alice", "command line, own token")
+    assert [who for who, _ in desk.refusals()] == ["alice", account(), "bob"]
+
+
+def test_a_token_is_never_written_down(desk: Desk, monkeypatch: pytest.MonkeyPatch):
+    desk.configure(reviewers=[ALICE])
+    version = desk.world.waiting(0).version
+    monkeypatch.setenv(REVIEWER_TOKEN_VARIABLE, TOKEN)
+    said = printed("reject", str(version), "--reason", "no") + printed("status") + printed("audit", "list")
+    stored = b"".join(path.read_bytes() for path in desk.place.home.rglob("*") if path.is_file())
+    assert TOKEN not in said
+    assert TOKEN.encode() not in stored
+
+
+def test_an_account_proves_who_it_is_whatever_the_environment_claims(desk: Desk, monkeypatch: pytest.MonkeyPatch):
+    mine = account()
+    desk.configure(reviewers=[{"name": "alice", "os_user": mine}, {"name": "bob", "os_user": "somebody-else"}])
+    for variable in ("USER", "LOGNAME", "USERNAME"):
+        monkeypatch.setenv(variable, "somebody-else")
+    version = desk.world.waiting(0).version
+    assert run("approve", str(version), "--by", "bob")[0] == 2
+    code, answer, _ = run("approve", str(version))
+    assert (code, answer["decided_by"]) == (0, "alice")
+    assert answer["decided_via"] == "command line, operating-system account"
+
+
+def test_a_stranger_leaves_with_2_and_is_on_record(desk: Desk):
+    desk.configure(reviewers=["alice"])
+    version = desk.world.waiting(0).version
+    for arguments in (("approve", str(version)), ("reject", str(version), "--reason", "no")):
+        code, answer, _ = run(*arguments, "--by", "mallory")
+        assert (code, answer["error"]["message"]) == (2, "mallory is not a reviewer")
+    assert run("rollback", "--to", str(version), "--by", "mallory", "--reason", "no")[0] == 2
+    assert desk.refusals() == [("mallory", "mallory is not a reviewer")] * 3
+    assert desk.world.states() == {version: "awaiting_approval"}
+
+
+def test_without_anything_that_says_who_decides_it_is_a_usage_error(desk: Desk):
+    version = desk.world.waiting(0).version
+    code, answer, _ = run("approve", str(version))
+    assert (code, answer["error"]["message"]) == (2, "nothing says who decides")
+
+
+def test_ones_own_candidate_is_for_somebody_else(desk: Desk):
+    desk.configure(reviewers=[{"name": "alice", "os_user": account()}, "bob"])
+    version = desk.world.waiting(0, trigger="manual", requested_by=account()).version
+    code, answer, _ = run("approve", str(version))
+    assert code == 2
+    assert f"alice asked for version {version}" in answer["error"]["message"]
+    assert run("approve", str(version), "--by", "bob")[0] == 2, "the account is alice's"
+
+
+def test_two_people_have_to_say_yes(desk: Desk):
+    desk.configure(reviewers=["alice", "bob"], two_person=True)
+    version = desk.world.waiting(0).version
+    code, answer, _ = run("approve", str(version), "--by", "alice")
+    assert (code, answer["state"], answer["first_approval_by"]) == (0, "awaiting_approval", "alice")
+    assert run("approve", str(version), "--by", "alice")[0] == 5
+    assert "a second reviewer has to approve" in printed("pending")
+    code, answer, _ = run("approve", str(version), "--by", "bob")
+    assert (code, answer["state"]) == (0, "promoted")
+
+
+def test_a_late_answer_leaves_with_5(desk: Desk):
+    version = desk.world.waiting(0, hours=1e-7).version
+    code, answer, _ = run("approve", str(version), "--by", "alice")
+    assert code == 5
+    assert "expired" in answer["error"]["message"]
+
+
+def test_a_changed_artifact_leaves_with_7_and_the_champion_stays(desk: Desk):
+    champion, candidate = desk.world.champion(0), desk.world.waiting(1)
+    with touched(desk.world.trained.folders[1]) as folder:
+        (folder / "MLmodel").write_text("something else")
+        code, answer, _ = run("approve", str(candidate.version), "--by", "alice")
+    assert (code, answer["error"]["kind"]) == (7, "IntegrityError")
+    assert desk.world.serving() == champion.version
+
+
+def test_a_rollback_pauses_automatic_promotion_until_somebody_resumes(desk: Desk):
+    first, second = desk.world.champion(0), desk.world.champion(1)
+    assert run("rollback", "--to", "9", "--by", "alice", "--reason", "x")[0] == 5
+    code, answer, _ = run("rollback", "--to", str(first.version), "--by", "alice", "--reason", "alerts doubled")
+    assert (code, answer["state"], desk.world.serving()) == (0, "promoted", first.version)
+    assert desk.world.states()[second.version] == "rolled_back"
+    _, status, _ = run("status")
+    assert status["promotion_paused"]["by"] == "alice"
+    assert "alerts doubled" in printed("status")
+    code, answer, _ = run("resume", "--promotion", "--by", "alice", "--reason", "it was the lake")
+    assert (code, [pause["subject"] for pause in answer["resumed"]]) == (0, ["promotion"])
+    assert run("resume", "--by", "alice", "--reason", "again") == (0, {"resumed": []}, "")
+    assert run("status")[1]["promotion_paused"] is None
+    require_invariants(desk.world)
+
+
+def test_who_may_not_decide_may_not_resume_promotion(desk: Desk):
+    first = desk.world.champion(0)
+    desk.world.champion(1)
+    desk.configure(reviewers=["alice"])
+    run("rollback", "--to", str(first.version), "--by", "alice", "--reason", "alerts doubled")
+    assert run("resume", "--by", "mallory", "--reason", "let it run")[0] == 2
+    assert run("status")[1]["promotion_paused"] is not None
+
+
+def test_status_says_how_far_trust_has_grown_and_why_the_last_release_did_not_go_by_itself(desk: Desk):
+    desk.configure(mode="earned")
+    for model in (0, 1):
+        version = desk.world.waiting(model).version
+        run("approve", str(version), "--by", "alice")
+    _, status, _ = run("status")
+    assert (status["trust"]["approved"], status["trust"]["approved_needed"]) == (2, 20)
+    assert "2 of 20 releases approved in a row" in printed("status")
+    assert status["last_release"].startswith("version 2 did not go by itself")
+
+
+def test_status_offers_the_way_back_from_a_damaged_champion(desk: Desk):
+    good = desk.world.champion(0)
+    desk.world.champion(1)
+    with touched(desk.world.trained.folders[1]) as folder:
+        (folder / "MLmodel").unlink()
+        desk.world.watch.mind_champion()
+    assert f"`fraud-retraining rollback --to {good.version}`" in run("status")[1]["champion_problem"]
+
+
+@pytest.mark.slow
+def test_a_token_is_asked_for_at_a_terminal_and_not_shown(desk: Desk):
+    desk.configure(reviewers=[ALICE])
+    version = desk.world.waiting(0).version
+    process, terminal = pty.fork()
+    if process == 0:
+        os.execv(
+            sys.executable, [sys.executable, "-m", "fraud_retraining.cli", "approve", str(version), "--by", "alice"]
+        )
+    said = _answered(terminal, "Token of alice", TOKEN)
+    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 0, said
+    assert "is promoted by alice (command line, own token)" in " ".join(said.split())
+    assert TOKEN not in said
+
+
+def _answered(terminal: int, prompt: str, answer: str, seconds: float = 120) -> str:
+    """Everything a terminal shows, after a prompt was answered."""
+    said, answered, deadline = "", False, time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if select.select([terminal], [], [], 0.2)[0]:
+            try:
+                piece = os.read(terminal, 4096).decode(errors="replace")
+            except OSError:
+                break
+            said += piece
+        if prompt in said and not answered:
+            time.sleep(0.2)
+            os.write(terminal, f"{answer}\n".encode())
+            answered = True
+    return said
+
+
+def test_the_answer_is_one_json_object(desk: Desk):
+    version = desk.world.waiting(0).version
+    result = CliRunner().invoke(app, ["approve", str(version), "--by", "alice", "--json"])
+    assert json.loads(result.stdout)["version"] == version

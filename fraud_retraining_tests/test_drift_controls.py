@@ -1,0 +1,131 @@
+"""The two controls that the default thresholds must pass: six calm weeks without an alarm, and a shift seen at once."""
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fraud_retraining.adapters.monitoring import drift_history, drift_reports
+from fraud_retraining.commands.runs import Pipeline
+from fraud_retraining.definitions import build_definitions
+from fraud_retraining.domain.drift import DriftReport
+from fraud_retraining.domain.triggers import DriftDay, Known, Retrain, Skip, Trigger, TriggerPolicy, decide
+from fraud_retraining.domain.windows import DayRange
+from fraud_retraining.orchestration.automation import RANGE_END, RANGE_START
+from fraud_retraining.orchestration.instance import open_instance
+from fraud_retraining.orchestration.jobs import MONITOR
+from fraud_retraining.orchestration.progress import LogProgress
+from fraud_retraining.orchestration.resources import open_registry, open_store
+from fraud_retraining.settings import load_settings
+from fraud_retraining.simulation import SimulationPolicy, Simulator
+from fraud_retraining_tests.conftest import Place, enter
+
+DRIFT_ALONE = TriggerPolicy(schedule=None)
+THRESHOLD = 0.2
+QUICK = {
+    "model": {"params": {"n_estimators": 40, "learning_rate": 0.2, "max_bin": 256}},
+    "validation": {"min_rows": 20_000},
+}
+"""The shipped settings but for a smaller model, of which nothing here is: windows, bins and thresholds are default."""
+
+
+def settle(place: Place, lake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place.config.write_text(yaml.safe_dump({"lake": {"uri": str(lake)}, "promotion": {"mode": "auto"}, **QUICK}))
+    enter(place, monkeypatch)
+
+
+def live_with(as_of: date, days: DayRange) -> None:
+    """Ingests up to the last day, makes a champion as of `as_of`, and monitors the days."""
+    pipeline = Pipeline(load_settings(), LogProgress())
+    pipeline.ingest(DayRange(start=as_of - timedelta(days=82), end=days.end))
+    done = pipeline.retrain(as_of, Trigger.MANUAL)
+    assert done.status.value == "promoted", done.message
+    monitor(days)
+
+
+def monitor(days: DayRange) -> None:
+    build_definitions(load_settings()).resolve_job_def(MONITOR).execute_in_process(
+        instance=open_instance(),
+        tags={RANGE_START: str(days.start), RANGE_END: str(days.end)},
+        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+    )
+
+
+def reports(days: DayRange) -> tuple[DriftReport, ...]:
+    champion = open_registry(load_settings()).champion()
+    assert champion is not None
+    return drift_reports(open_store(load_settings()), champion.fingerprint, days)
+
+
+def history(days: DayRange) -> tuple[DriftDay, ...]:
+    champion = open_registry(load_settings()).champion()
+    assert champion is not None
+    return drift_history(open_store(load_settings()), champion.fingerprint, days)
+
+
+def decided(known: Sequence[DriftDay]) -> Retrain | Skip:
+    """What the shipped drift trigger decides on the evening of the last day."""
+    today = known[-1].day
+    now = datetime.combine(today + timedelta(days=1), time(1), UTC)
+    decision = decide(DRIFT_ALONE, Known(now=now, ready={today: "inputs"}, drift=tuple(known)))
+    assert isinstance(decision, Retrain | Skip)
+    return decision
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_six_weeks_of_the_handbook_never_ask_for_a_retrain(
+    handbook: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settle(Place(tmp_path), handbook, monkeypatch)
+    days = DayRange(start=date(2018, 7, 4), end=date(2018, 8, 14))
+    live_with(date(2018, 7, 3), days)
+
+    seen = history(days)
+    assert [one.day for one in seen] == list(days)
+    assert [decided(seen[:count]) for count in range(1, 43) if isinstance(decided(seen[:count]), Retrain)] == []
+    assert max(one.value for one in seen) < THRESHOLD / 3
+    for report in reports(days):
+        assert max(one.drift for one in report.features) < THRESHOLD / 20
+        assert set(report.left_out) == {"hour", "weekend", "night"}
+        assert report.fraud_rate is not None
+
+
+SHIFT_AFTER = 48
+START = date(2026, 1, 1)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_a_shift_of_a_young_lake_asks_for_a_retrain_on_the_second_day_and_calm_days_never_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = Place(tmp_path)
+    settle(place, place.lake, monkeypatch)
+    shift_on = START + timedelta(days=SHIFT_AFTER)
+    policy = SimulationPolicy(start=START, days=SHIFT_AFTER + 3, transactions_per_day=2000, fraud_rate=0.02, seed=5)
+    for day, table in Simulator(policy.model_copy(update={"shift_on": shift_on})):
+        place.write_day(day, table)
+    days = DayRange(start=shift_on - timedelta(days=2), end=shift_on + timedelta(days=2))
+    live_with(days.start - timedelta(days=1), days)
+
+    before, shifted = history(days)[:2], history(days)[2:]
+    assert max(one.value for one in before) < THRESHOLD / 4
+    assert min(one.value for one in shifted) > 1.5 * THRESHOLD
+    assert isinstance(decided([*before, shifted[0]]), Skip)
+    decision = decided([*before, *shifted[:2]])
+    assert isinstance(decision, Retrain)
+    assert decision.triggers == (Trigger.DRIFT,)
+    assert decision.drift_since == shift_on
+    assert "customer_amount_ratio" in decision.reason
+
+    for day, table in Simulator(policy).since(shift_on):
+        place.write_day(day, table)
+    Pipeline(load_settings(), LogProgress()).ingest(days)
+    monitor(days)
+    calm = history(days)
+    assert [one.day for one in calm] == list(days)
+    assert max(one.value for one in calm) < THRESHOLD / 4
+    assert isinstance(decided(calm), Skip)
