@@ -52,7 +52,7 @@ def require_invariants(champions: int) -> None:
 
 
 def require_complete_record(version: int, fingerprint: str) -> None:
-    """I2: trained, judged, decided, intended and done, in this order."""
+    """I2: trained, judged, decided, intended and done, in this order; judging and intending may be begun anew."""
     records = ledger()
     release = records.release_by_version(version)
     assert release is not None
@@ -61,7 +61,9 @@ def require_complete_record(version: int, fingerprint: str) -> None:
     kinds = [event.kind for event in records.events(fingerprint=fingerprint)]
     wanted = ["model_trained", "model_evaluated", "version_registered", "promotion_intended", "promotion_done"]
     assert [kinds.index(kind) for kind in wanted] == sorted(kinds.index(kind) for kind in wanted)
-    assert [kinds.count(kind) for kind in wanted] == [1] * len(wanted)
+    once = ("model_trained", "version_registered", "promotion_done")
+    assert [kinds.count(kind) for kind in once] == [1, 1, 1]
+    assert kinds.count("promotion_intended") == 1 + kinds.count("promotion_undone")
 
 
 @pytest.fixture(scope="session")
@@ -175,7 +177,7 @@ class TestKilled:
         require_invariants(champions=1)
         assert [release.version for release in ledger().releases(ReleaseState.PROMOTED)] == [2]
 
-    @pytest.mark.parametrize("moment", ["after a reviewer's approval", "after the intent", "after the alias"])
+    @pytest.mark.parametrize("moment", ["after a reviewer's approval", "after the alias"])
     def test_while_a_reviewer_approves(self, moment: str, home: Place) -> None:
         home.configure(promotion={"mode": "manual"}, gates=LENIENT)
         assert retrain(LATER)[1]["status"] == "awaiting_approval"
@@ -323,6 +325,7 @@ class TestLabels:
     def label(self, place: Place, day: date, late: int, known_on: date | None = None) -> None:
         """Every label of the day is known after two days; `late` of the others turn to fraud on `known_on`."""
         table = place.read_day(day)
+        table = table.select([name for name in table.column_names if name != "LABELLED_AT"])
         labels = table["TX_FRAUD"].to_pylist()
         known = [datetime.combine(day + timedelta(days=2), time(12))] * len(labels)
         for row in [n for n, fraud in enumerate(labels) if not fraud][:late]:

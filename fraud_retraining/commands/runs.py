@@ -173,7 +173,9 @@ class Pipeline:
             except DataInvalid as error:
                 refused.append(error)
         if refused:
-            self._bring_up(arrived, self._sound(arrived))
+            bad = _blamed(refused)
+            self._bring_up({day: files for day, files in arrived.items() if day not in bad}, ())
+            raise _together(refused, (), ())
         partitions = self.store.partitions(TRANSACTIONS, arrived)
         return Ingested(
             days=len(arrived),
@@ -252,9 +254,9 @@ class Pipeline:
         refused: list[DataInvalid] = []
         for days in unbroken(self._stale_days(arrived)):
             refused += self._attempt(days, [TRANSACTIONS, ENTITY_DAYS])
-        if refused:
-            for days in unbroken(self._sound(arrived)):
-                refused += self._attempt(days, [ENTITY_DAYS])
+        bad = _blamed(refused)
+        for days in unbroken(day for day in self._stale_days(arrived) if bad and day not in bad):
+            refused += self._attempt(days, [TRANSACTIONS, ENTITY_DAYS])
         inventory = Inventory(self.store, self.settings, arrived)
         problems = inventory.unchecked(arrived)
         if refused or problems:
@@ -267,10 +269,6 @@ class Pipeline:
         unreported = {day for day in inventory.transactions if inventory.report(day) is None}
         stale = {*inventory.stale_transactions(arrived), *inventory.stale_entity_days(), *unreported}
         return sorted(day for day in stale if day in arrived)
-
-    def _sound(self, arrived: Iterable[date]) -> list[date]:
-        inventory = Inventory(self.store, self.settings, arrived)
-        return [day for day in inventory.transactions if not inventory.unchecked([day])]
 
     def _attempt(self, days: DayRange, assets: Sequence[str]) -> list[DataInvalid]:
         try:
@@ -375,14 +373,17 @@ def trigger_named(name: str) -> Trigger:
         raise SettingsError(f"there is no trigger {name!r}", remedy=f"triggers are {', '.join(Trigger)}.") from None
 
 
+def _blamed(refused: Iterable[DataInvalid]) -> set[date]:
+    return {day for error in refused for day in error.days}
+
+
 def _together(refused: Sequence[DataInvalid], problems: Sequence[str], unfit: Sequence[date]) -> DataInvalid:
     """One error for everything that stands in the way: days that were refused, and days whose checks failed."""
     if len(refused) == 1 and not problems:
         return refused[0]
     unread = [error for error in refused if not set(error.culprits) & set(problems)]
     culprits = [" ".join([error.what, *error.culprits]) for error in unread] + list(problems)
-    days = {*unfit, *(day for error in refused for day in error.days)}
-    return DataInvalid("days cannot be used", culprits=culprits, remedy=THRESHOLDS, days=days)
+    return DataInvalid("days cannot be used", culprits=culprits, remedy=THRESHOLDS, days={*unfit, *_blamed(refused)})
 
 
 @contextmanager
