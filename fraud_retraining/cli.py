@@ -104,6 +104,7 @@ def _quieten(verbose: bool) -> None:
     logging.basicConfig(stream=sys.stderr, level=logging.INFO if verbose else logging.ERROR)
     for name in ("mlflow", "alembic", "dagster", "urllib3", "botocore"):
         logging.getLogger(name).setLevel(logging.INFO if verbose else logging.ERROR)
+    logging.getLogger("fraud_retraining.lease").setLevel(logging.INFO)
 
 
 def _print_json(answer: dict[str, Any]) -> None:

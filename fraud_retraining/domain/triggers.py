@@ -76,7 +76,8 @@ class TriggerPolicy(Policy):
     performance: PerformanceTriggerPolicy | None = Field(None, description="The champion's live performance.")
     poll_seconds: int = Field(20, ge=5, le=3600, description="Seconds between two looks of the sensors.")
     when_busy: Literal["skip", "queue"] = Field(
-        "skip", description="What a retrain does that finds another one running: give up, or wait for it."
+        "skip",
+        description="What a retrain does that finds another one running: give up, or wait; a backfill always waits.",
     )
     max_failures: int = Field(2, ge=1, le=20, description="Failures with one cause after which automation pauses.")
     retry_minutes: float = Field(

@@ -146,7 +146,7 @@ def retrain_lease(settings: Settings, policy: "LeasePolicy | None" = None) -> dg
             settings.budget,
             when_busy=settings.triggers.when_busy,
             policy=policy,
-            tell=context.log.info if context.log else print,
+            tell=context.log.info if context.log else None,
         )
         try:
             yield opened

@@ -29,6 +29,7 @@ from fraud_retraining.domain.candidate import RetrainStatus
 from fraud_retraining.domain.errors import Busy
 from fraud_retraining.domain.events import EventKind
 from fraud_retraining.domain.leases import Lease, LeasePolicy, Owner, Purpose
+from fraud_retraining.domain.triggers import Trigger
 from fraud_retraining.orchestration.requests import as_of_of, trigger_of
 from fraud_retraining.orchestration.spending import CHANNEL, past_spendings, record_finished, record_lost
 
@@ -68,7 +69,7 @@ class RetrainLease:
         when_busy: Literal["skip", "queue"] = "skip",
         policy: LeasePolicy | None = None,
         clock: Callable[[], float] = time.monotonic,
-        tell: Callable[[str], None] = LOG.info,
+        tell: Callable[[str], None] | None = None,
     ) -> None:
         self._ledger = ledger
         self._asked = asked
@@ -160,14 +161,26 @@ class RetrainLease:
                 if not self._waits() or self._clock() - asked_at >= self._budget.max_seconds:
                     raise self._skipped(busy) from None
                 if not told:
-                    self._tell(f"waiting: {busy.what}: {'; '.join(busy.culprits)}")
+                    self._say(f"waiting: {busy.what}: {'; '.join(busy.culprits)}")
                     told = True
             time.sleep(min(POLL_SECONDS, self._leases.policy.beat_seconds))
 
+    def _say(self, words: str) -> None:
+        """To the run's log, and to whoever watches the process."""
+        LOG.info(words)
+        if self._tell is not None:
+            self._tell(words)
+
     def _waits(self) -> bool:
-        """Whether to wait for whoever holds the lease; cleaning up is soon over, and nothing to give up for."""
+        """Whether to wait for whoever holds the lease.
+
+        A backfill waits whatever the policy, because each of its days was asked for; and everybody waits for a
+        clean-up, which is soon over.
+        """
+        if self._when_busy == "queue" or self._asked.trigger == Trigger.BACKFILL:
+            return True
         holder = self._leases.holder()
-        return self._when_busy == "queue" or holder is None or holder.purpose.work == "clean"
+        return holder is None or holder.purpose.work == "clean"
 
     def _try(self) -> Lease:
         owner = Owner(run_id=self._asked.run_id, process=this_process())

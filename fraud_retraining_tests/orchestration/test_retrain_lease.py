@@ -132,10 +132,16 @@ class TestTheSecondOne:
         first.hold()
         first.close(None)
 
-    def test_waits_for_its_turn_where_the_policy_says_so(self, ledger: Ledger) -> None:
+    @pytest.mark.parametrize(
+        ("trigger", "when_busy"), [("schedule", "queue"), ("backfill", "skip")], ids=["policy", "backfill"]
+    )
+    def test_waits_for_its_turn_where_the_policy_says_so_or_it_is_a_backfill(
+        self, ledger: Ledger, trigger: str, when_busy: str
+    ) -> None:
         said: list[str] = []
         first = lease_of(ledger, policy=SHORT)
-        second = lease_of(ledger, "b", when_busy="queue", policy=SHORT, tell=said.append)
+        asked = Asked("b", AS_OF, trigger)
+        second = RetrainLease(ledger, asked, BudgetPolicy(), when_busy=when_busy, policy=SHORT, tell=said.append)
         token = first.hold().token
         ending = threading.Timer(1.5, first.close, [None])
         ending.start()
