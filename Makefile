@@ -8,7 +8,7 @@ DEMO_HOME ?= $(CURDIR)/.fraud_retraining/demo
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow lint dev bench lock clean
+.PHONY: help install demo test test-slow lint dev ui bench lock clean
 
 help: ## What can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -20,7 +20,7 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	@echo "== Creating $(VENV) and installing the pinned packages (a minute or two the first time)"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv==$(UV_VERSION)" || echo "uv is not to be had; pip installs instead"
-	if $(BIN)/python -m uv --version >/dev/null 2>&1 && $(BIN)/python -m uv pip install --python $(BIN)/python --require-hashes -r requirements.lock; \
+	if $(BIN)/python -m uv --version >/dev/null 2>&1 && $(BIN)/python -m uv pip install --compile-bytecode --python $(BIN)/python --require-hashes -r requirements.lock; \
 	then $(BIN)/python -m uv pip install --python $(BIN)/python --no-deps -e . ; \
 	else $(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r requirements.lock && $(BIN)/python -m pip install --disable-pip-version-check --no-deps -e . ; fi
 	@touch $@
@@ -32,7 +32,7 @@ test: install ## All tests but the slow ones
 	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist loadfile
 
 test-slow: install ## The slow tests
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow -n $(WORKERS) --dist loadfile
 
 lint: install ## Formatting, lint, types, import contracts, definitions
 	$(BIN)/ruff format --check .
@@ -44,6 +44,9 @@ lint: install ## Formatting, lint, types, import contracts, definitions
 
 dev: install ## Dagster and MLflow on a lake that grows by a day a minute, or on yours if the settings name one
 	$(BIN)/fraud-retraining dev
+
+ui: install ## Dagster and MLflow on what the demo left
+	FRAUD_RETRAINING_HOME="$(DEMO_HOME)" FRAUD_RETRAINING_CONFIG="$(DEMO_HOME)/retraining.yaml" $(BIN)/fraud-retraining dev
 
 bench: install ## The measurements of benchmarks/, side by side
 	$(BIN)/python -m benchmarks

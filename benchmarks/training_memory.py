@@ -157,8 +157,9 @@ def _prepare(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _write_transactions(day: date, store: "Store", inputs: dict[str, str]) -> None:
+    from fraud_retraining.domain.day_checks import DAY_CHECKS
     from fraud_retraining.domain.ingestion import DayFacts
-    from fraud_retraining.domain.validation import DAY_CHECKS, CheckResult, Report
+    from fraud_retraining.domain.validation import CheckResult, Report
     from fraud_retraining.orchestration.inventory import CHECKS, TRANSACTIONS
 
     known = {"rows": 1, "labelled": 1, "frauds": 0, "rejects": {}, "duplicates_dropped": 0, "nulls": {}}

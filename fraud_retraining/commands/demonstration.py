@@ -76,7 +76,7 @@ class Story:
             f"{self.transactions:,} transactions, {len(self.lived)} retrains, {self.seconds:.0f} s.", highlight=False
         )
         out.print(
-            "\nLook around: [bold]make dev[/], then open http://127.0.0.1:3000 (lineage, partitions, checks)."
+            "\nLook around: [bold]make ui[/], then open http://127.0.0.1:3000 (lineage, partitions, checks)."
             f"\nOn the command line: [bold]FRAUD_RETRAINING_HOME={self.home} FRAUD_RETRAINING_CONFIG={self.home}/"
             "retraining.yaml fraud-retraining status[/]",
             highlight=False,

@@ -295,5 +295,4 @@ def day_checks(
     """
     columns = None if earlier_columns is None else frozenset(earlier_columns)
     query = query or (lambda shape: shape(rows, mapping, day).to_pyarrow())
-    evidence = DayEvidence(rows, facts, mapping, day, policy, tuple(earlier_rows), columns, query)
-    return results_of(_DAY_RULES, evidence)
+    return results_of(_DAY_RULES, DayEvidence(rows, facts, mapping, day, policy, tuple(earlier_rows), columns, query))

@@ -64,7 +64,7 @@ def monitor_next(settings: Settings, lake: Lake, store: Store, ledger: Ledger, i
     if under_way:
         return dg.SkipReason(f"monitoring is under way: Dagster run {under_way[0].run_id[:8]}")
     try:
-        champion, latest = serving(ledger, store), max(lake.days(), default=None)
+        champion, latest = serving(ledger), max(lake.days(), default=None)
     except DataInvalid as error:
         return dg.SkipReason(str(error))
     if champion is None or latest is None:

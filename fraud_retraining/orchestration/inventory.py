@@ -37,11 +37,6 @@ class Recipes:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
-    @property
-    def every(self) -> tuple[str, ...]:
-        """All of them."""
-        return self.mapping, self.plan, self.ingestion_code, self.features_code
-
     @cached_property
     def mapping(self) -> str:
         """Which column of the lake is which."""
@@ -61,6 +56,11 @@ class Recipes:
     def features_code(self) -> str:
         """How features are computed."""
         return code_digest(source_files(FEATURES_CODE))
+
+    def every(self) -> dict[str, str]:
+        """All of them by name."""
+        names = ("mapping", "plan", "ingestion_code", "features_code")
+        return {name: getattr(self, name) for name in names}
 
 
 def day_digests(partition: Partition) -> DayDigests:

@@ -20,12 +20,12 @@ from fraud_retraining.adapters.monitoring import (
     FINGERPRINT,
     PERFORMANCE,
     SCORED,
-    read_profile,
 )
 from fraud_retraining.adapters.registry import ModelVersion
 from fraud_retraining.adapters.store import Partition, Store
-from fraud_retraining.domain.drift import FraudDay, ReferenceProfile
+from fraud_retraining.domain.drift import FraudDay
 from fraud_retraining.domain.errors import DataInvalid
+from fraud_retraining.domain.events import EventKind
 from fraud_retraining.domain.fingerprint import digest
 from fraud_retraining.domain.metrics import MetricsPolicy
 from fraud_retraining.domain.performance import RECENT_DAYS
@@ -282,23 +282,23 @@ class MonitoringState:
         return record is not None and record.inputs["transactions"] == self.inventory.transactions[day].digest
 
 
-def serving(ledger: Ledger, store: Store) -> Serving | None:
-    """The champion as the ledger and the store know it, for who must not wait for MLflow; None while there is none.
+def serving(ledger: Ledger) -> Serving | None:
+    """The champion as the ledger knows it, for who must not wait for MLflow; None while there is none.
 
     Raises:
-        DataInvalid: its training window has left no profile in the store.
+        DataInvalid: the ledger does not say what it has learnt from.
     """
     release = ledger.champion()
     if release is None:
         return None
-    profile = read_profile(store, ReferenceProfile, release.fingerprint)
-    if profile is None:
+    trained = ledger.last(EventKind.MODEL_TRAINED, fingerprint=release.fingerprint)
+    if trained is None:
         raise no_profile(f"champion version {release.version}")
     return Serving(
         version=release.version,
         fingerprint=release.fingerprint,
         as_of=release.as_of,
-        training=profile.training,
+        training=DayRange.model_validate(trained.payload["training"]),
     )
 
 

@@ -166,7 +166,7 @@ class Readiness:
         return Work(
             days=days,
             assets=assets,
-            inputs=digest([versions, assets, self.inventory.recipes.every, self._settings.validation]),
+            inputs=digest([versions, assets, self.inventory.recipes.every(), self._settings.validation]),
         )
 
     def _hindrance(self, as_of: date, days: WindowDays) -> str | None:

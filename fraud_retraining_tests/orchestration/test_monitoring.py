@@ -113,14 +113,9 @@ def champion() -> Serving:
 
 def due(first: int, last: int) -> dict[int, tuple[str, ...]]:
     settings = load_settings()
-    kept = open_store(settings)
-    state = MonitoringState(
-        settings,
-        open_lake(settings),
-        kept,
-        serving(open_ledger(settings), kept),
-        [day(number) for number in range(first, last + 1)],
-    )
+    days = [day(number) for number in range(first, last + 1)]
+    champion = serving(open_ledger(settings))
+    state = MonitoringState(settings, open_lake(settings), open_store(settings), champion, days)
     return {(at - START).days: assets for at, assets in state.due().items()}
 
 
@@ -304,12 +299,10 @@ class TestHistory:
         assert live.holdout_low is not None and live.holdout_low < live.high
 
     def test_what_the_ledger_knows_of_the_champion_is_what_the_registry_says(self, home: Place) -> None:
-        settings = load_settings()
-        assert serving(open_ledger(settings), open_store(settings)) == champion()
+        assert serving(open_ledger(load_settings())) == champion()
 
     def test_without_a_champion_there_is_no_one_to_watch(self, place: Place) -> None:
-        settings = load_settings()
-        assert serving(open_ledger(settings), open_store(settings)) is None
+        assert serving(open_ledger(load_settings())) is None
 
 
 class TestANewChampion:

@@ -136,14 +136,15 @@ def _ingest(
     columns = result.accepted.column_names
     labels = [name for name in (IS_FRAUD, LABELLED_AT) if name in columns]
     digests = ColumnDigests.of(result.accepted)
+    digest = digests.table()
     facts = {
         **result.facts.model_dump(mode="json"),
         "facts": digests.table(name for name in columns if name not in labels),
         "labels": digests.table([TRANSACTION_ID, *labels]),
-        EARLIER: _earlier_digests(known.get(day), inputs, digests.table()),
+        EARLIER: _earlier_digests(known.get(day), inputs, digest),
     }
     tables = {ROWS: result.accepted, **({REJECTS: result.rejects} if result.rejects.num_rows else {})}
-    return store.write(TRANSACTIONS, day, tables, digest=digests.table(), inputs=inputs, facts=facts)
+    return store.write(TRANSACTIONS, day, tables, digest=digest, inputs=inputs, facts=facts)
 
 
 def _earlier_digests(before: Partition | None, inputs: Mapping[str, str], digest: str) -> dict[str, Any]:

@@ -94,7 +94,7 @@ def results(
     """
     if len(reports) > 1:
         for day, result in _told_apart(reports):
-            context.op_execution_context.log_event(_evaluation(asset, day, result))
+            context.op_execution_context.log_event(_evaluation(asset, day, result))  # type: ignore[arg-type]
     for name, (severity, _) in rules.items():
         found = {day: result for day, report in reports.items() for result in report.results if result.name == name}
         failed = {day: result for day, result in found.items() if not result.passed}
