@@ -29,6 +29,7 @@ from fraud_retraining.domain.releases import (
     Release,
     ReleaseState,
     Supersede,
+    Undo,
     promotion_of,
     recovery,
 )
@@ -90,8 +91,9 @@ class Publisher:
         """
         with self._ledger.promotion_lock():
             self._recover(RECOVERY)
-            approved = self._ledger.releases(ReleaseState.APPROVED)
-            return [self._finish(release) for release in sorted(approved, key=lambda one: one.as_of, reverse=True)]
+            approved = sorted(self._ledger.releases(ReleaseState.APPROVED), key=lambda one: one.as_of, reverse=True)
+            now = (self._known(release.version) for release in approved)
+            return [self._finish(release) for release in now if release.state is ReleaseState.APPROVED]
 
     def point_candidate(self) -> None:
         """Puts the alias `candidate` on the version that waits, or takes it away."""
@@ -153,6 +155,11 @@ class Publisher:
                 f"version {intent.version} was not promoted: somebody moved the alias to "
                 f"version {outcome.champion} meanwhile, and their move stands",
                 remedy="look at the registry; a rollback or a new retrain moves it again.",
+            )
+        if isinstance(outcome, Undo):
+            raise Conflict(
+                f"version {intent.version} was not promoted: the alias was moved meanwhile, and back",
+                remedy="it is tried again within a minute; look at who moves it.",
             )
 
     def _settle(self, intent: Intent, actor: str, channel: str) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from fraud_retraining.adapters.ledger import Ledger
-from fraud_retraining.adapters.publisher import Publisher
+from fraud_retraining.adapters.publisher import RECOVERY, Publisher
 from fraud_retraining.adapters.registry import Registry
 from fraud_retraining.domain.automation import Automation, Pause
 from fraud_retraining.domain.errors import Conflict, DependencyUnreachable, IntegrityError, RetrainingError
@@ -144,7 +144,7 @@ class ReleaseDesk:
 
         An approval whose promotion was interrupted is carried out first, and given.
         """
-        self._publisher.recover(DEADLINE)
+        self._publisher.recover(RECOVERY)
         release = self._known(version)
         if release.state is ReleaseState.APPROVED:
             self._publisher.finish_approved()
@@ -155,7 +155,7 @@ class ReleaseDesk:
 
     def _promoted(self, approved: Release) -> Release:
         """Carries out an approval; the candidate waits no more, whatever comes of it."""
-        actor, via = approved.decided_by or DEADLINE, approved.decided_via or DEADLINE
+        actor, via = approved.decided_by or RECOVERY, approved.decided_via or RECOVERY
         try:
             return self._publisher.promote(approved.version, actor=actor, channel=via, reason=approved.reason)
         finally:

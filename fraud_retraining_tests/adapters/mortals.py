@@ -80,6 +80,7 @@ def decide(order: dict[str, Any], log: str) -> None:
         "reject": lambda: desk.reject(order["version"], who, "because", channel="cli"),
         "rollback": lambda: desk.rollback(order["version"], who, "because", channel="cli"),
         "watch": lambda: ReleaseWatch(record, there).mind_champion(),
+        "expire": lambda: ReleaseWatch(record, there).mind_deadlines(),
     }
     if order.get("dies"):
         _doomed(order["dies"])
@@ -100,3 +101,5 @@ def _wait_for_go(order: dict[str, Any], record: Ledger, there: Registry) -> None
     Path(order["ready"]).touch()
     while not Path(order["go"]).exists():
         time.sleep(0.005)
+    while order.get("not_before") and record.now().isoformat() < order["not_before"]:
+        time.sleep(0.001)

@@ -168,6 +168,16 @@ def test_an_approved_version_that_cannot_be_promoted_any_more_ends_with_its_reas
     require_invariants(world)
 
 
+def test_of_two_that_were_approved_and_left_the_newer_is_promoted_and_the_older_superseded(world: World):
+    by = {"actor": "promotion policy", "channel": "dagster"}
+    older, newer = world.registered(0).version, world.registered(1).version
+    for version in (older, newer):
+        world.ledger.move_release(version, S.APPROVED, reason="mode auto", **by)
+    assert [release.version for release in world.publisher.finish_approved()] == [newer]
+    assert world.states() == {older: "superseded", newer: "promoted"}
+    require_invariants(world)
+
+
 def test_whoever_carried_it_out_meanwhile_has_carried_it_out(world: World):
     version = approved(world, 0)
     world.publisher.finish_approved()

@@ -2,6 +2,7 @@
 
 import signal
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -208,6 +209,29 @@ def test_of_a_yes_and_a_no_in_one_second_one_wins(there: tuple[World, str], tmp_
     approved = yes[0] == 0
     assert world.states()[candidate.version] == ("promoted" if approved else "rejected")
     assert world.serving() == (candidate.version if approved else champion.version)
+    require_invariants(world)
+
+
+def test_at_the_very_second_of_the_deadline_one_transaction_decides(there: tuple[World, str], tmp_path: Path):
+    world, url = there
+    champion, candidate = world.champion(0), world.waiting(1, hours=30 / 3600)
+    moment = (candidate.deadline - timedelta(milliseconds=100)).isoformat()
+    yes, clock = at_once(
+        world,
+        url,
+        tmp_path,
+        {"act": "approve", "version": candidate.version, "not_before": moment},
+        {"act": "expire", "version": 0, "not_before": candidate.deadline.isoformat()},
+    )
+    assert (clock[0], yes[0] in {0, 5}) == (0, True), (yes, clock)
+    release = world.ledger.release_by_version(candidate.version)
+    if yes[0] == 0:
+        assert (release.state, world.serving()) == (S.PROMOTED, candidate.version)
+        assert release.decided_at < candidate.deadline
+    else:
+        assert (release.state, world.serving()) == (S.EXPIRED, champion.version)
+        assert release.moved_at >= candidate.deadline
+        assert "expired" in yes[1]
     require_invariants(world)
 
 
