@@ -222,11 +222,18 @@ def _changed_days(before: Fingerprint, after: Fingerprint) -> list[str]:
     told += [f"day {day} is new" for day in new if day not in old]
     told += [f"day {day} is no longer used" for day in old if day not in new]
     counted = {
-        "features": sum(old[day].features_digest != new[day].features_digest for day in both),
+        "features": sum(_other_features(old[day], new[day]) for day in both),
         "weights": sum(old[day].weight != new[day].weight for day in both),
         "roles": sum(before.role(day) != after.role(day) for day in both),
     }
     return told + [f"{what} of {count} days changed" for what, count in counted.items() if count]
+
+
+def _other_features(before: DayPin, after: DayPin) -> bool:
+    """Whether both used the day's features, and those were others; a day that is only looked back on has none."""
+    return (
+        None not in (before.features_digest, after.features_digest) and before.features_digest != after.features_digest
+    )
 
 
 def _changed_keys(before: Mapping[str, JsonValue], after: Mapping[str, JsonValue]) -> list[str]:

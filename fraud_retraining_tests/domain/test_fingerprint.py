@@ -226,6 +226,12 @@ class TestFingerprint:
             (lambda: made(manifest(training=altered(TRAINING, features_digest="x"))), "features of 1 days changed"),
             (lambda: made(manifest(training=altered(TRAINING, weight=2.5))), "weights of 1 days changed"),
             (lambda: made(manifest(training=TRAINING[1:], fixed=TRAINING[:1])), "roles of 1 days changed"),
+            (
+                lambda: made(
+                    manifest(training=TRAINING[1:], history=((EARLIER, "h"), (TRAINING[0].day, "d2024-03-20")))
+                ),
+                "roles of 1 days changed",
+            ),
             (lambda: made(manifest(features=("hour", "amount"))), "features changed"),
             (lambda: made(manifest(features_policy="x")), "features policy changed"),
             (lambda: made(manifest(label_delay_days=8)), "label delay days changed"),
