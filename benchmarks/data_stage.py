@@ -13,17 +13,17 @@ sides, memory is the peak of the process. Not counted: Dagster's records of a ru
 import argparse
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Mapping
 from datetime import date, timedelta
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
+
+from benchmarks.measuring import Stopwatch
 
 if TYPE_CHECKING:
     from fraud_retraining.domain.windows import TrainingWindow
@@ -95,8 +95,7 @@ def _run(folder: Path, side: str, upto: int) -> dict[str, float]:
 def _side(options: argparse.Namespace) -> dict[str, float]:
     days = [START + timedelta(days=n) for n in range(options.upto)]
     _load_validators()
-    measured = _pandas(options.folder, days) if options.side == PANDAS else _ours(options.folder, days)
-    return {**measured, "megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    return _pandas(options.folder, days) if options.side == PANDAS else _ours(options.folder, days)
 
 
 def _load_validators() -> None:
@@ -109,17 +108,6 @@ def _load_validators() -> None:
     checked = pandera.pandas.Column(float, pandera.pandas.Check.ge(0), unique=True)
     pandera.pandas.DataFrameSchema({"a": checked}).validate(pd.DataFrame({"a": [1.0]}), lazy=True)
     pandera.ibis.DataFrameSchema({"a": pandera.ibis.Column(float)}).validate(ibis.memtable({"a": [1.0]}), lazy=True)
-
-
-class Stopwatch:
-    """Wall and processor seconds since it was started."""
-
-    def __init__(self) -> None:
-        self._wall, self._cpu = time.perf_counter(), time.process_time()
-
-    def read(self) -> dict[str, float]:
-        """Both, so far."""
-        return {"seconds": time.perf_counter() - self._wall, "cpu": time.process_time() - self._cpu}
 
 
 def _pandas(folder: Path, days: list[date]) -> dict[str, float]:

@@ -13,7 +13,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from datetime import date, timedelta
 from pathlib import Path
@@ -24,6 +23,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchmarks.measuring import Stopwatch
 from fraud_retraining.adapters.engine import Engine
 from fraud_retraining.domain.features import FeaturePlan, entity_days, transaction_features
 from fraud_retraining.domain.schemas import EntityPolicy
@@ -148,21 +148,13 @@ SIDES: dict[str, Callable[[Engine, Path], ir.Table]] = {"ours": ours, "trailing"
 
 def measure(side: str, folder: Path, repeats: int) -> dict[str, float]:
     """Seconds from files to rows in memory, expression and planning included, and the peak memory of this process."""
-    walls, processors = [], []
+    readings = []
     for _ in range(repeats):
         with Engine(temp_directory=folder / "spill", memory_limit=MEMORY_LIMIT) as engine:
-            wall, processor = time.perf_counter(), time.process_time()
-            rows = engine.to_arrow(SIDES[side](engine, folder)).num_rows
-            walls.append(time.perf_counter() - wall)
-            processors.append(time.process_time() - processor)
-    found = {"wall": statistics.median(walls), "cpu": statistics.median(processors), "rows": rows}
-    return found | {"megabytes": peak_megabytes()}
-
-
-def peak_megabytes() -> float:
-    """Most memory that this process had; unlike `ru_maxrss` without what its parent had when it started this one."""
-    status = Path("/proc/self/status").read_text()
-    return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) / 1024
+            watch = Stopwatch()
+            engine.to_arrow(SIDES[side](engine, folder))
+            readings.append(watch.read())
+    return {name: statistics.median(reading[name] for reading in readings) for name in readings[0]}
 
 
 def _in_a_process(side: str, folder: Path, repeats: int) -> dict[str, float]:
@@ -173,21 +165,21 @@ def _in_a_process(side: str, folder: Path, repeats: int) -> dict[str, float]:
 
 def compare(rows: int, histories: list[int], repeats: int) -> None:
     print(f"{rows:,} transactions of one new day")
-    print(f"{'':<30}{'history':>9}{'seconds':>10}{'CPU s':>10}{'peak MB':>10}{'ratio':>8}")
+    print(f"{'':<30}{'history':>9}{'seconds':>10}{'ratio':>8}{'CPU s':>10}{'ratio':>8}{'peak MB':>10}")
     with tempfile.TemporaryDirectory() as scratch:
         folder, written = Path(scratch), -1
         for history in sorted(histories):
             write_history(folder, written + 1, history, rows)
             written = history
             mine = _in_a_process("ours", folder, repeats)
-            print(_line("two days and entity_days", history, mine, 1.0))
+            print(_line("two days and entity_days", history, mine, mine))
             other = _in_a_process("trailing", folder, 1)
-            print(_line("trailing windows", history, other, other["wall"] / mine["wall"]))
+            print(_line("trailing windows", history, other, mine), flush=True)
 
 
-def _line(name: str, history: int, found: dict[str, float], ratio: float) -> str:
-    numbers = f"{found['wall']:>10.2f}{found['cpu']:>10.2f}{found['megabytes']:>10.0f}{ratio:>7.1f}x"
-    return f"{name:<30}{history:>9}{numbers}"
+def _line(name: str, history: int, found: dict[str, float], ours: dict[str, float]) -> str:
+    timed = (f"{found[key]:>10.2f}{found[key] / ours[key]:>7.1f}x" for key in ("seconds", "cpu"))
+    return f"{name:<30}{history:>9}{''.join(timed)}{found['megabytes']:>10.0f}"
 
 
 def main() -> int:

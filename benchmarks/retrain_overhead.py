@@ -12,14 +12,14 @@ import argparse
 import importlib
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
-import time
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
+
+from benchmarks.measuring import Stopwatch
 
 START = date(2025, 1, 1)
 HOLDOUT, DELAY, EVERY = 7, 1, 2
@@ -120,19 +120,6 @@ def _run(options: argparse.Namespace, folder: Path, side: str, *, window_days: i
         environment["FRAUD_RETRAINING_WINDOW__DAYS"] = str(window_days)
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True, env=environment)
     return json.loads(done.stdout.splitlines()[-1])
-
-
-class Stopwatch:
-    """Wall and processor seconds since it was started, and the most memory that the process has held."""
-
-    def __init__(self) -> None:
-        self._wall, self._cpu = time.perf_counter(), time.process_time()
-
-    def read(self) -> dict[str, float]:
-        """What was measured so far."""
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        wall, cpu = time.perf_counter() - self._wall, time.process_time() - self._cpu
-        return {"seconds": wall, "cpu": cpu, "megabytes": peak}
 
 
 def _pipeline() -> Any:

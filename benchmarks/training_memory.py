@@ -15,7 +15,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +22,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from benchmarks.measuring import Stopwatch
 
 if TYPE_CHECKING:
     from fraud_retraining.adapters.store import Store
@@ -79,7 +80,7 @@ def _measure(folder: Path, rows: int, rounds: int, days: int) -> None:
     _run(folder, "prepare", rows, rounds, days)
     _run(folder, "champion", rows, CHAMPION_ROUNDS, days, window_days=CHAMPION_DAYS)
     found = _run(folder, "retrain", rows, rounds, days)
-    numbers = f"{found['seconds']:>8.1f} {found['cpu']:>8.1f} {found['gigabytes']:>8.2f}"
+    numbers = f"{found['seconds']:>8.1f} {found['cpu']:>8.1f} {found['megabytes'] / 1024:>8.2f}"
     print(f"{rows:>12,} {rounds:>7} {numbers} {LIMITS_GB.get(rows, ''):>6}", flush=True)
 
 
@@ -220,21 +221,11 @@ def _retrained(as_of: date) -> dict[str, Any]:
 
     logging.disable(logging.CRITICAL)
     pipeline = Pipeline(load_settings(), LogProgress())
-    wall, cpu = time.perf_counter(), time.process_time()
+    watch = Stopwatch()
     done = pipeline.retrain(as_of, Trigger.MANUAL)
+    measured = watch.read()
     assert done.status == "promoted", done.message
-    return {"seconds": time.perf_counter() - wall, "cpu": time.process_time() - cpu, "gigabytes": _peak_gigabytes()}
-
-
-def _peak_gigabytes() -> float:
-    """The most memory that this process has held."""
-    import resource
-
-    status = Path("/proc/self/status")
-    if status.exists():
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return measured
 
 
 _SIDES = {"prepare": _prepare, "champion": _champion, "retrain": _retrain}

@@ -1,0 +1,30 @@
+"""What a measured process tells of itself: wall and processor seconds, and the most memory that it has held.
+
+Processor seconds are told beside the wall's, because other jobs on a machine stretch only the latter.
+"""
+
+import resource
+import time
+from pathlib import Path
+
+STATUS = Path("/proc/self/status")
+
+
+class Stopwatch:
+    """Wall and processor seconds since it was started, and the most memory so far."""
+
+    def __init__(self) -> None:
+        self._wall, self._cpu = time.perf_counter(), time.process_time()
+
+    def read(self) -> dict[str, float]:
+        """What was measured so far."""
+        wall, cpu = time.perf_counter() - self._wall, time.process_time() - self._cpu
+        return {"seconds": wall, "cpu": cpu, "megabytes": peak_megabytes()}
+
+
+def peak_megabytes() -> float:
+    """The most memory that this process has held; unlike `ru_maxrss`, without what its parent had when it began."""
+    if STATUS.exists():
+        line = next(line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
