@@ -51,7 +51,7 @@ class XGBoostParams(Policy):
 
     Trees are grown from histograms (`tree_method=hist`, the only method that streams; many bins win back what it loses
     to `exact`). Boosting starts from the fraud rate: from 0.5, a model of few or slow rounds never comes down to it,
-    and its probabilities are wrong; average precision on the handbook protocol is the same from either (.742, .743).
+    and its probabilities are wrong; average precision on the handbook protocol is the same from either.
     """
 
     n_estimators: int = Field(200, ge=1, le=10_000, description="Boosting rounds.")
