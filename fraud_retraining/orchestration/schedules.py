@@ -1,4 +1,4 @@
-"""Schedules: the daily ingest, and the retrain at its hour.
+"""Schedules: the daily ingest, the daily clean-up, and the retrain at its hour.
 
 Here: when they tick and what they say. Not here: what to do then (`orchestration/automation.py`). Schedules do not
 catch up after downtime; the sensors of `orchestration/sensors.py` do.
@@ -12,10 +12,12 @@ from fraud_retraining.adapters.lake import Lake
 from fraud_retraining.adapters.ledger import Ledger
 from fraud_retraining.adapters.store import Store
 from fraud_retraining.orchestration.automation import ingest_next, retrain_if_asked
+from fraud_retraining.orchestration.cleaning import CLEAN
 from fraud_retraining.orchestration.jobs import INGEST, RETRAIN
 from fraud_retraining.settings import Settings
 
 DAILY_INGEST = "daily_ingest"
+DAILY_CLEAN = "daily_clean"
 RETRAIN_SCHEDULE = "retrain_schedule"
 
 
@@ -39,8 +41,16 @@ def build_schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
     ) -> dg.RunRequest | dg.SkipReason:
         return ingest_next(settings, lake, store, context.instance)
 
+    daily_clean = dg.ScheduleDefinition(
+        name=DAILY_CLEAN,
+        job_name=CLEAN,
+        cron_schedule="0 5 * * *",
+        execution_timezone="UTC",
+        default_status=status,
+        description="Removes what `retention` and an audit do not keep, and says what.",
+    )
     if settings.triggers.schedule is None:
-        return [daily_ingest]
+        return [daily_ingest, daily_clean]
     policy = settings.triggers.schedule
 
     @dg.schedule(
@@ -62,4 +72,4 @@ def build_schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
         now = context.scheduled_execution_time.astimezone(UTC)
         return retrain_if_asked(settings, lake, store, ledger, context.instance, now)
 
-    return [daily_ingest, retrain_schedule]
+    return [daily_ingest, daily_clean, retrain_schedule]
