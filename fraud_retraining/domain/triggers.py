@@ -142,6 +142,7 @@ class Known(Policy):
     grace: timedelta = Field(timedelta(0), description="How long a due retrain is left to somebody else who ticks.")
     ready: Mapping[date, str] = Field(description="As-of day: digest of what its model would be made from.")
     unready: Mapping[date, str] = Field(default_factory=dict, description="As-of day: why it cannot be built yet.")
+    pending: frozenset[date] = Field(frozenset(), description="Those of `unready` that only wait for an ingest.")
     last_as_of: date | None = Field(None, description="Latest as-of day that was trained.")
     new_rows: int = Field(0, description="Accepted rows of days after the last as-of day.")
     drift: tuple[DriftDay, ...] = Field((), description="Reports against the present champion, oldest first.")
@@ -255,6 +256,9 @@ def _schedule(policy: SchedulePolicy, known: Known) -> Fired | str:
         as_of, at = next_due(policy, known.last_as_of, known.last_as_of)
         return f"schedule: the next retrain, as of {as_of}, is due {at:%Y-%m-%d %H:%M} UTC"
     ready = [day for day in due if day in known.ready]
+    coming = [day for day in due if day in known.pending and day > max(ready, default=due[0])]
+    if coming:
+        return f"schedule: a retrain as of {coming[-1]} is due, but {known.unready[coming[-1]]}"
     if not ready:
         return f"schedule: a retrain as of {due[0]} is due, but {known.unready.get(due[0], 'it has not arrived')}"
     hours = (ready[-1] - known.last_as_of) // timedelta(hours=1)

@@ -66,6 +66,7 @@ def gather(
         grace=grace,
         ready={one.as_of: one.inputs for one in found if isinstance(one, Ready)},
         unready={one.as_of: one.why for one in found if not isinstance(one, Ready)},
+        pending=frozenset(one.as_of for one in found if not isinstance(one, Ready) and one.pending),
         last_as_of=answered,
         new_rows=readiness.rows_after(answered) if settings.triggers.new_data else 0,
         drift=watched.drift,

@@ -44,6 +44,7 @@ class NotReady(Policy):
 
     as_of: date
     why: str
+    pending: bool = Field(False, description="Whether all that is missing is an ingest of days that have arrived.")
 
 
 def days_of_window(settings: Settings, as_of: date) -> WindowDays:
@@ -154,7 +155,13 @@ class Readiness:
         """Whether the window of an as-of day can be built."""
         days = days_of_window(self._settings, as_of)
         why = self._hindrance(as_of, days)
-        return NotReady(as_of=as_of, why=why) if why else Ready(as_of=as_of, inputs=self._inputs(as_of, days))
+        if why is not None:
+            return NotReady(as_of=as_of, why=why)
+        pending = self._pending(days)
+        if pending:
+            told = f"{_several(pending)} still {'has' if len(pending) == 1 else 'have'} to be ingested"
+            return NotReady(as_of=as_of, why=told, pending=True)
+        return Ready(as_of=as_of, inputs=self._inputs(as_of, days))
 
     def rows_after(self, as_of: date | None) -> int:
         """Accepted rows of ingested days after an as-of day."""
@@ -176,13 +183,15 @@ class Readiness:
         bad = [day for day in behind if day in self.refused]
         if bad:
             return f"{bad[0]} is refused: {self.refused[bad[0]]}"
-        pending = [day for day in behind if day in self.stale] or [d for d in days.needed if d in self.stale_features]
-        if pending:
-            return f"{_several(pending)} still {'has' if len(pending) == 1 else 'have'} to be ingested"
         missing = [day for day in days.needed if day not in self.arrived]
         if len(missing) > self._settings.validation.max_missing_days:
             return f"{_several(missing)} {'has' if len(missing) == 1 else 'have'} not arrived"
         return None
+
+    def _pending(self, days: WindowDays) -> list[date]:
+        behind = [day for day in days_behind(self._settings, days.needed) if day in self.arrived]
+        stale = [day for day in behind if day in self.stale]
+        return stale or [day for day in days.needed if day in self.stale_features]
 
     def _inputs(self, as_of: date, days: WindowDays) -> str:
         features, transactions = self.inventory.features, self.inventory.transactions

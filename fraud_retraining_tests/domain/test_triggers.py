@@ -144,6 +144,19 @@ def test_a_due_retrain_whose_days_are_not_ready_waits_and_says_for_what() -> Non
     assert decision.reason == "schedule: a retrain as of 2024-02-28 is due, but 2024-02-20 still has to be ingested"
 
 
+def test_a_later_due_day_that_only_waits_for_its_ingest_is_waited_for_so_that_downtime_gives_one_retrain() -> None:
+    later = date(2024, 3, 1)
+    now = datetime(2024, 3, 2, 3, tzinfo=UTC)
+    unready = {later: "2024-02-23 still has to be ingested"}
+    waiting = decide(ONLY_SCHEDULE, known(now=now, unready=unready, pending=frozenset({later})))
+    assert waiting == Skip(
+        reason="schedule: a retrain as of 2024-03-01 is due, but 2024-02-23 still has to be ingested"
+    )
+    refused = decide(ONLY_SCHEDULE, known(now=now, unready={later: "2024-02-23 is refused"}))
+    assert isinstance(refused, Retrain), "what cannot be had is not waited for"
+    assert refused.as_of == date(2024, 2, 28)
+
+
 def test_without_a_model_the_latest_ready_day_is_due_at_once() -> None:
     decision = decide(ONLY_SCHEDULE, known(last_as_of=None, now=datetime(2024, 2, 29, tzinfo=UTC)))
     assert isinstance(decision, Retrain)
