@@ -282,11 +282,12 @@ class TestAgain:
             (PERFORMANCE, day(22)),
         }
 
-    def test_a_range_without_a_gap_gets_its_checks_over_all_days(self, home: Place) -> None:
-        evaluations = monitor(21, 22).get_asset_check_evaluations()
-        over_all = [one for one in evaluations if one.partition is None]
-        assert over_all
-        assert {one.metadata["days"].value for one in over_all} == {2}
+    def test_a_range_without_a_gap_gets_its_checks_over_all_days_and_for_each(self, home: Place) -> None:
+        found = monitor(21, 22).get_asset_check_evaluations()
+        assert {one.metadata["days"].value for one in found if one.partition is None} == {2}
+        each = {(one.check_name, one.partition) for one in found if one.partition is not None}
+        names = load_settings().drift.group_names(load_settings().feature_plan)
+        assert each == {(name, str(day(number))) for name in names for number in (21, 22)}
 
 
 class TestHistory:
