@@ -1,5 +1,6 @@
 """Everything that Dagster loads, on one page."""
 
+import warnings
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
@@ -70,4 +71,6 @@ def _first_day(settings: Settings) -> date:
 @dg.definitions
 def defs() -> dg.Definitions:
     """What `dagster dev`, the daemon and `dg` load: the settings of the environment that they run in."""
+    for kind in (dg.BetaWarning, dg.PreviewWarning):
+        warnings.simplefilter("ignore", kind)
     return build_definitions()

@@ -36,6 +36,7 @@ from fraud_retraining.orchestration.resources import (
 from fraud_retraining.settings import Settings
 
 LAST_RETRAINS = 5
+NO_OUTCOME = "no outcome yet"
 
 
 class VersionState(Policy):
@@ -137,7 +138,7 @@ def read_state(settings: Settings) -> State:
         last_release=_last_release(ledger),
         champion_problem=_champion_problem(ledger, registry),
         next=_due(settings, ledger, latest),
-        runs=_last_retrains(ledger),
+        runs=last_retrains(ledger),
         automation=_automation_words(health.daemon, paused(ledger)),
         alerts=alerts,
         problems=(*_problems(health.problems, paused(ledger), problem), *alerts.problems, *_untold(settings)),
@@ -278,31 +279,42 @@ def _due(settings: Settings, ledger: Ledger, latest: date | None) -> Due:
     return Due(at=at, as_of=as_of, why=f"retrain as of {as_of}, due {at:%Y-%m-%d %H:%M} UTC: {since}; {ready}")
 
 
-def _last_retrains(ledger: Ledger) -> tuple[RetrainState, ...]:
+def last_retrains(ledger: Ledger) -> tuple[RetrainState, ...]:
+    """The last requests, each with the last word about its as-of day before that day was asked for again."""
     kinds = (
         EventKind.RETRAIN_REQUESTED,
         EventKind.RETRAIN_FAILED,
+        EventKind.RETRAIN_SKIPPED,
+        EventKind.RETRAIN_FINISHED,
         EventKind.VERSION_REGISTERED,
         EventKind.RELEASE_MOVED,
         EventKind.PROMOTION_DONE,
     )
     retrains: list[RetrainState] = []
+    asked: dict[date, int] = {}
     for event in ledger.events(kinds):
-        if event.kind == EventKind.RETRAIN_REQUESTED and event.as_of is not None:
+        if event.as_of is None:
+            continue
+        if event.kind == EventKind.RETRAIN_REQUESTED:
+            asked[event.as_of] = len(retrains)
             trigger = str(event.payload.get("trigger", ""))
-            retrains.append(
-                RetrainState(requested_at=event.at, as_of=event.as_of, trigger=trigger, came_to="nothing new")
-            )
-        elif retrains and event.as_of == retrains[-1].as_of:
-            retrains[-1] = retrains[-1].model_copy(update={"came_to": _came_to(event)})
+            retrains.append(RetrainState(requested_at=event.at, as_of=event.as_of, trigger=trigger, came_to=NO_OUTCOME))
+        elif event.as_of in asked:
+            before = retrains[asked[event.as_of]]
+            retrains[asked[event.as_of]] = before.model_copy(update={"came_to": _came_to(event, before.came_to)})
     return tuple(retrains[-LAST_RETRAINS:])
 
 
-def _came_to(event: Event) -> str:
-    if event.kind == EventKind.RETRAIN_FAILED:
+def _came_to(event: Event, before: str) -> str:
+    """What a retrain came to after this event; how its run ended is told only where nothing better was said."""
+    if event.kind in (EventKind.RETRAIN_FAILED, EventKind.RETRAIN_SKIPPED):
         return str(event.payload.get("what", "failed"))
+    if event.kind == EventKind.RETRAIN_FINISHED:
+        return str(event.payload.get("status", before)).replace("_", " ") if before == NO_OUTCOME else before
     if event.kind == EventKind.PROMOTION_DONE:
         return f"version {event.version} promoted"
+    if before == f"version {event.version} promoted":
+        return before
     release = event.payload.get("release") or event.payload.get("after") or {}
     state = str(release.get("state", event.kind)).replace("_", " ")
     return f"version {event.version} {state}"

@@ -14,6 +14,7 @@ from fraud_retraining.domain.review import QUANTILES, MatureDay, ReviewPack
 from fraud_retraining.domain.uncertainty import MetricIntervals
 from fraud_retraining.domain.windows import TrainingWindow
 
+COUNT = 10
 METHODS = {
     "shap": "exact SHAP values",
     "linear": "the terms of the linear model",
@@ -25,10 +26,16 @@ METHODS = {
 def gates_grid(verdict: Verdict) -> Grid:
     """Every gate with its value, threshold, margin and sentence."""
     rows = (
-        (gate.name, outcome(gate), number(gate.value), number(gate.threshold), number(gate.margin), gate.message)
+        (gate.name, outcome(gate), _figure(gate.value), _figure(gate.threshold), _figure(gate.margin), gate.message)
         for gate in verdict.gates
     )
     return grid("gates", "Gates", ("gate", "result", "value", "threshold", "margin", "message"), rows)
+
+
+def _figure(value: float | None) -> str:
+    """What a gate judges: a share or a difference, or a count, which is whole and large."""
+    counted = value is not None and abs(value) >= COUNT and value == int(value)
+    return number(value, ",.0f" if counted else ".4f")
 
 
 def outcome(gate: GateResult) -> str:

@@ -161,8 +161,9 @@ class Outcomes:
         return self._outbox.cure(Success(job=run.job, as_of=run.as_of, days=run.days), channel=run.channel)
 
     def is_recorded(self, run: EndedRun) -> bool:
-        """Whether the failure of a run is in the ledger."""
-        return run.run_id is not None and self._ledger.last(KINDS[run.job], subject=run.run_id) is not None
+        """Whether the failure of a run is in the ledger, or that it was skipped."""
+        kinds = (KINDS[run.job], EventKind.RETRAIN_SKIPPED)
+        return run.run_id is not None and self._ledger.last(kinds, subject=run.run_id) is not None
 
     def tell_pause(self) -> None:
         """Tells people that automation has paused, once; or that it goes on."""

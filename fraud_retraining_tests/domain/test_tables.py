@@ -48,6 +48,8 @@ def test_gates_say_passed_failed_warned_or_not_applicable():
     assert records["calibration"]["result"] == "warning"
     assert (records["no_regression"]["result"], records["no_regression"]["value"]) == ("not applicable", "-")
     assert records["no_regression"]["message"] == "Not compared: there is no champion yet."
+    assert records["score_variety"]["threshold"] == "10"
+    assert int(records["score_variety"]["value"].replace(",", "")) > 10
 
 
 def test_metrics_stand_side_by_side_with_their_intervals():

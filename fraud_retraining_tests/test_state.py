@@ -1,0 +1,37 @@
+"""What the last retrains came to, as `status` tells it from the ledger."""
+
+from datetime import date
+from pathlib import Path
+
+from fraud_retraining.adapters.ledger import Ledger
+from fraud_retraining.commands.state import last_retrains
+from fraud_retraining.domain.events import EventKind
+
+FIRST, SECOND = date(2024, 3, 1), date(2024, 3, 2)
+
+
+def told(tmp_path: Path, *events: tuple[EventKind, date, dict[str, str]]) -> list[tuple[date, str]]:
+    ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
+    for kind, as_of, payload in events:
+        ledger.append(kind, actor="somebody", as_of=as_of, payload=payload)
+    return [(retrain.as_of, retrain.came_to) for retrain in last_retrains(ledger)]
+
+
+def test_each_retrain_is_told_by_what_was_said_of_its_own_day(tmp_path: Path) -> None:
+    assert told(
+        tmp_path,
+        (EventKind.RETRAIN_REQUESTED, SECOND, {"trigger": "backfill"}),
+        (EventKind.RETRAIN_REQUESTED, FIRST, {"trigger": "backfill"}),
+        (EventKind.RETRAIN_SKIPPED, FIRST, {"what": "another retrain is under way"}),
+        (EventKind.RETRAIN_FAILED, SECOND, {"what": "days cannot be used"}),
+        (EventKind.RETRAIN_FINISHED, SECOND, {"status": "failed"}),
+    ) == [(SECOND, "days cannot be used"), (FIRST, "another retrain is under way")]
+
+
+def test_a_retrain_that_found_its_model_and_one_that_says_nothing_are_told_apart(tmp_path: Path) -> None:
+    assert told(
+        tmp_path,
+        (EventKind.RETRAIN_REQUESTED, FIRST, {"trigger": "manual"}),
+        (EventKind.RETRAIN_FINISHED, FIRST, {"status": "already_trained"}),
+        (EventKind.RETRAIN_REQUESTED, FIRST, {"trigger": "manual"}),
+    ) == [(FIRST, "already trained"), (FIRST, "no outcome yet")]
