@@ -4,10 +4,12 @@ import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from typer.testing import CliRunner
 
+from fraud_retraining import cli
 from fraud_retraining.adapters import database
 from fraud_retraining.adapters.environment import environment
 from fraud_retraining.adapters.ledger import Ledger
@@ -26,7 +28,8 @@ WIDE = {"COLUMNS": "200", "TERM": "dumb"}
 
 def run(*arguments: str) -> tuple[int, str, str]:
     """Exit code, stdout and stderr, as a person has them."""
-    result = CliRunner().invoke(app, arguments, env=WIDE)
+    with patch.object(cli.out, "_width", int(WIDE["COLUMNS"])):  # it may have been opened in a narrow terminal
+        result = CliRunner().invoke(app, arguments, env=WIDE)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result.exit_code, result.stdout, result.stderr

@@ -50,7 +50,7 @@ def print_events(events: Sequence[Event], out: Console) -> None:
 def print_story(story: Story, pack: ReviewPack | None, out: Console) -> None:
     """One screen that answers why a version is live; `pack` has the intervals of all metrics."""
     out.print(Text(plain(why(story)), "bold"), highlight=False)
-    facts = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    facts = Table(show_header=False, box=None, padding=(0, 2, 0, 0), pad_edge=False)
     facts.add_column(style="bold", no_wrap=True)
     facts.add_column(overflow="fold")
     for name, told in (*_facts(story), *(() if pack else (("interval", _interval(story)),)), *_surroundings(story)):
