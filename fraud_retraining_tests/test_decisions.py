@@ -4,7 +4,9 @@ import json
 import os
 import pty
 import select
+import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 from typing import Any
@@ -238,32 +240,41 @@ def test_status_offers_the_way_back_from_a_damaged_champion(desk: Desk):
 def test_a_token_is_asked_for_at_a_terminal_and_not_shown(desk: Desk):
     desk.configure(reviewers=[ALICE])
     version = desk.world.waiting(0).version
-    process, terminal = pty.fork()
-    if process == 0:
-        os.execv(
-            sys.executable, [sys.executable, "-m", "fraud_retraining.cli", "approve", str(version), "--by", "alice"]
-        )
-    said = _answered(terminal, "Token of alice", TOKEN)
-    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 0, said
+    code, said = _at_a_terminal(["approve", str(version), "--by", "alice"], "Token of alice", TOKEN)
+    assert code == 0, said
     assert "is promoted by alice (command line, own token)" in " ".join(said.split())
     assert TOKEN not in said
 
 
-def _answered(terminal: int, prompt: str, answer: str, seconds: float = 120) -> str:
-    """Everything a terminal shows, after a prompt was answered."""
+def _at_a_terminal(arguments: list[str], prompt: str, answer: str, seconds: float = 120) -> tuple[int, str]:
+    """Exit code of a command whose prompt was answered at a terminal, and everything that the terminal showed."""
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "fraud_retraining.cli", *arguments]
+    # a session of its own: the command has no other terminal to ask at than this one
+    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
+    os.close(theirs)
     said, answered, deadline = "", False, time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if select.select([terminal], [], [], 0.2)[0]:
-            try:
-                piece = os.read(terminal, 4096).decode(errors="replace")
-            except OSError:
-                break
+    try:
+        while time.monotonic() < deadline and (piece := _read(ours)) is not None:
             said += piece
-        if prompt in said and not answered:
-            time.sleep(0.2)
-            os.write(terminal, f"{answer}\n".encode())
-            answered = True
-    return said
+            if prompt in said and not answered and not termios.tcgetattr(ours)[3] & termios.ECHO:
+                os.write(ours, f"{answer}\n".encode())
+                answered = True
+        return process.wait(10), said
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+
+
+def _read(terminal: int) -> str | None:
+    """What a terminal shows next, if anything; None once nobody writes to it any more."""
+    if not select.select([terminal], [], [], 0.2)[0]:
+        return ""
+    try:
+        return os.read(terminal, 4096).decode(errors="replace")
+    except OSError:
+        return None
 
 
 def test_the_answer_is_one_json_object(desk: Desk):

@@ -70,9 +70,16 @@ def number_bins(name: str, sample: Numbers, bins: int) -> Bins:
     if not len(known):
         return Bins(name=name)
     values, counts = np.unique(known, return_counts=True)
-    below = np.nextafter(values[0], values.dtype.type(-np.inf))
     inner = [values[at] for at in _closings(np.cumsum(counts), bins)]
-    return Bins(name=name, edges=tuple(float(edge) for edge in (below, *inner, values[-1])))
+    edges = dict.fromkeys(float(edge) for edge in (_just_below(values[0]), *inner, values[-1]))
+    return Bins(name=name, edges=tuple(edges))
+
+
+def _just_below(value: np.floating) -> np.floating:
+    """The next smaller number, or the number itself if there is none."""
+    with np.errstate(over="ignore"):
+        below = np.nextafter(value, value.dtype.type(-np.inf))
+    return below if np.isfinite(below) else value
 
 
 def _closings(reached: NDArray[np.integer], bins: int) -> Iterator[int]:
