@@ -6,11 +6,12 @@ product itself says of its champions: `production_performance`.
 """
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -18,12 +19,11 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from fraud_retraining.adapters.monitoring import DRIFT, PERFORMANCE, report_of
+from fraud_retraining.adapters.monitoring import DRIFT, FINGERPRINT, PERFORMANCE, report_of
 from fraud_retraining.domain.drift import DriftReport
 from fraud_retraining.domain.events import Event, EventKind
 from fraud_retraining.domain.performance import PerformanceReport
 from fraud_retraining.domain.triggers import DriftTriggerPolicy, Trigger
-from fraud_retraining.domain.windows import DayRange
 from fraud_retraining.orchestration.jobs import RETRAIN
 from fraud_retraining.orchestration.resources import open_ledger, open_store
 from fraud_retraining.orchestration.sensors import RETRAIN_SENSOR
@@ -53,25 +53,24 @@ FAR_BELOW = 0.15
 PATIENCE = 400
 
 
-def span(first: date, last: date) -> list[date]:
-    """The days from one to another, both included."""
-    return list(DayRange(start=first, end=last))
-
-
 def after_shift(*numbers: int) -> list[date]:
     """Days counted from the shift."""
     return [SHIFT + timedelta(days=number) for number in numbers]
 
 
+EVERY = timedelta(days=2)
 MATURES = timedelta(days=LABEL_DELAY)
 FIRST_AS_OF = SHIFT - timedelta(days=6)
 SECOND_DAY, THIRD_DAY = after_shift(1, 2)
 HELPS = SHIFT + timedelta(days=LABEL_DELAY + HOLDOUT)
 """The as-of day whose training window is the first to hold a shifted day."""
 
+LEARNT = HELPS + EVERY
+"""The as-of day whose champion has learnt from three shifted days."""
+
 BEFORE = after_shift(-5, -4, -3, -2, -1)
 AFTER = after_shift(8, 9, 10, 11, 12, 13)
-"""Days that are served by a champion with three shifted days in its training window, or more."""
+"""Days that are served by that champion and its successors."""
 
 STEPS = [
     BEFORE,
@@ -80,11 +79,11 @@ STEPS = [
     [THIRD_DAY],
     after_shift(3, 4, 5),
     after_shift(6, 7),
-    AFTER[:2],
-    AFTER[2:4],
-    [*AFTER[4:], AFTER[-1] + timedelta(days=1), AFTER[-1] + MATURES],
+    AFTER[:3],
 ]
 """Days that arrive together: one by one through the shift, a few at a time where nothing depends on it."""
+
+LAST_STEP = [*AFTER[3:], AFTER[-1] + timedelta(days=1), AFTER[-1] + MATURES]
 
 
 @dataclass
@@ -117,6 +116,11 @@ class Living(Watched):
         self.store = open_store(self.settings)
         self.life = Life()
 
+    def land_all(self, days: Iterable[date]) -> None:
+        """Days arrive, one right after the other."""
+        for day in days:
+            self.land(day)
+
     def watched(self, day: date) -> bool:
         """Whether the champion has scored a day, and how far it is from what was learnt is known."""
         record = self.store.partition(DRIFT, day)
@@ -127,7 +131,12 @@ class Living(Watched):
     def settled(self, day: date) -> bool:
         """Whether a day is watched and the retrain of the grid, if one is due by then, has come to an answer."""
         answered = self.answered()
-        return self.watched(day) and answered is not None and (day - answered).days < 2
+        return self.watched(day) and answered is not None and day - answered < EVERY
+
+    def at_rest(self, day: date) -> bool:
+        """Whether the present champion has been held against a day, so that the next is watched as it comes."""
+        champion, record = open_ledger(self.settings).champion(), self.store.partition(DRIFT, day)
+        return bool(champion and record and record.facts[FINGERPRINT] == champion.fingerprint)
 
     def judged(self, days: Sequence[date]) -> bool:
         """Whether it is known what the champion was worth on the days."""
@@ -195,8 +204,8 @@ def left_alone(served: Place, coming: Path, tmp_path_factory: pytest.TempPathFac
     shutil.copytree(served.folder, place.folder)
     off = {"poll_seconds": 5, "schedule": None, "drift": None}
     with living(place, coming, triggers=off) as (life, daemon):
-        for one in span(BEFORE[0], AFTER[-1] + MATURES):
-            life.land(one)
+        wait_until(partial(life.at_rest, FIRST_AS_OF), daemon)
+        life.land_all([*chain.from_iterable(STEPS), *LAST_STEP])
         wait_until(lambda: life.judged(AFTER), daemon)
         wait_until(lambda: life.says("every trigger is off"), daemon)
         return life.lived()
@@ -208,14 +217,17 @@ def unattended(served: Place, coming: Path, tmp_path_factory: pytest.TempPathFac
     place = Place(tmp_path_factory.mktemp("unattended") / "place")
     shutil.copytree(served.folder, place.folder)
     with living(place, coming, triggers={"poll_seconds": 5}) as (life, daemon):
+        wait_until(partial(life.at_rest, FIRST_AS_OF), daemon)
         for step in STEPS:
-            for one in step:
-                life.land(one)
+            life.land_all(step)
             wait_until(partial(life.settled, step[-1]), daemon, PATIENCE)
             if step[-1] == SECOND_DAY:
                 wait_until(lambda: life.answered() == SECOND_DAY, daemon)
             if step[-1] == THIRD_DAY:
                 wait_until(lambda: life.says("answered by the retrain as of"), daemon)
+            if step[-1] >= LEARNT:
+                wait_until(partial(life.at_rest, step[-1]), daemon, PATIENCE)
+        life.land_all(LAST_STEP)
         wait_until(lambda: life.judged(AFTER[-1:]), daemon)
         return life.lived()
 
