@@ -12,6 +12,7 @@ BENCHMARKS = (
     "training_memory",
     "handbook_quality",
     "simulator_decay",
+    "shift_recovery",
 )
 
 
