@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 from benchmarks.measuring import Stopwatch
 
 START = date(2026, 1, 1)
-FIRST_AS_OF, SHIFT, DAYS = START + timedelta(days=54), START + timedelta(days=62), 105
+FIRST_AS_OF, SHIFT, DAYS = START + timedelta(days=54), START + timedelta(days=62), 100
 FRAUD_RATE = 0.015
 ENOUGH_DAYS = 7
 TOLERANCE, FAR_BELOW = 0.03, 0.15
@@ -307,6 +307,7 @@ def _draw_retrains(axes: Any, story: Story) -> None:
             axes.plot(shown, [-0.07] * len(shown), marker, ms=7, color=color, markerfacecolor=face, ls="none")
         if days:
             axes.plot([], [], marker, ms=7, color=color, ls="none", label=f"retrain asked for by {trigger}")
+    axes.plot([], [], "o", ms=7, color=GREY, markerfacecolor="none", ls="none", label="hollow: stopped by its gates")
 
 
 def _number(day: date) -> int:
