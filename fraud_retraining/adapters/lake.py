@@ -48,10 +48,6 @@ class Lake:
         found = self._found([""] if within is None else list(_month_prefixes(within)))
         return {day: files for day, files in sorted(found.items()) if within is None or day in within}
 
-    def day_files(self, day: date) -> DayFiles | None:
-        """The files of a day; None means that the lake is there and the day is not."""
-        return self._found(list(_day_prefixes(day))).get(day)
-
     def fetch(self, files: DayFiles) -> list[Path]:
         """Local readable files with exactly the bytes that were listed."""
         return self._location.fetch(files.files)
