@@ -23,7 +23,9 @@ class Daemon:
         self.log = place.folder / "daemon.log"
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
+    def start(self, dies: str | None = None) -> None:
+        """Starts it; `dies` names a stage of a sensor's tick at which it is killed."""
+        module = ["fraud_retraining_tests.mortal_daemon", dies] if dies else ["dagster._daemon"]
         self.place.home.mkdir(parents=True, exist_ok=True)
         environment = {
             **os.environ,
@@ -31,10 +33,11 @@ class Daemon:
             "FRAUD_RETRAINING_CONFIG": str(self.place.config),
             "DAGSTER_HOME": str(ROOT),
             "PYTHONWARNINGS": "ignore",
+            "PYTHONPATH": str(ROOT),
         }
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "dagster._daemon", "run", "--workspace", str(ROOT / "workspace.yaml")],
+                [sys.executable, "-m", *module, "run", "--workspace", str(ROOT / "workspace.yaml")],
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,
@@ -46,6 +49,9 @@ class Daemon:
     def kill(self) -> None:
         """As a power cut would: the daemon and all that it started."""
         self._signal(signal.SIGKILL)
+
+    def has_died(self) -> bool:
+        return self._process is not None and self._process.poll() == -signal.SIGKILL
 
     def stop(self) -> None:
         self._signal(signal.SIGTERM)

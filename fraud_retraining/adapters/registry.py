@@ -29,6 +29,7 @@ import pyarrow as pa
 
 from fraud_retraining.adapters.model_artifact import MODEL, built, fitted_model, read_files, verified
 from fraud_retraining.domain.errors import Conflict, DependencyUnreachable, IntegrityError
+from fraud_retraining.domain.failures import causes
 from fraud_retraining.domain.fingerprint import Fingerprint, digest
 from fraud_retraining.domain.redaction import redact
 from fraud_retraining.domain.scoring import FittedModel, files_digest
@@ -45,6 +46,31 @@ BATCH = 100
 DATASET_DIGEST_LENGTH = 36
 
 Answer = TypeVar("Answer")
+
+
+@contextmanager
+def asking_mlflow(uri: str, what: str) -> Iterator[None]:
+    """Every failure to get an answer, under one type that says what was asked, with no password anywhere in its chain.
+
+    MLflow puts the address with its password into its errors, and Dagster writes down every cause of a failure.
+    """
+    try:
+        yield
+    except _failures() as error:
+        for cause in causes(error):
+            _blank(cause)
+        raise DependencyUnreachable(
+            f"MLflow at {redact(uri)} could not {what}.",
+            culprits=[str(error)[:500]],
+            remedy="Check that the tracking server and its artifact store run and can be reached, then run again; "
+            "nothing is lost.",
+        ) from error
+
+
+def _blank(error: BaseException) -> None:
+    error.args = tuple(redact(said) if isinstance(said, str) else said for said in error.args)
+    if isinstance(message := vars(error).get("message"), str):
+        vars(error)["message"] = redact(message)
 
 
 @dataclass(frozen=True)
@@ -151,16 +177,8 @@ class Registry:
 
     @contextmanager
     def _asking(self, what: str) -> Iterator[None]:
-        """Every failure to get an answer, under one type that says what was asked."""
-        try:
+        with asking_mlflow(self.tracking_uri, what):
             yield
-        except _failures() as error:
-            raise DependencyUnreachable(
-                f"MLflow at {redact(self.tracking_uri)} could not {what}.",
-                culprits=[redact(str(error))[:500]],
-                remedy="Check that the tracking server and its artifact store run and can be reached, then run again; "
-                "nothing is lost.",
-            ) from error
 
     def _found(self, what: str, ask: Callable[[], Answer]) -> Answer | None:
         """The answer, or None where MLflow itself says that there is no such thing."""

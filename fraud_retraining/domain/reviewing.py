@@ -135,7 +135,7 @@ def review(
         drift: the latest day's report under the champion; where there is none, the pack says so.
     """
     sides = [candidate, *([champion] if champion else [])]
-    drawn = draw(*(side.rows for side in sides), seed=policy.seed)
+    drawn = draw(*(side.rows for side in sides), alert_budget=policy.alert_budget, seed=policy.seed)
     curves = [curve(one, policy.confidence) for one in drawn] or [()]
     measured = evidence.candidate_compared or evidence.candidate
     exact = [measured.values, *([evidence.champion.values] if champion and evidence.champion else [])]

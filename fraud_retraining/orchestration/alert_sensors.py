@@ -15,7 +15,7 @@ from dagster_shared.error import SerializableErrorInfo
 from fraud_retraining.adapters.notifier import Notifier, drain
 from fraud_retraining.adapters.outbox import Outbox
 from fraud_retraining.domain.failures import WORKER_GONE
-from fraud_retraining.orchestration.outcomes import EndedRun, Outcomes
+from fraud_retraining.orchestration.outcomes import EndedRun, Outcomes, is_failure
 from fraud_retraining.orchestration.workers import Fate, fate_of, worker_of
 from fraud_retraining.settings import Settings
 
@@ -58,7 +58,7 @@ def build_alert_sensors(settings: Settings) -> list[dg.SensorDefinition]:
     )
     def tell_failed_runs(context: dg.SensorEvaluationContext, outcomes: dg.ResourceParam[Outcomes]) -> dg.SkipReason:
         now = datetime.now(UTC)
-        since = datetime.fromisoformat(context.cursor) - OVERLAP if context.cursor else now - LOOK_BACK
+        since = looked_until(context.cursor, now)
         found = tell_untold(context.instance, outcomes, since)
         context.update_cursor(now.isoformat())
         return dg.SkipReason(f"told of {', '.join(found)}" if found else "every failed run has told of itself")
@@ -80,6 +80,11 @@ def build_alert_sensors(settings: Settings) -> list[dg.SensorDefinition]:
         return dg.SkipReason(drain(outbox, notifier, settings.alerts, seconds=DRAIN_SECONDS).told())
 
     return [find_dead_workers, tell_failed_runs, deliver_notices]
+
+
+def looked_until(cursor: str | None, now: datetime) -> datetime:
+    """From when on to look; a clock that was ahead when the cursor was written hides nothing."""
+    return min(datetime.fromisoformat(cursor), now) - OVERLAP if cursor else now - LOOK_BACK
 
 
 def bury_the_dead(instance: dg.DagsterInstance, outcomes: Outcomes) -> str:
@@ -117,7 +122,7 @@ def tell_untold(instance: dg.DagsterInstance, outcomes: Outcomes, since: datetim
     for run, ended in untold(instance, outcomes, since):
         told = what_it_left(instance, run)
         about = EndedRun.of(run, told.step) or ended
-        if not outcomes.failed_as_told(about, told.kinds, told.words).never_began:
+        if is_failure(about, outcomes.failed_as_told(about, told.kinds, told.words)):
             found.append(_short(run))
     return found
 

@@ -145,6 +145,10 @@ class TestCure:
             (a_notice(Category.DEPENDENCY, "monitor", days=(D1,)), Success(job="ingest", days=(D1,)), False),
             (a_notice(Category.DEPENDENCY, "monitor", days=(D1,)), Success(job="monitor", days=(D1, D2)), True),
             (a_notice(Category.DEPENDENCY, "ingest", days=(D1,)), Success(job="monitor", days=(D1,)), False),
+            (a_notice(Category.DEPENDENCY, "clean"), Success(job="clean"), True),
+            (a_notice(Category.DEPENDENCY, "clean"), Success(job="decide"), False),
+            (a_notice(Category.DEPENDENCY, "decide"), Success(job="retrain", as_of=AS_OF), False),
+            (a_notice(), Success(job="clean"), False),
         ],
         ids=[
             "the same as-of day",
@@ -157,6 +161,10 @@ class TestCure:
             "an ingest does not watch",
             "watching does",
             "watching ingests nothing",
+            "the next clean-up",
+            "a decision cleans nothing up",
+            "a retrain decides nothing by form",
+            "a clean-up is no retrain",
         ],
     )
     def test_which_success_ends_a_notice(self, outbox: Outbox, notice: Notice, success: Success, cured: bool) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from fraud_retraining.adapters.registry import ModelVersion, Registry, TrainedRun
 from fraud_retraining.domain.errors import Conflict, DependencyUnreachable, IntegrityError
+from fraud_retraining.domain.failures import causes
 from fraud_retraining.domain.fingerprint import Fingerprint
 from fraud_retraining_tests.adapters.registries import (
     AS_OF,
@@ -442,6 +443,9 @@ def test_a_store_that_cannot_be_opened_is_unreachable(tmp_path):
 def test_a_password_in_the_address_is_never_shown():
     refusal = assert_unreachable(f"http://someone:hunter2@127.0.0.1:{free_port()}", within=10)
     assert "hunter2" not in str(refusal)
+    chain = list(causes(refusal))
+    assert len(chain) > 1
+    assert not any("hunter2" in f"{cause} {cause!r} {vars(cause)}" for cause in chain)
 
 
 def test_importing_the_adapter_does_not_import_mlflow():
