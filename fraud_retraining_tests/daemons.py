@@ -1,15 +1,25 @@
 """A real Dagster daemon over a place, as a process of its own that a test starts, kills and ends."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import date
 from pathlib import Path
 
+import dagster as dg
+
 import fraud_retraining
+from fraud_retraining.domain.events import EventKind
+from fraud_retraining.orchestration.instance import open_instance
+from fraud_retraining.orchestration.knowledge import last_as_of
+from fraud_retraining.orchestration.resources import open_ledger, open_store
+from fraud_retraining.settings import load_settings
+from fraud_retraining.simulation import lake_path
 from fraud_retraining_tests.conftest import Place
 
 ROOT = Path(fraud_retraining.__file__).parents[1]
@@ -98,3 +108,36 @@ def wait_until(what: Callable[[], object], daemon: Daemon, seconds: float = 240)
             return time.monotonic() - began
         time.sleep(1)
     raise AssertionError(f"it did not happen within {seconds:g} s; the daemon says:\n{daemon.told()}")
+
+
+class Watched:
+    """A place that a daemon works on, and what has come of it so far."""
+
+    def __init__(self, place: Place, later: Path) -> None:
+        self.place, self._later = place, later
+        self.settings = load_settings()
+        self.instance = open_instance()
+
+    def land(self, day: date) -> None:
+        """A day arrives, as one rename."""
+        target = self.place.day_file(day)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(self._later / lake_path(day), target.with_suffix(".part"))
+        target.with_suffix(".part").rename(target)
+
+    def champion(self) -> date | None:
+        champion = open_ledger(self.settings).champion()
+        return champion.as_of if champion else None
+
+    def answered(self) -> date | None:
+        """The latest as-of day that came to an answer: a release, or gates that failed."""
+        return last_as_of(open_ledger(self.settings))
+
+    def ingested(self, day: date) -> bool:
+        return day in open_store(self.settings).partitions("transaction_features", [day])
+
+    def runs(self, job: str) -> list[dg.DagsterRun]:
+        return list(self.instance.get_runs(dg.RunsFilter(job_name=job)))
+
+    def trained(self) -> list[date]:
+        return [event.as_of for event in open_ledger(self.settings).events(EventKind.MODEL_TRAINED) if event.as_of]
