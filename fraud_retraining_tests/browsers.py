@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, ConsoleMessage, Page, Request
+    from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Request
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 REQUIRED = "BROWSER_REQUIRED"
@@ -33,6 +33,16 @@ FLAGS = (
     "--disable-sync",
 )
 HERE = re.compile(r"(http://127\.0\.0\.1:|data:|blob:|file:|about:)")
+
+
+THUMB = 44
+"""Least width and height of what a thumb has to hit, in CSS pixels."""
+
+SMALL_TEXTS = """() => [...document.querySelectorAll('main *')]
+  .filter(one => [...one.childNodes].some(node => node.nodeType === Node.TEXT_NODE && node.textContent.trim()))
+  .filter(one => parseFloat(getComputedStyle(one).fontSize) < 12)
+  .map(one => one.tagName + ': ' + one.textContent.slice(0, 40))"""
+"""Elements whose own text is smaller than 12 pixels, too small to be read at arm's length."""
 
 
 def executable() -> str:
@@ -70,11 +80,11 @@ class Visit:
         """What can be read on the page, on one line."""
         return " ".join(self.page.inner_text("body").split())
 
-    def picture(self, name: str, **how: Any) -> None:
-        """Takes a picture, where somebody asked for pictures."""
+    def picture(self, name: str, of: "Locator | None" = None) -> None:
+        """Takes a picture of the page or a part of it, where somebody asked for pictures."""
         folder = os.environ.get(PICTURES)
         if folder:
-            self.page.screenshot(path=Path(folder) / f"{name}.png", **how)
+            (of or self.page).screenshot(path=Path(folder) / f"{name}.png")
 
 
 @contextmanager
@@ -85,3 +95,27 @@ def visiting(browser: "Browser", device: dict[str, Any]) -> Iterator[Visit]:
         yield Visit(context.new_page())
     finally:
         context.close()
+
+
+def require_readable(phone: Visit) -> None:
+    """No page wider than the phone, no tiny text, every picture there and within it, every button a thumb wide."""
+    page, width = phone.page, PHONE["viewport"]["width"]
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.evaluate(SMALL_TEXTS) == []
+    for picture in page.locator("img").all():
+        assert picture.evaluate("one => one.complete && one.naturalWidth > 0")
+        require_within(picture, width)
+    for target in page.locator("button, .waiting a, .back").all():
+        box = require_within(target, width)
+        assert box["width"] >= THUMB, target.inner_text()
+        assert box["height"] >= THUMB, target.inner_text()
+    for cell in page.locator(".stacked td:not(:empty)").all():
+        require_within(cell, width)
+
+
+def require_within(what: "Locator", width: int) -> dict[str, float]:
+    box = what.bounding_box()
+    assert box is not None, f"{what} is not shown"
+    assert box["x"] >= 0, what
+    assert box["x"] + box["width"] <= width + 0.5, what
+    return dict(box)

@@ -7,26 +7,17 @@ import pytest
 
 from fraud_retraining.domain.events import EventKind
 from fraud_retraining_tests.adapters.desks import require_invariants
-from fraud_retraining_tests.browsers import PHONE, Visit, visiting
+from fraud_retraining_tests.browsers import PHONE, Visit, require_readable, visiting
 from fraud_retraining_tests.serving.offices import Office_
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Locator
+    from playwright.sync_api import Browser
 
 pytest_plugins = (
     "fraud_retraining_tests.adapters.people_fixtures",
     "fraud_retraining_tests.browser_fixtures",
     "fraud_retraining_tests.serving.office_fixtures",
 )
-
-THUMB = 44
-"""Least width and height of what a thumb has to hit, in CSS pixels."""
-
-SMALL_TEXTS = """() => [...document.querySelectorAll('main *')]
-  .filter(one => [...one.childNodes].some(node => node.nodeType === Node.TEXT_NODE && node.textContent.trim()))
-  .filter(one => parseFloat(getComputedStyle(one).fontSize) < 12)
-  .map(one => one.tagName + ': ' + one.textContent.slice(0, 40))"""
-"""Elements whose own text is smaller than 12 pixels, too small to be read at arm's length."""
 
 
 @pytest.fixture
@@ -39,30 +30,6 @@ def phone(browser: "Browser") -> Iterator[Visit]:
 def page_of(office: Office_, version: int | None = None, token: str = "") -> str:
     path = f"/{version}" if version else ""
     return f"{str(office.http.base_url).rstrip('/')}/releases{path}" + (f"?link={token}" if token else "")
-
-
-def require_readable(phone: Visit) -> None:
-    """No page wider than the phone, no tiny text, every picture there and within it, every button a thumb wide."""
-    page, width = phone.page, PHONE["viewport"]["width"]
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    assert page.evaluate(SMALL_TEXTS) == []
-    for picture in page.locator("img").all():
-        assert picture.evaluate("one => one.complete && one.naturalWidth > 0")
-        require_within(picture, width)
-    for target in page.locator("button, .waiting a, .back").all():
-        box = require_within(target, width)
-        assert box["width"] >= THUMB, target.inner_text()
-        assert box["height"] >= THUMB, target.inner_text()
-    for cell in page.locator(".stacked td:not(:empty)").all():
-        require_within(cell, width)
-
-
-def require_within(what: "Locator", width: int) -> dict[str, float]:
-    box = what.bounding_box()
-    assert box is not None, f"{what} is not shown"
-    assert box["x"] >= 0, what
-    assert box["x"] + box["width"] <= width + 0.5, what
-    return dict(box)
 
 
 # ------------------------------------------------------------------ deciding
