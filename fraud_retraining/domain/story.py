@@ -47,6 +47,11 @@ class Asked(Policy):
     via: str
     at: datetime
 
+    @property
+    def told(self) -> str:
+        """The trigger, and the reason where one was given."""
+        return f"{self.trigger}: {self.reason}" if self.reason else self.trigger
+
 
 class Change(Policy):
     """A setting, or a part of the environment, that was another one before."""

@@ -95,7 +95,13 @@ def bury_the_dead(instance: dg.DagsterInstance, outcomes: Outcomes) -> str:
     unseen = [run for run in runs if fates[run.run_id] is Fate.UNKNOWN]
     told = [f"{_short(run)} was failed: {WORKER_GONE}" for run in dead]
     told += [f"{_short(run)} cannot be seen from here" for run in unseen]
-    return "; ".join(told) or f"{len(runs)} started runs, all with their process"
+    return "; ".join(told) or _alive(len(runs))
+
+
+def _alive(runs: int) -> str:
+    if runs == 0:
+        return "no run is under way"
+    return "1 run is under way, and its process lives" if runs == 1 else f"{runs} runs are under way, and all live"
 
 
 def _bury(instance: dg.DagsterInstance, run: dg.DagsterRun, outcomes: Outcomes) -> bool:

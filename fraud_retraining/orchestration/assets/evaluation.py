@@ -327,7 +327,8 @@ def flat_metrics(evidence: Evidence) -> dict[str, float]:
 
 def _metadata(evaluation: Evaluation, pack: ReviewPack | None) -> dict[str, Any]:
     evidence = evaluation.evidence
-    numbers = {name: value for name, value in evidence.candidate.values.items() if value is not None}
+    found = evidence.candidate.values.items()
+    numbers = {name: rendering.figure(value) for name, value in found if value is not None}
     intervals = pack.intervals if pack else None
     metrics = metrics_grid(compared_candidate(evidence), evidence.champion, intervals)
     fixed = evidence.fixed_candidate
