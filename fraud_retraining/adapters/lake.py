@@ -101,8 +101,3 @@ def _month_prefixes(within: DayRange) -> Iterator[str]:
     """The folders of each month, with and without a leading zero."""
     for year, month in sorted({(day.year, day.month) for day in within}):
         yield from (f"year={year:04d}/month={text}" for text in sorted(_spellings(month)))
-
-
-def _day_prefixes(day: date) -> Iterator[str]:
-    for prefix in _month_prefixes(DayRange(start=day, end=day)):
-        yield from (f"{prefix}/day={text}" for text in sorted(_spellings(day.day)))
