@@ -7,8 +7,9 @@ is found a test is skipped and says what to install; with `BROWSER_REQUIRED=1`, 
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ REQUIRED = "BROWSER_REQUIRED"
 PICTURES = "BROWSER_PICTURES"
 """A folder that pictures of what tests see go to; without it none are taken."""
 PATIENCE_MS = 60_000
+BETWEEN, MARGIN = 12, 8
 DESKTOP: dict[str, Any] = {"viewport": {"width": 1280, "height": 800}}
 PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
 FLAGS = (
@@ -80,11 +82,35 @@ class Visit:
         """What can be read on the page, on one line."""
         return " ".join(self.page.inner_text("body").split())
 
-    def picture(self, name: str, of: "Locator | None" = None) -> None:
-        """Takes a picture of the page or a part of it, where somebody asked for pictures."""
-        folder = os.environ.get(PICTURES)
-        if folder:
-            (of or self.page).screenshot(path=Path(folder) / f"{name}.png")
+    def picture(self, name: str, around: "Locator | None" = None) -> None:
+        """Takes a picture of what is in sight, or of the part of it that holds some elements."""
+        keep(name, [self.page.screenshot(clip=_span(around) if around is not None else None)])
+
+
+def keep(name: str, pictures: Sequence[bytes]) -> None:
+    """Puts pictures side by side into the folder of pictures, where somebody asked for them, in few colours."""
+    from PIL import Image
+
+    folder = os.environ.get(PICTURES)
+    if not folder:
+        return
+    shown = [Image.open(BytesIO(png)).convert("RGB") for png in pictures]
+    width = sum(one.width for one in shown) + BETWEEN * (len(shown) - 1)
+    sheet = Image.new("RGB", (width, max(one.height for one in shown)), "#d9d9de")
+    left = 0
+    for one in shown:
+        sheet.paste(one, (left, 0))
+        left += one.width + BETWEEN
+    sheet.quantize(96).save(Path(folder) / f"{name}.png", optimize=True)
+
+
+def _span(elements: "Locator") -> Any:
+    """The rectangle that holds some elements, with a margin."""
+    boxes = [box for one in elements.all() if (box := one.bounding_box()) is not None]
+    left, top = (min(box[side] for box in boxes) - MARGIN for side in ("x", "y"))
+    right = max(box["x"] + box["width"] for box in boxes) + MARGIN
+    bottom = max(box["y"] + box["height"] for box in boxes) + MARGIN
+    return {"x": left, "y": top, "width": right - left, "height": bottom - top}
 
 
 @contextmanager
