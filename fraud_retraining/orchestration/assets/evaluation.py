@@ -157,7 +157,7 @@ def _judged(
 ) -> JudgedDays:
     gates = settings.gates
     told = [TIMESTAMP, gates.alert_entity, AMOUNT, *gates.slices]
-    read = [TRANSACTION_ID, *told, *candidate.features, *_champion_features(champion, window)]
+    read = [TRANSACTION_ID, *told, *candidate.features, *_champion_features(champion, settings)]
     fair = _fair(days, champion)
     watch = Watch(sum(day.rows for day in days if day.day in fair or not fair))
     tables, scores, rivals = [], [], []
@@ -183,7 +183,7 @@ def _fair(days: Sequence[WindowDay], champion: Champion | None) -> tuple[date, .
     return tuple(day.day for day in days if champion is None or day.day not in champion.trained_on)
 
 
-def _champion_features(champion: Champion | None, window: TrainingWindow) -> Sequence[str]:
+def _champion_features(champion: Champion | None, settings: Settings) -> Sequence[str]:
     """The champion's features, which the present settings must still give.
 
     Raises:
@@ -191,14 +191,16 @@ def _champion_features(champion: Champion | None, window: TrainingWindow) -> Seq
     """
     if champion is None:
         return ()
-    missing = [name for name in champion.model.features if name not in window.features]
+    given = settings.feature_plan.names
+    missing = [name for name in champion.model.features if name not in given]
     if missing:
         raise DataInvalid(
             f"the champion, version {champion.version.version}, cannot be scored: "
             "the present settings do not give all of its features",
             culprits=missing,
-            remedy="bring the entities, windows or columns back until a model without them has been promoted; "
-            "a feature may be added at any time, and removed once the champion does not read it.",
+            remedy="bring their entities, windows or columns back and name them under features.retired: they are then "
+            "still made for the champion, but no new model reads them. Once a model without them has been promoted, "
+            "remove both. If the lake has them no more, another model.name begins without a champion.",
         )
     return champion.model.features
 
