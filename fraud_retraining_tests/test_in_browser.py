@@ -43,7 +43,7 @@ GROUPS = {
 }
 SCHEDULES = ("daily_ingest", "daily_clean", "retrain_schedule")
 SENSORS = ("ingest_what_arrived", "retrain_when_asked", "monitor_what_is_served", "watch_releases", "watch_champion")
-CANDIDATE = AS_OF + timedelta(days=1)
+CANDIDATE = AS_OF + timedelta(days=2)
 SECRETS = {LINK_VARIABLE: "a secret that is long enough to sign links with"}
 WIDE = {"viewport": {"width": 1600, "height": 1000}}
 LONG_MS = 180_000
@@ -54,7 +54,7 @@ A_DAY = 26 * 3600
 
 @pytest.fixture(scope="module", autouse=True)
 def waiting(lived: Place, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    """A home with a champion and a candidate of the next day, the last one in the lake, that waits for a reviewer."""
+    """A home with a champion and a candidate of the lake's last day that waits for a reviewer."""
     place = Place(tmp_path_factory.mktemp("waiting") / "copy")
     shutil.copytree(lived.folder, place.folder)
     for later in range((CANDIDATE - START).days + 1, DAYS):
@@ -62,7 +62,7 @@ def waiting(lived: Place, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     place.configure(
         environment="development",
         promotion={"mode": "manual", "reviewers": ["anna", "bert"]},
-        gates={"max_regression": 0.3},
+        gates={"max_regression": 0.05},
         triggers={"poll_seconds": 5},
     )
     with pytest.MonkeyPatch.context() as patch:
@@ -201,7 +201,7 @@ def as_if_switched_on_yesterday(schedule: str) -> None:
 
 def require_skip_reason(desk: Visit, address: str, reason: re.Pattern[str]) -> None:
     """Opens the page of a schedule or sensor until the tick that is clicked gives the reason."""
-    page, until = desk.page, time.monotonic() + 120
+    page, until = desk.page, time.monotonic() + 180
     told = ""
     while not reason.search(told):
         assert time.monotonic() < until, f"{address} last said {told!r}"
