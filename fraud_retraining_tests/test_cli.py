@@ -171,6 +171,18 @@ BAD_INPUT = {
 }
 
 
+def test_an_ingest_names_the_days_that_cannot_be_read_beside_those_that_fail_a_check(place: Place) -> None:
+    _retyped_column(place)
+    other = USED + timedelta(days=2)
+    place.write_day(other, place.read_day(other).slice(0, 20))
+    code, answer, _ = run("ingest", "--from", str(START), "--to", str(other + timedelta(days=1)))
+    assert code == 3
+    told = answer["error"]["culprits"]
+    assert any(str(USED) in line and "TX_AMOUNT" in line for line in told), told
+    assert any(str(other) in line and "row_count" in line for line in told), told
+    assert not any("gave no result" in line for line in told)
+
+
 def test_features_are_removed_by_retiring_them_first(home: Place) -> None:
     later = AS_OF + timedelta(days=2)
     home.configure(entities={"terminal": {"windows_days": [1]}})

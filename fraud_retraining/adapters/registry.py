@@ -13,6 +13,7 @@ the alias in the milliseconds between that first read and the set is overwritten
 processes of this pipeline out, so only a human at that very moment can be.
 """
 
+import fcntl
 import json
 import os
 import time
@@ -173,7 +174,8 @@ class Registry:
 
         # Some calls inside MLflow ask whichever server the process is set to, by default a new ./mlflow.db.
         mlflow.set_tracking_uri(self.tracking_uri)
-        return mlflow.MlflowClient(tracking_uri=self.tracking_uri, registry_uri=self.tracking_uri)
+        with _alone(self.tracking_uri):
+            return mlflow.MlflowClient(tracking_uri=self.tracking_uri, registry_uri=self.tracking_uri)
 
     @contextmanager
     def _asking(self, what: str) -> Iterator[None]:
@@ -686,6 +688,23 @@ def limit_waiting(seconds: float) -> None:
     from mlflow.store.db import utils as database
 
     database.MAX_RETRY_COUNT = max(1, (int(10 * seconds) // 2).bit_length() - 1)
+
+
+@contextmanager
+def _alone(tracking_uri: str) -> Iterator[None]:
+    """One process at a time, for a store in a file: the first one makes its tables, and MLflow takes no lock."""
+    from sqlalchemy.engine import make_url
+
+    file = make_url(tracking_uri).database if tracking_uri.startswith("sqlite:") else None
+    if file is None or not Path(file).parent.is_dir():
+        yield
+        return
+    folder = os.open(Path(file).parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 def _failures() -> tuple[type[Exception], ...]:

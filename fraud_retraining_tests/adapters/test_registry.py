@@ -55,6 +55,16 @@ def registry(store, home) -> Registry:
     return registry_at(store, home / "artifacts")
 
 
+def test_two_processes_may_open_a_new_store_at_once(tmp_path: Path) -> None:
+    opening = (
+        "import sys; from fraud_retraining_tests.adapters.registries import registry_at; from pathlib import Path; "
+        "registry_at(sys.argv[1], Path(sys.argv[2])).ensure_experiment()"
+    )
+    uri = f"sqlite:///{tmp_path / 'new.db'}"
+    started = [subprocess.Popen([sys.executable, "-c", opening, uri, str(tmp_path)]) for _ in range(2)]
+    assert [one.wait(timeout=240) for one in started] == [0, 0]
+
+
 def train(registry: Registry, fingerprint: Fingerprint, estimator: str = "xgboost", run_id: str = "") -> TrainedRun:
     return registry.log_model(
         run_id or registry.start_run("retrain"),

@@ -110,6 +110,7 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
             holdout=holdout.candidate,
             comparison=holdout.comparison,
             importance=fraud_model.importance,
+            columns=[*settings.features.numeric, *settings.features.categorical],
             fixed=fixed.candidate if fixed else None,
             fixed_comparison=fixed.comparison if fixed else _no_fixed_set(settings.holdout, fraud_model.as_of),
         )
