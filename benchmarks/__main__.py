@@ -13,6 +13,7 @@ BENCHMARKS = (
     "training_memory",
     "handbook_quality",
     "simulator_decay",
+    "shift_recovery",
 )
 
 

@@ -16,6 +16,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from statistics import fmean
@@ -94,8 +95,8 @@ def main() -> int:
     if options.side:
         print(json.dumps(_lived(options)))
         return 0
-    with tempfile.TemporaryDirectory() as folder:
-        story = Story(*(_run(options, Path(folder) / side, side) for side in TRIGGERS))
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(len(TRIGGERS)) as pool:
+        story = Story(*pool.map(lambda side: _run(options, Path(folder) / side, side), TRIGGERS))
     options.out.parent.mkdir(parents=True, exist_ok=True)
     draw(story, options.out)
     return _told(story)

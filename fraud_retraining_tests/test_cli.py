@@ -9,6 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from fraud_retraining import cli
+from fraud_retraining.domain.events import EventKind
 from fraud_retraining.settings import load_settings
 from fraud_retraining_tests.command_line import champion, ledger, retrain, run
 from fraud_retraining_tests.conftest import AS_OF, DAYS, START, Place, enter
@@ -169,6 +171,25 @@ BAD_INPUT = {
 }
 
 
+def test_features_are_removed_by_retiring_them_first(home: Place) -> None:
+    later = AS_OF + timedelta(days=2)
+    home.configure(entities={"terminal": {"windows_days": [1]}})
+    code, answer, _ = retrain(later)
+    assert code == 3
+    assert "terminal_count_3d" in answer["error"]["culprits"]
+    assert "features.retired" in answer["error"]["remedy"]
+
+    home.configure(features={"retired": ["terminal_*_3d"]})
+    code, answer, _ = retrain(later)
+    assert code in (0, 4), answer["message"]
+    assert answer["metrics"]["champion"]["average_precision"] is not None
+    trained = ledger().last(EventKind.MODEL_TRAINED, fingerprint=answer["fingerprint"])
+    assert trained is not None
+    learnt = set(trained.payload["importance"])
+    assert "terminal_count_1d" in learnt
+    assert not {name for name in learnt if name.startswith("terminal_") and name.endswith("_3d")}
+
+
 @pytest.mark.parametrize("case", BAD_INPUT)
 def test_bad_input_is_refused_by_name_and_touches_no_champion(case: str, home: Place) -> None:
     spoil, code, culprit = BAD_INPUT[case]
@@ -231,3 +252,22 @@ class TestUsage:
         code, answer, _ = retrain(START + timedelta(days=DAYS))
         assert (code, answer["status"]) == (3, "data_invalid")
         assert "has not arrived" in answer["message"]
+        assert answer["error"]["culprits"] == [f"the last day that has is {START + timedelta(days=DAYS - 1)}"]
+        assert answer["error"]["exit_code"] == 3
+
+    def test_a_lake_that_is_not_there_has_no_latest_day_and_is_answered_like_any_bad_data(self, place: Place) -> None:
+        _no_lake(place)
+        code, answer, _ = run("retrain")
+        assert (code, answer["status"], answer["as_of"]) == (3, "data_invalid", None)
+
+    @pytest.mark.parametrize("arguments", [("retrain", "--as-of", "yesterday"), ("approve",), ("frobnicate",)])
+    def test_a_usage_error_is_told_as_json_too(self, arguments: tuple[str, ...]) -> None:
+        code, answer, _ = run(*arguments)
+        assert (code, answer["error"]["kind"], answer["error"]["exit_code"]) == (2, "UsageError", 2)
+        assert arguments[-1] in answer["error"]["message"] or "version" in answer["error"]["message"]
+
+    def test_a_bug_is_told_as_json_and_keeps_its_traceback(self, capsys: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(ZeroDivisionError):
+            cli._run(lambda: 1 // 0, as_json=True)
+        error = json.loads(capsys.readouterr().out)["error"]
+        assert (error["kind"], error["exit_code"]) == ("ZeroDivisionError", 1)

@@ -79,7 +79,6 @@ def test_the_image_is_built_in_two_stages_from_plain_names_and_is_not_root() -> 
     assert build == "python:${PYTHON_VERSION}-slim AS build"
     assert final == "python:${PYTHON_VERSION}-slim"
     (version,) = of("ARG")
-    assert metadata.metadata("fraud-retraining")["Requires-Python"].startswith("<3.14,>=3.11")
     assert version == "PYTHON_VERSION=3.11"
     names = [name for name, _ in instructions()]
     (user,) = of("USER")

@@ -415,6 +415,8 @@ def test_an_mlflow_that_dies_around_registration_is_an_outage_and_the_re_run_reg
     assert (kinds.count("model_trained"), kinds.count("version_registered")) == (1, 1)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 class TestCalendar:
     """The machine's time zone and the nights in which its clocks are changed mean nothing: a day is a day in UTC."""
 

@@ -615,10 +615,6 @@ class Registry:
         )
         return self._read_location(location, recorded, what)
 
-    def load_version(self, number: int, *, expected_digest: str | None = None) -> FittedModel:
-        """The model of a version, opened after its digest was verified."""
-        return fitted_model(self.download(number, expected_digest=expected_digest))
-
     def load(self, run_id: str, *, expected_digest: str) -> FittedModel:
         """The model of a run, opened after its digest was verified."""
         return fitted_model(self._read_artifact(self.run(run_id).model_id, expected_digest, f"run {run_id}"))

@@ -336,6 +336,11 @@ def family_error(error: BaseException) -> RetrainingError | None:
     return next((cause for cause in causes(error) if isinstance(cause, RetrainingError)), None)
 
 
+def is_interrupt(error: BaseException) -> bool:
+    """Whether somebody ended it: Ctrl-C, or a termination that Dagster caught."""
+    return type(error).__name__ in _INTERRUPT_NAMES
+
+
 def causes(error: BaseException | None) -> Iterator[BaseException]:
     """The error, then what it was raised from, each once."""
     seen: set[int] = set()

@@ -101,11 +101,6 @@ class Notice(Policy):
     days: tuple[date, ...] = Field((), description="Days whose ingest cures it.")
     dagster_run_id: str | None = None
 
-    @property
-    def runbook_section(self) -> str:
-        """The anchor of its section of the runbook."""
-        return self.category.replace("_", "-")
-
 
 class Action(StrEnum):
     """What is done with a message where it goes to."""

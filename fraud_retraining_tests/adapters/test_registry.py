@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fraud_retraining.adapters.model_artifact import fitted_model
 from fraud_retraining.adapters.registry import ModelVersion, Registry, TrainedRun
 from fraud_retraining.domain.errors import Conflict, DependencyUnreachable, IntegrityError
 from fraud_retraining.domain.failures import causes
@@ -101,7 +102,7 @@ def live_a_life(registry: Registry) -> None:
     champion = registry.champion()
     assert champion is not None
     assert (champion.version, champion.aliases) == (1, ("champion",))
-    loaded = registry.load_version(1, expected_digest=run.artifact_digest)
+    loaded = fitted_model(registry.download(1, expected_digest=run.artifact_digest))
     assert np.array_equal(loaded.predict(rows()), fitted().predict(rows()))
     assert registry.importance(run) == fitted().importance()
 
@@ -335,7 +336,7 @@ def test_a_deleted_artifact_is_gone_and_not_merely_unreachable(registry):
     version = register(registry, run)
     shutil.rmtree(artifact_folder(registry, run))
     with pytest.raises(IntegrityError, match="not there any more"):
-        registry.load_version(version.version)
+        registry.download(version.version)
 
 
 @pytest.mark.slow
@@ -348,7 +349,7 @@ def test_a_deleted_artifact_is_gone_on_a_tracking_server_too(server, home):
     (folder,) = (home / "served").rglob(run.model_id)
     shutil.rmtree(folder)
     with pytest.raises(IntegrityError, match="not there any more"):
-        registry.load_version(version.version)
+        registry.download(version.version)
 
 
 def test_a_digest_that_the_record_does_not_know_is_refused(registry):
