@@ -44,6 +44,8 @@ def test_what_trained_it_is_told_to_the_last_digest(life: Ledger):
     assert story.making.window_digest == digest(story.window)
     assert story.data_digest != read_story(life, 1).data_digest
     assert (story.asked.trigger, story.asked.reason, story.asked.by) == ("schedule", "48 hours are over", "automation")
+    assert story.asked.told == "schedule: 48 hours are over"
+    assert story.asked.model_copy(update={"reason": ""}).told == "schedule"
 
 
 def test_who_approved_it_and_why_survives_what_came_later(life: Ledger):
