@@ -442,6 +442,11 @@ class TestCalendar:
             monkeypatch.setenv("TZ", zone)
             code, answer = run_alone("ingest", "--from", str(first), "--to", str(first + timedelta(days=count - 1)))
             assert code == 0, answer
-            found[zone] = open_store(load_settings()).partitions("transactions", list(tables))
-        assert list(found["UTC"]) == list(tables)
+            store = open_store(load_settings())
+            found[zone] = [
+                (asset, day, made.digest, made.facts["rows"])
+                for asset in ("transactions", "transaction_features")
+                for day, made in store.partitions(asset, list(tables)).items()
+            ]
+        assert [(day, rows) for _, day, _, rows in found["UTC"][:count]] == [(day, len(t)) for day, t in tables.items()]
         assert found["UTC"] == found["America/New_York"] == found["Pacific/Kiritimati"]

@@ -683,6 +683,7 @@ def limit_waiting(seconds: float) -> None:
         MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER="false",
         MLFLOW_UV_AUTO_DETECT="false",
         MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR="false",
+        MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT="true",
         MLFLOW_DISABLE_TELEMETRY="true",
     )
     from mlflow.store.db import utils as database
