@@ -168,7 +168,12 @@ def test_a_version_that_nobody_knows_is_told_with_those_that_are_known(life: Led
         ({"a": {"b": 1}}, {"a": {"b": 1}}, []),
         ({"a": {"b": 1}}, {"a": {"b": 2}}, [("a.b", "1", "2")]),
         ({"a": {"b": 1}}, {"a": None}, [("a", "(not there)", "None"), ("a.b", "1", "(not there)")]),
-        ({"a": [1]}, {"a": [1, 2]}, [("a", "[1]", "[1, 2]")]),
+        ({"a": [1]}, {"a": [1, 2]}, [("a", "1", "1, 2")]),
+        (
+            {"who": [{"name": "anna", "slack": "U1"}]},
+            {"who": [{"name": "bert", "slack": "U2"}, {"name": "anna", "slack": "U3"}]},
+            [("who.anna.slack", "U1", "U3"), ("who.bert.slack", "(not there)", "U2")],
+        ),
         ({}, {"long": "x" * 500}, [("long", "(not there)", "x" * 120 + "...")]),
     ],
 )
