@@ -11,7 +11,7 @@ import pytest
 
 from fraud_retraining import cli
 from fraud_retraining.domain.events import EventKind
-from fraud_retraining.settings import load_settings
+from fraud_retraining.settings import HOME_VARIABLE, load_settings
 from fraud_retraining_tests.command_line import champion, ledger, retrain, run
 from fraud_retraining_tests.conftest import AS_OF, DAYS, START, Place, enter
 
@@ -277,6 +277,16 @@ class TestUsage:
         code, answer, _ = run(*arguments)
         assert (code, answer["error"]["kind"], answer["error"]["exit_code"]) == (2, "UsageError", 2)
         assert arguments[-1] in answer["error"]["message"] or "version" in answer["error"]["message"]
+
+    def test_a_home_that_cannot_be_made_is_unreachable_and_named(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "file").touch()
+        monkeypatch.setenv(HOME_VARIABLE, str(tmp_path / "file" / "home"))
+        code, answer, _ = run("status")
+        assert (code, answer["error"]["kind"]) == (7, "DependencyUnreachable")
+        assert str(tmp_path / "file" / "home") in answer["error"]["message"]
 
     def test_a_bug_is_told_as_json_and_keeps_its_traceback(self, capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(ZeroDivisionError):
