@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+import typer
 
 from fraud_retraining import cli
 from fraud_retraining.domain.events import EventKind
@@ -171,6 +172,14 @@ BAD_INPUT = {
 }
 
 
+def test_a_window_that_is_not_fit_is_shown_with_its_days_and_rows(home: Place) -> None:
+    _too_few_rows(home)
+    code, answer, _ = retrain()
+    assert (code, answer["status"]) == (3, "data_invalid")
+    assert (answer["window"]["train_end"], answer["window"]["missing_days"]) == ("2024-02-17", [])
+    assert 0 < answer["window"]["frauds"] < answer["window"]["rows"]
+
+
 def test_an_ingest_names_the_days_that_cannot_be_read_beside_those_that_fail_a_check(place: Place) -> None:
     _retyped_column(place)
     other = USED + timedelta(days=2)
@@ -287,6 +296,25 @@ class TestUsage:
         code, answer, _ = run("status")
         assert (code, answer["error"]["kind"]) == (7, "DependencyUnreachable")
         assert str(tmp_path / "file" / "home") in answer["error"]["message"]
+
+    def test_an_interrupt_leaves_as_shells_expect_and_without_a_traceback(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        def interrupted() -> int:
+            raise KeyboardInterrupt
+
+        with pytest.raises(typer.Exit) as left:
+            cli._run(interrupted, as_json=True)
+        said = capsys.readouterr()
+        assert left.value.exit_code == 130
+        assert json.loads(said.out)["error"] | {"message": ""} == {
+            "kind": "Interrupted",
+            "message": "",
+            "culprits": [],
+            "remedy": "",
+            "exit_code": 130,
+        }
+        assert said.err == ""
 
     def test_a_bug_is_told_as_json_and_keeps_its_traceback(self, capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(ZeroDivisionError):
