@@ -22,6 +22,8 @@ REASON_TAG = "fraud_retraining/reason"
 INPUTS_TAG = "fraud_retraining/inputs"
 DRIFT_TAG = "fraud_retraining/drift_since"
 FINGERPRINT_TAG = "fingerprint"
+BEFORE_RETRAINS = "1"
+"""Priority in the queue: whoever served a day should have scored it before a retrain makes another one champion."""
 
 DAY_ASSETS = dg.AssetSelection.groups("ingestion", "features") - dg.AssetSelection.assets("raw_transactions")
 MONITORING_ASSETS = dg.AssetSelection.groups("monitoring")
@@ -53,6 +55,7 @@ def build_jobs(
             selection=MONITORING_ASSETS,
             hooks=hooks,
             executor_def=dg.in_process_executor,
+            tags={"dagster/priority": BEFORE_RETRAINS},
             description="The champion's scores, drift and live performance of a day or a range of days in one run.",
         ),
     ]

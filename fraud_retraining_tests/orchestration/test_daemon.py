@@ -2,59 +2,22 @@
 
 import shutil
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import timedelta
 from pathlib import Path
 
-import dagster as dg
 import pytest
 
-from fraud_retraining.domain.events import EventKind
-from fraud_retraining.orchestration.instance import open_instance
 from fraud_retraining.orchestration.jobs import INGEST, RETRAIN
-from fraud_retraining.orchestration.knowledge import last_as_of
-from fraud_retraining.orchestration.resources import open_ledger, open_registry, open_store
-from fraud_retraining.settings import load_settings
+from fraud_retraining.orchestration.resources import open_ledger, open_registry
 from fraud_retraining.simulation import lake_path
 from fraud_retraining_tests.conftest import DAYS, START, Place, enter
-from fraud_retraining_tests.daemons import daemon_over, wait_until
+from fraud_retraining_tests.daemons import Watched, daemon_over, wait_until
+from fraud_retraining_tests.mortal_daemon import STAGES
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 FIRST = DAYS - 6
 """Days that are there when the daemon starts; the others land later."""
-
-
-class Watched:
-    """A place that a daemon works on, and what has come of it so far."""
-
-    def __init__(self, place: Place, later: Path) -> None:
-        self.place, self._later = place, later
-        self.settings = load_settings()
-        self.instance = open_instance()
-
-    def land(self, day: date) -> None:
-        """A day arrives, as one rename."""
-        target = self.place.day_file(day)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(self._later / lake_path(day), target.with_suffix(".part"))
-        target.with_suffix(".part").rename(target)
-
-    def champion(self) -> date | None:
-        champion = open_ledger(self.settings).champion()
-        return champion.as_of if champion else None
-
-    def answered(self) -> date | None:
-        """The latest as-of day that came to an answer: a release, or gates that failed."""
-        return last_as_of(open_ledger(self.settings))
-
-    def ingested(self, day: date) -> bool:
-        return day in open_store(self.settings).partitions("transaction_features", [day])
-
-    def runs(self, job: str) -> list[dg.DagsterRun]:
-        return list(self.instance.get_runs(dg.RunsFilter(job_name=job)))
-
-    def trained(self) -> list[date]:
-        return [event.as_of for event in open_ledger(self.settings).events(EventKind.MODEL_TRAINED) if event.as_of]
 
 
 @pytest.fixture
@@ -112,3 +75,30 @@ def test_two_daemons_publish_once(watched: Watched) -> None:
     assert watched.trained() == [last]
     assert len(open_ledger(watched.settings).releases()) == 1
     assert open_ledger(watched.settings).verify().ok
+
+
+def test_a_daemon_that_dies_at_any_stage_of_a_tick_loses_no_run_and_doubles_none(watched: Watched) -> None:
+    first = START + timedelta(days=FIRST - 1)
+    days = [first + timedelta(days=n) for n in range(1, len(STAGES) + 1)]
+    with daemon_over(watched.place) as daemon:
+        for stage, day in zip(STAGES, days, strict=True):
+            watched.land(day)
+            daemon.kill()
+            daemon.start(dies=stage)
+            wait_until(daemon.has_died, daemon)
+        daemon.kill()
+        daemon.start()
+        wait_until(lambda: watched.answered() == days[-1] and all(map(watched.ingested, days)), daemon)
+        wait_until(lambda: all(run.is_finished for job in (INGEST, RETRAIN) for run in watched.runs(job)), daemon)
+    for job in (INGEST, RETRAIN):
+        keys = [run.tags["dagster/run_key"] for run in watched.runs(job)]
+        assert len(keys) == len(set(keys)), f"{job} was doubled: {keys}"
+    trained = watched.trained()
+    assert trained == sorted(set(trained))
+    records, registry = open_ledger(watched.settings), open_registry(watched.settings)
+    fingerprints = [version.fingerprint for version in registry.versions()]
+    assert len(fingerprints) == len(set(fingerprints))
+    assert records.verify().ok
+    served, champion = registry.champion(), records.champion()
+    assert served is not None and champion is not None
+    assert (served.version, served.artifact_digest) == (champion.version, champion.artifact_digest)

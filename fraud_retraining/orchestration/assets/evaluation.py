@@ -123,7 +123,7 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
             evidence=evidence,
             verdict=judge(settings.gates, evidence),
         )
-        pack = _reviewed(evaluation, holdout, candidate, champion, training_window, settings, store)
+        pack = _reviewed(evaluation, holdout, fixed, candidate, champion, training_window, settings, store)
         evaluation = evaluation.model_copy(update={"review_digest": write_pack(store, pack)})
         _leave_profile(fraud_model, holdout.candidate, pack, settings, store, registry)
         _record(context, evaluation, fraud_model, pack, registry, ledger)
@@ -222,6 +222,7 @@ def _compared(
 def _reviewed(
     evaluation: Evaluation,
     holdout: JudgedDays,
+    fixed: JudgedDays | None,
     candidate: FittedModel,
     champion: Champion | None,
     window: TrainingWindow,
@@ -242,7 +243,16 @@ def _reviewed(
         watch=holdout.watch,
         maturity=maturity(window, accepted),
         drift=_latest_drift(evaluation.as_of, champion, store),
+        fixed=_sides(fixed) if fixed else (),
     )
+
+
+def _sides(judged: JudgedDays) -> tuple[Judged, ...]:
+    """The candidate, and the champion if it was judged on the same rows."""
+    pair = judged.comparison
+    if isinstance(pair, Pair) and len(pair.champion) == len(judged.candidate):
+        return judged.candidate, pair.champion
+    return (judged.candidate,)
 
 
 def _latest_drift(as_of: date, champion: Champion | None, store: Store) -> DriftReport | None:
@@ -330,16 +340,22 @@ def flat_metrics(evidence: Evidence) -> dict[str, float]:
 
 def _metadata(evaluation: Evaluation, pack: ReviewPack | None) -> dict[str, Any]:
     evidence = evaluation.evidence
-    numbers = {name: value for name, value in evidence.candidate.values.items() if value is not None}
+    found = evidence.candidate.values.items()
+    numbers = {name: rendering.figure(value) for name, value in found if value is not None}
     intervals = pack.intervals if pack else None
     metrics = metrics_grid(compared_candidate(evidence), evidence.champion, intervals)
     fixed = evidence.fixed_candidate
+    on_fixed = pack.fixed_intervals if pack else None
     return {
         **numbers,
         "verdict": "passed" if evaluation.verdict.passed else "gate failed",
         "champion_version": evaluation.champion_version or "none",
         "gates": rendering.grid_table(gates_grid(evaluation.verdict)),
         "metrics": rendering.grid_table(metrics),
-        **({"fixed_metrics": rendering.grid_table(metrics_grid(fixed, evidence.fixed_champion))} if fixed else {}),
+        **(
+            {"fixed_metrics": rendering.grid_table(metrics_grid(fixed, evidence.fixed_champion, on_fixed))}
+            if fixed
+            else {}
+        ),
         "reused": evaluation.reused,
     }

@@ -1,0 +1,317 @@
+"""What retraining with nobody watching is worth when fraudsters change: the champion day by day, with it and without.
+
+Two homes with the same first champion live through the same simulated lake, a day at a time, each decision taken at
+02:00 of the next day by what schedules and sensors call. One has the triggers as they are shipped and promotes by its
+gates; in the other every trigger is off. Both are drawn by what the product says of them, `production_performance`.
+All settings but `promotion.mode` are the shipped ones. Ends with exit code 1 when the first does not recover, or the
+second does.
+
+    python -m benchmarks.shift_recovery [--seed 7] [--transactions-per-day 6000] [--out docs/images/shift.png]
+"""
+
+import argparse
+import json
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
+from statistics import fmean
+from typing import Any, NamedTuple
+
+from benchmarks.measuring import Stopwatch
+
+START = date(2026, 1, 1)
+FIRST_AS_OF, SHIFT, DAYS = START + timedelta(days=54), START + timedelta(days=62), 105
+FRAUD_RATE = 0.015
+ENOUGH_DAYS = 7
+TOLERANCE, FAR_BELOW = 0.03, 0.15
+UNATTENDED, ALONE = "unattended", "alone"
+BLUE, ORANGE, GREY, RED = "#0072B2", "#D55E00", "#6B6B6B", "#AA3377"
+MARKS = {"schedule": ("^", GREY), "drift": ("D", RED), "schedule+drift": ("s", RED)}
+TRIGGERS: dict[str, dict[str, None]] = {UNATTENDED: {}, ALONE: {"schedule": None, "drift": None}}
+
+
+class Retrain(NamedTuple):
+    """A retrain that automation asked for."""
+
+    as_of: date
+    trigger: str
+    promoted: bool
+
+
+class Life(NamedTuple):
+    """What one home has been through: average precision of each day that was served, and its retrains."""
+
+    worth: dict[date, float]
+    retrains: list[Retrain]
+    label_delay: int
+    learns_after: int
+
+    def mean(self, first: date, last: date) -> float:
+        """Mean of the daily average precision over some days."""
+        return fmean(value for day, value in self.worth.items() if first <= day <= last)
+
+
+class Story(NamedTuple):
+    """Both lives."""
+
+    unattended: Life
+    alone: Life
+
+    @property
+    def matures(self) -> date:
+        """The day with which the labels of the first shifted day become mature."""
+        return SHIFT + timedelta(days=self.unattended.label_delay)
+
+    @property
+    def helps(self) -> date:
+        """The as-of day whose training window is the first to hold a shifted day."""
+        return SHIFT + timedelta(days=self.unattended.learns_after)
+
+    @property
+    def learnt(self) -> date:
+        """The first day that is served by a champion with `ENOUGH_DAYS` shifted days in its training window."""
+        enough = self.helps + timedelta(days=ENOUGH_DAYS - 1)
+        promoted = [one.as_of for one in self.unattended.retrains if one.promoted and one.as_of >= enough]
+        return min(promoted) + timedelta(days=1)
+
+    def means(self) -> dict[str, float]:
+        """What it comes down to."""
+        return {
+            "before the shift": self.unattended.mean(FIRST_AS_OF, SHIFT - timedelta(days=1)),
+            "until the first shifted day can be learnt": self.unattended.mean(SHIFT, self.helps),
+            f"once {ENOUGH_DAYS} shifted days are learnt": self.unattended.mean(self.learnt, date.max),
+            "the same days with every trigger off": self.alone.mean(self.learnt, date.max),
+        }
+
+
+def main() -> int:
+    """Lives both lives, draws them, and says whether the first recovers and the second does not."""
+    options = _options()
+    if options.side:
+        print(json.dumps(_lived(options)))
+        return 0
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(len(TRIGGERS)) as pool:
+        story = Story(*pool.map(lambda side: _run(options, Path(folder) / side, side), TRIGGERS))
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    draw(story, options.out)
+    return _told(story)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--transactions-per-day", type=int, default=6000)
+    parser.add_argument("--out", type=Path, default=Path("docs/images/shift.png"))
+    parser.add_argument("--side", choices=TRIGGERS)
+    return parser.parse_args()
+
+
+# ---------------------------------------------------------------- living
+
+
+def _run(options: argparse.Namespace, place: Path, side: str) -> Life:
+    """One life in a process, a home and a lake of its own."""
+    place.mkdir()
+    lake = {"uri": str(place / "lake")}
+    settings = {"lake": lake, "promotion": {"mode": "auto"}, "triggers": TRIGGERS[side]}
+    (place / "retraining.yaml").write_text(json.dumps(settings))
+    environment = {
+        **os.environ,
+        "FRAUD_RETRAINING_HOME": str(place / "home"),
+        "FRAUD_RETRAINING_CONFIG": str(place / "retraining.yaml"),
+        "PYTHONWARNINGS": "ignore",
+    }
+    sizes = ["--seed", str(options.seed), "--transactions-per-day", str(options.transactions_per_day)]
+    command = [sys.executable, "-m", "benchmarks.shift_recovery", "--side", side, *sizes]
+    watch = Stopwatch()
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, env=environment)
+    print(f"{side}: {DAYS - (FIRST_AS_OF - START).days - 1} days lived in {watch.read()['seconds']:.0f} s", flush=True)
+    return _parsed(json.loads(done.stdout.splitlines()[-1]))
+
+
+def _parsed(told: dict[str, Any]) -> Life:
+    return Life(
+        worth={date.fromisoformat(day): value for day, value in told["worth"].items()},
+        retrains=[Retrain(date.fromisoformat(day), *rest) for day, *rest in told["retrains"]],
+        label_delay=told["label_delay"],
+        learns_after=told["learns_after"],
+    )
+
+
+def _lived(options: argparse.Namespace) -> dict[str, Any]:
+    """A first champion, then day after day what automation makes of it; told as plain values."""
+    from fraud_retraining.domain.triggers import Trigger
+    from fraud_retraining.simulation import SimulationPolicy, Simulator
+
+    logging.disable(logging.CRITICAL)
+    size = options.transactions_per_day
+    policy = SimulationPolicy(
+        start=START, days=DAYS, transactions_per_day=size, seed=options.seed, fraud_rate=FRAUD_RATE, shift_on=SHIFT
+    )
+    automation = Automation()
+    for day, table in Simulator(policy):
+        automation.land(day, table)
+        if day == FIRST_AS_OF:
+            done = automation.pipeline.retrain(day, Trigger.MANUAL, "the first champion")
+            assert done.status == "promoted", done.message
+        if day > FIRST_AS_OF:
+            automation.live(day)
+    return automation.told()
+
+
+class Automation:
+    """What schedules and sensors call, called once a day; what it asks for is run at once, in this process."""
+
+    def __init__(self) -> None:
+        from fraud_retraining.commands.runs import Pipeline
+        from fraud_retraining.definitions import build_definitions
+        from fraud_retraining.orchestration.progress import LogProgress
+        from fraud_retraining.settings import load_settings
+
+        self.settings = load_settings()
+        self.pipeline = Pipeline(self.settings, LogProgress())
+        self.definitions = build_definitions(self.settings)
+        self.instance, self.lake_root = self.pipeline.instance, Path(self.settings.lake_uri)
+
+    def land(self, day: date, table: Any) -> None:
+        """A day arrives."""
+        import pyarrow.parquet as pq
+
+        from fraud_retraining.simulation import lake_path
+
+        path = self.lake_root / lake_path(day)
+        path.parent.mkdir(parents=True)
+        pq.write_table(table, path, compression="zstd")
+
+    def live(self, day: date) -> None:
+        """A day is ingested and watched; at 02:00 of the next it is decided whether to retrain."""
+        from fraud_retraining.orchestration import automation
+        from fraud_retraining.orchestration.jobs import INGEST, MONITOR, RETRAIN
+
+        lake, store, ledger = self.pipeline.lake, self.pipeline.store, self.pipeline.ledger
+        night = datetime.combine(day + timedelta(days=1), time(2), UTC)
+        self._until_done(INGEST, lambda: automation.ingest_next(self.settings, lake, store, self.instance))
+        self._until_done(MONITOR, lambda: automation.monitor_next(self.settings, lake, store, ledger, self.instance))
+        asked = automation.retrain_if_asked(self.settings, lake, store, ledger, self.instance, night)
+        told = self._run(RETRAIN, asked) if hasattr(asked, "run_key") else asked.skip_message
+        print(f"{day}: {told}", file=sys.stderr, flush=True)
+
+    def _until_done(self, job: str, next_run: Any) -> None:
+        while hasattr(asked := next_run(), "run_key"):
+            told = self._run(job, asked)
+            assert told == "done", told
+
+    def _run(self, job: str, asked: Any) -> str:
+        """Carries a request out."""
+        result = self.definitions.resolve_job_def(job).execute_in_process(
+            instance=self.instance,
+            partition_key=asked.partition_key,
+            tags={**asked.tags, "dagster/sensor_name": "shift_recovery"},
+            asset_selection=list(asked.asset_selection) if asked.asset_selection else None,
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            raise_on_error=False,
+        )
+        return "done" if result.success else f"{job} failed"
+
+    def told(self) -> dict[str, Any]:
+        """The life as plain values."""
+        from fraud_retraining.adapters.monitoring import PERFORMANCE, report_of
+        from fraud_retraining.domain.events import EventKind
+        from fraud_retraining.domain.performance import PerformanceReport
+
+        days = [START + timedelta(days=number) for number in range(DAYS)]
+        records = self.pipeline.store.partitions(PERFORMANCE, days)
+        measured = {day: report_of(record, PerformanceReport).today for day, record in records.items()}
+        ledger = self.pipeline.ledger
+        promoted = {event.as_of for event in ledger.events(EventKind.PROMOTION_DONE)}
+        return {
+            "worth": {str(day): one.average_precision.value for day, one in measured.items() if one.average_precision},
+            "retrains": [
+                (str(event.as_of), event.payload["trigger"], event.as_of in promoted)
+                for event in ledger.events(EventKind.RETRAIN_REQUESTED)
+            ],
+            "label_delay": self.settings.labels.delay_days,
+            "learns_after": self.settings.labels.delay_days + self.settings.holdout.days,
+        }
+
+
+# ---------------------------------------------------------------- telling
+
+
+def _told(story: Story) -> int:
+    for name, value in story.means().items():
+        print(f"average precision {name + ':':45}{value:6.3f}")
+    for one in story.unattended.retrains:
+        print(f"as of {one.as_of}: {one.trigger}{'' if one.promoted else ', stopped by its gates'}")
+    before, _, after, alone = story.means().values()
+    claims = {
+        f"it is back within {TOLERANCE} of {before:.3f} ({after:.3f})": after >= before - TOLERANCE,
+        f"without triggers it stays {FAR_BELOW} below ({alone:.3f})": alone < before - FAR_BELOW,
+    }
+    failed = [claim for claim, holds in claims.items() if not holds]
+    for claim in failed:
+        print(f"NOT SO: {claim}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def draw(story: Story, out: Path) -> None:
+    """The picture: both lives day by day, what happened when, and which retrains there were."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 4.4), dpi=100, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for life, color, name in (
+        (story.alone, ORANGE, "every trigger off: the first champion serves on"),
+        (story.unattended, BLUE, "unattended: triggers and gates as shipped"),
+    ):
+        _draw_life(axes, life, color, name)
+    _draw_days(axes, story)
+    _draw_retrains(axes, story)
+    axes.set(ylim=(-0.13, 1.0), xlabel="days since the shift", ylabel="average precision of the day")
+    axes.set_yticks([0, 0.2, 0.4, 0.6, 0.8, 1.0])
+    axes.grid(axis="y", color="#E6E6E6")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=9, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.13))
+    figure.savefig(out, format="png", metadata={"Software": None})
+
+
+def _draw_life(axes: Any, life: Life, color: str, name: str) -> None:
+    days = sorted(life.worth)
+    axes.plot([_number(day) for day in days], [life.worth[day] for day in days], ".-", color=color, lw=1.8, label=name)
+
+
+def _draw_days(axes: Any, story: Story) -> None:
+    marked = (
+        (SHIFT, "fraudsters and\ncustomers change"),
+        (story.matures, "first labels of it\nare mature"),
+        (story.helps, "first shifted day in the\ntraining window"),
+    )
+    for day, words in marked:
+        axes.axvline(_number(day), color=GREY, lw=1, ls=":")
+        axes.annotate(words, (_number(day), 0.99), (4, 0), textcoords="offset points", va="top", fontsize=8, color=GREY)
+
+
+def _draw_retrains(axes: Any, story: Story) -> None:
+    """A row of marks under the lines; a hollow one came to a candidate that the gates stopped."""
+    for trigger, (marker, color) in MARKS.items():
+        days = [one for one in story.unattended.retrains[1:] if one.trigger == trigger]
+        for promoted, face in ((True, color), (False, "none")):
+            shown = [_number(one.as_of) for one in days if one.promoted is promoted]
+            axes.plot(shown, [-0.07] * len(shown), marker, ms=7, color=color, markerfacecolor=face, ls="none")
+        if days:
+            axes.plot([], [], marker, ms=7, color=color, ls="none", label=f"retrain asked for by {trigger}")
+
+
+def _number(day: date) -> int:
+    return (day - SHIFT).days
+
+
+if __name__ == "__main__":
+    sys.exit(main())
