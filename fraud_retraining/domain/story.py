@@ -322,14 +322,14 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Cha
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, found in values.items():
-        value = _named(found)
+        value = _by_name(found)
         if isinstance(value, Mapping) and value:
             yield from _flat(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
 
 
-def _named(value: Any) -> Any:
+def _by_name(value: Any) -> Any:
     """A list of things with names, such as reviewers, by those names; anything else as it is."""
     things = value if isinstance(value, Sequence) and not isinstance(value, str) else ()
     if things and all(isinstance(thing, Mapping) and "name" in thing for thing in things):
