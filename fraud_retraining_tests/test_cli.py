@@ -8,10 +8,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+import typer
 
 from fraud_retraining import cli
 from fraud_retraining.domain.events import EventKind
-from fraud_retraining.settings import load_settings
+from fraud_retraining.settings import HOME_VARIABLE, load_settings
 from fraud_retraining_tests.command_line import champion, ledger, retrain, run
 from fraud_retraining_tests.conftest import AS_OF, DAYS, START, Place, enter
 
@@ -171,6 +172,14 @@ BAD_INPUT = {
 }
 
 
+def test_a_window_that_is_not_fit_is_shown_with_its_days_and_rows(home: Place) -> None:
+    _too_few_rows(home)
+    code, answer, _ = retrain()
+    assert (code, answer["status"]) == (3, "data_invalid")
+    assert (answer["window"]["train_end"], answer["window"]["missing_days"]) == ("2024-02-17", [])
+    assert 0 < answer["window"]["frauds"] < answer["window"]["rows"]
+
+
 def test_an_ingest_names_the_days_that_cannot_be_read_beside_those_that_fail_a_check(place: Place) -> None:
     _retyped_column(place)
     other = USED + timedelta(days=2)
@@ -277,6 +286,35 @@ class TestUsage:
         code, answer, _ = run(*arguments)
         assert (code, answer["error"]["kind"], answer["error"]["exit_code"]) == (2, "UsageError", 2)
         assert arguments[-1] in answer["error"]["message"] or "version" in answer["error"]["message"]
+
+    def test_a_home_that_cannot_be_made_is_unreachable_and_named(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "file").touch()
+        monkeypatch.setenv(HOME_VARIABLE, str(tmp_path / "file" / "home"))
+        code, answer, _ = run("status")
+        assert (code, answer["error"]["kind"]) == (7, "DependencyUnreachable")
+        assert str(tmp_path / "file" / "home") in answer["error"]["message"]
+
+    def test_an_interrupt_leaves_as_shells_expect_and_without_a_traceback(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        def interrupted() -> int:
+            raise KeyboardInterrupt
+
+        with pytest.raises(typer.Exit) as left:
+            cli._run(interrupted, as_json=True)
+        said = capsys.readouterr()
+        assert left.value.exit_code == 130
+        assert json.loads(said.out)["error"] | {"message": ""} == {
+            "kind": "Interrupted",
+            "message": "",
+            "culprits": [],
+            "remedy": "",
+            "exit_code": 130,
+        }
+        assert said.err == ""
 
     def test_a_bug_is_told_as_json_and_keeps_its_traceback(self, capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(ZeroDivisionError):

@@ -470,7 +470,7 @@ def test_only_one_promotion_is_under_way(ledger: Ledger):
 
 def test_an_older_candidate_is_not_promoted_over_a_newer_champion(ledger: Ledger):
     promoted(ledger, 1, day=3)
-    approved(ledger, 2, day=3)
+    approved(ledger, 2, day=2)
     with pytest.raises(Conflict, match="champion version 1 is as of 2026-11-03"):
         ledger.intend_promotion(2, 1, actor="alice", channel="cli")
     assert states(ledger) == {1: S.PROMOTED, 2: S.APPROVED}
