@@ -16,7 +16,7 @@ help: ## What can be made
 install: $(VENV)/.installed ## The project and its tools, pinned with hashes, in .venv
 
 $(VENV)/.installed: requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 14) else "Python 3.11, 3.12 or 3.13 is needed, this is %d.%d; run make PYTHON=python3.11" % v)'
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 15) else "Python 3.11 to 3.14 is needed, this is %d.%d; run make PYTHON=python3.11" % v)'
 	@echo "== Creating $(VENV) and installing the pinned packages (a minute or two the first time)"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv==$(UV_VERSION)" || echo "uv is not to be had; pip installs instead"
@@ -54,6 +54,11 @@ bench: install ## The measurements of benchmarks/, side by side
 lock: install ## Resolve the newest allowed versions again
 	$(BIN)/python -m uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --no-emit-index-url \
 	  --no-emit-find-links --python-version 3.11 --upgrade --all-extras pyproject.toml -o requirements.lock
+	$(BIN)/python -m uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --no-emit-index-url \
+	  --no-emit-find-links --python-version 3.11 --upgrade --extra postgres --extra kubernetes -c requirements.lock \
+	  pyproject.toml -o deploy/requirements.lock
+	$(BIN)/python -m uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --no-emit-index-url \
+	  --no-emit-find-links --python-version 3.11 --upgrade deploy/build.in -o deploy/build.lock
 
 clean: ## Remove the environment and all state
 	rm -rf $(VENV) .fraud_retraining

@@ -8,6 +8,7 @@ BENCHMARKS = (
     "features_of_a_day",
     "drift_of_a_day",
     "retrain_overhead",
+    "orchestration",
     "ledger_verify",
     "training_memory",
     "handbook_quality",

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 import ibis
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from rich.console import Console
@@ -23,6 +22,7 @@ from rich.table import Table
 from sklearn.metrics import average_precision_score
 
 from fraud_retraining.domain.features import CALENDAR, FeaturePlan, entity_days, transaction_features
+from fraud_retraining.domain.reviewing import stability_index
 from fraud_retraining.domain.schemas import EntityPolicy
 from fraud_retraining.domain.training import FittedModel, ModelPolicy, fit
 from fraud_retraining.simulation import SimulationPolicy, Simulator
@@ -117,21 +117,11 @@ def results(features: Sequence[pa.Table]) -> list[Result]:
     return found
 
 
-def stability_index(reference: np.ndarray, day: np.ndarray) -> float:
-    """Population stability index over the deciles of the reference."""
-    edges = np.unique(np.quantile(reference, np.linspace(0.1, 0.9, 9)))
-    shares = [
-        np.bincount(np.searchsorted(edges, values), minlength=len(edges) + 1) / len(values) + 1e-4
-        for values in (reference, day)
-    ]
-    return float(((shares[1] - shares[0]) * np.log(shares[1] / shares[0])).sum())
-
-
 def drift(features: Sequence[pa.Table], index: int) -> tuple[float, str]:
     """The feature of that day that is farthest from the old model's window, calendar features apart."""
     window = pa.concat_tables(features[SHIFT - 15 - WINDOW : SHIFT - 15])
     names = [name for name in PLAN.names if name not in CALENDAR]
-    return max((stability_index(window[name].to_numpy(), features[index][name].to_numpy()), name) for name in names)
+    return max((stability_index(features[index][name].to_numpy(), window[name].to_numpy()), name) for name in names)
 
 
 def failures(found: Sequence[Result]) -> list[str]:

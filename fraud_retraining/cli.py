@@ -10,7 +10,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from datetime import date, datetime
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import typer
 from rich.console import Console
+from typer.core import TyperGroup
 
 from fraud_retraining.domain.errors import RetrainingError, SettingsError
 
@@ -30,8 +31,34 @@ if TYPE_CHECKING:
     from fraud_retraining.domain.releases import Release
     from fraud_retraining.settings import Settings
 
+
+class Commands(TyperGroup):
+    """The commands; a usage error is told as JSON too where JSON was asked for."""
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Runs the command that the arguments name."""
+        given = sys.argv[1:] if args is None else list(args)
+        if not standalone_mode or "--json" not in given:
+            return super().main(given, prog_name, complete_var, standalone_mode, windows_expand_args, **extra)
+        try:
+            code = super().main(given, prog_name, complete_var, False, windows_expand_args, **extra)
+        except typer.TyperException as error:
+            _print_error("UsageError", error.format_message(), error.exit_code)
+            code = error.exit_code
+        sys.exit(code)
+
+
 app = typer.Typer(
     name="fraud-retraining",
+    cls=Commands,
     help="Keeps a fraud model fresh: windows, training, gates, releases and the record of it all.",
     no_args_is_help=True,
     add_completion=False,
@@ -47,6 +74,8 @@ Config = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Show Dagster's log on stderr.")]
 DAY = ["%Y-%m-%d"]
+INTERRUPTED = 130
+"""What shells call a command that Ctrl-C ended."""
 
 
 class RichProgress(AbstractContextManager["RichProgress"]):
@@ -101,6 +130,7 @@ def _pipeline(config: Path | None, progress: RichProgress, verbose: bool) -> "Pi
 
 def _quieten(verbose: bool) -> None:
     warnings.simplefilter("ignore")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "INFO" if verbose else "ERROR")
     logging.basicConfig(stream=sys.stderr, level=logging.INFO if verbose else logging.ERROR)
     for name in ("mlflow", "alembic", "dagster", "urllib3", "botocore"):
         logging.getLogger(name).setLevel(logging.INFO if verbose else logging.ERROR)
@@ -129,27 +159,39 @@ def _run(command: Callable[[], int], *, as_json: bool, verbose: bool = False) ->
 
         known = machine_failure(error)
         if known is None:
+            if as_json:
+                _print_error(type(error).__name__, str(error), RetrainingError.exit_code)
             raise
         code = _told(known, as_json)
+    except BaseException as error:
+        from fraud_retraining.domain.failures import is_interrupt
+
+        if not is_interrupt(error):
+            raise
+        code = _interrupted(as_json)
     raise typer.Exit(code)
+
+
+def _interrupted(as_json: bool) -> int:
+    told = "interrupted; what was finished stands, and the champion stays"
+    if as_json:
+        _print_error("Interrupted", told, INTERRUPTED)
+    else:
+        err.print(told, highlight=False)
+    return INTERRUPTED
 
 
 def _told(error: RetrainingError, as_json: bool) -> int:
     if as_json:
-        _print_json({"error": _error(error)})
+        _print_json({"error": error.answer})
     else:
         tell(error)
     return error.exit_code
 
 
-def _error(error: RetrainingError) -> dict[str, Any]:
-    return {
-        "kind": type(error).__name__,
-        "message": error.what,
-        "culprits": list(error.culprits),
-        "remedy": error.remedy,
-        "exit_code": error.exit_code,
-    }
+def _print_error(kind: str, message: str, exit_code: int) -> None:
+    """A failure that is none of the family, in the shape of those that are."""
+    _print_json({"error": {"kind": kind, "message": message, "culprits": [], "remedy": "", "exit_code": exit_code}})
 
 
 def tell(error: RetrainingError) -> None:

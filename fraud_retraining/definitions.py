@@ -46,7 +46,7 @@ def build_definitions(settings: Settings | None = None, **overrides: Any) -> dg.
             *model_checks.build_checks(partitions),
             *drift_checks.build_checks(partitions, settings),
         ],
-        jobs=[*build_jobs(settings, HOOKS), decide_release, build_clean_job()],
+        jobs=[*build_jobs(settings, HOOKS), decide_release.with_hooks(HOOKS), build_clean_job(HOOKS)],
         schedules=build_schedules(settings),
         sensors=[
             *build_sensors(settings),

@@ -4,9 +4,10 @@ Here: how the domain's policies are composed, where the values come from, and wh
 a single policy means (the domain module that obeys it).
 """
 
+import fnmatch
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -226,6 +227,11 @@ class Settings(BaseSettings):
         )
 
     @property
+    def learnt_features(self) -> tuple[str, ...]:
+        """What a new model reads: every feature of the plan that is not retired, in its order."""
+        return tuple(name for name in self.feature_plan.names if not self.features.retires(name))
+
+    @property
     def feature_plan(self) -> FeaturePlan:
         """Which features a transaction has."""
         return FeaturePlan(
@@ -257,10 +263,11 @@ def load_settings(config: Path | str | None = None) -> Settings:
     try:
         settings = Settings(**values)
     except ValidationError as error:
-        raise _settings_error([*problems, *_validation_problems(error)], path) from None
+        problems += [*_validation_problems(error), *_impossible_beside(error, values)]
+        raise _settings_error(problems, path) from None
     except SourceError as error:
         raise _settings_error([*problems, f"{error}: {error.__cause__}"], path) from None
-    problems.extend(_impossible(settings) or _unmappable(settings) or _drift_problems(settings))
+    problems.extend(_impossible(settings) or _unmappable(settings) or _feature_name_problems(settings))
     if problems:
         raise _settings_error(problems, path)
     return settings
@@ -295,6 +302,10 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise SettingsError(
             f"{path} is not YAML.", culprits=[error], remedy="correct the line that is named."
         ) from None
+    except ValueError as error:
+        raise SettingsError(
+            f"{path} holds a date that no calendar has.", culprits=[error], remedy="correct it; dates are YYYY-MM-DD."
+        ) from None
     except OSError as error:
         raise SettingsError(f"{path} cannot be read.", culprits=[error], remedy="correct its permissions.") from None
     if values is None:
@@ -326,15 +337,27 @@ def _validation_problems(error: ValidationError) -> list[str]:
     return problems
 
 
-def _impossible(settings: Settings) -> list[str]:
-    return [
-        *_columns_mapped_twice(settings),
-        *_forbidden_features(settings),
-        *_name_problems(settings),
-        *_window_problems(settings),
-        *_reference_problems(settings),
-        *_secret_problems(settings),
-    ]
+def _impossible(settings: Settings, broken: Collection[str] = ()) -> list[str]:
+    """What cannot go together, as far as it is not about sections that are broken themselves."""
+    rules: tuple[tuple[Callable[[Settings], list[str]], set[str]], ...] = (
+        (_columns_mapped_twice, {"columns", "entities", "features"}),
+        (_forbidden_features, {"columns", "entities", "features"}),
+        (_name_problems, {"entities", "features", "gates", "labels"}),
+        (_window_problems, {"holdout", "window"}),
+        (_reference_problems, {"entities", "features", "gates"}),
+        (_secret_problems, {"alerts", "ledger", "mlflow"}),
+    )
+    return [problem for rule, about in rules if about.isdisjoint(broken) for problem in rule(settings)]
+
+
+def _impossible_beside(error: ValidationError, values: Mapping[str, Any]) -> list[str]:
+    """What cannot go together in the sections that are sound, so that one message holds everything."""
+    broken = {str(detail["loc"][0]) for detail in error.errors() if detail["loc"]}
+    try:
+        sound = Settings(**{key: value for key, value in values.items() if key not in broken})
+    except (ValidationError, SourceError):
+        return []
+    return _impossible(sound, broken)
 
 
 def _unmappable(settings: Settings) -> list[str]:
@@ -434,9 +457,15 @@ def _reference_problems(settings: Settings) -> list[str]:
     return problems
 
 
-def _drift_problems(settings: Settings) -> list[str]:
-    plan = settings.feature_plan
-    return [f"drift names {name}, which is not a feature" for name in settings.drift.unknown(plan)]
+def _feature_name_problems(settings: Settings) -> list[str]:
+    plan, retired = settings.feature_plan, settings.features.retired
+    problems = [f"drift names {name}, which is not a feature" for name in settings.drift.unknown(plan)]
+    problems += [
+        f"features.retired names {name}, which is no feature"
+        for name in retired
+        if not fnmatch.filter(plan.names, name)
+    ]
+    return problems if settings.learnt_features else [*problems, "features.retired leaves no feature to learn from"]
 
 
 def _secret_problems(settings: Settings) -> list[str]:

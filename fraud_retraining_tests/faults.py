@@ -1,7 +1,8 @@
 """The command line in a process that meets a misfortune: `python -m fraud_retraining_tests.faults die MOMENT retrain`.
 
-Just before or just after one call of an adapter the process kills itself with SIGKILL (`die`), or asks for more memory
-than there is (`exhaust`). Everything else is the product.
+Just before or just after one call of an adapter the process kills itself with SIGKILL (`die`), asks for more memory
+than there is (`exhaust`), or sees the server die whose process `FAULTS_SERVER` names (`unplug`). Everything else is
+the product.
 """
 
 import json
@@ -75,7 +76,11 @@ def exhaust() -> None:
     np.ones(2**50)
 
 
-MISFORTUNES = {"die": die, "exhaust": exhaust}
+def unplug() -> None:
+    os.kill(int(os.environ["FAULTS_SERVER"]), signal.SIGKILL)
+
+
+MISFORTUNES = {"die": die, "exhaust": exhaust, "unplug": unplug}
 
 
 def arm(misfortune: Callable[[], None], moment: Moment) -> None:

@@ -8,8 +8,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+import typer
 
-from fraud_retraining.settings import load_settings
+from fraud_retraining import cli
+from fraud_retraining.domain.events import EventKind
+from fraud_retraining.settings import HOME_VARIABLE, load_settings
 from fraud_retraining_tests.command_line import champion, ledger, retrain, run
 from fraud_retraining_tests.conftest import AS_OF, DAYS, START, Place, enter
 
@@ -169,6 +172,45 @@ BAD_INPUT = {
 }
 
 
+def test_a_window_that_is_not_fit_is_shown_with_its_days_and_rows(home: Place) -> None:
+    _too_few_rows(home)
+    code, answer, _ = retrain()
+    assert (code, answer["status"]) == (3, "data_invalid")
+    assert (answer["window"]["train_end"], answer["window"]["missing_days"]) == ("2024-02-17", [])
+    assert 0 < answer["window"]["frauds"] < answer["window"]["rows"]
+
+
+def test_an_ingest_names_the_days_that_cannot_be_read_beside_those_that_fail_a_check(place: Place) -> None:
+    _retyped_column(place)
+    other = USED + timedelta(days=2)
+    place.write_day(other, place.read_day(other).slice(0, 20))
+    code, answer, _ = run("ingest", "--from", str(START), "--to", str(other + timedelta(days=1)))
+    assert code == 3
+    told = answer["error"]["culprits"]
+    assert any(str(USED) in line and "TX_AMOUNT" in line for line in told), told
+    assert any(str(other) in line and "row_count" in line for line in told), told
+    assert not any("gave no result" in line for line in told)
+
+
+def test_features_are_removed_by_retiring_them_first(home: Place) -> None:
+    later = AS_OF + timedelta(days=2)
+    home.configure(entities={"terminal": {"windows_days": [1]}})
+    code, answer, _ = retrain(later)
+    assert code == 3
+    assert "terminal_count_3d" in answer["error"]["culprits"]
+    assert "features.retired" in answer["error"]["remedy"]
+
+    home.configure(features={"retired": ["terminal_*_3d"]})
+    code, answer, _ = retrain(later)
+    assert code in (0, 4), answer["message"]
+    assert answer["metrics"]["champion"]["average_precision"] is not None
+    trained = ledger().last(EventKind.MODEL_TRAINED, fingerprint=answer["fingerprint"])
+    assert trained is not None
+    learnt = set(trained.payload["importance"])
+    assert "terminal_count_1d" in learnt
+    assert not {name for name in learnt if name.startswith("terminal_") and name.endswith("_3d")}
+
+
 @pytest.mark.parametrize("case", BAD_INPUT)
 def test_bad_input_is_refused_by_name_and_touches_no_champion(case: str, home: Place) -> None:
     spoil, code, culprit = BAD_INPUT[case]
@@ -231,3 +273,51 @@ class TestUsage:
         code, answer, _ = retrain(START + timedelta(days=DAYS))
         assert (code, answer["status"]) == (3, "data_invalid")
         assert "has not arrived" in answer["message"]
+        assert answer["error"]["culprits"] == [f"the last day that has is {START + timedelta(days=DAYS - 1)}"]
+        assert answer["error"]["exit_code"] == 3
+
+    def test_a_lake_that_is_not_there_has_no_latest_day_and_is_answered_like_any_bad_data(self, place: Place) -> None:
+        _no_lake(place)
+        code, answer, _ = run("retrain")
+        assert (code, answer["status"], answer["as_of"]) == (3, "data_invalid", None)
+
+    @pytest.mark.parametrize("arguments", [("retrain", "--as-of", "yesterday"), ("approve",), ("frobnicate",)])
+    def test_a_usage_error_is_told_as_json_too(self, arguments: tuple[str, ...]) -> None:
+        code, answer, _ = run(*arguments)
+        assert (code, answer["error"]["kind"], answer["error"]["exit_code"]) == (2, "UsageError", 2)
+        assert arguments[-1] in answer["error"]["message"] or "version" in answer["error"]["message"]
+
+    def test_a_home_that_cannot_be_made_is_unreachable_and_named(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "file").touch()
+        monkeypatch.setenv(HOME_VARIABLE, str(tmp_path / "file" / "home"))
+        code, answer, _ = run("status")
+        assert (code, answer["error"]["kind"]) == (7, "DependencyUnreachable")
+        assert str(tmp_path / "file" / "home") in answer["error"]["message"]
+
+    def test_an_interrupt_leaves_as_shells_expect_and_without_a_traceback(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        def interrupted() -> int:
+            raise KeyboardInterrupt
+
+        with pytest.raises(typer.Exit) as left:
+            cli._run(interrupted, as_json=True)
+        said = capsys.readouterr()
+        assert left.value.exit_code == 130
+        assert json.loads(said.out)["error"] | {"message": ""} == {
+            "kind": "Interrupted",
+            "message": "",
+            "culprits": [],
+            "remedy": "",
+            "exit_code": 130,
+        }
+        assert said.err == ""
+
+    def test_a_bug_is_told_as_json_and_keeps_its_traceback(self, capsys: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(ZeroDivisionError):
+            cli._run(lambda: 1 // 0, as_json=True)
+        error = json.loads(capsys.readouterr().out)["error"]
+        assert (error["kind"], error["exit_code"]) == ("ZeroDivisionError", 1)

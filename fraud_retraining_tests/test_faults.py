@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Iterator
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pyarrow as pa
@@ -21,7 +22,9 @@ from fraud_retraining.domain.releases import ReleaseState
 from fraud_retraining.domain.validation import Report
 from fraud_retraining.orchestration.resources import open_registry, open_store
 from fraud_retraining.settings import load_settings
+from fraud_retraining.simulation import SimulationPolicy, Simulator
 from fraud_retraining_tests.adapters.conftest import MisbehavingServer
+from fraud_retraining_tests.adapters.registries import free_port, serving_at, store_in
 from fraud_retraining_tests.command_line import champion, ledger, retrain, run
 from fraud_retraining_tests.conftest import AS_OF, DAYS, START, Place, enter
 from fraud_retraining_tests.faults import run_alone, run_killed, run_with
@@ -359,18 +362,91 @@ def frauds_of(answer: dict[str, Any], day: date) -> int:
     return next(one["frauds"] for one in built.payload["training"] if one["day"] == str(day))
 
 
-def test_s3_that_answers_503_is_told_in_bounded_time(home: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("failure", ["answers 503", "answers 500", "hangs", "crawls"])
+def test_s3_that_fails_is_told_in_bounded_time(home: Place, monkeypatch: pytest.MonkeyPatch, failure: str) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "nothing")
     before = champion()
     server = MisbehavingServer()
-    transfer = {"connect_seconds": 1, "read_seconds": 1, "deadline_seconds": 3}
+    server.behaviour = {
+        "answers 503": server.status(503),
+        "answers 500": server.status(500),
+        "hangs": server.hang(),
+        "crawls": server.crawl(100_000),
+    }[failure]
+    transfer = {"connect_seconds": 1, "read_seconds": 1, "deadline_seconds": 8}
     s3 = {"endpoint": server.endpoint, "region": "us-east-1", "max_attempts": 2, "transfer": transfer}
     home.configure(promotion={"mode": "auto"}, lake={"uri": "s3://payments/lake", "s3": s3})
+    began = monotonic()
     code, answer, _ = retrain()
+    assert monotonic() - began < 120
     server.close()
     assert code == 7
     assert "s3://payments/lake" in str(answer["error"])
-    assert server.requests >= 2
+    assert server.requests, answer["error"]
     home.configure(promotion={"mode": "auto"})
     assert champion() == before
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("moment", ["before the evaluation is recorded", "before registering", "after registering"])
+def test_an_mlflow_that_dies_around_registration_is_an_outage_and_the_re_run_registers_once(
+    moment: str, ready: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = free_port()
+    monkeypatch.setenv("FRAUD_RETRAINING_MLFLOW__TRACKING_URI", f"http://127.0.0.1:{port}")
+    monkeypatch.setenv("FRAUD_RETRAINING_MLFLOW__TIMEOUT_SECONDS", "5")
+    server = (port, store_in(tmp_path), tmp_path / "served", tmp_path / "mlflow.log")
+    with serving_at(*server) as process:
+        monkeypatch.setenv("FAULTS_SERVER", str(process.pid))
+        ended = run_with("unplug", moment, "retrain", "--as-of", str(AS_OF), "--json")
+    assert ended.returncode == 7, ended.stdout + ended.stderr[-3000:]
+    assert f"127.0.0.1:{port}" in str(json.loads(ended.stdout)["error"])
+    assert ledger().verify().ok
+    assert ledger().champion() is None
+    with serving_at(*server):
+        code, answer, _ = retrain()
+        assert (code, answer["status"], answer["model_version"]) == (0, "promoted", 1)
+        assert len(open_registry(load_settings()).versions()) == 1
+        require_invariants(champions=1)
+        assert retrain()[1]["status"] == "already_trained"
+    kinds = [event.kind for event in ledger().events()]
+    assert (kinds.count("model_trained"), kinds.count("version_registered")) == (1, 1)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+class TestCalendar:
+    """The machine's time zone and the nights in which its clocks are changed mean nothing: a day is a day in UTC."""
+
+    nights = {
+        "leap day": (date(2024, 2, 28), 3),
+        "clocks go forward": (date(2024, 3, 30), 3),
+        "clocks go back": (date(2024, 11, 2), 3),
+    }
+
+    @pytest.mark.parametrize("night", nights)
+    def test_no_day_is_missing_none_is_there_twice_and_no_row_changes_its_day(
+        self, night: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        first, count = self.nights[night]
+        tables = dict(Simulator(SimulationPolicy(start=first, days=count, transactions_per_day=2000, fraud_rate=0.02)))
+        found = {}
+        for zone in ("UTC", "America/New_York", "Pacific/Kiritimati"):
+            place = Place(tmp_path / zone)
+            for day, table in tables.items():
+                place.write_day(day, table)
+            place.configure()
+            enter(place, monkeypatch)
+            monkeypatch.setenv("TZ", zone)
+            code, answer = run_alone("ingest", "--from", str(first), "--to", str(first + timedelta(days=count - 1)))
+            assert code == 0, answer
+            store = open_store(load_settings())
+            found[zone] = [
+                (asset, day, made.digest, made.facts["rows"])
+                for asset in ("transactions", "transaction_features")
+                for day, made in store.partitions(asset, list(tables)).items()
+            ]
+        assert [(day, rows) for _, day, _, rows in found["UTC"][:count]] == [(day, len(t)) for day, t in tables.items()]
+        assert found["UTC"] == found["America/New_York"] == found["Pacific/Kiritimati"]

@@ -93,6 +93,17 @@ def test_every_problem_is_in_one_message(tmp_path: Path, monkeypatch: pytest.Mon
         assert culprit in told
 
 
+def test_what_cannot_go_together_is_told_beside_what_is_wrong_by_itself(tmp_path: Path) -> None:
+    values = {"windw": {}, "holdout": {"days": 0}, "gates": {"alert_entity": "card"}, "entities": {"x": {"col": "X"}}}
+    told = "\n".join(refused(tmp_path, {**values, "features": {"numeric": ["A", "A"]}}).culprits)
+    for culprit in ("windw: no such key", "holdout.days", "entities.x.column"):
+        assert culprit in told
+    assert "alert_entity" not in told, "the entities are not known, so nothing can be said about references to them"
+    told = "\n".join(refused(tmp_path, {"windw": {}, "features": {"numeric": ["A", "A"]}}).culprits)
+    assert "windw: no such key" in told
+    assert "column A is named twice" in told
+
+
 @pytest.mark.parametrize(
     ("values", "culprit"),
     [
@@ -112,6 +123,8 @@ def test_every_problem_is_in_one_message(tmp_path: Path, monkeypatch: pytest.Mon
         ({"alerts": {"pagerduty": {}}}, f"no {PAGERDUTY_VARIABLE}"),
         ({"ledger": {"url": "postgresql://ledger:hunter2@db/ledger"}}, "ledger.url holds a password"),
         ({"gates": {"slices": ["TX_FRAUD_SCENARIO"]}}, "gates.slices names the forbidden column"),
+        ({"features": {"retired": ["device_*"]}}, "features.retired names device_*, which is no feature"),
+        ({"features": {"retired": ["*"]}}, "features.retired leaves no feature"),
     ],
 )
 def test_what_cannot_go_together_is_refused_by_name(tmp_path: Path, values: Any, culprit: str) -> None:
@@ -128,3 +141,15 @@ def test_a_file_that_is_no_settings_is_refused(tmp_path: Path, text: str) -> Non
 def test_a_file_that_was_named_must_be_there(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="no settings file"):
         load_settings(tmp_path / "nowhere.yaml")
+
+
+def test_a_date_that_no_calendar_has_is_a_settings_error(tmp_path: Path) -> None:
+    error = refused(tmp_path, "window: {strategy: expanding, start: 2026-02-30}")
+    assert "date that no calendar has" in error.what
+
+
+def test_retired_features_are_made_but_no_new_model_reads_them(tmp_path: Path) -> None:
+    settings = load_settings(written(tmp_path, {"features": {"retired": ["terminal_*", "night"]}}))
+    assert "terminal_count_7d" in settings.feature_plan.names
+    assert not [name for name in settings.learnt_features if name.startswith("terminal_") or name == "night"]
+    assert "customer_count_7d" in settings.learnt_features

@@ -286,12 +286,6 @@ def events(
     return (Row(*row) for row in connection.execute(statement.execution_options(yield_per=1000)))
 
 
-def last_of_each_kind(connection: sa.Connection, model: str) -> list[Row]:
-    """The newest row of every kind."""
-    newest = sa.select(sa.func.max(EVENTS.c.seq)).where(EVENTS.c.model == model).group_by(EVENTS.c.kind)
-    return [Row(*row) for row in connection.execute(sa.select(EVENTS).where(EVENTS.c.seq.in_(newest)))]
-
-
 def releases(connection: sa.Connection, where: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Current rows of releases, by version."""
     statement = sa.select(RELEASES).where(*_conditions(RELEASES, where)).order_by(RELEASES.c.model, RELEASES.c.version)

@@ -33,6 +33,8 @@ _NANOSECONDS = ("TIMESTAMP_NS", "TIMESTAMPTZ_NS", "TIMESTAMP WITH TIME ZONE_NS")
 
 
 THIS_DAY = "this_day"
+INTERRUPTED = "Query interrupted"
+"""What DuckDB makes of Ctrl-C, whoever was to hear of it."""
 
 
 @ibis.udf.scalar.builtin(name="getvariable", signature=((dt.string,), dt.date))
@@ -219,6 +221,10 @@ class Engine:
             yield
         except duckdb.Error as error:
             self._refuse(error, files)
+        except RuntimeError as error:
+            if str(error) == INTERRUPTED:
+                raise KeyboardInterrupt from error
+            raise
 
     def _refuse(self, error: duckdb.Error, files: Sequence[str]) -> NoReturn:
         said = str(error).split("\n", 1)[0]

@@ -138,15 +138,6 @@ class EventLog:
             lambda cn: [Event.of(row) for row in sql().events(cn, where, limit=limit, newest=True)]
         )
 
-    def last_by_kind(self) -> dict[str, Event]:
-        """The newest event of every kind."""
-        rows = self._database.read(lambda cn: sql().last_of_each_kind(cn, self.model))
-        return {row.kind: Event.of(row) for row in rows}
-
-    def last_retrain(self, as_of: date | None = None) -> Event | None:
-        """The newest request for a retrain, of one as-of day or of any."""
-        return self.last(EventKind.RETRAIN_REQUESTED, as_of=as_of)
-
     def head(self) -> Head:
         """The last row of the chain; kept elsewhere, it shows later that nothing was cut off."""
         return self._database.read(lambda cn: Head.model_validate(sql().head(cn)))

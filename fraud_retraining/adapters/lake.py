@@ -48,10 +48,6 @@ class Lake:
         found = self._found([""] if within is None else list(_month_prefixes(within)))
         return {day: files for day, files in sorted(found.items()) if within is None or day in within}
 
-    def day_files(self, day: date) -> DayFiles | None:
-        """The files of a day; None means that the lake is there and the day is not."""
-        return self._found(list(_day_prefixes(day))).get(day)
-
     def fetch(self, files: DayFiles) -> list[Path]:
         """Local readable files with exactly the bytes that were listed."""
         return self._location.fetch(files.files)
@@ -105,8 +101,3 @@ def _month_prefixes(within: DayRange) -> Iterator[str]:
     """The folders of each month, with and without a leading zero."""
     for year, month in sorted({(day.year, day.month) for day in within}):
         yield from (f"year={year:04d}/month={text}" for text in sorted(_spellings(month)))
-
-
-def _day_prefixes(day: date) -> Iterator[str]:
-    for prefix in _month_prefixes(DayRange(start=day, end=day)):
-        yield from (f"{prefix}/day={text}" for text in sorted(_spellings(day.day)))

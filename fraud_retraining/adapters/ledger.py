@@ -367,7 +367,7 @@ class Ledger(EventLog):
         """Write down that the alias is about to be moved from `expected_champion` to `version`.
 
         Raises:
-            Conflict: not approved, another promotion is under way, or a champion as new as it; for a rollback, a
+            Conflict: not approved, another promotion is under way, or a champion newer than it; for a rollback, a
                 version that never was champion; or the lease of the retrain that asks was lost.
         """
 

@@ -175,20 +175,6 @@ class Outbox(EventLog):
         """What nothing has cured yet, oldest first."""
         return [_open_notice(row) for row in self._database.read(lambda cn: rows().open_notices(cn, self.model))]
 
-    def receipts(self, key: str) -> dict[str, dict[str, Any]]:
-        """What each destination answered to the first message of the newest notice of a key; Slack: channel and ts."""
-
-        def work(cn: "sa.Connection") -> dict[str, dict[str, Any]]:
-            row = rows().newest_notice(cn, self.model, key)
-            sent = [] if row is None else rows().deliveries_of(cn, row["id"])
-            return {
-                one["destination"]: json.loads(one["receipt"])
-                for one in sent
-                if one["action"] == Action.OPEN and one["receipt"]
-            }
-
-        return self._database.read(work)
-
     # -- deliveries
 
     def claim(self, without: Collection[str] = ()) -> Delivery | None:

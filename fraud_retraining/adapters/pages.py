@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 PACKAGE, FOLDER = "fraud_retraining", "templates"
 FIGURE = re.compile(r"[+-]?[\d,.]+%?( to [+-]?[\d,.]+%?)?|-")
 SHORT, LONG = 24, 60
+FEW_COLUMNS, FEW_ROWS = 4, 10
 OUTCOMES = frozenset({"passed", "failed", "warning"})
 NO_PACK = "No reviewer's pack was made for this version."
 
@@ -158,9 +159,7 @@ def _headline(story: Story) -> list[tuple[str, str]]:
     ]
     told = [("state", str(story.release.state).replace("_", " "))]
     if asked is not None:
-        told.append(
-            ("asked for", f"{asked.trigger}: {asked.reason} ({asked.by}, {asked.via}, {asked.at:%Y-%m-%d %H:%M} UTC)")
-        )
+        told.append(("asked for", f"{asked.told} ({asked.by}, {asked.via}, {asked.at:%Y-%m-%d %H:%M} UTC)"))
     if story.evaluation is not None:
         against = story.evaluation.champion_version
         told.append(
@@ -218,6 +217,12 @@ def _figures(grid: Grid) -> list[bool]:
     return [all(_is_figure(row[place]) for row in grid.rows) for place in range(len(grid.columns))]
 
 
+def _stacks(grid: Grid) -> bool:
+    """Whether each row becomes a block of its own on a phone: sentences stand in it, or it is short but wide."""
+    sentences = any("long" in _looks(cell).split() for row in grid.rows for cell in row)
+    return sentences or (len(grid.columns) > FEW_COLUMNS and len(grid.rows) <= FEW_ROWS)
+
+
 def _looks(cell: Cell, figure: bool = False) -> str:
     """The classes of a cell: figures to the right, short texts on one line, sentences wide, outcomes in colour."""
     text = str(cell)
@@ -236,6 +241,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "cell": lambda cell: f"{cell:,}" if isinstance(cell, int) else cell,
     "figures": _figures,
     "looks": _looks,
+    "stacks": _stacks,
     "document": lambda value: json.dumps(value, indent=1, ensure_ascii=True),
     "grids": review_grids,
     "left_out": left_out,

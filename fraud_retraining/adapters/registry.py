@@ -13,6 +13,7 @@ the alias in the milliseconds between that first read and the set is overwritten
 processes of this pipeline out, so only a human at that very moment can be.
 """
 
+import fcntl
 import json
 import os
 import time
@@ -29,6 +30,7 @@ import pyarrow as pa
 
 from fraud_retraining.adapters.model_artifact import MODEL, built, fitted_model, read_files, verified
 from fraud_retraining.domain.errors import Conflict, DependencyUnreachable, IntegrityError
+from fraud_retraining.domain.failures import causes
 from fraud_retraining.domain.fingerprint import Fingerprint, digest
 from fraud_retraining.domain.redaction import redact
 from fraud_retraining.domain.scoring import FittedModel, files_digest
@@ -45,6 +47,31 @@ BATCH = 100
 DATASET_DIGEST_LENGTH = 36
 
 Answer = TypeVar("Answer")
+
+
+@contextmanager
+def asking_mlflow(uri: str, what: str) -> Iterator[None]:
+    """Every failure to get an answer, under one type that says what was asked, with no password anywhere in its chain.
+
+    MLflow puts the address with its password into its errors, and Dagster writes down every cause of a failure.
+    """
+    try:
+        yield
+    except _failures() as error:
+        for cause in causes(error):
+            _blank(cause)
+        raise DependencyUnreachable(
+            f"MLflow at {redact(uri)} could not {what}.",
+            culprits=[str(error)[:500]],
+            remedy="Check that the tracking server and its artifact store run and can be reached, then run again; "
+            "nothing is lost.",
+        ) from error
+
+
+def _blank(error: BaseException) -> None:
+    error.args = tuple(redact(said) if isinstance(said, str) else said for said in error.args)
+    if isinstance(message := vars(error).get("message"), str):
+        vars(error)["message"] = redact(message)
 
 
 @dataclass(frozen=True)
@@ -147,20 +174,13 @@ class Registry:
 
         # Some calls inside MLflow ask whichever server the process is set to, by default a new ./mlflow.db.
         mlflow.set_tracking_uri(self.tracking_uri)
-        return mlflow.MlflowClient(tracking_uri=self.tracking_uri, registry_uri=self.tracking_uri)
+        with _alone(self.tracking_uri):
+            return mlflow.MlflowClient(tracking_uri=self.tracking_uri, registry_uri=self.tracking_uri)
 
     @contextmanager
     def _asking(self, what: str) -> Iterator[None]:
-        """Every failure to get an answer, under one type that says what was asked."""
-        try:
+        with asking_mlflow(self.tracking_uri, what):
             yield
-        except _failures() as error:
-            raise DependencyUnreachable(
-                f"MLflow at {redact(self.tracking_uri)} could not {what}.",
-                culprits=[redact(str(error))[:500]],
-                remedy="Check that the tracking server and its artifact store run and can be reached, then run again; "
-                "nothing is lost.",
-            ) from error
 
     def _found(self, what: str, ask: Callable[[], Answer]) -> Answer | None:
         """The answer, or None where MLflow itself says that there is no such thing."""
@@ -597,10 +617,6 @@ class Registry:
         )
         return self._read_location(location, recorded, what)
 
-    def load_version(self, number: int, *, expected_digest: str | None = None) -> FittedModel:
-        """The model of a version, opened after its digest was verified."""
-        return fitted_model(self.download(number, expected_digest=expected_digest))
-
     def load(self, run_id: str, *, expected_digest: str) -> FittedModel:
         """The model of a run, opened after its digest was verified."""
         return fitted_model(self._read_artifact(self.run(run_id).model_id, expected_digest, f"run {run_id}"))
@@ -667,11 +683,29 @@ def limit_waiting(seconds: float) -> None:
         MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER="false",
         MLFLOW_UV_AUTO_DETECT="false",
         MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR="false",
+        MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT="true",
         MLFLOW_DISABLE_TELEMETRY="true",
     )
     from mlflow.store.db import utils as database
 
     database.MAX_RETRY_COUNT = max(1, (int(10 * seconds) // 2).bit_length() - 1)
+
+
+@contextmanager
+def _alone(tracking_uri: str) -> Iterator[None]:
+    """One process at a time, for a store in a file: the first one makes its tables, and MLflow takes no lock."""
+    from sqlalchemy.engine import make_url
+
+    file = make_url(tracking_uri).database if tracking_uri.startswith("sqlite:") else None
+    if file is None or not Path(file).parent.is_dir():
+        yield
+        return
+    folder = os.open(Path(file).parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 def _failures() -> tuple[type[Exception], ...]:

@@ -46,9 +46,7 @@ def retrain_answer(done: Retrained) -> Answer:
         "metrics": _metrics(done.evaluation),
         "gates": [gate.model_dump(mode="json") for gate in done.evaluation.verdict.gates] if done.evaluation else [],
         "message": done.message,
-        "error": None
-        if error is None
-        else {"kind": type(error).__name__, "message": error.what, "culprits": error.culprits, "remedy": error.remedy},
+        "error": error.answer if error is not None else None,
     }
 
 
@@ -83,10 +81,10 @@ def _metrics(evaluation: Evaluation | None) -> Answer:
 def print_retrain(done: Retrained, out: Console) -> None:
     """One retrain for a person."""
     style = STYLES[done.status]
-    out.print(f"As of {done.as_of}: [{style}]{_words(done.status)}[/]", highlight=False)
+    out.print(f"As of {done.as_of or 'no day'}: [{style}]{_words(done.status)}[/]", highlight=False)
     if done.error is None and done.message:
         out.print(done.message, highlight=False, markup=False)
-    if done.window is not None:
+    if done.window is not None and done.model is not None:
         days = done.window.days
         out.print(
             f"Learnt from {days.training.start} to {days.training.end} ({done.window.rows:,} rows, "

@@ -79,7 +79,7 @@ class Ingested:
 class Retrained:
     """What a retrain came to."""
 
-    as_of: date
+    as_of: date | None
     status: RetrainStatus
     trigger: Trigger
     window: TrainingWindow | None = None
@@ -171,10 +171,8 @@ class Pipeline:
             try:
                 runs.append(self._run_days(run))
             except DataInvalid as error:
-                refused.append(error)
+                refused += [error, *self._others({day: arrived[day] for day in run if day not in error.days})]
         if refused:
-            bad = _blamed(refused)
-            self._bring_up({day: files for day, files in arrived.items() if day not in bad}, ())
             raise _together(refused, (), ())
         partitions = self.store.partitions(TRANSACTIONS, arrived)
         return Ingested(
@@ -191,7 +189,10 @@ class Pipeline:
 
         A gate that failed and data that is not usable are outcomes, with the error inside; anything else is raised.
         """
-        as_of = as_of or self.latest_day()
+        try:
+            as_of = as_of or self.latest_day()
+        except DataInvalid as error:
+            return self._refused(None, trigger, None, error)
         run_id = str(uuid4())
         tags = {TRIGGER_TAG: trigger.value, AS_OF_TAG: as_of.isoformat(), REASON_TAG: reason}
         tags |= {USER_TAG: account() or f"user id {os.getuid()}", CHANNEL_TAG: CHANNEL}
@@ -225,7 +226,7 @@ class Pipeline:
         """What comes before the run of a retrain; its failure is recorded here, as no run can do it."""
         try:
             self._make_ready(as_of)
-        except Exception as error:
+        except BaseException as error:
             ended = EndedRun(job="retrain", run_id=run_id, as_of=as_of, trigger=trigger.value, channel=CHANNEL)
             with _logged("the failure of the retrain could not be recorded"):
                 self.outcomes.refused(ended, error, self._told_days)
@@ -239,7 +240,7 @@ class Pipeline:
         if as_of not in arrived:
             raise DataInvalid(
                 f"as-of day {as_of} has not arrived in {self.lake.uri}",
-                culprits=[f"the last day that has is {max(arrived)}"] if arrived else [],
+                culprits=[f"the last day that has is {self.latest_day()}"],
                 remedy="an as-of day is the last day whose transactions are in; name an earlier one.",
             )
         arrived = {day: files for day, files in arrived.items() if day in needed}
@@ -263,6 +264,14 @@ class Pipeline:
             raise _together(refused, problems, inventory.unfit(arrived))
         for days in unbroken(inventory.stale_features(featured)):
             self._run_days(days, [FEATURES])
+
+    def _others(self, standing: dict[date, DayFiles]) -> list[DataInvalid]:
+        """Makes and checks the days beside those that a run was refused for; what else is refused among them."""
+        try:
+            self._bring_up(standing, ())
+        except DataInvalid as error:
+            return [error]
+        return []
 
     def _stale_days(self, arrived: dict[date, DayFiles]) -> list[date]:
         inventory = Inventory(self.store, self.settings, arrived)
@@ -314,7 +323,7 @@ class Pipeline:
                 run_id=run_id,
                 asset_selection=[dg.AssetKey(name) for name in assets] if assets else None,
             )
-        except Exception as error:
+        except BaseException as error:
             known = self.outcomes.translated(ended, error)
             self._told_days |= set(family_days(known))
             with _logged(f"the failure of run {run_id} could not be recorded"):
@@ -348,17 +357,28 @@ class Pipeline:
             dagster_run_id=run_id,
         )
 
-    def _refused(self, as_of: date, trigger: Trigger, run_id: str | None, error: DataInvalid | GateFailed) -> Retrained:
-        if isinstance(error, GateFailed):
+    def _refused(
+        self, as_of: date | None, trigger: Trigger, run_id: str | None, error: DataInvalid | GateFailed
+    ) -> Retrained:
+        if as_of is not None and isinstance(error, GateFailed):
             return replace(self._judged(as_of, trigger, run_id), error=error, message=str(error))
         return Retrained(
             as_of=as_of,
             status=RetrainStatus.DATA_INVALID,
             trigger=trigger,
+            window=self._window_of(as_of, run_id) if as_of and run_id else None,
             dagster_run_id=run_id,
             error=error,
             message=str(error),
         )
+
+    def _window_of(self, as_of: date, run_id: str) -> TrainingWindow | None:
+        """The window that a run came to; the stored one may be an earlier run's."""
+        event = self.instance.get_latest_materialization_event(dg.AssetKey(WINDOW))
+        if event is None or event.run_id != run_id:
+            return None
+        found: TrainingWindow = self._document(WINDOW, as_of, TrainingWindow)
+        return found
 
 
 def trigger_named(name: str) -> Trigger:
@@ -382,8 +402,13 @@ def _together(refused: Sequence[DataInvalid], problems: Sequence[str], unfit: Se
     if len(refused) == 1 and not problems:
         return refused[0]
     unread = [error for error in refused if not set(error.culprits) & set(problems)]
-    culprits = [" ".join([error.what, *error.culprits]) for error in unread] + list(problems)
+    culprits = [line for error in unread for line in _lines(error)] + list(problems)
     return DataInvalid("days cannot be used", culprits=culprits, remedy=THRESHOLDS, days={*unfit, *_blamed(refused)})
+
+
+def _lines(error: DataInvalid) -> tuple[str, ...]:
+    """A refusal of several days names each in a culprit of its own; one of a single day is one line."""
+    return error.culprits if len(error.days) > 1 else (" ".join([error.what, *error.culprits]),)
 
 
 @contextmanager

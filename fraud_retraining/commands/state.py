@@ -261,7 +261,7 @@ def _window_words(event: Event | None) -> str | None:
     days = window.days
     return (
         f"{days.strategy}, {days.training.start} to {days.training.end} ({window.rows:,} rows, {window.frauds:,} "
-        f"frauds), holdout {days.holdout.start} to {days.holdout.end}"
+        f"frauds), holdout {days.holdout.start} to {days.holdout.end}, as of {days.as_of}"
     )
 
 

@@ -133,7 +133,7 @@ def lineage(story: Story) -> Iterator[tuple[str, str]]:
     """What determined it, by name and digest."""
     release = story.release
     yield "as-of day", str(release.as_of)
-    yield "trigger", f"{story.asked.trigger}: {story.asked.reason}" if story.asked else release.trigger
+    yield "trigger", story.asked.told if story.asked else release.trigger
     yield "fingerprint", release.fingerprint
     yield "artifact", release.artifact_digest
     if story.making is not None:

@@ -37,6 +37,17 @@ class RetrainingError(Exception):
         self.days = tuple(sorted(set(days)))
         super().__init__(what, self.culprits, remedy)
 
+    @property
+    def answer(self) -> dict[str, object]:
+        """The failure as plain values, for programs."""
+        return {
+            "kind": type(self).__name__,
+            "message": self.what,
+            "culprits": list(self.culprits),
+            "remedy": self.remedy,
+            "exit_code": self.exit_code,
+        }
+
     def __str__(self) -> str:
         lines = [self.what, *(f"  - {culprit}" for culprit in self.culprits)]
         if self.remedy:

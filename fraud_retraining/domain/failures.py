@@ -23,6 +23,7 @@ from fraud_retraining.domain.errors import (
     DependencyUnreachable,
     GateFailed,
     IntegrityError,
+    NotPermitted,
     RetrainingError,
     SettingsError,
 )
@@ -96,12 +97,15 @@ ROUTES: Mapping[Category, Route] = MappingProxyType(
 )
 
 
+REFUSALS = frozenset({Category.CONFLICT, Category.GATE_FAILED, Category.SETTINGS})
+
+
 class About(Policy):
-    """What failed: a retrain of an as-of day, perhaps with a fingerprint, or days of an ingest, or of monitoring."""
+    """What failed: a retrain of an as-of day, perhaps with a fingerprint, or days of an ingest, or other work."""
 
     as_of: date | None = None
     days: tuple[date, ...] = ()
-    monitored: bool = False
+    work: str = Field("", description="What else failed, in a word or two; a day and an as-of day say it themselves.")
     fingerprint: str | None = None
 
 
@@ -125,6 +129,11 @@ class Failure(Policy):
     def audience(self) -> Audience:
         """Who has to do something."""
         return ROUTES[self.category].audience
+
+    @property
+    def is_refusal(self) -> bool:
+        """Whether it is an answer to somebody who asked for what may not be: it is theirs to read."""
+        return self.category in REFUSALS
 
     @property
     def never_began(self) -> bool:
@@ -312,17 +321,24 @@ def cause_of(category: Category, about: About) -> str:
     """The name under which the same failure is known again: category and fingerprint, else days, else as-of day."""
     if about.fingerprint:
         return f"{category}:{about.fingerprint[:16]}"
-    of = "monitored " if about.monitored else ""
+    of = f"{about.work} " if about.work else ""
     if len(about.days) == 1:
         return f"{category}:{of}day {about.days[0]}"
     if about.days:
         return f"{category}:{of}days {min(about.days)} to {max(about.days)} ({len(about.days)})"
-    return f"{category}:as-of {about.as_of}" if about.as_of else str(category)
+    if about.as_of:
+        return f"{category}:as-of {about.as_of}"
+    return f"{category}:{about.work}" if about.work else str(category)
 
 
 def family_error(error: BaseException) -> RetrainingError | None:
     """The outermost error of the family in a chain of causes."""
     return next((cause for cause in causes(error) if isinstance(cause, RetrainingError)), None)
+
+
+def is_interrupt(error: BaseException) -> bool:
+    """Whether somebody ended it: Ctrl-C, or a termination that Dagster caught."""
+    return type(error).__name__ in _INTERRUPT_NAMES
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -452,6 +468,7 @@ def _by_words(error: BaseException) -> Judgement | None:
 def _told(kinds: Sequence[str], words: str) -> Judgement:
     family = {kind.__name__: category for kind, category in FAMILY.items()}
     family |= {DependencyUnreachable.__name__: Category.DEPENDENCY, Busy.__name__: Category.CONFLICT}
+    family |= {NotPermitted.__name__: Category.SETTINGS}
     for kind in kinds:
         if kind in family:
             return Judgement(family[kind])

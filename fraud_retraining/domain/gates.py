@@ -8,7 +8,7 @@ A gate that raises or gives no number has failed. A gate that does not apply has
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from statistics import NormalDist
 from types import MappingProxyType
 from typing import Literal, NamedTuple, Self
@@ -44,6 +44,12 @@ class GatePolicy(MetricsPolicy):
     min_distinct_scores: int = Field(10, ge=2, le=10_000, description="Different scores that a model must give.")
     max_importance: float = Field(
         0.95, gt=0, le=1, description="Share of the importance that one feature may have; more suggests a leak."
+    )
+    max_plausible_average_precision: float = Field(
+        0.99,
+        gt=0,
+        le=1,
+        description="Average precision beyond which a column of the lake that matters most counts as a leak; 1: never.",
     )
     advisory: tuple[Literal["no_slice_regression", "calibration"], ...] = Field((), description="Gates that only warn.")
 
@@ -89,6 +95,7 @@ class Evidence(Policy):
     fixed_champion: Metrics | None = None
     scores: ScoreSummary
     importance: dict[str, float]
+    columns: tuple[str, ...] = Field((), description="Features that are columns of the lake as they came.")
 
 
 NO_FIXED_SET = NotCompared(reason="no fixed evaluation days are configured")
@@ -100,6 +107,7 @@ def gather_evidence(
     holdout: Judged,
     comparison: Pair | NotCompared,
     importance: Mapping[str, float],
+    columns: Collection[str] = (),
     fixed: Judged | None = None,
     fixed_comparison: Pair | NotCompared = NO_FIXED_SET,
 ) -> Evidence:
@@ -110,6 +118,7 @@ def gather_evidence(
         holdout: the candidate on every holdout row with a known label.
         comparison: candidate and champion on the holdout days that neither was trained on, or why there are none.
         importance: importance of every feature of the candidate.
+        columns: those of its features that are further columns of the lake, which may hold more than they should.
         fixed: the candidate on the fixed evaluation days, if there are any.
         fixed_comparison: both on the fixed evaluation days that neither was trained on, or why there are none.
     """
@@ -124,6 +133,7 @@ def gather_evidence(
         fixed_champion=evaluate(fixed_comparison.champion, policy) if isinstance(fixed_comparison, Pair) else None,
         scores=ScoreSummary.of(holdout),
         importance=dict(importance),
+        columns=tuple(columns),
     )
 
 
@@ -395,13 +405,21 @@ def score_variety(policy: GatePolicy, evidence: Evidence) -> Finding:
 
 
 def feature_importance(policy: GatePolicy, evidence: Evidence) -> Finding:
-    """Importance is there and no single feature has nearly all of it."""
+    """Importance is there, no feature has nearly all of it, and no column of the lake is too good to be true."""
     importance = {name: abs(_measured(value, f"importance of {name}")) for name, value in evidence.importance.items()}
     total = sum(importance.values())
     if total == 0:
         raise UnmeasuredError("no feature has any importance: the model ignores its input")
     top = max(importance, key=lambda name: importance[name])
     share = importance[top] / total
+    reached = evidence.candidate.values.get("average_precision") or 0.0
+    if top in evidence.columns and reached > policy.max_plausible_average_precision:
+        message = (
+            f"{top}, a column of the lake, has most of the importance ({share:.1%}), and the average precision "
+            f"{reached:.3f} is too good to be true: a leak of the label is likely. Should {top} be known when a "
+            "transaction is scored, raise gates.max_plausible_average_precision."
+        )
+        return Finding(share, 0.0, -share, message, {"feature": top})
     meaning = "a leak of the label is likely" if share > policy.max_importance else "no sign of a leak"
     return Finding(
         share,

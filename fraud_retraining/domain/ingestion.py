@@ -93,7 +93,7 @@ _NUMBERS = (pat.is_integer, pat.is_floating, pat.is_decimal)
 _KEY = _Accepted((pat.is_integer, *_TEXTS), "an integer or text")
 _TIME = _Accepted((pat.is_timestamp,), "a timestamp")
 _AMOUNT = _Accepted(_NUMBERS, "a number")
-_LABEL = _Accepted((pat.is_boolean, pat.is_integer, pat.is_floating), "0/1 or boolean")
+_LABEL = _Accepted((pat.is_boolean, *_NUMBERS), "0/1 or boolean")
 _NUMBER = _Accepted((pat.is_boolean, *_NUMBERS), "a number or boolean")
 _CATEGORY = _Accepted((pat.is_boolean, pat.is_integer, *_TEXTS), "text, an integer or boolean")
 

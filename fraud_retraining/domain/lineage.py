@@ -12,8 +12,6 @@ from fraud_retraining.domain.features import FeaturePlan
 from fraud_retraining.domain.fingerprint import digest
 from fraud_retraining.domain.schemas import Policy
 
-ABSENT = "absent"
-
 
 class DayDigests(Policy):
     """One day of an asset: everything, everything but labels, and the labels."""

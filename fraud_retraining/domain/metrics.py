@@ -114,6 +114,24 @@ def log_losses(judged: Judged) -> Floats:
     return -np.log(np.where(judged.labels == 1, kept, 1 - kept))
 
 
+class DaySuspects(NamedTuple):
+    """One day's entities by falling maximum score, and whether each has a fraud that day."""
+
+    day: int
+    entities: Integers
+    defrauded: Mask
+
+
+def daily_suspects(judged: Judged) -> Iterator[DaySuspects]:
+    """Whom each day would alert about, and in which order; equal scores are ordered by entity code."""
+    count = judged.entities.max(initial=-1) + 1
+    for day in np.unique(judged.days):
+        highest, defrauded = _entity_day(judged, judged.days == day, count)
+        present = np.flatnonzero(highest > -np.inf)
+        ranked = present[np.argsort(-highest[present], kind="stable")]
+        yield DaySuspects(int(day), ranked, defrauded[ranked])
+
+
 class DayAlerts(NamedTuple):
     """The entities that one day's alerts were about, and those of them that were right."""
 
@@ -125,17 +143,14 @@ class DayAlerts(NamedTuple):
 def daily_alerts(judged: Judged, k: int) -> Iterator[DayAlerts]:
     """Each day the `k` entities with the highest maximum score that were not detected on an earlier day.
 
-    An alert is right, and its entity detected, if the entity has a fraud that day. Equal scores are ordered by entity
-    code.
+    An alert is right, and its entity detected, if the entity has a fraud that day.
     """
     detected = np.zeros(judged.entities.max(initial=-1) + 1, dtype=bool)
-    for day in np.unique(judged.days):
-        highest, defrauded = _entity_day(judged, judged.days == day, len(detected))
-        suspects = np.flatnonzero((highest > -np.inf) & ~detected)
-        alerts = suspects[np.argsort(-highest[suspects], kind="stable")[:k]]
-        right = alerts[defrauded[alerts]]
+    for day, suspects, defrauded in daily_suspects(judged):
+        alerted = np.flatnonzero(~detected[suspects])[:k]
+        right = suspects[alerted[defrauded[alerted]]]
         detected[right] = True
-        yield DayAlerts(int(day), alerts, right)
+        yield DayAlerts(day, suspects[alerted], right)
 
 
 def card_precision_at_k(judged: Judged, k: int) -> float | None:
@@ -189,10 +204,7 @@ def calibration(judged: Judged, bins: int = CALIBRATION_BINS) -> Calibration | N
     """
     if not judged.probable:
         return None
-    ranked = np.sort(judged.scores)
-    mass = np.cumsum(ranked)
-    edges = np.unique(ranked[np.searchsorted(mass, mass[-1] * np.arange(1, bins) / bins)])
-    bin_ = np.searchsorted(edges, judged.scores, side="left")
+    bin_ = calibration_bin(judged, bins)
     rows = np.bincount(bin_)
     expected = np.bincount(bin_, weights=judged.scores)
     observed = np.bincount(bin_, weights=judged.labels)
@@ -205,6 +217,18 @@ def calibration(judged: Judged, bins: int = CALIBRATION_BINS) -> Calibration | N
         error=float(np.abs(expected - observed).sum() / len(judged)),
         chance=float(chance.sum() / len(judged)),
     )
+
+
+def calibration_bin(judged: Judged, bins: int = CALIBRATION_BINS) -> Integers:
+    """The bin of each row, rising with its score."""
+    rising = judged.ranked[::-1]
+    scores = judged.scores[rising]
+    mass = np.cumsum(scores)
+    edges = np.unique(scores[np.searchsorted(mass, mass[-1] * np.arange(1, bins) / bins)])
+    ends = np.searchsorted(scores, edges, side="right")
+    bin_ = np.empty(len(scores), dtype=np.int64)
+    bin_[rising] = np.repeat(np.arange(len(edges) + 1), np.diff(ends, prepend=0, append=len(scores)))
+    return bin_
 
 
 class SliceMetrics(Policy):
@@ -268,17 +292,31 @@ class Metrics(Policy):
         return self.frauds / self.rows if self.rows else None
 
 
+CALIBRATION_ERROR = "expected_calibration_error"
+
+
+def card_precision_name(alert_budget: int) -> str:
+    """The name of Card Precision at a budget."""
+    return f"card_precision_at_{alert_budget}"
+
+
 def metric_names(policy: MetricsPolicy) -> tuple[str, ...]:
     """The names of all metrics, in the order in which people read them."""
     return (
         "average_precision",
         "roc_auc",
-        f"card_precision_at_{policy.alert_budget}",
+        card_precision_name(policy.alert_budget),
         "recall_at_1pct_fpr",
         "brier_score",
-        "expected_calibration_error",
+        CALIBRATION_ERROR,
         "log_loss",
     )
+
+
+def reading_order(name: str) -> tuple[int, str]:
+    """Sorts names as `metric_names` does; a record keeps its keys in the order of the alphabet."""
+    first = ("average_precision", "roc_auc", "card_precision", "recall", "brier", "expected")
+    return next((place for place, start in enumerate(first) if name.startswith(start)), len(first)), name
 
 
 def evaluate(judged: Judged, policy: MetricsPolicy) -> Metrics:

@@ -16,7 +16,7 @@ from fraud_retraining.domain.failures import Audience, Category, Failure, Severi
 from fraud_retraining.domain.gates import GateResult
 from fraud_retraining.domain.schemas import Policy
 
-Job = Literal["ingest", "monitor", "retrain"]
+Job = Literal["ingest", "monitor", "retrain", "clean", "decide"]
 RUNBOOK = "docs/runbook.md"
 
 
@@ -100,11 +100,6 @@ class Notice(Policy):
     as_of: date | None = None
     days: tuple[date, ...] = Field((), description="Days whose ingest cures it.")
     dagster_run_id: str | None = None
-
-    @property
-    def runbook_section(self) -> str:
-        """The anchor of its section of the runbook."""
-        return self.category.replace("_", "-")
 
 
 class Action(StrEnum):
@@ -236,11 +231,22 @@ def paused_notice(cause: str, failures: int, occasion: Occasion, links: LinkPoli
     )
 
 
+WORK: Mapping[Job, str] = MappingProxyType(
+    {
+        "ingest": "ingest",
+        "monitor": "monitoring",
+        "retrain": "retrain",
+        "clean": "clean-up",
+        "decide": "decision by form",
+    }
+)
+
+
 def work_of(job: Job, as_of: date | None, days: Sequence[date]) -> str:
     """What a run does, in words."""
+    work = WORK[job]
     if job == "retrain":
-        return f"retrain as of {as_of}" if as_of else "retrain"
-    work = "ingest" if job == "ingest" else "monitoring"
+        return f"{work} as of {as_of}" if as_of else work
     if not days:
         return work
     return f"{work} of {days[0]}" if len(days) == 1 else f"{work} of {days[0]} to {days[-1]}"
@@ -308,6 +314,8 @@ class Success(Policy):
 
 def after(notice: Notice, success: Success) -> Notice | None:
     """What is left of a notice after a success: nothing when it is cured, fewer days when some of them are."""
+    if success.job in ("clean", "decide"):
+        return None if notice.job == success.job else notice
     if success.job == "retrain":
         cured = notice.job == "retrain" and (
             notice.as_of is None or success.as_of is None or notice.as_of <= success.as_of

@@ -67,7 +67,7 @@ class PerformanceReport(Policy):
 def measure(judged: Judged, days: Sequence[date], policy: MetricsPolicy) -> Live:
     """The metrics of some days together."""
     metrics = evaluate(judged, policy)
-    drawn = draw(judged, resamples=policy.resamples, seed=policy.seed)
+    drawn = draw(judged, alert_budget=policy.alert_budget, resamples=policy.resamples, seed=policy.seed)
     intervals = metric_intervals(drawn, [metrics.values], policy.confidence)
     return Live(
         first=days[0],

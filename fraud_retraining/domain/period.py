@@ -164,8 +164,8 @@ def alerts_grid(events: Sequence[Event]) -> Grid:
 
 
 def data_grid(events: Sequence[Event]) -> Grid:
-    """Days that were refused, or found rewritten after they were used."""
-    return _plain_grid("data", "Days changed or refused", events, (K.DAY_CHANGED, K.DAY_REFUSED))
+    """Days that were found rewritten after they were used, and ingests that failed."""
+    return _plain_grid("data", "Days changed or not ingested", events, (K.DAY_CHANGED, K.INGEST_FAILED))
 
 
 def _plain_grid(name: str, title: str, events: Iterable[Event], kinds: tuple[EventKind, ...]) -> Grid:

@@ -8,8 +8,10 @@ what people are told in words (`domain/release_notices.py`), sending (`adapters/
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from fraud_retraining.domain.comparison import Interval
 from fraud_retraining.domain.grids import span
 from fraud_retraining.domain.messages import HEADER, SECTION, clean, mrkdwn, web_address
+from fraud_retraining.domain.metrics import reading_order
 from fraud_retraining.domain.notices import LinkPolicy
 from fraud_retraining.domain.releases import Release
 from fraud_retraining.domain.review import ReviewPack
@@ -17,7 +19,6 @@ from fraud_retraining.domain.story import Story
 
 APPROVE, REJECT, REASON_VIEW = "approve_release", "reject_release", "reject_release_reason"
 REASON_BLOCK, REASON_INPUT = "reason", "text"
-SHOWN = ("average_precision", "roc_auc", "card_precision_at_100", "recall_at_1pct_fpr", "brier_score")
 MOST_LINES = 8
 
 Body = dict[str, Any]
@@ -145,14 +146,18 @@ def _metrics(story: Story, pack: ReviewPack | None) -> Iterator[str]:
     candidate = (evidence.candidate_compared or evidence.candidate).values
     champion = evidence.champion.values if evidence.champion else {}
     intervals = pack.intervals if pack else {}
-    for name in SHOWN:
-        value = candidate.get(name)
-        if value is None:
-            continue
+    for name in sorted(candidate, key=reading_order):
         known = intervals.get(name)
-        beside = champion.get(name)
-        told = f"{name.replace('_', ' ')}: {value:.4f}" + (f" ({span(known.candidate)})" if known else "")
-        yield told + (f", champion {beside:.4f}" if beside is not None else ", no champion beside")
+        told = _figure(candidate[name], known.candidate if known else None)
+        beside = _figure(champion.get(name), known.champion if known else None)
+        if told:
+            yield f"{name.replace('_', ' ')}: {told}, " + (f"champion {beside}" if beside else "no champion beside")
+
+
+def _figure(value: float | None, interval: Interval | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4f}" + (f" ({span(interval)})" if interval else "")
 
 
 def _drift(pack: ReviewPack | None) -> Iterator[str]:

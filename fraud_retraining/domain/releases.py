@@ -304,17 +304,21 @@ class Supersede:
 def promotion_of(
     candidate: Dated, champion: Dated | None, *, automatic: bool, passed: bool
 ) -> Promote | Await | Supersede:
-    """What becomes of a candidate whose gates were judged. A champion of the same or a newer as-of day stays.
+    """What becomes of a candidate whose gates were judged. A champion of a newer as-of day stays.
+
+    On the same as-of day the later version is the newer one: somebody changed the settings, or the data was corrected.
 
     Raises:
         GateFailed: its gates did not pass.
     """
     if not passed:
         raise GateFailed(f"version {candidate.version} cannot be promoted: its gates did not pass")
-    if champion is not None and champion.as_of >= candidate.as_of:
+    if champion is not None and champion.as_of > candidate.as_of:
         return Supersede(
             f"champion version {champion.version} is as of {champion.as_of}, the candidate only as of {candidate.as_of}"
         )
+    if champion is not None and champion.as_of == candidate.as_of and champion.version >= candidate.version:
+        return Supersede(f"champion version {champion.version} of the same as-of day is the newer version")
     return Promote() if automatic else Await()
 
 
@@ -337,7 +341,7 @@ def begin_promotion(release: Release, champion: Release | None, intent: Intent) 
     """An approved release, or for a rollback one that was champion before, about to become champion.
 
     Raises:
-        Conflict: it is neither, or the champion is as new as it is.
+        Conflict: it is neither, or the champion is newer.
         GateFailed: its gates did not pass.
         SettingsError: a rollback without a reason.
     """

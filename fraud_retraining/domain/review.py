@@ -125,6 +125,7 @@ class ReviewPack(Policy):
     curve: tuple[CurvePoint, ...]
     champion_curve: tuple[CurvePoint, ...] = ()
     intervals: dict[str, MetricIntervals]
+    fixed_intervals: dict[str, MetricIntervals] = Field({}, description="Of the metrics on the fixed evaluation days.")
     alert_budget: int
     alert_entity: str
     alerts: tuple[AlertDay, ...]

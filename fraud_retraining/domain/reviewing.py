@@ -35,7 +35,7 @@ from fraud_retraining.domain.review import (
 )
 from fraud_retraining.domain.schemas import AMOUNT, IS_FRAUD, TIMESTAMP, TRANSACTION_ID
 from fraud_retraining.domain.scoring import FittedModel
-from fraud_retraining.domain.uncertainty import curve, draw, metric_intervals
+from fraud_retraining.domain.uncertainty import MetricIntervals, curve, draw, metric_intervals
 from fraud_retraining.domain.windows import TrainingWindow, WindowDay
 
 SAMPLE_ROWS = 1000
@@ -119,6 +119,7 @@ def review(
     watch: Watch,
     maturity: Iterable[MatureDay],
     drift: DriftReport | None = None,
+    fixed: Sequence[Judged] = (),
 ) -> ReviewPack:
     """The pack of a candidate.
 
@@ -133,9 +134,10 @@ def review(
         watch: what it kept of those rows.
         maturity: the labels of the window's days.
         drift: the latest day's report under the champion; where there is none, the pack says so.
+        fixed: the candidate on the fixed evaluation days, and the champion if it was judged on the same rows.
     """
     sides = [candidate, *([champion] if champion else [])]
-    drawn = draw(*(side.rows for side in sides), seed=policy.seed)
+    drawn = draw(*(side.rows for side in sides), alert_budget=policy.alert_budget, seed=policy.seed)
     curves = [curve(one, policy.confidence) for one in drawn] or [()]
     measured = evidence.candidate_compared or evidence.candidate
     exact = [measured.values, *([evidence.champion.values] if champion and evidence.champion else [])]
@@ -154,6 +156,7 @@ def review(
         curve=curves[0],
         champion_curve=curves[1] if len(curves) > 1 else (),
         intervals=metric_intervals(drawn, exact, policy.confidence),
+        fixed_intervals=_fixed_intervals(fixed, evidence, policy),
         alert_budget=policy.alert_budget,
         alert_entity=policy.alert_entity,
         alerts=_alerts([side.rows for side in sides], policy.alert_budget),
@@ -167,6 +170,14 @@ def review(
         drift=drift,
         disagreements=_disagreements(watch.differing, candidate, champion, policy.alert_entity),
     )
+
+
+def _fixed_intervals(fixed: Sequence[Judged], evidence: Evidence, policy: MetricsPolicy) -> dict[str, MetricIntervals]:
+    if not fixed:
+        return {}
+    measured = (evidence.fixed_candidate, evidence.fixed_champion)[: len(fixed)]
+    drawn = draw(*fixed, alert_budget=policy.alert_budget, seed=policy.seed)
+    return metric_intervals(drawn, [one.values if one else {} for one in measured], policy.confidence)
 
 
 def maturity(window: TrainingWindow, accepted: Mapping[date, int]) -> tuple[MatureDay, ...]:

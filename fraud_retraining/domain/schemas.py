@@ -4,6 +4,7 @@ Here: names, types and the policies that map and validate a day. Not here: readi
 """
 
 from enum import StrEnum
+from fnmatch import fnmatchcase
 from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -64,6 +65,13 @@ class ColumnFeaturePolicy(Policy):
     forbidden: tuple[ColumnName, ...] = Field(
         ("TX_FRAUD_SCENARIO",), description="Columns that hold the answer; refused as features."
     )
+    retired: tuple[ColumnName, ...] = Field(
+        (), description="Features, by name or pattern, that are still made for a champion but that no new model reads."
+    )
+
+    def retires(self, feature: str) -> bool:
+        """Whether new models do without a feature."""
+        return any(fnmatchcase(feature, pattern) for pattern in self.retired)
 
 
 class LabelPolicy(Policy):

@@ -47,6 +47,11 @@ class Asked(Policy):
     via: str
     at: datetime
 
+    @property
+    def told(self) -> str:
+        """The trigger, and the reason where one was given."""
+        return f"{self.trigger}: {self.reason}" if self.reason else self.trigger
+
 
 class Change(Policy):
     """A setting, or a part of the environment, that was another one before."""
@@ -316,15 +321,25 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Cha
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in values.items():
+    for name, found in values.items():
+        value = _by_name(found)
         if isinstance(value, Mapping) and value:
             yield from _flat(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
 
 
+def _by_name(value: Any) -> Any:
+    """A list of things with names, such as reviewers, by those names; anything else as it is."""
+    things = value if isinstance(value, Sequence) and not isinstance(value, str) else ()
+    if things and all(isinstance(thing, Mapping) and "name" in thing for thing in things):
+        return {thing["name"]: {key: said for key, said in thing.items() if key != "name"} for thing in things}
+    return value
+
+
 def _shown(values: Mapping[str, Any], name: str) -> str:
-    text = "(not there)" if name not in values else str(values[name])
+    value = values.get(name, "(not there)")
+    text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
     return text if len(text) <= SHOWN_CHANGE else f"{text[:SHOWN_CHANGE]}..."
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from fraud_retraining.domain.drift_tables import drift_grid
 from fraud_retraining.domain.gates import GateResult, Verdict
 from fraud_retraining.domain.grids import NONE, Grid, grid, number, share, span
-from fraud_retraining.domain.metrics import Metrics
+from fraud_retraining.domain.metrics import Metrics, reading_order
 from fraud_retraining.domain.review import QUANTILES, MatureDay, ReviewPack
 from fraud_retraining.domain.uncertainty import MetricIntervals
 from fraud_retraining.domain.windows import TrainingWindow
@@ -56,14 +56,8 @@ def metrics_grid(
     if champion is not None:
         columns += ["champion", *(["champion's interval"] if known else []), "difference"]
         columns += ["difference's interval"] if known else []
-    rows = (tuple(_metric(name, candidate, champion, known)) for name in sorted(candidate.values, key=_reading_order))
+    rows = (tuple(_metric(name, candidate, champion, known)) for name in sorted(candidate.values, key=reading_order))
     return grid("metrics", "Metrics on the holdout", tuple(columns), rows)
-
-
-def _reading_order(name: str) -> tuple[int, str]:
-    """The metrics that decide first; a record keeps its keys in the order of the alphabet."""
-    first = ("average_precision", "roc_auc", "card_precision", "recall", "brier", "expected")
-    return next((place for place, start in enumerate(first) if name.startswith(start)), len(first)), name
 
 
 def _metric(

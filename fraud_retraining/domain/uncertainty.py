@@ -3,12 +3,17 @@
 Here: a bootstrap over customers that is cheap enough for every retrain, because it looks at some hundred thresholds
 only. Not here: the exact paired test that a gate rests on (`domain/comparison.py`).
 
-Rows are filed once under the threshold that they reach, and summed by customer; a resample is then two sparse products
-with the customers' Poisson weights, the same for both models. What so few thresholds cost a metric is taken off again:
-an interval is the exact value plus what the resamples deviate from the value on the same thresholds.
+Rows are filed once under the threshold that they reach, and summed by customer; a resample is then a few sparse
+products with the customers' Poisson weights, the same for both models. What so few thresholds cost a metric is taken
+off again: an interval is the exact value plus what the resamples deviate from the value on the same thresholds.
+
+Card Precision reads of each day only its suspects in order: a customer of weight 3 is three of them, each with an alert
+of its own. The calibration error reads the sums of its bins by customer, and differs in one thing: an error is never
+below 0, so the chance that resampling adds to that of the rows makes nearly every resample worse. Its interval is
+around the middle of the resamples, where that addition is gone.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -17,8 +22,16 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from fraud_retraining.domain.comparison import Interval, customer_weights
-from fraud_retraining.domain.judged import Floats, Judged
-from fraud_retraining.domain.metrics import ACCEPTED_FPR, log_losses
+from fraud_retraining.domain.judged import Floats, Integers, Judged, Mask
+from fraud_retraining.domain.metrics import (
+    ACCEPTED_FPR,
+    CALIBRATION_ERROR,
+    DaySuspects,
+    calibration_bin,
+    card_precision_name,
+    daily_suspects,
+    log_losses,
+)
 from fraud_retraining.domain.schemas import Policy
 
 RESAMPLES = 200
@@ -52,7 +65,39 @@ class Drawn(NamedTuple):
     caught: Floats
     rows: Floats
     frauds: Floats
-    means: Mapping[str, Floats]
+    measured: Mapping[str, Floats]
+
+
+@dataclass(frozen=True, eq=False)
+class Alerting:
+    """Whom a model alerts about on each day with `budget` alerts."""
+
+    days: Sequence[DaySuspects]
+    budget: int
+
+    @classmethod
+    def of(cls, judged: Judged, budget: int) -> "Alerting":
+        """The suspects of every day."""
+        return cls(tuple(daily_suspects(judged)), budget)
+
+    def precision(self, weights: NDArray[np.float32]) -> Floats:
+        """Card Precision under each column of customer weights; who is detected is not alerted about again."""
+        left = weights.copy()
+        right = np.zeros(weights.shape[1])
+        for day in self.days:
+            suspects, defrauded = self._reached(day, left)
+            open_ = left[suspects]
+            alerts = np.clip(self.budget - (np.cumsum(open_, axis=0) - open_), 0, open_)[defrauded]
+            left[suspects[defrauded]] -= alerts
+            right += alerts.sum(axis=0)
+        return np.asarray(right / (self.budget * len(self.days)))
+
+    def _reached(self, day: DaySuspects, left: NDArray[np.float32]) -> tuple[Integers, Mask]:
+        """As many suspects, highest first, as spend the budget in every column."""
+        kept = 2 * self.budget
+        while kept < len(day.entities) and left[day.entities[:kept]].sum(axis=0).min() < self.budget:
+            kept *= 2
+        return day.entities[:kept], day.defrauded[:kept]
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,9 +109,11 @@ class Filed:
     frauds: Any
     totals: NDArray[np.float32]
     losses: Mapping[str, NDArray[np.float32]]
+    surprise: Any
+    alerting: Alerting
 
     @classmethod
-    def of(cls, judged: Judged) -> "Filed":
+    def of(cls, judged: Judged, budget: int) -> "Filed":
         """The rows of one model; a row under the last threshold counts in the totals only."""
         thresholds = _thresholds(judged)
         position = len(thresholds) - np.searchsorted(thresholds[::-1], judged.scores, side="right")
@@ -80,6 +127,8 @@ class Filed:
             _counts(position[reached & fraud], judged.entities[reached & fraud], shape),
             np.stack([np.bincount(judged.entities, kept, count) for kept in (None, judged.labels)]).astype(np.float32),
             _losses(judged, count),
+            _surprise(judged, count),
+            Alerting.of(judged, budget),
         )
 
     def drawn(self, weights: NDArray[np.float32]) -> Drawn:
@@ -91,8 +140,14 @@ class Filed:
             np.cumsum(self.frauds @ weights, axis=0, dtype=np.float64),
             totals[0],
             totals[1],
-            {name: sums @ weights / np.maximum(totals[0], 1e-9) for name, sums in self.losses.items()},
+            dict(self._measured(weights, np.maximum(totals[0], 1e-9))),
         )
+
+    def _measured(self, weights: NDArray[np.float32], rows: Floats) -> Iterator[tuple[str, Floats]]:
+        yield card_precision_name(self.alerting.budget), self.alerting.precision(weights)
+        if self.surprise is not None:
+            yield CALIBRATION_ERROR, np.abs(self.surprise @ weights).sum(axis=0) / rows
+        yield from ((name, sums @ weights / rows) for name, sums in self.losses.items())
 
 
 def _thresholds(judged: Judged) -> Floats:
@@ -104,9 +159,21 @@ def _thresholds(judged: Judged) -> Floats:
 
 
 def _counts(steps: Any, customers: Any, shape: tuple[int, int]) -> Any:
+    return _sums(np.ones(len(steps)), steps, customers, shape)
+
+
+def _sums(values: Floats, steps: Any, customers: Any, shape: tuple[int, int]) -> Any:
     from scipy.sparse import csr_array
 
-    return csr_array((np.ones(len(steps), np.float32), (steps, customers)), shape=shape)
+    return csr_array((values.astype(np.float32), (steps, customers)), shape=shape)
+
+
+def _surprise(judged: Judged, customers: int) -> Any:
+    """Frauds that the model expects less those there are, by calibration bin and customer; None unless it says."""
+    if not judged.probable:
+        return None
+    bin_ = calibration_bin(judged)
+    return _sums(judged.scores - judged.labels, bin_, judged.entities, (int(bin_.max()) + 1, customers))
 
 
 def _losses(judged: Judged, customers: int) -> dict[str, NDArray[np.float32]]:
@@ -120,11 +187,11 @@ def _losses(judged: Judged, customers: int) -> dict[str, NDArray[np.float32]]:
     }
 
 
-def draw(*models: Judged, resamples: int = RESAMPLES, seed: int = 0) -> list[Drawn]:
+def draw(*models: Judged, alert_budget: int, resamples: int = RESAMPLES, seed: int = 0) -> list[Drawn]:
     """The models under the same resamples of customers; none where the rows hold no fraud or scores are no numbers."""
     if not all(model.frauds and model.rankable for model in models):
         return []
-    filed = [Filed.of(model) for model in models]
+    filed = [Filed.of(model, alert_budget) for model in models]
     customers = int(models[0].entities.max()) + 1
     parts = [[one.drawn(weights) for one in filed] for weights in customer_weights(customers, resamples, seed)]
     return [_joined([part[position] for part in parts]) for position in range(len(models))]
@@ -138,7 +205,7 @@ def _joined(parts: list[Drawn]) -> Drawn:
         np.concatenate([part.caught for part in parts], axis=1),
         np.concatenate([part.rows for part in parts]),
         np.concatenate([part.frauds for part in parts]),
-        {name: np.concatenate([part.means[name] for part in parts]) for name in first.means},
+        {name: np.concatenate([part.measured[name] for part in parts]) for name in first.measured},
     )
 
 
@@ -176,10 +243,15 @@ def metric_intervals(
     for name in measured[0]:
         values = [known.get(name) for known in exact]
         if all(name in found for found in measured) and None not in values:
-            told[name] = _intervals(
-                [found[name] for found in measured], [float(value or 0) for value in values], confidence
-            )
+            centred = name == CALIBRATION_ERROR
+            resampled = [_centred(found[name]) if centred else found[name] for found in measured]
+            told[name] = _intervals(resampled, [float(value or 0) for value in values], confidence)
     return told
+
+
+def _centred(drawn: Floats) -> Floats:
+    """The resamples around their own middle, which stands where the rows as they are stood."""
+    return np.concatenate([[np.median(drawn[1:])], drawn[1:]])
 
 
 def _metrics(drawn: Drawn) -> dict[str, Floats]:
@@ -189,7 +261,7 @@ def _metrics(drawn: Drawn) -> dict[str, Floats]:
         "average_precision": (gained * precision).sum(axis=0) / np.maximum(drawn.frauds, 1e-9),
         "roc_auc": _roc_auc(drawn),
         "recall_at_1pct_fpr": _recall_at_fpr(drawn),
-        **drawn.means,
+        **drawn.measured,
     }
 
 
@@ -209,7 +281,8 @@ def _recall_at_fpr(drawn: Drawn) -> Floats:
 
 
 def _intervals(drawn: list[Floats], exact: list[float], confidence: float) -> MetricIntervals:
-    candidate, *champion = (_interval(values, value, confidence) for values, value in zip(drawn, exact, strict=True))
+    models = (_interval(values, value, confidence) for values, value in zip(drawn, exact, strict=True))
+    candidate, *champion = (model.model_copy(update={"low": max(0.0, model.low)}) for model in models)
     if not champion:
         return MetricIntervals(candidate=candidate)
     difference = _interval(drawn[0] - drawn[1], exact[0] - exact[1], confidence)

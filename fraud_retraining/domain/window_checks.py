@@ -51,9 +51,10 @@ def _required_columns(evidence: WindowEvidence) -> Measure:
 def _window_fraud_rate(evidence: WindowEvidence) -> Measure:
     window, policy = evidence.window, evidence.policy
     rate = window.frauds / window.rows if window.rows else float("nan")
+    found = f"{window.frauds:,} of {window.rows:,} labelled training rows are frauds ({rate:.3%})"
     return Measure(
         value=rate,
-        found=f"{window.frauds:,} of {window.rows:,} labelled training rows are frauds ({rate:.3%})",
+        found=found if window.rows else "no training row has a label",
         least=policy.min_fraud_rate,
         most=policy.max_fraud_rate,
         threshold=f"from {policy.min_fraud_rate:.3%} to {policy.max_fraud_rate:.3%}",

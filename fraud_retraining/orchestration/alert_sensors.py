@@ -15,7 +15,7 @@ from dagster_shared.error import SerializableErrorInfo
 from fraud_retraining.adapters.notifier import Notifier, drain
 from fraud_retraining.adapters.outbox import Outbox
 from fraud_retraining.domain.failures import WORKER_GONE
-from fraud_retraining.orchestration.outcomes import EndedRun, Outcomes
+from fraud_retraining.orchestration.outcomes import EndedRun, Outcomes, is_failure
 from fraud_retraining.orchestration.workers import Fate, fate_of, worker_of
 from fraud_retraining.settings import Settings
 
@@ -58,7 +58,7 @@ def build_alert_sensors(settings: Settings) -> list[dg.SensorDefinition]:
     )
     def tell_failed_runs(context: dg.SensorEvaluationContext, outcomes: dg.ResourceParam[Outcomes]) -> dg.SkipReason:
         now = datetime.now(UTC)
-        since = datetime.fromisoformat(context.cursor) - OVERLAP if context.cursor else now - LOOK_BACK
+        since = looked_until(context.cursor, now)
         found = tell_untold(context.instance, outcomes, since)
         context.update_cursor(now.isoformat())
         return dg.SkipReason(f"told of {', '.join(found)}" if found else "every failed run has told of itself")
@@ -82,6 +82,11 @@ def build_alert_sensors(settings: Settings) -> list[dg.SensorDefinition]:
     return [find_dead_workers, tell_failed_runs, deliver_notices]
 
 
+def looked_until(cursor: str | None, now: datetime) -> datetime:
+    """From when on to look; a clock that was ahead when the cursor was written hides nothing."""
+    return min(datetime.fromisoformat(cursor), now) - OVERLAP if cursor else now - LOOK_BACK
+
+
 def bury_the_dead(instance: dg.DagsterInstance, outcomes: Outcomes) -> str:
     """Fails every started run whose process is gone, tells of it, and says what was found."""
     runs = instance.get_runs(dg.RunsFilter(statuses=STARTED))
@@ -90,7 +95,13 @@ def bury_the_dead(instance: dg.DagsterInstance, outcomes: Outcomes) -> str:
     unseen = [run for run in runs if fates[run.run_id] is Fate.UNKNOWN]
     told = [f"{_short(run)} was failed: {WORKER_GONE}" for run in dead]
     told += [f"{_short(run)} cannot be seen from here" for run in unseen]
-    return "; ".join(told) or f"{len(runs)} started runs, all with their process"
+    return "; ".join(told) or _alive(len(runs))
+
+
+def _alive(runs: int) -> str:
+    if runs == 0:
+        return "no run is under way"
+    return "1 run is under way, and its process lives" if runs == 1 else f"{runs} runs are under way, and all live"
 
 
 def _bury(instance: dg.DagsterInstance, run: dg.DagsterRun, outcomes: Outcomes) -> bool:
@@ -117,7 +128,7 @@ def tell_untold(instance: dg.DagsterInstance, outcomes: Outcomes, since: datetim
     for run, ended in untold(instance, outcomes, since):
         told = what_it_left(instance, run)
         about = EndedRun.of(run, told.step) or ended
-        if not outcomes.failed_as_told(about, told.kinds, told.words).never_began:
+        if is_failure(about, outcomes.failed_as_told(about, told.kinds, told.words)):
             found.append(_short(run))
     return found
 

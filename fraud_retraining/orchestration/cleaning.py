@@ -4,6 +4,7 @@ Here: asking registry and ledger what there is, and carrying out the rule. Not h
 """
 
 from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from uuid import uuid4
 
@@ -54,8 +55,8 @@ def clean(ledger: Ledger, registry: Registry, settings: Settings, *, actor: str,
     return found
 
 
-def build_clean_job() -> dg.JobDefinition:
-    """The job that a schedule runs once a day."""
+def build_clean_job(hooks: AbstractSet[dg.HookDefinition] = frozenset()) -> dg.JobDefinition:
+    """The job that a schedule runs once a day; `hooks` are told how its runs end."""
 
     @dg.op(description="Removes runs and artifacts beyond those that retention keeps.")
     def clean_up(
@@ -73,7 +74,12 @@ def build_clean_job() -> dg.JobDefinition:
             context.log.info(f"removed {told(removal)}")
         context.log.info(f"{len(removed)} removed")
 
-    @dg.job(name=CLEAN, executor_def=dg.in_process_executor, description="Retention: runs and artifacts that may go.")
+    @dg.job(
+        name=CLEAN,
+        hooks=hooks,
+        executor_def=dg.in_process_executor,
+        description="Retention: runs and artifacts that may go.",
+    )
     def job() -> None:
         clean_up()
 

@@ -16,6 +16,7 @@ from fraud_retraining.domain.failures import causes
 from fraud_retraining.settings import HOME_VARIABLE, home_folder
 
 CONFIG = "dagster.yaml"
+CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
 OUT_OF_MEMORY = ("bad_alloc", "can't start new thread")
 """How XGBoost, and Python's threads, say that memory ran out."""
 
@@ -39,7 +40,7 @@ def storage_failure(error: BaseException) -> DependencyUnreachable | None:
     """What a failure of Dagster's or MLflow's own storage under the home folder means to a person; None for others."""
     for cause in causes(error):
         full = isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
-        if full or isinstance(cause, sqlite3.OperationalError):
+        if full or isinstance(cause, sqlite3.OperationalError) or _closed_home(cause):
             return DependencyUnreachable(
                 f"the storage under {home_folder()} cannot be written or read",
                 culprits=[cause],
@@ -47,6 +48,14 @@ def storage_failure(error: BaseException) -> DependencyUnreachable | None:
                 "the champion stays.",
             )
     return None
+
+
+def _closed_home(error: BaseException) -> bool:
+    """Whether the home folder cannot be made, or something in it not be written."""
+    if not isinstance(error, OSError) or not isinstance(error.filename, str):
+        return False
+    home, place = home_folder(), Path(error.filename)
+    return place == home or (error.errno in CLOSED and (place in home.parents or place.is_relative_to(home)))
 
 
 def memory_failure(error: BaseException) -> DependencyUnreachable | None:

@@ -54,6 +54,8 @@ from fraud_retraining.orchestration.assets.promotion import PRODUCTION, REGISTER
 from fraud_retraining.orchestration.assets.training import MODEL, WINDOW
 from fraud_retraining.orchestration.automation import RANGE_END, RANGE_START
 from fraud_retraining.orchestration.checks.data_checks import WINDOW_REPORT
+from fraud_retraining.orchestration.cleaning import CLEAN
+from fraud_retraining.orchestration.decide_release import DECIDE
 from fraud_retraining.orchestration.inventory import Inventory
 from fraud_retraining.orchestration.io_managers import read_document
 from fraud_retraining.orchestration.jobs import INGEST, MONITOR, RETRAIN
@@ -67,14 +69,19 @@ AS_OF_ASSETS = frozenset({WINDOW, MODEL, EVALUATION, REGISTERED, PRODUCTION})
 MONITORED = frozenset({SCORED, DRIFT, PERFORMANCE})
 AFTER_MODEL = frozenset({EVALUATION, f"{EVALUATION}_checks", REGISTERED, PRODUCTION})
 ASSET_JOB = "__ASSET_JOB"
-JOBS: Mapping[str, Job] = MappingProxyType({INGEST: "ingest", MONITOR: "monitor", RETRAIN: "retrain"})
+JOBS: Mapping[str, Job] = MappingProxyType(
+    {INGEST: "ingest", MONITOR: "monitor", RETRAIN: "retrain", CLEAN: "clean", DECIDE: "decide"}
+)
 KINDS: Mapping[Job, EventKind] = MappingProxyType(
     {
         "ingest": EventKind.INGEST_FAILED,
         "monitor": EventKind.MONITORING_FAILED,
         "retrain": EventKind.RETRAIN_FAILED,
+        "clean": EventKind.CLEANING_FAILED,
+        "decide": EventKind.DECISION_FAILED,
     }
 )
+WORK: Mapping[Job, str] = MappingProxyType({"monitor": "monitored", "clean": "clean-up", "decide": "decision"})
 THRESHOLDS = "deliver the data again, or change the thresholds under validation in the settings."
 EVALUATIONS_TO_LOOK_BACK = 50
 
@@ -125,6 +132,11 @@ def days_of_tags(tags: Mapping[str, str]) -> tuple[date, ...]:
     if RANGE_START in tags:
         return tuple(DayRange(start=date.fromisoformat(tags[RANGE_START]), end=date.fromisoformat(tags[RANGE_END])))
     return (date.fromisoformat(tags[PARTITION_TAG]),) if PARTITION_TAG in tags else ()
+
+
+def is_failure(run: EndedRun, failure: Failure) -> bool:
+    """Whether anything failed: a run that never began did not, nor a decision that was refused to whoever asked."""
+    return not failure.never_began and not (run.job == "decide" and failure.is_refusal)
 
 
 class Outcomes:
@@ -217,9 +229,9 @@ class Outcomes:
 
     def _failed(self, run: EndedRun, judge: Callable[[About], Failure], error: BaseException | None) -> Failure:
         fingerprint = self._fingerprint(run, error)
-        monitored = run.job == "monitor"
-        failure = judge(About(as_of=run.as_of, days=run.days, fingerprint=fingerprint, monitored=monitored))
-        if not failure.never_began and not self.is_recorded(run):
+        work = WORK.get(run.job, "")
+        failure = judge(About(as_of=run.as_of, days=run.days, fingerprint=fingerprint, work=work))
+        if is_failure(run, failure) and not self.is_recorded(run):
             self._record(run, failure, self._notice(run, failure, error))
         return failure
 

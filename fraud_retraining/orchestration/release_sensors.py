@@ -7,6 +7,7 @@ Two sensors, because a deadline must pass on time while MLflow is down. Every lo
 several daemons at once: the record takes each thing once.
 """
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import dagster as dg
@@ -16,6 +17,7 @@ from fraud_retraining.adapters.registry import Registry
 from fraud_retraining.adapters.release_watch import ReleaseWatch
 from fraud_retraining.domain.errors import Conflict
 from fraud_retraining.domain.release_notices import ReleaseNotice
+from fraud_retraining.domain.releases import Release
 from fraud_retraining.settings import Settings
 
 RELEASE_SENSOR = "watch_releases"
@@ -52,9 +54,7 @@ def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
         news = watch.news(int(context.cursor) if context.cursor else None)
         for notice in news.notices:
             teller.tell(notice)
-        return dg.SensorResult(
-            cursor=str(news.cursor), skip_reason=f"{len(ledger.waiting())} candidates wait, {len(news.notices)} notices"
-        )
+        return dg.SensorResult(cursor=str(news.cursor), skip_reason=_seen(ledger.waiting(), len(news.notices)))
 
     @dg.sensor(
         name=CHAMPION_SENSOR,
@@ -72,3 +72,14 @@ def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
         return dg.SkipReason(moved or "the champion is the recorded one and sound, or its alarm is recorded")
 
     return [watch_releases, watch_champion]
+
+
+def _seen(waiting: Sequence[Release], notices: int) -> str:
+    """Which candidates wait, until when, and whether people were told something."""
+    who = [f"version {one.version} waits for a decision{_until(one)}" for one in waiting]
+    told = f"{notices} {'message was' if notices == 1 else 'messages were'} written" if notices else "nothing is new"
+    return "; ".join([*(who or ["no candidate waits for a decision"]), told])
+
+
+def _until(release: Release) -> str:
+    return f" until {release.deadline:%Y-%m-%d %H:%M} UTC" if release.deadline else ""

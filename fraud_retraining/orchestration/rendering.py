@@ -22,6 +22,11 @@ def markdown_image(png: bytes, alt: str) -> MarkdownMetadataValue:
     return MetadataValue.md(f"![{alt}](data:image/png;base64,{base64.b64encode(png).decode()})")
 
 
+def figure(value: float) -> float:
+    """A number to the six digits that somebody reads; the record keeps all of them."""
+    return float(f"{value:.6g}")
+
+
 def grid_table(grid: Grid) -> TableMetadataValue:
     """A grid as a table, whole numbers as such; its schema is given, so that one without rows is a table too."""
     columns = [name or f"column {place}" for place, name in enumerate(grid.columns, start=1)]

@@ -189,6 +189,8 @@ def _mlflow(settings: Settings) -> dg.ResourceDefinition:
 
     @dg.resource(description="dagster-mlflow's mlflow_tracking: one MLflow run a Dagster run.")
     def mlflow(context: dg.InitResourceContext) -> Iterator[Any]:
+        from fraud_retraining.adapters.registry import asking_mlflow
+
         attempted(open_registry(settings).ensure_experiment, settings.retries, context.log)
         from dagster_mlflow import mlflow_tracking
 
@@ -198,7 +200,11 @@ def _mlflow(settings: Settings) -> dg.ResourceDefinition:
             "env": {},
             "extra_tags": {},
         }
-        yield from mlflow_tracking.resource_fn(context.replace_config(config))
+        tracking = mlflow_tracking.resource_fn(context.replace_config(config))
+        with asking_mlflow(settings.tracking_uri, "bind the run to one of its own"):
+            bound = next(tracking)
+        yield bound
+        yield from tracking
         _end_mlflow_run(context)
 
     return mlflow

@@ -1,4 +1,5 @@
-"""Processes that do one thing to releases and die at a named point of it, or do it at the same moment as another.
+"""Processes that do one thing to releases and die at a named point of it, or meet somebody who moves the alias there,
+or do it at the same moment as another.
 
 They are forked by a server that has imported everything and opened nothing: each is a process of its own within a
 moment, though MLflow takes seconds to import.
@@ -10,6 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -40,6 +42,15 @@ POINTS: dict[str, tuple[type, str, str, int]] = {
 }
 """Where a process may die: class and method, before or after the call, and which call of it."""
 
+MEDDLING: dict[str, tuple[type, str, str, int]] = {
+    **POINTS,
+    "before the alias": (Registry, "compare_and_set_champion", "before", 1),
+    "between looking and setting": (Registry, "_point", "before", 1),
+    "between setting and looking again": (Registry, "_point", "after", 1),
+    "before the outcome is judged": (Publisher, "_judged", "before", 1),
+}
+"""Where somebody may move the alias meanwhile; not all of them are reached when nobody does."""
+
 
 def start(order: dict[str, Any], log: Path) -> BaseProcess:
     """A process of its own that does what it is ordered."""
@@ -50,22 +61,37 @@ def start(order: dict[str, Any], log: Path) -> BaseProcess:
     return process
 
 
-def _doomed(dies: str) -> None:
-    """Lets this process be killed at a point, with nothing flushed and nobody told."""
-    owner, method, when, count = POINTS[dies]
+def _at(point: tuple[type, str, str, int], happens: Callable[[], None]) -> None:
+    """Lets something happen to this process at a point."""
+    owner, method, when, count = point
     done: Callable[..., Any] = getattr(owner, method)
     calls = {"left": count}
 
-    def dying(*arguments: Any, **named: Any) -> Any:
+    def disturbed(*arguments: Any, **named: Any) -> Any:
         calls["left"] -= 1
-        if when == "before" and calls["left"] == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
+        due = calls["left"] == 0
+        if due and when == "before":
+            happens()
         answer = done(*arguments, **named)
-        if calls["left"] == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
+        if due and when == "after":
+            happens()
         return answer
 
-    setattr(owner, method, dying)
+    setattr(owner, method, disturbed)
+
+
+def _die() -> None:
+    """With nothing flushed and nobody told."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _meddle(order: dict[str, Any], versions: list[int]) -> None:
+    """What somebody does in MLflow's own UI."""
+    from mlflow import MlflowClient
+
+    for version in versions:
+        MlflowClient(order["uri"], order["uri"]).set_registered_model_alias(order["model"], "champion", str(version))
+        sys.stdout.write(f"somebody moved the alias to version {version}\n")
 
 
 def decide(order: dict[str, Any], log: str) -> None:
@@ -82,8 +108,10 @@ def decide(order: dict[str, Any], log: str) -> None:
         "watch": lambda: ReleaseWatch(record, there).mind_champion(),
         "expire": lambda: ReleaseWatch(record, there).mind_deadlines(),
     }
+    for point, versions in order.get("meddling", {}).items():
+        _at(MEDDLING[point], partial(_meddle, order, versions))
     if order.get("dies"):
-        _doomed(order["dies"])
+        _at(POINTS[order["dies"]], _die)
     _wait_for_go(order, record, there)
     try:
         acts[order["act"]]()

@@ -128,11 +128,18 @@ run_simple("127.0.0.1", {}, app, threaded=True)
 
 @contextmanager
 def tracking_server(store: str, artifacts: Path, log: Path) -> Iterator[str]:
-    """MLflow's server application over a store, in a process of its own, with artifacts through the server.
+    """MLflow's server application over a store, in a process of its own, with artifacts through the server."""
+    port = free_port()
+    with serving_at(port, store, artifacts, log):
+        yield f"http://127.0.0.1:{port}"
+
+
+@contextmanager
+def serving_at(port: int, store: str, artifacts: Path, log: Path) -> Iterator[subprocess.Popen]:
+    """That server's process, on a port that can be served again.
 
     `mlflow server` starts the same application after some 15 s of imports for what is not tested here.
     """
-    port = free_port()
     environment = {
         **os.environ,
         "_MLFLOW_SERVER_FILE_STORE": store,
@@ -152,7 +159,7 @@ def tracking_server(store: str, artifacts: Path, log: Path) -> Iterator[str]:
         )
     try:
         _wait_until_healthy(f"http://127.0.0.1:{port}/health", process, log)
-        yield f"http://127.0.0.1:{port}"
+        yield process
     finally:
         process.terminate()
         try:

@@ -1,7 +1,10 @@
 """The engine: what it reads, in which order, within which limits, and what its failures are called."""
 
+import os
+import signal
 import subprocess
 import sys
+import threading
 from datetime import date, datetime
 from pathlib import Path
 
@@ -160,6 +163,16 @@ class TestLimits:
         with Engine(temp_directory=tmp_path) as one, Engine(temp_directory=tmp_path) as two:
             assert set(tmp_path.glob("engine-*")) == {one._spill, two._spill}
         assert not list(tmp_path.glob("engine-*"))
+
+
+def test_ctrl_c_during_a_query_is_an_interrupt_and_no_failure(engine):
+    numbers = ibis.range(0, 200_000).unnest().name("n").as_table()
+    endless = numbers.cross_join(numbers.view()).aggregate(total=lambda pairs: (pairs.n * pairs.n_right % 7).sum())
+    timer = threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        engine.to_arrow(endless)
+    timer.join()
 
 
 class TestPrepared:

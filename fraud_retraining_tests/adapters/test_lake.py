@@ -49,7 +49,7 @@ def test_a_day_may_have_several_files_and_be_written_without_leading_zeros(locat
     day = date(2024, 3, 1)
     names = [info.path[-9:] for info in lake.days()[day].files]
     assert sorted(names) == ["a.parquet", "b.parquet", "c.parquet"]
-    assert lake.day_files(day) == lake.days()[day] == lake.days(DayRange(start=day, end=day))[day]
+    assert lake.days()[day] == lake.days(DayRange(start=day, end=day))[day]
 
 
 LEFTOVERS = (
@@ -69,7 +69,6 @@ LEFTOVERS = (
 def test_leftovers_and_foreign_files_are_no_part_of_a_day(location: Location, lake: Lake) -> None:
     arrive(location, *LEFTOVERS, "year=2024/month=03/day=02/a.parquet")
     assert list(lake.days()) == [date(2024, 3, 2)]
-    assert lake.day_files(date(2024, 3, 1)) is None
 
 
 def test_parquet_files_under_no_day_are_refused_and_all_named(location: Location, lake: Lake) -> None:
@@ -145,7 +144,7 @@ def test_a_day_that_is_written_while_it_is_read_is_refused(location: Location, l
 
 def test_a_lake_that_is_not_there_is_no_empty_lake(lake: Lake) -> None:
     within = DayRange(start=LEAP_DAY, end=LEAP_DAY)
-    for ask in (lambda: lake.days(), lambda: lake.days(within), lambda: lake.day_files(LEAP_DAY)):
+    for ask in (lambda: lake.days(), lambda: lake.days(within)):
         with pytest.raises(DataInvalid, match="there is no lake at") as refused:
             ask()
         assert refused.value.exit_code == 3
@@ -154,7 +153,6 @@ def test_a_lake_that_is_not_there_is_no_empty_lake(lake: Lake) -> None:
 
 def test_a_lake_without_the_day_is_there(location: Location, lake: Lake) -> None:
     arrive(location, "year=2024/month=03/day=01/a.parquet")
-    assert lake.day_files(LEAP_DAY) is None
     assert lake.days(DayRange(start=LEAP_DAY, end=LEAP_DAY)) == {}
 
 

@@ -91,7 +91,7 @@ def test_each_row_of_the_routing_table(case: str, desk: Desk) -> None:
     for expected in ("fraud_detector", "version 7, as of 2026-11-18, keeps serving", notice.why[0]):
         assert expected in told
     assert "<https://dagster.example/runs/run-1|Dagster run>" in told
-    assert f"<https://docs.example/r#{notice.runbook_section}|Runbook>" in told
+    assert f"<https://docs.example/r#{notice.category.replace('_', '-')}|Runbook>" in told
     assert list(desk.pagerduty.incidents.values()) == (["triggered"] if pages else [])
 
 

@@ -145,6 +145,10 @@ class TestCure:
             (a_notice(Category.DEPENDENCY, "monitor", days=(D1,)), Success(job="ingest", days=(D1,)), False),
             (a_notice(Category.DEPENDENCY, "monitor", days=(D1,)), Success(job="monitor", days=(D1, D2)), True),
             (a_notice(Category.DEPENDENCY, "ingest", days=(D1,)), Success(job="monitor", days=(D1,)), False),
+            (a_notice(Category.DEPENDENCY, "clean"), Success(job="clean"), True),
+            (a_notice(Category.DEPENDENCY, "clean"), Success(job="decide"), False),
+            (a_notice(Category.DEPENDENCY, "decide"), Success(job="retrain", as_of=AS_OF), False),
+            (a_notice(), Success(job="clean"), False),
         ],
         ids=[
             "the same as-of day",
@@ -157,6 +161,10 @@ class TestCure:
             "an ingest does not watch",
             "watching does",
             "watching ingests nothing",
+            "the next clean-up",
+            "a decision cleans nothing up",
+            "a retrain decides nothing by form",
+            "a clean-up is no retrain",
         ],
     )
     def test_which_success_ends_a_notice(self, outbox: Outbox, notice: Notice, success: Success, cured: bool) -> None:
@@ -282,12 +290,15 @@ class TestOtherMessages:
         assert first is not None
         assert first.body == body
         outbox.sent(first, {"channel": "C1", "ts": "17.5"})
-        assert outbox.receipts("release:7") == {"slack:#ml-alerts": {"channel": "C1", "ts": "17.5"}}
         decided = Message(destination="slack:#ml-alerts", action=Action.UPDATE, body={"text": "approved by anna"})
         assert outbox.resolve("release:7", "approved", [decided])
         assert outbox.reply("release:7", {"text": "promoted"})
         assert not outbox.reply("release:8", {"text": "promoted"})
-        assert drained(outbox) == [("slack:#ml-alerts", "update"), ("slack:#ml-alerts", "reply")]
+        second = outbox.claim()
+        assert second is not None
+        assert (second.action, second.receipt) == ("update", {"channel": "C1", "ts": "17.5"})
+        outbox.sent(second, {"channel": "C1", "ts": "17.5"})
+        assert drained(outbox) == [("slack:#ml-alerts", "reply")]
 
 
 def test_notices_of_two_models_in_one_database_do_not_mix(ledger_url: str) -> None:

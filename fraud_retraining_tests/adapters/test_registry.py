@@ -12,8 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fraud_retraining.adapters.model_artifact import fitted_model
 from fraud_retraining.adapters.registry import ModelVersion, Registry, TrainedRun
 from fraud_retraining.domain.errors import Conflict, DependencyUnreachable, IntegrityError
+from fraud_retraining.domain.failures import causes
 from fraud_retraining.domain.fingerprint import Fingerprint
 from fraud_retraining_tests.adapters.registries import (
     AS_OF,
@@ -51,6 +53,16 @@ def server(store, home) -> Iterator[str]:
 @pytest.fixture
 def registry(store, home) -> Registry:
     return registry_at(store, home / "artifacts")
+
+
+def test_two_processes_may_open_a_new_store_at_once(tmp_path: Path) -> None:
+    opening = (
+        "import sys; from fraud_retraining_tests.adapters.registries import registry_at; from pathlib import Path; "
+        "registry_at(sys.argv[1], Path(sys.argv[2])).ensure_experiment()"
+    )
+    uri = f"sqlite:///{tmp_path / 'new.db'}"
+    started = [subprocess.Popen([sys.executable, "-c", opening, uri, str(tmp_path)]) for _ in range(2)]
+    assert [one.wait(timeout=240) for one in started] == [0, 0]
 
 
 def train(registry: Registry, fingerprint: Fingerprint, estimator: str = "xgboost", run_id: str = "") -> TrainedRun:
@@ -100,7 +112,7 @@ def live_a_life(registry: Registry) -> None:
     champion = registry.champion()
     assert champion is not None
     assert (champion.version, champion.aliases) == (1, ("champion",))
-    loaded = registry.load_version(1, expected_digest=run.artifact_digest)
+    loaded = fitted_model(registry.download(1, expected_digest=run.artifact_digest))
     assert np.array_equal(loaded.predict(rows()), fitted().predict(rows()))
     assert registry.importance(run) == fitted().importance()
 
@@ -334,7 +346,7 @@ def test_a_deleted_artifact_is_gone_and_not_merely_unreachable(registry):
     version = register(registry, run)
     shutil.rmtree(artifact_folder(registry, run))
     with pytest.raises(IntegrityError, match="not there any more"):
-        registry.load_version(version.version)
+        registry.download(version.version)
 
 
 @pytest.mark.slow
@@ -347,7 +359,7 @@ def test_a_deleted_artifact_is_gone_on_a_tracking_server_too(server, home):
     (folder,) = (home / "served").rglob(run.model_id)
     shutil.rmtree(folder)
     with pytest.raises(IntegrityError, match="not there any more"):
-        registry.load_version(version.version)
+        registry.download(version.version)
 
 
 def test_a_digest_that_the_record_does_not_know_is_refused(registry):
@@ -442,6 +454,9 @@ def test_a_store_that_cannot_be_opened_is_unreachable(tmp_path):
 def test_a_password_in_the_address_is_never_shown():
     refusal = assert_unreachable(f"http://someone:hunter2@127.0.0.1:{free_port()}", within=10)
     assert "hunter2" not in str(refusal)
+    chain = list(causes(refusal))
+    assert len(chain) > 1
+    assert not any("hunter2" in f"{cause} {cause!r} {vars(cause)}" for cause in chain)
 
 
 def test_importing_the_adapter_does_not_import_mlflow():

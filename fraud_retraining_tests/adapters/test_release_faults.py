@@ -156,6 +156,52 @@ def test_the_watch_itself_may_die(world: World, tmp_path: Path):
     require_invariants(world)
 
 
+# -- somebody moves the alias away and back meanwhile
+
+OTHER, CHAMPION, CANDIDATE = 1, 2, 3
+AWAY_AND_BACK = {
+    "between intent and move": {"before the alias": [OTHER, CHAMPION]},
+    "between the two halves of the move": {"between looking and setting": [OTHER, CHAMPION]},
+    "seen by the move and gone when it is judged": {
+        "before the alias": [OTHER],
+        "before the outcome is judged": [CHAMPION],
+    },
+    "within the move": {"between setting and looking again": [CHAMPION, CANDIDATE]},
+    "seen after the move and gone when it is judged": {
+        "between setting and looking again": [CHAMPION],
+        "before the outcome is judged": [CANDIDATE],
+    },
+    "between move and outcome": {"after the alias": [OTHER, CANDIDATE]},
+    "away before the outcome and back after it": {"after the alias": [CHAMPION], "after the outcome": [CANDIDATE]},
+}
+
+
+@pytest.mark.parametrize("dies", [None, "after the alias", "after the outcome"])
+@pytest.mark.parametrize("meddling", AWAY_AND_BACK)
+def test_an_alias_that_was_moved_away_and_back_during_a_promotion_ends_in_one_champion_with_its_record(
+    world: World, tmp_path: Path, meddling: str, dies: str | None
+):
+    url = f"sqlite:///{tmp_path}/ledger.db"
+    other, champion, candidate = world.champion(0), world.champion(1), world.waiting(2)
+    assert [other.version, champion.version, candidate.version] == [OTHER, CHAMPION, CANDIDATE]
+    moves = AWAY_AND_BACK[meddling]
+    log = tmp_path / "log"
+    process = mortals.start(order(world, url, "approve", CANDIDATE, dies=dies, meddling=moves), log)
+    process.join(120)
+    said = log.read_text()
+    undone = meddling == "seen by the move and gone when it is judged"
+    reached = dies is not None and not (dies == "after the alias" and "seen" in meddling)
+    assert process.exitcode == (-signal.SIGKILL if reached else 5 if undone else 0), said
+    assert said.count("somebody moved the alias") == sum(map(len, moves.values())) or reached, said
+    for _ in range(2):
+        world.watch.mind_champion()
+        require_invariants(world)
+    promoted = {OTHER: "superseded", CHAMPION: "superseded", CANDIDATE: "promoted"}
+    assert world.states() == promoted
+    assert world.registry.champion().artifact_digest == candidate.artifact_digest
+    require_told_once(world)
+
+
 # -- at once
 
 

@@ -44,6 +44,8 @@ def test_what_trained_it_is_told_to_the_last_digest(life: Ledger):
     assert story.making.window_digest == digest(story.window)
     assert story.data_digest != read_story(life, 1).data_digest
     assert (story.asked.trigger, story.asked.reason, story.asked.by) == ("schedule", "48 hours are over", "automation")
+    assert story.asked.told == "schedule: 48 hours are over"
+    assert story.asked.model_copy(update={"reason": ""}).told == "schedule"
 
 
 def test_who_approved_it_and_why_survives_what_came_later(life: Ledger):
@@ -166,7 +168,12 @@ def test_a_version_that_nobody_knows_is_told_with_those_that_are_known(life: Led
         ({"a": {"b": 1}}, {"a": {"b": 1}}, []),
         ({"a": {"b": 1}}, {"a": {"b": 2}}, [("a.b", "1", "2")]),
         ({"a": {"b": 1}}, {"a": None}, [("a", "(not there)", "None"), ("a.b", "1", "(not there)")]),
-        ({"a": [1]}, {"a": [1, 2]}, [("a", "[1]", "[1, 2]")]),
+        ({"a": [1]}, {"a": [1, 2]}, [("a", "1", "1, 2")]),
+        (
+            {"who": [{"name": "anna", "slack": "U1"}]},
+            {"who": [{"name": "bert", "slack": "U2"}, {"name": "anna", "slack": "U3"}]},
+            [("who.anna.slack", "U1", "U3"), ("who.bert.slack", "(not there)", "U2")],
+        ),
         ({}, {"long": "x" * 500}, [("long", "(not there)", "x" * 120 + "...")]),
     ],
 )

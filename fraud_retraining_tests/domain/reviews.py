@@ -118,20 +118,26 @@ def pack_of(
     rival: Judged | None = None,
     champion: FittedModel | None = None,
     drift: bool = True,
+    fixed: tuple[Judged, ...] = (),
 ) -> ReviewPack:
-    """The pack of a candidate on some rows, beside a champion on the same."""
+    """The pack of a candidate on some rows, beside a champion on the same; `fixed` are both on the fixed days."""
+    about_fixed = {"fixed": fixed[0]} if fixed else {}
+    about_fixed |= {"fixed_comparison": Pair(*fixed)} if len(fixed) > 1 else {}
     pair = Pair(mine, rival) if rival is not None else NO_CHAMPION
     return review(
         as_of=AS_OF,
         fingerprint="f" * 64,
         policy=POLICY,
-        evidence=gather_evidence(POLICY, holdout=mine, comparison=pair, importance=candidate.importance()),
+        evidence=gather_evidence(
+            POLICY, holdout=mine, comparison=pair, importance=candidate.importance(), **about_fixed
+        ),
         candidate=Reviewed(mine, candidate),
         champion=Reviewed(rival, champion) if rival is not None and champion else None,
         champion_version=1 if champion else None,
         watch=watched(candidate, champion),
         maturity=MATURITY,
         drift=DRIFT if drift else None,
+        fixed=fixed,
     )
 
 

@@ -184,7 +184,7 @@ def test_a_circle_of_causes_ends() -> None:
         (About(as_of=AS_OF), "gate_failed:as-of 2026-11-20"),
         (About(days=(D1,)), "gate_failed:day 2026-11-01"),
         (About(days=(D2, D1)), "gate_failed:days 2026-11-01 to 2026-11-03 (2)"),
-        (About(days=(D1,), monitored=True), "gate_failed:monitored day 2026-11-01"),
+        (About(days=(D1,), work="monitored"), "gate_failed:monitored day 2026-11-01"),
         (About(), "gate_failed"),
     ],
 )

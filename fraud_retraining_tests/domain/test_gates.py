@@ -105,6 +105,7 @@ def test_a_sound_candidate_passes_every_gate():
         ("score_variety", {"scores": ScoreSummary(distinct=99, not_finite=0, minimum=0.1, maximum=1.7)}),
         ("score_variety", {"scores": ScoreSummary(distinct=99, not_finite=3, minimum=0.1, maximum=0.9)}),
         ("feature_importance", {"importance": {"amount": 0.96, "night": 0.04}}),
+        ("feature_importance", {"candidate": metrics(0.995), "columns": ("amount",)}),
     ],
 )
 def test_each_fault_fails_its_own_gate_and_no_other(gate, changes):
@@ -112,6 +113,18 @@ def test_each_fault_fails_its_own_gate_and_no_other(gate, changes):
     assert not verdict.passed
     assert [one.name for one in verdict.failed] == [gate]
     assert verdict.failed[0].margin < 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"candidate": metrics(0.995)}, "the project makes the feature itself, from what came before"),
+        ({"candidate": metrics(0.995), "columns": ("night",)}, "another feature matters more"),
+        ({"columns": ("amount",)}, "the model is good, and not too good"),
+    ],
+)
+def test_a_model_that_is_good_for_an_honest_reason_is_no_leak(changes, why):
+    assert judge(POLICY, evidence(**changes)).passed, why
 
 
 @pytest.mark.parametrize(

@@ -129,6 +129,7 @@ class TestColumns:
             {"AT": pa.array([NOON], pa.timestamp("s")), "SUM": pa.array([Decimal("1.50")])},
             {"AT": pa.array([NOON], pa.timestamp("ns", "Asia/Tokyo")), "SUM": pa.array([1], pa.uint8())},
             {"BAD": [True], "KNOWN": pa.nulls(1), "channel": [4], "country": [True], "risk": [Decimal(1)]},
+            {"BAD": [Decimal(1)], "risk": [True], "channel": [True]},
             {"BAD": pa.array([float("nan")], pa.float32()), "risk": [False], "channel": pa.nulls(1)},
         ],
     )
@@ -172,6 +173,10 @@ class TestColumns:
 
 
 class TestCanonical:
+    def test_a_label_may_be_a_decimal_as_databases_write_their_numbers(self):
+        accepted = ingested(lake(BAD=[Decimal(1)])).accepted
+        assert accepted.column("is_fraud").to_pylist() == [1]
+
     def test_columns_have_their_canonical_types(self):
         accepted = ingested(wide(BAD=[True], SUM=[Decimal("1.50")], risk=[3], channel=[4]), mapping=WIDE).accepted
         assert accepted.schema == pa.schema(

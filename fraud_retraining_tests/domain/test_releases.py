@@ -273,22 +273,23 @@ def test_the_deadline_is_bounded(hours: float):
 
 
 @pytest.mark.parametrize(
-    ("champion_as_of", "mode", "outcome"),
+    ("champion_as_of", "version", "mode", "outcome"),
     [
-        (None, "auto", Promote()),
-        (None, "manual", Await()),
-        (date(2026, 11, 19), "auto", Promote()),
-        (date(2026, 11, 19), "manual", Await()),
-        (date(2026, 11, 20), "auto", Supersede),
-        (date(2026, 11, 20), "manual", Supersede),
-        (date(2026, 11, 21), "manual", Supersede),
+        (None, 4, "auto", Promote()),
+        (None, 4, "manual", Await()),
+        (date(2026, 11, 19), 99, "auto", Promote()),
+        (date(2026, 11, 19), 99, "manual", Await()),
+        (date(2026, 11, 20), 1, "auto", Promote()),  # same day, other settings or corrected data
+        (date(2026, 11, 20), 1, "manual", Await()),
+        (date(2026, 11, 20), 99, "auto", Supersede),
+        (date(2026, 11, 21), 1, "manual", Supersede),
     ],
 )
-def test_a_candidate_never_replaces_a_champion_as_new_as_itself(champion_as_of, mode, outcome):
-    champion = release(S.PROMOTED, version=4, as_of=champion_as_of) if champion_as_of else None
+def test_a_candidate_never_replaces_a_newer_champion(champion_as_of, version, mode, outcome):
+    champion = release(S.PROMOTED, version=version, as_of=champion_as_of) if champion_as_of else None
     answer = promotion_of(release(), champion, automatic=mode == "auto", passed=True)
     if outcome is Supersede:
-        assert isinstance(answer, Supersede) and "champion version 4" in answer.reason
+        assert isinstance(answer, Supersede) and f"champion version {version}" in answer.reason
     else:
         assert answer == outcome
 
@@ -306,13 +307,14 @@ def test_of_two_that_wait_the_newer_as_of_day_stays_and_of_equals_the_later_one(
     assert newer_than(candidate, [older, same]) is None
 
 
-def test_a_promotion_begins_from_approved_only_and_never_over_a_champion_as_new():
+def test_a_promotion_begins_from_approved_only_and_never_over_a_newer_champion():
     begun = begin_promotion(release(S.APPROVED), release(S.PROMOTED, version=4, as_of=date(2026, 11, 1)), intent())
     assert (begun.state, begun.intent, begun.champion_before) == (S.PROMOTING, 17, 4)
     with pytest.raises(Conflict):
         begin_promotion(waiting(), None, intent(expected=None))
-    with pytest.raises(Conflict, match="cannot be promoted: champion version 4"):
-        begin_promotion(release(S.APPROVED), release(S.PROMOTED, version=4), intent())
+    for newer in (release(S.PROMOTED, version=6), release(S.PROMOTED, version=4, as_of=date(2026, 11, 21))):
+        with pytest.raises(Conflict, match=f"cannot be promoted: champion version {newer.version}"):
+            begin_promotion(release(S.APPROVED), newer, intent())
 
 
 def test_a_rollback_goes_to_what_was_champion_once_and_needs_a_reason():

@@ -9,11 +9,21 @@ from hypothesis import strategies as st
 from scipy.stats import ks_2samp
 
 from fraud_retraining.domain.gates import NO_CHAMPION
-from fraud_retraining.domain.metrics import average_precision, card_precision_at_k
+from fraud_retraining.domain.metrics import average_precision, card_precision_at_k, metric_names
 from fraud_retraining.domain.review import ReviewPack
 from fraud_retraining.domain.reviewing import kolmogorov_distance, stability_index
 from fraud_retraining_tests.domain.judged_rows import EXAMPLES
-from fraud_retraining_tests.domain.reviews import POLICY, ROWS, evidence_of, fitted, judged, pack, rows, watched
+from fraud_retraining_tests.domain.reviews import (
+    POLICY,
+    ROWS,
+    evidence_of,
+    fitted,
+    judged,
+    pack,
+    pack_of,
+    rows,
+    watched,
+)
 
 
 def test_the_sample_and_the_differing_rows_do_not_depend_on_how_batches_are_cut():
@@ -65,6 +75,21 @@ def test_the_alerts_of_the_days_are_the_card_precision_at_the_budget():
     assert all(0 <= one.same <= shown.alert_budget for one in shown.alerts)
     same = pack("xgboost", None)
     assert [one.champion for one in same.alerts] == [None] * 4
+
+
+def test_metrics_on_the_fixed_evaluation_days_have_intervals_of_their_own():
+    candidate, champion = fitted(), fitted("logistic_regression")
+    mine, rival = judged(candidate), judged(champion)
+    some = np.arange(ROWS) % 2 == 0
+    fixed = mine.where(some), rival.where(some)
+    found = pack_of(mine, candidate, rival, champion, fixed=fixed).fixed_intervals
+    assert set(found) == set(metric_names(POLICY))
+    assert found["average_precision"].candidate.value == pytest.approx(average_precision(fixed[0]))
+    assert found["average_precision"].champion.value == pytest.approx(average_precision(fixed[1]))
+    alone = pack_of(mine, candidate, rival, champion, fixed=fixed[:1]).fixed_intervals
+    assert all(one.champion is None for one in alone.values())
+    assert alone["roc_auc"].candidate == found["roc_auc"].candidate
+    assert pack().fixed_intervals == {}
 
 
 def test_scores_are_counted_by_label_and_their_shift_measured():

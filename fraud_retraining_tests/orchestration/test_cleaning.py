@@ -1,7 +1,7 @@
 """Retention carried out on a real registry and a real ledger: what goes is recorded first, and nobody is disturbed."""
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -10,15 +10,18 @@ import pytest
 from fraud_retraining.adapters.ledger import Ledger
 from fraud_retraining.adapters.processes import this_process
 from fraud_retraining.adapters.registry import Registry, TrainedRun
+from fraud_retraining.definitions import build_definitions
 from fraud_retraining.domain.budget import BudgetPolicy
 from fraud_retraining.domain.errors import Busy, IntegrityError
 from fraud_retraining.domain.events import EventKind
 from fraud_retraining.domain.leases import Owner, Purpose
 from fraud_retraining.domain.releases import ReleaseState
 from fraud_retraining.domain.retention import RetentionPolicy
-from fraud_retraining.orchestration.cleaning import build_clean_job, clean, superfluous
+from fraud_retraining.orchestration.alert_sensors import tell_untold
+from fraud_retraining.orchestration.cleaning import CLEAN, build_clean_job, clean, superfluous
+from fraud_retraining.orchestration.resources import open_outbox, open_outcomes
 from fraud_retraining.orchestration.spending import record_finished
-from fraud_retraining.settings import Settings
+from fraud_retraining.settings import LedgerPolicy, Settings
 from fraud_retraining_tests.adapters.registries import (
     AS_OF,
     a_fingerprint,
@@ -165,3 +168,27 @@ def run_job(ledger: Ledger, registry: Registry) -> dg.ExecuteInProcessResult:
 
 def test_a_registry_without_anything_has_nothing_to_remove(ledger: Ledger, registry: Registry) -> None:
     assert clean(ledger, registry, ONE_EACH, **WHO) == []
+
+
+def test_a_clean_up_that_fails_is_told_and_ended_by_the_next_that_passes(
+    ledger: Ledger, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FRAUD_RETRAINING_HOME", str(tmp_path / "home"))
+    settings = Settings(ledger=LedgerPolicy(url=ledger._url), model={"name": ledger.model})
+    outbox, instance = open_outbox(settings), dg.DagsterInstance.ephemeral()
+    nowhere = Registry("http://127.0.0.1:9", "x", "x", timeout_seconds=2)
+
+    def cleaned(with_registry: Registry) -> dg.ExecuteInProcessResult:
+        there = dg.ResourceDefinition.hardcoded_resource(with_registry)
+        job = build_definitions(settings, registry=there).resolve_job_def(CLEAN)
+        return job.execute_in_process(instance=instance, raise_on_error=False)
+
+    assert [cleaned(nowhere).success for _ in range(2)] == [False, False]
+    causes = [event.payload["cause"] for event in ledger.events(EventKind.CLEANING_FAILED)]
+    assert causes == ["dependency:clean-up"] * 2
+    (open_,) = outbox.open_notices()
+    assert (open_.seen, open_.notice.title) == (2, "A dependency did not answer: clean-up")
+    assert tell_untold(instance, open_outcomes(settings), datetime(2020, 1, 1, tzinfo=UTC)) == []
+    assert cleaned(registry).success
+    assert outbox.open_notices() == []
+    assert ledger.verify().ok

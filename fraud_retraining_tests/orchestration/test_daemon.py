@@ -12,6 +12,7 @@ from fraud_retraining.orchestration.resources import open_ledger, open_registry
 from fraud_retraining.simulation import lake_path
 from fraud_retraining_tests.conftest import DAYS, START, Place, enter
 from fraud_retraining_tests.daemons import Watched, daemon_over, wait_until
+from fraud_retraining_tests.mortal_daemon import STAGES
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -74,3 +75,30 @@ def test_two_daemons_publish_once(watched: Watched) -> None:
     assert watched.trained() == [last]
     assert len(open_ledger(watched.settings).releases()) == 1
     assert open_ledger(watched.settings).verify().ok
+
+
+def test_a_daemon_that_dies_at_any_stage_of_a_tick_loses_no_run_and_doubles_none(watched: Watched) -> None:
+    first = START + timedelta(days=FIRST - 1)
+    days = [first + timedelta(days=n) for n in range(1, len(STAGES) + 1)]
+    with daemon_over(watched.place) as daemon:
+        for stage, day in zip(STAGES, days, strict=True):
+            watched.land(day)
+            daemon.kill()
+            daemon.start(dies=stage)
+            wait_until(daemon.has_died, daemon)
+        daemon.kill()
+        daemon.start()
+        wait_until(lambda: watched.answered() == days[-1] and all(map(watched.ingested, days)), daemon)
+        wait_until(lambda: all(run.is_finished for job in (INGEST, RETRAIN) for run in watched.runs(job)), daemon)
+    for job in (INGEST, RETRAIN):
+        keys = [run.tags["dagster/run_key"] for run in watched.runs(job)]
+        assert len(keys) == len(set(keys)), f"{job} was doubled: {keys}"
+    trained = watched.trained()
+    assert trained == sorted(set(trained))
+    records, registry = open_ledger(watched.settings), open_registry(watched.settings)
+    fingerprints = [version.fingerprint for version in registry.versions()]
+    assert len(fingerprints) == len(set(fingerprints))
+    assert records.verify().ok
+    served, champion = registry.champion(), records.champion()
+    assert served is not None and champion is not None
+    assert (served.version, served.artifact_digest) == (champion.version, champion.artifact_digest)

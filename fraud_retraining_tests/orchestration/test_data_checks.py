@@ -38,9 +38,15 @@ def test_each_day_of_a_short_range_shows_its_own_results(place: Place) -> None:
     assert told("row_count") == {day: day != bad for day in days}
 
 
+def test_a_range_of_one_day_shows_its_results_too(place: Place) -> None:
+    assert ingest(1) == 0
+    for check in DAY_CHECKS:
+        assert told(check) == {START: True}, check
+
+
 @pytest.mark.slow
-def test_of_a_long_range_the_days_that_did_not_pass_show_it(place: Place) -> None:
-    bad = START + timedelta(days=DAYS_TOLD_APART + 1)
+def test_of_a_long_range_the_last_day_and_those_that_did_not_pass_show_it(place: Place) -> None:
+    bad, last = (START + timedelta(days=DAYS_TOLD_APART + n) for n in (1, 2))
     place.write_day(bad, place.read_day(bad).slice(0, 10))
-    assert ingest(DAYS_TOLD_APART + 2) == 3
-    assert told("row_count") == {bad: False}
+    assert ingest(DAYS_TOLD_APART + 3) == 3
+    assert told("row_count") == {bad: False, last: True}

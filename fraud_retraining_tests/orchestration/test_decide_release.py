@@ -1,25 +1,48 @@
 """The form in Dagster's UI: it asks in words, decides at the same desk, and shows a refusal as a failed run."""
 
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
 
+from fraud_retraining.adapters.registry import Registry
 from fraud_retraining.definitions import build_definitions
 from fraud_retraining.domain.events import EventKind
 from fraud_retraining.domain.trust import PromotionPolicy
+from fraud_retraining.orchestration.alert_sensors import tell_untold
 from fraud_retraining.orchestration.decide_release import DECIDE
-from fraud_retraining.settings import Settings
+from fraud_retraining.orchestration.resources import open_outbox, open_outcomes
+from fraud_retraining.settings import LedgerPolicy, Settings
 from fraud_retraining_tests.adapters.desks import World
 
 
-def launch(world: World, promotion: dict[str, Any] | None = None, **form: Any) -> dg.ExecuteInProcessResult:
+@pytest.fixture(autouse=True)
+def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FRAUD_RETRAINING_HOME", str(tmp_path / "home"))
+
+
+def settings_of(world: World, promotion: dict[str, Any] | None = None) -> Settings:
+    return Settings(
+        promotion=PromotionPolicy.model_validate(promotion or {}),
+        ledger=LedgerPolicy(url=world.ledger._url),
+        model={"name": world.ledger.model},
+    )
+
+
+def launch(
+    world: World,
+    promotion: dict[str, Any] | None = None,
+    registry: Registry | None = None,
+    instance: dg.DagsterInstance | None = None,
+    **form: Any,
+) -> dg.ExecuteInProcessResult:
     """What the launchpad does with a filled form."""
-    settings = Settings(promotion=PromotionPolicy.model_validate(promotion or {}))
     hard = dg.ResourceDefinition.hardcoded_resource
-    definitions = build_definitions(settings, ledger=hard(world.ledger), registry=hard(world.registry))
+    definitions = build_definitions(settings_of(world, promotion), registry=hard(registry or world.registry))
     return definitions.resolve_job_def(DECIDE).execute_in_process(
-        run_config={"ops": {"decide": {"config": form}}}, raise_on_error=False
+        run_config={"ops": {"decide": {"config": form}}}, raise_on_error=False, instance=instance
     )
 
 
@@ -89,3 +112,35 @@ def test_the_second_form_is_told_who_decided(world: World) -> None:
     assert "it was promoted by alice" in failure(
         launch(world, version=version, decision="reject", reviewer="bob", reason="no")
     )
+
+
+ALWAYS = datetime(2020, 1, 1, tzinfo=UTC)
+
+
+def test_an_outage_during_a_decision_is_told_and_ended_by_the_next_decision(world: World) -> None:
+    version, instance = world.waiting(0).version, dg.DagsterInstance.ephemeral()
+    outbox = open_outbox(settings_of(world))
+    form = {"version": version, "decision": "approve", "reviewer": "alice", "reason": "fine"}
+    nowhere = world.trained.__class__("http://127.0.0.1:9", "x", [], []).registry("x", timeout_seconds=4)
+    assert not launch(world, registry=nowhere, instance=instance, **form).success
+    (failed,) = world.ledger.events(EventKind.DECISION_FAILED)
+    assert (failed.payload["category"], failed.payload["cause"]) == ("dependency", "dependency:decision")
+    (open_,) = outbox.open_notices()
+    assert (open_.notice.title, open_.notice.severity) == (
+        "A dependency did not answer: decision by form",
+        "critical",
+    )
+    assert tell_untold(instance, open_outcomes(settings_of(world)), ALWAYS) == [], "the hook has told it"
+    assert launch(world, instance=instance, **form).success
+    assert world.serving() == version
+    assert outbox.open_notices() == []
+
+
+def test_a_refusal_is_for_whoever_asked_and_no_alert(world: World) -> None:
+    version, instance = world.waiting(0).version, dg.DagsterInstance.ephemeral()
+    refused = {"version": version, "decision": "approve", "reviewer": "mallory", "reason": "mine"}
+    assert not launch(world, {"reviewers": ["bob"]}, instance=instance, **refused).success
+    assert not launch(world, instance=instance, **{**refused, "version": 9}).success
+    assert tell_untold(instance, open_outcomes(settings_of(world)), ALWAYS) == []
+    assert world.kinds(EventKind.DECISION_FAILED) == []
+    assert open_outbox(settings_of(world)).open_notices() == []

@@ -22,7 +22,7 @@ from fraud_retraining.domain.errors import (
 )
 from fraud_retraining.domain.events import EventKind
 from fraud_retraining.domain.failures import RetryPolicy
-from fraud_retraining.orchestration.alert_sensors import tell_untold
+from fraud_retraining.orchestration.alert_sensors import looked_until, tell_untold
 from fraud_retraining.orchestration.automation import resume
 from fraud_retraining.orchestration.knowledge import RETRAINING
 from fraud_retraining.orchestration.outcomes import HOOKS, EndedRun, Outcomes
@@ -289,6 +289,18 @@ def test_a_retrain_that_never_began_adds_to_no_alert_that_its_days_have_raised(r
     assert [known.seen for known in runs.outbox.open_notices()] == [1]
     runs.outcomes.refused(retrain.__class__(job="retrain", as_of=retrain.as_of), SettingsError("no window"))
     assert {known.notice.category for known in runs.outbox.open_notices()} == {"data_validation", "settings"}
+
+
+@pytest.mark.parametrize(
+    "ahead", [timedelta(0), timedelta(days=2)], ids=["a clock that is right", "one that was ahead"]
+)
+def test_no_failure_is_overlooked_because_the_clock_was_set_back(runs: Runs, ahead: timedelta) -> None:
+    now = datetime.now(UTC)
+    done = runs.run()
+    run = runs.instance.get_run_by_id(done.run_id)
+    assert run is not None
+    runs.instance.report_run_failed(run, "something else")
+    assert len(tell_untold(runs.instance, runs.outcomes, looked_until((now + ahead).isoformat(), now))) == 1
 
 
 def test_a_pause_is_told_once_and_ended_by_resuming(runs: Runs) -> None:

@@ -104,7 +104,7 @@ def test_a_run_whose_process_was_killed_is_failed_and_told_once(tmp_path: Path, 
             while not at_work.exists():
                 assert process.poll() is None
                 time.sleep(0.05)
-            assert bury_the_dead(instance, outcomes) == "1 started runs, all with their process"
+            assert bury_the_dead(instance, outcomes) == "1 run is under way, and its process lives"
         finally:
             os.kill(process.pid, signal.SIGKILL)
         process.wait()
@@ -114,7 +114,7 @@ def test_a_run_whose_process_was_killed_is_failed_and_told_once(tmp_path: Path, 
         (run,) = instance.get_runs()
         assert run.status is dg.DagsterRunStatus.FAILURE
         assert str(process.pid) in run.tags[WORKER_TAG]
-        assert bury_the_dead(instance, outcomes) == "0 started runs, all with their process"
+        assert bury_the_dead(instance, outcomes) == "no run is under way"
         assert tell_untold(instance, outcomes, datetime.now(UTC) - timedelta(hours=1)) == []
     (event,) = open_ledger(settings).events(EventKind.RETRAIN_FAILED)
     assert (event.payload["category"], event.payload["cause"]) == ("worker_died", "worker_died:as-of 2024-02-23")

@@ -110,6 +110,7 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
             holdout=holdout.candidate,
             comparison=holdout.comparison,
             importance=fraud_model.importance,
+            columns=[*settings.features.numeric, *settings.features.categorical],
             fixed=fixed.candidate if fixed else None,
             fixed_comparison=fixed.comparison if fixed else _no_fixed_set(settings.holdout, fraud_model.as_of),
         )
@@ -122,7 +123,7 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
             evidence=evidence,
             verdict=judge(settings.gates, evidence),
         )
-        pack = _reviewed(evaluation, holdout, candidate, champion, training_window, settings, store)
+        pack = _reviewed(evaluation, holdout, fixed, candidate, champion, training_window, settings, store)
         evaluation = evaluation.model_copy(update={"review_digest": write_pack(store, pack)})
         _leave_profile(fraud_model, holdout.candidate, pack, settings, store, registry)
         _record(context, evaluation, fraud_model, pack, registry, ledger)
@@ -157,7 +158,7 @@ def _judged(
 ) -> JudgedDays:
     gates = settings.gates
     told = [TIMESTAMP, gates.alert_entity, AMOUNT, *gates.slices]
-    read = [TRANSACTION_ID, *told, *candidate.features, *_champion_features(champion, window)]
+    read = [TRANSACTION_ID, *told, *candidate.features, *_champion_features(champion, settings)]
     fair = _fair(days, champion)
     watch = Watch(sum(day.rows for day in days if day.day in fair or not fair))
     tables, scores, rivals = [], [], []
@@ -183,7 +184,7 @@ def _fair(days: Sequence[WindowDay], champion: Champion | None) -> tuple[date, .
     return tuple(day.day for day in days if champion is None or day.day not in champion.trained_on)
 
 
-def _champion_features(champion: Champion | None, window: TrainingWindow) -> Sequence[str]:
+def _champion_features(champion: Champion | None, settings: Settings) -> Sequence[str]:
     """The champion's features, which the present settings must still give.
 
     Raises:
@@ -191,14 +192,16 @@ def _champion_features(champion: Champion | None, window: TrainingWindow) -> Seq
     """
     if champion is None:
         return ()
-    missing = [name for name in champion.model.features if name not in window.features]
+    given = settings.feature_plan.names
+    missing = [name for name in champion.model.features if name not in given]
     if missing:
         raise DataInvalid(
             f"the champion, version {champion.version.version}, cannot be scored: "
             "the present settings do not give all of its features",
             culprits=missing,
-            remedy="bring the entities, windows or columns back until a model without them has been promoted; "
-            "a feature may be added at any time, and removed once the champion does not read it.",
+            remedy="bring their entities, windows or columns back and name them under features.retired: they are then "
+            "still made for the champion, but no new model reads them. Once a model without them has been promoted, "
+            "remove both. If the lake has them no more, another model.name begins without a champion.",
         )
     return champion.model.features
 
@@ -219,6 +222,7 @@ def _compared(
 def _reviewed(
     evaluation: Evaluation,
     holdout: JudgedDays,
+    fixed: JudgedDays | None,
     candidate: FittedModel,
     champion: Champion | None,
     window: TrainingWindow,
@@ -239,7 +243,16 @@ def _reviewed(
         watch=holdout.watch,
         maturity=maturity(window, accepted),
         drift=_latest_drift(evaluation.as_of, champion, store),
+        fixed=_sides(fixed) if fixed else (),
     )
+
+
+def _sides(judged: JudgedDays) -> tuple[Judged, ...]:
+    """The candidate, and the champion if it was judged on the same rows."""
+    pair = judged.comparison
+    if isinstance(pair, Pair) and len(pair.champion) == len(judged.candidate):
+        return judged.candidate, pair.champion
+    return (judged.candidate,)
 
 
 def _latest_drift(as_of: date, champion: Champion | None, store: Store) -> DriftReport | None:
@@ -327,16 +340,22 @@ def flat_metrics(evidence: Evidence) -> dict[str, float]:
 
 def _metadata(evaluation: Evaluation, pack: ReviewPack | None) -> dict[str, Any]:
     evidence = evaluation.evidence
-    numbers = {name: value for name, value in evidence.candidate.values.items() if value is not None}
+    found = evidence.candidate.values.items()
+    numbers = {name: rendering.figure(value) for name, value in found if value is not None}
     intervals = pack.intervals if pack else None
     metrics = metrics_grid(compared_candidate(evidence), evidence.champion, intervals)
     fixed = evidence.fixed_candidate
+    on_fixed = pack.fixed_intervals if pack else None
     return {
         **numbers,
         "verdict": "passed" if evaluation.verdict.passed else "gate failed",
         "champion_version": evaluation.champion_version or "none",
         "gates": rendering.grid_table(gates_grid(evaluation.verdict)),
         "metrics": rendering.grid_table(metrics),
-        **({"fixed_metrics": rendering.grid_table(metrics_grid(fixed, evidence.fixed_champion))} if fixed else {}),
+        **(
+            {"fixed_metrics": rendering.grid_table(metrics_grid(fixed, evidence.fixed_champion, on_fixed))}
+            if fixed
+            else {}
+        ),
         "reused": evaluation.reused,
     }

@@ -160,8 +160,8 @@ def _build_window(as_of: date, settings: Settings, lake: Lake, store: Store) -> 
         found,
         {day: inventory.transactions[day].digest for day in history if day in inventory.transactions},
         label_delay_days=settings.labels.delay_days,
-        features=plan.names,
-        categorical=plan.categorical,
+        features=settings.learnt_features,
+        categorical=tuple(name for name in plan.categorical if name in settings.learnt_features),
         features_policy=digest(plan),
     )
 

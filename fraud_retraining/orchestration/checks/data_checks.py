@@ -24,6 +24,7 @@ from fraud_retraining.orchestration.inventory import CHECKS, TRANSACTIONS, Inven
 from fraud_retraining.orchestration.io_managers import read_document
 from fraud_retraining.orchestration.partitions import days_of
 from fraud_retraining.orchestration.progress import Progress
+from fraud_retraining.orchestration.rendering import figure
 from fraud_retraining.orchestration.retries import retried
 from fraud_retraining.settings import Settings
 
@@ -89,10 +90,11 @@ def results(
 ) -> Iterator[dg.AssetCheckResult]:
     """One result a rule over every day of the run; it passed when it passed on each.
 
-    Of a range, each day's own results go to its partition besides: Dagster gives a result of a range to none. Of a long
-    range only those that did not pass, because each event takes Dagster as long as the check itself.
+    Of a range, even of one day, each day's own results go to its partition besides: Dagster gives a result of a range
+    to none, and calls a partition without one skipped. Of a long range only those of the last day and those that did
+    not pass, because each event takes Dagster as long as the check itself.
     """
-    if len(reports) > 1:
+    if not context.has_partition_key:
         for day, result in _told_apart(reports):
             context.op_execution_context.log_event(_evaluation(asset, day, result))  # type: ignore[arg-type]
     for name, (severity, _) in rules.items():
@@ -110,9 +112,10 @@ def results(
 
 
 def _told_apart(reports: Mapping[date, Report]) -> Iterator[tuple[date, CheckResult]]:
+    last = max(reports, default=None)
     for day, report in reports.items():
         for result in report.results:
-            if len(reports) <= DAYS_TOLD_APART or not result.passed:
+            if len(reports) <= DAYS_TOLD_APART or day == last or not result.passed:
                 yield day, result
 
 
@@ -132,10 +135,10 @@ def _evaluation(asset: str, day: date, result: CheckResult) -> dg.AssetCheckEval
 def _numbers(found: Mapping[date, CheckResult], failed: Mapping[date, CheckResult]) -> dict[str, Any]:
     if len(found) == 1:
         (result,) = found.values()
-        value = {"value": result.value} if result.value is not None else {}
+        value = {"value": figure(result.value)} if result.value is not None else {}
         return {**value, "threshold": result.threshold, **result.numbers}
     values = [result.value for result in found.values() if result.value is not None]
-    extremes = {"least": min(values), "most": max(values)} if values else {}
+    extremes = {"least": figure(min(values)), "most": figure(max(values))} if values else {}
     return {"days": len(found), "failed_days": ", ".join(map(str, failed)) or "none", **extremes}
 
 

@@ -1,0 +1,347 @@
+"""What `deploy/` says about images, settings and the cluster is what the product, Dagster and Kubernetes accept."""
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import kubernetes.client as k8s
+import pytest
+import yaml
+from dagster import Shape
+from dagster._config import validate_config
+from dagster._core.instance.config import dagster_instance_config_schema
+from dagster_aws.s3.compute_log_manager import S3ComputeLogManager
+from dagster_k8s.container_context import K8sContainerContext
+from dagster_k8s.launcher import K8sRunLauncher
+from dagster_k8s.models import k8s_model_from_dict, k8s_snake_case_dict
+from typer.main import get_command
+
+from fraud_retraining.adapters.links import LEAST_CHARACTERS, LINK_VARIABLE
+from fraud_retraining.adapters.notifier import PAGERDUTY_VARIABLE, SLACK_VARIABLE
+from fraud_retraining.cli import app
+from fraud_retraining.commands.serving import SIGNING_VARIABLE
+from fraud_retraining.orchestration.jobs import RETRAIN_TAG
+from fraud_retraining.settings import CONFIG_VARIABLE, HOME_VARIABLE, load_settings
+
+ROOT = Path(__file__).resolve().parents[1]
+DEPLOY = ROOT / "deploy"
+MANIFESTS = ("releases.yaml", "watchdog.yaml")
+KINDS = {"Deployment": k8s.V1Deployment, "Service": k8s.V1Service, "CronJob": k8s.V1CronJob}
+OTHERS = re.compile(r"(AWS|MLFLOW)_[A-Z_]+|DAGSTER_HOME|DAGSTER_PG_PASSWORD")
+"""Variables that libraries read, and those of Dagster's chart."""
+
+
+def values() -> dict[str, Any]:
+    return yaml.safe_load((DEPLOY / "values.yaml").read_text())
+
+
+def manifests() -> list[dict[str, Any]]:
+    return [one for name in MANIFESTS for one in yaml.safe_load_all((DEPLOY / "kubernetes" / name).read_text())]
+
+
+def location() -> dict[str, Any]:
+    (only,) = values()["dagster-user-deployments"]["deployments"]
+    return only
+
+
+def containers(found: Any) -> Iterator[dict[str, Any]]:
+    """Everything with a command, however deep."""
+    if isinstance(found, dict):
+        if "command" in found:
+            yield found
+        for value in found.values():
+            yield from containers(value)
+    elif isinstance(found, list):
+        for value in found:
+            yield from containers(value)
+
+
+def instructions() -> list[tuple[str, str]]:
+    """Name and rest of every instruction of the container file."""
+    text = re.sub(r"\\\n", " ", (DEPLOY / "Dockerfile").read_text())
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    return [(name, rest.strip()) for name, _, rest in (line.partition(" ") for line in lines)]
+
+
+def of(instruction: str) -> list[str]:
+    return [rest for name, rest in instructions() if name == instruction]
+
+
+# ------------------------------------------------------------------ the image
+
+
+def test_the_image_is_built_in_two_stages_from_plain_names_and_is_not_root() -> None:
+    build, final = of("FROM")
+    assert build == "python:${PYTHON_VERSION}-slim AS build"
+    assert final == "python:${PYTHON_VERSION}-slim"
+    (version,) = of("ARG")
+    assert version == "PYTHON_VERSION=3.11"
+    names = [name for name, _ in instructions()]
+    (user,) = of("USER")
+    assert int(user.split(":")[0]) >= 1000
+    assert names.index("USER") > names.index("FROM", 1), "the last stage has a user"
+    assert not re.search(r"https?://|--index-url|--extra-index-url", (DEPLOY / "Dockerfile").read_text())
+
+
+def test_what_is_copied_exists_and_is_not_kept_out_of_the_context() -> None:
+    allowed = {line[1:] for line in (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines() if line[0] == "!"}
+    wanted = {source for rest in of("COPY") if "--from" not in rest for source in rest.split()[:-1]}
+    assert wanted == allowed
+    for source in wanted:
+        assert (ROOT / source).exists(), source
+
+
+def test_only_pinned_packages_are_installed_and_each_by_its_hash() -> None:
+    installs = re.findall(r"pip install ([^&\n]+)", "\n".join(of("RUN")))
+    assert len(installs) == 3
+    for one in installs:
+        assert "--require-hashes" in one or one.split()[:2] == ["--no-deps", "dist/*.whl"], one
+    for name in ("requirements.lock", "build.lock"):
+        blocks = re.split(r"\n(?=\S)", (DEPLOY / name).read_text().replace("\\\n", " ").strip())
+        assert blocks
+        assert all(re.match(r"[\w.-]+==\S+.* --hash=sha256:[0-9a-f]{64}", block) for block in blocks)
+
+
+def pins(path: Path) -> dict[str, str]:
+    return dict(re.findall(r"^([\w.-]+)==(\S+)", path.read_text(), re.MULTILINE))
+
+
+def test_production_has_the_versions_that_were_tested_and_no_tool_of_development() -> None:
+    tested, shipped = pins(ROOT / "requirements.lock"), pins(DEPLOY / "requirements.lock")
+    assert shipped.items() <= tested.items()
+    assert {"dagster", "dagster-postgres", "dagster-k8s", "psycopg", "xgboost-cpu", "mlflow"} <= shipped.keys()
+    assert not {"pytest", "moto", "ruff", "mypy", "playwright", "hypothesis"} & shipped.keys()
+
+
+def test_the_chart_is_of_the_version_of_dagster() -> None:
+    version = pins(DEPLOY / "requirements.lock")["dagster"]
+    for name in ("values.yaml", "README.md"):
+        assert version in (DEPLOY / name).read_text()
+
+
+def test_every_image_is_this_projects_in_its_present_version() -> None:
+    version = metadata.version("fraud-retraining")
+    parts = (location(), values()["dagsterDaemon"], values()["dagsterWebserver"])
+    assert {(one["image"]["repository"], one["image"]["tag"]) for one in parts} == {
+        ("example/fraud-retraining", version)
+    }
+    assert {one["image"] for one in containers(manifests())} == {f"example/fraud-retraining:{version}"}
+
+
+# ------------------------------------------------------------------ commands, variables, settings
+
+
+def test_every_command_is_one_of_the_command_line() -> None:
+    commands = [one["command"] for one in containers(manifests())]
+    lines = re.findall(r"^(?:.*`)?(fraud-retraining [a-z][^`#|\n]*)", (DEPLOY / "README.md").read_text(), re.MULTILINE)
+    commands += [line.split() for line in lines]
+    assert len(commands) >= 5
+    for program, *words in commands:
+        assert program == "fraud-retraining"
+        known, options = get_command(app), [word for word in words if word.startswith("--")]
+        for word in words:
+            if not hasattr(known, "commands") or word.startswith("-"):
+                break
+            known = known.commands[word]
+        assert set(options) <= {option for parameter in known.params for option in parameter.opts}, words
+
+
+def test_the_image_and_the_chart_start_programs_that_the_packages_bring() -> None:
+    programs = {entry.name for entry in metadata.entry_points(group="console_scripts")}
+    command = yaml.safe_load(of("CMD")[0])
+    assert {command[0], "dagster-daemon", "dagster-webserver", "fraud-retraining"} <= programs
+    for words in (command, location()["codeServerArgs"]):
+        assert words[words.index("--module-name") + 1] == "fraud_retraining.definitions"
+    assert str(location()["port"]) == command[command.index("--port") + 1]
+    assert str(location()["port"]) in of("EXPOSE")[0].split()
+
+
+def variables() -> dict[str, str]:
+    """Every environment variable that anything in `deploy/` gives, with its value where it has one."""
+    found = dict(line.split("=", 1) for line in (DEPLOY / "secrets.env.example").read_text().splitlines() if line)
+    for one in (location(), *containers(manifests())):
+        found |= {entry["name"]: entry.get("value", "") for entry in one["env"]}
+    return found
+
+
+def test_every_variable_is_one_that_somebody_reads_and_the_settings_are_accepted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    own = {HOME_VARIABLE, CONFIG_VARIABLE, SLACK_VARIABLE, SIGNING_VARIABLE, PAGERDUTY_VARIABLE, LINK_VARIABLE}
+    given = variables()
+    assert own <= given.keys()
+    unread = [name for name in given if name not in own and not OTHERS.fullmatch(name)]
+    assert all(name.startswith("FRAUD_RETRAINING_") for name in unread), unread
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv(CONFIG_VARIABLE, str(DEPLOY / "kubernetes" / Path(given[CONFIG_VARIABLE]).name))
+    settings = load_settings()
+    assert settings.ledger_url == given["FRAUD_RETRAINING_LEDGER__URL"]
+    assert settings.promotion.require_verified
+    assert settings.lake_uri.startswith("s3://") and settings.store_uri.startswith("s3://")
+    assert len(given[LINK_VARIABLE]) >= LEAST_CHARACTERS
+    assert not settings.starts_stopped
+
+
+def test_no_secret_is_in_a_settings_file_or_a_manifest() -> None:
+    secrets = dict(line.split("=", 1) for line in (DEPLOY / "secrets.env.example").read_text().splitlines())
+    assert {value for name, value in secrets.items() if name.endswith(("TOKEN", "SECRET", "KEY", "PASSWORD"))} <= {
+        "TOKEN",
+        "SECRET",
+        "KEY",
+        "PASSWORD",
+        "AT-LEAST-32-RANDOM-CHARACTERS-HERE",
+    }
+    for one in (location(), *containers(manifests())):
+        assert not {entry["name"] for entry in one["env"] if "value" in entry} & secrets.keys()
+
+
+# ------------------------------------------------------------------ Dagster's instance
+
+
+def checked(schema: Any, config: Mapping[str, Any]) -> None:
+    result = validate_config(schema, dict(config))
+    assert result.success, [error.message for error in result.errors or []]
+
+
+def snake(found: Any) -> Any:
+    """The chart writes the keys of dagster.yaml in camel case."""
+    if isinstance(found, dict):
+        return {
+            re.sub(r"(?<=[a-z0-9])([A-Z])", lambda m: f"_{m[1].lower()}", key): snake(v) for key, v in found.items()
+        }
+    return [snake(one) for one in found] if isinstance(found, list) else found
+
+
+def instance() -> dict[str, Any]:
+    """The parts of dagster.yaml that the chart makes of the values as they are."""
+    given = values()
+    daemon = given["dagsterDaemon"]
+    concurrency = {key: value for key, value in given["concurrency"].items() if key != "enabled"}
+    return snake(
+        {
+            "concurrency": concurrency,
+            "runMonitoring": {key: v for key, v in daemon["runMonitoring"].items() if key != "maxResumeRunAttempts"},
+            "runRetries": daemon["runRetries"],
+            "telemetry": given["telemetry"],
+            "sensors": daemon["sensors"],
+            "schedules": daemon["schedules"],
+        }
+    )
+
+
+def test_the_instance_of_the_cluster_is_that_of_one_machine_and_dagster_accepts_both() -> None:
+    here = yaml.safe_load((ROOT / "dagster.yaml").read_text())
+    there = instance()
+    schema = Shape(dagster_instance_config_schema())
+    checked(schema, here)
+    checked(schema, there)
+    for part in ("concurrency", "run_monitoring", "run_retries", "telemetry"):
+        assert there[part] == here[part], part
+    assert [one["key"] for one in there["concurrency"]["runs"]["tag_concurrency_limits"]] == [RETRAIN_TAG]
+    assert values()["concurrency"]["enabled"]
+    assert values()["dagsterDaemon"]["runCoordinator"]["type"] == "QueuedRunCoordinator"
+    checked(schema, {"retention": {part: snake(values()["retention"][part]) for part in ("sensor", "schedule")}})
+
+
+def test_an_instance_that_dagster_does_not_know_is_refused() -> None:
+    wrong = instance() | {"concurrency": {"pools": {"granularit": "run"}}}
+    assert not validate_config(Shape(dagster_instance_config_schema()), wrong).success
+
+
+def test_dagsters_launcher_and_log_manager_accept_their_configuration() -> None:
+    launcher = values()["runLauncher"]["config"]["k8sRunLauncher"]
+    run = {re.sub("([A-Z])", r"_\1", key).lower(): value for key, value in launcher["runK8sConfig"].items()}
+    flat = snake({key: value for key, value in launcher.items() if key != "runK8sConfig"})
+    needed = {
+        "service_account_name": "a",
+        "instance_config_map": "b",
+        "postgres_password_secret": "c",
+        "dagster_home": "d",
+    }
+    checked(Shape(K8sRunLauncher.config_type()), {**flat, **needed, "run_k8s_config": run})
+    logs = snake(values()["computeLogManager"]["config"]["s3ComputeLogManager"])
+    checked(Shape(S3ComputeLogManager.config_type()), logs)
+
+
+def test_runs_get_the_code_locations_pods_and_the_launchers_resources() -> None:
+    """The chart hands the code location's `resources` on to runs, over the launcher's."""
+    assert "resources" not in location()
+    given = {"volumes": location()["volumes"], "volume_mounts": location()["volumeMounts"]}
+    context = K8sContainerContext.create_from_config(
+        {"k8s": {**given, "security_context": location()["securityContext"]}}
+    )
+    assert len(context.run_k8s_config.pod_spec_config["volumes"]) == 2
+    run = values()["runLauncher"]["config"]["k8sRunLauncher"]["runK8sConfig"]
+    as_model(k8s.V1Container, {"name": "run", **run["containerConfig"]})
+    as_model(k8s.V1PodSpec, {"containers": [], **run["podSpecConfig"]})
+    assert run["containerConfig"]["resources"]["limits"]["memory"]
+
+
+# ------------------------------------------------------------------ Kubernetes
+
+
+def as_model(kind: type[Any], found: Mapping[str, Any]) -> Any:
+    """The object, with every key known to Kubernetes."""
+    return k8s_model_from_dict(kind, k8s_snake_case_dict(kind, found))
+
+
+def test_kubernetes_knows_every_key_of_every_manifest() -> None:
+    assert {one["kind"] for one in manifests()} == set(KINDS)
+    for one in manifests():
+        as_model(KINDS[one["kind"]], one)
+    with pytest.raises(Exception, match="imagee"):
+        as_model(k8s.V1Container, {"name": "a", "imagee": "b"})
+
+
+def test_no_pod_is_root_and_what_is_mounted_is_there() -> None:
+    for pod in pods(manifests()):
+        assert pod["securityContext"]["runAsNonRoot"]
+        assert str(pod["securityContext"]["runAsUser"]) == of("USER")[0].split(":")[0]
+        volumes = {one["name"] for one in pod["volumes"]}
+        for container in pod["containers"]:
+            assert {one["name"] for one in container["volumeMounts"]} == volumes
+            assert container["securityContext"]["allowPrivilegeEscalation"] is False
+    assert {one["name"] for one in location()["volumes"]} == {one["name"] for one in location()["volumeMounts"]}
+
+
+def pods(found: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(found, dict):
+        if "containers" in found:
+            yield found
+        for value in found.values():
+            yield from pods(value)
+    elif isinstance(found, list):
+        for value in found:
+            yield from pods(value)
+
+
+def test_settings_secrets_and_instance_are_called_alike_everywhere() -> None:
+    kustomization = yaml.safe_load((DEPLOY / "kubernetes" / "kustomization.yaml").read_text())
+    (settings,) = [one["name"] for one in kustomization["configMapGenerator"]]
+    mounted = {
+        volume["configMap"]["name"] for pod in pods(manifests()) for volume in pod["volumes"] if "configMap" in volume
+    }
+    assert mounted == {settings, "dagster-instance"}
+    assert [one["configMap"]["name"] for one in location()["volumes"] if "configMap" in one] == [settings]
+    secrets = {source["secretRef"]["name"] for one in containers(manifests()) for source in one["envFrom"]}
+    assert secrets == {one["name"] for one in location()["envSecrets"]}
+    assert all(f"generic {name} " in (DEPLOY / "README.md").read_text() for name in secrets)
+    assert values()["global"]["postgresqlSecretName"] in (DEPLOY / "kubernetes" / "watchdog.yaml").read_text()
+
+
+def test_kustomize_builds_them() -> None:
+    if shutil.which("kubectl") is None:
+        pytest.skip("kubectl is not installed")
+    built = subprocess.run(["kubectl", "kustomize", DEPLOY / "kubernetes"], capture_output=True, text=True, check=True)
+    kinds = sorted(one["kind"] for one in yaml.safe_load_all(built.stdout))
+    assert kinds == ["ConfigMap", "CronJob", "Deployment", "Service"]
+
+
+def test_links_of_the_notes_lead_somewhere() -> None:
+    for link in re.findall(r"\]\(([^)#]+)\)", (DEPLOY / "README.md").read_text()):
+        assert (DEPLOY / link).exists(), link

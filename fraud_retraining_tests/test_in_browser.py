@@ -1,0 +1,284 @@
+"""What people see in a real browser of a pipeline that runs: Dagster's UI, the page of releases, an exported report.
+
+One small lake with a champion and a candidate that waits. Schedules and sensors start switched off
+(`environment: development`), so that each test decides what happens by itself.
+"""
+
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from dagster._core.scheduler.instigation import InstigatorType, ScheduleInstigatorData
+
+from fraud_retraining.adapters.links import LINK_VARIABLE
+from fraud_retraining.domain.day_checks import DAY_CHECKS
+from fraud_retraining.domain.window_checks import WINDOW_CHECKS
+from fraud_retraining.orchestration.instance import open_instance
+from fraud_retraining.orchestration.resources import open_ledger, open_links
+from fraud_retraining.orchestration.schedules import RETRAIN_SCHEDULE
+from fraud_retraining.settings import load_settings
+from fraud_retraining_tests.browsers import DESKTOP, PHONE, Visit, keep, require_readable, visiting
+from fraud_retraining_tests.command_line import retrain, run
+from fraud_retraining_tests.conftest import AS_OF, DAYS, START, Place, enter
+from fraud_retraining_tests.daemons import daemon_over, releases_over, webserver_over
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Locator
+
+pytest_plugins = ("fraud_retraining_tests.browser_fixtures",)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+GROUPS = {
+    "ingestion": ("raw_transactions", "transactions"),
+    "features": ("entity_days", "transaction_features"),
+    "training": ("training_window", "fraud_model"),
+    "evaluation": ("model_evaluation",),
+    "promotion": ("registered_model", "production_model"),
+    "monitoring": ("scored_transactions", "drift_report", "production_performance"),
+}
+SCHEDULES = ("daily_ingest", "daily_clean", "retrain_schedule")
+SENSORS = ("ingest_what_arrived", "retrain_when_asked", "monitor_what_is_served", "watch_releases", "watch_champion")
+CANDIDATE = AS_OF + timedelta(days=2)
+SECRETS = {LINK_VARIABLE: "a secret that is long enough to sign links with"}
+WIDE = {"viewport": {"width": 1600, "height": 1000}}
+LONG_MS = 180_000
+"""Patience with a run, which takes two processes to start."""
+A_DAY = 26 * 3600
+"""Seconds that hold a whole day, whatever the hour."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def waiting(lived: Place, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """A home with a champion and a candidate of the lake's last day that waits for a reviewer."""
+    place = Place(tmp_path_factory.mktemp("waiting") / "copy")
+    shutil.copytree(lived.folder, place.folder)
+    for later in range((CANDIDATE - START).days + 1, DAYS):
+        place.day_file(START + timedelta(days=later)).unlink()
+    place.configure(
+        environment="development",
+        promotion={"mode": "manual", "reviewers": ["anna", "bert"]},
+        gates={"max_regression": 0.05},
+        triggers={"poll_seconds": 5},
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        enter(place, patch)
+        for name, value in SECRETS.items():
+            patch.setenv(name, value)
+        code, answer, _ = retrain(CANDIDATE)
+        assert (code, answer["status"]) == (0, "awaiting_approval"), answer
+        yield place
+
+
+@pytest.fixture(scope="module")
+def ui(waiting: Place) -> Iterator[str]:
+    with webserver_over(waiting) as address:
+        yield address
+
+
+@pytest.fixture
+def desk(browser: "Browser") -> Iterator[Visit]:
+    """Somebody at a wide screen; Dagster's UI loads nothing from elsewhere."""
+    with visiting(browser, WIDE) as visit:
+        yield visit
+        assert visit.elsewhere == []
+
+
+# ------------------------------------------------------------------ Dagster's UI
+
+
+def test_the_lineage_shows_every_group_and_asset(ui: str, desk: Visit) -> None:
+    page = desk.page
+    page.goto(f"{ui}/asset-groups")
+    graph = page.locator("svg foreignObject")
+    for group in GROUPS:
+        graph.get_by_text(group, exact=True).first.wait_for()
+    page.get_by_role("button", name="Hide navigation").click()
+    page.set_viewport_size({"width": 2300, "height": 1000})
+    page.keyboard.press("Alt+e")
+    for group, assets in GROUPS.items():
+        graph.get_by_text(group, exact=True).first.wait_for()
+        for asset in assets:
+            graph.get_by_text(as_written(asset)).first.wait_for()
+    desk.picture("lineage", around=graph)
+
+
+def as_written(name: str) -> re.Pattern[str]:
+    """A name as the graph writes it, which leaves out the middle of a long one."""
+    return re.compile(f"^{name[:3]}\\w*…?\\w*{name[-5:]}$")
+
+
+@pytest.mark.parametrize(
+    ("asset", "check", "rules"),
+    [("transactions", "fraud_rate", DAY_CHECKS), ("training_window", "minimum_rows", WINDOW_CHECKS)],
+)
+def test_the_checks_of_an_asset_show_their_results(
+    ui: str, desk: Visit, asset: str, check: str, rules: dict[str, object]
+) -> None:
+    page = desk.page
+    page.goto(f"{ui}/assets/{asset}?view=checks&checkDetail={check}")
+    page.get_by_text(f"Checks ({len(rules)})").wait_for()
+    page.get_by_text("Latest execution").wait_for()
+    page.get_by_text("Passed").first.wait_for()
+    shown = desk.text()
+    assert [rule for rule in rules if rule not in shown] == []
+    assert re.search(r"\d[\d,]* (of|labelled|rows)", shown), "a check that passed gives its numbers too"
+    desk.picture(f"checks_of_{asset}")
+
+
+def test_a_partition_is_materialized_by_clicking(ui: str, desk: Visit, waiting: Place) -> None:
+    page = desk.page
+    with daemon_over(waiting):
+        page.goto(f"{ui}/assets/transactions?view=partitions")
+        page.get_by_role("button", name="Materialize").first.click()
+        dialog = page.get_by_role("dialog")
+        dialog.get_by_text("Show all partitions").click()
+        dialog.get_by_role("textbox").first.fill(str(CANDIDATE))
+        dialog.get_by_role("textbox").first.press("Enter")
+        dialog.get_by_role("button", name="Launch 1 run").click()
+        page.get_by_text("Launched run").wait_for()
+        page.get_by_text("View", exact=True).click()
+        page.wait_for_url("**/runs/**")
+        page.get_by_text("Success", exact=True).first.wait_for(timeout=LONG_MS)
+    page.goto(f"{ui}/assets/transactions?view=partitions&partition={CANDIDATE}")
+    page.get_by_role("heading", name=str(CANDIDATE)).or_(page.get_by_text(str(CANDIDATE), exact=True)).first.wait_for()
+    page.get_by_text("day_digest").or_(page.get_by_text("rows", exact=True)).first.wait_for()
+    desk.picture("partition")
+    page.goto(f"{ui}/assets/transactions?view=checks&checkDetail=fraud_rate")
+    page.get_by_text(re.compile(f"{CANDIDATE}: \\d+ of [\\d,]+ labelled rows are frauds")).wait_for()
+
+
+def test_schedules_and_sensors_show_their_last_ticks_and_why_they_skipped(ui: str, desk: Visit, waiting: Place) -> None:
+    page = desk.page
+    page.goto(f"{ui}/automation")
+    for name in (*SCHEDULES, *SENSORS):
+        page.get_by_text(name, exact=True).first.wait_for()
+    switch_everything_on(desk)
+    as_if_switched_on_yesterday(RETRAIN_SCHEDULE)
+    with daemon_over(waiting):
+        not_due = r"schedule: a retrain as of \d{4}-\d\d-\d\d is due, but .* has not arrived"
+        why = {
+            "sensors/ingest_what_arrived": rf"every day up to {CANDIDATE} is ingested as the lake has it",
+            "sensors/retrain_when_asked": not_due,
+            "sensors/watch_releases": r"version \d+ waits for a decision until .* UTC; nothing is new",
+            "sensors/find_dead_workers": r"no run is under way|its process lives|all live",
+            "sensors/watch_champion": r"the champion is the recorded one and sound",
+            f"schedules/{RETRAIN_SCHEDULE}": not_due,
+        }
+        for path, reason in why.items():
+            require_skip_reason(desk, f"{ui}/locations/fraud_retraining/{path}", re.compile(reason))
+            desk.picture(path.split("/")[1])
+        page.goto(f"{ui}/automation")
+        page.get_by_text("Standard sensor").first.wait_for()
+        desk.picture("automation")
+
+
+def switch_everything_on(desk: Visit) -> None:
+    page = desk.page
+    page.get_by_text("Select all").click()
+    page.get_by_role("button", name="Actions").click()
+    page.get_by_role("menuitem", name=re.compile(r"Start \d+ automations")).click()
+    page.get_by_role("dialog").get_by_role("button", name=re.compile(r"Start \d+ automations")).click()
+    page.get_by_text(re.compile(r"Successfully started \d+ automations")).wait_for()
+    page.get_by_role("button", name="Done", exact=True).click()
+
+
+def as_if_switched_on_yesterday(schedule: str) -> None:
+    """Moves the start of a schedule back by a day, so that the daemon, once it is there, finds its last hour missed."""
+    instance = open_instance()
+    states = instance.all_instigator_state(instigator_type=InstigatorType.SCHEDULE)
+    (state,) = [one for one in states if one.instigator_name == schedule]
+    data = state.instigator_data
+    assert isinstance(data, ScheduleInstigatorData)
+    before = ScheduleInstigatorData(data.cron_schedule, start_timestamp=time.time() - A_DAY)
+    instance.update_instigator_state(state.with_data(before))
+    instance.dispose()
+
+
+def require_skip_reason(desk: Visit, address: str, reason: re.Pattern[str]) -> None:
+    """Opens the page of a schedule or sensor until the tick that is clicked gives the reason."""
+    page, until = desk.page, time.monotonic() + 180
+    told = ""
+    while not reason.search(told):
+        assert time.monotonic() < until, f"{address} last said {told!r}"
+        page.goto(address)
+        page.get_by_text("Latest tick").wait_for()
+        ticks = page.get_by_role("button", name="0 runs requested")
+        if somebody_skipped(ticks):
+            ticks.first.click()
+            told = page.get_by_role("dialog").get_by_text("Skip reason").locator("..").inner_text()
+
+
+def somebody_skipped(ticks: "Locator") -> bool:
+    """Waits a while for a first tick that asked for nothing; its row tells why when it is clicked."""
+    from playwright.sync_api import TimeoutError
+
+    try:
+        ticks.first.wait_for(timeout=5000)
+    except TimeoutError:
+        return False
+    return True
+
+
+# ------------------------------------------------------------------ the page of releases
+
+
+@pytest.fixture(scope="module")
+def releases(waiting: Place) -> Iterator[str]:
+    with releases_over(waiting, SECRETS) as address:
+        yield address
+
+
+def test_the_candidate_with_its_pack_is_readable_on_a_phone(releases: str, browser: "Browser") -> None:
+    settings = load_settings()
+    links = open_links(settings)
+    assert links is not None
+    (release,) = open_ledger(settings).waiting()
+    with visiting(browser, PHONE) as phone:
+        page = phone.page
+        page.goto(releases)
+        page.get_by_role("link", name=f"Version {release.version}").tap()
+        page.get_by_text("It waits for a reviewer").wait_for()
+        assert page.locator("form").count() == 0
+        page.goto(links.url(releases, release, "bert"))
+        shown = phone.text()
+        for part in ("You decide as bert", "Metrics on the holdout", "Gates", "average_precision", "Slices", "Limits"):
+            assert part in shown
+        assert page.locator("figure img").count() >= 4
+        require_readable(phone)
+        assert (phone.complaints, phone.elsewhere) == ([], [])
+        keep("release", [screen(phone, part) for part in ("version", "Gates", "For the reviewer")])
+    with visiting(browser, DESKTOP) as desk:
+        desk.page.goto(releases)
+        history = desk.page.locator("table").inner_text()
+        assert "awaiting approval" in history
+        assert "promoted" in history
+        desk.picture("releases")
+
+
+def screen(phone: Visit, heading: str) -> bytes:
+    """What the phone shows when somebody has scrolled to a heading."""
+    phone.page.get_by_role("heading", name=heading).first.evaluate("one => one.scrollIntoView()")
+    return phone.page.screenshot()
+
+
+def test_an_exported_report_needs_nothing_from_elsewhere(waiting: Place, tmp_path: Path, browser: "Browser") -> None:
+    (release,) = open_ledger(load_settings()).waiting()
+    code, _, told = run("audit", "export", "--version", str(release.version), "--out", str(tmp_path / "version"))
+    assert code == 0, told
+    (report,) = (tmp_path / "version").rglob("*.html")
+    for device in (DESKTOP, PHONE):
+        with visiting(browser, device) as reader:
+            reader.page.goto(report.as_uri())
+            shown = reader.text()
+            assert f"version {release.version}" in shown
+            assert "What happened" in shown
+            assert reader.page.locator("figure img").count() >= 4
+            if device is PHONE:
+                require_readable(reader)
+            assert (reader.complaints, reader.elsewhere) == ([], [])
+            reader.picture("report" if device is DESKTOP else "report_phone")
