@@ -46,7 +46,7 @@ def test_a_range_of_one_day_shows_its_results_too(place: Place) -> None:
 
 @pytest.mark.slow
 def test_of_a_long_range_the_last_day_and_those_that_did_not_pass_show_it(place: Place) -> None:
-    bad, last = (START + timedelta(days=DAYS_TOLD_APART + n) for n in (1, 2))
+    before, bad, last = (START + timedelta(days=DAYS_TOLD_APART + n) for n in (0, 1, 2))
     place.write_day(bad, place.read_day(bad).slice(0, 10))
     assert ingest(DAYS_TOLD_APART + 3) == 3
-    assert told("row_count") == {bad: False, last: True}
+    assert told("row_count") == {before: True, bad: False, last: True}, "the days around the bad one stand as two ranges"
