@@ -49,4 +49,6 @@ def test_of_a_long_range_the_last_day_and_those_that_did_not_pass_show_it(place:
     before, bad, last = (START + timedelta(days=DAYS_TOLD_APART + n) for n in (0, 1, 2))
     place.write_day(bad, place.read_day(bad).slice(0, 10))
     assert ingest(DAYS_TOLD_APART + 3) == 3
-    assert told("row_count") == {before: True, bad: False, last: True}, "the days around the bad one stand as two ranges"
+    assert told("row_count") == {before: True, bad: False, last: True}, (
+        "the days around the bad one stand as two ranges"
+    )
