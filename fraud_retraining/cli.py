@@ -65,7 +65,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-out = Console()
+WIDTH_OF_A_FILE = 120
+out = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else WIDTH_OF_A_FILE)
 err = Console(stderr=True)
 
 Config = Annotated[
@@ -660,7 +661,7 @@ def clean(
 
 @app.command()
 def demo(
-    transactions_per_day: Annotated[int, typer.Option(help="Mean transactions a day.")] = 10_000,
+    transactions_per_day: Annotated[int, typer.Option(help="Mean transactions a day.")] = 6_000,
     seed: Annotated[int, typer.Option(help="Another seed, another story.")] = 7,
     as_json: Json = False,
     verbose: Verbose = False,

@@ -132,7 +132,7 @@ def _month(
 
 def _told(done: Retrained, before: str = "") -> str:
     if isinstance(done.error, RetrainingError):
-        return before + "; ".join(culprit.split(": ", 1)[-1] for culprit in done.error.culprits[:2])
+        return before + " ".join(culprit.split(": ", 1)[-1] for culprit in done.error.culprits[:2])
     if done.evaluation is not None and done.outcome is not None and done.status.value == "promoted":
         return before + next(g.message for g in done.evaluation.verdict.gates if g.name == "no_regression")
     return before + done.message
