@@ -48,16 +48,16 @@ def location() -> dict[str, Any]:
     return only
 
 
-def containers(found: Any) -> Iterator[dict[str, Any]]:
-    """Everything with a command, however deep."""
+def holding(key: str, found: Any) -> Iterator[dict[str, Any]]:
+    """Everything that has the key, however deep."""
     if isinstance(found, dict):
-        if "command" in found:
+        if key in found:
             yield found
         for value in found.values():
-            yield from containers(value)
+            yield from holding(key, value)
     elif isinstance(found, list):
         for value in found:
-            yield from containers(value)
+            yield from holding(key, value)
 
 
 def instructions() -> list[tuple[str, str]]:
@@ -129,14 +129,14 @@ def test_every_image_is_this_projects_in_its_present_version() -> None:
     assert {(one["image"]["repository"], one["image"]["tag"]) for one in parts} == {
         ("example/fraud-retraining", version)
     }
-    assert {one["image"] for one in containers(manifests())} == {f"example/fraud-retraining:{version}"}
+    assert {one["image"] for one in holding("command", manifests())} == {f"example/fraud-retraining:{version}"}
 
 
 # ------------------------------------------------------------------ commands, variables, settings
 
 
 def test_every_command_is_one_of_the_command_line() -> None:
-    commands = [one["command"] for one in containers(manifests())]
+    commands = [one["command"] for one in holding("command", manifests())]
     lines = re.findall(r"^(?:.*`)?(fraud-retraining [a-z][^`#|\n]*)", (DEPLOY / "README.md").read_text(), re.MULTILINE)
     commands += [line.split() for line in lines]
     assert len(commands) >= 5
@@ -163,7 +163,7 @@ def test_the_image_and_the_chart_start_programs_that_the_packages_bring() -> Non
 def variables() -> dict[str, str]:
     """Every environment variable that anything in `deploy/` gives, with its value where it has one."""
     found = dict(line.split("=", 1) for line in (DEPLOY / "secrets.env.example").read_text().splitlines() if line)
-    for one in (location(), *containers(manifests())):
+    for one in (location(), *holding("command", manifests())):
         found |= {entry["name"]: entry.get("value", "") for entry in one["env"]}
     return found
 
@@ -196,7 +196,7 @@ def test_no_secret_is_in_a_settings_file_or_a_manifest() -> None:
         "PASSWORD",
         "AT-LEAST-32-RANDOM-CHARACTERS-HERE",
     }
-    for one in (location(), *containers(manifests())):
+    for one in (location(), *holding("command", manifests())):
         assert not {entry["name"] for entry in one["env"] if "value" in entry} & secrets.keys()
 
 
@@ -299,7 +299,7 @@ def test_kubernetes_knows_every_key_of_every_manifest() -> None:
 
 
 def test_no_pod_is_root_and_what_is_mounted_is_there() -> None:
-    for pod in pods(manifests()):
+    for pod in holding("containers", manifests()):
         assert pod["securityContext"]["runAsNonRoot"]
         assert str(pod["securityContext"]["runAsUser"]) == of("USER")[0].split(":")[0]
         volumes = {one["name"] for one in pod["volumes"]}
@@ -309,26 +309,18 @@ def test_no_pod_is_root_and_what_is_mounted_is_there() -> None:
     assert {one["name"] for one in location()["volumes"]} == {one["name"] for one in location()["volumeMounts"]}
 
 
-def pods(found: Any) -> Iterator[dict[str, Any]]:
-    if isinstance(found, dict):
-        if "containers" in found:
-            yield found
-        for value in found.values():
-            yield from pods(value)
-    elif isinstance(found, list):
-        for value in found:
-            yield from pods(value)
-
-
 def test_settings_secrets_and_instance_are_called_alike_everywhere() -> None:
     kustomization = yaml.safe_load((DEPLOY / "kubernetes" / "kustomization.yaml").read_text())
     (settings,) = [one["name"] for one in kustomization["configMapGenerator"]]
     mounted = {
-        volume["configMap"]["name"] for pod in pods(manifests()) for volume in pod["volumes"] if "configMap" in volume
+        volume["configMap"]["name"]
+        for pod in holding("containers", manifests())
+        for volume in pod["volumes"]
+        if "configMap" in volume
     }
     assert mounted == {settings, "dagster-instance"}
     assert [one["configMap"]["name"] for one in location()["volumes"] if "configMap" in one] == [settings]
-    secrets = {source["secretRef"]["name"] for one in containers(manifests()) for source in one["envFrom"]}
+    secrets = {source["secretRef"]["name"] for one in holding("command", manifests()) for source in one["envFrom"]}
     assert secrets == {one["name"] for one in location()["envSecrets"]}
     assert all(f"generic {name} " in (DEPLOY / "README.md").read_text() for name in secrets)
     assert values()["global"]["postgresqlSecretName"] in (DEPLOY / "kubernetes" / "watchdog.yaml").read_text()

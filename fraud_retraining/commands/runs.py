@@ -165,7 +165,10 @@ class Pipeline:
         """
         arrived = self.lake.days(days)
         if not arrived:
-            raise DataInvalid(f"none of the days {days.start} to {days.end} has arrived in {self.lake.uri}")
+            raise DataInvalid(
+                f"none of the days {days.start} to {days.end} has arrived in {self.lake.uri}",
+                remedy="name days that are there, or correct lake.uri; a day lies under year=YYYY/month=MM/day=DD/.",
+            )
         runs, refused = [], []
         for run in unbroken(arrived):
             try:

@@ -174,7 +174,7 @@ TITLES: Mapping[Category, str] = MappingProxyType(
         Category.UNEXPECTED: "Unexpected failure",
     }
 )
-TODO: Mapping[Category, str] = MappingProxyType(
+WHAT_TO_DO: Mapping[Category, str] = MappingProxyType(
     {
         Category.DATA_VALIDATION: "Have the data delivered again; it is ingested anew once its files change.",
         Category.GATE_FAILED: "Nothing at once: the next retrain tries again. If it fails too, look at drift.",
@@ -203,7 +203,7 @@ def failure_notice(failure: Failure, occasion: Occasion, links: LinkPolicy) -> N
         facts=tuple(_facts(occasion)),
         why=(failure.what, *(occasion.gates or failure.culprits)),
         serving=occasion.serving,
-        todo=" ".join(filter(None, (TODO[failure.category], failure.remedy))),
+        todo=" ".join(filter(None, (WHAT_TO_DO[failure.category], failure.remedy))),
         links=tuple(_links(failure.category, occasion, links)),
         job=occasion.job,
         as_of=occasion.as_of,
