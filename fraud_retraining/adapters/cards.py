@@ -7,7 +7,7 @@ Here: writing cards from the record, and noticing which ones the record has left
 from fraud_retraining.adapters.ledger import Ledger
 from fraud_retraining.adapters.packs import read_pack
 from fraud_retraining.adapters.pages import card_html
-from fraud_retraining.adapters.registry import ModelVersion, Registry
+from fraud_retraining.adapters.registry import RELEASE_STATUS, ModelVersion, Registry
 from fraud_retraining.adapters.store import Store
 from fraud_retraining.adapters.stories import read_story
 from fraud_retraining.domain.card import card_markdown
@@ -51,7 +51,9 @@ class Cards:
         text = card_markdown(story, pack)
         self._registry.log_page(version.run_id, PAGE, card_html(story, pack))
         self._registry.set_description(version.version, text)
-        self._registry.set_version_tags(version.version, {SHOWS: str(seq)})
+        status = {RELEASE_STATUS: story.release.state.value}
+        self._registry.log_numbers(version.run_id, tags=status)
+        self._registry.set_version_tags(version.version, {**status, SHOWS: str(seq)})
         return text
 
     def _last_event(self, version: int) -> int | None:

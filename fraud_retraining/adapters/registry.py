@@ -33,6 +33,7 @@ from fraud_retraining.domain.errors import Conflict, DependencyUnreachable, Inte
 from fraud_retraining.domain.failures import causes
 from fraud_retraining.domain.fingerprint import Fingerprint, digest
 from fraud_retraining.domain.redaction import redact
+from fraud_retraining.domain.schemas import IS_FRAUD
 from fraud_retraining.domain.scoring import FittedModel, files_digest
 from fraud_retraining.domain.windows import DayRange, TrainingWindow, WindowDay
 
@@ -45,6 +46,19 @@ ATTEMPTS = 3
 BACKOFF_SECONDS = 3.0
 BATCH = 100
 DATASET_DIGEST_LENGTH = 36
+FEATURES = "transaction_features"
+AUTOMATED, NOTE, RUN_NAME = "automated_retrain", "mlflow.note.content", "mlflow.runName"
+RELEASE_STATUS = "release_status"
+EXPERIMENT_NOTE = (
+    "Runs of the unattended retraining pipeline (`fraud_retraining`). A run is one trained model; its name is the "
+    "as-of day and the trigger, its description the reason. A retrain that finds its model trained makes no run."
+)
+MODEL_NOTE = (
+    "A fraud model, retrained and judged by the pipeline `fraud_retraining`. The alias `champion` is the version that "
+    "serves, `candidate` the one under decision; the pipeline moves both and records every decision in its ledger, so "
+    "do not move them by hand: approve, reject and roll back with `fraud-retraining`. Each version's description is "
+    "its model card."
+)
 
 Answer = TypeVar("Answer")
 
@@ -202,7 +216,7 @@ class Registry:
         with self._asking(what):
             known = self._client.get_experiment_by_name(self.experiment)
         if known is None:
-            self._create(what, lambda: self._client.create_experiment(self.experiment, self._artifact_location()))
+            self._create(what, self._create_experiment)
             with self._asking(what):
                 known = self._client.get_experiment_by_name(self.experiment)
         if known is None or known.lifecycle_stage != "active":
@@ -211,6 +225,9 @@ class Registry:
                 remedy="Restore it there, or name another one under mlflow.experiment.",
             )
         return str(known.experiment_id)
+
+    def _create_experiment(self) -> None:
+        self._client.create_experiment(self.experiment, self._artifact_location(), tags={NOTE: EXPERIMENT_NOTE})
 
     def _artifact_location(self) -> str | None:
         if self._artifact_root is None or self.tracking_uri.startswith("http"):
@@ -271,13 +288,17 @@ class Registry:
         tags: Mapping[str, str],
         window: TrainingWindow,
         fingerprint: Fingerprint,
+        rows_uri: str = FEATURES,
     ) -> TrainedRun:
         """Put a fitted model with everything that explains it into a run.
 
         The run is addressed by its id: it may be the active one, as dagster-mlflow's is, or any other. The digest is
-        written last, after the upload was read back; until then the run counts as untrained.
+        written last, after the upload was read back; until then the run counts as untrained. `rows_uri` is where the
+        days of the window lie; no row of them goes into MLflow.
         """
         self._describe_training(run_id, model, tags, window, fingerprint)
+        with self._asking("record the datasets of a run"):
+            self._client.log_inputs(run_id, datasets=_datasets(window, rows_uri))
         model_id, artifact_digest = self._upload(run_id, model, example)
         self.log_numbers(
             run_id, tags={FINGERPRINT: fingerprint.digest, LOGGED_MODEL: model_id, ARTIFACT_DIGEST: artifact_digest}
@@ -305,8 +326,6 @@ class Registry:
         self.log_document(run_id, "training_window.json", window.model_dump(mode="json"))
         self.log_document(run_id, "fingerprint.json", fingerprint.model_dump(mode="json"))
         self.log_document(run_id, IMPORTANCE, model.importance())
-        with self._asking("record the datasets of a run"):
-            self._client.log_inputs(run_id, datasets=_datasets(window))
 
     def _upload(self, run_id: str, model: FittedModel, example: pa.Table) -> tuple[str, str]:
         """Id of the logged model and digest of its artifact, which was read back and is as it was written."""
@@ -477,16 +496,23 @@ class Registry:
         model_id = self.run(run_id).model_id
         self._read_artifact(model_id, tags[ARTIFACT_DIGEST])
         what = "register a version"
-        self._create(what, lambda: self._client.create_registered_model(self.model_name))
+        self._describe_model()
+        about = {"tags": tags, "model_id": model_id, "description": _version_note(tags)}
         try:
             with self._asking(what):
-                self._client.create_model_version(
-                    self.model_name, f"models:/{model_id}", run_id, tags=tags, model_id=model_id
-                )
+                self._client.create_model_version(self.model_name, f"models:/{model_id}", run_id, **about)
         except DependencyUnreachable:
             # The reply may be lost, not the request.
             if self.version_by_fingerprint(tags[FINGERPRINT]) is None:
                 raise
+
+    def _describe_model(self) -> None:
+        """The registered model, created where missing, with a description unless somebody gave it one."""
+        what = "describe the registered model"
+        self._create(what, lambda: self._client.create_registered_model(self.model_name, description=MODEL_NOTE))
+        with self._asking(what):
+            if not self._client.get_registered_model(self.model_name).description:
+                self._client.update_registered_model(self.model_name, MODEL_NOTE)
 
     def _only_version(self, fingerprint: str) -> ModelVersion:
         """The oldest version of a fingerprint; later ones, born of a repeated request, are removed."""
@@ -764,25 +790,41 @@ def _metric_name(name: str) -> str:
     return "".join(letter if letter.isalnum() or letter in "_-. /:" else "_" for letter in name)
 
 
-def _datasets(window: TrainingWindow) -> list[Any]:
+def _version_note(tags: Mapping[str, str]) -> str:
+    """What a version is, until its model card stands in this place."""
+    return f"As of {tags[AS_OF]}, trained on {tags[TRAINED_ON].replace('/', ' to ')}; fingerprint {tags[FINGERPRINT]}."
+
+
+def _datasets(window: TrainingWindow, rows_uri: str) -> list[Any]:
     """Training, holdout and fixed days as MLflow dataset inputs; the digest is over the day digests."""
     from mlflow.entities import DatasetInput, InputTag
 
     parts = {"training": window.training, "holdout": window.holdout, "fixed": window.fixed}
     return [
-        DatasetInput(_dataset(days), tags=[InputTag("mlflow.data.context", context)])
+        DatasetInput(_dataset(days, window, rows_uri), tags=[InputTag("mlflow.data.context", context)])
         for context, days in parts.items()
         if days
     ]
 
 
-def _dataset(days: Sequence[WindowDay]) -> Any:
+def _dataset(days: Sequence[WindowDay], window: TrainingWindow, rows_uri: str) -> Any:
+    from mlflow.data.dataset_source_registry import resolve_dataset_source
+    from mlflow.data.meta_dataset import MetaDataset
     from mlflow.entities import Dataset
 
-    return Dataset(
-        name=f"transaction_features {days[0].day} to {days[-1].day}",
+    described = MetaDataset(
+        resolve_dataset_source(rows_uri),
+        name=f"{FEATURES} {days[0].day} to {days[-1].day}",
         digest=digest([day.features_digest for day in days])[:DATASET_DIGEST_LENGTH],
-        source_type="fraud_retraining",
-        source=json.dumps({"asset": "transaction_features", "first": str(days[0].day), "last": str(days[-1].day)}),
-        profile=json.dumps({"rows": sum(day.rows for day in days), "frauds": sum(day.frauds for day in days)}),
+        schema=_columns(window),
     )
+    counted = {"rows": sum(day.rows for day in days), "frauds": sum(day.frauds for day in days), "days": len(days)}
+    return Dataset(**described.to_dict(), profile=json.dumps(counted))
+
+
+def _columns(window: TrainingWindow) -> Any:
+    """The features as the model's signature has them, and the label."""
+    from mlflow.types import ColSpec, Schema
+
+    kinds = {name: "string" if name in window.categorical else "double" for name in window.features}
+    return Schema([*(ColSpec(kind, name) for name, kind in kinds.items()), ColSpec("integer", IS_FRAUD)])

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from fraud_retraining.adapters.registry import Registry
     from fraud_retraining.adapters.store import Store
     from fraud_retraining.domain.leases import LeasePolicy
+    from fraud_retraining.orchestration.mlflow_run import MlflowRun
     from fraud_retraining.orchestration.outcomes import Outcomes
     from fraud_retraining.orchestration.release_sensors import Teller
     from fraud_retraining.orchestration.retrain_lease import RetrainLease
@@ -185,40 +186,18 @@ def open_teller(settings: Settings) -> "Teller":
 
 
 def _mlflow(settings: Settings) -> dg.ResourceDefinition:
-    """dagster-mlflow's `mlflow_tracking`, imported on first use: one MLflow run a Dagster run."""
+    """The MLflow run of a Dagster run, which begins when a model is about to be trained."""
 
-    @dg.resource(description="dagster-mlflow's mlflow_tracking: one MLflow run a Dagster run.")
-    def mlflow(context: dg.InitResourceContext) -> Iterator[Any]:
-        from fraud_retraining.adapters.registry import asking_mlflow
+    @dg.resource(description="dagster-mlflow's mlflow_tracking: at most one MLflow run a Dagster run.")
+    def mlflow(context: dg.InitResourceContext) -> Iterator["MlflowRun"]:
+        from fraud_retraining.orchestration.mlflow_run import MlflowRun
 
         attempted(open_registry(settings).ensure_experiment, settings.retries, context.log)
-        from dagster_mlflow import mlflow_tracking
-
-        config = {
-            "experiment_name": settings.mlflow.experiment,
-            "mlflow_tracking_uri": settings.tracking_uri,
-            "env": {},
-            "extra_tags": {},
-        }
-        tracking = mlflow_tracking.resource_fn(context.replace_config(config))
-        with asking_mlflow(settings.tracking_uri, "bind the run to one of its own"):
-            bound = next(tracking)
-        yield bound
-        yield from tracking
-        _end_mlflow_run(context)
+        run = MlflowRun(settings, context)
+        yield run
+        run.close()
 
     return mlflow
-
-
-def _end_mlflow_run(context: dg.InitResourceContext) -> None:
-    """Ends the MLflow run of a Dagster run that broke off, so that the next one does not write into it."""
-    import mlflow
-
-    if mlflow.active_run() is None:
-        return
-    run_id = context.dagster_run.run_id if context.dagster_run else ""
-    failed = context.instance and context.instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
-    mlflow.end_run("FAILED" if failed else "FINISHED")
 
 
 def build_resources(settings: Settings) -> dict[str, Any]:

@@ -88,7 +88,6 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
         registry: dg.ResourceParam[Registry],
         ledger: dg.ResourceParam[Ledger],
         progress: dg.ResourceParam[Progress],
-        mlflow: dg.ResourceParam[Any],
         retrain_lease: dg.ResourceParam[RetrainLease],
     ) -> Evaluation:
         """Metrics of candidate and champion on the same holdout rows, every gate, and the verdict."""

@@ -13,7 +13,7 @@ import dagster as dg
 from fraud_retraining.adapters.cards import Cards
 from fraud_retraining.adapters.ledger import Ledger
 from fraud_retraining.adapters.publisher import Publisher
-from fraud_retraining.adapters.registry import ModelVersion, Registry
+from fraud_retraining.adapters.registry import AUTOMATED, ModelVersion, Registry
 from fraud_retraining.adapters.store import Store
 from fraud_retraining.adapters.track_record import WARNINGS, permission_for
 from fraud_retraining.domain.candidate import Evaluation, RegisteredVersion, ReleaseOutcome, RetrainStatus, TrainedModel
@@ -96,7 +96,6 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
         registry: dg.ResourceParam[Registry],
         ledger: dg.ResourceParam[Ledger],
         store: dg.ResourceParam[Store],
-        mlflow: dg.ResourceParam[Any],
         retrain_lease: dg.ResourceParam[RetrainLease],
     ) -> ReleaseOutcome:
         """What became of the candidate: promoted, waiting for a decision, superseded, or decided in an earlier run."""
@@ -115,8 +114,6 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
                 "champion_version": champion.version if champion else "none",
             }
         )
-        mlflow.set_tag("release_status", outcome.status.value)
-        mlflow.end_run()
         retrain_lease.came_to(outcome.status)
         return outcome
 
@@ -156,7 +153,7 @@ def _register(
         artifact_digest=model.artifact_digest,
         as_of=model.as_of,
         trained_on=window.days.training,
-        tags={"trigger": trigger, "dagster_run_id": context.run_id},
+        tags={AUTOMATED: "true", "trigger": trigger, "dagster_run_id": context.run_id},
     )
     ledger.open_release(
         version.version,

@@ -38,6 +38,7 @@ from fraud_retraining.domain.windows import (
 from fraud_retraining.orchestration.checks.data_checks import require_window_checks
 from fraud_retraining.orchestration.inventory import FEATURES, Inventory
 from fraud_retraining.orchestration.jobs import FINGERPRINT_TAG, REASON_TAG, RETRAIN_POOL
+from fraud_retraining.orchestration.mlflow_run import MlflowRun
 from fraud_retraining.orchestration.partitions import days_of, window_mapping
 from fraud_retraining.orchestration.progress import Progress
 from fraud_retraining.orchestration.readiness import days_behind, days_of_window
@@ -103,7 +104,7 @@ def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
         registry: dg.ResourceParam[Registry],
         ledger: dg.ResourceParam[Ledger],
         progress: dg.ResourceParam[Progress],
-        mlflow: dg.ResourceParam[Any],
+        mlflow: dg.ResourceParam[MlflowRun],
         retrain_lease: dg.ResourceParam[RetrainLease],
     ) -> TrainedModel:
         """The fitted model in MLflow. A fingerprint that was trained before is found, and nothing is trained."""
@@ -118,8 +119,6 @@ def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
             known = _train(
                 context, training_window, determined_by, settings, store, registry, mlflow, progress, retrain_lease
             )
-        else:
-            mlflow.set_tag("reused_run", known.run_id)
         model = TrainedModel(
             as_of=training_window.days.as_of,
             fingerprint=determined_by.digest,
@@ -230,7 +229,7 @@ def _train(
     settings: Settings,
     store: Store,
     registry: Registry,
-    mlflow: Any,
+    mlflow: MlflowRun,
     progress: Progress,
     lease: RetrainLease,
 ) -> TrainedRun:
@@ -238,12 +237,13 @@ def _train(
     watched, on_round = _watched(rows, lease), _rounds(progress, lease)
     model = fit(settings.model, window.features, window.categorical, watched, on_round=on_round)
     return registry.log_model(
-        mlflow.active_run().info.run_id,
+        mlflow.run_id,
         model,
         example=_example(rows),
         tags=_tags(context, window, determined_by),
         window=window,
         fingerprint=determined_by,
+        rows_uri=f"{settings.store_uri}/{FEATURES}",
     )
 
 
@@ -254,13 +254,13 @@ def _leave_profile(
     store: Store,
     engine: Engine,
     registry: Registry,
-    mlflow: Any,
+    mlflow: MlflowRun,
 ) -> None:
     """What later days are held against; left before the upload, so that a run with a model has a profile too."""
     profile = measure_reference(store, engine, window, settings.feature_plan, settings.drift, determined_by.digest)
     write_profile(store, profile)
     name = f"{profile_name(ReferenceProfile)}.json"
-    registry.log_document(mlflow.active_run().info.run_id, name, profile.model_dump(mode="json"))
+    registry.log_document(mlflow.run_id, name, profile.model_dump(mode="json"))
 
 
 def _watched(rows: WindowRows, lease: RetrainLease) -> Batches:
