@@ -106,6 +106,7 @@ def measure_reference(
         ),
         left_out=reference.left_out,
         fraud_days=fraud_days(window.training),
+        missing_counted=True,
     )
 
 

@@ -30,6 +30,10 @@ from fraud_retraining.domain.ingestion import DayQuery, DayShape, LakeMapping, c
 
 _SPILL_FAILURES = ("failed to offload", "no space left", "file too large", "disk quota")
 _NANOSECONDS = ("TIMESTAMP_NS", "TIMESTAMPTZ_NS", "TIMESTAMP WITH TIME ZONE_NS")
+_FLOATS = ("FLOAT", "DOUBLE")
+_BELIEVES_STATISTICS = "statistics_propagation"
+"""DuckDB's rewrite by the least and greatest value that a Parquet file states. Such statistics leave NaN out, so with
+it `isnan`, comparisons and `max` miss every NaN of a file that has them."""
 
 
 THIS_DAY = "this_day"
@@ -68,6 +72,7 @@ class Engine:
             "autoinstall_known_extensions": "false",
             "autoload_known_extensions": "false",
             "allow_community_extensions": "false",
+            "disabled_optimizers": _BELIEVES_STATISTICS,
         } | ({"threads": str(threads)} if threads else {})
         self._connection = duckdb.connect(":memory:", config=config)
         self._open.callback(self._connection.close)
@@ -92,7 +97,7 @@ class Engine:
         """Files of one shape as one lazy table, in the order given.
 
         Columns are matched by name. Timestamps in nanoseconds are cut, never rounded, to microseconds in UTC, so that
-        the last moment of a day stays in it. Folder names are not columns.
+        the last moment of a day stays in it. NaN is read as null. Folder names are not columns.
         """
         if not paths:
             raise ValueError("read_parquet needs at least one file")
@@ -124,12 +129,13 @@ class Engine:
         build: Callable[[ir.DateScalar, Mapping[str, ibis.Table]], ibis.Table],
         *,
         recipe: str = "",
+        keep_nan: bool = False,
     ) -> pa.Table:
         """The result of one query over the files of a day, compiled the first time and then used for every day.
 
         Compiling costs more than running, so `build` is called once for each `name`, `recipe` (whatever else `build`
         depends on), set of tables and their types: it gets the day as an expression and the tables as views, which
-        each call points at other files.
+        each call points at other files. NaN is read as null, unless `keep_nan`.
         """
         views = {table: f"{name}_{table}" for table in tables}
         files = tuple(str(path) for paths in tables.values() for path in paths)
@@ -137,7 +143,7 @@ class Engine:
             self._connection.execute(f"SET VARIABLE {THIS_DAY} = DATE '{day.isoformat()}'")
             for table, paths in tables.items():
                 listed = tuple(str(path) for path in paths)
-                self._connection.execute(f"CREATE OR REPLACE VIEW {views[table]} AS {self._select(listed)}")
+                self._connection.execute(f"CREATE OR REPLACE VIEW {views[table]} AS {self._select(listed, keep_nan)}")
             kinds = {view: str(self._connection.table(view).types) for view in views.values()}
             key = f"{name} {recipe} {kinds}"
             if key not in self._prepared:
@@ -148,14 +154,17 @@ class Engine:
             return self._connection.sql(query).to_arrow_table().cast(schema)
 
     def lake_query(self, name: str, day: date, files: LakeDay, mapping: LakeMapping) -> DayQuery:
-        """Questions about a day of the lake under canonical names and types, whatever mix of types it came with."""
+        """Questions about a day of the lake under canonical names and types, whatever mix of types it came with.
+
+        What NaN means there is for `canonical` to say: a missing label, but an amount to be rejected.
+        """
         tables = {f"shape{number}": group for number, group in enumerate(files.groups)}
 
         def rows(views: Mapping[str, ibis.Table]) -> ibis.Table:
             parts = [canonical(view, mapping, files.text_keys) for view in views.values()]
             return ibis.union(*parts) if len(parts) > 1 else parts[0]
 
-        return self._query(name, day, tables, rows, mapping, str(sorted(files.text_keys)))
+        return self._query(name, day, tables, rows, mapping, str(sorted(files.text_keys)), keep_nan=True)
 
     def stored_query(self, name: str, day: date, paths: Sequence[Path], mapping: LakeMapping) -> DayQuery:
         """Questions about a day of the store."""
@@ -169,6 +178,8 @@ class Engine:
         rows: Callable[[Mapping[str, ibis.Table]], ibis.Table],
         mapping: LakeMapping,
         recipe: str = "",
+        *,
+        keep_nan: bool = False,
     ) -> DayQuery:
         recipe += mapping.model_dump_json()
 
@@ -176,7 +187,8 @@ class Engine:
             def build(this_day: ir.DateScalar, views: Mapping[str, ibis.Table]) -> ibis.Table:
                 return shape(rows(views), mapping, this_day)
 
-            return self.prepared(f"{name}_{shape.__name__}", day, tables, build, recipe=recipe)
+            asked = f"{name}_{shape.__name__}"
+            return self.prepared(asked, day, tables, build, recipe=recipe, keep_nan=keep_nan)
 
         return answer
 
@@ -193,16 +205,13 @@ class Engine:
             for batch in cursor.sql(self._backend.compile(expression)).to_arrow_reader(rows):
                 yield batch if batch.schema.equals(schema) else batch.cast(schema)
 
-    def _select(self, files: Sequence[str]) -> str:
+    def _select(self, files: Sequence[str], keep_nan: bool = False) -> str:
         listed = ", ".join(_quoted(glob.escape(file)) for file in files)
         source = f"read_parquet([{listed}], union_by_name = true, hive_partitioning = false)"
         described = self._connection.sql(f"SELECT * FROM {source}")
-        cut = [
-            f"make_timestamp(epoch_ns({column}) // 1000) AS {column}"
-            for column, kind in zip(map(_identifier, described.columns), described.types, strict=True)
-            if str(kind) in _NANOSECONDS
-        ]
-        return f"SELECT * REPLACE ({', '.join(cut)}) FROM {source}" if cut else f"SELECT * FROM {source}"
+        columns = zip(map(_identifier, described.columns), map(str, described.types), strict=True)
+        replaced = [f"{text} AS {column}" for column, kind in columns if (text := _read_as(column, kind, keep_nan))]
+        return f"SELECT * REPLACE ({', '.join(replaced)}) FROM {source}" if replaced else f"SELECT * FROM {source}"
 
     def _sources(self, expression: ibis.Table) -> tuple[str, ...]:
         tables = expression.op().find(ops.DatabaseTable)
@@ -351,6 +360,13 @@ def _lock(path: Path, *, wait: bool = False) -> IO[bytes]:
         handle.close()
         raise
     return handle
+
+
+def _read_as(column: str, kind: str, keep_nan: bool) -> str:
+    """How a column of a Parquet file is read where not as it stands, else nothing."""
+    if kind in _NANOSECONDS:
+        return f"make_timestamp(epoch_ns({column}) // 1000)"
+    return f"CASE WHEN isnan({column}) THEN NULL ELSE {column} END" if kind in _FLOATS and not keep_nan else ""
 
 
 def _quoted(text: str) -> str:

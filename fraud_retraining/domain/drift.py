@@ -30,6 +30,10 @@ Counts = tuple[int, ...]
 GroupName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 
 SCORE, SCORES, FRAUD_RATE = "score", "scores", "fraud_rate"
+MISSING_MISCOUNTED = (
+    "has missing numbers, which the version of the project that measured the champion's window did not count as "
+    "missing; judged again once a newer model is champion"
+)
 FLOOR = 1e-4
 """Least share that the index sees in a bin: a bin that one of two samples never fills would make it infinite."""
 
@@ -177,6 +181,13 @@ class ReferenceProfile(Policy):
     features: tuple[FeatureProfile, ...]
     left_out: dict[str, str] = Field(description="Features without a profile, each with the reason.")
     fraud_days: tuple[FraudDay, ...]
+    missing_counted: bool = Field(
+        False, description="Whether missing numbers are surely in the bin of what is missing; earlier versions erred."
+    )
+
+    def miscounts(self, feature: FeatureProfile, counts: Counts) -> bool:
+        """Whether a day's counts hold what this profile may have counted wrongly: a missing number."""
+        return not self.missing_counted and feature.bins.categories is None and counts[-1] > 0
 
 
 class HoldoutProfile(Policy):

@@ -187,8 +187,8 @@ def transaction_features(
     `yesterday` holds the transactions of D-1 and each table of `entity_days` the statistics of its days with the column
     `day`. None, or an entity left out, means there are none. `day` may be an expression, such as the one value of a
     one-row table: then one compiled query serves every day.
-    Our own features are float32 (amount: float64) and never null; numeric columns that pass through are NaN where the
-    lake has nothing, or nothing finite.
+    Our own features are float32 (amount: float64) and never null; numeric columns that pass through are null, never
+    NaN, where the lake has nothing, or nothing finite.
     """
     rows = today
     for entity, policy in plan.entities.items():
@@ -398,7 +398,7 @@ def _pass_through(rows: ir.Table, plan: FeaturePlan) -> dict[str, ir.Value]:
     numeric = {}
     for name in plan.numeric:
         finite = (rows[name].abs() <= LARGEST).ifelse(rows[name], None)
-        numeric[name] = finite.cast("float32").fill_null(float("nan"))
+        numeric[name] = finite.cast("float32")
     return numeric | {name: rows[name].cast("string") for name in (*plan.slices, *plan.categorical)}
 
 

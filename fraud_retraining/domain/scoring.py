@@ -95,14 +95,14 @@ def category_texts(column: pa.ChunkedArray) -> pa.ChunkedArray:
     kind = column.type
     if pa.types.is_dictionary(kind):
         return category_texts(column.cast(kind.value_type))
-    if pa.types.is_floating(kind) and _whole(column):
-        column = pc.if_else(pc.is_nan(column), None, column).cast(pa.int64())
+    if pa.types.is_floating(kind):
+        column = pc.if_else(pc.is_nan(column), pa.scalar(None, kind), column)
+        column = column.cast(pa.int64()) if _whole(column) else column
     return column.cast(pa.string())
 
 
 def _whole(column: pa.ChunkedArray) -> bool:
     values = column.drop_null().to_numpy()
-    values = values[~np.isnan(values)]
     return bool((np.abs(values) < 2**53).all() and (values == np.trunc(values)).all())
 
 

@@ -21,6 +21,7 @@ from fraud_retraining.domain.drift import (
     FeatureDrift,
     FeatureProfile,
     FraudDay,
+    ReferenceProfile,
     feature_drift,
     fraud_rate_drift,
     jensen_shannon_distance,
@@ -30,6 +31,7 @@ from fraud_retraining.domain.drift import (
 )
 from fraud_retraining.domain.features import FeaturePlan
 from fraud_retraining.domain.schemas import EntityPolicy
+from fraud_retraining.domain.windows import DayRange
 
 START = date(2026, 1, 1)
 PLAN = FeaturePlan(
@@ -342,3 +344,32 @@ class TestReport:
     def test_it_survives_being_written_and_read(self) -> None:
         told = report(feature("a", "transaction", 0.1), rate=0.4)
         assert DriftReport.model_validate(told.model_dump(mode="json")) == told
+
+
+class TestProfilesOfEarlierVersions:
+    """They counted a missing number as a great one, so they say nothing about a day that misses numbers."""
+
+    @pytest.mark.parametrize(
+        ("bins", "counts", "counted", "miscounts"),
+        [
+            (Bins(name="x", edges=(1.0, 2.0)), (0, 5, 0, 3), False, True),
+            (Bins(name="x", edges=(1.0, 2.0)), (0, 5, 0, 0), False, False),
+            (Bins(name="x", edges=(1.0, 2.0)), (0, 5, 0, 3), True, False),
+            (Bins(name="x", categories=("a",)), (5, 0, 3), False, False),
+        ],
+        ids=["missing numbers", "none missing", "a newer profile", "a category"],
+    )
+    def test_a_number_that_is_missing_is_not_judged(
+        self, bins: Bins, counts: tuple[int, ...], counted: bool, miscounts: bool
+    ) -> None:
+        feature = FeatureProfile.of(bins, [counts, counts])
+        profile = ReferenceProfile(
+            fingerprint="f",
+            as_of=day(20),
+            training=DayRange(start=day(0), end=day(1)),
+            features=(feature,),
+            left_out={},
+            fraud_days=(),
+            missing_counted=counted,
+        )
+        assert profile.miscounts(feature, counts) is miscounts

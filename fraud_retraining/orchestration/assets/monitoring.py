@@ -5,7 +5,7 @@ here: what stands and what is due (`orchestration/monitoring_state.py`), and the
 `domain/performance.py`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import date
 from functools import cached_property
 from typing import Any
@@ -33,6 +33,7 @@ from fraud_retraining.adapters.registry import ModelVersion, Registry
 from fraud_retraining.adapters.store import Partition, Store
 from fraud_retraining.adapters.window_rows import TABLE
 from fraud_retraining.domain.drift import (
+    MISSING_MISCOUNTED,
     SCORE,
     SCORES,
     DriftReport,
@@ -210,7 +211,13 @@ class Monitor:
         score, no_score = self._score_drift(day)
         labels = self._state.mature_labels(day)
         rate = self._fraud_rate(labels)
-        found = [*self._feature_drifts(day, features), *([score] if score else [])]
+        counted = self._count(self._counter, day, features)
+        miscounted = {
+            one.bins.name: MISSING_MISCOUNTED
+            for one in self._judged
+            if self.profile.miscounts(one, counted.counts[one.bins.name])
+        }
+        found = [*self._feature_drifts(counted, miscounted), *([score] if score else [])]
         return DriftReport(
             day=day,
             version=champion.version,
@@ -219,19 +226,20 @@ class Monitor:
             threshold=threshold,
             rows=features.facts["rows"],
             features=tuple(sorted(found, key=lambda one: (-one.drift, one.name))),
-            left_out=self._left_out(),
+            left_out={**self._left_out(), **miscounted},
             groups=policy.group_names(plan),
             scores=no_score,
             fraud_rate=rate,
             no_fraud_rate="" if rate else labels if isinstance(labels, str) else NO_LABELS,
         )
 
-    def _feature_drifts(self, day: date, features: Partition) -> Iterator[FeatureDrift]:
+    def _feature_drifts(self, counted: DayCounts, left_out: Collection[str]) -> Iterator[FeatureDrift]:
         policy = self._settings.drift
         groups = policy.grouped(self._settings.feature_plan)
-        counted = self._count(self._counter, day, features)
         for profile in self._judged:
             name = profile.bins.name
+            if name in left_out:
+                continue
             yield feature_drift(
                 profile,
                 counted.counts[name],
