@@ -43,6 +43,7 @@ from fraud_retraining.domain.schemas import (
     ColumnPolicy,
     EntityPolicy,
     LabelPolicy,
+    LabelValues,
     Policy,
     ValidationPolicy,
 )
@@ -143,7 +144,7 @@ class Settings(BaseSettings):
         description="Whom and what transactions belong to.",
     )
     features: ColumnFeaturePolicy = Field(ColumnFeaturePolicy(), description="Further columns, and forbidden ones.")
-    labels: LabelPolicy = Field(LabelPolicy(), description="When a label may be believed.")
+    labels: LabelPolicy = Field(LabelPolicy(), description="When a label may be believed, and how the lake writes it.")
     window: Annotated[WindowPolicy, BeforeValidator(_rolling_by_default)] = Field(
         RollingWindow(), description="Which days a model learns from."
     )
@@ -224,6 +225,7 @@ class Settings(BaseSettings):
             numeric=self.features.numeric,
             categorical=self.features.categorical,
             slices=self.slice_columns,
+            labels=LabelValues(fraud_values=self.labels.fraud_values, genuine_values=self.labels.genuine_values),
         )
 
     @property

@@ -24,6 +24,7 @@ from fraud_retraining.domain.schemas import (
     LABELLED_AT,
     TIMESTAMP,
     TRANSACTION_ID,
+    RejectReason,
     ValidationPolicy,
 )
 from fraud_retraining.domain.validation import SAMPLE, CheckResult, Measure, Rule, Severity, results_of
@@ -222,8 +223,16 @@ def _rejects_share(day: DayEvidence) -> Measure:
         most=most,
         threshold=f"at most {most:.3%}",
         numbers={"rejected": facts.rejected, "duplicates_dropped": facts.duplicates_dropped, **facts.rejects},
-        sample=[f"{reason}: {count:,}" for reason, count in facts.rejects.items()],
+        sample=[_reject_line(facts, reason, count) for reason, count in facts.rejects.items()],
     )
+
+
+def _reject_line(facts: DayFacts, reason: str, count: int) -> str:
+    line = f"{reason}: {count:,}"
+    if reason != RejectReason.UNLISTED_LABEL:
+        return line
+    named = ", ".join(f"{label!r} {rows:,}" for label, rows in facts.unlisted_labels.items())
+    return f"{line} ({named}; name them under labels.fraud_values or labels.genuine_values)"
 
 
 def _freshness(day: DayEvidence) -> Measure:

@@ -29,12 +29,15 @@ from fraud_retraining.domain.schemas import (
     ColumnName,
     ColumnPolicy,
     EntityPolicy,
+    LabelValues,
     Policy,
     RejectReason,
 )
 
 REASON = "reason"
 SURPLUS = "surplus"
+DELIVERED_LABEL = "delivered_label"
+_LABELS_NAMED, _LABEL_LETTERS = 5, 40
 INTEGER, TEXT = "integer", "text"
 _FILES_NAMED = 3
 
@@ -49,10 +52,11 @@ class LakeMapping(Policy):
     numeric: tuple[ColumnName, ...] = Field((), description="Further numeric columns, kept under their lake names.")
     categorical: tuple[ColumnName, ...] = Field((), description="Further categories, kept under their lake names.")
     slices: tuple[ColumnName, ...] = Field((), description="Categories that only group the evaluation.")
+    labels: LabelValues = Field(LabelValues(), description="How the lake writes labels; by default 1 and 0.")
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:
-        reserved = (*CORE_COLUMNS, LABELLED_AT, REASON, SURPLUS)
+        reserved = (*CORE_COLUMNS, LABELLED_AT, REASON, SURPLUS, DELIVERED_LABEL)
         same: dict[str, list[str]] = {}
         for name in (*reserved, *self.entities, *self.numeric, *self.categories):
             same.setdefault(name.casefold(), []).append(name)
@@ -93,13 +97,17 @@ _NUMBERS = (pat.is_integer, pat.is_floating, pat.is_decimal)
 _KEY = _Accepted((pat.is_integer, *_TEXTS), "an integer or text")
 _TIME = _Accepted((pat.is_timestamp,), "a timestamp")
 _AMOUNT = _Accepted(_NUMBERS, "a number")
-_LABEL = _Accepted((pat.is_boolean, *_NUMBERS), "0/1 or boolean")
+_LABEL = _Accepted(
+    (pat.is_boolean, *_NUMBERS), "0/1 or boolean, or what labels.fraud_values and labels.genuine_values list"
+)
+_LISTED_LABEL = _Accepted((pat.is_boolean, *_NUMBERS, *_TEXTS), "text, a number or boolean")
 _NUMBER = _Accepted((pat.is_boolean, *_NUMBERS), "a number or boolean")
 _CATEGORY = _Accepted((pat.is_boolean, pat.is_integer, *_TEXTS), "text, an integer or boolean")
 
 
 def _accepted(mapping: LakeMapping) -> dict[str, _Accepted]:
-    core = {TRANSACTION_ID: _KEY, TIMESTAMP: _TIME, AMOUNT: _AMOUNT, IS_FRAUD: _LABEL, LABELLED_AT: _TIME}
+    label = _LISTED_LABEL if mapping.labels.frauds else _LABEL
+    core = {TRANSACTION_ID: _KEY, TIMESTAMP: _TIME, AMOUNT: _AMOUNT, IS_FRAUD: label, LABELLED_AT: _TIME}
     return (
         core
         | dict.fromkeys(mapping.keys, _KEY)
@@ -227,8 +235,9 @@ def same_shape(schemas: Mapping[File, pa.Schema]) -> list[list[File]]:
 def canonical(raw: ibis.Table, mapping: LakeMapping, text_keys: Collection[str] = ()) -> ibis.Table:
     """Lake columns under canonical names and types; the label stays a number, because it may be anything yet.
 
-    Text keys that are empty name nobody and become null; numbers that are not finite become null; zero has one sign.
-    `text_keys` are keys that are text in other files of the day.
+    Where the mapping lists labels, `delivered_label` holds the label as it came, and a listed one is 1 or 0. Text keys
+    that are empty name nobody and become null; numbers that are not finite become null; zero has one sign. `text_keys`
+    are keys that are text in other files of the day.
     """
     columns = {name: raw[lake] for name, lake in mapping.lake_names.items()}
     convert: dict[str, Callable[[ibis.Column], ibis.Value]] = {
@@ -239,7 +248,11 @@ def canonical(raw: ibis.Table, mapping: LakeMapping, text_keys: Collection[str] 
     }
     convert |= {name: _text_key if name in text_keys else _key for name in mapping.keys}
     convert |= dict.fromkeys(mapping.numeric, _number) | dict.fromkeys(mapping.categories, _text)
-    return raw.select(**{name: convert[name](column) for name, column in columns.items()})
+    selected = {name: convert[name](column) for name, column in columns.items()}
+    if mapping.labels.frauds:
+        text = _delivered_label(columns[IS_FRAUD])
+        selected |= {IS_FRAUD: _listed_label(text, mapping.labels), DELIVERED_LABEL: text}
+    return raw.select(**selected)
 
 
 def _typed(column: ibis.Column, kind: str) -> ibis.Value:
@@ -272,6 +285,18 @@ def _label(column: ibis.Column) -> ibis.Value:
     return number.isnan().ifelse(ibis.null("float64"), number) if column.type().is_floating() else number
 
 
+def _delivered_label(column: ibis.Column) -> ibis.Value:
+    """The label as text, null where it is missing or blank; a whole number without decimals."""
+    if column.type().is_floating() or column.type().is_decimal():
+        column = _label(column).cast("string").re_replace(r"\.0$", "")
+    return _text(column).strip().nullif("")
+
+
+def _listed_label(text: ibis.Value, labels: LabelValues) -> ibis.Value:
+    spelt = text.lower()
+    return ibis.cases((spelt.isin(labels.frauds), 1.0), (spelt.isin(labels.genuine), 0.0), else_=ibis.null("float64"))
+
+
 def _number(column: ibis.Column) -> ibis.Value:
     number = _typed(column, "float64")
     if column.type().is_floating():
@@ -299,10 +324,18 @@ def judge(rows: ibis.Table, mapping: LakeMapping, day: Day) -> ibis.Table:
         (amount.isnull(), RejectReason.NULL_AMOUNT),
         ((amount < 0) | amount.isnan() | amount.isinf(), RejectReason.NEGATIVE_AMOUNT),
         (label.notin([0.0, 1.0]), RejectReason.INVALID_LABEL),
+        (_unlisted(rows), RejectReason.UNLISTED_LABEL),
         ((time < start) | (time >= start + ibis.interval(days=1)), RejectReason.OUTSIDE_DAY),
     )
     reason = ibis.cases(*((broken, str(why)) for broken, why in rules), else_=ibis.null("string"))
     return rows.mutate(**{REASON: reason})
+
+
+def _unlisted(rows: ibis.Table) -> ibis.Value:
+    """Whether a label came that no list of the mapping holds."""
+    if DELIVERED_LABEL not in rows.columns:
+        return ibis.literal(False)
+    return rows[DELIVERED_LABEL].notnull() & rows[IS_FRAUD].isnull()
 
 
 def settle_duplicates(judged: ibis.Table) -> ibis.Table:
@@ -311,7 +344,7 @@ def settle_duplicates(judged: ibis.Table) -> ibis.Table:
     First: unbroken before broken, then by time and the other columns, a known label before an unknown one. Rows
     without an id are never copies of each other.
     """
-    contents = [name for name in judged.columns if name not in (TRANSACTION_ID, REASON)]
+    contents = [name for name in judged.columns if name not in (TRANSACTION_ID, REASON, DELIVERED_LABEL)]
     order = [ibis.asc(REASON, nulls_first=True), *(ibis.asc(name, nulls_first=False) for name in contents)]
     same_id = ibis.window(group_by=TRANSACTION_ID, order_by=order)
     place, rank = ibis.row_number().over(same_id), ibis.rank().over(same_id)
@@ -347,6 +380,9 @@ class DayFacts(Policy):
     mean_amount: float | None = None
     max_amount: float | None = None
     nulls: dict[str, int] = Field(description="Missing values of the columns that may miss them.")
+    unlisted_labels: dict[str, int] = Field(
+        {}, description="The most frequent labels that no list of the settings holds, and their rows."
+    )
     key_types: dict[str, str] = Field(description="Whether each key is integer or text; empty where no row says so.")
     ignored_columns: tuple[str, ...] = ()
     files: int
@@ -393,10 +429,10 @@ def ingest(query: DayQuery, mapping: LakeMapping, *, arrival: Arrival, ignored: 
     table, dropped = _judged_table(query)
     reason = table[REASON]
     if reason.null_count == len(table):
-        accepted, rejects = table.drop_columns([REASON]), table.slice(0, 0)
+        accepted, rejects = table, table.slice(0, 0)
     else:
-        accepted = table.filter(pc.is_null(reason)).drop_columns([REASON])
-        rejects = table.filter(pc.is_valid(reason))
+        accepted, rejects = table.filter(pc.is_null(reason)), table.filter(pc.is_valid(reason))
+    accepted = accepted.drop_columns([name for name in (REASON, DELIVERED_LABEL) if name in table.column_names])
     accepted = _in_order(_with_label(accepted.combine_chunks()))
     rejects = _sorted_rejects(rejects)
     return Ingested(accepted, rejects, _facts(accepted, rejects, dropped, mapping, arrival, ignored))
@@ -481,7 +517,17 @@ def _facts(
         mean_amount=float(amounts.mean()) if some else None,
         max_amount=float(amounts.max()) if some else None,
         nulls={name: accepted[name].null_count for name in optional},
+        unlisted_labels=_unlisted_labels(rejects),
         key_types=key_types if some else {},
         ignored_columns=tuple(ignored),
         **arrival.model_dump(),
     )
+
+
+def _unlisted_labels(rejects: pa.Table) -> dict[str, int]:
+    if DELIVERED_LABEL not in rejects.column_names:
+        return {}
+    labels = rejects.filter(pc.equal(rejects[REASON], str(RejectReason.UNLISTED_LABEL)))[DELIVERED_LABEL]
+    counts = {item["values"]: item["counts"] for item in pc.value_counts(labels).to_pylist()}
+    most = sorted(counts.items(), key=lambda one: (-one[1], one[0]))[:_LABELS_NAMED]
+    return {label[:_LABEL_LETTERS]: rows for label, rows in most}

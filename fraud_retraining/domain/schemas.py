@@ -32,7 +32,9 @@ class ColumnPolicy(Policy):
     transaction_id: ColumnName = Field("TRANSACTION_ID", description="Column that names a transaction; unique.")
     timestamp: ColumnName = Field("TX_DATETIME", description="Column with the time of the transaction, UTC if naive.")
     amount: ColumnName = Field("TX_AMOUNT", description="Column with the amount, in one currency, not negative.")
-    is_fraud: ColumnName = Field("TX_FRAUD", description="Column with the label: 1 fraud, 0 not, missing unknown.")
+    is_fraud: ColumnName = Field(
+        "TX_FRAUD", description="Column with the label: 1 fraud, 0 not, missing unknown; other values: see labels."
+    )
     labelled_at: ColumnName | None = Field(
         None,
         description="Optional column that says when the label became known; makes the label cut-off exact per row.",
@@ -74,8 +76,54 @@ class ColumnFeaturePolicy(Policy):
         return any(fnmatchcase(feature, pattern) for pattern in self.retired)
 
 
-class LabelPolicy(Policy):
-    """When a fraud label may be believed."""
+LabelValue = bool | int | float | str
+_SPELLINGS = {True: ("true", "yes", "on"), False: ("false", "no", "off")}
+"""What YAML 1.1 reads as one value: whoever lists `yes` has it from text that says yes, or from a boolean."""
+BLANKS = " \t\n\r\v\f"
+
+
+def label_texts(value: LabelValue) -> tuple[str, ...]:
+    """What a listed label looks like as text: without capitals and outer blanks, a whole number without decimals."""
+    if isinstance(value, bool):
+        return _SPELLINGS[value]
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return (str(value).strip(BLANKS).lower(),)
+
+
+class LabelValues(Policy):
+    """What the lake writes for fraud and for no fraud, where it does not write 1 and 0 or true and false."""
+
+    fraud_values: tuple[LabelValue, ...] = Field(
+        (), description="What a fraud is labelled with, where not 1 or true: [fraud], [Y]. Capitals do not matter."
+    )
+    genuine_values: tuple[LabelValue, ...] = Field(
+        (), description="What anything else is labelled with, where not 0 or false. Other values are rejected by name."
+    )
+
+    @model_validator(mode="after")
+    def _told_apart(self) -> Self:
+        if bool(self.fraud_values) != bool(self.genuine_values):
+            raise ValueError("fraud_values and genuine_values are given together, or neither of them")
+        if "" in (*self.frauds, *self.genuine):
+            raise ValueError("an empty label is always unknown: fraud_values and genuine_values cannot list it")
+        if both := sorted({*self.frauds} & {*self.genuine}):
+            raise ValueError(f"fraud_values and genuine_values both list {', '.join(both)} (capitals do not matter)")
+        return self
+
+    @property
+    def frauds(self) -> tuple[str, ...]:
+        """Labels of frauds, as `label_texts` spells them."""
+        return tuple(text for value in self.fraud_values for text in label_texts(value))
+
+    @property
+    def genuine(self) -> tuple[str, ...]:
+        """Labels of everything else, as `label_texts` spells them."""
+        return tuple(text for value in self.genuine_values for text in label_texts(value))
+
+
+class LabelPolicy(LabelValues):
+    """When a fraud label may be believed, and how the lake writes it."""
 
     delay_days: int = Field(7, ge=0, le=365, description="Days until a transaction's label is trustworthy.")
 
@@ -113,5 +161,6 @@ class RejectReason(StrEnum):
     NULL_AMOUNT = "null amount"
     NEGATIVE_AMOUNT = "negative or not finite amount"
     INVALID_LABEL = "label not 0/1"
+    UNLISTED_LABEL = "label in neither list"
     OUTSIDE_DAY = "timestamp outside its day"
     DUPLICATE_ID = "duplicate id"

@@ -207,6 +207,11 @@ class TestArrival:
         assert (result.passed, result.value) == (False, 2 / 12)
         assert "duplicate id: 1" in result.message
 
+    def test_labels_that_no_list_holds_are_named_with_the_remedy(self):
+        told = facts(rejects={"label in neither list": 7}, unlisted_labels={"disputed": 6, "?": 1})
+        message = checked(told=told)["rejects_share"].message
+        assert "'disputed' 6, '?' 1; name them under labels.fraud_values or labels.genuine_values" in message
+
     @pytest.mark.parametrize(
         ("hours", "passes"), [(0, True), (72, True), (72.1, False), (-0.1, False), (24 * 30, False)]
     )

@@ -108,7 +108,8 @@ class TestColumns:
             "ID (transaction_id) is missing",
             "AT (timestamp) is string; expected a timestamp",
             "SUM (amount) is string; expected a number",
-            "BAD (is_fraud) is string; expected 0/1 or boolean",
+            "BAD (is_fraud) is string; expected 0/1 or boolean, "
+            "or what labels.fraud_values and labels.genuine_values list",
             "KNOWN (labelled_at) is int64; expected a timestamp",
             "CARD (customer) is double; expected an integer or text",
             "risk is string; expected a number or boolean",
@@ -281,6 +282,78 @@ class TestRejects:
         result = ingested(lake().slice(0, 0))
         assert (len(result.accepted), len(result.rejects), result.facts.reject_share) == (0, 0, 0.0)
         assert result.facts.key_types == {}
+
+
+def listed(fraud: list, genuine: list) -> LakeMapping:
+    labels = {"fraud_values": fraud, "genuine_values": genuine}
+    return LakeMapping.model_validate({"columns": COLUMNS, "entities": ENTITIES, "labels": labels})
+
+
+class TestListedLabels:
+    @pytest.mark.parametrize(
+        ("fraud", "genuine", "values"),
+        [
+            (["fraud"], ["legit"], ["fraud", "legit", " Fraud\t", "LEGIT", None, "", "  "]),
+            (["Y"], ["N"], ["Y", "N", "y", "n", None, "", " "]),
+            ([True], [False], [True, False, True, False, None, None, None]),
+            ([True], [False], ["yes", "No", "TRUE", "off", None, "", " "]),
+            ([2], [1], [2, 1, 2, 1, None, None, None]),
+            ([2], [1], [2.0, 1.0, 2.0, 1.0, None, math.nan, None]),
+            ([1.0], [0], ["1", "0", "1", "0", None, "", " "]),
+            (["chargeback", "stolen"], ["ok"], pa.array(["stolen", "ok", "chargeback", "ok", None, "", " "])),
+        ],
+        ids=["words", "flags", "booleans", "booleans as text", "numbers", "floats", "number text", "two words"],
+    )
+    def test_listed_labels_are_what_the_lists_say_and_a_missing_one_is_unknown(self, fraud, genuine, values):
+        result = ingested(lake(7, BAD=values), mapping=listed(fraud, genuine))
+        assert result.accepted["is_fraud"].to_pylist() == [1, 0, 1, 0, None, None, None]
+        assert result.accepted.column_names == ingested(lake()).accepted.column_names
+
+    def test_dictionaries_are_read_like_text(self):
+        values = pa.array(["fraud", "legit"]).dictionary_encode()
+        result = ingested(lake(2, BAD=values), mapping=listed(["fraud"], ["legit"]))
+        assert result.accepted["is_fraud"].to_pylist() == [1, 0]
+
+    def test_a_label_in_neither_list_is_rejected_by_name(self):
+        values = ["fraud", "legit", "disputed", "disputed", "x" * 99, None]
+        result = ingested(lake(6, BAD=values), mapping=listed(["fraud"], ["legit"]))
+        assert result.facts.rejects == {"label in neither list": 3}
+        assert result.facts.unlisted_labels == {"disputed": 2, "x" * 40: 1}
+        assert result.rejects["delivered_label"].to_pylist() == ["disputed", "disputed", "x" * 99]
+        assert result.facts.labelled == 2
+
+    def test_numbers_that_no_list_holds_are_rejected_too(self):
+        result = ingested(lake(4, BAD=[1.0, 0.0, 0.5, math.inf]), mapping=listed([1], [0]))
+        assert result.facts.unlisted_labels == {"0.5": 1, "inf": 1}
+
+    def test_few_of_many_wrong_labels_are_named(self):
+        result = ingested(lake(50, BAD=[f"w{n:02}" for n in range(50)]), mapping=listed(["fraud"], ["legit"]))
+        assert result.facts.rejects == {"label in neither list": 50}
+        assert list(result.facts.unlisted_labels) == ["w00", "w01", "w02", "w03", "w04"]
+
+    def test_copies_that_spell_their_label_otherwise_are_copies(self):
+        result = ingested(lake(2, ID=[5, 5], BAD=["fraud", "FRAUD"]), mapping=listed(["fraud"], ["legit"]))
+        assert (result.facts.rows, result.facts.duplicates_dropped, result.facts.rejects) == (1, 1, {})
+
+    def test_text_without_lists_is_refused_with_the_remedy(self):
+        (problem,) = column_problems({"f": lake(BAD=["fraud"]).schema}, MAPPING)
+        assert "labels.fraud_values" in problem
+        assert column_problems({"f": lake(BAD=["fraud"]).schema}, listed(["fraud"], ["legit"])) == []
+
+    @pytest.mark.parametrize(
+        ("fraud", "genuine", "message"),
+        [
+            (["fraud"], [], "together"),
+            ([], ["legit"], "together"),
+            (["Y"], ["N", "y"], "both list y"),
+            ([1], [True, "1"], "both list 1"),
+            ([True], ["yes"], "both list yes"),
+            (["fraud"], [" "], "always unknown"),
+        ],
+    )
+    def test_lists_that_do_not_tell_labels_apart_are_refused(self, fraud, genuine, message):
+        with pytest.raises(ValidationError, match=message):
+            listed(fraud, genuine)
 
 
 class TestDuplicates:
