@@ -72,7 +72,16 @@ RELEASES = sa.Table(
     ),
     *(
         sa.Column(name, sa.Text)
-        for name in ("deadline", "first_approval_by", "decided_by", "decided_via", "decided_at", "promoted_at")
+        for name in (
+            "deadline",
+            "first_approval_by",
+            "decided_by",
+            "decided_via",
+            "decided_at",
+            "promoted_at",
+            "needs_human",
+            "floors_missed",
+        )
     ),
     sa.Column("verdict_passed", sa.Boolean, nullable=False),
     sa.Column("champion_before", sa.Integer),

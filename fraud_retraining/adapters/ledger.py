@@ -174,6 +174,8 @@ class Ledger(EventLog):
         actor: str,
         channel: str,
         verdict_digest: str = "",
+        needs_human: str | None = None,
+        floors_missed: Iterable[str] = (),
         requested_by: str = "",
         champion_before: int | None = None,
         facts: Mapping[str, Any] | None = None,
@@ -202,6 +204,8 @@ class Ledger(EventLog):
                 artifact_digest=clean_text(artifact_digest),
                 verdict_passed=verdict_passed,
                 verdict_digest=clean_text(verdict_digest),
+                needs_human=clean_text(needs_human) if needs_human else None,
+                floors_missed=clean_text(", ".join(floors_missed)) or None,
                 requested_by=clean_text(requested_by),
                 champion_before=champion_before,
                 opened_at=at,
@@ -470,12 +474,20 @@ class Ledger(EventLog):
         """Record what an answer came to; the first of two approvals leaves the release where it is."""
         told = {"identity": as_recorded(by)}
         if after.state is not before.state:
+            if after.state is S.APPROVED and not after.verdict_passed:
+                self._record_exception(tx, after, moved, told)
             return self._save(tx, before, after, moved, told)
         tx.update_release(_row(after))
         self._release_event(
             tx, EventKind.APPROVAL_RECORDED, after, moved.by, moved.via, {**told, "reason": moved.reason}
         )
         return after
+
+    def _record_exception(self, tx: "Transaction", release: Release, moved: Moved, told: Mapping[str, Any]) -> None:
+        """That a human let a candidate serve under a floor, in the transaction of the approval."""
+        about = {"version": release.version, "fingerprint": release.fingerprint, "as_of": release.as_of}
+        payload = {"floors": release.floors_missed, "why": release.needs_human, "reason": moved.reason, **told}
+        self._event(tx, EventKind.FLOOR_EXCEPTED, payload, actor=moved.by, channel=moved.via, **about)
 
     def _refused(
         self,

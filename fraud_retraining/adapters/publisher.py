@@ -187,7 +187,7 @@ class Publisher:
 
     def _finish(self, release: Release) -> Release:
         actor, channel = release.decided_by or RECOVERY, release.decided_via or RECOVERY
-        answer = promotion_of(release, self._ledger.champion(), automatic=True, passed=release.verdict_passed)
+        answer = promotion_of(release, self._ledger.champion(), automatic=True, passed=release.may_serve)
         if isinstance(answer, Supersede):
             return self._end(release, ReleaseState.SUPERSEDED, answer.reason)
         try:

@@ -7,6 +7,7 @@ from fraud_retraining.adapters.ledger import Ledger
 from fraud_retraining.domain.automation import Automation
 from fraud_retraining.domain.candidate import Evaluation
 from fraud_retraining.domain.events import EventKind
+from fraud_retraining.domain.fingerprint import digest
 from fraud_retraining.domain.releases import Release
 from fraud_retraining.domain.trust import (
     RECORD,
@@ -19,6 +20,7 @@ from fraud_retraining.domain.trust import (
     by_trust,
     standing,
 )
+from fraud_retraining.domain.verdicts import why_human
 
 WARNINGS = "warnings"
 """Where the facts of a registered version keep what checks and gates warned of."""
@@ -30,11 +32,24 @@ def read_standing(ledger: Ledger, policy: EarnedPolicy) -> Standing:
 
 
 def permission_for(ledger: Ledger, policy: PromotionPolicy, release: Release) -> Permission:
-    """Whether a registered candidate may go by itself, and why or why not."""
+    """Whether a registered candidate may go by itself, and why or why not; by the verdict that the record holds."""
+    why = _why_human(ledger, release)
+    if why is not None:
+        return Permission(False, f"a human decides: {why}")
     decided = by_mode(policy, ledger.pause(Automation.PROMOTION))
     if decided is not None:
         return decided
     return by_trust(policy.earned, read_standing(ledger, policy.earned), _candidate(ledger, policy.earned, release))
+
+
+def _why_human(ledger: Ledger, release: Release) -> str | None:
+    evaluation, champion = ledger.verdict(release), ledger.champion()
+    if evaluation is None or digest(evaluation.verdict) != release.verdict_digest:
+        return "the record does not hold the verdict that it was registered with"
+    past = ledger.latest_champions()
+    if champion is None and evaluation.champion_version is None and past:
+        return f"nobody serves, so it was compared with nobody, though version {past[0].version} has served"
+    return release.needs_human or why_human(evaluation, champion.version if champion else None)
 
 
 def _candidate(ledger: Ledger, policy: EarnedPolicy, release: Release) -> Candidate:

@@ -35,6 +35,7 @@ class EventKind(StrEnum):
     MODEL_EVALUATED = "model_evaluated"
     VERSION_REGISTERED = "version_registered"
     RELEASE_MOVED = "release_moved"
+    FLOOR_EXCEPTED = "floor_excepted"
     DECISION_REFUSED = "decision_refused"
     PROMOTION_INTENDED = "promotion_intended"
     PROMOTION_DONE = "promotion_done"

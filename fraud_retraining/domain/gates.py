@@ -17,7 +17,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from fraud_retraining.domain.comparison import Comparison, SliceDifference, compare
-from fraud_retraining.domain.judged import Judged, Pair
+from fraud_retraining.domain.judged import Floats, Judged, Mask, Pair
 from fraud_retraining.domain.metrics import Metrics, MetricsPolicy, evaluate
 from fraud_retraining.domain.schemas import Policy
 
@@ -34,6 +34,9 @@ class GatePolicy(MetricsPolicy):
     )
     max_unproven_regression: float = Field(
         0.05, ge=0, le=1, description="Loss that fails even if chance could explain it; never less than max_regression."
+    )
+    min_compared_frauds: int = Field(
+        20, ge=1, description="Frauds that the compared rows need; with fewer, candidate and champion are not compared."
     )
     max_slice_regression: float = Field(
         0.05, ge=0, le=1, description="Average precision that a candidate may lose in one slice."
@@ -61,6 +64,31 @@ class NotCompared(Policy):
 
 
 NO_CHAMPION = NotCompared(reason="there is no champion yet")
+
+
+def comparable(candidate: Judged, champion: Floats, fair: Mask, *, named: str, min_frauds: int) -> Pair | NotCompared:
+    """Candidate and champion on the rows that neither has learnt from, or why these cannot compare the two.
+
+    Args:
+        candidate: the candidate on every judged row.
+        champion: the champion's score for each of them.
+        fair: which of the rows the champion has not learnt from.
+        named: the champion as a message names it, such as `champion version 3 (as of 2026-11-18)`.
+        min_frauds: frauds that the compared rows need.
+    """
+    if not fair.any():
+        return NotCompared(reason=f"{named} has learnt from every day that judges this candidate")
+    rows = candidate.where(fair)
+    rival = rows.with_scores(champion[fair])
+    if not rival.rankable:
+        wrong = np.count_nonzero(~np.isfinite(rival.scores))
+        return NotCompared(reason=f"{named} gives scores that are not numbers for {wrong:,} of {len(rows):,} rows")
+    if rows.frauds < min_frauds:
+        return NotCompared(
+            reason=f"the {len(rows):,} rows that {named} has not learnt from hold {rows.frauds} frauds, and "
+            f"gates.min_compared_frauds asks for {min_frauds}"
+        )
+    return Pair(rows, rival)
 
 
 class ScoreSummary(Policy):

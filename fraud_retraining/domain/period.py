@@ -38,8 +38,8 @@ def summary(period: Period, events: Sequence[Event]) -> str:
         f"From {period.first} to {period.last}: {counts[K.RETRAIN_REQUESTED]} retrains asked for, "
         f"{counts[K.MODEL_TRAINED]} models trained, {counts[K.VERSION_REGISTERED]} versions registered, "
         f"{decided.count(S.APPROVED)} approved, {decided.count(S.REJECTED)} rejected, {decided.count(S.EXPIRED)} "
-        f"expired, {counts[K.PROMOTION_DONE]} promotions, {counts[K.NOTICE_OPENED]} alerts, "
-        f"{counts[K.CONFIGURATION_CHANGED]} changes of settings or environment."
+        f"expired, {counts[K.FLOOR_EXCEPTED]} exceptions from floors, {counts[K.PROMOTION_DONE]} promotions, "
+        f"{counts[K.NOTICE_OPENED]} alerts, {counts[K.CONFIGURATION_CHANGED]} changes of settings or environment."
     )
 
 
@@ -116,7 +116,7 @@ def decisions_grid(events: Sequence[Event]) -> Grid:
             str(event.payload.get("refused") or event.payload.get("reason") or ""),
         )
         for event in events
-        if event.kind in (K.DECISION_REFUSED, K.APPROVAL_RECORDED) or _is_decision(event)
+        if event.kind in (K.DECISION_REFUSED, K.APPROVAL_RECORDED, K.FLOOR_EXCEPTED) or _is_decision(event)
     )
     return grid("decisions", "Decisions", ("at (UTC)", "version", "decision", "by", "by way of", "reason"), rows)
 
@@ -130,6 +130,8 @@ def _answer(event: Event) -> str:
         return f"{event.payload.get('decision') or event.payload.get('wanted') or 'answer'} refused"
     if event.kind == K.APPROVAL_RECORDED:
         return "approved first of two"
+    if event.kind == K.FLOOR_EXCEPTED:
+        return f"exception: {event.payload['floors']}"
     return str(event.payload["to"]).replace("_", " ")
 
 

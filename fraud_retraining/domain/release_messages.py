@@ -135,6 +135,8 @@ def _facts(story: Story) -> Iterator[tuple[str, str]]:
         training, holdout = window.days.training, window.days.holdout
         yield "Learnt from", f"{training.start} to {training.end}: {window.rows:,} rows, {window.frauds:,} frauds"
         yield "Judged on", f"{holdout.start} to {holdout.end}: {window.holdout_rows:,} rows"
+    if release.needs_human is not None:
+        yield "Needs a human", release.needs_human
     if release.deadline is not None:
         yield "Decide before", f"{release.deadline:%Y-%m-%d %H:%M} UTC"
 

@@ -90,6 +90,12 @@ class Release(Policy):
     artifact_digest: str
     verdict_passed: bool
     verdict_digest: str = Field("", description="Digest of the gates' document, to be verified before a promotion.")
+    needs_human: str | None = Field(
+        None, description="Why a human has to decide whatever promotion.mode says; null: the mode decides."
+    )
+    floors_missed: str | None = Field(
+        None, description="Floors that it misses though it is proven better than the champion: a human may except it."
+    )
     requested_by: str = Field("", description="Who asked for the retrain; may not approve it.")
     champion_before: int | None = Field(None, description="The champion when it was registered, then the one replaced.")
     deadline: datetime | None = None
@@ -108,6 +114,11 @@ class Release(Policy):
     def was_promoted(self) -> bool:
         """Whether it has ever been champion, and can thus be rolled back to."""
         return self.promoted_at is not None
+
+    @property
+    def may_serve(self) -> bool:
+        """Whether its verdict lets it serve: it passed, or a human may except the floors that it misses."""
+        return self.verdict_passed or bool(self.floors_missed)
 
 
 class Moved(Policy):
@@ -163,14 +174,26 @@ def _checked(release: Release, to: ReleaseState, moved: Moved) -> None:
         raise SettingsError(f"a release is moved to {to} by nobody", remedy="Name who decides and by which way.")
     if to not in MOVES[release.state]:
         raise _refuse(release, to)
-    if to in NEEDS_REASON and not moved.reason.strip():
+    excepted = to is S.APPROVED and not release.verdict_passed
+    if (to in NEEDS_REASON or excepted) and not moved.reason.strip():
         raise SettingsError(
             f"version {release.version} cannot become {to.replace('_', ' ')} without a reason",
             remedy="Say why, in a sentence that an auditor can read.",
         )
-    if to in NEEDS_VERDICT and not release.verdict_passed:
+    if to in NEEDS_VERDICT and not release.may_serve:
         raise GateFailed(f"version {release.version} cannot become {to.replace('_', ' ')}: its gates did not pass")
+    if to is S.APPROVED and release.state is S.REGISTERED:
+        _refuse_unasked(release)
     _checked_deadline(release, to, moved.at)
+
+
+def _refuse_unasked(release: Release) -> None:
+    """Whatever is approved without having waited for a human has to be one that the promotion mode may decide."""
+    if release.needs_human or not release.verdict_passed:
+        why = release.needs_human or "its gates did not pass"
+        raise GateFailed(
+            f"version {release.version} cannot be approved by itself: {why}", remedy="A human has to decide."
+        )
 
 
 def _checked_deadline(release: Release, to: ReleaseState, at: datetime) -> None:
@@ -351,7 +374,7 @@ def begin_promotion(release: Release, champion: Release | None, intent: Intent) 
     else:
         if release.state is not S.APPROVED:
             raise _refuse(release, S.PROMOTING)
-        verdict = promotion_of(release, champion, automatic=True, passed=release.verdict_passed)
+        verdict = promotion_of(release, champion, automatic=True, passed=release.may_serve)
         if isinstance(verdict, Supersede):
             raise Conflict(f"version {release.version} cannot be promoted: {verdict.reason}")
     _checked(release, S.PROMOTING, moved)

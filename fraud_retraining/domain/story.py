@@ -22,7 +22,7 @@ from fraud_retraining.domain.windows import TrainingWindow, WindowDay
 
 K = EventKind
 SETTINGS, ENVIRONMENT = "settings", "environment"
-MOVED = RELEASE_KINDS - {K.VERSION_REGISTERED} | {K.DECISION_REFUSED, K.CHAMPION_MOVED_OUTSIDE}
+MOVED = RELEASE_KINDS - {K.VERSION_REGISTERED} | {K.DECISION_REFUSED, K.CHAMPION_MOVED_OUTSIDE, K.FLOOR_EXCEPTED}
 DECISIONS = frozenset({ReleaseState.APPROVED, ReleaseState.REJECTED})
 SHOWN_CHANGE = 120
 
@@ -213,6 +213,8 @@ def _words(event: Event, version: int) -> tuple[str, str]:
             return f"{way} begun, in place of {_named(intent.get('expected_champion'))}", str(intent.get("reason", ""))
         case K.PROMOTION_DONE:
             return f"promoted, in place of {_named(intent.get('expected_champion'))}", str(intent.get("reason", ""))
+        case K.FLOOR_EXCEPTED:
+            return f"exception made for {payload['floors']}", str(payload.get("reason", ""))
         case K.PROMOTION_UNDONE:
             return "promotion undone", str(payload["release"].get("reason", ""))
         case K.CHAMPION_MOVED_OUTSIDE:
@@ -380,7 +382,8 @@ def _judged(story: Story) -> str:
     left = f"; {skipped} did not apply" if skipped else ""
     against = story.evaluation.champion_version
     beside = f" beside version {against}" if against is not None else " with no champion beside it"
-    return f"It was judged{beside} and passed {passed} of {len(gates)} gates{left}."
+    asked = f" A human had to decide: {story.release.needs_human}." if story.release.needs_human else ""
+    return f"It was judged{beside} and passed {passed} of {len(gates)} gates{left}.{asked}"
 
 
 def _let(story: Story) -> str:

@@ -3,7 +3,10 @@
 import pytest
 
 from fraud_retraining.adapters.track_record import permission_for, read_standing
+from fraud_retraining.domain.candidate import Evaluation
 from fraud_retraining.domain.events import EventKind
+from fraud_retraining.domain.fingerprint import digest
+from fraud_retraining.domain.gates import Verdict
 from fraud_retraining.domain.releases import Decision, ReleaseState, recovery
 from fraud_retraining.domain.trust import EarnedPolicy, PromotionPolicy
 from fraud_retraining_tests.adapters.desks import an_evaluation
@@ -16,9 +19,19 @@ pytest_plugins = ("fraud_retraining_tests.adapters.databases",)
 
 
 def registered(ledger, version: int, average_precision: float = 0.7, warnings: tuple[str, ...] = (), **more):
+    """A version that was judged against whoever serves."""
+    champion = ledger.champion()
     judged = an_evaluation(f"f{version}", ledger_day(version), average_precision)
+    return judged_as(
+        ledger, judged.model_copy(update={"champion_version": champion and champion.version}), warnings, **more
+    )
+
+
+def judged_as(ledger, judged: Evaluation, warnings: tuple[str, ...] = (), **more):
+    version = int(judged.fingerprint[1:])
     payload = judged.model_dump(mode="json")
-    ledger.append(EventKind.MODEL_EVALUATED, actor="pipeline", fingerprint=f"f{version}", payload=payload)
+    ledger.append(EventKind.MODEL_EVALUATED, actor="pipeline", fingerprint=judged.fingerprint, payload=payload)
+    more = {"verdict_digest": digest(judged.verdict), **more}
     return opened(ledger, version, version, facts={"warnings": list(warnings)}, **more)
 
 
@@ -74,9 +87,10 @@ def test_an_unusual_one_asks_and_says_why(trusted, more, why):
 
 
 def test_a_version_of_which_nobody_recorded_warnings_asks(trusted):
-    judged = an_evaluation("f7", ledger_day(7), 0.73).model_dump(mode="json")
-    trusted.append(EventKind.MODEL_EVALUATED, actor="pipeline", fingerprint="f7", payload=judged)
-    allowed = permission_for(trusted, EARNED, opened(trusted, 7, 7))
+    judged = an_evaluation("f7", ledger_day(7), 0.73).model_copy(update={"champion_version": 6})
+    trusted.append(EventKind.MODEL_EVALUATED, actor="p", fingerprint="f7", payload=judged.model_dump(mode="json"))
+    release = opened(trusted, 7, 7, verdict_digest=digest(judged.verdict))
+    allowed = permission_for(trusted, EARNED, release)
     assert not allowed.automatic
     assert "does not say what checks warned of" in allowed.why
 
@@ -108,6 +122,58 @@ def test_a_rollback_pauses_even_mode_auto(trusted):
     assert "rolled back to version 5: alerts doubled" in permission_for(trusted, auto, candidate).why
     trusted.resume("promotion", reason="looked at it", **BY)
     assert permission_for(trusted, auto, candidate).automatic
+
+
+def not_compared(version: int, champion: int | None) -> Evaluation:
+    judged = an_evaluation(f"f{version}", ledger_day(version), 0.73)
+    gates = tuple(
+        one.model_copy(update={"applicable": False, "message": "Not compared: it has learnt from every day."})
+        if one.name == "no_regression"
+        else one
+        for one in judged.verdict.gates
+    )
+    return judged.model_copy(update={"champion_version": champion, "verdict": Verdict(passed=True, gates=gates)})
+
+
+@pytest.mark.parametrize("mode", ["auto", "earned", "manual"])
+def test_what_was_not_compared_with_the_champion_asks_in_every_mode(trusted, mode: str):
+    candidate = judged_as(trusted, not_compared(7, 6))
+    allowed = permission_for(trusted, EARNED.model_copy(update={"mode": mode}), candidate)
+    assert not allowed.automatic
+    assert "it was not compared with version 6, which serves (Not compared: it has learnt" in allowed.why
+
+
+@pytest.mark.parametrize("judged_against", [None, 5])
+def test_a_comparison_with_somebody_else_than_who_serves_asks(trusted, judged_against: int | None):
+    candidate = judged_as(trusted, not_compared(7, judged_against))
+    allowed = permission_for(trusted, PromotionPolicy(mode="auto"), candidate)
+    assert not allowed.automatic
+    assert "version 6 serves now" in allowed.why
+
+
+def test_with_the_champion_gone_nobody_takes_its_place_unasked(trusted):
+    """The alias was taken away; that is no first model."""
+    trusted.champion_moved(None, actor="somebody", channel="registry")
+    allowed = permission_for(trusted, PromotionPolicy(mode="auto"), judged_as(trusted, not_compared(7, None)))
+    assert not allowed.automatic
+    assert "version 6 has served" in allowed.why
+
+
+def test_a_verdict_that_is_not_the_registered_one_asks(trusted):
+    allowed = permission_for(trusted, PromotionPolicy(mode="auto"), registered(trusted, 7, 0.73, verdict_digest="x"))
+    assert not allowed.automatic
+    assert "does not hold the verdict" in allowed.why
+
+
+def test_an_exception_from_a_floor_has_an_event_of_its_own(trusted):
+    opened(trusted, 7, 7, verdict_passed=False, floors_missed=("average_precision_floor",), needs_human="below a floor")
+    trusted.await_decision(7, hours=24, **BY)
+    trusted.decide(7, Decision.APPROVE, policy=ANYBODY, by=person("bob"), channel="cli", reason="better than what is")
+    excepted = trusted.last(EventKind.FLOOR_EXCEPTED, version=7)
+    assert excepted.actor == "bob"
+    assert (excepted.payload["floors"], excepted.payload["why"]) == ("average_precision_floor", "below a floor")
+    assert excepted.payload["reason"] == "better than what is"
+    assert trusted.verify().ok
 
 
 def test_the_reason_stays_with_the_release(trusted):

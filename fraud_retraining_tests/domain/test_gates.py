@@ -21,6 +21,7 @@ from fraud_retraining.domain.gates import (
     NotCompared,
     ScoreSummary,
     Verdict,
+    comparable,
     gather_evidence,
     judge,
 )
@@ -371,3 +372,36 @@ def test_a_candidate_with_degenerate_scores_is_judged_and_refused_without_an_err
     assert {"average_precision_floor", "no_regression", "score_variety"} <= {
         g.name for g in judge(POLICY, found).failed
     }
+
+
+def scored(labels, scores, days=None):
+    from fraud_retraining_tests.domain.judged_rows import judged
+
+    return judged(labels, scores, days=days)
+
+
+FRAUDS = np.array([1] * 25 + [0] * 75)
+
+
+@pytest.mark.parametrize(
+    ("fair", "champion", "clause"),
+    [
+        (np.zeros(100, dtype=bool), np.full(100, 0.2), "has learnt from every day"),
+        (np.ones(100, dtype=bool), np.r_[np.full(99, 0.2), np.nan], "scores that are not numbers for 1 of 100 rows"),
+        (np.arange(100) >= 6, np.full(100, 0.2), "hold 19 frauds, and gates.min_compared_frauds asks for 20"),
+        (np.arange(100) >= 25, np.full(100, 0.2), "hold 0 frauds"),
+    ],
+)
+def test_rows_that_cannot_compare_say_why(fair, champion, clause):
+    found = comparable(scored(FRAUDS, np.linspace(0.9, 0.1, 100)), champion, fair, named="version 3", min_frauds=20)
+    assert isinstance(found, NotCompared)
+    assert "version 3" in found.reason and clause in found.reason
+
+
+def test_both_are_compared_on_the_rows_that_neither_has_learnt_from():
+    fair = np.arange(100) >= 5
+    rival = np.linspace(0.1, 0.9, 100)
+    found = comparable(scored(FRAUDS, np.linspace(0.9, 0.1, 100)), rival, fair, named="version 3", min_frauds=20)
+    assert isinstance(found, Pair)
+    assert (len(found.candidate), found.candidate.frauds) == (95, 20)
+    assert found.champion.scores.tolist() == rival[fair].tolist()

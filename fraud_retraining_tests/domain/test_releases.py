@@ -262,6 +262,38 @@ def test_without_a_passed_verdict_a_release_only_ends():
     assert move(failed, S.GATE_FAILED, by()).state is S.GATE_FAILED
 
 
+MISSED = {"verdict_passed": False, "floors_missed": "average_precision_floor", "needs_human": "it misses a floor"}
+
+
+def test_a_missed_floor_can_be_excepted_by_a_human_with_a_reason_only():
+    asked = ask(release(**MISSED), 24, by(at=NOON))
+    assert asked.state is S.AWAITING_APPROVAL
+    with pytest.raises(SettingsError, match="without a reason"):
+        decide(asked, Decision.APPROVE, ANYBODY, by(reason=" "))
+    approved = decide(asked, Decision.APPROVE, ANYBODY, by(reason="fraud has changed; it is the better one"))
+    assert approved.state is S.APPROVED
+    intent = Intent(
+        seq=1,
+        model="fraud_detector",
+        version=5,
+        expected_champion=None,
+        artifact_digest="d",
+        rollback=False,
+        came_from=S.APPROVED,
+        actor="bob",
+        channel="cli",
+        at=NOON,
+    )
+    assert begin_promotion(approved, None, intent).state is S.PROMOTING
+
+
+@pytest.mark.parametrize("more", [MISSED, {"needs_human": "it was not compared"}])
+def test_what_needs_a_human_is_never_approved_without_having_waited_for_one(more: dict[str, Any]):
+    with pytest.raises(GateFailed, match="by itself"):
+        move(release(**more), S.APPROVED, by())
+    assert decide(waiting(**more), Decision.APPROVE, ANYBODY, by()).state is S.APPROVED
+
+
 def test_a_deadline_is_counted_from_the_moment_of_asking():
     assert ask(release(), 1.5, by(at=NOON)).deadline == NOON + timedelta(minutes=90)
 

@@ -10,7 +10,14 @@ from fraud_retraining.domain.errors import GateFailed, IntegrityError
 from fraud_retraining.domain.fingerprint import digest
 from fraud_retraining.domain.gates import GATES, GateResult, Verdict
 from fraud_retraining.domain.releases import Release, ReleaseState
-from fraud_retraining.domain.verdicts import require_recorded_verdict, require_verdict
+from fraud_retraining.domain.trust import POLICY
+from fraud_retraining.domain.verdicts import (
+    floors_missed,
+    outcome_of,
+    require_recorded_verdict,
+    require_verdict,
+    why_human,
+)
 from fraud_retraining_tests.adapters.desks import an_evaluation
 
 AS_OF = date(2026, 11, 20)
@@ -104,3 +111,83 @@ def test_the_digest_of_a_verdict_survives_the_record():
     """What was hashed as an object is read back as JSON."""
     judged = evaluation(Verdict(passed=True, gates=gates()))
     assert digest(Evaluation.model_validate(judged.model_dump(mode="json")).verdict) == digest(judged.verdict)
+
+
+BETTER = {"low": 0.01, "high": 0.05}
+NOT_COMPARED = "Not compared: champion version 3 has learnt from every day that judges this candidate."
+
+
+def verdict(compared: dict[str, float] | None = None, *, applicable: bool = True, **failed: str) -> Verdict:
+    """A verdict in which the named gates have failed; `compared` are the numbers of the gate against the champion."""
+    told = {"numbers": compared or {}, "applicable": applicable, **({} if applicable else {"message": NOT_COMPARED})}
+    changed = tuple(one.model_copy(update=told) if one.name == "no_regression" else one for one in gates(**failed))
+    return Verdict(passed=not failed, gates=changed)
+
+
+FLOOR = {"average_precision_floor": "Average precision 0.166 is below the floor 0.300 by 0.134."}
+
+
+@pytest.mark.parametrize(
+    ("judged", "missed", "word"),
+    [
+        (verdict(BETTER), (), "passed"),
+        (verdict(BETTER, **FLOOR), ("average_precision_floor",), "below_floor"),
+        (verdict(BETTER, **FLOOR, roc_auc_floor="Too low."), (*FLOOR, "roc_auc_floor"), "below_floor"),
+        (verdict({"low": 0.0, "high": 0.05}, **FLOOR), (), "gate_failed"),  # it may be as good as the champion
+        (verdict({"low": -0.01, "high": 0.05}, **FLOOR), (), "gate_failed"),
+        (verdict({}, **FLOOR), (), "gate_failed"),  # nothing was measured
+        (verdict(BETTER, applicable=False, **FLOOR), (), "gate_failed"),  # there is no champion to be better than
+        (verdict(BETTER, **FLOOR, **{LEAK: "It did not."}), (), "gate_failed"),
+        (verdict(BETTER, no_regression="It is worse."), (), "gate_failed"),
+        (Verdict(passed=False, gates=verdict(BETTER, **FLOOR).gates[:-1]), (), "gate_failed"),  # a gate is missing
+    ],
+)
+def test_only_missed_floors_of_a_proven_better_candidate_can_be_excepted(
+    judged: Verdict, missed: tuple[str, ...], word: str
+):
+    assert floors_missed(judged) == missed
+    assert outcome_of(judged) == word
+    if judged.passed or missed:
+        require_verdict(evaluation(judged), "f5")
+    else:
+        with pytest.raises(GateFailed):
+            require_verdict(evaluation(judged), "f5")
+
+
+def test_a_floor_that_gave_no_result_is_not_one_that_was_missed():
+    unmeasured = tuple(
+        one.model_copy(update={"value": None}) if one.name in FLOOR else one for one in verdict(BETTER, **FLOOR).gates
+    )
+    assert floors_missed(Verdict(passed=False, gates=unmeasured)) == ()
+
+
+def against(champion: int | None, judged: Verdict) -> Evaluation:
+    return evaluation(judged).model_copy(update={"champion_version": champion})
+
+
+@pytest.mark.parametrize(
+    ("judged", "serving", "clause"),
+    [
+        (against(3, verdict(BETTER)), 3, None),
+        (against(None, verdict(applicable=False)), None, None),  # the first model: there is nobody to compare with
+        (against(3, verdict(applicable=False)), 3, "it was not compared with version 3"),
+        (against(3, verdict(BETTER)), 4, "it was judged against version 3, and version 4 serves now"),
+        (against(None, verdict(applicable=False)), 3, "judged against no champion, and version 3 serves now"),
+        (against(3, verdict(BETTER)), None, "judged against version 3, and no champion serves now"),
+        (against(3, verdict(BETTER, **FLOOR)), 3, "below the floor 0.300"),
+    ],
+)
+def test_a_human_decides_where_nothing_was_compared_or_a_floor_is_missed(
+    judged: Evaluation, serving: int | None, clause: str | None
+):
+    why = why_human(judged, serving)
+    assert why is None if clause is None else clause in (why or "")
+
+
+def test_what_was_not_compared_is_not_promoted_by_policy_whatever_its_row_says():
+    """The recorded verdict decides, not the release's own words; what has served may be brought back."""
+    judged = against(3, verdict(applicable=False))
+    with pytest.raises(GateFailed, match="not compared with version 3"):
+        require_recorded_verdict(release(judged, decided_by=POLICY), judged)
+    require_recorded_verdict(release(judged, decided_by="alice"), judged)
+    require_recorded_verdict(release(judged, decided_by=POLICY, promoted_at=NOON), judged)

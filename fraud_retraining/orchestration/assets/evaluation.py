@@ -25,7 +25,15 @@ from fraud_retraining.domain.candidate import Evaluation, TrainedModel
 from fraud_retraining.domain.drift import SCORE, DriftReport, FeatureProfile, HoldoutProfile
 from fraud_retraining.domain.errors import DataInvalid
 from fraud_retraining.domain.events import EventKind
-from fraud_retraining.domain.gates import NO_CHAMPION, NO_FIXED_SET, Evidence, NotCompared, gather_evidence, judge
+from fraud_retraining.domain.gates import (
+    NO_CHAMPION,
+    NO_FIXED_SET,
+    Evidence,
+    NotCompared,
+    comparable,
+    gather_evidence,
+    judge,
+)
 from fraud_retraining.domain.judged import Judged, Pair
 from fraud_retraining.domain.metrics import Metrics
 from fraud_retraining.domain.review import ReviewPack
@@ -33,6 +41,7 @@ from fraud_retraining.domain.reviewing import Reviewed, Watch, maturity, review
 from fraud_retraining.domain.schemas import AMOUNT, IS_FRAUD, TIMESTAMP, TRANSACTION_ID
 from fraud_retraining.domain.scoring import FittedModel
 from fraud_retraining.domain.tables import gates_grid, metrics_grid
+from fraud_retraining.domain.verdicts import outcome_of
 from fraud_retraining.domain.windows import DayRange, HoldoutPolicy, TrainingWindow, WindowDay
 from fraud_retraining.orchestration import rendering
 from fraud_retraining.orchestration.assets.training import MODEL, WINDOW
@@ -175,7 +184,8 @@ def _judged(
     )
     if champion is None:
         return JudgedDays(judged, NO_CHAMPION, (), watch)
-    return JudgedDays(judged, _compared(judged, np.concatenate(rivals), fair, champion), fair, watch)
+    comparison = _compared(judged, np.concatenate(rivals), fair, champion, gates.min_compared_frauds)
+    return JudgedDays(judged, comparison, fair if isinstance(comparison, Pair) else (), watch)
 
 
 def _fair(days: Sequence[WindowDay], champion: Champion | None) -> tuple[date, ...]:
@@ -206,16 +216,12 @@ def _champion_features(champion: Champion | None, settings: Settings) -> Sequenc
 
 
 def _compared(
-    judged: Judged, rival: np.ndarray[Any, Any], fair: Sequence[date], champion: Champion
+    judged: Judged, rival: np.ndarray[Any, Any], fair: Sequence[date], champion: Champion, min_frauds: int
 ) -> Pair | NotCompared:
-    if not fair:
-        return NotCompared(
-            reason=f"champion version {champion.version.version} (as of {champion.version.as_of}) has learnt from "
-            "every day that judges this candidate; it cannot be promoted over it"
-        )
     epoch = date(1970, 1, 1)
     mask = np.isin(judged.days, [(day - epoch).days for day in fair])
-    return Pair(judged.where(mask), judged.with_scores(rival).where(mask))
+    named = f"champion version {champion.version.version} (as of {champion.version.as_of})"
+    return comparable(judged, rival, mask, named=named, min_frauds=min_frauds)
 
 
 def _reviewed(
@@ -299,7 +305,7 @@ def _record(
     registry.record_evaluation(
         model.run_id,
         metrics=flat_metrics(evaluation.evidence),
-        tags={"verdict": "passed" if evaluation.verdict.passed else "gate_failed"},
+        tags={"verdict": outcome_of(evaluation.verdict)},
         document=evaluation.model_dump(mode="json"),
         pictures=drawn,
     )
@@ -347,7 +353,7 @@ def _metadata(evaluation: Evaluation, pack: ReviewPack | None) -> dict[str, Any]
     on_fixed = pack.fixed_intervals if pack else None
     return {
         **numbers,
-        "verdict": "passed" if evaluation.verdict.passed else "gate failed",
+        "verdict": outcome_of(evaluation.verdict).replace("_", " "),
         "champion_version": evaluation.champion_version or "none",
         "gates": rendering.grid_table(gates_grid(evaluation.verdict)),
         "metrics": rendering.grid_table(metrics),

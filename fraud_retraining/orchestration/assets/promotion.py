@@ -23,7 +23,7 @@ from fraud_retraining.domain.leases import Lease
 from fraud_retraining.domain.releases import Await, Promote, Release, ReleaseState, Supersede, promotion_of
 from fraud_retraining.domain.trust import POLICY
 from fraud_retraining.domain.validation import Report
-from fraud_retraining.domain.verdicts import require_verdict
+from fraud_retraining.domain.verdicts import floors_missed, require_verdict, why_human
 from fraud_retraining.domain.windows import TrainingWindow
 from fraud_retraining.orchestration.assets.evaluation import EVALUATION
 from fraud_retraining.orchestration.assets.training import MODEL, WINDOW
@@ -163,6 +163,8 @@ def _register(
         artifact_digest=version.artifact_digest,
         verdict_passed=evaluation.verdict.passed,
         verdict_digest=digest(evaluation.verdict),
+        needs_human=why_human(evaluation, evaluation.champion_version),
+        floors_missed=floors_missed(evaluation.verdict),
         actor="pipeline",
         channel=CHANNEL,
         requested_by=context.run.tags.get(USER_TAG, ""),
@@ -198,7 +200,7 @@ def _moved(release: Release, settings: Settings, publisher: Publisher, ledger: L
     policy = settings.promotion
     by: dict[str, Any] = {"actor": POLICY, "channel": CHANNEL, "lease": lease}
     allowed = permission_for(ledger, policy, release)
-    answer = promotion_of(release, ledger.champion(), automatic=allowed.automatic, passed=release.verdict_passed)
+    answer = promotion_of(release, ledger.champion(), automatic=allowed.automatic, passed=release.may_serve)
     match answer:
         case Supersede(reason):
             return ledger.move_release(release.version, ReleaseState.SUPERSEDED, reason=reason, **by)

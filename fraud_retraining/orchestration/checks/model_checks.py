@@ -3,13 +3,14 @@
 Here: showing the stored verdict, gate by gate. Not here: the gates (`domain/gates.py`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import dagster as dg
 
 from fraud_retraining.adapters.store import Store
 from fraud_retraining.domain.candidate import Evaluation
 from fraud_retraining.domain.gates import GATES, GateResult
+from fraud_retraining.domain.verdicts import floors_missed
 from fraud_retraining.orchestration.io_managers import read_document
 from fraud_retraining.orchestration.partitions import days_of
 from fraud_retraining.orchestration.retries import retried
@@ -34,24 +35,27 @@ def build_checks(partitions: dg.PartitionsDefinition) -> list[dg.AssetChecksDefi
     ) -> Iterator[dg.AssetCheckResult]:
         (as_of,) = days_of(context)
         evaluation: Evaluation = read_document(store, EVALUATION, as_of.isoformat(), Evaluation)
+        excepted = floors_missed(evaluation.verdict)
         given = {gate.name: gate for gate in evaluation.verdict.gates}
         for name in GATES:
-            yield _result(name, given.get(name))
+            yield _result(name, given.get(name), excepted)
 
     return [model_evaluation_checks]
 
 
-def _result(name: str, gate: GateResult | None) -> dg.AssetCheckResult:
+def _result(name: str, gate: GateResult | None, excepted: Collection[str]) -> dg.AssetCheckResult:
     if gate is None:
         return dg.AssetCheckResult(
             asset_key=EVALUATION, check_name=name, passed=False, description="The gate gave no result, so it failed."
         )
+    may_pass = gate.severity == "warn" or name in excepted
+    told = " A human may except it: the candidate is proven better than the champion." if name in excepted else ""
     figures = {"value": gate.value, "threshold": gate.threshold, "margin": gate.margin}
     return dg.AssetCheckResult(
         asset_key=EVALUATION,
         check_name=name,
         passed=gate.passed,
-        severity=dg.AssetCheckSeverity.ERROR if gate.severity == "error" else dg.AssetCheckSeverity.WARN,
-        description=gate.message,
+        severity=dg.AssetCheckSeverity.WARN if may_pass else dg.AssetCheckSeverity.ERROR,
+        description=f"{gate.message}{told}",
         metadata={**{key: value for key, value in figures.items() if value is not None}, **gate.numbers},
     )
