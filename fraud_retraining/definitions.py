@@ -11,7 +11,7 @@ import dagster as dg
 from fraud_retraining.orchestration import card_sensor, release_sensors
 from fraud_retraining.orchestration.alert_sensors import build_alert_sensors
 from fraud_retraining.orchestration.assets import evaluation, features, ingestion, monitoring, promotion, training
-from fraud_retraining.orchestration.checks import data_checks, drift_checks, model_checks
+from fraud_retraining.orchestration.checks import data_checks, drift_checks, model_checks, performance_checks
 from fraud_retraining.orchestration.cleaning import build_clean_job
 from fraud_retraining.orchestration.decide_release import decide_release
 from fraud_retraining.orchestration.jobs import build_jobs
@@ -45,6 +45,7 @@ def build_definitions(settings: Settings | None = None, **overrides: Any) -> dg.
             *data_checks.build_checks(partitions),
             *model_checks.build_checks(partitions),
             *drift_checks.build_checks(partitions, settings),
+            *performance_checks.build_checks(partitions),
         ],
         jobs=[*build_jobs(settings, HOOKS), decide_release.with_hooks(HOOKS), build_clean_job(HOOKS)],
         schedules=build_schedules(settings),

@@ -48,7 +48,7 @@ from fraud_retraining.domain.schemas import (
     ValidationPolicy,
 )
 from fraud_retraining.domain.training import ModelPolicy
-from fraud_retraining.domain.triggers import DriftTriggerPolicy, TriggerPolicy
+from fraud_retraining.domain.triggers import DriftTriggerPolicy, PerformanceTriggerPolicy, TriggerPolicy
 from fraud_retraining.domain.trust import PromotionPolicy
 from fraud_retraining.domain.windows import ExpandingWindow, HoldoutPolicy, RollingWindow, WindowPolicy
 
@@ -215,6 +215,11 @@ class Settings(BaseSettings):
     def drift_threshold(self) -> float:
         """Drift above which a day counts as drifted; the trigger's, or its default where the trigger is off."""
         return (self.triggers.drift or DriftTriggerPolicy()).threshold
+
+    @property
+    def performance_rule(self) -> PerformanceTriggerPolicy:
+        """When live performance is too low; the trigger's rule, or its default where the trigger is off."""
+        return self.triggers.performance or PerformanceTriggerPolicy()
 
     @property
     def mapping(self) -> LakeMapping:

@@ -68,12 +68,14 @@ def test_every_rule_and_every_gate_is_an_asset_check(graph: AssetGraph) -> None:
         *(("training_window", name) for name in WINDOW_CHECKS),
         *(("model_evaluation", name) for name in GATES),
         *(("drift_report", name) for name in DRIFT_GROUPS),
+        ("production_performance", "live_performance"),
     }
 
 
-def test_drift_warns_and_never_blocks(graph: AssetGraph) -> None:
-    checks = [graph.get(key) for key in graph.asset_check_keys if key.asset_key.to_user_string() == "drift_report"]
-    assert len(checks) == len(DRIFT_GROUPS)
+def test_drift_and_decay_warn_and_never_block(graph: AssetGraph) -> None:
+    warn = ("drift_report", "production_performance")
+    checks = [graph.get(key) for key in graph.asset_check_keys if key.asset_key.to_user_string() in warn]
+    assert len(checks) == len(DRIFT_GROUPS) + 1
     assert not any(check.blocking for check in checks)
 
 

@@ -3,8 +3,9 @@
 Here: under which names they are kept. Not here: making them (`orchestration/monitoring_state.py`) and what they say
 (`domain/drift.py`, `domain/performance.py`).
 
-A report says which model it is about. A history holds only reports about the model that it is asked for: what a day
-was against an earlier champion says nothing about the present one.
+A drift report says which model it is about, and a history of drift holds only those about the model that it is asked
+for: what a day was against an earlier champion says nothing about the present one. Performance is that of the service,
+by whoever was champion.
 """
 
 from collections.abc import Iterable
@@ -68,15 +69,16 @@ def drift_history(store: Store, fingerprint: str, days: Iterable[date]) -> tuple
     return tuple(report.drift_day for report in drift_reports(store, fingerprint, days))
 
 
-def performance_history(store: Store, fingerprint: str, days: Iterable[date]) -> tuple[PerformanceReport, ...]:
-    """What one model was worth on the mature days among those that it served, oldest first."""
-    return tuple(report_of(record, PerformanceReport) for record in _about(store, PERFORMANCE, fingerprint, days))
+def performance_history(store: Store, days: Iterable[date]) -> tuple[PerformanceReport, ...]:
+    """What the service was worth on the mature days among these, whoever was champion, oldest first."""
+    records = store.partitions(PERFORMANCE, days)
+    return tuple(report_of(records[day], PerformanceReport) for day in sorted(records))
 
 
-def live_performance(store: Store, fingerprint: str, days: Iterable[date]) -> LivePerformance | None:
-    """What one model was worth on the latest mature days; None while there are none."""
-    found = performance_history(store, fingerprint, days)
-    return found[-1].live_performance if found else None
+def live_performance(store: Store, days: Iterable[date]) -> LivePerformance | None:
+    """What the service was worth on the latest mature days, whoever was champion; None while there are none."""
+    records = store.partitions(PERFORMANCE, days)
+    return report_of(records[max(records)], PerformanceReport).live_performance if records else None
 
 
 def report_of(record: Partition, kind: type[Value]) -> Value:

@@ -57,6 +57,31 @@ def left_out_grid(report: DriftReport) -> Grid:
     return grid("left_out", "Not judged", ("feature", "why"), left_out_reasons(report).items())
 
 
+def served_grid(report: PerformanceReport) -> Grid:
+    """The week by the version that served: what it reached on its days beside what its holdout promised."""
+    rows = (
+        (
+            f"{one.version}",
+            f"{one.as_of}",
+            f"{one.days[0]} to {one.days[-1]}",
+            f"{one.rows:,}",
+            f"{one.frauds:,}",
+            number(one.average_precision),
+            number(one.promised.value if one.promised else None),
+            span(one.promised),
+        )
+        for one in report.parts
+    )
+    live = report.live_performance
+    return grid(
+        "served",
+        f"Who served on {report.recent.first} to {report.recent.last}",
+        ("version", "as of", "days", "rows", "frauds", "average precision", "holdout", "holdout interval"),
+        rows,
+        note=live.told(None) if live else "No fraud is known on these days.",
+    )
+
+
 def live_grid(report: PerformanceReport) -> Grid:
     """Every metric of the day and of the week that ends with it, and what the version reached on its holdout."""
     week, today = report.recent, report.today

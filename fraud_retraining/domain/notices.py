@@ -73,6 +73,7 @@ class Topic(StrEnum):
     """What people are told about that is not the failure of a run. Each has a section of the runbook."""
 
     AUTOMATION_PAUSED = "automation_paused"
+    PERFORMANCE_DECAYED = "performance_decayed"
 
 
 class Link(Policy):
@@ -228,6 +229,24 @@ def paused_notice(cause: str, failures: int, occasion: Occasion, links: LinkPoli
         links=tuple(_links(Topic.AUTOMATION_PAUSED, occasion, links)),
         as_of=occasion.as_of,
         dagster_run_id=occasion.dagster_run_id,
+    )
+
+
+def decay_notice(told: str, days: str, occasion: Occasion, links: LinkPolicy) -> Notice:
+    """What people are told when the service is worth less than was promised. Later days resolve it, not a run."""
+    return Notice(
+        key=Topic.PERFORMANCE_DECAYED,
+        model=occasion.model,
+        category=Topic.PERFORMANCE_DECAYED,
+        severity=Severity.HIGH,
+        audience=Audience.MODEL,
+        title=f"Live performance has decayed on {days}",
+        facts=tuple(_facts(occasion)),
+        why=(told,),
+        serving=occasion.serving,
+        todo="See whether fraud or data changed (drift_report, production_performance). Retrains learn the new fraud "
+        "once its labels are in the training window; until then consider rules beside the model.",
+        links=tuple(_links(Topic.PERFORMANCE_DECAYED, occasion, links)),
     )
 
 

@@ -1,14 +1,19 @@
-"""How good the champion is at what it is for: its scores of the time, against labels that have become trustworthy.
+"""How good the service is at what it is for: the scores that it gave, against labels that have become trustworthy.
 
 Here: the metrics of a day and of the last days together, and what a trigger reads of them. Not here: metrics
-(`domain/metrics.py`) and which days a champion served (`orchestration/monitoring_state.py`).
+(`domain/metrics.py`), which version scored which day (`orchestration/monitoring_state.py`) and when it is too little
+(`domain/triggers.py`).
 
 One day has few frauds, and its average precision varies with them. So a day's report also judges the week that ends
-with it, as far as the same champion served it: that is the number to act on.
+with it: that is the number to act on. With a retrain every other day and labels that take a week, no mature week
+belongs to the present champion, and most belong to several. So it is the service that is judged, whoever was champion:
+each version on the days that it served against what its own holdout promised, weighted by the frauds of those days.
 """
 
+import math
 from collections.abc import Sequence
 from datetime import date
+from typing import TypeVar
 
 from pydantic import Field
 
@@ -38,16 +43,30 @@ class Live(Policy):
         return self.intervals.get("average_precision")
 
 
+class ServedPart(Policy):
+    """The days of a week that one version served, beside what its holdout promised."""
+
+    version: int
+    as_of: date
+    days: tuple[date, ...]
+    rows: int
+    frauds: int
+    average_precision: float | None = Field(None, description="On those days; None where they have no fraud.")
+    promised: Interval | None = Field(None, description="Average precision on its own holdout, as a candidate.")
+    promised_rows: int = Field(0, description="Rows of that holdout.")
+
+
 class PerformanceReport(Policy):
-    """What the champion of a day was worth, told once the day's labels are mature."""
+    """What the service was worth on a day, told once the day's labels are mature."""
 
     day: date
-    version: int = Field(description="The version whose scores these are: the champion of the time.")
+    version: int = Field(description="The version that scored the day: the champion of the time.")
     fingerprint: str
     known_by: date = Field(description="As-of day whose knowledge of labels this rests on.")
     today: Live
-    recent: Live = Field(description="The week that ends with the day, as far as this version served it.")
-    holdout: Interval | None = Field(None, description="Average precision on its own holdout, when it was a candidate.")
+    recent: Live = Field(description="The week that ends with the day, by the scores that served it.")
+    parts: tuple[ServedPart, ...] = Field((), description="The same week by version, in the order of their days.")
+    holdout: Interval | None = Field(None, description="Average precision of the day's version on its own holdout.")
 
     @property
     def live_performance(self) -> LivePerformance | None:
@@ -55,13 +74,65 @@ class PerformanceReport(Policy):
         reached = self.recent.average_precision
         if reached is None:
             return None
-        return LivePerformance(
-            first=self.recent.first,
-            last=self.recent.last,
-            value=reached.value,
-            high=reached.high,
-            holdout_low=self.holdout.low if self.holdout else None,
-        )
+        return service_level(self.recent, reached, self.parts)
+
+
+def service_level(week: Live, reached: Interval, parts: Sequence[ServedPart]) -> LivePerformance:
+    """A week of the service beside what its versions promised, each weighted by the frauds of the days that it served.
+
+    Scores of different versions are not ranked against each other: the value is the mean of the parts. Its interval is
+    as wide as that of the whole week, which resamples customers across all the days. Where the holdout of a version is
+    not known, value and promise are of the other days alone, and the interval is wider by as much as these have fewer
+    frauds. The holdouts of neighbouring versions share most of their days, so their intervals are averaged, not
+    narrowed.
+    """
+    judged = [one for one in parts if one.average_precision is not None]
+    known = [one for one in judged if one.promised is not None]
+    compared = known or judged
+    value = _weighted([(one.average_precision or 0.0, one.frauds) for one in compared], reached.value)
+    wider = math.sqrt(week.frauds / frauds) if (frauds := sum(one.frauds for one in compared)) else 1.0
+    promised = [(one.promised, one.frauds) for one in known if one.promised is not None]
+    return LivePerformance(
+        first=week.first,
+        last=week.last,
+        value=value,
+        low=max(0.0, value - wider * (reached.value - reached.low)),
+        high=min(1.0, value + wider * (reached.high - reached.value)),
+        holdout_value=_weighted([(one.value, frauds) for one, frauds in promised], None),
+        holdout_low=_weighted([(one.low, frauds) for one, frauds in promised], None),
+        compared=_compared(week, compared, known),
+    )
+
+
+Otherwise = TypeVar("Otherwise", float, None)
+
+
+def _weighted(values: Sequence[tuple[float, int]], otherwise: Otherwise) -> float | Otherwise:
+    total = sum(weight for _, weight in values)
+    return sum(value * weight for value, weight in values) / total if total else otherwise
+
+
+def _compared(week: Live, compared: Sequence[ServedPart], known: Sequence[ServedPart]) -> str:
+    """Whose days and rows the numbers are of, and what the promise rests on."""
+    days = sum(len(one.days) for one in compared)
+    rows, frauds = (sum(getattr(one, name) for one in compared) for name in ("rows", "frauds"))
+    if not compared:
+        return f"{week.rows:,} rows, {week.frauds:,} frauds"
+    served = f"{days} days, {rows:,} rows, {frauds:,} frauds, served by {_versions(compared)}"
+    if not known:
+        return f"{served}; no version's holdout is known"
+    least, most = min(one.promised_rows for one in known), max(one.promised_rows for one in known)
+    return (
+        f"{served}; holdouts of {least:,} rows"
+        if least == most
+        else f"{served}; holdouts of {least:,} to {most:,} rows"
+    )
+
+
+def _versions(parts: Sequence[ServedPart]) -> str:
+    """The versions with their as-of days, and how many days old each was at most when it served."""
+    told = [f"{one.version} (as of {one.as_of}, up to {(max(one.days) - one.as_of).days} days old)" for one in parts]
+    return f"version{'' if len(told) == 1 else 's'} {', '.join(told)}"
 
 
 def measure(judged: Judged, days: Sequence[date], policy: MetricsPolicy) -> Live:

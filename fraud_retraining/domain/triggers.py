@@ -56,15 +56,23 @@ class NewDataTriggerPolicy(Policy):
 
 
 class PerformanceTriggerPolicy(Policy):
-    """A retrain when the champion's performance on matured days falls."""
+    """A retrain when the performance of the service on matured days falls, whoever was champion on them."""
 
     min_average_precision: float | None = Field(
         None, ge=0, le=1, description="Average precision on matured days below which to retrain; null sets no floor."
     )
     below_holdout: bool = Field(
-        True, description="Whether to retrain when it is below the champion's own holdout by more than its noise."
+        True, description="Whether to retrain when it is below the holdouts of who served by more than the noise."
     )
     cooldown_days: int = Field(4, ge=1, le=365, description="Least days between two retrains that it asks for.")
+
+    def told(self, promised: float | None) -> str:
+        """The rule in words, for those who read a value beside it."""
+        floor = None if self.min_average_precision is None else f"at least {self.min_average_precision:g}"
+        holdout = None
+        if self.below_holdout and promised is not None:
+            holdout = f"an interval that reaches {promised:.3f}"
+        return ", and ".join(filter(None, (floor, holdout))) or "none"
 
 
 class TriggerPolicy(Policy):
@@ -73,7 +81,9 @@ class TriggerPolicy(Policy):
     schedule: SchedulePolicy | None = Field(SchedulePolicy(), description="The grid of as-of days.")
     drift: DriftTriggerPolicy | None = Field(DriftTriggerPolicy(), description="Drift of the features.")
     new_data: NewDataTriggerPolicy | None = Field(None, description="New rows.")
-    performance: PerformanceTriggerPolicy | None = Field(None, description="The champion's live performance.")
+    performance: PerformanceTriggerPolicy | None = Field(
+        None, description="Live performance. Its decay warns and alerts also where this is null, by the defaults."
+    )
     poll_seconds: int = Field(20, ge=5, le=3600, description="Seconds between two looks of the sensors.")
     when_busy: Literal["skip", "queue"] = Field(
         "skip",
@@ -101,13 +111,25 @@ class DriftRetrain(Policy):
 
 
 class LivePerformance(Policy):
-    """The champion's average precision on matured days, beside the holdout that it was promoted on."""
+    """Average precision of the service on matured days, whoever was champion, beside what its versions promised."""
 
     first: date
     last: date
     value: float
+    low: float = Field(0.0, description="Lower end of the interval.")
     high: float = Field(description="Upper end of the interval.")
-    holdout_low: float | None = Field(None, description="Lower end of the interval on its own holdout.")
+    holdout_value: float | None = Field(None, description="What the versions that served reached on their holdouts.")
+    holdout_low: float | None = Field(None, description="Lower end of the interval on their holdouts.")
+    compared: str = Field("", description="Days, rows, frauds and versions that the numbers are of, in words.")
+
+    def told(self, why: str | None) -> str:
+        """The value with its interval, what it is of, what was promised, and why it is too low, if it is."""
+        value = f"average precision {self.value:.3f} ({self.low:.3f} to {self.high:.3f}) on {self.first} to {self.last}"
+        of = f" ({self.compared})" if self.compared else ""
+        promised = "nothing is known that was promised"
+        if self.holdout_value is not None:
+            promised = f"promised {self.holdout_value:.3f} (at least {self.holdout_low:.3f})"
+        return f"{value}{of}; {promised}" + (f": it is {why}" if why else "")
 
 
 class Running(Policy):
@@ -347,9 +369,9 @@ def _new_data(policy: NewDataTriggerPolicy, known: Known) -> Fired | str:
 def _performance(policy: PerformanceTriggerPolicy, known: Known) -> Fired | str:
     live = known.performance
     if live is None:
-        return "performance: no matured day has been judged since the champion was trained"
+        return "performance: no matured day has been judged yet"
     told = f"performance: average precision {live.value:.3f} on {live.first} to {live.last}"
-    why = _too_low(policy, live)
+    why = decay(policy, live)
     if why is None:
         return f"{told} is high enough"
     as_of = _latest(known)
@@ -360,12 +382,15 @@ def _performance(policy: PerformanceTriggerPolicy, known: Known) -> Fired | str:
     return Fired(trigger=Trigger.PERFORMANCE, as_of=as_of, reason=f"{told} is {why}")
 
 
-def _too_low(policy: PerformanceTriggerPolicy, live: LivePerformance) -> str | None:
+def decay(policy: PerformanceTriggerPolicy, live: LivePerformance) -> str | None:
+    """Why live performance is too low, in words that complete "it is ..."; None while it is not."""
     floor = policy.min_average_precision
     if floor is not None and live.value < floor:
         return f"under the floor of {floor:.3f}"
     if policy.below_holdout and live.holdout_low is not None and live.high < live.holdout_low:
-        return f"under the {live.holdout_low:.3f} that its holdout proved, by more than the noise of both"
+        return (
+            f"under the {live.holdout_low:.3f} that the holdouts of who served proved, by more than the noise of both"
+        )
     return None
 
 

@@ -10,11 +10,12 @@ import dagster as dg
 
 from fraud_retraining.adapters.lake import Lake
 from fraud_retraining.adapters.ledger import Ledger
+from fraud_retraining.adapters.monitoring import live_performance
 from fraud_retraining.adapters.store import Store
 from fraud_retraining.domain.errors import DataInvalid
 from fraud_retraining.domain.events import EventKind
 from fraud_retraining.domain.fingerprint import digest
-from fraud_retraining.domain.triggers import Pause, Retrain, Skip, decide
+from fraud_retraining.domain.triggers import LivePerformance, Pause, Retrain, Skip, decide
 from fraud_retraining.orchestration.jobs import (
     AS_OF_TAG,
     DRIFT_TAG,
@@ -79,6 +80,15 @@ def monitor_next(settings: Settings, lake: Lake, store: Store, ledger: Ledger, i
         return dg.SkipReason(f"{days.start} to {days.end} failed {len(tried)} times; the next try is {wait}")
     tags = {RANGE_START: days.start.isoformat(), RANGE_END: days.end.isoformat(), INPUTS_TAG: inputs}
     return dg.RunRequest(run_key=f"{inputs}:{len(tried)}", tags=tags)
+
+
+def latest_performance(settings: Settings, lake: Lake, store: Store) -> LivePerformance | None:
+    """What the service was worth on the latest mature days; None while no day is judged, or there is no lake."""
+    try:
+        latest = max(lake.days(), default=None)
+    except DataInvalid:
+        return None
+    return None if latest is None else live_performance(store, watched_days(settings, latest))
 
 
 def retrain_if_asked(

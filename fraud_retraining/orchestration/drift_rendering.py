@@ -8,7 +8,7 @@ from typing import Any
 
 from fraud_retraining.adapters.drift_pictures import worst_png
 from fraud_retraining.domain.drift import SCORE, DriftReport, HoldoutProfile, ReferenceProfile
-from fraud_retraining.domain.drift_tables import drift_grid, left_out_grid, live_grid
+from fraud_retraining.domain.drift_tables import drift_grid, left_out_grid, live_grid, served_grid
 from fraud_retraining.domain.performance import PerformanceReport
 from fraud_retraining.orchestration.rendering import grid_table, markdown_image
 
@@ -34,11 +34,11 @@ def drift_metadata(report: DriftReport, profile: ReferenceProfile, holdout: Hold
 
 def performance_metadata(report: PerformanceReport) -> dict[str, Any]:
     """The numbers of the day, the week's average precision beside them, and all of it as a table."""
-    week = report.recent.average_precision
+    week = report.live_performance
     numbers = {
         **report.today.values,
         "average_precision_week": week.value if week else None,
-        "average_precision_holdout": report.holdout.value if report.holdout else None,
+        "average_precision_promised": week.holdout_value if week else None,
     }
     return {
         **{name: value for name, value in numbers.items() if value is not None},
@@ -46,4 +46,5 @@ def performance_metadata(report: PerformanceReport) -> dict[str, Any]:
         "rows": report.today.rows,
         "champion_version": report.version,
         "performance": grid_table(live_grid(report)),
+        "served": grid_table(served_grid(report)),
     }

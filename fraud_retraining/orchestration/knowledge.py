@@ -81,21 +81,21 @@ def gather(
 
 
 class Watched(NamedTuple):
-    """What monitoring has found of the days that the present champion serves."""
+    """What monitoring has found: drift from what the present champion has learnt, and what the service was worth."""
 
     drift: tuple[DriftDay, ...] = ()
     performance: LivePerformance | None = None
 
     @classmethod
     def of(cls, settings: Settings, ledger: Ledger, store: Store, latest: date | None) -> "Watched":
-        """Reports about the ledger's champion, of the latest days."""
+        """Drift against the ledger's champion, and live performance by whoever served, of the latest days."""
         champion = ledger.champion()
         if champion is None or latest is None:
             return cls()
         triggers, days = settings.triggers, watched_days(settings, latest)
         return cls(
             drift=drift_history(store, champion.fingerprint, days) if triggers.drift else (),
-            performance=live_performance(store, champion.fingerprint, days) if triggers.performance else None,
+            performance=live_performance(store, days) if triggers.performance else None,
         )
 
 

@@ -6,6 +6,7 @@ making it (`orchestration/assets/monitoring.py`).
 Three rules make the numbers honest. A day is scored once, by the champion of the time; a later champion does not score
 it again, and when the day's rows are delivered anew the same version does. A day from which a model has learnt is never
 held against it. And scores of a day that was over when their model was made are not live: they are no performance.
+Performance is that of the service: of a week, by the scores that served it, whoever was champion on each day.
 """
 
 from collections.abc import Iterable
@@ -223,20 +224,19 @@ class MonitoringState:
                 f"the scores of {day} are not those of its transactions as they are now",
                 remedy=f"materialize scored_transactions of {day} again.",
             )
-        recent = self._served_with(scored)
+        recent = self._served_week(scored.day)
         return self._stands(PERFORMANCE, day, Make(self._performance_inputs(recent), recent=recent))
 
     def _is_mature(self, day: date) -> bool:
         return self.latest is not None and self.latest >= day + self._delay
 
-    def _served_with(self, scored: Partition) -> tuple[date, ...]:
-        """The days of the week that ends with a day, as far as the version that scored it served them."""
-        week = DayRange(start=scored.day - timedelta(days=RECENT_DAYS - 1), end=scored.day)
+    def _served_week(self, last: date) -> tuple[date, ...]:
+        """The days of the week that ends with a day that were served, by whichever version."""
+        week = DayRange(start=last - timedelta(days=RECENT_DAYS - 1), end=last)
         return tuple(
             day
             for day, record in sorted(self.scored.items())
             if day in week
-            and record.facts[FINGERPRINT] == scored.facts[FINGERPRINT]
             and not record.facts[HINDSIGHT]
             and day in self.inventory.transactions
             and record.inputs["transactions"] == self._facts(day)
@@ -244,8 +244,9 @@ class MonitoringState:
 
     def _performance_inputs(self, recent: Iterable[date]) -> dict[str, str]:
         labels = {day.isoformat(): day_digests(self.inventory.transactions[day]).labels for day in recent}
+        scores = {day.isoformat(): [self.scored[day].digest, self.scored[day].facts[FINGERPRINT]] for day in recent}
         return {
-            "scores": digest({day.isoformat(): self.scored[day].digest for day in recent}),
+            "scores": digest(scores),
             "labels": digest(labels),
             "policy": digest([self.metrics.model_dump(), self.settings.labels]),
         }

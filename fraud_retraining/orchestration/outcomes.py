@@ -43,10 +43,12 @@ from fraud_retraining.domain.notices import (
     Passed,
     Success,
     Topic,
+    decay_notice,
     failure_notice,
     gate_lines,
     paused_notice,
 )
+from fraud_retraining.domain.triggers import LivePerformance, decay
 from fraud_retraining.domain.validation import Report
 from fraud_retraining.domain.windows import DayRange, window_days
 from fraud_retraining.orchestration.assets.evaluation import EVALUATION
@@ -186,6 +188,21 @@ class Outcomes:
         elif pause is not None and not known:
             occasion = self._occasion(EndedRun(job="retrain"), None, None)
             self.open(paused_notice(pause.cause, self._settings.triggers.max_failures, occasion, self._links))
+
+    def tell_decay(self, live: LivePerformance | None) -> None:
+        """Tells people that the service is worth less than was promised, once; or that it is worth it again.
+
+        Where nothing is known of live performance, nothing is told and nothing resolved.
+        """
+        if live is None:
+            return
+        why = decay(self._settings.performance_rule, live)
+        known = any(one.notice.key == Topic.PERFORMANCE_DECAYED for one in self._outbox.open_notices())
+        if why is None and known:
+            self._outbox.resolve(Topic.PERFORMANCE_DECAYED, live.told(None))
+        elif why is not None and not known:
+            occasion = Occasion(model=self._settings.model.name, job="monitor", serving=self._serving())
+            self.open(decay_notice(live.told(why), f"{live.first} to {live.last}", occasion, self._links))
 
     def open(self, notice: Notice) -> None:
         """Tells people of something, once as long as it is open."""

@@ -10,8 +10,9 @@ import dagster as dg
 from fraud_retraining.adapters.lake import Lake
 from fraud_retraining.adapters.ledger import Ledger
 from fraud_retraining.adapters.store import Store
-from fraud_retraining.orchestration.automation import ingest_next, monitor_next, retrain_if_asked
+from fraud_retraining.orchestration.automation import ingest_next, latest_performance, monitor_next, retrain_if_asked
 from fraud_retraining.orchestration.jobs import INGEST, MONITOR, RETRAIN
+from fraud_retraining.orchestration.outcomes import Outcomes
 from fraud_retraining.settings import Settings
 
 INGEST_SENSOR = "ingest_what_arrived"
@@ -63,7 +64,7 @@ def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
         minimum_interval_seconds=settings.triggers.poll_seconds,
         default_status=status,
         description="Scores the days that the champion serves, compares them with what it has learnt, and judges them "
-        "once their labels are mature.",
+        "once their labels are mature; tells people when live performance decays, and when it is back.",
     )
     def monitor_what_is_served(
         context: dg.SensorEvaluationContext,
@@ -71,7 +72,9 @@ def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
         lake: dg.ResourceParam[Lake],
         store: dg.ResourceParam[Store],
         ledger: dg.ResourceParam[Ledger],
+        outcomes: dg.ResourceParam[Outcomes],
     ) -> dg.RunRequest | dg.SkipReason:
+        outcomes.tell_decay(latest_performance(settings, lake, store))
         return monitor_next(settings, lake, store, ledger, context.instance)
 
     return [ingest_what_arrived, retrain_when_asked, monitor_what_is_served]

@@ -81,8 +81,8 @@ def test_only_the_days_that_are_asked_for_are_read(store: Store) -> None:
 
 def test_without_reports_the_history_is_empty(store: Store) -> None:
     assert drift_history(store, NEW, DAYS) == ()
-    assert performance_history(store, NEW, DAYS) == ()
-    assert live_performance(store, NEW, DAYS) is None
+    assert performance_history(store, DAYS) == ()
+    assert live_performance(store, DAYS) is None
 
 
 def test_a_report_that_cannot_be_understood_is_named(store: Store) -> None:

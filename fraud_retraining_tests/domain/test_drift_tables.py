@@ -4,8 +4,8 @@ from datetime import date
 
 from fraud_retraining.domain.comparison import Interval
 from fraud_retraining.domain.drift import DriftReport, FeatureDrift, FraudRateDrift
-from fraud_retraining.domain.drift_tables import drift_grid, left_out_grid, live_grid
-from fraud_retraining.domain.performance import Live, PerformanceReport
+from fraud_retraining.domain.drift_tables import drift_grid, left_out_grid, live_grid, served_grid
+from fraud_retraining.domain.performance import Live, PerformanceReport, ServedPart
 
 DAY = date(2026, 3, 9)
 
@@ -71,3 +71,12 @@ def test_live_performance_lies_beside_the_week_and_the_holdout() -> None:
         ("card_precision_at_100", "0.3000", "-", "0.3000", "-", "-", "-"),
         ("roc_auc", "-", "-", "-", "-", "-", "-"),
     )
+
+
+def test_the_week_is_told_by_who_served_it() -> None:
+    week = Live(first=DAY, last=DAY, rows=9, frauds=2, values={}, intervals={})
+    part = ServedPart(version=3, as_of=date(2026, 3, 7), days=(DAY,), rows=9, frauds=2, average_precision=0.5)
+    report = PerformanceReport(
+        day=DAY, version=3, fingerprint="f", known_by=date(2026, 3, 16), today=week, recent=week, parts=(part,)
+    )
+    assert served_grid(report).rows == (("3", "2026-03-07", "2026-03-09 to 2026-03-09", "9", "2", "0.5000", "-", "-"),)

@@ -8,7 +8,7 @@ import pytest
 from fraud_retraining.domain.comparison import Interval
 from fraud_retraining.domain.judged import Judged
 from fraud_retraining.domain.metrics import MetricsPolicy
-from fraud_retraining.domain.performance import Live, PerformanceReport, measure
+from fraud_retraining.domain.performance import Live, PerformanceReport, ServedPart, measure, service_level
 
 DAY = date(2026, 3, 1)
 POLICY = MetricsPolicy(resamples=200)
@@ -55,7 +55,26 @@ def live(value: float | None) -> Live:
     return Live(first=DAY, last=DAY, rows=10, frauds=1, values={"roc_auc": None}, intervals=intervals)
 
 
-def report(day: float | None, week: float | None, holdout: Interval | None = None) -> PerformanceReport:
+def promise(value: float, noise: float = 0.05) -> Interval:
+    return Interval(value=value, low=value - noise, high=value + noise, deviation=noise / 2)
+
+
+def part(version: int, value: float | None, frauds: int, promised: Interval | None, days: int = 2) -> ServedPart:
+    served = tuple(DAY + timedelta(days=10 * version + n) for n in range(days))
+    as_of = served[0] - timedelta(days=1)
+    return ServedPart(
+        version=version,
+        as_of=as_of,
+        days=served,
+        rows=1000,
+        frauds=frauds,
+        average_precision=value,
+        promised=promised,
+        promised_rows=7000 if promised else 0,
+    )
+
+
+def report(day: float | None, week: float | None, *parts: ServedPart) -> PerformanceReport:
     return PerformanceReport(
         day=DAY,
         version=2,
@@ -63,23 +82,56 @@ def report(day: float | None, week: float | None, holdout: Interval | None = Non
         known_by=DAY + timedelta(days=7),
         today=live(day),
         recent=live(week),
-        holdout=holdout,
+        parts=parts,
     )
 
 
-def test_a_trigger_is_told_the_week_beside_the_holdout() -> None:
-    told = report(0.2, 0.5, Interval(value=0.7, low=0.65, high=0.75, deviation=0.02)).live_performance
+@pytest.mark.parametrize(
+    ("parts", "value", "promised_low", "why"),
+    [
+        ((part(1, 0.5, 9, promise(0.7)),), 0.5, 0.65, "one version: its days beside its holdout"),
+        ((part(1, 0.2, 10, promise(0.7)), part(2, 0.4, 30, promise(0.5))), 0.35, 0.5, "weighted by frauds"),
+        ((part(1, 0.2, 10, None), part(2, 0.4, 30, promise(0.5))), 0.4, 0.45, "only days whose promise is known"),
+        ((part(1, 0.2, 10, None), part(2, 0.4, 30, None)), 0.35, None, "no promise is known: the floor alone"),
+        (
+            (part(1, None, 0, promise(0.9)), part(2, 0.4, 30, promise(0.5))),
+            0.4,
+            0.45,
+            "days without a fraud say nothing",
+        ),
+        ((), 0.5, None, "a report from before the parts"),
+    ],
+)
+def test_the_service_is_judged_by_who_served_against_what_each_promised(
+    parts: tuple[ServedPart, ...], value: float, promised_low: float | None, why: str
+) -> None:
+    told = report(0.2, 0.5, *parts).live_performance
+    assert told is not None, why
+    assert told.value == pytest.approx(value), why
+    assert told.holdout_low == (None if promised_low is None else pytest.approx(promised_low)), why
+
+
+def test_fewer_compared_frauds_make_a_wider_interval() -> None:
+    week = live(0.5).model_copy(update={"frauds": 40})
+    reached = promise(0.5, 0.1)
+    whole = service_level(week, reached, [part(1, 0.5, 30, promise(0.5)), part(2, 0.5, 10, promise(0.5))])
+    some = service_level(week, reached, [part(1, 0.5, 30, None), part(2, 0.5, 10, promise(0.5))])
+    assert whole.high - whole.value == pytest.approx(0.1)
+    assert some.high - some.value == pytest.approx(0.2)
+
+
+def test_what_is_compared_is_said_with_days_rows_versions_and_their_age() -> None:
+    told = report(0.2, 0.5, part(1, 0.2, 10, promise(0.7)), part(2, 0.4, 30, promise(0.5))).live_performance
     assert told is not None
-    assert (told.value, told.high, told.holdout_low) == (0.5, 0.6, 0.65)
+    assert told.compared == (
+        "4 days, 2,000 rows, 40 frauds, served by versions 1 (as of 2026-03-10, up to 2 days old), "
+        "2 (as of 2026-03-20, up to 2 days old); holdouts of 7,000 rows"
+    )
+    assert "promised 0.550 (at least 0.500): it is low" in told.told("low")
 
 
 def test_a_trigger_is_told_nothing_of_days_without_a_fraud() -> None:
     assert report(None, None).live_performance is None
-
-
-def test_a_champion_without_a_known_holdout_is_judged_by_the_floor_alone() -> None:
-    told = report(0.2, 0.5).live_performance
-    assert told is not None and told.holdout_low is None
 
 
 def test_it_survives_being_written_and_read() -> None:

@@ -15,7 +15,7 @@ from fraud_retraining.orchestration.automation import RANGE_END, RANGE_START
 from fraud_retraining.orchestration.instance import open_instance
 from fraud_retraining.orchestration.jobs import AS_OF_TAG, INGEST, INPUTS_TAG, MONITOR, RETRAIN, TRIGGER_TAG
 from fraud_retraining.orchestration.knowledge import last_as_of, paused
-from fraud_retraining.orchestration.resources import open_lake, open_ledger, open_registry, open_store
+from fraud_retraining.orchestration.resources import open_lake, open_ledger, open_outcomes, open_registry, open_store
 from fraud_retraining.orchestration.schedules import RETRAIN_SCHEDULE
 from fraud_retraining.orchestration.sensors import INGEST_SENSOR, MONITOR_SENSOR, RETRAIN_SENSOR
 from fraud_retraining.settings import Settings, load_settings
@@ -73,7 +73,7 @@ class Automation:
 
     def _resources(self) -> dict[str, Any]:
         opened = {"settings": self.settings, "lake": open_lake(self.settings), "store": open_store(self.settings)}
-        return {**opened, "ledger": open_ledger(self.settings)}
+        return {**opened, "ledger": open_ledger(self.settings), "outcomes": open_outcomes(self.settings)}
 
     def _answer(self, data: Any) -> dg.RunRequest | str:
         if data.run_requests:

@@ -32,15 +32,23 @@ from fraud_retraining.definitions import build_definitions
 from fraud_retraining.domain.drift import DriftReport, HoldoutProfile, ReferenceProfile
 from fraud_retraining.domain.errors import DataInvalid, DependencyUnreachable
 from fraud_retraining.domain.performance import PerformanceReport
-from fraud_retraining.domain.triggers import Trigger
+from fraud_retraining.domain.triggers import PerformanceTriggerPolicy, Trigger
 from fraud_retraining.domain.windows import DayRange
-from fraud_retraining.orchestration.automation import RANGE_END, RANGE_START
+from fraud_retraining.orchestration.automation import RANGE_END, RANGE_START, latest_performance
 from fraud_retraining.orchestration.instance import open_instance
 from fraud_retraining.orchestration.jobs import MONITOR
+from fraud_retraining.orchestration.knowledge import Watched
 from fraud_retraining.orchestration.monitoring_state import MonitoringState, Serving, serving
 from fraud_retraining.orchestration.progress import LogProgress
-from fraud_retraining.orchestration.resources import open_lake, open_ledger, open_registry, open_store
-from fraud_retraining.settings import load_settings
+from fraud_retraining.orchestration.resources import (
+    open_lake,
+    open_ledger,
+    open_outbox,
+    open_outcomes,
+    open_registry,
+    open_store,
+)
+from fraud_retraining.settings import Settings, load_settings
 from fraud_retraining_tests.conftest import DAYS, START, Place, enter
 
 pytestmark = pytest.mark.timeout(900)
@@ -185,7 +193,15 @@ class TestADay:
 
     def test_a_calm_day_is_calm_in_every_group(self, home: Place) -> None:
         evaluations = {one.check_name: one for one in monitor(22).get_asset_check_evaluations()}
-        assert set(evaluations) == {"transaction", "customer", "terminal", "terminal_labels", "scores", "fraud_rate"}
+        live = {"live_performance"}
+        assert set(evaluations) == live | {
+            "transaction",
+            "customer",
+            "terminal",
+            "terminal_labels",
+            "scores",
+            "fraud_rate",
+        }
         assert all(one.passed and one.severity == dg.AssetCheckSeverity.WARN for one in evaluations.values())
         assert "at most 0.2 is calm" in evaluations["customer"].description
 
@@ -286,7 +302,7 @@ class TestAgain:
         found = monitor(21, 22).get_asset_check_evaluations()
         assert {one.metadata["days"].value for one in found if one.partition is None} == {2}
         each = {(one.check_name, one.partition) for one in found if one.partition is not None}
-        names = load_settings().drift.group_names(load_settings().feature_plan)
+        names = (*load_settings().drift.group_names(load_settings().feature_plan), "live_performance")
         assert each == {(name, str(day(number))) for name in names for number in (21, 22)}
 
 
@@ -296,7 +312,7 @@ class TestHistory:
         history = drift_history(store(), champion().fingerprint, days)
         assert [one.day for one in history] == days
         assert all(one.value < 0.2 and not one.worst for one in history)
-        live = live_performance(store(), champion().fingerprint, days)
+        live = live_performance(store(), days)
         assert live is not None
         assert (live.first, live.last) == (day(21), day(23))
         assert live.holdout_low is not None and live.holdout_low < live.high
@@ -338,10 +354,15 @@ class TestANewChampion:
         assert told.scores == f"{day(23)} was scored by another version, which then served, or by none"
         assert "score" not in {one.name for one in told.features}
 
-    def test_performance_is_that_of_the_champion_of_the_time(self, home: Place) -> None:
+    def test_performance_is_that_of_the_champion_of_the_time_and_decisions_know_it(self, home: Place) -> None:
         monitor(23, assets=[PERFORMANCE])
-        assert report_of(record(PERFORMANCE, 23), PerformanceReport).version == 1
-        assert performance_history(store(), champion().fingerprint, [day(23)]) == ()
+        (told,) = performance_history(store(), [day(23)])
+        assert told.version == 1
+        assert told.fingerprint != champion().fingerprint
+        settings = load_settings()
+        ledger = open_ledger(settings)
+        watched = Watched.of(with_performance_trigger(settings), ledger, store(), day(25))
+        assert watched.performance == told.live_performance is not None
 
     def test_a_day_that_is_delivered_anew_is_scored_by_the_version_that_scored_it(self, home: Place) -> None:
         before = record(SCORED, 23)
@@ -352,6 +373,88 @@ class TestANewChampion:
         after = record(SCORED, 23)
         assert (after.facts["version"], before.facts["version"]) == (1, 1)
         assert after.digest != before.digest
+
+
+def with_performance_trigger(settings: Settings) -> Settings:
+    triggers = settings.triggers.model_copy(update={"performance": PerformanceTriggerPolicy()})
+    return settings.model_copy(update={"triggers": triggers})
+
+
+class TestTheService:
+    """Version 1 served day 21, version 2 (as of that day) the days since: the week of day 23 belongs to both."""
+
+    @pytest.fixture(scope="class")
+    def handed_over(self, served: Place, tmp_path_factory: pytest.TempPathFactory) -> Place:
+        place = copied(served, tmp_path_factory.mktemp("handed"))
+        with pytest.MonkeyPatch.context() as patch:
+            enter(place, patch)
+            monitor(21)
+            done = pipeline().retrain(day(21), Trigger.SCHEDULE)
+            assert done.status.value == "promoted", done.message
+            monitor(22, 25)
+        return place
+
+    @pytest.fixture
+    def home(self, handed_over: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+        copy = copied(handed_over, tmp_path)
+        enter(copy, monkeypatch)
+        return copy
+
+    def test_each_version_is_held_against_its_own_holdout_on_the_days_that_it_served(self, home: Place) -> None:
+        told = report_of(record(PERFORMANCE, 23), PerformanceReport)
+        assert [(one.version, one.days) for one in told.parts] == [(1, (day(21),)), (2, (day(22), day(23)))]
+        assert (told.recent.first, told.recent.last) == (day(21), day(23))
+        assert sum(one.rows for one in told.parts) == told.recent.rows
+        assert sum(one.frauds for one in told.parts) == told.recent.frauds
+        for one in told.parts:
+            fingerprint = record(SCORED, (one.days[0] - START).days).facts["fingerprint"]
+            holdout = read_profile(store(), HoldoutProfile, fingerprint)
+            assert holdout is not None
+            assert (one.promised, one.promised_rows) == (holdout.average_precision, sum(holdout.score.counts))
+        live = told.live_performance
+        assert live is not None and live.holdout_low is not None
+        assert live.low < live.value < live.high
+
+    def test_decay_warns_and_is_told_once_and_resolved_once_with_every_trigger_off(self, home: Place) -> None:
+        home.configure(**AUTO, triggers={"schedule": None, "drift": None})
+        outbox = open_outbox(load_settings())
+        self.tell()
+        assert outbox.open_notices() == [], "calm days tell nothing"
+        labels = {number: home.read_day(day(number))["TX_FRAUD"].to_pylist() for number in (22, 23)}
+        for number, known in labels.items():
+            rewrite(home, number, "TX_FRAUD", lambda _, known=known: [*known[7:], *known[:7]])
+        check = self.judged_again()
+        assert not check.passed
+        assert check.severity == dg.AssetCheckSeverity.WARN
+        for words in ("rows", "frauds", "served by versions 1 (as of", "promised 0.", "of who served proved"):
+            assert words in check.description
+        self.tell()
+        self.tell()
+        (known,) = outbox.open_notices()
+        assert (known.notice.key, known.seen) == ("performance_decayed", 1)
+        assert check.description in known.notice.why[0]
+        for number, known_labels in labels.items():
+            rewrite(home, number, "TX_FRAUD", lambda _, known=known_labels: known)
+        assert self.judged_again().passed
+        self.tell()
+        self.tell()
+        assert outbox.open_notices() == []
+        kinds = [event.kind for event in open_ledger(load_settings()).events()]
+        assert kinds.count("notice_opened") == kinds.count("notice_resolved") == 1
+
+    def tell(self) -> None:
+        settings = load_settings()
+        live = latest_performance(settings, open_lake(settings), store())
+        assert live is not None
+        open_outcomes(settings).tell_decay(live)
+
+    def judged_again(self) -> dg.AssetCheckEvaluation:
+        pipeline().ingest(DayRange(start=day(22), end=day(23)))
+        evaluations = monitor(22, 23, assets=[PERFORMANCE]).get_asset_check_evaluations()
+        (found,) = [
+            one for one in evaluations if one.check_name == "live_performance" and one.partition == str(day(23))
+        ]
+        return found
 
 
 def rewrite(place: Place, number: int, column: str, change: Any) -> None:

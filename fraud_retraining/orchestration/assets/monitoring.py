@@ -5,7 +5,7 @@ here: what stands and what is due (`orchestration/monitoring_state.py`), and the
 `domain/performance.py`).
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from datetime import date
 from functools import cached_property
 from typing import Any
@@ -48,7 +48,9 @@ from fraud_retraining.domain.drift import (
 )
 from fraud_retraining.domain.errors import DataInvalid
 from fraud_retraining.domain.fingerprint import digest, table_digest
-from fraud_retraining.domain.performance import Live, PerformanceReport, measure
+from fraud_retraining.domain.judged import Judged
+from fraud_retraining.domain.metrics import evaluate
+from fraud_retraining.domain.performance import PerformanceReport, ServedPart, measure
 from fraud_retraining.domain.scoring import FittedModel
 from fraud_retraining.orchestration import drift_rendering
 from fraud_retraining.orchestration.day_runs import Maker, materialize_what_can_be
@@ -102,7 +104,7 @@ def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
                 deps=[SCORED, TRANSACTIONS],
                 skippable=True,
                 kinds={"scikitlearn"},
-                description="What the champion of the day was worth, once the day's labels are mature.",
+                description="What the service was worth on the day and its week, once the day's labels are mature.",
             ),
         ],
     )
@@ -334,23 +336,43 @@ class Monitor:
             version=scored.facts[VERSION],
             fingerprint=fingerprint,
             known_by=date.fromordinal(day.toordinal() + delay),
-            today=self._measured((day,)),
-            recent=self._measured(plan.recent),
+            today=measure(self._judged_rows((day,)), (day,), self._state.metrics),
+            recent=measure(self._judged_rows(plan.recent), plan.recent, self._state.metrics),
+            parts=tuple(self._served_parts(plan.recent)),
             holdout=holdout.average_precision if holdout else None,
         )
         facts = {FINGERPRINT: fingerprint, REPORT: report.model_dump(mode="json")}
         return self._store.write(PERFORMANCE, day, {}, digest=digest(report), inputs=plan.inputs, facts=facts)
 
-    def _measured(self, days: tuple[date, ...]) -> Live:
-        policy = self._state.metrics
+    def _served_parts(self, days: Sequence[date]) -> Iterator[ServedPart]:
+        """The days by the version that served them, each beside its own holdout."""
+        by_version: dict[str, list[date]] = {}
+        for day in days:
+            by_version.setdefault(self._state.scored[day].facts[FINGERPRINT], []).append(day)
+        for fingerprint, served in by_version.items():
+            scored = self._state.scored[served[0]]
+            holdout = read_profile(self._store, HoldoutProfile, fingerprint)
+            judged = self._judged_rows(served)
+            yield ServedPart(
+                version=scored.facts[VERSION],
+                as_of=date.fromisoformat(scored.facts["as_of"]),
+                days=tuple(served),
+                rows=len(judged),
+                frauds=judged.frauds,
+                average_precision=evaluate(judged, self._state.metrics).values["average_precision"],
+                promised=holdout.average_precision if holdout else None,
+                promised_rows=sum(holdout.score.counts) if holdout else 0,
+            )
+
+    def _judged_rows(self, days: Sequence[date]) -> Judged:
+        """The rows of some days under the scores that served them, as far as their labels were known in time."""
         transactions = self._store.paths([self._state.inventory.transactions[day] for day in days], TABLE)
         scores = self._store.paths([self._state.scored[day] for day in days], TABLE)
-        judged = judged_rows(
+        return judged_rows(
             list(zip(days, transactions, scores, strict=True)),
-            entity=policy.alert_entity,
+            entity=self._state.metrics.alert_entity,
             label_delay_days=self._settings.labels.delay_days,
         )
-        return measure(judged, days, policy)
 
 
 def _require_features(version: ModelVersion, model: FittedModel, features: Partition) -> None:
