@@ -36,6 +36,7 @@ from fraud_retraining.domain.gates import GatePolicy
 from fraud_retraining.domain.ingestion import LakeMapping
 from fraud_retraining.domain.notices import AlertPolicy
 from fraud_retraining.domain.retention import RetentionPolicy
+from fraud_retraining.domain.reviewers import PROXY_SECRET_VARIABLE
 from fraud_retraining.domain.schemas import (
     CORE_COLUMNS,
     LABELLED_AT,
@@ -323,7 +324,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _unknown_variables() -> list[str]:
-    known = {HOME_VARIABLE, CONFIG_VARIABLE, REVIEWER_TOKEN_VARIABLE}
+    known = {HOME_VARIABLE, CONFIG_VARIABLE, REVIEWER_TOKEN_VARIABLE, PROXY_SECRET_VARIABLE}
     names = sorted(name for name in os.environ if name.upper().startswith(PREFIX) and name.upper() not in known)
     fields = set(Settings.model_fields)
     return [
@@ -353,6 +354,7 @@ def _impossible(settings: Settings, broken: Collection[str] = ()) -> list[str]:
         (_window_problems, {"holdout", "window"}),
         (_reference_problems, {"entities", "features", "gates"}),
         (_secret_problems, {"alerts", "ledger", "mlflow"}),
+        (_reviewer_problems, {"promotion"}),
     )
     return [problem for rule, about in rules if about.isdisjoint(broken) for problem in rule(settings)]
 
@@ -473,6 +475,23 @@ def _feature_name_problems(settings: Settings) -> list[str]:
         if not fnmatch.filter(plan.names, name)
     ]
     return problems if settings.learnt_features else [*problems, "features.retired leaves no feature to learn from"]
+
+
+def _reviewer_problems(settings: Settings) -> list[str]:
+    """Two names that one person typed are not two people."""
+    policy = settings.promotion
+    if not policy.two_person:
+        return []
+    problems = []
+    if not policy.require_verified:
+        problems.append("promotion.two_person needs require_verified: true, or one person could give two names")
+    proven = [one.name for one in policy.reviewers if policy.proxy_header or one.provable_somewhere]
+    if len(proven) < 2:
+        problems.append(
+            f"promotion.two_person needs two reviewers who can prove who they are, and {len(proven)} can: give each a "
+            "slack_id, token_sha256 or os_user, or set proxy_header"
+        )
+    return problems
 
 
 def _secret_problems(settings: Settings) -> list[str]:

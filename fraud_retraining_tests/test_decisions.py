@@ -164,14 +164,34 @@ def test_ones_own_candidate_is_for_somebody_else(desk: Desk):
     assert run("approve", str(version), "--by", "bob")[0] == 2, "the account is alice's"
 
 
-def test_two_people_have_to_say_yes(desk: Desk):
-    desk.configure(reviewers=["alice", "bob"], two_person=True)
+@pytest.mark.parametrize(
+    ("promotion", "said"),
+    [
+        ({"reviewers": ["alice", "bob"]}, "needs require_verified: true"),
+        ({"reviewers": [ALICE, "bob"], "require_verified": True}, "and 1 can"),
+        ({"reviewers": [ALICE, {"name": "bob", "os_user": "bdoe"}]}, "needs require_verified: true"),
+        ({}, "and 0 can"),
+    ],
+    ids=["two names", "one proof", "proofs that are not asked for", "anybody"],
+)
+def test_two_names_are_not_two_people(desk: Desk, promotion: dict[str, Any], said: str):
+    desk.configure(two_person=True, **promotion)
+    code, answer, _ = run("pending")
+    assert code == 2
+    assert any(said in culprit for culprit in answer["error"]["culprits"]), answer
+
+
+def test_two_people_have_to_say_yes(desk: Desk, monkeypatch: pytest.MonkeyPatch):
+    bob = {"name": "bob", "os_user": account()}
+    desk.configure(reviewers=[ALICE, bob], two_person=True, require_verified=True)
     version = desk.world.waiting(0).version
-    code, answer, _ = run("approve", str(version), "--by", "alice")
+    monkeypatch.setenv(REVIEWER_TOKEN_VARIABLE, TOKEN)
+    code, answer, _ = run("approve", str(version))
     assert (code, answer["state"], answer["first_approval_by"]) == (0, "awaiting_approval", "alice")
-    assert run("approve", str(version), "--by", "alice")[0] == 5
+    assert run("approve", str(version))[0] == 5
     assert "a second reviewer has to approve" in printed("pending")
-    code, answer, _ = run("approve", str(version), "--by", "bob")
+    monkeypatch.delenv(REVIEWER_TOKEN_VARIABLE)
+    code, answer, _ = run("approve", str(version))
     assert (code, answer["state"]) == (0, "promoted")
 
 

@@ -43,6 +43,7 @@ from fraud_retraining.domain.releases import (
     outdated_by,
     unseat,
 )
+from fraud_retraining.domain.requesters import Requester, request_of
 from fraud_retraining.domain.reviewers import Identity, ReviewerPolicy, admit, as_recorded
 from fraud_retraining.domain.schemas import Policy
 
@@ -105,6 +106,33 @@ class Ledger(EventLog):
     def retrain_lease(self, policy: LeasePolicy | None = None) -> Leases:
         """The lease that whoever retrains this model holds."""
         return Leases(self._database, f"retrain {self.model}", policy)
+
+    def record_retrain_request(
+        self, run_id: str, as_of: date | None, *, decided: str | None, asker: Requester, trigger: str, reason: str
+    ) -> Event:
+        """Who asked for a run, once a run. `decided` is the decision of automation that it says to carry out, which one
+        run may do; without it, or if it was used, `asker` asked, with the trigger and reason that they gave.
+        """
+
+        def work(tx: "Transaction") -> Event:
+            known = self._last(tx.connection, EventKind.RETRAIN_REQUESTED, {"subject": run_id})
+            if known is not None:
+                return known
+            made, used = self._decision(tx, decided, as_of)
+            request = request_of(made, used, as_of, asker, trigger, reason)
+            payload = {**request.payload, "dagster_run_id": run_id}
+            by = {"actor": request.actor, "channel": request.channel}
+            return self._event(tx, EventKind.RETRAIN_REQUESTED, payload, **by, subject=run_id, as_of=as_of)
+
+        return self._database.write(work)
+
+    def _decision(self, tx: "Transaction", decided: str | None, as_of: date | None) -> tuple[Event | None, bool]:
+        """A decision of automation, and whether a run has carried it out."""
+        if not decided:
+            return None, False
+        found = self._last(tx.connection, EventKind.RETRAIN_DECIDED, {"subject": decided})
+        rows = sql().events(tx.connection, self._where(EventKind.RETRAIN_REQUESTED, as_of=as_of))
+        return found, any(event.payload.get("decided") == decided for event in map(Event.of, rows))
 
     # -- releases, read
 

@@ -6,9 +6,10 @@ Here: reading together what `domain/trust.py` judges. Not here: the rule.
 from fraud_retraining.adapters.ledger import Ledger
 from fraud_retraining.domain.automation import Automation
 from fraud_retraining.domain.candidate import Evaluation
-from fraud_retraining.domain.events import EventKind
+from fraud_retraining.domain.events import Event, EventKind
 from fraud_retraining.domain.fingerprint import digest
 from fraud_retraining.domain.releases import Release
+from fraud_retraining.domain.requesters import recorded_request
 from fraud_retraining.domain.trust import (
     RECORD,
     Candidate,
@@ -62,10 +63,15 @@ def _candidate(ledger: Ledger, policy: EarnedPolicy, release: Release) -> Candid
     )
     return Candidate(
         trigger=release.trigger,
+        automatic=recorded_request(_request(ledger, facts.get("dagster_run_id"))).automatic,
         warnings=tuple(facts.get(WARNINGS, ["the record does not say what checks warned of"])),
         metrics=_metrics(ledger.verdict(release)),
         past=tuple(_metrics(ledger.verdict(one)) for one in past[: policy.range_releases]),
     )
+
+
+def _request(ledger: Ledger, run_id: str | None) -> Event | None:
+    return ledger.last(EventKind.RETRAIN_REQUESTED, subject=run_id) if run_id is not None else None
 
 
 def _metrics(evaluation: Evaluation | None) -> dict[str, float | None]:

@@ -25,6 +25,7 @@ from fraud_retraining.adapters.store import Store
 from fraud_retraining.definitions import build_definitions
 from fraud_retraining.domain.candidate import Evaluation, ReleaseOutcome, RetrainStatus, TrainedModel
 from fraud_retraining.domain.errors import DataInvalid, GateFailed, RetrainingError, SettingsError
+from fraud_retraining.domain.requesters import COMMAND_LINE, Requester
 from fraud_retraining.domain.triggers import Trigger
 from fraud_retraining.domain.windows import DayRange, TrainingWindow
 from fraud_retraining.orchestration.alert_sensors import what_it_left
@@ -45,7 +46,7 @@ from fraud_retraining.orchestration.outcomes import (
 )
 from fraud_retraining.orchestration.progress import Progress
 from fraud_retraining.orchestration.readiness import days_behind, days_of_window, unbroken
-from fraud_retraining.orchestration.requests import CHANNEL_TAG, USER_TAG, record_request, trigger_of
+from fraud_retraining.orchestration.requests import CHANNEL_TAG, record_request, trigger_of
 from fraud_retraining.orchestration.resources import (
     open_lake,
     open_ledger,
@@ -58,7 +59,7 @@ from fraud_retraining.settings import Settings
 
 T = TypeVar("T")
 
-CHANNEL = "command line"
+CHANNEL = COMMAND_LINE
 DRAIN_SECONDS = 5
 LOG = logging.getLogger("fraud_retraining.outcomes")
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -198,8 +199,9 @@ class Pipeline:
             return self._refused(None, trigger, None, error)
         run_id = str(uuid4())
         tags = {TRIGGER_TAG: trigger.value, AS_OF_TAG: as_of.isoformat(), REASON_TAG: reason}
-        tags |= {USER_TAG: account() or f"user id {os.getuid()}", CHANNEL_TAG: CHANNEL}
-        record_request(run_id, tags, self.settings, self.ledger)
+        tags[CHANNEL_TAG] = CHANNEL
+        asker = Requester(name=account() or f"user id {os.getuid()}", channel=CHANNEL)
+        record_request(run_id, tags, self.settings, self.ledger, asker)
         started = None
         try:
             self._prepare(as_of, trigger, run_id)

@@ -10,8 +10,9 @@ from fraud_retraining.adapters.links import LEAST_CHARACTERS, LINK_VARIABLE, Rel
 from fraud_retraining.adapters.notifier import SLACK_VARIABLE
 from fraud_retraining.adapters.release_desk import ReleaseDesk
 from fraud_retraining.domain.errors import SettingsError
+from fraud_retraining.domain.reviewers import PROXY_SECRET_VARIABLE, require_proxy_proof
 from fraud_retraining.orchestration.resources import open_ledger, open_links, open_registry, open_store
-from fraud_retraining.serving.release_app import Office, Slack, build_app
+from fraud_retraining.serving.release_app import LoginProxy, Office, Slack, build_app
 from fraud_retraining.settings import Settings
 
 SIGNING_VARIABLE = "SLACK_SIGNING_SECRET"
@@ -21,7 +22,20 @@ def office_of(settings: Settings) -> Office:
     """Releases as these settings let people see and decide them."""
     desk = ReleaseDesk(open_ledger(settings), open_registry(settings), settings.promotion)
     links: ReleaseLinks | None = open_links(settings)
-    return Office(desk, open_store(settings), links, settings.promotion.proxy_header, settings.alerts.links)
+    return Office(desk, open_store(settings), links, proxy_of(settings), settings.alerts.links)
+
+
+def proxy_of(settings: Settings) -> LoginProxy | None:
+    """The login proxy whose word is believed; none where none is configured.
+
+    Raises:
+        SettingsError: nothing would tell it from anybody else who reaches the port.
+    """
+    policy, secret = settings.promotion, os.environ.get(PROXY_SECRET_VARIABLE, "").strip()
+    if policy.proxy_header is None:
+        return None
+    require_proxy_proof(policy, secret)
+    return LoginProxy(policy, secret)
 
 
 def slack_of(settings: Settings) -> Slack | None:
@@ -43,7 +57,9 @@ def serve(settings: Settings, host: str, port: int) -> None:
     """Serves until it is interrupted."""
     import uvicorn
 
-    uvicorn.run(build_app(office_of(settings), slack_of(settings)), host=host, port=port, log_level="warning")
+    app = build_app(office_of(settings), slack_of(settings))
+    # proxy_headers: the peer is who connects, not whom X-Forwarded-For names
+    uvicorn.run(app, host=host, port=port, log_level="warning", proxy_headers=False)
 
 
 def ways(settings: Settings) -> list[str]:

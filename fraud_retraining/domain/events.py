@@ -25,6 +25,7 @@ NO_HASH = "0" * 64
 class EventKind(StrEnum):
     """Everything that is worth remembering for years."""
 
+    RETRAIN_DECIDED = "retrain_decided"
     RETRAIN_REQUESTED = "retrain_requested"
     RETRAIN_FAILED = "retrain_failed"
     RETRAIN_SKIPPED = "retrain_skipped"

@@ -21,6 +21,7 @@ from typing import Protocol
 from pydantic import Field
 
 from fraud_retraining.domain.errors import Conflict, GateFailed, NotPermitted, SettingsError
+from fraud_retraining.domain.requesters import UNKNOWN
 from fraud_retraining.domain.reviewers import Identity, ReviewerPolicy, admit, asked_for
 from fraud_retraining.domain.schemas import Policy
 
@@ -96,7 +97,9 @@ class Release(Policy):
     floors_missed: str | None = Field(
         None, description="Floors that it misses though it is proven better than the champion: a human may except it."
     )
-    requested_by: str = Field("", description="Who asked for the retrain; may not approve it.")
+    requested_by: str = Field(
+        "", description="The person who asked for the retrain, who may not approve it; empty: automation."
+    )
     champion_before: int | None = Field(None, description="The champion when it was registered, then the one replaced.")
     deadline: datetime | None = None
     first_approval_by: str | None = Field(None, description="Who approved first, where two people have to.")
@@ -288,10 +291,11 @@ def decide(
             culprits=[f"asked about {digest}", f"registered {release.artifact_digest}"],
             remedy="Look at `fraud-retraining pending` and decide about what waits now.",
         )
-    if to is S.APPROVED and policy.two_person and release.first_approval_by is None:
+    two = to is S.APPROVED and needs_two(release, policy)
+    if two and release.first_approval_by is None:
         _checked(release, to, moved)
         return release.model_copy(update={"first_approval_by": identity.name})
-    if to is S.APPROVED and policy.two_person and release.first_approval_by == identity.name:
+    if two and release.first_approval_by == identity.name:
         raise Conflict(
             f"{identity.name} has approved version {release.version} already",
             remedy="A second reviewer has to approve.",
@@ -299,8 +303,16 @@ def decide(
     return move(release, to, moved)
 
 
+def needs_two(release: Release, policy: ReviewerPolicy) -> bool:
+    """Whether two reviewers have to approve: always by policy; and where it is not known who asked for the retrain, so
+    that whoever it was cannot approve it alone. With one reviewer there is no second.
+    """
+    return policy.two_person or (release.requested_by == UNKNOWN and len(policy.reviewers) > 1)
+
+
 def _refuse_own(release: Release, policy: ReviewerPolicy, identity: Identity) -> None:
-    if "manual" in release.trigger.split("+") and asked_for(policy, identity, release.requested_by):
+    """Whoever asked cannot approve, whatever trigger they named."""
+    if asked_for(policy, identity, release.requested_by):
         raise NotPermitted(
             f"{identity.name} asked for version {release.version} and cannot approve it",
             remedy="Let another reviewer decide.",

@@ -8,14 +8,18 @@ token, a Slack signature or a proxy's header is come by (the command line, `serv
 import hashlib
 import hmac
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
+from ipaddress import ip_address, ip_network
 from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from fraud_retraining.domain.errors import NotPermitted, SettingsError
 from fraud_retraining.domain.schemas import Policy
+
+PROXY_SECRET_VARIABLE = "FRAUD_RETRAINING_PROXY_SECRET"
+LEAST_SECRET = 32
 
 
 class Reviewer(Policy):
@@ -34,6 +38,11 @@ class Reviewer(Policy):
     def provable(self) -> bool:
         """Whether a proof for the command line is configured; then a mere name is not believed."""
         return self.token_sha256 is not None or self.os_user is not None
+
+    @property
+    def provable_somewhere(self) -> bool:
+        """Whether a proof is configured for any way of deciding: token, account or Slack."""
+        return self.provable or self.slack_id is not None
 
     @property
     def names(self) -> frozenset[str]:
@@ -55,11 +64,21 @@ class ReviewerPolicy(Policy):
     require_verified: bool = Field(
         False, description="Whether a decision counts only from somebody who proved who it is."
     )
-    two_person: bool = Field(False, description="Whether two different reviewers have to approve.")
+    two_person: bool = Field(
+        False, description="Whether two different reviewers have to approve; each then needs a proof."
+    )
     proxy_header: str | None = Field(
         None,
         pattern=r"^[A-Za-z0-9-]+$",
         description="Header in which a login proxy in front of the page names who is logged in; null believes none.",
+    )
+    proxy_secret_header: str = Field(
+        "X-Proxy-Secret",
+        pattern=r"^[A-Za-z0-9-]+$",
+        description="Header in which that proxy sends the secret of FRAUD_RETRAINING_PROXY_SECRET.",
+    )
+    proxy_peers: tuple[str, ...] = Field(
+        (), description="Addresses or networks that the proxy connects from, such as 10.1.2.3 or 10.1.0.0/16."
     )
 
     @model_validator(mode="after")
@@ -70,6 +89,14 @@ class ReviewerPolicy(Policy):
         if twice:
             raise ValueError(f"two reviewers share {', '.join(twice)}")
         return self
+
+    @field_validator("proxy_peers")
+    @classmethod
+    def _networks(cls, peers: tuple[str, ...]) -> tuple[str, ...]:
+        for peer in peers:
+            if ip_network(peer).prefixlen == 0:
+                raise ValueError(f"{peer} is every address there is")
+        return peers
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
@@ -173,6 +200,48 @@ def identify_by_proxy(policy: ReviewerPolicy, login: str) -> Identity:
         NotPermitted: no reviewer is called so.
     """
     return _recognised(policy, login, Proof.PROXY, lambda one: login if login in (one.name, one.os_user) else None)
+
+
+def require_proxy_proof(policy: ReviewerPolicy, secret: str) -> None:
+    """Let a login proxy's word count only where the proxy itself can be told from everybody else.
+
+    Raises:
+        SettingsError: neither a secret nor a list of peers is set, or the secret can be guessed.
+    """
+    if policy.proxy_header is None or (policy.proxy_peers and not secret):
+        return
+    if len(secret) < LEAST_SECRET:
+        raise SettingsError(
+            f"anybody who reaches the port could send the header {policy.proxy_header} and be believed",
+            culprits=[f"{PROXY_SECRET_VARIABLE} has {len(secret)} of at least {LEAST_SECRET} characters"],
+            remedy=f"set {PROXY_SECRET_VARIABLE} here and let the proxy send it in {policy.proxy_secret_header} "
+            "(openssl rand -hex 32), or name the proxy's addresses in promotion.proxy_peers.",
+        )
+
+
+def is_proxy(policy: ReviewerPolicy, secret: str, presented: str, peer: str | None) -> bool:
+    """Whether a request comes from the configured login proxy, by its secret and by its address, as far as each is set.
+
+    Args:
+        policy: which addresses the proxy has.
+        secret: what the proxy has to present; empty if only its address tells it.
+        presented: what the request presents.
+        peer: the address that the connection comes from.
+    """
+    if not secret and not policy.proxy_peers:
+        return False
+    if secret and not hmac.compare_digest(presented.encode("utf-8", "replace"), secret.encode()):
+        return False
+    return not policy.proxy_peers or _is_among(policy.proxy_peers, peer)
+
+
+def _is_among(networks: Sequence[str], peer: str | None) -> bool:
+    try:
+        address = ip_address(peer or "")
+    except ValueError:
+        return False
+    inner = getattr(address, "ipv4_mapped", None) or address
+    return any(one in ip_network(network) for network in networks for one in {address, inner})
 
 
 def identify_by_link(policy: ReviewerPolicy, name: str) -> Identity:

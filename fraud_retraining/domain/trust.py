@@ -91,6 +91,7 @@ class Candidate(Policy):
     """What is unusual or not about a candidate, beside what was champion before it."""
 
     trigger: str
+    automatic: bool = Field(description="Whether automation itself had decided on its retrain.")
     warnings: tuple[str, ...] = Field((), description="What checks and gates warned of.")
     metrics: dict[str, float | None] = Field(description="Its metrics on its holdout.")
     past: tuple[dict[str, float | None], ...] = Field(description="The same of past champions, the latest first.")
@@ -145,6 +146,7 @@ def _decided_by_human(event: Event) -> bool:
 def unusual(policy: EarnedPolicy, candidate: Candidate) -> list[str]:
     """Everything about a candidate that is not routine, each as a clause; empty for a routine one."""
     found = [] if candidate.trigger == "schedule" else [f"its trigger is {candidate.trigger}, not schedule"]
+    found += [] if candidate.automatic else ["a person asked for its retrain"]
     found += [f"warning: {warning}" for warning in candidate.warnings]
     past = candidate.past[: policy.range_releases]
     if len(past) < LEAST_PAST:

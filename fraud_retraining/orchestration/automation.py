@@ -15,9 +15,11 @@ from fraud_retraining.adapters.store import Store
 from fraud_retraining.domain.errors import DataInvalid
 from fraud_retraining.domain.events import EventKind
 from fraud_retraining.domain.fingerprint import digest
+from fraud_retraining.domain.requesters import AUTOMATION
 from fraud_retraining.domain.triggers import LivePerformance, Pause, Retrain, Skip, decide
 from fraud_retraining.orchestration.jobs import (
     AS_OF_TAG,
+    DECISION_TAG,
     DRIFT_TAG,
     INGEST,
     INPUTS_TAG,
@@ -29,7 +31,7 @@ from fraud_retraining.orchestration.jobs import (
 from fraud_retraining.orchestration.knowledge import RETRAINING, UNFINISHED, gather, watched_days
 from fraud_retraining.orchestration.monitoring_state import MonitoringState, serving
 from fraud_retraining.orchestration.readiness import Readiness, Work, unbroken
-from fraud_retraining.orchestration.requests import AUTOMATION
+from fraud_retraining.orchestration.requests import record_decision
 from fraud_retraining.settings import Settings
 
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
@@ -99,10 +101,11 @@ def retrain_if_asked(
     instance: dg.DagsterInstance,
     now: datetime,
     grace: timedelta = timedelta(0),
+    channel: str = AUTOMATION,
 ) -> Answer:
     """The retrain that the triggers ask for now, or why there is none.
 
-    `grace` is how long a retrain that is due by schedule is left to the schedule itself.
+    `grace` is how long a retrain that is due by schedule is left to the schedule itself; `channel` is who looks.
     """
     try:
         known = gather(settings, ledger, store, Readiness(settings, lake, store), instance, now, grace)
@@ -117,7 +120,9 @@ def retrain_if_asked(
         case Retrain() as wanted:
             if wanted.resumes:
                 resume(ledger, actor=AUTOMATION, channel="automation", reason="the input is another one")
-            return _retrain(wanted, instance)
+            request = _retrain(wanted, instance)
+            record_decision(request.tags[DECISION_TAG], wanted, channel, ledger)
+            return request
 
 
 def resume(ledger: Ledger, *, actor: str, channel: str, reason: str) -> None:
@@ -152,14 +157,16 @@ def _ingest(work: Work, attempt: int) -> dg.RunRequest:
 def _retrain(wanted: Retrain, instance: dg.DagsterInstance) -> dg.RunRequest:
     attempt = instance.get_runs_count(dg.RunsFilter(job_name=RETRAIN, tags={INPUTS_TAG: wanted.inputs}))
     drift = {DRIFT_TAG: wanted.drift_since.isoformat()} if wanted.drift_since else {}
+    decision = f"{wanted.inputs}:{attempt}"
     return dg.RunRequest(
-        run_key=f"{wanted.inputs}:{attempt}",
+        run_key=decision,
         partition_key=wanted.as_of.isoformat(),
         tags={
             TRIGGER_TAG: "+".join(wanted.triggers),
             AS_OF_TAG: wanted.as_of.isoformat(),
             REASON_TAG: wanted.reason,
             INPUTS_TAG: wanted.inputs,
+            DECISION_TAG: decision,
             **drift,
         },
     )

@@ -57,7 +57,7 @@ def gather(
         DependencyUnreachable: something could not be read; then nothing is decided.
     """
     answered = last_as_of(ledger)
-    requests = list(ledger.events(EventKind.RETRAIN_REQUESTED))
+    requests = [event for event in ledger.events(EventKind.RETRAIN_REQUESTED) if event.payload.get("automatic", True)]
     asked = worth_asking(settings.triggers, answered, readiness.latest, now) if readiness.latest else []
     found = [readiness.of(as_of) for as_of in asked]
     watched = Watched.of(settings, ledger, store, readiness.latest)

@@ -9,15 +9,21 @@ from datetime import date
 from fraud_retraining.adapters.environment import environment
 from fraud_retraining.adapters.ledger import Ledger
 from fraud_retraining.domain.events import EventKind
-from fraud_retraining.domain.triggers import Trigger
-from fraud_retraining.orchestration.jobs import AS_OF_TAG, DRIFT_TAG, INPUTS_TAG, REASON_TAG, TRIGGER_TAG
+from fraud_retraining.domain.requesters import (
+    AUTOMATION,
+    BY_UI,
+    DAGSTER_UI,
+    Requester,
+    RetrainRequest,
+    recorded_request,
+)
+from fraud_retraining.domain.triggers import Retrain, Trigger
+from fraud_retraining.orchestration.jobs import AS_OF_TAG, DECISION_TAG, REASON_TAG, TRIGGER_TAG
 from fraud_retraining.settings import Settings
 
 BACKFILL_TAG = "dagster/backfill"
 PARTITION_TAG = "dagster/partition"
-USER_TAG = "user"
 CHANNEL_TAG = "fraud_retraining/channel"
-AUTOMATION = "automation"
 
 
 def trigger_of(tags: Mapping[str, str]) -> str:
@@ -34,13 +40,7 @@ def channel_of(tags: Mapping[str, str]) -> str:
     for kind in ("sensor", "schedule"):
         if (name := tags.get(f"dagster/{kind}_name")) is not None:
             return f"{kind} {name}"
-    return "Dagster UI"
-
-
-def actor_of(tags: Mapping[str, str]) -> str:
-    """Who started the run, as far as Dagster knows."""
-    by_itself = any(f"dagster/{kind}_name" in tags for kind in ("sensor", "schedule"))
-    return AUTOMATION if by_itself else tags.get(USER_TAG, "somebody")
+    return DAGSTER_UI
 
 
 def as_of_of(tags: Mapping[str, str]) -> date | None:
@@ -49,28 +49,55 @@ def as_of_of(tags: Mapping[str, str]) -> date | None:
     return date.fromisoformat(named) if named else None
 
 
-def record_request(run_id: str, tags: Mapping[str, str], settings: Settings, ledger: Ledger) -> None:
-    """Records that a retrain was asked for, and settings and environment where they changed; once a run."""
-    actor, channel = actor_of(tags), channel_of(tags)
+def record_request(
+    run_id: str, tags: Mapping[str, str], settings: Settings, ledger: Ledger, asker: Requester = BY_UI
+) -> RetrainRequest:
+    """Records who asked for a retrain, and settings and environment where they changed; once a run.
+
+    What the tags say of it was typed by somebody, unless the ledger holds it as a decision of automation.
+    """
+    typed = trigger_of(tags) if asker is not BY_UI else typed_in_ui(tags)
+    event = ledger.record_retrain_request(
+        run_id,
+        as_of_of(tags),
+        decided=tags.get(DECISION_TAG),
+        asker=asker,
+        trigger=typed,
+        reason=tags.get(REASON_TAG, ""),
+    )
     for subject, value in (("settings", settings), ("environment", environment())):
         ledger.append_changed(
             EventKind.CONFIGURATION_CHANGED,
             subject=subject,
             payload=value.model_dump(mode="json"),
-            actor=actor,
-            channel=channel,
+            actor=event.actor,
+            channel=event.channel,
         )
-    more = {"inputs": INPUTS_TAG, "drift_since": DRIFT_TAG}
+    return recorded_request(event)
+
+
+def request_of_run(run_id: str, ledger: Ledger) -> RetrainRequest:
+    """Who asked for a run, as the record has it."""
+    return recorded_request(ledger.last(EventKind.RETRAIN_REQUESTED, subject=run_id))
+
+
+def record_decision(decision: str, wanted: Retrain, channel: str, ledger: Ledger) -> None:
+    """Records that automation has decided on a retrain; the run that carries it out names this decision."""
     ledger.append_once(
-        EventKind.RETRAIN_REQUESTED,
-        subject=run_id,
-        actor=actor,
+        EventKind.RETRAIN_DECIDED,
+        subject=decision,
+        actor=AUTOMATION,
         channel=channel,
-        as_of=as_of_of(tags),
+        as_of=wanted.as_of,
         payload={
-            "trigger": trigger_of(tags),
-            "reason": tags.get(REASON_TAG, ""),
-            "dagster_run_id": run_id,
-            **{name: tags[tag] for name, tag in more.items() if tag in tags},
+            "trigger": "+".join(wanted.triggers),
+            "reason": wanted.reason,
+            "inputs": wanted.inputs,
+            "drift_since": wanted.drift_since,
         },
     )
+
+
+def typed_in_ui(tags: Mapping[str, str]) -> str:
+    """The trigger of a run that was launched in Dagster's UI: by hand, or a backfill of Dagster's own."""
+    return str(Trigger.BACKFILL if BACKFILL_TAG in tags else Trigger.MANUAL)

@@ -70,6 +70,7 @@ def build_schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
         ledger: dg.ResourceParam[Ledger],
     ) -> dg.RunRequest | dg.SkipReason:
         now = context.scheduled_execution_time.astimezone(UTC)
-        return retrain_if_asked(settings, lake, store, ledger, context.instance, now)
+        channel = f"schedule {RETRAIN_SCHEDULE}"
+        return retrain_if_asked(settings, lake, store, ledger, context.instance, now, channel=channel)
 
     return [daily_ingest, daily_clean, retrain_schedule]

@@ -18,6 +18,7 @@ from fraud_retraining.settings import Settings
 INGEST_SENSOR = "ingest_what_arrived"
 RETRAIN_SENSOR = "retrain_when_asked"
 MONITOR_SENSOR = "monitor_what_is_served"
+RETRAIN_CHANNEL = f"sensor {RETRAIN_SENSOR}"
 LEAVE_TO_SCHEDULE = timedelta(minutes=2)
 
 
@@ -56,7 +57,9 @@ def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
         ledger: dg.ResourceParam[Ledger],
     ) -> dg.RunRequest | dg.SkipReason:
         now = datetime.now(UTC)
-        return retrain_if_asked(settings, lake, store, ledger, context.instance, now, LEAVE_TO_SCHEDULE)
+        return retrain_if_asked(
+            settings, lake, store, ledger, context.instance, now, LEAVE_TO_SCHEDULE, RETRAIN_CHANNEL
+        )
 
     @dg.sensor(
         name=MONITOR_SENSOR,

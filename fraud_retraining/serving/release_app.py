@@ -44,7 +44,14 @@ from fraud_retraining.domain.release_messages import (
 )
 from fraud_retraining.domain.releases import Decision, Release, ReleaseState
 from fraud_retraining.domain.review import ReviewPack
-from fraud_retraining.domain.reviewers import Identity, identify_by_link, identify_by_proxy, identify_by_slack
+from fraud_retraining.domain.reviewers import (
+    Identity,
+    ReviewerPolicy,
+    identify_by_link,
+    identify_by_proxy,
+    identify_by_slack,
+    is_proxy,
+)
 from fraud_retraining.domain.story import Story
 
 if TYPE_CHECKING:
@@ -83,17 +90,33 @@ class Slack:
     api_url: str
 
 
+@dataclass(frozen=True)
+class LoginProxy:
+    """The login proxy in front of the page, and the secret that it presents; empty if its addresses alone tell it."""
+
+    policy: ReviewerPolicy
+    secret: str
+
+    def login(self, request: "Request") -> str | None:
+        """Whom it let through; None for a request that it did not send."""
+        presented = request.headers.get(self.policy.proxy_secret_header, "")
+        peer = request.client.host if request.client else None
+        if not is_proxy(self.policy, self.secret, presented, peer):
+            return None
+        return request.headers.get(self.policy.proxy_header or "")
+
+
 class Office:
     """Releases as people see and decide them."""
 
     def __init__(
-        self, desk: ReleaseDesk, store: Store, links: ReleaseLinks | None, proxy_header: str | None, shown: LinkPolicy
+        self, desk: ReleaseDesk, store: Store, links: ReleaseLinks | None, proxy: LoginProxy | None, shown: LinkPolicy
     ) -> None:
         self.desk = desk
         self.shown = shown
         self._store = store
         self._links = links
-        self._proxy_header = proxy_header
+        self._proxy = proxy
         self._recorded_at: float | None = None
 
     @property
@@ -127,7 +150,7 @@ class Office:
 
     def login(self, request: "Request") -> str | None:
         """Whom the login proxy let through; none without one."""
-        return request.headers.get(self._proxy_header) if self._proxy_header else None
+        return self._proxy.login(request) if self._proxy else None
 
     def decide(
         self, version: int, answer: Decision, identity: Identity, reason: str, channel: str, **bound: Any

@@ -8,6 +8,7 @@ from fraud_retraining.domain.events import EventKind
 from fraud_retraining.domain.fingerprint import digest
 from fraud_retraining.domain.gates import Verdict
 from fraud_retraining.domain.releases import Decision, ReleaseState, recovery
+from fraud_retraining.domain.requesters import UNKNOWN, Requester
 from fraud_retraining.domain.trust import EarnedPolicy, PromotionPolicy
 from fraud_retraining_tests.adapters.desks import an_evaluation
 from fraud_retraining_tests.adapters.ledgers import ANYBODY, opened, person
@@ -27,12 +28,23 @@ def registered(ledger, version: int, average_precision: float = 0.7, warnings: t
     )
 
 
-def judged_as(ledger, judged: Evaluation, warnings: tuple[str, ...] = (), **more):
+def judged_as(ledger, judged: Evaluation, warnings: tuple[str, ...] = (), asker: str = "", **more):
     version = int(judged.fingerprint[1:])
     payload = judged.model_dump(mode="json")
     ledger.append(EventKind.MODEL_EVALUATED, actor="pipeline", fingerprint=judged.fingerprint, payload=payload)
     more = {"verdict_digest": digest(judged.verdict), **more}
-    return opened(ledger, version, version, facts={"warnings": list(warnings)}, **more)
+    run = requested(ledger, version, asker)
+    return opened(ledger, version, version, facts={"warnings": list(warnings), "dagster_run_id": run}, **more)
+
+
+def requested(ledger, version: int, asker: str) -> str:
+    """A run that automation decided on, unless a person asked for it."""
+    run, as_of = f"run {version}", ledger_day(version)
+    told = {"trigger": "schedule", "reason": ""}
+    ledger.append_once(EventKind.RETRAIN_DECIDED, subject=run, payload=told, actor="automation", as_of=as_of)
+    by = Requester(name=asker or UNKNOWN, channel="command line")
+    ledger.record_retrain_request(run, as_of, decided=None if asker else run, asker=by, **told)
+    return run
 
 
 def ledger_day(version: int):
@@ -76,6 +88,7 @@ def test_a_routine_release_goes_by_itself(trusted):
     [
         ({"average_precision": 0.5}, "average_precision is 0.5000, usual is"),
         ({"average_precision": 0.99}, "average_precision is 0.9900"),
+        ({"asker": "alice", "trigger": "schedule"}, "a person asked for its retrain"),
         ({"trigger": "drift"}, "its trigger is drift"),
         ({"warnings": ("arrival: late",)}, "warning: arrival: late"),
     ],

@@ -40,6 +40,7 @@ from fraud_retraining.domain.releases import (
     reminders_due,
     unseat,
 )
+from fraud_retraining.domain.requesters import UNKNOWN
 from fraud_retraining.domain.reviewers import Identity, Proof, ReviewerPolicy
 from fraud_retraining.domain.trust import PromotionPolicy
 
@@ -168,11 +169,11 @@ def test_nobody_approves_what_they_asked_for_themselves_but_they_may_reject_it()
     with pytest.raises(NotPermitted, match="bob asked for version 5"):
         decide(own, Decision.APPROVE, ANYBODY, by("bob"))
     assert decide(own, Decision.REJECT, ANYBODY, by("bob")).state is S.REJECTED
-    assert decide(waiting(requested_by="bob"), Decision.APPROVE, ANYBODY, by("bob")).state is S.APPROVED
+    assert decide(waiting(requested_by=""), Decision.APPROVE, ANYBODY, by("bob")).state is S.APPROVED
 
 
 @pytest.mark.parametrize("asked_as", ["bob", "bdoe", "U0BOB"])
-@pytest.mark.parametrize("trigger", ["manual", "drift+manual"])
+@pytest.mark.parametrize("trigger", ["manual", "drift+manual", "schedule", "backfill"])
 def test_whoever_asked_under_another_of_their_names_cannot_approve_it_either(asked_as: str, trigger: str):
     bob = {"name": "bob", "os_user": "bdoe", "slack_id": "U0BOB"}
     policy = ReviewerPolicy(reviewers=(bob, "alice"))
@@ -180,6 +181,18 @@ def test_whoever_asked_under_another_of_their_names_cannot_approve_it_either(ask
     with pytest.raises(NotPermitted, match="bob asked for version 5"):
         decide(own, Decision.APPROVE, policy, by("bob"), Proof.SLACK)
     assert decide(own, Decision.APPROVE, policy, by("alice"), Proof.SLACK).state is S.APPROVED
+
+
+def test_where_nobody_knows_who_asked_no_reviewer_approves_alone():
+    own = waiting(requested_by=UNKNOWN)
+    pair = ReviewerPolicy(reviewers=("alice", "bob"))
+    first = decide(own, Decision.APPROVE, pair, by("alice"))
+    assert (first.state, first.first_approval_by) == (S.AWAITING_APPROVAL, "alice")
+    with pytest.raises(Conflict, match="A second reviewer"):
+        decide(first, Decision.APPROVE, pair, by("alice"))
+    assert decide(first, Decision.APPROVE, pair, by("bob")).state is S.APPROVED
+    alone = ReviewerPolicy(reviewers=("alice",))
+    assert decide(own, Decision.APPROVE, alone, by("alice")).state is S.APPROVED, "there is no second reviewer"
 
 
 def test_an_answer_to_another_artifact_than_was_registered_decides_nothing():

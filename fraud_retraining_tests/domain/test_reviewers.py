@@ -17,6 +17,8 @@ from fraud_retraining.domain.reviewers import (
     identify_by_link,
     identify_by_proxy,
     identify_by_slack,
+    is_proxy,
+    require_proxy_proof,
     token_digest,
 )
 
@@ -170,3 +172,49 @@ def test_who_asked_is_known_under_every_name():
 
 def test_settings_hold_the_digest_of_what_the_shell_hashes():
     assert token_digest(f"{TOKEN}\n") == ALICE["token_sha256"]
+
+
+PROXIED = ReviewerPolicy(proxy_header="X-Login")
+NEAR = ReviewerPolicy(proxy_header="X-Login", proxy_peers=("10.1.0.0/16", "::1"))
+LONG = "s" * 32
+
+
+@pytest.mark.parametrize(
+    ("policy", "secret", "presented", "peer", "believed"),
+    [
+        (PROXIED, LONG, LONG, "203.0.113.9", True),
+        (PROXIED, LONG, "another", "127.0.0.1", False),
+        (PROXIED, LONG, "", None, False),
+        (PROXIED, "", "", "127.0.0.1", False),
+        (NEAR, "", "", "10.1.2.3", True),
+        (NEAR, "", "", "::ffff:10.1.2.3", True),
+        (NEAR, "", "", "::1", True),
+        (NEAR, "", "", "10.2.0.1", False),
+        (NEAR, "", "", None, False),
+        (NEAR, "", "", "a name", False),
+        (NEAR, LONG, LONG, "10.1.2.3", True),
+        (NEAR, LONG, LONG, "10.2.0.1", False),
+        (NEAR, LONG, "", "10.1.2.3", False),
+    ],
+)
+def test_only_the_proxy_itself_is_believed(
+    policy: ReviewerPolicy, secret: str, presented: str, peer: str | None, believed: bool
+):
+    assert is_proxy(policy, secret, presented, peer) is believed
+
+
+@pytest.mark.parametrize(("policy", "secret"), [(PROXIED, ""), (PROXIED, "short"), (NEAR, "short")])
+def test_a_proxy_that_cannot_be_told_from_anybody_is_refused(policy: ReviewerPolicy, secret: str):
+    with pytest.raises(SettingsError, match="anybody who reaches the port could send the header X-Login"):
+        require_proxy_proof(policy, secret)
+
+
+@pytest.mark.parametrize(("policy", "secret"), [(PROXIED, LONG), (NEAR, ""), (NEAR, LONG), (ANYBODY, "")])
+def test_a_proxy_with_a_secret_or_an_address_of_its_own_is_accepted(policy: ReviewerPolicy, secret: str):
+    require_proxy_proof(policy, secret)
+
+
+@pytest.mark.parametrize("peer", ["10.1.2.3/16", "everywhere", "0.0.0.0/0", "::/0"])
+def test_peers_are_addresses_or_networks(peer: str):
+    with pytest.raises(ValidationError):
+        ReviewerPolicy(proxy_header="X-Login", proxy_peers=(peer,))

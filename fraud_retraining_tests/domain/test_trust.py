@@ -25,7 +25,10 @@ from fraud_retraining_tests.domain.recorded import MORNING, Record
 THREE = EarnedPolicy(releases=3, days=10)
 PAST = tuple({"average_precision": 0.70 + n / 100, "roc_auc": 0.9 + n / 1000} for n in range(6))
 USUAL = Candidate(
-    trigger="schedule", metrics={"average_precision": 0.72, "roc_auc": 0.902, "brier_score": 9}, past=PAST
+    trigger="schedule",
+    automatic=True,
+    metrics={"average_precision": 0.72, "roc_auc": 0.902, "brier_score": 9},
+    past=PAST,
 )
 PAUSE = Pause(subject=Automation.PROMOTION, since=MORNING, by="bob", reason="alerts doubled")
 
@@ -153,6 +156,7 @@ def test_a_candidate_like_all_others_is_routine():
     [
         ({"trigger": "drift"}, "its trigger is drift, not schedule"),
         ({"trigger": "drift+schedule"}, "its trigger is drift+schedule"),
+        ({"automatic": False}, "a person asked for its retrain"),
         ({"warnings": ("arrival: two days late",)}, "warning: arrival: two days late"),
         ({"metrics": {"average_precision": 0.60, "roc_auc": 0.902}}, "average_precision is 0.6000, usual is 0.6750"),
         ({"metrics": {"average_precision": 0.90, "roc_auc": 0.902}}, "average_precision is 0.9000"),

@@ -17,23 +17,28 @@ from fraud_retraining.adapters.store import Store
 from fraud_retraining.domain.notices import AlertPolicy, LinkPolicy, SlackPolicy
 from fraud_retraining.domain.reviewers import Reviewer, ReviewerPolicy
 from fraud_retraining.orchestration.release_teller import OutboxTeller
-from fraud_retraining.serving.release_app import Office, build_app
+from fraud_retraining.serving.release_app import LoginProxy, Office, build_app
 from fraud_retraining.serving.release_app import Slack as SlackSetup
 from fraud_retraining.settings import Settings
 from fraud_retraining_tests.adapters.desks import World
 from fraud_retraining_tests.adapters.people import TOKEN, Slack
-from fraud_retraining_tests.serving.offices import ANNA, BERT, SECRET, SIGNING, Office_
+from fraud_retraining_tests.serving.offices import ANNA, BERT, PROXY_SECRET, SECRET, SIGNING, Office_
 
 
 @pytest.fixture
 def office(world: World, slack: Slack, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Office_]:
     monkeypatch.setenv("FRAUD_RETRAINING_HOME", str(tmp_path))
     world.policy = ReviewerPolicy(
-        reviewers=(Reviewer(name="anna", slack_id=ANNA), Reviewer(name="bert", slack_id=BERT)), proxy_header="X-Login"
+        reviewers=(Reviewer(name="anna", slack_id=ANNA), Reviewer(name="bert", slack_id=BERT)),
+        proxy_header="X-Login",
+        proxy_peers=("127.0.0.0/8",),
     )
     links = ReleaseLinks(SECRET, hours=24)
     store = Store(FolderLocation(tmp_path / "store"), tmp_path / "scratch")
-    app = build_app(Office(world.desk, store, links, "X-Login", LinkPolicy()), SlackSetup(TOKEN, SIGNING, slack.url))
+    app = build_app(
+        Office(world.desk, store, links, LoginProxy(world.policy, PROXY_SECRET), LinkPolicy()),
+        SlackSetup(TOKEN, SIGNING, slack.url),
+    )
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

@@ -23,6 +23,7 @@ from fraud_retraining_tests.adapters.desks import World
 from fraud_retraining_tests.adapters.people import Slack
 
 SIGNING, SECRET = "a signing secret", "a secret that is long enough to sign links with"
+PROXY_SECRET = "what only the login proxy knows, and sends"
 ANNA, BERT, EVE = "U0ANNA", "U0BERT", "U0EVE"
 CHANNEL = "#ml-alerts"
 

@@ -11,7 +11,7 @@ import pytest
 
 from fraud_retraining.domain.events import EventKind
 from fraud_retraining_tests.adapters.desks import require_invariants
-from fraud_retraining_tests.serving.offices import ANNA, BERT, CHANNEL, EVE, Office_
+from fraud_retraining_tests.serving.offices import ANNA, BERT, CHANNEL, EVE, PROXY_SECRET, Office_
 
 pytest_plugins = (
     "fraud_retraining_tests.adapters.people_fixtures",
@@ -245,7 +245,7 @@ def test_a_link_is_for_one_version_and_for_a_reviewer(office: Office_) -> None:
 def test_the_login_proxy_decides_from_its_own_page_only(office: Office_) -> None:
     waiting = office.world.waiting(0)
     form = {"decision": "reject", "reason": "drift in amounts"}
-    here = {"X-Login": "anna", "Origin": str(office.http.base_url).rstrip("/")}
+    here = {"X-Login": "anna", "Origin": str(office.http.base_url).rstrip("/"), "X-Proxy-Secret": PROXY_SECRET}
     elsewhere = {**here, "Origin": "http://evil.example"}
     url = f"/releases/{waiting.version}"
     assert office.http.post(url, data=form).status_code == 403
@@ -259,6 +259,22 @@ def test_the_login_proxy_decides_from_its_own_page_only(office: Office_) -> None
         "page, login proxy",
         "drift in amounts",
     )
+
+
+@pytest.mark.parametrize(
+    "claimed",
+    [{}, {"X-Proxy-Secret": "a guess"}, {"X-Proxy-Secret": ""}, {"X-Forwarded-For": "10.0.0.1", "X-Proxy-Secret": "é"}],
+    ids=["no secret", "a wrong one", "an empty one", "another address"],
+)
+def test_whoever_reaches_the_port_is_not_the_login_proxy(office: Office_, claimed: dict[str, str]) -> None:
+    waiting = office.world.waiting(0)
+    headers = {"X-Login": "anna", "Origin": str(office.http.base_url).rstrip("/"), **claimed}
+    encoded = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+    url = f"/releases/{waiting.version}"
+    form = {"decision": "reject", "reason": "drift"}
+    assert office.http.post(url, data=form, headers=encoded).status_code == 403
+    assert office.world.states() == {waiting.version: "awaiting_approval"}
+    assert "<form" not in office.http.get(url, headers=encoded).text
 
 
 def test_hostile_text_in_the_record_is_shown_and_not_run(office: Office_) -> None:

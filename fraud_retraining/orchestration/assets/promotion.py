@@ -30,7 +30,7 @@ from fraud_retraining.orchestration.assets.training import MODEL, WINDOW
 from fraud_retraining.orchestration.checks.data_checks import WINDOW_REPORT
 from fraud_retraining.orchestration.inventory import Inventory
 from fraud_retraining.orchestration.jobs import RETRAIN_POOL
-from fraud_retraining.orchestration.requests import USER_TAG, trigger_of
+from fraud_retraining.orchestration.requests import request_of_run
 from fraud_retraining.orchestration.retrain_lease import RetrainLease
 from fraud_retraining.orchestration.retries import retried
 from fraud_retraining.settings import Settings
@@ -146,20 +146,20 @@ def _register(
     warnings: Sequence[str],
     lease: Lease,
 ) -> int:
-    trigger = trigger_of(context.run.tags)
+    request = request_of_run(context.run_id, ledger)
     version = registry.register(
         model.run_id,
         fingerprint=model.fingerprint,
         artifact_digest=model.artifact_digest,
         as_of=model.as_of,
         trained_on=window.days.training,
-        tags={AUTOMATED: "true", "trigger": trigger, "dagster_run_id": context.run_id},
+        tags={AUTOMATED: "true", "trigger": request.trigger, "dagster_run_id": context.run_id},
     )
     ledger.open_release(
         version.version,
         model.fingerprint,
         model.as_of,
-        trigger=trigger,
+        trigger=request.trigger,
         artifact_digest=version.artifact_digest,
         verdict_passed=evaluation.verdict.passed,
         verdict_digest=digest(evaluation.verdict),
@@ -167,7 +167,7 @@ def _register(
         floors_missed=floors_missed(evaluation.verdict),
         actor="pipeline",
         channel=CHANNEL,
-        requested_by=context.run.tags.get(USER_TAG, ""),
+        requested_by=request.requested_by,
         champion_before=evaluation.champion_version,
         facts={"run_id": version.run_id, "dagster_run_id": context.run_id, WARNINGS: warnings},
         lease=lease,

@@ -37,14 +37,14 @@ from fraud_retraining.domain.windows import (
 )
 from fraud_retraining.orchestration.checks.data_checks import require_window_checks
 from fraud_retraining.orchestration.inventory import FEATURES, Inventory
-from fraud_retraining.orchestration.jobs import FINGERPRINT_TAG, REASON_TAG, RETRAIN_POOL
+from fraud_retraining.orchestration.jobs import FINGERPRINT_TAG, RETRAIN_POOL
 from fraud_retraining.orchestration.mlflow_run import MlflowRun
 from fraud_retraining.orchestration.partitions import days_of, window_mapping
 from fraud_retraining.orchestration.progress import Progress
 from fraud_retraining.orchestration.readiness import days_behind, days_of_window
 from fraud_retraining.orchestration.rendering import importance_table, window_table
 from fraud_retraining.orchestration.reproducibility import mark_versions
-from fraud_retraining.orchestration.requests import record_request, trigger_of
+from fraud_retraining.orchestration.requests import record_request, request_of_run, trigger_of
 from fraud_retraining.orchestration.retrain_lease import RetrainLease
 from fraud_retraining.orchestration.retries import retried
 from fraud_retraining.settings import Settings
@@ -307,9 +307,10 @@ def _tags(context: dg.AssetExecutionContext, window: TrainingWindow, determined_
 def _record_model(
     context: dg.AssetExecutionContext, model: TrainedModel, window: TrainingWindow, settings: Settings, ledger: Ledger
 ) -> None:
+    request = request_of_run(context.run_id, ledger)
     making = Making(
-        trigger=trigger_of(context.run.tags),
-        reason=context.run.tags.get(REASON_TAG, ""),
+        trigger=request.trigger,
+        reason=request.reason,
         parameters=settings.model.parameters.model_dump(mode="json"),
         environment=environment(),
         window_digest=digest(window),
