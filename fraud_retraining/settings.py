@@ -40,6 +40,7 @@ from fraud_retraining.domain.reviewers import PROXY_SECRET_VARIABLE
 from fraud_retraining.domain.schemas import (
     CORE_COLUMNS,
     LABELLED_AT,
+    TRANSACTION,
     ColumnFeaturePolicy,
     ColumnPolicy,
     EntityPolicy,
@@ -129,7 +130,9 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, env_nested_delimiter="__", frozen=True, extra="forbid", validate_default=True
     )
-    CANONICAL: ClassVar[frozenset[str]] = frozenset({*CORE_COLUMNS, LABELLED_AT, "reason", "day", "weight"})
+    CANONICAL: ClassVar[frozenset[str]] = frozenset(
+        {*CORE_COLUMNS, LABELLED_AT, TRANSACTION, "reason", "day", "weight"}
+    )
 
     lake: LakePolicy = Field(LakePolicy(), description="Where transactions arrive.")
     store: StorePolicy = Field(StorePolicy(), description="Where partitions are kept.")
@@ -141,8 +144,7 @@ class Settings(BaseSettings):
             "customer": EntityPolicy(column="CUSTOMER_ID"),
             "terminal": EntityPolicy(column="TERMINAL_ID", fraud_share=True),
         },
-        min_length=1,
-        description="Whom and what transactions belong to.",
+        description="Whom and what transactions belong to; {} where that is not known, and no feature looks back.",
     )
     features: ColumnFeaturePolicy = Field(ColumnFeaturePolicy(), description="Further columns, and forbidden ones.")
     labels: LabelPolicy = Field(LabelPolicy(), description="When a label may be believed, and how the lake writes it.")
@@ -385,7 +387,8 @@ def _mapped_columns(settings: Settings) -> Iterator[tuple[str, str]]:
         if column is not None:
             yield f"columns.{canonical}", column
     for name, entity in settings.entities.items():
-        yield f"entities.{name}.column", entity.column
+        for column in entity.parts:
+            yield f"entities.{name}.column", column
 
 
 def _columns_mapped_twice(settings: Settings) -> list[str]:
@@ -393,8 +396,11 @@ def _columns_mapped_twice(settings: Settings) -> list[str]:
     for key, column in _mapped_columns(settings):
         uses.setdefault(column, []).append(key)
     problems = [
-        f"column {column} is mapped twice: {' and '.join(keys)}" for column, keys in uses.items() if len(keys) > 1
+        f"column {column} is mapped twice: {' and '.join(keys)}"
+        for column, keys in uses.items()
+        if len(keys) > 1 and any(key.startswith("columns.") for key in keys)
     ]
+    problems += _same_keys(settings)
     extra = Counter([*settings.features.numeric, *settings.features.categorical])
     problems += [f"column {column} is named twice as a feature" for column, count in extra.items() if count > 1]
     label_columns = {settings.columns.is_fraud, settings.columns.labelled_at}
@@ -406,9 +412,17 @@ def _columns_mapped_twice(settings: Settings) -> list[str]:
     problems += [
         f"column {column} is already mapped ({', '.join(uses[column])}) and cannot be a further feature"
         for column in extra
-        if column in uses and column not in label_columns
+        if column not in label_columns and any(key.startswith("columns.") for key in uses.get(column, ()))
     ]
     return problems
+
+
+def _same_keys(settings: Settings) -> list[str]:
+    """Entities that are one and the same; a column may be part of several keys, and a feature besides."""
+    same: dict[tuple[str, ...], list[str]] = {}
+    for name, entity in settings.entities.items():
+        same.setdefault(entity.parts, []).append(f"entities.{name}")
+    return [f"{' and '.join(names)} have the same column" for names in same.values() if len(names) > 1]
 
 
 def _forbidden_features(settings: Settings) -> list[str]:
@@ -436,11 +450,17 @@ def _name_problems(settings: Settings) -> list[str]:
     ]
     if problems:
         return problems
+    further = (*settings.features.numeric, *settings.features.categorical, *settings.slice_columns)
+    if both := sorted({name.lower() for name in further} & set(settings.entities)):
+        return [
+            f"{name} is the name of an entity and of a further column; give the entity another name, such as {name}_key"
+            for name in both
+        ]
     plan = FeaturePlan(entities=settings.entities, label_delay_days=settings.labels.delay_days)
     own = {*plan.names, *Settings.CANONICAL, *settings.entities}
     return [
         f"column {column} has the name of a column that the project makes itself; rename it in the lake"
-        for column in (*settings.features.numeric, *settings.features.categorical, *settings.slice_columns)
+        for column in further
         if column in own
     ]
 
@@ -452,18 +472,30 @@ def _window_problems(settings: Settings) -> list[str]:
 
 
 def _reference_problems(settings: Settings) -> list[str]:
-    problems = []
-    if settings.gates.alert_entity not in settings.entities:
-        named = ", ".join(settings.entities)
-        problems.append(
-            f"gates.alert_entity is {settings.gates.alert_entity!r}, which entities ({named}) does not name"
-        )
+    problems = _alert_entity_problems(settings)
     problems += [
         f"gates.slices names the forbidden column {column}"
         for column in settings.gates.slices
         if column in settings.features.forbidden
     ]
     return problems
+
+
+def _alert_entity_problems(settings: Settings) -> list[str]:
+    told = settings.gates.alert_entity
+    if told == TRANSACTION or told in settings.entities:
+        return []
+    if settings.entities:
+        named = ", ".join(settings.entities)
+        return [
+            f"gates.alert_entity is {told!r}, which entities ({named}) does not name; alerts may also be about each "
+            f"{TRANSACTION}"
+        ]
+    return [
+        f"entities is empty: no feature looks back on what a customer, card or device did before, which is most of "
+        f"what such a model knows. If that is meant, set gates.alert_entity: {TRANSACTION}; alerts are then counted, "
+        f"and resamples drawn, by single transactions"
+    ]
 
 
 def _feature_name_problems(settings: Settings) -> list[str]:

@@ -118,6 +118,12 @@ def test_what_cannot_go_together_is_told_beside_what_is_wrong_by_itself(tmp_path
         ({"features": {"categorical": ["timestamp"]}}, "timestamp has the name"),
         ({"entities": {"amount": {"column": "X"}}, "gates": {"alert_entity": "amount"}}, "entities.amount"),
         ({"entities": {"card": {"column": "CARD"}}}, "gates.alert_entity is 'customer'"),
+        ({"entities": {}}, "no feature looks back on what a customer, card or device did before"),
+        ({"entities": {"transaction": {"column": "X"}}}, "entities.transaction"),
+        ({"entities": {"customer": {"column": "C"}, "x": {"column": ["C"]}}}, "entities.x have the same column"),
+        ({"entities": {"customer": {"column": ["C", "C"]}}}, "column names a column twice"),
+        ({"entities": {"customer": {"column": "TX_AMOUNT"}}}, "TX_AMOUNT is mapped twice"),
+        ({"features": {"categorical": ["customer"]}}, "give the entity another name, such as customer_key"),
         ({"validation": {"min_fraud_rate": 0.5}}, "min_fraud_rate is above max_fraud_rate"),
         ({"window": {"strategy": "weighted", "days": 5, "recent_days": 9}}, "recent_days (9) is longer"),
         ({"alerts": {"pagerduty": {}}}, f"no {PAGERDUTY_VARIABLE}"),
@@ -153,3 +159,22 @@ def test_retired_features_are_made_but_no_new_model_reads_them(tmp_path: Path) -
     assert "terminal_count_7d" in settings.feature_plan.names
     assert not [name for name in settings.learnt_features if name.startswith("terminal_") or name == "night"]
     assert "customer_count_7d" in settings.learnt_features
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"entities": {}, "gates": {"alert_entity": "transaction"}},
+        {"gates": {"alert_entity": "transaction"}},
+        {"features": {"categorical": ["CUSTOMER_ID"]}},
+        {
+            "entities": {"customer": {"column": "card1"}, "place": {"column": ["card1", "addr1"], "nullable": True}},
+            "features": {"categorical": ["card1"], "numeric": ["addr1"]},
+        },
+    ],
+    ids=["no entities", "alerts about transactions", "a key as category", "keys that share a column"],
+)
+def test_keys_as_lakes_have_them_are_accepted(tmp_path: Path, values: Any) -> None:
+    (tmp_path / "settings.yaml").write_text(yaml.safe_dump(values))
+    settings = load_settings(tmp_path / "settings.yaml")
+    assert settings.mapping and settings.feature_plan

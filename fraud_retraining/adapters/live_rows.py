@@ -4,7 +4,7 @@ Here: scoring a feature day batch by batch, and laying scores and labels side by
 which day (`orchestration/monitoring_state.py`) and what the scores are worth (`domain/performance.py`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
 
@@ -44,7 +44,7 @@ def judged_rows(days: Sequence[tuple[date, Path, Path]], *, entity: str, label_d
     """
     tables, scores = [], []
     for day, transactions, scored in days:
-        rows = _read(transactions, [TRANSACTION_ID, TIMESTAMP, entity, AMOUNT, IS_FRAUD, LABELLED_AT])
+        rows = _read(transactions, dict.fromkeys([TRANSACTION_ID, TIMESTAMP, entity, AMOUNT, IS_FRAUD, LABELLED_AT]))
         score = _read(scored, [TRANSACTION_ID, SCORE])
         if not rows[TRANSACTION_ID].equals(score[TRANSACTION_ID]):
             raise IntegrityError(
@@ -57,7 +57,7 @@ def judged_rows(days: Sequence[tuple[date, Path, Path]], *, entity: str, label_d
     return Judged.from_table(pa.concat_tables(tables), np.concatenate(scores), entity=entity)
 
 
-def _read(path: Path, columns: Sequence[str]) -> pa.Table:
+def _read(path: Path, columns: Iterable[str]) -> pa.Table:
     file = pq.ParquetFile(path)
     return file.read(columns=[name for name in columns if name in file.schema_arrow.names])
 

@@ -16,7 +16,7 @@ import ibis.expr.datatypes as dt
 import pyarrow as pa
 
 from fraud_retraining.domain.days import Day, start_of
-from fraud_retraining.domain.ingestion import TEXT, DayFacts, DayQuery, LakeMapping
+from fraud_retraining.domain.ingestion import TEXT, DayFacts, DayQuery, LakeMapping, null_key
 from fraud_retraining.domain.schemas import (
     AMOUNT,
     CORE_COLUMNS,
@@ -71,7 +71,7 @@ class DayEvidence:
 
 
 def _required(mapping: LakeMapping) -> tuple[str, ...]:
-    return (TIMESTAMP, AMOUNT, *mapping.keys)
+    return (TIMESTAMP, AMOUNT, *mapping.required_keys)
 
 
 def _broken(rows: ibis.Table, day: Day) -> dict[str, ibis.Value]:
@@ -120,12 +120,20 @@ def _schema(day: DayEvidence) -> Measure:
 
 
 def _canonical_types(day: DayEvidence) -> dict[str, dt.DataType]:
-    mapping, key_types = day.mapping, day.facts.key_types
+    mapping = day.mapping
     core = dict(zip(CORE_COLUMNS, (dt.int64, dt.Timestamp(scale=6), dt.float64, dt.int8), strict=True))
     known = {LABELLED_AT: dt.Timestamp(scale=6)} if mapping.columns.labelled_at else {}
-    keys = {name: dt.string if key_types.get(name) == TEXT else dt.int64 for name in mapping.keys}
+    keys = {name: _key_type(day, name) for name in mapping.keys}
     further = dict.fromkeys(mapping.numeric, dt.float64) | dict.fromkeys(mapping.categories, dt.string)
     return core | known | keys | further
+
+
+def _key_type(day: DayEvidence, name: str) -> dt.DataType:
+    """The type of a key's column; one without a value has whichever of the two types it was given."""
+    kind = day.facts.key_types.get(name)
+    if kind is None and name in day.rows.columns and day.rows[name].type().is_string():
+        return dt.string
+    return dt.string if kind == TEXT else dt.int64
 
 
 def _nulls(day: DayEvidence) -> Measure:
@@ -223,16 +231,20 @@ def _rejects_share(day: DayEvidence) -> Measure:
         most=most,
         threshold=f"at most {most:.3%}",
         numbers={"rejected": facts.rejected, "duplicates_dropped": facts.duplicates_dropped, **facts.rejects},
-        sample=[_reject_line(facts, reason, count) for reason, count in facts.rejects.items()],
+        sample=[_reject_line(day, reason, count) for reason, count in facts.rejects.items()],
     )
 
 
-def _reject_line(facts: DayFacts, reason: str, count: int) -> str:
+def _reject_line(day: DayEvidence, reason: str, count: int) -> str:
+    """A reason with its rows, and what to do where settings can cure it."""
     line = f"{reason}: {count:,}"
-    if reason != RejectReason.UNLISTED_LABEL:
-        return line
-    named = ", ".join(f"{label!r} {rows:,}" for label, rows in facts.unlisted_labels.items())
-    return f"{line} ({named}; name them under labels.fraud_values or labels.genuine_values)"
+    if reason == RejectReason.UNLISTED_LABEL:
+        named = ", ".join(f"{label!r} {rows:,}" for label, rows in day.facts.unlisted_labels.items())
+        return f"{line} ({named}; name them under labels.fraud_values or labels.genuine_values)"
+    entities = {null_key(day.mapping, name): name for name in day.mapping.entities}
+    if reason in entities:
+        return f"{line} (if rows may lack it, set nullable: true under entities.{entities[reason]})"
+    return line
 
 
 def _freshness(day: DayEvidence) -> Measure:

@@ -9,6 +9,7 @@ earlier timestamp, or the same timestamp and a smaller transaction_id.
 - A window of 1 day is (t - 24 h, t]. A longer one is day D so far plus the whole days D-n .. D-1.
 - Count, mean, maximum and the ratio of the two include the transaction itself. Its own ratio, z-score and seconds since
   the previous transaction set it against the earlier ones only.
+- A transaction without the key of a nullable entity has the features of a key that was never seen; it is nobody's past.
 - Label features end with day D-L-1, the last one whose labels may be used: a window of n days is the whole days
   D-L-n .. D-L-1, the same for every transaction of the entity on D. Days since the first and the last known fraud,
   days since the last known non-fraud, and the fraud streak (known frauds on the days after that one, and days since
@@ -156,6 +157,7 @@ def no_label_days(policy: EntityPolicy, label_delay_days: int) -> int:
 
 def entity_days(transactions: ir.Table, entity: str, plan: FeaturePlan, day: Day) -> ir.Table:
     """What each key of `entity` did on `day`: count, sums, maximum, last time, and the labels that features may use."""
+    transactions = _with_key(transactions, entity, plan)
     rows = transactions.select(
         key=transactions[entity],
         timestamp=transactions[TIMESTAMP],
@@ -211,14 +213,29 @@ _AFTER = ibis.window(following=(1, None), group_by="key", order_by=["clock", "ki
 
 def _last_24_hours(plan: FeaturePlan, day: Day, entity: str, today: ir.Table, yesterday: ir.Table | None) -> ir.Table:
     """Per transaction of today: the entity's earlier ones today, and those after this time of day yesterday."""
+    today = _with_key(today, entity, plan)
     parts = [_on_clock(today, entity, _TODAY, day, amount=today[AMOUNT])]
     if 1 in plan.entities[entity].windows_days and yesterday is not None:
-        parts.append(_on_clock(yesterday, entity, _YESTERDAY, _before(day, 1), amount=yesterday[AMOUNT]))
+        before = _with_key(yesterday, entity, plan)
+        parts.append(_on_clock(before, entity, _YESTERDAY, _before(day, 1), amount=before[AMOUNT]))
+    parts = _of_one_type(*parts)
     clock = ibis.union(*parts) if len(parts) > 1 else parts[0]
     columns = {"clock": clock.clock, "last": _only(clock, _TODAY, clock.clock).max().over(_BEFORE)}
     columns |= _past_sums("today", _only(clock, _TODAY, clock.amount), _BEFORE)
     columns |= _past_sums("yesterday", _only(clock, _YESTERDAY, clock.amount), _AFTER)
     return _of_today(clock, entity, "id", columns)
+
+
+def _with_key(rows: ir.Table, entity: str, plan: FeaturePlan) -> ir.Table:
+    """The rows that belong to somebody. The others have no past together: each is as one that was never seen."""
+    return rows.filter(rows[entity].notnull()) if plan.entities[entity].nullable else rows
+
+
+def _of_one_type(*tables: ir.Table) -> list[ir.Table]:
+    """Tables whose keys can be compared: a day on which nobody had the key does not know whether it is text."""
+    if len({table.key.type() for table in tables}) == 1:
+        return list(tables)
+    return [table.mutate(key=table.key.cast("string")) for table in tables]
 
 
 def _on_clock(rows: ir.Table, entity: str, kind: int, day: Day, **value: ir.Value) -> ir.Table:
@@ -303,7 +320,10 @@ def _no_entity_days(today: ir.Table, entity: str, plan: FeaturePlan, day: Day) -
 
 def _beside(rows: ir.Table, column: str, values: ir.Table) -> ir.Table:
     """`rows` with an entity's values, of which the first is the key, beside them; null where there are none."""
-    return rows.left_join(values, rows[column] == values[values.columns[0]])
+    left, right = rows[column], values[values.columns[0]]
+    if left.type() != right.type():
+        left, right = left.cast("string"), right.cast("string")
+    return rows.left_join(values, left == right)
 
 
 class _Past(NamedTuple):

@@ -39,6 +39,10 @@ SURPLUS = "surplus"
 DELIVERED_LABEL = "delivered_label"
 _LABELS_NAMED, _LABEL_LETTERS = 5, 40
 INTEGER, TEXT = "integer", "text"
+JOINT = "|"
+LARGEST_WHOLE = 2.0**53
+NO_WHOLE_KEY = -(2**63)
+"""Stands for a float key that is no whole number until its row is rejected; no float stands for it."""
 _FILES_NAMED = 3
 
 File = TypeVar("File", bound=Hashable)
@@ -65,11 +69,21 @@ class LakeMapping(Policy):
         return self
 
     @property
-    def keys(self) -> dict[str, str]:
-        """Canonical key columns and their lake names: the transaction id and every entity."""
-        return {TRANSACTION_ID: self.columns.transaction_id} | {
-            name: entity.column for name, entity in self.entities.items()
+    def keys(self) -> dict[str, tuple[str, ...]]:
+        """Canonical key columns and the lake columns of each: the transaction id and every entity."""
+        return {TRANSACTION_ID: (self.columns.transaction_id,)} | {
+            name: entity.parts for name, entity in self.entities.items()
         }
+
+    @property
+    def required_keys(self) -> tuple[str, ...]:
+        """Key columns that no row may lack."""
+        return (TRANSACTION_ID, *(name for name, entity in self.entities.items() if not entity.nullable))
+
+    def key_label(self, name: str) -> str:
+        """A key as people know it: its lake columns, and what it is called here."""
+        lake = " + ".join(self.keys[name])
+        return lake if lake == name else f"{lake} ({name})"
 
     @property
     def categories(self) -> tuple[str, ...]:
@@ -77,11 +91,11 @@ class LakeMapping(Policy):
         return tuple(dict.fromkeys((*self.categorical, *self.slices)))
 
     @property
-    def lake_names(self) -> dict[str, str]:
-        """Every canonical column, in canonical order, and its name in the lake."""
-        core = {name: getattr(self.columns, name) for name in CORE_COLUMNS}
-        known = {LABELLED_AT: self.columns.labelled_at} if self.columns.labelled_at else {}
-        further = {name: name for name in (*self.numeric, *self.categories)}
+    def lake_names(self) -> dict[str, tuple[str, ...]]:
+        """Every canonical column, in canonical order, and the columns of the lake that it is made of: one, or more."""
+        core = {name: (getattr(self.columns, name),) for name in CORE_COLUMNS}
+        known = {LABELLED_AT: (self.columns.labelled_at,)} if self.columns.labelled_at else {}
+        further = {name: (name,) for name in (*self.numeric, *self.categories)}
         return core | known | self.keys | further
 
 
@@ -94,7 +108,7 @@ class _Accepted(NamedTuple):
 
 _TEXTS = (pat.is_string, pat.is_large_string, pat.is_string_view)
 _NUMBERS = (pat.is_integer, pat.is_floating, pat.is_decimal)
-_KEY = _Accepted((pat.is_integer, *_TEXTS), "an integer or text")
+_KEY = _Accepted((pat.is_integer, pat.is_floating, *_TEXTS), "an integer or text")
 _TIME = _Accepted((pat.is_timestamp,), "a timestamp")
 _AMOUNT = _Accepted(_NUMBERS, "a number")
 _LABEL = _Accepted(
@@ -102,7 +116,7 @@ _LABEL = _Accepted(
 )
 _LISTED_LABEL = _Accepted((pat.is_boolean, *_NUMBERS, *_TEXTS), "text, a number or boolean")
 _NUMBER = _Accepted((pat.is_boolean, *_NUMBERS), "a number or boolean")
-_CATEGORY = _Accepted((pat.is_boolean, pat.is_integer, *_TEXTS), "text, an integer or boolean")
+_CATEGORY = _Accepted((pat.is_boolean, pat.is_integer, pat.is_floating, *_TEXTS), "text, an integer or boolean")
 
 
 def _accepted(mapping: LakeMapping) -> dict[str, _Accepted]:
@@ -137,7 +151,11 @@ def check_columns(
             culprits=problems,
             remedy="correct the files, or map the lake's columns under `columns`, `entities` and `features`",
         )
-    text_keys = {name for name, lake in mapping.keys.items() if TEXT in _key_kinds(schemas, lake)}
+    text_keys = {
+        name
+        for name, parts in mapping.keys.items()
+        if TEXT in (_kinds(schemas, parts) or [(earlier_keys or {}).get(name, "")])
+    }
     return ColumnReport(tuple(ignored_columns(schemas, mapping)), frozenset(text_keys))
 
 
@@ -151,12 +169,13 @@ def column_problems(
     """
     problems: list[str] = []
     for name, accepted in _accepted(mapping).items():
-        if (lake := mapping.lake_names.get(name)) is not None:
+        for lake in mapping.lake_names.get(name, ()):
             label = lake if lake == name else f"{lake} ({name})"
             problems += [f"{label} {problem}" for problem in _problems_of(schemas, lake, accepted)]
-    for name, lake in mapping.keys.items():
-        earlier = (earlier_keys or {}).get(name)
-        problems += [f"{lake} ({name}) {problem}" for problem in _key_problems(schemas, lake, earlier)]
+    for name, parts in mapping.keys.items():
+        earlier = (earlier_keys or {}).get(name) if len(parts) == 1 else None
+        for lake in parts:
+            problems += [f"{lake} ({name}) {problem}" for problem in _key_problems(schemas, lake, earlier)]
     return problems
 
 
@@ -191,6 +210,11 @@ def _key_problems(schemas: Mapping[str, pa.Schema], lake: str, earlier: str | No
     return []
 
 
+def _kinds(schemas: Mapping[str, pa.Schema], parts: Sequence[str]) -> list[str]:
+    """The types that a key has in the files of a day; one of several columns is always text."""
+    return [TEXT] if len(parts) > 1 else list(_key_kinds(schemas, parts[0]))
+
+
 def _key_kinds(schemas: Mapping[str, pa.Schema], lake: str) -> dict[str, list[str]]:
     kinds: dict[str, list[str]] = {}
     for file, schema in schemas.items():
@@ -200,9 +224,10 @@ def _key_kinds(schemas: Mapping[str, pa.Schema], lake: str) -> dict[str, list[st
 
 
 def _key_kind(kind: pa.DataType) -> str | None:
-    """Integer keys stay integers; unsigned 64-bit keys, which would not fit, become text."""
+    """Integer keys stay integers, also as floats, which pandas makes of integers of which some are missing; unsigned
+    64-bit keys, which would not fit, become text."""
     kind = _value_type(kind)
-    if pat.is_integer(kind):
+    if pat.is_integer(kind) or pat.is_floating(kind):
         return TEXT if pat.is_uint64(kind) else INTEGER
     return TEXT if any(test(kind) for test in _TEXTS) else None
 
@@ -220,7 +245,7 @@ def _where(files: Sequence[str], among: Collection[str]) -> str:
 
 def ignored_columns(schemas: Mapping[str, pa.Schema], mapping: LakeMapping) -> list[str]:
     """Columns of the lake that nothing is mapped to."""
-    mapped = set(mapping.lake_names.values())
+    mapped = {lake for parts in mapping.lake_names.values() for lake in parts}
     return sorted({name for schema in schemas.values() for name in schema.names} - mapped)
 
 
@@ -239,7 +264,7 @@ def canonical(raw: ibis.Table, mapping: LakeMapping, text_keys: Collection[str] 
     that are empty name nobody and become null; numbers that are not finite become null; zero has one sign. `text_keys`
     are keys that are text in other files of the day.
     """
-    columns = {name: raw[lake] for name, lake in mapping.lake_names.items()}
+    columns = {name: [raw[lake] for lake in parts] for name, parts in mapping.lake_names.items()}
     convert: dict[str, Callable[[ibis.Column], ibis.Value]] = {
         TIMESTAMP: _time,
         AMOUNT: lambda column: _one_zero(_typed(column, "float64")),
@@ -247,10 +272,12 @@ def canonical(raw: ibis.Table, mapping: LakeMapping, text_keys: Collection[str] 
         LABELLED_AT: _time,
     }
     convert |= {name: _text_key if name in text_keys else _key for name in mapping.keys}
-    convert |= dict.fromkeys(mapping.numeric, _number) | dict.fromkeys(mapping.categories, _text)
-    selected = {name: convert[name](column) for name, column in columns.items()}
+    convert |= dict.fromkeys(mapping.numeric, _number) | dict.fromkeys(mapping.categories, _category)
+    selected = {
+        name: convert[name](parts[0]) if len(parts) == 1 else _joined_key(parts) for name, parts in columns.items()
+    }
     if mapping.labels.frauds:
-        text = _delivered_label(columns[IS_FRAUD])
+        text = _delivered_label(columns[IS_FRAUD][0])
         selected |= {IS_FRAUD: _listed_label(text, mapping.labels), DELIVERED_LABEL: text}
     return raw.select(**selected)
 
@@ -269,15 +296,44 @@ def _time(column: ibis.Column) -> ibis.Value:
 
 def _key(column: ibis.Column) -> ibis.Value:
     source = column.type()
+    if source.is_floating():
+        return _whole_key(column)
     return _text_key(column) if source.is_string() or source.is_uint64() else _typed(column, "int64")
 
 
+def _whole_key(column: ibis.Column) -> ibis.Value:
+    """A float that stands for an integer; what does not is `NO_WHOLE_KEY`, and NaN is missing."""
+    number = _known_number(column)
+    rounded = (number.abs() < LARGEST_WHOLE).ifelse(number, 0.0).cast("int64")
+    return number.isnull().ifelse(
+        ibis.null("int64"), (rounded.cast("float64") == number).ifelse(rounded, ibis.literal(NO_WHOLE_KEY, "int64"))
+    )
+
+
 def _text_key(column: ibis.Column) -> ibis.Value:
-    return _typed(column, "string").nullif("")
+    return _text(column).nullif("")
+
+
+def _joined_key(parts: Sequence[ibis.Column]) -> ibis.Value:
+    """Several columns as one key; different parts never give the same text, and one that is missing misses the key."""
+    texts = [_text_key(part).replace("\\", "\\\\").replace(JOINT, "\\" + JOINT) for part in parts]
+    missing = ibis.or_(*(text.isnull() for text in texts))
+    return missing.ifelse(ibis.null("string"), ibis.literal(JOINT).join(texts))
 
 
 def _text(column: ibis.Column) -> ibis.Value:
+    """Text; of a float that stands for an integer without decimals, and null of NaN."""
+    if column.type().is_floating():
+        return _known_number(column).cast("string").re_replace(r"\.0$", "")
     return _typed(column, "string")
+
+
+_category = _text
+
+
+def _known_number(column: ibis.Column) -> ibis.Value:
+    number = _typed(column, "float64")
+    return number.isnan().ifelse(ibis.null("float64"), number)
 
 
 def _label(column: ibis.Column) -> ibis.Value:
@@ -287,9 +343,7 @@ def _label(column: ibis.Column) -> ibis.Value:
 
 def _delivered_label(column: ibis.Column) -> ibis.Value:
     """The label as text, null where it is missing or blank; a whole number without decimals."""
-    if column.type().is_floating() or column.type().is_decimal():
-        column = _label(column).cast("string").re_replace(r"\.0$", "")
-    return _text(column).strip().nullif("")
+    return _text(_typed(column, "float64") if column.type().is_decimal() else column).strip().nullif("")
 
 
 def _listed_label(text: ibis.Value, labels: LabelValues) -> ibis.Value:
@@ -316,10 +370,10 @@ def classify(raw: ibis.Table, mapping: LakeMapping, day: Day) -> ibis.Table:
 def judge(rows: ibis.Table, mapping: LakeMapping, day: Day) -> ibis.Table:
     """Canonical rows and the first rule that each breaks on its own; duplicates are not looked for."""
     start = start_of(day)
-    key_missing = ibis.or_(*(rows[name].isnull() for name in mapping.keys))
     amount, time, label = rows[AMOUNT], rows[TIMESTAMP], rows[IS_FRAUD]
     rules = (
-        (key_missing, RejectReason.NULL_KEY),
+        *((rows[name].isnull(), null_key(mapping, name)) for name in mapping.required_keys),
+        *((rows[name] == NO_WHOLE_KEY, fraction_key(mapping, name)) for name in mapping.keys if _is_whole(rows[name])),
         (time.isnull(), RejectReason.NULL_TIMESTAMP),
         (amount.isnull(), RejectReason.NULL_AMOUNT),
         ((amount < 0) | amount.isnan() | amount.isinf(), RejectReason.NEGATIVE_AMOUNT),
@@ -329,6 +383,28 @@ def judge(rows: ibis.Table, mapping: LakeMapping, day: Day) -> ibis.Table:
     )
     reason = ibis.cases(*((broken, str(why)) for broken, why in rules), else_=ibis.null("string"))
     return rows.mutate(**{REASON: reason})
+
+
+def null_key(mapping: LakeMapping, name: str) -> str:
+    """The reason of a row that lacks a key, with the columns that it should be in."""
+    return f"{RejectReason.NULL_KEY} {mapping.key_label(name)}"
+
+
+def fraction_key(mapping: LakeMapping, name: str) -> str:
+    """The reason of a row whose key is a float that no integer is equal to, with its column."""
+    return f"{RejectReason.FRACTION_KEY} {mapping.key_label(name)}"
+
+
+def _reasons(mapping: LakeMapping) -> list[str]:
+    """Every reason, in the order in which rows are filed under them."""
+    keys = [null_key(mapping, name) for name in mapping.required_keys]
+    fractions = [fraction_key(mapping, name) for name in mapping.keys]
+    named = (RejectReason.NULL_KEY, RejectReason.FRACTION_KEY)
+    return [*keys, *fractions, *(str(reason) for reason in RejectReason if reason not in named)]
+
+
+def _is_whole(key: ibis.Column) -> bool:
+    return bool(key.type().is_integer())
 
 
 def _unlisted(rows: ibis.Table) -> ibis.Value:
@@ -501,15 +577,19 @@ def _facts(
 ) -> DayFacts:
     times, labels = accepted[TIMESTAMP], accepted[IS_FRAUD]
     amounts = accepted[AMOUNT].to_numpy()
-    optional = [name for name in accepted.column_names if name not in (TIMESTAMP, AMOUNT, *mapping.keys)]
+    optional = [name for name in accepted.column_names if name not in (TIMESTAMP, AMOUNT, *mapping.required_keys)]
     reasons = {item["values"]: item["counts"] for item in pc.value_counts(rejects[REASON]).to_pylist()}
     some = len(accepted) > 0
-    key_types = {name: INTEGER if pat.is_integer(accepted[name].type) else TEXT for name in mapping.keys}
+    key_types = {
+        name: INTEGER if pat.is_integer(accepted[name].type) else TEXT
+        for name in mapping.keys
+        if accepted[name].null_count < len(accepted)
+    }
     return DayFacts(
         rows=len(accepted),
         labelled=len(labels) - labels.null_count,
         frauds=pc.sum(labels).as_py() or 0,
-        rejects={str(reason): reasons[str(reason)] for reason in RejectReason if str(reason) in reasons},
+        rejects={reason: reasons[reason] for reason in _reasons(mapping) if reason in reasons},
         duplicates_dropped=dropped,
         min_timestamp=times[0].as_py() if some else None,
         max_timestamp=times[-1].as_py() if some else None,

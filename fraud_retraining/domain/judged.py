@@ -31,10 +31,13 @@ class Categories(NamedTuple):
 
 
 def entity_codes(values: pa.ChunkedArray | pa.Array) -> Integers:
-    """Codes of an entity's keys, in the order of the keys, so that they do not depend on the order of the rows."""
-    codes, _ = _encoded(values)
-    if (codes < 0).any():
-        raise ValueError("an entity key is missing among the judged rows")
+    """Codes of an entity's keys, in the order of the keys, so that they do not depend on the order of the rows.
+
+    Rows without a key are no one entity: each has a code of its own, after all others.
+    """
+    codes, keys = _encoded(values)
+    missing = codes < 0
+    codes[missing] = len(keys) + np.arange(missing.sum())
     return codes
 
 
@@ -82,7 +85,7 @@ class Judged:
 
     @classmethod
     def from_table(cls, table: pa.Table, scores: Floats, *, entity: str, slices: Sequence[str] = ()) -> Self:
-        """The judged rows of a canonical table; refuses rows whose label or entity is missing."""
+        """The judged rows of a canonical table; refuses rows whose label is missing."""
         if table[IS_FRAUD].null_count:
             raise ValueError(f"{table[IS_FRAUD].null_count} judged rows have no label")
         return cls(

@@ -36,7 +36,7 @@ def entity_days_inputs(transactions: DayDigests, plan_digest: str, code: str) ->
 
 def facts_lookback(plan: FeaturePlan, day: date) -> list[date]:
     """Whole earlier days whose amounts the features of `day` look back on, oldest first."""
-    longest = max(max(entity.windows_days) for entity in plan.entities.values())
+    longest = max((max(entity.windows_days) for entity in plan.entities.values()), default=0)
     return [day - timedelta(days=n) for n in range(longest, 0, -1)]
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from fraud_retraining.domain.judged import Categories, Floats, Integers, Judged, Mask
-from fraud_retraining.domain.schemas import ColumnName, Policy
+from fraud_retraining.domain.schemas import TRANSACTION, TRANSACTION_ID, ColumnName, Policy
 
 AMOUNT_BAND = "amount_band"
 OTHER = "(other)"
@@ -28,7 +28,9 @@ class MetricsPolicy(Policy):
     """How models are measured and compared."""
 
     alert_budget: int = Field(100, ge=1, le=1_000_000, description="Alerts that can be investigated a day.")
-    alert_entity: str = Field("customer", min_length=1, description="Entity that alerts are about and resamples draw.")
+    alert_entity: str = Field(
+        "customer", min_length=1, description="Entity that alerts are about and resamples draw; or transaction."
+    )
     amount_bands: tuple[float, ...] = Field(
         (10.0, 50.0, 100.0, 250.0),
         max_length=20,
@@ -40,6 +42,11 @@ class MetricsPolicy(Policy):
     resamples: int = Field(500, ge=100, le=20_000, description="Resamples of the paired bootstrap.")
     confidence: float = Field(0.95, ge=0.5, le=0.999, description="Confidence of every interval, both sides together.")
     seed: int = Field(7, ge=0, description="Seed of the resamples.")
+
+    @property
+    def alert_column(self) -> str:
+        """The canonical column whose values alerts are about."""
+        return TRANSACTION_ID if self.alert_entity == TRANSACTION else self.alert_entity
 
     @model_validator(mode="after")
     def _ordered_bands(self) -> Self:

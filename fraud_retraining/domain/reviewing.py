@@ -18,7 +18,7 @@ from fraud_retraining.domain.comparison import Comparison
 from fraud_retraining.domain.drift import DriftReport, population_stability_index
 from fraud_retraining.domain.explanation import Explanation, explain
 from fraud_retraining.domain.gates import Evidence, NotCompared
-from fraud_retraining.domain.judged import Floats, Judged
+from fraud_retraining.domain.judged import MISSING, Floats, Judged
 from fraud_retraining.domain.metrics import MetricsPolicy, daily_alerts
 from fraud_retraining.domain.review import (
     QUANTILES,
@@ -168,7 +168,7 @@ def review(
         slices=_slices(evidence),
         maturity=tuple(maturity),
         drift=drift,
-        disagreements=_disagreements(watch.differing, candidate, champion, policy.alert_entity),
+        disagreements=_disagreements(watch.differing, candidate, champion, policy.alert_column),
     )
 
 
@@ -330,7 +330,7 @@ def _disagreements(
         Disagreement(
             transaction_id=str(columns[TRANSACTION_ID][row]),
             at=columns[TIMESTAMP][row],
-            entity=str(columns[entity][row]),
+            entity=MISSING if columns[entity][row] is None else str(columns[entity][row]),
             amount=columns[AMOUNT][row],
             is_fraud=bool(columns[IS_FRAUD][row]),
             candidate=scores[0][row],

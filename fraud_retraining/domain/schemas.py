@@ -24,6 +24,8 @@ AMOUNT = "amount"
 IS_FRAUD = "is_fraud"
 LABELLED_AT = "labelled_at"
 CORE_COLUMNS = (TRANSACTION_ID, TIMESTAMP, AMOUNT, IS_FRAUD)
+TRANSACTION = "transaction"
+"""What stands for an entity where alerts are about single transactions."""
 
 
 class ColumnPolicy(Policy):
@@ -44,7 +46,12 @@ class ColumnPolicy(Policy):
 class EntityPolicy(Policy):
     """Somebody or something that transactions belong to: a customer, terminal, card or device."""
 
-    column: ColumnName = Field(description="Column in the lake; integer or text keys.")
+    column: ColumnName | Annotated[tuple[ColumnName, ...], Field(min_length=1)] = Field(
+        description="Column in the lake with integer or text keys, or several that are one key together: [a, b]."
+    )
+    nullable: bool = Field(
+        False, description="Whether rows may lack the key; their features are those of one that was never seen."
+    )
     windows_days: tuple[Annotated[int, Field(ge=1, le=366)], ...] = Field(
         (1, 7, 30),
         min_length=1,
@@ -57,6 +64,17 @@ class EntityPolicy(Policy):
         if len(set(self.windows_days)) != len(self.windows_days):
             raise ValueError("windows_days names a window twice")
         return self
+
+    @model_validator(mode="after")
+    def _distinct_columns(self) -> Self:
+        if len(set(self.parts)) != len(self.parts):
+            raise ValueError("column names a column twice")
+        return self
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The columns of the lake that the key consists of."""
+        return (self.column,) if isinstance(self.column, str) else self.column
 
 
 class ColumnFeaturePolicy(Policy):
@@ -157,6 +175,7 @@ class RejectReason(StrEnum):
     """Why a row of the lake is not a transaction. A row that breaks several rules is filed under the first."""
 
     NULL_KEY = "null key"
+    FRACTION_KEY = "key not a whole number"
     NULL_TIMESTAMP = "null timestamp"
     NULL_AMOUNT = "null amount"
     NEGATIVE_AMOUNT = "negative or not finite amount"

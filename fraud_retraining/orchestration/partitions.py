@@ -30,7 +30,7 @@ def looking_back(first: int, last: int = 0) -> dg.TimeWindowPartitionMapping:
 def feature_mappings(plan: FeaturePlan) -> dict[str, dg.PartitionMapping]:
     """What `transaction_features`[D] reads of `transactions` and of `entity_days`."""
     delayed = any(entity.fraud_share for entity in plan.entities.values())
-    longest = max(max(entity.windows_days) for entity in plan.entities.values())
+    longest = max((max(entity.windows_days) for entity in plan.entities.values()), default=1)
     delay = plan.label_delay_days if delayed else 0
     return {"transactions": looking_back(1), "entity_days": looking_back(delay + longest, 1)}
 

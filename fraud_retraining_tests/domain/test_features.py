@@ -94,7 +94,8 @@ def _statistics(engine: Engine, plan: FeaturePlan, entity: str, days: DayRange, 
         for day in days
         if (rows := of(day)) is not None
     ]
-    return engine.memtable(pa.concat_tables(tables)) if tables else None
+    some = [table for table in tables if len(table)] or tables[:1]
+    return engine.memtable(pa.concat_tables(some)) if tables else None
 
 
 def expected(plan: FeaturePlan, rows: list[dict[str, Any]], day: date = DAY) -> pd.DataFrame:
@@ -381,6 +382,45 @@ def test_agrees_with_the_reference_on_awkward_data(engine: Engine, keys: str, la
 def test_agrees_with_the_reference_whatever_the_windows(engine: Engine, entities: dict[str, EntityPolicy], delay: int):
     plan = FeaturePlan(entities=entities, label_delay_days=delay)
     assert_agrees(engine, plan, awkward(2))
+
+
+# ---------------------------------------------------------------- keys that are missing
+
+NULLABLE = FeaturePlan(
+    entities={
+        name: policy.model_copy(update={"nullable": name == "terminal"}) for name, policy in PLAN.entities.items()
+    },
+    label_delay_days=PLAN.label_delay_days,
+)
+OWN = [name for name in NULLABLE.names if name.startswith("terminal_")]
+
+
+def test_a_row_without_the_key_is_as_one_whose_key_was_never_seen(engine: Engine):
+    past = [transaction(n, at(n % 5, hour=n % 20), 10.0 * n, is_fraud=n % 2, terminal=None) for n in range(1, 20)]
+    known = [transaction(50 + n, at(n, hour=1), 5.0, is_fraud=1, terminal=7) for n in range(6)]
+    absent = one(engine, [*past, *known, transaction(99, at(hour=22), 33.0, terminal=None)], 99, NULLABLE)
+    first_seen = one(engine, [*past, *known, transaction(99, at(hour=22), 33.0, terminal=1234)], 99, NULLABLE)
+    pd.testing.assert_series_equal(absent[OWN], first_seen[OWN], check_names=False)
+    assert not absent[OWN].isna().any()
+
+
+def test_rows_without_the_key_change_no_feature_of_the_others(engine: Engine):
+    rows = awkward(3)
+    odd = [row | {"terminal": None} if row["transaction_id"] % 4 == 0 else row for row in rows]
+    without = [row for row in odd if row["terminal"] is not None]
+    found = computed(engine, NULLABLE, odd).set_index("transaction_id")[OWN]
+    wanted = computed(engine, PLAN, without).set_index("transaction_id")[OWN]
+    pd.testing.assert_frame_equal(found.loc[wanted.index], wanted)
+
+
+@pytest.mark.parametrize("nobody", [0, 1], ids=["today nobody has it", "yesterday nobody had it"])
+def test_a_day_on_which_nobody_has_a_text_key_meets_its_neighbours(engine: Engine, nobody: int):
+    """Such a day does not know that the key is text, and has it as integers without a value."""
+    rows = [transaction(n, at(n % 3, hour=n), customer=n % 2, terminal=f"t{n % 2}") for n in range(12)]
+    rows = [row | {"terminal": None} if row["timestamp"].date() == at(nobody).date() else row for row in rows]
+    found = computed(engine, NULLABLE, rows)
+    assert len(found) == 4
+    assert not found[OWN].isna().any().any()
 
 
 # ---------------------------------------------------------------- laws

@@ -74,16 +74,16 @@ def outcome(table: pa.Table, **options) -> tuple[list, dict]:
 class TestMapping:
     def test_lake_names_are_in_canonical_order(self):
         assert list(WIDE.lake_names.items()) == [
-            ("transaction_id", "ID"),
-            ("timestamp", "AT"),
-            ("amount", "SUM"),
-            ("is_fraud", "BAD"),
-            ("labelled_at", "KNOWN"),
-            ("customer", "CARD"),
-            ("terminal", "SHOP"),
-            ("risk", "risk"),
-            ("channel", "channel"),
-            ("country", "country"),
+            ("transaction_id", ("ID",)),
+            ("timestamp", ("AT",)),
+            ("amount", ("SUM",)),
+            ("is_fraud", ("BAD",)),
+            ("labelled_at", ("KNOWN",)),
+            ("customer", ("CARD",)),
+            ("terminal", ("SHOP",)),
+            ("risk", ("risk",)),
+            ("channel", ("channel",)),
+            ("country", ("country",)),
         ]
 
     @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ class TestMapping:
 
 class TestColumns:
     def test_every_problem_is_told_at_once(self):
-        schema = wide(ID=None, AT=["noon"], SUM=["1"], BAD=["yes"], CARD=[1.5], KNOWN=[1], risk=["high"]).schema
+        schema = wide(ID=None, AT=["noon"], SUM=["1"], BAD=["yes"], CARD=[[1]], KNOWN=[1], risk=["high"]).schema
         assert column_problems({"day.parquet": schema}, WIDE) == [
             "ID (transaction_id) is missing",
             "AT (timestamp) is string; expected a timestamp",
@@ -111,7 +111,7 @@ class TestColumns:
             "BAD (is_fraud) is string; expected 0/1 or boolean, "
             "or what labels.fraud_values and labels.genuine_values list",
             "KNOWN (labelled_at) is int64; expected a timestamp",
-            "CARD (customer) is double; expected an integer or text",
+            "CARD (customer) is list<item: int64>; expected an integer or text",
             "risk is string; expected a number or boolean",
         ]
 
@@ -238,9 +238,13 @@ class TestRejects:
     @pytest.mark.parametrize(
         ("columns", "reason"),
         [
-            ({"ID": pa.array([None], pa.int64())}, RejectReason.NULL_KEY),
-            ({"CARD": pa.array([None], pa.string())}, RejectReason.NULL_KEY),
-            ({"SHOP": [""]}, RejectReason.NULL_KEY),
+            ({"ID": pa.array([None], pa.int64())}, "null key ID (transaction_id)"),
+            ({"CARD": pa.array([None], pa.string())}, "null key CARD (customer)"),
+            ({"SHOP": [""]}, "null key SHOP (terminal)"),
+            ({"SHOP": [math.nan]}, "null key SHOP (terminal)"),
+            ({"CARD": [7.5]}, "key not a whole number CARD (customer)"),
+            ({"CARD": [2.0**53]}, "key not a whole number CARD (customer)"),
+            ({"CARD": [math.inf]}, "key not a whole number CARD (customer)"),
             ({"AT": pa.array([None], pa.timestamp("us"))}, RejectReason.NULL_TIMESTAMP),
             ({"SUM": pa.array([None], pa.float64())}, RejectReason.NULL_AMOUNT),
             ({"SUM": [-0.01]}, RejectReason.NEGATIVE_AMOUNT),
@@ -356,6 +360,93 @@ class TestListedLabels:
             listed(fraud, genuine)
 
 
+def with_entities(**entities: dict) -> LakeMapping:
+    return LakeMapping.model_validate({"columns": COLUMNS, "entities": entities, "categorical": ["channel"]})
+
+
+class TestKeys:
+    DEVICE = with_entities(device={"column": "CARD", "nullable": True}, terminal={"column": "SHOP"})
+
+    def ingested(self, mapping: LakeMapping, **columns) -> Ingested:
+        return ingested(lake(**{"channel": ["web"] * columns["rows"], **columns}), mapping=mapping)
+
+    @pytest.mark.parametrize(
+        ("values", "keys"),
+        [
+            ([7, None, 9], [7, None, 9]),
+            ([7.0, math.nan, 9.0], [7, None, 9]),
+            (["a", "", None], ["a", None, None]),
+            (pa.array([7, None, 9], pa.float32()), [7, None, 9]),
+            (pa.nulls(3), [None] * 3),
+        ],
+        ids=["integers", "floats as pandas makes them", "text", "float32", "nobody has one"],
+    )
+    def test_rows_may_lack_a_key_that_is_nullable(self, values, keys):
+        result = self.ingested(self.DEVICE, rows=3, CARD=values)
+        assert (result.accepted["device"].to_pylist(), result.facts.rejects) == (keys, {})
+        assert result.facts.nulls["device"] == keys.count(None)
+        assert ("device" in result.facts.key_types) is any(key is not None for key in keys)
+
+    def test_a_fraction_is_no_key_though_the_key_may_be_missing(self):
+        result = self.ingested(self.DEVICE, rows=2, CARD=[7.0, 7.25])
+        assert result.facts.rejects == {"key not a whole number CARD (device)": 1}
+
+    def test_another_key_is_still_required(self):
+        result = self.ingested(self.DEVICE, rows=2, SHOP=[9, None])
+        assert result.facts.rejects == {"null key SHOP (terminal)": 1}
+
+    def test_a_day_on_which_nobody_has_the_key_keeps_its_type_of_the_day_before(self):
+        report = check_columns({"f": lake(CARD=pa.nulls(1), channel=["web"]).schema}, self.DEVICE, {"device": "text"})
+        assert report.text_keys == {"device"}
+
+    def test_several_columns_are_one_key_and_a_part_that_is_missing_misses_it(self):
+        mapping = with_entities(card={"column": ["CARD", "SHOP"], "nullable": True})
+        columns = {"CARD": [1, 1, 12, None, 1], "SHOP": ["a", "b", "a", "a", ""]}
+        assert self.ingested(mapping, rows=5, **columns).accepted["card"].to_pylist() == [
+            "1|a",
+            "1|b",
+            "12|a",
+            None,
+            None,
+        ]
+
+    @settings(max_examples=50, deadline=None)
+    @given(st.lists(st.tuples(*[st.text(st.sampled_from("a|\\"), min_size=1, max_size=4)] * 2), min_size=2, max_size=9))
+    def test_different_parts_never_are_the_same_key(self, pairs):
+        mapping = with_entities(card={"column": ["CARD", "SHOP"]})
+        first, second = zip(*pairs, strict=True)
+        keys = self.ingested(mapping, rows=len(pairs), CARD=list(first), SHOP=list(second)).accepted["card"]
+        assert len(set(keys.to_pylist())) == len(set(pairs))
+
+    def test_a_whole_float_is_the_same_part_as_an_integer(self):
+        mapping = with_entities(card={"column": ["CARD", "SHOP"]})
+        floats = self.ingested(mapping, rows=1, CARD=[7.0], SHOP=["x"])
+        assert floats.accepted["card"].to_pylist() == ["7|x"]
+        assert self.ingested(mapping, rows=1, CARD=[7], SHOP=["x"]).accepted["card"].to_pylist() == ["7|x"]
+
+    def test_a_missing_part_of_a_required_key_names_its_columns(self):
+        mapping = with_entities(card={"column": ["CARD", "SHOP"]})
+        result = self.ingested(mapping, rows=2, CARD=[1, None])
+        assert result.facts.rejects == {"null key CARD + SHOP (card)": 1}
+
+    def test_a_key_may_be_a_category_too(self):
+        mapping = LakeMapping.model_validate(
+            {"columns": COLUMNS, "entities": {"who": {"column": "CARD"}}, "categorical": ["CARD"]}
+        )
+        accepted = ingested(lake(2, CARD=[7, 8]), mapping=mapping).accepted
+        assert (accepted["who"].to_pylist(), accepted["CARD"].to_pylist()) == ([7, 8], ["7", "8"])
+
+    def test_a_category_may_be_a_float_that_stands_for_integers(self):
+        mapping = with_entities(card={"column": "CARD"})
+        accepted = ingested(lake(3, channel=[742.0, math.nan, 0.5]), mapping=mapping).accepted
+        assert accepted["channel"].to_pylist() == ["742", None, "0.5"]
+
+    def test_no_entity_is_needed(self):
+        mapping = LakeMapping.model_validate({"columns": COLUMNS, "entities": {}})
+        result = ingested(lake(2), mapping=mapping)
+        assert result.accepted.column_names == ["transaction_id", "timestamp", "amount", "is_fraud"]
+
+
 class TestDuplicates:
     def test_the_same_rows_twice_are_counted_once(self):
         once = lake(3, BAD=[0, 1, None], SUM=[1.0, 0.0, 2.0])
@@ -378,7 +469,7 @@ class TestDuplicates:
 
     def test_rows_without_an_id_are_never_copies_of_each_other(self):
         result = ingested(lake(3, ID=pa.array([None, None, 1], pa.int64())))
-        assert (result.facts.rejects, result.facts.duplicates_dropped) == ({"null key": 2}, 0)
+        assert (result.facts.rejects, result.facts.duplicates_dropped) == ({"null key ID (transaction_id)": 2}, 0)
 
 
 class TestAwkwardDay:
@@ -430,11 +521,13 @@ def day_of(rows: list[tuple]) -> pa.Table:
     return pa.table(arrays | {"SHOP": pa.array([9] * len(rows), pa.int64())})
 
 
-def first_broken_rule(row: tuple) -> RejectReason | None:
+def first_broken_rule(row: tuple) -> str | None:
     """The rules again, one row at a time, as a person would read them."""
     key, at, amount, label, card = row
-    if key is None or not card:
-        return RejectReason.NULL_KEY
+    if key is None:
+        return "null key ID (transaction_id)"
+    if not card:
+        return "null key CARD (customer)"
     if at is None:
         return RejectReason.NULL_TIMESTAMP
     if amount is None:

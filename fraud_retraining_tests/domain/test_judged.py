@@ -49,9 +49,14 @@ def test_judged_rows_come_from_a_canonical_table():
     assert rows.scores.dtype == np.float64
 
 
+def test_rows_without_a_key_are_no_one_customer():
+    codes = entity_codes(pa.chunked_array([["b", None, "a"], [None, "b"]]))
+    assert codes.tolist() == [1, 2, 0, 3, 1]
+
+
 @pytest.mark.parametrize(
     ("column", "values", "complaint"),
-    [("is_fraud", pa.array([0, None], pa.int8()), "no label"), ("customer", pa.array([1, None]), "key is missing")],
+    [("is_fraud", pa.array([0, None], pa.int8()), "no label")],
 )
 def test_unknown_labels_and_entities_do_not_judge(column, values, complaint):
     columns = {

@@ -165,7 +165,7 @@ def _judged(
     store: Store,
 ) -> JudgedDays:
     gates = settings.gates
-    told = [TIMESTAMP, gates.alert_entity, AMOUNT, *gates.slices]
+    told = [TIMESTAMP, gates.alert_column, AMOUNT, *gates.slices]
     read = [TRANSACTION_ID, *told, *candidate.features, *_champion_features(champion, settings)]
     fair = _fair(days, champion)
     watch = Watch(sum(day.rows for day in days if day.day in fair or not fair))
@@ -180,7 +180,7 @@ def _judged(
     if not tables:
         raise DataInvalid("no day that judges the model has a labelled row", culprits=[day.day for day in days])
     judged = Judged.from_table(
-        pa.concat_tables(tables), np.concatenate(scores), entity=gates.alert_entity, slices=gates.slices
+        pa.concat_tables(tables), np.concatenate(scores), entity=gates.alert_column, slices=gates.slices
     )
     if champion is None:
         return JudgedDays(judged, NO_CHAMPION, (), watch)

@@ -370,7 +370,7 @@ class Monitor:
         scores = self._store.paths([self._state.scored[day] for day in days], TABLE)
         return judged_rows(
             list(zip(days, transactions, scores, strict=True)),
-            entity=self._state.metrics.alert_entity,
+            entity=self._state.metrics.alert_column,
             label_delay_days=self._settings.labels.delay_days,
         )
 
