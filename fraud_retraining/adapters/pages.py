@@ -132,9 +132,7 @@ def _facts(story: Story, pack: ReviewPack | None) -> dict[str, Any]:
     return {
         "purpose": card.purpose(story, pack),
         "data": list(card.data(story)),
-        "metrics": metrics_grid(evidence.candidate_compared or evidence.candidate, evidence.champion, intervals)
-        if evidence
-        else None,
+        "metrics": metrics_grid(evidence.beside, evidence.champion, intervals) if evidence else None,
         "gates": gates_grid(judged.verdict) if judged else None,
         "limits": card.limits(story, pack),
         "approvals": list(card.approvals(story)),

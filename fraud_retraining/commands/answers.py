@@ -14,7 +14,6 @@ from fraud_retraining.commands.runs import Retrained
 from fraud_retraining.commands.state import State
 from fraud_retraining.domain.automation import Pause
 from fraud_retraining.domain.candidate import Evaluation, RetrainStatus
-from fraud_retraining.domain.gates import Evidence
 from fraud_retraining.domain.metrics import Metrics
 from fraud_retraining.domain.releases import Release, ReleaseState
 from fraud_retraining.domain.windows import TrainingWindow
@@ -70,11 +69,11 @@ def _metrics(evaluation: Evaluation | None) -> Answer:
     if evaluation is None:
         return {"candidate": None, "champion": None}
     evidence = evaluation.evidence
-    judged = {"candidate": evidence.candidate, "champion": evidence.champion}
-    if _partly_compared(evidence):
-        judged["candidate_compared"] = evidence.candidate_compared
-    if evidence.fixed_candidate is not None:
-        judged |= {"fixed_candidate": evidence.fixed_candidate, "fixed_champion": evidence.fixed_champion}
+    judged = {"candidate": evidence.beside, "champion": evidence.champion}
+    if evidence.partly_compared:
+        judged["candidate_all_holdout"] = evidence.candidate
+    if evidence.fixed_beside is not None:
+        judged |= {"fixed_candidate": evidence.fixed_beside, "fixed_champion": evidence.fixed_champion}
     return {name: metrics.values if metrics else None for name, metrics in judged.items()}
 
 
@@ -109,17 +108,11 @@ def _words(status: RetrainStatus) -> str:
 def _metrics_tables(evaluation: Evaluation) -> Iterator[Table]:
     evidence = evaluation.evidence
     where = ON_HOLDOUT
-    if _partly_compared(evidence):
+    if evidence.partly_compared:
         where = f"On the {len(evaluation.compared_days)} holdout days that the champion has not learnt from"
-    yield _metrics_table(where, evidence.candidate_compared or evidence.candidate, evidence.champion)
-    if evidence.fixed_candidate is not None:
-        yield _metrics_table("On the fixed evaluation days", evidence.fixed_candidate, evidence.fixed_champion)
-
-
-def _partly_compared(evidence: Evidence) -> bool:
-    """Whether the champion has learnt from some of the holdout, so that only the rest compares the two."""
-    compared = evidence.candidate_compared
-    return compared is not None and compared.rows != evidence.candidate.rows
+    yield _metrics_table(where, evidence.beside, evidence.champion)
+    if evidence.fixed_beside is not None:
+        yield _metrics_table("On the fixed evaluation days", evidence.fixed_beside, evidence.fixed_champion)
 
 
 def _metrics_table(title: str, candidate: Metrics, champion: Metrics | None) -> Table:

@@ -60,8 +60,7 @@ def print_story(story: Story, pack: ReviewPack | None, out: Console) -> None:
     if story.evaluation is not None:
         evidence = story.evaluation.evidence
         intervals = pack.intervals if pack else None
-        candidate = evidence.candidate_compared or evidence.candidate
-        out.print(_table(metrics_grid(candidate, evidence.champion, intervals)))
+        out.print(_table(metrics_grid(evidence.beside, evidence.champion, intervals)))
         out.print(_gates(story))
     _print_steps("What happened", story.steps[-MOST_STEPS:], out)
     _print_steps("Alerts", story.alerts[-MOST_STEPS:], out)

@@ -89,7 +89,7 @@ class Decisions:
         return Waiting(
             release=release,
             seconds_left=(release.deadline - now).total_seconds() if waits and release.deadline else None,
-            candidate=judged.evidence.candidate.values if judged is not None else {},
+            candidate=judged.evidence.beside.values if judged is not None else {},
             champion=champion.values if champion is not None else None,
         )
 

@@ -150,7 +150,7 @@ def _both(done: Retrained) -> tuple[str, str]:
         return "-", "-"
     evidence = done.evaluation.evidence
     champion = evidence.champion.values["average_precision"] if evidence.champion else None
-    candidate = evidence.candidate.values["average_precision"]
+    candidate = evidence.beside.values["average_precision"]
     return tuple("-" if value is None else f"{value:.3f}" for value in (candidate, champion))  # type: ignore[return-value]
 
 

@@ -176,8 +176,9 @@ def _sections(story: Story, pack: ReviewPack | None) -> Iterator[str]:
     yield _section("Data", _listed(data(story)))
     if story.evaluation is not None:
         evidence = story.evaluation.evidence
-        candidate = evidence.candidate_compared or evidence.candidate
-        yield _section("Metrics", _grid(metrics_grid(candidate, evidence.champion, pack.intervals if pack else None)))
+        yield _section(
+            "Metrics", _grid(metrics_grid(evidence.beside, evidence.champion, pack.intervals if pack else None))
+        )
         gates = gates_grid(story.evaluation.verdict)
         yield _section("Gates", _grid(_without_last_column(gates)))
     yield _section("Limits", _listed(limits(story, pack)))

@@ -119,11 +119,27 @@ class Evidence(Policy):
     champion: Metrics | None = Field(None, description="The champion on those rows.")
     comparison: Comparison | NotCompared | None = Field(description="None where the rows could not compare the two.")
     fixed: Comparison | NotCompared | None = Field(description="The same on the fixed evaluation days.")
-    fixed_candidate: Metrics | None = None
+    fixed_candidate: Metrics | None = Field(None, description="The candidate on all fixed evaluation days.")
+    fixed_candidate_compared: Metrics | None = Field(None, description="And on those of their rows that compare.")
     fixed_champion: Metrics | None = None
     scores: ScoreSummary
     importance: dict[str, float]
     columns: tuple[str, ...] = Field((), description="Features that are columns of the lake as they came.")
+
+    @property
+    def beside(self) -> Metrics:
+        """The candidate on the rows of the champion's numbers, to be shown beside them; without any, on all rows."""
+        return self.candidate_compared or self.candidate
+
+    @property
+    def fixed_beside(self) -> Metrics | None:
+        """The same on the fixed evaluation days."""
+        return self.fixed_candidate_compared or self.fixed_candidate
+
+    @property
+    def partly_compared(self) -> bool:
+        """Whether the champion has learnt from some of the holdout, so that only the rest compares the two."""
+        return self.beside.rows != self.candidate.rows
 
 
 NO_FIXED_SET = NotCompared(reason="no fixed evaluation days are configured")
@@ -151,13 +167,15 @@ def gather_evidence(
         fixed_comparison: both on the fixed evaluation days that neither was trained on, or why there are none.
     """
     measured = evaluate(holdout, policy)
+    on_fixed = evaluate(fixed, policy) if fixed is not None else None
     return Evidence(
         candidate=measured,
         candidate_compared=_measured_again(holdout, measured, comparison, policy),
         champion=evaluate(comparison.champion, policy) if isinstance(comparison, Pair) else None,
         comparison=_compared(comparison, policy),
         fixed=_compared(fixed_comparison, policy),
-        fixed_candidate=evaluate(fixed, policy) if fixed is not None else None,
+        fixed_candidate=on_fixed,
+        fixed_candidate_compared=_measured_again(fixed, on_fixed, fixed_comparison, policy),
         fixed_champion=evaluate(fixed_comparison.champion, policy) if isinstance(fixed_comparison, Pair) else None,
         scores=ScoreSummary.of(holdout),
         importance=dict(importance),
@@ -166,12 +184,13 @@ def gather_evidence(
 
 
 def _measured_again(
-    holdout: Judged, measured: Metrics, comparison: Pair | NotCompared, policy: GatePolicy
+    rows: Judged | None, measured: Metrics | None, comparison: Pair | NotCompared, policy: GatePolicy
 ) -> Metrics | None:
-    """The candidate on the compared rows, which are a part of the holdout or all of it."""
+    """The candidate on the compared rows, which are a part of the judged rows or all of them."""
     if isinstance(comparison, NotCompared):
         return None
-    return measured if len(comparison.candidate) == len(holdout) else evaluate(comparison.candidate, policy)
+    whole = rows is not None and len(comparison.candidate) == len(rows)
+    return measured if whole else evaluate(comparison.candidate, policy)
 
 
 def _compared(comparison: Pair | NotCompared, policy: GatePolicy) -> Comparison | NotCompared | None:
@@ -179,7 +198,7 @@ def _compared(comparison: Pair | NotCompared, policy: GatePolicy) -> Comparison 
 
 
 class GateResult(Policy):
-    """What one gate says. `margin` is the distance to failing, in the unit of `value`; below 0 the gate has failed."""
+    """What one gate says. `margin` is the distance of `value` from `threshold`; below 0 the gate has failed."""
 
     name: str
     passed: bool
@@ -245,12 +264,17 @@ def _floor(value: float, floor: float, what: str) -> Finding:
 def average_precision_floor(policy: GatePolicy, evidence: Evidence) -> Finding:
     """Average precision on the holdout reaches its floor."""
     value = _measured(evidence.candidate.values["average_precision"], "average precision")
-    return _floor(value, policy.min_average_precision, "Average precision")
+    return _floor(value, policy.min_average_precision, f"Average precision on {_all_rows(evidence)}")
 
 
 def roc_auc_floor(policy: GatePolicy, evidence: Evidence) -> Finding:
     """ROC AUC on the holdout reaches its floor."""
-    return _floor(_measured(evidence.candidate.values["roc_auc"], "ROC AUC"), policy.min_roc_auc, "ROC AUC")
+    value = _measured(evidence.candidate.values["roc_auc"], "ROC AUC")
+    return _floor(value, policy.min_roc_auc, f"ROC AUC on {_all_rows(evidence)}")
+
+
+def _all_rows(evidence: Evidence) -> str:
+    return f"all {evidence.candidate.rows:,} holdout rows"
 
 
 def no_regression(policy: GatePolicy, evidence: Evidence) -> Finding | NotApplicable:
@@ -267,7 +291,8 @@ def _regression(policy: GatePolicy, comparison: Comparison | NotCompared | None)
     """Whether the candidate is worse than the champion by more than `max_regression`, and not by chance.
 
     Fails when the difference is below -max_regression *and* the whole paired interval is below 0, or when the
-    difference is below -max_unproven_regression whatever the interval says.
+    difference is below -max_unproven_regression whatever the interval says. The threshold that is reported is the one
+    that the difference was held against: value, threshold and margin are one quantity.
 
     The textbook non-inferiority test (lower bound above -max_regression) asks the candidate to prove that it is not
     worse. One week of 9,600 transactions a day has a paired standard deviation of .006, so with max_regression .01 a
@@ -295,11 +320,11 @@ def _regression(policy: GatePolicy, comparison: Comparison | NotCompared | None)
     value = _measured(difference.value, "difference from the champion")
     high = _measured(difference.high, "interval of the difference")
     hard = max(policy.max_regression, policy.max_unproven_regression)
-    margin = min(max(value + policy.max_regression, high), value + hard)
+    allowed = policy.max_regression if high < 0 or value + policy.max_regression >= 0 else hard
     return Finding(
         value,
-        -policy.max_regression,
-        margin,
+        -allowed,
+        value + allowed,
         _regression_message(policy, comparison, hard),
         {
             "low": difference.low,
@@ -329,9 +354,9 @@ def _regression_message(policy: GatePolicy, comparison: Comparison, hard: float)
     else:
         judgement = f"more than the {allowed} that it may lose, but chance could explain it"
     return (
-        f"Average precision {comparison.candidate.value:.3f} against the champion's {comparison.champion.value:.3f}: "
-        f"difference {_signed(shown)} ({comparison.confidence:.0%} interval {difference.low:+.3f} to "
-        f"{difference.high:+.3f}), {judgement}."
+        f"On the same {comparison.rows:,} rows, average precision {comparison.candidate.value:.3f} against "
+        f"the champion's {comparison.champion.value:.3f}: difference {_signed(shown)} "
+        f"({comparison.confidence:.0%} interval {difference.low:+.3f} to {difference.high:+.3f}), {judgement}."
     )
 
 
@@ -356,18 +381,18 @@ def no_slice_regression(policy: GatePolicy, evidence: Evidence) -> Finding | Not
         return NotApplicable(f"no slice holds {policy.min_slice_frauds} frauds")
     reach = NormalDist().inv_cdf(1 - (1 - policy.confidence) / 2 / len(slices))
 
-    def margin(slice_: SliceDifference) -> float:
+    def allowed(slice_: SliceDifference) -> float:
         where = f"in {slice_.slice} {slice_.value}"
-        difference = _measured(slice_.difference.value, f"difference from the champion {where}")
+        _measured(slice_.difference.value, f"difference from the champion {where}")
         deviation = _measured(slice_.difference.deviation, f"interval of the difference {where}")
-        return max(difference + policy.max_slice_regression, difference + reach * deviation)
+        return max(policy.max_slice_regression, reach * deviation)
 
-    margins = [margin(slice_) for slice_ in slices]
+    margins = [slice_.difference.value + allowed(slice_) for slice_ in slices]
     worst = slices[int(np.argmin(margins))]
     failed = [slice_ for slice_, left in zip(slices, margins, strict=True) if left < 0]
     return Finding(
         worst.difference.value,
-        -policy.max_slice_regression,
+        -allowed(worst),
         min(margins),
         _slices_message(policy, slices, failed or [worst], failing=bool(failed)),
         {"slices": len(slices), "failing": len(failed), "worst": f"{worst.slice} {worst.value}"},
@@ -420,12 +445,13 @@ def score_variety(policy: GatePolicy, evidence: Evidence) -> Finding:
     numbers: dict[str, float | int | str] = {"distinct": scores.distinct, "not_finite": scores.not_finite}
     if scores.not_finite:
         message = f"{scores.not_finite:,} scores are not numbers."
-        return Finding(scores.distinct, policy.min_distinct_scores, -scores.not_finite, message, numbers)
+        return Finding(scores.not_finite, 0, -scores.not_finite, message, numbers)
     low, high = _measured(scores.minimum, "score"), _measured(scores.maximum, "score")
     numbers |= {"minimum": low, "maximum": high}
     if low < 0 or high > 1:
         message = f"Scores from {low:g} to {high:g} are not probabilities."
-        return Finding(scores.distinct, policy.min_distinct_scores, min(low, 1 - high), message, numbers)
+        value, limit, margin = (low, 0, low) if low < 1 - high else (high, 1, 1 - high)
+        return Finding(value, limit, margin, message, numbers)
     margin = scores.distinct - policy.min_distinct_scores
     said = f"The model gives {scores.distinct:,} different scores" if scores.distinct > 1 else "Every score is the same"
     message = f"{said}, from {low:.3g} to {high:.3g}; at least {policy.min_distinct_scores} different ones are needed."
@@ -447,7 +473,8 @@ def feature_importance(policy: GatePolicy, evidence: Evidence) -> Finding:
             f"{reached:.3f} is too good to be true: a leak of the label is likely. Should {top} be known when a "
             "transaction is scored, raise gates.max_plausible_average_precision."
         )
-        return Finding(share, 0.0, -share, message, {"feature": top})
+        limit = policy.max_plausible_average_precision
+        return Finding(reached, limit, limit - reached, message, {"feature": top, "importance": share})
     meaning = "a leak of the label is likely" if share > policy.max_importance else "no sign of a leak"
     return Finding(
         share,

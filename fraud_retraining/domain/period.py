@@ -85,7 +85,7 @@ def _retrain(asked: Event, followed: Sequence[Event]) -> tuple[Cell, ...]:
         str(asked.payload.get("reason", "")),
         f"{asked.actor} ({asked.channel})",
         version if version is not None else NONE,
-        number(evidence.candidate.values.get("average_precision") if evidence else None),
+        number(evidence.beside.values.get("average_precision") if evidence else None),
         number(evidence.champion.values.get("average_precision") if evidence and evidence.champion else None),
         _came_to(followed, evaluation),
     )

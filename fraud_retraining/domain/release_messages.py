@@ -145,7 +145,7 @@ def _metrics(story: Story, pack: ReviewPack | None) -> Iterator[str]:
     if story.evaluation is None:
         return
     evidence = story.evaluation.evidence
-    candidate = (evidence.candidate_compared or evidence.candidate).values
+    candidate = evidence.beside.values
     champion = evidence.champion.values if evidence.champion else {}
     intervals = pack.intervals if pack else {}
     for name in sorted(candidate, key=reading_order):

@@ -134,12 +134,12 @@ def review(
         watch: what it kept of those rows.
         maturity: the labels of the window's days.
         drift: the latest day's report under the champion; where there is none, the pack says so.
-        fixed: the candidate on the fixed evaluation days, and the champion if it was judged on the same rows.
+        fixed: candidate and champion on the fixed evaluation days' rows that compare them, else the candidate on all.
     """
     sides = [candidate, *([champion] if champion else [])]
     drawn = draw(*(side.rows for side in sides), alert_budget=policy.alert_budget, seed=policy.seed)
     curves = [curve(one, policy.confidence) for one in drawn] or [()]
-    measured = evidence.candidate_compared or evidence.candidate
+    measured = evidence.beside
     exact = [measured.values, *([evidence.champion.values] if champion and evidence.champion else [])]
     explained = [explain(side.model, watch.sample, seed=policy.seed) if watch.sample else None for side in sides]
     first, last = _range(candidate.rows)
@@ -155,7 +155,7 @@ def review(
         confidence=policy.confidence,
         curve=curves[0],
         champion_curve=curves[1] if len(curves) > 1 else (),
-        intervals=metric_intervals(drawn, exact, policy.confidence),
+        intervals=_as_judged(metric_intervals(drawn, exact, policy.confidence), evidence.comparison),
         fixed_intervals=_fixed_intervals(fixed, evidence, policy),
         alert_budget=policy.alert_budget,
         alert_entity=policy.alert_entity,
@@ -175,9 +175,22 @@ def review(
 def _fixed_intervals(fixed: Sequence[Judged], evidence: Evidence, policy: MetricsPolicy) -> dict[str, MetricIntervals]:
     if not fixed:
         return {}
-    measured = (evidence.fixed_candidate, evidence.fixed_champion)[: len(fixed)]
+    measured = (evidence.fixed_beside, evidence.fixed_champion)[: len(fixed)]
     drawn = draw(*fixed, alert_budget=policy.alert_budget, seed=policy.seed)
-    return metric_intervals(drawn, [one.values if one else {} for one in measured], policy.confidence)
+    known = metric_intervals(drawn, [one.values if one else {} for one in measured], policy.confidence)
+    return _as_judged(known, evidence.fixed)
+
+
+def _as_judged(
+    known: dict[str, MetricIntervals], comparison: Comparison | NotCompared | None
+) -> dict[str, MetricIntervals]:
+    """The intervals, with those of average precision that the gate judged: one difference has one interval."""
+    if not isinstance(comparison, Comparison):
+        return known
+    judged = MetricIntervals(
+        candidate=comparison.candidate, champion=comparison.champion, difference=comparison.difference
+    )
+    return {**known, "average_precision": judged}
 
 
 def maturity(window: TrainingWindow, accepted: Mapping[date, int]) -> tuple[MatureDay, ...]:
@@ -314,7 +327,7 @@ def _slices(evidence: Evidence) -> tuple[SliceReview, ...]:
                 else {}
             ),
         )
-        for one in (evidence.candidate_compared or evidence.candidate).slices
+        for one in evidence.beside.slices
     )
 
 

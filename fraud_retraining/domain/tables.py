@@ -57,7 +57,9 @@ def metrics_grid(
         columns += ["champion", *(["champion's interval"] if known else []), "difference"]
         columns += ["difference's interval"] if known else []
     rows = (tuple(_metric(name, candidate, champion, known)) for name in sorted(candidate.values, key=reading_order))
-    return grid("metrics", "Metrics on the holdout", tuple(columns), rows)
+    shared = "Both on the same" if champion is not None else "On"
+    note = f"{shared} {candidate.rows:,} rows with {candidate.frauds:,} frauds."
+    return grid("metrics", "Metrics on the holdout", tuple(columns), rows, note)
 
 
 def _metric(

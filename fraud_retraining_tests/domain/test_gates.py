@@ -286,9 +286,13 @@ def test_the_gates_that_carry_the_decision_cannot_be_made_advisory(gate):
 @pytest.mark.parametrize(
     ("value", "floor", "message"),
     [
-        (0.712, 0.75, "Average precision 0.712 is below the floor 0.750 by 0.038."),
-        (0.75, 0.75, "Average precision 0.750 is above the floor 0.750 by 0.000."),
-        (0.29996, 0.3, "Average precision 0.299960 is below the floor 0.300000 by 0.000040."),
+        (0.712, 0.75, "Average precision on all 67,000 holdout rows 0.712 is below the floor 0.750 by 0.038."),
+        (0.75, 0.75, "Average precision on all 67,000 holdout rows 0.750 is above the floor 0.750 by 0.000."),
+        (
+            0.29996,
+            0.3,
+            "Average precision on all 67,000 holdout rows 0.299960 is below the floor 0.300000 by 0.000040.",
+        ),
     ],
 )
 def test_a_floor_speaks_in_a_sentence_with_enough_digits(value, floor, message):
@@ -313,7 +317,7 @@ def test_a_floor_speaks_in_a_sentence_with_enough_digits(value, floor, message):
 )  # fmt: skip
 def test_the_regression_gate_tells_a_reviewer_how_sure_it_is(difference, deviation, said):
     message = result("no_regression", comparison=comparison(difference, deviation)).message
-    assert message.startswith("Average precision 0.")
+    assert message.startswith("On the same 67,000 rows, average precision 0.")
     assert message.endswith(said)
 
 
@@ -405,3 +409,43 @@ def test_both_are_compared_on_the_rows_that_neither_has_learnt_from():
     assert isinstance(found, Pair)
     assert (len(found.candidate), found.candidate.frauds) == (95, 20)
     assert found.champion.scores.tolist() == rival[fair].tolist()
+
+
+@EXAMPLES
+@given(
+    difference=st.floats(-0.2, 0.2),
+    deviation=st.floats(0.0001, 0.1),
+    in_slice=st.floats(-0.3, 0.3),
+    error=st.floats(0, 0.05),
+    average_precision=st.floats(0, 1),
+)
+def test_value_threshold_and_margin_of_a_gate_are_one_quantity(
+    difference, deviation, in_slice, error, average_precision
+):
+    """What a message shows as missed by so much is the distance of the value that it shows from the limit it shows."""
+    found = evidence(
+        candidate=metrics(average_precision=average_precision, calibration=calibrated(error)),
+        comparison=comparison(difference, deviation, slices=(lost_in("a", in_slice, deviation),)),
+    )
+    for gate in judge(POLICY, found).gates:
+        if gate.applicable:
+            assert abs(gate.margin) == pytest.approx(abs(gate.value - gate.threshold), abs=1e-12), gate
+            assert gate.passed == (gate.margin >= 0)
+
+
+@pytest.mark.parametrize(
+    ("difference", "deviation", "threshold", "margin"),
+    [
+        (-0.03043, 0.005, -0.01, -0.02043),  # proven worse: held against max_regression
+        (-0.03043, 0.05, -0.05, 0.01957),  # chance could explain it: held against max_unproven_regression
+        (-0.06, 0.05, -0.05, -0.01),
+        (0.002, 0.05, -0.01, 0.012),
+    ],
+)
+def test_a_difference_is_told_against_the_limit_that_it_was_held_against(difference, deviation, threshold, margin):
+    regression = next(
+        gate
+        for gate in judge(POLICY, evidence(comparison=comparison(difference, deviation))).gates
+        if gate.name == "no_regression"
+    )
+    assert (regression.threshold, regression.margin) == pytest.approx((threshold, margin))

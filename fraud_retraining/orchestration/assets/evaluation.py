@@ -22,6 +22,7 @@ from fraud_retraining.adapters.store import Store
 from fraud_retraining.adapters.window_rows import WindowRows
 from fraud_retraining.domain.bins import number_bins, number_counts
 from fraud_retraining.domain.candidate import Evaluation, TrainedModel
+from fraud_retraining.domain.comparison import Comparison
 from fraud_retraining.domain.drift import SCORE, DriftReport, FeatureProfile, HoldoutProfile
 from fraud_retraining.domain.errors import DataInvalid
 from fraud_retraining.domain.events import EventKind
@@ -35,7 +36,6 @@ from fraud_retraining.domain.gates import (
     judge,
 )
 from fraud_retraining.domain.judged import Judged, Pair
-from fraud_retraining.domain.metrics import Metrics
 from fraud_retraining.domain.review import ReviewPack
 from fraud_retraining.domain.reviewing import Reviewed, Watch, maturity, review
 from fraud_retraining.domain.schemas import AMOUNT, IS_FRAUD, TIMESTAMP, TRANSACTION_ID
@@ -253,11 +253,9 @@ def _reviewed(
 
 
 def _sides(judged: JudgedDays) -> tuple[Judged, ...]:
-    """The candidate, and the champion if it was judged on the same rows."""
+    """Both on the rows that compare them; without any, the candidate on all of them."""
     pair = judged.comparison
-    if isinstance(pair, Pair) and len(pair.champion) == len(judged.candidate):
-        return judged.candidate, pair.champion
-    return (judged.candidate,)
+    return (pair.candidate, pair.champion) if isinstance(pair, Pair) else (judged.candidate,)
 
 
 def _latest_drift(as_of: date, champion: Champion | None, store: Store) -> DriftReport | None:
@@ -321,35 +319,48 @@ def _record(
     context.add_output_metadata({**_metadata(evaluation, pack), **rendering.review_metadata(pack, drawn)})
 
 
-def compared_candidate(evidence: Evidence) -> Metrics:
-    """The candidate on the rows that the champion was judged on too; on all rows where there is no champion."""
-    return evidence.candidate_compared or evidence.candidate
-
-
 def flat_metrics(evidence: Evidence) -> dict[str, float]:
-    """Every defined number under a flat name, as MLflow keeps them."""
+    """Every defined number under a flat name, as MLflow keeps them.
+
+    A bare name is the candidate's on the `compared_rows`, where `champion.*` was measured too; what is the candidate's
+    on more rows than those is under `all_holdout.*`. `difference.*` is the candidate's less the champion's.
+    """
     found = {
-        "holdout": evidence.candidate,
-        "champion": evidence.champion,
-        "fixed": evidence.fixed_candidate,
-        "fixed_champion": evidence.fixed_champion,
+        "": evidence.beside,
+        "champion.": evidence.champion,
+        "all_holdout.": evidence.candidate if evidence.partly_compared else None,
+        "fixed.": evidence.fixed_beside,
+        "fixed_champion.": evidence.fixed_champion,
     }
-    return {
-        f"{name}.{metric}" if name != "holdout" else metric: value
-        for name, metrics in found.items()
+    numbers = {
+        f"{prefix}{metric}": value
+        for prefix, metrics in found.items()
         if metrics is not None
         for metric, value in metrics.values.items()
         if value is not None
+    }
+    return {**numbers, **_difference(evidence), "compared_rows": evidence.beside.rows}
+
+
+def _difference(evidence: Evidence) -> dict[str, float]:
+    """The difference that the gate judged, with its interval."""
+    comparison = evidence.comparison
+    if not isinstance(comparison, Comparison):
+        return {}
+    told = comparison.difference
+    return {
+        f"difference.average_precision{end}": value
+        for end, value in (("", told.value), (".low", told.low), (".high", told.high))
     }
 
 
 def _metadata(evaluation: Evaluation, pack: ReviewPack | None) -> dict[str, Any]:
     evidence = evaluation.evidence
-    found = evidence.candidate.values.items()
-    numbers = {name: rendering.figure(value) for name, value in found if value is not None}
+    found = flat_metrics(evidence).items()
+    numbers = {name: rendering.figure(value) for name, value in found if not name.startswith("fixed")}
     intervals = pack.intervals if pack else None
-    metrics = metrics_grid(compared_candidate(evidence), evidence.champion, intervals)
-    fixed = evidence.fixed_candidate
+    metrics = metrics_grid(evidence.beside, evidence.champion, intervals)
+    fixed = evidence.fixed_beside
     on_fixed = pack.fixed_intervals if pack else None
     return {
         **numbers,

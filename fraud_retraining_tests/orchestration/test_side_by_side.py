@@ -1,0 +1,152 @@
+"""Numbers side by side are measured on the same rows, and one difference has one interval, in every channel."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from fraud_retraining.adapters.ledger import Ledger
+from fraud_retraining.adapters.locations import open_location
+from fraud_retraining.adapters.pages import card_html, release_html
+from fraud_retraining.adapters.store import Store
+from fraud_retraining.adapters.stories import read_story
+from fraud_retraining.commands.answers import print_retrain, retrain_answer
+from fraud_retraining.commands.audit_answers import print_story
+from fraud_retraining.commands.runs import Retrained
+from fraud_retraining.domain.candidate import Evaluation, RetrainStatus
+from fraud_retraining.domain.card import card_markdown, limits
+from fraud_retraining.domain.events import EventKind
+from fraud_retraining.domain.gates import gather_evidence, judge
+from fraud_retraining.domain.judged import Pair
+from fraud_retraining.domain.notices import LinkPolicy
+from fraud_retraining.domain.period import retrains_grid
+from fraud_retraining.domain.release_messages import request_message
+from fraud_retraining.domain.review import ReviewPack
+from fraud_retraining.domain.reviewing import Reviewed, review
+from fraud_retraining.domain.story import Story
+from fraud_retraining.domain.tables import metrics_grid
+from fraud_retraining.domain.triggers import Trigger
+from fraud_retraining.orchestration.assets.evaluation import _metadata, flat_metrics
+from fraud_retraining_tests.adapters.lives import lived
+from fraud_retraining_tests.adapters.pages_read import Read
+from fraud_retraining_tests.domain.recorded import Record
+from fraud_retraining_tests.domain.reviews import AS_OF, MATURITY, POLICY, fitted, judged, watched
+
+CANDIDATE = ("amount", "night", "count", "city")
+
+
+@pytest.fixture(scope="module")
+def shown() -> tuple[Evaluation, ReviewPack]:
+    """A candidate judged on four days, two of which the champion has learnt from."""
+    candidate, champion = fitted(), fitted("logistic_regression", ("amount", "count", "city"))
+    whole = judged(candidate)
+    fair = whole.days >= np.unique(whole.days)[2]
+    pair = Pair(whole.where(fair), judged(champion).where(fair))
+    evidence = gather_evidence(POLICY, holdout=whole, comparison=pair, importance=candidate.importance())
+    pack = review(
+        as_of=AS_OF,
+        fingerprint="f" * 64,
+        policy=POLICY,
+        evidence=evidence,
+        candidate=Reviewed(pair.candidate, candidate),
+        champion=Reviewed(pair.champion, champion),
+        champion_version=1,
+        watch=watched(candidate, champion),
+        maturity=MATURITY,
+    )
+    evaluation = Evaluation(
+        as_of=AS_OF,
+        fingerprint="f" * 64,
+        champion_version=1,
+        compared_days=(),
+        evidence=evidence,
+        verdict=judge(POLICY, evidence),
+    )
+    return evaluation, pack
+
+
+@pytest.fixture(scope="module")
+def story(shown: tuple[Evaluation, ReviewPack], tmp_path_factory: pytest.TempPathFactory) -> Story:
+    folder = tmp_path_factory.mktemp("life")
+    store = Store(open_location(str(folder / "store"), s3=None, cache=folder / "cache"), scratch=folder / "scratch")
+    told = read_story(lived(Ledger(f"sqlite:///{folder}/ledger.db"), store), 2)
+    return told.model_copy(update={"evaluation": shown[0]})
+
+
+def printed(show: Any, *arguments: Any) -> str:
+    out = Console(width=300, record=True, file=Path("/dev/null").open("w"))  # noqa: SIM115 (closed with the process)
+    show(*arguments, out)
+    return out.export_text()
+
+
+def test_every_channel_tells_the_same_numbers(shown: tuple[Evaluation, ReviewPack], story: Story) -> None:
+    evaluation, pack = shown
+    evidence = evaluation.evidence
+    assert evidence.partly_compared
+    whole = evidence.candidate.values["average_precision"]
+    mine, rival = evidence.beside.values["average_precision"], evidence.champion.values["average_precision"]
+    assert abs(whole - mine) > 0.0002, "the rows make a difference, so that a mistake would show"
+    difference = evidence.comparison.difference
+    assert difference.value == pytest.approx(mine - rival, abs=1e-6)
+
+    told = flat_metrics(evidence)  # as MLflow keeps them
+    assert (told["average_precision"], told["champion.average_precision"]) == (mine, rival)
+    assert (told["all_holdout.average_precision"], told["compared_rows"]) == (whole, evidence.champion.rows)
+    assert told["difference.average_precision.low"] == difference.low
+
+    assert pack.intervals["average_precision"].difference == difference
+    regression = next(gate for gate in evaluation.verdict.gates if gate.name == "no_regression")
+    assert (regression.value, regression.numbers["low"], regression.numbers["high"]) == (
+        difference.value, difference.low, difference.high,
+    )  # fmt: skip
+    assert f"average precision {mine:.3f} against the champion's {rival:.3f}" in regression.message
+
+    grid = metrics_grid(evidence.beside, evidence.champion, pack.intervals)
+    row = dict(zip(grid.columns, next(row for row in grid.rows if row[0] == "average_precision"), strict=True))
+    assert (row["candidate"], row["champion"]) == (f"{mine:.4f}", f"{rival:.4f}")
+    assert row["difference"] == f"{difference.value:+.4f}"
+    assert f"{evidence.champion.rows:,} rows" in grid.note
+
+    answer = retrain_answer(
+        Retrained(as_of=AS_OF, status=RetrainStatus.AWAITING_APPROVAL, trigger=Trigger.MANUAL, evaluation=evaluation)
+    )["metrics"]
+    assert (answer["candidate"]["average_precision"], answer["champion"]["average_precision"]) == (mine, rival)
+    assert answer["candidate_all_holdout"]["average_precision"] == whole
+
+    metadata = _metadata(evaluation, pack)
+    assert metadata["average_precision"] == pytest.approx(mine, abs=1e-4)
+    assert metadata["champion.average_precision"] == pytest.approx(rival, abs=1e-4)
+
+    for channel, text in texts(evaluation, pack, story).items():
+        assert f"{mine:.4f}" in text and f"{rival:.4f}" in text, channel
+        assert f"{difference.low:+.4f}" in text or channel in NO_INTERVALS, channel
+
+
+NO_INTERVALS = {"Slack", "retrain", "period"}
+
+
+def texts(evaluation: Evaluation, pack: ReviewPack, story: Story) -> dict[str, str]:
+    done = Retrained(as_of=AS_OF, status=RetrainStatus.AWAITING_APPROVAL, trigger=Trigger.MANUAL, evaluation=evaluation)
+    record = Record()
+    record.add(EventKind.RETRAIN_REQUESTED, trigger="manual")
+    record.add(EventKind.MODEL_EVALUATED, **evaluation.model_dump(mode="json"))
+    return {
+        "page": " ".join(Read(release_html(story, pack, None)).texts),
+        "card": card_markdown(story, pack),
+        "card page": " ".join(Read(card_html(story, pack)).texts),
+        "audit show": printed(print_story, story, pack),
+        "Slack": json.dumps(request_message(story, pack, LinkPolicy())),
+        "retrain": printed(print_retrain, done),
+        "period": str(retrains_grid(record.events)),
+    }
+
+
+def test_what_is_said_of_the_difference_has_the_interval_that_the_gate_judged(
+    shown: tuple[Evaluation, ReviewPack], story: Story
+) -> None:
+    difference = shown[0].evidence.comparison.difference
+    said = [limit for limit in limits(story, shown[1]) if "not shown to be better" in limit]
+    assert all(f"{difference.low:+.4f}" in limit for limit in said)
