@@ -24,7 +24,8 @@ from sqlalchemy.pool import NullPool
 
 from fraud_retraining.adapters import migrations
 from fraud_retraining.domain.errors import Conflict, DependencyUnreachable, IntegrityError, SettingsError
-from fraud_retraining.domain.events import Head, Row, chained
+from fraud_retraining.domain.events import RELEASE_KINDS, Head, Row, chained
+from fraud_retraining.domain.record_checks import record_altered
 from fraud_retraining.domain.redaction import redact
 
 T = TypeVar("T")
@@ -275,10 +276,16 @@ class Database:
 
 def head(connection: sa.Connection) -> Head:
     """The last row of the chain, as the head row tells it."""
-    row = connection.execute(sa.select(HEAD.c.seq, HEAD.c.hash)).one_or_none()
-    if row is None:
-        raise IntegrityError("the ledger has lost its head row", remedy="Run `fraud-retraining audit verify`.")
-    return Head(seq=row.seq, hash=row.hash)
+    told = told_head(connection)
+    if told is None:
+        raise record_altered(["it has lost its head row"])
+    return told
+
+
+def told_head(connection: sa.Connection) -> Head | None:
+    """What the head row tells, if there is one."""
+    row = connection.execute(sa.select(HEAD.c.seq, HEAD.c.hash)).first()
+    return Head(seq=row.seq, hash=row.hash) if row is not None else None
 
 
 def events(
@@ -299,6 +306,14 @@ def releases(connection: sa.Connection, where: Mapping[str, Any]) -> list[dict[s
     """Current rows of releases, by version."""
     statement = sa.select(RELEASES).where(*_conditions(RELEASES, where)).order_by(RELEASES.c.model, RELEASES.c.version)
     return [dict(row._mapping) for row in connection.execute(statement)]
+
+
+def last_release_rows(connection: sa.Connection, model: str) -> dict[int, Row]:
+    """The last row of the chain about each release of a model, by version."""
+    about = (EVENTS.c.model == model) & EVENTS.c.kind.in_(sorted(RELEASE_KINDS))
+    last = sa.select(sa.func.max(EVENTS.c.seq)).where(about).group_by(EVENTS.c.version)
+    rows = connection.execute(sa.select(EVENTS).where(EVENTS.c.seq.in_(last)))
+    return {row.version: Row(*row) for row in rows}
 
 
 def lease(connection: sa.Connection, name: str) -> dict[str, Any] | None:
@@ -323,7 +338,16 @@ def _lock_head(connection: sa.Connection) -> Head:
     """The head, which nobody else may move until this transaction ends."""
     if connection.dialect.name == "postgresql":
         connection.execute(sa.select(HEAD.c.id).with_for_update())
-    return head(connection)
+    told, last = head(connection), last_row(connection)
+    if told != last:
+        raise record_altered([f"its head row names row {told.seq}, but its last row is row {last.seq}"])
+    return told
+
+
+def last_row(connection: sa.Connection) -> Head:
+    """The last row that the chain has, whatever the head row tells."""
+    row = connection.execute(sa.select(EVENTS.c.seq, EVENTS.c.hash).order_by(EVENTS.c.seq.desc()).limit(1)).first()
+    return Head(seq=row.seq, hash=row.hash) if row is not None else Head()
 
 
 def _has(connection: sa.Connection, txn: str) -> bool:

@@ -5,20 +5,26 @@ moves are allowed (`domain/releases.py`), how rows are chained (`domain/events.p
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import date, datetime
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from pydantic import Field
+
+from fraud_retraining.adapters import guards
 from fraud_retraining.adapters.event_log import EventLog, clean_text, sql
 from fraud_retraining.adapters.leases import Leases, require_current
-from fraud_retraining.domain.archiving import archived, release_digest, release_key
+from fraud_retraining.domain.archiving import archived
 from fraud_retraining.domain.automation import PAUSING, Automation, Pause, paused
 from fraud_retraining.domain.candidate import Evaluation
-from fraud_retraining.domain.errors import Conflict, IntegrityError, RetrainingError, SettingsError
-from fraud_retraining.domain.events import NOTHING, RELEASE_KINDS, Event, EventKind, Head, Row, verify_chain
+from fraud_retraining.domain.errors import Conflict, IntegrityError, RecordAltered, RetrainingError, SettingsError
+from fraud_retraining.domain.events import NOTHING, BadRow, Event, EventKind, Head, Row, plain, verify_chain
 from fraud_retraining.domain.leases import Lease, LeasePolicy
+from fraud_retraining.domain.record_checks import record_altered, recorded_releases, row_difference
+from fraud_retraining.domain.release_replay import ReleaseReplay
 from fraud_retraining.domain.releases import (
     PENDING,
     RESTORABLE,
@@ -53,6 +59,8 @@ if TYPE_CHECKING:
     from fraud_retraining.adapters.database import Transaction
 
 S = ReleaseState
+VERIFICATION = "verification"
+LOG = logging.getLogger(__name__)
 
 
 class Verification(Policy):
@@ -66,13 +74,45 @@ class Verification(Policy):
     first_bad: int | None = None
     why: str = ""
     releases: tuple[str, ...] = ()
+    guards: tuple[str, ...] = Field((), description="What is wrong with tables, triggers and indexes, each a clause.")
+    pinned: Head | None = Field(None, description="The newest head that was kept outside of the database.")
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Everything that was found, each as a clause; empty when all is well."""
+        return (*((self.why,) if self.first_bad else ()), *self.releases, *self.guards)
 
 
 class Ledger(EventLog):
-    """The record of one model's decisions: its events, and the releases that they made."""
+    """The record of one model's decisions: its events, and the releases that they made.
+
+    Releases are read from the chain, never from their working rows alone: a row that differs is refused.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        model: str = "fraud_detector",
+        patience: float = 20.0,
+        pins: Callable[[], Sequence[Head]] = tuple,
+    ) -> None:
+        """Nothing is opened yet.
+
+        Args:
+            url: its database.
+            model: whose decisions.
+            patience: seconds after which a database that does not answer is given up.
+            pins: gives the heads that were kept outside of the database, for `verify`.
+        """
+        super().__init__(url, model=model, patience=patience)
+        self._pins = pins
 
     def verify(self, *known: Head, archive: Iterable[Row] | None = None) -> Verification:
-        """Recompute the whole chain, of all models, and compare every release with what its last event left.
+        """Recompute the whole chain, of all models, run the state machine again, and compare every release with it.
+
+        Tables, guards and the head row have to be what the migrations made, and the heads that were kept outside of
+        the database have to be in the chain.
 
         `known` are heads that were exported, `archive` the rows that were moved out of the database, in order; without
         them the chain is verified from the last row that was archived on.
@@ -81,27 +121,47 @@ class Ledger(EventLog):
             SettingsError: a known head is older than what is left of the chain, and no archive was given.
         """
 
-        def work(cn: "sa.Connection") -> Verification:
-            gone = archived(sql().events(cn, {"kind": EventKind.HISTORY_ARCHIVED}))
-            start = gone.through if gone and archive is None else NOTHING
-            _require_reach(known, start)
-            snapshots: dict[str, dict[str, Any]] = {}
-            rows = chain(archive or (), sql().events(cn, {}))
-            last, bad = verify_chain(_watched(rows, snapshots), sql().head(cn), *known, start=start)
-            stored = sql().releases(cn, {})
-            differing = _differing(stored, snapshots, gone.releases if gone else {}) if bad is None else ()
-            return Verification(
-                ok=bad is None and not differing,
-                at=datetime.fromisoformat(cn.exec_driver_sql(sql().CLOCKS[cn.dialect.name]).scalar_one()),
-                count=last.seq,
-                head=last,
-                archived=start.seq,
-                first_bad=bad.seq if bad else None,
-                why=bad.why if bad else "; ".join(differing),
-                releases=differing,
-            )
+        pins = self._pins()
+        return self._database.read(lambda cn: _verified(cn, known, pins, archive))
 
-        return self._database.read(work)
+    def require_intact(self, *known: Head) -> None:
+        """Refuse to act on a record that is not what was written.
+
+        Raises:
+            RecordAltered: it is recorded once, and promotion and retraining stop until a person resumes them.
+        """
+        found = self.verify(*known)
+        if not found.ok:
+            error = record_altered(found.problems)
+            self.stop_for(error)
+            raise error
+
+    def stop_for(self, error: RecordAltered) -> None:
+        """Record that something is not what the record says, and stop what goes on by itself.
+
+        The same finding is recorded once. A record that cannot even be added to is logged: the refusal itself stands.
+        """
+        payload = {"what": error.what, "culprits": error.culprits, "remedy": error.remedy}
+
+        def work(tx: "Transaction") -> None:
+            last = self._last(tx.connection, EventKind.RECORD_ALTERED, {})
+            resumed = self._last(tx.connection, EventKind.AUTOMATION_RESUMED, {})
+            if last is None or last.payload != plain(payload) or (resumed is not None and resumed.seq > last.seq):
+                self._event(tx, EventKind.RECORD_ALTERED, payload, actor=VERIFICATION, channel=VERIFICATION)
+            for subject in Automation:
+                self._pause(tx, subject, f"the record was changed: {'; '.join(error.culprits)[:500]}")
+
+        try:
+            self._database.write(work)
+        except RetrainingError as unwritten:
+            LOG.error("a changed record could not be recorded: %s", unwritten)
+
+    def _pause(self, tx: "Transaction", subject: Automation, reason: str) -> None:
+        rows = sql().events(tx.connection, self._where(PAUSING, subject=subject))
+        if paused(map(Event.of, rows), subject) is None:
+            payload = {"reason": reason, "cause": reason, "inputs": {}, "until_resumed": True}
+            about = {"actor": VERIFICATION, "channel": VERIFICATION, "subject": subject}
+            self._event(tx, EventKind.AUTOMATION_PAUSED, payload, **about)
 
     def retrain_lease(self, policy: LeasePolicy | None = None) -> Leases:
         """The lease that whoever retrains this model holds."""
@@ -401,7 +461,9 @@ class Ledger(EventLog):
         Raises:
             Conflict: not approved, another promotion is under way, or a champion newer than it; for a rollback, a
                 version that never was champion; or the lease of the retrain that asks was lost.
+            RecordAltered: the record is not what was written, so nobody can say what was approved.
         """
+        self.require_intact()
 
         def work(tx: "Transaction") -> Intent:
             require_current(tx, lease)
@@ -465,7 +527,7 @@ class Ledger(EventLog):
 
         def work(cn: "sa.Connection") -> list[Intent]:
             promoting = self._read_releases(cn, state=S.PROMOTING)
-            rows = sql().events(cn, {"seq": [release.intent for release in promoting]})
+            rows = sql().events(cn, {"seq": [release.intent for release in promoting], "model": self.model})
             return [Intent.model_validate(json.loads(row.payload)["intent"]) for row in rows]
 
         return self._database.read(work)
@@ -633,7 +695,17 @@ class Ledger(EventLog):
         return self._database.read(lambda cn: self._read_releases(cn, **where))
 
     def _read_releases(self, cn: "sa.Connection", **where: Any) -> list[Release]:
-        return [Release.model_validate(row) for row in sql().releases(cn, {"model": self.model, **where})]
+        """Releases as the chain has them, each held against its working row.
+
+        Raises:
+            RecordAltered: a row was changed, added or removed.
+        """
+        about = {"model": self.model}
+        gone = archived(sql().events(cn, {"kind": EventKind.HISTORY_ARCHIVED}))
+        found = recorded_releases(
+            sql().last_release_rows(cn, self.model), sql().releases(cn, about), gone.releases if gone else {}
+        )
+        return [one for one in found if all(_matches(one, name, value) for name, value in where.items())]
 
 
 def _moved(tx: "Transaction", actor: str, channel: str, reason: str = "") -> Moved:
@@ -671,27 +743,83 @@ def _require_reach(known: Iterable[Head], start: Head) -> None:
         )
 
 
-def _watched(rows: Iterable[Row], snapshots: dict[str, dict[str, Any]]) -> Iterator[Row]:
-    """The rows as they pass, the last state of every release noted."""
-    for row in rows:
-        yield row
-        if row.kind in RELEASE_KINDS:
-            release = json.loads(row.payload)["release"]
-            snapshots[release_key(release["model"], release["version"])] = release
+def _verified(
+    cn: "sa.Connection", known: Sequence[Head], pins: Sequence[Head], archive: Iterable[Row] | None
+) -> Verification:
+    """What one state of the database comes to, held against heads that were kept elsewhere."""
+    at = datetime.fromisoformat(sql().clock(cn))
+    missing = tuple(f"the table {problem}" for problem in guards.missing_tables(cn))
+    newest = max(pins, key=lambda head: head.seq, default=None)
+    if missing:
+        why = "; ".join(missing)
+        return Verification(ok=False, at=at, count=0, head=Head(), why=why, guards=missing, pinned=newest)
+    gone = archived(sql().events(cn, {"kind": EventKind.HISTORY_ARCHIVED}))
+    start = gone.through if gone and archive is None else NOTHING
+    _require_reach(known, start)
+    told = sql().told_head(cn)
+    heads = (*known, *(pin for pin in pins if pin.seq >= start.seq), *((told,) if told else ()))
+    replayed = _Replayed(chain(archive or (), sql().events(cn, {})), incomplete=start != NOTHING)
+    last, bad = verify_chain(replayed, *heads, start=start)
+    bad = bad or replayed.problem
+    stored = sql().releases(cn, {})
+    differing = _differing(stored, replayed.releases, gone.releases if gone else {}) if bad is None else ()
+    weak = (*guards.weakened(cn), *(_head_problems(told, last) if bad is None else ()))
+    return Verification(
+        ok=bad is None and not differing and not weak,
+        at=at,
+        count=last.seq,
+        head=last,
+        archived=start.seq,
+        first_bad=bad.seq if bad else None,
+        why=bad.why if bad else "; ".join((*differing, *weak)),
+        releases=differing,
+        guards=weak,
+        pinned=newest,
+    )
+
+
+def _head_problems(told: Head | None, last: Head) -> tuple[str, ...]:
+    """Whether the head row names the last row; by one that names an earlier row the next event would take its place."""
+    if told == last:
+        return ()
+    return (f"the head row names row {told.seq if told else 'none'}, but the last row is row {last.seq}",)
+
+
+class _Replayed:
+    """Rows as they pass, each taken by the state machine once the chain has found it whole."""
+
+    def __init__(self, rows: Iterable[Row], *, incomplete: bool) -> None:
+        self.problem: BadRow | None = None
+        self._rows = rows
+        self._replay = ReleaseReplay(incomplete=incomplete)
+
+    @property
+    def releases(self) -> Mapping[tuple[str, int], Release]:
+        """What the releases have come to."""
+        return self._replay.releases
+
+    def __iter__(self) -> Iterator[Row]:
+        for row in self._rows:
+            yield row
+            if self.problem is None and (why := self._replay.take(row)) is not None:
+                self.problem = BadRow(row.seq, f"row {row.seq} ({row.kind.replace('_', ' ')}): {why}")
 
 
 def _differing(
-    rows: list[dict[str, Any]], snapshots: Mapping[str, dict[str, Any]], archived: Mapping[str, str]
+    rows: list[dict[str, Any]], recorded: Mapping[tuple[str, int], Release], archived: Mapping[str, str]
 ) -> tuple[str, ...]:
     """Releases whose row is not what their last event left."""
-    stored = {release_key(row["model"], row["version"]): row for row in rows}
-    problems = []
-    for key in sorted(stored.keys() | snapshots.keys() | archived.keys()):
-        row, kept = stored.get(key, {}), snapshots.get(key, {})
-        if not kept and archived.get(key) == release_digest(row):
-            continue
-        names = sorted(name for name in row.keys() | kept.keys() if row.get(name) != kept.get(name))
-        if names:
-            model, _, version = key.rpartition("/")
-            problems.append(f"release {model} version {version}: {', '.join(names)} differ from its last event")
-    return tuple(problems)
+    stored = {(row["model"], row["version"]): row for row in rows}
+    keys = sorted(stored.keys() | recorded.keys() | set(map(_key, archived)))
+    found = (row_difference(stored.get(key), recorded.get(key), archived) for key in keys)
+    return tuple(problem for problem in found if problem is not None)
+
+
+def _key(named: str) -> tuple[str, int]:
+    model, _, version = named.rpartition("/")
+    return model, int(version)
+
+
+def _matches(release: Release, name: str, wanted: Any) -> bool:
+    value = getattr(release, name)
+    return value in wanted if isinstance(wanted, list | set | frozenset | tuple) else value == wanted

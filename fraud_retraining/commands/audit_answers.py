@@ -16,7 +16,7 @@ from fraud_retraining.adapters.ledger import Verification
 from fraud_retraining.domain.archiving import Archived
 from fraud_retraining.domain.candidate import Environment
 from fraud_retraining.domain.comparison import Comparison
-from fraud_retraining.domain.errors import IntegrityError
+from fraud_retraining.domain.errors import RecordAltered
 from fraud_retraining.domain.events import Event
 from fraud_retraining.domain.grids import Cell, Grid, span
 from fraud_retraining.domain.review import ReviewPack
@@ -201,12 +201,13 @@ def print_verification(found: Verification, out: Console) -> None:
     )
 
 
-def changed(found: Verification) -> IntegrityError:
-    """A chain that is not."""
-    return IntegrityError(
+def changed(found: Verification) -> RecordAltered:
+    """A record that is not what was written."""
+    return RecordAltered(
         f"The ledger was changed: {found.why}.",
-        culprits=[f"row {found.first_bad}"] if found.first_bad else found.releases,
-        remedy="compare with an exported head and a backup; nothing that follows can be relied on.",
+        culprits=[*([f"row {found.first_bad}"] if found.first_bad else []), *found.releases, *found.guards],
+        remedy="compare with an exported head and a backup; nothing that follows can be relied on. Where only rows of "
+        "the table of releases differ, `fraud-retraining audit restore` writes them anew from the chain.",
     )
 
 

@@ -13,6 +13,7 @@ ordinary exceptions and leave with exit code 1.
     ├── BudgetExceeded                  6  time or cost
     └── DependencyUnreachable           7  lake, store, MLflow or disk did not answer
         └── IntegrityError              7  it answered, but not with what was stored
+            └── RecordAltered           7  the record of decisions, or what stands beside it, was changed
 """
 
 from collections.abc import Iterable, Sequence
@@ -110,3 +111,10 @@ class DependencyUnreachable(RetrainingError):
 
 class IntegrityError(DependencyUnreachable):
     """Stored bytes that are not the bytes that were recorded."""
+
+
+class RecordAltered(IntegrityError):
+    """The record of decisions is not what was written, or what is to be acted on is not what the record says.
+
+    No re-run cures it, and automation stops: a person has to find out who changed what.
+    """

@@ -59,6 +59,8 @@ class EventKind(StrEnum):
     ARTIFACTS_REMOVED = "artifacts_removed"
     RELEASE_TOLD = "release_told"
     HISTORY_ARCHIVED = "history_archived"
+    RECORD_ALTERED = "record_altered"
+    RECORD_RESTORED = "record_restored"
 
 
 RELEASE_KINDS = frozenset(
@@ -226,13 +228,16 @@ def verify_chain(rows: Iterable[Row], *heads: Head, start: Head = NOTHING) -> tu
     another row in its place, was cut or written anew. `start` is the last row that was archived: the chain goes on
     from there, and about rows before it these rows say nothing.
     """
-    known = {head.seq: head.hash for head in heads if head.seq}
+    known: dict[int, set[str]] = {}
+    for head in heads:
+        known.setdefault(head.seq, set()).add(head.hash)
+    known.pop(NOTHING.seq, None)
     last = start
-    if known.get(start.seq, start.hash) != start.hash:
+    if known.get(start.seq, {start.hash}) != {start.hash}:
         return NOTHING, _other_head(start.seq)
     for row in rows:
         fault = _fault(row, last)
-        if fault is None and known.get(row.seq, row.hash) != row.hash:
+        if fault is None and known.get(row.seq, {row.hash}) != {row.hash}:
             fault = _other_head(row.seq)
         if fault is not None:
             return last, fault

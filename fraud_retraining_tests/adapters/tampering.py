@@ -6,6 +6,7 @@ from contextlib import closing
 import sqlalchemy as sa
 
 from fraud_retraining.adapters.database import _driver_url
+from fraud_retraining.adapters.guards import TABLES
 from fraud_retraining.domain.events import Row
 from fraud_retraining_tests.adapters.ledgers import sqlite_path
 
@@ -24,7 +25,7 @@ def run_sql(url: str, *statements: str) -> None:
 def lift_guards(url: str) -> None:
     """Takes the guards away, as the owner of the database can."""
     if not url.startswith("sqlite"):
-        run_sql(url, "ALTER TABLE audit_events DISABLE TRIGGER ALL", "ALTER TABLE releases DISABLE TRIGGER ALL")
+        run_sql(url, *(f"ALTER TABLE {table} DISABLE TRIGGER ALL" for table in TABLES))
         return
     with closing(sqlite3.connect(sqlite_path(url))) as raw:
         for (name,) in raw.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():

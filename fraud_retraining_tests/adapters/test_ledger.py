@@ -25,6 +25,7 @@ from fraud_retraining.domain.releases import (
     recovery,
 )
 from fraud_retraining.domain.reviewers import ReviewerPolicy
+from fraud_retraining.domain.trust import POLICY
 from fraud_retraining_tests.adapters.ledgers import (
     ANYBODY,
     append_many,
@@ -269,7 +270,7 @@ def test_a_tail_cut_off_with_the_head_row_put_right_is_found_by_an_exported_head
     [
         ("UPDATE releases SET state = 'approved', artifact_digest = 'x'", "artifact_digest, state differ"),
         ("UPDATE releases SET decided_by = NULL", "decided_by differ"),
-        ("DELETE FROM releases", "state"),
+        ("DELETE FROM releases", "in the chain but not in the table"),
         ("UPDATE releases SET version = 8", "version 8"),
     ],
 )
@@ -409,8 +410,8 @@ def test_what_nobody_decided_in_time_expires_once_and_is_no_longer_decided(ledge
 
 def test_a_release_without_a_human_names_the_policy_that_stood_for_one(ledger: Ledger):
     opened(ledger, 1)
-    release = ledger.move_release(1, S.APPROVED, actor="policy auto", channel="policy")
-    assert (release.decided_by, release.decided_via) == ("policy auto", "policy")
+    release = ledger.move_release(1, S.APPROVED, actor=POLICY, channel="policy")
+    assert (release.decided_by, release.decided_via) == (POLICY, "policy")
 
 
 # -- promotion
@@ -563,7 +564,7 @@ def test_of_two_promotions_at_once_one_wins_and_the_chain_is_whole(ledger: Ledge
     promoted(ledger, 1, day=1)
     approved(ledger, 2, day=3)
     opened(ledger, 3, day=4)
-    ledger.move_release(3, S.APPROVED, actor="policy auto", channel="policy")
+    ledger.move_release(3, S.APPROVED, actor=POLICY, channel="policy")
     heard = _at_once(ledger_url, "promote")
     assert sorted(answer == "won" for answer in heard.values()) == [False, True]
     assert len(ledger.releases(S.PROMOTED)) == 1

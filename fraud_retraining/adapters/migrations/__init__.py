@@ -4,5 +4,5 @@ Here: the Alembic environment and its revisions. Not here: queries. `HEAD` is ke
 that is up to date is recognised without importing Alembic.
 """
 
-HEAD = "0003"
+HEAD = "0004"
 VERSION_TABLE = "ledger_version"
