@@ -8,10 +8,12 @@ stdout is exactly one JSON object.
 import json
 import logging
 import os
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from datetime import date, datetime
 from pathlib import Path
 from types import TracebackType
@@ -59,9 +61,7 @@ class Commands(TyperGroup):
 app = typer.Typer(
     name="fraud-retraining",
     cls=Commands,
-    help="Keeps a fraud model fresh: windows, training, gates, releases and the record of it all.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -76,7 +76,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on std
 Verbose = Annotated[bool, typer.Option("--verbose", help="Show Dagster's log on stderr.")]
 DAY = ["%Y-%m-%d"]
 INTERRUPTED = 130
-"""What shells call a command that Ctrl-C ended."""
+"""What shells call a command that Ctrl-C ended; here SIGTERM too."""
 
 
 class RichProgress(AbstractContextManager["RichProgress"]):
@@ -89,18 +89,28 @@ class RichProgress(AbstractContextManager["RichProgress"]):
         self._bars = Progress(*columns, console=err, disable=not err.is_terminal)
         self._tasks: dict[str, TaskID] = {}
         self._totals: dict[str, int] = {}
+        self._starting: TaskID | None = self._bars.add_task("starting", total=None)
 
     def __enter__(self) -> Self:
-        self._bars.start()
+        try:
+            self._bars.start()
+        except BaseException:
+            self._bars.stop()
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._starting is not None:
+            self._bars.remove_task(self._starting)
         self._bars.stop()
 
     def start(self, task: str, total: int) -> None:
         """A bar of `total` units; a task that starts again begins anew."""
+        if self._starting is not None:
+            self._bars.remove_task(self._starting)
+            self._starting = None
         self._totals[task] = total
         if task in self._tasks:
             self._bars.reset(self._tasks[task], total=total)
@@ -113,6 +123,23 @@ class RichProgress(AbstractContextManager["RichProgress"]):
         total = self._totals[task]
         if not err.is_terminal and done in {total, (total + 1) // 2}:
             err.print(f"{task}: {done} of {total}", highlight=False)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        out.print(f"fraud-retraining {version('fraud-retraining')}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def every_command(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    """Keeps a fraud model fresh: windows, training, gates, releases and the record of it all."""
 
 
 def _settings(config: Path | None) -> "Settings":
@@ -129,10 +156,24 @@ def _pipeline(config: Path | None, progress: RichProgress, verbose: bool) -> "Pi
     return Pipeline(_settings(config), progress, verbose=verbose)
 
 
+class PlainLines(logging.Formatter):
+    """Log lines for people: what is said, after who said it where that is not this program itself."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, with the traceback where there is one."""
+        said = super().format(record)
+        if record.name == "fraud_retraining.alerts":
+            return f"alert: {said}"
+        return said if record.name.startswith("fraud_retraining") else f"{record.name}: {said}"
+
+
 def _quieten(verbose: bool) -> None:
     warnings.simplefilter("ignore")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "INFO" if verbose else "ERROR")
     logging.basicConfig(stream=sys.stderr, level=logging.INFO if verbose else logging.ERROR)
+    if not verbose:
+        for handler in logging.getLogger().handlers:
+            handler.setFormatter(PlainLines())
     for name in ("mlflow", "alembic", "dagster", "urllib3", "botocore"):
         logging.getLogger(name).setLevel(logging.INFO if verbose else logging.ERROR)
     logging.getLogger("fraud_retraining.lease").setLevel(logging.INFO)
@@ -152,7 +193,8 @@ def _run(command: Callable[[], int], *, as_json: bool, verbose: bool = False) ->
     """Runs a command and leaves with its exit code; a known failure is told, anything else keeps its traceback."""
     _quieten(verbose)
     try:
-        code = command()
+        with _terminated_as_interrupted():
+            code = command()
     except RetrainingError as error:
         code = _told(error, as_json)
     except Exception as error:
@@ -171,6 +213,21 @@ def _run(command: Callable[[], int], *, as_json: bool, verbose: bool = False) ->
             raise
         code = _interrupted(as_json)
     raise typer.Exit(code)
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """SIGTERM, by which time limits end a command, does what Ctrl-C does, as in Dagster's own runs: what the terminal
+    and the lease are in the middle of is put in order.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _interrupted(as_json: bool) -> int:
@@ -261,9 +318,6 @@ def simulate(
 
 def _pause(seconds: float) -> Callable[[], bool]:
     """Waits; says that it was enough once somebody interrupts."""
-    import signal
-    import threading
-
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())

@@ -1,14 +1,22 @@
 """The command line as a user meets it: answers, exit codes, messages, and a champion that no failure touches."""
 
 import json
+import logging
+import os
+import pty
+import subprocess
+import sys
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
+from importlib.metadata import version
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 import typer
+from typer.testing import CliRunner
 
 from fraud_retraining import cli
 from fraud_retraining.domain.events import EventKind
@@ -321,3 +329,60 @@ class TestUsage:
             cli._run(lambda: 1 // 0, as_json=True)
         error = json.loads(capsys.readouterr().out)["error"]
         assert (error["kind"], error["exit_code"]) == ("ZeroDivisionError", 1)
+
+
+class TestForPeople:
+    def test_the_version_is_told(self) -> None:
+        told = CliRunner().invoke(cli.app, ["--version"])
+        assert (told.exit_code, told.stdout.split()) == (0, ["fraud-retraining", version("fraud-retraining")])
+
+    def test_shells_complete_commands(self) -> None:
+        asked = {"_FRAUD_RETRAINING_COMPLETE": "complete_bash", "COMP_WORDS": "fraud-retraining re", "COMP_CWORD": "1"}
+        told = CliRunner().invoke(cli.app, [], env=asked, prog_name="fraud-retraining")
+        assert told.stdout.split() == ["retrain", "reject", "resume"]
+
+    @pytest.mark.parametrize(
+        ("logger", "line"),
+        [
+            ("fraud_retraining.alerts", "alert: Data refused"),
+            ("fraud_retraining.outcomes", "Data refused"),
+            ("mlflow.store", "mlflow.store: Data refused"),
+        ],
+    )
+    def test_a_log_line_begins_with_what_is_said_and_not_with_its_level(self, logger: str, line: str) -> None:
+        record = logging.LogRecord(logger, logging.ERROR, "file", 1, "%s refused", ("Data",), None)
+        assert cli.PlainLines().format(record) == line
+
+    def test_a_terminal_shows_at_once_that_something_runs_and_is_left_in_order(self, tmp_path: Path) -> None:
+        """Libraries take seconds to load, and a time limit may end the command before its first unit of work."""
+        program = (
+            "import sys, time; from fraud_retraining import cli\n"
+            "@cli.app.command()\n"
+            "def loads():\n"
+            "    def command():\n"
+            "        with cli.RichProgress():\n"
+            "            time.sleep(60)\n"
+            "    cli._run(command, as_json=False)\n"
+            "cli.app(['loads'])\n"
+        )
+        seen, code = in_terminal([sys.executable, "-c", program], until=b"starting")
+        assert code == 130 and b"starting" in seen
+        shown, back, after = seen.rpartition(b"\x1b[?25h")
+        assert shown and back and b"\x1b[?25l" not in after, "the cursor is back"
+        assert b"interrupted" in seen
+
+
+def in_terminal(command: list[str], until: bytes) -> tuple[bytes, int]:
+    """What a command writes to a terminal that ends it, as time limits do, once `until` was seen; and its exit code."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env={**os.environ, "TERM": "xterm"})
+    os.close(theirs)
+    seen = b""
+    with suppress(OSError):
+        while piece := os.read(ours, 4096):
+            seen += piece
+            if until in seen:
+                process.terminate()
+                until = b"never again"
+    os.close(ours)
+    return seen, process.wait(timeout=30)

@@ -22,6 +22,7 @@ from fraud_retraining.commands import answers
 from fraud_retraining.commands.lakes import write_simulated_lake
 from fraud_retraining.commands.runs import Pipeline, Retrained
 from fraud_retraining.domain.errors import RetrainingError
+from fraud_retraining.domain.notices import sentences
 from fraud_retraining.domain.triggers import Trigger
 from fraud_retraining.domain.windows import DayRange
 from fraud_retraining.orchestration.progress import Progress
@@ -132,7 +133,7 @@ def _month(
 
 def _told(done: Retrained, before: str = "") -> str:
     if isinstance(done.error, RetrainingError):
-        return before + " ".join(culprit.split(": ", 1)[-1] for culprit in done.error.culprits[:2])
+        return before + sentences(*(culprit.split(": ", 1)[-1] for culprit in done.error.culprits[:2]))
     if done.evaluation is not None and done.outcome is not None and done.status.value == "promoted":
         return before + next(g.message for g in done.evaluation.verdict.gates if g.name == "no_regression")
     return before + done.message

@@ -413,7 +413,9 @@ def _together(refused: Sequence[DataInvalid], problems: Sequence[str], unfit: Se
 
 def _lines(error: DataInvalid) -> tuple[str, ...]:
     """A refusal of several days names each in a culprit of its own; one of a single day is one line."""
-    return error.culprits if len(error.days) > 1 else (" ".join([error.what, *error.culprits]),)
+    return (
+        error.culprits if len(error.days) > 1 else (": ".join(filter(None, [error.what, "; ".join(error.culprits)])),)
+    )
 
 
 @contextmanager

@@ -32,6 +32,8 @@ from fraud_retraining.domain.validation import SAMPLE, CheckResult, Measure, Rul
 MIN_EARLIER_DAYS = 3
 HISTORY_HOURS = 30 * 24
 """Files that come so long after their day are a delivery of history, not a late day."""
+SAME_DELIVERY_HOURS = 12
+"""Days whose files came so close together were delivered at once; days that each come a day late did not."""
 REPRESENTATIVE_SHARE = 0.5
 
 
@@ -47,6 +49,7 @@ class DayEvidence:
     earlier_rows: tuple[int, ...]
     earlier_columns: frozenset[str] | None
     query: DayQuery
+    with_day_before: bool = False
 
     @property
     def required(self) -> tuple[str, ...]:
@@ -256,6 +259,9 @@ def _freshness(day: DayEvidence) -> Measure:
     hours = (arrived - end).total_seconds() / 3600
     if hours > HISTORY_HOURS:
         return Measure(None, f"delivered as history, {hours / 24:,.0f} days after the day's end", threshold=threshold)
+    if hours > most and day.with_day_before:
+        told = f"delivered together with the day before, {hours / 24:,.0f} days after the day's end"
+        return Measure(None, told, threshold=threshold)
     return Measure(
         value=hours,
         found=f"arrived {abs(hours):,.1f} hours {'after' if hours >= 0 else 'before'} the day's end",
@@ -264,6 +270,13 @@ def _freshness(day: DayEvidence) -> Measure:
         threshold=threshold,
         numbers={"hours": hours, "arrived_at": arrived.isoformat()},
     )
+
+
+def delivered_together(arrived: datetime | None, before: datetime | None) -> bool:
+    """Whether a day and the one before it came with one delivery, whose lateness is told at its first day only."""
+    if arrived is None or before is None:
+        return False
+    return abs(arrived - before) <= timedelta(hours=SAME_DELIVERY_HOURS)
 
 
 def _new_columns(day: DayEvidence) -> Measure:
@@ -306,14 +319,18 @@ def day_checks(
     *,
     earlier_rows: Sequence[int] = (),
     earlier_columns: Collection[str] | None = None,
+    with_day_before: bool = False,
     query: DayQuery | None = None,
 ) -> tuple[CheckResult, ...]:
     """One result per rule of `DAY_CHECKS`, in order, about a stored day.
 
     `rows` is the canonical table of an engine; `earlier_rows` are the row counts of the days before, oldest first, and
-    `earlier_columns` the columns of the day before that nothing reads; None where there is no such day. `query` answers
-    about the same rows, where an engine keeps compiled queries.
+    `earlier_columns` the columns of the day before that nothing reads; None where there is no such day.
+    `with_day_before` says that the day was delivered together with the one before it. `query` answers about the same
+    rows, where an engine keeps compiled queries.
     """
     columns = None if earlier_columns is None else frozenset(earlier_columns)
     query = query or (lambda shape: shape(rows, mapping, day).to_pyarrow())
-    return results_of(_DAY_RULES, DayEvidence(rows, facts, mapping, day, policy, tuple(earlier_rows), columns, query))
+    earlier = tuple(earlier_rows)
+    evidence = DayEvidence(rows, facts, mapping, day, policy, earlier, columns, query, with_day_before)
+    return results_of(_DAY_RULES, evidence)

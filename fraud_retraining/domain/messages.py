@@ -24,6 +24,7 @@ from fraud_retraining.domain.notices import (
     Notice,
     destinations,
     kind_of,
+    sentences,
 )
 from fraud_retraining.domain.redaction import redact
 
@@ -115,7 +116,8 @@ def slack_message(notice: Notice, *, seen: int = 1, resolved: str = "") -> Body:
         *(_section(f"*{name}*\n{text}") for name, text in sections.items() if text),
         {"type": "context", "elements": [_text(text) for text in _footer(notice, seen)]},
     ]
-    return {"text": mrkdwn(f"{mark} {title}. {' '.join(notice.why[:1])} {notice.serving}", TEXT), "blocks": blocks}
+    told = sentences(title, *notice.why[:1], notice.serving)
+    return {"text": mrkdwn(f"{mark} {told}", TEXT), "blocks": blocks}
 
 
 def _heading(text: str) -> str:
@@ -210,7 +212,7 @@ def pagerduty_event(notice: Notice, source: str) -> Body:
     return {
         "dedup_key": dedup_key(notice),
         "payload": {
-            "summary": clean(f"{notice.model}: {notice.title}. {' '.join(notice.why[:1])}", SUMMARY),
+            "summary": clean(f"{notice.model}: {sentences(notice.title, *notice.why[:1])}", SUMMARY),
             "source": clean(source or notice.model, DETAIL),
             "severity": PAGERDUTY_SEVERITY[notice.severity],
             "component": clean(notice.model, DETAIL),

@@ -160,6 +160,17 @@ class Occasion(Policy):
     mlflow_run_id: str | None = None
 
 
+def sentences(*parts: str) -> str:
+    """The parts one after the other, each ended and begun as a sentence; empty ones are left out."""
+    return " ".join(_sentence(part.strip()) for part in parts if part.strip())
+
+
+def _sentence(text: str) -> str:
+    first, *_ = text.split(None, 1)
+    begun = text[0].upper() + text[1:] if first.strip(",;:").isalpha() else text
+    return begun if begun.endswith((".", "!", "?", ":", "…", "...")) else f"{begun}."
+
+
 TITLES: Mapping[Category, str] = MappingProxyType(
     {
         Category.DATA_VALIDATION: "Data refused",
@@ -204,7 +215,7 @@ def failure_notice(failure: Failure, occasion: Occasion, links: LinkPolicy) -> N
         facts=tuple(_facts(occasion)),
         why=(failure.what, *(occasion.gates or failure.culprits)),
         serving=occasion.serving,
-        todo=" ".join(filter(None, (WHAT_TO_DO[failure.category], failure.remedy))),
+        todo=sentences(WHAT_TO_DO[failure.category], failure.remedy),
         links=tuple(_links(failure.category, occasion, links)),
         job=occasion.job,
         as_of=occasion.as_of,

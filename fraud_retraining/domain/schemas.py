@@ -161,7 +161,9 @@ class ValidationPolicy(Policy):
     max_reject_share: float = Field(0.001, ge=0, le=1, description="Most rows of a day that may be rejected.")
     min_holdout_frauds: int = Field(20, ge=1, description="Least frauds in the holdout that a verdict may rest on.")
     max_arrival_hours: float = Field(
-        72, gt=0, description="Hours after a day's end by which its files should be there; later is a warning."
+        72,
+        gt=0,
+        description="Hours after a day's end by which its files should be there; later is a warning, one a delivery.",
     )
 
     @model_validator(mode="after")

@@ -5,14 +5,14 @@ rules of what depends on what (`domain/lineage.py`).
 """
 
 from collections.abc import Iterable, Mapping
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from functools import cached_property
 
 from fraud_retraining.adapters.environment import source_files
 from fraud_retraining.adapters.lake import DayFiles
 from fraud_retraining.adapters.store import Partition, Store
 from fraud_retraining.domain import lineage
-from fraud_retraining.domain.day_checks import DAY_CHECKS
+from fraud_retraining.domain.day_checks import DAY_CHECKS, delivered_together
 from fraud_retraining.domain.features import FeaturePlan
 from fraud_retraining.domain.fingerprint import code_digest, digest
 from fraud_retraining.domain.lineage import DayDigests
@@ -195,10 +195,21 @@ class Inventory:
         before = self.transactions.get(day - timedelta(days=1))
         return list(before.facts["ignored_columns"]) if before else None
 
+    def with_day_before(self, day: date) -> bool:
+        """Whether the day was delivered together with the nearest ingested day before it."""
+        back = range(1, self._settings.validation.trailing_days + 1)
+        before = next((found for n in back if (found := self._arrival(day - timedelta(days=n)))), None)
+        return delivered_together(self._arrival(day), before)
+
+    def _arrival(self, day: date) -> datetime | None:
+        arrived = self.transactions[day].facts.get("arrived_at") if day in self.transactions else None
+        return datetime.fromisoformat(arrived) if arrived else None
+
     def rules(self, day: date) -> str:
         """Digest of what the checks of a day go by."""
         settings = self._settings
-        return digest([settings.validation, settings.mapping, self.earlier_rows(day), self.earlier_columns(day)])
+        around = [self.earlier_rows(day), self.earlier_columns(day), self.with_day_before(day)]
+        return digest([settings.validation, settings.mapping, *around])
 
     def report(self, day: date) -> Report | None:
         """The checks that were made of the day as it now stands; None when not all of them gave a result."""

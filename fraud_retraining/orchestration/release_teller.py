@@ -16,7 +16,7 @@ from fraud_retraining.domain.errors import RetrainingError
 from fraud_retraining.domain.events import EventKind
 from fraud_retraining.domain.failures import Audience, Severity
 from fraud_retraining.domain.messages import mrkdwn, opening
-from fraud_retraining.domain.notices import SLACK, Action, Message, Notice, runbook_link
+from fraud_retraining.domain.notices import SLACK, Action, Message, Notice, runbook_link, sentences
 from fraud_retraining.domain.release_messages import decided_message, personal_link_message, request_message
 from fraud_retraining.domain.release_notices import ReleaseNotice
 from fraud_retraining.domain.releases import ReleaseState
@@ -92,7 +92,7 @@ class OutboxTeller:
     def _follow(self, notice: ReleaseNotice) -> None:
         """Into the request's thread; once it is decided, the request itself loses its buttons."""
         key, story_and_pack = _request_key(notice), self._story(notice)
-        told = " ".join(part for part in (f"{notice.title}.", notice.text) if part)
+        told = sentences(notice.title, notice.text)
         if story_and_pack[0].release.state is not ReleaseState.AWAITING_APPROVAL:
             body = decided_message(*story_and_pack, self._settings.alerts.links, told)
             self._outbox.update(key, body)

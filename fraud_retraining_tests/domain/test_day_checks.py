@@ -9,7 +9,7 @@ import ibis
 import pyarrow as pa
 import pytest
 
-from fraud_retraining.domain.day_checks import DAY_CHECKS, day_checks
+from fraud_retraining.domain.day_checks import DAY_CHECKS, day_checks, delivered_together
 from fraud_retraining.domain.ingestion import Arrival, DayFacts, LakeMapping, canonical, ingest
 from fraud_retraining.domain.schemas import ValidationPolicy
 from fraud_retraining.domain.validation import CheckResult
@@ -47,9 +47,11 @@ def checked(
     earlier=(9, 10, 11),
     columns=("note",),
     policy=POLICY,
+    **more,
 ):
     rows = ibis.memtable(day_table() if table is None else table)
-    results = day_checks(rows, told or facts(), MAPPING, DAY, policy, earlier_rows=earlier, earlier_columns=columns)
+    about = {"earlier_rows": earlier, "earlier_columns": columns, **more}
+    results = day_checks(rows, told or facts(), MAPPING, DAY, policy, **about)
     return {result.name: result for result in results}
 
 
@@ -224,6 +226,21 @@ class TestArrival:
         result = checked(told=facts(arrived_at=arrived))["freshness"]
         assert (result.passed, result.value) == (True, None)
         assert "history" in result.message
+
+    def test_a_late_delivery_of_many_days_warns_at_its_first_day_only(self):
+        late = facts(arrived_at=datetime(2024, 3, 1, tzinfo=UTC) + timedelta(days=20))
+        assert not checked(told=late)["freshness"].passed
+        result = checked(told=late, with_day_before=True)["freshness"]
+        assert (result.passed, result.value) == (True, None)
+        assert "together with the day before, 20 days after" in result.message
+
+    @pytest.mark.parametrize(
+        ("hours", "together"), [(0, True), (-3, True), (12, True), (24, False), (None, False)], ids=str
+    )
+    def test_days_that_each_come_a_day_apart_are_no_delivery_of_many(self, hours, together):
+        arrived = datetime(2024, 3, 10, 6, tzinfo=UTC)
+        before = None if hours is None else arrived - timedelta(hours=hours)
+        assert delivered_together(arrived, before) is together
 
     def test_an_unknown_arrival_passes_and_says_so(self):
         result = checked(told=facts(arrived_at=None))["freshness"]

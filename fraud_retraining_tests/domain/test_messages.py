@@ -32,6 +32,7 @@ from fraud_retraining.domain.notices import (
     failure_notice,
     gate_lines,
     paused_notice,
+    sentences,
 )
 from fraud_retraining_tests.adapters.people import limits_of
 from fraud_retraining_tests.domain.notices import AS_OF, LINKS, a_failure, a_notice, an_occasion
@@ -189,3 +190,24 @@ def test_clean_text_is_one_printable_line() -> None:
 
 def _first(block: dict[str, Any]) -> str:
     return str(block.get("text", {}).get("text", ""))
+
+
+@pytest.mark.parametrize(
+    ("parts", "told"),
+    [
+        (("it failed its gates", "version 11 serves"), "It failed its gates. Version 11 serves."),
+        (("Done.", "", "why so? ", "average_precision: 0.3"), "Done. Why so? average_precision: 0.3."),
+        (("`resume` lets it go on", "see:"), "`resume` lets it go on. See:"),
+        ((), ""),
+    ],
+)
+def test_parts_of_a_message_do_not_run_together(parts: tuple[str, ...], told: str) -> None:
+    assert sentences(*parts) == told
+
+
+def test_why_and_what_serves_are_sentences_of_their_own_in_every_message() -> None:
+    notice = a_notice().model_copy(
+        update={"title": "Refused", "why": ("it failed its gates",), "serving": "version 11"}
+    )
+    assert "Refused. It failed its gates. Version 11." in slack_message(notice)["text"]
+    assert "Refused. It failed its gates." in pagerduty_event(notice, "here")["payload"]["summary"]

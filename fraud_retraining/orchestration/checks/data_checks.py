@@ -160,6 +160,7 @@ def day_report(day: date, inventory: Inventory, settings: Settings, store: Store
         settings.validation,
         earlier_rows=inventory.earlier_rows(day),
         earlier_columns=inventory.earlier_columns(day),
+        with_day_before=inventory.with_day_before(day),
         query=engine.stored_query(CHECKS, day, paths, settings.mapping),
     )
     report = Report(digest=partition.digest, rules=rules, results=found)
