@@ -82,8 +82,32 @@ class TestRetrain:
         code, answer, _ = run("backfill", "--from", str(first), "--to", str(AS_OF - timedelta(days=1)), "--every", "2")
         assert code == 0
         statuses = [(one["as_of"], one["status"]) for one in answer["retrains"]]
-        assert statuses == [(str(first), "superseded"), (str(first + timedelta(days=2)), "superseded")]
+        assert statuses == [(str(first), "judged"), (str(first + timedelta(days=2)), "judged")]
+        assert all("judged, not promotable" in one["message"] for one in answer["retrains"])
         assert len({one["fingerprint"] for one in answer["retrains"]}) == 2
+        assert champion() == before
+
+    @pytest.mark.slow
+    @pytest.mark.timeout(900)
+    def test_an_older_day_is_judged_against_the_champion_of_its_time_and_its_failed_gates_are_no_incident(
+        self, home: Place
+    ) -> None:
+        lenient = {"max_regression": 1, "max_unproven_regression": 1, "max_slice_regression": 1}
+        home.configure(promotion={"mode": "auto"}, gates=lenient)
+        assert retrain(AS_OF + timedelta(days=2))[1]["status"] == "promoted"
+        before, events = champion(), ledger().head().seq
+        home.configure(promotion={"mode": "auto"}, gates={"min_average_precision": 0.999, "advisory": ["calibration"]})
+        day = str(AS_OF + timedelta(days=1))
+        code, answer, _ = run("backfill", "--from", day, "--to", day)
+        (one,) = answer["retrains"]
+        assert (code, one["status"], one["error"]) == (0, "judged", None)
+        assert "judged, not promotable: its gates did not pass, and champion version 2 is newer" in one["message"]
+        assert one["metrics"]["champion"] is not None
+        assert [gate["name"] for gate in one["gates"] if not gate["passed"]][:1] == ["average_precision_floor"]
+        judged = ledger().verdict(ledger().release_by_version(one["model_version"]))
+        assert (judged.champion_version, judged.newer_champion) == (1, 2)
+        told = [event.kind for event in ledger().events() if event.seq > events]
+        assert not {EventKind.RETRAIN_FAILED, EventKind.NOTICE_OPENED} & set(told)
         assert champion() == before
 
     def test_a_candidate_below_a_floor_is_refused_with_every_number(self, home: Place) -> None:

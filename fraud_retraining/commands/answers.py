@@ -25,6 +25,7 @@ STYLES = {
     RetrainStatus.AWAITING_APPROVAL: "bold cyan",
     RetrainStatus.ALREADY_TRAINED: "cyan",
     RetrainStatus.SUPERSEDED: "yellow",
+    RetrainStatus.JUDGED: "cyan",
     RetrainStatus.GATE_FAILED: "bold red",
     RetrainStatus.DATA_INVALID: "bold red",
 }
@@ -142,14 +143,18 @@ def _number(value: float | None) -> str:
 
 def print_backfill(done: Sequence[Retrained], out: Console) -> None:
     """Every retrain of a backfill, a line each."""
-    table = Table("as of", "status", "version", "average precision", "why", title=f"{len(done)} retrains")
+    columns = ("as of", "status", "version", "average precision", "champion's", "why")
+    table = Table(*columns, title=f"{len(done)} retrains")
     for one in done:
-        values = one.evaluation.evidence.candidate.values if one.evaluation else {}
+        evidence = one.evaluation.evidence if one.evaluation else None
+        values = evidence.beside.values if evidence else {}
+        beside = evidence.champion.values if evidence and evidence.champion else {}
         table.add_row(
             str(one.as_of),
             f"[{STYLES[one.status]}]{_words(one.status)}[/]",
             str(one.outcome.version) if one.outcome else "-",
             _number(values.get("average_precision")),
+            _number(beside.get("average_precision")),
             one.message.splitlines()[0] if one.message else "",
         )
     out.print(table)

@@ -71,7 +71,12 @@ class Spending(Policy):
     @property
     def trained(self) -> bool:
         """Whether it went all the way with a new model, so that its time can be compared with others'."""
-        return self.status in {RetrainStatus.PROMOTED, RetrainStatus.AWAITING_APPROVAL, RetrainStatus.SUPERSEDED}
+        return self.status in {
+            RetrainStatus.PROMOTED,
+            RetrainStatus.AWAITING_APPROVAL,
+            RetrainStatus.SUPERSEDED,
+            RetrainStatus.JUDGED,
+        }
 
 
 class Spent(NamedTuple):

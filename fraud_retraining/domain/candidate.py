@@ -24,6 +24,7 @@ class RetrainStatus(StrEnum):
     DATA_INVALID = "data_invalid"
     ALREADY_TRAINED = "already_trained"
     SUPERSEDED = "superseded"
+    JUDGED = "judged"
 
 
 class Environment(Policy):
@@ -69,7 +70,12 @@ class Evaluation(Policy):
 
     as_of: date
     fingerprint: str
-    champion_version: int | None = Field(description="Version that served when this was judged.")
+    champion_version: int | None = Field(
+        description="Version it was judged against: who served, or for an older as-of day the champion of its time."
+    )
+    newer_champion: int | None = Field(
+        None, description="Champion of a newer as-of day that served then: judged, but not to be promoted."
+    )
     compared_days: tuple[date, ...] = Field(description="Holdout days that neither model was trained on.")
     evidence: Evidence
     verdict: Verdict

@@ -357,6 +357,12 @@ def promotion_of(
     return Promote() if automatic else Await()
 
 
+def champion_of_time(releases: Iterable[Release], as_of: date) -> Release | None:
+    """Whom a candidate of an old as-of day would have met: of all that ever served, the newest as of before it."""
+    past = [one for one in releases if one.was_promoted and one.as_of < as_of]
+    return max(past, key=lambda one: (one.as_of, one.version), default=None)
+
+
 def outdated_by(newer: Dated, others: Iterable[Release]) -> list[Release]:
     """Those waiting or approved releases that a newer candidate, or a new champion, makes pointless."""
     return [

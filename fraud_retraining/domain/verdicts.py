@@ -55,6 +55,8 @@ def why_human(evaluation: Evaluation, champion: int | None) -> str | None:
         evaluation: as it was recorded.
         champion: the version that serves now, None if none does.
     """
+    if evaluation.newer_champion is not None:
+        return None
     missed = floors_missed(evaluation.verdict)
     if missed:
         told = " ".join(gate.message for gate in evaluation.verdict.failed)
@@ -71,6 +73,19 @@ def why_human(evaluation: Evaluation, champion: int | None) -> str | None:
 
 def _named(version: int | None) -> str:
     return f"version {version}" if version is not None else "no champion"
+
+
+def require_registrable(evaluation: Evaluation, fingerprint: str) -> None:
+    """What a version needs to be registered: a verdict that may let it serve, or none that ever could.
+
+    A candidate of an older as-of day than the champion's is judged and registered whatever its gates say: it is never
+    promoted, so that a failed gate stops nothing.
+
+    Raises:
+        GateFailed: names the gates.
+    """
+    if evaluation.newer_champion is None or evaluation.fingerprint != fingerprint:
+        require_verdict(evaluation, fingerprint)
 
 
 def require_verdict(evaluation: Evaluation, fingerprint: str) -> None:

@@ -29,6 +29,7 @@ from fraud_retraining.domain.releases import (
     adopt,
     ask,
     begin_promotion,
+    champion_of_time,
     dethrone,
     displaced,
     end_promotion,
@@ -337,6 +338,22 @@ def test_a_candidate_never_replaces_a_newer_champion(champion_as_of, version, mo
         assert isinstance(answer, Supersede) and f"champion version {version}" in answer.reason
     else:
         assert answer == outcome
+
+
+@pytest.mark.parametrize(
+    ("as_of", "version"),
+    [(date(2026, 11, 10), None), (date(2026, 11, 11), 1), (date(2026, 11, 20), 1), (date(2026, 11, 23), 4)],
+)
+def test_the_champion_of_an_old_day_is_who_served_last_before_it(as_of: date, version: int | None):
+    served = {"promoted_at": NOON}
+    known = [
+        release(S.ROLLED_BACK, 1, date(2026, 11, 10), **served),
+        release(S.SUPERSEDED, 2, date(2026, 11, 12)),  # it never served
+        release(S.SUPERSEDED, 3, date(2026, 11, 20), **served),
+        release(S.PROMOTED, 4, date(2026, 11, 20), **served),
+    ]
+    then = champion_of_time(known, as_of)
+    assert (then.version if then else None) == version
 
 
 def test_a_candidate_whose_gates_failed_is_not_even_asked_about():

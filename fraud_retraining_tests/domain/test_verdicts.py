@@ -15,6 +15,7 @@ from fraud_retraining.domain.verdicts import (
     floors_missed,
     outcome_of,
     require_recorded_verdict,
+    require_registrable,
     require_verdict,
     why_human,
 )
@@ -191,3 +192,15 @@ def test_what_was_not_compared_is_not_promoted_by_policy_whatever_its_row_says()
         require_recorded_verdict(release(judged, decided_by=POLICY), judged)
     require_recorded_verdict(release(judged, decided_by="alice"), judged)
     require_recorded_verdict(release(judged, decided_by=POLICY, promoted_at=NOON), judged)
+
+
+def test_an_older_candidate_than_the_champion_is_registered_with_its_failed_gates_but_never_promoted():
+    failed = against(3, verdict(**{LEAK: "It did not."}))
+    older = failed.model_copy(update={"newer_champion": 9})
+    require_registrable(older, "f5")
+    assert why_human(older, 9) is None
+    with pytest.raises(GateFailed):
+        require_recorded_verdict(release(older), older)
+    for refused, fingerprint in ((failed, "f5"), (older, "another")):
+        with pytest.raises(GateFailed):
+            require_registrable(refused, fingerprint)

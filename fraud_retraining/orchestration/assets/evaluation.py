@@ -24,7 +24,7 @@ from fraud_retraining.domain.bins import number_bins, number_counts
 from fraud_retraining.domain.candidate import Evaluation, TrainedModel
 from fraud_retraining.domain.comparison import Comparison
 from fraud_retraining.domain.drift import SCORE, DriftReport, FeatureProfile, HoldoutProfile
-from fraud_retraining.domain.errors import DataInvalid
+from fraud_retraining.domain.errors import DataInvalid, IntegrityError
 from fraud_retraining.domain.events import EventKind
 from fraud_retraining.domain.gates import (
     NO_CHAMPION,
@@ -36,6 +36,7 @@ from fraud_retraining.domain.gates import (
     judge,
 )
 from fraud_retraining.domain.judged import Judged, Pair
+from fraud_retraining.domain.releases import champion_of_time
 from fraud_retraining.domain.review import ReviewPack
 from fraud_retraining.domain.reviewing import Reviewed, Watch, maturity, review
 from fraud_retraining.domain.schemas import AMOUNT, IS_FRAUD, TIMESTAMP, TRANSACTION_ID
@@ -107,9 +108,11 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
             context.add_output_metadata({**_metadata(known, pack), **(rendering.review_metadata(pack) if pack else {})})
             return known
         progress.start(EVALUATION, 3)
-        champion = _champion(registry, fraud_model)
+        serving = registry.champion()
+        opponent = _opponent(registry, ledger, serving, fraud_model, settings)
+        champion = opponent if isinstance(opponent, Champion) else None
         candidate = registry.load(fraud_model.run_id, expected_digest=fraud_model.artifact_digest)
-        judging = (candidate, champion, training_window, settings, store)
+        judging = (candidate, opponent, training_window, settings, store)
         holdout = _judged(training_window.holdout, *judging)
         fixed = _judged(training_window.fixed, *judging) if training_window.fixed else None
         progress.advance(EVALUATION, 1)
@@ -127,6 +130,7 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
             as_of=fraud_model.as_of,
             fingerprint=fraud_model.fingerprint,
             champion_version=champion.version.version if champion else None,
+            newer_champion=serving.version if serving and serving.as_of > fraud_model.as_of else None,
             compared_days=holdout.compared,
             evidence=evidence,
             verdict=judge(settings.gates, evidence),
@@ -149,21 +153,44 @@ def recorded_evaluation(ledger: Ledger, fingerprint: str) -> Evaluation | None:
     return Evaluation.model_validate({**event.payload, "reused": True}) if event else None
 
 
-def _champion(registry: Registry, candidate: TrainedModel) -> Champion | None:
-    version = registry.champion()
-    if version is None:
-        return None
+def _opponent(
+    registry: Registry, ledger: Ledger, serving: ModelVersion | None, candidate: TrainedModel, settings: Settings
+) -> Champion | NotCompared:
+    """Whom a candidate is judged against: who serves; for an as-of day before theirs, the champion of its time."""
+    if serving is None:
+        return NO_CHAMPION
+    if serving.as_of <= candidate.as_of:
+        return _loaded(registry, serving)
+    return _of_its_time(registry, ledger, serving, candidate, settings)
+
+
+def _loaded(registry: Registry, version: ModelVersion) -> Champion:
     return Champion(version, registry.load(version.run_id, expected_digest=version.artifact_digest), version.trained_on)
+
+
+def _of_its_time(
+    registry: Registry, ledger: Ledger, serving: ModelVersion, candidate: TrainedModel, settings: Settings
+) -> Champion | NotCompared:
+    then = champion_of_time(ledger.releases(), candidate.as_of)
+    if then is None:
+        return NotCompared(reason=f"no version as of a day before {candidate.as_of} has served")
+    try:
+        champion = _loaded(registry, registry.version(then.version))
+        _champion_features(champion, settings)
+    except (DataInvalid, IntegrityError) as error:
+        return NotCompared(reason=f"version {then.version}, the champion of its time, cannot be scored: {error.what}")
+    return champion
 
 
 def _judged(
     days: Sequence[WindowDay],
     candidate: FittedModel,
-    champion: Champion | None,
+    opponent: Champion | NotCompared,
     window: TrainingWindow,
     settings: Settings,
     store: Store,
 ) -> JudgedDays:
+    champion = opponent if isinstance(opponent, Champion) else None
     gates = settings.gates
     told = [TIMESTAMP, gates.alert_column, AMOUNT, *gates.slices]
     read = [TRANSACTION_ID, *told, *candidate.features, *_champion_features(champion, settings)]
@@ -182,8 +209,8 @@ def _judged(
     judged = Judged.from_table(
         pa.concat_tables(tables), np.concatenate(scores), entity=gates.alert_column, slices=gates.slices
     )
-    if champion is None:
-        return JudgedDays(judged, NO_CHAMPION, (), watch)
+    if isinstance(opponent, NotCompared) or champion is None:
+        return JudgedDays(judged, opponent if isinstance(opponent, NotCompared) else NO_CHAMPION, (), watch)
     comparison = _compared(judged, np.concatenate(rivals), fair, champion, gates.min_compared_frauds)
     return JudgedDays(judged, comparison, fair if isinstance(comparison, Pair) else (), watch)
 

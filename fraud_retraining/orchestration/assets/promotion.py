@@ -23,7 +23,7 @@ from fraud_retraining.domain.leases import Lease
 from fraud_retraining.domain.releases import Await, Promote, Release, ReleaseState, Supersede, promotion_of
 from fraud_retraining.domain.trust import POLICY
 from fraud_retraining.domain.validation import Report
-from fraud_retraining.domain.verdicts import floors_missed, require_verdict, why_human
+from fraud_retraining.domain.verdicts import floors_missed, require_registrable, why_human
 from fraud_retraining.domain.windows import TrainingWindow
 from fraud_retraining.orchestration.assets.evaluation import EVALUATION
 from fraud_retraining.orchestration.assets.training import MODEL, WINDOW
@@ -70,7 +70,7 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
     ) -> RegisteredVersion:
         """The registry's version of the candidate, alias `candidate`; a registered fingerprint is found and reused."""
         lease = retrain_lease.hold()
-        require_verdict(model_evaluation, fraud_model.fingerprint)
+        require_registrable(model_evaluation, fraud_model.fingerprint)
         known = ledger.release_by_fingerprint(fraud_model.fingerprint)
         warnings = warnings_of(training_window, model_evaluation, settings, store, registry.champion())
         version = _register(context, training_window, fraud_model, model_evaluation, registry, ledger, warnings, lease)
@@ -164,7 +164,7 @@ def _register(
         verdict_passed=evaluation.verdict.passed,
         verdict_digest=digest(evaluation.verdict),
         needs_human=why_human(evaluation, evaluation.champion_version),
-        floors_missed=floors_missed(evaluation.verdict),
+        floors_missed=floors_missed(evaluation.verdict) if evaluation.newer_champion is None else (),
         actor="pipeline",
         channel=CHANNEL,
         requested_by=request.requested_by,
@@ -186,7 +186,13 @@ def _released(
         release = publisher.promote(release.version, actor=by, channel=via, reason=release.reason, lease=lease)
     else:
         return _outcome(registered, RetrainStatus.ALREADY_TRAINED, f"version {release.version} is {_words(release)}")
-    return _outcome(registered, _STATUS[release.state], release.reason or _words(release))
+    status = RetrainStatus.JUDGED if _is_older(release, ledger.champion()) else _STATUS[release.state]
+    return _outcome(registered, status, release.reason or _words(release))
+
+
+def _is_older(release: Release, champion: Release | None) -> bool:
+    """Whether it is of an as-of day before the champion's, so that it was judged and is not to be promoted."""
+    return champion is not None and champion.as_of > release.as_of
 
 
 _STATUS = {
@@ -199,10 +205,15 @@ _STATUS = {
 def _moved(release: Release, settings: Settings, publisher: Publisher, ledger: Ledger, lease: Lease) -> Release:
     policy = settings.promotion
     by: dict[str, Any] = {"actor": POLICY, "channel": CHANNEL, "lease": lease}
+    champion = ledger.champion()
+    if champion is not None and _is_older(release, champion) and not release.may_serve:
+        why = f"judged, not promotable: its gates did not pass, and champion version {champion.version} is newer"
+        return ledger.move_release(release.version, ReleaseState.GATE_FAILED, reason=why, **by)
     allowed = permission_for(ledger, policy, release)
-    answer = promotion_of(release, ledger.champion(), automatic=allowed.automatic, passed=release.may_serve)
+    answer = promotion_of(release, champion, automatic=allowed.automatic, passed=release.may_serve)
     match answer:
         case Supersede(reason):
+            reason = f"judged, not promotable: {reason}" if _is_older(release, champion) else reason
             return ledger.move_release(release.version, ReleaseState.SUPERSEDED, reason=reason, **by)
         case Await():
             return ledger.await_decision(release.version, hours=policy.approval_hours, reason=allowed.why, **by)

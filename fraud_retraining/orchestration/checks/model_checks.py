@@ -3,7 +3,7 @@
 Here: showing the stored verdict, gate by gate. Not here: the gates (`domain/gates.py`).
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 
 import dagster as dg
 
@@ -17,6 +17,8 @@ from fraud_retraining.orchestration.retries import retried
 from fraud_retraining.settings import Settings
 
 EVALUATION = "model_evaluation"
+BETTER = "A human may except it: the candidate is proven better than the champion."
+NEVER_PROMOTED = "It stops nothing: the champion is of a newer as-of day, and this one is judged only."
 
 
 def build_checks(partitions: dg.PartitionsDefinition) -> list[dg.AssetChecksDefinition]:
@@ -35,21 +37,22 @@ def build_checks(partitions: dg.PartitionsDefinition) -> list[dg.AssetChecksDefi
     ) -> Iterator[dg.AssetCheckResult]:
         (as_of,) = days_of(context)
         evaluation: Evaluation = read_document(store, EVALUATION, as_of.isoformat(), Evaluation)
-        excepted = floors_missed(evaluation.verdict)
+        excepted = GATES if evaluation.newer_champion is not None else floors_missed(evaluation.verdict)
+        allowed = NEVER_PROMOTED if evaluation.newer_champion is not None else BETTER
         given = {gate.name: gate for gate in evaluation.verdict.gates}
         for name in GATES:
-            yield _result(name, given.get(name), excepted)
+            yield _result(name, given.get(name), allowed if name in excepted else "")
 
     return [model_evaluation_checks]
 
 
-def _result(name: str, gate: GateResult | None, excepted: Collection[str]) -> dg.AssetCheckResult:
+def _result(name: str, gate: GateResult | None, allowed: str) -> dg.AssetCheckResult:
     if gate is None:
         return dg.AssetCheckResult(
             asset_key=EVALUATION, check_name=name, passed=False, description="The gate gave no result, so it failed."
         )
-    may_pass = gate.severity == "warn" or name in excepted
-    told = " A human may except it: the candidate is proven better than the champion." if name in excepted else ""
+    may_pass = gate.severity == "warn" or bool(allowed)
+    told = f" {allowed}" if allowed and not gate.passed else ""
     figures = {"value": gate.value, "threshold": gate.threshold, "margin": gate.margin}
     return dg.AssetCheckResult(
         asset_key=EVALUATION,
