@@ -23,6 +23,7 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
+from fraud_retraining.adapters.private_files import close_new_files
 from fraud_retraining.domain.errors import RetrainingError, SettingsError
 
 if TYPE_CHECKING:
@@ -782,6 +783,7 @@ def dev(
 
 def main() -> None:
     """The entry point; usage errors leave with 2, as settings errors do."""
+    close_new_files()
     app()
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import dagster as dg
 
+from fraud_retraining.adapters.private_files import close_new_files
 from fraud_retraining.orchestration import card_sensor, release_sensors
 from fraud_retraining.orchestration.alert_sensors import build_alert_sensors
 from fraud_retraining.orchestration.assets import evaluation, features, ingestion, monitoring, promotion, training
@@ -72,6 +73,7 @@ def _first_day(settings: Settings) -> date:
 @dg.definitions
 def defs() -> dg.Definitions:
     """What `dagster dev`, the daemon and `dg` load: the settings of the environment that they run in."""
+    close_new_files()
     for kind in (dg.BetaWarning, dg.PreviewWarning):
         warnings.simplefilter("ignore", kind)
     return build_definitions()

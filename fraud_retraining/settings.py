@@ -60,6 +60,7 @@ CONFIG_VARIABLE = f"{PREFIX}CONFIG"
 REVIEWER_TOKEN_VARIABLE = f"{PREFIX}REVIEWER_TOKEN"
 DEFAULT_HOME = ".fraud_retraining"
 DEFAULT_CONFIG = "retraining.yaml"
+LEDGER_FILE, MLFLOW_FILE = "ledger.db", "mlflow.db"
 
 
 class S3Policy(Policy):
@@ -202,12 +203,12 @@ class Settings(BaseSettings):
     @property
     def ledger_url(self) -> str:
         """The ledger's database."""
-        return self.ledger.url or f"sqlite:///{self.home / 'ledger.db'}"
+        return self.ledger.url or f"sqlite:///{self.home / LEDGER_FILE}"
 
     @property
     def tracking_uri(self) -> str:
         """MLflow's tracking store."""
-        return self.mlflow.tracking_uri or f"sqlite:///{self.home / 'mlflow.db'}"
+        return self.mlflow.tracking_uri or f"sqlite:///{self.home / MLFLOW_FILE}"
 
     @property
     def slice_columns(self) -> tuple[str, ...]:

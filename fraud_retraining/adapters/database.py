@@ -23,6 +23,7 @@ from sqlalchemy import exc
 from sqlalchemy.pool import NullPool
 
 from fraud_retraining.adapters import migrations
+from fraud_retraining.adapters.private_files import private_file
 from fraud_retraining.domain.errors import Conflict, DependencyUnreachable, IntegrityError, SettingsError
 from fraud_retraining.domain.events import RELEASE_KINDS, Head, Row, chained
 from fraud_retraining.domain.record_checks import record_altered
@@ -399,7 +400,7 @@ def _driver_url(url: str) -> sa.URL:
 def _engine(url: sa.URL) -> sa.Engine:
     """An engine without a pool: no connection outlives a fork, a database restart or a long wait."""
     if url.get_backend_name() == "sqlite":
-        Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
+        private_file(Path(str(url.database)))
         connect_args: dict[str, Any] = {"timeout": BUSY_SECONDS}
     else:
         connect_args = {"connect_timeout": CONNECT_SECONDS, "application_name": "fraud-retraining ledger"}

@@ -3,7 +3,8 @@
 Here: signing and reading them. Not here: using one up (the ledger's transaction that decides) and the page behind it.
 """
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 from fraud_retraining.domain.errors import NotPermitted
@@ -34,11 +35,19 @@ class ReleaseLinks:
 
     def token(self, release: Release, reviewer: str) -> str:
         """A new link's token."""
-        return str(self._serializer.dumps([release.version, release.artifact_digest, reviewer, uuid4().hex]))
+        return self._signed(release.version, release.artifact_digest, reviewer)
 
     def url(self, base: str, release: Release, reviewer: str) -> str:
         """A new link to the page of a release."""
         return f"{base.rstrip('/')}/{release.version}?link={self.token(release, reviewer)}"
+
+    def fill(self, base: str, wanted: Mapping[str, Any]) -> str:
+        """The link that a message asks for (`domain/release_messages.py`); only what is sent ever holds it."""
+        token = self._signed(int(wanted["version"]), str(wanted["digest"]), str(wanted["reviewer"]))
+        return f"{base.rstrip('/')}/{int(wanted['version'])}?link={token}"
+
+    def _signed(self, version: int, digest: str, reviewer: str) -> str:
+        return str(self._serializer.dumps([version, digest, reviewer, uuid4().hex]))
 
     def read(self, token: str) -> SignedLink:
         """What a token says.

@@ -18,11 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from fraud_retraining.adapters.links import LINK_VARIABLE, ReleaseLinks
 from fraud_retraining.adapters.outbox import Backlog, Delivery, OpenNotice, Outbox
+from fraud_retraining.adapters.private_files import private_file
 from fraud_retraining.domain.failures import Severity
 from fraud_retraining.domain.messages import escalation, file_entry
 from fraud_retraining.domain.notices import FILE, PAGERDUTY, SLACK, Action, AlertPolicy, Notice
 from fraud_retraining.domain.redaction import redact
+from fraud_retraining.domain.release_messages import LINK, with_signed_link
 from fraud_retraining.domain.schemas import Policy
 
 if TYPE_CHECKING:
@@ -77,6 +80,10 @@ class Undelivered(Exception):
         self.blocked = blocked
 
 
+class NotFromHere(Undelivered):
+    """A message that another process has to send, which has what this one lacks."""
+
+
 class BodyRefused(Undelivered):
     """A message whose form was refused."""
 
@@ -84,8 +91,12 @@ class BodyRefused(Undelivered):
 class Notifier:
     """One process's way to Slack, PagerDuty and the file of alerts."""
 
-    def __init__(self, policy: AlertPolicy, home: Path, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, policy: AlertPolicy, home: Path, environment: Mapping[str, str], links: ReleaseLinks | None = None
+    ) -> None:
         self._policy = policy
+        self._links = links
+        self.is_new = True
         self._slack_token = environment.get(SLACK_VARIABLE, "").strip()
         self._routing_key = environment.get(PAGERDUTY_VARIABLE, "").strip()
         self.file = home / ALERT_FILE
@@ -120,11 +131,24 @@ class Notifier:
             LOG.log(level, "%s", told if delivery.action is not Action.OPEN and told else delivery.notice.title)
         return {FILE: str(self.file)}
 
+    def forget_links(self) -> None:
+        """Takes signed links out of the file of alerts, where versions before this one wrote them."""
+        try:
+            text = self.file.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            LOG.error("%s cannot be searched for signed links: %s", self.file, error)
+            return
+        if "?link=" in text:
+            fresh = private_file(self.file.with_suffix(".new"))
+            fresh.write_text(redact(text), encoding="utf-8")
+            fresh.replace(self.file)
+
     def _append(self, entry: Mapping[str, Any]) -> None:
         line = json.dumps(entry) + "\n"
         try:
-            self.file.parent.mkdir(parents=True, exist_ok=True)
-            with self.file.open("a", encoding="utf-8") as lines:
+            with private_file(self.file).open("a", encoding="utf-8") as lines:
                 lines.write(line)
         except OSError as error:
             raise Undelivered(f"{self.file} cannot be written: {error}") from error
@@ -134,13 +158,23 @@ class Notifier:
     def _slack(self, delivery: Delivery) -> Receipt:
         if delivery.action is not Action.OPEN and not delivery.receipt:
             raise Undelivered("the message that it belongs to never arrived", hopeless=True)
+        body = self._with_link(delivery.body)
         try:
-            return self._posted(delivery, delivery.body)
+            return self._posted(delivery, body)
         except Undelivered as error:
             if not (isinstance(error, BodyRefused) and "blocks" in delivery.body):
                 raise
             LOG.error("Slack refused the blocks of %s; its text goes alone: %s", delivery.notice.key, error)
             return self._posted(delivery, {"text": delivery.body["text"]})
+
+    def _with_link(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The message with the signed link that it asks for."""
+        if LINK not in body:
+            return body
+        base = self._policy.links.releases
+        if self._links is None or base is None:
+            raise NotFromHere(f"this process cannot sign links: {LINK_VARIABLE} is not set here")
+        return with_signed_link(body, self._links.fill(base, body[LINK]))
 
     def _posted(self, delivery: Delivery, body: Mapping[str, Any]) -> Receipt:
         from slack_sdk.errors import SlackApiError, SlackClientError
@@ -246,6 +280,10 @@ def drain(outbox: Outbox, notifier: Notifier, policy: AlertPolicy, *, seconds: f
     A kind of destination that does not answer is left alone until the next time. What this process has no credentials
     for is left to one that has and was at work within two minutes; else it goes to the file.
     """
+    if notifier.is_new:
+        outbox.forget_links()
+        notifier.forget_links()
+        notifier.is_new = False
     outbox.attend(notifier.kinds(), f"{socket.gethostname()}:{os.getpid()}")
     done = Drained(escalated=_escalated(outbox, policy))
     left = {kind for kind in (SLACK, PAGERDUTY) if kind not in notifier.kinds() and outbox.is_attended(kind)}
@@ -255,7 +293,7 @@ def drain(outbox: Outbox, notifier: Notifier, policy: AlertPolicy, *, seconds: f
             outbox.sent(delivery, notifier.send(delivery))
             done = done.model_copy(update={"sent": done.sent + 1})
         except Undelivered as error:
-            left |= set() if error.hopeless or error.blocked else {delivery.kind}
+            left |= set() if error.hopeless or error.blocked or isinstance(error, NotFromHere) else {delivery.kind}
             done = _undelivered(outbox, notifier, policy, delivery, error, done)
     return done
 

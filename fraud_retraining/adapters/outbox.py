@@ -20,6 +20,7 @@ from fraud_retraining.domain.events import Event, EventKind, canonical_json, pla
 from fraud_retraining.domain.failures import Severity
 from fraud_retraining.domain.messages import closing
 from fraud_retraining.domain.notices import PAGERDUTY, SLACK, Action, Message, Notice, Success, after, kind_of
+from fraud_retraining.domain.redaction import redact
 from fraud_retraining.domain.schemas import Policy
 
 if TYPE_CHECKING:
@@ -81,6 +82,31 @@ class Backlog(Policy):
     given_up: int
 
 
+class Writing:
+    """What can be written to an outbox inside one transaction; either all of it is there afterwards or nothing."""
+
+    def __init__(self, outbox: "Outbox", tx: "Transaction", actor: str, channel: str) -> None:
+        self._outbox = outbox
+        self._tx = tx
+        self._by = (actor, channel)
+
+    def open(self, notice: Notice, messages: Sequence[Message]) -> Opened:
+        """As `Outbox.open`."""
+        return self._outbox._open(self._tx, notice, messages, _nothing, *self._by)
+
+    def update(self, key: str, body: Mapping[str, Any]) -> bool:
+        """As `Outbox.update`."""
+        return self._outbox._follow(self._tx, key, Action.UPDATE, body)
+
+    def reply(self, key: str, body: Mapping[str, Any]) -> bool:
+        """As `Outbox.reply`."""
+        return self._outbox._follow(self._tx, key, Action.REPLY, body)
+
+    def resolve(self, key: str, why: str, messages: Sequence[Message] | None = None) -> bool:
+        """As `Outbox.resolve`."""
+        return self._outbox._end_notice(self._tx, key, why, messages, *self._by)
+
+
 class Outbox(EventLog):
     """The notices of one model. `clock` replaces the database's clock."""
 
@@ -132,11 +158,32 @@ class Outbox(EventLog):
 
     def update(self, key: str, body: Mapping[str, Any]) -> bool:
         """Puts another body in the place of what Slack shows of a notice; False when there is no such notice."""
-        return self._follow(key, Action.UPDATE, body)
+        return self._database.write(lambda tx: self._follow(tx, key, Action.UPDATE, body))
 
     def reply(self, key: str, body: Mapping[str, Any]) -> bool:
         """Adds to the notice's thread in Slack, also after its end; False when there is no such notice."""
-        return self._follow(key, Action.REPLY, body)
+        return self._database.write(lambda tx: self._follow(tx, key, Action.REPLY, body))
+
+    def write_once(
+        self,
+        kind: EventKind,
+        *,
+        subject: str,
+        payload: Mapping[str, Any],
+        work: Callable[[Writing], object],
+        actor: str = "pipeline",
+        channel: str = "dagster",
+    ) -> bool:
+        """An event and what people are told of it, in one transaction; False, and nothing, where the event is there."""
+
+        def once(tx: "Transaction") -> bool:
+            if self._last(tx.connection, kind, {"subject": subject}) is not None:
+                return False
+            self._event(tx, kind, payload, actor=actor, channel=channel, subject=subject)
+            work(Writing(self, tx, actor, channel))
+            return True
+
+        return self._database.write(once)
 
     def resolve(
         self,
@@ -151,14 +198,7 @@ class Outbox(EventLog):
 
         `messages` replace the standard ones.
         """
-
-        def work(tx: "Transaction") -> bool:
-            row = rows().open_notice(tx.connection, self.model, key)
-            if row is not None:
-                self._resolve(tx, _open_notice(row), why, messages, actor, channel)
-            return row is not None
-
-        return self._database.write(work)
+        return self._database.write(lambda tx: self._end_notice(tx, key, why, messages, actor, channel))
 
     def cure(self, success: Success, *, channel: str = "dagster") -> list[str]:
         """Ends every notice that a success cures, and gives their keys."""
@@ -240,6 +280,11 @@ class Outbox(EventLog):
 
         self._database.write(work)
 
+    def forget_links(self) -> None:
+        """Takes signed links out of messages that versions before this one stored; their reviewers have the page."""
+        if self._database.read(lambda cn: rows().messages_with_links(cn)):
+            self._database.write(lambda tx: rows().forget_links(tx.connection, redact))
+
     def backlog(self) -> Backlog:
         """How much is still to be sent, since when, and why; what was given up within a week."""
 
@@ -304,6 +349,20 @@ class Outbox(EventLog):
         )
         return Opened(id=number, new=True, seen=1)
 
+    def _end_notice(
+        self,
+        tx: "Transaction",
+        key: str,
+        why: str,
+        messages: Sequence[Message] | None,
+        actor: str,
+        channel: str,
+    ) -> bool:
+        row = rows().open_notice(tx.connection, self.model, key)
+        if row is not None:
+            self._resolve(tx, _open_notice(row), why, messages, actor, channel)
+        return row is not None
+
     def _resolve(
         self,
         tx: "Transaction",
@@ -329,19 +388,14 @@ class Outbox(EventLog):
             rows().update_notice(tx.connection, known.id, notice=left.model_dump_json())
         return left is None
 
-    def _follow(self, key: str, action: Action, body: Mapping[str, Any]) -> bool:
-        def work(tx: "Transaction") -> bool:
-            row = rows().newest_notice(tx.connection, self.model, key)
-            if row is None:
-                return False
-            told = _told_at(rows().deliveries_of(tx.connection, row["id"]))
-            messages = [
-                Message(destination=one, action=action, body=dict(body)) for one in told if kind_of(one) == SLACK
-            ]
-            self._queue(tx, row["id"], *messages)
-            return True
-
-        return self._database.write(work)
+    def _follow(self, tx: "Transaction", key: str, action: Action, body: Mapping[str, Any]) -> bool:
+        row = rows().newest_notice(tx.connection, self.model, key)
+        if row is None:
+            return False
+        told = _told_at(rows().deliveries_of(tx.connection, row["id"]))
+        messages = [Message(destination=one, action=action, body=dict(body)) for one in told if kind_of(one) == SLACK]
+        self._queue(tx, row["id"], *messages)
+        return True
 
     def _queue(self, tx: "Transaction", notice: int, *messages: Message) -> None:
         now = self._now(tx.connection)

@@ -4,7 +4,7 @@ Here: reading and writing the rows of notices, deliveries and of those who deliv
 which of them is used (`adapters/outbox.py`). Importing this module imports SQLAlchemy: import it inside functions.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -113,6 +113,17 @@ def given_up(cn: sa.Connection, model: str, since: str) -> list[Row]:
     """Deliveries that were given up since then with an error."""
     lost = (D.given_up_at >= since) & D.error.is_not(None)
     return _all(cn, sa.select(DELIVERIES).join(NOTICES, N.id == D.notice_id).where(N.model == model, lost))
+
+
+def messages_with_links(cn: sa.Connection) -> list[Row]:
+    """Stored messages that hold a signed link."""
+    return _all(cn, sa.select(D.id, D.message).where(D.message.like("%?link=%"), D.message.not_like("%?link=***%")))
+
+
+def forget_links(cn: sa.Connection, redact: Callable[[str], str]) -> None:
+    """Blanks the signed links of stored messages."""
+    for row in messages_with_links(cn):
+        update_delivery(cn, row["id"], message=redact(row["message"]))
 
 
 def beat(cn: sa.Connection, name: str, owner: str, at: str, until: str) -> None:

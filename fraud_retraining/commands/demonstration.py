@@ -18,6 +18,7 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
+from fraud_retraining.adapters.private_files import private_folder
 from fraud_retraining.commands import answers
 from fraud_retraining.commands.lakes import write_simulated_lake
 from fraud_retraining.commands.runs import Pipeline, Retrained
@@ -166,7 +167,7 @@ def _fresh_home() -> Path:
     home = base if base.name == "demo" else base / "demo"
     if (home / MARKER).exists():
         shutil.rmtree(home)
-    home.mkdir(parents=True, exist_ok=True)
+    private_folder(home)
     (home / MARKER).touch()
     values = {
         "lake": {"uri": str(home / "lake")},

@@ -21,6 +21,7 @@ from typing import NamedTuple
 import yaml
 from rich.console import Console
 
+from fraud_retraining.adapters.private_files import private_folder
 from fraud_retraining.commands.lakes import grow_simulated_lake, write_simulated_lake
 from fraud_retraining.domain.errors import DataInvalid, DependencyUnreachable
 from fraud_retraining.orchestration.instance import config_folder
@@ -84,7 +85,7 @@ def live_settings(home: Path) -> Settings:
     os.environ[HOME_VARIABLE] = str(home)
     config = home / "retraining.yaml"
     if not config.exists():
-        home.mkdir(parents=True, exist_ok=True)
+        private_folder(home)
         config.write_text(yaml.safe_dump({"lake": {"uri": str(home / "lake")}, **LIVELY}), encoding="utf-8")
     os.environ[CONFIG_VARIABLE] = str(config)
     return load_settings(config)

@@ -9,7 +9,8 @@ from datetime import UTC, date, datetime, timedelta
 from pydantic import Field
 
 from fraud_retraining.adapters.ledger import Ledger
-from fraud_retraining.adapters.notifier import Alerting, alerting
+from fraud_retraining.adapters.notifier import ALERT_FILE, Alerting, alerting
+from fraud_retraining.adapters.private_files import exposed
 from fraud_retraining.adapters.registry import Registry
 from fraud_retraining.adapters.track_record import read_standing
 from fraud_retraining.domain.automation import Automation, Pause
@@ -33,7 +34,7 @@ from fraud_retraining.orchestration.resources import (
     open_outcomes,
     open_registry,
 )
-from fraud_retraining.settings import Settings
+from fraud_retraining.settings import LEDGER_FILE, MLFLOW_FILE, Settings
 
 LAST_RETRAINS = 5
 NO_OUTCOME = "no outcome yet"
@@ -141,7 +142,12 @@ def read_state(settings: Settings) -> State:
         runs=last_retrains(ledger),
         automation=_automation_words(health.daemon, paused(ledger)),
         alerts=alerts,
-        problems=(*_problems(health.problems, paused(ledger), problem), *alerts.problems, *_untold(settings)),
+        problems=(
+            *_problems(health.problems, paused(ledger), problem),
+            *alerts.problems,
+            *_untold(settings),
+            *_exposed(settings),
+        ),
         not_reproducible={version: found.reason for version, found in irreproducible_versions(ledger).items()},
         ledger_events=ledger.head().seq,
     )
@@ -165,6 +171,11 @@ def _untold(settings: Settings) -> Iterator[str]:
     since = datetime.now(UTC) - timedelta(days=1)
     for run, _ in untold(open_instance(), open_outcomes(settings), since):
         yield f"run {run.run_id[:8]} of {run.job_name} failed, and that is not in the ledger yet"
+
+
+def _exposed(settings: Settings) -> Iterator[str]:
+    """What other accounts of this machine can read: features, decisions, alerts."""
+    return exposed(settings.home, (settings.home / name for name in (LEDGER_FILE, MLFLOW_FILE, ALERT_FILE)))
 
 
 def _latest_day(settings: Settings) -> tuple[date | None, str | None]:

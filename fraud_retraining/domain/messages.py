@@ -111,30 +111,31 @@ def slack_message(notice: Notice, *, seen: int = 1, resolved: str = "") -> Body:
         "Resolved": mrkdwn(resolved, SECTION // 2),
     }
     blocks: list[Body] = [
-        {"type": "header", "text": {"type": "plain_text", "text": _heading(f"{mark} {title}"), "emoji": True}},
+        {"type": "header", "text": {"type": "plain_text", "text": heading(f"{mark} {title}"), "emoji": True}},
         *_fields(notice.facts),
         *(_section(f"*{name}*\n{text}") for name, text in sections.items() if text),
-        {"type": "context", "elements": [_text(text) for text in _footer(notice, seen)]},
+        {"type": "context", "elements": [marked_up(text) for text in _footer(notice, seen)]},
     ]
     told = sentences(title, *notice.why[:1], notice.serving)
     return {"text": mrkdwn(f"{mark} {told}", TEXT), "blocks": blocks}
 
 
-def _heading(text: str) -> str:
-    """Plain text has no escapes; what are control characters elsewhere becomes parentheses."""
+def heading(text: str) -> str:
+    """Plain text for a header, which has no escapes: what are control characters elsewhere becomes parentheses."""
     return clean(text, HEADER).translate({ord("<"): "(", ord(">"): ")"})
 
 
-def _text(text: str) -> Body:
-    return {"type": "mrkdwn", "text": text}
+def marked_up(text: str) -> Body:
+    """Text whose markup is our own; Slack is told to look for no links, names or mentions of its own accord."""
+    return {"type": "mrkdwn", "text": text, "verbatim": True}
 
 
 def _section(text: str) -> Body:
-    return {"type": "section", "text": _text(text)}
+    return {"type": "section", "text": marked_up(text)}
 
 
 def _fields(facts: Sequence[tuple[str, str]]) -> list[Body]:
-    shown = [_text(f"*{mrkdwn(name, 100)}*\n{mrkdwn(value, FIELD - 200)}") for name, value in facts[:FIELDS]]
+    shown = [marked_up(f"*{mrkdwn(name, 100)}*\n{mrkdwn(value, FIELD - 200)}") for name, value in facts[:FIELDS]]
     return [{"type": "section", "fields": shown}] if shown else []
 
 
@@ -173,11 +174,13 @@ def web_address(url: str) -> str | None:
 
 
 def mrkdwn(text: str, limit: int) -> str:
-    """A line in which Slack sees no mention, link or channel, not longer than `limit` once it is escaped.
+    """A line in which Slack sees no mention, link, channel or formatting, not longer than `limit` once it is escaped.
 
-    See https://docs.slack.dev/messaging/formatting-message-text.
+    Whatever comes from data, names or people goes through here before it stands in a message. Slack's markup has no
+    escape character for `*_~` and quotes of code: they become signs that look like them. An underscore within a word
+    formats nothing and stays, so that names can be copied. See https://docs.slack.dev/messaging/formatting-message-text.
     """
-    shown = clean(text, limit)
+    shown = _unformatted(clean(text, limit))
     if len(escape(shown)) <= limit:
         return escape(shown)
     kept, room = [], limit - 1
@@ -187,6 +190,18 @@ def mrkdwn(text: str, limit: int) -> str:
             break
         kept.append(piece)
     return "".join(kept) + CUT
+
+
+def _unformatted(line: str) -> str:
+    plain = _LONE_UNDERSCORE.sub("\uff3f", line.translate(_LOOKALIKES))
+    plain = _WEB.sub(r"\1[:]//", _EVERYBODY.sub("\uff20", plain))
+    return f"\u203a{plain[1:]}" if plain.startswith(">") else plain
+
+
+_LOOKALIKES = {ord("*"): "\u2217", ord("~"): "\u223c", ord("`"): "'"}
+_LONE_UNDERSCORE = re.compile(r"(?<![^\W_])_|_(?![^\W_])")
+_EVERYBODY = re.compile(r"@(?=(?:channel|here|everyone)(?![^\W_]))", re.IGNORECASE)
+_WEB = re.compile(r"(?i)(https?)://")
 
 
 def escape(text: str) -> str:

@@ -17,6 +17,7 @@ _USERINFO = (
 )
 _TOKENS = (
     re.compile(r"(?P<keep>hooks\.slack\.com/(?:services|workflows)/)[^\s\"'?]+"),
+    re.compile(r"(?P<keep>[?&]link=)[\w.~%-]{16,}"),
     re.compile(r"(?P<keep>)\bxox[a-z]-[A-Za-z0-9-]+"),
     re.compile(r"(?P<keep>)\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"),
     re.compile(r"(?i)(?P<keep>\bbearer\s{1,3})[A-Za-z0-9._~+/=-]{8,}"),

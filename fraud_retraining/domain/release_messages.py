@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from fraud_retraining.domain.comparison import Interval
 from fraud_retraining.domain.grids import span
-from fraud_retraining.domain.messages import HEADER, SECTION, clean, mrkdwn, web_address
+from fraud_retraining.domain.messages import SECTION, heading, marked_up, mrkdwn, web_address
 from fraud_retraining.domain.metrics import reading_order
 from fraud_retraining.domain.notices import LinkPolicy
 from fraud_retraining.domain.releases import Release
@@ -19,6 +19,8 @@ from fraud_retraining.domain.story import Story
 
 APPROVE, REJECT, REASON_VIEW = "approve_release", "reject_release", "reject_release_reason"
 REASON_BLOCK, REASON_INPUT = "reason", "text"
+LINK = "signed_link"
+"""Where a message says to whom a link has to be made out when it is sent."""
 MOST_LINES = 8
 
 Body = dict[str, Any]
@@ -67,7 +69,7 @@ def decided_message(story: Story, pack: ReviewPack | None, links: LinkPolicy, to
         "text": mrkdwn(f"{title}. {told}", SECTION),
         "blocks": [
             _header(f":white_check_mark: {title}"),
-            _section(f"*Came to*\\n{mrkdwn(told, SECTION - 100)}"),
+            _section(f"*Came to*\n{mrkdwn(told, SECTION - 100)}"),
             *_decided(story.release),
             *_told(story, pack, links),
         ],
@@ -104,16 +106,27 @@ def reason_view(asked: Asked) -> Body:
     }
 
 
-def personal_link_message(release: Release, url: str) -> Body:
-    """What a reviewer gets as a direct message: a link that is theirs alone and works once."""
-    address = web_address(url)
-    text = f"Version {release.version} of {mrkdwn(release.model, 100)} waits for a decision."
-    return {"text": f"{text} <{address}|Look and decide> (this link is yours alone and works once)."}
+def personal_link_message(release: Release, reviewer: str) -> Body:
+    """What a reviewer gets as a direct message: a link that is theirs alone and works once, still to be made.
+
+    The link proves who follows it, so it is made when the message is sent (`with_signed_link`) and stored nowhere.
+    """
+    wanted = {"version": release.version, "digest": release.artifact_digest, "reviewer": reviewer}
+    return {"text": f"Version {release.version} of {mrkdwn(release.model, 100)} waits for a decision.", LINK: wanted}
+
+
+def with_signed_link(body: Mapping[str, Any], url: str) -> Body:
+    """The message with the link that it asks for."""
+    sent = {name: value for name, value in body.items() if name != LINK}
+    return {**sent, "text": f"{body['text']} <{url}|Look and decide> (this link is yours alone and works once)."}
 
 
 def _told(story: Story, pack: ReviewPack | None, links: LinkPolicy) -> Iterator[Body]:
     release = story.release
-    yield {"type": "section", "fields": [_text(f"*{name}*\n{mrkdwn(value, 1500)}") for name, value in _facts(story)]}
+    yield {
+        "type": "section",
+        "fields": [marked_up(f"*{name}*\n{mrkdwn(value, 1500)}") for name, value in _facts(story)],
+    }
     for name, lines in (
         ("Metrics, champion beside", list(_metrics(story, pack))),
         ("Gates", [f"{'passed' if gate.passed else 'FAILED'} {gate.name}: {gate.message}" for gate in story.gates]),
@@ -124,7 +137,7 @@ def _told(story: Story, pack: ReviewPack | None, links: LinkPolicy) -> Iterator[
             yield _section(f"*{name}*\n{_bullets(lines)}")
     if links.releases:
         address = web_address(f"{links.releases.rstrip('/')}/{release.version}")
-        yield {"type": "context", "elements": [_text(f"<{address}|The whole reviewer's pack>")]}
+        yield {"type": "context", "elements": [marked_up(f"<{address}|The whole reviewer's pack>")]}
 
 
 def _facts(story: Story) -> Iterator[tuple[str, str]]:
@@ -187,12 +200,8 @@ def _bullets(lines: Sequence[str]) -> str:
 
 
 def _header(text: str) -> Body:
-    return {"type": "header", "text": {"type": "plain_text", "text": clean(text, HEADER), "emoji": True}}
+    return {"type": "header", "text": {"type": "plain_text", "text": heading(text), "emoji": True}}
 
 
 def _section(text: str) -> Body:
-    return {"type": "section", "text": _text(text)}
-
-
-def _text(text: str) -> Mapping[str, str]:
-    return {"type": "mrkdwn", "text": text}
+    return {"type": "section", "text": marked_up(text)}

@@ -11,6 +11,7 @@ from pathlib import Path
 import dagster as dg
 
 import fraud_retraining
+from fraud_retraining.adapters.private_files import private_folder
 from fraud_retraining.domain.errors import DependencyUnreachable, SettingsError
 from fraud_retraining.domain.failures import causes
 from fraud_retraining.settings import HOME_VARIABLE, home_folder
@@ -79,6 +80,6 @@ def machine_failure(error: BaseException) -> DependencyUnreachable | None:
 def open_instance() -> dg.DagsterInstance:
     """The instance whose state lies under the home folder."""
     home = home_folder()
-    home.mkdir(parents=True, exist_ok=True)
+    private_folder(home)
     os.environ[HOME_VARIABLE] = str(home)
     return dg.DagsterInstance.from_config(str(config_folder()))

@@ -4,11 +4,11 @@ Here: which message a notice of a release becomes. Not here: what it says (`doma
 `domain/release_messages.py`) and sending (`adapters/notifier.py`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from fraud_retraining.adapters.ledger import Ledger
 from fraud_retraining.adapters.links import ReleaseLinks
-from fraud_retraining.adapters.outbox import Outbox
+from fraud_retraining.adapters.outbox import Outbox, Writing
 from fraud_retraining.adapters.packs import read_pack
 from fraud_retraining.adapters.store import Store
 from fraud_retraining.adapters.stories import read_story
@@ -32,6 +32,8 @@ FOLLOW = frozenset(
 SEVERITIES = {"info": Severity.INFO, "warning": Severity.MEDIUM, "critical": Severity.CRITICAL}
 CATEGORY = "release"
 
+Write = Callable[[Writing], object]
+
 
 class OutboxTeller:
     """Tells by the outbox. A notice is told once, however often and by however many daemons it is brought."""
@@ -46,29 +48,23 @@ class OutboxTeller:
         self._links = links
 
     def tell(self, notice: ReleaseNotice) -> None:
-        """Queues what has to be said."""
-        if notice.resolves:
-            self._outbox.resolve(notice.dedup_key, notice.title)
-        elif not self._is_first(notice):
-            return
-        elif notice.kind == "waiting":
-            self._ask(notice)
-        elif notice.kind in FOLLOW:
-            self._follow(notice)
-        else:
-            self._alarm(notice)
-
-    def _is_first(self, notice: ReleaseNotice) -> bool:
-        told = self._outbox.append_once(
+        """Queues what has to be said, in the transaction that remembers that it was; the record is read before."""
+        self._outbox.write_once(
             EventKind.RELEASE_TOLD,
             subject=f"row {notice.seq}",
             payload={"kind": notice.kind, "title": notice.title},
-            actor="pipeline",
+            work=self._said(notice),
             channel="outbox",
         )
-        return told is not None
 
-    def _ask(self, notice: ReleaseNotice) -> None:
+    def _said(self, notice: ReleaseNotice) -> Write:
+        if notice.resolves:
+            return lambda outbox: outbox.resolve(notice.dedup_key, notice.title)
+        if notice.kind == "waiting":
+            return self._ask(notice)
+        return self._follow(notice) if notice.kind in FOLLOW else self._alarm(notice)
+
+    def _ask(self, notice: ReleaseNotice) -> Write:
         """The request in the model channel, and each reviewer's own link as a direct message."""
         story, pack = self._story(notice)
         value = self._notice(notice, _request_key(notice))
@@ -77,7 +73,8 @@ class OutboxTeller:
             one.model_copy(update={"body": body}) if one.kind == SLACK else one
             for one in opening(value, self._settings.alerts)
         ]
-        self._outbox.open(value, [*messages, *self._personal(story)])
+        messages += self._personal(story)
+        return lambda outbox: outbox.open(value, messages)
 
     def _personal(self, story: Story) -> Iterator[Message]:
         base = self._settings.alerts.links.releases
@@ -85,28 +82,38 @@ class OutboxTeller:
             return
         for reviewer in self._settings.promotion.reviewers:
             if reviewer.slack_id is not None:
-                url = self._links.url(base, story.release, reviewer.name)
-                body = personal_link_message(story.release, url)
+                body = personal_link_message(story.release, reviewer.name)
                 yield Message(destination=f"{SLACK}:{reviewer.slack_id}", action=Action.OPEN, body=body)
 
-    def _follow(self, notice: ReleaseNotice) -> None:
+    def _follow(self, notice: ReleaseNotice) -> Write:
         """Into the request's thread; once it is decided, the request itself loses its buttons."""
-        key, story_and_pack = _request_key(notice), self._story(notice)
+        key, (story, pack) = _request_key(notice), self._story(notice)
         told = sentences(notice.title, notice.text)
-        if story_and_pack[0].release.state is not ReleaseState.AWAITING_APPROVAL:
-            body = decided_message(*story_and_pack, self._settings.alerts.links, told)
-            self._outbox.update(key, body)
-            self._outbox.resolve(key, notice.title, messages=())
         remedy = f" {notice.remedy}" if notice.remedy else ""
-        if not self._outbox.reply(key, {"text": mrkdwn(f"{told}{remedy}", 3000)}):
-            self._alarm(notice)
+        decided = decided_message(story, pack, self._settings.alerts.links, told)
+        is_over = story.release.state is not ReleaseState.AWAITING_APPROVAL
+        alarm = self._alarm(notice)
 
-    def _alarm(self, notice: ReleaseNotice) -> None:
+        def work(outbox: Writing) -> None:
+            if is_over:
+                outbox.update(key, decided)
+                outbox.resolve(key, notice.title, messages=())
+            if not outbox.reply(key, {"text": mrkdwn(f"{told}{remedy}", 3000)}):
+                alarm(outbox)
+
+        return work
+
+    def _alarm(self, notice: ReleaseNotice) -> Write:
         """A message of its own; what happened once and cannot be cured does not stay open."""
         value = self._notice(notice, notice.dedup_key)
-        self._outbox.open(value, opening(value, self._settings.alerts))
-        if notice.severity != "critical" or notice.kind in ("rolled_back", "alias_moved"):
-            self._outbox.resolve(notice.dedup_key, notice.title, messages=())
+        messages = opening(value, self._settings.alerts)
+
+        def work(outbox: Writing) -> None:
+            outbox.open(value, messages)
+            if notice.severity != "critical" or notice.kind in ("rolled_back", "alias_moved"):
+                outbox.resolve(notice.dedup_key, notice.title, messages=())
+
+        return work
 
     def _notice(self, notice: ReleaseNotice, key: str) -> Notice:
         severity = SEVERITIES[notice.severity]

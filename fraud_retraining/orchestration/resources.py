@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from fraud_retraining.adapters.private_files import private_file, private_folder
 from fraud_retraining.domain.errors import SettingsError
 from fraud_retraining.orchestration.progress import LogProgress
 from fraud_retraining.orchestration.retries import attempted
 from fraud_retraining.orchestration.workers import worker
-from fraud_retraining.settings import Settings
+from fraud_retraining.settings import MLFLOW_FILE, Settings
 
 if TYPE_CHECKING:
     from dagster_aws.s3 import S3Resource
@@ -89,7 +90,7 @@ def open_ledger(settings: Settings) -> "Ledger":
     """The record of decisions, migrated to its newest form."""
     from fraud_retraining.adapters.ledger import Ledger
 
-    settings.home.mkdir(parents=True, exist_ok=True)
+    private_folder(settings.home)
     return Ledger(settings.ledger_url, model=settings.model.name)
 
 
@@ -97,7 +98,7 @@ def open_outbox(settings: Settings) -> "Outbox":
     """What people were told, and what still has to be sent; in the ledger's database."""
     from fraud_retraining.adapters.outbox import Outbox
 
-    settings.home.mkdir(parents=True, exist_ok=True)
+    private_folder(settings.home)
     return Outbox(settings.ledger_url, model=settings.model.name)
 
 
@@ -105,7 +106,7 @@ def open_notifier(settings: Settings) -> "Notifier":
     """The way to Slack, PagerDuty and the file of alerts, with the tokens of this process's environment."""
     from fraud_retraining.adapters.notifier import Notifier
 
-    return Notifier(settings.alerts, settings.home, os.environ)
+    return Notifier(settings.alerts, settings.home, os.environ, open_links(settings))
 
 
 def open_outcomes(settings: Settings) -> "Outcomes":
@@ -119,7 +120,9 @@ def open_registry(settings: Settings) -> "Registry":
     """MLflow's runs and versions."""
     from fraud_retraining.adapters.registry import Registry
 
-    settings.home.mkdir(parents=True, exist_ok=True)
+    private_folder(settings.home)
+    if settings.mlflow.tracking_uri is None:
+        private_file(settings.home / MLFLOW_FILE)
     return Registry(
         settings.tracking_uri,
         settings.mlflow.experiment,

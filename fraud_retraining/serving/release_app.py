@@ -31,6 +31,7 @@ from fraud_retraining.domain.errors import (
     RetrainingError,
     SettingsError,
 )
+from fraud_retraining.domain.messages import TEXT, mrkdwn
 from fraud_retraining.domain.notices import LinkPolicy
 from fraud_retraining.domain.release_messages import (
     APPROVE,
@@ -415,7 +416,7 @@ def _tell_clicker(client: Any, user: str, text: str) -> None:
     from slack_sdk.errors import SlackClientError
 
     try:
-        client.chat_postMessage(channel=user, text=text)
+        client.chat_postMessage(channel=user, text=mrkdwn(text, TEXT))
     except (SlackClientError, OSError) as error:
         LOG.warning("the answer to a click could not be sent: %s", error)
 

@@ -5,7 +5,7 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fraud_retraining.domain.failures import Audience, Category, Severity
@@ -79,6 +79,64 @@ def test_escaped_text_holds_no_control_of_slacks_and_no_half_entity(text: str, l
     assert len(shown) <= limit
     assert not set("<>") & set(shown)
     assert re.sub("&amp;|&lt;|&gt;", "", shown).count("&") == 0
+
+
+def slack_sees(text: str) -> list[str]:
+    """What Slack makes of an escaped text: mentions, links and formatting, by its documented rules."""
+    begins, ends = r"(?:^|(?<=[^\w]))", r"(?=$|[^\w])"
+    rules = {
+        "control": r"<[^>]*>",
+        "mention": r"(?i)@(?:channel|here|everyone)\b",
+        "link": r"(?i)\bhttps?://\S",
+        "quote": r"^(?:>|&gt;)",
+        "code": "`",
+        **{name: rf"{begins}{re.escape(sign)}[^\n]+{re.escape(sign)}{ends}" for name, sign in FORMATS.items()},
+    }
+    return [name for name, rule in rules.items() if re.search(rule, text)]
+
+
+FORMATS = {"bold": "*", "italic": "_", "strike": "~"}
+SIGNS = ("*", "_", "~", "`", "```", "<", ">", "&", "&gt;", "@channel", "@HERE", "@everyone", "<!here>", "<@U1>", "#x")
+WORDS = (
+    "https://evil.example",
+    "HTTP://x",
+    "a",
+    "Z9",
+    "é",
+    "average_precision",
+    "\u200b",
+    "\u2060",
+    "\n",
+    ".",
+    "-",
+    " ",
+)
+PIECES = st.sampled_from((*SIGNS, *WORDS))
+
+
+def test_the_rules_of_this_test_see_what_slack_would() -> None:
+    seen = slack_sees("*b* _i_ ~s~ `c` <!here> @channel https://x") + slack_sees("> q")
+    assert set(seen) == {"bold", "italic", "strike", "code", "control", "mention", "link", "quote"}
+    assert slack_sees("average_precision of card_id_2 at a*b") == []
+
+
+@settings(deadline=None)
+@given(text=st.lists(PIECES, max_size=30).map("".join) | texts, limit=st.integers(10, 600))
+def test_text_from_data_makes_no_mention_no_link_and_no_formatting(text: str, limit: int) -> None:
+    assert slack_sees(mrkdwn(text, limit)) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("average_precision of terminal_id_7", "average_precision of terminal_id_7"),
+        ("alice@example.com and models:/m@champion", "alice@example.com and models:/m@champion"),
+        ("s3://payments/fraud & 1 < 2", "s3://payments/fraud &amp; 1 &lt; 2"),
+        ("run `fraud-retraining pending`", "run 'fraud-retraining pending'"),
+    ],
+)
+def test_what_formats_nothing_stays_readable(text: str, shown: str) -> None:
+    assert mrkdwn(text, 100) == shown
 
 
 def test_hostile_text_mentions_nobody_and_makes_no_section_of_its_own() -> None:

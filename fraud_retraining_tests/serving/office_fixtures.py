@@ -55,7 +55,7 @@ def office(world: World, slack: Slack, tmp_path: Any, monkeypatch: pytest.Monkey
     )
     outbox = Outbox(world.ledger._url, model=world.ledger.model)
     teller = OutboxTeller(settings, world.ledger, outbox, store, links)
-    notifier = Notifier(policy, tmp_path, {"SLACK_BOT_TOKEN": TOKEN})
+    notifier = Notifier(policy, tmp_path, {"SLACK_BOT_TOKEN": TOKEN}, links)
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as http:
         yield Office_(world, slack, http, teller, outbox, notifier, policy, links)
     server.should_exit = True

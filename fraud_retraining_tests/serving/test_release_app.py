@@ -2,15 +2,23 @@
 
 import json
 import re
+import sqlite3
 import threading
 import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
 
+from fraud_retraining.adapters.notifier import Notifier, drain
+from fraud_retraining.adapters.outbox import Outbox
 from fraud_retraining.domain.events import EventKind
+from fraud_retraining.domain.notices import Action, AlertPolicy, Message
 from fraud_retraining_tests.adapters.desks import require_invariants
+from fraud_retraining_tests.adapters.people import TOKEN
+from fraud_retraining_tests.domain.notices import a_notice
 from fraud_retraining_tests.serving.offices import ANNA, BERT, CHANNEL, EVE, PROXY_SECRET, Office_
 
 pytest_plugins = (
@@ -178,6 +186,42 @@ def test_each_reviewer_gets_a_link_of_their_own(office: Office_) -> None:
     assert token is not None
     link = office.links.read(token[1])
     assert (link.version, link.digest, link.reviewer) == (waiting.version, waiting.artifact_digest, "bert")
+
+
+def test_a_signed_link_is_made_when_it_is_sent_and_lies_nowhere(
+    office: Office_, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    waiting = office.world.waiting(0)
+    for notice in office.world.watch.news(0).notices:
+        office.teller.tell(notice)
+    without = Notifier(office.policy, tmp_path, {"SLACK_BOT_TOKEN": TOKEN})
+    done = drain(office.outbox, without, office.policy)
+    assert "this process cannot sign links" in " ".join(done.errors)
+    assert office.slack.direct(BERT) == []
+    assert len(office.slack.shown(CHANNEL)) == 1, "the others do not wait for it"
+    later = Outbox(office.outbox._url, model=office.outbox.model, clock=lambda: datetime.now(UTC) + timedelta(hours=1))
+    drain(later, office.notifier, office.policy)
+    (told,) = office.slack.direct(BERT)
+    token = re.search(r"link=([^|>]+)", told)
+    assert token is not None
+    assert office.links.read(token[1]).version == waiting.version
+    stored = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert b"link=" not in stored
+    assert token[1] not in caplog.text
+
+
+def test_links_that_an_older_version_stored_are_blanked_at_the_first_start(office: Office_, tmp_path: Path) -> None:
+    old = f"<http://127.0.0.1/releases/1?link={office.link(office.world.waiting(0), 'bert')}|Look and decide>"
+    value = a_notice()
+    office.outbox.open(value, [Message(destination="slack:U0BERT", action=Action.OPEN, body={"text": old})])
+    (tmp_path / "alerts.jsonl").write_text(json.dumps({"text": old}) + "\n")
+    drain(office.outbox, Notifier(AlertPolicy(), tmp_path, {}), AlertPolicy())
+    assert (tmp_path / "alerts.jsonl").read_text().count("?link=***") == 2, "the old line, and the message now written"
+    assert not re.search(r"link=[^*]", (tmp_path / "alerts.jsonl").read_text())
+    with sqlite3.connect(office.outbox._url.removeprefix("sqlite:///")) as cn:
+        messages = " ".join(message for (message,) in cn.execute("SELECT message FROM deliveries"))
+    assert "?link=***" in messages
+    assert not re.search(r"link=[^*]", messages)
 
 
 def _anna() -> Any:

@@ -1,0 +1,45 @@
+"""Files that only the account that runs this may read: ledger, MLflow's database, alerts, Dagster's storage.
+
+Here: making them so, whatever the umask, and finding those that are not. Not here: what is in them. What exists already
+is left as somebody made it, and told (`status --check`); a volume that belongs to another account is theirs to close.
+"""
+
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+FOLDER, FILE, OTHERS = 0o700, 0o600, 0o077
+
+
+def close_new_files() -> None:
+    """Lets whatever this process and its children create be readable by its own account only."""
+    os.umask(os.umask(OTHERS) | OTHERS)
+
+
+def private_folder(folder: Path) -> Path:
+    """The folder; made with its parents if it is missing, and then for this account only."""
+    if not folder.is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=FOLDER, exist_ok=True)
+    return folder
+
+
+def private_file(file: Path) -> Path:
+    """The file; made empty if it is missing, for this account only. SQLite gives its mode to what it puts beside it."""
+    private_folder(file.parent)
+    with suppress(FileExistsError):
+        os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, FILE))
+    return file
+
+
+def exposed(home: Path, files: Iterable[Path]) -> Iterator[str]:
+    """Each of the home folder and the files that other accounts can read, with the command that closes it."""
+    for place in (home, *files):
+        with suppress(FileNotFoundError):
+            found = place.stat()
+            mode = stat.S_IMODE(found.st_mode)
+            if found.st_uid == os.geteuid() and mode & OTHERS:
+                closed = FOLDER if place == home else FILE
+                yield f"other accounts can read {place} (mode {mode:04o}): chmod {closed:o} {place}"
