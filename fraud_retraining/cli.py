@@ -76,6 +76,7 @@ Config = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Show Dagster's log on stderr.")]
 DAY = ["%Y-%m-%d"]
+SET_ASIDE_SHOWN = 10
 INTERRUPTED = 130
 """What shells call a command that Ctrl-C ended; here SIGTERM too."""
 
@@ -363,14 +364,20 @@ def ingest(
             )
             if done.missing:
                 out.print(f"{len(done.missing)} days of the range have not arrived: {_some(done.missing)}")
+            if done.unread_files:
+                err.print(f"{len(done.unread_files)} files were not read: {_some(done.unread_files)}", markup=False)
+            for one in done.set_aside[:SET_ASIDE_SHOWN]:
+                err.print(f"set aside: {one['path']} {one['why']}", markup=False, highlight=False)
+            if len(done.set_aside) > SET_ASIDE_SHOWN:
+                err.print(f"set aside: {len(done.set_aside) - SET_ASIDE_SHOWN} more")
         return 0
 
     _run(command, as_json=as_json, verbose=verbose)
 
 
-def _some(days: tuple[date, ...]) -> str:
-    shown = ", ".join(map(str, days[:5]))
-    return f"{shown}, ..." if len(days) > 5 else shown
+def _some(named: Sequence[object]) -> str:
+    shown = ", ".join(map(str, named[:5]))
+    return f"{shown}, ..." if len(named) > 5 else shown
 
 
 @app.command()

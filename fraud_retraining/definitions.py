@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 
 from fraud_retraining.adapters.private_files import close_new_files
+from fraud_retraining.domain.errors import RetrainingError
 from fraud_retraining.orchestration import card_sensor, release_sensors
 from fraud_retraining.orchestration.alert_sensors import build_alert_sensors
 from fraud_retraining.orchestration.assets import evaluation, features, ingestion, monitoring, promotion, training
@@ -67,7 +68,10 @@ def _first_day(settings: Settings) -> date:
         return settings.lake.first_day
     if "://" in settings.lake_uri or not Path(settings.lake_uri).is_dir():
         return DEFAULT_FIRST_DAY
-    return min(open_lake(settings).days(), default=DEFAULT_FIRST_DAY)
+    try:
+        return min(open_lake(settings).days(), default=DEFAULT_FIRST_DAY)
+    except RetrainingError:  # the sensors and commands say so; the web server has to come up all the same
+        return DEFAULT_FIRST_DAY
 
 
 @dg.definitions

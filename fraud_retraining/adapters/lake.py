@@ -1,38 +1,83 @@
 """The lake: which days of transactions have arrived, as which files.
 
-Here: the layout `year=YYYY/month=MM/day=DD/*.parquet` and what a day's files are. Not here: what is in them
+Here: listing it, and giving a day's files. Not here: what a path means (`domain/lake_layout.py`), what is in the files
 (`domain/ingestion.py`) and how bytes are moved (`adapters/locations.py`).
 """
 
 import hashlib
 import json
-import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from datetime import date
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import NamedTuple
 
 from fraud_retraining.adapters.locations import Location, ObjectInfo, in_parallel
 from fraud_retraining.domain.errors import DataInvalid
+from fraud_retraining.domain.lake_layout import (
+    LAYOUT,
+    MAGIC,
+    DayPath,
+    SetAside,
+    how_to_split,
+    meaning_of,
+    one_file,
+    outside_of_time,
+)
 from fraud_retraining.domain.windows import DayRange
 
-_DAY_FILE = re.compile(r"year=([^/]*)/month=([^/]*)/day=([^/]*)/[^/._][^/]*\.parquet")
+EARLIEST = date(2000, 1, 1)
+"""Days before are what a clock or a missing date leaves behind, unless settings name an earlier first day."""
+NAMED = 10
 
 
 class DayFiles(NamedTuple):
-    """The files of one day; `version` changes whenever a file is added, removed or written again."""
+    """The files of one day; `version` changes whenever a file is added, removed or written again.
+
+    `uncertain` are those whose names do not say that they are Parquet: their first bytes do. `unread` are files of
+    other formats. `unreadable` is what may be Parquet and cannot be read: such a day is refused as a whole.
+    """
 
     day: date
     files: tuple[ObjectInfo, ...]
     version: str
+    uncertain: frozenset[str] = frozenset()
+    unread: tuple[SetAside, ...] = ()
+    unreadable: tuple[SetAside, ...] = ()
+
+
+class Delivery(NamedTuple):
+    """The Parquet files of a day, as listed and as local readable files, and what of the day is not read."""
+
+    files: tuple[ObjectInfo, ...]
+    paths: tuple[Path, ...]
+    unread: tuple[SetAside, ...]
+
+
+class LakeListing(NamedTuple):
+    """The days of the lake, oldest first, and what lies there that is none."""
+
+    days: dict[date, DayFiles]
+    set_aside: tuple[SetAside, ...]
 
 
 class Lake:
     """Transactions as they arrive, one folder a UTC day, one or several Parquet files in it."""
 
-    def __init__(self, location: Location) -> None:
+    def __init__(
+        self,
+        location: Location,
+        *,
+        first_day: date = EARLIEST,
+        timestamp: str = "TX_DATETIME",
+        today: Callable[[], date] = lambda: datetime.now(UTC).date(),
+    ) -> None:
+        """`timestamp` is the lake's name of the column with the time, for what people are told."""
+        self._timestamp = timestamp
         self._location = location
+        self._first_day = first_day
+        self._today = today
 
     @property
     def uri(self) -> str:
@@ -43,49 +88,121 @@ class Lake:
         """The days that have files, oldest first; with `within`, only its months are listed.
 
         Raises:
-            DataInvalid: there is no lake, or Parquet files lie under a folder that names no day.
+            DataInvalid: there is no lake.
         """
-        found = self._found([""] if within is None else list(_month_prefixes(within)))
-        return {day: files for day, files in sorted(found.items()) if within is None or day in within}
+        return self.listing(within).days
 
-    def fetch(self, files: DayFiles) -> list[Path]:
-        """Local readable files with exactly the bytes that were listed."""
-        return self._location.fetch(files.files)
+    def listing(self, within: DayRange | None = None) -> LakeListing:
+        """The days that have files, and everything else that lies there, by name.
 
-    def _found(self, prefixes: list[str]) -> dict[date, DayFiles]:
-        listings = in_parallel(self._location.list, prefixes)
-        days = _by_day(self.uri, (info for listing in listings for info in listing))
-        if not days and not self._location.exists_root():
-            raise DataInvalid(f"there is no lake at {self.uri}", remedy="Correct lake.uri in the settings.")
-        return days
+        Raises:
+            DataInvalid: there is no lake.
+        """
+        prefixes = [""] if within is None else list(_month_prefixes(within))
+        found = [info for listing in in_parallel(self._location.survey, prefixes) for info in listing]
+        if not found and not self._location.exists_root():
+            raise self._no_lake()
+        listing = _sorted_out(found, self._first_day, self._today())
+        days = {day: files for day, files in listing.days.items() if within is None or day in within}
+        return LakeListing(days, listing.set_aside)
 
+    def fetch(self, files: DayFiles) -> Delivery:
+        """The day's Parquet files, with exactly the bytes that were listed.
 
-def _by_day(uri: str, files: Iterable[ObjectInfo]) -> dict[date, DayFiles]:
-    days: dict[date, list[ObjectInfo]] = defaultdict(list)
-    strays = []
-    for info in files:
-        if (match := _DAY_FILE.fullmatch(info.path)) is None:
-            continue
-        if (day := _parsed(*match.groups())) is None:
-            strays.append(info.path)
-        else:
-            days[day].append(info)
-    if strays:
-        raise DataInvalid(
-            f"folders of the lake at {uri} name no day but hold Parquet files",
-            culprits=strays,
-            remedy="Name them year=YYYY/month=MM/day=DD or move their files away.",
+        Raises:
+            DataInvalid: something of the day cannot be read, or nothing of it is Parquet; named.
+            IntegrityError: a file is gone or was written again since it was listed.
+        """
+        if files.unreadable:
+            raise DataInvalid(
+                f"files of {files.day} cannot be read",
+                culprits=some_of(files.unreadable),
+                remedy="deliver them as plain files that the user of this program may read; other days stand.",
+            )
+        chosen = tuple(info for info in files.files if info.path not in files.uncertain or self._is_parquet(info))
+        others = tuple(SetAside(info.path, "is no Parquet file") for info in files.files if info not in chosen)
+        if not chosen:
+            raise DataInvalid(
+                f"no file of {files.day} is Parquet",
+                culprits=some_of((*others, *files.unread)),
+                remedy="deliver the day as Parquet, for example by DuckDB: COPY (FROM 'rows.csv') TO 'part-0.parquet'; "
+                "other days stand.",
+            )
+        return Delivery(chosen, tuple(self._location.fetch(chosen)), (*files.unread, *others))
+
+    def _no_lake(self) -> DataInvalid:
+        if not one_file(self.uri):
+            return DataInvalid(f"there is no lake at {self.uri}", remedy="Correct lake.uri in the settings.")
+        return DataInvalid(
+            f"there is no lake at {self.uri}: it is written like one file, and a lake is a folder of days ({LAYOUT})",
+            remedy=f"split it, for example in DuckDB with\n  {how_to_split(self.uri, self._timestamp)}\n"
+            "and name the new folder as lake.uri.",
         )
-    return {day: DayFiles(day, tuple(sorted(found)), _version(found)) for day, found in days.items()}
+
+    def _is_parquet(self, info: ObjectInfo) -> bool:
+        return self._location.first_bytes(info, len(MAGIC)) == MAGIC
 
 
-def _parsed(year: str, month: str, day: str) -> date | None:
-    if not re.fullmatch(r"[0-9]{4} [0-9]{1,2} [0-9]{1,2}", f"{year} {month} {day}"):
-        return None
-    try:
-        return date(int(year), int(month), int(day))
-    except ValueError:
-        return None
+def some_of(culprits: Sequence[SetAside]) -> list[str]:
+    """As many of them as a message names, and how many more there are."""
+    more = [f"and {len(culprits) - NAMED} more"] if len(culprits) > NAMED else []
+    return [*map(str, culprits[:NAMED]), *more]
+
+
+@dataclass
+class _Day:
+    """What was found of a day so far."""
+
+    folder: str
+    files: list[ObjectInfo] = field(default_factory=list)
+    uncertain: set[str] = field(default_factory=set)
+    unread: list[SetAside] = field(default_factory=list)
+    unreadable: list[SetAside] = field(default_factory=list)
+
+    def add(self, info: ObjectInfo, meaning: DayPath) -> None:
+        if meaning.unread:
+            self.unread.append(SetAside(info.path, meaning.unread))
+        elif info.problem:
+            self.unreadable.append(SetAside(info.path, info.problem))
+        else:
+            self.files.append(info)
+            self.uncertain |= set() if meaning.certain else {info.path}
+
+    def settled(self, day: date) -> DayFiles:
+        broken = [ObjectInfo(path, 0, why) for path, why in self.unreadable]
+        return DayFiles(
+            day,
+            tuple(sorted(self.files)),
+            _version([*self.files, *broken]),
+            frozenset(self.uncertain),
+            tuple(sorted(self.unread)),
+            tuple(sorted(self.unreadable)),
+        )
+
+
+def _sorted_out(found: Iterable[ObjectInfo], first: date, today: date) -> LakeListing:
+    days: dict[date, _Day] = {}
+    aside: dict[str, list[str]] = defaultdict(list)
+    for info in found:
+        meaning = meaning_of(info.path, is_folder=info.is_folder)
+        if isinstance(meaning, DayPath):
+            folder = "/".join(info.path.split("/")[:3])
+            days.setdefault(meaning.day, _Day(folder)).add(info, meaning)
+        elif meaning is not None:
+            aside[meaning.path].append(info.problem or meaning.why)
+    odd = {day: why for day, one in days.items() if (why := _oddity(day, one, first, today))}
+    set_aside = [SetAside(path, whys[0]) for path, whys in aside.items()]
+    set_aside += [SetAside(days[day].folder, why) for day, why in odd.items()]
+    real = {day: days[day].settled(day) for day in sorted(days) if day not in odd and day <= today}
+    return LakeListing(real, tuple(sorted(set_aside)))
+
+
+def _oddity(day: date, found: _Day, first: date, today: date) -> str:
+    if why := outside_of_time(day, first, today):
+        return why
+    if not found.files and not found.unreadable:
+        return f"holds no Parquet file, but {found.unread[0].path.rpartition('/')[2]}"
+    return ""
 
 
 def _version(files: Iterable[ObjectInfo]) -> str:

@@ -7,6 +7,7 @@ Here: what a place can do, the folder that does it, atomic local writes, and the
 import errno
 import os
 import shutil
+import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -35,6 +36,13 @@ CONTENT = "sha256:"
 STALE_SECONDS = 3600.0
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+_ODD = frozenset({errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR})
+_KINDS = {
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 
 
 class TransferPolicy(Policy):
@@ -61,13 +69,16 @@ class ObjectInfo(NamedTuple):
     """A file of a location as it was listed or recorded.
 
     `version` changes whenever the bytes do: the etag on S3, `mtime_ns:size` in a folder, or `sha256:<hex>` where the
-    content is known. Fetching gives these bytes or fails. `modified` is in seconds since 1970.
+    content is known. Fetching gives these bytes or fails. `modified` is in seconds since 1970. `problem` says why
+    a file or folder of a survey cannot be read at all.
     """
 
     path: str
     size: int
     version: str
     modified: float = 0.0
+    problem: str = ""
+    is_folder: bool = False
 
 
 class Location(Protocol):
@@ -83,11 +94,17 @@ class Location(Protocol):
     def list(self, prefix: str = "") -> Listing:
         """Every file below a folder, sorted by path; names that begin with a dot are never seen."""
 
+    def survey(self, prefix: str = "") -> Listing:
+        """The same, and whatever cannot be read below that folder, with its problem, instead of failing for it."""
+
     def exists_root(self) -> bool:
         """Whether the place itself is there."""
 
     def read_bytes(self, path: str) -> bytes | None:
         """A small file as a whole; None means that it is not there."""
+
+    def first_bytes(self, info: ObjectInfo, count: int) -> bytes:
+        """How a listed file begins; shorter where the file is, empty where it is gone."""
 
     def write_bytes(self, path: str, data: bytes) -> None:
         """Put a small file there, whole or not at all."""
@@ -146,6 +163,11 @@ class FolderLocation:
         with reaching("list", top):
             return sorted(self._walk(top))
 
+    def survey(self, prefix: str = "") -> Listing:
+        """The same, and whatever cannot be read below that folder, with its problem, instead of failing for it."""
+        with reaching("list", self._root):
+            return sorted(Survey(self._root).entries(prefix))
+
     def exists_root(self) -> bool:
         """Whether the folder is there."""
         with reaching("look for", self._root):
@@ -158,6 +180,15 @@ class FolderLocation:
                 return self._local(path).read_bytes()
             except (FileNotFoundError, NotADirectoryError):
                 return None
+
+    def first_bytes(self, info: ObjectInfo, count: int) -> bytes:
+        """How a listed file begins; shorter where the file is, empty where it is gone."""
+        with reaching("read", self._local(info.path)):
+            try:
+                with self._local(info.path).open("rb") as file:
+                    return file.read(count)
+            except FileNotFoundError:
+                return b""
 
     def write_bytes(self, path: str, data: bytes) -> None:
         """Put a small file there, whole or not at all."""
@@ -200,8 +231,7 @@ class FolderLocation:
             found = file.stat()
         except FileNotFoundError:
             return None
-        path = file.relative_to(self._root).as_posix()
-        return ObjectInfo(path, found.st_size, f"{found.st_mtime_ns}:{found.st_size}", found.st_mtime)
+        return _info_of(file.relative_to(self._root).as_posix(), found)
 
     def _difference(self, wanted: ObjectInfo) -> str | None:
         file = self._local(wanted.path)
@@ -214,6 +244,84 @@ class FolderLocation:
         if found.version != wanted.version and not wanted.version.startswith(CONTENT):
             return f"{wanted.path}: was written again"
         return None
+
+
+class Survey:
+    """A walk through a folder that others write to: what no file can be read from is named and passed by.
+
+    Only regular files that this user may read are files. Folders are entered once, and never through a link that leads
+    out of the root or back up.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._real_root = os.path.realpath(root)
+
+    def entries(self, prefix: str) -> Iterator[ObjectInfo]:
+        """What lies below a folder of the root.
+
+        Raises:
+            OSError: the root itself cannot be listed, or the disk does not answer.
+        """
+        if not self._root.is_dir():
+            return
+        folder, above = self._root, [os.path.realpath(self._root)]
+        for part in PurePosixPath(prefix).parts:
+            folder = folder / part
+            above.append(os.path.realpath(folder))
+        if folder == self._root or os.path.lexists(folder):
+            yield from self._visit(folder, frozenset(above[:-1]))
+
+    def _visit(self, path: Path, above: frozenset[str]) -> Iterator[ObjectInfo]:
+        """An entry and, where it is a folder, what lies in it."""
+        try:
+            found = path.stat()
+            problem = "" if path == self._root else self._problem(path, found, above)
+            entries = list(os.scandir(path)) if stat.S_ISDIR(found.st_mode) and not problem else []
+        except FileNotFoundError:
+            if path.is_symlink():
+                yield self._odd(path, "is a symbolic link to nothing")
+            return
+        except OSError as error:
+            if path == self._root or error.errno not in _ODD:
+                raise
+            yield self._odd(path, f"cannot be read: {error.strerror}", is_folder=path.is_dir())
+            return
+        if problem:
+            yield self._odd(path, problem, is_folder=stat.S_ISDIR(found.st_mode))
+        elif stat.S_ISREG(found.st_mode):
+            yield _info_of(path.relative_to(self._root).as_posix(), found)
+        for entry in entries:
+            if not entry.name.startswith("."):
+                yield from self._visit(Path(entry.path), above | {os.path.realpath(path)})
+
+    def _problem(self, path: Path, found: os.stat_result, above: frozenset[str]) -> str:
+        real = os.path.realpath(path)
+        if not _is_unicode(path.name):
+            return "has a name that is not UTF-8"
+        if path.is_symlink() and not real.startswith(f"{self._real_root}{os.sep}"):
+            return "is a symbolic link that leads out of the lake"
+        if stat.S_ISDIR(found.st_mode):
+            return "is a symbolic link that leads back to a folder above it" if real in above else ""
+        if not stat.S_ISREG(found.st_mode):
+            return f"is {_KINDS.get(stat.S_IFMT(found.st_mode), 'no regular file')}, not a file"
+        return "" if os.access(path, os.R_OK, effective_ids=True) else "cannot be read: permission denied"
+
+    def _odd(self, path: Path, problem: str, *, is_folder: bool = False) -> ObjectInfo:
+        shown = os.fsencode(path.relative_to(self._root)).decode("utf-8", "backslashreplace")
+        return ObjectInfo(shown, 0, problem, problem=problem, is_folder=is_folder)
+
+
+def _info_of(path: str, found: os.stat_result) -> ObjectInfo:
+    return ObjectInfo(path, found.st_size, f"{found.st_mtime_ns}:{found.st_size}", found.st_mtime)
+
+
+def _is_unicode(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def changed(uri: str, problems: Sequence[str]) -> IntegrityError:

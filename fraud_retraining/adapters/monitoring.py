@@ -8,6 +8,7 @@ for: what a day was against an earlier champion says nothing about the present o
 by whoever was champion.
 """
 
+import logging
 from collections.abc import Iterable
 from datetime import date
 from typing import TypeVar
@@ -29,6 +30,8 @@ FINGERPRINT = "fingerprint"
 
 Value = TypeVar("Value", bound=BaseModel)
 Profile = TypeVar("Profile", ReferenceProfile, HoldoutProfile)
+_REPORTS: dict[str, type[BaseModel]] = {DRIFT: DriftReport, PERFORMANCE: PerformanceReport}
+LOG = logging.getLogger(__name__)
 _NAMES: dict[type[BaseModel], str] = {ReferenceProfile: REFERENCE_PROFILE, HoldoutProfile: HOLDOUT_PROFILE}
 
 
@@ -60,7 +63,7 @@ def parse_profile(kind: type[Profile], data: bytes, fingerprint: str) -> Profile
 
 
 def drift_reports(store: Store, fingerprint: str, days: Iterable[date]) -> tuple[DriftReport, ...]:
-    """Drift reports about one model, oldest day first."""
+    """Drift reports about one model, oldest day first; one that cannot be read back counts as not made."""
     return tuple(report_of(record, DriftReport) for record in _about(store, DRIFT, fingerprint, days))
 
 
@@ -87,9 +90,19 @@ def report_of(record: Partition, kind: type[Value]) -> Value:
     return _parsed(kind, record.facts.get(REPORT), what, f"materialize {record.asset} of {record.day} again.")
 
 
+def is_whole(record: Partition) -> bool:
+    """Whether the report of a partition can be read back; one that cannot is made again."""
+    try:
+        report_of(record, _REPORTS[record.asset])
+    except IntegrityError as error:
+        LOG.warning("%s", error)
+        return False
+    return True
+
+
 def _about(store: Store, asset: str, fingerprint: str, days: Iterable[date]) -> list[Partition]:
-    found = store.partitions(asset, days).values()
-    return [record for record in found if record.facts.get(FINGERPRINT) == fingerprint]
+    found = store.readable(asset, days).values()
+    return [record for record in found if record.facts.get(FINGERPRINT) == fingerprint and is_whole(record)]
 
 
 def _parsed(kind: type[Value], value: object, what: str, remedy: str) -> Value:

@@ -72,6 +72,11 @@ class S3Location:
         start = self._key(prefix) + "/" if prefix else self._base
         return sorted(self._within_deadline(lambda: self._list(start)))
 
+    def survey(self, prefix: str = "") -> Listing:
+        """The same, and keys that cannot be asked for, with the problem."""
+        start = self._key(prefix) + "/" if prefix else self._base
+        return sorted(self._within_deadline(lambda: self._list(start, all_keys=True)))
+
     def exists_root(self) -> bool:
         """Whether the bucket is there and anything lies under the prefix."""
         try:
@@ -83,6 +88,12 @@ class S3Location:
     def read_bytes(self, path: str) -> bytes | None:
         """A small file as a whole; None means that it is not there."""
         return self._within_deadline(lambda: self._read(path))
+
+    def first_bytes(self, info: ObjectInfo, count: int) -> bytes:
+        """How a listed file begins; shorter where the file is, empty where it is gone."""
+        if not info.size:
+            return b""
+        return self._within_deadline(lambda: self._read(info.path, Range=f"bytes=0-{count - 1}")) or b""
 
     def write_bytes(self, path: str, data: bytes) -> None:
         """Put a small file there, whole or not at all."""
@@ -174,11 +185,12 @@ class S3Location:
     async def _page(self, prefix: str, **arguments: Any) -> dict[str, Any]:
         return await self._call("list_objects_v2", Prefix=prefix, **arguments)
 
-    async def _list(self, prefix: str) -> Listing:
+    async def _list(self, prefix: str, *, all_keys: bool = False) -> Listing:
         found: Listing = []
         page: dict[str, Any] = await self._page(prefix)
         while True:
-            found += [info for item in page.get("Contents", ()) if (info := self._info(item)) is not None]
+            listed = [info for item in page.get("Contents", ()) if (info := self._info(item)) is not None]
+            found += [info for info in listed if all_keys or not info.problem]
             if not page.get("IsTruncated"):
                 return found
             page = await self._page(prefix, ContinuationToken=page["NextContinuationToken"])
@@ -187,11 +199,12 @@ class S3Location:
         path = item["Key"][len(self._base) :]
         if path.endswith("/") or any(part.startswith(".") for part in path.split("/")):
             return None
-        return ObjectInfo(path, item["Size"], item["ETag"].strip('"'), item["LastModified"].timestamp())
+        problem = "" if _is_plain(path) else "has a key that is no plain path"
+        return ObjectInfo(path, item["Size"], item["ETag"].strip('"'), item["LastModified"].timestamp(), problem)
 
-    async def _read(self, path: str) -> bytes | None:
+    async def _read(self, path: str, **arguments: Any) -> bytes | None:
         async def attempt() -> bytes:
-            answer = await self._call("get_object", Key=self._key(path))
+            answer = await self._call("get_object", Key=self._key(path), **arguments)
             async with aclosing(_chunks(answer["Body"])) as chunks:
                 return b"".join([chunk async for chunk in chunks])
 
@@ -259,6 +272,11 @@ class S3Location:
             _require_same(info, size, digest.hexdigest())
             with reaching("write", copy):
                 os.replace(local, copy)
+
+
+def _is_plain(path: str) -> bool:
+    """Whether a key is the path that it is asked for by: without empty, `.` or `..` parts."""
+    return str(PurePosixPath(path)) == path and not path.startswith("/") and ".." not in path.split("/")
 
 
 class _BrokenOffError(Exception):

@@ -10,6 +10,7 @@ the previous partition, and of two writers the last record wins while the files 
 
 import hashlib
 import json
+import logging
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,6 +27,7 @@ from fraud_retraining.domain.schemas import Policy
 if TYPE_CHECKING:
     import pyarrow as pa
 
+LOG = logging.getLogger(__name__)
 RECORD = "_partition.json"
 ROW_GROUP_ROWS = 131_072
 GRACE_SECONDS = 3600.0
@@ -82,6 +84,12 @@ class Store:
         """The records of those days that have one, oldest first."""
         wanted = sorted(set(days))
         found = in_parallel(lambda day: self.partition(asset, day), wanted)
+        return {day: record for day, record in zip(wanted, found, strict=True) if record is not None}
+
+    def readable(self, asset: str, days: Iterable[date]) -> dict[date, Partition]:
+        """The same without the records that cannot be understood, for who asks what has to be made: those have to."""
+        wanted = sorted(set(days))
+        found = in_parallel(lambda day: self._standing(asset, day), wanted)
         return {day: record for day, record in zip(wanted, found, strict=True) if record is not None}
 
     def write(
@@ -155,7 +163,8 @@ class Store:
         """The record that a new one replaces; one that is damaged is replaced all the same, which is its remedy."""
         try:
             return self.partition(asset, day)
-        except IntegrityError:
+        except IntegrityError as error:
+            LOG.warning("%s: counts as not made", "; ".join(error.culprits))
             return None
 
     def _put_table(self, folder: str, name: str, table: "pa.Table") -> StoredFile:

@@ -18,13 +18,14 @@ import dagster as dg
 from pydantic import BaseModel
 
 from fraud_retraining.adapters.accounts import account
-from fraud_retraining.adapters.lake import DayFiles, Lake
+from fraud_retraining.adapters.lake import DayFiles, Lake, LakeListing, some_of
 from fraud_retraining.adapters.ledger import Ledger
 from fraud_retraining.adapters.notifier import drain
 from fraud_retraining.adapters.store import Store
 from fraud_retraining.definitions import build_definitions
 from fraud_retraining.domain.candidate import Evaluation, ReleaseOutcome, RetrainStatus, TrainedModel
 from fraud_retraining.domain.errors import DataInvalid, GateFailed, RetrainingError, SettingsError
+from fraud_retraining.domain.lake_layout import LAYOUT
 from fraud_retraining.domain.requesters import COMMAND_LINE, Requester
 from fraud_retraining.domain.triggers import Trigger
 from fraud_retraining.domain.windows import DayRange, TrainingWindow
@@ -34,7 +35,7 @@ from fraud_retraining.orchestration.assets.promotion import PRODUCTION
 from fraud_retraining.orchestration.assets.training import MODEL, WINDOW
 from fraud_retraining.orchestration.automation import RANGE_END, RANGE_START
 from fraud_retraining.orchestration.instance import open_instance
-from fraud_retraining.orchestration.inventory import ENTITY_DAYS, FEATURES, TRANSACTIONS, Inventory
+from fraud_retraining.orchestration.inventory import DAY_ASSETS, ENTITY_DAYS, FEATURES, TRANSACTIONS, Inventory
 from fraud_retraining.orchestration.io_managers import read_document
 from fraud_retraining.orchestration.jobs import AS_OF_TAG, INGEST, REASON_TAG, RETRAIN, TRIGGER_TAG
 from fraud_retraining.orchestration.outcomes import (
@@ -73,6 +74,8 @@ class Ingested:
     rows: int
     rejected: int
     missing: tuple[date, ...] = ()
+    unread_files: tuple[str, ...] = ()
+    set_aside: tuple[dict[str, str], ...] = ()
     dagster_run_ids: tuple[str, ...] = ()
 
 
@@ -149,13 +152,21 @@ class Pipeline:
         Raises:
             DataInvalid: there is no lake, or no day in it.
         """
-        days = self.lake.days()
-        if not days:
+        listing = self._listing()
+        if not listing.days:
             raise DataInvalid(
                 f"the lake at {self.lake.uri} holds no day",
-                remedy="days lie under year=YYYY/month=MM/day=DD/*.parquet; correct lake.uri or deliver them.",
+                culprits=some_of(listing.set_aside),
+                remedy=f"a day's Parquet files lie under {LAYOUT}; correct lake.uri or deliver them.",
             )
-        return max(days)
+        return max(listing.days)
+
+    def _listing(self) -> LakeListing:
+        """What the lake holds; people are told of what is no day."""
+        listing = self.lake.listing()
+        with _logged("people could not be told what of the lake is set aside; the daemon tries again"):
+            self.outcomes.tell_set_aside(self.lake.uri, listing.set_aside)
+        return listing
 
     @_telling
     def ingest(self, days: DayRange) -> Ingested:
@@ -164,10 +175,12 @@ class Pipeline:
         Raises:
             DataInvalid: no day has arrived, or days were refused; the others stand.
         """
-        arrived = self.lake.days(days)
+        listing = self._listing()
+        arrived = {day: files for day, files in listing.days.items() if day in days}
         if not arrived:
             raise DataInvalid(
                 f"none of the days {days.start} to {days.end} has arrived in {self.lake.uri}",
+                culprits=some_of(listing.set_aside),
                 remedy="name days that are there, or correct lake.uri; a day lies under year=YYYY/month=MM/day=DD/.",
             )
         runs, refused = [], []
@@ -184,6 +197,10 @@ class Pipeline:
             rows=sum(partition.facts["rows"] for partition in partitions.values()),
             rejected=sum(sum(partition.facts["rejects"].values()) for partition in partitions.values()),
             missing=tuple(day for day in days if day not in arrived),
+            unread_files=tuple(
+                file for partition in partitions.values() for file in partition.facts.get("unread_files", ())
+            ),
+            set_aside=tuple(one._asdict() for one in listing.set_aside),
             dagster_run_ids=tuple(runs),
         )
 
@@ -279,7 +296,7 @@ class Pipeline:
         return []
 
     def _stale_days(self, arrived: dict[date, DayFiles]) -> list[date]:
-        inventory = Inventory(self.store, self.settings, arrived)
+        inventory = Inventory(self.store, self.settings, arrived, made=DAY_ASSETS)
         unreported = {day for day in inventory.transactions if inventory.report(day) is None}
         stale = {*inventory.stale_transactions(arrived), *inventory.stale_entity_days(), *unreported}
         return sorted(day for day in stale if day in arrived)

@@ -296,6 +296,18 @@ def _new_columns(day: DayEvidence) -> Measure:
     )
 
 
+def _unread_files(day: DayEvidence) -> Measure:
+    unread = day.facts.unread_files
+    return Measure(
+        value=len(unread),
+        found=f"{len(unread)} files of the day were not read",
+        most=0,
+        threshold="none: every file of the day's folder is Parquet",
+        numbers={"unread": len(unread), "read": day.facts.files},
+        sample=unread,
+    )
+
+
 _DAY_RULES: tuple[Rule[DayEvidence], ...] = (
     Rule("schema", "error", "Every canonical column is there with its type.", _schema),
     Rule("nulls", "error", "No key, timestamp or amount is missing.", _nulls),
@@ -305,6 +317,7 @@ _DAY_RULES: tuple[Rule[DayEvidence], ...] = (
     Rule("fraud_rate", "error", "The share of frauds among labelled rows is plausible.", _day_fraud_rate),
     Rule("rejects_share", "error", "Few rows were rejected.", _rejects_share),
     Rule("freshness", "warn", "The files arrived in time, after the day was over.", _freshness),
+    Rule("unread_files", "warn", "Every file of the day's folder was read.", _unread_files),
     Rule("new_columns", "warn", "No column appeared that nothing reads.", _new_columns),
 )
 DAY_CHECKS: dict[str, tuple[Severity, str]] = {r.name: (r.severity, r.description) for r in _DAY_RULES}

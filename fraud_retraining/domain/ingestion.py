@@ -435,9 +435,10 @@ def settle_duplicates(judged: ibis.Table) -> ibis.Table:
 
 
 class Arrival(Policy):
-    """What arrived for a day: how many files, in which version, and when."""
+    """What arrived for a day: how many files, in which version, and when; and files that were not read."""
 
     files: int = Field(ge=0)
+    unread_files: tuple[str, ...] = ()
     source_version: str
     arrived_at: AwareDatetime | None = None
 
@@ -461,6 +462,7 @@ class DayFacts(Policy):
     )
     key_types: dict[str, str] = Field(description="Whether each key is integer or text; empty where no row says so.")
     ignored_columns: tuple[str, ...] = ()
+    unread_files: tuple[str, ...] = Field((), description="Files of the day's folder that are not Parquet.")
     files: int
     source_version: str
     arrived_at: AwareDatetime | None = None

@@ -13,11 +13,15 @@ from typing import Any, Literal, NamedTuple
 from pydantic import Field
 
 from fraud_retraining.domain.failures import Audience, Category, Failure, Severity
+from fraud_retraining.domain.fingerprint import digest
 from fraud_retraining.domain.gates import GateResult
+from fraud_retraining.domain.lake_layout import SetAside
 from fraud_retraining.domain.schemas import Policy
 
 Job = Literal["ingest", "monitor", "retrain", "clean", "decide"]
 RUNBOOK = "docs/runbook.md"
+LINES = 20
+"""Lines of a list that a message shows."""
 
 
 class SlackChannels(Policy):
@@ -74,6 +78,7 @@ class Topic(StrEnum):
 
     AUTOMATION_PAUSED = "automation_paused"
     PERFORMANCE_DECAYED = "performance_decayed"
+    LAKE_SET_ASIDE = "lake_set_aside"
 
 
 class Link(Policy):
@@ -258,6 +263,30 @@ def decay_notice(told: str, days: str, occasion: Occasion, links: LinkPolicy) ->
         todo="See whether fraud or data changed (drift_report, production_performance). Retrains learn the new fraud "
         "once its labels are in the training window; until then consider rules beside the model.",
         links=tuple(_links(Topic.PERFORMANCE_DECAYED, occasion, links)),
+    )
+
+
+def set_aside_key(set_aside: Sequence[SetAside]) -> str:
+    """The name of the notice of what the lake holds besides days: another list is another notice."""
+    return f"{Topic.LAKE_SET_ASIDE}:{digest([list(one) for one in set_aside])[:16]}"
+
+
+def set_aside_notice(uri: str, set_aside: Sequence[SetAside], occasion: Occasion, links: LinkPolicy) -> Notice:
+    """What people are told of files and folders of the lake that nobody reads. It is resolved once they are gone."""
+    more = [f"and {len(set_aside) - LINES} more"] if len(set_aside) > LINES else []
+    several = len(set_aside) > 1
+    return Notice(
+        key=set_aside_key(set_aside),
+        model=occasion.model,
+        category=Topic.LAKE_SET_ASIDE,
+        severity=Severity.MEDIUM,
+        audience=Audience.DATA,
+        title=f"{len(set_aside)} file{'s' if several else ''} or folder{'s' if several else ''} of the lake set aside",
+        facts=(("Lake", uri), *_facts(occasion)),
+        why=(*map(str, set_aside[:LINES]), *more),
+        serving=occasion.serving,
+        todo="Nothing stops for them: move them away, or deliver what they hold under the folder of its day.",
+        links=tuple(_links(Topic.LAKE_SET_ASIDE, occasion, links)),
     )
 
 

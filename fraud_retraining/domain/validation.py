@@ -8,6 +8,7 @@ checks (`orchestration/checks/`).
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 from pydantic import Field
@@ -124,11 +125,16 @@ def _result(rule: Rule[Subject], measure: Measure | Exception, failed: bool) -> 
         name=rule.name,
         passed=not failed,
         severity=rule.severity,
-        value=measure.value if measure.value == measure.value else None,
+        value=measure.value if measure.value is not None and isfinite(measure.value) else None,
         threshold=measure.threshold,
         message=message,
-        numbers=dict(measure.numbers),
+        numbers={name: _kept(number) for name, number in measure.numbers.items()},
     )
+
+
+def _kept(number: Number) -> Number:
+    """A number as JSON can keep it: one that is not finite becomes its word, or the report could not be read back."""
+    return str(number) if isinstance(number, float) and not isfinite(number) else number
 
 
 def _no_result(rule: Rule[Any], error: Exception) -> CheckResult:

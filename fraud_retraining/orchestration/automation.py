@@ -4,6 +4,7 @@ Here: asking what is known, asking the domain, and saying the answer in Dagster'
 (`orchestration/schedules.py`, `orchestration/sensors.py`) and the decision itself (`domain/triggers.py`).
 """
 
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
@@ -15,6 +16,7 @@ from fraud_retraining.adapters.store import Store
 from fraud_retraining.domain.errors import DataInvalid
 from fraud_retraining.domain.events import EventKind
 from fraud_retraining.domain.fingerprint import digest
+from fraud_retraining.domain.lake_layout import SetAside
 from fraud_retraining.domain.requesters import AUTOMATION
 from fraud_retraining.domain.triggers import LivePerformance, Pause, Retrain, Skip, decide
 from fraud_retraining.orchestration.jobs import (
@@ -40,16 +42,24 @@ FIRST_WAIT, LONGEST_WAIT = timedelta(minutes=1), timedelta(hours=1)
 Answer = dg.RunRequest | dg.SkipReason
 
 
-def ingest_next(settings: Settings, lake: Lake, store: Store, instance: dg.DagsterInstance) -> Answer:
+def ingest_next(
+    settings: Settings,
+    lake: Lake,
+    store: Store,
+    instance: dg.DagsterInstance,
+    tell_set_aside: Callable[[str, Sequence[SetAside]], None] = lambda uri, set_aside: None,
+) -> Answer:
     """The next run of days to ingest, the oldest first; one run at a time.
 
-    What failed is tried again with growing pauses; a day that was refused only when it is delivered again.
+    `tell_set_aside` hears of what the lake holds that is no day. What failed is tried again with growing pauses; a day
+    that was refused only when it is delivered again.
     """
     under_way = instance.get_runs(dg.RunsFilter(job_name=INGEST, statuses=UNFINISHED), limit=1)
     if under_way:
         return dg.SkipReason(f"an ingest is under way: Dagster run {under_way[0].run_id[:8]}")
     readiness = Readiness(settings, lake, store)
     try:
+        tell_set_aside(lake.uri, readiness.listing.set_aside)
         work = readiness.work()
     except DataInvalid as error:
         return dg.SkipReason(str(error))

@@ -4,15 +4,19 @@ Here: reading the records of day partitions and comparing them with what they wo
 rules of what depends on what (`domain/lineage.py`).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import date, datetime, timedelta
 from functools import cached_property
+from typing import Any
+
+from pydantic import ValidationError
 
 from fraud_retraining.adapters.environment import source_files
 from fraud_retraining.adapters.lake import DayFiles
 from fraud_retraining.adapters.store import Partition, Store
 from fraud_retraining.domain import lineage
 from fraud_retraining.domain.day_checks import DAY_CHECKS, delivered_together
+from fraud_retraining.domain.errors import IntegrityError
 from fraud_retraining.domain.features import FeaturePlan
 from fraud_retraining.domain.fingerprint import code_digest, digest
 from fraud_retraining.domain.lineage import DayDigests
@@ -26,6 +30,14 @@ FEATURES = "transaction_features"
 CHECKS = "checks"
 EARLIER = "earlier_digests"
 REFUSED = "refused"
+
+FACTS = {
+    TRANSACTIONS: {"rows", "facts", "labels", "key_types", "rejects", "ignored_columns"},
+    ENTITY_DAYS: {"facts", "labels"},
+    FEATURES: {"label_days", "columns"},
+}
+"""What a record of another version of the project may lack."""
+DAY_ASSETS = tuple(FACTS)
 
 INGESTION_CODE = ("fraud_retraining.domain.days", "fraud_retraining.domain.ingestion")
 FEATURES_CODE = ("fraud_retraining.domain.days", "fraud_retraining.domain.features")
@@ -74,10 +86,15 @@ def stored_day(partition: Partition) -> StoredDay:
 
 
 class Inventory:
-    """The records of some days, read once."""
+    """The records of some days, read once.
 
-    def __init__(self, store: Store, settings: Settings, days: Iterable[date]) -> None:
+    Of the assets in `made`, for who asks what has to be made, a record that cannot be read back counts as not there; of
+    others, on which something is built, it raises `IntegrityError`.
+    """
+
+    def __init__(self, store: Store, settings: Settings, days: Iterable[date], *, made: Collection[str] = ()) -> None:
         self._store = store
+        self._made = made
         self._settings = settings
         self._days = tuple(sorted(set(days)))
         self._recipes = Recipes(settings)
@@ -100,17 +117,23 @@ class Inventory:
     @cached_property
     def transactions(self) -> dict[date, Partition]:
         """What was ingested."""
-        return self._store.partitions(TRANSACTIONS, self._days)
+        return self._records(TRANSACTIONS)
 
     @cached_property
     def entity_days(self) -> dict[date, Partition]:
         """What was summed up."""
-        return self._store.partitions(ENTITY_DAYS, self._days)
+        return self._records(ENTITY_DAYS)
 
     @cached_property
     def features(self) -> dict[date, Partition]:
         """What features were made."""
-        return self._store.partitions(FEATURES, self._days)
+        return self._records(FEATURES)
+
+    def _records(self, asset: str) -> dict[date, Partition]:
+        if asset not in self._made:
+            return self._store.partitions(asset, self._days)
+        found = self._store.readable(asset, self._days)
+        return {day: record for day, record in found.items() if record.facts.keys() >= FACTS[asset]}
 
     @cached_property
     def stored_days(self) -> Mapping[date, StoredDay]:
@@ -178,8 +201,8 @@ class Inventory:
     def refusal(self, day: date, files: DayFiles) -> str | None:
         """Why the day is refused as the lake has it now: it could not be read, or failed its checks."""
         if day in self.stale_transactions({day: files}):
-            found = self._store.annotation(TRANSACTIONS, day, REFUSED)
-            return str(found["why"]) if found and found["inputs"] == self.transactions_inputs(files) else None
+            found = self._annotation(day, REFUSED)
+            return str(found.get("why")) if found.get("inputs") == self.transactions_inputs(files) else None
         report = self.report(day)
         if report is None or not report.failed or report.rules != self.rules(day):
             return None
@@ -213,12 +236,19 @@ class Inventory:
 
     def report(self, day: date) -> Report | None:
         """The checks that were made of the day as it now stands; None when not all of them gave a result."""
-        found = self._store.annotation(TRANSACTIONS, day, CHECKS)
-        if found is None:
+        try:
+            report = Report.model_validate(self._annotation(day, CHECKS))
+        except ValidationError:
             return None
-        report = Report.model_validate(found)
         complete = {result.name for result in report.results} == set(DAY_CHECKS)
         return report if complete and report.digest == self.transactions[day].digest else None
+
+    def _annotation(self, day: date, name: str) -> dict[str, Any]:
+        """A document beside a day; empty where there is none, or none that can be read back: it is made again."""
+        try:
+            return self._store.annotation(TRANSACTIONS, day, name) or {}
+        except IntegrityError:
+            return {}
 
     def unfit(self, days: Iterable[date]) -> tuple[date, ...]:
         """Those of `days` that were ingested and failed a blocking check, or whose checks gave no result."""

@@ -21,6 +21,7 @@ from fraud_retraining.adapters.monitoring import (
     FINGERPRINT,
     PERFORMANCE,
     SCORED,
+    is_whole,
 )
 from fraud_retraining.adapters.registry import ModelVersion
 from fraud_retraining.adapters.store import Partition, Store
@@ -32,7 +33,7 @@ from fraud_retraining.domain.metrics import MetricsPolicy
 from fraud_retraining.domain.performance import RECENT_DAYS
 from fraud_retraining.domain.schemas import Policy
 from fraud_retraining.domain.windows import DayRange, FeatureDay
-from fraud_retraining.orchestration.inventory import Inventory, day_digests
+from fraud_retraining.orchestration.inventory import DAY_ASSETS, Inventory, day_digests
 from fraud_retraining.settings import Settings
 
 VERSION, HINDSIGHT = "version", "hindsight"
@@ -98,7 +99,9 @@ class MonitoringState:
         self._delay = timedelta(days=settings.labels.delay_days)
         around = {day - timedelta(days=n) for day in self.days for n in range(RECENT_DAYS)}
         self._around = sorted(around)
-        self.inventory = Inventory(store, settings, {*around, *(day - self._delay for day in self.days)})
+        self.inventory = Inventory(
+            store, settings, {*around, *(day - self._delay for day in self.days)}, made=DAY_ASSETS
+        )
 
     @cached_property
     def latest(self) -> date | None:
@@ -108,7 +111,10 @@ class MonitoringState:
     @cached_property
     def scored(self) -> dict[date, Partition]:
         """The scores of the days and of the week before each."""
-        return self._store.partitions(SCORED, self._around)
+        found = self._store.readable(SCORED, self._around)
+        return {
+            day: record for day, record in found.items() if record.facts.keys() >= {VERSION, FINGERPRINT, HINDSIGHT}
+        }
 
     def has_scored(self, record: Partition) -> None:
         """Takes note of scores that were made meanwhile."""
@@ -252,8 +258,8 @@ class MonitoringState:
         }
 
     def _stands(self, asset: str, day: date, wanted: Make) -> Plan:
-        known = self._store.partition(asset, day)
-        return known if known is not None and known.inputs == wanted.inputs else wanted
+        known = self._store.readable(asset, [day]).get(day)
+        return known if known is not None and known.inputs == wanted.inputs and is_whole(known) else wanted
 
     # ------------------------------------------------------------ what is due
 

@@ -34,6 +34,7 @@ from fraud_retraining.domain.failures import (
     family_error,
 )
 from fraud_retraining.domain.gates import GateResult
+from fraud_retraining.domain.lake_layout import SetAside
 from fraud_retraining.domain.messages import opening, seen_again
 from fraud_retraining.domain.notices import (
     Job,
@@ -47,15 +48,16 @@ from fraud_retraining.domain.notices import (
     failure_notice,
     gate_lines,
     paused_notice,
+    set_aside_key,
+    set_aside_notice,
 )
 from fraud_retraining.domain.triggers import LivePerformance, decay
-from fraud_retraining.domain.validation import Report
 from fraud_retraining.domain.windows import DayRange, window_days
 from fraud_retraining.orchestration.assets.evaluation import EVALUATION
 from fraud_retraining.orchestration.assets.promotion import PRODUCTION, REGISTERED
 from fraud_retraining.orchestration.assets.training import MODEL, WINDOW
 from fraud_retraining.orchestration.automation import RANGE_END, RANGE_START
-from fraud_retraining.orchestration.checks.data_checks import WINDOW_REPORT
+from fraud_retraining.orchestration.checks.data_checks import WINDOW_REPORT, readable_report
 from fraud_retraining.orchestration.cleaning import CLEAN
 from fraud_retraining.orchestration.decide_release import DECIDE
 from fraud_retraining.orchestration.inventory import Inventory
@@ -204,6 +206,17 @@ class Outcomes:
             occasion = Occasion(model=self._settings.model.name, job="monitor", serving=self._serving())
             self.open(decay_notice(live.told(why), f"{live.first} to {live.last}", occasion, self._links))
 
+    def tell_set_aside(self, uri: str, set_aside: Sequence[SetAside]) -> None:
+        """Tells people what the lake holds that is not read, once as long as it is the same; or that it is gone."""
+        key = set_aside_key(set_aside) if set_aside else ""
+        known = [one.notice.key for one in self._outbox.open_notices() if one.notice.category == Topic.LAKE_SET_ASIDE]
+        for old in known:
+            if old != key:
+                self._outbox.resolve(old, "the lake holds something else now" if set_aside else "the lake is clean")
+        if set_aside and key not in known:
+            occasion = self._occasion(EndedRun(job="ingest"), None, None)
+            self.open(set_aside_notice(uri, set_aside, occasion, self._links))
+
     def open(self, notice: Notice) -> None:
         """Tells people of something, once as long as it is open."""
         policy = self._settings.alerts
@@ -230,8 +243,7 @@ class Outcomes:
             return DataInvalid(
                 "days did not pass their checks", culprits=inventory.unchecked(days), remedy=THRESHOLDS, days=days
             )
-        report = self._store.read_document(WINDOW_REPORT, run.as_of.isoformat())
-        found = Report.model_validate_json(report) if report is not None else None
+        found = readable_report(self._store.read_document(WINDOW_REPORT, run.as_of.isoformat()))
         if found is not None and found.failed:
             return DataInvalid(
                 f"the training window as of {run.as_of} is not fit to be trained on",

@@ -11,14 +11,14 @@ from itertools import groupby
 
 from pydantic import Field
 
-from fraud_retraining.adapters.lake import DayFiles, Lake
+from fraud_retraining.adapters.lake import DayFiles, Lake, LakeListing
 from fraud_retraining.adapters.store import Store
 from fraud_retraining.domain.errors import SettingsError
 from fraud_retraining.domain.fingerprint import digest
 from fraud_retraining.domain.lineage import lookback
 from fraud_retraining.domain.schemas import Policy
 from fraud_retraining.domain.windows import DayRange, WindowDays, window_days
-from fraud_retraining.orchestration.inventory import ENTITY_DAYS, FEATURES, TRANSACTIONS, Inventory
+from fraud_retraining.orchestration.inventory import DAY_ASSETS, ENTITY_DAYS, FEATURES, TRANSACTIONS, Inventory
 from fraud_retraining.settings import Settings
 
 DAYS_IN_ONE_RUN = 62
@@ -85,13 +85,22 @@ class Readiness:
         self._store = store
 
     @cached_property
+    def listing(self) -> LakeListing:
+        """Everything that the lake holds.
+
+        Raises:
+            DataInvalid: there is no lake.
+        """
+        return self._lake.listing()
+
+    @property
     def latest(self) -> date | None:
         """The last day that has arrived.
 
         Raises:
             DataInvalid: there is no lake.
         """
-        return max(self._lake.days(), default=None)
+        return max(self.listing.days, default=None)
 
     @cached_property
     def arrived(self) -> dict[date, DayFiles]:
@@ -99,7 +108,7 @@ class Readiness:
         if self.latest is None:
             return {}
         first = days_behind(self._settings, days_of_window(self._settings, self.latest).needed)[0]
-        return self._lake.days(DayRange(start=first, end=self.latest))
+        return {day: files for day, files in self.listing.days.items() if day >= first}
 
     @cached_property
     def featured(self) -> list[date]:
@@ -116,7 +125,7 @@ class Readiness:
         before = (
             [first - timedelta(days=n) for n in range(1, self._settings.validation.trailing_days + 1)] if first else []
         )
-        return Inventory(self._store, self._settings, [*before, *self.arrived])
+        return Inventory(self._store, self._settings, [*before, *self.arrived], made=DAY_ASSETS)
 
     @cached_property
     def refused(self) -> dict[date, str]:

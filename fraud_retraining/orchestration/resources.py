@@ -63,9 +63,15 @@ def open_location_of(settings: Settings, uri: str) -> "Location":
 
 def open_lake(settings: Settings) -> "Lake":
     """The lake of raw days."""
-    from fraud_retraining.adapters.lake import Lake
+    from fraud_retraining.adapters.lake import EARLIEST, Lake
+    from fraud_retraining.orchestration.partitions import DEFAULT_FIRST_DAY
 
-    return Lake(open_location_of(settings, settings.lake_uri))
+    first_day = DEFAULT_FIRST_DAY if "://" in settings.lake_uri else EARLIEST
+    return Lake(
+        open_location_of(settings, settings.lake_uri),
+        first_day=settings.lake.first_day or first_day,
+        timestamp=settings.columns.timestamp,
+    )
 
 
 def open_store(settings: Settings) -> "Store":

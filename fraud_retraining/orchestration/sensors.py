@@ -38,8 +38,9 @@ def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
         settings: dg.ResourceParam[Settings],
         lake: dg.ResourceParam[Lake],
         store: dg.ResourceParam[Store],
+        outcomes: dg.ResourceParam[Outcomes],
     ) -> dg.RunRequest | dg.SkipReason:
-        return ingest_next(settings, lake, store, context.instance)
+        return ingest_next(settings, lake, store, context.instance, outcomes.tell_set_aside)
 
     @dg.sensor(
         name=RETRAIN_SENSOR,

@@ -13,9 +13,17 @@ from fraud_retraining.definitions import build_definitions
 from fraud_retraining.domain.events import EventKind
 from fraud_retraining.orchestration.automation import RANGE_END, RANGE_START
 from fraud_retraining.orchestration.instance import open_instance
+from fraud_retraining.orchestration.inventory import Inventory
 from fraud_retraining.orchestration.jobs import AS_OF_TAG, INGEST, INPUTS_TAG, MONITOR, RETRAIN, TRIGGER_TAG
 from fraud_retraining.orchestration.knowledge import last_as_of, paused
-from fraud_retraining.orchestration.resources import open_lake, open_ledger, open_outcomes, open_registry, open_store
+from fraud_retraining.orchestration.resources import (
+    open_lake,
+    open_ledger,
+    open_outbox,
+    open_outcomes,
+    open_registry,
+    open_store,
+)
 from fraud_retraining.orchestration.schedules import RETRAIN_SCHEDULE
 from fraud_retraining.orchestration.sensors import INGEST_SENSOR, MONITOR_SENSOR, RETRAIN_SENSOR
 from fraud_retraining.settings import Settings, load_settings
@@ -190,6 +198,64 @@ def test_a_day_that_failed_its_checks_is_not_checked_again_until_the_rules_or_th
     lenient = Automation()
     assert isinstance(lenient.tick(INGEST_SENSOR), dg.RunRequest)
     assert all(ok for _, _, ok in lenient.ingest_all())
+
+
+def test_odd_folders_are_told_once_and_stop_no_day(ready: Automation) -> None:
+    lake = Path(ready.settings.lake_uri)
+    for odd in ("month=02/day=__HIVE_DEFAULT_PARTITION__", "month=13/day=01"):
+        (lake / "year=2024" / odd).mkdir(parents=True)
+        shutil.copy(Place(lake.parent).day_file(END), lake / "year=2024" / odd / "x.parquet")
+    for _ in range(2):
+        assert ready.tick(INGEST_SENSOR) == f"every day up to {END} is ingested as the lake has it"
+    (told,) = open_outbox(ready.settings).open_notices()
+    assert told.notice.audience == "data" and told.seen == 1
+    assert [line.split(" ")[0] for line in told.notice.why] == [
+        "year=2024/month=02/day=__HIVE_DEFAULT_PARTITION__",
+        "year=2024/month=13/day=01",
+    ]
+    assert isinstance(ready.tick(RETRAIN_SENSOR), dg.RunRequest)
+    shutil.rmtree(lake / "year=2024/month=13")
+    ready.tick(INGEST_SENSOR)
+    (told,) = open_outbox(ready.settings).open_notices()
+    assert len(told.notice.why) == 1
+    shutil.rmtree(lake / "year=2024/month=02/day=__HIVE_DEFAULT_PARTITION__")
+    ready.tick(INGEST_SENSOR)
+    assert open_outbox(ready.settings).open_notices() == []
+
+
+UNREADABLE = {
+    "truncated": b'{"asset": "transac',
+    "of another version": b'{"results": "three"}',
+    "not a number": b'{"digest": "d", "rules": "r", "results": [{"numbers": {"mean": NaN}}]}',
+    "empty": b"",
+    "no text": bytes(range(256)),
+}
+
+
+def test_what_the_store_cannot_read_back_of_a_day_is_made_again(ready: Automation) -> None:
+    store, day = Path(ready.settings.store_uri), f"day={END}"
+    record = store / "transactions" / day / "_partition.json"
+    before = record.read_bytes()
+    record.write_bytes(UNREADABLE["truncated"])
+    (store / "entity_days" / day / "_partition.json").write_bytes(UNREADABLE["of another version"])
+    (store / "transaction_features" / day / "_partition.json").write_bytes(UNREADABLE["no text"])
+    (store / "transactions" / day / "checks.json").write_bytes(UNREADABLE["not a number"])
+    (store / "transactions" / day / "refused.json").write_bytes(UNREADABLE["empty"])
+    assert isinstance(ready.tick(MONITOR_SENSOR), str)
+    assert isinstance(ready.tick(RETRAIN_SENSOR), str | dg.RunRequest)
+    assert [ok for _, _, ok in ready.ingest_all()] == [True]
+    assert ready.tick(INGEST_SENSOR) == f"every day up to {END} is ingested as the lake has it"
+    assert record.read_bytes() == before
+
+
+@pytest.mark.parametrize("document", UNREADABLE.values(), ids=UNREADABLE)
+def test_no_document_beside_a_day_stops_what_looks_at_it(ready: Automation, document: bytes) -> None:
+    folder = Path(ready.settings.store_uri) / "transactions" / f"day={END}"
+    for name in ("checks", "refused"):
+        (folder / f"{name}.json").write_bytes(document)
+    inventory = Inventory(open_store(ready.settings), ready.settings, [END])
+    assert inventory.report(END) is None
+    assert inventory.refusal(END, open_lake(ready.settings).days()[END]) is None
 
 
 def test_while_an_ingest_is_queued_no_second_one_is_asked_for(automation: Automation) -> None:

@@ -53,7 +53,7 @@ def build_assets(partitions: dg.PartitionsDefinition, plan: features.FeaturePlan
         progress: dg.ResourceParam[Progress],
     ) -> Iterator[dg.MaterializeResult]:
         """Per entity and day: count, sums, maximum, last time, labels and frauds; all that later days look back on."""
-        inventory = Inventory(store, settings, days_of(context))
+        inventory = Inventory(store, settings, days_of(context), made=(ENTITY_DAYS,))
 
         def refresh(day: date) -> Partition:
             _require_checked(inventory, [day])
@@ -82,7 +82,9 @@ def build_assets(partitions: dg.PartitionsDefinition, plan: features.FeaturePlan
     ) -> Iterator[dg.MaterializeResult]:
         """Point-in-time features of every transaction of the day: nothing from at or after it."""
         days = days_of(context)
-        inventory = Inventory(store, settings, {*days, *(d for day in days for d in lookback(plan, day))})
+        inventory = Inventory(
+            store, settings, {*days, *(d for day in days for d in lookback(plan, day))}, made=(FEATURES,)
+        )
 
         def refresh(day: date) -> Partition:
             _require_checked(inventory, [*lookback(plan, day), day])

@@ -41,7 +41,7 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
         group_name=GROUP,
         partitions_def=partitions,
         kinds={"parquet"},
-        description="Files as they arrived in the lake: `year=YYYY/month=MM/day=DD/*.parquet`. Written by others.",
+        description="Files as they arrived in the lake: Parquet under `year=YYYY/month=MM/day=DD/`. Written by others.",
     )
 
     @dg.asset(
@@ -66,7 +66,7 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
         """Canonical rows of the day: one a transaction id, sorted; rejected rows beside them with the reason."""
         days = days_of(context)
         arrived = lake.days(DayRange(start=days[0], end=days[-1]))
-        inventory = Inventory(store, settings, [days[0] - timedelta(days=1), *days])
+        inventory = Inventory(store, settings, [days[0] - timedelta(days=1), *days], made=(TRANSACTIONS,))
         before = dict(inventory.transactions)
 
         def ingest_one(day: date) -> Partition:
@@ -125,11 +125,13 @@ def _ingest(
     engine: Engine,
 ) -> Partition:
     earlier = known.get(day - timedelta(days=1))
-    source = lake_day(lake.fetch(files), mapping, earlier.facts["key_types"] if earlier else None)
+    delivery = lake.fetch(files)
+    source = lake_day(delivery.paths, mapping, earlier.facts["key_types"] if earlier else None)
     arrival = Arrival(
-        files=len(files.files),
+        files=len(delivery.files),
+        unread_files=tuple(one.path for one in delivery.unread),
         source_version=files.version,
-        arrived_at=datetime.fromtimestamp(max(file.modified for file in files.files), UTC),
+        arrived_at=datetime.fromtimestamp(max(file.modified for file in delivery.files), UTC),
     )
     query = engine.lake_query(TRANSACTIONS, day, source, mapping)
     result = ingest(query, mapping, arrival=arrival, ignored=source.ignored)
@@ -177,6 +179,8 @@ def _metadata(partition: Partition) -> dict[str, Any]:
             "\n".join(f"- {why}: {count}" for why, count in facts["rejects"].items())
         )
         metadata["rejects_file"] = partition.files[REJECTS].path
+    if facts.get("unread_files"):
+        metadata["unread_files"] = ", ".join(facts["unread_files"])
     if facts["ignored_columns"]:
         metadata["ignored_columns"] = ", ".join(facts["ignored_columns"])
     return metadata

@@ -22,12 +22,11 @@ from fraud_retraining.domain.fingerprint import digest
 from fraud_retraining.domain.leases import Lease
 from fraud_retraining.domain.releases import Await, Promote, Release, ReleaseState, Supersede, promotion_of
 from fraud_retraining.domain.trust import POLICY
-from fraud_retraining.domain.validation import Report
 from fraud_retraining.domain.verdicts import floors_missed, require_registrable, why_human
 from fraud_retraining.domain.windows import TrainingWindow
 from fraud_retraining.orchestration.assets.evaluation import EVALUATION
 from fraud_retraining.orchestration.assets.training import MODEL, WINDOW
-from fraud_retraining.orchestration.checks.data_checks import WINDOW_REPORT
+from fraud_retraining.orchestration.checks.data_checks import WINDOW_REPORT, readable_report
 from fraud_retraining.orchestration.inventory import Inventory
 from fraud_retraining.orchestration.jobs import RETRAIN_POOL
 from fraud_retraining.orchestration.requests import request_of_run
@@ -230,7 +229,9 @@ def warnings_of(
     """
     found = [f"{gate.name}: {gate.message}" for gate in evaluation.verdict.gates if not gate.passed]
     document = store.read_document(WINDOW_REPORT, window.days.as_of.isoformat())
-    reports = [Report.model_validate_json(document)] if document is not None else []
+    window_report = readable_report(document)
+    reports = [window_report] if window_report is not None else []
+    found += [f"{WINDOW_REPORT}: cannot be read back"] if document is not None and window_report is None else []
     seen = champion.as_of - timedelta(days=window.label_delay_days) if champion is not None else date.min
     days = [day for day in window.days.needed if day > seen]
     inventory = Inventory(store, settings, days)

@@ -10,6 +10,7 @@ from datetime import date, timedelta
 from typing import Any
 
 import dagster as dg
+from pydantic import ValidationError
 
 from fraud_retraining.adapters.engine import Engine
 from fraud_retraining.adapters.store import Partition, Store
@@ -50,7 +51,7 @@ def build_checks(partitions: dg.PartitionsDefinition) -> list[dg.AssetChecksDefi
         reports = {}
         days = days_of(context)
         before = [days[0] - timedelta(days=n) for n in range(1, settings.validation.trailing_days + 1)]
-        inventory = Inventory(store, settings, [*before, *days])
+        inventory = Inventory(store, settings, [*before, *days], made=(TRANSACTIONS,))
         progress.start(CHECKS, len(days))
         for count, day in enumerate(days, start=1):
             reports[day] = day_report(day, inventory, settings, store, engine)
@@ -154,7 +155,7 @@ def day_report(day: date, inventory: Inventory, settings: Settings, store: Store
     paths = store.paths([partition], ROWS)
     found = day_checks(
         engine.read_parquet(paths),
-        DayFacts.model_validate({name: partition.facts[name] for name in DayFacts.model_fields}),
+        DayFacts.model_validate({k: v for k, v in partition.facts.items() if k in DayFacts.model_fields}),
         settings.mapping,
         day,
         settings.validation,
@@ -190,6 +191,14 @@ def feature_columns(partitions: Sequence[Partition]) -> frozenset[str]:
     return frozenset.intersection(*every) if every else frozenset()
 
 
+def readable_report(data: bytes | None) -> Report | None:
+    """A report as it was kept; one that cannot be read back is as none: the checks gave no result."""
+    try:
+        return Report.model_validate_json(data) if data is not None else None
+    except ValidationError:
+        return None
+
+
 def require_window_checks(store: Store, window: TrainingWindow) -> None:
     """Refuses a window whose checks failed, or gave no result, whichever run they ran in.
 
@@ -198,7 +207,7 @@ def require_window_checks(store: Store, window: TrainingWindow) -> None:
     """
     as_of = window.days.as_of.isoformat()
     data = store.read_document(WINDOW_REPORT, as_of)
-    report = Report.model_validate_json(data) if data is not None else None
+    report = readable_report(data)
     named = {result.name for result in report.results} if report is not None else set()
     if report is None or report.digest != digest(window) or named != set(WINDOW_CHECKS):
         raise DataInvalid(

@@ -1,0 +1,110 @@
+"""What a path of the lake means: a file of a day, something that nobody reads, or a writer's leftover.
+
+Here: the layout `year=YYYY/month=MM/day=DD/` and what may lie in it. Not here: listing a place and reading files
+(`adapters/lake.py`, `adapters/locations.py`).
+
+Whatever a path can hold gets an answer. What cannot be a day is set aside by name, so that the days beside it are read
+as ever; only what writers leave behind while they work is passed over in silence.
+"""
+
+import re
+from datetime import date, timedelta
+from pathlib import PurePosixPath
+from typing import NamedTuple
+
+LAYOUT = "year=YYYY/month=MM/day=DD/"
+PARQUET = (".parquet", ".parq", ".pq")
+MAGIC = b"PAR1"
+"""How a Parquet file begins."""
+
+_LEFTOVER_SUFFIXES = (".crc", ".tmp", ".inprogress", "._COPYING_", "_$folder$", ".md5", ".sha1", ".sha256", ".asc")
+_OTHER_FORMATS = (
+    *(".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson", ".xml", ".html", ".md", ".log", ".yaml", ".yml"),
+    *(".orc", ".avro", ".arrow", ".feather", ".xlsx", ".pdf", ".zip", ".csv.gz", ".json.gz", ".parquet.gz"),
+)
+_TABLE_LOGS = {"_delta_log": "Delta"}
+_SIGNS = {"year": "%Y", "month": "%m", "day": "%d"}
+_PARTS = (("year", r"[0-9]{4}"), ("month", r"[0-9]{1,2}"), ("day", r"[0-9]{1,2}"))
+_READ_BELOW_A_DAY = re.compile(r"(?!year=|month=|day=)[^=/]+=.*|[0-9]{1,2}|.*\.(parquet|parq|pq)", re.IGNORECASE)
+
+
+class SetAside(NamedTuple):
+    """A file or folder that is not read, and why."""
+
+    path: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.path} {self.why}"
+
+
+class DayPath(NamedTuple):
+    """A place in a day's folder. `unread` says why nobody reads it; `certain` that its name says it is Parquet."""
+
+    day: date
+    certain: bool = True
+    unread: str = ""
+
+
+def meaning_of(path: str, *, is_folder: bool = False) -> DayPath | SetAside | None:
+    """What lies at a path below the lake's root; None for leftovers of writers, which nobody is told of.
+
+    `is_folder` is for folders that cannot be listed; a day's folder is one, a file in its place is not.
+    """
+    parts = PurePosixPath(path).parts
+    if parts and parts[0] in _TABLE_LOGS:
+        return SetAside(
+            parts[0], f"is the log of a {_TABLE_LOGS[parts[0]]} table: it is not read, but files that it removed are"
+        )
+    if any(part.startswith(("_", ".")) for part in parts) or path.endswith(_LEFTOVER_SUFFIXES):
+        return None
+    for depth, (name, digits) in enumerate(_PARTS):
+        if depth >= len(parts) - (0 if is_folder else 1):
+            return SetAside(path, f"lies in no day's folder ({LAYOUT})")
+        if not re.fullmatch(f"{name}={digits}", parts[depth]):
+            return SetAside("/".join(parts[: depth + 1]), f"names no {name} ({LAYOUT})")
+    day = _day(parts)
+    return SetAside("/".join(parts[:3]), "names a day that no calendar has") if day is None else _in_day(day, parts[3:])
+
+
+def _day(parts: tuple[str, ...]) -> date | None:
+    try:
+        return date(*(int(part.partition("=")[2]) for part in parts[:3]))
+    except ValueError:
+        return None
+
+
+def _in_day(day: date, below: tuple[str, ...]) -> DayPath:
+    folders, name = below[:-1], below[-1] if below else ""
+    if any(not _READ_BELOW_A_DAY.fullmatch(folder) for folder in folders):
+        return DayPath(day, unread="lies in a folder below the day that is none of its parts, such as hour=HH")
+    if not below or name.lower().endswith(PARQUET):
+        return DayPath(day)
+    if name.lower().endswith(_OTHER_FORMATS):
+        return DayPath(day, unread="is no Parquet file")
+    return DayPath(day, certain=False)
+
+
+def one_file(uri: str) -> bool:
+    """Whether the place of a lake is written like a single file of data."""
+    return uri.lower().endswith((*PARQUET, *_OTHER_FORMATS))
+
+
+def how_to_split(uri: str, timestamp: str) -> str:
+    """The statement with which DuckDB makes a lake of one file; `timestamp` is its column with the time."""
+    name, time = uri.replace("'", "''"), '"' + timestamp.replace('"', '""') + '"'
+    days = ", ".join(f"strftime({time}, '{sign}') AS {part}" for part, sign in _SIGNS.items())
+    return (
+        f"COPY (SELECT *, {days} FROM '{name}') TO 'lake' "
+        "(FORMAT parquet, PARTITION_BY (year, month, day), OVERWRITE_OR_IGNORE)"
+    )
+
+
+def outside_of_time(day: date, first: date, today: date) -> str:
+    """Why a day of the lake is none that can be run; empty when it can.
+
+    The day after `today` is no reason: it has begun elsewhere, and waits until it begins here.
+    """
+    if day < first:
+        return f"is before {first}, the first day that can be run; lake.first_day in the settings says otherwise"
+    return f"is after today, {today}" if day > today + timedelta(days=1) else ""
