@@ -34,6 +34,7 @@ from fraud_retraining.domain.failures import RetryPolicy
 from fraud_retraining.domain.features import FeaturePlan
 from fraud_retraining.domain.gates import GatePolicy
 from fraud_retraining.domain.ingestion import LakeMapping
+from fraud_retraining.domain.names import column_problem, entity_problem, feature_problem, twins
 from fraud_retraining.domain.notices import AlertPolicy
 from fraud_retraining.domain.retention import RetentionPolicy
 from fraud_retraining.domain.reviewers import PROXY_SECRET_VARIABLE
@@ -443,11 +444,8 @@ def _forbidden_features(settings: Settings) -> list[str]:
 
 
 def _name_problems(settings: Settings) -> list[str]:
-    reserved = ", ".join(sorted(Settings.CANONICAL))
     problems = [
-        f"entities.{name}: an entity's name is a lower-case identifier that is not {reserved}"
-        for name in settings.entities
-        if not name.isidentifier() or name != name.lower() or name in Settings.CANONICAL
+        f"entities.{name}: {why}" for name in settings.entities if (why := entity_problem(name, Settings.CANONICAL))
     ]
     if problems:
         return problems
@@ -458,11 +456,15 @@ def _name_problems(settings: Settings) -> list[str]:
             for name in both
         ]
     plan = FeaturePlan(entities=settings.entities, label_delay_days=settings.labels.delay_days)
-    own = {*plan.names, *Settings.CANONICAL, *settings.entities}
-    return [
-        f"column {column} has the name of a column that the project makes itself; rename it in the lake"
-        for column in further
-        if column in own
+    own = (*plan.names, *Settings.CANONICAL, *settings.entities)
+    features, mapped = dict.fromkeys(further), list(_mapped_columns(settings))
+    problems = [
+        f"column {name!r} {why}; rename it in the lake" for name in features if (why := feature_problem(name, own))
+    ]
+    problems += [f"{key}: {name!r} {why}" for key, name in mapped if (why := column_problem(name))]
+    return problems + [
+        f"columns {' and '.join(names)} differ in capitals only, which the engine does not tell apart"
+        for names in twins([*(name for _, name in mapped), *features])
     ]
 
 

@@ -43,6 +43,7 @@ JOINT = "|"
 LARGEST_WHOLE = 2.0**53
 NO_WHOLE_KEY = -(2**63)
 """Stands for a float key that is no whole number until its row is rejected; no float stands for it."""
+_PLACE, _RANK = "__place", "__rank"
 _FILES_NAMED = 3
 
 File = TypeVar("File", bound=Hashable)
@@ -424,14 +425,14 @@ def settle_duplicates(judged: ibis.Table) -> ibis.Table:
     order = [ibis.asc(REASON, nulls_first=True), *(ibis.asc(name, nulls_first=False) for name in contents)]
     same_id = ibis.window(group_by=TRANSACTION_ID, order_by=order)
     place, rank = ibis.row_number().over(same_id), ibis.rank().over(same_id)
-    placed = judged.mutate(place=place, rank=rank)
-    later = placed[REASON].isnull() & (placed["rank"] > 0)
+    placed = judged.mutate(**{_PLACE: place, _RANK: rank})
+    later = placed[REASON].isnull() & (placed[_RANK] > 0)
     return placed.mutate(
         **{
             REASON: later.ifelse(str(RejectReason.DUPLICATE_ID), placed[REASON]),
-            SURPLUS: placed[TRANSACTION_ID].notnull() & (placed["place"] > placed["rank"]),
+            SURPLUS: placed[TRANSACTION_ID].notnull() & (placed[_PLACE] > placed[_RANK]),
         }
-    ).drop("place", "rank")
+    ).drop(_PLACE, _RANK)
 
 
 class Arrival(Policy):

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from fraud_retraining.domain.errors import DataInvalid
 from fraud_retraining.domain.schemas import IS_FRAUD, TRANSACTION_ID, Policy
@@ -105,10 +105,14 @@ PARAMETERS: dict[str, type[XGBoostParams] | type[HistogramParams] | type[Logisti
 }
 
 
+_SIGNS_OF_ADDRESSES = frozenset("/:@#?%'\"`\\")
+"""Signs with a meaning in MLflow's addresses of models and in the text of its searches."""
+
+
 class ModelPolicy(Policy):
     """Which estimator is fitted, with which parameters."""
 
-    name: Annotated[str, Field(min_length=1, pattern=r"^[^/:]+$")] = Field(
+    name: Annotated[str, Field(min_length=1, max_length=200)] = Field(
         "fraud_detector", description="Name of the registered model."
     )
     estimator: Literal["xgboost", "hist_gradient_boosting", "logistic_regression"] = Field(
@@ -122,6 +126,16 @@ class ModelPolicy(Policy):
         None, gt=0, le=1, description="Share of non-frauds to keep; kept ones weigh 1/share. Null keeps all."
     )
     threads: int = Field(0, ge=0, le=1024, description="Threads of XGBoost; 0 is every core. The model is the same.")
+
+    @field_validator("name")
+    @classmethod
+    def _askable(cls, name: str) -> str:
+        if signs := sorted({sign for sign in name if sign in _SIGNS_OF_ADDRESSES or not sign.isprintable()}):
+            held = " ".join(repr(sign)[1:-1] for sign in signs)
+            raise ValueError(f"{name!r} holds {held}, by which MLflow could not ask for a model")
+        if name != name.strip():
+            raise ValueError(f"{name!r} begins or ends with a space")
+        return name
 
     @model_validator(mode="after")
     def _obeyable(self) -> Self:

@@ -28,7 +28,7 @@ from fraud_retraining.orchestration.retries import retried
 from fraud_retraining.settings import Settings
 
 GROUP = "features"
-TODAY, YESTERDAY = "today", "yesterday"
+TODAY, YESTERDAY = "__today", "__yesterday"
 LABEL_STATISTICS = ("labelled", "frauds")
 
 
