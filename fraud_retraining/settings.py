@@ -34,7 +34,7 @@ from fraud_retraining.domain.failures import RetryPolicy
 from fraud_retraining.domain.features import FeaturePlan
 from fraud_retraining.domain.gates import GatePolicy
 from fraud_retraining.domain.ingestion import LakeMapping
-from fraud_retraining.domain.names import column_problem, entity_problem, feature_problem, twins
+from fraud_retraining.domain.names import column_problem, entity_problem, feature_problem, shown, twins
 from fraud_retraining.domain.notices import AlertPolicy
 from fraud_retraining.domain.retention import RetentionPolicy
 from fraud_retraining.domain.reviewers import PROXY_SECRET_VARIABLE
@@ -455,13 +455,16 @@ def _name_problems(settings: Settings) -> list[str]:
             f"{name} is the name of an entity and of a further column; give the entity another name, such as {name}_key"
             for name in both
         ]
-    plan = FeaturePlan(entities=settings.entities, label_delay_days=settings.labels.delay_days)
+    try:
+        plan = FeaturePlan(entities=settings.entities, label_delay_days=settings.labels.delay_days)
+    except ValidationError as error:
+        return [f"entities: {problem}" for problem in _validation_problems(error)]
     own = (*plan.names, *Settings.CANONICAL, *settings.entities)
     features, mapped = dict.fromkeys(further), list(_mapped_columns(settings))
     problems = [
-        f"column {name!r} {why}; rename it in the lake" for name in features if (why := feature_problem(name, own))
+        f"column {shown(name)} {why}; rename it in the lake" for name in features if (why := feature_problem(name, own))
     ]
-    problems += [f"{key}: {name!r} {why}" for key, name in mapped if (why := column_problem(name))]
+    problems += [f"{key}: {shown(name)} {why}" for key, name in mapped if (why := column_problem(name))]
     return problems + [
         f"columns {' and '.join(names)} differ in capitals only, which the engine does not tell apart"
         for names in twins([*(name for _, name in mapped), *features])

@@ -129,7 +129,7 @@ REFUSED = {
     "too long": ("a" * 201, "b", "customer", "C", "longer than 200"),
     "entity of other letters": ("a", "b", "käufer", "C", "entities.käufer"),
     "entity that is hidden": ("a", "b", "_customer", "C", "entities._customer"),
-    "entity like an own column": ("a", "b", "hour", "C", "hour"),
+    "entity like an own column": ("a", "b", "hour", "C", "entities: feature columns named twice: hour"),
     "entity's column": ("a", "b", "customer", "\x07", "cannot be printed"),
 }
 

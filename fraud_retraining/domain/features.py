@@ -200,7 +200,7 @@ def transaction_features(
         rows = _beside(rows, entity, _whole_days(history, entity, policy, plan, day))
     features = _own_features(rows, plan, day) | _pass_through(rows, plan)
     columns = {name: features[name] if name in features else rows[name] for name in plan.columns}
-    return rows.select(**columns).order_by(TIMESTAMP, TRANSACTION_ID)
+    return rows.select(*(value.name(name) for name, value in columns.items())).order_by(TIMESTAMP, TRANSACTION_ID)
 
 
 _YESTERDAY, _TODAY = range(2)

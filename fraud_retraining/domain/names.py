@@ -16,6 +16,11 @@ _ENTITY = re.compile(r"[a-z][a-z0-9_]*")
 _SIGNS_OF_FEATURES = "[]<"
 
 
+def shown(name: str) -> str:
+    """A name as messages show it: with signs that cannot be printed written out."""
+    return name if name.isprintable() else repr(name)
+
+
 def column_problem(name: str) -> str:
     """Why no column may be called so; empty when it may."""
     if name.startswith(INTERNAL):
