@@ -7,6 +7,7 @@ day leaves behind. Not here: reading files (`adapters/engine.py`, `adapters/lake
 
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from datetime import datetime
+from difflib import get_close_matches
 from typing import Any, NamedTuple, Self, TypeAlias, TypeVar
 
 import ibis
@@ -19,6 +20,7 @@ from pydantic import AwareDatetime, Field, model_validator
 
 from fraud_retraining.domain.days import Day, start_of
 from fraud_retraining.domain.errors import DataInvalid
+from fraud_retraining.domain.identity import Spelling, spellings
 from fraud_retraining.domain.schemas import (
     AMOUNT,
     CORE_COLUMNS,
@@ -44,7 +46,8 @@ LARGEST_WHOLE = 2.0**53
 NO_WHOLE_KEY = -(2**63)
 """Stands for a float key that is no whole number until its row is rejected; no float stands for it."""
 _PLACE, _RANK = "__place", "__rank"
-_FILES_NAMED = 3
+_END_OF_TIME = ibis.timestamp("9999-12-31 00:00:00").cast("timestamp(6)")
+_FILES_NAMED, _COLUMNS_NAMED = 3, 40
 
 File = TypeVar("File", bound=Hashable)
 
@@ -146,10 +149,10 @@ def check_columns(
     Raises:
         DataInvalid: every problem of every column and file at once.
     """
-    if problems := column_problems(schemas, mapping, earlier_keys):
+    if problems := column_problems(schemas, mapping):
         raise DataInvalid(
             "columns of the day are not as mapped",
-            culprits=problems,
+            culprits=[*problems, *_columns_there(schemas, mapping)],
             remedy="correct the files, or map the lake's columns under `columns`, `entities` and `features`",
         )
     text_keys = {
@@ -160,23 +163,30 @@ def check_columns(
     return ColumnReport(tuple(ignored_columns(schemas, mapping)), frozenset(text_keys))
 
 
-def column_problems(
-    schemas: Mapping[str, pa.Schema], mapping: LakeMapping, earlier_keys: Mapping[str, str] | None = None
-) -> list[str]:
-    """Every reason why the columns of a day's files (name: schema) cannot be used; added columns are no reason.
+def _columns_there(schemas: Mapping[str, pa.Schema], mapping: LakeMapping) -> list[str]:
+    """For columns that are missing: the nearest names that are there, and all of them."""
+    there = sorted({name for schema in schemas.values() for name in schema.names})
+    wanted = [lake for parts in mapping.lake_names.values() for lake in parts]
+    missing = [lake for lake in dict.fromkeys(wanted) if any(lake not in schema.names for schema in schemas.values())]
+    if not missing:
+        return []
+    folded = {name.casefold(): name for name in reversed(there)}
+    near = {lake: get_close_matches(lake.casefold(), folded, n=1, cutoff=0.5) for lake in missing}
+    hints = [f"{folded[found[0]]} is nearest to {lake}" for lake, found in near.items() if found]
+    more = f" and {len(there) - _COLUMNS_NAMED} more" if len(there) > _COLUMNS_NAMED else ""
+    return [*hints, f"columns that are there: {', '.join(there[:_COLUMNS_NAMED])}{more}"]
 
-    `earlier_keys` are the key types of earlier days (`DayFacts.key_types`): a key that changes its type would no
-    longer meet its own history.
-    """
+
+def column_problems(schemas: Mapping[str, pa.Schema], mapping: LakeMapping) -> list[str]:
+    """Every reason why the columns of a day's files (name: schema) cannot be used; added columns are no reason."""
     problems: list[str] = []
     for name, accepted in _accepted(mapping).items():
         for lake in mapping.lake_names.get(name, ()):
             label = lake if lake == name else f"{lake} ({name})"
             problems += [f"{label} {problem}" for problem in _problems_of(schemas, lake, accepted)]
     for name, parts in mapping.keys.items():
-        earlier = (earlier_keys or {}).get(name) if len(parts) == 1 else None
         for lake in parts:
-            problems += [f"{lake} ({name}) {problem}" for problem in _key_problems(schemas, lake, earlier)]
+            problems += [f"{lake} ({name}) {problem}" for problem in _key_problems(schemas, lake)]
     return problems
 
 
@@ -201,13 +211,11 @@ def _accepts(accepted: _Accepted, kind: pa.DataType) -> bool:
     return pat.is_null(kind) or any(test(_value_type(kind)) for test in accepted.tests)
 
 
-def _key_problems(schemas: Mapping[str, pa.Schema], lake: str, earlier: str | None) -> list[str]:
+def _key_problems(schemas: Mapping[str, pa.Schema], lake: str) -> list[str]:
     kinds = _key_kinds(schemas, lake)
     if len(kinds) > 1:
         mixed = [f"{kind}{_where(files, schemas)}" for kind, files in sorted(kinds.items())]
         return [f"is {' and '.join(mixed)}; expected one of them"]
-    if earlier is not None and kinds and earlier not in kinds:
-        return [f"is {next(iter(kinds))}, but {earlier} on earlier days"]
     return []
 
 
@@ -280,7 +288,7 @@ def canonical(raw: ibis.Table, mapping: LakeMapping, text_keys: Collection[str] 
     if mapping.labels.frauds:
         text = _delivered_label(columns[IS_FRAUD][0])
         selected |= {IS_FRAUD: _listed_label(text, mapping.labels), DELIVERED_LABEL: text}
-    return raw.select(**selected)
+    return raw.select(*(value.name(name) for name, value in selected.items()))
 
 
 def _typed(column: ibis.Column, kind: str) -> ibis.Value:
@@ -416,14 +424,14 @@ def _unlisted(rows: ibis.Table) -> ibis.Value:
 
 
 def settle_duplicates(judged: ibis.Table) -> ibis.Table:
-    """One row per transaction id: the first of its contents stays, others are rejected, exact copies are surplus.
+    """One row per transaction id: the copy that says most stays, others are rejected, exact copies are surplus.
 
-    First: unbroken before broken, then by time and the other columns, a known label before an unknown one. Rows
-    without an id are never copies of each other.
+    Says most: unbroken before broken; a known label before an unknown one; where labels say when they became known, the
+    label known last; fraud before genuine; the largest amount; the latest time; then by the other columns. So no fraud
+    is lost to a copy, in whatever order files and rows come. A fraud that does not say when it became known counts as
+    known last. Rows without an id are never copies of each other.
     """
-    contents = [name for name in judged.columns if name not in (TRANSACTION_ID, REASON, DELIVERED_LABEL)]
-    order = [ibis.asc(REASON, nulls_first=True), *(ibis.asc(name, nulls_first=False) for name in contents)]
-    same_id = ibis.window(group_by=TRANSACTION_ID, order_by=order)
+    same_id = ibis.window(group_by=TRANSACTION_ID, order_by=[ibis.asc(REASON, nulls_first=True), *_telling(judged)])
     place, rank = ibis.row_number().over(same_id), ibis.rank().over(same_id)
     placed = judged.mutate(**{_PLACE: place, _RANK: rank})
     later = placed[REASON].isnull() & (placed[_RANK] > 0)
@@ -433,6 +441,19 @@ def settle_duplicates(judged: ibis.Table) -> ibis.Table:
             SURPLUS: placed[TRANSACTION_ID].notnull() & (placed[_PLACE] > placed[_RANK]),
         }
     ).drop(_PLACE, _RANK)
+
+
+def _telling(rows: ibis.Table) -> list[ibis.Value]:
+    """How rows of one transaction are ordered, the one that says most first; only equal contents have equal places."""
+    label = rows[IS_FRAUD]
+    order = [ibis.asc(label.isnull())]
+    if LABELLED_AT in rows.columns:
+        no_time = (label == 1).ifelse(_END_OF_TIME, None)
+        order.append(ibis.desc(ibis.coalesce(rows[LABELLED_AT], no_time), nulls_first=False))
+    most = (IS_FRAUD, AMOUNT, TIMESTAMP)
+    order += [ibis.desc(rows[name], nulls_first=False) for name in most]
+    other = [name for name in rows.columns if name not in (TRANSACTION_ID, REASON, DELIVERED_LABEL, *most)]
+    return order + [ibis.asc(name, nulls_first=False) for name in other]
 
 
 class Arrival(Policy):
@@ -462,6 +483,7 @@ class DayFacts(Policy):
         {}, description="The most frequent labels that no list of the settings holds, and their rows."
     )
     key_types: dict[str, str] = Field(description="Whether each key is integer or text; empty where no row says so.")
+    spellings: dict[str, Spelling] = Field({}, description="How text keys and categories are written.")
     ignored_columns: tuple[str, ...] = ()
     unread_files: tuple[str, ...] = Field((), description="Files of the day's folder that are not Parquet.")
     files: int
@@ -602,6 +624,7 @@ def _facts(
         nulls={name: accepted[name].null_count for name in optional},
         unlisted_labels=_unlisted_labels(rejects),
         key_types=key_types if some else {},
+        spellings=spellings(accepted, (*mapping.entities, *mapping.categories)),
         ignored_columns=tuple(ignored),
         **arrival.model_dump(),
     )

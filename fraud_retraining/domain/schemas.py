@@ -184,4 +184,4 @@ class RejectReason(StrEnum):
     INVALID_LABEL = "label not 0/1"
     UNLISTED_LABEL = "label in neither list"
     OUTSIDE_DAY = "timestamp outside its day"
-    DUPLICATE_ID = "duplicate id"
+    DUPLICATE_ID = "duplicate id, and another copy says more"

@@ -19,6 +19,7 @@ from fraud_retraining.domain.day_checks import DAY_CHECKS, delivered_together
 from fraud_retraining.domain.errors import IntegrityError
 from fraud_retraining.domain.features import FeaturePlan
 from fraud_retraining.domain.fingerprint import code_digest, digest
+from fraud_retraining.domain.identity import Identity
 from fraud_retraining.domain.lineage import DayDigests
 from fraud_retraining.domain.reproducibility import StoredDay
 from fraud_retraining.domain.validation import Report
@@ -39,7 +40,11 @@ FACTS = {
 """What a record of another version of the project may lack."""
 DAY_ASSETS = tuple(FACTS)
 
-INGESTION_CODE = ("fraud_retraining.domain.days", "fraud_retraining.domain.ingestion")
+INGESTION_CODE = (
+    "fraud_retraining.domain.days",
+    "fraud_retraining.domain.identity",
+    "fraud_retraining.domain.ingestion",
+)
 FEATURES_CODE = ("fraud_retraining.domain.days", "fraud_retraining.domain.features")
 
 
@@ -95,6 +100,8 @@ class Inventory:
     def __init__(self, store: Store, settings: Settings, days: Iterable[date], *, made: Collection[str] = ()) -> None:
         self._store = store
         self._made = made
+        self.clashing: dict[date, list[date]] = {}
+        """Days that a day was found to be written otherwise than."""
         self._settings = settings
         self._days = tuple(sorted(set(days)))
         self._recipes = Recipes(settings)
@@ -196,17 +203,45 @@ class Inventory:
 
     def refuse(self, day: date, files: DayFiles, why: str) -> None:
         """Keeps in mind that the day cannot be read as it is now, so that it is not tried again until it changes."""
-        self._store.annotate(TRANSACTIONS, day, REFUSED, {"inputs": self.transactions_inputs(files), "why": why})
+        beside = {other.isoformat(): self.transactions[other].inputs for other in self.clashing.get(day, ())}
+        refusal = {"inputs": self.transactions_inputs(files), "why": why, "beside": beside}
+        self._store.annotate(TRANSACTIONS, day, REFUSED, refusal)
+
+    def beside(self, day: date, lake: Mapping[date, DayFiles], reach: timedelta) -> dict[date, Identity]:
+        """How the days around a day write their keys and categories, as far as they are ingested as the lake has them.
+
+        A day that was delivered again does not count until it is ingested: so all days can be changed together.
+        """
+        return {
+            other: Identity(key_types=record.facts["key_types"], spellings=record.facts.get("spellings", {}))
+            for other, record in self.transactions.items()
+            if other != day
+            and abs(other - day) <= reach
+            and other in lake
+            and record.inputs == self.transactions_inputs(lake[other])
+        }
+
+    def lake_column(self, name: str) -> str:
+        """A canonical column as people know it: under the lake's name."""
+        lake = " and ".join(self._settings.mapping.lake_names[name])
+        return lake if lake == name else f"{lake} ({name})"
 
     def refusal(self, day: date, files: DayFiles) -> str | None:
         """Why the day is refused as the lake has it now: it could not be read, or failed its checks."""
         if day in self.stale_transactions({day: files}):
             found = self._annotation(day, REFUSED)
-            return str(found.get("why")) if found.get("inputs") == self.transactions_inputs(files) else None
+            stands = found.get("inputs") == self.transactions_inputs(files) and self._still_beside(found)
+            return str(found.get("why")) if stands else None
         report = self.report(day)
         if report is None or not report.failed or report.rules != self.rules(day):
             return None
         return "; ".join(f"{result.name}: {result.message}" for result in report.failed)
+
+    def _still_beside(self, refusal: Mapping[str, Any]) -> bool:
+        """Whether the days that a refused day did not fit are still what they were."""
+        beside = {date.fromisoformat(day): inputs for day, inputs in refusal.get("beside", {}).items()}
+        now = self._store.readable(TRANSACTIONS, beside)
+        return all(day in now and now[day].inputs == inputs for day, inputs in beside.items())
 
     def earlier_rows(self, day: date) -> list[int]:
         """Accepted rows of the days before, oldest first, as far as the trailing median looks back."""

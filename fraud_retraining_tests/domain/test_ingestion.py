@@ -1,5 +1,6 @@
 """Ingestion: which columns and rows are refused and why, and that nothing else changes the outcome."""
 
+import itertools
 import math
 from collections import Counter
 from datetime import UTC, date, datetime, timedelta
@@ -28,7 +29,7 @@ from fraud_retraining.domain.ingestion import (
     ingest,
     same_shape,
 )
-from fraud_retraining.domain.schemas import RejectReason
+from fraud_retraining.domain.schemas import ColumnPolicy, RejectReason
 
 LEAP_DAY = date(2024, 2, 29)
 NOON = datetime(2024, 2, 29, 12)
@@ -149,11 +150,14 @@ class TestColumns:
             "CARD (customer) is integer in a and text in b; expected one of them"
         ]
 
-    def test_a_key_keeps_the_type_of_earlier_days(self):
-        schemas = {"a": lake(CARD=["x"]).schema}
-        assert column_problems(schemas, MAPPING, {"customer": "integer", "terminal": "integer"}) == [
-            "CARD (customer) is text, but integer on earlier days"
-        ]
+    def test_a_missing_column_is_told_with_the_nearest_name_and_all_that_are_there(self):
+        with pytest.raises(DataInvalid) as refused:
+            check_columns({"a": lake(CARD=None, Card_Id=[7]).schema}, MAPPING)
+        assert refused.value.culprits == (
+            "CARD (customer) is missing",
+            "Card_Id is nearest to CARD",
+            "columns that are there: AT, BAD, Card_Id, ID, SHOP, SUM",
+        )
 
     def test_names_that_only_capitals_tell_apart_are_refused(self):
         assert column_problems({"a": lake(sum=[1.0]).schema}, MAPPING) == ["SUM (amount) appears twice"]
@@ -454,14 +458,59 @@ class TestDuplicates:
         assert table_digest(twice.accepted) == table_digest(ingested(once).accepted)
         assert (twice.facts.duplicates_dropped, twice.facts.rejected) == (3, 0)
 
-    def test_one_id_with_two_contents_keeps_the_first(self):
-        table = lake(3, ID=[5, 5, 5], AT=[NOON, NOON - timedelta(hours=1), NOON], SUM=[1.0, 2.0, 3.0])
-        result = ingested(table)
-        assert result.accepted["amount"].to_pylist() == [2.0]
-        assert result.facts.rejects == {"duplicate id": 2}
+    EARLY, LATE = NOON + timedelta(days=2), NOON + timedelta(days=9)
 
-    def test_of_two_deliveries_the_one_whose_label_is_known_stays(self):
-        assert ingested(lake(2, ID=[5, 5], BAD=[None, 1])).accepted["is_fraud"].to_pylist() == [1]
+    @pytest.mark.parametrize(
+        ("first", "second", "stays"),
+        [
+            ({"BAD": 1, "SUM": 9.0}, {"BAD": 0, "SUM": 1.0}, {"BAD": 1, "SUM": 9.0}),
+            ({"BAD": 1, "SUM": 1.0}, {"BAD": 0, "SUM": 9.0}, {"BAD": 1, "SUM": 1.0}),
+            ({"BAD": 0, "SUM": 1.0}, {"BAD": None, "SUM": 9.0}, {"BAD": 0, "SUM": 1.0}),
+            ({"BAD": 0, "SUM": 1.0}, {"BAD": 0, "SUM": 9.0}, {"BAD": 0, "SUM": 9.0}),
+            ({"AT": NOON}, {"AT": NOON - timedelta(hours=1)}, {"AT": NOON}),
+            ({"BAD": 1, "KNOWN": EARLY}, {"BAD": 0, "KNOWN": LATE}, {"BAD": 0}),
+            ({"BAD": 1, "KNOWN": LATE}, {"BAD": 0, "KNOWN": EARLY}, {"BAD": 1}),
+            ({"BAD": 1, "KNOWN": LATE}, {"BAD": 0, "KNOWN": LATE}, {"BAD": 1}),
+            ({"BAD": 1, "KNOWN": None}, {"BAD": 0, "KNOWN": LATE}, {"BAD": 1}),
+            ({"BAD": 1, "KNOWN": EARLY}, {"BAD": 0, "KNOWN": None}, {"BAD": 1}),
+            ({"BAD": 0, "KNOWN": EARLY}, {"BAD": None, "KNOWN": LATE}, {"BAD": 0}),
+        ],
+        ids=[
+            "fraud of a larger amount",
+            "fraud of a smaller amount",
+            "a known label",
+            "the larger amount",
+            "the later time",
+            "a fraud that was taken back",
+            "a fraud that was found",
+            "a fraud of the same moment",
+            "a fraud of an unknown moment",
+            "genuine at an unknown moment",
+            "a known label, whatever its moment",
+        ],
+    )
+    def test_of_copies_that_differ_the_one_that_says_most_stays_in_any_order(self, first, second, stays):
+        mapping = MAPPING.model_copy(update={"columns": ColumnPolicy(**COLUMNS, labelled_at="KNOWN")})
+        known = pa.timestamp("us")
+        for rows in ([first, second], [second, first]):
+            columns = {name: [row[name] for row in rows] for name in first}
+            columns |= {"KNOWN": pa.array(columns.get("KNOWN", [None, None]), known)}
+            result = ingested(lake(2, ID=[5, 5], **columns), mapping=mapping if "KNOWN" in first else MAPPING)
+            kept = {"BAD": "is_fraud", "SUM": "amount", "AT": "timestamp"}
+            (row,) = result.accepted.to_pylist()
+            assert {name: row[kept[name]] for name in stays} == stays
+            assert result.facts.rejects == {str(RejectReason.DUPLICATE_ID): 1}
+
+    def test_which_of_many_copies_stays_does_not_depend_on_their_order(self):
+        amounts = [1.0, 2.0, 2.0, 3.0, 0.5, 3.0]
+        labels = [None, 1, 1, 0, 1, None]
+        digests = set()
+        for order in itertools.islice(itertools.permutations(range(6)), 0, 720, 90):
+            table = lake(6, ID=[5] * 6, SUM=amounts, BAD=pa.array(labels, pa.int64())).take(list(order))
+            result = ingested(table)
+            digests.add((table_digest(result.accepted), table_digest(result.rejects)))
+            assert (result.accepted["amount"].to_pylist(), result.accepted["is_fraud"].to_pylist()) == ([2.0], [1])
+        assert len(digests) == 1
 
     def test_a_broken_row_does_not_take_the_place_of_a_good_one(self):
         accepted, rejects = outcome(lake(2, ID=[5, 5], SUM=[-1.0, 2.0], AT=[NOON - timedelta(hours=1), NOON]))

@@ -17,13 +17,15 @@ from fraud_retraining.adapters.registry import Registry
 from fraud_retraining.adapters.store import Partition, Store
 from fraud_retraining.domain.errors import DataInvalid
 from fraud_retraining.domain.fingerprint import ColumnDigests
-from fraud_retraining.domain.ingestion import Arrival, LakeMapping, ingest
+from fraud_retraining.domain.identity import Identity, clashes
+from fraud_retraining.domain.ingestion import Arrival, DayFacts, LakeMapping, ingest
 from fraud_retraining.domain.schemas import IS_FRAUD, LABELLED_AT, TRANSACTION_ID
-from fraud_retraining.domain.windows import DayRange
+from fraud_retraining.domain.windows import DayRange, window_days
 from fraud_retraining.orchestration.day_runs import materialize_days
 from fraud_retraining.orchestration.inventory import EARLIER, TRANSACTIONS, Inventory, stored_day
 from fraud_retraining.orchestration.partitions import BACKFILL_DAYS_IN_ONE_RUN, days_of
 from fraud_retraining.orchestration.progress import Progress
+from fraud_retraining.orchestration.readiness import days_behind
 from fraud_retraining.orchestration.reproducibility import mark_versions
 from fraud_retraining.orchestration.retries import retried
 from fraud_retraining.settings import Settings
@@ -32,6 +34,7 @@ GROUP = "ingestion"
 RAW = "raw_transactions"
 ROWS = "rows"
 REJECTS = "rejects"
+LONGEST_REACH = timedelta(days=100)
 
 
 def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition | dg.AssetSpec]:
@@ -65,17 +68,20 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
     ) -> Iterator[dg.MaterializeResult]:
         """Canonical rows of the day: one a transaction id, sorted; rejected rows beside them with the reason."""
         days = days_of(context)
-        arrived = lake.days(DayRange(start=days[0], end=days[-1]))
-        inventory = Inventory(store, settings, [days[0] - timedelta(days=1), *days], made=(TRANSACTIONS,))
+        reach = reach_of(settings, days[0])
+        around = DayRange(start=days[0] - reach, end=days[-1] + reach)
+        arrived = lake.days(around)
+        inventory = Inventory(store, settings, around, made=(TRANSACTIONS,))
         before = dict(inventory.transactions)
 
         def ingest_one(day: date) -> Partition:
             files = _arrived(lake, arrived, day)
             context.log_event(_observation(day, files))
             try:
-                return refresh_transactions(day, files, inventory, settings.mapping, lake, store, engine)
+                beside = inventory.beside(day, arrived, reach)
+                return refresh_transactions(day, files, inventory, beside, settings.mapping, lake, store, engine)
             except DataInvalid as error:
-                inventory.refuse(day, files, error.what)
+                inventory.refuse(day, files, "; ".join([error.what, *error.culprits]))
                 raise
 
         def settle(done: list[Partition]) -> None:
@@ -101,6 +107,7 @@ def refresh_transactions(
     day: date,
     files: DayFiles,
     inventory: Inventory,
+    beside: Mapping[date, Identity],
     mapping: LakeMapping,
     lake: Lake,
     store: Store,
@@ -110,23 +117,29 @@ def refresh_transactions(
     known = inventory.transactions
     inputs = inventory.transactions_inputs(files)
     if day not in known or known[day].inputs != inputs:
-        known[day] = _ingest(day, files, inputs, known, mapping, lake, store, engine)
+        known[day] = _ingest(day, files, inputs, inventory, beside, mapping, lake, store, engine)
     return known[day]
+
+
+def reach_of(settings: Settings, day: date) -> timedelta:
+    """How far before a day those lie that a window joins it with; at most `LONGEST_REACH`."""
+    window = window_days(day, settings.window, settings.holdout, settings.labels)
+    return min(day - days_behind(settings, window.needed)[0], LONGEST_REACH)
 
 
 def _ingest(
     day: date,
     files: DayFiles,
     inputs: dict[str, str],
-    known: Mapping[date, Partition],
+    inventory: Inventory,
+    beside: Mapping[date, Identity],
     mapping: LakeMapping,
     lake: Lake,
     store: Store,
     engine: Engine,
 ) -> Partition:
-    earlier = known.get(day - timedelta(days=1))
     delivery = lake.fetch(files)
-    source = lake_day(delivery.paths, mapping, earlier.facts["key_types"] if earlier else None)
+    source = lake_day(delivery.paths, mapping, _types_beside(beside))
     arrival = Arrival(
         files=len(delivery.files),
         unread_files=tuple(one.path for one in delivery.unread),
@@ -135,6 +148,7 @@ def _ingest(
     )
     query = engine.lake_query(TRANSACTIONS, day, source, mapping)
     result = ingest(query, mapping, arrival=arrival, ignored=source.ignored)
+    _require_fit(day, result.facts, inventory, beside)
     columns = result.accepted.column_names
     labels = [name for name in (IS_FRAUD, LABELLED_AT) if name in columns]
     digests = ColumnDigests.of(result.accepted)
@@ -143,10 +157,34 @@ def _ingest(
         **result.facts.model_dump(mode="json"),
         "facts": digests.table(name for name in columns if name not in labels),
         "labels": digests.table([TRANSACTION_ID, *labels]),
-        EARLIER: _earlier_digests(known.get(day), inputs, digest),
+        EARLIER: _earlier_digests(inventory.transactions.get(day), inputs, digest),
     }
     tables = {ROWS: result.accepted, **({REJECTS: result.rejects} if result.rejects.num_rows else {})}
     return store.write(TRANSACTIONS, day, tables, digest=digest, inputs=inputs, facts=facts)
+
+
+def _types_beside(beside: Mapping[date, Identity]) -> dict[str, str]:
+    """The types that keys have on other days, for a day on which nobody has one; later days win."""
+    return {name: kind for day in sorted(beside) for name, kind in beside[day].key_types.items()}
+
+
+def _require_fit(day: date, facts: DayFacts, inventory: Inventory, beside: Mapping[date, Identity]) -> None:
+    """Refuses a day that writes keys or categories otherwise than the days that a window joins it with.
+
+    Raises:
+        DataInvalid: names each column, and what to do.
+    """
+    found = clashes(Identity(key_types=facts.key_types, spellings=facts.spellings), beside)
+    if not found:
+        return
+    inventory.clashing[day] = sorted({clash.day for clash in found})
+    first = min(beside)
+    raise DataInvalid(
+        "keys or categories are not written as on other days, so they would not meet them",
+        culprits=[clash.words(inventory.lake_column(clash.column)) for clash in found],
+        remedy=f"deliver the day as the others are; or, if this is how it is to be from now on, deliver every day from "
+        f"{first} on again in this form (lake.first_day leaves older ones out).",
+    )
 
 
 def _earlier_digests(before: Partition | None, inputs: Mapping[str, str], digest: str) -> dict[str, Any]:

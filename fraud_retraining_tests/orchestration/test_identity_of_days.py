@@ -1,0 +1,127 @@
+"""Days whose keys or categories change their form are refused until all fit, and mending them as told works."""
+
+from collections.abc import Iterator
+from datetime import date, datetime, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from fraud_retraining.adapters.engine import Engine
+from fraud_retraining.domain.errors import DataInvalid
+from fraud_retraining.orchestration.assets.ingestion import refresh_transactions
+from fraud_retraining.orchestration.inventory import TRANSACTIONS, Inventory
+from fraud_retraining.orchestration.resources import open_lake, open_store
+from fraud_retraining.settings import load_settings
+from fraud_retraining.simulation import lake_path
+
+FIRST = date(2024, 3, 1)
+REACH = timedelta(days=30)
+OLD, NEW = ["742", "5411"], ["0742", "5411"]
+
+
+class Days:
+    """A lake of tiny days, delivered and ingested by hand as the asset does it, without Dagster around it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.settings = load_settings()
+        self.store = open_store(self.settings)
+        self.clock = 0
+
+    def deliver(self, number: int, codes: list[str], cards: list[object] | None = None) -> None:
+        day = FIRST + timedelta(days=number)
+        self.clock += 1
+        rows = {
+            "TRANSACTION_ID": [number * 10, number * 10 + 1],
+            "TX_DATETIME": [datetime(day.year, day.month, day.day, 12)] * 2,
+            "TX_AMOUNT": [1.0, float(self.clock)],
+            "TX_FRAUD": [0, 1],
+            "CARD": cards or [7, 8],
+            "MCC": codes,
+        }
+        file = self.folder / "lake" / lake_path(day)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.table(rows), file)
+
+    def ingest(self) -> dict[int, str]:
+        """Ingests what is stale and not refused, oldest first; the refusals that then stand, by number of the day."""
+        lake = open_lake(self.settings)
+        arrived = lake.days()
+        inventory = Inventory(self.store, self.settings, arrived, made=(TRANSACTIONS,))
+        with Engine(temp_directory=self.folder / "spill") as engine:
+            for day in inventory.stale_transactions(arrived):
+                files = arrived[day]
+                if inventory.refusal(day, files) is None:
+                    beside = inventory.beside(day, arrived, REACH)
+                    try:
+                        refresh_transactions(
+                            day, files, inventory, beside, self.settings.mapping, lake, self.store, engine
+                        )
+                    except DataInvalid as error:
+                        inventory.refuse(day, files, "; ".join(error.culprits))
+        told = {(day - FIRST).days: inventory.refusal(day, files) for day, files in arrived.items()}
+        stale = {(day - FIRST).days for day in inventory.stale_transactions(arrived)}
+        return {number: why for number, why in told.items() if number in stale}
+
+
+@pytest.fixture
+def days(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Days]:
+    settings = {
+        "lake": {"uri": str(tmp_path / "lake")},
+        "entities": {"card": {"column": "CARD"}},
+        "features": {"categorical": ["MCC"]},
+        "gates": {"alert_entity": "card"},
+    }
+    (tmp_path / "retraining.yaml").write_text(yaml.safe_dump(settings))
+    monkeypatch.setenv("FRAUD_RETRAINING_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("FRAUD_RETRAINING_CONFIG", str(tmp_path / "retraining.yaml"))
+    found = Days(tmp_path)
+    for number in range(3):
+        found.deliver(number, OLD)
+    assert found.ingest() == {}
+    yield found
+
+
+WORDS = "MCC is 4 digits with leading zeros, but whole numbers without leading zeros on 2024-03-03"
+
+
+def test_a_category_that_is_written_otherwise_is_refused_on_each_later_day_in_the_same_words(days: Days) -> None:
+    for number in (3, 4):
+        days.deliver(number, NEW)
+        assert days.ingest() == dict.fromkeys(range(3, number + 1), WORDS)
+    for number in (3, 4):
+        days.deliver(number, OLD)
+    assert days.ingest() == {}
+
+
+def test_delivering_all_earlier_days_in_the_new_form_heals_whatever_comes_first(days: Days) -> None:
+    days.deliver(3, NEW)
+    days.deliver(4, NEW)
+    assert set(days.ingest()) == {3, 4}
+    days.deliver(0, NEW)
+    assert set(days.ingest()) == {0, 3, 4}
+    days.deliver(2, NEW)
+    assert set(days.ingest()) == {0, 2, 3, 4}
+    days.deliver(1, NEW)
+    for _ in range(3):
+        standing = days.ingest()
+    assert standing == {}
+
+
+def test_a_key_that_changes_its_type_is_refused_on_each_later_day_in_the_same_words(days: Days) -> None:
+    for number in (3, 4):
+        days.deliver(number, OLD, cards=["7", "8"])
+    words = "CARD (card) is text, but integer on 2024-03-03"
+    assert days.ingest() == {3: words, 4: words}
+    for number in range(3):
+        days.deliver(number, OLD, cards=["7", "8"])
+    days.ingest()
+    assert days.ingest() == {}
+
+
+def test_an_earlier_day_that_comes_later_has_to_fit_too(days: Days) -> None:
+    days.deliver(-1, NEW)
+    assert days.ingest() == {-1: WORDS}
