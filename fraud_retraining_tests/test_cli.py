@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 
 from fraud_retraining import cli
 from fraud_retraining.domain.events import EventKind
+from fraud_retraining.orchestration.readiness import first_trainable
 from fraud_retraining.settings import HOME_VARIABLE, load_settings
 from fraud_retraining_tests.command_line import champion, ledger, retrain, run
 from fraud_retraining_tests.conftest import AS_OF, DAYS, START, Place, enter
@@ -300,6 +301,13 @@ class TestUsage:
     def test_an_impossible_argument_is_a_usage_error(self, place: Place) -> None:
         assert run("ingest", "--from", "2024-02-05", "--to", "2024-02-01")[0] == 2
         assert run("retrain", "--trigger", "boredom")[0] == 2
+
+    def test_an_as_of_day_that_is_too_early_names_the_first_that_can_be_trained(self, place: Place) -> None:
+        code, answer, _ = retrain(START + timedelta(days=5))
+        assert (code, answer["status"]) == (3, "data_invalid")
+        first = START + timedelta(days=13)
+        assert "is too early" in answer["message"] and f"retrain as of {first} or later" in answer["message"]
+        assert first_trainable(load_settings(), [START + timedelta(days=n) for n in range(DAYS)]) == first
 
     def test_an_as_of_day_that_has_not_arrived_is_named(self, place: Place) -> None:
         code, answer, _ = retrain(START + timedelta(days=DAYS))

@@ -6,7 +6,7 @@ Here: which runs are needed, in which order, and what their outcome is as plain 
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date
@@ -26,6 +26,7 @@ from fraud_retraining.definitions import build_definitions
 from fraud_retraining.domain.candidate import Evaluation, ReleaseOutcome, RetrainStatus, TrainedModel
 from fraud_retraining.domain.errors import DataInvalid, GateFailed, RetrainingError, SettingsError
 from fraud_retraining.domain.lake_layout import LAYOUT
+from fraud_retraining.domain.refused_days import ranges, remedy_of
 from fraud_retraining.domain.requesters import COMMAND_LINE, Requester
 from fraud_retraining.domain.triggers import Trigger
 from fraud_retraining.domain.windows import DayRange, TrainingWindow
@@ -46,7 +47,7 @@ from fraud_retraining.orchestration.outcomes import (
     family_days,
 )
 from fraud_retraining.orchestration.progress import Progress
-from fraud_retraining.orchestration.readiness import days_behind, days_of_window, unbroken
+from fraud_retraining.orchestration.readiness import days_behind, days_of_window, first_trainable, unbroken
 from fraud_retraining.orchestration.requests import CHANNEL_TAG, record_request, trigger_of
 from fraud_retraining.orchestration.resources import (
     open_lake,
@@ -266,7 +267,25 @@ class Pipeline:
                 remedy="an as-of day is the last day whose transactions are in; name an earlier one.",
             )
         arrived = {day: files for day, files in arrived.items() if day in needed}
+        self._require_window(as_of, window.needed, arrived)
         self._bring_up(arrived, [day for day in window.needed if day in arrived])
+
+    def _require_window(self, as_of: date, needed: Sequence[date], arrived: Collection[date]) -> None:
+        """Refuses an as-of day that is too early for its window before anything is ingested for it."""
+        missing = [day for day in needed if day not in arrived]
+        if len(missing) <= self.settings.validation.max_missing_days:
+            return
+        days = self.lake.days()
+        if missing[0] >= min(days):
+            return
+        first = first_trainable(self.settings, days)
+        raise DataInvalid(
+            f"as-of day {as_of} is too early: its window begins on {needed[0]}, and the lake on {min(days)}",
+            culprits=[f"{ranges(missing)}: not in {self.lake.uri}"],
+            remedy=f"retrain as of {first} or later, or shorten the window."
+            if first
+            else f"deliver more days or shorten the window: it needs {len(needed)} days without a gap.",
+        )
 
     def _bring_up(self, arrived: dict[date, DayFiles], featured: Sequence[date]) -> None:
         """Makes whatever is missing or stale of `arrived`, and of the features of the `featured` among them.
@@ -425,7 +444,8 @@ def _together(refused: Sequence[DataInvalid], problems: Sequence[str], unfit: Se
         return refused[0]
     unread = [error for error in refused if not set(error.culprits) & set(problems)]
     culprits = [line for error in unread for line in _lines(error)] + list(problems)
-    return DataInvalid("days cannot be used", culprits=culprits, remedy=THRESHOLDS, days={*unfit, *_blamed(refused)})
+    remedy = THRESHOLDS if problems else remedy_of(refused) or THRESHOLDS
+    return DataInvalid("days cannot be used", culprits=culprits, remedy=remedy, days={*unfit, *_blamed(refused)})
 
 
 def _lines(error: DataInvalid) -> tuple[str, ...]:

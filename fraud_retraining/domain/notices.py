@@ -220,13 +220,20 @@ def failure_notice(failure: Failure, occasion: Occasion, links: LinkPolicy) -> N
         facts=tuple(_facts(occasion)),
         why=(failure.what, *(occasion.gates or failure.culprits)),
         serving=occasion.serving,
-        todo=sentences(WHAT_TO_DO[failure.category], failure.remedy),
+        todo=_todo(failure),
         links=tuple(_links(failure.category, occasion, links)),
         job=occasion.job,
         as_of=occasion.as_of,
         days=occasion.days,
         dagster_run_id=occasion.dagster_run_id,
     )
+
+
+def _todo(failure: Failure) -> str:
+    """What to do; data that is refused says itself whether another delivery would help."""
+    if failure.category is Category.DATA_VALIDATION and failure.remedy:
+        return sentences(failure.remedy)
+    return sentences(WHAT_TO_DO[failure.category], failure.remedy)
 
 
 def paused_notice(cause: str, failures: int, occasion: Occasion, links: LinkPolicy) -> Notice:

@@ -14,6 +14,7 @@ import dagster as dg
 from fraud_retraining.adapters.store import Partition
 from fraud_retraining.domain.errors import DataInvalid
 from fraud_retraining.domain.fingerprint import digest
+from fraud_retraining.domain.refused_days import problem_lines, remedy_of
 from fraud_retraining.orchestration.monitoring_state import NotMade
 from fraud_retraining.orchestration.partitions import days_of
 from fraud_retraining.orchestration.progress import Progress
@@ -181,7 +182,8 @@ def _refusal(asset: str, refused: dict[date, DataInvalid]) -> DataInvalid:
         return DataInvalid(named, culprits=error.culprits, remedy=error.remedy, days=refused)
     return DataInvalid(
         f"{asset}: {len(refused)} days are refused; the other days stand.",
-        culprits=[f"{day}: {' '.join(str(error).split())}" for day, error in refused.items()],
-        remedy="deliver those days again; they are ingested anew once their files change.",
+        culprits=problem_lines(refused),
+        remedy=remedy_of(refused.values())
+        or "deliver those days again; they are ingested anew once their files change.",
         days=refused,
     )

@@ -59,6 +59,17 @@ def days_of_window(settings: Settings, as_of: date) -> WindowDays:
         raise SettingsError(f"as of {as_of} there is no window: {error}") from None
 
 
+def first_trainable(settings: Settings, arrived: Iterable[date]) -> date | None:
+    """The first as-of day whose window lies in the days that have arrived; None where none does."""
+    there = frozenset(arrived)
+    most = settings.validation.max_missing_days
+    return next((day for day in sorted(there) if _missing(settings, day, there) <= most), None)
+
+
+def _missing(settings: Settings, as_of: date, there: frozenset[date]) -> int:
+    return sum(day not in there for day in days_of_window(settings, as_of).needed)
+
+
 def days_behind(settings: Settings, days: Iterable[date]) -> list[date]:
     """Those days and every earlier day that their features look back on, oldest first."""
     wanted = set(days)
