@@ -34,6 +34,7 @@ from fraud_retraining.domain.failures import RetryPolicy
 from fraud_retraining.domain.features import FeaturePlan
 from fraud_retraining.domain.gates import GatePolicy
 from fraud_retraining.domain.ingestion import LakeMapping
+from fraud_retraining.domain.lake_layout import DayLimits
 from fraud_retraining.domain.names import column_problem, entity_problem, feature_problem, shown, twins
 from fraud_retraining.domain.notices import AlertPolicy
 from fraud_retraining.domain.retention import RetentionPolicy
@@ -78,11 +79,16 @@ class LakePolicy(Policy):
     """Where transactions arrive."""
 
     uri: str | None = Field(
-        None, min_length=1, description="Folder or s3://bucket/prefix that holds year=YYYY/month=MM/day=DD/*.parquet."
+        None,
+        min_length=1,
+        description="Folder or s3://bucket/prefix that holds Parquet under year=YYYY/month=MM/day=DD/.",
     )
     first_day: date | None = Field(
-        None, description="First day that can be run; by default the first day of a lake in a folder, else 2015-01-01."
+        None,
+        description="First day that can be run; by default the first day of a lake in a folder (2000-01-01 at the "
+        "earliest), else 2015-01-01.",
     )
+    limits: DayLimits = Field(DayLimits(), description="How much a day may be.")
     s3: S3Policy = Field(S3Policy(), description="How S3 is reached, by lake and store alike.")
 
 

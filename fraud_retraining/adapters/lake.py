@@ -13,11 +13,15 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import NamedTuple
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from fraud_retraining.adapters.locations import Location, ObjectInfo, in_parallel
 from fraud_retraining.domain.errors import DataInvalid
 from fraud_retraining.domain.lake_layout import (
     LAYOUT,
     MAGIC,
+    DayLimits,
     DayPath,
     SetAside,
     how_to_split,
@@ -70,11 +74,13 @@ class Lake:
         location: Location,
         *,
         first_day: date = EARLIEST,
+        limits: DayLimits | None = None,
         timestamp: str = "TX_DATETIME",
         today: Callable[[], date] = lambda: datetime.now(UTC).date(),
     ) -> None:
         """`timestamp` is the lake's name of the column with the time, for what people are told."""
         self._timestamp = timestamp
+        self._limits = limits or DayLimits()
         self._location = location
         self._first_day = first_day
         self._today = today
@@ -128,7 +134,17 @@ class Lake:
                 remedy="deliver the day as Parquet, for example by DuckDB: COPY (FROM 'rows.csv') TO 'part-0.parquet'; "
                 "other days stand.",
             )
-        return Delivery(chosen, tuple(self._location.fetch(chosen)), (*files.unread, *others))
+        self._require(files.day, sum(info.size for info in chosen), self._limits.max_bytes, "bytes")
+        paths = tuple(self._location.fetch(chosen))
+        self._require(files.day, sum(map(_rows_told, paths)), self._limits.max_rows, "rows")
+        return Delivery(chosen, paths, (*files.unread, *others))
+
+    def _require(self, day: date, found: int, most: int, what: str) -> None:
+        if found > most:
+            raise DataInvalid(
+                f"the files of {day} have {found:,} {what}, which is more than a day may have ({most:,})",
+                remedy=f"deliver the day again; or, if it is right, raise lake.limits.max_{what} in the settings.",
+            )
 
     def _no_lake(self) -> DataInvalid:
         if not one_file(self.uri):
@@ -141,6 +157,14 @@ class Lake:
 
     def _is_parquet(self, info: ObjectInfo) -> bool:
         return self._location.first_bytes(info, len(MAGIC)) == MAGIC
+
+
+def _rows_told(path: Path) -> int:
+    """Rows of a file as its footer says; a file that is corrupt says none, and is refused by who reads it."""
+    try:
+        return int(pq.read_metadata(path).num_rows)
+    except (OSError, pa.ArrowException):
+        return 0
 
 
 def some_of(culprits: Sequence[SetAside]) -> list[str]:

@@ -5,6 +5,7 @@ scores (`serving/scorer.py`, which travels in the folder).
 """
 
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -47,6 +48,16 @@ def read_files(folder: Path) -> dict[str, bytes]:
     """
     paths = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
     return {name: path.read_bytes() for name, path in paths.items() if name != WRITTEN_BY_READERS}
+
+
+def odd_files(folder: Path) -> list[str]:
+    """What below a folder is neither a plain file nor a folder, with what it is; nothing is opened."""
+    modes = {path: path.lstat().st_mode for path in sorted(folder.rglob("*"))}
+    return [
+        f"{path.relative_to(folder)} is {'a symbolic link' if stat.S_ISLNK(mode) else 'a pipe, socket or device'}"
+        for path, mode in modes.items()
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+    ]
 
 
 def verified(files: dict[str, bytes], expected: str, what: str) -> dict[str, bytes]:

@@ -28,7 +28,7 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 
-from fraud_retraining.adapters.model_artifact import MODEL, built, fitted_model, read_files, verified
+from fraud_retraining.adapters.model_artifact import MODEL, built, fitted_model, odd_files, read_files, verified
 from fraud_retraining.domain.errors import Conflict, DependencyUnreachable, IntegrityError
 from fraud_retraining.domain.failures import causes
 from fraud_retraining.domain.fingerprint import Fingerprint, digest
@@ -683,6 +683,7 @@ class Registry:
             listed = list_artifacts(artifact_uri=location, tracking_uri=self.tracking_uri)
         if not listed:
             raise _gone(what)
+        self._require_plain_files(location, what)
         with self._asking(f"download the artifact of {what}"):
             return Path(
                 download_artifacts(
@@ -691,6 +692,22 @@ class Registry:
                     tracking_uri=self.tracking_uri,
                     registry_uri=self.tracking_uri,
                 )
+            )
+
+    def _require_plain_files(self, location: str, what: str) -> None:
+        """Refuses an artifact on this disk that holds links, pipes or devices, before anything of it is copied."""
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+        from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
+        from mlflow.store.artifact.models_artifact_repo import ModelsArtifactRepository
+
+        with self._asking(f"find the artifact of {what}"):
+            place = get_artifact_repository(location, self.tracking_uri, self.tracking_uri)
+            place = place.repo if isinstance(place, ModelsArtifactRepository) else place
+        if isinstance(place, LocalArtifactRepository) and (odd := odd_files(Path(place.artifact_dir))):
+            raise IntegrityError(
+                f"The artifact of {what} holds more than plain files; it was not opened.",
+                culprits=odd,
+                remedy="Roll back to another version, and find out who changed the artifact store.",
             )
 
 

@@ -12,6 +12,10 @@ from datetime import date, timedelta
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
+from pydantic import Field
+
+from fraud_retraining.domain.schemas import Policy
+
 LAYOUT = "year=YYYY/month=MM/day=DD/"
 PARQUET = (".parquet", ".parq", ".pq")
 MAGIC = b"PAR1"
@@ -26,6 +30,17 @@ _TABLE_LOGS = {"_delta_log": "Delta"}
 _SIGNS = {"year": "%Y", "month": "%m", "day": "%d"}
 _PARTS = (("year", r"[0-9]{4}"), ("month", r"[0-9]{1,2}"), ("day", r"[0-9]{1,2}"))
 _READ_BELOW_A_DAY = re.compile(r"(?!year=|month=|day=)[^=/]+=.*|[0-9]{1,2}|.*\.(parquet|parq|pq)", re.IGNORECASE)
+
+
+class DayLimits(Policy):
+    """How much a day may be before it is taken for a mistake or an attack; looked at before anything is read."""
+
+    max_bytes: int = Field(20 * 2**30, ge=1, description="Most bytes of a day's files.")
+    max_rows: int = Field(
+        50_000_000,
+        ge=1,
+        description="Most rows of a day, as its files say: few bytes may hold any number of equal rows.",
+    )
 
 
 class SetAside(NamedTuple):

@@ -70,6 +70,7 @@ def open_lake(settings: Settings) -> "Lake":
     return Lake(
         open_location_of(settings, settings.lake_uri),
         first_day=settings.lake.first_day or first_day,
+        limits=settings.lake.limits,
         timestamp=settings.columns.timestamp,
     )
 

@@ -6,9 +6,12 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +19,7 @@ from hypothesis import strategies as st
 from fraud_retraining.adapters.lake import Lake
 from fraud_retraining.adapters.locations import FolderLocation, Listing, Location, ObjectInfo
 from fraud_retraining.domain.errors import DataInvalid, DependencyUnreachable, IntegrityError
-from fraud_retraining.domain.lake_layout import LAYOUT, DayPath, meaning_of
+from fraud_retraining.domain.lake_layout import LAYOUT, DayLimits, DayPath, meaning_of
 from fraud_retraining.domain.windows import DayRange
 
 if TYPE_CHECKING:
@@ -187,6 +190,22 @@ def test_keys_of_s3_that_no_path_leads_to(bucket: str, s3_client: Any, open_plac
     assert len(found.set_aside) == 1
     with pytest.raises(DataInvalid, match="no plain path"):
         lake.fetch(found.days[date(2024, 3, 2)])
+
+
+def test_a_day_of_too_many_bytes_is_not_fetched_and_one_of_too_many_rows_not_read(location: Location) -> None:
+    arrive(location, f"{FOLDER}/a.parquet", content=b"x" * 101)
+    lake = Lake(location, limits=DayLimits(max_bytes=100))
+    with pytest.raises(DataInvalid, match=r"101 bytes.*\(100\)") as refused:
+        lake.fetch(lake.days()[DAY])
+    assert "lake.limits.max_bytes" in refused.value.remedy
+    many = pa.table({"constant": pa.array([0] * 5_000_000, pa.int8())})
+    with BytesIO() as buffer:
+        pq.write_table(many, buffer, compression="zstd")
+        assert len(buffer.getvalue()) < 20_000
+        arrive(location, f"{FOLDER}/a.parquet", content=buffer.getvalue())
+    lake = Lake(location, limits=DayLimits(max_rows=4_999_999))
+    with pytest.raises(DataInvalid, match=r"5,000,000 rows.*\(4,999,999\)"):
+        lake.fetch(lake.days()[DAY])
 
 
 class TestFoldersThatAreOdd:

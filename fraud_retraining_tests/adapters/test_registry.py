@@ -331,6 +331,23 @@ def test_a_changed_artifact_is_refused_unopened(registry, damage):
         registry.load(run.run_id, expected_digest=run.artifact_digest)
 
 
+def test_an_artifact_with_links_or_pipes_is_refused_unopened(registry, tmp_path):
+    import os
+
+    run = train(registry, a_fingerprint())
+    version = register(registry, run)
+    registry.compare_and_set_champion(registry.champion() and registry.champion().version, version.version)
+    odd = artifact_folder(registry, run) / "odd"
+    for target in ("gone", __file__, tmp_path, None):
+        odd.symlink_to(target) if target else os.mkfifo(odd)
+        with pytest.raises(IntegrityError, match="more than plain files") as refused:
+            registry.download(version.version)
+        assert refused.value.culprits == (f"odd is a {'symbolic link' if target else 'pipe, socket or device'}",)
+        with pytest.raises(IntegrityError, match="more than plain files"), registry.served(expected_digest="d"):
+            pass
+        odd.unlink()
+
+
 def test_a_damaged_artifact_is_never_registered(registry):
     run = train(registry, a_fingerprint())
     damage_one_byte(artifact_folder(registry, run))
