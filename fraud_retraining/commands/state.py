@@ -180,10 +180,13 @@ def _exposed(settings: Settings) -> Iterator[str]:
 
 def _latest_day(settings: Settings) -> tuple[date | None, str | None]:
     try:
-        days = open_lake(settings).days()
+        found = open_lake(settings).listing()
     except DataInvalid as error:
         return None, error.what
-    return (max(days), None) if days else (None, "no day has arrived")
+    if found.days:
+        return max(found.days), None
+    aside = f"; {len(found.set_aside)} set aside, such as {found.set_aside[0]}" if found.set_aside else ""
+    return None, f"no day has arrived{aside}"
 
 
 def _champion(ledger: Ledger, registry: Registry) -> VersionState | None:

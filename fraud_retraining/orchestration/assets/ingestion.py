@@ -15,17 +15,17 @@ from fraud_retraining.adapters.lake import DayFiles, Lake
 from fraud_retraining.adapters.ledger import Ledger
 from fraud_retraining.adapters.registry import Registry
 from fraud_retraining.adapters.store import Partition, Store
-from fraud_retraining.domain.errors import DataInvalid
+from fraud_retraining.domain.errors import DataInvalid, SettingsError
 from fraud_retraining.domain.fingerprint import ColumnDigests
 from fraud_retraining.domain.identity import Identity, clashes
 from fraud_retraining.domain.ingestion import Arrival, DayFacts, LakeMapping, ingest
 from fraud_retraining.domain.schemas import IS_FRAUD, LABELLED_AT, TRANSACTION_ID
-from fraud_retraining.domain.windows import DayRange, window_days
+from fraud_retraining.domain.windows import DayRange
 from fraud_retraining.orchestration.day_runs import materialize_days
 from fraud_retraining.orchestration.inventory import EARLIER, TRANSACTIONS, Inventory, stored_day
 from fraud_retraining.orchestration.partitions import BACKFILL_DAYS_IN_ONE_RUN, days_of
 from fraud_retraining.orchestration.progress import Progress
-from fraud_retraining.orchestration.readiness import days_behind
+from fraud_retraining.orchestration.readiness import days_behind, days_of_window
 from fraud_retraining.orchestration.reproducibility import mark_versions
 from fraud_retraining.orchestration.retries import retried
 from fraud_retraining.settings import Settings
@@ -122,9 +122,12 @@ def refresh_transactions(
 
 
 def reach_of(settings: Settings, day: date) -> timedelta:
-    """How far before a day those lie that a window joins it with; at most `LONGEST_REACH`."""
-    window = window_days(day, settings.window, settings.holdout, settings.labels)
-    return min(day - days_behind(settings, window.needed)[0], LONGEST_REACH)
+    """How far before a day those lie that a window, or a feature, joins it with; at most `LONGEST_REACH`."""
+    try:
+        joined = days_of_window(settings, day).needed
+    except SettingsError:  # a day before the start of an expanding window is in none
+        joined = (day,)
+    return min(day - days_behind(settings, joined)[0], LONGEST_REACH)
 
 
 def _ingest(
