@@ -679,11 +679,11 @@ class Registry:
     def _fetch(self, location: str, scratch: Path, what: str) -> Path:
         from mlflow.artifacts import download_artifacts, list_artifacts
 
+        self._require_plain_files(location, what)
         with self._asking(f"list the artifact of {what}"):
             listed = list_artifacts(artifact_uri=location, tracking_uri=self.tracking_uri)
         if not listed:
             raise _gone(what)
-        self._require_plain_files(location, what)
         with self._asking(f"download the artifact of {what}"):
             return Path(
                 download_artifacts(
