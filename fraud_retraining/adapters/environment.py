@@ -67,6 +67,12 @@ def environment() -> Environment:
     )
 
 
+@cache
+def installed_packages() -> dict[str, str]:
+    """The version of every installed distribution, by its name in small letters."""
+    return dict(sorted((str(one.name).lower(), one.version) for one in distributions() if one.name))
+
+
 def _commit(folder: Path) -> str | None:
     """The commit of a checkout that holds this code; none where it is installed, or where there is no git."""
     tracked = _git(folder, "ls-files", "--error-unmatch", "__init__.py")

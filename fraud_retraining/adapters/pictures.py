@@ -8,8 +8,7 @@ readers and in grey (Okabe and Ito). The same pack gives the same bytes.
 """
 
 import io
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -21,6 +20,7 @@ from fraud_retraining.domain.uncertainty import CurvePoint
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
 class Look(NamedTuple):
@@ -36,16 +36,39 @@ CANDIDATE = Look("Candidate", "#0072B2", "-", layer=3)
 CHAMPION = Look("Champion", "#D55E00", "--", layer=2)
 GREY = "#6B6B6B"
 FEATURES_SHOWN = 12
+NAME_SHOWN = 30
+COLORS = 64
+INCHES, DOTS = (4.8, 3.84), 150
+WIDTH, HEIGHT = (int(side * DOTS) for side in INCHES)
+"""Pixels of a picture. Its texts are large against it, so that they can be read on a phone."""
 
 
 def pictures(pack: ReviewPack) -> dict[str, bytes]:
-    """Every picture of a pack by its name, in the order in which they are looked at."""
+    """Every picture of a pack by its name, as PNG, in the order in which they are looked at."""
+    return {name: _png(figure) for name, figure in figures(pack).items()}
+
+
+def figures(pack: ReviewPack) -> "dict[str, Figure]":
+    """The same before they are written as PNG."""
     return {
-        "precision_recall": precision_recall_png(pack),
-        "scores": scores_png(pack),
-        "calibration": calibration_png(pack),
-        "features": features_png(pack),
+        "precision_recall": precision_recall(pack),
+        "scores": scores(pack),
+        "calibration": calibration(pack),
+        "features": features(pack),
     }
+
+
+def _png(figure: "Figure") -> bytes:
+    """A figure in few colours, which nobody sees and which makes it a third as large."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from PIL import Image
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    png = io.BytesIO()
+    drawn = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+    drawn.quantize(COLORS, dither=Image.Dither.NONE).save(png, format="png", optimize=True)
+    return png.getvalue()
 
 
 CAPTIONS = {
@@ -56,20 +79,20 @@ CAPTIONS = {
 }
 
 
-def precision_recall_png(pack: ReviewPack) -> bytes:
+def precision_recall(pack: ReviewPack) -> "Figure":
     """Precision over recall of both models; the horizontal line is what alerts drawn at random would reach."""
-    with _figure("Precision and recall") as (png, (axes,)):
-        curves = ((CANDIDATE, pack.curve), (CHAMPION, pack.champion_curve))
-        for look, points in curves:
-            if points:
-                _draw_curve(axes, look, points, pack)
-        rate = pack.frauds / max(pack.rows, 1)
-        axes.axhline(rate, color=GREY, linewidth=1, linestyle=":", label=f"at random {rate:.4f}")
-        axes.set(xlabel="Recall (share of frauds caught)", ylabel="Precision (share of alerts right)")
-        axes.set(xlim=(0, 1), ylim=(0, 1.02))
-        crowded = any(point.recall > 0.45 and point.precision > 0.75 for _, points in curves for point in points)
-        axes.legend(frameon=False, loc="lower left" if crowded else "upper right")
-    return png.getvalue()
+    figure, (axes,) = _figure("Precision and recall")
+    curves = ((CANDIDATE, pack.curve), (CHAMPION, pack.champion_curve))
+    for look, points in curves:
+        if points:
+            _draw_curve(axes, look, points, pack)
+    rate = pack.frauds / max(pack.rows, 1)
+    axes.axhline(rate, color=GREY, linewidth=1, linestyle=":", label=f"at random {rate:.4f}")
+    axes.set(xlabel="Recall (frauds caught)", ylabel="Precision (alerts that are right)")
+    axes.set(xlim=(0, 1), ylim=(0, 1.02))
+    crowded = any(point.recall > 0.45 and point.precision > 0.75 for _, points in curves for point in points)
+    axes.legend(frameon=False, loc="lower left" if crowded else "upper right")
+    return figure
 
 
 def _draw_curve(axes: "Axes", look: Look, points: Sequence[CurvePoint], pack: ReviewPack) -> None:
@@ -81,27 +104,25 @@ def _draw_curve(axes: "Axes", look: Look, points: Sequence[CurvePoint], pack: Re
     axes.plot(recall, precision, label=label, color=look.color, ls=look.dash, zorder=look.layer)
 
 
-def scores_png(pack: ReviewPack) -> bytes:
+def scores(pack: ReviewPack) -> "Figure":
     """How often each score was given, to frauds and to the others, both axes logarithmic."""
-    scores = pack.scores
-    with _figure("Scores", panels=2) as (png, panels):
-        for axes, what in zip(panels, ("others", "frauds"), strict=True):
-            for look, counts in ((CANDIDATE, scores.candidate), (CHAMPION, scores.champion)):
-                if counts is not None:
-                    heights = getattr(counts, what)
-                    axes.stairs(
-                        heights, scores.edges, baseline=0.5, label=look.name, color=look.color, ls=look.dash, lw=1.6
-                    )
-            axes.set(xscale="log", yscale="log", xlabel="Score (log scale)")
-            axes.set_ylim(bottom=0.5)
-        panels[0].set(ylabel="Transactions (log scale)")
-        for axes, name in zip(panels, ("Not fraud", "Fraud"), strict=True):
-            axes.set_title(name, loc="right", fontsize=9)
-        panels[1].legend(frameon=False, loc="best", fontsize=9)
-    return png.getvalue()
+    told = pack.scores
+    figure, panels = _figure("Scores", panels=2)
+    for axes, what in zip(panels, ("others", "frauds"), strict=True):
+        for look, counts in ((CANDIDATE, told.candidate), (CHAMPION, told.champion)):
+            if counts is not None:
+                heights = getattr(counts, what)
+                axes.stairs(heights, told.edges, baseline=0.5, label=look.name, color=look.color, ls=look.dash, lw=1.6)
+        axes.set(xscale="log", yscale="log", xlabel="Score (log scale)")
+        axes.set_ylim(bottom=0.5)
+    panels[0].set(ylabel="Transactions (log scale)")
+    for axes, name in zip(panels, ("Not fraud", "Fraud"), strict=True):
+        axes.set_title(name, loc="right", fontsize=9)
+    panels[1].legend(frameon=False, loc="best", fontsize=9)
+    return figure
 
 
-def calibration_png(pack: ReviewPack) -> bytes:
+def calibration(pack: ReviewPack) -> "Figure":
     """Fraud rate over mean score, a point a bin, both logarithmic because frauds are rare.
 
     The bars are one Poisson deviation of the bin's frauds; a bin without a fraud is not drawn.
@@ -111,17 +132,17 @@ def calibration_png(pack: ReviewPack) -> bytes:
         for look, known in ((CANDIDATE, pack.calibration), (CHAMPION, pack.champion_calibration))
         if known is not None
     ]
-    with _figure("Calibration") as (png, (axes,)):
-        low = min((float(min(x.min(), y.min())) for _, (x, y, _), _ in measured if x.size), default=1e-4) / 2
-        axes.plot([low, 1], [low, 1], color=GREY, linewidth=1, linestyle=":", label="perfect")
-        for label, (score, rate, deviation), look in measured:
-            bars = [np.minimum(deviation, rate * 0.9), deviation]
-            drawn = axes.errorbar(score, rate, yerr=bars, marker="o", markersize=4, elinewidth=0.8, color=look.color)
-            drawn.lines[0].set(label=label, linestyle=look.dash, zorder=look.layer)
-        axes.set(xscale="log", yscale="log", xlim=(low, 1.1), ylim=(low, 1.4))
-        axes.set(xlabel="Mean score of the bin (log scale)", ylabel="Fraud rate of the bin (log scale)")
-        axes.legend(frameon=False, loc="upper left")
-    return png.getvalue()
+    figure, (axes,) = _figure("Calibration")
+    low = min((float(min(x.min(), y.min())) for _, (x, y, _), _ in measured if x.size), default=1e-4) / 2
+    axes.plot([low, 1], [low, 1], color=GREY, linewidth=1, linestyle=":", label="perfect")
+    for label, (score, rate, deviation), look in measured:
+        bars = [np.minimum(deviation, rate * 0.9), deviation]
+        drawn = axes.errorbar(score, rate, yerr=bars, marker="o", markersize=4, elinewidth=0.8, color=look.color)
+        drawn.lines[0].set(label=label, linestyle=look.dash, zorder=look.layer)
+    axes.set(xscale="log", yscale="log", xlim=(low, 1.1), ylim=(low, 1.4))
+    axes.set(xlabel="Mean score (log scale)", ylabel="Fraud rate (log scale)")
+    axes.legend(frameon=False, loc="upper left")
+    return figure
 
 
 def _reliability(calibration: Calibration) -> tuple[Floats, Floats, Floats]:
@@ -131,38 +152,39 @@ def _reliability(calibration: Calibration) -> tuple[Floats, Floats, Floats]:
     return expected / rows, observed / rows, np.sqrt(observed) / rows
 
 
-def features_png(pack: ReviewPack) -> bytes:
+def features(pack: ReviewPack) -> "Figure":
     """The features that matter most in either model, by their share of the mean absolute effect."""
     shown = pack.features[:FEATURES_SHOWN][::-1]
-    with _figure("What moves the scores") as (png, (axes,)):
-        places = np.arange(len(shown))
-        axes.barh(places + 0.2, [one.effect or 0 for one in shown], 0.38, color=CANDIDATE.color, label=CANDIDATE.name)
-        if pack.effects.champion is not None:
-            values = [one.champion_effect or 0 for one in shown]
-            axes.barh(places - 0.2, values, 0.38, color=CHAMPION.color, label=CHAMPION.name, hatch="///", alpha=0.8)
-        axes.set_yticks(places, [_plain(one.name) for one in shown], fontsize=8)
-        axes.set(xlabel=f"Share of the mean absolute effect on the log-odds ({pack.effects.rows:,} rows)")
-        axes.legend(frameon=False, loc="lower right")
-    return png.getvalue()
+    figure, (axes,) = _figure("What moves the scores")
+    places = np.arange(len(shown))
+    axes.barh(places + 0.2, [one.effect or 0 for one in shown], 0.38, color=CANDIDATE.color, label=CANDIDATE.name)
+    if pack.effects.champion is not None:
+        values = [one.champion_effect or 0 for one in shown]
+        axes.barh(places - 0.2, values, 0.38, color=CHAMPION.color, label=CHAMPION.name, hatch="///", alpha=0.8)
+    axes.set_yticks(places, [_plain(one.name) for one in shown], fontsize=8)
+    axes.set(xlabel=f"Share of the effect on the log-odds\n(mean absolute, {pack.effects.rows:,} rows)")
+    axes.legend(frameon=False, loc="lower right")
+    return figure
 
 
 def _plain(name: str) -> str:
-    """A name that matplotlib draws as it is: a dollar sign would begin a formula."""
-    return name.replace("$", r"\$")
+    """A name that matplotlib draws as it is, a long one on two lines: a dollar sign would begin a formula."""
+    shown = name if len(name) <= 2 * NAME_SHOWN else f"{name[:NAME_SHOWN]}…{name[1 - NAME_SHOWN :]}"
+    if len(shown) > NAME_SHOWN:
+        end = shown.rfind("_", NAME_SHOWN // 2, NAME_SHOWN) + 1 or NAME_SHOWN
+        shown = f"{shown[:end]}\n{shown[end:]}"
+    return shown.replace("$", r"\$")
 
 
-@contextmanager
-def _figure(title: str, panels: int = 1) -> Iterator[tuple[io.BytesIO, list["Axes"]]]:
-    """Axes in the project's look, and the buffer that holds the PNG once the block is left."""
+def _figure(title: str, panels: int = 1) -> "tuple[Figure, list[Axes]]":
+    """A figure in the project's look, and its axes."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6, 4), dpi=100, layout="constrained")
+    figure = Figure(figsize=INCHES, dpi=DOTS, layout="constrained")
     FigureCanvasAgg(figure)
     drawn = [figure.add_subplot(1, panels, place + 1) for place in range(panels)]
     for axes in drawn:
         axes.spines[["top", "right"]].set_visible(False)
     drawn[0].set_title(title, loc="left", fontsize=11, fontweight="bold")
-    png = io.BytesIO()
-    yield png, drawn
-    figure.savefig(png, format="png", metadata={"Software": None})
+    return figure, drawn

@@ -80,6 +80,7 @@ class Evaluation(Policy):
     evidence: Evidence
     verdict: Verdict
     review_digest: str = Field("", description="Digest of the reviewer's pack that was made with it.")
+    pictures_digest: str = Field("", description="Digest of that pack's pictures, as the store has them.")
     reused: bool = Field(False, description="Whether the verdict was found in the ledger instead of judged again.")
 
 

@@ -46,6 +46,7 @@ class EventKind(StrEnum):
     CHAMPION_CHECKED = "champion_checked"
     SMOKE_TESTED = "smoke_tested"
     REVIEWERS_REMINDED = "reviewers_reminded"
+    LINK_MADE = "link_made"
     CONFIGURATION_CHANGED = "configuration_changed"
     RETRAIN_FINISHED = "retrain_finished"
     INGEST_FAILED = "ingest_failed"

@@ -6,7 +6,7 @@ Here: reading the events about a version in their order, and what follows from t
 What the record does not say is None, never a guess: a version of an older ledger has a shorter story.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -21,10 +21,11 @@ from fraud_retraining.domain.schemas import Policy
 from fraud_retraining.domain.windows import TrainingWindow, WindowDay
 
 K = EventKind
-SETTINGS, ENVIRONMENT = "settings", "environment"
+SETTINGS, ENVIRONMENT, PACKAGES, PYTHON = "settings", "environment", "packages", "Python"
 MOVED = RELEASE_KINDS - {K.VERSION_REGISTERED} | {K.DECISION_REFUSED, K.CHAMPION_MOVED_OUTSIDE, K.FLOOR_EXCEPTED}
 DECISIONS = frozenset({ReleaseState.APPROVED, ReleaseState.REJECTED})
 SHOWN_CHANGE = 120
+LIBRARIES_SHOWN = 3
 
 
 class Step(Policy):
@@ -61,6 +62,14 @@ class Change(Policy):
     after: str
 
 
+class Libraries(Policy):
+    """By which libraries the version was made, against those of the champion."""
+
+    compared: bool = Field(description="Whether the record says by what the champion was made.")
+    moved: tuple[Change, ...] = Field((), description="Packages of another version, those that fit and score first.")
+    unnamed: bool = Field(False, description="Whether packages changed whose versions the record does not have.")
+
+
 class Story(Policy):
     """Everything that the record says about one version."""
 
@@ -78,6 +87,7 @@ class Story(Policy):
     alerts: tuple[Step, ...] = ()
     changed: tuple[Change, ...] = Field((), description="Settings and environment against the champion's, back then.")
     inputs_changed: tuple[str, ...] = Field((), description="Parts of the fingerprint, days apart, against the same.")
+    libraries: Libraries | None = Field(None, description="None where the record does not say what made it.")
 
     @property
     def data_digest(self) -> str | None:
@@ -122,6 +132,7 @@ def tell(
     moves = [event for event in own if event.version == release.version or event.kind == K.CHAMPION_MOVED_OUTSIDE]
     steps = tuple(_steps(moves, release.version))
     before = _model(champion_trained)
+    configured = list(configurations)
     return Story(
         release=release,
         asked=_asked(own, trained),
@@ -135,8 +146,9 @@ def tell(
         served=tuple(_served(moves, release.version)),
         rewritten=_rewritten(moves),
         alerts=tuple(_alerts(release, own)),
-        changed=_changed(champion_trained, trained, list(configurations)),
+        changed=_changed(champion_trained, trained, configured),
         inputs_changed=_inputs_changed(before, model),
+        libraries=_libraries(champion_trained, trained, configured),
     )
 
 
@@ -203,6 +215,8 @@ def _words(event: Event, version: int) -> tuple[str, str]:
     payload = event.payload
     intent = payload.get("intent") or {}
     match event.kind:
+        case K.LINK_MADE:
+            return f"link made for {payload['reviewer']}", ""
         case K.RELEASE_MOVED:
             return str(payload["to"]).replace("_", " "), str(payload.get("reason", ""))
         case K.DECISION_REFUSED:
@@ -307,14 +321,48 @@ def _changed(before: Event | None, after: Event | None, configurations: Sequence
     return tuple(found)
 
 
+def _libraries(before: Event | None, after: Event | None, configurations: Sequence[Event]) -> Libraries | None:
+    """Which packages were of another version when it was trained than when the champion was."""
+    if after is None:
+        return None
+    if before is None:
+        return Libraries(compared=False)
+    installed = [(_in_force(configurations, ENVIRONMENT, event.seq) or {}) for event in (before, after)]
+    old, new = _fitting(before), _fitting(after)
+    named = all(PACKAGES in environment for environment in installed)
+    packages = [environment[PACKAGES] if named else {} for environment in installed]
+    moved = [*_moved(old, new), *_moved(packages[0], packages[1], beside={*old, *new})]
+    digests = {environment.get("installed_digest") for environment in installed} - {None}
+    return Libraries(compared=True, moved=tuple(moved), unnamed=not named and len(digests) > 1)
+
+
+def _fitting(trained: Event) -> dict[str, str]:
+    """The libraries that fit and score, as the training recorded them, and Python."""
+    making, model = _making(trained), _model(trained)
+    libraries = {name: str(version) for name, version in model.determined_by.libraries.items()} if model else {}
+    return {**libraries, **({PYTHON: making.environment.python} if making else {})}
+
+
+def _moved(
+    before: Mapping[str, str], after: Mapping[str, str], beside: Collection[str] = frozenset()
+) -> Iterator[Change]:
+    for name in sorted({*before, *after} - set(beside)):
+        if before.get(name) != after.get(name):
+            yield Change(what=name, before=before.get(name, "(not there)"), after=after.get(name, "(not there)"))
+
+
 def _in_force(configurations: Iterable[Event], subject: str, seq: int) -> Mapping[str, Any] | None:
     known = [event for event in configurations if event.subject == subject and event.seq < seq]
     return max(known, key=lambda event: event.seq).payload if known else None
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
-    """Every value that is another one, by its dotted name, in the order of the names."""
-    old, new = dict(_flat(before)), dict(_flat(after))
+    """Every value that is another one, by its dotted name, in the order of the names.
+
+    Packages are compared only where both sides name them: an older record has their digest alone.
+    """
+    apart = {PACKAGES} if (PACKAGES in before) is not (PACKAGES in after) else set()
+    old, new = (dict(_flat({name: told for name, told in one.items() if name not in apart})) for one in (before, after))
     return [
         Change(what=name, before=_shown(old, name), after=_shown(new, name))
         for name in sorted({*old, *new})
@@ -355,6 +403,22 @@ def about(event: Event) -> str:
     payload = event.payload
     said = [str(payload[key]) for key in ("trigger", "what", "title", "reason") if payload.get(key)]
     return ": ".join([*([event.subject] if event.subject else []), *said])
+
+
+def libraries_line(story: Story) -> str:
+    """The environment's change in a line: the same libraries as the champion's, or which moved from what to what."""
+    found = story.libraries
+    if found is None:
+        return "The record does not say by which libraries it was made."
+    if not found.compared:
+        return "No champion to compare libraries with."
+    champion = _named(story.evaluation.champion_version) if story.evaluation else "the champion"
+    if not found.moved:
+        return f"Same libraries as {champion}{', but for packages that neither fit nor score' * found.unnamed}."
+    shown = ", ".join(f"{one.what} {one.before} \u2192 {one.after}" for one in found.moved[:LIBRARIES_SHOWN])
+    left = len(found.moved) - LIBRARIES_SHOWN
+    more = f" and {left} more" if left > 0 else ""
+    return f"Libraries moved since {champion}: {shown}{more}{', and packages not on record' * found.unnamed}."
 
 
 def why(story: Story) -> str:

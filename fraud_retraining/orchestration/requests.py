@@ -6,7 +6,7 @@ Here: reading it off a Dagster run's tags, whichever way the run was started. No
 from collections.abc import Mapping
 from datetime import date
 
-from fraud_retraining.adapters.environment import environment
+from fraud_retraining.adapters.environment import environment, installed_packages
 from fraud_retraining.adapters.ledger import Ledger
 from fraud_retraining.domain.events import EventKind
 from fraud_retraining.domain.requesters import (
@@ -17,6 +17,7 @@ from fraud_retraining.domain.requesters import (
     RetrainRequest,
     recorded_request,
 )
+from fraud_retraining.domain.story import ENVIRONMENT, PACKAGES, SETTINGS
 from fraud_retraining.domain.triggers import Retrain, Trigger
 from fraud_retraining.orchestration.jobs import AS_OF_TAG, DECISION_TAG, REASON_TAG, TRIGGER_TAG
 from fraud_retraining.settings import Settings
@@ -65,11 +66,12 @@ def record_request(
         trigger=typed,
         reason=tags.get(REASON_TAG, ""),
     )
-    for subject, value in (("settings", settings), ("environment", environment())):
+    made_by = {**environment().model_dump(mode="json"), PACKAGES: installed_packages()}
+    for subject, payload in ((SETTINGS, settings.model_dump(mode="json")), (ENVIRONMENT, made_by)):
         ledger.append_changed(
             EventKind.CONFIGURATION_CHANGED,
             subject=subject,
-            payload=value.model_dump(mode="json"),
+            payload=payload,
             actor=event.actor,
             channel=event.channel,
         )

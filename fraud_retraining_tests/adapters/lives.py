@@ -63,10 +63,10 @@ def asked(ledger: Ledger, as_of: date, trigger: str = "schedule", reason: str = 
     ledger.append(EventKind.RETRAIN_REQUESTED, actor="automation", channel="sensor", as_of=as_of, payload=payload)
 
 
-def trained(ledger: Ledger, as_of: date, run_id: str = "a" * 32) -> TrainedModel:
+def trained(ledger: Ledger, as_of: date, run_id: str = "a" * 32, xgboost: str = "3.2.0") -> TrainedModel:
     """A window and the model that it gave."""
     manifest = window(as_of)
-    determined_by = fingerprint(manifest, model=MODEL, code=digest("code"), libraries={"xgboost-cpu": "3.2.0"})
+    determined_by = fingerprint(manifest, model=MODEL, code=digest("code"), libraries={"xgboost-cpu": xgboost})
     model = TrainedModel(
         as_of=as_of,
         fingerprint=determined_by.digest,
@@ -123,10 +123,12 @@ def evaluated(ledger: Ledger, model: TrainedModel, champion: int | None, store: 
     return evaluation
 
 
-def waiting(ledger: Ledger, version: int, as_of: date, champion: int | None, store: Store | None = None) -> Release:
+def waiting(
+    ledger: Ledger, version: int, as_of: date, champion: int | None, store: Store | None = None, xgboost: str = "3.2.0"
+) -> Release:
     """A version that was asked for, trained, judged and registered, and waits."""
     asked(ledger, as_of)
-    model = trained(ledger, as_of)
+    model = trained(ledger, as_of, xgboost=xgboost)
     evaluation = evaluated(ledger, model, champion, store)
     ledger.open_release(
         version,

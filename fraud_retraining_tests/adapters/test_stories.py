@@ -11,7 +11,7 @@ from fraud_retraining.adapters.stories import read_story
 from fraud_retraining.domain.errors import Conflict
 from fraud_retraining.domain.events import EventKind
 from fraud_retraining.domain.fingerprint import digest
-from fraud_retraining.domain.story import Change, differences
+from fraud_retraining.domain.story import Change, differences, libraries_line
 from fraud_retraining_tests.adapters.lives import (
     FIRST,
     HOSTILE,
@@ -82,6 +82,46 @@ def test_a_rejection_names_who_and_why(life: Ledger):
     story = read_story(life, 3)
     assert (story.decision.what, story.decision.by, story.decision.reason) == ("rejected", "alice", "worse at night")
     assert story.replaced is None and story.served == ()
+
+
+class TestLibraries:
+    """Which libraries made a version, against those of the champion."""
+
+    def told(self, tmp_path: Path, packages: tuple[dict[str, str] | None, ...], xgboost: str = "3.2.0") -> str:
+        """The line about version 2, whose environment and champion's were recorded with these packages."""
+        ledger = Ledger(f"sqlite:///{tmp_path}/ledger.db")
+        for version, named in enumerate(packages, start=1):
+            made_by = environment().model_dump(mode="json") | {"installed_digest": digest(named)}
+            payload = {**made_by, **({"packages": named} if named is not None else {})}
+            ledger.append_changed(
+                EventKind.CONFIGURATION_CHANGED, subject="environment", payload=payload, actor="alice"
+            )
+            as_of = FIRST + timedelta(days=2 * version)
+            waiting(ledger, version, as_of, version - 1 or None, xgboost="3.2.0" if version == 1 else xgboost)
+            if version == 1:
+                assert libraries_line(read_story(ledger, 1)) == "No champion to compare libraries with."
+                approved(ledger, 1)
+                promoted(ledger, 1, None)
+        return libraries_line(read_story(ledger, 2))
+
+    def test_the_same(self, tmp_path: Path):
+        same = {"numpy": "2.4", "scipy": "1.17"}
+        assert self.told(tmp_path, (same, same)) == "Same libraries as version 1."
+
+    def test_what_fits_and_scores_is_named_before_what_stands_beside_it(self, tmp_path: Path):
+        before, after = {"scipy": "1.16", "xgboost-cpu": "3.2.0"}, {"scipy": "1.17", "xgboost-cpu": "3.3.0", "new": "1"}
+        line = self.told(tmp_path, (before, after), xgboost="3.3.0")
+        assert line == (
+            "Libraries moved since version 1: xgboost-cpu 3.2.0 \u2192 3.3.0, new (not there) \u2192 1, "
+            "scipy 1.16 \u2192 1.17."
+        )
+
+    def test_an_older_record_says_what_it_can(self, tmp_path: Path):
+        line = self.told(tmp_path, (None, {"scipy": "1.17"}), xgboost="3.3.0")
+        assert line == ("Libraries moved since version 1: xgboost-cpu 3.2.0 \u2192 3.3.0, and packages not on record.")
+
+    def test_packages_of_one_side_alone_are_no_change_of_the_settings(self):
+        assert differences({"a": 1}, {"a": 1, "packages": {"scipy": "1.17"}}) == []
 
 
 def test_settings_that_changed_since_the_champion_are_a_difference(life: Ledger):

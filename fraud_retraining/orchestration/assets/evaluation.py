@@ -4,7 +4,7 @@ Here: the as-of asset of the group `evaluation`. Not here: the metrics (`domain/
 (`domain/gates.py`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
@@ -18,6 +18,7 @@ from fraud_retraining.adapters.monitoring import drift_reports, profile_name, wr
 from fraud_retraining.adapters.packs import read_pack, write_pack
 from fraud_retraining.adapters.pictures import pictures
 from fraud_retraining.adapters.registry import ModelVersion, Registry
+from fraud_retraining.adapters.review_pictures import write_pictures
 from fraud_retraining.adapters.store import Store
 from fraud_retraining.adapters.window_rows import WindowRows
 from fraud_retraining.domain.bins import number_bins, number_counts
@@ -136,9 +137,14 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
             verdict=judge(settings.gates, evidence),
         )
         pack = _reviewed(evaluation, holdout, fixed, candidate, champion, training_window, settings, store)
-        evaluation = evaluation.model_copy(update={"review_digest": write_pack(store, pack)})
+        drawn = pictures(pack)
+        kept = {
+            "review_digest": write_pack(store, pack),
+            "pictures_digest": write_pictures(store, pack.fingerprint, drawn),
+        }
+        evaluation = evaluation.model_copy(update=kept)
         _leave_profile(fraud_model, holdout.candidate, pack, settings, store, registry)
-        _record(context, evaluation, fraud_model, pack, registry, ledger)
+        _record(context, evaluation, fraud_model, pack, drawn, registry, ledger)
         progress.advance(EVALUATION, 3)
         return evaluation
 
@@ -323,10 +329,10 @@ def _record(
     evaluation: Evaluation,
     model: TrainedModel,
     pack: ReviewPack,
+    drawn: Mapping[str, bytes],
     registry: Registry,
     ledger: Ledger,
 ) -> None:
-    drawn = pictures(pack)
     registry.record_evaluation(
         model.run_id,
         metrics=flat_metrics(evaluation.evidence),
