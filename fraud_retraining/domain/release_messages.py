@@ -8,14 +8,15 @@ what people are told in words (`domain/release_notices.py`), sending (`adapters/
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from fraud_retraining.domain.approval_request import approve_command, page_address, registry_address
 from fraud_retraining.domain.comparison import Interval
 from fraud_retraining.domain.grids import span
 from fraud_retraining.domain.messages import SECTION, heading, marked_up, mrkdwn, web_address
 from fraud_retraining.domain.metrics import reading_order
 from fraud_retraining.domain.notices import LinkPolicy
-from fraud_retraining.domain.releases import Release
+from fraud_retraining.domain.releases import MOST_VERSION, Release
 from fraud_retraining.domain.review import ReviewPack
-from fraud_retraining.domain.story import Story
+from fraud_retraining.domain.story import Story, libraries_line
 
 APPROVE, REJECT, REASON_VIEW = "approve_release", "reject_release", "reject_release_reason"
 REASON_BLOCK, REASON_INPUT = "reason", "text"
@@ -40,6 +41,8 @@ class Asked(NamedTuple):
             ValueError: it is none of ours.
         """
         version, _, digest = text.partition(":")
+        if not (version.isascii() and version.isdigit() and 0 < int(version[:12]) <= MOST_VERSION):
+            raise ValueError(f"{version[:20]!r} is no version")
         return cls(int(version), digest)
 
     @property
@@ -57,6 +60,7 @@ def request_message(story: Story, pack: ReviewPack | None, links: LinkPolicy) ->
         "blocks": [
             _header(f":large_blue_circle: {title}"),
             *_told(story, pack, links),
+            _section(f"*On the command line*\n`{approve_command(release.version)}`"),
             {"type": "actions", "block_id": f"release-{release.version}", "elements": list(_buttons(release))},
         ],
     }
@@ -131,13 +135,18 @@ def _told(story: Story, pack: ReviewPack | None, links: LinkPolicy) -> Iterator[
         ("Metrics, champion beside", list(_metrics(story, pack))),
         ("Gates", [f"{'passed' if gate.passed else 'FAILED'} {gate.name}: {gate.message}" for gate in story.gates]),
         ("Drift", list(_drift(pack))),
+        ("Libraries", [libraries_line(story)] if story.evaluation else []),
         ("Otherwise than for the champion", list(_changes(story))),
     ):
         if lines:
             yield _section(f"*{name}*\n{_bullets(lines)}")
-    if links.releases:
-        address = web_address(f"{links.releases.rstrip('/')}/{release.version}")
-        yield {"type": "context", "elements": [marked_up(f"<{address}|The whole reviewer's pack>")]}
+    places = {
+        "The whole reviewer's pack": page_address(release, links),
+        "The version in the registry": registry_address(release, links),
+    }
+    shown = [marked_up(f"<{web_address(address)}|{name}>") for name, address in places.items() if address]
+    if shown:
+        yield {"type": "context", "elements": shown}
 
 
 def _facts(story: Story) -> Iterator[tuple[str, str]]:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from fraud_retraining.domain.approval_request import approve_command, reject_command
 from fraud_retraining.domain.automation import Automation
 from fraud_retraining.domain.events import Event, EventKind
 from fraud_retraining.domain.releases import ReleaseState, Reminder
@@ -196,7 +197,7 @@ _TELLERS: Mapping[str, Callable[[Event], ReleaseNotice | None]] = MappingProxyTy
 
 
 def _decide(version: int | None) -> str:
-    return f"`fraud-retraining approve {version}` or `fraud-retraining reject {version} --reason ...`."
+    return f"`{approve_command(version or 0)}` or `{reject_command(version or 0)}`."
 
 
 def _minute(at: str | None) -> str:

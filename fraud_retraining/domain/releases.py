@@ -79,6 +79,10 @@ MOVES: Mapping[ReleaseState, frozenset[ReleaseState]] = MappingProxyType(
 )
 
 
+MOST_VERSION = 2**31 - 1
+"""The greatest number of a version that every database holds."""
+
+
 class Release(Policy):
     """One candidate and where it stands. Times are aware, UTC, from the ledger's clock."""
 

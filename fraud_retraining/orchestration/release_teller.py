@@ -12,11 +12,13 @@ from fraud_retraining.adapters.outbox import Outbox, Writing
 from fraud_retraining.adapters.packs import read_pack
 from fraud_retraining.adapters.store import Store
 from fraud_retraining.adapters.stories import read_story
+from fraud_retraining.domain.approval_request import request_links, request_text
 from fraud_retraining.domain.errors import RetrainingError
 from fraud_retraining.domain.events import EventKind
 from fraud_retraining.domain.failures import Audience, Severity
-from fraud_retraining.domain.messages import mrkdwn, opening
-from fraud_retraining.domain.notices import SLACK, Action, Message, Notice, runbook_link, sentences
+from fraud_retraining.domain.messages import file_entry, mrkdwn, opening
+from fraud_retraining.domain.notices import FILE, SLACK, Action, Message, Notice, runbook_link, sentences
+from fraud_retraining.domain.redaction import redact
 from fraud_retraining.domain.release_messages import decided_message, personal_link_message, request_message
 from fraud_retraining.domain.release_notices import ReleaseNotice
 from fraud_retraining.domain.releases import ReleaseState
@@ -67,10 +69,15 @@ class OutboxTeller:
     def _ask(self, notice: ReleaseNotice) -> Write:
         """The request in the model channel, and each reviewer's own link as a direct message."""
         story, pack = self._story(notice)
-        value = self._notice(notice, _request_key(notice))
-        body = request_message(story, pack, self._settings.alerts.links)
+        shown = self._settings.alerts.links
+        plain = self._notice(notice, _request_key(notice))
+        value = plain.model_copy(update={"links": (*request_links(story.release, shown), *plain.links)})
+        asked = {
+            SLACK: request_message(story, pack, shown),
+            FILE: {**file_entry(value), "text": redact(request_text(story, pack, shown))},
+        }
         messages = [
-            one.model_copy(update={"body": body}) if one.kind == SLACK else one
+            one.model_copy(update={"body": asked.get(one.kind, one.body)})
             for one in opening(value, self._settings.alerts)
         ]
         messages += self._personal(story)
