@@ -25,6 +25,7 @@ from typer.core import TyperGroup
 
 from fraud_retraining.adapters.private_files import close_new_files
 from fraud_retraining.domain.errors import RetrainingError, SettingsError
+from fraud_retraining.domain.releases import MOST_VERSION
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -460,7 +461,7 @@ def status(
     _run(command, as_json=as_json)
 
 
-Version = Annotated[int, typer.Argument(help="Version of the registered model.")]
+Version = Annotated[int, typer.Argument(min=1, max=MOST_VERSION, help="Version of the registered model.")]
 By = Annotated[str | None, typer.Option(help="Who decides; not needed where your token or account says so.")]
 Reason = Annotated[str, typer.Option(help="Why, in a sentence that an auditor can read.")]
 
@@ -479,7 +480,7 @@ def reject(version: Version, reason: Reason, by: By = None, config: Config = Non
 
 @app.command()
 def rollback(
-    to: Annotated[int, typer.Option(help="Version that was champion before.")],
+    to: Annotated[int, typer.Option(min=1, max=MOST_VERSION, help="Version that was champion before.")],
     reason: Reason,
     by: By = None,
     config: Config = None,
@@ -558,13 +559,36 @@ def resume(
     _run(command, as_json=as_json)
 
 
+@app.command()
+def link(
+    version: Version,
+    reviewer: Annotated[str, typer.Option("--for", help="Reviewer, by the name in promotion.reviewers.")],
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Print a signed link by which a reviewer decides about a waiting version, once; give it to nobody else."""
+
+    def command() -> int:
+        from fraud_retraining.commands.links import make_link
+
+        made = make_link(_settings(config), version, reviewer)
+        if as_json:
+            _print_json(made.model_dump(mode="json"))
+        else:
+            sys.stdout.write(f"{made.url}\n")
+            err.print(f"For {made.reviewer} alone, good once, until {made.expires_at:%Y-%m-%d %H:%M} UTC.")
+        return 0
+
+    _run(command, as_json=as_json)
+
+
 audit_app = typer.Typer(help="The ledger: the append-only record of every decision.", no_args_is_help=True)
 app.add_typer(audit_app, name="audit")
 
 
 @audit_app.command("list")
 def audit_list(
-    version: Annotated[int | None, typer.Option(help="Only events of this version.")] = None,
+    version: Annotated[int | None, typer.Option(min=1, max=MOST_VERSION, help="Only events of this version.")] = None,
     last: Annotated[int, typer.Option(min=1, help="How many, counted from the newest.")] = 50,
     config: Config = None,
     as_json: Json = False,
@@ -634,7 +658,9 @@ def audit_export(
     folder: Annotated[Path, typer.Option("--out", help="Folder that gets the files.")],
     first: Annotated[datetime | None, typer.Option("--from", formats=DAY, help="First day of a period.")] = None,
     last: Annotated[datetime | None, typer.Option("--to", formats=DAY, help="Last day of it.")] = None,
-    version: Annotated[int | None, typer.Option(help="The whole story of a version instead.")] = None,
+    version: Annotated[
+        int | None, typer.Option(min=1, max=MOST_VERSION, help="The whole story of a version instead.")
+    ] = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:

@@ -15,6 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from fraud_retraining.adapters.accounts import account
+from fraud_retraining.adapters.links import LINK_VARIABLE, ReleaseLinks
 from fraud_retraining.cli import app
 from fraud_retraining.domain.events import EventKind
 from fraud_retraining.domain.reviewers import token_digest
@@ -35,9 +36,10 @@ class Desk:
         self.place = place
         self.configure()
 
-    def configure(self, **promotion: Any) -> None:
+    def configure(self, page: str | None = None, **promotion: Any) -> None:
         registry = self.world.registry
         self.place.configure(
+            alerts={"links": {"releases": page}},
             mlflow={"tracking_uri": registry.tracking_uri, "experiment": registry.experiment},
             model={"name": registry.model_name},
             promotion=promotion,
@@ -301,3 +303,57 @@ def test_the_answer_is_one_json_object(desk: Desk):
     version = desk.world.waiting(0).version
     result = CliRunner().invoke(app, ["approve", str(version), "--by", "alice", "--json"])
     assert json.loads(result.stdout)["version"] == version
+
+
+# ------------------------------------------------------------------ links
+
+SECRET = "a secret that is long enough to sign links with"
+PAGE, REVIEWERS = "https://fraud.example/releases", ["bob", "carol"]
+
+
+def with_page(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(LINK_VARIABLE, SECRET)
+    desk.configure(PAGE, reviewers=REVIEWERS)
+
+
+def test_a_link_is_printed_alone_and_only_that_it_was_made_is_recorded(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_page(desk, monkeypatch)
+    waiting = desk.world.waiting(0)
+    code, answer, _ = run("link", str(waiting.version), "--for", "bob")
+    assert code == 0
+    assert answer["url"].startswith(f"{PAGE}/{waiting.version}?link=")
+    token = answer["url"].split("link=")[1]
+    read = ReleaseLinks(SECRET, hours=24).read(token)
+    assert (read.version, read.digest, read.reviewer) == (waiting.version, waiting.artifact_digest, "bob")
+    (event,) = desk.world.ledger.events(EventKind.LINK_MADE)
+    assert (event.version, event.payload["reviewer"]) == (waiting.version, "bob")
+    assert token not in event.model_dump_json() and read.nonce not in event.model_dump_json()
+    assert answer["expires_at"].startswith(waiting.deadline.isoformat()[:19])
+    assert not list(desk.place.home.glob("alerts*")), "no file gets it"
+
+
+def test_whoever_cannot_decide_gets_no_link(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_page(desk, monkeypatch)
+    waiting, champion = desk.world.waiting(0), desk.world.champion(1)
+    code, answer, _ = run("link", str(waiting.version), "--for", "mallory")
+    assert (code, answer["error"]["kind"]) == (2, "NotPermitted")
+    assert "bob, carol" in answer["error"]["remedy"]
+    for version in (champion.version, 999):
+        code, answer, _ = run("link", str(version), "--for", "bob")
+        assert (code, answer["error"]["kind"]) == (5, "Conflict"), version
+    assert desk.world.kinds(EventKind.LINK_MADE) == []
+
+
+@pytest.mark.parametrize("missing", ["secret", "page"])
+def test_what_a_link_needs_is_named(desk: Desk, monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    monkeypatch.delenv(LINK_VARIABLE, raising=False)
+    if missing == "page":
+        monkeypatch.setenv(LINK_VARIABLE, SECRET)
+    desk.configure(None if missing == "page" else PAGE, reviewers=REVIEWERS)
+    waiting = desk.world.waiting(0)
+    code, answer, _ = run("link", str(waiting.version), "--for", "bob")
+    assert (code, answer["error"]["kind"]) == (2, "SettingsError")
+    named = LINK_VARIABLE if missing == "secret" else "alerts.links.releases"
+    assert named in " ".join(answer["error"]["culprits"])

@@ -26,6 +26,7 @@ from fraud_retraining.domain.leases import Lease, LeasePolicy
 from fraud_retraining.domain.record_checks import record_altered, recorded_releases, row_difference
 from fraud_retraining.domain.release_replay import ReleaseReplay
 from fraud_retraining.domain.releases import (
+    MOST_VERSION,
     PENDING,
     RESTORABLE,
     Complete,
@@ -197,8 +198,8 @@ class Ledger(EventLog):
     # -- releases, read
 
     def release_by_version(self, version: int) -> Release | None:
-        """The release of a version of the registry."""
-        return next(iter(self._releases(version=version)), None)
+        """The release of a version of the registry; none for a number that no version can have."""
+        return next(iter(self._releases(version=version)), None) if 0 < version <= MOST_VERSION else None
 
     def release_by_fingerprint(self, fingerprint: str) -> Release | None:
         """The release of a fingerprint."""
