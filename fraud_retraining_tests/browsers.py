@@ -47,6 +47,10 @@ SMALL_TEXTS = """() => [...document.querySelectorAll('main *')]
 """Elements whose own text is smaller than 12 pixels, too small to be read at arm's length."""
 
 
+AXE = """async () => (await axe.run({runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'best-practice']}))
+  .violations.map(one => one.id + ': ' + one.nodes.slice(0, 3).map(node => node.html.slice(0, 120)).join(' | '))"""
+
+
 def executable() -> str:
     """The browser of this system, or a skip that says what to install."""
     found = next((path for name in NAMES if (path := shutil.which(name))), None)
@@ -131,12 +135,24 @@ def require_readable(phone: Visit) -> None:
     for picture in page.locator("img").all():
         assert picture.evaluate("one => one.complete && one.naturalWidth > 0")
         require_within(picture, width)
-    for target in page.locator("button, .waiting a, .back").all():
+    for target in page.locator("button:visible, .choices summary, .fold > summary, .waiting a, .back").all():
         box = require_within(target, width)
         assert box["width"] >= THUMB, target.inner_text()
         assert box["height"] >= THUMB, target.inner_text()
+    page.evaluate("document.querySelectorAll('details.fold').forEach(one => { one.open = true; })")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
     for cell in page.locator(".stacked td:not(:empty)").all():
         require_within(cell, width)
+
+
+def require_accessible(visit: Visit) -> None:
+    """Axe finds nothing wrong with the page as it is shown, contrasts included; every folded part is opened first."""
+    package = pytest.importorskip("axe_playwright_python", reason="axe is not installed: make install brings it")
+    page = visit.page
+    page.evaluate("document.querySelectorAll('details.fold').forEach(one => { one.open = true; })")
+    page.evaluate((Path(package.__file__).parent / "axe.min.js").read_text(encoding="utf-8"))
+    found = page.evaluate(AXE)
+    assert found == [], found
 
 
 def require_within(what: "Locator", width: int) -> dict[str, float]:

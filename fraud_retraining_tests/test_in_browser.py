@@ -246,12 +246,12 @@ def test_the_candidate_with_its_pack_is_readable_on_a_phone(releases: str, brows
         assert page.locator("form").count() == 0
         page.goto(links.url(releases, release, "bert"))
         shown = phone.text()
-        for part in ("You decide as bert", "Metrics on the holdout", "Gates", "average_precision", "Slices", "Limits"):
+        for part in ("You decide as bert", "Metrics on the holdout", "Gates", "average precision", "Slices", "Limits"):
             assert part in shown
         assert page.locator("figure img").count() >= 4
         require_readable(phone)
         assert (phone.complaints, phone.elsewhere) == ([], [])
-        keep("release", [screen(phone, part) for part in ("version", "Gates", "For the reviewer")])
+        keep("release", screens_of(phone))
     with visiting(browser, DESKTOP) as desk:
         desk.page.goto(releases)
         history = desk.page.locator("table").inner_text()
@@ -260,10 +260,13 @@ def test_the_candidate_with_its_pack_is_readable_on_a_phone(releases: str, brows
         desk.picture("releases")
 
 
-def screen(phone: Visit, heading: str) -> bytes:
-    """What the phone shows when somebody has scrolled to a heading."""
-    phone.page.get_by_role("heading", name=heading).first.evaluate("one => one.scrollIntoView()")
-    return phone.page.screenshot()
+def screens_of(phone: Visit) -> list[bytes]:
+    """The first screen of a page, its pictures, and what is folded away behind them."""
+    seen = []
+    for place in ("main", ".pictures", ".fold"):
+        phone.page.locator(place).first.evaluate("one => one.scrollIntoView()")
+        seen.append(phone.page.screenshot())
+    return seen
 
 
 def test_an_exported_report_needs_nothing_from_elsewhere(waiting: Place, tmp_path: Path, browser: "Browser") -> None:

@@ -13,15 +13,19 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from fraud_retraining.adapters.pictures import CAPTIONS, pictures
+from fraud_retraining.adapters.pictures import CAPTIONS, HEIGHT, WIDTH, pictures
 from fraud_retraining.domain import card, period
+from fraud_retraining.domain.approval_request import SOMEBODY, approve_command, registry_address
 from fraud_retraining.domain.events import Event, Head
 from fraud_retraining.domain.grids import Cell, Grid, grid
+from fraud_retraining.domain.notices import LinkPolicy
 from fraud_retraining.domain.period import Period
 from fraud_retraining.domain.releases import Release
 from fraud_retraining.domain.review import ReviewPack
+from fraud_retraining.domain.review_summary import glossary, review_summary
 from fraud_retraining.domain.schemas import Policy
 from fraud_retraining.domain.story import Story, about, why
 from fraud_retraining.domain.tables import gates_grid, left_out, metrics_grid, review_grids, window_grid
@@ -46,40 +50,79 @@ class Exported(Policy):
 
 
 class Ask(Policy):
-    """The form of a decision: to whom it is shown, and the link that proves it."""
+    """The form of a decision: to whom it is shown, the link that proves it, and what was typed when it came back."""
 
     who: str
     link: str = ""
+    decision: str = ""
+    reason: str = ""
+    problem: str = ""
+
+
+class Picture(Policy):
+    """A picture of a page: where it comes from, what it shows, and its size in pixels."""
+
+    source: str
+    caption: str
+    width: int = WIDTH
+    height: int = HEIGHT
 
 
 def releases_html(waiting: Sequence[Release], releases: Sequence[Release]) -> str:
     """What waits for a decision, and every release before, the newest first."""
-    return _template("releases.html.j2").render(title="Releases", waiting=waiting, releases=releases)
+    return _template("releases.html.j2").render(title="Releases", served=True, waiting=waiting, releases=releases)
 
 
-def release_html(story: Story, pack: ReviewPack | None, ask: Ask | None) -> str:
-    """One release with its reviewer's pack, and the form for whoever may decide."""
+def release_html(
+    story: Story,
+    pack: ReviewPack | None,
+    ask: Ask | None,
+    links: LinkPolicy,
+    shown: Mapping[str, str] = MappingProxyType({}),
+) -> str:
+    """One release with its reviewer's pack, and the form for whoever may decide; `shown` are addresses of pictures."""
     release = story.release
     return _template("release.html.j2").render(
         title=f"{release.model} version {release.version}, as of {release.as_of}",
+        served=True,
+        opened=False,
         story=story,
         why=why(story),
         ask=ask,
+        consequences=_consequences(story),
+        registry=registry_address(release, links),
+        command=approve_command(release.version, ask.who if ask else SOMEBODY),
         headline=_headline(story),
         changes=_changes(story),
+        pictures=[Picture(source=address, caption=CAPTIONS[name]) for name, address in shown.items()],
         **_facts(story, pack),
     )
 
 
+def _consequences(story: Story) -> dict[str, str]:
+    """What each answer does, in the words of the page that asks to confirm it."""
+    version, champion = story.release.version, story.evaluation.champion_version if story.evaluation else None
+    place = f" in place of version {champion}" if champion is not None else ""
+    missed = story.release.floors_missed
+    excepted = f", as an exception: it misses {missed}" if missed else ""
+    stays = f"version {champion} goes on serving" if champion is not None else "nothing serves"
+    return {
+        "approve": f"Version {version} becomes champion at once{place}{excepted}.",
+        "reject": f"Version {version} is turned down for good; {stays}.",
+    }
+
+
 def told_html(title: str, text: str) -> str:
     """A page that says one thing."""
-    return _template("told.html.j2").render(title=title, lines=text.splitlines())
+    return _template("told.html.j2").render(title=title, served=True, lines=text.splitlines())
 
 
 def card_html(story: Story, pack: ReviewPack | None) -> str:
     """The model card as a page of its own."""
     title = f"{story.release.model} version {story.release.version}: model card"
-    return _template("card.html.j2").render(title=title, why=why(story), **_facts(story, pack))
+    return _template("card.html.j2").render(
+        title=title, opened=True, why=why(story), pictures=_inline(pack), **_facts(story, pack)
+    )
 
 
 def version_html(story: Story, pack: ReviewPack | None, events: Sequence[Event], exported: Exported) -> str:
@@ -87,10 +130,12 @@ def version_html(story: Story, pack: ReviewPack | None, events: Sequence[Event],
     release = story.release
     return _template("version.html.j2").render(
         title=f"{release.model} version {release.version}, as of {release.as_of}",
+        opened=True,
         story=story,
         why=why(story),
         headline=_headline(story),
         changes=_changes(story),
+        pictures=_inline(pack),
         days=window_grid(story.window) if story.window else None,
         events=events,
         **_facts(story, pack),
@@ -119,10 +164,13 @@ def _chain(exported: Exported) -> dict[str, Any]:
     return {"head": exported.head, "exported_at": exported.at, "chain_ok": exported.chain_ok}
 
 
-def _pack(pack: ReviewPack | None) -> dict[str, Any]:
+def _inline(pack: ReviewPack | None) -> list[Picture]:
+    """The pictures of a page that needs nothing from elsewhere."""
     drawn = pictures(pack) if pack else {}
-    shown = {name: base64.b64encode(png).decode() for name, png in drawn.items()}
-    return {"pack": pack, "drawn": shown, "captions": CAPTIONS, "no_pack": NO_PACK}
+    return [
+        Picture(source=f"data:image/png;base64,{base64.b64encode(png).decode()}", caption=CAPTIONS[name])
+        for name, png in drawn.items()
+    ]
 
 
 def _facts(story: Story, pack: ReviewPack | None) -> dict[str, Any]:
@@ -138,7 +186,10 @@ def _facts(story: Story, pack: ReviewPack | None) -> dict[str, Any]:
         "approvals": list(card.approvals(story)),
         "lineage": list(card.lineage(story)),
         "parameters": _parameters(story),
-        **_pack(pack),
+        "summary": review_summary(story, pack),
+        "glossary": glossary(),
+        "pack": pack,
+        "no_pack": NO_PACK,
     }
 
 
@@ -190,6 +241,7 @@ def _templates() -> "Environment":
         lstrip_blocks=True,
     )
     made.filters.update(FILTERS)
+    made.globals["served"] = False
     return made
 
 
@@ -235,6 +287,7 @@ def _looks(cell: Cell, figure: bool = False) -> str:
 
 FILTERS: dict[str, Callable[..., Any]] = {
     "about": about,
+    "minute": lambda at: f"{at:%Y-%m-%d %H:%M}",
     "at": lambda at: f"{at:%Y-%m-%d %H:%M:%S}",
     "cell": lambda cell: f"{cell:,}" if isinstance(cell, int) else cell,
     "figures": _figures,

@@ -57,9 +57,9 @@ def serve(settings: Settings, host: str, port: int) -> None:
     """Serves until it is interrupted."""
     import uvicorn
 
-    app = build_app(office_of(settings), slack_of(settings))
-    # proxy_headers: the peer is who connects, not whom X-Forwarded-For names
-    uvicorn.run(app, host=host, port=port, log_level="warning", proxy_headers=False)
+    from fraud_retraining.serving.limits import server_config
+
+    uvicorn.Server(server_config(build_app(office_of(settings), slack_of(settings)), host, port)).run()
 
 
 def ways(settings: Settings) -> list[str]:

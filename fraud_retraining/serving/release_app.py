@@ -19,7 +19,9 @@ from fraud_retraining.adapters.ledger import Ledger
 from fraud_retraining.adapters.links import ReleaseLinks, SignedLink
 from fraud_retraining.adapters.packs import read_pack
 from fraud_retraining.adapters.pages import Ask, release_html, releases_html, told_html
+from fraud_retraining.adapters.pictures import CAPTIONS
 from fraud_retraining.adapters.release_desk import ReleaseDesk
+from fraud_retraining.adapters.review_pictures import ReviewPictures, pictures_key
 from fraud_retraining.adapters.store import Store
 from fraud_retraining.adapters.stories import read_story
 from fraud_retraining.domain.errors import (
@@ -43,7 +45,7 @@ from fraud_retraining.domain.release_messages import (
     decided_message,
     reason_view,
 )
-from fraud_retraining.domain.releases import Decision, Release, ReleaseState
+from fraud_retraining.domain.releases import MOST_VERSION, Decision, Release, ReleaseState
 from fraud_retraining.domain.review import ReviewPack
 from fraud_retraining.domain.reviewers import (
     Identity,
@@ -54,15 +56,20 @@ from fraud_retraining.domain.reviewers import (
     is_proxy,
 )
 from fraud_retraining.domain.story import Story
+from fraud_retraining.serving.latest import Latest
+from fraud_retraining.serving.limits import Limited
+from fraud_retraining.serving.slack_clicks import NO_CLICK, is_click
 
 if TYPE_CHECKING:
     from slack_bolt import App
-    from starlette.applications import Starlette
     from starlette.requests import Request
     from starlette.responses import Response
+    from starlette.types import ASGIApp
 
 PAGE, SLACK, SLACK_ACTIONS = "page", "Slack", "/slack/actions"
-MOST_BYTES = 64_000
+FIELDS = 20
+SLACK_BYTES = 1_000_000
+"""Most of a click in Slack, which carries the whole message."""
 RECORDED_EVERY_SECONDS = 60.0
 STATUS: Mapping[type[RetrainingError], int] = {
     NotPermitted: 403,
@@ -72,13 +79,9 @@ STATUS: Mapping[type[RetrainingError], int] = {
     IntegrityError: 409,
     DependencyUnreachable: 503,
 }
-HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'self'; "
-    "frame-ancestors 'none'",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-    "Cache-Control": "no-store",
-}
+KEPT = 16
+FOR_EVER = "private, max-age=31536000, immutable"
+"""Of a picture, whose address changes with it."""
 LOG = logging.getLogger("fraud_retraining.releases")
 
 
@@ -118,6 +121,9 @@ class Office:
         self._store = store
         self._links = links
         self._proxy = proxy
+        self._pictures = ReviewPictures(store)
+        self._stories: Latest[tuple[Story, ReviewPack | None]] = Latest(KEPT)
+        self._pages: Latest[str] = Latest(KEPT)
         self._recorded_at: float | None = None
 
     @property
@@ -127,6 +133,14 @@ class Office:
 
     def story(self, version: int) -> tuple[Story, ReviewPack | None]:
         """A version as the record has it, with its reviewer's pack where that can be read."""
+        return self._stories.get((version, self.ledger.head()), lambda: self._read(version), lambda read: bool(read[1]))
+
+    def page(self, version: int, show: Callable[[Story, ReviewPack | None], str]) -> str:
+        """What everybody is shown of a version, made once for each state of the record."""
+        key, (story, pack) = (version, self.ledger.head()), self.story(version)
+        return self._pages.get(key, lambda: show(story, pack), lambda _: pack is not None)
+
+    def _read(self, version: int) -> tuple[Story, ReviewPack | None]:
         story = read_story(self.ledger, version)
         judged = story.evaluation
         if judged is None or not judged.review_digest:
@@ -136,6 +150,18 @@ class Office:
         except RetrainingError as error:
             LOG.warning("the reviewer's pack of version %s cannot be shown: %s", version, error)
             return story, None
+
+    def picture(self, version: int, key: str, name: str) -> bytes | None:
+        """A picture of a version by its address; none where there is no such picture.
+
+        Raises:
+            Conflict: there is no release of that version.
+        """
+        story, pack = self.story(version)
+        judged = story.evaluation
+        if judged is None or pack is None or pictures_key(judged) != key:
+            return None
+        return self._pictures.of(judged, pack).get(name)
 
     def link(self, token: str) -> SignedLink | None:
         """What a signed link says; none where none was followed.
@@ -170,20 +196,30 @@ class Office:
             self.ledger.refuse(None, "request", "unknown", channel=channel, refusal=refusal)
 
 
-def build_app(office: Office, slack: Slack | None) -> "Starlette":
-    """The app; without `slack` it serves the page alone."""
+def build_app(office: Office, slack: Slack | None) -> "ASGIApp":
+    """The app within its limits; without `slack` it serves the page alone."""
     from starlette.applications import Starlette
     from starlette.routing import Route
 
     routes = [
         Route("/", lambda request: _redirect(), methods=["GET"]),
+        Route("/favicon.ico", lambda request: _nothing(), methods=["GET"]),
         Route("/releases", _reading(office, _index), methods=["GET"]),
-        Route("/releases/{version:int}", _reading(office, _page), methods=["GET"]),
-        Route("/releases/{version:int}", _deciding(office), methods=["POST"]),
+        Route("/releases/{version}", _reading(office, _page), methods=["GET"]),
+        Route("/releases/{version}", _deciding(office), methods=["POST"]),
+        Route("/releases/{version}/pictures/{key}/{name}.png", _picture(office), methods=["GET"]),
     ]
     if slack is not None:
         routes.append(Route(SLACK_ACTIONS, _slack_route(office, slack), methods=["POST"]))
-    return Starlette(routes=routes)
+    handlers = {404: _answer_of("There is no such page", 404), 405: _answer_of("That cannot be done here", 405)}
+    return Limited(Starlette(routes=routes, exception_handlers=handlers), {SLACK_ACTIONS: SLACK_BYTES})
+
+
+def _answer_of(title: str, status: int) -> Any:
+    async def endpoint(request: "Request", error: Exception) -> "Response":
+        return _html(told_html(title, "The releases are all there is to see."), status)
+
+    return endpoint
 
 
 def _redirect() -> "Response":
@@ -192,10 +228,17 @@ def _redirect() -> "Response":
     return RedirectResponse("/releases")
 
 
+def _nothing() -> "Response":
+    """What browsers ask for beside every page, and what there is none of."""
+    from starlette.responses import Response
+
+    return Response(status_code=204, headers={"Cache-Control": FOR_EVER})
+
+
 def _html(text: str, status: int = 200) -> "Response":
     from starlette.responses import HTMLResponse
 
-    return HTMLResponse(text, status_code=status, headers=HEADERS)
+    return HTMLResponse(text, status_code=status)
 
 
 def _refused(error: RetrainingError) -> "Response":
@@ -228,10 +271,43 @@ def _index(office: Office, request: "Request") -> str:
 
 
 def _page(office: Office, request: "Request") -> str:
-    version = int(request.path_params["version"])
+    version, token, login = _version(request), request.query_params.get("link", ""), office.login(request)
+    if not token and login is None:
+        return office.page(version, lambda story, pack: _release(office, story, pack, None))
     story, pack = office.story(version)
-    token = request.query_params.get("link", "")
-    return release_html(story, pack, _ask(office, story, token, office.login(request)))
+    return _release(office, story, pack, _ask(office, story, token, login))
+
+
+def _release(office: Office, story: Story, pack: ReviewPack | None, ask: Ask | None) -> str:
+    judged = story.evaluation
+    if judged is None or pack is None:
+        return release_html(story, pack, ask, office.shown)
+    at = f"/releases/{story.release.version}/pictures/{pictures_key(judged)}"
+    return release_html(story, pack, ask, office.shown, {name: f"{at}/{name}.png" for name in CAPTIONS})
+
+
+def _picture(office: Office) -> Any:
+    """A picture, which a browser may keep: its address names its digest."""
+
+    async def endpoint(request: "Request") -> "Response":
+        from starlette.concurrency import run_in_threadpool
+        from starlette.responses import Response
+
+        key, name = request.path_params["key"], request.path_params["name"]
+        try:
+            png = await run_in_threadpool(office.picture, _version(request), key, name)
+        except Conflict:
+            png = None
+        except RetrainingError as error:
+            return _refused(error)
+        if png is None:
+            return _html(told_html("There is no such picture", "Open the page of the version."), 404)
+        headers = {"Cache-Control": FOR_EVER, "ETag": f'"{key}-{name}"'}
+        if headers["ETag"] in request.headers.get("if-none-match", ""):
+            return Response(status_code=304, headers=headers)
+        return Response(png, media_type="image/png", headers=headers)
+
+    return endpoint
 
 
 def _ask(office: Office, story: Story, token: str, login: str | None) -> Ask | None:
@@ -249,11 +325,16 @@ def _deciding(office: Office) -> Any:
         from starlette.concurrency import run_in_threadpool
 
         body = await request.body()
-        if len(body) > MOST_BYTES:
-            return _html(told_html("That was not done", "The form is too long."), 413)
-        form = {name: values[0] for name, values in parse_qs(body.decode("utf-8", "replace")).items()}
         try:
-            release = await run_in_threadpool(_decided, office, request, form)
+            version, form = _version(request), _form(body)
+        except (Conflict, SettingsError) as error:
+            return _html(told_html("That was not done", str(error)), 404 if isinstance(error, Conflict) else 400)
+        try:
+            release = await run_in_threadpool(_decided, office, request, version, form)
+        except NotPermitted as error:
+            return _refused(error)
+        except SettingsError as error:
+            return await run_in_threadpool(_asked_again, office, request, version, form, error)
         except RetrainingError as error:
             return _refused(error)
         state = str(release.state).replace("_", " ")
@@ -262,14 +343,62 @@ def _deciding(office: Office) -> Any:
     return endpoint
 
 
+def _version(request: "Request") -> int:
+    """The version that an address names.
+
+    Raises:
+        Conflict: no version has such a number.
+    """
+    text = str(request.path_params["version"])
+    number = int(text) if text.isascii() and text.isdigit() and len(text) <= len(str(MOST_VERSION)) else 0
+    if not 0 < number <= MOST_VERSION:
+        raise Conflict("there is no release of such a version", remedy="versions are whole numbers from 1 on.")
+    return number
+
+
+def _form(body: bytes) -> dict[str, str]:
+    """The fields of a form, without characters that nobody can read.
+
+    Raises:
+        SettingsError: it has too many fields.
+    """
+    try:
+        found = parse_qs(body.decode("utf-8", "replace"), max_num_fields=FIELDS)
+    except ValueError:
+        raise SettingsError("the form has too many fields", remedy="use the form of the page.") from None
+    return {name: "".join(filter(_readable, values[0])) for name, values in found.items()}
+
+
+def _readable(letter: str) -> bool:
+    return letter.isprintable() or letter in "\n\t"
+
+
+def _asked_again(
+    office: Office, request: "Request", version: int, form: Mapping[str, str], error: SettingsError
+) -> "Response":
+    """The page once more, with what was typed and what is missing; nothing was decided."""
+    try:
+        story, pack = office.story(version)
+        ask = _ask(office, story, form.get("link", ""), office.login(request))
+    except RetrainingError:
+        return _refused(error)
+    if ask is None:
+        return _refused(error)
+    typed = {"decision": form.get("decision", ""), "reason": form.get("reason", ""), "problem": _problem(error)}
+    return _html(_release(office, story, pack, ask.model_copy(update=typed)), STATUS[SettingsError])
+
+
+def _problem(error: RetrainingError) -> str:
+    return ". ".join(part.rstrip(".") for part in (f"Nothing was decided: {error.what}", error.remedy) if part) + "."
+
+
 def _thanks(release: Release) -> str:
     if release.state is ReleaseState.AWAITING_APPROVAL:
         return f"{release.first_approval_by} approved; a second reviewer has to approve too."
     return f"Decided by {release.decided_by}, {release.decided_via}."
 
 
-def _decided(office: Office, request: "Request", form: Mapping[str, str]) -> Release:
-    version = int(request.path_params["version"])
+def _decided(office: Office, request: "Request", version: int, form: Mapping[str, str]) -> Release:
     answer = _answer(form.get("decision", ""))
     try:
         link = office.link(form.get("link", ""))
@@ -296,14 +425,22 @@ def _answer(text: str) -> Decision:
     try:
         return Decision(text)
     except ValueError:
-        raise SettingsError(f"{text!r} is no decision", remedy="approve or reject.") from None
+        raise SettingsError(f"{text[:50]!r} is no decision", remedy="approve or reject.") from None
 
 
 def _require_same_origin(request: "Request") -> None:
     """A browser that was sent here by another site says so; a login alone is not an intention."""
     origin = request.headers.get("origin") or request.headers.get("referer") or ""
-    if urlsplit(origin).netloc != request.headers.get("host"):
+    if _place(origin) != request.headers.get("host"):
         raise NotPermitted("the form was sent from another site", remedy="open the page itself and decide there.")
+
+
+def _place(origin: str) -> str | None:
+    """Host and port of an address; none where it is no address."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 # ---------------------------------------------------------------- Slack
@@ -325,6 +462,8 @@ def _slack_route(office: Office, slack: Slack) -> Any:
         if not _signed(verifier, body, request.headers):
             await run_in_threadpool(office.record_forgery, "a signature that does not verify", SLACK)
             return PlainTextResponse("the signature does not verify", status_code=401)
+        if not is_click(body):
+            return PlainTextResponse(NO_CLICK, status_code=400)
         answer: Response = await handler.handle(request)
         return answer
 

@@ -3,26 +3,32 @@
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
 import pytest
 import uvicorn
 
+from fraud_retraining.adapters.ledger import Ledger
 from fraud_retraining.adapters.links import ReleaseLinks
 from fraud_retraining.adapters.locations import FolderLocation
 from fraud_retraining.adapters.notifier import Notifier
 from fraud_retraining.adapters.outbox import Outbox
+from fraud_retraining.adapters.registry import Registry
+from fraud_retraining.adapters.release_desk import ReleaseDesk
 from fraud_retraining.adapters.store import Store
 from fraud_retraining.domain.notices import AlertPolicy, LinkPolicy, SlackPolicy
 from fraud_retraining.domain.reviewers import Reviewer, ReviewerPolicy
 from fraud_retraining.orchestration.release_teller import OutboxTeller
+from fraud_retraining.serving.limits import server_config
 from fraud_retraining.serving.release_app import LoginProxy, Office, build_app
 from fraud_retraining.serving.release_app import Slack as SlackSetup
 from fraud_retraining.settings import Settings
 from fraud_retraining_tests.adapters.desks import World
+from fraud_retraining_tests.adapters.lives import lived
 from fraud_retraining_tests.adapters.people import TOKEN, Slack
-from fraud_retraining_tests.serving.offices import ANNA, BERT, PROXY_SECRET, SECRET, SIGNING, Office_
+from fraud_retraining_tests.serving.offices import ANNA, BERT, PROXY_SECRET, SECRET, SIGNING, Office_, Reviewed_
 
 
 @pytest.fixture
@@ -39,24 +45,46 @@ def office(world: World, slack: Slack, tmp_path: Any, monkeypatch: pytest.Monkey
         Office(world.desk, store, links, LoginProxy(world.policy, PROXY_SECRET), LinkPolicy()),
         SlackSetup(TOKEN, SIGNING, slack.url),
     )
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning"))
+    with served(app) as address:
+        policy = AlertPolicy(slack=SlackPolicy(api_url=slack.url), links=LinkPolicy(releases=f"{address}/releases"))
+        settings = Settings(
+            alerts=policy,
+            promotion={"reviewers": [one.model_dump() for one in world.policy.reviewers]},
+            model={"name": world.ledger.model},
+        )
+        outbox = Outbox(world.ledger._url, model=world.ledger.model)
+        teller = OutboxTeller(settings, world.ledger, outbox, store, links)
+        notifier = Notifier(policy, tmp_path, {"SLACK_BOT_TOKEN": TOKEN}, links)
+        with httpx.Client(base_url=address, timeout=60) as http:
+            yield Office_(world, slack, http, teller, outbox, notifier, policy, links)
+
+
+@pytest.fixture(scope="module")
+def reviewed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reviewed_]:
+    """Versions with whole reviewer's packs: 1 serves, 4 waits and is decided by anna or bert."""
+    folder = tmp_path_factory.mktemp("reviewed")
+    store = Store(FolderLocation(folder / "store"), folder / "scratch")
+    ledger = lived(Ledger(f"sqlite:///{folder}/ledger.db"), store)
+    links = ReleaseLinks(SECRET, hours=24)
+    people = (Reviewer(name="anna"), Reviewer(name="bert"))
+    policy = ReviewerPolicy(reviewers=people, proxy_header="X-Login", proxy_peers=("127.0.0.0/8",))
+    shown = LinkPolicy(mlflow="http://127.0.0.1:5000")
+    desk = ReleaseDesk(ledger, Registry(f"sqlite:///{folder}/mlflow.db", "e", ledger.model), policy)
+    office = Office(desk, store, links, LoginProxy(policy, PROXY_SECRET), shown)
+    with served(build_app(office, SlackSetup(TOKEN, SIGNING, "http://127.0.0.1:9/"))) as address:
+        yield Reviewed_(address, ledger, store, links)
+
+
+@contextmanager
+def served(app: Any) -> Iterator[str]:
+    """An app on a free port, and its address."""
+    server = uvicorn.Server(server_config(app, "127.0.0.1", 0))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:
         time.sleep(0.05)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    policy = AlertPolicy(
-        slack=SlackPolicy(api_url=slack.url), links=LinkPolicy(releases=f"http://127.0.0.1:{port}/releases")
-    )
-    settings = Settings(
-        alerts=policy,
-        promotion={"reviewers": [one.model_dump() for one in world.policy.reviewers]},
-        model={"name": world.ledger.model},
-    )
-    outbox = Outbox(world.ledger._url, model=world.ledger.model)
-    teller = OutboxTeller(settings, world.ledger, outbox, store, links)
-    notifier = Notifier(policy, tmp_path, {"SLACK_BOT_TOKEN": TOKEN}, links)
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as http:
-        yield Office_(world, slack, http, teller, outbox, notifier, policy, links)
-    server.should_exit = True
-    thread.join(20)
+    try:
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(20)

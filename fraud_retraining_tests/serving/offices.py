@@ -8,14 +8,16 @@ import hmac
 import json
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 import httpx
 
+from fraud_retraining.adapters.ledger import Ledger
 from fraud_retraining.adapters.links import ReleaseLinks
 from fraud_retraining.adapters.notifier import Notifier, drain
 from fraud_retraining.adapters.outbox import Outbox
+from fraud_retraining.adapters.store import Store
 from fraud_retraining.domain.notices import AlertPolicy
 from fraud_retraining.domain.releases import Release
 from fraud_retraining.orchestration.release_teller import OutboxTeller
@@ -26,6 +28,22 @@ SIGNING, SECRET = "a signing secret", "a secret that is long enough to sign link
 PROXY_SECRET = "what only the login proxy knows, and sends"
 ANNA, BERT, EVE = "U0ANNA", "U0BERT", "U0EVE"
 CHANNEL = "#ml-alerts"
+
+
+class Reviewed_(NamedTuple):
+    """Versions that have lived, with the app in front of them."""
+
+    address: str
+    ledger: Ledger
+    store: Store
+    links: ReleaseLinks
+
+    def page(self, version: int = 4, reviewer: str | None = "anna") -> str:
+        """The address of a version's page, by a reviewer's link or by none."""
+        base = f"{self.address}/releases"
+        release = self.ledger.release_by_version(version)
+        assert release is not None
+        return self.links.url(base, release, reviewer) if reviewer else f"{base}/{version}"
 
 
 @dataclass

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+import httpx
 import pytest
 
 from fraud_retraining.adapters.notifier import Notifier, drain
@@ -19,7 +20,7 @@ from fraud_retraining.domain.notices import Action, AlertPolicy, Message
 from fraud_retraining_tests.adapters.desks import require_invariants
 from fraud_retraining_tests.adapters.people import TOKEN
 from fraud_retraining_tests.domain.notices import a_notice
-from fraud_retraining_tests.serving.offices import ANNA, BERT, CHANNEL, EVE, PROXY_SECRET, Office_
+from fraud_retraining_tests.serving.offices import ANNA, BERT, CHANNEL, EVE, PROXY_SECRET, Office_, Reviewed_
 
 pytest_plugins = (
     "fraud_retraining_tests.adapters.people_fixtures",
@@ -295,7 +296,9 @@ def test_the_login_proxy_decides_from_its_own_page_only(office: Office_) -> None
     assert office.http.post(url, data=form).status_code == 403
     assert office.http.post(url, data=form, headers=elsewhere).status_code == 403
     assert office.http.post(url, data=form, headers={**here, "X-Login": "mallory"}).status_code == 403
-    assert office.http.post(url, data={**form, "reason": ""}, headers=here).status_code == 400
+    untold = office.http.post(url, data={**form, "reason": " \t"}, headers=here)
+    assert untold.status_code == 400
+    assert "without a reason" in untold.text and "<form" in untold.text, "the form comes back"
     assert office.http.post(url, data=form, headers=here).status_code == 200
     release = office.world.ledger.release_by_version(waiting.version)
     assert (release.decided_by, release.decided_via, release.reason) == (
@@ -327,3 +330,20 @@ def test_hostile_text_in_the_record_is_shown_and_not_run(office: Office_) -> Non
     page = office.http.get(f"/releases/{waiting.version}").text
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
+
+
+# ------------------------------------------------------------------ pictures
+
+
+def test_pictures_have_addresses_of_their_own_that_a_browser_may_keep(reviewed: Reviewed_) -> None:
+    client = httpx.Client(base_url=reviewed.address, timeout=60)
+    page = client.get("/releases/4").text
+    addresses = re.findall(r'src="(/releases/4/pictures/[0-9a-f]{16}/[a-z_]+\.png)"', page)
+    assert len(addresses) == 4 and "data:" not in page
+    first = client.get(addresses[0])
+    assert first.content.startswith(b"\x89PNG")
+    assert "immutable" in first.headers["cache-control"]
+    again = client.get(addresses[0], headers={"If-None-Match": first.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    for wrong in ("/releases/4/pictures/0000000000000000/scores.png", addresses[0].replace(".png", "x.png")):
+        assert client.get(wrong).status_code == 404

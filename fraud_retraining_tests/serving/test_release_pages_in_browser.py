@@ -1,14 +1,22 @@
-"""The page of releases on a phone in a real browser: what waits is read, and decided by one tap that counts once."""
+"""The page of releases in a real browser: the first screen of a phone, decisions that are confirmed and count once."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from fraud_retraining.domain.events import EventKind
 from fraud_retraining_tests.adapters.desks import require_invariants
-from fraud_retraining_tests.browsers import PHONE, Visit, require_readable, visiting
-from fraud_retraining_tests.serving.offices import Office_
+from fraud_retraining_tests.browsers import (
+    DESKTOP,
+    PHONE,
+    Visit,
+    require_accessible,
+    require_readable,
+    require_within,
+    visiting,
+)
+from fraud_retraining_tests.serving.offices import Office_, Reviewed_
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -30,6 +38,13 @@ def phone(browser: "Browser") -> Iterator[Visit]:
 def page_of(office: Office_, version: int | None = None, token: str = "") -> str:
     path = f"/{version}" if version else ""
     return f"{str(office.http.base_url).rstrip('/')}/releases{path}" + (f"?link={token}" if token else "")
+
+
+def choose(phone: Visit, answer: str, reason: str = "") -> None:
+    """Opens the part of the page that asks to confirm an answer."""
+    phone.page.locator(".choices summary", has_text=answer).tap()
+    if reason:
+        phone.page.locator(f".{answer.lower()} textarea").fill(reason)
 
 
 # ------------------------------------------------------------------ deciding
@@ -54,14 +69,15 @@ def test_the_link_is_opened_approved_by_a_tap_and_says_who_decided(office: Offic
     phone.page.goto(link)
     assert "You decide as bert" in phone.text()
     require_readable(phone)
-    phone.page.get_by_label("Reason").fill("looks right")
-    phone.page.get_by_role("button", name="Approve").tap()
+    choose(phone, "Approve", "looks right")
+    assert office.world.serving() != waiting.version, "nothing happens before it is confirmed"
+    phone.page.get_by_role("button", name=f"Yes, approve version {waiting.version}").tap()
     phone.page.get_by_text("Decided by bert").wait_for()
     require_readable(phone)
     phone.page.get_by_role("link", name="All releases").tap()
     phone.page.get_by_text("Nothing waits").wait_for()
     phone.page.get_by_role("link", name=str(waiting.version), exact=True).tap()
-    phone.page.get_by_text("What happened").wait_for()
+    phone.page.locator("summary", has_text="What happened").tap()
     assert "bert" in phone.page.locator("table.stacked").last.inner_text()
     assert "looks right" in phone.text()
     assert office.world.serving() == waiting.version
@@ -74,11 +90,12 @@ def test_the_same_link_again_is_refused_in_words(office: Office_, browser: "Brow
     with visiting(browser, PHONE) as first, visiting(browser, PHONE) as second:
         for phone in (first, second):
             phone.page.goto(link)
-        first.page.get_by_role("button", name="Approve").tap()
+        choose(first, "Approve")
+        first.page.get_by_role("button", name="Yes, approve").tap()
         first.page.get_by_text("Decided by bert").wait_for()
         before = office.world.ledger.release_by_version(waiting.version)
-        second.page.get_by_label("Reason").fill("on second thoughts")
-        second.page.get_by_role("button", name="Reject").tap()
+        choose(second, "Reject", "on second thoughts")
+        second.page.get_by_role("button", name="Yes, reject").tap()
         second.page.get_by_text("That was not done").wait_for()
         assert "bert" in second.text()
         first.page.goto(link)
@@ -87,18 +104,24 @@ def test_the_same_link_again_is_refused_in_words(office: Office_, browser: "Brow
     assert office.world.ledger.release_by_version(waiting.version) == before
 
 
-def test_a_rejection_needs_a_reason(office: Office_, browser: "Browser") -> None:
+def test_a_rejection_without_a_reason_keeps_the_form_and_says_what_is_missing(
+    office: Office_, browser: "Browser"
+) -> None:
     waiting = office.world.waiting(0)
     link = page_of(office, waiting.version, office.link(waiting, "bert"))
     with visiting(browser, PHONE) as phone:
         phone.page.goto(link)
-        phone.page.get_by_role("button", name="Reject").tap()
-        phone.page.get_by_text("That was not done").wait_for()
-        assert "reason" in phone.text()
+        choose(phone, "Reject")
+        phone.page.get_by_role("button", name="Yes, reject").tap()
+        assert phone.page.locator(".reject textarea:invalid").count() == 1, "the browser holds an empty one back"
+        phone.page.locator(".reject textarea").fill("   ")
+        phone.page.get_by_role("button", name="Yes, reject").tap()
+        alert = phone.page.get_by_role("alert")
+        alert.wait_for()
+        assert "Nothing was decided" in alert.inner_text() and "without a reason" in alert.inner_text()
         assert office.world.states()[waiting.version] == "awaiting_approval"
-        phone.page.go_back()
-        phone.page.get_by_label("Reason").fill("scores jump on new merchants")
-        phone.page.get_by_role("button", name="Reject").tap()
+        phone.page.locator(".reject textarea").fill("scores jump on new merchants")
+        phone.page.get_by_role("button", name="Yes, reject").tap()
         phone.page.get_by_text("Decided by bert").wait_for()
     release = office.world.ledger.release_by_version(waiting.version)
     assert (str(release.state), release.reason) == ("rejected", "scores jump on new merchants")
@@ -113,3 +136,48 @@ def test_a_forged_link_shows_no_form(office: Office_, browser: "Browser") -> Non
         assert phone.page.locator("form").count() == 0
         require_readable(phone)
     assert office.world.kinds(EventKind.DECISION_REFUSED) == []
+
+
+# ------------------------------------------------------------------ reading
+
+
+def test_the_first_screen_of_a_phone_has_the_verdict_the_differences_the_gates_and_the_buttons(
+    reviewed: Reviewed_, phone: Visit
+) -> None:
+    phone.page.goto(reviewed.page())
+    for part in (".standing", ".differences", ".gates", ".approve summary", ".reject summary"):
+        box = require_within(phone.page.locator(part), PHONE["viewport"]["width"])
+        assert box["y"] + box["height"] <= PHONE["viewport"]["height"], part
+    assert "Better than the champion" in phone.text()
+    assert "average precision 0.8927 0.8154 +0.0773" in phone.text()
+    assert phone.page.locator(".pictures img").count() == 4
+    screens = phone.page.evaluate("document.documentElement.scrollHeight / window.innerHeight")
+    assert screens < 5, "everything but the first screen and the pictures is folded"
+    require_readable(phone)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("device", [PHONE, DESKTOP], ids=["phone", "desktop"])
+def test_axe_finds_nothing_wrong(reviewed: Reviewed_, browser: "Browser", device: dict[str, Any], theme: str) -> None:
+    with visiting(browser, {**device, "color_scheme": theme}) as visit:
+        for address in (reviewed.page(), reviewed.page(2, None), f"{reviewed.address}/releases"):
+            visit.page.goto(address)
+            require_accessible(visit)
+        visit.page.goto(reviewed.page())
+        visit.page.locator(".reject summary").click()
+        require_accessible(visit)
+        shade = visit.page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert shade == ("rgb(255, 255, 255)" if theme == "light" else "rgb(18, 18, 20)")
+        kept = visit.page.locator("figure img").first.evaluate("one => getComputedStyle(one).filter")
+        assert (kept == "none") is (theme == "light"), "pictures follow the theme"
+        assert visit.elsewhere == []
+
+
+def test_without_scripts_a_page_still_decides(office: Office_, browser: "Browser") -> None:
+    waiting = office.world.waiting(0)
+    with visiting(browser, {**PHONE, "java_script_enabled": False}) as phone:
+        phone.page.goto(page_of(office, waiting.version, office.link(waiting, "bert")))
+        choose(phone, "Reject", "not this week")
+        phone.page.get_by_role("button", name="Yes, reject").tap()
+        phone.page.get_by_text("Decided by bert").wait_for()
+    assert office.world.states()[waiting.version] == "rejected"
