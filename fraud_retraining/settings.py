@@ -5,18 +5,20 @@ a single policy means (the domain module that obeys it).
 """
 
 import fnmatch
+import json
 import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import yaml
 from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
@@ -26,6 +28,7 @@ from pydantic_settings import (
 
 from fraud_retraining.adapters.locations import TransferPolicy
 from fraud_retraining.adapters.notifier import PAGERDUTY_VARIABLE
+from fraud_retraining.adapters.yaml_file import read_yaml
 from fraud_retraining.domain.archiving import LEAST_DAYS
 from fraud_retraining.domain.budget import BudgetPolicy
 from fraud_retraining.domain.drift import DriftPolicy
@@ -37,6 +40,7 @@ from fraud_retraining.domain.ingestion import LakeMapping
 from fraud_retraining.domain.lake_layout import DayLimits
 from fraud_retraining.domain.names import column_problem, entity_problem, feature_problem, shown, twins
 from fraud_retraining.domain.notices import AlertPolicy
+from fraud_retraining.domain.redaction import is_secret_name, redact
 from fraud_retraining.domain.retention import RetentionPolicy
 from fraud_retraining.domain.reviewers import PROXY_SECRET_VARIABLE
 from fraud_retraining.domain.schemas import (
@@ -132,6 +136,21 @@ def _rolling_by_default(value: Any) -> Any:
     return value
 
 
+class _Environment(EnvSettingsSource):
+    """Environment variables, whose JSON may name a key once only."""
+
+    def decode_complex_value(self, field_name: str, field: Any, value: Any) -> Any:
+        """A variable that holds JSON."""
+        return json.loads(value, object_pairs_hook=_each_key_once)
+
+
+def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    twice = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
+    if twice:
+        raise ValueError(f"the key {twice[0]} stands twice")
+    return dict(pairs)
+
+
 class Settings(BaseSettings):
     """Everything that can be set, checked as a whole before anything starts."""
 
@@ -185,7 +204,7 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Environment first; what `load_settings` read from the file second."""
-        return env_settings, init_settings
+        return _Environment(settings_cls), init_settings
 
     @property
     def home(self) -> Path:
@@ -283,8 +302,10 @@ def load_settings(config: Path | str | None = None) -> Settings:
     except ValidationError as error:
         problems += [*_validation_problems(error), *_impossible_beside(error, values)]
         raise _settings_error(problems, path) from None
+    except RecursionError:
+        raise _settings_error([*problems, "a value is nested without end"], path) from None
     except SourceError as error:
-        raise _settings_error([*problems, f"{error}: {error.__cause__}"], path) from None
+        raise _settings_error([*problems, redact(f"{error}: {error.__cause__}")], path) from None
     problems.extend(_impossible(settings) or _unmappable(settings) or _feature_name_problems(settings))
     if problems:
         raise _settings_error(problems, path)
@@ -315,10 +336,12 @@ def _config_path(config: Path | str | None) -> Path | None:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = read_yaml(path)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise SettingsError(
-            f"{path} is not YAML.", culprits=[error], remedy="correct the line that is named."
+            f"{path} cannot be read as settings in YAML.",
+            culprits=[redact(str(error))],
+            remedy="correct the line that is named.",
         ) from None
     except ValueError as error:
         raise SettingsError(
@@ -365,6 +388,7 @@ def _impossible(settings: Settings, broken: Collection[str] = ()) -> list[str]:
         (_reference_problems, {"entities", "features", "gates"}),
         (_secret_problems, {"alerts", "ledger", "mlflow"}),
         (_reviewer_problems, {"promotion"}),
+        (_url_problems, {"ledger", "mlflow", "lake", "store"}),
     )
     return [problem for rule, about in rules if about.isdisjoint(broken) for problem in rule(settings)]
 
@@ -538,6 +562,38 @@ def _reviewer_problems(settings: Settings) -> list[str]:
     return problems
 
 
+def _holds_secret(url: str) -> bool:
+    """Whether a URL has a password, before its host or among its parameters."""
+    try:
+        parts = urlsplit(url)
+        return bool(parts.password) or any(is_secret_name(name) for name, _ in parse_qsl(parts.query))
+    except ValueError:
+        return False
+
+
+def _url_problems(settings: Settings) -> list[str]:
+    """Addresses that no driver could use; the address itself may hold a password and is not repeated."""
+    addresses = {
+        "ledger.url": settings.ledger.url,
+        "mlflow.tracking_uri": settings.mlflow.tracking_uri,
+        "lake.s3.endpoint": settings.lake.s3.endpoint,
+        "lake.uri": settings.lake.uri,
+        "store.uri": settings.store.uri,
+    }
+    return [f"{key}: {why}" for key, url in addresses.items() if url and "://" in url and (why := _bad_address(url))]
+
+
+def _bad_address(url: str) -> str | None:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "it is not an address: the host cannot be read"
+    try:
+        return "the port has to be a number from 1 to 65535" if parts.port == 0 else None
+    except ValueError:
+        return "the port has to be a number from 1 to 65535"
+
+
 def _secret_problems(settings: Settings) -> list[str]:
     problems = []
     if settings.alerts.pagerduty is not None and not os.environ.get(PAGERDUTY_VARIABLE):
@@ -546,6 +602,6 @@ def _secret_problems(settings: Settings) -> list[str]:
         ("mlflow.tracking_uri", settings.mlflow.tracking_uri, f"{PREFIX}MLFLOW__TRACKING_URI"),
         ("ledger.url", settings.ledger.url, f"{PREFIX}LEDGER__URL"),
     ):
-        if value and urlsplit(value).password and variable not in os.environ:
+        if value and _holds_secret(value) and variable not in os.environ:
             problems.append(f"{key} holds a password; secrets come only from the environment ({variable})")
     return problems

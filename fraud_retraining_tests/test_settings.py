@@ -139,6 +139,84 @@ def test_what_cannot_go_together_is_refused_by_name(tmp_path: Path, values: Any,
     assert "hunter2" not in str(error)
 
 
+TWICE = {
+    "at the top": "promotion: {require_verified: true}\nlake: {uri: x}\npromotion: {two_person: false}\n",
+    "within": "promotion:\n  require_verified: true\n  mode: manual\n  require_verified: false\n",
+    "in braces": "promotion: {require_verified: true, require_verified: false}",
+    "in quotes": "promotion: {require_verified: true, 'require_verified': false}",
+    "in a list": "promotion: {reviewers: [{name: a, os_user: x, name: b}]}",
+    "a merge": "lake: &l {uri: x}\nstore:\n  <<: *l\n  <<: *l\n",
+}
+
+
+@pytest.mark.parametrize("text", TWICE.values(), ids=TWICE)
+def test_a_key_that_stands_twice_is_refused_with_its_lines(tmp_path: Path, text: str) -> None:
+    error = refused(tmp_path, text)
+    assert "cannot be read as settings in YAML" in error.what
+    assert "stands twice, first in line" in str(error.culprits[0])
+
+
+def test_a_merged_key_may_be_replaced(tmp_path: Path) -> None:
+    settings = load_settings(written(tmp_path, "lake: &l {uri: s3://a/b}\nstore: {<<: *l, uri: s3://c/d}\n"))
+    assert (settings.lake_uri, settings.store_uri) == ("s3://a/b", "s3://c/d")
+
+
+LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{name}: &{name} [{', '.join([f'*{before}'] * 10)}]\n" for before, name in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (LAUGHS, "holds more than 100000 values"),
+        ("features: {numeric: &a [*a]}", "holds itself"),
+        ("[" * 5000, "nested deeper than 40 levels"),
+        ("lake: " + "{s3: " * 5000, "nested deeper than 40 levels"),
+        ("# " + "x" * 1_000_001, "more than 1,000,000 bytes"),
+    ],
+    ids=["a billion laughs", "itself", "lists", "mappings", "bytes"],
+)
+def test_a_file_without_bounds_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    assert said in str(refused(tmp_path, text).culprits[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("PROMOTION", '{"require_verified": true, "require_verified": false}', "the key require_verified stands twice"),
+        ("PROMOTION", '{"a":' * 100_000, "nested without end"),
+        ("LEDGER__URL", "postgresql://ledger:hunter2@db:port/fraud", "ledger.url: the port has to be a number"),
+        ("LEDGER__URL", "postgresql://ledger:hunter2@db:70000/fraud", "ledger.url: the port has to be a number"),
+        ("LEDGER__URL", "postgresql://ledger:hunter2@[::1/fraud", "the host cannot be read"),
+        ("MLFLOW__TRACKING_URI", "http://mlflow:0", "mlflow.tracking_uri: the port has to be a number"),
+        ("LAKE__S3__ENDPOINT", "http://minio:x", "lake.s3.endpoint: the port has to be a number"),
+    ],
+)
+def test_what_the_environment_cannot_mean_is_refused_without_its_secrets(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
+) -> None:
+    monkeypatch.setenv(f"FRAUD_RETRAINING_{name}", value)
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    assert said in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["postgresql://db/fraud?user=l&password=hunter2", "postgresql://db/fraud?sslmode=x&sslpassword=hunter2"],
+)
+def test_a_password_among_the_parameters_is_a_password(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    error = refused(tmp_path, {"ledger": {"url": url}})
+    assert "ledger.url holds a password" in str(error)
+    assert "hunter2" not in str(error)
+    monkeypatch.setenv("FRAUD_RETRAINING_LEDGER__URL", url)
+    assert load_settings().ledger_url == url
+
+
 @pytest.mark.parametrize("text", ["a: [", "- just\n- a list", "\x00"])
 def test_a_file_that_is_no_settings_is_refused(tmp_path: Path, text: str) -> None:
     assert str(tmp_path) in refused(tmp_path, text).what

@@ -382,7 +382,7 @@ def _driver_url(url: str) -> sa.URL:
     """The URL with the driver that this project uses."""
     try:
         parsed = sa.make_url(url)
-    except exc.ArgumentError:
+    except (exc.ArgumentError, ValueError):
         raise SettingsError("ledger.url is not a database URL", remedy="sqlite:///FILE or postgresql://...") from None
     backend = parsed.get_backend_name()
     if backend in {"postgresql", "postgres"}:

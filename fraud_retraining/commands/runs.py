@@ -26,6 +26,7 @@ from fraud_retraining.definitions import build_definitions
 from fraud_retraining.domain.candidate import Evaluation, ReleaseOutcome, RetrainStatus, TrainedModel
 from fraud_retraining.domain.errors import DataInvalid, GateFailed, RetrainingError, SettingsError
 from fraud_retraining.domain.lake_layout import LAYOUT
+from fraud_retraining.domain.redaction import redact
 from fraud_retraining.domain.refused_days import ranges, remedy_of
 from fraud_retraining.domain.requesters import COMMAND_LINE, Requester
 from fraud_retraining.domain.triggers import Trigger
@@ -216,7 +217,7 @@ class Pipeline:
         except DataInvalid as error:
             return self._refused(None, trigger, None, error)
         run_id = str(uuid4())
-        tags = {TRIGGER_TAG: trigger.value, AS_OF_TAG: as_of.isoformat(), REASON_TAG: reason}
+        tags = {TRIGGER_TAG: trigger.value, AS_OF_TAG: as_of.isoformat(), REASON_TAG: redact(reason)}
         tags[CHANNEL_TAG] = CHANNEL
         asker = Requester(name=account() or f"user id {os.getuid()}", channel=CHANNEL)
         record_request(run_id, tags, self.settings, self.ledger, asker)

@@ -18,7 +18,10 @@ _USERINFO = (
 _TOKENS = (
     re.compile(r"(?P<keep>hooks\.slack\.com/(?:services|workflows)/)[^\s\"'?]+"),
     re.compile(r"(?P<keep>[?&]link=)[\w.~%-]{16,}"),
-    re.compile(r"(?P<keep>)\bxox[a-z]-[A-Za-z0-9-]+"),
+    re.compile(r"(?P<keep>)\b(?:xox[a-z]|xapp)-[A-Za-z0-9-]+"),
+    re.compile(r"(?P<keep>)\b(?:gh[pousr]_[A-Za-z0-9]{20,255}|github_pat_\w{20,255}|AIza[\w-]{35})"),
+    re.compile(r"(?P<keep>)\beyJ[\w-]{8,4000}\.eyJ[\w-]{8,4000}\.[\w-]{8,4000}"),
+    re.compile(r"(?s)(?P<keep>)-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----.*?(?:-----END [A-Z ]{0,40}PRIVATE KEY-----|\Z)"),
     re.compile(r"(?P<keep>)\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"),
     re.compile(r"(?i)(?P<keep>\bbearer\s{1,3})[A-Za-z0-9._~+/=-]{8,}"),
     re.compile(rf"(?i)(?P<keep>{_SECRET_WORDS}[\w.-]{{0,40}}\s{{0,3}}=\s{{0,3}})[^\s&;,\"']+"),
@@ -44,7 +47,32 @@ def _redact_once(text: str) -> str:
         text = rule.sub(rf"\g<keep>{BLANK}@", text)
     for rule in _TOKENS:
         text = rule.sub(rf"\g<keep>{BLANK}", text)
-    return text
+    return _CARD_DIGITS.sub(_without_cards, text)
+
+
+_CARD_DIGITS = re.compile(r"(?<![\w.])\d(?:[ -]?\d){12,40}(?!\w)")
+_ISSUERS = re.compile(
+    r"4(?:\d{12}|\d{15}|\d{18})|5[1-5]\d{14}|2(?:22[1-9]|2[3-9]\d|[3-6]\d{2}|7[01]\d|720)\d{12}|3[47]\d{13}"
+    r"|6(?:011|5\d{2})\d{12}|35\d{14}|3(?:0[0-5]|[68]\d)\d{11}"
+)
+
+
+def _without_cards(found: re.Match[str]) -> str:
+    """Digits in groups; as many groups in a row as make a payment card's number are blanked."""
+    groups = re.split("([ -])", found[0])
+    for first in range(0, len(groups), 2):
+        for last in range(first, len(groups), 2):
+            if _is_card("".join(groups[first : last + 1 : 2])):
+                return "".join([*groups[:first], BLANK, *groups[last + 1 :]])
+    return found[0]
+
+
+def _is_card(digits: str) -> bool:
+    """Whether it has an issuer's first digits and length, and the check digit (Luhn) is right."""
+    if _ISSUERS.fullmatch(digits) is None:
+        return False
+    doubled = (sum(divmod(2 * int(digit), 10)) for digit in digits[-2::-2])
+    return (sum(map(int, digits[-1::-2])) + sum(doubled)) % 10 == 0
 
 
 def is_secret_name(name: str) -> bool:
