@@ -110,9 +110,14 @@ class _Accepted(NamedTuple):
     words: str
 
 
+def _is_uuid(kind: pa.DataType) -> bool:
+    """Whether it is Parquet's own type of UUIDs; they are read as text, in lower case with hyphens."""
+    return isinstance(kind, pa.UuidType)
+
+
 _TEXTS = (pat.is_string, pat.is_large_string, pat.is_string_view)
 _NUMBERS = (pat.is_integer, pat.is_floating, pat.is_decimal)
-_KEY = _Accepted((pat.is_integer, pat.is_floating, *_TEXTS), "an integer or text")
+_KEY = _Accepted((pat.is_integer, pat.is_floating, *_TEXTS, _is_uuid), "an integer, text or UUID")
 _TIME = _Accepted((pat.is_timestamp,), "a timestamp")
 _AMOUNT = _Accepted(_NUMBERS, "a number")
 _LABEL = _Accepted(
@@ -238,7 +243,7 @@ def _key_kind(kind: pa.DataType) -> str | None:
     kind = _value_type(kind)
     if pat.is_integer(kind) or pat.is_floating(kind):
         return TEXT if pat.is_uint64(kind) else INTEGER
-    return TEXT if any(test(kind) for test in _TEXTS) else None
+    return TEXT if any(test(kind) for test in (*_TEXTS, _is_uuid)) else None
 
 
 def _value_type(kind: pa.DataType) -> pa.DataType:
@@ -307,7 +312,9 @@ def _key(column: ibis.Column) -> ibis.Value:
     source = column.type()
     if source.is_floating():
         return _whole_key(column)
-    return _text_key(column) if source.is_string() or source.is_uint64() else _typed(column, "int64")
+    return (
+        _text_key(column) if source.is_string() or source.is_uint64() or source.is_uuid() else _typed(column, "int64")
+    )
 
 
 def _whole_key(column: ibis.Column) -> ibis.Value:

@@ -5,10 +5,12 @@ import math
 from collections import Counter
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from uuid import UUID
 
 import ibis
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -112,7 +114,7 @@ class TestColumns:
             "BAD (is_fraud) is string; expected 0/1 or boolean, "
             "or what labels.fraud_values and labels.genuine_values list",
             "KNOWN (labelled_at) is int64; expected a timestamp",
-            "CARD (customer) is list<item: int64>; expected an integer or text",
+            "CARD (customer) is list<item: int64>; expected an integer, text or UUID",
             "risk is string; expected a number or boolean",
         ]
 
@@ -208,6 +210,18 @@ class TestCanonical:
         result = ingested(table)
         assert result.accepted["customer"].to_pylist() == ["18446744073709551615", "5"]
         assert result.facts.key_types == {"transaction_id": "integer", "customer": "text", "terminal": "integer"}
+
+    def test_a_uuid_is_a_key_and_is_read_as_text(self, tmp_path):
+        """As Parquet's own type, which DuckDB writes for a column of UUIDs."""
+        known = UUID("9f2c0f44-6ab1-4c9e-8f5e-0d2b7c1a0001")
+        keys = pa.array([known.bytes, None], pa.uuid())
+        table = lake(2).drop_columns("CARD").append_column("CARD", keys)
+        pq.write_table(table, tmp_path / "part.parquet")
+        schema = pq.read_schema(tmp_path / "part.parquet")
+        assert column_problems({"part.parquet": schema}, MAPPING) == []
+        assert column_problems({"part.parquet": schema}, MAPPING, {"customer": "text"}) == []
+        rows = canonical(ibis.duckdb.connect().read_parquet(tmp_path / "part.parquet"), MAPPING)
+        assert rows.customer.to_pyarrow().to_pylist() == [str(known), None]
 
     def test_time_zones_become_utc(self):
         local = pa.array([datetime(2024, 3, 1, 5, 44, 59), datetime(2024, 3, 1, 5, 45)], pa.timestamp("us"))
