@@ -7,16 +7,17 @@ Trust grows with every release that a human approved and that was promoted; a hu
 anew. What nobody decided about (expired, superseded) and what a policy decided says nothing about it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from pydantic import Field
 
 from fraud_retraining.domain.automation import Pause
+from fraud_retraining.domain.errors import NotPermitted
 from fraud_retraining.domain.events import Event, EventKind
 from fraud_retraining.domain.releases import ReleaseState
-from fraud_retraining.domain.reviewers import ReviewerPolicy
+from fraud_retraining.domain.reviewers import Identity, Proof, ReviewerPolicy, admit
 from fraud_retraining.domain.schemas import Policy
 
 POLICY = "promotion policy"
@@ -24,14 +25,8 @@ POLICY = "promotion policy"
 
 WATCHED_METRICS = ("average_precision", "roc_auc", "card_precision_at_")
 LEAST_PAST = 5
-RECORD = (
-    EventKind.RELEASE_MOVED,
-    EventKind.PROMOTION_DONE,
-    EventKind.CHAMPION_MOVED_OUTSIDE,
-    EventKind.CHAMPION_CHECKED,
-    EventKind.SMOKE_TESTED,
-)
-"""The events that `standing` has to see."""
+CRITICAL = "critical"
+"""The severity that pages somebody (`domain/failures.py`)."""
 
 
 class EarnedPolicy(Policy):
@@ -53,6 +48,27 @@ class PromotionPolicy(ReviewerPolicy):
     )
     approval_hours: float = Field(24, gt=0, le=24 * 30, description="Hours after which a waiting candidate expires.")
     earned: EarnedPolicy = Field(EarnedPolicy(), description="What the record must show in mode earned.")
+
+
+def require_approver(policy: ReviewerPolicy, by: str, identity: Mapping[str, Any] | None) -> None:
+    """Refuse an approval that the settings, as they are now, give nobody the right to.
+
+    Args:
+        policy: the settings under which it would be carried out.
+        by: who approved, as the record has it.
+        identity: the recorded answer; None where the policy stood for a person.
+
+    Raises:
+        NotPermitted: a mode that asks a human was not obeyed, or the one who approved is no reviewer.
+    """
+    if by == POLICY and identity is None:
+        if isinstance(policy, PromotionPolicy) and policy.mode == "manual":
+            raise NotPermitted(
+                "it was approved by the promotion policy, but promotion.mode is manual",
+                remedy="A reviewer decides: ask for a new candidate with `fraud-retraining retrain`.",
+            )
+        return
+    admit(policy, Identity(name=by, how=Proof((identity or {}).get("how", Proof.NOTHING))))
 
 
 class Standing(Policy):
@@ -116,21 +132,75 @@ def standing(policy: EarnedPolicy, events: Iterable[Event], now: datetime) -> St
     return Standing(approved=approved, days=days, incident=what, incident_at=at, **needed)
 
 
+class Incident(NamedTuple):
+    """A kind of event that sets earned trust back, in the words of the documentation, and what one comes to."""
+
+    kind: EventKind
+    what: str
+    told: Callable[[Event], str | None]
+
+
+INCIDENTS = (
+    Incident(
+        EventKind.PROMOTION_DONE,
+        "a rollback",
+        lambda event: f"rollback to version {event.version}" if event.payload["intent"]["rollback"] else None,
+    ),
+    Incident(
+        EventKind.RELEASE_MOVED,
+        "a champion that was rolled back, taken away or retired",
+        lambda event: (
+            f"version {event.version} rolled back" if event.payload["to"] == ReleaseState.ROLLED_BACK else None
+        ),
+    ),
+    Incident(
+        EventKind.SMOKE_TESTED,
+        "a failed smoke test",
+        lambda event: None if event.payload["passed"] else f"failed smoke test of version {event.version}",
+    ),
+    Incident(
+        EventKind.CHAMPION_CHECKED,
+        "a damaged or deleted artifact of the champion",
+        lambda event: None if event.payload["sound"] else f"damaged artifact of version {event.version}",
+    ),
+    Incident(
+        EventKind.CHAMPION_MOVED_OUTSIDE,
+        "an alias that was moved by hand",
+        lambda event: "the champion was moved by hand",
+    ),
+    Incident(
+        EventKind.RECORD_ALTERED,
+        "a record of decisions that was changed",
+        lambda event: "the record of decisions was changed",
+    ),
+    Incident(
+        EventKind.RETRAIN_FAILED,
+        "a retrain that failed by the pipeline's own fault: a dependency, resources, the budget, settings, integrity, "
+        "a process that died, anything unexpected",
+        lambda event: f"failed retrain as of {event.as_of} ({event.payload.get('cause')})" if _pages(event) else None,
+    ),
+    Incident(
+        EventKind.NOTICE_OPENED,
+        "any other page (an alert of severity critical)",
+        lambda event: f"page: {event.payload.get('title')}" if _pages(event) else None,
+    ),
+)
+"""What sets earned trust back. Not among them: data that a check stopped, a candidate that its gates stopped, a run
+that somebody interrupted, and live performance that decays: there the pipeline did what it is for.
+"""
+
+RECORD = tuple(dict.fromkeys((EventKind.RELEASE_MOVED, EventKind.PROMOTION_DONE, *(one.kind for one in INCIDENTS))))
+"""The events that `standing` has to see."""
+
+
+def _pages(event: Event) -> bool:
+    return event.payload.get("severity") == CRITICAL
+
+
 def incident_told(event: Event) -> str | None:
-    """What went wrong, if the event tells of something that went wrong with a champion."""
-    payload = event.payload
-    match event.kind:
-        case EventKind.PROMOTION_DONE if payload["intent"]["rollback"]:
-            return f"rollback to version {event.version}"
-        case EventKind.RELEASE_MOVED if payload["to"] == ReleaseState.ROLLED_BACK:
-            return f"version {event.version} rolled back"
-        case EventKind.SMOKE_TESTED if not payload["passed"]:
-            return f"failed smoke test of version {event.version}"
-        case EventKind.CHAMPION_CHECKED if not payload["sound"]:
-            return f"damaged artifact of version {event.version}"
-        case EventKind.CHAMPION_MOVED_OUTSIDE:
-            return "the champion was moved by hand"
-    return None
+    """What went wrong, if the event tells of something that sets trust back."""
+    told = (one.told(event) for one in INCIDENTS if one.kind == event.kind)
+    return next((text for text in told if text is not None), None)
 
 
 def _refused_by_human(event: Event) -> bool:

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from fraud_retraining.domain import trust
 from fraud_retraining.domain.automation import Automation, Pause
 from fraud_retraining.domain.events import EventKind
 from fraud_retraining.domain.trust import (
@@ -22,6 +24,7 @@ from fraud_retraining.domain.trust import (
 )
 from fraud_retraining_tests.domain.recorded import MORNING, Record
 
+DOCS = Path(__file__).parents[2] / "docs" / "releases.md"
 THREE = EarnedPolicy(releases=3, days=10)
 PAST = tuple({"average_precision": 0.70 + n / 100, "roc_auc": 0.9 + n / 1000} for n in range(6))
 USUAL = Candidate(
@@ -40,7 +43,33 @@ INCIDENTS: dict[str, Happening] = {
     "a failed smoke test": lambda record: record.add(EventKind.SMOKE_TESTED, 3, passed=False, problem="x"),
     "a damaged artifact": lambda record: record.add(EventKind.CHAMPION_CHECKED, 3, sound=False, problem="x"),
     "a moved alias": lambda record: record.add(EventKind.CHAMPION_MOVED_OUTSIDE, 2, **{"from": 3, "to": 2}),
+    "a changed record": lambda record: record.add(EventKind.RECORD_ALTERED, None, what="x", culprits=[]),
+    "a retrain that failed by itself": lambda record: record.add(
+        EventKind.RETRAIN_FAILED, None, category="dependency", severity="critical", cause="dependency:as-of 2026-11-05"
+    ),
+    "a page": lambda record: record.add(EventKind.NOTICE_OPENED, None, severity="critical", title="The disk is full"),
 }
+NONE: dict[str, Happening] = {
+    "days that a check stopped": lambda record: record.add(
+        EventKind.RETRAIN_FAILED, None, category="data_validation", severity="high", cause="data_validation:day"
+    ),
+    "a candidate that its gates stopped": lambda record: record.add(
+        EventKind.RETRAIN_FAILED, None, category="gate_failed", severity="medium", cause="gate_failed:as-of"
+    ),
+    "a message that wakes nobody": lambda record: record.add(EventKind.NOTICE_OPENED, None, severity="high", title="x"),
+}
+
+
+def test_every_incident_is_in_the_documentation_in_these_words():
+    told = " ".join(DOCS.read_text().split())
+    assert [incident.what for incident in trust.INCIDENTS if incident.what not in told] == []
+
+
+@pytest.mark.parametrize("happening", NONE)
+def test_what_the_pipeline_is_for_is_no_incident(happening: str):
+    record = trusted()
+    NONE[happening](record)
+    assert stands(record).earned
 
 
 def trusted() -> Record:
