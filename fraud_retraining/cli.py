@@ -532,6 +532,21 @@ def pending(config: Config = None, as_json: Json = False) -> None:
     _run(command, as_json=as_json)
 
 
+@app.command("retire-champion")
+def retire_champion(reason: Reason, by: By = None, config: Config = None, as_json: Json = False) -> None:
+    """Take a champion that MLflow has lost out of service; the next candidate starts over and waits for a human."""
+
+    def command() -> int:
+        release = _decisions(by, config).retire_champion(reason)
+        if as_json:
+            _print_json(release.model_dump(mode="json"))
+        else:
+            out.print(f"Version {release.version} is retired; nobody serves. The next candidate waits for a human.")
+        return 0
+
+    _run(command, as_json=as_json)
+
+
 @app.command()
 def resume(
     reason: Reason,
@@ -635,20 +650,42 @@ def audit_verify(
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Recompute the hash chain; names the first bad row."""
+    """Recompute the hash chain and replay every move; names the first bad row, missing guards, and lost heads."""
 
     def command() -> int:
         from fraud_retraining.commands import audit, audit_answers
-        from fraud_retraining.domain.errors import IntegrityError
+        from fraud_retraining.domain.errors import RecordAltered
 
         found = audit.verify(_settings(config), head, archive)
         if as_json:
-            _print_json(found.model_dump(mode="json"))
-        elif found.ok:
-            audit_answers.print_verification(found, out)
+            beside = {"beside_mlflow": found.beside, "mlflow_not_asked": found.unknown}
+            _print_json({**found.ledger.model_dump(mode="json"), **beside, "ok": found.ok})
+        elif found.ledger.ok:
+            audit_answers.print_verification(found.ledger, out)
         else:
-            tell(audit_answers.changed(found))
-        return 0 if found.ok else IntegrityError.exit_code
+            tell(audit_answers.changed(found.ledger))
+        if found.beside and not as_json:
+            tell(audit_answers.beside(found.beside))
+        if found.unknown and not as_json:
+            err.print(f"Not compared with MLflow: {found.unknown}", highlight=False, markup=False)
+        return 0 if found.ok else RecordAltered.exit_code
+
+    _run(command, as_json=as_json)
+
+
+@audit_app.command("restore")
+def audit_restore(reason: Reason, by: By = None, config: Config = None, as_json: Json = False) -> None:
+    """Write the table of releases anew from the chain, where somebody changed it and the chain is whole."""
+
+    def command() -> int:
+        from fraud_retraining.commands import audit_answers
+
+        restored = _decisions(by, config).restore_releases(reason)
+        if as_json:
+            _print_json({"restored": restored})
+        else:
+            audit_answers.print_restored(restored, out)
+        return 0
 
     _run(command, as_json=as_json)
 

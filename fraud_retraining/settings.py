@@ -108,6 +108,10 @@ class LedgerPolicy(Policy):
     url: str | None = Field(
         None, description="SQLAlchemy URL; by default SQLite under the home. Passwords: environment."
     )
+    heads: str | None = Field(
+        None,
+        description="File or s3:// address that keeps the chain's heads outside of it; null: ledger_heads in the home.",
+    )
     retention_days: int | None = Field(
         None,
         ge=LEAST_DAYS,
@@ -225,6 +229,11 @@ class Settings(BaseSettings):
     def store_uri(self) -> str:
         """Where partitions are kept."""
         return self.store.uri or str(self.home / "store")
+
+    @property
+    def heads_uri(self) -> str:
+        """Where heads of the ledger's chain are kept: a file, or an address on S3."""
+        return self.ledger.heads or str(self.home / "ledger_heads")
 
     @property
     def ledger_url(self) -> str:

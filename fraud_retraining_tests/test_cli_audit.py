@@ -15,8 +15,9 @@ from fraud_retraining.adapters.environment import environment
 from fraud_retraining.adapters.ledger import Ledger
 from fraud_retraining.adapters.packs import read_pack
 from fraud_retraining.cli import app
+from fraud_retraining.domain.events import EventKind
 from fraud_retraining.domain.fingerprint import digest
-from fraud_retraining.orchestration.resources import open_ledger, open_registry, open_store
+from fraud_retraining.orchestration.resources import open_heads, open_ledger, open_registry, open_store
 from fraud_retraining.settings import load_settings
 from fraud_retraining_tests.adapters.lives import FIRST, HOSTILE, configured, lived, window
 from fraud_retraining_tests.adapters.pages_read import Read
@@ -131,7 +132,8 @@ class TestVerify:
             assert (code, out) == (7, ""), name
             assert f"row {row}" in err, f"{name}: {err}"
             put_back(url, rows)
-        assert run("audit", "verify")[0] == 0
+        code, _, err = run("audit", "verify")
+        assert code == 7 and "the guard audit_events_no_update is missing" in err, "the rows are back, the guards not"
 
     @pytest.mark.parametrize("named", ["nowhere.json", "12", "12:abc", "head:of:nothing"])
     def test_what_is_no_head_is_a_usage_error(self, life: Ledger, named: str):
@@ -196,6 +198,56 @@ class TestArchive:
     def test_less_than_a_year_is_refused(self, home: Place):
         home.configure(ledger={"retention_days": 364})
         assert answer("audit", "verify")[0] == 2
+
+
+class TestAChangedRecord:
+    def test_rows_of_releases_are_named_and_written_anew_by_somebody(self, life: Ledger):
+        run_sql(life._url, "UPDATE releases SET state = 'approved', decided_by = 'alice' WHERE version = 4")
+        code, out, err = run("audit", "verify")
+        assert code == 7 and "release fraud_detector version 4: decided_by, state differ from its last event" in err
+        code, told = answer("audit", "verify")
+        assert code == 7 and not told["ok"] and told["releases"]
+        code, out, _ = run("audit", "restore", "--by", "alice", "--reason", "edited by hand")
+        assert code == 0 and "version 4" in out
+        assert life.verify().ok and life.release_by_version(4).state == "awaiting_approval"
+        assert life.last(EventKind.RECORD_RESTORED).payload["reason"] == "edited by hand"
+
+    def test_rows_that_no_event_made_go_and_lost_ones_come_back(self, life: Ledger):
+        run_sql(
+            life._url,
+            "CREATE TABLE copied AS SELECT * FROM releases WHERE version = 4",
+            "UPDATE copied SET version = 9, fingerprint = 'f9'",
+            "INSERT INTO releases SELECT * FROM copied",
+            "DROP TABLE copied",
+        )
+        before = life.verify()
+        assert any("version 9" in problem and "no event made it" in problem for problem in before.releases)
+        assert run("audit", "restore", "--by", "alice", "--reason", "r")[0] == 0
+        assert life.verify().ok and life.release_by_version(9) is None
+
+    def test_a_chain_that_was_changed_is_not_restored_from(self, life: Ledger):
+        tamper(life._url, "UPDATE audit_events SET actor = 'mallory' WHERE seq = 3")
+        code, _, err = run("audit", "restore", "--by", "alice", "--reason", "r")
+        assert code == 7 and "row 3 is not what was written" in err
+
+    def test_a_ledger_that_is_gone_is_noticed_by_the_head_that_was_kept(self, life: Ledger, home: Place):
+        settings = load_settings()
+        open_heads(settings).pin(life.head(), life.now())
+        code, out, _ = run("audit", "verify")
+        assert code == 0 and f"row {life.head().seq} was pinned outside of it" in out
+        life._database._started().dispose()
+        for file in settings.home.glob("ledger.db*"):
+            file.unlink()
+        code, _, err = run("audit", "verify")
+        assert code == 7 and "the chain was cut: it ends at row 0" in err
+
+    def test_an_empty_ledger_beside_registered_versions_is_no_whole_one(self, home: Place):
+        registry = open_registry(load_settings())
+        registry._client.create_registered_model(registry.model_name)
+        source, tags = (load_settings().home / "artifacts" / "model").as_uri(), {"fingerprint": "f1"}
+        registry._client.create_model_version(registry.model_name, source, tags=tags)
+        code, _, err = run("audit", "verify")
+        assert code == 7 and "the ledger knows no release, but MLflow has versions 1" in err
 
 
 def test_a_sqlite_ledger_has_no_roles(life: Ledger):

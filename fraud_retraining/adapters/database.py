@@ -161,6 +161,11 @@ class Transaction:
         where = (RELEASES.c.model == row["model"]) & (RELEASES.c.version == row["version"])
         self.connection.execute(RELEASES.update().where(where).values(dict(row)))
 
+    def delete_release(self, row: Mapping[str, Any]) -> None:
+        """Remove a row of the table of releases; its guard refuses that, unless it was lifted."""
+        where = (RELEASES.c.model == row["model"]) & (RELEASES.c.version == row["version"])
+        self.connection.execute(RELEASES.delete().where(where))
+
     def used_link(self, nonce: str) -> dict[str, Any] | None:
         """When and by whom a link was used, if it was."""
         row = self.connection.execute(sa.select(USED_LINKS).where(USED_LINKS.c.nonce == nonce)).one_or_none()
@@ -309,10 +314,10 @@ def releases(connection: sa.Connection, where: Mapping[str, Any]) -> list[dict[s
     return [dict(row._mapping) for row in connection.execute(statement)]
 
 
-def last_release_rows(connection: sa.Connection, model: str) -> dict[int, Row]:
-    """The last row of the chain about each release of a model, by version."""
-    about = (EVENTS.c.model == model) & EVENTS.c.kind.in_(sorted(RELEASE_KINDS))
-    last = sa.select(sa.func.max(EVENTS.c.seq)).where(about).group_by(EVENTS.c.version)
+def last_release_rows(connection: sa.Connection, where: Mapping[str, Any]) -> dict[int, Row]:
+    """The last row of the chain about each release whose columns have the given values, by version."""
+    about = (EVENTS.c.kind.in_(sorted(RELEASE_KINDS)), *_conditions(EVENTS, where))
+    last = sa.select(sa.func.max(EVENTS.c.seq)).where(*about).group_by(EVENTS.c.version)
     rows = connection.execute(sa.select(EVENTS).where(EVENTS.c.seq.in_(last)))
     return {row.version: Row(*row) for row in rows}
 

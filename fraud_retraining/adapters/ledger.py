@@ -109,11 +109,13 @@ class Ledger(EventLog):
         super().__init__(url, model=model, patience=patience)
         self._pins = pins
 
-    def verify(self, *known: Head, archive: Iterable[Row] | None = None) -> Verification:
+    def verify(
+        self, *known: Head, archive: Iterable[Row] | None = None, also_pinned: Sequence[Head] = ()
+    ) -> Verification:
         """Recompute the whole chain, of all models, run the state machine again, and compare every release with it.
 
         Tables, guards and the head row have to be what the migrations made, and the heads that were kept outside of
-        the database have to be in the chain.
+        the database have to be in the chain: those of `pins`, and `also_pinned` ones.
 
         `known` are heads that were exported, `archive` the rows that were moved out of the database, in order; without
         them the chain is verified from the last row that was archived on.
@@ -122,20 +124,35 @@ class Ledger(EventLog):
             SettingsError: a known head is older than what is left of the chain, and no archive was given.
         """
 
-        pins = self._pins()
+        pins = (*self._pins(), *also_pinned)
         return self._database.read(lambda cn: _verified(cn, known, pins, archive))
 
-    def require_intact(self, *known: Head) -> None:
+    def require_intact(self, also_pinned: Sequence[Head] = ()) -> None:
         """Refuse to act on a record that is not what was written.
 
         Raises:
             RecordAltered: it is recorded once, and promotion and retraining stop until a person resumes them.
         """
-        found = self.verify(*known)
+        found = self.verify(also_pinned=also_pinned)
         if not found.ok:
             error = record_altered(found.problems)
             self.stop_for(error)
             raise error
+
+    def weakness(self) -> tuple[str, ...]:
+        """What a short look finds wrong, each as a clause: tables, guards, head row, working rows and the newest pin.
+
+        The hashes of the chain are for `verify`, whose time grows with it.
+        """
+        newest = max(self._pins(), key=lambda head: head.seq, default=None)
+        found = self._database.read(lambda cn: _weakness(cn, newest))
+        if found:
+            return found
+        try:
+            self.releases()
+        except RecordAltered as altered:
+            return altered.culprits
+        return ()
 
     def stop_for(self, error: RecordAltered) -> None:
         """Record that something is not what the record says, and stop what goes on by itself.
@@ -160,7 +177,7 @@ class Ledger(EventLog):
     def _pause(self, tx: "Transaction", subject: Automation, reason: str) -> None:
         rows = sql().events(tx.connection, self._where(PAUSING, subject=subject))
         if paused(map(Event.of, rows), subject) is None:
-            payload = {"reason": reason, "cause": reason, "inputs": {}, "until_resumed": True}
+            payload = {"reason": reason, "cause": reason, "inputs": "", "until_resumed": True}
             about = {"actor": VERIFICATION, "channel": VERIFICATION, "subject": subject}
             self._event(tx, EventKind.AUTOMATION_PAUSED, payload, **about)
 
@@ -547,6 +564,46 @@ class Ledger(EventLog):
 
         return self._database.write(work)
 
+    def retire_champion(self, *, actor: str, channel: str, reason: str) -> Release | None:
+        """Record that somebody takes the champion out of service whom MLflow has lost, and pause promotion.
+
+        The next candidate has nobody to be compared with, and waits for a human.
+        """
+
+        def work(tx: "Transaction") -> Release | None:
+            champion = self._champion(tx)
+            if champion is None:
+                return None
+            moved = _moved(tx, actor, channel, reason)
+            retired = self._save(tx, champion, unseat(champion, moved), moved)
+            pause = {"reason": f"version {champion.version} was retired: {reason}"}
+            about = {"subject": Automation.PROMOTION, "version": champion.version}
+            self._event(tx, EventKind.AUTOMATION_PAUSED, pause, actor=actor, channel=channel, **about)
+            return retired
+
+        return self._database.write(work)
+
+    def restore_releases(self, *, actor: str, channel: str, reason: str) -> tuple[str, ...]:
+        """Write the table of releases anew from the chain; gives what differed, each as a clause.
+
+        Raises:
+            RecordAltered: the chain itself, its guards or its pinned heads are not what was written.
+        """
+
+        def work(tx: "Transaction") -> tuple[str, ...]:
+            gone = archived(sql().events(tx.connection, {"kind": EventKind.HISTORY_ARCHIVED}))
+            rows = _Replayed(sql().events(tx.connection, {}), incomplete=gone is not None)
+            found = _verified(tx.connection, (), self._pins(), None, rows)
+            if found.first_bad or found.guards:
+                raise record_altered(found.problems)
+            if found.releases:
+                _write_anew(tx, rows.releases)
+                told = {"reason": reason, "restored": found.releases}
+                self._event(tx, EventKind.RECORD_RESTORED, told, actor=actor, channel=channel)
+            return found.releases
+
+        return self._database.write(work)
+
     def unseat_champion(self, *, actor: str, channel: str, reason: str) -> Release | None:
         """Record that the champion cannot serve, that there is none to go back to, and that the alias names nobody."""
 
@@ -701,11 +758,13 @@ class Ledger(EventLog):
         Raises:
             RecordAltered: a row was changed, added or removed.
         """
-        about = {"model": self.model}
+        about: dict[str, Any] = {
+            "model": self.model,
+            **{name: where[name] for name in ("version", "fingerprint") if name in where},
+        }
         gone = archived(sql().events(cn, {"kind": EventKind.HISTORY_ARCHIVED}))
-        found = recorded_releases(
-            sql().last_release_rows(cn, self.model), sql().releases(cn, about), gone.releases if gone else {}
-        )
+        rows, stored = sql().last_release_rows(cn, about), sql().releases(cn, about)
+        found = recorded_releases(rows, stored, gone.releases if gone else {})
         return [one for one in found if all(_matches(one, name, value) for name, value in where.items())]
 
 
@@ -745,7 +804,11 @@ def _require_reach(known: Iterable[Head], start: Head) -> None:
 
 
 def _verified(
-    cn: "sa.Connection", known: Sequence[Head], pins: Sequence[Head], archive: Iterable[Row] | None
+    cn: "sa.Connection",
+    known: Sequence[Head],
+    pins: Sequence[Head],
+    archive: Iterable[Row] | None,
+    replayed: "_Replayed | None" = None,
 ) -> Verification:
     """What one state of the database comes to, held against heads that were kept elsewhere."""
     at = datetime.fromisoformat(sql().clock(cn))
@@ -759,7 +822,7 @@ def _verified(
     _require_reach(known, start)
     told = sql().told_head(cn)
     heads = (*known, *(pin for pin in pins if pin.seq >= start.seq), *((told,) if told else ()))
-    replayed = _Replayed(chain(archive or (), sql().events(cn, {})), incomplete=start != NOTHING)
+    replayed = replayed or _Replayed(chain(archive or (), sql().events(cn, {})), incomplete=start != NOTHING)
     last, bad = verify_chain(replayed, *heads, start=start)
     bad = bad or replayed.problem
     stored = sql().releases(cn, {})
@@ -777,6 +840,38 @@ def _verified(
         guards=weak,
         pinned=newest,
     )
+
+
+def _weakness(cn: "sa.Connection", newest: Head | None) -> tuple[str, ...]:
+    missing = tuple(f"the table {problem}" for problem in guards.missing_tables(cn))
+    if missing:
+        return missing
+    last = sql().last_row(cn)
+    lost = () if newest is None or _holds(cn, newest, last) else (f"row {newest.seq}, which was pinned, is not in it",)
+    return (*guards.weakened(cn), *_head_problems(sql().told_head(cn), last), *lost)
+
+
+def _holds(cn: "sa.Connection", head: Head, last: Head) -> bool:
+    """Whether the chain has the row of a head, or had it before it was archived."""
+    row = next(iter(sql().events(cn, {"seq": head.seq})), None)
+    if row is not None:
+        return row.hash == head.hash
+    gone = archived(sql().events(cn, {"kind": EventKind.HISTORY_ARCHIVED}))
+    return gone is not None and head.seq <= gone.through.seq <= last.seq
+
+
+def _write_anew(tx: "Transaction", recorded: Mapping[tuple[str, int], Release]) -> None:
+    """The table of releases as the chain has it; rows that no event made go, those of archived events stay."""
+    gone = archived(sql().events(tx.connection, {"kind": EventKind.HISTORY_ARCHIVED}))
+    for row in sql().releases(tx.connection, {}):
+        found = recorded.get((row["model"], row["version"]))
+        if row_difference(row, found, gone.releases if gone else {}) is not None:
+            with guards.lifted(tx.connection, "releases_no_delete"):
+                tx.delete_release(row)
+    stored = {(row["model"], row["version"]) for row in sql().releases(tx.connection, {})}
+    for key, release in recorded.items():
+        if key not in stored:
+            tx.insert_release(_row(release))
 
 
 def _head_problems(told: Head | None, last: Head) -> tuple[str, ...]:

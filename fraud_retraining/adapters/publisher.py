@@ -10,13 +10,17 @@ an interrupted promotion comes to. Not here: whether a release may be promoted (
 from collections.abc import Iterable
 
 from fraud_retraining.adapters.ledger import Ledger
-from fraud_retraining.adapters.registry import Registry
+from fraud_retraining.adapters.recorded_versions import require_kept
+from fraud_retraining.adapters.registry import LEDGER_HEAD, Registry
 from fraud_retraining.adapters.smoke_test import SmokeResult, smoke_test
 from fraud_retraining.domain.errors import (
+    ChampionLost,
     Conflict,
     DependencyUnreachable,
     GateFailed,
     IntegrityError,
+    NotPermitted,
+    RecordAltered,
     RetrainingError,
 )
 from fraud_retraining.domain.events import Event, EventKind
@@ -33,6 +37,8 @@ from fraud_retraining.domain.releases import (
     promotion_of,
     recovery,
 )
+from fraud_retraining.domain.reviewers import ReviewerPolicy
+from fraud_retraining.domain.trust import require_approver
 from fraud_retraining.domain.verdicts import require_recorded_verdict
 
 RECOVERY = "recovery"
@@ -43,9 +49,10 @@ CROWNED = (EventKind.PROMOTION_DONE, EventKind.CHAMPION_MOVED_OUTSIDE)
 class Publisher:
     """The only one who moves the alias `champion`."""
 
-    def __init__(self, ledger: Ledger, registry: Registry) -> None:
+    def __init__(self, ledger: Ledger, registry: Registry, policy: ReviewerPolicy) -> None:
         self._ledger = ledger
         self._registry = registry
+        self._policy = policy
 
     def promote(
         self,
@@ -70,6 +77,8 @@ class Publisher:
             GateFailed: it did not pass its gates, or its smoke test; the champion before serves.
         """
         with self._ledger.promotion_lock():
+            if rollback:
+                self._retire_lost(actor, channel, f"rolled back to version {version}: {reason}")
             self._recover(actor)
             release = self.verify(version)
             if not rollback and release.state is ReleaseState.PROMOTED and release.decided_by == actor:
@@ -78,6 +87,29 @@ class Publisher:
             if problem is not None:
                 raise GateFailed(problem, remedy=f"see `fraud-retraining audit show {version}`.")
             return self._known(version)
+
+    def retire(self, actor: str, channel: str, reason: str) -> Release:
+        """Takes a champion that MLflow has lost out of service, in somebody's name; the next candidate waits.
+
+        Raises:
+            Conflict: MLflow still has it, or there is none.
+        """
+        with self._ledger.promotion_lock():
+            retired = self._retire_lost(actor, channel, reason)
+        if retired is None:
+            raise Conflict(
+                "there is no champion that MLflow has lost",
+                remedy="One that is there is replaced by a promotion, or by `fraud-retraining rollback --to VERSION`.",
+            )
+        return retired
+
+    def _retire_lost(self, actor: str, channel: str, reason: str) -> Release | None:
+        try:
+            require_kept(self._registry, self._ledger)
+        except ChampionLost as lost:
+            self._ledger.require_intact()
+            return self._ledger.retire_champion(actor=actor, channel=channel, reason=f"{lost.culprits[0]}; {reason}")
+        return None
 
     def recover(self, actor: str) -> list[Release]:
         """Finishes or undoes what was interrupted, and records a champion that somebody moved by hand."""
@@ -112,6 +144,7 @@ class Publisher:
             IntegrityError: verdict or artifact is another one; nothing of it was opened.
             GateFailed: it did not pass its gates.
         """
+        self._ledger.require_intact(self._registry.pinned_heads())
         release = self._ledger.release_by_version(version)
         if release is None:
             raise Conflict(
@@ -132,12 +165,27 @@ class Publisher:
         self, version: int, actor: str, channel: str, reason: str, *, rollback: bool = False, lease: Lease | None = None
     ) -> str | None:
         """None, or why the version could not stay champion."""
+        if not rollback:
+            self._require_admitted(version)
         serving = self._serving()
         intent = self._ledger.intend_promotion(
             version, serving, actor=actor, channel=channel, reason=reason, rollback=rollback, lease=lease
         )
         self._carry_out(intent, actor, channel)
+        self._pin(version)
         return self._prove()
+
+    def _pin(self, version: int) -> None:
+        """Keeps the head with the version that was promoted: a ledger that loses the promotion is noticed by it."""
+        head = self._ledger.head()
+        self._registry.set_version_tags(version, {LEDGER_HEAD: f"{head.seq}:{head.hash}"})
+
+    def _require_admitted(self, version: int) -> None:
+        """Refuses an approval by somebody whom the settings, as they are now, do not let approve."""
+        moves = self._ledger.events(EventKind.RELEASE_MOVED, version=version)
+        approvals = [event for event in moves if event.payload["to"] == ReleaseState.APPROVED]
+        if approvals:
+            require_approver(self._policy, approvals[-1].actor, approvals[-1].payload.get("identity"))
 
     def _carry_out(self, intent: Intent, actor: str, channel: str) -> None:
         outcome: Outcome
@@ -181,6 +229,7 @@ class Publisher:
             for intent in self._ledger.unfinished_intents()
         ]
         self._finish_unseating()
+        require_kept(self._registry, self._ledger)
         self._ledger.champion_moved(self._serving(), actor="somebody", channel="registry")
         self._prove()
         return finished
@@ -192,7 +241,10 @@ class Publisher:
             return self._end(release, ReleaseState.SUPERSEDED, answer.reason)
         try:
             self.verify(release.version)
-        except (IntegrityError, GateFailed) as error:
+            self._require_admitted(release.version)
+        except RecordAltered:
+            raise
+        except (IntegrityError, GateFailed, NotPermitted) as error:
             return self._end(release, ReleaseState.WITHDRAWN, "; ".join([error.what, *error.culprits]))
         self._promote(release.version, actor, channel, release.reason)
         return self._known(release.version)

@@ -17,7 +17,7 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
@@ -30,8 +30,10 @@ import pyarrow as pa
 
 from fraud_retraining.adapters.model_artifact import MODEL, built, fitted_model, odd_files, read_files, verified
 from fraud_retraining.domain.errors import Conflict, DependencyUnreachable, IntegrityError
+from fraud_retraining.domain.events import Head
 from fraud_retraining.domain.failures import causes
 from fraud_retraining.domain.fingerprint import Fingerprint, digest
+from fraud_retraining.domain.record_checks import require_recorded
 from fraud_retraining.domain.redaction import redact
 from fraud_retraining.domain.schemas import IS_FRAUD
 from fraud_retraining.domain.scoring import FittedModel, files_digest
@@ -41,6 +43,7 @@ IMPORTANCE = "feature_importance.json"
 CHAMPION, CANDIDATE = "champion", "candidate"
 FINGERPRINT, ARTIFACT_DIGEST, LOGGED_MODEL = "fingerprint", "artifact_digest", "logged_model"
 AS_OF, TRAINED_ON = "as_of", "trained_on"
+LEDGER_HEAD = "ledger_head"
 ARTIFACT_REMOVED, DAGSTER_RUN = "artifact_removed", "dagster_run_id"
 ATTEMPTS = 3
 BACKOFF_SECONDS = 3.0
@@ -252,18 +255,33 @@ class Registry:
         with self._asking("start a run"):
             return str(self._client.create_run(experiment, tags=dict(tags or {}), run_name=name).info.run_id)
 
-    def find_run(self, fingerprint: str) -> TrainedRun | None:
-        """The run that trained this fingerprint and uploaded it completely: the registered one, else the oldest."""
+    def find_run(self, fingerprint: str, recorded: Collection[str] | None = None) -> TrainedRun | None:
+        """The run that trained this fingerprint and uploaded it completely: the registered one, else the oldest.
+
+        `recorded` are the digests that the ledger knows for it: a run with another digest was not made by this
+        pipeline, whatever its tags say, and is passed over; a version with another digest is refused.
+
+        Raises:
+            RecordAltered: the registered version's run is not the one that was recorded.
+        """
         version = self.version_by_fingerprint(fingerprint)
         if version is not None:
-            return self.run(version.run_id)
+            run = self.run(version.run_id)
+            if recorded is not None:
+                require_recorded(
+                    f"run {run.run_id} of version {version.version}",
+                    {ARTIFACT_DIGEST: run.artifact_digest},
+                    {} if run.artifact_digest in recorded else {ARTIFACT_DIGEST: ", ".join(recorded) or "none"},
+                )
+            return run
         experiment = self.ensure_experiment()
         with self._asking("search for a run by its fingerprint"):
             runs = self._client.search_runs(
                 [experiment], f"tags.{FINGERPRINT} = '{fingerprint}'", order_by=["attributes.start_time ASC"]
             )
         complete = [run for run in runs if ARTIFACT_DIGEST in run.data.tags and ARTIFACT_REMOVED not in run.data.tags]
-        return _trained_run(complete[0]) if complete else None
+        ours = [run for run in complete if recorded is None or run.data.tags[ARTIFACT_DIGEST] in recorded]
+        return _trained_run(ours[0]) if ours else None
 
     def run(self, run_id: str) -> TrainedRun:
         """A run that holds a model.
@@ -289,17 +307,19 @@ class Registry:
         window: TrainingWindow,
         fingerprint: Fingerprint,
         rows_uri: str = FEATURES,
+        on_built: Callable[[str], object] = str,
     ) -> TrainedRun:
         """Put a fitted model with everything that explains it into a run.
 
         The run is addressed by its id: it may be the active one, as dagster-mlflow's is, or any other. The digest is
         written last, after the upload was read back; until then the run counts as untrained. `rows_uri` is where the
-        days of the window lie; no row of them goes into MLflow.
+        days of the window lie; no row of them goes into MLflow. `on_built` hears the artifact's digest before the
+        upload begins, for the record: an upload whose process ends is known again by it.
         """
         self._describe_training(run_id, model, tags, window, fingerprint)
         with self._asking("record the datasets of a run"):
             self._client.log_inputs(run_id, datasets=_datasets(window, rows_uri))
-        model_id, artifact_digest = self._upload(run_id, model, example)
+        model_id, artifact_digest = self._upload(run_id, model, example, on_built)
         self.log_numbers(
             run_id, tags={FINGERPRINT: fingerprint.digest, LOGGED_MODEL: model_id, ARTIFACT_DIGEST: artifact_digest}
         )
@@ -327,7 +347,9 @@ class Registry:
         self.log_document(run_id, "fingerprint.json", fingerprint.model_dump(mode="json"))
         self.log_document(run_id, IMPORTANCE, model.importance())
 
-    def _upload(self, run_id: str, model: FittedModel, example: pa.Table) -> tuple[str, str]:
+    def _upload(
+        self, run_id: str, model: FittedModel, example: pa.Table, on_built: Callable[[str], object]
+    ) -> tuple[str, str]:
         """Id of the logged model and digest of its artifact, which was read back and is as it was written."""
         from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 
@@ -344,6 +366,7 @@ class Registry:
             identity = {"run_id": run_id, "model_id": logged.model_id, "artifact_path": logged.artifact_location}
             with built(model, example, model_uuid=logged.model_id, **identity) as folder:
                 artifact_digest = files_digest(read_files(folder))
+                on_built(artifact_digest)
                 self._client.log_model_artifacts(logged.model_id, str(folder))
             self._client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
         self._read_artifact(logged.model_id, artifact_digest)
@@ -433,6 +456,35 @@ class Registry:
             )
         return _version(found)
 
+    def has_version(self, number: int, fingerprint: str) -> bool:
+        """Whether MLflow has this version, and under this fingerprint; one of another model of that name is not it."""
+        found = self._found(
+            f"read version {number}", lambda: self._client.get_model_version(self.model_name, str(number))
+        )
+        return found is not None and _version(found).tags.get(FINGERPRINT) == fingerprint
+
+    def pin_head(self, head: Head) -> None:
+        """Keep a head of the ledger's chain with the registered model, where whoever writes to the ledger does not.
+
+        Before the first version there is no registered model, and nothing is kept.
+        """
+        told = f"{head.seq}:{head.hash}"
+        self._found(
+            "keep the ledger's head",
+            lambda: self._client.set_registered_model_tag(self.model_name, LEDGER_HEAD, told),
+        )
+
+    def pinned_heads(self) -> list[Head]:
+        """The heads of the ledger's chain that MLflow keeps: with the registered model, and every promoted version.
+
+        Raises:
+            IntegrityError: a tag is no head.
+        """
+        model = self._found("read the ledger's head", lambda: self._client.get_registered_model(self.model_name))
+        told = [version.tags[LEDGER_HEAD] for version in self.versions() if LEDGER_HEAD in version.tags]
+        told += [model.tags[LEDGER_HEAD]] if model is not None and LEDGER_HEAD in model.tags else []
+        return [_head(text) for text in told]
+
     def versions(self) -> list[ModelVersion]:
         """Every version that the registry has, the oldest first."""
         model = self._found("list the aliases", lambda: self._client.get_registered_model(self.model_name))
@@ -466,8 +518,12 @@ class Registry:
         as_of: date,
         trained_on: DayRange,
         tags: Mapping[str, str] | None = None,
+        taken: Collection[int] = (),
     ) -> ModelVersion:
         """The version of a run's model: found by its fingerprint, or created; never a second one.
+
+        `taken` are numbers that the ledger knows for other fingerprints: where the registered model was deleted, MLflow
+        counts from 1 again, and those numbers are passed over.
 
         Raises:
             IntegrityError: the artifact is not the recorded one.
@@ -485,6 +541,12 @@ class Registry:
                 },
             )
         version = self._only_version(fingerprint)
+        while version.version in taken:
+            number = version.version
+            with self._asking(f"pass over version {number}"):
+                self._client.delete_model_version(self.model_name, str(number))
+            self._create_version(run_id, version.tags)
+            version = self._only_version(fingerprint)
         if version.artifact_digest != artifact_digest:
             raise Conflict(
                 f"Run {version.run_id} registered this fingerprint as version {version.version} before run {run_id}.",
@@ -783,6 +845,16 @@ def _version(version: Any) -> ModelVersion:
         tags=dict(version.tags),
         aliases=tuple(version.aliases),
     )
+
+
+def _head(text: str) -> Head:
+    seq, _, found = text.partition(":")
+    if not seq.isdecimal() or not found:
+        raise IntegrityError(
+            f"MLflow's tag {LEDGER_HEAD} is no head of the ledger's chain: {text[:100]}",
+            remedy="Find out who changed it, and delete the tag; the sensor sets it anew.",
+        )
+    return Head(seq=int(seq), hash=found)
 
 
 def _moved(expected: int | None, found: int | None) -> Conflict:

@@ -14,7 +14,13 @@ from fraud_retraining.adapters.ledger import Ledger
 from fraud_retraining.adapters.publisher import RECOVERY, Publisher
 from fraud_retraining.adapters.registry import Registry
 from fraud_retraining.domain.automation import Automation, Pause
-from fraud_retraining.domain.errors import Conflict, DependencyUnreachable, IntegrityError, RetrainingError
+from fraud_retraining.domain.errors import (
+    Conflict,
+    DependencyUnreachable,
+    IntegrityError,
+    RetrainingError,
+    SettingsError,
+)
 from fraud_retraining.domain.releases import Decision, Release, ReleaseState
 from fraud_retraining.domain.reviewers import Identity, ReviewerPolicy
 
@@ -29,7 +35,7 @@ class ReleaseDesk:
         self.ledger = ledger
         self.policy = policy
         self._registry = registry
-        self._publisher = Publisher(ledger, registry)
+        self._publisher = Publisher(ledger, registry, policy)
 
     def pending(self) -> list[Release]:
         """What waits for a reviewer, and what was approved and is not promoted yet, by version."""
@@ -105,6 +111,29 @@ class ReleaseDesk:
         self._known(to)
         via = f"{channel}, {identity.how}"
         return self._publisher.promote(to, actor=identity.name, channel=via, reason=reason, rollback=True)
+
+    def retire_champion(self, identity: Identity, reason: str, *, channel: str) -> Release:
+        """Takes a champion that MLflow has lost out of service, and pauses automatic promotion.
+
+        Raises:
+            Conflict: MLflow still has it, or there is none.
+            NotPermitted: this person may not.
+            SettingsError: no reason was given.
+        """
+        self.ledger.admit(self.policy, identity, "retire", None, channel=channel)
+        if not reason.strip():
+            raise SettingsError("a champion is not retired without a reason", remedy="Say why, with --reason.")
+        return self._publisher.retire(identity.name, f"{channel}, {identity.how}", reason)
+
+    def restore_releases(self, identity: Identity, reason: str, *, channel: str) -> tuple[str, ...]:
+        """Writes the table of releases anew from the chain; gives what differed.
+
+        Raises:
+            NotPermitted: this person may not.
+            RecordAltered: the chain itself was changed.
+        """
+        self.ledger.admit(self.policy, identity, "restore", None, channel=channel)
+        return self.ledger.restore_releases(actor=identity.name, channel=f"{channel}, {identity.how}", reason=reason)
 
     def resume(self, subject: Automation, identity: Identity, reason: str, *, channel: str) -> Pause | None:
         """Lets something automatic go on; gives the pause that it ended, None where nothing was paused.

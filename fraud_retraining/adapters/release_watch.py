@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from fraud_retraining.adapters.ledger import Ledger
+from fraud_retraining.adapters.pinned_heads import PinnedHeads
 from fraud_retraining.adapters.publisher import Publisher
 from fraud_retraining.adapters.registry import ModelVersion, Registry
-from fraud_retraining.domain.errors import IntegrityError
+from fraud_retraining.domain.errors import ChampionLost, IntegrityError, RecordAltered
 from fraud_retraining.domain.events import EventKind
+from fraud_retraining.domain.record_checks import record_altered
 from fraud_retraining.domain.release_notices import TOLD, ReleaseNotice, notice_of
 from fraud_retraining.domain.releases import Release, Reminder, reminders_due
+from fraud_retraining.domain.reviewers import ReviewerPolicy
 
 DEADLINE, WATCH = "deadline", "watch"
 FIRST_LOOK = timedelta(days=1)
@@ -31,10 +34,10 @@ class News:
 class ReleaseWatch:
     """Minds releases by the record and the registry."""
 
-    def __init__(self, ledger: Ledger, registry: Registry) -> None:
+    def __init__(self, ledger: Ledger, registry: Registry, policy: ReviewerPolicy) -> None:
         self._ledger = ledger
         self._registry = registry
-        self._publisher = Publisher(ledger, registry)
+        self._publisher = Publisher(ledger, registry, policy)
 
     def mind_deadlines(self) -> list[Release]:
         """Expires what is late and records every reminder that is due, once; gives what expired. Asks no MLflow."""
@@ -52,11 +55,36 @@ class ReleaseWatch:
 
         Raises:
             DependencyUnreachable: MLflow or the artifact store did not answer, which says nothing about the champion.
+            ChampionLost: MLflow does not have it any more; recorded, and told, once.
         """
-        finished = self._publisher.finish_approved()
+        try:
+            finished = self._publisher.finish_approved()
+        except ChampionLost as lost:
+            self._record_lost(lost)
+            raise
         self._check_artifact()
         self._publisher.point_candidate()
         return finished
+
+    def keep_head(self, heads: PinnedHeads) -> bool:
+        """Keeps the head of the chain outside of its database and in MLflow, if it has moved on; gives whether.
+
+        Raises:
+            RecordAltered: the chain does not have the row that was kept last, or tables or guards were weakened.
+        """
+        found = self._ledger.weakness()
+        if found:
+            raise record_altered(found)
+        head, kept = self._ledger.head(), heads.heads()
+        if not head.seq or (kept and kept[-1] == head):
+            return False
+        heads.pin(head, self._ledger.now())
+        self._registry.pin_head(head)
+        return True
+
+    def stop_for(self, error: RecordAltered) -> None:
+        """Records that the record was changed, and stops what goes on by itself."""
+        self._ledger.stop_for(error)
 
     def news(self, after: int | None) -> News:
         """What the record holds after a row that people have to be told; at the first look, of the last day."""
@@ -98,6 +126,20 @@ class ReleaseWatch:
             channel="registry",
             version=serving.version,
         )
+
+    def _record_lost(self, lost: ChampionLost) -> None:
+        champion = self._ledger.champion()
+        good = self._publisher.last_good()
+        found = {"sound": False, "problem": str(lost), "last_good": good.version if good else None}
+        if champion is not None:
+            self._ledger.append_changed(
+                EventKind.CHAMPION_CHECKED,
+                subject=CHAMPION,
+                payload={"version": champion.version, **found},
+                actor=WATCH,
+                channel="registry",
+                version=champion.version,
+            )
 
     def _problem(self, serving: ModelVersion) -> str | None:
         release = self._ledger.release_by_version(serving.version)

@@ -7,26 +7,30 @@ means (`domain/story.py`, `domain/archiving.py`).
 import getpass
 import json
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import TypeVar
 
 from fraud_retraining.adapters.archive import Archives, ArchivingLedger
 from fraud_retraining.adapters.exports import Export, export_period, export_version
 from fraud_retraining.adapters.grants import OwnedLedger
 from fraud_retraining.adapters.ledger import Verification
 from fraud_retraining.adapters.packs import read_pack
+from fraud_retraining.adapters.recorded_versions import beside_registry
 from fraud_retraining.adapters.stories import read_story
 from fraud_retraining.domain.archiving import Archived
-from fraud_retraining.domain.errors import RetrainingError, SettingsError
+from fraud_retraining.domain.errors import DependencyUnreachable, IntegrityError, RetrainingError, SettingsError
 from fraud_retraining.domain.events import Head
 from fraud_retraining.domain.period import Period
 from fraud_retraining.domain.review import ReviewPack
 from fraud_retraining.domain.story import Story
-from fraud_retraining.orchestration.resources import open_ledger, open_store
+from fraud_retraining.orchestration.resources import open_ledger, open_registry, open_store
 from fraud_retraining.settings import Settings
 
 CHANNEL = "command line"
+T = TypeVar("T")
 HEAD = re.compile(r"(?P<seq>\d+):(?P<hash>[0-9a-f]{64})")
 
 
@@ -80,10 +84,44 @@ def export(
     raise SettingsError("name --version N, or --from and --to of a period", remedy="`--from` is not after `--to`.")
 
 
-def verify(settings: Settings, head: str | None, archive: Path | None) -> Verification:
-    """Whether the chain is whole, and still has the row that was exported as its head."""
+@dataclass(frozen=True)
+class Verified:
+    """What verification found: of the ledger, beside MLflow, and why MLflow could not be asked."""
+
+    ledger: Verification
+    beside: tuple[str, ...] = ()
+    unknown: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing was found."""
+        return self.ledger.ok and not self.beside
+
+
+def verify(settings: Settings, head: str | None, archive: Path | None) -> Verified:
+    """Whether the record is whole, still has the heads that were kept elsewhere, and agrees with MLflow."""
     known = [named_head(head)] if head else []
-    return open_ledger(settings).verify(*known, archive=Archives(archive) if archive else None)
+    ledger, registry = open_ledger(settings), open_registry(settings)
+    pinned, unknown = _asked(settings, registry.pinned_heads)
+    kept = Archives(archive) if archive else None
+    found = ledger.verify(*known, archive=kept, also_pinned=pinned or ())
+    if unknown or not found.ok:
+        return Verified(found, unknown=unknown)
+    beside, unknown = _asked(settings, lambda: beside_registry(registry, ledger))
+    return Verified(found, tuple(beside or ()), unknown)
+
+
+def _asked(settings: Settings, ask: Callable[[], Sequence[T]]) -> tuple[Sequence[T] | None, str]:
+    """What MLflow answers, or why it does not; a store that was never made holds nothing, and is not made for it."""
+    file = settings.tracking_uri.removeprefix("sqlite:///")
+    if file != settings.tracking_uri and not Path(file).exists():
+        return None, ""
+    try:
+        return ask(), ""
+    except IntegrityError:
+        raise
+    except DependencyUnreachable as error:
+        return None, error.what
 
 
 def named_head(text: str) -> Head:

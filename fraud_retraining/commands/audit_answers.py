@@ -196,6 +196,7 @@ def _print_steps(title: str, steps: Sequence[Step], out: Console) -> None:
 def print_verification(found: Verification, out: Console) -> None:
     """A chain that is whole."""
     moved = f"; rows up to {found.archived} were archived" if found.archived else ""
+    moved += f"; row {found.pinned.seq} was pinned outside of it" if found.pinned else "; no head is pinned yet"
     out.print(
         f"{found.count} events, the chain is whole{moved}; head {found.head.seq}:{found.head.hash}", highlight=False
     )
@@ -209,6 +210,23 @@ def changed(found: Verification) -> RecordAltered:
         remedy="compare with an exported head and a backup; nothing that follows can be relied on. Where only rows of "
         "the table of releases differ, `fraud-retraining audit restore` writes them anew from the chain.",
     )
+
+
+def beside(problems: Sequence[str]) -> RecordAltered:
+    """A whole ledger beside another MLflow."""
+    return RecordAltered(
+        "The ledger is whole, but MLflow does not belong to it.",
+        culprits=problems,
+        remedy="If the ledger was lost or replaced, restore it from a backup; if somebody changed MLflow, set back "
+        "what is named. A champion that was moved by hand is recorded by the sensor watch_champion.",
+    )
+
+
+def print_restored(restored: Sequence[str], out: Console) -> None:
+    """What was written anew in the table of releases."""
+    out.print("The table of releases is what the chain says; nothing was written." if not restored else "Written anew:")
+    for problem in restored:
+        out.print(f"  {problem}", highlight=False, markup=False)
 
 
 def print_archived(told: Archived | None, folder: Path, out: Console) -> None:

@@ -61,6 +61,14 @@ class Decisions:
         """Makes a version that was champion before champion again, and pauses automatic promotion."""
         return self._shown(self._desk.rollback(version, self._identity("rollback", version), reason, channel=CHANNEL))
 
+    def retire_champion(self, reason: str) -> Release:
+        """Takes a champion that MLflow has lost out of service."""
+        return self._desk.retire_champion(self._identity("retire", None), reason, channel=CHANNEL)
+
+    def restore_releases(self, reason: str) -> tuple[str, ...]:
+        """Writes the table of releases anew from the chain; gives what differed."""
+        return self._desk.restore_releases(self._identity("restore", None), reason, channel=CHANNEL)
+
     def _shown(self, release: Release) -> Release:
         """The release, with every card up to date. If they cannot be written now, the sensor does; the move stands."""
         try:

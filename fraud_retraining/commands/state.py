@@ -11,10 +11,11 @@ from pydantic import Field
 from fraud_retraining.adapters.ledger import Ledger
 from fraud_retraining.adapters.notifier import ALERT_FILE, Alerting, alerting
 from fraud_retraining.adapters.private_files import exposed
+from fraud_retraining.adapters.recorded_versions import require_kept
 from fraud_retraining.adapters.registry import Registry
 from fraud_retraining.adapters.track_record import read_standing
 from fraud_retraining.domain.automation import Automation, Pause
-from fraud_retraining.domain.errors import DataInvalid
+from fraud_retraining.domain.errors import ChampionLost, DataInvalid
 from fraud_retraining.domain.events import Event, EventKind
 from fraud_retraining.domain.releases import Release, ReleaseState
 from fraud_retraining.domain.schemas import Policy
@@ -147,6 +148,7 @@ def read_state(settings: Settings) -> State:
             *alerts.problems,
             *_untold(settings),
             *_exposed(settings),
+            *_record(ledger, registry),
         ),
         not_reproducible={version: found.reason for version, found in irreproducible_versions(ledger).items()},
         ledger_events=ledger.head().seq,
@@ -176,6 +178,20 @@ def _untold(settings: Settings) -> Iterator[str]:
 def _exposed(settings: Settings) -> Iterator[str]:
     """What other accounts of this machine can read: features, decisions, alerts."""
     return exposed(settings.home, (settings.home / name for name in (LEDGER_FILE, MLFLOW_FILE, ALERT_FILE)))
+
+
+def _record(ledger: Ledger, registry: Registry) -> Iterator[str]:
+    """What a short look finds wrong with the record, and a champion that MLflow has lost.
+
+    `audit verify` looks longer.
+    """
+    yield from (f"the record: {problem}" for problem in ledger.weakness())
+    if not ledger.head().seq and (versions := registry.versions()):
+        yield f"the record: the ledger is empty, but MLflow has {len(versions)} versions of {registry.model_name}"
+    try:
+        require_kept(registry, ledger)
+    except ChampionLost as lost:
+        yield str(lost)
 
 
 def _latest_day(settings: Settings) -> tuple[date | None, str | None]:

@@ -13,7 +13,8 @@ ordinary exceptions and leave with exit code 1.
     ├── BudgetExceeded                  6  time or cost
     └── DependencyUnreachable           7  lake, store, MLflow or disk did not answer
         └── IntegrityError              7  it answered, but not with what was stored
-            └── RecordAltered           7  the record of decisions, or what stands beside it, was changed
+            ├── RecordAltered           7  the record of decisions, or what stands beside it, was changed
+            └── ChampionLost            7  MLflow does not have the champion any more
 """
 
 from collections.abc import Iterable, Sequence
@@ -118,3 +119,7 @@ class RecordAltered(IntegrityError):
 
     No re-run cures it, and automation stops: a person has to find out who changed what.
     """
+
+
+class ChampionLost(IntegrityError):
+    """MLflow has lost the champion that the ledger knows: its version, or the registered model, was deleted."""

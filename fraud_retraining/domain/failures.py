@@ -18,12 +18,14 @@ from pydantic import Field
 from fraud_retraining.domain.errors import (
     BudgetExceeded,
     Busy,
+    ChampionLost,
     Conflict,
     DataInvalid,
     DependencyUnreachable,
     GateFailed,
     IntegrityError,
     NotPermitted,
+    RecordAltered,
     RetrainingError,
     SettingsError,
 )
@@ -157,6 +159,8 @@ _INTERRUPTED = Judgement(Category.INTERRUPTED)
 FAMILY: Mapping[type[RetrainingError], Category] = MappingProxyType(
     {
         IntegrityError: Category.INTEGRITY,
+        RecordAltered: Category.INTEGRITY,
+        ChampionLost: Category.INTEGRITY,
         DataInvalid: Category.DATA_VALIDATION,
         GateFailed: Category.GATE_FAILED,
         BudgetExceeded: Category.BUDGET_EXCEEDED,

@@ -30,6 +30,8 @@ TOLD = (
     EventKind.SMOKE_TESTED,
     EventKind.AUTOMATION_PAUSED,
     EventKind.AUTOMATION_RESUMED,
+    EventKind.RECORD_ALTERED,
+    EventKind.RECORD_RESTORED,
 )
 """The events that `notice_of` has something to say about."""
 
@@ -180,6 +182,19 @@ def _paused(event: Event) -> ReleaseNotice | None:
     return _notice(event, "promotion_paused", "warning", "Automatic promotion is paused", reason, remedy=remedy, **key)
 
 
+def _altered(event: Event) -> ReleaseNotice:
+    text = "; ".join([str(event.payload["what"]), *map(str, event.payload["culprits"])])[:2000]
+    title = "The record of decisions was changed; promotion and retraining are stopped"
+    remedy = str(event.payload["remedy"])
+    return _notice(event, "record_altered", "critical", title, text, remedy=remedy, dedup_key="record altered")
+
+
+def _restored(event: Event) -> ReleaseNotice:
+    title = f"The table of releases was written anew from the chain by {event.actor}"
+    reason = str(event.payload["reason"])
+    return _notice(event, "record_restored", "info", title, reason, resolves=True, dedup_key="record altered")
+
+
 _TELLERS: Mapping[str, Callable[[Event], ReleaseNotice | None]] = MappingProxyType(
     {
         EventKind.RELEASE_MOVED: _moved,
@@ -192,6 +207,8 @@ _TELLERS: Mapping[str, Callable[[Event], ReleaseNotice | None]] = MappingProxyTy
         EventKind.SMOKE_TESTED: _smoke_tested,
         EventKind.AUTOMATION_PAUSED: _paused,
         EventKind.AUTOMATION_RESUMED: _paused,
+        EventKind.RECORD_ALTERED: _altered,
+        EventKind.RECORD_RESTORED: _restored,
     }
 )
 

@@ -155,6 +155,7 @@ class Paused(Policy):
     since: datetime
     cause: str
     inputs: str
+    until_resumed: bool = Field(False, description="Whether it waits for a person, whatever the input is.")
 
 
 class Known(Policy):
@@ -411,6 +412,11 @@ def _running(running: Running) -> str:
 
 
 def _after_failures(policy: TriggerPolicy, known: Known, wanted: Retrain) -> Decision:
+    if known.paused is not None and known.paused.until_resumed:
+        return Skip(
+            reason=f"automation is stopped since {known.paused.since:%Y-%m-%d %H:%M} UTC: {known.paused.cause}; "
+            f"`fraud-retraining resume` lets it go on. Kept: {wanted.reason}"
+        )
     if known.paused is not None and known.paused.inputs == wanted.inputs:
         return Skip(
             reason=f"automation is paused since {known.paused.since:%Y-%m-%d %H:%M} UTC after {known.paused.cause}; it "

@@ -13,7 +13,7 @@ from fraud_retraining.adapters.lake import Lake
 from fraud_retraining.adapters.ledger import Ledger
 from fraud_retraining.adapters.monitoring import live_performance
 from fraud_retraining.adapters.store import Store
-from fraud_retraining.domain.errors import DataInvalid
+from fraud_retraining.domain.errors import DataInvalid, RecordAltered
 from fraud_retraining.domain.events import EventKind
 from fraud_retraining.domain.fingerprint import digest
 from fraud_retraining.domain.lake_layout import SetAside
@@ -78,6 +78,8 @@ def monitor_next(settings: Settings, lake: Lake, store: Store, ledger: Ledger, i
         return dg.SkipReason(f"monitoring is under way: Dagster run {under_way[0].run_id[:8]}")
     try:
         champion, latest = serving(ledger), max(lake.days(), default=None)
+    except RecordAltered as altered:
+        return _stopped(ledger, altered)
     except DataInvalid as error:
         return dg.SkipReason(str(error))
     if champion is None or latest is None:
@@ -119,6 +121,8 @@ def retrain_if_asked(
     """
     try:
         known = gather(settings, ledger, store, Readiness(settings, lake, store), instance, now, grace)
+    except RecordAltered as altered:
+        return _stopped(ledger, altered)
     except DataInvalid as error:
         return dg.SkipReason(str(error))
     match decide(settings.triggers, known):
@@ -133,6 +137,12 @@ def retrain_if_asked(
             request = _retrain(wanted, instance)
             record_decision(request.tags[DECISION_TAG], wanted, channel, ledger)
             return request
+
+
+def _stopped(ledger: Ledger, altered: RecordAltered) -> dg.SkipReason:
+    """Records that the record was changed; nothing starts by it."""
+    ledger.stop_for(altered)
+    return dg.SkipReason(str(altered))
 
 
 def resume(ledger: Ledger, *, actor: str, channel: str, reason: str) -> None:

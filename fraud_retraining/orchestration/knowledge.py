@@ -123,7 +123,10 @@ def paused(ledger: Ledger) -> Paused | None:
     last = ledger.last((EventKind.AUTOMATION_PAUSED, EventKind.AUTOMATION_RESUMED), subject=RETRAINING)
     if last is None or last.kind == EventKind.AUTOMATION_RESUMED:
         return None
-    return Paused(since=last.at, cause=last.payload["cause"], inputs=last.payload["inputs"])
+    until_resumed = bool(last.payload.get("until_resumed", False))
+    return Paused(
+        since=last.at, cause=last.payload["cause"], inputs=last.payload["inputs"], until_resumed=until_resumed
+    )
 
 
 def running(instance: dg.DagsterInstance, ledger: Ledger) -> Running | None:

@@ -22,7 +22,7 @@ from fraud_retraining.adapters.monitoring import DRIFT, PERFORMANCE, SCORED
 from fraud_retraining.adapters.outbox import Outbox
 from fraud_retraining.adapters.store import Store
 from fraud_retraining.domain.candidate import Evaluation, TrainedModel
-from fraud_retraining.domain.errors import DataInvalid, GateFailed, RetrainingError
+from fraud_retraining.domain.errors import DataInvalid, GateFailed, RecordAltered, RetrainingError
 from fraud_retraining.domain.events import Event, EventKind
 from fraud_retraining.domain.failures import (
     About,
@@ -336,7 +336,10 @@ class Outcomes:
         return found
 
     def _serving(self) -> str:
-        champion = self._ledger.champion()
+        try:
+            champion = self._ledger.champion()
+        except RecordAltered:
+            return "whatever served before: the record was changed, so it cannot say"
         if champion is None:
             return "nothing: there is no champion yet"
         return f"version {champion.version}, as of {champion.as_of}, keeps serving"

@@ -7,15 +7,16 @@ Two sensors, because a deadline must pass on time while MLflow is down. Every lo
 several daemons at once: the record takes each thing once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import dagster as dg
 
 from fraud_retraining.adapters.ledger import Ledger
+from fraud_retraining.adapters.pinned_heads import PinnedHeads
 from fraud_retraining.adapters.registry import Registry
 from fraud_retraining.adapters.release_watch import ReleaseWatch
-from fraud_retraining.domain.errors import Conflict
+from fraud_retraining.domain.errors import ChampionLost, Conflict, RecordAltered
 from fraud_retraining.domain.release_notices import ReleaseNotice
 from fraud_retraining.domain.releases import Release
 from fraud_retraining.settings import Settings
@@ -49,12 +50,13 @@ def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
         registry: dg.ResourceParam[Registry],
         teller: dg.ResourceParam[Teller],
     ) -> dg.SensorResult:
-        watch = ReleaseWatch(ledger, registry)
-        watch.mind_deadlines()
+        watch = ReleaseWatch(ledger, registry, settings.promotion)
+        altered = _minding(watch.mind_deadlines, watch)
         news = watch.news(int(context.cursor) if context.cursor else None)
         for notice in news.notices:
             teller.tell(notice)
-        return dg.SensorResult(cursor=str(news.cursor), skip_reason=_seen(ledger.waiting(), len(news.notices)))
+        told = altered or _seen(ledger.waiting(), len(news.notices))
+        return dg.SensorResult(cursor=str(news.cursor), skip_reason=told)
 
     @dg.sensor(
         name=CHAMPION_SENSOR,
@@ -63,15 +65,34 @@ def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
         description="Finishes promotions whose process ended, and notices a champion that was moved by hand, deleted "
         "or changed.",
     )
-    def watch_champion(ledger: dg.ResourceParam[Ledger], registry: dg.ResourceParam[Registry]) -> dg.SkipReason:
+    def watch_champion(
+        ledger: dg.ResourceParam[Ledger], registry: dg.ResourceParam[Registry], heads: dg.ResourceParam[PinnedHeads]
+    ) -> dg.SkipReason:
+        watch = ReleaseWatch(ledger, registry, settings.promotion)
+        finished: list[Release] = []
+
+        def look() -> None:
+            watch.keep_head(heads)
+            finished.extend(watch.mind_champion())
+
         try:
-            finished = ReleaseWatch(ledger, registry).mind_champion()
-        except Conflict as busy:
-            return dg.SkipReason(busy.what)
+            altered = _minding(look, watch)
+        except (Conflict, ChampionLost) as known:
+            return dg.SkipReason(known.what)
         moved = ", ".join(f"version {release.version} is {release.state}" for release in finished)
-        return dg.SkipReason(moved or "the champion is the recorded one and sound, or its alarm is recorded")
+        return dg.SkipReason(altered or moved or "the champion is the recorded one and sound, or its alarm is recorded")
 
     return [watch_releases, watch_champion]
+
+
+def _minding(look: Callable[[], object], watch: ReleaseWatch) -> str:
+    """Looks; where the record was changed, records that, stops what goes on by itself, and says so."""
+    try:
+        look()
+    except RecordAltered as altered:
+        watch.stop_for(altered)
+        return f"{altered.what} {'; '.join(altered.culprits)}"
+    return ""
 
 
 def _seen(waiting: Sequence[Release], notices: int) -> str:

@@ -13,7 +13,7 @@ from fraud_retraining.adapters.packs import read_pack
 from fraud_retraining.adapters.store import Store
 from fraud_retraining.adapters.stories import read_story
 from fraud_retraining.domain.approval_request import request_links, request_text
-from fraud_retraining.domain.errors import RetrainingError
+from fraud_retraining.domain.errors import RecordAltered, RetrainingError
 from fraud_retraining.domain.events import EventKind
 from fraud_retraining.domain.failures import Audience, Severity
 from fraud_retraining.domain.messages import file_entry, mrkdwn, opening
@@ -138,7 +138,10 @@ class OutboxTeller:
         )
 
     def _serving(self) -> str:
-        champion = self._ledger.champion()
+        try:
+            champion = self._ledger.champion()
+        except RecordAltered:
+            return "whatever served before: the record was changed, so it cannot say"
         return f"version {champion.version} as of {champion.as_of}" if champion else "no version of this pipeline"
 
     def _story(self, notice: ReleaseNotice) -> tuple[Story, ReviewPack | None]:

@@ -6,6 +6,7 @@ asks for them, because every process of Dagster pays for the import of the defin
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from fraud_retraining.adapters.locations import Location
     from fraud_retraining.adapters.notifier import Notifier
     from fraud_retraining.adapters.outbox import Outbox
+    from fraud_retraining.adapters.pinned_heads import PinnedHeads
     from fraud_retraining.adapters.registry import Registry
     from fraud_retraining.adapters.store import Store
     from fraud_retraining.domain.leases import LeasePolicy
@@ -98,7 +100,16 @@ def open_ledger(settings: Settings) -> "Ledger":
     from fraud_retraining.adapters.ledger import Ledger
 
     private_folder(settings.home)
-    return Ledger(settings.ledger_url, model=settings.model.name)
+    return Ledger(settings.ledger_url, model=settings.model.name, pins=lambda: open_heads(settings).heads())
+
+
+def open_heads(settings: Settings) -> "PinnedHeads":
+    """Where heads of the ledger's chain are kept, outside of its database."""
+    from fraud_retraining.adapters.pinned_heads import HeadFile, HeadObjects
+
+    if "://" in settings.heads_uri:
+        return HeadObjects(open_location_of(settings, settings.heads_uri))
+    return HeadFile(Path(settings.heads_uri))
 
 
 def open_outbox(settings: Settings) -> "Outbox":
@@ -229,6 +240,7 @@ def build_resources(settings: Settings) -> dict[str, Any]:
         "store": lazily(open_store),
         "engine": engine,
         "ledger": lazily(open_ledger),
+        "heads": lazily(open_heads),
         "registry": lazily(open_registry),
         "retrain_lease": retrain_lease(settings),
         "mlflow": _mlflow(settings),

@@ -104,11 +104,11 @@ class World:
 
     @property
     def watch(self) -> ReleaseWatch:
-        return ReleaseWatch(self.ledger, self.registry)
+        return ReleaseWatch(self.ledger, self.registry, self.policy)
 
     @property
     def publisher(self) -> Publisher:
-        return Publisher(self.ledger, self.registry)
+        return Publisher(self.ledger, self.registry, self.policy)
 
     def registered(self, model: int, **more: Any) -> Release:
         """The version of a trained model, whose gates have passed; model n is as of n days after the first."""

@@ -105,8 +105,8 @@ def decide(order: dict[str, Any], log: str) -> None:
         "approve": lambda: desk.approve(order["version"], who, "because", channel="cli"),
         "reject": lambda: desk.reject(order["version"], who, "because", channel="cli"),
         "rollback": lambda: desk.rollback(order["version"], who, "because", channel="cli"),
-        "watch": lambda: ReleaseWatch(record, there).mind_champion(),
-        "expire": lambda: ReleaseWatch(record, there).mind_deadlines(),
+        "watch": lambda: ReleaseWatch(record, there, ReviewerPolicy()).mind_champion(),
+        "expire": lambda: ReleaseWatch(record, there, ReviewerPolicy()).mind_deadlines(),
     }
     for point, versions in order.get("meddling", {}).items():
         _at(MEDDLING[point], partial(_meddle, order, versions))

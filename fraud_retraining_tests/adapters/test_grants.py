@@ -81,6 +81,77 @@ def test_the_role_cannot_rewrite_the_record_nor_take_its_guards_away(app_url: st
     assert ledger.verify().ok
 
 
+COPIED = """INSERT INTO {0}.audit_events SELECT {1}, at, model, kind, actor, channel, subject, as_of, version,
+    fingerprint, payload, txn, {2}, hash FROM {0}.audit_events WHERE seq = 1"""
+
+
+def schema_of(url: str) -> str:
+    return str(sa.make_url(url).query["options"]).removeprefix("-csearch_path=")
+
+
+@pytest.mark.parametrize(
+    ("statements", "refused"),
+    [
+        ([COPIED.format("{schema}", 9999, "prev_hash")], "append-only"),
+        ([COPIED.format("{schema}", "(SELECT max(seq) + 1 FROM audit_events)", "'evil'")], "append-only"),
+        (
+            [
+                "CREATE TEMPORARY TABLE audit_events AS SELECT 9998::bigint AS seq, 'evil'::text AS hash",
+                COPIED.format("{schema}", 9999, "'evil'"),
+            ],
+            "append-only",
+        ),
+        (["UPDATE ledger_head SET seq = 0"], "is the last row"),
+        (["UPDATE ledger_head SET hash = 'evil'"], "is the last row"),
+    ],
+    ids=["row 9999", "another previous hash", "behind a temporary table", "head 0", "another head"],
+)
+def test_the_role_appends_in_turn_or_not_at_all(app_url: str, statements: list[str], refused: str):
+    ledger = Ledger(app_url)
+    promoted(ledger, 1)
+    with pytest.raises(sa.exc.DBAPIError, match=refused):
+        run_sql(app_url, *(statement.format(schema=schema_of(app_url)) for statement in statements))
+    assert ledger.verify().ok
+
+
+@pytest.mark.parametrize(
+    ("statement", "named"),
+    [
+        ("ALTER TABLE audit_events DISABLE TRIGGER audit_events_in_order", "audit_events_in_order is switched off"),
+        ("DROP TRIGGER releases_no_delete ON releases", "releases_no_delete is missing"),
+        (
+            "CREATE OR REPLACE FUNCTION audit_events_refuse() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN RETURN NEW; END $$",
+            "audit_events_no_update was altered",
+        ),
+        (
+            "CREATE OR REPLACE TRIGGER ledger_head_follows BEFORE UPDATE OF id ON ledger_head FOR EACH ROW "
+            "EXECUTE FUNCTION ledger_head_follow()",
+            "ledger_head_follows was altered",
+        ),
+        (
+            "CREATE TRIGGER helpful BEFORE UPDATE ON releases FOR EACH ROW EXECUTE FUNCTION releases_refuse()",
+            "helpful on releases is none of this software's",
+        ),
+        ("ALTER TABLE releases ENABLE ROW LEVEL SECURITY", "releases is no plain table"),
+        (
+            "ALTER TABLE releases RENAME TO kept; CREATE VIEW releases AS SELECT * FROM kept",
+            "releases is no plain table",
+        ),
+        ("CREATE RULE quiet AS ON INSERT TO audit_events DO INSTEAD NOTHING", "audit_events is no plain table"),
+        ("DROP INDEX releases_one_promoted", "index releases_one_promoted is missing"),
+    ],
+)
+def test_what_the_owner_weakens_is_named(postgres_url: str, statement: str, named: str):
+    ledger = Ledger(postgres_url)
+    promoted(ledger, 1)
+    assert ledger.verify().ok
+    run_sql(postgres_url, statement)
+    found = ledger.verify()
+    assert not found.ok and any(named in problem for problem in found.guards), found.guards
+    assert ledger.weakness()
+
+
 def test_the_role_cannot_archive(app_url: str, role: str, tmp_path):
     promoted(Ledger(app_url), 1)
     with pytest.raises(SettingsError, match="cannot archive: the ledger's tables belong to ledger"):

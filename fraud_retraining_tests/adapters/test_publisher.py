@@ -105,7 +105,7 @@ def test_a_smoke_test_that_could_not_be_run_is_repeated_and_condemns_nothing(wor
     world.registry.compare_and_set_champion(None, version)
     world.ledger.finish_promotion(intent, Complete(), **BY)
     with pytest.raises(DependencyUnreachable):
-        Publisher(world.ledger, nowhere).recover("start")
+        Publisher(world.ledger, nowhere, world.policy).recover("start")
     assert smoke_tests(world) == []
     world.publisher.recover("start")
     assert (world.serving(), smoke_tests(world)) == (version, [(version, True)])

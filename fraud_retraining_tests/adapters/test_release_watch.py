@@ -34,7 +34,7 @@ def test_what_nobody_decided_expires_the_champion_stays_and_people_are_told(worl
 def test_deadlines_pass_while_mlflow_is_down(world: World):
     release = world.waiting(0, hours=SOON)
     nowhere = world.trained.__class__("http://127.0.0.1:9", "x", [], []).registry("x", timeout_seconds=4)
-    watch = ReleaseWatch(world.ledger, nowhere)
+    watch = ReleaseWatch(world.ledger, nowhere, world.policy)
     assert [one.version for one in watch.mind_deadlines()] == [release.version]
     assert [notice.kind for notice in watch.news(None).notices] == ["waiting", "expired"]
     with pytest.raises(DependencyUnreachable):

@@ -1,11 +1,13 @@
 """The two sensors that mind releases, ticked as the daemon ticks them, on a real MLflow and a real ledger."""
 
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
 
 from fraud_retraining.adapters.ledger import Ledger
+from fraud_retraining.adapters.pinned_heads import HeadFile
 from fraud_retraining.definitions import build_definitions
 from fraud_retraining.domain.errors import DependencyUnreachable
 from fraud_retraining.domain.release_notices import ReleaseNotice
@@ -14,6 +16,7 @@ from fraud_retraining.orchestration.release_sensors import CHAMPION_SENSOR, RELE
 from fraud_retraining.settings import Settings
 from fraud_retraining_tests.adapters.desks import World, touched
 from fraud_retraining_tests.adapters.ledgers import ANYBODY, person
+from fraud_retraining_tests.adapters.tampering import run_sql
 
 
 class Heard:
@@ -28,9 +31,11 @@ class Heard:
 
 def tick(world: World, sensor: str, heard: Heard, cursor: str | None = None, **other: Any) -> Any:
     repository = build_definitions(Settings()).get_repository_def()
-    resources = {"ledger": world.ledger, "registry": world.registry, "teller": heard, **other}
+    resources = {"ledger": world.ledger, "registry": world.registry, **other}
     if sensor == CHAMPION_SENSOR:
-        del resources["teller"]
+        resources.setdefault("heads", HeadFile(Path(world.ledger._url.removeprefix("sqlite:///")).with_name("heads")))
+    else:
+        resources["teller"] = heard
     with dg.build_sensor_context(
         instance=dg.DagsterInstance.ephemeral(), repository_def=repository, cursor=cursor, resources=resources
     ) as context:
@@ -89,6 +94,33 @@ def test_a_promotion_under_way_is_waited_for_by_the_next_tick(world: World, monk
     with lock(world.ledger):
         said = tick(world, CHAMPION_SENSOR, Heard())
     assert "another process has held" in said.skip_message
+
+
+def test_a_changed_record_is_told_and_stops_both_sensors_without_failing_a_tick(world: World) -> None:
+    heard = Heard()
+    world.champion(0)
+    cursor = tick(world, RELEASE_SENSOR, heard).cursor
+    run_sql(world.ledger._url, "UPDATE releases SET state = 'withdrawn'")
+    assert "record of decisions was changed" in tick(world, CHAMPION_SENSOR, heard).skip_message
+    tick(world, CHAMPION_SENSOR, heard)
+    told = tick(world, RELEASE_SENSOR, heard, cursor)
+    assert "record of decisions was changed" in told.skip_message
+    assert [notice.kind for notice in heard.notices[-2:]] == ["record_altered", "promotion_paused"]
+    notice = heard.notices[-2]
+    assert notice.severity == "critical" and "version 1: state differ" in notice.text and "restore" in notice.remedy
+    count = len(heard.notices)
+    tick(world, RELEASE_SENSOR, heard, told.cursor)
+    assert len(heard.notices) == count and world.serving() == 1
+    world.desk.restore_releases(person("alice"), "the row was edited by hand", channel="cli")
+    assert world.ledger.verify().ok and world.ledger.champion().version == 1
+
+
+def test_the_champions_sensor_keeps_the_head_outside_of_the_database(world: World, tmp_path: Path) -> None:
+    heads = HeadFile(tmp_path / "elsewhere" / "heads")
+    world.champion(0)
+    tick(world, CHAMPION_SENSOR, Heard(), heads=heads)
+    assert heads.heads() == [world.ledger.head()]
+    assert world.ledger.head() in world.registry.pinned_heads()
 
 
 def test_mlflow_down_fails_the_tick_of_the_champion_and_no_deadline(world: World) -> None:

@@ -17,6 +17,7 @@ from fraud_retraining.adapters.ledger import Ledger
 from fraud_retraining.adapters.monitoring import drift_reports, profile_name, write_profile
 from fraud_retraining.adapters.packs import read_pack, write_pack
 from fraud_retraining.adapters.pictures import pictures
+from fraud_retraining.adapters.recorded_versions import recorded_champion, recorded_version
 from fraud_retraining.adapters.registry import ModelVersion, Registry
 from fraud_retraining.adapters.review_pictures import write_pictures
 from fraud_retraining.adapters.store import Store
@@ -25,7 +26,7 @@ from fraud_retraining.domain.bins import number_bins, number_counts
 from fraud_retraining.domain.candidate import Evaluation, TrainedModel
 from fraud_retraining.domain.comparison import Comparison
 from fraud_retraining.domain.drift import SCORE, DriftReport, FeatureProfile, HoldoutProfile
-from fraud_retraining.domain.errors import DataInvalid, IntegrityError
+from fraud_retraining.domain.errors import DataInvalid, IntegrityError, RecordAltered
 from fraud_retraining.domain.events import EventKind
 from fraud_retraining.domain.gates import (
     NO_CHAMPION,
@@ -109,7 +110,7 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
             context.add_output_metadata({**_metadata(known, pack), **(rendering.review_metadata(pack) if pack else {})})
             return known
         progress.start(EVALUATION, 3)
-        serving = registry.champion()
+        serving = recorded_champion(registry, ledger)
         opponent = _opponent(registry, ledger, serving, fraud_model, settings)
         champion = opponent if isinstance(opponent, Champion) else None
         candidate = registry.load(fraud_model.run_id, expected_digest=fraud_model.artifact_digest)
@@ -181,8 +182,10 @@ def _of_its_time(
     if then is None:
         return NotCompared(reason=f"no version as of a day before {candidate.as_of} has served")
     try:
-        champion = _loaded(registry, registry.version(then.version))
+        champion = _loaded(registry, recorded_version(registry.version(then.version), ledger))
         _champion_features(champion, settings)
+    except RecordAltered:
+        raise
     except (DataInvalid, IntegrityError) as error:
         return NotCompared(reason=f"version {then.version}, the champion of its time, cannot be scored: {error.what}")
     return champion

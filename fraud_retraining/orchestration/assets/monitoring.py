@@ -15,6 +15,7 @@ import dagster as dg
 from fraud_retraining.adapters.day_counts import Counter, DayCounts
 from fraud_retraining.adapters.engine import Engine
 from fraud_retraining.adapters.lake import Lake
+from fraud_retraining.adapters.ledger import Ledger
 from fraud_retraining.adapters.live_rows import judged_rows, scored_rows
 from fraud_retraining.adapters.monitoring import (
     DRIFT,
@@ -29,6 +30,7 @@ from fraud_retraining.adapters.monitoring import (
     report_of,
     write_profile,
 )
+from fraud_retraining.adapters.recorded_versions import recorded_champion, recorded_version
 from fraud_retraining.adapters.registry import ModelVersion, Registry
 from fraud_retraining.adapters.store import Partition, Store
 from fraud_retraining.adapters.window_rows import TABLE
@@ -116,11 +118,12 @@ def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
         store: dg.ResourceParam[Store],
         engine: dg.ResourceParam[Engine],
         registry: dg.ResourceParam[Registry],
+        ledger: dg.ResourceParam[Ledger],
         progress: dg.ResourceParam[Progress],
     ) -> Iterator[dg.MaterializeResult]:
-        champion = registry.champion()
+        champion = recorded_champion(registry, ledger)
         state = MonitoringState(settings, lake, store, Serving.of(champion) if champion else None, days_of(context))
-        monitor = Monitor(state, champion, settings, store, engine, registry)
+        monitor = Monitor(state, champion, settings, store, engine, registry, ledger)
         makers = {
             SCORED: Maker(monitor.scores, _scores_metadata),
             DRIFT: Maker(monitor.drift, monitor.drift_metadata),
@@ -143,8 +146,10 @@ class Monitor:
         store: Store,
         engine: Engine,
         registry: Registry,
+        ledger: Ledger,
     ) -> None:
         self._state = state
+        self._ledger = ledger
         self._champion = champion
         self._settings = settings
         self._store = store
@@ -181,7 +186,9 @@ class Monitor:
     def _model(self, number: int) -> tuple[ModelVersion, FittedModel]:
         if number not in self._models:
             champion = self._champion
-            version = champion if champion and champion.version == number else self._registry.version(number)
+            serves = champion is not None and champion.version == number
+            version = champion if serves else recorded_version(self._registry.version(number), self._ledger)
+            assert version is not None
             model = self._registry.load(version.run_id, expected_digest=version.artifact_digest)
             self._models[number] = version, model
         return self._models[number]

@@ -13,6 +13,7 @@ import dagster as dg
 from fraud_retraining.adapters.cards import Cards
 from fraud_retraining.adapters.ledger import Ledger
 from fraud_retraining.adapters.publisher import Publisher
+from fraud_retraining.adapters.recorded_versions import recorded_champion
 from fraud_retraining.adapters.registry import AUTOMATED, ModelVersion, Registry
 from fraud_retraining.adapters.store import Store
 from fraud_retraining.adapters.track_record import WARNINGS, permission_for
@@ -71,7 +72,7 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
         lease = retrain_lease.hold()
         require_registrable(model_evaluation, fraud_model.fingerprint)
         known = ledger.release_by_fingerprint(fraud_model.fingerprint)
-        warnings = warnings_of(training_window, model_evaluation, settings, store, registry.champion())
+        warnings = warnings_of(training_window, model_evaluation, settings, store, recorded_champion(registry, ledger))
         version = _register(context, training_window, fraud_model, model_evaluation, registry, ledger, warnings, lease)
         context.add_output_metadata({"version": version, "created": known is None, "run_id": fraud_model.run_id})
         context.add_output_metadata(_card(context, Cards(ledger, registry, store), version))
@@ -99,7 +100,7 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
     ) -> ReleaseOutcome:
         """What became of the candidate: promoted, waiting for a decision, superseded, or decided in an earlier run."""
         lease = retrain_lease.hold()
-        publisher = Publisher(ledger, registry)
+        publisher = Publisher(ledger, registry, settings.promotion)
         publisher.recover(POLICY)
         outcome = _released(registered_model, settings, publisher, ledger, lease)
         publisher.point_candidate()
@@ -152,6 +153,7 @@ def _register(
         artifact_digest=model.artifact_digest,
         as_of=model.as_of,
         trained_on=window.days.training,
+        taken=[one.version for one in ledger.releases() if one.fingerprint != model.fingerprint],
         tags={AUTOMATED: "true", "trigger": request.trigger, "dagster_run_id": context.run_id},
     )
     ledger.open_release(

@@ -17,6 +17,7 @@ from fraud_retraining.adapters.environment import environment, library_versions,
 from fraud_retraining.adapters.lake import DayFiles, Lake
 from fraud_retraining.adapters.ledger import Ledger
 from fraud_retraining.adapters.monitoring import profile_name, write_profile
+from fraud_retraining.adapters.recorded_versions import recorded_digests, require_kept
 from fraud_retraining.adapters.registry import Registry, TrainedRun
 from fraud_retraining.adapters.store import Store
 from fraud_retraining.adapters.window_rows import WindowRows
@@ -87,6 +88,7 @@ def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
         """Which days the model of this as-of day learns from and is judged on, pinned by digest; no copy of rows."""
         record_request(context.run_id, context.run.tags, settings, ledger)
         retrain_lease.hold()
+        require_kept(registry, ledger)
         window = _build_window(days_of(context)[0], settings, lake, store)
         _record_window(context, window, Inventory(store, settings, window.digests), ledger)
         mark_versions(settings, store, registry, ledger)
@@ -112,12 +114,21 @@ def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
         require_window_checks(store, training_window)
         determined_by = _fingerprint(training_window, settings)
         context.instance.add_run_tags(context.run_id, {FINGERPRINT_TAG: determined_by.digest})
-        known = registry.find_run(determined_by.digest)
+        known = registry.find_run(determined_by.digest, recorded_digests(ledger, determined_by.digest))
         reused = known is not None
         if known is None:
             _leave_profile(training_window, determined_by, settings, store, engine, registry, mlflow)
             known = _train(
-                context, training_window, determined_by, settings, store, registry, mlflow, progress, retrain_lease
+                context,
+                training_window,
+                determined_by,
+                settings,
+                store,
+                registry,
+                ledger,
+                mlflow,
+                progress,
+                retrain_lease,
             )
         model = TrainedModel(
             as_of=training_window.days.as_of,
@@ -229,6 +240,7 @@ def _train(
     settings: Settings,
     store: Store,
     registry: Registry,
+    ledger: Ledger,
     mlflow: MlflowRun,
     progress: Progress,
     lease: RetrainLease,
@@ -244,6 +256,14 @@ def _train(
         window=window,
         fingerprint=determined_by,
         rows_uri=f"{settings.store_uri}/{FEATURES}",
+        on_built=lambda artifact_digest: ledger.append(
+            EventKind.ARTIFACT_BUILT,
+            actor="pipeline",
+            channel="dagster",
+            as_of=window.days.as_of,
+            fingerprint=determined_by.digest,
+            payload={"artifact_digest": artifact_digest, "run_id": mlflow.run_id},
+        ),
     )
 
 
