@@ -122,7 +122,11 @@ class LedgerPolicy(Policy):
 class EnginePolicy(Policy):
     """What DuckDB may use."""
 
-    memory_limit: str = Field("1GB", pattern=r"^\d+(\.\d+)?\s?(MB|GB|MiB|GiB)$", description="Memory before it spills.")
+    memory_limit: str | None = Field(
+        None,
+        pattern=r"^\d+(\.\d+)?\s?(MB|GB|MiB|GiB)$",
+        description="Memory before it spills, such as 2GB; by default a quarter of what the process may use.",
+    )
     threads: int | None = Field(None, ge=1, le=1024, description="Threads; by default one a core.")
 
 

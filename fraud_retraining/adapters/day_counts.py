@@ -4,6 +4,7 @@ Here: reading feature days, one at a time, with one query that is compiled once.
 (`domain/bins.py`, `domain/drift.py`).
 
 A window's profile costs a bounded sample of it and one pass that counts; a day's counts cost one pass over that day.
+Each pass takes the features in parcels, so that its memory follows the rows in flight and not the number of features.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,12 +22,14 @@ from fraud_retraining.adapters.engine import Engine
 from fraud_retraining.adapters.store import Partition, Store
 from fraud_retraining.adapters.window_rows import ASSET, TABLE
 from fraud_retraining.domain.bins import (
+    TEXTS_AT_ONCE,
     Bins,
     bin_counts,
     category_bins,
     category_counts,
     newcomers,
     number_bins,
+    parcels,
     tallies,
     words,
 )
@@ -62,21 +65,28 @@ class Counter:
         self._engine = engine
         self._bins = tuple(bins)
         self._categorical = [one for one in self._bins if one.categories is not None]
-        self._key = digest(self._bins)[:16]
 
     def count(self, day: date, paths: Sequence[Path]) -> DayCounts:
         """The counts of a day's files."""
-        if not self._bins:
-            return DayCounts({}, {})
-        counts = tallies(self._ask("bins", day, paths, lambda rows: bin_counts(rows, self._bins)), self._bins)
-        if not self._categorical:
-            return DayCounts(counts, {})
-        new = words(self._ask("newcomers", day, paths, lambda rows: newcomers(rows, self._categorical)))
+        counts: dict[str, Counts] = {}
+        for some in parcels(self._bins):
+            counts |= tallies(self._ask("bins", day, paths, some, bin_counts), some)
+        new: dict[str, list[tuple[str, int]]] = {}
+        for some in parcels(self._categorical):
+            new |= words(self._ask("newcomers", day, paths, some, newcomers))
         return DayCounts(counts, new)
 
-    def _ask(self, what: str, day: date, paths: Sequence[Path], build: Callable[[ir.Table], ir.Table]) -> pa.Table:
-        tables = {TODAY: [str(path) for path in paths]}
-        return self._engine.prepared(f"{what}_{self._key}", day, tables, lambda _, given: build(given[TODAY]))
+    def _ask(
+        self,
+        what: str,
+        day: date,
+        paths: Sequence[Path],
+        bins: Sequence[Bins],
+        build: Callable[[ir.Table, Sequence[Bins]], ir.Table],
+    ) -> pa.Table:
+        tables, name = {TODAY: [str(path) for path in paths]}, f"{what}_{digest(bins)[:16]}"
+        columns = [one.name for one in bins]
+        return self._engine.prepared(name, day, tables, lambda _, given: build(given[TODAY], bins), columns=columns)
 
 
 def measure_reference(
@@ -130,12 +140,14 @@ def _first_day(window: TrainingWindow) -> date:
 
 
 def counts_by_day(engine: Engine, paths: Mapping[date, Path], bins: Sequence[Bins]) -> dict[date, dict[str, Counts]]:
-    """The counts of several days in one pass. A day without a row counts as nothing in every bin."""
-    if not bins:
-        return {}
-    rows = engine.read_parquet(list(paths.values()), columns=[TIMESTAMP, *(one.name for one in bins)])
-    counted = engine.to_arrow(bin_counts(rows, bins, by={DAY: rows[TIMESTAMP].date()}))
-    return {day: tallies(counted.filter(pc.equal(counted[DAY], pa.scalar(day, pa.date32()))), bins) for day in paths}
+    """The counts of several days. A day without a row counts as nothing in every bin."""
+    found: dict[date, dict[str, Counts]] = {day: {} for day in paths}
+    for some in parcels(bins):
+        rows = engine.read_parquet(list(paths.values()), columns=[TIMESTAMP, *(one.name for one in some)])
+        counted = engine.to_arrow(bin_counts(rows, some, by={DAY: rows[TIMESTAMP].date()}))
+        for day in paths:
+            found[day] |= tallies(counted.filter(pc.equal(counted[DAY], pa.scalar(day, pa.date32()))), some)
+    return found
 
 
 def choose_bins(
@@ -186,7 +198,8 @@ def _categories(
     engine: Engine, paths: Mapping[date, Path], names: Sequence[str], most: int
 ) -> dict[str, list[tuple[str, int]]]:
     """The most frequent categories of the whole window."""
-    if not names:
-        return {}
-    rows = engine.read_parquet(list(paths.values()), columns=list(names))
-    return words(engine.to_arrow(category_counts(rows, names, most)))
+    found: dict[str, list[tuple[str, int]]] = {}
+    for some in parcels(names, TEXTS_AT_ONCE):
+        rows = engine.read_parquet(list(paths.values()), columns=some)
+        found |= words(engine.to_arrow(category_counts(rows, some, most)))
+    return found

@@ -25,8 +25,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from ibis.backends.duckdb import Backend
 
+from fraud_retraining.adapters.machine_memory import usable_memory
 from fraud_retraining.domain.errors import DataInvalid, DependencyUnreachable
 from fraud_retraining.domain.ingestion import DayQuery, DayShape, LakeMapping, canonical, check_columns, same_shape
+from fraud_retraining.domain.memory import memory_remedy
 
 _SPILL_FAILURES = ("failed to offload", "no space left", "file too large", "disk quota")
 _NANOSECONDS = ("TIMESTAMP_NS", "TIMESTAMPTZ_NS", "TIMESTAMP WITH TIME ZONE_NS")
@@ -104,10 +106,10 @@ class Engine:
         files = tuple(str(path) for path in paths)
         name = ibis.util.gen_name("parquet")
         with self._translated(files):
-            self._connection.execute(f"CREATE VIEW {name} AS {self._select(files)}")
+            self._connection.execute(f"CREATE VIEW {name} AS {self._select(files, columns=columns)}")
             table = self._backend.table(name)
         self._files[name] = files
-        return table.select(*columns) if columns is not None else table
+        return table
 
     def memtable(self, table: pa.Table) -> ibis.Table:
         """An Arrow table as a table of this engine; nothing is copied."""
@@ -130,12 +132,14 @@ class Engine:
         *,
         recipe: str = "",
         keep_nan: bool = False,
+        columns: Sequence[str] | None = None,
     ) -> pa.Table:
         """The result of one query over the files of a day, compiled the first time and then used for every day.
 
         Compiling costs more than running, so `build` is called once for each `name`, `recipe` (whatever else `build`
         depends on), set of tables and their types: it gets the day as an expression and the tables as views, which
-        each call points at other files. NaN is read as null, unless `keep_nan`.
+        each call points at other files. NaN is read as null, unless `keep_nan`;
+        a query over few columns of a wide table is planned much faster where `columns` names them.
         """
         views = {table: f"{name}_{table}" for table in tables}
         files = tuple(str(path) for paths in tables.values() for path in paths)
@@ -143,7 +147,9 @@ class Engine:
             self._connection.execute(f"SET VARIABLE {THIS_DAY} = DATE '{day.isoformat()}'")
             for table, paths in tables.items():
                 listed = tuple(str(path) for path in paths)
-                self._connection.execute(f"CREATE OR REPLACE VIEW {views[table]} AS {self._select(listed, keep_nan)}")
+                self._connection.execute(
+                    f"CREATE OR REPLACE VIEW {views[table]} AS {self._select(listed, keep_nan, columns)}"
+                )
             kinds = {view: str(self._connection.table(view).types) for view in views.values()}
             key = f"{name} {recipe} {kinds}"
             if key not in self._prepared:
@@ -205,13 +211,13 @@ class Engine:
             for batch in cursor.sql(self._backend.compile(expression)).to_arrow_reader(rows):
                 yield batch if batch.schema.equals(schema) else batch.cast(schema)
 
-    def _select(self, files: Sequence[str], keep_nan: bool = False) -> str:
+    def _select(self, files: Sequence[str], keep_nan: bool = False, columns: Sequence[str] | None = None) -> str:
         listed = ", ".join(_quoted(glob.escape(file)) for file in files)
         source = f"read_parquet([{listed}], union_by_name = true, hive_partitioning = false)"
         described = self._connection.sql(f"SELECT * FROM {source}")
-        columns = zip(map(_identifier, described.columns), map(str, described.types), strict=True)
-        replaced = [f"{text} AS {column}" for column, kind in columns if (text := _read_as(column, kind, keep_nan))]
-        return f"SELECT * REPLACE ({', '.join(replaced)}) FROM {source}" if replaced else f"SELECT * FROM {source}"
+        kinds = dict(zip(described.columns, map(str, described.types), strict=True))
+        read = [_read_as(_identifier(name), kinds.get(name, ""), keep_nan) for name in columns or kinds]
+        return f"SELECT {', '.join(read)} FROM {source}"
 
     def _sources(self, expression: ibis.Table) -> tuple[str, ...]:
         tables = expression.op().find(ops.DatabaseTable)
@@ -241,18 +247,22 @@ class Engine:
             raise DependencyUnreachable(
                 f"the engine could not spill to {self._spill}",
                 culprits=[said],
-                remedy="free disk space under the home folder, or raise engine.memory_limit",
+                remedy=f"free disk space under the home folder, or {self._more_memory}",
             ) from error
         if isinstance(error, duckdb.OutOfMemoryException):
             raise DependencyUnreachable(
                 f"the engine needs more than its memory limit of {self._memory_limit}",
                 culprits=[said],
-                remedy="raise engine.memory_limit",
+                remedy=self._more_memory,
             ) from error
         _refuse_files([file for file in files if not self._readable(file)], error)
         if isinstance(error, duckdb.IOException):
             raise DependencyUnreachable("the engine could not read or write", culprits=[said]) from error
         raise error
+
+    @property
+    def _more_memory(self) -> str:
+        return memory_remedy(self._memory_limit, usable_memory())
 
     def _about_spill(self, said: str) -> bool:
         return str(self._spill) in said or any(sign in said.lower() for sign in _SPILL_FAILURES)
@@ -363,10 +373,12 @@ def _lock(path: Path, *, wait: bool = False) -> IO[bytes]:
 
 
 def _read_as(column: str, kind: str, keep_nan: bool) -> str:
-    """How a column of a Parquet file is read where not as it stands, else nothing."""
+    """How a column of a Parquet file is read."""
     if kind in _NANOSECONDS:
-        return f"make_timestamp(epoch_ns({column}) // 1000)"
-    return f"CASE WHEN isnan({column}) THEN NULL ELSE {column} END" if kind in _FLOATS and not keep_nan else ""
+        return f"make_timestamp(epoch_ns({column}) // 1000) AS {column}"
+    if kind in _FLOATS and not keep_nan:
+        return f"CASE WHEN isnan({column}) THEN NULL ELSE {column} END AS {column}"
+    return column
 
 
 def _quoted(text: str) -> str:

@@ -8,6 +8,7 @@ and categories that were rare or absent then: what is new is counted, not lost i
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 import ibis
 import ibis.expr.types as ir
@@ -20,6 +21,12 @@ from fraud_retraining.domain.schemas import Policy
 
 FEATURE, BIN, ROWS, VALUE = "feature", "bin", "rows", "value"
 NEWCOMERS = 5
+COLUMNS_AT_ONCE, TEXTS_AT_ONCE = 32, 4
+"""Features that one query counts, and columns whose categories it lists, of which there may be any number. Each has
+hash tables of its own in every thread: a query over all features of a wide table needs memory by their number, and the
+time to plan it grows faster still."""
+
+T = TypeVar("T")
 
 Numbers = NDArray[np.floating]
 
@@ -109,10 +116,16 @@ def category_bins(name: str, counts: Iterable[tuple[str, int]], most: int) -> Bi
     return Bins(name=name, categories=tuple(word for word, _ in ranked[:most]))
 
 
+def parcels(columns: Sequence[T], size: int = COLUMNS_AT_ONCE) -> Iterator[Sequence[T]]:
+    """The columns in order, as many at a time as one query takes."""
+    return (columns[start : start + size] for start in range(0, len(columns), size))
+
+
 def bin_counts(rows: ir.Table, bins: Sequence[Bins], by: Mapping[str, ir.Column] | None = None) -> ir.Table:
     """Rows by feature and bin, one line each, in one pass over the columns; empty bins are left out.
 
-    `by` tells rows apart by further columns, such as their day.
+    The memory that it takes grows with the number of `bins`: ask for `parcels` of them. `by` tells rows apart by
+    further columns, such as their day.
     """
     keys = dict(by or {})
     counted = [

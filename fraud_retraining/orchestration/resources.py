@@ -85,11 +85,13 @@ def open_store(settings: Settings) -> "Store":
 
 
 def open_engine(settings: Settings) -> "Engine":
-    """A DuckDB engine with the configured limits."""
+    """A DuckDB engine with the configured limits, or with those that follow from the machine."""
     from fraud_retraining.adapters.engine import Engine
+    from fraud_retraining.adapters.machine_memory import usable_memory
+    from fraud_retraining.domain.memory import default_memory_limit
 
     return Engine(
-        memory_limit=settings.engine.memory_limit,
+        memory_limit=settings.engine.memory_limit or default_memory_limit(usable_memory()),
         threads=settings.engine.threads,
         temp_directory=settings.home / "scratch" / "engine",
     )

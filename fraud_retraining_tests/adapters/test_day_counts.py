@@ -12,7 +12,7 @@ from fraud_retraining.adapters.day_counts import Counter, measure_reference
 from fraud_retraining.adapters.engine import Engine
 from fraud_retraining.adapters.locations import open_location
 from fraud_retraining.adapters.store import Store
-from fraud_retraining.domain.bins import category_bins, number_bins, number_counts
+from fraud_retraining.domain.bins import COLUMNS_AT_ONCE, category_bins, number_bins, number_counts
 from fraud_retraining.domain.drift import DriftPolicy, ReferenceProfile
 from fraud_retraining.domain.errors import IntegrityError
 from fraud_retraining.domain.features import FeaturePlan
@@ -155,3 +155,26 @@ def test_days_are_counted_by_a_query_that_is_compiled_once(store: Store, engine:
         )
     assert len(engine._prepared) == before + 2
     assert [word for word, _ in found.newcomers.get("channel", [])] == []
+
+
+def test_a_wide_table_is_counted_by_queries_of_bounded_width(store: Store, tmp_path: Path) -> None:
+    numbers, texts = tuple(f"n{n}" for n in range(44)), tuple(f"c{n}" for n in range(6))
+    plan = FeaturePlan(entities={}, numeric=numbers, categorical=texts)
+    given = window(store, sizes=(400, 400))
+    for number, rows in enumerate((400, 400)):
+        random = np.random.default_rng(number)
+        columns = {name: pa.array(random.random(rows).astype(np.float32)) for name in ("amount", *numbers)}
+        columns |= {name: pa.array([f"v{v}" for v in random.integers(0, 50, rows)]) for name in texts}
+        table = features(number, rows).select(["timestamp", "hour", "weekend", "night"])
+        wide = pa.table({**dict(zip(table.column_names, table.columns, strict=True)), **columns})
+        store.write("transaction_features", day(number), {"rows": wide}, digest=f"d{number}", inputs={}, facts={})
+    with Engine(temp_directory=tmp_path / "spill", memory_limit="64MB", threads=2) as small:
+        found = measure_reference(store, small, given, plan, POLICY, "f" * 64)
+        records = store.partitions("transaction_features", [day(0)])
+        counted = Counter(small, [one.bins for one in found.features])
+        counts = counted.count(day(0), store.paths(records.values(), "rows")).counts
+        queries = len(small._prepared)
+    assert queries == -(-51 // COLUMNS_AT_ONCE) + 1, "features in parcels, and their new categories in one"
+    assert {sum(one.counts) for one in found.features} == {800}
+    assert {sum(of_one) for of_one in counts.values()} == {400}
+    assert set(counts) == {"amount", *numbers, *texts}
