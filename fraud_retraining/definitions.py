@@ -2,24 +2,23 @@
 
 import warnings
 from collections.abc import Mapping
-from datetime import date
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
 from fraud_retraining.adapters.private_files import close_new_files
-from fraud_retraining.domain.errors import RetrainingError
 from fraud_retraining.orchestration import card_sensor, release_sensors
 from fraud_retraining.orchestration.alert_sensors import build_alert_sensors
+from fraud_retraining.orchestration.asset_specs import described
 from fraud_retraining.orchestration.assets import evaluation, features, ingestion, monitoring, promotion, training
 from fraud_retraining.orchestration.checks import data_checks, drift_checks, model_checks, performance_checks
 from fraud_retraining.orchestration.cleaning import build_clean_job
 from fraud_retraining.orchestration.decide_release import decide_release
+from fraud_retraining.orchestration.first_days import first_as_of_partition, first_day_of_lake
 from fraud_retraining.orchestration.jobs import build_jobs
 from fraud_retraining.orchestration.outcomes import HOOKS, told_of
-from fraud_retraining.orchestration.partitions import DEFAULT_FIRST_DAY, day_partitions
-from fraud_retraining.orchestration.resources import build_resources, open_lake
+from fraud_retraining.orchestration.partitions import day_partitions
+from fraud_retraining.orchestration.resources import build_resources
 from fraud_retraining.orchestration.schedules import build_schedules
 from fraud_retraining.orchestration.sensors import build_sensors
 from fraud_retraining.settings import Settings, load_settings
@@ -32,22 +31,26 @@ def build_definitions(settings: Settings | None = None, **overrides: Any) -> dg.
         SettingsError: every problem of the settings, in one message.
     """
     settings = settings or load_settings()
-    partitions = day_partitions(_first_day(settings))
+    first = first_day_of_lake(settings)
+    days, as_of_days = day_partitions(first), day_partitions(first_as_of_partition(settings, first))
     resources: Mapping[str, Any] = {**build_resources(settings), **overrides}
     return dg.Definitions(
-        assets=told_of(
-            *ingestion.build_assets(partitions),
-            *features.build_assets(partitions, settings.feature_plan),
-            *training.build_assets(partitions, settings),
-            *evaluation.build_assets(partitions),
-            *promotion.build_assets(partitions),
-            *monitoring.build_assets(partitions, settings),
+        assets=described(
+            told_of(
+                *ingestion.build_assets(days),
+                *features.build_assets(days, settings.feature_plan),
+                *training.build_assets(as_of_days, settings),
+                *evaluation.build_assets(as_of_days),
+                *promotion.build_assets(as_of_days),
+                *monitoring.build_assets(days, settings),
+            ),
+            settings,
         ),
         asset_checks=[
-            *data_checks.build_checks(partitions),
-            *model_checks.build_checks(partitions),
-            *drift_checks.build_checks(partitions, settings),
-            *performance_checks.build_checks(partitions),
+            *data_checks.build_checks(days, as_of_days),
+            *model_checks.build_checks(as_of_days),
+            *drift_checks.build_checks(days, settings),
+            *performance_checks.build_checks(days),
         ],
         jobs=[*build_jobs(settings, HOOKS), decide_release.with_hooks(HOOKS), build_clean_job(HOOKS)],
         schedules=build_schedules(settings),
@@ -60,18 +63,6 @@ def build_definitions(settings: Settings | None = None, **overrides: Any) -> dg.
         resources=resources,
         executor=dg.in_process_executor,
     )
-
-
-def _first_day(settings: Settings) -> date:
-    """The first day that the UI offers; a lake that is far away is not listed for it."""
-    if settings.lake.first_day:
-        return settings.lake.first_day
-    if "://" in settings.lake_uri or not Path(settings.lake_uri).is_dir():
-        return DEFAULT_FIRST_DAY
-    try:
-        return min(open_lake(settings).days(), default=DEFAULT_FIRST_DAY)
-    except RetrainingError:  # the sensors and commands say so; the web server has to come up all the same
-        return DEFAULT_FIRST_DAY
 
 
 @dg.definitions

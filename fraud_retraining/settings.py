@@ -15,7 +15,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import parse_qsl, urlsplit
 
 import yaml
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, Field, StringConstraints, ValidationError
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -90,10 +90,20 @@ class LakePolicy(Policy):
     first_day: date | None = Field(
         None,
         description="First day that can be run; by default the first day of a lake in a folder (2000-01-01 at the "
-        "earliest), else 2015-01-01.",
+        "earliest), or as last seen on S3.",
     )
     limits: DayLimits = Field(DayLimits(), description="How much a day may be.")
     s3: S3Policy = Field(S3Policy(), description="How S3 is reached, by lake and store alike.")
+
+
+Owner = Annotated[str, StringConstraints(pattern=r"^(team:[A-Za-z0-9_-]+|[^@\s]+@[^@\s]+\.[^@\s]+)$")]
+
+
+class OwnersPolicy(Policy):
+    """Whom Dagster's catalogue names as owners: `team:NAME` or an e-mail address."""
+
+    data: tuple[Owner, ...] = Field(("team:data-platform",), description="Of the days of data and features.")
+    model: tuple[Owner, ...] = Field(("team:fraud-models",), description="Of models, evaluation, release, monitoring.")
 
 
 class StorePolicy(Policy):
@@ -171,6 +181,7 @@ class Settings(BaseSettings):
 
     lake: LakePolicy = Field(LakePolicy(), description="Where transactions arrive.")
     store: StorePolicy = Field(StorePolicy(), description="Where partitions are kept.")
+    owners: OwnersPolicy = Field(OwnersPolicy(), description="Whom Dagster's catalogue names as owners.")
     ledger: LedgerPolicy = Field(LedgerPolicy(), description="Where decisions are recorded.")
     engine: EnginePolicy = Field(EnginePolicy(), description="What DuckDB may use.")
     columns: ColumnPolicy = Field(ColumnPolicy(), description="What the lake calls the canonical columns.")

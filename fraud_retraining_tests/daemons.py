@@ -17,6 +17,7 @@ from pathlib import Path
 import dagster as dg
 
 import fraud_retraining
+from fraud_retraining.commands.development import dagster_home
 from fraud_retraining.domain.events import EventKind
 from fraud_retraining.orchestration.instance import open_instance
 from fraud_retraining.orchestration.knowledge import last_as_of
@@ -48,7 +49,7 @@ class Server:
             **os.environ,
             "FRAUD_RETRAINING_HOME": str(self.place.home),
             "FRAUD_RETRAINING_CONFIG": str(self.place.config),
-            "DAGSTER_HOME": str(ROOT),
+            "DAGSTER_HOME": str(dagster_home(self.place.home)),
             "PYTHONWARNINGS": "ignore",
             "PYTHONPATH": str(ROOT),
             **self._secrets,

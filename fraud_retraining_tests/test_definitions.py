@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
 
 import dagster as dg
@@ -9,9 +10,15 @@ import pytest
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 
 from fraud_retraining.definitions import build_definitions
+from fraud_retraining.domain.columns import RAW
 from fraud_retraining.domain.day_checks import DAY_CHECKS
 from fraud_retraining.domain.gates import GATES
 from fraud_retraining.domain.window_checks import WINDOW_CHECKS
+from fraud_retraining.orchestration.asset_specs import AS_OF_GROUPS, TAG_DAY, TAG_PERSONAL
+from fraud_retraining.orchestration.assets.training import RetrainForm
+from fraud_retraining.orchestration.first_days import first_day_of_lake, remember_first_day
+from fraud_retraining.orchestration.partitions import DEFAULT_FIRST_DAY
+from fraud_retraining.orchestration.readiness import days_of_window
 from fraud_retraining.settings import Settings
 
 GROUPS = {
@@ -84,6 +91,84 @@ def test_days_of_a_range_take_one_run_and_as_of_days_one_each(graph: AssetGraph)
     single = {name for name, policy in policies.items() if policy and policy.max_partitions_per_run is None}
     day_groups = ("ingestion", "features", "monitoring")
     assert single == {name for name, group in GROUPS.items() if group in day_groups} - {"raw_transactions"}
+    one_each = {name for name, policy in policies.items() if policy and policy.max_partitions_per_run == 1}
+    assert one_each == set(GROUPS) - single - {"raw_transactions"}
+
+
+def test_every_asset_has_an_owner_a_code_version_tags_and_its_code(graph: AssetGraph) -> None:
+    nodes = {key.to_user_string(): graph.get(key) for key in graph.get_all_asset_keys()}
+    for name, node in nodes.items():
+        assert node.owners == [
+            "team:data-platform" if GROUPS[name] in ("ingestion", "features") else "team:fraud-models"
+        ]
+        assert {TAG_DAY, TAG_PERSONAL} <= set(node.tags)
+        assert (node.code_version is None) is (name == "raw_transactions")
+    references = {name: node.metadata["dagster/code_references"] for name, node in nodes.items() if name != RAW}
+    files = {name: Path(found.code_references[0].file_path).name for name, found in references.items()}
+    assert files["transactions"] == "ingestion.py" and files["fraud_model"] == "training.py"
+
+
+@pytest.mark.parametrize(
+    ("estimator", "kinds"),
+    [("xgboost", {"mlflow", "xgboost"}), ("logistic_regression", {"mlflow", "scikitlearn"})],
+)
+def test_kinds_name_what_is_really_used(estimator: str, kinds: set[str]) -> None:
+    settings = Settings(model={"estimator": estimator, "params": {}})
+    found = build_definitions(settings).resolve_asset_graph()
+    assert found.get(dg.AssetKey("fraud_model")).kinds == kinds
+    assert "scikitlearn" not in found.get(dg.AssetKey("model_evaluation")).kinds
+
+
+def test_tables_have_a_schema_and_each_feature_its_columns(graph: AssetGraph) -> None:
+    settings = Settings()
+    metadata = graph.get(dg.AssetKey("transaction_features")).metadata
+    columns = {column.name: column for column in metadata["dagster/column_schema"].columns}
+    assert tuple(columns) == settings.feature_plan.columns
+    lineage = metadata["dagster/column_lineage"].deps_by_column
+    told = {name: {(dep.asset_key.to_user_string(), dep.column_name) for dep in deps} for name, deps in lineage.items()}
+    assert told["hour"] == {("transactions", "timestamp")}
+    assert ("entity_days", "terminal.frauds") in told["terminal_fraud_share_7d"]
+    assert ("entity_days", "terminal.frauds") not in told["terminal_count_7d"]
+    for name, deps in told.items():
+        for table, column in deps:
+            schema = graph.get(dg.AssetKey(table)).metadata["dagster/column_schema"]
+            assert column in {one.name for one in schema.columns}, (
+                f"{name} is made of {table}.{column}, which is not there"
+            )
+
+
+def test_as_of_days_begin_with_the_first_that_can_be_trained() -> None:
+    settings = Settings(lake={"uri": "s3://nowhere/lake", "first_day": "2024-01-01"})
+    found = build_definitions(settings).resolve_asset_graph()
+    starts = {name: found.get(dg.AssetKey(name)).partitions_def.start.date() for name in GROUPS}
+    assert {starts[name] for name, group in GROUPS.items() if group not in AS_OF_GROUPS} == {date(2024, 1, 1)}
+    assert {starts[name] for name, group in GROUPS.items() if group in AS_OF_GROUPS} == {date(2024, 2, 13)}
+    needed = days_of_window(settings, date(2024, 2, 13)).needed
+    assert needed[0] == date(2024, 1, 1)
+
+
+def test_a_lake_that_is_far_away_begins_where_it_was_last_seen_to_begin(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("FRAUD_RETRAINING_HOME", str(tmp_path))
+    here, there = (Settings(lake={"uri": f"s3://{name}/lake"}) for name in ("here", "there"))
+    assert first_day_of_lake(here) == DEFAULT_FIRST_DAY
+    remember_first_day(here, date(2024, 3, 1))
+    assert (first_day_of_lake(here), first_day_of_lake(there)) == (date(2024, 3, 1), DEFAULT_FIRST_DAY)
+    (tmp_path / "lake_first_day").write_text("damaged")
+    assert first_day_of_lake(here) == DEFAULT_FIRST_DAY
+
+
+def test_what_should_be_new_by_when_is_stated(graph: AssetGraph) -> None:
+    policies = {key.to_user_string(): graph.get(key).freshness_policy for key in graph.get_all_asset_keys()}
+    stated = {name for name, policy in policies.items() if policy is not None}
+    assert stated == {name for name, group in GROUPS.items() if group not in ("monitoring",)} - {RAW}
+    unscheduled = build_definitions(Settings(triggers={"schedule": None})).resolve_asset_graph()
+    assert unscheduled.get(dg.AssetKey("fraud_model")).freshness_policy is None
+
+
+def test_the_launch_form_of_a_retrain_describes_its_knobs(graph: AssetGraph) -> None:
+    fields = RetrainForm.to_config_schema().as_field().config_type.fields
+    assert set(fields) == {"reason", "window_days"}
+    assert all(field.description and not field.is_required for field in fields.values())
 
 
 def test_a_code_location_takes_them_whole() -> None:

@@ -20,6 +20,7 @@ from rich.table import Table
 
 from fraud_retraining.adapters.private_files import private_folder
 from fraud_retraining.commands import answers
+from fraud_retraining.commands.development import LINKS
 from fraud_retraining.commands.lakes import write_simulated_lake
 from fraud_retraining.commands.runs import Pipeline, Retrained
 from fraud_retraining.domain.errors import RetrainingError
@@ -173,6 +174,7 @@ def _fresh_home() -> Path:
         "lake": {"uri": str(home / "lake")},
         "promotion": {"mode": "auto"},
         "model": {"params": {"n_estimators": 100, "learning_rate": 0.1, "max_bin": 256}},
+        "alerts": {"links": LINKS},
     }
     (home / "retraining.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
     return home

@@ -4,6 +4,7 @@ Here: which processes are started, on which ports, and how they end together. No
 """
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -24,7 +25,7 @@ from rich.console import Console
 from fraud_retraining.adapters.private_files import private_folder
 from fraud_retraining.commands.lakes import grow_simulated_lake, write_simulated_lake
 from fraud_retraining.domain.errors import DataInvalid, DependencyUnreachable
-from fraud_retraining.orchestration.instance import config_folder
+from fraud_retraining.orchestration.instance import CONFIG, config_folder
 from fraud_retraining.orchestration.progress import Progress
 from fraud_retraining.orchestration.resources import open_lake
 from fraud_retraining.settings import CONFIG_VARIABLE, HOME_VARIABLE, Settings, home_folder, load_settings
@@ -39,7 +40,11 @@ PATIENCE_SECONDS = 120
 END_SECONDS = 20
 QUIET_MLFLOW = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
 
+LINKS = {"dagster": f"http://{HOST}:3000", "mlflow": f"http://{HOST}:5000"}
+"""Where `make ui` and `make dev` show them, while nobody else has these ports."""
+
 LIVELY = {
+    "alerts": {"links": LINKS},
     "promotion": {"mode": "auto"},
     "validation": {"min_rows": 20_000},
     "model": {"params": {"n_estimators": 60, "learning_rate": 0.15, "max_bin": 256}},
@@ -184,12 +189,26 @@ def _commands(settings: Settings, dagster: Address, mlflow: Address) -> Mapping[
 
 
 def _start(name: str, command: Sequence[str], log: Path, home: Path) -> Started:
-    environment = {**os.environ, HOME_VARIABLE: str(home), "DAGSTER_HOME": str(config_folder()), **QUIET_MLFLOW}
+    environment = {**os.environ, HOME_VARIABLE: str(home), "DAGSTER_HOME": str(dagster_home(home)), **QUIET_MLFLOW}
     with log.open("ab") as file:
         process = subprocess.Popen(
             command, stdout=file, stderr=file, stdin=subprocess.DEVNULL, env=environment, start_new_session=True
         )
     return Started(name, process, log)
+
+
+def dagster_home(home: Path) -> Path:
+    """DAGSTER_HOME as set, else a folder under the home with the project's dagster.yaml.
+
+    Dagster's webserver and daemon make folders in DAGSTER_HOME, even with telemetry off; a checkout is no place for it.
+    """
+    source = config_folder()
+    if os.environ.get("DAGSTER_HOME"):
+        return source
+    folder = home / "dagster"
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source / CONFIG, folder / CONFIG)
+    return folder
 
 
 def _end(started: Sequence[Started]) -> None:

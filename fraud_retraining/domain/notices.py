@@ -9,6 +9,7 @@ from datetime import date
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
+from urllib.parse import quote
 
 from pydantic import Field
 
@@ -334,9 +335,24 @@ def _facts(occasion: Occasion) -> Iterator[tuple[str, str]]:
 def _links(category: str, occasion: Occasion, policy: LinkPolicy) -> Iterator[Link]:
     if policy.dagster and occasion.dagster_run_id:
         yield Link(text="Dagster run", url=f"{policy.dagster.rstrip('/')}/runs/{occasion.dagster_run_id}")
-    if policy.mlflow and occasion.mlflow_run_id:
-        yield Link(text="MLflow run", url=f"{policy.mlflow.rstrip('/')}/#/runs/{occasion.mlflow_run_id}")
+    if occasion.mlflow_run_id and (url := mlflow_run_url(policy, occasion.mlflow_run_id)):
+        yield Link(text="MLflow run", url=url)
     yield runbook_link(category, policy)
+
+
+def mlflow_run_url(policy: LinkPolicy, run_id: str) -> str | None:
+    """The page of an MLflow run; none where no MLflow UI is configured."""
+    return f"{policy.mlflow.rstrip('/')}/#/runs/{run_id}" if policy.mlflow else None
+
+
+def mlflow_version_url(policy: LinkPolicy, model: str, version: int) -> str | None:
+    """The page of a version in MLflow's registry; none where no MLflow UI is configured."""
+    return f"{policy.mlflow.rstrip('/')}/#/models/{quote(model, safe='')}/versions/{version}" if policy.mlflow else None
+
+
+def release_url(policy: LinkPolicy, version: int) -> str | None:
+    """The page of a release; none where the page of releases is not configured."""
+    return f"{policy.releases.rstrip('/')}/{version}" if policy.releases else None
 
 
 def runbook_link(category: str, policy: LinkPolicy) -> Link:

@@ -111,6 +111,19 @@ class WindowDays(Policy):
         return tuple(sorted(set(self.training) | set(self.holdout) | fixed))
 
 
+def first_as_of_day(
+    first_day: date, window: WindowPolicy, holdout: HoldoutPolicy, labels: LabelPolicy, missing: int = 0
+) -> date:
+    """The first as-of day that can be trained on a lake that begins on `first_day`.
+
+    `missing` is how many days of its window may be absent.
+    """
+    judged = timedelta(days=labels.delay_days + holdout.days)
+    if isinstance(window, ExpandingWindow):
+        return max(window.start, first_day) + judged
+    return first_day + judged + timedelta(days=max(window.days - 1 - missing, 0))
+
+
 def window_days(as_of: date, window: WindowPolicy, holdout: HoldoutPolicy, labels: LabelPolicy) -> WindowDays:
     """The days that `as_of` means, whenever it is asked.
 

@@ -19,6 +19,7 @@ from fraud_retraining.domain.fingerprint import digest
 from fraud_retraining.domain.lake_layout import SetAside
 from fraud_retraining.domain.requesters import AUTOMATION
 from fraud_retraining.domain.triggers import LivePerformance, Pause, Retrain, Skip, decide
+from fraud_retraining.orchestration.first_days import remember_first_day
 from fraud_retraining.orchestration.jobs import (
     AS_OF_TAG,
     DECISION_TAG,
@@ -61,6 +62,7 @@ def ingest_next(
     try:
         tell_set_aside(lake.uri, readiness.listing.set_aside)
         work = readiness.work()
+        remember_first_day(settings, readiness.first)
     except DataInvalid as error:
         return dg.SkipReason(str(error))
     if work is None:

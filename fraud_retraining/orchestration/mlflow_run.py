@@ -10,8 +10,7 @@ from typing import Any
 import dagster as dg
 
 from fraud_retraining.adapters.registry import AUTOMATED, NOTE, RUN_NAME, asking_mlflow
-from fraud_retraining.orchestration.jobs import REASON_TAG
-from fraud_retraining.orchestration.requests import as_of_of, trigger_of
+from fraud_retraining.orchestration.requests import as_of_of, request_of_run
 from fraud_retraining.settings import Settings
 
 
@@ -59,10 +58,11 @@ class MlflowRun:
     def _tags(self) -> dict[str, str]:
         run = self._context.dagster_run
         tags = run.tags if run is not None else {}
-        as_of, trigger = as_of_of(tags), trigger_of(tags)
-        named = {RUN_NAME: f"{as_of} {trigger}"} if as_of is not None else {}
-        reason = {NOTE: tags[REASON_TAG]} if tags.get(REASON_TAG) else {}
-        return {AUTOMATED: "true", **named, **reason}
+        request = request_of_run(run.run_id if run is not None else "", self._context.resources.ledger)
+        as_of = as_of_of(tags)
+        named = {RUN_NAME: f"{as_of} {request.trigger}"} if as_of is not None else {}
+        reason = {NOTE: request.reason} if request.reason else {}
+        return {AUTOMATED: "true", "trigger": request.trigger, **named, **reason}
 
     def _failed(self) -> bool:
         run, instance = self._context.dagster_run, self._context.instance

@@ -13,10 +13,11 @@ from fraud_retraining.domain.windows import ExpandingWindow, HoldoutPolicy, Wind
 
 DEFAULT_FIRST_DAY = date(2015, 1, 1)
 BACKFILL_DAYS_IN_ONE_RUN = dg.BackfillPolicy.single_run()
+ONE_RUN_AN_AS_OF_DAY = dg.BackfillPolicy.multi_run(max_partitions_per_run=1)
 
 
 def day_partitions(first_day: date) -> dg.DailyPartitionsDefinition:
-    """Every whole UTC day from `first_day` to today."""
+    """Every whole UTC day from `first_day` to today: days of the lake, or as-of days."""
     return dg.DailyPartitionsDefinition(start_date=first_day.isoformat(), timezone="UTC", end_offset=1)
 
 

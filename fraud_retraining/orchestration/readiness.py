@@ -113,6 +113,11 @@ class Readiness:
         """
         return max(self.listing.days, default=None)
 
+    @property
+    def first(self) -> date | None:
+        """The first day that has arrived; read with the latest."""
+        return min(self.listing.days, default=None)
+
     @cached_property
     def arrived(self) -> dict[date, DayFiles]:
         """The days that have arrived, from the first that a retrain of the latest needs."""

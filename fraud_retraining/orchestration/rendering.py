@@ -27,6 +27,11 @@ def figure(value: float) -> float:
     return float(f"{value:.6g}")
 
 
+def links_of(**urls: str | None) -> dict[str, MetadataValue]:
+    """Addresses as links; what has none is left out."""
+    return {name: MetadataValue.url(url) for name, url in urls.items() if url}
+
+
 def grid_table(grid: Grid) -> TableMetadataValue:
     """A grid as a table, whole numbers as such; its schema is given, so that one without rows is a table too."""
     columns = [name or f"column {place}" for place, name in enumerate(grid.columns, start=1)]

@@ -211,7 +211,10 @@ def open_teller(settings: Settings) -> "Teller":
 def _mlflow(settings: Settings) -> dg.ResourceDefinition:
     """The MLflow run of a Dagster run, which begins when a model is about to be trained."""
 
-    @dg.resource(description="dagster-mlflow's mlflow_tracking: at most one MLflow run a Dagster run.")
+    @dg.resource(
+        required_resource_keys={"ledger"},
+        description="dagster-mlflow's mlflow_tracking: at most one MLflow run a Dagster run.",
+    )
     def mlflow(context: dg.InitResourceContext) -> Iterator["MlflowRun"]:
         from fraud_retraining.orchestration.mlflow_run import MlflowRun
 

@@ -19,6 +19,7 @@ from fraud_retraining.domain.windows import (
     WindowDays,
     WindowPolicy,
     build_manifest,
+    first_as_of_day,
     window_days,
 )
 
@@ -57,6 +58,35 @@ def test_an_expanding_window_grows_with_the_as_of_day_from_a_fixed_start() -> No
     assert days(policy).training.start == days(policy, as_of=A + timedelta(days=9)).training.start
     with pytest.raises(ValueError, match="after its last day"):
         days(ExpandingWindow(strategy="expanding", start=A))
+
+
+@pytest.mark.parametrize(
+    "window",
+    [
+        RollingWindow(days=30),
+        RollingWindow(days=1),
+        WeightedWindow(strategy="weighted", days=10, recent_days=3),
+        ExpandingWindow(strategy="expanding", start=A - timedelta(days=9)),
+    ],
+)
+@pytest.mark.parametrize(("holdout", "delay"), [(7, 7), (1, 0)])
+def test_the_first_as_of_day_is_the_first_whose_window_the_lake_fills(
+    window: WindowPolicy, holdout: int, delay: int
+) -> None:
+    first = A - timedelta(days=9)
+    found = first_as_of_day(first, window, HoldoutPolicy(days=holdout), LabelPolicy(delay_days=delay))
+    assert days(window, holdout, delay, found).needed[0] == first
+    earlier = found - timedelta(days=1)
+    if isinstance(window, ExpandingWindow):
+        with pytest.raises(ValueError, match="after its last day"):
+            days(window, holdout, delay, earlier)
+    else:
+        assert days(window, holdout, delay, earlier).needed[0] < first
+
+
+def test_days_that_may_be_missing_let_it_be_earlier() -> None:
+    first = first_as_of_day(A, RollingWindow(days=30), HoldoutPolicy(days=7), LabelPolicy(delay_days=7), missing=3)
+    assert first == A + timedelta(days=7 + 7 + 30 - 1 - 3)
 
 
 def test_recent_days_weigh_exactly_what_was_said() -> None:

@@ -4,12 +4,18 @@ import json
 from datetime import timedelta
 
 import mlflow.data
+import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from fraud_retraining.settings import load_settings
-from fraud_retraining_tests.command_line import retrain, run
-from fraud_retraining_tests.conftest import AS_OF, Place
+from fraud_retraining.definitions import build_definitions
+from fraud_retraining.domain.errors import SettingsError
+from fraud_retraining.domain.windows import TrainingWindow
+from fraud_retraining.orchestration.assets.training import _with_window
+from fraud_retraining.orchestration.instance import open_instance
+from fraud_retraining.settings import Settings, load_settings
+from fraud_retraining_tests.command_line import ledger, retrain, run
+from fraud_retraining_tests.conftest import AS_OF, START, Place
 
 
 def client() -> MlflowClient:
@@ -59,6 +65,7 @@ def test_what_trains_nothing_leaves_no_run(home: Place) -> None:
     assert retrain()[1]["status"] == "already_trained"
     code, refused, _ = retrain(AS_OF - timedelta(days=20))
     assert (code, refused["status"]) == (3, "data_invalid")
+    assert str(START + timedelta(days=13)) in refused["error"]["remedy"]
     assert [one.info.run_id for one in runs()] == first
 
 
@@ -75,3 +82,32 @@ def test_the_trigger_names_the_run_its_reason_describes_it_and_what_a_person_wro
     assert tags["release_status"] == answer["status"] == "awaiting_approval"
     assert tags["dagster_run_id"] == answer["dagster_run_id"]
     assert client().get_registered_model(name).description == "Ours."
+
+
+def test_the_launch_form_gives_a_reason_and_a_window_for_one_run(home: Place) -> None:
+    home.configure(promotion={"mode": "manual"})
+    said = {"reason": "a shorter memory, once", "window_days": 6}
+    job = build_definitions(load_settings()).resolve_job_def("retrain")
+    done = job.execute_in_process(
+        instance=open_instance(),
+        partition_key=str(AS_OF),
+        run_config={"ops": {"training_window": {"config": said}}},
+        raise_on_error=False,
+    )
+    events = {event.kind: event for event in ledger().events()}
+    window = TrainingWindow.model_validate(events["window_built"].payload)
+    assert (len(window.days.training), load_settings().window.days) == (6, 8)
+    assert events["retrain_requested"].payload["reason"] == "a shorter memory, once"
+    (trained,) = [one for one in runs() if one.data.tags["dagster_run_id"] == done.run_id]
+    assert trained.data.tags["mlflow.note.content"] == "a shorter memory, once"
+
+
+def test_a_window_that_cannot_be_is_refused() -> None:
+    rolling = Settings()
+    assert _with_window(rolling, 0) is rolling
+    expanding = Settings(window={"strategy": "expanding", "start": "2024-01-01"})
+    with pytest.raises(SettingsError, match="no length"):
+        _with_window(expanding, 6)
+    weighted = Settings(window={"strategy": "weighted", "days": 10, "recent_days": 7})
+    with pytest.raises(SettingsError, match="3 days is not possible"):
+        _with_window(weighted, 3)

@@ -91,7 +91,7 @@ def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
                 SCORED,
                 deps=[FEATURES],
                 skippable=True,
-                kinds={"xgboost", "parquet"},
+                kinds={"parquet"},
                 description="The scores that the champion of the time gave the day's transactions, with its version.",
             ),
             dg.AssetSpec(
@@ -105,7 +105,7 @@ def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
                 PERFORMANCE,
                 deps=[SCORED, TRANSACTIONS],
                 skippable=True,
-                kinds={"scikitlearn"},
+                kinds={"python"},
                 description="What the service was worth on the day and its week, once the day's labels are mature.",
             ),
         ],

@@ -21,6 +21,7 @@ from fraud_retraining.domain.candidate import Evaluation, RegisteredVersion, Rel
 from fraud_retraining.domain.errors import Conflict, RetrainingError
 from fraud_retraining.domain.fingerprint import digest
 from fraud_retraining.domain.leases import Lease
+from fraud_retraining.domain.notices import mlflow_version_url, release_url
 from fraud_retraining.domain.releases import Await, Promote, Release, ReleaseState, Supersede, promotion_of
 from fraud_retraining.domain.trust import POLICY
 from fraud_retraining.domain.verdicts import floors_missed, require_registrable, why_human
@@ -30,6 +31,8 @@ from fraud_retraining.orchestration.assets.training import MODEL, WINDOW
 from fraud_retraining.orchestration.checks.data_checks import WINDOW_REPORT, readable_report
 from fraud_retraining.orchestration.inventory import Inventory
 from fraud_retraining.orchestration.jobs import RETRAIN_POOL
+from fraud_retraining.orchestration.partitions import ONE_RUN_AN_AS_OF_DAY
+from fraud_retraining.orchestration.rendering import links_of
 from fraud_retraining.orchestration.requests import request_of_run
 from fraud_retraining.orchestration.retrain_lease import RetrainLease
 from fraud_retraining.orchestration.retries import retried
@@ -54,6 +57,7 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
             "fraud_model": dg.AssetIn(MODEL),
             "model_evaluation": dg.AssetIn(EVALUATION),
         },
+        backfill_policy=ONE_RUN_AN_AS_OF_DAY,
         kinds={"mlflow"},
     )
     @retried
@@ -75,6 +79,9 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
         warnings = warnings_of(training_window, model_evaluation, settings, store, recorded_champion(registry, ledger))
         version = _register(context, training_window, fraud_model, model_evaluation, registry, ledger, warnings, lease)
         context.add_output_metadata({"version": version, "created": known is None, "run_id": fraud_model.run_id})
+        links = settings.alerts.links
+        version_url = mlflow_version_url(links, settings.model.name, version)
+        context.add_output_metadata(links_of(mlflow_version=version_url, release_page=release_url(links, version)))
         context.add_output_metadata(_card(context, Cards(ledger, registry, store), version))
         return RegisteredVersion(
             as_of=fraud_model.as_of, fingerprint=fraud_model.fingerprint, version=version, created=known is None
@@ -86,6 +93,7 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
         pool=RETRAIN_POOL,
         partitions_def=partitions,
         ins={"registered_model": dg.AssetIn(REGISTERED)},
+        backfill_policy=ONE_RUN_AN_AS_OF_DAY,
         kinds={"mlflow"},
     )
     @retried
@@ -106,6 +114,7 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
         publisher.point_candidate()
         _refresh_cards(context, Cards(ledger, registry, store))
         champion = registry.champion()
+        context.add_output_metadata(links_of(release_page=release_url(settings.alerts.links, outcome.version)))
         context.add_output_metadata(
             {
                 "status": outcome.status.value,

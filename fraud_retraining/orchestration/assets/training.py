@@ -10,6 +10,7 @@ from typing import Any
 
 import dagster as dg
 import pyarrow as pa
+from pydantic import Field, ValidationError
 
 from fraud_retraining.adapters.day_counts import measure_reference
 from fraud_retraining.adapters.engine import Engine
@@ -23,14 +24,16 @@ from fraud_retraining.adapters.store import Store
 from fraud_retraining.adapters.window_rows import WindowRows
 from fraud_retraining.domain.candidate import Making, TrainedModel
 from fraud_retraining.domain.drift import ReferenceProfile
-from fraud_retraining.domain.errors import DataInvalid
+from fraud_retraining.domain.errors import DataInvalid, SettingsError
 from fraud_retraining.domain.events import EventKind
 from fraud_retraining.domain.fingerprint import Fingerprint, code_digest, digest, fingerprint
+from fraud_retraining.domain.notices import mlflow_run_url
 from fraud_retraining.domain.reproducibility import rewritten_days
 from fraud_retraining.domain.schemas import TRANSACTION_ID
 from fraud_retraining.domain.training import Batches, OnRound, fit
 from fraud_retraining.domain.windows import (
     DayRange,
+    ExpandingWindow,
     FeatureDay,
     TrainingWindow,
     WindowDays,
@@ -38,14 +41,14 @@ from fraud_retraining.domain.windows import (
 )
 from fraud_retraining.orchestration.checks.data_checks import require_window_checks
 from fraud_retraining.orchestration.inventory import FEATURES, Inventory
-from fraud_retraining.orchestration.jobs import FINGERPRINT_TAG, RETRAIN_POOL
+from fraud_retraining.orchestration.jobs import FINGERPRINT_TAG, REASON_TAG, RETRAIN_POOL
 from fraud_retraining.orchestration.mlflow_run import MlflowRun
-from fraud_retraining.orchestration.partitions import days_of, window_mapping
+from fraud_retraining.orchestration.partitions import ONE_RUN_AN_AS_OF_DAY, days_of, window_mapping
 from fraud_retraining.orchestration.progress import Progress
 from fraud_retraining.orchestration.readiness import days_behind, days_of_window
-from fraud_retraining.orchestration.rendering import importance_table, window_table
+from fraud_retraining.orchestration.rendering import importance_table, links_of, window_table
 from fraud_retraining.orchestration.reproducibility import mark_versions
-from fraud_retraining.orchestration.requests import record_request, request_of_run, trigger_of
+from fraud_retraining.orchestration.requests import record_request, request_of_run
 from fraud_retraining.orchestration.retrain_lease import RetrainLease
 from fraud_retraining.orchestration.retries import retried
 from fraud_retraining.settings import Settings
@@ -63,6 +66,17 @@ MODEL_CODE = (
 )
 
 
+class RetrainForm(dg.Config):
+    """What whoever launches a retrain in Dagster's UI may say about it."""
+
+    reason: str = Field(
+        "", max_length=1000, description="Why it is asked for; stands in the ledger, on the release and in MLflow."
+    )
+    window_days: int = Field(
+        0, ge=0, le=3660, description="Days of the training window, for this run only; 0: window.days of the settings."
+    )
+
+
 def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> list[dg.AssetsDefinition]:
     """The assets of this group."""
     mapping = window_mapping(settings.window, settings.holdout, settings.labels.delay_days)
@@ -73,11 +87,13 @@ def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
         pool=RETRAIN_POOL,
         partitions_def=partitions,
         deps=[dg.AssetDep(FEATURES, partition_mapping=mapping)],
+        backfill_policy=ONE_RUN_AN_AS_OF_DAY,
         kinds={"json"},
     )
     @retried
     def training_window(
         context: dg.AssetExecutionContext,
+        config: RetrainForm,
         settings: dg.ResourceParam[Settings],
         lake: dg.ResourceParam[Lake],
         store: dg.ResourceParam[Store],
@@ -86,16 +102,23 @@ def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
         retrain_lease: dg.ResourceParam[RetrainLease],
     ) -> TrainingWindow:
         """Which days the model of this as-of day learns from and is judged on, pinned by digest; no copy of rows."""
-        record_request(context.run_id, context.run.tags, settings, ledger)
+        record_request(context.run_id, _tags_of_request(context, config), settings, ledger)
         retrain_lease.hold()
         require_kept(registry, ledger)
-        window = _build_window(days_of(context)[0], settings, lake, store)
+        window = _build_window(days_of(context)[0], _with_window(settings, config.window_days), lake, store)
         _record_window(context, window, Inventory(store, settings, window.digests), ledger)
         mark_versions(settings, store, registry, ledger)
         context.add_output_metadata(_window_metadata(window))
         return window
 
-    @dg.asset(name=MODEL, group_name=GROUP, pool=RETRAIN_POOL, partitions_def=partitions, kinds={"mlflow", "xgboost"})
+    @dg.asset(
+        name=MODEL,
+        group_name=GROUP,
+        pool=RETRAIN_POOL,
+        partitions_def=partitions,
+        backfill_policy=ONE_RUN_AN_AS_OF_DAY,
+        kinds={"mlflow"},
+    )
     @retried
     def fraud_model(
         context: dg.AssetExecutionContext,
@@ -143,9 +166,35 @@ def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
         if ledger.last(EventKind.MODEL_TRAINED, fingerprint=model.fingerprint) is None:
             _record_model(context, model, training_window, settings, ledger)
         context.add_output_metadata(_model_metadata(model))
+        context.add_output_metadata(links_of(mlflow_run=mlflow_run_url(settings.alerts.links, model.run_id)))
         return model
 
     return [training_window, fraud_model]
+
+
+def _tags_of_request(context: dg.AssetExecutionContext, config: RetrainForm) -> Mapping[str, str]:
+    """The run's tags, with the reason of the launch form where the run itself names none."""
+    tags = context.run.tags
+    return {**tags, REASON_TAG: config.reason} if config.reason and not tags.get(REASON_TAG) else tags
+
+
+def _with_window(settings: Settings, days: int) -> Settings:
+    """The settings with a training window of another length; 0 leaves it.
+
+    Raises:
+        SettingsError: the window has no such length.
+    """
+    if days == 0:
+        return settings
+    window = settings.window
+    if isinstance(window, ExpandingWindow):
+        raise SettingsError("an expanding window has no length that could be set", remedy="leave window_days at 0.")
+    try:
+        changed = type(window).model_validate({**window.model_dump(), "days": days})
+    except ValidationError as error:
+        problems = [str(one["msg"]) for one in error.errors()]
+        raise SettingsError(f"a window of {days} days is not possible", culprits=problems) from None
+    return settings.model_copy(update={"window": changed})
 
 
 def _build_window(as_of: date, settings: Settings, lake: Lake, store: Store) -> TrainingWindow:
@@ -316,7 +365,6 @@ def _example(rows: WindowRows) -> pa.Table:
 def _tags(context: dg.AssetExecutionContext, window: TrainingWindow, determined_by: Fingerprint) -> dict[str, str]:
     training, holdout = window.days.training, window.days.holdout
     return {
-        "trigger": trigger_of(context.run.tags),
         "as_of": window.days.as_of.isoformat(),
         "window": f"{window.days.strategy} {training.start} to {training.end}",
         "holdout": f"{holdout.start} to {holdout.end}",

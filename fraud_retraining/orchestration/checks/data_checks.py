@@ -36,10 +36,10 @@ DAYS_TOLD_APART = 7
 SEVERITIES = {"error": dg.AssetCheckSeverity.ERROR, "warn": dg.AssetCheckSeverity.WARN}
 
 
-def build_checks(partitions: dg.PartitionsDefinition) -> list[dg.AssetChecksDefinition]:
+def build_checks(days: dg.PartitionsDefinition, as_of_days: dg.PartitionsDefinition) -> list[dg.AssetChecksDefinition]:
     """The checks of `transactions` and of `training_window`."""
 
-    @dg.multi_asset_check(name="transactions_checks", specs=specs(TRANSACTIONS, DAY_CHECKS, partitions))
+    @dg.multi_asset_check(name="transactions_checks", specs=specs(TRANSACTIONS, DAY_CHECKS, days))
     @retried
     def transactions_checks(
         context: dg.AssetCheckExecutionContext,
@@ -58,7 +58,7 @@ def build_checks(partitions: dg.PartitionsDefinition) -> list[dg.AssetChecksDefi
             progress.advance(CHECKS, count)
         yield from results(context, TRANSACTIONS, DAY_CHECKS, reports)
 
-    @dg.multi_asset_check(name="training_window_checks", specs=specs(WINDOW, WINDOW_CHECKS, partitions))
+    @dg.multi_asset_check(name="training_window_checks", specs=specs(WINDOW, WINDOW_CHECKS, as_of_days))
     @retried
     def training_window_checks(
         context: dg.AssetCheckExecutionContext,
