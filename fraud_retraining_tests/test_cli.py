@@ -75,6 +75,9 @@ class TestRetrain:
         regression = next(gate for gate in answer["gates"] if gate["name"] == "no_regression")
         assert regression["applicable"]
         assert answer["metrics"]["champion"]["average_precision"] is not None
+        aged = ledger().last(EventKind.MODEL_EVALUATED).payload["aged"]
+        assert (aged["version"], aged["age_days"]) == (1, 4.5), "the champion of two days before is as old as that"
+        assert aged["average_precision"]["low"] < aged["average_precision"]["high"]
         assert (code, answer["status"]) in {(0, "promoted"), (4, "gate_failed")}
 
     def test_a_backfill_gives_each_day_its_model_and_never_replaces_a_newer_champion(self, home: Place) -> None:

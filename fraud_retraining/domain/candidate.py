@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import Field
 
+from fraud_retraining.domain.ageing import Aged
 from fraud_retraining.domain.fingerprint import Fingerprint
 from fraud_retraining.domain.gates import Evidence, Verdict
 from fraud_retraining.domain.schemas import Policy
@@ -79,6 +80,9 @@ class Evaluation(Policy):
     compared_days: tuple[date, ...] = Field(description="Holdout days that neither model was trained on.")
     evidence: Evidence
     verdict: Verdict
+    aged: Aged | None = Field(
+        None, description="What a model of the age at which models serve reached on the holdout; none is old enough."
+    )
     review_digest: str = Field("", description="Digest of the reviewer's pack that was made with it.")
     pictures_digest: str = Field("", description="Digest of that pack's pictures, as the store has them.")
     reused: bool = Field(False, description="Whether the verdict was found in the ledger instead of judged again.")

@@ -78,6 +78,8 @@ def _time_limits(story: Story) -> Iterator[str]:
         f"It has seen no fraud that happened after {days.training.end}, "
         f"{(days.as_of - days.training.end).days} days before its as-of day."
     )
+    if story.evaluation is not None and story.evaluation.aged is not None:
+        yield story.evaluation.aged.told
     if story.window.missing:
         yield f"Days that were missing: {', '.join(map(str, story.window.missing))}."
     if story.rewritten:

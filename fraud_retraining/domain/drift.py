@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from fraud_retraining.domain.ageing import Aged, expected_live
 from fraud_retraining.domain.bins import Bins
 from fraud_retraining.domain.comparison import Interval
 from fraud_retraining.domain.features import CALENDAR, FeaturePlan
@@ -196,6 +197,12 @@ class HoldoutProfile(Policy):
     fingerprint: str
     score: FeatureProfile
     average_precision: Interval | None = Field(description="None where the holdout has no fraud.")
+    aged: Aged | None = Field(None, description="What a model of the age at which models serve reached on it.")
+
+    @property
+    def expected_live(self) -> Interval | None:
+        """The average precision that the days which it serves are held against."""
+        return expected_live(self.average_precision, self.aged)
 
 
 class Reference(NamedTuple):

@@ -52,7 +52,7 @@ class ServedPart(Policy):
     rows: int
     frauds: int
     average_precision: float | None = Field(None, description="On those days; None where they have no fraud.")
-    promised: Interval | None = Field(None, description="Average precision on its own holdout, as a candidate.")
+    promised: Interval | None = Field(None, description="What its holdout lets expect of days as old as these.")
     promised_rows: int = Field(0, description="Rows of that holdout.")
 
 
@@ -66,7 +66,7 @@ class PerformanceReport(Policy):
     today: Live
     recent: Live = Field(description="The week that ends with the day, by the scores that served it.")
     parts: tuple[ServedPart, ...] = Field((), description="The same week by version, in the order of their days.")
-    holdout: Interval | None = Field(None, description="Average precision of the day's version on its own holdout.")
+    holdout: Interval | None = Field(None, description="What the holdout of the day's version lets expect.")
 
     @property
     def live_performance(self) -> LivePerformance | None:

@@ -390,7 +390,8 @@ def decay(policy: PerformanceTriggerPolicy, live: LivePerformance) -> str | None
         return f"under the floor of {floor:.3f}"
     if policy.below_holdout and live.holdout_low is not None and live.high < live.holdout_low:
         return (
-            f"under the {live.holdout_low:.3f} that the holdouts of who served proved, by more than the noise of both"
+            f"under the {live.holdout_low:.3f} that the holdouts of who served let expect, by more than the noise of "
+            "both"
         )
     return None
 

@@ -410,7 +410,7 @@ class TestTheService:
             fingerprint = record(SCORED, (one.days[0] - START).days).facts["fingerprint"]
             holdout = read_profile(store(), HoldoutProfile, fingerprint)
             assert holdout is not None
-            assert (one.promised, one.promised_rows) == (holdout.average_precision, sum(holdout.score.counts))
+            assert (one.promised, one.promised_rows) == (holdout.expected_live, sum(holdout.score.counts))
         live = told.live_performance
         assert live is not None and live.holdout_low is not None
         assert live.low < live.value < live.high
@@ -426,7 +426,7 @@ class TestTheService:
         check = self.judged_again()
         assert not check.passed
         assert check.severity == dg.AssetCheckSeverity.WARN
-        for words in ("rows", "frauds", "served by versions 1 (as of", "promised 0.", "of who served proved"):
+        for words in ("rows", "frauds", "served by versions 1 (as of", "promised 0.", "of who served let expect"):
             assert words in check.description
         self.tell()
         self.tell()

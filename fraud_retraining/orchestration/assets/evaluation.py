@@ -22,6 +22,7 @@ from fraud_retraining.adapters.registry import ModelVersion, Registry
 from fraud_retraining.adapters.review_pictures import write_pictures
 from fraud_retraining.adapters.store import Store
 from fraud_retraining.adapters.window_rows import WindowRows
+from fraud_retraining.domain.ageing import Aged, champion_of_age, serving_age
 from fraud_retraining.domain.bins import number_bins, number_counts
 from fraud_retraining.domain.candidate import Evaluation, TrainedModel
 from fraud_retraining.domain.comparison import Comparison
@@ -38,6 +39,7 @@ from fraud_retraining.domain.gates import (
     judge,
 )
 from fraud_retraining.domain.judged import Judged, Pair
+from fraud_retraining.domain.performance import measure
 from fraud_retraining.domain.releases import champion_of_time
 from fraud_retraining.domain.review import ReviewPack
 from fraud_retraining.domain.reviewing import Reviewed, Watch, maturity, review
@@ -139,6 +141,9 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
             evidence=evidence,
             verdict=judge(settings.gates, evidence),
         )
+        evaluation = evaluation.model_copy(
+            update={"aged": _aged(training_window, registry, ledger, settings, store, context.log)}
+        )
         pack = _reviewed(evaluation, holdout, fixed, candidate, champion, training_window, settings, store)
         drawn = pictures(pack)
         kept = {
@@ -146,7 +151,7 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
             "pictures_digest": write_pictures(store, pack.fingerprint, drawn),
         }
         evaluation = evaluation.model_copy(update=kept)
-        _leave_profile(fraud_model, holdout.candidate, pack, settings, store, registry)
+        _leave_profile(fraud_model, holdout.candidate, pack, evaluation.aged, settings, store, registry)
         _record(context, evaluation, fraud_model, pack, drawn, registry, ledger)
         progress.advance(EVALUATION, 3)
         return evaluation
@@ -262,6 +267,45 @@ def _compared(
     return comparable(judged, rival, mask, named=named, min_frauds=min_frauds)
 
 
+def _aged(
+    window: TrainingWindow, registry: Registry, ledger: Ledger, settings: Settings, store: Store, log: Any
+) -> Aged | None:
+    """What a champion of the age at which models serve reaches on the holdout; None where none can be scored."""
+    schedule = settings.triggers.schedule
+    age = serving_age(settings.labels.delay_days, settings.holdout.days, schedule.every_hours // 24 if schedule else 1)
+    as_of = window.days.as_of
+    found = champion_of_age(ledger.releases(), as_of, serving_age=age, holdout_days=settings.holdout.days)
+    if found is None:
+        return None
+    release, days = found
+    try:
+        old = _loaded(registry, recorded_version(registry.version(release.version), ledger))
+        features = _champion_features(old, settings)
+    except RecordAltered:
+        raise
+    except (DataInvalid, IntegrityError) as error:
+        log.info(f"version {release.version} cannot show how models age: {error.what}")
+        return None
+    if any(day.day in old.trained_on for day in window.holdout):
+        return None
+    reached = measure(_scored(old.model, features, window, settings, store), (as_of,), settings.gates).average_precision
+    if reached is None:
+        return None
+    return Aged(version=release.version, as_of=release.as_of, age_days=days, average_precision=reached)
+
+
+def _scored(
+    model: FittedModel, features: Sequence[str], window: TrainingWindow, settings: Settings, store: Store
+) -> Judged:
+    """One model on all holdout rows, read for its features only."""
+    told = [TIMESTAMP, settings.gates.alert_column, AMOUNT]
+    tables, scores = [], []
+    for batch in WindowRows(store, window.holdout, window.days.as_of, [TRANSACTION_ID, *told, *features])():
+        tables.append(pa.Table.from_batches([batch]).select([*told, IS_FRAUD]))
+        scores.append(model.predict(batch))
+    return Judged.from_table(pa.concat_tables(tables), np.concatenate(scores), entity=settings.gates.alert_column)
+
+
 def _reviewed(
     evaluation: Evaluation,
     holdout: JudgedDays,
@@ -305,7 +349,13 @@ def _latest_drift(as_of: date, champion: Champion | None, store: Store) -> Drift
 
 
 def _leave_profile(
-    model: TrainedModel, judged: Judged, pack: ReviewPack, settings: Settings, store: Store, registry: Registry
+    model: TrainedModel,
+    judged: Judged,
+    pack: ReviewPack,
+    aged: Aged | None,
+    settings: Settings,
+    store: Store,
+    registry: Registry,
 ) -> None:
     """What the scores of later days are held against, should the candidate serve them."""
     if not judged.rankable:
@@ -317,6 +367,7 @@ def _leave_profile(
         fingerprint=model.fingerprint,
         score=FeatureProfile.of(bins, days),
         average_precision=reached.candidate if reached else None,
+        aged=aged,
     )
     write_profile(store, profile)
     registry.log_document(model.run_id, f"{profile_name(HoldoutProfile)}.json", profile.model_dump(mode="json"))

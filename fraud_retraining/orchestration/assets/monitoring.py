@@ -346,7 +346,7 @@ class Monitor:
             today=measure(self._judged_rows((day,)), (day,), self._state.metrics),
             recent=measure(self._judged_rows(plan.recent), plan.recent, self._state.metrics),
             parts=tuple(self._served_parts(plan.recent)),
-            holdout=holdout.average_precision if holdout else None,
+            holdout=holdout.expected_live if holdout else None,
         )
         facts = {FINGERPRINT: fingerprint, REPORT: report.model_dump(mode="json")}
         return self._store.write(PERFORMANCE, day, {}, digest=digest(report), inputs=plan.inputs, facts=facts)
@@ -367,7 +367,7 @@ class Monitor:
                 rows=len(judged),
                 frauds=judged.frauds,
                 average_precision=evaluate(judged, self._state.metrics).values["average_precision"],
-                promised=holdout.average_precision if holdout else None,
+                promised=holdout.expected_live if holdout else None,
                 promised_rows=sum(holdout.score.counts) if holdout else 0,
             )
 
