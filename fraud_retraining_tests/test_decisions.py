@@ -332,6 +332,7 @@ def test_a_link_is_printed_alone_and_only_that_it_was_made_is_recorded(
     assert token not in event.model_dump_json() and read.nonce not in event.model_dump_json()
     assert answer["expires_at"].startswith(waiting.deadline.isoformat()[:19])
     assert not list(desk.place.home.glob("alerts*")), "no file gets it"
+    assert desk.world.ledger.verify().ok
 
 
 def test_whoever_cannot_decide_gets_no_link(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -183,6 +183,10 @@ class BoundedConnection(H11Protocol):
         self.transport.write(b"".join(self.conn.send(part) or b"" for part in parts))
         self.transport.close()
 
+    def _should_upgrade(self) -> bool:
+        """Nothing here speaks anything but HTTP; who asks for another protocol is answered in this one."""
+        return False
+
     def _watch_head(self) -> None:
         """Starts the clock while a head is awaited; bytes that trickle in do not set it back."""
         if self.conn.their_state is not h11.IDLE:

@@ -215,6 +215,7 @@ def test_no_odd_request_is_an_error_of_ours(reviewed: Reviewed_) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_no_odd_request_of_twenty_thousand_is_an_error_of_ours(reviewed: Reviewed_) -> None:
     found = require_typed(reviewed, list(odd_requests(11, 20_000, tokens_of(reviewed))))
     print(f"answers by status: {dict(sorted(found.items()))}")
