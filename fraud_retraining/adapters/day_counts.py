@@ -12,6 +12,7 @@ from datetime import date
 from pathlib import Path
 from typing import NamedTuple
 
+import ibis
 import ibis.expr.types as ir
 import numpy as np
 import pyarrow as pa
@@ -22,6 +23,7 @@ from fraud_retraining.adapters.engine import Engine
 from fraud_retraining.adapters.store import Partition, Store
 from fraud_retraining.adapters.window_rows import ASSET, TABLE
 from fraud_retraining.domain.bins import (
+    ROWS,
     TEXTS_AT_ONCE,
     Bins,
     bin_counts,
@@ -34,11 +36,14 @@ from fraud_retraining.domain.bins import (
     words,
 )
 from fraud_retraining.domain.drift import (
+    HEAVY_SHARE,
     Counts,
     DriftPolicy,
     FeatureProfile,
+    HeavyKeys,
     ReferenceProfile,
     fraud_days,
+    heavy_keys,
     reference_days,
 )
 from fraud_retraining.domain.errors import IntegrityError
@@ -87,6 +92,30 @@ class Counter:
         tables, name = {TODAY: [str(path) for path in paths]}, f"{what}_{digest(bins)[:16]}"
         columns = [one.name for one in bins]
         return self._engine.prepared(name, day, tables, lambda _, given: build(given[TODAY], bins), columns=columns)
+
+
+def heavy_keys_of(engine: Engine, paths: Sequence[Path], entities: Sequence[str], rows: int) -> list[HeavyKeys]:
+    """The heavy keys of each entity on a day, of those that have any."""
+    found = []
+    for entity in entities:
+        table = engine.read_parquet(paths, columns=[entity])
+        counted = table.filter(table[entity].notnull()).group_by(entity).agg(**{ROWS: ibis._.count()})
+        known = engine.to_arrow(counted.filter(ibis._[ROWS] > HEAVY_SHARE * rows))
+        heavy = heavy_keys(entity, zip(known[entity].to_pylist(), known[ROWS].to_pylist(), strict=True), rows)
+        found += [heavy] if heavy else []
+    return found
+
+
+def counts_without(engine: Engine, paths: Sequence[Path], bins: Sequence[Bins], heavy: HeavyKeys) -> dict[str, Counts]:
+    """The rows of a day in every bin, but for those of heavy keys."""
+    counts: dict[str, Counts] = {}
+    for some in parcels(bins):
+        columns = [heavy.entity, *(one.name for one in some if one.name != heavy.entity)]
+        rows = engine.read_parquet(paths, columns=columns)
+        key = rows[heavy.entity]
+        kept = rows.filter(key.isnull() | key.notin(list(heavy.keys)))
+        counts |= tallies(engine.to_arrow(bin_counts(kept, some)), some)
+    return counts
 
 
 def measure_reference(

@@ -21,9 +21,22 @@ def drift_grid(report: DriftReport) -> Grid:
     return grid(
         "drift",
         f"{report.day} against what champion version {report.version} has learnt from",
-        ("feature", "group", "drift", "psi", "jensen_shannon", "usual", "missing", "new", "result"),
+        (
+            "feature",
+            "group",
+            "drift",
+            "importance",
+            "psi",
+            "jensen_shannon",
+            "usual",
+            "missing",
+            "new",
+            "heavy keys",
+            "result",
+        ),
         rows,
-        note=f"Drift is what {report.statistic} goes beyond the usual; over {report.threshold:g} it has drifted.",
+        note=f"Drift is what {report.statistic} goes beyond the usual; over {report.threshold:g} it has drifted. What "
+        f"drifted holds {report.drifted_importance:.1%} of the model; from {report.min_importance:.1%} on it counts.",
     )
 
 
@@ -33,11 +46,13 @@ def _feature_row(one: FeatureDrift, threshold: float) -> tuple[Cell, ...]:
         one.name,
         one.group,
         number(one.drift),
+        number(one.importance, ".2%"),
         number(one.psi),
         number(one.jensen_shannon),
         number(one.usual),
         number(one.missing, ".2%"),
         number(one.new, ".2%") + newcomers,
+        one.heavy or NONE,
         _result(one.drift, threshold),
     )
 
@@ -45,7 +60,8 @@ def _feature_row(one: FeatureDrift, threshold: float) -> tuple[Cell, ...]:
 def _rate_row(rate: FraudRateDrift, threshold: float) -> tuple[Cell, ...]:
     told = f"{rate.rate:.3%} on {rate.day} ({rate.frauds:,} of {rate.rows:,}), learnt from {rate.reference:.3%}"
     usual = f"{rate.deviation:.3%}"
-    return (FRAUD_RATE, FRAUD_RATE, number(rate.drift), NONE, NONE, usual, NONE, told, _result(rate.drift, threshold))
+    result = _result(rate.drift, threshold)
+    return (FRAUD_RATE, FRAUD_RATE, number(rate.drift), NONE, NONE, NONE, usual, NONE, told, NONE, result)
 
 
 def _result(drift: float, threshold: float) -> str:

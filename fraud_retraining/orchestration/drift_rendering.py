@@ -22,6 +22,7 @@ def drift_metadata(report: DriftReport, profile: ReferenceProfile, holdout: Hold
     return {
         "drift": report.value,
         "drifted": len(over),
+        "drifted_importance": report.drifted_importance,
         "worst": ", ".join(over) or "nothing over the threshold",
         "threshold": report.threshold,
         "champion_version": report.version,

@@ -13,6 +13,7 @@ from scipy.stats import entropy
 
 from fraud_retraining.domain.bins import Bins
 from fraud_retraining.domain.drift import (
+    FALSE_DAYS,
     FLOOR,
     FRAUD_RATE,
     SCORES,
@@ -21,13 +22,17 @@ from fraud_retraining.domain.drift import (
     FeatureDrift,
     FeatureProfile,
     FraudDay,
+    HeavyKeys,
     ReferenceProfile,
+    excused,
     feature_drift,
     fraud_rate_drift,
+    heavy_keys,
     jensen_shannon_distance,
     left_out_reasons,
     population_stability_index,
     reference_days,
+    without_heavy,
 )
 from fraud_retraining.domain.features import FeaturePlan
 from fraud_retraining.domain.schemas import EntityPolicy
@@ -125,7 +130,7 @@ class TestOneFeature:
         profile = FeatureProfile.of(BINS, CALM)
         found = feature_drift(profile, (0, 900, 100, 0, 0), group="transaction", statistic="psi")
         assert found.psi > 0.5
-        assert found.drift == pytest.approx(found.psi - profile.usual["psi"])
+        assert found.drift == pytest.approx(found.psi - profile.usual_of("psi", 1))
 
     def test_a_weekend_that_the_reference_knows_is_no_drift(self) -> None:
         week = [*[(0, 700, 300, 0, 0)] * 5, *[(0, 200, 800, 0, 0)] * 2]
@@ -142,7 +147,7 @@ class TestOneFeature:
     def test_the_measure_of_the_policy_is_judged(self) -> None:
         profile = FeatureProfile.of(BINS, CALM)
         found = feature_drift(profile, (0, 900, 100, 0, 0), group="transaction", statistic="jensen_shannon")
-        assert found.drift == pytest.approx(found.jensen_shannon - profile.usual["jensen_shannon"])
+        assert found.drift == pytest.approx(found.jensen_shannon - profile.usual_of("jensen_shannon", 1))
 
     def test_missing_and_new_values_are_shares_of_the_day(self) -> None:
         found = feature_drift(FeatureProfile.of(BINS, CALM), (10, 400, 400, 40, 150), group="g", statistic="psi")
@@ -152,12 +157,126 @@ class TestOneFeature:
         assert (found.missing, found.new, found.newcomers) == (0.1, 0.3, (("wallet", 30),))
         assert found.drift > 0.2
 
+    def test_the_more_features_are_looked_at_the_more_is_usual(self) -> None:
+        profile = FeatureProfile.of(BINS, CALM)
+        usual = [profile.usual_of("psi", features) for features in (1, 10, 200)]
+        assert usual == sorted(usual)
+        assert usual[0] == pytest.approx(1.3 * profile.usual["psi"], rel=0.01)
+        assert usual[2] == pytest.approx(3.6 * profile.usual["psi"], rel=0.01)
+
+    def test_the_greatest_of_many_calm_features_is_usual_on_nearly_every_day(self) -> None:
+        random = np.random.default_rng(3)
+        features, days = 150, 60
+        drawn = random.multinomial(800, np.full(10, 0.1), (features, 30 + days))
+        exceeded = np.zeros(days, bool)
+        for counts in drawn:
+            profile = FeatureProfile.of(Bins(name="n", edges=tuple(range(9))), [tuple(day) for day in counts[:30]])
+            distances = np.array([population_stability_index(profile.counts, day) for day in counts[30:]])
+            exceeded |= distances > profile.usual_of("psi", features)
+        assert exceeded.mean() <= 2 * FALSE_DAYS
+
     def test_a_single_reference_day_has_nothing_usual(self) -> None:
         assert FeatureProfile.of(BINS, CALM[:1]).usual == {"psi": 0, "jensen_shannon": 0}
 
     def test_other_bins_are_refused(self) -> None:
         with pytest.raises(ValueError, match="5 bins"):
             feature_drift(FeatureProfile.of(BINS, CALM), (1, 2), group="g", statistic="psi")
+
+
+def one_report(*features: tuple[str, float, float], min_importance: float = 0.05, **more: Any) -> DriftReport:
+    """A report of features given as name, drift and importance."""
+    found = tuple(
+        FeatureDrift(
+            name=name,
+            group=SCORES if name == "score" else "transaction",
+            psi=drift,
+            jensen_shannon=0,
+            usual=0,
+            drift=drift,
+            importance=importance,
+            missing=0,
+            new=0,
+            counts=(1,),
+        )
+        for name, drift, importance in features
+    )
+    given: dict[str, Any] = {"groups": ("transaction", SCORES), "scores": "", "fraud_rate": None, "no_fraud_rate": ""}
+    return DriftReport(
+        day=day(0),
+        version=1,
+        fingerprint="f",
+        statistic="psi",
+        threshold=0.2,
+        rows=10,
+        features=found,
+        left_out={},
+        min_importance=min_importance,
+        **{**given, **more},
+    )
+
+
+class TestWhatCounts:
+    @pytest.mark.parametrize(
+        ("features", "value", "why"),
+        [
+            ((("amount", 0.4, 0.3), ("night", 0.1, 0.7)), 0.4, "an important feature counts by itself"),
+            ((("junk", 6.0, 0.01), ("amount", 0.03, 0.9)), 0.03, "a feature that is hardly used does not"),
+            (
+                (("a", 6.0, 0.02), ("b", 0.5, 0.02), ("c", 0.4, 0.02), ("d", 0, 0.9)),
+                0.4,
+                "many little ones do together",
+            ),
+            ((("junk", 6.0, 0.01), ("score", 0.3, 1.0), ("amount", 0, 0.9)), 0.3, "the score counts as it is"),
+            ((("junk", 6.0, 0.01),), 0.0, "what is judged is not enough of the model"),
+            ((), 0.0, "nothing is judged"),
+        ],
+    )
+    def test_drift_counts_where_it_holds_enough_of_the_model(
+        self, features: tuple[tuple[str, float, float], ...], value: float, why: str
+    ) -> None:
+        told = one_report(*features)
+        assert told.value == pytest.approx(value), why
+        assert told.drift_day.value == told.value
+        assert bool(told.drift_day.worst) is (value > 0.2), why
+        assert told.counts("transaction") is (value > 0.2), why
+
+    def test_where_no_importance_is_known_the_greatest_counts(self) -> None:
+        assert one_report(("a", 0.3, 1.0), ("b", 0.1, 1.0), min_importance=0).value == 0.3
+
+    def test_the_reason_of_a_retrain_names_the_most_important_first(self) -> None:
+        told = one_report(("junk", 6.0, 0.01), ("amount", 0.4, 0.3))
+        assert told.over() == ("junk", "amount")
+        assert told.drift_day.worst == ("amount", "junk")
+
+
+class TestHeavyKeys:
+    KEYS = (("a", 40), ("b", 400), (7, 9), ("c", 300))
+
+    def test_heavy_keys_are_left_out_as_long_as_they_are_not_most_of_the_day(self) -> None:
+        found = heavy_keys("terminal", self.KEYS, 1000)
+        assert found is not None
+        assert (found.keys, found.rows) == (("b",), 400)
+        assert heavy_keys("terminal", [("a", 10)], 1000) is None
+        assert heavy_keys("country", [("all", 1000)], 1000) is None, "an entity of one key is never left out whole"
+
+    @pytest.mark.parametrize(
+        ("rest", "drifts", "why"),
+        [
+            ((0, 470, 470, 0, 0), False, "the others are as ever: only the heavy key moved"),
+            ((0, 100, 100, 740, 0), True, "the others moved too"),
+        ],
+    )
+    def test_what_a_heavy_key_did_alone_is_no_drift(self, rest: tuple[int, ...], drifts: bool, why: str) -> None:
+        profile = FeatureProfile.of(BINS, CALM)
+        day_with_key = (*rest[:3], rest[3] + 60, 0)
+        full = feature_drift(profile, day_with_key, group="terminal", statistic="psi")
+        assert full.drift > 0.2
+        heavy = HeavyKeys("terminal", (3,), 60)
+        found = excused(full, heavy, without_heavy(profile, full, rest, "psi"))
+        assert (found.drift > 0.2) is drifts, why
+        assert found.counts == day_with_key and found.psi == full.psi, "what was measured stays"
+        if not drifts:
+            assert found.heavy == f"terminal 3: 6.0% of the rows; {full.drift:.3f} with them"
 
 
 class TestReferenceDays:

@@ -12,7 +12,7 @@ from typing import Any
 
 import dagster as dg
 
-from fraud_retraining.adapters.day_counts import Counter, DayCounts
+from fraud_retraining.adapters.day_counts import Counter, DayCounts, counts_without, heavy_keys_of
 from fraud_retraining.adapters.engine import Engine
 from fraud_retraining.adapters.lake import Lake
 from fraud_retraining.adapters.ledger import Ledger
@@ -45,8 +45,10 @@ from fraud_retraining.domain.drift import (
     FraudRateDrift,
     HoldoutProfile,
     ReferenceProfile,
+    excused,
     feature_drift,
     fraud_rate_drift,
+    without_heavy,
 )
 from fraud_retraining.domain.errors import DataInvalid
 from fraud_retraining.domain.fingerprint import digest, table_digest
@@ -226,7 +228,8 @@ class Monitor:
             for one in self._judged
             if self.profile.miscounts(one, counted.counts[one.bins.name])
         }
-        found = [*self._feature_drifts(counted, miscounted), *([score] if score else [])]
+        drifts = self._without_heavy_keys(list(self._feature_drifts(counted, miscounted)), features)
+        found = [*drifts, *([score] if score else [])]
         return DriftReport(
             day=day,
             version=champion.version,
@@ -240,6 +243,7 @@ class Monitor:
             scores=no_score,
             fraud_rate=rate,
             no_fraud_rate="" if rate else labels if isinstance(labels, str) else NO_LABELS,
+            min_importance=policy.min_importance if self._importance else 0.0,
         )
 
     def _feature_drifts(self, counted: DayCounts, left_out: Collection[str]) -> Iterator[FeatureDrift]:
@@ -254,8 +258,35 @@ class Monitor:
                 counted.counts[name],
                 group=groups[name],
                 statistic=policy.statistic,
+                features=len(self._judged),
+                importance=self._importance.get(name, 0.0) if self._importance else 1.0,
                 newcomers=counted.newcomers.get(name, ()),
             )
+
+    def _without_heavy_keys(self, found: list[FeatureDrift], record: Partition) -> list[FeatureDrift]:
+        """The same, but where a few keys are why a feature is over the threshold, what is left without them."""
+        over = {one.name: one for one in found if one.drift > self._settings.drift_threshold}
+        profiles = {profile.bins.name: profile for profile in self._judged if profile.bins.name in over}
+        if not over:
+            return found
+        paths, statistic = self._store.paths([record], TABLE), self._settings.drift.statistic
+        bins = [profile.bins for profile in profiles.values()]
+        entities = tuple(self._settings.feature_plan.entities)
+        for heavy in heavy_keys_of(self._engine, paths, entities, record.facts["rows"]):
+            rest = counts_without(self._engine, paths, bins, heavy)
+            for name, profile in profiles.items():
+                full = next(one for one in found if one.name == name)
+                left = without_heavy(profile, full, rest[name], statistic)
+                over[name] = min(over[name], excused(full, heavy, left), key=lambda one: one.drift)
+        return [over.get(one.name, one) for one in found]
+
+    @cached_property
+    def _importance(self) -> dict[str, float]:
+        """What share of the champion's decisions is each feature's; nothing where it uses none."""
+        champion = self._champion
+        assert champion is not None
+        shares = self._model(champion.version)[1].importance()
+        return {} if not any(shares.values()) else shares
 
     def _score_drift(self, day: date) -> tuple[FeatureDrift | None, str]:
         """How far the scores are from those on the holdout, or why that cannot be said."""

@@ -1,7 +1,8 @@
 """Drift as asset checks of `drift_report`: one a group of features, which warn and never block.
 
 Here: the groups of the stored report, one result each. Not here: when a group has drifted (`domain/drift.py`). Drift is
-a reason to retrain, which the trigger weighs over several days, and none to stop anything.
+a reason to retrain, which the trigger weighs over several days, and none to stop anything. A feature that drifted and
+that the model hardly uses is named, and no warning.
 """
 
 from collections.abc import Iterator
@@ -50,7 +51,7 @@ def _result(report: DriftReport, group: str) -> CheckResult:
     over, greatest = report.over(group), report.maximum(group)
     return CheckResult(
         name=group,
-        passed=not over,
+        passed=not report.counts(group),
         severity="warn",
         value=greatest,
         threshold=f"at most {report.threshold:g}",
@@ -66,4 +67,8 @@ def _message(report: DriftReport, group: str, over: tuple[str, ...], greatest: f
     if not over:
         return f"greatest drift {greatest:.3f}, at most {report.threshold:g} is calm"
     more = f" and {len(over) - NAMED} more" if len(over) > NAMED else ""
-    return f"{', '.join(over[:NAMED])}{more} drifted, by up to {greatest:.3f} (threshold {report.threshold:g})"
+    told = f"{', '.join(over[:NAMED])}{more} drifted, by up to {greatest:.3f} (threshold {report.threshold:g})"
+    if report.counts(group):
+        return told
+    held, wanted = report.drifted_importance, report.min_importance
+    return f"{told}; all that drifted holds {held:.1%} of the model, and {wanted:.1%} would count"
