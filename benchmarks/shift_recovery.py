@@ -195,7 +195,9 @@ class Automation:
 
         lake, store, ledger = self.pipeline.lake, self.pipeline.store, self.pipeline.ledger
         night = datetime.combine(day + timedelta(days=1), time(2), UTC)
-        self._until_done(INGEST, lambda: automation.ingest_next(self.settings, lake, store, self.instance))
+        self._until_done(
+            INGEST, lambda: automation.ingest_next(self.settings, lake, store, ledger, self.instance, night)
+        )
         self._until_done(MONITOR, lambda: automation.monitor_next(self.settings, lake, store, ledger, self.instance))
         asked = automation.retrain_if_asked(self.settings, lake, store, ledger, self.instance, night)
         told = self._run(RETRAIN, asked) if hasattr(asked, "run_key") else asked.skip_message

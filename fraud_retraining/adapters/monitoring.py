@@ -80,7 +80,7 @@ def performance_history(store: Store, days: Iterable[date]) -> tuple[Performance
 
 def live_performance(store: Store, days: Iterable[date]) -> LivePerformance | None:
     """What the service was worth on the latest mature days, whoever was champion; None while there are none."""
-    records = store.partitions(PERFORMANCE, days)
+    records = store.readable(PERFORMANCE, days)
     return report_of(records[max(records)], PerformanceReport).live_performance if records else None
 
 

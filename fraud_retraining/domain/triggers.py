@@ -5,6 +5,7 @@ is known to a retrain with its reasons, a skip with its reason, or a pause. Not 
 (`orchestration/knowledge.py`) and Dagster's schedules and sensors.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
@@ -13,7 +14,14 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from fraud_retraining.domain.failures import Category
 from fraud_retraining.domain.schemas import Policy
+
+MOST_WAITED_FOR = 3
+"""Due as-of days up to which a later one that is being ingested is waited for, so that downtime ends in one retrain.
+
+With more, days arrive faster than they are ingested, and who waits for the last of them waits for ever.
+"""
 
 
 class Trigger(StrEnum):
@@ -99,14 +107,14 @@ class DriftDay(Policy):
     """How far a day is from what the champion has learnt from."""
 
     day: date
-    value: float = Field(description="Greatest population stability index of any feature.")
-    worst: tuple[str, ...] = Field((), description="Features over the threshold, the worst first.")
+    value: float = Field(description="Drift that features which carry enough of the model reach.")
+    worst: tuple[str, ...] = Field((), description="Features over the threshold, the most important first.")
 
 
 class DriftRetrain(Policy):
-    """The last retrain that drift asked for."""
+    """The last retrain that drift asked for and that came to an answer."""
 
-    as_of: date
+    as_of: date = Field(description="As-of day of the retrain that answered it: the one asked for, or a later one.")
     since: date = Field(description="First drifted day of the run of days that asked for it.")
 
 
@@ -149,6 +157,16 @@ class Failed(Policy):
     inputs: str
 
 
+class Unfinished(Policy):
+    """The last retrain, where it ended without an answer for no fault of its own: killed, or without what it needs."""
+
+    as_of: date
+    triggers: tuple[Trigger, ...] = Field(min_length=1)
+    reason: str = ""
+    cause: str
+    drift_since: date | None = None
+
+
 class Paused(Policy):
     """Automation that stopped after failures, until its input is another one or somebody resumes it."""
 
@@ -171,10 +189,13 @@ class Known(Policy):
     drift: tuple[DriftDay, ...] = Field((), description="Reports against the present champion, oldest first.")
     last_drift: DriftRetrain | None = None
     performance: LivePerformance | None = None
-    last_performance: date | None = Field(None, description="As-of day of the last retrain that performance asked for.")
+    last_performance: date | None = Field(
+        None, description="As-of day of the last retrain that answered what performance asked for."
+    )
     learns_after_days: int = Field(14, description="Label delay and holdout: days until a day enters the window.")
     running: Running | None = None
     failed: tuple[Failed, ...] = Field((), description="Failures since the last success or resume, oldest first.")
+    unfinished: Unfinished | None = None
     paused: Paused | None = None
 
 
@@ -217,15 +238,62 @@ class Fired(Policy):
 
 
 def decide(policy: TriggerPolicy, known: Known) -> Decision:
-    """What to do now. Triggers that fire together make one retrain, as of the latest day that any of them asks for."""
+    """What to do now. Triggers that fire together make one retrain, as of the latest day that any of them asks for.
+
+    A retrain that ended without an answer comes first, as of its own day: a new day that arrives meanwhile does not
+    move its window, unless the next one of the grid is due.
+    """
     answers = list(_answers(policy, known))
     fired = [answer for answer in answers if isinstance(answer, Fired)]
-    if not fired:
+    wanted = _again(policy, known, fired)
+    if isinstance(wanted, Skip):
+        return wanted
+    if wanted is None and not fired:
         return Skip(reason="; ".join(str(answer) for answer in answers) or "every trigger is off")
-    wanted = _together(fired, known)
+    wanted = wanted or _together(fired, known)
     if known.running is not None:
         return Skip(reason=f"{_running(known.running)}; kept until it has ended: {wanted.reason}")
     return _after_failures(policy, known, wanted)
+
+
+def _again(policy: TriggerPolicy, known: Known, fired: Sequence[Fired]) -> Retrain | Skip | None:
+    """The unfinished retrain, or that it waits for an ingest; None where there is none or it has had its tries."""
+    one = known.unfinished
+    if one is None or (known.last_as_of is not None and one.as_of <= known.last_as_of):
+        return None
+    if known.last_as_of is not None and any(a.trigger is Trigger.SCHEDULE and a.as_of > one.as_of for a in fired):
+        return None
+    told = f"again as of {one.as_of}, as the last try ended with {one.cause}"
+    if one.as_of in known.pending:
+        return Skip(reason=f"{told}; but {known.unready[one.as_of]}")
+    inputs = known.ready.get(one.as_of)
+    if inputs is None or _tries(known, inputs)[1] >= policy.max_failures:
+        return None
+    reason = f"{told}: {one.reason}" if one.reason else told
+    return Retrain(as_of=one.as_of, triggers=one.triggers, reason=reason, inputs=inputs, drift_since=one.drift_since)
+
+
+AGAIN = re.compile(r"^again as of \S+, as the last try ended with \w+(: )?")
+BEGUN_AGAIN = frozenset(
+    {Category.WORKER_DIED, Category.OUT_OF_RESOURCES, Category.DEPENDENCY, Category.UNEXPECTED, Category.INTERRUPTED}
+)
+
+
+def begins_again(category: str, triggers: Sequence[Trigger]) -> bool:
+    """Whether a retrain that failed so is begun again as it was. What a person asked for and interrupted is not."""
+    by_hand = set(triggers) <= {Trigger.MANUAL, Trigger.BACKFILL}
+    return category in BEGUN_AGAIN and not (by_hand and category == Category.INTERRUPTED)
+
+
+def first_reason(reason: str) -> str:
+    """The reason of the first try, from that of a later one."""
+    return AGAIN.sub("", reason)
+
+
+def _tries(known: Known, inputs: str) -> tuple[str, int]:
+    """The most frequent cause of failures on an input, and how often it was."""
+    causes = Counter(failure.cause for failure in known.failed if failure.inputs == inputs)
+    return causes.most_common(1)[0] if causes else ("", 0)
 
 
 def due_at(policy: SchedulePolicy, as_of: date) -> datetime:
@@ -280,7 +348,8 @@ def _schedule(policy: SchedulePolicy, known: Known) -> Fired | str:
         return f"schedule: the next retrain, as of {as_of}, is due {at:%Y-%m-%d %H:%M} UTC"
     ready = [day for day in due if day in known.ready]
     coming = [day for day in due if day in known.pending and day > max(ready, default=due[0])]
-    if coming:
+    arrived = [day for day in due if day <= max([*known.ready, *known.unready], default=day)]
+    if coming and not (ready and len(arrived) > MOST_WAITED_FOR):
         return f"schedule: a retrain as of {coming[-1]} is due, but {known.unready[coming[-1]]}"
     if not ready:
         return f"schedule: a retrain as of {due[0]} is due, but {known.unready.get(due[0], 'it has not arrived')}"
@@ -424,8 +493,7 @@ def _after_failures(policy: TriggerPolicy, known: Known, wanted: Retrain) -> Dec
             f"goes on with new input or `fraud-retraining resume`. Kept: {wanted.reason}"
         )
     alike = [failure for failure in known.failed if failure.inputs == wanted.inputs]
-    causes = Counter(failure.cause for failure in alike)
-    cause, times = causes.most_common(1)[0] if causes else ("", 0)
+    cause, times = _tries(known, wanted.inputs)
     if times >= policy.max_failures:
         reason = (
             f"the retrain as of {wanted.as_of} failed {times} times with the same cause ({cause}) on the same input"

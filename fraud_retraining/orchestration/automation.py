@@ -31,7 +31,7 @@ from fraud_retraining.orchestration.jobs import (
     RETRAIN,
     TRIGGER_TAG,
 )
-from fraud_retraining.orchestration.knowledge import RETRAINING, UNFINISHED, gather, watched_days
+from fraud_retraining.orchestration.knowledge import RETRAINING, UNFINISHED, days_asked_about, gather, watched_days
 from fraud_retraining.orchestration.monitoring_state import MonitoringState, serving
 from fraud_retraining.orchestration.readiness import Readiness, Work, unbroken
 from fraud_retraining.orchestration.requests import record_decision
@@ -47,10 +47,12 @@ def ingest_next(
     settings: Settings,
     lake: Lake,
     store: Store,
+    ledger: Ledger,
     instance: dg.DagsterInstance,
+    now: datetime,
     tell_set_aside: Callable[[str, Sequence[SetAside]], None] = lambda uri, set_aside: None,
 ) -> Answer:
-    """The next run of days to ingest, the oldest first; one run at a time.
+    """The next run of days to ingest, first what a due retrain waits for; one run at a time.
 
     `tell_set_aside` hears of what the lake holds that is no day. What failed is tried again with growing pauses; a day
     that was refused only when it is delivered again.
@@ -61,7 +63,7 @@ def ingest_next(
     readiness = Readiness(settings, lake, store)
     try:
         tell_set_aside(lake.uri, readiness.listing.set_aside)
-        work = readiness.work()
+        work = readiness.work(days_asked_about(settings, ledger, readiness, now))
         remember_first_day(settings, readiness.first)
     except DataInvalid as error:
         return dg.SkipReason(str(error))

@@ -3,7 +3,7 @@
 Here: reading it together from ledger, lake, store and Dagster's runs. Not here: the decision (`domain/triggers.py`).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 
@@ -23,6 +23,10 @@ from fraud_retraining.domain.triggers import (
     Paused,
     Running,
     Trigger,
+    Unfinished,
+    begins_again,
+    first_reason,
+    grid,
     worth_asking,
 )
 from fraud_retraining.orchestration.jobs import RETRAIN
@@ -56,10 +60,11 @@ def gather(
         DataInvalid: there is no lake.
         DependencyUnreachable: something could not be read; then nothing is decided.
     """
-    answered = last_as_of(ledger)
+    days = answered_days(ledger)
+    answered = max(days, default=None)
     requests = [event for event in ledger.events(EventKind.RETRAIN_REQUESTED) if event.payload.get("automatic", True)]
-    asked = worth_asking(settings.triggers, answered, readiness.latest, now) if readiness.latest else []
-    found = [readiness.of(as_of) for as_of in asked]
+    left = unfinished(ledger, answered)
+    found = [readiness.of(as_of) for as_of in days_asked_about(settings, ledger, readiness, now)]
     watched = Watched.of(settings, ledger, store, readiness.latest)
     return Known(
         now=now,
@@ -70,12 +75,13 @@ def gather(
         last_as_of=answered,
         new_rows=readiness.rows_after(answered) if settings.triggers.new_data else 0,
         drift=watched.drift,
-        last_drift=_last_drift(requests),
+        last_drift=_last_drift(requests, days),
         performance=watched.performance,
-        last_performance=_last_of(requests, Trigger.PERFORMANCE),
+        last_performance=_last_performance(requests, days),
         learns_after_days=settings.labels.delay_days + settings.holdout.days,
         running=running(instance, ledger),
         failed=tuple(_failed(ledger, requests)),
+        unfinished=left,
         paused=paused(ledger),
     )
 
@@ -107,15 +113,74 @@ def watched_days(settings: Settings, latest: date) -> list[date]:
     return [latest - timedelta(days=n) for n in range(span - 1, -1, -1)]
 
 
+def days_asked_about(settings: Settings, ledger: Ledger, readiness: Readiness, now: datetime) -> list[date]:
+    """As-of days that a decision may want, oldest first: due ones, one that was left unfinished, and the latest.
+
+    Where days arrive faster than they are made ready, the latest never is. So the last one for which at most features
+    have to be made is among them.
+
+    Raises:
+        DataInvalid: there is no lake.
+    """
+    if readiness.latest is None:
+        return []
+    answered = last_as_of(ledger)
+    left = unfinished(ledger, answered)
+    asked = worth_asking(settings.triggers, answered, readiness.latest, now)
+    if left is not None and left.as_of <= readiness.latest:
+        asked = [*asked, left.as_of]
+    within_reach = readiness.within_reach()
+    if within_reach is not None and (answered is None or within_reach > answered):
+        asked = [*asked, within_reach, *_last_due(settings, answered, now, within_reach)]
+    readiness.reach_back_to(min(asked))
+    return sorted(set(asked))
+
+
+def _last_due(settings: Settings, answered: date | None, now: datetime, until: date) -> list[date]:
+    """The last as-of day of the grid that is due, up to a day; none where there is none."""
+    policy = settings.triggers.schedule
+    due = grid(policy, answered, now) if policy is not None and answered is not None else []
+    return [day for day in due if day <= until][-1:]
+
+
 def last_as_of(ledger: Ledger) -> date | None:
-    """The latest as-of day that came to an answer: a release that was decided upon, or gates that failed.
+    """The latest as-of day that came to an answer."""
+    return max(answered_days(ledger), default=None)
+
+
+def answered_days(ledger: Ledger) -> frozenset[date]:
+    """The as-of days that came to an answer: a release that was decided upon, or gates that failed.
 
     A retrain that died on the way came to none, and is asked for again.
     """
     halfway = {release.as_of for release in ledger.releases(ReleaseState.REGISTERED)}
     registered = {release.as_of for release in ledger.releases()} - halfway
     failed = {event.as_of for event in ledger.events(EventKind.RETRAIN_FAILED) if _is_answer(event)}
-    return max((as_of for as_of in registered | failed if as_of is not None), default=None)
+    return frozenset(as_of for as_of in registered | failed if as_of is not None)
+
+
+def unfinished(ledger: Ledger, answered: date | None) -> Unfinished | None:
+    """The last retrain that failed, if it is of a day after the last answer and may be begun again as it was."""
+    failures = [event for event in ledger.events(EventKind.RETRAIN_FAILED) if event.as_of is not None]
+    newer = [event for event in failures if answered is None or (event.as_of is not None and event.as_of > answered)]
+    if not newer:
+        return None
+    failed = newer[-1]
+    run_id = failed.payload.get("dagster_run_id")
+    asked = ledger.last(EventKind.RETRAIN_REQUESTED, subject=run_id) if run_id else None
+    told = asked.payload if asked is not None else failed.payload
+    triggers = tuple(Trigger(name) for name in str(told.get("trigger", "")).split("+") if name in set(Trigger))
+    if not triggers or not begins_again(str(failed.payload.get("category")), triggers):
+        return None
+    since = told.get("drift_since")
+    assert failed.as_of is not None
+    return Unfinished(
+        as_of=failed.as_of,
+        triggers=triggers,
+        reason=first_reason(str(told.get("reason") or "")),
+        cause=str(failed.payload.get("category")),
+        drift_since=date.fromisoformat(since) if since else None,
+    )
 
 
 def paused(ledger: Ledger) -> Paused | None:
@@ -148,15 +213,33 @@ def _is_answer(event: Event) -> bool:
     return str(event.payload.get("kind")) == "GateFailed"
 
 
-def _last_drift(requests: Sequence[Event]) -> DriftRetrain | None:
-    for event in reversed(requests):
-        if event.as_of is not None and event.payload.get("drift_since"):
-            return DriftRetrain(as_of=event.as_of, since=date.fromisoformat(event.payload["drift_since"]))
+class Answered(NamedTuple):
+    """A request, and the as-of day whose retrain answered it."""
+
+    request: Event
+    answered: date
+
+
+def answers_to(requests: Sequence[Event], trigger: Trigger, answered: Collection[date]) -> Answered | None:
+    """The last request of a trigger that came to an answer: by the retrain of its day, or by the next one that did."""
+    for request in reversed(requests):
+        if request.as_of is None or trigger not in request.payload["trigger"].split("+"):
+            continue
+        days = [day for day in answered if day >= request.as_of]
+        if days:
+            return Answered(request, min(days))
     return None
 
 
-def _last_of(requests: Sequence[Event], trigger: Trigger) -> date | None:
-    return next((event.as_of for event in reversed(requests) if trigger in event.payload["trigger"].split("+")), None)
+def _last_drift(requests: Sequence[Event], answered: Collection[date]) -> DriftRetrain | None:
+    found = answers_to(requests, Trigger.DRIFT, answered)
+    since = found.request.payload.get("drift_since") if found is not None else None
+    return DriftRetrain(as_of=found.answered, since=date.fromisoformat(since)) if found and since else None
+
+
+def _last_performance(requests: Sequence[Event], answered: Collection[date]) -> date | None:
+    found = answers_to(requests, Trigger.PERFORMANCE, answered)
+    return found.answered if found is not None else None
 
 
 def _failed(ledger: Ledger, requests: Sequence[Event]) -> Iterator[Failed]:

@@ -94,6 +94,7 @@ class Readiness:
         self._settings = settings
         self._lake = lake
         self._store = store
+        self._earliest: date | None = None
 
     @cached_property
     def listing(self) -> LakeListing:
@@ -118,21 +119,51 @@ class Readiness:
         """The first day that has arrived; read with the latest."""
         return min(self.listing.days, default=None)
 
+    def reach_back_to(self, as_of: date) -> None:
+        """Also reads what a retrain of an earlier as-of day needs; to be said before anything is asked about it."""
+        self._earliest = as_of
+
     @cached_property
     def arrived(self) -> dict[date, DayFiles]:
-        """The days that have arrived, from the first that a retrain of the latest needs."""
+        """The days that have arrived, from the first that a retrain of the latest needs, or of an earlier one."""
         if self.latest is None:
             return {}
-        first = days_behind(self._settings, days_of_window(self._settings, self.latest).needed)[0]
+        first = self._first_needed(self._from)
         return {day: files for day, files in self.listing.days.items() if day >= first}
+
+    @property
+    def _from(self) -> date:
+        assert self.latest is not None
+        return min(self._earliest or self.latest, self.latest)
+
+    def _first_needed(self, as_of: date) -> date:
+        return days_behind(self._settings, days_of_window(self._settings, as_of).needed)[0]
 
     @cached_property
     def featured(self) -> list[date]:
-        """Arrived days whose features a retrain of the latest day, or a later one, reads."""
+        """Arrived days whose features a retrain of the latest day, or of an earlier or later one, reads."""
         if self.latest is None:
             return []
         needed = days_of_window(self._settings, self.latest).needed
-        return [day for day in self.arrived if day in needed or day >= needed[-1]]
+        earlier = days_of_window(self._settings, self._from).needed
+        return [day for day in self.arrived if day in needed or day in earlier or day >= earlier[-1]]
+
+    def within_reach(self) -> date | None:
+        """The last as-of day before the latest for which no more than features have to be made; None if the latest is.
+
+        It is read on its own: nothing that it needs beyond what later days do is to be ingested for it.
+        """
+        if self.latest is None or self._store.readable(TRANSACTIONS, [self.latest]):
+            return None
+        recent = [self.latest - timedelta(days=n) for n in range(DAYS_IN_ONE_RUN)]
+        ingested = max(self._store.readable(TRANSACTIONS, recent), default=None)
+        if ingested is None:
+            return None
+        alone = Readiness(self._settings, self._lake, self._store)
+        alone.listing = self.listing
+        alone.reach_back_to(ingested)
+        days = days_of_window(self._settings, ingested)
+        return None if alone._hindrance(ingested, days) or alone._stale_behind(days) else ingested
 
     @cached_property
     def inventory(self) -> Inventory:
@@ -165,8 +196,16 @@ class Readiness:
         sound = [day for day in self.featured if not unsound & {day, *lookback(plan, day)}]
         return self.inventory.stale_features(sound)
 
-    def work(self) -> Work | None:
-        """The next run of days to ingest, the oldest first; None when everything is as the lake has it."""
+    def work(self, asked: Iterable[date] = ()) -> Work | None:
+        """The next run of days to ingest; None when everything is as the lake has it.
+
+        First the features that keep one of the as-of days from being ready that are asked about, if its days are in:
+        days that arrive meanwhile do not keep a retrain waiting. Then days, the oldest first, and then other features.
+        """
+        for as_of in sorted(asked):
+            missing = self._missing_features(as_of)
+            for days in unbroken(missing, DAYS_IN_ONE_RUN):
+                return self._work(days, (FEATURES,))
         if self.stale:
             days = next(unbroken(self.stale, DAYS_IN_ONE_RUN))
             alone = set(self.stale) <= set(days) and not self.refused
@@ -175,6 +214,13 @@ class Readiness:
         for days in unbroken(self.stale_features, DAYS_IN_ONE_RUN):
             return self._work(days, (FEATURES,))
         return None
+
+    def _missing_features(self, as_of: date) -> list[date]:
+        """Days of a window whose features have to be made, where that is all that its as-of day waits for."""
+        days = days_of_window(self._settings, as_of)
+        if self._hindrance(as_of, days) is not None or self._stale_behind(days):
+            return []
+        return [day for day in days.needed if day in self.stale_features]
 
     def of(self, as_of: date) -> Ready | NotReady:
         """Whether the window of an as-of day can be built."""
@@ -214,9 +260,12 @@ class Readiness:
         return None
 
     def _pending(self, days: WindowDays) -> list[date]:
-        behind = [day for day in days_behind(self._settings, days.needed) if day in self.arrived]
-        stale = [day for day in behind if day in self.stale]
-        return stale or [day for day in days.needed if day in self.stale_features]
+        return self._stale_behind(days) or [day for day in days.needed if day in self.stale_features]
+
+    def _stale_behind(self, days: WindowDays) -> list[date]:
+        """The days of a window, and those behind them, that have to be ingested or summed up."""
+        behind = set(days_behind(self._settings, days.needed))
+        return [day for day in self.stale if day in behind]
 
     def _inputs(self, as_of: date, days: WindowDays) -> str:
         features, transactions = self.inventory.features, self.inventory.transactions

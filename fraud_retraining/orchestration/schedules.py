@@ -38,8 +38,10 @@ def build_schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
         settings: dg.ResourceParam[Settings],
         lake: dg.ResourceParam[Lake],
         store: dg.ResourceParam[Store],
+        ledger: dg.ResourceParam[Ledger],
     ) -> dg.RunRequest | dg.SkipReason:
-        return ingest_next(settings, lake, store, context.instance)
+        now = context.scheduled_execution_time.astimezone(UTC)
+        return ingest_next(settings, lake, store, ledger, context.instance, now)
 
     daily_clean = dg.ScheduleDefinition(
         name=DAILY_CLEAN,

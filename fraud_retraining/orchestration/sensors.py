@@ -31,16 +31,19 @@ def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
         job_name=INGEST,
         minimum_interval_seconds=settings.triggers.poll_seconds,
         default_status=status,
-        description="Ingests days that are missing or have changed, the oldest first, one run at a time.",
+        description="Ingests days that are missing or have changed, one run at a time: first what a retrain waits for, "
+        "then the oldest.",
     )
     def ingest_what_arrived(
         context: dg.SensorEvaluationContext,
         settings: dg.ResourceParam[Settings],
         lake: dg.ResourceParam[Lake],
         store: dg.ResourceParam[Store],
+        ledger: dg.ResourceParam[Ledger],
         outcomes: dg.ResourceParam[Outcomes],
     ) -> dg.RunRequest | dg.SkipReason:
-        return ingest_next(settings, lake, store, context.instance, outcomes.tell_set_aside)
+        now = datetime.now(UTC)
+        return ingest_next(settings, lake, store, ledger, context.instance, now, outcomes.tell_set_aside)
 
     @dg.sensor(
         name=RETRAIN_SENSOR,
@@ -78,7 +81,9 @@ def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
         ledger: dg.ResourceParam[Ledger],
         outcomes: dg.ResourceParam[Outcomes],
     ) -> dg.RunRequest | dg.SkipReason:
-        outcomes.tell_decay(latest_performance(settings, lake, store))
-        return monitor_next(settings, lake, store, ledger, context.instance)
+        answer = monitor_next(settings, lake, store, ledger, context.instance)
+        if isinstance(answer, dg.SkipReason):
+            outcomes.tell_decay(latest_performance(settings, lake, store))
+        return answer
 
     return [ingest_what_arrived, retrain_when_asked, monitor_what_is_served]

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fraud_retraining.domain.failures import Category
 from fraud_retraining.domain.triggers import (
     DriftDay,
     DriftRetrain,
@@ -26,8 +27,11 @@ from fraud_retraining.domain.triggers import (
     Skip,
     Trigger,
     TriggerPolicy,
+    Unfinished,
+    begins_again,
     decide,
     due_at,
+    first_reason,
     grid,
     worth_asking,
 )
@@ -294,6 +298,98 @@ def failure(minutes: int, cause: str = "unexpected: ValueError", inputs: str = "
 )
 def test_a_retrain_that_failed_is_not_tried_again_and_again(failed: tuple[Failed, ...], kind: type, why: str) -> None:
     assert isinstance(decide(ONLY_SCHEDULE, known(failed=failed)), kind), why
+
+
+def left(as_of: date = date(2024, 2, 27), *triggers: Trigger, **more: Any) -> Unfinished:
+    return Unfinished(as_of=as_of, triggers=triggers or (Trigger.DRIFT,), cause="worker_died", **more)
+
+
+EARLIER, NEWER = date(2024, 2, 27), date(2024, 2, 28)
+BOTH_READY = {EARLIER: "earlier", NEWER: "newer"}
+
+
+@pytest.mark.parametrize("trigger", list(Trigger))
+def test_a_retrain_that_died_keeps_its_window_whatever_asked_for_it_though_a_day_has_arrived(trigger: Trigger) -> None:
+    policy = TriggerPolicy(drift=DriftTriggerPolicy(), new_data=NewDataTriggerPolicy(rows=1))
+    more = {"reason": "why it was asked for", "drift_since": EARLIER if trigger is Trigger.DRIFT else None}
+    given = {"ready": BOTH_READY, "drift": drifting(0.3, 0.3), "new_rows": 5, "now": LATE - DAY}
+    again = decide(policy, known(unfinished=left(EARLIER, trigger, **more), **given))
+    assert isinstance(again, Retrain)
+    assert (again.as_of, again.triggers, again.inputs) == (EARLIER, (trigger,), "earlier")
+    assert again.reason == "again as of 2024-02-27, as the last try ended with worker_died: why it was asked for"
+    assert first_reason(again.reason) == "why it was asked for"
+    assert again.drift_since == more["drift_since"]
+    other = decide(policy, known(**given))
+    assert isinstance(other, Retrain) and other.as_of == NEWER, "without it, the latest day"
+
+
+@pytest.mark.parametrize(
+    ("changes", "as_of", "why"),
+    [
+        ({"last_as_of": EARLIER}, NEWER, "it was answered meanwhile"),
+        ({"ready": {NEWER: "newer"}}, NEWER, "its window cannot be built any more"),
+        ({"now": LATE}, NEWER, "the next one of the grid is due"),
+        ({"last_as_of": None}, EARLIER, "before the first model every day would be due"),
+        ({"ready": {NEWER: "newer"}, "unready": {EARLIER: "x"}, "pending": frozenset({EARLIER})}, None, "it waits"),
+        ({"running": Running(as_of=EARLIER, since=LATE, by="it")}, None, "one at a time"),
+    ],
+)
+def test_when_an_unfinished_retrain_is_begun_again(changes: dict[str, Any], as_of: date | None, why: str) -> None:
+    policy = TriggerPolicy(new_data=NewDataTriggerPolicy(rows=1), drift=None)
+    given = {"ready": BOTH_READY, "new_rows": 5, "now": LATE - DAY, **changes}
+    decision = decide(policy, known(unfinished=left(), **given))
+    assert (decision.as_of if isinstance(decision, Retrain) else None) == as_of, why
+
+
+@pytest.mark.parametrize(
+    ("failed", "kind", "as_of", "why"),
+    [
+        ((5,), Skip, None, "its retry pause holds the newer day back too"),
+        ((11,), Retrain, EARLIER, "then it is tried again"),
+        ((30, 11), Retrain, NEWER, "it has had its tries: what a new day brings goes on"),
+    ],
+)
+def test_an_unfinished_retrain_has_its_pause_and_its_tries(
+    failed: tuple[int, ...], kind: type, as_of: date | None, why: str
+) -> None:
+    policy = TriggerPolicy(schedule=None, drift=None, new_data=NewDataTriggerPolicy(rows=1))
+    failures = tuple(failure(minutes, "worker_died", "earlier") for minutes in failed)
+    decision = decide(policy, known(unfinished=left(), ready=BOTH_READY, new_rows=5, failed=failures))
+    assert isinstance(decision, kind), why
+    assert getattr(decision, "as_of", None) == as_of, why
+
+
+@pytest.mark.parametrize(
+    ("category", "trigger", "again"),
+    [
+        (Category.WORKER_DIED, Trigger.MANUAL, True),
+        (Category.OUT_OF_RESOURCES, Trigger.SCHEDULE, True),
+        (Category.DEPENDENCY, Trigger.PERFORMANCE, True),
+        (Category.INTERRUPTED, Trigger.DRIFT, True),
+        (Category.INTERRUPTED, Trigger.MANUAL, False),
+        (Category.INTERRUPTED, Trigger.BACKFILL, False),
+        (Category.DATA_VALIDATION, Trigger.SCHEDULE, False),
+        (Category.GATE_FAILED, Trigger.DRIFT, False),
+        (Category.INTEGRITY, Trigger.DRIFT, False),
+    ],
+)
+def test_what_is_begun_again(category: Category, trigger: Trigger, again: bool) -> None:
+    assert begins_again(category, (trigger,)) is again
+
+
+def test_days_that_arrive_faster_than_they_are_ingested_do_not_keep_a_due_retrain_waiting() -> None:
+    """One due day is ready, and the latest always waits for its ingest: up to three due ones, it is waited for."""
+    decisions = []
+    for behind in range(1, 6):
+        latest = LAST + 2 * behind * DAY
+        now = due_at(SchedulePolicy(), latest)
+        waiting = {latest: "it still has to be ingested"} if behind > 1 else {}
+        decision = decide(
+            ONLY_SCHEDULE,
+            known(now=now, ready={LAST + 2 * DAY: "x"}, unready=waiting, pending=frozenset(waiting)),
+        )
+        decisions.append(isinstance(decision, Retrain))
+    assert decisions == [True, False, False, True, True]
 
 
 def test_paused_automation_stays_so_until_its_input_is_another_one() -> None:

@@ -17,10 +17,11 @@ from fraud_retraining.commands.runs import Pipeline
 from fraud_retraining.definitions import build_definitions
 from fraud_retraining.domain.errors import RetrainingError
 from fraud_retraining.domain.leases import LeasePolicy
-from fraud_retraining.domain.triggers import Trigger
+from fraud_retraining.domain.triggers import Retrain, Trigger
 from fraud_retraining.orchestration.instance import open_instance
-from fraud_retraining.orchestration.jobs import RETRAIN
-from fraud_retraining.orchestration.resources import retrain_lease
+from fraud_retraining.orchestration.jobs import AS_OF_TAG, DECISION_TAG, REASON_TAG, RETRAIN, TRIGGER_TAG
+from fraud_retraining.orchestration.requests import BACKFILL_TAG, record_decision
+from fraud_retraining.orchestration.resources import open_ledger, retrain_lease
 from fraud_retraining.settings import load_settings
 
 EXPIRES_SECONDS = 3.0
@@ -53,6 +54,17 @@ class Stopping:
             os.kill(os.getpid(), signal.SIGSTOP)
 
 
+class Dying:
+    """Kills the process in the third round of boosting, as the out-of-memory killer would."""
+
+    def start(self, task: str, total: int) -> None:
+        pass
+
+    def advance(self, task: str, done: int) -> None:
+        if (task, done) == ("fraud_model", 3):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
 def say(words: str) -> None:
     print(words, flush=True)
 
@@ -75,10 +87,26 @@ def stop(as_of: date) -> None:
         raise error.user_exception from error
 
 
+def die(as_of: date, trigger: Trigger) -> None:
+    """A retrain that is killed while it trains: decided by automation, or asked for by hand or as a backfill."""
+    settings = load_settings()
+    tags = {BACKFILL_TAG: "b"} if trigger is Trigger.BACKFILL else {}
+    if trigger not in (Trigger.MANUAL, Trigger.BACKFILL):
+        since = as_of if trigger is Trigger.DRIFT else None
+        wanted = Retrain(as_of=as_of, triggers=(trigger,), reason="why", inputs="inputs", drift_since=since)
+        record_decision("decision", wanted, "a test", open_ledger(settings))
+        tags = {DECISION_TAG: "decision", TRIGGER_TAG: trigger.value, REASON_TAG: "why"}
+    build_definitions(settings, progress=Dying()).resolve_job_def(RETRAIN).execute_in_process(
+        instance=open_instance(), partition_key=as_of.isoformat(), tags={AS_OF_TAG: as_of.isoformat(), **tags}
+    )
+
+
 def main(what: str, as_of: str, *more: str) -> int:
     try:
         if what == "wait":
             wait(date.fromisoformat(as_of), Path(*more))
+        elif what == "die":
+            die(date.fromisoformat(as_of), Trigger(*more))
         else:
             stop(date.fromisoformat(as_of))
     except RetrainingError as error:

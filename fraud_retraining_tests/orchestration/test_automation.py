@@ -1,6 +1,9 @@
 """What schedules and sensors do, on a real lake, store, ledger and instance; runs are carried out in process."""
 
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -11,10 +14,21 @@ import pytest
 
 from fraud_retraining.definitions import build_definitions
 from fraud_retraining.domain.events import EventKind
+from fraud_retraining.domain.triggers import Trigger
+from fraud_retraining.orchestration.alert_sensors import bury_the_dead
 from fraud_retraining.orchestration.automation import RANGE_END, RANGE_START
 from fraud_retraining.orchestration.instance import open_instance
 from fraud_retraining.orchestration.inventory import Inventory
-from fraud_retraining.orchestration.jobs import AS_OF_TAG, INGEST, INPUTS_TAG, MONITOR, RETRAIN, TRIGGER_TAG
+from fraud_retraining.orchestration.jobs import (
+    AS_OF_TAG,
+    DRIFT_TAG,
+    INGEST,
+    INPUTS_TAG,
+    MONITOR,
+    REASON_TAG,
+    RETRAIN,
+    TRIGGER_TAG,
+)
 from fraud_retraining.orchestration.knowledge import last_as_of, paused
 from fraud_retraining.orchestration.resources import (
     open_lake,
@@ -27,6 +41,7 @@ from fraud_retraining.orchestration.resources import (
 from fraud_retraining.orchestration.schedules import RETRAIN_SCHEDULE
 from fraud_retraining.orchestration.sensors import INGEST_SENSOR, MONITOR_SENSOR, RETRAIN_SENSOR
 from fraud_retraining.settings import Settings, load_settings
+from fraud_retraining.simulation import SimulationPolicy, Simulator
 from fraud_retraining_tests.conftest import AS_OF, DAYS, START, Place
 
 END = START + timedelta(days=DAYS - 1)
@@ -275,6 +290,30 @@ def test_what_failed_for_another_reason_is_tried_again_with_growing_pauses(autom
     assert request.run_key == f"{request.tags[INPUTS_TAG]}:0"
 
 
+def test_a_machine_too_slow_for_the_days_that_arrive_still_comes_to_a_retrain(
+    place: Place, small_lake: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A day arrives with every run of the ingest, so that there is always one that has not been ingested."""
+    waiting = [START + timedelta(days=n) for n in range(19, DAYS)]
+    for day in waiting:
+        shutil.rmtree(place.day_file(day).parent)
+    slow = Automation()
+    done = []
+    for day in waiting:
+        request = slow.tick(INGEST_SENSOR)
+        assert isinstance(request, dg.RunRequest)
+        shutil.copytree((small_lake / place.day_file(day).relative_to(place.lake)).parent, place.day_file(day).parent)
+        assert slow.run(INGEST, request)
+        done.append((request.tags[RANGE_END], [key.to_user_string() for key in request.asset_selection or ()]))
+        asked = slow.tick(RETRAIN_SENSOR)
+        if isinstance(asked, dg.RunRequest):
+            break
+    assert isinstance(asked, dg.RunRequest), f"{asked} after {done}"
+    assert date.fromisoformat(asked.partition_key or "") < day, "the retrain does not wait for the newest day"
+    assert len(done) <= 3
+    slow.instance.dispose()
+
+
 # ------------------------------------------------------------------ retrain
 
 
@@ -355,6 +394,31 @@ def test_a_retrain_that_died_before_it_came_to_an_answer_is_asked_for_again(read
     assert (again.partition_key, again.run_key == request.run_key) == (request.partition_key, False)
     assert ready.run(RETRAIN, again)
     assert len(open_registry(ready.settings).versions_of(open_ledger(ready.settings).releases()[0].fingerprint)) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("trigger", list(Trigger))
+def test_a_retrain_that_was_killed_begins_again_with_its_window_though_a_day_has_arrived(
+    ready: Automation, trigger: Trigger
+) -> None:
+    place = Place(Path(ready.settings.lake_uri).parent)
+    place.configure(triggers={"retry_minutes": 0})
+    module = "fraud_retraining_tests.orchestration.retrainers"
+    died = subprocess.run([sys.executable, "-m", module, "die", str(END), trigger], capture_output=True, text=True)
+    assert died.returncode == -signal.SIGKILL, died.stderr[-3000:]
+    again = Automation()
+    assert "was failed" in bury_the_dead(again.instance, open_outcomes(again.settings))
+    newest = END + timedelta(days=1)
+    lake = SimulationPolicy(start=START, days=DAYS + 1, transactions_per_day=2000, seed=11, fraud_rate=0.02)
+    place.write_day(newest, Simulator(lake).table(newest))
+    assert all(ok for _, _, ok in again.ingest_all())
+    request = again.tick(RETRAIN_SENSOR)
+    assert isinstance(request, dg.RunRequest), request
+    assert (request.partition_key, request.tags[TRIGGER_TAG]) == (str(END), trigger)
+    assert f"again as of {END}, as the last try ended with worker_died" in request.tags[REASON_TAG]
+    assert (DRIFT_TAG in request.tags) is (trigger is Trigger.DRIFT)
+    again.instance.dispose()
 
 
 # ------------------------------------------------------------------ monitor
