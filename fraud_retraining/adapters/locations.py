@@ -255,7 +255,6 @@ class Survey:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._real_root = os.path.realpath(root)
 
     def entries(self, prefix: str) -> Iterator[ObjectInfo]:
         """What lies below a folder of the root.
@@ -265,25 +264,23 @@ class Survey:
         """
         if not self._root.is_dir():
             return
-        folder, above = self._root, [os.path.realpath(self._root)]
-        for part in PurePosixPath(prefix).parts:
-            folder = folder / part
-            above.append(os.path.realpath(folder))
-        if folder == self._root or os.path.lexists(folder):
-            yield from self._visit(folder, frozenset(above[:-1]))
+        folder = self._root / prefix
+        if os.path.lexists(folder):
+            above = (self._root, *(self._root / part for part in PurePosixPath(prefix).parents)) if prefix else ()
+            yield from self._visit(folder, folder.is_symlink() and bool(prefix), above)
 
-    def _visit(self, path: Path, above: frozenset[str]) -> Iterator[ObjectInfo]:
-        """An entry and, where it is a folder, what lies in it."""
+    def _visit(self, path: Path, is_link: bool, above: tuple[Path, ...]) -> Iterator[ObjectInfo]:
+        """An entry and, where it is a folder, what lies in it; `above` are the folders that led here."""
         try:
             found = path.stat()
-            problem = "" if path == self._root else self._problem(path, found, above)
+            problem = self._problem(path, found, is_link, above) if above else ""
             entries = list(os.scandir(path)) if stat.S_ISDIR(found.st_mode) and not problem else []
         except FileNotFoundError:
-            if path.is_symlink():
+            if is_link:
                 yield self._odd(path, "is a symbolic link to nothing")
             return
         except OSError as error:
-            if path == self._root or error.errno not in _ODD:
+            if not above or error.errno not in _ODD:
                 raise
             yield self._odd(path, f"cannot be read: {error.strerror}", is_folder=path.is_dir())
             return
@@ -293,16 +290,19 @@ class Survey:
             yield _info_of(path.relative_to(self._root).as_posix(), found)
         for entry in entries:
             if not entry.name.startswith("."):
-                yield from self._visit(Path(entry.path), above | {os.path.realpath(path)})
+                yield from self._visit(path / entry.name, entry.is_symlink(), (*above, path))
 
-    def _problem(self, path: Path, found: os.stat_result, above: frozenset[str]) -> str:
-        real = os.path.realpath(path)
+    def _problem(self, path: Path, found: os.stat_result, is_link: bool, above: tuple[Path, ...]) -> str:
         if not _is_unicode(path.name):
             return "has a name that is not UTF-8"
-        if path.is_symlink() and not real.startswith(f"{self._real_root}{os.sep}"):
-            return "is a symbolic link that leads out of the lake"
+        if is_link:
+            real, root = os.path.realpath(path), os.path.realpath(self._root)
+            if real in {os.path.realpath(folder) for folder in above}:
+                return "is a symbolic link that leads back to a folder above it"
+            if not real.startswith(f"{root}{os.sep}"):
+                return "is a symbolic link that leads out of the lake"
         if stat.S_ISDIR(found.st_mode):
-            return "is a symbolic link that leads back to a folder above it" if real in above else ""
+            return ""
         if not stat.S_ISREG(found.st_mode):
             return f"is {_KINDS.get(stat.S_IFMT(found.st_mode), 'no regular file')}, not a file"
         return "" if os.access(path, os.R_OK, effective_ids=True) else "cannot be read: permission denied"

@@ -159,7 +159,8 @@ class Pipeline:
             raise DataInvalid(
                 f"the lake at {self.lake.uri} holds no day",
                 culprits=some_of(listing.set_aside),
-                remedy=f"a day's Parquet files lie under {LAYOUT}; correct lake.uri or deliver them.",
+                remedy=f"a day's Parquet files lie under {LAYOUT}; correct lake.uri or deliver them. DuckDB makes "
+                "Parquet of other formats: COPY (FROM 'rows.csv') TO 'part-0.parquet'.",
             )
         return max(listing.days)
 

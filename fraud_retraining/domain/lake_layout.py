@@ -122,4 +122,4 @@ def outside_of_time(day: date, first: date, today: date) -> str:
     """
     if day < first:
         return f"is before {first}, the first day that can be run; lake.first_day in the settings says otherwise"
-    return f"is after today, {today}" if day > today + timedelta(days=1) else ""
+    return "is after today" if day > today + timedelta(days=1) else ""
