@@ -73,13 +73,14 @@ class TestEveryCheck:
             "fraud_rate": 0.1,
             "rejects_share": 0,
             "freshness": 6,
+            "unread_files": 0,
             "new_columns": 0,
         }
         assert all(result.numbers and result.threshold for result in results.values())
 
     def test_only_a_late_arrival_and_an_unknown_column_are_mere_warnings(self):
         warnings = [name for name, (severity, _) in DAY_CHECKS.items() if severity == "warn"]
-        assert warnings == ["freshness", "new_columns"]
+        assert warnings == ["freshness", "unread_files", "new_columns"]
         assert {severity for severity, _ in WINDOW_CHECKS.values()} == {"error"}
 
     def test_a_check_that_cannot_be_made_has_failed_with_the_reason(self):
