@@ -114,7 +114,7 @@ def verify(settings: Settings, head: str | None, archive: Path | None) -> Verifi
 def _asked(settings: Settings, ask: Callable[[], Sequence[T]]) -> tuple[Sequence[T] | None, str]:
     """What MLflow answers, or why it does not; a store that was never made holds nothing, and is not made for it."""
     file = settings.tracking_uri.removeprefix("sqlite:///")
-    if file != settings.tracking_uri and not Path(file).exists():
+    if file != settings.tracking_uri and not (Path(file).exists() and Path(file).stat().st_size):
         return None, ""
     try:
         return ask(), ""

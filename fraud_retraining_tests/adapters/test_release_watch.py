@@ -7,7 +7,7 @@ import pytest
 
 from fraud_retraining.adapters.release_desk import ReleaseDesk
 from fraud_retraining.adapters.release_watch import ReleaseWatch
-from fraud_retraining.domain.errors import DependencyUnreachable
+from fraud_retraining.domain.errors import ChampionLost, DependencyUnreachable
 from fraud_retraining.domain.events import EventKind
 from fraud_retraining_tests.adapters.desks import World, require_invariants, touched
 from fraud_retraining_tests.adapters.ledgers import person
@@ -150,11 +150,12 @@ def test_a_champion_that_is_brought_back_to_what_it_was_ends_the_alarm(world: Wo
     assert "no other sound version" in world.watch.news(before).notices[0].remedy
 
 
-def test_a_deleted_version_of_the_champion_is_an_alias_that_is_gone(world: World):
+def test_a_deleted_version_of_the_champion_is_lost_and_no_alias_that_somebody_took_away(world: World):
     champion = world.champion(0)
     world.registry._client.delete_model_version(world.registry.model_name, str(champion.version))
-    world.watch.mind_champion()
-    assert kinds(world)[-1] == "alias_moved"
+    with pytest.raises(ChampionLost):
+        world.watch.mind_champion()
+    assert kinds(world)[-1] == "artifact_damaged" and world.ledger.champion() is not None
 
 
 def test_while_all_is_well_nothing_is_recorded(world: World):
