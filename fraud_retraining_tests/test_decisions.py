@@ -204,12 +204,12 @@ def test_a_late_answer_leaves_with_5(desk: Desk):
     assert "expired" in answer["error"]["message"]
 
 
-def test_a_changed_artifact_leaves_with_7_and_the_champion_stays(desk: Desk):
+def test_a_changed_artifact_leaves_with_1_and_the_champion_stays(desk: Desk):
     champion, candidate = desk.world.champion(0), desk.world.waiting(1)
     with touched(desk.world.trained.folders[1]) as folder:
         (folder / "MLmodel").write_text("something else")
         code, answer, _ = run("approve", str(candidate.version), "--by", "alice")
-    assert (code, answer["error"]["kind"]) == (7, "IntegrityError")
+    assert (code, answer["error"]["kind"]) == (1, "IntegrityError")
     assert desk.world.serving() == champion.version
 
 

@@ -1,7 +1,7 @@
 """The one family of errors that a person meets.
 
 Here: every failure that has a known meaning, with its exit code and its remedy. Not here: bugs, which stay
-ordinary exceptions and leave with exit code 1.
+ordinary exceptions and leave with exit code 1, as what is stored and is not what was recorded does.
 
     RetrainingError                     exit code
     ├── SettingsError                   2  settings or usage
@@ -12,9 +12,9 @@ ordinary exceptions and leave with exit code 1.
     │   └── Busy                        5  another retrain is under way
     ├── BudgetExceeded                  6  time or cost
     └── DependencyUnreachable           7  lake, store, MLflow or disk did not answer
-        └── IntegrityError              7  it answered, but not with what was stored
-            ├── RecordAltered           7  the record of decisions, or what stands beside it, was changed
-            └── ChampionLost            7  MLflow does not have the champion any more
+        └── IntegrityError              1  it answered, but not with what was stored
+            ├── RecordAltered           1  the record of decisions, or what stands beside it, was changed
+            └── ChampionLost            1  MLflow does not have the champion any more
 """
 
 from collections.abc import Iterable, Sequence
@@ -111,7 +111,9 @@ class DependencyUnreachable(RetrainingError):
 
 
 class IntegrityError(DependencyUnreachable):
-    """Stored bytes that are not the bytes that were recorded."""
+    """Stored bytes that are not the bytes that were recorded. No outage: waiting and trying again help nothing."""
+
+    exit_code = 1
 
 
 class RecordAltered(IntegrityError):

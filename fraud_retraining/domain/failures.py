@@ -272,6 +272,9 @@ _TOLD_WORDS: Mapping[str, Category] = MappingProxyType(
         "Run execution process for": Category.WORKER_DIED,
         "seconds to start": Category.WORKER_DIED,
         "run worker status": Category.WORKER_DIED,
+        "failed to reach the user code server": Category.DEPENDENCY,
+        "User code server request timed out": Category.DEPENDENCY,
+        "Could not reach user code server": Category.DEPENDENCY,
         "maximum runtime": Category.BUDGET_EXCEEDED,
         "forcibly marked as failed": Category.BUDGET_EXCEEDED,
     }

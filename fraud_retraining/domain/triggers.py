@@ -22,6 +22,8 @@ MOST_WAITED_FOR = 3
 
 With more, days arrive faster than they are ingested, and who waits for the last of them waits for ever.
 """
+INTEGRITY = str(Category.INTEGRITY)
+"""After failures of this category automation waits for a person."""
 
 
 class Trigger(StrEnum):
@@ -481,10 +483,16 @@ def _running(running: Running) -> str:
     return f"{what} is under way since {running.since:%Y-%m-%d %H:%M} UTC ({running.by})"
 
 
+def _is_integrity(cause: str) -> bool:
+    """Whether a failure was about what is stored: no re-run cures it, and other input hides it."""
+    return cause.partition(":")[0] == INTEGRITY
+
+
 def _after_failures(policy: TriggerPolicy, known: Known, wanted: Retrain) -> Decision:
-    if known.paused is not None and known.paused.until_resumed:
+    paused = known.paused
+    if paused is not None and (paused.until_resumed or _is_integrity(paused.cause)):
         return Skip(
-            reason=f"automation is stopped since {known.paused.since:%Y-%m-%d %H:%M} UTC: {known.paused.cause}; "
+            reason=f"automation is stopped since {paused.since:%Y-%m-%d %H:%M} UTC: {paused.cause}; "
             f"`fraud-retraining resume` lets it go on. Kept: {wanted.reason}"
         )
     if known.paused is not None and known.paused.inputs == wanted.inputs:
@@ -492,6 +500,9 @@ def _after_failures(policy: TriggerPolicy, known: Known, wanted: Retrain) -> Dec
             reason=f"automation is paused since {known.paused.since:%Y-%m-%d %H:%M} UTC after {known.paused.cause}; it "
             f"goes on with new input or `fraud-retraining resume`. Kept: {wanted.reason}"
         )
+    if known.failed and _is_integrity(last := known.failed[-1].cause):
+        reason = f"the last retrain found stored bytes that are not what was recorded ({last}): a person has to look"
+        return Pause(as_of=wanted.as_of, cause=last, inputs=wanted.inputs, reason=reason)
     alike = [failure for failure in known.failed if failure.inputs == wanted.inputs]
     cause, times = _tries(known, wanted.inputs)
     if times >= policy.max_failures:

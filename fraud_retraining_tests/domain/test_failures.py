@@ -216,6 +216,17 @@ def test_a_failure_tells_what_the_error_tells() -> None:
         ([], "Exceeded maximum runtime of 14400 seconds.", C.BUDGET_EXCEEDED),
         ([], f"{WORKER_GONE}: process 7", C.WORKER_DIED),
         ([], "Detected run worker status UNKNOWN. Marking run as failed.", C.WORKER_DIED),
+        ([], "Run dequeue failed to reach the user code server after 3 attempts, failing run", C.DEPENDENCY),
+        (
+            ["DagsterUserCodeUnreachableError", "_InactiveRpcError"],
+            "User code server request timed out due to taking longer than 60 seconds to complete.",
+            C.DEPENDENCY,
+        ),
+        (
+            ["DagsterUserCodeUnreachableError"],
+            "Could not reach user code server. gRPC Error code: UNAVAILABLE",
+            C.DEPENDENCY,
+        ),
         ([], "", C.UNEXPECTED),
     ],
 )

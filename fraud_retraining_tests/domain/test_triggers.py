@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from fraud_retraining.domain.failures import Category
 from fraud_retraining.domain.triggers import (
+    INTEGRITY,
     DriftDay,
     DriftRetrain,
     DriftTriggerPolicy,
@@ -401,6 +402,19 @@ def test_paused_automation_stays_so_until_its_input_is_another_one() -> None:
     again = decide(ONLY_SCHEDULE, known(paused=paused, ready={date(2024, 2, 28): "delivered again"}))
     assert isinstance(again, Retrain)
     assert again.resumes
+
+
+def test_an_integrity_failure_pauses_at_once_and_only_a_person_resumes() -> None:
+    failed = (failure(300, cause="integrity:f00d", inputs="an older input"),)
+    paused = decide(ONLY_SCHEDULE, known(failed=failed))
+    assert isinstance(paused, Pause)
+    assert (paused.cause, INTEGRITY) == ("integrity:f00d", str(Category.INTEGRITY))
+    stopped = Paused(since=LATE - timedelta(hours=3), cause=paused.cause, inputs="abc")
+    again = decide(ONLY_SCHEDULE, known(paused=stopped, ready={date(2024, 2, 28): "delivered again"}))
+    assert isinstance(again, Skip)
+    assert "automation is stopped since" in again.reason
+    since_then = (*failed, failure(20, cause="dependency:x"))
+    assert isinstance(decide(ONLY_SCHEDULE, known(failed=since_then)), Retrain)
 
 
 def test_with_every_trigger_off_nothing_is_asked_for() -> None:

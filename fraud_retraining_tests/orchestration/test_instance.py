@@ -1,13 +1,17 @@
 """Failures of the storage under the home folder are told as such, whatever wraps them."""
 
 import errno
+import inspect
 import sqlite3
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from dagster._daemon.run_coordinator import queued_run_coordinator_daemon
+from dagster._grpc import client
 from xgboost.core import XGBoostError
 
-from fraud_retraining.orchestration.instance import machine_failure
+from fraud_retraining.orchestration.instance import machine_failure, open_instance
 
 
 def raised(error: BaseException, cause: BaseException | None) -> BaseException:
@@ -41,3 +45,14 @@ def test_any_other_failure_is_left_alone_even_where_errors_cause_each_other() ->
     inner, outer = KeyError("a bug"), RuntimeError("a step failed")
     raised(inner, raised(outer, inner))
     assert machine_failure(outer) is None
+
+
+def test_a_launch_that_a_slow_code_server_fails_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FRAUD_RETRAINING_HOME", str(tmp_path / "home"))
+    with open_instance() as instance:
+        queue = instance.get_concurrency_config().run_queue_config
+        assert queue is not None
+        assert (queue.max_user_code_failure_retries, queue.user_code_failure_retry_delay) == (5, 60)
+    said = inspect.getsource(queued_run_coordinator_daemon)
+    assert "failed to reach the user code server" in said, "`domain/failures.py` knows Dagster's words for it"
+    assert "User code server request timed out" in inspect.getsource(client)
