@@ -13,9 +13,6 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from fraud_retraining.adapters.locations import Location, ObjectInfo, in_parallel
 from fraud_retraining.domain.errors import DataInvalid
 from fraud_retraining.domain.lake_layout import (
@@ -161,6 +158,9 @@ class Lake:
 
 def _rows_told(path: Path) -> int:
     """Rows of a file as its footer says; a file that is corrupt says none, and is refused by who reads it."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
         return int(pq.read_metadata(path).num_rows)
     except (OSError, pa.ArrowException):

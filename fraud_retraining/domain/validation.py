@@ -13,6 +13,7 @@ from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 from pydantic import Field
 
+from fraud_retraining.domain.errors import DependencyUnreachable
 from fraud_retraining.domain.schemas import Policy
 
 Severity = Literal["error", "warn"]
@@ -74,7 +75,11 @@ class Rule(Generic[Subject]):
 
 
 def results_of(rules: Sequence[Rule[Subject]], subject: Subject) -> tuple[CheckResult, ...]:
-    """Measure every rule, judge all numbers with one Pandera schema, and say what was found."""
+    """Measure every rule, judge all numbers with one Pandera schema, and say what was found.
+
+    Raises:
+        DependencyUnreachable: an outage, or too little memory: that says nothing about the data.
+    """
     measures = {rule.name: _measured(rule, subject) for rule in rules}
     try:
         failed = _out_of_bounds({name: m for name, m in measures.items() if isinstance(m, Measure)})
@@ -86,6 +91,8 @@ def results_of(rules: Sequence[Rule[Subject]], subject: Subject) -> tuple[CheckR
 def _measured(rule: Rule[Subject], subject: Subject) -> Measure | Exception:
     try:
         return rule.measure(subject)
+    except DependencyUnreachable:
+        raise
     except Exception as error:  # noqa: BLE001 (a rule that cannot be measured has failed, with this reason)
         return error
 

@@ -10,9 +10,10 @@ import pyarrow as pa
 import pytest
 
 from fraud_retraining.domain.day_checks import DAY_CHECKS, day_checks, delivered_together
+from fraud_retraining.domain.errors import DependencyUnreachable
 from fraud_retraining.domain.ingestion import Arrival, DayFacts, LakeMapping, canonical, ingest
 from fraud_retraining.domain.schemas import ValidationPolicy
-from fraud_retraining.domain.validation import CheckResult
+from fraud_retraining.domain.validation import CheckResult, Measure, Rule, results_of
 from fraud_retraining.domain.window_checks import WINDOW_CHECKS
 
 DAY = date(2024, 2, 29)
@@ -89,6 +90,13 @@ class TestEveryCheck:
         assert results["ranges"].message.startswith("gave no result: ")
         assert "amount" in results["ranges"].message
         assert results["ranges"].value is None
+
+    def test_an_outage_while_measuring_is_no_word_on_the_data(self):
+        def out_of_memory(subject: object) -> Measure:
+            raise DependencyUnreachable("DuckDB ran out of memory", remedy="Raise engine.memory_limit.")
+
+        with pytest.raises(DependencyUnreachable, match="out of memory"):
+            results_of([Rule("ranges", "error", "Ranges.", out_of_memory)], None)
 
     def test_names_and_severities_are_known_without_pandera(self):
         modules = "fraud_retraining.domain.day_checks, fraud_retraining.domain.window_checks"

@@ -155,7 +155,7 @@ class TestDigest:
         assert digest({"days": {"x", "y", "z"}}) == digest({"days": frozenset(("z", "x", "y"))})
 
     def test_policies_and_days_are_plain_values(self):
-        assert digest(LabelPolicy(delay_days=7)) == digest({"delay_days": 7})
+        assert digest(HoldoutPolicy(days=7)) == digest(HoldoutPolicy(days=7).model_dump(mode="json"))
         assert digest(date(2024, 2, 29)) == digest("2024-02-29")
 
     def test_what_is_not_a_number_is_refused(self):
