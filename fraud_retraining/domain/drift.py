@@ -131,10 +131,11 @@ def jensen_shannon_distance(reference: Sequence[float], day: Sequence[float]) ->
 
     Lin 1991, "Divergence Measures Based on the Shannon Entropy". Empty bins need no floor.
     """
-    p, q = _shares(reference), _shares(day)
-    middle = (p + q) / 2
-    divergence = (_bits(p, middle) + _bits(q, middle)) / 2
-    return math.sqrt(min(max(divergence, 0.0), 1.0))
+    from scipy.spatial.distance import jensenshannon
+
+    distance = float(jensenshannon(_shares(reference), _shares(day), base=2))
+    # of equal shares, scipy may take the root of a rounding error below 0
+    return 0.0 if math.isnan(distance) else min(distance, 1.0)
 
 
 MEASURES = {"psi": population_stability_index, "jensen_shannon": jensen_shannon_distance}
@@ -150,11 +151,6 @@ def _shares(counts: Sequence[float]) -> NDArray[np.float64]:
 def _floored(shares: NDArray[np.float64]) -> NDArray[np.float64]:
     raised = np.maximum(shares, FLOOR)
     return raised / raised.sum()
-
-
-def _bits(shares: NDArray[np.float64], middle: NDArray[np.float64]) -> float:
-    filled = shares > 0
-    return float((shares[filled] * np.log2(shares[filled] / middle[filled])).sum())
 
 
 # ---------------------------------------------------------------- the reference
