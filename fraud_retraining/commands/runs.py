@@ -6,6 +6,7 @@ Here: which runs are needed, in which order, and what their outcome is as plain 
 
 import logging
 import os
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -23,8 +24,9 @@ from fraud_retraining.adapters.ledger import Ledger
 from fraud_retraining.adapters.notifier import drain
 from fraud_retraining.adapters.store import Store
 from fraud_retraining.definitions import build_definitions
+from fraud_retraining.domain.budget import Ending, allowance, require_time
 from fraud_retraining.domain.candidate import Evaluation, ReleaseOutcome, RetrainStatus, TrainedModel
-from fraud_retraining.domain.errors import DataInvalid, GateFailed, RetrainingError, SettingsError
+from fraud_retraining.domain.errors import BudgetExceeded, DataInvalid, GateFailed, RetrainingError, SettingsError
 from fraud_retraining.domain.lake_layout import LAYOUT
 from fraud_retraining.domain.redaction import redact
 from fraud_retraining.domain.refused_days import ranges, remedy_of
@@ -39,7 +41,7 @@ from fraud_retraining.orchestration.automation import RANGE_END, RANGE_START
 from fraud_retraining.orchestration.instance import open_instance
 from fraud_retraining.orchestration.inventory import DAY_ASSETS, ENTITY_DAYS, FEATURES, TRANSACTIONS, Inventory
 from fraud_retraining.orchestration.io_managers import read_document
-from fraud_retraining.orchestration.jobs import AS_OF_TAG, INGEST, REASON_TAG, RETRAIN, TRIGGER_TAG
+from fraud_retraining.orchestration.jobs import AS_OF_TAG, INGEST, INGEST_SECONDS_TAG, REASON_TAG, RETRAIN, TRIGGER_TAG
 from fraud_retraining.orchestration.outcomes import (
     THRESHOLDS,
     EndedRun,
@@ -58,6 +60,8 @@ from fraud_retraining.orchestration.resources import (
     open_outcomes,
     open_store,
 )
+from fraud_retraining.orchestration.retrain_lease import INGEST_STAGE
+from fraud_retraining.orchestration.spending import past_spendings, record_finished
 from fraud_retraining.settings import Settings
 
 T = TypeVar("T")
@@ -118,6 +122,7 @@ class Pipeline:
         self._progress = progress
         self._run_config = {} if verbose else QUIET
         self._told_days: set[date] = set()
+        self._within_budget: Callable[[], None] | None = None
 
     @cached_property
     def lake(self) -> Lake:
@@ -224,7 +229,7 @@ class Pipeline:
         record_request(run_id, tags, self.settings, self.ledger, asker)
         started = None
         try:
-            self._prepare(as_of, trigger, run_id)
+            tags[INGEST_SECONDS_TAG] = f"{self._prepare(as_of, trigger, run_id):.3f}"
             started = run_id
             self._run(RETRAIN, run_id, tags, partition=as_of)
         except (DataInvalid, GateFailed) as error:
@@ -247,15 +252,52 @@ class Pipeline:
             self.outcomes.tell_pause()
             drain(open_outbox(self.settings), open_notifier(self.settings), self.settings.alerts, seconds=DRAIN_SECONDS)
 
-    def _prepare(self, as_of: date, trigger: Trigger, run_id: str) -> None:
-        """What comes before the run of a retrain; its failure is recorded here, as no run can do it."""
+    def _prepare(self, as_of: date, trigger: Trigger, run_id: str) -> float:
+        """What comes before the run of a retrain; its failure is recorded here, as no run can do it.
+
+        Gives the seconds that it took: they are part of what the retrain may take.
+        """
+        began = time.monotonic()
         try:
+            self._within_budget = self._budget_from(began)
             self._make_ready(as_of)
+            return time.monotonic() - began
         except BaseException as error:
+            if isinstance(error, BudgetExceeded):
+                self._record_ingest_spent(as_of, trigger, run_id, time.monotonic() - began)
             ended = EndedRun(job="retrain", run_id=run_id, as_of=as_of, trigger=trigger.value, channel=CHANNEL)
             with _logged("the failure of the retrain could not be recorded"):
                 self.outcomes.refused(ended, error, self._told_days)
             raise
+
+    def _budget_from(self, began: float) -> Callable[[], None]:
+        """Asked before each run of days of a retrain: whether what it may take is not used up.
+
+        Raises:
+            BudgetExceeded: at once if the month's budget is used up.
+        """
+        allowed = allowance(self.settings.budget, past_spendings(self.ledger), self.ledger.now())
+
+        def require() -> None:
+            elapsed = time.monotonic() - began
+            require_time(allowed, elapsed, {INGEST_STAGE: elapsed})
+
+        return require
+
+    def _record_ingest_spent(self, as_of: date, trigger: Trigger, run_id: str, seconds: float) -> None:
+        """The cost of an ingest that used up what its retrain may take, for the month's sum."""
+        with _logged("what the retrain's ingest took could not be recorded"):
+            record_finished(
+                self.ledger,
+                self.settings.budget,
+                dagster_run_id=run_id,
+                status=Ending.FAILED,
+                seconds=seconds,
+                stages={INGEST_STAGE: seconds},
+                trigger=trigger.value,
+                as_of=as_of,
+                error=BudgetExceeded.__name__,
+            )
 
     def _make_ready(self, as_of: date) -> None:
         """Ingests what the retrain needs and the store does not hold as the lake has it now."""
@@ -330,6 +372,8 @@ class Pipeline:
         return []
 
     def _run_days(self, days: DayRange, assets: Sequence[str] | None = None) -> str:
+        if self._within_budget is not None:
+            self._within_budget()
         run_id = str(uuid4())
         tags = {RANGE_START: days.start.isoformat(), RANGE_END: days.end.isoformat(), CHANNEL_TAG: CHANNEL}
         self._run(INGEST, run_id, tags, assets=assets)

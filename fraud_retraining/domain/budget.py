@@ -4,10 +4,11 @@ Here: the policy, the tightest limit of one retrain, and when it is exceeded or 
 each round (`orchestration/retrain_lease.py`), and keeping what past retrains took (`orchestration/spending.py`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from enum import StrEnum
 from statistics import median
+from types import MappingProxyType
 from typing import NamedTuple
 
 from pydantic import Field
@@ -26,7 +27,9 @@ PROJECTION_MARGIN = 1.1
 class BudgetPolicy(Policy):
     """Limits of one retrain and of a month of them; null sets no limit."""
 
-    max_hours: float = Field(4, gt=0, le=24 * 7, description="Longest that one retrain may take, in hours.")
+    max_hours: float = Field(
+        4, gt=0, le=24 * 7, description="Longest that one retrain may take, in hours, from ingest to promotion."
+    )
     price_per_hour: float = Field(0, ge=0, description="Price of one hour of compute, in any currency.")
     max_monthly_cost: float | None = Field(
         None, gt=0, description="Most that the retrains of a calendar month may cost, in that currency."
@@ -62,6 +65,7 @@ class Spending(Policy):
     error: str | None = Field(None, description="The kind of failure.")
     seconds: float = Field(ge=0)
     cost: float = Field(ge=0)
+    stages: dict[str, float] = Field({}, description="Seconds by stage, the ingest of missing days first.")
 
     @property
     def succeeded(self) -> bool:
@@ -147,8 +151,13 @@ def _month_limit(policy: BudgetPolicy, past: Sequence[Spent], now: datetime) -> 
     return [Allowance(seconds=left / policy.price_per_hour * HOUR, limit=limit)]
 
 
-def require_time(allowed: Allowance, elapsed: float) -> None:
+def require_time(allowed: Allowance, elapsed: float, stages: Mapping[str, float] = MappingProxyType({})) -> None:
     """Nothing, while there is time left.
+
+    Args:
+        allowed: how long it may take.
+        elapsed: seconds that it took so far, ingest of missing days included.
+        stages: the same by stage, to be named.
 
     Raises:
         BudgetExceeded: there is none.
@@ -157,9 +166,14 @@ def require_time(allowed: Allowance, elapsed: float) -> None:
         raise BudgetExceeded(
             f"the retrain took {_time(elapsed)} and may take {_time(allowed.seconds)}: it was ended, "
             "the champion stays",
-            culprits=[f"limit: {allowed.limit}"],
+            culprits=[f"limit: {allowed.limit}", *_by_stage(stages)],
             remedy=REMEDY,
         )
+
+
+def _by_stage(stages: Mapping[str, float]) -> list[str]:
+    told = ", ".join(f"{name} {_time(seconds)}" for name, seconds in stages.items())
+    return [f"spent on {told}"] if told else []
 
 
 REMEDY = "give it more time or money under budget in the settings, or train less: a shorter window, fewer rounds."
@@ -172,7 +186,9 @@ def projected(elapsed: float, rounds: Rounds) -> float | None:
     return elapsed + rounds.seconds / rounds.timed * (rounds.total - rounds.done)
 
 
-def require_projection(allowed: Allowance, elapsed: float, rounds: Rounds) -> None:
+def require_projection(
+    allowed: Allowance, elapsed: float, rounds: Rounds, stages: Mapping[str, float] = MappingProxyType({})
+) -> None:
     """Nothing, while boosting will end in time, or a little late: a projection is not that exact.
 
     Raises:
@@ -183,7 +199,7 @@ def require_projection(allowed: Allowance, elapsed: float, rounds: Rounds) -> No
         raise BudgetExceeded(
             f"the retrain would take {_time(end)} and may take {_time(allowed.seconds)}: it was ended after "
             f"{_time(elapsed)}, the champion stays",
-            culprits=[f"limit: {allowed.limit}", f"round {rounds.done} of {rounds.total}"],
+            culprits=[f"limit: {allowed.limit}", *_by_stage(stages), f"round {rounds.done} of {rounds.total}"],
             remedy=REMEDY,
         )
 

@@ -5,9 +5,10 @@ entry in the ledger when the run ends. Not here: the rules (`domain/leases.py`, 
 """
 
 import logging
+import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Literal
 
@@ -30,10 +31,12 @@ from fraud_retraining.domain.errors import Busy
 from fraud_retraining.domain.events import EventKind
 from fraud_retraining.domain.leases import Lease, LeasePolicy, Owner, Purpose
 from fraud_retraining.domain.triggers import Trigger
+from fraud_retraining.orchestration.jobs import INGEST_SECONDS_TAG
 from fraud_retraining.orchestration.requests import as_of_of, trigger_of
 from fraud_retraining.orchestration.spending import CHANNEL, past_spendings, record_finished, record_lost
 
 POLL_SECONDS = 5.0
+INGEST_STAGE = "ingest"
 LOG = logging.getLogger("fraud_retraining.lease")
 
 
@@ -44,6 +47,7 @@ class Asked:
     run_id: str
     as_of: date | None
     trigger: str
+    ingest_seconds: float = 0.0
 
 
 @dataclass
@@ -54,6 +58,9 @@ class Held:
     heartbeat: Heartbeat
     began: float
     allowed: Allowance | None = None
+    stages: dict[str, float] = field(default_factory=dict)
+    stage: str = ""
+    stage_began: float = 0.0
     first_round: tuple[int, float] = (0, 0.0)
 
 
@@ -81,8 +88,10 @@ class RetrainLease:
         self._held: Held | None = None
         self._outcome: RetrainStatus | None = None
 
-    def hold(self) -> Lease:
+    def hold(self, stage: str = "") -> Lease:
         """The lease, taken if this is the first time; what is written under it has to show it.
+
+        `stage` names what begins now, so that time can be told by stage; nothing: the stage before goes on.
 
         Raises:
             Busy: another retrain is under way, and this one is not to wait, or has waited too long.
@@ -93,7 +102,9 @@ class RetrainLease:
             self._held = self._begin()
         held = self._held
         held.heartbeat.require()
-        require_time(self._allowed(held), self._elapsed(held))
+        if stage and stage != held.stage:
+            held.stages, held.stage, held.stage_began = self._by_stage(held), stage, self._clock()
+        require_time(self._allowed(held), self._elapsed(held), self._by_stage(held))
         return held.lease
 
     def on_round(self, done: int, total: int) -> None:
@@ -110,7 +121,7 @@ class RetrainLease:
             held.first_round = (done, elapsed)
         first, at = held.first_round
         rounds = Rounds(done=done, total=total, timed=done - first, seconds=elapsed - at)
-        require_projection(self._allowed(held), elapsed, rounds)
+        require_projection(self._allowed(held), elapsed, rounds, self._by_stage(held))
 
     def came_to(self, outcome: RetrainStatus) -> None:
         """What the retrain came to, for the ledger."""
@@ -134,11 +145,19 @@ class RetrainLease:
             trigger=self._asked.trigger,
             as_of=self._asked.as_of,
             error=failure,
+            stages=self._by_stage(held),
         )
         self._leases.give_back(held.lease)
 
     def _elapsed(self, held: Held) -> float:
-        return self._clock() - held.began
+        """Seconds of the retrain so far; the ingest of its missing days, before the run, counts."""
+        return self._clock() - held.began + self._asked.ingest_seconds
+
+    def _by_stage(self, held: Held) -> dict[str, float]:
+        if not held.stage:
+            return dict(held.stages)
+        spent = held.stages.get(held.stage, 0.0) + self._clock() - held.stage_began
+        return {**held.stages, held.stage: spent}
 
     def _allowed(self, held: Held) -> Allowance:
         if held.allowed is None:
@@ -149,7 +168,8 @@ class RetrainLease:
         lease = self._take()
         heartbeat = Heartbeat(self._leases, lease)
         heartbeat.start()
-        return Held(lease, heartbeat, began=self._clock())
+        spent = {INGEST_STAGE: self._asked.ingest_seconds} if self._asked.ingest_seconds else {}
+        return Held(lease, heartbeat, began=self._clock(), stages=spent)
 
     def _take(self) -> Lease:
         """The lease, now or as soon as it is free; a retrain waits no longer than one may take."""
@@ -203,7 +223,16 @@ class RetrainLease:
 
 def asked_by(run: dg.DagsterRun) -> Asked:
     """Who asks, from the tags of the run."""
-    return Asked(run.run_id, as_of_of(run.tags), trigger_of(run.tags))
+    return Asked(run.run_id, as_of_of(run.tags), trigger_of(run.tags), _seconds(run.tags.get(INGEST_SECONDS_TAG, "0")))
+
+
+def _seconds(tag: str) -> float:
+    """Seconds that the run's tag tells; a tag that says none of it costs nothing."""
+    try:
+        seconds = float(tag)
+    except ValueError:
+        return 0.0
+    return max(0.0, seconds) if math.isfinite(seconds) else 0.0
 
 
 def failure_of(instance: dg.DagsterInstance, run_id: str) -> str | None:

@@ -3,7 +3,9 @@
 Here: writing and reading those entries. Not here: what a retrain may take (`domain/budget.py`).
 """
 
+from collections.abc import Mapping
 from datetime import date
+from types import MappingProxyType
 
 from fraud_retraining.adapters.ledger import Ledger
 from fraud_retraining.domain.budget import BudgetPolicy, Ending, Spending, Spent
@@ -23,6 +25,7 @@ def record_finished(
     trigger: str,
     as_of: date | None = None,
     error: str | None = None,
+    stages: Mapping[str, float] = MappingProxyType({}),
 ) -> Event | None:
     """Enter the end of a retrain; of several who tell of the same run the first is believed."""
     spending = Spending(
@@ -32,6 +35,7 @@ def record_finished(
         error=error,
         seconds=round(seconds, 3),
         cost=round(budget.cost(seconds), 6),
+        stages={name: round(spent, 3) for name, spent in stages.items()},
     )
     return ledger.append_once(
         EventKind.RETRAIN_FINISHED,

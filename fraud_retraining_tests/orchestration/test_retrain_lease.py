@@ -18,7 +18,7 @@ from fraud_retraining.domain.errors import BudgetExceeded, Busy, Conflict
 from fraud_retraining.domain.events import Event, EventKind
 from fraud_retraining.domain.leases import LeasePolicy, Owner, Purpose
 from fraud_retraining.orchestration.resources import retrain_lease
-from fraud_retraining.orchestration.retrain_lease import Asked, RetrainLease
+from fraud_retraining.orchestration.retrain_lease import Asked, RetrainLease, asked_by
 from fraud_retraining.orchestration.spending import record_finished
 from fraud_retraining.settings import Settings
 
@@ -84,6 +84,7 @@ class TestHolding:
             "error": None,
             "seconds": 1800.0,
             "cost": 6.0,
+            "stages": {},
         }
         assert ledger.retrain_lease().holder() is None
 
@@ -115,6 +116,33 @@ class TestHolding:
         ]
         assert told[1] is None
         assert finished(ledger) == [("a", "lost")]
+
+
+class TestStages:
+    def test_the_ingest_before_the_run_counts_and_what_was_spent_on_what_is_told(self, ledger: Ledger) -> None:
+        clock = Clock()
+        asked = Asked("a", AS_OF, "manual", ingest_seconds=100.0)
+        lease = RetrainLease(ledger, asked, BudgetPolicy(max_hours=180 / 3600, price_per_hour=36), clock=clock)
+        lease.hold("training_window")
+        clock.seconds = 10
+        lease.hold("fraud_model")
+        clock.seconds = 60
+        lease.hold("model_evaluation")
+        lease.hold()
+        clock.seconds = 81
+        with pytest.raises(BudgetExceeded, match=r"took 3 min|took 181") as refused:
+            lease.hold()
+        spent = "spent on ingest 100.0 s, training_window 10.0 s, fraud_model 50.0 s, model_evaluation 21.0 s"
+        assert spent in refused.value.culprits
+        lease.close("BudgetExceeded")
+        told = only(ledger, EventKind.RETRAIN_FINISHED).payload
+        assert (told["seconds"], told["cost"]) == (181.0, 1.81)
+        assert told["stages"]["model_evaluation"] == 21.0
+
+    @pytest.mark.parametrize(("tag", "seconds"), [("12.5", 12.5), ("-3", 0), ("nan", 0), ("inf", 0), ("soon", 0)])
+    def test_a_tag_that_says_no_seconds_costs_nothing(self, tag: str, seconds: float) -> None:
+        run = dg.DagsterRun(job_name="retrain", tags={"fraud_retraining/ingest_seconds": tag})
+        assert asked_by(run).ingest_seconds == seconds
 
 
 class TestTheSecondOne:

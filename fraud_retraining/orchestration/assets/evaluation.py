@@ -107,7 +107,7 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
         retrain_lease: dg.ResourceParam[RetrainLease],
     ) -> Evaluation:
         """Metrics of candidate and champion on the same holdout rows, every gate, and the verdict."""
-        retrain_lease.hold()
+        retrain_lease.hold(EVALUATION)
         known = recorded_evaluation(ledger, fraud_model.fingerprint)
         if known is not None:
             pack = read_pack(store, known.fingerprint, known.review_digest)
@@ -118,7 +118,7 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
         opponent = _opponent(registry, ledger, serving, fraud_model, settings)
         champion = opponent if isinstance(opponent, Champion) else None
         candidate = registry.load(fraud_model.run_id, expected_digest=fraud_model.artifact_digest)
-        judging = (candidate, opponent, training_window, settings, store)
+        judging = (candidate, opponent, training_window, settings, store, retrain_lease)
         holdout = _judged(training_window.holdout, *judging)
         fixed = _judged(training_window.fixed, *judging) if training_window.fixed else None
         progress.advance(EVALUATION, 1)
@@ -132,6 +132,7 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
             fixed_comparison=fixed.comparison if fixed else _no_fixed_set(settings.holdout, fraud_model.as_of),
         )
         progress.advance(EVALUATION, 2)
+        retrain_lease.hold()
         evaluation = Evaluation(
             as_of=fraud_model.as_of,
             fingerprint=fraud_model.fingerprint,
@@ -142,9 +143,10 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
             verdict=judge(settings.gates, evidence),
         )
         evaluation = evaluation.model_copy(
-            update={"aged": _aged(training_window, registry, ledger, settings, store, context.log)}
+            update={"aged": _aged(training_window, registry, ledger, settings, store, retrain_lease, context.log)}
         )
         pack = _reviewed(evaluation, holdout, fixed, candidate, champion, training_window, settings, store)
+        retrain_lease.hold()
         drawn = pictures(pack)
         kept = {
             "review_digest": write_pack(store, pack),
@@ -205,6 +207,7 @@ def _judged(
     window: TrainingWindow,
     settings: Settings,
     store: Store,
+    lease: RetrainLease,
 ) -> JudgedDays:
     champion = opponent if isinstance(opponent, Champion) else None
     gates = settings.gates
@@ -214,6 +217,7 @@ def _judged(
     watch = Watch(sum(day.rows for day in days if day.day in fair or not fair))
     tables, scores, rivals = [], [], []
     for batch in WindowRows(store, days, window.days.as_of, read)():
+        lease.hold()
         tables.append(pa.Table.from_batches([batch]).select([*told, IS_FRAUD]))
         scores.append(candidate.predict(batch))
         if champion is not None:
@@ -268,7 +272,13 @@ def _compared(
 
 
 def _aged(
-    window: TrainingWindow, registry: Registry, ledger: Ledger, settings: Settings, store: Store, log: Any
+    window: TrainingWindow,
+    registry: Registry,
+    ledger: Ledger,
+    settings: Settings,
+    store: Store,
+    lease: RetrainLease,
+    log: Any,
 ) -> Aged | None:
     """What a champion of the age at which models serve reaches on the holdout; None where none can be scored."""
     schedule = settings.triggers.schedule
@@ -288,19 +298,26 @@ def _aged(
         return None
     if any(day.day in old.trained_on for day in window.holdout):
         return None
-    reached = measure(_scored(old.model, features, window, settings, store), (as_of,), settings.gates).average_precision
+    judged = _scored(old.model, features, window, settings, store, lease)
+    reached = measure(judged, (as_of,), settings.gates).average_precision
     if reached is None:
         return None
     return Aged(version=release.version, as_of=release.as_of, age_days=days, average_precision=reached)
 
 
 def _scored(
-    model: FittedModel, features: Sequence[str], window: TrainingWindow, settings: Settings, store: Store
+    model: FittedModel,
+    features: Sequence[str],
+    window: TrainingWindow,
+    settings: Settings,
+    store: Store,
+    lease: RetrainLease,
 ) -> Judged:
     """One model on all holdout rows, read for its features only."""
     told = [TIMESTAMP, settings.gates.alert_column, AMOUNT]
     tables, scores = [], []
     for batch in WindowRows(store, window.holdout, window.days.as_of, [TRANSACTION_ID, *told, *features])():
+        lease.hold()
         tables.append(pa.Table.from_batches([batch]).select([*told, IS_FRAUD]))
         scores.append(model.predict(batch))
     return Judged.from_table(pa.concat_tables(tables), np.concatenate(scores), entity=settings.gates.alert_column)

@@ -73,9 +73,10 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
         retrain_lease: dg.ResourceParam[RetrainLease],
     ) -> RegisteredVersion:
         """The registry's version of the candidate, alias `candidate`; a registered fingerprint is found and reused."""
-        lease = retrain_lease.hold()
+        lease = retrain_lease.hold(REGISTERED)
         require_registrable(model_evaluation, fraud_model.fingerprint)
         known = ledger.release_by_fingerprint(fraud_model.fingerprint)
+        retrain_lease.hold()
         warnings = warnings_of(training_window, model_evaluation, settings, store, recorded_champion(registry, ledger))
         version = _register(context, training_window, fraud_model, model_evaluation, registry, ledger, warnings, lease)
         context.add_output_metadata({"version": version, "created": known is None, "run_id": fraud_model.run_id})
@@ -107,9 +108,10 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
         retrain_lease: dg.ResourceParam[RetrainLease],
     ) -> ReleaseOutcome:
         """What became of the candidate: promoted, waiting for a decision, superseded, or decided in an earlier run."""
-        lease = retrain_lease.hold()
+        lease = retrain_lease.hold(PRODUCTION)
         publisher = Publisher(ledger, registry, settings.promotion)
         publisher.recover(POLICY)
+        retrain_lease.hold()
         outcome = _released(registered_model, settings, publisher, ledger, lease)
         publisher.point_candidate()
         _refresh_cards(context, Cards(ledger, registry, store))

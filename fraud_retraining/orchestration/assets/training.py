@@ -103,7 +103,7 @@ def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
     ) -> TrainingWindow:
         """Which days the model of this as-of day learns from and is judged on, pinned by digest; no copy of rows."""
         record_request(context.run_id, _tags_of_request(context, config), settings, ledger)
-        retrain_lease.hold()
+        retrain_lease.hold(WINDOW)
         require_kept(registry, ledger)
         window = _build_window(days_of(context)[0], _with_window(settings, config.window_days), lake, store)
         _record_window(context, window, Inventory(store, settings, window.digests), ledger)
@@ -133,7 +133,7 @@ def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
         retrain_lease: dg.ResourceParam[RetrainLease],
     ) -> TrainedModel:
         """The fitted model in MLflow. A fingerprint that was trained before is found, and nothing is trained."""
-        retrain_lease.hold()
+        retrain_lease.hold(MODEL)
         require_window_checks(store, training_window)
         determined_by = _fingerprint(training_window, settings)
         context.instance.add_run_tags(context.run_id, {FINGERPRINT_TAG: determined_by.digest})
