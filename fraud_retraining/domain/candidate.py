@@ -11,6 +11,7 @@ from pydantic import Field
 
 from fraud_retraining.domain.ageing import Aged
 from fraud_retraining.domain.fingerprint import Fingerprint
+from fraud_retraining.domain.fixed_set import FixedSetAge
 from fraud_retraining.domain.gates import Evidence, Verdict
 from fraud_retraining.domain.schemas import Policy
 from fraud_retraining.domain.windows import DayRange
@@ -83,6 +84,7 @@ class Evaluation(Policy):
     aged: Aged | None = Field(
         None, description="What a model of the age at which models serve reached on the holdout; none is old enough."
     )
+    fixed_age: FixedSetAge | None = Field(None, description="Age and distance of the fixed days; none without them.")
     review_digest: str = Field("", description="Digest of the reviewer's pack that was made with it.")
     pictures_digest: str = Field("", description="Digest of that pack's pictures, as the store has them.")
     reused: bool = Field(False, description="Whether the verdict was found in the ledger instead of judged again.")

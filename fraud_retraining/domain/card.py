@@ -71,6 +71,8 @@ def limits(story: Story, pack: ReviewPack | None) -> tuple[str, ...]:
 
 
 def _time_limits(story: Story) -> Iterator[str]:
+    if story.evaluation is not None and story.evaluation.fixed_age is not None:
+        yield story.evaluation.fixed_age.told
     if story.window is None:
         return
     days = story.window.days

@@ -65,6 +65,9 @@ class HoldoutPolicy(Policy):
     fixed: FixedEvaluation | None = Field(
         None, description="Optional {start:, end:} of days that judge too; they lie before every training window."
     )
+    fixed_max_age_days: int = Field(
+        180, ge=1, le=3660, description="Age of the fixed days from which a check warns that they are out of date."
+    )
 
 
 class DayRange(Policy):

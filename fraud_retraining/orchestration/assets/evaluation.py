@@ -29,6 +29,7 @@ from fraud_retraining.domain.comparison import Comparison
 from fraud_retraining.domain.drift import SCORE, DriftReport, FeatureProfile, HoldoutProfile
 from fraud_retraining.domain.errors import DataInvalid, IntegrityError, RecordAltered
 from fraud_retraining.domain.events import EventKind
+from fraud_retraining.domain.fixed_set import FixedSetAge, fixed_set_age
 from fraud_retraining.domain.gates import (
     NO_CHAMPION,
     NO_FIXED_SET,
@@ -143,7 +144,10 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
             verdict=judge(settings.gates, evidence),
         )
         evaluation = evaluation.model_copy(
-            update={"aged": _aged(training_window, registry, ledger, settings, store, retrain_lease, context.log)}
+            update={
+                "fixed_age": _fixed_age(fraud_model, training_window, holdout, fixed),
+                "aged": _aged(training_window, registry, ledger, settings, store, retrain_lease, context.log),
+            }
         )
         pack = _reviewed(evaluation, holdout, fixed, candidate, champion, training_window, settings, store)
         retrain_lease.hold()
@@ -269,6 +273,20 @@ def _compared(
     mask = np.isin(judged.days, [(day - epoch).days for day in fair])
     named = f"champion version {champion.version.version} (as of {champion.version.as_of})"
     return comparable(judged, rival, mask, named=named, min_frauds=min_frauds)
+
+
+def _fixed_age(
+    model: TrainedModel, window: TrainingWindow, holdout: JudgedDays, fixed: JudgedDays | None
+) -> FixedSetAge | None:
+    if fixed is None:
+        return None
+    return fixed_set_age(
+        model.as_of,
+        [day.day for day in window.fixed],
+        scores=(fixed.candidate, holdout.candidate),
+        samples=(fixed.watch.sample, holdout.watch.sample),
+        importance=model.importance,
+    )
 
 
 def _aged(
@@ -408,7 +426,7 @@ def _record(
 ) -> None:
     registry.record_evaluation(
         model.run_id,
-        metrics=flat_metrics(evaluation.evidence),
+        metrics={**flat_metrics(evaluation.evidence), **_ages(evaluation)},
         tags={"verdict": outcome_of(evaluation.verdict)},
         document=evaluation.model_dump(mode="json"),
         pictures=drawn,
@@ -460,9 +478,18 @@ def _difference(evidence: Evidence) -> dict[str, float]:
     }
 
 
+def _ages(evaluation: Evaluation) -> dict[str, float]:
+    """The level to expect of live days, and how old and far the fixed days are."""
+    aged, fixed = evaluation.aged, evaluation.fixed_age
+    told = {"expected_live.average_precision": aged.average_precision.value} if aged else {}
+    if fixed is not None:
+        told |= {"fixed.age_days": fixed.age_days, "fixed.drift_index": fixed.drift_index}
+    return told
+
+
 def _metadata(evaluation: Evaluation, pack: ReviewPack | None) -> dict[str, Any]:
     evidence = evaluation.evidence
-    found = flat_metrics(evidence).items()
+    found = {**flat_metrics(evidence), **{f"ages.{name}": value for name, value in _ages(evaluation).items()}}.items()
     numbers = {name: rendering.figure(value) for name, value in found if not name.startswith("fixed")}
     intervals = pack.intervals if pack else None
     metrics = metrics_grid(evidence.beside, evidence.champion, intervals)

@@ -9,6 +9,7 @@ import dagster as dg
 
 from fraud_retraining.adapters.store import Store
 from fraud_retraining.domain.candidate import Evaluation
+from fraud_retraining.domain.fixed_set import FixedSetAge
 from fraud_retraining.domain.gates import GATES, GateResult
 from fraud_retraining.domain.verdicts import floors_missed
 from fraud_retraining.orchestration.io_managers import read_document
@@ -17,6 +18,8 @@ from fraud_retraining.orchestration.retries import retried
 from fraud_retraining.settings import Settings
 
 EVALUATION = "model_evaluation"
+FIXED_AGE = "fixed_set_age"
+FIXED_AGE_RULE = "The fixed evaluation days are not older than holdout.fixed_max_age_days."
 BETTER = "A human may except it: the candidate is proven better than the champion."
 NEVER_PROMOTED = "It stops nothing: the champion is of a newer as-of day, and this one is judged only."
 
@@ -26,7 +29,7 @@ def build_checks(partitions: dg.PartitionsDefinition) -> list[dg.AssetChecksDefi
     specs = [
         dg.AssetCheckSpec(name, asset=EVALUATION, description=description, blocking=True, partitions_def=partitions)
         for name, description in GATES.items()
-    ]
+    ] + [dg.AssetCheckSpec(FIXED_AGE, asset=EVALUATION, description=FIXED_AGE_RULE, partitions_def=partitions)]
 
     @dg.multi_asset_check(name="model_evaluation_checks", specs=specs)
     @retried
@@ -43,7 +46,25 @@ def build_checks(partitions: dg.PartitionsDefinition) -> list[dg.AssetChecksDefi
         for name in GATES:
             yield _result(name, given.get(name), allowed if name in excepted else "")
 
+        yield _age(evaluation.fixed_age, settings.holdout.fixed_max_age_days)
+
     return [model_evaluation_checks]
+
+
+def _age(fixed: FixedSetAge | None, most: int) -> dg.AssetCheckResult:
+    """Whether the fixed evaluation days are still of use; a warning that stops nothing."""
+    old = fixed is not None and fixed.age_days > most
+    told = fixed.told if fixed is not None else "No fixed evaluation days are configured or mature."
+    remedy = f" holdout.fixed_max_age_days is {most}: name newer days under holdout.fixed." if old else ""
+    facts = {"age_days": fixed.age_days, "drift_index": fixed.drift_index} if fixed is not None else {}
+    return dg.AssetCheckResult(
+        asset_key=EVALUATION,
+        check_name=FIXED_AGE,
+        passed=not old,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"{told}{remedy}",
+        metadata=facts,
+    )
 
 
 def _result(name: str, gate: GateResult | None, allowed: str) -> dg.AssetCheckResult:
