@@ -74,6 +74,7 @@ def test_every_rule_and_every_gate_is_an_asset_check(graph: AssetGraph) -> None:
         *(("transactions", name) for name in DAY_CHECKS),
         *(("training_window", name) for name in WINDOW_CHECKS),
         *(("model_evaluation", name) for name in GATES),
+        ("model_evaluation", "fixed_set_age"),
         *(("drift_report", name) for name in DRIFT_GROUPS),
         ("production_performance", "live_performance"),
     }
