@@ -169,15 +169,16 @@ def check_columns(
 
 
 def _columns_there(schemas: Mapping[str, pa.Schema], mapping: LakeMapping) -> list[str]:
-    """For columns that are missing: the nearest names that are there, and all of them."""
-    there = sorted({name for schema in schemas.values() for name in schema.names})
+    """For columns that are missing: the nearest names in the files that lack them, and all names there."""
     wanted = [lake for parts in mapping.lake_names.values() for lake in parts]
     missing = [lake for lake in dict.fromkeys(wanted) if any(lake not in schema.names for schema in schemas.values())]
     if not missing:
         return []
-    folded = {name.casefold(): name for name in reversed(there)}
-    near = {lake: get_close_matches(lake.casefold(), folded, n=1, cutoff=0.5) for lake in missing}
-    hints = [f"{folded[found[0]]} is nearest to {lake}" for lake, found in near.items() if found]
+    lacking = [schema.names for schema in schemas.values() if not set(missing) <= set(schema.names)]
+    there = sorted({name for names in lacking for name in names})
+    free = {name.casefold(): name for name in reversed(there) if name not in wanted}
+    near = {lake: get_close_matches(lake.casefold(), free, n=1, cutoff=0.5) for lake in missing}
+    hints = [f"{free[found[0]]} is nearest to {lake}" for lake, found in near.items() if found]
     more = f" and {len(there) - _COLUMNS_NAMED} more" if len(there) > _COLUMNS_NAMED else ""
     return [*hints, f"columns that are there: {', '.join(there[:_COLUMNS_NAMED])}{more}"]
 

@@ -280,7 +280,10 @@ class TestLakeDay:
         part = written(tmp_path / "part.parquet", lake_table(CUSTOMER_ID=None))
         with pytest.raises(DataInvalid) as refusal:
             lake_day([whole, part], MAPPING)
-        assert refusal.value.culprits == ("CUSTOMER_ID (customer) is missing in part.parquet",)
+        assert refusal.value.culprits == (
+            "CUSTOMER_ID (customer) is missing in part.parquet",
+            "columns that are there: TRANSACTION_ID, TX_AMOUNT, TX_DATETIME, TX_FRAUD",
+        )
 
     def test_the_same_file_twice_is_counted_once(self, engine, tmp_path):
         once = written(tmp_path / "once.parquet", lake_table())
