@@ -374,7 +374,7 @@ class TestForPeople:
     def test_shells_complete_commands(self) -> None:
         asked = {"_FRAUD_RETRAINING_COMPLETE": "complete_bash", "COMP_WORDS": "fraud-retraining re", "COMP_CWORD": "1"}
         told = CliRunner().invoke(cli.app, [], env=asked, prog_name="fraud-retraining")
-        assert told.stdout.split() == ["retrain", "reject", "resume"]
+        assert told.stdout.split() == ["retrain", "reject", "retire-champion", "resume"]
 
     @pytest.mark.parametrize(
         ("logger", "line"),

@@ -21,8 +21,7 @@ def close_new_files() -> None:
 def private_folder(folder: Path) -> Path:
     """The folder; made with its parents if it is missing, and then for this account only."""
     if not folder.is_dir():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        folder.mkdir(mode=FOLDER, exist_ok=True)
+        folder.mkdir(mode=FOLDER, parents=True, exist_ok=True)
     return folder
 
 
