@@ -17,6 +17,7 @@ from fraud_retraining.domain.events import EventKind
 from fraud_retraining.domain.leases import Owner, Purpose
 from fraud_retraining.domain.releases import ReleaseState
 from fraud_retraining.domain.retention import RetentionPolicy
+from fraud_retraining.domain.trust import POLICY
 from fraud_retraining.orchestration.alert_sensors import tell_untold
 from fraud_retraining.orchestration.cleaning import CLEAN, build_clean_job, clean, superfluous
 from fraud_retraining.orchestration.resources import open_outbox, open_outcomes
@@ -33,6 +34,7 @@ from fraud_retraining_tests.adapters.registries import (
 )
 
 WHO = {"actor": "alice", "channel": "command line"}
+MOVER = {"actor": POLICY, "channel": "dagster"}
 ONE_EACH = Settings(retention=RetentionPolicy(successful_runs=1, failed_runs=1, rejected_artifacts=1))
 
 
@@ -83,7 +85,7 @@ def candidate(ledger: Ledger, registry: Registry, number: int, came_to: ReleaseS
         verdict_passed=True,
         **WHO,
     )
-    ledger.move_release(version.version, came_to, reason="as the test says", **WHO)
+    ledger.move_release(version.version, came_to, reason="as the test says", **MOVER)
     ended(ledger, f"dagster {number}", "superseded")
     return run
 
