@@ -134,7 +134,7 @@ def texts(evaluation: Evaluation, pack: ReviewPack, story: Story) -> dict[str, s
     record.add(EventKind.RETRAIN_REQUESTED, trigger="manual")
     record.add(EventKind.MODEL_EVALUATED, **evaluation.model_dump(mode="json"))
     return {
-        "page": " ".join(Read(release_html(story, pack, None)).texts),
+        "page": " ".join(Read(release_html(story, pack, None, LinkPolicy())).texts),
         "card": card_markdown(story, pack),
         "card page": " ".join(Read(card_html(story, pack)).texts),
         "audit show": printed(print_story, story, pack),
