@@ -8,6 +8,7 @@ from fraud_retraining.adapters.ledger import Ledger
 from fraud_retraining.adapters.packs import read_pack
 from fraud_retraining.adapters.pages import card_html
 from fraud_retraining.adapters.registry import RELEASE_STATUS, ModelVersion, Registry
+from fraud_retraining.adapters.review_pictures import ReviewPictures
 from fraud_retraining.adapters.store import Store
 from fraud_retraining.adapters.stories import read_story
 from fraud_retraining.domain.card import card_markdown
@@ -26,6 +27,7 @@ class Cards:
         self._ledger = ledger
         self._registry = registry
         self._store = store
+        self._pictures = ReviewPictures(store)
 
     def refresh(self, version: int) -> str:
         """Writes the card of a version as the record now has it; gives its Markdown.
@@ -49,12 +51,15 @@ class Cards:
         story = read_story(self._ledger, version.version)
         pack = self._pack(story)
         text = card_markdown(story, pack)
-        self._registry.log_page(version.run_id, PAGE, card_html(story, pack))
+        self._registry.log_page(version.run_id, PAGE, card_html(story, pack, self._drawn(story, pack)))
         self._registry.set_description(version.version, text)
         status = {RELEASE_STATUS: story.release.state.value}
         self._registry.log_numbers(version.run_id, tags=status)
         self._registry.set_version_tags(version.version, {**status, SHOWS: str(seq)})
         return text
+
+    def _drawn(self, story: Story, pack: ReviewPack | None) -> dict[str, bytes]:
+        return self._pictures.of(story.evaluation, pack) if pack and story.evaluation else {}
 
     def _last_event(self, version: int) -> int | None:
         event = self._ledger.last(version=version)

@@ -117,11 +117,11 @@ def told_html(title: str, text: str) -> str:
     return _template("told.html.j2").render(title=title, served=True, lines=text.splitlines())
 
 
-def card_html(story: Story, pack: ReviewPack | None) -> str:
-    """The model card as a page of its own."""
+def card_html(story: Story, pack: ReviewPack | None, drawn: Mapping[str, bytes] | None = None) -> str:
+    """The model card as a page of its own; `drawn` are the pictures of the pack, where somebody has them."""
     title = f"{story.release.model} version {story.release.version}: model card"
     return _template("card.html.j2").render(
-        title=title, opened=True, why=why(story), pictures=_inline(pack), **_facts(story, pack)
+        title=title, opened=True, why=why(story), pictures=_inline(pack, drawn), **_facts(story, pack)
     )
 
 
@@ -164,9 +164,10 @@ def _chain(exported: Exported) -> dict[str, Any]:
     return {"head": exported.head, "exported_at": exported.at, "chain_ok": exported.chain_ok}
 
 
-def _inline(pack: ReviewPack | None) -> list[Picture]:
+def _inline(pack: ReviewPack | None, drawn: Mapping[str, bytes] | None = None) -> list[Picture]:
     """The pictures of a page that needs nothing from elsewhere."""
-    drawn = pictures(pack) if pack else {}
+    if drawn is None:
+        drawn = pictures(pack) if pack else {}
     return [
         Picture(source=f"data:image/png;base64,{base64.b64encode(png).decode()}", caption=CAPTIONS[name])
         for name, png in drawn.items()
