@@ -72,7 +72,7 @@ class DriftPolicy(Policy):
         3, ge=2, le=366, description="Training days with a full look-back that a feature needs to be judged."
     )
     min_importance: float = Field(
-        0.05,
+        0.02,
         ge=0,
         lt=1,
         description="Share of the model's importance that drifted features need to hold together for a day to count.",
