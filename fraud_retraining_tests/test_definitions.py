@@ -92,8 +92,7 @@ def test_days_of_a_range_take_one_run_and_as_of_days_one_each(graph: AssetGraph)
     single = {name for name, policy in policies.items() if policy and policy.max_partitions_per_run is None}
     day_groups = ("ingestion", "features", "monitoring")
     assert single == {name for name, group in GROUPS.items() if group in day_groups} - {"raw_transactions"}
-    one_each = {name for name, policy in policies.items() if policy and policy.max_partitions_per_run == 1}
-    assert one_each == set(GROUPS) - single - {"raw_transactions"}
+    assert {name for name, policy in policies.items() if policy is None} == set(GROUPS) - single - {RAW}
 
 
 def test_every_asset_has_an_owner_a_code_version_tags_and_its_code(graph: AssetGraph) -> None:

@@ -32,7 +32,7 @@ from fraud_retraining.orchestration.jobs import (
     TRIGGER_TAG,
 )
 from fraud_retraining.orchestration.knowledge import RETRAINING, UNFINISHED, days_asked_about, gather, watched_days
-from fraud_retraining.orchestration.monitoring_state import MonitoringState, serving
+from fraud_retraining.orchestration.monitoring_state import MonitoringState, former_champions, serving
 from fraud_retraining.orchestration.readiness import Readiness, Work, unbroken
 from fraud_retraining.orchestration.requests import record_decision
 from fraud_retraining.settings import Settings
@@ -88,7 +88,8 @@ def monitor_next(settings: Settings, lake: Lake, store: Store, ledger: Ledger, i
         return dg.SkipReason(str(error))
     if champion is None or latest is None:
         return dg.SkipReason("there is no champion yet whose days could be watched")
-    due = MonitoringState(settings, lake, store, champion, watched_days(settings, latest)).due()
+    watched = watched_days(settings, latest)
+    due = MonitoringState(settings, lake, store, champion, watched, former_champions(ledger, watched[0])).due()
     if not due:
         return dg.SkipReason(f"every ingested day up to {latest} is watched, as far as labels have matured")
     days = next(unbroken(due))

@@ -3,13 +3,14 @@
 Here: comparing what the store holds with what it would be made from now, for the champion and some days. Not here:
 making it (`orchestration/assets/monitoring.py`).
 
-Three rules make the numbers honest. A day is scored once, by the champion of the time; a later champion does not score
-it again, and when the day's rows are delivered anew the same version does. A day from which a model has learnt is never
+Three rules make the numbers honest. A day is scored once, by the champion of the time, be it that a later one is
+promoted before the scores are made; a later champion does not score it again, and when the day's rows are delivered
+anew the same version does. A day from which a model has learnt is never
 held against it. And scores of a day that was over when their model was made are not live: they are no performance.
 Performance is that of the service: of a week, by the scores that served it, whoever was champion on each day.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cached_property
@@ -31,6 +32,7 @@ from fraud_retraining.domain.events import EventKind
 from fraud_retraining.domain.fingerprint import digest
 from fraud_retraining.domain.metrics import MetricsPolicy
 from fraud_retraining.domain.performance import RECENT_DAYS
+from fraud_retraining.domain.releases import Release
 from fraud_retraining.domain.schemas import Policy
 from fraud_retraining.domain.windows import DayRange, FeatureDay
 from fraud_retraining.orchestration.inventory import DAY_ASSETS, Inventory, day_digests
@@ -89,10 +91,17 @@ class MonitoringState:
     """The monitoring of some days under one champion, read once."""
 
     def __init__(
-        self, settings: Settings, lake: Lake, store: Store, champion: Serving | None, days: Iterable[date]
+        self,
+        settings: Settings,
+        lake: Lake,
+        store: Store,
+        champion: Serving | None,
+        days: Iterable[date],
+        former: Iterable[Serving] = (),
     ) -> None:
         self.settings = settings
         self.champion = champion
+        self._former = tuple(former)
         self.days = tuple(sorted(set(days)))
         self._lake = lake
         self._store = store
@@ -138,11 +147,17 @@ class MonitoringState:
             return known
         if known is not None:
             return Make(inputs, version=known.facts[VERSION])
-        if self.champion is None:
+        serving = self._champion_of(day)
+        if serving is None:
             return NotMade("there is no champion yet")
-        if day in self.champion.training:
-            return NotMade(f"{self.champion.name} has learnt from {day}")
-        return Make(inputs, version=self.champion.version)
+        if day in serving.training:
+            return NotMade(f"{serving.name} has learnt from {day}")
+        return Make(inputs, version=serving.version)
+
+    def _champion_of(self, day: date) -> Serving | None:
+        """Who served on a day: the last that was promoted of those made before it, else the present champion."""
+        made_before = (one for one in (self.champion, *self._former) if one is not None and one.as_of < day)
+        return next(made_before, self.champion)
 
     def _facts(self, day: date) -> str:
         """Digest of a day's transactions but for their labels: what scores are of."""
@@ -280,7 +295,7 @@ class MonitoringState:
         """Whether performance is to be made, be it after scores that are to be made first."""
         if not isinstance(self.scores(day), Make):
             return isinstance(self.performance(day), Make)
-        known, champion = self.scored.get(day), self.champion
+        known, champion = self.scored.get(day), self._champion_of(day)
         serves = not known.facts[HINDSIGHT] if known else champion is not None and champion.as_of < day
         return serves and self._is_mature(day)
 
@@ -298,9 +313,29 @@ def serving(ledger: Ledger) -> Serving | None:
     release = ledger.champion()
     if release is None:
         return None
+    found = _recorded(release, ledger)
+    if found is None:
+        raise no_profile(f"champion version {release.version}")
+    return found
+
+
+def former_champions(ledger: Ledger, first: date) -> Iterator[Serving]:
+    """Who served before the present champion, the latest first, back to the first that was made before a day.
+
+    One of which the ledger does not say what it has learnt from is left out.
+    """
+    for release in ledger.latest_champions():
+        found = _recorded(release, ledger)
+        if found is not None:
+            yield found
+            if found.as_of < first:
+                return
+
+
+def _recorded(release: Release, ledger: Ledger) -> Serving | None:
     trained = ledger.last(EventKind.MODEL_TRAINED, fingerprint=release.fingerprint)
     if trained is None:
-        raise no_profile(f"champion version {release.version}")
+        return None
     return Serving(
         version=release.version,
         fingerprint=release.fingerprint,

@@ -13,7 +13,7 @@ from fraud_retraining.domain.windows import ExpandingWindow, HoldoutPolicy, Wind
 
 DEFAULT_FIRST_DAY = date(2015, 1, 1)
 BACKFILL_DAYS_IN_ONE_RUN = dg.BackfillPolicy.single_run()
-ONE_RUN_AN_AS_OF_DAY = dg.BackfillPolicy.multi_run(max_partitions_per_run=1)
+"""As-of days have no policy: Dagster then gives each its own run, with a partition and not a range of one."""
 
 
 def day_partitions(first_day: date) -> dg.DailyPartitionsDefinition:

@@ -38,7 +38,7 @@ from fraud_retraining.orchestration.automation import RANGE_END, RANGE_START, la
 from fraud_retraining.orchestration.instance import open_instance
 from fraud_retraining.orchestration.jobs import MONITOR
 from fraud_retraining.orchestration.knowledge import Watched
-from fraud_retraining.orchestration.monitoring_state import MonitoringState, Serving, serving
+from fraud_retraining.orchestration.monitoring_state import MonitoringState, Serving, former_champions, serving
 from fraud_retraining.orchestration.progress import LogProgress
 from fraud_retraining.orchestration.resources import (
     open_lake,
@@ -122,8 +122,9 @@ def champion() -> Serving:
 def due(first: int, last: int) -> dict[int, tuple[str, ...]]:
     settings = load_settings()
     days = [day(number) for number in range(first, last + 1)]
-    champion = serving(open_ledger(settings))
-    state = MonitoringState(settings, open_lake(settings), open_store(settings), champion, days)
+    ledger = open_ledger(settings)
+    former = former_champions(ledger, days[0])
+    state = MonitoringState(settings, open_lake(settings), open_store(settings), serving(ledger), days, former)
     return {(at - START).days: assets for at, assets in state.due().items()}
 
 
@@ -353,6 +354,16 @@ class TestANewChampion:
         assert (told.day, told.version) == (day(23), 2)
         assert told.scores == f"{day(23)} was scored by another version, which then served, or by none"
         assert "score" not in {one.name for one in told.features}
+
+    def test_a_day_that_is_scored_after_the_promotion_is_scored_by_the_champion_of_the_time(self, home: Place) -> None:
+        before = record(SCORED, 23)
+        for asset in (SCORED, PERFORMANCE):
+            shutil.rmtree(home.home / "store" / asset / f"day={day(23)}")
+        assert due(23, 23) == {23: ASSETS}
+        monitor(23)
+        assert record(SCORED, 23) == before
+        assert (before.facts["version"], before.facts["hindsight"]) == (1, False)
+        assert report_of(record(PERFORMANCE, 23), PerformanceReport).version == 1
 
     def test_performance_is_that_of_the_champion_of_the_time_and_decisions_know_it(self, home: Place) -> None:
         monitor(23, assets=[PERFORMANCE])

@@ -53,7 +53,6 @@ from fraud_retraining.orchestration import rendering
 from fraud_retraining.orchestration.assets.training import MODEL, WINDOW
 from fraud_retraining.orchestration.inventory import TRANSACTIONS
 from fraud_retraining.orchestration.jobs import RETRAIN_POOL
-from fraud_retraining.orchestration.partitions import ONE_RUN_AN_AS_OF_DAY
 from fraud_retraining.orchestration.progress import Progress
 from fraud_retraining.orchestration.retrain_lease import RetrainLease
 from fraud_retraining.orchestration.retries import retried
@@ -92,7 +91,6 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
         pool=RETRAIN_POOL,
         partitions_def=partitions,
         ins={"training_window": dg.AssetIn(WINDOW), "fraud_model": dg.AssetIn(MODEL)},
-        backfill_policy=ONE_RUN_AN_AS_OF_DAY,
         kinds={"python", "mlflow"},
     )
     @retried

@@ -66,6 +66,7 @@ from fraud_retraining.orchestration.monitoring_state import (
     MonitoringState,
     NotMade,
     Serving,
+    former_champions,
     no_profile,
 )
 from fraud_retraining.orchestration.partitions import BACKFILL_DAYS_IN_ONE_RUN, days_of, looking_back
@@ -124,7 +125,9 @@ def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
         progress: dg.ResourceParam[Progress],
     ) -> Iterator[dg.MaterializeResult]:
         champion = recorded_champion(registry, ledger)
-        state = MonitoringState(settings, lake, store, Serving.of(champion) if champion else None, days_of(context))
+        days = days_of(context)
+        serving, former = Serving.of(champion) if champion else None, former_champions(ledger, days[0])
+        state = MonitoringState(settings, lake, store, serving, days, former)
         monitor = Monitor(state, champion, settings, store, engine, registry, ledger)
         makers = {
             SCORED: Maker(monitor.scores, _scores_metadata),

@@ -31,7 +31,6 @@ from fraud_retraining.orchestration.assets.training import MODEL, WINDOW
 from fraud_retraining.orchestration.checks.data_checks import WINDOW_REPORT, readable_report
 from fraud_retraining.orchestration.inventory import Inventory
 from fraud_retraining.orchestration.jobs import RETRAIN_POOL
-from fraud_retraining.orchestration.partitions import ONE_RUN_AN_AS_OF_DAY
 from fraud_retraining.orchestration.rendering import links_of
 from fraud_retraining.orchestration.requests import request_of_run
 from fraud_retraining.orchestration.retrain_lease import RetrainLease
@@ -57,7 +56,6 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
             "fraud_model": dg.AssetIn(MODEL),
             "model_evaluation": dg.AssetIn(EVALUATION),
         },
-        backfill_policy=ONE_RUN_AN_AS_OF_DAY,
         kinds={"mlflow"},
     )
     @retried
@@ -94,7 +92,6 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
         pool=RETRAIN_POOL,
         partitions_def=partitions,
         ins={"registered_model": dg.AssetIn(REGISTERED)},
-        backfill_policy=ONE_RUN_AN_AS_OF_DAY,
         kinds={"mlflow"},
     )
     @retried

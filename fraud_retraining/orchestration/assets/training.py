@@ -43,7 +43,7 @@ from fraud_retraining.orchestration.checks.data_checks import require_window_che
 from fraud_retraining.orchestration.inventory import FEATURES, Inventory
 from fraud_retraining.orchestration.jobs import FINGERPRINT_TAG, REASON_TAG, RETRAIN_POOL
 from fraud_retraining.orchestration.mlflow_run import MlflowRun
-from fraud_retraining.orchestration.partitions import ONE_RUN_AN_AS_OF_DAY, days_of, window_mapping
+from fraud_retraining.orchestration.partitions import days_of, window_mapping
 from fraud_retraining.orchestration.progress import Progress
 from fraud_retraining.orchestration.readiness import days_behind, days_of_window
 from fraud_retraining.orchestration.rendering import importance_table, links_of, window_table
@@ -87,7 +87,6 @@ def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
         pool=RETRAIN_POOL,
         partitions_def=partitions,
         deps=[dg.AssetDep(FEATURES, partition_mapping=mapping)],
-        backfill_policy=ONE_RUN_AN_AS_OF_DAY,
         kinds={"json"},
     )
     @retried
@@ -116,7 +115,6 @@ def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
         group_name=GROUP,
         pool=RETRAIN_POOL,
         partitions_def=partitions,
-        backfill_policy=ONE_RUN_AN_AS_OF_DAY,
         kinds={"mlflow"},
     )
     @retried
