@@ -7,11 +7,11 @@ Here: listing it, and giving a day's files. Not here: what a path means (`domain
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from fraud_retraining.adapters.locations import Location, ObjectInfo, in_parallel
 from fraud_retraining.domain.errors import DataInvalid
@@ -20,7 +20,9 @@ from fraud_retraining.domain.lake_layout import (
     MAGIC,
     DayLimits,
     DayPath,
+    FileSize,
     SetAside,
+    excesses,
     how_to_split,
     meaning_of,
     one_file,
@@ -28,9 +30,15 @@ from fraud_retraining.domain.lake_layout import (
 )
 from fraud_retraining.domain.windows import DayRange
 
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
+
 EARLIEST = date(2000, 1, 1)
 """Days before are what a clock or a missing date leaves behind, unless settings name an earlier first day."""
 NAMED = 10
+_CELL_BYTES = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT64": 8, "DOUBLE": 8, "INT96": 8}
+TEXT_CELL_BYTES = 16
+"""What the engine needs for a text beside its letters; decimals and UUIDs of a fixed length need as much."""
 
 
 class DayFiles(NamedTuple):
@@ -73,10 +81,13 @@ class Lake:
         first_day: date = EARLIEST,
         limits: DayLimits | None = None,
         timestamp: str = "TX_DATETIME",
+        columns: Collection[str] | None = None,
         today: Callable[[], date] = lambda: datetime.now(UTC).date(),
     ) -> None:
-        """`timestamp` is the lake's name of the column with the time, for what people are told."""
+        """`timestamp` is the lake's name of the column with the time, for what people are told; `columns` are those
+        that are read, by default all."""
         self._timestamp = timestamp
+        self._columns = columns
         self._limits = limits or DayLimits()
         self._location = location
         self._first_day = first_day
@@ -113,7 +124,8 @@ class Lake:
         """The day's Parquet files, with exactly the bytes that were listed.
 
         Raises:
-            DataInvalid: something of the day cannot be read, or nothing of it is Parquet; named.
+            DataInvalid: something of the day cannot be read, nothing of it is Parquet, or a file or the day is larger
+                than it may be; named, and found without reading any data.
             IntegrityError: a file is gone or was written again since it was listed.
         """
         if files.unreadable:
@@ -131,17 +143,32 @@ class Lake:
                 remedy="deliver the day as Parquet, for example by DuckDB: COPY (FROM 'rows.csv') TO 'part-0.parquet'; "
                 "other days stand.",
             )
-        self._require(files.day, sum(info.size for info in chosen), self._limits.max_bytes, "bytes")
+        self._require_bytes(files.day, chosen)
         paths = tuple(self._location.fetch(chosen))
-        self._require(files.day, sum(map(_rows_told, paths)), self._limits.max_rows, "rows")
+        self._require_sizes(files.day, [self._size(info, path) for info, path in zip(chosen, paths, strict=True)])
         return Delivery(chosen, paths, (*files.unread, *others))
 
-    def _require(self, day: date, found: int, most: int, what: str) -> None:
+    def _require_bytes(self, day: date, chosen: Sequence[ObjectInfo]) -> None:
+        found, most = sum(info.size for info in chosen), self._limits.max_bytes
         if found > most:
             raise DataInvalid(
-                f"the files of {day} have {found:,} {what}, which is more than a day may have ({most:,})",
-                remedy=f"deliver the day again; or, if it is right, raise lake.limits.max_{what} in the settings.",
+                f"the files of {day} have {found:,} bytes, which is more than a day may have ({most:,})",
+                remedy="deliver the day again; or, if it is right, raise lake.limits.max_bytes in the settings.",
             )
+
+    def _require_sizes(self, day: date, sizes: Sequence[FileSize]) -> None:
+        found = excesses(day, sizes, self._limits)
+        if found:
+            settings = dict.fromkeys(f"lake.limits.{one.setting}" for one in found)
+            raise DataInvalid(
+                f"{day} holds more than lake.limits allow, as the footers of its files say; nothing of it was read",
+                culprits=_first([one.words for one in found]),
+                remedy="deliver the day again, a file that is too large in several; or, if it is right, raise "
+                f"{' and '.join(settings)} in the settings.",
+            )
+
+    def _size(self, info: ObjectInfo, path: Path) -> FileSize:
+        return FileSize(info.path, *_told_by_footer(path, self._columns))
 
     def _no_lake(self) -> DataInvalid:
         if not one_file(self.uri):
@@ -156,21 +183,45 @@ class Lake:
         return self._location.first_bytes(info, len(MAGIC)) == MAGIC
 
 
-def _rows_told(path: Path) -> int:
-    """Rows of a file as its footer says; a file that is corrupt says none, and is refused by who reads it."""
+def _told_by_footer(path: Path, columns: Collection[str] | None) -> tuple[int, int]:
+    """Rows, and decoded bytes of `columns`; a file that is corrupt says none, and is refused by who reads it."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        return int(pq.read_metadata(path).num_rows)
+        footer = pq.read_metadata(path)
     except (OSError, pa.ArrowException):
-        return 0
+        return 0, 0
+    leaves = [n for n in range(footer.num_columns) if columns is None or footer.schema.column(n).path in columns]
+    groups = [footer.row_group(number) for number in range(footer.num_row_groups)]
+    rows = max(footer.num_rows, sum(group.num_rows for group in groups))
+    return rows, sum(_decoded_bytes(group.column(leaf), group.num_rows) for group in groups for leaf in leaves)
+
+
+def _decoded_bytes(chunk: "pq.ColumnChunkMetaData", rows: int) -> int:
+    """What a chunk of a column takes once it is read: what its writer says, but no less than its rows need.
+
+    Equal values are stored once, or as runs, and the writer's number counts them so.
+    """
+    return max(int(chunk.total_uncompressed_size), rows * _cell_bytes(chunk))
+
+
+def _cell_bytes(chunk: "pq.ColumnChunkMetaData") -> int:
+    if chunk.physical_type in _CELL_BYTES:
+        return _CELL_BYTES[chunk.physical_type]
+    told = chunk.statistics if chunk.physical_type == "BYTE_ARRAY" else None
+    texts = [told.min_raw, told.max_raw] if told is not None and told.has_min_max else [b""]
+    return TEXT_CELL_BYTES + min(map(len, texts))
 
 
 def some_of(culprits: Sequence[SetAside]) -> list[str]:
     """As many of them as a message names, and how many more there are."""
-    more = [f"and {len(culprits) - NAMED} more"] if len(culprits) > NAMED else []
-    return [*map(str, culprits[:NAMED]), *more]
+    return _first([str(one) for one in culprits])
+
+
+def _first(words: Sequence[str]) -> list[str]:
+    more = [f"and {len(words) - NAMED} more"] if len(words) > NAMED else []
+    return [*words[:NAMED], *more]
 
 
 @dataclass

@@ -8,6 +8,7 @@ as ever; only what writers leave behind while they work is passed over in silenc
 """
 
 import re
+from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
 from pathlib import PurePosixPath
 from typing import NamedTuple
@@ -41,6 +42,57 @@ class DayLimits(Policy):
         ge=1,
         description="Most rows of a day, as its files say: few bytes may hold any number of equal rows.",
     )
+    max_decoded_bytes: int = Field(
+        16 * 2**30, ge=1, description="Most bytes of the columns of a day that are read, once they are decoded."
+    )
+    max_file_rows: int = Field(20_000_000, ge=1, description="Most rows of one file.")
+    max_file_decoded_bytes: int = Field(
+        8 * 2**30, ge=1, description="Most bytes of the columns of one file that are read, once they are decoded."
+    )
+
+
+class FileSize(NamedTuple):
+    """What a file holds, as its footer says: rows, and bytes of the columns that are read, once decoded."""
+
+    path: str
+    rows: int
+    decoded_bytes: int
+
+
+class Excess(NamedTuple):
+    """What of a day is more than it may be: which file, or the day itself, in words; and the setting that says so."""
+
+    words: str
+    setting: str
+
+
+def excesses(day: date, sizes: Sequence[FileSize], limits: DayLimits) -> list[Excess]:
+    """Every file that is larger than a file may be; where there is none, what makes the day as a whole too large."""
+    return list(_of_files(sizes, limits)) or list(_of_day(day, sizes, limits))
+
+
+def _of_files(sizes: Sequence[FileSize], limits: DayLimits) -> Iterator[Excess]:
+    for path, rows, decoded in sizes:
+        if rows > limits.max_file_rows:
+            yield Excess(_more(path, rows, "rows", "file", limits.max_file_rows), "max_file_rows")
+        if decoded > limits.max_file_decoded_bytes:
+            words = _more(path, decoded, "bytes once decoded", "file", limits.max_file_decoded_bytes)
+            yield Excess(words, "max_file_decoded_bytes")
+
+
+def _of_day(day: date, sizes: Sequence[FileSize], limits: DayLimits) -> Iterator[Excess]:
+    largest = max(sizes, key=lambda one: (one.decoded_bytes, one.rows)).path
+    name = f"{day} ({len(sizes)} files, the largest is {largest})"
+    rows, decoded = sum(one.rows for one in sizes), sum(one.decoded_bytes for one in sizes)
+    if rows > limits.max_rows:
+        yield Excess(_more(name, rows, "rows", "day", limits.max_rows), "max_rows")
+    if decoded > limits.max_decoded_bytes:
+        words = _more(name, decoded, "bytes once decoded", "day", limits.max_decoded_bytes)
+        yield Excess(words, "max_decoded_bytes")
+
+
+def _more(name: str, found: int, unit: str, whole: str, most: int) -> str:
+    return f"{name} has {found:,} {unit}, and a {whole} may have {most:,}"
 
 
 class SetAside(NamedTuple):

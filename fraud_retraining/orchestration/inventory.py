@@ -201,10 +201,15 @@ class Inventory:
             and (day not in self.features or self.features[day].inputs != self.features_inputs(day))
         ]
 
+    @property
+    def _limits(self) -> str:
+        """Digest of how much a day may be: whoever raises it wants a day that was too large to be tried again."""
+        return digest(self._settings.lake.limits)
+
     def refuse(self, day: date, files: DayFiles, why: str) -> None:
-        """Keeps in mind that the day cannot be read as it is now, so that it is not tried again until it changes."""
+        """Keeps in mind that the day cannot be read as things are, so that it is not tried again until they change."""
         beside = {other.isoformat(): self.transactions[other].inputs for other in self.clashing.get(day, ())}
-        refusal = {"inputs": self.transactions_inputs(files), "why": why, "beside": beside}
+        refusal = {"inputs": self.transactions_inputs(files), "why": why, "beside": beside, "limits": self._limits}
         self._store.annotate(TRANSACTIONS, day, REFUSED, refusal)
 
     def beside(self, day: date, lake: Mapping[date, DayFiles], reach: timedelta) -> dict[date, Identity]:
@@ -230,8 +235,8 @@ class Inventory:
         """Why the day is refused as the lake has it now: it could not be read, or failed its checks."""
         if day in self.stale_transactions({day: files}):
             found = self._annotation(day, REFUSED)
-            stands = found.get("inputs") == self.transactions_inputs(files) and self._still_beside(found)
-            return str(found.get("why")) if stands else None
+            same = (found.get("inputs"), found.get("limits")) == (self.transactions_inputs(files), self._limits)
+            return str(found.get("why")) if same and self._still_beside(found) else None
         report = self.report(day)
         if report is None or not report.failed or report.rules != self.rules(day):
             return None

@@ -74,6 +74,7 @@ def open_lake(settings: Settings) -> "Lake":
         first_day=settings.lake.first_day or first_day,
         limits=settings.lake.limits,
         timestamp=settings.columns.timestamp,
+        columns={lake for parts in settings.mapping.lake_names.values() for lake in parts},
     )
 
 

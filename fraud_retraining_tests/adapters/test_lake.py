@@ -1,6 +1,7 @@
 """What counts as a day of the lake, and that an unreadable lake is never an empty one."""
 
 import os
+import re
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
@@ -192,20 +193,87 @@ def test_keys_of_s3_that_no_path_leads_to(bucket: str, s3_client: Any, open_plac
         lake.fetch(found.days[date(2024, 3, 2)])
 
 
-def test_a_day_of_too_many_bytes_is_not_fetched_and_one_of_too_many_rows_not_read(location: Location) -> None:
+def test_a_day_of_too_many_bytes_is_not_fetched(location: Location) -> None:
     arrive(location, f"{FOLDER}/a.parquet", content=b"x" * 101)
     lake = Lake(location, limits=DayLimits(max_bytes=100))
     with pytest.raises(DataInvalid, match=r"101 bytes.*\(100\)") as refused:
         lake.fetch(lake.days()[DAY])
     assert "lake.limits.max_bytes" in refused.value.remedy
-    many = pa.table({"constant": pa.array([0] * 5_000_000, pa.int8())})
-    with BytesIO() as buffer:
-        pq.write_table(many, buffer, compression="zstd")
-        assert len(buffer.getvalue()) < 20_000
-        arrive(location, f"{FOLDER}/a.parquet", content=buffer.getvalue())
-    lake = Lake(location, limits=DayLimits(max_rows=4_999_999))
-    with pytest.raises(DataInvalid, match=r"5,000,000 rows.*\(4,999,999\)"):
-        lake.fetch(lake.days()[DAY])
+
+
+class TestWhatFootersSay:
+    """Two files of a day. All rows of the first are alike, so its writer tells of a few bytes."""
+
+    ROWS = 300_000
+    WORD = "w" * 84
+    FIRST, SECOND = f"{FOLDER}/a.parquet", f"{FOLDER}/b.parquet"
+
+    @pytest.fixture
+    def lake(self, location: Location) -> Callable[..., Lake]:
+        table = pa.table({"number": pa.array([0] * self.ROWS, pa.int64()), "word": [self.WORD] * self.ROWS})
+        arrive(location, self.FIRST, content=parquet(table))
+        arrive(location, self.SECOND, content=parquet(table.slice(0, 1000)))
+        return lambda columns=None, **limits: Lake(location, columns=columns, limits=DayLimits(**limits))
+
+    @staticmethod
+    def refusal(lake: Lake) -> tuple[str, ...]:
+        """The culprits, and the settings that the remedy names."""
+        with pytest.raises(DataInvalid) as refused:
+            lake.fetch(lake.days()[DAY])
+        return (*refused.value.culprits, *re.findall(r"lake\.limits\.\w+", refused.value.remedy))
+
+    def test_a_file_of_too_many_rows_is_named(self, lake: Callable[..., Lake]) -> None:
+        assert self.refusal(lake(max_file_rows=self.ROWS - 1)) == (
+            f"{self.FIRST} has 300,000 rows, and a file may have 299,999",
+            "lake.limits.max_file_rows",
+        )
+
+    def test_equal_values_count_at_their_full_width_whatever_the_writer_says(self, lake: Callable[..., Lake]) -> None:
+        most = self.ROWS * (8 + 16 + 84)
+        assert self.refusal(lake(max_file_decoded_bytes=most - 1)) == (
+            f"{self.FIRST} has 32,400,000 bytes once decoded, and a file may have 32,399,999",
+            "lake.limits.max_file_decoded_bytes",
+        )
+        fits = lake(max_file_decoded_bytes=most)
+        assert len(fits.fetch(fits.days()[DAY]).paths) == 2
+
+    def test_columns_that_nobody_reads_do_not_count(self, lake: Callable[..., Lake]) -> None:
+        fits = lake({"number"}, max_file_decoded_bytes=self.ROWS * 8)
+        assert len(fits.fetch(fits.days()[DAY]).paths) == 2
+
+    def test_files_that_fit_may_be_too_much_together(self, lake: Callable[..., Lake]) -> None:
+        day = f"{DAY} (2 files, the largest is {self.FIRST})"
+        assert self.refusal(lake(max_rows=self.ROWS + 999, max_decoded_bytes=self.ROWS * 108)) == (
+            f"{day} has 301,000 rows, and a day may have 300,999",
+            f"{day} has 32,508,000 bytes once decoded, and a day may have 32,400,000",
+            "lake.limits.max_rows",
+            "lake.limits.max_decoded_bytes",
+        )
+
+    def test_a_footer_that_tells_fewer_rows_than_its_row_groups_is_not_believed(self, location: Location) -> None:
+        content = parquet(pa.table({"constant": pa.array([0] * 5_000_000, pa.int8())}))
+        first = content.index(_varint(5_000_000), content.index(b"schema"))
+        lying = content[:first] + _varint(3_000_000) + content[first + 4 :]
+        assert pq.read_metadata(BytesIO(lying)).num_rows == 3_000_000
+        arrive(location, self.FIRST, content=lying)
+        assert self.refusal(Lake(location, limits=DayLimits(max_file_rows=4_999_999)))[0].startswith(
+            f"{self.FIRST} has 5,000,000 rows"
+        )
+
+
+def parquet(table: pa.Table) -> bytes:
+    buffer = BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
+    return buffer.getvalue()
+
+
+def _varint(number: int) -> bytes:
+    """A whole number as a footer spells it."""
+    found, left = [], 2 * number
+    while left:
+        left, seven = divmod(left, 128)
+        found.append(seven | (128 if left else 0))
+    return bytes(found)
 
 
 class TestFoldersThatAreOdd:
