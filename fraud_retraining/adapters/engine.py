@@ -54,6 +54,7 @@ class LakeDay(NamedTuple):
     groups: tuple[tuple[Path, ...], ...]
     text_keys: frozenset[str]
     ignored: tuple[str, ...]
+    part_types: Mapping[str, str]
 
 
 class Engine:
@@ -287,7 +288,7 @@ def lake_day(paths: Sequence[Path], mapping: LakeMapping, earlier_keys: Mapping[
     """
     schemas = read_schemas(paths)
     report = check_columns({path.name: schema for path, schema in schemas.items()}, mapping, earlier_keys)
-    return LakeDay(tuple(map(tuple, same_shape(schemas))), report.text_keys, report.ignored)
+    return LakeDay(tuple(map(tuple, same_shape(schemas))), report.text_keys, report.ignored, report.part_types)
 
 
 def read_schemas(paths: Sequence[Path]) -> dict[Path, pa.Schema]:

@@ -20,7 +20,7 @@ from pydantic import AwareDatetime, Field, model_validator
 
 from fraud_retraining.domain.days import Day, start_of
 from fraud_retraining.domain.errors import DataInvalid
-from fraud_retraining.domain.identity import Spelling, spellings
+from fraud_retraining.domain.identity import Spelling, samples, spellings
 from fraud_retraining.domain.schemas import (
     AMOUNT,
     CORE_COLUMNS,
@@ -41,7 +41,8 @@ SURPLUS = "surplus"
 DELIVERED_LABEL = "delivered_label"
 _LABELS_NAMED, _LABEL_LETTERS = 5, 40
 INTEGER, TEXT = "integer", "text"
-JOINT = "|"
+JOINT, ESCAPE = "|", "\\"
+_ESCAPED, _ESCAPED_JOINT = "\x01", "\x02"
 LARGEST_WHOLE = 2.0**53
 NO_WHOLE_KEY = -(2**63)
 """Stands for a float key that is no whole number until its row is rejected; no float stands for it."""
@@ -77,6 +78,16 @@ class LakeMapping(Policy):
         """Canonical key columns and the lake columns of each: the transaction id and every entity."""
         return {TRANSACTION_ID: (self.columns.transaction_id,)} | {
             name: entity.parts for name, entity in self.entities.items()
+        }
+
+    @property
+    def key_parts(self) -> dict[str, tuple[str, str]]:
+        """The columns of keys that consist of several: entity and lake column, by a name that no other column has."""
+        return {
+            f"__{name}.{part}": (name, part)
+            for name, entity in self.entities.items()
+            if len(entity.parts) > 1
+            for part in entity.parts
         }
 
     @property
@@ -144,6 +155,7 @@ class ColumnReport(NamedTuple):
 
     ignored: tuple[str, ...]
     text_keys: frozenset[str]
+    part_types: dict[str, str]
 
 
 def check_columns(
@@ -165,7 +177,9 @@ def check_columns(
         for name, parts in mapping.keys.items()
         if TEXT in (_kinds(schemas, parts) or [(earlier_keys or {}).get(name, "")])
     }
-    return ColumnReport(tuple(ignored_columns(schemas, mapping)), frozenset(text_keys))
+    kinds = {part: list(_key_kinds(schemas, lake)) for part, (_, lake) in mapping.key_parts.items()}
+    part_types = {part: found[0] for part, found in kinds.items() if found}
+    return ColumnReport(tuple(ignored_columns(schemas, mapping)), frozenset(text_keys), part_types)
 
 
 def _columns_there(schemas: Mapping[str, pa.Schema], mapping: LakeMapping) -> list[str]:
@@ -333,9 +347,21 @@ def _text_key(column: ibis.Column) -> ibis.Value:
 
 def _joined_key(parts: Sequence[ibis.Column]) -> ibis.Value:
     """Several columns as one key; different parts never give the same text, and one that is missing misses the key."""
-    texts = [_text_key(part).replace("\\", "\\\\").replace(JOINT, "\\" + JOINT) for part in parts]
+    texts = [_text_key(part).replace(ESCAPE, ESCAPE * 2).replace(JOINT, ESCAPE + JOINT) for part in parts]
     missing = ibis.or_(*(text.isnull() for text in texts))
     return missing.ifelse(ibis.null("string"), ibis.literal(JOINT).join(texts))
+
+
+def split_keys(joined: pa.Array, count: int) -> list[pa.Array]:
+    """Joined keys as the columns that they were made of."""
+    marked = pc.replace_substring(joined, ESCAPE * 2, _ESCAPED)
+    marked = pc.replace_substring(marked, ESCAPE + JOINT, _ESCAPED_JOINT)
+    parts = pc.split_pattern(marked, JOINT)
+    columns = [pc.list_element(parts, number) for number in range(count)]
+    return [
+        pc.replace_substring(pc.replace_substring(column, _ESCAPED_JOINT, JOINT), _ESCAPED, ESCAPE)
+        for column in columns
+    ]
 
 
 def _text(column: ibis.Column) -> ibis.Value:
@@ -492,6 +518,7 @@ class DayFacts(Policy):
     )
     key_types: dict[str, str] = Field(description="Whether each key is integer or text; empty where no row says so.")
     spellings: dict[str, Spelling] = Field({}, description="How text keys and categories are written.")
+    samples: dict[str, str] = Field({}, description="Which values they have, and in which form, as hashes.")
     ignored_columns: tuple[str, ...] = ()
     unread_files: tuple[str, ...] = Field((), description="Files of the day's folder that are not Parquet.")
     files: int
@@ -530,8 +557,17 @@ DayQuery: TypeAlias = Callable[[DayShape], pa.Table]
 """Answers a question about the canonical rows of one day."""
 
 
-def ingest(query: DayQuery, mapping: LakeMapping, *, arrival: Arrival, ignored: Sequence[str] = ()) -> Ingested:
+def ingest(
+    query: DayQuery,
+    mapping: LakeMapping,
+    *,
+    arrival: Arrival,
+    ignored: Sequence[str] = (),
+    part_types: Mapping[str, str] | None = None,
+) -> Ingested:
     """Split canonical rows (`canonical`) of a day into accepted and rejected; every row is counted once.
+
+    `ignored` and `part_types` are what is known of the files' columns (`ColumnReport`).
 
     The result depends on the rows alone: not on their order, their files or the engine's threads.
     """
@@ -544,7 +580,8 @@ def ingest(query: DayQuery, mapping: LakeMapping, *, arrival: Arrival, ignored: 
     accepted = accepted.drop_columns([name for name in (REASON, DELIVERED_LABEL) if name in table.column_names])
     accepted = _in_order(_with_label(accepted.combine_chunks()))
     rejects = _sorted_rejects(rejects)
-    return Ingested(accepted, rejects, _facts(accepted, rejects, dropped, mapping, arrival, ignored))
+    facts = _facts(accepted, rejects, dropped, mapping, arrival, ignored, part_types or {})
+    return Ingested(accepted, rejects, facts)
 
 
 def _judged_table(query: DayQuery) -> tuple[pa.Table, int]:
@@ -607,6 +644,7 @@ def _facts(
     mapping: LakeMapping,
     arrival: Arrival,
     ignored: Sequence[str],
+    part_types: Mapping[str, str],
 ) -> DayFacts:
     times, labels = accepted[TIMESTAMP], accepted[IS_FRAUD]
     amounts = accepted[AMOUNT].to_numpy()
@@ -618,6 +656,8 @@ def _facts(
         for name in mapping.keys
         if accepted[name].null_count < len(accepted)
     }
+    key_types |= {part: kind for part, kind in part_types.items() if mapping.key_parts[part][0] in key_types}
+    texts = _shared_texts(accepted, mapping)
     return DayFacts(
         rows=len(accepted),
         labelled=len(labels) - labels.null_count,
@@ -632,10 +672,23 @@ def _facts(
         nulls={name: accepted[name].null_count for name in optional},
         unlisted_labels=_unlisted_labels(rejects),
         key_types=key_types if some else {},
-        spellings=spellings(accepted, (*mapping.entities, *mapping.categories)),
+        spellings=spellings(texts),
+        samples=samples(texts),
         ignored_columns=tuple(ignored),
         **arrival.model_dump(),
     )
+
+
+def _shared_texts(accepted: pa.Table, mapping: LakeMapping) -> dict[str, pa.Array]:
+    """The distinct values of text that days share: of keys, of each column of joined keys, and of categories."""
+    names = [name for name in (*mapping.entities, *mapping.categories) if pat.is_string(accepted[name].type)]
+    found = {name: pc.unique(accepted[name].drop_null()) for name in names}
+    for name, entity in mapping.entities.items():
+        if len(entity.parts) > 1:
+            parts = [part for part, (whose, _) in mapping.key_parts.items() if whose == name]
+            columns = split_keys(found.pop(name), len(parts))
+            found |= {part: pc.unique(column) for part, column in zip(parts, columns, strict=True)}
+    return found
 
 
 def _unlisted_labels(rejects: pa.Table) -> dict[str, int]:

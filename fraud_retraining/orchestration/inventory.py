@@ -218,7 +218,7 @@ class Inventory:
         A day that was delivered again does not count until it is ingested: so all days can be changed together.
         """
         return {
-            other: Identity(key_types=record.facts["key_types"], spellings=record.facts.get("spellings", {}))
+            other: Identity(**{name: record.facts.get(name, {}) for name in Identity.model_fields})
             for other, record in self.transactions.items()
             if other != day
             and abs(other - day) <= reach
@@ -227,8 +227,12 @@ class Inventory:
         }
 
     def lake_column(self, name: str) -> str:
-        """A canonical column as people know it: under the lake's name."""
-        lake = " and ".join(self._settings.mapping.lake_names[name])
+        """A canonical column, or one of a key of several, as people know it: under the lake's name."""
+        mapping = self._settings.mapping
+        if name in mapping.key_parts:
+            entity, lake = mapping.key_parts[name]
+            return f"{lake} ({entity})"
+        lake = " and ".join(mapping.lake_names[name])
         return lake if lake == name else f"{lake} ({name})"
 
     def refusal(self, day: date, files: DayFiles) -> str | None:

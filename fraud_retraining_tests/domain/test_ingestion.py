@@ -30,6 +30,7 @@ from fraud_retraining.domain.ingestion import (
     ignored_columns,
     ingest,
     same_shape,
+    split_keys,
 )
 from fraud_retraining.domain.schemas import ColumnPolicy, RejectReason
 
@@ -435,6 +436,7 @@ class TestKeys:
         first, second = zip(*pairs, strict=True)
         keys = self.ingested(mapping, rows=len(pairs), CARD=list(first), SHOP=list(second)).accepted["card"]
         assert len(set(keys.to_pylist())) == len(set(pairs))
+        assert [tuple(column.to_pylist()) for column in split_keys(keys.combine_chunks(), 2)] == [first, second]
 
     def test_a_whole_float_is_the_same_part_as_an_integer(self):
         mapping = with_entities(card={"column": ["CARD", "SHOP"]})

@@ -34,12 +34,13 @@ class Days:
     def deliver(self, number: int, codes: list[str], cards: list[object] | None = None) -> None:
         day = FIRST + timedelta(days=number)
         self.clock += 1
+        count = len(codes)
         rows = {
-            "TRANSACTION_ID": [number * 10, number * 10 + 1],
-            "TX_DATETIME": [datetime(day.year, day.month, day.day, 12)] * 2,
-            "TX_AMOUNT": [1.0, float(self.clock)],
-            "TX_FRAUD": [0, 1],
-            "CARD": cards or [7, 8],
+            "TRANSACTION_ID": range(number * 1000, number * 1000 + count),
+            "TX_DATETIME": [datetime(day.year, day.month, day.day, 12)] * count,
+            "TX_AMOUNT": [float(self.clock)] * count,
+            "TX_FRAUD": [0, 1] * (count // 2),
+            "CARD": cards or [7, 8] * (count // 2),
             "MCC": codes,
         }
         file = self.folder / "lake" / lake_path(day)
@@ -67,18 +68,23 @@ class Days:
         return {number: why for number, why in told.items() if number in stale}
 
 
-@pytest.fixture
-def days(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Days]:
+def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **changes: object) -> Days:
     settings = {
         "lake": {"uri": str(tmp_path / "lake")},
         "entities": {"card": {"column": "CARD"}},
         "features": {"categorical": ["MCC"]},
         "gates": {"alert_entity": "card"},
+        **changes,
     }
     (tmp_path / "retraining.yaml").write_text(yaml.safe_dump(settings))
     monkeypatch.setenv("FRAUD_RETRAINING_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("FRAUD_RETRAINING_CONFIG", str(tmp_path / "retraining.yaml"))
-    found = Days(tmp_path)
+    return Days(tmp_path)
+
+
+@pytest.fixture
+def days(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Days]:
+    found = opened(tmp_path, monkeypatch)
     for number in range(3):
         found.deliver(number, OLD)
     assert found.ingest() == {}
@@ -125,3 +131,79 @@ def test_a_key_that_changes_its_type_is_refused_on_each_later_day_in_the_same_wo
 def test_an_earlier_day_that_comes_later_has_to_fit_too(days: Days) -> None:
     days.deliver(-1, NEW)
     assert days.ingest() == {-1: WORDS}
+
+
+CARDS = [f"c{number}" for number in range(100, 140)]
+FORMS = {
+    "capitals": [card.upper() for card in CARDS],
+    "leading zeros": [card.replace("c", "c0") for card in CARDS],
+    "surrounding blanks": [f" {card}" for card in CARDS],
+}
+
+
+@pytest.mark.parametrize(("form", "cards"), FORMS.items(), ids=FORMS)
+def test_keys_that_are_partly_words_keep_their_form(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str, cards: list[str]
+) -> None:
+    days, codes = opened(tmp_path, monkeypatch), ["5411"] * len(CARDS)
+    for number in range(3):
+        days.deliver(number, codes, cards=CARDS[number : 30 + number] + [f"new{n}" for n in range(10)])
+    assert days.ingest() == {}
+    words = f"CARD (card) is written in one way, but with other {form} on 2024-03-03"
+    for number in (3, 4):
+        days.deliver(number, codes, cards=cards)
+        assert days.ingest() == dict.fromkeys(range(3, number + 1), words)
+    days.deliver(3, codes, cards=CARDS)
+    assert days.ingest() == {4: words}
+    for number in (0, 3, 2, 1):
+        days.deliver(number, codes, cards=cards)
+    for _ in range(3):
+        standing = days.ingest()
+    assert standing == {}
+
+
+class TestAKeyOfSeveralColumns:
+    """The card is known by its number and its country."""
+
+    @pytest.fixture
+    def days(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Days:
+        found = opened(tmp_path, monkeypatch, entities={"card": {"column": ["CARD", "MCC"]}}, features={})
+        for number in range(3):
+            found.deliver(number, OLD)
+        assert found.ingest() == {}
+        return found
+
+    def test_each_column_keeps_its_spelling(self, days: Days) -> None:
+        words = WORDS.replace("MCC", "MCC (card)")
+        for number in (3, 4):
+            days.deliver(number, NEW)
+            assert days.ingest() == dict.fromkeys(range(3, number + 1), words)
+        for number in (2, 0, 1):
+            days.deliver(number, NEW)
+        for _ in range(3):
+            standing = days.ingest()
+        assert standing == {}
+
+    def test_each_column_keeps_its_type(self, days: Days) -> None:
+        words = "CARD (card) is text, but integer on 2024-03-03"
+        for number in (3, 4):
+            days.deliver(number, OLD, cards=["7", "8"])
+            assert days.ingest() == dict.fromkeys(range(3, number + 1), words)
+        for number in (3, 4):
+            days.deliver(number, OLD)
+        assert days.ingest() == {}
+
+    def test_each_column_keeps_its_form_where_it_is_partly_words(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        folder = tmp_path / "other"
+        folder.mkdir()
+        days = opened(folder, monkeypatch, entities={"card": {"column": ["CARD", "MCC"]}}, features={})
+        days.deliver(0, ["5411"] * 40, cards=CARDS)
+        days.deliver(1, ["5411"] * 40, cards=FORMS["capitals"])
+        assert days.ingest() == {1: "CARD (card) is written in one way, but with other capitals on 2024-03-01"}
+
+    def test_signs_that_join_and_escape_belong_to_their_column(self, days: Days) -> None:
+        days.deliver(3, ["742", "54|11\\"], cards=[7, 8])
+        days.deliver(4, ["742", "5411"], cards=[7, 8])
+        assert days.ingest() == {}

@@ -150,7 +150,7 @@ def _ingest(
         arrived_at=datetime.fromtimestamp(max(file.modified for file in delivery.files), UTC),
     )
     query = engine.lake_query(TRANSACTIONS, day, source, mapping)
-    result = ingest(query, mapping, arrival=arrival, ignored=source.ignored)
+    result = ingest(query, mapping, arrival=arrival, ignored=source.ignored, part_types=source.part_types)
     _require_fit(day, result.facts, inventory, beside)
     columns = result.accepted.column_names
     labels = [name for name in (IS_FRAUD, LABELLED_AT) if name in columns]
@@ -177,7 +177,8 @@ def _require_fit(day: date, facts: DayFacts, inventory: Inventory, beside: Mappi
     Raises:
         DataInvalid: names each column, and what to do.
     """
-    found = clashes(Identity(key_types=facts.key_types, spellings=facts.spellings), beside)
+    own = Identity(key_types=facts.key_types, spellings=facts.spellings, samples=facts.samples)
+    found = clashes(own, beside)
     if not found:
         return
     inventory.clashing[day] = sorted({clash.day for clash in found})
