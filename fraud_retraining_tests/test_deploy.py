@@ -228,6 +228,7 @@ def instance() -> dict[str, Any]:
             "runMonitoring": {key: v for key, v in daemon["runMonitoring"].items() if key != "maxResumeRunAttempts"},
             "runRetries": daemon["runRetries"],
             "telemetry": given["telemetry"],
+            **given.get("additionalInstanceConfig", {}),
             "sensors": daemon["sensors"],
             "schedules": daemon["schedules"],
         }
@@ -240,8 +241,8 @@ def test_the_instance_of_the_cluster_is_that_of_one_machine_and_dagster_accepts_
     schema = Shape(dagster_instance_config_schema())
     checked(schema, here)
     checked(schema, there)
-    for part in ("concurrency", "run_monitoring", "run_retries", "telemetry"):
-        assert there[part] == here[part], part
+    for part in ("concurrency", "run_monitoring", "run_retries", "telemetry", "freshness", "nux"):
+        assert there.get(part) == here[part], part
     assert [one["key"] for one in there["concurrency"]["runs"]["tag_concurrency_limits"]] == [RETRAIN_TAG]
     assert values()["concurrency"]["enabled"]
     assert values()["dagsterDaemon"]["runCoordinator"]["type"] == "QueuedRunCoordinator"
