@@ -116,30 +116,25 @@ class ReleaseWatch:
         last = self._ledger.last(EventKind.CHAMPION_CHECKED, subject=CHAMPION)
         if serving is None or (problem is None and (last is None or last.payload["sound"])):
             return
+        self._record_check(serving.version, problem)
+
+    def _record_lost(self, lost: ChampionLost) -> None:
+        champion = self._ledger.champion()
+        if champion is not None:
+            self._record_check(champion.version, str(lost))
+
+    def _record_check(self, version: int, problem: str | None) -> None:
+        """What is wrong with a champion and which version could take its place; None: it is sound."""
         good = self._publisher.last_good() if problem is not None else None
         found = {"sound": problem is None, "problem": problem or "", "last_good": good.version if good else None}
         self._ledger.append_changed(
             EventKind.CHAMPION_CHECKED,
             subject=CHAMPION,
-            payload={"version": serving.version, **found},
+            payload={"version": version, **found},
             actor=WATCH,
             channel="registry",
-            version=serving.version,
+            version=version,
         )
-
-    def _record_lost(self, lost: ChampionLost) -> None:
-        champion = self._ledger.champion()
-        good = self._publisher.last_good()
-        found = {"sound": False, "problem": str(lost), "last_good": good.version if good else None}
-        if champion is not None:
-            self._ledger.append_changed(
-                EventKind.CHAMPION_CHECKED,
-                subject=CHAMPION,
-                payload={"version": champion.version, **found},
-                actor=WATCH,
-                channel="registry",
-                version=champion.version,
-            )
 
     def _problem(self, serving: ModelVersion) -> str | None:
         release = self._ledger.release_by_version(serving.version)
