@@ -213,16 +213,12 @@ def failure_notice(failure: Failure, occasion: Occasion, links: LinkPolicy) -> N
     """What people are told of a failed run."""
     return Notice(
         key=failure.cause,
-        model=occasion.model,
-        category=failure.category,
+        **_surroundings(failure.category, occasion, links),
         severity=failure.severity,
         audience=failure.audience,
         title=f"{TITLES[failure.category]}: {work_of(occasion.job, occasion.as_of, occasion.days)}",
-        facts=tuple(_facts(occasion)),
         why=(failure.what, *(occasion.gates or failure.culprits)),
-        serving=occasion.serving,
         todo=_todo(failure),
-        links=tuple(_links(failure.category, occasion, links)),
         job=occasion.job,
         as_of=occasion.as_of,
         days=occasion.days,
@@ -241,16 +237,12 @@ def paused_notice(cause: str, failures: int, occasion: Occasion, links: LinkPoli
     """What people are told when the automation stops trying. It is resolved by resuming, not by a run."""
     return Notice(
         key=Topic.AUTOMATION_PAUSED,
-        model=occasion.model,
-        category=Topic.AUTOMATION_PAUSED,
+        **_surroundings(Topic.AUTOMATION_PAUSED, occasion, links),
         severity=Severity.CRITICAL,
         audience=Audience.ONCALL,
         title=f"Automation paused after {failures} failures with one cause",
-        facts=tuple(_facts(occasion)),
         why=(f"{failures} retrains in a row failed with the cause {cause}",),
-        serving=occasion.serving,
         todo="Remove the cause, then run `fraud-retraining resume`; new input resumes it by itself.",
-        links=tuple(_links(Topic.AUTOMATION_PAUSED, occasion, links)),
         as_of=occasion.as_of,
         dagster_run_id=occasion.dagster_run_id,
     )
@@ -260,17 +252,13 @@ def decay_notice(told: str, days: str, occasion: Occasion, links: LinkPolicy) ->
     """What people are told when the service is worth less than was promised. Later days resolve it, not a run."""
     return Notice(
         key=Topic.PERFORMANCE_DECAYED,
-        model=occasion.model,
-        category=Topic.PERFORMANCE_DECAYED,
+        **_surroundings(Topic.PERFORMANCE_DECAYED, occasion, links),
         severity=Severity.HIGH,
         audience=Audience.MODEL,
         title=f"Live performance has decayed on {days}",
-        facts=tuple(_facts(occasion)),
         why=(told,),
-        serving=occasion.serving,
         todo="See whether fraud or data changed (drift_report, production_performance). Retrains learn the new fraud "
         "once its labels are in the training window; until then consider rules beside the model.",
-        links=tuple(_links(Topic.PERFORMANCE_DECAYED, occasion, links)),
     )
 
 
@@ -285,16 +273,12 @@ def set_aside_notice(uri: str, set_aside: Sequence[SetAside], occasion: Occasion
     several = len(set_aside) > 1
     return Notice(
         key=set_aside_key(set_aside),
-        model=occasion.model,
-        category=Topic.LAKE_SET_ASIDE,
+        **_surroundings(Topic.LAKE_SET_ASIDE, occasion, links, ("Lake", uri)),
         severity=Severity.MEDIUM,
         audience=Audience.DATA,
         title=f"{len(set_aside)} file{'s' if several else ''} or folder{'s' if several else ''} of the lake set aside",
-        facts=(("Lake", uri), *_facts(occasion)),
         why=(*map(str, set_aside[:LINES]), *more),
-        serving=occasion.serving,
         todo="Nothing stops for them: move them away, or deliver what they hold under the folder of its day.",
-        links=tuple(_links(Topic.LAKE_SET_ASIDE, occasion, links)),
     )
 
 
@@ -317,6 +301,19 @@ def work_of(job: Job, as_of: date | None, days: Sequence[date]) -> str:
     if not days:
         return work
     return f"{work} of {days[0]}" if len(days) == 1 else f"{work} of {days[0]} to {days[-1]}"
+
+
+def _surroundings(
+    category: Category | Topic, occasion: Occasion, links: LinkPolicy, *first: tuple[str, str]
+) -> dict[str, Any]:
+    """What every notice of an occasion says alike; `first` are facts that go before its own."""
+    return {
+        "category": category,
+        "model": occasion.model,
+        "facts": (*first, *_facts(occasion)),
+        "serving": occasion.serving,
+        "links": tuple(_links(category, occasion, links)),
+    }
 
 
 def _facts(occasion: Occasion) -> Iterator[tuple[str, str]]:
