@@ -19,7 +19,7 @@ from fraud_retraining.domain.drift import DriftReport, population_stability_inde
 from fraud_retraining.domain.explanation import Explanation, explain
 from fraud_retraining.domain.gates import Evidence, NotCompared
 from fraud_retraining.domain.judged import MISSING, Floats, Judged
-from fraud_retraining.domain.metrics import MetricsPolicy, daily_alerts
+from fraud_retraining.domain.metrics import Metrics, MetricsPolicy, daily_alerts
 from fraud_retraining.domain.review import (
     QUANTILES,
     AlertDay,
@@ -35,7 +35,7 @@ from fraud_retraining.domain.review import (
 )
 from fraud_retraining.domain.schemas import AMOUNT, IS_FRAUD, TIMESTAMP, TRANSACTION_ID
 from fraud_retraining.domain.scoring import FittedModel
-from fraud_retraining.domain.uncertainty import MetricIntervals, curve, draw, metric_intervals
+from fraud_retraining.domain.uncertainty import Drawn, MetricIntervals, curve, draw, metric_intervals
 from fraud_retraining.domain.windows import TrainingWindow, WindowDay
 
 SAMPLE_ROWS = 1000
@@ -139,8 +139,7 @@ def review(
     sides = [candidate, *([champion] if champion else [])]
     drawn = draw(*(side.rows for side in sides), alert_budget=policy.alert_budget, seed=policy.seed)
     curves = [curve(one, policy.confidence) for one in drawn] or [()]
-    measured = evidence.beside
-    exact = [measured.values, *([evidence.champion.values] if champion and evidence.champion else [])]
+    measured = (evidence.beside, evidence.champion)[: len(sides)]
     explained = [explain(side.model, watch.sample, seed=policy.seed) if watch.sample else None for side in sides]
     first, last = _range(candidate.rows)
     return ReviewPack(
@@ -155,13 +154,13 @@ def review(
         confidence=policy.confidence,
         curve=curves[0],
         champion_curve=curves[1] if len(curves) > 1 else (),
-        intervals=_as_judged(metric_intervals(drawn, exact, policy.confidence), evidence.comparison),
+        intervals=_intervals(drawn, measured, evidence.comparison, policy.confidence),
         fixed_intervals=_fixed_intervals(fixed, evidence, policy),
         alert_budget=policy.alert_budget,
         alert_entity=policy.alert_entity,
         alerts=_alerts([side.rows for side in sides], policy.alert_budget),
         scores=_scores(candidate.rows, champion.rows if champion else None),
-        calibration=measured.calibration,
+        calibration=evidence.beside.calibration,
         champion_calibration=evidence.champion.calibration if evidence.champion else None,
         effects=_method(watch, explained),
         features=_features(candidate, champion, explained),
@@ -177,14 +176,17 @@ def _fixed_intervals(fixed: Sequence[Judged], evidence: Evidence, policy: Metric
         return {}
     measured = (evidence.fixed_beside, evidence.fixed_champion)[: len(fixed)]
     drawn = draw(*fixed, alert_budget=policy.alert_budget, seed=policy.seed)
-    known = metric_intervals(drawn, [one.values if one else {} for one in measured], policy.confidence)
-    return _as_judged(known, evidence.fixed)
+    return _intervals(drawn, measured, evidence.fixed, policy.confidence)
 
 
-def _as_judged(
-    known: dict[str, MetricIntervals], comparison: Comparison | NotCompared | None
+def _intervals(
+    drawn: Sequence[Drawn],
+    measured: Sequence[Metrics | None],
+    comparison: Comparison | NotCompared | None,
+    confidence: float,
 ) -> dict[str, MetricIntervals]:
     """The intervals, with those of average precision that the gate judged: one difference has one interval."""
+    known = metric_intervals(drawn, [one.values if one else {} for one in measured], confidence)
     if not isinstance(comparison, Comparison):
         return known
     judged = MetricIntervals(
