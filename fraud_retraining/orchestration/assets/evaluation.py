@@ -73,6 +73,24 @@ class Champion:
 
 
 @dataclass(frozen=True)
+class Judging:
+    """A candidate, whom it is judged against, and what reads the rows of its window."""
+
+    model: TrainedModel
+    candidate: FittedModel
+    opponent: Champion | NotCompared
+    window: TrainingWindow
+    settings: Settings
+    store: Store
+    lease: RetrainLease
+
+    @property
+    def champion(self) -> Champion | None:
+        """The opponent, where there is one."""
+        return self.opponent if isinstance(self.opponent, Champion) else None
+
+
+@dataclass(frozen=True)
 class JudgedDays:
     """The candidate on every row of some days, and both models on the rows that the champion has not learnt from."""
 
@@ -109,45 +127,33 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
         retrain_lease.hold(EVALUATION)
         known = recorded_evaluation(ledger, fraud_model.fingerprint)
         if known is not None:
-            pack = read_pack(store, known.fingerprint, known.review_digest)
-            context.add_output_metadata({**_metadata(known, pack), **(rendering.review_metadata(pack) if pack else {})})
+            _show_again(context, known, store)
             return known
         progress.start(EVALUATION, 3)
         serving = recorded_champion(registry, ledger)
-        opponent = _opponent(registry, ledger, serving, fraud_model, settings)
-        champion = opponent if isinstance(opponent, Champion) else None
-        candidate = registry.load(fraud_model.run_id, expected_digest=fraud_model.artifact_digest)
-        judging = (candidate, opponent, training_window, settings, store, retrain_lease)
-        holdout = _judged(training_window.holdout, *judging)
-        fixed = _judged(training_window.fixed, *judging) if training_window.fixed else None
-        progress.advance(EVALUATION, 1)
-        evidence = gather_evidence(
-            settings.gates,
-            holdout=holdout.candidate,
-            comparison=holdout.comparison,
-            importance=fraud_model.importance,
-            columns=[*settings.features.numeric, *settings.features.categorical],
-            fixed=fixed.candidate if fixed else None,
-            fixed_comparison=fixed.comparison if fixed else _no_fixed_set(settings.holdout, fraud_model.as_of),
+        judging = Judging(
+            model=fraud_model,
+            candidate=registry.load(fraud_model.run_id, expected_digest=fraud_model.artifact_digest),
+            opponent=_opponent(registry, ledger, serving, fraud_model, settings),
+            window=training_window,
+            settings=settings,
+            store=store,
+            lease=retrain_lease,
         )
+        holdout = _judged(training_window.holdout, judging)
+        fixed = _judged(training_window.fixed, judging) if training_window.fixed else None
+        progress.advance(EVALUATION, 1)
+        evidence = _evidence(judging, holdout, fixed)
         progress.advance(EVALUATION, 2)
         retrain_lease.hold()
-        evaluation = Evaluation(
-            as_of=fraud_model.as_of,
-            fingerprint=fraud_model.fingerprint,
-            champion_version=champion.version.version if champion else None,
-            newer_champion=serving.version if serving and serving.as_of > fraud_model.as_of else None,
-            compared_days=holdout.compared,
-            evidence=evidence,
-            verdict=judge(settings.gates, evidence),
-        )
+        evaluation = _verdict(judging, serving, holdout, evidence)
         evaluation = evaluation.model_copy(
             update={
                 "fixed_age": _fixed_age(fraud_model, training_window, holdout, fixed),
                 "aged": _aged(training_window, registry, ledger, settings, store, retrain_lease, context.log),
             }
         )
-        pack = _reviewed(evaluation, holdout, fixed, candidate, champion, training_window, settings, store)
+        pack = _reviewed(evaluation, judging, holdout, fixed)
         retrain_lease.hold()
         drawn = pictures(pack)
         kept = {
@@ -169,6 +175,11 @@ def recorded_evaluation(ledger: Ledger, fingerprint: str) -> Evaluation | None:
         return None
     event = ledger.last(EventKind.MODEL_EVALUATED, fingerprint=fingerprint)
     return Evaluation.model_validate({**event.payload, "reused": True}) if event else None
+
+
+def _show_again(context: dg.AssetExecutionContext, known: Evaluation, store: Store) -> None:
+    pack = read_pack(store, known.fingerprint, known.review_digest)
+    context.add_output_metadata({**_metadata(known, pack), **(rendering.review_metadata(pack) if pack else {})})
 
 
 def _opponent(
@@ -202,24 +213,16 @@ def _of_its_time(
     return champion
 
 
-def _judged(
-    days: Sequence[WindowDay],
-    candidate: FittedModel,
-    opponent: Champion | NotCompared,
-    window: TrainingWindow,
-    settings: Settings,
-    store: Store,
-    lease: RetrainLease,
-) -> JudgedDays:
-    champion = opponent if isinstance(opponent, Champion) else None
+def _judged(days: Sequence[WindowDay], judging: Judging) -> JudgedDays:
+    champion, settings, candidate = judging.champion, judging.settings, judging.candidate
     gates = settings.gates
     told = [TIMESTAMP, gates.alert_column, AMOUNT, *gates.slices]
     read = [TRANSACTION_ID, *told, *candidate.features, *_champion_features(champion, settings)]
     fair = _fair(days, champion)
     watch = Watch(sum(day.rows for day in days if day.day in fair or not fair))
     tables, scores, rivals = [], [], []
-    for batch in WindowRows(store, days, window.days.as_of, read)():
-        lease.hold()
+    for batch in WindowRows(judging.store, days, judging.window.days.as_of, read)():
+        judging.lease.hold()
         tables.append(pa.Table.from_batches([batch]).select([*told, IS_FRAUD]))
         scores.append(candidate.predict(batch))
         if champion is not None:
@@ -231,9 +234,9 @@ def _judged(
     judged = Judged.from_table(
         pa.concat_tables(tables), np.concatenate(scores), entity=gates.alert_column, slices=gates.slices
     )
-    if isinstance(opponent, NotCompared) or champion is None:
-        return JudgedDays(judged, opponent if isinstance(opponent, NotCompared) else NO_CHAMPION, (), watch)
-    comparison = _compared(judged, np.concatenate(rivals), fair, champion, gates.min_compared_frauds)
+    if isinstance(judging.opponent, NotCompared):
+        return JudgedDays(judged, judging.opponent, (), watch)
+    comparison = _compared(judged, np.concatenate(rivals), fair, judging.opponent, gates.min_compared_frauds)
     return JudgedDays(judged, comparison, fair if isinstance(comparison, Pair) else (), watch)
 
 
@@ -271,6 +274,32 @@ def _compared(
     mask = np.isin(judged.days, [(day - epoch).days for day in fair])
     named = f"champion version {champion.version.version} (as of {champion.version.as_of})"
     return comparable(judged, rival, mask, named=named, min_frauds=min_frauds)
+
+
+def _evidence(judging: Judging, holdout: JudgedDays, fixed: JudgedDays | None) -> Evidence:
+    settings = judging.settings
+    return gather_evidence(
+        settings.gates,
+        holdout=holdout.candidate,
+        comparison=holdout.comparison,
+        importance=judging.model.importance,
+        columns=[*settings.features.numeric, *settings.features.categorical],
+        fixed=fixed.candidate if fixed else None,
+        fixed_comparison=fixed.comparison if fixed else _no_fixed_set(settings.holdout, judging.model.as_of),
+    )
+
+
+def _verdict(judging: Judging, serving: ModelVersion | None, holdout: JudgedDays, evidence: Evidence) -> Evaluation:
+    model, champion = judging.model, judging.champion
+    return Evaluation(
+        as_of=model.as_of,
+        fingerprint=model.fingerprint,
+        champion_version=champion.version.version if champion else None,
+        newer_champion=serving.version if serving and serving.as_of > model.as_of else None,
+        compared_days=holdout.compared,
+        evidence=evidence,
+        verdict=judge(judging.settings.gates, evidence),
+    )
 
 
 def _fixed_age(
@@ -339,25 +368,17 @@ def _scored(
     return Judged.from_table(pa.concat_tables(tables), np.concatenate(scores), entity=settings.gates.alert_column)
 
 
-def _reviewed(
-    evaluation: Evaluation,
-    holdout: JudgedDays,
-    fixed: JudgedDays | None,
-    candidate: FittedModel,
-    champion: Champion | None,
-    window: TrainingWindow,
-    settings: Settings,
-    store: Store,
-) -> ReviewPack:
+def _reviewed(evaluation: Evaluation, judging: Judging, holdout: JudgedDays, fixed: JudgedDays | None) -> ReviewPack:
+    champion, window, store = judging.champion, judging.window, judging.store
     pair = holdout.comparison if isinstance(holdout.comparison, Pair) else None
     days = [day.day for day in (*window.training, *window.holdout, *window.fixed)]
     accepted = {day: partition.facts["rows"] for day, partition in store.partitions(TRANSACTIONS, days).items()}
     return review(
         as_of=evaluation.as_of,
         fingerprint=evaluation.fingerprint,
-        policy=settings.gates,
+        policy=judging.settings.gates,
         evidence=evaluation.evidence,
-        candidate=Reviewed(pair.candidate if pair else holdout.candidate, candidate),
+        candidate=Reviewed(pair.candidate if pair else holdout.candidate, judging.candidate),
         champion=Reviewed(pair.champion, champion.model) if pair and champion else None,
         champion_version=evaluation.champion_version,
         watch=holdout.watch,

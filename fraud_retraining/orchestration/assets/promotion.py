@@ -77,14 +77,12 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
         retrain_lease.hold()
         warnings = warnings_of(training_window, model_evaluation, settings, store, recorded_champion(registry, ledger))
         version = _register(context, training_window, fraud_model, model_evaluation, registry, ledger, warnings, lease)
-        context.add_output_metadata({"version": version, "created": known is None, "run_id": fraud_model.run_id})
-        links = settings.alerts.links
-        version_url = mlflow_version_url(links, settings.model.name, version)
-        context.add_output_metadata(links_of(mlflow_version=version_url, release_page=release_url(links, version)))
-        context.add_output_metadata(_card(context, Cards(ledger, registry, store), version))
-        return RegisteredVersion(
+        registered = RegisteredVersion(
             as_of=fraud_model.as_of, fingerprint=fraud_model.fingerprint, version=version, created=known is None
         )
+        context.add_output_metadata(_version_metadata(registered, fraud_model.run_id, settings))
+        context.add_output_metadata(_card(context, Cards(ledger, registry, store), version))
+        return registered
 
     @dg.asset(
         name=PRODUCTION,
@@ -112,20 +110,29 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
         outcome = _released(registered_model, settings, publisher, ledger, lease)
         publisher.point_candidate()
         _refresh_cards(context, Cards(ledger, registry, store))
-        champion = registry.champion()
-        context.add_output_metadata(links_of(release_page=release_url(settings.alerts.links, outcome.version)))
-        context.add_output_metadata(
-            {
-                "status": outcome.status.value,
-                "reason": outcome.reason,
-                "version": outcome.version,
-                "champion_version": champion.version if champion else "none",
-            }
-        )
+        context.add_output_metadata(_outcome_metadata(outcome, registry.champion(), settings))
         retrain_lease.came_to(outcome.status)
         return outcome
 
     return [registered_model, production_model]
+
+
+def _version_metadata(registered: RegisteredVersion, run_id: str, settings: Settings) -> dict[str, Any]:
+    links, version = settings.alerts.links, registered.version
+    pages = links_of(
+        mlflow_version=mlflow_version_url(links, settings.model.name, version), release_page=release_url(links, version)
+    )
+    return {"version": version, "created": registered.created, "run_id": run_id, **pages}
+
+
+def _outcome_metadata(outcome: ReleaseOutcome, champion: ModelVersion | None, settings: Settings) -> dict[str, Any]:
+    return {
+        "status": outcome.status.value,
+        "reason": outcome.reason,
+        "version": outcome.version,
+        "champion_version": champion.version if champion else "none",
+        **links_of(release_page=release_url(settings.alerts.links, outcome.version)),
+    }
 
 
 def _card(context: dg.AssetExecutionContext, cards: Cards, version: int) -> dict[str, Any]:

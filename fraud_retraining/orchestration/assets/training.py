@@ -151,16 +151,7 @@ def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
                 progress,
                 retrain_lease,
             )
-        model = TrainedModel(
-            as_of=training_window.days.as_of,
-            fingerprint=determined_by.digest,
-            determined_by=determined_by,
-            run_id=known.run_id,
-            artifact_digest=known.artifact_digest,
-            reused=reused,
-            training=training_window.days.training,
-            importance=registry.importance(known),
-        )
+        model = _model(training_window, determined_by, known, reused, registry)
         if ledger.last(EventKind.MODEL_TRAINED, fingerprint=model.fingerprint) is None:
             _record_model(context, model, training_window, settings, ledger)
         context.add_output_metadata(_model_metadata(model))
@@ -168,6 +159,21 @@ def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
         return model
 
     return [training_window, fraud_model]
+
+
+def _model(
+    window: TrainingWindow, determined_by: Fingerprint, run: TrainedRun, reused: bool, registry: Registry
+) -> TrainedModel:
+    return TrainedModel(
+        as_of=window.days.as_of,
+        fingerprint=determined_by.digest,
+        determined_by=determined_by,
+        run_id=run.run_id,
+        artifact_digest=run.artifact_digest,
+        reused=reused,
+        training=window.days.training,
+        importance=registry.importance(run),
+    )
 
 
 def _tags_of_request(context: dg.AssetExecutionContext, config: RetrainForm) -> Mapping[str, str]:
