@@ -180,10 +180,7 @@ async def _sent(address: str, odd: list[Odd]) -> Counter[int]:
                 found[0] += 1
                 return
             found[answer.status_code] += 1
-            assert answer.status_code in {200, 204, 304, 307, 400, 401, 403, 404, 405, 409, 413}, (
-                one,
-                answer.status_code,
-            )
+            assert answer.status_code in TYPED, (one, answer.status_code)
             missing = [name for name in HEADERS if name not in answer.headers]
             assert not missing, (one, missing)
 
@@ -215,9 +212,12 @@ def test_no_odd_request_is_an_error_of_ours(reviewed: Reviewed_) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(600)
 def test_no_odd_request_of_twenty_thousand_is_an_error_of_ours(reviewed: Reviewed_) -> None:
+    """It takes some 100 seconds of one core, both ends of the wire together."""
+    began = time.monotonic()
     found = require_typed(reviewed, list(odd_requests(11, 20_000, tokens_of(reviewed))))
-    print(f"answers by status: {dict(sorted(found.items()))}")
+    seconds = time.monotonic() - began
+    print(f"{found.total():,} requests in {seconds:.0f} s; answers by status: {dict(sorted(found.items()))}")
     assert found.total() == 20_000 and found[0] < 4_000
     assert reviewed.ledger.verify().ok
