@@ -1,6 +1,7 @@
 """The code and the libraries that a model is made by.
 
-Here: reading sources and versions. Not here: their digest and what it is part of (`domain/fingerprint.py`).
+Here: reading sources and versions. Not here: which parts of the code determine a model (`adapters/code_versions.py`)
+and what their versions are part of (`domain/fingerprint.py`).
 """
 
 import ast
@@ -16,28 +17,35 @@ from pathlib import Path
 from fraud_retraining.domain.candidate import Environment
 from fraud_retraining.domain.fingerprint import digest
 
-PACKAGE = "fraud-retraining"
+PACKAGE, OWN = "fraud-retraining", "fraud_retraining"
 LOCK = "requirements.lock"
 GIT_SECONDS = 10
 FITTING_LIBRARIES = ("duckdb", "ibis-framework", "numpy", "pyarrow", "scikit-learn", "xgboost-cpu")
 
 
-def source_files(modules: Iterable[str]) -> dict[str, bytes]:
-    """What the source of each module does, by its name: without comments, docstrings and layout."""
-    return {name: _essence(name) for name in modules}
-
-
 @cache
-def _essence(module: str) -> bytes:
-    tree = ast.parse(_source(module).read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list):
-            node.body = [line for line in body if not _is_text(line)] or [ast.Pass()]  # type: ignore[attr-defined]
-    return ast.dump(tree).encode()
+def content(modules: tuple[str, ...]) -> str:
+    """SHA-256 over what modules do: without comments, docstrings, layout, and the names of this package's modules.
+
+    A file that moves keeps it, and it is the same under every version of Python.
+    """
+    trees = [ast.parse(_source(name).read_text(encoding="utf-8")) for name in modules]
+    return sha256("\n".join(map(_essence, trees)).encode()).hexdigest()
 
 
-def _is_text(node: ast.AST) -> bool:
+def _essence(node: object) -> str:
+    if isinstance(node, list):
+        return f"[{','.join(_essence(one) for one in node if not _is_left_out(one))}]"
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    fields = {name: value for name, value in ast.iter_fields(node) if value is not None and value != []}
+    return f"{type(node).__name__}({','.join(f'{name}={_essence(value)}' for name, value in fields.items())})"
+
+
+def _is_left_out(node: object) -> bool:
+    """Whether it is a text that stands alone, or an import of this package's own."""
+    if isinstance(node, ast.ImportFrom):
+        return node.level > 0 or str(node.module).split(".")[0] == OWN
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 

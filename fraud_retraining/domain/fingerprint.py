@@ -134,12 +134,6 @@ def _ordered(value: Any) -> Any:
     return value
 
 
-def code_digest(sources: Mapping[str, bytes]) -> str:
-    """SHA-256 over source files (name: content), whatever the order and the line ends."""
-    lines = {name: hashlib.sha256(content.replace(b"\r\n", b"\n")).hexdigest() for name, content in sources.items()}
-    return digest(lines)
-
-
 class DayPin(Policy):
     """A day as a model used it."""
 
@@ -162,7 +156,7 @@ class Fingerprint(Policy):
     categorical: tuple[str, ...] = ()
     features_policy: str
     model: dict[str, JsonValue] = Field(description="Estimator, parameters, seed and whatever else steers the fit.")
-    code: str = Field(description="Digest of the source code that computes features and fits.")
+    code: str = Field(description="Digest of the versions of the code that computes features and fits.")
     libraries: dict[str, str] = Field(description="Versions of the libraries that the fit depends on.")
 
     @property

@@ -11,12 +11,11 @@ from typing import Any
 
 import dagster as dg
 
-from fraud_retraining.adapters.environment import PACKAGE, source_files
+from fraud_retraining.adapters.code_versions import code_version
+from fraud_retraining.adapters.environment import PACKAGE
 from fraud_retraining.domain.columns import ENTITY_DAYS, FEATURES, RAW, TRANSACTIONS, Column, table_columns
-from fraud_retraining.domain.fingerprint import code_digest
 from fraud_retraining.orchestration.assets.training import MODEL, MODEL_CODE
 from fraud_retraining.orchestration.day_runs import COLUMN_LINEAGE
-from fraud_retraining.orchestration.inventory import FEATURES_CODE, INGESTION_CODE
 from fraud_retraining.settings import Settings
 
 DATA_GROUPS = ("ingestion", "features")
@@ -30,9 +29,9 @@ ESTIMATOR_KINDS = {
 WITH_PERSONAL_DATA = (RAW, TRANSACTIONS, ENTITY_DAYS, FEATURES, SCORED)
 TAG_DAY, TAG_PERSONAL = "fraud_retraining/partitioned_by", "fraud_retraining/personal_data"
 CODE = {
-    TRANSACTIONS: INGESTION_CODE,
-    ENTITY_DAYS: FEATURES_CODE,
-    FEATURES: FEATURES_CODE,
+    TRANSACTIONS: ("ingestion",),
+    ENTITY_DAYS: ("features",),
+    FEATURES: ("features",),
     MODEL: MODEL_CODE,
 }
 CODE_LENGTH = 12
@@ -84,8 +83,8 @@ def _tags(spec: dg.AssetSpec) -> dict[str, str]:
 
 def _code_version(name: str) -> str:
     """Digest of the code that rows are made by; of everything else the version of the package."""
-    modules = CODE.get(name)
-    return code_digest(source_files(modules))[:CODE_LENGTH] if modules else version(PACKAGE)
+    parts = CODE.get(name)
+    return code_version(*parts)[:CODE_LENGTH] if parts else version(PACKAGE)
 
 
 def _freshness(spec: dg.AssetSpec, settings: Settings) -> dg.FreshnessPolicy | None:

@@ -11,14 +11,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from fraud_retraining.adapters.environment import source_files
+from fraud_retraining.adapters.code_versions import code_version
 from fraud_retraining.adapters.lake import DayFiles
 from fraud_retraining.adapters.store import Partition, Store
 from fraud_retraining.domain import lineage
 from fraud_retraining.domain.day_checks import DAY_CHECKS, delivered_together
 from fraud_retraining.domain.errors import IntegrityError
 from fraud_retraining.domain.features import FeaturePlan
-from fraud_retraining.domain.fingerprint import code_digest, digest
+from fraud_retraining.domain.fingerprint import digest
 from fraud_retraining.domain.identity import Identity
 from fraud_retraining.domain.lineage import DayDigests
 from fraud_retraining.domain.reproducibility import StoredDay
@@ -40,13 +40,6 @@ FACTS = {
 """What a record of another version of the project may lack."""
 DAY_ASSETS = tuple(FACTS)
 
-INGESTION_CODE = (
-    "fraud_retraining.domain.days",
-    "fraud_retraining.domain.identity",
-    "fraud_retraining.domain.ingestion",
-)
-FEATURES_CODE = ("fraud_retraining.domain.days", "fraud_retraining.domain.features")
-
 
 class Recipes:
     """Digests of the settings and the code that partitions are made by, each found when it is first asked for."""
@@ -67,12 +60,12 @@ class Recipes:
     @cached_property
     def ingestion_code(self) -> str:
         """How rows are made canonical and refused."""
-        return code_digest(source_files(INGESTION_CODE))
+        return code_version("ingestion")
 
     @cached_property
     def features_code(self) -> str:
         """How features are computed."""
-        return code_digest(source_files(FEATURES_CODE))
+        return code_version("features")
 
     def every(self) -> dict[str, str]:
         """All of them by name."""

@@ -10,9 +10,9 @@ import pytest
 from fraud_retraining.adapters.environment import (
     FITTING_LIBRARIES,
     _commit,
+    content,
     environment,
     library_versions,
-    source_files,
 )
 
 PLAIN = "def fit(rows):\n    return rows + 1\n"
@@ -25,21 +25,24 @@ PLAIN = "def fit(rows):\n    return rows + 1\n"
         (PLAIN.replace("1", "2"), False),
         (PLAIN.replace("rows", "lines"), False),
         (PLAIN + "SEED = 'seven'\n", False),
+        ("from fraud_retraining.domain.days import Day\n\n" + PLAIN, True),
+        ("from .days import Day\n\n" + PLAIN.replace("\n", "\r\n"), True),
+        ("from datetime import date\n" + PLAIN, False),
     ],
-    ids=["words and layout", "a constant", "a name", "a line more"],
+    ids=["words and layout", "a constant", "a name", "a line more", "own import", "own import, nearby", "an import"],
 )
 def test_only_what_the_code_does_counts(tmp_path, monkeypatch, request, source, same):
     stem = f"environment_{abs(hash(request.node.name))}"
     (tmp_path / f"{stem}_plain.py").write_text(PLAIN)
     (tmp_path / f"{stem}_other.py").write_text(source)
     monkeypatch.syspath_prepend(tmp_path)
-    plain, other = source_files([f"{stem}_plain", f"{stem}_other"]).values()
+    plain, other = (content((f"{stem}_{name}",)) for name in ("plain", "other"))
     assert (plain == other) is same
 
 
 def test_a_module_that_does_not_exist_is_no_empty_source():
     with pytest.raises(ModuleNotFoundError, match="no_such_module"):
-        source_files(["fraud_retraining.domain.no_such_module"])
+        content(("fraud_retraining.domain.no_such_module",))
 
 
 def test_versions_are_the_installed_ones():

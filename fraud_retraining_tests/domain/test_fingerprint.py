@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from fraud_retraining.domain.fingerprint import (
     ColumnDigests,
     changes,
-    code_digest,
     digest,
     fingerprint,
     table_digest,
@@ -161,10 +160,6 @@ class TestDigest:
     def test_what_is_not_a_number_is_refused(self):
         with pytest.raises(ValueError, match="JSON"):
             digest({"threshold": float("nan")})
-
-    def test_code_is_the_same_on_every_checkout(self):
-        assert code_digest({"a": b"x\r\n", "b": b""}) == code_digest({"b": b"", "a": b"x\n"})
-        assert code_digest({"a": b"x"}) != code_digest({"a": b"y"})
 
 
 class Model(Policy):

@@ -12,9 +12,10 @@ import dagster as dg
 import pyarrow as pa
 from pydantic import Field, ValidationError
 
+from fraud_retraining.adapters.code_versions import code_version
 from fraud_retraining.adapters.day_counts import measure_reference
 from fraud_retraining.adapters.engine import Engine
-from fraud_retraining.adapters.environment import environment, library_versions, source_files
+from fraud_retraining.adapters.environment import environment, library_versions
 from fraud_retraining.adapters.lake import DayFiles, Lake
 from fraud_retraining.adapters.ledger import Ledger
 from fraud_retraining.adapters.monitoring import profile_name, write_profile
@@ -26,7 +27,7 @@ from fraud_retraining.domain.candidate import Making, TrainedModel
 from fraud_retraining.domain.drift import ReferenceProfile
 from fraud_retraining.domain.errors import DataInvalid, SettingsError
 from fraud_retraining.domain.events import EventKind
-from fraud_retraining.domain.fingerprint import Fingerprint, code_digest, digest, fingerprint
+from fraud_retraining.domain.fingerprint import Fingerprint, digest, fingerprint
 from fraud_retraining.domain.notices import mlflow_run_url
 from fraud_retraining.domain.reproducibility import rewritten_days
 from fraud_retraining.domain.schemas import TRANSACTION_ID
@@ -57,13 +58,7 @@ GROUP = "training"
 WINDOW = "training_window"
 MODEL = "fraud_model"
 EXAMPLE_ROWS = 20
-MODEL_CODE = (
-    "fraud_retraining.domain.days",
-    "fraud_retraining.domain.features",
-    "fraud_retraining.domain.ingestion",
-    "fraud_retraining.domain.scoring",
-    "fraud_retraining.domain.training",
-)
+MODEL_CODE = ("ingestion", "features", "scoring", "training")
 
 
 class RetrainForm(dg.Config):
@@ -281,7 +276,7 @@ def _fingerprint(window: TrainingWindow, settings: Settings) -> Fingerprint:
     return fingerprint(
         window,
         model=settings.model.model_copy(update={"threads": 0}),
-        code=code_digest(source_files(MODEL_CODE)),
+        code=code_version(*MODEL_CODE),
         libraries=library_versions(),
     )
 
