@@ -27,12 +27,13 @@ PREFIX = f"artifacts/{MODEL}/"
 PACKAGE = "package/"
 WRITTEN_BY_READERS = "registered_model_meta"
 SCORER = "fraud_retraining.serving.scorer"
-SHIPPED = (
-    "fraud_retraining",
-    "fraud_retraining.domain",
-    "fraud_retraining.domain.errors",
-    "fraud_retraining.domain.scoring",
-)
+READER = "fraud_model_reader"
+SHIPPED = {
+    "__init__": "fraud_retraining",
+    "errors": "fraud_retraining.domain.errors",
+    "scoring": "fraud_retraining.domain.scoring",
+}
+"""The modules of the reader, by the names that they have inside it."""
 SCORING_LIBRARIES = ("mlflow", "numpy", "pandas", "pyarrow")
 ESTIMATOR_LIBRARIES = {
     "xgboost": ("xgboost-cpu",),
@@ -95,7 +96,7 @@ def built(model: FittedModel, example: pa.Table, **identity: Any) -> Iterator[Pa
     with TemporaryDirectory(prefix="fraud-model-") as scratch:
         staged, folder = Path(scratch) / MODEL, Path(scratch) / "artifact"
         model.save(staged)
-        _ship_reader(staged / PACKAGE)
+        _ship_reader(staged / PACKAGE / READER)
         mlflow.pyfunc.save_model(
             path=str(folder),
             mlflow_model=Model(**identity),
@@ -125,16 +126,17 @@ def _source(module: str) -> Path:
 
 
 def _ship_reader(target: Path) -> None:
-    """The few modules that can read the model, for a process where the package is not installed.
+    """The few modules that can read the model, as a package that imports nothing of this one.
 
-    None is empty: an empty file is uploaded in chunked form, which not every proxy passes on.
+    So a model is read by the code that it was judged with, whatever is installed where it serves and wherever that
+    lies. None is empty: an empty file is uploaded in chunked form, which not every proxy passes on.
     """
-    for module in SHIPPED:
-        source = _source(module)
-        parts = module.split(".") if source.name == "__init__.py" else module.split(".")[:-1]
-        destination = target.joinpath(*parts, source.name)
-        destination.parent.mkdir(parents=True, exist_ok=True)
-        destination.write_bytes(source.read_bytes() or b"\n")
+    target.mkdir(parents=True)
+    for name, module in SHIPPED.items():
+        source = _source(module).read_text(encoding="utf-8")
+        for other, imported in SHIPPED.items():
+            source = source.replace(f"from {imported} import ", f"from .{other} import ")
+        (target / f"{name}.py").write_text(source or "\n", encoding="utf-8")
 
 
 def _input_example(model: FittedModel, example: pa.Table) -> "pd.DataFrame":

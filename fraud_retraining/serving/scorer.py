@@ -1,8 +1,8 @@
 """The scorer that production loads as `models:/fraud_detector@champion`: feature columns in, `fraud_probability` out.
 
 Here: an MLflow model from code, so that no pickle lies on the way to production. Not here: the arithmetic
-(`domain/scoring.py`). This file travels alone with the model and is run before anything is verified, so it imports
-nothing of the package until the digest of the model's files is the one that was logged.
+(`domain/scoring.py`), which travels beside it. This file is run before anything is verified, so it imports nothing else
+until the digest of the model's files is the one that was logged.
 
 A caller who has the digest from elsewhere (a ledger, a deployment record) passes it on, and it is the one that counts:
 `mlflow.pyfunc.load_model(uri, model_config={"model_digest": "..."})`.
@@ -11,6 +11,8 @@ A caller who has the digest from elsewhere (a ledger, a deployment record) passe
 import hashlib
 import sys
 from contextlib import suppress
+from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 MODEL = "fraud_model"
 DIGEST = "model_digest"
 OUTPUT = "fraud_probability"
-PACKAGE = "package"
+PACKAGE, READER = "package", "fraud_model_reader"
 
 
 def verified_files(folder: Path, expected: str) -> dict[str, bytes]:
@@ -45,24 +47,24 @@ def verified_files(folder: Path, expected: str) -> dict[str, bytes]:
     return files
 
 
-def _fitted_model_type(folder: Path) -> "type[FittedModel]":
-    """The installed package's reader; without one, the reader that was verified with the model."""
-    try:
-        from fraud_retraining.domain.scoring import FittedModel
-    except ModuleNotFoundError:
-        sys.path.append(str(folder / PACKAGE))
-        return _import_without_traces()
-    return FittedModel
+def _fitted_model_type(folder: Path, digest: str) -> "type[FittedModel]":
+    """The reader that was verified with the model.
 
-
-def _import_without_traces() -> "type[FittedModel]":
-    """Import without leaving compiled files among the verified ones."""
+    Its name holds the digest, so that models of different times can be open in one process, and nothing that is
+    compiled is left among the verified files.
+    """
+    name, where = f"{READER}_{digest[:16]}", folder / PACKAGE / READER
     before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
-        from fraud_retraining.domain.scoring import FittedModel
+        if name not in sys.modules:
+            spec = spec_from_file_location(name, where / "__init__.py", submodule_search_locations=[str(where)])
+            assert spec is not None and spec.loader is not None
+            sys.modules[name] = module_from_spec(spec)
+            spec.loader.exec_module(sys.modules[name])
+        found: type[FittedModel] = import_module(f"{name}.scoring").FittedModel
     finally:
         sys.dont_write_bytecode = before
-    return FittedModel
+    return found
 
 
 class FraudScorer(PythonModel):
@@ -70,10 +72,10 @@ class FraudScorer(PythonModel):
 
     def load_context(self, context: PythonModelContext) -> None:
         """Verify, then open."""
-        folder = Path(context.artifacts[MODEL])
-        files = verified_files(folder, context.model_config[DIGEST])
+        folder, digest = Path(context.artifacts[MODEL]), context.model_config[DIGEST]
+        files = verified_files(folder, digest)
         own = {path: data for path, data in files.items() if not path.startswith(f"{PACKAGE}/")}
-        self._model = _fitted_model_type(folder).from_files(own)
+        self._model = _fitted_model_type(folder, digest).from_files(own)
 
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
