@@ -26,7 +26,7 @@ class Part(NamedTuple):
 PARTS = {
     "ingestion": Part(
         "1",
-        "ba1da7cc2a3ff1531e9f952d0a06153a8b559d71b30963cf8cf72bb9d7e28cef",
+        "caf0d1bb0f36ad060998d542be4a054c0375b95fe7a3db79d0396ffc19f0afa6",
         ("fraud_retraining.domain.days", "fraud_retraining.domain.identity", "fraud_retraining.domain.ingestion"),
     ),
     "features": Part(
