@@ -5,6 +5,7 @@ Here: what a place can do, the folder that does it, atomic local writes, and the
 """
 
 import errno
+import hashlib
 import os
 import shutil
 import stat
@@ -151,6 +152,8 @@ class FolderLocation:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._seen: dict[str, tuple[str, str]] = {}
+        """The digest of files whose content was asked for, by path, with the version that was read."""
 
     @property
     def uri(self) -> str:
@@ -202,7 +205,7 @@ class FolderLocation:
 
     def fetch(self, objects: Sequence[ObjectInfo]) -> LocalFiles:
         """The files themselves, as long as they are still what was listed."""
-        problems = [problem for info in objects if (problem := self._difference(info))]
+        problems = [problem for problem in in_parallel(self._difference, objects) if problem]
         if problems:
             raise changed(self.uri, problems)
         return [self._local(info.path) for info in objects]
@@ -241,9 +244,19 @@ class FolderLocation:
             return f"{wanted.path}: is not there"
         if found.size != wanted.size:
             return f"{wanted.path}: has {found.size} bytes, not {wanted.size}"
-        if found.version != wanted.version and not wanted.version.startswith(CONTENT):
-            return f"{wanted.path}: was written again"
-        return None
+        if wanted.version.startswith(CONTENT):
+            same = CONTENT + self._digest(found) == wanted.version
+            return None if same else f"{wanted.path}: its content has another digest"
+        return None if found.version == wanted.version else f"{wanted.path}: was written again"
+
+    def _digest(self, found: ObjectInfo) -> str:
+        version, known = self._seen.get(found.path, ("", ""))
+        if version != found.version:
+            file = self._local(found.path)
+            with reaching("read", file), file.open("rb") as content:
+                known = hashlib.file_digest(content, "sha256").hexdigest()
+            self._seen[found.path] = found.version, known
+        return known
 
 
 class Survey:

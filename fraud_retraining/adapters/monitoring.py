@@ -73,15 +73,28 @@ def drift_history(store: Store, fingerprint: str, days: Iterable[date]) -> tuple
 
 
 def performance_history(store: Store, days: Iterable[date]) -> tuple[PerformanceReport, ...]:
-    """What the service was worth on the mature days among these, whoever was champion, oldest first."""
-    records = store.partitions(PERFORMANCE, days)
-    return tuple(report_of(records[day], PerformanceReport) for day in sorted(records))
+    """What the service was worth on the mature days among these, whoever was champion, oldest first.
+
+    A report that cannot be read back counts as not made.
+    """
+    return tuple(report_of(record, PerformanceReport) for record in whole_reports(store, PERFORMANCE, days).values())
 
 
 def live_performance(store: Store, days: Iterable[date]) -> LivePerformance | None:
-    """What the service was worth on the latest mature days, whoever was champion; None while there are none."""
-    records = store.readable(PERFORMANCE, days)
-    return report_of(records[max(records)], PerformanceReport).live_performance if records else None
+    """What the service was worth on the latest mature days, whoever was champion; None while that is not known.
+
+    Where the latest report cannot be read back, it is not known until that was made again: an older one says nothing
+    about today.
+    """
+    days = list(days)
+    latest = max(store.standing(PERFORMANCE, days), default=None)
+    found = whole_reports(store, PERFORMANCE, days).get(latest) if latest else None
+    return report_of(found, PerformanceReport).live_performance if found else None
+
+
+def whole_reports(store: Store, asset: str, days: Iterable[date]) -> dict[date, Partition]:
+    """The partitions whose reports can be read back, oldest first; each other one is named in the log."""
+    return {day: record for day, record in store.readable(asset, days).items() if is_whole(record)}
 
 
 def report_of(record: Partition, kind: type[Value]) -> Value:
@@ -101,8 +114,8 @@ def is_whole(record: Partition) -> bool:
 
 
 def _about(store: Store, asset: str, fingerprint: str, days: Iterable[date]) -> list[Partition]:
-    found = store.readable(asset, days).values()
-    return [record for record in found if record.facts.get(FINGERPRINT) == fingerprint and is_whole(record)]
+    found = whole_reports(store, asset, days).values()
+    return [record for record in found if record.facts.get(FINGERPRINT) == fingerprint]
 
 
 def _parsed(kind: type[Value], value: object, what: str, remedy: str) -> Value:

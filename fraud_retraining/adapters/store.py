@@ -16,19 +16,21 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import BaseModel, Field, ValidationError
 
 from fraud_retraining.adapters.locations import CONTENT, Location, ObjectInfo, in_parallel, reaching, temporary_file
-from fraud_retraining.domain.errors import DataInvalid, IntegrityError
+from fraud_retraining.domain.errors import DataInvalid, DependencyUnreachable, IntegrityError
 from fraud_retraining.domain.schemas import Policy
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 LOG = logging.getLogger(__name__)
-RECORD = "_partition.json"
+RECORD, DAMAGED = "_partition.json", "_damaged.json"
+FEW_FOLDERS = 3
+"""As many folders are listed one by one; for more, the asset is listed as a whole."""
 ROW_GROUP_ROWS = 131_072
 GRACE_SECONDS = 3600.0
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=-]*(/[A-Za-z0-9][A-Za-z0-9._=-]*)*")
@@ -52,6 +54,16 @@ class Partition(Policy):
     files: dict[str, StoredFile] = Field(description="Data files by table name.")
     inputs: dict[str, str] = Field(default_factory=dict, description="What it was computed from: name, digest.")
     facts: dict[str, Any] = Field(default_factory=dict, description="Numbers about the content, JSON values only.")
+
+
+class Standing(NamedTuple):
+    """What there is of a partition: its record, None where that cannot be understood; and what is wrong, if anything.
+
+    Of a partition with a problem, some of what the record names is lost.
+    """
+
+    record: Partition | None
+    problem: str = ""
 
 
 class Store:
@@ -87,10 +99,30 @@ class Store:
         return {day: record for day, record in zip(wanted, found, strict=True) if record is not None}
 
     def readable(self, asset: str, days: Iterable[date]) -> dict[date, Partition]:
-        """The same without the records that cannot be understood, for who asks what has to be made: those have to."""
+        """The same without those that are damaged, for who asks what has to be made: those have to."""
+        found = {}
+        for day, standing in self.standing(asset, days).items():
+            if standing.problem:
+                LOG.warning("%s of %s is damaged and counts as not made: %s", asset, day, standing.problem)
+            elif standing.record is not None:
+                found[day] = standing.record
+        return found
+
+    def standing(self, asset: str, days: Iterable[date]) -> dict[date, Standing]:
+        """What there is of those days that were ever committed, oldest first.
+
+        Files that are gone or cut are seen at once, from a listing; other bytes are once somebody has read them
+        (`paths`).
+        """
         wanted = sorted(set(days))
-        found = in_parallel(lambda day: self._standing(asset, day), wanted)
-        return {day: record for day, record in zip(wanted, found, strict=True) if record is not None}
+        records = dict(zip(wanted, in_parallel(lambda day: self._standing(asset, day), wanted), strict=True))
+        there = [day for day, one in records.items() if one.record is not None and one.record.files]
+        sizes = self._sizes(asset, there)
+        return {
+            day: Standing(one.record, self._loss(one.record, sizes) if one.record else one.problem)
+            for day, one in records.items()
+            if one.record or one.problem
+        }
 
     def write(
         self,
@@ -107,7 +139,7 @@ class Store:
         The files of the partition that was there before stay for readers that still hold its record; older ones go.
         """
         folder = _folder(asset, day)
-        before = self._standing(asset, day)
+        before = self._standing(asset, day).record
         files = {name: self._put_table(folder, name, table) for name, table in tables.items()}
         record = Partition(asset=asset, day=day, digest=digest, files=files, inputs=dict(inputs), facts=dict(facts))
         self._location.write_bytes(f"{folder}/{RECORD}", record.model_dump_json().encode())
@@ -120,7 +152,8 @@ class Store:
 
         Raises:
             DataInvalid: a partition has no such table.
-            IntegrityError: a file is gone, or is not the one that the record names.
+            IntegrityError: a file is gone, or is not the one that the record names; its partition then counts as not
+                made (`readable`).
         """
         lacking = [f"{record.asset} of {record.day}" for record in partitions if name not in record.files]
         if lacking:
@@ -129,8 +162,10 @@ class Store:
         try:
             return self._location.fetch([ObjectInfo(file.path, file.size, CONTENT + file.digest) for file in files])
         except IntegrityError as error:
-            broken = [record.day for record in partitions if _names_any(error.culprits, record.files[name].path)]
-            raise self._damaged(error.culprits, broken) from error
+            broken = [record for record in partitions if _names_any(error.culprits, record.files[name].path)]
+            for record in broken:
+                self._remember(record, name)
+            raise self._damaged(error.culprits, [record.day for record in broken]) from error
 
     def annotate(self, asset: str, day: date, name: str, document: BaseModel | Mapping[str, Any]) -> None:
         """Put a small JSON document beside a partition, replacing the one of that name."""
@@ -159,13 +194,37 @@ class Store:
         """Put a document, replacing the one of that key."""
         self._location.write_bytes(f"{_checked(asset)}/{_checked(key)}.json", data)
 
-    def _standing(self, asset: str, day: date) -> Partition | None:
-        """The record that a new one replaces; one that is damaged is replaced all the same, which is its remedy."""
+    def _standing(self, asset: str, day: date) -> Standing:
+        """The record of a partition; one that is damaged is replaced all the same, which is its remedy."""
         try:
-            return self.partition(asset, day)
+            return Standing(self.partition(asset, day))
         except IntegrityError as error:
-            LOG.warning("%s: counts as not made", "; ".join(error.culprits))
-            return None
+            return Standing(None, "; ".join(error.culprits))
+
+    def _sizes(self, asset: str, days: Sequence[date]) -> dict[str, int]:
+        """The sizes of the files in the folders of partitions, read after their records."""
+        folders = [_folder(asset, day) for day in days]
+        listings = in_parallel(self._location.list, folders if len(folders) <= FEW_FOLDERS else [_checked(asset)])
+        return {info.path: info.size for listing in listings for info in listing}
+
+    def _loss(self, record: Partition, sizes: Mapping[str, int]) -> str:
+        """What of a partition is lost; nothing of most."""
+        for file in record.files.values():
+            if file.path not in sizes:
+                return f"{file.path}: is not there"
+            if sizes[file.path] != file.size:
+                return f"{file.path}: has {sizes[file.path]} bytes, not {file.size}"
+        mark = f"{_folder(record.asset, record.day)}/{DAMAGED}"
+        marked = (self._location.read_bytes(mark) or b"").decode(errors="replace") if mark in sizes else ""
+        return next((f"{one.path}: is damaged" for one in record.files.values() if one.path in marked), "")
+
+    def _remember(self, record: Partition, name: str) -> None:
+        """Leaves a mark that a file of a partition was found to be damaged, which a new partition takes away."""
+        mark = f"{_folder(record.asset, record.day)}/{DAMAGED}"
+        try:
+            self._location.write_bytes(mark, json.dumps({"damaged": record.files[name].path}).encode())
+        except DependencyUnreachable as error:
+            LOG.warning("%s cannot be marked as damaged: %s", record.files[name].path, error)
 
     def _put_table(self, folder: str, name: str, table: "pa.Table") -> StoredFile:
         with temporary_file(self._scratch) as local, reaching("write", local):
@@ -176,20 +235,24 @@ class Store:
         return StoredFile(path=path, size=size, rows=table.num_rows, digest=digest)
 
     def _prune(self, folder: str, keep: Sequence[Partition]) -> None:
-        """Remove data files that no kept record names, but not young ones: their writer may not have committed yet."""
+        """Remove data files that no kept record names, but not young ones: their writer may not have committed yet.
+
+        The mark of damage goes too: what it speaks of was written anew.
+        """
         named = {file.path for record in keep for file in record.files.values()}
         for info in self._location.list(folder):
-            if (
-                info.path.endswith(".parquet")
-                and info.path not in named
-                and info.modified <= time.time() - self._grace_seconds
-            ):
+            old = info.path.endswith(".parquet") and info.modified <= time.time() - self._grace_seconds
+            if info.path == f"{folder}/{DAMAGED}" or (old and info.path not in named):
                 self._location.delete(info.path)
 
     def _damaged(self, culprits: Sequence[str], days: Sequence[date]) -> IntegrityError:
         when = ", ".join(str(day) for day in days)
         what = f"the store at {self._location.uri} is not as it was written"
-        return IntegrityError(what, culprits=culprits, remedy=f"Ingest {when} again.")
+        return IntegrityError(
+            what,
+            culprits=culprits,
+            remedy=f"Ingest {when} again, or leave it to the daemon; it also makes again what monitoring left there.",
+        )
 
 
 def _folder(asset: str, day: date) -> str:

@@ -343,7 +343,7 @@ class Pipeline:
         bad = _blamed(refused)
         for days in unbroken(day for day in self._stale_days(arrived) if bad and day not in bad):
             refused += self._attempt(days, [TRANSACTIONS, ENTITY_DAYS])
-        inventory = Inventory(self.store, self.settings, arrived)
+        inventory = Inventory(self.store, self.settings, arrived, made=(FEATURES,))
         problems = inventory.unchecked(arrived)
         if refused or problems:
             raise _together(refused, problems, inventory.unfit(arrived))

@@ -4,6 +4,7 @@ Here: reading the records of day partitions and comparing them with what they wo
 rules of what depends on what (`domain/lineage.py`).
 """
 
+import logging
 from collections.abc import Collection, Iterable, Mapping
 from datetime import date, datetime, timedelta
 from functools import cached_property
@@ -25,6 +26,7 @@ from fraud_retraining.domain.reproducibility import StoredDay
 from fraud_retraining.domain.validation import Report
 from fraud_retraining.settings import Settings
 
+LOG = logging.getLogger(__name__)
 TRANSACTIONS = "transactions"
 ENTITY_DAYS = "entity_days"
 FEATURES = "transaction_features"
@@ -86,8 +88,8 @@ def stored_day(partition: Partition) -> StoredDay:
 class Inventory:
     """The records of some days, read once.
 
-    Of the assets in `made`, for who asks what has to be made, a record that cannot be read back counts as not there; of
-    others, on which something is built, it raises `IntegrityError`.
+    Of the assets in `made`, for who asks what has to be made, a partition that is damaged counts as not there; of
+    others, on which something is built, one whose record cannot be read back raises `IntegrityError`.
     """
 
     def __init__(self, store: Store, settings: Settings, days: Iterable[date], *, made: Collection[str] = ()) -> None:
@@ -98,6 +100,7 @@ class Inventory:
         self._settings = settings
         self._days = tuple(sorted(set(days)))
         self._recipes = Recipes(settings)
+        self._damaged: dict[str, dict[date, Partition]] = {}
 
     @property
     def recipes(self) -> Recipes:
@@ -132,8 +135,18 @@ class Inventory:
     def _records(self, asset: str) -> dict[date, Partition]:
         if asset not in self._made:
             return self._store.partitions(asset, self._days)
-        found = self._store.readable(asset, self._days)
-        return {day: record for day, record in found.items() if record.facts.keys() >= FACTS[asset]}
+        standing = self._store.standing(asset, self._days)
+        damaged = {day: one for day, one in standing.items() if one.problem}
+        for day, one in damaged.items():
+            LOG.warning("%s of %s is damaged and counts as not made: %s", asset, day, one.problem)
+        found = {day: one.record for day, one in standing.items() if one.record is not None}
+        known = {day: record for day, record in found.items() if record.facts.keys() >= FACTS[asset]}
+        self._damaged[asset] = {day: record for day, record in known.items() if day in damaged}
+        return {day: record for day, record in known.items() if day not in damaged}
+
+    def before(self, day: date) -> Partition | None:
+        """What was last ingested of a day, be it that its files are damaged now."""
+        return self.transactions.get(day) or self._damaged.get(TRANSACTIONS, {}).get(day)
 
     @cached_property
     def stored_days(self) -> Mapping[date, StoredDay]:

@@ -10,6 +10,7 @@ held against it. And scores of a day that was over when their model was made are
 Performance is that of the service: of a week, by the scores that served it, whoever was champion on each day.
 """
 
+import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -38,6 +39,7 @@ from fraud_retraining.domain.windows import DayRange, FeatureDay
 from fraud_retraining.orchestration.inventory import DAY_ASSETS, Inventory, day_digests
 from fraud_retraining.settings import Settings
 
+LOG = logging.getLogger(__name__)
 VERSION, HINDSIGHT = "version", "hindsight"
 
 
@@ -119,11 +121,23 @@ class MonitoringState:
 
     @cached_property
     def scored(self) -> dict[date, Partition]:
-        """The scores of the days and of the week before each."""
-        found = self._store.readable(SCORED, self._around)
-        return {
-            day: record for day, record in found.items() if record.facts.keys() >= {VERSION, FINGERPRINT, HINDSIGHT}
-        }
+        """The scores of the days and of the week before each, without those that are damaged."""
+        return {day: record for day, (record, problem) in self._scores.items() if not problem}
+
+    @cached_property
+    def _scores(self) -> dict[date, tuple[Partition, str]]:
+        """What was recorded of scores, and what is damaged of them; who made them is known all the same."""
+        found = {}
+        for day, (record, problem) in self._store.standing(SCORED, self._around).items():
+            if problem:
+                LOG.warning("%s of %s is damaged and counts as not made: %s", SCORED, day, problem)
+            if record is not None and record.facts.keys() >= {VERSION, FINGERPRINT, HINDSIGHT}:
+                found[day] = record, problem
+        return found
+
+    def _scorer(self, day: date) -> Partition | None:
+        """The record of a day's scores, be they damaged."""
+        return self.scored.get(day) or self._scores.get(day, (None, ""))[0]
 
     def has_scored(self, record: Partition) -> None:
         """Takes note of scores that were made meanwhile."""
@@ -145,8 +159,9 @@ class MonitoringState:
         known, inputs = self.scored.get(day), {"transactions": self._facts(day)}
         if known is not None and known.inputs == inputs:
             return known
-        if known is not None:
-            return Make(inputs, version=known.facts[VERSION])
+        made_by = self._scorer(day)
+        if made_by is not None:
+            return Make(inputs, version=made_by.facts[VERSION])
         serving = self._champion_of(day)
         if serving is None:
             return NotMade("there is no champion yet")
@@ -295,7 +310,7 @@ class MonitoringState:
         """Whether performance is to be made, be it after scores that are to be made first."""
         if not isinstance(self.scores(day), Make):
             return isinstance(self.performance(day), Make)
-        known, champion = self.scored.get(day), self._champion_of(day)
+        known, champion = self._scorer(day), self._champion_of(day)
         serves = not known.facts[HINDSIGHT] if known else champion is not None and champion.as_of < day
         return serves and self._is_mature(day)
 

@@ -186,6 +186,9 @@ def test_the_writer_that_lost_is_told_what_stands(tmp_path: Path) -> None:
 DAMAGE: dict[str, Callable[[Location, Partition], None]] = {
     "file is gone": lambda place, record: place.delete(record.files["rows"].path),
     "file is cut": lambda place, record: place.write_bytes(record.files["rows"].path, b"PAR1"),
+    "content is another": lambda place, record: place.write_bytes(
+        record.files["rows"].path, bytes(record.files["rows"].size)
+    ),
 }
 
 
@@ -218,6 +221,34 @@ def test_the_record_of_another_day_is_damage(store: Store, location: Location) -
     location.write_bytes(RECORD, other)
     with pytest.raises(IntegrityError, match="is the record of transactions of 2024-03-01"):
         store.partition("transactions", DAY)
+
+
+@pytest.mark.parametrize("damage", [*DAMAGE, "record is cut"])
+def test_a_damaged_partition_counts_as_not_made_until_it_was_written_again(
+    store: Store, location: Location, damage: str
+) -> None:
+    good, bad = write(store, day=DAY - timedelta(days=1)), write(store)
+    DAMAGE.get(damage, lambda place, _: place.write_bytes(RECORD, b"{"))(location, bad)
+    if damage == "content is another":
+        with pytest.raises(IntegrityError, match="another digest"):
+            store.paths([bad], "rows")
+    days = [DAY - timedelta(days=n) for n in range(5)]
+    for asked in (days, [DAY, good.day]):
+        assert store.readable("transactions", asked) == {good.day: good}
+        found = store.standing("transactions", asked)
+        assert (list(found), found[good.day].problem) == ([good.day, DAY], "")
+        assert found[DAY].problem.startswith(FOLDER)
+        assert found[DAY].record == (None if damage == "record is cut" else bad)
+    assert write(store) == bad
+    assert store.readable("transactions", days) == {good.day: good, DAY: bad}
+    assert values(store, bad) == {1.0}
+
+
+def test_a_mark_of_damage_does_not_outlive_what_it_speaks_of(store: Store, location: Location) -> None:
+    """Another writer, of a version that knows no marks, has written the day anew."""
+    write(store, 1)
+    location.write_bytes(f"{FOLDER}/_damaged.json", b'{"damaged": "transactions/day=2024-02-29/rows-0.parquet"}')
+    assert list(store.readable("transactions", [DAY])) == [DAY]
 
 
 @pytest.mark.parametrize("damage", [*DAMAGE, "record is cut"])

@@ -4,7 +4,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,13 @@ import dagster as dg
 import pytest
 
 from fraud_retraining.definitions import build_definitions
+from fraud_retraining.domain.errors import IntegrityError
 from fraud_retraining.domain.events import EventKind
 from fraud_retraining.domain.triggers import Trigger
 from fraud_retraining.orchestration.alert_sensors import bury_the_dead
 from fraud_retraining.orchestration.automation import RANGE_END, RANGE_START
 from fraud_retraining.orchestration.instance import open_instance
-from fraud_retraining.orchestration.inventory import Inventory
+from fraud_retraining.orchestration.inventory import DAY_ASSETS, Inventory
 from fraud_retraining.orchestration.jobs import (
     AS_OF_TAG,
     DRIFT_TAG,
@@ -261,6 +262,31 @@ def test_what_the_store_cannot_read_back_of_a_day_is_made_again(ready: Automatio
     assert [ok for _, _, ok in ready.ingest_all()] == [True]
     assert ready.tick(INGEST_SENSOR) == f"every day up to {END} is ingested as the lake has it"
     assert record.read_bytes() == before
+
+
+LOST: dict[str, Callable[[Path], object]] = {
+    "gone": Path.unlink,
+    "cut": lambda file: file.write_bytes(file.read_bytes()[:-1]),
+    "other bytes": lambda file: file.write_bytes(bytes(file.stat().st_size)),
+}
+
+
+@pytest.mark.parametrize("damage", LOST.values(), ids=LOST)
+def test_a_file_that_the_store_has_lost_is_made_again_by_the_next_ingest(
+    ready: Automation, damage: Callable[[Path], object]
+) -> None:
+    store, root = open_store(ready.settings), Path(ready.settings.store_uri)
+    lost = {asset: store.partitions(asset, [END])[END] for asset in DAY_ASSETS}
+    for record in lost.values():
+        for name, file in record.files.items():
+            damage(root / file.path)
+            with pytest.raises(IntegrityError, match=f"Ingest {END} again"):
+                open_store(ready.settings).paths([record], name)
+    assert [ok for _, _, ok in ready.ingest_all()] == [True]
+    assert ready.tick(INGEST_SENSOR) == f"every day up to {END} is ingested as the lake has it"
+    for record in lost.values():
+        for name in record.files:
+            assert len(open_store(ready.settings).paths([record], name)) == 1
 
 
 @pytest.mark.parametrize("document", UNREADABLE.values(), ids=UNREADABLE)

@@ -6,7 +6,7 @@ from days 7 to 14, days 15 to 20 were over when it was made, and it serves from 
 
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from fraud_retraining.adapters.store import Partition, Store
 from fraud_retraining.commands.runs import Pipeline
 from fraud_retraining.definitions import build_definitions
 from fraud_retraining.domain.drift import DriftReport, HoldoutProfile, ReferenceProfile
-from fraud_retraining.domain.errors import DataInvalid, DependencyUnreachable
+from fraud_retraining.domain.errors import DataInvalid, DependencyUnreachable, IntegrityError
 from fraud_retraining.domain.performance import PerformanceReport
 from fraud_retraining.domain.triggers import PerformanceTriggerPolicy, Trigger
 from fraud_retraining.domain.windows import DayRange
@@ -305,6 +305,61 @@ class TestAgain:
         each = {(one.check_name, one.partition) for one in found if one.partition is not None}
         names = (*load_settings().drift.group_names(load_settings().feature_plan), "live_performance")
         assert each == {(name, str(day(number))) for name in names for number in (21, 22)}
+
+
+class TestDamage:
+    """What monitoring kept and cannot be read back is made again by the next run of the sensor."""
+
+    LOST: dict[str, Callable[[Path], object]] = {
+        "gone": Path.unlink,
+        "cut": lambda file: file.write_bytes(file.read_bytes()[:-1]),
+    }
+
+    @pytest.mark.parametrize("damage", LOST.values(), ids=LOST)
+    def test_scores_that_are_lost_are_made_again_by_the_version_that_made_them(
+        self, home: Place, damage: Callable[[Path], object]
+    ) -> None:
+        before = {number: record(SCORED, number) for number in (18, 22)}
+        assert before[18].facts["hindsight"]
+        for scored in before.values():
+            damage(home.home / "store" / scored.files["rows"].path)
+        assert {number: SCORED in assets for number, assets in due(18, 22).items()} == {18: True, 22: True}
+        for number in before:
+            monitor(number)
+        assert {number: record(SCORED, number) for number in before} == before
+        assert due(18, 22) == {}
+
+    def test_scores_of_which_other_bytes_are_found_are_made_again(self, home: Place) -> None:
+        scored = record(SCORED, 22)
+        file = home.home / "store" / scored.files["rows"].path
+        file.write_bytes(bytes(scored.files["rows"].size))
+        remove(home, PERFORMANCE, 23)
+        with pytest.raises(IntegrityError, match="another digest"):
+            monitor(23)
+        assert SCORED in due(22, 23)[22]
+        monitor(22, 23)
+        assert record(SCORED, 22) == scored
+        assert due(22, 23) == {}
+
+    def test_a_report_that_cannot_be_read_back_is_named_and_nothing_is_told_until_it_was_made_again(
+        self, home: Place, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        settings, before = load_settings(), record(PERFORMANCE, 23)
+        place = home.home / "store" / PERFORMANCE / f"day={day(23)}" / "_partition.json"
+        for data in (b"{", before.model_copy(update={"facts": {"report": {"day": "soon"}}}).model_dump_json().encode()):
+            place.write_bytes(data)
+            assert latest_performance(settings, open_lake(settings), store()) is None
+            assert f"{PERFORMANCE} of {day(23)}" in caplog.text
+            caplog.clear()
+            assert due(15, 25) == {23: (PERFORMANCE,)}
+            monitor(23)
+            assert record(PERFORMANCE, 23) == before
+            live = latest_performance(settings, open_lake(settings), store())
+            assert live is not None and live.last == day(23)
+
+
+def remove(place: Place, asset: str, number: int) -> None:
+    shutil.rmtree(place.home / "store" / asset / f"day={day(number)}")
 
 
 class TestHistory:

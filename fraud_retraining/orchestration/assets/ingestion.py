@@ -72,7 +72,7 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
         around = DayRange(start=days[0] - reach, end=days[-1] + reach)
         arrived = lake.days(around)
         inventory = Inventory(store, settings, around, made=(TRANSACTIONS,))
-        before = dict(inventory.transactions)
+        before = {day: record for day in days if (record := inventory.before(day)) is not None}
 
         def ingest_one(day: date) -> Partition:
             files = _arrived(lake, arrived, day)
@@ -160,7 +160,7 @@ def _ingest(
         **result.facts.model_dump(mode="json"),
         "facts": digests.table(name for name in columns if name not in labels),
         "labels": digests.table([TRANSACTION_ID, *labels]),
-        EARLIER: _earlier_digests(inventory.transactions.get(day), inputs, digest),
+        EARLIER: _earlier_digests(inventory.before(day), inputs, digest),
     }
     tables = {ROWS: result.accepted, **({REJECTS: result.rejects} if result.rejects.num_rows else {})}
     return store.write(TRANSACTIONS, day, tables, digest=digest, inputs=inputs, facts=facts)

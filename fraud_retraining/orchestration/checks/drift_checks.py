@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from fraud_retraining.adapters.monitoring import DRIFT, report_of
+from fraud_retraining.adapters.monitoring import DRIFT, report_of, whole_reports
 from fraud_retraining.adapters.store import Store
 from fraud_retraining.domain.drift import DriftReport, left_out_reasons
 from fraud_retraining.domain.validation import CheckResult, Report, Severity
@@ -35,7 +35,7 @@ def build_checks(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
         settings: dg.ResourceParam[Settings],
         store: dg.ResourceParam[Store],
     ) -> Iterator[dg.AssetCheckResult]:
-        found = store.partitions(DRIFT, days_of(context))
+        found = whole_reports(store, DRIFT, days_of(context))
         reports = {day: report_of(record, DriftReport) for day, record in found.items()}
         told = {day: Report(digest=found[day].digest, rules="", results=_results(r)) for day, r in reports.items()}
         yield from results(context, DRIFT, rules, told)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from fraud_retraining.adapters.monitoring import PERFORMANCE, report_of
+from fraud_retraining.adapters.monitoring import PERFORMANCE, report_of, whole_reports
 from fraud_retraining.adapters.store import Store
 from fraud_retraining.domain.performance import PerformanceReport
 from fraud_retraining.domain.triggers import PerformanceTriggerPolicy, decay
@@ -34,7 +34,7 @@ def build_checks(partitions: dg.PartitionsDefinition) -> list[dg.AssetChecksDefi
         settings: dg.ResourceParam[Settings],
         store: dg.ResourceParam[Store],
     ) -> Iterator[dg.AssetCheckResult]:
-        found = store.partitions(PERFORMANCE, days_of(context))
+        found = whole_reports(store, PERFORMANCE, days_of(context))
         policy = settings.performance_rule
         told = {
             day: Report(
