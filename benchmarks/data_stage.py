@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING
 from benchmarks.measuring import Stopwatch
 
 if TYPE_CHECKING:
-    from fraud_retraining.domain.windows import TrainingWindow
-    from fraud_retraining.orchestration.inventory import Inventory
+    from fraud_retraining.domain.training.windows import TrainingWindow
+    from fraud_retraining.orchestration.state.inventory import Inventory
 
 START = date(2025, 1, 1)
 OURS, ALL_NEW, PANDAS, PREPARE = "ours", "all_new", "pandas", "prepare"
@@ -140,16 +140,16 @@ def _pandas(folder: Path, days: list[date]) -> dict[str, float]:
 def _ours(folder: Path, days: list[date]) -> dict[str, float]:
     import duckdb  # noqa: F401  imported by the engine
 
-    from fraud_retraining.adapters.engine import Engine  # noqa: F401  imported by the first run that asks for it
-    from fraud_retraining.adapters.lake import Lake
-    from fraud_retraining.adapters.locations import FolderLocation
-    from fraud_retraining.adapters.store import Store
-    from fraud_retraining.domain.window_checks import window_checks
-    from fraud_retraining.domain.windows import DayRange
+    from fraud_retraining.adapters.storage.engine import Engine  # noqa: F401  imported by the first run that asks for it
+    from fraud_retraining.adapters.storage.lake import Lake
+    from fraud_retraining.adapters.storage.locations import FolderLocation
+    from fraud_retraining.adapters.storage.store import Store
+    from fraud_retraining.domain.training.window_checks import window_checks
+    from fraud_retraining.domain.values.days import DayRange
     from fraud_retraining.orchestration.assets.ingestion import refresh_transactions
     from fraud_retraining.orchestration.checks.data_checks import day_report
-    from fraud_retraining.orchestration.inventory import Inventory
     from fraud_retraining.orchestration.resources import open_engine
+    from fraud_retraining.orchestration.state.inventory import Inventory
     from fraud_retraining.settings import Settings
 
     settings = Settings()
@@ -177,14 +177,14 @@ def _ours(folder: Path, days: list[date]) -> dict[str, float]:
 
 def _window(inventory: "Inventory", days: list[date]) -> "TrainingWindow":
     """The manifest of these days; transactions stand for the features, which are another stage."""
-    from fraud_retraining.domain.windows import (
-        DayRange,
+    from fraud_retraining.domain.training.windows import (
         FeatureDay,
         HoldoutPolicy,
         RollingWindow,
         WindowDays,
         build_manifest,
     )
+    from fraud_retraining.domain.values.days import DayRange
 
     holdout = DayRange(start=days[-HoldoutPolicy(days=min(7, len(days) // 2)).days], end=days[-1])
     training = DayRange(start=days[0], end=holdout.start - timedelta(days=1))

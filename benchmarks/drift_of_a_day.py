@@ -111,9 +111,9 @@ def _peak_megabytes() -> float:
 
 
 def _ours(folder: Path) -> dict[str, Any]:
-    from fraud_retraining.adapters.day_counts import Counter
-    from fraud_retraining.adapters.engine import Engine
-    from fraud_retraining.domain.drift import feature_drift
+    from fraud_retraining.adapters.days.day_counts import Counter
+    from fraud_retraining.adapters.storage.engine import Engine
+    from fraud_retraining.domain.monitoring.drift import feature_drift
 
     with Engine(temp_directory=folder / "spill") as engine:
         started = time.perf_counter()
@@ -141,8 +141,8 @@ def _ours(folder: Path) -> dict[str, Any]:
 
 def _profiles(engine: Any, folder: Path) -> list[Any]:
     """The profiles that the reference leaves behind, by the functions that a training window uses."""
-    from fraud_retraining.adapters.day_counts import choose_bins, counts_by_day
-    from fraud_retraining.domain.drift import DriftPolicy, FeatureProfile
+    from fraud_retraining.adapters.days.day_counts import choose_bins, counts_by_day
+    from fraud_retraining.domain.monitoring.drift import DriftPolicy, FeatureProfile
 
     numbers, words = _names()
     paths = {date.fromisoformat(path.stem): path for path in sorted((folder / "reference").iterdir())}

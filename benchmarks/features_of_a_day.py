@@ -2,7 +2,8 @@
 
 Here: both ways in the same engine on the same simulated days, each measured in a process of its own, with 40 and with
 180 days of history in the folder. The trailing windows get only the days that they need, so their cost does not grow
-with the history either. Not here: whether the features are right (`fraud_retraining_tests/domain/test_features.py`).
+with the history either. Not here: whether the features are right
+(`fraud_retraining_tests/domain/features/test_point_in_time.py`).
 
     python -m benchmarks.features_of_a_day [--rows 200000] [--histories 40 180] [--repeats 5]
 """
@@ -24,9 +25,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.measuring import Stopwatch
-from fraud_retraining.adapters.engine import Engine
-from fraud_retraining.domain.features import FeaturePlan, entity_days, transaction_features
-from fraud_retraining.domain.schemas import EntityPolicy
+from fraud_retraining.adapters.storage.engine import Engine
+from fraud_retraining.domain.features.point_in_time import FeaturePlan, entity_days, transaction_features
+from fraud_retraining.domain.values.schemas import EntityPolicy
 
 DAY = date(2026, 7, 1)
 ROWS_PER_CUSTOMER_DAY = 2

@@ -25,13 +25,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fraud_retraining.adapters.engine import Engine
-from fraud_retraining.domain.features import FeaturePlan, entity_days, transaction_features
-from fraud_retraining.domain.judged import Judged
-from fraud_retraining.domain.metrics import average_precision, card_precision_at_k, roc_auc
-from fraud_retraining.domain.schemas import EntityPolicy
-from fraud_retraining.domain.training import ModelPolicy, fit
-from fraud_retraining.domain.windows import DayRange
+from fraud_retraining.adapters.storage.engine import Engine
+from fraud_retraining.domain.evaluation.judged import Judged
+from fraud_retraining.domain.evaluation.metrics import average_precision, card_precision_at_k, roc_auc
+from fraud_retraining.domain.features.point_in_time import FeaturePlan, entity_days, transaction_features
+from fraud_retraining.domain.training.fitting import ModelPolicy, fit
+from fraud_retraining.domain.values.days import DayRange
+from fraud_retraining.domain.values.schemas import EntityPolicy
 
 DATA = Path(__file__).resolve().parents[2] / "shared/data/handbook"
 WEEKS = (*(date(2018, 7, day) for day in (4, 11, 18, 25)), date(2018, 8, 8))

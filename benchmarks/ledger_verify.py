@@ -3,7 +3,7 @@
 Here: a ledger of as many events as are asked for, in the mix that retrains leave (a manifest of 44 days, a model, an
 evaluation, some small events), in SQLite and, where `--url` names one, in an empty PostgreSQL database. Each side runs
 in a process of its own; the time of a process includes its start. Not here: whether changes are found
-(`fraud_retraining_tests/adapters/test_tampering.py`).
+(`fraud_retraining_tests/adapters/ledger/test_tampering.py`).
 
     python -m benchmarks.ledger_verify [--events 10000] [--repeats 5] [--url postgresql://...]
 """
@@ -19,9 +19,9 @@ from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
 
-from fraud_retraining.adapters.event_log import sql
-from fraud_retraining.adapters.ledger import Ledger
-from fraud_retraining.domain.events import EventKind, Row, canonical_json, chained
+from fraud_retraining.adapters.ledger.event_log import sql
+from fraud_retraining.adapters.ledger.ledger import Ledger
+from fraud_retraining.domain.ledger.events import EventKind, Row, canonical_json, chained
 
 DIGEST = "0123456789abcdef" * 4
 FIRST = date(2026, 1, 1)

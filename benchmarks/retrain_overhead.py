@@ -126,7 +126,7 @@ def _pipeline() -> Any:
     import logging
 
     from fraud_retraining.commands.runs import Pipeline
-    from fraud_retraining.orchestration.progress import LogProgress
+    from fraud_retraining.orchestration.runs.progress import LogProgress
     from fraud_retraining.settings import load_settings
 
     logging.disable(logging.CRITICAL)
@@ -135,8 +135,8 @@ def _pipeline() -> Any:
 
 def _prepare(options: argparse.Namespace) -> dict[str, float]:
     """Every day ingested and featurized, and a champion of a short window as of two days earlier."""
-    from fraud_retraining.domain.triggers import Trigger
-    from fraud_retraining.domain.windows import DayRange
+    from fraud_retraining.domain.retraining.triggers import Trigger
+    from fraud_retraining.domain.values.days import DayRange
 
     watch, pipeline = Stopwatch(), _pipeline()
     pipeline.ingest(DayRange(start=START, end=_as_of(options)))
@@ -146,7 +146,7 @@ def _prepare(options: argparse.Namespace) -> dict[str, float]:
 
 
 def _ours(options: argparse.Namespace) -> dict[str, float]:
-    from fraud_retraining.domain.triggers import Trigger
+    from fraud_retraining.domain.retraining.triggers import Trigger
 
     for library in LIBRARIES:
         importlib.import_module(library)

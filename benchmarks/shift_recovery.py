@@ -145,7 +145,7 @@ def _parsed(told: dict[str, Any]) -> Life:
 
 def _lived(options: argparse.Namespace) -> dict[str, Any]:
     """A first champion, then day after day what automation makes of it; told as plain values."""
-    from fraud_retraining.domain.triggers import Trigger
+    from fraud_retraining.domain.retraining.triggers import Trigger
     from fraud_retraining.simulation import SimulationPolicy, Simulator
 
     logging.disable(logging.CRITICAL)
@@ -170,7 +170,7 @@ class Automation:
     def __init__(self) -> None:
         from fraud_retraining.commands.runs import Pipeline
         from fraud_retraining.definitions import build_definitions
-        from fraud_retraining.orchestration.progress import LogProgress
+        from fraud_retraining.orchestration.runs.progress import LogProgress
         from fraud_retraining.settings import load_settings
 
         self.settings = load_settings()
@@ -222,9 +222,9 @@ class Automation:
 
     def told(self) -> dict[str, Any]:
         """The life as plain values."""
-        from fraud_retraining.adapters.monitoring import PERFORMANCE, report_of
-        from fraud_retraining.domain.events import EventKind
-        from fraud_retraining.domain.performance import PerformanceReport
+        from fraud_retraining.adapters.days.monitoring_reports import PERFORMANCE, report_of
+        from fraud_retraining.domain.ledger.events import EventKind
+        from fraud_retraining.domain.monitoring.live_performance import PerformanceReport
 
         days = [START + timedelta(days=number) for number in range(DAYS)]
         records = self.pipeline.store.partitions(PERFORMANCE, days)

@@ -21,10 +21,10 @@ from rich.console import Console
 from rich.table import Table
 from sklearn.metrics import average_precision_score
 
-from fraud_retraining.domain.features import CALENDAR, FeaturePlan, entity_days, transaction_features
-from fraud_retraining.domain.reviewing import stability_index
-from fraud_retraining.domain.schemas import EntityPolicy
-from fraud_retraining.domain.training import FittedModel, ModelPolicy, fit
+from fraud_retraining.domain.features.point_in_time import CALENDAR, FeaturePlan, entity_days, transaction_features
+from fraud_retraining.domain.review.building import stability_index
+from fraud_retraining.domain.training.fitting import FittedModel, ModelPolicy, fit
+from fraud_retraining.domain.values.schemas import EntityPolicy
 from fraud_retraining.simulation import SimulationPolicy, Simulator
 
 START = date(2026, 1, 1)

@@ -26,8 +26,8 @@ import pyarrow.parquet as pq
 from benchmarks.measuring import Stopwatch
 
 if TYPE_CHECKING:
-    from fraud_retraining.adapters.store import Store
-    from fraud_retraining.orchestration.inventory import Inventory
+    from fraud_retraining.adapters.storage.store import Store
+    from fraud_retraining.orchestration.state.inventory import Inventory
 
 START = date(2025, 1, 1)
 HOLDOUT, DELAY, EVERY = 7, 1, 2
@@ -128,10 +128,10 @@ def _as_of(options: argparse.Namespace) -> date:
 
 def _prepare(options: argparse.Namespace) -> dict[str, Any]:
     """Every day as ingestion and features would have left it."""
-    from fraud_retraining.adapters.lake import Lake
-    from fraud_retraining.adapters.locations import FolderLocation
-    from fraud_retraining.orchestration.inventory import Inventory
+    from fraud_retraining.adapters.storage.lake import Lake
+    from fraud_retraining.adapters.storage.locations import FolderLocation
     from fraud_retraining.orchestration.resources import open_store
+    from fraud_retraining.orchestration.state.inventory import Inventory
     from fraud_retraining.settings import load_settings
     from fraud_retraining.simulation import lake_path
 
@@ -158,10 +158,10 @@ def _prepare(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _write_transactions(day: date, store: "Store", inputs: dict[str, str]) -> None:
-    from fraud_retraining.domain.day_checks import DAY_CHECKS
-    from fraud_retraining.domain.ingestion import DayFacts
-    from fraud_retraining.domain.validation import CheckResult, Report
-    from fraud_retraining.orchestration.inventory import CHECKS, TRANSACTIONS
+    from fraud_retraining.domain.data.day_checks import DAY_CHECKS
+    from fraud_retraining.domain.data.ingestion import DayFacts
+    from fraud_retraining.domain.data.validation import CheckResult, Report
+    from fraud_retraining.orchestration.state.inventory import CHECKS, TRANSACTIONS
 
     known = {"rows": 1, "labelled": 1, "frauds": 0, "rejects": {}, "duplicates_dropped": 0, "nulls": {}}
     facts = DayFacts(**known, key_types={}, files=1, source_version="").model_dump(mode="json")
@@ -172,7 +172,7 @@ def _write_transactions(day: date, store: "Store", inputs: dict[str, str]) -> No
 
 
 def _write_features(day: date, seed: int, rows: int, store: "Store", inventory: "Inventory") -> None:
-    from fraud_retraining.domain.fingerprint import table_digest
+    from fraud_retraining.domain.values.digests import table_digest
 
     table = _features(day, seed, rows, inventory.plan.names)
     frauds = int(np.count_nonzero(table["is_fraud"].to_numpy()))
@@ -215,8 +215,8 @@ def _retrain(options: argparse.Namespace) -> dict[str, Any]:
 
 def _retrained(as_of: date) -> dict[str, Any]:
     from fraud_retraining.commands.runs import Pipeline
-    from fraud_retraining.domain.triggers import Trigger
-    from fraud_retraining.orchestration.progress import LogProgress
+    from fraud_retraining.domain.retraining.triggers import Trigger
+    from fraud_retraining.orchestration.runs.progress import LogProgress
     from fraud_retraining.settings import load_settings
 
     logging.disable(logging.CRITICAL)

@@ -23,16 +23,16 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
-from fraud_retraining.adapters.private_files import close_new_files
-from fraud_retraining.domain.errors import RetrainingError, SettingsError
-from fraud_retraining.domain.releases import MOST_VERSION
+from fraud_retraining.adapters.storage.private_files import close_new_files
+from fraud_retraining.domain.releases.lifecycle import MOST_VERSION
+from fraud_retraining.domain.values.errors import RetrainingError, SettingsError
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
     from fraud_retraining.commands.decisions import Decisions
     from fraud_retraining.commands.runs import Pipeline
-    from fraud_retraining.domain.releases import Release
+    from fraud_retraining.domain.releases.lifecycle import Release
     from fraud_retraining.settings import Settings
 
 
@@ -210,7 +210,7 @@ def _run(command: Callable[[], int], *, as_json: bool, verbose: bool = False) ->
             raise
         code = _told(known, as_json)
     except BaseException as error:
-        from fraud_retraining.domain.failures import is_interrupt
+        from fraud_retraining.domain.alerts.failures import is_interrupt
 
         if not is_interrupt(error):
             raise
@@ -352,7 +352,7 @@ def ingest(
     """Ingest, check, sum up and featurize the days of a range, in one run."""
 
     def command() -> int:
-        from fraud_retraining.domain.windows import DayRange
+        from fraud_retraining.domain.values.days import DayRange
 
         days = _policy(DayRange, start=first.date(), end=last.date())
         with RichProgress() as progress:
@@ -425,7 +425,7 @@ def backfill(
 
     def command() -> int:
         from fraud_retraining.commands import answers
-        from fraud_retraining.domain.windows import DayRange
+        from fraud_retraining.domain.values.days import DayRange
 
         days = _policy(DayRange, start=first.date(), end=last.date())
         with RichProgress() as progress:
@@ -560,7 +560,7 @@ def resume(
 
     def command() -> int:
         from fraud_retraining.commands import answers
-        from fraud_retraining.domain.automation import Automation
+        from fraud_retraining.domain.retraining.pauses import Automation
 
         named = {Automation.PROMOTION: promotion, Automation.RETRAINING: retraining}
         subjects = [subject for subject, wanted in named.items() if wanted]
@@ -654,7 +654,7 @@ def audit_verify(
 
     def command() -> int:
         from fraud_retraining.commands import audit, audit_answers
-        from fraud_retraining.domain.errors import RecordAltered
+        from fraud_retraining.domain.values.errors import RecordAltered
 
         found = audit.verify(_settings(config), head, archive)
         if as_json:

@@ -26,24 +26,33 @@ from pydantic_settings import (
     SettingsError as SourceError,
 )
 
-from fraud_retraining.adapters.locations import TransferPolicy
-from fraud_retraining.adapters.notifier import PAGERDUTY_VARIABLE
-from fraud_retraining.adapters.yaml_file import read_yaml
-from fraud_retraining.domain.archiving import LEAST_DAYS
-from fraud_retraining.domain.budget import BudgetPolicy
-from fraud_retraining.domain.drift import DriftPolicy
-from fraud_retraining.domain.errors import SettingsError
-from fraud_retraining.domain.failures import RetryPolicy
-from fraud_retraining.domain.features import FeaturePlan
-from fraud_retraining.domain.gates import GatePolicy
-from fraud_retraining.domain.ingestion import LakeMapping
-from fraud_retraining.domain.lake_layout import DayLimits
-from fraud_retraining.domain.names import column_problem, entity_problem, feature_problem, shown, twins
-from fraud_retraining.domain.notices import AlertPolicy
-from fraud_retraining.domain.redaction import is_secret_name, redact
-from fraud_retraining.domain.retention import RetentionPolicy
-from fraud_retraining.domain.reviewers import PROXY_SECRET_VARIABLE
-from fraud_retraining.domain.schemas import (
+from fraud_retraining.adapters.storage.locations import TransferPolicy
+from fraud_retraining.adapters.storage.yaml_file import read_yaml
+from fraud_retraining.domain.alerts.failures import RetryPolicy
+from fraud_retraining.domain.alerts.notices import AlertPolicy
+from fraud_retraining.domain.audit.archiving import LEAST_DAYS
+from fraud_retraining.domain.audit.retention import RetentionPolicy
+from fraud_retraining.domain.data.ingestion import LakeMapping
+from fraud_retraining.domain.data.lake_layout import DayLimits
+from fraud_retraining.domain.evaluation.gates import GatePolicy
+from fraud_retraining.domain.features.point_in_time import FeaturePlan
+from fraud_retraining.domain.monitoring.drift import DriftPolicy
+from fraud_retraining.domain.releases.reviewers import PROXY_SECRET_VARIABLE
+from fraud_retraining.domain.releases.trust import PromotionPolicy
+from fraud_retraining.domain.retraining.budget import BudgetPolicy
+from fraud_retraining.domain.retraining.triggers import DriftTriggerPolicy, PerformanceTriggerPolicy, TriggerPolicy
+from fraud_retraining.domain.training.fitting import ModelPolicy
+from fraud_retraining.domain.training.windows import ExpandingWindow, HoldoutPolicy, RollingWindow, WindowPolicy
+from fraud_retraining.domain.values.errors import SettingsError
+from fraud_retraining.domain.values.names import (
+    column_problem,
+    entity_problem,
+    feature_problem,
+    shown,
+    twins,
+)
+from fraud_retraining.domain.values.redaction import is_secret_name, redact
+from fraud_retraining.domain.values.schemas import (
     CORE_COLUMNS,
     LABELLED_AT,
     TRANSACTION,
@@ -55,10 +64,7 @@ from fraud_retraining.domain.schemas import (
     Policy,
     ValidationPolicy,
 )
-from fraud_retraining.domain.training import ModelPolicy
-from fraud_retraining.domain.triggers import DriftTriggerPolicy, PerformanceTriggerPolicy, TriggerPolicy
-from fraud_retraining.domain.trust import PromotionPolicy
-from fraud_retraining.domain.windows import ExpandingWindow, HoldoutPolicy, RollingWindow, WindowPolicy
+from fraud_retraining.services.delivery import PAGERDUTY_VARIABLE
 
 PREFIX = "FRAUD_RETRAINING_"
 HOME_VARIABLE = f"{PREFIX}HOME"

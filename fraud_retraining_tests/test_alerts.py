@@ -11,17 +11,17 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
-from fraud_retraining.domain.events import EventKind
+from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.orchestration.instance import open_instance
 from fraud_retraining.orchestration.resources import open_outbox
-from fraud_retraining.orchestration.workers import worker_of
+from fraud_retraining.orchestration.runs.workers import worker_of
 from fraud_retraining.settings import load_settings
-from fraud_retraining_tests.adapters.people import TOKEN, Slack
-from fraud_retraining_tests.command_line import champion, ledger, retrain
-from fraud_retraining_tests.conftest import AS_OF, Place
-from fraud_retraining_tests.daemons import daemon_over, wait_until
+from fraud_retraining_tests.support.command_line import champion, ledger, retrain
+from fraud_retraining_tests.support.daemons import daemon_over, wait_until
+from fraud_retraining_tests.support.places import AS_OF, Place
+from fraud_retraining_tests.support.reviewers import TOKEN, Slack
 
-pytest_plugins = ("fraud_retraining_tests.adapters.people_fixtures",)
+pytest_plugins = ("fraud_retraining_tests.support.reviewer_fixtures",)
 pytestmark = pytest.mark.slow
 
 USED = AS_OF - timedelta(days=8)

@@ -19,11 +19,11 @@ import typer
 from typer.testing import CliRunner
 
 from fraud_retraining import cli
-from fraud_retraining.domain.events import EventKind
-from fraud_retraining.orchestration.readiness import first_trainable
+from fraud_retraining.domain.ledger.events import EventKind
+from fraud_retraining.orchestration.state.readiness import first_trainable
 from fraud_retraining.settings import HOME_VARIABLE, load_settings
-from fraud_retraining_tests.command_line import champion, ledger, retrain, run
-from fraud_retraining_tests.conftest import AS_OF, DAYS, START, Place, enter
+from fraud_retraining_tests.support.command_line import champion, ledger, retrain, run
+from fraud_retraining_tests.support.places import AS_OF, DAYS, START, Place, enter
 
 USED = AS_OF - timedelta(days=8)
 """A day of the training window as of `AS_OF`."""
@@ -277,7 +277,7 @@ def test_a_day_without_a_passed_check_stops_a_window_built_alone(
     home: Place, spoil: Callable[[Place], None], culprit: str
 ) -> None:
     from fraud_retraining.definitions import build_definitions
-    from fraud_retraining.domain.errors import DataInvalid
+    from fraud_retraining.domain.values.errors import DataInvalid
     from fraud_retraining.orchestration.instance import open_instance
 
     spoil(home)

@@ -10,19 +10,19 @@ import pytest
 from typer.testing import CliRunner
 
 from fraud_retraining import cli
-from fraud_retraining.adapters import database
-from fraud_retraining.adapters.environment import environment
-from fraud_retraining.adapters.ledger import Ledger
-from fraud_retraining.adapters.packs import read_pack
+from fraud_retraining.adapters.days.review_reports import read_pack
+from fraud_retraining.adapters.ledger import database
+from fraud_retraining.adapters.ledger.ledger import Ledger
+from fraud_retraining.adapters.mlflow.environment import environment
 from fraud_retraining.cli import app
-from fraud_retraining.domain.events import EventKind
-from fraud_retraining.domain.fingerprint import digest
+from fraud_retraining.domain.ledger.events import EventKind
+from fraud_retraining.domain.values.digests import digest
 from fraud_retraining.orchestration.resources import open_heads, open_ledger, open_registry, open_store
 from fraud_retraining.settings import load_settings
-from fraud_retraining_tests.adapters.lives import FIRST, HOSTILE, configured, lived, window
-from fraud_retraining_tests.adapters.pages_read import Read
-from fraud_retraining_tests.adapters.tampering import put_back, run_sql, tamper
-from fraud_retraining_tests.conftest import AS_OF, Place, enter
+from fraud_retraining_tests.support.ledger_history import FIRST, HOSTILE, configured, lived, window
+from fraud_retraining_tests.support.pages_read import Read
+from fraud_retraining_tests.support.places import AS_OF, Place, enter
+from fraud_retraining_tests.support.tampering import put_back, run_sql, tamper
 
 WIDE = {"COLUMNS": "200", "TERM": "dumb"}
 

@@ -2,11 +2,11 @@
 
 from datetime import timedelta
 
-from fraud_retraining.adapters.processes import this_process
-from fraud_retraining.domain.events import EventKind
-from fraud_retraining.domain.leases import Owner, Purpose
-from fraud_retraining_tests.command_line import champion, ledger, retrain, run
-from fraud_retraining_tests.conftest import AS_OF, Place
+from fraud_retraining.adapters.ledger.processes import this_process
+from fraud_retraining.domain.ledger.events import EventKind
+from fraud_retraining.domain.retraining.leases import Owner, Purpose
+from fraud_retraining_tests.support.command_line import champion, ledger, retrain, run
+from fraud_retraining_tests.support.places import AS_OF, Place
 
 LATER = AS_OF + timedelta(days=1)
 AUTO = {"promotion": {"mode": "auto"}}

@@ -14,15 +14,15 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from fraud_retraining.adapters.accounts import account
-from fraud_retraining.adapters.links import LINK_VARIABLE, ReleaseLinks
+from fraud_retraining.adapters.pages.signed_links import LINK_VARIABLE, ReleaseLinks
+from fraud_retraining.adapters.storage.accounts import account
 from fraud_retraining.cli import app
-from fraud_retraining.domain.events import EventKind
-from fraud_retraining.domain.reviewers import token_digest
+from fraud_retraining.domain.ledger.events import EventKind
+from fraud_retraining.domain.releases.reviewers import token_digest
 from fraud_retraining.settings import REVIEWER_TOKEN_VARIABLE
-from fraud_retraining_tests.adapters.desks import Trained, World, new_world, require_invariants, touched
-from fraud_retraining_tests.command_line import run
-from fraud_retraining_tests.conftest import Place, enter
+from fraud_retraining_tests.support.approvals_fixture import Trained, World, new_world, require_invariants, touched
+from fraud_retraining_tests.support.command_line import run
+from fraud_retraining_tests.support.places import Place, enter
 
 TOKEN = "d41d8cd98f00b204e9800998ecf8427e-of-alice"
 ALICE = {"name": "alice", "token_sha256": token_digest(TOKEN)}

@@ -14,16 +14,16 @@ import pytest
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 
 from fraud_retraining.definitions import build_definitions
-from fraud_retraining.domain.columns import RAW
-from fraud_retraining.domain.day_checks import DAY_CHECKS
-from fraud_retraining.domain.gates import GATES
-from fraud_retraining.domain.window_checks import WINDOW_CHECKS
-from fraud_retraining.orchestration import first_days
-from fraud_retraining.orchestration.asset_specs import AS_OF_GROUPS, TAG_DAY, TAG_PERSONAL
+from fraud_retraining.domain.data.day_checks import DAY_CHECKS
+from fraud_retraining.domain.evaluation.gates import GATES
+from fraud_retraining.domain.features.columns import RAW
+from fraud_retraining.domain.training.window_checks import WINDOW_CHECKS
+from fraud_retraining.orchestration.assets.specs import AS_OF_GROUPS, TAG_DAY, TAG_PERSONAL
 from fraud_retraining.orchestration.assets.training import RetrainForm
-from fraud_retraining.orchestration.first_days import first_day_of_lake, remember_first_day
 from fraud_retraining.orchestration.partitions import DEFAULT_FIRST_DAY
-from fraud_retraining.orchestration.readiness import days_of_window
+from fraud_retraining.orchestration.state import first_days
+from fraud_retraining.orchestration.state.first_days import first_day_of_lake, remember_first_day
+from fraud_retraining.orchestration.state.readiness import days_of_window
 from fraud_retraining.settings import Settings
 
 GROUPS = {

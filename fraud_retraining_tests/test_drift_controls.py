@@ -7,20 +7,28 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fraud_retraining.adapters.monitoring import drift_history, drift_reports
+from fraud_retraining.adapters.days.monitoring_reports import drift_history, drift_reports
 from fraud_retraining.commands.runs import Pipeline
 from fraud_retraining.definitions import build_definitions
-from fraud_retraining.domain.drift import DriftReport
-from fraud_retraining.domain.triggers import DriftDay, Known, Retrain, Skip, Trigger, TriggerPolicy, decide
-from fraud_retraining.domain.windows import DayRange
+from fraud_retraining.domain.monitoring.drift import DriftReport
+from fraud_retraining.domain.retraining.triggers import (
+    DriftDay,
+    Known,
+    Retrain,
+    Skip,
+    Trigger,
+    TriggerPolicy,
+    decide,
+)
+from fraud_retraining.domain.values.days import DayRange
 from fraud_retraining.orchestration.automation import RANGE_END, RANGE_START
 from fraud_retraining.orchestration.instance import open_instance
 from fraud_retraining.orchestration.jobs import MONITOR
-from fraud_retraining.orchestration.progress import LogProgress
 from fraud_retraining.orchestration.resources import open_registry, open_store
+from fraud_retraining.orchestration.runs.progress import LogProgress
 from fraud_retraining.settings import load_settings
 from fraud_retraining.simulation import SimulationPolicy, Simulator
-from fraud_retraining_tests.conftest import Place, enter
+from fraud_retraining_tests.support.places import Place, enter
 
 DRIFT_ALONE = TriggerPolicy(schedule=None)
 THRESHOLD = 0.2

@@ -16,13 +16,13 @@ import pyarrow.parquet as pq
 import pytest
 from mlflow import MlflowClient
 
-from fraud_retraining.adapters.model_artifact import PREFIX
-from fraud_retraining.orchestration.inventory import FEATURES
+from fraud_retraining.adapters.mlflow.model_artifact import PREFIX
 from fraud_retraining.orchestration.resources import open_registry, open_store
+from fraud_retraining.orchestration.state.inventory import FEATURES
 from fraud_retraining.settings import load_settings
 from fraud_retraining.simulation import lake_path
-from fraud_retraining_tests.command_line import champion, ledger, retrain, run
-from fraud_retraining_tests.conftest import AS_OF, START, Place, enter
+from fraud_retraining_tests.support.command_line import champion, ledger, retrain, run
+from fraud_retraining_tests.support.places import AS_OF, START, Place, enter
 
 USED = AS_OF - timedelta(days=8)
 

@@ -16,18 +16,18 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from fraud_retraining.adapters.model_artifact import PREFIX
-from fraud_retraining.domain.events import EventKind
-from fraud_retraining.domain.releases import ReleaseState
-from fraud_retraining.domain.validation import Report
+from fraud_retraining.adapters.mlflow.model_artifact import PREFIX
+from fraud_retraining.domain.data.validation import Report
+from fraud_retraining.domain.ledger.events import EventKind
+from fraud_retraining.domain.releases.lifecycle import ReleaseState
 from fraud_retraining.orchestration.resources import open_registry, open_store
 from fraud_retraining.settings import load_settings
 from fraud_retraining.simulation import SimulationPolicy, Simulator
 from fraud_retraining_tests.adapters.conftest import MisbehavingServer
-from fraud_retraining_tests.adapters.registries import free_port, serving_at, store_in
-from fraud_retraining_tests.command_line import champion, ledger, retrain, run
-from fraud_retraining_tests.conftest import AS_OF, DAYS, START, Place, enter
-from fraud_retraining_tests.faults import run_alone, run_killed, run_with
+from fraud_retraining_tests.support.command_line import champion, ledger, retrain, run
+from fraud_retraining_tests.support.faults import run_alone, run_killed, run_with
+from fraud_retraining_tests.support.places import AS_OF, DAYS, START, Place, enter
+from fraud_retraining_tests.support.registries import free_port, serving_at, store_in
 
 LATER = AS_OF + timedelta(days=2)
 LENIENT = {"max_regression": 1.0, "max_unproven_regression": 1.0, "max_slice_regression": 1.0}

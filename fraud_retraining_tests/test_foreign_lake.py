@@ -16,7 +16,7 @@ import yaml
 
 from fraud_retraining.orchestration.resources import open_store
 from fraud_retraining.settings import load_settings
-from fraud_retraining_tests.command_line import run
+from fraud_retraining_tests.support.command_line import run
 
 START = date(2024, 3, 1)
 DAYS = 12

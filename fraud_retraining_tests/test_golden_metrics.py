@@ -2,8 +2,8 @@
 
 import pytest
 
-from fraud_retraining.adapters.environment import library_versions
-from fraud_retraining_tests.golden import ESTIMATORS, LIBRARIES, Features, lake_digest, moved, stored
+from fraud_retraining.adapters.mlflow.environment import library_versions
+from fraud_retraining_tests.support.golden import ESTIMATORS, LIBRARIES, Features, lake_digest, moved, stored
 
 STORED = stored()
 

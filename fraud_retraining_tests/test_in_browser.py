@@ -15,22 +15,22 @@ from typing import TYPE_CHECKING
 import pytest
 from dagster._core.scheduler.instigation import InstigatorType, ScheduleInstigatorData
 
-from fraud_retraining.adapters.links import LINK_VARIABLE
-from fraud_retraining.domain.day_checks import DAY_CHECKS
-from fraud_retraining.domain.window_checks import WINDOW_CHECKS
+from fraud_retraining.adapters.pages.signed_links import LINK_VARIABLE
+from fraud_retraining.domain.data.day_checks import DAY_CHECKS
+from fraud_retraining.domain.training.window_checks import WINDOW_CHECKS
 from fraud_retraining.orchestration.instance import open_instance
 from fraud_retraining.orchestration.resources import open_ledger, open_links
 from fraud_retraining.orchestration.schedules import RETRAIN_SCHEDULE
 from fraud_retraining.settings import load_settings
-from fraud_retraining_tests.browsers import DESKTOP, PHONE, Visit, keep, require_readable, visiting
-from fraud_retraining_tests.command_line import retrain, run
-from fraud_retraining_tests.conftest import AS_OF, DAYS, START, Place, enter
-from fraud_retraining_tests.daemons import daemon_over, releases_over, webserver_over
+from fraud_retraining_tests.support.browsers import DESKTOP, PHONE, Visit, keep, require_readable, visiting
+from fraud_retraining_tests.support.command_line import retrain, run
+from fraud_retraining_tests.support.daemons import daemon_over, releases_over, webserver_over
+from fraud_retraining_tests.support.places import AS_OF, DAYS, START, Place, enter
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator
 
-pytest_plugins = ("fraud_retraining_tests.browser_fixtures",)
+pytest_plugins = ("fraud_retraining_tests.support.browser_fixtures",)
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 GROUPS = {

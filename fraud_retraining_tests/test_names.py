@@ -12,12 +12,12 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from fraud_retraining.adapters.engine import Engine, lake_day
-from fraud_retraining.domain import features
-from fraud_retraining.domain.bins import bin_counts, category_bins, newcomers, number_bins
-from fraud_retraining.domain.errors import SettingsError
-from fraud_retraining.domain.ingestion import Arrival, ingest
-from fraud_retraining.domain.names import column_problem, entity_problem, feature_problem, twins
+from fraud_retraining.adapters.storage.engine import Engine, lake_day
+from fraud_retraining.domain.data.ingestion import Arrival, ingest
+from fraud_retraining.domain.features import point_in_time as features
+from fraud_retraining.domain.monitoring.bins import bin_counts, category_bins, newcomers, number_bins
+from fraud_retraining.domain.values.errors import SettingsError
+from fraud_retraining.domain.values.names import column_problem, entity_problem, feature_problem, twins
 from fraud_retraining.settings import Settings, load_settings
 
 DAY = date(2024, 3, 1)

@@ -4,9 +4,9 @@ from datetime import timedelta
 
 import pytest
 
-from fraud_retraining.domain.events import EventKind
-from fraud_retraining_tests.command_line import champion, ledger, retrain, run
-from fraud_retraining_tests.conftest import AS_OF, Place
+from fraud_retraining.domain.ledger.events import EventKind
+from fraud_retraining_tests.support.command_line import champion, ledger, retrain, run
+from fraud_retraining_tests.support.places import AS_OF, Place
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from fraud_retraining.adapters.environment import library_versions
-from fraud_retraining.domain.events import EventKind
+from fraud_retraining.adapters.mlflow.environment import library_versions
+from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.orchestration.resources import open_registry
 from fraud_retraining.settings import load_settings
-from fraud_retraining_tests.command_line import champion, ledger, run
-from fraud_retraining_tests.conftest import Place, enter
-from fraud_retraining_tests.older_home import AS_OF, FIRST_AS_OF, older_home
+from fraud_retraining_tests.support.command_line import champion, ledger, run
+from fraud_retraining_tests.support.older_home import AS_OF, FIRST_AS_OF, older_home
+from fraud_retraining_tests.support.places import Place, enter
 
 
 @pytest.fixture

@@ -2,12 +2,12 @@
 
 import pytest
 
-from fraud_retraining.adapters.accounts import account
-from fraud_retraining.domain.events import EventKind
+from fraud_retraining.adapters.storage.accounts import account
+from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.orchestration.resources import open_ledger
 from fraud_retraining.settings import load_settings
-from fraud_retraining_tests.command_line import retrain, run
-from fraud_retraining_tests.conftest import Place
+from fraud_retraining_tests.support.command_line import retrain, run
+from fraud_retraining_tests.support.places import Place
 
 
 @pytest.mark.slow

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from fraud_retraining.domain.failures import Category
-from fraud_retraining.domain.notices import RUNBOOK, LinkPolicy, Topic, runbook_link
+from fraud_retraining.domain.alerts.failures import Category
+from fraud_retraining.domain.alerts.notices import RUNBOOK, LinkPolicy, Topic, runbook_link
 
 TEXT = (Path(__file__).resolve().parents[1] / RUNBOOK).read_text(encoding="utf-8")
 SECTIONS = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", TEXT, re.MULTILINE | re.DOTALL))

@@ -11,11 +11,11 @@ from urllib.parse import quote
 import pytest
 from sqlalchemy import make_url
 
-from fraud_retraining_tests.command_line import ledger
-from fraud_retraining_tests.conftest import AS_OF, Place
-from fraud_retraining_tests.faults import run_alone
+from fraud_retraining_tests.support.command_line import ledger
+from fraud_retraining_tests.support.faults import run_alone
+from fraud_retraining_tests.support.places import AS_OF, Place
 
-pytest_plugins = ("fraud_retraining_tests.adapters.databases",)
+pytest_plugins = ("fraud_retraining_tests.support.databases",)
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 SECRETS = {

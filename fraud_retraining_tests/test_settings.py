@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from fraud_retraining.domain.errors import SettingsError
+from fraud_retraining.domain.values.errors import SettingsError
 from fraud_retraining.settings import PAGERDUTY_VARIABLE, Settings, load_settings
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -19,19 +19,19 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from fraud_retraining.adapters.monitoring import DRIFT, FINGERPRINT, PERFORMANCE, SCORED, report_of
-from fraud_retraining.domain.drift import DriftReport
-from fraud_retraining.domain.events import Event, EventKind
-from fraud_retraining.domain.performance import PerformanceReport
-from fraud_retraining.domain.triggers import DriftTriggerPolicy, Trigger
+from fraud_retraining.adapters.days.monitoring_reports import DRIFT, FINGERPRINT, PERFORMANCE, SCORED, report_of
+from fraud_retraining.domain.ledger.events import Event, EventKind
+from fraud_retraining.domain.monitoring.drift import DriftReport
+from fraud_retraining.domain.monitoring.live_performance import PerformanceReport
+from fraud_retraining.domain.retraining.triggers import DriftTriggerPolicy, Trigger
 from fraud_retraining.orchestration.jobs import RETRAIN
-from fraud_retraining.orchestration.monitoring_state import HINDSIGHT
 from fraud_retraining.orchestration.resources import open_ledger, open_store
-from fraud_retraining.orchestration.sensors import RETRAIN_SENSOR
+from fraud_retraining.orchestration.sensors.triggering import RETRAIN_SENSOR
+from fraud_retraining.orchestration.state.monitoring import HINDSIGHT
 from fraud_retraining.simulation import SimulationPolicy, Simulator, lake_path
-from fraud_retraining_tests.command_line import retrain
-from fraud_retraining_tests.conftest import Place, enter, merged
-from fraud_retraining_tests.daemons import Daemon, Watched, daemon_over, wait_until
+from fraud_retraining_tests.support.command_line import retrain
+from fraud_retraining_tests.support.daemons import Daemon, Watched, daemon_over, wait_until
+from fraud_retraining_tests.support.places import Place, enter, merged
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 

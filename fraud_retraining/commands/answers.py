@@ -12,11 +12,12 @@ from rich.table import Table
 from fraud_retraining.commands.decisions import Waiting
 from fraud_retraining.commands.runs import Retrained
 from fraud_retraining.commands.state import State
-from fraud_retraining.domain.automation import Pause
-from fraud_retraining.domain.candidate import Evaluation, RetrainStatus
-from fraud_retraining.domain.metrics import Metrics
-from fraud_retraining.domain.releases import Release, ReleaseState
-from fraud_retraining.domain.windows import TrainingWindow
+from fraud_retraining.domain.evaluation.metrics import Metrics
+from fraud_retraining.domain.releases.candidate import Evaluation
+from fraud_retraining.domain.releases.lifecycle import Release, ReleaseState
+from fraud_retraining.domain.retraining.pauses import Pause
+from fraud_retraining.domain.retraining.statuses import RetrainStatus
+from fraud_retraining.domain.training.windows import TrainingWindow
 
 Answer = dict[str, Any]
 ON_HOLDOUT = "On the holdout"

@@ -1,7 +1,7 @@
 """What an auditor asks of the ledger: is it whole, why is a version live, and give it to me.
 
 Here: reading it together from ledger and store. Not here: telling (`commands/audit_answers.py`) and what the record
-means (`domain/story.py`, `domain/archiving.py`).
+means (`domain/audit/history.py`, `domain/audit/archiving.py`).
 """
 
 import getpass
@@ -13,20 +13,25 @@ from datetime import date
 from pathlib import Path
 from typing import TypeVar
 
-from fraud_retraining.adapters.archive import Archives, ArchivingLedger
-from fraud_retraining.adapters.exports import Export, export_period, export_version
-from fraud_retraining.adapters.grants import OwnedLedger
-from fraud_retraining.adapters.ledger import Verification
-from fraud_retraining.adapters.packs import read_pack
-from fraud_retraining.adapters.recorded_versions import beside_registry
-from fraud_retraining.adapters.stories import read_story
-from fraud_retraining.domain.archiving import Archived
-from fraud_retraining.domain.errors import DependencyUnreachable, IntegrityError, RetrainingError, SettingsError
-from fraud_retraining.domain.events import Head
-from fraud_retraining.domain.period import Period
-from fraud_retraining.domain.review import ReviewPack
-from fraud_retraining.domain.story import Story
+from fraud_retraining.adapters.days.review_reports import read_pack
+from fraud_retraining.adapters.ledger.archive import Archives, ArchivingLedger
+from fraud_retraining.adapters.ledger.ledger import Verification
+from fraud_retraining.adapters.ledger.roles import OwnedLedger
+from fraud_retraining.domain.audit.archiving import Archived
+from fraud_retraining.domain.audit.history import Story
+from fraud_retraining.domain.audit.period import Period
+from fraud_retraining.domain.ledger.events import Head
+from fraud_retraining.domain.review.report import ReviewPack
+from fraud_retraining.domain.values.errors import (
+    DependencyUnreachable,
+    IntegrityError,
+    RetrainingError,
+    SettingsError,
+)
 from fraud_retraining.orchestration.resources import open_ledger, open_registry, open_store
+from fraud_retraining.services.exports import Export, export_period, export_version
+from fraud_retraining.services.recorded_versions import beside_registry
+from fraud_retraining.services.release_history import read_story
 from fraud_retraining.settings import Settings
 
 CHANNEL = "command line"

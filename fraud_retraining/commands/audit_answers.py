@@ -1,7 +1,8 @@
 """What `audit` says to a person: one version on one screen, the chain, what was exported and archived.
 
-Here: words and tables on a terminal. Not here: what is true (`domain/story.py`, `adapters/`). Texts of the record were
-written by anybody: they are shown as they are, with nothing in them taken for markup or for commands of the terminal.
+Here: words and tables on a terminal. Not here: what is true (`domain/audit/history.py`, `adapters/`). Texts of the
+record were written by anybody: they are shown as they are, with nothing in them taken for markup or for commands of the
+terminal.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,18 +12,18 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fraud_retraining.adapters.exports import Export
-from fraud_retraining.adapters.ledger import Verification
-from fraud_retraining.domain.archiving import Archived
-from fraud_retraining.domain.candidate import Environment
-from fraud_retraining.domain.comparison import Comparison
-from fraud_retraining.domain.errors import RecordAltered
-from fraud_retraining.domain.events import Event
-from fraud_retraining.domain.grids import Cell, Grid, span
-from fraud_retraining.domain.review import ReviewPack
-from fraud_retraining.domain.story import Step, Story, about, why
-from fraud_retraining.domain.tables import gates_grid, metrics_grid
-from fraud_retraining.domain.windows import TrainingWindow
+from fraud_retraining.adapters.ledger.ledger import Verification
+from fraud_retraining.domain.audit.archiving import Archived
+from fraud_retraining.domain.audit.history import Step, Story, about, why
+from fraud_retraining.domain.evaluation.comparison import Comparison
+from fraud_retraining.domain.ledger.events import Event
+from fraud_retraining.domain.releases.candidate import Environment
+from fraud_retraining.domain.review.report import ReviewPack
+from fraud_retraining.domain.review.tables import gates_grid, metrics_grid
+from fraud_retraining.domain.training.windows import TrainingWindow
+from fraud_retraining.domain.values.errors import RecordAltered
+from fraud_retraining.domain.values.grids import Cell, Grid, span
+from fraud_retraining.services.exports import Export
 
 DAYS_A_LINE = 6
 MOST_DAYS = 48

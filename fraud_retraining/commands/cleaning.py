@@ -1,6 +1,6 @@
 """Retention by hand: what would go, and letting it go.
 
-Here: the answer to the command `clean`. Not here: the rule (`domain/retention.py`) and how it is carried out
+Here: the answer to the command `clean`. Not here: the rule (`domain/audit/retention.py`) and how it is carried out
 (`orchestration/cleaning.py`).
 """
 
@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from fraud_retraining.domain.retention import Removal
+from fraud_retraining.domain.audit.retention import Removal
 from fraud_retraining.orchestration.cleaning import clean, superfluous
 from fraud_retraining.orchestration.resources import open_ledger, open_registry
 from fraud_retraining.settings import Settings

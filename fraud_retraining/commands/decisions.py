@@ -1,7 +1,7 @@
 """What people decide about releases on the command line: approve, reject, roll back, resume, and what waits.
 
-Here: who sits at the keyboard. Not here: what a decision does (`adapters/release_desk.py`) and whether it is allowed
-(`domain/releases.py`, `domain/reviewers.py`).
+Here: who sits at the keyboard. Not here: what a decision does (`services/approvals.py`) and whether it is allowed
+(`domain/releases/lifecycle.py`, `domain/releases/reviewers.py`).
 """
 
 import logging
@@ -9,15 +9,15 @@ import os
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from fraud_retraining.adapters.accounts import account
-from fraud_retraining.adapters.cards import Cards
-from fraud_retraining.adapters.release_desk import ReleaseDesk
-from fraud_retraining.domain.automation import Automation, Pause
-from fraud_retraining.domain.errors import RetrainingError
-from fraud_retraining.domain.releases import Release, ReleaseState
-from fraud_retraining.domain.reviewers import Identity, ReviewerPolicy, identify
-from fraud_retraining.domain.schemas import Policy
+from fraud_retraining.adapters.storage.accounts import account
+from fraud_retraining.domain.releases.lifecycle import Release, ReleaseState
+from fraud_retraining.domain.releases.reviewers import Identity, ReviewerPolicy, identify
+from fraud_retraining.domain.retraining.pauses import Automation, Pause
+from fraud_retraining.domain.values.errors import RetrainingError
+from fraud_retraining.domain.values.schemas import Policy
 from fraud_retraining.orchestration.resources import open_ledger, open_registry, open_store
+from fraud_retraining.services.approvals import ReleaseDesk
+from fraud_retraining.services.model_cards import Cards
 from fraud_retraining.settings import REVIEWER_TOKEN_VARIABLE, Settings
 
 CHANNEL = "command line"

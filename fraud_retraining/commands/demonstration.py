@@ -18,17 +18,23 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from fraud_retraining.adapters.private_files import private_folder
+from fraud_retraining.adapters.storage.private_files import private_folder
 from fraud_retraining.commands import answers
 from fraud_retraining.commands.development import LINKS
 from fraud_retraining.commands.lakes import write_simulated_lake
 from fraud_retraining.commands.runs import Pipeline, Retrained
-from fraud_retraining.domain.errors import RetrainingError
-from fraud_retraining.domain.notices import sentences
-from fraud_retraining.domain.triggers import Trigger
-from fraud_retraining.domain.windows import DayRange
-from fraud_retraining.orchestration.progress import Progress
-from fraud_retraining.settings import CONFIG_VARIABLE, HOME_VARIABLE, Settings, home_folder, load_settings
+from fraud_retraining.domain.alerts.notices import sentences
+from fraud_retraining.domain.retraining.triggers import Trigger
+from fraud_retraining.domain.values.days import DayRange
+from fraud_retraining.domain.values.errors import RetrainingError
+from fraud_retraining.orchestration.runs.progress import Progress
+from fraud_retraining.settings import (
+    CONFIG_VARIABLE,
+    HOME_VARIABLE,
+    Settings,
+    home_folder,
+    load_settings,
+)
 from fraud_retraining.simulation import SimulationPolicy
 
 DAYS = 75

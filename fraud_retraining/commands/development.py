@@ -22,13 +22,19 @@ from typing import NamedTuple
 import yaml
 from rich.console import Console
 
-from fraud_retraining.adapters.private_files import private_folder
+from fraud_retraining.adapters.storage.private_files import private_folder
 from fraud_retraining.commands.lakes import grow_simulated_lake, write_simulated_lake
-from fraud_retraining.domain.errors import DataInvalid, DependencyUnreachable
+from fraud_retraining.domain.values.errors import DataInvalid, DependencyUnreachable
 from fraud_retraining.orchestration.instance import CONFIG, config_folder
-from fraud_retraining.orchestration.progress import Progress
 from fraud_retraining.orchestration.resources import open_lake
-from fraud_retraining.settings import CONFIG_VARIABLE, HOME_VARIABLE, Settings, home_folder, load_settings
+from fraud_retraining.orchestration.runs.progress import Progress
+from fraud_retraining.settings import (
+    CONFIG_VARIABLE,
+    HOME_VARIABLE,
+    Settings,
+    home_folder,
+    load_settings,
+)
 from fraud_retraining.simulation import SimulationPolicy
 
 HOST = "127.0.0.1"

@@ -10,9 +10,9 @@ from io import BytesIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fraud_retraining.adapters.locations import Location
-from fraud_retraining.orchestration.progress import Progress
+from fraud_retraining.adapters.storage.locations import Location
 from fraud_retraining.orchestration.resources import open_lake, open_location_of
+from fraud_retraining.orchestration.runs.progress import Progress
 from fraud_retraining.settings import Settings
 from fraud_retraining.simulation import SimulationPolicy, Simulator, lake_path, write_lake
 

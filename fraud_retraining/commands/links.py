@@ -1,21 +1,21 @@
 """`fraud-retraining link`: a signed link to a waiting version for one reviewer, where no Slack sends it.
 
 Here: who may get one, and that the record says for whom one was made; never the link itself. Not here: signing
-(`adapters/links.py`) and what somebody decides by it (`serving/release_app.py`).
+(`adapters/pages/signed_links.py`) and what somebody decides by it (`serving/release_app.py`).
 """
 
 from datetime import datetime, timedelta
 
 from pydantic import Field
 
-from fraud_retraining.adapters.accounts import account
-from fraud_retraining.adapters.ledger import Ledger
-from fraud_retraining.adapters.links import LINK_VARIABLE, ReleaseLinks
-from fraud_retraining.domain.errors import Conflict, NotPermitted, SettingsError
-from fraud_retraining.domain.events import EventKind
-from fraud_retraining.domain.releases import Release, ReleaseState
-from fraud_retraining.domain.reviewers import Reviewer
-from fraud_retraining.domain.schemas import Policy
+from fraud_retraining.adapters.ledger.ledger import Ledger
+from fraud_retraining.adapters.pages.signed_links import LINK_VARIABLE, ReleaseLinks
+from fraud_retraining.adapters.storage.accounts import account
+from fraud_retraining.domain.ledger.events import EventKind
+from fraud_retraining.domain.releases.lifecycle import Release, ReleaseState
+from fraud_retraining.domain.releases.reviewers import Reviewer
+from fraud_retraining.domain.values.errors import Conflict, NotPermitted, SettingsError
+from fraud_retraining.domain.values.schemas import Policy
 from fraud_retraining.orchestration.resources import open_ledger, open_links
 from fraud_retraining.settings import Settings
 

@@ -18,40 +18,42 @@ from uuid import uuid4
 import dagster as dg
 from pydantic import BaseModel
 
-from fraud_retraining.adapters.accounts import account
-from fraud_retraining.adapters.lake import DayFiles, Lake, LakeListing, some_of
-from fraud_retraining.adapters.ledger import Ledger
-from fraud_retraining.adapters.notifier import drain
-from fraud_retraining.adapters.store import Store
+from fraud_retraining.adapters.ledger.ledger import Ledger
+from fraud_retraining.adapters.storage.accounts import account
+from fraud_retraining.adapters.storage.lake import DayFiles, Lake, LakeListing, some_of
+from fraud_retraining.adapters.storage.store import Store
 from fraud_retraining.definitions import build_definitions
-from fraud_retraining.domain.budget import Ending, allowance, require_time
-from fraud_retraining.domain.candidate import Evaluation, ReleaseOutcome, RetrainStatus, TrainedModel
-from fraud_retraining.domain.errors import BudgetExceeded, DataInvalid, GateFailed, RetrainingError, SettingsError
-from fraud_retraining.domain.lake_layout import LAYOUT
-from fraud_retraining.domain.redaction import redact
-from fraud_retraining.domain.refused_days import ranges, remedy_of
-from fraud_retraining.domain.requesters import COMMAND_LINE, Requester
-from fraud_retraining.domain.triggers import Trigger
-from fraud_retraining.domain.windows import DayRange, TrainingWindow
-from fraud_retraining.orchestration.alert_sensors import what_it_left
+from fraud_retraining.domain.data.lake_layout import LAYOUT
+from fraud_retraining.domain.data.refused_days import ranges, remedy_of
+from fraud_retraining.domain.releases.candidate import Evaluation, ReleaseOutcome, TrainedModel
+from fraud_retraining.domain.retraining.budget import Ending, allowance, require_time
+from fraud_retraining.domain.retraining.requesters import COMMAND_LINE, Requester
+from fraud_retraining.domain.retraining.statuses import RetrainStatus
+from fraud_retraining.domain.retraining.triggers import Trigger
+from fraud_retraining.domain.training.windows import TrainingWindow
+from fraud_retraining.domain.values.days import DayRange
+from fraud_retraining.domain.values.errors import (
+    BudgetExceeded,
+    DataInvalid,
+    GateFailed,
+    RetrainingError,
+    SettingsError,
+)
+from fraud_retraining.domain.values.redaction import redact
 from fraud_retraining.orchestration.assets.evaluation import EVALUATION
 from fraud_retraining.orchestration.assets.promotion import PRODUCTION
 from fraud_retraining.orchestration.assets.training import MODEL, WINDOW
 from fraud_retraining.orchestration.automation import RANGE_END, RANGE_START
 from fraud_retraining.orchestration.instance import open_instance
-from fraud_retraining.orchestration.inventory import DAY_ASSETS, ENTITY_DAYS, FEATURES, TRANSACTIONS, Inventory
 from fraud_retraining.orchestration.io_managers import read_document
-from fraud_retraining.orchestration.jobs import AS_OF_TAG, INGEST, INGEST_SECONDS_TAG, REASON_TAG, RETRAIN, TRIGGER_TAG
-from fraud_retraining.orchestration.outcomes import (
-    THRESHOLDS,
-    EndedRun,
-    Outcomes,
-    days_of_tags,
-    family_days,
+from fraud_retraining.orchestration.jobs import (
+    AS_OF_TAG,
+    INGEST,
+    INGEST_SECONDS_TAG,
+    REASON_TAG,
+    RETRAIN,
+    TRIGGER_TAG,
 )
-from fraud_retraining.orchestration.progress import Progress
-from fraud_retraining.orchestration.readiness import days_behind, days_of_window, first_trainable, unbroken
-from fraud_retraining.orchestration.requests import CHANNEL_TAG, record_request, trigger_of
 from fraud_retraining.orchestration.resources import (
     open_lake,
     open_ledger,
@@ -60,8 +62,15 @@ from fraud_retraining.orchestration.resources import (
     open_outcomes,
     open_store,
 )
-from fraud_retraining.orchestration.retrain_lease import INGEST_STAGE
-from fraud_retraining.orchestration.spending import past_spendings, record_finished
+from fraud_retraining.orchestration.runs.lease import INGEST_STAGE
+from fraud_retraining.orchestration.runs.outcomes import THRESHOLDS, EndedRun, Outcomes, days_of_tags, family_days
+from fraud_retraining.orchestration.runs.progress import Progress
+from fraud_retraining.orchestration.runs.requests import CHANNEL_TAG, record_request, trigger_of
+from fraud_retraining.orchestration.runs.spending import past_spendings, record_finished
+from fraud_retraining.orchestration.sensors.alerts import what_it_left
+from fraud_retraining.orchestration.state.inventory import DAY_ASSETS, ENTITY_DAYS, FEATURES, TRANSACTIONS, Inventory
+from fraud_retraining.orchestration.state.readiness import days_behind, days_of_window, first_trainable, unbroken
+from fraud_retraining.services.delivery import drain
 from fraud_retraining.settings import Settings
 
 T = TypeVar("T")

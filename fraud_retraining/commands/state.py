@@ -8,25 +8,18 @@ from datetime import UTC, date, datetime, timedelta
 
 from pydantic import Field
 
-from fraud_retraining.adapters.ledger import Ledger
-from fraud_retraining.adapters.notifier import ALERT_FILE, Alerting, alerting
-from fraud_retraining.adapters.private_files import exposed
-from fraud_retraining.adapters.recorded_versions import require_kept
-from fraud_retraining.adapters.registry import Registry
-from fraud_retraining.adapters.track_record import read_standing
-from fraud_retraining.domain.automation import Automation, Pause
-from fraud_retraining.domain.errors import ChampionLost, DataInvalid
-from fraud_retraining.domain.events import Event, EventKind
-from fraud_retraining.domain.releases import Release, ReleaseState
-from fraud_retraining.domain.schemas import Policy
-from fraud_retraining.domain.triggers import Paused, next_due
-from fraud_retraining.domain.trust import Standing
-from fraud_retraining.domain.windows import TrainingWindow
-from fraud_retraining.orchestration.alert_sensors import untold
-from fraud_retraining.orchestration.health import automation_health
+from fraud_retraining.adapters.ledger.ledger import Ledger
+from fraud_retraining.adapters.mlflow.registry import Registry
+from fraud_retraining.adapters.storage.private_files import exposed
+from fraud_retraining.domain.ledger.events import Event, EventKind
+from fraud_retraining.domain.releases.lifecycle import Release, ReleaseState
+from fraud_retraining.domain.releases.trust import Standing
+from fraud_retraining.domain.retraining.pauses import Automation, Pause
+from fraud_retraining.domain.retraining.triggers import Paused, next_due
+from fraud_retraining.domain.training.windows import TrainingWindow
+from fraud_retraining.domain.values.errors import ChampionLost, DataInvalid
+from fraud_retraining.domain.values.schemas import Policy
 from fraud_retraining.orchestration.instance import open_instance
-from fraud_retraining.orchestration.knowledge import last_as_of, paused
-from fraud_retraining.orchestration.reproducibility import irreproducible_versions
 from fraud_retraining.orchestration.resources import (
     open_lake,
     open_ledger,
@@ -35,6 +28,13 @@ from fraud_retraining.orchestration.resources import (
     open_outcomes,
     open_registry,
 )
+from fraud_retraining.orchestration.runs.health import automation_health
+from fraud_retraining.orchestration.sensors.alerts import untold
+from fraud_retraining.orchestration.state.reproducibility import irreproducible_versions
+from fraud_retraining.orchestration.state.trigger_inputs import last_as_of, paused
+from fraud_retraining.services.delivery import ALERT_FILE, Alerting, alerting
+from fraud_retraining.services.recorded_versions import require_kept
+from fraud_retraining.services.track_record import read_standing
 from fraud_retraining.settings import LEDGER_FILE, MLFLOW_FILE, Settings
 
 LAST_RETRAINS = 5

@@ -1,0 +1,4 @@
+"""Dagster: assets, checks, jobs, schedules, sensors, resources. It reads, calls, and translates the answer.
+
+Not here: any decision (`domain`).
+"""

@@ -1,7 +1,8 @@
 """What schedules and sensors do: the next ingest, and the retrain that a trigger asks for.
 
 Here: asking what is known, asking the domain, and saying the answer in Dagster's words. Not here: when it is done
-(`orchestration/schedules.py`, `orchestration/sensors.py`) and the decision itself (`domain/triggers.py`).
+(`orchestration/schedules.py`, `orchestration/sensors/triggering.py`) and the decision itself
+(`domain/retraining/triggers.py`).
 """
 
 from collections.abc import Callable, Sequence
@@ -9,17 +10,16 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from fraud_retraining.adapters.lake import Lake
-from fraud_retraining.adapters.ledger import Ledger
-from fraud_retraining.adapters.monitoring import live_performance
-from fraud_retraining.adapters.store import Store
-from fraud_retraining.domain.errors import DataInvalid, RecordAltered
-from fraud_retraining.domain.events import EventKind
-from fraud_retraining.domain.fingerprint import digest
-from fraud_retraining.domain.lake_layout import SetAside
-from fraud_retraining.domain.requesters import AUTOMATION
-from fraud_retraining.domain.triggers import LivePerformance, Pause, Retrain, Skip, decide
-from fraud_retraining.orchestration.first_days import remember_first_day
+from fraud_retraining.adapters.days.monitoring_reports import live_performance
+from fraud_retraining.adapters.ledger.ledger import Ledger
+from fraud_retraining.adapters.storage.lake import Lake
+from fraud_retraining.adapters.storage.store import Store
+from fraud_retraining.domain.data.lake_layout import SetAside
+from fraud_retraining.domain.ledger.events import EventKind
+from fraud_retraining.domain.retraining.requesters import AUTOMATION
+from fraud_retraining.domain.retraining.triggers import LivePerformance, Pause, Retrain, Skip, decide
+from fraud_retraining.domain.values.digests import digest
+from fraud_retraining.domain.values.errors import DataInvalid, RecordAltered
 from fraud_retraining.orchestration.jobs import (
     AS_OF_TAG,
     DECISION_TAG,
@@ -31,10 +31,17 @@ from fraud_retraining.orchestration.jobs import (
     RETRAIN,
     TRIGGER_TAG,
 )
-from fraud_retraining.orchestration.knowledge import RETRAINING, UNFINISHED, days_asked_about, gather, watched_days
-from fraud_retraining.orchestration.monitoring_state import MonitoringState, former_champions, serving
-from fraud_retraining.orchestration.readiness import Readiness, Work, unbroken
-from fraud_retraining.orchestration.requests import record_decision
+from fraud_retraining.orchestration.runs.requests import record_decision
+from fraud_retraining.orchestration.state.first_days import remember_first_day
+from fraud_retraining.orchestration.state.monitoring import MonitoringState, former_champions, serving
+from fraud_retraining.orchestration.state.readiness import Readiness, Work, unbroken
+from fraud_retraining.orchestration.state.trigger_inputs import (
+    RETRAINING,
+    UNFINISHED,
+    days_asked_about,
+    gather,
+    watched_days,
+)
 from fraud_retraining.settings import Settings
 
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"

@@ -1,6 +1,7 @@
 """Removing what no audit and no rollback needs any more, and saying what was removed.
 
-Here: asking registry and ledger what there is, and carrying out the rule. Not here: the rule (`domain/retention.py`).
+Here: asking registry and ledger what there is, and carrying out the rule. Not here: the rule
+(`domain/audit/retention.py`).
 """
 
 from collections.abc import Iterator, Mapping
@@ -10,16 +11,16 @@ from uuid import uuid4
 
 import dagster as dg
 
-from fraud_retraining.adapters.leases import Heartbeat
-from fraud_retraining.adapters.ledger import Ledger
-from fraud_retraining.adapters.processes import this_process
-from fraud_retraining.adapters.registry import DAGSTER_RUN, FINGERPRINT, Registry, RunSummary
-from fraud_retraining.domain.budget import Spent
-from fraud_retraining.domain.errors import Busy
-from fraud_retraining.domain.events import EventKind
-from fraud_retraining.domain.leases import Owner, Purpose
-from fraud_retraining.domain.retention import KeptRun, KeptVersion, Removal, RetentionPolicy, removals
-from fraud_retraining.orchestration.spending import past_spendings, record_lost
+from fraud_retraining.adapters.ledger.leases import Heartbeat
+from fraud_retraining.adapters.ledger.ledger import Ledger
+from fraud_retraining.adapters.ledger.processes import this_process
+from fraud_retraining.adapters.mlflow.registry import DAGSTER_RUN, FINGERPRINT, Registry, RunSummary
+from fraud_retraining.domain.audit.retention import KeptRun, KeptVersion, Removal, RetentionPolicy, removals
+from fraud_retraining.domain.ledger.events import EventKind
+from fraud_retraining.domain.retraining.budget import Spent
+from fraud_retraining.domain.retraining.leases import Owner, Purpose
+from fraud_retraining.domain.values.errors import Busy
+from fraud_retraining.orchestration.runs.spending import past_spendings, record_lost
 from fraud_retraining.settings import Settings
 
 CLEAN = "clean"

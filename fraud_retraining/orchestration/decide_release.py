@@ -1,6 +1,6 @@
 """The Dagster UI's way to the desk: a job whose launch form asks for version, decision, reviewer and reason.
 
-Here: the form and how an answer or a refusal is shown. Not here: what a decision does (`adapters/release_desk.py`).
+Here: the form and how an answer or a refusal is shown. Not here: what a decision does (`services/approvals.py`).
 
 Dagster does not say who launched a run, and the run has the daemon's account: a reviewer for whom a proof is
 configured cannot give it here, and is sent to a way where they can.
@@ -11,12 +11,12 @@ from typing import Literal
 import dagster as dg
 from pydantic import Field
 
-from fraud_retraining.adapters.ledger import Ledger
-from fraud_retraining.adapters.registry import Registry
-from fraud_retraining.adapters.release_desk import ReleaseDesk
-from fraud_retraining.domain.errors import RetrainingError
-from fraud_retraining.domain.releases import Release, ReleaseState
-from fraud_retraining.domain.reviewers import identify
+from fraud_retraining.adapters.ledger.ledger import Ledger
+from fraud_retraining.adapters.mlflow.registry import Registry
+from fraud_retraining.domain.releases.lifecycle import Release, ReleaseState
+from fraud_retraining.domain.releases.reviewers import identify
+from fraud_retraining.domain.values.errors import RetrainingError
+from fraud_retraining.services.approvals import ReleaseDesk
 from fraud_retraining.settings import Settings
 
 DECIDE = "decide_release"

@@ -1,15 +1,15 @@
 """Drift reports and live performance as Dagster's metadata.
 
 Here: which numbers are plotted over the days, and which tables and pictures lie beside them. Not here: what they say
-(`domain/drift_tables.py`) and drawing (`adapters/drift_pictures.py`).
+(`domain/monitoring/drift_tables.py`) and drawing (`adapters/pages/drift_pictures.py`).
 """
 
 from typing import Any
 
-from fraud_retraining.adapters.drift_pictures import worst_png
-from fraud_retraining.domain.drift import SCORE, DriftReport, HoldoutProfile, ReferenceProfile
-from fraud_retraining.domain.drift_tables import drift_grid, left_out_grid, live_grid, served_grid
-from fraud_retraining.domain.performance import PerformanceReport
+from fraud_retraining.adapters.pages.drift_pictures import worst_png
+from fraud_retraining.domain.monitoring.drift import SCORE, DriftReport, HoldoutProfile, ReferenceProfile
+from fraud_retraining.domain.monitoring.drift_tables import drift_grid, left_out_grid, live_grid, served_grid
+from fraud_retraining.domain.monitoring.live_performance import PerformanceReport
 from fraud_retraining.orchestration.rendering import grid_table, markdown_image
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import dagster as dg
 from pydantic import BaseModel, ValidationError
 
-from fraud_retraining.adapters.store import Store
-from fraud_retraining.domain.errors import DataInvalid, IntegrityError
+from fraud_retraining.adapters.storage.store import Store
+from fraud_retraining.domain.values.errors import DataInvalid, IntegrityError
 
 
 class DocumentIOManager(dg.IOManager):

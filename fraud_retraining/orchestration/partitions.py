@@ -1,15 +1,15 @@
 """The days that Dagster knows, and which earlier days a day looks back on.
 
 Here: partitions and partition mappings, for lineage. Not here: which days a retrain really reads; that is decided in
-`domain/windows.py` and asserted by the assets, whatever a mapping says.
+`domain/training/windows.py` and asserted by the assets, whatever a mapping says.
 """
 
 from datetime import date
 
 import dagster as dg
 
-from fraud_retraining.domain.features import FeaturePlan
-from fraud_retraining.domain.windows import ExpandingWindow, HoldoutPolicy, WindowPolicy
+from fraud_retraining.domain.features.point_in_time import FeaturePlan
+from fraud_retraining.domain.training.windows import ExpandingWindow, HoldoutPolicy, WindowPolicy
 
 DEFAULT_FIRST_DAY = date(2015, 1, 1)
 BACKFILL_DAYS_IN_ONE_RUN = dg.BackfillPolicy.single_run()

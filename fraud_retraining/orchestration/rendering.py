@@ -1,7 +1,7 @@
 """Pictures and tables as Dagster's metadata.
 
-Here: turning PNG bytes and grids into what the UI shows. Not here: drawing (`adapters/pictures.py`) and what a table
-says (`domain/tables.py`), which web page, card and report share.
+Here: turning PNG bytes and grids into what the UI shows. Not here: drawing (`adapters/pages/pictures.py`) and what a
+table says (`domain/review/tables.py`), which web page, card and report share.
 """
 
 import base64
@@ -10,11 +10,11 @@ from typing import Any
 
 from dagster import MarkdownMetadataValue, MetadataValue, TableColumn, TableMetadataValue, TableRecord, TableSchema
 
-from fraud_retraining.adapters.pictures import pictures
-from fraud_retraining.domain.grids import Grid
-from fraud_retraining.domain.review import ReviewPack
-from fraud_retraining.domain.tables import importance_grid, left_out, review_grids, window_grid
-from fraud_retraining.domain.windows import TrainingWindow
+from fraud_retraining.adapters.pages.pictures import pictures
+from fraud_retraining.domain.review.report import ReviewPack
+from fraud_retraining.domain.review.tables import importance_grid, left_out, review_grids, window_grid
+from fraud_retraining.domain.training.windows import TrainingWindow
+from fraud_retraining.domain.values.grids import Grid
 
 
 def markdown_image(png: bytes, alt: str) -> MarkdownMetadataValue:

@@ -11,31 +11,31 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from fraud_retraining.adapters.private_files import private_file, private_folder
-from fraud_retraining.domain.errors import SettingsError
-from fraud_retraining.orchestration.progress import LogProgress
-from fraud_retraining.orchestration.retries import attempted
-from fraud_retraining.orchestration.workers import worker
+from fraud_retraining.adapters.storage.private_files import private_file, private_folder
+from fraud_retraining.domain.values.errors import SettingsError
+from fraud_retraining.orchestration.runs.progress import LogProgress
+from fraud_retraining.orchestration.runs.retries import attempted
+from fraud_retraining.orchestration.runs.workers import worker
 from fraud_retraining.settings import MLFLOW_FILE, Settings
 
 if TYPE_CHECKING:
     from dagster_aws.s3 import S3Resource
 
-    from fraud_retraining.adapters.engine import Engine
-    from fraud_retraining.adapters.lake import Lake
-    from fraud_retraining.adapters.ledger import Ledger
-    from fraud_retraining.adapters.links import ReleaseLinks
-    from fraud_retraining.adapters.locations import Location
-    from fraud_retraining.adapters.notifier import Notifier
-    from fraud_retraining.adapters.outbox import Outbox
-    from fraud_retraining.adapters.pinned_heads import PinnedHeads
-    from fraud_retraining.adapters.registry import Registry
-    from fraud_retraining.adapters.store import Store
-    from fraud_retraining.domain.leases import LeasePolicy
-    from fraud_retraining.orchestration.mlflow_run import MlflowRun
-    from fraud_retraining.orchestration.outcomes import Outcomes
-    from fraud_retraining.orchestration.release_sensors import Teller
-    from fraud_retraining.orchestration.retrain_lease import RetrainLease
+    from fraud_retraining.adapters.alerts.outbox import Outbox
+    from fraud_retraining.adapters.ledger.ledger import Ledger
+    from fraud_retraining.adapters.ledger.pinned_heads import PinnedHeads
+    from fraud_retraining.adapters.mlflow.registry import Registry
+    from fraud_retraining.adapters.pages.signed_links import ReleaseLinks
+    from fraud_retraining.adapters.storage.engine import Engine
+    from fraud_retraining.adapters.storage.lake import Lake
+    from fraud_retraining.adapters.storage.locations import Location
+    from fraud_retraining.adapters.storage.store import Store
+    from fraud_retraining.domain.retraining.leases import LeasePolicy
+    from fraud_retraining.orchestration.runs.lease import RetrainLease
+    from fraud_retraining.orchestration.runs.mlflow_run import MlflowRun
+    from fraud_retraining.orchestration.runs.outcomes import Outcomes
+    from fraud_retraining.orchestration.sensors.releases import Teller
+    from fraud_retraining.services.delivery import Notifier
 
 
 def s3_resource(settings: Settings) -> "S3Resource":
@@ -53,7 +53,7 @@ def s3_resource(settings: Settings) -> "S3Resource":
 
 def open_location_of(settings: Settings, uri: str) -> "Location":
     """A folder or an S3 prefix."""
-    from fraud_retraining.adapters.locations import open_location
+    from fraud_retraining.adapters.storage.opening import open_location
 
     return open_location(
         uri,
@@ -65,7 +65,7 @@ def open_location_of(settings: Settings, uri: str) -> "Location":
 
 def open_lake(settings: Settings) -> "Lake":
     """The lake of raw days."""
-    from fraud_retraining.adapters.lake import EARLIEST, Lake
+    from fraud_retraining.adapters.storage.lake import EARLIEST, Lake
     from fraud_retraining.orchestration.partitions import DEFAULT_FIRST_DAY
 
     first_day = DEFAULT_FIRST_DAY if "://" in settings.lake_uri else EARLIEST
@@ -80,16 +80,16 @@ def open_lake(settings: Settings) -> "Lake":
 
 def open_store(settings: Settings) -> "Store":
     """The store of partitions and documents."""
-    from fraud_retraining.adapters.store import Store
+    from fraud_retraining.adapters.storage.store import Store
 
     return Store(open_location_of(settings, settings.store_uri), scratch=settings.home / "scratch")
 
 
 def open_engine(settings: Settings) -> "Engine":
     """A DuckDB engine with the configured limits, or with those that follow from the machine."""
-    from fraud_retraining.adapters.engine import Engine
-    from fraud_retraining.adapters.machine_memory import usable_memory
-    from fraud_retraining.domain.memory import default_memory_limit
+    from fraud_retraining.adapters.storage.engine import Engine
+    from fraud_retraining.adapters.storage.machine_memory import usable_memory
+    from fraud_retraining.domain.data.memory import default_memory_limit
 
     return Engine(
         memory_limit=settings.engine.memory_limit or default_memory_limit(usable_memory()),
@@ -100,7 +100,7 @@ def open_engine(settings: Settings) -> "Engine":
 
 def open_ledger(settings: Settings) -> "Ledger":
     """The record of decisions, migrated to its newest form."""
-    from fraud_retraining.adapters.ledger import Ledger
+    from fraud_retraining.adapters.ledger.ledger import Ledger
 
     private_folder(settings.home)
     return Ledger(settings.ledger_url, model=settings.model.name, pins=lambda: open_heads(settings).heads())
@@ -108,7 +108,7 @@ def open_ledger(settings: Settings) -> "Ledger":
 
 def open_heads(settings: Settings) -> "PinnedHeads":
     """Where heads of the ledger's chain are kept, outside of its database."""
-    from fraud_retraining.adapters.pinned_heads import HeadFile, HeadObjects
+    from fraud_retraining.adapters.ledger.pinned_heads import HeadFile, HeadObjects
 
     if "://" in settings.heads_uri:
         return HeadObjects(open_location_of(settings, settings.heads_uri))
@@ -117,7 +117,7 @@ def open_heads(settings: Settings) -> "PinnedHeads":
 
 def open_outbox(settings: Settings) -> "Outbox":
     """What people were told, and what still has to be sent; in the ledger's database."""
-    from fraud_retraining.adapters.outbox import Outbox
+    from fraud_retraining.adapters.alerts.outbox import Outbox
 
     private_folder(settings.home)
     return Outbox(settings.ledger_url, model=settings.model.name)
@@ -125,21 +125,21 @@ def open_outbox(settings: Settings) -> "Outbox":
 
 def open_notifier(settings: Settings) -> "Notifier":
     """The way to Slack, PagerDuty and the file of alerts, with the tokens of this process's environment."""
-    from fraud_retraining.adapters.notifier import Notifier
+    from fraud_retraining.services.delivery import Notifier
 
     return Notifier(settings.alerts, settings.home, os.environ, open_links(settings))
 
 
 def open_outcomes(settings: Settings) -> "Outcomes":
     """What runs that ended tell the ledger and people."""
-    from fraud_retraining.orchestration.outcomes import Outcomes
+    from fraud_retraining.orchestration.runs.outcomes import Outcomes
 
     return Outcomes(settings, open_ledger(settings), open_outbox(settings), open_store(settings))
 
 
 def open_registry(settings: Settings) -> "Registry":
     """MLflow's runs and versions."""
-    from fraud_retraining.adapters.registry import Registry
+    from fraud_retraining.adapters.mlflow.registry import Registry
 
     private_folder(settings.home)
     if settings.mlflow.tracking_uri is None:
@@ -161,7 +161,7 @@ def retrain_lease(settings: Settings, policy: "LeasePolicy | None" = None) -> dg
         description="One retrain at a time, within the budget, whatever asked for it.",
     )
     def lease(context: dg.InitResourceContext) -> Iterator["RetrainLease"]:
-        from fraud_retraining.orchestration.retrain_lease import RetrainLease, asked_by, failure_of
+        from fraud_retraining.orchestration.runs.lease import RetrainLease, asked_by, failure_of
 
         run, instance = context.run, context.instance
         assert run is not None and instance is not None, "a lease is held by a run"
@@ -187,7 +187,7 @@ def open_links(settings: Settings) -> "ReleaseLinks | None":
     Raises:
         SettingsError: the secret is too short.
     """
-    from fraud_retraining.adapters.links import LEAST_CHARACTERS, LINK_VARIABLE, ReleaseLinks
+    from fraud_retraining.adapters.pages.signed_links import LEAST_CHARACTERS, LINK_VARIABLE, ReleaseLinks
 
     secret = os.environ.get(LINK_VARIABLE, "")
     if not secret:
@@ -202,7 +202,7 @@ def open_links(settings: Settings) -> "ReleaseLinks | None":
 
 def open_teller(settings: Settings) -> "Teller":
     """Whoever tells people about releases: by the outbox."""
-    from fraud_retraining.orchestration.release_teller import OutboxTeller
+    from fraud_retraining.orchestration.sensors.release_notifier import OutboxTeller
 
     return OutboxTeller(
         settings, open_ledger(settings), open_outbox(settings), open_store(settings), open_links(settings)
@@ -217,7 +217,7 @@ def _mlflow(settings: Settings) -> dg.ResourceDefinition:
         description="dagster-mlflow's mlflow_tracking: at most one MLflow run a Dagster run.",
     )
     def mlflow(context: dg.InitResourceContext) -> Iterator["MlflowRun"]:
-        from fraud_retraining.orchestration.mlflow_run import MlflowRun
+        from fraud_retraining.orchestration.runs.mlflow_run import MlflowRun
 
         attempted(open_registry(settings).ensure_experiment, settings.retries, context.log)
         run = MlflowRun(settings, context)

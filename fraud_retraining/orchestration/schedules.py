@@ -1,16 +1,16 @@
 """Schedules: the daily ingest, the daily clean-up, and the retrain at its hour.
 
 Here: when they tick and what they say. Not here: what to do then (`orchestration/automation.py`). Schedules do not
-catch up after downtime; the sensors of `orchestration/sensors.py` do.
+catch up after downtime; the sensors of `orchestration/sensors/triggering.py` do.
 """
 
 from datetime import UTC
 
 import dagster as dg
 
-from fraud_retraining.adapters.lake import Lake
-from fraud_retraining.adapters.ledger import Ledger
-from fraud_retraining.adapters.store import Store
+from fraud_retraining.adapters.ledger.ledger import Ledger
+from fraud_retraining.adapters.storage.lake import Lake
+from fraud_retraining.adapters.storage.store import Store
 from fraud_retraining.orchestration.automation import ingest_next, retrain_if_asked
 from fraud_retraining.orchestration.cleaning import CLEAN
 from fraud_retraining.orchestration.jobs import INGEST, RETRAIN

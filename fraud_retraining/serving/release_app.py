@@ -1,8 +1,8 @@
 """The app behind the page of releases and the buttons in Slack.
 
-Here: HTTP: who asks, what they get to see, and which decision their answer is. Every decision goes to the one desk.
-Not here: what a decision does (`adapters/release_desk.py`), how a page looks (`adapters/pages.py`), and the messages in
-Slack (`domain/release_messages.py`).
+Here: HTTP: who asks, what they get to see, and which decision their answer is. Every decision goes to the one desk. Not
+here: what a decision does (`services/approvals.py`), how a page looks (`adapters/pages/html.py`), and the messages in
+Slack (`domain/approvals/slack_request.py`).
 
 Reading is open to whoever reaches the app; deciding needs a signed one-time link, the header of a configured login
 proxy, or a click in Slack whose signature verifies.
@@ -15,27 +15,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
-from fraud_retraining.adapters.ledger import Ledger
-from fraud_retraining.adapters.links import ReleaseLinks, SignedLink
-from fraud_retraining.adapters.packs import read_pack
-from fraud_retraining.adapters.pages import Ask, release_html, releases_html, told_html
-from fraud_retraining.adapters.pictures import CAPTIONS
-from fraud_retraining.adapters.release_desk import ReleaseDesk
-from fraud_retraining.adapters.review_pictures import ReviewPictures, pictures_key
-from fraud_retraining.adapters.store import Store
-from fraud_retraining.adapters.stories import read_story
-from fraud_retraining.domain.errors import (
-    Conflict,
-    DependencyUnreachable,
-    GateFailed,
-    IntegrityError,
-    NotPermitted,
-    RetrainingError,
-    SettingsError,
-)
-from fraud_retraining.domain.messages import TEXT, mrkdwn
-from fraud_retraining.domain.notices import LinkPolicy
-from fraud_retraining.domain.release_messages import (
+from fraud_retraining.adapters.days.review_reports import read_pack
+from fraud_retraining.adapters.ledger.ledger import Ledger
+from fraud_retraining.adapters.pages.html import Ask, release_html, releases_html, told_html
+from fraud_retraining.adapters.pages.pictures import CAPTIONS
+from fraud_retraining.adapters.pages.review_pictures import ReviewPictures, pictures_key
+from fraud_retraining.adapters.pages.signed_links import ReleaseLinks, SignedLink
+from fraud_retraining.adapters.storage.store import Store
+from fraud_retraining.domain.alerts.composing import TEXT, mrkdwn
+from fraud_retraining.domain.alerts.notices import LinkPolicy
+from fraud_retraining.domain.approvals.slack_request import (
     APPROVE,
     REASON_BLOCK,
     REASON_INPUT,
@@ -45,9 +34,9 @@ from fraud_retraining.domain.release_messages import (
     decided_message,
     reason_view,
 )
-from fraud_retraining.domain.releases import MOST_VERSION, Decision, Release, ReleaseState
-from fraud_retraining.domain.review import ReviewPack
-from fraud_retraining.domain.reviewers import (
+from fraud_retraining.domain.audit.history import Story
+from fraud_retraining.domain.releases.lifecycle import MOST_VERSION, Decision, Release, ReleaseState
+from fraud_retraining.domain.releases.reviewers import (
     Identity,
     ReviewerPolicy,
     identify_by_link,
@@ -55,7 +44,18 @@ from fraud_retraining.domain.reviewers import (
     identify_by_slack,
     is_proxy,
 )
-from fraud_retraining.domain.story import Story
+from fraud_retraining.domain.review.report import ReviewPack
+from fraud_retraining.domain.values.errors import (
+    Conflict,
+    DependencyUnreachable,
+    GateFailed,
+    IntegrityError,
+    NotPermitted,
+    RetrainingError,
+    SettingsError,
+)
+from fraud_retraining.services.approvals import ReleaseDesk
+from fraud_retraining.services.release_history import read_story
 from fraud_retraining.serving.latest import Latest
 from fraud_retraining.serving.limits import Limited
 from fraud_retraining.serving.slack_clicks import NO_CLICK, is_click

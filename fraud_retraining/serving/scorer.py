@@ -1,8 +1,8 @@
 """The scorer that production loads as `models:/fraud_detector@champion`: feature columns in, `fraud_probability` out.
 
 Here: an MLflow model from code, so that no pickle lies on the way to production. Not here: the arithmetic
-(`domain/scoring.py`), which travels beside it. This file is run before anything is verified, so it imports nothing else
-until the digest of the model's files is the one that was logged.
+(`domain/training/scoring.py`), which travels beside it. This file is run before anything is verified, so it imports
+nothing else until the digest of the model's files is the one that was logged.
 
 A caller who has the digest from elsewhere (a ledger, a deployment record) passes it on, and it is the one that counts:
 `mlflow.pyfunc.load_model(uri, model_config={"model_digest": "..."})`.
@@ -22,7 +22,7 @@ from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
 if TYPE_CHECKING:
-    from fraud_retraining.domain.scoring import FittedModel
+    from fraud_retraining.domain.training.scoring import FittedModel
 
 MODEL = "fraud_model"
 DIGEST = "model_digest"

@@ -10,7 +10,8 @@ from uuid import uuid4
 
 import pytest
 
-from fraud_retraining.adapters.locations import Location, TransferPolicy, open_location
+from fraud_retraining.adapters.storage.locations import Location, TransferPolicy
+from fraud_retraining.adapters.storage.opening import open_location
 
 if TYPE_CHECKING:
     from dagster_aws.s3 import S3Resource

@@ -13,13 +13,11 @@ import dagster as dg
 import pytest
 
 from fraud_retraining.definitions import build_definitions
-from fraud_retraining.domain.errors import IntegrityError
-from fraud_retraining.domain.events import EventKind
-from fraud_retraining.domain.triggers import Trigger
-from fraud_retraining.orchestration.alert_sensors import bury_the_dead
+from fraud_retraining.domain.ledger.events import EventKind
+from fraud_retraining.domain.retraining.triggers import Trigger
+from fraud_retraining.domain.values.errors import IntegrityError
 from fraud_retraining.orchestration.automation import RANGE_END, RANGE_START
 from fraud_retraining.orchestration.instance import open_instance
-from fraud_retraining.orchestration.inventory import DAY_ASSETS, Inventory
 from fraud_retraining.orchestration.jobs import (
     AS_OF_TAG,
     DRIFT_TAG,
@@ -30,7 +28,6 @@ from fraud_retraining.orchestration.jobs import (
     RETRAIN,
     TRIGGER_TAG,
 )
-from fraud_retraining.orchestration.knowledge import last_as_of, paused
 from fraud_retraining.orchestration.resources import (
     open_lake,
     open_ledger,
@@ -40,10 +37,13 @@ from fraud_retraining.orchestration.resources import (
     open_store,
 )
 from fraud_retraining.orchestration.schedules import RETRAIN_SCHEDULE
-from fraud_retraining.orchestration.sensors import INGEST_SENSOR, MONITOR_SENSOR, RETRAIN_SENSOR
+from fraud_retraining.orchestration.sensors.alerts import bury_the_dead
+from fraud_retraining.orchestration.sensors.triggering import INGEST_SENSOR, MONITOR_SENSOR, RETRAIN_SENSOR
+from fraud_retraining.orchestration.state.inventory import DAY_ASSETS, Inventory
+from fraud_retraining.orchestration.state.trigger_inputs import last_as_of, paused
 from fraud_retraining.settings import Settings, load_settings
 from fraud_retraining.simulation import SimulationPolicy, Simulator
-from fraud_retraining_tests.conftest import AS_OF, DAYS, START, Place
+from fraud_retraining_tests.support.places import AS_OF, DAYS, START, Place
 
 END = START + timedelta(days=DAYS - 1)
 
@@ -117,7 +117,7 @@ def automation(place: Place) -> Iterator[Automation]:
 def ingested_home(tmp_path_factory: pytest.TempPathFactory, small_lake: Path) -> Path:
     """The store of a place whose whole lake was ingested through the sensor."""
     with pytest.MonkeyPatch.context() as patch:
-        from fraud_retraining_tests.conftest import enter
+        from fraud_retraining_tests.support.places import enter
 
         fresh = Place(tmp_path_factory.mktemp("ingested"))
         shutil.copytree(small_lake, fresh.lake)
@@ -132,7 +132,7 @@ def ingested_home(tmp_path_factory: pytest.TempPathFactory, small_lake: Path) ->
 @pytest.fixture
 def ready(ingested_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Automation]:
     """A fresh copy of a place whose whole lake was ingested."""
-    from fraud_retraining_tests.conftest import enter
+    from fraud_retraining_tests.support.places import enter
 
     fresh = Place(tmp_path / "ready")
     shutil.copytree(ingested_home, fresh.folder)
@@ -430,7 +430,7 @@ def test_a_retrain_that_was_killed_begins_again_with_its_window_though_a_day_has
 ) -> None:
     place = Place(Path(ready.settings.lake_uri).parent)
     place.configure(triggers={"retry_minutes": 0})
-    module = "fraud_retraining_tests.orchestration.retrainers"
+    module = "fraud_retraining_tests.support.retrainers"
     died = subprocess.run([sys.executable, "-m", module, "die", str(END), trigger], capture_output=True, text=True)
     assert died.returncode == -signal.SIGKILL, died.stderr[-3000:]
     again = Automation()

@@ -7,23 +7,23 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from fraud_retraining.adapters.ledger import Ledger
-from fraud_retraining.adapters.processes import this_process
-from fraud_retraining.adapters.registry import Registry, TrainedRun
+from fraud_retraining.adapters.ledger.ledger import Ledger
+from fraud_retraining.adapters.ledger.processes import this_process
+from fraud_retraining.adapters.mlflow.registry import Registry, TrainedRun
 from fraud_retraining.definitions import build_definitions
-from fraud_retraining.domain.budget import BudgetPolicy
-from fraud_retraining.domain.errors import Busy, IntegrityError
-from fraud_retraining.domain.events import EventKind
-from fraud_retraining.domain.leases import Owner, Purpose
-from fraud_retraining.domain.releases import ReleaseState
-from fraud_retraining.domain.retention import RetentionPolicy
-from fraud_retraining.domain.trust import POLICY
-from fraud_retraining.orchestration.alert_sensors import tell_untold
+from fraud_retraining.domain.audit.retention import RetentionPolicy
+from fraud_retraining.domain.ledger.events import EventKind
+from fraud_retraining.domain.releases.lifecycle import ReleaseState
+from fraud_retraining.domain.releases.trust import POLICY
+from fraud_retraining.domain.retraining.budget import BudgetPolicy
+from fraud_retraining.domain.retraining.leases import Owner, Purpose
+from fraud_retraining.domain.values.errors import Busy, IntegrityError
 from fraud_retraining.orchestration.cleaning import CLEAN, build_clean_job, clean, superfluous
 from fraud_retraining.orchestration.resources import open_outbox, open_outcomes
-from fraud_retraining.orchestration.spending import record_finished
+from fraud_retraining.orchestration.runs.spending import record_finished
+from fraud_retraining.orchestration.sensors.alerts import tell_untold
 from fraud_retraining.settings import LedgerPolicy, Settings
-from fraud_retraining_tests.adapters.registries import (
+from fraud_retraining_tests.support.registries import (
     AS_OF,
     a_fingerprint,
     a_window,

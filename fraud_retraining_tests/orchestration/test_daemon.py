@@ -10,9 +10,9 @@ import pytest
 from fraud_retraining.orchestration.jobs import INGEST, RETRAIN
 from fraud_retraining.orchestration.resources import open_ledger, open_registry
 from fraud_retraining.simulation import lake_path
-from fraud_retraining_tests.conftest import DAYS, START, Place, enter
-from fraud_retraining_tests.daemons import Watched, daemon_over, wait_until
-from fraud_retraining_tests.mortal_daemon import STAGES
+from fraud_retraining_tests.support.daemons import Watched, daemon_over, wait_until
+from fraud_retraining_tests.support.killed_daemon import STAGES
+from fraud_retraining_tests.support.places import DAYS, START, Place, enter
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 

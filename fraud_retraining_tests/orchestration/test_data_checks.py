@@ -5,11 +5,11 @@ from datetime import date, timedelta
 import dagster as dg
 import pytest
 
-from fraud_retraining.domain.day_checks import DAY_CHECKS
+from fraud_retraining.domain.data.day_checks import DAY_CHECKS
 from fraud_retraining.orchestration.checks.data_checks import DAYS_TOLD_APART
 from fraud_retraining.orchestration.instance import open_instance
-from fraud_retraining_tests.command_line import run
-from fraud_retraining_tests.conftest import START, Place
+from fraud_retraining_tests.support.command_line import run
+from fraud_retraining_tests.support.places import START, Place
 
 
 def told(check: str) -> dict[date, bool]:

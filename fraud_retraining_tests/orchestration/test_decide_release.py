@@ -7,15 +7,15 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from fraud_retraining.adapters.registry import Registry
+from fraud_retraining.adapters.mlflow.registry import Registry
 from fraud_retraining.definitions import build_definitions
-from fraud_retraining.domain.events import EventKind
-from fraud_retraining.domain.trust import PromotionPolicy
-from fraud_retraining.orchestration.alert_sensors import tell_untold
+from fraud_retraining.domain.ledger.events import EventKind
+from fraud_retraining.domain.releases.trust import PromotionPolicy
 from fraud_retraining.orchestration.decide_release import DECIDE
 from fraud_retraining.orchestration.resources import open_outbox, open_outcomes
+from fraud_retraining.orchestration.sensors.alerts import tell_untold
 from fraud_retraining.settings import LedgerPolicy, Settings
-from fraud_retraining_tests.adapters.desks import World
+from fraud_retraining_tests.support.approvals_fixture import World
 
 
 @pytest.fixture(autouse=True)

@@ -12,25 +12,25 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from fraud_retraining.adapters.ledger import Ledger
-from fraud_retraining.adapters.links import ReleaseLinks
-from fraud_retraining.adapters.notifier import Notifier, drain
-from fraud_retraining.adapters.outbox import Outbox
-from fraud_retraining.adapters.processes import this_process
+from fraud_retraining.adapters.alerts.outbox import Outbox
+from fraud_retraining.adapters.ledger.ledger import Ledger
+from fraud_retraining.adapters.ledger.processes import this_process
+from fraud_retraining.adapters.pages.signed_links import ReleaseLinks
 from fraud_retraining.definitions import build_definitions
-from fraud_retraining.domain.events import EventKind
-from fraud_retraining.domain.notices import SlackPolicy
-from fraud_retraining.domain.releases import Decision
-from fraud_retraining.orchestration.alert_sensors import bury_the_dead, tell_untold
-from fraud_retraining.orchestration.knowledge import RETRAINING
-from fraud_retraining.orchestration.release_sensors import RELEASE_SENSOR
-from fraud_retraining.orchestration.release_teller import OutboxTeller
+from fraud_retraining.domain.alerts.notices import SlackPolicy
+from fraud_retraining.domain.ledger.events import EventKind
+from fraud_retraining.domain.releases.lifecycle import Decision
 from fraud_retraining.orchestration.resources import open_ledger, open_outcomes, open_registry, open_store
-from fraud_retraining.orchestration.workers import WORKER_TAG
+from fraud_retraining.orchestration.runs.workers import WORKER_TAG
+from fraud_retraining.orchestration.sensors.alerts import bury_the_dead, tell_untold
+from fraud_retraining.orchestration.sensors.release_notifier import OutboxTeller
+from fraud_retraining.orchestration.sensors.releases import RELEASE_SENSOR
+from fraud_retraining.orchestration.state.trigger_inputs import RETRAINING
+from fraud_retraining.services.delivery import Notifier, drain
 from fraud_retraining.settings import Settings, load_settings
-from fraud_retraining_tests.adapters.ledgers import ANYBODY, person, waiting
-from fraud_retraining_tests.conftest import Place
-from fraud_retraining_tests.crashes import deaths
+from fraud_retraining_tests.support.crashes import deaths
+from fraud_retraining_tests.support.ledgers import ANYBODY, person, waiting
+from fraud_retraining_tests.support.places import Place
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 

@@ -15,7 +15,7 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
-from fraud_retraining.adapters.monitoring import (
+from fraud_retraining.adapters.days.monitoring_reports import (
     DRIFT,
     PERFORMANCE,
     SCORED,
@@ -26,20 +26,17 @@ from fraud_retraining.adapters.monitoring import (
     read_profile,
     report_of,
 )
-from fraud_retraining.adapters.store import Partition, Store
+from fraud_retraining.adapters.storage.store import Partition, Store
 from fraud_retraining.commands.runs import Pipeline
 from fraud_retraining.definitions import build_definitions
-from fraud_retraining.domain.drift import DriftReport, HoldoutProfile, ReferenceProfile
-from fraud_retraining.domain.errors import DataInvalid, DependencyUnreachable, IntegrityError
-from fraud_retraining.domain.performance import PerformanceReport
-from fraud_retraining.domain.triggers import PerformanceTriggerPolicy, Trigger
-from fraud_retraining.domain.windows import DayRange
+from fraud_retraining.domain.monitoring.drift import DriftReport, HoldoutProfile, ReferenceProfile
+from fraud_retraining.domain.monitoring.live_performance import PerformanceReport
+from fraud_retraining.domain.retraining.triggers import PerformanceTriggerPolicy, Trigger
+from fraud_retraining.domain.values.days import DayRange
+from fraud_retraining.domain.values.errors import DataInvalid, DependencyUnreachable, IntegrityError
 from fraud_retraining.orchestration.automation import RANGE_END, RANGE_START, latest_performance
 from fraud_retraining.orchestration.instance import open_instance
 from fraud_retraining.orchestration.jobs import MONITOR
-from fraud_retraining.orchestration.knowledge import Watched
-from fraud_retraining.orchestration.monitoring_state import MonitoringState, Serving, former_champions, serving
-from fraud_retraining.orchestration.progress import LogProgress
 from fraud_retraining.orchestration.resources import (
     open_lake,
     open_ledger,
@@ -48,8 +45,11 @@ from fraud_retraining.orchestration.resources import (
     open_registry,
     open_store,
 )
+from fraud_retraining.orchestration.runs.progress import LogProgress
+from fraud_retraining.orchestration.state.monitoring import MonitoringState, Serving, former_champions, serving
+from fraud_retraining.orchestration.state.trigger_inputs import Watched
 from fraud_retraining.settings import Settings, load_settings
-from fraud_retraining_tests.conftest import DAYS, START, Place, enter
+from fraud_retraining_tests.support.places import DAYS, START, Place, enter
 
 pytestmark = pytest.mark.timeout(900)
 

@@ -15,15 +15,15 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from fraud_retraining.adapters.ledger import Ledger
+from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.cli import app
-from fraud_retraining.domain.events import EventKind
+from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.orchestration.resources import open_ledger, open_registry
 from fraud_retraining.settings import load_settings
-from fraud_retraining_tests.conftest import AS_OF, START, Place, enter
-from fraud_retraining_tests.orchestration.retrainers import EXPIRES_SECONDS
+from fraud_retraining_tests.support.places import AS_OF, START, Place, enter
+from fraud_retraining_tests.support.retrainers import EXPIRES_SECONDS
 
-pytest_plugins = ["fraud_retraining_tests.adapters.databases"]
+pytest_plugins = ["fraud_retraining_tests.support.databases"]
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 Child = subprocess.Popen
@@ -66,7 +66,7 @@ def spawn(home: Place) -> Iterator[Spawn]:
     running: list[Child] = []
 
     def start(*arguments: str) -> Child:
-        module = "fraud_retraining_tests.orchestration.retrainers"
+        module = "fraud_retraining_tests.support.retrainers"
         log = (home.folder / f"retrain-{len(running)}.log").open("w")
         command = [sys.executable, "-m", module, *arguments]
         running.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True))

@@ -10,14 +10,14 @@ import pytest
 from dagster._core.execution.backfill import PartitionBackfill
 
 from fraud_retraining.definitions import build_definitions
-from fraud_retraining.domain.events import EventKind
+from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.orchestration.instance import open_instance
 from fraud_retraining.orchestration.jobs import RETRAIN, max_runtime
 from fraud_retraining.orchestration.resources import open_ledger
 from fraud_retraining.settings import Settings, load_settings
-from fraud_retraining_tests.command_line import run
-from fraud_retraining_tests.conftest import AS_OF, START, Place
-from fraud_retraining_tests.daemons import daemon_over, wait_until
+from fraud_retraining_tests.support.command_line import run
+from fraud_retraining_tests.support.daemons import daemon_over, wait_until
+from fraud_retraining_tests.support.places import AS_OF, START, Place
 
 AS_OF_ASSETS = ("training_window", "fraud_model", "model_evaluation", "registered_model", "production_model")
 

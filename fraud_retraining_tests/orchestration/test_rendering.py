@@ -4,10 +4,15 @@ import base64
 
 import dagster as dg
 
-from fraud_retraining.adapters.pictures import pictures
-from fraud_retraining.domain.tables import review_grids
-from fraud_retraining.orchestration.rendering import grid_table, importance_table, markdown_image, review_metadata
-from fraud_retraining_tests.domain.reviews import pack
+from fraud_retraining.adapters.pages.pictures import pictures
+from fraud_retraining.domain.review.tables import review_grids
+from fraud_retraining.orchestration.rendering import (
+    grid_table,
+    importance_table,
+    markdown_image,
+    review_metadata,
+)
+from fraud_retraining_tests.support.reviews import pack
 
 
 def test_a_picture_travels_within_its_markdown():

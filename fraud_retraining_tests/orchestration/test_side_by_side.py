@@ -8,32 +8,33 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from fraud_retraining.adapters.ledger import Ledger
-from fraud_retraining.adapters.locations import open_location
-from fraud_retraining.adapters.pages import card_html, release_html
-from fraud_retraining.adapters.store import Store
-from fraud_retraining.adapters.stories import read_story
+from fraud_retraining.adapters.ledger.ledger import Ledger
+from fraud_retraining.adapters.pages.html import card_html, release_html
+from fraud_retraining.adapters.storage.opening import open_location
+from fraud_retraining.adapters.storage.store import Store
 from fraud_retraining.commands.answers import print_retrain, retrain_answer
 from fraud_retraining.commands.audit_answers import print_story
 from fraud_retraining.commands.runs import Retrained
-from fraud_retraining.domain.candidate import Evaluation, RetrainStatus
-from fraud_retraining.domain.card import card_markdown, limits
-from fraud_retraining.domain.events import EventKind
-from fraud_retraining.domain.gates import gather_evidence, judge
-from fraud_retraining.domain.judged import Pair
-from fraud_retraining.domain.notices import LinkPolicy
-from fraud_retraining.domain.period import retrains_grid
-from fraud_retraining.domain.release_messages import request_message
-from fraud_retraining.domain.review import ReviewPack
-from fraud_retraining.domain.reviewing import Reviewed, review
-from fraud_retraining.domain.story import Story
-from fraud_retraining.domain.tables import metrics_grid
-from fraud_retraining.domain.triggers import Trigger
+from fraud_retraining.domain.alerts.notices import LinkPolicy
+from fraud_retraining.domain.approvals.slack_request import request_message
+from fraud_retraining.domain.audit.history import Story
+from fraud_retraining.domain.audit.period import retrains_grid
+from fraud_retraining.domain.evaluation.gates import gather_evidence, judge
+from fraud_retraining.domain.evaluation.judged import Pair
+from fraud_retraining.domain.ledger.events import EventKind
+from fraud_retraining.domain.releases.candidate import Evaluation
+from fraud_retraining.domain.retraining.statuses import RetrainStatus
+from fraud_retraining.domain.retraining.triggers import Trigger
+from fraud_retraining.domain.review.building import Reviewed, review
+from fraud_retraining.domain.review.model_card import card_markdown, limits
+from fraud_retraining.domain.review.report import ReviewPack
+from fraud_retraining.domain.review.tables import metrics_grid
 from fraud_retraining.orchestration.assets.evaluation import _metadata, flat_metrics
-from fraud_retraining_tests.adapters.lives import lived
-from fraud_retraining_tests.adapters.pages_read import Read
-from fraud_retraining_tests.domain.recorded import Record
-from fraud_retraining_tests.domain.reviews import AS_OF, MATURITY, POLICY, fitted, judged, watched
+from fraud_retraining.services.release_history import read_story
+from fraud_retraining_tests.support.ledger_history import lived
+from fraud_retraining_tests.support.pages_read import Read
+from fraud_retraining_tests.support.recorded import Record
+from fraud_retraining_tests.support.reviews import AS_OF, MATURITY, POLICY, fitted, judged, watched
 
 CANDIDATE = ("amount", "night", "count", "city")
 

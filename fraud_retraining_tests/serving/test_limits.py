@@ -15,12 +15,12 @@ import pytest
 from fraud_retraining.serving import limits
 from fraud_retraining.serving.limits import BODY_BYTES, HEADERS, MOST_CONNECTIONS
 from fraud_retraining.serving.release_app import SLACK_ACTIONS, SLACK_BYTES
-from fraud_retraining_tests.serving.hostile import Odd, odd_requests
-from fraud_retraining_tests.serving.offices import Reviewed_
+from fraud_retraining_tests.support.hostile import Odd, odd_requests
+from fraud_retraining_tests.support.release_apps import Reviewed_
 
 pytest_plugins = (
-    "fraud_retraining_tests.adapters.people_fixtures",
-    "fraud_retraining_tests.serving.office_fixtures",
+    "fraud_retraining_tests.support.reviewer_fixtures",
+    "fraud_retraining_tests.support.release_app_fixtures",
 )
 
 AT_ONCE = 20

@@ -13,18 +13,18 @@ from urllib.parse import urlencode
 import httpx
 import pytest
 
-from fraud_retraining.adapters.notifier import Notifier, drain
-from fraud_retraining.adapters.outbox import Outbox
-from fraud_retraining.domain.events import EventKind
-from fraud_retraining.domain.notices import Action, AlertPolicy, Message
-from fraud_retraining_tests.adapters.desks import require_invariants
-from fraud_retraining_tests.adapters.people import TOKEN
-from fraud_retraining_tests.domain.notices import a_notice
-from fraud_retraining_tests.serving.offices import ANNA, BERT, CHANNEL, EVE, PROXY_SECRET, Office_, Reviewed_
+from fraud_retraining.adapters.alerts.outbox import Outbox
+from fraud_retraining.domain.alerts.notices import Action, AlertPolicy, Message
+from fraud_retraining.domain.ledger.events import EventKind
+from fraud_retraining.services.delivery import Notifier, drain
+from fraud_retraining_tests.support.approvals_fixture import require_invariants
+from fraud_retraining_tests.support.notices import a_notice
+from fraud_retraining_tests.support.release_apps import ANNA, BERT, CHANNEL, EVE, PROXY_SECRET, Office_, Reviewed_
+from fraud_retraining_tests.support.reviewers import TOKEN
 
 pytest_plugins = (
-    "fraud_retraining_tests.adapters.people_fixtures",
-    "fraud_retraining_tests.serving.office_fixtures",
+    "fraud_retraining_tests.support.reviewer_fixtures",
+    "fraud_retraining_tests.support.release_app_fixtures",
 )
 
 
@@ -226,7 +226,7 @@ def test_links_that_an_older_version_stored_are_blanked_at_the_first_start(offic
 
 
 def _anna() -> Any:
-    from fraud_retraining.domain.reviewers import Identity, Proof
+    from fraud_retraining.domain.releases.reviewers import Identity, Proof
 
     return Identity(name="anna", how=Proof.TOKEN)
 

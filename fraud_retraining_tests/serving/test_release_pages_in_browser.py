@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fraud_retraining.domain.events import EventKind
-from fraud_retraining_tests.adapters.desks import require_invariants
-from fraud_retraining_tests.browsers import (
+from fraud_retraining.domain.ledger.events import EventKind
+from fraud_retraining_tests.support.approvals_fixture import require_invariants
+from fraud_retraining_tests.support.browsers import (
     DESKTOP,
     PHONE,
     Visit,
@@ -16,15 +16,15 @@ from fraud_retraining_tests.browsers import (
     require_within,
     visiting,
 )
-from fraud_retraining_tests.serving.offices import Office_, Reviewed_
+from fraud_retraining_tests.support.release_apps import Office_, Reviewed_
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 pytest_plugins = (
-    "fraud_retraining_tests.adapters.people_fixtures",
-    "fraud_retraining_tests.browser_fixtures",
-    "fraud_retraining_tests.serving.office_fixtures",
+    "fraud_retraining_tests.support.reviewer_fixtures",
+    "fraud_retraining_tests.support.browser_fixtures",
+    "fraud_retraining_tests.support.release_app_fixtures",
 )
 
 

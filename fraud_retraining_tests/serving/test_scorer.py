@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fraud_retraining.adapters.model_artifact import read_files
-from fraud_retraining.adapters.registry import Registry
-from fraud_retraining.domain.scoring import files_digest
-from fraud_retraining_tests.adapters.registries import (
+from fraud_retraining.adapters.mlflow.model_artifact import read_files
+from fraud_retraining.adapters.mlflow.registry import Registry
+from fraud_retraining.domain.training.scoring import files_digest
+from fraud_retraining_tests.support.registries import (
     AS_OF,
     a_fingerprint,
     a_window,

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from fraud_retraining.domain.schemas import ColumnFeaturePolicy, ColumnPolicy
+from fraud_retraining.domain.values.schemas import ColumnFeaturePolicy, ColumnPolicy
 from fraud_retraining.simulation import SimulationPolicy, Simulator, lake_path, write_lake
 
 START = date(2026, 1, 1)

@@ -1,7 +1,7 @@
 """Evaluation: candidate beside champion on rows that neither has learnt from, and the verdict of the gates.
 
-Here: the as-of asset of the group `evaluation`. Not here: the metrics (`domain/metrics.py`) and the gates
-(`domain/gates.py`).
+Here: the as-of asset of the group `evaluation`. Not here: the metrics (`domain/evaluation/metrics.py`) and the gates
+(`domain/evaluation/gates.py`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,24 +13,17 @@ import dagster as dg
 import numpy as np
 import pyarrow as pa
 
-from fraud_retraining.adapters.ledger import Ledger
-from fraud_retraining.adapters.monitoring import drift_reports, profile_name, write_profile
-from fraud_retraining.adapters.packs import read_pack, write_pack
-from fraud_retraining.adapters.pictures import pictures
-from fraud_retraining.adapters.recorded_versions import recorded_champion, recorded_version
-from fraud_retraining.adapters.registry import ModelVersion, Registry
-from fraud_retraining.adapters.review_pictures import write_pictures
-from fraud_retraining.adapters.store import Store
-from fraud_retraining.adapters.window_rows import WindowRows
-from fraud_retraining.domain.ageing import Aged, champion_of_age, serving_age
-from fraud_retraining.domain.bins import number_bins, number_counts
-from fraud_retraining.domain.candidate import Evaluation, TrainedModel
-from fraud_retraining.domain.comparison import Comparison
-from fraud_retraining.domain.drift import SCORE, DriftReport, FeatureProfile, HoldoutProfile
-from fraud_retraining.domain.errors import DataInvalid, IntegrityError, RecordAltered
-from fraud_retraining.domain.events import EventKind
-from fraud_retraining.domain.fixed_set import FixedSetAge, fixed_set_age
-from fraud_retraining.domain.gates import (
+from fraud_retraining.adapters.days.monitoring_reports import drift_reports, profile_name, write_profile
+from fraud_retraining.adapters.days.review_reports import read_pack, write_pack
+from fraud_retraining.adapters.days.window_rows import WindowRows
+from fraud_retraining.adapters.ledger.ledger import Ledger
+from fraud_retraining.adapters.mlflow.registry import ModelVersion, Registry
+from fraud_retraining.adapters.pages.pictures import pictures
+from fraud_retraining.adapters.pages.review_pictures import write_pictures
+from fraud_retraining.adapters.storage.store import Store
+from fraud_retraining.domain.evaluation.ageing import Aged, serving_age
+from fraud_retraining.domain.evaluation.comparison import Comparison
+from fraud_retraining.domain.evaluation.gates import (
     NO_CHAMPION,
     NO_FIXED_SET,
     Evidence,
@@ -39,23 +32,32 @@ from fraud_retraining.domain.gates import (
     gather_evidence,
     judge,
 )
-from fraud_retraining.domain.judged import Judged, Pair
-from fraud_retraining.domain.performance import measure
-from fraud_retraining.domain.releases import champion_of_time
-from fraud_retraining.domain.review import ReviewPack
-from fraud_retraining.domain.reviewing import Reviewed, Watch, maturity, review
-from fraud_retraining.domain.schemas import AMOUNT, IS_FRAUD, TIMESTAMP, TRANSACTION_ID
-from fraud_retraining.domain.scoring import FittedModel
-from fraud_retraining.domain.tables import gates_grid, metrics_grid
-from fraud_retraining.domain.verdicts import outcome_of
-from fraud_retraining.domain.windows import DayRange, HoldoutPolicy, TrainingWindow, WindowDay
+from fraud_retraining.domain.evaluation.judged import Judged, Pair
+from fraud_retraining.domain.ledger.events import EventKind
+from fraud_retraining.domain.monitoring.bins import number_bins, number_counts
+from fraud_retraining.domain.monitoring.drift import SCORE, DriftReport, FeatureProfile, HoldoutProfile
+from fraud_retraining.domain.monitoring.fixed_set import FixedSetAge, fixed_set_age
+from fraud_retraining.domain.monitoring.live_performance import measure
+from fraud_retraining.domain.releases.candidate import Evaluation, TrainedModel
+from fraud_retraining.domain.releases.champions import champion_of_age
+from fraud_retraining.domain.releases.lifecycle import champion_of_time
+from fraud_retraining.domain.releases.verdicts import outcome_of
+from fraud_retraining.domain.review.building import Reviewed, Watch, maturity, review
+from fraud_retraining.domain.review.report import ReviewPack
+from fraud_retraining.domain.review.tables import gates_grid, metrics_grid
+from fraud_retraining.domain.training.scoring import FittedModel
+from fraud_retraining.domain.training.windows import HoldoutPolicy, TrainingWindow, WindowDay
+from fraud_retraining.domain.values.days import DayRange
+from fraud_retraining.domain.values.errors import DataInvalid, IntegrityError, RecordAltered
+from fraud_retraining.domain.values.schemas import AMOUNT, IS_FRAUD, TIMESTAMP, TRANSACTION_ID
 from fraud_retraining.orchestration import rendering
 from fraud_retraining.orchestration.assets.training import MODEL, WINDOW
-from fraud_retraining.orchestration.inventory import TRANSACTIONS
 from fraud_retraining.orchestration.jobs import RETRAIN_POOL
-from fraud_retraining.orchestration.progress import Progress
-from fraud_retraining.orchestration.retrain_lease import RetrainLease
-from fraud_retraining.orchestration.retries import retried
+from fraud_retraining.orchestration.runs.lease import RetrainLease
+from fraud_retraining.orchestration.runs.progress import Progress
+from fraud_retraining.orchestration.runs.retries import retried
+from fraud_retraining.orchestration.state.inventory import TRANSACTIONS
+from fraud_retraining.services.recorded_versions import recorded_champion, recorded_version
 from fraud_retraining.settings import Settings
 
 GROUP = "evaluation"

@@ -1,6 +1,6 @@
 """Features: the sufficient statistics of each entity and day, and the point-in-time features of each transaction.
 
-Here: the day assets of the group `features`. Not here: what a feature is (`domain/features.py`).
+Here: the day assets of the group `features`. Not here: what a feature is (`domain/features/point_in_time.py`).
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -13,18 +13,18 @@ import ibis.expr.types as ir
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fraud_retraining.adapters.engine import Engine
-from fraud_retraining.adapters.store import Partition, Store
-from fraud_retraining.domain import features
-from fraud_retraining.domain.errors import DataInvalid
-from fraud_retraining.domain.fingerprint import ColumnDigests, digest, table_digest
-from fraud_retraining.domain.lineage import lookback
-from fraud_retraining.domain.schemas import IS_FRAUD, LABELLED_AT
-from fraud_retraining.orchestration.day_runs import materialize_days
-from fraud_retraining.orchestration.inventory import ENTITY_DAYS, FEATURES, TRANSACTIONS, Inventory
+from fraud_retraining.adapters.storage.engine import Engine
+from fraud_retraining.adapters.storage.store import Partition, Store
+from fraud_retraining.domain.features import point_in_time as features
+from fraud_retraining.domain.features.lineage import lookback
+from fraud_retraining.domain.values.digests import ColumnDigests, digest, table_digest
+from fraud_retraining.domain.values.errors import DataInvalid
+from fraud_retraining.domain.values.schemas import IS_FRAUD, LABELLED_AT
+from fraud_retraining.orchestration.assets.day_runs import materialize_days
 from fraud_retraining.orchestration.partitions import BACKFILL_DAYS_IN_ONE_RUN, days_of, feature_mappings
-from fraud_retraining.orchestration.progress import Progress
-from fraud_retraining.orchestration.retries import retried
+from fraud_retraining.orchestration.runs.progress import Progress
+from fraud_retraining.orchestration.runs.retries import retried
+from fraud_retraining.orchestration.state.inventory import ENTITY_DAYS, FEATURES, TRANSACTIONS, Inventory
 from fraud_retraining.settings import Settings
 
 GROUP = "features"

@@ -1,7 +1,7 @@
 """Ingestion: what arrived in the lake, and the canonical transactions of each day.
 
-Here: the day assets of the group `ingestion`. Not here: what makes a row or a day acceptable (`domain/ingestion.py`,
-`domain/day_checks.py`).
+Here: the day assets of the group `ingestion`. Not here: what makes a row or a day acceptable
+(`domain/data/ingestion.py`, `domain/data/day_checks.py`).
 """
 
 from collections.abc import Iterator, Mapping
@@ -10,24 +10,24 @@ from typing import Any
 
 import dagster as dg
 
-from fraud_retraining.adapters.engine import Engine, lake_day
-from fraud_retraining.adapters.lake import DayFiles, Lake
-from fraud_retraining.adapters.ledger import Ledger
-from fraud_retraining.adapters.registry import Registry
-from fraud_retraining.adapters.store import Partition, Store
-from fraud_retraining.domain.errors import DataInvalid, SettingsError
-from fraud_retraining.domain.fingerprint import ColumnDigests
-from fraud_retraining.domain.identity import Identity, clashes
-from fraud_retraining.domain.ingestion import Arrival, DayFacts, LakeMapping, ingest
-from fraud_retraining.domain.schemas import IS_FRAUD, LABELLED_AT, TRANSACTION_ID
-from fraud_retraining.domain.windows import DayRange
-from fraud_retraining.orchestration.day_runs import materialize_days
-from fraud_retraining.orchestration.inventory import EARLIER, TRANSACTIONS, Inventory, stored_day
+from fraud_retraining.adapters.ledger.ledger import Ledger
+from fraud_retraining.adapters.mlflow.registry import Registry
+from fraud_retraining.adapters.storage.engine import Engine, lake_day
+from fraud_retraining.adapters.storage.lake import DayFiles, Lake
+from fraud_retraining.adapters.storage.store import Partition, Store
+from fraud_retraining.domain.data.identity import Identity, clashes
+from fraud_retraining.domain.data.ingestion import Arrival, DayFacts, LakeMapping, ingest
+from fraud_retraining.domain.values.days import DayRange
+from fraud_retraining.domain.values.digests import ColumnDigests
+from fraud_retraining.domain.values.errors import DataInvalid, SettingsError
+from fraud_retraining.domain.values.schemas import IS_FRAUD, LABELLED_AT, TRANSACTION_ID
+from fraud_retraining.orchestration.assets.day_runs import materialize_days
 from fraud_retraining.orchestration.partitions import BACKFILL_DAYS_IN_ONE_RUN, days_of
-from fraud_retraining.orchestration.progress import Progress
-from fraud_retraining.orchestration.readiness import days_behind, days_of_window
-from fraud_retraining.orchestration.reproducibility import mark_versions
-from fraud_retraining.orchestration.retries import retried
+from fraud_retraining.orchestration.runs.progress import Progress
+from fraud_retraining.orchestration.runs.retries import retried
+from fraud_retraining.orchestration.state.inventory import EARLIER, TRANSACTIONS, Inventory, stored_day
+from fraud_retraining.orchestration.state.readiness import days_behind, days_of_window
+from fraud_retraining.orchestration.state.reproducibility import mark_versions
 from fraud_retraining.settings import Settings
 
 GROUP = "ingestion"

@@ -1,8 +1,8 @@
 """Monitoring: the champion's scores of each day, how far the day is from what it learnt, and what it is worth.
 
 Here: the day assets of the group `monitoring`, made by one step so that a range of days asks for the champion once. Not
-here: what stands and what is due (`orchestration/monitoring_state.py`), and the measures (`domain/drift.py`,
-`domain/performance.py`).
+here: what stands and what is due (`orchestration/state/monitoring.py`), and the measures (`domain/monitoring/drift.py`,
+`domain/monitoring/live_performance.py`).
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -12,12 +12,9 @@ from typing import Any
 
 import dagster as dg
 
-from fraud_retraining.adapters.day_counts import Counter, DayCounts, counts_without, heavy_keys_of
-from fraud_retraining.adapters.engine import Engine
-from fraud_retraining.adapters.lake import Lake
-from fraud_retraining.adapters.ledger import Ledger
-from fraud_retraining.adapters.live_rows import judged_rows, scored_rows
-from fraud_retraining.adapters.monitoring import (
+from fraud_retraining.adapters.days.day_counts import Counter, DayCounts, counts_without, heavy_keys_of
+from fraud_retraining.adapters.days.live_rows import judged_rows, scored_rows
+from fraud_retraining.adapters.days.monitoring_reports import (
     DRIFT,
     FINGERPRINT,
     PERFORMANCE,
@@ -30,11 +27,15 @@ from fraud_retraining.adapters.monitoring import (
     report_of,
     write_profile,
 )
-from fraud_retraining.adapters.recorded_versions import recorded_champion, recorded_version
-from fraud_retraining.adapters.registry import ModelVersion, Registry
-from fraud_retraining.adapters.store import Partition, Store
-from fraud_retraining.adapters.window_rows import TABLE
-from fraud_retraining.domain.drift import (
+from fraud_retraining.adapters.days.window_rows import TABLE
+from fraud_retraining.adapters.ledger.ledger import Ledger
+from fraud_retraining.adapters.mlflow.registry import ModelVersion, Registry
+from fraud_retraining.adapters.storage.engine import Engine
+from fraud_retraining.adapters.storage.lake import Lake
+from fraud_retraining.adapters.storage.store import Partition, Store
+from fraud_retraining.domain.evaluation.judged import Judged
+from fraud_retraining.domain.evaluation.metrics import evaluate
+from fraud_retraining.domain.monitoring.drift import (
     MISSING_MISCOUNTED,
     SCORE,
     SCORES,
@@ -50,16 +51,17 @@ from fraud_retraining.domain.drift import (
     fraud_rate_drift,
     without_heavy,
 )
-from fraud_retraining.domain.errors import DataInvalid
-from fraud_retraining.domain.fingerprint import digest, table_digest
-from fraud_retraining.domain.judged import Judged
-from fraud_retraining.domain.metrics import evaluate
-from fraud_retraining.domain.performance import PerformanceReport, ServedPart, measure
-from fraud_retraining.domain.scoring import FittedModel
+from fraud_retraining.domain.monitoring.live_performance import PerformanceReport, ServedPart, measure
+from fraud_retraining.domain.training.scoring import FittedModel
+from fraud_retraining.domain.values.digests import digest, table_digest
+from fraud_retraining.domain.values.errors import DataInvalid
 from fraud_retraining.orchestration import drift_rendering
-from fraud_retraining.orchestration.day_runs import Maker, materialize_what_can_be
-from fraud_retraining.orchestration.inventory import FEATURES, TRANSACTIONS
-from fraud_retraining.orchestration.monitoring_state import (
+from fraud_retraining.orchestration.assets.day_runs import Maker, materialize_what_can_be
+from fraud_retraining.orchestration.partitions import BACKFILL_DAYS_IN_ONE_RUN, days_of, looking_back
+from fraud_retraining.orchestration.runs.progress import Progress
+from fraud_retraining.orchestration.runs.retries import retried
+from fraud_retraining.orchestration.state.inventory import FEATURES, TRANSACTIONS
+from fraud_retraining.orchestration.state.monitoring import (
     HINDSIGHT,
     VERSION,
     Make,
@@ -69,9 +71,7 @@ from fraud_retraining.orchestration.monitoring_state import (
     former_champions,
     no_profile,
 )
-from fraud_retraining.orchestration.partitions import BACKFILL_DAYS_IN_ONE_RUN, days_of, looking_back
-from fraud_retraining.orchestration.progress import Progress
-from fraud_retraining.orchestration.retries import retried
+from fraud_retraining.services.recorded_versions import recorded_champion, recorded_version
 from fraud_retraining.settings import Settings
 
 GROUP = "monitoring"

@@ -1,7 +1,7 @@
 """Promotion: the version of a candidate, and whether it serves, waits for a human, or came too late.
 
-Here: the as-of assets of the group `promotion`. Not here: the rule of who may serve (`domain/releases.py`) and the
-order of intent, alias and outcome (`adapters/publisher.py`).
+Here: the as-of assets of the group `promotion`. Not here: the rule of who may serve (`domain/releases/lifecycle.py`)
+and the order of intent, alias and outcome (`services/promotion.py`).
 """
 
 from collections.abc import Sequence
@@ -10,31 +10,39 @@ from typing import Any
 
 import dagster as dg
 
-from fraud_retraining.adapters.cards import Cards
-from fraud_retraining.adapters.ledger import Ledger
-from fraud_retraining.adapters.publisher import Publisher
-from fraud_retraining.adapters.recorded_versions import recorded_champion
-from fraud_retraining.adapters.registry import AUTOMATED, ModelVersion, Registry
-from fraud_retraining.adapters.store import Store
-from fraud_retraining.adapters.track_record import WARNINGS, permission_for
-from fraud_retraining.domain.candidate import Evaluation, RegisteredVersion, ReleaseOutcome, RetrainStatus, TrainedModel
-from fraud_retraining.domain.errors import Conflict, RetrainingError
-from fraud_retraining.domain.fingerprint import digest
-from fraud_retraining.domain.leases import Lease
-from fraud_retraining.domain.notices import mlflow_version_url, release_url
-from fraud_retraining.domain.releases import Await, Promote, Release, ReleaseState, Supersede, promotion_of
-from fraud_retraining.domain.trust import POLICY
-from fraud_retraining.domain.verdicts import floors_missed, require_registrable, why_human
-from fraud_retraining.domain.windows import TrainingWindow
+from fraud_retraining.adapters.ledger.ledger import Ledger
+from fraud_retraining.adapters.mlflow.registry import AUTOMATED, ModelVersion, Registry
+from fraud_retraining.adapters.storage.store import Store
+from fraud_retraining.domain.alerts.notices import mlflow_version_url, release_url
+from fraud_retraining.domain.releases.candidate import Evaluation, RegisteredVersion, ReleaseOutcome, TrainedModel
+from fraud_retraining.domain.releases.lifecycle import (
+    Await,
+    Promote,
+    Release,
+    ReleaseState,
+    Supersede,
+    promotion_of,
+)
+from fraud_retraining.domain.releases.trust import POLICY
+from fraud_retraining.domain.releases.verdicts import floors_missed, require_registrable, why_human
+from fraud_retraining.domain.retraining.leases import Lease
+from fraud_retraining.domain.retraining.statuses import RetrainStatus
+from fraud_retraining.domain.training.windows import TrainingWindow
+from fraud_retraining.domain.values.digests import digest
+from fraud_retraining.domain.values.errors import Conflict, RetrainingError
 from fraud_retraining.orchestration.assets.evaluation import EVALUATION
 from fraud_retraining.orchestration.assets.training import MODEL, WINDOW
 from fraud_retraining.orchestration.checks.data_checks import WINDOW_REPORT, readable_report
-from fraud_retraining.orchestration.inventory import Inventory
 from fraud_retraining.orchestration.jobs import RETRAIN_POOL
 from fraud_retraining.orchestration.rendering import links_of
-from fraud_retraining.orchestration.requests import request_of_run
-from fraud_retraining.orchestration.retrain_lease import RetrainLease
-from fraud_retraining.orchestration.retries import retried
+from fraud_retraining.orchestration.runs.lease import RetrainLease
+from fraud_retraining.orchestration.runs.requests import request_of_run
+from fraud_retraining.orchestration.runs.retries import retried
+from fraud_retraining.orchestration.state.inventory import Inventory
+from fraud_retraining.services.model_cards import Cards
+from fraud_retraining.services.promotion import Publisher
+from fraud_retraining.services.recorded_versions import recorded_champion
+from fraud_retraining.services.track_record import WARNINGS, permission_for
 from fraud_retraining.settings import Settings
 
 GROUP = "promotion"

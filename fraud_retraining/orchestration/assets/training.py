@@ -1,7 +1,7 @@
 """Training: the manifest of a window, and the model that it gives.
 
-Here: the as-of assets of the group `training`. Not here: which days a window has (`domain/windows.py`) and how a model
-is fitted (`domain/training.py`).
+Here: the as-of assets of the group `training`. Not here: which days a window has (`domain/training/windows.py`) and how
+a model is fitted (`domain/training/fitting.py`).
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,46 +12,47 @@ import dagster as dg
 import pyarrow as pa
 from pydantic import Field, ValidationError
 
-from fraud_retraining.adapters.code_versions import code_version
-from fraud_retraining.adapters.day_counts import measure_reference
-from fraud_retraining.adapters.engine import Engine
-from fraud_retraining.adapters.environment import environment, library_versions
-from fraud_retraining.adapters.lake import DayFiles, Lake
-from fraud_retraining.adapters.ledger import Ledger
-from fraud_retraining.adapters.monitoring import profile_name, write_profile
-from fraud_retraining.adapters.recorded_versions import recorded_digests, require_kept
-from fraud_retraining.adapters.registry import Registry, TrainedRun
-from fraud_retraining.adapters.store import Store
-from fraud_retraining.adapters.window_rows import WindowRows
-from fraud_retraining.domain.candidate import Making, TrainedModel
-from fraud_retraining.domain.drift import ReferenceProfile
-from fraud_retraining.domain.errors import DataInvalid, SettingsError
-from fraud_retraining.domain.events import EventKind
-from fraud_retraining.domain.fingerprint import Fingerprint, digest, fingerprint
-from fraud_retraining.domain.notices import mlflow_run_url
-from fraud_retraining.domain.reproducibility import rewritten_days
-from fraud_retraining.domain.schemas import TRANSACTION_ID
-from fraud_retraining.domain.training import Batches, OnRound, fit
-from fraud_retraining.domain.windows import (
-    DayRange,
+from fraud_retraining.adapters.days.day_counts import measure_reference
+from fraud_retraining.adapters.days.monitoring_reports import profile_name, write_profile
+from fraud_retraining.adapters.days.window_rows import WindowRows
+from fraud_retraining.adapters.ledger.ledger import Ledger
+from fraud_retraining.adapters.mlflow.code_versions import code_version
+from fraud_retraining.adapters.mlflow.environment import environment, library_versions
+from fraud_retraining.adapters.mlflow.registry import Registry, TrainedRun
+from fraud_retraining.adapters.storage.engine import Engine
+from fraud_retraining.adapters.storage.lake import DayFiles, Lake
+from fraud_retraining.adapters.storage.store import Store
+from fraud_retraining.domain.alerts.notices import mlflow_run_url
+from fraud_retraining.domain.data.reproducibility import rewritten_days
+from fraud_retraining.domain.ledger.events import EventKind
+from fraud_retraining.domain.monitoring.drift import ReferenceProfile
+from fraud_retraining.domain.releases.candidate import Making, TrainedModel
+from fraud_retraining.domain.training.fingerprint import Fingerprint, fingerprint
+from fraud_retraining.domain.training.fitting import Batches, OnRound, fit
+from fraud_retraining.domain.training.windows import (
     ExpandingWindow,
     FeatureDay,
     TrainingWindow,
     WindowDays,
     build_manifest,
 )
+from fraud_retraining.domain.values.days import DayRange
+from fraud_retraining.domain.values.digests import digest
+from fraud_retraining.domain.values.errors import DataInvalid, SettingsError
+from fraud_retraining.domain.values.schemas import TRANSACTION_ID
 from fraud_retraining.orchestration.checks.data_checks import require_window_checks
-from fraud_retraining.orchestration.inventory import FEATURES, Inventory
 from fraud_retraining.orchestration.jobs import FINGERPRINT_TAG, REASON_TAG, RETRAIN_POOL
-from fraud_retraining.orchestration.mlflow_run import MlflowRun
 from fraud_retraining.orchestration.partitions import days_of, window_mapping
-from fraud_retraining.orchestration.progress import Progress
-from fraud_retraining.orchestration.readiness import days_behind, days_of_window
 from fraud_retraining.orchestration.rendering import importance_table, links_of, window_table
-from fraud_retraining.orchestration.reproducibility import mark_versions
-from fraud_retraining.orchestration.requests import record_request, request_of_run
-from fraud_retraining.orchestration.retrain_lease import RetrainLease
-from fraud_retraining.orchestration.retries import retried
+from fraud_retraining.orchestration.runs.lease import RetrainLease
+from fraud_retraining.orchestration.runs.mlflow_run import MlflowRun
+from fraud_retraining.orchestration.runs.progress import Progress
+from fraud_retraining.orchestration.runs.requests import record_request, request_of_run
+from fraud_retraining.orchestration.runs.retries import retried
+from fraud_retraining.orchestration.state.inventory import FEATURES, Inventory
+from fraud_retraining.orchestration.state.readiness import days_behind, days_of_window
+from fraud_retraining.orchestration.state.reproducibility import mark_versions
+from fraud_retraining.services.recorded_versions import recorded_digests, require_kept
 from fraud_retraining.settings import Settings
 
 GROUP = "training"

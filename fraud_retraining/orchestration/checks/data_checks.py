@@ -1,8 +1,8 @@
 """The checks of a day and of a window as Dagster asset checks.
 
 Here: one factory that makes asset checks from a list of rules, and the reports that later runs rely on. Not here: the
-rules (`domain/day_checks.py`, `domain/window_checks.py`). A check of severity `error` blocks what follows in its run;
-the report that it leaves blocks every later run that needs the day.
+rules (`domain/data/day_checks.py`, `domain/training/window_checks.py`). A check of severity `error` blocks what follows
+in its run; the report that it leaves blocks every later run that needs the day.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,21 +12,21 @@ from typing import Any
 import dagster as dg
 from pydantic import ValidationError
 
-from fraud_retraining.adapters.engine import Engine
-from fraud_retraining.adapters.store import Partition, Store
-from fraud_retraining.domain.day_checks import DAY_CHECKS, day_checks
-from fraud_retraining.domain.errors import DataInvalid
-from fraud_retraining.domain.fingerprint import digest
-from fraud_retraining.domain.ingestion import DayFacts
-from fraud_retraining.domain.validation import CheckResult, Report, Severity
-from fraud_retraining.domain.window_checks import WINDOW_CHECKS, window_checks
-from fraud_retraining.domain.windows import TrainingWindow
-from fraud_retraining.orchestration.inventory import CHECKS, TRANSACTIONS, Inventory
+from fraud_retraining.adapters.storage.engine import Engine
+from fraud_retraining.adapters.storage.store import Partition, Store
+from fraud_retraining.domain.data.day_checks import DAY_CHECKS, day_checks
+from fraud_retraining.domain.data.ingestion import DayFacts
+from fraud_retraining.domain.data.validation import CheckResult, Report, Severity
+from fraud_retraining.domain.training.window_checks import WINDOW_CHECKS, window_checks
+from fraud_retraining.domain.training.windows import TrainingWindow
+from fraud_retraining.domain.values.digests import digest
+from fraud_retraining.domain.values.errors import DataInvalid
 from fraud_retraining.orchestration.io_managers import read_document
 from fraud_retraining.orchestration.partitions import days_of
-from fraud_retraining.orchestration.progress import Progress
 from fraud_retraining.orchestration.rendering import figure
-from fraud_retraining.orchestration.retries import retried
+from fraud_retraining.orchestration.runs.progress import Progress
+from fraud_retraining.orchestration.runs.retries import retried
+from fraud_retraining.orchestration.state.inventory import CHECKS, TRANSACTIONS, Inventory
 from fraud_retraining.settings import Settings
 
 WINDOW = "training_window"

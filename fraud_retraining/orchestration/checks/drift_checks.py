@@ -1,21 +1,21 @@
 """Drift as asset checks of `drift_report`: one a group of features, which warn and never block.
 
-Here: the groups of the stored report, one result each. Not here: when a group has drifted (`domain/drift.py`). Drift is
-a reason to retrain, which the trigger weighs over several days, and none to stop anything. A feature that drifted and
-that the model hardly uses is named, and no warning.
+Here: the groups of the stored report, one result each. Not here: when a group has drifted
+(`domain/monitoring/drift.py`). Drift is a reason to retrain, which the trigger weighs over several days, and none to
+stop anything. A feature that drifted and that the model hardly uses is named, and no warning.
 """
 
 from collections.abc import Iterator
 
 import dagster as dg
 
-from fraud_retraining.adapters.monitoring import DRIFT, report_of, whole_reports
-from fraud_retraining.adapters.store import Store
-from fraud_retraining.domain.drift import DriftReport, left_out_reasons
-from fraud_retraining.domain.validation import CheckResult, Report, Severity
+from fraud_retraining.adapters.days.monitoring_reports import DRIFT, report_of, whole_reports
+from fraud_retraining.adapters.storage.store import Store
+from fraud_retraining.domain.data.validation import CheckResult, Report, Severity
+from fraud_retraining.domain.monitoring.drift import DriftReport, left_out_reasons
 from fraud_retraining.orchestration.checks.data_checks import results, specs
 from fraud_retraining.orchestration.partitions import days_of
-from fraud_retraining.orchestration.retries import retried
+from fraud_retraining.orchestration.runs.retries import retried
 from fraud_retraining.settings import Settings
 
 NAMED = 5

@@ -1,20 +1,20 @@
 """The gates as asset checks of `model_evaluation`: what fails here keeps a version from being registered.
 
-Here: showing the stored verdict, gate by gate. Not here: the gates (`domain/gates.py`).
+Here: showing the stored verdict, gate by gate. Not here: the gates (`domain/evaluation/gates.py`).
 """
 
 from collections.abc import Iterator
 
 import dagster as dg
 
-from fraud_retraining.adapters.store import Store
-from fraud_retraining.domain.candidate import Evaluation
-from fraud_retraining.domain.fixed_set import FixedSetAge
-from fraud_retraining.domain.gates import GATES, GateResult
-from fraud_retraining.domain.verdicts import floors_missed
+from fraud_retraining.adapters.storage.store import Store
+from fraud_retraining.domain.evaluation.gates import GATES, GateResult
+from fraud_retraining.domain.monitoring.fixed_set import FixedSetAge
+from fraud_retraining.domain.releases.candidate import Evaluation
+from fraud_retraining.domain.releases.verdicts import floors_missed
 from fraud_retraining.orchestration.io_managers import read_document
 from fraud_retraining.orchestration.partitions import days_of
-from fraud_retraining.orchestration.retries import retried
+from fraud_retraining.orchestration.runs.retries import retried
 from fraud_retraining.settings import Settings
 
 EVALUATION = "model_evaluation"

@@ -1,0 +1,71 @@
+"""A day's rows with a model's scores, and later with the labels that have become known.
+
+Here: scoring a feature day batch by batch, and laying scores and labels side by side. Not here: which model scores
+which day (`orchestration/state/monitoring.py`) and what the scores are worth (`domain/monitoring/live_performance.py`).
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import date, datetime, time, timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from fraud_retraining.adapters.days.window_rows import BATCH_ROWS
+from fraud_retraining.domain.evaluation.judged import Judged
+from fraud_retraining.domain.training.scoring import FittedModel
+from fraud_retraining.domain.values.errors import IntegrityError
+from fraud_retraining.domain.values.schemas import AMOUNT, IS_FRAUD, LABELLED_AT, TIMESTAMP, TRANSACTION_ID
+
+SCORE = "score"
+
+
+def scored_rows(model: FittedModel, path: Path) -> pa.Table:
+    """The score of every transaction of a feature day, in its order; the features are held one batch at a time."""
+    file = pq.ParquetFile(path)
+    columns = [TRANSACTION_ID, *model.features]
+    parts = [
+        pa.table({TRANSACTION_ID: batch.column(TRANSACTION_ID), SCORE: model.predict(batch)})
+        for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=columns)
+    ]
+    empty = pa.schema([file.schema_arrow.field(TRANSACTION_ID), pa.field(SCORE, pa.float64())]).empty_table()
+    return pa.concat_tables(parts) if parts else empty
+
+
+def judged_rows(days: Sequence[tuple[date, Path, Path]], *, entity: str, label_delay_days: int) -> Judged:
+    """Rows whose label was known when their day became mature, with their scores.
+
+    `days` gives for each day its transactions and its scores.
+
+    Raises:
+        IntegrityError: the scores are not those of the transactions.
+    """
+    tables, scores = [], []
+    for day, transactions, scored in days:
+        rows = _read(transactions, dict.fromkeys([TRANSACTION_ID, TIMESTAMP, entity, AMOUNT, IS_FRAUD, LABELLED_AT]))
+        score = _read(scored, [TRANSACTION_ID, SCORE])
+        if not rows[TRANSACTION_ID].equals(score[TRANSACTION_ID]):
+            raise IntegrityError(
+                f"The scores of {day} are not those of its transactions.",
+                remedy=f"materialize scored_transactions of {day} again.",
+            )
+        known = _known(rows, day + timedelta(days=label_delay_days))
+        tables.append(rows.filter(known).select([TIMESTAMP, entity, AMOUNT, IS_FRAUD]))
+        scores.append(score[SCORE].filter(known).to_numpy())
+    return Judged.from_table(pa.concat_tables(tables), np.concatenate(scores), entity=entity)
+
+
+def _read(path: Path, columns: Iterable[str]) -> pa.Table:
+    file = pq.ParquetFile(path)
+    return file.read(columns=[name for name in columns if name in file.schema_arrow.names])
+
+
+def _known(rows: pa.Table, as_of: date) -> pa.ChunkedArray:
+    """Whether each label is known as of a day; one that does not say since when is, once its day is mature."""
+    known = pc.is_valid(rows[IS_FRAUD])
+    if LABELLED_AT not in rows.column_names:
+        return known
+    end = pa.scalar(datetime.combine(as_of + timedelta(days=1), time()), pa.timestamp("us"))
+    return pc.and_(known, pc.fill_null(pc.less(rows[LABELLED_AT], end), True))

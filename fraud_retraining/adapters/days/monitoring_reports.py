@@ -1,0 +1,129 @@
+"""What monitoring leaves in the store, and reading it back: profiles of models, reports of days.
+
+Here: under which names they are kept. Not here: making them (`orchestration/state/monitoring.py`) and what they say
+(`domain/monitoring/drift.py`, `domain/monitoring/live_performance.py`).
+
+A drift report says which model it is about, and a history of drift holds only those about the model that it is asked
+for: what a day was against an earlier champion says nothing about the present one. Performance is that of the service,
+by whoever was champion.
+"""
+
+import logging
+from collections.abc import Iterable
+from datetime import date
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from fraud_retraining.adapters.storage.store import Partition, Store
+from fraud_retraining.domain.monitoring.drift import DriftReport, HoldoutProfile, ReferenceProfile
+from fraud_retraining.domain.monitoring.live_performance import PerformanceReport
+from fraud_retraining.domain.retraining.triggers import DriftDay, LivePerformance
+from fraud_retraining.domain.values.errors import IntegrityError
+
+SCORED = "scored_transactions"
+DRIFT = "drift_report"
+PERFORMANCE = "production_performance"
+REFERENCE_PROFILE, HOLDOUT_PROFILE = "reference_profile", "holdout_profile"
+REPORT = "report"
+FINGERPRINT = "fingerprint"
+
+Value = TypeVar("Value", bound=BaseModel)
+Profile = TypeVar("Profile", ReferenceProfile, HoldoutProfile)
+_REPORTS: dict[str, type[BaseModel]] = {DRIFT: DriftReport, PERFORMANCE: PerformanceReport}
+LOG = logging.getLogger(__name__)
+_NAMES: dict[type[BaseModel], str] = {ReferenceProfile: REFERENCE_PROFILE, HoldoutProfile: HOLDOUT_PROFILE}
+
+
+def profile_name(kind: type[Profile]) -> str:
+    """What a kind of profile is called, in the store and among the artifacts of a run."""
+    return _NAMES[kind]
+
+
+def write_profile(store: Store, profile: ReferenceProfile | HoldoutProfile) -> None:
+    """Keep a model's profile under its fingerprint."""
+    data = profile.model_dump_json(indent=1).encode()
+    store.write_document(_NAMES[type(profile)], profile.fingerprint, data)
+
+
+def read_profile(store: Store, kind: type[Profile], fingerprint: str) -> Profile | None:
+    """A model's profile; None means that none is kept.
+
+    Raises:
+        IntegrityError: what is kept cannot be understood.
+    """
+    data = store.read_document(_NAMES[kind], fingerprint)
+    return parse_profile(kind, data, fingerprint) if data is not None else None
+
+
+def parse_profile(kind: type[Profile], data: bytes, fingerprint: str) -> Profile:
+    """A profile from its document."""
+    what = f"the {_NAMES[kind]} of fingerprint {fingerprint[:12]}"
+    return _parsed(kind, data, what, "train a model again; its window leaves a profile behind.")
+
+
+def drift_reports(store: Store, fingerprint: str, days: Iterable[date]) -> tuple[DriftReport, ...]:
+    """Drift reports about one model, oldest day first; one that cannot be read back counts as not made."""
+    return tuple(report_of(record, DriftReport) for record in _about(store, DRIFT, fingerprint, days))
+
+
+def drift_history(store: Store, fingerprint: str, days: Iterable[date]) -> tuple[DriftDay, ...]:
+    """How far those days were from what one model has learnt from, oldest first; days without a report are left out."""
+    return tuple(report.drift_day for report in drift_reports(store, fingerprint, days))
+
+
+def performance_history(store: Store, days: Iterable[date]) -> tuple[PerformanceReport, ...]:
+    """What the service was worth on the mature days among these, whoever was champion, oldest first.
+
+    A report that cannot be read back counts as not made.
+    """
+    return tuple(report_of(record, PerformanceReport) for record in whole_reports(store, PERFORMANCE, days).values())
+
+
+def live_performance(store: Store, days: Iterable[date]) -> LivePerformance | None:
+    """What the service was worth on the latest mature days, whoever was champion; None while that is not known.
+
+    Where the latest report cannot be read back, it is not known until that was made again: an older one says nothing
+    about today.
+    """
+    days = list(days)
+    latest = max(store.standing(PERFORMANCE, days), default=None)
+    found = whole_reports(store, PERFORMANCE, days).get(latest) if latest else None
+    return report_of(found, PerformanceReport).live_performance if found else None
+
+
+def whole_reports(store: Store, asset: str, days: Iterable[date]) -> dict[date, Partition]:
+    """The partitions whose reports can be read back, oldest first; each other one is named in the log."""
+    return {day: record for day, record in store.readable(asset, days).items() if is_whole(record)}
+
+
+def report_of(record: Partition, kind: type[Value]) -> Value:
+    """The report that a partition consists of."""
+    what = f"{record.asset} of {record.day}"
+    return _parsed(kind, record.facts.get(REPORT), what, f"materialize {record.asset} of {record.day} again.")
+
+
+def is_whole(record: Partition) -> bool:
+    """Whether the report of a partition can be read back; one that cannot is made again."""
+    try:
+        report_of(record, _REPORTS[record.asset])
+    except IntegrityError as error:
+        LOG.warning("%s", error)
+        return False
+    return True
+
+
+def _about(store: Store, asset: str, fingerprint: str, days: Iterable[date]) -> list[Partition]:
+    found = whole_reports(store, asset, days).values()
+    return [record for record in found if record.facts.get(FINGERPRINT) == fingerprint]
+
+
+def _parsed(kind: type[Value], value: object, what: str, remedy: str) -> Value:
+    try:
+        return kind.model_validate_json(value) if isinstance(value, bytes) else kind.model_validate(value)
+    except ValidationError as error:
+        raise IntegrityError(
+            f"{what} was written by another version of the project or is damaged.",
+            culprits=[f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False)][:5],
+            remedy=remedy,
+        ) from error

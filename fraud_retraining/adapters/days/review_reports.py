@@ -1,0 +1,49 @@
+"""Reviewer's packs in the store: one document a fingerprint, written when the candidate was judged.
+
+Here: writing a pack and reading it back as it was recorded. Not here: making (`domain/review/building.py`) and showing
+it (`adapters/pages/html.py`).
+"""
+
+import json
+
+from pydantic import ValidationError
+
+from fraud_retraining.adapters.storage.store import Store
+from fraud_retraining.domain.review.report import ReviewPack
+from fraud_retraining.domain.values.digests import digest
+from fraud_retraining.domain.values.errors import IntegrityError
+
+ASSET = "review_pack"
+
+
+def write_pack(store: Store, pack: ReviewPack) -> str:
+    """Keeps a pack; gives the digest by which the record refers to it."""
+    document = pack.document()
+    store.write_document(ASSET, pack.fingerprint, json.dumps(document, allow_nan=False).encode())
+    return digest(document)
+
+
+def read_pack(store: Store, fingerprint: str, expected: str = "") -> ReviewPack | None:
+    """The pack of a fingerprint; none where none was made.
+
+    Raises:
+        IntegrityError: it is not the pack whose digest was recorded (`expected`), or no pack at all.
+    """
+    data = store.read_document(ASSET, fingerprint)
+    if data is None:
+        return None
+    try:
+        document = json.loads(data)
+        pack = ReviewPack.model_validate(document)
+    except (ValueError, ValidationError) as error:
+        raise _changed(fingerprint, f"it cannot be understood: {type(error).__name__}") from error
+    if expected and digest(document) != expected:
+        raise _changed(fingerprint, "its digest is another one")
+    return pack
+
+
+def _changed(fingerprint: str, why: str) -> IntegrityError:
+    return IntegrityError(
+        f"the reviewer's pack of {fingerprint[:12]} is not the one that was recorded: {why}",
+        remedy="MLflow has a copy with the run, as review.json; find out who changed the store.",
+    )

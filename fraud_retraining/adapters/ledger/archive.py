@@ -1,0 +1,251 @@
+"""Old events, moved out of the ledger into a file that verifies together with what is left.
+
+Here: writing rows of the chain as Parquet, reading them back, and the one transaction that removes what is older than
+the ledger keeps. Not here: which rows may go (`domain/audit/archiving.py`).
+
+The guards that keep `audit_events` from being rewritten are lifted by this transaction only, for the delete alone, and
+are back before it ends: DDL is transactional in SQLite and PostgreSQL, so whoever dies in between has changed nothing.
+It takes the owner of the tables; the application's own role cannot.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fraud_retraining.adapters.ledger.event_log import EventLog, sql
+from fraud_retraining.adapters.storage.locations import reaching, replacing
+from fraud_retraining.domain.audit.archiving import (
+    Archived,
+    archived,
+    cut_off,
+    live,
+    release_digest,
+    release_key,
+    standing_pauses,
+)
+from fraud_retraining.domain.ledger.events import (
+    NOTHING,
+    RELEASE_KINDS,
+    Event,
+    EventKind,
+    Head,
+    Row,
+    verify_chain,
+)
+from fraud_retraining.domain.releases.lifecycle import Release
+from fraud_retraining.domain.retraining.pauses import PAUSING
+from fraud_retraining.domain.values.errors import Conflict, IntegrityError, SettingsError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import sqlalchemy as sa
+
+    from fraud_retraining.adapters.ledger.database import Transaction
+
+PREFIX, SUFFIX = "ledger-", ".parquet"
+DELETE_GUARD = {"sqlite": "audit_events_no_delete", "postgresql": "audit_events_no_update"}
+INTEGERS = frozenset({"seq", "version"})
+
+
+def rows_table(rows: Iterable[Row]) -> "pa.Table":
+    """Rows of the chain as a table, every column as it is stored."""
+    import pyarrow as pa
+
+    schema = pa.schema([(name, pa.int64() if name in INTEGERS else pa.string()) for name in Row._fields])
+    return pa.Table.from_pylist([row._asdict() for row in rows], schema=schema)
+
+
+def table_rows(table: "pa.Table") -> Iterator[Row]:
+    """The rows that `rows_table` was given."""
+    for batch in table.to_batches(max_chunksize=1000):
+        yield from (Row(**record) for record in batch.to_pylist())
+
+
+class Archives:
+    """The rows that a folder's archives hold, in the order of the chain; read anew each time they are asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __iter__(self) -> Iterator[Row]:
+        import pyarrow.parquet as pq
+
+        files = sorted(self._folder.glob(f"{PREFIX}*{SUFFIX}"))
+        if not files:
+            raise SettingsError(f"there is no archive of the ledger in {self._folder}")
+        for file in files:
+            with reaching("read", file):
+                table = pq.read_table(file)
+            if table.column_names != list(Row._fields):
+                raise IntegrityError(f"{file} is no archive of the ledger")
+            yield from table_rows(table)
+
+
+class ArchivingLedger(EventLog):
+    """A ledger whose old events can be moved out, of all models: they share one chain."""
+
+    def move_out(self, folder: Path, retention_days: int, *, actor: str, channel: str) -> Archived | None:
+        """Archive what is older than `retention_days`, then remove it; None where nothing is that old.
+
+        The rows are in the folder, read back and found whole, before one of them goes.
+
+        Raises:
+            IntegrityError: the chain is not whole, or a guard is not in its place; nothing was removed.
+            SettingsError: this user does not own the ledger's tables.
+            Conflict: somebody else archived meanwhile.
+        """
+        self._database.read(_require_owner)
+        told = self._database.read(lambda cn: _outlived(cn, retention_days))
+        if told is None:
+            return None
+        rows, facts = told
+        file = _written(rows, folder)
+        facts = facts.model_copy(update={"file": file.name, "file_digest": _digest(file)})
+        return self._database.write(lambda tx: self._remove(tx, facts, actor, channel))
+
+    def _remove(self, tx: "Transaction", facts: Archived, actor: str, channel: str) -> Archived:
+        events = sql().EVENTS
+        self._event(tx, EventKind.HISTORY_ARCHIVED, facts.model_dump(mode="json"), actor=actor, channel=channel)
+        going = events.c.seq.between(facts.first, facts.through.seq)
+        with _guard_lifted(tx.connection):
+            gone = tx.connection.execute(events.delete().where(going)).rowcount
+        if gone != facts.through.seq - facts.first + 1:
+            raise Conflict("another process archived the same rows", remedy="Look at `audit list` and try again.")
+        return facts
+
+
+def _outlived(cn: "sa.Connection", retention_days: int) -> tuple[list[Row], Archived] | None:
+    """Rows that may go, if there are any, and what is to be said of them; from one state of the database."""
+    now = datetime.fromisoformat(cn.exec_driver_sql(sql().CLOCKS[cn.dialect.name]).scalar_one())
+    earlier = archived(sql().events(cn, {"kind": EventKind.HISTORY_ARCHIVED}))
+    start = earlier.through if earlier else NOTHING
+    releases = sql().releases(cn, {})
+    end = min(_first_younger(cn, cut_off(now, retention_days)), _first_needed(cn, releases))
+    rows = list(_until(sql().events(cn, {}), end))
+    if not rows:
+        return None
+    last, bad = verify_chain(rows, start=start)
+    if bad is not None:
+        raise IntegrityError(
+            f"The ledger was changed: {bad.why}.", remedy="`fraud-retraining audit verify`; nothing was archived."
+        )
+    return rows, Archived(
+        first=rows[0].seq,
+        through=last,
+        oldest=datetime.fromisoformat(rows[0].at),
+        newest=datetime.fromisoformat(max(row.at for row in rows)),
+        retention_days=retention_days,
+        file="",
+        file_digest="",
+        releases=_last_seen(cn, releases, last),
+    )
+
+
+def _until(rows: Iterator[Row], end: int) -> Iterator[Row]:
+    for row in rows:
+        if row.seq >= end:
+            return
+        yield row
+
+
+def _first_younger(cn: "sa.Connection", cut: datetime) -> int:
+    """The first row that is younger than the cut, or the one after the last."""
+    import sqlalchemy as sa
+
+    events = sql().EVENTS
+    found = cn.execute(sa.select(sa.func.min(events.c.seq)).where(events.c.at >= cut.strftime("%Y-%m-%dT%H:%M:%S")))
+    return int(found.scalar_one() or sql().head(cn).seq + 1)
+
+
+def _first_needed(cn: "sa.Connection", releases: Sequence[dict[str, object]]) -> int:
+    """The first row of a release that is live or of a pause that stands, or the one after the last row."""
+    import sqlalchemy as sa
+
+    events = sql().EVENTS
+    firsts = [sql().head(cn).seq + 1, *standing_pauses(map(Event.of, sql().events(cn, {"kind": PAUSING})))]
+    for release in live(Release.model_validate(row) for row in releases):
+        about = (events.c.fingerprint == release.fingerprint) | (events.c.as_of == release.as_of.isoformat())
+        found = cn.execute(sa.select(sa.func.min(events.c.seq)).where(events.c.model == release.model, about))
+        firsts += [seq for seq in found.scalars() if seq is not None]
+    return min(firsts)
+
+
+def _last_seen(cn: "sa.Connection", releases: Sequence[dict[str, object]], last: Head) -> dict[str, str]:
+    """The digest of every release about which no row is left."""
+    import sqlalchemy as sa
+
+    events = sql().EVENTS
+    left = sa.select(events.c.model, events.c.version).where(events.c.seq > last.seq, events.c.version.is_not(None))
+    kept = {(model, version) for model, version in cn.execute(left.where(events.c.kind.in_(RELEASE_KINDS)))}
+    return {
+        release_key(str(row["model"]), int(str(row["version"]))): release_digest(row)
+        for row in releases
+        if (row["model"], row["version"]) not in kept
+    }
+
+
+def _written(rows: list[Row], folder: Path) -> Path:
+    """The archive of some rows, on the disk and read back."""
+    import pyarrow.parquet as pq
+
+    file = folder / f"{PREFIX}{rows[0].seq:09d}-{rows[-1].seq:09d}{SUFFIX}"
+    with reaching("write", folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    with replacing(file) as out:
+        pq.write_table(rows_table(rows), out, compression="zstd")
+    with reaching("read", file):
+        found = list(table_rows(pq.read_table(file)))
+    if found != rows:
+        raise IntegrityError(f"{file} does not hold what was written to it", remedy="Archive to another disk.")
+    return file
+
+
+def _digest(file: Path) -> str:
+    with reaching("read", file), file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _require_owner(cn: "sa.Connection") -> None:
+    if cn.dialect.name != "postgresql":
+        return
+    owner = "SELECT pg_get_userbyid(relowner), current_user, pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = "
+    table, user, may = cn.exec_driver_sql(f"{owner}'audit_events'::regclass").one()
+    if not may:
+        raise SettingsError(
+            f"{user} cannot archive: the ledger's tables belong to {table}",
+            remedy="Archive with the owner's URL; the application's role may only add.",
+        )
+
+
+@contextmanager
+def _guard_lifted(cn: "sa.Connection") -> Iterator[None]:
+    """Rows can be deleted while this is open; before and after, the guard stands as the migration made it."""
+    name = DELETE_GUARD[cn.dialect.name]
+    lift, restore = _sqlite_guard(cn, name) if cn.dialect.name == "sqlite" else _postgresql_guard(cn, name)
+    cn.exec_driver_sql(lift)
+    yield
+    cn.exec_driver_sql(restore)
+
+
+def _sqlite_guard(cn: "sa.Connection", name: str) -> tuple[str, str]:
+    find = "SELECT sql FROM sqlite_master WHERE type = 'trigger' AND name = ?"
+    made_by = cn.exec_driver_sql(find, (name,)).scalar_one_or_none()
+    if made_by is None:
+        raise _no_guard(name)
+    return f"DROP TRIGGER {name}", str(made_by)
+
+
+def _postgresql_guard(cn: "sa.Connection", name: str) -> tuple[str, str]:
+    find = "SELECT tgenabled FROM pg_trigger WHERE tgrelid = 'audit_events'::regclass AND tgname = %s"
+    if cn.exec_driver_sql(find, (name,)).scalar_one_or_none() not in ("O", "A"):
+        raise _no_guard(name)
+    return f"ALTER TABLE audit_events DISABLE TRIGGER {name}", f"ALTER TABLE audit_events ENABLE TRIGGER {name}"
+
+
+def _no_guard(name: str) -> IntegrityError:
+    return IntegrityError(
+        f"the guard {name} of the ledger is not in its place", remedy="Find out who removed it; nothing was removed."
+    )

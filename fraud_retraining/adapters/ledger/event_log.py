@@ -1,0 +1,208 @@
+"""The append-only log of events, and the words in which other records are kept beside it.
+
+Here: adding events to the chain and finding them again. Not here: releases and promotions
+(`adapters/ledger/ledger.py`), how rows are chained (`domain/ledger/events.py`), and SQL
+(`adapters/ledger/database.py`).
+"""
+
+from collections.abc import Iterator, Mapping
+from datetime import date
+from functools import cached_property
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from fraud_retraining.domain.ledger.events import (
+    RELEASE_KINDS,
+    Event,
+    EventKind,
+    Head,
+    Row,
+    canonical_json,
+    plain,
+)
+from fraud_retraining.domain.values.redaction import redact
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+    from fraud_retraining.adapters.ledger.database import Database, Transaction
+
+PAGE = 500
+
+
+class EventLog:
+    """The events of one model; several models may share a database, and then one chain.
+
+    Every method raises `DependencyUnreachable` when the database cannot be read or written after bounded retries.
+    """
+
+    def __init__(self, url: str, *, model: str = "fraud_detector", patience: float = 20.0) -> None:
+        self._url = url
+        self._patience = patience
+        self.model = model
+
+    @cached_property
+    def _database(self) -> "Database":
+        from fraud_retraining.adapters.ledger.database import Database
+
+        return Database(self._url, self._patience)
+
+    def append(
+        self,
+        kind: EventKind,
+        *,
+        actor: str,
+        payload: Mapping[str, Any] | None = None,
+        channel: str = "",
+        subject: str | None = None,
+        as_of: date | None = None,
+        version: int | None = None,
+        fingerprint: str | None = None,
+    ) -> Event:
+        """Add one event to the chain. What happens to a release is recorded by the method that does it."""
+        if kind in RELEASE_KINDS:
+            raise ValueError(f"{kind} is not appended by hand")
+        about = {"subject": subject, "as_of": as_of, "version": version, "fingerprint": fingerprint}
+        return self._database.write(
+            lambda tx: self._event(tx, kind, payload or {}, actor=actor, channel=channel, **about)
+        )
+
+    def append_changed(
+        self,
+        kind: EventKind,
+        *,
+        subject: str,
+        payload: Mapping[str, Any],
+        actor: str,
+        channel: str = "",
+        **about: Any,
+    ) -> Event | None:
+        """Add an event unless the last one of its kind and subject says the same."""
+
+        def work(tx: "Transaction") -> Event | None:
+            last = self._last(tx.connection, kind, {"subject": subject})
+            if last is not None and last.payload == plain(payload):
+                return None
+            return self._event(tx, kind, payload, actor=actor, channel=channel, subject=subject, **about)
+
+        return self._database.write(work)
+
+    def append_once(
+        self,
+        kind: EventKind,
+        *,
+        subject: str,
+        payload: Mapping[str, Any],
+        actor: str,
+        channel: str = "",
+        as_of: date | None = None,
+        version: int | None = None,
+        fingerprint: str | None = None,
+    ) -> Event | None:
+        """Add an event unless there is one of its kind and subject; None where there was."""
+
+        def work(tx: "Transaction") -> Event | None:
+            if self._last(tx.connection, kind, {"subject": subject}) is not None:
+                return None
+            about = {"subject": subject, "as_of": as_of, "version": version, "fingerprint": fingerprint}
+            return self._event(tx, kind, payload, actor=actor, channel=channel, **about)
+
+        return self._database.write(work)
+
+    def events(
+        self,
+        kind: EventKind | tuple[EventKind, ...] | None = None,
+        *,
+        subject: str | None = None,
+        as_of: date | None = None,
+        version: int | None = None,
+        fingerprint: str | None = None,
+        after: int = 0,
+    ) -> Iterator[Event]:
+        """Events of this model, oldest first, read a page at a time."""
+        where = self._where(kind, subject=subject, as_of=as_of, version=version, fingerprint=fingerprint)
+        yield from map(Event.of, self._rows(where, after))
+
+    def rows(self, after: int = 0) -> Iterator[Row]:
+        """Every event of this model exactly as it is stored, oldest first."""
+        return self._rows(self._where(None), after)
+
+    def last(
+        self,
+        kind: EventKind | tuple[EventKind, ...] | None = None,
+        *,
+        subject: str | None = None,
+        as_of: date | None = None,
+        version: int | None = None,
+        fingerprint: str | None = None,
+    ) -> Event | None:
+        """The newest such event of this model."""
+        about = {"subject": subject, "as_of": as_of, "version": version, "fingerprint": fingerprint}
+        return self._database.read(lambda cn: self._last(cn, kind, about))
+
+    def newest(self, kind: EventKind, *, limit: int) -> list[Event]:
+        """The newest events of a kind, newest first."""
+        where = self._where(kind)
+        return self._database.read(
+            lambda cn: [Event.of(row) for row in sql().events(cn, where, limit=limit, newest=True)]
+        )
+
+    def head(self) -> Head:
+        """The last row of the chain; kept elsewhere, it shows later that nothing was cut off."""
+        return self._database.read(lambda cn: Head.model_validate(sql().head(cn)))
+
+    def _event(
+        self, tx: "Transaction", kind: EventKind, payload: Mapping[str, Any], *, actor: str, channel: str, **about: Any
+    ) -> Event:
+        return Event.of(
+            tx.append(
+                model=self.model,
+                kind=str(kind),
+                actor=clean_text(actor),
+                channel=clean_text(channel),
+                payload=canonical_json(plain(payload)),
+                **_about(**about),
+            )
+        )
+
+    def _rows(self, where: Mapping[str, Any], after: int) -> Iterator[Row]:
+        while page := self._page(where, after):
+            yield from page
+            after = page[-1].seq
+
+    def _page(self, where: Mapping[str, Any], after: int) -> list[Row]:
+        return self._database.read(lambda cn: list(sql().events(cn, where, after=after, limit=PAGE)))
+
+    def _where(self, kind: EventKind | tuple[EventKind, ...] | None, **about: Any) -> dict[str, Any]:
+        named = {name: value for name, value in _about(**about).items() if value is not None}
+        return {"model": self.model, **({"kind": kind} if kind else {}), **named}
+
+    def _last(
+        self, cn: "sa.Connection", kind: EventKind | tuple[EventKind, ...] | None, about: Mapping[str, Any]
+    ) -> Event | None:
+        rows = sql().events(cn, self._where(kind, **about), limit=1, newest=True)
+        return next(map(Event.of, rows), None)
+
+
+def sql() -> ModuleType:
+    """The statements of `adapters/ledger/database.py`, imported when needed: SQLAlchemy takes a second to import."""
+    from fraud_retraining.adapters.ledger import database
+
+    return database
+
+
+def clean_text(value: str) -> str:
+    """A text that every database can hold, without secrets."""
+    return redact(str(value).replace("\x00", "").encode("utf-8", "replace").decode())
+
+
+def _about(
+    subject: str | None = None, as_of: date | None = None, version: int | None = None, fingerprint: str | None = None
+) -> dict[str, Any]:
+    """What an event is about, as its columns hold it."""
+    return {
+        "subject": None if subject is None else clean_text(subject),
+        "as_of": None if as_of is None else as_of.isoformat(),
+        "version": None if version is None else int(version),
+        "fingerprint": fingerprint,
+    }

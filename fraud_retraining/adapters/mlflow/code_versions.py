@@ -1,0 +1,66 @@
+"""Which parts of the code determine days and models, and the version of each.
+
+Here: one row a part. Not here: what else a fingerprint is made of (`domain/training/fingerprint.py`).
+
+A part is known by its own name and version, not by the files that it lies in: a file that moves, or is written better
+and gives the same results, retrains nobody's model. `content` is that of the version. Code that has another content is
+a version of its own, whoever changed it, so that two codes never have one fingerprint. Who changes a part says here
+what the change means: the same results under the same version with the new content, other results with the next
+version as well. `python -m fraud_retraining.adapters.mlflow.code_versions` prints what the contents are now.
+"""
+
+from typing import NamedTuple
+
+from fraud_retraining.adapters.mlflow.environment import content
+from fraud_retraining.domain.values.digests import digest
+
+
+class Part(NamedTuple):
+    """A part of the code: its version, what its content was in it, and the modules that it lies in."""
+
+    version: str
+    content: str
+    modules: tuple[str, ...]
+
+
+PARTS = {
+    "ingestion": Part(
+        "1",
+        "67073dc270c411e90a6f96c51ca45b9df2be02217c15c29a18a1d508871dc8a3",
+        (
+            "fraud_retraining.domain.values.days",
+            "fraud_retraining.domain.data.identity",
+            "fraud_retraining.domain.data.ingestion",
+        ),
+    ),
+    "features": Part(
+        "1",
+        "1a17ab5f71357acfced5cfaa0e845adf393f48d1add3ef856fd1bd1f0560bf1a",
+        ("fraud_retraining.domain.values.days", "fraud_retraining.domain.features.point_in_time"),
+    ),
+    "scoring": Part(
+        "1",
+        "84f3f50dbece982f4718b9064eab0de18a04f5b97372c1db0f948881261b5861",
+        ("fraud_retraining.domain.training.scoring",),
+    ),
+    "training": Part(
+        "1",
+        "09f53f121945865fa5b0394737efd3b182587dafa1bda002aea00478fec04a15",
+        ("fraud_retraining.domain.training.fitting",),
+    ),
+}
+
+
+def code_version(*names: str) -> str:
+    """Digest of the versions of some parts of the code."""
+    return digest({name: _version(PARTS[name]) for name in names})
+
+
+def _version(part: Part) -> str:
+    found = content(part.modules)
+    return part.version if found == part.content else found
+
+
+if __name__ == "__main__":
+    for name, part in PARTS.items():
+        print(f"{name}: version {part.version}, {content(part.modules)}")

@@ -1,0 +1,309 @@
+"""Pages for people: the model card, the report of a version or a period, and the reviewer's pack as a part of any page.
+
+Here: laying out what the domain says, in HTML that needs nothing from elsewhere. Not here: what is said
+(`domain/audit/history.py`, `domain/review/model_card.py`, `domain/audit/period.py`, `domain/review/tables.py`) and
+drawing (`adapters/pages/pictures.py`).
+
+Reasons, names and categories were written by anybody: the templates escape every text, no page has a script, and its
+content policy forbids everything but its own style and pictures.
+"""
+
+import base64
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from functools import cache
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from fraud_retraining.adapters.pages.pictures import CAPTIONS, HEIGHT, WIDTH, pictures
+from fraud_retraining.domain.alerts.notices import LinkPolicy
+from fraud_retraining.domain.approvals.request import SOMEBODY, approve_command, registry_address
+from fraud_retraining.domain.audit import period
+from fraud_retraining.domain.audit.history import Story, about, why
+from fraud_retraining.domain.audit.period import Period
+from fraud_retraining.domain.ledger.events import Event, Head
+from fraud_retraining.domain.releases.lifecycle import Release
+from fraud_retraining.domain.review import model_card as card
+from fraud_retraining.domain.review.report import ReviewPack
+from fraud_retraining.domain.review.summary import glossary, review_summary
+from fraud_retraining.domain.review.tables import (
+    gates_grid,
+    left_out,
+    metrics_grid,
+    review_grids,
+    window_grid,
+)
+from fraud_retraining.domain.values.grids import Cell, Grid, grid
+from fraud_retraining.domain.values.schemas import Policy
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+PACKAGE, FOLDER = "fraud_retraining", "templates"
+FIGURE = re.compile(r"[+-]?[\d,.]+%?( to [+-]?[\d,.]+%?)?|-")
+SHORT, LONG = 24, 60
+FEW_COLUMNS, FEW_ROWS = 4, 10
+OUTCOMES = frozenset({"passed", "failed", "warning"})
+NO_PACK = "No reviewer's pack was made for this version."
+
+
+class Exported(Policy):
+    """When a page was made from the record, and where the chain then ended."""
+
+    at: datetime
+    head: Head
+    chain_ok: bool
+
+
+class Ask(Policy):
+    """The form of a decision: to whom it is shown, the link that proves it, and what was typed when it came back."""
+
+    who: str
+    link: str = ""
+    decision: str = ""
+    reason: str = ""
+    problem: str = ""
+
+
+class Picture(Policy):
+    """A picture of a page: where it comes from, what it shows, and its size in pixels."""
+
+    source: str
+    caption: str
+    width: int = WIDTH
+    height: int = HEIGHT
+
+
+def releases_html(waiting: Sequence[Release], releases: Sequence[Release]) -> str:
+    """What waits for a decision, and every release before, the newest first."""
+    return _template("releases.html.j2").render(title="Releases", served=True, waiting=waiting, releases=releases)
+
+
+def release_html(
+    story: Story,
+    pack: ReviewPack | None,
+    ask: Ask | None,
+    links: LinkPolicy,
+    shown: Mapping[str, str] = MappingProxyType({}),
+) -> str:
+    """One release with its reviewer's pack, and the form for whoever may decide; `shown` are addresses of pictures."""
+    release = story.release
+    return _template("release.html.j2").render(
+        title=f"{release.model} version {release.version}, as of {release.as_of}",
+        served=True,
+        opened=False,
+        story=story,
+        why=why(story),
+        ask=ask,
+        consequences=_consequences(story),
+        registry=registry_address(release, links),
+        command=approve_command(release.version, ask.who if ask else SOMEBODY),
+        headline=_headline(story),
+        changes=_changes(story),
+        pictures=[Picture(source=address, caption=CAPTIONS[name]) for name, address in shown.items()],
+        **_facts(story, pack),
+    )
+
+
+def _consequences(story: Story) -> dict[str, str]:
+    """What each answer does, in the words of the page that asks to confirm it."""
+    version, champion = story.release.version, story.evaluation.champion_version if story.evaluation else None
+    place = f" in place of version {champion}" if champion is not None else ""
+    missed = story.release.floors_missed
+    excepted = f", as an exception: it misses {missed}" if missed else ""
+    stays = f"version {champion} goes on serving" if champion is not None else "nothing serves"
+    return {
+        "approve": f"Version {version} becomes champion at once{place}{excepted}.",
+        "reject": f"Version {version} is turned down for good; {stays}.",
+    }
+
+
+def told_html(title: str, text: str) -> str:
+    """A page that says one thing."""
+    return _template("told.html.j2").render(title=title, served=True, lines=text.splitlines())
+
+
+def card_html(story: Story, pack: ReviewPack | None, drawn: Mapping[str, bytes] | None = None) -> str:
+    """The model card as a page of its own; `drawn` are the pictures of the pack, where somebody has them."""
+    title = f"{story.release.model} version {story.release.version}: model card"
+    return _template("card.html.j2").render(
+        title=title, opened=True, why=why(story), pictures=_inline(pack, drawn), **_facts(story, pack)
+    )
+
+
+def version_html(story: Story, pack: ReviewPack | None, events: Sequence[Event], exported: Exported) -> str:
+    """The whole story of a version as a page."""
+    release = story.release
+    return _template("version.html.j2").render(
+        title=f"{release.model} version {release.version}, as of {release.as_of}",
+        opened=True,
+        story=story,
+        why=why(story),
+        headline=_headline(story),
+        changes=_changes(story),
+        pictures=_inline(pack),
+        days=window_grid(story.window) if story.window else None,
+        events=events,
+        **_facts(story, pack),
+        **_chain(exported),
+    )
+
+
+def period_html(
+    model: str,
+    span: Period,
+    events: Sequence[Event],
+    before: Mapping[str, Mapping[str, Any]],
+    exported: Exported,
+) -> str:
+    """What happened in a period, as a page; `before` are settings and environment when it began."""
+    return _template("period.html.j2").render(
+        title=f"{model}: {span.first} to {span.last}",
+        summary=period.summary(span, events),
+        grids=period.grids(events, before),
+        events=events,
+        **_chain(exported),
+    )
+
+
+def _chain(exported: Exported) -> dict[str, Any]:
+    return {"head": exported.head, "exported_at": exported.at, "chain_ok": exported.chain_ok}
+
+
+def _inline(pack: ReviewPack | None, drawn: Mapping[str, bytes] | None = None) -> list[Picture]:
+    """The pictures of a page that needs nothing from elsewhere."""
+    if drawn is None:
+        drawn = pictures(pack) if pack else {}
+    return [
+        Picture(source=f"data:image/png;base64,{base64.b64encode(png).decode()}", caption=CAPTIONS[name])
+        for name, png in drawn.items()
+    ]
+
+
+def _facts(story: Story, pack: ReviewPack | None) -> dict[str, Any]:
+    judged = story.evaluation
+    evidence = judged.evidence if judged else None
+    intervals = pack.intervals if pack else None
+    return {
+        "purpose": card.purpose(story, pack),
+        "data": list(card.data(story)),
+        "metrics": metrics_grid(evidence.beside, evidence.champion, intervals) if evidence else None,
+        "gates": gates_grid(judged.verdict) if judged else None,
+        "limits": card.limits(story, pack),
+        "approvals": list(card.approvals(story)),
+        "lineage": list(card.lineage(story)),
+        "parameters": _parameters(story),
+        "summary": review_summary(story, pack),
+        "glossary": glossary(),
+        "pack": pack,
+        "no_pack": NO_PACK,
+    }
+
+
+def _parameters(story: Story) -> list[tuple[str, str]]:
+    if story.making is None:
+        return []
+    fitted = story.model.determined_by.model if story.model is not None else {}
+    beside = [(name, str(fitted[name])) for name in ("estimator", "seed", "downsample") if name in fitted]
+    return [*beside, *((name, str(value)) for name, value in story.making.parameters.items())]
+
+
+def _headline(story: Story) -> list[tuple[str, str]]:
+    asked = story.asked
+    spans = [
+        f"{since:%Y-%m-%d %H:%M} to {f'{until:%Y-%m-%d %H:%M}' if until else 'now'}" for since, until in story.served
+    ]
+    told = [("state", str(story.release.state).replace("_", " "))]
+    if asked is not None:
+        told.append(("asked for", f"{asked.told} ({asked.by}, {asked.via}, {asked.at:%Y-%m-%d %H:%M} UTC)"))
+    if story.evaluation is not None:
+        against = story.evaluation.champion_version
+        told.append(
+            ("judged against", f"version {against}" if against is not None else "nobody: there was no champion")
+        )
+    if story.served:
+        told += [("served (UTC)", "; ".join(spans))]
+        told += [("took the place of", f"version {story.replaced}" if story.replaced is not None else "nobody")]
+    return told
+
+
+def _changes(story: Story) -> Grid:
+    rows: list[tuple[Cell, ...]] = [(one.what, one.before, one.after) for one in story.changed]
+    rows += [(f"fingerprint: {one}", "", "") for one in story.inputs_changed]
+    rows += [(f"day {day} was rewritten since", "", "") for day in story.rewritten]
+    title = "What was otherwise than for the champion"
+    return grid("changes", title, ("what", "before", "now"), rows)
+
+
+@cache
+def _templates() -> "Environment":
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    made = Environment(
+        loader=PackageLoader(PACKAGE, FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters.update(FILTERS)
+    made.globals["served"] = False
+    return made
+
+
+def _template(name: str) -> Any:
+    return _templates().get_template(name)
+
+
+def _shown(value: Any) -> Any:
+    """What a page shows of a value: no control characters, no marks that turn the direction of writing."""
+    from markupsafe import Markup
+
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    return "".join(letter if letter.isprintable() or letter == "\n" else " " for letter in value)
+
+
+def _is_figure(cell: Cell) -> bool:
+    return isinstance(cell, int) or bool(FIGURE.fullmatch(cell))
+
+
+def _figures(grid: Grid) -> list[bool]:
+    """Which columns hold nothing but figures."""
+    return [all(_is_figure(row[place]) for row in grid.rows) for place in range(len(grid.columns))]
+
+
+def _stacks(grid: Grid) -> bool:
+    """Whether each row becomes a block of its own on a phone: sentences stand in it, or it is short but wide."""
+    sentences = any("long" in _looks(cell).split() for row in grid.rows for cell in row)
+    return sentences or (len(grid.columns) > FEW_COLUMNS and len(grid.rows) <= FEW_ROWS)
+
+
+def _looks(cell: Cell, figure: bool = False) -> str:
+    """The classes of a cell: figures to the right, short texts on one line, sentences wide, outcomes in colour."""
+    text = str(cell)
+    told = (
+        ("figure", figure),
+        ("short", len(text) <= SHORT),
+        ("long", len(text) >= LONG and " " in text),
+        (text, text in OUTCOMES),
+    )
+    return " ".join(name for name, one in told if one)
+
+
+FILTERS: dict[str, Callable[..., Any]] = {
+    "about": about,
+    "minute": lambda at: f"{at:%Y-%m-%d %H:%M}",
+    "at": lambda at: f"{at:%Y-%m-%d %H:%M:%S}",
+    "cell": lambda cell: f"{cell:,}" if isinstance(cell, int) else cell,
+    "figures": _figures,
+    "looks": _looks,
+    "stacks": _stacks,
+    "document": lambda value: json.dumps(value, indent=1, ensure_ascii=True),
+    "grids": review_grids,
+    "left_out": left_out,
+    "words": lambda text: str(text).replace("_", " "),
+}

@@ -1,0 +1,190 @@
+"""The pictures of a reviewer's pack, as PNG.
+
+Here: drawing the values of a pack. Not here: measuring them (`domain/review/building.py`), tables
+(`domain/review/tables.py`) and where a picture is shown.
+
+Candidate is blue and solid, champion orange and dashed; the two colours and the two dashes stay apart for colour-blind
+readers and in grey (Okabe and Ito). The same pack gives the same bytes.
+"""
+
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from fraud_retraining.domain.evaluation.judged import Floats
+from fraud_retraining.domain.evaluation.metrics import Calibration
+from fraud_retraining.domain.evaluation.uncertainty import CurvePoint
+from fraud_retraining.domain.review.report import ReviewPack
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+class Look(NamedTuple):
+    """How one of the two models is drawn."""
+
+    name: str
+    color: str
+    dash: str
+    layer: int
+
+
+CANDIDATE = Look("Candidate", "#0072B2", "-", layer=3)
+CHAMPION = Look("Champion", "#D55E00", "--", layer=2)
+GREY = "#6B6B6B"
+FEATURES_SHOWN = 12
+NAME_SHOWN = 30
+COLORS = 64
+INCHES, DOTS = (4.8, 3.84), 150
+WIDTH, HEIGHT = (int(side * DOTS) for side in INCHES)
+"""Pixels of a picture. Its texts are large against it, so that they can be read on a phone."""
+
+
+def pictures(pack: ReviewPack) -> dict[str, bytes]:
+    """Every picture of a pack by its name, as PNG, in the order in which they are looked at."""
+    return {name: _png(figure) for name, figure in figures(pack).items()}
+
+
+def figures(pack: ReviewPack) -> "dict[str, Figure]":
+    """The same before they are written as PNG."""
+    return {
+        "precision_recall": precision_recall(pack),
+        "scores": scores(pack),
+        "calibration": calibration(pack),
+        "features": features(pack),
+    }
+
+
+def _png(figure: "Figure") -> bytes:
+    """A figure in few colours, which nobody sees and which makes it a third as large."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from PIL import Image
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    png = io.BytesIO()
+    drawn = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+    drawn.quantize(COLORS, dither=Image.Dither.NONE).save(png, format="png", optimize=True)
+    return png.getvalue()
+
+
+CAPTIONS = {
+    "precision_recall": "Precision and recall, with the interval of the precision",
+    "scores": "Scores of the transactions that are no fraud, and of the frauds",
+    "calibration": "Fraud rate against score",
+    "features": "What moves the scores",
+}
+
+
+def precision_recall(pack: ReviewPack) -> "Figure":
+    """Precision over recall of both models; the horizontal line is what alerts drawn at random would reach."""
+    figure, (axes,) = _figure("Precision and recall")
+    curves = ((CANDIDATE, pack.curve), (CHAMPION, pack.champion_curve))
+    for look, points in curves:
+        if points:
+            _draw_curve(axes, look, points, pack)
+    rate = pack.frauds / max(pack.rows, 1)
+    axes.axhline(rate, color=GREY, linewidth=1, linestyle=":", label=f"at random {rate:.4f}")
+    axes.set(xlabel="Recall (frauds caught)", ylabel="Precision (alerts that are right)")
+    axes.set(xlim=(0, 1), ylim=(0, 1.02))
+    crowded = any(point.recall > 0.45 and point.precision > 0.75 for _, points in curves for point in points)
+    axes.legend(frameon=False, loc="lower left" if crowded else "upper right")
+    return figure
+
+
+def _draw_curve(axes: "Axes", look: Look, points: Sequence[CurvePoint], pack: ReviewPack) -> None:
+    recall, precision, low, high = np.array([(p.recall, p.precision, p.low, p.high) for p in points]).T
+    told = pack.intervals.get("average_precision")
+    interval = None if told is None else told.candidate if look is CANDIDATE else told.champion
+    label = look.name + (f", average precision {interval.value:.4f}" if interval else "")
+    axes.fill_between(recall, low, high, color=look.color, alpha=0.15, linewidth=0, zorder=look.layer - 1)
+    axes.plot(recall, precision, label=label, color=look.color, ls=look.dash, zorder=look.layer)
+
+
+def scores(pack: ReviewPack) -> "Figure":
+    """How often each score was given, to frauds and to the others, both axes logarithmic."""
+    told = pack.scores
+    figure, panels = _figure("Scores", panels=2)
+    for axes, what in zip(panels, ("others", "frauds"), strict=True):
+        for look, counts in ((CANDIDATE, told.candidate), (CHAMPION, told.champion)):
+            if counts is not None:
+                heights = getattr(counts, what)
+                axes.stairs(heights, told.edges, baseline=0.5, label=look.name, color=look.color, ls=look.dash, lw=1.6)
+        axes.set(xscale="log", yscale="log", xlabel="Score (log scale)")
+        axes.set_ylim(bottom=0.5)
+    panels[0].set(ylabel="Transactions (log scale)")
+    for axes, name in zip(panels, ("Not fraud", "Fraud"), strict=True):
+        axes.set_title(name, loc="right", fontsize=9)
+    panels[1].legend(frameon=False, loc="best", fontsize=9)
+    return figure
+
+
+def calibration(pack: ReviewPack) -> "Figure":
+    """Fraud rate over mean score, a point a bin, both logarithmic because frauds are rare.
+
+    The bars are one Poisson deviation of the bin's frauds; a bin without a fraud is not drawn.
+    """
+    measured = [
+        (f"{look.name}, calibration error {known.error:.5f}", _reliability(known), look)
+        for look, known in ((CANDIDATE, pack.calibration), (CHAMPION, pack.champion_calibration))
+        if known is not None
+    ]
+    figure, (axes,) = _figure("Calibration")
+    low = min((float(min(x.min(), y.min())) for _, (x, y, _), _ in measured if x.size), default=1e-4) / 2
+    axes.plot([low, 1], [low, 1], color=GREY, linewidth=1, linestyle=":", label="perfect")
+    for label, (score, rate, deviation), look in measured:
+        bars = [np.minimum(deviation, rate * 0.9), deviation]
+        drawn = axes.errorbar(score, rate, yerr=bars, marker="o", markersize=4, elinewidth=0.8, color=look.color)
+        drawn.lines[0].set(label=label, linestyle=look.dash, zorder=look.layer)
+    axes.set(xscale="log", yscale="log", xlim=(low, 1.1), ylim=(low, 1.4))
+    axes.set(xlabel="Mean score (log scale)", ylabel="Fraud rate (log scale)")
+    axes.legend(frameon=False, loc="upper left")
+    return figure
+
+
+def _reliability(calibration: Calibration) -> tuple[Floats, Floats, Floats]:
+    """Mean score, fraud rate and the rate's deviation of every bin that has frauds, expected and observed."""
+    bins = [one for one in calibration.bins if one.observed and one.expected]
+    rows, expected, observed = np.array([(one.rows, one.expected, one.observed) for one in bins]).reshape(-1, 3).T
+    return expected / rows, observed / rows, np.sqrt(observed) / rows
+
+
+def features(pack: ReviewPack) -> "Figure":
+    """The features that matter most in either model, by their share of the mean absolute effect."""
+    shown = pack.features[:FEATURES_SHOWN][::-1]
+    figure, (axes,) = _figure("What moves the scores")
+    places = np.arange(len(shown))
+    axes.barh(places + 0.2, [one.effect or 0 for one in shown], 0.38, color=CANDIDATE.color, label=CANDIDATE.name)
+    if pack.effects.champion is not None:
+        values = [one.champion_effect or 0 for one in shown]
+        axes.barh(places - 0.2, values, 0.38, color=CHAMPION.color, label=CHAMPION.name, hatch="///", alpha=0.8)
+    axes.set_yticks(places, [_plain(one.name) for one in shown], fontsize=8)
+    axes.set(xlabel=f"Share of the effect on the log-odds\n(mean absolute, {pack.effects.rows:,} rows)")
+    axes.legend(frameon=False, loc="lower right")
+    return figure
+
+
+def _plain(name: str) -> str:
+    """A name that matplotlib draws as it is, a long one on two lines: a dollar sign would begin a formula."""
+    shown = name if len(name) <= 2 * NAME_SHOWN else f"{name[:NAME_SHOWN]}…{name[1 - NAME_SHOWN :]}"
+    if len(shown) > NAME_SHOWN:
+        end = shown.rfind("_", NAME_SHOWN // 2, NAME_SHOWN) + 1 or NAME_SHOWN
+        shown = f"{shown[:end]}\n{shown[end:]}"
+    return shown.replace("$", r"\$")
+
+
+def _figure(title: str, panels: int = 1) -> "tuple[Figure, list[Axes]]":
+    """A figure in the project's look, and its axes."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=INCHES, dpi=DOTS, layout="constrained")
+    FigureCanvasAgg(figure)
+    drawn = [figure.add_subplot(1, panels, place + 1) for place in range(panels)]
+    for axes in drawn:
+        axes.spines[["top", "right"]].set_visible(False)
+    drawn[0].set_title(title, loc="left", fontsize=11, fontweight="bold")
+    return figure, drawn

@@ -1,0 +1,4 @@
+"""Files: folders and S3, the lake, the store, DuckDB over both.
+
+Not here: what the assets of a day hold (`adapters/days`).
+"""

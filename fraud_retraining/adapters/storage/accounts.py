@@ -1,0 +1,18 @@
+"""Under which operating-system account this process runs.
+
+Here: asking the system. Not here: whose account it is (`domain/releases/reviewers.py`).
+"""
+
+import os
+import pwd
+
+
+def account() -> str | None:
+    """The account's name as the system knows it, whatever USER or LOGNAME claim.
+
+    None where the system has no name for it, as for an arbitrary user id in a container.
+    """
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return None

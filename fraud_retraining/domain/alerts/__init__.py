@@ -1,0 +1,5 @@
+"""What a failure means, who hears of it, and how a message looks in Slack and PagerDuty.
+
+Not here: messages about releases (`domain/approvals`), keeping and sending them (`adapters/alerts`,
+`services/delivery.py`).
+"""

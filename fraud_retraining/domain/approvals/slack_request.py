@@ -1,0 +1,216 @@
+"""How a request for a decision looks in Slack, while it waits and once somebody has decided.
+
+Here: pure functions from a version's story to Block Kit, with every text from the record escaped and cut. Not here:
+what people are told in words (`domain/approvals/announcements.py`), sending (`services/delivery.py`) and the clicks
+(`serving/release_app.py`).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from fraud_retraining.domain.alerts.composing import SECTION, heading, marked_up, mrkdwn, web_address
+from fraud_retraining.domain.alerts.notices import LinkPolicy
+from fraud_retraining.domain.approvals.request import approve_command, page_address, registry_address
+from fraud_retraining.domain.audit.history import Story, libraries_line
+from fraud_retraining.domain.evaluation.metrics import reading_order
+from fraud_retraining.domain.releases.lifecycle import MOST_VERSION, Release
+from fraud_retraining.domain.review.report import ReviewPack
+from fraud_retraining.domain.values.grids import span
+from fraud_retraining.domain.values.interval import Interval
+
+APPROVE, REJECT, REASON_VIEW = "approve_release", "reject_release", "reject_release_reason"
+REASON_BLOCK, REASON_INPUT = "reason", "text"
+LINK = "signed_link"
+"""Where a message says to whom a link has to be made out when it is sent."""
+MOST_LINES = 8
+
+Body = dict[str, Any]
+
+
+class Asked(NamedTuple):
+    """What a button stands for: one version with one artifact."""
+
+    version: int
+    digest: str
+
+    @classmethod
+    def of(cls, text: str) -> "Asked":
+        """The value of a button.
+
+        Raises:
+            ValueError: it is none of ours.
+        """
+        version, _, digest = text.partition(":")
+        if not (version.isascii() and version.isdigit() and 0 < int(version[:12]) <= MOST_VERSION):
+            raise ValueError(f"{version[:20]!r} is no version")
+        return cls(int(version), digest)
+
+    @property
+    def text(self) -> str:
+        """It as the value of a button."""
+        return f"{self.version}:{self.digest}"
+
+
+def request_message(story: Story, pack: ReviewPack | None, links: LinkPolicy) -> Body:
+    """The request for a decision: what is asked, what the model learnt from, how it did, and two buttons."""
+    release = story.release
+    title = f"Version {release.version} waits for a decision"
+    return {
+        "text": mrkdwn(f"{title}: {release.model} as of {release.as_of}", SECTION),
+        "blocks": [
+            _header(f":large_blue_circle: {title}"),
+            *_told(story, pack, links),
+            _section(f"*On the command line*\n`{approve_command(release.version)}`"),
+            {"type": "actions", "block_id": f"release-{release.version}", "elements": list(_buttons(release))},
+        ],
+    }
+
+
+def decided_message(story: Story, pack: ReviewPack | None, links: LinkPolicy, told: str) -> Body:
+    """The same message once it is decided: who, when and why; no buttons."""
+    title = f"Version {story.release.version}: {str(story.release.state).replace('_', ' ')}"
+    return {
+        "text": mrkdwn(f"{title}. {told}", SECTION),
+        "blocks": [
+            _header(f":white_check_mark: {title}"),
+            _section(f"*Came to*\n{mrkdwn(told, SECTION - 100)}"),
+            *_decided(story.release),
+            *_told(story, pack, links),
+        ],
+    }
+
+
+def _decided(release: Release) -> Iterator[Body]:
+    if release.decided_by is not None and release.decided_at is not None:
+        who = f"{release.decided_by}, {release.decided_via}, {release.decided_at:%Y-%m-%d %H:%M} UTC"
+        yield _section(f"*Decided by*\n{mrkdwn(who, 500)}")
+
+
+def reason_view(asked: Asked) -> Body:
+    """The dialog that asks why a version is rejected."""
+    return {
+        "type": "modal",
+        "callback_id": REASON_VIEW,
+        "private_metadata": asked.text,
+        "title": {"type": "plain_text", "text": f"Reject version {asked.version}"},
+        "submit": {"type": "plain_text", "text": "Reject"},
+        "blocks": [
+            {
+                "type": "input",
+                "block_id": REASON_BLOCK,
+                "label": {"type": "plain_text", "text": "Why? An auditor will read it."},
+                "element": {
+                    "type": "plain_text_input",
+                    "action_id": REASON_INPUT,
+                    "multiline": True,
+                    "max_length": 1000,
+                },
+            }
+        ],
+    }
+
+
+def personal_link_message(release: Release, reviewer: str) -> Body:
+    """What a reviewer gets as a direct message: a link that is theirs alone and works once, still to be made.
+
+    The link proves who follows it, so it is made when the message is sent (`with_signed_link`) and stored nowhere.
+    """
+    wanted = {"version": release.version, "digest": release.artifact_digest, "reviewer": reviewer}
+    return {"text": f"Version {release.version} of {mrkdwn(release.model, 100)} waits for a decision.", LINK: wanted}
+
+
+def with_signed_link(body: Mapping[str, Any], url: str) -> Body:
+    """The message with the link that it asks for."""
+    sent = {name: value for name, value in body.items() if name != LINK}
+    return {**sent, "text": f"{body['text']} <{url}|Look and decide> (this link is yours alone and works once)."}
+
+
+def _told(story: Story, pack: ReviewPack | None, links: LinkPolicy) -> Iterator[Body]:
+    release = story.release
+    yield {
+        "type": "section",
+        "fields": [marked_up(f"*{name}*\n{mrkdwn(value, 1500)}") for name, value in _facts(story)],
+    }
+    for name, lines in (
+        ("Metrics, champion beside", list(_metrics(story, pack))),
+        ("Gates", [f"{'passed' if gate.passed else 'FAILED'} {gate.name}: {gate.message}" for gate in story.gates]),
+        ("Drift", list(_drift(pack))),
+        ("Libraries", [libraries_line(story)] if story.evaluation else []),
+        ("Otherwise than for the champion", list(_changes(story))),
+    ):
+        if lines:
+            yield _section(f"*{name}*\n{_bullets(lines)}")
+    places = {
+        "The whole reviewer's pack": page_address(release, links),
+        "The version in the registry": registry_address(release, links),
+    }
+    shown = [marked_up(f"<{web_address(address)}|{name}>") for name, address in places.items() if address]
+    if shown:
+        yield {"type": "context", "elements": shown}
+
+
+def _facts(story: Story) -> Iterator[tuple[str, str]]:
+    release, window = story.release, story.window
+    yield "Model", f"{release.model} as of {release.as_of}"
+    yield "Trigger", release.trigger + (f": {story.asked.reason}" if story.asked and story.asked.reason else "")
+    if window is not None:
+        training, holdout = window.days.training, window.days.holdout
+        yield "Learnt from", f"{training.start} to {training.end}: {window.rows:,} rows, {window.frauds:,} frauds"
+        yield "Judged on", f"{holdout.start} to {holdout.end}: {window.holdout_rows:,} rows"
+    if release.needs_human is not None:
+        yield "Needs a human", release.needs_human
+    if release.deadline is not None:
+        yield "Decide before", f"{release.deadline:%Y-%m-%d %H:%M} UTC"
+
+
+def _metrics(story: Story, pack: ReviewPack | None) -> Iterator[str]:
+    if story.evaluation is None:
+        return
+    evidence = story.evaluation.evidence
+    candidate = evidence.beside.values
+    champion = evidence.champion.values if evidence.champion else {}
+    intervals = pack.intervals if pack else {}
+    for name in sorted(candidate, key=reading_order):
+        known = intervals.get(name)
+        told = _figure(candidate[name], known.candidate if known else None)
+        beside = _figure(champion.get(name), known.champion if known else None)
+        if told:
+            yield f"{name.replace('_', ' ')}: {told}, " + (f"champion {beside}" if beside else "no champion beside")
+
+
+def _figure(value: float | None, interval: Interval | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4f}" + (f" ({span(interval)})" if interval else "")
+
+
+def _drift(pack: ReviewPack | None) -> Iterator[str]:
+    if pack is not None and pack.drift is not None:
+        over = [one for one in pack.drift.features if one.drift > pack.drift.threshold]
+        yield from (f"{one.name}: {one.drift:.2f} on {pack.drift.day}" for one in over)
+
+
+def _changes(story: Story) -> Iterator[str]:
+    yield from (f"{one.what}: {one.before} -> {one.after}" for one in story.changed)
+    yield from story.inputs_changed
+
+
+def _buttons(release: Release) -> Iterator[Body]:
+    value = Asked(release.version, release.artifact_digest).text
+    for action, text, style in ((APPROVE, "Approve", "primary"), (REJECT, "Reject", "danger")):
+        label = {"type": "plain_text", "text": text}
+        yield {"type": "button", "action_id": action, "text": label, "style": style, "value": value}
+
+
+def _bullets(lines: Sequence[str]) -> str:
+    shown = [f"• {mrkdwn(line, 300)}" for line in lines[:MOST_LINES]]
+    more = len(lines) - len(shown)
+    return "\n".join([*shown, *([f"• ... and {more} more"] if more else [])])
+
+
+def _header(text: str) -> Body:
+    return {"type": "header", "text": {"type": "plain_text", "text": heading(text), "emoji": True}}
+
+
+def _section(text: str) -> Body:
+    return {"type": "section", "text": marked_up(text)}

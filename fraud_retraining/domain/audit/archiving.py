@@ -1,0 +1,92 @@
+"""How old events leave the ledger without breaking its chain.
+
+Here: which rows may go, and the event that stands for them afterwards. Not here: moving them
+(`adapters/ledger/archive.py`).
+
+The chain goes on from the last row that went. The event `history_archived`, itself a row of the chain, names that row
+and its hash; so a chain that begins later than row 1 verifies only if a row that is still in it says so.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from hashlib import sha256
+from typing import Any
+
+from pydantic import Field, ValidationError
+
+from fraud_retraining.domain.ledger.events import Event, EventKind, Head, Row, canonical_json, row_hash
+from fraud_retraining.domain.releases.lifecycle import OPEN, Release, ReleaseState
+from fraud_retraining.domain.values.schemas import Policy
+
+LEAST_DAYS = 365
+LIVE = OPEN | {ReleaseState.PROMOTING, ReleaseState.PROMOTED}
+
+
+class Archived(Policy):
+    """What `history_archived` says: which rows went, where to, and what the releases among them had come to."""
+
+    first: int = Field(description="First row that went.")
+    through: Head = Field(description="Last row that went; the chain goes on from it.")
+    oldest: datetime
+    newest: datetime
+    retention_days: int = Field(ge=LEAST_DAYS)
+    file: str = Field(description="Name of the archive that holds them.")
+    file_digest: str = Field(description="SHA-256 of that file.")
+    releases: dict[str, str] = Field(
+        description="Digest of the last state of every release whose last event went, by `model/version`."
+    )
+
+
+def archived(rows: Iterable[Row]) -> Archived | None:
+    """The newest archiving that the rows tell of.
+
+    A row whose content does not give its hash tells nothing, nor does one that took younger rows than it ever may.
+    """
+    told = [found for row in sorted(rows) if (found := _told(row)) is not None]
+    return told[-1] if told else None
+
+
+def _told(row: Row) -> Archived | None:
+    if row.kind != EventKind.HISTORY_ARCHIVED or row.hash != row_hash(row):
+        return None
+    event = Event.of(row)
+    try:
+        told = Archived.model_validate(event.payload)
+    except ValidationError:
+        return None
+    return told if told.newest < cut_off(event.at, told.retention_days) else None
+
+
+def release_key(model: str, version: int) -> str:
+    """How `Archived.releases` names a release."""
+    return f"{model}/{version}"
+
+
+def release_digest(row: Mapping[str, Any]) -> str:
+    """Digest of a release's row; fields that are not set do not count, so that a later schema may add some."""
+    told = canonical_json({name: value for name, value in row.items() if value not in (None, "")})
+    return sha256(told.encode()).hexdigest()
+
+
+def cut_off(now: datetime, retention_days: int) -> datetime:
+    """The time before which events may go."""
+    return now - timedelta(days=retention_days)
+
+
+def live(releases: Iterable[Release]) -> list[Release]:
+    """Releases whose whole story stays, however old: those that are open, that serve, or that served just before."""
+    known = list(releases)
+    serving = [release for release in known if release.state in LIVE]
+    before = {(release.model, release.champion_before) for release in serving}
+    return [release for release in known if release in serving or (release.model, release.version) in before]
+
+
+def standing_pauses(events: Iterable[Event]) -> list[int]:
+    """The rows that began a pause which nobody has ended: they stay, or what was paused would go on by itself."""
+    began: dict[tuple[str, str | None], int] = {}
+    for event in sorted(events, key=lambda event: event.seq):
+        if event.kind == EventKind.AUTOMATION_RESUMED:
+            began.pop((event.model, event.subject), None)
+        elif event.kind == EventKind.AUTOMATION_PAUSED:
+            began.setdefault((event.model, event.subject), event.seq)
+    return list(began.values())

@@ -1,0 +1,162 @@
+"""The rows that judge a model: known labels, one model's scores for them, and what slices and counts them.
+
+Here: `Judged`, the same rows under two models (`Pair`), and how keys and categories become codes. Not here: what is
+measured on the rows (`domain/evaluation/metrics.py`, `domain/evaluation/comparison.py`).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from fraud_retraining.domain.values.schemas import AMOUNT, IS_FRAUD, TIMESTAMP
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.integer[Any]]
+Mask = NDArray[np.bool_]
+
+MISSING = "(missing)"
+
+
+class Categories(NamedTuple):
+    """A column of text as codes into its sorted names."""
+
+    codes: Integers
+    names: tuple[str, ...]
+
+
+def entity_codes(values: pa.ChunkedArray | pa.Array) -> Integers:
+    """Codes of an entity's keys, in the order of the keys, so that they do not depend on the order of the rows.
+
+    Rows without a key are no one entity: each has a code of its own, after all others.
+    """
+    codes, keys = _encoded(values)
+    missing = codes < 0
+    codes[missing] = len(keys) + np.arange(missing.sum())
+    return codes
+
+
+def categories(values: pa.ChunkedArray | pa.Array) -> Categories:
+    """A slice column as codes; a missing value is a slice of its own."""
+    codes, keys = _encoded(pc.fill_null(values.cast(pa.string()), MISSING))
+    return Categories(codes, tuple(keys.to_pylist()))
+
+
+def _encoded(values: pa.ChunkedArray | pa.Array) -> tuple[Integers, pa.Array]:
+    whole = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+    encoded = whole.dictionary_encode()
+    order = pc.sort_indices(encoded.dictionary).to_numpy()
+    rank = np.empty(len(order) + 1, dtype=np.int64)
+    rank[order] = np.arange(len(order))
+    rank[-1] = -1
+    return rank[pc.fill_null(encoded.indices, -1).to_numpy()], encoded.dictionary.take(pa.array(order))
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """Rows with known labels and one model's scores for them: what every metric reads.
+
+    `customers` are integer codes of the entity that alerts are about, `days` are days since 1970-01-01, and each slice
+    is a text column as `Categories`. All have one entry a row.
+    """
+
+    labels: NDArray[np.int8]
+    scores: Floats
+    customers: Integers
+    days: NDArray[np.int32]
+    amounts: Floats
+    slices: Mapping[str, Categories] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        columns = {"scores": self.scores, "customers": self.customers, "days": self.days, "amounts": self.amounts}
+        columns |= {name: column.codes for name, column in self.slices.items()}
+        wrong = [name for name, column in columns.items() if column.shape != self.labels.shape]
+        if wrong or self.labels.ndim != 1:
+            raise ValueError(f"not one entry for each of the {self.labels.size} judged rows: {', '.join(wrong)}")
+        if not np.isin(self.labels, (0, 1)).all():
+            raise ValueError("a judged row needs a known label, 0 or 1")
+        if len(self) and self.customers.min() < 0:
+            raise ValueError("customers are codes from 0 on")
+
+    @classmethod
+    def from_table(cls, table: pa.Table, scores: Floats, *, entity: str, slices: Sequence[str] = ()) -> Self:
+        """The judged rows of a canonical table; refuses rows whose label is missing."""
+        if table[IS_FRAUD].null_count:
+            raise ValueError(f"{table[IS_FRAUD].null_count} judged rows have no label")
+        return cls(
+            labels=table[IS_FRAUD].to_numpy().astype(np.int8),
+            scores=np.asarray(scores, dtype=np.float64),
+            customers=entity_codes(table[entity]),
+            days=table[TIMESTAMP].cast(pa.date32()).cast(pa.int32()).to_numpy(),
+            amounts=table[AMOUNT].to_numpy().astype(np.float64),
+            slices={name: categories(table[name]) for name in slices},
+        )
+
+    def with_scores(self, scores: Floats) -> Self:
+        """The same rows under another model's scores."""
+        return replace(self, scores=np.asarray(scores, dtype=np.float64))
+
+    def where(self, mask: Mask) -> Self:
+        """The rows that `mask` keeps."""
+        return replace(
+            self,
+            labels=self.labels[mask],
+            scores=self.scores[mask],
+            customers=self.customers[mask],
+            days=self.days[mask],
+            amounts=self.amounts[mask],
+            slices={name: Categories(column.codes[mask], column.names) for name, column in self.slices.items()},
+        )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @cached_property
+    def frauds(self) -> int:
+        """How many of the rows are frauds."""
+        return int(self.labels.sum())
+
+    @cached_property
+    def ranked(self) -> Integers:
+        """Positions of the rows by falling score."""
+        return np.argsort(-self.scores)
+
+    @cached_property
+    def entities(self) -> Integers:
+        """The customers' codes without gaps."""
+        if self.customers.max(initial=0) > 4 * len(self) + 1000:
+            return np.unique(self.customers, return_inverse=True)[1]
+        return (np.cumsum(np.bincount(self.customers) > 0) - 1)[self.customers]
+
+    @cached_property
+    def rankable(self) -> bool:
+        """Whether every score is a number."""
+        return bool(np.isfinite(self.scores).all())
+
+    @cached_property
+    def probable(self) -> bool:
+        """Whether every score is a probability."""
+        return self.rankable and len(self) > 0 and bool(self.scores.min() >= 0 and self.scores.max() <= 1)
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """Two models' scores for the same rows; refuses other rows, and a champion whose scores are not numbers."""
+
+    candidate: Judged
+    champion: Judged
+
+    def __post_init__(self) -> None:
+        same = len(self.candidate) == len(self.champion) and all(
+            np.array_equal(getattr(self.candidate, name), getattr(self.champion, name))
+            for name in ("labels", "customers", "days", "amounts")
+        )
+        if not same:
+            raise ValueError("candidate and champion were not judged on the same rows")
+        if not self.champion.rankable:
+            raise ValueError("the champion gave scores that are not numbers")

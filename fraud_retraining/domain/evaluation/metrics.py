@@ -1,0 +1,379 @@
+"""How good one model's scores are on rows whose labels are known: overall, by slice, and as probabilities.
+
+Here: the metrics of one model and the policy of how models are measured. Not here: the rows
+(`domain/evaluation/judged.py`), how sure one may be that one model beats another (`domain/evaluation/comparison.py`),
+how good is good enough (`domain/evaluation/gates.py`) and pictures (`orchestration/rendering.py`).
+
+A metric that the rows cannot give (no fraud among them, scores that are not probabilities) is None, never 0.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+
+from fraud_retraining.domain.evaluation.judged import Categories, Floats, Integers, Judged, Mask
+from fraud_retraining.domain.values.schemas import TRANSACTION, TRANSACTION_ID, ColumnName, Policy
+
+AMOUNT_BAND = "amount_band"
+OTHER = "(other)"
+CALIBRATION_BINS = 15
+ACCEPTED_FPR = 0.01
+
+
+class MetricsPolicy(Policy):
+    """How models are measured and compared."""
+
+    alert_budget: int = Field(100, ge=1, le=1_000_000, description="Alerts that can be investigated a day.")
+    alert_entity: str = Field(
+        "customer", min_length=1, description="Entity that alerts are about and resamples draw; or transaction."
+    )
+    amount_bands: tuple[float, ...] = Field(
+        (10.0, 50.0, 100.0, 250.0),
+        max_length=20,
+        description="Amounts at which a new slice begins; the first slice starts at 0, the last has no end.",
+    )
+    slices: tuple[ColumnName, ...] = Field((), description="Columns of the lake by whose values losses are told apart.")
+    min_slice_frauds: int = Field(50, ge=2, description="Frauds that a slice needs to be judged.")
+    max_slice_values: int = Field(30, ge=2, le=1000, description="Values of a slice column; the rarest are joined.")
+    resamples: int = Field(500, ge=100, le=20_000, description="Resamples of the paired bootstrap.")
+    confidence: float = Field(0.95, ge=0.5, le=0.999, description="Confidence of every interval, both sides together.")
+    seed: int = Field(7, ge=0, description="Seed of the resamples.")
+
+    @property
+    def alert_column(self) -> str:
+        """The canonical column whose values alerts are about."""
+        return TRANSACTION_ID if self.alert_entity == TRANSACTION else self.alert_entity
+
+    @model_validator(mode="after")
+    def _ordered_bands(self) -> Self:
+        if any(low >= high for low, high in pairwise((0.0, *self.amount_bands))):
+            raise ValueError("amount_bands must be above 0 and increasing")
+        return self
+
+    @model_validator(mode="after")
+    def _distinct_slices(self) -> Self:
+        if len({AMOUNT_BAND, *self.slices}) <= len(self.slices):
+            raise ValueError(f"slices names a column twice, or {AMOUNT_BAND}, which is always one")
+        return self
+
+
+class Curve(NamedTuple):
+    """What each threshold gives, from the highest on: equal scores share one.
+
+    For what scikit-learn does not give (recall at a false-positive rate, only thresholds that exist), and for the many
+    slices, whose rows are sorted once for all; average precision is tested against scikit-learn's.
+    """
+
+    frauds: Integers
+    alerts: Integers
+
+    @classmethod
+    def of(cls, labels: NDArray[np.int8], scores: Floats) -> Self:
+        """The curve of rows that are sorted by falling score."""
+        last = np.flatnonzero(np.r_[scores[1:] != scores[:-1], True])
+        return cls(np.cumsum(labels, dtype=np.int64)[last], last + 1)
+
+    def average_precision(self) -> float:
+        """Area under precision over recall, as steps."""
+        return float(np.diff(self.frauds, prepend=0) @ (self.frauds / self.alerts) / self.frauds[-1])
+
+
+def _curve(judged: Judged) -> Curve:
+    return Curve.of(judged.labels[judged.ranked], judged.scores[judged.ranked])
+
+
+def average_precision(judged: Judged) -> float | None:
+    """Area under the precision-recall curve as a step function, by scikit-learn; None without a fraud."""
+    if not judged.frauds or not judged.rankable:
+        return None
+    from sklearn.metrics import average_precision_score
+
+    return float(average_precision_score(judged.labels, judged.scores))
+
+
+def roc_auc(judged: Judged) -> float | None:
+    """Chance that a fraud scores above a transaction that is none, by scikit-learn; None unless both are there."""
+    if not 0 < judged.frauds < len(judged) or not judged.rankable:
+        return None
+    from sklearn.metrics import roc_auc_score
+
+    return float(roc_auc_score(judged.labels, judged.scores))
+
+
+def recall_at_fpr(judged: Judged, accepted: float = ACCEPTED_FPR) -> float | None:
+    """Share of the frauds caught by the lowest threshold whose false-positive rate is at most `accepted`.
+
+    Only thresholds that exist are operated at: nothing is interpolated between two of them.
+    """
+    if not 0 < judged.frauds < len(judged) or not judged.rankable:
+        return None
+    curve = _curve(judged)
+    kept = curve.alerts - curve.frauds <= accepted * (len(judged) - judged.frauds)
+    return float(curve.frauds[kept].max(initial=0) / judged.frauds)
+
+
+def brier_score(judged: Judged) -> float | None:
+    """Mean squared difference between score and label, by scikit-learn; None unless the scores are probabilities."""
+    if not judged.probable:
+        return None
+    from sklearn.metrics import brier_score_loss
+
+    return float(brier_score_loss(judged.labels, judged.scores, pos_label=1))
+
+
+def log_losses(judged: Judged) -> Floats:
+    """Logarithmic loss of every row, with scores kept off 0 and 1 by one rounding step as scikit-learn does."""
+    step = np.finfo(np.float64).eps
+    kept = np.clip(judged.scores, step, 1 - step)
+    return -np.log(np.where(judged.labels == 1, kept, 1 - kept))
+
+
+class DaySuspects(NamedTuple):
+    """One day's entities by falling maximum score, and whether each has a fraud that day."""
+
+    day: int
+    entities: Integers
+    defrauded: Mask
+
+
+def daily_suspects(judged: Judged) -> Iterator[DaySuspects]:
+    """Whom each day would alert about, and in which order; equal scores are ordered by entity code."""
+    count = judged.entities.max(initial=-1) + 1
+    for day in np.unique(judged.days):
+        highest, defrauded = _entity_day(judged, judged.days == day, count)
+        present = np.flatnonzero(highest > -np.inf)
+        ranked = present[np.argsort(-highest[present], kind="stable")]
+        yield DaySuspects(int(day), ranked, defrauded[ranked])
+
+
+class DayAlerts(NamedTuple):
+    """The entities that one day's alerts were about, and those of them that were right."""
+
+    day: int
+    alerts: Integers
+    right: Integers
+
+
+def daily_alerts(judged: Judged, k: int) -> Iterator[DayAlerts]:
+    """Each day the `k` entities with the highest maximum score that were not detected on an earlier day.
+
+    An alert is right, and its entity detected, if the entity has a fraud that day.
+    """
+    detected = np.zeros(judged.entities.max(initial=-1) + 1, dtype=bool)
+    for day, suspects, defrauded in daily_suspects(judged):
+        alerted = np.flatnonzero(~detected[suspects])[:k]
+        right = suspects[alerted[defrauded[alerted]]]
+        detected[right] = True
+        yield DayAlerts(day, suspects[alerted], right)
+
+
+def card_precision_at_k(judged: Judged, k: int) -> float | None:
+    """Mean over the days of the share of `k` daily alerts that are right, an alert being about an entity.
+
+    As published with the Fraud Detection Handbook (chapter 4, "Precision top-k metrics"): detected entities are no
+    longer counted on later days. The divisor is `k` also on a day with fewer than `k` entities, as in the published
+    code: an alert that nobody needed is not a success.
+    """
+    if not len(judged) or not judged.rankable:
+        return None
+    return float(np.mean([len(day.right) / k for day in daily_alerts(judged, k)]))
+
+
+def _entity_day(judged: Judged, today: Mask, entities: int) -> tuple[Floats, Mask]:
+    """Each entity's highest score of the day, -inf for one without a row, and whether it was defrauded."""
+    highest = np.full(entities, -np.inf)
+    np.maximum.at(highest, judged.entities[today], judged.scores[today])
+    defrauded = np.zeros(entities, dtype=bool)
+    defrauded[judged.entities[today & (judged.labels == 1)]] = True
+    return highest, defrauded
+
+
+class CalibrationBin(Policy):
+    """Rows of similar score: how many frauds were expected, and how many there were."""
+
+    rows: int
+    expected: float = Field(description="Sum of the scores: the frauds that the model expects.")
+    observed: int = Field(description="Frauds.")
+    chance: float = Field(description="Difference of the two that a perfectly calibrated model shows on average.")
+
+
+class Calibration(Policy):
+    """How far scores can be read as probabilities."""
+
+    bins: tuple[CalibrationBin, ...]
+    error: float = Field(description="Expected calibration error.")
+    chance: float = Field(description="The error that a perfectly calibrated model shows on rows like these.")
+
+
+def calibration(judged: Judged, bins: int = CALIBRATION_BINS) -> Calibration | None:
+    """Expected calibration error over `bins` bins of equal *expected fraud*; None unless the scores are probabilities.
+
+    The error is the mean over the rows of |mean score - fraud rate| of their bin. Equal-width bins leave all but a
+    few rows of a rare event in one bin; equal-mass bins (Nixon et al. 2019, "Measuring Calibration in Deep Learning",
+    arXiv:1904.01685) are better, but with rows as the mass nearly every fraud shares the last one. So the mass is the
+    sum of the scores: each bin holds the same number of frauds if the model is right. Equal scores share a bin.
+    A binned error is above 0 even for a perfect model (Roelofs et al. 2022, "Mitigating Bias in Calibration Error
+    Estimation", arXiv:2012.08668): `chance` is that part, the mean absolute deviation of a normal variable with the
+    bin's variance.
+    """
+    if not judged.probable:
+        return None
+    bin_ = calibration_bin(judged, bins)
+    rows = np.bincount(bin_)
+    expected = np.bincount(bin_, weights=judged.scores)
+    observed = np.bincount(bin_, weights=judged.labels)
+    chance = np.sqrt(2 / np.pi * np.bincount(bin_, weights=judged.scores * (1 - judged.scores)))
+    return Calibration(
+        bins=tuple(
+            CalibrationBin(rows=r, expected=e, observed=int(o), chance=c)
+            for r, e, o, c in np.column_stack([rows, expected, observed, chance])[rows > 0].tolist()
+        ),
+        error=float(np.abs(expected - observed).sum() / len(judged)),
+        chance=float(chance.sum() / len(judged)),
+    )
+
+
+def calibration_bin(judged: Judged, bins: int = CALIBRATION_BINS) -> Integers:
+    """The bin of each row, rising with its score."""
+    rising = judged.ranked[::-1]
+    scores = judged.scores[rising]
+    mass = np.cumsum(scores)
+    edges = np.unique(scores[np.searchsorted(mass, mass[-1] * np.arange(1, bins) / bins)])
+    ends = np.searchsorted(scores, edges, side="right")
+    bin_ = np.empty(len(scores), dtype=np.int64)
+    bin_[rising] = np.repeat(np.arange(len(edges) + 1), np.diff(ends, prepend=0, append=len(scores)))
+    return bin_
+
+
+class SliceMetrics(Policy):
+    """One model on the rows that share a value."""
+
+    slice: str = Field(description="Column.")
+    value: str
+    rows: int
+    frauds: int
+    log_loss: float | None
+    average_precision: float | None = Field(None, description="None with fewer frauds than the policy asks for.")
+
+
+def amount_bands(amounts: Floats, edges: Sequence[float]) -> Categories:
+    """Amounts as bands: under the first edge, from each edge up to the next, from the last edge on."""
+    if not edges:
+        return Categories(np.zeros(len(amounts), dtype=np.int64), ("any",))
+    names = (
+        f"under {edges[0]:g}",
+        *(f"{low:g} to {high:g}" for low, high in pairwise(edges)),
+        f"{edges[-1]:g} and over",
+    )
+    return Categories(np.searchsorted(np.asarray(edges), amounts, side="right"), names)
+
+
+def sliced(judged: Judged, policy: MetricsPolicy) -> dict[str, Categories]:
+    """Every way in which the rows are sliced: amount bands, then the slice columns with their rare values together."""
+    columns = {name: _most_frequent(column, policy.max_slice_values) for name, column in judged.slices.items()}
+    return {AMOUNT_BAND: amount_bands(judged.amounts, policy.amount_bands), **columns}
+
+
+def slice_masks(judged: Judged, policy: MetricsPolicy) -> Iterator[tuple[str, str, Mask]]:
+    """Column, value and rows of every slice that has rows."""
+    for name, column in sliced(judged, policy).items():
+        for code in np.unique(column.codes):
+            yield name, column.names[code], column.codes == code
+
+
+def _most_frequent(column: Categories, most: int) -> Categories:
+    rows = np.bincount(column.codes, minlength=len(column.names))
+    if np.count_nonzero(rows) <= most:
+        return column
+    kept = np.sort(np.argsort(-rows, kind="stable")[: most - 1])
+    code = np.full(len(column.names), len(kept))
+    code[kept] = np.arange(len(kept))
+    return Categories(code[column.codes], (*(column.names[i] for i in kept), OTHER))
+
+
+class Metrics(Policy):
+    """One model on one set of rows."""
+
+    rows: int
+    frauds: int
+    values: dict[str, float | None] = Field(description="Every metric under its name; None where it is not defined.")
+    slices: tuple[SliceMetrics, ...] = ()
+    calibration: Calibration | None = None
+
+    @property
+    def fraud_rate(self) -> float | None:
+        """Share of the rows that are frauds."""
+        return self.frauds / self.rows if self.rows else None
+
+
+CALIBRATION_ERROR = "expected_calibration_error"
+
+
+def card_precision_name(alert_budget: int) -> str:
+    """The name of Card Precision at a budget."""
+    return f"card_precision_at_{alert_budget}"
+
+
+def metric_names(policy: MetricsPolicy) -> tuple[str, ...]:
+    """The names of all metrics, in the order in which people read them."""
+    return (
+        "average_precision",
+        "roc_auc",
+        card_precision_name(policy.alert_budget),
+        "recall_at_1pct_fpr",
+        "brier_score",
+        CALIBRATION_ERROR,
+        "log_loss",
+    )
+
+
+def reading_order(name: str) -> tuple[int, str]:
+    """Sorts names as `metric_names` does; a record keeps its keys in the order of the alphabet."""
+    first = ("average_precision", "roc_auc", "card_precision", "recall", "brier", "expected")
+    return next((place for place, start in enumerate(first) if name.startswith(start)), len(first)), name
+
+
+def evaluate(judged: Judged, policy: MetricsPolicy) -> Metrics:
+    """All metrics of one model on the rows, overall and by slice."""
+    calibrated = calibration(judged)
+    losses = log_losses(judged) if judged.probable else None
+    values = (
+        average_precision(judged),
+        roc_auc(judged),
+        card_precision_at_k(judged, policy.alert_budget),
+        recall_at_fpr(judged),
+        brier_score(judged),
+        calibrated.error if calibrated else None,
+        float(losses.mean()) if losses is not None else None,
+    )
+    return Metrics(
+        rows=len(judged),
+        frauds=judged.frauds,
+        values=dict(zip(metric_names(policy), values, strict=True)),
+        slices=tuple(_slice_metrics(judged, losses, policy)),
+        calibration=calibrated,
+    )
+
+
+def _slice_metrics(judged: Judged, losses: Floats | None, policy: MetricsPolicy) -> Iterator[SliceMetrics]:
+    labels, scores = judged.labels[judged.ranked], judged.scores[judged.ranked]
+    for name, column in sliced(judged, policy).items():
+        codes = column.codes[judged.ranked]
+        rows = np.bincount(codes)
+        frauds = np.bincount(codes, weights=labels).astype(int)
+        loss = np.bincount(column.codes, weights=losses) if losses is not None else None
+        for code in np.flatnonzero(rows):
+            here = codes == code
+            enough = judged.rankable and frauds[code] >= policy.min_slice_frauds
+            yield SliceMetrics(
+                slice=name,
+                value=column.names[code],
+                rows=int(rows[code]),
+                frauds=int(frauds[code]),
+                log_loss=float(loss[code] / rows[code]) if loss is not None else None,
+                average_precision=Curve.of(labels[here], scores[here]).average_precision() if enough else None,
+            )

@@ -1,0 +1,116 @@
+"""Columns of the tables that this project makes: what each holds, and which columns it is made of.
+
+Here: the description that a catalogue shows. Not here: the expressions that compute them
+(`domain/features/point_in_time.py`, `domain/data/ingestion.py`).
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from fraud_retraining.domain.data.ingestion import LakeMapping
+from fraud_retraining.domain.features.point_in_time import CALENDAR, FeaturePlan
+from fraud_retraining.domain.values.schemas import AMOUNT, IS_FRAUD, LABELLED_AT, TIMESTAMP, TRANSACTION_ID
+
+RAW, TRANSACTIONS, ENTITY_DAYS, FEATURES = (
+    "raw_transactions",
+    "transactions",
+    "entity_days",
+    "transaction_features",
+)
+SUMS = {
+    "key": ("key", "the entity's key"),
+    "count": ("bigint", "transactions of the day"),
+    "amount_sum": ("double", "sum of their amounts"),
+    "amount_sumsq": ("double", "sum of their squared amounts"),
+    "amount_max": ("double", "greatest amount"),
+    "last_at": ("timestamp", "time of the last one"),
+    "labelled": ("bigint", "how many have a label that features may use"),
+    "frauds": ("bigint", "how many of those are frauds"),
+}
+LABEL_SUMS = ("labelled", "frauds")
+CORE = {
+    TRANSACTION_ID: ("key", "one row an id"),
+    TIMESTAMP: ("timestamp", "when it happened, UTC"),
+    AMOUNT: ("double", "never negative"),
+    IS_FRAUD: ("tinyint", "1, 0, or null while it is unknown"),
+    LABELLED_AT: ("timestamp", "when the label became known, UTC"),
+}
+
+
+class Column(NamedTuple):
+    """A column as a catalogue shows it; `made_of` names tables and their columns."""
+
+    name: str
+    type: str
+    description: str
+    made_of: tuple[tuple[str, str], ...] = ()
+
+
+def table_columns(mapping: LakeMapping, plan: FeaturePlan) -> Mapping[str, tuple[Column, ...]]:
+    """The columns of each table, in order."""
+    return {
+        RAW: tuple(_raw(mapping)),
+        TRANSACTIONS: tuple(_transactions(mapping)),
+        ENTITY_DAYS: tuple(_entity_days(plan)),
+        FEATURES: tuple(_features(plan)),
+    }
+
+
+def _raw(mapping: LakeMapping) -> Iterator[Column]:
+    used = dict.fromkeys(column for columns in mapping.lake_names.values() for column in columns)
+    for column in used:
+        becomes = [name for name, columns in mapping.lake_names.items() if column in columns]
+        yield Column(column, "as delivered", f"read as {', '.join(becomes)}")
+
+
+def _transactions(mapping: LakeMapping) -> Iterator[Column]:
+    for name, columns in mapping.lake_names.items():
+        kind, told = CORE.get(name) or _further(name, mapping)
+        yield Column(name, kind, told, tuple((RAW, column) for column in columns))
+
+
+def _further(name: str, mapping: LakeMapping) -> tuple[str, str]:
+    if name in mapping.entities:
+        return "key", f"key of the {name}"
+    return ("double", "numeric column") if name in mapping.numeric else ("string", "category")
+
+
+def _entity_days(plan: FeaturePlan) -> Iterator[Column]:
+    sources = {"key": (), "last_at": (TIMESTAMP,), "labelled": (IS_FRAUD,), "frauds": (IS_FRAUD,)}
+    for entity in plan.entities:
+        for name, (kind, told) in SUMS.items():
+            read = sources.get(name, () if name == "count" else (AMOUNT,))
+            made_of = tuple((TRANSACTIONS, column) for column in (entity, *read))
+            yield Column(f"{entity}.{name}", kind, f"{entity} and day: {told}", made_of)
+
+
+def _features(plan: FeaturePlan) -> Iterator[Column]:
+    for name in plan.columns:
+        yield Column(name, *_feature_type(name, plan), _feature_sources(name, plan))
+
+
+def _feature_type(name: str, plan: FeaturePlan) -> tuple[str, str]:
+    if name in CORE:
+        return CORE[name]
+    if name in plan.entities:
+        return "key", f"key of the {name}"
+    if name in (*plan.categorical, *plan.slices):
+        return "string", "category" if name in plan.categorical else "only for slices of the evaluation; no feature"
+    topic = plan.topics.get(name, "transaction")
+    days = plan.horizons.get(name, 0)
+    told = f"about the {topic.replace('_', ' ')}" + (f"; looks back {days} days" if days else "")
+    return "float", told
+
+
+def _feature_sources(name: str, plan: FeaturePlan) -> tuple[tuple[str, str], ...]:
+    topic = plan.topics.get(name, "transaction")
+    if name in CALENDAR:
+        return ((TRANSACTIONS, TIMESTAMP),)
+    if topic == "transaction":
+        return ((TRANSACTIONS, name),)
+    entity = topic if topic in plan.entities else topic.removesuffix("_labels")
+    key = (TRANSACTIONS, entity)
+    if topic != entity:
+        return (key, *((ENTITY_DAYS, f"{entity}.{column}") for column in ("key", *LABEL_SUMS)))
+    sums = (column for column in SUMS if column not in LABEL_SUMS)
+    return (key, (TRANSACTIONS, TIMESTAMP), (TRANSACTIONS, AMOUNT), *((ENTITY_DAYS, f"{entity}.{s}") for s in sums))

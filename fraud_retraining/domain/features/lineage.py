@@ -1,0 +1,72 @@
+"""What a partition was made from, and whether it still stands.
+
+Here: the inputs of a day of each asset as digests, from which follows what has to be made again. Labels and facts
+(everything but labels) have digests of their own: features look back on facts of every day, but on labels only of
+days that the label delay has released, so a label that arrives makes no other day stale before its time.
+"""
+
+from collections.abc import Mapping
+from datetime import date, timedelta
+
+from fraud_retraining.domain.features.point_in_time import FeaturePlan
+from fraud_retraining.domain.values.digests import digest
+from fraud_retraining.domain.values.schemas import Policy
+
+
+class DayDigests(Policy):
+    """One day of an asset: everything, everything but labels, and the labels."""
+
+    whole: str
+    facts: str
+    labels: str
+
+
+Digests = Mapping[date, DayDigests]
+
+
+def transactions_inputs(source_version: str, mapping_digest: str, code: str) -> dict[str, str]:
+    """What `transactions`[D] is made from."""
+    return {"source": source_version, "mapping": mapping_digest, "code": code}
+
+
+def entity_days_inputs(transactions: DayDigests, plan_digest: str, code: str) -> dict[str, str]:
+    """What `entity_days`[D] is made from."""
+    return {"transactions": transactions.whole, "plan": plan_digest, "code": code}
+
+
+def facts_lookback(plan: FeaturePlan, day: date) -> list[date]:
+    """Whole earlier days whose amounts the features of `day` look back on, oldest first."""
+    longest = max((max(entity.windows_days) for entity in plan.entities.values()), default=0)
+    return [day - timedelta(days=n) for n in range(longest, 0, -1)]
+
+
+def labels_lookback(plan: FeaturePlan, day: date) -> list[date]:
+    """Whole earlier days whose labels the features of `day` look back on, oldest first; none without a fraud share."""
+    windows = [max(entity.windows_days) for entity in plan.entities.values() if entity.fraud_share]
+    return [plan.label_day(day) - timedelta(days=n) for n in range(max(windows, default=0) - 1, -1, -1)]
+
+
+def lookback(plan: FeaturePlan, day: date) -> list[date]:
+    """Every earlier day that the features of `day` depend on, oldest first."""
+    return sorted({*facts_lookback(plan, day), *labels_lookback(plan, day)})
+
+
+def features_inputs(
+    plan: FeaturePlan, day: date, transactions: Digests, entity_days: Digests, plan_digest: str, code: str
+) -> dict[str, str]:
+    """What `transaction_features`[day] is made from; a day that is not there counts as having no transactions."""
+
+    def facts(of: Digests, days: list[date]) -> str:
+        return digest([[d.isoformat(), of[d].facts] for d in days if d in of])
+
+    def labels(of: Digests, days: list[date]) -> str:
+        return digest([[d.isoformat(), of[d].labels] for d in days if d in of])
+
+    return {
+        "transactions": transactions[day].whole,
+        "previous": facts(transactions, [day - timedelta(days=1)]),
+        "entity_facts": facts(entity_days, facts_lookback(plan, day)),
+        "entity_labels": labels(entity_days, labels_lookback(plan, day)),
+        "plan": plan_digest,
+        "code": code,
+    }

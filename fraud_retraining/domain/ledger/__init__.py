@@ -1,0 +1,4 @@
+"""The events of the record, and the chain of hashes that binds them.
+
+Not here: the database (`adapters/ledger`), and what an auditor makes of the events (`domain/audit`).
+"""

@@ -1,0 +1,97 @@
+"""The values that pass along the chain of an as-of day, from a fitted model to a decision.
+
+Here: what one stage tells the next, and what the record keeps. Not here: how a stage comes to its answer.
+"""
+
+from datetime import date
+from typing import Any
+
+from pydantic import Field
+
+from fraud_retraining.domain.evaluation.ageing import Aged
+from fraud_retraining.domain.evaluation.gates import Evidence, Verdict
+from fraud_retraining.domain.monitoring.fixed_set import FixedSetAge
+from fraud_retraining.domain.retraining.statuses import RetrainStatus
+from fraud_retraining.domain.training.fingerprint import Fingerprint
+from fraud_retraining.domain.values.days import DayRange
+from fraud_retraining.domain.values.schemas import Policy
+
+
+class Environment(Policy):
+    """The code and the packages that a model is made by."""
+
+    package: str = Field(description="Version of this package.")
+    commit: str | None = Field(description="Git commit of a checkout, `-dirty` where files were changed; else none.")
+    lock_digest: str | None = Field(description="SHA-256 of the checkout's requirements.lock; none without a checkout.")
+    installed_digest: str = Field(description="Digest of name and version of every installed distribution.")
+    python: str
+
+    @property
+    def code_version(self) -> str:
+        """The commit, or the package's version where there is no checkout."""
+        return self.commit or self.package
+
+
+class TrainedModel(Policy):
+    """A fitted model in MLflow, and what determined it."""
+
+    as_of: date
+    fingerprint: str = Field(description="Digest of `determined_by`.")
+    determined_by: Fingerprint
+    run_id: str = Field(description="MLflow run that holds the artifact.")
+    artifact_digest: str
+    reused: bool = Field(description="Whether the fingerprint was found instead of trained.")
+    training: DayRange
+    importance: dict[str, float] = Field(description="Share of the total gain by feature.")
+
+
+class Making(Policy):
+    """How a model came to be, beside what its fingerprint says: why, with every parameter, by which code."""
+
+    trigger: str
+    reason: str
+    parameters: dict[str, Any] = Field(description="Every parameter of the estimator, defaults included.")
+    environment: Environment
+    window_digest: str = Field(description="Digest of the manifest that it was trained from.")
+
+
+class Evaluation(Policy):
+    """Candidate beside champion on the same rows, and the verdict."""
+
+    as_of: date
+    fingerprint: str
+    champion_version: int | None = Field(
+        description="Version it was judged against: who served, or for an older as-of day the champion of its time."
+    )
+    newer_champion: int | None = Field(
+        None, description="Champion of a newer as-of day that served then: judged, but not to be promoted."
+    )
+    compared_days: tuple[date, ...] = Field(description="Holdout days that neither model was trained on.")
+    evidence: Evidence
+    verdict: Verdict
+    aged: Aged | None = Field(
+        None, description="What a model of the age at which models serve reached on the holdout; none is old enough."
+    )
+    fixed_age: FixedSetAge | None = Field(None, description="Age and distance of the fixed days; none without them.")
+    review_digest: str = Field("", description="Digest of the reviewer's pack that was made with it.")
+    pictures_digest: str = Field("", description="Digest of that pack's pictures, as the store has them.")
+    reused: bool = Field(False, description="Whether the verdict was found in the ledger instead of judged again.")
+
+
+class RegisteredVersion(Policy):
+    """The registry's version of a candidate."""
+
+    as_of: date
+    fingerprint: str
+    version: int
+    created: bool = Field(description="False when the fingerprint was registered before.")
+
+
+class ReleaseOutcome(Policy):
+    """What became of a candidate."""
+
+    as_of: date
+    fingerprint: str
+    version: int
+    status: RetrainStatus
+    reason: str

@@ -1,0 +1,493 @@
+"""The life of one candidate: its states, who may move it, and what happens when two things happen at once.
+
+Here: the state machine, the promotion rule, supersession, deadlines and reminders, and what an interrupted promotion
+comes to. Every function takes a release and gives the next one, or refuses. Not here: keeping releases
+(`adapters/ledger/ledger.py`), moving the registry's alias (`adapters/mlflow/registry.py`), who a reviewer is
+(`domain/releases/reviewers.py`) and whether a human has to be asked (`domain/releases/trust.py`).
+
+    registered ──> awaiting_approval ──> approved ──> promoting ──> promoted ──> superseded
+        │  └────────────(auto)───────────────^            ^                └──> rolled_back
+        │                                                 └── a rollback brings back what was promoted once
+        └──> gate_failed     from any open state: rejected (if it waits), expired (if it waits), superseded, withdrawn
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Protocol
+
+from pydantic import Field
+
+from fraud_retraining.domain.releases.reviewers import Identity, ReviewerPolicy, admit, asked_for
+from fraud_retraining.domain.retraining.requesters import UNKNOWN
+from fraud_retraining.domain.values.errors import Conflict, GateFailed, NotPermitted, SettingsError
+from fraud_retraining.domain.values.schemas import Policy
+
+
+class ReleaseState(StrEnum):
+    """Where a candidate is in its life."""
+
+    REGISTERED = "registered"
+    AWAITING_APPROVAL = "awaiting_approval"
+    APPROVED = "approved"
+    PROMOTING = "promoting"
+    PROMOTED = "promoted"
+    SUPERSEDED = "superseded"
+    REJECTED = "rejected"
+    EXPIRED = "expired"
+    GATE_FAILED = "gate_failed"
+    ROLLED_BACK = "rolled_back"
+    WITHDRAWN = "withdrawn"
+
+
+class Decision(StrEnum):
+    """A reviewer's answer."""
+
+    APPROVE = "approve"
+    REJECT = "reject"
+
+
+class Reminder(StrEnum):
+    """When reviewers are reminded of a candidate that waits."""
+
+    HALF_TIME = "half_time"
+    LAST_HOUR = "last_hour"
+
+
+S = ReleaseState
+OPEN = frozenset({S.REGISTERED, S.AWAITING_APPROVAL, S.APPROVED})
+TERMINAL = frozenset({S.REJECTED, S.EXPIRED, S.GATE_FAILED, S.WITHDRAWN})
+BY_HAND = TERMINAL | {S.APPROVED, S.SUPERSEDED}
+PENDING = frozenset({S.AWAITING_APPROVAL, S.APPROVED})
+RESTORABLE = frozenset({S.SUPERSEDED, S.ROLLED_BACK})
+NEEDS_REASON = frozenset({S.REJECTED, S.ROLLED_BACK, S.WITHDRAWN})
+NEEDS_VERDICT = frozenset({S.AWAITING_APPROVAL, S.APPROVED, S.PROMOTING})
+
+MOVES: Mapping[ReleaseState, frozenset[ReleaseState]] = MappingProxyType(
+    {
+        S.REGISTERED: frozenset({S.AWAITING_APPROVAL, S.APPROVED, S.GATE_FAILED, S.SUPERSEDED, S.WITHDRAWN}),
+        S.AWAITING_APPROVAL: frozenset({S.APPROVED, S.REJECTED, S.EXPIRED, S.SUPERSEDED, S.WITHDRAWN}),
+        S.APPROVED: frozenset({S.PROMOTING, S.SUPERSEDED, S.WITHDRAWN}),
+        S.PROMOTING: frozenset({S.PROMOTED, S.APPROVED, S.SUPERSEDED, S.ROLLED_BACK}),
+        S.PROMOTED: frozenset({S.SUPERSEDED, S.ROLLED_BACK}),
+        S.SUPERSEDED: frozenset({S.PROMOTING}),
+        S.ROLLED_BACK: frozenset({S.PROMOTING}),
+        **{state: frozenset[ReleaseState]() for state in TERMINAL},
+    }
+)
+
+
+MOST_VERSION = 2**31 - 1
+"""The greatest number of a version that every database holds."""
+
+
+class Release(Policy):
+    """One candidate and where it stands. Times are aware, UTC, from the ledger's clock."""
+
+    model: str
+    version: int
+    fingerprint: str
+    as_of: date
+    trigger: str
+    state: ReleaseState
+    artifact_digest: str
+    verdict_passed: bool
+    verdict_digest: str = Field("", description="Digest of the gates' document, to be verified before a promotion.")
+    needs_human: str | None = Field(
+        None, description="Why a human has to decide whatever promotion.mode says; null: the mode decides."
+    )
+    floors_missed: str | None = Field(
+        None, description="Floors that it misses though it is proven better than the champion: a human may except it."
+    )
+    requested_by: str = Field(
+        "", description="The person who asked for the retrain, who may not approve it; empty: automation."
+    )
+    champion_before: int | None = Field(None, description="The champion when it was registered, then the one replaced.")
+    deadline: datetime | None = None
+    first_approval_by: str | None = Field(None, description="Who approved first, where two people have to.")
+    decided_by: str | None = None
+    decided_via: str | None = None
+    decided_at: datetime | None = None
+    reason: str = Field("", description="Why it was moved last.")
+    opened_at: datetime
+    moved_at: datetime
+    moved_by: str
+    promoted_at: datetime | None = Field(None, description="When it first became champion.")
+    intent: int | None = Field(None, description="Ledger row of the unfinished promotion.")
+
+    @property
+    def was_promoted(self) -> bool:
+        """Whether it has ever been champion, and can thus be rolled back to."""
+        return self.promoted_at is not None
+
+    @property
+    def may_serve(self) -> bool:
+        """Whether its verdict lets it serve: it passed, or a human may except the floors that it misses."""
+        return self.verdict_passed or bool(self.floors_missed)
+
+
+class Moved(Policy):
+    """Who moves a release, by which way, when, and why."""
+
+    by: str
+    via: str
+    at: datetime
+    reason: str = ""
+
+
+class Intent(Policy):
+    """A promotion that was written down before the alias was touched."""
+
+    seq: int = Field(description="Ledger row that holds it.")
+    model: str
+    version: int
+    expected_champion: int | None = Field(description="Whom the alias named; it is moved only if it still does.")
+    artifact_digest: str
+    rollback: bool
+    came_from: ReleaseState
+    actor: str
+    channel: str
+    reason: str = ""
+    at: datetime
+
+
+class Dated(Protocol):
+    """A version with its as-of day: a release, or the registry's own record of one."""
+
+    @property
+    def version(self) -> int:
+        """Number in the registry."""
+
+    @property
+    def as_of(self) -> date:
+        """Last day whose transactions were in."""
+
+
+def _told(release: Release) -> str:
+    """Who put the release where it is, when and why, for the one who came second."""
+    who, when = release.moved_by, release.moved_at
+    why = f": {release.reason}" if release.reason else ""
+    return f"it was {release.state.replace('_', ' ')} by {who} at {when:%Y-%m-%d %H:%M:%S} UTC{why}"
+
+
+def _refuse(release: Release, to: ReleaseState) -> Conflict:
+    return Conflict(f"version {release.version} cannot become {to.replace('_', ' ')}: {_told(release)}")
+
+
+def _checked(release: Release, to: ReleaseState, moved: Moved) -> None:
+    if not moved.by.strip() or not moved.via.strip():
+        raise SettingsError(f"a release is moved to {to} by nobody", remedy="Name who decides and by which way.")
+    if to not in MOVES[release.state]:
+        raise _refuse(release, to)
+    excepted = to is S.APPROVED and not release.verdict_passed
+    if (to in NEEDS_REASON or excepted) and not moved.reason.strip():
+        raise SettingsError(
+            f"version {release.version} cannot become {to.replace('_', ' ')} without a reason",
+            remedy="Say why, in a sentence that an auditor can read.",
+        )
+    if to in NEEDS_VERDICT and not release.may_serve:
+        raise GateFailed(f"version {release.version} cannot become {to.replace('_', ' ')}: its gates did not pass")
+    if to is S.APPROVED and release.state is S.REGISTERED:
+        _refuse_unasked(release)
+    _checked_deadline(release, to, moved.at)
+
+
+def _refuse_unasked(release: Release) -> None:
+    """Whatever is approved without having waited for a human has to be one that the promotion mode may decide."""
+    if release.needs_human or not release.verdict_passed:
+        why = release.needs_human or "its gates did not pass"
+        raise GateFailed(
+            f"version {release.version} cannot be approved by itself: {why}", remedy="A human has to decide."
+        )
+
+
+def _checked_deadline(release: Release, to: ReleaseState, at: datetime) -> None:
+    """A waiting release can be decided before its deadline and expires from it on; never both, never neither."""
+    if release.state is not S.AWAITING_APPROVAL or release.deadline is None:
+        return
+    late = at >= release.deadline
+    if late and to in {S.APPROVED, S.REJECTED}:
+        raise Conflict(
+            f"version {release.version} expired at {release.deadline:%Y-%m-%d %H:%M:%S} UTC",
+            remedy="The champion stays. Ask for a new retrain.",
+        )
+    if not late and to is S.EXPIRED:
+        raise Conflict(f"version {release.version} may be decided until {release.deadline:%Y-%m-%d %H:%M:%S} UTC")
+
+
+def _placed(release: Release, to: ReleaseState, moved: Moved, **more: object) -> Release:
+    placed = {"state": to, "moved_at": moved.at, "moved_by": moved.by, "reason": moved.reason}
+    return release.model_copy(update={**placed, **more})
+
+
+def move(release: Release, to: ReleaseState, moved: Moved) -> Release:
+    """An open release in its next state. Promotion has its own moves, because the registry's alias goes with it.
+
+    Raises:
+        Conflict: somebody or something moved it before; the message says who, when and why.
+        GateFailed: it would go on without a passed verdict.
+        SettingsError: nobody moves it, or a reason is missing.
+    """
+    if to not in BY_HAND:
+        raise ValueError(f"{to} is not a move of its own")
+    if release.state not in OPEN:
+        raise _refuse(release, to)
+    _checked(release, to, moved)
+    decided = to in {S.APPROVED, S.REJECTED}
+    decision = {"decided_by": moved.by, "decided_via": moved.via, "decided_at": moved.at} if decided else {}
+    return _placed(release, to, moved, **decision)
+
+
+def ask(release: Release, hours: float, moved: Moved) -> Release:
+    """A registered release that now waits for a reviewer, until `hours` from now."""
+    _checked(release, S.AWAITING_APPROVAL, moved)
+    return _placed(release, S.AWAITING_APPROVAL, moved, deadline=moved.at + timedelta(hours=hours))
+
+
+def reminders_due(release: Release, now: datetime, sent: Collection[Reminder]) -> tuple[Reminder, ...]:
+    """Of what reviewers have to be reminded now: at half time, and an hour before the deadline.
+
+    The last hour makes half time pointless, and a release that waits for less than an hour is announced only once.
+    """
+    if release.state is not S.AWAITING_APPROVAL or release.deadline is None or now >= release.deadline:
+        return ()
+    asked, last_hour = release.moved_at, release.deadline - timedelta(hours=1)
+    if asked < last_hour <= now:
+        return () if Reminder.LAST_HOUR in sent else (Reminder.LAST_HOUR,)
+    half_time = asked + (release.deadline - asked) / 2
+    return (Reminder.HALF_TIME,) if half_time <= now and Reminder.HALF_TIME not in sent else ()
+
+
+def decide(
+    release: Release,
+    decision: Decision,
+    policy: ReviewerPolicy,
+    identity: Identity,
+    moved: Moved,
+    digest: str | None = None,
+) -> Release:
+    """A waiting release after a reviewer's answer. The first answer wins; of two approvals that are needed, the second.
+
+    Args:
+        release: what was decided about.
+        decision: the answer.
+        policy: who may decide.
+        identity: who answers.
+        moved: the answer's way, time and reason.
+        digest: the artifact that the reviewer was asked about, where the way says so.
+
+    Raises:
+        Conflict: it no longer waits, its deadline has passed, or it is not what the reviewer was asked about.
+        NotPermitted: not a reviewer, not proven, or the one who asked for it.
+        SettingsError: a rejection without a reason.
+    """
+    to = S.APPROVED if decision is Decision.APPROVE else S.REJECTED
+    admit(policy, identity)
+    if decision is Decision.APPROVE:
+        _refuse_own(release, policy, identity)
+    if release.state is not S.AWAITING_APPROVAL:
+        raise _refuse(release, to)
+    if digest is not None and digest != release.artifact_digest:
+        raise Conflict(
+            f"version {release.version} is not the model that was asked about",
+            culprits=[f"asked about {digest}", f"registered {release.artifact_digest}"],
+            remedy="Look at `fraud-retraining pending` and decide about what waits now.",
+        )
+    two = to is S.APPROVED and needs_two(release, policy)
+    if two and release.first_approval_by is None:
+        _checked(release, to, moved)
+        return release.model_copy(update={"first_approval_by": identity.name})
+    if two and release.first_approval_by == identity.name:
+        raise Conflict(
+            f"{identity.name} has approved version {release.version} already",
+            remedy="A second reviewer has to approve.",
+        )
+    return move(release, to, moved)
+
+
+def needs_two(release: Release, policy: ReviewerPolicy) -> bool:
+    """Whether two reviewers have to approve: always by policy; and where it is not known who asked for the retrain, so
+    that whoever it was cannot approve it alone. With one reviewer there is no second.
+    """
+    return policy.two_person or (release.requested_by == UNKNOWN and len(policy.reviewers) > 1)
+
+
+def _refuse_own(release: Release, policy: ReviewerPolicy, identity: Identity) -> None:
+    """Whoever asked cannot approve, whatever trigger they named."""
+    if asked_for(policy, identity, release.requested_by):
+        raise NotPermitted(
+            f"{identity.name} asked for version {release.version} and cannot approve it",
+            remedy="Let another reviewer decide.",
+        )
+
+
+@dataclass(frozen=True)
+class Promote:
+    """Nothing stands against it and nobody need be asked."""
+
+
+@dataclass(frozen=True)
+class Await:
+    """A human decides."""
+
+
+@dataclass(frozen=True)
+class Supersede:
+    """It came too late."""
+
+    reason: str
+
+
+def promotion_of(
+    candidate: Dated, champion: Dated | None, *, automatic: bool, passed: bool
+) -> Promote | Await | Supersede:
+    """What becomes of a candidate whose gates were judged. A champion of a newer as-of day stays.
+
+    On the same as-of day the later version is the newer one: somebody changed the settings, or the data was corrected.
+
+    Raises:
+        GateFailed: its gates did not pass.
+    """
+    if not passed:
+        raise GateFailed(f"version {candidate.version} cannot be promoted: its gates did not pass")
+    if champion is not None and champion.as_of > candidate.as_of:
+        return Supersede(
+            f"champion version {champion.version} is as of {champion.as_of}, the candidate only as of {candidate.as_of}"
+        )
+    if champion is not None and champion.as_of == candidate.as_of and champion.version >= candidate.version:
+        return Supersede(f"champion version {champion.version} of the same as-of day is the newer version")
+    return Promote() if automatic else Await()
+
+
+def champion_of_time(releases: Iterable[Release], as_of: date) -> Release | None:
+    """Whom a candidate of an old as-of day would have met: of all that ever served, the newest as of before it."""
+    past = [one for one in releases if one.was_promoted and one.as_of < as_of]
+    return max(past, key=lambda one: (one.as_of, one.version), default=None)
+
+
+def outdated_by(newer: Dated, others: Iterable[Release]) -> list[Release]:
+    """Those waiting or approved releases that a newer candidate, or a new champion, makes pointless."""
+    return [
+        other
+        for other in others
+        if other.state in PENDING and other.version != newer.version and other.as_of <= newer.as_of
+    ]
+
+
+def newer_than(candidate: Dated, others: Iterable[Release]) -> Release | None:
+    """The waiting or approved release of a later as-of day, if there is one: then the candidate is the one to go."""
+    newer = [other for other in others if other.state in PENDING and other.as_of > candidate.as_of]
+    return max(newer, key=lambda other: other.as_of, default=None)
+
+
+def begin_promotion(release: Release, champion: Release | None, intent: Intent) -> Release:
+    """An approved release, or for a rollback one that was champion before, about to become champion.
+
+    Raises:
+        Conflict: it is neither, or the champion is newer.
+        GateFailed: its gates did not pass.
+        SettingsError: a rollback without a reason.
+    """
+    moved = Moved(by=intent.actor, via=intent.channel, at=intent.at, reason=intent.reason)
+    if intent.rollback:
+        _checked_rollback(release, moved)
+    else:
+        if release.state is not S.APPROVED:
+            raise _refuse(release, S.PROMOTING)
+        verdict = promotion_of(release, champion, automatic=True, passed=release.may_serve)
+        if isinstance(verdict, Supersede):
+            raise Conflict(f"version {release.version} cannot be promoted: {verdict.reason}")
+    _checked(release, S.PROMOTING, moved)
+    return _placed(release, S.PROMOTING, moved, intent=intent.seq, champion_before=intent.expected_champion)
+
+
+def _checked_rollback(release: Release, moved: Moved) -> None:
+    if not release.was_promoted:
+        raise Conflict(f"version {release.version} was never champion and cannot be rolled back to: {_told(release)}")
+    if release.state not in RESTORABLE:
+        raise _refuse(release, S.PROMOTING)
+    if not moved.reason.strip():
+        raise SettingsError("a rollback needs a reason", remedy="Say what is wrong with the present champion.")
+
+
+@dataclass(frozen=True)
+class Complete:
+    """The alias was moved: the promotion has happened and only its record was missing."""
+
+
+@dataclass(frozen=True)
+class Undo:
+    """The alias was not touched: the promotion has not happened."""
+
+
+@dataclass(frozen=True)
+class HumanMoved:
+    """The alias names a third version: somebody moved it by hand, and their move stands."""
+
+    champion: int | None
+
+
+Outcome = Complete | Undo | HumanMoved
+
+
+def recovery(intent: Intent, alias_target: int | None) -> Outcome:
+    """What an unfinished promotion comes to, judged by whom the alias names now."""
+    if alias_target == intent.version:
+        return Complete()
+    if alias_target == intent.expected_champion:
+        return Undo()
+    return HumanMoved(alias_target)
+
+
+def end_promotion(release: Release, intent: Intent, outcome: Outcome, moved: Moved) -> Release:
+    """The release after its promotion was completed, undone, or overtaken by a human.
+
+    Raises:
+        Conflict: this promotion was finished before.
+    """
+    if release.state is not S.PROMOTING or release.intent != intent.seq:
+        raise Conflict(f"the promotion of version {release.version} was already finished: {_told(release)}")
+    match outcome:
+        case Complete():
+            return _placed(release, S.PROMOTED, moved, intent=None, promoted_at=release.promoted_at or moved.at)
+        case Undo():
+            return _placed(release, intent.came_from, moved, intent=None)
+        case HumanMoved(champion):
+            to = intent.came_from if intent.rollback else S.SUPERSEDED
+            named = f"version {champion}" if champion is not None else "no version"
+            why = moved.model_copy(update={"reason": f"the champion was moved to {named} by hand meanwhile"})
+            return _placed(release, to, why, intent=None)
+
+
+def dethrone(champion: Release, by: Intent, moved: Moved) -> Release:
+    """The champion that another version replaces: superseded by a promotion, rolled back by a rollback."""
+    to = S.ROLLED_BACK if by.rollback else S.SUPERSEDED
+    reason = by.reason if by.rollback else f"version {by.version} was promoted"
+    moved = moved.model_copy(update={"reason": reason})
+    _checked(champion, to, moved)
+    return _placed(champion, to, moved)
+
+
+def adopt(release: Release, moved: Moved) -> Release:
+    """A release that somebody made champion by moving the alias: their move stands, whatever state it was in."""
+    return _placed(release, S.PROMOTED, moved, intent=None, promoted_at=release.promoted_at or moved.at)
+
+
+def displaced(champion: Release, target: int | None, moved: Moved) -> Release:
+    """The champion that somebody took the alias from."""
+    named = f"to version {target}" if target is not None else "away"
+    return _placed(champion, S.SUPERSEDED, moved.model_copy(update={"reason": f"the alias was moved {named} by hand"}))
+
+
+def unseat(champion: Release, moved: Moved) -> Release:
+    """The first champion that cannot serve: there is no version to go back to, and the alias was taken away."""
+    _checked(champion, S.ROLLED_BACK, moved)
+    return _placed(champion, S.ROLLED_BACK, moved)
+
+
+def latest_champions(releases: Iterable[Release]) -> list[Release]:
+    """Versions that were champion and can be brought back, the one that served last first."""
+    past = [release for release in releases if release.state in RESTORABLE and release.was_promoted]
+    return sorted(past, key=lambda release: (release.moved_at, release.version), reverse=True)

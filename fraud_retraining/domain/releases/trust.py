@@ -1,0 +1,255 @@
+"""Whether a human has to be asked: promotion by hand, by policy, or by policy once trust has been earned.
+
+Here: how far trust has grown by the record, what makes a candidate unusual, and the permission that follows. Not here:
+the states of a release (`domain/releases/lifecycle.py`) and who may decide (`domain/releases/reviewers.py`).
+
+Trust grows with every release that a human approved and that was promoted; a human's no, or an incident, lets it begin
+anew. What nobody decided about (expired, superseded) and what a policy decided says nothing about it.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Literal, NamedTuple
+
+from pydantic import Field
+
+from fraud_retraining.domain.ledger.events import Event, EventKind
+from fraud_retraining.domain.releases.lifecycle import ReleaseState
+from fraud_retraining.domain.releases.reviewers import Identity, Proof, ReviewerPolicy, admit
+from fraud_retraining.domain.retraining.pauses import Pause
+from fraud_retraining.domain.values.errors import NotPermitted
+from fraud_retraining.domain.values.schemas import Policy
+
+POLICY = "promotion policy"
+"""The actor of whatever the settings decided instead of a human."""
+
+WATCHED_METRICS = ("average_precision", "roc_auc", "card_precision_at_")
+LEAST_PAST = 5
+CRITICAL = "critical"
+"""The severity that pages somebody (`domain/alerts/failures.py`)."""
+
+
+class EarnedPolicy(Policy):
+    """What the record must show before routine releases go by themselves."""
+
+    releases: int = Field(20, ge=1, le=1000, description="Approved releases in a row.")
+    days: float = Field(60, ge=0, le=3660, description="Days without incident.")
+    range_releases: int = Field(20, ge=LEAST_PAST, le=1000, description="Latest champions that make the usual range.")
+    tolerance: float = Field(
+        0.5, ge=0, le=10, description="How far beyond that range is still usual, as a multiple of its width."
+    )
+
+
+class PromotionPolicy(ReviewerPolicy):
+    """Who lets a candidate become champion."""
+
+    mode: Literal["manual", "auto", "earned"] = Field(
+        "manual", description="Whether a human decides, the gates alone, or the gates once that was earned."
+    )
+    approval_hours: float = Field(24, gt=0, le=24 * 30, description="Hours after which a waiting candidate expires.")
+    earned: EarnedPolicy = Field(EarnedPolicy(), description="What the record must show in mode earned.")
+
+
+def require_approver(policy: ReviewerPolicy, by: str, identity: Mapping[str, Any] | None) -> None:
+    """Refuse an approval that the settings, as they are now, give nobody the right to.
+
+    Args:
+        policy: the settings under which it would be carried out.
+        by: who approved, as the record has it.
+        identity: the recorded answer; None where the policy stood for a person.
+
+    Raises:
+        NotPermitted: a mode that asks a human was not obeyed, or the one who approved is no reviewer.
+    """
+    if by == POLICY and identity is None:
+        if isinstance(policy, PromotionPolicy) and policy.mode == "manual":
+            raise NotPermitted(
+                "it was approved by the promotion policy, but promotion.mode is manual",
+                remedy="A reviewer decides: ask for a new candidate with `fraud-retraining retrain`.",
+            )
+        return
+    admit(policy, Identity(name=by, how=Proof((identity or {}).get("how", Proof.NOTHING))))
+
+
+class Standing(Policy):
+    """How far trust has grown, by the record."""
+
+    approved: int = Field(description="Approved and promoted releases in a row.")
+    approved_needed: int
+    days: float = Field(description="Days since the last incident; without one, since the first promotion.")
+    days_needed: float
+    incident: str | None = Field(None, description="The last incident.")
+    incident_at: datetime | None = None
+
+    @property
+    def earned(self) -> bool:
+        """Whether routine releases may go by themselves."""
+        return self.approved >= self.approved_needed and self.days >= self.days_needed
+
+    @property
+    def told(self) -> str:
+        """Where it stands, as a clause."""
+        last = f"{self.incident}, {self.incident_at:%Y-%m-%d %H:%M} UTC" if self.incident_at else "none"
+        return (
+            f"{self.approved} of {self.approved_needed} releases approved in a row, {self.days:.1f} of "
+            f"{self.days_needed:g} days without incident (last incident: {last})"
+        )
+
+
+class Permission(NamedTuple):
+    """Whether a candidate may go by itself, and why or why not; the reason is recorded with the release."""
+
+    automatic: bool
+    why: str
+
+
+class Candidate(Policy):
+    """What is unusual or not about a candidate, beside what was champion before it."""
+
+    trigger: str
+    automatic: bool = Field(description="Whether automation itself had decided on its retrain.")
+    warnings: tuple[str, ...] = Field((), description="What checks and gates warned of.")
+    metrics: dict[str, float | None] = Field(description="Its metrics on its holdout.")
+    past: tuple[dict[str, float | None], ...] = Field(description="The same of past champions, the latest first.")
+
+
+def standing(policy: EarnedPolicy, events: Iterable[Event], now: datetime) -> Standing:
+    """How far trust has grown, by the events of `RECORD`."""
+    approved, since = 0, None
+    incident: tuple[str, datetime] | None = None
+    for event in sorted(events, key=lambda event: event.seq):
+        told = incident_told(event)
+        if told is not None:
+            approved, incident, since = 0, (told, event.at), event.at
+        elif _refused_by_human(event):
+            approved = 0
+        elif event.kind == EventKind.PROMOTION_DONE:
+            since = since or event.at
+            approved += _decided_by_human(event)
+    days = (now - since) / timedelta(days=1) if since is not None else 0.0
+    what, at = incident or (None, None)
+    needed = {"approved_needed": policy.releases, "days_needed": policy.days}
+    return Standing(approved=approved, days=days, incident=what, incident_at=at, **needed)
+
+
+class Incident(NamedTuple):
+    """A kind of event that sets earned trust back, in the words of the documentation, and what one comes to."""
+
+    kind: EventKind
+    what: str
+    told: Callable[[Event], str | None]
+
+
+INCIDENTS = (
+    Incident(
+        EventKind.PROMOTION_DONE,
+        "a rollback",
+        lambda event: f"rollback to version {event.version}" if event.payload["intent"]["rollback"] else None,
+    ),
+    Incident(
+        EventKind.RELEASE_MOVED,
+        "a champion that was rolled back, taken away or retired",
+        lambda event: (
+            f"version {event.version} rolled back" if event.payload["to"] == ReleaseState.ROLLED_BACK else None
+        ),
+    ),
+    Incident(
+        EventKind.SMOKE_TESTED,
+        "a failed smoke test",
+        lambda event: None if event.payload["passed"] else f"failed smoke test of version {event.version}",
+    ),
+    Incident(
+        EventKind.CHAMPION_CHECKED,
+        "a damaged or deleted artifact of the champion",
+        lambda event: None if event.payload["sound"] else f"damaged artifact of version {event.version}",
+    ),
+    Incident(
+        EventKind.CHAMPION_MOVED_OUTSIDE,
+        "an alias that was moved by hand",
+        lambda event: "the champion was moved by hand",
+    ),
+    Incident(
+        EventKind.RECORD_ALTERED,
+        "a record of decisions that was changed",
+        lambda event: "the record of decisions was changed",
+    ),
+    Incident(
+        EventKind.RETRAIN_FAILED,
+        "a retrain that failed by the pipeline's own fault: a dependency, resources, the budget, settings, integrity, "
+        "a process that died, anything unexpected",
+        lambda event: f"failed retrain as of {event.as_of} ({event.payload.get('cause')})" if _pages(event) else None,
+    ),
+    Incident(
+        EventKind.NOTICE_OPENED,
+        "any other page (an alert of severity critical)",
+        lambda event: f"page: {event.payload.get('title')}" if _pages(event) else None,
+    ),
+)
+"""What sets earned trust back. Not among them: data that a check stopped, a candidate that its gates stopped, a run
+that somebody interrupted, and live performance that decays: there the pipeline did what it is for.
+"""
+
+RECORD = tuple(dict.fromkeys((EventKind.RELEASE_MOVED, EventKind.PROMOTION_DONE, *(one.kind for one in INCIDENTS))))
+"""The events that `standing` has to see."""
+
+
+def _pages(event: Event) -> bool:
+    return event.payload.get("severity") == CRITICAL
+
+
+def incident_told(event: Event) -> str | None:
+    """What went wrong, if the event tells of something that sets trust back."""
+    told = (one.told(event) for one in INCIDENTS if one.kind == event.kind)
+    return next((text for text in told if text is not None), None)
+
+
+def _refused_by_human(event: Event) -> bool:
+    refused = {ReleaseState.REJECTED, ReleaseState.WITHDRAWN}
+    return event.kind == EventKind.RELEASE_MOVED and event.payload["to"] in refused
+
+
+def _decided_by_human(event: Event) -> bool:
+    decided_by = event.payload["release"]["decided_by"]
+    return decided_by is not None and decided_by != POLICY
+
+
+def unusual(policy: EarnedPolicy, candidate: Candidate) -> list[str]:
+    """Everything about a candidate that is not routine, each as a clause; empty for a routine one."""
+    found = [] if candidate.trigger == "schedule" else [f"its trigger is {candidate.trigger}, not schedule"]
+    found += [] if candidate.automatic else ["a person asked for its retrain"]
+    found += [f"warning: {warning}" for warning in candidate.warnings]
+    past = candidate.past[: policy.range_releases]
+    if len(past) < LEAST_PAST:
+        return [*found, f"there is no usual range yet: {len(past)} of {LEAST_PAST} past champions"]
+    names = [name for name in candidate.metrics if name.startswith(WATCHED_METRICS)]
+    told = (_out_of_range(name, candidate.metrics[name], [one.get(name) for one in past], policy) for name in names)
+    return found + [clause for clause in told if clause is not None]
+
+
+def _out_of_range(name: str, value: float | None, past: Sequence[float | None], policy: EarnedPolicy) -> str | None:
+    known = [one for one in past if one is not None]
+    if value is None or len(known) < LEAST_PAST:
+        return f"{name} is not defined for it or for past champions"
+    low, high = min(known), max(known)
+    slack = policy.tolerance * (high - low)
+    if low - slack <= value <= high + slack:
+        return None
+    return f"{name} is {value:.4f}, usual is {low - slack:.4f} to {high + slack:.4f}"
+
+
+def by_mode(policy: PromotionPolicy, pause: Pause | None) -> Permission | None:
+    """Whether a candidate whose gates passed may go by itself; None where its record has to say so."""
+    if policy.mode == "manual":
+        return Permission(False, "promotion.mode is manual: a human decides")
+    if pause is not None:
+        return Permission(False, f"a human decides: automatic promotion is {pause.told}")
+    return Permission(True, "all gates passed and promotion.mode is auto") if policy.mode == "auto" else None
+
+
+def by_trust(policy: EarnedPolicy, found: Standing, candidate: Candidate) -> Permission:
+    """Whether a candidate may go by itself by what the record shows, and the whole reason."""
+    reasons = [] if found.earned else [f"trust is not earned yet: {found.told}"]
+    reasons += unusual(policy, candidate)
+    if reasons:
+        return Permission(False, f"a human decides: {'; '.join(reasons)}")
+    return Permission(True, f"routine, and trust is earned: {found.told}")

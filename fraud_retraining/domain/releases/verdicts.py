@@ -1,0 +1,134 @@
+"""Whether a stored verdict lets its candidate serve: by itself, only if a human says so, or not at all.
+
+Here: what is asked of the verdict before a version is registered, and again, from the record alone, before it is
+promoted; and why a human has to decide whatever the promotion mode says. Not here: how a verdict comes about
+(`domain/evaluation/gates.py`).
+"""
+
+from typing import Literal
+
+from fraud_retraining.domain.evaluation.gates import GATES, GateResult, Verdict
+from fraud_retraining.domain.releases.candidate import Evaluation
+from fraud_retraining.domain.releases.lifecycle import Release
+from fraud_retraining.domain.releases.trust import POLICY
+from fraud_retraining.domain.values.digests import digest
+from fraud_retraining.domain.values.errors import GateFailed, IntegrityError
+
+FLOORS = frozenset({"average_precision_floor", "roc_auc_floor"})
+COMPARING = "no_regression"
+
+
+def outcome_of(verdict: Verdict) -> Literal["passed", "below_floor", "gate_failed"]:
+    """What a verdict comes to in a word, as MLflow's tag `verdict` has it."""
+    if verdict.passed:
+        return "passed"
+    return "below_floor" if floors_missed(verdict) else "gate_failed"
+
+
+def floors_missed(verdict: Verdict) -> tuple[str, ...]:
+    """The floors that alone keep out a candidate that is proven better than the champion; else nothing.
+
+    Proven: the whole interval of the paired difference on the same rows is above 0. Every other gate has passed. A
+    floor that gave no result is not one that was missed.
+    """
+    failed = verdict.failed
+    only_floors = bool(failed) and all(gate.name in FLOORS and gate.value is not None for gate in failed)
+    if not only_floors or [gate.name for gate in verdict.gates] != list(GATES) or not _proven_better(verdict):
+        return ()
+    return tuple(gate.name for gate in failed)
+
+
+def _proven_better(verdict: Verdict) -> bool:
+    compared = _gate(verdict, COMPARING)
+    low = compared.numbers.get("low") if compared is not None and compared.applicable and compared.passed else None
+    return isinstance(low, int | float) and low > 0
+
+
+def _gate(verdict: Verdict, name: str) -> GateResult | None:
+    return next((gate for gate in verdict.gates if gate.name == name), None)
+
+
+def why_human(evaluation: Evaluation, champion: int | None) -> str | None:
+    """Why a human has to decide about a candidate whatever promotion.mode says; None where the mode decides.
+
+    Args:
+        evaluation: as it was recorded.
+        champion: the version that serves now, None if none does.
+    """
+    if evaluation.newer_champion is not None:
+        return None
+    missed = floors_missed(evaluation.verdict)
+    if missed:
+        told = " ".join(gate.message for gate in evaluation.verdict.failed)
+        return f"{told} It is proven better than version {evaluation.champion_version}, which serves: an exception"
+    judged_against = evaluation.champion_version
+    if champion != judged_against:
+        return f"it was judged against {_named(judged_against)}, and {_named(champion)} serves now"
+    compared = _gate(evaluation.verdict, COMPARING)
+    if champion is not None and (compared is None or not compared.applicable):
+        why = compared.message if compared is not None else "the gate gave no result."
+        return f"it was not compared with version {champion}, which serves ({why.rstrip('.')})"
+    return None
+
+
+def _named(version: int | None) -> str:
+    return f"version {version}" if version is not None else "no champion"
+
+
+def require_registrable(evaluation: Evaluation, fingerprint: str) -> None:
+    """What a version needs to be registered: a verdict that may let it serve, or none that ever could.
+
+    A candidate of an older as-of day than the champion's is judged and registered whatever its gates say: it is never
+    promoted, so that a failed gate stops nothing.
+
+    Raises:
+        GateFailed: names the gates.
+    """
+    if evaluation.newer_champion is None or evaluation.fingerprint != fingerprint:
+        require_verdict(evaluation, fingerprint)
+
+
+def require_verdict(evaluation: Evaluation, fingerprint: str) -> None:
+    """Refuse a candidate whose verdict did not pass, lacks a gate, or is about another model.
+
+    A candidate that misses nothing but floors, and is proven better than the champion, is let through: a human may
+    except it (`floors_missed`).
+
+    Raises:
+        GateFailed: names the gates.
+    """
+    verdict = evaluation.verdict
+    missing = [f"{name}: gave no result" for name in GATES if name not in {gate.name for gate in verdict.gates}]
+    excepted = floors_missed(verdict)
+    failed = [f"{gate.name}: {gate.message}" for gate in verdict.failed if gate.name not in excepted]
+    if evaluation.fingerprint != fingerprint:
+        missing.append("the verdict is about another fingerprint")
+    if missing or failed or not (verdict.passed or excepted):
+        raise GateFailed(
+            f"the candidate as of {evaluation.as_of} did not pass its gates",
+            culprits=[*failed, *missing],
+            remedy="the champion stays; the thresholds stand under gates in the settings.",
+        )
+
+
+def require_recorded_verdict(release: Release, evaluation: Evaluation | None) -> None:
+    """Refuse a release whose recorded verdict is missing, is not the one it was registered with, or did not pass.
+
+    Raises:
+        IntegrityError: the record has no such verdict, or another one.
+        GateFailed: it did not pass.
+    """
+    found = digest(evaluation.verdict) if evaluation is not None else "none"
+    if evaluation is None or found != release.verdict_digest:
+        raise IntegrityError(
+            f"the verdict on version {release.version} is not the one it was registered with; it is not promoted",
+            culprits=[f"registered {release.verdict_digest or 'none'}", f"recorded {found}"],
+            remedy="Run `fraud-retraining audit verify`, and train again.",
+        )
+    require_verdict(evaluation, release.fingerprint)
+    by_itself = release.decided_by == POLICY and not release.was_promoted
+    why = why_human(evaluation, evaluation.champion_version) if by_itself else None
+    if why is not None:
+        raise GateFailed(
+            f"version {release.version} cannot be promoted by itself: {why}", remedy="A human has to decide."
+        )

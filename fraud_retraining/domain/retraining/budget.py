@@ -1,0 +1,211 @@
+"""What a retrain may cost, in time and money.
+
+Here: the policy, the tightest limit of one retrain, and when it is exceeded or will be. Not here: clocks, asking at
+each round (`orchestration/runs/lease.py`), and keeping what past retrains took (`orchestration/runs/spending.py`).
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from enum import StrEnum
+from statistics import median
+from types import MappingProxyType
+from typing import NamedTuple
+
+from pydantic import Field
+
+from fraud_retraining.domain.retraining.statuses import RetrainStatus
+from fraud_retraining.domain.values.errors import BudgetExceeded
+from fraud_retraining.domain.values.schemas import Policy
+
+HOUR = 3600.0
+MEDIAN_OF = 20
+LEAST_PAST = 3
+FAIR_ROUNDS, FAIR_SHARE = 10, 0.1
+PROJECTION_MARGIN = 1.1
+
+
+class BudgetPolicy(Policy):
+    """Limits of one retrain and of a month of them; null sets no limit."""
+
+    max_hours: float = Field(
+        4, gt=0, le=24 * 7, description="Longest that one retrain may take, in hours, from ingest to promotion."
+    )
+    price_per_hour: float = Field(0, ge=0, description="Price of one hour of compute, in any currency.")
+    max_monthly_cost: float | None = Field(
+        None, gt=0, description="Most that the retrains of a calendar month may cost, in that currency."
+    )
+    max_ratio_to_median: float | None = Field(
+        None, gt=1, description="Longest that a retrain may take, as a multiple of the median of past ones."
+    )
+
+    @property
+    def max_seconds(self) -> float:
+        """Longest that one retrain may take, in seconds."""
+        return self.max_hours * HOUR
+
+    def cost(self, seconds: float) -> float:
+        """What so much compute costs."""
+        return seconds / HOUR * self.price_per_hour
+
+
+class Ending(StrEnum):
+    """How a retrain ended that came to nothing; the others ended as their release outcome says."""
+
+    FAILED = "failed"
+    LOST = "lost"
+    INCOMPLETE = "incomplete"
+
+
+class Spending(Policy):
+    """An ended retrain, as the ledger keeps it: what asked for it, how it ended, what it took."""
+
+    dagster_run_id: str
+    trigger: str
+    status: str = Field(description="A release outcome, or `failed`, `lost` (its worker died), `incomplete`.")
+    error: str | None = Field(None, description="The kind of failure.")
+    seconds: float = Field(ge=0)
+    cost: float = Field(ge=0)
+    stages: dict[str, float] = Field({}, description="Seconds by stage, the ingest of missing days first.")
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether it did what it was asked for."""
+        return self.status not in {Ending.FAILED, Ending.LOST}
+
+    @property
+    def trained(self) -> bool:
+        """Whether it went all the way with a new model, so that its time can be compared with others'."""
+        return self.status in {
+            RetrainStatus.PROMOTED,
+            RetrainStatus.AWAITING_APPROVAL,
+            RetrainStatus.SUPERSEDED,
+            RetrainStatus.JUDGED,
+        }
+
+
+class Spent(NamedTuple):
+    """An ended retrain, when it ended (aware, UTC), and its as-of day."""
+
+    at: datetime
+    as_of: date | None
+    spending: Spending
+
+
+class Allowance(Policy):
+    """How long one retrain may take, and which limit says so."""
+
+    seconds: float
+    limit: str
+
+
+class Rounds(Policy):
+    """How far boosting is: the first round that was timed, and the last one."""
+
+    done: int
+    total: int
+    timed: int = Field(description="Rounds between the two times.")
+    seconds: float = Field(ge=0, description="Time that these took.")
+
+
+def spent_in_month(past: Sequence[Spent], now: datetime) -> float:
+    """What the retrains that ended in the calendar month of `now` (UTC) have cost."""
+    return sum(one.spending.cost for one in past if (one.at.year, one.at.month) == (now.year, now.month))
+
+
+def allowance(policy: BudgetPolicy, past: Sequence[Spent], now: datetime) -> Allowance:
+    """The tightest limit of a retrain that begins now.
+
+    Raises:
+        BudgetExceeded: the month's budget is used up; the retrain must not begin.
+    """
+    limits = [Allowance(seconds=policy.max_seconds, limit=f"budget.max_hours {policy.max_hours:g}")]
+    limits += _ratio_limit(policy, past)
+    limits += _month_limit(policy, past, now)
+    return min(limits, key=lambda one: one.seconds)
+
+
+def _ratio_limit(policy: BudgetPolicy, past: Sequence[Spent]) -> list[Allowance]:
+    """Too few past retrains say nothing about how long one takes."""
+    latest = [one.spending.seconds for one in past if one.spending.trained][-MEDIAN_OF:]
+    if policy.max_ratio_to_median is None or len(latest) < LEAST_PAST:
+        return []
+    usual = median(latest)
+    limit = f"budget.max_ratio_to_median {policy.max_ratio_to_median:g} times {_time(usual)}, the median of past ones"
+    return [Allowance(seconds=usual * policy.max_ratio_to_median, limit=limit)]
+
+
+def _month_limit(policy: BudgetPolicy, past: Sequence[Spent], now: datetime) -> list[Allowance]:
+    if policy.max_monthly_cost is None:
+        return []
+    spent = spent_in_month(past, now)
+    left = policy.max_monthly_cost - spent
+    if left <= 0:
+        raise BudgetExceeded(
+            f"the budget of {now:%B %Y} is used up: no retrain begins, the champion stays",
+            culprits=[f"retrains of the month have cost {spent:.2f}", f"max_monthly_cost {policy.max_monthly_cost:g}"],
+            remedy="raise budget.max_monthly_cost, or wait for the next month.",
+        )
+    if policy.price_per_hour == 0:
+        return []
+    limit = f"what is left of budget.max_monthly_cost {policy.max_monthly_cost:g} after {spent:.2f} in {now:%B %Y}"
+    return [Allowance(seconds=left / policy.price_per_hour * HOUR, limit=limit)]
+
+
+def require_time(allowed: Allowance, elapsed: float, stages: Mapping[str, float] = MappingProxyType({})) -> None:
+    """Nothing, while there is time left.
+
+    Args:
+        allowed: how long it may take.
+        elapsed: seconds that it took so far, ingest of missing days included.
+        stages: the same by stage, to be named.
+
+    Raises:
+        BudgetExceeded: there is none.
+    """
+    if elapsed > allowed.seconds:
+        raise BudgetExceeded(
+            f"the retrain took {_time(elapsed)} and may take {_time(allowed.seconds)}: it was ended, "
+            "the champion stays",
+            culprits=[f"limit: {allowed.limit}", *_by_stage(stages)],
+            remedy=REMEDY,
+        )
+
+
+def _by_stage(stages: Mapping[str, float]) -> list[str]:
+    told = ", ".join(f"{name} {_time(seconds)}" for name, seconds in stages.items())
+    return [f"spent on {told}"] if told else []
+
+
+REMEDY = "give it more time or money under budget in the settings, or train less: a shorter window, fewer rounds."
+
+
+def projected(elapsed: float, rounds: Rounds) -> float | None:
+    """How long the retrain will have taken when boosting ends; None while too few rounds were timed to be fair."""
+    if rounds.timed < FAIR_ROUNDS or rounds.done < FAIR_SHARE * rounds.total:
+        return None
+    return elapsed + rounds.seconds / rounds.timed * (rounds.total - rounds.done)
+
+
+def require_projection(
+    allowed: Allowance, elapsed: float, rounds: Rounds, stages: Mapping[str, float] = MappingProxyType({})
+) -> None:
+    """Nothing, while boosting will end in time, or a little late: a projection is not that exact.
+
+    Raises:
+        BudgetExceeded: it will not; to go on would be to pay for nothing.
+    """
+    end = projected(elapsed, rounds)
+    if end is not None and end > PROJECTION_MARGIN * allowed.seconds:
+        raise BudgetExceeded(
+            f"the retrain would take {_time(end)} and may take {_time(allowed.seconds)}: it was ended after "
+            f"{_time(elapsed)}, the champion stays",
+            culprits=[f"limit: {allowed.limit}", *_by_stage(stages), f"round {rounds.done} of {rounds.total}"],
+            remedy=REMEDY,
+        )
+
+
+def _time(seconds: float) -> str:
+    """A duration for people."""
+    if seconds < 2 * 60:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 2 * HOUR else f"{seconds / HOUR:.1f} h"

@@ -1,0 +1,179 @@
+"""Who retrains now: one at a time, whatever asked for it.
+
+Here: who may take a lease, keep it and give it back, and when a token has gone stale. Not here: where a lease is kept
+(`adapters/ledger/leases.py`), and whether a process is alive (`adapters/ledger/processes.py`).
+
+Every taking gives a higher token, and what is done under a lease is done only while its token is the current one. A
+lease of which nothing was heard for too long has expired, and is not renewed even if nobody took it meanwhile: a
+worker that was stopped and goes on finds itself refused, whoever is told that it was dead can rely on it.
+"""
+
+from datetime import date, datetime, timedelta
+from typing import Literal
+
+from pydantic import Field
+
+from fraud_retraining.domain.values.errors import Busy, Conflict
+from fraud_retraining.domain.values.schemas import Policy
+
+BEATS_BEFORE_EXPIRY = 6
+UNDER_WAY = {"retrain": "another retrain is under way", "clean": "old runs and artifacts are being removed"}
+
+
+class LeasePolicy(Policy):
+    """How long a silent owner is waited for."""
+
+    expires_seconds: float = Field(120, gt=0, le=3600, description="Silence after which a lease may be taken over.")
+
+    @property
+    def beat_seconds(self) -> float:
+        """Time between two signs of life; several may be lost."""
+        return self.expires_seconds / BEATS_BEFORE_EXPIRY
+
+
+class Process(Policy):
+    """A process, told apart from every other one that ever was; empty marks where the system does not say."""
+
+    host: str
+    pid: int
+    machine: str = Field("", description="The running system and the space that its process numbers belong to.")
+    started: str = Field("", description="When it started, on that system's own count.")
+
+
+class Owner(Policy):
+    """A Dagster run in the process that executes it."""
+
+    run_id: str
+    process: Process
+
+    def told(self) -> str:
+        """Who it is, for people."""
+        return f"run {self.run_id} (process {self.process.pid} on {self.process.host})"
+
+
+class Purpose(Policy):
+    """What a lease is held for."""
+
+    work: Literal["retrain", "clean"] = "retrain"
+    as_of: date | None = None
+    trigger: str = ""
+
+    def told(self) -> str:
+        """What it is, for people."""
+        as_of = f" as of {self.as_of}" if self.as_of else ""
+        return f"{self.work}{as_of}{f', trigger {self.trigger}' if self.trigger else ''}"
+
+
+class Lease(Policy):
+    """Who holds it, under which token, or that nobody does. Times are aware, UTC, from the database's clock."""
+
+    name: str
+    token: int = Field(ge=1)
+    owner: Owner | None
+    purpose: Purpose
+    taken_at: datetime
+    seen_at: datetime
+    expires_at: datetime
+
+    def held(self, now: datetime) -> bool:
+        """Whether somebody holds it now."""
+        return self.owner is not None and now < self.expires_at
+
+
+def take(
+    current: Lease | None, name: str, owner: Owner, purpose: Purpose, policy: LeasePolicy, now: datetime, *, gone: bool
+) -> Lease:
+    """The lease in the hands of `owner`: with a new token, or with the one that this very owner holds already.
+
+    An owner that is `gone`, its process known to have ended, need not be waited for.
+
+    Raises:
+        Busy: another run holds it.
+    """
+    if current is not None and current.held(now):
+        if current.owner == owner:
+            return renew(current, current, policy, now)
+        if not gone and not _same_run(current, owner):
+            raise busy(current)
+    return Lease(
+        name=name,
+        token=current.token + 1 if current else 1,
+        owner=owner,
+        purpose=purpose,
+        taken_at=now,
+        seen_at=now,
+        expires_at=now + timedelta(seconds=policy.expires_seconds),
+    )
+
+
+def _same_run(current: Lease, owner: Owner) -> bool:
+    """Another process of the same run: Dagster executes a run in one, so the earlier one was given up."""
+    return current.owner is not None and current.owner.run_id == owner.run_id
+
+
+def renew(current: Lease | None, mine: Lease, policy: LeasePolicy, now: datetime) -> Lease:
+    """The lease with a new sign of life.
+
+    Raises:
+        Conflict: it is not this one's any more.
+    """
+    kept = require(current, mine, now)
+    return kept.model_copy(update={"seen_at": now, "expires_at": now + timedelta(seconds=policy.expires_seconds)})
+
+
+def require(current: Lease | None, mine: Lease, now: datetime) -> Lease:
+    """The lease as it stands, if it is still the one that was taken.
+
+    Raises:
+        Conflict: it expired, was given back, or somebody else took it since.
+    """
+    if current is None or current.token != mine.token or current.owner != mine.owner:
+        raise _stale(mine, _taken_by(current))
+    if not current.held(now):
+        raise _stale(mine, f"nothing was heard of it between {_time(current.seen_at)} and {_time(now)}")
+    return current
+
+
+def give_back(current: Lease | None, mine: Lease, now: datetime) -> Lease | None:
+    """The lease in nobody's hands; None where there is nothing of one's own to give back."""
+    if current is None or current.token != mine.token or current.owner != mine.owner:
+        return None
+    return current.model_copy(update={"owner": None, "seen_at": now, "expires_at": now})
+
+
+def abandoned(current: Lease | None, now: datetime, *, gone: bool) -> bool:
+    """Whether its owner ended, or has to be believed to have ended, without giving it back."""
+    return current is not None and current.owner is not None and (gone or not current.held(now))
+
+
+def busy(current: Lease) -> Busy:
+    """What the second one is told."""
+    owner = current.owner.told() if current.owner else "nobody any more"
+    return Busy(
+        UNDER_WAY[current.purpose.work],
+        culprits=[
+            f"{owner}: {current.purpose.told()}",
+            f"since {_time(current.taken_at)}, last heard of at {_time(current.seen_at)}",
+        ],
+        remedy=f"wait for it; a worker that is not heard of until {_time(current.expires_at)} is given up. "
+        "`triggers.when_busy: queue` lets a retrain wait by itself.",
+    )
+
+
+def _stale(mine: Lease, why: str) -> Conflict:
+    return Conflict(
+        f"this retrain lost its lease, taken at {_time(mine.taken_at)}: {why}",
+        remedy="nothing was changed by it after that; ask for a retrain again if none has run since.",
+    )
+
+
+def _taken_by(current: Lease | None) -> str:
+    if current is None:
+        return "the ledger knows no lease"
+    if current.owner is None:
+        return f"it was given back at {_time(current.seen_at)}"
+    return f"{current.owner.told()} took it at {_time(current.taken_at)}"
+
+
+def _time(at: datetime) -> str:
+    return f"{at:%Y-%m-%d %H:%M:%S} UTC"

@@ -1,0 +1,50 @@
+"""What goes on by itself, and what somebody or something has stopped.
+
+Here: reading the record's pauses. Not here: who pauses (a rollback pauses promotion, repeated failures pause
+retraining) and what a pause leads to (`domain/releases/trust.py`, the sensors).
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+from enum import StrEnum
+
+from fraud_retraining.domain.ledger.events import Event, EventKind
+from fraud_retraining.domain.values.schemas import Policy
+
+PAUSING = (EventKind.AUTOMATION_PAUSED, EventKind.AUTOMATION_RESUMED)
+"""The events that `paused` has to see."""
+
+
+class Automation(StrEnum):
+    """What can be paused; subject of the events."""
+
+    PROMOTION = "promotion"
+    RETRAINING = "retraining"
+
+
+class Pause(Policy):
+    """Something that waits for somebody to resume it."""
+
+    subject: Automation
+    since: datetime
+    by: str
+    reason: str
+
+    @property
+    def told(self) -> str:
+        """A clause that says since when, by whom and why."""
+        return f"paused since {self.since:%Y-%m-%d %H:%M} UTC by {self.by}: {self.reason or 'no reason given'}"
+
+
+def paused(events: Iterable[Event], subject: Automation) -> Pause | None:
+    """The pause that stands, if nobody has resumed since; of several the first, which began it."""
+    standing: Pause | None = None
+    for event in sorted(events, key=lambda event: event.seq):
+        if event.subject != subject or event.kind not in PAUSING:
+            continue
+        if event.kind == EventKind.AUTOMATION_RESUMED:
+            standing = None
+        elif standing is None:
+            reason = str(event.payload.get("reason", ""))
+            standing = Pause(subject=subject, since=event.at, by=event.actor, reason=reason)
+    return standing

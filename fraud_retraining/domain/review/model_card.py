@@ -1,0 +1,214 @@
+"""The model card of a version: what it is for, what it was made from, how good it is, and where it must not be trusted.
+
+Here: what a card says, and the card as Markdown for the registry's description. Not here: the card as a page
+(`adapters/pages/html.py`), and where the facts come from (`domain/audit/history.py`, `domain/review/report.py`).
+
+After Mitchell et al. 2019, "Model Cards for Model Reporting" (arXiv:1810.03993). MLflow keeps 5,000 characters of a
+description: what does not fit is left out by whole sections, and the card says so.
+"""
+
+import re
+from collections.abc import Iterator
+
+from fraud_retraining.domain.audit.history import Story, why
+from fraud_retraining.domain.evaluation.comparison import Comparison
+from fraud_retraining.domain.review.report import ReviewPack
+from fraud_retraining.domain.review.tables import gates_grid, metrics_grid, slices_grid
+from fraud_retraining.domain.values.grids import Grid, share, span
+
+MOST_CHARACTERS = 5000
+DECIDED = frozenset({"approved", "rejected", "rolled back", "expired", "withdrawn", "approval recorded"})
+NAMED = 5
+_SPECIAL = re.compile(r"([\\`*_\[\]<>#|~$])")
+SHORTENED = "*Shortened; the whole card is `model_card.html` of the MLflow run.*"
+
+
+def markdown(text: object) -> str:
+    """A text of the record as Markdown that shows it as it is: no markup, no line breaks, nothing unprintable."""
+    shown = "".join(letter if letter.isprintable() else " " for letter in str(text))
+    return _SPECIAL.sub(r"\\\1", " ".join(shown.split())).replace("&", "&amp;")
+
+
+def purpose(story: Story, pack: ReviewPack | None) -> str:
+    """What the model is for, and what it is not for."""
+    alerts = (
+        f" Each day the {pack.alert_budget} {pack.alert_entity}s with the highest scores are meant to be looked at."
+        if pack
+        else ""
+    )
+    return (
+        f"{story.release.model} gives each payment transaction the probability that it is fraud.{alerts} A score is no "
+        "proof; the model is not made for any other decision about people."
+    )
+
+
+def data(story: Story) -> Iterator[str]:
+    """What it learnt from and was judged on."""
+    window = story.window
+    if window is None:
+        yield "The record does not say what it learnt from."
+        return
+    days = window.days
+    rate = f" ({window.frauds / window.rows:.2%})" if window.rows else ""
+    yield (
+        f"Learnt from {days.training.start} to {days.training.end} ({days.strategy}, {len(window.training)} days): "
+        f"{window.rows:,} transactions, {window.frauds:,} frauds{rate}."
+    )
+    yield (
+        f"Judged on {days.holdout.start} to {days.holdout.end}: {window.holdout_rows:,} transactions, "
+        f"{window.holdout_frauds:,} frauds; neither model had learnt from a row that compares them."
+    )
+    yield (
+        f"Labels as they were known on {days.as_of}, believed {window.label_delay_days} days after the transaction; "
+        "rows without a label neither teach nor judge."
+    )
+    yield f"{len(window.features)} features; data digest {story.data_digest}."
+
+
+def limits(story: Story, pack: ReviewPack | None) -> tuple[str, ...]:
+    """Where the model must not be trusted more than it was tested."""
+    return (*_time_limits(story), *_comparison_limits(story), *_slice_limits(pack), *_gate_limits(story), *_other(pack))
+
+
+def _time_limits(story: Story) -> Iterator[str]:
+    if story.evaluation is not None and story.evaluation.fixed_age is not None:
+        yield story.evaluation.fixed_age.told
+    if story.window is None:
+        return
+    days = story.window.days
+    yield (
+        f"It has seen no fraud that happened after {days.training.end}, "
+        f"{(days.as_of - days.training.end).days} days before its as-of day."
+    )
+    if story.evaluation is not None and story.evaluation.aged is not None:
+        yield story.evaluation.aged.told
+    if story.window.missing:
+        yield f"Days that were missing: {', '.join(map(str, story.window.missing))}."
+    if story.rewritten:
+        yield f"It cannot be made again: {', '.join(story.rewritten)} hold other rows now."
+
+
+def _comparison_limits(story: Story) -> Iterator[str]:
+    comparison = story.evaluation.evidence.comparison if story.evaluation else None
+    if not isinstance(comparison, Comparison):
+        reason = comparison.reason if comparison else "the rows could not compare the two"
+        yield f"It was not compared with a champion: {reason}."
+    elif comparison.difference.low <= 0:
+        yield (
+            "It is not shown to be better than the champion: average precision differs by "
+            f"{comparison.difference.value:+.4f}, {comparison.confidence:.0%} interval "
+            f"{span(comparison.difference, '+.4f')}."
+        )
+
+
+def _slice_limits(pack: ReviewPack | None) -> Iterator[str]:
+    if pack is None:
+        return
+    untold = [f"{one.slice} {one.value}" for one in pack.slices if one.average_precision is None]
+    worse = [f"{one.slice} {one.value} ({one.difference:+.3f})" for one in pack.slices if (one.high or 0) < 0]
+    if untold:
+        yield f"Slices with too few frauds to be judged: {_some(untold)}."
+    if worse:
+        yield f"Slices in which it is worse than the champion, and not by chance: {_some(worse)}."
+
+
+def _gate_limits(story: Story) -> Iterator[str]:
+    warned = [gate.name for gate in story.gates if not gate.passed]
+    if warned:
+        yield f"Gates that did not pass: {', '.join(warned)}."
+
+
+def _other(pack: ReviewPack | None) -> Iterator[str]:
+    if pack is None:
+        return
+    drifted = list(pack.drift.over()) if pack.drift is not None else []
+    if pack.drift is not None and drifted:
+        yield f"What had drifted by {pack.drift.day} from what the champion learnt from: {_some(drifted)}."
+    if pack.features and (pack.features[0].effect or 0) > 0.5:
+        yield f"{share(pack.features[0].effect)} of its scores' movement comes from {pack.features[0].name} alone."
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return f"{', '.join(names[:NAMED])}{more}"
+
+
+def lineage(story: Story) -> Iterator[tuple[str, str]]:
+    """What determined it, by name and digest."""
+    release = story.release
+    yield "as-of day", str(release.as_of)
+    yield "trigger", story.asked.told if story.asked else release.trigger
+    yield "fingerprint", release.fingerprint
+    yield "artifact", release.artifact_digest
+    if story.making is not None:
+        made_by = story.making.environment
+        yield "code", made_by.code_version
+        yield "lock file", made_by.lock_digest or "none: not made from a checkout"
+        yield "installed", made_by.installed_digest
+    if story.model is not None:
+        yield "MLflow run", story.model.run_id
+    yield "replaced", f"version {story.replaced}" if story.replaced is not None else "nobody"
+
+
+def approvals(story: Story) -> Iterator[str]:
+    """Who let it serve, or did not, and why."""
+    for step in story.steps:
+        if step.what in DECIDED or step.what.endswith("refused"):
+            reason = f": {step.reason}" if step.reason else ""
+            yield f"{step.at:%Y-%m-%d %H:%M} UTC: {step.what} by {step.by} ({step.via}){reason}"
+
+
+# ---------------------------------------------------------------- as Markdown
+
+
+def card_markdown(story: Story, pack: ReviewPack | None) -> str:
+    """The card, at most `MOST_CHARACTERS` long; the least important sections are the last."""
+    title = f"# {markdown(story.release.model)} version {story.release.version}"
+    kept, left = [title], MOST_CHARACTERS - len(title) - len(SHORTENED) - 4
+    sections = list(_sections(story, pack))
+    for section in sections:
+        if len(section) + 2 <= left:
+            kept.append(section)
+            left -= len(section) + 2
+    shortened = len(kept) <= len(sections)
+    return "\n\n".join([*kept, *([SHORTENED] if shortened else [])])
+
+
+def _sections(story: Story, pack: ReviewPack | None) -> Iterator[str]:
+    yield _section("Why it stands where it stands", markdown(why(story)[:1000]))
+    yield _section("Purpose", markdown(purpose(story, pack)))
+    yield _section("Data", _listed(data(story)))
+    if story.evaluation is not None:
+        evidence = story.evaluation.evidence
+        yield _section(
+            "Metrics", _grid(metrics_grid(evidence.beside, evidence.champion, pack.intervals if pack else None))
+        )
+        gates = gates_grid(story.evaluation.verdict)
+        yield _section("Gates", _grid(_without_last_column(gates)))
+    yield _section("Limits", _listed(limits(story, pack)))
+    yield _section("Lineage", "\n".join(f"- {name}: {markdown(told)}" for name, told in lineage(story)))
+    if decided := tuple(approvals(story)):
+        yield _section("Approvals", _listed(decided))
+    if pack is not None:
+        yield _section("Slices", _grid(slices_grid(pack)))
+
+
+def _section(title: str, body: str) -> str:
+    return f"## {title}\n\n{body}"
+
+
+def _listed(sentences: Iterator[str] | tuple[str, ...]) -> str:
+    return "\n".join(f"- {markdown(sentence)}" for sentence in sentences)
+
+
+def _without_last_column(grid: Grid) -> Grid:
+    return grid.model_copy(update={"columns": grid.columns[:-1], "rows": tuple(row[:-1] for row in grid.rows)})
+
+
+def _grid(grid: Grid) -> str:
+    lines = [grid.columns, ["---"] * len(grid.columns), *grid.rows]
+    return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
+
+
+def _cell(cell: object) -> str:
+    return "---" if cell == "---" else f"{cell:,}" if isinstance(cell, int) else markdown(cell)

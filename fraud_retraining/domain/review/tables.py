@@ -1,0 +1,257 @@
+"""The tables that people read about a candidate, each made once and shown alike everywhere.
+
+Here: the grids of gates, metrics and the reviewer's pack. Not here: how a grid is printed: in Dagster
+(`orchestration/rendering.py`), in HTML (`adapters/pages/html.py`), on a terminal (`commands/audit_answers.py`).
+"""
+
+from collections.abc import Iterator, Mapping
+
+from fraud_retraining.domain.evaluation.gates import GateResult, Verdict
+from fraud_retraining.domain.evaluation.metrics import Metrics, reading_order
+from fraud_retraining.domain.evaluation.uncertainty import MetricIntervals
+from fraud_retraining.domain.monitoring.drift_tables import drift_grid
+from fraud_retraining.domain.review.report import QUANTILES, MatureDay, ReviewPack
+from fraud_retraining.domain.training.windows import TrainingWindow
+from fraud_retraining.domain.values.grids import NONE, Grid, grid, number, share, span
+
+COUNT = 10
+METHODS = {
+    "shap": "exact SHAP values",
+    "linear": "the terms of the linear model",
+    "permutation": "each feature shuffled among the rows (this estimator gives no SHAP values)",
+    None: "not measured",
+}
+
+
+def gates_grid(verdict: Verdict) -> Grid:
+    """Every gate with its value, threshold, margin and sentence."""
+    rows = (
+        (gate.name, outcome(gate), _figure(gate.value), _figure(gate.threshold), _figure(gate.margin), gate.message)
+        for gate in verdict.gates
+    )
+    return grid("gates", "Gates", ("gate", "result", "value", "threshold", "margin", "message"), rows)
+
+
+def _figure(value: float | None) -> str:
+    """What a gate judges: a share or a difference, or a count, which is whole and large."""
+    counted = value is not None and abs(value) >= COUNT and value == int(value)
+    return number(value, ",.0f" if counted else ".4f")
+
+
+def outcome(gate: GateResult) -> str:
+    """What a gate came to, in words."""
+    if not gate.applicable:
+        return "not applicable"
+    if gate.passed:
+        return "passed"
+    return "failed" if gate.severity == "error" else "warning"
+
+
+def metrics_grid(
+    candidate: Metrics, champion: Metrics | None = None, intervals: Mapping[str, MetricIntervals] | None = None
+) -> Grid:
+    """Every metric with its interval, of both models, and their difference if they were measured on the same rows."""
+    known = intervals or {}
+    columns = ["metric", "candidate", *(["interval"] if known else [])]
+    if champion is not None:
+        columns += ["champion", *(["champion's interval"] if known else []), "difference"]
+        columns += ["difference's interval"] if known else []
+    rows = (tuple(_metric(name, candidate, champion, known)) for name in sorted(candidate.values, key=reading_order))
+    shared = "Both on the same" if champion is not None else "On"
+    note = f"{shared} {candidate.rows:,} rows with {candidate.frauds:,} frauds."
+    return grid("metrics", "Metrics on the holdout", tuple(columns), rows, note)
+
+
+def _metric(
+    name: str, candidate: Metrics, champion: Metrics | None, known: Mapping[str, MetricIntervals]
+) -> Iterator[str]:
+    value, interval = candidate.values[name], known.get(name)
+    yield name
+    yield number(value)
+    if known:
+        yield span(interval.candidate if interval else None)
+    if champion is None:
+        return
+    other = champion.values.get(name)
+    same = (candidate.rows, candidate.frauds) == (champion.rows, champion.frauds)
+    yield number(other)
+    if known:
+        yield span(interval.champion if interval else None)
+    yield number(value - other if same and value is not None and other is not None else None, "+.4f")
+    if known:
+        yield span(interval.difference if interval else None, "+.4f")
+
+
+def window_grid(window: TrainingWindow) -> Grid:
+    """Every day of a manifest with what it is for, how much of it there is, and its whole digest."""
+    uses = (("training", window.training), ("holdout", window.holdout), ("fixed evaluation", window.fixed))
+    rows = (
+        (day.day.isoformat(), use, day.rows, day.frauds, f"{day.weight:g}", day.digest)
+        for use, days in uses
+        for day in days
+    )
+    return grid("window", "Days", ("day", "use", "rows", "frauds", "weight", "day digest"), rows)
+
+
+def importance_grid(importance: Mapping[str, float]) -> Grid:
+    """Every feature's share of the gain, greatest first."""
+    ranked = sorted(importance.items(), key=lambda item: (-item[1], item[0]))
+    rows = ((name, number(value)) for name, value in ranked)
+    return grid("importance", "Importance (share of the gain)", ("feature", "importance"), rows)
+
+
+# ---------------------------------------------------------------- the reviewer's pack
+
+
+def review_grids(pack: ReviewPack) -> tuple[Grid, ...]:
+    """The tables of a pack, in the order in which they are read; what was not measured is not among them."""
+    found = (
+        alerts_grid(pack),
+        scores_grid(pack),
+        features_grid(pack),
+        slices_grid(pack),
+        drift_grid(pack.drift) if pack.drift is not None else None,
+        maturity_grid(pack),
+        disagreements_grid(pack),
+    )
+    return tuple(one for one in found if one is not None)
+
+
+def left_out(pack: ReviewPack) -> tuple[str, ...]:
+    """What the pack does not show, and why."""
+    told = []
+    if pack.drift is None:
+        told.append("Drift: no day before this retrain has a drift report under the champion.")
+    if pack.not_compared:
+        told.append(f"Comparison with a champion: {pack.not_compared}.")
+    return tuple(told)
+
+
+def alerts_grid(pack: ReviewPack) -> Grid | None:
+    """Card precision at the budget, day by day."""
+    if not pack.alerts:
+        return None
+    budget, against = pack.alert_budget, pack.alerts[0].champion is not None
+    columns = ("day", "right", "precision", *(("champion's right", "champion's precision", "same") if against else ()))
+    rows = (
+        (
+            day.day.isoformat(),
+            day.candidate,
+            share(day.candidate / budget),
+            *((day.champion or 0, share((day.champion or 0) / budget), day.same or 0) if against else ()),
+        )
+        for day in pack.alerts
+    )
+    note = f"Of {budget} alerts a day, each about one {pack.alert_entity}: how many were right."
+    same = f" 'same' counts {pack.alert_entity}s that both models alert on." if against else ""
+    return grid("alerts", f"Card precision@{budget}", columns, rows, note + same)
+
+
+def scores_grid(pack: ReviewPack) -> Grid:
+    """Quantiles of both models' scores, and how far they moved."""
+    scores = pack.scores
+    columns = ("share of the rows below", "candidate", *(("champion",) if scores.champion else ()))
+    champion = scores.champion.quantiles if scores.champion else ()
+    rows = (
+        (f"{level:.1%}", number(value, ".6f"), *((number(champion[at], ".6f"),) if champion else ()))
+        for at, (level, value) in enumerate(zip(QUANTILES, scores.candidate.quantiles, strict=False))
+    )
+    note = (
+        f"Shift against the champion's scores on the same rows: population stability index "
+        f"{scores.stability_index:.3f}, Kolmogorov-Smirnov distance {scores.distance:.3f}."
+        if scores.stability_index is not None and scores.distance is not None
+        else ""
+    )
+    return grid("score_quantiles", "Score distribution", columns, rows, note)
+
+
+def features_grid(pack: ReviewPack) -> Grid:
+    """What matters to the model, and what matters more or less than to the champion."""
+    against = pack.champion_version is not None and any(one.champion_gain is not None for one in pack.features)
+    columns = ("feature", "gain", "effect", *(("champion's gain", "champion's effect", "shift") if against else ()))
+    rows = (
+        (
+            one.name,
+            share(one.gain),
+            share(one.effect),
+            *((share(one.champion_gain), share(one.champion_effect), number(one.shift, "+.1%")) if against else ()),
+        )
+        for one in pack.features
+    )
+    note = (
+        f"Gain: share of the loss reduction. Effect: share of the mean absolute effect on the log-odds of "
+        f"{pack.effects.rows:,} rows, by {METHODS[pack.effects.candidate]}"
+    )
+    if against:
+        note += f"; the champion's by {METHODS[pack.effects.champion]}"
+    return grid("feature_effects", "Features", columns, rows, f"{note}.")
+
+
+def slices_grid(pack: ReviewPack) -> Grid:
+    """Every slice with its counts, and the difference from the champion where there are frauds enough."""
+    against = any(one.champion is not None for one in pack.slices)
+    columns = ("slice", "value", "rows", "frauds", "log loss", "average precision")
+    more = ("champion", "difference", "interval") if against else ()
+    rows = (
+        (
+            one.slice,
+            one.value,
+            one.rows,
+            one.frauds,
+            number(one.log_loss),
+            number(one.average_precision),
+            *((number(one.champion), number(one.difference, "+.4f"), _bounds(one.low, one.high)) if against else ()),
+        )
+        for one in pack.slices
+    )
+    return grid("slices", "Slices", (*columns, *more), rows)
+
+
+def _bounds(low: float | None, high: float | None) -> str:
+    return NONE if low is None or high is None else f"{low:+.3f} to {high:+.3f}"
+
+
+def maturity_grid(pack: ReviewPack) -> Grid:
+    """How many labels of each day were known."""
+    rows = (
+        (
+            day.day.isoformat(),
+            day.use,
+            day.age_days,
+            day.rows if day.rows is not None else NONE,
+            day.labelled,
+            _labelled(day),
+            day.frauds,
+            share(day.frauds / day.labelled if day.labelled else None),
+        )
+        for day in pack.maturity
+    )
+    columns = ("day", "use", "age in days", "rows", "labelled", "share", "frauds", "fraud rate")
+    note = "Rows without a known label neither train nor judge."
+    return grid("maturity", f"Label maturity as of {pack.as_of}", columns, rows, note)
+
+
+def _labelled(day: MatureDay) -> str:
+    return share(day.labelled / day.rows if day.rows else None)
+
+
+def disagreements_grid(pack: ReviewPack) -> Grid | None:
+    """The transactions that the two models score most differently."""
+    if not pack.disagreements:
+        return None
+    rows = (
+        (
+            one.transaction_id,
+            f"{one.at:%Y-%m-%d %H:%M}",
+            one.entity,
+            f"{one.amount:,.2f}",
+            "fraud" if one.is_fraud else "",
+            number(one.candidate),
+            number(one.champion),
+            ", ".join(one.because) or NONE,
+        )
+        for one in pack.disagreements
+    )
+    columns = ("transaction", "at (UTC)", pack.alert_entity, "amount", "label", "candidate", "champion", "because of")
+    title = f"The {len(pack.disagreements)} transactions on which candidate and champion disagree most"
+    return grid("disagreements", title, columns, rows)

@@ -1,0 +1,255 @@
+"""Which days a model learns from and which days judge it.
+
+Here: the arithmetic of as-of day, label delay, holdout and training window, and the manifest that a window leaves. Not
+here: whether the days' data is good (`domain/training/window_checks.py`) and reading it (`adapters/storage/store.py`).
+"""
+
+from collections.abc import Mapping
+from datetime import date, timedelta
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from fraud_retraining.domain.values.days import DayRange
+from fraud_retraining.domain.values.schemas import LabelPolicy, Policy
+
+
+class RollingWindow(Policy):
+    """The `days` days before the holdout."""
+
+    strategy: Literal["rolling"] = "rolling"
+    days: int = Field(30, ge=1, le=3660, description="Length of the training window in days.")
+
+
+class ExpandingWindow(Policy):
+    """Every day from `start` to the holdout."""
+
+    strategy: Literal["expanding"]
+    start: date = Field(description="First day of the training window.")
+
+
+class WeightedWindow(Policy):
+    """A rolling window whose latest days count more."""
+
+    strategy: Literal["weighted"]
+    days: int = Field(30, ge=1, le=3660, description="Length of the training window in days.")
+    recent_days: int = Field(7, ge=1, description="How many of the latest training days weigh more.")
+    recent_weight: float = Field(2.0, gt=0, description="Sample weight of those days; the others weigh 1.")
+
+    @model_validator(mode="after")
+    def _recent_within(self) -> Self:
+        if self.recent_days > self.days:
+            raise ValueError(f"recent_days ({self.recent_days}) is longer than the window ({self.days} days)")
+        return self
+
+
+WindowPolicy = Annotated[RollingWindow | ExpandingWindow | WeightedWindow, Field(discriminator="strategy")]
+
+
+class FixedEvaluation(Policy):
+    """Days that judge every model besides the holdout, and that no model may learn from."""
+
+    start: date
+    end: date
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.end < self.start:
+            raise ValueError("end is before start")
+        return self
+
+
+class HoldoutPolicy(Policy):
+    """The latest mature days, which the gates judge on."""
+
+    days: int = Field(7, ge=1, le=365, description="Length of the holdout in days.")
+    fixed: FixedEvaluation | None = Field(
+        None, description="Optional {start:, end:} of days that judge too; they lie before every training window."
+    )
+    fixed_max_age_days: int = Field(
+        180, ge=1, le=3660, description="Age of the fixed days from which a check warns that they are out of date."
+    )
+
+
+class WindowDays(Policy):
+    """The days of one retrain: what it learns from, what judges it, and how much each training day weighs."""
+
+    strategy: Literal["rolling", "expanding", "weighted"]
+    as_of: date
+    training: DayRange
+    holdout: DayRange
+    fixed: DayRange | None = None
+    recent_from: date | None = None
+    recent_weight: float = 1.0
+
+    def weight(self, day: date) -> float:
+        """Sample weight of every row of a training day."""
+        return self.recent_weight if self.recent_from is not None and day >= self.recent_from else 1.0
+
+    @property
+    def needed(self) -> tuple[date, ...]:
+        """Every day whose features a retrain reads, in order."""
+        fixed = set(self.fixed) if self.fixed else set()
+        return tuple(sorted(set(self.training) | set(self.holdout) | fixed))
+
+
+def first_as_of_day(
+    first_day: date, window: WindowPolicy, holdout: HoldoutPolicy, labels: LabelPolicy, missing: int = 0
+) -> date:
+    """The first as-of day that can be trained on a lake that begins on `first_day`.
+
+    `missing` is how many days of its window may be absent.
+    """
+    judged = timedelta(days=labels.delay_days + holdout.days)
+    if isinstance(window, ExpandingWindow):
+        return max(window.start, first_day) + judged
+    return first_day + judged + timedelta(days=max(window.days - 1 - missing, 0))
+
+
+def window_days(as_of: date, window: WindowPolicy, holdout: HoldoutPolicy, labels: LabelPolicy) -> WindowDays:
+    """The days that `as_of` means, whenever it is asked.
+
+    Mature through M = as_of - delay; holdout M-H+1 .. M; a rolling window is the W days before the holdout. Fixed
+    evaluation days that end after M do not judge yet: their labels are not known as of then.
+
+    Raises:
+        ValueError: an expanding window whose start lies at or after the holdout, or a fixed evaluation range that
+            the training days touch.
+    """
+    mature = as_of - timedelta(days=labels.delay_days)
+    held = DayRange(start=mature - timedelta(days=holdout.days - 1), end=mature)
+    last = held.start - timedelta(days=1)
+    recent_from, recent_weight = None, 1.0
+    if isinstance(window, ExpandingWindow):
+        if window.start > last:
+            raise ValueError(f"the expanding window starts on {window.start}, after its last day {last} as of {as_of}")
+        first = window.start
+    else:
+        first = last - timedelta(days=window.days - 1)
+    if isinstance(window, WeightedWindow):
+        recent_from = last - timedelta(days=window.recent_days - 1)
+        recent_weight = window.recent_weight
+    training = DayRange(start=first, end=last)
+    fixed = DayRange(start=holdout.fixed.start, end=holdout.fixed.end) if holdout.fixed else None
+    if fixed is not None and fixed.end > mature:
+        fixed = None
+    if fixed is not None and fixed.start <= training.end and training.start <= fixed.end:
+        raise ValueError(
+            f"the fixed evaluation days {fixed.start} to {fixed.end} overlap the training window "
+            f"{training.start} to {training.end}"
+        )
+    return WindowDays(
+        strategy=window.strategy,
+        as_of=as_of,
+        training=training,
+        holdout=held,
+        fixed=fixed,
+        recent_from=recent_from,
+        recent_weight=recent_weight,
+    )
+
+
+class WindowDay(Policy):
+    """One day of a manifest, pinned by digest."""
+
+    day: date
+    digest: str = Field(description="Day digest: the accepted rows.")
+    features_digest: str = Field(description="Digest of the features, which also depend on the days before.")
+    rows: int = Field(description="Rows whose label is known by the as-of day.")
+    frauds: int
+    weight: float = 1.0
+
+
+class TrainingWindow(Policy):
+    """The manifest of a window: which days, pinned how, with how many rows and which label cut-off; no copy of rows."""
+
+    days: WindowDays
+    label_delay_days: int
+    training: tuple[WindowDay, ...]
+    holdout: tuple[WindowDay, ...]
+    fixed: tuple[WindowDay, ...] = ()
+    history: tuple[tuple[date, str], ...] = Field(
+        (), description="Earlier days that features look back on: day, digest."
+    )
+    missing: tuple[date, ...] = ()
+    features: tuple[str, ...] = Field(description="Feature columns in the order that the model reads.")
+    categorical: tuple[str, ...] = Field((), description="Those of `features` that hold categories.")
+    features_policy: str = Field(description="Digest of the feature policy.")
+
+    @property
+    def rows(self) -> int:
+        """Training rows with a known label."""
+        return sum(day.rows for day in self.training)
+
+    @property
+    def frauds(self) -> int:
+        """Frauds among the training rows."""
+        return sum(day.frauds for day in self.training)
+
+    @property
+    def holdout_rows(self) -> int:
+        """Holdout rows with a known label."""
+        return sum(day.rows for day in self.holdout)
+
+    @property
+    def holdout_frauds(self) -> int:
+        """Frauds among the holdout rows."""
+        return sum(day.frauds for day in self.holdout)
+
+    @property
+    def digests(self) -> dict[date, str]:
+        """Day digest of every day that is used or looked back on."""
+        used = (*self.training, *self.holdout, *self.fixed)
+        return {**dict(self.history), **{day.day: day.digest for day in used}}
+
+
+class FeatureDay(Policy):
+    """What a window needs to know of a day: its digests, and when its labels became known."""
+
+    digest: str
+    features_digest: str
+    label_days: tuple[tuple[date | None, int, int], ...] = Field(
+        description="Day on which labels became known (null: with the label delay), labelled rows, frauds."
+    )
+
+    def known(self, as_of: date) -> tuple[int, int]:
+        """Labelled rows and frauds that exist for `as_of`."""
+        known = [(rows, frauds) for day, rows, frauds in self.label_days if day is None or day <= as_of]
+        return sum(rows for rows, _ in known), sum(frauds for _, frauds in known)
+
+
+def build_manifest(
+    days: WindowDays,
+    found: Mapping[date, FeatureDay],
+    history: Mapping[date, str],
+    *,
+    label_delay_days: int,
+    features: tuple[str, ...],
+    categorical: tuple[str, ...],
+    features_policy: str,
+) -> TrainingWindow:
+    """The manifest of `days` from what was found of each; days that were not found are named as missing."""
+
+    def pinned(day: date, weight: float = 1.0) -> WindowDay:
+        rows, frauds = found[day].known(days.as_of)
+        return WindowDay(
+            day=day,
+            digest=found[day].digest,
+            features_digest=found[day].features_digest,
+            rows=rows,
+            frauds=frauds,
+            weight=weight,
+        )
+
+    return TrainingWindow(
+        days=days,
+        label_delay_days=label_delay_days,
+        training=tuple(pinned(day, days.weight(day)) for day in days.training if day in found),
+        holdout=tuple(pinned(day) for day in days.holdout if day in found),
+        fixed=tuple(pinned(day) for day in (days.fixed or ()) if day in found),
+        history=tuple(sorted((day, digest) for day, digest in history.items() if day not in days.needed)),
+        missing=tuple(day for day in days.needed if day not in found),
+        features=features,
+        categorical=categorical,
+        features_policy=features_policy,
+    )

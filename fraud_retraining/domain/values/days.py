@@ -1,0 +1,46 @@
+"""A day, as a value or as an expression of the engine.
+
+Here: when a day starts, in the form that a query needs. A query over an expression is compiled once and then serves
+every day. Not here: which days belong together (`domain/training/windows.py`).
+"""
+
+from collections.abc import Iterator
+from datetime import date, datetime, time, timedelta
+from typing import Self, TypeAlias
+
+import ibis
+import ibis.expr.types as ir
+from pydantic import model_validator
+
+from fraud_retraining.domain.values.schemas import Policy
+
+Day: TypeAlias = date | ir.DateScalar
+
+
+def start_of(day: Day) -> ir.TimestampScalar:
+    """Its first microsecond."""
+    if isinstance(day, date):
+        return ibis.literal(datetime.combine(day, time.min), "timestamp(6)")
+    return day.cast("timestamp(6)")
+
+
+class DayRange(Policy):
+    """A run of whole UTC days, both ends included."""
+
+    start: date
+    end: date
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.end < self.start:
+            raise ValueError(f"{self.end} is before {self.start}")
+        return self
+
+    def __iter__(self) -> Iterator[date]:  # type: ignore[override]
+        return (self.start + timedelta(days=n) for n in range(len(self)))
+
+    def __len__(self) -> int:
+        return (self.end - self.start).days + 1
+
+    def __contains__(self, day: date) -> bool:
+        return self.start <= day <= self.end

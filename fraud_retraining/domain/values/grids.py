@@ -1,0 +1,46 @@
+"""A table as plain cells, and how numbers are written in it.
+
+Here: the value that every medium prints. Not here: which tables there are (`domain/review/tables.py`,
+`domain/monitoring/drift_tables.py`, `domain/audit/period.py`) and printing them (`orchestration/rendering.py`,
+`adapters/pages/html.py`, `commands/audit_answers.py`).
+
+Cells are text or whole numbers; whoever prints them treats text as what a stranger may have written.
+"""
+
+from collections.abc import Iterable
+
+from fraud_retraining.domain.values.interval import Interval
+from fraud_retraining.domain.values.schemas import Policy
+
+Cell = str | int
+NONE = "-"
+
+
+class Grid(Policy):
+    """A table: what it is called, its columns, its rows, and what has to be known to read it."""
+
+    name: str
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    note: str = ""
+
+
+def grid(name: str, title: str, columns: tuple[str, ...], rows: Iterable[tuple[Cell, ...]], note: str = "") -> Grid:
+    """A grid from rows that are made one by one."""
+    return Grid(name=name, title=title, columns=columns, rows=tuple(rows), note=note)
+
+
+def number(value: float | None, form: str = ".4f") -> str:
+    """A number as people read it; a dash where there is none."""
+    return NONE if value is None else format(value, form)
+
+
+def share(value: float | None) -> str:
+    """A share in percent."""
+    return number(value, ".1%")
+
+
+def span(interval: Interval | None, form: str = ".4f") -> str:
+    """An interval."""
+    return NONE if interval is None else f"{interval.low:{form}} to {interval.high:{form}}"

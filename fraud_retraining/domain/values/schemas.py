@@ -1,0 +1,187 @@
+"""The canonical transaction: its columns, the entities it belongs to, and how a user's lake is mapped to it.
+
+Here: names, types and the policies that map and validate a day. Not here: reading files (`adapters/storage/lake.py`).
+"""
+
+from enum import StrEnum
+from fnmatch import fnmatchcase
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Policy(BaseModel):
+    """A frozen, closed value that something obeys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+ColumnName = Annotated[str, Field(min_length=1)]
+
+TRANSACTION_ID = "transaction_id"
+TIMESTAMP = "timestamp"
+AMOUNT = "amount"
+IS_FRAUD = "is_fraud"
+LABELLED_AT = "labelled_at"
+CORE_COLUMNS = (TRANSACTION_ID, TIMESTAMP, AMOUNT, IS_FRAUD)
+TRANSACTION = "transaction"
+"""What stands for an entity where alerts are about single transactions."""
+
+
+class ColumnPolicy(Policy):
+    """What the lake calls the canonical columns."""
+
+    transaction_id: ColumnName = Field("TRANSACTION_ID", description="Column that names a transaction; unique.")
+    timestamp: ColumnName = Field("TX_DATETIME", description="Column with the time of the transaction, UTC if naive.")
+    amount: ColumnName = Field("TX_AMOUNT", description="Column with the amount, in one currency, not negative.")
+    is_fraud: ColumnName = Field(
+        "TX_FRAUD", description="Column with the label: 1 fraud, 0 not, missing unknown; other values: see labels."
+    )
+    labelled_at: ColumnName | None = Field(
+        None,
+        description="Optional column that says when the label became known; makes the label cut-off exact per row.",
+    )
+
+
+class EntityPolicy(Policy):
+    """Somebody or something that transactions belong to: a customer, terminal, card or device."""
+
+    column: ColumnName | Annotated[tuple[ColumnName, ...], Field(min_length=1)] = Field(
+        description="Column in the lake with integer or text keys, or several that are one key together: [a, b]."
+    )
+    nullable: bool = Field(
+        False, description="Whether rows may lack the key; their features are those of one that was never seen."
+    )
+    windows_days: tuple[Annotated[int, Field(ge=1, le=366)], ...] = Field(
+        (1, 7, 30),
+        min_length=1,
+        description="1 is the last 24 hours exactly; n > 1 is the current day so far plus n whole days.",
+    )
+    fraud_share: bool = Field(False, description="Whether fraud labels of the entity, delayed, may be features.")
+
+    @model_validator(mode="after")
+    def _distinct_windows(self) -> Self:
+        if len(set(self.windows_days)) != len(self.windows_days):
+            raise ValueError("windows_days names a window twice")
+        return self
+
+    @model_validator(mode="after")
+    def _distinct_columns(self) -> Self:
+        if len(set(self.parts)) != len(self.parts):
+            raise ValueError("column names a column twice")
+        return self
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The columns of the lake that the key consists of."""
+        return (self.column,) if isinstance(self.column, str) else self.column
+
+
+class ColumnFeaturePolicy(Policy):
+    """Which further columns of the lake are features, and which may never be."""
+
+    numeric: tuple[ColumnName, ...] = Field((), description="Further numeric columns of the lake that are features.")
+    categorical: tuple[ColumnName, ...] = Field((), description="Further text or integer columns that are categories.")
+    forbidden: tuple[ColumnName, ...] = Field(
+        ("TX_FRAUD_SCENARIO",), description="Columns that hold the answer; refused as features."
+    )
+    retired: tuple[ColumnName, ...] = Field(
+        (), description="Features, by name or pattern, that are still made for a champion but that no new model reads."
+    )
+
+    def retires(self, feature: str) -> bool:
+        """Whether new models do without a feature."""
+        return any(fnmatchcase(feature, pattern) for pattern in self.retired)
+
+
+LabelValue = bool | int | float | str
+_SPELLINGS = {True: ("true", "yes", "on"), False: ("false", "no", "off")}
+"""What YAML 1.1 reads as one value: whoever lists `yes` has it from text that says yes, or from a boolean."""
+BLANKS = " \t\n\r\v\f"
+
+
+def label_texts(value: LabelValue) -> tuple[str, ...]:
+    """What a listed label looks like as text: without capitals and outer blanks, a whole number without decimals."""
+    if isinstance(value, bool):
+        return _SPELLINGS[value]
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return (str(value).strip(BLANKS).lower(),)
+
+
+class LabelValues(Policy):
+    """What the lake writes for fraud and for no fraud, where it does not write 1 and 0 or true and false."""
+
+    fraud_values: tuple[LabelValue, ...] = Field(
+        (), description="What a fraud is labelled with, where not 1 or true: [fraud], [Y]. Capitals do not matter."
+    )
+    genuine_values: tuple[LabelValue, ...] = Field(
+        (), description="What anything else is labelled with, where not 0 or false. Other values are rejected by name."
+    )
+
+    @model_validator(mode="after")
+    def _told_apart(self) -> Self:
+        if bool(self.fraud_values) != bool(self.genuine_values):
+            raise ValueError("fraud_values and genuine_values are given together, or neither of them")
+        if "" in (*self.frauds, *self.genuine):
+            raise ValueError("an empty label is always unknown: fraud_values and genuine_values cannot list it")
+        if both := sorted({*self.frauds} & {*self.genuine}):
+            raise ValueError(f"fraud_values and genuine_values both list {', '.join(both)} (capitals do not matter)")
+        return self
+
+    @property
+    def frauds(self) -> tuple[str, ...]:
+        """Labels of frauds, as `label_texts` spells them."""
+        return tuple(text for value in self.fraud_values for text in label_texts(value))
+
+    @property
+    def genuine(self) -> tuple[str, ...]:
+        """Labels of everything else, as `label_texts` spells them."""
+        return tuple(text for value in self.genuine_values for text in label_texts(value))
+
+
+class LabelPolicy(LabelValues):
+    """When a fraud label may be believed, and how the lake writes it."""
+
+    delay_days: int = Field(7, ge=0, le=365, description="Days until a transaction's label is trustworthy.")
+
+
+class ValidationPolicy(Policy):
+    """What a day and a window must be like before anything is trained on them."""
+
+    min_rows: int = Field(50_000, ge=1, description="Least labelled rows of the training window.")
+    min_fraud_rate: float = Field(0.001, ge=0, le=1, description="Least fraud rate of the training window.")
+    max_fraud_rate: float = Field(0.10, ge=0, le=1, description="Greatest fraud rate of the training window.")
+    max_day_fraud_rate: float = Field(0.5, ge=0, le=1, description="Greatest fraud rate of one day.")
+    min_day_rows: int = Field(1, ge=0, description="Least accepted rows of one day.")
+    min_row_count_ratio: float = Field(0.2, ge=0, le=1, description="Least rows of a day against the trailing median.")
+    max_row_count_ratio: float = Field(5.0, ge=1, description="Most rows of a day against the trailing median.")
+    trailing_days: int = Field(14, ge=1, le=90, description="Days that the trailing median looks back.")
+    max_missing_days: int = Field(0, ge=0, description="Days of window and holdout that may be absent.")
+    max_reject_share: float = Field(0.001, ge=0, le=1, description="Most rows of a day that may be rejected.")
+    min_holdout_frauds: int = Field(20, ge=1, description="Least frauds in the holdout that a verdict may rest on.")
+    max_arrival_hours: float = Field(
+        72,
+        gt=0,
+        description="Hours after a day's end by which its files should be there; later is a warning, one a delivery.",
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.min_fraud_rate > self.max_fraud_rate:
+            raise ValueError("min_fraud_rate is above max_fraud_rate")
+        return self
+
+
+class RejectReason(StrEnum):
+    """Why a row of the lake is not a transaction. A row that breaks several rules is filed under the first."""
+
+    NULL_KEY = "null key"
+    FRACTION_KEY = "key not a whole number"
+    NULL_TIMESTAMP = "null timestamp"
+    NULL_AMOUNT = "null amount"
+    NEGATIVE_AMOUNT = "negative or not finite amount"
+    INVALID_LABEL = "label not 0/1"
+    UNLISTED_LABEL = "label in neither list"
+    OUTSIDE_DAY = "timestamp outside its day"
+    DUPLICATE_ID = "duplicate id, and another copy says more"

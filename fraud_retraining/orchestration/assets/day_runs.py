@@ -1,0 +1,202 @@
+"""A day asset over one partition or a range of them in one run.
+
+Here: what is told to Dagster for each day, and what happens to the other days when one is refused. Not here: what is
+done for a day.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any, NamedTuple
+
+import dagster as dg
+
+from fraud_retraining.adapters.storage.store import Partition
+from fraud_retraining.domain.data.refused_days import problem_lines, remedy_of
+from fraud_retraining.domain.values.digests import digest
+from fraud_retraining.domain.values.errors import DataInvalid
+from fraud_retraining.orchestration.partitions import days_of
+from fraud_retraining.orchestration.runs.progress import Progress
+from fraud_retraining.orchestration.state.monitoring import NotMade
+
+COLUMN_LINEAGE = "dagster/column_lineage"
+
+
+def materialize_days(
+    context: dg.AssetExecutionContext,
+    asset: str,
+    refresh: Callable[[date], Partition],
+    progress: Progress,
+    metadata: Callable[[Partition], dict[str, Any]],
+    settle: Callable[[list[Partition]], None] = lambda done: None,
+) -> Iterator[dg.MaterializeResult]:
+    """Refreshes the run's days, oldest first, and reports each with its digest as the data version.
+
+    A day whose data is refused does not stop the others: they stand, and are reported, before the error is raised.
+    `settle` is told of them all before.
+
+    Raises:
+        DataInvalid: names every day that was refused, with the reason.
+    """
+    done: list[Partition] = []
+    refused: dict[date, DataInvalid] = {}
+    days = days_of(context)
+    progress.start(asset, len(days))
+    for count, day in enumerate(days, start=1):
+        try:
+            done.append(refresh(day))
+        except DataInvalid as error:
+            refused[day] = error
+            context.log.error(f"{asset} of {day} is refused: {error}")
+        progress.advance(asset, count)
+    settle(done)
+    lineage = column_lineage(context, asset)
+
+    def told(partition: Partition) -> dict[str, Any]:
+        return {**metadata(partition), **(lineage if partition is done[-1] else {})}
+
+    if refused:
+        _report_each(context, asset, done, told)
+        raise _refusal(asset, refused)
+    for partition in done:
+        context.add_asset_metadata(told(partition), partition_key=partition.day.isoformat())
+    yield dg.MaterializeResult(data_version=dg.DataVersion(_version(done)))
+    if len(done) > 1:
+        _report_each(context, asset, done, told)
+
+
+def column_lineage(context: dg.AssetExecutionContext, asset: str) -> dict[str, Any]:
+    """The column lineage of the asset's definition, for its newest day: Dagster's UI reads it off the last event."""
+    defined = context.assets_def.metadata_by_key.get(dg.AssetKey(asset), {})
+    return {name: value for name, value in defined.items() if name == COLUMN_LINEAGE}
+
+
+class Maker(NamedTuple):
+    """How one of several assets of a step is made for a day, and what is told of it."""
+
+    make: Callable[[date], Partition | NotMade]
+    metadata: Callable[[Partition], dict[str, Any]]
+
+
+@dataclass
+class _Made:
+    """What became of the days of one asset."""
+
+    done: list[Partition] = field(default_factory=list)
+    refused: dict[date, DataInvalid] = field(default_factory=dict)
+    metadata: dict[date, dict[str, Any]] = field(default_factory=dict)
+
+    def told(self, partition: Partition) -> dict[str, Any]:
+        """What is told of a day that was done."""
+        return self.metadata[partition.day]
+
+
+def materialize_what_can_be(
+    context: dg.AssetExecutionContext, makers: Mapping[str, Maker], progress: Progress
+) -> Iterator[dg.MaterializeResult]:
+    """The same for several assets of one step, in order, and for days of which there may be nothing to make.
+
+    Such a day is told in the log and as an observation with the reason, and is not an error.
+
+    Raises:
+        DataInvalid: names every asset and day that was refused, with the reason.
+    """
+    days = days_of(context)
+    made = {}
+    for asset, maker in makers.items():
+        made[asset] = found = _make_days(context, asset, days, maker, progress)
+        if len(found.done) == len(days):
+            yield _result(context, asset, found)
+    for asset, found in made.items():
+        if len(days) > 1:
+            _report_each(context, asset, found.done, found.told)
+    _raise_refused(made)
+
+
+def _make_days(
+    context: dg.AssetExecutionContext,
+    asset: str,
+    days: Sequence[date],
+    maker: Maker,
+    progress: Progress,
+) -> _Made:
+    found = _Made()
+    progress.start(asset, len(days))
+    for count, day in enumerate(days, start=1):
+        try:
+            partition = maker.make(day)
+        except DataInvalid as error:
+            found.refused[day] = error
+            context.log.error(f"{asset} of {day} is refused: {error}")
+        else:
+            if isinstance(partition, NotMade):
+                _tell(context, asset, day, partition)
+            else:
+                found.done.append(partition)
+                found.metadata[day] = maker.metadata(partition)
+        progress.advance(asset, count)
+    return found
+
+
+def _result(context: dg.AssetExecutionContext, asset: str, found: _Made) -> dg.MaterializeResult:
+    for day, metadata in found.metadata.items():
+        context.add_asset_metadata(metadata, asset_key=asset, partition_key=day.isoformat())
+    return dg.MaterializeResult(asset_key=asset, data_version=dg.DataVersion(_version(found.done)))
+
+
+def _tell(context: dg.AssetExecutionContext, asset: str, day: date, nothing: NotMade) -> None:
+    context.log.info(f"{asset} of {day} is not made: {nothing.reason}")
+    context.log_event(
+        dg.AssetObservation(asset, partition=day.isoformat(), metadata={"not made, because": nothing.reason})
+    )
+
+
+def _raise_refused(made: Mapping[str, _Made]) -> None:
+    refused = [(asset, day, error) for asset, found in made.items() for day, error in found.refused.items()]
+    if len({(day, str(error)) for _, day, error in refused}) == 1:
+        raise refused[0][2]
+    if refused:
+        raise DataInvalid(
+            f"{len(refused)} partitions are refused; the others stand.",
+            culprits=[f"{asset} of {day}: {' '.join(str(error).split())}" for asset, day, error in refused],
+            remedy="each says what to do; then materialize them again.",
+        )
+
+
+def _version(done: list[Partition]) -> str:
+    return done[0].digest if len(done) == 1 else digest([partition.digest for partition in done])
+
+
+def _report_each(
+    context: dg.AssetExecutionContext,
+    asset: str,
+    done: list[Partition],
+    metadata: Callable[[Partition], dict[str, Any]],
+) -> None:
+    """One event a day: the run's own result carries one data version for its whole range."""
+    for partition in done:
+        context.log_event(
+            dg.AssetMaterialization(
+                asset,
+                partition=partition.day.isoformat(),
+                metadata=metadata(partition),
+                tags={
+                    "dagster/data_version": partition.digest,
+                    "dagster/data_version_is_user_provided": "true",
+                },
+            )
+        )
+
+
+def _refusal(asset: str, refused: dict[date, DataInvalid]) -> DataInvalid:
+    if len(refused) == 1:
+        ((day, error),) = refused.items()
+        named = error.what if day.isoformat() in error.what else f"{asset} of {day}: {error.what}"
+        return DataInvalid(named, culprits=error.culprits, remedy=error.remedy, days=refused)
+    return DataInvalid(
+        f"{asset}: {len(refused)} days are refused; the other days stand.",
+        culprits=problem_lines(refused),
+        remedy=remedy_of(refused.values())
+        or "deliver those days again; they are ingested anew once their files change.",
+        days=refused,
+    )

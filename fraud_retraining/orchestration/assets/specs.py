@@ -1,0 +1,134 @@
+"""What Dagster's catalogue says of every asset beside what it does: owners, kinds, tags, code, columns, freshness.
+
+Here: attributes that follow from the settings, laid over the assets in one place. Not here: the assets themselves.
+"""
+
+import inspect
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from importlib.metadata import version
+from typing import Any
+
+import dagster as dg
+
+from fraud_retraining.adapters.mlflow.code_versions import code_version
+from fraud_retraining.adapters.mlflow.environment import PACKAGE
+from fraud_retraining.domain.features.columns import (
+    ENTITY_DAYS,
+    FEATURES,
+    RAW,
+    TRANSACTIONS,
+    Column,
+    table_columns,
+)
+from fraud_retraining.orchestration.assets.day_runs import COLUMN_LINEAGE
+from fraud_retraining.orchestration.assets.training import MODEL, MODEL_CODE
+from fraud_retraining.settings import Settings
+
+DATA_GROUPS = ("ingestion", "features")
+AS_OF_GROUPS = ("training", "evaluation", "promotion")
+SCORED = "scored_transactions"
+ESTIMATOR_KINDS = {
+    "xgboost": "xgboost",
+    "hist_gradient_boosting": "scikitlearn",
+    "logistic_regression": "scikitlearn",
+}
+WITH_PERSONAL_DATA = (RAW, TRANSACTIONS, ENTITY_DAYS, FEATURES, SCORED)
+TAG_DAY, TAG_PERSONAL = "fraud_retraining/partitioned_by", "fraud_retraining/personal_data"
+CODE = {
+    TRANSACTIONS: ("ingestion",),
+    ENTITY_DAYS: ("features",),
+    FEATURES: ("features",),
+    MODEL: MODEL_CODE,
+}
+CODE_LENGTH = 12
+
+
+def described(
+    assets: Iterable[dg.AssetsDefinition | dg.AssetSpec], settings: Settings
+) -> list[dg.AssetsDefinition | dg.AssetSpec]:
+    """The assets with owners, kinds, tags, code version, columns, freshness, and where their code is."""
+    columns = table_columns(settings.mapping, settings.feature_plan)
+
+    def describe(spec: dg.AssetSpec) -> dg.AssetSpec:
+        name = spec.key.path[-1]
+        return spec.replace_attributes(
+            owners=list(_owners(spec, settings)),
+            kinds=_kinds(spec, settings),
+            tags={**_own_tags(spec), **_tags(spec)},
+            code_version=None if name == RAW else _code_version(name),
+            freshness_policy=_freshness(spec, settings),
+            metadata={**spec.metadata, **_table(columns.get(name, ())), **code.get(name, {})},
+        )
+
+    given = list(assets)
+    made = [one for one in given if isinstance(one, dg.AssetsDefinition)]
+    code = {key.path[-1]: _code_reference(one) for one in made for key in one.keys}
+    return [*dg.map_asset_specs(describe, given)]
+
+
+def _owners(spec: dg.AssetSpec, settings: Settings) -> tuple[str, ...]:
+    return settings.owners.data if spec.group_name in DATA_GROUPS else settings.owners.model
+
+
+def _kinds(spec: dg.AssetSpec, settings: Settings) -> set[str]:
+    """Those that the asset states, and the estimator's where it is fitted or scores."""
+    fitted = spec.key.path[-1] in (MODEL, SCORED)
+    return {*spec.kinds, *({ESTIMATOR_KINDS[settings.model.estimator]} if fitted else ())}
+
+
+def _own_tags(spec: dg.AssetSpec) -> Mapping[str, str]:
+    return {name: value for name, value in spec.tags.items() if not name.startswith("dagster/kind/")}
+
+
+def _tags(spec: dg.AssetSpec) -> dict[str, str]:
+    return {
+        TAG_DAY: "as_of_day" if spec.group_name in AS_OF_GROUPS else "day",
+        TAG_PERSONAL: "yes" if spec.key.path[-1] in WITH_PERSONAL_DATA else "no",
+    }
+
+
+def _code_version(name: str) -> str:
+    """Digest of the code that rows are made by; of everything else the version of the package."""
+    parts = CODE.get(name)
+    return code_version(*parts)[:CODE_LENGTH] if parts else version(PACKAGE)
+
+
+def _freshness(spec: dg.AssetSpec, settings: Settings) -> dg.FreshnessPolicy | None:
+    """By when there should be something new: a day each day, and a decision as often as the schedule asks for one.
+
+    What is only monitored has none: it waits for days and labels, and says itself what it lacks.
+    """
+    if spec.key.path[-1] in (TRANSACTIONS, ENTITY_DAYS, FEATURES):
+        late = timedelta(hours=settings.validation.max_arrival_hours)
+        return dg.FreshnessPolicy.time_window(fail_window=timedelta(days=1) + late, warn_window=timedelta(hours=30))
+    schedule = settings.triggers.schedule
+    if spec.group_name not in AS_OF_GROUPS or schedule is None:
+        return None
+    every = timedelta(hours=schedule.every_hours)
+    return dg.FreshnessPolicy.time_window(
+        fail_window=2 * every + timedelta(days=1), warn_window=every + timedelta(days=1)
+    )
+
+
+def _code_reference(asset: dg.AssetsDefinition) -> dict[str, Any]:
+    """Where the asset's function stands; Dagster's own finder stops at the decorator that retries."""
+    function = inspect.unwrap(asset.op.compute_fn.decorated_fn).__code__  # type: ignore[union-attr]
+    place = dg.LocalFileCodeReference(file_path=function.co_filename, line_number=function.co_firstlineno)
+    return {"dagster/code_references": dg.CodeReferencesMetadataValue(code_references=[place])}
+
+
+def _table(columns: Iterable[Column]) -> dict[str, Any]:
+    found = list(columns)
+    if not found:
+        return {}
+    schema = [dg.TableColumn(one.name, type=one.type, description=one.description) for one in found]
+    deps = {
+        one.name: [dg.TableColumnDep(asset_key=dg.AssetKey(table), column_name=name) for table, name in one.made_of]
+        for one in found
+        if one.made_of
+    }
+    metadata: dict[str, Any] = {"dagster/column_schema": dg.TableSchema(columns=schema)}
+    if deps:
+        metadata[COLUMN_LINEAGE] = dg.TableColumnLineage(deps_by_column=deps)
+    return metadata

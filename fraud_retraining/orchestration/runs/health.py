@@ -1,0 +1,59 @@
+"""Who watches the watchers: a daemon that stopped, schedules and sensors that keep failing.
+
+Here: reading it off the Dagster instance. Not here: what is done about it; `fraud-retraining status` tells a person.
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+from dagster._core.scheduler.instigation import InstigatorState, TickStatus
+
+from fraud_retraining.domain.values.schemas import Policy
+
+SILENT_AFTER = timedelta(minutes=2)
+FAILURES_IN_A_ROW = 3
+
+
+class Automation(Policy):
+    """Whether schedules and sensors are at work, and what is wrong."""
+
+    daemon: str
+    problems: tuple[str, ...]
+
+
+def automation_health(instance: dg.DagsterInstance, now: datetime) -> Automation:
+    """How the daemon, its schedules and its sensors are doing."""
+    seen = _last_heartbeat(instance)
+    problems = list(_failing(instance))
+    if seen is None:
+        return Automation(daemon="never ran; nothing happens by itself until it does", problems=tuple(problems))
+    if now - seen > SILENT_AFTER:
+        told = f"stopped: last heard of {seen:%Y-%m-%d %H:%M} UTC"
+        return Automation(daemon=told, problems=(f"the Dagster daemon {told}", *problems))
+    return Automation(daemon=f"at work, heard of {int((now - seen).total_seconds())} s ago", problems=tuple(problems))
+
+
+def _last_heartbeat(instance: dg.DagsterInstance) -> datetime | None:
+    """The oldest of the newest: a daemon is a handful of loops, and all of them have to be alive."""
+    required = [str(kind) for kind in instance.get_required_daemon_types()]
+    beats = {kind: beat.timestamp for kind, beat in instance.get_daemon_heartbeats().items() if kind in required}
+    return datetime.fromtimestamp(min(beats.values()), UTC) if beats else None
+
+
+def _failing(instance: dg.DagsterInstance) -> Iterator[str]:
+    for state in instance.all_instigator_state():
+        failed = _failures_in_a_row(instance, state)
+        if failed:
+            yield f"{state.name} failed {FAILURES_IN_A_ROW} times in a row: {failed}"
+
+
+def _failures_in_a_row(instance: dg.DagsterInstance, state: InstigatorState) -> str | None:
+    """What the last tick said, if it and those before it all failed."""
+    ended = [TickStatus.SUCCESS, TickStatus.SKIPPED, TickStatus.FAILURE]
+    ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=FAILURES_IN_A_ROW, statuses=ended)
+    if len(ticks) < FAILURES_IN_A_ROW or any(tick.status != TickStatus.FAILURE for tick in ticks):
+        return None
+    error = ticks[0].error
+    lines = (error.cause.message if error and error.cause else error.message if error else "").strip().splitlines()
+    return lines[0] if lines else "no reason given"

@@ -1,0 +1,186 @@
+"""The sensors that see to it that people are told: of runs that could not tell it themselves, and of all else.
+
+Here: how often they look, and what they do with what they find. Not here: what a failure means and what is told of it
+(`orchestration/runs/outcomes.py`).
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+import dagster as dg
+from dagster._core.events import JobFailureData
+from dagster_shared.error import SerializableErrorInfo
+
+from fraud_retraining.adapters.alerts.outbox import Outbox
+from fraud_retraining.domain.alerts.failures import WORKER_GONE
+from fraud_retraining.orchestration.runs.outcomes import EndedRun, Outcomes, is_failure
+from fraud_retraining.orchestration.runs.workers import Fate, fate_of, worker_of
+from fraud_retraining.services.delivery import Notifier, drain
+from fraud_retraining.settings import Settings
+
+FAILED_RUNS = "tell_failed_runs"
+DEAD_WORKERS = "find_dead_workers"
+DELIVER = "deliver_notices"
+LOOK_BACK = timedelta(days=1)
+OVERLAP = timedelta(minutes=10)
+DRAIN_SECONDS = 25
+FROM_OUTSIDE = "This run has been marked as failed from outside the execution context."
+STARTED = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+
+
+class Told(NamedTuple):
+    """What a run left of its failure: the step, the names of the error's types, outermost first, and its words."""
+
+    step: str | None
+    kinds: tuple[str, ...]
+    words: str
+
+
+def build_alert_sensors(settings: Settings) -> list[dg.SensorDefinition]:
+    """The sensors of this module."""
+    status = dg.DefaultSensorStatus.STOPPED if settings.starts_stopped else dg.DefaultSensorStatus.RUNNING
+
+    @dg.sensor(
+        name=DEAD_WORKERS,
+        minimum_interval_seconds=15,
+        default_status=status,
+        description="Fails runs whose process is gone: killed, or out of memory. Dagster's default launcher does not.",
+    )
+    def find_dead_workers(context: dg.SensorEvaluationContext, outcomes: dg.ResourceParam[Outcomes]) -> dg.SkipReason:
+        return dg.SkipReason(bury_the_dead(context.instance, outcomes))
+
+    @dg.sensor(
+        name=FAILED_RUNS,
+        minimum_interval_seconds=30,
+        default_status=status,
+        description="Records and tells of failed runs that could not do it themselves.",
+    )
+    def tell_failed_runs(context: dg.SensorEvaluationContext, outcomes: dg.ResourceParam[Outcomes]) -> dg.SkipReason:
+        now = datetime.now(UTC)
+        since = looked_until(context.cursor, now)
+        found = tell_untold(context.instance, outcomes, since)
+        context.update_cursor(now.isoformat())
+        return dg.SkipReason(f"told of {', '.join(found)}" if found else "every failed run has told of itself")
+
+    @dg.sensor(
+        name=DELIVER,
+        minimum_interval_seconds=15,
+        default_status=status,
+        description="Sends what people are to be told: Slack, PagerDuty, or the file of alerts.",
+    )
+    def deliver_notices(
+        context: dg.SensorEvaluationContext,
+        settings: dg.ResourceParam[Settings],
+        outcomes: dg.ResourceParam[Outcomes],
+        outbox: dg.ResourceParam[Outbox],
+        notifier: dg.ResourceParam[Notifier],
+    ) -> dg.SkipReason:
+        outcomes.tell_pause()
+        return dg.SkipReason(drain(outbox, notifier, settings.alerts, seconds=DRAIN_SECONDS).told())
+
+    return [find_dead_workers, tell_failed_runs, deliver_notices]
+
+
+def looked_until(cursor: str | None, now: datetime) -> datetime:
+    """From when on to look; a clock that was ahead when the cursor was written hides nothing."""
+    return min(datetime.fromisoformat(cursor), now) - OVERLAP if cursor else now - LOOK_BACK
+
+
+def bury_the_dead(instance: dg.DagsterInstance, outcomes: Outcomes) -> str:
+    """Fails every started run whose process is gone, tells of it, and says what was found."""
+    runs = instance.get_runs(dg.RunsFilter(statuses=STARTED))
+    fates = {run.run_id: fate_of(worker_of(run)) for run in runs}
+    dead = [run for run in runs if fates[run.run_id] is Fate.GONE and _bury(instance, run, outcomes)]
+    unseen = [run for run in runs if fates[run.run_id] is Fate.UNKNOWN]
+    told = [f"{_short(run)} was failed: {WORKER_GONE}" for run in dead]
+    told += [f"{_short(run)} cannot be seen from here" for run in unseen]
+    return "; ".join(told) or _alive(len(runs))
+
+
+def _alive(runs: int) -> str:
+    if runs == 0:
+        return "no run is under way"
+    return "1 run is under way, and its process lives" if runs == 1 else f"{runs} runs are under way, and all live"
+
+
+def _bury(instance: dg.DagsterInstance, run: dg.DagsterRun, outcomes: Outcomes) -> bool:
+    """Ends a run whose process is gone, unless it ended while we looked: a dead process writes no more."""
+    now = instance.get_run_by_id(run.run_id)
+    if now is None or now.status not in STARTED:
+        return False
+    if now.status is dg.DagsterRunStatus.CANCELING:
+        instance.report_run_canceled(now, f"Canceled: {WORKER_GONE}.")
+        return True
+    worker = worker_of(run)
+    words = f"{WORKER_GONE}: process {worker.pid if worker else '?'}"
+    words += f" on {worker.host if worker else '?'} was killed, or ran out of memory"
+    instance.report_run_failed(now, words)
+    ended = EndedRun.of(now)
+    if ended is not None:
+        outcomes.failed_as_told(ended, (), words)
+    return True
+
+
+def tell_untold(instance: dg.DagsterInstance, outcomes: Outcomes, since: datetime) -> list[str]:
+    """Records and tells of each failed run since then that the ledger does not know of; gives their short names."""
+    found = []
+    for run, ended in untold(instance, outcomes, since):
+        told = what_it_left(instance, run)
+        about = EndedRun.of(run, told.step) or ended
+        if is_failure(about, outcomes.failed_as_told(about, told.kinds, told.words)):
+            found.append(_short(run))
+    return found
+
+
+def untold(
+    instance: dg.DagsterInstance, outcomes: Outcomes, since: datetime
+) -> Iterator[tuple[dg.DagsterRun, EndedRun]]:
+    """Failed runs since then whose failure is not in the ledger."""
+    failed = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], updated_after=since)
+    for run in instance.get_runs(failed):
+        ended = EndedRun.of(run)
+        if ended is not None and not outcomes.is_recorded(ended):
+            yield run, ended
+
+
+def what_it_left(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Told:
+    """What the events of a failed run tell of its failure."""
+    wanted = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
+    events = [log.dagster_event for log in instance.all_logs(run.run_id, of_type=wanted) if log.dagster_event]
+    for event in events:
+        if event.is_step_failure and event.step_failure_data.error is not None:
+            return _told(event.step_key, event.step_failure_data.error)
+    ends = [event for event in events if event.is_failure and not event.is_step_failure]
+    for event in ends:
+        data = event.event_specific_data
+        if isinstance(data, JobFailureData) and data.error is not None:
+            return _told(None, data.error)
+    return Told(None, (), _last_words(instance, run, [event.message or "" for event in ends]))
+
+
+def _last_words(instance: dg.DagsterInstance, run: dg.DagsterRun, ends: list[str]) -> str:
+    """Why a run was failed from outside: the event says so, or the one before it."""
+    said = next((words for words in ends if words and words != FROM_OUTSIDE), None)
+    if said is not None:
+        return said
+    engine = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)
+    return engine[-1].user_message or engine[-1].message if engine else "the run failed and left no word"
+
+
+def _told(step: str | None, error: SerializableErrorInfo) -> Told:
+    chain = list(_chain(error))
+    saying = next((one for one in chain if not (one.cls_name or "").startswith("Dagster")), chain[-1])
+    words = saying.message.strip()
+    words = words.partition(f"{saying.cls_name}: ")[2] or words
+    return Told(step, tuple(one.cls_name or "" for one in chain), words)
+
+
+def _chain(error: SerializableErrorInfo | None) -> Iterator[SerializableErrorInfo]:
+    while error is not None:
+        yield error
+        error = error.cause or error.context
+
+
+def _short(run: dg.DagsterRun) -> str:
+    return f"run {run.run_id[:8]} of {run.job_name}"

@@ -1,0 +1,46 @@
+"""The sensor that keeps model cards up to date with the record, by whichever way a release was moved.
+
+Here: how often it looks and what it says. Not here: what a card says (`domain/review/model_card.py`) and writing it
+(`services/model_cards.py`).
+"""
+
+import dagster as dg
+
+from fraud_retraining.adapters.ledger.ledger import Ledger
+from fraud_retraining.adapters.mlflow.registry import Registry
+from fraud_retraining.adapters.storage.store import Store
+from fraud_retraining.domain.values.errors import DependencyUnreachable
+from fraud_retraining.services.model_cards import Cards
+from fraud_retraining.settings import Settings
+
+CARD_SENSOR = "refresh_cards"
+LOOK_SECONDS = 60
+
+
+def build_sensor(settings: Settings) -> dg.SensorDefinition:
+    """The sensor of the cards."""
+    status = dg.DefaultSensorStatus.STOPPED if settings.starts_stopped else dg.DefaultSensorStatus.RUNNING
+
+    @dg.sensor(
+        name=CARD_SENSOR,
+        minimum_interval_seconds=LOOK_SECONDS,
+        default_status=status,
+        description="Writes the model card of every version that the record has something new about.",
+    )
+    def refresh_cards(
+        context: dg.SensorEvaluationContext,
+        ledger: dg.ResourceParam[Ledger],
+        registry: dg.ResourceParam[Registry],
+        store: dg.ResourceParam[Store],
+    ) -> dg.SensorResult:
+        head = str(ledger.head().seq)
+        if context.cursor == head:
+            return dg.SensorResult(cursor=head, skip_reason="the record has nothing new")
+        try:
+            written = Cards(ledger, registry, store).refresh_stale()
+        except DependencyUnreachable as error:
+            return dg.SensorResult(cursor=context.cursor, skip_reason=f"cards stay as they are for now: {error.what}")
+        told = f"cards written: version {', '.join(map(str, written))}" if written else "every card is up to date"
+        return dg.SensorResult(cursor=head, skip_reason=told)
+
+    return refresh_cards

@@ -1,0 +1,168 @@
+"""Telling people about releases: requests with buttons, their threads, and alarms, by way of the outbox.
+
+Here: which message a notice of a release becomes. Not here: what it says (`domain/approvals/announcements.py`,
+`domain/approvals/slack_request.py`) and sending (`services/delivery.py`).
+"""
+
+from collections.abc import Callable, Iterator
+
+from fraud_retraining.adapters.alerts.outbox import Outbox, Writing
+from fraud_retraining.adapters.days.review_reports import read_pack
+from fraud_retraining.adapters.ledger.ledger import Ledger
+from fraud_retraining.adapters.pages.signed_links import ReleaseLinks
+from fraud_retraining.adapters.storage.store import Store
+from fraud_retraining.domain.alerts.composing import file_entry, mrkdwn, opening
+from fraud_retraining.domain.alerts.failures import Audience, Severity
+from fraud_retraining.domain.alerts.notices import (
+    FILE,
+    SLACK,
+    Action,
+    Message,
+    Notice,
+    runbook_link,
+    sentences,
+)
+from fraud_retraining.domain.approvals.announcements import ReleaseNotice
+from fraud_retraining.domain.approvals.request import request_links, request_text
+from fraud_retraining.domain.approvals.slack_request import decided_message, personal_link_message, request_message
+from fraud_retraining.domain.audit.history import Story
+from fraud_retraining.domain.ledger.events import EventKind
+from fraud_retraining.domain.releases.lifecycle import ReleaseState
+from fraud_retraining.domain.review.report import ReviewPack
+from fraud_retraining.domain.values.errors import RecordAltered, RetrainingError
+from fraud_retraining.domain.values.redaction import redact
+from fraud_retraining.services.release_history import read_story
+from fraud_retraining.settings import Settings
+
+FOLLOW = frozenset(
+    {"reminder", "first_approval", "approved", "rejected", "expired", "superseded", "withdrawn", "promoted"}
+)
+"""What belongs into the thread of the request."""
+
+SEVERITIES = {"info": Severity.INFO, "warning": Severity.MEDIUM, "critical": Severity.CRITICAL}
+CATEGORY = "release"
+
+Write = Callable[[Writing], object]
+
+
+class OutboxTeller:
+    """Tells by the outbox. A notice is told once, however often and by however many daemons it is brought."""
+
+    def __init__(
+        self, settings: Settings, ledger: Ledger, outbox: Outbox, store: Store, links: ReleaseLinks | None
+    ) -> None:
+        self._settings = settings
+        self._ledger = ledger
+        self._outbox = outbox
+        self._store = store
+        self._links = links
+
+    def tell(self, notice: ReleaseNotice) -> None:
+        """Queues what has to be said, in the transaction that remembers that it was; the record is read before."""
+        self._outbox.write_once(
+            EventKind.RELEASE_TOLD,
+            subject=f"row {notice.seq}",
+            payload={"kind": notice.kind, "title": notice.title},
+            work=self._said(notice),
+            channel="outbox",
+        )
+
+    def _said(self, notice: ReleaseNotice) -> Write:
+        if notice.resolves:
+            return lambda outbox: outbox.resolve(notice.dedup_key, notice.title)
+        if notice.kind == "waiting":
+            return self._ask(notice)
+        return self._follow(notice) if notice.kind in FOLLOW else self._alarm(notice)
+
+    def _ask(self, notice: ReleaseNotice) -> Write:
+        """The request in the model channel, and each reviewer's own link as a direct message."""
+        story, pack = self._story(notice)
+        shown = self._settings.alerts.links
+        plain = self._notice(notice, _request_key(notice))
+        value = plain.model_copy(update={"links": (*request_links(story.release, shown), *plain.links)})
+        asked = {
+            SLACK: request_message(story, pack, shown),
+            FILE: {**file_entry(value), "text": redact(request_text(story, pack, shown))},
+        }
+        messages = [
+            one.model_copy(update={"body": asked.get(one.kind, one.body)})
+            for one in opening(value, self._settings.alerts)
+        ]
+        messages += self._personal(story)
+        return lambda outbox: outbox.open(value, messages)
+
+    def _personal(self, story: Story) -> Iterator[Message]:
+        base = self._settings.alerts.links.releases
+        if self._links is None or base is None or self._settings.alerts.slack is None:
+            return
+        for reviewer in self._settings.promotion.reviewers:
+            if reviewer.slack_id is not None:
+                body = personal_link_message(story.release, reviewer.name)
+                yield Message(destination=f"{SLACK}:{reviewer.slack_id}", action=Action.OPEN, body=body)
+
+    def _follow(self, notice: ReleaseNotice) -> Write:
+        """Into the request's thread; once it is decided, the request itself loses its buttons."""
+        key, (story, pack) = _request_key(notice), self._story(notice)
+        told = sentences(notice.title, notice.text)
+        remedy = f" {notice.remedy}" if notice.remedy else ""
+        decided = decided_message(story, pack, self._settings.alerts.links, told)
+        is_over = story.release.state is not ReleaseState.AWAITING_APPROVAL
+        alarm = self._alarm(notice)
+
+        def work(outbox: Writing) -> None:
+            if is_over:
+                outbox.update(key, decided)
+                outbox.resolve(key, notice.title, messages=())
+            if not outbox.reply(key, {"text": mrkdwn(f"{told}{remedy}", 3000)}):
+                alarm(outbox)
+
+        return work
+
+    def _alarm(self, notice: ReleaseNotice) -> Write:
+        """A message of its own; what happened once and cannot be cured does not stay open."""
+        value = self._notice(notice, notice.dedup_key)
+        messages = opening(value, self._settings.alerts)
+
+        def work(outbox: Writing) -> None:
+            outbox.open(value, messages)
+            if notice.severity != "critical" or notice.kind in ("rolled_back", "alias_moved"):
+                outbox.resolve(notice.dedup_key, notice.title, messages=())
+
+        return work
+
+    def _notice(self, notice: ReleaseNotice, key: str) -> Notice:
+        severity = SEVERITIES[notice.severity]
+        return Notice(
+            key=key,
+            model=self._settings.model.name,
+            category=CATEGORY,
+            severity=severity,
+            audience=Audience.ONCALL if severity is Severity.CRITICAL else Audience.MODEL,
+            title=notice.title,
+            why=(notice.text,) if notice.text else (),
+            serving=self._serving(),
+            todo=notice.remedy,
+            links=(runbook_link(CATEGORY, self._settings.alerts.links),),
+        )
+
+    def _serving(self) -> str:
+        try:
+            champion = self._ledger.champion()
+        except RecordAltered:
+            return "whatever served before: the record was changed, so it cannot say"
+        return f"version {champion.version} as of {champion.as_of}" if champion else "no version of this pipeline"
+
+    def _story(self, notice: ReleaseNotice) -> tuple[Story, ReviewPack | None]:
+        assert notice.version is not None
+        story = read_story(self._ledger, notice.version)
+        judged = story.evaluation
+        if judged is None or not judged.review_digest:
+            return story, None
+        try:
+            return story, read_pack(self._store, story.release.fingerprint, judged.review_digest)
+        except RetrainingError:
+            return story, None
+
+
+def _request_key(notice: ReleaseNotice) -> str:
+    return f"release {notice.version} waiting"

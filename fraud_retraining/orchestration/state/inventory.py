@@ -1,0 +1,318 @@
+"""What the store holds of some days, and what of it still stands.
+
+Here: reading the records of day partitions and comparing them with what they would be made from now. Not here: the
+rules of what depends on what (`domain/features/lineage.py`).
+"""
+
+import logging
+from collections.abc import Collection, Iterable, Mapping
+from datetime import date, datetime, timedelta
+from functools import cached_property
+from typing import Any
+
+from pydantic import ValidationError
+
+from fraud_retraining.adapters.mlflow.code_versions import code_version
+from fraud_retraining.adapters.storage.lake import DayFiles
+from fraud_retraining.adapters.storage.store import Partition, Store
+from fraud_retraining.domain.data.day_checks import DAY_CHECKS, delivered_together
+from fraud_retraining.domain.data.identity import Identity
+from fraud_retraining.domain.data.reproducibility import StoredDay
+from fraud_retraining.domain.data.validation import Report
+from fraud_retraining.domain.features import lineage
+from fraud_retraining.domain.features.lineage import DayDigests
+from fraud_retraining.domain.features.point_in_time import FeaturePlan
+from fraud_retraining.domain.values.digests import digest
+from fraud_retraining.domain.values.errors import IntegrityError
+from fraud_retraining.settings import Settings
+
+LOG = logging.getLogger(__name__)
+TRANSACTIONS = "transactions"
+ENTITY_DAYS = "entity_days"
+FEATURES = "transaction_features"
+CHECKS = "checks"
+EARLIER = "earlier_digests"
+REFUSED = "refused"
+
+FACTS = {
+    TRANSACTIONS: {"rows", "facts", "labels", "key_types", "rejects", "ignored_columns"},
+    ENTITY_DAYS: {"facts", "labels"},
+    FEATURES: {"label_days", "columns"},
+}
+"""What a record of another version of the project may lack."""
+DAY_ASSETS = tuple(FACTS)
+
+
+class Recipes:
+    """Digests of the settings and the code that partitions are made by, each found when it is first asked for."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    @cached_property
+    def mapping(self) -> str:
+        """Which column of the lake is which."""
+        return digest(self._settings.mapping.model_dump(mode="json"))
+
+    @cached_property
+    def plan(self) -> str:
+        """Which features a transaction has."""
+        return digest(self._settings.feature_plan.model_dump(mode="json"))
+
+    @cached_property
+    def ingestion_code(self) -> str:
+        """How rows are made canonical and refused."""
+        return code_version("ingestion")
+
+    @cached_property
+    def features_code(self) -> str:
+        """How features are computed."""
+        return code_version("features")
+
+    def every(self) -> dict[str, str]:
+        """All of them by name."""
+        names = ("mapping", "plan", "ingestion_code", "features_code")
+        return {name: getattr(self, name) for name in names}
+
+
+def day_digests(partition: Partition) -> DayDigests:
+    """The three digests that `partition` was written with."""
+    return DayDigests(whole=partition.digest, facts=partition.facts["facts"], labels=partition.facts["labels"])
+
+
+def stored_day(partition: Partition) -> StoredDay:
+    """The digest of `transactions` of a day, and those that it had before."""
+    return StoredDay(digest=partition.digest, **partition.facts.get(EARLIER, {}))
+
+
+class Inventory:
+    """The records of some days, read once.
+
+    Of the assets in `made`, for who asks what has to be made, a partition that is damaged counts as not there; of
+    others, on which something is built, one whose record cannot be read back raises `IntegrityError`.
+    """
+
+    def __init__(self, store: Store, settings: Settings, days: Iterable[date], *, made: Collection[str] = ()) -> None:
+        self._store = store
+        self._made = made
+        self.clashing: dict[date, list[date]] = {}
+        """Days that a day was found to be written otherwise than."""
+        self._settings = settings
+        self._days = tuple(sorted(set(days)))
+        self._recipes = Recipes(settings)
+        self._damaged: dict[str, dict[date, Partition]] = {}
+
+    @property
+    def recipes(self) -> Recipes:
+        """By which settings and code partitions are made now."""
+        return self._recipes
+
+    @property
+    def plan(self) -> FeaturePlan:
+        """Which features a transaction has."""
+        return self._settings.feature_plan
+
+    @property
+    def plan_digest(self) -> str:
+        """Digest of the plan."""
+        return self._recipes.plan
+
+    @cached_property
+    def transactions(self) -> dict[date, Partition]:
+        """What was ingested."""
+        return self._records(TRANSACTIONS)
+
+    @cached_property
+    def entity_days(self) -> dict[date, Partition]:
+        """What was summed up."""
+        return self._records(ENTITY_DAYS)
+
+    @cached_property
+    def features(self) -> dict[date, Partition]:
+        """What features were made."""
+        return self._records(FEATURES)
+
+    def _records(self, asset: str) -> dict[date, Partition]:
+        if asset not in self._made:
+            return self._store.partitions(asset, self._days)
+        standing = self._store.standing(asset, self._days)
+        damaged = {day: one for day, one in standing.items() if one.problem}
+        for day, one in damaged.items():
+            LOG.warning("%s of %s is damaged and counts as not made: %s", asset, day, one.problem)
+        found = {day: one.record for day, one in standing.items() if one.record is not None}
+        known = {day: record for day, record in found.items() if record.facts.keys() >= FACTS[asset]}
+        self._damaged[asset] = {day: record for day, record in known.items() if day in damaged}
+        return {day: record for day, record in known.items() if day not in damaged}
+
+    def before(self, day: date) -> Partition | None:
+        """What was last ingested of a day, be it that its files are damaged now."""
+        return self.transactions.get(day) or self._damaged.get(TRANSACTIONS, {}).get(day)
+
+    @cached_property
+    def stored_days(self) -> Mapping[date, StoredDay]:
+        """Of every ingested day, the digests that it has and has had."""
+        return {day: stored_day(partition) for day, partition in self.transactions.items()}
+
+    def transactions_inputs(self, files: DayFiles) -> dict[str, str]:
+        """What `transactions` of the day would be made from now."""
+        return lineage.transactions_inputs(files.version, self._recipes.mapping, self._recipes.ingestion_code)
+
+    def entity_days_inputs(self, day: date) -> dict[str, str]:
+        """What `entity_days` of the day would be made from now."""
+        digests = day_digests(self.transactions[day])
+        return lineage.entity_days_inputs(digests, self._recipes.plan, self._recipes.features_code)
+
+    def features_inputs(self, day: date) -> dict[str, str]:
+        """What `transaction_features` of the day would be made from now."""
+        return lineage.features_inputs(
+            self.plan,
+            day,
+            self._digests_of_transactions,
+            self._digests_of_entity_days,
+            self._recipes.plan,
+            self._recipes.features_code,
+        )
+
+    @cached_property
+    def _digests_of_transactions(self) -> Mapping[date, DayDigests]:
+        return {day: day_digests(partition) for day, partition in self.transactions.items()}
+
+    @cached_property
+    def _digests_of_entity_days(self) -> Mapping[date, DayDigests]:
+        return {day: day_digests(partition) for day, partition in self.entity_days.items()}
+
+    def stale_transactions(self, lake: Mapping[date, DayFiles]) -> list[date]:
+        """Days whose files in the lake are new or changed, or that were ingested by other rules."""
+        return [
+            day
+            for day, files in sorted(lake.items())
+            if day in self._days
+            and (day not in self.transactions or self.transactions[day].inputs != self.transactions_inputs(files))
+        ]
+
+    def stale_entity_days(self) -> list[date]:
+        """Ingested days whose sums are missing or were made from something else."""
+        return [
+            day
+            for day in self.transactions
+            if day not in self.entity_days or self.entity_days[day].inputs != self.entity_days_inputs(day)
+        ]
+
+    def stale_features(self, days: Iterable[date]) -> list[date]:
+        """Those of `days` whose features are missing or were made from something else."""
+        return [
+            day
+            for day in days
+            if day in self.transactions
+            and (day not in self.features or self.features[day].inputs != self.features_inputs(day))
+        ]
+
+    @property
+    def _limits(self) -> str:
+        """Digest of how much a day may be: whoever raises it wants a day that was too large to be tried again."""
+        return digest(self._settings.lake.limits)
+
+    def refuse(self, day: date, files: DayFiles, why: str) -> None:
+        """Keeps in mind that the day cannot be read as things are, so that it is not tried again until they change."""
+        beside = {other.isoformat(): self.transactions[other].inputs for other in self.clashing.get(day, ())}
+        refusal = {"inputs": self.transactions_inputs(files), "why": why, "beside": beside, "limits": self._limits}
+        self._store.annotate(TRANSACTIONS, day, REFUSED, refusal)
+
+    def beside(self, day: date, lake: Mapping[date, DayFiles], reach: timedelta) -> dict[date, Identity]:
+        """How the days around a day write their keys and categories, as far as they are ingested as the lake has them.
+
+        A day that was delivered again does not count until it is ingested: so all days can be changed together.
+        """
+        return {
+            other: Identity(**{name: record.facts.get(name, {}) for name in Identity.model_fields})
+            for other, record in self.transactions.items()
+            if other != day
+            and abs(other - day) <= reach
+            and other in lake
+            and record.inputs == self.transactions_inputs(lake[other])
+        }
+
+    def lake_column(self, name: str) -> str:
+        """A canonical column, or one of a key of several, as people know it: under the lake's name."""
+        mapping = self._settings.mapping
+        if name in mapping.key_parts:
+            entity, lake = mapping.key_parts[name]
+            return f"{lake} ({entity})"
+        lake = " and ".join(mapping.lake_names[name])
+        return lake if lake == name else f"{lake} ({name})"
+
+    def refusal(self, day: date, files: DayFiles) -> str | None:
+        """Why the day is refused as the lake has it now: it could not be read, or failed its checks."""
+        if day in self.stale_transactions({day: files}):
+            found = self._annotation(day, REFUSED)
+            same = (found.get("inputs"), found.get("limits")) == (self.transactions_inputs(files), self._limits)
+            return str(found.get("why")) if same and self._still_beside(found) else None
+        report = self.report(day)
+        if report is None or not report.failed or report.rules != self.rules(day):
+            return None
+        return "; ".join(f"{result.name}: {result.message}" for result in report.failed)
+
+    def _still_beside(self, refusal: Mapping[str, Any]) -> bool:
+        """Whether the days that a refused day did not fit are still what they were."""
+        beside = {date.fromisoformat(day): inputs for day, inputs in refusal.get("beside", {}).items()}
+        now = self._store.readable(TRANSACTIONS, beside)
+        return all(day in now and now[day].inputs == inputs for day, inputs in beside.items())
+
+    def earlier_rows(self, day: date) -> list[int]:
+        """Accepted rows of the days before, oldest first, as far as the trailing median looks back."""
+        before = [day - timedelta(days=n) for n in range(self._settings.validation.trailing_days, 0, -1)]
+        return [self.transactions[earlier].facts["rows"] for earlier in before if earlier in self.transactions]
+
+    def earlier_columns(self, day: date) -> list[str] | None:
+        """Columns of the day before that nothing reads; None where that day is not ingested."""
+        before = self.transactions.get(day - timedelta(days=1))
+        return list(before.facts["ignored_columns"]) if before else None
+
+    def with_day_before(self, day: date) -> bool:
+        """Whether the day was delivered together with the nearest ingested day before it."""
+        back = range(1, self._settings.validation.trailing_days + 1)
+        before = next((found for n in back if (found := self._arrival(day - timedelta(days=n)))), None)
+        return delivered_together(self._arrival(day), before)
+
+    def _arrival(self, day: date) -> datetime | None:
+        arrived = self.transactions[day].facts.get("arrived_at") if day in self.transactions else None
+        return datetime.fromisoformat(arrived) if arrived else None
+
+    def rules(self, day: date) -> str:
+        """Digest of what the checks of a day go by."""
+        settings = self._settings
+        around = [self.earlier_rows(day), self.earlier_columns(day), self.with_day_before(day)]
+        return digest([settings.validation, settings.mapping, *around])
+
+    def report(self, day: date) -> Report | None:
+        """The checks that were made of the day as it now stands; None when not all of them gave a result."""
+        try:
+            report = Report.model_validate(self._annotation(day, CHECKS))
+        except ValidationError:
+            return None
+        complete = {result.name for result in report.results} == set(DAY_CHECKS)
+        return report if complete and report.digest == self.transactions[day].digest else None
+
+    def _annotation(self, day: date, name: str) -> dict[str, Any]:
+        """A document beside a day; empty where there is none, or none that can be read back: it is made again."""
+        try:
+            return self._store.annotation(TRANSACTIONS, day, name) or {}
+        except IntegrityError:
+            return {}
+
+    def unfit(self, days: Iterable[date]) -> tuple[date, ...]:
+        """Those of `days` that were ingested and failed a blocking check, or whose checks gave no result."""
+        return tuple(day for day in days if self.unchecked([day]))
+
+    def unchecked(self, days: Iterable[date]) -> list[str]:
+        """Ingested days that failed a blocking check or whose checks gave no result, with the reason."""
+        problems = []
+        for day in days:
+            if day not in self.transactions:
+                continue
+            report = self.report(day)
+            if report is None:
+                problems.append(f"{day}: its checks gave no result")
+            else:
+                problems += [f"{day}: {result.name}: {result.message}" for result in report.failed]
+        return problems

@@ -1,0 +1,362 @@
+"""Which monitoring of a day stands, which can be made and from what, and which cannot be and why.
+
+Here: comparing what the store holds with what it would be made from now, for the champion and some days. Not here:
+making it (`orchestration/assets/monitoring.py`).
+
+Three rules make the numbers honest. A day is scored once, by the champion of the time, be it that a later one is
+promoted before the scores are made; a later champion does not score it again, and when the day's rows are delivered
+anew the same version does. A day from which a model has learnt is never
+held against it. And scores of a day that was over when their model was made are not live: they are no performance.
+Performance is that of the service: of a week, by the scores that served it, whoever was champion on each day.
+"""
+
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import date, timedelta
+from functools import cached_property
+
+from fraud_retraining.adapters.days.monitoring_reports import DRIFT, FINGERPRINT, PERFORMANCE, SCORED, is_whole
+from fraud_retraining.adapters.ledger.ledger import Ledger
+from fraud_retraining.adapters.mlflow.registry import ModelVersion
+from fraud_retraining.adapters.storage.lake import Lake
+from fraud_retraining.adapters.storage.store import Partition, Store
+from fraud_retraining.domain.evaluation.metrics import MetricsPolicy
+from fraud_retraining.domain.ledger.events import EventKind
+from fraud_retraining.domain.monitoring.drift import FraudDay
+from fraud_retraining.domain.monitoring.live_performance import RECENT_DAYS
+from fraud_retraining.domain.releases.lifecycle import Release
+from fraud_retraining.domain.training.windows import FeatureDay
+from fraud_retraining.domain.values.days import DayRange
+from fraud_retraining.domain.values.digests import digest
+from fraud_retraining.domain.values.errors import DataInvalid
+from fraud_retraining.domain.values.schemas import Policy
+from fraud_retraining.orchestration.state.inventory import DAY_ASSETS, Inventory, day_digests
+from fraud_retraining.settings import Settings
+
+LOG = logging.getLogger(__name__)
+VERSION, HINDSIGHT = "version", "hindsight"
+
+
+class Serving(Policy):
+    """The champion, as far as monitoring needs to know it."""
+
+    version: int
+    fingerprint: str
+    as_of: date
+    training: DayRange
+
+    @classmethod
+    def of(cls, version: ModelVersion) -> "Serving":
+        """A version of the registry."""
+        return cls(
+            version=version.version,
+            fingerprint=version.fingerprint,
+            as_of=version.as_of,
+            training=version.trained_on,
+        )
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return f"champion version {self.version} (as of {self.as_of})"
+
+
+@dataclass(frozen=True)
+class NotMade:
+    """There is nothing to make of a day, and why; not an error."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Make:
+    """Something of a day that is missing or out of date, and what it is to be made from.
+
+    `version` made the scores; `recent` are the days that are judged together.
+    """
+
+    inputs: dict[str, str]
+    version: int = 0
+    recent: tuple[date, ...] = ()
+
+
+Plan = Partition | NotMade | Make
+
+
+class MonitoringState:
+    """The monitoring of some days under one champion, read once."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        lake: Lake,
+        store: Store,
+        champion: Serving | None,
+        days: Iterable[date],
+        former: Iterable[Serving] = (),
+    ) -> None:
+        self.settings = settings
+        self.champion = champion
+        self._former = tuple(former)
+        self.days = tuple(sorted(set(days)))
+        self._lake = lake
+        self._store = store
+        self._delay = timedelta(days=settings.labels.delay_days)
+        around = {day - timedelta(days=n) for day in self.days for n in range(RECENT_DAYS)}
+        self._around = sorted(around)
+        self.inventory = Inventory(
+            store, settings, {*around, *(day - self._delay for day in self.days)}, made=DAY_ASSETS
+        )
+
+    @cached_property
+    def latest(self) -> date | None:
+        """The last day that has arrived in the lake."""
+        return max(self._lake.days(), default=None)
+
+    @cached_property
+    def scored(self) -> dict[date, Partition]:
+        """The scores of the days and of the week before each, without those that are damaged."""
+        return {day: record for day, (record, problem) in self._scores.items() if not problem}
+
+    @cached_property
+    def _scores(self) -> dict[date, tuple[Partition, str]]:
+        """What was recorded of scores, and what is damaged of them; who made them is known all the same."""
+        found = {}
+        for day, (record, problem) in self._store.standing(SCORED, self._around).items():
+            if problem:
+                LOG.warning("%s of %s is damaged and counts as not made: %s", SCORED, day, problem)
+            if record is not None and record.facts.keys() >= {VERSION, FINGERPRINT, HINDSIGHT}:
+                found[day] = record, problem
+        return found
+
+    def _scorer(self, day: date) -> Partition | None:
+        """The record of a day's scores, be they damaged."""
+        return self.scored.get(day) or self._scores.get(day, (None, ""))[0]
+
+    def has_scored(self, record: Partition) -> None:
+        """Takes note of scores that were made meanwhile."""
+        self.scored[record.day] = record
+
+    @property
+    def metrics(self) -> MetricsPolicy:
+        """How the gates measure a model; monitoring does it alike."""
+        return MetricsPolicy(**self.settings.gates.model_dump(include=set(MetricsPolicy.model_fields)))
+
+    # ------------------------------------------------------------ scores
+
+    def scores(self, day: date) -> Plan:
+        """The scores of a day.
+
+        Raises:
+            DataInvalid: the day has not been ingested, or its features are not those of its transactions.
+        """
+        known, inputs = self.scored.get(day), {"transactions": self._facts(day)}
+        if known is not None and known.inputs == inputs:
+            return known
+        made_by = self._scorer(day)
+        if made_by is not None:
+            return Make(inputs, version=made_by.facts[VERSION])
+        serving = self._champion_of(day)
+        if serving is None:
+            return NotMade("there is no champion yet")
+        if day in serving.training:
+            return NotMade(f"{serving.name} has learnt from {day}")
+        return Make(inputs, version=serving.version)
+
+    def _champion_of(self, day: date) -> Serving | None:
+        """Who served on a day: the last that was promoted of those made before it, else the present champion."""
+        made_before = (one for one in (self.champion, *self._former) if one is not None and one.as_of < day)
+        return next(made_before, self.champion)
+
+    def _facts(self, day: date) -> str:
+        """Digest of a day's transactions but for their labels: what scores are of."""
+        if day not in self.inventory.transactions:
+            raise DataInvalid(f"transactions of {day} have not been ingested", remedy=f"ingest {day} first.")
+        return day_digests(self.inventory.transactions[day]).facts
+
+    def features(self, day: date) -> Partition:
+        """The features of a day, made from its transactions as they are.
+
+        Raises:
+            DataInvalid: they are missing or out of date.
+        """
+        self._facts(day)
+        found = self.inventory.features.get(day)
+        if found is None or found.inputs["transactions"] != self.inventory.transactions[day].digest:
+            raise DataInvalid(
+                f"transaction_features of {day} are missing or out of date",
+                remedy=f"materialize transaction_features of {day}; the job `ingest` does.",
+            )
+        return found
+
+    # ------------------------------------------------------------ drift
+
+    def drift(self, day: date) -> Plan:
+        """The drift report of a day.
+
+        Raises:
+            DataInvalid: the day has not been ingested, or its features are not those of its transactions.
+        """
+        champion = self.champion
+        if champion is None:
+            return NotMade("there is no champion yet")
+        if day <= champion.training.end:
+            return NotMade(f"{champion.name} has learnt from days up to {champion.training.end}")
+        return self._stands(DRIFT, day, Make(self._drift_inputs(day, champion)))
+
+    def _drift_inputs(self, day: date, champion: Serving) -> dict[str, str]:
+        scored = self.own_scores(day)
+        features = {**self.features(day).inputs, "transactions": self._facts(day)}
+        return {
+            FINGERPRINT: champion.fingerprint,
+            "features": digest(features),
+            "policy": digest([self.settings.drift, self.settings.drift_threshold, self.settings.feature_plan]),
+            "scores": scored.digest if scored else "",
+            "labels": digest(self.mature_labels(day)),
+        }
+
+    def own_scores(self, day: date) -> Partition | None:
+        """The scores of a day if it is the champion that made them."""
+        found = self.scored.get(day)
+        return found if found and self.champion and found.facts[FINGERPRINT] == self.champion.fingerprint else None
+
+    def mature_labels(self, day: date) -> FraudDay | str:
+        """The labels of the day that has become mature with `day`, or why they say nothing about the champion."""
+        mature = day - self._delay
+        record = self.inventory.features.get(mature)
+        if self.champion is not None and mature <= self.champion.training.end:
+            return f"labels are mature up to {mature}, and the champion has learnt from days up to then"
+        if record is None:
+            return f"{mature}, the day that has become mature, has no features in the store"
+        rows, frauds = FeatureDay(
+            digest=record.digest, features_digest=record.digest, label_days=record.facts["label_days"]
+        ).known(day)
+        return FraudDay(day=mature, rows=rows, frauds=frauds)
+
+    # ------------------------------------------------------------ performance
+
+    def performance(self, day: date) -> Plan:
+        """The live performance of a day.
+
+        Raises:
+            DataInvalid: the day has not been ingested, or its scores are not those of its transactions.
+        """
+        scored = self.scored.get(day)
+        if scored is None:
+            return NotMade(f"no champion has scored {day}")
+        if scored.facts[HINDSIGHT]:
+            return NotMade(f"version {scored.facts[VERSION]}, which scored {day}, was made after it: it did not serve")
+        if not self._is_mature(day):
+            mature = day + self._delay
+            return NotMade(f"the labels of {day} are not mature until {mature} has arrived (now: {self.latest})")
+        if scored.inputs["transactions"] != self._facts(day):
+            raise DataInvalid(
+                f"the scores of {day} are not those of its transactions as they are now",
+                remedy=f"materialize scored_transactions of {day} again.",
+            )
+        recent = self._served_week(scored.day)
+        return self._stands(PERFORMANCE, day, Make(self._performance_inputs(recent), recent=recent))
+
+    def _is_mature(self, day: date) -> bool:
+        return self.latest is not None and self.latest >= day + self._delay
+
+    def _served_week(self, last: date) -> tuple[date, ...]:
+        """The days of the week that ends with a day that were served, by whichever version."""
+        week = DayRange(start=last - timedelta(days=RECENT_DAYS - 1), end=last)
+        return tuple(
+            day
+            for day, record in sorted(self.scored.items())
+            if day in week
+            and not record.facts[HINDSIGHT]
+            and day in self.inventory.transactions
+            and record.inputs["transactions"] == self._facts(day)
+        )
+
+    def _performance_inputs(self, recent: Iterable[date]) -> dict[str, str]:
+        labels = {day.isoformat(): day_digests(self.inventory.transactions[day]).labels for day in recent}
+        scores = {day.isoformat(): [self.scored[day].digest, self.scored[day].facts[FINGERPRINT]] for day in recent}
+        return {
+            "scores": digest(scores),
+            "labels": digest(labels),
+            "policy": digest([self.metrics.model_dump(), self.settings.labels]),
+        }
+
+    def _stands(self, asset: str, day: date, wanted: Make) -> Plan:
+        known = self._store.readable(asset, [day]).get(day)
+        return known if known is not None and known.inputs == wanted.inputs and is_whole(known) else wanted
+
+    # ------------------------------------------------------------ what is due
+
+    def due(self) -> dict[date, tuple[str, ...]]:
+        """The days with something to be made, oldest first, and what; days that are not ingested yet are left out."""
+        found = {}
+        for day in self.days:
+            if day in self.inventory.transactions and self._featured(day):
+                wanted = {
+                    SCORED: isinstance(self.scores(day), Make),
+                    DRIFT: isinstance(self.drift(day), Make),
+                    PERFORMANCE: self._performance_is_due(day),
+                }
+                found[day] = tuple(asset for asset, is_due in wanted.items() if is_due)
+        return {day: assets for day, assets in found.items() if assets}
+
+    def _performance_is_due(self, day: date) -> bool:
+        """Whether performance is to be made, be it after scores that are to be made first."""
+        if not isinstance(self.scores(day), Make):
+            return isinstance(self.performance(day), Make)
+        known, champion = self._scorer(day), self._champion_of(day)
+        serves = not known.facts[HINDSIGHT] if known else champion is not None and champion.as_of < day
+        return serves and self._is_mature(day)
+
+    def _featured(self, day: date) -> bool:
+        record = self.inventory.features.get(day)
+        return record is not None and record.inputs["transactions"] == self.inventory.transactions[day].digest
+
+
+def serving(ledger: Ledger) -> Serving | None:
+    """The champion as the ledger knows it, for who must not wait for MLflow; None while there is none.
+
+    Raises:
+        DataInvalid: the ledger does not say what it has learnt from.
+    """
+    release = ledger.champion()
+    if release is None:
+        return None
+    found = _recorded(release, ledger)
+    if found is None:
+        raise no_profile(f"champion version {release.version}")
+    return found
+
+
+def former_champions(ledger: Ledger, first: date) -> Iterator[Serving]:
+    """Who served before the present champion, the latest first, back to the first that was made before a day.
+
+    One of which the ledger does not say what it has learnt from is left out.
+    """
+    for release in ledger.latest_champions():
+        found = _recorded(release, ledger)
+        if found is not None:
+            yield found
+            if found.as_of < first:
+                return
+
+
+def _recorded(release: Release, ledger: Ledger) -> Serving | None:
+    trained = ledger.last(EventKind.MODEL_TRAINED, fingerprint=release.fingerprint)
+    if trained is None:
+        return None
+    return Serving(
+        version=release.version,
+        fingerprint=release.fingerprint,
+        as_of=release.as_of,
+        training=DayRange.model_validate(trained.payload["training"]),
+    )
+
+
+def no_profile(name: str) -> DataInvalid:
+    """A champion whose training window has left no profile."""
+    return DataInvalid(
+        f"{name} has no reference profile, so no day can be held against it",
+        remedy="promote a model that this version of the project has trained: its window leaves one behind.",
+    )

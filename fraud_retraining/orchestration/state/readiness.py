@@ -1,0 +1,283 @@
+"""Which days still have to be ingested, and of which as-of days the window can be built.
+
+Here: comparing the lake with the store for all the days that a retrain needs. Not here: what makes a partition stale
+(`domain/features/lineage.py`) and who starts the runs (`commands/runs.py`, `orchestration/sensors/triggering.py`).
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import date, timedelta
+from functools import cached_property
+from itertools import groupby
+
+from pydantic import Field
+
+from fraud_retraining.adapters.storage.lake import DayFiles, Lake, LakeListing
+from fraud_retraining.adapters.storage.store import Store
+from fraud_retraining.domain.features.lineage import lookback
+from fraud_retraining.domain.training.windows import WindowDays, window_days
+from fraud_retraining.domain.values.days import DayRange
+from fraud_retraining.domain.values.digests import digest
+from fraud_retraining.domain.values.errors import SettingsError
+from fraud_retraining.domain.values.schemas import Policy
+from fraud_retraining.orchestration.state.inventory import DAY_ASSETS, ENTITY_DAYS, FEATURES, TRANSACTIONS, Inventory
+from fraud_retraining.settings import Settings
+
+DAYS_IN_ONE_RUN = 62
+
+
+class Work(Policy):
+    """A run of days that one Dagster run can ingest, and the assets that it has to make of them."""
+
+    days: DayRange
+    assets: tuple[str, ...]
+    inputs: str = Field(description="Digest of what the days are to be made from.")
+
+
+class Ready(Policy):
+    """An as-of day whose window can be built now; `inputs` is the digest of what its model would be made from."""
+
+    as_of: date
+    inputs: str
+
+
+class NotReady(Policy):
+    """An as-of day whose window cannot be built yet, and why."""
+
+    as_of: date
+    why: str
+    pending: bool = Field(False, description="Whether all that is missing is an ingest of days that have arrived.")
+
+
+def days_of_window(settings: Settings, as_of: date) -> WindowDays:
+    """The days that an as-of day means under these settings.
+
+    Raises:
+        SettingsError: there is no such window.
+    """
+    try:
+        return window_days(as_of, settings.window, settings.holdout, settings.labels)
+    except ValueError as error:
+        raise SettingsError(f"as of {as_of} there is no window: {error}") from None
+
+
+def first_trainable(settings: Settings, arrived: Iterable[date]) -> date | None:
+    """The first as-of day whose window lies in the days that have arrived; None where none does."""
+    there = frozenset(arrived)
+    most = settings.validation.max_missing_days
+    return next((day for day in sorted(there) if _missing(settings, day, there) <= most), None)
+
+
+def _missing(settings: Settings, as_of: date, there: frozenset[date]) -> int:
+    return sum(day not in there for day in days_of_window(settings, as_of).needed)
+
+
+def days_behind(settings: Settings, days: Iterable[date]) -> list[date]:
+    """Those days and every earlier day that their features look back on, oldest first."""
+    wanted = set(days)
+    return sorted(wanted | {earlier for day in wanted for earlier in lookback(settings.feature_plan, day)})
+
+
+def unbroken(days: Iterable[date], longest: int | None = None) -> Iterator[DayRange]:
+    """Runs of days without a gap, each of which one Dagster run can take."""
+    ordered = sorted(days)
+    for _, run in groupby(enumerate(ordered), key=lambda pair: pair[1].toordinal() - pair[0]):
+        members = [day for _, day in run]
+        step = longest or len(members)
+        for first in range(0, len(members), step):
+            part = members[first : first + step]
+            yield DayRange(start=part[0], end=part[-1])
+
+
+class Readiness:
+    """The lake beside the store, for the days that retrains up to the latest need. Read once; nothing is changed."""
+
+    def __init__(self, settings: Settings, lake: Lake, store: Store) -> None:
+        self._settings = settings
+        self._lake = lake
+        self._store = store
+        self._earliest: date | None = None
+
+    @cached_property
+    def listing(self) -> LakeListing:
+        """Everything that the lake holds.
+
+        Raises:
+            DataInvalid: there is no lake.
+        """
+        return self._lake.listing()
+
+    @property
+    def latest(self) -> date | None:
+        """The last day that has arrived.
+
+        Raises:
+            DataInvalid: there is no lake.
+        """
+        return max(self.listing.days, default=None)
+
+    @property
+    def first(self) -> date | None:
+        """The first day that has arrived; read with the latest."""
+        return min(self.listing.days, default=None)
+
+    def reach_back_to(self, as_of: date) -> None:
+        """Also reads what a retrain of an earlier as-of day needs; to be said before anything is asked about it."""
+        self._earliest = as_of
+
+    @cached_property
+    def arrived(self) -> dict[date, DayFiles]:
+        """The days that have arrived, from the first that a retrain of the latest needs, or of an earlier one."""
+        if self.latest is None:
+            return {}
+        first = self._first_needed(self._from)
+        return {day: files for day, files in self.listing.days.items() if day >= first}
+
+    @property
+    def _from(self) -> date:
+        assert self.latest is not None
+        return min(self._earliest or self.latest, self.latest)
+
+    def _first_needed(self, as_of: date) -> date:
+        return days_behind(self._settings, days_of_window(self._settings, as_of).needed)[0]
+
+    @cached_property
+    def featured(self) -> list[date]:
+        """Arrived days whose features a retrain of the latest day, or of an earlier or later one, reads."""
+        if self.latest is None:
+            return []
+        needed = days_of_window(self._settings, self.latest).needed
+        earlier = days_of_window(self._settings, self._from).needed
+        return [day for day in self.arrived if day in needed or day in earlier or day >= earlier[-1]]
+
+    def within_reach(self) -> date | None:
+        """The last as-of day before the latest for which no more than features have to be made; None if the latest is.
+
+        It is read on its own: nothing that it needs beyond what later days do is to be ingested for it.
+        """
+        if self.latest is None or self._store.readable(TRANSACTIONS, [self.latest]):
+            return None
+        recent = [self.latest - timedelta(days=n) for n in range(DAYS_IN_ONE_RUN)]
+        ingested = max(self._store.readable(TRANSACTIONS, recent), default=None)
+        if ingested is None:
+            return None
+        alone = Readiness(self._settings, self._lake, self._store)
+        alone.listing = self.listing
+        alone.reach_back_to(ingested)
+        days = days_of_window(self._settings, ingested)
+        return None if alone._hindrance(ingested, days) or alone._stale_behind(days) else ingested
+
+    @cached_property
+    def inventory(self) -> Inventory:
+        """What the store holds of them."""
+        first = min(self.arrived, default=None)
+        before = (
+            [first - timedelta(days=n) for n in range(1, self._settings.validation.trailing_days + 1)] if first else []
+        )
+        return Inventory(self._store, self._settings, [*before, *self.arrived], made=DAY_ASSETS)
+
+    @cached_property
+    def refused(self) -> dict[date, str]:
+        """Arrived days that were refused as they are now, with the reason; only another delivery changes that."""
+        found = {day: self.inventory.refusal(day, files) for day, files in self.arrived.items()}
+        return {day: why for day, why in found.items() if why is not None}
+
+    @cached_property
+    def stale(self) -> list[date]:
+        """Days that have to be ingested or summed up, oldest first; refused ones are not asked again."""
+        current = {day: files for day, files in self.arrived.items() if day not in self.refused}
+        unreported = {day for day in self.inventory.transactions if self.inventory.report(day) is None}
+        found = {*self.inventory.stale_transactions(current), *self.inventory.stale_entity_days(), *unreported}
+        return sorted(day for day in found if day in current)
+
+    @cached_property
+    def stale_features(self) -> list[date]:
+        """Days whose features have to be made, oldest first; not those that look back on a day that is not sound."""
+        unsound = {*self.refused, *self.stale}
+        plan = self._settings.feature_plan
+        sound = [day for day in self.featured if not unsound & {day, *lookback(plan, day)}]
+        return self.inventory.stale_features(sound)
+
+    def work(self, asked: Iterable[date] = ()) -> Work | None:
+        """The next run of days to ingest; None when everything is as the lake has it.
+
+        First the features that keep one of the as-of days from being ready that are asked about, if its days are in:
+        days that arrive meanwhile do not keep a retrain waiting. Then days, the oldest first, and then other features.
+        """
+        for as_of in sorted(asked):
+            missing = self._missing_features(as_of)
+            for days in unbroken(missing, DAYS_IN_ONE_RUN):
+                return self._work(days, (FEATURES,))
+        if self.stale:
+            days = next(unbroken(self.stale, DAYS_IN_ONE_RUN))
+            alone = set(self.stale) <= set(days) and not self.refused
+            wanted = alone and set(days) <= set(self.featured)
+            return self._work(days, (TRANSACTIONS, ENTITY_DAYS, *((FEATURES,) if wanted else ())))
+        for days in unbroken(self.stale_features, DAYS_IN_ONE_RUN):
+            return self._work(days, (FEATURES,))
+        return None
+
+    def _missing_features(self, as_of: date) -> list[date]:
+        """Days of a window whose features have to be made, where that is all that its as-of day waits for."""
+        days = days_of_window(self._settings, as_of)
+        if self._hindrance(as_of, days) is not None or self._stale_behind(days):
+            return []
+        return [day for day in days.needed if day in self.stale_features]
+
+    def of(self, as_of: date) -> Ready | NotReady:
+        """Whether the window of an as-of day can be built."""
+        days = days_of_window(self._settings, as_of)
+        why = self._hindrance(as_of, days)
+        if why is not None:
+            return NotReady(as_of=as_of, why=why)
+        pending = self._pending(days)
+        if pending:
+            told = f"{_several(pending)} still {'has' if len(pending) == 1 else 'have'} to be ingested"
+            return NotReady(as_of=as_of, why=told, pending=True)
+        return Ready(as_of=as_of, inputs=self._inputs(as_of, days))
+
+    def rows_after(self, as_of: date | None) -> int:
+        """Accepted rows of ingested days after an as-of day."""
+        found = self.inventory.transactions.items()
+        return sum(record.facts["rows"] for day, record in found if as_of is None or day > as_of)
+
+    def _work(self, days: DayRange, assets: tuple[str, ...]) -> Work:
+        versions = {day.isoformat(): self.arrived[day].version for day in days}
+        return Work(
+            days=days,
+            assets=assets,
+            inputs=digest([versions, assets, self.inventory.recipes.every(), self._settings.validation]),
+        )
+
+    def _hindrance(self, as_of: date, days: WindowDays) -> str | None:
+        if as_of not in self.arrived:
+            return f"{as_of} has not arrived"
+        behind = [day for day in days_behind(self._settings, days.needed) if day in self.arrived]
+        bad = [day for day in behind if day in self.refused]
+        if bad:
+            return f"{bad[0]} is refused: {self.refused[bad[0]]}"
+        missing = [day for day in days.needed if day not in self.arrived]
+        if len(missing) > self._settings.validation.max_missing_days:
+            return f"{_several(missing)} {'has' if len(missing) == 1 else 'have'} not arrived"
+        return None
+
+    def _pending(self, days: WindowDays) -> list[date]:
+        return self._stale_behind(days) or [day for day in days.needed if day in self.stale_features]
+
+    def _stale_behind(self, days: WindowDays) -> list[date]:
+        """The days of a window, and those behind them, that have to be ingested or summed up."""
+        behind = set(days_behind(self._settings, days.needed))
+        return [day for day in self.stale if day in behind]
+
+    def _inputs(self, as_of: date, days: WindowDays) -> str:
+        features, transactions = self.inventory.features, self.inventory.transactions
+        used: Mapping[str, str] = {day.isoformat(): features[day].digest for day in days.needed if day in features}
+        behind: Mapping[str, str] = {
+            day.isoformat(): transactions[day].digest
+            for day in days_behind(self._settings, days.needed)
+            if day in transactions
+        }
+        return digest([as_of.isoformat(), used, behind, self._settings.model_dump(mode="json")])
+
+
+def _several(days: Sequence[date]) -> str:
+    return str(days[0]) if len(days) == 1 else f"{len(days)} days from {days[0]} to {days[-1]}"

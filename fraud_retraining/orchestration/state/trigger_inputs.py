@@ -1,0 +1,254 @@
+"""What is known when a decision about a retrain is made.
+
+Here: reading it together from ledger, lake, store and Dagster's runs. Not here: the decision
+(`domain/retraining/triggers.py`).
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import NamedTuple
+
+import dagster as dg
+
+from fraud_retraining.adapters.days.monitoring_reports import drift_history, live_performance
+from fraud_retraining.adapters.ledger.ledger import Ledger
+from fraud_retraining.adapters.storage.store import Store
+from fraud_retraining.domain.ledger.events import Event, EventKind
+from fraud_retraining.domain.releases.lifecycle import ReleaseState
+from fraud_retraining.domain.retraining.triggers import (
+    DriftDay,
+    DriftRetrain,
+    Failed,
+    Known,
+    LivePerformance,
+    Paused,
+    Running,
+    Trigger,
+    Unfinished,
+    begins_again,
+    first_reason,
+    grid,
+    worth_asking,
+)
+from fraud_retraining.orchestration.jobs import RETRAIN
+from fraud_retraining.orchestration.runs.requests import as_of_of
+from fraud_retraining.orchestration.state.readiness import Readiness, Ready
+from fraud_retraining.settings import Settings
+
+RETRAINING = "retraining"
+WATCHED_DAYS = 21
+UNFINISHED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+
+
+def gather(
+    settings: Settings,
+    ledger: Ledger,
+    store: Store,
+    readiness: Readiness,
+    instance: dg.DagsterInstance,
+    now: datetime,
+    grace: timedelta = timedelta(0),
+) -> Known:
+    """Everything that the decision rests on, as of now.
+
+    Raises:
+        DataInvalid: there is no lake.
+        DependencyUnreachable: something could not be read; then nothing is decided.
+    """
+    days = answered_days(ledger)
+    answered = max(days, default=None)
+    requests = [event for event in ledger.events(EventKind.RETRAIN_REQUESTED) if event.payload.get("automatic", True)]
+    left = unfinished(ledger, answered)
+    found = [readiness.of(as_of) for as_of in days_asked_about(settings, ledger, readiness, now)]
+    watched = Watched.of(settings, ledger, store, readiness.latest)
+    return Known(
+        now=now,
+        grace=grace,
+        ready={one.as_of: one.inputs for one in found if isinstance(one, Ready)},
+        unready={one.as_of: one.why for one in found if not isinstance(one, Ready)},
+        pending=frozenset(one.as_of for one in found if not isinstance(one, Ready) and one.pending),
+        last_as_of=answered,
+        new_rows=readiness.rows_after(answered) if settings.triggers.new_data else 0,
+        drift=watched.drift,
+        last_drift=_last_drift(requests, days),
+        performance=watched.performance,
+        last_performance=_last_performance(requests, days),
+        learns_after_days=settings.labels.delay_days + settings.holdout.days,
+        running=running(instance, ledger),
+        failed=tuple(_failed(ledger, requests)),
+        unfinished=left,
+        paused=paused(ledger),
+    )
+
+
+class Watched(NamedTuple):
+    """What monitoring has found: drift from what the present champion has learnt, and what the service was worth."""
+
+    drift: tuple[DriftDay, ...] = ()
+    performance: LivePerformance | None = None
+
+    @classmethod
+    def of(cls, settings: Settings, ledger: Ledger, store: Store, latest: date | None) -> "Watched":
+        """Drift against the ledger's champion, and live performance by whoever served, of the latest days."""
+        champion = ledger.champion()
+        if champion is None or latest is None:
+            return cls()
+        triggers, days = settings.triggers, watched_days(settings, latest)
+        return cls(
+            drift=drift_history(store, champion.fingerprint, days) if triggers.drift else (),
+            performance=live_performance(store, days) if triggers.performance else None,
+        )
+
+
+def watched_days(settings: Settings, latest: date) -> list[date]:
+    """The days up to the latest whose monitoring matters: labels of the first have had time to mature."""
+    span = settings.labels.delay_days + max(
+        WATCHED_DAYS, settings.triggers.drift.days[1] if settings.triggers.drift else 0
+    )
+    return [latest - timedelta(days=n) for n in range(span - 1, -1, -1)]
+
+
+def days_asked_about(settings: Settings, ledger: Ledger, readiness: Readiness, now: datetime) -> list[date]:
+    """As-of days that a decision may want, oldest first: due ones, one that was left unfinished, and the latest.
+
+    Where days arrive faster than they are made ready, the latest never is. So the last one for which at most features
+    have to be made is among them.
+
+    Raises:
+        DataInvalid: there is no lake.
+    """
+    if readiness.latest is None:
+        return []
+    answered = last_as_of(ledger)
+    left = unfinished(ledger, answered)
+    asked = worth_asking(settings.triggers, answered, readiness.latest, now)
+    if left is not None and left.as_of <= readiness.latest:
+        asked = [*asked, left.as_of]
+    within_reach = readiness.within_reach()
+    if within_reach is not None and (answered is None or within_reach > answered):
+        asked = [*asked, within_reach, *_last_due(settings, answered, now, within_reach)]
+    readiness.reach_back_to(min(asked))
+    return sorted(set(asked))
+
+
+def _last_due(settings: Settings, answered: date | None, now: datetime, until: date) -> list[date]:
+    """The last as-of day of the grid that is due, up to a day; none where there is none."""
+    policy = settings.triggers.schedule
+    due = grid(policy, answered, now) if policy is not None and answered is not None else []
+    return [day for day in due if day <= until][-1:]
+
+
+def last_as_of(ledger: Ledger) -> date | None:
+    """The latest as-of day that came to an answer."""
+    return max(answered_days(ledger), default=None)
+
+
+def answered_days(ledger: Ledger) -> frozenset[date]:
+    """The as-of days that came to an answer: a release that was decided upon, or gates that failed.
+
+    A retrain that died on the way came to none, and is asked for again.
+    """
+    halfway = {release.as_of for release in ledger.releases(ReleaseState.REGISTERED)}
+    registered = {release.as_of for release in ledger.releases()} - halfway
+    failed = {event.as_of for event in ledger.events(EventKind.RETRAIN_FAILED) if _is_answer(event)}
+    return frozenset(as_of for as_of in registered | failed if as_of is not None)
+
+
+def unfinished(ledger: Ledger, answered: date | None) -> Unfinished | None:
+    """The last retrain that failed, if it is of a day after the last answer and may be begun again as it was."""
+    failures = [event for event in ledger.events(EventKind.RETRAIN_FAILED) if event.as_of is not None]
+    newer = [event for event in failures if answered is None or (event.as_of is not None and event.as_of > answered)]
+    if not newer:
+        return None
+    failed = newer[-1]
+    run_id = failed.payload.get("dagster_run_id")
+    asked = ledger.last(EventKind.RETRAIN_REQUESTED, subject=run_id) if run_id else None
+    told = asked.payload if asked is not None else failed.payload
+    triggers = tuple(Trigger(name) for name in str(told.get("trigger", "")).split("+") if name in set(Trigger))
+    if not triggers or not begins_again(str(failed.payload.get("category")), triggers):
+        return None
+    since = told.get("drift_since")
+    assert failed.as_of is not None
+    return Unfinished(
+        as_of=failed.as_of,
+        triggers=triggers,
+        reason=first_reason(str(told.get("reason") or "")),
+        cause=str(failed.payload.get("category")),
+        drift_since=date.fromisoformat(since) if since else None,
+    )
+
+
+def paused(ledger: Ledger) -> Paused | None:
+    """Since when and why retrains are not started any more; None while they are."""
+    last = ledger.last((EventKind.AUTOMATION_PAUSED, EventKind.AUTOMATION_RESUMED), subject=RETRAINING)
+    if last is None or last.kind == EventKind.AUTOMATION_RESUMED:
+        return None
+    until_resumed = bool(last.payload.get("until_resumed", False))
+    return Paused(
+        since=last.at, cause=last.payload["cause"], inputs=last.payload["inputs"], until_resumed=until_resumed
+    )
+
+
+def running(instance: dg.DagsterInstance, ledger: Ledger) -> Running | None:
+    """The oldest retrain that Dagster has queued or under way, or one that runs without this Dagster knowing of it."""
+    records = instance.get_run_records(dg.RunsFilter(job_name=RETRAIN, statuses=UNFINISHED), ascending=True, limit=1)
+    for record in records:
+        return Running(
+            as_of=as_of_of(record.dagster_run.tags),
+            since=record.create_timestamp.astimezone(UTC),
+            by=f"Dagster run {record.dagster_run.run_id[:8]}",
+        )
+    lease = ledger.retrain_lease().holder()
+    if lease is None or lease.owner is None or lease.purpose.work != "retrain":
+        return None
+    return Running(as_of=lease.purpose.as_of, since=lease.taken_at, by=lease.owner.told())
+
+
+def _is_answer(event: Event) -> bool:
+    return str(event.payload.get("kind")) == "GateFailed"
+
+
+class Answered(NamedTuple):
+    """A request, and the as-of day whose retrain answered it."""
+
+    request: Event
+    answered: date
+
+
+def answers_to(requests: Sequence[Event], trigger: Trigger, answered: Collection[date]) -> Answered | None:
+    """The last request of a trigger that came to an answer: by the retrain of its day, or by the next one that did."""
+    for request in reversed(requests):
+        if request.as_of is None or trigger not in request.payload["trigger"].split("+"):
+            continue
+        days = [day for day in answered if day >= request.as_of]
+        if days:
+            return Answered(request, min(days))
+    return None
+
+
+def _last_drift(requests: Sequence[Event], answered: Collection[date]) -> DriftRetrain | None:
+    found = answers_to(requests, Trigger.DRIFT, answered)
+    since = found.request.payload.get("drift_since") if found is not None else None
+    return DriftRetrain(as_of=found.answered, since=date.fromisoformat(since)) if found and since else None
+
+
+def _last_performance(requests: Sequence[Event], answered: Collection[date]) -> date | None:
+    found = answers_to(requests, Trigger.PERFORMANCE, answered)
+    return found.answered if found is not None else None
+
+
+def _failed(ledger: Ledger, requests: Sequence[Event]) -> Iterator[Failed]:
+    """Failures since automation was last resumed, with what their retrain was to be made from."""
+    resumed = ledger.last(EventKind.AUTOMATION_RESUMED, subject=RETRAINING)
+    inputs = {event.payload.get("dagster_run_id"): event.payload.get("inputs") for event in requests}
+    for event in ledger.events(EventKind.RETRAIN_FAILED, after=resumed.seq if resumed else 0):
+        made_from = inputs.get(event.payload.get("dagster_run_id"))
+        if made_from and event.as_of is not None:
+            cause = str(event.payload.get("cause") or event.payload["kind"])
+            yield Failed(at=event.at, as_of=event.as_of, cause=cause, inputs=made_from)

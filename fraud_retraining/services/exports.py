@@ -1,0 +1,111 @@
+"""What an auditor takes away: events as Parquet and CSV, one page that needs nothing else, and the chain's head.
+
+Here: which events belong to a version or a period, and writing them with the page. Not here: what the page says
+(`adapters/pages/html.py`).
+
+The Parquet file has every column exactly as it is stored, so that each row's hash can be computed from it. The CSV file
+is for spreadsheets: a text that one would take for a formula gets an apostrophe in front.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from fraud_retraining.adapters.ledger.archive import rows_table
+from fraud_retraining.adapters.ledger.ledger import Ledger, Verification
+from fraud_retraining.adapters.pages.html import Exported, period_html, version_html
+from fraud_retraining.adapters.storage.locations import reaching, replacing
+from fraud_retraining.domain.audit.period import Period
+from fraud_retraining.domain.ledger.events import Event, EventKind, Head, Row
+from fraud_retraining.domain.review.report import ReviewPack
+from fraud_retraining.domain.values.schemas import Policy
+from fraud_retraining.services.release_history import events_about, read_story
+
+PARQUET, CSV, REPORT, HEAD = "events.parquet", "events.csv", "report.html", "head.json"
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+class Export(Policy):
+    """What was written where, and the head that shows later whether the chain was cut."""
+
+    folder: str
+    about: str
+    events: int
+    head: Head
+    chain_ok: bool
+    first_bad: int | None = None
+    files: dict[str, str]
+
+
+def export_version(ledger: Ledger, version: int, pack: ReviewPack | None, folder: Path) -> Export:
+    """The whole story of a version.
+
+    Raises:
+        Conflict: the ledger knows no such version.
+    """
+    story = read_story(ledger, version)
+    found = ledger.verify()
+    wanted = {event.seq for event in events_about(ledger, story.release)}
+    rows = [row for row in ledger.rows() if row.seq in wanted]
+    page = version_html(story, pack, list(map(Event.of, rows)), _exported(found))
+    return _write(folder, f"{ledger.model} version {version}", rows, page, found)
+
+
+def export_period(ledger: Ledger, period: Period, folder: Path) -> Export:
+    """Everything that happened from one day to another, by the database's clock."""
+    found = ledger.verify()
+    before: dict[str, Mapping[str, Any]] = {}
+    rows: list[Row] = []
+    for row in ledger.rows():
+        event = Event.of(row)
+        if event.at in period:
+            rows.append(row)
+        elif event.at.date() < period.first and event.kind == EventKind.CONFIGURATION_CHANGED:
+            before[event.subject or ""] = event.payload
+    page = period_html(ledger.model, period, list(map(Event.of, rows)), before, _exported(found))
+    return _write(folder, f"{ledger.model} from {period.first} to {period.last}", rows, page, found)
+
+
+def _exported(found: Verification) -> Exported:
+    return Exported(at=found.at, head=found.head, chain_ok=found.ok)
+
+
+def _write(folder: Path, about: str, rows: Sequence[Row], page: str, found: Verification) -> Export:
+    """The four files; the head goes last, so that a folder with one is whole."""
+    import pyarrow.parquet as pq
+
+    packed = io.BytesIO()
+    pq.write_table(rows_table(rows), packed, compression="zstd")
+    contents = {PARQUET: packed.getvalue(), CSV: _csv(rows).encode(), REPORT: page.encode()}
+    told = Export(
+        folder=str(folder),
+        about=about,
+        events=len(rows),
+        head=found.head,
+        chain_ok=found.ok,
+        first_bad=found.first_bad,
+        files={name: sha256(data).hexdigest() for name, data in contents.items()},
+    )
+    with reaching("write", folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    document = json.dumps(told.model_dump(mode="json", exclude={"folder"}), indent=1)
+    for name, data in {**contents, HEAD: document.encode()}.items():
+        with replacing(folder / name) as file:
+            file.write(data)
+    return told
+
+
+def _csv(rows: Iterable[Row]) -> str:
+    text = io.StringIO()
+    out = csv.writer(text)
+    out.writerow(Row._fields)
+    out.writerows([_cell(value) for value in row] for row in rows)
+    return text.getvalue()
+
+
+def _cell(value: str | int | None) -> str | int | None:
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value

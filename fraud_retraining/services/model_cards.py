@@ -1,0 +1,75 @@
+"""The model card of every version where people look for it: in the registry's description, and as a page of the run.
+
+Here: writing cards from the record, and noticing which ones the record has left behind. Not here: what a card says
+(`domain/review/model_card.py`). A card is only a view: whoever moves a release does not depend on it.
+"""
+
+from fraud_retraining.adapters.days.review_reports import read_pack
+from fraud_retraining.adapters.ledger.ledger import Ledger
+from fraud_retraining.adapters.mlflow.registry import RELEASE_STATUS, ModelVersion, Registry
+from fraud_retraining.adapters.pages.html import card_html
+from fraud_retraining.adapters.pages.review_pictures import ReviewPictures
+from fraud_retraining.adapters.storage.store import Store
+from fraud_retraining.domain.audit.history import Story
+from fraud_retraining.domain.review.model_card import card_markdown
+from fraud_retraining.domain.review.report import ReviewPack
+from fraud_retraining.domain.values.errors import IntegrityError
+from fraud_retraining.services.release_history import read_story
+
+PAGE = "model_card.html"
+SHOWS = "card_shows_event"
+
+
+class Cards:
+    """The cards of one model's versions."""
+
+    def __init__(self, ledger: Ledger, registry: Registry, store: Store) -> None:
+        self._ledger = ledger
+        self._registry = registry
+        self._store = store
+        self._pictures = ReviewPictures(store)
+
+    def refresh(self, version: int) -> str:
+        """Writes the card of a version as the record now has it; gives its Markdown.
+
+        Raises:
+            Conflict: the ledger knows no such version.
+            DependencyUnreachable: MLflow cannot be written; the card stays as it was.
+        """
+        return self._refresh(self._registry.version(version))
+
+    def refresh_stale(self) -> list[int]:
+        """Writes every card that the record has left behind, whoever moved its release; gives their versions."""
+        shown = [(version, self._last_event(version.version)) for version in self._registry.versions()]
+        stale = [version for version, seq in shown if seq is not None and version.tags.get(SHOWS) != str(seq)]
+        for version in stale:
+            self._refresh(version)
+        return [version.version for version in stale]
+
+    def _refresh(self, version: ModelVersion) -> str:
+        seq = self._last_event(version.version)
+        story = read_story(self._ledger, version.version)
+        pack = self._pack(story)
+        text = card_markdown(story, pack)
+        self._registry.log_page(version.run_id, PAGE, card_html(story, pack, self._drawn(story, pack)))
+        self._registry.set_description(version.version, text)
+        status = {RELEASE_STATUS: story.release.state.value}
+        self._registry.log_numbers(version.run_id, tags=status)
+        self._registry.set_version_tags(version.version, {**status, SHOWS: str(seq)})
+        return text
+
+    def _drawn(self, story: Story, pack: ReviewPack | None) -> dict[str, bytes]:
+        return self._pictures.of(story.evaluation, pack) if pack and story.evaluation else {}
+
+    def _last_event(self, version: int) -> int | None:
+        event = self._ledger.last(version=version)
+        return event.seq if event is not None else None
+
+    def _pack(self, story: Story) -> ReviewPack | None:
+        """The reviewer's pack; one that is damaged is left out of the card, which says that there is none."""
+        if story.evaluation is None:
+            return None
+        try:
+            return read_pack(self._store, story.release.fingerprint, story.evaluation.review_digest)
+        except IntegrityError:
+            return None

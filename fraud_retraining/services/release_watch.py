@@ -1,0 +1,146 @@
+"""What has to be minded about releases while nobody looks: deadlines, reminders, ended processes, the champion.
+
+Here: one look, which can be repeated at any time and by several daemons. Not here: how often
+(`orchestration/sensors/releases.py`), and which rule decides (`domain/releases/lifecycle.py`).
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from fraud_retraining.adapters.ledger.ledger import Ledger
+from fraud_retraining.adapters.ledger.pinned_heads import PinnedHeads
+from fraud_retraining.adapters.mlflow.registry import ModelVersion, Registry
+from fraud_retraining.domain.approvals.announcements import TOLD, ReleaseNotice, notice_of
+from fraud_retraining.domain.audit.record_checks import record_altered
+from fraud_retraining.domain.ledger.events import EventKind
+from fraud_retraining.domain.releases.lifecycle import Release, Reminder, reminders_due
+from fraud_retraining.domain.releases.reviewers import ReviewerPolicy
+from fraud_retraining.domain.values.errors import ChampionLost, IntegrityError, RecordAltered
+from fraud_retraining.services.promotion import Publisher
+
+DEADLINE, WATCH = "deadline", "watch"
+FIRST_LOOK = timedelta(days=1)
+CHAMPION = "champion"
+
+
+@dataclass(frozen=True)
+class News:
+    """What people have to be told, and up to which row of the ledger that is everything."""
+
+    notices: tuple[ReleaseNotice, ...]
+    cursor: int
+
+
+class ReleaseWatch:
+    """Minds releases by the record and the registry."""
+
+    def __init__(self, ledger: Ledger, registry: Registry, policy: ReviewerPolicy) -> None:
+        self._ledger = ledger
+        self._registry = registry
+        self._publisher = Publisher(ledger, registry, policy)
+
+    def mind_deadlines(self) -> list[Release]:
+        """Expires what is late and records every reminder that is due, once; gives what expired. Asks no MLflow."""
+        expired = self._ledger.expire_due(actor=DEADLINE, channel=WATCH)
+        now = self._ledger.now()
+        for release in self._ledger.waiting():
+            for reminder in reminders_due(release, now, self._reminded(release)):
+                self._remind(release, reminder)
+        return expired
+
+    def mind_champion(self) -> list[Release]:
+        """Finishes what ended processes left, and looks whether the champion is the recorded one and sound.
+
+        Gives the releases that it finished.
+
+        Raises:
+            DependencyUnreachable: MLflow or the artifact store did not answer, which says nothing about the champion.
+            ChampionLost: MLflow does not have it any more; recorded, and told, once.
+        """
+        try:
+            finished = self._publisher.finish_approved()
+        except ChampionLost as lost:
+            self._record_lost(lost)
+            raise
+        self._check_artifact()
+        self._publisher.point_candidate()
+        return finished
+
+    def keep_head(self, heads: PinnedHeads) -> bool:
+        """Keeps the head of the chain outside of its database and in MLflow, if it has moved on; gives whether.
+
+        Raises:
+            RecordAltered: the chain does not have the row that was kept last, or tables or guards were weakened.
+        """
+        found = self._ledger.weakness()
+        if found:
+            raise record_altered(found)
+        head, kept = self._ledger.head(), heads.heads()
+        if not head.seq or (kept and kept[-1] == head):
+            return False
+        heads.pin(head, self._ledger.now())
+        self._registry.pin_head(head)
+        return True
+
+    def stop_for(self, error: RecordAltered) -> None:
+        """Records that the record was changed, and stops what goes on by itself."""
+        self._ledger.stop_for(error)
+
+    def news(self, after: int | None) -> News:
+        """What the record holds after a row that people have to be told; at the first look, of the last day."""
+        head, since = self._ledger.head().seq, self._ledger.now() - FIRST_LOOK
+        found = self._ledger.events(TOLD, after=after or 0)
+        events = [one for one in found if one.seq <= head and (after is not None or one.at >= since)]
+        return News(tuple(notice for event in events if (notice := notice_of(event)) is not None), head)
+
+    def _reminded(self, release: Release) -> set[Reminder]:
+        events = self._ledger.events(EventKind.REVIEWERS_REMINDED, version=release.version)
+        return {Reminder(event.payload["reminder"]) for event in events}
+
+    def _remind(self, release: Release, reminder: Reminder) -> None:
+        self._ledger.append_once(
+            EventKind.REVIEWERS_REMINDED,
+            subject=f"version {release.version}, {reminder}",
+            payload={"reminder": reminder, "deadline": release.deadline},
+            actor=DEADLINE,
+            channel=WATCH,
+            as_of=release.as_of,
+            version=release.version,
+            fingerprint=release.fingerprint,
+        )
+
+    def _check_artifact(self) -> None:
+        """Records a champion whose artifact is damaged, and that it is sound again; nothing while all is well."""
+        serving = self._registry.champion()
+        problem = self._problem(serving) if serving is not None else None
+        last = self._ledger.last(EventKind.CHAMPION_CHECKED, subject=CHAMPION)
+        if serving is None or (problem is None and (last is None or last.payload["sound"])):
+            return
+        self._record_check(serving.version, problem)
+
+    def _record_lost(self, lost: ChampionLost) -> None:
+        champion = self._ledger.champion()
+        if champion is not None:
+            self._record_check(champion.version, str(lost))
+
+    def _record_check(self, version: int, problem: str | None) -> None:
+        """What is wrong with a champion and which version could take its place; None: it is sound."""
+        good = self._publisher.last_good() if problem is not None else None
+        found = {"sound": problem is None, "problem": problem or "", "last_good": good.version if good else None}
+        self._ledger.append_changed(
+            EventKind.CHAMPION_CHECKED,
+            subject=CHAMPION,
+            payload={"version": version, **found},
+            actor=WATCH,
+            channel="registry",
+            version=version,
+        )
+
+    def _problem(self, serving: ModelVersion) -> str | None:
+        release = self._ledger.release_by_version(serving.version)
+        try:
+            recorded = release.artifact_digest if release is not None else serving.artifact_digest
+            self._registry.download(serving.version, expected_digest=recorded)
+        except IntegrityError as error:
+            return "; ".join([error.what, *error.culprits])
+        return None

@@ -1,0 +1,99 @@
+"""Scores stay with their transactions, and a row is judged only once its label was known in time."""
+
+from datetime import date, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from fraud_retraining.adapters.days.live_rows import judged_rows, scored_rows
+from fraud_retraining.domain.training.fitting import FittedModel, ModelPolicy, fit
+from fraud_retraining.domain.values.errors import IntegrityError
+
+DAY = date(2026, 3, 1)
+NOON = datetime(2026, 3, 1, 12)
+
+
+@pytest.fixture(scope="module")
+def model() -> FittedModel:
+    random = np.random.default_rng(0)
+    amount = random.gamma(2, 40, 4000)
+    fraud = (random.random(4000) < np.where(amount > 150, 0.5, 0.01)).astype(np.int8)
+    rows = pa.table({"amount": amount, "is_fraud": fraud}).combine_chunks()
+    return fit(ModelPolicy(params={"n_estimators": 5, "max_bin": 64}), ("amount",), (), lambda: iter(rows.to_batches()))
+
+
+def written(path: Path, table: pa.Table) -> Path:
+    pq.write_table(table, path, row_group_size=7)
+    return path
+
+
+def transactions(rows: int = 40, known: list[datetime | None] | None = None) -> pa.Table:
+    columns = {
+        "transaction_id": pa.array(range(rows), pa.int64()),
+        "timestamp": pa.array([NOON + timedelta(seconds=n) for n in range(rows)], pa.timestamp("us")),
+        "customer": pa.array([n % 5 for n in range(rows)], pa.int64()),
+        "amount": pa.array([10.0 * n for n in range(rows)]),
+        "is_fraud": pa.array([n % 4 == 0 for n in range(rows)]).cast(pa.int8()),
+    }
+    if known is not None:
+        columns["labelled_at"] = pa.array(known, pa.timestamp("us"))
+    return pa.table(columns)
+
+
+def scores(table: pa.Table) -> pa.Table:
+    return pa.table({"transaction_id": table["transaction_id"], "score": table["amount"].to_numpy() / 1000})
+
+
+def test_every_row_is_scored_in_the_days_order(model: FittedModel, tmp_path: Path) -> None:
+    table = transactions(rows=50)
+    found = scored_rows(model, written(tmp_path / "features.parquet", table))
+    assert found["transaction_id"].equals(table["transaction_id"])
+    np.testing.assert_array_equal(found["score"].to_numpy(), model.predict(table))
+
+
+def test_an_empty_day_has_no_scores(model: FittedModel, tmp_path: Path) -> None:
+    found = scored_rows(model, written(tmp_path / "features.parquet", transactions(rows=0)))
+    assert (found.num_rows, found.column_names) == (0, ["transaction_id", "score"])
+
+
+def judged(tmp_path: Path, table: pa.Table, scored: pa.Table | None = None, delay: int = 7):
+    paths = written(tmp_path / "rows.parquet", table), written(tmp_path / "scores.parquet", scored or scores(table))
+    return judged_rows([(DAY, *paths)], entity="customer", label_delay_days=delay)
+
+
+def test_scores_and_labels_lie_side_by_side(tmp_path: Path) -> None:
+    table = transactions()
+    found = judged(tmp_path, table)
+    assert found.labels.tolist() == table["is_fraud"].to_pylist()
+    np.testing.assert_allclose(found.scores, table["amount"].to_numpy() / 1000)
+
+
+def test_an_unknown_label_is_not_judged(tmp_path: Path) -> None:
+    table = transactions(rows=4)
+    unknown = table.set_column(4, "is_fraud", pa.array([1, None, 0, None], pa.int8()))
+    assert judged(tmp_path, unknown).scores.tolist() == [0.0, 0.02]
+
+
+@pytest.mark.parametrize(
+    ("known_at", "counts", "why"),
+    [
+        (NOON, True, "known at once"),
+        (datetime(2026, 3, 8, 23, 59, 59), True, "known before the day that makes it mature has ended"),
+        (datetime(2026, 3, 9), False, "known a moment later"),
+        (None, True, "a label that does not say is known with the delay"),
+    ],
+)
+def test_a_label_counts_if_it_was_known_when_its_day_became_mature(
+    tmp_path: Path, known_at: datetime | None, counts: bool, why: str
+) -> None:
+    table = transactions(rows=2, known=[NOON, known_at])
+    assert (len(judged(tmp_path, table)) == 2) is counts, why
+
+
+def test_scores_of_other_rows_are_refused(tmp_path: Path) -> None:
+    table = transactions()
+    with pytest.raises(IntegrityError, match="2026-03-01"):
+        judged(tmp_path, table, scores(table.slice(1)))

@@ -1,0 +1,197 @@
+"""Pages need nothing from elsewhere, run nothing, show texts as they were written, and answer a stranger."""
+
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from fraud_retraining.adapters.days.review_reports import read_pack, write_pack
+from fraud_retraining.adapters.ledger.ledger import Ledger
+from fraud_retraining.adapters.pages.html import Exported, card_html, period_html, version_html
+from fraud_retraining.adapters.storage.opening import open_location
+from fraud_retraining.adapters.storage.store import Store
+from fraud_retraining.domain.audit.period import Period
+from fraud_retraining.domain.ledger.events import NOTHING
+from fraud_retraining.domain.review.model_card import MOST_CHARACTERS, SHORTENED, card_markdown, limits, markdown
+from fraud_retraining.domain.values.digests import digest
+from fraud_retraining.domain.values.errors import IntegrityError
+from fraud_retraining.services.release_history import events_about, read_story
+from fraud_retraining_tests.support.ledger_history import FIRST, HOSTILE, lived
+from fraud_retraining_tests.support.pages_read import Read
+from fraud_retraining_tests.support.reviews import pack
+
+pytest_plugins = ("fraud_retraining_tests.support.databases",)
+
+AT = datetime(2026, 11, 24, 12, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> tuple[Ledger, Store]:
+    folder = tmp_path_factory.mktemp("life")
+    store = Store(open_location(str(folder / "store"), s3=None, cache=folder / "cache"), scratch=folder / "scratch")
+    return lived(Ledger(f"sqlite:///{folder}/ledger.db"), store), store
+
+
+def told(place: tuple[Ledger, Store], version: int):
+    ledger, store = place
+    story = read_story(ledger, version)
+    return story, read_pack(store, story.release.fingerprint, story.evaluation.review_digest)
+
+
+@pytest.fixture(scope="module")
+def pages(place: tuple[Ledger, Store]) -> dict[str, str]:
+    ledger, _ = place
+    exported = Exported(at=AT, head=ledger.head(), chain_ok=True)
+    story, shown = told(place, 2)
+    events = list(ledger.events())
+    span = Period(first=date(2020, 1, 1), last=date(2100, 1, 1))
+    return {
+        "version": version_html(story, shown, events_about(ledger, story.release), exported),
+        "card": card_html(story, shown),
+        "period": period_html("fraud_detector", span, events, {}, exported),
+    }
+
+
+@pytest.mark.parametrize("name", ["version", "card", "period"])
+def test_a_page_needs_nothing_from_elsewhere_and_runs_nothing(pages: dict[str, str], name: str):
+    read = Read(pages[name])
+    assert read.open == []
+    assert not {"script", "link", "iframe", "object", "form", "a"} & set(read.elements)
+    assert read.handlers == []
+    assert all(reference.startswith("data:image/png;base64,") for reference in read.references)
+    assert "url(" not in pages[name] and "@import" not in pages[name]
+
+
+@pytest.mark.parametrize("name", ["version", "card", "period"])
+def test_a_hostile_text_is_shown_as_it_was_written(pages: dict[str, str], name: str):
+    assert "default-src 'none'" in pages[name]
+    assert "<script>" not in pages[name] and "\x1b" not in pages[name]
+    assert "<script>alert('reason')</script>" in Read(pages[name]).text
+
+
+def test_a_category_that_is_markup_is_text(pages: dict[str, str]):
+    assert "<b>" not in pages["card"]
+    assert ["city", "<b>elm</b>"] in [cells[:2] for cells in Read(pages["card"]).cells]
+
+
+class TestAStranger:
+    """What an auditor can answer from the report alone."""
+
+    def test_what_data_trained_it(self, pages: dict[str, str]):
+        read = Read(pages["version"])
+        assert "Learnt from 2026-10-31 to 2026-11-09 (rolling, 10 days): 100,000 transactions, 800 frauds" in read.text
+        day = (FIRST - timedelta(days=8)).isoformat()
+        assert [cells for cells in read.cells if cells and cells[0] == day and digest(day) in cells]
+
+    def test_which_gates_it_passed_and_by_how_much(self, pages: dict[str, str], place: tuple[Ledger, Store]):
+        read, (story, _) = Read(pages["version"]), told(place, 2)
+        for gate in story.gates:
+            row = read.row(gate.name)
+            assert row[1] == ("passed" if gate.applicable else "not applicable")
+            counted = gate.margin is not None and gate.margin >= 10 and gate.margin.is_integer()
+            assert row[4] == (f"{gate.margin:{',.0f' if counted else '.4f'}}" if gate.applicable else "-")
+            assert row[5] == gate.message
+
+    def test_who_approved_it_and_why(self, pages: dict[str, str]):
+        assert f"approved by bob (command line, own token): {HOSTILE[:30]}" in Read(pages["version"]).text
+
+    def test_what_it_replaced_and_what_became_of_it(self, pages: dict[str, str]):
+        text = Read(pages["version"]).text
+        assert "took the place of version 1" in text
+        assert "rolled back by alice" in text and "alerts doubled" in text
+
+    def test_what_was_configured_otherwise(self, pages: dict[str, str]):
+        assert Read(pages["version"]).row("gates.alert_budget") == ["gates.alert_budget", "10", "20"]
+
+    def test_where_the_chain_ended(self, pages: dict[str, str], place: tuple[Ledger, Store]):
+        head = place[0].head()
+        for name in ("version", "period"):
+            assert f"--head {head.seq}:{head.hash}" in Read(pages[name]).text
+
+
+class TestPeriod:
+    def test_every_retrain_says_what_it_came_to(self, pages: dict[str, str]):
+        rows = [cells for cells in Read(pages["period"]).cells if "48 hours are over" in cells]
+        assert [row[5] for row in rows] == ["1", "2", "3", "4"]
+        assert [row[8] for row in rows] == ["promoted", "rolled back", "rejected", "awaiting approval"]
+
+    def test_decisions_promotions_and_settings_are_listed(self, pages: dict[str, str]):
+        read = Read(pages["period"])
+        assert [cells[2:4] for cells in read.cells if len(cells) == 6 and cells[2] in ("approved", "rejected")] == [
+            ["approved", "alice"], ["approved", "bob"], ["rejected", "alice"],
+        ]  # fmt: skip
+        assert [cells[1:4] for cells in read.cells if len(cells) == 7 and "version" in cells[1]] == [
+            ["version 1", "nobody", "promotion"],
+            ["version 2", "version 1", "promotion"],
+            ["version 1", "version 2", "rollback"],
+        ]
+        assert ["settings: gates.alert_budget", "10", "20"] in [cells[2:] for cells in read.cells]
+        assert "4 retrains asked for, 4 models trained, 4 versions registered, 2 approved, 1 rejected" in read.text
+
+    def test_an_empty_period_is_a_page_too(self):
+        span = Period(first=date(2020, 1, 1), last=date(2020, 1, 2))
+        exported = Exported(at=AT, head=NOTHING, chain_ok=True)
+        assert "0 retrains asked for" in Read(period_html("m", span, [], {}, exported)).text
+
+
+def test_a_version_without_a_pack_says_so(place: tuple[Ledger, Store]):
+    story, _ = told(place, 2)
+    assert "No reviewer's pack was made for this version." in Read(card_html(story, None)).text
+
+
+class TestCard:
+    def test_it_has_every_section_and_fits_into_the_registry(self, place: tuple[Ledger, Store]):
+        text = card_markdown(*told(place, 2))
+        assert len(text) <= MOST_CHARACTERS
+        sections = [line[3:] for line in text.splitlines() if line.startswith("## ")]
+        assert sections == [
+            "Why it stands where it stands", "Purpose", "Data", "Metrics", "Gates", "Limits", "Lineage", "Approvals",
+            "Slices",
+        ]  # fmt: skip
+        assert SHORTENED not in text
+
+    def test_what_does_not_fit_is_left_out_by_whole_sections_and_said(self, place: tuple[Ledger, Store]):
+        story, shown = told(place, 2)
+        many = tuple(one.model_copy(update={"value": f"city {n}"}) for n in range(99) for one in shown.slices[:1])
+        text = card_markdown(story, shown.model_copy(update={"slices": many}))
+        assert len(text) <= MOST_CHARACTERS and text.endswith(SHORTENED)
+        assert "## Approvals" in text and "## Slices" not in text
+
+    def test_no_text_of_the_record_is_markup(self, place: tuple[Ledger, Store]):
+        text = card_markdown(*told(place, 2))
+        assert "<script>" not in text.replace(r"\<", "") and "[x](" not in text and "\x1b" not in text
+        assert r"\[x\](javascript:1)" in text
+
+    def test_limits_name_what_was_not_shown(self, place: tuple[Ledger, Store]):
+        first = " ".join(limits(*told(place, 1)))
+        assert "It has seen no fraud that happened after 2026-11-07, 7 days before its as-of day." in first
+        assert "It was not compared with a champion: there is no champion yet." in first
+        second = " ".join(limits(*told(place, 2)))
+        assert "not shown to be better" not in second
+        assert "Slices with too few frauds to be judged: amount_band under 10" in second
+        assert "What had drifted by 2026-11-14 from what the champion learnt from: amount." in second
+
+    @pytest.mark.parametrize("text", ["a\nb", "# head", "| cell |", "`code`", "**bold**", "![x](http://e)", "<img>"])
+    def test_text_stays_text(self, text: str):
+        shown = markdown(text)
+        assert "\n" not in shown
+        unescaped = shown.replace("\\", "")
+        assert unescaped == text.replace("\n", " ")
+
+
+class TestPack:
+    def test_a_pack_is_read_as_it_was_recorded(self, tmp_path: Path):
+        store = Store(open_location(str(tmp_path), s3=None, cache=tmp_path / "c"), scratch=tmp_path / "s")
+        recorded = write_pack(store, pack())
+        assert read_pack(store, pack().fingerprint, recorded).document() == pack().document()
+        assert read_pack(store, "0" * 64) is None
+
+    def test_a_pack_that_was_changed_is_refused(self, tmp_path: Path):
+        store = Store(open_location(str(tmp_path), s3=None, cache=tmp_path / "c"), scratch=tmp_path / "s")
+        recorded = write_pack(store, pack())
+        write_pack(store, pack().model_copy(update={"frauds": 1}))
+        with pytest.raises(IntegrityError, match="its digest is another one"):
+            read_pack(store, pack().fingerprint, recorded)
+        store.write_document("review_pack", pack().fingerprint, b"{}")
+        with pytest.raises(IntegrityError, match="cannot be understood"):
+            read_pack(store, pack().fingerprint)

@@ -1,0 +1,442 @@
+"""What may happen to a release, who is told when it came second, and what an interrupted promotion comes to."""
+
+from datetime import UTC, date, datetime, timedelta
+from itertools import product
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from fraud_retraining.domain.releases import lifecycle as releases
+from fraud_retraining.domain.releases.lifecycle import (
+    BY_HAND,
+    MOVES,
+    OPEN,
+    TERMINAL,
+    Await,
+    Complete,
+    Decision,
+    HumanMoved,
+    Intent,
+    Moved,
+    Promote,
+    Release,
+    ReleaseState,
+    Reminder,
+    Supersede,
+    Undo,
+    adopt,
+    ask,
+    begin_promotion,
+    champion_of_time,
+    dethrone,
+    displaced,
+    end_promotion,
+    move,
+    newer_than,
+    outdated_by,
+    promotion_of,
+    recovery,
+    reminders_due,
+    unseat,
+)
+from fraud_retraining.domain.releases.reviewers import Identity, Proof, ReviewerPolicy
+from fraud_retraining.domain.releases.trust import PromotionPolicy
+from fraud_retraining.domain.retraining.requesters import UNKNOWN
+from fraud_retraining.domain.values.errors import Conflict, GateFailed, NotPermitted, SettingsError
+
+S = ReleaseState
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+ANYBODY = ReviewerPolicy()
+
+
+def release(state: ReleaseState = S.REGISTERED, version: int = 5, as_of: date = date(2026, 11, 20), **more) -> Release:
+    values = {"trigger": "schedule", "artifact_digest": "d", "verdict_passed": True, "opened_at": NOON, **more}
+    fixed = {"model": "fraud_detector", "fingerprint": f"f{version}", "moved_at": NOON, "moved_by": "alice"}
+    return Release(version=version, as_of=as_of, state=state, **{**fixed, **values})
+
+
+def waiting(**more) -> Release:
+    return release(S.AWAITING_APPROVAL, **{"deadline": NOON + timedelta(hours=24), **more})
+
+
+def by(who: str = "bob", at: datetime = NOON + timedelta(hours=1), reason: str = "because") -> Moved:
+    return Moved(by=who, via="cli", at=at, reason=reason)
+
+
+def decide(
+    before: Release, decision: Decision, policy: ReviewerPolicy, moved: Moved, how: Proof = Proof.NOTHING, **more: Any
+) -> Release:
+    """The answer of whoever moves it."""
+    return releases.decide(before, decision, policy, Identity(name=moved.by, how=how), moved, **more)
+
+
+def intent(version: int = 5, expected: int | None = 4, rollback: bool = False, reason: str = "because") -> Intent:
+    return Intent(
+        seq=17,
+        model="fraud_detector",
+        version=version,
+        expected_champion=expected,
+        artifact_digest="d",
+        rollback=rollback,
+        came_from=S.SUPERSEDED if rollback else S.APPROVED,
+        actor="bob",
+        channel="cli",
+        reason=reason,
+        at=NOON,
+    )
+
+
+@pytest.mark.parametrize(("state", "to"), list(product(ReleaseState, sorted(BY_HAND))))
+def test_a_release_moves_only_as_the_table_says(state: ReleaseState, to: ReleaseState):
+    deadline = NOON if to is S.EXPIRED else NOON + timedelta(hours=24)
+    before = release(state, deadline=deadline if state is S.AWAITING_APPROVAL else None)
+    if state in OPEN and to in MOVES[state]:
+        assert move(before, to, by()).state is to
+    else:
+        with pytest.raises(Conflict, match="by alice at 2026-11-22 12:00:00 UTC"):
+            move(before, to, by())
+
+
+@pytest.mark.parametrize("state", sorted(TERMINAL))
+def test_nothing_leads_out_of_a_terminal_state(state: ReleaseState):
+    assert MOVES[state] == frozenset()
+
+
+@pytest.mark.parametrize("to", [S.PROMOTING, S.PROMOTED, S.ROLLED_BACK, S.AWAITING_APPROVAL, S.REGISTERED])
+def test_promotion_and_waiting_are_no_moves_by_hand(to: ReleaseState):
+    with pytest.raises(ValueError, match="not a move of its own"):
+        move(release(S.APPROVED), to, by())
+
+
+def test_a_decision_names_who_when_and_how():
+    approved = decide(waiting(), Decision.APPROVE, ANYBODY, by("bob"))
+    assert (approved.state, approved.decided_by, approved.decided_via) == (S.APPROVED, "bob", "cli")
+    assert approved.decided_at == NOON + timedelta(hours=1)
+
+
+def test_the_second_answer_is_told_who_decided_and_when():
+    approved = decide(waiting(), Decision.APPROVE, ANYBODY, by("bob", reason="looks right"))
+    with pytest.raises(Conflict, match="it was approved by bob at 2026-11-22 13:00:00 UTC: looks right"):
+        decide(approved, Decision.REJECT, ANYBODY, by("carol"))
+
+
+def test_nobody_decides_on_a_release_that_does_not_wait():
+    with pytest.raises(Conflict):
+        decide(release(S.REGISTERED), Decision.APPROVE, ANYBODY, by())
+
+
+@pytest.mark.parametrize("decision", Decision)
+@pytest.mark.parametrize(("seconds", "decided"), [(-1, True), (0, False), (1, False)])
+def test_at_its_deadline_a_release_is_expired_and_not_a_moment_before(decision, seconds, decided):
+    moved = by(at=NOON + timedelta(hours=24, seconds=seconds))
+    if decided:
+        assert decide(waiting(), decision, ANYBODY, moved).state in {S.APPROVED, S.REJECTED}
+        with pytest.raises(Conflict, match="may be decided until"):
+            move(waiting(), S.EXPIRED, moved)
+    else:
+        assert move(waiting(), S.EXPIRED, moved).state is S.EXPIRED
+        with pytest.raises(Conflict, match="expired at 2026-11-23 12:00:00 UTC"):
+            decide(waiting(), decision, ANYBODY, moved)
+
+
+@pytest.mark.parametrize("reason", ["", "  "])
+def test_a_rejection_needs_a_reason_and_an_approval_does_not(reason: str):
+    with pytest.raises(SettingsError, match="without a reason"):
+        decide(waiting(), Decision.REJECT, ANYBODY, by(reason=reason))
+    assert decide(waiting(), Decision.APPROVE, ANYBODY, by(reason=reason)).state is S.APPROVED
+
+
+def test_only_reviewers_decide_where_reviewers_are_named():
+    policy = ReviewerPolicy(reviewers=("alice",))
+    for decision in Decision:
+        with pytest.raises(NotPermitted, match="mallory is not a reviewer"):
+            decide(waiting(), decision, policy, by("mallory"))
+    assert decide(waiting(), Decision.APPROVE, policy, by("alice")).state is S.APPROVED
+
+
+def test_a_name_alone_is_not_believed_where_proof_is_asked_for_or_could_be_given():
+    provable = ReviewerPolicy(reviewers=({"name": "alice", "os_user": "adoe"},))
+    strict = ReviewerPolicy(reviewers=("alice",), require_verified=True)
+    for policy in (provable, strict):
+        with pytest.raises(NotPermitted, match="alice has not proven to be alice"):
+            decide(waiting(), Decision.APPROVE, policy, by("alice"))
+        for proof in set(Proof) - {Proof.NOTHING}:
+            assert decide(waiting(), Decision.APPROVE, policy, by("alice"), proof).state is S.APPROVED
+
+
+def test_nobody_approves_what_they_asked_for_themselves_but_they_may_reject_it():
+    own = waiting(trigger="manual", requested_by="bob")
+    with pytest.raises(NotPermitted, match="bob asked for version 5"):
+        decide(own, Decision.APPROVE, ANYBODY, by("bob"))
+    assert decide(own, Decision.REJECT, ANYBODY, by("bob")).state is S.REJECTED
+    assert decide(waiting(requested_by=""), Decision.APPROVE, ANYBODY, by("bob")).state is S.APPROVED
+
+
+@pytest.mark.parametrize("asked_as", ["bob", "bdoe", "U0BOB"])
+@pytest.mark.parametrize("trigger", ["manual", "drift+manual", "schedule", "backfill"])
+def test_whoever_asked_under_another_of_their_names_cannot_approve_it_either(asked_as: str, trigger: str):
+    bob = {"name": "bob", "os_user": "bdoe", "slack_id": "U0BOB"}
+    policy = ReviewerPolicy(reviewers=(bob, "alice"))
+    own = waiting(trigger=trigger, requested_by=asked_as)
+    with pytest.raises(NotPermitted, match="bob asked for version 5"):
+        decide(own, Decision.APPROVE, policy, by("bob"), Proof.SLACK)
+    assert decide(own, Decision.APPROVE, policy, by("alice"), Proof.SLACK).state is S.APPROVED
+
+
+def test_where_nobody_knows_who_asked_no_reviewer_approves_alone():
+    own = waiting(requested_by=UNKNOWN)
+    pair = ReviewerPolicy(reviewers=("alice", "bob"))
+    first = decide(own, Decision.APPROVE, pair, by("alice"))
+    assert (first.state, first.first_approval_by) == (S.AWAITING_APPROVAL, "alice")
+    with pytest.raises(Conflict, match="A second reviewer"):
+        decide(first, Decision.APPROVE, pair, by("alice"))
+    assert decide(first, Decision.APPROVE, pair, by("bob")).state is S.APPROVED
+    alone = ReviewerPolicy(reviewers=("alice",))
+    assert decide(own, Decision.APPROVE, alone, by("alice")).state is S.APPROVED, "there is no second reviewer"
+
+
+def test_an_answer_to_another_artifact_than_was_registered_decides_nothing():
+    with pytest.raises(Conflict, match="not the model that was asked about"):
+        decide(waiting(), Decision.APPROVE, ANYBODY, by(), digest="another")
+    assert decide(waiting(), Decision.APPROVE, ANYBODY, by(), digest="d").state is S.APPROVED
+
+
+TWO = ReviewerPolicy(two_person=True)
+
+
+def test_where_two_have_to_approve_the_first_leaves_it_waiting_and_another_one_decides():
+    first = decide(waiting(), Decision.APPROVE, TWO, by("alice"))
+    assert (first.state, first.first_approval_by, first.decided_by) == (S.AWAITING_APPROVAL, "alice", None)
+    assert (first.moved_at, first.deadline) == (waiting().moved_at, waiting().deadline), "the deadline stands"
+    second = decide(first, Decision.APPROVE, TWO, by("bob"))
+    assert (second.state, second.first_approval_by, second.decided_by) == (S.APPROVED, "alice", "bob")
+
+
+def test_nobody_is_two_people():
+    first = decide(waiting(), Decision.APPROVE, TWO, by("alice"))
+    with pytest.raises(Conflict, match="alice has approved version 5 already"):
+        decide(first, Decision.APPROVE, TWO, by("alice"))
+
+
+@pytest.mark.parametrize("who", ["alice", "bob"])
+def test_one_no_is_enough_even_after_ones_own_yes(who: str):
+    first = decide(waiting(), Decision.APPROVE, TWO, by("alice"))
+    assert decide(first, Decision.REJECT, TWO, by(who)).state is S.REJECTED
+
+
+def test_a_first_approval_comes_too_late_as_any_other():
+    with pytest.raises(Conflict, match="expired"):
+        decide(waiting(), Decision.APPROVE, TWO, by(at=NOON + timedelta(hours=24)))
+
+
+@pytest.mark.parametrize(
+    ("hours_after", "sent", "due"),
+    [
+        (11.9, [], []),
+        (12, [], [Reminder.HALF_TIME]),
+        (12.1, [Reminder.HALF_TIME], []),
+        (22.9, [], [Reminder.HALF_TIME]),
+        (23, [Reminder.HALF_TIME], [Reminder.LAST_HOUR]),
+        (23.5, [], [Reminder.LAST_HOUR]),
+        (23.5, [Reminder.HALF_TIME, Reminder.LAST_HOUR], []),
+        (24, [], []),
+    ],
+)
+def test_reviewers_are_reminded_at_half_time_and_an_hour_before_the_deadline(hours_after, sent, due):
+    asked = ask(release(), 24, by(at=NOON))
+    assert list(reminders_due(asked, NOON + timedelta(hours=hours_after), sent)) == due
+
+
+def test_what_waits_for_an_hour_or_less_has_no_last_hour_and_what_was_decided_no_reminder():
+    asked = ask(release(), 1, by(at=NOON))
+    assert reminders_due(asked, NOON + timedelta(minutes=10), ()) == ()
+    assert reminders_due(asked, NOON + timedelta(minutes=40), ()) == (Reminder.HALF_TIME,)
+    approved = decide(waiting(), Decision.APPROVE, ANYBODY, by())
+    assert reminders_due(approved, NOON + timedelta(hours=23.5), ()) == ()
+
+
+def test_a_first_champion_that_cannot_serve_is_rolled_back_to_nothing():
+    assert unseat(release(S.PROMOTED), by(reason="smoke test")).state is S.ROLLED_BACK
+    with pytest.raises(Conflict):
+        unseat(release(S.APPROVED), by())
+
+
+@pytest.mark.parametrize("who", ["", " "])
+def test_nobody_moves_nothing(who: str):
+    with pytest.raises(SettingsError, match="by nobody"):
+        move(release(), S.APPROVED, by(who))
+
+
+def test_without_a_passed_verdict_a_release_only_ends():
+    failed = release(verdict_passed=False)
+    for step in (lambda: ask(failed, 24, by()), lambda: move(failed, S.APPROVED, by())):
+        with pytest.raises(GateFailed):
+            step()
+    assert move(failed, S.GATE_FAILED, by()).state is S.GATE_FAILED
+
+
+MISSED = {"verdict_passed": False, "floors_missed": "average_precision_floor", "needs_human": "it misses a floor"}
+
+
+def test_a_missed_floor_can_be_excepted_by_a_human_with_a_reason_only():
+    asked = ask(release(**MISSED), 24, by(at=NOON))
+    assert asked.state is S.AWAITING_APPROVAL
+    with pytest.raises(SettingsError, match="without a reason"):
+        decide(asked, Decision.APPROVE, ANYBODY, by(reason=" "))
+    approved = decide(asked, Decision.APPROVE, ANYBODY, by(reason="fraud has changed; it is the better one"))
+    assert approved.state is S.APPROVED
+    intent = Intent(
+        seq=1,
+        model="fraud_detector",
+        version=5,
+        expected_champion=None,
+        artifact_digest="d",
+        rollback=False,
+        came_from=S.APPROVED,
+        actor="bob",
+        channel="cli",
+        at=NOON,
+    )
+    assert begin_promotion(approved, None, intent).state is S.PROMOTING
+
+
+@pytest.mark.parametrize("more", [MISSED, {"needs_human": "it was not compared"}])
+def test_what_needs_a_human_is_never_approved_without_having_waited_for_one(more: dict[str, Any]):
+    with pytest.raises(GateFailed, match="by itself"):
+        move(release(**more), S.APPROVED, by())
+    assert decide(waiting(**more), Decision.APPROVE, ANYBODY, by()).state is S.APPROVED
+
+
+def test_a_deadline_is_counted_from_the_moment_of_asking():
+    assert ask(release(), 1.5, by(at=NOON)).deadline == NOON + timedelta(minutes=90)
+
+
+@pytest.mark.parametrize("hours", [0, -1, 24 * 31])
+def test_the_deadline_is_bounded(hours: float):
+    with pytest.raises(ValidationError):
+        PromotionPolicy(approval_hours=hours)
+
+
+@pytest.mark.parametrize(
+    ("champion_as_of", "version", "mode", "outcome"),
+    [
+        (None, 4, "auto", Promote()),
+        (None, 4, "manual", Await()),
+        (date(2026, 11, 19), 99, "auto", Promote()),
+        (date(2026, 11, 19), 99, "manual", Await()),
+        (date(2026, 11, 20), 1, "auto", Promote()),  # same day, other settings or corrected data
+        (date(2026, 11, 20), 1, "manual", Await()),
+        (date(2026, 11, 20), 99, "auto", Supersede),
+        (date(2026, 11, 21), 1, "manual", Supersede),
+    ],
+)
+def test_a_candidate_never_replaces_a_newer_champion(champion_as_of, version, mode, outcome):
+    champion = release(S.PROMOTED, version=version, as_of=champion_as_of) if champion_as_of else None
+    answer = promotion_of(release(), champion, automatic=mode == "auto", passed=True)
+    if outcome is Supersede:
+        assert isinstance(answer, Supersede) and f"champion version {version}" in answer.reason
+    else:
+        assert answer == outcome
+
+
+@pytest.mark.parametrize(
+    ("as_of", "version"),
+    [(date(2026, 11, 10), None), (date(2026, 11, 11), 1), (date(2026, 11, 20), 1), (date(2026, 11, 23), 4)],
+)
+def test_the_champion_of_an_old_day_is_who_served_last_before_it(as_of: date, version: int | None):
+    served = {"promoted_at": NOON}
+    known = [
+        release(S.ROLLED_BACK, 1, date(2026, 11, 10), **served),
+        release(S.SUPERSEDED, 2, date(2026, 11, 12)),  # it never served
+        release(S.SUPERSEDED, 3, date(2026, 11, 20), **served),
+        release(S.PROMOTED, 4, date(2026, 11, 20), **served),
+    ]
+    then = champion_of_time(known, as_of)
+    assert (then.version if then else None) == version
+
+
+def test_a_candidate_whose_gates_failed_is_not_even_asked_about():
+    with pytest.raises(GateFailed):
+        promotion_of(release(), None, automatic=True, passed=False)
+
+
+def test_of_two_that_wait_the_newer_as_of_day_stays_and_of_equals_the_later_one():
+    older, same, newer = (waiting(version=v, as_of=date(2026, 11, day)) for v, day in ((3, 19), (4, 20), (6, 21)))
+    candidate, others = release(), [older, same, newer, release(S.REJECTED, version=2, as_of=date(2026, 11, 1))]
+    assert outdated_by(candidate, others) == [older, same]
+    assert newer_than(candidate, others) == newer
+    assert newer_than(candidate, [older, same]) is None
+
+
+def test_a_promotion_begins_from_approved_only_and_never_over_a_newer_champion():
+    begun = begin_promotion(release(S.APPROVED), release(S.PROMOTED, version=4, as_of=date(2026, 11, 1)), intent())
+    assert (begun.state, begun.intent, begun.champion_before) == (S.PROMOTING, 17, 4)
+    with pytest.raises(Conflict):
+        begin_promotion(waiting(), None, intent(expected=None))
+    for newer in (release(S.PROMOTED, version=6), release(S.PROMOTED, version=4, as_of=date(2026, 11, 21))):
+        with pytest.raises(Conflict, match=f"cannot be promoted: champion version {newer.version}"):
+            begin_promotion(release(S.APPROVED), newer, intent())
+
+
+def test_a_rollback_goes_to_what_was_champion_once_and_needs_a_reason():
+    once = release(S.SUPERSEDED, promoted_at=NOON)
+    champion = release(S.PROMOTED, version=6, as_of=date(2026, 11, 22))
+    assert begin_promotion(once, champion, intent(rollback=True)).state is S.PROMOTING
+    with pytest.raises(SettingsError, match="needs a reason"):
+        begin_promotion(once, champion, intent(rollback=True, reason=" "))
+    for never in (release(S.SUPERSEDED), release(S.APPROVED), release(S.REJECTED)):
+        with pytest.raises(Conflict, match="never champion"):
+            begin_promotion(never, champion, intent(rollback=True))
+    with pytest.raises(Conflict):
+        begin_promotion(release(S.PROMOTED, promoted_at=NOON), champion, intent(rollback=True))
+
+
+@pytest.mark.parametrize(
+    ("alias", "outcome"),
+    [(5, Complete()), (4, Undo()), (3, HumanMoved(3)), (None, HumanMoved(None))],
+    ids=["the alias was moved", "it was not touched", "a human moved it elsewhere", "a human removed it"],
+)
+def test_an_interrupted_promotion_comes_to_what_the_alias_says(alias, outcome):
+    assert recovery(intent(version=5, expected=4), alias) == outcome
+
+
+def test_an_interrupted_first_promotion_is_undone_where_there_is_no_alias():
+    assert recovery(intent(version=5, expected=None), None) == Undo()
+
+
+@pytest.mark.parametrize(
+    ("outcome", "rollback", "state"),
+    [
+        (Complete(), False, S.PROMOTED),
+        (Complete(), True, S.PROMOTED),
+        (Undo(), False, S.APPROVED),
+        (Undo(), True, S.SUPERSEDED),
+        (HumanMoved(3), False, S.SUPERSEDED),
+        (HumanMoved(3), True, S.SUPERSEDED),
+    ],
+)
+def test_a_promotion_ends_as_it_came_out(outcome, rollback, state):
+    begun = release(S.PROMOTING, intent=17)
+    ended = end_promotion(begun, intent(rollback=rollback), outcome, by())
+    assert (ended.state, ended.intent) == (state, None)
+    assert ended.was_promoted is (state is S.PROMOTED)
+
+
+def test_a_promotion_ends_once():
+    for other in (release(S.PROMOTED), release(S.PROMOTING, intent=16)):
+        with pytest.raises(Conflict, match="already finished"):
+            end_promotion(other, intent(), Complete(), by())
+
+
+def test_a_champion_is_superseded_by_a_promotion_and_rolled_back_by_a_rollback():
+    champion = release(S.PROMOTED, version=4)
+    assert dethrone(champion, intent(), by()).reason == "version 5 was promoted"
+    back = dethrone(champion, intent(rollback=True, reason="alerts doubled"), by())
+    assert (back.state, back.reason) == (S.ROLLED_BACK, "alerts doubled")
+
+
+def test_a_human_who_moves_the_alias_wins_whatever_the_state():
+    for state in ReleaseState:
+        assert adopt(release(state), by()).state is S.PROMOTED
+    assert displaced(release(S.PROMOTED), 7, by()).reason == "the alias was moved to version 7 by hand"

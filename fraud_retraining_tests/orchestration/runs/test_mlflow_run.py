@@ -1,0 +1,113 @@
+"""What people find in MLflow after retrains: runs that say what they are, described models, data with a schema."""
+
+import json
+from datetime import timedelta
+
+import mlflow.data
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from fraud_retraining.definitions import build_definitions
+from fraud_retraining.domain.training.windows import TrainingWindow
+from fraud_retraining.domain.values.errors import SettingsError
+from fraud_retraining.orchestration.assets.training import _with_window
+from fraud_retraining.orchestration.instance import open_instance
+from fraud_retraining.settings import Settings, load_settings
+from fraud_retraining_tests.support.command_line import ledger, retrain, run
+from fraud_retraining_tests.support.places import AS_OF, START, Place
+
+
+def client() -> MlflowClient:
+    return MlflowClient(load_settings().tracking_uri)
+
+
+def runs() -> list[Run]:
+    """Every run of the experiment, the oldest first."""
+    settings = load_settings()
+    experiment = client().get_experiment_by_name(settings.mlflow.experiment)
+    assert "fraud_retraining" in experiment.tags["mlflow.note.content"]
+    return list(client().search_runs([experiment.experiment_id], order_by=["attributes.start_time ASC"]))
+
+
+def test_a_run_is_named_by_as_of_day_and_trigger_and_marked(home: Place) -> None:
+    (trained,) = runs()
+    assert trained.info.run_name == f"{AS_OF} manual"
+    assert trained.info.status == "FINISHED"
+    told = {name: trained.data.tags.get(name) for name in ("automated_retrain", "trigger", "as_of", "release_status")}
+    assert told == {"automated_retrain": "true", "trigger": "manual", "as_of": str(AS_OF), "release_status": "promoted"}
+
+
+def test_model_and_versions_are_described(home: Place) -> None:
+    name = load_settings().model.name
+    model, version = client().get_registered_model(name), client().get_model_version(name, "1")
+    assert "candidate" in model.description and "champion" in model.description
+    assert str(AS_OF) in version.description
+    assert (version.tags["automated_retrain"], version.tags["release_status"]) == ("true", "promoted")
+
+
+def test_a_run_names_its_data_with_schema_digest_and_place_but_holds_no_row(home: Place) -> None:
+    (trained,) = runs()
+    settings = load_settings()
+    inputs = {item.tags[0].value: item for item in trained.inputs.dataset_inputs}
+    assert set(inputs) == {"training", "holdout"}
+    for item in inputs.values():
+        columns = {one["name"]: one["type"] for one in json.loads(item.dataset.schema)["mlflow_colspec"]}
+        assert set(columns) == {*settings.learnt_features, "is_fraud"}
+        assert set(columns.values()) <= {"double", "string", "integer"}
+        assert json.loads(item.dataset.profile).keys() == {"rows", "frauds", "days"}
+        assert mlflow.data.get_source(item).uri.endswith("/store/transaction_features")
+    assert inputs["training"].dataset.digest != inputs["holdout"].dataset.digest
+
+
+def test_what_trains_nothing_leaves_no_run(home: Place) -> None:
+    first = [one.info.run_id for one in runs()]
+    assert retrain()[1]["status"] == "already_trained"
+    code, refused, _ = retrain(AS_OF - timedelta(days=20))
+    assert (code, refused["status"]) == (3, "data_invalid")
+    assert str(START + timedelta(days=13)) in refused["error"]["remedy"]
+    assert [one.info.run_id for one in runs()] == first
+
+
+def test_the_trigger_names_the_run_its_reason_describes_it_and_what_a_person_wrote_stays(home: Place) -> None:
+    name = load_settings().model.name
+    client().update_registered_model(name, "Ours.")
+    lenient = {"max_regression": 1.0, "max_unproven_regression": 1.0, "max_slice_regression": 1.0}
+    home.configure(promotion={"mode": "manual"}, gates=lenient, model={"params": {"n_estimators": 24}})
+    asked = ("retrain", "--as-of", str(AS_OF), "--trigger", "drift", "--reason", "two of three days over .2")
+    _, answer, _ = run(*asked)
+    tags = client().get_run(answer["mlflow_run_id"]).data.tags
+    assert tags["mlflow.runName"] == f"{AS_OF} drift"
+    assert tags["mlflow.note.content"] == "two of three days over .2"
+    assert tags["release_status"] == answer["status"] == "awaiting_approval"
+    assert tags["dagster_run_id"] == answer["dagster_run_id"]
+    assert client().get_registered_model(name).description == "Ours."
+
+
+def test_the_launch_form_gives_a_reason_and_a_window_for_one_run(home: Place) -> None:
+    home.configure(promotion={"mode": "manual"})
+    said = {"reason": "a shorter memory, once", "window_days": 6}
+    job = build_definitions(load_settings()).resolve_job_def("retrain")
+    done = job.execute_in_process(
+        instance=open_instance(),
+        partition_key=str(AS_OF),
+        run_config={"ops": {"training_window": {"config": said}}},
+        raise_on_error=False,
+    )
+    events = {event.kind: event for event in ledger().events()}
+    window = TrainingWindow.model_validate(events["window_built"].payload)
+    assert (len(window.days.training), load_settings().window.days) == (6, 8)
+    assert events["retrain_requested"].payload["reason"] == "a shorter memory, once"
+    (trained,) = [one for one in runs() if one.data.tags["dagster_run_id"] == done.run_id]
+    assert trained.data.tags["mlflow.note.content"] == "a shorter memory, once"
+
+
+def test_a_window_that_cannot_be_is_refused() -> None:
+    rolling = Settings()
+    assert _with_window(rolling, 0) is rolling
+    expanding = Settings(window={"strategy": "expanding", "start": "2024-01-01"})
+    with pytest.raises(SettingsError, match="no length"):
+        _with_window(expanding, 6)
+    weighted = Settings(window={"strategy": "weighted", "days": 10, "recent_days": 7})
+    with pytest.raises(SettingsError, match="3 days is not possible"):
+        _with_window(weighted, 3)

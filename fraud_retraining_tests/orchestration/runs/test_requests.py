@@ -1,0 +1,94 @@
+"""Who asked for a retrain: what the program found out, whatever an option or a tag says."""
+
+from datetime import UTC, date, datetime
+
+import dagster as dg
+import pytest
+
+from fraud_retraining.adapters.ledger.ledger import Ledger
+from fraud_retraining.domain.ledger.events import EventKind
+from fraud_retraining.domain.retraining.requesters import UNKNOWN, Requester
+from fraud_retraining.domain.retraining.triggers import Retrain, Trigger
+from fraud_retraining.orchestration.jobs import AS_OF_TAG, DECISION_TAG, DRIFT_TAG, INPUTS_TAG, TRIGGER_TAG
+from fraud_retraining.orchestration.resources import open_lake, open_ledger, open_store
+from fraud_retraining.orchestration.runs.requests import record_decision, record_request, request_of_run
+from fraud_retraining.orchestration.state.readiness import Readiness
+from fraud_retraining.orchestration.state.trigger_inputs import gather
+from fraud_retraining.settings import Settings, load_settings
+from fraud_retraining_tests.support.places import Place
+
+AS_OF = date(2026, 11, 20)
+WANTED = Retrain(
+    as_of=AS_OF, triggers=(Trigger.SCHEDULE, Trigger.DRIFT), reason="48 hours", inputs="i1", drift_since=AS_OF
+)
+CARRIED_OUT = {AS_OF_TAG: str(AS_OF), DECISION_TAG: "i1:0"}
+TYPED = {
+    "words of automation": {TRIGGER_TAG: "schedule", "dagster/sensor_name": "retrain_when_asked"},
+    "a schedule's name": {TRIGGER_TAG: "schedule", "dagster/schedule_name": "retrain_schedule"},
+    "a tick": {TRIGGER_TAG: "schedule", "dagster/sensor_name": "x", "dagster/tick": "3", "dagster/run_key": "i1:0"},
+    "another person": {"user": "carol", "fraud_retraining/channel": "command line"},
+    "what answers triggers": {TRIGGER_TAG: "performance", DRIFT_TAG: "2026-11-20", INPUTS_TAG: "i1"},
+    "a decision that there is not": {DECISION_TAG: "i9:0"},
+}
+
+
+@pytest.fixture
+def settings(place: Place) -> Settings:
+    place.configure()
+    return load_settings()
+
+
+@pytest.fixture
+def ledger(settings: Settings) -> Ledger:
+    return open_ledger(settings)
+
+
+@pytest.mark.parametrize("typed", TYPED.values(), ids=TYPED)
+def test_tags_that_somebody_typed_make_no_run_of_automation(
+    settings: Settings, ledger: Ledger, typed: dict[str, str]
+) -> None:
+    request = record_request("r1", {AS_OF_TAG: str(AS_OF), **typed}, settings, ledger)
+    assert (request.requested_by, request.automatic, request.trigger) == (UNKNOWN, False, "manual")
+    event = ledger.last(EventKind.RETRAIN_REQUESTED)
+    assert event is not None
+    assert (event.actor, event.channel) == (UNKNOWN, "Dagster UI")
+    assert not {"inputs", "drift_since", "decided"} & event.payload.keys()
+
+
+def test_the_command_line_keeps_its_word_and_is_the_persons_own_request(settings: Settings, ledger: Ledger) -> None:
+    asker = Requester(name="adoe", channel="command line")
+    request = record_request("r1", {AS_OF_TAG: str(AS_OF), TRIGGER_TAG: "schedule"}, settings, ledger, asker)
+    assert (request.requested_by, request.automatic, request.trigger) == ("adoe", False, "schedule")
+    assert request_of_run("r1", ledger) == request
+    in_the_run = record_request("r1", {AS_OF_TAG: str(AS_OF), TRIGGER_TAG: "drift"}, settings, ledger)
+    assert in_the_run == request, "the run finds what the command recorded"
+
+
+def test_what_automation_decided_is_carried_out_by_one_run_of_that_day(settings: Settings, ledger: Ledger) -> None:
+    record_decision("i1:0", WANTED, "sensor retrain_when_asked", ledger)
+    other_day = {**CARRIED_OUT, AS_OF_TAG: "2026-11-19"}
+    assert not record_request("r0", other_day, settings, ledger).automatic
+    request = record_request("r1", {**CARRIED_OUT, TRIGGER_TAG: "manual"}, settings, ledger)
+    assert (request.requested_by, request.automatic, request.trigger) == ("", True, "schedule+drift")
+    assert (request.actor, request.channel) == ("automation", "sensor retrain_when_asked")
+    event = ledger.last(EventKind.RETRAIN_REQUESTED, subject="r1")
+    assert event is not None
+    assert (event.payload["inputs"], event.payload["drift_since"]) == ("i1", str(AS_OF))
+    assert record_request("r1", CARRIED_OUT, settings, ledger).automatic, "the same run asks again"
+    again = record_request("r2", {**CARRIED_OUT, "dagster/sensor_name": "retrain_when_asked"}, settings, ledger)
+    assert (again.automatic, again.requested_by) == (False, UNKNOWN), "somebody executed it again"
+
+
+def test_a_person_cannot_answer_for_a_trigger(settings: Settings, ledger: Ledger) -> None:
+    asker = Requester(name="adoe", channel="command line")
+    tags = {AS_OF_TAG: str(AS_OF), TRIGGER_TAG: "performance", DRIFT_TAG: str(AS_OF), INPUTS_TAG: "i1"}
+    record_request("r1", tags, settings, ledger, asker)
+    lake, store = open_lake(settings), open_store(settings)
+    with dg.DagsterInstance.ephemeral() as instance:
+        known = gather(settings, ledger, store, Readiness(settings, lake, store), instance, datetime.now(UTC))
+    assert (known.last_performance, known.last_drift) == (None, None)
+
+
+def test_a_run_without_a_record_was_asked_for_by_nobody_knows_whom(ledger: Ledger) -> None:
+    request = request_of_run("r9", ledger)
+    assert (request.requested_by, request.automatic, request.trigger) == (UNKNOWN, False, "manual")

@@ -1,0 +1,139 @@
+"""A process that was killed is noticed, and nothing that lives, or cannot be seen, is taken for dead."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from fraud_retraining.adapters.ledger.processes import this_process
+from fraud_retraining.domain.alerts.failures import WORKER_GONE
+from fraud_retraining.domain.ledger.events import EventKind
+from fraud_retraining.orchestration.resources import open_ledger, open_outbox, open_outcomes
+from fraud_retraining.orchestration.runs.workers import WORKER_TAG, Fate, fate_of, worker_of
+from fraud_retraining.orchestration.sensors.alerts import bury_the_dead, tell_untold
+from fraud_retraining.settings import Settings, load_settings
+from fraud_retraining_tests.support.places import Place, enter
+
+RUN = """
+import sys, time
+from pathlib import Path
+import dagster as dg
+from fraud_retraining.orchestration.runs.outcomes import HOOKS
+from fraud_retraining.orchestration.resources import build_resources
+from fraud_retraining.settings import load_settings
+
+days = dg.DailyPartitionsDefinition("2024-02-01", end_date="2024-03-01")
+
+@dg.asset(partitions_def=days)
+def training_window():
+    Path(sys.argv[2]).touch()
+    time.sleep(60)
+
+retrain = dg.define_asset_job("retrain", selection="*", hooks=HOOKS, executor_def=dg.in_process_executor)
+definitions = dg.Definitions(assets=[training_window], jobs=[retrain], resources=build_resources(load_settings()))
+with dg.DagsterInstance.local_temp(sys.argv[1]) as instance:
+    definitions.resolve_job_def("retrain").execute_in_process(instance=instance, partition_key="2024-02-23")
+"""
+
+
+@pytest.fixture
+def sleeper() -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_this_process_lives() -> None:
+    assert fate_of(this_process()) is Fate.ALIVE
+
+
+def test_a_stopped_process_lives_and_a_killed_one_is_gone_even_before_its_parent_notices(
+    sleeper: subprocess.Popen[bytes],
+) -> None:
+    started = Path(f"/proc/{sleeper.pid}/stat").read_text().rpartition(")")[2].split()[19]
+    process = this_process().model_copy(update={"pid": sleeper.pid, "started": started})
+    os.kill(sleeper.pid, signal.SIGSTOP)
+    assert fate_of(process) is Fate.ALIVE
+    os.kill(sleeper.pid, signal.SIGKILL)
+    deadline = time.monotonic() + 10
+    while fate_of(process) is Fate.ALIVE and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert fate_of(process) is Fate.GONE
+    sleeper.wait()
+    assert fate_of(process) is Fate.GONE
+
+
+def test_another_process_with_the_same_number_is_not_taken_for_it() -> None:
+    assert fate_of(this_process().model_copy(update={"started": "1"})) is Fate.GONE
+
+
+def test_what_works_elsewhere_or_says_nothing_is_not_judged() -> None:
+    elsewhere = this_process().model_copy(update={"machine": "another", "pid": 1, "started": "1"})
+    assert fate_of(elsewhere) is Fate.UNKNOWN
+    assert fate_of(None) is Fate.UNKNOWN
+
+
+@pytest.mark.parametrize("tags", [{}, {WORKER_TAG: ""}, {WORKER_TAG: "7"}, {WORKER_TAG: '{"pid": 7}'}])
+def test_a_run_without_a_process_on_it_has_none(tags: dict[str, str]) -> None:
+    assert worker_of(dg.DagsterRun(job_name="retrain", tags=tags)) is None
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    place = Place(tmp_path)
+    place.configure()
+    enter(place, monkeypatch)
+    return load_settings()
+
+
+def test_a_run_whose_process_was_killed_is_failed_and_told_once(tmp_path: Path, settings: Settings) -> None:
+    at_work = tmp_path / "at work"
+    (tmp_path / "dagster").mkdir()
+    process = subprocess.Popen([sys.executable, "-c", RUN, str(tmp_path / "dagster"), str(at_work)])
+    with dg.DagsterInstance.local_temp(str(tmp_path / "dagster")) as instance:
+        outcomes = open_outcomes(settings)
+        try:
+            while not at_work.exists():
+                assert process.poll() is None
+                time.sleep(0.05)
+            assert bury_the_dead(instance, outcomes) == "1 run is under way, and its process lives"
+        finally:
+            os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        (run,) = instance.get_runs()
+        assert run.status is dg.DagsterRunStatus.STARTED
+        assert WORKER_GONE in bury_the_dead(instance, outcomes)
+        (run,) = instance.get_runs()
+        assert run.status is dg.DagsterRunStatus.FAILURE
+        assert str(process.pid) in run.tags[WORKER_TAG]
+        assert bury_the_dead(instance, outcomes) == "no run is under way"
+        assert tell_untold(instance, outcomes, datetime.now(UTC) - timedelta(hours=1)) == []
+    (event,) = open_ledger(settings).events(EventKind.RETRAIN_FAILED)
+    assert (event.payload["category"], event.payload["cause"]) == ("worker_died", "worker_died:as-of 2024-02-23")
+    (known,) = open_outbox(settings).open_notices()
+    assert (known.notice.severity, known.seen) == ("critical", 1)
+
+
+def test_a_run_that_died_while_it_was_being_canceled_is_canceled(settings: Settings) -> None:
+    instance = dg.DagsterInstance.ephemeral()
+
+    @dg.op
+    def nothing() -> None: ...
+
+    @dg.job
+    def retrain() -> None:
+        nothing()
+
+    gone = this_process().model_copy(update={"started": "1"})
+    run = instance.create_run_for_job(retrain, tags={WORKER_TAG: gone.model_dump_json()})
+    instance.report_run_canceling(run)
+    assert WORKER_GONE in bury_the_dead(instance, open_outcomes(settings))
+    assert [run.status for run in instance.get_runs()] == [dg.DagsterRunStatus.CANCELED]

@@ -1,0 +1,225 @@
+"""The record alone tells why a version is live: what trained it, how it was judged, and who let it serve."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from fraud_retraining.adapters.ledger.ledger import Ledger
+from fraud_retraining.adapters.mlflow.environment import environment
+from fraud_retraining.domain.audit.history import Change, differences, libraries_line
+from fraud_retraining.domain.ledger.events import EventKind
+from fraud_retraining.domain.values.digests import digest
+from fraud_retraining.domain.values.errors import Conflict
+from fraud_retraining.services.release_history import read_story
+from fraud_retraining_tests.support.ledger_history import (
+    FIRST,
+    HOSTILE,
+    approved,
+    asked,
+    lived,
+    promoted,
+    trained,
+    waiting,
+    window,
+)
+
+pytest_plugins = ("fraud_retraining_tests.support.databases",)
+
+
+@pytest.fixture(scope="module")
+def life(tmp_path_factory: pytest.TempPathFactory) -> Ledger:
+    return lived(Ledger(f"sqlite:///{tmp_path_factory.mktemp('life')}/ledger.db"))
+
+
+def test_what_trained_it_is_told_to_the_last_digest(life: Ledger):
+    story = read_story(life, 2)
+    as_of = FIRST + timedelta(days=2)
+    assert story.window == window(as_of)
+    assert {day.digest for use, day in story.days if use == "training"} == {
+        digest(day.isoformat()) for day in window(as_of).days.training
+    }
+    assert story.making.parameters["n_estimators"] == 20 and story.making.parameters["reg_lambda"] == 5.0
+    assert story.making.environment == environment()
+    assert story.making.window_digest == digest(story.window)
+    assert story.data_digest != read_story(life, 1).data_digest
+    assert (story.asked.trigger, story.asked.reason, story.asked.by) == ("schedule", "48 hours are over", "automation")
+    assert story.asked.told == "schedule: 48 hours are over"
+    assert story.asked.model_copy(update={"reason": ""}).told == "schedule"
+
+
+def test_who_approved_it_and_why_survives_what_came_later(life: Ledger):
+    story = read_story(life, 2)
+    assert story.release.state == "rolled_back" and story.release.reason == "alerts doubled"
+    assert (story.decision.what, story.decision.by, story.decision.via) == (
+        "approved", "bob", "command line, own token",
+    )  # fmt: skip
+    assert story.decision.reason == HOSTILE
+    assert story.replaced == 1
+
+
+def test_it_says_when_a_version_served_and_that_it_came_back(life: Ledger):
+    first, second = read_story(life, 1), read_story(life, 2)
+    assert first.live and not second.live
+    (began, ended), (again, still) = first.served
+    assert began < ended <= again and still is None
+    ((since, until),) = second.served
+    assert ended <= since < until
+    assert [step.what for step in second.steps][-3:] == [
+        "promotion begun, in place of version 1", "promoted, in place of version 1", "rolled back",
+    ]  # fmt: skip
+    assert "rollback begun, in place of version 2" in [step.what for step in first.steps]
+
+
+def test_gates_come_with_value_threshold_and_margin(life: Ledger):
+    gates = {gate.name: gate for gate in read_story(life, 2).gates}
+    assert gates["no_regression"].applicable and gates["no_regression"].margin > 0
+    assert gates["average_precision_floor"].threshold == 0.1
+    assert not {gate.name: gate for gate in read_story(life, 1).gates}["no_regression"].applicable
+
+
+def test_a_rejection_names_who_and_why(life: Ledger):
+    story = read_story(life, 3)
+    assert (story.decision.what, story.decision.by, story.decision.reason) == ("rejected", "alice", "worse at night")
+    assert story.replaced is None and story.served == ()
+
+
+class TestLibraries:
+    """Which libraries made a version, against those of the champion."""
+
+    def told(self, tmp_path: Path, packages: tuple[dict[str, str] | None, ...], xgboost: str = "3.2.0") -> str:
+        """The line about version 2, whose environment and champion's were recorded with these packages."""
+        ledger = Ledger(f"sqlite:///{tmp_path}/ledger.db")
+        for version, named in enumerate(packages, start=1):
+            made_by = environment().model_dump(mode="json") | {"installed_digest": digest(named)}
+            payload = {**made_by, **({"packages": named} if named is not None else {})}
+            ledger.append_changed(
+                EventKind.CONFIGURATION_CHANGED, subject="environment", payload=payload, actor="alice"
+            )
+            as_of = FIRST + timedelta(days=2 * version)
+            waiting(ledger, version, as_of, version - 1 or None, xgboost="3.2.0" if version == 1 else xgboost)
+            if version == 1:
+                assert libraries_line(read_story(ledger, 1)) == "No champion to compare libraries with."
+                approved(ledger, 1)
+                promoted(ledger, 1, None)
+        return libraries_line(read_story(ledger, 2))
+
+    def test_the_same(self, tmp_path: Path):
+        same = {"numpy": "2.4", "scipy": "1.17"}
+        assert self.told(tmp_path, (same, same)) == "Same libraries as version 1."
+
+    def test_what_fits_and_scores_is_named_before_what_stands_beside_it(self, tmp_path: Path):
+        before, after = {"scipy": "1.16", "xgboost-cpu": "3.2.0"}, {"scipy": "1.17", "xgboost-cpu": "3.3.0", "new": "1"}
+        line = self.told(tmp_path, (before, after), xgboost="3.3.0")
+        assert line == (
+            "Libraries moved since version 1: xgboost-cpu 3.2.0 \u2192 3.3.0, new (not there) \u2192 1, "
+            "scipy 1.16 \u2192 1.17."
+        )
+
+    def test_an_older_record_says_what_it_can(self, tmp_path: Path):
+        line = self.told(tmp_path, (None, {"scipy": "1.17"}), xgboost="3.3.0")
+        assert line == ("Libraries moved since version 1: xgboost-cpu 3.2.0 \u2192 3.3.0, and packages not on record.")
+
+    def test_packages_of_one_side_alone_are_no_change_of_the_settings(self):
+        assert differences({"a": 1}, {"a": 1, "packages": {"scipy": "1.17"}}) == []
+
+
+def test_settings_that_changed_since_the_champion_are_a_difference(life: Ledger):
+    changed = {change.what: change for change in read_story(life, 2).changed}
+    assert changed["gates.alert_budget"] == Change(what="gates.alert_budget", before="10", after="20")
+    assert changed["note"].before == "(not there)"
+    assert read_story(life, 1).changed == ()
+    assert read_story(life, 3).changed == read_story(life, 2).changed, "version 1 served again"
+
+
+def test_steps_are_its_own(life: Ledger):
+    for version in (1, 2, 3, 4):
+        told = {step.seq for step in read_story(life, version).steps}
+        assert told <= {event.seq for event in life.events(version=version)}
+
+
+def test_an_as_of_day_that_was_trained_twice_keeps_the_two_apart(sqlite_ledger: Ledger):
+    """The second time with another window: each version has its own, and its own request."""
+    waiting(sqlite_ledger, 1, FIRST, None)
+    asked(sqlite_ledger, FIRST, trigger="manual", reason="again")
+    other = window(FIRST).model_copy(update={"features_policy": digest("other plan")}).model_dump(mode="json")
+    sqlite_ledger.append(EventKind.WINDOW_BUILT, actor="pipeline", as_of=FIRST, payload=other)
+    story = read_story(sqlite_ledger, 1)
+    assert story.window == window(FIRST)
+    assert story.asked.reason == "48 hours are over"
+
+
+def test_a_day_that_was_rewritten_afterwards_is_told_until_it_is_back(sqlite_ledger: Ledger):
+    waiting(sqlite_ledger, 1, FIRST, None)
+    used = (FIRST - timedelta(days=5)).isoformat()
+    about = {"subject": "version 1", "actor": "pipeline", "version": 1, "as_of": FIRST}
+    for rewritten in ([used], []):
+        said = {"rewritten": rewritten, "reproducible": not rewritten, "reason": ""}
+        sqlite_ledger.append(EventKind.REPRODUCIBILITY_CHANGED, payload=said, **about)
+        assert read_story(sqlite_ledger, 1).rewritten == tuple(rewritten)
+
+
+def test_alerts_about_the_day_or_the_version_are_told(sqlite_ledger: Ledger):
+    waiting(sqlite_ledger, 1, FIRST, None)
+    notice = {"title": "the artifact is damaged"}
+    sqlite_ledger.append(EventKind.NOTICE_OPENED, actor="watch", subject="artifact:1", payload={**notice, "version": 1})
+    sqlite_ledger.append(EventKind.NOTICE_OPENED, actor="watch", subject="data", as_of=FIRST, payload={"title": "late"})
+    sqlite_ledger.append(EventKind.NOTICE_OPENED, actor="watch", subject="other", payload={**notice, "version": 2})
+    assert [alert.reason for alert in read_story(sqlite_ledger, 1).alerts] == ["the artifact is damaged", "late"]
+
+
+def test_a_champion_made_by_hand_says_so(sqlite_ledger: Ledger):
+    waiting(sqlite_ledger, 1, FIRST, None)
+    approved(sqlite_ledger, 1)
+    promoted(sqlite_ledger, 1, None)
+    waiting(sqlite_ledger, 2, FIRST + timedelta(days=2), 1)
+    sqlite_ledger.champion_moved(2, actor="somebody", channel="registry")
+    story = read_story(sqlite_ledger, 2)
+    assert story.live and story.decision is None and story.replaced == 1
+    assert "made champion by hand" in [step.what for step in story.steps]
+    assert "replaced by version 2 by hand" in [step.what for step in read_story(sqlite_ledger, 1).steps]
+    assert read_story(sqlite_ledger, 1).served[0][1] is not None
+
+
+def test_a_training_that_said_less_has_a_shorter_story(sqlite_ledger: Ledger):
+    """As the ledger of an earlier version of this software has it."""
+    model = trained(sqlite_ledger, FIRST)
+    event = sqlite_ledger.last(EventKind.MODEL_TRAINED)
+    payload = {name: value for name, value in event.payload.items() if name != "making"}
+    sqlite_ledger.append(
+        EventKind.MODEL_TRAINED, actor="pipeline", as_of=FIRST, fingerprint=model.fingerprint, payload=payload
+    )
+    about = {"trigger": "manual", "artifact_digest": "x", "verdict_passed": True, "actor": "p", "channel": "c"}
+    sqlite_ledger.open_release(1, model.fingerprint, FIRST, **about)
+    story = read_story(sqlite_ledger, 1)
+    assert (story.making, story.asked, story.evaluation) == (None, None, None)
+    assert story.model == model
+
+
+def test_a_version_that_nobody_knows_is_told_with_those_that_are_known(life: Ledger):
+    with pytest.raises(Conflict, match="knows no version 41") as refusal:
+        read_story(life, 41)
+    assert "1, 2, 3, 4" in refusal.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ({"a": {"b": 1}}, {"a": {"b": 1}}, []),
+        ({"a": {"b": 1}}, {"a": {"b": 2}}, [("a.b", "1", "2")]),
+        ({"a": {"b": 1}}, {"a": None}, [("a", "(not there)", "None"), ("a.b", "1", "(not there)")]),
+        ({"a": [1]}, {"a": [1, 2]}, [("a", "1", "1, 2")]),
+        (
+            {"who": [{"name": "anna", "slack": "U1"}]},
+            {"who": [{"name": "bert", "slack": "U2"}, {"name": "anna", "slack": "U3"}]},
+            [("who.anna.slack", "U1", "U3"), ("who.bert.slack", "(not there)", "U2")],
+        ),
+        ({}, {"long": "x" * 500}, [("long", "(not there)", "x" * 120 + "...")]),
+    ],
+)
+def test_a_difference_names_what_is_another_value_now(before, after, told):
+    assert [(one.what, one.before, one.after) for one in differences(before, after)] == told
+
+
+def test_a_life_leaves_a_whole_chain(life: Ledger, tmp_path: Path):
+    assert life.verify().ok

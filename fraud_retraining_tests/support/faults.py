@@ -1,0 +1,129 @@
+"""The command line in a process that meets a misfortune: `python -m fraud_retraining_tests.support.faults die MOMENT
+retrain`.
+
+Just before or just after one call of an adapter the process kills itself with SIGKILL (`die`), asks for more memory
+than there is (`exhaust`), or sees the server die whose process `FAULTS_SERVER` names (`unplug`). Everything else is
+the product.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fraud_retraining import cli
+from fraud_retraining.adapters.ledger.ledger import Ledger
+from fraud_retraining.adapters.mlflow.registry import ARTIFACT_DIGEST, Registry
+from fraud_retraining.adapters.storage.locations import FolderLocation
+from fraud_retraining.adapters.storage.store import RECORD, Store
+from fraud_retraining.domain.releases.lifecycle import ReleaseState
+
+Call = Callable[..., bool]
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Before or after the `nth` call of `owner.method` that `fits`."""
+
+    owner: type
+    method: str
+    fits: Call = lambda *_, **__: True
+    nth: int = 1
+    after: bool = False
+
+
+def record_of(asset: str) -> Call:
+    return lambda _, path, data: path.startswith(f"{asset}/") and path.endswith(RECORD)
+
+
+MOMENTS = {
+    "before the record of an ingested day": Moment(FolderLocation, "write_bytes", record_of("transactions"), 3),
+    "after the record of an ingested day": Moment(FolderLocation, "write_bytes", record_of("transactions"), 3, True),
+    "before the checks of a day": Moment(Store, "annotate", nth=3),
+    "before the record of entity days": Moment(FolderLocation, "write_bytes", record_of("entity_days"), 3),
+    "before the record of features": Moment(FolderLocation, "write_bytes", record_of("transaction_features"), 3),
+    "in the fifth round of boosting": Moment(
+        cli.RichProgress, "advance", lambda _, task, done: (task, done) == ("fraud_model", 5)
+    ),
+    "before the upload is complete": Moment(
+        Registry, "log_numbers", lambda *_, tags=None, **__: ARTIFACT_DIGEST in (tags or {})
+    ),
+    "after the upload": Moment(Registry, "log_model", after=True),
+    "before the evaluation is recorded": Moment(Registry, "record_evaluation"),
+    "before registering": Moment(Registry, "register"),
+    "after registering": Moment(Registry, "register", after=True),
+    "after the release is opened": Moment(Ledger, "open_release", after=True),
+    "after the policy's approval": Moment(
+        Ledger, "move_release", lambda _, version, to, **__: to is ReleaseState.APPROVED, after=True
+    ),
+    "after a reviewer's approval": Moment(Ledger, "decide", after=True),
+    "after the intent": Moment(Ledger, "intend_promotion", after=True),
+    "after the alias": Moment(Registry, "compare_and_set_champion", after=True),
+    "after the outcome": Moment(Ledger, "finish_promotion", after=True),
+}
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def exhaust() -> None:
+    np.ones(2**50)
+
+
+def unplug() -> None:
+    os.kill(int(os.environ["FAULTS_SERVER"]), signal.SIGKILL)
+
+
+MISFORTUNES = {"die": die, "exhaust": exhaust, "unplug": unplug}
+
+
+def arm(misfortune: Callable[[], None], moment: Moment) -> None:
+    """Makes it happen to this process at that moment."""
+    call = getattr(moment.owner, moment.method)
+    left = moment.nth
+
+    def fatal(*args: Any, **kwargs: Any) -> Any:
+        nonlocal left
+        fits = moment.fits(*args, **kwargs)
+        left -= fits
+        due = fits and left == 0
+        if due and not moment.after:
+            misfortune()
+        answer = call(*args, **kwargs)
+        if due:
+            misfortune()
+        return answer
+
+    setattr(moment.owner, moment.method, fatal)
+
+
+def run_with(misfortune: str, moment: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs the command in a process of its own, to which that happens."""
+    command = [sys.executable, "-m", "fraud_retraining_tests.support.faults", misfortune, moment, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=900)
+
+
+def run_killed(moment: str, *arguments: str) -> None:
+    """Runs the command in a process of its own, which has to die at that moment."""
+    ended = run_with("die", moment, *arguments)
+    assert ended.returncode == -signal.SIGKILL, f"it lived: {ended.returncode}\n{ended.stdout}\n{ended.stderr[-3000:]}"
+
+
+def run_alone(*arguments: str) -> tuple[int, dict[str, Any]]:
+    """Exit code and answer of the command in a process of its own, which meets with nothing."""
+    command = [sys.executable, "-m", "fraud_retraining.cli", *arguments, "--json"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=900)
+    assert ended.stdout, f"{ended.returncode}\n{ended.stderr[-3000:]}"
+    return ended.returncode, json.loads(ended.stdout)
+
+
+if __name__ == "__main__":
+    arm(MISFORTUNES[sys.argv.pop(1)], MOMENTS[sys.argv.pop(1)])
+    cli.main()

@@ -1,0 +1,98 @@
+"""The fixture of `offices.py`. To be named in a test module's `pytest_plugins`."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+
+from fraud_retraining.adapters.alerts.outbox import Outbox
+from fraud_retraining.adapters.ledger.ledger import Ledger
+from fraud_retraining.adapters.mlflow.registry import Registry
+from fraud_retraining.adapters.pages.signed_links import ReleaseLinks
+from fraud_retraining.adapters.storage.locations import FolderLocation
+from fraud_retraining.adapters.storage.store import Store
+from fraud_retraining.domain.alerts.notices import AlertPolicy, LinkPolicy, SlackPolicy
+from fraud_retraining.domain.releases.reviewers import Reviewer, ReviewerPolicy
+from fraud_retraining.orchestration.sensors.release_notifier import OutboxTeller
+from fraud_retraining.services.approvals import ReleaseDesk
+from fraud_retraining.services.delivery import Notifier
+from fraud_retraining.serving.limits import server_config
+from fraud_retraining.serving.release_app import LoginProxy, Office, build_app
+from fraud_retraining.serving.release_app import Slack as SlackSetup
+from fraud_retraining.settings import Settings
+from fraud_retraining_tests.support.approvals_fixture import World
+from fraud_retraining_tests.support.ledger_history import lived
+from fraud_retraining_tests.support.release_apps import (
+    ANNA,
+    BERT,
+    PROXY_SECRET,
+    SECRET,
+    SIGNING,
+    Office_,
+    Reviewed_,
+)
+from fraud_retraining_tests.support.reviewers import TOKEN, Slack
+
+
+@pytest.fixture
+def office(world: World, slack: Slack, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Office_]:
+    monkeypatch.setenv("FRAUD_RETRAINING_HOME", str(tmp_path))
+    world.policy = ReviewerPolicy(
+        reviewers=(Reviewer(name="anna", slack_id=ANNA), Reviewer(name="bert", slack_id=BERT)),
+        proxy_header="X-Login",
+        proxy_peers=("127.0.0.0/8",),
+    )
+    links = ReleaseLinks(SECRET, hours=24)
+    store = Store(FolderLocation(tmp_path / "store"), tmp_path / "scratch")
+    app = build_app(
+        Office(world.desk, store, links, LoginProxy(world.policy, PROXY_SECRET), LinkPolicy()),
+        SlackSetup(TOKEN, SIGNING, slack.url),
+    )
+    with served(app) as address:
+        policy = AlertPolicy(slack=SlackPolicy(api_url=slack.url), links=LinkPolicy(releases=f"{address}/releases"))
+        settings = Settings(
+            alerts=policy,
+            promotion={"reviewers": [one.model_dump() for one in world.policy.reviewers]},
+            model={"name": world.ledger.model},
+        )
+        outbox = Outbox(world.ledger._url, model=world.ledger.model)
+        teller = OutboxTeller(settings, world.ledger, outbox, store, links)
+        notifier = Notifier(policy, tmp_path, {"SLACK_BOT_TOKEN": TOKEN}, links)
+        with httpx.Client(base_url=address, timeout=60) as http:
+            yield Office_(world, slack, http, teller, outbox, notifier, policy, links)
+
+
+@pytest.fixture(scope="module")
+def reviewed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reviewed_]:
+    """Versions with whole reviewer's packs: 1 serves, 4 waits and is decided by anna or bert."""
+    folder = tmp_path_factory.mktemp("reviewed")
+    store = Store(FolderLocation(folder / "store"), folder / "scratch")
+    ledger = lived(Ledger(f"sqlite:///{folder}/ledger.db"), store)
+    links = ReleaseLinks(SECRET, hours=24)
+    people = (Reviewer(name="anna"), Reviewer(name="bert"))
+    policy = ReviewerPolicy(reviewers=people, proxy_header="X-Login", proxy_peers=("127.0.0.0/8",))
+    shown = LinkPolicy(mlflow="http://127.0.0.1:5000")
+    desk = ReleaseDesk(ledger, Registry(f"sqlite:///{folder}/mlflow.db", "e", ledger.model), policy)
+    office = Office(desk, store, links, LoginProxy(policy, PROXY_SECRET), shown)
+    with served(build_app(office, SlackSetup(TOKEN, SIGNING, "http://127.0.0.1:9/"))) as address:
+        yield Reviewed_(address, ledger, store, links)
+
+
+@contextmanager
+def served(app: Any) -> Iterator[str]:
+    """An app on a free port, and its address."""
+    server = uvicorn.Server(server_config(app, "127.0.0.1", 0))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.05)
+    try:
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(20)

@@ -1,0 +1,119 @@
+"""What other processes do in tests of retrains at the same time; run as `python -m`, settings from the environment.
+
+Each does one real retrain. The progress that the assets report to is where it waits, or stops itself, at a stage.
+"""
+
+import os
+import signal
+import sys
+import time
+from datetime import date
+from pathlib import Path
+from uuid import uuid4
+
+from dagster._core.errors import DagsterUserCodeExecutionError
+
+from fraud_retraining.commands.runs import Pipeline
+from fraud_retraining.definitions import build_definitions
+from fraud_retraining.domain.retraining.leases import LeasePolicy
+from fraud_retraining.domain.retraining.triggers import Retrain, Trigger
+from fraud_retraining.domain.values.errors import RetrainingError
+from fraud_retraining.orchestration.instance import open_instance
+from fraud_retraining.orchestration.jobs import AS_OF_TAG, DECISION_TAG, REASON_TAG, RETRAIN, TRIGGER_TAG
+from fraud_retraining.orchestration.resources import open_ledger, retrain_lease
+from fraud_retraining.orchestration.runs.requests import BACKFILL_TAG, record_decision
+from fraud_retraining.settings import load_settings
+
+EXPIRES_SECONDS = 3.0
+
+
+class Waiting:
+    """Says that training began, and waits there until a file appears."""
+
+    def __init__(self, until: Path) -> None:
+        self._until = until
+
+    def start(self, task: str, total: int) -> None:
+        if task == "fraud_model" and not self._until.exists():
+            say("training")
+            while not self._until.exists():
+                time.sleep(0.05)
+
+    def advance(self, task: str, done: int) -> None:
+        pass
+
+
+class Stopping:
+    """Stops the process in mid-evaluation, as a debugger, a full host or a suspended machine would."""
+
+    def start(self, task: str, total: int) -> None:
+        pass
+
+    def advance(self, task: str, done: int) -> None:
+        if task == "model_evaluation" and done == 1:
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+
+class Dying:
+    """Kills the process in the third round of boosting, as the out-of-memory killer would."""
+
+    def start(self, task: str, total: int) -> None:
+        pass
+
+    def advance(self, task: str, done: int) -> None:
+        if (task, done) == ("fraud_model", 3):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def say(words: str) -> None:
+    print(words, flush=True)
+
+
+def wait(as_of: date, until: Path) -> None:
+    """A retrain that waits in training."""
+    say(Pipeline(load_settings(), Waiting(until)).retrain(as_of, Trigger.MANUAL).status)
+
+
+def stop(as_of: date) -> None:
+    """A retrain that stops itself in evaluation, with a lease that does not last long."""
+    settings = load_settings()
+    lease = retrain_lease(settings, LeasePolicy(expires_seconds=EXPIRES_SECONDS))
+    definitions = build_definitions(settings, progress=Stopping(), retrain_lease=lease)
+    try:
+        definitions.resolve_job_def(RETRAIN).execute_in_process(
+            instance=open_instance(), partition_key=as_of.isoformat(), run_id=str(uuid4())
+        )
+    except DagsterUserCodeExecutionError as error:
+        raise error.user_exception from error
+
+
+def die(as_of: date, trigger: Trigger) -> None:
+    """A retrain that is killed while it trains: decided by automation, or asked for by hand or as a backfill."""
+    settings = load_settings()
+    tags = {BACKFILL_TAG: "b"} if trigger is Trigger.BACKFILL else {}
+    if trigger not in (Trigger.MANUAL, Trigger.BACKFILL):
+        since = as_of if trigger is Trigger.DRIFT else None
+        wanted = Retrain(as_of=as_of, triggers=(trigger,), reason="why", inputs="inputs", drift_since=since)
+        record_decision("decision", wanted, "a test", open_ledger(settings))
+        tags = {DECISION_TAG: "decision", TRIGGER_TAG: trigger.value, REASON_TAG: "why"}
+    build_definitions(settings, progress=Dying()).resolve_job_def(RETRAIN).execute_in_process(
+        instance=open_instance(), partition_key=as_of.isoformat(), tags={AS_OF_TAG: as_of.isoformat(), **tags}
+    )
+
+
+def main(what: str, as_of: str, *more: str) -> int:
+    try:
+        if what == "wait":
+            wait(date.fromisoformat(as_of), Path(*more))
+        elif what == "die":
+            die(date.fromisoformat(as_of), Trigger(*more))
+        else:
+            stop(date.fromisoformat(as_of))
+    except RetrainingError as error:
+        say(f"{type(error).__name__}: {error.what}")
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,164 @@
+"""A small review: two models that learnt from different rows, and what a reviewer is shown of them."""
+
+from datetime import date, datetime, timedelta
+from functools import cache
+
+import numpy as np
+import pyarrow as pa
+
+from fraud_retraining.domain.evaluation.gates import NO_CHAMPION, Evidence, GatePolicy, gather_evidence
+from fraud_retraining.domain.evaluation.judged import Judged, Pair
+from fraud_retraining.domain.monitoring.drift import DriftReport, FeatureDrift
+from fraud_retraining.domain.review.building import Reviewed, Watch, review
+from fraud_retraining.domain.review.report import MatureDay, ReviewPack
+from fraud_retraining.domain.training.fitting import ModelPolicy, fit
+from fraud_retraining.domain.training.scoring import FittedModel
+
+FIRST = date(2026, 11, 1)
+AS_OF = date(2026, 11, 14)
+ROWS, DAYS = 4000, 4
+POLICY = GatePolicy(resamples=100, min_slice_frauds=20, alert_budget=10, slices=("city",), min_average_precision=0.1)
+FEATURES = ("amount", "night", "count", "city")
+PARAMS = {
+    "xgboost": {"n_estimators": 20, "max_depth": 3, "learning_rate": 0.3, "colsample_bytree": 1.0},
+    "hist_gradient_boosting": {"max_iter": 10},
+    "logistic_regression": {},
+}
+
+
+@cache
+def rows(seed: int = 0) -> pa.Table:
+    """Transactions whose frauds are large ones, and ones at night."""
+    random = np.random.default_rng(seed)
+    amount, night = random.gamma(2, 50, ROWS), random.random(ROWS) < 0.2
+    odds = 0.03 * (amount - 100) + 2.0 * night - 4 + random.normal(size=ROWS)
+    seconds = np.sort(random.integers(0, DAYS * 86_400, ROWS))
+    return pa.table(
+        {
+            "transaction_id": np.arange(ROWS) + seed * ROWS,
+            "timestamp": pa.array(
+                [datetime.combine(FIRST, datetime.min.time()) + timedelta(seconds=int(s)) for s in seconds]
+            ),
+            "customer": random.integers(0, 300, ROWS),
+            "amount": amount,
+            "night": night.astype(np.float32),
+            "count": random.integers(0, 9, ROWS).astype(np.float32),
+            "city": random.choice(["ash", "birch", "<b>elm</b>"], ROWS).tolist(),
+            "is_fraud": (odds > 0).astype(np.int8),
+        }
+    )
+
+
+@cache
+def fitted(estimator: str = "xgboost", features: tuple[str, ...] = FEATURES, seed: int = 1) -> FittedModel:
+    policy = ModelPolicy(estimator=estimator, params=PARAMS[estimator], threads=1)
+    categorical = tuple(name for name in features if name == "city")
+    return fit(policy, features, categorical, lambda: iter(rows(seed).to_batches()))
+
+
+def judged(model: FittedModel) -> Judged:
+    return Judged.from_table(rows(), model.predict(rows()), entity="customer", slices=("city",))
+
+
+def watched(candidate: FittedModel, champion: FittedModel | None, batch_rows: int = 700, **more: int) -> Watch:
+    watch = Watch(ROWS, **more)
+    for batch in rows().to_batches(max_chunksize=batch_rows):
+        watch.see(batch, candidate.predict(batch), champion.predict(batch) if champion else None)
+    return watch
+
+
+def evidence_of(candidate: FittedModel, champion: FittedModel | None) -> Evidence:
+    mine = judged(candidate)
+    pair = Pair(mine, judged(champion)) if champion else NO_CHAMPION
+    return gather_evidence(POLICY, holdout=mine, comparison=pair, importance=candidate.importance())
+
+
+MATURITY = tuple(
+    MatureDay(
+        day=FIRST + timedelta(days=n), use="holdout", age_days=13 - n, rows=1010, labelled=1000 - 10 * n, frauds=100 - n
+    )
+    for n in range(DAYS)
+)
+
+
+def _drifted(name: str, drift: float) -> FeatureDrift:
+    return FeatureDrift(
+        name=name,
+        group=name,
+        psi=drift + 0.05,
+        jensen_shannon=drift / 3,
+        usual=0.05,
+        drift=drift,
+        missing=0.0,
+        new=0.01,
+        newcomers=(("<i>oak</i>", 3),) if name == "city" else (),
+        counts=(10, 20, 30, 0),
+    )
+
+
+DRIFT = DriftReport(
+    day=AS_OF,
+    version=1,
+    fingerprint="c" * 64,
+    statistic="psi",
+    threshold=0.2,
+    rows=1000,
+    features=(_drifted("amount", 0.31), _drifted("city", 0.1), _drifted("count", 0.0)),
+    left_out={},
+    groups=("amount", "city", "count"),
+    scores="the champion has scored none of them",
+    fraud_rate=None,
+    no_fraud_rate="no label is mature yet",
+)
+
+
+def pack_of(
+    mine: Judged,
+    candidate: FittedModel,
+    rival: Judged | None = None,
+    champion: FittedModel | None = None,
+    drift: bool = True,
+    fixed: tuple[Judged, ...] = (),
+) -> ReviewPack:
+    """The pack of a candidate on some rows, beside a champion on the same; `fixed` are both on the fixed days."""
+    about_fixed = {"fixed": fixed[0]} if fixed else {}
+    about_fixed |= {"fixed_comparison": Pair(*fixed)} if len(fixed) > 1 else {}
+    pair = Pair(mine, rival) if rival is not None else NO_CHAMPION
+    return review(
+        as_of=AS_OF,
+        fingerprint="f" * 64,
+        policy=POLICY,
+        evidence=gather_evidence(
+            POLICY, holdout=mine, comparison=pair, importance=candidate.importance(), **about_fixed
+        ),
+        candidate=Reviewed(mine, candidate),
+        champion=Reviewed(rival, champion) if rival is not None and champion else None,
+        champion_version=1 if champion else None,
+        watch=watched(candidate, champion),
+        maturity=MATURITY,
+        drift=DRIFT if drift else None,
+        fixed=fixed,
+    )
+
+
+@cache
+def pack(estimator: str = "xgboost", against: str | None = "logistic_regression", drift: bool = True) -> ReviewPack:
+    """The pack of a candidate against a champion that does not know the night."""
+    candidate = fitted(estimator)
+    champion = fitted(against, ("amount", "count", "city")) if against else None
+    return pack_of(judged(candidate), candidate, judged(champion) if champion else None, champion, drift)
+
+
+def hard_to_draw() -> dict[str, Judged]:
+    """Rows that a picture or a table could stumble over."""
+    usual = judged(fitted())
+    count = len(usual)
+    return {
+        "no fraud": usual.where(usual.labels == 0),
+        "only fraud": usual.where(usual.labels == 1),
+        "constant": usual.with_scores(np.full(count, 0.03)),
+        "all zero": usual.with_scores(np.zeros(count)),
+        "not numbers": usual.with_scores(np.full(count, np.nan)),
+        "no probabilities": usual.with_scores(usual.scores * 7 + 2),
+        "three rows": usual.where(np.arange(count) < 3),
+    }
