@@ -134,6 +134,12 @@ def test_tables_have_a_schema_and_each_feature_its_columns(graph: AssetGraph) ->
     assert told["hour"] == {("transactions", "timestamp")}
     assert ("entity_days", "terminal.frauds") in told["terminal_fraud_share_7d"]
     assert ("entity_days", "terminal.frauds") not in told["terminal_count_7d"]
+    assert columns["hour"].description == "about the transaction; made of transactions (timestamp)", (
+        "Dagster's open-source UI draws no lineage of columns"
+    )
+    assert "looks back 1 day; made of transactions (customer, timestamp, amount) and entity_days (customer.key" in (
+        str(columns["customer_count_1d"].description)
+    )
     for name, deps in told.items():
         for table, column in deps:
             schema = graph.get(dg.AssetKey(table)).metadata["dagster/column_schema"]

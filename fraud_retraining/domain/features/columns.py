@@ -45,6 +45,13 @@ class Column(NamedTuple):
     description: str
     made_of: tuple[tuple[str, str], ...] = ()
 
+    @property
+    def told(self) -> str:
+        """What it holds and is made of, in a line."""
+        tables = dict.fromkeys(table for table, _ in self.made_of)
+        parts = [f"{one} ({', '.join(name for table, name in self.made_of if table == one)})" for one in tables]
+        return f"{self.description}; made of {' and '.join(parts)}" if parts else self.description
+
 
 def table_columns(mapping: LakeMapping, plan: FeaturePlan) -> Mapping[str, tuple[Column, ...]]:
     """The columns of each table, in order."""
@@ -98,7 +105,9 @@ def _feature_type(name: str, plan: FeaturePlan) -> tuple[str, str]:
         return "string", "category" if name in plan.categorical else "only for slices of the evaluation; no feature"
     topic = plan.topics.get(name, "transaction")
     days = plan.horizons.get(name, 0)
-    told = f"about the {topic.replace('_', ' ')}" + (f"; looks back {days} days" if days else "")
+    told = f"about the {topic.replace('_', ' ')}" + (
+        f"; looks back {days} day{'s' if days > 1 else ''}" if days else ""
+    )
     return "float", told
 
 
