@@ -82,6 +82,10 @@ INTERRUPTED = 130
 """What shells call a command that Ctrl-C ended; here SIGTERM too."""
 
 
+LONG_TASK = 10
+"""Units from which on a task is worth a line while it lasts."""
+
+
 class RichProgress(AbstractContextManager["RichProgress"]):
     """Progress bars on stderr; plain lines where stderr is no terminal."""
 
@@ -121,10 +125,10 @@ class RichProgress(AbstractContextManager["RichProgress"]):
             self._tasks[task] = self._bars.add_task(task, total=total)
 
     def advance(self, task: str, done: int) -> None:
-        """Moves the bar; without a terminal a line at the start, in the middle and at the end."""
+        """Moves the bar; without a terminal a line at the end, and in the middle of what is long."""
         self._bars.update(self._tasks[task], completed=done)
         total = self._totals[task]
-        if not err.is_terminal and done in {total, (total + 1) // 2}:
+        if not err.is_terminal and (done == total or (total >= LONG_TASK and done == (total + 1) // 2)):
             err.print(f"{task}: {done} of {total}", highlight=False)
 
 

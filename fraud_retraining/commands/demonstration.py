@@ -44,6 +44,8 @@ EVERY = 2
 CARELESS_AT = 52
 CARELESS_PARAMS = {"n_estimators": 3, "max_depth": 1}
 REPEATED_AT = 54
+ROWS_OF_DAYS = 15
+"""Days whose rows a training window of the demo has at least, however few a day has."""
 MARKER = "this-is-the-demo"
 
 
@@ -96,7 +98,7 @@ class Story:
 def live_through(progress: Progress, transactions_per_day: int, seed: int, err: Console, *, verbose: bool) -> Story:
     """Simulates the lake and lives through the month, in a folder `demo` of its own under the home."""
     started = monotonic()
-    home = _fresh_home()
+    home = _fresh_home(transactions_per_day)
     start = datetime.now(UTC).date() - timedelta(days=DAYS)
     policy = SimulationPolicy(
         start=start,
@@ -107,7 +109,8 @@ def live_through(progress: Progress, transactions_per_day: int, seed: int, err: 
     )
     with _at_home(home):
         settings = load_settings()
-        err.print(f"Simulating {DAYS} days of transactions in {settings.lake_uri}", highlight=False)
+        told = f"Simulating {DAYS} days of transactions in {settings.lake_uri}"
+        err.print(told, highlight=False, markup=False, soft_wrap=True)
         rows = write_simulated_lake(settings, policy, progress)
         story = Story(home, settings.lake_uri, policy.start + timedelta(days=SHIFT_AFTER), rows)
         pipeline = Pipeline(settings, progress, verbose=verbose)
@@ -115,7 +118,8 @@ def live_through(progress: Progress, transactions_per_day: int, seed: int, err: 
         pipeline.ingest(DayRange(start=start, end=start + timedelta(days=FIRST_AS_OF)))
         for done, told in _month(pipeline, settings, progress, start, verbose=verbose):
             story.lived.append((done, told))
-            err.print(f"As of {done.as_of}: {done.status.value.replace('_', ' ')}. {told}", highlight=False)
+            line = f"As of {done.as_of}: {done.status.value.replace('_', ' ')}. {told}"
+            err.print(line, highlight=False, markup=False, soft_wrap=True)
     story.seconds = monotonic() - started
     return story
 
@@ -136,7 +140,7 @@ def _month(
         yield done, _told(done)
         if offset == REPEATED_AT:
             done = pipeline.retrain(as_of, Trigger.MANUAL, "asked for again, with nothing changed")
-            yield done, _told(done, "Asked for again, nothing changed: ")
+            yield done, _told(done, "Asked for again, nothing changed. ")
 
 
 def _told(done: Retrained, before: str = "") -> str:
@@ -144,7 +148,7 @@ def _told(done: Retrained, before: str = "") -> str:
         return before + sentences(*(culprit.split(": ", 1)[-1] for culprit in done.error.culprits[:2]))
     if done.evaluation is not None and done.outcome is not None and done.status.value == "promoted":
         return before + next(g.message for g in done.evaluation.verdict.gates if g.name == "no_regression")
-    return before + done.message
+    return before + sentences(done.message)
 
 
 def _learnt(done: Retrained) -> str:
@@ -168,7 +172,7 @@ def _came_to(done: Retrained) -> str:
     return f"[{answers.STYLES[done.status]}]{done.status.value.replace('_', ' ')}{version}[/]"
 
 
-def _fresh_home() -> Path:
+def _fresh_home(transactions_per_day: int) -> Path:
     """The demo's own folder, emptied if an earlier demo made it."""
     base = home_folder()
     home = base if base.name == "demo" else base / "demo"
@@ -176,14 +180,21 @@ def _fresh_home() -> Path:
         shutil.rmtree(home)
     private_folder(home)
     (home / MARKER).touch()
-    values = {
+    values = demo_values(home, transactions_per_day)
+    (home / "retraining.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+    return home
+
+
+def demo_values(home: Path, transactions_per_day: int) -> dict[str, Any]:
+    """The settings of a demo in a folder: a model that is made soon, and fewer rows asked for where days are small."""
+    least = min(Settings().validation.min_rows, ROWS_OF_DAYS * transactions_per_day)
+    return {
         "lake": {"uri": str(home / "lake")},
+        "validation": {"min_rows": least},
         "promotion": {"mode": "auto"},
         "model": {"params": {"n_estimators": 100, "learning_rate": 0.1, "max_bin": 256}},
         "alerts": {"links": LINKS},
     }
-    (home / "retraining.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
-    return home
 
 
 @contextmanager
