@@ -823,9 +823,8 @@ def serve(
         from fraud_retraining.commands import serving
 
         settings = _settings(config)
-        err.print(
-            f"http://{host}:{port}/releases; people decide by {', '.join(serving.ways(settings))}", highlight=False
-        )
+        told = f"http://{host}:{port}/releases; {serving.ways(settings)}"
+        err.print(told, highlight=False, markup=False, soft_wrap=True)
         serving.serve(settings, host, port)
         return 0
 

@@ -1,12 +1,15 @@
 """What an auditor does on the command line: verify, show, export, archive, grant."""
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
+from io import StringIO
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from fraud_retraining import cli
@@ -15,9 +18,11 @@ from fraud_retraining.adapters.ledger import database
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.mlflow.environment import environment
 from fraud_retraining.cli import app
+from fraud_retraining.commands.audit_answers import print_events, print_story
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.values.digests import digest
 from fraud_retraining.orchestration.resources import open_heads, open_ledger, open_registry, open_store
+from fraud_retraining.services.release_history import read_story
 from fraud_retraining.settings import load_settings
 from fraud_retraining_tests.support.ledger_history import FIRST, HOSTILE, configured, lived, window
 from fraud_retraining_tests.support.pages_read import Read
@@ -34,6 +39,12 @@ def run(*arguments: str) -> tuple[int, str, str]:
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result.exit_code, result.stdout, result.stderr
+
+
+def test_a_list_without_events_says_so():
+    told = Console(file=StringIO())
+    print_events([], told)
+    assert told.file.getvalue() == "The ledger has no such event.\n"  # type: ignore[attr-defined]
 
 
 def answer(*arguments: str) -> tuple[int, dict[str, Any]]:
@@ -77,6 +88,14 @@ class TestShow:
         ):
             assert expected in told, f"{expected!r} is not in\n{out}"
         assert len(out.splitlines()) <= 60, "it is one screen"
+
+    @pytest.mark.parametrize("columns", [60, 80, 120])
+    def test_a_digest_stands_on_the_line_of_its_day(self, life: Ledger, columns: int):
+        narrow = Console(file=StringIO(), width=columns)
+        print_story(read_story(life, 2), None, narrow)
+        _, _, days = narrow.file.getvalue().partition("Day digests")  # type: ignore[attr-defined]
+        assert re.search(r"^  \d{4}-\d\d-\d\d [0-9a-f]{8}", days, re.MULTILINE)
+        assert not re.search(r"^[0-9a-f]{8}\b", days, re.MULTILINE)
 
     def test_a_hostile_text_is_shown_and_not_obeyed(self, life: Ledger):
         out = run("audit", "show", "2")[1] + run("audit", "list")[1]

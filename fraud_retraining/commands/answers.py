@@ -82,7 +82,9 @@ def _metrics(evaluation: Evaluation | None) -> Answer:
 def print_retrain(done: Retrained, out: Console) -> None:
     """One retrain for a person."""
     style = STYLES[done.status]
-    out.print(f"As of {done.as_of or 'no day'}: [{style}]{_words(done.status)}[/]", highlight=False)
+    out.print(
+        f"{f'As of {done.as_of}' if done.as_of else 'No retrain'}: [{style}]{_words(done.status)}[/]", highlight=False
+    )
     if done.error is None and done.message:
         out.print(done.message, highlight=False, markup=False)
     if done.window is not None and done.model is not None:

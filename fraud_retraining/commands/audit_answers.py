@@ -25,7 +25,6 @@ from fraud_retraining.domain.values.errors import RecordAltered
 from fraud_retraining.domain.values.grids import Cell, Grid, span
 from fraud_retraining.services.exports import Export
 
-DAYS_A_LINE = 6
 MOST_DAYS = 48
 MOST_STEPS = 8
 MOST_CHANGES = 6
@@ -40,6 +39,9 @@ def plain(text: object) -> str:
 
 def print_events(events: Sequence[Event], out: Console) -> None:
     """Events of the ledger, a line each."""
+    if not events:
+        out.print("The ledger has no such event.", highlight=False)
+        return
     table = Table("no.", "at (UTC)", "event", "as of", "version", "by", "about")
     for event in events:
         who = f"{event.actor} ({event.channel})" if event.channel else event.actor
@@ -155,8 +157,9 @@ def _print_days(story: Story, out: Console) -> None:
         return
     left = len(shown) - MOST_DAYS
     out.print(Text("Day digests (* judges it; whole digests: --json, `audit export`)", "italic"), highlight=False)
-    for first in range(0, min(len(shown), MOST_DAYS), DAYS_A_LINE):
-        out.print(Text("  " + " ".join(shown[first : first + DAYS_A_LINE])), highlight=False)
+    in_a_line = max(1, (out.width - 2) // (len(shown[0]) + 1))
+    for first in range(0, min(len(shown), MOST_DAYS), in_a_line):
+        out.print(Text("  " + " ".join(shown[first : first + in_a_line])), highlight=False)
     if left > 0:
         out.print(f"  and {left} more", highlight=False)
 

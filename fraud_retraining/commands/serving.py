@@ -5,6 +5,7 @@ Here: putting the app together from the settings and the environment, and runnin
 """
 
 import os
+import socket
 
 from fraud_retraining.adapters.pages.signed_links import LEAST_CHARACTERS, LINK_VARIABLE, ReleaseLinks
 from fraud_retraining.domain.releases.reviewers import PROXY_SECRET_VARIABLE, require_proxy_proof
@@ -54,20 +55,41 @@ def slack_of(settings: Settings) -> Slack | None:
 
 
 def serve(settings: Settings, host: str, port: int) -> None:
-    """Serves until it is interrupted."""
+    """Serves until it is interrupted.
+
+    Raises:
+        SettingsError: nobody can listen at that address.
+    """
     import uvicorn
 
     from fraud_retraining.serving.limits import server_config
 
-    uvicorn.Server(server_config(build_app(office_of(settings), slack_of(settings)), host, port)).run()
+    config = server_config(build_app(office_of(settings), slack_of(settings)), host, port)
+    with _listening(host, port) as listening:
+        uvicorn.Server(config).run(sockets=[listening])
 
 
-def ways(settings: Settings) -> list[str]:
-    """By which ways people can decide through this app, in words."""
-    links = f"signed links ({LINK_VARIABLE}, at least {LEAST_CHARACTERS} characters)"
+def _listening(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except (OSError, OverflowError) as error:
+        raise SettingsError(
+            f"nobody can listen at {host}, port {port}",
+            culprits=[error],
+            remedy="end what listens there already, or name another one with --host and --port.",
+        ) from None
+
+
+def ways(settings: Settings) -> str:
+    """By which ways people can decide through this app, and what the others lack."""
     header = settings.promotion.proxy_header
-    return [
-        links if open_links(settings) else f"no {links}",
-        f"login proxy header {header}" if header else "no login proxy",
-        "Slack" if slack_of(settings) else f"no Slack ({SLACK_VARIABLE} and {SIGNING_VARIABLE})",
-    ]
+    found = (
+        ("signed links", bool(open_links(settings)), f"{LINK_VARIABLE}, at least {LEAST_CHARACTERS} characters"),
+        (f"the login proxy's header {header}" if header else "a login proxy", bool(header), "promotion.proxy_header"),
+        ("Slack", bool(slack_of(settings)), f"{SLACK_VARIABLE} and {SIGNING_VARIABLE}"),
+    )
+    ready = [name for name, there, _ in found if there]
+    lacking = [f"{name} ({needs})" for name, there, needs in found if not there]
+    told = f"people decide by {', '.join(ready)}" if ready else "everybody may read, nobody can decide"
+    return f"{told}; not set up: {', '.join(lacking)}" if lacking else told
