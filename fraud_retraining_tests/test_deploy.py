@@ -1,5 +1,6 @@
 """What `deploy/` says about images, settings and the cluster is what the product, Dagster and Kubernetes accept."""
 
+import importlib
 import re
 import shutil
 import subprocess
@@ -227,6 +228,7 @@ def instance() -> dict[str, Any]:
             "concurrency": concurrency,
             "runMonitoring": {key: v for key, v in daemon["runMonitoring"].items() if key != "maxResumeRunAttempts"},
             "runRetries": daemon["runRetries"],
+            "runCoordinator": daemon["runCoordinator"]["config"]["customRunCoordinator"],
             "telemetry": given["telemetry"],
             **given.get("additionalInstanceConfig", {}),
             "sensors": daemon["sensors"],
@@ -241,12 +243,22 @@ def test_the_instance_of_the_cluster_is_that_of_one_machine_and_dagster_accepts_
     schema = Shape(dagster_instance_config_schema())
     checked(schema, here)
     checked(schema, there)
-    for part in ("concurrency", "run_monitoring", "run_retries", "telemetry", "freshness", "nux"):
+    for part in ("concurrency", "run_coordinator", "run_monitoring", "run_retries", "telemetry", "freshness", "nux"):
         assert there.get(part) == here[part], part
     assert [one["key"] for one in there["concurrency"]["runs"]["tag_concurrency_limits"]] == [RETRAIN_TAG]
     assert values()["concurrency"]["enabled"]
-    assert values()["dagsterDaemon"]["runCoordinator"]["type"] == "QueuedRunCoordinator"
     checked(schema, {"retention": {part: snake(values()["retention"][part]) for part in ("sensor", "schedule")}})
+
+
+def test_the_queue_of_the_cluster_puts_a_run_back_whose_code_server_is_slow() -> None:
+    coordinator = values()["dagsterDaemon"]["runCoordinator"]
+    assert (coordinator["enabled"], coordinator["type"]) == (True, "CustomRunCoordinator")
+    named = coordinator["config"]["customRunCoordinator"]
+    found = getattr(importlib.import_module(named["module"]), named["class"])
+    checked(Shape(found.config_type()), named["config"])
+    queue = found(**named["config"]).get_run_queue_config()
+    assert queue.max_user_code_failure_retries > 0
+    assert not validate_config(Shape(found.config_type()), {"maxUserCodeFailureRetries": 5}).success
 
 
 def test_an_instance_that_dagster_does_not_know_is_refused() -> None:
