@@ -172,7 +172,6 @@ class Publisher:
             version, serving, actor=actor, channel=channel, reason=reason, rollback=rollback, lease=lease
         )
         self._carry_out(intent, actor, channel)
-        self._pin(version)
         return self._prove()
 
     def _pin(self, version: int) -> None:
@@ -263,7 +262,11 @@ class Publisher:
         last = self._last_about(champion, (*CROWNED, EventKind.SMOKE_TESTED)) if champion else None
         if champion is None or last is None or last.kind == EventKind.CHAMPION_MOVED_OUTSIDE:
             return None
-        result = self._tested(champion) if last.kind == EventKind.PROMOTION_DONE else SmokeResult(**last.payload)
+        if last.kind == EventKind.PROMOTION_DONE:
+            self._pin(champion.version)
+            result = self._tested(champion)
+        else:
+            result = SmokeResult(**last.payload)
         return None if result.passed else self._take_back(champion, result.problem)
 
     def _tested(self, champion: Release) -> SmokeResult:

@@ -76,11 +76,14 @@ class ReleaseWatch:
         if found:
             raise record_altered(found)
         head, kept = self._ledger.head(), heads.heads()
-        if not head.seq or (kept and kept[-1] == head):
+        if not head.seq:
             return False
-        heads.pin(head, self._ledger.now())
-        self._registry.pin_head(head)
-        return True
+        moved_on = not kept or kept[-1] != head
+        if moved_on:
+            heads.pin(head, self._ledger.now())
+        if moved_on or self._registry.keeps_older_head_than(head):
+            self._registry.pin_head(head)
+        return moved_on
 
     def stop_for(self, error: RecordAltered) -> None:
         """Records that the record was changed, and stops what goes on by itself."""

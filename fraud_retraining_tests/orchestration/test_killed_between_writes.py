@@ -5,33 +5,69 @@ import shutil
 import sqlite3
 from collections import Counter
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from contextlib import closing
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
+from mlflow import MlflowClient
 
 from fraud_retraining.adapters.alerts.outbox import Outbox
 from fraud_retraining.adapters.ledger.ledger import Ledger
+from fraud_retraining.adapters.ledger.pinned_heads import HeadFile
 from fraud_retraining.adapters.ledger.processes import this_process
+from fraud_retraining.adapters.mlflow.registry import LEDGER_HEAD, RELEASE_STATUS
 from fraud_retraining.adapters.pages.signed_links import ReleaseLinks
+from fraud_retraining.adapters.storage.opening import open_location
+from fraud_retraining.adapters.storage.store import Store
 from fraud_retraining.definitions import build_definitions
-from fraud_retraining.domain.alerts.notices import SlackPolicy
+from fraud_retraining.domain.alerts.notices import SlackPolicy, Topic
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.releases.lifecycle import Decision
-from fraud_retraining.orchestration.resources import open_ledger, open_outcomes, open_registry, open_store
+from fraud_retraining.domain.values.errors import DataInvalid
+from fraud_retraining.orchestration.jobs import INGEST, MONITOR, RETRAIN
+from fraud_retraining.orchestration.resources import (
+    open_ledger,
+    open_outbox,
+    open_outcomes,
+    open_registry,
+    open_store,
+)
+from fraud_retraining.orchestration.runs.outcomes import EndedRun
+from fraud_retraining.orchestration.runs.requests import record_request
 from fraud_retraining.orchestration.runs.workers import WORKER_TAG
-from fraud_retraining.orchestration.sensors.alerts import bury_the_dead, tell_untold
+from fraud_retraining.orchestration.schedules import DAILY_CLEAN, DAILY_INGEST, RETRAIN_SCHEDULE
+from fraud_retraining.orchestration.sensors.alerts import (
+    DEAD_WORKERS,
+    DELIVER,
+    FAILED_RUNS,
+    bury_the_dead,
+    tell_untold,
+)
+from fraud_retraining.orchestration.sensors.model_cards import CARD_SENSOR, build_sensor
 from fraud_retraining.orchestration.sensors.release_notifier import OutboxTeller
-from fraud_retraining.orchestration.sensors.releases import RELEASE_SENSOR
-from fraud_retraining.orchestration.state.trigger_inputs import RETRAINING
+from fraud_retraining.orchestration.sensors.releases import CHAMPION_SENSOR, RELEASE_SENSOR
+from fraud_retraining.orchestration.sensors.triggering import INGEST_SENSOR, MONITOR_SENSOR, RETRAIN_SENSOR
+from fraud_retraining.orchestration.state.trigger_inputs import RETRAINING, paused
 from fraud_retraining.services.delivery import Notifier, drain
+from fraud_retraining.services.model_cards import SHOWS
 from fraud_retraining.settings import Settings, load_settings
-from fraud_retraining_tests.support.crashes import deaths
+from fraud_retraining_tests.orchestration.test_automation import END, Automation
+from fraud_retraining_tests.support import ledger_history as lives
+from fraud_retraining_tests.support.approvals_fixture import BROKEN, World, touched
+from fraud_retraining_tests.support.crashes import deaths, dying_at
+from fraud_retraining_tests.support.ledger_history import FIRST
 from fraud_retraining_tests.support.ledgers import ANYBODY, person, waiting
-from fraud_retraining_tests.support.places import Place
+from fraud_retraining_tests.support.places import START, Place, enter
+from fraud_retraining_tests.support.registries import a_window
 
+ASKER_TAGS = ("dagster/sensor_name", "dagster/schedule_name")
+Ask = Callable[[Automation], dg.RunRequest | str]
+Wanted = tuple[str | None, str | None, dict[str, str], Any]
+
+LEDGER = "ledger.db"
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
 
@@ -48,22 +84,24 @@ def settings(place: Place) -> Settings:
     return loaded.model_copy(update={"alerts": alerts})
 
 
+def copy_database(source: Path, target: Path) -> None:
+    """Through SQLite, so that connections which are open see that everything has changed."""
+    with closing(sqlite3.connect(source)) as one, closing(sqlite3.connect(target)) as other:
+        one.backup(other)
+
+
 class Record:
     """A ledger's file that can be put back to how it was."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.file = settings.home / "ledger.db"
-        self._kept = settings.home / "kept.db"
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self._kept = file.with_name("kept.db")
 
     def keep(self) -> None:
-        with sqlite3.connect(self.file) as cn:
-            cn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        shutil.copy(self.file, self._kept)
+        copy_database(self.file, self._kept)
 
     def restore(self) -> None:
-        for end in ("-wal", "-shm"):
-            Path(f"{self.file}{end}").unlink(missing_ok=True)
-        shutil.copy(self._kept, self.file)
+        copy_database(self._kept, self.file)
 
     def told(self) -> dict[str, Any]:
         """Everything that people were told or will be, and what the ledger remembers of it, without times."""
@@ -118,7 +156,7 @@ def release_tick(settings: Settings) -> Callable[[], object]:
 @pytest.mark.timeout(900)
 def test_what_happened_to_releases_is_told_exactly_once(settings: Settings) -> None:
     history(open_ledger(settings))
-    record, tick = Record(settings), release_tick(settings)
+    record, tick = Record(settings.home / LEDGER), release_tick(settings)
     record.keep()
     tick()
     whole = record.told()
@@ -169,7 +207,7 @@ class DeadRun:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_run_whose_process_is_gone_is_failed_and_told_exactly_once(settings: Settings) -> None:
-    ledger, record = open_ledger(settings), Record(settings)
+    ledger, record = open_ledger(settings), Record(settings.home / LEDGER)
     told = {"cause": "worker_died", "inputs": "i", "reason": "it failed twice"}
     ledger.append(EventKind.AUTOMATION_PAUSED, subject=RETRAINING, actor="automation", payload=told)
     record.keep()
@@ -188,7 +226,7 @@ def test_a_run_whose_process_is_gone_is_failed_and_told_exactly_once(settings: S
 def test_what_is_sent_is_sent_and_at_most_the_last_message_twice(settings: Settings) -> None:
     history(open_ledger(settings))
     release_tick(settings)()
-    record, now = Record(settings), [datetime.now(UTC)]
+    record, now = Record(settings.home / LEDGER), [datetime.now(UTC)]
     record.keep()
     file = settings.home / "alerts.jsonl"
 
@@ -214,3 +252,359 @@ def test_what_is_sent_is_sent_and_at_most_the_last_message_twice(settings: Setti
         more = Counter(lines()) - whole
         assert not whole - Counter(lines()), f"killed at write {nth}: a message is lost"
         assert sum(more.values()) <= 1, f"killed at write {nth}: {more}"
+
+
+# ------------------------------------------------------------------ sensors and schedules that ask for runs
+
+
+@pytest.fixture(scope="session")
+def watched_folder(lived: Place, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with a champion, whose days are all ingested and watched."""
+    with pytest.MonkeyPatch.context() as patch:
+        place = moved(lived.folder, tmp_path_factory.mktemp("watched"), patch)
+        automation = Automation()
+        assert all(succeeded for *_, succeeded in automation.ingest_all())
+        while isinstance(request := automation.tick(MONITOR_SENSOR), dg.RunRequest):
+            assert automation.run(MONITOR, request)
+        automation.instance.dispose()
+        return place.folder
+
+
+def moved(folder: Path, to: Path, patch: pytest.MonkeyPatch) -> Place:
+    """A copy that the process then uses."""
+    shutil.copytree(folder, to / "copy")
+    place = Place(to / "copy")
+    place.configure(promotion={"mode": "auto"})
+    enter(place, patch)
+    return place
+
+
+@pytest.fixture
+def watched(watched_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    return moved(watched_folder, tmp_path, monkeypatch)
+
+
+def require_asked_once(job: str, ask: Ask, look: Ask | None = None) -> None:
+    """Killed at any write, it asks the next time for what it would have asked for, and tells no more of it.
+
+    `ask` is killed; `look` looks then, where it is another one.
+    """
+    automation = Automation()
+    record, again = Record(automation.settings.home / LEDGER), look or ask
+    record.keep()
+    wanted = asked_for(ask(automation))
+    whole = record.told()
+    assert asked_for(again(automation)) == wanted, "a request that came to no run is asked for again"
+    assert record.told() == whole
+    for nth in deaths(record.from_here(lambda: ask(automation))):
+        assert asked_for(again(automation)) == wanted, f"killed at write {nth}"
+        assert record.told() == whole, f"killed at write {nth}"
+    if wanted is not None:
+        job_def = automation.definitions.resolve_job_def(job)
+        run = automation.instance.create_run_for_job(job_def, status=dg.DagsterRunStatus.STARTED, tags=dict(wanted[2]))
+        assert asked_for(again(automation)) is None, "what is under way is asked for once"
+        assert record.told() == whole
+        automation.instance.delete_run(run.run_id)
+    automation.instance.dispose()
+
+
+def asked_for(answer: dg.RunRequest | str) -> Wanted | None:
+    """What tells one request from another; None where nothing is asked for."""
+    if isinstance(answer, str):
+        return None
+    tags = {name: value for name, value in answer.tags.items() if name not in ASKER_TAGS}
+    return answer.run_key, answer.partition_key, tags, answer.asset_selection
+
+
+def deliver_again(place: Place, day: date) -> None:
+    table = place.read_day(day)
+    place.write_day(day, table.slice(0, table.num_rows - 1))
+
+
+def leave_odd_folder(place: Place, name: str) -> None:
+    folder = place.lake / name
+    folder.mkdir(parents=True)
+    shutil.copy(place.day_file(START), folder / "x.parquet")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_days_that_arrived_are_asked_for_once_and_odd_folders_told_once(watched: Place) -> None:
+    deliver_again(watched, END)
+    leave_odd_folder(watched, "year=2024/month=13/day=01")
+    require_asked_once(INGEST, lambda automation: automation.tick(INGEST_SENSOR))
+    leave_odd_folder(watched, "year=2024/month=14/day=01")
+    watched.configure(promotion={"mode": "auto"}, validation={"min_rows": 4000})
+    require_asked_once(INGEST, lambda automation: automation.tick(INGEST_SENSOR))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_retrain_that_is_due_is_decided_and_asked_for_once(watched: Place) -> None:
+    require_asked_once(RETRAIN, lambda automation: automation.tick(RETRAIN_SENSOR))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_what_a_schedule_could_not_ask_for_its_sensor_does(watched: Place) -> None:
+    at = datetime.combine(END + timedelta(days=1), time(2), UTC)
+    require_asked_once(
+        RETRAIN,
+        lambda automation: automation.tick_schedule(RETRAIN_SCHEDULE, at),
+        lambda automation: automation.tick(RETRAIN_SENSOR),
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_automation_pauses_once_and_goes_on_once(watched: Place) -> None:
+    calm = {"promotion": {"mode": "auto"}, "triggers": {"retry_minutes": 0}}
+    watched.configure(**calm)
+    automation = Automation()
+    for _ in range(2):
+        fail_for_its_data(automation)
+    automation.instance.dispose()
+    require_asked_once(RETRAIN, lambda automation: automation.tick(RETRAIN_SENSOR))
+    ledger = open_ledger(load_settings())
+    assert paused(ledger) is not None
+    watched.configure(**calm, validation={"min_rows": 4000})
+    require_asked_once(RETRAIN, lambda automation: automation.tick(RETRAIN_SENSOR))
+    assert paused(ledger) is None
+
+
+def fail_for_its_data(automation: Automation) -> None:
+    """The retrain that is asked for fails, as no re-run mends."""
+    request = automation.tick(RETRAIN_SENSOR)
+    assert isinstance(request, dg.RunRequest), request
+    job, failure = automation.definitions.resolve_job_def(RETRAIN), dg.DagsterRunStatus.FAILURE
+    run = automation.instance.create_run_for_job(job, status=failure, tags=dict(request.tags))
+    record_request(run.run_id, request.tags, automation.settings, open_ledger(automation.settings))
+    ended = EndedRun.of(run)
+    assert ended is not None
+    open_outcomes(automation.settings).failed(ended, DataInvalid("too few frauds"))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_decay_is_told_once_and_its_end_is_told_once(watched: Place) -> None:
+    def tick(automation: Automation) -> dg.RunRequest | str:
+        return automation.tick(MONITOR_SENSOR)
+
+    calm = {"promotion": {"mode": "auto"}}
+    watched.configure(**calm, triggers={"performance": {"min_average_precision": 1.0, "below_holdout": False}})
+    require_asked_once(MONITOR, tick)
+    (told,) = open_outbox(load_settings()).open_notices()
+    assert told.notice.key == Topic.PERFORMANCE_DECAYED
+    watched.configure(**calm, triggers={"performance": {"min_average_precision": 0.0, "below_holdout": False}})
+    require_asked_once(MONITOR, tick)
+    assert open_outbox(load_settings()).open_notices() == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_who_only_asks_writes_nothing_and_asks_for_the_same_again(watched: Place) -> None:
+    deliver_again(watched, END)
+    shutil.rmtree(watched.home / "store" / "drift_report" / f"day={END - timedelta(days=1)}")
+    at = datetime.combine(END + timedelta(days=1), time(5), UTC)
+    automation = Automation()
+    asks: list[Callable[[], dg.RunRequest | str]] = [
+        lambda: automation.tick_schedule(DAILY_INGEST, at),
+        lambda: automation.tick_schedule(DAILY_CLEAN, at),
+        lambda: automation.tick(MONITOR_SENSOR),
+    ]
+    for ask in asks:
+        with dying_at(1):
+            wanted = asked_for(ask())
+        assert wanted is not None
+        assert asked_for(ask()) == wanted
+    automation.instance.dispose()
+
+
+# ------------------------------------------------------------------ the champion, and the cards
+
+
+BEGUN_AGAIN = (EventKind.PROMOTION_INTENDED, EventKind.PROMOTION_UNDONE)
+
+
+class Minded:
+    """A world that can be put back, and one look of the champion's sensor at it."""
+
+    def __init__(self, world: World, folder: Path) -> None:
+        self._world = world
+        self._heads = folder / "heads"
+        self._kept_heads = folder / "heads.kept"
+        self._mlflow = Path(world.trained.uri.removeprefix("sqlite:///"))
+        self._kept_mlflow = folder / "mlflow.kept"
+        self._record = Record(Path(world.ledger._url.removeprefix("sqlite:///")))
+        self._repository = build_definitions(Settings()).get_repository_def()
+        self._instance = dg.DagsterInstance.ephemeral()
+
+    def keep(self) -> None:
+        self._record.keep()
+        copy_database(self._mlflow, self._kept_mlflow)
+        self._kept_heads.write_bytes(self._heads.read_bytes() if self._heads.exists() else b"")
+
+    def begin(self) -> Callable[[], object]:
+        self._record.restore()
+        copy_database(self._kept_mlflow, self._mlflow)
+        self._heads.write_bytes(self._kept_heads.read_bytes())
+        return self.tick
+
+    def tick(self) -> str:
+        resources = {"ledger": self._world.ledger, "registry": self._world.registry, "heads": HeadFile(self._heads)}
+        context = dg.build_sensor_context(instance=self._instance, repository_def=self._repository, resources=resources)
+        with context:
+            return str(self._repository.get_sensor_def(CHAMPION_SENSOR).evaluate_tick(context).skip_message)
+
+    def found(self) -> dict[str, Any]:
+        """Everything that the record and the registry say, without times and digests.
+
+        A promotion may be begun again after it was undone, so its intents and their numbers are left out.
+        """
+        versions = self._world.registry.versions()
+        candidate = self._world.registry.candidate()
+        told = self._record.told()
+        events = Counter((kind, version) for kind, _, version in told["events"].elements() if kind not in BEGUN_AGAIN)
+        return {
+            **told,
+            "events": events,
+            "states": self._world.states(),
+            "serving": self._world.serving(),
+            "candidate": candidate.version if candidate else None,
+            "vouched": [one.version for one in versions if LEDGER_HEAD in one.tags],
+        }
+
+    def require_heads(self) -> None:
+        """The last head is kept in both places."""
+        head = self._world.ledger.head()
+        assert HeadFile(self._heads).heads()[-1] == head
+        assert head in self._world.registry.pinned_heads()
+
+
+def approved_only(world: World) -> None:
+    """A reviewer approved, and the process ended before it promoted."""
+    world.champion(0)
+    version = world.waiting(1).version
+    world.ledger.decide(version, Decision.APPROVE, policy=ANYBODY, by=person("alice"), channel="cli")
+
+
+def cannot_serve(world: World) -> None:
+    """What was approved cannot be loaded, so that the one before comes back."""
+    world.champion(0)
+    version = world.waiting(BROKEN).version
+    world.ledger.decide(version, Decision.APPROVE, policy=ANYBODY, by=person("alice"), channel="cli")
+
+
+def moved_by_hand(world: World) -> None:
+    world.champion(0)
+    world.champion(1)
+    world.move_by_hand(1)
+
+
+def another_waits(world: World) -> None:
+    world.champion(0)
+    world.waiting(1)
+
+
+def nothing_new(world: World) -> None:
+    world.champion(0)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("happened", [approved_only, cannot_serve, moved_by_hand, another_waits, nothing_new])
+def test_the_champion_is_minded_to_the_end(world: World, tmp_path: Path, happened: Callable[[World], object]) -> None:
+    happened(world)
+    minded = Minded(world, tmp_path)
+    minded.keep()
+    minded.begin()()
+    whole = minded.found()
+    for nth in deaths(minded.begin):
+        minded.tick()
+        assert minded.found() == whole, f"killed at write {nth}"
+        if happened is nothing_new:
+            minded.require_heads()
+        assert world.ledger.verify().ok
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_champion_that_is_damaged_and_mended_is_told_of_once_each(world: World, tmp_path: Path) -> None:
+    world.champion(0)
+    minded = Minded(world, tmp_path)
+    minded.tick()
+
+    def sweep() -> None:
+        minded.keep()
+        minded.begin()()
+        whole = minded.found()
+        for nth in deaths(minded.begin):
+            minded.tick()
+            assert minded.found() == whole, f"killed at write {nth}"
+
+    with touched(world.trained.folders[0]) as folder:
+        (folder / "MLmodel").unlink()
+        sweep()
+    sweep()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_card_is_written_to_the_end(world: World, tmp_path: Path) -> None:
+    store = Store(open_location(str(tmp_path / "store"), s3=None, cache=tmp_path / "c"), scratch=tmp_path / "s")
+    run = world.trained.runs[0]
+    version = world.registry.register(
+        run.run_id,
+        fingerprint=run.fingerprint,
+        artifact_digest=run.artifact_digest,
+        as_of=FIRST,
+        trained_on=a_window().days.training,
+    ).version
+    lives.waiting(world.ledger, version, FIRST, None, store)
+    mlflow, kept = Path(world.trained.uri.removeprefix("sqlite:///")), tmp_path / "mlflow.kept"
+    copy_database(mlflow, kept)
+    sensor, client, instance = build_sensor(Settings()), MlflowClient(world.trained.uri), dg.DagsterInstance.ephemeral()
+    resources = {"ledger": world.ledger, "registry": world.registry, "store": store}
+
+    def tick() -> object:
+        return sensor(dg.build_sensor_context(instance=instance, cursor="0", resources=resources))
+
+    def card() -> tuple[object, ...]:
+        found = client.get_model_version(world.registry.model_name, str(version))
+        status = client.get_run(run.run_id).data.tags[RELEASE_STATUS]
+        return found.description, found.tags[RELEASE_STATUS], found.tags[SHOWS], status
+
+    def begin() -> Callable[[], object]:
+        copy_database(kept, mlflow)
+        return tick
+
+    begin()()
+    whole = card()
+    for nth in deaths(begin):
+        tick()
+        assert card() == whole, f"killed at write {nth}"
+
+
+# ------------------------------------------------------------------ nobody is left out
+
+SWEPT: dict[str, Callable[..., None]] = {
+    INGEST_SENSOR: test_days_that_arrived_are_asked_for_once_and_odd_folders_told_once,
+    RETRAIN_SENSOR: test_a_retrain_that_is_due_is_decided_and_asked_for_once,
+    MONITOR_SENSOR: test_decay_is_told_once_and_its_end_is_told_once,
+    RELEASE_SENSOR: test_what_happened_to_releases_is_told_exactly_once,
+    CHAMPION_SENSOR: test_the_champion_is_minded_to_the_end,
+    CARD_SENSOR: test_a_card_is_written_to_the_end,
+    DEAD_WORKERS: test_a_run_whose_process_is_gone_is_failed_and_told_exactly_once,
+    FAILED_RUNS: test_a_run_whose_process_is_gone_is_failed_and_told_exactly_once,
+    DELIVER: test_what_is_sent_is_sent_and_at_most_the_last_message_twice,
+    RETRAIN_SCHEDULE: test_what_a_schedule_could_not_ask_for_its_sensor_does,
+    DAILY_INGEST: test_who_only_asks_writes_nothing_and_asks_for_the_same_again,
+    DAILY_CLEAN: test_who_only_asks_writes_nothing_and_asks_for_the_same_again,
+}
+"""By which test each sensor and schedule is killed."""
+
+
+def test_every_sensor_and_schedule_is_swept() -> None:
+    repository = build_definitions(Settings()).get_repository_def()
+    declared = {one.name for one in (*repository.sensor_defs, *repository.schedule_defs)}
+    assert declared == set(SWEPT)

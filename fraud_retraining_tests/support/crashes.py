@@ -1,4 +1,4 @@
-"""A process that dies at its n-th write to any SQL database: before the statement, or before the commit.
+"""A process that dies at its n-th write to any SQL database: before the statement, or before the commit of some.
 
 `Killed` is no `Exception`: nothing handles it, and an open transaction is lost, as when the process was killed. What is
 kept in memory only is for the test to throw away.
@@ -22,19 +22,24 @@ class Killed(BaseException):
 def dying_at(nth: int) -> Iterator[None]:
     """Ends the process at its n-th write."""
     done = 0
+    writing: set[Any] = set()
 
-    def write() -> None:
+    def write(cn: Any) -> None:
         nonlocal done
         done += 1
-        if done == nth:
+        if done >= nth:
+            cn.connection.rollback()
             raise Killed
 
-    def before(_cn: Any, _cursor: Any, statement: str, *_: Any) -> None:
+    def before(cn: Any, _cursor: Any, statement: str, *_: Any) -> None:
         if statement.lstrip().split(None, 1)[0].upper() in WRITES:
-            write()
+            writing.add(cn)
+            write(cn)
 
-    def commit(_cn: Any) -> None:
-        write()
+    def commit(cn: Any) -> None:
+        if cn in writing:
+            writing.discard(cn)
+            write(cn)
 
     sa.event.listen(sa.engine.Engine, "before_cursor_execute", before)
     sa.event.listen(sa.engine.Engine, "commit", commit)
@@ -51,13 +56,18 @@ def deaths(begin: Callable[[], Callable[[], object]]) -> Iterator[int]:
     `begin` makes a beginning and gives the work that is to be done from it.
     """
     for nth in range(1, MOST_WRITES):
-        work = begin()
-        try:
-            with dying_at(nth):
-                work()
-        except Killed:
-            yield nth
-            continue
-        assert nth > 1, "the work writes nothing"
-        return
+        if not _dies(begin(), nth):
+            assert nth > 1, "the work writes nothing"
+            return
+        yield nth
     raise AssertionError(f"the work writes more than {MOST_WRITES} times")
+
+
+def _dies(work: Callable[[], object], nth: int) -> bool:
+    """Whether the work came to its n-th write."""
+    try:
+        with dying_at(nth):
+            work()
+    except Killed:
+        return True
+    return False

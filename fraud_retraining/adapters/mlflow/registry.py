@@ -476,6 +476,17 @@ class Registry:
             lambda: self._client.set_registered_model_tag(self.model_name, LEDGER_HEAD, told),
         )
 
+    def keeps_older_head_than(self, head: Head) -> bool:
+        """Whether the registered model has an older head, or none: MLflow was down, or the process ended before it.
+
+        What is no head there is left for `pinned_heads` to complain of.
+        """
+        model = self._found("read the ledger's head", lambda: self._client.get_registered_model(self.model_name))
+        if model is None:
+            return False
+        seq = str(model.tags.get(LEDGER_HEAD, "0:")).partition(":")[0]
+        return seq.isdecimal() and int(seq) < head.seq
+
     def pinned_heads(self) -> list[Head]:
         """The heads of the ledger's chain that MLflow keeps: with the registered model, and every promoted version.
 
