@@ -17,10 +17,13 @@ import pyarrow as pa
 import pytest
 
 from fraud_retraining.adapters.mlflow.model_artifact import PREFIX
+from fraud_retraining.adapters.mlflow.registry import ENDED_WHY
 from fraud_retraining.domain.data.validation import Report
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.releases.lifecycle import ReleaseState
-from fraud_retraining.orchestration.resources import open_registry, open_store
+from fraud_retraining.orchestration.instance import open_instance
+from fraud_retraining.orchestration.resources import open_outcomes, open_registry, open_store
+from fraud_retraining.orchestration.sensors.alerts import bury_the_dead, close_abandoned
 from fraud_retraining.settings import load_settings
 from fraud_retraining.simulation import SimulationPolicy, Simulator
 from fraud_retraining_tests.adapters.conftest import MisbehavingServer
@@ -204,6 +207,23 @@ def test_a_second_death_on_the_way_back_changes_nothing(ready: Place, undisturbe
     assert code == 0
     require_invariants(champions=1)
     require_same_model(answer, undisturbed)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_what_a_killed_retrain_left_open_in_mlflow_is_ended_and_its_model_adopted(ready: Place) -> None:
+    run_killed("after the upload", "retrain", "--as-of", str(AS_OF), "--json")
+    settings = load_settings()
+    registry, instance = open_registry(settings), open_instance()
+    (left,) = registry.open_runs()
+    assert "was failed" in bury_the_dead(instance, open_outcomes(settings))
+    assert close_abandoned(instance, registry) == f"ended in MLflow: {left.run_id[:8]}"
+    instance.dispose()
+    assert registry.open_runs() == []
+    (ended,) = registry.runs()
+    assert "ended as FAILURE" in ended.tags[ENDED_WHY]
+    code, answer, _ = retrain()
+    assert (code, answer["status"], answer["mlflow_run_id"]) == (0, "promoted", left.run_id)
 
 
 @pytest.mark.slow

@@ -46,7 +46,7 @@ CHAMPION, CANDIDATE = "champion", "candidate"
 FINGERPRINT, ARTIFACT_DIGEST, LOGGED_MODEL = "fingerprint", "artifact_digest", "logged_model"
 AS_OF, TRAINED_ON = "as_of", "trained_on"
 LEDGER_HEAD = "ledger_head"
-ARTIFACT_REMOVED, DAGSTER_RUN = "artifact_removed", "dagster_run_id"
+ARTIFACT_REMOVED, DAGSTER_RUN, ENDED_WHY = "artifact_removed", "dagster_run_id", "ended_because"
 ATTEMPTS = 3
 BACKOFF_SECONDS = 3.0
 BATCH = 100
@@ -613,9 +613,22 @@ class Registry:
 
     def runs(self) -> list[RunSummary]:
         """Every run of the experiment that was not deleted."""
+        return self._runs_where("")
+
+    def open_runs(self) -> list[RunSummary]:
+        """The runs of the experiment that were begun and not ended."""
+        return self._runs_where("attributes.status = 'RUNNING'")
+
+    def end_run(self, run_id: str, status: str, why: str) -> None:
+        """End a run that another process left open; a tag says why, before the status does."""
+        self.log_numbers(run_id, tags={ENDED_WHY: why})
+        with self._asking(f"end run {run_id}"):
+            self._client.set_terminated(run_id, status=status)
+
+    def _runs_where(self, query: str) -> list[RunSummary]:
         experiment = self.ensure_experiment()
         with self._asking("list the runs"):
-            found = _all_pages(lambda token: self._client.search_runs([experiment], page_token=token))
+            found = _all_pages(lambda token: self._client.search_runs([experiment], query, page_token=token))
         return [
             RunSummary(run.info.run_id, datetime.fromtimestamp(run.info.start_time / 1000, UTC), dict(run.data.tags))
             for run in found

@@ -1,17 +1,40 @@
 """The MLflow run of a Dagster run: when it begins, what it is called, how it ends.
 
-Here: binding the two through dagster-mlflow. Not here: what is written into the run (`adapters/mlflow/registry.py`).
+Here: binding the two through dagster-mlflow, and ending the run of a process that was killed. Not here: what is written
+into the run (`adapters/mlflow/registry.py`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import dagster as dg
 
-from fraud_retraining.adapters.mlflow.registry import AUTOMATED, NOTE, RUN_NAME, asking_mlflow
+from fraud_retraining.adapters.mlflow.registry import (
+    AUTOMATED,
+    DAGSTER_RUN,
+    NOTE,
+    RUN_NAME,
+    Registry,
+    asking_mlflow,
+)
 from fraud_retraining.orchestration.runs.requests import as_of_of, request_of_run
+from fraud_retraining.orchestration.runs.workers import Fate, fate_of, worker_of
 from fraud_retraining.settings import Settings
+
+ENDINGS: Mapping[dg.DagsterRunStatus, str] = MappingProxyType(
+    {
+        dg.DagsterRunStatus.SUCCESS: "FINISHED",
+        dg.DagsterRunStatus.FAILURE: "FAILED",
+        dg.DagsterRunStatus.CANCELED: "KILLED",
+    }
+)
+"""How MLflow calls the end of a Dagster run."""
+
+TIME_TO_CLOSE = timedelta(minutes=10)
+"""How long a process that cannot be seen from here may take to end its MLflow run after its Dagster run has ended."""
 
 
 class MlflowRun:
@@ -68,3 +91,31 @@ class MlflowRun:
         run, instance = self._context.dagster_run, self._context.instance
         failure = dg.DagsterEventType.STEP_FAILURE
         return bool(run and instance and instance.all_logs(run.run_id, of_type=failure))
+
+
+def end_abandoned(instance: dg.DagsterInstance, registry: Registry, now: datetime) -> list[str]:
+    """Ends every MLflow run whose Dagster run is over while its process ended nothing: it was killed. Gives their ids.
+
+    A model that was uploaded completely stays as good as any, and the next retrain of its window finds it.
+
+    Raises:
+        DependencyUnreachable: MLflow does not answer; nothing is lost, the next look does it.
+    """
+    ended = []
+    for left in registry.open_runs():
+        record = instance.get_run_record_by_id(left.tags[DAGSTER_RUN]) if DAGSTER_RUN in left.tags else None
+        if record is None or not _is_abandoned(record, now):
+            continue
+        run = record.dagster_run
+        why = f"Dagster run {run.run_id} ended as {run.status.value}, and its process could not end this run"
+        registry.end_run(left.run_id, ENDINGS[run.status], why)
+        ended.append(left.run_id)
+    return ended
+
+
+def _is_abandoned(record: dg.RunRecord, now: datetime) -> bool:
+    run = record.dagster_run
+    fate = fate_of(worker_of(run))
+    if run.status not in ENDINGS or fate is Fate.ALIVE:
+        return False
+    return fate is Fate.GONE or now - record.update_timestamp.astimezone(UTC) > TIME_TO_CLOSE

@@ -1,19 +1,27 @@
 """What people find in MLflow after retrains: runs that say what they are, described models, data with a schema."""
 
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
+import dagster as dg
 import mlflow.data
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from fraud_retraining.adapters.ledger.processes import this_process
+from fraud_retraining.adapters.mlflow.registry import DAGSTER_RUN, ENDED_WHY
 from fraud_retraining.definitions import build_definitions
+from fraud_retraining.domain.retraining.leases import Process
 from fraud_retraining.domain.training.windows import TrainingWindow
 from fraud_retraining.domain.values.errors import SettingsError
 from fraud_retraining.orchestration.assets.training import _with_window
 from fraud_retraining.orchestration.instance import open_instance
+from fraud_retraining.orchestration.runs.mlflow_run import TIME_TO_CLOSE, end_abandoned
+from fraud_retraining.orchestration.runs.workers import WORKER_TAG
+from fraud_retraining.orchestration.sensors.alerts import close_abandoned
 from fraud_retraining.settings import Settings, load_settings
+from fraud_retraining_tests.support.approvals_fixture import World
 from fraud_retraining_tests.support.command_line import ledger, retrain, run
 from fraud_retraining_tests.support.places import AS_OF, START, Place
 
@@ -111,3 +119,56 @@ def test_a_window_that_cannot_be_is_refused() -> None:
     weighted = Settings(window={"strategy": "weighted", "days": 10, "recent_days": 7})
     with pytest.raises(SettingsError, match="3 days is not possible"):
         _with_window(weighted, 3)
+
+
+@dg.op
+def nothing() -> None: ...
+
+
+@dg.job
+def a_job() -> None:
+    nothing()
+
+
+ALIVE = this_process()
+GONE = ALIVE.model_copy(update={"started": "1"})
+ELSEWHERE = ALIVE.model_copy(update={"machine": "another"})
+
+
+@pytest.mark.parametrize(
+    ("status", "worker", "later", "ending"),
+    [
+        ("FAILURE", GONE, timedelta(0), "FAILED"),
+        ("CANCELED", GONE, timedelta(0), "KILLED"),
+        ("SUCCESS", GONE, timedelta(0), "FINISHED"),
+        ("STARTED", GONE, timedelta(0), None),
+        ("FAILURE", ALIVE, 2 * TIME_TO_CLOSE, None),
+        ("FAILURE", ELSEWHERE, timedelta(0), None),
+        ("FAILURE", ELSEWHERE, 2 * TIME_TO_CLOSE, "FAILED"),
+    ],
+)
+def test_what_a_dead_process_left_open_ends_as_its_dagster_run_did_and_says_why(
+    world: World, status: str, worker: Process, later: timedelta, ending: str | None
+) -> None:
+    instance, registry = dg.DagsterInstance.ephemeral(), world.registry
+    tags = {WORKER_TAG: worker.model_dump_json()}
+    run = instance.create_run_for_job(a_job, status=dg.DagsterRunStatus(status), tags=tags)
+    left = registry.start_run("as of some day", {DAGSTER_RUN: run.run_id})
+    by_hand = registry.start_run("somebody at work")
+    unknown = registry.start_run("of another instance", {DAGSTER_RUN: "0" * 36})
+    ended = end_abandoned(instance, registry, datetime.now(UTC) + later)
+    assert ended == ([left] if ending else [])
+    found = registry._client.get_run(left)
+    assert found.info.status == (ending or "RUNNING")
+    assert (ENDED_WHY in found.data.tags) is (ending is not None)
+    assert run.run_id in found.data.tags.get(ENDED_WHY, run.run_id)
+    assert {by_hand, unknown} <= {one.run_id for one in registry.open_runs()}
+    assert end_abandoned(instance, registry, datetime.now(UTC) + later) == []
+    for one in (left, by_hand, unknown):
+        registry.end_run(one, "FINISHED", "the test is over")
+
+
+def test_while_mlflow_is_down_nothing_is_ended_and_it_is_said(world: World) -> None:
+    nowhere = world.trained.__class__("http://127.0.0.1:9", "x", [], []).registry("x", timeout_seconds=4)
+    told = close_abandoned(dg.DagsterInstance.ephemeral(), nowhere)
+    assert told.startswith("runs that are left open in MLflow stay so for now: MLflow at http://127.0.0.1:9")
