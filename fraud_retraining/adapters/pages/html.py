@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import cache
+from importlib.resources import files
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 PACKAGE, FOLDER = "fraud_retraining", "templates"
+TEMPLATES = {file.name: file.read_text(encoding="utf-8") for file in files(PACKAGE).joinpath(FOLDER).iterdir()}
+"""Read together with the code that fills them: an upgrade under a running process gives it no others."""
 FIGURE = re.compile(r"[+-]?[\d,.]+%?( to [+-]?[\d,.]+%?)?|-")
 SHORT, LONG = 24, 60
 FEW_COLUMNS, FEW_ROWS = 4, 10
@@ -239,10 +242,10 @@ def _changes(story: Story) -> Grid:
 
 @cache
 def _templates() -> "Environment":
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from jinja2 import DictLoader, Environment, StrictUndefined
 
     made = Environment(
-        loader=PackageLoader(PACKAGE, FOLDER),
+        loader=DictLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         finalize=_shown,

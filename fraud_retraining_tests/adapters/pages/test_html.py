@@ -1,15 +1,31 @@
 """Pages need nothing from elsewhere, run nothing, show texts as they were written, and answer a stranger."""
 
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+import jinja2
 import pytest
+from jinja2 import Environment, meta
 
 from fraud_retraining.adapters.days.review_reports import read_pack, write_pack
 from fraud_retraining.adapters.ledger.ledger import Ledger
-from fraud_retraining.adapters.pages.html import Exported, card_html, period_html, version_html
+from fraud_retraining.adapters.pages import html as pages_of
+from fraud_retraining.adapters.pages.html import (
+    Exported,
+    card_html,
+    period_html,
+    release_html,
+    releases_html,
+    told_html,
+    version_html,
+)
 from fraud_retraining.adapters.storage.opening import open_location
 from fraud_retraining.adapters.storage.store import Store
+from fraud_retraining.domain.alerts.notices import LinkPolicy
 from fraud_retraining.domain.audit.period import Period
 from fraud_retraining.domain.ledger.events import NOTHING
 from fraud_retraining.domain.review.model_card import MOST_CHARACTERS, SHORTENED, card_markdown, limits, markdown
@@ -50,6 +66,71 @@ def pages(place: tuple[Ledger, Store]) -> dict[str, str]:
         "card": card_html(story, shown),
         "period": period_html("fraud_detector", span, events, {}, exported),
     }
+
+
+def filled(monkeypatch: pytest.MonkeyPatch, environment: Environment) -> dict[str, set[str]]:
+    """The names that each template is given, filled in as pages are made."""
+    found: dict[str, set[str]] = {}
+
+    class Noted(jinja2.runtime.Context):
+        def __init__(self, environment, parent, name, blocks, globals=None):
+            found.setdefault(name, set(parent))
+            found[name] &= set(parent)
+            super().__init__(environment, parent, name, blocks, globals)
+
+    monkeypatch.setattr(environment, "context_class", Noted)
+    return found
+
+
+def read_by(environment: Environment, name: str) -> Iterator[str]:
+    """The names that a page reads on whatever path, with the templates that it extends and includes."""
+    tree = environment.parse(environment.loader.get_source(environment, name)[0])
+    imported = {node.target for node in tree.find_all(jinja2.nodes.Import)}
+    yield from meta.find_undeclared_variables(tree)
+    for node in tree.find_all((jinja2.nodes.Extends, jinja2.nodes.Include)):
+        yield from (found for found in read_by(environment, node.template.value) if found not in imported)
+
+
+def test_no_path_through_a_page_meets_a_name_that_nobody_fills(
+    place: tuple[Ledger, Store], monkeypatch: pytest.MonkeyPatch
+):
+    environment = pages_of._templates()
+    given = filled(monkeypatch, environment)
+    ledger, _ = place
+    story, shown = told(place, 2)
+    exported, events = Exported(at=AT, head=ledger.head(), chain_ok=True), list(ledger.events())
+    version_html(story, shown, events, exported)
+    card_html(story, None)
+    period_html("fraud_detector", Period(first=FIRST, last=FIRST), events, {}, exported)
+    releases_html([], [story.release])
+    release_html(story, None, None, LinkPolicy())
+    told_html("Busy", "Later.")
+    whole = {name for name in environment.list_templates() if name.split(".")[0] in PAGES}
+    assert len(whole) == len(PAGES)
+    for name in whole:
+        assert set(read_by(environment, name)) - {"parts"} <= given[name], name
+    assert {"served", "opened", "consequences"} <= given["release.html.j2"]
+
+
+PAGES = ("version", "card", "period", "releases", "release", "told")
+UPGRADED = """
+import sys
+from pathlib import Path
+import fraud_retraining.adapters.pages.html as pages
+folder = Path(pages.__file__).parents[1] / "templates"
+assert folder.is_relative_to(sys.argv[1])
+for file in folder.glob("*.j2"):
+    file.write_text("{{ a_name_of_the_next_version }}")
+print(pages.told_html("Busy", "Come back later."))
+"""
+
+
+def test_an_upgrade_under_a_running_process_changes_none_of_its_pages(tmp_path: Path):
+    package = Path(pages_of.__file__).parents[1]
+    shutil.copytree(package, tmp_path / package.name, ignore=shutil.ignore_patterns("__pycache__"))
+    command = [sys.executable, "-c", UPGRADED, str(tmp_path)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "Come back later." in done.stdout, done.stderr
 
 
 @pytest.mark.parametrize("name", ["version", "card", "period"])
