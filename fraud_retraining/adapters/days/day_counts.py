@@ -188,14 +188,12 @@ def choose_bins(
 ) -> list[Bins]:
     """The bins of each feature: of numbers from a sample of the days that are named for it, of categories from all."""
     texts = [name for name in features if name in categorical]
-    sample = _sample(paths, {name: days for name, days in features.items() if name not in texts}, policy.sample_rows)
     known = _categories(engine, paths, texts, policy.categories)
-    return [
-        number_bins(name, sample[name], policy.bins)
-        if name in sample
-        else category_bins(name, known.get(name, []), policy.categories)
-        for name in features
-    ]
+    found = {name: category_bins(name, known.get(name, []), policy.categories) for name in texts}
+    for some in parcels([name for name in features if name not in texts]):
+        sample = _sample(paths, {name: features[name] for name in some}, policy.sample_rows)
+        found |= {name: number_bins(name, sample[name], policy.bins) for name in some}
+    return [found[name] for name in features]
 
 
 def _sample(paths: Mapping[date, Path], days: Mapping[str, tuple[date, ...]], rows: int) -> dict[str, np.ndarray]:
