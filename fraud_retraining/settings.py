@@ -43,6 +43,7 @@ from fraud_retraining.domain.retraining.budget import BudgetPolicy
 from fraud_retraining.domain.retraining.triggers import DriftTriggerPolicy, PerformanceTriggerPolicy, TriggerPolicy
 from fraud_retraining.domain.training.fitting import ModelPolicy
 from fraud_retraining.domain.training.windows import ExpandingWindow, HoldoutPolicy, RollingWindow, WindowPolicy
+from fraud_retraining.domain.values.base import Policy
 from fraud_retraining.domain.values.errors import SettingsError
 from fraud_retraining.domain.values.names import (
     column_problem,
@@ -61,7 +62,6 @@ from fraud_retraining.domain.values.schemas import (
     EntityPolicy,
     LabelPolicy,
     LabelValues,
-    Policy,
     ValidationPolicy,
 )
 from fraud_retraining.services.delivery import PAGERDUTY_VARIABLE

@@ -13,8 +13,8 @@ from fraud_retraining.adapters.storage.accounts import account
 from fraud_retraining.domain.releases.lifecycle import Release, ReleaseState
 from fraud_retraining.domain.releases.reviewers import Identity, ReviewerPolicy, identify
 from fraud_retraining.domain.retraining.pauses import Automation, Pause
+from fraud_retraining.domain.values.base import Value
 from fraud_retraining.domain.values.errors import RetrainingError
-from fraud_retraining.domain.values.schemas import Policy
 from fraud_retraining.orchestration.resources import open_ledger, open_registry, open_store
 from fraud_retraining.services.approvals import ReleaseDesk
 from fraud_retraining.services.model_cards import Cards
@@ -24,7 +24,7 @@ CHANNEL = "command line"
 LOG = logging.getLogger(__name__)
 
 
-class Waiting(Policy):
+class Waiting(Value):
     """A candidate that somebody has to decide about, beside the champion."""
 
     release: Release

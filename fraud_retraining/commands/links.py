@@ -14,15 +14,15 @@ from fraud_retraining.adapters.storage.accounts import account
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.releases.lifecycle import Release, ReleaseState
 from fraud_retraining.domain.releases.reviewers import Reviewer
+from fraud_retraining.domain.values.base import Value
 from fraud_retraining.domain.values.errors import Conflict, NotPermitted, SettingsError
-from fraud_retraining.domain.values.schemas import Policy
 from fraud_retraining.orchestration.resources import open_ledger, open_links
 from fraud_retraining.settings import Settings
 
 CHANNEL, DEADLINE = "command line", "deadline"
 
 
-class MadeLink(Policy):
+class MadeLink(Value):
     """A link, for whom it is, and how long it is good for."""
 
     version: int

@@ -17,8 +17,8 @@ from fraud_retraining.domain.releases.trust import Standing
 from fraud_retraining.domain.retraining.pauses import Automation, Pause
 from fraud_retraining.domain.retraining.triggers import Paused, next_due
 from fraud_retraining.domain.training.windows import TrainingWindow
+from fraud_retraining.domain.values.base import Value
 from fraud_retraining.domain.values.errors import ChampionLost, DataInvalid
-from fraud_retraining.domain.values.schemas import Policy
 from fraud_retraining.orchestration.instance import open_instance
 from fraud_retraining.orchestration.resources import (
     open_lake,
@@ -41,7 +41,7 @@ LAST_RETRAINS = 5
 NO_OUTCOME = "no outcome yet"
 
 
-class VersionState(Policy):
+class VersionState(Value):
     """A version and where its release stands."""
 
     version: int
@@ -55,7 +55,7 @@ class VersionState(Policy):
     deadline: datetime | None = None
 
 
-class RetrainState(Policy):
+class RetrainState(Value):
     """A retrain that was asked for, and what it came to."""
 
     requested_at: datetime
@@ -64,7 +64,7 @@ class RetrainState(Policy):
     came_to: str
 
 
-class Due(Policy):
+class Due(Value):
     """What is due next."""
 
     at: datetime | None
@@ -72,7 +72,7 @@ class Due(Policy):
     why: str
 
 
-class State(Policy):
+class State(Value):
     """Where everything stands."""
 
     lake: str

@@ -25,8 +25,8 @@ from fraud_retraining.domain.alerts.composing import escalation, file_entry
 from fraud_retraining.domain.alerts.failures import Severity
 from fraud_retraining.domain.alerts.notices import FILE, PAGERDUTY, SLACK, Action, AlertPolicy, Notice
 from fraud_retraining.domain.approvals.slack_request import LINK, with_signed_link
+from fraud_retraining.domain.values.base import Value
 from fraud_retraining.domain.values.redaction import redact
-from fraud_retraining.domain.values.schemas import Policy
 
 if TYPE_CHECKING:
     from slack_sdk import WebClient
@@ -259,7 +259,7 @@ def _retry_after(headers: Mapping[str, str]) -> timedelta:
     return min(timedelta(seconds=seconds), LONGEST_WAIT)
 
 
-class Drained(Policy):
+class Drained(Value):
     """What one draining of the outbox did."""
 
     sent: int = 0
@@ -331,7 +331,7 @@ def _undelivered(
     return done.model_copy(update={"failed": done.failed + 1, "errors": told})
 
 
-class Alerting(Policy):
+class Alerting(Value):
     """Where alerts go, what waits to be sent, and what nothing has cured yet."""
 
     slack: str

@@ -22,14 +22,14 @@ from fraud_retraining.adapters.storage.locations import reaching, replacing
 from fraud_retraining.domain.audit.period import Period
 from fraud_retraining.domain.ledger.events import Event, EventKind, Head, Row
 from fraud_retraining.domain.review.report import ReviewPack
-from fraud_retraining.domain.values.schemas import Policy
+from fraud_retraining.domain.values.base import Value
 from fraud_retraining.services.release_history import events_about, read_story
 
 PARQUET, CSV, REPORT, HEAD = "events.parquet", "events.csv", "report.html", "head.json"
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-class Export(Policy):
+class Export(Value):
     """What was written where, and the head that shows later whether the chain was cut."""
 
     folder: str

@@ -11,13 +11,13 @@ import numpy as np
 
 from fraud_retraining.adapters.mlflow.model_artifact import fitted_model, read_files
 from fraud_retraining.adapters.mlflow.registry import Registry
+from fraud_retraining.domain.values.base import Value
 from fraud_retraining.domain.values.errors import IntegrityError
-from fraud_retraining.domain.values.schemas import Policy
 
 TOLERANCE = 1e-6
 
 
-class SmokeResult(Policy):
+class SmokeResult(Value):
     """What a smoke test found."""
 
     passed: bool

@@ -8,7 +8,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from fraud_retraining.domain.values.schemas import Policy
+from fraud_retraining.domain.values.base import Policy
 
 
 class SimulationPolicy(Policy):

@@ -30,8 +30,8 @@ from fraud_retraining.domain.alerts.notices import (
     kind_of,
 )
 from fraud_retraining.domain.ledger.events import Event, EventKind, canonical_json, plain
+from fraud_retraining.domain.values.base import Value
 from fraud_retraining.domain.values.redaction import redact
-from fraud_retraining.domain.values.schemas import Policy
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -47,7 +47,7 @@ Clock = Callable[[], datetime]
 Again = Callable[[int], Sequence[Message]]
 
 
-class Opened(Policy):
+class Opened(Value):
     """A notice that is open now: `new` when it was not before, `seen` how often it was opened since."""
 
     id: int
@@ -55,7 +55,7 @@ class Opened(Policy):
     seen: int
 
 
-class OpenNotice(Policy):
+class OpenNotice(Value):
     """A notice that nothing has cured yet."""
 
     id: int
@@ -65,7 +65,7 @@ class OpenNotice(Policy):
     seen_at: datetime
 
 
-class Delivery(Policy):
+class Delivery(Value):
     """A message that was claimed for sending."""
 
     id: int
@@ -83,7 +83,7 @@ class Delivery(Policy):
         return kind_of(self.destination)
 
 
-class Backlog(Policy):
+class Backlog(Value):
     """What is still to be sent, and what never will be."""
 
     waiting: int

@@ -61,6 +61,7 @@ from fraud_retraining.domain.releases.reviewers import Identity, ReviewerPolicy,
 from fraud_retraining.domain.retraining.leases import Lease, LeasePolicy
 from fraud_retraining.domain.retraining.pauses import PAUSING, Automation, Pause, paused
 from fraud_retraining.domain.retraining.requesters import Requester, request_of
+from fraud_retraining.domain.values.base import Value
 from fraud_retraining.domain.values.errors import (
     Conflict,
     IntegrityError,
@@ -68,7 +69,6 @@ from fraud_retraining.domain.values.errors import (
     RetrainingError,
     SettingsError,
 )
-from fraud_retraining.domain.values.schemas import Policy
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -80,7 +80,7 @@ VERIFICATION = "verification"
 LOG = logging.getLogger(__name__)
 
 
-class Verification(Policy):
+class Verification(Value):
     """Whether the record is still what was written."""
 
     ok: bool

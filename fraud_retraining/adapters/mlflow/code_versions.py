@@ -26,7 +26,7 @@ class Part(NamedTuple):
 PARTS = {
     "ingestion": Part(
         "1",
-        "67073dc270c411e90a6f96c51ca45b9df2be02217c15c29a18a1d508871dc8a3",
+        "b953371a317124c83200e90422e661f37d55197469e3008206937393e8e8dff5",
         (
             "fraud_retraining.domain.values.days",
             "fraud_retraining.domain.data.identity",
@@ -35,7 +35,7 @@ PARTS = {
     ),
     "features": Part(
         "1",
-        "1a17ab5f71357acfced5cfaa0e845adf393f48d1add3ef856fd1bd1f0560bf1a",
+        "3dd472295387fb771d69eb18f4a4c831e9cc57971d50b3f4e602b1cd7d0228a1",
         ("fraud_retraining.domain.values.days", "fraud_retraining.domain.features.point_in_time"),
     ),
     "scoring": Part(

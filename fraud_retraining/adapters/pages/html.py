@@ -36,8 +36,8 @@ from fraud_retraining.domain.review.tables import (
     review_grids,
     window_grid,
 )
+from fraud_retraining.domain.values.base import Value
 from fraud_retraining.domain.values.grids import Cell, Grid, grid
-from fraud_retraining.domain.values.schemas import Policy
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -52,7 +52,7 @@ OUTCOMES = frozenset({"passed", "failed", "warning"})
 NO_PACK = "No reviewer's pack was made for this version."
 
 
-class Exported(Policy):
+class Exported(Value):
     """When a page was made from the record, and where the chain then ended."""
 
     at: datetime
@@ -60,7 +60,7 @@ class Exported(Policy):
     chain_ok: bool
 
 
-class Ask(Policy):
+class Ask(Value):
     """The form of a decision: to whom it is shown, the link that proves it, and what was typed when it came back."""
 
     who: str
@@ -70,7 +70,7 @@ class Ask(Policy):
     problem: str = ""
 
 
-class Picture(Policy):
+class Picture(Value):
     """A picture of a page: where it comes from, what it shows, and its size in pixels."""
 
     source: str

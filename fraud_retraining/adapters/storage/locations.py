@@ -20,8 +20,8 @@ from uuid import uuid4
 
 from pydantic import Field
 
+from fraud_retraining.domain.values.base import Policy
 from fraud_retraining.domain.values.errors import DependencyUnreachable, IntegrityError
-from fraud_retraining.domain.values.schemas import Policy
 
 if TYPE_CHECKING:
     pass

@@ -28,8 +28,8 @@ from fraud_retraining.adapters.storage.locations import (
     reaching,
     temporary_file,
 )
+from fraud_retraining.domain.values.base import Value
 from fraud_retraining.domain.values.errors import DataInvalid, DependencyUnreachable, IntegrityError
-from fraud_retraining.domain.values.schemas import Policy
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -43,7 +43,7 @@ GRACE_SECONDS = 3600.0
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=-]*(/[A-Za-z0-9][A-Za-z0-9._=-]*)*")
 
 
-class StoredFile(Policy):
+class StoredFile(Value):
     """A data file as its partition's record names it."""
 
     path: str = Field(description="Path within the store.")
@@ -52,7 +52,7 @@ class StoredFile(Policy):
     digest: str = Field(description="SHA-256 of the bytes.")
 
 
-class Partition(Policy):
+class Partition(Value):
     """The commit record of one day of one asset: which files it consists of, from what it was computed."""
 
     asset: str

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from pydantic import Field
 
+from fraud_retraining.domain.values.base import Policy, Value
 from fraud_retraining.domain.values.errors import (
     BudgetExceeded,
     Busy,
@@ -30,7 +31,6 @@ from fraud_retraining.domain.values.errors import (
     RetrainingError,
     SettingsError,
 )
-from fraud_retraining.domain.values.schemas import Policy
 
 
 class RetryPolicy(Policy):
@@ -103,7 +103,7 @@ ROUTES: Mapping[Category, Route] = MappingProxyType(
 REFUSALS = frozenset({Category.CONFLICT, Category.GATE_FAILED, Category.SETTINGS})
 
 
-class About(Policy):
+class About(Value):
     """What failed: a retrain of an as-of day, perhaps with a fingerprint, or days of an ingest, or other work."""
 
     as_of: date | None = None
@@ -112,7 +112,7 @@ class About(Policy):
     fingerprint: str | None = None
 
 
-class Failure(Policy):
+class Failure(Value):
     """An error, judged. `cause` is the same for the same failure tried again."""
 
     category: Category

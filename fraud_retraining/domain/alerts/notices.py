@@ -17,8 +17,8 @@ from pydantic import Field
 from fraud_retraining.domain.alerts.failures import Audience, Category, Failure, Severity
 from fraud_retraining.domain.data.lake_layout import SetAside
 from fraud_retraining.domain.evaluation.gates import GateResult
+from fraud_retraining.domain.values.base import Policy, Value
 from fraud_retraining.domain.values.digests import digest
-from fraud_retraining.domain.values.schemas import Policy
 
 Job = Literal["ingest", "monitor", "retrain", "clean", "decide"]
 RUNBOOK = "docs/runbook.md"
@@ -83,14 +83,14 @@ class Topic(StrEnum):
     LAKE_SET_ASIDE = "lake_set_aside"
 
 
-class Link(Policy):
+class Link(Value):
     """Where somebody can look further."""
 
     text: str
     url: str
 
 
-class Notice(Policy):
+class Notice(Value):
     """What people are told. One notice is open for a `key`: the same again is counted, not told again."""
 
     key: str = Field(min_length=1, description="Category and fingerprint, day or as-of day.")
@@ -119,7 +119,7 @@ class Action(StrEnum):
     RESOLVE = "resolve"
 
 
-class Message(Policy):
+class Message(Value):
     """A message for one destination: `slack:CHANNEL`, `pagerduty` or `file`, in the form that it takes."""
 
     destination: str
@@ -150,7 +150,7 @@ def destinations(notice: Notice, policy: AlertPolicy) -> tuple[str, ...]:
     return tuple(found) or (FILE,)
 
 
-class Occasion(Policy):
+class Occasion(Value):
     """The run that a failure happened to, and what surrounds it."""
 
     model: str
@@ -380,7 +380,7 @@ def _gate_line(gate: GateResult, last: Passed | None) -> str:
     return f"{told}; {passed}"
 
 
-class Success(Policy):
+class Success(Value):
     """A run that passed."""
 
     job: Job

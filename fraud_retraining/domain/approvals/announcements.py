@@ -15,7 +15,7 @@ from fraud_retraining.domain.ledger.events import Event, EventKind
 from fraud_retraining.domain.releases.lifecycle import ReleaseState, Reminder
 from fraud_retraining.domain.releases.trust import POLICY
 from fraud_retraining.domain.retraining.pauses import Automation
-from fraud_retraining.domain.values.schemas import Policy
+from fraud_retraining.domain.values.base import Value
 
 Severity = Literal["info", "warning", "critical"]
 
@@ -36,7 +36,7 @@ TOLD = (
 """The events that `notice_of` has something to say about."""
 
 
-class ReleaseNotice(Policy):
+class ReleaseNotice(Value):
     """One thing that people are told. The same event always gives the same notice."""
 
     kind: str = Field(description="What happened, in a word: waiting, reminder, promoted, expired, ...")

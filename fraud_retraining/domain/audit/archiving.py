@@ -16,13 +16,13 @@ from pydantic import Field, ValidationError
 
 from fraud_retraining.domain.ledger.events import Event, EventKind, Head, Row, canonical_json, row_hash
 from fraud_retraining.domain.releases.lifecycle import OPEN, Release, ReleaseState
-from fraud_retraining.domain.values.schemas import Policy
+from fraud_retraining.domain.values.base import Value
 
 LEAST_DAYS = 365
 LIVE = OPEN | {ReleaseState.PROMOTING, ReleaseState.PROMOTED}
 
 
-class Archived(Policy):
+class Archived(Value):
     """What `history_archived` says: which rows went, where to, and what the releases among them had come to."""
 
     first: int = Field(description="First row that went.")

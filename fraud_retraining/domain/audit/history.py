@@ -19,8 +19,8 @@ from fraud_retraining.domain.releases.candidate import Evaluation, Making, Train
 from fraud_retraining.domain.releases.lifecycle import Release, ReleaseState
 from fraud_retraining.domain.training.fingerprint import changes
 from fraud_retraining.domain.training.windows import TrainingWindow, WindowDay
+from fraud_retraining.domain.values.base import Value
 from fraud_retraining.domain.values.digests import digest
-from fraud_retraining.domain.values.schemas import Policy
 
 K = EventKind
 SETTINGS, ENVIRONMENT, PACKAGES, PYTHON = "settings", "environment", "packages", "Python"
@@ -30,7 +30,7 @@ SHOWN_CHANGE = 120
 LIBRARIES_SHOWN = 3
 
 
-class Step(Policy):
+class Step(Value):
     """Something that happened to the version: what, when, by whom, by which way, and why."""
 
     seq: int
@@ -41,7 +41,7 @@ class Step(Policy):
     reason: str = ""
 
 
-class Asked(Policy):
+class Asked(Value):
     """Why and by whom the retrain was asked for."""
 
     trigger: str
@@ -56,7 +56,7 @@ class Asked(Policy):
         return f"{self.trigger}: {self.reason}" if self.reason else self.trigger
 
 
-class Change(Policy):
+class Change(Value):
     """A setting, or a part of the environment, that was another one before."""
 
     what: str
@@ -64,7 +64,7 @@ class Change(Policy):
     after: str
 
 
-class Libraries(Policy):
+class Libraries(Value):
     """By which libraries the version was made, against those of the champion."""
 
     compared: bool = Field(description="Whether the record says by what the champion was made.")
@@ -72,7 +72,7 @@ class Libraries(Policy):
     unnamed: bool = Field(False, description="Whether packages changed whose versions the record does not have.")
 
 
-class Story(Policy):
+class Story(Value):
     """Everything that the record says about one version."""
 
     release: Release

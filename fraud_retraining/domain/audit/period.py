@@ -12,15 +12,15 @@ from fraud_retraining.domain.ledger.events import Event, EventKind
 from fraud_retraining.domain.releases.candidate import Evaluation
 from fraud_retraining.domain.releases.lifecycle import ReleaseState
 from fraud_retraining.domain.retraining.pauses import PAUSING
+from fraud_retraining.domain.values.base import Value
 from fraud_retraining.domain.values.grids import NONE, Cell, Grid, grid, number
-from fraud_retraining.domain.values.schemas import Policy
 
 K = EventKind
 S = ReleaseState
 DECIDED = frozenset({S.APPROVED, S.REJECTED, S.EXPIRED, S.WITHDRAWN})
 
 
-class Period(Policy):
+class Period(Value):
     """Whole UTC days, both ends included."""
 
     first: date

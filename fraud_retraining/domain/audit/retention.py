@@ -16,7 +16,7 @@ from typing import Literal
 from pydantic import Field
 
 from fraud_retraining.domain.releases.lifecycle import OPEN, Release, ReleaseState
-from fraud_retraining.domain.values.schemas import Policy
+from fraud_retraining.domain.values.base import Policy, Value
 
 LIVE = OPEN | {ReleaseState.PROMOTING, ReleaseState.PROMOTED}
 
@@ -34,7 +34,7 @@ class RetentionPolicy(Policy):
     )
 
 
-class KeptRun(Policy):
+class KeptRun(Value):
     """A run of the tracking server, and what the ledger knows of how its retrain ended."""
 
     run_id: str
@@ -45,7 +45,7 @@ class KeptRun(Policy):
     succeeded: bool | None = Field(description="None while the ledger has no end of it: it may be under way.")
 
 
-class KeptVersion(Policy):
+class KeptVersion(Value):
     """A version of the registry, and its release if the ledger knows one."""
 
     version: int
@@ -64,7 +64,7 @@ class KeptVersion(Policy):
         return self.release is not None and self.release.was_promoted
 
 
-class Removal(Policy):
+class Removal(Value):
     """Something that goes, and why."""
 
     what: Literal["run", "artifact"]

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from fraud_retraining.domain.values.schemas import Policy
+from fraud_retraining.domain.values.base import Value
 
 Kind = Literal["whole", "padded", "decimal", "boolean", "text"]
 _KINDS: dict[Kind, str] = {
@@ -51,7 +51,7 @@ _FORMS = (
 _ENTRY = 13
 
 
-class Spelling(Policy):
+class Spelling(Value):
     """How every value of a column is written on a day; lengths are of the shortest and the longest value."""
 
     kind: Kind
@@ -171,7 +171,7 @@ def _form(written: Iterable[str]) -> int:
     return int(max(entry[4:] for entry in written), 16)
 
 
-class Identity(Policy):
+class Identity(Value):
     """How a day writes what it shares with other days: types of keys, spelling of text keys and categories.
 
     Of a key of several columns, it is each column that has a type and a spelling.

@@ -19,6 +19,7 @@ import pyarrow.types as pat
 from pydantic import AwareDatetime, Field, model_validator
 
 from fraud_retraining.domain.data.identity import Spelling, samples, spellings
+from fraud_retraining.domain.values.base import Value
 from fraud_retraining.domain.values.days import Day, start_of
 from fraud_retraining.domain.values.errors import DataInvalid
 from fraud_retraining.domain.values.schemas import (
@@ -32,7 +33,6 @@ from fraud_retraining.domain.values.schemas import (
     ColumnPolicy,
     EntityPolicy,
     LabelValues,
-    Policy,
     RejectReason,
 )
 
@@ -53,7 +53,7 @@ _FILES_NAMED, _COLUMNS_NAMED = 3, 40
 File = TypeVar("File", bound=Hashable)
 
 
-class LakeMapping(Policy):
+class LakeMapping(Value):
     """Which column of the lake is which canonical column."""
 
     columns: ColumnPolicy = Field(default_factory=ColumnPolicy, description="Lake names of the canonical columns.")
@@ -490,7 +490,7 @@ def _telling(rows: ibis.Table) -> list[ibis.Value]:
     return order + [ibis.asc(name, nulls_first=False) for name in other]
 
 
-class Arrival(Policy):
+class Arrival(Value):
     """What arrived for a day: how many files, in which version, and when; and files that were not read."""
 
     files: int = Field(ge=0)
@@ -499,7 +499,7 @@ class Arrival(Policy):
     arrived_at: AwareDatetime | None = None
 
 
-class DayFacts(Policy):
+class DayFacts(Value):
     """What a day was like when it was ingested."""
 
     rows: int = Field(description="Accepted rows.")

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from pydantic import Field
 
-from fraud_retraining.domain.values.schemas import Policy
+from fraud_retraining.domain.values.base import Policy
 
 LAYOUT = "year=YYYY/month=MM/day=DD/"
 PARQUET = (".parquet", ".parq", ".pq")

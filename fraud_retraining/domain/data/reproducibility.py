@@ -9,12 +9,12 @@ from datetime import date
 
 from pydantic import Field
 
-from fraud_retraining.domain.values.schemas import Policy
+from fraud_retraining.domain.values.base import Value
 
 NAMED = 3
 
 
-class StoredDay(Policy):
+class StoredDay(Value):
     """A day as it is stored, and the digests that it had before.
 
     The digest of a day also changes with the settings and the code that read it. Only a lake that delivered other files
@@ -48,7 +48,7 @@ def _joined(digests: Sequence[str], *more: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*digests, *more]))
 
 
-class RewrittenDay(Policy):
+class RewrittenDay(Value):
     """A day that holds other rows now than when it was used."""
 
     day: date
@@ -70,7 +70,7 @@ def rewritten_days(
     )
 
 
-class Reproducibility(Policy):
+class Reproducibility(Value):
     """Whether a version could be trained again from the lake as it is now, and which days stand in the way."""
 
     rewritten: tuple[date, ...] = ()

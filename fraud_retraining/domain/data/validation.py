@@ -13,8 +13,8 @@ from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 from pydantic import Field
 
+from fraud_retraining.domain.values.base import Value
 from fraud_retraining.domain.values.errors import DependencyUnreachable
-from fraud_retraining.domain.values.schemas import Policy
 
 Severity = Literal["error", "warn"]
 Number = float | int | str
@@ -23,7 +23,7 @@ Subject = TypeVar("Subject")
 SAMPLE = 5
 
 
-class CheckResult(Policy):
+class CheckResult(Value):
     """One rule's answer about one day or window, with the numbers that it rests on."""
 
     name: str
@@ -35,7 +35,7 @@ class CheckResult(Policy):
     numbers: dict[str, Number] = Field(default_factory=dict)
 
 
-class Report(Policy):
+class Report(Value):
     """All results about one day or window, and the digests of what was looked at and of the rules put to it."""
 
     digest: str = Field(description="Digest of the day's rows, or of the window's manifest.")

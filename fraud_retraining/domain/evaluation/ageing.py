@@ -14,14 +14,14 @@ from datetime import date
 
 from pydantic import Field
 
+from fraud_retraining.domain.values.base import Value
 from fraud_retraining.domain.values.interval import Interval
-from fraud_retraining.domain.values.schemas import Policy
 
 ASSUMED_LOSS = 0.15
 """Share of the holdout's level that is allowed for ageing until it was measured: twice the .075 of real card data."""
 
 
-class Aged(Policy):
+class Aged(Value):
     """What a model of the age at which models serve reached on a candidate's holdout."""
 
     version: int

@@ -14,13 +14,13 @@ from pydantic import Field
 
 from fraud_retraining.domain.evaluation.judged import Floats, Integers, Mask, Pair
 from fraud_retraining.domain.evaluation.metrics import MetricsPolicy, slice_masks
+from fraud_retraining.domain.values.base import Value
 from fraud_retraining.domain.values.interval import Interval
-from fraud_retraining.domain.values.schemas import Policy
 
 SLICE_RESAMPLES = 200
 
 
-class SliceDifference(Policy):
+class SliceDifference(Value):
     """Candidate against champion on the rows that share a value; average precision of both."""
 
     slice: str
@@ -31,7 +31,7 @@ class SliceDifference(Policy):
     difference: Interval
 
 
-class Comparison(Policy):
+class Comparison(Value):
     """Candidate against champion on the same rows; differences are candidate minus champion."""
 
     rows: int

@@ -19,7 +19,7 @@ from pydantic import Field, model_validator
 from fraud_retraining.domain.evaluation.comparison import Comparison, SliceDifference, compare
 from fraud_retraining.domain.evaluation.judged import Floats, Judged, Mask, Pair
 from fraud_retraining.domain.evaluation.metrics import Metrics, MetricsPolicy, evaluate
-from fraud_retraining.domain.values.schemas import Policy
+from fraud_retraining.domain.values.base import Value
 
 Severity = Literal["error", "warn"]
 
@@ -57,7 +57,7 @@ class GatePolicy(MetricsPolicy):
     advisory: tuple[Literal["no_slice_regression", "calibration"], ...] = Field((), description="Gates that only warn.")
 
 
-class NotCompared(Policy):
+class NotCompared(Value):
     """Why there is no champion to compare with on these rows. Never used for a champion that could not be read."""
 
     reason: str = Field(min_length=1, description="Clause, such as 'there is no champion yet'.")
@@ -91,7 +91,7 @@ def comparable(candidate: Judged, champion: Floats, fair: Mask, *, named: str, m
     return Pair(rows, rival)
 
 
-class ScoreSummary(Policy):
+class ScoreSummary(Value):
     """The candidate's scores in four numbers; minimum and maximum are those of the finite scores."""
 
     distinct: int
@@ -111,7 +111,7 @@ class ScoreSummary(Policy):
         )
 
 
-class Evidence(Policy):
+class Evidence(Value):
     """Everything that the gates read: numbers only, so that a stored verdict can be judged again."""
 
     candidate: Metrics = Field(description="The candidate on the whole holdout.")
@@ -197,7 +197,7 @@ def _compared(comparison: Pair | NotCompared, policy: GatePolicy) -> Comparison 
     return compare(comparison, policy) if isinstance(comparison, Pair) else comparison
 
 
-class GateResult(Policy):
+class GateResult(Value):
     """What one gate says. `margin` is the distance of `value` from `threshold`; below 0 the gate has failed."""
 
     name: str
@@ -499,7 +499,7 @@ _GATES = (
 GATES: Mapping[str, str] = {gate.name: gate.description for gate in _GATES}
 
 
-class Verdict(Policy):
+class Verdict(Value):
     """All gates together: passed when every gate gave a result and none that stops has failed."""
 
     passed: bool

@@ -16,7 +16,12 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from fraud_retraining.domain.evaluation.judged import Categories, Floats, Integers, Judged, Mask
-from fraud_retraining.domain.values.schemas import TRANSACTION, TRANSACTION_ID, ColumnName, Policy
+from fraud_retraining.domain.values.base import Policy, Value
+from fraud_retraining.domain.values.schemas import (
+    TRANSACTION,
+    TRANSACTION_ID,
+    ColumnName,
+)
 
 AMOUNT_BAND = "amount_band"
 OTHER = "(other)"
@@ -192,7 +197,7 @@ def _entity_day(judged: Judged, today: Mask, entities: int) -> tuple[Floats, Mas
     return highest, defrauded
 
 
-class CalibrationBin(Policy):
+class CalibrationBin(Value):
     """Rows of similar score: how many frauds were expected, and how many there were."""
 
     rows: int
@@ -201,7 +206,7 @@ class CalibrationBin(Policy):
     chance: float = Field(description="Difference of the two that a perfectly calibrated model shows on average.")
 
 
-class Calibration(Policy):
+class Calibration(Value):
     """How far scores can be read as probabilities."""
 
     bins: tuple[CalibrationBin, ...]
@@ -249,7 +254,7 @@ def calibration_bin(judged: Judged, bins: int = CALIBRATION_BINS) -> Integers:
     return bin_
 
 
-class SliceMetrics(Policy):
+class SliceMetrics(Value):
     """One model on the rows that share a value."""
 
     slice: str = Field(description="Column.")
@@ -295,7 +300,7 @@ def _most_frequent(column: Categories, most: int) -> Categories:
     return Categories(code[column.codes], (*(column.names[i] for i in kept), OTHER))
 
 
-class Metrics(Policy):
+class Metrics(Value):
     """One model on one set of rows."""
 
     rows: int

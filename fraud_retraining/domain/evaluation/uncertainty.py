@@ -32,14 +32,14 @@ from fraud_retraining.domain.evaluation.metrics import (
     daily_suspects,
     log_losses,
 )
+from fraud_retraining.domain.values.base import Value
 from fraud_retraining.domain.values.interval import Interval
-from fraud_retraining.domain.values.schemas import Policy
 
 RESAMPLES = 200
 THRESHOLDS = 150
 
 
-class CurvePoint(Policy):
+class CurvePoint(Value):
     """What one threshold gives. `low` and `high` bound its precision."""
 
     threshold: float
@@ -50,7 +50,7 @@ class CurvePoint(Policy):
     alerts: int = Field(description="Rows at or above it.")
 
 
-class MetricIntervals(Policy):
+class MetricIntervals(Value):
     """A metric of both models and their difference, each with its interval."""
 
     candidate: Interval

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from datetime import date, timedelta
 
 from fraud_retraining.domain.features.point_in_time import FeaturePlan
+from fraud_retraining.domain.values.base import Value
 from fraud_retraining.domain.values.digests import digest
-from fraud_retraining.domain.values.schemas import Policy
 
 
-class DayDigests(Policy):
+class DayDigests(Value):
     """One day of an asset: everything, everything but labels, and the labels."""
 
     whole: str

@@ -29,6 +29,7 @@ import ibis
 import ibis.expr.types as ir
 from pydantic import Field, model_validator
 
+from fraud_retraining.domain.values.base import Value
 from fraud_retraining.domain.values.days import Day, DayRange, start_of
 from fraud_retraining.domain.values.schemas import (
     AMOUNT,
@@ -38,7 +39,6 @@ from fraud_retraining.domain.values.schemas import (
     TRANSACTION_ID,
     ColumnName,
     EntityPolicy,
-    Policy,
 )
 
 CALENDAR = ("hour", "weekend", "night")
@@ -67,14 +67,14 @@ DAY_SECONDS = 86_400
 SECOND_MICROSECONDS = 1_000_000
 
 
-class Lookback(Policy):
+class Lookback(Value):
     """The earlier days that the features of one day need."""
 
     yesterday: date = Field(description="Day whose transactions complete the last 24 hours.")
     entity_days: dict[str, DayRange] = Field(description="By entity: the days whose statistics are read.")
 
 
-class FeaturePlan(Policy):
+class FeaturePlan(Value):
     """Which features a model reads; fixes their names and order."""
 
     entities: dict[str, EntityPolicy] = Field(description="Entities whose behaviour is a feature, by canonical name.")

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple, Self
 
 from pydantic import BaseModel, SecretBytes, SecretStr
 
+from fraud_retraining.domain.values.base import Value
 from fraud_retraining.domain.values.redaction import BLANK, is_secret_name, redact
-from fraud_retraining.domain.values.schemas import Policy
 
 NO_HASH = "0" * 64
 
@@ -100,7 +100,7 @@ class Row(NamedTuple):
     hash: str
 
 
-class Event(Policy):
+class Event(Value):
     """One row of the chain, to be read. `at` is aware, UTC, from the database's clock."""
 
     seq: int
@@ -123,7 +123,7 @@ class Event(Policy):
         return cls(**{**values, "payload": json.loads(row.payload)})
 
 
-class Head(Policy):
+class Head(Value):
     """The last row of a chain. Kept elsewhere, it shows later that nothing was cut off."""
 
     seq: int = 0

@@ -17,7 +17,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import Field
 
-from fraud_retraining.domain.values.schemas import Policy
+from fraud_retraining.domain.values.base import Value
 
 FEATURE, BIN, ROWS, VALUE = "feature", "bin", "rows", "value"
 NEWCOMERS = 5
@@ -31,7 +31,7 @@ T = TypeVar("T")
 Numbers = NDArray[np.floating]
 
 
-class Bins(Policy):
+class Bins(Value):
     """The bins of one feature. Of numbers, bin i holds edge i-1 < value <= edge i; of categories, bin i the i-th.
 
     One more bin holds the rest (numbers over the last edge, other categories), and the last one what is missing.

@@ -28,9 +28,9 @@ from fraud_retraining.domain.features.point_in_time import CALENDAR, FeaturePlan
 from fraud_retraining.domain.monitoring.bins import Bins
 from fraud_retraining.domain.retraining.triggers import DriftDay
 from fraud_retraining.domain.training.windows import WindowDay
+from fraud_retraining.domain.values.base import Policy, Value
 from fraud_retraining.domain.values.days import DayRange
 from fraud_retraining.domain.values.interval import Interval
-from fraud_retraining.domain.values.schemas import Policy
 
 Statistic = Literal["psi", "jensen_shannon"]
 Counts = tuple[int, ...]
@@ -157,7 +157,7 @@ def _floored(shares: NDArray[np.float64]) -> NDArray[np.float64]:
 # ---------------------------------------------------------------- the reference
 
 
-class FeatureProfile(Policy):
+class FeatureProfile(Value):
     """What one feature was like on the days of the reference."""
 
     bins: Bins
@@ -188,7 +188,7 @@ class FeatureProfile(Policy):
         return cls(bins=bins, counts=tuple(whole.tolist()), days=len(days), usual=usual)
 
 
-class FraudDay(Policy):
+class FraudDay(Value):
     """The labels of a day that are known."""
 
     day: date
@@ -196,7 +196,7 @@ class FraudDay(Policy):
     frauds: int
 
 
-class ReferenceProfile(Policy):
+class ReferenceProfile(Value):
     """What a training window leaves behind, so that a day can be held against it without reading it again."""
 
     fingerprint: str = Field(description="The model that learnt from the window.")
@@ -214,7 +214,7 @@ class ReferenceProfile(Policy):
         return not self.missing_counted and feature.bins.categories is None and counts[-1] > 0
 
 
-class HoldoutProfile(Policy):
+class HoldoutProfile(Value):
     """What a model's scores were like on its holdout, which it had not learnt from."""
 
     fingerprint: str
@@ -257,7 +257,7 @@ def reference_days(plan: FeaturePlan, policy: DriftPolicy, training: Sequence[da
 # ---------------------------------------------------------------- the report
 
 
-class FeatureDrift(Policy):
+class FeatureDrift(Value):
     """One feature of a day, or the champion's score, against the reference."""
 
     name: str
@@ -274,7 +274,7 @@ class FeatureDrift(Policy):
     counts: Counts
 
 
-class FraudRateDrift(Policy):
+class FraudRateDrift(Value):
     """The fraud rate of the day whose labels have just become mature, against that of the training days."""
 
     day: date
@@ -286,7 +286,7 @@ class FraudRateDrift(Policy):
     drift: float = Field(description="What goes beyond the noise; the policy's factor is where it is the threshold.")
 
 
-class DriftReport(Policy):
+class DriftReport(Value):
     """What is known at the end of a day about how far it is from what the champion has learnt from."""
 
     day: date

@@ -16,13 +16,13 @@ from pydantic import Field
 
 from fraud_retraining.domain.evaluation.judged import Floats, Judged
 from fraud_retraining.domain.monitoring.drift import population_stability_index
-from fraud_retraining.domain.values.schemas import Policy
+from fraud_retraining.domain.values.base import Value
 
 BINS = 10
 MOST_MOVED = 3
 
 
-class FixedSetAge(Policy):
+class FixedSetAge(Value):
     """The fixed evaluation days as seen from a holdout."""
 
     first: date

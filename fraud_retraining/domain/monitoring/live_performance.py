@@ -21,13 +21,13 @@ from fraud_retraining.domain.evaluation.judged import Judged
 from fraud_retraining.domain.evaluation.metrics import MetricsPolicy, evaluate
 from fraud_retraining.domain.evaluation.uncertainty import draw, metric_intervals
 from fraud_retraining.domain.retraining.triggers import LivePerformance
+from fraud_retraining.domain.values.base import Value
 from fraud_retraining.domain.values.interval import Interval
-from fraud_retraining.domain.values.schemas import Policy
 
 RECENT_DAYS = 7
 
 
-class Live(Policy):
+class Live(Value):
     """Metrics of one model over some days that it served."""
 
     first: date
@@ -43,7 +43,7 @@ class Live(Policy):
         return self.intervals.get("average_precision")
 
 
-class ServedPart(Policy):
+class ServedPart(Value):
     """The days of a week that one version served, beside what its holdout promised."""
 
     version: int
@@ -56,7 +56,7 @@ class ServedPart(Policy):
     promised_rows: int = Field(0, description="Rows of that holdout.")
 
 
-class PerformanceReport(Policy):
+class PerformanceReport(Value):
     """What the service was worth on a day, told once the day's labels are mature."""
 
     day: date

@@ -13,11 +13,11 @@ from fraud_retraining.domain.evaluation.gates import Evidence, Verdict
 from fraud_retraining.domain.monitoring.fixed_set import FixedSetAge
 from fraud_retraining.domain.retraining.statuses import RetrainStatus
 from fraud_retraining.domain.training.fingerprint import Fingerprint
+from fraud_retraining.domain.values.base import Value
 from fraud_retraining.domain.values.days import DayRange
-from fraud_retraining.domain.values.schemas import Policy
 
 
-class Environment(Policy):
+class Environment(Value):
     """The code and the packages that a model is made by."""
 
     package: str = Field(description="Version of this package.")
@@ -32,7 +32,7 @@ class Environment(Policy):
         return self.commit or self.package
 
 
-class TrainedModel(Policy):
+class TrainedModel(Value):
     """A fitted model in MLflow, and what determined it."""
 
     as_of: date
@@ -45,7 +45,7 @@ class TrainedModel(Policy):
     importance: dict[str, float] = Field(description="Share of the total gain by feature.")
 
 
-class Making(Policy):
+class Making(Value):
     """How a model came to be, beside what its fingerprint says: why, with every parameter, by which code."""
 
     trigger: str
@@ -55,7 +55,7 @@ class Making(Policy):
     window_digest: str = Field(description="Digest of the manifest that it was trained from.")
 
 
-class Evaluation(Policy):
+class Evaluation(Value):
     """Candidate beside champion on the same rows, and the verdict."""
 
     as_of: date
@@ -78,7 +78,7 @@ class Evaluation(Policy):
     reused: bool = Field(False, description="Whether the verdict was found in the ledger instead of judged again.")
 
 
-class RegisteredVersion(Policy):
+class RegisteredVersion(Value):
     """The registry's version of a candidate."""
 
     as_of: date
@@ -87,7 +87,7 @@ class RegisteredVersion(Policy):
     created: bool = Field(description="False when the fingerprint was registered before.")
 
 
-class ReleaseOutcome(Policy):
+class ReleaseOutcome(Value):
     """What became of a candidate."""
 
     as_of: date

@@ -22,8 +22,8 @@ from pydantic import Field
 
 from fraud_retraining.domain.releases.reviewers import Identity, ReviewerPolicy, admit, asked_for
 from fraud_retraining.domain.retraining.requesters import UNKNOWN
+from fraud_retraining.domain.values.base import Value
 from fraud_retraining.domain.values.errors import Conflict, GateFailed, NotPermitted, SettingsError
-from fraud_retraining.domain.values.schemas import Policy
 
 
 class ReleaseState(StrEnum):
@@ -83,7 +83,7 @@ MOST_VERSION = 2**31 - 1
 """The greatest number of a version that every database holds."""
 
 
-class Release(Policy):
+class Release(Value):
     """One candidate and where it stands. Times are aware, UTC, from the ledger's clock."""
 
     model: str
@@ -128,7 +128,7 @@ class Release(Policy):
         return self.verdict_passed or bool(self.floors_missed)
 
 
-class Moved(Policy):
+class Moved(Value):
     """Who moves a release, by which way, when, and why."""
 
     by: str
@@ -137,7 +137,7 @@ class Moved(Policy):
     reason: str = ""
 
 
-class Intent(Policy):
+class Intent(Value):
     """A promotion that was written down before the alias was touched."""
 
     seq: int = Field(description="Ledger row that holds it.")

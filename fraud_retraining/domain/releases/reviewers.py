@@ -15,8 +15,8 @@ from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from fraud_retraining.domain.values.base import Policy, Value
 from fraud_retraining.domain.values.errors import NotPermitted, SettingsError
-from fraud_retraining.domain.values.schemas import Policy
 
 PROXY_SECRET_VARIABLE = "FRAUD_RETRAINING_PROXY_SECRET"
 LEAST_SECRET = 32
@@ -122,7 +122,7 @@ class Proof(StrEnum):
     NOTHING = "unverified"
 
 
-class Identity(Policy):
+class Identity(Value):
     """Somebody who wants to decide, as far as they showed who they are."""
 
     name: str = Field(min_length=1, max_length=200)

@@ -17,8 +17,8 @@ from fraud_retraining.domain.ledger.events import Event, EventKind
 from fraud_retraining.domain.releases.lifecycle import ReleaseState
 from fraud_retraining.domain.releases.reviewers import Identity, Proof, ReviewerPolicy, admit
 from fraud_retraining.domain.retraining.pauses import Pause
+from fraud_retraining.domain.values.base import Policy, Value
 from fraud_retraining.domain.values.errors import NotPermitted
-from fraud_retraining.domain.values.schemas import Policy
 
 POLICY = "promotion policy"
 """The actor of whatever the settings decided instead of a human."""
@@ -71,7 +71,7 @@ def require_approver(policy: ReviewerPolicy, by: str, identity: Mapping[str, Any
     admit(policy, Identity(name=by, how=Proof((identity or {}).get("how", Proof.NOTHING))))
 
 
-class Standing(Policy):
+class Standing(Value):
     """How far trust has grown, by the record."""
 
     approved: int = Field(description="Approved and promoted releases in a row.")
@@ -103,7 +103,7 @@ class Permission(NamedTuple):
     why: str
 
 
-class Candidate(Policy):
+class Candidate(Value):
     """What is unusual or not about a candidate, beside what was champion before it."""
 
     trigger: str

@@ -14,8 +14,8 @@ from typing import NamedTuple
 from pydantic import Field
 
 from fraud_retraining.domain.retraining.statuses import RetrainStatus
+from fraud_retraining.domain.values.base import Policy, Value
 from fraud_retraining.domain.values.errors import BudgetExceeded
-from fraud_retraining.domain.values.schemas import Policy
 
 HOUR = 3600.0
 MEDIAN_OF = 20
@@ -56,7 +56,7 @@ class Ending(StrEnum):
     INCOMPLETE = "incomplete"
 
 
-class Spending(Policy):
+class Spending(Value):
     """An ended retrain, as the ledger keeps it: what asked for it, how it ended, what it took."""
 
     dagster_run_id: str
@@ -91,14 +91,14 @@ class Spent(NamedTuple):
     spending: Spending
 
 
-class Allowance(Policy):
+class Allowance(Value):
     """How long one retrain may take, and which limit says so."""
 
     seconds: float
     limit: str
 
 
-class Rounds(Policy):
+class Rounds(Value):
     """How far boosting is: the first round that was timed, and the last one."""
 
     done: int

@@ -13,8 +13,8 @@ from typing import Literal
 
 from pydantic import Field
 
+from fraud_retraining.domain.values.base import Policy, Value
 from fraud_retraining.domain.values.errors import Busy, Conflict
-from fraud_retraining.domain.values.schemas import Policy
 
 BEATS_BEFORE_EXPIRY = 6
 UNDER_WAY = {"retrain": "another retrain is under way", "clean": "old runs and artifacts are being removed"}
@@ -31,7 +31,7 @@ class LeasePolicy(Policy):
         return self.expires_seconds / BEATS_BEFORE_EXPIRY
 
 
-class Process(Policy):
+class Process(Value):
     """A process, told apart from every other one that ever was; empty marks where the system does not say."""
 
     host: str
@@ -40,7 +40,7 @@ class Process(Policy):
     started: str = Field("", description="When it started, on that system's own count.")
 
 
-class Owner(Policy):
+class Owner(Value):
     """A Dagster run in the process that executes it."""
 
     run_id: str
@@ -51,7 +51,7 @@ class Owner(Policy):
         return f"run {self.run_id} (process {self.process.pid} on {self.process.host})"
 
 
-class Purpose(Policy):
+class Purpose(Value):
     """What a lease is held for."""
 
     work: Literal["retrain", "clean"] = "retrain"
@@ -64,7 +64,7 @@ class Purpose(Policy):
         return f"{self.work}{as_of}{f', trigger {self.trigger}' if self.trigger else ''}"
 
 
-class Lease(Policy):
+class Lease(Value):
     """Who holds it, under which token, or that nobody does. Times are aware, UTC, from the database's clock."""
 
     name: str

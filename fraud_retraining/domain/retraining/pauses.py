@@ -9,7 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from fraud_retraining.domain.ledger.events import Event, EventKind
-from fraud_retraining.domain.values.schemas import Policy
+from fraud_retraining.domain.values.base import Value
 
 PAUSING = (EventKind.AUTOMATION_PAUSED, EventKind.AUTOMATION_RESUMED)
 """The events that `paused` has to see."""
@@ -22,7 +22,7 @@ class Automation(StrEnum):
     RETRAINING = "retraining"
 
 
-class Pause(Policy):
+class Pause(Value):
     """Something that waits for somebody to resume it."""
 
     subject: Automation

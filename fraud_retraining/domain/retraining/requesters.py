@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import Field
 
 from fraud_retraining.domain.ledger.events import Event
-from fraud_retraining.domain.values.schemas import Policy
+from fraud_retraining.domain.values.base import Value
 
 AUTOMATION = "automation"
 UNKNOWN = "somebody in the Dagster UI"
@@ -23,7 +23,7 @@ UNKNOWN = "somebody in the Dagster UI"
 COMMAND_LINE, DAGSTER_UI = "command line", "Dagster UI"
 
 
-class Requester(Policy):
+class Requester(Value):
     """A person who asks for a retrain, and the way that they came by."""
 
     name: str = Field(min_length=1, description="Account of the operating system, or that nobody knows.")
@@ -33,7 +33,7 @@ class Requester(Policy):
 BY_UI = Requester(name=UNKNOWN, channel=DAGSTER_UI)
 
 
-class RetrainRequest(Policy):
+class RetrainRequest(Value):
     """A request as it is recorded."""
 
     actor: str

@@ -15,7 +15,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from fraud_retraining.domain.alerts.failures import Category
-from fraud_retraining.domain.values.schemas import Policy
+from fraud_retraining.domain.values.base import Policy, Value
 
 MOST_WAITED_FOR = 3
 """Due as-of days up to which a later one that is being ingested is waited for, so that downtime ends in one retrain.
@@ -105,7 +105,7 @@ class TriggerPolicy(Policy):
     )
 
 
-class DriftDay(Policy):
+class DriftDay(Value):
     """How far a day is from what the champion has learnt from."""
 
     day: date
@@ -113,14 +113,14 @@ class DriftDay(Policy):
     worst: tuple[str, ...] = Field((), description="Features over the threshold, the most important first.")
 
 
-class DriftRetrain(Policy):
+class DriftRetrain(Value):
     """The last retrain that drift asked for and that came to an answer."""
 
     as_of: date = Field(description="As-of day of the retrain that answered it: the one asked for, or a later one.")
     since: date = Field(description="First drifted day of the run of days that asked for it.")
 
 
-class LivePerformance(Policy):
+class LivePerformance(Value):
     """Average precision of the service on matured days, whoever was champion, beside what its versions promised."""
 
     first: date
@@ -142,7 +142,7 @@ class LivePerformance(Policy):
         return f"{value}{of}; {promised}" + (f": it is {why}" if why else "")
 
 
-class Running(Policy):
+class Running(Value):
     """A retrain that is queued or under way."""
 
     as_of: date | None
@@ -150,7 +150,7 @@ class Running(Policy):
     by: str
 
 
-class Failed(Policy):
+class Failed(Value):
     """A retrain that failed; `inputs` is the digest of everything that it was to be made from."""
 
     at: datetime
@@ -159,7 +159,7 @@ class Failed(Policy):
     inputs: str
 
 
-class Unfinished(Policy):
+class Unfinished(Value):
     """The last retrain, where it ended without an answer for no fault of its own: killed, or without what it needs."""
 
     as_of: date
@@ -169,7 +169,7 @@ class Unfinished(Policy):
     drift_since: date | None = None
 
 
-class Paused(Policy):
+class Paused(Value):
     """Automation that stopped after failures, until its input is another one or somebody resumes it."""
 
     since: datetime
@@ -178,7 +178,7 @@ class Paused(Policy):
     until_resumed: bool = Field(False, description="Whether it waits for a person, whatever the input is.")
 
 
-class Known(Policy):
+class Known(Value):
     """Everything that a decision rests on. `ready` names as-of days whose window can be built, with their inputs."""
 
     now: datetime = Field(description="Aware, UTC.")
@@ -201,7 +201,7 @@ class Known(Policy):
     paused: Paused | None = None
 
 
-class Retrain(Policy):
+class Retrain(Value):
     """A retrain is asked for."""
 
     as_of: date
@@ -212,13 +212,13 @@ class Retrain(Policy):
     resumes: bool = Field(False, description="Whether automation was paused and goes on because the input is new.")
 
 
-class Skip(Policy):
+class Skip(Value):
     """Nothing is asked for, and why."""
 
     reason: str
 
 
-class Pause(Policy):
+class Pause(Value):
     """The same input failed too often with the same cause: automation stops until something changes."""
 
     as_of: date
@@ -230,7 +230,7 @@ class Pause(Policy):
 Decision = Retrain | Skip | Pause
 
 
-class Fired(Policy):
+class Fired(Value):
     """One trigger that asks for a retrain."""
 
     trigger: Trigger

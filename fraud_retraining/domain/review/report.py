@@ -14,13 +14,13 @@ from fraud_retraining.domain.evaluation.explanation import Method
 from fraud_retraining.domain.evaluation.metrics import Calibration
 from fraud_retraining.domain.evaluation.uncertainty import CurvePoint, MetricIntervals
 from fraud_retraining.domain.monitoring.drift import DriftReport
-from fraud_retraining.domain.values.schemas import Policy
+from fraud_retraining.domain.values.base import Value
 
 QUANTILES = (0.5, 0.9, 0.99, 0.999)
 Use = Literal["training", "holdout", "fixed"]
 
 
-class AlertDay(Policy):
+class AlertDay(Value):
     """One day's alerts at the budget: how many were right, and how many of both models' are about the same entity."""
 
     day: date
@@ -29,7 +29,7 @@ class AlertDay(Policy):
     same: int | None = None
 
 
-class ScoreCounts(Policy):
+class ScoreCounts(Value):
     """How often a model gave each score; a bin is named by the edges of the distribution that it belongs to."""
 
     frauds: tuple[int, ...]
@@ -37,7 +37,7 @@ class ScoreCounts(Policy):
     quantiles: tuple[float, ...] = Field(description="Scores at `QUANTILES` of all rows.")
 
 
-class ScoreReview(Policy):
+class ScoreReview(Value):
     """Scores of both models, and how far the candidate's have moved from the champion's."""
 
     edges: tuple[float, ...] = Field(description="Edges of the bins, rising; a lower score is in the first bin.")
@@ -47,7 +47,7 @@ class ScoreReview(Policy):
     distance: float | None = Field(None, description="Kolmogorov-Smirnov: greatest distance of the two distributions.")
 
 
-class FeatureReview(Policy):
+class FeatureReview(Value):
     """How much a feature matters: its share of the gain, and of the mean absolute effect on the sample."""
 
     name: str
@@ -64,7 +64,7 @@ class FeatureReview(Policy):
         return (self.effect or 0.0) - (self.champion_effect or 0.0)
 
 
-class Effects(Policy):
+class Effects(Value):
     """How effects were measured."""
 
     rows: int
@@ -72,7 +72,7 @@ class Effects(Policy):
     champion: Method | None = None
 
 
-class SliceReview(Policy):
+class SliceReview(Value):
     """Rows that share a value: how many, and how both models do; a difference only where there are frauds enough."""
 
     slice: str
@@ -87,7 +87,7 @@ class SliceReview(Policy):
     high: float | None = None
 
 
-class MatureDay(Policy):
+class MatureDay(Value):
     """A day's labels as the as-of day knows them."""
 
     day: date
@@ -98,7 +98,7 @@ class MatureDay(Policy):
     frauds: int
 
 
-class Disagreement(Policy):
+class Disagreement(Value):
     """A transaction that the two models score differently, and the features that make the difference."""
 
     transaction_id: str
@@ -111,7 +111,7 @@ class Disagreement(Policy):
     because: tuple[str, ...] = Field((), description="Features whose effects differ most; none without SHAP values.")
 
 
-class ReviewPack(Policy):
+class ReviewPack(Value):
     """Everything that a reviewer is shown about one candidate, beside its gates."""
 
     as_of: date

@@ -18,9 +18,9 @@ from fraud_retraining.domain.evaluation.gates import GATES, NO_CHAMPION, GateRes
 from fraud_retraining.domain.evaluation.metrics import CALIBRATION_ERROR, reading_order
 from fraud_retraining.domain.releases.candidate import Evaluation
 from fraud_retraining.domain.review.report import ReviewPack
+from fraud_retraining.domain.values.base import Value
 from fraud_retraining.domain.values.grids import number, span
 from fraud_retraining.domain.values.interval import Interval
-from fraud_retraining.domain.values.schemas import Policy
 
 AVERAGE_PRECISION = "average_precision"
 FIRST_METRICS = (AVERAGE_PRECISION, "card_precision", "recall", "expected")
@@ -86,7 +86,7 @@ TITLES: Mapping[Standing, str] = MappingProxyType(
 )
 
 
-class Difference(Policy):
+class Difference(Value):
     """One metric of both models on the same rows."""
 
     metric: str = Field(description="Name in the record.")
@@ -98,7 +98,7 @@ class Difference(Policy):
     standing: Standing
 
 
-class GateLine(Policy):
+class GateLine(Value):
     """A gate that did not simply pass, in a line."""
 
     name: str
@@ -106,7 +106,7 @@ class GateLine(Policy):
     message: str
 
 
-class ReviewSummary(Policy):
+class ReviewSummary(Value):
     """What a reviewer has to know first."""
 
     standing: Standing

@@ -11,11 +11,11 @@ from typing import Any
 from pydantic import BaseModel, Field, JsonValue
 
 from fraud_retraining.domain.training.windows import TrainingWindow
+from fraud_retraining.domain.values.base import Value
 from fraud_retraining.domain.values.digests import digest
-from fraud_retraining.domain.values.schemas import Policy
 
 
-class DayPin(Policy):
+class DayPin(Value):
     """A day as a model used it."""
 
     day: date
@@ -24,7 +24,7 @@ class DayPin(Policy):
     weight: float = 1.0
 
 
-class Fingerprint(Policy):
+class Fingerprint(Value):
     """Everything that determines a model and its verdict; two models with one fingerprint are the same model."""
 
     as_of: date = Field(description="Also the cut-off of labels that say when they became known.")

@@ -29,8 +29,12 @@ from fraud_retraining.domain.training.scoring import (
     category_texts,
     float_columns,
 )
+from fraud_retraining.domain.values.base import Policy
 from fraud_retraining.domain.values.errors import DataInvalid
-from fraud_retraining.domain.values.schemas import IS_FRAUD, TRANSACTION_ID, Policy
+from fraud_retraining.domain.values.schemas import (
+    IS_FRAUD,
+    TRANSACTION_ID,
+)
 
 __all__ = ["Batches", "FittedModel", "ModelPolicy", "OnRound", "fit"]
 

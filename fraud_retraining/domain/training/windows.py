@@ -10,8 +10,11 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from fraud_retraining.domain.values.base import Policy, Value
 from fraud_retraining.domain.values.days import DayRange
-from fraud_retraining.domain.values.schemas import LabelPolicy, Policy
+from fraud_retraining.domain.values.schemas import (
+    LabelPolicy,
+)
 
 
 class RollingWindow(Policy):
@@ -71,7 +74,7 @@ class HoldoutPolicy(Policy):
     )
 
 
-class WindowDays(Policy):
+class WindowDays(Value):
     """The days of one retrain: what it learns from, what judges it, and how much each training day weighs."""
 
     strategy: Literal["rolling", "expanding", "weighted"]
@@ -149,7 +152,7 @@ def window_days(as_of: date, window: WindowPolicy, holdout: HoldoutPolicy, label
     )
 
 
-class WindowDay(Policy):
+class WindowDay(Value):
     """One day of a manifest, pinned by digest."""
 
     day: date
@@ -160,7 +163,7 @@ class WindowDay(Policy):
     weight: float = 1.0
 
 
-class TrainingWindow(Policy):
+class TrainingWindow(Value):
     """The manifest of a window: which days, pinned how, with how many rows and which label cut-off; no copy of rows."""
 
     days: WindowDays
@@ -203,7 +206,7 @@ class TrainingWindow(Policy):
         return {**dict(self.history), **{day.day: day.digest for day in used}}
 
 
-class FeatureDay(Policy):
+class FeatureDay(Value):
     """What a window needs to know of a day: its digests, and when its labels became known."""
 
     digest: str

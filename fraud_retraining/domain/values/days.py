@@ -12,7 +12,7 @@ import ibis
 import ibis.expr.types as ir
 from pydantic import model_validator
 
-from fraud_retraining.domain.values.schemas import Policy
+from fraud_retraining.domain.values.base import Value
 
 Day: TypeAlias = date | ir.DateScalar
 
@@ -24,7 +24,7 @@ def start_of(day: Day) -> ir.TimestampScalar:
     return day.cast("timestamp(6)")
 
 
-class DayRange(Policy):
+class DayRange(Value):
     """A run of whole UTC days, both ends included."""
 
     start: date

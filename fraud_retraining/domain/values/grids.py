@@ -9,14 +9,14 @@ Cells are text or whole numbers; whoever prints them treats text as what a stran
 
 from collections.abc import Iterable
 
+from fraud_retraining.domain.values.base import Value
 from fraud_retraining.domain.values.interval import Interval
-from fraud_retraining.domain.values.schemas import Policy
 
 Cell = str | int
 NONE = "-"
 
 
-class Grid(Policy):
+class Grid(Value):
     """A table: what it is called, its columns, its rows, and what has to be known to read it."""
 
     name: str

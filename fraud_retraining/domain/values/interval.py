@@ -5,10 +5,10 @@ Here: the value. Not here: how it is found (`domain/evaluation/comparison.py`, `
 
 from pydantic import Field
 
-from fraud_retraining.domain.values.schemas import Policy
+from fraud_retraining.domain.values.base import Value
 
 
-class Interval(Policy):
+class Interval(Value):
     """A value with the interval that resampling gives it."""
 
     value: float

@@ -7,14 +7,9 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-
-class Policy(BaseModel):
-    """A frozen, closed value that something obeys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+from fraud_retraining.domain.values.base import Policy
 
 ColumnName = Annotated[str, Field(min_length=1)]
 

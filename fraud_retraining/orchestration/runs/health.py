@@ -9,13 +9,13 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 from dagster._core.scheduler.instigation import InstigatorState, TickStatus
 
-from fraud_retraining.domain.values.schemas import Policy
+from fraud_retraining.domain.values.base import Value
 
 SILENT_AFTER = timedelta(minutes=2)
 FAILURES_IN_A_ROW = 3
 
 
-class Automation(Policy):
+class Automation(Value):
     """Whether schedules and sensors are at work, and what is wrong."""
 
     daemon: str

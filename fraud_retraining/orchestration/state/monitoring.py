@@ -27,10 +27,10 @@ from fraud_retraining.domain.monitoring.drift import FraudDay
 from fraud_retraining.domain.monitoring.live_performance import RECENT_DAYS
 from fraud_retraining.domain.releases.lifecycle import Release
 from fraud_retraining.domain.training.windows import FeatureDay
+from fraud_retraining.domain.values.base import Value
 from fraud_retraining.domain.values.days import DayRange
 from fraud_retraining.domain.values.digests import digest
 from fraud_retraining.domain.values.errors import DataInvalid
-from fraud_retraining.domain.values.schemas import Policy
 from fraud_retraining.orchestration.state.inventory import DAY_ASSETS, Inventory, day_digests
 from fraud_retraining.settings import Settings
 
@@ -38,7 +38,7 @@ LOG = logging.getLogger(__name__)
 VERSION, HINDSIGHT = "version", "hindsight"
 
 
-class Serving(Policy):
+class Serving(Value):
     """The champion, as far as monitoring needs to know it."""
 
     version: int

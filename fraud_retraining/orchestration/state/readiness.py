@@ -15,17 +15,17 @@ from fraud_retraining.adapters.storage.lake import DayFiles, Lake, LakeListing
 from fraud_retraining.adapters.storage.store import Store
 from fraud_retraining.domain.features.lineage import lookback
 from fraud_retraining.domain.training.windows import WindowDays, window_days
+from fraud_retraining.domain.values.base import Value
 from fraud_retraining.domain.values.days import DayRange
 from fraud_retraining.domain.values.digests import digest
 from fraud_retraining.domain.values.errors import SettingsError
-from fraud_retraining.domain.values.schemas import Policy
 from fraud_retraining.orchestration.state.inventory import DAY_ASSETS, ENTITY_DAYS, FEATURES, TRANSACTIONS, Inventory
 from fraud_retraining.settings import Settings
 
 DAYS_IN_ONE_RUN = 62
 
 
-class Work(Policy):
+class Work(Value):
     """A run of days that one Dagster run can ingest, and the assets that it has to make of them."""
 
     days: DayRange
@@ -33,14 +33,14 @@ class Work(Policy):
     inputs: str = Field(description="Digest of what the days are to be made from.")
 
 
-class Ready(Policy):
+class Ready(Value):
     """An as-of day whose window can be built now; `inputs` is the digest of what its model would be made from."""
 
     as_of: date
     inputs: str
 
 
-class NotReady(Policy):
+class NotReady(Value):
     """An as-of day whose window cannot be built yet, and why."""
 
     as_of: date

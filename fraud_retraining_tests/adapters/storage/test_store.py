@@ -19,9 +19,9 @@ import pytest
 
 from fraud_retraining.adapters.storage.locations import FolderLocation, Location
 from fraud_retraining.adapters.storage.store import ROW_GROUP_ROWS, Partition, Store
+from fraud_retraining.domain.values.base import Policy
 from fraud_retraining.domain.values.digests import table_digest
 from fraud_retraining.domain.values.errors import DataInvalid, DependencyUnreachable, IntegrityError
-from fraud_retraining.domain.values.schemas import Policy
 
 if TYPE_CHECKING:
     from fraud_retraining_tests.adapters.conftest import MisbehavingServer

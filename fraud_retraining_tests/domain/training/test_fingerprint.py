@@ -18,8 +18,11 @@ from fraud_retraining.domain.training.windows import (
     WindowDay,
     window_days,
 )
+from fraud_retraining.domain.values.base import Policy
 from fraud_retraining.domain.values.digests import ColumnDigests, digest, table_digest
-from fraud_retraining.domain.values.schemas import LabelPolicy, Policy
+from fraud_retraining.domain.values.schemas import (
+    LabelPolicy,
+)
 
 TIMES = st.datetimes(datetime(1990, 1, 1), datetime(2200, 1, 1))
 COLUMNS: dict[str, tuple[pa.DataType, st.SearchStrategy]] = {
