@@ -15,6 +15,7 @@ BENCHMARKS = (
     "handbook_quality",
     "simulator_decay",
     "shift_recovery",
+    "house",
 )
 
 
