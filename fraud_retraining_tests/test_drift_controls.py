@@ -1,8 +1,11 @@
-"""The two controls that the default thresholds must pass: six calm weeks without an alarm, and a shift seen at once."""
+"""The controls that the default thresholds must pass: calm weeks without an alarm, in a wide lake too, and a shift seen
+at once.
+"""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -28,10 +31,19 @@ from fraud_retraining.orchestration.resources import open_registry, open_store
 from fraud_retraining.orchestration.runs.progress import LogProgress
 from fraud_retraining.settings import load_settings
 from fraud_retraining.simulation import SimulationPolicy, Simulator
-from fraud_retraining_tests.support.places import Place, enter
+from fraud_retraining_tests.support.places import Place, enter, merged
+from fraud_retraining_tests.support.wide_lakes import (
+    NUMBER_NAMES,
+    WORD_NAMES,
+    wide_days,
+)
+from fraud_retraining_tests.support.wide_lakes import START as WIDE_START
 
 DRIFT_ALONE = TriggerPolicy(schedule=None)
 THRESHOLD = 0.2
+NEW = {"drifting_missing", "drifting_step"}
+"""Columns of a wide lake that are otherwise than on any day of training; counter and version moved as much before."""
+
 QUICK = {
     "model": {"params": {"n_estimators": 40, "learning_rate": 0.2, "max_bin": 256}},
     "validation": {"min_rows": 20_000},
@@ -39,15 +51,16 @@ QUICK = {
 """The shipped settings but for a smaller model, of which nothing here is: windows, bins and thresholds are default."""
 
 
-def settle(place: Place, lake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    place.config.write_text(yaml.safe_dump({"lake": {"uri": str(lake)}, "promotion": {"mode": "auto"}, **QUICK}))
+def settle(place: Place, lake: Path, monkeypatch: pytest.MonkeyPatch, more: Mapping[str, Any] | None = None) -> None:
+    shipped = {"lake": {"uri": str(lake)}, "promotion": {"mode": "auto"}, **QUICK}
+    place.config.write_text(yaml.safe_dump(merged(shipped, more or {})))
     enter(place, monkeypatch)
 
 
-def live_with(as_of: date, days: DayRange) -> None:
+def live_with(as_of: date, days: DayRange, since: date | None = None) -> None:
     """Ingests up to the last day, makes a champion as of `as_of`, and monitors the days."""
     pipeline = Pipeline(load_settings(), LogProgress())
-    pipeline.ingest(DayRange(start=as_of - timedelta(days=82), end=days.end))
+    pipeline.ingest(DayRange(start=since or as_of - timedelta(days=82), end=days.end))
     done = pipeline.retrain(as_of, Trigger.MANUAL)
     assert done.status.value == "promoted", done.message
     monitor(days)
@@ -137,3 +150,52 @@ def test_a_shift_of_a_young_lake_asks_for_a_retrain_on_the_second_day_and_calm_d
     assert [one.day for one in calm] == list(days)
     assert max(one.value for one in calm) < THRESHOLD / 4
     assert isinstance(decided(calm), Skip)
+
+
+WIDE_LOOK_BACK, WIDE_TRAINING, WIDE_HOLDOUT, WIDE_DELAY, WIDE_CALM = 3, 12, 4, 2, 20
+WIDE_AS_OF = WIDE_LOOK_BACK + WIDE_TRAINING + WIDE_HOLDOUT + WIDE_DELAY - 1
+WIDE_SHIFT = WIDE_AS_OF + 1 + WIDE_CALM
+WIDE: dict[str, Any] = {
+    "entities": {
+        "customer": {"column": "CUSTOMER_ID", "windows_days": [WIDE_LOOK_BACK]},
+        "terminal": {"column": "TERMINAL_ID", "windows_days": [WIDE_LOOK_BACK]},
+    },
+    "features": {"numeric": list(NUMBER_NAMES), "categorical": list(WORD_NAMES)},
+    "labels": {"delay_days": WIDE_DELAY},
+    "window": {"days": WIDE_TRAINING},
+    "holdout": {"days": WIDE_HOLDOUT},
+    "validation": {"min_rows": 5000},
+    "gates": {"min_average_precision": 0.0, "max_calibration_error": 5, "resamples": 100},
+}
+"""Short windows over many columns; bins, thresholds and what a model has to hold of a drift are the shipped ones."""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_wide_lake_is_calm_though_five_of_its_columns_drift_and_its_shift_is_found_on_its_day(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = Place(tmp_path)
+    settle(place, place.lake, monkeypatch, WIDE)
+    policy = SimulationPolicy(
+        start=WIDE_START,
+        days=WIDE_SHIFT + 1,
+        transactions_per_day=1000,
+        fraud_rate=0.03,
+        seed=5,
+        shift_on=WIDE_START + timedelta(days=WIDE_SHIFT),
+    )
+    busy = range(WIDE_AS_OF + 8, WIDE_AS_OF + 14)
+    for day, table in wide_days(policy, drift_from=WIDE_LOOK_BACK + WIDE_TRAINING, heavy=busy):
+        place.write_day(day, table)
+    as_of = WIDE_START + timedelta(days=WIDE_AS_OF)
+    days = DayRange(start=as_of + timedelta(days=1), end=policy.end)
+    live_with(as_of, days, since=WIDE_START)
+
+    *calm, shifted = reports(days)
+    assert [one.day for one in (*calm, shifted)] == list(days)
+    assert [one.day for one in calm if one.value > THRESHOLD] == []
+    for report in calm:
+        assert {one.name for one in report.features if one.drift > THRESHOLD} >= NEW, "what drifted stays in the table"
+    assert shifted.value > THRESHOLD
+    assert "customer_amount_ratio_3d" in shifted.drift_day.worst
