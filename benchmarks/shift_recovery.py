@@ -56,7 +56,7 @@ class Life(NamedTuple):
         return fmean(value for day, value in self.worth.items() if first <= day <= last)
 
 
-class Story(NamedTuple):
+class ReleaseHistory(NamedTuple):
     """Both lives."""
 
     unattended: Life
@@ -96,10 +96,10 @@ def main() -> int:
         print(json.dumps(_lived(options)))
         return 0
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(len(TRIGGERS)) as pool:
-        story = Story(*pool.map(lambda side: _run(options, Path(folder) / side, side), TRIGGERS))
+        history = ReleaseHistory(*pool.map(lambda side: _run(options, Path(folder) / side, side), TRIGGERS))
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    draw(story, options.out)
-    return _told(story)
+    draw(history, options.out)
+    return _told(history)
 
 
 def _options() -> argparse.Namespace:
@@ -199,7 +199,7 @@ class Automation:
             INGEST, lambda: automation.ingest_next(self.settings, lake, store, ledger, self.instance, night)
         )
         self._until_done(MONITOR, lambda: automation.monitor_next(self.settings, lake, store, ledger, self.instance))
-        asked = automation.retrain_if_asked(self.settings, lake, store, ledger, self.instance, night)
+        asked = automation.retrain_if_due(self.settings, lake, store, ledger, self.instance, night)
         told = self._run(RETRAIN, asked) if hasattr(asked, "run_key") else asked.skip_message
         print(f"{day}: {told}", file=sys.stderr, flush=True)
 
@@ -245,12 +245,12 @@ class Automation:
 # ---------------------------------------------------------------- telling
 
 
-def _told(story: Story) -> int:
-    for name, value in story.means().items():
+def _told(history: ReleaseHistory) -> int:
+    for name, value in history.means().items():
         print(f"average precision {name + ':':45}{value:6.3f}")
-    for one in story.unattended.retrains:
+    for one in history.unattended.retrains:
         print(f"as of {one.as_of}: {one.trigger}{'' if one.promoted else ', stopped by its gates'}")
-    before, _, after, alone = story.means().values()
+    before, _, after, alone = history.means().values()
     claims = {
         f"it is back within {TOLERANCE} of {before:.3f} ({after:.3f})": after >= before - TOLERANCE,
         f"without triggers it stays {FAR_BELOW} below ({alone:.3f})": alone < before - FAR_BELOW,
@@ -261,7 +261,7 @@ def _told(story: Story) -> int:
     return 1 if failed else 0
 
 
-def draw(story: Story, out: Path) -> None:
+def draw(history: ReleaseHistory, out: Path) -> None:
     """The picture: both lives day by day, what happened when, and which retrains there were."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -270,12 +270,12 @@ def draw(story: Story, out: Path) -> None:
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     for life, color, name in (
-        (story.alone, ORANGE, "every trigger off: the first champion serves on"),
-        (story.unattended, BLUE, "unattended: triggers and gates as shipped"),
+        (history.alone, ORANGE, "every trigger off: the first champion serves on"),
+        (history.unattended, BLUE, "unattended: triggers and gates as shipped"),
     ):
         _draw_life(axes, life, color, name)
-    _draw_days(axes, story)
-    _draw_retrains(axes, story)
+    _draw_days(axes, history)
+    _draw_retrains(axes, history)
     axes.set(ylim=(-0.13, 1.0), xlabel="days since the shift", ylabel="average precision of the day")
     axes.set_yticks([0, 0.2, 0.4, 0.6, 0.8, 1.0])
     axes.grid(axis="y", color="#E6E6E6")
@@ -289,21 +289,21 @@ def _draw_life(axes: Any, life: Life, color: str, name: str) -> None:
     axes.plot([_number(day) for day in days], [life.worth[day] for day in days], ".-", color=color, lw=1.8, label=name)
 
 
-def _draw_days(axes: Any, story: Story) -> None:
+def _draw_days(axes: Any, history: ReleaseHistory) -> None:
     marked = (
         (SHIFT, "fraudsters and\ncustomers change"),
-        (story.matures, "first labels of it\nare mature"),
-        (story.helps, "first shifted day in the\ntraining window"),
+        (history.matures, "first labels of it\nare mature"),
+        (history.helps, "first shifted day in the\ntraining window"),
     )
     for day, words in marked:
         axes.axvline(_number(day), color=GREY, lw=1, ls=":")
         axes.annotate(words, (_number(day), 0.99), (4, 0), textcoords="offset points", va="top", fontsize=8, color=GREY)
 
 
-def _draw_retrains(axes: Any, story: Story) -> None:
+def _draw_retrains(axes: Any, history: ReleaseHistory) -> None:
     """A row of marks under the lines; a hollow one came to a candidate that the gates stopped."""
     for trigger, (marker, color) in MARKS.items():
-        days = [one for one in story.unattended.retrains[1:] if one.trigger == trigger]
+        days = [one for one in history.unattended.retrains[1:] if one.trigger == trigger]
         for promoted, face in ((True, color), (False, "none")):
             shown = [_number(one.as_of) for one in days if one.promoted is promoted]
             axes.plot(shown, [-0.07] * len(shown), marker, ms=7, color=color, markerfacecolor=face, ls="none")

@@ -639,9 +639,9 @@ def audit_show(version: Version, config: Config = None, as_json: Json = False) -
         if shown.problem is not None:
             tell(shown.problem)
         if as_json:
-            _print_json({**shown.story.model_dump(mode="json"), "data_digest": shown.story.data_digest})
+            _print_json({**shown.history.model_dump(mode="json"), "data_digest": shown.history.data_digest})
         else:
-            audit_answers.print_story(shown.story, shown.pack, out)
+            audit_answers.print_history(shown.history, shown.review_report, out)
         return 0
 
     _run(command, as_json=as_json)
@@ -801,11 +801,11 @@ def demo(
         from fraud_retraining.commands import demonstration
 
         with RichProgress() as progress:
-            story = demonstration.live_through(progress, transactions_per_day, seed, err, verbose=verbose)
+            history = demonstration.live_through(progress, transactions_per_day, seed, err, verbose=verbose)
         if as_json:
-            _print_json(story.answer())
+            _print_json(history.answer())
         else:
-            story.print(out)
+            history.print(out)
         return 0
 
     _run(command, as_json=as_json, verbose=verbose)

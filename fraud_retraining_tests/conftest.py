@@ -11,7 +11,7 @@ from fraud_retraining.simulation import SimulationPolicy, Simulator
 from fraud_retraining_tests.support.places import DAYS, START, Place, enter
 
 if TYPE_CHECKING:
-    from fraud_retraining_tests.support.approvals_fixture import Trained, World
+    from fraud_retraining_tests.support.approvals_fixture import Backend, Trained
 
 
 @pytest.fixture(scope="session")
@@ -64,11 +64,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> "Trained":
 
 
 @pytest.fixture
-def world(trained: "Trained", tmp_path: Path) -> "World":
+def backend(trained: "Trained", tmp_path: Path) -> "Backend":
     """A registered model and a ledger of the test's own over those models."""
-    from fraud_retraining_tests.support.approvals_fixture import new_world
+    from fraud_retraining_tests.support.approvals_fixture import new_backend
 
-    return new_world(trained, f"sqlite:///{tmp_path}/ledger.db")
+    return new_backend(trained, f"sqlite:///{tmp_path}/ledger.db")
 
 
 @pytest.fixture(scope="session")

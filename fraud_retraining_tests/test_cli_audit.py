@@ -13,16 +13,16 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from fraud_retraining import cli
-from fraud_retraining.adapters.days.review_reports import read_pack
+from fraud_retraining.adapters.days.review_reports import read_review_report
 from fraud_retraining.adapters.ledger import database
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.mlflow.environment import environment
 from fraud_retraining.cli import app
-from fraud_retraining.commands.audit_answers import print_events, print_story
+from fraud_retraining.commands.audit_answers import print_events, print_history
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.values.digests import digest
 from fraud_retraining.orchestration.resources import open_heads, open_ledger, open_registry, open_store
-from fraud_retraining.services.release_history import read_story
+from fraud_retraining.services.release_history import read_release_history
 from fraud_retraining.settings import load_settings
 from fraud_retraining_tests.support.ledger_history import FIRST, HOSTILE, configured, lived, window
 from fraud_retraining_tests.support.pages_read import Read
@@ -92,7 +92,7 @@ class TestShow:
     @pytest.mark.parametrize("columns", [60, 80, 120])
     def test_a_digest_stands_on_the_line_of_its_day(self, life: Ledger, columns: int):
         narrow = Console(file=StringIO(), width=columns)
-        print_story(read_story(life, 2), None, narrow)
+        print_history(read_release_history(life, 2), None, narrow)
         _, _, days = narrow.file.getvalue().partition("Day digests")  # type: ignore[attr-defined]
         assert re.search(r"^  \d{4}-\d\d-\d\d [0-9a-f]{8}", days, re.MULTILINE)
         assert not re.search(r"^[0-9a-f]{8}\b", days, re.MULTILINE)
@@ -103,11 +103,11 @@ class TestShow:
         assert "[bold]loud[/bold]" in out
 
     def test_programs_get_the_whole_story(self, life: Ledger):
-        code, story = answer("audit", "show", "2")
+        code, history = answer("audit", "show", "2")
         assert code == 0
-        assert story["window"] == window(FIRST + timedelta(days=2)).model_dump(mode="json")
-        assert story["decision"]["reason"] == HOSTILE
-        assert len(story["data_digest"]) == 64
+        assert history["window"] == window(FIRST + timedelta(days=2)).model_dump(mode="json")
+        assert history["decision"]["reason"] == HOSTILE
+        assert len(history["data_digest"]) == 64
 
     def test_a_pack_that_was_changed_is_told_and_takes_nothing_from_the_record(self, life: Ledger):
         fingerprint = life.release_by_version(2).fingerprint
@@ -284,20 +284,24 @@ def test_a_retrain_leaves_a_record_a_pack_and_a_card(place: Place, tmp_path: Pat
     code, told = answer("retrain", "--as-of", str(later), "--reason", "for the auditor")
     assert (code, told["status"]) == (0, "awaiting_approval"), told
 
-    story = answer("audit", "show", "2")[1]
-    assert (story["asked"]["reason"], story["asked"]["via"]) == ("for the auditor", "command line")
-    assert story["making"]["parameters"]["n_estimators"] == 25
-    assert story["making"]["environment"] == environment().model_dump(mode="json")
-    assert story["evaluation"]["champion_version"] == 1
-    assert {"gates.max_regression", "promotion.mode"} <= {change["what"] for change in story["changed"]}
-    assert len(story["window"]["training"]) == 8 and all(day["digest"] for day in story["window"]["training"])
+    history = answer("audit", "show", "2")[1]
+    assert (history["asked"]["reason"], history["asked"]["via"]) == ("for the auditor", "command line")
+    assert history["making"]["parameters"]["n_estimators"] == 25
+    assert history["making"]["environment"] == environment().model_dump(mode="json")
+    assert history["evaluation"]["champion_version"] == 1
+    assert {"gates.max_regression", "promotion.mode"} <= {change["what"] for change in history["changed"]}
+    assert len(history["window"]["training"]) == 8 and all(day["digest"] for day in history["window"]["training"])
 
     settings = load_settings()
-    pack = read_pack(open_store(settings), story["release"]["fingerprint"], story["evaluation"]["review_digest"])
-    assert pack is not None and pack.champion_version == 1 and len(pack.disagreements) == 20
-    assert {one.use for one in pack.maturity} == {"training", "holdout"}
-    assert all(one.rows is not None and one.labelled <= one.rows for one in pack.maturity)
-    assert pack.effects.champion == "shap" and pack.intervals["average_precision"].difference is not None
+    review_report = read_review_report(
+        open_store(settings), history["release"]["fingerprint"], history["evaluation"]["review_digest"]
+    )
+    assert review_report is not None and review_report.champion_version == 1 and len(review_report.disagreements) == 20
+    assert {one.use for one in review_report.maturity} == {"training", "holdout"}
+    assert all(one.rows is not None and one.labelled <= one.rows for one in review_report.maturity)
+    assert (
+        review_report.effects.champion == "shap" and review_report.intervals["average_precision"].difference is not None
+    )
 
     registry = open_registry(settings)
     described = registry._client.get_model_version(registry.model_name, "2").description
@@ -314,4 +318,4 @@ def test_a_retrain_leaves_a_record_a_pack_and_a_card(place: Place, tmp_path: Pat
 
     again = answer("retrain", "--as-of", str(later))[1]
     assert again["status"] == "already_trained"
-    assert answer("audit", "show", "2")[1]["evaluation"]["review_digest"] == story["evaluation"]["review_digest"]
+    assert answer("audit", "show", "2")[1]["evaluation"]["review_digest"] == history["evaluation"]["review_digest"]

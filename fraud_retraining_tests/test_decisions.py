@@ -20,7 +20,7 @@ from fraud_retraining.cli import app
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.releases.reviewers import token_digest
 from fraud_retraining.settings import REVIEWER_TOKEN_VARIABLE
-from fraud_retraining_tests.support.approvals_fixture import Trained, World, new_world, require_invariants, touched
+from fraud_retraining_tests.support.approvals_fixture import Backend, Trained, new_backend, require_invariants, touched
 from fraud_retraining_tests.support.command_line import run
 from fraud_retraining_tests.support.places import Place, enter
 
@@ -28,16 +28,16 @@ TOKEN = "d41d8cd98f00b204e9800998ecf8427e-of-alice"
 ALICE = {"name": "alice", "token_sha256": token_digest(TOKEN)}
 
 
-class Desk:
+class Console:
     """A home whose registry holds a few versions, and its command line."""
 
-    def __init__(self, world: World, place: Place) -> None:
-        self.world = world
+    def __init__(self, backend: Backend, place: Place) -> None:
+        self.backend = backend
         self.place = place
         self.configure()
 
     def configure(self, page: str | None = None, **promotion: Any) -> None:
-        registry = self.world.registry
+        registry = self.backend.registry
         self.place.configure(
             alerts={"links": {"releases": page}},
             mlflow={"tracking_uri": registry.tracking_uri, "experiment": registry.experiment},
@@ -46,17 +46,17 @@ class Desk:
         )
 
     def refusals(self) -> list[tuple[str, str]]:
-        events = self.world.ledger.events(EventKind.DECISION_REFUSED)
+        events = self.backend.ledger.events(EventKind.DECISION_REFUSED)
         return [(event.actor, str(event.payload["refused"])) for event in events]
 
 
 @pytest.fixture
-def desk(trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+def approvals(trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Console:
     place = Place(tmp_path)
     place.home.mkdir()
     place.lake.mkdir()
     enter(place, monkeypatch)
-    return Desk(new_world(trained, f"sqlite:///{place.home}/ledger.db"), place)
+    return Console(new_backend(trained, f"sqlite:///{place.home}/ledger.db"), place)
 
 
 def printed(*arguments: str) -> str:
@@ -65,10 +65,10 @@ def printed(*arguments: str) -> str:
     return " ".join((result.stdout + result.stderr).split())
 
 
-def test_what_waits_is_listed_with_its_numbers_and_its_time(desk: Desk):
+def test_what_waits_is_listed_with_its_numbers_and_its_time(approvals: Console):
     assert run("pending") == (0, {"pending": []}, "")
     assert printed("pending") == "nothing waits for a reviewer"
-    version = desk.world.waiting(0).version
+    version = approvals.backend.waiting(0).version
     code, answer, _ = run("pending")
     (waiting,) = answer["pending"]
     assert (code, waiting["release"]["version"], waiting["release"]["state"]) == (0, version, "awaiting_approval")
@@ -80,22 +80,22 @@ def test_what_waits_is_listed_with_its_numbers_and_its_time(desk: Desk):
         assert part in told
 
 
-def test_a_name_is_enough_where_nothing_better_is_configured_and_the_record_says_so(desk: Desk):
-    version = desk.world.waiting(0).version
+def test_a_name_is_enough_where_nothing_better_is_configured_and_the_record_says_so(approvals: Console):
+    version = approvals.backend.waiting(0).version
     code, answer, _ = run("approve", str(version), "--by", "alice", "--reason", "looks right")
     assert (code, answer["state"], answer["decided_by"]) == (0, "promoted", "alice")
     assert answer["decided_via"] == "command line, unverified"
-    assert desk.world.serving() == version
+    assert approvals.backend.serving() == version
 
 
-def test_people_read_who_decided_and_how(desk: Desk):
-    version = desk.world.waiting(0).version
+def test_people_read_who_decided_and_how(approvals: Console):
+    version = approvals.backend.waiting(0).version
     told = printed("approve", str(version), "--by", "alice")
     assert f"version {version} as of 2026-11-01 is promoted by alice (command line, unverified)" in told
 
 
-def test_the_second_answer_leaves_with_5_and_the_name_of_the_first(desk: Desk):
-    version = desk.world.waiting(0).version
+def test_the_second_answer_leaves_with_5_and_the_name_of_the_first(approvals: Console):
+    version = approvals.backend.waiting(0).version
     run("reject", str(version), "--by", "alice", "--reason", "scores jump")
     code, answer, _ = run("approve", str(version), "--by", "bob")
     assert (code, answer["error"]["kind"]) == (5, "Conflict")
@@ -103,9 +103,9 @@ def test_the_second_answer_leaves_with_5_and_the_name_of_the_first(desk: Desk):
     assert "scores jump" in answer["error"]["message"]
 
 
-def test_an_own_token_from_the_environment_proves_who_it_is(desk: Desk, monkeypatch: pytest.MonkeyPatch):
-    desk.configure(reviewers=[ALICE], require_verified=True)
-    version = desk.world.waiting(0).version
+def test_an_own_token_from_the_environment_proves_who_it_is(approvals: Console, monkeypatch: pytest.MonkeyPatch):
+    approvals.configure(reviewers=[ALICE], require_verified=True)
+    version = approvals.backend.waiting(0).version
     code, answer, _ = run("approve", str(version), "--by", "alice")
     assert (code, answer["error"]["kind"]) == (2, "NotPermitted")
     monkeypatch.setenv(REVIEWER_TOKEN_VARIABLE, "a guess")
@@ -115,51 +115,53 @@ def test_an_own_token_from_the_environment_proves_who_it_is(desk: Desk, monkeypa
     assert (code, answer["error"]["message"]) == (2, "the own token belongs to alice, not to bob")
     code, answer, _ = run("approve", str(version))
     assert (code, answer["decided_by"], answer["decided_via"]) == (0, "alice", "command line, own token")
-    assert [who for who, _ in desk.refusals()] == ["alice", account(), "bob"]
+    assert [who for who, _ in approvals.refusals()] == ["alice", account(), "bob"]
 
 
-def test_a_token_is_never_written_down(desk: Desk, monkeypatch: pytest.MonkeyPatch):
-    desk.configure(reviewers=[ALICE])
-    version = desk.world.waiting(0).version
+def test_a_token_is_never_written_down(approvals: Console, monkeypatch: pytest.MonkeyPatch):
+    approvals.configure(reviewers=[ALICE])
+    version = approvals.backend.waiting(0).version
     monkeypatch.setenv(REVIEWER_TOKEN_VARIABLE, TOKEN)
     said = printed("reject", str(version), "--reason", "no") + printed("status") + printed("audit", "list")
-    stored = b"".join(path.read_bytes() for path in desk.place.home.rglob("*") if path.is_file())
+    stored = b"".join(path.read_bytes() for path in approvals.place.home.rglob("*") if path.is_file())
     assert TOKEN not in said
     assert TOKEN.encode() not in stored
 
 
-def test_an_account_proves_who_it_is_whatever_the_environment_claims(desk: Desk, monkeypatch: pytest.MonkeyPatch):
+def test_an_account_proves_who_it_is_whatever_the_environment_claims(
+    approvals: Console, monkeypatch: pytest.MonkeyPatch
+):
     mine = account()
-    desk.configure(reviewers=[{"name": "alice", "os_user": mine}, {"name": "bob", "os_user": "somebody-else"}])
+    approvals.configure(reviewers=[{"name": "alice", "os_user": mine}, {"name": "bob", "os_user": "somebody-else"}])
     for variable in ("USER", "LOGNAME", "USERNAME"):
         monkeypatch.setenv(variable, "somebody-else")
-    version = desk.world.waiting(0).version
+    version = approvals.backend.waiting(0).version
     assert run("approve", str(version), "--by", "bob")[0] == 2
     code, answer, _ = run("approve", str(version))
     assert (code, answer["decided_by"]) == (0, "alice")
     assert answer["decided_via"] == "command line, operating-system account"
 
 
-def test_a_stranger_leaves_with_2_and_is_on_record(desk: Desk):
-    desk.configure(reviewers=["alice"])
-    version = desk.world.waiting(0).version
+def test_a_stranger_leaves_with_2_and_is_on_record(approvals: Console):
+    approvals.configure(reviewers=["alice"])
+    version = approvals.backend.waiting(0).version
     for arguments in (("approve", str(version)), ("reject", str(version), "--reason", "no")):
         code, answer, _ = run(*arguments, "--by", "mallory")
         assert (code, answer["error"]["message"]) == (2, "mallory is not a reviewer")
     assert run("rollback", "--to", str(version), "--by", "mallory", "--reason", "no")[0] == 2
-    assert desk.refusals() == [("mallory", "mallory is not a reviewer")] * 3
-    assert desk.world.states() == {version: "awaiting_approval"}
+    assert approvals.refusals() == [("mallory", "mallory is not a reviewer")] * 3
+    assert approvals.backend.states() == {version: "awaiting_approval"}
 
 
-def test_without_anything_that_says_who_decides_it_is_a_usage_error(desk: Desk):
-    version = desk.world.waiting(0).version
+def test_without_anything_that_says_who_decides_it_is_a_usage_error(approvals: Console):
+    version = approvals.backend.waiting(0).version
     code, answer, _ = run("approve", str(version))
     assert (code, answer["error"]["message"]) == (2, "nothing says who decides")
 
 
-def test_ones_own_candidate_is_for_somebody_else(desk: Desk):
-    desk.configure(reviewers=[{"name": "alice", "os_user": account()}, "bob"])
-    version = desk.world.waiting(0, trigger="manual", requested_by=account()).version
+def test_ones_own_candidate_is_for_somebody_else(approvals: Console):
+    approvals.configure(reviewers=[{"name": "alice", "os_user": account()}, "bob"])
+    version = approvals.backend.waiting(0, trigger="manual", requested_by=account()).version
     code, answer, _ = run("approve", str(version))
     assert code == 2
     assert f"alice asked for version {version}" in answer["error"]["message"]
@@ -176,17 +178,17 @@ def test_ones_own_candidate_is_for_somebody_else(desk: Desk):
     ],
     ids=["two names", "one proof", "proofs that are not asked for", "anybody"],
 )
-def test_two_names_are_not_two_people(desk: Desk, promotion: dict[str, Any], said: str):
-    desk.configure(two_person=True, **promotion)
+def test_two_names_are_not_two_people(approvals: Console, promotion: dict[str, Any], said: str):
+    approvals.configure(two_person=True, **promotion)
     code, answer, _ = run("pending")
     assert code == 2
     assert any(said in culprit for culprit in answer["error"]["culprits"]), answer
 
 
-def test_two_people_have_to_say_yes(desk: Desk, monkeypatch: pytest.MonkeyPatch):
+def test_two_people_have_to_say_yes(approvals: Console, monkeypatch: pytest.MonkeyPatch):
     bob = {"name": "bob", "os_user": account()}
-    desk.configure(reviewers=[ALICE, bob], two_person=True, require_verified=True)
-    version = desk.world.waiting(0).version
+    approvals.configure(reviewers=[ALICE, bob], two_person=True, require_verified=True)
+    version = approvals.backend.waiting(0).version
     monkeypatch.setenv(REVIEWER_TOKEN_VARIABLE, TOKEN)
     code, answer, _ = run("approve", str(version))
     assert (code, answer["state"], answer["first_approval_by"]) == (0, "awaiting_approval", "alice")
@@ -197,28 +199,28 @@ def test_two_people_have_to_say_yes(desk: Desk, monkeypatch: pytest.MonkeyPatch)
     assert (code, answer["state"]) == (0, "promoted")
 
 
-def test_a_late_answer_leaves_with_5(desk: Desk):
-    version = desk.world.waiting(0, hours=1e-7).version
+def test_a_late_answer_leaves_with_5(approvals: Console):
+    version = approvals.backend.waiting(0, hours=1e-7).version
     code, answer, _ = run("approve", str(version), "--by", "alice")
     assert code == 5
     assert "expired" in answer["error"]["message"]
 
 
-def test_a_changed_artifact_leaves_with_1_and_the_champion_stays(desk: Desk):
-    champion, candidate = desk.world.champion(0), desk.world.waiting(1)
-    with touched(desk.world.trained.folders[1]) as folder:
+def test_a_changed_artifact_leaves_with_1_and_the_champion_stays(approvals: Console):
+    champion, candidate = approvals.backend.champion(0), approvals.backend.waiting(1)
+    with touched(approvals.backend.trained.folders[1]) as folder:
         (folder / "MLmodel").write_text("something else")
         code, answer, _ = run("approve", str(candidate.version), "--by", "alice")
     assert (code, answer["error"]["kind"]) == (1, "IntegrityError")
-    assert desk.world.serving() == champion.version
+    assert approvals.backend.serving() == champion.version
 
 
-def test_a_rollback_pauses_automatic_promotion_until_somebody_resumes(desk: Desk):
-    first, second = desk.world.champion(0), desk.world.champion(1)
+def test_a_rollback_pauses_automatic_promotion_until_somebody_resumes(approvals: Console):
+    first, second = approvals.backend.champion(0), approvals.backend.champion(1)
     assert run("rollback", "--to", "9", "--by", "alice", "--reason", "x")[0] == 5
     code, answer, _ = run("rollback", "--to", str(first.version), "--by", "alice", "--reason", "alerts doubled")
-    assert (code, answer["state"], desk.world.serving()) == (0, "promoted", first.version)
-    assert desk.world.states()[second.version] == "rolled_back"
+    assert (code, answer["state"], approvals.backend.serving()) == (0, "promoted", first.version)
+    assert approvals.backend.states()[second.version] == "rolled_back"
     _, status, _ = run("status")
     assert status["promotion_paused"]["by"] == "alice"
     assert "alerts doubled" in printed("status")
@@ -226,22 +228,22 @@ def test_a_rollback_pauses_automatic_promotion_until_somebody_resumes(desk: Desk
     assert (code, [pause["subject"] for pause in answer["resumed"]]) == (0, ["promotion"])
     assert run("resume", "--by", "alice", "--reason", "again") == (0, {"resumed": []}, "")
     assert run("status")[1]["promotion_paused"] is None
-    require_invariants(desk.world)
+    require_invariants(approvals.backend)
 
 
-def test_who_may_not_decide_may_not_resume_promotion(desk: Desk):
-    first = desk.world.champion(0)
-    desk.world.champion(1)
-    desk.configure(reviewers=["alice"])
+def test_who_may_not_decide_may_not_resume_promotion(approvals: Console):
+    first = approvals.backend.champion(0)
+    approvals.backend.champion(1)
+    approvals.configure(reviewers=["alice"])
     run("rollback", "--to", str(first.version), "--by", "alice", "--reason", "alerts doubled")
     assert run("resume", "--by", "mallory", "--reason", "let it run")[0] == 2
     assert run("status")[1]["promotion_paused"] is not None
 
 
-def test_status_says_how_far_trust_has_grown_and_why_the_last_release_did_not_go_by_itself(desk: Desk):
-    desk.configure(mode="earned")
+def test_status_says_how_far_trust_has_grown_and_why_the_last_release_did_not_go_by_itself(approvals: Console):
+    approvals.configure(mode="earned")
     for model in (0, 1):
-        version = desk.world.waiting(model).version
+        version = approvals.backend.waiting(model).version
         run("approve", str(version), "--by", "alice")
     _, status, _ = run("status")
     assert (status["trust"]["approved"], status["trust"]["approved_needed"]) == (2, 20)
@@ -249,19 +251,19 @@ def test_status_says_how_far_trust_has_grown_and_why_the_last_release_did_not_go
     assert status["last_release"].startswith("version 2 did not go by itself")
 
 
-def test_status_offers_the_way_back_from_a_damaged_champion(desk: Desk):
-    good = desk.world.champion(0)
-    desk.world.champion(1)
-    with touched(desk.world.trained.folders[1]) as folder:
+def test_status_offers_the_way_back_from_a_damaged_champion(approvals: Console):
+    good = approvals.backend.champion(0)
+    approvals.backend.champion(1)
+    with touched(approvals.backend.trained.folders[1]) as folder:
         (folder / "MLmodel").unlink()
-        desk.world.watch.mind_champion()
+        approvals.backend.watch.mind_champion()
     assert f"`fraud-retraining rollback --to {good.version}`" in run("status")[1]["champion_problem"]
 
 
 @pytest.mark.slow
-def test_a_token_is_asked_for_at_a_terminal_and_not_shown(desk: Desk):
-    desk.configure(reviewers=[ALICE])
-    version = desk.world.waiting(0).version
+def test_a_token_is_asked_for_at_a_terminal_and_not_shown(approvals: Console):
+    approvals.configure(reviewers=[ALICE])
+    version = approvals.backend.waiting(0).version
     code, said = _at_a_terminal(["approve", str(version), "--by", "alice"], "Token of alice", TOKEN)
     assert code == 0, said
     assert "is promoted by alice (command line, own token)" in " ".join(said.split())
@@ -299,8 +301,8 @@ def _read(terminal: int) -> str | None:
         return None
 
 
-def test_the_answer_is_one_json_object(desk: Desk):
-    version = desk.world.waiting(0).version
+def test_the_answer_is_one_json_object(approvals: Console):
+    version = approvals.backend.waiting(0).version
     result = CliRunner().invoke(app, ["approve", str(version), "--by", "alice", "--json"])
     assert json.loads(result.stdout)["version"] == version
 
@@ -311,49 +313,49 @@ SECRET = "a secret that is long enough to sign links with"
 PAGE, REVIEWERS = "https://fraud.example/releases", ["bob", "carol"]
 
 
-def with_page(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def with_page(approvals: Console, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(LINK_VARIABLE, SECRET)
-    desk.configure(PAGE, reviewers=REVIEWERS)
+    approvals.configure(PAGE, reviewers=REVIEWERS)
 
 
 def test_a_link_is_printed_alone_and_only_that_it_was_made_is_recorded(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    approvals: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with_page(desk, monkeypatch)
-    waiting = desk.world.waiting(0)
+    with_page(approvals, monkeypatch)
+    waiting = approvals.backend.waiting(0)
     code, answer, _ = run("link", str(waiting.version), "--for", "bob")
     assert code == 0
     assert answer["url"].startswith(f"{PAGE}/{waiting.version}?link=")
     token = answer["url"].split("link=")[1]
     read = ReleaseLinks(SECRET, hours=24).read(token)
     assert (read.version, read.digest, read.reviewer) == (waiting.version, waiting.artifact_digest, "bob")
-    (event,) = desk.world.ledger.events(EventKind.LINK_MADE)
+    (event,) = approvals.backend.ledger.events(EventKind.LINK_MADE)
     assert (event.version, event.payload["reviewer"]) == (waiting.version, "bob")
     assert token not in event.model_dump_json() and read.nonce not in event.model_dump_json()
     assert answer["expires_at"].startswith(waiting.deadline.isoformat()[:19])
-    assert not list(desk.place.home.glob("alerts*")), "no file gets it"
-    assert desk.world.ledger.verify().ok
+    assert not list(approvals.place.home.glob("alerts*")), "no file gets it"
+    assert approvals.backend.ledger.verify().ok
 
 
-def test_whoever_cannot_decide_gets_no_link(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    with_page(desk, monkeypatch)
-    waiting, champion = desk.world.waiting(0), desk.world.champion(1)
+def test_whoever_cannot_decide_gets_no_link(approvals: Console, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_page(approvals, monkeypatch)
+    waiting, champion = approvals.backend.waiting(0), approvals.backend.champion(1)
     code, answer, _ = run("link", str(waiting.version), "--for", "mallory")
     assert (code, answer["error"]["kind"]) == (2, "NotPermitted")
     assert "bob, carol" in answer["error"]["remedy"]
     for version in (champion.version, 999):
         code, answer, _ = run("link", str(version), "--for", "bob")
         assert (code, answer["error"]["kind"]) == (5, "Conflict"), version
-    assert desk.world.kinds(EventKind.LINK_MADE) == []
+    assert approvals.backend.kinds(EventKind.LINK_MADE) == []
 
 
 @pytest.mark.parametrize("missing", ["secret", "page"])
-def test_what_a_link_needs_is_named(desk: Desk, monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+def test_what_a_link_needs_is_named(approvals: Console, monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
     monkeypatch.delenv(LINK_VARIABLE, raising=False)
     if missing == "page":
         monkeypatch.setenv(LINK_VARIABLE, SECRET)
-    desk.configure(None if missing == "page" else PAGE, reviewers=REVIEWERS)
-    waiting = desk.world.waiting(0)
+    approvals.configure(None if missing == "page" else PAGE, reviewers=REVIEWERS)
+    waiting = approvals.backend.waiting(0)
     code, answer, _ = run("link", str(waiting.version), "--for", "bob")
     assert (code, answer["error"]["kind"]) == (2, "SettingsError")
     named = LINK_VARIABLE if missing == "secret" else "alerts.links.releases"

@@ -16,10 +16,10 @@ from fraud_retraining.definitions import build_definitions
 from fraud_retraining.domain.monitoring.drift import DriftReport
 from fraud_retraining.domain.retraining.triggers import (
     DriftDay,
-    Known,
     Retrain,
     Skip,
     Trigger,
+    TriggerInputs,
     TriggerPolicy,
     decide,
 )
@@ -90,7 +90,7 @@ def decided(known: Sequence[DriftDay]) -> Retrain | Skip:
     """What the shipped drift trigger decides on the evening of the last day."""
     today = known[-1].day
     now = datetime.combine(today + timedelta(days=1), time(1), UTC)
-    decision = decide(DRIFT_ALONE, Known(now=now, ready={today: "inputs"}, drift=tuple(known)))
+    decision = decide(DRIFT_ALONE, TriggerInputs(now=now, ready={today: "inputs"}, drift=tuple(known)))
     assert isinstance(decision, Retrain | Skip)
     return decision
 

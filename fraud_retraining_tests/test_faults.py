@@ -23,7 +23,7 @@ from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.releases.lifecycle import ReleaseState
 from fraud_retraining.orchestration.instance import open_instance
 from fraud_retraining.orchestration.resources import open_outcomes, open_registry, open_store
-from fraud_retraining.orchestration.sensors.alerts import bury_the_dead, close_abandoned
+from fraud_retraining.orchestration.sensors.alerts import close_abandoned, fail_dead
 from fraud_retraining.settings import load_settings
 from fraud_retraining.simulation import SimulationPolicy, Simulator
 from fraud_retraining_tests.adapters.conftest import MisbehavingServer
@@ -216,7 +216,7 @@ def test_what_a_killed_retrain_left_open_in_mlflow_is_ended_and_its_model_adopte
     settings = load_settings()
     registry, instance = open_registry(settings), open_instance()
     (left,) = registry.open_runs()
-    assert "was failed" in bury_the_dead(instance, open_outcomes(settings))
+    assert "was failed" in fail_dead(instance, open_outcomes(settings))
     assert close_abandoned(instance, registry) == f"ended in MLflow: {left.run_id[:8]}"
     instance.dispose()
     assert registry.open_runs() == []

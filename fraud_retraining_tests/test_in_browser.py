@@ -42,7 +42,7 @@ GROUPS = {
     "monitoring": ("scored_transactions", "drift_report", "production_performance"),
 }
 SCHEDULES = ("daily_ingest", "daily_clean", "retrain_schedule")
-SENSORS = ("ingest_what_arrived", "retrain_when_asked", "monitor_what_is_served", "watch_releases", "watch_champion")
+SENSORS = ("ingest_sensor", "retrain_sensor", "monitoring_sensor", "releases_sensor", "champion_sensor")
 CANDIDATE = AS_OF + timedelta(days=2)
 SECRETS = {LINK_VARIABLE: "a secret that is long enough to sign links with"}
 WIDE = {"viewport": {"width": 1600, "height": 1000}}
@@ -81,7 +81,7 @@ def ui(waiting: Place) -> Iterator[str]:
 
 
 @pytest.fixture
-def desk(browser: "Browser") -> Iterator[Visit]:
+def approvals(browser: "Browser") -> Iterator[Visit]:
     """Somebody at a wide screen; Dagster's UI loads nothing from elsewhere."""
     with visiting(browser, WIDE) as visit:
         yield visit
@@ -91,8 +91,8 @@ def desk(browser: "Browser") -> Iterator[Visit]:
 # ------------------------------------------------------------------ Dagster's UI
 
 
-def test_the_lineage_shows_every_group_and_asset(ui: str, desk: Visit) -> None:
-    page = desk.page
+def test_the_lineage_shows_every_group_and_asset(ui: str, approvals: Visit) -> None:
+    page = approvals.page
     page.goto(f"{ui}/asset-groups")
     graph = page.locator("svg foreignObject")
     for group in GROUPS:
@@ -104,7 +104,7 @@ def test_the_lineage_shows_every_group_and_asset(ui: str, desk: Visit) -> None:
         graph.get_by_text(group, exact=True).first.wait_for()
         for asset in assets:
             graph.get_by_text(as_written(asset)).first.wait_for()
-    desk.picture("lineage", around=graph)
+    approvals.picture("lineage", around=graph)
 
 
 def as_written(name: str) -> re.Pattern[str]:
@@ -117,21 +117,21 @@ def as_written(name: str) -> re.Pattern[str]:
     [("transactions", "fraud_rate", DAY_CHECKS), ("training_window", "minimum_rows", WINDOW_CHECKS)],
 )
 def test_the_checks_of_an_asset_show_their_results(
-    ui: str, desk: Visit, asset: str, check: str, rules: dict[str, object]
+    ui: str, approvals: Visit, asset: str, check: str, rules: dict[str, object]
 ) -> None:
-    page = desk.page
+    page = approvals.page
     page.goto(f"{ui}/assets/{asset}?view=checks&checkDetail={check}")
     page.get_by_text(f"Checks ({len(rules)})").wait_for()
     page.get_by_text("Latest execution").wait_for()
     page.get_by_text("Passed").first.wait_for()
-    shown = desk.text()
+    shown = approvals.text()
     assert [rule for rule in rules if rule not in shown] == []
     assert re.search(r"\d[\d,]* (of|labelled|rows)", shown), "a check that passed gives its numbers too"
-    desk.picture(f"checks_of_{asset}")
+    approvals.picture(f"checks_of_{asset}")
 
 
-def test_a_partition_is_materialized_by_clicking(ui: str, desk: Visit, waiting: Place) -> None:
-    page = desk.page
+def test_a_partition_is_materialized_by_clicking(ui: str, approvals: Visit, waiting: Place) -> None:
+    page = approvals.page
     with daemon_over(waiting):
         page.goto(f"{ui}/assets/transactions?view=partitions")
         page.get_by_role("button", name="Materialize").first.click()
@@ -147,38 +147,40 @@ def test_a_partition_is_materialized_by_clicking(ui: str, desk: Visit, waiting: 
     page.goto(f"{ui}/assets/transactions?view=partitions&partition={CANDIDATE}")
     page.get_by_role("heading", name=str(CANDIDATE)).or_(page.get_by_text(str(CANDIDATE), exact=True)).first.wait_for()
     page.get_by_text("day_digest").or_(page.get_by_text("rows", exact=True)).first.wait_for()
-    desk.picture("partition")
+    approvals.picture("partition")
     page.goto(f"{ui}/assets/transactions?view=checks&checkDetail=fraud_rate")
     page.get_by_text(re.compile(f"{CANDIDATE}: \\d+ of [\\d,]+ labelled rows are frauds")).wait_for()
 
 
-def test_schedules_and_sensors_show_their_last_ticks_and_why_they_skipped(ui: str, desk: Visit, waiting: Place) -> None:
-    page = desk.page
+def test_schedules_and_sensors_show_their_last_ticks_and_why_they_skipped(
+    ui: str, approvals: Visit, waiting: Place
+) -> None:
+    page = approvals.page
     page.goto(f"{ui}/automation")
     for name in (*SCHEDULES, *SENSORS):
         page.get_by_text(name, exact=True).first.wait_for()
-    switch_everything_on(desk)
+    switch_everything_on(approvals)
     as_if_switched_on_yesterday(RETRAIN_SCHEDULE)
     with daemon_over(waiting):
         not_due = r"schedule: a retrain as of \d{4}-\d\d-\d\d is due, but .* has not arrived"
         why = {
-            "sensors/ingest_what_arrived": rf"every day up to {CANDIDATE} is ingested as the lake has it",
-            "sensors/retrain_when_asked": not_due,
-            "sensors/watch_releases": r"version \d+ waits for a decision until .* UTC; nothing is new",
-            "sensors/find_dead_workers": r"no run is under way|its process lives|all live",
-            "sensors/watch_champion": r"the champion is the recorded one and sound",
+            "sensors/ingest_sensor": rf"every day up to {CANDIDATE} is ingested as the lake has it",
+            "sensors/retrain_sensor": not_due,
+            "sensors/releases_sensor": r"version \d+ waits for a decision until .* UTC; nothing is new",
+            "sensors/dead_runs_sensor": r"no run is under way|its process lives|all live",
+            "sensors/champion_sensor": r"the champion is the recorded one and sound",
             f"schedules/{RETRAIN_SCHEDULE}": not_due,
         }
         for path, reason in why.items():
-            require_skip_reason(desk, f"{ui}/locations/fraud_retraining/{path}", re.compile(reason))
-            desk.picture(path.split("/")[1])
+            require_skip_reason(approvals, f"{ui}/locations/fraud_retraining/{path}", re.compile(reason))
+            approvals.picture(path.split("/")[1])
         page.goto(f"{ui}/automation")
         page.get_by_text("Standard sensor").first.wait_for()
-        desk.picture("automation")
+        approvals.picture("automation")
 
 
-def switch_everything_on(desk: Visit) -> None:
-    page = desk.page
+def switch_everything_on(approvals: Visit) -> None:
+    page = approvals.page
     page.get_by_text("Select all").click()
     page.get_by_role("button", name="Actions").click()
     page.get_by_role("menuitem", name=re.compile(r"Start \d+ automations")).click()
@@ -199,9 +201,9 @@ def as_if_switched_on_yesterday(schedule: str) -> None:
     instance.dispose()
 
 
-def require_skip_reason(desk: Visit, address: str, reason: re.Pattern[str]) -> None:
+def require_skip_reason(approvals: Visit, address: str, reason: re.Pattern[str]) -> None:
     """Opens the page of a schedule or sensor until the tick that is clicked gives the reason."""
-    page, until = desk.page, time.monotonic() + 180
+    page, until = approvals.page, time.monotonic() + 180
     told = ""
     while not reason.search(told):
         assert time.monotonic() < until, f"{address} last said {told!r}"
@@ -252,12 +254,12 @@ def test_the_candidate_with_its_pack_is_readable_on_a_phone(releases: str, brows
         require_readable(phone)
         assert (phone.complaints, phone.elsewhere) == ([], [])
         keep("release", screens_of(phone))
-    with visiting(browser, DESKTOP) as desk:
-        desk.page.goto(releases)
-        history = desk.page.locator("table").inner_text()
+    with visiting(browser, DESKTOP) as approvals:
+        approvals.page.goto(releases)
+        history = approvals.page.locator("table").inner_text()
         assert "awaiting approval" in history
         assert "promoted" in history
-        desk.picture("releases")
+        approvals.picture("releases")
 
 
 def screens_of(phone: Visit) -> list[bytes]:

@@ -19,7 +19,7 @@ from fraud_retraining.domain.retraining.pauses import Pause
 from fraud_retraining.domain.retraining.statuses import RetrainStatus
 from fraud_retraining.domain.training.windows import TrainingWindow
 
-Answer = dict[str, Any]
+JsonAnswer = dict[str, Any]
 ON_HOLDOUT = "On the holdout"
 STYLES = {
     RetrainStatus.PROMOTED: "bold green",
@@ -32,7 +32,7 @@ STYLES = {
 }
 
 
-def retrain_answer(done: Retrained) -> Answer:
+def retrain_answer(done: Retrained) -> JsonAnswer:
     """The JSON object of one retrain."""
     model, outcome, error = done.model, done.outcome, done.error
     return {
@@ -51,7 +51,7 @@ def retrain_answer(done: Retrained) -> Answer:
     }
 
 
-def _window(window: TrainingWindow) -> Answer:
+def _window(window: TrainingWindow) -> JsonAnswer:
     days = window.days
     return {
         "strategy": days.strategy,
@@ -67,7 +67,7 @@ def _window(window: TrainingWindow) -> Answer:
     }
 
 
-def _metrics(evaluation: Evaluation | None) -> Answer:
+def _metrics(evaluation: Evaluation | None) -> JsonAnswer:
     if evaluation is None:
         return {"candidate": None, "champion": None}
     evidence = evaluation.evidence

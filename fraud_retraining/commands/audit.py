@@ -13,15 +13,15 @@ from datetime import date
 from pathlib import Path
 from typing import TypeVar
 
-from fraud_retraining.adapters.days.review_reports import read_pack
+from fraud_retraining.adapters.days.review_reports import read_review_report
 from fraud_retraining.adapters.ledger.archive import Archives, ArchivingLedger
 from fraud_retraining.adapters.ledger.ledger import Verification
 from fraud_retraining.adapters.ledger.roles import OwnedLedger
 from fraud_retraining.domain.audit.archiving import Archived
-from fraud_retraining.domain.audit.history import Story
+from fraud_retraining.domain.audit.history import ReleaseHistory
 from fraud_retraining.domain.audit.period import Period
 from fraud_retraining.domain.ledger.events import Head
-from fraud_retraining.domain.review.report import ReviewPack
+from fraud_retraining.domain.review.report import ReviewReport
 from fraud_retraining.domain.values.errors import (
     DependencyUnreachable,
     IntegrityError,
@@ -31,7 +31,7 @@ from fraud_retraining.domain.values.errors import (
 from fraud_retraining.orchestration.resources import open_ledger, open_registry, open_store
 from fraud_retraining.services.exports import Export, export_period, export_version
 from fraud_retraining.services.recorded_versions import beside_registry
-from fraud_retraining.services.release_history import read_story
+from fraud_retraining.services.release_history import read_release_history
 from fraud_retraining.settings import Settings
 
 CHANNEL = "command line"
@@ -43,8 +43,8 @@ HEAD = re.compile(r"(?P<seq>\d+):(?P<hash>[0-9a-f]{64})")
 class Shown:
     """A story with its reviewer's pack; `problem` says why a pack that was made could not be read."""
 
-    story: Story
-    pack: ReviewPack | None
+    history: ReleaseHistory
+    review_report: ReviewReport | None
     problem: RetrainingError | None = None
 
 
@@ -54,14 +54,16 @@ def show(settings: Settings, version: int) -> Shown:
     Raises:
         Conflict: the ledger knows no such version.
     """
-    story = read_story(open_ledger(settings), version)
-    judged = story.evaluation
+    history = read_release_history(open_ledger(settings), version)
+    judged = history.evaluation
     if judged is None or not judged.review_digest:
-        return Shown(story, None)
+        return Shown(history, None)
     try:
-        return Shown(story, read_pack(open_store(settings), story.release.fingerprint, judged.review_digest))
+        return Shown(
+            history, read_review_report(open_store(settings), history.release.fingerprint, judged.review_digest)
+        )
     except RetrainingError as problem:
-        return Shown(story, None, problem)
+        return Shown(history, None, problem)
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ def export(
     """
     if version is not None and first is None and last is None:
         shown = show(settings, version)
-        return Exporting(export_version(open_ledger(settings), version, shown.pack, folder), shown.problem)
+        return Exporting(export_version(open_ledger(settings), version, shown.review_report, folder), shown.problem)
     if version is None and first is not None and last is not None and first <= last:
         return Exporting(export_period(open_ledger(settings), Period(first=first, last=last), folder))
     raise SettingsError("name --version N, or --from and --to of a period", remedy="`--from` is not after `--to`.")

@@ -14,11 +14,11 @@ from rich.text import Text
 
 from fraud_retraining.adapters.ledger.ledger import Verification
 from fraud_retraining.domain.audit.archiving import Archived
-from fraud_retraining.domain.audit.history import Step, Story, about, why
+from fraud_retraining.domain.audit.history import ReleaseHistory, Step, about, why
 from fraud_retraining.domain.evaluation.comparison import Comparison
 from fraud_retraining.domain.ledger.events import Event
 from fraud_retraining.domain.releases.candidate import Environment
-from fraud_retraining.domain.review.report import ReviewPack
+from fraud_retraining.domain.review.report import ReviewReport
 from fraud_retraining.domain.review.tables import gates_grid, metrics_grid
 from fraud_retraining.domain.training.windows import TrainingWindow
 from fraud_retraining.domain.values.errors import RecordAltered
@@ -50,41 +50,45 @@ def print_events(events: Sequence[Event], out: Console) -> None:
     out.print(table)
 
 
-def print_story(story: Story, pack: ReviewPack | None, out: Console) -> None:
+def print_history(history: ReleaseHistory, review_report: ReviewReport | None, out: Console) -> None:
     """One screen that answers why a version is live; `pack` has the intervals of all metrics."""
-    out.print(Text(plain(why(story)), "bold"), highlight=False)
+    out.print(Text(plain(why(history)), "bold"), highlight=False)
     facts = Table(show_header=False, box=None, padding=(0, 2, 0, 0), pad_edge=False)
     facts.add_column(style="bold", no_wrap=True)
     facts.add_column(overflow="fold")
-    for name, told in (*_facts(story), *(() if pack else (("interval", _interval(story)),)), *_surroundings(story)):
+    for name, told in (
+        *_facts(history),
+        *(() if review_report else (("interval", _interval(history)),)),
+        *_surroundings(history),
+    ):
         facts.add_row(name, Text(plain(told)))
     out.print(facts)
-    _print_days(story, out)
-    if story.evaluation is not None:
-        evidence = story.evaluation.evidence
-        intervals = pack.intervals if pack else None
+    _print_days(history, out)
+    if history.evaluation is not None:
+        evidence = history.evaluation.evidence
+        intervals = review_report.intervals if review_report else None
         out.print(_table(metrics_grid(evidence.beside, evidence.champion, intervals)))
-        out.print(_gates(story))
-    _print_steps("What happened", story.steps[-MOST_STEPS:], out)
-    _print_steps("Alerts", story.alerts[-MOST_STEPS:], out)
+        out.print(_gates(history))
+    _print_steps("What happened", history.steps[-MOST_STEPS:], out)
+    _print_steps("Alerts", history.alerts[-MOST_STEPS:], out)
 
 
-def _facts(story: Story) -> Iterable[tuple[str, str]]:
-    asked, release = story.asked, story.release
+def _facts(history: ReleaseHistory) -> Iterable[tuple[str, str]]:
+    asked, release = history.asked, history.release
     if asked is not None:
         reason = f": {asked.reason}" if asked.reason else ""
         yield "asked for", f"{asked.trigger}{reason} ({asked.by}, {asked.via}, {asked.at:%Y-%m-%d %H:%M} UTC)"
     else:
         yield "asked for", f"trigger {release.trigger}"
-    if story.window is not None:
-        yield from _window(story.window, story.data_digest or "")
-    if story.making is not None:
-        yield "parameters", _parameters(story)
-        yield "made by", _environment(story.making.environment)
+    if history.window is not None:
+        yield from _window(history.window, history.data_digest or "")
+    if history.making is not None:
+        yield "parameters", _parameters(history)
+        yield "made by", _environment(history.making.environment)
     yield "fingerprint", release.fingerprint
     yield "artifact", release.artifact_digest
-    if story.model is not None:
-        yield "MLflow run", story.model.run_id
+    if history.model is not None:
+        yield "MLflow run", history.model.run_id
 
 
 def _window(window: TrainingWindow, data_digest: str) -> Iterable[tuple[str, str]]:
@@ -109,10 +113,10 @@ def _window(window: TrainingWindow, data_digest: str) -> Iterable[tuple[str, str
         yield "missing days", ", ".join(map(str, window.missing))
 
 
-def _parameters(story: Story) -> str:
-    assert story.making is not None
-    told = " ".join(f"{name}={value}" for name, value in story.making.parameters.items())
-    fitted = story.model.determined_by.model if story.model else {}
+def _parameters(history: ReleaseHistory) -> str:
+    assert history.making is not None
+    told = " ".join(f"{name}={value}" for name, value in history.making.parameters.items())
+    fitted = history.model.determined_by.model if history.model else {}
     return f"{fitted.get('estimator', '')} {told} seed={fitted.get('seed', '-')} downsample={fitted.get('downsample')}"
 
 
@@ -124,9 +128,9 @@ def _environment(made_by: Environment) -> str:
     )
 
 
-def _interval(story: Story) -> str:
+def _interval(history: ReleaseHistory) -> str:
     """How sure the comparison with the champion is."""
-    comparison = story.evaluation.evidence.comparison if story.evaluation else None
+    comparison = history.evaluation.evidence.comparison if history.evaluation else None
     if not isinstance(comparison, Comparison):
         return f"none: {comparison.reason if comparison else 'the rows could not compare the two'}"
     both = (("candidate", comparison.candidate), ("champion", comparison.champion))
@@ -135,24 +139,24 @@ def _interval(story: Story) -> str:
     return f"average precision at {comparison.confidence:.0%}: {told}, difference {difference}"
 
 
-def _surroundings(story: Story) -> Iterable[tuple[str, str]]:
-    if story.rewritten:
-        yield "rewritten", f"days that hold other rows now, so it cannot be made again: {', '.join(story.rewritten)}"
-    changed = [f"{one.what}: {one.before} -> {one.after}" for one in story.changed] + list(story.inputs_changed)
+def _surroundings(history: ReleaseHistory) -> Iterable[tuple[str, str]]:
+    if history.rewritten:
+        yield "rewritten", f"days that hold other rows now, so it cannot be made again: {', '.join(history.rewritten)}"
+    changed = [f"{one.what}: {one.before} -> {one.after}" for one in history.changed] + list(history.inputs_changed)
     if changed:
         more = f"; and {len(changed) - MOST_CHANGES} more" if len(changed) > MOST_CHANGES else ""
         yield "changed since", f"the champion: {'; '.join(changed[:MOST_CHANGES])}{more}"
-    if story.served:
+    if history.served:
         spans = (
             f"{since:%Y-%m-%d %H:%M} to {f'{until:%Y-%m-%d %H:%M}' if until else 'now'}"
-            for since, until in story.served
+            for since, until in history.served
         )
         yield "served", f"{'; '.join(spans)} (UTC)"
-        yield "replaced", "nobody: there was no champion" if story.replaced is None else f"version {story.replaced}"
+        yield "replaced", "nobody: there was no champion" if history.replaced is None else f"version {history.replaced}"
 
 
-def _print_days(story: Story, out: Console) -> None:
-    shown = [f"{day.day} {day.digest[:8]}{'*' if use != 'training' else ' '}" for use, day in story.days]
+def _print_days(history: ReleaseHistory, out: Console) -> None:
+    shown = [f"{day.day} {day.digest[:8]}{'*' if use != 'training' else ' '}" for use, day in history.days]
     if not shown:
         return
     left = len(shown) - MOST_DAYS
@@ -164,10 +168,10 @@ def _print_days(story: Story, out: Console) -> None:
         out.print(f"  and {left} more", highlight=False)
 
 
-def _gates(story: Story) -> Table:
+def _gates(history: ReleaseHistory) -> Table:
     """Every gate without its sentence, which would not fit beside the numbers."""
-    assert story.evaluation is not None
-    told = gates_grid(story.evaluation.verdict)
+    assert history.evaluation is not None
+    told = gates_grid(history.evaluation.verdict)
     return _table(told.model_copy(update={"columns": told.columns[:-1], "rows": tuple(row[:-1] for row in told.rows)}))
 
 
@@ -222,7 +226,7 @@ def beside(problems: Sequence[str]) -> RecordAltered:
         "The ledger is whole, but MLflow does not belong to it.",
         culprits=problems,
         remedy="If the ledger was lost or replaced, restore it from a backup; if somebody changed MLflow, set back "
-        "what is named. A champion that was moved by hand is recorded by the sensor watch_champion.",
+        "what is named. A champion that was moved by hand is recorded by champion_sensor.",
     )
 
 

@@ -16,7 +16,7 @@ from fraud_retraining.domain.retraining.pauses import Automation, Pause
 from fraud_retraining.domain.values.base import Value
 from fraud_retraining.domain.values.errors import RetrainingError
 from fraud_retraining.orchestration.resources import open_ledger, open_registry, open_store
-from fraud_retraining.services.approvals import ReleaseDesk
+from fraud_retraining.services.approvals import ReleaseApprovals
 from fraud_retraining.services.model_cards import Cards
 from fraud_retraining.settings import REVIEWER_TOKEN_VARIABLE, Settings
 
@@ -47,32 +47,36 @@ class Decisions:
         self._policy: ReviewerPolicy = settings.promotion
         self._settings = settings
         self._registry = open_registry(settings)
-        self._desk = ReleaseDesk(open_ledger(settings), self._registry, settings.promotion)
+        self._approvals = ReleaseApprovals(open_ledger(settings), self._registry, settings.promotion)
 
     def approve(self, version: int, reason: str) -> Release:
         """Approves a waiting version, which becomes champion."""
-        return self._shown(self._desk.approve(version, self._identity("approve", version), reason, channel=CHANNEL))
+        return self._shown(
+            self._approvals.approve(version, self._identity("approve", version), reason, channel=CHANNEL)
+        )
 
     def reject(self, version: int, reason: str) -> Release:
         """Rejects a waiting version; the champion stays."""
-        return self._shown(self._desk.reject(version, self._identity("reject", version), reason, channel=CHANNEL))
+        return self._shown(self._approvals.reject(version, self._identity("reject", version), reason, channel=CHANNEL))
 
     def rollback(self, version: int, reason: str) -> Release:
         """Makes a version that was champion before champion again, and pauses automatic promotion."""
-        return self._shown(self._desk.rollback(version, self._identity("rollback", version), reason, channel=CHANNEL))
+        return self._shown(
+            self._approvals.rollback(version, self._identity("rollback", version), reason, channel=CHANNEL)
+        )
 
     def retire_champion(self, reason: str) -> Release:
         """Takes a champion that MLflow has lost out of service."""
-        return self._desk.retire_champion(self._identity("retire", None), reason, channel=CHANNEL)
+        return self._approvals.retire_champion(self._identity("retire", None), reason, channel=CHANNEL)
 
     def restore_releases(self, reason: str) -> tuple[str, ...]:
         """Writes the table of releases anew from the chain; gives what differed."""
-        return self._desk.restore_releases(self._identity("restore", None), reason, channel=CHANNEL)
+        return self._approvals.restore_releases(self._identity("restore", None), reason, channel=CHANNEL)
 
     def _shown(self, release: Release) -> Release:
         """The release, with every card up to date. If they cannot be written now, the sensor does; the move stands."""
         try:
-            Cards(self._desk.ledger, self._registry, open_store(self._settings)).refresh_stale()
+            Cards(self._approvals.ledger, self._registry, open_store(self._settings)).refresh_stale()
         except RetrainingError as error:
             LOG.warning("the decision stands, but model cards are not up to date yet: %s", error.what)
         return release
@@ -80,18 +84,18 @@ class Decisions:
     def resume(self, subjects: Sequence[Automation], reason: str) -> list[Pause]:
         """Lets what was paused go on, all of it where nothing is named; gives the pauses that ended."""
         identity = self._identity("resume", None)
-        paused = [subject for subject in subjects or Automation if self._desk.ledger.pause(subject) is not None]
-        ended = (self._desk.resume(subject, identity, reason, channel=CHANNEL) for subject in paused)
+        paused = [subject for subject in subjects or Automation if self._approvals.ledger.pause(subject) is not None]
+        ended = (self._approvals.resume(subject, identity, reason, channel=CHANNEL) for subject in paused)
         return [pause for pause in ended if pause is not None]
 
     def pending(self) -> list[Waiting]:
         """What waits, with its numbers."""
-        releases = self._desk.pending()
-        now = self._desk.ledger.now()
+        releases = self._approvals.pending()
+        now = self._approvals.ledger.now()
         return [self._waiting(release, now) for release in releases]
 
     def _waiting(self, release: Release, now: datetime) -> Waiting:
-        judged = self._desk.ledger.verdict(release)
+        judged = self._approvals.ledger.verdict(release)
         waits = release.state is ReleaseState.AWAITING_APPROVAL and release.deadline is not None
         champion = judged.evidence.champion if judged is not None else None
         return Waiting(
@@ -103,7 +107,7 @@ class Decisions:
 
     def _identity(self, wanted: str, version: int | None) -> Identity:
         user = account()
-        with self._desk.recording_refusals(version, wanted, self._by or user or "nobody", CHANNEL):
+        with self._approvals.recording_refusals(version, wanted, self._by or user or "nobody", CHANNEL):
             return identify(self._policy, claimed=self._by, token=self._token(user), account=user)
 
     def _token(self, user: str | None) -> str | None:

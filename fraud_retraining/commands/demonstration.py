@@ -50,7 +50,7 @@ MARKER = "this-is-the-demo"
 
 
 @dataclass
-class Story:
+class ReleaseHistory:
     """What happened, in order."""
 
     home: Path
@@ -95,7 +95,9 @@ class Story:
         )
 
 
-def live_through(progress: Progress, transactions_per_day: int, seed: int, err: Console, *, verbose: bool) -> Story:
+def live_through(
+    progress: Progress, transactions_per_day: int, seed: int, err: Console, *, verbose: bool
+) -> ReleaseHistory:
     """Simulates the lake and lives through the month, in a folder `demo` of its own under the home."""
     started = monotonic()
     home = _fresh_home(transactions_per_day)
@@ -112,16 +114,16 @@ def live_through(progress: Progress, transactions_per_day: int, seed: int, err: 
         told = f"Simulating {DAYS} days of transactions in {settings.lake_uri}"
         err.print(told, highlight=False, markup=False, soft_wrap=True)
         rows = write_simulated_lake(settings, policy, progress)
-        story = Story(home, settings.lake_uri, policy.start + timedelta(days=SHIFT_AFTER), rows)
+        history = ReleaseHistory(home, settings.lake_uri, policy.start + timedelta(days=SHIFT_AFTER), rows)
         pipeline = Pipeline(settings, progress, verbose=verbose)
         err.print("Ingesting the days before the first model", highlight=False)
         pipeline.ingest(DayRange(start=start, end=start + timedelta(days=FIRST_AS_OF)))
         for done, told in _month(pipeline, settings, progress, start, verbose=verbose):
-            story.lived.append((done, told))
+            history.lived.append((done, told))
             line = f"As of {done.as_of}: {done.status.value.replace('_', ' ')}. {told}"
             err.print(line, highlight=False, markup=False, soft_wrap=True)
-    story.seconds = monotonic() - started
-    return story
+    history.seconds = monotonic() - started
+    return history
 
 
 def _month(

@@ -118,7 +118,7 @@ def _telling(command: Callable[..., T]) -> Callable[..., T]:
         try:
             return command(pipeline, *args, **options)
         finally:
-            pipeline.tell_people()
+            pipeline.deliver_notices_now()
 
     return told
 
@@ -130,7 +130,7 @@ class Pipeline:
         self.settings = settings
         self._progress = progress
         self._run_config = {} if verbose else QUIET
-        self._told_days: set[date] = set()
+        self._stated_days: set[date] = set()
         self._within_budget: Callable[[], None] | None = None
 
     @cached_property
@@ -182,7 +182,7 @@ class Pipeline:
         """What the lake holds; people are told of what is no day."""
         listing = self.lake.listing()
         with _logged("people could not be told what of the lake is set aside; the daemon tries again"):
-            self.outcomes.tell_set_aside(self.lake.uri, listing.set_aside)
+            self.outcomes.notify_set_aside(self.lake.uri, listing.set_aside)
         return listing
 
     @_telling
@@ -255,10 +255,10 @@ class Pipeline:
             self._progress.advance("backfill", count)
         return done
 
-    def tell_people(self) -> None:
+    def deliver_notices_now(self) -> None:
         """Sends what people are to be told, as far as that goes in a few seconds; the daemon sends the rest."""
         with _logged("people could not be told; the daemon tries again"):
-            self.outcomes.tell_pause()
+            self.outcomes.notify_pause()
             drain(open_outbox(self.settings), open_notifier(self.settings), self.settings.alerts, seconds=DRAIN_SECONDS)
 
     def _prepare(self, as_of: date, trigger: Trigger, run_id: str) -> float:
@@ -276,7 +276,7 @@ class Pipeline:
                 self._record_ingest_spent(as_of, trigger, run_id, time.monotonic() - began)
             ended = EndedRun(job="retrain", run_id=run_id, as_of=as_of, trigger=trigger.value, channel=CHANNEL)
             with _logged("the failure of the retrain could not be recorded"):
-                self.outcomes.refused(ended, error, self._told_days)
+                self.outcomes.refused(ended, error, self._stated_days)
             raise
 
     def _budget_from(self, began: float) -> Callable[[], None]:
@@ -421,7 +421,7 @@ class Pipeline:
             )
         except BaseException as error:
             known = self.outcomes.translated(ended, error)
-            self._told_days |= set(family_days(known))
+            self._stated_days |= set(family_days(known))
             with _logged(f"the failure of run {run_id} could not be recorded"):
                 self.outcomes.failed(self._with_step(ended), known)
             if known is error:

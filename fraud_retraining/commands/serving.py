@@ -11,19 +11,19 @@ from fraud_retraining.adapters.pages.signed_links import LEAST_CHARACTERS, LINK_
 from fraud_retraining.domain.releases.reviewers import PROXY_SECRET_VARIABLE, require_proxy_proof
 from fraud_retraining.domain.values.errors import SettingsError
 from fraud_retraining.orchestration.resources import open_ledger, open_links, open_registry, open_store
-from fraud_retraining.services.approvals import ReleaseDesk
+from fraud_retraining.services.approvals import ReleaseApprovals
 from fraud_retraining.services.delivery import SLACK_VARIABLE
-from fraud_retraining.serving.release_app import LoginProxy, Office, Slack, build_app
+from fraud_retraining.serving.release_app import LoginProxy, Site, Slack, build_app
 from fraud_retraining.settings import Settings
 
 SIGNING_VARIABLE = "SLACK_SIGNING_SECRET"
 
 
-def office_of(settings: Settings) -> Office:
+def site_of(settings: Settings) -> Site:
     """Releases as these settings let people see and decide them."""
-    desk = ReleaseDesk(open_ledger(settings), open_registry(settings), settings.promotion)
+    approvals = ReleaseApprovals(open_ledger(settings), open_registry(settings), settings.promotion)
     links: ReleaseLinks | None = open_links(settings)
-    return Office(desk, open_store(settings), links, proxy_of(settings), settings.alerts.links)
+    return Site(approvals, open_store(settings), links, proxy_of(settings), settings.alerts.links)
 
 
 def proxy_of(settings: Settings) -> LoginProxy | None:
@@ -64,7 +64,7 @@ def serve(settings: Settings, host: str, port: int) -> None:
 
     from fraud_retraining.serving.limits import server_config
 
-    config = server_config(build_app(office_of(settings), slack_of(settings)), host, port)
+    config = server_config(build_app(site_of(settings), slack_of(settings)), host, port)
     with _listening(host, port) as listening:
         uvicorn.Server(config).run(sockets=[listening])
 

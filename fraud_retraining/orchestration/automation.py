@@ -38,8 +38,8 @@ from fraud_retraining.orchestration.state.readiness import Readiness, Work, unbr
 from fraud_retraining.orchestration.state.trigger_inputs import (
     RETRAINING,
     UNFINISHED,
-    days_asked_about,
-    gather,
+    candidate_as_of_days,
+    collect,
     watched_days,
 )
 from fraud_retraining.settings import Settings
@@ -47,7 +47,7 @@ from fraud_retraining.settings import Settings
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 FIRST_WAIT, LONGEST_WAIT = timedelta(minutes=1), timedelta(hours=1)
 
-Answer = dg.RunRequest | dg.SkipReason
+TickResult = dg.RunRequest | dg.SkipReason
 
 
 def ingest_next(
@@ -57,20 +57,20 @@ def ingest_next(
     ledger: Ledger,
     instance: dg.DagsterInstance,
     now: datetime,
-    tell_set_aside: Callable[[str, Sequence[SetAside]], None] = lambda uri, set_aside: None,
-) -> Answer:
+    notify_set_aside: Callable[[str, Sequence[SetAside]], None] = lambda uri, set_aside: None,
+) -> TickResult:
     """The next run of days to ingest, first what a due retrain waits for; one run at a time.
 
-    `tell_set_aside` hears of what the lake holds that is no day. What failed is tried again with growing pauses; a day
-    that was refused only when it is delivered again.
+    `notify_set_aside` hears of what the lake holds that is no day. What failed is tried again with growing pauses; a
+    day that was refused only when it is delivered again.
     """
     under_way = instance.get_runs(dg.RunsFilter(job_name=INGEST, statuses=UNFINISHED), limit=1)
     if under_way:
         return dg.SkipReason(f"an ingest is under way: Dagster run {under_way[0].run_id[:8]}")
     readiness = Readiness(settings, lake, store)
     try:
-        tell_set_aside(lake.uri, readiness.listing.set_aside)
-        work = readiness.work(days_asked_about(settings, ledger, readiness, now))
+        notify_set_aside(lake.uri, readiness.listing.set_aside)
+        work = readiness.work(candidate_as_of_days(settings, ledger, readiness, now))
         remember_first_day(settings, readiness.first)
     except DataInvalid as error:
         return dg.SkipReason(str(error))
@@ -82,7 +82,9 @@ def ingest_next(
     return _ingest(work, len(tried))
 
 
-def monitor_next(settings: Settings, lake: Lake, store: Store, ledger: Ledger, instance: dg.DagsterInstance) -> Answer:
+def monitor_next(
+    settings: Settings, lake: Lake, store: Store, ledger: Ledger, instance: dg.DagsterInstance
+) -> TickResult:
     """The next run of days to monitor, the oldest first; one run at a time, and what failed with growing pauses."""
     under_way = instance.get_runs(dg.RunsFilter(job_name=MONITOR, statuses=UNFINISHED), limit=1)
     if under_way:
@@ -117,7 +119,7 @@ def latest_performance(settings: Settings, lake: Lake, store: Store) -> LivePerf
     return None if latest is None else live_performance(store, watched_days(settings, latest))
 
 
-def retrain_if_asked(
+def retrain_if_due(
     settings: Settings,
     lake: Lake,
     store: Store,
@@ -126,13 +128,13 @@ def retrain_if_asked(
     now: datetime,
     grace: timedelta = timedelta(0),
     channel: str = AUTOMATION,
-) -> Answer:
+) -> TickResult:
     """The retrain that the triggers ask for now, or why there is none.
 
     `grace` is how long a retrain that is due by schedule is left to the schedule itself; `channel` is who looks.
     """
     try:
-        known = gather(settings, ledger, store, Readiness(settings, lake, store), instance, now, grace)
+        known = collect(settings, ledger, store, Readiness(settings, lake, store), instance, now, grace)
     except RecordAltered as altered:
         return _stopped(ledger, altered)
     except DataInvalid as error:

@@ -16,7 +16,7 @@ from fraud_retraining.adapters.mlflow.registry import Registry
 from fraud_retraining.domain.releases.lifecycle import Release, ReleaseState
 from fraud_retraining.domain.releases.reviewers import identify
 from fraud_retraining.domain.values.errors import RetrainingError
-from fraud_retraining.services.approvals import ReleaseDesk
+from fraud_retraining.services.approvals import ReleaseApprovals
 from fraud_retraining.settings import Settings
 
 DECIDE = "decide_release"
@@ -46,7 +46,7 @@ def decide(
 ) -> None:
     """Takes the form to the desk; a refusal fails the run, in words."""
     try:
-        release = _decided(config, ReleaseDesk(ledger, registry, settings.promotion), settings)
+        release = _decided(config, ReleaseApprovals(ledger, registry, settings.promotion), settings)
     except RetrainingError as refusal:
         raise dg.Failure(
             description=str(refusal), metadata={"refused": type(refusal).__name__}, allow_retries=False
@@ -57,9 +57,9 @@ def decide(
     )
 
 
-def _decided(config: ReleaseDecision, desk: ReleaseDesk, settings: Settings) -> Release:
+def _decided(config: ReleaseDecision, approvals: ReleaseApprovals, settings: Settings) -> Release:
     identity = identify(settings.promotion, claimed=config.reviewer)
-    act = desk.approve if config.decision == "approve" else desk.reject
+    act = approvals.approve if config.decision == "approve" else approvals.reject
     return act(config.version, identity, config.reason, channel=CHANNEL)
 
 

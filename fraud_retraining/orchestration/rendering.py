@@ -11,7 +11,7 @@ from typing import Any
 from dagster import MarkdownMetadataValue, MetadataValue, TableColumn, TableMetadataValue, TableRecord, TableSchema
 
 from fraud_retraining.adapters.pages.pictures import pictures
-from fraud_retraining.domain.review.report import ReviewPack
+from fraud_retraining.domain.review.report import ReviewReport
 from fraud_retraining.domain.review.tables import importance_grid, left_out, review_grids, window_grid
 from fraud_retraining.domain.training.windows import TrainingWindow
 from fraud_retraining.domain.values.grids import Grid
@@ -55,11 +55,11 @@ def window_table(window: TrainingWindow) -> TableMetadataValue:
     return grid_table(window_grid(window))
 
 
-def review_metadata(pack: ReviewPack, drawn: Mapping[str, bytes] | None = None) -> dict[str, Any]:
+def review_metadata(review_report: ReviewReport, drawn: Mapping[str, bytes] | None = None) -> dict[str, Any]:
     """A reviewer's pack as metadata; `drawn` are its pictures, where they were drawn already."""
-    shown = drawn if drawn is not None else pictures(pack)
+    shown = drawn if drawn is not None else pictures(review_report)
     return {
         **{name: markdown_image(png, name) for name, png in shown.items()},
-        **{grid.name: grid_table(grid) for grid in review_grids(pack)},
-        **({"not_shown": " ".join(left_out(pack))} if left_out(pack) else {}),
+        **{grid.name: grid_table(grid) for grid in review_grids(review_report)},
+        **({"not_shown": " ".join(left_out(review_report))} if left_out(review_report) else {}),
     }

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from fraud_retraining.orchestration.runs.lease import RetrainLease
     from fraud_retraining.orchestration.runs.mlflow_run import MlflowRun
     from fraud_retraining.orchestration.runs.outcomes import Outcomes
-    from fraud_retraining.orchestration.sensors.releases import Teller
+    from fraud_retraining.orchestration.sensors.releases import ReleaseNotifier
     from fraud_retraining.services.delivery import Notifier
 
 
@@ -161,13 +161,13 @@ def retrain_lease(settings: Settings, policy: "LeasePolicy | None" = None) -> dg
         description="One retrain at a time, within the budget, whatever asked for it.",
     )
     def lease(context: dg.InitResourceContext) -> Iterator["RetrainLease"]:
-        from fraud_retraining.orchestration.runs.lease import RetrainLease, asked_by, failure_of
+        from fraud_retraining.orchestration.runs.lease import RetrainLease, failure_of, requester_of
 
         run, instance = context.run, context.instance
         assert run is not None and instance is not None, "a lease is held by a run"
         opened = RetrainLease(
             context.resources.ledger,
-            asked_by(run),
+            requester_of(run),
             settings.budget,
             when_busy=settings.triggers.when_busy,
             policy=policy,
@@ -200,11 +200,11 @@ def open_links(settings: Settings) -> "ReleaseLinks | None":
     return ReleaseLinks(secret, settings.promotion.approval_hours)
 
 
-def open_teller(settings: Settings) -> "Teller":
+def open_release_notifier(settings: Settings) -> "ReleaseNotifier":
     """Whoever tells people about releases: by the outbox."""
-    from fraud_retraining.orchestration.sensors.release_notifier import OutboxTeller
+    from fraud_retraining.orchestration.sensors.release_notifier import OutboxReleaseNotifier
 
-    return OutboxTeller(
+    return OutboxReleaseNotifier(
         settings, open_ledger(settings), open_outbox(settings), open_store(settings), open_links(settings)
     )
 
@@ -254,7 +254,7 @@ def build_resources(settings: Settings) -> dict[str, Any]:
         "notifier": lazily(open_notifier),
         "outcomes": lazily(open_outcomes),
         "worker": worker,
-        "teller": lazily(open_teller),
+        "release_notifier": lazily(open_release_notifier),
         "progress": dg.ResourceDefinition.hardcoded_resource(LogProgress()),
         "io_manager": dg.IOManagerDefinition(resource_fn=lambda _: DocumentIOManager(open_store(settings))),
     }

@@ -11,7 +11,7 @@ import dagster as dg
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.storage.lake import Lake
 from fraud_retraining.adapters.storage.store import Store
-from fraud_retraining.orchestration.automation import ingest_next, retrain_if_asked
+from fraud_retraining.orchestration.automation import ingest_next, retrain_if_due
 from fraud_retraining.orchestration.cleaning import CLEAN
 from fraud_retraining.orchestration.jobs import INGEST, RETRAIN
 from fraud_retraining.settings import Settings
@@ -73,6 +73,6 @@ def build_schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
     ) -> dg.RunRequest | dg.SkipReason:
         now = context.scheduled_execution_time.astimezone(UTC)
         channel = f"schedule {RETRAIN_SCHEDULE}"
-        return retrain_if_asked(settings, lake, store, ledger, context.instance, now, channel=channel)
+        return retrain_if_due(settings, lake, store, ledger, context.instance, now, channel=channel)
 
     return [daily_ingest, daily_clean, retrain_schedule]

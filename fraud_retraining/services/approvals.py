@@ -22,20 +22,20 @@ from fraud_retraining.domain.values.errors import (
     RetrainingError,
     SettingsError,
 )
-from fraud_retraining.services.promotion import RECOVERY, Publisher
+from fraud_retraining.services.promotion import RECOVERY, Promoter
 
 DEADLINE = "deadline"
 LOG = logging.getLogger(__name__)
 
 
-class ReleaseDesk:
+class ReleaseApprovals:
     """Approve, reject, roll back, resume: bound to version and artifact, recorded, the first answer wins."""
 
     def __init__(self, ledger: Ledger, registry: Registry, policy: ReviewerPolicy) -> None:
         self.ledger = ledger
         self.policy = policy
         self._registry = registry
-        self._publisher = Publisher(ledger, registry, policy)
+        self._promoter = Promoter(ledger, registry, policy)
 
     def pending(self) -> list[Release]:
         """What waits for a reviewer, and what was approved and is not promoted yet, by version."""
@@ -110,7 +110,7 @@ class ReleaseDesk:
         self.ledger.admit(self.policy, identity, "rollback", to, channel=channel)
         self._known(to)
         via = f"{channel}, {identity.how}"
-        return self._publisher.promote(to, actor=identity.name, channel=via, reason=reason, rollback=True)
+        return self._promoter.promote(to, actor=identity.name, channel=via, reason=reason, rollback=True)
 
     def retire_champion(self, identity: Identity, reason: str, *, channel: str) -> Release:
         """Takes a champion that MLflow has lost out of service, and pauses automatic promotion.
@@ -123,7 +123,7 @@ class ReleaseDesk:
         self.ledger.admit(self.policy, identity, "retire", None, channel=channel)
         if not reason.strip():
             raise SettingsError("a champion is not retired without a reason", remedy="Say why, with --reason.")
-        return self._publisher.retire(identity.name, f"{channel}, {identity.how}", reason)
+        return self._promoter.retire(identity.name, f"{channel}, {identity.how}", reason)
 
     def restore_releases(self, identity: Identity, reason: str, *, channel: str) -> tuple[str, ...]:
         """Writes the table of releases anew from the chain; gives what differed.
@@ -173,20 +173,20 @@ class ReleaseDesk:
 
         An approval whose promotion was interrupted is carried out first, and given.
         """
-        self._publisher.recover(RECOVERY)
+        self._promoter.recover(RECOVERY)
         release = self._known(version)
         if release.state is ReleaseState.APPROVED:
-            self._publisher.finish_approved()
+            self._promoter.finish_approved()
             return self._known(version)
         if release.state is ReleaseState.AWAITING_APPROVAL:
-            self._publisher.verify(version)
+            self._promoter.verify(version)
         return None
 
     def _promoted(self, approved: Release) -> Release:
         """Carries out an approval; the candidate waits no more, whatever comes of it."""
         actor, via = approved.decided_by or RECOVERY, approved.decided_via or RECOVERY
         try:
-            return self._publisher.promote(approved.version, actor=actor, channel=via, reason=approved.reason)
+            return self._promoter.promote(approved.version, actor=actor, channel=via, reason=approved.reason)
         finally:
             self._point_candidate()
 
@@ -216,7 +216,7 @@ class ReleaseDesk:
     def _point_candidate(self) -> None:
         """The alias `candidate` follows the record. If it cannot now, the sensor does it; the decision stands."""
         try:
-            self._publisher.point_candidate()
+            self._promoter.point_candidate()
         except DependencyUnreachable as error:
             LOG.warning("the decision stands, but the alias candidate could not be moved yet: %s", error.what)
 

@@ -21,9 +21,9 @@ from fraud_retraining.adapters.pages.html import Exported, period_html, version_
 from fraud_retraining.adapters.storage.locations import reaching, replacing
 from fraud_retraining.domain.audit.period import Period
 from fraud_retraining.domain.ledger.events import Event, EventKind, Head, Row
-from fraud_retraining.domain.review.report import ReviewPack
+from fraud_retraining.domain.review.report import ReviewReport
 from fraud_retraining.domain.values.base import Value
-from fraud_retraining.services.release_history import events_about, read_story
+from fraud_retraining.services.release_history import events_about, read_release_history
 
 PARQUET, CSV, REPORT, HEAD = "events.parquet", "events.csv", "report.html", "head.json"
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -41,17 +41,17 @@ class Export(Value):
     files: dict[str, str]
 
 
-def export_version(ledger: Ledger, version: int, pack: ReviewPack | None, folder: Path) -> Export:
+def export_version(ledger: Ledger, version: int, review_report: ReviewReport | None, folder: Path) -> Export:
     """The whole story of a version.
 
     Raises:
         Conflict: the ledger knows no such version.
     """
-    story = read_story(ledger, version)
+    history = read_release_history(ledger, version)
     found = ledger.verify()
-    wanted = {event.seq for event in events_about(ledger, story.release)}
+    wanted = {event.seq for event in events_about(ledger, history.release)}
     rows = [row for row in ledger.rows() if row.seq in wanted]
-    page = version_html(story, pack, list(map(Event.of, rows)), _exported(found))
+    page = version_html(history, review_report, list(map(Event.of, rows)), _exported(found))
     return _write(folder, f"{ledger.model} version {version}", rows, page, found)
 
 
@@ -78,9 +78,9 @@ def _write(folder: Path, about: str, rows: Sequence[Row], page: str, found: Veri
     """The four files; the head goes last, so that a folder with one is whole."""
     import pyarrow.parquet as pq
 
-    packed = io.BytesIO()
-    pq.write_table(rows_table(rows), packed, compression="zstd")
-    contents = {PARQUET: packed.getvalue(), CSV: _csv(rows).encode(), REPORT: page.encode()}
+    reported = io.BytesIO()
+    pq.write_table(rows_table(rows), reported, compression="zstd")
+    contents = {PARQUET: reported.getvalue(), CSV: _csv(rows).encode(), REPORT: page.encode()}
     told = Export(
         folder=str(folder),
         about=about,

@@ -4,17 +4,17 @@ Here: writing cards from the record, and noticing which ones the record has left
 (`domain/review/model_card.py`). A card is only a view: whoever moves a release does not depend on it.
 """
 
-from fraud_retraining.adapters.days.review_reports import read_pack
+from fraud_retraining.adapters.days.review_reports import read_review_report
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.mlflow.registry import RELEASE_STATUS, ModelVersion, Registry
 from fraud_retraining.adapters.pages.html import card_html
 from fraud_retraining.adapters.pages.review_pictures import ReviewPictures
 from fraud_retraining.adapters.storage.store import Store
-from fraud_retraining.domain.audit.history import Story
+from fraud_retraining.domain.audit.history import ReleaseHistory
 from fraud_retraining.domain.review.model_card import card_markdown
-from fraud_retraining.domain.review.report import ReviewPack
+from fraud_retraining.domain.review.report import ReviewReport
 from fraud_retraining.domain.values.errors import IntegrityError
-from fraud_retraining.services.release_history import read_story
+from fraud_retraining.services.release_history import read_release_history
 
 PAGE = "model_card.html"
 SHOWS = "card_shows_event"
@@ -48,28 +48,30 @@ class Cards:
 
     def _refresh(self, version: ModelVersion) -> str:
         seq = self._last_event(version.version)
-        story = read_story(self._ledger, version.version)
-        pack = self._pack(story)
-        text = card_markdown(story, pack)
-        self._registry.log_page(version.run_id, PAGE, card_html(story, pack, self._drawn(story, pack)))
+        history = read_release_history(self._ledger, version.version)
+        review_report = self._review_report(history)
+        text = card_markdown(history, review_report)
+        self._registry.log_page(
+            version.run_id, PAGE, card_html(history, review_report, self._drawn(history, review_report))
+        )
         self._registry.set_description(version.version, text)
-        status = {RELEASE_STATUS: story.release.state.value}
+        status = {RELEASE_STATUS: history.release.state.value}
         self._registry.log_numbers(version.run_id, tags=status)
         self._registry.set_version_tags(version.version, {**status, SHOWS: str(seq)})
         return text
 
-    def _drawn(self, story: Story, pack: ReviewPack | None) -> dict[str, bytes]:
-        return self._pictures.of(story.evaluation, pack) if pack and story.evaluation else {}
+    def _drawn(self, history: ReleaseHistory, review_report: ReviewReport | None) -> dict[str, bytes]:
+        return self._pictures.of(history.evaluation, review_report) if review_report and history.evaluation else {}
 
     def _last_event(self, version: int) -> int | None:
         event = self._ledger.last(version=version)
         return event.seq if event is not None else None
 
-    def _pack(self, story: Story) -> ReviewPack | None:
+    def _review_report(self, history: ReleaseHistory) -> ReviewReport | None:
         """The reviewer's pack; one that is damaged is left out of the card, which says that there is none."""
-        if story.evaluation is None:
+        if history.evaluation is None:
             return None
         try:
-            return read_pack(self._store, story.release.fingerprint, story.evaluation.review_digest)
+            return read_review_report(self._store, history.release.fingerprint, history.evaluation.review_digest)
         except IntegrityError:
             return None

@@ -46,7 +46,7 @@ SMOKE_TEST = "smoke test"
 CROWNED = (EventKind.PROMOTION_DONE, EventKind.CHAMPION_MOVED_OUTSIDE)
 
 
-class Publisher:
+class Promoter:
     """The only one who moves the alias `champion`."""
 
     def __init__(self, ledger: Ledger, registry: Registry, policy: ReviewerPolicy) -> None:
@@ -227,7 +227,7 @@ class Publisher:
             self._ledger.finish_promotion(intent, self._judged(intent), actor=actor, channel=RECOVERY)
             for intent in self._ledger.unfinished_intents()
         ]
-        self._finish_unseating()
+        self._finish_clearing()
         require_kept(self._registry, self._ledger)
         self._ledger.champion_moved(self._serving(), actor="somebody", channel="registry")
         self._prove()
@@ -276,7 +276,7 @@ class Publisher:
             raise DependencyUnreachable(
                 f"version {champion.version} was promoted, but could not be put to its smoke test: {error.what}",
                 culprits=error.culprits,
-                remedy="the sensor watch_champion repeats it within a minute.",
+                remedy="champion_sensor repeats it within a minute.",
             ) from error
         if not result.passed:
             self._require_unmoved(champion)
@@ -317,26 +317,26 @@ class Publisher:
             return f"{what}; {self._prove() or f'version {target.version} serves again'}"
         if failed.champion_before is None:
             self._registry.compare_and_set_champion(failed.version, None)
-            self._ledger.unseat_champion(actor=SMOKE_TEST, channel=RECOVERY, reason=what)
+            self._ledger.clear_champion(actor=SMOKE_TEST, channel=RECOVERY, reason=what)
             return f"{what}; there was no champion before it, and the alias was taken away"
         return f"{what}; no version can take its place"
 
     def _way_back(self, failed: Release) -> Release | None:
-        crowned = self._last_about(failed, (EventKind.PROMOTION_DONE,))
-        brought_back = crowned is not None and crowned.payload["intent"]["rollback"]
+        promoted_last = self._last_about(failed, (EventKind.PROMOTION_DONE,))
+        brought_back = promoted_last is not None and promoted_last.payload["intent"]["rollback"]
         return self._sound_one(
             past
             for past in self._ledger.latest_champions()
             if not brought_back or past.version == failed.champion_before
         )
 
-    def _finish_unseating(self) -> None:
+    def _finish_clearing(self) -> None:
         """Records that a failed first champion lost its alias, where the process that took it ended before."""
         champion = self._ledger.champion()
         last = self._last_about(champion, (*CROWNED, EventKind.SMOKE_TESTED)) if champion else None
         failed = last is not None and last.kind == EventKind.SMOKE_TESTED and not last.payload["passed"]
         if failed and last is not None and self._serving() is None:
-            self._ledger.unseat_champion(actor=SMOKE_TEST, channel=RECOVERY, reason=str(last.payload["problem"]))
+            self._ledger.clear_champion(actor=SMOKE_TEST, channel=RECOVERY, reason=str(last.payload["problem"]))
 
     # -- reading
 

@@ -67,7 +67,7 @@ def recorded_champion(registry: Registry, ledger: Ledger) -> ModelVersion | None
     require_kept(registry, ledger)
     raise Conflict(
         f"nobody serves in MLflow, but version {known.version} does in the ledger: somebody took the alias away",
-        remedy="The sensor watch_champion records it within a minute; then the next candidate waits for a human. If it "
+        remedy="champion_sensor records it within a minute; then the next candidate waits for a human. If it "
         f"was not meant, `fraud-retraining rollback --to {known.version}` afterwards.",
     )
 

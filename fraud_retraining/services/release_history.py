@@ -8,7 +8,7 @@ from itertools import chain
 
 from fraud_retraining.adapters.ledger.event_log import EventLog
 from fraud_retraining.adapters.ledger.ledger import Ledger
-from fraud_retraining.domain.audit.history import Story, tell
+from fraud_retraining.domain.audit.history import ReleaseHistory, tell
 from fraud_retraining.domain.ledger.events import Event, EventKind
 from fraud_retraining.domain.releases.lifecycle import Release
 from fraud_retraining.domain.values.errors import Conflict
@@ -17,7 +17,7 @@ ANYWHERE = (EventKind.CHAMPION_MOVED_OUTSIDE, EventKind.NOTICE_OPENED, EventKind
 """Events that may be about a version whatever as-of day they name."""
 
 
-def read_story(ledger: Ledger, version: int) -> Story:
+def read_release_history(ledger: Ledger, version: int) -> ReleaseHistory:
     """The story of a version.
 
     Raises:

@@ -16,7 +16,7 @@ from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.releases.lifecycle import Release, Reminder, reminders_due
 from fraud_retraining.domain.releases.reviewers import ReviewerPolicy
 from fraud_retraining.domain.values.errors import ChampionLost, IntegrityError, RecordAltered
-from fraud_retraining.services.promotion import Publisher
+from fraud_retraining.services.promotion import Promoter
 
 DEADLINE, WATCH = "deadline", "watch"
 FIRST_LOOK = timedelta(days=1)
@@ -37,7 +37,7 @@ class ReleaseWatch:
     def __init__(self, ledger: Ledger, registry: Registry, policy: ReviewerPolicy) -> None:
         self._ledger = ledger
         self._registry = registry
-        self._publisher = Publisher(ledger, registry, policy)
+        self._promoter = Promoter(ledger, registry, policy)
 
     def mind_deadlines(self) -> list[Release]:
         """Expires what is late and records every reminder that is due, once; gives what expired. Asks no MLflow."""
@@ -58,12 +58,12 @@ class ReleaseWatch:
             ChampionLost: MLflow does not have it any more; recorded, and told, once.
         """
         try:
-            finished = self._publisher.finish_approved()
+            finished = self._promoter.finish_approved()
         except ChampionLost as lost:
             self._record_lost(lost)
             raise
         self._check_artifact()
-        self._publisher.point_candidate()
+        self._promoter.point_candidate()
         return finished
 
     def keep_head(self, heads: PinnedHeads) -> bool:
@@ -128,7 +128,7 @@ class ReleaseWatch:
 
     def _record_check(self, version: int, problem: str | None) -> None:
         """What is wrong with a champion and which version could take its place; None: it is sound."""
-        good = self._publisher.last_good() if problem is not None else None
+        good = self._promoter.last_good() if problem is not None else None
         found = {"sound": problem is None, "problem": problem or "", "last_good": good.version if good else None}
         self._ledger.append_changed(
             EventKind.CHAMPION_CHECKED,

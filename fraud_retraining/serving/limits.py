@@ -64,7 +64,7 @@ class Limited:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        answer = _Answer(send)
+        answer = _Response(send)
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 await self._answered(scope, receive, answer)
@@ -74,7 +74,7 @@ class Limited:
             LOG.exception("a request could not be answered: %s %s", scope["method"], scope["path"][:200])
             await answer.refuse(BROKEN)
 
-    async def _answered(self, scope: "Scope", receive: "Receive", answer: "_Answer") -> None:
+    async def _answered(self, scope: "Scope", receive: "Receive", answer: "_Response") -> None:
         body = await self._body(scope, receive)
         if isinstance(body, Refusal):
             await answer.refuse(body)
@@ -119,7 +119,7 @@ def _once(body: bytes) -> Callable[[], Awaitable[MutableMapping[str, Any]]]:
     return receive
 
 
-class _Answer:
+class _Response:
     """Sends an answer with the headers that every one has."""
 
     def __init__(self, send: "Send") -> None:

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
-from fraud_retraining.adapters.days.review_reports import read_pack
+from fraud_retraining.adapters.days.review_reports import read_review_report
 from fraud_retraining.adapters.ledger.ledger import Ledger
-from fraud_retraining.adapters.pages.html import Ask, release_html, releases_html, told_html
+from fraud_retraining.adapters.pages.html import DecisionForm, answer_html, release_html, releases_html
 from fraud_retraining.adapters.pages.pictures import CAPTIONS
 from fraud_retraining.adapters.pages.review_pictures import ReviewPictures, pictures_key
 from fraud_retraining.adapters.pages.signed_links import ReleaseLinks, SignedLink
@@ -30,11 +30,11 @@ from fraud_retraining.domain.approvals.slack_request import (
     REASON_INPUT,
     REASON_VIEW,
     REJECT,
-    Asked,
+    DecisionButtons,
     decided_message,
     reason_view,
 )
-from fraud_retraining.domain.audit.history import Story
+from fraud_retraining.domain.audit.history import ReleaseHistory
 from fraud_retraining.domain.releases.lifecycle import MOST_VERSION, Decision, Release, ReleaseState
 from fraud_retraining.domain.releases.reviewers import (
     Identity,
@@ -44,7 +44,7 @@ from fraud_retraining.domain.releases.reviewers import (
     identify_by_slack,
     is_proxy,
 )
-from fraud_retraining.domain.review.report import ReviewPack
+from fraud_retraining.domain.review.report import ReviewReport
 from fraud_retraining.domain.values.errors import (
     Conflict,
     DependencyUnreachable,
@@ -54,8 +54,8 @@ from fraud_retraining.domain.values.errors import (
     RetrainingError,
     SettingsError,
 )
-from fraud_retraining.services.approvals import ReleaseDesk
-from fraud_retraining.services.release_history import read_story
+from fraud_retraining.services.approvals import ReleaseApprovals
+from fraud_retraining.services.release_history import read_release_history
 from fraud_retraining.serving.latest import Latest
 from fraud_retraining.serving.limits import Limited
 from fraud_retraining.serving.slack_clicks import NO_CLICK, is_click
@@ -110,46 +110,53 @@ class LoginProxy:
         return request.headers.get(self.policy.proxy_header or "")
 
 
-class Office:
+class Site:
     """Releases as people see and decide them."""
 
     def __init__(
-        self, desk: ReleaseDesk, store: Store, links: ReleaseLinks | None, proxy: LoginProxy | None, shown: LinkPolicy
+        self,
+        approvals: ReleaseApprovals,
+        store: Store,
+        links: ReleaseLinks | None,
+        proxy: LoginProxy | None,
+        shown: LinkPolicy,
     ) -> None:
-        self.desk = desk
+        self.approvals = approvals
         self.shown = shown
         self._store = store
         self._links = links
         self._proxy = proxy
         self._pictures = ReviewPictures(store)
-        self._stories: Latest[tuple[Story, ReviewPack | None]] = Latest(KEPT)
+        self._histories: Latest[tuple[ReleaseHistory, ReviewReport | None]] = Latest(KEPT)
         self._pages: Latest[str] = Latest(KEPT)
         self._recorded_at: float | None = None
 
     @property
     def ledger(self) -> Ledger:
         """The record."""
-        return self.desk.ledger
+        return self.approvals.ledger
 
-    def story(self, version: int) -> tuple[Story, ReviewPack | None]:
+    def history(self, version: int) -> tuple[ReleaseHistory, ReviewReport | None]:
         """A version as the record has it, with its reviewer's pack where that can be read."""
-        return self._stories.get((version, self.ledger.head()), lambda: self._read(version), lambda read: bool(read[1]))
+        return self._histories.get(
+            (version, self.ledger.head()), lambda: self._read(version), lambda read: bool(read[1])
+        )
 
-    def page(self, version: int, show: Callable[[Story, ReviewPack | None], str]) -> str:
+    def page(self, version: int, show: Callable[[ReleaseHistory, ReviewReport | None], str]) -> str:
         """What everybody is shown of a version, made once for each state of the record."""
-        key, (story, pack) = (version, self.ledger.head()), self.story(version)
-        return self._pages.get(key, lambda: show(story, pack), lambda _: pack is not None)
+        key, (history, review_report) = (version, self.ledger.head()), self.history(version)
+        return self._pages.get(key, lambda: show(history, review_report), lambda _: review_report is not None)
 
-    def _read(self, version: int) -> tuple[Story, ReviewPack | None]:
-        story = read_story(self.ledger, version)
-        judged = story.evaluation
+    def _read(self, version: int) -> tuple[ReleaseHistory, ReviewReport | None]:
+        history = read_release_history(self.ledger, version)
+        judged = history.evaluation
         if judged is None or not judged.review_digest:
-            return story, None
+            return history, None
         try:
-            return story, read_pack(self._store, story.release.fingerprint, judged.review_digest)
+            return history, read_review_report(self._store, history.release.fingerprint, judged.review_digest)
         except RetrainingError as error:
             LOG.warning("the reviewer's pack of version %s cannot be shown: %s", version, error)
-            return story, None
+            return history, None
 
     def picture(self, version: int, key: str, name: str) -> bytes | None:
         """A picture of a version by its address; none where there is no such picture.
@@ -157,11 +164,11 @@ class Office:
         Raises:
             Conflict: there is no release of that version.
         """
-        story, pack = self.story(version)
-        judged = story.evaluation
-        if judged is None or pack is None or pictures_key(judged) != key:
+        history, review_report = self.history(version)
+        judged = history.evaluation
+        if judged is None or review_report is None or pictures_key(judged) != key:
             return None
-        return self._pictures.of(judged, pack).get(name)
+        return self._pictures.of(judged, review_report).get(name)
 
     def link(self, token: str) -> SignedLink | None:
         """What a signed link says; none where none was followed.
@@ -183,7 +190,7 @@ class Office:
         self, version: int, answer: Decision, identity: Identity, reason: str, channel: str, **bound: Any
     ) -> Release:
         """The answer of somebody whose identity was proven."""
-        act = self.desk.approve if answer is Decision.APPROVE else self.desk.reject
+        act = self.approvals.approve if answer is Decision.APPROVE else self.approvals.reject
         return act(version, identity, reason, channel=channel, **bound)
 
     def record_forgery(self, why: str, channel: str) -> None:
@@ -196,7 +203,7 @@ class Office:
             self.ledger.refuse(None, "request", "unknown", channel=channel, refusal=refusal)
 
 
-def build_app(office: Office, slack: Slack | None) -> "ASGIApp":
+def build_app(site: Site, slack: Slack | None) -> "ASGIApp":
     """The app within its limits; without `slack` it serves the page alone."""
     from starlette.applications import Starlette
     from starlette.routing import Route
@@ -204,20 +211,20 @@ def build_app(office: Office, slack: Slack | None) -> "ASGIApp":
     routes = [
         Route("/", lambda request: _redirect(), methods=["GET"]),
         Route("/favicon.ico", lambda request: _nothing(), methods=["GET"]),
-        Route("/releases", _reading(office, _index), methods=["GET"]),
-        Route("/releases/{version}", _reading(office, _page), methods=["GET"]),
-        Route("/releases/{version}", _deciding(office), methods=["POST"]),
-        Route("/releases/{version}/pictures/{key}/{name}.png", _picture(office), methods=["GET"]),
+        Route("/releases", _reading(site, _index), methods=["GET"]),
+        Route("/releases/{version}", _reading(site, _page), methods=["GET"]),
+        Route("/releases/{version}", _deciding(site), methods=["POST"]),
+        Route("/releases/{version}/pictures/{key}/{name}.png", _picture(site), methods=["GET"]),
     ]
     if slack is not None:
-        routes.append(Route(SLACK_ACTIONS, _slack_route(office, slack), methods=["POST"]))
+        routes.append(Route(SLACK_ACTIONS, _slack_route(site, slack), methods=["POST"]))
     handlers = {404: _answer_of("There is no such page", 404), 405: _answer_of("That cannot be done here", 405)}
     return Limited(Starlette(routes=routes, exception_handlers=handlers), {SLACK_ACTIONS: SLACK_BYTES})
 
 
 def _answer_of(title: str, status: int) -> Any:
     async def endpoint(request: "Request", error: Exception) -> "Response":
-        return _html(told_html(title, "The releases are all there is to see."), status)
+        return _html(answer_html(title, "The releases are all there is to see."), status)
 
     return endpoint
 
@@ -243,50 +250,50 @@ def _html(text: str, status: int = 200) -> "Response":
 
 def _refused(error: RetrainingError) -> "Response":
     status = next((code for kind, code in STATUS.items() if isinstance(error, kind)), 500)
-    return _html(told_html("That was not done", str(error)), status)
+    return _html(answer_html("That was not done", str(error)), status)
 
 
 # ---------------------------------------------------------------- the page
 
 
-def _reading(office: Office, show: Callable[[Office, "Request"], str]) -> Any:
+def _reading(site: Site, show: Callable[[Site, "Request"], str]) -> Any:
     """A page that is read; reads run in a thread, since the database waits."""
 
     async def endpoint(request: "Request") -> "Response":
         from starlette.concurrency import run_in_threadpool
 
         try:
-            return _html(await run_in_threadpool(show, office, request))
+            return _html(await run_in_threadpool(show, site, request))
         except Conflict as error:
-            return _html(told_html("There is no such version", str(error)), 404)
+            return _html(answer_html("There is no such version", str(error)), 404)
         except RetrainingError as error:
             return _refused(error)
 
     return endpoint
 
 
-def _index(office: Office, request: "Request") -> str:
-    releases = sorted(office.ledger.releases(), key=lambda release: -release.version)
-    return releases_html(office.desk.pending(), releases)
+def _index(site: Site, request: "Request") -> str:
+    releases = sorted(site.ledger.releases(), key=lambda release: -release.version)
+    return releases_html(site.approvals.pending(), releases)
 
 
-def _page(office: Office, request: "Request") -> str:
-    version, token, login = _version(request), request.query_params.get("link", ""), office.login(request)
+def _page(site: Site, request: "Request") -> str:
+    version, token, login = _version(request), request.query_params.get("link", ""), site.login(request)
     if not token and login is None:
-        return office.page(version, lambda story, pack: _release(office, story, pack, None))
-    story, pack = office.story(version)
-    return _release(office, story, pack, _ask(office, story, token, login))
+        return site.page(version, lambda history, review_report: _release(site, history, review_report, None))
+    history, review_report = site.history(version)
+    return _release(site, history, review_report, _ask(site, history, token, login))
 
 
-def _release(office: Office, story: Story, pack: ReviewPack | None, ask: Ask | None) -> str:
-    judged = story.evaluation
-    if judged is None or pack is None:
-        return release_html(story, pack, ask, office.shown)
-    at = f"/releases/{story.release.version}/pictures/{pictures_key(judged)}"
-    return release_html(story, pack, ask, office.shown, {name: f"{at}/{name}.png" for name in CAPTIONS})
+def _release(site: Site, history: ReleaseHistory, review_report: ReviewReport | None, ask: DecisionForm | None) -> str:
+    judged = history.evaluation
+    if judged is None or review_report is None:
+        return release_html(history, review_report, ask, site.shown)
+    at = f"/releases/{history.release.version}/pictures/{pictures_key(judged)}"
+    return release_html(history, review_report, ask, site.shown, {name: f"{at}/{name}.png" for name in CAPTIONS})
 
 
-def _picture(office: Office) -> Any:
+def _picture(site: Site) -> Any:
     """A picture, which a browser may keep: its address names its digest."""
 
     async def endpoint(request: "Request") -> "Response":
@@ -295,13 +302,13 @@ def _picture(office: Office) -> Any:
 
         key, name = request.path_params["key"], request.path_params["name"]
         try:
-            png = await run_in_threadpool(office.picture, _version(request), key, name)
+            png = await run_in_threadpool(site.picture, _version(request), key, name)
         except Conflict:
             png = None
         except RetrainingError as error:
             return _refused(error)
         if png is None:
-            return _html(told_html("There is no such picture", "Open the page of the version."), 404)
+            return _html(answer_html("There is no such picture", "Open the page of the version."), 404)
         headers = {"Cache-Control": FOR_EVER, "ETag": f'"{key}-{name}"'}
         if headers["ETag"] in request.headers.get("if-none-match", ""):
             return Response(status_code=304, headers=headers)
@@ -310,17 +317,17 @@ def _picture(office: Office) -> Any:
     return endpoint
 
 
-def _ask(office: Office, story: Story, token: str, login: str | None) -> Ask | None:
+def _ask(site: Site, history: ReleaseHistory, token: str, login: str | None) -> DecisionForm | None:
     """The form, for somebody who may use it while it can be used."""
-    if story.release.state is not ReleaseState.AWAITING_APPROVAL:
+    if history.release.state is not ReleaseState.AWAITING_APPROVAL:
         return None
-    link = office.link(token)
+    link = site.link(token)
     if link is not None:
-        return Ask(who=link.reviewer, link=token) if link.version == story.release.version else None
-    return Ask(who=login, link="") if login else None
+        return DecisionForm(who=link.reviewer, link=token) if link.version == history.release.version else None
+    return DecisionForm(who=login, link="") if login else None
 
 
-def _deciding(office: Office) -> Any:
+def _deciding(site: Site) -> Any:
     async def endpoint(request: "Request") -> "Response":
         from starlette.concurrency import run_in_threadpool
 
@@ -328,17 +335,17 @@ def _deciding(office: Office) -> Any:
         try:
             version, form = _version(request), _form(body)
         except (Conflict, SettingsError) as error:
-            return _html(told_html("That was not done", str(error)), 404 if isinstance(error, Conflict) else 400)
+            return _html(answer_html("That was not done", str(error)), 404 if isinstance(error, Conflict) else 400)
         try:
-            release = await run_in_threadpool(_decided, office, request, version, form)
+            release = await run_in_threadpool(_decided, site, request, version, form)
         except NotPermitted as error:
             return _refused(error)
         except SettingsError as error:
-            return await run_in_threadpool(_asked_again, office, request, version, form, error)
+            return await run_in_threadpool(_asked_again, site, request, version, form, error)
         except RetrainingError as error:
             return _refused(error)
         state = str(release.state).replace("_", " ")
-        return _html(told_html(f"Version {release.version}: {state}", _thanks(release)))
+        return _html(answer_html(f"Version {release.version}: {state}", _thanks(release)))
 
     return endpoint
 
@@ -374,18 +381,18 @@ def _readable(letter: str) -> bool:
 
 
 def _asked_again(
-    office: Office, request: "Request", version: int, form: Mapping[str, str], error: SettingsError
+    site: Site, request: "Request", version: int, form: Mapping[str, str], error: SettingsError
 ) -> "Response":
     """The page once more, with what was typed and what is missing; nothing was decided."""
     try:
-        story, pack = office.story(version)
-        ask = _ask(office, story, form.get("link", ""), office.login(request))
+        history, review_report = site.history(version)
+        ask = _ask(site, history, form.get("link", ""), site.login(request))
     except RetrainingError:
         return _refused(error)
     if ask is None:
         return _refused(error)
     typed = {"decision": form.get("decision", ""), "reason": form.get("reason", ""), "problem": _problem(error)}
-    return _html(_release(office, story, pack, ask.model_copy(update=typed)), STATUS[SettingsError])
+    return _html(_release(site, history, review_report, ask.model_copy(update=typed)), STATUS[SettingsError])
 
 
 def _problem(error: RetrainingError) -> str:
@@ -398,27 +405,27 @@ def _thanks(release: Release) -> str:
     return f"Decided by {release.decided_by}, {release.decided_via}."
 
 
-def _decided(office: Office, request: "Request", version: int, form: Mapping[str, str]) -> Release:
+def _decided(site: Site, request: "Request", version: int, form: Mapping[str, str]) -> Release:
     answer = _answer(form.get("decision", ""))
     try:
-        link = office.link(form.get("link", ""))
+        link = site.link(form.get("link", ""))
     except NotPermitted as error:
-        office.record_forgery(error.what, PAGE)
+        site.record_forgery(error.what, PAGE)
         raise
-    policy, reason = office.desk.policy, form.get("reason", "")
+    policy, reason = site.approvals.policy, form.get("reason", "")
     if link is not None:
         if link.version != version:
             raise NotPermitted("the link is for another version", remedy="follow the link as it was sent.")
-        with office.desk.recording_refusals(version, answer, link.reviewer, PAGE):
+        with site.approvals.recording_refusals(version, answer, link.reviewer, PAGE):
             identity = identify_by_link(policy, link.reviewer)
-        return office.decide(version, answer, identity, reason, PAGE, expected_digest=link.digest, nonce=link.nonce)
-    login = office.login(request)
+        return site.decide(version, answer, identity, reason, PAGE, expected_digest=link.digest, nonce=link.nonce)
+    login = site.login(request)
     if login is None:
         raise NotPermitted("nothing says who you are", remedy="follow your own signed link, or log in by the proxy.")
     _require_same_origin(request)
-    with office.desk.recording_refusals(version, answer, login, PAGE):
+    with site.approvals.recording_refusals(version, answer, login, PAGE):
         identity = identify_by_proxy(policy, login)
-    return office.decide(version, answer, identity, reason, PAGE)
+    return site.decide(version, answer, identity, reason, PAGE)
 
 
 def _answer(text: str) -> Decision:
@@ -446,13 +453,13 @@ def _place(origin: str) -> str | None:
 # ---------------------------------------------------------------- Slack
 
 
-def _slack_route(office: Office, slack: Slack) -> Any:
+def _slack_route(site: Site, slack: Slack) -> Any:
     """Slack's clicks. A body whose signature is forged, stale or junk is refused before anything reads it."""
     from slack_bolt.adapter.starlette import SlackRequestHandler
     from slack_sdk.signature import SignatureVerifier
     from starlette.responses import PlainTextResponse
 
-    handler = SlackRequestHandler(slack_app(office, slack))
+    handler = SlackRequestHandler(slack_app(site, slack))
     verifier = SignatureVerifier(slack.signing_secret)
 
     async def endpoint(request: "Request") -> "Response":
@@ -460,7 +467,7 @@ def _slack_route(office: Office, slack: Slack) -> Any:
 
         body = await request.body()
         if not _signed(verifier, body, request.headers):
-            await run_in_threadpool(office.record_forgery, "a signature that does not verify", SLACK)
+            await run_in_threadpool(site.record_forgery, "a signature that does not verify", SLACK)
             return PlainTextResponse("the signature does not verify", status_code=401)
         if not is_click(body):
             return PlainTextResponse(NO_CLICK, status_code=400)
@@ -483,7 +490,7 @@ def _signed(verifier: Any, body: bytes, headers: Mapping[str, str]) -> bool:
         return False
 
 
-def slack_app(office: Office, slack: Slack) -> "App":
+def slack_app(site: Site, slack: Slack) -> "App":
     """slack-bolt's app: two buttons, and the dialog that asks for a reason."""
     from slack_bolt import App
     from slack_bolt.authorization import AuthorizeResult
@@ -500,8 +507,8 @@ def slack_app(office: Office, slack: Slack) -> "App":
 
         user = str((body.get("user") or {}).get("id", ""))
         try:
-            with office.desk.recording_refusals(_asked_version(body), "decision", user or "unknown", SLACK):
-                identify_by_slack(office.desk.policy, user)
+            with site.approvals.recording_refusals(_asked_version(body), "decision", user or "unknown", SLACK):
+                identify_by_slack(site.approvals.policy, user)
         except RetrainingError as error:
             return BoltResponse(status=403, body=error.what)
         return next()
@@ -509,18 +516,20 @@ def slack_app(office: Office, slack: Slack) -> "App":
     @app.action(APPROVE)
     def approve(ack: Any, body: dict[str, Any], client: Any) -> None:
         ack()
-        _click(office, client, body, Asked.of(body["actions"][0]["value"]), Decision.APPROVE, "")
+        _click(site, client, body, DecisionButtons.of(body["actions"][0]["value"]), Decision.APPROVE, "")
 
     @app.action(REJECT)
     def reject(ack: Any, body: dict[str, Any], client: Any) -> None:
         ack()
-        client.views_open(trigger_id=body["trigger_id"], view=reason_view(Asked.of(body["actions"][0]["value"])))
+        client.views_open(
+            trigger_id=body["trigger_id"], view=reason_view(DecisionButtons.of(body["actions"][0]["value"]))
+        )
 
     @app.view(REASON_VIEW)
     def reason(ack: Any, body: dict[str, Any], client: Any, view: dict[str, Any]) -> None:
         ack()
         told = view["state"]["values"][REASON_BLOCK][REASON_INPUT]["value"] or ""
-        _click(office, client, body, Asked.of(view["private_metadata"]), Decision.REJECT, told)
+        _click(site, client, body, DecisionButtons.of(view["private_metadata"]), Decision.REJECT, told)
 
     return app
 
@@ -530,27 +539,29 @@ def _asked_version(body: Mapping[str, Any]) -> int | None:
     actions = body.get("actions") or [{}]
     text = str(actions[0].get("value") or (body.get("view") or {}).get("private_metadata") or "")
     try:
-        return Asked.of(text).version
+        return DecisionButtons.of(text).version
     except ValueError:
         return None
 
 
-def _click(office: Office, client: Any, body: Mapping[str, Any], asked: Asked, answer: Decision, reason: str) -> None:
+def _click(
+    site: Site, client: Any, body: Mapping[str, Any], asked: DecisionButtons, answer: Decision, reason: str
+) -> None:
     """Carries a click out; whoever clicked is told what came of it, and the message loses its buttons."""
     user = body["user"]["id"]
     try:
-        identity = identify_by_slack(office.desk.policy, user)
-        release = office.decide(asked.version, answer, identity, reason, SLACK, expected_digest=asked.digest)
+        identity = identify_by_slack(site.approvals.policy, user)
+        release = site.decide(asked.version, answer, identity, reason, SLACK, expected_digest=asked.digest)
     except RetrainingError as error:
-        _tell_clicker(client, user, f"That was not done: {error}")
+        _answer_clicker(client, user, f"That was not done: {error}")
         return
     if release.state is ReleaseState.AWAITING_APPROVAL:
-        _tell_clicker(client, user, _thanks(release))
+        _answer_clicker(client, user, _thanks(release))
         return
-    _show_decided(office, client, body, release)
+    _show_decided(site, client, body, release)
 
 
-def _tell_clicker(client: Any, user: str, text: str) -> None:
+def _answer_clicker(client: Any, user: str, text: str) -> None:
     """A direct message; that it cannot be sent changes nothing of what was decided."""
     from slack_sdk.errors import SlackClientError
 
@@ -560,19 +571,19 @@ def _tell_clicker(client: Any, user: str, text: str) -> None:
         LOG.warning("the answer to a click could not be sent: %s", error)
 
 
-def _show_decided(office: Office, client: Any, body: Mapping[str, Any], release: Release) -> None:
+def _show_decided(site: Site, client: Any, body: Mapping[str, Any], release: Release) -> None:
     from slack_sdk.errors import SlackClientError
 
     container = body.get("container") or {}
     if "message_ts" not in container:
         return
-    story, pack = office.story(release.version)
+    history, review_report = site.history(release.version)
     told = f"{str(release.state).replace('_', ' ')} by {release.decided_by} ({release.decided_via}): {release.reason}"
     try:
         client.chat_update(
             channel=container["channel_id"],
             ts=container["message_ts"],
-            **decided_message(story, pack, office.shown, told),
+            **decided_message(history, review_report, site.shown, told),
         )
     except (SlackClientError, OSError) as error:
         LOG.warning(

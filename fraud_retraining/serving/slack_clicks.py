@@ -16,7 +16,7 @@ from fraud_retraining.domain.approvals.slack_request import (
     REASON_INPUT,
     REASON_VIEW,
     REJECT,
-    Asked,
+    DecisionButtons,
 )
 
 FIELDS = 5
@@ -24,7 +24,7 @@ NO_CLICK = "The body is no click on a button of a release."
 
 
 def _asked(text: str) -> str:
-    Asked.of(text)
+    DecisionButtons.of(text)
     return text
 
 

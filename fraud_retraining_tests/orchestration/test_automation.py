@@ -37,8 +37,8 @@ from fraud_retraining.orchestration.resources import (
     open_store,
 )
 from fraud_retraining.orchestration.schedules import RETRAIN_SCHEDULE
-from fraud_retraining.orchestration.sensors.alerts import bury_the_dead
-from fraud_retraining.orchestration.sensors.triggering import INGEST_SENSOR, MONITOR_SENSOR, RETRAIN_SENSOR
+from fraud_retraining.orchestration.sensors.alerts import fail_dead
+from fraud_retraining.orchestration.sensors.triggering import INGEST_SENSOR, MONITORING_SENSOR, RETRAIN_SENSOR
 from fraud_retraining.orchestration.state.inventory import DAY_ASSETS, Inventory
 from fraud_retraining.orchestration.state.trigger_inputs import last_as_of, paused
 from fraud_retraining.settings import Settings, load_settings
@@ -257,7 +257,7 @@ def test_what_the_store_cannot_read_back_of_a_day_is_made_again(ready: Automatio
     (store / "transaction_features" / day / "_partition.json").write_bytes(UNREADABLE["no text"])
     (store / "transactions" / day / "checks.json").write_bytes(UNREADABLE["not a number"])
     (store / "transactions" / day / "refused.json").write_bytes(UNREADABLE["empty"])
-    assert isinstance(ready.tick(MONITOR_SENSOR), str)
+    assert isinstance(ready.tick(MONITORING_SENSOR), str)
     assert isinstance(ready.tick(RETRAIN_SENSOR), str | dg.RunRequest)
     assert [ok for _, _, ok in ready.ingest_all()] == [True]
     assert ready.tick(INGEST_SENSOR) == f"every day up to {END} is ingested as the lake has it"
@@ -434,7 +434,7 @@ def test_a_retrain_that_was_killed_begins_again_with_its_window_though_a_day_has
     died = subprocess.run([sys.executable, "-m", module, "die", str(END), trigger], capture_output=True, text=True)
     assert died.returncode == -signal.SIGKILL, died.stderr[-3000:]
     again = Automation()
-    assert "was failed" in bury_the_dead(again.instance, open_outcomes(again.settings))
+    assert "was failed" in fail_dead(again.instance, open_outcomes(again.settings))
     newest = END + timedelta(days=1)
     lake = SimulationPolicy(start=START, days=DAYS + 1, transactions_per_day=2000, seed=11, fraud_rate=0.02)
     place.write_day(newest, Simulator(lake).table(newest))
@@ -453,12 +453,12 @@ def test_a_retrain_that_was_killed_begins_again_with_its_window_though_a_day_has
 def test_the_days_that_the_champion_serves_are_watched_and_the_decision_knows_of_them(ready: Automation) -> None:
     Place(Path(ready.settings.lake_uri).parent).configure(promotion={"mode": "auto"})
     watching = Automation()
-    assert watching.tick(MONITOR_SENSOR) == "there is no champion yet whose days could be watched"
+    assert watching.tick(MONITORING_SENSOR) == "there is no champion yet whose days could be watched"
     request = watching.tick(RETRAIN_SENSOR)
     assert isinstance(request, dg.RunRequest)
     assert watching.run(RETRAIN, request)
     runs = 0
-    while isinstance(request := watching.tick(MONITOR_SENSOR), dg.RunRequest):
+    while isinstance(request := watching.tick(MONITORING_SENSOR), dg.RunRequest):
         assert watching.run(MONITOR, request)
         runs += 1
         assert runs < 5, "it never ends"

@@ -21,7 +21,7 @@ from fraud_retraining.domain.values.errors import Busy, IntegrityError
 from fraud_retraining.orchestration.cleaning import CLEAN, build_clean_job, clean, superfluous
 from fraud_retraining.orchestration.resources import open_outbox, open_outcomes
 from fraud_retraining.orchestration.runs.spending import record_finished
-from fraud_retraining.orchestration.sensors.alerts import tell_untold
+from fraud_retraining.orchestration.sensors.alerts import notify_unreported
 from fraud_retraining.settings import LedgerPolicy, Settings
 from fraud_retraining_tests.support.registries import (
     AS_OF,
@@ -190,7 +190,7 @@ def test_a_clean_up_that_fails_is_told_and_ended_by_the_next_that_passes(
     assert causes == ["dependency:clean-up"] * 2
     (open_,) = outbox.open_notices()
     assert (open_.seen, open_.notice.title) == (2, "A dependency did not answer: clean-up")
-    assert tell_untold(instance, open_outcomes(settings), datetime(2020, 1, 1, tzinfo=UTC)) == []
+    assert notify_unreported(instance, open_outcomes(settings), datetime(2020, 1, 1, tzinfo=UTC)) == []
     assert cleaned(registry).success
     assert outbox.open_notices() == []
     assert ledger.verify().ok

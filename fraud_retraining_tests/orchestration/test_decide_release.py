@@ -13,9 +13,9 @@ from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.releases.trust import PromotionPolicy
 from fraud_retraining.orchestration.decide_release import DECIDE
 from fraud_retraining.orchestration.resources import open_outbox, open_outcomes
-from fraud_retraining.orchestration.sensors.alerts import tell_untold
+from fraud_retraining.orchestration.sensors.alerts import notify_unreported
 from fraud_retraining.settings import LedgerPolicy, Settings
-from fraud_retraining_tests.support.approvals_fixture import World
+from fraud_retraining_tests.support.approvals_fixture import Backend
 
 
 @pytest.fixture(autouse=True)
@@ -23,16 +23,16 @@ def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FRAUD_RETRAINING_HOME", str(tmp_path / "home"))
 
 
-def settings_of(world: World, promotion: dict[str, Any] | None = None) -> Settings:
+def settings_of(backend: Backend, promotion: dict[str, Any] | None = None) -> Settings:
     return Settings(
         promotion=PromotionPolicy.model_validate(promotion or {}),
-        ledger=LedgerPolicy(url=world.ledger._url),
-        model={"name": world.ledger.model},
+        ledger=LedgerPolicy(url=backend.ledger._url),
+        model={"name": backend.ledger.model},
     )
 
 
 def launch(
-    world: World,
+    backend: Backend,
     promotion: dict[str, Any] | None = None,
     registry: Registry | None = None,
     instance: dg.DagsterInstance | None = None,
@@ -40,7 +40,7 @@ def launch(
 ) -> dg.ExecuteInProcessResult:
     """What the launchpad does with a filled form."""
     hard = dg.ResourceDefinition.hardcoded_resource
-    definitions = build_definitions(settings_of(world, promotion), registry=hard(registry or world.registry))
+    definitions = build_definitions(settings_of(backend, promotion), registry=hard(registry or backend.registry))
     return definitions.resolve_job_def(DECIDE).execute_in_process(
         run_config={"ops": {"decide": {"config": form}}}, raise_on_error=False, instance=instance
     )
@@ -63,19 +63,19 @@ def test_the_form_asks_for_version_decision_reviewer_and_reason_in_words() -> No
     assert {name for name, field in form.items() if field.is_required} == {"version", "decision", "reviewer"}
 
 
-def test_an_approval_by_form_makes_it_champion(world: World) -> None:
-    version = world.waiting(0).version
-    result = launch(world, version=version, decision="approve", reviewer="alice", reason="fine")
+def test_an_approval_by_form_makes_it_champion(backend: Backend) -> None:
+    version = backend.waiting(0).version
+    result = launch(backend, version=version, decision="approve", reviewer="alice", reason="fine")
     assert result.success
-    release = world.ledger.release_by_version(version)
-    assert (world.serving(), release.decided_by) == (version, "alice")
+    release = backend.ledger.release_by_version(version)
+    assert (backend.serving(), release.decided_by) == (version, "alice")
     assert release.decided_via == "Dagster UI, unverified"
 
 
-def test_a_rejection_by_form_keeps_the_champion(world: World) -> None:
-    champion, candidate = world.champion(0), world.waiting(1)
-    assert launch(world, version=candidate.version, decision="reject", reviewer="alice", reason="no").success
-    assert (world.serving(), world.states()[candidate.version]) == (champion.version, "rejected")
+def test_a_rejection_by_form_keeps_the_champion(backend: Backend) -> None:
+    champion, candidate = backend.champion(0), backend.waiting(1)
+    assert launch(backend, version=candidate.version, decision="reject", reviewer="alice", reason="no").success
+    assert (backend.serving(), backend.states()[candidate.version]) == (champion.version, "rejected")
 
 
 @pytest.mark.parametrize(
@@ -98,49 +98,49 @@ def test_a_rejection_by_form_keeps_the_champion(world: World) -> None:
     ids=["no reason", "no such version", "a stranger", "a reviewer who could prove it elsewhere", "proof is asked for"],
 )
 def test_a_refusal_fails_the_run_in_words_and_is_recorded(
-    world: World, promotion: dict[str, Any], form: dict[str, Any], said: str
+    backend: Backend, promotion: dict[str, Any], form: dict[str, Any], said: str
 ) -> None:
-    version = world.waiting(0).version
-    assert said in failure(launch(world, promotion, **{"version": version, "reason": "", **form}))
-    assert world.states() == {version: "awaiting_approval"}
-    assert world.kinds(EventKind.DECISION_REFUSED) == ["decision_refused"]
+    version = backend.waiting(0).version
+    assert said in failure(launch(backend, promotion, **{"version": version, "reason": "", **form}))
+    assert backend.states() == {version: "awaiting_approval"}
+    assert backend.kinds(EventKind.DECISION_REFUSED) == ["decision_refused"]
 
 
-def test_the_second_form_is_told_who_decided(world: World) -> None:
-    version = world.waiting(0).version
-    assert launch(world, version=version, decision="approve", reviewer="alice", reason="").success
+def test_the_second_form_is_told_who_decided(backend: Backend) -> None:
+    version = backend.waiting(0).version
+    assert launch(backend, version=version, decision="approve", reviewer="alice", reason="").success
     assert "it was promoted by alice" in failure(
-        launch(world, version=version, decision="reject", reviewer="bob", reason="no")
+        launch(backend, version=version, decision="reject", reviewer="bob", reason="no")
     )
 
 
 ALWAYS = datetime(2020, 1, 1, tzinfo=UTC)
 
 
-def test_an_outage_during_a_decision_is_told_and_ended_by_the_next_decision(world: World) -> None:
-    version, instance = world.waiting(0).version, dg.DagsterInstance.ephemeral()
-    outbox = open_outbox(settings_of(world))
+def test_an_outage_during_a_decision_is_told_and_ended_by_the_next_decision(backend: Backend) -> None:
+    version, instance = backend.waiting(0).version, dg.DagsterInstance.ephemeral()
+    outbox = open_outbox(settings_of(backend))
     form = {"version": version, "decision": "approve", "reviewer": "alice", "reason": "fine"}
-    nowhere = world.trained.__class__("http://127.0.0.1:9", "x", [], []).registry("x", timeout_seconds=4)
-    assert not launch(world, registry=nowhere, instance=instance, **form).success
-    (failed,) = world.ledger.events(EventKind.DECISION_FAILED)
+    nowhere = backend.trained.__class__("http://127.0.0.1:9", "x", [], []).registry("x", timeout_seconds=4)
+    assert not launch(backend, registry=nowhere, instance=instance, **form).success
+    (failed,) = backend.ledger.events(EventKind.DECISION_FAILED)
     assert (failed.payload["category"], failed.payload["cause"]) == ("dependency", "dependency:decision")
     (open_,) = outbox.open_notices()
     assert (open_.notice.title, open_.notice.severity) == (
         "A dependency did not answer: decision by form",
         "critical",
     )
-    assert tell_untold(instance, open_outcomes(settings_of(world)), ALWAYS) == [], "the hook has told it"
-    assert launch(world, instance=instance, **form).success
-    assert world.serving() == version
+    assert notify_unreported(instance, open_outcomes(settings_of(backend)), ALWAYS) == [], "the hook has told it"
+    assert launch(backend, instance=instance, **form).success
+    assert backend.serving() == version
     assert outbox.open_notices() == []
 
 
-def test_a_refusal_is_for_whoever_asked_and_no_alert(world: World) -> None:
-    version, instance = world.waiting(0).version, dg.DagsterInstance.ephemeral()
+def test_a_refusal_is_for_whoever_asked_and_no_alert(backend: Backend) -> None:
+    version, instance = backend.waiting(0).version, dg.DagsterInstance.ephemeral()
     refused = {"version": version, "decision": "approve", "reviewer": "mallory", "reason": "mine"}
-    assert not launch(world, {"reviewers": ["bob"]}, instance=instance, **refused).success
-    assert not launch(world, instance=instance, **{**refused, "version": 9}).success
-    assert tell_untold(instance, open_outcomes(settings_of(world)), ALWAYS) == []
-    assert world.kinds(EventKind.DECISION_FAILED) == []
-    assert open_outbox(settings_of(world)).open_notices() == []
+    assert not launch(backend, {"reviewers": ["bob"]}, instance=instance, **refused).success
+    assert not launch(backend, instance=instance, **{**refused, "version": 9}).success
+    assert notify_unreported(instance, open_outcomes(settings_of(backend)), ALWAYS) == []
+    assert backend.kinds(EventKind.DECISION_FAILED) == []
+    assert open_outbox(settings_of(backend)).open_notices() == []

@@ -40,23 +40,23 @@ from fraud_retraining.orchestration.runs.requests import record_request
 from fraud_retraining.orchestration.runs.workers import WORKER_TAG
 from fraud_retraining.orchestration.schedules import DAILY_CLEAN, DAILY_INGEST, RETRAIN_SCHEDULE
 from fraud_retraining.orchestration.sensors.alerts import (
-    DEAD_WORKERS,
-    DELIVER,
-    FAILED_RUNS,
-    bury_the_dead,
-    tell_untold,
+    DEAD_RUNS_SENSOR,
+    FAILED_RUNS_SENSOR,
+    NOTICES_SENSOR,
+    fail_dead,
+    notify_unreported,
 )
-from fraud_retraining.orchestration.sensors.model_cards import CARD_SENSOR, build_sensor
-from fraud_retraining.orchestration.sensors.release_notifier import OutboxTeller
-from fraud_retraining.orchestration.sensors.releases import CHAMPION_SENSOR, RELEASE_SENSOR
-from fraud_retraining.orchestration.sensors.triggering import INGEST_SENSOR, MONITOR_SENSOR, RETRAIN_SENSOR
+from fraud_retraining.orchestration.sensors.model_cards import MODEL_CARDS_SENSOR, build_sensor
+from fraud_retraining.orchestration.sensors.release_notifier import OutboxReleaseNotifier
+from fraud_retraining.orchestration.sensors.releases import CHAMPION_SENSOR, RELEASES_SENSOR
+from fraud_retraining.orchestration.sensors.triggering import INGEST_SENSOR, MONITORING_SENSOR, RETRAIN_SENSOR
 from fraud_retraining.orchestration.state.trigger_inputs import RETRAINING, paused
 from fraud_retraining.services.delivery import Notifier, drain
 from fraud_retraining.services.model_cards import SHOWS
 from fraud_retraining.settings import Settings, load_settings
 from fraud_retraining_tests.orchestration.test_automation import END, Automation
 from fraud_retraining_tests.support import ledger_history as lives
-from fraud_retraining_tests.support.approvals_fixture import BROKEN, World, touched
+from fraud_retraining_tests.support.approvals_fixture import BROKEN, Backend, touched
 from fraud_retraining_tests.support.crashes import deaths, dying_at
 from fraud_retraining_tests.support.ledger_history import FIRST
 from fraud_retraining_tests.support.ledgers import ANYBODY, person, waiting
@@ -142,12 +142,12 @@ def release_tick(settings: Settings) -> Callable[[], object]:
 
     ledger, outbox = open_ledger(settings), Outbox(settings.ledger_url, model=settings.model.name)
     links = ReleaseLinks("a secret that is long enough to sign links with", 24)
-    teller = OutboxTeller(settings, ledger, outbox, open_store(settings), links)
-    resources = {"ledger": ledger, "registry": open_registry(settings), "teller": teller}
+    release_notifier = OutboxReleaseNotifier(settings, ledger, outbox, open_store(settings), links)
+    resources = {"ledger": ledger, "registry": open_registry(settings), "release_notifier": release_notifier}
 
     def tick() -> object:
         with dg.build_sensor_context(instance=instance, repository_def=repository, resources=resources) as context:
-            return repository.get_sensor_def(RELEASE_SENSOR).evaluate_tick(context)
+            return repository.get_sensor_def(RELEASES_SENSOR).evaluate_tick(context)
 
     return tick
 
@@ -199,9 +199,9 @@ class DeadRun:
 
     def tick(self) -> None:
         outcomes = open_outcomes(self._settings)
-        bury_the_dead(self.instance, outcomes)
-        tell_untold(self.instance, outcomes, LONG_AGO)
-        outcomes.tell_pause()
+        fail_dead(self.instance, outcomes)
+        notify_unreported(self.instance, outcomes, LONG_AGO)
+        outcomes.notify_pause()
 
 
 @pytest.mark.slow
@@ -264,7 +264,7 @@ def watched_folder(lived: Place, tmp_path_factory: pytest.TempPathFactory) -> Pa
         place = moved(lived.folder, tmp_path_factory.mktemp("watched"), patch)
         automation = Automation()
         assert all(succeeded for *_, succeeded in automation.ingest_all())
-        while isinstance(request := automation.tick(MONITOR_SENSOR), dg.RunRequest):
+        while isinstance(request := automation.tick(MONITORING_SENSOR), dg.RunRequest):
             assert automation.run(MONITOR, request)
         automation.instance.dispose()
         return place.folder
@@ -388,7 +388,7 @@ def fail_for_its_data(automation: Automation) -> None:
 @pytest.mark.timeout(900)
 def test_decay_is_told_once_and_its_end_is_told_once(watched: Place) -> None:
     def tick(automation: Automation) -> dg.RunRequest | str:
-        return automation.tick(MONITOR_SENSOR)
+        return automation.tick(MONITORING_SENSOR)
 
     calm = {"promotion": {"mode": "auto"}}
     watched.configure(**calm, triggers={"performance": {"min_average_precision": 1.0, "below_holdout": False}})
@@ -410,7 +410,7 @@ def test_who_only_asks_writes_nothing_and_asks_for_the_same_again(watched: Place
     asks: list[Callable[[], dg.RunRequest | str]] = [
         lambda: automation.tick_schedule(DAILY_INGEST, at),
         lambda: automation.tick_schedule(DAILY_CLEAN, at),
-        lambda: automation.tick(MONITOR_SENSOR),
+        lambda: automation.tick(MONITORING_SENSOR),
     ]
     for ask in asks:
         with dying_at(1):
@@ -429,13 +429,13 @@ BEGUN_AGAIN = (EventKind.PROMOTION_INTENDED, EventKind.PROMOTION_UNDONE)
 class Minded:
     """A world that can be put back, and one look of the champion's sensor at it."""
 
-    def __init__(self, world: World, folder: Path) -> None:
-        self._world = world
+    def __init__(self, backend: Backend, folder: Path) -> None:
+        self._world = backend
         self._heads = folder / "heads"
         self._kept_heads = folder / "heads.kept"
-        self._mlflow = Path(world.trained.uri.removeprefix("sqlite:///"))
+        self._mlflow = Path(backend.trained.uri.removeprefix("sqlite:///"))
         self._kept_mlflow = folder / "mlflow.kept"
-        self._record = Record(Path(world.ledger._url.removeprefix("sqlite:///")))
+        self._record = Record(Path(backend.ledger._url.removeprefix("sqlite:///")))
         self._repository = build_definitions(Settings()).get_repository_def()
         self._instance = dg.DagsterInstance.ephemeral()
 
@@ -481,41 +481,43 @@ class Minded:
         assert head in self._world.registry.pinned_heads()
 
 
-def approved_only(world: World) -> None:
+def approved_only(backend: Backend) -> None:
     """A reviewer approved, and the process ended before it promoted."""
-    world.champion(0)
-    version = world.waiting(1).version
-    world.ledger.decide(version, Decision.APPROVE, policy=ANYBODY, by=person("alice"), channel="cli")
+    backend.champion(0)
+    version = backend.waiting(1).version
+    backend.ledger.decide(version, Decision.APPROVE, policy=ANYBODY, by=person("alice"), channel="cli")
 
 
-def cannot_serve(world: World) -> None:
+def cannot_serve(backend: Backend) -> None:
     """What was approved cannot be loaded, so that the one before comes back."""
-    world.champion(0)
-    version = world.waiting(BROKEN).version
-    world.ledger.decide(version, Decision.APPROVE, policy=ANYBODY, by=person("alice"), channel="cli")
+    backend.champion(0)
+    version = backend.waiting(BROKEN).version
+    backend.ledger.decide(version, Decision.APPROVE, policy=ANYBODY, by=person("alice"), channel="cli")
 
 
-def moved_by_hand(world: World) -> None:
-    world.champion(0)
-    world.champion(1)
-    world.move_by_hand(1)
+def moved_by_hand(backend: Backend) -> None:
+    backend.champion(0)
+    backend.champion(1)
+    backend.move_by_hand(1)
 
 
-def another_waits(world: World) -> None:
-    world.champion(0)
-    world.waiting(1)
+def another_waits(backend: Backend) -> None:
+    backend.champion(0)
+    backend.waiting(1)
 
 
-def nothing_new(world: World) -> None:
-    world.champion(0)
+def nothing_new(backend: Backend) -> None:
+    backend.champion(0)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("happened", [approved_only, cannot_serve, moved_by_hand, another_waits, nothing_new])
-def test_the_champion_is_minded_to_the_end(world: World, tmp_path: Path, happened: Callable[[World], object]) -> None:
-    happened(world)
-    minded = Minded(world, tmp_path)
+def test_the_champion_is_minded_to_the_end(
+    backend: Backend, tmp_path: Path, happened: Callable[[Backend], object]
+) -> None:
+    happened(backend)
+    minded = Minded(backend, tmp_path)
     minded.keep()
     minded.begin()()
     whole = minded.found()
@@ -524,14 +526,14 @@ def test_the_champion_is_minded_to_the_end(world: World, tmp_path: Path, happene
         assert minded.found() == whole, f"killed at write {nth}"
         if happened is nothing_new:
             minded.require_heads()
-        assert world.ledger.verify().ok
+        assert backend.ledger.verify().ok
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_champion_that_is_damaged_and_mended_is_told_of_once_each(world: World, tmp_path: Path) -> None:
-    world.champion(0)
-    minded = Minded(world, tmp_path)
+def test_a_champion_that_is_damaged_and_mended_is_told_of_once_each(backend: Backend, tmp_path: Path) -> None:
+    backend.champion(0)
+    minded = Minded(backend, tmp_path)
     minded.tick()
 
     def sweep() -> None:
@@ -542,7 +544,7 @@ def test_a_champion_that_is_damaged_and_mended_is_told_of_once_each(world: World
             minded.tick()
             assert minded.found() == whole, f"killed at write {nth}"
 
-    with touched(world.trained.folders[0]) as folder:
+    with touched(backend.trained.folders[0]) as folder:
         (folder / "MLmodel").unlink()
         sweep()
     sweep()
@@ -550,27 +552,31 @@ def test_a_champion_that_is_damaged_and_mended_is_told_of_once_each(world: World
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_card_is_written_to_the_end(world: World, tmp_path: Path) -> None:
+def test_a_card_is_written_to_the_end(backend: Backend, tmp_path: Path) -> None:
     store = Store(open_location(str(tmp_path / "store"), s3=None, cache=tmp_path / "c"), scratch=tmp_path / "s")
-    run = world.trained.runs[0]
-    version = world.registry.register(
+    run = backend.trained.runs[0]
+    version = backend.registry.register(
         run.run_id,
         fingerprint=run.fingerprint,
         artifact_digest=run.artifact_digest,
         as_of=FIRST,
         trained_on=a_window().days.training,
     ).version
-    lives.waiting(world.ledger, version, FIRST, None, store)
-    mlflow, kept = Path(world.trained.uri.removeprefix("sqlite:///")), tmp_path / "mlflow.kept"
+    lives.waiting(backend.ledger, version, FIRST, None, store)
+    mlflow, kept = Path(backend.trained.uri.removeprefix("sqlite:///")), tmp_path / "mlflow.kept"
     copy_database(mlflow, kept)
-    sensor, client, instance = build_sensor(Settings()), MlflowClient(world.trained.uri), dg.DagsterInstance.ephemeral()
-    resources = {"ledger": world.ledger, "registry": world.registry, "store": store}
+    sensor, client, instance = (
+        build_sensor(Settings()),
+        MlflowClient(backend.trained.uri),
+        dg.DagsterInstance.ephemeral(),
+    )
+    resources = {"ledger": backend.ledger, "registry": backend.registry, "store": store}
 
     def tick() -> object:
         return sensor(dg.build_sensor_context(instance=instance, cursor="0", resources=resources))
 
     def card() -> tuple[object, ...]:
-        found = client.get_model_version(world.registry.model_name, str(version))
+        found = client.get_model_version(backend.registry.model_name, str(version))
         status = client.get_run(run.run_id).data.tags[RELEASE_STATUS]
         return found.description, found.tags[RELEASE_STATUS], found.tags[SHOWS], status
 
@@ -590,13 +596,13 @@ def test_a_card_is_written_to_the_end(world: World, tmp_path: Path) -> None:
 SWEPT: dict[str, Callable[..., None]] = {
     INGEST_SENSOR: test_days_that_arrived_are_asked_for_once_and_odd_folders_told_once,
     RETRAIN_SENSOR: test_a_retrain_that_is_due_is_decided_and_asked_for_once,
-    MONITOR_SENSOR: test_decay_is_told_once_and_its_end_is_told_once,
-    RELEASE_SENSOR: test_what_happened_to_releases_is_told_exactly_once,
+    MONITORING_SENSOR: test_decay_is_told_once_and_its_end_is_told_once,
+    RELEASES_SENSOR: test_what_happened_to_releases_is_told_exactly_once,
     CHAMPION_SENSOR: test_the_champion_is_minded_to_the_end,
-    CARD_SENSOR: test_a_card_is_written_to_the_end,
-    DEAD_WORKERS: test_a_run_whose_process_is_gone_is_failed_and_told_exactly_once,
-    FAILED_RUNS: test_a_run_whose_process_is_gone_is_failed_and_told_exactly_once,
-    DELIVER: test_what_is_sent_is_sent_and_at_most_the_last_message_twice,
+    MODEL_CARDS_SENSOR: test_a_card_is_written_to_the_end,
+    DEAD_RUNS_SENSOR: test_a_run_whose_process_is_gone_is_failed_and_told_exactly_once,
+    FAILED_RUNS_SENSOR: test_a_run_whose_process_is_gone_is_failed_and_told_exactly_once,
+    NOTICES_SENSOR: test_what_is_sent_is_sent_and_at_most_the_last_message_twice,
     RETRAIN_SCHEDULE: test_what_a_schedule_could_not_ask_for_its_sensor_does,
     DAILY_INGEST: test_who_only_asks_writes_nothing_and_asks_for_the_same_again,
     DAILY_CLEAN: test_who_only_asks_writes_nothing_and_asks_for_the_same_again,

@@ -512,7 +512,7 @@ class TestTheService:
         settings = load_settings()
         live = latest_performance(settings, open_lake(settings), store())
         assert live is not None
-        open_outcomes(settings).tell_decay(live)
+        open_outcomes(settings).notify_decay(live)
 
     def judged_again(self) -> dg.AssetCheckEvaluation:
         pipeline().ingest(DayRange(start=day(22), end=day(23)))

@@ -12,18 +12,18 @@ from fraud_retraining.orchestration.rendering import (
     markdown_image,
     review_metadata,
 )
-from fraud_retraining_tests.support.reviews import pack
+from fraud_retraining_tests.support.reviews import review_report
 
 
 def test_a_picture_travels_within_its_markdown():
-    png = pictures(pack())["scores"]
+    png = pictures(review_report())["scores"]
     text = markdown_image(png, "candidate scores").value
     assert text.startswith("![candidate scores](data:image/png;base64,")
     assert base64.b64decode(text.split(",")[1].rstrip(")")) == png
 
 
 def test_whole_numbers_stay_numbers_and_everything_else_is_text():
-    slices = next(grid for grid in review_grids(pack()) if grid.name == "slices")
+    slices = next(grid for grid in review_grids(review_report()) if grid.name == "slices")
     table = grid_table(slices)
     kinds = {column.name: column.type for column in table.schema.columns}
     assert (kinds["rows"], kinds["frauds"], kinds["value"]) == ("int", "int", "string")
@@ -31,8 +31,8 @@ def test_whole_numbers_stay_numbers_and_everything_else_is_text():
 
 
 def test_a_pack_is_metadata_that_dagster_takes_and_names_every_part():
-    metadata = review_metadata(pack("xgboost", None, drift=False))
-    assert set(pictures(pack())) <= set(metadata)
+    metadata = review_metadata(review_report("xgboost", None, drift=False))
+    assert set(pictures(review_report())) <= set(metadata)
     assert metadata["not_shown"].startswith("Drift: no day before this retrain")
     event = dg.AssetMaterialization("model_evaluation", metadata=metadata)
     assert set(event.metadata) == set(metadata)

@@ -13,13 +13,13 @@ from fraud_retraining.adapters.pages.html import card_html, release_html
 from fraud_retraining.adapters.storage.opening import open_location
 from fraud_retraining.adapters.storage.store import Store
 from fraud_retraining.commands.answers import print_retrain, retrain_answer
-from fraud_retraining.commands.audit_answers import print_story
+from fraud_retraining.commands.audit_answers import print_history
 from fraud_retraining.commands.runs import Retrained
 from fraud_retraining.domain.alerts.notices import LinkPolicy
 from fraud_retraining.domain.approvals.slack_request import request_message
-from fraud_retraining.domain.audit.history import Story
+from fraud_retraining.domain.audit.history import ReleaseHistory
 from fraud_retraining.domain.audit.period import retrains_grid
-from fraud_retraining.domain.evaluation.gates import gather_evidence, judge
+from fraud_retraining.domain.evaluation.gates import collect_evidence, judge
 from fraud_retraining.domain.evaluation.judged import Pair
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.releases.candidate import Evaluation
@@ -27,10 +27,10 @@ from fraud_retraining.domain.retraining.statuses import RetrainStatus
 from fraud_retraining.domain.retraining.triggers import Trigger
 from fraud_retraining.domain.review.building import Reviewed, review
 from fraud_retraining.domain.review.model_card import card_markdown, limits
-from fraud_retraining.domain.review.report import ReviewPack
+from fraud_retraining.domain.review.report import ReviewReport
 from fraud_retraining.domain.review.tables import metrics_grid
 from fraud_retraining.orchestration.assets.evaluation import _metadata, flat_metrics
-from fraud_retraining.services.release_history import read_story
+from fraud_retraining.services.release_history import read_release_history
 from fraud_retraining_tests.support.ledger_history import lived
 from fraud_retraining_tests.support.pages_read import Read
 from fraud_retraining_tests.support.recorded import Record
@@ -40,14 +40,14 @@ CANDIDATE = ("amount", "night", "count", "city")
 
 
 @pytest.fixture(scope="module")
-def shown() -> tuple[Evaluation, ReviewPack]:
+def shown() -> tuple[Evaluation, ReviewReport]:
     """A candidate judged on four days, two of which the champion has learnt from."""
     candidate, champion = fitted(), fitted("logistic_regression", ("amount", "count", "city"))
     whole = judged(candidate)
     fair = whole.days >= np.unique(whole.days)[2]
     pair = Pair(whole.where(fair), judged(champion).where(fair))
-    evidence = gather_evidence(POLICY, holdout=whole, comparison=pair, importance=candidate.importance())
-    pack = review(
+    evidence = collect_evidence(POLICY, holdout=whole, comparison=pair, importance=candidate.importance())
+    review_report = review(
         as_of=AS_OF,
         fingerprint="f" * 64,
         policy=POLICY,
@@ -66,14 +66,14 @@ def shown() -> tuple[Evaluation, ReviewPack]:
         evidence=evidence,
         verdict=judge(POLICY, evidence),
     )
-    return evaluation, pack
+    return evaluation, review_report
 
 
 @pytest.fixture(scope="module")
-def story(shown: tuple[Evaluation, ReviewPack], tmp_path_factory: pytest.TempPathFactory) -> Story:
+def history(shown: tuple[Evaluation, ReviewReport], tmp_path_factory: pytest.TempPathFactory) -> ReleaseHistory:
     folder = tmp_path_factory.mktemp("life")
     store = Store(open_location(str(folder / "store"), s3=None, cache=folder / "cache"), scratch=folder / "scratch")
-    told = read_story(lived(Ledger(f"sqlite:///{folder}/ledger.db"), store), 2)
+    told = read_release_history(lived(Ledger(f"sqlite:///{folder}/ledger.db"), store), 2)
     return told.model_copy(update={"evaluation": shown[0]})
 
 
@@ -83,8 +83,8 @@ def printed(show: Any, *arguments: Any) -> str:
     return out.export_text()
 
 
-def test_every_channel_tells_the_same_numbers(shown: tuple[Evaluation, ReviewPack], story: Story) -> None:
-    evaluation, pack = shown
+def test_every_channel_tells_the_same_numbers(shown: tuple[Evaluation, ReviewReport], history: ReleaseHistory) -> None:
+    evaluation, review_report = shown
     evidence = evaluation.evidence
     assert evidence.partly_compared
     whole = evidence.candidate.values["average_precision"]
@@ -98,14 +98,14 @@ def test_every_channel_tells_the_same_numbers(shown: tuple[Evaluation, ReviewPac
     assert (told["all_holdout.average_precision"], told["compared_rows"]) == (whole, evidence.champion.rows)
     assert told["difference.average_precision.low"] == difference.low
 
-    assert pack.intervals["average_precision"].difference == difference
+    assert review_report.intervals["average_precision"].difference == difference
     regression = next(gate for gate in evaluation.verdict.gates if gate.name == "no_regression")
     assert (regression.value, regression.numbers["low"], regression.numbers["high"]) == (
         difference.value, difference.low, difference.high,
     )  # fmt: skip
     assert f"average precision {mine:.3f} against the champion's {rival:.3f}" in regression.message
 
-    grid = metrics_grid(evidence.beside, evidence.champion, pack.intervals)
+    grid = metrics_grid(evidence.beside, evidence.champion, review_report.intervals)
     row = dict(zip(grid.columns, next(row for row in grid.rows if row[0] == "average_precision"), strict=True))
     assert (row["candidate"], row["champion"]) == (f"{mine:.4f}", f"{rival:.4f}")
     assert row["difference"] == f"{difference.value:+.4f}"
@@ -117,11 +117,11 @@ def test_every_channel_tells_the_same_numbers(shown: tuple[Evaluation, ReviewPac
     assert (answer["candidate"]["average_precision"], answer["champion"]["average_precision"]) == (mine, rival)
     assert answer["candidate_all_holdout"]["average_precision"] == whole
 
-    metadata = _metadata(evaluation, pack)
+    metadata = _metadata(evaluation, review_report)
     assert metadata["average_precision"] == pytest.approx(mine, abs=1e-4)
     assert metadata["champion.average_precision"] == pytest.approx(rival, abs=1e-4)
 
-    for channel, text in texts(evaluation, pack, story).items():
+    for channel, text in texts(evaluation, review_report, history).items():
         assert f"{mine:.4f}" in text and f"{rival:.4f}" in text, channel
         assert f"{difference.low:+.4f}" in text or channel in NO_INTERVALS, channel
 
@@ -129,25 +129,25 @@ def test_every_channel_tells_the_same_numbers(shown: tuple[Evaluation, ReviewPac
 NO_INTERVALS = {"Slack", "retrain", "period"}
 
 
-def texts(evaluation: Evaluation, pack: ReviewPack, story: Story) -> dict[str, str]:
+def texts(evaluation: Evaluation, review_report: ReviewReport, history: ReleaseHistory) -> dict[str, str]:
     done = Retrained(as_of=AS_OF, status=RetrainStatus.AWAITING_APPROVAL, trigger=Trigger.MANUAL, evaluation=evaluation)
     record = Record()
     record.add(EventKind.RETRAIN_REQUESTED, trigger="manual")
     record.add(EventKind.MODEL_EVALUATED, **evaluation.model_dump(mode="json"))
     return {
-        "page": " ".join(Read(release_html(story, pack, None, LinkPolicy())).texts),
-        "card": card_markdown(story, pack),
-        "card page": " ".join(Read(card_html(story, pack)).texts),
-        "audit show": printed(print_story, story, pack),
-        "Slack": json.dumps(request_message(story, pack, LinkPolicy())),
+        "page": " ".join(Read(release_html(history, review_report, None, LinkPolicy())).texts),
+        "card": card_markdown(history, review_report),
+        "card page": " ".join(Read(card_html(history, review_report)).texts),
+        "audit show": printed(print_history, history, review_report),
+        "Slack": json.dumps(request_message(history, review_report, LinkPolicy())),
         "retrain": printed(print_retrain, done),
         "period": str(retrains_grid(record.events)),
     }
 
 
 def test_what_is_said_of_the_difference_has_the_interval_that_the_gate_judged(
-    shown: tuple[Evaluation, ReviewPack], story: Story
+    shown: tuple[Evaluation, ReviewReport], history: ReleaseHistory
 ) -> None:
     difference = shown[0].evidence.comparison.difference
-    said = [limit for limit in limits(story, shown[1]) if "not shown to be better" in limit]
+    said = [limit for limit in limits(history, shown[1]) if "not shown to be better" in limit]
     assert all(f"{difference.low:+.4f}" in limit for limit in said)

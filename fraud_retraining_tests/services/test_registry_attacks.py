@@ -24,7 +24,7 @@ from fraud_retraining.domain.values.errors import (
 )
 from fraud_retraining.services.recorded_versions import beside_registry, recorded_champion, recorded_digests
 from fraud_retraining.services.smoke_test import smoke_test
-from fraud_retraining_tests.support.approvals_fixture import World, touched
+from fraud_retraining_tests.support.approvals_fixture import Backend, touched
 from fraud_retraining_tests.support.registries import a_window
 from fraud_retraining_tests.support.tampering import run_sql
 
@@ -40,16 +40,16 @@ def sqlite_url(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def served(world: World) -> World:
+def served(backend: Backend) -> Backend:
     """Version 1 serves; what it has learnt from is in the ledger."""
-    release = world.champion(0)
+    release = backend.champion(0)
     trained = {"training": a_window().days.training.model_dump(mode="json"), "artifact_digest": release.artifact_digest}
     about = {"actor": "pipeline", "fingerprint": release.fingerprint, "as_of": release.as_of}
-    world.ledger.append(EventKind.MODEL_TRAINED, payload=trained, **about)
-    return world
+    backend.ledger.append(EventKind.MODEL_TRAINED, payload=trained, **about)
+    return backend
 
 
-def test_the_champion_is_what_the_chain_says(served: World):
+def test_the_champion_is_what_the_chain_says(served: Backend):
     champion = recorded_champion(served.registry, served.ledger)
     assert champion is not None and champion.trained_on == a_window().days.training
     assert beside_registry(served.registry, served.ledger) == []
@@ -64,7 +64,7 @@ def test_the_champion_is_what_the_chain_says(served: World):
         (AS_OF, "2030-01-01"),
     ],
 )
-def test_an_edited_tag_is_refused_by_name(served: World, tag: str, value: str):
+def test_an_edited_tag_is_refused_by_name(served: Backend, tag: str, value: str):
     served.registry.set_version_tags(1, {tag: value})
     with pytest.raises(RecordAltered, match="is not in MLflow what the ledger recorded") as refusal:
         recorded_champion(served.registry, served.ledger)
@@ -72,7 +72,7 @@ def test_an_edited_tag_is_refused_by_name(served: World, tag: str, value: str):
     assert any(tag in problem for problem in beside_registry(served.registry, served.ledger))
 
 
-def test_an_alias_on_a_version_that_the_ledger_does_not_know_is_not_opened(served: World):
+def test_an_alias_on_a_version_that_the_ledger_does_not_know_is_not_opened(served: Backend):
     run = served.trained.runs[1]
     about = {"as_of": a_window().days.as_of, "trained_on": a_window().days.training}
     planted = served.registry.register(
@@ -84,7 +84,7 @@ def test_an_alias_on_a_version_that_the_ledger_does_not_know_is_not_opened(serve
     assert beside_registry(served.registry, served.ledger)
 
 
-def test_an_alias_that_was_taken_away_is_not_read_as_no_champion(served: World):
+def test_an_alias_that_was_taken_away_is_not_read_as_no_champion(served: Backend):
     served.move_by_hand(None)
     with pytest.raises(Conflict, match="somebody took the alias away"):
         recorded_champion(served.registry, served.ledger)
@@ -100,7 +100,7 @@ ARTIFACTS: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("attack", ARTIFACTS)
-def test_code_whose_digest_the_chain_does_not_hold_never_runs(served: World, sqlite_url: str, attack: str):
+def test_code_whose_digest_the_chain_does_not_hold_never_runs(served: Backend, sqlite_url: str, attack: str):
     """Not even with digest tag, run tag and working row edited to fit: the process would end with 66."""
     release = served.ledger.release_by_version(1)
     with touched(served.trained.folders[0]) as folder:
@@ -113,9 +113,9 @@ def test_code_whose_digest_the_chain_does_not_hold_never_runs(served: World, sql
             assert not smoke_test(served.registry, release.artifact_digest).passed
             run_sql(sqlite_url, f"UPDATE releases SET artifact_digest = '{forged}'")
             with pytest.raises(RecordAltered):
-                served.publisher.verify(1)
+                served.promoter.verify(1)
             with pytest.raises(RecordAltered):
-                served.publisher.recover("start")
+                served.promoter.recover("start")
             assert served.registry.find_run(release.fingerprint, (kept,)) is None
         except RecordAltered as refused:
             assert "artifact_digest" in str(refused)
@@ -123,7 +123,7 @@ def test_code_whose_digest_the_chain_does_not_hold_never_runs(served: World, sql
             served.registry.log_numbers(served.trained.runs[0].run_id, tags={ARTIFACT_DIGEST: kept})
 
 
-def test_a_planted_run_is_not_adopted(served: World):
+def test_a_planted_run_is_not_adopted(served: Backend):
     """Whoever reaches MLflow can tag a run with a fingerprint that is to be trained next."""
     run = served.trained.runs[2]
     assert served.registry.find_run(run.fingerprint, recorded_digests(served.ledger, run.fingerprint)) is None
@@ -141,42 +141,42 @@ def test_a_planted_run_is_not_adopted(served: World):
         (ReviewerPolicy(reviewers=({"name": "alice", "os_user": "alice"},)), "has not proven"),
     ],
 )
-def test_an_approval_by_somebody_who_may_not_is_withdrawn(served: World, policy: ReviewerPolicy, why: str):
+def test_an_approval_by_somebody_who_may_not_is_withdrawn(served: Backend, policy: ReviewerPolicy, why: str):
     served.waiting(1)
     about = {"policy": ReviewerPolicy(), "by": ALICE, "channel": "cli"}
     served.ledger.decide(2, Decision.APPROVE, **about)
     served.policy = policy
-    served.publisher.finish_approved()
+    served.promoter.finish_approved()
     release = served.ledger.release_by_version(2)
     assert release.state is S.WITHDRAWN and why in release.reason
     assert served.serving() == 1
 
 
-def test_what_the_policy_approved_is_not_promoted_where_a_human_decides(served: World):
+def test_what_the_policy_approved_is_not_promoted_where_a_human_decides(served: Backend):
     release = served.registered(1)
     by = {"actor": "promotion policy", "channel": "dagster"}
     served.ledger.move_release(release.version, S.APPROVED, reason="mode auto", **by)
     served.policy = PromotionPolicy(mode="manual")
     with pytest.raises(NotPermitted, match=r"promotion\.mode is manual"):
-        served.publisher.promote(release.version, **by)
+        served.promoter.promote(release.version, **by)
     assert served.serving() == 1
 
 
-def test_a_ledger_put_back_is_noticed_by_the_head_that_mlflow_keeps(served: World, sqlite_url: str, tmp_path: Path):
+def test_a_ledger_put_back_is_noticed_by_the_head_that_mlflow_keeps(served: Backend, sqlite_url: str, tmp_path: Path):
     """The head is tagged to the version that was promoted, and to the registered model by the sensor."""
     older = Path(shutil.copy(sqlite_url.removeprefix("sqlite:///"), tmp_path / "older.db"))
     assert [head.seq for head in served.registry.pinned_heads()]
     second = served.waiting(1)
-    served.desk.approve(second.version, ALICE, "better", **CLI)
+    served.approvals.approve(second.version, ALICE, "better", **CLI)
     served.ledger._database._started().dispose()
     for suffix in ("-wal", "-shm"):
         Path(f"{sqlite_url.removeprefix('sqlite:///')}{suffix}").unlink(missing_ok=True)
     shutil.copy(older, sqlite_url.removeprefix("sqlite:///"))
     with pytest.raises(RecordAltered, match="record of decisions was changed"):
-        served.publisher.verify(1)
+        served.promoter.verify(1)
 
 
-def test_the_sensor_keeps_the_head_and_refuses_a_chain_that_lost_it(served: World, tmp_path: Path):
+def test_the_sensor_keeps_the_head_and_refuses_a_chain_that_lost_it(served: Backend, tmp_path: Path):
     heads = HeadFile(tmp_path / "kept" / "ledger_heads")
     assert served.watch.keep_head(heads) and not served.watch.keep_head(heads)
     served.ledger.append(EventKind.RETRAIN_REQUESTED, actor="pipeline", payload={"trigger": "schedule"})
@@ -192,23 +192,23 @@ def test_the_sensor_keeps_the_head_and_refuses_a_chain_that_lost_it(served: Worl
 # ------------------------------------------------------------ what MLflow has lost
 
 
-def deleted_version(world: World) -> None:
-    world.registry._client.delete_model_version(world.registry.model_name, "1")
+def deleted_version(backend: Backend) -> None:
+    backend.registry._client.delete_model_version(backend.registry.model_name, "1")
 
 
-def deleted_model(world: World) -> None:
-    world.registry._client.delete_registered_model(world.registry.model_name)
+def deleted_model(backend: Backend) -> None:
+    backend.registry._client.delete_registered_model(backend.registry.model_name)
 
 
 LOSSES = pytest.mark.parametrize("lose", [deleted_version, deleted_model], ids=lambda lose: lose.__name__)
 
 
 @LOSSES
-def test_a_champion_that_mlflow_lost_is_not_nobody(served: World, lose: Callable[[World], None]):
+def test_a_champion_that_mlflow_lost_is_not_nobody(served: Backend, lose: Callable[[Backend], None]):
     lose(served)
     for ask in (
         lambda: recorded_champion(served.registry, served.ledger),
-        lambda: served.publisher.recover("start"),
+        lambda: served.promoter.recover("start"),
         served.watch.mind_champion,
     ):
         with pytest.raises(ChampionLost, match="MLflow has lost version 1") as lost:
@@ -224,12 +224,12 @@ def test_a_champion_that_mlflow_lost_is_not_nobody(served: World, lose: Callable
 
 @LOSSES
 def test_a_lost_champion_is_retired_by_a_person_and_the_next_one_starts_over(
-    served: World, lose: Callable[[World], None]
+    served: Backend, lose: Callable[[Backend], None]
 ):
     with pytest.raises(Conflict, match="no champion that MLflow has lost"):
-        served.desk.retire_champion(ALICE, "not yet", **CLI)
+        served.approvals.retire_champion(ALICE, "not yet", **CLI)
     lose(served)
-    retired = served.desk.retire_champion(ALICE, "deleted by mistake", **CLI)
+    retired = served.approvals.retire_champion(ALICE, "deleted by mistake", **CLI)
     assert (retired.state, retired.moved_by) == (S.ROLLED_BACK, "alice") and "deleted by mistake" in retired.reason
     assert served.ledger.champion() is None and served.ledger.pause(Automation.PROMOTION) is not None
     taken = [release.version for release in served.ledger.releases()]
@@ -246,14 +246,14 @@ def test_a_lost_champion_is_retired_by_a_person_and_the_next_one_starts_over(
     assert served.ledger.verify().ok
 
 
-def test_a_lost_champion_is_rolled_back_from_by_name(served: World):
+def test_a_lost_champion_is_rolled_back_from_by_name(served: Backend):
     second = served.waiting(1)
-    served.desk.approve(second.version, ALICE, "better", **CLI)
+    served.approvals.approve(second.version, ALICE, "better", **CLI)
     served.registry._client.delete_model_version(served.registry.model_name, "2")
     with pytest.raises(ChampionLost, match="version 2") as lost:
-        served.publisher.recover("start")
+        served.promoter.recover("start")
     assert "rollback --to 1" in lost.value.remedy
-    back = served.desk.rollback(1, ALICE, "version 2 was deleted", **CLI)
+    back = served.approvals.rollback(1, ALICE, "version 2 was deleted", **CLI)
     assert (back.state, served.serving()) == (S.PROMOTED, 1)
     assert served.ledger.release_by_version(2).state is S.ROLLED_BACK
     assert served.ledger.verify().ok

@@ -11,7 +11,7 @@ from fraud_retraining.domain.audit.history import Change, differences, libraries
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.values.digests import digest
 from fraud_retraining.domain.values.errors import Conflict
-from fraud_retraining.services.release_history import read_story
+from fraud_retraining.services.release_history import read_release_history
 from fraud_retraining_tests.support.ledger_history import (
     FIRST,
     HOSTILE,
@@ -33,33 +33,37 @@ def life(tmp_path_factory: pytest.TempPathFactory) -> Ledger:
 
 
 def test_what_trained_it_is_told_to_the_last_digest(life: Ledger):
-    story = read_story(life, 2)
+    history = read_release_history(life, 2)
     as_of = FIRST + timedelta(days=2)
-    assert story.window == window(as_of)
-    assert {day.digest for use, day in story.days if use == "training"} == {
+    assert history.window == window(as_of)
+    assert {day.digest for use, day in history.days if use == "training"} == {
         digest(day.isoformat()) for day in window(as_of).days.training
     }
-    assert story.making.parameters["n_estimators"] == 20 and story.making.parameters["reg_lambda"] == 5.0
-    assert story.making.environment == environment()
-    assert story.making.window_digest == digest(story.window)
-    assert story.data_digest != read_story(life, 1).data_digest
-    assert (story.asked.trigger, story.asked.reason, story.asked.by) == ("schedule", "48 hours are over", "automation")
-    assert story.asked.told == "schedule: 48 hours are over"
-    assert story.asked.model_copy(update={"reason": ""}).told == "schedule"
+    assert history.making.parameters["n_estimators"] == 20 and history.making.parameters["reg_lambda"] == 5.0
+    assert history.making.environment == environment()
+    assert history.making.window_digest == digest(history.window)
+    assert history.data_digest != read_release_history(life, 1).data_digest
+    assert (history.asked.trigger, history.asked.reason, history.asked.by) == (
+        "schedule",
+        "48 hours are over",
+        "automation",
+    )
+    assert history.asked.told == "schedule: 48 hours are over"
+    assert history.asked.model_copy(update={"reason": ""}).told == "schedule"
 
 
 def test_who_approved_it_and_why_survives_what_came_later(life: Ledger):
-    story = read_story(life, 2)
-    assert story.release.state == "rolled_back" and story.release.reason == "alerts doubled"
-    assert (story.decision.what, story.decision.by, story.decision.via) == (
+    history = read_release_history(life, 2)
+    assert history.release.state == "rolled_back" and history.release.reason == "alerts doubled"
+    assert (history.decision.what, history.decision.by, history.decision.via) == (
         "approved", "bob", "command line, own token",
     )  # fmt: skip
-    assert story.decision.reason == HOSTILE
-    assert story.replaced == 1
+    assert history.decision.reason == HOSTILE
+    assert history.replaced == 1
 
 
 def test_it_says_when_a_version_served_and_that_it_came_back(life: Ledger):
-    first, second = read_story(life, 1), read_story(life, 2)
+    first, second = read_release_history(life, 1), read_release_history(life, 2)
     assert first.live and not second.live
     (began, ended), (again, still) = first.served
     assert began < ended <= again and still is None
@@ -72,16 +76,20 @@ def test_it_says_when_a_version_served_and_that_it_came_back(life: Ledger):
 
 
 def test_gates_come_with_value_threshold_and_margin(life: Ledger):
-    gates = {gate.name: gate for gate in read_story(life, 2).gates}
+    gates = {gate.name: gate for gate in read_release_history(life, 2).gates}
     assert gates["no_regression"].applicable and gates["no_regression"].margin > 0
     assert gates["average_precision_floor"].threshold == 0.1
-    assert not {gate.name: gate for gate in read_story(life, 1).gates}["no_regression"].applicable
+    assert not {gate.name: gate for gate in read_release_history(life, 1).gates}["no_regression"].applicable
 
 
 def test_a_rejection_names_who_and_why(life: Ledger):
-    story = read_story(life, 3)
-    assert (story.decision.what, story.decision.by, story.decision.reason) == ("rejected", "alice", "worse at night")
-    assert story.replaced is None and story.served == ()
+    history = read_release_history(life, 3)
+    assert (history.decision.what, history.decision.by, history.decision.reason) == (
+        "rejected",
+        "alice",
+        "worse at night",
+    )
+    assert history.replaced is None and history.served == ()
 
 
 class TestLibraries:
@@ -99,10 +107,10 @@ class TestLibraries:
             as_of = FIRST + timedelta(days=2 * version)
             waiting(ledger, version, as_of, version - 1 or None, xgboost="3.2.0" if version == 1 else xgboost)
             if version == 1:
-                assert libraries_line(read_story(ledger, 1)) == "No champion to compare libraries with."
+                assert libraries_line(read_release_history(ledger, 1)) == "No champion to compare libraries with."
                 approved(ledger, 1)
                 promoted(ledger, 1, None)
-        return libraries_line(read_story(ledger, 2))
+        return libraries_line(read_release_history(ledger, 2))
 
     def test_the_same(self, tmp_path: Path):
         same = {"numpy": "2.4", "scipy": "1.17"}
@@ -125,16 +133,16 @@ class TestLibraries:
 
 
 def test_settings_that_changed_since_the_champion_are_a_difference(life: Ledger):
-    changed = {change.what: change for change in read_story(life, 2).changed}
+    changed = {change.what: change for change in read_release_history(life, 2).changed}
     assert changed["gates.alert_budget"] == Change(what="gates.alert_budget", before="10", after="20")
     assert changed["note"].before == "(not there)"
-    assert read_story(life, 1).changed == ()
-    assert read_story(life, 3).changed == read_story(life, 2).changed, "version 1 served again"
+    assert read_release_history(life, 1).changed == ()
+    assert read_release_history(life, 3).changed == read_release_history(life, 2).changed, "version 1 served again"
 
 
 def test_steps_are_its_own(life: Ledger):
     for version in (1, 2, 3, 4):
-        told = {step.seq for step in read_story(life, version).steps}
+        told = {step.seq for step in read_release_history(life, version).steps}
         assert told <= {event.seq for event in life.events(version=version)}
 
 
@@ -144,9 +152,9 @@ def test_an_as_of_day_that_was_trained_twice_keeps_the_two_apart(sqlite_ledger: 
     asked(sqlite_ledger, FIRST, trigger="manual", reason="again")
     other = window(FIRST).model_copy(update={"features_policy": digest("other plan")}).model_dump(mode="json")
     sqlite_ledger.append(EventKind.WINDOW_BUILT, actor="pipeline", as_of=FIRST, payload=other)
-    story = read_story(sqlite_ledger, 1)
-    assert story.window == window(FIRST)
-    assert story.asked.reason == "48 hours are over"
+    history = read_release_history(sqlite_ledger, 1)
+    assert history.window == window(FIRST)
+    assert history.asked.reason == "48 hours are over"
 
 
 def test_a_day_that_was_rewritten_afterwards_is_told_until_it_is_back(sqlite_ledger: Ledger):
@@ -156,7 +164,7 @@ def test_a_day_that_was_rewritten_afterwards_is_told_until_it_is_back(sqlite_led
     for rewritten in ([used], []):
         said = {"rewritten": rewritten, "reproducible": not rewritten, "reason": ""}
         sqlite_ledger.append(EventKind.REPRODUCIBILITY_CHANGED, payload=said, **about)
-        assert read_story(sqlite_ledger, 1).rewritten == tuple(rewritten)
+        assert read_release_history(sqlite_ledger, 1).rewritten == tuple(rewritten)
 
 
 def test_alerts_about_the_day_or_the_version_are_told(sqlite_ledger: Ledger):
@@ -165,7 +173,10 @@ def test_alerts_about_the_day_or_the_version_are_told(sqlite_ledger: Ledger):
     sqlite_ledger.append(EventKind.NOTICE_OPENED, actor="watch", subject="artifact:1", payload={**notice, "version": 1})
     sqlite_ledger.append(EventKind.NOTICE_OPENED, actor="watch", subject="data", as_of=FIRST, payload={"title": "late"})
     sqlite_ledger.append(EventKind.NOTICE_OPENED, actor="watch", subject="other", payload={**notice, "version": 2})
-    assert [alert.reason for alert in read_story(sqlite_ledger, 1).alerts] == ["the artifact is damaged", "late"]
+    assert [alert.reason for alert in read_release_history(sqlite_ledger, 1).alerts] == [
+        "the artifact is damaged",
+        "late",
+    ]
 
 
 def test_a_champion_made_by_hand_says_so(sqlite_ledger: Ledger):
@@ -174,11 +185,11 @@ def test_a_champion_made_by_hand_says_so(sqlite_ledger: Ledger):
     promoted(sqlite_ledger, 1, None)
     waiting(sqlite_ledger, 2, FIRST + timedelta(days=2), 1)
     sqlite_ledger.champion_moved(2, actor="somebody", channel="registry")
-    story = read_story(sqlite_ledger, 2)
-    assert story.live and story.decision is None and story.replaced == 1
-    assert "made champion by hand" in [step.what for step in story.steps]
-    assert "replaced by version 2 by hand" in [step.what for step in read_story(sqlite_ledger, 1).steps]
-    assert read_story(sqlite_ledger, 1).served[0][1] is not None
+    history = read_release_history(sqlite_ledger, 2)
+    assert history.live and history.decision is None and history.replaced == 1
+    assert "made champion by hand" in [step.what for step in history.steps]
+    assert "replaced by version 2 by hand" in [step.what for step in read_release_history(sqlite_ledger, 1).steps]
+    assert read_release_history(sqlite_ledger, 1).served[0][1] is not None
 
 
 def test_a_training_that_said_less_has_a_shorter_story(sqlite_ledger: Ledger):
@@ -191,14 +202,14 @@ def test_a_training_that_said_less_has_a_shorter_story(sqlite_ledger: Ledger):
     )
     about = {"trigger": "manual", "artifact_digest": "x", "verdict_passed": True, "actor": "p", "channel": "c"}
     sqlite_ledger.open_release(1, model.fingerprint, FIRST, **about)
-    story = read_story(sqlite_ledger, 1)
-    assert (story.making, story.asked, story.evaluation) == (None, None, None)
-    assert story.model == model
+    history = read_release_history(sqlite_ledger, 1)
+    assert (history.making, history.asked, history.evaluation) == (None, None, None)
+    assert history.model == model
 
 
 def test_a_version_that_nobody_knows_is_told_with_those_that_are_known(life: Ledger):
     with pytest.raises(Conflict, match="knows no version 41") as refusal:
-        read_story(life, 41)
+        read_release_history(life, 41)
     assert "1, 2, 3, 4" in refusal.value.remedy
 
 

@@ -9,7 +9,7 @@ from fraud_retraining.adapters.mlflow.model_artifact import read_files
 from fraud_retraining.domain.training.scoring import files_digest
 from fraud_retraining.domain.values.errors import DependencyUnreachable
 from fraud_retraining.services.smoke_test import smoke_test
-from fraud_retraining_tests.support.approvals_fixture import World, touched
+from fraud_retraining_tests.support.approvals_fixture import Backend, touched
 
 
 def _without_example(folder: Path) -> None:
@@ -28,13 +28,13 @@ def _scoring(words: str) -> Callable[[Path], None]:
 
 
 @pytest.fixture
-def serving(world: World) -> World:
+def serving(backend: Backend) -> Backend:
     """A version that somebody pointed the alias at, of which nothing was tested yet."""
-    world.move_by_hand(world.registered(0).version)
-    return world
+    backend.move_by_hand(backend.registered(0).version)
+    return backend
 
 
-def test_a_sound_champion_passes(serving: World):
+def test_a_sound_champion_passes(serving: Backend):
     found = smoke_test(serving.registry, serving.trained.runs[0].artifact_digest)
     assert (found.passed, found.rows, found.problem) == (True, 5, "")
 
@@ -52,7 +52,7 @@ def test_a_sound_champion_passes(serving: World):
     ids=["no example", "beyond 1", "not a number", "another score", "rows missing", "a bug"],
 )
 def test_a_champion_that_scores_wrongly_or_not_at_all_fails(
-    serving: World, damage: Callable[[Path], None], problem: str
+    serving: Backend, damage: Callable[[Path], None], problem: str
 ):
     with touched(serving.trained.folders[0]) as folder:
         damage(folder)
@@ -61,7 +61,7 @@ def test_a_champion_that_scores_wrongly_or_not_at_all_fails(
     assert problem in found.problem and found.problem
 
 
-def test_nothing_of_an_artifact_is_run_that_is_not_the_recorded_one(serving: World):
+def test_nothing_of_an_artifact_is_run_that_is_not_the_recorded_one(serving: Backend):
     with touched(serving.trained.folders[0]) as folder:
         trace = folder.parent / "ran"
         (folder / "scorer.py").write_text(f"import pathlib\npathlib.Path({str(trace)!r}).touch()\n")
@@ -70,7 +70,7 @@ def test_nothing_of_an_artifact_is_run_that_is_not_the_recorded_one(serving: Wor
     assert "was not opened" in found.problem
 
 
-def test_a_registry_that_does_not_answer_says_nothing_about_the_model(serving: World):
+def test_a_registry_that_does_not_answer_says_nothing_about_the_model(serving: Backend):
     nowhere = serving.trained.__class__("http://127.0.0.1:9", "x", [], []).registry("x", timeout_seconds=4)
     with pytest.raises(DependencyUnreachable):
         smoke_test(nowhere, "d")

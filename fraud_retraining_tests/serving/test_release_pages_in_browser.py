@@ -16,7 +16,7 @@ from fraud_retraining_tests.support.browsers import (
     require_within,
     visiting,
 )
-from fraud_retraining_tests.support.release_apps import Office_, Reviewed_
+from fraud_retraining_tests.support.release_apps import Reviewed_, Site_
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -35,9 +35,9 @@ def phone(browser: "Browser") -> Iterator[Visit]:
         assert (visit.complaints, visit.elsewhere) == ([], [])
 
 
-def page_of(office: Office_, version: int | None = None, token: str = "") -> str:
+def page_of(site: Site_, version: int | None = None, token: str = "") -> str:
     path = f"/{version}" if version else ""
-    return f"{str(office.http.base_url).rstrip('/')}/releases{path}" + (f"?link={token}" if token else "")
+    return f"{str(site.http.base_url).rstrip('/')}/releases{path}" + (f"?link={token}" if token else "")
 
 
 def choose(phone: Visit, answer: str, reason: str = "") -> None:
@@ -50,27 +50,27 @@ def choose(phone: Visit, answer: str, reason: str = "") -> None:
 # ------------------------------------------------------------------ deciding
 
 
-def test_a_phone_without_a_candidate_says_that_nothing_waits(office: Office_, phone: Visit) -> None:
-    phone.page.goto(page_of(office))
+def test_a_phone_without_a_candidate_says_that_nothing_waits(site: Site_, phone: Visit) -> None:
+    phone.page.goto(page_of(site))
     assert "Nothing waits" in phone.text()
     assert "No version was registered yet" in phone.text()
     require_readable(phone)
-    office.world.champion(0)
+    site.backend.champion(0)
     phone.page.reload()
     assert "Nothing waits" in phone.text()
     assert "promoted" in phone.page.locator(".stacked").inner_text()
     require_readable(phone)
 
 
-def test_the_link_is_opened_approved_by_a_tap_and_says_who_decided(office: Office_, phone: Visit) -> None:
-    office.world.champion(0)
-    waiting = office.world.waiting(1)
-    link = page_of(office, waiting.version, office.link(waiting, "bert"))
+def test_the_link_is_opened_approved_by_a_tap_and_says_who_decided(site: Site_, phone: Visit) -> None:
+    site.backend.champion(0)
+    waiting = site.backend.waiting(1)
+    link = page_of(site, waiting.version, site.link(waiting, "bert"))
     phone.page.goto(link)
     assert "You decide as bert" in phone.text()
     require_readable(phone)
     choose(phone, "Approve", "looks right")
-    assert office.world.serving() != waiting.version, "nothing happens before it is confirmed"
+    assert site.backend.serving() != waiting.version, "nothing happens before it is confirmed"
     phone.page.get_by_role("button", name=f"Yes, approve version {waiting.version}").tap()
     phone.page.get_by_text("Decided by bert").wait_for()
     require_readable(phone)
@@ -80,20 +80,20 @@ def test_the_link_is_opened_approved_by_a_tap_and_says_who_decided(office: Offic
     phone.page.locator("summary", has_text="What happened").tap()
     assert "bert" in phone.page.locator("table.stacked").last.inner_text()
     assert "looks right" in phone.text()
-    assert office.world.serving() == waiting.version
-    require_invariants(office.world)
+    assert site.backend.serving() == waiting.version
+    require_invariants(site.backend)
 
 
-def test_the_same_link_again_is_refused_in_words(office: Office_, browser: "Browser") -> None:
-    waiting = office.world.waiting(0)
-    link = page_of(office, waiting.version, office.link(waiting, "bert"))
+def test_the_same_link_again_is_refused_in_words(site: Site_, browser: "Browser") -> None:
+    waiting = site.backend.waiting(0)
+    link = page_of(site, waiting.version, site.link(waiting, "bert"))
     with visiting(browser, PHONE) as first, visiting(browser, PHONE) as second:
         for phone in (first, second):
             phone.page.goto(link)
         choose(first, "Approve")
         first.page.get_by_role("button", name="Yes, approve").tap()
         first.page.get_by_text("Decided by bert").wait_for()
-        before = office.world.ledger.release_by_version(waiting.version)
+        before = site.backend.ledger.release_by_version(waiting.version)
         choose(second, "Reject", "on second thoughts")
         second.page.get_by_role("button", name="Yes, reject").tap()
         second.page.get_by_text("That was not done").wait_for()
@@ -101,14 +101,12 @@ def test_the_same_link_again_is_refused_in_words(office: Office_, browser: "Brow
         first.page.goto(link)
         assert first.page.locator("form").count() == 0, "a used link shows the decision and no form"
         assert "promoted" in first.text()
-    assert office.world.ledger.release_by_version(waiting.version) == before
+    assert site.backend.ledger.release_by_version(waiting.version) == before
 
 
-def test_a_rejection_without_a_reason_keeps_the_form_and_says_what_is_missing(
-    office: Office_, browser: "Browser"
-) -> None:
-    waiting = office.world.waiting(0)
-    link = page_of(office, waiting.version, office.link(waiting, "bert"))
+def test_a_rejection_without_a_reason_keeps_the_form_and_says_what_is_missing(site: Site_, browser: "Browser") -> None:
+    waiting = site.backend.waiting(0)
+    link = page_of(site, waiting.version, site.link(waiting, "bert"))
     with visiting(browser, PHONE) as phone:
         phone.page.goto(link)
         choose(phone, "Reject")
@@ -119,23 +117,23 @@ def test_a_rejection_without_a_reason_keeps_the_form_and_says_what_is_missing(
         alert = phone.page.get_by_role("alert")
         alert.wait_for()
         assert "Nothing was decided" in alert.inner_text() and "without a reason" in alert.inner_text()
-        assert office.world.states()[waiting.version] == "awaiting_approval"
+        assert site.backend.states()[waiting.version] == "awaiting_approval"
         phone.page.locator(".reject textarea").fill("scores jump on new merchants")
         phone.page.get_by_role("button", name="Yes, reject").tap()
         phone.page.get_by_text("Decided by bert").wait_for()
-    release = office.world.ledger.release_by_version(waiting.version)
+    release = site.backend.ledger.release_by_version(waiting.version)
     assert (str(release.state), release.reason) == ("rejected", "scores jump on new merchants")
 
 
-def test_a_forged_link_shows_no_form(office: Office_, browser: "Browser") -> None:
-    waiting = office.world.waiting(0)
-    forged = office.link(waiting, "bert")[:-3] + "xxx"
+def test_a_forged_link_shows_no_form(site: Site_, browser: "Browser") -> None:
+    waiting = site.backend.waiting(0)
+    forged = site.link(waiting, "bert")[:-3] + "xxx"
     with visiting(browser, PHONE) as phone:
-        phone.page.goto(page_of(office, waiting.version, forged))
+        phone.page.goto(page_of(site, waiting.version, forged))
         assert "the link is not valid, or no longer" in phone.text()
         assert phone.page.locator("form").count() == 0
         require_readable(phone)
-    assert office.world.kinds(EventKind.DECISION_REFUSED) == []
+    assert site.backend.kinds(EventKind.DECISION_REFUSED) == []
 
 
 # ------------------------------------------------------------------ reading
@@ -173,11 +171,11 @@ def test_axe_finds_nothing_wrong(reviewed: Reviewed_, browser: "Browser", device
         assert visit.elsewhere == []
 
 
-def test_without_scripts_a_page_still_decides(office: Office_, browser: "Browser") -> None:
-    waiting = office.world.waiting(0)
+def test_without_scripts_a_page_still_decides(site: Site_, browser: "Browser") -> None:
+    waiting = site.backend.waiting(0)
     with visiting(browser, {**PHONE, "java_script_enabled": False}) as phone:
-        phone.page.goto(page_of(office, waiting.version, office.link(waiting, "bert")))
+        phone.page.goto(page_of(site, waiting.version, site.link(waiting, "bert")))
         choose(phone, "Reject", "not this week")
         phone.page.get_by_role("button", name="Yes, reject").tap()
         phone.page.get_by_text("Decided by bert").wait_for()
-    assert office.world.states()[waiting.version] == "rejected"
+    assert site.backend.states()[waiting.version] == "rejected"

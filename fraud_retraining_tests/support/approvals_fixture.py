@@ -31,8 +31,8 @@ from fraud_retraining.domain.releases.lifecycle import Release, ReleaseState
 from fraud_retraining.domain.releases.reviewers import ReviewerPolicy
 from fraud_retraining.domain.training.scoring import files_digest
 from fraud_retraining.domain.values.digests import digest
-from fraud_retraining.services.approvals import ReleaseDesk
-from fraud_retraining.services.promotion import Publisher
+from fraud_retraining.services.approvals import ReleaseApprovals
+from fraud_retraining.services.promotion import Promoter
 from fraud_retraining.services.release_watch import ReleaseWatch
 from fraud_retraining_tests.support.registries import (
     a_fingerprint,
@@ -105,7 +105,7 @@ def an_evaluation(fingerprint: str, as_of: date, average_precision: float = 0.7,
 
 
 @dataclass
-class World:
+class Backend:
     """One registered model with its ledger, and whoever comes by."""
 
     trained: Trained
@@ -114,16 +114,16 @@ class World:
     policy: ReviewerPolicy
 
     @property
-    def desk(self) -> ReleaseDesk:
-        return ReleaseDesk(self.ledger, self.registry, self.policy)
+    def approvals(self) -> ReleaseApprovals:
+        return ReleaseApprovals(self.ledger, self.registry, self.policy)
 
     @property
     def watch(self) -> ReleaseWatch:
         return ReleaseWatch(self.ledger, self.registry, self.policy)
 
     @property
-    def publisher(self) -> Publisher:
-        return Publisher(self.ledger, self.registry, self.policy)
+    def promoter(self) -> Promoter:
+        return Promoter(self.ledger, self.registry, self.policy)
 
     def registered(self, model: int, **more: Any) -> Release:
         """The version of a trained model, whose gates have passed; model n is as of n days after the first."""
@@ -161,7 +161,7 @@ class World:
         release = self.registered(model)
         by = {"actor": "promotion policy", "channel": "dagster"}
         self.ledger.move_release(release.version, ReleaseState.APPROVED, reason="mode auto", **by)
-        return self.publisher.promote(release.version, reason="mode auto", **by)
+        return self.promoter.promote(release.version, reason="mode auto", **by)
 
     def serving(self) -> int | None:
         champion = self.registry.champion()
@@ -178,10 +178,10 @@ class World:
         return [event.kind for event in self.ledger.events(kinds)]
 
 
-def new_world(trained: Trained, ledger_url: str) -> World:
+def new_backend(trained: Trained, ledger_url: str) -> Backend:
     """A registered model of its own over the trained ones, with an empty ledger."""
     registry = trained.registry()
-    return World(trained, registry, Ledger(ledger_url, model=registry.model_name), ReviewerPolicy())
+    return Backend(trained, registry, Ledger(ledger_url, model=registry.model_name), ReviewerPolicy())
 
 
 @contextmanager
@@ -196,17 +196,17 @@ def touched(folder: Path) -> Iterator[Path]:
         kept.rename(folder)
 
 
-def require_invariants(world: World) -> None:
+def require_invariants(backend: Backend) -> None:
     """I1 to I4: one verified champion with a complete record, one version a fingerprint, an unbroken chain."""
-    champion, serving = world.ledger.champion(), world.registry.champion()
+    champion, serving = backend.ledger.champion(), backend.registry.champion()
     assert (champion.version if champion else None) == (serving.version if serving else None)
-    assert len(world.ledger.releases(ReleaseState.PROMOTED)) <= 1
+    assert len(backend.ledger.releases(ReleaseState.PROMOTED)) <= 1
     if champion is not None:
-        world.publisher.verify(champion.version)
-        moved = world.ledger.last(EventKind.CHAMPION_MOVED_OUTSIDE, version=champion.version)
+        backend.promoter.verify(champion.version)
+        moved = backend.ledger.last(EventKind.CHAMPION_MOVED_OUTSIDE, version=champion.version)
         assert champion.decided_by is not None or moved is not None
-    for release in world.ledger.releases():
-        assert len(world.registry.versions_of(release.fingerprint)) == 1
-    assert world.ledger.unfinished_intents() == []
-    found = world.ledger.verify()
+    for release in backend.ledger.releases():
+        assert len(backend.registry.versions_of(release.fingerprint)) == 1
+    assert backend.ledger.unfinished_intents() == []
+    found = backend.ledger.verify()
     assert found.ok, found.why

@@ -20,8 +20,8 @@ from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.mlflow.registry import Registry
 from fraud_retraining.domain.releases.reviewers import Identity, Proof, ReviewerPolicy
 from fraud_retraining.domain.values.errors import RetrainingError
-from fraud_retraining.services.approvals import ReleaseDesk
-from fraud_retraining.services.promotion import Publisher
+from fraud_retraining.services.approvals import ReleaseApprovals
+from fraud_retraining.services.promotion import Promoter
 from fraud_retraining.services.release_watch import ReleaseWatch
 
 PRELOADED = ["mlflow.pyfunc", "mlflow.store.tracking.sqlalchemy_store", "xgboost", "sqlalchemy", "alembic", __name__]
@@ -33,8 +33,8 @@ POINTS: dict[str, tuple[type, str, str, int]] = {
     "after the intent": (Ledger, "intend_promotion", "after", 1),
     "after the alias": (Registry, "compare_and_set_champion", "after", 1),
     "after the outcome": (Ledger, "finish_promotion", "after", 1),
-    "after the smoke test": (Publisher, "_tested", "after", 1),
-    "before the candidate's alias": (Publisher, "point_candidate", "before", 1),
+    "after the smoke test": (Promoter, "_tested", "after", 1),
+    "before the candidate's alias": (Promoter, "point_candidate", "before", 1),
     "after the intent of the way back": (Ledger, "intend_promotion", "after", 2),
     "after the alias of the way back": (Registry, "compare_and_set_champion", "after", 2),
     "after the outcome of the way back": (Ledger, "finish_promotion", "after", 2),
@@ -47,7 +47,7 @@ MEDDLING: dict[str, tuple[type, str, str, int]] = {
     "before the alias": (Registry, "compare_and_set_champion", "before", 1),
     "between looking and setting": (Registry, "_point", "before", 1),
     "between setting and looking again": (Registry, "_point", "after", 1),
-    "before the outcome is judged": (Publisher, "_judged", "before", 1),
+    "before the outcome is judged": (Promoter, "_judged", "before", 1),
 }
 """Where somebody may move the alias meanwhile; not all of them are reached when nobody does."""
 
@@ -99,12 +99,12 @@ def decide(order: dict[str, Any], log: str) -> None:
     sys.stdout = sys.stderr = open(log, "w", buffering=1)  # noqa: SIM115 (until the process ends)
     there = Registry(order["uri"], order["experiment"], order["model"])
     record = Ledger(order["ledger"], model=order["model"], patience=60)
-    desk = ReleaseDesk(record, there, ReviewerPolicy())
+    approvals = ReleaseApprovals(record, there, ReviewerPolicy())
     who = Identity(name=order.get("who", "alice"), how=Proof.TOKEN)
     acts: dict[str, Callable[[], Any]] = {
-        "approve": lambda: desk.approve(order["version"], who, "because", channel="cli"),
-        "reject": lambda: desk.reject(order["version"], who, "because", channel="cli"),
-        "rollback": lambda: desk.rollback(order["version"], who, "because", channel="cli"),
+        "approve": lambda: approvals.approve(order["version"], who, "because", channel="cli"),
+        "reject": lambda: approvals.reject(order["version"], who, "because", channel="cli"),
+        "rollback": lambda: approvals.rollback(order["version"], who, "because", channel="cli"),
         "watch": lambda: ReleaseWatch(record, there, ReviewerPolicy()).mind_champion(),
         "expire": lambda: ReleaseWatch(record, there, ReviewerPolicy()).mind_deadlines(),
     }

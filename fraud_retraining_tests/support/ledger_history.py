@@ -5,7 +5,7 @@ from datetime import date, timedelta
 from functools import cache
 from typing import Any
 
-from fraud_retraining.adapters.days.review_reports import write_pack
+from fraud_retraining.adapters.days.review_reports import write_review_report
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.mlflow.environment import environment
 from fraud_retraining.adapters.storage.store import Store
@@ -26,7 +26,7 @@ from fraud_retraining.domain.training.windows import (
 from fraud_retraining.domain.values.digests import digest
 from fraud_retraining.domain.values.schemas import LabelPolicy
 from fraud_retraining_tests.support.ledgers import ANYBODY, person
-from fraud_retraining_tests.support.reviews import POLICY, evidence_of, fitted, pack
+from fraud_retraining_tests.support.reviews import POLICY, evidence_of, fitted, review_report
 
 FIRST = date(2026, 11, 14)
 HOSTILE = "<script>alert('reason')</script> [x](javascript:1) `|` \x1b[31mred\x1b[0m [bold]loud[/bold] & \"quoted\""
@@ -106,7 +106,7 @@ def trained(ledger: Ledger, as_of: date, run_id: str = "a" * 32, xgboost: str = 
 
 def evaluated(ledger: Ledger, model: TrainedModel, champion: int | None, store: Store | None = None) -> Evaluation:
     evidence, verdict = judged(champion is not None)
-    shown = pack("xgboost", "logistic_regression" if champion else None)
+    shown = review_report("xgboost", "logistic_regression" if champion else None)
     shown = shown.model_copy(
         update={"fingerprint": model.fingerprint, "as_of": model.as_of, "champion_version": champion}
     )
@@ -117,7 +117,7 @@ def evaluated(ledger: Ledger, model: TrainedModel, champion: int | None, store: 
         compared_days=(),
         evidence=evidence,
         verdict=verdict,
-        review_digest=write_pack(store, shown) if store else "",
+        review_digest=write_review_report(store, shown) if store else "",
     )
     ledger.append(
         EventKind.MODEL_EVALUATED,

@@ -18,14 +18,14 @@ from fraud_retraining.adapters.storage.locations import FolderLocation
 from fraud_retraining.adapters.storage.store import Store
 from fraud_retraining.domain.alerts.notices import AlertPolicy, LinkPolicy, SlackPolicy
 from fraud_retraining.domain.releases.reviewers import Reviewer, ReviewerPolicy
-from fraud_retraining.orchestration.sensors.release_notifier import OutboxTeller
-from fraud_retraining.services.approvals import ReleaseDesk
+from fraud_retraining.orchestration.sensors.release_notifier import OutboxReleaseNotifier
+from fraud_retraining.services.approvals import ReleaseApprovals
 from fraud_retraining.services.delivery import Notifier
 from fraud_retraining.serving.limits import server_config
-from fraud_retraining.serving.release_app import LoginProxy, Office, build_app
+from fraud_retraining.serving.release_app import LoginProxy, Site, build_app
 from fraud_retraining.serving.release_app import Slack as SlackSetup
 from fraud_retraining.settings import Settings
-from fraud_retraining_tests.support.approvals_fixture import World
+from fraud_retraining_tests.support.approvals_fixture import Backend
 from fraud_retraining_tests.support.ledger_history import lived
 from fraud_retraining_tests.support.release_apps import (
     ANNA,
@@ -33,16 +33,16 @@ from fraud_retraining_tests.support.release_apps import (
     PROXY_SECRET,
     SECRET,
     SIGNING,
-    Office_,
     Reviewed_,
+    Site_,
 )
 from fraud_retraining_tests.support.reviewers import TOKEN, Slack
 
 
 @pytest.fixture
-def office(world: World, slack: Slack, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Office_]:
+def site(backend: Backend, slack: Slack, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site_]:
     monkeypatch.setenv("FRAUD_RETRAINING_HOME", str(tmp_path))
-    world.policy = ReviewerPolicy(
+    backend.policy = ReviewerPolicy(
         reviewers=(Reviewer(name="anna", slack_id=ANNA), Reviewer(name="bert", slack_id=BERT)),
         proxy_header="X-Login",
         proxy_peers=("127.0.0.0/8",),
@@ -50,21 +50,21 @@ def office(world: World, slack: Slack, tmp_path: Any, monkeypatch: pytest.Monkey
     links = ReleaseLinks(SECRET, hours=24)
     store = Store(FolderLocation(tmp_path / "store"), tmp_path / "scratch")
     app = build_app(
-        Office(world.desk, store, links, LoginProxy(world.policy, PROXY_SECRET), LinkPolicy()),
+        Site(backend.approvals, store, links, LoginProxy(backend.policy, PROXY_SECRET), LinkPolicy()),
         SlackSetup(TOKEN, SIGNING, slack.url),
     )
     with served(app) as address:
         policy = AlertPolicy(slack=SlackPolicy(api_url=slack.url), links=LinkPolicy(releases=f"{address}/releases"))
         settings = Settings(
             alerts=policy,
-            promotion={"reviewers": [one.model_dump() for one in world.policy.reviewers]},
-            model={"name": world.ledger.model},
+            promotion={"reviewers": [one.model_dump() for one in backend.policy.reviewers]},
+            model={"name": backend.ledger.model},
         )
-        outbox = Outbox(world.ledger._url, model=world.ledger.model)
-        teller = OutboxTeller(settings, world.ledger, outbox, store, links)
+        outbox = Outbox(backend.ledger._url, model=backend.ledger.model)
+        release_notifier = OutboxReleaseNotifier(settings, backend.ledger, outbox, store, links)
         notifier = Notifier(policy, tmp_path, {"SLACK_BOT_TOKEN": TOKEN}, links)
         with httpx.Client(base_url=address, timeout=60) as http:
-            yield Office_(world, slack, http, teller, outbox, notifier, policy, links)
+            yield Site_(backend, slack, http, release_notifier, outbox, notifier, policy, links)
 
 
 @pytest.fixture(scope="module")
@@ -77,9 +77,9 @@ def reviewed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reviewed_]:
     people = (Reviewer(name="anna"), Reviewer(name="bert"))
     policy = ReviewerPolicy(reviewers=people, proxy_header="X-Login", proxy_peers=("127.0.0.0/8",))
     shown = LinkPolicy(mlflow="http://127.0.0.1:5000")
-    desk = ReleaseDesk(ledger, Registry(f"sqlite:///{folder}/mlflow.db", "e", ledger.model), policy)
-    office = Office(desk, store, links, LoginProxy(policy, PROXY_SECRET), shown)
-    with served(build_app(office, SlackSetup(TOKEN, SIGNING, "http://127.0.0.1:9/"))) as address:
+    approvals = ReleaseApprovals(ledger, Registry(f"sqlite:///{folder}/mlflow.db", "e", ledger.model), policy)
+    site = Site(approvals, store, links, LoginProxy(policy, PROXY_SECRET), shown)
+    with served(build_app(site, SlackSetup(TOKEN, SIGNING, "http://127.0.0.1:9/"))) as address:
         yield Reviewed_(address, ledger, store, links)
 
 

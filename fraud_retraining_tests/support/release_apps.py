@@ -19,9 +19,9 @@ from fraud_retraining.adapters.pages.signed_links import ReleaseLinks
 from fraud_retraining.adapters.storage.store import Store
 from fraud_retraining.domain.alerts.notices import AlertPolicy
 from fraud_retraining.domain.releases.lifecycle import Release
-from fraud_retraining.orchestration.sensors.release_notifier import OutboxTeller
+from fraud_retraining.orchestration.sensors.release_notifier import OutboxReleaseNotifier
 from fraud_retraining.services.delivery import Notifier, drain
-from fraud_retraining_tests.support.approvals_fixture import World
+from fraud_retraining_tests.support.approvals_fixture import Backend
 from fraud_retraining_tests.support.reviewers import Slack
 
 SIGNING, SECRET = "a signing secret", "a secret that is long enough to sign links with"
@@ -47,13 +47,13 @@ class Reviewed_(NamedTuple):
 
 
 @dataclass
-class Office_:
+class Site_:
     """A world with an app in front of it, Slack beside it, and a teller that uses both."""
 
-    world: World
+    backend: Backend
     slack: Slack
     http: httpx.Client
-    teller: OutboxTeller
+    release_notifier: OutboxReleaseNotifier
     outbox: Outbox
     notifier: Notifier
     policy: AlertPolicy
@@ -61,10 +61,10 @@ class Office_:
 
     def tell(self) -> None:
         """What the sensors do every half minute."""
-        watch = self.world.watch
+        watch = self.backend.watch
         watch.mind_deadlines()
         for notice in watch.news(0).notices:
-            self.teller.tell(notice)
+            self.release_notifier.tell(notice)
         drain(self.outbox, self.notifier, self.policy)
 
     def request(self) -> dict[str, Any]:
@@ -124,8 +124,8 @@ class Office_:
     def settled(self, release: Release, state: str) -> None:
         """Waits until a click, which is acknowledged first, has been carried out."""
         deadline = time.monotonic() + 60
-        while self.world.states()[release.version] != state:
-            assert time.monotonic() < deadline, f"it stays {self.world.states()[release.version]}"
+        while self.backend.states()[release.version] != state:
+            assert time.monotonic() < deadline, f"it stays {self.backend.states()[release.version]}"
             time.sleep(0.1)
 
     def told_no(self, user: str) -> str:

@@ -6,11 +6,11 @@ from functools import cache
 import numpy as np
 import pyarrow as pa
 
-from fraud_retraining.domain.evaluation.gates import NO_CHAMPION, Evidence, GatePolicy, gather_evidence
+from fraud_retraining.domain.evaluation.gates import NO_CHAMPION, Evidence, GatePolicy, collect_evidence
 from fraud_retraining.domain.evaluation.judged import Judged, Pair
 from fraud_retraining.domain.monitoring.drift import DriftReport, FeatureDrift
 from fraud_retraining.domain.review.building import Reviewed, Watch, review
-from fraud_retraining.domain.review.report import MatureDay, ReviewPack
+from fraud_retraining.domain.review.report import MatureDay, ReviewReport
 from fraud_retraining.domain.training.fitting import ModelPolicy, fit
 from fraud_retraining.domain.training.scoring import FittedModel
 
@@ -70,7 +70,7 @@ def watched(candidate: FittedModel, champion: FittedModel | None, batch_rows: in
 def evidence_of(candidate: FittedModel, champion: FittedModel | None) -> Evidence:
     mine = judged(candidate)
     pair = Pair(mine, judged(champion)) if champion else NO_CHAMPION
-    return gather_evidence(POLICY, holdout=mine, comparison=pair, importance=candidate.importance())
+    return collect_evidence(POLICY, holdout=mine, comparison=pair, importance=candidate.importance())
 
 
 MATURITY = tuple(
@@ -112,14 +112,14 @@ DRIFT = DriftReport(
 )
 
 
-def pack_of(
+def review_report_of(
     mine: Judged,
     candidate: FittedModel,
     rival: Judged | None = None,
     champion: FittedModel | None = None,
     drift: bool = True,
     fixed: tuple[Judged, ...] = (),
-) -> ReviewPack:
+) -> ReviewReport:
     """The pack of a candidate on some rows, beside a champion on the same; `fixed` are both on the fixed days."""
     about_fixed = {"fixed": fixed[0]} if fixed else {}
     about_fixed |= {"fixed_comparison": Pair(*fixed)} if len(fixed) > 1 else {}
@@ -128,7 +128,7 @@ def pack_of(
         as_of=AS_OF,
         fingerprint="f" * 64,
         policy=POLICY,
-        evidence=gather_evidence(
+        evidence=collect_evidence(
             POLICY, holdout=mine, comparison=pair, importance=candidate.importance(), **about_fixed
         ),
         candidate=Reviewed(mine, candidate),
@@ -142,11 +142,13 @@ def pack_of(
 
 
 @cache
-def pack(estimator: str = "xgboost", against: str | None = "logistic_regression", drift: bool = True) -> ReviewPack:
+def review_report(
+    estimator: str = "xgboost", against: str | None = "logistic_regression", drift: bool = True
+) -> ReviewReport:
     """The pack of a candidate against a champion that does not know the night."""
     candidate = fitted(estimator)
     champion = fitted(against, ("amount", "count", "city")) if against else None
-    return pack_of(judged(candidate), candidate, judged(champion) if champion else None, champion, drift)
+    return review_report_of(judged(candidate), candidate, judged(champion) if champion else None, champion, drift)
 
 
 def hard_to_draw() -> dict[str, Judged]:

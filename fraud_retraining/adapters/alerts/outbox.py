@@ -384,7 +384,7 @@ class Outbox(EventLog):
     ) -> None:
         rows().update_notice(tx.connection, known.id, resolved_at=self._stamp(tx.connection))
         if messages is None:
-            messages = closing(known.notice, _told_at(rows().deliveries_of(tx.connection, known.id)), why, known.seen)
+            messages = closing(known.notice, _stated_at(rows().deliveries_of(tx.connection, known.id)), why, known.seen)
         self._queue(tx, known.id, *messages)
         payload = {"category": known.notice.category, "why": why, "seen": known.seen, "opened_at": known.opened_at}
         about = {"subject": known.notice.key, "as_of": known.notice.as_of}
@@ -402,7 +402,7 @@ class Outbox(EventLog):
         row = rows().newest_notice(tx.connection, self.model, key)
         if row is None:
             return False
-        told = _told_at(rows().deliveries_of(tx.connection, row["id"]))
+        told = _stated_at(rows().deliveries_of(tx.connection, row["id"]))
         messages = [Message(destination=one, action=action, body=dict(body)) for one in told if kind_of(one) == SLACK]
         self._queue(tx, row["id"], *messages)
         return True
@@ -525,7 +525,7 @@ def _unsent(deliveries: Sequence[Mapping[str, Any]], destination: str) -> Iterat
     )
 
 
-def _told_at(deliveries: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+def _stated_at(deliveries: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     """Where a notice was told of, or is about to be."""
     return tuple(one["destination"] for one in deliveries if one["action"] == Action.OPEN and not one["given_up_at"])
 

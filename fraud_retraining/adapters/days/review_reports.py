@@ -9,21 +9,21 @@ import json
 from pydantic import ValidationError
 
 from fraud_retraining.adapters.storage.store import Store
-from fraud_retraining.domain.review.report import ReviewPack
+from fraud_retraining.domain.review.report import ReviewReport
 from fraud_retraining.domain.values.digests import digest
 from fraud_retraining.domain.values.errors import IntegrityError
 
 ASSET = "review_pack"
 
 
-def write_pack(store: Store, pack: ReviewPack) -> str:
+def write_review_report(store: Store, review_report: ReviewReport) -> str:
     """Keeps a pack; gives the digest by which the record refers to it."""
-    document = pack.document()
-    store.write_document(ASSET, pack.fingerprint, json.dumps(document, allow_nan=False).encode())
+    document = review_report.document()
+    store.write_document(ASSET, review_report.fingerprint, json.dumps(document, allow_nan=False).encode())
     return digest(document)
 
 
-def read_pack(store: Store, fingerprint: str, expected: str = "") -> ReviewPack | None:
+def read_review_report(store: Store, fingerprint: str, expected: str = "") -> ReviewReport | None:
     """The pack of a fingerprint; none where none was made.
 
     Raises:
@@ -34,12 +34,12 @@ def read_pack(store: Store, fingerprint: str, expected: str = "") -> ReviewPack 
         return None
     try:
         document = json.loads(data)
-        pack = ReviewPack.model_validate(document)
+        review_report = ReviewReport.model_validate(document)
     except (ValueError, ValidationError) as error:
         raise _changed(fingerprint, f"it cannot be understood: {type(error).__name__}") from error
     if expected and digest(document) != expected:
         raise _changed(fingerprint, "its digest is another one")
-    return pack
+    return review_report
 
 
 def _changed(fingerprint: str, why: str) -> IntegrityError:

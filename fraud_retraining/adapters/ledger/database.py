@@ -287,13 +287,13 @@ class Database:
 
 def head(connection: sa.Connection) -> Head:
     """The last row of the chain, as the head row tells it."""
-    told = told_head(connection)
+    told = stated_head(connection)
     if told is None:
         raise record_altered(["it has lost its head row"])
     return told
 
 
-def told_head(connection: sa.Connection) -> Head | None:
+def stated_head(connection: sa.Connection) -> Head | None:
     """What the head row tells, if there is one."""
     row = connection.execute(sa.select(HEAD.c.seq, HEAD.c.hash)).first()
     return Head(seq=row.seq, hash=row.hash) if row is not None else None

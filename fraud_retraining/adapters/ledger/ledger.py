@@ -47,15 +47,15 @@ from fraud_retraining.domain.releases.lifecycle import (
     adopt,
     ask,
     begin_promotion,
+    clear_champion,
     decide,
-    dethrone,
     displaced,
     end_promotion,
     latest_champions,
     move,
     newer_than,
     outdated_by,
-    unseat,
+    replace_champion,
 )
 from fraud_retraining.domain.releases.reviewers import Identity, ReviewerPolicy, admit, as_recorded
 from fraud_retraining.domain.retraining.leases import Lease, LeasePolicy
@@ -544,7 +544,7 @@ class Ledger(EventLog):
             moved = _moved(tx, actor, channel, intent.reason)
             ended = end_promotion(release, intent, outcome, moved)
             if isinstance(outcome, Complete):
-                self._crown(tx, intent, ended, moved)
+                self._set_champion(tx, intent, ended, moved)
             kind = EventKind.PROMOTION_DONE if isinstance(outcome, Complete) else EventKind.PROMOTION_UNDONE
             tx.update_release(_row(ended))
             details = {"intent": intent, "outcome": type(outcome).__name__}
@@ -591,7 +591,7 @@ class Ledger(EventLog):
             if champion is None:
                 return None
             moved = _moved(tx, actor, channel, reason)
-            retired = self._save(tx, champion, unseat(champion, moved), moved)
+            retired = self._save(tx, champion, clear_champion(champion, moved), moved)
             pause = {"reason": f"version {champion.version} was retired: {reason}"}
             about = {"subject": Automation.PROMOTION, "version": champion.version}
             self._event(tx, EventKind.AUTOMATION_PAUSED, pause, actor=actor, channel=channel, **about)
@@ -620,7 +620,7 @@ class Ledger(EventLog):
 
         return self._database.write(work)
 
-    def unseat_champion(self, *, actor: str, channel: str, reason: str) -> Release | None:
+    def clear_champion(self, *, actor: str, channel: str, reason: str) -> Release | None:
         """Record that the champion cannot serve, that there is none to go back to, and that the alias names nobody."""
 
         def work(tx: "Transaction") -> Release | None:
@@ -628,7 +628,7 @@ class Ledger(EventLog):
             if champion is None:
                 return None
             moved = _moved(tx, actor, channel, reason)
-            return self._save(tx, champion, unseat(champion, moved), moved)
+            return self._save(tx, champion, clear_champion(champion, moved), moved)
 
         return self._database.write(work)
 
@@ -708,11 +708,11 @@ class Ledger(EventLog):
         for release in releases:
             self._save(tx, release, move(release, S.SUPERSEDED, why), why)
 
-    def _crown(self, tx: "Transaction", intent: Intent, champion: Release, moved: Moved) -> None:
+    def _set_champion(self, tx: "Transaction", intent: Intent, champion: Release, moved: Moved) -> None:
         """Make room for a new champion: the old one goes, and so do candidates that it makes pointless."""
         before = self._champion(tx)
         if before is not None:
-            self._save(tx, before, dethrone(before, intent, moved), moved)
+            self._save(tx, before, replace_champion(before, intent, moved), moved)
         self._supersede_outdated(tx, champion, f"version {champion.version} was promoted", moved)
         if intent.rollback:
             pause = {"reason": f"rolled back to version {champion.version}: {intent.reason}"}
@@ -836,7 +836,7 @@ def _verified(
     gone = archived(sql().events(cn, {"kind": EventKind.HISTORY_ARCHIVED}))
     start = gone.through if gone and archive is None else NOTHING
     _require_reach(known, start)
-    told = sql().told_head(cn)
+    told = sql().stated_head(cn)
     heads = (*known, *(pin for pin in pins if pin.seq >= start.seq), *((told,) if told else ()))
     replayed = replayed or _Replayed(chain(archive or (), sql().events(cn, {})), incomplete=start != NOTHING)
     last, bad = verify_chain(replayed, *heads, start=start)
@@ -864,7 +864,7 @@ def _weakness(cn: "sa.Connection", newest: Head | None) -> tuple[str, ...]:
         return missing
     last = sql().last_row(cn)
     lost = () if newest is None or _holds(cn, newest, last) else (f"row {newest.seq}, which was pinned, is not in it",)
-    return (*guards.weakened(cn), *_head_problems(sql().told_head(cn), last), *lost)
+    return (*guards.weakened(cn), *_head_problems(sql().stated_head(cn), last), *lost)
 
 
 def _holds(cn: "sa.Connection", head: Head, last: Head) -> bool:

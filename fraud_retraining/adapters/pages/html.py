@@ -22,12 +22,12 @@ from fraud_retraining.adapters.pages.pictures import CAPTIONS, HEIGHT, WIDTH, pi
 from fraud_retraining.domain.alerts.notices import LinkPolicy
 from fraud_retraining.domain.approvals.request import SOMEBODY, approve_command, registry_address
 from fraud_retraining.domain.audit import period
-from fraud_retraining.domain.audit.history import Story, about, why
+from fraud_retraining.domain.audit.history import ReleaseHistory, about, why
 from fraud_retraining.domain.audit.period import Period
 from fraud_retraining.domain.ledger.events import Event, Head
 from fraud_retraining.domain.releases.lifecycle import Release
 from fraud_retraining.domain.review import model_card as card
-from fraud_retraining.domain.review.report import ReviewPack
+from fraud_retraining.domain.review.report import ReviewReport
 from fraud_retraining.domain.review.summary import glossary, review_summary
 from fraud_retraining.domain.review.tables import (
     gates_grid,
@@ -60,7 +60,7 @@ class Exported(Value):
     chain_ok: bool
 
 
-class Ask(Value):
+class DecisionForm(Value):
     """The form of a decision: to whom it is shown, the link that proves it, and what was typed when it came back."""
 
     who: str
@@ -85,36 +85,36 @@ def releases_html(waiting: Sequence[Release], releases: Sequence[Release]) -> st
 
 
 def release_html(
-    story: Story,
-    pack: ReviewPack | None,
-    ask: Ask | None,
+    history: ReleaseHistory,
+    review_report: ReviewReport | None,
+    ask: DecisionForm | None,
     links: LinkPolicy,
     shown: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
     """One release with its reviewer's pack, and the form for whoever may decide; `shown` are addresses of pictures."""
-    release = story.release
+    release = history.release
     return _template("release.html.j2").render(
         title=f"{release.model} version {release.version}, as of {release.as_of}",
         served=True,
         opened=False,
-        story=story,
-        why=why(story),
+        history=history,
+        why=why(history),
         ask=ask,
-        consequences=_consequences(story),
+        consequences=_consequences(history),
         registry=registry_address(release, links),
         command=approve_command(release.version, ask.who if ask else SOMEBODY),
-        headline=_headline(story),
-        changes=_changes(story),
+        headline=_headline(history),
+        changes=_changes(history),
         pictures=[Picture(source=address, caption=CAPTIONS[name]) for name, address in shown.items()],
-        **_facts(story, pack),
+        **_facts(history, review_report),
     )
 
 
-def _consequences(story: Story) -> dict[str, str]:
+def _consequences(history: ReleaseHistory) -> dict[str, str]:
     """What each answer does, in the words of the page that asks to confirm it."""
-    version, champion = story.release.version, story.evaluation.champion_version if story.evaluation else None
+    version, champion = history.release.version, history.evaluation.champion_version if history.evaluation else None
     place = f" in place of version {champion}" if champion is not None else ""
-    missed = story.release.floors_missed
+    missed = history.release.floors_missed
     excepted = f", as an exception: it misses {missed}" if missed else ""
     stays = f"version {champion} goes on serving" if champion is not None else "nothing serves"
     return {
@@ -123,33 +123,41 @@ def _consequences(story: Story) -> dict[str, str]:
     }
 
 
-def told_html(title: str, text: str) -> str:
+def answer_html(title: str, text: str) -> str:
     """A page that says one thing."""
     return _template("told.html.j2").render(title=title, served=True, lines=text.splitlines())
 
 
-def card_html(story: Story, pack: ReviewPack | None, drawn: Mapping[str, bytes] | None = None) -> str:
+def card_html(
+    history: ReleaseHistory, review_report: ReviewReport | None, drawn: Mapping[str, bytes] | None = None
+) -> str:
     """The model card as a page of its own; `drawn` are the pictures of the pack, where somebody has them."""
-    title = f"{story.release.model} version {story.release.version}: model card"
+    title = f"{history.release.model} version {history.release.version}: model card"
     return _template("card.html.j2").render(
-        title=title, opened=True, why=why(story), pictures=_inline(pack, drawn), **_facts(story, pack)
+        title=title,
+        opened=True,
+        why=why(history),
+        pictures=_inline(review_report, drawn),
+        **_facts(history, review_report),
     )
 
 
-def version_html(story: Story, pack: ReviewPack | None, events: Sequence[Event], exported: Exported) -> str:
+def version_html(
+    history: ReleaseHistory, review_report: ReviewReport | None, events: Sequence[Event], exported: Exported
+) -> str:
     """The whole story of a version as a page."""
-    release = story.release
+    release = history.release
     return _template("version.html.j2").render(
         title=f"{release.model} version {release.version}, as of {release.as_of}",
         opened=True,
-        story=story,
-        why=why(story),
-        headline=_headline(story),
-        changes=_changes(story),
-        pictures=_inline(pack),
-        days=window_grid(story.window) if story.window else None,
+        history=history,
+        why=why(history),
+        headline=_headline(history),
+        changes=_changes(history),
+        pictures=_inline(review_report),
+        days=window_grid(history.window) if history.window else None,
         events=events,
-        **_facts(story, pack),
+        **_facts(history, review_report),
         **_chain(exported),
     )
 
@@ -175,67 +183,67 @@ def _chain(exported: Exported) -> dict[str, Any]:
     return {"head": exported.head, "exported_at": exported.at, "chain_ok": exported.chain_ok}
 
 
-def _inline(pack: ReviewPack | None, drawn: Mapping[str, bytes] | None = None) -> list[Picture]:
+def _inline(review_report: ReviewReport | None, drawn: Mapping[str, bytes] | None = None) -> list[Picture]:
     """The pictures of a page that needs nothing from elsewhere."""
     if drawn is None:
-        drawn = pictures(pack) if pack else {}
+        drawn = pictures(review_report) if review_report else {}
     return [
         Picture(source=f"data:image/png;base64,{base64.b64encode(png).decode()}", caption=CAPTIONS[name])
         for name, png in drawn.items()
     ]
 
 
-def _facts(story: Story, pack: ReviewPack | None) -> dict[str, Any]:
-    judged = story.evaluation
+def _facts(history: ReleaseHistory, review_report: ReviewReport | None) -> dict[str, Any]:
+    judged = history.evaluation
     evidence = judged.evidence if judged else None
-    intervals = pack.intervals if pack else None
+    intervals = review_report.intervals if review_report else None
     return {
-        "purpose": card.purpose(story, pack),
-        "data": list(card.data(story)),
+        "purpose": card.purpose(history, review_report),
+        "data": list(card.data(history)),
         "metrics": metrics_grid(evidence.beside, evidence.champion, intervals) if evidence else None,
         "gates": gates_grid(judged.verdict) if judged else None,
-        "limits": card.limits(story, pack),
-        "approvals": list(card.approvals(story)),
-        "lineage": list(card.lineage(story)),
-        "parameters": _parameters(story),
-        "summary": review_summary(story, pack),
+        "limits": card.limits(history, review_report),
+        "approvals": list(card.approvals(history)),
+        "lineage": list(card.lineage(history)),
+        "parameters": _parameters(history),
+        "summary": review_summary(history, review_report),
         "glossary": glossary(),
-        "pack": pack,
+        "review_report": review_report,
         "no_pack": NO_PACK,
     }
 
 
-def _parameters(story: Story) -> list[tuple[str, str]]:
-    if story.making is None:
+def _parameters(history: ReleaseHistory) -> list[tuple[str, str]]:
+    if history.making is None:
         return []
-    fitted = story.model.determined_by.model if story.model is not None else {}
+    fitted = history.model.determined_by.model if history.model is not None else {}
     beside = [(name, str(fitted[name])) for name in ("estimator", "seed", "downsample") if name in fitted]
-    return [*beside, *((name, str(value)) for name, value in story.making.parameters.items())]
+    return [*beside, *((name, str(value)) for name, value in history.making.parameters.items())]
 
 
-def _headline(story: Story) -> list[tuple[str, str]]:
-    asked = story.asked
+def _headline(history: ReleaseHistory) -> list[tuple[str, str]]:
+    asked = history.asked
     spans = [
-        f"{since:%Y-%m-%d %H:%M} to {f'{until:%Y-%m-%d %H:%M}' if until else 'now'}" for since, until in story.served
+        f"{since:%Y-%m-%d %H:%M} to {f'{until:%Y-%m-%d %H:%M}' if until else 'now'}" for since, until in history.served
     ]
-    told = [("state", str(story.release.state).replace("_", " "))]
+    told = [("state", str(history.release.state).replace("_", " "))]
     if asked is not None:
         told.append(("asked for", f"{asked.told} ({asked.by}, {asked.via}, {asked.at:%Y-%m-%d %H:%M} UTC)"))
-    if story.evaluation is not None:
-        against = story.evaluation.champion_version
+    if history.evaluation is not None:
+        against = history.evaluation.champion_version
         told.append(
             ("judged against", f"version {against}" if against is not None else "nobody: there was no champion")
         )
-    if story.served:
+    if history.served:
         told += [("served (UTC)", "; ".join(spans))]
-        told += [("took the place of", f"version {story.replaced}" if story.replaced is not None else "nobody")]
+        told += [("took the place of", f"version {history.replaced}" if history.replaced is not None else "nobody")]
     return told
 
 
-def _changes(story: Story) -> Grid:
-    rows: list[tuple[Cell, ...]] = [(one.what, one.before, one.after) for one in story.changed]
-    rows += [(f"fingerprint: {one}", "", "") for one in story.inputs_changed]
-    rows += [(f"day {day} was rewritten since", "", "") for day in story.rewritten]
+def _changes(history: ReleaseHistory) -> Grid:
+    rows: list[tuple[Cell, ...]] = [(one.what, one.before, one.after) for one in history.changed]
+    rows += [(f"fingerprint: {one}", "", "") for one in history.inputs_changed]
+    rows += [(f"day {day} was rewritten since", "", "") for day in history.rewritten]
     title = "What was otherwise than for the champion"
     return grid("changes", title, ("what", "before", "now"), rows)
 

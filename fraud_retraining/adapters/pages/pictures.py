@@ -16,7 +16,7 @@ import numpy as np
 from fraud_retraining.domain.evaluation.judged import Floats
 from fraud_retraining.domain.evaluation.metrics import Calibration
 from fraud_retraining.domain.evaluation.uncertainty import CurvePoint
-from fraud_retraining.domain.review.report import ReviewPack
+from fraud_retraining.domain.review.report import ReviewReport
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,18 +43,18 @@ WIDTH, HEIGHT = (int(side * DOTS) for side in INCHES)
 """Pixels of a picture. Its texts are large against it, so that they can be read on a phone."""
 
 
-def pictures(pack: ReviewPack) -> dict[str, bytes]:
+def pictures(review_report: ReviewReport) -> dict[str, bytes]:
     """Every picture of a pack by its name, as PNG, in the order in which they are looked at."""
-    return {name: _png(figure) for name, figure in figures(pack).items()}
+    return {name: _png(figure) for name, figure in figures(review_report).items()}
 
 
-def figures(pack: ReviewPack) -> "dict[str, Figure]":
+def figures(review_report: ReviewReport) -> "dict[str, Figure]":
     """The same before they are written as PNG."""
     return {
-        "precision_recall": precision_recall(pack),
-        "scores": scores(pack),
-        "calibration": calibration(pack),
-        "features": features(pack),
+        "precision_recall": precision_recall(review_report),
+        "scores": scores(review_report),
+        "calibration": calibration(review_report),
+        "features": features(review_report),
     }
 
 
@@ -79,14 +79,14 @@ CAPTIONS = {
 }
 
 
-def precision_recall(pack: ReviewPack) -> "Figure":
+def precision_recall(review_report: ReviewReport) -> "Figure":
     """Precision over recall of both models; the horizontal line is what alerts drawn at random would reach."""
     figure, (axes,) = _figure("Precision and recall")
-    curves = ((CANDIDATE, pack.curve), (CHAMPION, pack.champion_curve))
+    curves = ((CANDIDATE, review_report.curve), (CHAMPION, review_report.champion_curve))
     for look, points in curves:
         if points:
-            _draw_curve(axes, look, points, pack)
-    rate = pack.frauds / max(pack.rows, 1)
+            _draw_curve(axes, look, points, review_report)
+    rate = review_report.frauds / max(review_report.rows, 1)
     axes.axhline(rate, color=GREY, linewidth=1, linestyle=":", label=f"at random {rate:.4f}")
     axes.set(xlabel="Recall (frauds caught)", ylabel="Precision (alerts that are right)")
     axes.set(xlim=(0, 1), ylim=(0, 1.02))
@@ -95,18 +95,18 @@ def precision_recall(pack: ReviewPack) -> "Figure":
     return figure
 
 
-def _draw_curve(axes: "Axes", look: Look, points: Sequence[CurvePoint], pack: ReviewPack) -> None:
+def _draw_curve(axes: "Axes", look: Look, points: Sequence[CurvePoint], review_report: ReviewReport) -> None:
     recall, precision, low, high = np.array([(p.recall, p.precision, p.low, p.high) for p in points]).T
-    told = pack.intervals.get("average_precision")
+    told = review_report.intervals.get("average_precision")
     interval = None if told is None else told.candidate if look is CANDIDATE else told.champion
     label = look.name + (f", average precision {interval.value:.4f}" if interval else "")
     axes.fill_between(recall, low, high, color=look.color, alpha=0.15, linewidth=0, zorder=look.layer - 1)
     axes.plot(recall, precision, label=label, color=look.color, ls=look.dash, zorder=look.layer)
 
 
-def scores(pack: ReviewPack) -> "Figure":
+def scores(review_report: ReviewReport) -> "Figure":
     """How often each score was given, to frauds and to the others, both axes logarithmic."""
-    told = pack.scores
+    told = review_report.scores
     figure, panels = _figure("Scores", panels=2)
     for axes, what in zip(panels, ("others", "frauds"), strict=True):
         for look, counts in ((CANDIDATE, told.candidate), (CHAMPION, told.champion)):
@@ -122,14 +122,14 @@ def scores(pack: ReviewPack) -> "Figure":
     return figure
 
 
-def calibration(pack: ReviewPack) -> "Figure":
+def calibration(review_report: ReviewReport) -> "Figure":
     """Fraud rate over mean score, a point a bin, both logarithmic because frauds are rare.
 
     The bars are one Poisson deviation of the bin's frauds; a bin without a fraud is not drawn.
     """
     measured = [
         (f"{look.name}, calibration error {known.error:.5f}", _reliability(known), look)
-        for look, known in ((CANDIDATE, pack.calibration), (CHAMPION, pack.champion_calibration))
+        for look, known in ((CANDIDATE, review_report.calibration), (CHAMPION, review_report.champion_calibration))
         if known is not None
     ]
     figure, (axes,) = _figure("Calibration")
@@ -152,17 +152,17 @@ def _reliability(calibration: Calibration) -> tuple[Floats, Floats, Floats]:
     return expected / rows, observed / rows, np.sqrt(observed) / rows
 
 
-def features(pack: ReviewPack) -> "Figure":
+def features(review_report: ReviewReport) -> "Figure":
     """The features that matter most in either model, by their share of the mean absolute effect."""
-    shown = pack.features[:FEATURES_SHOWN][::-1]
+    shown = review_report.features[:FEATURES_SHOWN][::-1]
     figure, (axes,) = _figure("What moves the scores")
     places = np.arange(len(shown))
     axes.barh(places + 0.2, [one.effect or 0 for one in shown], 0.38, color=CANDIDATE.color, label=CANDIDATE.name)
-    if pack.effects.champion is not None:
+    if review_report.effects.champion is not None:
         values = [one.champion_effect or 0 for one in shown]
         axes.barh(places - 0.2, values, 0.38, color=CHAMPION.color, label=CHAMPION.name, hatch="///", alpha=0.8)
     axes.set_yticks(places, [_plain(one.name) for one in shown], fontsize=8)
-    axes.set(xlabel=f"Share of the effect on the log-odds\n(mean absolute, {pack.effects.rows:,} rows)")
+    axes.set(xlabel=f"Share of the effect on the log-odds\n(mean absolute, {review_report.effects.rows:,} rows)")
     axes.legend(frameon=False, loc="lower right")
     return figure
 

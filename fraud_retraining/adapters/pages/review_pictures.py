@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from fraud_retraining.adapters.pages.pictures import CAPTIONS, pictures
 from fraud_retraining.adapters.storage.store import Store
 from fraud_retraining.domain.releases.candidate import Evaluation
-from fraud_retraining.domain.review.report import ReviewPack
+from fraud_retraining.domain.review.report import ReviewReport
 from fraud_retraining.domain.values.digests import digest
 from fraud_retraining.domain.values.errors import RetrainingError
 
@@ -58,12 +58,12 @@ class ReviewPictures:
         self._kept: OrderedDict[str, dict[str, bytes]] = OrderedDict()
         self._one_at_a_time = threading.Lock()
 
-    def of(self, judged: Evaluation, pack: ReviewPack) -> dict[str, bytes]:
+    def of(self, judged: Evaluation, review_report: ReviewReport) -> dict[str, bytes]:
         """Every picture of a pack by its name, as PNG."""
         key = pictures_key(judged)
         with self._one_at_a_time:
             if key not in self._kept:
-                self._kept[key] = self._stored(judged) or pictures(pack)
+                self._kept[key] = self._stored(judged) or pictures(review_report)
                 while len(self._kept) > KEPT:
                     self._kept.popitem(last=False)
             self._kept.move_to_end(key)

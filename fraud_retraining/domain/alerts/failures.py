@@ -297,7 +297,7 @@ def classify(error: BaseException, about: About) -> Failure:
     )
 
 
-def classify_told(kinds: Sequence[str], words: str, about: About) -> Failure:
+def classify_message(kinds: Sequence[str], words: str, about: About) -> Failure:
     """The failure behind what was written down of an error: the names of its types, outermost first, and its words."""
     kind = next((kind for kind in kinds if not kind.startswith("Dagster")), "")
     return failure_of(_told(kinds, words).category, about, kind=kind, what=words)

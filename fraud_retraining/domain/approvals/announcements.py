@@ -52,8 +52,8 @@ class ReleaseNotice(Value):
 
 def notice_of(event: Event) -> ReleaseNotice | None:
     """What people are told about an event of the record; None where it is nobody's business."""
-    teller = _TELLERS.get(event.kind)
-    return teller(event) if teller is not None else None
+    release_notifier = _TELLERS.get(event.kind)
+    return release_notifier(event) if release_notifier is not None else None
 
 
 def _notice(event: Event, kind: str, severity: Severity, title: str, text: str, **more: Any) -> ReleaseNotice:

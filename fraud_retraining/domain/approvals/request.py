@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from urllib.parse import quote
 
 from fraud_retraining.domain.alerts.notices import Link, LinkPolicy
-from fraud_retraining.domain.audit.history import Story
+from fraud_retraining.domain.audit.history import ReleaseHistory
 from fraud_retraining.domain.releases.lifecycle import Release
-from fraud_retraining.domain.review.report import ReviewPack
+from fraud_retraining.domain.review.report import ReviewReport
 from fraud_retraining.domain.review.summary import ReviewSummary, review_summary
 
 SOMEBODY = "YOUR-NAME"
@@ -50,21 +50,21 @@ def request_subject(release: Release) -> str:
     return f"{release.model}: version {release.version} as of {release.as_of} waits for a decision"
 
 
-def request_text(story: Story, pack: ReviewPack | None, links: LinkPolicy) -> str:
+def request_text(history: ReleaseHistory, review_report: ReviewReport | None, links: LinkPolicy) -> str:
     """The whole request as plain text, as an e-mail carries it."""
-    release, summary = story.release, review_summary(story, pack)
-    parts = [request_subject(release), *_asked(story)]
+    release, summary = history.release, review_summary(history, review_report)
+    parts = [request_subject(release), *_asked(history)]
     if summary is not None:
         parts += _summed_up(summary)
     parts += ["", *_answers(release, links)]
     return "\n".join(parts) + "\n"
 
 
-def _asked(story: Story) -> Iterator[str]:
-    if story.asked is not None:
-        yield f"Asked for by {story.asked.told}."
-    if story.release.deadline is not None:
-        yield f"To be decided before {story.release.deadline:%Y-%m-%d %H:%M} UTC; then the champion stays."
+def _asked(history: ReleaseHistory) -> Iterator[str]:
+    if history.asked is not None:
+        yield f"Asked for by {history.asked.told}."
+    if history.release.deadline is not None:
+        yield f"To be decided before {history.release.deadline:%Y-%m-%d %H:%M} UTC; then the champion stays."
 
 
 def _summed_up(summary: ReviewSummary) -> Iterator[str]:

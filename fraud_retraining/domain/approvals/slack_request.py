@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 from fraud_retraining.domain.alerts.composing import SECTION, heading, marked_up, mrkdwn, web_address
 from fraud_retraining.domain.alerts.notices import LinkPolicy
 from fraud_retraining.domain.approvals.request import approve_command, page_address, registry_address
-from fraud_retraining.domain.audit.history import Story, libraries_line
+from fraud_retraining.domain.audit.history import ReleaseHistory, libraries_line
 from fraud_retraining.domain.evaluation.metrics import reading_order
 from fraud_retraining.domain.releases.lifecycle import MOST_VERSION, Release
-from fraud_retraining.domain.review.report import ReviewPack
+from fraud_retraining.domain.review.report import ReviewReport
 from fraud_retraining.domain.values.grids import span
 from fraud_retraining.domain.values.interval import Interval
 
@@ -27,14 +27,14 @@ MOST_LINES = 8
 Body = dict[str, Any]
 
 
-class Asked(NamedTuple):
+class DecisionButtons(NamedTuple):
     """What a button stands for: one version with one artifact."""
 
     version: int
     digest: str
 
     @classmethod
-    def of(cls, text: str) -> "Asked":
+    def of(cls, text: str) -> "DecisionButtons":
         """The value of a button.
 
         Raises:
@@ -51,31 +51,31 @@ class Asked(NamedTuple):
         return f"{self.version}:{self.digest}"
 
 
-def request_message(story: Story, pack: ReviewPack | None, links: LinkPolicy) -> Body:
+def request_message(history: ReleaseHistory, review_report: ReviewReport | None, links: LinkPolicy) -> Body:
     """The request for a decision: what is asked, what the model learnt from, how it did, and two buttons."""
-    release = story.release
+    release = history.release
     title = f"Version {release.version} waits for a decision"
     return {
         "text": mrkdwn(f"{title}: {release.model} as of {release.as_of}", SECTION),
         "blocks": [
             _header(f":large_blue_circle: {title}"),
-            *_told(story, pack, links),
+            *_told(history, review_report, links),
             _section(f"*On the command line*\n`{approve_command(release.version)}`"),
             {"type": "actions", "block_id": f"release-{release.version}", "elements": list(_buttons(release))},
         ],
     }
 
 
-def decided_message(story: Story, pack: ReviewPack | None, links: LinkPolicy, told: str) -> Body:
+def decided_message(history: ReleaseHistory, review_report: ReviewReport | None, links: LinkPolicy, told: str) -> Body:
     """The same message once it is decided: who, when and why; no buttons."""
-    title = f"Version {story.release.version}: {str(story.release.state).replace('_', ' ')}"
+    title = f"Version {history.release.version}: {str(history.release.state).replace('_', ' ')}"
     return {
         "text": mrkdwn(f"{title}. {told}", SECTION),
         "blocks": [
             _header(f":white_check_mark: {title}"),
             _section(f"*Came to*\n{mrkdwn(told, SECTION - 100)}"),
-            *_decided(story.release),
-            *_told(story, pack, links),
+            *_decided(history.release),
+            *_told(history, review_report, links),
         ],
     }
 
@@ -86,7 +86,7 @@ def _decided(release: Release) -> Iterator[Body]:
         yield _section(f"*Decided by*\n{mrkdwn(who, 500)}")
 
 
-def reason_view(asked: Asked) -> Body:
+def reason_view(asked: DecisionButtons) -> Body:
     """The dialog that asks why a version is rejected."""
     return {
         "type": "modal",
@@ -125,18 +125,18 @@ def with_signed_link(body: Mapping[str, Any], url: str) -> Body:
     return {**sent, "text": f"{body['text']} <{url}|Look and decide> (this link is yours alone and works once)."}
 
 
-def _told(story: Story, pack: ReviewPack | None, links: LinkPolicy) -> Iterator[Body]:
-    release = story.release
+def _told(history: ReleaseHistory, review_report: ReviewReport | None, links: LinkPolicy) -> Iterator[Body]:
+    release = history.release
     yield {
         "type": "section",
-        "fields": [marked_up(f"*{name}*\n{mrkdwn(value, 1500)}") for name, value in _facts(story)],
+        "fields": [marked_up(f"*{name}*\n{mrkdwn(value, 1500)}") for name, value in _facts(history)],
     }
     for name, lines in (
-        ("Metrics, champion beside", list(_metrics(story, pack))),
-        ("Gates", [f"{'passed' if gate.passed else 'FAILED'} {gate.name}: {gate.message}" for gate in story.gates]),
-        ("Drift", list(_drift(pack))),
-        ("Libraries", [libraries_line(story)] if story.evaluation else []),
-        ("Otherwise than for the champion", list(_changes(story))),
+        ("Metrics, champion beside", list(_metrics(history, review_report))),
+        ("Gates", [f"{'passed' if gate.passed else 'FAILED'} {gate.name}: {gate.message}" for gate in history.gates]),
+        ("Drift", list(_drift(review_report))),
+        ("Libraries", [libraries_line(history)] if history.evaluation else []),
+        ("Otherwise than for the champion", list(_changes(history))),
     ):
         if lines:
             yield _section(f"*{name}*\n{_bullets(lines)}")
@@ -149,10 +149,10 @@ def _told(story: Story, pack: ReviewPack | None, links: LinkPolicy) -> Iterator[
         yield {"type": "context", "elements": shown}
 
 
-def _facts(story: Story) -> Iterator[tuple[str, str]]:
-    release, window = story.release, story.window
+def _facts(history: ReleaseHistory) -> Iterator[tuple[str, str]]:
+    release, window = history.release, history.window
     yield "Model", f"{release.model} as of {release.as_of}"
-    yield "Trigger", release.trigger + (f": {story.asked.reason}" if story.asked and story.asked.reason else "")
+    yield "Trigger", release.trigger + (f": {history.asked.reason}" if history.asked and history.asked.reason else "")
     if window is not None:
         training, holdout = window.days.training, window.days.holdout
         yield "Learnt from", f"{training.start} to {training.end}: {window.rows:,} rows, {window.frauds:,} frauds"
@@ -163,13 +163,13 @@ def _facts(story: Story) -> Iterator[tuple[str, str]]:
         yield "Decide before", f"{release.deadline:%Y-%m-%d %H:%M} UTC"
 
 
-def _metrics(story: Story, pack: ReviewPack | None) -> Iterator[str]:
-    if story.evaluation is None:
+def _metrics(history: ReleaseHistory, review_report: ReviewReport | None) -> Iterator[str]:
+    if history.evaluation is None:
         return
-    evidence = story.evaluation.evidence
+    evidence = history.evaluation.evidence
     candidate = evidence.beside.values
     champion = evidence.champion.values if evidence.champion else {}
-    intervals = pack.intervals if pack else {}
+    intervals = review_report.intervals if review_report else {}
     for name in sorted(candidate, key=reading_order):
         known = intervals.get(name)
         told = _figure(candidate[name], known.candidate if known else None)
@@ -184,19 +184,19 @@ def _figure(value: float | None, interval: Interval | None) -> str:
     return f"{value:.4f}" + (f" ({span(interval)})" if interval else "")
 
 
-def _drift(pack: ReviewPack | None) -> Iterator[str]:
-    if pack is not None and pack.drift is not None:
-        over = [one for one in pack.drift.features if one.drift > pack.drift.threshold]
-        yield from (f"{one.name}: {one.drift:.2f} on {pack.drift.day}" for one in over)
+def _drift(review_report: ReviewReport | None) -> Iterator[str]:
+    if review_report is not None and review_report.drift is not None:
+        over = [one for one in review_report.drift.features if one.drift > review_report.drift.threshold]
+        yield from (f"{one.name}: {one.drift:.2f} on {review_report.drift.day}" for one in over)
 
 
-def _changes(story: Story) -> Iterator[str]:
-    yield from (f"{one.what}: {one.before} -> {one.after}" for one in story.changed)
-    yield from story.inputs_changed
+def _changes(history: ReleaseHistory) -> Iterator[str]:
+    yield from (f"{one.what}: {one.before} -> {one.after}" for one in history.changed)
+    yield from history.inputs_changed
 
 
 def _buttons(release: Release) -> Iterator[Body]:
-    value = Asked(release.version, release.artifact_digest).text
+    value = DecisionButtons(release.version, release.artifact_digest).text
     for action, text, style in ((APPROVE, "Approve", "primary"), (REJECT, "Reject", "danger")):
         label = {"type": "plain_text", "text": text}
         yield {"type": "button", "action_id": action, "text": label, "style": style, "value": value}

@@ -41,7 +41,7 @@ class Step(Value):
     reason: str = ""
 
 
-class Asked(Value):
+class RequestRecord(Value):
     """Why and by whom the retrain was asked for."""
 
     trigger: str
@@ -72,11 +72,11 @@ class Libraries(Value):
     unnamed: bool = Field(False, description="Whether packages changed whose versions the record does not have.")
 
 
-class Story(Value):
+class ReleaseHistory(Value):
     """Everything that the record says about one version."""
 
     release: Release
-    asked: Asked | None
+    asked: RequestRecord | None
     window: TrainingWindow | None
     model: TrainedModel | None
     making: Making | None
@@ -117,7 +117,7 @@ class Story(Value):
 
 def tell(
     release: Release, events: Iterable[Event], champion_trained: Event | None, configurations: Iterable[Event]
-) -> Story:
+) -> ReleaseHistory:
     """The story of a release.
 
     Args:
@@ -135,7 +135,7 @@ def tell(
     steps = tuple(_steps(moves, release.version))
     before = _model(champion_trained)
     configured = list(configurations)
-    return Story(
+    return ReleaseHistory(
         release=release,
         asked=_asked(own, trained),
         window=window,
@@ -185,16 +185,18 @@ def _window(events: Sequence[Event], trained: Event | None) -> TrainingWindow | 
     return TrainingWindow.model_validate(built.payload) if built else None
 
 
-def _asked(events: Sequence[Event], trained: Event | None) -> Asked | None:
+def _asked(events: Sequence[Event], trained: Event | None) -> RequestRecord | None:
     """The last request before it was trained; of a run that nobody recorded, what the training itself says."""
     asked = _last(events, K.RETRAIN_REQUESTED, trained)
     if asked is not None:
         told = {name: str(asked.payload.get(name, "")) for name in ("trigger", "reason")}
-        return Asked(**told, by=asked.actor, via=asked.channel, at=asked.at)
+        return RequestRecord(**told, by=asked.actor, via=asked.channel, at=asked.at)
     making = _making(trained)
     if trained is None or making is None:
         return None
-    return Asked(trigger=making.trigger, reason=making.reason, by=trained.actor, via=trained.channel, at=trained.at)
+    return RequestRecord(
+        trigger=making.trigger, reason=making.reason, by=trained.actor, via=trained.channel, at=trained.at
+    )
 
 
 # ---------------------------------------------------------------- its release
@@ -407,14 +409,14 @@ def about(event: Event) -> str:
     return ": ".join([*([event.subject] if event.subject else []), *said])
 
 
-def libraries_line(story: Story) -> str:
+def libraries_line(history: ReleaseHistory) -> str:
     """The environment's change in a line: the same libraries as the champion's, or which moved from what to what."""
-    found = story.libraries
+    found = history.libraries
     if found is None:
         return "The record does not say by which libraries it was made."
     if not found.compared:
         return "No champion to compare libraries with."
-    champion = _named(story.evaluation.champion_version) if story.evaluation else "the champion"
+    champion = _named(history.evaluation.champion_version) if history.evaluation else "the champion"
     if not found.moved:
         return f"Same libraries as {champion}{', but for packages that neither fit nor score' * found.unnamed}."
     shown = ", ".join(f"{one.what} {one.before} \u2192 {one.after}" for one in found.moved[:LIBRARIES_SHOWN])
@@ -423,15 +425,15 @@ def libraries_line(story: Story) -> str:
     return f"Libraries moved since {champion}: {shown}{more}{', and packages not on record' * found.unnamed}."
 
 
-def why(story: Story) -> str:
+def why(history: ReleaseHistory) -> str:
     """Why it serves, or does not, in two or three sentences."""
-    return " ".join([_standing(story), _judged(story), _let(story)])
+    return " ".join([_standing(history), _judged(history), _let(history)])
 
 
-def _standing(story: Story) -> str:
-    release = story.release
-    since = f"{story.served[-1][0]:%Y-%m-%d %H:%M} UTC" if story.served else ""
-    if story.live:
+def _standing(history: ReleaseHistory) -> str:
+    release = history.release
+    since = f"{history.served[-1][0]:%Y-%m-%d %H:%M} UTC" if history.served else ""
+    if history.live:
         return f"Version {release.version} serves since {since}."
     told = str(release.state).replace("_", " ")
     at = f"{release.moved_at:%Y-%m-%d %H:%M} UTC"
@@ -439,25 +441,25 @@ def _standing(story: Story) -> str:
     return f"Version {release.version} does not serve: {told} by {release.moved_by} at {at}{reason}."
 
 
-def _judged(story: Story) -> str:
-    if story.evaluation is None:
+def _judged(history: ReleaseHistory) -> str:
+    if history.evaluation is None:
         return "The record has no verdict about it."
-    gates = [gate for gate in story.gates if gate.applicable]
+    gates = [gate for gate in history.gates if gate.applicable]
     passed = sum(gate.passed for gate in gates)
-    skipped = len(story.gates) - len(gates)
+    skipped = len(history.gates) - len(gates)
     left = f"; {skipped} did not apply" if skipped else ""
-    against = story.evaluation.champion_version
+    against = history.evaluation.champion_version
     beside = f" beside version {against}" if against is not None else " with no champion beside it"
-    asked = f" A human had to decide: {story.release.needs_human}." if story.release.needs_human else ""
+    asked = f" A human had to decide: {history.release.needs_human}." if history.release.needs_human else ""
     return f"It was judged{beside} and passed {passed} of {len(gates)} gates{left}.{asked}"
 
 
-def _let(story: Story) -> str:
-    if story.decision is None:
-        return "Nobody has decided about it." if not story.served else "It was made champion by hand."
-    decision = story.decision
+def _let(history: ReleaseHistory) -> str:
+    if history.decision is None:
+        return "Nobody has decided about it." if not history.served else "It was made champion by hand."
+    decision = history.decision
     reason = f": {decision.reason}" if decision.reason else ", without a reason"
-    took = f" It took the place of {_named(story.replaced)}." if story.served else ""
+    took = f" It took the place of {_named(history.replaced)}." if history.served else ""
     return (
         f"It was {decision.what} by {decision.by} ({decision.via}) at {decision.at:%Y-%m-%d %H:%M} UTC{reason}.{took}"
     )

@@ -29,10 +29,10 @@ from fraud_retraining.domain.releases.lifecycle import (
     adopt,
     ask,
     begin_promotion,
+    clear_champion,
     displaced,
     end_promotion,
     move,
-    unseat,
 )
 from fraud_retraining.domain.releases.trust import POLICY
 from fraud_retraining.domain.values.errors import RetrainingError
@@ -91,7 +91,7 @@ class ReleaseReplay:
         _require_same("the event is about another release than it tells of", _about(row), _about(told))
         key = (told.model, told.version)
         if row.kind == EventKind.VERSION_REGISTERED or key in self.releases or not self._incomplete:
-            _require_told(self._next(row, payload, told), told)
+            _require_notice(self._next(row, payload, told), told)
         self.releases[key] = told
         self._require_one_of(told)
 
@@ -230,7 +230,7 @@ def _asked(before: Release, told: Release, moved: Moved) -> Release:
 def _replaced(champion: Release, to: ReleaseState, moved: Moved) -> Release:
     """The champion that a promotion, a rollback or somebody's hand took the alias from, or that cannot serve."""
     if to is S.ROLLED_BACK:
-        return unseat(champion, moved)
+        return clear_champion(champion, moved)
     if to is not S.SUPERSEDED:
         raise NotAMove(f"a champion does not become {to}")
     return displaced(champion, None, moved).model_copy(update={"reason": moved.reason})
@@ -253,7 +253,7 @@ def _require_identity(payload: Mapping[str, Any], moved: Moved) -> None:
         )
 
 
-def _require_told(expected: Release, told: Release) -> None:
+def _require_notice(expected: Release, told: Release) -> None:
     names = [name for name in Release.model_fields if getattr(expected, name) != getattr(told, name)]
     if names:
         differing = "; ".join(f"{name} is {getattr(told, name)}, not {getattr(expected, name)}" for name in names)

@@ -145,7 +145,7 @@ class Evidence(Value):
 NO_FIXED_SET = NotCompared(reason="no fixed evaluation days are configured")
 
 
-def gather_evidence(
+def collect_evidence(
     policy: GatePolicy,
     *,
     holdout: Judged,

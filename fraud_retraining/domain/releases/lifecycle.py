@@ -20,7 +20,7 @@ from typing import Protocol
 
 from pydantic import Field
 
-from fraud_retraining.domain.releases.reviewers import Identity, ReviewerPolicy, admit, asked_for
+from fraud_retraining.domain.releases.reviewers import Identity, ReviewerPolicy, admit, is_requester
 from fraud_retraining.domain.retraining.requesters import UNKNOWN
 from fraud_retraining.domain.values.base import Value
 from fraud_retraining.domain.values.errors import Conflict, GateFailed, NotPermitted, SettingsError
@@ -316,7 +316,7 @@ def needs_two(release: Release, policy: ReviewerPolicy) -> bool:
 
 def _refuse_own(release: Release, policy: ReviewerPolicy, identity: Identity) -> None:
     """Whoever asked cannot approve, whatever trigger they named."""
-    if asked_for(policy, identity, release.requested_by):
+    if is_requester(policy, identity, release.requested_by):
         raise NotPermitted(
             f"{identity.name} asked for version {release.version} and cannot approve it",
             remedy="Let another reviewer decide.",
@@ -461,7 +461,7 @@ def end_promotion(release: Release, intent: Intent, outcome: Outcome, moved: Mov
             return _placed(release, to, why, intent=None)
 
 
-def dethrone(champion: Release, by: Intent, moved: Moved) -> Release:
+def replace_champion(champion: Release, by: Intent, moved: Moved) -> Release:
     """The champion that another version replaces: superseded by a promotion, rolled back by a rollback."""
     to = S.ROLLED_BACK if by.rollback else S.SUPERSEDED
     reason = by.reason if by.rollback else f"version {by.version} was promoted"
@@ -481,7 +481,7 @@ def displaced(champion: Release, target: int | None, moved: Moved) -> Release:
     return _placed(champion, S.SUPERSEDED, moved.model_copy(update={"reason": f"the alias was moved {named} by hand"}))
 
 
-def unseat(champion: Release, moved: Moved) -> Release:
+def clear_champion(champion: Release, moved: Moved) -> Release:
     """The first champion that cannot serve: there is no version to go back to, and the alias was taken away."""
     _checked(champion, S.ROLLED_BACK, moved)
     return _placed(champion, S.ROLLED_BACK, moved)

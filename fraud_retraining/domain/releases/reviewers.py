@@ -288,7 +288,7 @@ def admit(policy: ReviewerPolicy, identity: Identity) -> None:
 _PROOFS = "present your own token (FRAUD_RETRAINING_REVIEWER_TOKEN), or decide from your own account, Slack or the page"
 
 
-def asked_for(policy: ReviewerPolicy, identity: Identity, requested_by: str) -> bool:
+def is_requester(policy: ReviewerPolicy, identity: Identity, requested_by: str) -> bool:
     """Whether it was they who asked, under any of their names."""
     reviewer = policy.reviewer(identity.name)
     return requested_by in (reviewer.names if reviewer is not None else {identity.name})

@@ -118,7 +118,7 @@ def standing(policy: EarnedPolicy, events: Iterable[Event], now: datetime) -> St
     approved, since = 0, None
     incident: tuple[str, datetime] | None = None
     for event in sorted(events, key=lambda event: event.seq):
-        told = incident_told(event)
+        told = incident_notice(event)
         if told is not None:
             approved, incident, since = 0, (told, event.at), event.at
         elif _refused_by_human(event):
@@ -197,7 +197,7 @@ def _pages(event: Event) -> bool:
     return event.payload.get("severity") == CRITICAL
 
 
-def incident_told(event: Event) -> str | None:
+def incident_notice(event: Event) -> str | None:
     """What went wrong, if the event tells of something that sets trust back."""
     told = (one.told(event) for one in INCIDENTS if one.kind == event.kind)
     return next((text for text in told if text is not None), None)

@@ -178,7 +178,7 @@ class Paused(Value):
     until_resumed: bool = Field(False, description="Whether it waits for a person, whatever the input is.")
 
 
-class Known(Value):
+class TriggerInputs(Value):
     """Everything that a decision rests on. `ready` names as-of days whose window can be built, with their inputs."""
 
     now: datetime = Field(description="Aware, UTC.")
@@ -239,7 +239,7 @@ class Fired(Value):
     drift_since: date | None = None
 
 
-def decide(policy: TriggerPolicy, known: Known) -> Decision:
+def decide(policy: TriggerPolicy, known: TriggerInputs) -> Decision:
     """What to do now. Triggers that fire together make one retrain, as of the latest day that any of them asks for.
 
     A retrain that ended without an answer comes first, as of its own day: a new day that arrives meanwhile does not
@@ -258,7 +258,7 @@ def decide(policy: TriggerPolicy, known: Known) -> Decision:
     return _after_failures(policy, known, wanted)
 
 
-def _again(policy: TriggerPolicy, known: Known, fired: Sequence[Fired]) -> Retrain | Skip | None:
+def _again(policy: TriggerPolicy, known: TriggerInputs, fired: Sequence[Fired]) -> Retrain | Skip | None:
     """The unfinished retrain, or that it waits for an ingest; None where there is none or it has had its tries."""
     one = known.unfinished
     if one is None or (known.last_as_of is not None and one.as_of <= known.last_as_of):
@@ -292,7 +292,7 @@ def first_reason(reason: str) -> str:
     return AGAIN.sub("", reason)
 
 
-def _tries(known: Known, inputs: str) -> tuple[str, int]:
+def _tries(known: TriggerInputs, inputs: str) -> tuple[str, int]:
     """The most frequent cause of failures on an input, and how often it was."""
     causes = Counter(failure.cause for failure in known.failed if failure.inputs == inputs)
     return causes.most_common(1)[0] if causes else ("", 0)
@@ -330,7 +330,7 @@ def worth_asking(policy: TriggerPolicy, last_as_of: date | None, latest: date, n
     return sorted({*recent, *due[:1], latest})
 
 
-def _answers(policy: TriggerPolicy, known: Known) -> Iterator[Fired | str]:
+def _answers(policy: TriggerPolicy, known: TriggerInputs) -> Iterator[Fired | str]:
     if policy.schedule is not None:
         yield _schedule(policy.schedule, known)
     if policy.drift is not None:
@@ -341,7 +341,7 @@ def _answers(policy: TriggerPolicy, known: Known) -> Iterator[Fired | str]:
         yield _performance(policy.performance, known)
 
 
-def _schedule(policy: SchedulePolicy, known: Known) -> Fired | str:
+def _schedule(policy: SchedulePolicy, known: TriggerInputs) -> Fired | str:
     if known.last_as_of is None:
         return _first(known)
     due = grid(policy, known.last_as_of, known.now - known.grace)
@@ -363,14 +363,14 @@ def _schedule(policy: SchedulePolicy, known: Known) -> Fired | str:
     )
 
 
-def _first(known: Known) -> Fired | str:
+def _first(known: TriggerInputs) -> Fired | str:
     if known.ready:
         return Fired(trigger=Trigger.SCHEDULE, as_of=max(known.ready), reason="schedule: no model has been trained yet")
     why = known.unready[max(known.unready)] if known.unready else "no day has arrived"
     return f"schedule: no model has been trained yet, and {why}"
 
 
-def _latest(known: Known) -> date | str:
+def _latest(known: TriggerInputs) -> date | str:
     """The latest as-of day that is ready and was not trained yet, or why there is none."""
     newer = [day for day in known.ready if known.last_as_of is None or day > known.last_as_of]
     if newer:
@@ -378,7 +378,7 @@ def _latest(known: Known) -> date | str:
     return f"no day after the last as-of day, {known.last_as_of}, is ready" if known.last_as_of else "no day is ready"
 
 
-def _drift(policy: DriftTriggerPolicy, known: Known) -> Fired | str:
+def _drift(policy: DriftTriggerPolicy, known: TriggerInputs) -> Fired | str:
     needed, looked_at = policy.days
     recent = known.drift[-looked_at:]
     over = [day for day in recent if day.value > policy.threshold]
@@ -395,7 +395,9 @@ def _drift(policy: DriftTriggerPolicy, known: Known) -> Fired | str:
     return _drift_again(policy, known, as_of, over)
 
 
-def _drift_again(policy: DriftTriggerPolicy, known: Known, as_of: date, over: Sequence[DriftDay]) -> Fired | str:
+def _drift_again(
+    policy: DriftTriggerPolicy, known: TriggerInputs, as_of: date, over: Sequence[DriftDay]
+) -> Fired | str:
     """Fires unless the same drift was answered already by a retrain that could not know its labels yet."""
     since = _since(policy, known.drift)
     helps = since + timedelta(days=known.learns_after_days)
@@ -428,7 +430,7 @@ def _since(policy: DriftTriggerPolicy, history: Sequence[DriftDay]) -> date:
     return since
 
 
-def _new_data(policy: NewDataTriggerPolicy, known: Known) -> Fired | str:
+def _new_data(policy: NewDataTriggerPolicy, known: TriggerInputs) -> Fired | str:
     if known.new_rows < policy.rows:
         return f"new data: {known.new_rows:,} of {policy.rows:,} rows since the last training"
     as_of = _latest(known)
@@ -438,7 +440,7 @@ def _new_data(policy: NewDataTriggerPolicy, known: Known) -> Fired | str:
     return Fired(trigger=Trigger.NEW_DATA, as_of=as_of, reason=reason)
 
 
-def _performance(policy: PerformanceTriggerPolicy, known: Known) -> Fired | str:
+def _performance(policy: PerformanceTriggerPolicy, known: TriggerInputs) -> Fired | str:
     live = known.performance
     if live is None:
         return "performance: no matured day has been judged yet"
@@ -467,7 +469,7 @@ def decay(policy: PerformanceTriggerPolicy, live: LivePerformance) -> str | None
     return None
 
 
-def _together(fired: Sequence[Fired], known: Known) -> Retrain:
+def _together(fired: Sequence[Fired], known: TriggerInputs) -> Retrain:
     as_of = max(answer.as_of for answer in fired)
     return Retrain(
         as_of=as_of,
@@ -488,7 +490,7 @@ def _is_integrity(cause: str) -> bool:
     return cause.partition(":")[0] == INTEGRITY
 
 
-def _after_failures(policy: TriggerPolicy, known: Known, wanted: Retrain) -> Decision:
+def _after_failures(policy: TriggerPolicy, known: TriggerInputs, wanted: Retrain) -> Decision:
     paused = known.paused
     if paused is not None and (paused.until_resumed or _is_integrity(paused.cause)):
         return Skip(

@@ -28,7 +28,7 @@ from fraud_retraining.domain.review.report import (
     Effects,
     FeatureReview,
     MatureDay,
-    ReviewPack,
+    ReviewReport,
     ScoreCounts,
     ScoreReview,
     SliceReview,
@@ -120,7 +120,7 @@ def review(
     maturity: Iterable[MatureDay],
     drift: DriftReport | None = None,
     fixed: Sequence[Judged] = (),
-) -> ReviewPack:
+) -> ReviewReport:
     """The pack of a candidate.
 
     Args:
@@ -142,7 +142,7 @@ def review(
     measured = (evidence.beside, evidence.champion)[: len(sides)]
     explained = [explain(side.model, watch.sample, seed=policy.seed) if watch.sample else None for side in sides]
     first, last = _range(candidate.rows)
-    return ReviewPack(
+    return ReviewReport(
         as_of=as_of,
         fingerprint=fingerprint,
         champion_version=champion_version,

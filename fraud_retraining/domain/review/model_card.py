@@ -10,9 +10,9 @@ description: what does not fit is left out by whole sections, and the card says 
 import re
 from collections.abc import Iterator
 
-from fraud_retraining.domain.audit.history import Story, why
+from fraud_retraining.domain.audit.history import ReleaseHistory, why
 from fraud_retraining.domain.evaluation.comparison import Comparison
-from fraud_retraining.domain.review.report import ReviewPack
+from fraud_retraining.domain.review.report import ReviewReport
 from fraud_retraining.domain.review.tables import gates_grid, metrics_grid, slices_grid
 from fraud_retraining.domain.values.grids import Grid, share, span
 
@@ -29,22 +29,23 @@ def markdown(text: object) -> str:
     return _SPECIAL.sub(r"\\\1", " ".join(shown.split())).replace("&", "&amp;")
 
 
-def purpose(story: Story, pack: ReviewPack | None) -> str:
+def purpose(history: ReleaseHistory, review_report: ReviewReport | None) -> str:
     """What the model is for, and what it is not for."""
     alerts = (
-        f" Each day the {pack.alert_budget} {pack.alert_entity}s with the highest scores are meant to be looked at."
-        if pack
+        f" Each day the {review_report.alert_budget} {review_report.alert_entity}s with the highest scores are meant "
+        "to be looked at."
+        if review_report
         else ""
     )
     return (
-        f"{story.release.model} gives each payment transaction the probability that it is fraud.{alerts} A score is no "
-        "proof; the model is not made for any other decision about people."
+        f"{history.release.model} gives each payment transaction the probability that it is fraud.{alerts} A score "
+        "is no proof; the model is not made for any other decision about people."
     )
 
 
-def data(story: Story) -> Iterator[str]:
+def data(history: ReleaseHistory) -> Iterator[str]:
     """What it learnt from and was judged on."""
-    window = story.window
+    window = history.window
     if window is None:
         yield "The record does not say what it learnt from."
         return
@@ -62,34 +63,40 @@ def data(story: Story) -> Iterator[str]:
         f"Labels as they were known on {days.as_of}, believed {window.label_delay_days} days after the transaction; "
         "rows without a label neither teach nor judge."
     )
-    yield f"{len(window.features)} features; data digest {story.data_digest}."
+    yield f"{len(window.features)} features; data digest {history.data_digest}."
 
 
-def limits(story: Story, pack: ReviewPack | None) -> tuple[str, ...]:
+def limits(history: ReleaseHistory, review_report: ReviewReport | None) -> tuple[str, ...]:
     """Where the model must not be trusted more than it was tested."""
-    return (*_time_limits(story), *_comparison_limits(story), *_slice_limits(pack), *_gate_limits(story), *_other(pack))
+    return (
+        *_time_limits(history),
+        *_comparison_limits(history),
+        *_slice_limits(review_report),
+        *_gate_limits(history),
+        *_other(review_report),
+    )
 
 
-def _time_limits(story: Story) -> Iterator[str]:
-    if story.evaluation is not None and story.evaluation.fixed_age is not None:
-        yield story.evaluation.fixed_age.told
-    if story.window is None:
+def _time_limits(history: ReleaseHistory) -> Iterator[str]:
+    if history.evaluation is not None and history.evaluation.fixed_age is not None:
+        yield history.evaluation.fixed_age.told
+    if history.window is None:
         return
-    days = story.window.days
+    days = history.window.days
     yield (
         f"It has seen no fraud that happened after {days.training.end}, "
         f"{(days.as_of - days.training.end).days} days before its as-of day."
     )
-    if story.evaluation is not None and story.evaluation.aged is not None:
-        yield story.evaluation.aged.told
-    if story.window.missing:
-        yield f"Days that were missing: {', '.join(map(str, story.window.missing))}."
-    if story.rewritten:
-        yield f"It cannot be made again: {', '.join(story.rewritten)} hold other rows now."
+    if history.evaluation is not None and history.evaluation.aged is not None:
+        yield history.evaluation.aged.told
+    if history.window.missing:
+        yield f"Days that were missing: {', '.join(map(str, history.window.missing))}."
+    if history.rewritten:
+        yield f"It cannot be made again: {', '.join(history.rewritten)} hold other rows now."
 
 
-def _comparison_limits(story: Story) -> Iterator[str]:
-    comparison = story.evaluation.evidence.comparison if story.evaluation else None
+def _comparison_limits(history: ReleaseHistory) -> Iterator[str]:
+    comparison = history.evaluation.evidence.comparison if history.evaluation else None
     if not isinstance(comparison, Comparison):
         reason = comparison.reason if comparison else "the rows could not compare the two"
         yield f"It was not compared with a champion: {reason}."
@@ -101,31 +108,32 @@ def _comparison_limits(story: Story) -> Iterator[str]:
         )
 
 
-def _slice_limits(pack: ReviewPack | None) -> Iterator[str]:
-    if pack is None:
+def _slice_limits(review_report: ReviewReport | None) -> Iterator[str]:
+    if review_report is None:
         return
-    untold = [f"{one.slice} {one.value}" for one in pack.slices if one.average_precision is None]
-    worse = [f"{one.slice} {one.value} ({one.difference:+.3f})" for one in pack.slices if (one.high or 0) < 0]
+    untold = [f"{one.slice} {one.value}" for one in review_report.slices if one.average_precision is None]
+    worse = [f"{one.slice} {one.value} ({one.difference:+.3f})" for one in review_report.slices if (one.high or 0) < 0]
     if untold:
         yield f"Slices with too few frauds to be judged: {_some(untold)}."
     if worse:
         yield f"Slices in which it is worse than the champion, and not by chance: {_some(worse)}."
 
 
-def _gate_limits(story: Story) -> Iterator[str]:
-    warned = [gate.name for gate in story.gates if not gate.passed]
+def _gate_limits(history: ReleaseHistory) -> Iterator[str]:
+    warned = [gate.name for gate in history.gates if not gate.passed]
     if warned:
         yield f"Gates that did not pass: {', '.join(warned)}."
 
 
-def _other(pack: ReviewPack | None) -> Iterator[str]:
-    if pack is None:
+def _other(review_report: ReviewReport | None) -> Iterator[str]:
+    if review_report is None:
         return
-    drifted = list(pack.drift.over()) if pack.drift is not None else []
-    if pack.drift is not None and drifted:
-        yield f"What had drifted by {pack.drift.day} from what the champion learnt from: {_some(drifted)}."
-    if pack.features and (pack.features[0].effect or 0) > 0.5:
-        yield f"{share(pack.features[0].effect)} of its scores' movement comes from {pack.features[0].name} alone."
+    drifted = list(review_report.drift.over()) if review_report.drift is not None else []
+    if review_report.drift is not None and drifted:
+        yield f"What had drifted by {review_report.drift.day} from what the champion learnt from: {_some(drifted)}."
+    if review_report.features and (review_report.features[0].effect or 0) > 0.5:
+        first = review_report.features[0]
+        yield f"{share(first.effect)} of its scores' movement comes from {first.name} alone."
 
 
 def _some(names: list[str]) -> str:
@@ -133,26 +141,26 @@ def _some(names: list[str]) -> str:
     return f"{', '.join(names[:NAMED])}{more}"
 
 
-def lineage(story: Story) -> Iterator[tuple[str, str]]:
+def lineage(history: ReleaseHistory) -> Iterator[tuple[str, str]]:
     """What determined it, by name and digest."""
-    release = story.release
+    release = history.release
     yield "as-of day", str(release.as_of)
-    yield "trigger", story.asked.told if story.asked else release.trigger
+    yield "trigger", history.asked.told if history.asked else release.trigger
     yield "fingerprint", release.fingerprint
     yield "artifact", release.artifact_digest
-    if story.making is not None:
-        made_by = story.making.environment
+    if history.making is not None:
+        made_by = history.making.environment
         yield "code", made_by.code_version
         yield "lock file", made_by.lock_digest or "none: not made from a checkout"
         yield "installed", made_by.installed_digest
-    if story.model is not None:
-        yield "MLflow run", story.model.run_id
-    yield "replaced", f"version {story.replaced}" if story.replaced is not None else "nobody"
+    if history.model is not None:
+        yield "MLflow run", history.model.run_id
+    yield "replaced", f"version {history.replaced}" if history.replaced is not None else "nobody"
 
 
-def approvals(story: Story) -> Iterator[str]:
+def approvals(history: ReleaseHistory) -> Iterator[str]:
     """Who let it serve, or did not, and why."""
-    for step in story.steps:
+    for step in history.steps:
         if step.what in DECIDED or step.what.endswith("refused"):
             reason = f": {step.reason}" if step.reason else ""
             yield f"{step.at:%Y-%m-%d %H:%M} UTC: {step.what} by {step.by} ({step.via}){reason}"
@@ -161,11 +169,11 @@ def approvals(story: Story) -> Iterator[str]:
 # ---------------------------------------------------------------- as Markdown
 
 
-def card_markdown(story: Story, pack: ReviewPack | None) -> str:
+def card_markdown(history: ReleaseHistory, review_report: ReviewReport | None) -> str:
     """The card, at most `MOST_CHARACTERS` long; the least important sections are the last."""
-    title = f"# {markdown(story.release.model)} version {story.release.version}"
+    title = f"# {markdown(history.release.model)} version {history.release.version}"
     kept, left = [title], MOST_CHARACTERS - len(title) - len(SHORTENED) - 4
-    sections = list(_sections(story, pack))
+    sections = list(_sections(history, review_report))
     for section in sections:
         if len(section) + 2 <= left:
             kept.append(section)
@@ -174,23 +182,24 @@ def card_markdown(story: Story, pack: ReviewPack | None) -> str:
     return "\n\n".join([*kept, *([SHORTENED] if shortened else [])])
 
 
-def _sections(story: Story, pack: ReviewPack | None) -> Iterator[str]:
-    yield _section("Why it stands where it stands", markdown(why(story)[:1000]))
-    yield _section("Purpose", markdown(purpose(story, pack)))
-    yield _section("Data", _listed(data(story)))
-    if story.evaluation is not None:
-        evidence = story.evaluation.evidence
+def _sections(history: ReleaseHistory, review_report: ReviewReport | None) -> Iterator[str]:
+    yield _section("Why it stands where it stands", markdown(why(history)[:1000]))
+    yield _section("Purpose", markdown(purpose(history, review_report)))
+    yield _section("Data", _listed(data(history)))
+    if history.evaluation is not None:
+        evidence = history.evaluation.evidence
         yield _section(
-            "Metrics", _grid(metrics_grid(evidence.beside, evidence.champion, pack.intervals if pack else None))
+            "Metrics",
+            _grid(metrics_grid(evidence.beside, evidence.champion, review_report.intervals if review_report else None)),
         )
-        gates = gates_grid(story.evaluation.verdict)
+        gates = gates_grid(history.evaluation.verdict)
         yield _section("Gates", _grid(_without_last_column(gates)))
-    yield _section("Limits", _listed(limits(story, pack)))
-    yield _section("Lineage", "\n".join(f"- {name}: {markdown(told)}" for name, told in lineage(story)))
-    if decided := tuple(approvals(story)):
+    yield _section("Limits", _listed(limits(history, review_report)))
+    yield _section("Lineage", "\n".join(f"- {name}: {markdown(told)}" for name, told in lineage(history)))
+    if decided := tuple(approvals(history)):
         yield _section("Approvals", _listed(decided))
-    if pack is not None:
-        yield _section("Slices", _grid(slices_grid(pack)))
+    if review_report is not None:
+        yield _section("Slices", _grid(slices_grid(review_report)))
 
 
 def _section(title: str, body: str) -> str:

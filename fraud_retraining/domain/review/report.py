@@ -111,7 +111,7 @@ class Disagreement(Value):
     because: tuple[str, ...] = Field((), description="Features whose effects differ most; none without SHAP values.")
 
 
-class ReviewPack(Value):
+class ReviewReport(Value):
     """Everything that a reviewer is shown about one candidate, beside its gates."""
 
     as_of: date

@@ -12,12 +12,12 @@ from types import MappingProxyType
 
 from pydantic import Field
 
-from fraud_retraining.domain.audit.history import Story, libraries_line
+from fraud_retraining.domain.audit.history import ReleaseHistory, libraries_line
 from fraud_retraining.domain.evaluation.comparison import Comparison
 from fraud_retraining.domain.evaluation.gates import GATES, NO_CHAMPION, GateResult, NotCompared
 from fraud_retraining.domain.evaluation.metrics import CALIBRATION_ERROR, reading_order
 from fraud_retraining.domain.releases.candidate import Evaluation
-from fraud_retraining.domain.review.report import ReviewPack
+from fraud_retraining.domain.review.report import ReviewReport
 from fraud_retraining.domain.values.base import Value
 from fraud_retraining.domain.values.grids import number, span
 from fraud_retraining.domain.values.interval import Interval
@@ -120,9 +120,9 @@ class ReviewSummary(Value):
     libraries: str
 
 
-def review_summary(story: Story, pack: ReviewPack | None) -> ReviewSummary | None:
+def review_summary(history: ReleaseHistory, review_report: ReviewReport | None) -> ReviewSummary | None:
     """The first screen of a version; none where the record has no verdict about it."""
-    judged = story.evaluation
+    judged = history.evaluation
     if judged is None:
         return None
     standing, sentence = _standing(judged)
@@ -130,12 +130,12 @@ def review_summary(story: Story, pack: ReviewPack | None) -> ReviewSummary | Non
         standing=standing,
         title=TITLES[standing],
         sentence=sentence,
-        rows=_rows(judged, pack),
-        differences=tuple(_differences(judged, pack)),
-        gates=_counted(story.gates),
-        lines=tuple(_gate_lines(story.gates)),
-        passed=tuple(gate_name(gate.name) for gate in story.gates if gate.passed and gate.applicable),
-        libraries=libraries_line(story),
+        rows=_rows(judged, review_report),
+        differences=tuple(_differences(judged, review_report)),
+        gates=_counted(history.gates),
+        lines=tuple(_gate_lines(history.gates)),
+        passed=tuple(gate_name(gate.name) for gate in history.gates if gate.passed and gate.applicable),
+        libraries=libraries_line(history),
     )
 
 
@@ -162,20 +162,20 @@ def _of_interval(difference: Interval, lower_is_better: bool = False) -> Standin
     return Standing.BETTER if (difference.low > 0) is not lower_is_better else Standing.WORSE
 
 
-def _rows(judged: Evaluation, pack: ReviewPack | None) -> str:
+def _rows(judged: Evaluation, review_report: ReviewReport | None) -> str:
     measured = judged.evidence.candidate_compared or judged.evidence.candidate
-    span_of_days = f" of {pack.first_day} to {pack.last_day}" if pack else ""
+    span_of_days = f" of {review_report.first_day} to {review_report.last_day}" if review_report else ""
     return f"{measured.rows:,} transactions{span_of_days}, {measured.frauds:,} of them frauds"
 
 
-def _differences(judged: Evaluation, pack: ReviewPack | None) -> Iterator[Difference]:
+def _differences(judged: Evaluation, review_report: ReviewReport | None) -> Iterator[Difference]:
     """The metrics that matter first; average precision has the interval that the gate decided by."""
     evidence = judged.evidence
     candidate, champion = evidence.candidate_compared or evidence.candidate, evidence.champion
     for name in sorted(candidate.values, key=reading_order):
         if not name.startswith(FIRST_METRICS):
             continue
-        interval = _interval(name, judged, pack)
+        interval = _interval(name, judged, review_report)
         other = champion.values.get(name) if champion else None
         yield Difference(
             metric=name,
@@ -188,11 +188,11 @@ def _differences(judged: Evaluation, pack: ReviewPack | None) -> Iterator[Differ
         )
 
 
-def _interval(name: str, judged: Evaluation, pack: ReviewPack | None) -> Interval | None:
+def _interval(name: str, judged: Evaluation, review_report: ReviewReport | None) -> Interval | None:
     comparison = judged.evidence.comparison
     if name == AVERAGE_PRECISION and isinstance(comparison, Comparison):
         return comparison.difference
-    known = pack.intervals.get(name) if pack else None
+    known = review_report.intervals.get(name) if review_report else None
     return known.difference if known else None
 
 

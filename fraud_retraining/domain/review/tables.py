@@ -10,7 +10,7 @@ from fraud_retraining.domain.evaluation.gates import GateResult, Verdict
 from fraud_retraining.domain.evaluation.metrics import Metrics, reading_order
 from fraud_retraining.domain.evaluation.uncertainty import MetricIntervals
 from fraud_retraining.domain.monitoring.drift_tables import drift_grid
-from fraud_retraining.domain.review.report import QUANTILES, MatureDay, ReviewPack
+from fraud_retraining.domain.review.report import QUANTILES, MatureDay, ReviewReport
 from fraud_retraining.domain.training.windows import TrainingWindow
 from fraud_retraining.domain.values.grids import NONE, Grid, grid, number, share, span
 
@@ -103,35 +103,35 @@ def importance_grid(importance: Mapping[str, float]) -> Grid:
 # ---------------------------------------------------------------- the reviewer's pack
 
 
-def review_grids(pack: ReviewPack) -> tuple[Grid, ...]:
+def review_grids(review_report: ReviewReport) -> tuple[Grid, ...]:
     """The tables of a pack, in the order in which they are read; what was not measured is not among them."""
     found = (
-        alerts_grid(pack),
-        scores_grid(pack),
-        features_grid(pack),
-        slices_grid(pack),
-        drift_grid(pack.drift) if pack.drift is not None else None,
-        maturity_grid(pack),
-        disagreements_grid(pack),
+        alerts_grid(review_report),
+        scores_grid(review_report),
+        features_grid(review_report),
+        slices_grid(review_report),
+        drift_grid(review_report.drift) if review_report.drift is not None else None,
+        maturity_grid(review_report),
+        disagreements_grid(review_report),
     )
     return tuple(one for one in found if one is not None)
 
 
-def left_out(pack: ReviewPack) -> tuple[str, ...]:
+def left_out(review_report: ReviewReport) -> tuple[str, ...]:
     """What the pack does not show, and why."""
     told = []
-    if pack.drift is None:
+    if review_report.drift is None:
         told.append("Drift: no day before this retrain has a drift report under the champion.")
-    if pack.not_compared:
-        told.append(f"Comparison with a champion: {pack.not_compared}.")
+    if review_report.not_compared:
+        told.append(f"Comparison with a champion: {review_report.not_compared}.")
     return tuple(told)
 
 
-def alerts_grid(pack: ReviewPack) -> Grid | None:
+def alerts_grid(review_report: ReviewReport) -> Grid | None:
     """Card precision at the budget, day by day."""
-    if not pack.alerts:
+    if not review_report.alerts:
         return None
-    budget, against = pack.alert_budget, pack.alerts[0].champion is not None
+    budget, against = review_report.alert_budget, review_report.alerts[0].champion is not None
     columns = ("day", "right", "precision", *(("champion's right", "champion's precision", "same") if against else ()))
     rows = (
         (
@@ -140,16 +140,16 @@ def alerts_grid(pack: ReviewPack) -> Grid | None:
             share(day.candidate / budget),
             *((day.champion or 0, share((day.champion or 0) / budget), day.same or 0) if against else ()),
         )
-        for day in pack.alerts
+        for day in review_report.alerts
     )
-    note = f"Of {budget} alerts a day, each about one {pack.alert_entity}: how many were right."
-    same = f" 'same' counts {pack.alert_entity}s that both models alert on." if against else ""
+    note = f"Of {budget} alerts a day, each about one {review_report.alert_entity}: how many were right."
+    same = f" 'same' counts {review_report.alert_entity}s that both models alert on." if against else ""
     return grid("alerts", f"Card precision@{budget}", columns, rows, note + same)
 
 
-def scores_grid(pack: ReviewPack) -> Grid:
+def scores_grid(review_report: ReviewReport) -> Grid:
     """Quantiles of both models' scores, and how far they moved."""
-    scores = pack.scores
+    scores = review_report.scores
     columns = ("share of the rows below", "candidate", *(("champion",) if scores.champion else ()))
     champion = scores.champion.quantiles if scores.champion else ()
     rows = (
@@ -165,9 +165,11 @@ def scores_grid(pack: ReviewPack) -> Grid:
     return grid("score_quantiles", "Score distribution", columns, rows, note)
 
 
-def features_grid(pack: ReviewPack) -> Grid:
+def features_grid(review_report: ReviewReport) -> Grid:
     """What matters to the model, and what matters more or less than to the champion."""
-    against = pack.champion_version is not None and any(one.champion_gain is not None for one in pack.features)
+    against = review_report.champion_version is not None and any(
+        one.champion_gain is not None for one in review_report.features
+    )
     columns = ("feature", "gain", "effect", *(("champion's gain", "champion's effect", "shift") if against else ()))
     rows = (
         (
@@ -176,20 +178,20 @@ def features_grid(pack: ReviewPack) -> Grid:
             share(one.effect),
             *((share(one.champion_gain), share(one.champion_effect), number(one.shift, "+.1%")) if against else ()),
         )
-        for one in pack.features
+        for one in review_report.features
     )
     note = (
         f"Gain: share of the loss reduction. Effect: share of the mean absolute effect on the log-odds of "
-        f"{pack.effects.rows:,} rows, by {METHODS[pack.effects.candidate]}"
+        f"{review_report.effects.rows:,} rows, by {METHODS[review_report.effects.candidate]}"
     )
     if against:
-        note += f"; the champion's by {METHODS[pack.effects.champion]}"
+        note += f"; the champion's by {METHODS[review_report.effects.champion]}"
     return grid("feature_effects", "Features", columns, rows, f"{note}.")
 
 
-def slices_grid(pack: ReviewPack) -> Grid:
+def slices_grid(review_report: ReviewReport) -> Grid:
     """Every slice with its counts, and the difference from the champion where there are frauds enough."""
-    against = any(one.champion is not None for one in pack.slices)
+    against = any(one.champion is not None for one in review_report.slices)
     columns = ("slice", "value", "rows", "frauds", "log loss", "average precision")
     more = ("champion", "difference", "interval") if against else ()
     rows = (
@@ -202,7 +204,7 @@ def slices_grid(pack: ReviewPack) -> Grid:
             number(one.average_precision),
             *((number(one.champion), number(one.difference, "+.4f"), _bounds(one.low, one.high)) if against else ()),
         )
-        for one in pack.slices
+        for one in review_report.slices
     )
     return grid("slices", "Slices", (*columns, *more), rows)
 
@@ -211,7 +213,7 @@ def _bounds(low: float | None, high: float | None) -> str:
     return NONE if low is None or high is None else f"{low:+.3f} to {high:+.3f}"
 
 
-def maturity_grid(pack: ReviewPack) -> Grid:
+def maturity_grid(review_report: ReviewReport) -> Grid:
     """How many labels of each day were known."""
     rows = (
         (
@@ -224,20 +226,20 @@ def maturity_grid(pack: ReviewPack) -> Grid:
             day.frauds,
             share(day.frauds / day.labelled if day.labelled else None),
         )
-        for day in pack.maturity
+        for day in review_report.maturity
     )
     columns = ("day", "use", "age in days", "rows", "labelled", "share", "frauds", "fraud rate")
     note = "Rows without a known label neither train nor judge."
-    return grid("maturity", f"Label maturity as of {pack.as_of}", columns, rows, note)
+    return grid("maturity", f"Label maturity as of {review_report.as_of}", columns, rows, note)
 
 
 def _labelled(day: MatureDay) -> str:
     return share(day.labelled / day.rows if day.rows else None)
 
 
-def disagreements_grid(pack: ReviewPack) -> Grid | None:
+def disagreements_grid(review_report: ReviewReport) -> Grid | None:
     """The transactions that the two models score most differently."""
-    if not pack.disagreements:
+    if not review_report.disagreements:
         return None
     rows = (
         (
@@ -250,8 +252,17 @@ def disagreements_grid(pack: ReviewPack) -> Grid | None:
             number(one.champion),
             ", ".join(one.because) or NONE,
         )
-        for one in pack.disagreements
+        for one in review_report.disagreements
     )
-    columns = ("transaction", "at (UTC)", pack.alert_entity, "amount", "label", "candidate", "champion", "because of")
-    title = f"The {len(pack.disagreements)} transactions on which candidate and champion disagree most"
+    columns = (
+        "transaction",
+        "at (UTC)",
+        review_report.alert_entity,
+        "amount",
+        "label",
+        "candidate",
+        "champion",
+        "because of",
+    )
+    title = f"The {len(review_report.disagreements)} transactions on which candidate and champion disagree most"
     return grid("disagreements", title, columns, rows)

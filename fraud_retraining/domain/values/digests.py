@@ -88,9 +88,9 @@ def _one_nan(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 def _varying(chunk: pa.Array) -> _Content:
     """Text, bytes, and what is exact as text: values one after the other, and the length of each."""
     large = chunk.cast(pa.large_binary() if _is_bytes(chunk.type) else pa.large_string())
-    packed = large.fill_null(b"" if _is_bytes(chunk.type) else "")
-    _, offsets, data = packed.buffers()
-    ends = np.frombuffer(offsets, np.int64)[packed.offset : packed.offset + len(packed) + 1]
+    reported = large.fill_null(b"" if _is_bytes(chunk.type) else "")
+    _, offsets, data = reported.buffers()
+    ends = np.frombuffer(offsets, np.int64)[reported.offset : reported.offset + len(reported) + 1]
     content = np.frombuffer(data, np.uint8) if data is not None else np.empty(0, np.uint8)
     return _Content(content[ends[0] : ends[-1]] if len(ends) else content[:0], np.diff(ends))
 

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from fraud_retraining.adapters.days.monitoring_reports import drift_reports, profile_name, write_profile
-from fraud_retraining.adapters.days.review_reports import read_pack, write_pack
+from fraud_retraining.adapters.days.review_reports import read_review_report, write_review_report
 from fraud_retraining.adapters.days.window_rows import WindowRows
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.mlflow.registry import ModelVersion, Registry
@@ -28,8 +28,8 @@ from fraud_retraining.domain.evaluation.gates import (
     NO_FIXED_SET,
     Evidence,
     NotCompared,
+    collect_evidence,
     comparable,
-    gather_evidence,
     judge,
 )
 from fraud_retraining.domain.evaluation.judged import Judged, Pair
@@ -43,7 +43,7 @@ from fraud_retraining.domain.releases.champions import champion_of_age
 from fraud_retraining.domain.releases.lifecycle import champion_of_time
 from fraud_retraining.domain.releases.verdicts import outcome_of
 from fraud_retraining.domain.review.building import Reviewed, Watch, maturity, review
-from fraud_retraining.domain.review.report import ReviewPack
+from fraud_retraining.domain.review.report import ReviewReport
 from fraud_retraining.domain.review.tables import gates_grid, metrics_grid
 from fraud_retraining.domain.training.scoring import FittedModel
 from fraud_retraining.domain.training.windows import HoldoutPolicy, TrainingWindow, WindowDay
@@ -155,16 +155,16 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
                 "aged": _aged(training_window, registry, ledger, settings, store, retrain_lease, context.log),
             }
         )
-        pack = _reviewed(evaluation, judging, holdout, fixed)
+        review_report = _reviewed(evaluation, judging, holdout, fixed)
         retrain_lease.hold()
-        drawn = pictures(pack)
+        drawn = pictures(review_report)
         kept = {
-            "review_digest": write_pack(store, pack),
-            "pictures_digest": write_pictures(store, pack.fingerprint, drawn),
+            "review_digest": write_review_report(store, review_report),
+            "pictures_digest": write_pictures(store, review_report.fingerprint, drawn),
         }
         evaluation = evaluation.model_copy(update=kept)
-        _leave_profile(fraud_model, holdout.candidate, pack, evaluation.aged, settings, store, registry)
-        _record(context, evaluation, fraud_model, pack, drawn, registry, ledger)
+        _leave_profile(fraud_model, holdout.candidate, review_report, evaluation.aged, settings, store, registry)
+        _record(context, evaluation, fraud_model, review_report, drawn, registry, ledger)
         progress.advance(EVALUATION, 3)
         return evaluation
 
@@ -180,8 +180,10 @@ def recorded_evaluation(ledger: Ledger, fingerprint: str) -> Evaluation | None:
 
 
 def _show_again(context: dg.AssetExecutionContext, known: Evaluation, store: Store) -> None:
-    pack = read_pack(store, known.fingerprint, known.review_digest)
-    context.add_output_metadata({**_metadata(known, pack), **(rendering.review_metadata(pack) if pack else {})})
+    review_report = read_review_report(store, known.fingerprint, known.review_digest)
+    context.add_output_metadata(
+        {**_metadata(known, review_report), **(rendering.review_metadata(review_report) if review_report else {})}
+    )
 
 
 def _opponent(
@@ -280,7 +282,7 @@ def _compared(
 
 def _evidence(judging: Judging, holdout: JudgedDays, fixed: JudgedDays | None) -> Evidence:
     settings = judging.settings
-    return gather_evidence(
+    return collect_evidence(
         settings.gates,
         holdout=holdout.candidate,
         comparison=holdout.comparison,
@@ -370,7 +372,7 @@ def _scored(
     return Judged.from_table(pa.concat_tables(tables), np.concatenate(scores), entity=settings.gates.alert_column)
 
 
-def _reviewed(evaluation: Evaluation, judging: Judging, holdout: JudgedDays, fixed: JudgedDays | None) -> ReviewPack:
+def _reviewed(evaluation: Evaluation, judging: Judging, holdout: JudgedDays, fixed: JudgedDays | None) -> ReviewReport:
     champion, window, store = judging.champion, judging.window, judging.store
     pair = holdout.comparison if isinstance(holdout.comparison, Pair) else None
     days = [day.day for day in (*window.training, *window.holdout, *window.fixed)]
@@ -407,7 +409,7 @@ def _latest_drift(as_of: date, champion: Champion | None, store: Store) -> Drift
 def _leave_profile(
     model: TrainedModel,
     judged: Judged,
-    pack: ReviewPack,
+    review_report: ReviewReport,
     aged: Aged | None,
     settings: Settings,
     store: Store,
@@ -418,7 +420,7 @@ def _leave_profile(
         return
     bins = number_bins(SCORE, judged.scores, settings.drift.bins)
     days = [number_counts(bins, judged.scores[judged.days == day]) for day in np.unique(judged.days)]
-    reached = pack.intervals.get("average_precision")
+    reached = review_report.intervals.get("average_precision")
     profile = HoldoutProfile(
         fingerprint=model.fingerprint,
         score=FeatureProfile.of(bins, days),
@@ -440,7 +442,7 @@ def _record(
     context: dg.AssetExecutionContext,
     evaluation: Evaluation,
     model: TrainedModel,
-    pack: ReviewPack,
+    review_report: ReviewReport,
     drawn: Mapping[str, bytes],
     registry: Registry,
     ledger: Ledger,
@@ -452,7 +454,7 @@ def _record(
         document=evaluation.model_dump(mode="json"),
         pictures=drawn,
     )
-    registry.log_document(model.run_id, "review.json", pack.document())
+    registry.log_document(model.run_id, "review.json", review_report.document())
     ledger.append(
         EventKind.MODEL_EVALUATED,
         actor="pipeline",
@@ -461,7 +463,9 @@ def _record(
         fingerprint=evaluation.fingerprint,
         payload=evaluation.model_dump(mode="json"),
     )
-    context.add_output_metadata({**_metadata(evaluation, pack), **rendering.review_metadata(pack, drawn)})
+    context.add_output_metadata(
+        {**_metadata(evaluation, review_report), **rendering.review_metadata(review_report, drawn)}
+    )
 
 
 def flat_metrics(evidence: Evidence) -> dict[str, float]:
@@ -508,14 +512,14 @@ def _ages(evaluation: Evaluation) -> dict[str, float]:
     return told
 
 
-def _metadata(evaluation: Evaluation, pack: ReviewPack | None) -> dict[str, Any]:
+def _metadata(evaluation: Evaluation, review_report: ReviewReport | None) -> dict[str, Any]:
     evidence = evaluation.evidence
     found = {**flat_metrics(evidence), **{f"ages.{name}": value for name, value in _ages(evaluation).items()}}.items()
     numbers = {name: rendering.figure(value) for name, value in found if not name.startswith("fixed")}
-    intervals = pack.intervals if pack else None
+    intervals = review_report.intervals if review_report else None
     metrics = metrics_grid(evidence.beside, evidence.champion, intervals)
     fixed = evidence.fixed_beside
-    on_fixed = pack.fixed_intervals if pack else None
+    on_fixed = review_report.fixed_intervals if review_report else None
     return {
         **numbers,
         "verdict": outcome_of(evaluation.verdict).replace("_", " "),

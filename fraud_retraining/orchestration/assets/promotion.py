@@ -40,7 +40,7 @@ from fraud_retraining.orchestration.runs.requests import request_of_run
 from fraud_retraining.orchestration.runs.retries import retried
 from fraud_retraining.orchestration.state.inventory import Inventory
 from fraud_retraining.services.model_cards import Cards
-from fraud_retraining.services.promotion import Publisher
+from fraud_retraining.services.promotion import Promoter
 from fraud_retraining.services.recorded_versions import recorded_champion
 from fraud_retraining.services.track_record import WARNINGS, permission_for
 from fraud_retraining.settings import Settings
@@ -112,11 +112,11 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
     ) -> ReleaseOutcome:
         """What became of the candidate: promoted, waiting for a decision, superseded, or decided in an earlier run."""
         lease = retrain_lease.hold(PRODUCTION)
-        publisher = Publisher(ledger, registry, settings.promotion)
-        publisher.recover(POLICY)
+        promoter = Promoter(ledger, registry, settings.promotion)
+        promoter.recover(POLICY)
         retrain_lease.hold()
-        outcome = _released(registered_model, settings, publisher, ledger, lease)
-        publisher.point_candidate()
+        outcome = _released(registered_model, settings, promoter, ledger, lease)
+        promoter.point_candidate()
         _refresh_cards(context, Cards(ledger, registry, store))
         context.add_output_metadata(_outcome_metadata(outcome, registry.champion(), settings))
         retrain_lease.came_to(outcome.status)
@@ -200,14 +200,14 @@ def _register(
 
 
 def _released(
-    registered: RegisteredVersion, settings: Settings, publisher: Publisher, ledger: Ledger, lease: Lease
+    registered: RegisteredVersion, settings: Settings, promoter: Promoter, ledger: Ledger, lease: Lease
 ) -> ReleaseOutcome:
     release = _known(ledger, registered.version)
     if release.state is ReleaseState.REGISTERED:
-        release = _moved(release, settings, publisher, ledger, lease)
+        release = _moved(release, settings, promoter, ledger, lease)
     elif release.state is ReleaseState.APPROVED:
         by, via = release.decided_by or POLICY, release.decided_via or CHANNEL
-        release = publisher.promote(release.version, actor=by, channel=via, reason=release.reason, lease=lease)
+        release = promoter.promote(release.version, actor=by, channel=via, reason=release.reason, lease=lease)
     else:
         return _outcome(registered, RetrainStatus.ALREADY_TRAINED, f"version {release.version} is {_words(release)}")
     status = RetrainStatus.JUDGED if _is_older(release, ledger.champion()) else _STATUS[release.state]
@@ -226,7 +226,7 @@ _STATUS = {
 }
 
 
-def _moved(release: Release, settings: Settings, publisher: Publisher, ledger: Ledger, lease: Lease) -> Release:
+def _moved(release: Release, settings: Settings, promoter: Promoter, ledger: Ledger, lease: Lease) -> Release:
     policy = settings.promotion
     by: dict[str, Any] = {"actor": POLICY, "channel": CHANNEL, "lease": lease}
     champion = ledger.champion()
@@ -243,7 +243,7 @@ def _moved(release: Release, settings: Settings, publisher: Publisher, ledger: L
             return ledger.await_decision(release.version, hours=policy.approval_hours, reason=allowed.why, **by)
         case Promote():
             ledger.move_release(release.version, ReleaseState.APPROVED, reason=allowed.why, **by)
-            return publisher.promote(release.version, reason=allowed.why, **by)
+            return promoter.promote(release.version, reason=allowed.why, **by)
 
 
 def warnings_of(

@@ -42,7 +42,7 @@ LOG = logging.getLogger("fraud_retraining.lease")
 
 
 @dataclass(frozen=True)
-class Asked:
+class RunRequester:
     """The run that asks."""
 
     run_id: str
@@ -71,7 +71,7 @@ class RetrainLease:
     def __init__(
         self,
         ledger: Ledger,
-        asked: Asked,
+        asked: RunRequester,
         budget: BudgetPolicy,
         *,
         when_busy: Literal["skip", "queue"] = "skip",
@@ -222,9 +222,11 @@ class RetrainLease:
         return busy
 
 
-def asked_by(run: dg.DagsterRun) -> Asked:
+def requester_of(run: dg.DagsterRun) -> RunRequester:
     """Who asks, from the tags of the run."""
-    return Asked(run.run_id, as_of_of(run.tags), trigger_of(run.tags), _seconds(run.tags.get(INGEST_SECONDS_TAG, "0")))
+    return RunRequester(
+        run.run_id, as_of_of(run.tags), trigger_of(run.tags), _seconds(run.tags.get(INGEST_SECONDS_TAG, "0"))
+    )
 
 
 def _seconds(tag: str) -> float:

@@ -28,7 +28,7 @@ from fraud_retraining.domain.alerts.failures import (
     Failure,
     causes,
     classify,
-    classify_told,
+    classify_message,
     family_error,
 )
 from fraud_retraining.domain.alerts.notices import (
@@ -162,7 +162,7 @@ class Outcomes:
         """The same for a run of whose error only the names of its types and its words are left."""
         if DagsterAssetCheckFailedError.__name__ in kinds:
             return self.failed(run, DagsterAssetCheckFailedError(words))
-        return self._failed(run, lambda about: classify_told(kinds, words, about), None)
+        return self._failed(run, lambda about: classify_message(kinds, words, about), None)
 
     def refused(self, run: EndedRun, error: BaseException, told: Iterable[date] = ()) -> Failure:
         """Records that a retrain failed before its run began. `told`: days that people have been told of just now."""
@@ -182,7 +182,7 @@ class Outcomes:
         kinds = (KINDS[run.job], EventKind.RETRAIN_SKIPPED)
         return run.run_id is not None and self._ledger.last(kinds, subject=run.run_id) is not None
 
-    def tell_pause(self) -> None:
+    def notify_pause(self) -> None:
         """Tells people that automation has paused, once; or that it goes on."""
         pause = paused(self._ledger)
         known = any(one.notice.key == Topic.AUTOMATION_PAUSED for one in self._outbox.open_notices())
@@ -192,7 +192,7 @@ class Outcomes:
             occasion = self._occasion(EndedRun(job="retrain"), None, None)
             self.open(paused_notice(pause.cause, self._settings.triggers.max_failures, occasion, self._links))
 
-    def tell_decay(self, live: LivePerformance | None) -> None:
+    def notify_decay(self, live: LivePerformance | None) -> None:
         """Tells people that the service is worth less than was promised, once; or that it is worth it again.
 
         Where nothing is known of live performance, nothing is told and nothing resolved.
@@ -207,7 +207,7 @@ class Outcomes:
             occasion = Occasion(model=self._settings.model.name, job="monitor", serving=self._serving())
             self.open(decay_notice(live.told(why), f"{live.first} to {live.last}", occasion, self._links))
 
-    def tell_set_aside(self, uri: str, set_aside: Sequence[SetAside]) -> None:
+    def notify_set_aside(self, uri: str, set_aside: Sequence[SetAside]) -> None:
         """Tells people what the lake holds that is not read, once as long as it is the same; or that it is gone."""
         key = set_aside_key(set_aside) if set_aside else ""
         known = [one.notice.key for one in self._outbox.open_notices() if one.notice.category == Topic.LAKE_SET_ASIDE]
@@ -385,8 +385,8 @@ def _payload(run: EndedRun, failure: Failure) -> dict[str, Any]:
     }
 
 
-@dg.failure_hook(name="tell_failure", required_resource_keys={"outcomes", "worker"})
-def tell_failure(context: dg.HookContext) -> None:
+@dg.failure_hook(name="notify_failure", required_resource_keys={"outcomes", "worker"})
+def notify_failure(context: dg.HookContext) -> None:
     """Records and tells the failure of the run of a step."""
     run = _run_of(context)
     if run is not None and context.op_exception is not None:
@@ -394,14 +394,14 @@ def tell_failure(context: dg.HookContext) -> None:
 
 
 @dg.success_hook(name="tell_success", required_resource_keys={"outcomes", "worker"})
-def tell_success(context: dg.HookContext) -> None:
+def notify_success(context: dg.HookContext) -> None:
     """Ends the notices that a run cures, after its last step."""
     run = _run_of(context)
     if run is not None and _is_last_step(context):
         context.resources.outcomes.succeeded(run)
 
 
-HOOKS = frozenset({tell_failure, tell_success})
+HOOKS = frozenset({notify_failure, notify_success})
 
 
 def told_of(*assets: dg.AssetsDefinition | dg.AssetSpec) -> list[dg.AssetsDefinition | dg.AssetSpec]:

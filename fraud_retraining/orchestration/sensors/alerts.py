@@ -22,9 +22,9 @@ from fraud_retraining.orchestration.runs.workers import Fate, fate_of, worker_of
 from fraud_retraining.services.delivery import Notifier, drain
 from fraud_retraining.settings import Settings
 
-FAILED_RUNS = "tell_failed_runs"
-DEAD_WORKERS = "find_dead_workers"
-DELIVER = "deliver_notices"
+FAILED_RUNS_SENSOR = "failed_runs_sensor"
+DEAD_RUNS_SENSOR = "dead_runs_sensor"
+NOTICES_SENSOR = "notices_sensor"
 LOOK_BACK = timedelta(days=1)
 OVERLAP = timedelta(minutes=10)
 DRAIN_SECONDS = 25
@@ -45,50 +45,50 @@ def build_alert_sensors(settings: Settings) -> list[dg.SensorDefinition]:
     status = dg.DefaultSensorStatus.STOPPED if settings.starts_stopped else dg.DefaultSensorStatus.RUNNING
 
     @dg.sensor(
-        name=DEAD_WORKERS,
+        name=DEAD_RUNS_SENSOR,
         minimum_interval_seconds=15,
         default_status=status,
         description="Fails runs whose process is gone: killed, or out of memory. Dagster's default launcher does not. "
         "Ends what they left open in MLflow.",
     )
-    def find_dead_workers(
+    def dead_runs_sensor(
         context: dg.SensorEvaluationContext,
         outcomes: dg.ResourceParam[Outcomes],
         registry: dg.ResourceParam[Registry],
     ) -> dg.SkipReason:
-        told = bury_the_dead(context.instance, outcomes)
+        told = fail_dead(context.instance, outcomes)
         return dg.SkipReason("; ".join(filter(None, [told, close_abandoned(context.instance, registry)])))
 
     @dg.sensor(
-        name=FAILED_RUNS,
+        name=FAILED_RUNS_SENSOR,
         minimum_interval_seconds=30,
         default_status=status,
         description="Records and tells of failed runs that could not do it themselves.",
     )
-    def tell_failed_runs(context: dg.SensorEvaluationContext, outcomes: dg.ResourceParam[Outcomes]) -> dg.SkipReason:
+    def failed_runs_sensor(context: dg.SensorEvaluationContext, outcomes: dg.ResourceParam[Outcomes]) -> dg.SkipReason:
         now = datetime.now(UTC)
         since = looked_until(context.cursor, now)
-        found = tell_untold(context.instance, outcomes, since)
+        found = notify_unreported(context.instance, outcomes, since)
         context.update_cursor(now.isoformat())
         return dg.SkipReason(f"told of {', '.join(found)}" if found else "every failed run has told of itself")
 
     @dg.sensor(
-        name=DELIVER,
+        name=NOTICES_SENSOR,
         minimum_interval_seconds=15,
         default_status=status,
         description="Sends what people are to be told: Slack, PagerDuty, or the file of alerts.",
     )
-    def deliver_notices(
+    def notices_sensor(
         context: dg.SensorEvaluationContext,
         settings: dg.ResourceParam[Settings],
         outcomes: dg.ResourceParam[Outcomes],
         outbox: dg.ResourceParam[Outbox],
         notifier: dg.ResourceParam[Notifier],
     ) -> dg.SkipReason:
-        outcomes.tell_pause()
+        outcomes.notify_pause()
         return dg.SkipReason(drain(outbox, notifier, settings.alerts, seconds=DRAIN_SECONDS).told())
 
-    return [find_dead_workers, tell_failed_runs, deliver_notices]
+    return [dead_runs_sensor, failed_runs_sensor, notices_sensor]
 
 
 def looked_until(cursor: str | None, now: datetime) -> datetime:
@@ -96,11 +96,11 @@ def looked_until(cursor: str | None, now: datetime) -> datetime:
     return min(datetime.fromisoformat(cursor), now) - OVERLAP if cursor else now - LOOK_BACK
 
 
-def bury_the_dead(instance: dg.DagsterInstance, outcomes: Outcomes) -> str:
+def fail_dead(instance: dg.DagsterInstance, outcomes: Outcomes) -> str:
     """Fails every started run whose process is gone, tells of it, and says what was found."""
     runs = instance.get_runs(dg.RunsFilter(statuses=STARTED))
     fates = {run.run_id: fate_of(worker_of(run)) for run in runs}
-    dead = [run for run in runs if fates[run.run_id] is Fate.GONE and _bury(instance, run, outcomes)]
+    dead = [run for run in runs if fates[run.run_id] is Fate.GONE and _fail(instance, run, outcomes)]
     unseen = [run for run in runs if fates[run.run_id] is Fate.UNKNOWN]
     told = [f"{_short(run)} was failed: {WORKER_GONE}" for run in dead]
     told += [f"{_short(run)} cannot be seen from here" for run in unseen]
@@ -122,7 +122,7 @@ def _alive(runs: int) -> str:
     return "1 run is under way, and its process lives" if runs == 1 else f"{runs} runs are under way, and all live"
 
 
-def _bury(instance: dg.DagsterInstance, run: dg.DagsterRun, outcomes: Outcomes) -> bool:
+def _fail(instance: dg.DagsterInstance, run: dg.DagsterRun, outcomes: Outcomes) -> bool:
     """Ends a run whose process is gone, unless it ended while we looked: a dead process writes no more."""
     now = instance.get_run_by_id(run.run_id)
     if now is None or now.status not in STARTED:
@@ -140,7 +140,7 @@ def _bury(instance: dg.DagsterInstance, run: dg.DagsterRun, outcomes: Outcomes) 
     return True
 
 
-def tell_untold(instance: dg.DagsterInstance, outcomes: Outcomes, since: datetime) -> list[str]:
+def notify_unreported(instance: dg.DagsterInstance, outcomes: Outcomes, since: datetime) -> list[str]:
     """Records and tells of each failed run since then that the ledger does not know of; gives their short names."""
     found = []
     for run, ended in untold(instance, outcomes, since):

@@ -13,7 +13,7 @@ from fraud_retraining.domain.values.errors import DependencyUnreachable
 from fraud_retraining.services.model_cards import Cards
 from fraud_retraining.settings import Settings
 
-CARD_SENSOR = "refresh_cards"
+MODEL_CARDS_SENSOR = "refresh_cards"
 LOOK_SECONDS = 60
 
 
@@ -22,7 +22,7 @@ def build_sensor(settings: Settings) -> dg.SensorDefinition:
     status = dg.DefaultSensorStatus.STOPPED if settings.starts_stopped else dg.DefaultSensorStatus.RUNNING
 
     @dg.sensor(
-        name=CARD_SENSOR,
+        name=MODEL_CARDS_SENSOR,
         minimum_interval_seconds=LOOK_SECONDS,
         default_status=status,
         description="Writes the model card of every version that the record has something new about.",

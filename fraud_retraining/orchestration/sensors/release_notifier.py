@@ -7,7 +7,7 @@ Here: which message a notice of a release becomes. Not here: what it says (`doma
 from collections.abc import Callable, Iterator
 
 from fraud_retraining.adapters.alerts.outbox import Outbox, Writing
-from fraud_retraining.adapters.days.review_reports import read_pack
+from fraud_retraining.adapters.days.review_reports import read_review_report
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.pages.signed_links import ReleaseLinks
 from fraud_retraining.adapters.storage.store import Store
@@ -25,13 +25,13 @@ from fraud_retraining.domain.alerts.notices import (
 from fraud_retraining.domain.approvals.announcements import ReleaseNotice
 from fraud_retraining.domain.approvals.request import request_links, request_text
 from fraud_retraining.domain.approvals.slack_request import decided_message, personal_link_message, request_message
-from fraud_retraining.domain.audit.history import Story
+from fraud_retraining.domain.audit.history import ReleaseHistory
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.releases.lifecycle import ReleaseState
-from fraud_retraining.domain.review.report import ReviewPack
+from fraud_retraining.domain.review.report import ReviewReport
 from fraud_retraining.domain.values.errors import RecordAltered, RetrainingError
 from fraud_retraining.domain.values.redaction import redact
-from fraud_retraining.services.release_history import read_story
+from fraud_retraining.services.release_history import read_release_history
 from fraud_retraining.settings import Settings
 
 FOLLOW = frozenset(
@@ -45,7 +45,7 @@ CATEGORY = "release"
 Write = Callable[[Writing], object]
 
 
-class OutboxTeller:
+class OutboxReleaseNotifier:
     """Tells by the outbox. A notice is told once, however often and by however many daemons it is brought."""
 
     def __init__(
@@ -76,37 +76,37 @@ class OutboxTeller:
 
     def _ask(self, notice: ReleaseNotice) -> Write:
         """The request in the model channel, and each reviewer's own link as a direct message."""
-        story, pack = self._story(notice)
+        history, review_report = self._history(notice)
         shown = self._settings.alerts.links
         plain = self._notice(notice, _request_key(notice))
-        value = plain.model_copy(update={"links": (*request_links(story.release, shown), *plain.links)})
+        value = plain.model_copy(update={"links": (*request_links(history.release, shown), *plain.links)})
         asked = {
-            SLACK: request_message(story, pack, shown),
-            FILE: {**file_entry(value), "text": redact(request_text(story, pack, shown))},
+            SLACK: request_message(history, review_report, shown),
+            FILE: {**file_entry(value), "text": redact(request_text(history, review_report, shown))},
         }
         messages = [
             one.model_copy(update={"body": asked.get(one.kind, one.body)})
             for one in opening(value, self._settings.alerts)
         ]
-        messages += self._personal(story)
+        messages += self._personal(history)
         return lambda outbox: outbox.open(value, messages)
 
-    def _personal(self, story: Story) -> Iterator[Message]:
+    def _personal(self, history: ReleaseHistory) -> Iterator[Message]:
         base = self._settings.alerts.links.releases
         if self._links is None or base is None or self._settings.alerts.slack is None:
             return
         for reviewer in self._settings.promotion.reviewers:
             if reviewer.slack_id is not None:
-                body = personal_link_message(story.release, reviewer.name)
+                body = personal_link_message(history.release, reviewer.name)
                 yield Message(destination=f"{SLACK}:{reviewer.slack_id}", action=Action.OPEN, body=body)
 
     def _follow(self, notice: ReleaseNotice) -> Write:
         """Into the request's thread; once it is decided, the request itself loses its buttons."""
-        key, (story, pack) = _request_key(notice), self._story(notice)
+        key, (history, review_report) = _request_key(notice), self._history(notice)
         told = sentences(notice.title, notice.text)
         remedy = f" {notice.remedy}" if notice.remedy else ""
-        decided = decided_message(story, pack, self._settings.alerts.links, told)
-        is_over = story.release.state is not ReleaseState.AWAITING_APPROVAL
+        decided = decided_message(history, review_report, self._settings.alerts.links, told)
+        is_over = history.release.state is not ReleaseState.AWAITING_APPROVAL
         alarm = self._alarm(notice)
 
         def work(outbox: Writing) -> None:
@@ -152,16 +152,16 @@ class OutboxTeller:
             return "whatever served before: the record was changed, so it cannot say"
         return f"version {champion.version} as of {champion.as_of}" if champion else "no version of this pipeline"
 
-    def _story(self, notice: ReleaseNotice) -> tuple[Story, ReviewPack | None]:
+    def _history(self, notice: ReleaseNotice) -> tuple[ReleaseHistory, ReviewReport | None]:
         assert notice.version is not None
-        story = read_story(self._ledger, notice.version)
-        judged = story.evaluation
+        history = read_release_history(self._ledger, notice.version)
+        judged = history.evaluation
         if judged is None or not judged.review_digest:
-            return story, None
+            return history, None
         try:
-            return story, read_pack(self._store, story.release.fingerprint, judged.review_digest)
+            return history, read_review_report(self._store, history.release.fingerprint, judged.review_digest)
         except RetrainingError:
-            return story, None
+            return history, None
 
 
 def _request_key(notice: ReleaseNotice) -> str:

@@ -21,12 +21,12 @@ from fraud_retraining.domain.values.errors import ChampionLost, Conflict, Record
 from fraud_retraining.services.release_watch import ReleaseWatch
 from fraud_retraining.settings import Settings
 
-RELEASE_SENSOR = "watch_releases"
-CHAMPION_SENSOR = "watch_champion"
+RELEASES_SENSOR = "releases_sensor"
+CHAMPION_SENSOR = "champion_sensor"
 LOOK_SECONDS = 30
 
 
-class Teller(Protocol):
+class ReleaseNotifier(Protocol):
     """Whoever tells people; the same notice may come twice and is told once."""
 
     def tell(self, notice: ReleaseNotice) -> None:
@@ -38,23 +38,23 @@ def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
     status = dg.DefaultSensorStatus.STOPPED if settings.starts_stopped else dg.DefaultSensorStatus.RUNNING
 
     @dg.sensor(
-        name=RELEASE_SENSOR,
+        name=RELEASES_SENSOR,
         minimum_interval_seconds=LOOK_SECONDS,
         default_status=status,
         description="Expires candidates that nobody decided about, reminds reviewers, and tells people what happened "
         "to releases.",
     )
-    def watch_releases(
+    def releases_sensor(
         context: dg.SensorEvaluationContext,
         ledger: dg.ResourceParam[Ledger],
         registry: dg.ResourceParam[Registry],
-        teller: dg.ResourceParam[Teller],
+        release_notifier: dg.ResourceParam[ReleaseNotifier],
     ) -> dg.SensorResult:
         watch = ReleaseWatch(ledger, registry, settings.promotion)
         altered = _minding(watch.mind_deadlines, watch)
         news = watch.news(int(context.cursor) if context.cursor else None)
         for notice in news.notices:
-            teller.tell(notice)
+            release_notifier.tell(notice)
         told = altered or _seen(ledger.waiting(), len(news.notices))
         return dg.SensorResult(cursor=str(news.cursor), skip_reason=told)
 
@@ -65,7 +65,7 @@ def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
         description="Finishes promotions whose process ended, and notices a champion that was moved by hand, deleted "
         "or changed.",
     )
-    def watch_champion(
+    def champion_sensor(
         ledger: dg.ResourceParam[Ledger], registry: dg.ResourceParam[Registry], heads: dg.ResourceParam[PinnedHeads]
     ) -> dg.SkipReason:
         watch = ReleaseWatch(ledger, registry, settings.promotion)
@@ -82,7 +82,7 @@ def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
         moved = ", ".join(f"version {release.version} is {release.state}" for release in finished)
         return dg.SkipReason(altered or moved or "the champion is the recorded one and sound, or its alarm is recorded")
 
-    return [watch_releases, watch_champion]
+    return [releases_sensor, champion_sensor]
 
 
 def _minding(look: Callable[[], object], watch: ReleaseWatch) -> str:

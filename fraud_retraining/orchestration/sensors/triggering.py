@@ -14,15 +14,15 @@ from fraud_retraining.orchestration.automation import (
     ingest_next,
     latest_performance,
     monitor_next,
-    retrain_if_asked,
+    retrain_if_due,
 )
 from fraud_retraining.orchestration.jobs import INGEST, MONITOR, RETRAIN
 from fraud_retraining.orchestration.runs.outcomes import Outcomes
 from fraud_retraining.settings import Settings
 
-INGEST_SENSOR = "ingest_what_arrived"
-RETRAIN_SENSOR = "retrain_when_asked"
-MONITOR_SENSOR = "monitor_what_is_served"
+INGEST_SENSOR = "ingest_sensor"
+RETRAIN_SENSOR = "retrain_sensor"
+MONITORING_SENSOR = "monitoring_sensor"
 RETRAIN_CHANNEL = f"sensor {RETRAIN_SENSOR}"
 LEAVE_TO_SCHEDULE = timedelta(minutes=2)
 
@@ -39,7 +39,7 @@ def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
         description="Ingests days that are missing or have changed, one run at a time: first what a retrain waits for, "
         "then the oldest.",
     )
-    def ingest_what_arrived(
+    def ingest_sensor(
         context: dg.SensorEvaluationContext,
         settings: dg.ResourceParam[Settings],
         lake: dg.ResourceParam[Lake],
@@ -48,7 +48,7 @@ def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
         outcomes: dg.ResourceParam[Outcomes],
     ) -> dg.RunRequest | dg.SkipReason:
         now = datetime.now(UTC)
-        return ingest_next(settings, lake, store, ledger, context.instance, now, outcomes.tell_set_aside)
+        return ingest_next(settings, lake, store, ledger, context.instance, now, outcomes.notify_set_aside)
 
     @dg.sensor(
         name=RETRAIN_SENSOR,
@@ -58,7 +58,7 @@ def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
         description="Weighs every trigger, catches up on what the schedule missed, and starts the one retrain that is "
         "asked for.",
     )
-    def retrain_when_asked(
+    def retrain_sensor(
         context: dg.SensorEvaluationContext,
         settings: dg.ResourceParam[Settings],
         lake: dg.ResourceParam[Lake],
@@ -66,19 +66,17 @@ def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
         ledger: dg.ResourceParam[Ledger],
     ) -> dg.RunRequest | dg.SkipReason:
         now = datetime.now(UTC)
-        return retrain_if_asked(
-            settings, lake, store, ledger, context.instance, now, LEAVE_TO_SCHEDULE, RETRAIN_CHANNEL
-        )
+        return retrain_if_due(settings, lake, store, ledger, context.instance, now, LEAVE_TO_SCHEDULE, RETRAIN_CHANNEL)
 
     @dg.sensor(
-        name=MONITOR_SENSOR,
+        name=MONITORING_SENSOR,
         job_name=MONITOR,
         minimum_interval_seconds=settings.triggers.poll_seconds,
         default_status=status,
         description="Scores the days that the champion serves, compares them with what it has learnt, and judges them "
         "once their labels are mature; tells people when live performance decays, and when it is back.",
     )
-    def monitor_what_is_served(
+    def monitoring_sensor(
         context: dg.SensorEvaluationContext,
         settings: dg.ResourceParam[Settings],
         lake: dg.ResourceParam[Lake],
@@ -88,7 +86,7 @@ def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
     ) -> dg.RunRequest | dg.SkipReason:
         answer = monitor_next(settings, lake, store, ledger, context.instance)
         if isinstance(answer, dg.SkipReason):
-            outcomes.tell_decay(latest_performance(settings, lake, store))
+            outcomes.notify_decay(latest_performance(settings, lake, store))
         return answer
 
-    return [ingest_what_arrived, retrain_when_asked, monitor_what_is_served]
+    return [ingest_sensor, retrain_sensor, monitoring_sensor]

@@ -19,11 +19,11 @@ from fraud_retraining.domain.retraining.triggers import (
     DriftDay,
     DriftRetrain,
     Failed,
-    Known,
     LivePerformance,
     Paused,
     Running,
     Trigger,
+    TriggerInputs,
     Unfinished,
     begins_again,
     first_reason,
@@ -46,7 +46,7 @@ UNFINISHED = [
 ]
 
 
-def gather(
+def collect(
     settings: Settings,
     ledger: Ledger,
     store: Store,
@@ -54,7 +54,7 @@ def gather(
     instance: dg.DagsterInstance,
     now: datetime,
     grace: timedelta = timedelta(0),
-) -> Known:
+) -> TriggerInputs:
     """Everything that the decision rests on, as of now.
 
     Raises:
@@ -65,9 +65,9 @@ def gather(
     answered = max(days, default=None)
     requests = [event for event in ledger.events(EventKind.RETRAIN_REQUESTED) if event.payload.get("automatic", True)]
     left = unfinished(ledger, answered)
-    found = [readiness.of(as_of) for as_of in days_asked_about(settings, ledger, readiness, now)]
+    found = [readiness.of(as_of) for as_of in candidate_as_of_days(settings, ledger, readiness, now)]
     watched = Watched.of(settings, ledger, store, readiness.latest)
-    return Known(
+    return TriggerInputs(
         now=now,
         grace=grace,
         ready={one.as_of: one.inputs for one in found if isinstance(one, Ready)},
@@ -114,7 +114,7 @@ def watched_days(settings: Settings, latest: date) -> list[date]:
     return [latest - timedelta(days=n) for n in range(span - 1, -1, -1)]
 
 
-def days_asked_about(settings: Settings, ledger: Ledger, readiness: Readiness, now: datetime) -> list[date]:
+def candidate_as_of_days(settings: Settings, ledger: Ledger, readiness: Readiness, now: datetime) -> list[date]:
     """As-of days that a decision may want, oldest first: due ones, one that was left unfinished, and the latest.
 
     Where days arrive faster than they are made ready, the latest never is. So the last one for which at most features
@@ -214,21 +214,21 @@ def _is_answer(event: Event) -> bool:
     return str(event.payload.get("kind")) == "GateFailed"
 
 
-class Answered(NamedTuple):
+class AnsweredAsOf(NamedTuple):
     """A request, and the as-of day whose retrain answered it."""
 
     request: Event
     answered: date
 
 
-def answers_to(requests: Sequence[Event], trigger: Trigger, answered: Collection[date]) -> Answered | None:
+def answers_to(requests: Sequence[Event], trigger: Trigger, answered: Collection[date]) -> AnsweredAsOf | None:
     """The last request of a trigger that came to an answer: by the retrain of its day, or by the next one that did."""
     for request in reversed(requests):
         if request.as_of is None or trigger not in request.payload["trigger"].split("+"):
             continue
         days = [day for day in answered if day >= request.as_of]
         if days:
-            return Answered(request, min(days))
+            return AnsweredAsOf(request, min(days))
     return None
 
 

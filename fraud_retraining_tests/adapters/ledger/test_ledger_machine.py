@@ -210,7 +210,7 @@ class Releases(RuleBasedStateMachine):
         champion = self.ledger.champion()
         if champion.version == self.alias:
             self.alias = None
-            self.ledger.unseat_champion(actor="smoke test", channel="recovery", reason="it cannot be loaded")
+            self.ledger.clear_champion(actor="smoke test", channel="recovery", reason="it cannot be loaded")
             assert self.ledger.release_by_version(champion.version).state is S.ROLLED_BACK
 
     @rule()

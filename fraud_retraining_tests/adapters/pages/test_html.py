@@ -12,16 +12,16 @@ import pytest
 from jinja2 import Environment, meta
 
 import fraud_retraining
-from fraud_retraining.adapters.days.review_reports import read_pack, write_pack
+from fraud_retraining.adapters.days.review_reports import read_review_report, write_review_report
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.pages import html as pages_of
 from fraud_retraining.adapters.pages.html import (
     Exported,
+    answer_html,
     card_html,
     period_html,
     release_html,
     releases_html,
-    told_html,
     version_html,
 )
 from fraud_retraining.adapters.storage.opening import open_location
@@ -32,10 +32,10 @@ from fraud_retraining.domain.ledger.events import NOTHING
 from fraud_retraining.domain.review.model_card import MOST_CHARACTERS, SHORTENED, card_markdown, limits, markdown
 from fraud_retraining.domain.values.digests import digest
 from fraud_retraining.domain.values.errors import IntegrityError
-from fraud_retraining.services.release_history import events_about, read_story
+from fraud_retraining.services.release_history import events_about, read_release_history
 from fraud_retraining_tests.support.ledger_history import FIRST, HOSTILE, lived
 from fraud_retraining_tests.support.pages_read import Read
-from fraud_retraining_tests.support.reviews import pack
+from fraud_retraining_tests.support.reviews import review_report
 
 pytest_plugins = ("fraud_retraining_tests.support.databases",)
 
@@ -51,20 +51,20 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> tuple[Ledger, Store]:
 
 def told(place: tuple[Ledger, Store], version: int):
     ledger, store = place
-    story = read_story(ledger, version)
-    return story, read_pack(store, story.release.fingerprint, story.evaluation.review_digest)
+    history = read_release_history(ledger, version)
+    return history, read_review_report(store, history.release.fingerprint, history.evaluation.review_digest)
 
 
 @pytest.fixture(scope="module")
 def pages(place: tuple[Ledger, Store]) -> dict[str, str]:
     ledger, _ = place
     exported = Exported(at=AT, head=ledger.head(), chain_ok=True)
-    story, shown = told(place, 2)
+    history, shown = told(place, 2)
     events = list(ledger.events())
     span = Period(first=date(2020, 1, 1), last=date(2100, 1, 1))
     return {
-        "version": version_html(story, shown, events_about(ledger, story.release), exported),
-        "card": card_html(story, shown),
+        "version": version_html(history, shown, events_about(ledger, history.release), exported),
+        "card": card_html(history, shown),
         "period": period_html("fraud_detector", span, events, {}, exported),
     }
 
@@ -98,14 +98,14 @@ def test_no_path_through_a_page_meets_a_name_that_nobody_fills(
     environment = pages_of._templates()
     given = filled(monkeypatch, environment)
     ledger, _ = place
-    story, shown = told(place, 2)
+    history, shown = told(place, 2)
     exported, events = Exported(at=AT, head=ledger.head(), chain_ok=True), list(ledger.events())
-    version_html(story, shown, events, exported)
-    card_html(story, None)
+    version_html(history, shown, events, exported)
+    card_html(history, None)
     period_html("fraud_detector", Period(first=FIRST, last=FIRST), events, {}, exported)
-    releases_html([], [story.release])
-    release_html(story, None, None, LinkPolicy())
-    told_html("Busy", "Later.")
+    releases_html([], [history.release])
+    release_html(history, None, None, LinkPolicy())
+    answer_html("Busy", "Later.")
     whole = {name for name in environment.list_templates() if name.split(".")[0] in PAGES}
     assert len(whole) == len(PAGES)
     for name in whole:
@@ -125,7 +125,7 @@ files = list(folder.glob("*.j2"))
 assert files
 for file in files:
     file.write_text("{{ a_name_of_the_next_version }}")
-print(pages.told_html("Busy", "Come back later."))
+print(pages.answer_html("Busy", "Come back later."))
 """
 
 
@@ -169,8 +169,8 @@ class TestAStranger:
         assert [cells for cells in read.cells if cells and cells[0] == day and digest(day) in cells]
 
     def test_which_gates_it_passed_and_by_how_much(self, pages: dict[str, str], place: tuple[Ledger, Store]):
-        read, (story, _) = Read(pages["version"]), told(place, 2)
-        for gate in story.gates:
+        read, (history, _) = Read(pages["version"]), told(place, 2)
+        for gate in history.gates:
             row = read.row(gate.name)
             assert row[1] == ("passed" if gate.applicable else "not applicable")
             counted = gate.margin is not None and gate.margin >= 10 and gate.margin.is_integer()
@@ -220,8 +220,8 @@ class TestPeriod:
 
 
 def test_a_version_without_a_pack_says_so(place: tuple[Ledger, Store]):
-    story, _ = told(place, 2)
-    assert "No reviewer's pack was made for this version." in Read(card_html(story, None)).text
+    history, _ = told(place, 2)
+    assert "No reviewer's pack was made for this version." in Read(card_html(history, None)).text
 
 
 class TestCard:
@@ -236,9 +236,9 @@ class TestCard:
         assert SHORTENED not in text
 
     def test_what_does_not_fit_is_left_out_by_whole_sections_and_said(self, place: tuple[Ledger, Store]):
-        story, shown = told(place, 2)
+        history, shown = told(place, 2)
         many = tuple(one.model_copy(update={"value": f"city {n}"}) for n in range(99) for one in shown.slices[:1])
-        text = card_markdown(story, shown.model_copy(update={"slices": many}))
+        text = card_markdown(history, shown.model_copy(update={"slices": many}))
         assert len(text) <= MOST_CHARACTERS and text.endswith(SHORTENED)
         assert "## Approvals" in text and "## Slices" not in text
 
@@ -267,16 +267,16 @@ class TestCard:
 class TestPack:
     def test_a_pack_is_read_as_it_was_recorded(self, tmp_path: Path):
         store = Store(open_location(str(tmp_path), s3=None, cache=tmp_path / "c"), scratch=tmp_path / "s")
-        recorded = write_pack(store, pack())
-        assert read_pack(store, pack().fingerprint, recorded).document() == pack().document()
-        assert read_pack(store, "0" * 64) is None
+        recorded = write_review_report(store, review_report())
+        assert read_review_report(store, review_report().fingerprint, recorded).document() == review_report().document()
+        assert read_review_report(store, "0" * 64) is None
 
     def test_a_pack_that_was_changed_is_refused(self, tmp_path: Path):
         store = Store(open_location(str(tmp_path), s3=None, cache=tmp_path / "c"), scratch=tmp_path / "s")
-        recorded = write_pack(store, pack())
-        write_pack(store, pack().model_copy(update={"frauds": 1}))
+        recorded = write_review_report(store, review_report())
+        write_review_report(store, review_report().model_copy(update={"frauds": 1}))
         with pytest.raises(IntegrityError, match="its digest is another one"):
-            read_pack(store, pack().fingerprint, recorded)
-        store.write_document("review_pack", pack().fingerprint, b"{}")
+            read_review_report(store, review_report().fingerprint, recorded)
+        store.write_document("review_pack", review_report().fingerprint, b"{}")
         with pytest.raises(IntegrityError, match="cannot be understood"):
-            read_pack(store, pack().fingerprint)
+            read_review_report(store, review_report().fingerprint)

@@ -9,14 +9,14 @@ from matplotlib.axes import Axes
 from matplotlib.text import Text
 
 from fraud_retraining.adapters.pages.pictures import CAPTIONS, HEIGHT, WIDTH, figures, pictures
-from fraud_retraining_tests.support.reviews import fitted, hard_to_draw, pack, pack_of
+from fraud_retraining_tests.support.reviews import fitted, hard_to_draw, review_report, review_report_of
 
 HARD = hard_to_draw()
 
 
 @pytest.mark.parametrize("against", ["logistic_regression", None], ids=["with champion", "alone"])
 def test_every_picture_is_a_small_png(against):
-    drawn = pictures(pack("xgboost", against))
+    drawn = pictures(review_report("xgboost", against))
     assert list(drawn) == list(CAPTIONS)
     for png in drawn.values():
         assert png.startswith(b"\x89PNG")
@@ -28,29 +28,31 @@ def test_every_picture_is_a_small_png(against):
 def test_what_is_hard_to_draw_is_drawn_without_a_warning(case):
     rows = HARD[case]
     rival = rows if rows.rankable else None
-    made = pack_of(rows, fitted(), rival, fitted() if rival is not None else None)
+    made = review_report_of(rows, fitted(), rival, fitted() if rival is not None else None)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert all(png.startswith(b"\x89PNG") for png in pictures(made).values())
 
 
 def test_a_feature_whose_name_looks_like_a_formula_is_drawn():
-    first, *rest = pack().features
-    odd = pack().model_copy(update={"features": (first.model_copy(update={"name": r"amount_$^{\frac"}), *rest)})
+    first, *rest = review_report().features
+    odd = review_report().model_copy(
+        update={"features": (first.model_copy(update={"name": r"amount_$^{\frac"}), *rest)}
+    )
     assert pictures(odd)["features"].startswith(b"\x89PNG")
 
 
 def test_the_same_pack_gives_the_same_bytes():
-    assert pictures(pack()) == pictures(pack())
+    assert pictures(review_report()) == pictures(review_report())
 
 
 @pytest.mark.parametrize("name", list(CAPTIONS))
 def test_every_label_stands_whole_within_its_picture(name):
     long = tuple(
         one.model_copy(update={"name": f"merchant_category_code_{place}_fraud_share_30_days_smoothed"})
-        for place, one in enumerate(pack().features)
+        for place, one in enumerate(review_report().features)
     )
-    figure = figures(pack().model_copy(update={"features": long}))[name]
+    figure = figures(review_report().model_copy(update={"features": long}))[name]
     figure.canvas.draw()
     shown = [text for axes in figure.axes for text in labels_of(axes) if text.get_text()]
     assert shown

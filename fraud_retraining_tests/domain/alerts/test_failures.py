@@ -19,7 +19,7 @@ from fraud_retraining.domain.alerts.failures import (
     cause_of,
     causes,
     classify,
-    classify_told,
+    classify_message,
     judge,
 )
 from fraud_retraining.domain.values.errors import (
@@ -231,7 +231,7 @@ def test_a_failure_tells_what_the_error_tells() -> None:
     ],
 )
 def test_what_was_written_down_of_an_error_has_a_category_too(kinds: list[str], words: str, category: Category) -> None:
-    assert classify_told(kinds, words, About()).category is category
+    assert classify_message(kinds, words, About()).category is category
 
 
 def test_the_routing_table() -> None:

@@ -21,8 +21,8 @@ from fraud_retraining.domain.evaluation.gates import (
     NotCompared,
     ScoreSummary,
     Verdict,
+    collect_evidence,
     comparable,
-    gather_evidence,
     judge,
 )
 from fraud_retraining.domain.evaluation.judged import Judged, Pair
@@ -357,7 +357,7 @@ def test_evidence_is_gathered_on_the_whole_holdout_and_compared_on_the_shared_da
     shared = holdout.where(days > 0)
     pair = Pair(shared, shared.with_scores(random.random(2000)))
     policy = GatePolicy(resamples=100)
-    found = gather_evidence(policy, holdout=holdout, comparison=pair, importance={"a": 1, "b": 1}, fixed=holdout)
+    found = collect_evidence(policy, holdout=holdout, comparison=pair, importance={"a": 1, "b": 1}, fixed=holdout)
     assert (found.candidate.rows, found.candidate_compared.rows) == (3000, 2000)
     assert (found.champion.rows, found.comparison.rows) == (2000, 2000)
     assert found.fixed_candidate == found.candidate
@@ -371,7 +371,7 @@ def test_a_candidate_with_degenerate_scores_is_judged_and_refused_without_an_err
     labels = np.r_[np.ones(10, np.int8), np.zeros(90, np.int8)]
     champion = Judged(labels, np.linspace(0.9, 0.1, 100), np.arange(100), np.zeros(100, np.int32), np.ones(100))
     candidate = champion.with_scores(scores)
-    found = gather_evidence(
+    found = collect_evidence(
         POLICY, holdout=candidate, comparison=Pair(candidate, champion), importance={"a": 1, "b": 1}
     )
     assert {"average_precision_floor", "no_regression", "score_variety"} <= {

@@ -460,7 +460,7 @@ def before(row: dict[str, Any], judged: dict[str, Any]) -> bool:
     return (row["timestamp"], row["transaction_id"]) < (judged["timestamp"], judged["transaction_id"])
 
 
-def judged_in(engine: Engine, judged: dict[str, Any], *worlds: list[dict[str, Any]]) -> list[list[float]]:
+def judged_in(engine: Engine, judged: dict[str, Any], *backends: list[dict[str, Any]]) -> list[list[float]]:
     """Features of one transaction in several histories, bit for bit: laws hold exactly, not nearly.
 
     The worlds are computed together, each with keys of its own, so every law also says that strangers do not matter.
@@ -468,15 +468,15 @@ def judged_in(engine: Engine, judged: dict[str, Any], *worlds: list[dict[str, An
     rows = [
         {
             **row,
-            "transaction_id": row["transaction_id"] + 10_000 * world,
-            "customer": row["customer"] + 10 * world,
-            "terminal": row["terminal"] + 10 * world,
+            "transaction_id": row["transaction_id"] + 10_000 * backend,
+            "customer": row["customer"] + 10 * backend,
+            "terminal": row["terminal"] + 10 * backend,
         }
-        for world, history in enumerate(worlds)
+        for backend, history in enumerate(backends)
         for row in history
     ]
     found = computed(engine, LAWS, rows).set_index("transaction_id")[list(LAWS.names)]
-    return [found.loc[judged["transaction_id"] + 10_000 * world].tolist() for world in range(len(worlds))]
+    return [found.loc[judged["transaction_id"] + 10_000 * backend].tolist() for backend in range(len(backends))]
 
 
 @few

@@ -55,9 +55,9 @@ def day(number: int) -> date:
 
 
 @st.composite
-def two_counts(draw: st.DrawFn) -> tuple[list[int], list[int]]:
+def two_counts(draw: st.DrawFn, fewest: int = 0) -> tuple[list[int], list[int]]:
     size = draw(st.integers(2, 15))
-    counts = st.lists(st.integers(0, 10**6), min_size=size, max_size=size).filter(any)
+    counts = st.lists(st.integers(fewest, 10**6), min_size=size, max_size=size).filter(any)
     return draw(counts), draw(counts)
 
 
@@ -88,14 +88,15 @@ class TestMeasures:
             assert measure(a, many) == pytest.approx(measure(a, b), abs=1e-9)
             assert measure(b, many) == pytest.approx(0, abs=1e-7)
 
-    @given(counts=two_counts())
+    @given(counts=two_counts(fewest=30_000))
     def test_they_agree_on_small_changes_up_to_a_constant(self, counts: tuple[list[int], list[int]]) -> None:
         """Both are second-order equal to a chi-square distance: the index is 8 ln 2 squared distances."""
         a, b = (np.array(c, float) + 1 for c in counts)
         near = 0.999 * a / a.sum() + 0.001 * b / b.sum()
         rounded = [round(share * 1e12) for share in near], [round(share * 1e12) for share in a / a.sum()]
         index, distance = population_stability_index(*rounded), jensen_shannon_distance(*rounded)
-        assume(index > 1e-9 and min(a / a.sum()) > 10 * FLOOR)
+        assert min(a / a.sum()) > 10 * FLOOR
+        assume(index > 1e-9)
         assert index == pytest.approx(8 * np.log(2) * distance**2, rel=0.02)
 
     def test_samples_without_overlap_are_farthest_apart(self) -> None:

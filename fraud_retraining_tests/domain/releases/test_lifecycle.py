@@ -29,7 +29,7 @@ from fraud_retraining.domain.releases.lifecycle import (
     ask,
     begin_promotion,
     champion_of_time,
-    dethrone,
+    clear_champion,
     displaced,
     end_promotion,
     move,
@@ -38,7 +38,7 @@ from fraud_retraining.domain.releases.lifecycle import (
     promotion_of,
     recovery,
     reminders_due,
-    unseat,
+    replace_champion,
 )
 from fraud_retraining.domain.releases.reviewers import Identity, Proof, ReviewerPolicy
 from fraud_retraining.domain.releases.trust import PromotionPolicy
@@ -257,9 +257,9 @@ def test_what_waits_for_an_hour_or_less_has_no_last_hour_and_what_was_decided_no
 
 
 def test_a_first_champion_that_cannot_serve_is_rolled_back_to_nothing():
-    assert unseat(release(S.PROMOTED), by(reason="smoke test")).state is S.ROLLED_BACK
+    assert clear_champion(release(S.PROMOTED), by(reason="smoke test")).state is S.ROLLED_BACK
     with pytest.raises(Conflict):
-        unseat(release(S.APPROVED), by())
+        clear_champion(release(S.APPROVED), by())
 
 
 @pytest.mark.parametrize("who", ["", " "])
@@ -431,8 +431,8 @@ def test_a_promotion_ends_once():
 
 def test_a_champion_is_superseded_by_a_promotion_and_rolled_back_by_a_rollback():
     champion = release(S.PROMOTED, version=4)
-    assert dethrone(champion, intent(), by()).reason == "version 5 was promoted"
-    back = dethrone(champion, intent(rollback=True, reason="alerts doubled"), by())
+    assert replace_champion(champion, intent(), by()).reason == "version 5 was promoted"
+    back = replace_champion(champion, intent(rollback=True, reason="alerts doubled"), by())
     assert (back.state, back.reason) == (S.ROLLED_BACK, "alerts doubled")
 
 

@@ -11,12 +11,12 @@ from fraud_retraining.domain.releases.reviewers import (
     Reviewer,
     ReviewerPolicy,
     admit,
-    asked_for,
     identify,
     identify_by_link,
     identify_by_proxy,
     identify_by_slack,
     is_proxy,
+    is_requester,
     require_proxy_proof,
     token_digest,
 )
@@ -163,11 +163,11 @@ def test_where_nobody_is_named_anybody_who_reaches_it_is_who_they_are():
 
 def test_who_asked_is_known_under_every_name():
     bob = Identity(name="bob", how=Proof.ACCOUNT)
-    assert asked_for(TEAM, bob, "bdoe")
-    assert asked_for(TEAM, bob, "bob")
-    assert not asked_for(TEAM, bob, "")
-    assert not asked_for(TEAM, bob, "alice")
-    assert asked_for(ANYBODY, Identity(name="mallory", how=Proof.NOTHING), "mallory")
+    assert is_requester(TEAM, bob, "bdoe")
+    assert is_requester(TEAM, bob, "bob")
+    assert not is_requester(TEAM, bob, "")
+    assert not is_requester(TEAM, bob, "alice")
+    assert is_requester(ANYBODY, Identity(name="mallory", how=Proof.NOTHING), "mallory")
 
 
 def test_settings_hold_the_digest_of_what_the_shell_hashes():

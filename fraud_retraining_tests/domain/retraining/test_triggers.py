@@ -16,7 +16,6 @@ from fraud_retraining.domain.retraining.triggers import (
     DriftRetrain,
     DriftTriggerPolicy,
     Failed,
-    Known,
     LivePerformance,
     NewDataTriggerPolicy,
     Pause,
@@ -27,6 +26,7 @@ from fraud_retraining.domain.retraining.triggers import (
     SchedulePolicy,
     Skip,
     Trigger,
+    TriggerInputs,
     TriggerPolicy,
     Unfinished,
     begins_again,
@@ -44,13 +44,13 @@ ONLY_DRIFT = TriggerPolicy(schedule=None)
 LATE = datetime(2024, 2, 29, 2, 0, tzinfo=UTC)
 
 
-def known(**changes: Any) -> Known:
+def known(**changes: Any) -> TriggerInputs:
     values: dict[str, Any] = {
         "now": LATE,
         "ready": {date(2024, 2, 28): "abc"},
         "last_as_of": LAST,
     }
-    return Known(**{**values, **changes})
+    return TriggerInputs(**{**values, **changes})
 
 
 def drifting(*values: float, first: date = date(2024, 2, 24)) -> tuple[DriftDay, ...]:

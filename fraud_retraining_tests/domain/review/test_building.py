@@ -11,7 +11,7 @@ from scipy.stats import ks_2samp
 from fraud_retraining.domain.evaluation.gates import NO_CHAMPION
 from fraud_retraining.domain.evaluation.metrics import average_precision, card_precision_at_k, metric_names
 from fraud_retraining.domain.review.building import kolmogorov_distance, stability_index
-from fraud_retraining.domain.review.report import ReviewPack
+from fraud_retraining.domain.review.report import ReviewReport
 from fraud_retraining_tests.support.judged_rows import EXAMPLES
 from fraud_retraining_tests.support.reviews import (
     POLICY,
@@ -19,8 +19,8 @@ from fraud_retraining_tests.support.reviews import (
     evidence_of,
     fitted,
     judged,
-    pack,
-    pack_of,
+    review_report,
+    review_report_of,
     rows,
     watched,
 )
@@ -41,7 +41,7 @@ def test_a_sample_that_is_larger_than_the_rows_is_the_rows():
 
 
 def test_the_twenty_transactions_come_with_both_scores_and_the_reason():
-    shown = pack().disagreements
+    shown = review_report().disagreements
     assert len(shown) == 20
     apart = [abs(one.candidate - one.champion) for one in shown]
     assert apart == sorted(apart, reverse=True)
@@ -54,26 +54,26 @@ def test_the_twenty_transactions_come_with_both_scores_and_the_reason():
 
 
 def test_a_feature_that_only_the_candidate_has_shows_as_a_shift():
-    features = {one.name: one for one in pack().features}
+    features = {one.name: one for one in review_report().features}
     assert features["night"].champion_gain is None and features["night"].champion_effect is None
     assert features["night"].shift == features["night"].effect > 0.05
     assert sum(one.effect for one in features.values()) == pytest.approx(1)
     assert sum(one.champion_effect or 0 for one in features.values()) == pytest.approx(1)
-    assert (pack().effects.candidate, pack().effects.champion) == ("shap", "linear")
+    assert (review_report().effects.candidate, review_report().effects.champion) == ("shap", "linear")
 
 
 def test_effects_without_rows_of_their_own_give_no_reasons():
-    shown = pack("hist_gradient_boosting", "logistic_regression")
+    shown = review_report("hist_gradient_boosting", "logistic_regression")
     assert shown.effects.candidate == "permutation"
     assert all(one.because == () for one in shown.disagreements)
 
 
 def test_the_alerts_of_the_days_are_the_card_precision_at_the_budget():
-    shown = pack()
+    shown = review_report()
     mean = np.mean([one.candidate for one in shown.alerts]) / shown.alert_budget
     assert mean == pytest.approx(card_precision_at_k(judged(fitted()), POLICY.alert_budget))
     assert all(0 <= one.same <= shown.alert_budget for one in shown.alerts)
-    same = pack("xgboost", None)
+    same = review_report("xgboost", None)
     assert [one.champion for one in same.alerts] == [None] * 4
 
 
@@ -82,25 +82,25 @@ def test_metrics_on_the_fixed_evaluation_days_have_intervals_of_their_own():
     mine, rival = judged(candidate), judged(champion)
     some = np.arange(ROWS) % 2 == 0
     fixed = mine.where(some), rival.where(some)
-    found = pack_of(mine, candidate, rival, champion, fixed=fixed).fixed_intervals
+    found = review_report_of(mine, candidate, rival, champion, fixed=fixed).fixed_intervals
     assert set(found) == set(metric_names(POLICY))
     assert found["average_precision"].candidate.value == pytest.approx(average_precision(fixed[0]))
     assert found["average_precision"].champion.value == pytest.approx(average_precision(fixed[1]))
-    alone = pack_of(mine, candidate, rival, champion, fixed=fixed[:1]).fixed_intervals
+    alone = review_report_of(mine, candidate, rival, champion, fixed=fixed[:1]).fixed_intervals
     assert all(one.champion is None for one in alone.values())
     assert alone["roc_auc"].candidate == found["roc_auc"].candidate
-    assert pack().fixed_intervals == {}
+    assert review_report().fixed_intervals == {}
 
 
 def test_scores_are_counted_by_label_and_their_shift_measured():
-    scores = pack().scores
+    scores = review_report().scores
     assert sum(scores.candidate.frauds) == sum(scores.champion.frauds) == judged(fitted()).frauds
     assert sum(scores.candidate.others) == ROWS - judged(fitted()).frauds
     assert scores.stability_index > 0 and 0 < scores.distance < 1
 
 
 def test_without_a_champion_there_is_a_curve_with_an_interval_and_nothing_to_compare():
-    alone = pack("xgboost", None)
+    alone = review_report("xgboost", None)
     assert alone.curve and not alone.champion_curve and not alone.disagreements
     assert alone.not_compared == NO_CHAMPION.reason
     interval = alone.intervals["average_precision"]
@@ -110,7 +110,7 @@ def test_without_a_champion_there_is_a_curve_with_an_interval_and_nothing_to_com
 
 
 def test_slices_name_every_value_with_its_counts():
-    slices = {(one.slice, one.value): one for one in pack().slices}
+    slices = {(one.slice, one.value): one for one in review_report().slices}
     assert slices["city", "ash"].rows > 1000
     assert {value for name, value in slices if name == "city"} == {"ash", "birch", "<b>elm</b>"}
     evidence = evidence_of(fitted(), fitted("logistic_regression", ("amount", "count", "city")))
@@ -120,16 +120,16 @@ def test_slices_name_every_value_with_its_counts():
 
 
 def test_drift_that_was_not_measured_is_not_the_same_as_none():
-    assert pack(drift=False).drift is None
-    assert pack().drift.over() == ("amount",)
+    assert review_report(drift=False).drift is None
+    assert review_report().drift.over() == ("amount",)
 
 
 @pytest.mark.parametrize("against", ["logistic_regression", None])
 def test_the_document_is_small_and_says_the_same(against):
-    made = pack("xgboost", against)
+    made = review_report("xgboost", against)
     text = json.dumps(made.document(), allow_nan=False)
     assert len(text) < 120_000
-    read = ReviewPack.model_validate_json(text)
+    read = ReviewReport.model_validate_json(text)
     assert read.document() == made.document()
     assert read.curve[3].precision == pytest.approx(made.curve[3].precision, rel=1e-5)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from fraud_retraining.domain.audit.history import Change, Libraries, Story
+from fraud_retraining.domain.audit.history import Change, Libraries, ReleaseHistory
 from fraud_retraining.domain.evaluation.comparison import Comparison
 from fraud_retraining.domain.evaluation.gates import GATES, NO_CHAMPION, GateResult, NotCompared, Verdict
 from fraud_retraining.domain.evaluation.metrics import MetricsPolicy, metric_names
@@ -13,13 +13,13 @@ from fraud_retraining.domain.releases.candidate import Evaluation
 from fraud_retraining.domain.releases.lifecycle import Release, ReleaseState
 from fraud_retraining.domain.review.summary import METRICS, Standing, glossary, metric_name, review_summary
 from fraud_retraining.domain.values.interval import Interval
-from fraud_retraining_tests.support.reviews import AS_OF, evidence_of, fitted, pack
+from fraud_retraining_tests.support.reviews import AS_OF, evidence_of, fitted, review_report
 
 AT = datetime(2026, 11, 24, 12, tzinfo=UTC)
 PASSED = tuple(GateResult(name=name, passed=True, message="It did.") for name in GATES)
 
 
-def a_story(comparison: Any = None, gates: tuple[GateResult, ...] = PASSED, libraries: Any = None) -> Story:
+def a_history(comparison: Any = None, gates: tuple[GateResult, ...] = PASSED, libraries: Any = None) -> ReleaseHistory:
     """Version 4 beside version 1, with the comparison and the gates of a case."""
     evidence = evidence_of(fitted(), fitted("logistic_regression", ("amount", "count", "city")))
     failed = any(not gate.passed and gate.severity == "error" for gate in gates)
@@ -45,7 +45,7 @@ def a_story(comparison: Any = None, gates: tuple[GateResult, ...] = PASSED, libr
         verdict=Verdict(passed=not failed, gates=gates),
     )
     nothing = dict.fromkeys(("asked", "window", "model", "making", "decision", "replaced"))
-    return Story(release=release, evaluation=judged, steps=(), libraries=libraries, **nothing)
+    return ReleaseHistory(release=release, evaluation=judged, steps=(), libraries=libraries, **nothing)
 
 
 def compared(low: float, value: float, high: float) -> Comparison:
@@ -68,22 +68,22 @@ def compared(low: float, value: float, high: float) -> Comparison:
     ],
 )
 def test_the_standing_follows_from_the_interval(comparison: Any, standing: Standing, said: str):
-    found = review_summary(a_story(comparison), pack())
+    found = review_summary(a_history(comparison), review_report())
     assert found is not None
     assert found.standing is standing and said in found.sentence
 
 
 def test_average_precision_has_the_interval_that_the_gate_decided_by_and_lower_errors_are_better():
-    story = a_story(compared(0.01, 0.02, 0.03))
-    found = review_summary(story, pack())
+    history = a_history(compared(0.01, 0.02, 0.03))
+    found = review_summary(history, review_report())
     assert found is not None
     by_name = {one.metric: one for one in found.differences}
     assert by_name["average_precision"].interval == "+0.0100 to +0.0300"
     assert by_name["recall_at_1pct_fpr"].standing is Standing.BETTER
-    worse = pack().model_copy(
-        update={"intervals": {"expected_calibration_error": pack().intervals["average_precision"]}}
+    worse = review_report().model_copy(
+        update={"intervals": {"expected_calibration_error": review_report().intervals["average_precision"]}}
     )
-    again = review_summary(story, worse)
+    again = review_summary(history, worse)
     assert again is not None
     assert {one.metric: one.standing for one in again.differences}["expected_calibration_error"] is Standing.WORSE
 
@@ -95,7 +95,7 @@ def test_gates_that_did_not_pass_come_first_and_the_others_are_counted():
         2: {"passed": False, "message": "Too low."},
     }
     gates = tuple(gate.model_copy(update=changed.get(place, {})) for place, gate in enumerate(PASSED))
-    found = review_summary(a_story(gates=gates), pack())
+    found = review_summary(a_history(gates=gates), review_report())
     assert found is not None
     assert [line.result for line in found.lines] == ["failed", "warning", "not applicable"]
     assert found.gates == f"1 of {len(gates) - 1} gates failed, 1 did not apply"
@@ -122,7 +122,7 @@ def test_gates_that_did_not_pass_come_first_and_the_others_are_counted():
     ],
 )
 def test_libraries_are_a_line(libraries: Libraries | None, said: str):
-    found = review_summary(a_story(libraries=libraries), pack())
+    found = review_summary(a_history(libraries=libraries), review_report())
     assert found is not None
     assert found.libraries == said
 
@@ -136,4 +136,4 @@ def test_every_metric_and_gate_is_explained():
 
 
 def test_without_a_verdict_there_is_no_first_screen():
-    assert review_summary(a_story().model_copy(update={"evaluation": None}), None) is None
+    assert review_summary(a_history().model_copy(update={"evaluation": None}), None) is None

@@ -4,7 +4,7 @@ from datetime import date
 
 import pytest
 
-from fraud_retraining.domain.evaluation.gates import NO_CHAMPION, GatePolicy, gather_evidence, judge
+from fraud_retraining.domain.evaluation.gates import NO_CHAMPION, GatePolicy, collect_evidence, judge
 from fraud_retraining.domain.evaluation.metrics import evaluate
 from fraud_retraining.domain.review.tables import (
     gates_grid,
@@ -28,8 +28,8 @@ from fraud_retraining_tests.support.reviews import (
     fitted,
     hard_to_draw,
     judged,
-    pack,
-    pack_of,
+    review_report,
+    review_report_of,
 )
 
 HARD = hard_to_draw()
@@ -45,7 +45,7 @@ def grids(made):
 
 def test_gates_say_passed_failed_warned_or_not_applicable():
     policy = GatePolicy(resamples=100, min_roc_auc=0.9999, max_calibration_error=1e-6, advisory=("calibration",))
-    evidence = gather_evidence(policy, holdout=judged(fitted()), comparison=NO_CHAMPION, importance={"a": 1, "b": 1})
+    evidence = collect_evidence(policy, holdout=judged(fitted()), comparison=NO_CHAMPION, importance={"a": 1, "b": 1})
     verdict = judge(policy, evidence)
     records = {record["gate"]: record for record in rows_of(gates_grid(verdict))}
     assert list(records) == [gate.name for gate in verdict.gates]
@@ -60,7 +60,7 @@ def test_gates_say_passed_failed_warned_or_not_applicable():
 
 def test_metrics_stand_side_by_side_with_their_intervals():
     evidence = evidence_of(fitted(), fitted("logistic_regression", ("amount", "count", "city")))
-    first = rows_of(metrics_grid(evidence.candidate, evidence.champion, pack().intervals))[0]
+    first = rows_of(metrics_grid(evidence.candidate, evidence.champion, review_report().intervals))[0]
     apart = evidence.candidate.values["average_precision"] - evidence.champion.values["average_precision"]
     assert first["metric"] == "average_precision"
     assert first["difference"] == f"{apart:+.4f}"
@@ -77,7 +77,7 @@ def test_metrics_of_other_rows_have_no_difference_and_undefined_ones_no_value():
 
 
 def test_a_pack_with_everything_shows_everything():
-    shown = grids(pack())
+    shown = grids(review_report())
     assert list(shown) == [
         "alerts",
         "score_quantiles",
@@ -87,7 +87,7 @@ def test_a_pack_with_everything_shows_everything():
         "maturity",
         "disagreements",
     ]
-    assert left_out(pack()) == ()
+    assert left_out(review_report()) == ()
     assert len(shown["disagreements"].rows) == 20
     assert [(row["feature"], row["result"]) for row in rows_of(shown["drift"])] == [
         ("amount", "drifted"), ("city", "calm"), ("count", "calm"),
@@ -99,7 +99,7 @@ def test_a_pack_with_everything_shows_everything():
 
 
 def test_what_is_left_out_is_said():
-    alone = pack("xgboost", None, drift=False)
+    alone = review_report("xgboost", None, drift=False)
     assert not {"drift", "disagreements"} & set(grids(alone))
     assert left_out(alone) == (
         "Drift: no day before this retrain has a drift report under the champion.",
@@ -109,20 +109,20 @@ def test_what_is_left_out_is_said():
 
 
 def test_slices_show_the_champion_only_where_both_were_compared():
-    compared = {one.value for one in pack().slices if one.champion is not None}
-    records = rows_of(grids(pack())["slices"])
+    compared = {one.value for one in review_report().slices if one.champion is not None}
+    records = rows_of(grids(review_report())["slices"])
     assert {record["value"] for record in records if record["difference"] != "-"} == compared
-    assert len(records) == len(pack().slices)
+    assert len(records) == len(review_report().slices)
 
 
 def test_the_way_effects_were_measured_is_told():
-    note = grids(pack("hist_gradient_boosting"))["feature_effects"].note
+    note = grids(review_report("hist_gradient_boosting"))["feature_effects"].note
     assert "shuffled among the rows" in note and "the terms of the linear model" in note
 
 
 @pytest.mark.parametrize("case", HARD)
 def test_every_row_has_a_cell_for_every_column(case):
-    made = pack_of(HARD[case], fitted())
+    made = review_report_of(HARD[case], fitted())
     for grid in review_grids(made):
         assert all(len(row) == len(grid.columns) for row in grid.rows)
 

@@ -88,7 +88,8 @@ class TestTableDigest:
         order = list(range(len(table)))
         random.shuffle(order)
         shuffled = table.take(order)
-        assert (table_digest(shuffled) == table_digest(table)) == shuffled.equals(table)
+        alike = str(shuffled.to_pylist()) == str(table.to_pylist())
+        assert (table_digest(shuffled) == table_digest(table)) == alike, "zero and minus zero are two values"
 
     @pytest.mark.parametrize("kind", [pa.int64(), pa.float64(), pa.timestamp("us"), pa.int8()])
     def test_what_lies_under_a_null_does_not_matter(self, kind):

@@ -18,7 +18,7 @@ from fraud_retraining.domain.retraining.leases import LeasePolicy, Owner, Purpos
 from fraud_retraining.domain.retraining.statuses import RetrainStatus
 from fraud_retraining.domain.values.errors import BudgetExceeded, Busy, Conflict
 from fraud_retraining.orchestration.resources import retrain_lease
-from fraud_retraining.orchestration.runs.lease import Asked, RetrainLease, asked_by
+from fraud_retraining.orchestration.runs.lease import RetrainLease, RunRequester, requester_of
 from fraud_retraining.orchestration.runs.spending import record_finished
 from fraud_retraining.settings import Settings
 
@@ -42,7 +42,7 @@ def ledger(tmp_path: Path) -> Ledger:
 
 
 def lease_of(ledger: Ledger, run: str = "a", **more: Any) -> RetrainLease:
-    return RetrainLease(ledger, Asked(run, AS_OF, "schedule+drift"), **{"budget": BudgetPolicy(), **more})
+    return RetrainLease(ledger, RunRequester(run, AS_OF, "schedule+drift"), **{"budget": BudgetPolicy(), **more})
 
 
 def finished(ledger: Ledger) -> list[tuple[str, str]]:
@@ -121,7 +121,7 @@ class TestHolding:
 class TestStages:
     def test_the_ingest_before_the_run_counts_and_what_was_spent_on_what_is_told(self, ledger: Ledger) -> None:
         clock = Clock()
-        asked = Asked("a", AS_OF, "manual", ingest_seconds=100.0)
+        asked = RunRequester("a", AS_OF, "manual", ingest_seconds=100.0)
         lease = RetrainLease(ledger, asked, BudgetPolicy(max_hours=180 / 3600, price_per_hour=36), clock=clock)
         lease.hold("training_window")
         clock.seconds = 10
@@ -142,7 +142,7 @@ class TestStages:
     @pytest.mark.parametrize(("tag", "seconds"), [("12.5", 12.5), ("-3", 0), ("nan", 0), ("inf", 0), ("soon", 0)])
     def test_a_tag_that_says_no_seconds_costs_nothing(self, tag: str, seconds: float) -> None:
         run = dg.DagsterRun(job_name="retrain", tags={"fraud_retraining/ingest_seconds": tag})
-        assert asked_by(run).ingest_seconds == seconds
+        assert requester_of(run).ingest_seconds == seconds
 
 
 class TestTheSecondOne:
@@ -168,7 +168,7 @@ class TestTheSecondOne:
     ) -> None:
         said: list[str] = []
         first = lease_of(ledger, policy=SHORT)
-        asked = Asked("b", AS_OF, trigger)
+        asked = RunRequester("b", AS_OF, trigger)
         second = RetrainLease(ledger, asked, BudgetPolicy(), when_busy=when_busy, policy=SHORT, tell=said.append)
         token = first.hold().token
         ending = threading.Timer(1.5, first.close, [None])

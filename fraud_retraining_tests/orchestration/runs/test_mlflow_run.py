@@ -21,7 +21,7 @@ from fraud_retraining.orchestration.runs.mlflow_run import TIME_TO_CLOSE, end_ab
 from fraud_retraining.orchestration.runs.workers import WORKER_TAG
 from fraud_retraining.orchestration.sensors.alerts import close_abandoned
 from fraud_retraining.settings import Settings, load_settings
-from fraud_retraining_tests.support.approvals_fixture import World
+from fraud_retraining_tests.support.approvals_fixture import Backend
 from fraud_retraining_tests.support.command_line import ledger, retrain, run
 from fraud_retraining_tests.support.places import AS_OF, START, Place
 
@@ -148,9 +148,9 @@ ELSEWHERE = ALIVE.model_copy(update={"machine": "another"})
     ],
 )
 def test_what_a_dead_process_left_open_ends_as_its_dagster_run_did_and_says_why(
-    world: World, status: str, worker: Process, later: timedelta, ending: str | None
+    backend: Backend, status: str, worker: Process, later: timedelta, ending: str | None
 ) -> None:
-    instance, registry = dg.DagsterInstance.ephemeral(), world.registry
+    instance, registry = dg.DagsterInstance.ephemeral(), backend.registry
     tags = {WORKER_TAG: worker.model_dump_json()}
     run = instance.create_run_for_job(a_job, status=dg.DagsterRunStatus(status), tags=tags)
     left = registry.start_run("as of some day", {DAGSTER_RUN: run.run_id})
@@ -168,7 +168,7 @@ def test_what_a_dead_process_left_open_ends_as_its_dagster_run_did_and_says_why(
         registry.end_run(one, "FINISHED", "the test is over")
 
 
-def test_while_mlflow_is_down_nothing_is_ended_and_it_is_said(world: World) -> None:
-    nowhere = world.trained.__class__("http://127.0.0.1:9", "x", [], []).registry("x", timeout_seconds=4)
+def test_while_mlflow_is_down_nothing_is_ended_and_it_is_said(backend: Backend) -> None:
+    nowhere = backend.trained.__class__("http://127.0.0.1:9", "x", [], []).registry("x", timeout_seconds=4)
     told = close_abandoned(dg.DagsterInstance.ephemeral(), nowhere)
     assert told.startswith("runs that are left open in MLflow stay so for now: MLflow at http://127.0.0.1:9")

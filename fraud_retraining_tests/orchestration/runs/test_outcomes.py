@@ -31,7 +31,7 @@ from fraud_retraining.orchestration.resources import (
 )
 from fraud_retraining.orchestration.runs.outcomes import HOOKS, EndedRun, Outcomes
 from fraud_retraining.orchestration.runs.retries import retried
-from fraud_retraining.orchestration.sensors.alerts import looked_until, tell_untold
+from fraud_retraining.orchestration.sensors.alerts import looked_until, notify_unreported
 from fraud_retraining.orchestration.state.trigger_inputs import RETRAINING
 from fraud_retraining.services.delivery import drain
 from fraud_retraining.settings import Settings, load_settings
@@ -174,7 +174,7 @@ def test_a_run_is_told_once_by_hook_sensor_and_command_line_together(runs: Runs)
     ended = EndedRun.of(run)
     assert ended is not None
     runs.outcomes.failed(ended, runs.error)
-    assert tell_untold(runs.instance, runs.outcomes, ALWAYS) == []
+    assert notify_unreported(runs.instance, runs.outcomes, ALWAYS) == []
     assert len(runs.events(EventKind.RETRAIN_FAILED)) == 1
     assert runs.outbox.open_notices()[0].seen == 1
 
@@ -201,7 +201,7 @@ def test_five_failures_are_one_alert_and_one_success_ends_it_after_its_last_step
 def test_a_retrain_that_found_another_one_under_way_did_not_fail(runs: Runs) -> None:
     runs.error = Busy("another retrain is under way")
     runs.run()
-    assert tell_untold(runs.instance, runs.outcomes, ALWAYS) == []
+    assert notify_unreported(runs.instance, runs.outcomes, ALWAYS) == []
     assert runs.events() == []
     assert runs.outbox.open_notices() == []
 
@@ -216,9 +216,9 @@ class TestRunsThatCannotTell:
         assert [error.cause.cls_name for error in failures] == ["DataInvalid"]
         assert any(event.event_type is dg.DagsterEventType.HOOK_ERRORED for event in done.all_events)
         with pytest.raises(DependencyUnreachable):
-            tell_untold(runs.instance, runs.outcomes, ALWAYS)
+            notify_unreported(runs.instance, runs.outcomes, ALWAYS)
         file.rmdir()
-        assert len(tell_untold(runs.instance, runs.outcomes, ALWAYS)) == 1
+        assert len(notify_unreported(runs.instance, runs.outcomes, ALWAYS)) == 1
         (event,) = runs.events(EventKind.RETRAIN_FAILED)
         assert (event.payload["kind"], event.payload["category"]) == ("DataInvalid", "data_validation")
         assert event.payload["what"].startswith("no rows")
@@ -230,7 +230,7 @@ class TestRunsThatCannotTell:
         runs.resources = {**runs.resources, "worker": dg.ResourceDefinition(unreachable)}
         assert not runs.run().success
         assert runs.events() == []
-        assert len(tell_untold(runs.instance, runs.outcomes, ALWAYS)) == 1
+        assert len(notify_unreported(runs.instance, runs.outcomes, ALWAYS)) == 1
         (event,) = runs.events(EventKind.RETRAIN_FAILED)
         assert event.payload["category"] == "dependency"
         assert event.payload["what"] == "MLflow does not answer"
@@ -248,7 +248,7 @@ class TestRunsThatCannotTell:
         run = runs.instance.get_run_by_id(done.run_id)
         assert run is not None
         runs.instance.report_run_failed(run, words)
-        tell_untold(runs.instance, runs.outcomes, ALWAYS)
+        notify_unreported(runs.instance, runs.outcomes, ALWAYS)
         (event,) = runs.events(EventKind.RETRAIN_FAILED)
         assert (event.payload["category"], event.payload["what"]) == (category, words)
 
@@ -259,7 +259,7 @@ class TestRunsThatCannotTell:
         assert run is not None
         runs.instance.report_engine_event(f"Run execution process for {run.run_id} was terminated by signal 9", run)
         runs.instance.report_run_failed(run)
-        tell_untold(runs.instance, runs.outcomes, ALWAYS)
+        notify_unreported(runs.instance, runs.outcomes, ALWAYS)
         (event,) = runs.events(EventKind.RETRAIN_FAILED)
         assert event.payload["category"] == "worker_died"
         assert event.payload["what"].endswith("terminated by signal 9")
@@ -274,8 +274,8 @@ class TestRunsThatCannotTell:
             fail()
 
         another.execute_in_process(instance=runs.instance, raise_on_error=False, run_config=QUIET)
-        assert tell_untold(runs.instance, runs.outcomes, ALWAYS) == []
-        assert tell_untold(runs.instance, runs.outcomes, datetime.now(UTC) + timedelta(hours=1)) == []
+        assert notify_unreported(runs.instance, runs.outcomes, ALWAYS) == []
+        assert notify_unreported(runs.instance, runs.outcomes, datetime.now(UTC) + timedelta(hours=1)) == []
 
 
 def test_a_retrain_that_never_began_adds_to_no_alert_that_its_days_have_raised(runs: Runs) -> None:
@@ -300,20 +300,20 @@ def test_no_failure_is_overlooked_because_the_clock_was_set_back(runs: Runs, ahe
     run = runs.instance.get_run_by_id(done.run_id)
     assert run is not None
     runs.instance.report_run_failed(run, "something else")
-    assert len(tell_untold(runs.instance, runs.outcomes, looked_until((now + ahead).isoformat(), now))) == 1
+    assert len(notify_unreported(runs.instance, runs.outcomes, looked_until((now + ahead).isoformat(), now))) == 1
 
 
 def test_a_pause_is_told_once_and_ended_by_resuming(runs: Runs) -> None:
-    runs.outcomes.tell_pause()
+    runs.outcomes.notify_pause()
     assert runs.outbox.open_notices() == []
     ledger = open_ledger(runs.settings)
     about = {"cause": "gate_failed:f00d", "inputs": "1", "reason": "twice"}
     ledger.append(EventKind.AUTOMATION_PAUSED, subject=RETRAINING, actor="automation", payload=about)
     for _ in range(3):
-        runs.outcomes.tell_pause()
+        runs.outcomes.notify_pause()
     (known,) = runs.outbox.open_notices()
     assert (known.seen, known.notice.severity) == (1, "critical")
     assert "gate_failed:f00d" in known.notice.why[0]
     resume(ledger, actor="anna", channel="command line", reason="fixed")
-    runs.outcomes.tell_pause()
+    runs.outcomes.notify_pause()
     assert runs.outbox.open_notices() == []

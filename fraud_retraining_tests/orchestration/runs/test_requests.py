@@ -13,7 +13,7 @@ from fraud_retraining.orchestration.jobs import AS_OF_TAG, DECISION_TAG, DRIFT_T
 from fraud_retraining.orchestration.resources import open_lake, open_ledger, open_store
 from fraud_retraining.orchestration.runs.requests import record_decision, record_request, request_of_run
 from fraud_retraining.orchestration.state.readiness import Readiness
-from fraud_retraining.orchestration.state.trigger_inputs import gather
+from fraud_retraining.orchestration.state.trigger_inputs import collect
 from fraud_retraining.settings import Settings, load_settings
 from fraud_retraining_tests.support.places import Place
 
@@ -23,7 +23,7 @@ WANTED = Retrain(
 )
 CARRIED_OUT = {AS_OF_TAG: str(AS_OF), DECISION_TAG: "i1:0"}
 TYPED = {
-    "words of automation": {TRIGGER_TAG: "schedule", "dagster/sensor_name": "retrain_when_asked"},
+    "words of automation": {TRIGGER_TAG: "schedule", "dagster/sensor_name": "retrain_sensor"},
     "a schedule's name": {TRIGGER_TAG: "schedule", "dagster/schedule_name": "retrain_schedule"},
     "a tick": {TRIGGER_TAG: "schedule", "dagster/sensor_name": "x", "dagster/tick": "3", "dagster/run_key": "i1:0"},
     "another person": {"user": "carol", "fraud_retraining/channel": "command line"},
@@ -65,17 +65,17 @@ def test_the_command_line_keeps_its_word_and_is_the_persons_own_request(settings
 
 
 def test_what_automation_decided_is_carried_out_by_one_run_of_that_day(settings: Settings, ledger: Ledger) -> None:
-    record_decision("i1:0", WANTED, "sensor retrain_when_asked", ledger)
+    record_decision("i1:0", WANTED, "sensor retrain_sensor", ledger)
     other_day = {**CARRIED_OUT, AS_OF_TAG: "2026-11-19"}
     assert not record_request("r0", other_day, settings, ledger).automatic
     request = record_request("r1", {**CARRIED_OUT, TRIGGER_TAG: "manual"}, settings, ledger)
     assert (request.requested_by, request.automatic, request.trigger) == ("", True, "schedule+drift")
-    assert (request.actor, request.channel) == ("automation", "sensor retrain_when_asked")
+    assert (request.actor, request.channel) == ("automation", "sensor retrain_sensor")
     event = ledger.last(EventKind.RETRAIN_REQUESTED, subject="r1")
     assert event is not None
     assert (event.payload["inputs"], event.payload["drift_since"]) == ("i1", str(AS_OF))
     assert record_request("r1", CARRIED_OUT, settings, ledger).automatic, "the same run asks again"
-    again = record_request("r2", {**CARRIED_OUT, "dagster/sensor_name": "retrain_when_asked"}, settings, ledger)
+    again = record_request("r2", {**CARRIED_OUT, "dagster/sensor_name": "retrain_sensor"}, settings, ledger)
     assert (again.automatic, again.requested_by) == (False, UNKNOWN), "somebody executed it again"
 
 
@@ -85,7 +85,7 @@ def test_a_person_cannot_answer_for_a_trigger(settings: Settings, ledger: Ledger
     record_request("r1", tags, settings, ledger, asker)
     lake, store = open_lake(settings), open_store(settings)
     with dg.DagsterInstance.ephemeral() as instance:
-        known = gather(settings, ledger, store, Readiness(settings, lake, store), instance, datetime.now(UTC))
+        known = collect(settings, ledger, store, Readiness(settings, lake, store), instance, datetime.now(UTC))
     assert (known.last_performance, known.last_drift) == (None, None)
 
 

@@ -17,7 +17,7 @@ from fraud_retraining.domain.alerts.failures import WORKER_GONE
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.orchestration.resources import open_ledger, open_outbox, open_outcomes
 from fraud_retraining.orchestration.runs.workers import WORKER_TAG, Fate, fate_of, worker_of
-from fraud_retraining.orchestration.sensors.alerts import bury_the_dead, tell_untold
+from fraud_retraining.orchestration.sensors.alerts import fail_dead, notify_unreported
 from fraud_retraining.settings import Settings, load_settings
 from fraud_retraining_tests.support.places import Place, enter
 
@@ -104,18 +104,18 @@ def test_a_run_whose_process_was_killed_is_failed_and_told_once(tmp_path: Path, 
             while not at_work.exists():
                 assert process.poll() is None
                 time.sleep(0.05)
-            assert bury_the_dead(instance, outcomes) == "1 run is under way, and its process lives"
+            assert fail_dead(instance, outcomes) == "1 run is under way, and its process lives"
         finally:
             os.kill(process.pid, signal.SIGKILL)
         process.wait()
         (run,) = instance.get_runs()
         assert run.status is dg.DagsterRunStatus.STARTED
-        assert WORKER_GONE in bury_the_dead(instance, outcomes)
+        assert WORKER_GONE in fail_dead(instance, outcomes)
         (run,) = instance.get_runs()
         assert run.status is dg.DagsterRunStatus.FAILURE
         assert str(process.pid) in run.tags[WORKER_TAG]
-        assert bury_the_dead(instance, outcomes) == "no run is under way"
-        assert tell_untold(instance, outcomes, datetime.now(UTC) - timedelta(hours=1)) == []
+        assert fail_dead(instance, outcomes) == "no run is under way"
+        assert notify_unreported(instance, outcomes, datetime.now(UTC) - timedelta(hours=1)) == []
     (event,) = open_ledger(settings).events(EventKind.RETRAIN_FAILED)
     assert (event.payload["category"], event.payload["cause"]) == ("worker_died", "worker_died:as-of 2024-02-23")
     (known,) = open_outbox(settings).open_notices()
@@ -135,5 +135,5 @@ def test_a_run_that_died_while_it_was_being_canceled_is_canceled(settings: Setti
     gone = this_process().model_copy(update={"started": "1"})
     run = instance.create_run_for_job(retrain, tags={WORKER_TAG: gone.model_dump_json()})
     instance.report_run_canceling(run)
-    assert WORKER_GONE in bury_the_dead(instance, open_outcomes(settings))
+    assert WORKER_GONE in fail_dead(instance, open_outcomes(settings))
     assert [run.status for run in instance.get_runs()] == [dg.DagsterRunStatus.CANCELED]

@@ -12,9 +12,9 @@ from fraud_retraining.definitions import build_definitions
 from fraud_retraining.domain.approvals.announcements import ReleaseNotice
 from fraud_retraining.domain.releases.lifecycle import Decision
 from fraud_retraining.domain.values.errors import DependencyUnreachable
-from fraud_retraining.orchestration.sensors.releases import CHAMPION_SENSOR, RELEASE_SENSOR
+from fraud_retraining.orchestration.sensors.releases import CHAMPION_SENSOR, RELEASES_SENSOR
 from fraud_retraining.settings import Settings
-from fraud_retraining_tests.support.approvals_fixture import World, touched
+from fraud_retraining_tests.support.approvals_fixture import Backend, touched
 from fraud_retraining_tests.support.ledgers import ANYBODY, person
 from fraud_retraining_tests.support.tampering import run_sql
 
@@ -29,13 +29,13 @@ class Heard:
         self.notices.append(notice)
 
 
-def tick(world: World, sensor: str, heard: Heard, cursor: str | None = None, **other: Any) -> Any:
+def tick(backend: Backend, sensor: str, heard: Heard, cursor: str | None = None, **other: Any) -> Any:
     repository = build_definitions(Settings()).get_repository_def()
-    resources = {"ledger": world.ledger, "registry": world.registry, **other}
+    resources = {"ledger": backend.ledger, "registry": backend.registry, **other}
     if sensor == CHAMPION_SENSOR:
-        resources.setdefault("heads", HeadFile(Path(world.ledger._url.removeprefix("sqlite:///")).with_name("heads")))
+        resources.setdefault("heads", HeadFile(Path(backend.ledger._url.removeprefix("sqlite:///")).with_name("heads")))
     else:
-        resources["teller"] = heard
+        resources["release_notifier"] = heard
     with dg.build_sensor_context(
         instance=dg.DagsterInstance.ephemeral(), repository_def=repository, cursor=cursor, resources=resources
     ) as context:
@@ -45,88 +45,90 @@ def tick(world: World, sensor: str, heard: Heard, cursor: str | None = None, **o
 def test_both_look_every_half_minute_and_run_by_themselves_but_in_development() -> None:
     for environment, status in (("production", "RUNNING"), ("development", "STOPPED")):
         repository = build_definitions(Settings(environment=environment)).get_repository_def()
-        for name in (RELEASE_SENSOR, CHAMPION_SENSOR):
+        for name in (RELEASES_SENSOR, CHAMPION_SENSOR):
             sensor = repository.get_sensor_def(name)
             assert sensor.minimum_interval_seconds == 30
             assert sensor.default_status.name == status
 
 
-def test_what_happened_is_told_once_and_the_cursor_goes_on(world: World) -> None:
+def test_what_happened_is_told_once_and_the_cursor_goes_on(backend: Backend) -> None:
     heard = Heard()
-    cursor = tick(world, RELEASE_SENSOR, heard).cursor
-    world.champion(0)
-    world.waiting(1, hours=1e-7)
-    first = tick(world, RELEASE_SENSOR, heard, cursor)
+    cursor = tick(backend, RELEASES_SENSOR, heard).cursor
+    backend.champion(0)
+    backend.waiting(1, hours=1e-7)
+    first = tick(backend, RELEASES_SENSOR, heard, cursor)
     assert [notice.kind for notice in heard.notices] == ["promoted", "smoke_test_passed", "waiting", "expired"]
-    tick(world, RELEASE_SENSOR, heard, first.cursor)
+    tick(backend, RELEASES_SENSOR, heard, first.cursor)
     assert len(heard.notices) == 4
 
 
-def test_a_tick_that_could_not_tell_is_told_again(world: World) -> None:
+def test_a_tick_that_could_not_tell_is_told_again(backend: Backend) -> None:
     class Deaf(Heard):
         def tell(self, notice: ReleaseNotice) -> None:
             raise DependencyUnreachable("the outbox is full")
 
-    world.waiting(0)
+    backend.waiting(0)
     with pytest.raises(DependencyUnreachable):
-        tick(world, RELEASE_SENSOR, Deaf(), "0")
+        tick(backend, RELEASES_SENSOR, Deaf(), "0")
     heard = Heard()
-    tick(world, RELEASE_SENSOR, heard, "0")
+    tick(backend, RELEASES_SENSOR, heard, "0")
     assert [notice.kind for notice in heard.notices] == ["waiting"]
 
 
-def test_an_interrupted_approval_is_finished_and_a_damaged_champion_found(world: World) -> None:
+def test_an_interrupted_approval_is_finished_and_a_damaged_champion_found(backend: Backend) -> None:
     heard = Heard()
-    version = world.waiting(0).version
-    world.ledger.decide(version, Decision.APPROVE, policy=ANYBODY, by=person("alice"), channel="cli")
-    said = tick(world, CHAMPION_SENSOR, heard)
-    assert (world.serving(), said.skip_message) == (version, f"version {version} is promoted")
-    with touched(world.trained.folders[0]) as folder:
+    version = backend.waiting(0).version
+    backend.ledger.decide(version, Decision.APPROVE, policy=ANYBODY, by=person("alice"), channel="cli")
+    said = tick(backend, CHAMPION_SENSOR, heard)
+    assert (backend.serving(), said.skip_message) == (version, f"version {version} is promoted")
+    with touched(backend.trained.folders[0]) as folder:
         (folder / "MLmodel").unlink()
-        tick(world, CHAMPION_SENSOR, heard)
-    tick(world, RELEASE_SENSOR, heard)
+        tick(backend, CHAMPION_SENSOR, heard)
+    tick(backend, RELEASES_SENSOR, heard)
     assert heard.notices[-1].kind == "artifact_damaged"
 
 
-def test_a_promotion_under_way_is_waited_for_by_the_next_tick(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_promotion_under_way_is_waited_for_by_the_next_tick(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lock = Ledger.promotion_lock
     monkeypatch.setattr(Ledger, "promotion_lock", lambda self: lock(self, wait=0.2))
-    with lock(world.ledger):
-        said = tick(world, CHAMPION_SENSOR, Heard())
+    with lock(backend.ledger):
+        said = tick(backend, CHAMPION_SENSOR, Heard())
     assert "another process has held" in said.skip_message
 
 
-def test_a_changed_record_is_told_and_stops_both_sensors_without_failing_a_tick(world: World) -> None:
+def test_a_changed_record_is_told_and_stops_both_sensors_without_failing_a_tick(backend: Backend) -> None:
     heard = Heard()
-    world.champion(0)
-    cursor = tick(world, RELEASE_SENSOR, heard).cursor
-    run_sql(world.ledger._url, "UPDATE releases SET state = 'withdrawn'")
-    assert "record of decisions was changed" in tick(world, CHAMPION_SENSOR, heard).skip_message
-    tick(world, CHAMPION_SENSOR, heard)
-    told = tick(world, RELEASE_SENSOR, heard, cursor)
+    backend.champion(0)
+    cursor = tick(backend, RELEASES_SENSOR, heard).cursor
+    run_sql(backend.ledger._url, "UPDATE releases SET state = 'withdrawn'")
+    assert "record of decisions was changed" in tick(backend, CHAMPION_SENSOR, heard).skip_message
+    tick(backend, CHAMPION_SENSOR, heard)
+    told = tick(backend, RELEASES_SENSOR, heard, cursor)
     assert "record of decisions was changed" in told.skip_message
     assert [notice.kind for notice in heard.notices[-2:]] == ["record_altered", "promotion_paused"]
     notice = heard.notices[-2]
     assert notice.severity == "critical" and "version 1: state differ" in notice.text and "restore" in notice.remedy
     count = len(heard.notices)
-    tick(world, RELEASE_SENSOR, heard, told.cursor)
-    assert len(heard.notices) == count and world.serving() == 1
-    world.desk.restore_releases(person("alice"), "the row was edited by hand", channel="cli")
-    assert world.ledger.verify().ok and world.ledger.champion().version == 1
+    tick(backend, RELEASES_SENSOR, heard, told.cursor)
+    assert len(heard.notices) == count and backend.serving() == 1
+    backend.approvals.restore_releases(person("alice"), "the row was edited by hand", channel="cli")
+    assert backend.ledger.verify().ok and backend.ledger.champion().version == 1
 
 
-def test_the_champions_sensor_keeps_the_head_outside_of_the_database(world: World, tmp_path: Path) -> None:
+def test_the_champions_sensor_keeps_the_head_outside_of_the_database(backend: Backend, tmp_path: Path) -> None:
     heads = HeadFile(tmp_path / "elsewhere" / "heads")
-    world.champion(0)
-    tick(world, CHAMPION_SENSOR, Heard(), heads=heads)
-    assert heads.heads() == [world.ledger.head()]
-    assert world.ledger.head() in world.registry.pinned_heads()
+    backend.champion(0)
+    tick(backend, CHAMPION_SENSOR, Heard(), heads=heads)
+    assert heads.heads() == [backend.ledger.head()]
+    assert backend.ledger.head() in backend.registry.pinned_heads()
 
 
-def test_mlflow_down_fails_the_tick_of_the_champion_and_no_deadline(world: World) -> None:
-    release = world.waiting(0, hours=1e-7)
-    nowhere = world.trained.__class__("http://127.0.0.1:9", "x", [], []).registry("x", timeout_seconds=4)
+def test_mlflow_down_fails_the_tick_of_the_champion_and_no_deadline(backend: Backend) -> None:
+    release = backend.waiting(0, hours=1e-7)
+    nowhere = backend.trained.__class__("http://127.0.0.1:9", "x", [], []).registry("x", timeout_seconds=4)
     with pytest.raises(DependencyUnreachable):
-        tick(world, CHAMPION_SENSOR, Heard(), registry=nowhere)
-    tick(world, RELEASE_SENSOR, Heard(), registry=nowhere)
-    assert world.states()[release.version] == "expired"
+        tick(backend, CHAMPION_SENSOR, Heard(), registry=nowhere)
+    tick(backend, RELEASES_SENSOR, Heard(), registry=nowhere)
+    assert backend.states()[release.version] == "expired"
