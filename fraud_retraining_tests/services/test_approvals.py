@@ -8,7 +8,7 @@ import pytest
 
 from fraud_retraining.adapters.mlflow.model_artifact import read_files
 from fraud_retraining.adapters.mlflow.registry import ARTIFACT_DIGEST
-from fraud_retraining.domain.evaluation.gates import GATES, GateResult, Verdict
+from fraud_retraining.domain.evaluation.gates import GATES, Finding, Gate, GateResult, Verdict
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.releases.lifecycle import ReleaseState
 from fraud_retraining.domain.releases.reviewers import Proof, ReviewerPolicy
@@ -270,6 +270,20 @@ def test_a_version_whose_recorded_verdict_is_another_one_cannot_be_approved(back
         with pytest.raises(IntegrityError, match="not the one it was registered with"):
             backend.approvals.approve(release.version, ALICE, **CLI)
     assert backend.serving() is None
+
+
+def test_a_candidate_from_before_a_gate_cannot_be_approved_and_a_champion_from_before_it_is_brought_back(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+):
+    first, second, waiting = backend.champion(0), backend.champion(1), backend.waiting(2)
+    fine = Gate("What was added.", lambda policy, evidence: Finding(1, 0, 1, "It did."))
+    monkeypatch.setitem(GATES, "added", fine)
+    with pytest.raises(GateFailed, match="added: gave no result"):
+        backend.approvals.approve(waiting.version, ALICE, **CLI)
+    assert backend.serving() == second.version
+    backend.approvals.rollback(first.version, ALICE, "alerts doubled", **CLI)
+    assert backend.serving() == first.version
+    require_invariants(backend)
 
 
 # -- the way back

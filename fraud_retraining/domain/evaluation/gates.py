@@ -5,13 +5,16 @@ the record. Not here: how the numbers are measured (`domain/evaluation/metrics.p
 and what a verdict leads to (`domain/releases/lifecycle.py`).
 
 A gate that raises or gives no number has failed. A gate that does not apply has passed and says why.
+
+A new gate is one function and one row of `GATES`. A stored verdict keeps the gates of the day on which it was made.
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from statistics import NormalDist
 from types import MappingProxyType
-from typing import Literal, NamedTuple, Self
+from typing import Literal, NamedTuple, Self, get_args
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -22,6 +25,8 @@ from fraud_retraining.domain.evaluation.metrics import Metrics, MetricsPolicy, e
 from fraud_retraining.domain.values.base import Value
 
 Severity = Literal["error", "warn"]
+Advisory = Literal["no_slice_regression", "calibration"]
+"""Gates that the settings may turn into warnings; every other gate stops a release that fails it."""
 
 
 class GatePolicy(MetricsPolicy):
@@ -54,7 +59,7 @@ class GatePolicy(MetricsPolicy):
         le=1,
         description="Average precision beyond which a column of the lake that matters most counts as a leak; 1: never.",
     )
-    advisory: tuple[Literal["no_slice_regression", "calibration"], ...] = Field((), description="Gates that only warn.")
+    advisory: tuple[Advisory, ...] = Field((), description="Gates that only warn.")
 
 
 class NotCompared(Value):
@@ -231,9 +236,8 @@ Rule = Callable[[GatePolicy, Evidence], Finding | NotApplicable]
 
 
 class Gate(NamedTuple):
-    """One rule under its name."""
+    """One rule, and what it demands in a sentence."""
 
-    name: str
     description: str
     rule: Rule
 
@@ -485,31 +489,37 @@ def feature_importance(policy: GatePolicy, evidence: Evidence) -> Finding:
     )
 
 
-_GATES = (
-    Gate("average_precision_floor", "Average precision on the holdout reaches its floor.", average_precision_floor),
-    Gate("roc_auc_floor", "ROC AUC on the holdout reaches its floor.", roc_auc_floor),
-    Gate("no_regression", "The candidate is not worse than the champion on the same holdout rows.", no_regression),
-    Gate("fixed_no_regression", "Nor on the fixed evaluation days, where there are any.", fixed_no_regression),
-    Gate("no_slice_regression", "The candidate is not much worse in any slice.", no_slice_regression),
-    Gate("calibration", "The candidate's scores can be read as probabilities.", calibration),
-    Gate("score_variety", "The candidate's scores are probabilities and not all the same.", score_variety),
-    Gate("feature_importance", "Features matter, and none decides alone as a leaked label would.", feature_importance),
-)
-
-GATES: Mapping[str, str] = {gate.name: gate.description for gate in _GATES}
+GATES: dict[str, Gate] = {
+    "average_precision_floor": Gate("Average precision on the holdout reaches its floor.", average_precision_floor),
+    "roc_auc_floor": Gate("ROC AUC on the holdout reaches its floor.", roc_auc_floor),
+    "no_regression": Gate("The candidate is not worse than the champion on the same holdout rows.", no_regression),
+    "fixed_no_regression": Gate("Nor on the fixed evaluation days, where there are any.", fixed_no_regression),
+    "no_slice_regression": Gate("The candidate is not much worse in any slice.", no_slice_regression),
+    "calibration": Gate("The candidate's scores can be read as probabilities.", calibration),
+    "score_variety": Gate("The candidate's scores are probabilities and not all the same.", score_variety),
+    "feature_importance": Gate("Features matter, and none decides alone as a leaked label would.", feature_importance),
+}
+"""The gates of today by name, in the order in which a verdict has them."""
 
 
 class Verdict(Value):
-    """All gates together: passed when every gate gave a result and none that stops has failed."""
+    """All gates of its day together: passed exactly when none that stops a release has failed.
+
+    It holds its own list of gates and is checked against that alone, so that a verdict from before a gate was added can
+    still be read. Whether it has every gate of today, `incomplete` says.
+    """
 
     passed: bool
-    gates: tuple[GateResult, ...]
+    gates: tuple[GateResult, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
     def _follows_from_gates(self) -> Self:
-        complete = [result.name for result in self.gates] == list(GATES)
-        if self.passed and not (complete and all(result.passed for result in self.gates if result.severity == "error")):
-            raise ValueError("a verdict cannot pass with a gate that failed or gave no result")
+        twice = [name for name, times in Counter(result.name for result in self.gates).items() if times > 1]
+        if twice:
+            raise ValueError(f"a verdict has one result a gate, and {', '.join(twice)} gave several")
+        if self.passed != (not self.failed):
+            names = ", ".join(result.name for result in self.failed) or "none"
+            raise ValueError(f"passed is {self.passed} and the gates that failed are {names}: one does not follow")
         return self
 
     @property
@@ -518,29 +528,46 @@ class Verdict(Value):
         return tuple(result for result in self.gates if not result.passed and result.severity == "error")
 
 
+def incomplete(verdict: Verdict) -> tuple[str, ...]:
+    """Why a verdict is not one by every gate of today, a clause each; nothing where it is.
+
+    It has a result of every gate of `GATES`, in their order, of no other gate, and none only warns that has to stop.
+    """
+    given = [result.name for result in verdict.gates]
+    missing = [f"{name}: gave no result" for name in GATES if name not in given]
+    unknown = [f"{name}: is no gate of today" for name in given if name not in GATES]
+    weak = [
+        f"{result.name}: only warns, and has to stop"
+        for result in verdict.gates
+        if result.severity == "warn" and result.name not in get_args(Advisory)
+    ]
+    order = [] if missing or unknown or given == list(GATES) else ["the gates are in another order"]
+    return (*missing, *unknown, *weak, *order)
+
+
 def judge(policy: GatePolicy, evidence: Evidence) -> Verdict:
-    """Put every gate to the evidence; the same policy and evidence always give the same verdict."""
-    results = tuple(_result(gate, policy, evidence) for gate in _GATES)
+    """Put every gate of `GATES` to the evidence; the same policy and evidence always give the same verdict."""
+    results = tuple(_result(name, gate.rule, policy, evidence) for name, gate in GATES.items())
     return Verdict(passed=all(result.passed for result in results if result.severity == "error"), gates=results)
 
 
-def _result(gate: Gate, policy: GatePolicy, evidence: Evidence) -> GateResult:
-    severity: Severity = "warn" if gate.name in policy.advisory else "error"
+def _result(name: str, rule: Rule, policy: GatePolicy, evidence: Evidence) -> GateResult:
+    severity: Severity = "warn" if name in policy.advisory else "error"
     try:
-        found = gate.rule(policy, evidence)
+        found = rule(policy, evidence)
     except UnmeasuredError as error:
-        return GateResult(name=gate.name, passed=False, severity=severity, message=f"No result, so failed: {error}.")
+        return GateResult(name=name, passed=False, severity=severity, message=f"No result, so failed: {error}.")
     except Exception as error:  # noqa: BLE001 (whatever a gate raises, it gave no result)
         message = f"No result, so failed: {type(error).__name__}: {error}."
-        return GateResult(name=gate.name, passed=False, severity=severity, message=message)
+        return GateResult(name=name, passed=False, severity=severity, message=message)
     if isinstance(found, NotApplicable):
         message = f"Not compared: {found.reason}."
-        return GateResult(name=gate.name, passed=True, applicable=False, severity=severity, message=message)
+        return GateResult(name=name, passed=True, applicable=False, severity=severity, message=message)
     if not math.isfinite(found.margin):
         message = f"No result, so failed: the distance to the threshold is {found.margin}."
-        return GateResult(name=gate.name, passed=False, severity=severity, message=message)
+        return GateResult(name=name, passed=False, severity=severity, message=message)
     return GateResult(
-        name=gate.name,
+        name=name,
         passed=found.margin >= 0,
         value=found.value,
         threshold=found.threshold,

@@ -1,13 +1,13 @@
 """Whether a stored verdict lets its candidate serve: by itself, only if a human says so, or not at all.
 
 Here: what is asked of the verdict before a version is registered, and again, from the record alone, before it is
-promoted; and why a human has to decide whatever the promotion mode says. Not here: how a verdict comes about
-(`domain/evaluation/gates.py`).
+promoted or brought back; and why a human has to decide whatever the promotion mode says. Not here: how a verdict comes
+about (`domain/evaluation/gates.py`).
 """
 
 from typing import Literal
 
-from fraud_retraining.domain.evaluation.gates import GATES, GateResult, Verdict
+from fraud_retraining.domain.evaluation.gates import GateResult, Verdict, incomplete
 from fraud_retraining.domain.releases.candidate import Evaluation
 from fraud_retraining.domain.releases.lifecycle import Release
 from fraud_retraining.domain.releases.trust import POLICY
@@ -28,14 +28,12 @@ def outcome_of(verdict: Verdict) -> Literal["passed", "below_floor", "gate_faile
 def floors_missed(verdict: Verdict) -> tuple[str, ...]:
     """The floors that alone keep out a candidate that is proven better than the champion; else nothing.
 
-    Proven: the whole interval of the paired difference on the same rows is above 0. Every other gate has passed. A
-    floor that gave no result is not one that was missed.
+    Proven: the whole interval of the paired difference on the same rows is above 0. Every other gate that the verdict
+    has has passed. A floor that gave no result is not one that was missed.
     """
     failed = verdict.failed
     only_floors = bool(failed) and all(gate.name in FLOORS and gate.value is not None for gate in failed)
-    if not only_floors or [gate.name for gate in verdict.gates] != list(GATES) or not _proven_better(verdict):
-        return ()
-    return tuple(gate.name for gate in failed)
+    return tuple(gate.name for gate in failed) if only_floors and _proven_better(verdict) else ()
 
 
 def _proven_better(verdict: Verdict) -> bool:
@@ -75,21 +73,32 @@ def _named(version: int | None) -> str:
     return f"version {version}" if version is not None else "no champion"
 
 
-def require_registrable(evaluation: Evaluation, fingerprint: str) -> None:
-    """What a version needs to be registered: a verdict that may let it serve, or none that ever could.
+def require_registrable(evaluation: Evaluation, fingerprint: str, known: Release | None = None) -> None:
+    """What a version needs to be registered: a verdict by every gate of today that may let it serve, or never could.
 
     A candidate of an older as-of day than the champion's is judged and registered whatever its gates say: it is never
-    promoted, so that a failed gate stops nothing.
+    promoted, so that a failed gate stops nothing. What was registered with this very verdict, when there were other
+    gates, is not registered anew.
+
+    Args:
+        evaluation: the candidate's.
+        fingerprint: the candidate's.
+        known: the release that the fingerprint has already, if it has one.
 
     Raises:
         GateFailed: names the gates.
     """
-    if evaluation.newer_champion is None or evaluation.fingerprint != fingerprint:
+    same = evaluation.fingerprint == fingerprint
+    if same and known is not None and known.verdict_digest == digest(evaluation.verdict):
+        return
+    if same and evaluation.newer_champion is not None:
+        _refuse(evaluation, incomplete(evaluation.verdict))
+    else:
         require_verdict(evaluation, fingerprint)
 
 
 def require_verdict(evaluation: Evaluation, fingerprint: str) -> None:
-    """Refuse a candidate whose verdict did not pass, lacks a gate, or is about another model.
+    """Refuse a candidate whose verdict did not pass, lacks a gate of today, or is about another model.
 
     A candidate that misses nothing but floors, and is proven better than the champion, is let through: a human may
     except it (`floors_missed`).
@@ -97,22 +106,41 @@ def require_verdict(evaluation: Evaluation, fingerprint: str) -> None:
     Raises:
         GateFailed: names the gates.
     """
-    verdict = evaluation.verdict
-    missing = [f"{name}: gave no result" for name in GATES if name not in {gate.name for gate in verdict.gates}]
-    excepted = floors_missed(verdict)
-    failed = [f"{gate.name}: {gate.message}" for gate in verdict.failed if gate.name not in excepted]
-    if evaluation.fingerprint != fingerprint:
-        missing.append("the verdict is about another fingerprint")
-    if missing or failed or not (verdict.passed or excepted):
-        raise GateFailed(
-            f"the candidate as of {evaluation.as_of} did not pass its gates",
-            culprits=[*failed, *missing],
-            remedy="the champion stays; the thresholds stand under gates in the settings.",
-        )
+    _refuse(evaluation, (*_against(evaluation, fingerprint), *incomplete(evaluation.verdict)))
+
+
+def require_passed(evaluation: Evaluation, fingerprint: str) -> None:
+    """The same of the gates that the verdict has, whatever the gates of today are: for what has served before.
+
+    Raises:
+        GateFailed: names the gates.
+    """
+    _refuse(evaluation, _against(evaluation, fingerprint))
+
+
+def _against(evaluation: Evaluation, fingerprint: str) -> tuple[str, ...]:
+    """What speaks against the candidate by the gates that its verdict has, a clause each."""
+    excepted = floors_missed(evaluation.verdict)
+    failed = tuple(f"{gate.name}: {gate.message}" for gate in evaluation.verdict.failed if gate.name not in excepted)
+    return failed if evaluation.fingerprint == fingerprint else (*failed, "the verdict is about another fingerprint")
+
+
+def _refuse(evaluation: Evaluation, problems: tuple[str, ...]) -> None:
+    if not problems:
+        return
+    newer = " A retrain of a newer day is judged by the gates of today." if incomplete(evaluation.verdict) else ""
+    raise GateFailed(
+        f"the candidate as of {evaluation.as_of} did not pass its gates",
+        culprits=problems,
+        remedy=f"the champion stays; the thresholds stand under gates in the settings.{newer}",
+    )
 
 
 def require_recorded_verdict(release: Release, evaluation: Evaluation | None) -> None:
     """Refuse a release whose recorded verdict is missing, is not the one it was registered with, or did not pass.
+
+    A candidate needs every gate of today. What has served may be brought back by the gates of its own day: they are
+    those that it was registered with, which the digest proves.
 
     Raises:
         IntegrityError: the record has no such verdict, or another one.
@@ -125,7 +153,8 @@ def require_recorded_verdict(release: Release, evaluation: Evaluation | None) ->
             culprits=[f"registered {release.verdict_digest or 'none'}", f"recorded {found}"],
             remedy="Run `fraud-retraining audit verify`, and train again.",
         )
-    require_verdict(evaluation, release.fingerprint)
+    require = require_passed if release.was_promoted else require_verdict
+    require(evaluation, release.fingerprint)
     by_itself = release.decided_by == POLICY and not release.was_promoted
     why = why_human(evaluation, evaluation.champion_version) if by_itself else None
     if why is not None:

@@ -243,5 +243,5 @@ def gate_name(name: str) -> str:
 def glossary() -> tuple[tuple[str, str], ...]:
     """Every word of the first screen with what it means."""
     metrics = METRICS.values()
-    gates = ((f"gate: {gate_name(name)}", told) for name, told in GATES.items())
+    gates = ((f"gate: {gate_name(name)}", gate.description) for name, gate in GATES.items())
     return (*WORDS.items(), *metrics, *gates)

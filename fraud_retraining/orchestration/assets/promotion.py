@@ -80,8 +80,8 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
     ) -> RegisteredVersion:
         """The registry's version of the candidate, alias `candidate`; a registered fingerprint is found and reused."""
         lease = retrain_lease.hold(REGISTERED)
-        require_registrable(model_evaluation, fraud_model.fingerprint)
         known = ledger.release_by_fingerprint(fraud_model.fingerprint)
+        require_registrable(model_evaluation, fraud_model.fingerprint, known)
         retrain_lease.hold()
         warnings = warnings_of(training_window, model_evaluation, settings, store, recorded_champion(registry, ledger))
         version = _register(context, training_window, fraud_model, model_evaluation, registry, ledger, warnings, lease)

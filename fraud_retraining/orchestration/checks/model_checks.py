@@ -21,14 +21,18 @@ EVALUATION = "model_evaluation"
 FIXED_AGE = "fixed_set_age"
 FIXED_AGE_RULE = "The fixed evaluation days are not older than holdout.fixed_max_age_days."
 BETTER = "A human may except it: the candidate is proven better than the champion."
+NO_RESULT = "The gate gave no result, so it failed."
+ADDED_SINCE = "The version was registered before there was this gate, and is not judged again."
 NEVER_PROMOTED = "It stops nothing: the champion is of a newer as-of day, and this one is judged only."
 
 
 def build_checks(partitions: dg.PartitionsDefinition) -> list[dg.AssetChecksDefinition]:
     """One check a gate."""
     specs = [
-        dg.AssetCheckSpec(name, asset=EVALUATION, description=description, blocking=True, partitions_def=partitions)
-        for name, description in GATES.items()
+        dg.AssetCheckSpec(
+            name, asset=EVALUATION, description=gate.description, blocking=True, partitions_def=partitions
+        )
+        for name, gate in GATES.items()
     ] + [dg.AssetCheckSpec(FIXED_AGE, asset=EVALUATION, description=FIXED_AGE_RULE, partitions_def=partitions)]
 
     @dg.multi_asset_check(name="model_evaluation_checks", specs=specs)
@@ -44,7 +48,11 @@ def build_checks(partitions: dg.PartitionsDefinition) -> list[dg.AssetChecksDefi
         allowed = NEVER_PROMOTED if evaluation.newer_champion is not None else BETTER
         given = {gate.name: gate for gate in evaluation.verdict.gates}
         for name in GATES:
-            yield _result(name, given.get(name), allowed if name in excepted else "")
+            result = given.get(name)
+            if result is None:
+                yield _absent(name, evaluation)
+            else:
+                yield _result(result, allowed if name in excepted else "")
 
         yield _age(evaluation.fixed_age, settings.holdout.fixed_max_age_days)
 
@@ -67,17 +75,24 @@ def _age(fixed: FixedSetAge | None, most: int) -> dg.AssetCheckResult:
     )
 
 
-def _result(name: str, gate: GateResult | None, allowed: str) -> dg.AssetCheckResult:
-    if gate is None:
-        return dg.AssetCheckResult(
-            asset_key=EVALUATION, check_name=name, passed=False, description="The gate gave no result, so it failed."
-        )
+def _absent(name: str, evaluation: Evaluation) -> dg.AssetCheckResult:
+    """A gate without a result stops a candidate, but not the reading of a verdict from before there was the gate."""
+    return dg.AssetCheckResult(
+        asset_key=EVALUATION,
+        check_name=name,
+        passed=False,
+        severity=dg.AssetCheckSeverity.WARN if evaluation.reused else dg.AssetCheckSeverity.ERROR,
+        description=ADDED_SINCE if evaluation.reused else NO_RESULT,
+    )
+
+
+def _result(gate: GateResult, allowed: str) -> dg.AssetCheckResult:
     may_pass = gate.severity == "warn" or bool(allowed)
     told = f" {allowed}" if allowed and not gate.passed else ""
     figures = {"value": gate.value, "threshold": gate.threshold, "margin": gate.margin}
     return dg.AssetCheckResult(
         asset_key=EVALUATION,
-        check_name=name,
+        check_name=gate.name,
         passed=gate.passed,
         severity=dg.AssetCheckSeverity.WARN if may_pass else dg.AssetCheckSeverity.ERROR,
         description=f"{gate.message}{told}",

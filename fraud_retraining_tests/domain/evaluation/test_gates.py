@@ -15,6 +15,7 @@ from fraud_retraining.domain.evaluation.gates import (
     NO_CHAMPION,
     NO_FIXED_SET,
     Evidence,
+    Finding,
     Gate,
     GatePolicy,
     GateResult,
@@ -23,6 +24,7 @@ from fraud_retraining.domain.evaluation.gates import (
     Verdict,
     collect_evidence,
     comparable,
+    incomplete,
     judge,
 )
 from fraud_retraining.domain.evaluation.judged import Judged, Pair
@@ -160,12 +162,11 @@ def test_a_gate_without_a_number_has_failed_and_says_why(gate, changes, reason):
 
 @pytest.mark.parametrize(
     "rule",
-    [lambda policy, evidence: 1 / 0, lambda policy, evidence: gates.Finding(0.5, 0.3, float("nan"), "fine")],
+    [lambda policy, evidence: 1 / 0, lambda policy, evidence: Finding(0.5, 0.3, float("nan"), "fine")],
     ids=["raises", "margin that is no number"],
 )
 def test_a_gate_that_breaks_fails_the_verdict_and_leaves_the_others_standing(monkeypatch, rule):
-    broken = Gate("roc_auc_floor", "broken", rule)
-    monkeypatch.setattr(gates, "_GATES", tuple(broken if g.name == broken.name else g for g in gates._GATES))
+    monkeypatch.setitem(GATES, "roc_auc_floor", Gate("broken", rule))
     verdict = judge(POLICY, evidence())
     assert [one.name for one in verdict.failed] == ["roc_auc_floor"]
     assert "No result, so failed" in verdict.failed[0].message
@@ -331,12 +332,53 @@ def test_every_result_passes_exactly_when_its_margin_is_not_negative(difference,
             assert one.passed == (one.margin >= 0)
 
 
-def test_a_verdict_that_passes_with_a_failed_or_an_absent_gate_cannot_be_made():
+def with_last(verdict, **changes):
+    return (*verdict.gates[:-1], verdict.gates[-1].model_copy(update=changes))
+
+
+def test_a_verdict_that_does_not_follow_from_its_own_gates_cannot_be_made():
     verdict = judge(POLICY, evidence())
-    with pytest.raises(ValidationError, match="cannot pass"):
-        Verdict(passed=True, gates=verdict.gates[1:])
-    with pytest.raises(ValidationError, match="cannot pass"):
-        Verdict(passed=True, gates=(*verdict.gates[:-1], verdict.gates[-1].model_copy(update={"passed": False})))
+    last = verdict.gates[-1].name
+    for passed, results, why in (
+        (True, with_last(verdict, passed=False), f"passed is True and the gates that failed are {last}"),
+        (False, verdict.gates, "passed is False and the gates that failed are none"),
+        (True, (*verdict.gates, verdict.gates[-1]), f"one result a gate, and {last} gave several"),
+        (True, (), "at least 1 item"),
+    ):
+        with pytest.raises(ValidationError, match=why):
+            Verdict(passed=passed, gates=results)
+    Verdict(passed=True, gates=with_last(verdict, passed=False, severity="warn"))
+
+
+def test_a_verdict_is_complete_with_every_gate_of_today_and_no_other_in_order_and_severity():
+    verdict = judge(GatePolicy(advisory=("calibration",)), evidence())
+    assert incomplete(verdict) == ()
+    last = verdict.gates[-1].name
+    for results, problem in (
+        (verdict.gates[1:], f"{verdict.gates[0].name}: gave no result"),
+        (with_last(verdict, name="of_before"), f"{last}: gave no result"),
+        (with_last(verdict, name="of_before"), "of_before: is no gate of today"),
+        (with_last(verdict, severity="warn"), f"{last}: only warns, and has to stop"),
+        (verdict.gates[::-1], "the gates are in another order"),
+    ):
+        assert problem in incomplete(Verdict(passed=True, gates=results))
+
+
+def enough_rows(policy, evidence):
+    """A gate that a contributor adds."""
+    rows = evidence.candidate.rows
+    return Finding(rows, 100, rows - 100, f"The holdout has {rows:,} rows.")
+
+
+def test_a_new_gate_is_one_row_and_verdicts_of_before_it_are_still_read(monkeypatch):
+    before = judge(POLICY, evidence())
+    monkeypatch.setitem(GATES, "enough_rows", Gate("The holdout has 100 rows.", enough_rows))
+    today = judge(POLICY, evidence())
+    assert (today.passed, today.gates[-1].name, today.gates[:-1]) == (True, "enough_rows", before.gates)
+    assert Verdict.model_validate_json(before.model_dump_json()) == before
+    assert (incomplete(before), incomplete(today)) == (("enough_rows: gave no result",), ())
+    few = evidence(candidate=evidence().candidate.model_copy(update={"rows": 99}))
+    assert [one.name for one in judge(POLICY, few).failed] == ["enough_rows"]
 
 
 def test_a_stored_record_gives_the_same_verdict_again():

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from fraud_retraining.domain.evaluation.gates import GATES, GateResult, Verdict
+from fraud_retraining.domain.evaluation.gates import GATES, Evidence, Finding, Gate, GatePolicy, GateResult, Verdict
 from fraud_retraining.domain.releases.candidate import Evaluation
 from fraud_retraining.domain.releases.lifecycle import Release, ReleaseState
 from fraud_retraining.domain.releases.trust import POLICY
@@ -66,10 +66,11 @@ def test_a_failed_gate_is_named():
     assert caught.value.culprits == (f"{LEAK}: One feature has it all.",)
 
 
-@pytest.mark.parametrize("kept", [0, 1, len(GATES) - 1])
-def test_a_gate_without_a_result_has_failed(kept: int):
+@pytest.mark.parametrize("kept", [1, len(GATES) - 1])
+@pytest.mark.parametrize("require", [require_verdict, require_registrable])
+def test_a_gate_without_a_result_has_failed(require: Any, kept: int):
     with pytest.raises(GateFailed) as caught:
-        require_verdict(evaluation(Verdict(passed=False, gates=gates()[:kept])), "f5")
+        require(evaluation(Verdict(passed=True, gates=gates()[:kept])), "f5")
     assert [culprit for culprit in caught.value.culprits if "gave no result" in culprit] == [
         f"{name}: gave no result" for name in list(GATES)[kept:]
     ]
@@ -140,7 +141,6 @@ FLOOR = {"average_precision_floor": "Average precision 0.166 is below the floor 
         (verdict(BETTER, applicable=False, **FLOOR), (), "gate_failed"),  # there is no champion to be better than
         (verdict(BETTER, **FLOOR, **{LEAK: "It did not."}), (), "gate_failed"),
         (verdict(BETTER, no_regression="It is worse."), (), "gate_failed"),
-        (Verdict(passed=False, gates=verdict(BETTER, **FLOOR).gates[:-1]), (), "gate_failed"),  # a gate is missing
     ],
 )
 def test_only_missed_floors_of_a_proven_better_candidate_can_be_excepted(
@@ -153,6 +153,21 @@ def test_only_missed_floors_of_a_proven_better_candidate_can_be_excepted(
     else:
         with pytest.raises(GateFailed):
             require_verdict(evaluation(judged), "f5")
+
+
+def test_an_exception_of_a_floor_does_not_make_up_for_a_gate_that_gave_no_result():
+    judged = evaluation(Verdict(passed=False, gates=verdict(BETTER, **FLOOR).gates[:-1]))
+    for require in (require_verdict, require_registrable):
+        with pytest.raises(GateFailed, match=f"{LEAK}: gave no result"):
+            require(judged, "f5")
+
+
+def test_a_gate_that_only_warns_where_it_has_to_stop_lets_nobody_through():
+    weak = tuple(
+        one.model_copy(update={"severity": "warn"}) if one.name == LEAK else one for one in gates(**{LEAK: "No."})
+    )
+    with pytest.raises(GateFailed, match=f"{LEAK}: only warns"):
+        require_registrable(evaluation(Verdict(passed=True, gates=weak)), "f5")
 
 
 def test_a_floor_that_gave_no_result_is_not_one_that_was_missed():
@@ -204,3 +219,39 @@ def test_an_older_candidate_than_the_champion_is_registered_with_its_failed_gate
     for refused, fingerprint in ((failed, "f5"), (older, "another")):
         with pytest.raises(GateFailed):
             require_registrable(refused, fingerprint)
+
+
+def added(policy: GatePolicy, evidence: Evidence) -> Finding:
+    return Finding(1, 0, 1, "It did.")
+
+
+def test_a_gate_that_was_added_since_stops_candidates_and_not_the_way_back(monkeypatch: pytest.MonkeyPatch):
+    judged, excepted = against(3, verdict(BETTER)), against(3, verdict(BETTER, **FLOOR))
+    monkeypatch.setitem(GATES, "added", Gate("What was added.", added))
+    for before in (judged, excepted):
+        for candidate in (before, before.model_copy(update={"newer_champion": 9})):
+            with pytest.raises(GateFailed, match="added: gave no result"):
+                require_registrable(candidate, "f5")
+        with pytest.raises(GateFailed, match="added: gave no result"):
+            require_recorded_verdict(release(before, decided_by="alice"), before)
+        require_recorded_verdict(release(before, decided_by="alice", promoted_at=NOON), before)
+
+
+def test_what_is_registered_with_this_verdict_is_not_registered_anew_and_not_refused(monkeypatch: pytest.MonkeyPatch):
+    judged = evaluation()
+    known = release(judged)
+    monkeypatch.setitem(GATES, "added", Gate("What was added.", added))
+    require_registrable(judged, "f5", known)
+    for refused, fingerprint, whose in (
+        (judged, "f5", release(judged, verdict_digest="of another verdict")),
+        (judged, "another", known),
+    ):
+        with pytest.raises(GateFailed):
+            require_registrable(refused, fingerprint, whose)
+
+
+def test_a_failed_gate_that_is_left_out_of_the_record_is_found_on_the_way_back_too():
+    failed = Verdict(passed=False, gates=gates(**{LEAK: "It did not."}))
+    left_out = evaluation(Verdict(passed=True, gates=tuple(one for one in failed.gates if one.name != LEAK)))
+    with pytest.raises(IntegrityError, match="not the one it was registered with"):
+        require_recorded_verdict(release(evaluation(failed), promoted_at=NOON), left_out)
