@@ -21,7 +21,12 @@ from rich.console import Console
 from rich.table import Table
 from sklearn.metrics import average_precision_score
 
-from fraud_retraining.domain.features.point_in_time import CALENDAR, FeaturePlan, entity_days, transaction_features
+from fraud_retraining.domain.features.point_in_time import (
+    CALENDAR_FEATURES,
+    FeaturePlan,
+    entity_days,
+    transaction_features,
+)
 from fraud_retraining.domain.review.building import stability_index
 from fraud_retraining.domain.training.fitting import FittedModel, ModelPolicy, fit
 from fraud_retraining.domain.values.schemas import EntityPolicy
@@ -120,7 +125,7 @@ def results(features: Sequence[pa.Table]) -> list[Result]:
 def drift(features: Sequence[pa.Table], index: int) -> tuple[float, str]:
     """The feature of that day that is farthest from the old model's window, calendar features apart."""
     window = pa.concat_tables(features[SHIFT - 15 - WINDOW : SHIFT - 15])
-    names = [name for name in PLAN.names if name not in CALENDAR]
+    names = [name for name in PLAN.names if name not in {one.name for one in CALENDAR_FEATURES}]
     return max((stability_index(features[index][name].to_numpy(), window[name].to_numpy()), name) for name in names)
 
 

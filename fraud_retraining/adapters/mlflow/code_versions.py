@@ -35,7 +35,7 @@ PARTS = {
     ),
     "features": Part(
         "1",
-        "3dd472295387fb771d69eb18f4a4c831e9cc57971d50b3f4e602b1cd7d0228a1",
+        "ba9c7b9df9aedb1ca1293fa8b1abefe587b9d2167d42a6987ab9e7c06cf72e53",
         ("fraud_retraining.domain.values.days", "fraud_retraining.domain.features.point_in_time"),
     ),
     "scoring": Part(

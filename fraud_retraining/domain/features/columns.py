@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from fraud_retraining.domain.data.ingestion import LakeMapping
-from fraud_retraining.domain.features.point_in_time import CALENDAR, FeaturePlan
+from fraud_retraining.domain.features.point_in_time import CALENDAR_FEATURES, FeaturePlan
 from fraud_retraining.domain.values.schemas import AMOUNT, IS_FRAUD, LABELLED_AT, TIMESTAMP, TRANSACTION_ID
 
 RAW, TRANSACTIONS, ENTITY_DAYS, FEATURES = (
@@ -113,7 +113,7 @@ def _feature_type(name: str, plan: FeaturePlan) -> tuple[str, str]:
 
 def _feature_sources(name: str, plan: FeaturePlan) -> tuple[tuple[str, str], ...]:
     topic = plan.topics.get(name, "transaction")
-    if name in CALENDAR:
+    if name in {one.name for one in CALENDAR_FEATURES}:
         return ((TRANSACTIONS, TIMESTAMP),)
     if topic == "transaction":
         return ((TRANSACTIONS, name),)

@@ -21,8 +21,11 @@ Cost follows the new day: by their time of day, the last 24 hours are the part o
 yesterday after it, so one sort of two days serves the exact window; whole days come from `entity_days`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import cached_property
+from itertools import groupby
 from typing import NamedTuple, Self, overload
 
 import ibis
@@ -41,8 +44,6 @@ from fraud_retraining.domain.values.schemas import (
     EntityPolicy,
 )
 
-CALENDAR = ("hour", "weekend", "night")
-LABEL_AGES = ("first_fraud", "last_fraud", "last_nonfraud", "fraud_streak_began")
 LAST_NIGHT_HOUR = 6
 SATURDAY = 5
 
@@ -67,6 +68,173 @@ DAY_SECONDS = 86_400
 SECOND_MICROSECONDS = 1_000_000
 
 
+class _Past(NamedTuple):
+    """Earlier transactions of an entity, as sums."""
+
+    count: ir.NumericValue
+    total: ir.NumericValue
+    squares: ir.NumericValue
+    maximum: ir.NumericValue
+
+    @property
+    def mean(self) -> ir.NumericValue:
+        """Mean amount; null where there are none."""
+        return self.total / self.count.nullif(0)
+
+    def __or__(self, other: "_Past") -> "_Past":
+        return _Past(
+            self.count + other.count,
+            self.total + other.total,
+            self.squares + other.squares,
+            ibis.greatest(self.maximum, other.maximum),
+        )
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a feature of an entity is computed from: one row a transaction of `day`, with what is known of its entity.
+
+    `window` is the window in days, and the longest one for a feature that has none of its own.
+    """
+
+    rows: ir.Table
+    entity: str
+    policy: EntityPolicy
+    plan: "FeaturePlan"
+    day: Day
+    window: int
+
+    @cached_property
+    def amount(self) -> ir.NumericValue:
+        """This transaction's amount, on the grid on which amounts are summed."""
+        return _gridded(self.rows[AMOUNT])
+
+    @cached_property
+    def past(self) -> _Past:
+        """The entity's earlier transactions within the window; nought where there are none."""
+        return self._sums("today") | self._sums("yesterday" if self.window == 1 else f"days{self.window}")
+
+    def known(self, name: str) -> ir.Value:
+        """A statistic that was joined to the row; null where there is none."""
+        return self.rows[_scratch(self.entity, name)]
+
+    def counted(self, name: str) -> ir.NumericValue:
+        """The same, nought where there is none."""
+        return _or_zero(self.rows, self.entity, name)
+
+    def _sums(self, name: str) -> _Past:
+        return _Past(*(self.counted(f"{name}_{field}") for field in _Past._fields))
+
+
+class Feature(NamedTuple):
+    """A feature that is computed here: everything else follows from this row.
+
+    `value` gives one number a transaction, never null. A windowed feature is there once a window, as `<name>_<n>d`. One
+    that reads labels is there for entities with `fraud_share`, looks back the label delay further, and belongs to the
+    topic `<entity>_labels`.
+    """
+
+    name: str
+    value: Callable[[Seen], ir.NumericValue]
+    windowed: bool = False
+    labels: bool = False
+
+
+class CalendarFeature(NamedTuple):
+    """A feature of the moment alone: from the timestamp and the day."""
+
+    name: str
+    value: Callable[[ir.TimestampValue, Day], ir.NumericValue]
+
+
+class NamedFeature(NamedTuple):
+    """A feature of one entity under its full name, with the window that it looks back on."""
+
+    name: str
+    feature: Feature
+    window: int
+
+
+def _mean_amount(seen: Seen) -> ir.NumericValue:
+    return (seen.past.total + seen.amount) / (seen.past.count + 1)
+
+
+def _max_amount(seen: Seen) -> ir.NumericValue:
+    return ibis.greatest(seen.past.maximum, seen.rows[AMOUNT])
+
+
+def _amount_zscore(seen: Seen) -> ir.NumericValue:
+    past, mean = seen.past, seen.past.mean
+    spread = past.squares - past.total * mean
+    rounding = past.squares * MIN_RELATIVE_VARIANCE
+    deviation = (spread > rounding).ifelse(spread / (past.count - 1).nullif(0), None).sqrt()
+    zscore = ((seen.amount - mean) / deviation).fill_null(NO_PAST_ZSCORE)
+    return ibis.least(ibis.greatest(zscore, -MAX_ZSCORE), MAX_ZSCORE)
+
+
+def _seconds_since_previous(seen: Seen) -> ir.NumericValue:
+    """Time since the entity was last seen: today, else on an earlier day within its longest window."""
+    last = ibis.coalesce(seen.known("last"), _microseconds(seen.known("last_at"), seen.day))
+    return ((seen.known("clock") - last) / SECOND_MICROSECONDS).fill_null(never_seen_seconds(seen.policy))
+
+
+def _fraud_share(seen: Seen) -> ir.NumericValue:
+    labelled, frauds = (seen.counted(f"days{seen.window}_{name}") for name in ("labelled", "frauds"))
+    return (frauds / labelled.nullif(0)).fill_null(0)
+
+
+def _days_since(which: str) -> Callable[[Seen], ir.NumericValue]:
+    def age(seen: Seen) -> ir.NumericValue:
+        return seen.known(which).fill_null(no_label_days(seen.policy, seen.plan.label_delay_days))
+
+    return age
+
+
+CALENDAR_FEATURES = (
+    CalendarFeature("hour", lambda timestamp, day: timestamp.hour()),
+    CalendarFeature("weekend", lambda timestamp, day: (_date(day).day_of_week.index() >= SATURDAY).cast("int8")),
+    CalendarFeature("night", lambda timestamp, day: (timestamp.hour() <= LAST_NIGHT_HOUR).cast("int8")),
+)
+
+ENTITY_FEATURES = (
+    Feature("count", lambda seen: seen.past.count + 1, windowed=True),
+    Feature("mean_amount", lambda seen: ibis.least(_mean_amount(seen), LARGEST), windowed=True),
+    Feature("max_amount", lambda seen: ibis.least(_max_amount(seen), LARGEST), windowed=True),
+    Feature(
+        "max_ratio",
+        lambda seen: (_gridded(_max_amount(seen)) / _mean_amount(seen).nullif(0)).fill_null(NO_PAST_RATIO),
+        windowed=True,
+    ),
+    Feature(
+        "amount_ratio",
+        lambda seen: ibis.least((seen.amount / seen.past.mean.nullif(0)).fill_null(NO_PAST_RATIO), MAX_RATIO),
+        windowed=True,
+    ),
+    Feature("amount_zscore", _amount_zscore, windowed=True),
+    Feature("seconds_since_previous", _seconds_since_previous),
+    Feature("fraud_share", _fraud_share, windowed=True, labels=True),
+    Feature("labelled_count", lambda seen: seen.counted(f"days{seen.window}_labelled"), windowed=True, labels=True),
+    Feature("days_since_first_fraud", _days_since("first_fraud"), labels=True),
+    Feature("days_since_last_fraud", _days_since("last_fraud"), labels=True),
+    Feature("days_since_last_nonfraud", _days_since("last_nonfraud"), labels=True),
+    Feature("days_since_fraud_streak_began", _days_since("fraud_streak_began"), labels=True),
+    Feature("fraud_streak", lambda seen: seen.counted("fraud_streak"), labels=True),
+)
+"""Every feature of an entity, in the order that a model reads them: one row each, and nothing else to change."""
+
+
+def entity_features(entity: str, policy: EntityPolicy) -> Iterator[NamedFeature]:
+    """The features of an entity under their names, in order; windowed ones that stand together go window by window."""
+    wanted = [feature for feature in ENTITY_FEATURES if policy.fraud_share or not feature.labels]
+    for windowed, together in groupby(wanted, key=lambda feature: feature.windowed):
+        features = list(together)
+        if windowed:
+            for window in policy.windows_days:
+                yield from (NamedFeature(f"{entity}_{one.name}_{window}d", one, window) for one in features)
+        else:
+            yield from (NamedFeature(f"{entity}_{one.name}", one, max(policy.windows_days)) for one in features)
+
+
 class Lookback(Value):
     """The earlier days that the features of one day need."""
 
@@ -86,6 +254,9 @@ class FeaturePlan(Value):
 
     @model_validator(mode="after")
     def _distinct_columns(self) -> Self:
+        nameless = [one for one in (*CALENDAR_FEATURES, *ENTITY_FEATURES) if not one.name.isidentifier()]
+        if nameless:
+            raise ValueError(f"{len(nameless)} features have no name that a column can have")
         columns = self.columns
         twice = sorted({name for name in columns if columns.count(name) > 1} - {AMOUNT})
         if twice or columns.count(AMOUNT) > 1:
@@ -95,8 +266,8 @@ class FeaturePlan(Value):
     @property
     def names(self) -> tuple[str, ...]:
         """Features in the order that a model reads them."""
-        own = (name for entity, policy in self.entities.items() for name in _entity_names(entity, policy))
-        return (AMOUNT, *CALENDAR, *own, *self.numeric, *self.categorical)
+        own = (one.name for entity, policy in self.entities.items() for one in entity_features(entity, policy))
+        return (AMOUNT, *(one.name for one in CALENDAR_FEATURES), *own, *self.numeric, *self.categorical)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -108,16 +279,21 @@ class FeaturePlan(Value):
     @property
     def topics(self) -> dict[str, str]:
         """What each feature is about: the transaction itself, an entity, or an entity's labels."""
-        about: dict[str, str] = {}
-        for entity, policy in self.entities.items():
-            about |= dict.fromkeys(_entity_names(entity, policy), entity)
-            about |= dict.fromkeys(_label_names(entity, policy), f"{entity}_labels")
+        about = {
+            one.name: f"{entity}_labels" if one.feature.labels else entity
+            for entity, policy in self.entities.items()
+            for one in entity_features(entity, policy)
+        }
         return {name: about.get(name, "transaction") for name in self.names}
 
     @property
     def horizons(self) -> dict[str, int]:
         """How many days each feature looks back on: a lake that is younger cannot give it in full."""
-        own = {name: days for entity in self.entities for name, days in self._entity_horizons(entity)}
+        own = {
+            one.name: one.window + (self.label_delay_days if one.feature.labels else 0)
+            for entity, policy in self.entities.items()
+            for one in entity_features(entity, policy)
+        }
         return {name: own.get(name, 0) for name in self.names}
 
     def label_day(self, day: date) -> date:
@@ -133,13 +309,6 @@ class FeaturePlan(Value):
                 for entity, policy in self.entities.items()
             },
         )
-
-    def _entity_horizons(self, entity: str) -> Iterator[tuple[str, int]]:
-        policy = self.entities[entity]
-        labels = _label_names(entity, policy)
-        for name in _entity_names(entity, policy):
-            window = next((n for n in policy.windows_days if name.endswith(f"_{n}d")), max(policy.windows_days))
-            yield name, window + (self.label_delay_days if name in labels else 0)
 
     def _first_day(self, day: date, policy: EntityPolicy) -> date:
         return _before(day, max(policy.windows_days) + (self.label_delay_days if policy.fraud_share else 0))
@@ -326,91 +495,12 @@ def _beside(rows: ir.Table, column: str, values: ir.Table) -> ir.Table:
     return rows.left_join(values, left == right)
 
 
-class _Past(NamedTuple):
-    """Earlier transactions of an entity, as sums."""
-
-    count: ir.NumericValue
-    total: ir.NumericValue
-    squares: ir.NumericValue
-    maximum: ir.NumericValue
-
-    def __or__(self, other: "_Past") -> "_Past":
-        return _Past(
-            self.count + other.count,
-            self.total + other.total,
-            self.squares + other.squares,
-            ibis.greatest(self.maximum, other.maximum),
-        )
-
-
-def _entity_features(
-    rows: ir.Table, entity: str, policy: EntityPolicy, plan: FeaturePlan, day: Day
-) -> dict[str, ir.Value]:
-    """One entity's features, under their names."""
-
-    def past(name: str) -> _Past:
-        return _Past(*(_or_zero(rows, entity, f"{name}_{field}") for field in _Past._fields))
-
-    features: dict[str, ir.Value] = {}
-    for window in policy.windows_days:
-        earlier = past("today") | past("yesterday" if window == 1 else f"days{window}")
-        features |= {f"{entity}_{name}_{window}d": value for name, value in _amount_features(rows, earlier).items()}
-    features[f"{entity}_seconds_since_previous"] = _seconds_since_previous(rows, entity, policy, day)
-    if policy.fraud_share:
-        features |= _label_features(rows, entity, policy, plan)
-    return features
-
-
-def _amount_features(rows: ir.Table, past: _Past) -> dict[str, ir.NumericValue]:
-    """This amount within its window, and against the past of the window."""
-    amount = _gridded(rows[AMOUNT])
-    mean_with_it = (past.total + amount) / (past.count + 1)
-    highest = ibis.greatest(past.maximum, rows[AMOUNT])
-    mean = past.total / past.count.nullif(0)
-    spread = past.squares - past.total * mean
-    rounding = past.squares * MIN_RELATIVE_VARIANCE
-    deviation = (spread > rounding).ifelse(spread / (past.count - 1).nullif(0), None).sqrt()
-    zscore = ((amount - mean) / deviation).fill_null(NO_PAST_ZSCORE)
-    return {
-        "count": past.count + 1,
-        "mean_amount": ibis.least(mean_with_it, LARGEST),
-        "max_amount": ibis.least(highest, LARGEST),
-        "max_ratio": (_gridded(highest) / mean_with_it.nullif(0)).fill_null(NO_PAST_RATIO),
-        "amount_ratio": ibis.least((amount / mean.nullif(0)).fill_null(NO_PAST_RATIO), MAX_RATIO),
-        "amount_zscore": ibis.least(ibis.greatest(zscore, -MAX_ZSCORE), MAX_ZSCORE),
-    }
-
-
-def _seconds_since_previous(rows: ir.Table, entity: str, policy: EntityPolicy, day: Day) -> ir.NumericValue:
-    """Time since the entity was last seen: today, else on an earlier day within its longest window."""
-    last_at = _microseconds(rows[_scratch(entity, "last_at")], day)
-    last = ibis.coalesce(rows[_scratch(entity, "last")], last_at)
-    return ((rows[_scratch(entity, "clock")] - last) / SECOND_MICROSECONDS).fill_null(never_seen_seconds(policy))
-
-
-def _label_features(rows: ir.Table, entity: str, policy: EntityPolicy, plan: FeaturePlan) -> dict[str, ir.NumericValue]:
-    """How many labels each delayed window has, which share of them is fraud, how old the known ones are, the streak."""
-    features = {}
-    for window in policy.windows_days:
-        labelled, frauds = (_or_zero(rows, entity, f"days{window}_{name}") for name in ("labelled", "frauds"))
-        features[f"{entity}_fraud_share_{window}d"] = (frauds / labelled.nullif(0)).fill_null(0)
-        features[f"{entity}_labelled_count_{window}d"] = labelled
-    for which in LABEL_AGES:
-        age = rows[_scratch(entity, which)]
-        features[f"{entity}_days_since_{which}"] = age.fill_null(no_label_days(policy, plan.label_delay_days))
-    return features | {f"{entity}_fraud_streak": _or_zero(rows, entity, "fraud_streak")}
-
-
 def _own_features(rows: ir.Table, plan: FeaturePlan, day: Day) -> dict[str, ir.Value]:
     """Everything computed here, as float32: trees and drift need no more, and a window is read at half the size."""
-    hour = rows[TIMESTAMP].hour()
-    features = {
-        "hour": hour,
-        "weekend": (_date(day).day_of_week.index() >= SATURDAY).cast("int8"),
-        "night": (hour <= LAST_NIGHT_HOUR).cast("int8"),
-    }
+    features: dict[str, ir.Value] = {one.name: one.value(rows[TIMESTAMP], day) for one in CALENDAR_FEATURES}
     for entity, policy in plan.entities.items():
-        features |= _entity_features(rows, entity, policy, plan, day)
+        seen = {window: Seen(rows, entity, policy, plan, day, window) for window in policy.windows_days}
+        features |= {one.name: one.feature.value(seen[one.window]) for one in entity_features(entity, policy)}
     return {name: value.cast("float32") for name, value in features.items()}
 
 
@@ -420,25 +510,6 @@ def _pass_through(rows: ir.Table, plan: FeaturePlan) -> dict[str, ir.Value]:
         finite = (rows[name].abs() <= LARGEST).ifelse(rows[name], None)
         numeric[name] = finite.cast("float32")
     return numeric | {name: rows[name].cast("string") for name in (*plan.slices, *plan.categorical)}
-
-
-def _entity_names(entity: str, policy: EntityPolicy) -> tuple[str, ...]:
-    amounts = ("count", "mean_amount", "max_amount", "max_ratio", "amount_ratio", "amount_zscore")
-    return (
-        *(f"{entity}_{name}_{window}d" for window in policy.windows_days for name in amounts),
-        f"{entity}_seconds_since_previous",
-        *_label_names(entity, policy),
-    )
-
-
-def _label_names(entity: str, policy: EntityPolicy) -> tuple[str, ...]:
-    if not policy.fraud_share:
-        return ()
-    return (
-        *(f"{entity}_{name}_{window}d" for window in policy.windows_days for name in ("fraud_share", "labelled_count")),
-        *(f"{entity}_days_since_{which}" for which in LABEL_AGES),
-        f"{entity}_fraud_streak",
-    )
 
 
 def _known_label(rows: ir.Table, plan: FeaturePlan, day: Day) -> ir.Value:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from fraud_retraining.domain.evaluation.ageing import Aged, expected_live
-from fraud_retraining.domain.features.point_in_time import CALENDAR, FeaturePlan
+from fraud_retraining.domain.features.point_in_time import CALENDAR_FEATURES, FeaturePlan
 from fraud_retraining.domain.monitoring.bins import Bins
 from fraud_retraining.domain.retraining.triggers import DriftDay
 from fraud_retraining.domain.training.windows import WindowDay
@@ -63,7 +63,9 @@ class DriftPolicy(Policy):
     bins: int = Field(10, ge=2, le=100, description="Bins of a number, of equal weight in the training window.")
     categories: int = Field(30, ge=1, le=1000, description="Categories that are told apart, the most frequent ones.")
     left_out: dict[str, str] = Field(
-        dict.fromkeys(CALENDAR, "follows the calendar: a single day never holds all of it"),
+        dict.fromkeys(
+            (one.name for one in CALENDAR_FEATURES), "follows the calendar: a single day never holds all of it"
+        ),
         description="Features that are not judged, each with the reason.",
     )
     groups: dict[GroupName, tuple[str, ...]] = Field(

@@ -13,7 +13,7 @@ from fraud_retraining.domain.values.errors import DependencyUnreachable
 from fraud_retraining.services.model_cards import Cards
 from fraud_retraining.settings import Settings
 
-MODEL_CARDS_SENSOR = "refresh_cards"
+MODEL_CARDS_SENSOR = "model_cards_sensor"
 LOOK_SECONDS = 60
 
 
@@ -27,7 +27,7 @@ def build_sensor(settings: Settings) -> dg.SensorDefinition:
         default_status=status,
         description="Writes the model card of every version that the record has something new about.",
     )
-    def refresh_cards(
+    def model_cards_sensor(
         context: dg.SensorEvaluationContext,
         ledger: dg.ResourceParam[Ledger],
         registry: dg.ResourceParam[Registry],
@@ -43,4 +43,4 @@ def build_sensor(settings: Settings) -> dg.SensorDefinition:
         told = f"cards written: version {', '.join(map(str, written))}" if written else "every card is up to date"
         return dg.SensorResult(cursor=head, skip_reason=told)
 
-    return refresh_cards
+    return model_cards_sensor

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from fraud_retraining.adapters.storage.engine import Engine
+from fraud_retraining.domain.features import point_in_time
 from fraud_retraining.domain.features.point_in_time import (
+    Feature,
     FeaturePlan,
     entity_days,
     never_seen_seconds,
@@ -145,6 +147,28 @@ def test_a_plan_fixes_names_and_order():
     )  # fmt: skip
     assert plan.columns[:6] == ("transaction_id", "timestamp", "card", "is_fraud", "labelled_at", "channel")
     assert plan.columns[6:] == plan.names
+
+
+def test_a_feature_is_one_row_and_everything_else_follows(engine: Engine, monkeypatch: pytest.MonkeyPatch):
+    """As CONTRIBUTING.md says it: a row of `ENTITY_FEATURES`, and nothing else."""
+    row = Feature("amount_over_mean", lambda seen: (seen.amount - seen.past.mean).fill_null(0), windowed=True)
+    monkeypatch.setattr(point_in_time, "ENTITY_FEATURES", (*point_in_time.ENTITY_FEATURES, row))
+    names = [f"customer_amount_over_mean_{window}d" for window in (1, 3, 5)]
+    assert [name for name in PLAN.names if "over_mean" in name and name.startswith("customer")] == names
+    assert [PLAN.horizons[name] for name in names] == [1, 3, 5]
+    assert {PLAN.topics[name] for name in names} == {"customer"}
+    found = one(engine, [transaction(1, at(hour=8), 10), transaction(2, at(hour=9), 16)], 2)
+    assert [found[name] for name in names] == [6, 6, 6]
+
+
+@pytest.mark.parametrize(("name", "wrong"), [("", "no name"), ("a b", "no name"), ("count", "named twice")])
+def test_a_feature_without_a_name_or_with_that_of_another_is_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str, wrong: str
+):
+    row = Feature(name, lambda seen: seen.amount, windowed=True)
+    monkeypatch.setattr(point_in_time, "ENTITY_FEATURES", (*point_in_time.ENTITY_FEATURES, row))
+    with pytest.raises(ValidationError, match=wrong):
+        FeaturePlan(**PLAN.model_dump())
 
 
 def test_with_the_default_delay_and_windows_a_day_looks_back_37_days():
@@ -460,23 +484,23 @@ def before(row: dict[str, Any], judged: dict[str, Any]) -> bool:
     return (row["timestamp"], row["transaction_id"]) < (judged["timestamp"], judged["transaction_id"])
 
 
-def judged_in(engine: Engine, judged: dict[str, Any], *backends: list[dict[str, Any]]) -> list[list[float]]:
+def judged_in(engine: Engine, judged: dict[str, Any], *pasts: list[dict[str, Any]]) -> list[list[float]]:
     """Features of one transaction in several histories, bit for bit: laws hold exactly, not nearly.
 
-    The worlds are computed together, each with keys of its own, so every law also says that strangers do not matter.
+    The pasts are computed together, each with keys of its own, so every law also says that strangers do not matter.
     """
     rows = [
         {
             **row,
-            "transaction_id": row["transaction_id"] + 10_000 * backend,
-            "customer": row["customer"] + 10 * backend,
-            "terminal": row["terminal"] + 10 * backend,
+            "transaction_id": row["transaction_id"] + 10_000 * past,
+            "customer": row["customer"] + 10 * past,
+            "terminal": row["terminal"] + 10 * past,
         }
-        for backend, history in enumerate(backends)
+        for past, history in enumerate(pasts)
         for row in history
     ]
     found = computed(engine, LAWS, rows).set_index("transaction_id")[list(LAWS.names)]
-    return [found.loc[judged["transaction_id"] + 10_000 * backend].tolist() for backend in range(len(backends))]
+    return [found.loc[judged["transaction_id"] + 10_000 * past].tolist() for past in range(len(pasts))]
 
 
 @few
