@@ -26,6 +26,8 @@ from pydantic_settings import (
     SettingsError as SourceError,
 )
 
+from fraud_retraining.adapters.alerts.destination import secret_problems
+from fraud_retraining.adapters.alerts.destinations import DESTINATIONS
 from fraud_retraining.adapters.storage.locations import TransferPolicy
 from fraud_retraining.adapters.storage.yaml_file import read_yaml
 from fraud_retraining.domain.alerts.failures import RetryPolicy
@@ -64,7 +66,6 @@ from fraud_retraining.domain.values.schemas import (
     LabelValues,
     ValidationPolicy,
 )
-from fraud_retraining.services.delivery import PAGERDUTY_VARIABLE
 
 PREFIX = "FRAUD_RETRAINING_"
 HOME_VARIABLE = f"{PREFIX}HOME"
@@ -625,9 +626,7 @@ def _bad_address(url: str) -> str | None:
 
 
 def _secret_problems(settings: Settings) -> list[str]:
-    problems = []
-    if settings.alerts.pagerduty is not None and not os.environ.get(PAGERDUTY_VARIABLE):
-        problems.append(f"alerts.pagerduty is on, but the environment has no {PAGERDUTY_VARIABLE}")
+    problems = [why for one in DESTINATIONS for why in secret_problems(one, settings.alerts, os.environ)]
     for key, value, variable in (
         ("mlflow.tracking_uri", settings.mlflow.tracking_uri, f"{PREFIX}MLFLOW__TRACKING_URI"),
         ("ledger.url", settings.ledger.url, f"{PREFIX}LEDGER__URL"),

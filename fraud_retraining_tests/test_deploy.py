@@ -21,11 +21,12 @@ from dagster_k8s.launcher import K8sRunLauncher
 from dagster_k8s.models import k8s_model_from_dict, k8s_snake_case_dict
 from typer.main import get_command
 
+from fraud_retraining.adapters.alerts.pagerduty import PAGERDUTY_VARIABLE
+from fraud_retraining.adapters.alerts.slack import SLACK_VARIABLE
 from fraud_retraining.adapters.pages.signed_links import LEAST_CHARACTERS, LINK_VARIABLE
 from fraud_retraining.cli import app
 from fraud_retraining.commands.serving import SIGNING_VARIABLE
 from fraud_retraining.orchestration.jobs import RETRAIN_TAG
-from fraud_retraining.services.delivery import PAGERDUTY_VARIABLE, SLACK_VARIABLE
 from fraud_retraining.settings import CONFIG_VARIABLE, HOME_VARIABLE, load_settings
 
 ROOT = Path(__file__).resolve().parents[1]

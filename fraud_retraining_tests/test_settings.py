@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 import yaml
 
+from fraud_retraining.adapters.alerts.pagerduty import PAGERDUTY_VARIABLE
 from fraud_retraining.domain.values.errors import SettingsError
-from fraud_retraining.settings import PAGERDUTY_VARIABLE, Settings, load_settings
+from fraud_retraining.settings import Settings, load_settings
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -7,12 +7,12 @@ Here: putting the app together from the settings and the environment, and runnin
 import os
 import socket
 
+from fraud_retraining.adapters.alerts.slack import SLACK_VARIABLE
 from fraud_retraining.adapters.pages.signed_links import LEAST_CHARACTERS, LINK_VARIABLE, ReleaseLinks
 from fraud_retraining.domain.releases.reviewers import PROXY_SECRET_VARIABLE, require_proxy_proof
 from fraud_retraining.domain.values.errors import SettingsError
 from fraud_retraining.orchestration.resources import open_ledger, open_links, open_registry, open_store
 from fraud_retraining.services.approvals import ReleaseApprovals
-from fraud_retraining.services.delivery import SLACK_VARIABLE
 from fraud_retraining.serving.release_app import LoginProxy, Site, Slack, build_app
 from fraud_retraining.settings import Settings
 

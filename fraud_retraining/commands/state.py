@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 
 from pydantic import Field
 
+from fraud_retraining.adapters.alerts.file import ALERT_FILE
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.mlflow.registry import Registry
 from fraud_retraining.adapters.storage.private_files import exposed
@@ -32,7 +33,7 @@ from fraud_retraining.orchestration.runs.health import automation_health
 from fraud_retraining.orchestration.sensors.alerts import untold
 from fraud_retraining.orchestration.state.reproducibility import irreproducible_versions
 from fraud_retraining.orchestration.state.trigger_inputs import last_as_of, paused
-from fraud_retraining.services.delivery import ALERT_FILE, Alerting, alerting
+from fraud_retraining.services.delivery import Alerting, alerting
 from fraud_retraining.services.recorded_versions import require_kept
 from fraud_retraining.services.track_record import read_standing
 from fraud_retraining.settings import LEDGER_FILE, MLFLOW_FILE, Settings

@@ -124,7 +124,7 @@ def open_outbox(settings: Settings) -> "Outbox":
 
 
 def open_notifier(settings: Settings) -> "Notifier":
-    """The way to Slack, PagerDuty and the file of alerts, with the tokens of this process's environment."""
+    """The way to every destination of alerts, with the secrets of this process's environment."""
     from fraud_retraining.services.delivery import Notifier
 
     return Notifier(settings.alerts, settings.home, os.environ, open_links(settings))

@@ -1,113 +1,65 @@
-"""Sending what the outbox holds: Slack, PagerDuty, and a file where neither can be reached with what is known.
+"""Draining the outbox: each message to its destination, or to the file where that cannot be reached with what is known.
 
-Here: the clients, what their refusals mean, and draining the outbox. Not here: what is sent and when again
-(`adapters/alerts/outbox.py`), and what a message says (`domain/alerts/composing.py`). Tokens come from the environment
-only. No retries are left to the clients: they would sleep in a sensor, and PagerDuty's does so without end.
+Here: draining, and what becomes of a message that does not arrive. Not here: the destinations (`adapters/alerts/`, one
+module each), what is sent and when again (`adapters/alerts/outbox.py`), and what a message says (`domain/alerts/`).
+Secrets come from the environment only.
 """
 
-import json
 import logging
 import os
 import socket
 import time
-from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime, timedelta
-from http.client import HTTPException
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
+from fraud_retraining.adapters.alerts.destination import (
+    Destination,
+    Means,
+    NotFromHere,
+    Receipt,
+    Undelivered,
+    lacking,
+)
+from fraud_retraining.adapters.alerts.destinations import DESTINATIONS, FALLBACK
+from fraud_retraining.adapters.alerts.file import ALERT_FILE, forget_links
 from fraud_retraining.adapters.alerts.outbox import Backlog, Delivery, OpenNotice, Outbox
 from fraud_retraining.adapters.pages.signed_links import LINK_VARIABLE, ReleaseLinks
-from fraud_retraining.adapters.storage.private_files import private_file
-from fraud_retraining.domain.alerts.composing import escalation, file_entry
+from fraud_retraining.domain.alerts.composing import escalation
 from fraud_retraining.domain.alerts.failures import Severity
-from fraud_retraining.domain.alerts.notices import FILE, PAGERDUTY, SLACK, Action, AlertPolicy, Notice
-from fraud_retraining.domain.approvals.slack_request import LINK, with_signed_link
+from fraud_retraining.domain.alerts.notices import Action, AlertPolicy, Notice
 from fraud_retraining.domain.values.base import Value
-from fraud_retraining.domain.values.redaction import redact
-
-if TYPE_CHECKING:
-    from slack_sdk import WebClient
-    from slack_sdk.errors import SlackApiError
-
-SLACK_VARIABLE = "SLACK_BOT_TOKEN"
-PAGERDUTY_VARIABLE = "PAGERDUTY_ROUTING_KEY"
-ALERT_FILE = "alerts.jsonl"
-TIMEOUT_SECONDS = 10
-LONGEST_WAIT = timedelta(hours=1)
 
 LOG = logging.getLogger("fraud_retraining.alerts")
-LEVELS = {
-    Severity.INFO: logging.INFO,
-    Severity.MEDIUM: logging.WARNING,
-    Severity.HIGH: logging.ERROR,
-    Severity.CRITICAL: logging.ERROR,
-}
-
-SLACK_BODY_REFUSED = frozenset({"invalid_blocks", "invalid_blocks_format", "msg_blocks_too_long", "msg_too_long"})
-SLACK_GONE = frozenset({"cant_update_message", "edit_window_closed", "message_not_found", "thread_not_found"})
-SLACK_PASSING = frozenset(
-    {
-        "accesslimited",
-        "fatal_error",
-        "internal_error",
-        "ratelimited",
-        "rate_limited",
-        "request_timeout",
-        "service_unavailable",
-        "team_added_to_org",
-    }
-)
-
-Receipt = dict[str, Any]
-
-
-class Undelivered(Exception):
-    """A message that did not arrive.
-
-    `wait` is what was asked for. A message that was refused for what it is (`hopeless`) is never sent again; one that
-    somebody has to mend something for (`blocked`) is, but does not hold up others.
-    """
-
-    def __init__(
-        self, why: str, *, wait: timedelta | None = None, hopeless: bool = False, blocked: bool = False
-    ) -> None:
-        super().__init__(redact(why))
-        self.wait = wait
-        self.hopeless = hopeless
-        self.blocked = blocked
-
-
-class NotFromHere(Undelivered):
-    """A message that another process has to send, which has what this one lacks."""
-
-
-class BodyRefused(Undelivered):
-    """A message whose form was refused."""
 
 
 class Notifier:
-    """One process's way to Slack, PagerDuty and the file of alerts."""
+    """One process's way to every destination, and to the file of alerts."""
 
     def __init__(
-        self, policy: AlertPolicy, home: Path, environment: Mapping[str, str], links: ReleaseLinks | None = None
+        self,
+        policy: AlertPolicy,
+        home: Path,
+        environment: Mapping[str, str],
+        links: ReleaseLinks | None = None,
+        destinations: Sequence[Destination] = DESTINATIONS,
     ) -> None:
-        self._policy = policy
+        self._means = Means(policy, dict(environment), home, self._signed)
         self._links = links
+        self.destinations = tuple(destinations)
         self.is_new = True
-        self._slack_token = environment.get(SLACK_VARIABLE, "").strip()
-        self._routing_key = environment.get(PAGERDUTY_VARIABLE, "").strip()
         self.file = home / ALERT_FILE
 
     def kinds(self) -> tuple[str, ...]:
         """The kinds of destination that can be reached with what the environment holds."""
-        able = {
-            SLACK: self._policy.slack is not None and self._slack_token,
-            PAGERDUTY: self._policy.pagerduty is not None and self._routing_key,
-        }
-        return tuple(kind for kind, has in able.items() if has)
+        return tuple(one.kind for one in self.destinations if self._is_able(one))
+
+    def destination_of(self, delivery: Delivery) -> Destination | None:
+        """The destination of a message; none where this version knows none of its kind."""
+        return next((one for one in self.destinations if one.kind == delivery.kind), None)
 
     def send(self, delivery: Delivery) -> Receipt:
         """Sends a message; what cannot be reached from here is written to the file.
@@ -115,148 +67,43 @@ class Notifier:
         Raises:
             Undelivered: it did not arrive.
         """
-        diverted = FILE in (delivery.receipt or {})
-        if delivery.kind in self.kinds() and not diverted:
-            return self._slack(delivery) if delivery.kind == SLACK else self._pagerduty(delivery)
+        diverted = FALLBACK.kind in (delivery.receipt or {})
+        found = self.destination_of(delivery)
+        if found is not None and self._is_able(found) and not diverted:
+            return found.send(delivery, self._means)
         return self.write(delivery)
 
     def write(self, delivery: Delivery) -> Receipt:
-        """Writes a message to the file of alerts and to the log; the change of a message is no line of its own."""
-        if delivery.action is not Action.UPDATE:
-            told = str(delivery.body.get("text") or delivery.body.get("resolved") or "")
-            entry = {**file_entry(delivery.notice), "text": redact(told)} if told else file_entry(delivery.notice)
-            about = {"action": delivery.action, "key": delivery.notice.key, "destination": delivery.destination}
-            self._append({"at": datetime.now(UTC).isoformat(timespec="seconds"), **about, **entry})
-            level = LEVELS[delivery.notice.severity] if delivery.action is Action.OPEN else logging.INFO
-            LOG.log(level, "%s", told if delivery.action is not Action.OPEN and told else delivery.notice.title)
-        return {FILE: str(self.file)}
+        """Writes a message to the file of alerts and to the log."""
+        return FALLBACK.send(delivery, self._means)
+
+    def ways(self) -> dict[str, str]:
+        """How it stands with each kind of destination, in words."""
+        return {one.kind: self._way(one) for one in self.destinations}
 
     def forget_links(self) -> None:
         """Takes signed links out of the file of alerts, where versions before this one wrote them."""
-        try:
-            text = self.file.read_text(encoding="utf-8")
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            LOG.error("%s cannot be searched for signed links: %s", self.file, error)
-            return
-        if "?link=" in text:
-            fresh = private_file(self.file.with_suffix(".new"))
-            fresh.write_text(redact(text), encoding="utf-8")
-            fresh.replace(self.file)
+        forget_links(self._means.home)
 
-    def _append(self, entry: Mapping[str, Any]) -> None:
-        line = json.dumps(entry) + "\n"
-        try:
-            with private_file(self.file).open("a", encoding="utf-8") as lines:
-                lines.write(line)
-        except OSError as error:
-            raise Undelivered(f"{self.file} cannot be written: {error}") from error
+    def _way(self, destination: Destination) -> str:
+        if not destination.is_on(self._means.policy):
+            return "off"
+        missing = lacking(destination, self._means.policy, self._means.environment)
+        if missing:
+            told = f"{' and '.join(missing)} {'are' if len(missing) > 1 else 'is'} not set here"
+            return told if destination.pages else f"{told}: alerts go to {self.file} and the log"
+        return destination.told(self._means.policy)
 
-    # -- Slack
+    def _is_able(self, destination: Destination) -> bool:
+        policy, environment = self._means.policy, self._means.environment
+        return destination.is_on(policy) and not lacking(destination, policy, environment)
 
-    def _slack(self, delivery: Delivery) -> Receipt:
-        if delivery.action is not Action.OPEN and not delivery.receipt:
-            raise Undelivered("the message that it belongs to never arrived", hopeless=True)
-        body = self._with_link(delivery.body)
-        try:
-            return self._posted(delivery, body)
-        except Undelivered as error:
-            if not (isinstance(error, BodyRefused) and "blocks" in delivery.body):
-                raise
-            LOG.error("Slack refused the blocks of %s; its text goes alone: %s", delivery.notice.key, error)
-            return self._posted(delivery, {"text": delivery.body["text"]})
-
-    def _with_link(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The message with the signed link that it asks for."""
-        if LINK not in body:
-            return body
-        base = self._policy.links.releases
+    def _signed(self, asked: Mapping[str, Any]) -> str:
+        """The signed link that a message asks for."""
+        base = self._means.policy.links.releases
         if self._links is None or base is None:
             raise NotFromHere(f"this process cannot sign links: {LINK_VARIABLE} is not set here")
-        return with_signed_link(body, self._links.fill(base, body[LINK]))
-
-    def _posted(self, delivery: Delivery, body: Mapping[str, Any]) -> Receipt:
-        from slack_sdk.errors import SlackApiError, SlackClientError
-
-        try:
-            return _posted(self._slack_client(), delivery, body)
-        except SlackApiError as error:
-            raise _slack_refusal(error) from error
-        except (SlackClientError, OSError, HTTPException) as error:
-            raise Undelivered(f"Slack did not answer: {error}") from error
-
-    def _slack_client(self) -> "WebClient":
-        from dagster_slack import SlackResource
-
-        client = SlackResource(token=self._slack_token).get_client()
-        if self._policy.slack is not None:
-            client.base_url = self._policy.slack.api_url
-        client.timeout = TIMEOUT_SECONDS
-        client.retry_handlers = []
-        return client
-
-    # -- PagerDuty
-
-    def _pagerduty(self, delivery: Delivery) -> Receipt:
-        from pagerduty import Error, EventsApiV2Client
-
-        policy = self._policy.pagerduty
-        action = "resolve" if delivery.action is Action.RESOLVE else "trigger"
-        client = EventsApiV2Client(self._routing_key, base_url=policy.api_url if policy else None)
-        client.timeout, client.retry, client.max_network_attempts = TIMEOUT_SECONDS, {429: 1}, 0
-        # below 0: an answer that asks to come again later is given to the caller instead of slept upon
-        client.max_http_attempts = -1
-        try:
-            return {"dedup_key": client.send_event(action, **delivery.body)}
-        except Error as error:
-            raise _pagerduty_refusal(error, self._routing_key) from error
-        finally:
-            client.close()
-
-
-def _posted(client: "WebClient", delivery: Delivery, body: Mapping[str, Any]) -> Receipt:
-    known = delivery.receipt or {}
-    if delivery.action is Action.UPDATE:
-        answer = client.chat_update(channel=known["channel"], ts=known["ts"], **body)
-    elif delivery.action is Action.REPLY:
-        answer = client.chat_postMessage(channel=known["channel"], thread_ts=known["ts"], **body)
-    else:
-        channel = delivery.destination.split(":", 1)[1]
-        answer = client.chat_postMessage(channel=channel, unfurl_links=False, **body)
-    return {"channel": answer["channel"], "ts": answer["ts"]}
-
-
-def _slack_refusal(error: "SlackApiError") -> Undelivered:
-    response = error.response
-    status, headers = getattr(response, "status_code", None), getattr(response, "headers", None) or {}
-    code = response.get("error") if isinstance(response.data, dict) else None
-    told = f"Slack answered {status}: {code}"
-    if status == 429 or code in ("ratelimited", "rate_limited"):
-        return Undelivered(told, wait=_retry_after(headers))
-    if (isinstance(status, int) and status >= 500) or code is None or code in SLACK_PASSING:
-        return Undelivered(told)
-    if code in SLACK_BODY_REFUSED:
-        return BodyRefused(told, hopeless=True)
-    return Undelivered(told, hopeless=code in SLACK_GONE, blocked=code not in SLACK_GONE)
-
-
-def _pagerduty_refusal(error: Any, secret: str) -> Undelivered:
-    response = error.response
-    why = str(error.__cause__ or error).replace(secret, "***")
-    if response is None:
-        return Undelivered(f"PagerDuty did not answer: {why}")
-    status = response.status_code
-    told = f"PagerDuty answered {status}: {why}"
-    wait = _retry_after(response.headers) if status == 429 else None
-    return Undelivered(told, wait=wait, hopeless=status == 400, blocked=status in (401, 403, 404))
-
-
-def _retry_after(headers: Mapping[str, str]) -> timedelta:
-    """What `Retry-After` asks for, at most an hour; half a minute where it says nothing that is understood."""
-    told = str(next((value for name, value in headers.items() if name.lower() == "retry-after"), ""))
-    seconds = int(told) if told.isdigit() else 30
-    return min(timedelta(seconds=seconds), LONGEST_WAIT)
+        return self._links.fill(base, asked)
 
 
 class Drained(Value):
@@ -286,7 +133,8 @@ def drain(outbox: Outbox, notifier: Notifier, policy: AlertPolicy, *, seconds: f
         notifier.is_new = False
     outbox.attend(notifier.kinds(), f"{socket.gethostname()}:{os.getpid()}")
     done = Drained(escalated=_escalated(outbox, policy))
-    left = {kind for kind in (SLACK, PAGERDUTY) if kind not in notifier.kinds() and outbox.is_attended(kind)}
+    unable = {one.kind for one in notifier.destinations} - set(notifier.kinds())
+    left = {kind for kind in unable if outbox.is_attended(kind)}
     until = time.monotonic() + seconds
     while time.monotonic() < until and (delivery := outbox.claim(left)) is not None:
         try:
@@ -299,17 +147,19 @@ def drain(outbox: Outbox, notifier: Notifier, policy: AlertPolicy, *, seconds: f
 
 
 def _escalated(outbox: Outbox, policy: AlertPolicy) -> int:
-    """Sends to PagerDuty what Slack has not taken in time."""
-    late = [] if policy.pagerduty is None else outbox.overdue(timedelta(minutes=policy.escalate_after_minutes))
+    """Wakes somebody for what was not taken in time."""
+    if not any(one.pages and one.is_on(policy) for one in outbox.composers):
+        return 0
+    late = outbox.overdue(timedelta(minutes=policy.escalate_after_minutes))
     for known in late:
         _escalate(outbox, policy, known.notice)
     return len(late)
 
 
 def _escalate(outbox: Outbox, policy: AlertPolicy, notice: Notice) -> None:
-    message = escalation(notice, policy)
+    message = escalation(notice, policy, outbox.composers)
     if message is not None and notice.severity.rank >= Severity.MEDIUM.rank:
-        LOG.error("%s could not be delivered to Slack and goes to PagerDuty", notice.key)
+        LOG.error("%s could not be delivered otherwise and goes to %s", notice.key, message.destination)
         outbox.escalate(notice, message)
 
 
@@ -325,17 +175,22 @@ def _undelivered(
             notifier.write(delivery)
             _escalate(outbox, policy, delivery.notice)
         return done.model_copy(update={"given_up": done.given_up + 1, "errors": told})
-    if error.blocked and delivery.kind == SLACK and delivery.action is Action.OPEN:
+    found = notifier.destination_of(delivery)
+    if error.blocked and found is not None and found.escalates and delivery.action is Action.OPEN:
         _escalate(outbox, policy, delivery.notice)
     outbox.postpone(delivery, str(error), error.wait)
     return done.model_copy(update={"failed": done.failed + 1, "errors": told})
 
 
 class Alerting(Value):
-    """Where alerts go, what waits to be sent, and what nothing has cured yet."""
+    """Where alerts go, what waits to be sent, and what nothing has cured yet.
 
-    slack: str
-    pagerduty: str
+    Each kind of destination has a field of its own name, which says in words how it stands with it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    __pydantic_extra__: dict[str, str]
+
     attended: dict[str, datetime] = Field(description="When somebody last delivered, by kind of destination.")
     backlog: Backlog
     open: tuple[OpenNotice, ...]
@@ -343,7 +198,8 @@ class Alerting(Value):
 
     def told(self) -> str:
         """It in words."""
-        ways = f"Slack: {self.slack}; PagerDuty: {self.pagerduty}"
+        titles = {one.kind: one.title for one in DESTINATIONS}
+        ways = "; ".join(f"{titles.get(kind, kind)}: {way}" for kind, way in self.__pydantic_extra__.items())
         told = [f"{one.notice.title}{f', {one.seen} times' if one.seen > 1 else ''}" for one in self.open]
         return f"{ways}; open: {', '.join(told) or 'none'}"
 
@@ -351,27 +207,13 @@ class Alerting(Value):
 def alerting(outbox: Outbox, notifier: Notifier, policy: AlertPolicy) -> Alerting:
     """How it stands with telling people, as seen from this process."""
     backlog, attended = outbox.backlog(), outbox.attended()
-    ways = _ways(notifier, policy)
     return Alerting(
-        **ways,
+        **notifier.ways(),
         attended=attended,
         backlog=backlog,
         open=tuple(outbox.open_notices()),
         problems=tuple(_problems(backlog, outbox.now(), timedelta(minutes=policy.escalate_after_minutes))),
     )
-
-
-def _ways(notifier: Notifier, policy: AlertPolicy) -> dict[str, str]:
-    able, file = notifier.kinds(), f"alerts go to {notifier.file} and the log"
-    channels = ", ".join(dict(policy.slack.channels).values()) if policy.slack else "off"
-    return {
-        SLACK: channels if SLACK in able or not policy.slack else f"{SLACK_VARIABLE} is not set here: {file}",
-        PAGERDUTY: "on"
-        if PAGERDUTY in able
-        else f"{PAGERDUTY_VARIABLE} is not set here"
-        if policy.pagerduty
-        else "off",
-    }
 
 
 def _problems(backlog: Backlog, now: datetime, patience: timedelta) -> Iterator[str]:

@@ -22,8 +22,8 @@ from fraud_retraining.adapters.pages.pictures import CAPTIONS
 from fraud_retraining.adapters.pages.review_pictures import ReviewPictures, pictures_key
 from fraud_retraining.adapters.pages.signed_links import ReleaseLinks, SignedLink
 from fraud_retraining.adapters.storage.store import Store
-from fraud_retraining.domain.alerts.composing import TEXT, mrkdwn
 from fraud_retraining.domain.alerts.notices import LinkPolicy
+from fraud_retraining.domain.alerts.slack_markup import TEXT, mrkdwn
 from fraud_retraining.domain.approvals.slack_request import (
     APPROVE,
     REASON_BLOCK,

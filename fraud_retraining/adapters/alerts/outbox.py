@@ -5,8 +5,8 @@ the chain of events. Not here: what a message says (`domain/alerts/composing.py`
 (`services/delivery.py`).
 
 A notice and its messages are written in one transaction; whoever drains the outbox claims a message for a minute, sends
-it, and notes the receipt. A sender that dies between sending and noting makes Slack show the message twice; PagerDuty
-knows it by its key.
+it, and notes the receipt. A sender that dies between sending and noting makes Slack show the message twice; where a
+message has a key, as in PagerDuty, its receiver knows it again.
 """
 
 import json
@@ -17,11 +17,10 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from fraud_retraining.adapters.ledger.event_log import EventLog
-from fraud_retraining.domain.alerts.composing import closing
+from fraud_retraining.domain.alerts.composer import Composer
+from fraud_retraining.domain.alerts.composing import COMPOSERS, closing, composer_of
 from fraud_retraining.domain.alerts.failures import Severity
 from fraud_retraining.domain.alerts.notices import (
-    PAGERDUTY,
-    SLACK,
     Action,
     Message,
     Notice,
@@ -41,7 +40,6 @@ if TYPE_CHECKING:
 CLAIM = timedelta(seconds=60)
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=15), timedelta(minutes=5)
 PRESENT = timedelta(minutes=2)
-KINDS = (SLACK, PAGERDUTY)
 
 Clock = Callable[[], datetime]
 Again = Callable[[int], Sequence[Message]]
@@ -104,13 +102,13 @@ class Writing:
         """As `Outbox.open`."""
         return self._outbox._open(self._tx, notice, messages, _nothing, *self._by)
 
-    def update(self, key: str, body: Mapping[str, Any]) -> bool:
+    def update(self, key: str, body: Mapping[str, Any], text: str = "") -> bool:
         """As `Outbox.update`."""
-        return self._outbox._follow(self._tx, key, Action.UPDATE, body)
+        return self._outbox._follow(self._tx, key, Action.UPDATE, body, text)
 
-    def reply(self, key: str, body: Mapping[str, Any]) -> bool:
+    def reply(self, key: str, body: Mapping[str, Any], text: str = "") -> bool:
         """As `Outbox.reply`."""
-        return self._outbox._follow(self._tx, key, Action.REPLY, body)
+        return self._outbox._follow(self._tx, key, Action.REPLY, body, text)
 
     def resolve(self, key: str, why: str, messages: Sequence[Message] | None = None) -> bool:
         """As `Outbox.resolve`."""
@@ -118,13 +116,20 @@ class Writing:
 
 
 class Outbox(EventLog):
-    """The notices of one model. `clock` replaces the database's clock."""
+    """The notices of one model. `clock` replaces the database's clock, `composers` the destinations that are known."""
 
     def __init__(
-        self, url: str, *, model: str = "fraud_detector", patience: float = 20.0, clock: Clock | None = None
+        self,
+        url: str,
+        *,
+        model: str = "fraud_detector",
+        patience: float = 20.0,
+        clock: Clock | None = None,
+        composers: Sequence[Composer] = COMPOSERS,
     ) -> None:
         super().__init__(url, model=model, patience=patience)
         self._clock = clock
+        self.composers = tuple(composers)
 
     # -- notices
 
@@ -166,13 +171,19 @@ class Outbox(EventLog):
 
         return self._database.write(work)
 
-    def update(self, key: str, body: Mapping[str, Any]) -> bool:
-        """Puts another body in the place of what Slack shows of a notice; False when there is no such notice."""
-        return self._database.write(lambda tx: self._follow(tx, key, Action.UPDATE, body))
+    def update(self, key: str, body: Mapping[str, Any], text: str = "") -> bool:
+        """Puts another body in the place of what Slack shows of a notice; False when there is no such notice.
 
-    def reply(self, key: str, body: Mapping[str, Any]) -> bool:
-        """Adds to the notice's thread in Slack, also after its end; False when there is no such notice."""
-        return self._database.write(lambda tx: self._follow(tx, key, Action.REPLY, body))
+        `text` says the same in plain words, for destinations that make a message of them.
+        """
+        return self._database.write(lambda tx: self._follow(tx, key, Action.UPDATE, body, text))
+
+    def reply(self, key: str, body: Mapping[str, Any], text: str = "") -> bool:
+        """Adds to the notice's thread, also after its end; False when there is no such notice.
+
+        `body` is for Slack; `text` says the same in plain words.
+        """
+        return self._database.write(lambda tx: self._follow(tx, key, Action.REPLY, body, text))
 
     def write_once(
         self,
@@ -265,7 +276,7 @@ class Outbox(EventLog):
         self._end(delivery, lambda now: {"given_up_at": now, "error": plain(error)})
 
     def overdue(self, patience: timedelta) -> list[OpenNotice]:
-        """Open notices of at least medium severity that Slack has not taken in that time, nor PagerDuty been sent."""
+        """Open notices of at least medium severity that were not taken in that time, and that nobody was woken for."""
 
         def work(cn: "sa.Connection") -> list[OpenNotice]:
             before = stamp(self._now(cn) - patience)
@@ -274,7 +285,7 @@ class Outbox(EventLog):
                 one
                 for one in known
                 if one.notice.severity.rank >= Severity.MEDIUM.rank
-                and _is_overdue(rows().deliveries_of(cn, one.id), before)
+                and self._is_overdue(rows().deliveries_of(cn, one.id), before)
             ]
 
         return self._database.read(work)
@@ -323,7 +334,7 @@ class Outbox(EventLog):
 
     def attended(self) -> dict[str, datetime]:
         """When somebody last delivered, by kind of destination."""
-        names = {self._post(kind): kind for kind in KINDS}
+        names = {self._post(one.kind): one.kind for one in self.composers}
         found = self._database.read(lambda cn: rows().beats(cn, list(names)))
         return {names[row["name"]]: when(row["seen_at"]) for row in found}
 
@@ -384,7 +395,8 @@ class Outbox(EventLog):
     ) -> None:
         rows().update_notice(tx.connection, known.id, resolved_at=self._stamp(tx.connection))
         if messages is None:
-            messages = closing(known.notice, _stated_at(rows().deliveries_of(tx.connection, known.id)), why, known.seen)
+            told = _stated_at(rows().deliveries_of(tx.connection, known.id))
+            messages = closing(known.notice, told, why, known.seen, self.composers)
         self._queue(tx, known.id, *messages)
         payload = {"category": known.notice.category, "why": why, "seen": known.seen, "opened_at": known.opened_at}
         about = {"subject": known.notice.key, "as_of": known.notice.as_of}
@@ -398,13 +410,16 @@ class Outbox(EventLog):
             rows().update_notice(tx.connection, known.id, notice=left.model_dump_json())
         return left is None
 
-    def _follow(self, tx: "Transaction", key: str, action: Action, body: Mapping[str, Any]) -> bool:
+    def _follow(self, tx: "Transaction", key: str, action: Action, body: Mapping[str, Any], text: str) -> bool:
         row = rows().newest_notice(tx.connection, self.model, key)
         if row is None:
             return False
         told = _stated_at(rows().deliveries_of(tx.connection, row["id"]))
-        messages = [Message(destination=one, action=action, body=dict(body)) for one in told if kind_of(one) == SLACK]
-        self._queue(tx, row["id"], *messages)
+        notice = Notice.model_validate_json(row["notice"])
+        for one in told:
+            followed = composer_of(one, self.composers).following(notice, action, body, text)
+            if followed is not None:
+                self._queue(tx, row["id"], Message(destination=one, action=action, body=followed))
         return True
 
     def _queue(self, tx: "Transaction", notice: int, *messages: Message) -> None:
@@ -414,7 +429,7 @@ class Outbox(EventLog):
             if message.action is Action.UPDATE and pending and pending[-1]["action"] in (Action.OPEN, Action.UPDATE):
                 rows().update_delivery(tx.connection, pending[-1]["id"], message=_stored(message))
                 continue
-            if message.action is Action.RESOLVE and message.destination == PAGERDUTY and pending:
+            if message.action is Action.RESOLVE and self._pages(message.destination) and pending:
                 # nobody is woken for what is over; an attempt without an answer may have woken somebody
                 for one in pending:
                     rows().update_delivery(tx.connection, one["id"], given_up_at=stamp(now), error=None)
@@ -441,6 +456,20 @@ class Outbox(EventLog):
             created_at=when(row["created_at"]),
             receipt=json.loads(first) if first else None,
         )
+
+    def _is_overdue(self, deliveries: Sequence[Mapping[str, Any]], before: str) -> bool:
+        if any(self._pages(one["destination"]) for one in deliveries):
+            return False
+        return any(
+            composer_of(one["destination"], self.composers).escalates
+            and one["action"] == Action.OPEN
+            and one["delivered_at"] is None
+            and one["created_at"] <= before
+            for one in deliveries
+        )
+
+    def _pages(self, destination: str) -> bool:
+        return composer_of(destination, self.composers).pages
 
     def _end(self, delivery: Delivery, values: Callable[[str], Mapping[str, Any]]) -> None:
         def work(tx: "Transaction") -> None:
@@ -528,15 +557,3 @@ def _unsent(deliveries: Sequence[Mapping[str, Any]], destination: str) -> Iterat
 def _stated_at(deliveries: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     """Where a notice was told of, or is about to be."""
     return tuple(one["destination"] for one in deliveries if one["action"] == Action.OPEN and not one["given_up_at"])
-
-
-def _is_overdue(deliveries: Sequence[Mapping[str, Any]], before: str) -> bool:
-    if any(one["destination"] == PAGERDUTY for one in deliveries):
-        return False
-    return any(
-        kind_of(one["destination"]) == SLACK
-        and one["action"] == Action.OPEN
-        and one["delivered_at"] is None
-        and one["created_at"] <= before
-        for one in deliveries
-    )

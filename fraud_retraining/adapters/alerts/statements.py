@@ -80,7 +80,7 @@ def due(cn: sa.Connection, model: str, at: str, without: Collection[str]) -> Row
         earlier.c.given_up_at.is_(None),
     )
     free = D.claimed_until.is_(None) | (D.claimed_until <= at)
-    skipped = [D.destination.not_like(f"{kind}%") for kind in without]
+    skipped = [~_is_kind(kind) for kind in without]
     statement = (
         sa.select(DELIVERIES)
         .join(NOTICES, N.id == D.notice_id)
@@ -99,7 +99,7 @@ def notice_by_id(cn: sa.Connection, number: int) -> Row:
 def not_before(cn: sa.Connection, model: str, kind: str, at: str) -> None:
     """Lets every unsent delivery of a kind of destination wait until then."""
     mine = sa.select(N.id).where(N.model == model)
-    late = (D.due_at < at) & UNSENT & D.destination.like(f"{kind}%") & D.notice_id.in_(mine)
+    late = (D.due_at < at) & UNSENT & _is_kind(kind) & D.notice_id.in_(mine)
     cn.execute(DELIVERIES.update().where(late).values(due_at=at))
 
 
@@ -138,6 +138,10 @@ def beat(cn: sa.Connection, name: str, owner: str, at: str, until: str) -> None:
 def beats(cn: sa.Connection, names: Sequence[str]) -> list[Row]:
     """Who was last at work under those names."""
     return _all(cn, sa.select(LEASES).where(LEASES.c.name.in_(list(names))))
+
+
+def _is_kind(kind: str) -> sa.ColumnElement[bool]:
+    return (D.destination == kind) | D.destination.startswith(f"{kind}:", autoescape=True)
 
 
 def _all(cn: sa.Connection, statement: sa.Select[Any]) -> list[Row]:

@@ -1,8 +1,8 @@
 """Who is told what: the policy of channels, and a notice as a value.
 
-Here: what a notice says of a failure, to whom it goes, and which success cures it. Not here: how it looks in Slack and
-PagerDuty (`domain/alerts/composing.py`), keeping it (`adapters/alerts/outbox.py`) and sending it
-(`services/delivery.py`).
+Here: what a notice says of a failure, and which success cures it. Not here: to which destinations it goes
+(`domain/alerts/composing.py`) and how it looks there (one module each beside it), keeping it
+(`adapters/alerts/outbox.py`) and sending it (`services/delivery.py`).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -120,7 +120,7 @@ class Action(StrEnum):
 
 
 class Message(Value):
-    """A message for one destination: `slack:CHANNEL`, `pagerduty` or `file`, in the form that it takes."""
+    """A message for one destination, such as `slack:CHANNEL`, `pagerduty` or `file`, in the form that it takes."""
 
     destination: str
     action: Action
@@ -136,18 +136,8 @@ SLACK, PAGERDUTY, FILE = "slack", "pagerduty", "file"
 
 
 def kind_of(destination: str) -> str:
-    """The sort of destination: slack, pagerduty or file."""
+    """The sort of destination: slack, pagerduty, file, ..."""
     return destination.split(":", 1)[0]
-
-
-def destinations(notice: Notice, policy: AlertPolicy) -> tuple[str, ...]:
-    """Where a notice goes: the channel of its audience, PagerDuty too when it is critical, else the file."""
-    found = []
-    if policy.slack is not None:
-        found.append(f"{SLACK}:{getattr(policy.slack.channels, notice.audience)}")
-    if policy.pagerduty is not None and notice.severity is Severity.CRITICAL:
-        found.append(PAGERDUTY)
-    return tuple(found) or (FILE,)
 
 
 class Occasion(Value):

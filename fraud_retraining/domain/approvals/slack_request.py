@@ -1,15 +1,26 @@
 """How a request for a decision looks in Slack, while it waits and once somebody has decided.
 
-Here: pure functions from a version's story to Block Kit, with every text from the record escaped and cut. Not here:
-what people are told in words (`domain/approvals/announcements.py`), sending (`services/delivery.py`) and the clicks
+Here: pure functions from a version's story to Block Kit. Not here: escaping (`domain/alerts/slack_markup.py`), what
+people are told in words (`domain/approvals/announcements.py`), sending (`adapters/alerts/slack.py`) and the clicks
 (`serving/release_app.py`).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from fraud_retraining.domain.alerts.composing import SECTION, heading, marked_up, mrkdwn, web_address
-from fraud_retraining.domain.alerts.notices import LinkPolicy
+from fraud_retraining.domain.alerts.notices import Link, LinkPolicy
+from fraud_retraining.domain.alerts.slack_markup import (
+    SECTION,
+    Body,
+    bullets,
+    fields,
+    header,
+    marked_up,
+    mrkdwn,
+    secret_link,
+    section,
+    slack_link,
+)
 from fraud_retraining.domain.approvals.request import approve_command, page_address, registry_address
 from fraud_retraining.domain.audit.history import ReleaseHistory, libraries_line
 from fraud_retraining.domain.evaluation.metrics import reading_order
@@ -23,8 +34,6 @@ REASON_BLOCK, REASON_INPUT = "reason", "text"
 LINK = "signed_link"
 """Where a message says to whom a link has to be made out when it is sent."""
 MOST_LINES = 8
-
-Body = dict[str, Any]
 
 
 class DecisionButtons(NamedTuple):
@@ -58,9 +67,9 @@ def request_message(history: ReleaseHistory, review_report: ReviewReport | None,
     return {
         "text": mrkdwn(f"{title}: {release.model} as of {release.as_of}", SECTION),
         "blocks": [
-            _header(f":large_blue_circle: {title}"),
+            header(f":large_blue_circle: {title}"),
             *_told(history, review_report, links),
-            _section(f"*On the command line*\n`{approve_command(release.version)}`"),
+            section(f"*On the command line*\n`{approve_command(release.version)}`"),
             {"type": "actions", "block_id": f"release-{release.version}", "elements": list(_buttons(release))},
         ],
     }
@@ -72,8 +81,8 @@ def decided_message(history: ReleaseHistory, review_report: ReviewReport | None,
     return {
         "text": mrkdwn(f"{title}. {told}", SECTION),
         "blocks": [
-            _header(f":white_check_mark: {title}"),
-            _section(f"*Came to*\n{mrkdwn(told, SECTION - 100)}"),
+            header(f":white_check_mark: {title}"),
+            section(f"*Came to*\n{mrkdwn(told, SECTION - 100)}"),
             *_decided(history.release),
             *_told(history, review_report, links),
         ],
@@ -83,7 +92,7 @@ def decided_message(history: ReleaseHistory, review_report: ReviewReport | None,
 def _decided(release: Release) -> Iterator[Body]:
     if release.decided_by is not None and release.decided_at is not None:
         who = f"{release.decided_by}, {release.decided_via}, {release.decided_at:%Y-%m-%d %H:%M} UTC"
-        yield _section(f"*Decided by*\n{mrkdwn(who, 500)}")
+        yield section(f"*Decided by*\n{mrkdwn(who, 500)}")
 
 
 def reason_view(asked: DecisionButtons) -> Body:
@@ -122,15 +131,13 @@ def personal_link_message(release: Release, reviewer: str) -> Body:
 def with_signed_link(body: Mapping[str, Any], url: str) -> Body:
     """The message with the link that it asks for."""
     sent = {name: value for name, value in body.items() if name != LINK}
-    return {**sent, "text": f"{body['text']} <{url}|Look and decide> (this link is yours alone and works once)."}
+    link = secret_link(url, "Look and decide")
+    return {**sent, "text": f"{body['text']} {link} (this link is yours alone and works once)."}
 
 
 def _told(history: ReleaseHistory, review_report: ReviewReport | None, links: LinkPolicy) -> Iterator[Body]:
     release = history.release
-    yield {
-        "type": "section",
-        "fields": [marked_up(f"*{name}*\n{mrkdwn(value, 1500)}") for name, value in _facts(history)],
-    }
+    yield from fields(list(_facts(history)), 1500)
     for name, lines in (
         ("Metrics, champion beside", list(_metrics(history, review_report))),
         ("Gates", [f"{'passed' if gate.passed else 'FAILED'} {gate.name}: {gate.message}" for gate in history.gates]),
@@ -139,12 +146,12 @@ def _told(history: ReleaseHistory, review_report: ReviewReport | None, links: Li
         ("Otherwise than for the champion", list(_changes(history))),
     ):
         if lines:
-            yield _section(f"*{name}*\n{_bullets(lines)}")
+            yield section(f"*{name}*\n{bullets(lines, SECTION - 100, each=300, most=MOST_LINES)}")
     places = {
         "The whole reviewer's pack": page_address(release, links),
         "The version in the registry": registry_address(release, links),
     }
-    shown = [marked_up(f"<{web_address(address)}|{name}>") for name, address in places.items() if address]
+    shown = [marked_up(slack_link(Link(text=name, url=address))) for name, address in places.items() if address]
     if shown:
         yield {"type": "context", "elements": shown}
 
@@ -200,17 +207,3 @@ def _buttons(release: Release) -> Iterator[Body]:
     for action, text, style in ((APPROVE, "Approve", "primary"), (REJECT, "Reject", "danger")):
         label = {"type": "plain_text", "text": text}
         yield {"type": "button", "action_id": action, "text": label, "style": style, "value": value}
-
-
-def _bullets(lines: Sequence[str]) -> str:
-    shown = [f"• {mrkdwn(line, 300)}" for line in lines[:MOST_LINES]]
-    more = len(lines) - len(shown)
-    return "\n".join([*shown, *([f"• ... and {more} more"] if more else [])])
-
-
-def _header(text: str) -> Body:
-    return {"type": "header", "text": {"type": "plain_text", "text": heading(text), "emoji": True}}
-
-
-def _section(text: str) -> Body:
-    return {"type": "section", "text": marked_up(text)}

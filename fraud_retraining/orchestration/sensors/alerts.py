@@ -76,7 +76,7 @@ def build_alert_sensors(settings: Settings) -> list[dg.SensorDefinition]:
         name=NOTICES_SENSOR,
         minimum_interval_seconds=15,
         default_status=status,
-        description="Sends what people are to be told: Slack, PagerDuty, or the file of alerts.",
+        description="Sends what people are to be told to where the settings say, or to the file of alerts.",
     )
     def notices_sensor(
         context: dg.SensorEvaluationContext,

@@ -11,17 +11,10 @@ from fraud_retraining.adapters.days.review_reports import read_review_report
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.pages.signed_links import ReleaseLinks
 from fraud_retraining.adapters.storage.store import Store
-from fraud_retraining.domain.alerts.composing import file_entry, mrkdwn, opening
+from fraud_retraining.domain.alerts.composing import composer_of, opening
 from fraud_retraining.domain.alerts.failures import Audience, Severity
-from fraud_retraining.domain.alerts.notices import (
-    FILE,
-    SLACK,
-    Action,
-    Message,
-    Notice,
-    runbook_link,
-    sentences,
-)
+from fraud_retraining.domain.alerts.notices import SLACK, Action, Message, Notice, runbook_link, sentences
+from fraud_retraining.domain.alerts.slack_markup import SECTION, mrkdwn
 from fraud_retraining.domain.approvals.announcements import ReleaseNotice
 from fraud_retraining.domain.approvals.request import request_links, request_text
 from fraud_retraining.domain.approvals.slack_request import decided_message, personal_link_message, request_message
@@ -30,7 +23,6 @@ from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.releases.lifecycle import ReleaseState
 from fraud_retraining.domain.review.report import ReviewReport
 from fraud_retraining.domain.values.errors import RecordAltered, RetrainingError
-from fraud_retraining.domain.values.redaction import redact
 from fraud_retraining.services.release_history import read_release_history
 from fraud_retraining.settings import Settings
 
@@ -80,12 +72,11 @@ class OutboxReleaseNotifier:
         shown = self._settings.alerts.links
         plain = self._notice(notice, _request_key(notice))
         value = plain.model_copy(update={"links": (*request_links(history.release, shown), *plain.links)})
-        asked = {
-            SLACK: request_message(history, review_report, shown),
-            FILE: {**file_entry(value), "text": redact(request_text(history, review_report, shown))},
-        }
+        buttons, text = request_message(history, review_report, shown), request_text(history, review_report, shown)
         messages = [
-            one.model_copy(update={"body": asked.get(one.kind, one.body)})
+            one.model_copy(
+                update={"body": buttons if one.kind == SLACK else composer_of(one.kind).worded(one.body, text)}
+            )
             for one in opening(value, self._settings.alerts)
         ]
         messages += self._personal(history)
@@ -111,9 +102,9 @@ class OutboxReleaseNotifier:
 
         def work(outbox: Writing) -> None:
             if is_over:
-                outbox.update(key, decided)
+                outbox.update(key, decided, told)
                 outbox.resolve(key, notice.title, messages=())
-            if not outbox.reply(key, {"text": mrkdwn(f"{told}{remedy}", 3000)}):
+            if not outbox.reply(key, {"text": mrkdwn(f"{told}{remedy}", SECTION)}, f"{told}{remedy}"):
                 alarm(outbox)
 
         return work

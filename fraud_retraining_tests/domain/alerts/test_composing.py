@@ -8,18 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fraud_retraining.domain.alerts.composing import (
-    clean,
-    closing,
-    dedup_key,
-    escalation,
-    mrkdwn,
-    opening,
-    pagerduty_event,
-    seen_again,
-    slack_message,
-    web_address,
-)
+from fraud_retraining.domain.alerts.composing import closing, escalation, opening, seen_again
 from fraud_retraining.domain.alerts.failures import Audience, Category, Severity
 from fraud_retraining.domain.alerts.notices import (
     AlertPolicy,
@@ -33,6 +22,10 @@ from fraud_retraining.domain.alerts.notices import (
     paused_notice,
     sentences,
 )
+from fraud_retraining.domain.alerts.pagerduty import pagerduty_event
+from fraud_retraining.domain.alerts.slack import slack_message
+from fraud_retraining.domain.alerts.slack_markup import mrkdwn, web_address
+from fraud_retraining.domain.alerts.text import clean, dedup_key
 from fraud_retraining.domain.evaluation.gates import GateResult
 from fraud_retraining_tests.support.notices import AS_OF, LINKS, a_failure, a_notice, an_occasion
 from fraud_retraining_tests.support.reviewers import limits_of

@@ -1,0 +1,10 @@
+"""Every destination of alerts. A new one is a class of its own and a line here and in `domain/alerts/composing.py`."""
+
+from fraud_retraining.adapters.alerts.destination import Destination
+from fraud_retraining.adapters.alerts.file import FileDestination
+from fraud_retraining.adapters.alerts.pagerduty import PagerDutyDestination
+from fraud_retraining.adapters.alerts.slack import SlackDestination
+
+FALLBACK = FileDestination()
+"""What takes whatever cannot be reached."""
+DESTINATIONS: tuple[Destination, ...] = (SlackDestination(), PagerDutyDestination())
