@@ -610,6 +610,7 @@ def _url_problems(settings: Settings) -> list[str]:
         "lake.s3.endpoint": settings.lake.s3.endpoint,
         "lake.uri": settings.lake.uri,
         "store.uri": settings.store.uri,
+        "alerts.webhook.url": settings.alerts.webhook.url if settings.alerts.webhook else None,
     }
     return [f"{key}: {why}" for key, url in addresses.items() if url and "://" in url and (why := _bad_address(url))]
 
@@ -630,6 +631,11 @@ def _secret_problems(settings: Settings) -> list[str]:
     for key, value, variable in (
         ("mlflow.tracking_uri", settings.mlflow.tracking_uri, f"{PREFIX}MLFLOW__TRACKING_URI"),
         ("ledger.url", settings.ledger.url, f"{PREFIX}LEDGER__URL"),
+        (
+            "alerts.webhook.url",
+            settings.alerts.webhook.url if settings.alerts.webhook else "",
+            f"{PREFIX}ALERTS__WEBHOOK__URL",
+        ),
     ):
         if value and _holds_secret(value) and variable not in os.environ:
             problems.append(f"{key} holds a password; secrets come only from the environment ({variable})")

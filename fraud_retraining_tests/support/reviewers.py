@@ -1,8 +1,11 @@
 """Slack and PagerDuty on loopback: real HTTP servers that answer as the real ones do, and can be told not to."""
 
+import hashlib
+import hmac
 import json
 import ssl
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
@@ -40,6 +43,7 @@ class Server:
     def __init__(self, context: ssl.SSLContext | None = None) -> None:
         self.requests: list[tuple[str, dict[str, Any]]] = []
         self.faults: list[Answer] = []
+        self.raw = b""
         self.is_down = False
         outer = self
 
@@ -47,7 +51,8 @@ class Server:
             protocol_version = "HTTP/1.1"
 
             def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))) or b"{}")
+                outer.raw = self.rfile.read(int(self.headers.get("Content-Length", 0))) or b"{}"
+                body = json.loads(outer.raw)
                 outer.requests.append((self.path, body))
                 if outer.is_down:
                     self.close_connection = True
@@ -170,6 +175,39 @@ class PagerDuty(Server):
             self.triggered.append(body)
         self.incidents[body["dedup_key"]] = "resolved" if body["event_action"] == "resolve" else "triggered"
         return as_json({"status": "success", "message": "Event processed", "dedup_key": body["dedup_key"]}, 202)
+
+
+class Receiver(Server):
+    """A program that takes webhooks: it checks who sent them, and does nothing twice."""
+
+    def __init__(self, secret: str) -> None:
+        super().__init__()
+        self.secret = secret
+        self.taken: dict[str, dict[str, Any]] = {}
+        self.forgets_to_answer = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/hooks/fraud?team=7"
+
+    @property
+    def events(self) -> list[str]:
+        return [one["event"] for one in self.taken.values()]
+
+    def answer(self, path: str, body: dict[str, Any], headers: Any) -> Answer:
+        sent_at = headers["X-Fraud-Retraining-Timestamp"]
+        signed = hmac.new(self.secret.encode(), f"{sent_at}.".encode() + self.raw, hashlib.sha256).hexdigest()
+        if path != "/hooks/fraud?team=7" or not hmac.compare_digest(
+            headers["X-Fraud-Retraining-Signature"], f"v1={signed}"
+        ):
+            return as_json({"error": "bad signature"}, 401)
+        if abs(time.time() - int(sent_at)) > 300 or headers["Idempotency-Key"] != body["idempotency_key"]:
+            return as_json({"error": "stale"}, 401)
+        self.taken[body["idempotency_key"]] = body
+        if self.forgets_to_answer:
+            self.forgets_to_answer -= 1
+            return 503, {}, b""
+        return 204, {}, b""
 
 
 def certified(folder: Path) -> tuple[ssl.SSLContext, Path]:

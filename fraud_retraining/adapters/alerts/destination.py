@@ -113,12 +113,16 @@ def ended_after(seconds: float, end: Callable[[], None]) -> Iterator[None]:
     """Calls `end` when the time is over, and every second from then on: a server that drips answers ends as well.
 
     The limit of one read is not enough: a message is claimed for a minute, and somebody else sends it afterwards.
+
+    Raises:
+        TimeoutError: the time was over, also where what was received until then looked whole.
     """
-    done = threading.Event()
+    done, over = threading.Event(), threading.Event()
 
     def watch() -> None:
         wait = seconds
         while not done.wait(wait):
+            over.set()
             end()
             wait = 1.0
 
@@ -127,3 +131,5 @@ def ended_after(seconds: float, end: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         done.set()
+    if over.is_set():
+        raise TimeoutError(f"it took longer than {seconds:g} s")

@@ -4,7 +4,8 @@ from fraud_retraining.adapters.alerts.destination import Destination
 from fraud_retraining.adapters.alerts.file import FileDestination
 from fraud_retraining.adapters.alerts.pagerduty import PagerDutyDestination
 from fraud_retraining.adapters.alerts.slack import SlackDestination
+from fraud_retraining.adapters.alerts.webhook import WebhookDestination
 
 FALLBACK = FileDestination()
 """What takes whatever cannot be reached."""
-DESTINATIONS: tuple[Destination, ...] = (SlackDestination(), PagerDutyDestination())
+DESTINATIONS: tuple[Destination, ...] = (SlackDestination(), PagerDutyDestination(), WebhookDestination())

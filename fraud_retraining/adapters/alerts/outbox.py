@@ -16,6 +16,8 @@ from datetime import UTC, date, datetime, timedelta
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from pydantic import Field
+
 from fraud_retraining.adapters.ledger.event_log import EventLog
 from fraud_retraining.domain.alerts.composer import Composer
 from fraud_retraining.domain.alerts.composing import COMPOSERS, closing, composer_of
@@ -30,6 +32,7 @@ from fraud_retraining.domain.alerts.notices import (
 )
 from fraud_retraining.domain.ledger.events import Event, EventKind, canonical_json, plain
 from fraud_retraining.domain.values.base import Value
+from fraud_retraining.domain.values.digests import digest
 from fraud_retraining.domain.values.redaction import redact
 
 if TYPE_CHECKING:
@@ -74,6 +77,8 @@ class Delivery(Value):
     attempts: int
     created_at: datetime
     receipt: dict[str, Any] | None
+    thread: str = Field(description="What all messages of a notice have in common, and those of no other.")
+    is_open: bool = Field(description="Whether the notice is still open, now that the message is sent.")
 
     @property
     def kind(self) -> str:
@@ -446,9 +451,12 @@ class Outbox(EventLog):
             ),
             None,
         )
+        known = rows().notice_by_id(cn, row["notice_id"])
         return Delivery(
             id=row["id"],
-            notice=Notice.model_validate_json(rows().notice_by_id(cn, row["notice_id"])["notice"]),
+            notice=Notice.model_validate_json(known["notice"]),
+            thread=digest([known["model"], known["dedup_key"], known["id"], known["opened_at"]])[:32],
+            is_open=known["resolved_at"] is None,
             destination=row["destination"],
             action=row["action"],
             body=json.loads(row["message"]),

@@ -11,9 +11,10 @@ from fraud_retraining.domain.alerts.file import FileComposer
 from fraud_retraining.domain.alerts.notices import FILE, Action, AlertPolicy, Message, Notice, kind_of
 from fraud_retraining.domain.alerts.pagerduty import PagerDutyComposer
 from fraud_retraining.domain.alerts.slack import SlackComposer
+from fraud_retraining.domain.alerts.webhook import WebhookComposer
 
 FALLBACK = FileComposer()
-COMPOSERS: tuple[Composer, ...] = (SlackComposer(), PagerDutyComposer(), FALLBACK)
+COMPOSERS: tuple[Composer, ...] = (SlackComposer(), PagerDutyComposer(), WebhookComposer(), FALLBACK)
 
 
 def composer_of(destination: str, composers: Sequence[Composer] = COMPOSERS) -> Composer:

@@ -52,6 +52,15 @@ class PagerDutyPolicy(Policy):
     )
 
 
+class WebhookPolicy(Policy):
+    """A program that is told of everything over HTTP; the secret that signs comes from the environment only."""
+
+    url: str = Field(
+        pattern=r"^https?://[A-Za-z0-9.:\[\]_-]+(?:[/?][!-\"$-~]*)?$", description="Where signed JSON is posted to."
+    )
+    timeout_seconds: float = Field(10, gt=0, le=15, description="Longest silence of the receiver.")
+
+
 class LinkPolicy(Policy):
     """Where the links in messages lead; null leaves a link out."""
 
@@ -66,6 +75,7 @@ class AlertPolicy(Policy):
 
     slack: SlackPolicy | None = Field(SlackPolicy(), description="Slack, through dagster-slack.")
     pagerduty: PagerDutyPolicy | None = Field(None, description="PagerDuty.")
+    webhook: WebhookPolicy | None = Field(None, description="Any program that takes signed JSON over HTTP.")
     links: LinkPolicy = Field(LinkPolicy(), description="Where the links in messages lead.")
     escalate_after_minutes: float = Field(
         15, gt=0, le=24 * 60, description="Minutes after which an alert that Slack did not take goes to PagerDuty."
