@@ -42,7 +42,9 @@ from fraud_retraining.domain.monitoring.drift import DriftPolicy
 from fraud_retraining.domain.releases.reviewers import PROXY_SECRET_VARIABLE
 from fraud_retraining.domain.releases.trust import PromotionPolicy
 from fraud_retraining.domain.retraining.budget import BudgetPolicy
-from fraud_retraining.domain.retraining.triggers import DriftTriggerPolicy, PerformanceTriggerPolicy, TriggerPolicy
+from fraud_retraining.domain.retraining.triggers.drift import DriftTriggerPolicy
+from fraud_retraining.domain.retraining.triggers.performance import PerformanceTriggerPolicy
+from fraud_retraining.domain.retraining.triggers.registry import TriggerPolicy
 from fraud_retraining.domain.training.fitting import ModelPolicy
 from fraud_retraining.domain.training.windows import ExpandingWindow, HoldoutPolicy, RollingWindow, WindowPolicy
 from fraud_retraining.domain.values.base import Policy

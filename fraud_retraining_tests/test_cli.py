@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import pty
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,10 +17,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 import typer
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from fraud_retraining import cli
 from fraud_retraining.domain.ledger.events import EventKind
+from fraud_retraining.domain.retraining.triggers.registry import trigger_names
 from fraud_retraining.orchestration.state.readiness import first_trainable
 from fraud_retraining.settings import HOME_VARIABLE, load_settings
 from fraud_retraining_tests.support.command_line import champion, ledger, retrain, run
@@ -421,3 +424,8 @@ def in_terminal(command: list[str], until: bytes) -> tuple[bytes, int]:
                 until = b"never again"
     os.close(ours)
     return seen, process.wait(timeout=30)
+
+
+def test_the_help_of_trigger_names_every_trigger() -> None:
+    (trigger,) = (one for one in get_command(cli.app).commands["retrain"].params if one.name == "trigger")
+    assert re.findall(r"\w+", trigger.help.replace(" or ", " ")) == list(trigger_names())

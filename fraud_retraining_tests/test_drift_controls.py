@@ -14,15 +14,10 @@ from fraud_retraining.adapters.days.monitoring_reports import drift_history, dri
 from fraud_retraining.commands.runs import Pipeline
 from fraud_retraining.definitions import build_definitions
 from fraud_retraining.domain.monitoring.drift import DriftReport
-from fraud_retraining.domain.retraining.triggers import (
-    DriftDay,
-    Retrain,
-    Skip,
-    Trigger,
-    TriggerInputs,
-    TriggerPolicy,
-    decide,
-)
+from fraud_retraining.domain.retraining.triggers.decision import decide
+from fraud_retraining.domain.retraining.triggers.drift import DriftDay
+from fraud_retraining.domain.retraining.triggers.registry import TriggerInputs, TriggerPolicy
+from fraud_retraining.domain.retraining.triggers.values import Retrain, Skip, Trigger
 from fraud_retraining.domain.values.days import DayRange
 from fraud_retraining.orchestration.automation import RANGE_END, RANGE_START
 from fraud_retraining.orchestration.instance import open_instance

@@ -23,7 +23,8 @@ from fraud_retraining.adapters.days.monitoring_reports import DRIFT, FINGERPRINT
 from fraud_retraining.domain.ledger.events import Event, EventKind
 from fraud_retraining.domain.monitoring.drift import DriftReport
 from fraud_retraining.domain.monitoring.live_performance import PerformanceReport
-from fraud_retraining.domain.retraining.triggers import DriftTriggerPolicy, Trigger
+from fraud_retraining.domain.retraining.triggers.drift import DriftTriggerPolicy
+from fraud_retraining.domain.retraining.triggers.values import Trigger
 from fraud_retraining.orchestration.jobs import RETRAIN
 from fraud_retraining.orchestration.resources import open_ledger, open_store
 from fraud_retraining.orchestration.sensors.triggering import RETRAIN_SENSOR

@@ -42,7 +42,7 @@ def retrain_answer(done: Retrained) -> JsonAnswer:
         "fingerprint": model.fingerprint if model else None,
         "mlflow_run_id": model.run_id if model else None,
         "dagster_run_id": done.dagster_run_id,
-        "trigger": done.trigger.value,
+        "trigger": str(done.trigger),
         "window": _window(done.window) if done.window else None,
         "metrics": _metrics(done.evaluation),
         "gates": [gate.model_dump(mode="json") for gate in done.evaluation.verdict.gates] if done.evaluation else [],

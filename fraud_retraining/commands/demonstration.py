@@ -24,7 +24,7 @@ from fraud_retraining.commands.development import LINKS
 from fraud_retraining.commands.lakes import write_simulated_lake
 from fraud_retraining.commands.runs import Pipeline, Retrained
 from fraud_retraining.domain.alerts.notices import sentences
-from fraud_retraining.domain.retraining.triggers import Trigger
+from fraud_retraining.domain.retraining.triggers.values import Trigger
 from fraud_retraining.domain.values.days import DayRange
 from fraud_retraining.domain.values.errors import RetrainingError
 from fraud_retraining.orchestration.runs.progress import Progress

@@ -29,7 +29,8 @@ from fraud_retraining.domain.releases.candidate import Evaluation, ReleaseOutcom
 from fraud_retraining.domain.retraining.budget import Ending, allowance, require_time
 from fraud_retraining.domain.retraining.requesters import COMMAND_LINE, Requester
 from fraud_retraining.domain.retraining.statuses import RetrainStatus
-from fraud_retraining.domain.retraining.triggers import Trigger
+from fraud_retraining.domain.retraining.triggers.registry import trigger_names
+from fraud_retraining.domain.retraining.triggers.values import Trigger
 from fraud_retraining.domain.training.windows import TrainingWindow
 from fraud_retraining.domain.values.days import DayRange
 from fraud_retraining.domain.values.errors import (
@@ -100,7 +101,7 @@ class Retrained:
 
     as_of: date | None
     status: RetrainStatus
-    trigger: Trigger
+    trigger: str
     window: TrainingWindow | None = None
     model: TrainedModel | None = None
     evaluation: Evaluation | None = None
@@ -222,7 +223,7 @@ class Pipeline:
         )
 
     @_telling
-    def retrain(self, as_of: date | None, trigger: Trigger, reason: str = "") -> Retrained:
+    def retrain(self, as_of: date | None, trigger: str, reason: str = "") -> Retrained:
         """One retrain: days that are missing or changed are ingested first.
 
         A gate that failed and data that is not usable are outcomes, with the error inside; anything else is raised.
@@ -232,7 +233,7 @@ class Pipeline:
         except DataInvalid as error:
             return self._refused(None, trigger, None, error)
         run_id = str(uuid4())
-        tags = {TRIGGER_TAG: trigger.value, AS_OF_TAG: as_of.isoformat(), REASON_TAG: redact(reason)}
+        tags = {TRIGGER_TAG: str(trigger), AS_OF_TAG: as_of.isoformat(), REASON_TAG: redact(reason)}
         tags[CHANNEL_TAG] = CHANNEL
         asker = Requester(name=account() or f"user id {os.getuid()}", channel=CHANNEL)
         record_request(run_id, tags, self.settings, self.ledger, asker)
@@ -261,7 +262,7 @@ class Pipeline:
             self.outcomes.notify_pause()
             drain(open_outbox(self.settings), open_notifier(self.settings), self.settings.alerts, seconds=DRAIN_SECONDS)
 
-    def _prepare(self, as_of: date, trigger: Trigger, run_id: str) -> float:
+    def _prepare(self, as_of: date, trigger: str, run_id: str) -> float:
         """What comes before the run of a retrain; its failure is recorded here, as no run can do it.
 
         Gives the seconds that it took: they are part of what the retrain may take.
@@ -274,7 +275,7 @@ class Pipeline:
         except BaseException as error:
             if isinstance(error, BudgetExceeded):
                 self._record_ingest_spent(as_of, trigger, run_id, time.monotonic() - began)
-            ended = EndedRun(job="retrain", run_id=run_id, as_of=as_of, trigger=trigger.value, channel=CHANNEL)
+            ended = EndedRun(job="retrain", run_id=run_id, as_of=as_of, trigger=str(trigger), channel=CHANNEL)
             with _logged("the failure of the retrain could not be recorded"):
                 self.outcomes.refused(ended, error, self._stated_days)
             raise
@@ -293,7 +294,7 @@ class Pipeline:
 
         return require
 
-    def _record_ingest_spent(self, as_of: date, trigger: Trigger, run_id: str, seconds: float) -> None:
+    def _record_ingest_spent(self, as_of: date, trigger: str, run_id: str, seconds: float) -> None:
         """The cost of an ingest that used up what its retrain may take, for the month's sum."""
         with _logged("what the retrain's ingest took could not be recorded"):
             record_finished(
@@ -303,7 +304,7 @@ class Pipeline:
                 status=Ending.FAILED,
                 seconds=seconds,
                 stages={INGEST_STAGE: seconds},
-                trigger=trigger.value,
+                trigger=str(trigger),
                 as_of=as_of,
                 error=BudgetExceeded.__name__,
             )
@@ -437,12 +438,12 @@ class Pipeline:
     def _document(self, asset: str, as_of: date, kind: type[BaseModel]) -> Any:
         return read_document(self.store, asset, as_of.isoformat(), kind)
 
-    def _answer(self, as_of: date, trigger: Trigger, run_id: str) -> Retrained:
+    def _answer(self, as_of: date, trigger: str, run_id: str) -> Retrained:
         outcome: ReleaseOutcome = self._document(PRODUCTION, as_of, ReleaseOutcome)
         judged = self._judged(as_of, trigger, run_id)
         return replace(judged, status=outcome.status, outcome=outcome, message=outcome.reason)
 
-    def _judged(self, as_of: date, trigger: Trigger, run_id: str | None) -> Retrained:
+    def _judged(self, as_of: date, trigger: str, run_id: str | None) -> Retrained:
         return Retrained(
             as_of=as_of,
             status=RetrainStatus.GATE_FAILED,
@@ -454,7 +455,7 @@ class Pipeline:
         )
 
     def _refused(
-        self, as_of: date | None, trigger: Trigger, run_id: str | None, error: DataInvalid | GateFailed
+        self, as_of: date | None, trigger: str, run_id: str | None, error: DataInvalid | GateFailed
     ) -> Retrained:
         if as_of is not None and isinstance(error, GateFailed):
             return replace(self._judged(as_of, trigger, run_id), error=error, message=str(error))
@@ -477,16 +478,15 @@ class Pipeline:
         return found
 
 
-def trigger_named(name: str) -> Trigger:
-    """The trigger of that name.
+def trigger_named(name: str) -> str:
+    """The trigger of that name, or the word for what a person asks for.
 
     Raises:
         SettingsError: there is none.
     """
-    try:
-        return Trigger(name)
-    except ValueError:
-        raise SettingsError(f"there is no trigger {name!r}", remedy=f"triggers are {', '.join(Trigger)}.") from None
+    if name not in trigger_names():
+        raise SettingsError(f"there is no trigger {name!r}", remedy=f"triggers are {', '.join(trigger_names())}.")
+    return name
 
 
 def _blamed(refused: Iterable[DataInvalid]) -> set[date]:

@@ -16,7 +16,8 @@ from fraud_retraining.domain.ledger.events import Event, EventKind
 from fraud_retraining.domain.releases.lifecycle import Release, ReleaseState
 from fraud_retraining.domain.releases.trust import Standing
 from fraud_retraining.domain.retraining.pauses import Automation, Pause
-from fraud_retraining.domain.retraining.triggers import Paused, next_due
+from fraud_retraining.domain.retraining.triggers.schedule import next_due
+from fraud_retraining.domain.retraining.triggers.values import Paused
 from fraud_retraining.domain.training.windows import TrainingWindow
 from fraud_retraining.domain.values.base import Value
 from fraud_retraining.domain.values.errors import ChampionLost, DataInvalid

@@ -2,7 +2,7 @@
 
 Here: asking what is known, asking the domain, and saying the answer in Dagster's words. Not here: when it is done
 (`orchestration/schedules.py`, `orchestration/sensors/triggering.py`) and the decision itself
-(`domain/retraining/triggers.py`).
+(`domain/retraining/triggers/`).
 """
 
 from collections.abc import Callable, Sequence
@@ -17,7 +17,9 @@ from fraud_retraining.adapters.storage.store import Store
 from fraud_retraining.domain.data.lake_layout import SetAside
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.retraining.requesters import AUTOMATION
-from fraud_retraining.domain.retraining.triggers import LivePerformance, Pause, Retrain, Skip, decide
+from fraud_retraining.domain.retraining.triggers.decision import decide
+from fraud_retraining.domain.retraining.triggers.performance import LivePerformance
+from fraud_retraining.domain.retraining.triggers.values import Pause, Retrain, Skip
 from fraud_retraining.domain.values.digests import digest
 from fraud_retraining.domain.values.errors import DataInvalid, RecordAltered
 from fraud_retraining.orchestration.jobs import (

@@ -14,7 +14,7 @@ import pytest
 
 from fraud_retraining.definitions import build_definitions
 from fraud_retraining.domain.ledger.events import EventKind
-from fraud_retraining.domain.retraining.triggers import Trigger
+from fraud_retraining.domain.retraining.triggers.values import Trigger
 from fraud_retraining.domain.values.errors import IntegrityError
 from fraud_retraining.orchestration.automation import RANGE_END, RANGE_START
 from fraud_retraining.orchestration.instance import open_instance

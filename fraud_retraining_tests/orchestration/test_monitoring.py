@@ -31,7 +31,8 @@ from fraud_retraining.commands.runs import Pipeline
 from fraud_retraining.definitions import build_definitions
 from fraud_retraining.domain.monitoring.drift import DriftReport, HoldoutProfile, ReferenceProfile
 from fraud_retraining.domain.monitoring.live_performance import PerformanceReport
-from fraud_retraining.domain.retraining.triggers import PerformanceTriggerPolicy, Trigger
+from fraud_retraining.domain.retraining.triggers.performance import PerformanceTriggerPolicy
+from fraud_retraining.domain.retraining.triggers.values import Trigger
 from fraud_retraining.domain.values.days import DayRange
 from fraud_retraining.domain.values.errors import DataInvalid, DependencyUnreachable, IntegrityError
 from fraud_retraining.orchestration.automation import RANGE_END, RANGE_START, latest_performance

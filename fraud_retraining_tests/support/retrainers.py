@@ -16,7 +16,7 @@ from dagster._core.errors import DagsterUserCodeExecutionError
 from fraud_retraining.commands.runs import Pipeline
 from fraud_retraining.definitions import build_definitions
 from fraud_retraining.domain.retraining.leases import LeasePolicy
-from fraud_retraining.domain.retraining.triggers import Retrain, Trigger
+from fraud_retraining.domain.retraining.triggers.values import Retrain, Trigger
 from fraud_retraining.domain.values.errors import RetrainingError
 from fraud_retraining.orchestration.instance import open_instance
 from fraud_retraining.orchestration.jobs import AS_OF_TAG, DECISION_TAG, REASON_TAG, RETRAIN, TRIGGER_TAG

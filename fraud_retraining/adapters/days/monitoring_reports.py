@@ -18,7 +18,8 @@ from pydantic import BaseModel, ValidationError
 from fraud_retraining.adapters.storage.store import Partition, Store
 from fraud_retraining.domain.monitoring.drift import DriftReport, HoldoutProfile, ReferenceProfile
 from fraud_retraining.domain.monitoring.live_performance import PerformanceReport
-from fraud_retraining.domain.retraining.triggers import DriftDay, LivePerformance
+from fraud_retraining.domain.retraining.triggers.drift import DriftDay
+from fraud_retraining.domain.retraining.triggers.performance import LivePerformance
 from fraud_retraining.domain.values.errors import IntegrityError
 
 SCORED = "scored_transactions"

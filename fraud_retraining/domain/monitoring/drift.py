@@ -1,7 +1,7 @@
 """How far a day is from the days that the champion has learnt from.
 
 Here: the profile that a training window leaves behind, two measures of distance between counts, and the report of a
-day. Not here: bins and counting (`domain/monitoring/bins.py`) and whether to retrain (`domain/retraining/triggers.py`).
+day. Not here: bins and counting (`domain/monitoring/bins.py`) and whether to retrain (`domain/retraining/triggers/`).
 
 No two days are alike. So each feature's distance is set against `usual`, the distance that nine in ten of the
 reference's own days keep from all the others: what goes beyond it is its drift. A feature whose weekends differ from
@@ -26,7 +26,7 @@ from pydantic import Field, model_validator
 from fraud_retraining.domain.evaluation.ageing import Aged, expected_live
 from fraud_retraining.domain.features.point_in_time import CALENDAR_FEATURES, FeaturePlan
 from fraud_retraining.domain.monitoring.bins import Bins
-from fraud_retraining.domain.retraining.triggers import DriftDay
+from fraud_retraining.domain.retraining.triggers.drift import DriftDay
 from fraud_retraining.domain.training.windows import WindowDay
 from fraud_retraining.domain.values.base import Policy, Value
 from fraud_retraining.domain.values.days import DayRange

@@ -2,7 +2,7 @@
 
 Here: the metrics of a day and of the last days together, and what a trigger reads of them. Not here: metrics
 (`domain/evaluation/metrics.py`), which version scored which day (`orchestration/state/monitoring.py`) and when it is
-too little (`domain/retraining/triggers.py`).
+too little (`domain/retraining/triggers/`).
 
 One day has few frauds, and its average precision varies with them. So a day's report also judges the week that ends
 with it: that is the number to act on. With a retrain every other day and labels that take a week, no mature week
@@ -20,7 +20,7 @@ from pydantic import Field
 from fraud_retraining.domain.evaluation.judged import Judged
 from fraud_retraining.domain.evaluation.metrics import MetricsPolicy, evaluate
 from fraud_retraining.domain.evaluation.uncertainty import draw, metric_intervals
-from fraud_retraining.domain.retraining.triggers import LivePerformance
+from fraud_retraining.domain.retraining.triggers.performance import LivePerformance
 from fraud_retraining.domain.values.base import Value
 from fraud_retraining.domain.values.interval import Interval
 

@@ -1,7 +1,7 @@
 """Live performance as an asset check of `production_performance`, which warns and never blocks.
 
 Here: the stored report of each day against the rule of the performance trigger, whether that trigger is on or not. Not
-here: the rule (`domain/retraining/triggers.py`) and telling people (`orchestration/runs/outcomes.py`).
+here: the rule (`domain/retraining/triggers/`) and telling people (`orchestration/runs/outcomes.py`).
 """
 
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from fraud_retraining.adapters.days.monitoring_reports import PERFORMANCE, repor
 from fraud_retraining.adapters.storage.store import Store
 from fraud_retraining.domain.data.validation import CheckResult, Report, Severity
 from fraud_retraining.domain.monitoring.live_performance import PerformanceReport
-from fraud_retraining.domain.retraining.triggers import PerformanceTriggerPolicy, decay
+from fraud_retraining.domain.retraining.triggers.performance import PerformanceTriggerPolicy, decay
 from fraud_retraining.orchestration.checks.data_checks import results, specs
 from fraud_retraining.orchestration.partitions import days_of
 from fraud_retraining.orchestration.runs.retries import retried

@@ -30,7 +30,7 @@ from fraud_retraining.domain.retraining.budget import (
 )
 from fraud_retraining.domain.retraining.leases import Lease, LeasePolicy, Owner, Purpose
 from fraud_retraining.domain.retraining.statuses import RetrainStatus
-from fraud_retraining.domain.retraining.triggers import Trigger
+from fraud_retraining.domain.retraining.triggers.values import Trigger
 from fraud_retraining.domain.values.errors import Busy
 from fraud_retraining.orchestration.jobs import INGEST_SECONDS_TAG
 from fraud_retraining.orchestration.runs.requests import as_of_of, trigger_of

@@ -50,7 +50,7 @@ from fraud_retraining.domain.data.lake_layout import SetAside
 from fraud_retraining.domain.evaluation.gates import GateResult
 from fraud_retraining.domain.ledger.events import Event, EventKind
 from fraud_retraining.domain.releases.candidate import Evaluation, TrainedModel
-from fraud_retraining.domain.retraining.triggers import LivePerformance, decay
+from fraud_retraining.domain.retraining.triggers.performance import LivePerformance, decay
 from fraud_retraining.domain.training.windows import window_days
 from fraud_retraining.domain.values.days import DayRange
 from fraud_retraining.domain.values.errors import DataInvalid, GateFailed, RecordAltered, RetrainingError

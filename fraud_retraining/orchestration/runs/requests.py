@@ -1,7 +1,7 @@
 """Who asked for a run, by which way, and why; and the record of it.
 
 Here: reading it off a Dagster run's tags, whichever way the run was started. Not here: deciding
-(`domain/retraining/triggers.py`).
+(`domain/retraining/triggers/`).
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from fraud_retraining.domain.retraining.requesters import (
     RetrainRequest,
     recorded_request,
 )
-from fraud_retraining.domain.retraining.triggers import Retrain, Trigger
+from fraud_retraining.domain.retraining.triggers.values import Retrain, Trigger
 from fraud_retraining.orchestration.jobs import AS_OF_TAG, DECISION_TAG, REASON_TAG, TRIGGER_TAG
 from fraud_retraining.settings import Settings
 

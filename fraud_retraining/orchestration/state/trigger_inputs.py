@@ -1,7 +1,7 @@
 """What is known when a decision about a retrain is made.
 
 Here: reading it together from ledger, lake, store and Dagster's runs. Not here: the decision
-(`domain/retraining/triggers.py`).
+(`domain/retraining/triggers/`).
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -15,21 +15,12 @@ from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.storage.store import Store
 from fraud_retraining.domain.ledger.events import Event, EventKind
 from fraud_retraining.domain.releases.lifecycle import ReleaseState
-from fraud_retraining.domain.retraining.triggers import (
-    DriftDay,
-    DriftRetrain,
-    Failed,
-    LivePerformance,
-    Paused,
-    Running,
-    Trigger,
-    TriggerInputs,
-    Unfinished,
-    begins_again,
-    first_reason,
-    grid,
-    worth_asking,
-)
+from fraud_retraining.domain.retraining.triggers.decision import begins_again, first_reason, worth_asking
+from fraud_retraining.domain.retraining.triggers.drift import DriftDay, DriftRetrain
+from fraud_retraining.domain.retraining.triggers.performance import LivePerformance
+from fraud_retraining.domain.retraining.triggers.registry import TriggerInputs, trigger_names
+from fraud_retraining.domain.retraining.triggers.schedule import grid
+from fraud_retraining.domain.retraining.triggers.values import Failed, Paused, Running, Trigger, Unfinished
 from fraud_retraining.orchestration.jobs import RETRAIN
 from fraud_retraining.orchestration.runs.requests import as_of_of
 from fraud_retraining.orchestration.state.readiness import Readiness, Ready
@@ -170,7 +161,7 @@ def unfinished(ledger: Ledger, answered: date | None) -> Unfinished | None:
     run_id = failed.payload.get("dagster_run_id")
     asked = ledger.last(EventKind.RETRAIN_REQUESTED, subject=run_id) if run_id else None
     told = asked.payload if asked is not None else failed.payload
-    triggers = tuple(Trigger(name) for name in str(told.get("trigger", "")).split("+") if name in set(Trigger))
+    triggers = tuple(name for name in str(told.get("trigger", "")).split("+") if name in trigger_names())
     if not triggers or not begins_again(str(failed.payload.get("category")), triggers):
         return None
     since = told.get("drift_since")
@@ -221,7 +212,7 @@ class AnsweredAsOf(NamedTuple):
     answered: date
 
 
-def answers_to(requests: Sequence[Event], trigger: Trigger, answered: Collection[date]) -> AnsweredAsOf | None:
+def answers_to(requests: Sequence[Event], trigger: str, answered: Collection[date]) -> AnsweredAsOf | None:
     """The last request of a trigger that came to an answer: by the retrain of its day, or by the next one that did."""
     for request in reversed(requests):
         if request.as_of is None or trigger not in request.payload["trigger"].split("+"):

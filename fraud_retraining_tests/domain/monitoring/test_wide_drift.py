@@ -27,7 +27,7 @@ from fraud_retraining.domain.monitoring.drift import (
     heavy_keys,
     without_heavy,
 )
-from fraud_retraining.domain.retraining.triggers import DriftTriggerPolicy
+from fraud_retraining.domain.retraining.triggers.drift import DriftTriggerPolicy
 from fraud_retraining.simulation import SimulationPolicy
 from fraud_retraining_tests.support.wide_lakes import HEAVY_TERMINAL, NUMBER_NAMES, START, WORD_NAMES, wide_days
 

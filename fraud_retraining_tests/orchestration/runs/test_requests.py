@@ -6,16 +6,20 @@ import dagster as dg
 import pytest
 
 from fraud_retraining.adapters.ledger.ledger import Ledger
+from fraud_retraining.commands.runs import trigger_named
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.retraining.requesters import UNKNOWN, Requester
-from fraud_retraining.domain.retraining.triggers import Retrain, Trigger
+from fraud_retraining.domain.retraining.triggers.decision import decide
+from fraud_retraining.domain.retraining.triggers.registry import TRIGGERS
+from fraud_retraining.domain.retraining.triggers.values import Retrain, Trigger
 from fraud_retraining.orchestration.jobs import AS_OF_TAG, DECISION_TAG, DRIFT_TAG, INPUTS_TAG, TRIGGER_TAG
 from fraud_retraining.orchestration.resources import open_lake, open_ledger, open_store
 from fraud_retraining.orchestration.runs.requests import record_decision, record_request, request_of_run
 from fraud_retraining.orchestration.state.readiness import Readiness
-from fraud_retraining.orchestration.state.trigger_inputs import collect
+from fraud_retraining.orchestration.state.trigger_inputs import collect, unfinished
 from fraud_retraining.settings import Settings, load_settings
 from fraud_retraining_tests.support.places import Place
+from fraud_retraining_tests.support.trigger_inputs import DisputesPolicy, WithDisputes, WithDisputesInputs, disputes
 
 AS_OF = date(2026, 11, 20)
 WANTED = Retrain(
@@ -92,3 +96,21 @@ def test_a_person_cannot_answer_for_a_trigger(settings: Settings, ledger: Ledger
 def test_a_run_without_a_record_was_asked_for_by_nobody_knows_whom(ledger: Ledger) -> None:
     request = request_of_run("r9", ledger)
     assert (request.requested_by, request.automatic, request.trigger) == (UNKNOWN, False, "manual")
+
+
+def test_what_an_added_trigger_asked_for_is_recorded_begun_again_and_may_be_named(
+    settings: Settings, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(TRIGGERS, "disputes", disputes)
+    known = WithDisputesInputs(now=datetime.now(UTC), ready={AS_OF: "i1"}, disputed=0.02)
+    wanted = decide(WithDisputes(schedule=None, disputes=DisputesPolicy()), known)
+    assert isinstance(wanted, Retrain)
+    record_decision("i1:0", wanted, "sensor retrain_sensor", ledger)
+    request = record_request("r1", CARRIED_OUT, settings, ledger)
+    assert (request.automatic, request.trigger, request.reason) == (True, "disputes", "disputes: 2.0% of payments")
+    died = {"kind": "RuntimeError", "category": "worker_died", "cause": "worker_died", "dagster_run_id": "r1"}
+    ledger.append(EventKind.RETRAIN_FAILED, subject="r1", actor="pipeline", as_of=AS_OF, payload=died)
+    left = unfinished(ledger, None)
+    assert left is not None
+    assert (left.triggers, left.reason) == (("disputes",), request.reason)
+    assert trigger_named("disputes") == "disputes"

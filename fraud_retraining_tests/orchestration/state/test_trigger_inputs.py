@@ -12,7 +12,7 @@ from fraud_retraining.adapters.ledger.processes import this_process
 from fraud_retraining.domain.alerts.failures import Category
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.retraining.leases import Owner, Purpose
-from fraud_retraining.domain.retraining.triggers import Trigger
+from fraud_retraining.domain.retraining.triggers.values import Trigger
 from fraud_retraining.orchestration.state.trigger_inputs import answered_days, answers_to, running, unfinished
 
 AS_OF = date(2026, 11, 23)

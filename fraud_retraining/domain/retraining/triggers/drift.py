@@ -1,0 +1,98 @@
+"""The trigger `drift`: a retrain when m of the last n days drifted, unless one has answered the same drift already."""
+
+from collections.abc import Sequence
+from datetime import date, timedelta
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from fraud_retraining.domain.retraining.triggers.values import Answer, CommonInputs, Fired, latest_ready
+from fraud_retraining.domain.values.base import Policy, Value
+
+
+class DriftTriggerPolicy(Policy):
+    """A retrain when m of the last n days drifted."""
+
+    threshold: float = Field(0.2, gt=0, description="Population stability index above which a day counts as drifted.")
+    days: tuple[int, int] = Field((2, 3), description="m of the last n days must have drifted.")
+    cooldown_days: int = Field(4, ge=1, le=365, description="Least days between two retrains that drift asks for.")
+
+    @model_validator(mode="after")
+    def _m_of_n(self) -> Self:
+        m, n = self.days
+        if not 1 <= m <= n:
+            raise ValueError(f"days [{m}, {n}] does not mean m of n with 1 <= m <= n")
+        return self
+
+
+class DriftDay(Value):
+    """How far a day is from what the champion has learnt from."""
+
+    day: date
+    value: float = Field(description="Drift that features which carry enough of the model reach.")
+    worst: tuple[str, ...] = Field((), description="Features over the threshold, the most important first.")
+
+
+class DriftRetrain(Value):
+    """The last retrain that drift asked for and that came to an answer."""
+
+    as_of: date = Field(description="As-of day of the retrain that answered it: the one asked for, or a later one.")
+    since: date = Field(description="First drifted day of the run of days that asked for it.")
+
+
+class DriftInputs(CommonInputs):
+    """What drift has to know."""
+
+    drift: tuple[DriftDay, ...] = Field((), description="Reports against the present champion, oldest first.")
+    last_drift: DriftRetrain | None = None
+    learns_after_days: int = Field(14, description="Label delay and holdout: days until a day enters the window.")
+
+
+def drift(policy: DriftTriggerPolicy, known: DriftInputs) -> Answer:
+    """Fires when enough of the last days are over the threshold, the latest among them."""
+    needed, looked_at = policy.days
+    recent = known.drift[-looked_at:]
+    over = [day for day in recent if day.value > policy.threshold]
+    if not recent:
+        return "drift: no day has been compared with the champion's training window yet"
+    if len(over) < needed or recent[-1] not in over:
+        return (
+            f"drift: {len(over)} of the last {len(recent)} days to {recent[-1].day} over {policy.threshold:g} "
+            f"({needed} of {looked_at}, the latest among them, are needed); greatest {max(d.value for d in recent):.2f}"
+        )
+    as_of = latest_ready(known)
+    if isinstance(as_of, str):
+        return f"drift: since {_since(policy, known.drift)}, but {as_of}"
+    return _drift_again(policy, known, as_of, over)
+
+
+def _drift_again(policy: DriftTriggerPolicy, known: DriftInputs, as_of: date, over: Sequence[DriftDay]) -> Answer:
+    """Fires unless the same drift was answered already by a retrain that could not know its labels yet."""
+    since = _since(policy, known.drift)
+    helps = since + timedelta(days=known.learns_after_days)
+    told = f"days since {since} are in the training window from as-of day {helps} on"
+    last = known.last_drift
+    if last is not None and last.as_of >= since and as_of < helps:
+        return f"drift: since {since}, answered by the retrain as of {last.as_of}; {told}, before that none can help"
+    if last is not None and (as_of - last.as_of).days < policy.cooldown_days:
+        return f"drift: cooling down for {policy.cooldown_days} days since the retrain as of {last.as_of}"
+    worst = ", ".join(over[-1].worst[:3]) or "the scores"
+    later = "" if as_of >= helps else f"; {told}: expect the full effect then"
+    return Fired(
+        as_of=as_of,
+        drift_since=since,
+        reason=f"drift: {len(over)} of the last {policy.days[1]} days over {policy.threshold:g}, "
+        f"{over[-1].day} at {over[-1].value:.2f} ({worst}){later}",
+    )
+
+
+def _since(policy: DriftTriggerPolicy, history: Sequence[DriftDay]) -> date:
+    """First drifted day of the present run of them; as many calm days as could still fire do not end a run."""
+    needed, looked_at = policy.days
+    over = [day.day for day in history if day.value > policy.threshold]
+    since = over[-1]
+    for day in reversed(over):
+        if (since - day).days > looked_at - needed + 1:
+            break
+        since = day
+    return since

@@ -1,0 +1,29 @@
+"""The trigger `new_data`: a retrain after so many new accepted rows."""
+
+from pydantic import Field
+
+from fraud_retraining.domain.retraining.triggers.values import Answer, CommonInputs, Fired, latest_ready
+from fraud_retraining.domain.values.base import Policy
+
+
+class NewDataTriggerPolicy(Policy):
+    """A retrain after so many new accepted rows."""
+
+    rows: int = Field(ge=1, description="Accepted rows since the last training.")
+
+
+class NewDataInputs(CommonInputs):
+    """What new data has to know."""
+
+    new_rows: int = Field(0, description="Accepted rows of days after the last as-of day.")
+
+
+def new_data(policy: NewDataTriggerPolicy, known: NewDataInputs) -> Answer:
+    """Fires when enough rows have come since the last training."""
+    if known.new_rows < policy.rows:
+        return f"new data: {known.new_rows:,} of {policy.rows:,} rows since the last training"
+    as_of = latest_ready(known)
+    if isinstance(as_of, str):
+        return f"new data: {known.new_rows:,} rows, but {as_of}"
+    reason = f"new data: {known.new_rows:,} rows since the last training, {policy.rows:,} are enough"
+    return Fired(as_of=as_of, reason=reason)
