@@ -105,6 +105,13 @@ def test_what_cannot_go_together_is_told_beside_what_is_wrong_by_itself(tmp_path
     assert "column A is named twice" in told
 
 
+EMAIL = {
+    "host": "mail.example",
+    "sender": "a@b.example",
+    "channels": {"data": ["a@b.example"], "model": ["a@b.example"], "oncall": ["a@b.example"]},
+}
+
+
 @pytest.mark.parametrize(
     ("values", "culprit"),
     [
@@ -128,6 +135,7 @@ def test_what_cannot_go_together_is_told_beside_what_is_wrong_by_itself(tmp_path
         ({"validation": {"min_fraud_rate": 0.5}}, "min_fraud_rate is above max_fraud_rate"),
         ({"window": {"strategy": "weighted", "days": 5, "recent_days": 9}}, "recent_days (9) is longer"),
         ({"alerts": {"pagerduty": {}}}, f"no {PAGERDUTY_VARIABLE}"),
+        ({"alerts": {"email": EMAIL}}, "alerts.email is on, but the environment has no ALERTS_SMTP_PASSWORD"),
         ({"alerts": {"webhook": {"url": "https://h/x"}}}, "no ALERTS_WEBHOOK_SECRET"),
         ({"alerts": {"webhook": {"url": "https://h/x?token=hunter2"}}}, "alerts.webhook.url holds a password"),
         ({"alerts": {"webhook": {"url": "https://h:99999/x"}}}, "alerts.webhook.url: the port has to be"),

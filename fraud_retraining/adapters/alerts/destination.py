@@ -4,9 +4,10 @@ Here: the protocol that the outbox is drained by. Not here: the destinations (on
 of them (`destinations.py`), and when which message is sent (`services/delivery.py`).
 """
 
+import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -106,6 +107,13 @@ def retry_after(headers: Mapping[str, str]) -> timedelta:
     told = str(next((value for name, value in headers.items() if name.lower() == "retry-after"), ""))
     seconds = int(told) if told.isascii() and told.isdigit() and len(told) < 10 else 30
     return min(timedelta(seconds=seconds), LONGEST_WAIT)
+
+
+def hang_up(opened: socket.socket | None) -> None:
+    """Ends whatever waits for that connection; not by way of TLS, which would wait as well."""
+    if opened is not None:
+        with suppress(OSError):
+            socket.socket.shutdown(opened, socket.SHUT_RDWR)
 
 
 @contextmanager

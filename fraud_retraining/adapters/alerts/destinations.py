@@ -1,6 +1,7 @@
 """Every destination of alerts. A new one is a class of its own and a line here and in `domain/alerts/composing.py`."""
 
 from fraud_retraining.adapters.alerts.destination import Destination
+from fraud_retraining.adapters.alerts.email import EmailDestination
 from fraud_retraining.adapters.alerts.file import FileDestination
 from fraud_retraining.adapters.alerts.pagerduty import PagerDutyDestination
 from fraud_retraining.adapters.alerts.slack import SlackDestination
@@ -8,4 +9,9 @@ from fraud_retraining.adapters.alerts.webhook import WebhookDestination
 
 FALLBACK = FileDestination()
 """What takes whatever cannot be reached."""
-DESTINATIONS: tuple[Destination, ...] = (SlackDestination(), PagerDutyDestination(), WebhookDestination())
+DESTINATIONS: tuple[Destination, ...] = (
+    SlackDestination(),
+    PagerDutyDestination(),
+    EmailDestination(),
+    WebhookDestination(),
+)

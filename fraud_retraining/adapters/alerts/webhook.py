@@ -1,10 +1,9 @@
 """Any program over HTTP: signed JSON to one address. No redirect is followed, and no proxy of the environment used."""
 
 import json
-import socket
 import time
 from collections.abc import Mapping
-from contextlib import closing, suppress
+from contextlib import closing
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from urllib.parse import urlsplit
 
@@ -14,6 +13,7 @@ from fraud_retraining.adapters.alerts.destination import (
     Receipt,
     Undelivered,
     ended_after,
+    hang_up,
     retry_after,
 )
 from fraud_retraining.adapters.alerts.outbox import Delivery
@@ -99,17 +99,11 @@ def _post(url: str, body: bytes, headers: Mapping[str, str], timeout: float) -> 
     with closing(kind(parts.hostname or "", parts.port, timeout=timeout)) as connection:
         connection.connect()
         opened = connection.sock
-        with ended_after(3 * timeout, lambda: _hang_up(opened)):
+        with ended_after(3 * timeout, lambda: hang_up(opened)):
             connection.request("POST", target, body, dict(headers))
             with closing(connection.getresponse()) as answer:
                 told = answer.read1(READ).decode("utf-8", "replace") if answer.status >= 300 else ""
                 return answer.status, told, dict(answer.getheaders())
-
-
-def _hang_up(opened: socket.socket) -> None:
-    """Ends whatever waits for that connection; not by way of TLS, which would wait as well."""
-    with suppress(OSError):
-        socket.socket.shutdown(opened, socket.SHUT_RDWR)
 
 
 def _refusal(status: int, told: str, headers: Mapping[str, str]) -> Undelivered:

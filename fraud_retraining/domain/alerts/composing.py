@@ -7,6 +7,7 @@ module each, `slack.py`, `pagerduty.py`, ...), what a notice says (`notices.py`)
 from collections.abc import Sequence
 
 from fraud_retraining.domain.alerts.composer import Composer
+from fraud_retraining.domain.alerts.email import EmailComposer
 from fraud_retraining.domain.alerts.file import FileComposer
 from fraud_retraining.domain.alerts.notices import FILE, Action, AlertPolicy, Message, Notice, kind_of
 from fraud_retraining.domain.alerts.pagerduty import PagerDutyComposer
@@ -14,7 +15,7 @@ from fraud_retraining.domain.alerts.slack import SlackComposer
 from fraud_retraining.domain.alerts.webhook import WebhookComposer
 
 FALLBACK = FileComposer()
-COMPOSERS: tuple[Composer, ...] = (SlackComposer(), PagerDutyComposer(), WebhookComposer(), FALLBACK)
+COMPOSERS: tuple[Composer, ...] = (SlackComposer(), PagerDutyComposer(), EmailComposer(), WebhookComposer(), FALLBACK)
 
 
 def composer_of(destination: str, composers: Sequence[Composer] = COMPOSERS) -> Composer:

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 from urllib.parse import quote
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from fraud_retraining.domain.alerts.failures import Audience, Category, Failure, Severity
 from fraud_retraining.domain.data.lake_layout import SetAside
@@ -52,13 +52,38 @@ class PagerDutyPolicy(Policy):
     )
 
 
+Address = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9.-]{1,189}$", max_length=254)
+]
+
+
+class EmailChannels(Policy):
+    """The addresses by audience."""
+
+    data: tuple[Address, ...] = Field(min_length=1, description="Data validation failures.")
+    model: tuple[Address, ...] = Field(min_length=1, description="Gate failures and releases.")
+    oncall: tuple[Address, ...] = Field(min_length=1, description="Anything that pages somebody.")
+
+
+class EmailPolicy(Policy):
+    """E-mail over SMTP within TLS; user and password come from the environment only."""
+
+    host: str = Field(pattern=r"^[A-Za-z0-9.:_-]+$", description="The mail server.")
+    port: int = Field(587, gt=0, lt=65536, description="Its port: 587 with starttls, 465 with tls, as a rule.")
+    security: Literal["starttls", "tls"] = Field("starttls", description="TLS by STARTTLS, or from the first byte.")
+    login: bool = Field(True, description="Whether the server asks for a user and a password.")
+    sender: Address = Field(description="The address that mails come from.")
+    channels: EmailChannels = Field(description="Addresses by audience.")
+    timeout_seconds: float = Field(10, gt=0, le=10, description="Longest silence of the server.")
+
+
 class WebhookPolicy(Policy):
     """A program that is told of everything over HTTP; the secret that signs comes from the environment only."""
 
     url: str = Field(
         pattern=r"^https?://[A-Za-z0-9.:\[\]_-]+(?:[/?][!-\"$-~]*)?$", description="Where signed JSON is posted to."
     )
-    timeout_seconds: float = Field(10, gt=0, le=15, description="Longest silence of the receiver.")
+    timeout_seconds: float = Field(10, gt=0, le=10, description="Longest silence of the receiver.")
 
 
 class LinkPolicy(Policy):
@@ -75,6 +100,7 @@ class AlertPolicy(Policy):
 
     slack: SlackPolicy | None = Field(SlackPolicy(), description="Slack, through dagster-slack.")
     pagerduty: PagerDutyPolicy | None = Field(None, description="PagerDuty.")
+    email: EmailPolicy | None = Field(None, description="E-mail over SMTP.")
     webhook: WebhookPolicy | None = Field(None, description="Any program that takes signed JSON over HTTP.")
     links: LinkPolicy = Field(LinkPolicy(), description="Where the links in messages lead.")
     escalate_after_minutes: float = Field(
