@@ -77,6 +77,15 @@ def test_a_notice_begins_is_counted_and_ends_in_one_thread(console: Console, rec
     assert list(receiver.taken.values())[-1]["thread"] != first["thread"], "the same again later is another incident"
 
 
+def test_news_that_nothing_has_to_cure_is_over_as_it_is_told(console: Console, receiver: Receiver) -> None:
+    notice = a_notice(Category.CONFLICT)
+    console.open(notice)
+    console.outbox.resolve(notice.key, "told", messages=())
+    assert console.drain() == Drained(sent=1)
+    (taken,) = receiver.taken.values()
+    assert (taken["event"], taken["open"]) == ("opened", False)
+
+
 def test_a_receiver_that_took_it_and_answered_badly_knows_it_again(console: Console, receiver: Receiver) -> None:
     receiver.forgets_to_answer = 2
     console.open(a_notice(Category.GATE_FAILED))

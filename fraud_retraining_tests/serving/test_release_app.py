@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from fraud_retraining.adapters.alerts.outbox import Outbox
-from fraud_retraining.domain.alerts.notices import Action, AlertPolicy, Message
+from fraud_retraining.domain.alerts.notices import Action, AlertPolicy, EmailPolicy, Message, WebhookPolicy
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.services.delivery import Notifier, drain
 from fraud_retraining_tests.support.approvals_fixture import require_invariants
@@ -177,6 +177,29 @@ def test_the_same_news_brought_twice_is_told_once(site: Site_) -> None:
     site.tell()
     site.tell()
     assert len(site.slack.shown(CHANNEL)) == 1
+
+
+def test_mail_and_webhook_hear_of_a_request_in_full_and_of_the_decision(site: Site_) -> None:
+    channels = {"data": ["d@b.example"], "model": ["m@b.example"], "oncall": ["o@b.example"]}
+    more = {
+        "email": EmailPolicy(host="mail.example", sender="s@b.example", channels=channels),
+        "webhook": WebhookPolicy(url="https://hooks.example/x"),
+    }
+    settings = site.release_notifier._settings
+    alerts = settings.alerts.model_copy(update=more)
+    site.release_notifier._settings = settings.model_copy(update={"alerts": alerts})
+    waiting = site.backend.waiting(0)
+    site.tell()
+    site.give_reason(site.button("reject"), "R&D says *no* to <this>")
+    site.settled(waiting, "rejected")
+    site.tell()
+    lines = [json.loads(line) for line in site.notifier.file.read_text().splitlines()]
+    for destination in ("email:m@b.example", "webhook"):
+        asked, decided = [line for line in lines if line["destination"] == destination]
+        assert f"fraud-retraining approve {waiting.version}" in asked["text"]
+        assert (asked["action"], decided["action"]) == ("open", "reply")
+        assert "was rejected by anna" in decided["text"]
+        assert "R&D says *no* to <this>" in decided["text"], "nothing of Slack's escaping is in other messages"
 
 
 def test_each_reviewer_gets_a_link_of_their_own(site: Site_) -> None:
