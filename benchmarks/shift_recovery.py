@@ -191,7 +191,11 @@ class Automation:
     def live(self, day: date) -> None:
         """A day is ingested and watched; at 02:00 of the next it is decided whether to retrain."""
         from fraud_retraining.orchestration import automation
-        from fraud_retraining.orchestration.jobs import INGEST, MONITOR, RETRAIN
+        from fraud_retraining.orchestration.names import (
+            INGEST,
+            MONITOR,
+            RETRAIN,
+        )
 
         lake, store, ledger = self.pipeline.lake, self.pipeline.store, self.pipeline.ledger
         night = datetime.combine(day + timedelta(days=1), time(2), UTC)

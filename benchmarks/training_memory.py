@@ -161,7 +161,12 @@ def _write_transactions(day: date, store: "Store", inputs: dict[str, str]) -> No
     from fraud_retraining.domain.data.day_checks import DAY_CHECKS
     from fraud_retraining.domain.data.ingestion import DayFacts
     from fraud_retraining.domain.data.validation import CheckResult, Report
-    from fraud_retraining.orchestration.state.inventory import CHECKS, TRANSACTIONS
+    from fraud_retraining.orchestration.names import (
+        TRANSACTIONS,
+    )
+    from fraud_retraining.orchestration.state.inventory import (
+        CHECKS,
+    )
 
     known = {"rows": 1, "labelled": 1, "frauds": 0, "rejects": {}, "duplicates_dropped": 0, "nulls": {}}
     facts = DayFacts(**known, key_types={}, files=1, source_version="").model_dump(mode="json")

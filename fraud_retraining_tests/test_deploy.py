@@ -26,7 +26,9 @@ from fraud_retraining.adapters.alerts.slack import SLACK_VARIABLE
 from fraud_retraining.adapters.pages.signed_links import LEAST_CHARACTERS, LINK_VARIABLE
 from fraud_retraining.cli import app
 from fraud_retraining.commands.serving import SIGNING_VARIABLE
-from fraud_retraining.orchestration.jobs import RETRAIN_TAG
+from fraud_retraining.orchestration.names import (
+    RETRAIN_TAG,
+)
 from fraud_retraining.settings import CONFIG_VARIABLE, HOME_VARIABLE, load_settings
 
 ROOT = Path(__file__).resolve().parents[1]

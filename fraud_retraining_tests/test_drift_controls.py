@@ -19,9 +19,12 @@ from fraud_retraining.domain.retraining.triggers.drift import DriftDay
 from fraud_retraining.domain.retraining.triggers.registry import TriggerInputs, TriggerPolicy
 from fraud_retraining.domain.retraining.triggers.values import Retrain, Skip, Trigger
 from fraud_retraining.domain.values.days import DayRange
-from fraud_retraining.orchestration.automation import RANGE_END, RANGE_START
 from fraud_retraining.orchestration.instance import open_instance
-from fraud_retraining.orchestration.jobs import MONITOR
+from fraud_retraining.orchestration.names import (
+    MONITOR,
+    RANGE_END,
+    RANGE_START,
+)
 from fraud_retraining.orchestration.resources import open_registry, open_store
 from fraud_retraining.orchestration.runs.progress import LogProgress
 from fraud_retraining.settings import load_settings

@@ -17,8 +17,10 @@ import pytest
 from mlflow import MlflowClient
 
 from fraud_retraining.adapters.mlflow.model_artifact import PREFIX
+from fraud_retraining.orchestration.names import (
+    FEATURES,
+)
 from fraud_retraining.orchestration.resources import open_registry, open_store
-from fraud_retraining.orchestration.state.inventory import FEATURES
 from fraud_retraining.settings import load_settings
 from fraud_retraining.simulation import lake_path
 from fraud_retraining_tests.support.command_line import champion, ledger, retrain, run

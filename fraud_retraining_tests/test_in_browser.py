@@ -19,8 +19,10 @@ from fraud_retraining.adapters.pages.signed_links import LINK_VARIABLE
 from fraud_retraining.domain.data.day_checks import DAY_CHECKS
 from fraud_retraining.domain.training.window_checks import WINDOW_CHECKS
 from fraud_retraining.orchestration.instance import open_instance
+from fraud_retraining.orchestration.names import (
+    RETRAIN_SCHEDULE,
+)
 from fraud_retraining.orchestration.resources import open_ledger, open_links
-from fraud_retraining.orchestration.schedules import RETRAIN_SCHEDULE
 from fraud_retraining.settings import load_settings
 from fraud_retraining_tests.support.browsers import DESKTOP, PHONE, Visit, keep, require_readable, visiting
 from fraud_retraining_tests.support.command_line import retrain, run

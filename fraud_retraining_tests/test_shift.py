@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import partial
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -20,14 +20,17 @@ import pyarrow.parquet as pq
 import pytest
 
 from fraud_retraining.adapters.days.monitoring_reports import DRIFT, FINGERPRINT, PERFORMANCE, SCORED, report_of
+from fraud_retraining.domain.alerts.notices import Topic
 from fraud_retraining.domain.ledger.events import Event, EventKind
 from fraud_retraining.domain.monitoring.drift import DriftReport
 from fraud_retraining.domain.monitoring.live_performance import PerformanceReport
 from fraud_retraining.domain.retraining.triggers.drift import DriftTriggerPolicy
 from fraud_retraining.domain.retraining.triggers.values import Trigger
-from fraud_retraining.orchestration.jobs import RETRAIN
+from fraud_retraining.orchestration.names import (
+    RETRAIN,
+    RETRAIN_SENSOR,
+)
 from fraud_retraining.orchestration.resources import open_ledger, open_store
-from fraud_retraining.orchestration.sensors.triggering import RETRAIN_SENSOR
 from fraud_retraining.orchestration.state.monitoring import HINDSIGHT
 from fraud_retraining.simulation import SimulationPolicy, Simulator, lake_path
 from fraud_retraining_tests.support.command_line import retrain
@@ -97,6 +100,7 @@ class Life:
     requests: list[Event] = field(default_factory=list)
     tags: dict[str, dict[str, str]] = field(default_factory=dict)
     worth: dict[date, PerformanceReport] = field(default_factory=dict)
+    decay: list[EventKind] = field(default_factory=list)
     verified: bool = False
 
     def mean(self, days: Sequence[date]) -> float:
@@ -161,6 +165,8 @@ class Living(Watched):
         self.life.tags = {run.run_id: dict(run.tags) for run in self.runs(RETRAIN)}
         records = self.store.partitions(PERFORMANCE, [*BEFORE, *AFTER])
         self.life.worth = {day: report_of(record, PerformanceReport) for day, record in records.items()}
+        notices = ledger.events(EventKind.NOTICE_OPENED, EventKind.NOTICE_RESOLVED)
+        self.life.decay = [one.kind for one in notices if one.subject == Topic.PERFORMANCE_DECAYED]
         self.life.verified = ledger.verify().ok
         return self.life
 
@@ -263,6 +269,13 @@ def test_once_shifted_days_have_matured_it_is_as_good_as_before_and_without_trig
     print(f"before {before:.3f}, after {after:.3f}, with every trigger off {alone:.3f}")
     assert after >= before - TOLERANCE
     assert alone < before - FAR_BELOW
+
+
+def test_decay_is_told_once_though_its_champion_has_been_followed_by_then(unattended: Life, left_alone: Life) -> None:
+    """Every other day brings another champion: what is mature was always served by an earlier one."""
+    assert left_alone.decay == [EventKind.NOTICE_OPENED], "nobody retrains, so it does not end"
+    assert unattended.decay[:1] == [EventKind.NOTICE_OPENED]
+    assert all(before != after for before, after in pairwise(unattended.decay)), unattended.decay
 
 
 def test_every_step_of_it_is_in_the_ledger(unattended: Life, left_alone: Life) -> None:

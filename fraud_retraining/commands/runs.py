@@ -41,19 +41,24 @@ from fraud_retraining.domain.values.errors import (
     SettingsError,
 )
 from fraud_retraining.domain.values.redaction import redact
-from fraud_retraining.orchestration.assets.evaluation import EVALUATION
-from fraud_retraining.orchestration.assets.promotion import PRODUCTION
-from fraud_retraining.orchestration.assets.training import MODEL, WINDOW
-from fraud_retraining.orchestration.automation import RANGE_END, RANGE_START
 from fraud_retraining.orchestration.instance import open_instance
 from fraud_retraining.orchestration.io_managers import read_document
-from fraud_retraining.orchestration.jobs import (
+from fraud_retraining.orchestration.names import (
     AS_OF_TAG,
+    ENTITY_DAYS,
+    EVALUATION,
+    FEATURES,
     INGEST,
     INGEST_SECONDS_TAG,
+    MODEL,
+    PRODUCTION,
+    RANGE_END,
+    RANGE_START,
     REASON_TAG,
     RETRAIN,
+    TRANSACTIONS,
     TRIGGER_TAG,
+    WINDOW,
 )
 from fraud_retraining.orchestration.resources import (
     open_lake,
@@ -69,7 +74,10 @@ from fraud_retraining.orchestration.runs.progress import Progress
 from fraud_retraining.orchestration.runs.requests import CHANNEL_TAG, record_request, trigger_of
 from fraud_retraining.orchestration.runs.spending import past_spendings, record_finished
 from fraud_retraining.orchestration.sensors.alerts import what_it_left
-from fraud_retraining.orchestration.state.inventory import DAY_ASSETS, ENTITY_DAYS, FEATURES, TRANSACTIONS, Inventory
+from fraud_retraining.orchestration.state.inventory import (
+    DAY_ASSETS,
+    Inventory,
+)
 from fraud_retraining.orchestration.state.readiness import days_behind, days_of_window, first_trainable, unbroken
 from fraud_retraining.services.delivery import drain
 from fraud_retraining.settings import Settings

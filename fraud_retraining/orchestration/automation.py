@@ -22,13 +22,15 @@ from fraud_retraining.domain.retraining.triggers.performance import LivePerforma
 from fraud_retraining.domain.retraining.triggers.values import Pause, Retrain, Skip
 from fraud_retraining.domain.values.digests import digest
 from fraud_retraining.domain.values.errors import DataInvalid, RecordAltered
-from fraud_retraining.orchestration.jobs import (
+from fraud_retraining.orchestration.names import (
     AS_OF_TAG,
     DECISION_TAG,
     DRIFT_TAG,
     INGEST,
     INPUTS_TAG,
     MONITOR,
+    RANGE_END,
+    RANGE_START,
     REASON_TAG,
     RETRAIN,
     TRIGGER_TAG,
@@ -46,7 +48,6 @@ from fraud_retraining.orchestration.state.trigger_inputs import (
 )
 from fraud_retraining.settings import Settings
 
-RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 FIRST_WAIT, LONGEST_WAIT = timedelta(minutes=1), timedelta(hours=1)
 
 TickResult = dg.RunRequest | dg.SkipReason

@@ -20,10 +20,10 @@ from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.retraining.budget import Spent
 from fraud_retraining.domain.retraining.leases import Owner, Purpose
 from fraud_retraining.domain.values.errors import Busy
+from fraud_retraining.orchestration.names import CLEAN
 from fraud_retraining.orchestration.runs.spending import past_spendings, record_lost
 from fraud_retraining.settings import Settings
 
-CLEAN = "clean"
 POLICY = "retention policy"
 
 

@@ -16,10 +16,10 @@ from fraud_retraining.adapters.mlflow.registry import Registry
 from fraud_retraining.domain.releases.lifecycle import Release, ReleaseState
 from fraud_retraining.domain.releases.reviewers import identify
 from fraud_retraining.domain.values.errors import RetrainingError
+from fraud_retraining.orchestration.names import DECIDE
 from fraud_retraining.services.approvals import ReleaseApprovals
 from fraud_retraining.settings import Settings
 
-DECIDE = "decide_release"
 CHANNEL = "Dagster UI"
 
 

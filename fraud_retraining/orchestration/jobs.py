@@ -9,21 +9,9 @@ from collections.abc import Set as AbstractSet
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
+from fraud_retraining.orchestration.names import INGEST, MONITOR, RETRAIN, RETRAIN_TAG
 from fraud_retraining.settings import Settings
 
-INGEST = "ingest"
-RETRAIN = "retrain"
-MONITOR = "monitor"
-RETRAIN_TAG = "fraud_retraining/retrain"
-RETRAIN_POOL = "retrain"
-TRIGGER_TAG = "trigger"
-AS_OF_TAG = "as_of"
-REASON_TAG = "fraud_retraining/reason"
-INPUTS_TAG = "fraud_retraining/inputs"
-DRIFT_TAG = "fraud_retraining/drift_since"
-DECISION_TAG = "fraud_retraining/decision"
-INGEST_SECONDS_TAG = "fraud_retraining/ingest_seconds"
-FINGERPRINT_TAG = "fingerprint"
 BEFORE_RETRAINS = "1"
 """Priority in the queue: whoever served a day should have scored it before a retrain makes another one champion."""
 

@@ -12,13 +12,15 @@ from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.storage.lake import Lake
 from fraud_retraining.adapters.storage.store import Store
 from fraud_retraining.orchestration.automation import ingest_next, retrain_if_due
-from fraud_retraining.orchestration.cleaning import CLEAN
-from fraud_retraining.orchestration.jobs import INGEST, RETRAIN
+from fraud_retraining.orchestration.names import (
+    CLEAN,
+    DAILY_CLEAN,
+    DAILY_INGEST,
+    INGEST,
+    RETRAIN,
+    RETRAIN_SCHEDULE,
+)
 from fraud_retraining.settings import Settings
-
-DAILY_INGEST = "daily_ingest"
-DAILY_CLEAN = "daily_clean"
-RETRAIN_SCHEDULE = "retrain_schedule"
 
 
 def build_schedules(settings: Settings) -> list[dg.ScheduleDefinition]:

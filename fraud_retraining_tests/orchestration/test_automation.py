@@ -16,16 +16,21 @@ from fraud_retraining.definitions import build_definitions
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.retraining.triggers.values import Trigger
 from fraud_retraining.domain.values.errors import IntegrityError
-from fraud_retraining.orchestration.automation import RANGE_END, RANGE_START
 from fraud_retraining.orchestration.instance import open_instance
-from fraud_retraining.orchestration.jobs import (
+from fraud_retraining.orchestration.names import (
     AS_OF_TAG,
     DRIFT_TAG,
     INGEST,
+    INGEST_SENSOR,
     INPUTS_TAG,
     MONITOR,
+    MONITORING_SENSOR,
+    RANGE_END,
+    RANGE_START,
     REASON_TAG,
     RETRAIN,
+    RETRAIN_SCHEDULE,
+    RETRAIN_SENSOR,
     TRIGGER_TAG,
 )
 from fraud_retraining.orchestration.resources import (
@@ -36,9 +41,7 @@ from fraud_retraining.orchestration.resources import (
     open_registry,
     open_store,
 )
-from fraud_retraining.orchestration.schedules import RETRAIN_SCHEDULE
 from fraud_retraining.orchestration.sensors.alerts import fail_dead
-from fraud_retraining.orchestration.sensors.triggering import INGEST_SENSOR, MONITORING_SENSOR, RETRAIN_SENSOR
 from fraud_retraining.orchestration.state.inventory import DAY_ASSETS, Inventory
 from fraud_retraining.orchestration.state.trigger_inputs import last_as_of, paused
 from fraud_retraining.settings import Settings, load_settings

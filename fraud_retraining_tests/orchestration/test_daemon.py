@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from fraud_retraining.orchestration.jobs import INGEST, RETRAIN
+from fraud_retraining.orchestration.names import (
+    INGEST,
+    RETRAIN,
+)
 from fraud_retraining.orchestration.resources import open_ledger, open_registry
 from fraud_retraining.simulation import lake_path
 from fraud_retraining_tests.support.daemons import Watched, daemon_over, wait_until

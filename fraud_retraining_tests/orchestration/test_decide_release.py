@@ -11,7 +11,9 @@ from fraud_retraining.adapters.mlflow.registry import Registry
 from fraud_retraining.definitions import build_definitions
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.releases.trust import PromotionPolicy
-from fraud_retraining.orchestration.decide_release import DECIDE
+from fraud_retraining.orchestration.names import (
+    DECIDE,
+)
 from fraud_retraining.orchestration.resources import open_outbox, open_outcomes
 from fraud_retraining.orchestration.sensors.alerts import notify_unreported
 from fraud_retraining.settings import LedgerPolicy, Settings

@@ -12,8 +12,13 @@ import yaml
 from fraud_retraining.adapters.storage.engine import Engine
 from fraud_retraining.domain.values.errors import DataInvalid
 from fraud_retraining.orchestration.assets.ingestion import refresh_transactions
+from fraud_retraining.orchestration.names import (
+    TRANSACTIONS,
+)
 from fraud_retraining.orchestration.resources import open_lake, open_store
-from fraud_retraining.orchestration.state.inventory import TRANSACTIONS, Inventory
+from fraud_retraining.orchestration.state.inventory import (
+    Inventory,
+)
 from fraud_retraining.settings import load_settings
 from fraud_retraining.simulation import lake_path
 

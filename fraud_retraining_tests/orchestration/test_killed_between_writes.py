@@ -27,7 +27,23 @@ from fraud_retraining.domain.alerts.notices import SlackPolicy, Topic
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.releases.lifecycle import Decision
 from fraud_retraining.domain.values.errors import DataInvalid
-from fraud_retraining.orchestration.jobs import INGEST, MONITOR, RETRAIN
+from fraud_retraining.orchestration.names import (
+    CHAMPION_SENSOR,
+    DAILY_CLEAN,
+    DAILY_INGEST,
+    DEAD_RUNS_SENSOR,
+    FAILED_RUNS_SENSOR,
+    INGEST,
+    INGEST_SENSOR,
+    MODEL_CARDS_SENSOR,
+    MONITOR,
+    MONITORING_SENSOR,
+    NOTICES_SENSOR,
+    RELEASES_SENSOR,
+    RETRAIN,
+    RETRAIN_SCHEDULE,
+    RETRAIN_SENSOR,
+)
 from fraud_retraining.orchestration.resources import (
     open_ledger,
     open_outbox,
@@ -38,18 +54,14 @@ from fraud_retraining.orchestration.resources import (
 from fraud_retraining.orchestration.runs.outcomes import EndedRun
 from fraud_retraining.orchestration.runs.requests import record_request
 from fraud_retraining.orchestration.runs.workers import WORKER_TAG
-from fraud_retraining.orchestration.schedules import DAILY_CLEAN, DAILY_INGEST, RETRAIN_SCHEDULE
 from fraud_retraining.orchestration.sensors.alerts import (
-    DEAD_RUNS_SENSOR,
-    FAILED_RUNS_SENSOR,
-    NOTICES_SENSOR,
     fail_dead,
     notify_unreported,
 )
-from fraud_retraining.orchestration.sensors.model_cards import MODEL_CARDS_SENSOR, build_sensor
+from fraud_retraining.orchestration.sensors.model_cards import (
+    build_sensor,
+)
 from fraud_retraining.orchestration.sensors.release_notifier import OutboxReleaseNotifier
-from fraud_retraining.orchestration.sensors.releases import CHAMPION_SENSOR, RELEASES_SENSOR
-from fraud_retraining.orchestration.sensors.triggering import INGEST_SENSOR, MONITORING_SENSOR, RETRAIN_SENSOR
 from fraud_retraining.orchestration.state.trigger_inputs import RETRAINING, paused
 from fraud_retraining.services.delivery import Notifier, drain
 from fraud_retraining.services.model_cards import SHOWS

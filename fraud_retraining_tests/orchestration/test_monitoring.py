@@ -35,9 +35,15 @@ from fraud_retraining.domain.retraining.triggers.performance import PerformanceT
 from fraud_retraining.domain.retraining.triggers.values import Trigger
 from fraud_retraining.domain.values.days import DayRange
 from fraud_retraining.domain.values.errors import DataInvalid, DependencyUnreachable, IntegrityError
-from fraud_retraining.orchestration.automation import RANGE_END, RANGE_START, latest_performance
+from fraud_retraining.orchestration.automation import (
+    latest_performance,
+)
 from fraud_retraining.orchestration.instance import open_instance
-from fraud_retraining.orchestration.jobs import MONITOR
+from fraud_retraining.orchestration.names import (
+    MONITOR,
+    RANGE_END,
+    RANGE_START,
+)
 from fraud_retraining.orchestration.resources import (
     open_lake,
     open_ledger,

@@ -12,7 +12,12 @@ from dagster._core.execution.backfill import PartitionBackfill
 from fraud_retraining.definitions import build_definitions
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.orchestration.instance import open_instance
-from fraud_retraining.orchestration.jobs import RETRAIN, max_runtime
+from fraud_retraining.orchestration.jobs import (
+    max_runtime,
+)
+from fraud_retraining.orchestration.names import (
+    RETRAIN,
+)
 from fraud_retraining.orchestration.resources import open_ledger
 from fraud_retraining.settings import Settings, load_settings
 from fraud_retraining_tests.support.command_line import run

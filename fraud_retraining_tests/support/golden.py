@@ -95,7 +95,9 @@ class Features:
     def __init__(self, folder: Path) -> None:
         from fraud_retraining.commands.runs import Pipeline
         from fraud_retraining.domain.values.days import DayRange
-        from fraud_retraining.orchestration.state.inventory import FEATURES
+        from fraud_retraining.orchestration.names import (
+            FEATURES,
+        )
 
         self.place = Place(folder)
         for day, table in lake():

@@ -19,7 +19,13 @@ from fraud_retraining.domain.retraining.leases import LeasePolicy
 from fraud_retraining.domain.retraining.triggers.values import Retrain, Trigger
 from fraud_retraining.domain.values.errors import RetrainingError
 from fraud_retraining.orchestration.instance import open_instance
-from fraud_retraining.orchestration.jobs import AS_OF_TAG, DECISION_TAG, REASON_TAG, RETRAIN, TRIGGER_TAG
+from fraud_retraining.orchestration.names import (
+    AS_OF_TAG,
+    DECISION_TAG,
+    REASON_TAG,
+    RETRAIN,
+    TRIGGER_TAG,
+)
 from fraud_retraining.orchestration.resources import open_ledger, retrain_lease
 from fraud_retraining.orchestration.runs.requests import BACKFILL_TAG, record_decision
 from fraud_retraining.settings import load_settings

@@ -51,17 +51,20 @@ from fraud_retraining.domain.values.days import DayRange
 from fraud_retraining.domain.values.errors import DataInvalid, IntegrityError, RecordAltered
 from fraud_retraining.domain.values.schemas import AMOUNT, IS_FRAUD, TIMESTAMP, TRANSACTION_ID
 from fraud_retraining.orchestration import rendering
-from fraud_retraining.orchestration.assets.training import MODEL, WINDOW
-from fraud_retraining.orchestration.jobs import RETRAIN_POOL
+from fraud_retraining.orchestration.names import (
+    EVALUATION,
+    MODEL,
+    RETRAIN_POOL,
+    TRANSACTIONS,
+    WINDOW,
+)
 from fraud_retraining.orchestration.runs.lease import RetrainLease
 from fraud_retraining.orchestration.runs.progress import Progress
 from fraud_retraining.orchestration.runs.retries import retried
-from fraud_retraining.orchestration.state.inventory import TRANSACTIONS
 from fraud_retraining.services.recorded_versions import recorded_champion, recorded_version
 from fraud_retraining.settings import Settings
 
 GROUP = "evaluation"
-EVALUATION = "model_evaluation"
 DRIFT_DAYS = 7
 
 

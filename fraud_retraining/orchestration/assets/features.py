@@ -21,10 +21,17 @@ from fraud_retraining.domain.values.digests import ColumnDigests, digest, table_
 from fraud_retraining.domain.values.errors import DataInvalid
 from fraud_retraining.domain.values.schemas import IS_FRAUD, LABELLED_AT
 from fraud_retraining.orchestration.assets.day_runs import materialize_days
+from fraud_retraining.orchestration.names import (
+    ENTITY_DAYS,
+    FEATURES,
+    TRANSACTIONS,
+)
 from fraud_retraining.orchestration.partitions import BACKFILL_DAYS_IN_ONE_RUN, days_of, feature_mappings
 from fraud_retraining.orchestration.runs.progress import Progress
 from fraud_retraining.orchestration.runs.retries import retried
-from fraud_retraining.orchestration.state.inventory import ENTITY_DAYS, FEATURES, TRANSACTIONS, Inventory
+from fraud_retraining.orchestration.state.inventory import (
+    Inventory,
+)
 from fraud_retraining.settings import Settings
 
 GROUP = "features"

@@ -22,16 +22,23 @@ from fraud_retraining.domain.values.digests import ColumnDigests
 from fraud_retraining.domain.values.errors import DataInvalid, SettingsError
 from fraud_retraining.domain.values.schemas import IS_FRAUD, LABELLED_AT, TRANSACTION_ID
 from fraud_retraining.orchestration.assets.day_runs import materialize_days
+from fraud_retraining.orchestration.names import (
+    RAW,
+    TRANSACTIONS,
+)
 from fraud_retraining.orchestration.partitions import BACKFILL_DAYS_IN_ONE_RUN, days_of
 from fraud_retraining.orchestration.runs.progress import Progress
 from fraud_retraining.orchestration.runs.retries import retried
-from fraud_retraining.orchestration.state.inventory import EARLIER, TRANSACTIONS, Inventory, stored_day
+from fraud_retraining.orchestration.state.inventory import (
+    EARLIER,
+    Inventory,
+    stored_day,
+)
 from fraud_retraining.orchestration.state.readiness import days_behind, days_of_window
 from fraud_retraining.orchestration.state.reproducibility import mark_versions
 from fraud_retraining.settings import Settings
 
 GROUP = "ingestion"
-RAW = "raw_transactions"
 ROWS = "rows"
 REJECTS = "rejects"
 LONGEST_REACH = timedelta(days=100)

@@ -57,10 +57,13 @@ from fraud_retraining.domain.values.digests import digest, table_digest
 from fraud_retraining.domain.values.errors import DataInvalid
 from fraud_retraining.orchestration import drift_rendering
 from fraud_retraining.orchestration.assets.day_runs import Maker, materialize_what_can_be
+from fraud_retraining.orchestration.names import (
+    FEATURES,
+    TRANSACTIONS,
+)
 from fraud_retraining.orchestration.partitions import BACKFILL_DAYS_IN_ONE_RUN, days_of, looking_back
 from fraud_retraining.orchestration.runs.progress import Progress
 from fraud_retraining.orchestration.runs.retries import retried
-from fraud_retraining.orchestration.state.inventory import FEATURES, TRANSACTIONS
 from fraud_retraining.orchestration.state.monitoring import (
     HINDSIGHT,
     VERSION,

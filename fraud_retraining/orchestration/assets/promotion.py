@@ -30,10 +30,18 @@ from fraud_retraining.domain.retraining.statuses import RetrainStatus
 from fraud_retraining.domain.training.windows import TrainingWindow
 from fraud_retraining.domain.values.digests import digest
 from fraud_retraining.domain.values.errors import Conflict, RetrainingError
-from fraud_retraining.orchestration.assets.evaluation import EVALUATION
-from fraud_retraining.orchestration.assets.training import MODEL, WINDOW
-from fraud_retraining.orchestration.checks.data_checks import WINDOW_REPORT, readable_report
-from fraud_retraining.orchestration.jobs import RETRAIN_POOL
+from fraud_retraining.orchestration.checks.data_checks import (
+    readable_report,
+)
+from fraud_retraining.orchestration.names import (
+    EVALUATION,
+    MODEL,
+    PRODUCTION,
+    REGISTERED,
+    RETRAIN_POOL,
+    WINDOW,
+    WINDOW_REPORT,
+)
 from fraud_retraining.orchestration.rendering import links_of
 from fraud_retraining.orchestration.runs.lease import RetrainLease
 from fraud_retraining.orchestration.runs.requests import request_of_run
@@ -46,8 +54,6 @@ from fraud_retraining.services.track_record import WARNINGS, permission_for
 from fraud_retraining.settings import Settings
 
 GROUP = "promotion"
-REGISTERED = "registered_model"
-PRODUCTION = "production_model"
 CHANNEL = "dagster"
 
 

@@ -22,12 +22,17 @@ from fraud_retraining.domain.features.columns import (
     table_columns,
 )
 from fraud_retraining.orchestration.assets.day_runs import COLUMN_LINEAGE
-from fraud_retraining.orchestration.assets.training import MODEL, MODEL_CODE
+from fraud_retraining.orchestration.assets.training import (
+    MODEL_CODE,
+)
+from fraud_retraining.orchestration.names import (
+    MODEL,
+    SCORED,
+)
 from fraud_retraining.settings import Settings
 
 DATA_GROUPS = ("ingestion", "features")
 AS_OF_GROUPS = ("training", "evaluation", "promotion")
-SCORED = "scored_transactions"
 ESTIMATOR_KINDS = {
     "xgboost": "xgboost",
     "hist_gradient_boosting": "scikitlearn",

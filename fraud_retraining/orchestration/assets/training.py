@@ -41,7 +41,14 @@ from fraud_retraining.domain.values.digests import digest
 from fraud_retraining.domain.values.errors import DataInvalid, SettingsError
 from fraud_retraining.domain.values.schemas import TRANSACTION_ID
 from fraud_retraining.orchestration.checks.data_checks import require_window_checks
-from fraud_retraining.orchestration.jobs import FINGERPRINT_TAG, REASON_TAG, RETRAIN_POOL
+from fraud_retraining.orchestration.names import (
+    FEATURES,
+    FINGERPRINT_TAG,
+    MODEL,
+    REASON_TAG,
+    RETRAIN_POOL,
+    WINDOW,
+)
 from fraud_retraining.orchestration.partitions import days_of, window_mapping
 from fraud_retraining.orchestration.rendering import importance_table, links_of, window_table
 from fraud_retraining.orchestration.runs.lease import RetrainLease
@@ -49,15 +56,15 @@ from fraud_retraining.orchestration.runs.mlflow_run import MlflowRun
 from fraud_retraining.orchestration.runs.progress import Progress
 from fraud_retraining.orchestration.runs.requests import record_request, request_of_run
 from fraud_retraining.orchestration.runs.retries import retried
-from fraud_retraining.orchestration.state.inventory import FEATURES, Inventory
+from fraud_retraining.orchestration.state.inventory import (
+    Inventory,
+)
 from fraud_retraining.orchestration.state.readiness import days_behind, days_of_window
 from fraud_retraining.orchestration.state.reproducibility import mark_versions
 from fraud_retraining.services.recorded_versions import recorded_digests, require_kept
 from fraud_retraining.settings import Settings
 
 GROUP = "training"
-WINDOW = "training_window"
-MODEL = "fraud_model"
 EXAMPLE_ROWS = 20
 MODEL_CODE = ("ingestion", "features", "scoring", "training")
 

@@ -22,15 +22,21 @@ from fraud_retraining.domain.training.windows import TrainingWindow
 from fraud_retraining.domain.values.digests import digest
 from fraud_retraining.domain.values.errors import DataInvalid
 from fraud_retraining.orchestration.io_managers import read_document
+from fraud_retraining.orchestration.names import (
+    TRANSACTIONS,
+    WINDOW,
+    WINDOW_REPORT,
+)
 from fraud_retraining.orchestration.partitions import days_of
 from fraud_retraining.orchestration.rendering import figure
 from fraud_retraining.orchestration.runs.progress import Progress
 from fraud_retraining.orchestration.runs.retries import retried
-from fraud_retraining.orchestration.state.inventory import CHECKS, TRANSACTIONS, Inventory
+from fraud_retraining.orchestration.state.inventory import (
+    CHECKS,
+    Inventory,
+)
 from fraud_retraining.settings import Settings
 
-WINDOW = "training_window"
-WINDOW_REPORT = "training_window_checks"
 ROWS = "rows"
 DAYS_TOLD_APART = 7
 SEVERITIES = {"error": dg.AssetCheckSeverity.ERROR, "warn": dg.AssetCheckSeverity.WARN}

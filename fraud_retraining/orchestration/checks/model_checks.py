@@ -13,11 +13,11 @@ from fraud_retraining.domain.monitoring.fixed_set import FixedSetAge
 from fraud_retraining.domain.releases.candidate import Evaluation
 from fraud_retraining.domain.releases.verdicts import floors_missed
 from fraud_retraining.orchestration.io_managers import read_document
+from fraud_retraining.orchestration.names import EVALUATION
 from fraud_retraining.orchestration.partitions import days_of
 from fraud_retraining.orchestration.runs.retries import retried
 from fraud_retraining.settings import Settings
 
-EVALUATION = "model_evaluation"
 FIXED_AGE = "fixed_set_age"
 FIXED_AGE_RULE = "The fixed evaluation days are not older than holdout.fixed_max_age_days."
 BETTER = "A human may except it: the candidate is proven better than the champion."

@@ -32,7 +32,9 @@ from fraud_retraining.domain.retraining.leases import Lease, LeasePolicy, Owner,
 from fraud_retraining.domain.retraining.statuses import RetrainStatus
 from fraud_retraining.domain.retraining.triggers.values import Trigger
 from fraud_retraining.domain.values.errors import Busy
-from fraud_retraining.orchestration.jobs import INGEST_SECONDS_TAG
+from fraud_retraining.orchestration.names import (
+    INGEST_SECONDS_TAG,
+)
 from fraud_retraining.orchestration.runs.requests import as_of_of, trigger_of
 from fraud_retraining.orchestration.runs.spending import CHANNEL, past_spendings, record_finished, record_lost
 

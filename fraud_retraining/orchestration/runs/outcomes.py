@@ -54,16 +54,31 @@ from fraud_retraining.domain.retraining.triggers.performance import LivePerforma
 from fraud_retraining.domain.training.windows import window_days
 from fraud_retraining.domain.values.days import DayRange
 from fraud_retraining.domain.values.errors import DataInvalid, GateFailed, RecordAltered, RetrainingError
-from fraud_retraining.orchestration.assets.evaluation import EVALUATION
-from fraud_retraining.orchestration.assets.promotion import PRODUCTION, REGISTERED
-from fraud_retraining.orchestration.assets.training import MODEL, WINDOW
-from fraud_retraining.orchestration.automation import RANGE_END, RANGE_START
-from fraud_retraining.orchestration.checks.data_checks import WINDOW_REPORT, readable_report
-from fraud_retraining.orchestration.cleaning import CLEAN
-from fraud_retraining.orchestration.decide_release import DECIDE
+from fraud_retraining.orchestration.checks.data_checks import (
+    readable_report,
+)
 from fraud_retraining.orchestration.io_managers import read_document
-from fraud_retraining.orchestration.jobs import INGEST, MONITOR, RETRAIN
-from fraud_retraining.orchestration.runs.requests import PARTITION_TAG, as_of_of, channel_of, trigger_of
+from fraud_retraining.orchestration.names import (
+    CLEAN,
+    DECIDE,
+    EVALUATION,
+    INGEST,
+    MODEL,
+    MONITOR,
+    PARTITION_TAG,
+    PRODUCTION,
+    RANGE_END,
+    RANGE_START,
+    REGISTERED,
+    RETRAIN,
+    WINDOW,
+    WINDOW_REPORT,
+)
+from fraud_retraining.orchestration.runs.requests import (
+    as_of_of,
+    channel_of,
+    trigger_of,
+)
 from fraud_retraining.orchestration.state.inventory import Inventory
 from fraud_retraining.orchestration.state.trigger_inputs import paused
 from fraud_retraining.settings import Settings

@@ -20,11 +20,16 @@ from fraud_retraining.domain.retraining.requesters import (
     recorded_request,
 )
 from fraud_retraining.domain.retraining.triggers.values import Retrain, Trigger
-from fraud_retraining.orchestration.jobs import AS_OF_TAG, DECISION_TAG, REASON_TAG, TRIGGER_TAG
+from fraud_retraining.orchestration.names import (
+    AS_OF_TAG,
+    DECISION_TAG,
+    PARTITION_TAG,
+    REASON_TAG,
+    TRIGGER_TAG,
+)
 from fraud_retraining.settings import Settings
 
 BACKFILL_TAG = "dagster/backfill"
-PARTITION_TAG = "dagster/partition"
 CHANNEL_TAG = "fraud_retraining/channel"
 
 

@@ -16,15 +16,13 @@ from fraud_retraining.adapters.alerts.outbox import Outbox
 from fraud_retraining.adapters.mlflow.registry import Registry
 from fraud_retraining.domain.alerts.failures import WORKER_GONE
 from fraud_retraining.domain.values.errors import DependencyUnreachable
+from fraud_retraining.orchestration.names import DEAD_RUNS_SENSOR, FAILED_RUNS_SENSOR, NOTICES_SENSOR
 from fraud_retraining.orchestration.runs.mlflow_run import end_abandoned
 from fraud_retraining.orchestration.runs.outcomes import EndedRun, Outcomes, is_failure
 from fraud_retraining.orchestration.runs.workers import Fate, fate_of, worker_of
 from fraud_retraining.services.delivery import Notifier, drain
 from fraud_retraining.settings import Settings
 
-FAILED_RUNS_SENSOR = "failed_runs_sensor"
-DEAD_RUNS_SENSOR = "dead_runs_sensor"
-NOTICES_SENSOR = "notices_sensor"
 LOOK_BACK = timedelta(days=1)
 OVERLAP = timedelta(minutes=10)
 DRAIN_SECONDS = 25

@@ -10,10 +10,10 @@ from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.mlflow.registry import Registry
 from fraud_retraining.adapters.storage.store import Store
 from fraud_retraining.domain.values.errors import DependencyUnreachable
+from fraud_retraining.orchestration.names import MODEL_CARDS_SENSOR
 from fraud_retraining.services.model_cards import Cards
 from fraud_retraining.settings import Settings
 
-MODEL_CARDS_SENSOR = "model_cards_sensor"
 LOOK_SECONDS = 60
 
 

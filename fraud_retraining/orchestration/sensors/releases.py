@@ -18,11 +18,10 @@ from fraud_retraining.adapters.mlflow.registry import Registry
 from fraud_retraining.domain.approvals.announcements import ReleaseNotice
 from fraud_retraining.domain.releases.lifecycle import Release
 from fraud_retraining.domain.values.errors import ChampionLost, Conflict, RecordAltered
+from fraud_retraining.orchestration.names import CHAMPION_SENSOR, RELEASES_SENSOR
 from fraud_retraining.services.release_watch import ReleaseWatch
 from fraud_retraining.settings import Settings
 
-RELEASES_SENSOR = "releases_sensor"
-CHAMPION_SENSOR = "champion_sensor"
 LOOK_SECONDS = 30
 
 

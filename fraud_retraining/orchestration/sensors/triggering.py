@@ -16,13 +16,17 @@ from fraud_retraining.orchestration.automation import (
     monitor_next,
     retrain_if_due,
 )
-from fraud_retraining.orchestration.jobs import INGEST, MONITOR, RETRAIN
+from fraud_retraining.orchestration.names import (
+    INGEST,
+    INGEST_SENSOR,
+    MONITOR,
+    MONITORING_SENSOR,
+    RETRAIN,
+    RETRAIN_SENSOR,
+)
 from fraud_retraining.orchestration.runs.outcomes import Outcomes
 from fraud_retraining.settings import Settings
 
-INGEST_SENSOR = "ingest_sensor"
-RETRAIN_SENSOR = "retrain_sensor"
-MONITORING_SENSOR = "monitoring_sensor"
 RETRAIN_CHANNEL = f"sensor {RETRAIN_SENSOR}"
 LEAVE_TO_SCHEDULE = timedelta(minutes=2)
 

@@ -24,12 +24,10 @@ from fraud_retraining.domain.features.lineage import DayDigests
 from fraud_retraining.domain.features.point_in_time import FeaturePlan
 from fraud_retraining.domain.values.digests import digest
 from fraud_retraining.domain.values.errors import IntegrityError
+from fraud_retraining.orchestration.names import ENTITY_DAYS, FEATURES, TRANSACTIONS
 from fraud_retraining.settings import Settings
 
 LOG = logging.getLogger(__name__)
-TRANSACTIONS = "transactions"
-ENTITY_DAYS = "entity_days"
-FEATURES = "transaction_features"
 CHECKS = "checks"
 EARLIER = "earlier_digests"
 REFUSED = "refused"

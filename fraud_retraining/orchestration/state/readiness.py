@@ -19,7 +19,15 @@ from fraud_retraining.domain.values.base import Value
 from fraud_retraining.domain.values.days import DayRange
 from fraud_retraining.domain.values.digests import digest
 from fraud_retraining.domain.values.errors import SettingsError
-from fraud_retraining.orchestration.state.inventory import DAY_ASSETS, ENTITY_DAYS, FEATURES, TRANSACTIONS, Inventory
+from fraud_retraining.orchestration.names import (
+    ENTITY_DAYS,
+    FEATURES,
+    TRANSACTIONS,
+)
+from fraud_retraining.orchestration.state.inventory import (
+    DAY_ASSETS,
+    Inventory,
+)
 from fraud_retraining.settings import Settings
 
 DAYS_IN_ONE_RUN = 62

@@ -21,7 +21,9 @@ from fraud_retraining.domain.retraining.triggers.performance import LivePerforma
 from fraud_retraining.domain.retraining.triggers.registry import TriggerInputs, trigger_names
 from fraud_retraining.domain.retraining.triggers.schedule import grid
 from fraud_retraining.domain.retraining.triggers.values import Failed, Paused, Running, Trigger, Unfinished
-from fraud_retraining.orchestration.jobs import RETRAIN
+from fraud_retraining.orchestration.names import (
+    RETRAIN,
+)
 from fraud_retraining.orchestration.runs.requests import as_of_of
 from fraud_retraining.orchestration.state.readiness import Readiness, Ready
 from fraud_retraining.settings import Settings

@@ -12,7 +12,13 @@ from fraud_retraining.domain.retraining.requesters import UNKNOWN, Requester
 from fraud_retraining.domain.retraining.triggers.decision import decide
 from fraud_retraining.domain.retraining.triggers.registry import TRIGGERS
 from fraud_retraining.domain.retraining.triggers.values import Retrain, Trigger
-from fraud_retraining.orchestration.jobs import AS_OF_TAG, DECISION_TAG, DRIFT_TAG, INPUTS_TAG, TRIGGER_TAG
+from fraud_retraining.orchestration.names import (
+    AS_OF_TAG,
+    DECISION_TAG,
+    DRIFT_TAG,
+    INPUTS_TAG,
+    TRIGGER_TAG,
+)
 from fraud_retraining.orchestration.resources import open_lake, open_ledger, open_store
 from fraud_retraining.orchestration.runs.requests import record_decision, record_request, request_of_run
 from fraud_retraining.orchestration.state.readiness import Readiness

@@ -12,7 +12,10 @@ from fraud_retraining.definitions import build_definitions
 from fraud_retraining.domain.approvals.announcements import ReleaseNotice
 from fraud_retraining.domain.releases.lifecycle import Decision
 from fraud_retraining.domain.values.errors import DependencyUnreachable
-from fraud_retraining.orchestration.sensors.releases import CHAMPION_SENSOR, RELEASES_SENSOR
+from fraud_retraining.orchestration.names import (
+    CHAMPION_SENSOR,
+    RELEASES_SENSOR,
+)
 from fraud_retraining.settings import Settings
 from fraud_retraining_tests.support.approvals_fixture import Backend, touched
 from fraud_retraining_tests.support.ledgers import ANYBODY, person

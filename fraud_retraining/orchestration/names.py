@@ -1,0 +1,94 @@
+"""What Dagster calls things: assets, jobs, schedules, sensors, tags. One place, because others read them.
+
+Here: names alone. Dashboards, alerts and stored runs hold on to them: a name that changes is another thing to Dagster.
+"""
+
+from fraud_retraining.adapters.days.monitoring_reports import DRIFT, PERFORMANCE, SCORED
+from fraud_retraining.domain.features.columns import ENTITY_DAYS, FEATURES, RAW, TRANSACTIONS
+
+WINDOW = "training_window"
+MODEL = "fraud_model"
+EVALUATION = "model_evaluation"
+REGISTERED = "registered_model"
+PRODUCTION = "production_model"
+WINDOW_REPORT = "training_window_checks"
+"""The document beside the window that holds the results of its checks."""
+
+INGEST = "ingest"
+RETRAIN = "retrain"
+MONITOR = "monitor"
+DECIDE = "decide_release"
+CLEAN = "clean"
+RETRAIN_POOL = "retrain"
+
+DAILY_INGEST = "daily_ingest"
+DAILY_CLEAN = "daily_clean"
+RETRAIN_SCHEDULE = "retrain_schedule"
+
+INGEST_SENSOR = "ingest_sensor"
+RETRAIN_SENSOR = "retrain_sensor"
+MONITORING_SENSOR = "monitoring_sensor"
+RELEASES_SENSOR = "releases_sensor"
+CHAMPION_SENSOR = "champion_sensor"
+FAILED_RUNS_SENSOR = "failed_runs_sensor"
+DEAD_RUNS_SENSOR = "dead_runs_sensor"
+NOTICES_SENSOR = "notices_sensor"
+MODEL_CARDS_SENSOR = "model_cards_sensor"
+
+RETRAIN_TAG = "fraud_retraining/retrain"
+TRIGGER_TAG = "trigger"
+AS_OF_TAG = "as_of"
+REASON_TAG = "fraud_retraining/reason"
+INPUTS_TAG = "fraud_retraining/inputs"
+DRIFT_TAG = "fraud_retraining/drift_since"
+DECISION_TAG = "fraud_retraining/decision"
+INGEST_SECONDS_TAG = "fraud_retraining/ingest_seconds"
+FINGERPRINT_TAG = "fingerprint"
+PARTITION_TAG = "dagster/partition"
+RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+
+__all__ = [
+    "AS_OF_TAG",
+    "CHAMPION_SENSOR",
+    "CLEAN",
+    "DAILY_CLEAN",
+    "DAILY_INGEST",
+    "DEAD_RUNS_SENSOR",
+    "DECIDE",
+    "DECISION_TAG",
+    "DRIFT",
+    "DRIFT_TAG",
+    "ENTITY_DAYS",
+    "EVALUATION",
+    "FAILED_RUNS_SENSOR",
+    "FEATURES",
+    "FINGERPRINT_TAG",
+    "INGEST",
+    "INGEST_SECONDS_TAG",
+    "INGEST_SENSOR",
+    "INPUTS_TAG",
+    "MODEL",
+    "MODEL_CARDS_SENSOR",
+    "MONITOR",
+    "MONITORING_SENSOR",
+    "NOTICES_SENSOR",
+    "PARTITION_TAG",
+    "PERFORMANCE",
+    "PRODUCTION",
+    "RANGE_END",
+    "RANGE_START",
+    "RAW",
+    "REASON_TAG",
+    "REGISTERED",
+    "RELEASES_SENSOR",
+    "RETRAIN",
+    "RETRAIN_POOL",
+    "RETRAIN_SCHEDULE",
+    "RETRAIN_SENSOR",
+    "RETRAIN_TAG",
+    "SCORED",
+    "TRANSACTIONS",
+    "TRIGGER_TAG",
+    "WINDOW",
+    "WINDOW_REPORT",
+]  # fmt: skip
