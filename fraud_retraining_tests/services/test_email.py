@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from fraud_retraining.adapters.alerts.email import EmailDestination
+from fraud_retraining.adapters.alerts.mail import EmailDestination
 from fraud_retraining.adapters.alerts.outbox import Outbox
 from fraud_retraining.domain.alerts.composing import composer_of, opening, seen_again
 from fraud_retraining.domain.alerts.failures import Category

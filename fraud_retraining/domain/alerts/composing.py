@@ -7,8 +7,8 @@ module each, `slack.py`, `pagerduty.py`, ...), what a notice says (`notices.py`)
 from collections.abc import Sequence
 
 from fraud_retraining.domain.alerts.composer import Composer
-from fraud_retraining.domain.alerts.email import EmailComposer
 from fraud_retraining.domain.alerts.file import FileComposer
+from fraud_retraining.domain.alerts.mail import EmailComposer
 from fraud_retraining.domain.alerts.notices import FILE, Action, AlertPolicy, Message, Notice, kind_of
 from fraud_retraining.domain.alerts.pagerduty import PagerDutyComposer
 from fraud_retraining.domain.alerts.slack import SlackComposer

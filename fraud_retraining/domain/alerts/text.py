@@ -1,7 +1,7 @@
 """Words that are safe to send: one printable line, without secrets, not longer than a destination takes.
 
 Here: what every destination does with text that comes from data, names or people. Not here: markup, which each
-destination escapes in its own way (`slack_markup.py`, `email.py`).
+destination escapes in its own way (`slack_markup.py`, `mail.py`).
 """
 
 import re

@@ -1,7 +1,7 @@
 """How a notice looks as an e-mail: subject, plain text and HTML.
 
 Here: pure functions from a notice to the parts of a mail, with hostile text escaped. Not here: headers of threads and
-sending (`adapters/alerts/email.py`).
+sending (`adapters/alerts/mail.py`).
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -15,8 +15,8 @@ from email.utils import formatdate
 
 from fraud_retraining.adapters.alerts.destination import Destination, Means, Receipt, Undelivered, ended_after, hang_up
 from fraud_retraining.adapters.alerts.outbox import Delivery
-from fraud_retraining.domain.alerts.email import EmailComposer
 from fraud_retraining.domain.alerts.failures import Severity
+from fraud_retraining.domain.alerts.mail import EmailComposer
 from fraud_retraining.domain.alerts.notices import Action, AlertPolicy, EmailPolicy
 from fraud_retraining.domain.alerts.text import clean
 from fraud_retraining.domain.values.digests import digest
