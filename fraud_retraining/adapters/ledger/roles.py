@@ -1,8 +1,8 @@
 """What the application's own role may do in the ledger's PostgreSQL: add to the record, never change it.
 
 Here: the grants as SQL, and carrying them out. Not here: creating the role and its password, which is for whoever runs
-the database. The guards in `adapters/migrations` stop everybody but the owner of the tables; a role that does not own
-them, and has only these grants, cannot take the guards away either.
+the database. The guards in `adapters/ledger/migrations` stop everybody but the owner of the tables; a role that does
+not own them, and has only these grants, cannot take the guards away either.
 """
 
 from typing import TYPE_CHECKING
