@@ -22,6 +22,9 @@ SECRETS = {
     "SLACK_BOT_TOKEN": "xoxb-1-planted-slack-bot",
     "SLACK_SIGNING_SECRET": "planted-signing-5f3a",
     "PAGERDUTY_ROUTING_KEY": "planted0routing0key0000000000000",
+    "ALERTS_SMTP_USER": "planted-smtp-user",
+    "ALERTS_SMTP_PASSWORD": "planted-smtp-password",
+    "ALERTS_WEBHOOK_SECRET": "planted-webhook-secret-0123456789abcdef",
     "RELEASES_LINK_SECRET": "planted-link-secret-0123456789abcdef",
     "AWS_SECRET_ACCESS_KEY": "planted/aws/secret",
     "MLFLOW_TRACKING_PASSWORD": "planted-mlflow-password",
@@ -77,7 +80,13 @@ def test_no_secret_is_written_where_all_goes_well_or_anything_fails(
     monkeypatch.setenv("FRAUD_RETRAINING_LEDGER__URL", postgres_url)
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "fraud")
     secrets = {**SECRETS, "the ledger's password": str(make_url(postgres_url).password)}
-    alerts = {"slack": {"api_url": "http://127.0.0.1:9/"}, "pagerduty": {"api_url": "https://127.0.0.1:9"}}
+    people = {key: ["oncall@bank.example"] for key in ("data", "model", "oncall")}
+    alerts = {
+        "slack": {"api_url": "http://127.0.0.1:9/"},
+        "pagerduty": {"api_url": "https://127.0.0.1:9"},
+        "email": {"host": "127.0.0.1", "port": 9, "sender": "alerts@bank.example", "channels": people},
+        "webhook": {"url": "http://127.0.0.1:9/hook"},
+    }
     place.configure(promotion={"mode": "auto"}, alerts=alerts)
     said = []
 
