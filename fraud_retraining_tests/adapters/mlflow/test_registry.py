@@ -557,8 +557,8 @@ def test_every_page_of_what_mlflow_lists_is_read(registry, monkeypatch):
         def __getattr__(self, name):
             return getattr(client, name)
 
-        def search_runs(self, experiments, page_token=None):
-            page = client.search_runs(experiments, max_results=2, page_token=page_token)
+        def search_runs(self, experiments, query="", page_token=None):
+            page = client.search_runs(experiments, query, max_results=2, page_token=page_token)
             sizes.append(len(page))
             return page
 

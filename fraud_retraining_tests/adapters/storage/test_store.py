@@ -336,7 +336,7 @@ from pathlib import Path
 from types import SimpleNamespace
 import pyarrow as pa
 import pandas, pyarrow.parquet, s3fs  # what a writer needs, once for all that are forked
-from fraud_retraining.adapters.storage.locations import open_location
+from fraud_retraining.adapters.storage.opening import open_location
 from fraud_retraining.adapters.storage.store import Store
 
 def die(*arguments):
