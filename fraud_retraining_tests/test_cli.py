@@ -58,6 +58,7 @@ class TestRetrain:
         assert champion() == before
         assert len(ledger().releases()) == 1
 
+    @pytest.mark.slow
     def test_one_changed_row_of_a_used_day_makes_another_model_and_the_ledger_names_the_day(self, home: Place) -> None:
         fingerprint = retrain()[1]["fingerprint"]
         table = home.read_day(USED)
@@ -73,6 +74,7 @@ class TestRetrain:
         assert changed == [str(USED)]
         assert ledger().verify().ok
 
+    @pytest.mark.slow
     def test_a_later_day_is_judged_against_the_champion_on_the_same_rows(self, home: Place) -> None:
         code, answer, _ = retrain(AS_OF + timedelta(days=2))
         regression = next(gate for gate in answer["gates"] if gate["name"] == "no_regression")
@@ -83,6 +85,7 @@ class TestRetrain:
         assert aged["average_precision"]["low"] < aged["average_precision"]["high"]
         assert (code, answer["status"]) in {(0, "promoted"), (4, "gate_failed")}
 
+    @pytest.mark.slow
     def test_a_backfill_gives_each_day_its_model_and_never_replaces_a_newer_champion(self, home: Place) -> None:
         before = champion()
         first = AS_OF - timedelta(days=4)
@@ -231,6 +234,7 @@ def test_an_ingest_names_the_days_that_cannot_be_read_beside_those_that_fail_a_c
     assert not any("gave no result" in line for line in told)
 
 
+@pytest.mark.slow
 def test_features_are_removed_by_retiring_them_first(home: Place) -> None:
     later = AS_OF + timedelta(days=2)
     home.configure(entities={"terminal": {"windows_days": [1]}})

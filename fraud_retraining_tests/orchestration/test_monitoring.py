@@ -58,7 +58,7 @@ from fraud_retraining.orchestration.state.trigger_inputs import Watched
 from fraud_retraining.settings import Settings, load_settings
 from fraud_retraining_tests.support.places import DAYS, START, Place, enter
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 AUTO: dict[str, Any] = {"promotion": {"mode": "auto"}}
 ASSETS = (SCORED, DRIFT, PERFORMANCE)
