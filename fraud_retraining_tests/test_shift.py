@@ -165,8 +165,7 @@ class Living(Watched):
         self.life.tags = {run.run_id: dict(run.tags) for run in self.runs(RETRAIN)}
         records = self.store.partitions(PERFORMANCE, [*BEFORE, *AFTER])
         self.life.worth = {day: report_of(record, PerformanceReport) for day, record in records.items()}
-        notices = ledger.events(EventKind.NOTICE_OPENED, EventKind.NOTICE_RESOLVED)
-        self.life.decay = [one.kind for one in notices if one.subject == Topic.PERFORMANCE_DECAYED]
+        self.life.decay = [one.kind for one in ledger.events() if one.subject == Topic.PERFORMANCE_DECAYED]
         self.life.verified = ledger.verify().ok
         return self.life
 
