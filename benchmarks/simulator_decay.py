@@ -27,7 +27,7 @@ from fraud_retraining.domain.features.point_in_time import (
     entity_days,
     transaction_features,
 )
-from fraud_retraining.domain.review.building import stability_index
+from fraud_retraining.domain.review.assembly import stability_index
 from fraud_retraining.domain.training.fitting import FittedModel, ModelPolicy, fit
 from fraud_retraining.domain.values.schemas import EntityPolicy
 from fraud_retraining.simulation import SimulationPolicy, Simulator

@@ -28,9 +28,9 @@ from fraud_retraining.adapters.alerts.destinations import DESTINATIONS, FALLBACK
 from fraud_retraining.adapters.alerts.file import ALERT_FILE, forget_links
 from fraud_retraining.adapters.alerts.outbox import Backlog, Delivery, OpenNotice, Outbox
 from fraud_retraining.adapters.pages.signed_links import LINK_VARIABLE, ReleaseLinks
-from fraud_retraining.domain.alerts.composing import escalation
 from fraud_retraining.domain.alerts.failures import Severity
 from fraud_retraining.domain.alerts.notices import Action, AlertPolicy, Notice
+from fraud_retraining.domain.alerts.routing import escalation
 from fraud_retraining.domain.values.base import Value
 
 LOG = logging.getLogger("fraud_retraining.alerts")

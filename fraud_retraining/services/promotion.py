@@ -26,7 +26,7 @@ from fraud_retraining.domain.releases.lifecycle import (
 )
 from fraud_retraining.domain.releases.reviewers import ReviewerPolicy
 from fraud_retraining.domain.releases.trust import require_approver
-from fraud_retraining.domain.releases.verdicts import require_recorded_verdict
+from fraud_retraining.domain.releases.verdict_checks import require_recorded_verdict
 from fraud_retraining.domain.retraining.leases import Lease
 from fraud_retraining.domain.values.errors import (
     ChampionLost,

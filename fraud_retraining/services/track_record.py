@@ -18,7 +18,7 @@ from fraud_retraining.domain.releases.trust import (
     by_trust,
     standing,
 )
-from fraud_retraining.domain.releases.verdicts import why_human
+from fraud_retraining.domain.releases.verdict_checks import why_human
 from fraud_retraining.domain.retraining.pauses import Automation
 from fraud_retraining.domain.retraining.requesters import recorded_request
 from fraud_retraining.domain.values.digests import digest

@@ -25,7 +25,7 @@ from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.releases.candidate import Evaluation
 from fraud_retraining.domain.retraining.statuses import RetrainStatus
 from fraud_retraining.domain.retraining.triggers.values import Trigger
-from fraud_retraining.domain.review.building import Reviewed, review
+from fraud_retraining.domain.review.assembly import Reviewed, review
 from fraud_retraining.domain.review.model_card import card_markdown, limits
 from fraud_retraining.domain.review.report import ReviewReport
 from fraud_retraining.domain.review.tables import metrics_grid

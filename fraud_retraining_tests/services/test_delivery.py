@@ -9,7 +9,6 @@ import pytest
 
 from fraud_retraining.adapters.alerts.outbox import Outbox
 from fraud_retraining.adapters.ledger.ledger import Ledger
-from fraud_retraining.domain.alerts.composing import opening, seen_again
 from fraud_retraining.domain.alerts.failures import Category, Severity
 from fraud_retraining.domain.alerts.notices import (
     Action,
@@ -22,6 +21,7 @@ from fraud_retraining.domain.alerts.notices import (
     Success,
     paused_notice,
 )
+from fraud_retraining.domain.alerts.routing import opening, seen_again
 from fraud_retraining.services.delivery import Drained, Notifier, alerting, drain
 from fraud_retraining_tests.support.notices import AS_OF, LINKS, a_notice, an_occasion
 from fraud_retraining_tests.support.reviewers import ROUTING_KEY, TOKEN, Clock, PagerDuty, Slack

@@ -11,7 +11,6 @@ from pydantic import ValidationError
 
 from fraud_retraining.adapters.alerts.mail import EmailDestination
 from fraud_retraining.adapters.alerts.outbox import Outbox
-from fraud_retraining.domain.alerts.composing import composer_of, opening, seen_again
 from fraud_retraining.domain.alerts.failures import Category
 from fraud_retraining.domain.alerts.notices import (
     Action,
@@ -24,6 +23,7 @@ from fraud_retraining.domain.alerts.notices import (
     PagerDutyPolicy,
     Success,
 )
+from fraud_retraining.domain.alerts.routing import composer_of, opening, seen_again
 from fraud_retraining.services.delivery import Drained, Notifier, alerting, drain
 from fraud_retraining_tests.support.mail_servers import PASSWORD, USER, MailServer
 from fraud_retraining_tests.support.notices import AS_OF, a_notice

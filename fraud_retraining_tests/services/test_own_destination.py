@@ -8,9 +8,9 @@ from fraud_retraining.adapters.alerts.destination import Destination, Means, Rec
 from fraud_retraining.adapters.alerts.destinations import DESTINATIONS, FALLBACK
 from fraud_retraining.adapters.alerts.outbox import Delivery, Outbox
 from fraud_retraining.domain.alerts.composer import Body
-from fraud_retraining.domain.alerts.composing import COMPOSERS, opening
 from fraud_retraining.domain.alerts.failures import Category
 from fraud_retraining.domain.alerts.notices import Action, AlertPolicy, Message, Notice, PagerDutyPolicy, Success
+from fraud_retraining.domain.alerts.routing import COMPOSERS, opening
 from fraud_retraining.services.delivery import Drained, Notifier, alerting, drain
 from fraud_retraining_tests.support.notices import AS_OF, a_notice
 from fraud_retraining_tests.support.reviewers import Clock

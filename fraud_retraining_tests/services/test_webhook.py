@@ -12,9 +12,9 @@ from pydantic import ValidationError
 
 from fraud_retraining.adapters.alerts.outbox import Outbox
 from fraud_retraining.adapters.alerts.webhook import WebhookDestination
-from fraud_retraining.domain.alerts.composing import opening, seen_again
 from fraud_retraining.domain.alerts.failures import Category
 from fraud_retraining.domain.alerts.notices import AlertPolicy, Notice, PagerDutyPolicy, Success, WebhookPolicy
+from fraud_retraining.domain.alerts.routing import opening, seen_again
 from fraud_retraining.services.delivery import Drained, Notifier, alerting, drain
 from fraud_retraining_tests.support.notices import AS_OF, a_notice
 from fraud_retraining_tests.support.reviewers import Clock, Receiver

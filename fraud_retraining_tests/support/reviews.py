@@ -9,7 +9,7 @@ import pyarrow as pa
 from fraud_retraining.domain.evaluation.gates import NO_CHAMPION, Evidence, GatePolicy, collect_evidence
 from fraud_retraining.domain.evaluation.judged import Judged, Pair
 from fraud_retraining.domain.monitoring.drift import DriftReport, FeatureDrift
-from fraud_retraining.domain.review.building import Reviewed, Watch, review
+from fraud_retraining.domain.review.assembly import Reviewed, Watch, review
 from fraud_retraining.domain.review.report import MatureDay, ReviewReport
 from fraud_retraining.domain.training.fitting import ModelPolicy, fit
 from fraud_retraining.domain.training.scoring import FittedModel

@@ -1,4 +1,4 @@
-"""Every destination of alerts. A new one is a class of its own and a line here and in `domain/alerts/composing.py`."""
+"""Every destination of alerts. A new one is a class of its own and a line here and in `domain/alerts/routing.py`."""
 
 from fraud_retraining.adapters.alerts.destination import Destination
 from fraud_retraining.adapters.alerts.file import FileDestination

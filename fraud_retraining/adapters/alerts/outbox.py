@@ -1,7 +1,7 @@
 """The outbox: what people were told, and what still has to be sent, in the ledger's database.
 
 Here: one open notice a key, deliveries that survive an outage of Slack and a death of their sender, and their place in
-the chain of events. Not here: what a message says (`domain/alerts/composing.py`) and how it is sent
+the chain of events. Not here: what a message says (`domain/alerts/routing.py`) and how it is sent
 (`services/delivery.py`).
 
 A notice and its messages are written in one transaction; whoever drains the outbox claims a message for a minute, sends
@@ -20,7 +20,6 @@ from pydantic import Field
 
 from fraud_retraining.adapters.ledger.event_log import EventLog
 from fraud_retraining.domain.alerts.composer import Composer
-from fraud_retraining.domain.alerts.composing import COMPOSERS, closing, composer_of
 from fraud_retraining.domain.alerts.failures import Severity
 from fraud_retraining.domain.alerts.notices import (
     Action,
@@ -30,6 +29,7 @@ from fraud_retraining.domain.alerts.notices import (
     after,
     kind_of,
 )
+from fraud_retraining.domain.alerts.routing import COMPOSERS, closing, composer_of
 from fraud_retraining.domain.ledger.events import Event, EventKind, canonical_json, plain
 from fraud_retraining.domain.values.base import Value
 from fraud_retraining.domain.values.digests import digest

@@ -1,6 +1,6 @@
 """Reviewer's packs in the store: one document a fingerprint, written when the candidate was judged.
 
-Here: writing a pack and reading it back as it was recorded. Not here: making (`domain/review/building.py`) and showing
+Here: writing a pack and reading it back as it was recorded. Not here: making (`domain/review/assembly.py`) and showing
 it (`adapters/pages/html.py`).
 """
 

@@ -20,7 +20,7 @@ from fraud_retraining.adapters.ledger.event_log import EventLog, clean_text, sql
 from fraud_retraining.adapters.ledger.leases import Leases, require_current
 from fraud_retraining.domain.audit.archiving import archived
 from fraud_retraining.domain.audit.record_checks import record_altered, recorded_releases, row_difference
-from fraud_retraining.domain.audit.replay import ReleaseReplay
+from fraud_retraining.domain.audit.state_replay import ReleaseReplay
 from fraud_retraining.domain.ledger.events import (
     NOTHING,
     BadRow,

@@ -27,8 +27,8 @@ from fraud_retraining.domain.audit.period import Period
 from fraud_retraining.domain.ledger.events import Event, Head
 from fraud_retraining.domain.releases.lifecycle import Release
 from fraud_retraining.domain.review import model_card as card
+from fraud_retraining.domain.review.first_screen import glossary, review_summary
 from fraud_retraining.domain.review.report import ReviewReport
-from fraud_retraining.domain.review.summary import glossary, review_summary
 from fraud_retraining.domain.review.tables import (
     gates_grid,
     left_out,

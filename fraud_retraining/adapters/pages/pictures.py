@@ -1,6 +1,6 @@
 """The pictures of a reviewer's pack, as PNG.
 
-Here: drawing the values of a pack. Not here: measuring them (`domain/review/building.py`), tables
+Here: drawing the values of a pack. Not here: measuring them (`domain/review/assembly.py`), tables
 (`domain/review/tables.py`) and where a picture is shown.
 
 Candidate is blue and solid, champion orange and dashed; the two colours and the two dashes stay apart for colour-blind

@@ -1,7 +1,7 @@
 """What a destination has to know to put a notice into words of its own.
 
 Here: the protocol, and what most destinations have in common. Not here: the destinations (one module each beside this
-one), the list of them (`composing.py`) and sending (`adapters/alerts/`).
+one), the list of them (`routing.py`) and sending (`adapters/alerts/`).
 """
 
 from collections.abc import Mapping

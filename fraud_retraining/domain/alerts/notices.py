@@ -1,7 +1,7 @@
 """Who is told what: the policy of channels, and a notice as a value.
 
 Here: what a notice says of a failure, and which success cures it. Not here: to which destinations it goes
-(`domain/alerts/composing.py`) and how it looks there (one module each beside it), keeping it
+(`domain/alerts/routing.py`) and how it looks there (one module each beside it), keeping it
 (`adapters/alerts/outbox.py`) and sending it (`services/delivery.py`).
 """
 

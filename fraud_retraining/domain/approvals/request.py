@@ -11,8 +11,8 @@ from urllib.parse import quote
 from fraud_retraining.domain.alerts.notices import Link, LinkPolicy
 from fraud_retraining.domain.audit.history import ReleaseHistory
 from fraud_retraining.domain.releases.lifecycle import Release
+from fraud_retraining.domain.review.first_screen import ReviewSummary, review_summary
 from fraud_retraining.domain.review.report import ReviewReport
-from fraud_retraining.domain.review.summary import ReviewSummary, review_summary
 
 SOMEBODY = "YOUR-NAME"
 

@@ -2,7 +2,7 @@
 
 Here: a release's working row against its last event, a version of the registry against what was recorded of it, and the
 refusal where they differ. Not here: whether the chain is whole (`domain/ledger/events.py`), whether its moves are legal
-(`domain/audit/replay.py`), and reading any of it (`adapters/`).
+(`domain/audit/state_replay.py`), and reading any of it (`adapters/`).
 """
 
 import json

@@ -1,6 +1,6 @@
 """What a reviewer looks at before a candidate may serve: the values, computed once, when it is judged.
 
-Here: the reviewer's pack as one small document. Not here: how it is made (`domain/review/building.py`), how it is drawn
+Here: the reviewer's pack as one small document. Not here: how it is made (`domain/review/assembly.py`), how it is drawn
 and laid out (`adapters/pages/pictures.py`, `adapters/pages/html.py`), and whether the candidate is good enough
 (`domain/evaluation/gates.py`).
 """

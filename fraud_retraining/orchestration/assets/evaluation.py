@@ -41,8 +41,8 @@ from fraud_retraining.domain.monitoring.live_performance import measure
 from fraud_retraining.domain.releases.candidate import Evaluation, TrainedModel
 from fraud_retraining.domain.releases.champions import champion_of_age
 from fraud_retraining.domain.releases.lifecycle import champion_of_time
-from fraud_retraining.domain.releases.verdicts import outcome_of
-from fraud_retraining.domain.review.building import Reviewed, Watch, maturity, review
+from fraud_retraining.domain.releases.verdict_checks import outcome_of
+from fraud_retraining.domain.review.assembly import Reviewed, Watch, maturity, review
 from fraud_retraining.domain.review.report import ReviewReport
 from fraud_retraining.domain.review.tables import gates_grid, metrics_grid
 from fraud_retraining.domain.training.scoring import FittedModel

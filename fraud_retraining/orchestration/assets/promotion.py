@@ -24,7 +24,7 @@ from fraud_retraining.domain.releases.lifecycle import (
     promotion_of,
 )
 from fraud_retraining.domain.releases.trust import POLICY
-from fraud_retraining.domain.releases.verdicts import floors_missed, require_registrable, why_human
+from fraud_retraining.domain.releases.verdict_checks import floors_missed, require_registrable, why_human
 from fraud_retraining.domain.retraining.leases import Lease
 from fraud_retraining.domain.retraining.statuses import RetrainStatus
 from fraud_retraining.domain.training.windows import TrainingWindow

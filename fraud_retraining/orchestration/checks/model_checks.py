@@ -11,7 +11,7 @@ from fraud_retraining.adapters.storage.store import Store
 from fraud_retraining.domain.evaluation.gates import GATES, GateResult
 from fraud_retraining.domain.monitoring.fixed_set import FixedSetAge
 from fraud_retraining.domain.releases.candidate import Evaluation
-from fraud_retraining.domain.releases.verdicts import floors_missed
+from fraud_retraining.domain.releases.verdict_checks import floors_missed
 from fraud_retraining.orchestration.io_managers import read_document
 from fraud_retraining.orchestration.names import EVALUATION
 from fraud_retraining.orchestration.partitions import days_of

@@ -21,7 +21,6 @@ from fraud_retraining.adapters.alerts.outbox import Outbox
 from fraud_retraining.adapters.days.monitoring_reports import DRIFT, PERFORMANCE, SCORED
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.storage.store import Store
-from fraud_retraining.domain.alerts.composing import opening, seen_again
 from fraud_retraining.domain.alerts.failures import (
     About,
     Category,
@@ -46,6 +45,7 @@ from fraud_retraining.domain.alerts.notices import (
     set_aside_key,
     set_aside_notice,
 )
+from fraud_retraining.domain.alerts.routing import opening, seen_again
 from fraud_retraining.domain.data.lake_layout import SetAside
 from fraud_retraining.domain.evaluation.gates import GateResult
 from fraud_retraining.domain.ledger.events import Event, EventKind

@@ -11,9 +11,9 @@ from fraud_retraining.adapters.days.review_reports import read_review_report
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.pages.signed_links import ReleaseLinks
 from fraud_retraining.adapters.storage.store import Store
-from fraud_retraining.domain.alerts.composing import composer_of, opening
 from fraud_retraining.domain.alerts.failures import Audience, Severity
 from fraud_retraining.domain.alerts.notices import SLACK, Action, Message, Notice, runbook_link, sentences
+from fraud_retraining.domain.alerts.routing import composer_of, opening
 from fraud_retraining.domain.alerts.slack_markup import SECTION, mrkdwn
 from fraud_retraining.domain.approvals.announcements import ReleaseNotice
 from fraud_retraining.domain.approvals.request import request_links, request_text

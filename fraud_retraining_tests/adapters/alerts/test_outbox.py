@@ -8,7 +8,6 @@ import pytest
 
 from fraud_retraining.adapters.alerts.outbox import Outbox, pause_after
 from fraud_retraining.adapters.ledger.ledger import Ledger
-from fraud_retraining.domain.alerts.composing import escalation, opening, seen_again
 from fraud_retraining.domain.alerts.failures import Category
 from fraud_retraining.domain.alerts.notices import (
     Action,
@@ -18,6 +17,7 @@ from fraud_retraining.domain.alerts.notices import (
     PagerDutyPolicy,
     Success,
 )
+from fraud_retraining.domain.alerts.routing import escalation, opening, seen_again
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining_tests.support.notices import AS_OF, a_notice
 from fraud_retraining_tests.support.reviewers import Clock

@@ -10,7 +10,7 @@ from scipy.stats import ks_2samp
 
 from fraud_retraining.domain.evaluation.gates import NO_CHAMPION
 from fraud_retraining.domain.evaluation.metrics import average_precision, card_precision_at_k, metric_names
-from fraud_retraining.domain.review.building import kolmogorov_distance, stability_index
+from fraud_retraining.domain.review.assembly import kolmogorov_distance, stability_index
 from fraud_retraining.domain.review.report import ReviewReport
 from fraud_retraining_tests.support.judged_rows import EXAMPLES
 from fraud_retraining_tests.support.reviews import (

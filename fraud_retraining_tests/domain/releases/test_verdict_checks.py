@@ -9,7 +9,7 @@ from fraud_retraining.domain.evaluation.gates import GATES, Evidence, Finding, G
 from fraud_retraining.domain.releases.candidate import Evaluation
 from fraud_retraining.domain.releases.lifecycle import Release, ReleaseState
 from fraud_retraining.domain.releases.trust import POLICY
-from fraud_retraining.domain.releases.verdicts import (
+from fraud_retraining.domain.releases.verdict_checks import (
     floors_missed,
     outcome_of,
     require_recorded_verdict,

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fraud_retraining.domain.alerts.composing import closing, escalation, opening, seen_again
 from fraud_retraining.domain.alerts.failures import Audience, Category, Severity
 from fraud_retraining.domain.alerts.notices import (
     AlertPolicy,
@@ -23,6 +22,7 @@ from fraud_retraining.domain.alerts.notices import (
     sentences,
 )
 from fraud_retraining.domain.alerts.pagerduty import pagerduty_event
+from fraud_retraining.domain.alerts.routing import closing, escalation, opening, seen_again
 from fraud_retraining.domain.alerts.slack import slack_message
 from fraud_retraining.domain.alerts.slack_markup import mrkdwn, web_address
 from fraud_retraining.domain.alerts.text import clean, dedup_key
