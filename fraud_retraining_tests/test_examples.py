@@ -1,0 +1,25 @@
+"""The examples in docstrings of the package run, and give what they show."""
+
+import doctest
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "fraud_retraining"
+WITH_EXAMPLES = [
+    ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
+    for path in sorted(PACKAGE.rglob("*.py"))
+    if ">>> " in path.read_text(encoding="utf-8")
+]
+
+
+def test_the_domain_has_examples() -> None:
+    assert [name for name in WITH_EXAMPLES if name.startswith("fraud_retraining.domain.")]
+
+
+@pytest.mark.parametrize("name", WITH_EXAMPLES)
+def test_examples_in_docstrings_give_what_they_show(name: str) -> None:
+    failed, attempted = doctest.testmod(import_module(name))
+    assert attempted, f"{name} shows an example where doctest does not look"
+    assert not failed

@@ -1,0 +1,183 @@
+"""Each module has its test file at the same path, and each test file below a package is about one module.
+
+Exceptions stand here with their reason. Migrations are covered by `adapters/ledger/test_older_ledger.py`.
+"""
+
+import re
+from pathlib import Path
+
+TESTS = Path(__file__).resolve().parent
+PACKAGE = TESTS.parent / "fraud_retraining"
+
+# Module: the reason why it has no test file of its own, with the path of the test that covers it.
+COVERED_ELSEWHERE: dict[str, str] = {}
+
+# Test file below a package: what it tests that is more than one module.
+ACROSS_MODULES: dict[str, str] = {
+    "adapters/ledger/test_ledger_machine.py": "any order of calls on the ledger: a state machine over ledger.py, event_log.py and guards.py",
+    "adapters/ledger/test_older_ledger.py": "a database of an earlier version is migrated, and reads as before",
+    "adapters/ledger/test_tampering.py": "rows changed behind the ledger's back are found by ledger.py, guards.py and pinned_heads.py",
+    "orchestration/test_daemon.py": "the daemon runs sensors, schedules and runs together",
+    "orchestration/test_killed_between_writes.py": "a process killed between any two writes",
+    "orchestration/test_one_at_a_time.py": "lease, queue and sensors together keep retrains apart",
+    "orchestration/test_queue.py": "Dagster's queue with our limits",
+    "orchestration/test_side_by_side.py": "two processes on one home",
+    "services/test_own_destination.py": "a destination that a test adds, through outbox, draining and escalation",
+    "services/test_record_attacks.py": "attacks on the record that approvals and promotion rest on",
+    "services/test_registry_attacks.py": "attacks on MLflow's registry that promotion rests on",
+    "services/test_release_faults.py": "faults of database and registry in approvals, promotion and release watch",
+    "serving/test_release_pages_in_browser.py": "pages, scripts and forms of releases in a browser",
+}
+
+# Modules without a test file, and test files without a module, that are still to be brought into order.
+TO_DO: frozenset[str] = frozenset(
+    {
+        "adapters/alerts/destination",
+        "adapters/alerts/destinations",
+        "adapters/alerts/file",
+        "adapters/alerts/mail",
+        "adapters/alerts/pagerduty",
+        "adapters/alerts/slack",
+        "adapters/alerts/statements",
+        "adapters/alerts/webhook",
+        "adapters/days/review_reports",
+        "adapters/days/window_rows",
+        "adapters/ledger/event_log",
+        "adapters/ledger/guards",
+        "adapters/pages/signed_links",
+        "adapters/storage/accounts",
+        "adapters/storage/opening",
+        "adapters/storage/s3",
+        "adapters/storage/test_missing_numbers.py",
+        "adapters/storage/yaml_file",
+        "commands/answers",
+        "commands/audit",
+        "commands/audit_answers",
+        "commands/cleaning",
+        "commands/decisions",
+        "commands/demonstration",
+        "commands/development",
+        "commands/lakes",
+        "commands/links",
+        "commands/runs",
+        "commands/serving",
+        "commands/state",
+        "domain/alerts/composer",
+        "domain/alerts/file",
+        "domain/alerts/mail",
+        "domain/alerts/notices",
+        "domain/alerts/pagerduty",
+        "domain/alerts/slack",
+        "domain/alerts/slack_markup",
+        "domain/alerts/text",
+        "domain/alerts/webhook",
+        "domain/approvals/slack_request",
+        "domain/audit/history",
+        "domain/audit/period",
+        "domain/audit/record_checks",
+        "domain/audit/replay",
+        "domain/data/lake_layout",
+        "domain/data/validation",
+        "domain/features/columns",
+        "domain/features/lineage",
+        "domain/monitoring/test_wide_drift.py",
+        "domain/releases/candidate",
+        "domain/releases/champions",
+        "domain/retraining/requesters",
+        "domain/retraining/statuses",
+        "domain/retraining/triggers/values",
+        "domain/review/model_card",
+        "domain/review/report",
+        "domain/scoring",
+        "domain/values/base",
+        "domain/values/days",
+        "domain/values/digests",
+        "domain/values/errors",
+        "domain/values/grids",
+        "domain/values/interval",
+        "domain/values/names",
+        "domain/values/schemas",
+        "orchestration/assets/day_runs",
+        "orchestration/assets/evaluation",
+        "orchestration/assets/features",
+        "orchestration/assets/ingestion",
+        "orchestration/assets/monitoring",
+        "orchestration/assets/promotion",
+        "orchestration/assets/specs",
+        "orchestration/assets/training",
+        "orchestration/checks/data_checks",
+        "orchestration/checks/drift_checks",
+        "orchestration/checks/model_checks",
+        "orchestration/checks/performance_checks",
+        "orchestration/drift_rendering",
+        "orchestration/io_managers",
+        "orchestration/jobs",
+        "orchestration/names",
+        "orchestration/partitions",
+        "orchestration/resources",
+        "orchestration/runs/health",
+        "orchestration/runs/progress",
+        "orchestration/runs/spending",
+        "orchestration/schedules",
+        "orchestration/sensors/alerts",
+        "orchestration/sensors/release_notifier",
+        "orchestration/sensors/triggering",
+        "orchestration/state/first_days",
+        "orchestration/state/inventory",
+        "orchestration/state/monitoring",
+        "orchestration/state/readiness",
+        "orchestration/test_data_checks.py",
+        "orchestration/test_identity_of_days.py",
+        "orchestration/test_large_days.py",
+        "orchestration/test_monitoring.py",
+        "services/recorded_versions",
+        "services/test_email.py",
+        "services/test_webhook.py",
+        "serving/latest",
+        "serving/slack_clicks",
+        "simulation/behaviour",
+        "simulation/crews",
+        "simulation/payments",
+        "simulation/policy",
+        "simulation/population",
+        "simulation/randomness",
+        "simulation/tactics",
+    }
+)
+
+MODULES = {
+    path.relative_to(PACKAGE).with_suffix("").as_posix()
+    for path in PACKAGE.rglob("*.py")
+    if path.name not in ("__init__.py", "__main__.py") and "migrations" not in path.parts
+}
+TEST_FILES = {path.relative_to(TESTS).as_posix() for path in TESTS.rglob("test_*.py")}
+
+
+def mirrored(module: str) -> str:
+    """Path of the test file of a module."""
+    folder, _, name = module.rpartition("/")
+    return f"{folder}/test_{name}.py" if folder else f"test_{name}.py"
+
+
+def test_every_module_has_its_test_file_or_a_reason() -> None:
+    without = {module for module in MODULES if mirrored(module) not in TEST_FILES}
+    assert sorted(without - COVERED_ELSEWHERE.keys() - TO_DO) == []
+
+
+def test_every_test_file_below_a_package_is_about_one_module_or_says_why_not() -> None:
+    below = {path for path in TEST_FILES if "/" in path}
+    assert sorted(below - {mirrored(module) for module in MODULES} - ACROSS_MODULES.keys() - TO_DO) == []
+
+
+def test_a_module_that_is_covered_elsewhere_names_the_test() -> None:
+    for module, reason in COVERED_ELSEWHERE.items():
+        named = re.findall(r"[\w/]*\btest_\w+\.py", reason)
+        assert named, f"{module}: the reason names no test file"
+        assert [path for path in named if path not in TEST_FILES] == [], module
+
+
+def test_no_exception_is_without_need() -> None:
+    assert sorted(COVERED_ELSEWHERE.keys() - MODULES) == []
+    assert sorted(module for module in COVERED_ELSEWHERE if mirrored(module) in TEST_FILES) == []
+    assert sorted(ACROSS_MODULES.keys() - TEST_FILES) == []
+    assert sorted(ACROSS_MODULES.keys() & {mirrored(module) for module in MODULES}) == []
