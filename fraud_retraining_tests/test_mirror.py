@@ -14,9 +14,9 @@ COVERED_ELSEWHERE: dict[str, str] = {}
 
 # Test file below a package: what it tests that is more than one module.
 ACROSS_MODULES: dict[str, str] = {
-    "adapters/ledger/test_ledger_machine.py": "any order of calls on the ledger: a state machine over ledger.py, event_log.py and guards.py",
+    "adapters/ledger/test_ledger_machine.py": "any order of calls: a state machine over ledger, event log and guards",
     "adapters/ledger/test_older_ledger.py": "a database of an earlier version is migrated, and reads as before",
-    "adapters/ledger/test_tampering.py": "rows changed behind the ledger's back are found by ledger.py, guards.py and pinned_heads.py",
+    "adapters/ledger/test_tampering.py": "rows changed behind the ledger's back, over ledger, guards and pinned heads",
     "orchestration/test_daemon.py": "the daemon runs sensors, schedules and runs together",
     "orchestration/test_killed_between_writes.py": "a process killed between any two writes",
     "orchestration/test_one_at_a_time.py": "lease, queue and sensors together keep retrains apart",
