@@ -25,7 +25,13 @@ from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.releases.candidate import Evaluation
 from fraud_retraining.domain.retraining.statuses import RetrainStatus
 from fraud_retraining.domain.retraining.triggers.values import Trigger
-from fraud_retraining.domain.review.assembly import Reviewed, review
+from fraud_retraining.domain.review.assembly import (
+    ReviewContext,
+    ReviewedModel,
+    ReviewedModels,
+    ReviewSubject,
+    assemble_review_report,
+)
 from fraud_retraining.domain.review.model_card import card_markdown, limits
 from fraud_retraining.domain.review.report import ReviewReport
 from fraud_retraining.domain.review.tables import metrics_grid
@@ -34,7 +40,7 @@ from fraud_retraining.services.release_history import read_release_history
 from fraud_retraining_tests.support.ledger_history import lived
 from fraud_retraining_tests.support.pages_read import Read
 from fraud_retraining_tests.support.recorded import Record
-from fraud_retraining_tests.support.reviews import AS_OF, MATURITY, POLICY, fitted, judged, watched
+from fraud_retraining_tests.support.reviews import AS_OF, MATURITY, POLICY, fitted, judged, sampled
 
 CANDIDATE = ("amount", "night", "count", "city")
 
@@ -47,17 +53,13 @@ def shown() -> tuple[Evaluation, ReviewReport]:
     fair = whole.days >= np.unique(whole.days)[2]
     pair = Pair(whole.where(fair), judged(champion).where(fair))
     evidence = collect_evidence(POLICY, holdout=whole, comparison=pair, importance=candidate.importance())
-    review_report = review(
-        as_of=AS_OF,
-        fingerprint="f" * 64,
-        policy=POLICY,
-        evidence=evidence,
-        candidate=Reviewed(pair.candidate, candidate),
-        champion=Reviewed(pair.champion, champion),
-        champion_version=1,
-        watch=watched(candidate, champion),
-        maturity=MATURITY,
+    models = ReviewedModels(
+        candidate=ReviewedModel(pair.candidate, candidate),
+        champion=ReviewedModel(pair.champion, champion),
+        sample=sampled(candidate, champion),
     )
+    subject = ReviewSubject(AS_OF, "f" * 64, champion_version=1)
+    review_report = assemble_review_report(subject, models, evidence, POLICY, ReviewContext(MATURITY))
     evaluation = Evaluation(
         as_of=AS_OF,
         fingerprint="f" * 64,

@@ -9,8 +9,15 @@ import pyarrow as pa
 from fraud_retraining.domain.evaluation.gates import NO_CHAMPION, Evidence, GatePolicy, collect_evidence
 from fraud_retraining.domain.evaluation.judged import Judged, Pair
 from fraud_retraining.domain.monitoring.drift import DriftReport, FeatureDrift
-from fraud_retraining.domain.review.assembly import Reviewed, Watch, review
+from fraud_retraining.domain.review.assembly import (
+    ReviewContext,
+    ReviewedModel,
+    ReviewedModels,
+    ReviewSubject,
+    assemble_review_report,
+)
 from fraud_retraining.domain.review.report import MatureDay, ReviewReport
+from fraud_retraining.domain.review.row_sample import RowSample
 from fraud_retraining.domain.training.fitting import ModelPolicy, fit
 from fraud_retraining.domain.training.scoring import FittedModel
 
@@ -60,11 +67,11 @@ def judged(model: FittedModel) -> Judged:
     return Judged.from_table(rows(), model.predict(rows()), entity="customer", slices=("city",))
 
 
-def watched(candidate: FittedModel, champion: FittedModel | None, batch_rows: int = 700, **more: int) -> Watch:
-    watch = Watch(ROWS, **more)
+def sampled(candidate: FittedModel, champion: FittedModel | None, batch_rows: int = 700, **more: int) -> RowSample:
+    sample = RowSample(ROWS, **more)
     for batch in rows().to_batches(max_chunksize=batch_rows):
-        watch.see(batch, candidate.predict(batch), champion.predict(batch) if champion else None)
-    return watch
+        sample.add(batch, candidate.predict(batch), champion.predict(batch) if champion else None)
+    return sample
 
 
 def evidence_of(candidate: FittedModel, champion: FittedModel | None) -> Evidence:
@@ -124,20 +131,19 @@ def review_report_of(
     about_fixed = {"fixed": fixed[0]} if fixed else {}
     about_fixed |= {"fixed_comparison": Pair(*fixed)} if len(fixed) > 1 else {}
     pair = Pair(mine, rival) if rival is not None else NO_CHAMPION
-    return review(
-        as_of=AS_OF,
-        fingerprint="f" * 64,
-        policy=POLICY,
-        evidence=collect_evidence(
-            POLICY, holdout=mine, comparison=pair, importance=candidate.importance(), **about_fixed
-        ),
-        candidate=Reviewed(mine, candidate),
-        champion=Reviewed(rival, champion) if rival is not None and champion else None,
-        champion_version=1 if champion else None,
-        watch=watched(candidate, champion),
-        maturity=MATURITY,
-        drift=DRIFT if drift else None,
+    evidence = collect_evidence(POLICY, holdout=mine, comparison=pair, importance=candidate.importance(), **about_fixed)
+    models = ReviewedModels(
+        candidate=ReviewedModel(mine, candidate),
+        champion=ReviewedModel(rival, champion) if rival is not None and champion else None,
+        sample=sampled(candidate, champion),
         fixed=fixed,
+    )
+    return assemble_review_report(
+        ReviewSubject(AS_OF, "f" * 64, champion_version=1 if champion else None),
+        models,
+        evidence,
+        POLICY,
+        ReviewContext(MATURITY, DRIFT if drift else None),
     )
 
 

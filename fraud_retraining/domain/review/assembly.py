@@ -1,13 +1,14 @@
-"""How a reviewer's pack is made from judged rows and fitted models.
+"""Assembly of a review report from judged rows and fitted models.
 
-Here: what is kept of the rows that stream by while they are scored, and every measurement of the pack that the gates
-do not need. Not here: the pack's values (`domain/review/report.py`).
+Here: every measurement of the report that the gates do not need. Not here: the report's values
+(`domain/review/report.py`) and the sample of rows (`domain/review/row_sample.py`).
 
-Everything that compares the models is measured on the rows that neither has learnt from. What is costly is measured
-on a sample; the pack says on how many rows.
+Everything that compares the models is measured on the rows that neither was trained on. Expensive measurements use a
+sample; the report says on how many rows.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import NamedTuple
 
@@ -34,69 +35,29 @@ from fraud_retraining.domain.review.report import (
     SliceReview,
     Use,
 )
+from fraud_retraining.domain.review.row_sample import CANDIDATE, CHAMPION, RowSample
 from fraud_retraining.domain.training.scoring import FittedModel
 from fraud_retraining.domain.training.windows import TrainingWindow, WindowDay
 from fraud_retraining.domain.values.schemas import AMOUNT, IS_FRAUD, TIMESTAMP, TRANSACTION_ID
 
-SAMPLE_ROWS = 1000
-DISAGREEMENTS = 20
 REASONS = 3
 SCORE_BINS = 30
 LOWEST_SCORE = 1e-6
 SHIFT_BINS = 10
 EPOCH = date(1970, 1, 1)
-CANDIDATE, CHAMPION = "candidate_score", "champion_score"
 
 
-class Watch:
-    """Keeps, of batches that are scored one after the other, a sample and the rows on which two models differ most.
+class ReviewSubject(NamedTuple):
+    """The candidate that a report is about, and the version that served when it was judged."""
 
-    The sample is every n-th row, so it has every day and hour in proportion; which rows these are depends on their
-    order alone.
-    """
-
-    def __init__(self, rows: int, sample: int = SAMPLE_ROWS, most: int = DISAGREEMENTS) -> None:
-        self._step = max(1, -(-rows // sample))
-        self._most = most
-        self._seen = 0
-        self._sample: list[pa.Table] = []
-        self._differing: list[pa.Table] = []
-
-    def see(self, batch: pa.RecordBatch, candidate: Floats, champion: Floats | None) -> None:
-        """A batch with both models' scores for it."""
-        table = pa.Table.from_batches([batch])
-        first = -self._seen % self._step
-        self._seen += len(table)
-        self._sample.append(table.take(np.arange(first, len(table), self._step)))
-        if champion is not None:
-            scored = table.append_column(CANDIDATE, pa.array(candidate)).append_column(CHAMPION, pa.array(champion))
-            self._differing = [_most_differing([*self._differing, scored], self._most)]
-
-    @property
-    def sample(self) -> pa.Table | None:
-        """The sample; none before a batch was seen."""
-        return pa.concat_tables(self._sample) if self._sample else None
-
-    @property
-    def differing(self) -> pa.Table | None:
-        """The rows on which the models differ most, with both scores; none without a champion."""
-        return self._differing[0] if self._differing else None
+    as_of: date
+    fingerprint: str
+    champion_version: int | None
+    """The version that served, also where no row could compare the two."""
 
 
-def _most_differing(tables: Sequence[pa.Table], most: int) -> pa.Table:
-    """Greatest difference first; equal ones in the order of their rows."""
-    whole = pa.concat_tables(tables)
-    apart = -np.abs(whole[CANDIDATE].to_numpy() - whole[CHAMPION].to_numpy())
-    nearest = (
-        np.argpartition(apart, min(most, len(apart)) - 1)[: most + 1] if len(apart) > most else np.arange(len(apart))
-    )
-    bound = apart[nearest].max() if len(nearest) else 0.0
-    kept = np.flatnonzero(apart <= bound)
-    return whole.take(kept[np.argsort(apart[kept], kind="stable")][:most])
-
-
-class Reviewed(NamedTuple):
-    """A model under review: its rows, and itself."""
+class ReviewedModel(NamedTuple):
+    """A model under review and its judged rows."""
 
     rows: Judged
     model: FittedModel
@@ -107,67 +68,76 @@ class Reviewed(NamedTuple):
         return self.model.importance()
 
 
-def review(
-    *,
-    as_of: date,
-    fingerprint: str,
-    policy: MetricsPolicy,
-    evidence: Evidence,
-    candidate: Reviewed,
-    champion: Reviewed | None,
-    champion_version: int | None,
-    watch: Watch,
-    maturity: Iterable[MatureDay],
-    drift: DriftReport | None = None,
-    fixed: Sequence[Judged] = (),
+@dataclass(frozen=True)
+class ReviewedModels:
+    """Candidate and champion on the same rows; without rows that compare them, the candidate on the whole holdout."""
+
+    candidate: ReviewedModel
+    champion: ReviewedModel | None
+    sample: RowSample
+    """Sample of those rows, and the rows on which the scores differ most."""
+    fixed: Sequence[Judged] = ()
+    """Both models on the comparable rows of the fixed evaluation days; else the candidate on all of them."""
+
+    @property
+    def sides(self) -> tuple[ReviewedModel, ...]:
+        """The candidate, then the champion if there is one."""
+        return (self.candidate,) if self.champion is None else (self.candidate, self.champion)
+
+
+class ReviewContext(NamedTuple):
+    """Facts about the data that a reviewer sees beside the models."""
+
+    maturity: Iterable[MatureDay]
+    drift: DriftReport | None = None
+    """The latest report under the champion; the review report says so where there is none."""
+
+
+def assemble_review_report(
+    subject: ReviewSubject, models: ReviewedModels, evidence: Evidence, policy: MetricsPolicy, context: ReviewContext
 ) -> ReviewReport:
-    """The pack of a candidate.
+    """Return the review report of a candidate.
 
     Args:
-        as_of: the as-of day.
-        fingerprint: the candidate's.
-        policy: budget, confidence and seed.
-        evidence: what the gates read.
-        candidate: on the rows that both were judged on, or on the whole holdout.
-        champion: on those rows; none where there is none to compare with.
-        champion_version: the version that served, even if no row could compare the two.
-        watch: what it kept of those rows.
-        maturity: the labels of the window's days.
-        drift: the latest day's report under the champion; where there is none, the pack says so.
-        fixed: candidate and champion on the fixed evaluation days' rows that compare them, else the candidate on all.
+        subject: the candidate and the version that served.
+        models: both models with their judged rows.
+        evidence: the measurements that the gates read.
+        policy: alert budget, confidence and seed.
+        context: label maturity and drift.
     """
-    sides = [candidate, *([champion] if champion else [])]
-    drawn = draw(*(side.rows for side in sides), alert_budget=policy.alert_budget, seed=policy.seed)
+    rows, champion = models.candidate.rows, models.champion
+    drawn = draw(*(side.rows for side in models.sides), alert_budget=policy.alert_budget, seed=policy.seed)
     curves = [curve(one, policy.confidence) for one in drawn] or [()]
-    measured = (evidence.beside, evidence.champion)[: len(sides)]
-    explained = [explain(side.model, watch.sample, seed=policy.seed) if watch.sample else None for side in sides]
-    first, last = _range(candidate.rows)
+    measured = (evidence.beside, evidence.champion)[: len(models.sides)]
+    sample = models.sample.rows
+    explained = [explain(side.model, sample, seed=policy.seed) if sample else None for side in models.sides]
+    first, last = _range(rows)
     return ReviewReport(
-        as_of=as_of,
-        fingerprint=fingerprint,
-        champion_version=champion_version,
+        as_of=subject.as_of,
+        fingerprint=subject.fingerprint,
+        champion_version=subject.champion_version,
         not_compared=evidence.comparison.reason if isinstance(evidence.comparison, NotCompared) else "",
         first_day=first,
         last_day=last,
-        rows=len(candidate.rows),
-        frauds=candidate.rows.frauds,
+        rows=len(rows),
+        frauds=rows.frauds,
         confidence=policy.confidence,
         curve=curves[0],
         champion_curve=curves[1] if len(curves) > 1 else (),
         intervals=_intervals(drawn, measured, evidence.comparison, policy.confidence),
-        fixed_intervals=_fixed_intervals(fixed, evidence, policy),
+        fixed_intervals=_fixed_intervals(models.fixed, evidence, policy),
         alert_budget=policy.alert_budget,
         alert_entity=policy.alert_entity,
-        alerts=_alerts([side.rows for side in sides], policy.alert_budget),
-        scores=_scores(candidate.rows, champion.rows if champion else None),
+        alerts=_alerts([side.rows for side in models.sides], policy.alert_budget),
+        scores=_scores(rows, champion.rows if champion else None),
         calibration=evidence.beside.calibration,
         champion_calibration=evidence.champion.calibration if evidence.champion else None,
-        effects=_method(watch, explained),
-        features=_features(candidate, champion, explained),
+        effects=_effects(sample, explained),
+        features=_features(models, explained),
         slices=_slices(evidence),
-        maturity=tuple(maturity),
-        drift=drift,
-        disagreements=_disagreements(watch.differing, candidate, champion, policy.alert_column),
+        maturity=tuple(context.maturity),
+        drift=context.drift,
+        disagreements=_disagreements(models, policy.alert_column),
     )
 
 
@@ -195,8 +165,8 @@ def _intervals(
     return {**known, "average_precision": judged}
 
 
-def maturity(window: TrainingWindow, accepted: Mapping[date, int]) -> tuple[MatureDay, ...]:
-    """The labels of a window's days as its as-of day knows them, beside the rows that were accepted on each."""
+def label_maturity(window: TrainingWindow, accepted: Mapping[date, int]) -> tuple[MatureDay, ...]:
+    """Labels of each day of a window as known on its as-of day, with the accepted rows of the day."""
     uses: tuple[tuple[Use, tuple[WindowDay, ...]], ...] = (
         ("training", window.training),
         ("holdout", window.holdout),
@@ -284,20 +254,18 @@ def kolmogorov_distance(candidate: Floats, champion: Floats) -> float:
     return max(beyond(candidate), beyond(champion))
 
 
-def _method(watch: Watch, explained: Sequence[Explanation | None]) -> Effects:
+def _effects(sample: pa.Table | None, explained: Sequence[Explanation | None]) -> Effects:
     methods = [one.method if one else None for one in explained]
     return Effects(
-        rows=watch.sample.num_rows if watch.sample is not None else 0,
+        rows=sample.num_rows if sample is not None else 0,
         candidate=methods[0],
         champion=methods[1] if len(methods) > 1 else None,
     )
 
 
-def _features(
-    candidate: Reviewed, champion: Reviewed | None, explained: Sequence[Explanation | None]
-) -> tuple[FeatureReview, ...]:
-    """Every feature of both models, those first that matter most in either."""
-    gains = [candidate.gains, champion.gains if champion else {}]
+def _features(models: ReviewedModels, explained: Sequence[Explanation | None]) -> tuple[FeatureReview, ...]:
+    """Every feature of both models, the greatest effect in either of them first."""
+    gains = [*(side.gains for side in models.sides), {}][:2]
     effects = [*(one.shares if one else {} for one in explained), {}][:2]
     found = [
         FeatureReview(
@@ -333,14 +301,13 @@ def _slices(evidence: Evidence) -> tuple[SliceReview, ...]:
     )
 
 
-def _disagreements(
-    rows: pa.Table | None, candidate: Reviewed, champion: Reviewed | None, entity: str
-) -> tuple[Disagreement, ...]:
+def _disagreements(models: ReviewedModels, entity: str) -> tuple[Disagreement, ...]:
+    rows, champion = models.sample.disagreements, models.champion
     if rows is None or champion is None or not len(rows):
         return ()
     columns = {name: rows[name].to_pylist() for name in (TRANSACTION_ID, TIMESTAMP, entity, AMOUNT, IS_FRAUD)}
     scores = rows[CANDIDATE].to_pylist(), rows[CHAMPION].to_pylist()
-    reasons = _reasons(explain(candidate.model, rows), explain(champion.model, rows))
+    reasons = _reasons(explain(models.candidate.model, rows), explain(champion.model, rows))
     return tuple(
         Disagreement(
             transaction_id=str(columns[TRANSACTION_ID][row]),

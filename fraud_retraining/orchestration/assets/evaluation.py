@@ -42,8 +42,16 @@ from fraud_retraining.domain.releases.candidate import Evaluation, TrainedModel
 from fraud_retraining.domain.releases.champions import champion_of_age
 from fraud_retraining.domain.releases.lifecycle import champion_of_time
 from fraud_retraining.domain.releases.verdict_checks import outcome_of
-from fraud_retraining.domain.review.assembly import Reviewed, Watch, maturity, review
+from fraud_retraining.domain.review.assembly import (
+    ReviewContext,
+    ReviewedModel,
+    ReviewedModels,
+    ReviewSubject,
+    assemble_review_report,
+    label_maturity,
+)
 from fraud_retraining.domain.review.report import ReviewReport
+from fraud_retraining.domain.review.row_sample import RowSample
 from fraud_retraining.domain.review.tables import gates_grid, metrics_grid
 from fraud_retraining.domain.training.scoring import FittedModel
 from fraud_retraining.domain.training.windows import HoldoutPolicy, TrainingWindow, WindowDay
@@ -102,7 +110,7 @@ class JudgedDays:
     candidate: Judged
     comparison: Pair | NotCompared
     compared: tuple[date, ...]
-    watch: Watch
+    sample: RowSample
 
 
 def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
@@ -226,7 +234,7 @@ def _judged(days: Sequence[WindowDay], judging: Judging) -> JudgedDays:
     told = [TIMESTAMP, gates.alert_column, AMOUNT, *gates.slices]
     read = [TRANSACTION_ID, *told, *candidate.features, *_champion_features(champion, settings)]
     fair = _fair(days, champion)
-    watch = Watch(sum(day.rows for day in days if day.day in fair or not fair))
+    sample = RowSample(sum(day.rows for day in days if day.day in fair or not fair))
     tables, scores, rivals = [], [], []
     for batch in WindowRows(judging.store, days, judging.window.days.as_of, read)():
         judging.lease.hold()
@@ -235,16 +243,16 @@ def _judged(days: Sequence[WindowDay], judging: Judging) -> JudgedDays:
         if champion is not None:
             rivals.append(champion.model.predict(batch))
         if batch.column(TIMESTAMP)[0].as_py().date() in fair or not fair:
-            watch.see(batch, scores[-1], rivals[-1] if champion is not None and fair else None)
+            sample.add(batch, scores[-1], rivals[-1] if champion is not None and fair else None)
     if not tables:
         raise DataInvalid("no day that judges the model has a labelled row", culprits=[day.day for day in days])
     judged = Judged.from_table(
         pa.concat_tables(tables), np.concatenate(scores), entity=gates.alert_column, slices=gates.slices
     )
     if isinstance(judging.opponent, NotCompared):
-        return JudgedDays(judged, judging.opponent, (), watch)
+        return JudgedDays(judged, judging.opponent, (), sample)
     comparison = _compared(judged, np.concatenate(rivals), fair, judging.opponent, gates.min_compared_frauds)
-    return JudgedDays(judged, comparison, fair if isinstance(comparison, Pair) else (), watch)
+    return JudgedDays(judged, comparison, fair if isinstance(comparison, Pair) else (), sample)
 
 
 def _fair(days: Sequence[WindowDay], champion: Champion | None) -> tuple[date, ...]:
@@ -318,7 +326,7 @@ def _fixed_age(
         model.as_of,
         [day.day for day in window.fixed],
         scores=(fixed.candidate, holdout.candidate),
-        samples=(fixed.watch.sample, holdout.watch.sample),
+        samples=(fixed.sample.rows, holdout.sample.rows),
         importance=model.importance,
     )
 
@@ -380,18 +388,17 @@ def _reviewed(evaluation: Evaluation, judging: Judging, holdout: JudgedDays, fix
     pair = holdout.comparison if isinstance(holdout.comparison, Pair) else None
     days = [day.day for day in (*window.training, *window.holdout, *window.fixed)]
     accepted = {day: partition.facts["rows"] for day, partition in store.partitions(TRANSACTIONS, days).items()}
-    return review(
-        as_of=evaluation.as_of,
-        fingerprint=evaluation.fingerprint,
-        policy=judging.settings.gates,
-        evidence=evaluation.evidence,
-        candidate=Reviewed(pair.candidate if pair else holdout.candidate, judging.candidate),
-        champion=Reviewed(pair.champion, champion.model) if pair and champion else None,
-        champion_version=evaluation.champion_version,
-        watch=holdout.watch,
-        maturity=maturity(window, accepted),
-        drift=_latest_drift(evaluation.as_of, champion, store),
-        fixed=_sides(fixed) if fixed else (),
+    return assemble_review_report(
+        ReviewSubject(evaluation.as_of, evaluation.fingerprint, evaluation.champion_version),
+        ReviewedModels(
+            candidate=ReviewedModel(pair.candidate if pair else holdout.candidate, judging.candidate),
+            champion=ReviewedModel(pair.champion, champion.model) if pair and champion else None,
+            sample=holdout.sample,
+            fixed=_sides(fixed) if fixed else (),
+        ),
+        evaluation.evidence,
+        judging.settings.gates,
+        ReviewContext(label_maturity(window, accepted), _latest_drift(evaluation.as_of, champion, store)),
     )
 
 

@@ -22,22 +22,7 @@ from fraud_retraining_tests.support.reviews import (
     review_report,
     review_report_of,
     rows,
-    watched,
 )
-
-
-def test_the_sample_and_the_differing_rows_do_not_depend_on_how_batches_are_cut():
-    candidate, champion = fitted(), fitted("logistic_regression")
-    one, other = (watched(candidate, champion, size, sample=333, most=7) for size in (ROWS, 97))
-    assert one.sample.equals(other.sample) and one.differing.equals(other.differing)
-    assert one.sample["transaction_id"].to_pylist() == list(range(0, ROWS, 13))
-    apart = np.abs(candidate.predict(rows()) - champion.predict(rows()))
-    assert one.differing["transaction_id"].to_pylist() == np.argsort(-apart, kind="stable")[:7].tolist()
-
-
-def test_a_sample_that_is_larger_than_the_rows_is_the_rows():
-    assert watched(fitted(), None, sample=10 * ROWS).sample.num_rows == ROWS
-    assert watched(fitted(), None).differing is None
 
 
 def test_the_twenty_transactions_come_with_both_scores_and_the_reason():
