@@ -125,7 +125,7 @@ def _run(options: argparse.Namespace, folder: Path, side: str, *, window_days: i
 def _pipeline() -> Any:
     import logging
 
-    from fraud_retraining.commands.runs import Pipeline
+    from fraud_retraining.commands.implementation.pipeline import Pipeline
     from fraud_retraining.orchestration.runs.progress import LogProgress
     from fraud_retraining.settings import load_settings
 

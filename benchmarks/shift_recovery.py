@@ -168,7 +168,7 @@ class Automation:
     """What schedules and sensors call, called once a day; what it asks for is run at once, in this process."""
 
     def __init__(self) -> None:
-        from fraud_retraining.commands.runs import Pipeline
+        from fraud_retraining.commands.implementation.pipeline import Pipeline
         from fraud_retraining.definitions import build_definitions
         from fraud_retraining.orchestration.runs.progress import LogProgress
         from fraud_retraining.settings import load_settings

@@ -1,14 +1,11 @@
 """The command line as a user meets it: answers, exit codes, messages, and a champion that no failure touches."""
 
+import inspect
 import json
-import logging
-import os
-import pty
 import re
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
@@ -16,7 +13,6 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-import typer
 from typer.main import get_command
 from typer.testing import CliRunner
 
@@ -347,31 +343,6 @@ class TestUsage:
         assert (code, answer["error"]["kind"]) == (7, "DependencyUnreachable")
         assert str(tmp_path / "file" / "home") in answer["error"]["message"]
 
-    def test_an_interrupt_leaves_as_shells_expect_and_without_a_traceback(
-        self, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        def interrupted() -> int:
-            raise KeyboardInterrupt
-
-        with pytest.raises(typer.Exit) as left:
-            cli._run(interrupted, as_json=True)
-        said = capsys.readouterr()
-        assert left.value.exit_code == 130
-        assert json.loads(said.out)["error"] | {"message": ""} == {
-            "kind": "Interrupted",
-            "message": "",
-            "culprits": [],
-            "remedy": "",
-            "exit_code": 130,
-        }
-        assert said.err == ""
-
-    def test_a_bug_is_told_as_json_and_keeps_its_traceback(self, capsys: pytest.CaptureFixture[str]) -> None:
-        with pytest.raises(ZeroDivisionError):
-            cli._run(lambda: 1 // 0, as_json=True)
-        error = json.loads(capsys.readouterr().out)["error"]
-        assert (error["kind"], error["exit_code"]) == ("ZeroDivisionError", 1)
-
 
 class TestForPeople:
     def test_the_version_is_told(self) -> None:
@@ -383,51 +354,24 @@ class TestForPeople:
         told = CliRunner().invoke(cli.app, [], env=asked, prog_name="fraud-retraining")
         assert told.stdout.split() == ["retrain", "reject", "retire-champion", "resume"]
 
-    @pytest.mark.parametrize(
-        ("logger", "line"),
-        [
-            ("fraud_retraining.alerts", "alert: Data refused"),
-            ("fraud_retraining.outcomes", "Data refused"),
-            ("mlflow.store", "mlflow.store: Data refused"),
-        ],
+
+def test_help_loads_no_heavy_library() -> None:
+    """The program answers help and completion at once."""
+    heavy = {"dagster", "mlflow", "duckdb", "pandas", "numpy", "pyarrow", "sqlalchemy", "ibis", "xgboost", "matplotlib"}
+    program = (
+        "import sys; from typer.testing import CliRunner; from fraud_retraining.cli import app\n"
+        "assert CliRunner().invoke(app, ['--help']).exit_code == 0\n"
+        f"print(*sorted({heavy!r} & set(sys.modules)))"
     )
-    def test_a_log_line_begins_with_what_is_said_and_not_with_its_level(self, logger: str, line: str) -> None:
-        record = logging.LogRecord(logger, logging.ERROR, "file", 1, "%s refused", ("Data",), None)
-        assert cli.PlainLines().format(record) == line
-
-    def test_a_terminal_shows_at_once_that_something_runs_and_is_left_in_order(self, tmp_path: Path) -> None:
-        """Libraries take seconds to load, and a time limit may end the command before its first unit of work."""
-        program = (
-            "import sys, time; from fraud_retraining import cli\n"
-            "@cli.app.command()\n"
-            "def loads():\n"
-            "    def command():\n"
-            "        with cli.RichProgress():\n"
-            "            time.sleep(60)\n"
-            "    cli._run(command, as_json=False)\n"
-            "cli.app(['loads'])\n"
-        )
-        seen, code = in_terminal([sys.executable, "-c", program], until=b"starting")
-        assert code == 130 and b"starting" in seen
-        shown, back, after = seen.rpartition(b"\x1b[?25h")
-        assert shown and back and b"\x1b[?25l" not in after, "the cursor is back"
-        assert b"interrupted" in seen
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert loaded.stdout.split() == []
 
 
-def in_terminal(command: list[str], until: bytes) -> tuple[bytes, int]:
-    """What a command writes to a terminal that ends it, as time limits do, once `until` was seen; and its exit code."""
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env={**os.environ, "TERM": "xterm"})
-    os.close(theirs)
-    seen = b""
-    with suppress(OSError):
-        while piece := os.read(ours, 4096):
-            seen += piece
-            if until in seen:
-                process.terminate()
-                until = b"never again"
-    os.close(ours)
-    return seen, process.wait(timeout=30)
+def test_serve_is_an_alias_of_serve_approvals() -> None:
+    commands = get_command(cli.app).commands
+    alias, command = commands["serve"], commands["serve-approvals"]
+    assert inspect.unwrap(alias.callback) is inspect.unwrap(command.callback)
+    assert alias.hidden
 
 
 def test_the_help_of_trigger_names_every_trigger() -> None:

@@ -12,13 +12,13 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from fraud_retraining import cli
 from fraud_retraining.adapters.days.review_reports import read_review_report
 from fraud_retraining.adapters.ledger import database
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.mlflow.environment import environment
 from fraud_retraining.cli import app
-from fraud_retraining.commands.audit_answers import print_events, print_history
+from fraud_retraining.commands.implementation.audit_tables import print_events, print_history
+from fraud_retraining.commands.support import output
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.values.digests import digest
 from fraud_retraining.orchestration.resources import open_heads, open_ledger, open_registry, open_store
@@ -34,7 +34,7 @@ WIDE = {"COLUMNS": "200", "TERM": "dumb"}
 
 def run(*arguments: str) -> tuple[int, str, str]:
     """Exit code, stdout and stderr, as a person has them."""
-    with patch.object(cli.out, "_width", int(WIDE["COLUMNS"])):  # it may have been opened in a narrow terminal
+    with patch.object(output.out, "_width", int(WIDE["COLUMNS"])):  # it may have been opened in a narrow terminal
         result = CliRunner().invoke(app, arguments, env=WIDE)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception

@@ -25,7 +25,7 @@ from fraud_retraining.adapters.alerts.pagerduty import PAGERDUTY_VARIABLE
 from fraud_retraining.adapters.alerts.slack import SLACK_VARIABLE
 from fraud_retraining.adapters.pages.signed_links import LEAST_CHARACTERS, LINK_VARIABLE
 from fraud_retraining.cli import app
-from fraud_retraining.commands.serving import SIGNING_VARIABLE
+from fraud_retraining.commands.implementation.approvals_server import SIGNING_VARIABLE
 from fraud_retraining.orchestration.names import (
     RETRAIN_TAG,
 )

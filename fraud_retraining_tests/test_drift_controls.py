@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from fraud_retraining.adapters.days.monitoring_reports import drift_history, drift_reports
-from fraud_retraining.commands.runs import Pipeline
+from fraud_retraining.commands.implementation.pipeline import Pipeline
 from fraud_retraining.definitions import build_definitions
 from fraud_retraining.domain.monitoring.drift import DriftReport
 from fraud_retraining.domain.retraining.triggers.decision import decide

@@ -1,4 +1,5 @@
-"""What the commands of `fraud-retraining` do, and how they answer.
+"""The commands of `fraud-retraining`, one file each: options, help, and the order of what a command does.
 
-Not here: options and help (`cli.py`).
+`support/` has what several commands share, `implementation/` the longer work behind them. Importing a command loads no
+heavy library: each imports its implementation when it runs. Not here: any rule (`domain`, `services`, `orchestration`).
 """

@@ -1,171 +1,154 @@
-"""What an auditor asks of the ledger: is it whole, why is a version live, and give it to me.
+"""`fraud-retraining audit ...`: the ledger, listed, shown, verified, restored, exported, archived."""
 
-Here: reading it together from ledger and store. Not here: telling (`commands/audit_answers.py`) and what the record
-means (`domain/audit/history.py`, `domain/audit/archiving.py`).
-"""
-
-import getpass
-import json
-import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import date
+from datetime import datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated
 
-from fraud_retraining.adapters.days.review_reports import read_review_report
-from fraud_retraining.adapters.ledger.archive import Archives, ArchivingLedger
-from fraud_retraining.adapters.ledger.ledger import Verification
-from fraud_retraining.adapters.ledger.roles import OwnedLedger
-from fraud_retraining.domain.audit.archiving import Archived
-from fraud_retraining.domain.audit.history import ReleaseHistory
-from fraud_retraining.domain.audit.period import Period
-from fraud_retraining.domain.ledger.events import Head
-from fraud_retraining.domain.review.report import ReviewReport
-from fraud_retraining.domain.values.errors import (
-    DependencyUnreachable,
-    IntegrityError,
-    RetrainingError,
-    SettingsError,
-)
-from fraud_retraining.orchestration.resources import open_ledger, open_registry, open_store
-from fraud_retraining.services.exports import Export, export_period, export_version
-from fraud_retraining.services.recorded_versions import beside_registry
-from fraud_retraining.services.release_history import read_release_history
-from fraud_retraining.settings import Settings
+import typer
 
-CHANNEL = "command line"
-T = TypeVar("T")
-HEAD = re.compile(r"(?P<seq>\d+):(?P<hash>[0-9a-f]{64})")
+from fraud_retraining.commands.support.config import read_settings
+from fraud_retraining.commands.support.decisions import open_decisions
+from fraud_retraining.commands.support.failures import print_failure, reported_failures
+from fraud_retraining.commands.support.options import DAY, By, Config, Json, Reason, Version, day_of
+from fraud_retraining.commands.support.output import err, out, print_json
+from fraud_retraining.domain.releases.lifecycle import MOST_VERSION
+
+audit = typer.Typer(help="The ledger: the append-only record of every decision.", no_args_is_help=True)
 
 
-@dataclass(frozen=True)
-class Shown:
-    """A story with its reviewer's pack; `problem` says why a pack that was made could not be read."""
+@audit.command("list")
+def list_events(
+    version: Annotated[int | None, typer.Option(min=1, max=MOST_VERSION, help="Only events of this version.")] = None,
+    last: Annotated[int, typer.Option(min=1, help="How many, counted from the newest.")] = 50,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """The newest events."""
+    with reported_failures(as_json=as_json):
+        from fraud_retraining.commands.implementation.audit_tables import print_events
+        from fraud_retraining.orchestration.resources import open_ledger
 
-    history: ReleaseHistory
-    review_report: ReviewReport | None
-    problem: RetrainingError | None = None
-
-
-def show(settings: Settings, version: int) -> Shown:
-    """The story of a version. The record is the ledger: a pack that cannot be read takes nothing away from it.
-
-    Raises:
-        Conflict: the ledger knows no such version.
-    """
-    history = read_release_history(open_ledger(settings), version)
-    judged = history.evaluation
-    if judged is None or not judged.review_digest:
-        return Shown(history, None)
-    try:
-        return Shown(
-            history, read_review_report(open_store(settings), history.release.fingerprint, judged.review_digest)
-        )
-    except RetrainingError as problem:
-        return Shown(history, None, problem)
+        events = list(open_ledger(read_settings(config)).events(version=version))[-last:]
+        if as_json:
+            print_json({"events": [event.model_dump(mode="json") for event in events]})
+        else:
+            print_events(events, out)
 
 
-@dataclass(frozen=True)
-class Exporting:
-    """What was exported; `problem` says why a reviewer's pack is missing from it."""
+@audit.command()
+def show(version: Version, config: Config = None, as_json: Json = False) -> None:
+    """Why a version is live, or is not, on one screen."""
+    with reported_failures(as_json=as_json):
+        from fraud_retraining.commands.implementation import audit_tables, audit_trail
 
-    export: Export
-    problem: RetrainingError | None = None
+        shown = audit_trail.show(read_settings(config), version)
+        if shown.problem is not None:
+            print_failure(shown.problem)
+        if as_json:
+            print_json({**shown.history.model_dump(mode="json"), "data_digest": shown.history.data_digest})
+        else:
+            audit_tables.print_history(shown.history, shown.review_report, out)
 
 
+@audit.command()
+def verify(
+    head: Annotated[str | None, typer.Option(help="A head that was exported: SEQ:HASH, or a head.json.")] = None,
+    archive: Annotated[Path | None, typer.Option(help="Folder of the archives, to verify from row 1 on.")] = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Recompute the hash chain and replay every move; names the first bad row, missing guards, and lost heads."""
+    with reported_failures(as_json=as_json):
+        from fraud_retraining.commands.implementation import audit_tables, audit_trail
+        from fraud_retraining.domain.values.errors import RecordAltered
+
+        found = audit_trail.verify(read_settings(config), head, archive)
+        if as_json:
+            with_mlflow = {"beside_mlflow": found.beside, "mlflow_not_asked": found.unknown}
+            print_json({**found.ledger.model_dump(mode="json"), **with_mlflow, "ok": found.ok})
+        else:
+            if found.ledger.ok:
+                audit_tables.print_verification(found.ledger, out)
+            else:
+                print_failure(audit_tables.changed(found.ledger))
+            if found.beside:
+                print_failure(audit_tables.beside(found.beside))
+            if found.unknown:
+                err.print(f"Not compared with MLflow: {found.unknown}", highlight=False, markup=False)
+        if not found.ok:
+            raise typer.Exit(RecordAltered.exit_code)
+
+
+@audit.command()
+def restore(reason: Reason, by: By = None, config: Config = None, as_json: Json = False) -> None:
+    """Write the table of releases anew from the chain, where it was changed and the chain is whole."""
+    with reported_failures(as_json=as_json):
+        from fraud_retraining.commands.implementation.audit_tables import print_restored
+
+        restored = open_decisions(by, config).restore_releases(reason)
+        if as_json:
+            print_json({"restored": restored})
+        else:
+            print_restored(restored, out)
+
+
+@audit.command()
 def export(
-    settings: Settings, folder: Path, *, version: int | None, first: date | None, last: date | None
-) -> Exporting:
-    """A version's story, or what happened in a period, as files.
+    folder: Annotated[Path, typer.Option("--out", help="Folder that gets the files.")],
+    first: Annotated[datetime | None, typer.Option("--from", formats=DAY, help="First day of a period.")] = None,
+    last: Annotated[datetime | None, typer.Option("--to", formats=DAY, help="Last day of it.")] = None,
+    version: Annotated[
+        int | None, typer.Option(min=1, max=MOST_VERSION, help="The whole history of a version instead.")
+    ] = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Events as Parquet and CSV, a report to read and print, and the chain's head to keep."""
+    with reported_failures(as_json=as_json):
+        from fraud_retraining.commands.implementation import audit_tables, audit_trail
 
-    Raises:
-        SettingsError: neither a version nor a period was named, or both.
-        Conflict: the ledger knows no such version.
-    """
-    if version is not None and first is None and last is None:
-        shown = show(settings, version)
-        return Exporting(export_version(open_ledger(settings), version, shown.review_report, folder), shown.problem)
-    if version is None and first is not None and last is not None and first <= last:
-        return Exporting(export_period(open_ledger(settings), Period(first=first, last=last), folder))
-    raise SettingsError("name --version N, or --from and --to of a period", remedy="`--from` is not after `--to`.")
-
-
-@dataclass(frozen=True)
-class Verified:
-    """What verification found: of the ledger, beside MLflow, and why MLflow could not be asked."""
-
-    ledger: Verification
-    beside: tuple[str, ...] = ()
-    unknown: str = ""
-
-    @property
-    def ok(self) -> bool:
-        """Whether nothing was found."""
-        return self.ledger.ok and not self.beside
-
-
-def verify(settings: Settings, head: str | None, archive: Path | None) -> Verified:
-    """Whether the record is whole, still has the heads that were kept elsewhere, and agrees with MLflow."""
-    known = [named_head(head)] if head else []
-    ledger, registry = open_ledger(settings), open_registry(settings)
-    pinned, unknown = _asked(settings, registry.pinned_heads)
-    kept = Archives(archive) if archive else None
-    found = ledger.verify(*known, archive=kept, also_pinned=pinned or ())
-    if unknown or not found.ok:
-        return Verified(found, unknown=unknown)
-    beside, unknown = _asked(settings, lambda: beside_registry(registry, ledger))
-    return Verified(found, tuple(beside or ()), unknown)
-
-
-def _asked(settings: Settings, ask: Callable[[], Sequence[T]]) -> tuple[Sequence[T] | None, str]:
-    """What MLflow answers, or why it does not; a store that was never made holds nothing, and is not made for it."""
-    file = settings.tracking_uri.removeprefix("sqlite:///")
-    if file != settings.tracking_uri and not (Path(file).exists() and Path(file).stat().st_size):
-        return None, ""
-    try:
-        return ask(), ""
-    except IntegrityError:
-        raise
-    except DependencyUnreachable as error:
-        return None, error.what
-
-
-def named_head(text: str) -> Head:
-    """A head as `SEQ:HASH`, or in a file as `audit export` leaves it.
-
-    Raises:
-        SettingsError: it is neither.
-    """
-    if (found := HEAD.fullmatch(text)) is not None:
-        return Head(seq=int(found["seq"]), hash=found["hash"])
-    try:
-        told = json.loads(Path(text).read_text(encoding="utf-8"))
-        return Head.model_validate(told.get("head", told))
-    except (OSError, ValueError, AttributeError) as error:
-        raise SettingsError(
-            f"{text} is no head of a chain: {error}",
-            remedy="Give SEQ:HASH, or the head.json that `audit export` wrote.",
-        ) from None
-
-
-def archive(settings: Settings, folder: Path) -> Archived | None:
-    """Moves out what is older than the ledger keeps; none where nothing is.
-
-    Raises:
-        SettingsError: everything is kept.
-    """
-    days = settings.ledger.retention_days
-    if days is None:
-        raise SettingsError(
-            "ledger.retention_days is null: every event is kept for ever",
-            remedy="Set it to the days that events have to stay, at least 365.",
+        done = audit_trail.export(
+            read_settings(config), folder, version=version, first=day_of(first), last=day_of(last)
         )
-    ledger = ArchivingLedger(settings.ledger_url, model=settings.model.name)
-    return ledger.move_out(folder, days, actor=getpass.getuser(), channel=CHANNEL)
+        if done.problem is not None:
+            print_failure(done.problem)
+        if as_json:
+            print_json(done.export.model_dump(mode="json"))
+        else:
+            audit_tables.print_export(done.export, out)
 
 
-def grants(settings: Settings, role: str, *, execute: bool) -> list[str]:
-    """The statements of the insert-only role, carried out or not."""
-    ledger = OwnedLedger(settings.ledger_url, model=settings.model.name)
-    return ledger.grant(role) if execute else ledger.grants(role)
+@audit.command()
+def archive(
+    folder: Annotated[Path, typer.Option("--out", help="Folder that keeps the archives.")],
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Move events out that are older than ledger.retention_days; the chain goes on."""
+    with reported_failures(as_json=as_json):
+        from fraud_retraining.commands.implementation import audit_tables, audit_trail
+
+        archived = audit_trail.archive(read_settings(config), folder)
+        if as_json:
+            print_json({"archived": archived.model_dump(mode="json") if archived else None})
+        else:
+            audit_tables.print_archived(archived, folder, out)
+
+
+@audit.command()
+def grant(
+    role: Annotated[str, typer.Option(help="Role that the application connects as.")],
+    execute: Annotated[bool, typer.Option("--execute", help="Carry them out, as the owner of the tables.")] = False,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """The grants of a PostgreSQL role that may add to the record and change nothing in it."""
+    with reported_failures(as_json=as_json):
+        from fraud_retraining.commands.implementation.audit_trail import grants
+
+        statements = grants(read_settings(config), role, execute=execute)
+        if as_json:
+            print_json({"role": role, "executed": execute, "statements": statements})
+        else:
+            lines = "\n".join(f"{statement};" for statement in statements)
+            out.print(lines, highlight=False, markup=False, soft_wrap=True)

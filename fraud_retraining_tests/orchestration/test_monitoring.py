@@ -27,7 +27,7 @@ from fraud_retraining.adapters.days.monitoring_reports import (
     report_of,
 )
 from fraud_retraining.adapters.storage.store import Partition, Store
-from fraud_retraining.commands.runs import Pipeline
+from fraud_retraining.commands.implementation.pipeline import Pipeline
 from fraud_retraining.definitions import build_definitions
 from fraud_retraining.domain.monitoring.drift import DriftReport, HoldoutProfile, ReferenceProfile
 from fraud_retraining.domain.monitoring.live_performance import PerformanceReport

@@ -12,9 +12,9 @@ from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.pages.html import card_html, release_html
 from fraud_retraining.adapters.storage.opening import open_location
 from fraud_retraining.adapters.storage.store import Store
-from fraud_retraining.commands.answers import print_retrain, retrain_answer
-from fraud_retraining.commands.audit_answers import print_history
-from fraud_retraining.commands.runs import Retrained
+from fraud_retraining.commands.implementation.audit_tables import print_history
+from fraud_retraining.commands.implementation.pipeline import Retrained
+from fraud_retraining.commands.implementation.retrain_output import print_retrain, retrain_answer
 from fraud_retraining.domain.alerts.notices import LinkPolicy
 from fraud_retraining.domain.approvals.slack_request import request_message
 from fraud_retraining.domain.audit.history import ReleaseHistory

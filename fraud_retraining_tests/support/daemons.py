@@ -17,7 +17,7 @@ from pathlib import Path
 import dagster as dg
 
 import fraud_retraining
-from fraud_retraining.commands.development import dagster_home
+from fraud_retraining.commands.implementation.development_servers import dagster_home
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.orchestration.instance import open_instance
 from fraud_retraining.orchestration.resources import open_ledger, open_store
@@ -128,8 +128,8 @@ def webserver_over(place: Place) -> Iterator[str]:
 
 @contextmanager
 def releases_over(place: Place, secrets: Mapping[str, str]) -> Iterator[str]:
-    """The address of the page of releases, as `fraud-retraining serve` shows it."""
-    with _serving(place, "releases", ["fraud_retraining.cli", "serve"], secrets) as address:
+    """The address of the page of releases, as `fraud-retraining serve-approvals` shows it."""
+    with _serving(place, "releases", ["fraud_retraining.cli", "serve-approvals"], secrets) as address:
         yield f"{address}/releases"
 
 

@@ -22,6 +22,7 @@ from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.mlflow.registry import ARTIFACT_DIGEST, Registry
 from fraud_retraining.adapters.storage.locations import FolderLocation
 from fraud_retraining.adapters.storage.store import RECORD, Store
+from fraud_retraining.commands.support.progress import RichProgress
 from fraud_retraining.domain.releases.lifecycle import ReleaseState
 
 Call = Callable[..., bool]
@@ -49,7 +50,7 @@ MOMENTS = {
     "before the record of entity days": Moment(FolderLocation, "write_bytes", record_of("entity_days"), 3),
     "before the record of features": Moment(FolderLocation, "write_bytes", record_of("transaction_features"), 3),
     "in the fifth round of boosting": Moment(
-        cli.RichProgress, "advance", lambda _, task, done: (task, done) == ("fraud_model", 5)
+        RichProgress, "advance", lambda _, task, done: (task, done) == ("fraud_model", 5)
     ),
     "before the upload is complete": Moment(
         Registry, "log_numbers", lambda *_, tags=None, **__: ARTIFACT_DIGEST in (tags or {})

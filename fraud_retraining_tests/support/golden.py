@@ -93,7 +93,7 @@ class Features:
     """The lake's features as this project makes them, and what models that learn from them are worth."""
 
     def __init__(self, folder: Path) -> None:
-        from fraud_retraining.commands.runs import Pipeline
+        from fraud_retraining.commands.implementation.pipeline import Pipeline
         from fraud_retraining.domain.values.days import DayRange
         from fraud_retraining.orchestration.names import (
             FEATURES,

@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from dagster._core.errors import DagsterUserCodeExecutionError
 
-from fraud_retraining.commands.runs import Pipeline
+from fraud_retraining.commands.implementation.pipeline import Pipeline
 from fraud_retraining.definitions import build_definitions
 from fraud_retraining.domain.retraining.leases import LeasePolicy
 from fraud_retraining.domain.retraining.triggers.values import Retrain, Trigger

@@ -1,8 +1,8 @@
 """The story of one version, from the record alone: why it was made, from what, how it was judged, who let it serve.
 
 Here: reading the events about a version in their order, and what follows from them. Not here: finding the events
-(`services/release_history.py`) and showing the story (`commands/audit_answers.py`, `adapters/pages/html.py`,
-`domain/review/model_card.py`).
+(`services/release_history.py`) and showing the history (`commands/implementation/audit_tables.py`,
+`adapters/pages/html.py`, `domain/review/model_card.py`).
 
 What the record does not say is None, never a guess: a version of an older ledger has a shorter story.
 """

@@ -1,7 +1,8 @@
 """The tables that people read about a candidate, each made once and shown alike everywhere.
 
 Here: the grids of gates, metrics and the reviewer's pack. Not here: how a grid is printed: in Dagster
-(`orchestration/rendering.py`), in HTML (`adapters/pages/html.py`), on a terminal (`commands/audit_answers.py`).
+(`orchestration/rendering.py`), in HTML (`adapters/pages/html.py`), on a terminal
+(`commands/implementation/audit_tables.py`).
 """
 
 from collections.abc import Iterator, Mapping

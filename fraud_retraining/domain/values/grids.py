@@ -2,7 +2,7 @@
 
 Here: the value that every medium prints. Not here: which tables there are (`domain/review/tables.py`,
 `domain/monitoring/drift_tables.py`, `domain/audit/period.py`) and printing them (`orchestration/rendering.py`,
-`adapters/pages/html.py`, `commands/audit_answers.py`).
+`adapters/pages/html.py`, `commands/implementation/audit_tables.py`).
 
 Cells are text or whole numbers; whoever prints them treats text as what a stranger may have written.
 """

@@ -1,6 +1,6 @@
 """How a run tells how far it is.
 
-Here: the interface, and the one that writes to a logger. Not here: progress bars (`cli.py`).
+Here: the interface, and the one that writes to a logger. Not here: progress bars (`commands/support/progress.py`).
 """
 
 import logging

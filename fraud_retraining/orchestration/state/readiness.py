@@ -1,7 +1,8 @@
 """Which days still have to be ingested, and of which as-of days the window can be built.
 
 Here: comparing the lake with the store for all the days that a retrain needs. Not here: what makes a partition stale
-(`domain/features/lineage.py`) and who starts the runs (`commands/runs.py`, `orchestration/sensors/triggering.py`).
+(`domain/features/lineage.py`) and who starts the runs (`commands/implementation/pipeline.py`,
+`orchestration/sensors/triggering.py`).
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -6,7 +6,7 @@ import dagster as dg
 import pytest
 
 from fraud_retraining.adapters.ledger.ledger import Ledger
-from fraud_retraining.commands.runs import trigger_named
+from fraud_retraining.commands.retrain import require_trigger
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.retraining.requesters import UNKNOWN, Requester
 from fraud_retraining.domain.retraining.triggers.decision import decide
@@ -119,4 +119,4 @@ def test_what_an_added_trigger_asked_for_is_recorded_begun_again_and_may_be_name
     left = unfinished(ledger, None)
     assert left is not None
     assert (left.triggers, left.reason) == (("disputes",), request.reason)
-    assert trigger_named("disputes") == "disputes"
+    require_trigger("disputes")

@@ -1,4 +1,4 @@
-"""What `fraud-retraining serve` says before it serves, and where it cannot."""
+"""What `fraud-retraining serve-approvals` says before it serves, and where it cannot."""
 
 import socket
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fraud_retraining.adapters.pages.signed_links import LINK_VARIABLE
-from fraud_retraining.commands.serving import serve, ways
+from fraud_retraining.commands.implementation.approvals_server import serve, ways
 from fraud_retraining.domain.values.errors import SettingsError
 from fraud_retraining.settings import Settings
 

@@ -53,7 +53,9 @@ def _signing(settings: Settings) -> tuple[ReleaseLinks, str]:
     links, base = open_links(settings), settings.alerts.links.releases
     if links is None:
         raise SettingsError(
-            "no link can be signed", culprits=[f"{LINK_VARIABLE} is not set"], remedy="set it as where `serve` runs."
+            "no link can be signed",
+            culprits=[f"{LINK_VARIABLE} is not set"],
+            remedy="set it as where `serve-approvals` runs.",
         )
     if base is None:
         raise SettingsError(

@@ -23,7 +23,7 @@ import yaml
 from rich.console import Console
 
 from fraud_retraining.adapters.storage.private_files import private_folder
-from fraud_retraining.commands.lakes import grow_simulated_lake, write_simulated_lake
+from fraud_retraining.commands.implementation.simulated_lake import grow_simulated_lake, write_simulated_lake
 from fraud_retraining.domain.values.errors import DataInvalid, DependencyUnreachable
 from fraud_retraining.orchestration.instance import CONFIG, config_folder
 from fraud_retraining.orchestration.resources import open_lake

@@ -19,10 +19,10 @@ from rich.console import Console
 from rich.table import Table
 
 from fraud_retraining.adapters.storage.private_files import private_folder
-from fraud_retraining.commands import answers
-from fraud_retraining.commands.development import LINKS
-from fraud_retraining.commands.lakes import write_simulated_lake
-from fraud_retraining.commands.runs import Pipeline, Retrained
+from fraud_retraining.commands.implementation.development_servers import LINKS
+from fraud_retraining.commands.implementation.pipeline import Pipeline, Retrained
+from fraud_retraining.commands.implementation.retrain_output import STYLES, retrain_answer
+from fraud_retraining.commands.implementation.simulated_lake import write_simulated_lake
 from fraud_retraining.domain.alerts.notices import sentences
 from fraud_retraining.domain.retraining.triggers.values import Trigger
 from fraud_retraining.domain.values.days import DayRange
@@ -50,8 +50,8 @@ MARKER = "this-is-the-demo"
 
 
 @dataclass
-class ReleaseHistory:
-    """What happened, in order."""
+class Month:
+    """The retrains of the demo, in order."""
 
     home: Path
     lake: str
@@ -68,7 +68,7 @@ class ReleaseHistory:
             "shift_on": self.shift_on,
             "transactions": self.transactions,
             "seconds": round(self.seconds, 1),
-            "retrains": [{**answers.retrain_answer(done), "told": told} for done, told in self.lived],
+            "retrains": [{**retrain_answer(done), "told": told} for done, told in self.lived],
         }
 
     def print(self, out: Console) -> None:
@@ -95,9 +95,7 @@ class ReleaseHistory:
         )
 
 
-def live_through(
-    progress: Progress, transactions_per_day: int, seed: int, err: Console, *, verbose: bool
-) -> ReleaseHistory:
+def run_month(progress: Progress, transactions_per_day: int, seed: int, err: Console, *, verbose: bool) -> Month:
     """Simulates the lake and lives through the month, in a folder `demo` of its own under the home."""
     started = monotonic()
     home = _fresh_home(transactions_per_day)
@@ -114,7 +112,7 @@ def live_through(
         told = f"Simulating {DAYS} days of transactions in {settings.lake_uri}"
         err.print(told, highlight=False, markup=False, soft_wrap=True)
         rows = write_simulated_lake(settings, policy, progress)
-        history = ReleaseHistory(home, settings.lake_uri, policy.start + timedelta(days=SHIFT_AFTER), rows)
+        history = Month(home, settings.lake_uri, policy.start + timedelta(days=SHIFT_AFTER), rows)
         pipeline = Pipeline(settings, progress, verbose=verbose)
         err.print("Ingesting the days before the first model", highlight=False)
         pipeline.ingest(DayRange(start=start, end=start + timedelta(days=FIRST_AS_OF)))
@@ -171,7 +169,7 @@ def _both(done: Retrained) -> tuple[str, str]:
 
 def _came_to(done: Retrained) -> str:
     version = f" v{done.outcome.version}" if done.outcome else ""
-    return f"[{answers.STYLES[done.status]}]{done.status.value.replace('_', ' ')}{version}[/]"
+    return f"[{STYLES[done.status]}]{done.status.value.replace('_', ' ')}{version}[/]"
 
 
 def _fresh_home(transactions_per_day: int) -> Path:

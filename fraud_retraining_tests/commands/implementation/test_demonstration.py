@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from fraud_retraining.commands.demonstration import demo_values
+from fraud_retraining.commands.implementation.demonstration import demo_values
 from fraud_retraining.settings import Settings
 
 

@@ -1,7 +1,7 @@
-"""The ways into the jobs that the command line uses: ingest days, retrain, backfill.
+"""The jobs of the pipeline as the command line runs them, in its own process: ingest days, retrain, backfill.
 
-Here: which runs are needed, in which order, and what their outcome is as plain values. Not here: what a stage does
-(the assets) and how an answer is shown (`cli.py`).
+Here: which runs are needed, in which order, and their outcome as plain values. Not here: what a stage does (the assets)
+and how an outcome is printed (`retrain_output.py`, `commands/ingest.py`).
 """
 
 import logging
@@ -29,7 +29,6 @@ from fraud_retraining.domain.releases.candidate import Evaluation, ReleaseOutcom
 from fraud_retraining.domain.retraining.budget import Ending, allowance, require_time
 from fraud_retraining.domain.retraining.requesters import COMMAND_LINE, Requester
 from fraud_retraining.domain.retraining.statuses import RetrainStatus
-from fraud_retraining.domain.retraining.triggers.registry import trigger_names
 from fraud_retraining.domain.retraining.triggers.values import Trigger
 from fraud_retraining.domain.training.windows import TrainingWindow
 from fraud_retraining.domain.values.days import DayRange
@@ -38,7 +37,6 @@ from fraud_retraining.domain.values.errors import (
     DataInvalid,
     GateFailed,
     RetrainingError,
-    SettingsError,
 )
 from fraud_retraining.domain.values.redaction import redact
 from fraud_retraining.orchestration.instance import open_instance
@@ -484,17 +482,6 @@ class Pipeline:
             return None
         found: TrainingWindow = self._document(WINDOW, as_of, TrainingWindow)
         return found
-
-
-def trigger_named(name: str) -> str:
-    """The trigger of that name, or the word for what a person asks for.
-
-    Raises:
-        SettingsError: there is none.
-    """
-    if name not in trigger_names():
-        raise SettingsError(f"there is no trigger {name!r}", remedy=f"triggers are {', '.join(trigger_names())}.")
-    return name
 
 
 def _blamed(refused: Iterable[DataInvalid]) -> set[date]:

@@ -1,26 +1,21 @@
-"""What the command line says: as one JSON object, or as tables.
+"""Output of retrains: the JSON object, and tables for people.
 
-Here: shapes and words of answers. Not here: how they are come by (`commands/runs.py`, `commands/state.py`).
+Not here: what a retrain does (`pipeline.py` beside it).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from fraud_retraining.commands.decisions import Waiting
-from fraud_retraining.commands.runs import Retrained
-from fraud_retraining.commands.state import State
-from fraud_retraining.domain.evaluation.metrics import Metrics
+from fraud_retraining.commands.implementation.pipeline import Retrained
+from fraud_retraining.commands.support.output import metric_text, metrics_table
 from fraud_retraining.domain.releases.candidate import Evaluation
-from fraud_retraining.domain.releases.lifecycle import Release, ReleaseState
-from fraud_retraining.domain.retraining.pauses import Pause
 from fraud_retraining.domain.retraining.statuses import RetrainStatus
 from fraud_retraining.domain.training.windows import TrainingWindow
 
 JsonAnswer = dict[str, Any]
-ON_HOLDOUT = "On the holdout"
 STYLES = {
     RetrainStatus.PROMOTED: "bold green",
     RetrainStatus.AWAITING_APPROVAL: "bold cyan",
@@ -80,7 +75,7 @@ def _metrics(evaluation: Evaluation | None) -> JsonAnswer:
 
 
 def print_retrain(done: Retrained, out: Console) -> None:
-    """One retrain for a person."""
+    """Print one retrain: status, window, metrics, gates, and where its record is."""
     style = STYLES[done.status]
     out.print(
         f"{f'As of {done.as_of}' if done.as_of else 'No retrain'}: [{style}]{_words(done.status)}[/]", highlight=False
@@ -111,25 +106,13 @@ def _words(status: RetrainStatus) -> str:
 
 def _metrics_tables(evaluation: Evaluation) -> Iterator[Table]:
     evidence = evaluation.evidence
-    where = ON_HOLDOUT
+    title = "On the holdout"
     if evidence.partly_compared:
-        where = f"On the {len(evaluation.compared_days)} holdout days that the champion has not learnt from"
-    yield _metrics_table(where, evidence.beside, evidence.champion)
+        title = f"On the {len(evaluation.compared_days)} holdout days that the champion has not learnt from"
+    yield metrics_table(evidence.beside.values, evidence.champion.values if evidence.champion else {}, title)
     if evidence.fixed_beside is not None:
-        yield _metrics_table("On the fixed evaluation days", evidence.fixed_beside, evidence.fixed_champion)
-
-
-def _metrics_table(title: str, candidate: Metrics, champion: Metrics | None) -> Table:
-    return _values_table(candidate.values, champion.values if champion else {}, title)
-
-
-def _values_table(
-    candidate: Mapping[str, float | None], champion: Mapping[str, float | None], title: str = ON_HOLDOUT
-) -> Table:
-    table = Table("metric", "candidate", "champion", title=title)
-    for name, value in candidate.items():
-        table.add_row(name, _number(value), _number(champion.get(name)))
-    return table
+        fixed_champion = evidence.fixed_champion.values if evidence.fixed_champion else {}
+        yield metrics_table(evidence.fixed_beside.values, fixed_champion, "On the fixed evaluation days")
 
 
 def _gates_table(evaluation: Evaluation) -> Table:
@@ -140,12 +123,8 @@ def _gates_table(evaluation: Evaluation) -> Table:
     return table
 
 
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
-
-
 def print_backfill(done: Sequence[Retrained], out: Console) -> None:
-    """Every retrain of a backfill, a line each."""
+    """Print the retrains of a backfill, a line each."""
     columns = ("as of", "status", "version", "average precision", "champion's", "why")
     table = Table(*columns, title=f"{len(done)} retrains")
     for one in done:
@@ -156,66 +135,8 @@ def print_backfill(done: Sequence[Retrained], out: Console) -> None:
             str(one.as_of),
             f"[{STYLES[one.status]}]{_words(one.status)}[/]",
             str(one.outcome.version) if one.outcome else "-",
-            _number(values.get("average_precision")),
-            _number(beside.get("average_precision")),
+            metric_text(values.get("average_precision")),
+            metric_text(beside.get("average_precision")),
             one.message.splitlines()[0] if one.message else "",
         )
     out.print(table)
-
-
-def print_state(state: State, out: Console) -> None:
-    """Where everything stands, for a person."""
-    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    table.add_column(style="bold")
-    table.add_column()
-    for name, told in state.told():
-        table.add_row(name, told)
-    out.print(table)
-    if state.runs:
-        runs = Table("requested", "as of", "trigger", "came to", title="Last retrains")
-        for run in state.runs:
-            runs.add_row(f"{run.requested_at:%Y-%m-%d %H:%M}", str(run.as_of), run.trigger, run.came_to)
-        out.print(runs)
-
-
-def print_decision(release: Release, out: Console) -> None:
-    """Where a release stands after a decision, and who made it."""
-    if release.state is ReleaseState.AWAITING_APPROVAL:
-        out.print(
-            f"version {release.version} was approved by {release.first_approval_by}; a second reviewer has to approve "
-            f"before {release.deadline:%Y-%m-%d %H:%M} UTC",
-            highlight=False,
-        )
-        return
-    state = release.state.replace("_", " ")
-    by = f"by {release.decided_by or release.moved_by} ({release.decided_via})" if release.decided_via else ""
-    out.print(f"version {release.version} as of {release.as_of} is {state} {by}".rstrip(), highlight=False)
-
-
-def print_pending(waiting: Sequence[Waiting], out: Console) -> None:
-    """What waits, each with its numbers and what to type."""
-    if not waiting:
-        out.print("nothing waits for a reviewer", highlight=False)
-    for one in waiting:
-        release = one.release
-        state = release.state.replace("_", " ")
-        out.print(f"[bold]Version {release.version}[/] as of {release.as_of}: {state}", highlight=False)
-        rows = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-        rows.add_row("trigger", f"{release.trigger}, asked for by {release.requested_by or 'automation'}")
-        rows.add_row("why it waits", release.reason)
-        if one.seconds_left is not None and release.deadline is not None:
-            left = f"{one.seconds_left / 3600:.1f} hours left"
-            rows.add_row("decide before", f"{release.deadline:%Y-%m-%d %H:%M} UTC, {left}")
-        if release.first_approval_by:
-            rows.add_row("first approval", f"{release.first_approval_by}; a second reviewer has to approve")
-        rows.add_row("artifact", release.artifact_digest)
-        out.print(rows)
-        out.print(_values_table(one.candidate, one.champion or {}))
-
-
-def print_resumed(ended: Sequence[Pause], out: Console) -> None:
-    """What goes on again."""
-    if not ended:
-        out.print("nothing is paused", highlight=False)
-    for pause in ended:
-        out.print(f"automatic {pause.subject} goes on; it was {pause.told}", highlight=False)

@@ -4,7 +4,7 @@ from datetime import date
 from pathlib import Path
 
 from fraud_retraining.adapters.ledger.ledger import Ledger
-from fraud_retraining.commands.state import last_retrains
+from fraud_retraining.commands.implementation.current_state import last_retrains
 from fraud_retraining.domain.ledger.events import EventKind
 
 FIRST, SECOND = date(2024, 3, 1), date(2024, 3, 2)

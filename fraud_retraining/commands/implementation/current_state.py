@@ -1,6 +1,7 @@
-"""Where everything stands: champion, candidate, window, last retrains, what is due next and why.
+"""The state that `status` reports: champion, candidate, window, last retrains, what is due next, problems.
 
-Here: reading it together from lake, registry and ledger. Not here: how it is shown (`commands/answers.py`).
+Here: values and sentences, read together from lake, registry and ledger. Not here: how they are printed
+(`commands/status.py`).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -96,7 +97,7 @@ class State(Value):
     not_reproducible: dict[int, str] = Field({}, description="Versions that no longer can be made again, and why.")
     ledger_events: int
 
-    def told(self) -> Iterator[tuple[str, str]]:
+    def summary(self) -> Iterator[tuple[str, str]]:
         """Name and sentence of each part."""
         yield "lake", f"{self.lake}: {self.lake_problem or f'last day {self.latest_day}'}"
         yield "champion", _version_words(self.champion) or "none yet"

@@ -1,0 +1,5 @@
+"""The longer work behind the commands: pipeline runs, current state, decisions, the audit trail, local servers.
+
+Each module is imported by its command when that runs, so heavy libraries may be imported here. Not here: options and
+help (`commands/*.py`), and any rule (`domain`).
+"""

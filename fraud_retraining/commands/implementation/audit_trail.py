@@ -1,0 +1,171 @@
+"""What an auditor asks of the ledger: is it whole, why is a version live, and give it to me.
+
+Here: reading it together from ledger and store. Not here: telling (`audit_tables.py`) and what the record
+means (`domain/audit/history.py`, `domain/audit/archiving.py`).
+"""
+
+import getpass
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import TypeVar
+
+from fraud_retraining.adapters.days.review_reports import read_review_report
+from fraud_retraining.adapters.ledger.archive import Archives, ArchivingLedger
+from fraud_retraining.adapters.ledger.ledger import Verification
+from fraud_retraining.adapters.ledger.roles import OwnedLedger
+from fraud_retraining.domain.audit.archiving import Archived
+from fraud_retraining.domain.audit.history import ReleaseHistory
+from fraud_retraining.domain.audit.period import Period
+from fraud_retraining.domain.ledger.events import Head
+from fraud_retraining.domain.review.report import ReviewReport
+from fraud_retraining.domain.values.errors import (
+    DependencyUnreachable,
+    IntegrityError,
+    RetrainingError,
+    SettingsError,
+)
+from fraud_retraining.orchestration.resources import open_ledger, open_registry, open_store
+from fraud_retraining.services.exports import Export, export_period, export_version
+from fraud_retraining.services.recorded_versions import beside_registry
+from fraud_retraining.services.release_history import read_release_history
+from fraud_retraining.settings import Settings
+
+CHANNEL = "command line"
+T = TypeVar("T")
+HEAD = re.compile(r"(?P<seq>\d+):(?P<hash>[0-9a-f]{64})")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A story with its reviewer's pack; `problem` says why a pack that was made could not be read."""
+
+    history: ReleaseHistory
+    review_report: ReviewReport | None
+    problem: RetrainingError | None = None
+
+
+def show(settings: Settings, version: int) -> Shown:
+    """The story of a version. The record is the ledger: a pack that cannot be read takes nothing away from it.
+
+    Raises:
+        Conflict: the ledger knows no such version.
+    """
+    history = read_release_history(open_ledger(settings), version)
+    judged = history.evaluation
+    if judged is None or not judged.review_digest:
+        return Shown(history, None)
+    try:
+        return Shown(
+            history, read_review_report(open_store(settings), history.release.fingerprint, judged.review_digest)
+        )
+    except RetrainingError as problem:
+        return Shown(history, None, problem)
+
+
+@dataclass(frozen=True)
+class Exporting:
+    """What was exported; `problem` says why a reviewer's pack is missing from it."""
+
+    export: Export
+    problem: RetrainingError | None = None
+
+
+def export(
+    settings: Settings, folder: Path, *, version: int | None, first: date | None, last: date | None
+) -> Exporting:
+    """A version's story, or what happened in a period, as files.
+
+    Raises:
+        SettingsError: neither a version nor a period was named, or both.
+        Conflict: the ledger knows no such version.
+    """
+    if version is not None and first is None and last is None:
+        shown = show(settings, version)
+        return Exporting(export_version(open_ledger(settings), version, shown.review_report, folder), shown.problem)
+    if version is None and first is not None and last is not None and first <= last:
+        return Exporting(export_period(open_ledger(settings), Period(first=first, last=last), folder))
+    raise SettingsError("name --version N, or --from and --to of a period", remedy="`--from` is not after `--to`.")
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What verification found: of the ledger, beside MLflow, and why MLflow could not be asked."""
+
+    ledger: Verification
+    beside: tuple[str, ...] = ()
+    unknown: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing was found."""
+        return self.ledger.ok and not self.beside
+
+
+def verify(settings: Settings, head: str | None, archive: Path | None) -> Verified:
+    """Whether the record is whole, still has the heads that were kept elsewhere, and agrees with MLflow."""
+    known = [named_head(head)] if head else []
+    ledger, registry = open_ledger(settings), open_registry(settings)
+    pinned, unknown = _asked(settings, registry.pinned_heads)
+    kept = Archives(archive) if archive else None
+    found = ledger.verify(*known, archive=kept, also_pinned=pinned or ())
+    if unknown or not found.ok:
+        return Verified(found, unknown=unknown)
+    beside, unknown = _asked(settings, lambda: beside_registry(registry, ledger))
+    return Verified(found, tuple(beside or ()), unknown)
+
+
+def _asked(settings: Settings, ask: Callable[[], Sequence[T]]) -> tuple[Sequence[T] | None, str]:
+    """What MLflow answers, or why it does not; a store that was never made holds nothing, and is not made for it."""
+    file = settings.tracking_uri.removeprefix("sqlite:///")
+    if file != settings.tracking_uri and not (Path(file).exists() and Path(file).stat().st_size):
+        return None, ""
+    try:
+        return ask(), ""
+    except IntegrityError:
+        raise
+    except DependencyUnreachable as error:
+        return None, error.what
+
+
+def named_head(text: str) -> Head:
+    """A head as `SEQ:HASH`, or in a file as `audit export` leaves it.
+
+    Raises:
+        SettingsError: it is neither.
+    """
+    if (found := HEAD.fullmatch(text)) is not None:
+        return Head(seq=int(found["seq"]), hash=found["hash"])
+    try:
+        told = json.loads(Path(text).read_text(encoding="utf-8"))
+        return Head.model_validate(told.get("head", told))
+    except (OSError, ValueError, AttributeError) as error:
+        raise SettingsError(
+            f"{text} is no head of a chain: {error}",
+            remedy="Give SEQ:HASH, or the head.json that `audit export` wrote.",
+        ) from None
+
+
+def archive(settings: Settings, folder: Path) -> Archived | None:
+    """Moves out what is older than the ledger keeps; none where nothing is.
+
+    Raises:
+        SettingsError: everything is kept.
+    """
+    days = settings.ledger.retention_days
+    if days is None:
+        raise SettingsError(
+            "ledger.retention_days is null: every event is kept for ever",
+            remedy="Set it to the days that events have to stay, at least 365.",
+        )
+    ledger = ArchivingLedger(settings.ledger_url, model=settings.model.name)
+    return ledger.move_out(folder, days, actor=getpass.getuser(), channel=CHANNEL)
+
+
+def grants(settings: Settings, role: str, *, execute: bool) -> list[str]:
+    """The statements of the insert-only role, carried out or not."""
+    ledger = OwnedLedger(settings.ledger_url, model=settings.model.name)
+    return ledger.grant(role) if execute else ledger.grants(role)

@@ -1,0 +1,51 @@
+"""`fraud-retraining ingest`: the day assets of a range of days."""
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fraud_retraining.commands.support.config import read_settings
+from fraud_retraining.commands.support.failures import reported_failures
+from fraud_retraining.commands.support.options import DAY, Config, Json, Verbose, checked_value
+from fraud_retraining.commands.support.output import err, first_names, out, print_json
+from fraud_retraining.commands.support.progress import RichProgress
+
+if TYPE_CHECKING:
+    from fraud_retraining.commands.implementation.pipeline import Ingested
+
+SET_ASIDE_SHOWN = 10
+
+
+def ingest(
+    first: Annotated[datetime, typer.Option("--from", formats=DAY, help="First day.")],
+    last: Annotated[datetime, typer.Option("--to", formats=DAY, help="Last day.")],
+    config: Config = None,
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Ingest, check, sum up and featurize the days of a range, in one run."""
+    with reported_failures(as_json=as_json, verbose=verbose):
+        from fraud_retraining.domain.values.days import DayRange
+
+        days = checked_value(DayRange, start=first.date(), end=last.date())
+        with RichProgress() as progress:
+            from fraud_retraining.commands.implementation.pipeline import Pipeline
+
+            done = Pipeline(read_settings(config), progress, verbose=verbose).ingest(days)
+        if as_json:
+            print_json(done.__dict__)
+        else:
+            _print(done)
+
+
+def _print(done: "Ingested") -> None:
+    out.print(f"{done.rows:,} transactions on {done.days} days; {done.rejected:,} rows rejected.", highlight=False)
+    if done.missing:
+        out.print(f"{len(done.missing)} days of the range have not arrived: {first_names(done.missing)}")
+    if done.unread_files:
+        err.print(f"{len(done.unread_files)} files were not read: {first_names(done.unread_files)}", markup=False)
+    for one in done.set_aside[:SET_ASIDE_SHOWN]:
+        err.print(f"set aside: {one['path']} {one['why']}", markup=False, highlight=False)
+    if len(done.set_aside) > SET_ASIDE_SHOWN:
+        err.print(f"set aside: {len(done.set_aside) - SET_ASIDE_SHOWN} more")

@@ -1,0 +1,85 @@
+"""`fraud-retraining simulate`: a lake of simulated transactions."""
+
+import signal
+import threading
+from collections.abc import Callable
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fraud_retraining.commands.support.config import read_settings
+from fraud_retraining.commands.support.failures import reported_failures
+from fraud_retraining.commands.support.options import DAY, Config, Json, checked_value, day_of
+from fraud_retraining.commands.support.output import err, out, print_json
+from fraud_retraining.commands.support.progress import RichProgress
+
+if TYPE_CHECKING:
+    from fraud_retraining.settings import Settings
+    from fraud_retraining.simulation import SimulationPolicy
+
+
+# Nine parameters: typer makes one option of each, and reads its type and help from the signature.
+def simulate(
+    start: Annotated[datetime, typer.Option(formats=DAY, help="First day of the lake.")],
+    days: Annotated[int, typer.Option(help="How many days.")],
+    transactions_per_day: Annotated[int, typer.Option(help="Mean transactions a day.")] = 10_000,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same lake.")] = 7,
+    shift_on: Annotated[datetime | None, typer.Option(formats=DAY, help="Day on which fraudsters change.")] = None,
+    live: Annotated[bool, typer.Option("--live", help="Then add a day every so often, until interrupted.")] = False,
+    seconds_per_day: Annotated[float, typer.Option(min=0.01, help="How often a day is added with --live.")] = 60,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Write a lake of simulated transactions, with fraudsters who adapt."""
+    with reported_failures(as_json=as_json):
+        from fraud_retraining.commands.implementation.simulated_lake import write_simulated_lake
+        from fraud_retraining.simulation import SimulationPolicy
+
+        policy = checked_value(
+            SimulationPolicy,
+            start=start.date(),
+            days=days,
+            transactions_per_day=transactions_per_day,
+            seed=seed,
+            shift_on=day_of(shift_on),
+        )
+        settings = read_settings(config)
+        with RichProgress() as progress:
+            rows = write_simulated_lake(settings, policy, progress)
+        grown = _grow(settings, policy, seconds_per_day) if live else 0
+        if as_json:
+            print_json(
+                {
+                    "lake": settings.lake_uri,
+                    "start": policy.start,
+                    "end": policy.end,
+                    "days": days,
+                    "transactions": rows,
+                    "days_grown": grown,
+                }
+            )
+        else:
+            out.print(
+                f"{rows:,} transactions of {policy.start} to {policy.end} in {settings.lake_uri}", highlight=False
+            )
+
+
+def _grow(settings: "Settings", policy: "SimulationPolicy", seconds: float) -> int:
+    """Add a day every so many seconds until interrupted; return the number of days."""
+    from fraud_retraining.commands.implementation.simulated_lake import grow_simulated_lake
+
+    err.print(f"Every {seconds:g} s a day arrives in {settings.lake_uri}; Ctrl-C ends it.", highlight=False)
+    return grow_simulated_lake(settings, policy, _pause(seconds), _print_arrival)
+
+
+def _pause(seconds: float) -> Callable[[], bool]:
+    """A function that waits, and returns whether to go on: no longer once Ctrl-C or SIGTERM arrives."""
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    return lambda: not stop.wait(seconds)
+
+
+def _print_arrival(day: date, rows: int) -> None:
+    err.print(f"{day} has arrived: {rows:,} transactions", highlight=False)
