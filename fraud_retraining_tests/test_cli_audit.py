@@ -13,7 +13,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from fraud_retraining.adapters.days.review_reports import read_review_report
-from fraud_retraining.adapters.ledger import database
+from fraud_retraining.adapters.ledger import statements
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.mlflow.environment import environment
 from fraud_retraining.cli import app
@@ -145,8 +145,8 @@ class TestVerify:
             "truncated": (["DELETE FROM audit_events WHERE seq > 9", cut], 10),
         }  # fmt: skip
         tamper(url)
-        for name, (statements, row) in changes.items():
-            run_sql(url, *statements)
+        for name, (edits, row) in changes.items():
+            run_sql(url, *edits)
             code, out, err = run("audit", "verify", "--head", f"{head.seq}:{head.hash}")
             assert (code, out) == (1, ""), name
             assert f"row {row}" in err, f"{name}: {err}"
@@ -202,7 +202,7 @@ class TestArchive:
         ledger = open_ledger(load_settings())
         with monkeypatch.context() as patch:
             then = datetime.now(UTC) - timedelta(days=500)
-            patch.setitem(database.CLOCKS, "sqlite", f"SELECT '{then:%Y-%m-%dT%H:%M:%S.000Z}'")
+            patch.setitem(statements.CLOCKS, "sqlite", f"SELECT '{then:%Y-%m-%dT%H:%M:%S.000Z}'")
             configured(ledger, {"note": "long ago"})
         folder = str(tmp_path / "archive")
         code, told = answer("audit", "archive", "--out", folder)

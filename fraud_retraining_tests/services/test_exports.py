@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from fraud_retraining.adapters.ledger import database
+from fraud_retraining.adapters.ledger import statements
 from fraud_retraining.adapters.ledger.archive import rows_table, table_rows
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.domain.audit.period import Period
@@ -70,7 +70,7 @@ def test_days_of_a_period_are_those_of_the_databases_clock(
 ):
     def at(day: int, hour: int = 0) -> None:
         for dialect in ("sqlite", "postgresql"):
-            monkeypatch.setitem(database.CLOCKS, dialect, f"SELECT '2026-03-{day:02d}T{hour:02d}:59:59.000Z'")
+            monkeypatch.setitem(statements.CLOCKS, dialect, f"SELECT '2026-03-{day:02d}T{hour:02d}:59:59.000Z'")
 
     for day, hour in ((1, 23), (2, 0), (3, 23), (4, 0)):
         at(day, hour)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from fraud_retraining.adapters.ledger.database import RELEASES
 from fraud_retraining.adapters.ledger.ledger import Ledger
+from fraud_retraining.adapters.ledger.tables import RELEASES
 from fraud_retraining.domain.ledger.events import EventKind, Head
 from fraud_retraining.domain.releases.lifecycle import ReleaseState
 from fraud_retraining.domain.releases.trust import POLICY

@@ -5,7 +5,7 @@ from contextlib import closing
 
 import sqlalchemy as sa
 
-from fraud_retraining.adapters.ledger.database import _driver_url
+from fraud_retraining.adapters.ledger.engines import driver_url
 from fraud_retraining.adapters.ledger.guards import TABLES
 from fraud_retraining.domain.ledger.events import Row
 from fraud_retraining_tests.support.ledgers import sqlite_path
@@ -13,7 +13,7 @@ from fraud_retraining_tests.support.ledgers import sqlite_path
 
 def run_sql(url: str, *statements: str) -> None:
     """Statements in one transaction, past the ledger."""
-    engine = sa.create_engine(_driver_url(url))
+    engine = sa.create_engine(driver_url(url))
     try:
         with engine.begin() as connection:
             for statement in statements:
@@ -41,7 +41,7 @@ def tamper(url: str, *statements: str) -> None:
 
 def put_back(url: str, rows: list[Row]) -> None:
     """Makes the chain what it was, so that the next change is the only one."""
-    engine = sa.create_engine(_driver_url(url))
+    engine = sa.create_engine(driver_url(url))
     names = ", ".join(Row._fields)
     holes = ", ".join(f":{name}" for name in Row._fields)
     with engine.begin() as connection:

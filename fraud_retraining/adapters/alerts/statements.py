@@ -10,7 +10,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from fraud_retraining.adapters.ledger.database import CLOCKS, DELIVERIES, LEASES, NOTICES
+from fraud_retraining.adapters.ledger.statements import CLOCKS
+from fraud_retraining.adapters.ledger.tables import DELIVERIES, LEASES, NOTICES
 
 Row = Mapping[str, Any]
 

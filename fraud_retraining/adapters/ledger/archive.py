@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fraud_retraining.adapters.ledger.event_log import EventLog, sql
+from fraud_retraining.adapters.ledger.event_log import EventLog, sql, tables
 from fraud_retraining.adapters.storage.locations import reaching, replacing
 from fraud_retraining.domain.audit.archiving import (
     Archived,
@@ -107,7 +107,7 @@ class ArchivingLedger(EventLog):
         return self._database.write(lambda tx: self._remove(tx, facts, actor, channel))
 
     def _remove(self, tx: "Transaction", facts: Archived, actor: str, channel: str) -> Archived:
-        events = sql().EVENTS
+        events = tables().EVENTS
         self._event(tx, EventKind.HISTORY_ARCHIVED, facts.model_dump(mode="json"), actor=actor, channel=channel)
         going = events.c.seq.between(facts.first, facts.through.seq)
         with _guard_lifted(tx.connection):
@@ -155,7 +155,7 @@ def _first_younger(cn: "sa.Connection", cut: datetime) -> int:
     """The first row that is younger than the cut, or the one after the last."""
     import sqlalchemy as sa
 
-    events = sql().EVENTS
+    events = tables().EVENTS
     found = cn.execute(sa.select(sa.func.min(events.c.seq)).where(events.c.at >= cut.strftime("%Y-%m-%dT%H:%M:%S")))
     return int(found.scalar_one() or sql().head(cn).seq + 1)
 
@@ -164,7 +164,7 @@ def _first_needed(cn: "sa.Connection", releases: Sequence[dict[str, object]]) ->
     """The first row of a release that is live or of a pause that stands, or the one after the last row."""
     import sqlalchemy as sa
 
-    events = sql().EVENTS
+    events = tables().EVENTS
     firsts = [sql().head(cn).seq + 1, *standing_pauses(map(Event.of, sql().events(cn, {"kind": PAUSING})))]
     for release in live(Release.model_validate(row) for row in releases):
         about = (events.c.fingerprint == release.fingerprint) | (events.c.as_of == release.as_of.isoformat())
@@ -177,7 +177,7 @@ def _last_seen(cn: "sa.Connection", releases: Sequence[dict[str, object]], last:
     """The digest of every release about which no row is left."""
     import sqlalchemy as sa
 
-    events = sql().EVENTS
+    events = tables().EVENTS
     left = sa.select(events.c.model, events.c.version).where(events.c.seq > last.seq, events.c.version.is_not(None))
     kept = {(model, version) for model, version in cn.execute(left.where(events.c.kind.in_(RELEASE_KINDS)))}
     return {

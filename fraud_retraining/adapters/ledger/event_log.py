@@ -2,7 +2,7 @@
 
 Here: adding events to the chain and finding them again. Not here: releases and promotions
 (`adapters/ledger/ledger.py`), how rows are chained (`domain/ledger/events.py`), and SQL
-(`adapters/ledger/database.py`).
+(`adapters/ledger/statements.py`).
 """
 
 from collections.abc import Iterator, Mapping
@@ -185,10 +185,17 @@ class EventLog:
 
 
 def sql() -> ModuleType:
-    """The statements of `adapters/ledger/database.py`, imported when needed: SQLAlchemy takes a second to import."""
-    from fraud_retraining.adapters.ledger import database
+    """The statements of `adapters/ledger/statements.py`, imported when needed: SQLAlchemy takes a second to import."""
+    from fraud_retraining.adapters.ledger import statements
 
-    return database
+    return statements
+
+
+def tables() -> ModuleType:
+    """The tables of `adapters/ledger/tables.py`, imported when needed for the same reason."""
+    from fraud_retraining.adapters.ledger import tables as ledger_tables
+
+    return ledger_tables
 
 
 def clean_text(value: str) -> str:

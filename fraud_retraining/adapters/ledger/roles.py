@@ -8,7 +8,7 @@ not own them, and has only these grants, cannot take the guards away either.
 from typing import TYPE_CHECKING
 
 from fraud_retraining.adapters.ledger import migrations
-from fraud_retraining.adapters.ledger.event_log import EventLog, sql
+from fraud_retraining.adapters.ledger.event_log import EventLog, tables
 from fraud_retraining.domain.values.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -53,9 +53,9 @@ def _statements(cn: "sa.Connection", role: str) -> list[str]:
     quote = cn.dialect.identifier_preparer.quote_identifier
     schema = quote(cn.exec_driver_sql("SELECT current_schema()").scalar_one())
     to = quote(role)
-    tables = dict.fromkeys(sorted(sql().METADATA.tables), OTHERS) | RECORD
-    rights = [f"GRANT {right} ON {schema}.{quote(name)} TO {to}" for name, right in tables.items()]
-    taken = [f"REVOKE ALL ON {schema}.{quote(name)} FROM PUBLIC, {to}" for name in tables]
+    allowed = dict.fromkeys(sorted(tables().METADATA.tables), OTHERS) | RECORD
+    rights = [f"GRANT {right} ON {schema}.{quote(name)} TO {to}" for name, right in allowed.items()]
+    taken = [f"REVOKE ALL ON {schema}.{quote(name)} FROM PUBLIC, {to}" for name in allowed]
     return [
         f"REVOKE CREATE ON SCHEMA {schema} FROM PUBLIC, {to}",
         f"GRANT USAGE ON SCHEMA {schema} TO {to}",
@@ -68,7 +68,7 @@ def _statements(cn: "sa.Connection", role: str) -> list[str]:
 def _sequences(cn: "sa.Connection") -> list[str]:
     """What numbers the rows of the tables that number themselves."""
     asked = "SELECT pg_get_serial_sequence(%s, %s)"
-    columns = [(name, column.name) for name, table in sql().METADATA.tables.items() for column in table.primary_key]
+    columns = [(name, column.name) for name, table in tables().METADATA.tables.items() for column in table.primary_key]
     found = [cn.exec_driver_sql(asked, column).scalar_one() for column in columns]
     return sorted(name for name in found if name is not None)
 

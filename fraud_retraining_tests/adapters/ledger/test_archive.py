@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
 
-from fraud_retraining.adapters.ledger import database
+from fraud_retraining.adapters.ledger import statements
 from fraud_retraining.adapters.ledger.archive import Archives, ArchivingLedger, rows_table, table_rows
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.domain.audit.archiving import Archived
@@ -26,13 +26,13 @@ DAYS = 400
 @pytest.fixture
 def at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Sets the database's clock so many days back."""
-    real = dict(database.CLOCKS)
+    real = dict(statements.CLOCKS)
 
     def back(days: int) -> None:
         then = datetime.now(UTC) - timedelta(days=days)
         for dialect in real:
             said = f"SELECT '{then:%Y-%m-%dT%H:%M:%S.000Z}'"
-            monkeypatch.setitem(database.CLOCKS, dialect, said if days else real[dialect])
+            monkeypatch.setitem(statements.CLOCKS, dialect, said if days else real[dialect])
 
     return back
 

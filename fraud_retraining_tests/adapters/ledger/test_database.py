@@ -16,8 +16,10 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from fraud_retraining.adapters.ledger import database, migrations
+from fraud_retraining.adapters.ledger import engines, migrations
+from fraud_retraining.adapters.ledger.database import Database
 from fraud_retraining.adapters.ledger.ledger import Ledger
+from fraud_retraining.adapters.ledger.tables import METADATA
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.values.errors import (
     Conflict,
@@ -48,14 +50,14 @@ def in_processes(count: int, url: str, each: int) -> None:
 
 def test_the_migrations_give_the_tables_that_the_statements_expect(ledger: Ledger, ledger_url: str):
     append(ledger)
-    engine = sa.create_engine(database._driver_url(ledger_url))
+    engine = sa.create_engine(engines.driver_url(ledger_url))
     with engine.connect() as connection:
         options = {
             "include_name": lambda name, kind, _: (
                 kind not in {"index", "unique_constraint"} and name != migrations.VERSION_TABLE
             )
         }
-        assert compare_metadata(MigrationContext.configure(connection, opts=options), database.METADATA) == []
+        assert compare_metadata(MigrationContext.configure(connection, opts=options), METADATA) == []
     engine.dispose()
 
 
@@ -119,7 +121,7 @@ def test_a_ledger_that_stays_locked_is_unreachable_in_the_end(
     sqlite_ledger: Ledger, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
 ):
     append(sqlite_ledger)
-    monkeypatch.setattr(database, "BUSY_SECONDS", 0.1)
+    monkeypatch.setattr(engines, "BUSY_SECONDS", 0.1)
     raw = sqlite3.connect(sqlite_path(sqlite_url), isolation_level=None)
     raw.execute("BEGIN IMMEDIATE")
     began = time.monotonic()
@@ -154,7 +156,7 @@ def test_a_full_disk_is_a_clean_failure_and_the_next_try_works(
         connection.execute("PRAGMA max_page_count = 1")
 
     with monkeypatch.context() as patched:
-        patched.setattr(database, "_prepare_sqlite", without_room)
+        patched.setattr(engines, "_prepare_sqlite", without_room)
         cramped = Ledger(sqlite_url)
         with pytest.raises(DependencyUnreachable, match="full"):
             cramped.append(EventKind.RETRAIN_REQUESTED, actor="cron", payload={"long": "x" * 1_000_000})
@@ -209,7 +211,7 @@ def test_a_restart_of_the_server_loses_no_event_and_doubles_none(postgres, postg
 
 @pytest.mark.parametrize("lost", ["before", "after"])
 def test_a_commit_without_an_answer_is_neither_lost_nor_done_twice(sqlite_url: str, lost: str):
-    store = database.Database(sqlite_url, patience=10)
+    store = Database(sqlite_url, patience=10)
     Ledger(sqlite_url).head()
     engine = store._started()
     answers = iter([True, False, False])

@@ -11,8 +11,11 @@ import pytest
 import sqlalchemy as sa
 from pydantic import SecretStr
 
-from fraud_retraining.adapters.ledger.database import EVENTS, HEAD, Transaction, _driver_url, events
+from fraud_retraining.adapters.ledger.database import Transaction
+from fraud_retraining.adapters.ledger.engines import driver_url
 from fraud_retraining.adapters.ledger.ledger import Ledger
+from fraud_retraining.adapters.ledger.statements import events
+from fraud_retraining.adapters.ledger.tables import EVENTS, HEAD
 from fraud_retraining.domain.ledger.events import EventKind, Head, canonical_json, chained
 from fraud_retraining.domain.releases.lifecycle import (
     Complete,
@@ -185,7 +188,7 @@ def test_postgresql_refuses_to_truncate(postgres_url: str, table: str):
 
 
 def _run(url: str, *statements: str) -> None:
-    engine = sa.create_engine(_driver_url(url))
+    engine = sa.create_engine(driver_url(url))
     try:
         with engine.begin() as connection:
             for statement in statements:

@@ -1,0 +1,86 @@
+"""The statements that read the ledger's tables.
+
+Here: events, releases, leases, the head and the clock. Not here: writing, which only an open `Transaction` of
+`adapters/ledger/database.py` can, and what the rows mean (`domain/ledger/events.py`). Importing this module imports
+SQLAlchemy, which takes a second: `event_log.sql()` imports it when it is needed.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from fraud_retraining.adapters.ledger.tables import EVENTS, HEAD, LEASES, RELEASES
+from fraud_retraining.domain.audit.record_checks import record_altered
+from fraud_retraining.domain.ledger.events import RELEASE_KINDS, Head, Row
+
+CLOCKS = {
+    "sqlite": "SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now')",
+    "postgresql": """SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')""",
+}
+
+
+def head(connection: sa.Connection) -> Head:
+    """The last row of the chain, as the head row tells it."""
+    told = stated_head(connection)
+    if told is None:
+        raise record_altered(["it has lost its head row"])
+    return told
+
+
+def stated_head(connection: sa.Connection) -> Head | None:
+    """What the head row tells, if there is one."""
+    row = connection.execute(sa.select(HEAD.c.seq, HEAD.c.hash)).first()
+    return Head(seq=row.seq, hash=row.hash) if row is not None else None
+
+
+def events(
+    connection: sa.Connection,
+    where: Mapping[str, Any],
+    *,
+    after: int = 0,
+    limit: int | None = None,
+    newest: bool = False,
+) -> Iterator[Row]:
+    """Rows of the chain whose columns have the given values (or one of them, for a sequence)."""
+    statement = sa.select(EVENTS).where(EVENTS.c.seq > after, *_conditions(EVENTS, where))
+    statement = statement.order_by(EVENTS.c.seq.desc() if newest else EVENTS.c.seq).limit(limit)
+    return (Row(*row) for row in connection.execute(statement.execution_options(yield_per=1000)))
+
+
+def releases(connection: sa.Connection, where: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Current rows of releases, by version."""
+    statement = sa.select(RELEASES).where(*_conditions(RELEASES, where)).order_by(RELEASES.c.model, RELEASES.c.version)
+    return [dict(row._mapping) for row in connection.execute(statement)]
+
+
+def last_release_rows(connection: sa.Connection, where: Mapping[str, Any]) -> dict[int, Row]:
+    """The last row of the chain about each release whose columns have the given values, by version."""
+    about = (EVENTS.c.kind.in_(sorted(RELEASE_KINDS)), *_conditions(EVENTS, where))
+    last = sa.select(sa.func.max(EVENTS.c.seq)).where(*about).group_by(EVENTS.c.version)
+    rows = connection.execute(sa.select(EVENTS).where(EVENTS.c.seq.in_(last)))
+    return {row.version: Row(*row) for row in rows}
+
+
+def lease(connection: sa.Connection, name: str) -> dict[str, Any] | None:
+    """The row of a lease, if it was ever taken."""
+    row = connection.execute(sa.select(LEASES).where(LEASES.c.name == name)).one_or_none()
+    return dict(row._mapping) if row else None
+
+
+def clock(connection: sa.Connection) -> str:
+    """The database's time, which is the same for everybody."""
+    return str(connection.exec_driver_sql(CLOCKS[connection.dialect.name]).scalar_one())
+
+
+def last_row(connection: sa.Connection) -> Head:
+    """The last row that the chain has, whatever the head row tells."""
+    row = connection.execute(sa.select(EVENTS.c.seq, EVENTS.c.hash).order_by(EVENTS.c.seq.desc()).limit(1)).first()
+    return Head(seq=row.seq, hash=row.hash) if row is not None else Head()
+
+
+def _conditions(table: sa.Table, where: Mapping[str, Any]) -> Iterator[sa.ColumnElement[bool]]:
+    for name, value in where.items():
+        column = table.c[name]
+        many = isinstance(value, Sequence | set | frozenset) and not isinstance(value, str)
+        yield column.in_(list(value)) if many else column == value
