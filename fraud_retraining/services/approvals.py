@@ -10,6 +10,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from fraud_retraining.adapters.ledger.decisions import ReviewerDecision
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.mlflow.registry import Registry
 from fraud_retraining.domain.releases.lifecycle import Decision, Release, ReleaseState
@@ -202,16 +203,8 @@ class ReleaseApprovals:
     ) -> Release:
         self.ledger.expire_due(actor=DEADLINE, channel=DEADLINE)
         self._known(version)
-        return self.ledger.decide(
-            version,
-            decision,
-            policy=self.policy,
-            by=identity,
-            channel=channel,
-            reason=reason,
-            expected_digest=digest,
-            nonce=nonce,
-        )
+        given = ReviewerDecision(decision, identity, channel, reason, expected_digest=digest, nonce=nonce)
+        return self.ledger.record_decision(version, given, self.policy)
 
     def _point_candidate(self) -> None:
         """The alias `candidate` follows the record. If it cannot now, the sensor does it; the decision stands."""

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from fraud_retraining.adapters.ledger.archive import rows_table
-from fraud_retraining.adapters.ledger.ledger import Ledger, Verification
+from fraud_retraining.adapters.ledger.ledger import Ledger
+from fraud_retraining.adapters.ledger.verification import Verification
 from fraud_retraining.adapters.pages.html import Exported, period_html, version_html
 from fraud_retraining.adapters.storage.locations import reaching, replacing
 from fraud_retraining.domain.audit.period import Period

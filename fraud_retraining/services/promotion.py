@@ -10,6 +10,7 @@ decided (`services/approvals.py`).
 from collections.abc import Iterable
 
 from fraud_retraining.adapters.ledger.ledger import Ledger
+from fraud_retraining.adapters.ledger.promotions import AliasMove
 from fraud_retraining.adapters.mlflow.registry import LEDGER_HEAD, Registry
 from fraud_retraining.domain.ledger.events import Event, EventKind
 from fraud_retraining.domain.releases.lifecycle import (
@@ -168,9 +169,8 @@ class Promoter:
         if not rollback:
             self._require_admitted(version)
         serving = self._serving()
-        intent = self._ledger.intend_promotion(
-            version, serving, actor=actor, channel=channel, reason=reason, rollback=rollback, lease=lease
-        )
+        move = AliasMove(version, serving, rollback)
+        intent = self._ledger.intend_promotion(move, actor=actor, channel=channel, reason=reason, lease=lease)
         self._carry_out(intent, actor, channel)
         return self._prove()
 
@@ -310,9 +310,8 @@ class Promoter:
         what = f"version {failed.version} did not pass its smoke test: {problem}"
         target = self._way_back(failed)
         if target is not None:
-            intent = self._ledger.intend_promotion(
-                target.version, failed.version, actor=SMOKE_TEST, channel=RECOVERY, reason=what, rollback=True
-            )
+            back = AliasMove(target.version, failed.version, rollback=True)
+            intent = self._ledger.intend_promotion(back, actor=SMOKE_TEST, channel=RECOVERY, reason=what)
             self._carry_out(intent, SMOKE_TEST, RECOVERY)
             return f"{what}; {self._prove() or f'version {target.version} serves again'}"
         if failed.champion_before is None:

@@ -9,6 +9,7 @@ import pytest
 
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.ledger.processes import this_process
+from fraud_retraining.adapters.ledger.releases import NewRelease
 from fraud_retraining.adapters.mlflow.registry import Registry, TrainedRun
 from fraud_retraining.definitions import build_definitions
 from fraud_retraining.domain.audit.retention import RetentionPolicy
@@ -83,15 +84,15 @@ def candidate(ledger: Ledger, registry: Registry, number: int, came_to: ReleaseS
         as_of=as_of,
         trained_on=a_window().days.training,
     )
-    ledger.open_release(
+    new = NewRelease(
         version.version,
         run.fingerprint,
         as_of,
         trigger="schedule",
         artifact_digest=run.artifact_digest,
         verdict_passed=True,
-        **WHO,
     )
+    ledger.open_release(new, **WHO)
     ledger.move_release(version.version, came_to, reason="as the test says", **MOVER)
     ended(ledger, f"dagster {number}", "superseded")
     return run

@@ -15,6 +15,7 @@ import pytest
 from mlflow import MlflowClient
 
 from fraud_retraining.adapters.alerts.outbox import Outbox
+from fraud_retraining.adapters.ledger.decisions import ReviewerDecision
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.ledger.pinned_heads import HeadFile
 from fraud_retraining.adapters.ledger.processes import this_process
@@ -140,7 +141,7 @@ def history(ledger: Ledger) -> None:
     """A release of each end, and an alarm that came and went."""
     waiting(ledger, 2, 2)
     waiting(ledger, 3, 3)
-    ledger.decide(3, Decision.REJECT, policy=ANYBODY, by=person("alice"), channel="cli", reason="scores jump")
+    ledger.record_decision(3, ReviewerDecision(Decision.REJECT, person("alice"), "cli", reason="scores jump"), ANYBODY)
     damaged = {"sound": False, "problem": "one byte", "last_good": None}
     for found in (damaged, {"sound": True, "problem": "", "last_good": None}, damaged):
         ledger.append_changed(
@@ -497,14 +498,14 @@ def approved_only(backend: Backend) -> None:
     """A reviewer approved, and the process ended before it promoted."""
     backend.champion(0)
     version = backend.waiting(1).version
-    backend.ledger.decide(version, Decision.APPROVE, policy=ANYBODY, by=person("alice"), channel="cli")
+    backend.ledger.record_decision(version, ReviewerDecision(Decision.APPROVE, person("alice"), "cli"), ANYBODY)
 
 
 def cannot_serve(backend: Backend) -> None:
     """What was approved cannot be loaded, so that the one before comes back."""
     backend.champion(0)
     version = backend.waiting(BROKEN).version
-    backend.ledger.decide(version, Decision.APPROVE, policy=ANYBODY, by=person("alice"), channel="cli")
+    backend.ledger.record_decision(version, ReviewerDecision(Decision.APPROVE, person("alice"), "cli"), ANYBODY)
 
 
 def moved_by_hand(backend: Backend) -> None:

@@ -2,6 +2,8 @@
 
 import pytest
 
+from fraud_retraining.adapters.ledger.decisions import ReviewerDecision
+from fraud_retraining.adapters.ledger.promotions import AliasMove
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.releases.lifecycle import Complete, Decision, ReleaseState
 from fraud_retraining.domain.retraining.pauses import Automation
@@ -16,7 +18,7 @@ BY = {"actor": "alice", "channel": "cli"}
 
 def approved(backend: Backend, model: int) -> int:
     version = backend.waiting(model).version
-    backend.ledger.decide(version, Decision.APPROVE, policy=ANYBODY, by=person("alice"), channel="cli")
+    backend.ledger.record_decision(version, ReviewerDecision(Decision.APPROVE, person("alice"), "cli"), ANYBODY)
     return version
 
 
@@ -90,7 +92,7 @@ def test_a_version_that_was_brought_back_and_cannot_serve_gives_way_to_the_one_i
     with touched(backend.trained.folders[1]) as folder:
         promoter = backend.promoter
         promoter.verify(2)
-        intent = backend.ledger.intend_promotion(2, last.version, reason="because", rollback=True, **BY)
+        intent = backend.ledger.intend_promotion(AliasMove(2, last.version, rollback=True), reason="because", **BY)
         backend.registry.compare_and_set_champion(last.version, 2)
         backend.ledger.finish_promotion(intent, Complete(), **BY)
         (folder / "MLmodel").unlink()
@@ -103,7 +105,7 @@ def test_a_version_that_was_brought_back_and_cannot_serve_gives_way_to_the_one_i
 def test_a_smoke_test_that_could_not_be_run_is_repeated_and_condemns_nothing(backend: Backend):
     version = approved(backend, 0)
     nowhere = backend.trained.__class__("http://127.0.0.1:9", "x", [], []).registry("x", timeout_seconds=4)
-    intent = backend.ledger.intend_promotion(version, None, **BY)
+    intent = backend.ledger.intend_promotion(AliasMove(version, None), **BY)
     backend.registry.compare_and_set_champion(None, version)
     backend.ledger.finish_promotion(intent, Complete(), **BY)
     with pytest.raises(DependencyUnreachable):
@@ -128,7 +130,7 @@ def test_what_an_ended_process_left_is_finished(backend: Backend, reached: str):
     champion = backend.champion(0)
     version = approved(backend, 1)
     if reached != "the answer":
-        intent = backend.ledger.intend_promotion(version, champion.version, **BY)
+        intent = backend.ledger.intend_promotion(AliasMove(version, champion.version), **BY)
     if reached in {"the alias", "the outcome"}:
         backend.registry.compare_and_set_champion(champion.version, version)
     if reached == "the outcome":
@@ -142,7 +144,7 @@ def test_what_an_ended_process_left_is_finished(backend: Backend, reached: str):
 def test_an_unfinished_first_champion_that_failed_is_recorded_as_such(backend: Backend):
     """Its alias was taken away, and the process ended before it could say so."""
     bad = approved(backend, BROKEN)
-    intent = backend.ledger.intend_promotion(bad, None, **BY)
+    intent = backend.ledger.intend_promotion(AliasMove(bad, None), **BY)
     backend.registry.compare_and_set_champion(None, bad)
     backend.ledger.finish_promotion(intent, Complete(), **BY)
     told = {"passed": False, "rows": 0, "problem": "cannot be loaded"}
@@ -204,7 +206,7 @@ def test_the_candidates_alias_follows_the_record(backend: Backend):
 def test_a_human_who_moves_the_alias_during_a_promotion_wins(backend: Backend):
     first, second = backend.champion(0), backend.champion(1)
     version = approved(backend, 2)
-    intent = backend.ledger.intend_promotion(version, second.version, **BY)
+    intent = backend.ledger.intend_promotion(AliasMove(version, second.version), **BY)
     backend.move_by_hand(first.version)
     backend.promoter.recover("start")
     assert backend.serving() == first.version

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from fraud_retraining.adapters.ledger.ledger import Ledger
+from fraud_retraining.adapters.ledger.promotions import AliasMove
 from fraud_retraining.adapters.ledger.tables import RELEASES
 from fraud_retraining.domain.ledger.events import EventKind, Head
 from fraud_retraining.domain.releases.lifecycle import ReleaseState
@@ -213,8 +214,8 @@ def require_refused(ledger: Ledger) -> None:
     """Nothing is promoted, whoever asks, and whatever asks finds automation stopped."""
     acts: list[Callable[[], object]] = [
         ledger.require_intact,
-        lambda: ledger.intend_promotion(4, 2, actor="alice", channel="cli"),
-        lambda: ledger.intend_promotion(1, 2, actor="alice", channel="cli", rollback=True, reason="r"),
+        lambda: ledger.intend_promotion(AliasMove(4, 2), actor="alice", channel="cli"),
+        lambda: ledger.intend_promotion(AliasMove(1, 2, rollback=True), actor="alice", channel="cli", reason="r"),
     ]
     for act in acts:
         with pytest.raises(RecordAltered):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from fraud_retraining.adapters.ledger.decisions import ReviewerDecision
 from fraud_retraining.adapters.ledger.pinned_heads import HeadFile
 from fraud_retraining.adapters.mlflow.model_artifact import read_files
 from fraud_retraining.adapters.mlflow.registry import ARTIFACT_DIGEST, AS_OF, FINGERPRINT, TRAINED_ON
@@ -143,8 +144,7 @@ def test_a_planted_run_is_not_adopted(served: Backend):
 )
 def test_an_approval_by_somebody_who_may_not_is_withdrawn(served: Backend, policy: ReviewerPolicy, why: str):
     served.waiting(1)
-    about = {"policy": ReviewerPolicy(), "by": ALICE, "channel": "cli"}
-    served.ledger.decide(2, Decision.APPROVE, **about)
+    served.ledger.record_decision(2, ReviewerDecision(Decision.APPROVE, ALICE, "cli"), ReviewerPolicy())
     served.policy = policy
     served.promoter.finish_approved()
     release = served.ledger.release_by_version(2)

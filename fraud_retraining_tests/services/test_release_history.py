@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from fraud_retraining.adapters.ledger.ledger import Ledger
+from fraud_retraining.adapters.ledger.releases import NewRelease
 from fraud_retraining.adapters.mlflow.environment import environment
 from fraud_retraining.domain.audit.history import Change, differences, libraries_line
 from fraud_retraining.domain.ledger.events import EventKind
@@ -200,8 +201,8 @@ def test_a_training_that_said_less_has_a_shorter_story(sqlite_ledger: Ledger):
     sqlite_ledger.append(
         EventKind.MODEL_TRAINED, actor="pipeline", as_of=FIRST, fingerprint=model.fingerprint, payload=payload
     )
-    about = {"trigger": "manual", "artifact_digest": "x", "verdict_passed": True, "actor": "p", "channel": "c"}
-    sqlite_ledger.open_release(1, model.fingerprint, FIRST, **about)
+    new = NewRelease(1, model.fingerprint, FIRST, "manual", artifact_digest="x", verdict_passed=True)
+    sqlite_ledger.open_release(new, actor="p", channel="c")
     history = read_release_history(sqlite_ledger, 1)
     assert (history.making, history.asked, history.evaluation) == (None, None, None)
     assert history.model == model

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 
+from fraud_retraining.adapters.ledger.decisions import ReviewerDecision
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.values.errors import ChampionLost, DependencyUnreachable
 from fraud_retraining.services.approvals import ReleaseApprovals
@@ -173,7 +174,7 @@ def test_what_was_approved_and_never_promoted_is_promoted_by_the_watch(backend: 
     from fraud_retraining.domain.releases.lifecycle import Decision
 
     version = backend.waiting(0).version
-    backend.ledger.decide(version, Decision.APPROVE, policy=backend.policy, by=person("alice"), channel="cli")
+    backend.ledger.record_decision(version, ReviewerDecision(Decision.APPROVE, person("alice"), "cli"), backend.policy)
     assert [(one.version, str(one.state)) for one in backend.watch.mind_champion()] == [(version, "promoted")]
     assert backend.watch.mind_champion() == []
     done = backend.ledger.last(EventKind.PROMOTION_DONE)

@@ -2,6 +2,8 @@
 
 import pytest
 
+from fraud_retraining.adapters.ledger.decisions import ReviewerDecision
+from fraud_retraining.adapters.ledger.promotions import AliasMove
 from fraud_retraining.domain.evaluation.gates import Verdict
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.releases.candidate import Evaluation
@@ -56,9 +58,9 @@ def ledger_day(version: int):
 def approved_and_promoted(ledger, version: int, average_precision: float = 0.7) -> None:
     registered(ledger, version, average_precision)
     ledger.await_decision(version, hours=24, **BY)
-    ledger.decide(version, Decision.APPROVE, policy=ANYBODY, by=person("alice"), channel="cli")
+    ledger.record_decision(version, ReviewerDecision(Decision.APPROVE, person("alice"), "cli"), ANYBODY)
     champion = ledger.champion()
-    intent = ledger.intend_promotion(version, champion.version if champion else None, **BY)
+    intent = ledger.intend_promotion(AliasMove(version, champion.version if champion else None), **BY)
     ledger.finish_promotion(intent, recovery(intent, version), **BY)
 
 
@@ -112,7 +114,7 @@ def test_a_version_of_which_nobody_recorded_warnings_asks(trusted):
 def test_an_incident_puts_it_back_to_manual(trusted, incident: str):
     match incident:
         case "rollback":
-            intent = trusted.intend_promotion(5, 6, rollback=True, reason="alerts doubled", **BY)
+            intent = trusted.intend_promotion(AliasMove(5, 6, rollback=True), reason="alerts doubled", **BY)
             trusted.finish_promotion(intent, recovery(intent, 5), **BY)
             trusted.resume("promotion", reason="looked at it", **BY)
         case "alias":
@@ -129,7 +131,7 @@ def test_an_incident_puts_it_back_to_manual(trusted, incident: str):
 
 def test_a_rollback_pauses_even_mode_auto(trusted):
     auto = PromotionPolicy(mode="auto")
-    intent = trusted.intend_promotion(5, 6, rollback=True, reason="alerts doubled", **BY)
+    intent = trusted.intend_promotion(AliasMove(5, 6, rollback=True), reason="alerts doubled", **BY)
     trusted.finish_promotion(intent, recovery(intent, 5), **BY)
     candidate = registered(trusted, 7, 0.73)
     assert "rolled back to version 5: alerts doubled" in permission_for(trusted, auto, candidate).why
@@ -181,7 +183,9 @@ def test_a_verdict_that_is_not_the_registered_one_asks(trusted):
 def test_an_exception_from_a_floor_has_an_event_of_its_own(trusted):
     opened(trusted, 7, 7, verdict_passed=False, floors_missed=("average_precision_floor",), needs_human="below a floor")
     trusted.await_decision(7, hours=24, **BY)
-    trusted.decide(7, Decision.APPROVE, policy=ANYBODY, by=person("bob"), channel="cli", reason="better than what is")
+    trusted.record_decision(
+        7, ReviewerDecision(Decision.APPROVE, person("bob"), "cli", reason="better than what is"), ANYBODY
+    )
     excepted = trusted.last(EventKind.FLOOR_EXCEPTED, version=7)
     assert excepted.actor == "bob"
     assert (excepted.payload["floors"], excepted.payload["why"]) == ("average_precision_floor", "below a floor")

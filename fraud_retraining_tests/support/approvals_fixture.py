@@ -13,6 +13,7 @@ from typing import Any
 from uuid import uuid4
 
 from fraud_retraining.adapters.ledger.ledger import Ledger
+from fraud_retraining.adapters.ledger.releases import NewRelease
 from fraud_retraining.adapters.mlflow.model_artifact import read_files
 from fraud_retraining.adapters.mlflow.registry import ARTIFACT_DIGEST, Registry, TrainedRun
 from fraud_retraining.domain.evaluation.gates import (
@@ -138,18 +139,17 @@ class Backend:
         evaluation = an_evaluation(run.fingerprint, as_of)
         about = {"actor": "pipeline", "as_of": as_of, "fingerprint": run.fingerprint}
         self.ledger.append(EventKind.MODEL_EVALUATED, payload=evaluation.model_dump(mode="json"), **about)
-        judged = {"verdict_digest": digest(evaluation.verdict), "facts": {"warnings": []}}
-        values = {"trigger": "schedule", **judged, **more}
-        return self.ledger.open_release(
+        values = {"trigger": "schedule", "verdict_digest": digest(evaluation.verdict), **more}
+        facts = values.pop("facts", {"warnings": []})
+        new = NewRelease(
             version.version,
             run.fingerprint,
             as_of,
             artifact_digest=run.artifact_digest,
             verdict_passed=True,
-            actor="pipeline",
-            channel="dagster",
             **values,
         )
+        return self.ledger.open_release(new, actor="pipeline", channel="dagster", facts=facts)
 
     def waiting(self, model: int, hours: float = 24, **more: Any) -> Release:
         """The version of a trained model, waiting for a reviewer."""

@@ -27,8 +27,8 @@ from fraud_retraining.services.release_watch import ReleaseWatch
 PRELOADED = ["mlflow.pyfunc", "mlflow.store.tracking.sqlalchemy_store", "xgboost", "sqlalchemy", "alembic", __name__]
 
 POINTS: dict[str, tuple[type, str, str, int]] = {
-    "before the answer": (Ledger, "decide", "before", 1),
-    "after the answer": (Ledger, "decide", "after", 1),
+    "before the answer": (Ledger, "record_decision", "before", 1),
+    "after the answer": (Ledger, "record_decision", "after", 1),
     "before the intent": (Ledger, "intend_promotion", "before", 1),
     "after the intent": (Ledger, "intend_promotion", "after", 1),
     "after the alias": (Registry, "compare_and_set_champion", "after", 1),

@@ -9,6 +9,8 @@ from datetime import date
 from fraud_retraining.adapters.ledger.leases import Heartbeat, Leases
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.ledger.processes import this_process
+from fraud_retraining.adapters.ledger.promotions import AliasMove
+from fraud_retraining.adapters.ledger.releases import NewRelease
 from fraud_retraining.domain.retraining.leases import Lease, LeasePolicy, Owner, Purpose
 from fraud_retraining.domain.values.errors import RetrainingError
 
@@ -60,12 +62,10 @@ def write_late(leases: Leases, run: str, ledger: Ledger, step: str) -> None:
 
 def write(ledger: Ledger, step: str, lease: Lease) -> None:
     if step == "register":
-        ledger.open_release(
-            2, "f2", AS_OF, trigger="schedule", artifact_digest="d2", verdict_passed=True, actor="pipeline",
-            channel="dagster", lease=lease,
-        )  # fmt: skip
+        new = NewRelease(2, "f2", AS_OF, trigger="schedule", artifact_digest="d2", verdict_passed=True)
+        ledger.open_release(new, actor="pipeline", channel="dagster", lease=lease)
     else:
-        ledger.intend_promotion(1, None, actor="pipeline", channel="dagster", lease=lease)
+        ledger.intend_promotion(AliasMove(1, None), actor="pipeline", channel="dagster", lease=lease)
 
 
 def main(what: str, url: str, expires_seconds: str, run: str, *more: str) -> None:

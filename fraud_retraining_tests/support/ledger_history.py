@@ -6,7 +6,10 @@ from functools import cache
 from typing import Any
 
 from fraud_retraining.adapters.days.review_reports import write_review_report
+from fraud_retraining.adapters.ledger.decisions import ReviewerDecision
 from fraud_retraining.adapters.ledger.ledger import Ledger
+from fraud_retraining.adapters.ledger.promotions import AliasMove
+from fraud_retraining.adapters.ledger.releases import NewRelease
 from fraud_retraining.adapters.mlflow.environment import environment
 from fraud_retraining.adapters.storage.store import Store
 from fraud_retraining.domain.evaluation.gates import Verdict, judge
@@ -137,7 +140,7 @@ def waiting(
     asked(ledger, as_of)
     model = trained(ledger, as_of, xgboost=xgboost)
     evaluation = evaluated(ledger, model, champion, store)
-    ledger.open_release(
+    new = NewRelease(
         version,
         model.fingerprint,
         as_of,
@@ -145,22 +148,25 @@ def waiting(
         artifact_digest=model.artifact_digest,
         verdict_passed=evaluation.verdict.passed,
         verdict_digest=digest(evaluation.verdict),
+        champion_before=champion,
+    )
+    ledger.open_release(
+        new,
         actor="pipeline",
         channel="dagster",
-        champion_before=champion,
         facts={"run_id": model.run_id, "dagster_run_id": "r1"},
     )
     return ledger.await_decision(version, hours=24, actor="policy", channel="dagster")
 
 
 def approved(ledger: Ledger, version: int, by: str = "alice", reason: str = "better by a tenth") -> Release:
-    about = {"policy": ANYBODY, "by": person(by, Proof.TOKEN), "channel": "command line", "reason": reason}
-    return ledger.decide(version, Decision.APPROVE, **about)
+    approval = ReviewerDecision(Decision.APPROVE, person(by, Proof.TOKEN), "command line", reason)
+    return ledger.record_decision(version, approval, ANYBODY)
 
 
 def promoted(ledger: Ledger, version: int, expected: int | None, rollback: bool = False, reason: str = "") -> Release:
     why = {"actor": "alice", "channel": "command line", "reason": reason}
-    intent = ledger.intend_promotion(version, expected, rollback=rollback, **why)
+    intent = ledger.intend_promotion(AliasMove(version, expected, rollback=rollback), **why)
     return ledger.finish_promotion(intent, recovery(intent, version), actor="alice", channel="command line")
 
 
@@ -176,7 +182,7 @@ def lived(ledger: Ledger, store: Store | None = None) -> Ledger:
     promoted(ledger, 2, 1)
     promoted(ledger, 1, 2, rollback=True, reason="alerts doubled")
     waiting(ledger, 3, FIRST + timedelta(days=4), 1, store)
-    refusal = {"policy": ANYBODY, "by": person("alice"), "channel": "command line", "reason": "worse at night"}
-    ledger.decide(3, Decision.REJECT, **refusal)
+    rejection = ReviewerDecision(Decision.REJECT, person("alice"), "command line", "worse at night")
+    ledger.record_decision(3, rejection, ANYBODY)
     waiting(ledger, 4, FIRST + timedelta(days=6), 1, store)
     return ledger

@@ -3,7 +3,10 @@
 from datetime import date
 from typing import Any
 
+from fraud_retraining.adapters.ledger.decisions import ReviewerDecision
 from fraud_retraining.adapters.ledger.ledger import Ledger
+from fraud_retraining.adapters.ledger.promotions import AliasMove
+from fraud_retraining.adapters.ledger.releases import NewRelease
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.releases.lifecycle import Decision, Release, recovery
 from fraud_retraining.domain.releases.reviewers import Identity, Proof, ReviewerPolicy
@@ -23,8 +26,9 @@ def sqlite_path(url: str) -> str:
 def opened(ledger: Ledger, version: int, day: int = 1, **more: Any) -> Release:
     """A registered release whose gates have passed."""
     values = {"trigger": "schedule", "artifact_digest": f"d{version}", "verdict_passed": True, **more}
-    as_of = date(2026, 11, day)
-    return ledger.open_release(version, f"f{version}", as_of, actor="pipeline", channel="dagster", **values)
+    facts = values.pop("facts", None)
+    new = NewRelease(version, f"f{version}", date(2026, 11, day), **values)
+    return ledger.open_release(new, actor="pipeline", channel="dagster", facts=facts)
 
 
 def waiting(ledger: Ledger, version: int, day: int = 1, hours: float = 24, **more: Any) -> Release:
@@ -36,13 +40,13 @@ def waiting(ledger: Ledger, version: int, day: int = 1, hours: float = 24, **mor
 def approved(ledger: Ledger, version: int, day: int = 1) -> Release:
     """A release that a reviewer has approved."""
     waiting(ledger, version, day)
-    return ledger.decide(version, Decision.APPROVE, policy=ANYBODY, by=person("alice"), channel="cli")
+    return ledger.record_decision(version, ReviewerDecision(Decision.APPROVE, person("alice"), "cli"), ANYBODY)
 
 
 def promoted(ledger: Ledger, version: int, day: int = 1, expected: int | None = None) -> Release:
     """A release that is champion."""
     approved(ledger, version, day)
-    intent = ledger.intend_promotion(version, expected, actor="alice", channel="cli")
+    intent = ledger.intend_promotion(AliasMove(version, expected), actor="alice", channel="cli")
     return ledger.finish_promotion(intent, recovery(intent, version), actor="alice", channel="cli")
 
 
@@ -64,10 +68,10 @@ def attempt(url: str, step: str, who: str, barrier: Any, answers: Any) -> None:
     try:
         if step == "decide":
             decision = Decision.APPROVE if who == "alice" else Decision.REJECT
-            ledger.decide(2, decision, policy=ANYBODY, by=person(who), channel="cli", reason="because")
+            ledger.record_decision(2, ReviewerDecision(decision, person(who), "cli", reason="because"), ANYBODY)
         else:
             version = 2 if who == "alice" else 3
-            intent = ledger.intend_promotion(version, 1, actor=who, channel="cli")
+            intent = ledger.intend_promotion(AliasMove(version, 1), actor=who, channel="cli")
             ledger.finish_promotion(intent, recovery(intent, version), actor=who, channel="cli")
         answers.put((who, "won"))
     except Conflict as refusal:

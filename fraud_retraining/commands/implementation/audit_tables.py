@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fraud_retraining.adapters.ledger.ledger import Verification
+from fraud_retraining.adapters.ledger.verification import Verification
 from fraud_retraining.domain.audit.archiving import Archived
 from fraud_retraining.domain.audit.history import ReleaseHistory, Step, about, why
 from fraud_retraining.domain.evaluation.comparison import Comparison

@@ -11,6 +11,7 @@ from typing import Any
 import dagster as dg
 
 from fraud_retraining.adapters.ledger.ledger import Ledger
+from fraud_retraining.adapters.ledger.releases import NewRelease
 from fraud_retraining.adapters.mlflow.registry import AUTOMATED, ModelVersion, Registry
 from fraud_retraining.adapters.storage.store import Store
 from fraud_retraining.domain.alerts.notices import mlflow_version_url, release_url
@@ -185,20 +186,23 @@ def _register(
         taken=[one.version for one in ledger.releases() if one.fingerprint != model.fingerprint],
         tags={AUTOMATED: "true", "trigger": request.trigger, "dagster_run_id": context.run_id},
     )
-    ledger.open_release(
-        version.version,
-        model.fingerprint,
-        model.as_of,
+    release = NewRelease(
+        version=version.version,
+        fingerprint=model.fingerprint,
+        as_of=model.as_of,
         trigger=request.trigger,
         artifact_digest=version.artifact_digest,
         verdict_passed=evaluation.verdict.passed,
         verdict_digest=digest(evaluation.verdict),
         needs_human=why_human(evaluation, evaluation.champion_version),
         floors_missed=floors_missed(evaluation.verdict) if evaluation.newer_champion is None else (),
-        actor="pipeline",
-        channel=CHANNEL,
         requested_by=request.requested_by,
         champion_before=evaluation.champion_version,
+    )
+    ledger.open_release(
+        release,
+        actor="pipeline",
+        channel=CHANNEL,
         facts={"run_id": version.run_id, "dagster_run_id": context.run_id, WARNINGS: warnings},
         lease=lease,
     )

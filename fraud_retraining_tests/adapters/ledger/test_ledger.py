@@ -12,8 +12,11 @@ import sqlalchemy as sa
 from pydantic import SecretStr
 
 from fraud_retraining.adapters.ledger.database import Transaction
+from fraud_retraining.adapters.ledger.decisions import ReviewerDecision
 from fraud_retraining.adapters.ledger.engines import driver_url
 from fraud_retraining.adapters.ledger.ledger import Ledger
+from fraud_retraining.adapters.ledger.promotions import AliasMove
+from fraud_retraining.adapters.ledger.releases import NewRelease
 from fraud_retraining.adapters.ledger.statements import events
 from fraud_retraining.adapters.ledger.tables import EVENTS, HEAD
 from fraud_retraining.domain.ledger.events import EventKind, Head, canonical_json, chained
@@ -47,8 +50,9 @@ S = ReleaseState
 
 
 def answer(ledger: Ledger, version: int, decision: Decision, actor: str = "alice", **more: Any) -> Release:
-    values = {"policy": ANYBODY, "channel": "cli", "reason": "because", **more}
-    return ledger.decide(version, decision, by=person(actor), **values)
+    policy = more.pop("policy", ANYBODY)
+    values = {"channel": "cli", "reason": "because", **more}
+    return ledger.record_decision(version, ReviewerDecision(decision, person(actor), **values), policy)
 
 
 def states(ledger: Ledger) -> dict[int, ReleaseState]:
@@ -314,16 +318,8 @@ def test_ten_thousand_events_are_verified_in_two_seconds(sqlite_ledger: Ledger):
 
 def test_a_fingerprint_has_one_release_however_often_it_is_opened(ledger: Ledger):
     first = opened(ledger, 1)
-    again = ledger.open_release(
-        2,
-        "f1",
-        date(2026, 11, 9),
-        trigger="manual",
-        artifact_digest="x",
-        verdict_passed=False,
-        actor="b",
-        channel="cli",
-    )
+    new = NewRelease(2, "f1", date(2026, 11, 9), "manual", artifact_digest="x", verdict_passed=False)
+    again = ledger.open_release(new, actor="b", channel="cli")
     assert again == first == ledger.release_by_fingerprint("f1") == ledger.release_by_version(1)
     assert ledger.release_by_version(2) is None
     assert len(list(ledger.events(EventKind.VERSION_REGISTERED))) == 1
@@ -331,17 +327,9 @@ def test_a_fingerprint_has_one_release_however_often_it_is_opened(ledger: Ledger
 
 def test_a_version_belongs_to_one_fingerprint(ledger: Ledger):
     opened(ledger, 1)
+    new = NewRelease(1, "f9", date(2026, 11, 9), "manual", artifact_digest="x", verdict_passed=True)
     with pytest.raises(IntegrityError, match="another fingerprint"):
-        ledger.open_release(
-            1,
-            "f9",
-            date(2026, 11, 9),
-            trigger="manual",
-            artifact_digest="x",
-            verdict_passed=True,
-            actor="b",
-            channel="cli",
-        )
+        ledger.open_release(new, actor="b", channel="cli")
 
 
 def test_a_release_is_opened_with_its_facts(ledger: Ledger):
@@ -423,7 +411,7 @@ def test_a_release_without_a_human_names_the_policy_that_stood_for_one(ledger: L
 def test_a_promotion_is_written_before_and_after(ledger: Ledger):
     promoted(ledger, 1, day=1)
     approved(ledger, 2, day=3)
-    intent = ledger.intend_promotion(2, 1, actor="alice", channel="cli")
+    intent = ledger.intend_promotion(AliasMove(2, 1), actor="alice", channel="cli")
     assert ledger.unfinished_intents() == [intent]
     assert (intent.expected_champion, intent.artifact_digest) == (1, "d2")
     assert states(ledger) == {1: S.PROMOTED, 2: S.PROMOTING}
@@ -437,7 +425,7 @@ def test_a_promotion_is_written_before_and_after(ledger: Ledger):
 
 def test_a_new_champion_makes_older_candidates_pointless_and_leaves_newer_ones(ledger: Ledger):
     approved(ledger, 2, day=3)
-    intent = ledger.intend_promotion(2, None, actor="alice", channel="cli")
+    intent = ledger.intend_promotion(AliasMove(2, None), actor="alice", channel="cli")
     waiting(ledger, 1, day=1)
     ledger.finish_promotion(intent, Complete(), actor="alice", channel="cli")
     assert states(ledger) == {1: S.SUPERSEDED, 2: S.PROMOTED}
@@ -447,7 +435,7 @@ def test_a_new_champion_makes_older_candidates_pointless_and_leaves_newer_ones(l
 
 def test_a_finished_promotion_may_be_reported_again_but_not_otherwise(ledger: Ledger):
     approved(ledger, 1)
-    intent = ledger.intend_promotion(1, None, actor="alice", channel="cli")
+    intent = ledger.intend_promotion(AliasMove(1, None), actor="alice", channel="cli")
     done = ledger.finish_promotion(intent, Complete(), actor="alice", channel="cli")
     count = ledger.head().seq
     assert ledger.finish_promotion(intent, Complete(), actor="recovery", channel="start-up") == done
@@ -458,25 +446,25 @@ def test_a_finished_promotion_may_be_reported_again_but_not_otherwise(ledger: Le
 
 def test_an_undone_promotion_can_be_tried_again(ledger: Ledger):
     approved(ledger, 1)
-    first = ledger.intend_promotion(1, None, actor="alice", channel="cli")
+    first = ledger.intend_promotion(AliasMove(1, None), actor="alice", channel="cli")
     assert ledger.finish_promotion(first, recovery(first, None), actor="r", channel="start-up").state is S.APPROVED
-    second = ledger.intend_promotion(1, None, actor="alice", channel="cli")
+    second = ledger.intend_promotion(AliasMove(1, None), actor="alice", channel="cli")
     assert ledger.finish_promotion(second, Complete(), actor="alice", channel="cli").state is S.PROMOTED
 
 
 def test_only_one_promotion_is_under_way(ledger: Ledger):
     approved(ledger, 1, day=1)
-    ledger.intend_promotion(1, None, actor="alice", channel="cli")
+    ledger.intend_promotion(AliasMove(1, None), actor="alice", channel="cli")
     approved(ledger, 2, day=3)
     with pytest.raises(Conflict, match="version 1 is being promoted by alice"):
-        ledger.intend_promotion(2, None, actor="bob", channel="cli")
+        ledger.intend_promotion(AliasMove(2, None), actor="bob", channel="cli")
 
 
 def test_an_older_candidate_is_not_promoted_over_a_newer_champion(ledger: Ledger):
     promoted(ledger, 1, day=3)
     approved(ledger, 2, day=2)
     with pytest.raises(Conflict, match="champion version 1 is as of 2026-11-03"):
-        ledger.intend_promotion(2, 1, actor="alice", channel="cli")
+        ledger.intend_promotion(AliasMove(2, 1), actor="alice", channel="cli")
     assert states(ledger) == {1: S.PROMOTED, 2: S.APPROVED}
 
 
@@ -485,18 +473,18 @@ def test_nothing_is_promoted_while_alias_and_ledger_disagree(ledger: Ledger):
     approved(ledger, 2, day=3)
     for alias in (7, None):
         with pytest.raises(Conflict, match="the ledger's champion is version 1"):
-            ledger.intend_promotion(2, alias, actor="alice", channel="cli")
+            ledger.intend_promotion(AliasMove(2, alias), actor="alice", channel="cli")
 
 
 def test_a_rollback_brings_back_what_was_champion(ledger: Ledger):
     promoted(ledger, 1, day=1)
     promoted(ledger, 2, day=3, expected=1)
     why = {"actor": "alice", "channel": "cli", "reason": "alerts doubled"}
-    intent = ledger.intend_promotion(1, 2, rollback=True, **why)
+    intent = ledger.intend_promotion(AliasMove(1, 2, rollback=True), **why)
     ledger.finish_promotion(intent, Complete(), actor="alice", channel="cli")
     assert states(ledger) == {1: S.PROMOTED, 2: S.ROLLED_BACK}
     assert ledger.release_by_version(2).reason == "alerts doubled"
-    undone = ledger.intend_promotion(2, 1, rollback=True, **why)
+    undone = ledger.intend_promotion(AliasMove(2, 1, rollback=True), **why)
     ledger.finish_promotion(undone, Undo(), actor="alice", channel="cli")
     assert states(ledger) == {1: S.PROMOTED, 2: S.ROLLED_BACK}
     assert ledger.verify().ok
@@ -526,7 +514,7 @@ def test_a_human_who_moves_the_alias_during_a_promotion_wins(ledger: Ledger):
     promoted(ledger, 1, day=1)
     promoted(ledger, 2, day=3, expected=1)
     approved(ledger, 3, day=5)
-    intent = ledger.intend_promotion(3, 2, actor="alice", channel="cli")
+    intent = ledger.intend_promotion(AliasMove(3, 2), actor="alice", channel="cli")
     with pytest.raises(Conflict, match="under way"):
         ledger.champion_moved(1, actor="unknown", channel="registry")
     outcome = recovery(intent, alias_target=1)

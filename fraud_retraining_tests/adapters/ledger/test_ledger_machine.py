@@ -9,7 +9,10 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from fraud_retraining.adapters.ledger.decisions import ReviewerDecision
 from fraud_retraining.adapters.ledger.ledger import Ledger
+from fraud_retraining.adapters.ledger.promotions import AliasMove
+from fraud_retraining.adapters.ledger.releases import NewRelease
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.releases.lifecycle import (
     TERMINAL,
@@ -74,7 +77,7 @@ class Releases(RuleBasedStateMachine):
     )
     def retrain(self, day: int, passed: bool, automatic: bool, asked_by: str, hours: float) -> None:
         self.version += 1
-        release = self.ledger.open_release(
+        new = NewRelease(
             self.version,
             f"f{self.version}",
             date(2026, 11, 1) + timedelta(days=day),
@@ -82,8 +85,8 @@ class Releases(RuleBasedStateMachine):
             requested_by=asked_by,
             artifact_digest=f"d{self.version}",
             verdict_passed=passed,
-            **PIPELINE,
         )
+        release = self.ledger.open_release(new, **PIPELINE)
         try:
             answer = promotion_of(release, self.ledger.champion(), automatic=automatic, passed=passed)
         except GateFailed:
@@ -111,15 +114,17 @@ class Releases(RuleBasedStateMachine):
         wanted = self.expected(release, decision, who, nonce, right_digest)
         refused = len(list(self.ledger.events(EventKind.DECISION_REFUSED)))
         try:
-            after = self.ledger.decide(
+            after = self.ledger.record_decision(
                 release.version,
-                decision,
-                policy=self.policy,
-                by=person(who),
-                channel="cli",
-                reason="because",
-                expected_digest=release.artifact_digest if right_digest else "another",
-                nonce=nonce,
+                ReviewerDecision(
+                    decision,
+                    person(who),
+                    "cli",
+                    reason="because",
+                    expected_digest=release.artifact_digest if right_digest else "another",
+                    nonce=nonce,
+                ),
+                self.policy,
             )
         except RetrainingError as refusal:
             assert wanted is type(refusal)
@@ -170,7 +175,7 @@ class Releases(RuleBasedStateMachine):
         by = {"actor": "alice", "channel": "cli"}
         try:
             intent = self.ledger.intend_promotion(
-                release.version, self.alias, reason="because", rollback=rollback, **by
+                AliasMove(release.version, self.alias, rollback=rollback), reason="because", **by
             )
         except Conflict:
             return

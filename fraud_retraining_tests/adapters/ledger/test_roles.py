@@ -6,6 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from fraud_retraining.adapters.ledger.archive import ArchivingLedger
+from fraud_retraining.adapters.ledger.decisions import ReviewerDecision
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.ledger.roles import FORBIDDEN, OwnedLedger
 from fraud_retraining.domain.releases.lifecycle import Decision
@@ -37,8 +38,8 @@ def test_releases_live_their_whole_life_under_the_role(app_url: str):
     promoted(ledger, 1, day=1)
     promoted(ledger, 2, day=3, expected=1)
     waiting(ledger, 3, day=5)
-    about = {"policy": ANYBODY, "by": person("alice"), "channel": "cli", "reason": "worse at night"}
-    ledger.decide(3, Decision.REJECT, **about)
+    rejection = ReviewerDecision(Decision.REJECT, person("alice"), "cli", reason="worse at night")
+    ledger.record_decision(3, rejection, ANYBODY)
     with ledger.promotion_lock():
         assert ledger.unfinished_intents() == []
     assert ledger.verify(ledger.head()).ok

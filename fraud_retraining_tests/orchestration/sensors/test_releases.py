@@ -6,6 +6,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from fraud_retraining.adapters.ledger.decisions import ReviewerDecision
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.ledger.pinned_heads import HeadFile
 from fraud_retraining.definitions import build_definitions
@@ -81,7 +82,7 @@ def test_a_tick_that_could_not_tell_is_told_again(backend: Backend) -> None:
 def test_an_interrupted_approval_is_finished_and_a_damaged_champion_found(backend: Backend) -> None:
     heard = Heard()
     version = backend.waiting(0).version
-    backend.ledger.decide(version, Decision.APPROVE, policy=ANYBODY, by=person("alice"), channel="cli")
+    backend.ledger.record_decision(version, ReviewerDecision(Decision.APPROVE, person("alice"), "cli"), ANYBODY)
     said = tick(backend, CHAMPION_SENSOR, heard)
     assert (backend.serving(), said.skip_message) == (version, f"version {version} is promoted")
     with touched(backend.trained.folders[0]) as folder:
