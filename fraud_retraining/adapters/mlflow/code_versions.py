@@ -40,13 +40,20 @@ PARTS = {
     ),
     "scoring": Part(
         "1",
-        "84f3f50dbece982f4718b9064eab0de18a04f5b97372c1db0f948881261b5861",
-        ("fraud_retraining.domain.training.scoring",),
+        "18cfb6cc9d5cb2384933531aef3ec6f9031a8daa732bb40232d0bd882ad3d2cd",
+        ("fraud_retraining.domain.training.model_input", "fraud_retraining.domain.training.scoring"),
     ),
     "training": Part(
         "1",
-        "09f53f121945865fa5b0394737efd3b182587dafa1bda002aea00478fec04a15",
-        ("fraud_retraining.domain.training.fitting",),
+        "b529245050a5d8ec4df1221f8a084c270b41c21936a14e5115f1769a09e97ca4",
+        (
+            "fraud_retraining.domain.training.fitting",
+            "fraud_retraining.domain.training.training_rows",
+            "fraud_retraining.domain.training.estimators.base",
+            "fraud_retraining.domain.training.estimators.hist_gradient_boosting",
+            "fraud_retraining.domain.training.estimators.logistic_regression",
+            "fraud_retraining.domain.training.estimators.xgboost",
+        ),
     ),
 }
 

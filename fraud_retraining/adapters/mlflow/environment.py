@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from fraud_retraining.domain.releases.candidate import Environment
+from fraud_retraining.domain.training.estimators.registry import ESTIMATORS
 from fraud_retraining.domain.values.digests import digest
 
 PACKAGE, OWN = "fraud-retraining", "fraud_retraining"
@@ -54,6 +55,11 @@ def _source(module: str) -> Path:
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError(f"no source of {module}")
     return Path(spec.origin)
+
+
+def fitting_libraries(estimator: str) -> tuple[str, ...]:
+    """The distributions whose versions determine a fit: those of every fit, and those of the estimator."""
+    return tuple(dict.fromkeys((*FITTING_LIBRARIES, *ESTIMATORS[estimator].fitting_libraries)))
 
 
 def library_versions(libraries: Iterable[str] = FITTING_LIBRARIES) -> dict[str, str]:

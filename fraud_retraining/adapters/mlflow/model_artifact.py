@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from fraud_retraining.adapters.mlflow.environment import library_versions
+from fraud_retraining.domain.training.estimators.registry import ESTIMATORS
 from fraud_retraining.domain.training.scoring import FittedModel, files_digest
 from fraud_retraining.domain.values.errors import IntegrityError
 
@@ -31,15 +32,16 @@ READER = "fraud_model_reader"
 SHIPPED = {
     "__init__": "fraud_retraining",
     "errors": "fraud_retraining.domain.values.errors",
+    "values_base": "fraud_retraining.domain.values.base",
+    "model_input": "fraud_retraining.domain.training.model_input",
+    "base": "fraud_retraining.domain.training.estimators.base",
+    "registry": "fraud_retraining.domain.training.estimators.registry",
     "scoring": "fraud_retraining.domain.training.scoring",
 }
 """The modules of the reader, by the names that they have inside it."""
-SCORING_LIBRARIES = ("mlflow", "numpy", "pandas", "pyarrow")
-ESTIMATOR_LIBRARIES = {
-    "xgboost": ("xgboost-cpu",),
-    "hist_gradient_boosting": ("scikit-learn", "skops"),
-    "logistic_regression": (),
-}
+ESTIMATOR = "estimator"
+"""The module of the reader that holds the model's own estimator."""
+SCORING_LIBRARIES = ("mlflow", "numpy", "pandas", "pyarrow", "pydantic")
 
 
 def read_files(folder: Path) -> dict[str, bytes]:
@@ -96,7 +98,7 @@ def built(model: FittedModel, example: pa.Table, **identity: Any) -> Iterator[Pa
     with TemporaryDirectory(prefix="fraud-model-") as scratch:
         staged, folder = Path(scratch) / MODEL, Path(scratch) / "artifact"
         model.save(staged)
-        _ship_reader(staged / PACKAGE / READER)
+        _ship_reader(staged / PACKAGE / READER, model.estimator)
         mlflow.pyfunc.save_model(
             path=str(folder),
             mlflow_model=Model(**identity),
@@ -114,7 +116,7 @@ def built(model: FittedModel, example: pa.Table, **identity: Any) -> Iterator[Pa
 
 def requirements(estimator: str) -> list[str]:
     """What a process needs to score, pinned to what is installed here; named, because MLflow's own search takes 9 s."""
-    libraries = (*SCORING_LIBRARIES, *ESTIMATOR_LIBRARIES[estimator])
+    libraries = (*SCORING_LIBRARIES, *ESTIMATORS[estimator].scoring_libraries)
     return [f"{name}=={version}" for name, version in library_versions(libraries).items()]
 
 
@@ -125,18 +127,22 @@ def _source(module: str) -> Path:
     return Path(spec.origin)
 
 
-def _ship_reader(target: Path) -> None:
+def _ship_reader(target: Path, estimator: str) -> None:
     """The few modules that can read the model, as a package that imports nothing of this one.
 
     So a model is read by the code that it was judged with, whatever is installed where it serves and wherever that
     lies. None is empty: an empty file is uploaded in chunked form, which not every proxy passes on.
     """
     target.mkdir(parents=True)
-    for name, module in SHIPPED.items():
+    kind = type(ESTIMATORS[estimator])
+    for name, module in {**SHIPPED, ESTIMATOR: kind.__module__}.items():
         source = _source(module).read_text(encoding="utf-8")
         for other, imported in SHIPPED.items():
             source = source.replace(f"from {imported} import ", f"from .{other} import ")
         (target / f"{name}.py").write_text(source or "\n", encoding="utf-8")
+    # The registry of the reader knows the model's estimator alone: the files of the others do not travel.
+    registry = f"""from .{ESTIMATOR} import {kind.__name__}\n\nESTIMATORS = {{{estimator!r}: {kind.__name__}()}}\n"""
+    (target / "registry.py").write_text(registry, encoding="utf-8")
 
 
 def _input_example(model: FittedModel, example: pa.Table) -> "pd.DataFrame":

@@ -10,10 +10,10 @@ from typing import Any, Literal
 
 from pydantic import Field, JsonValue
 
-from fraud_retraining.domain.evaluation.explanation import Method
 from fraud_retraining.domain.evaluation.metrics import Calibration
 from fraud_retraining.domain.evaluation.uncertainty import CurvePoint, MetricIntervals
 from fraud_retraining.domain.monitoring.drift import DriftReport
+from fraud_retraining.domain.training.estimators.base import ContributionMethod
 from fraud_retraining.domain.values.base import Value
 
 QUANTILES = (0.5, 0.9, 0.99, 0.999)
@@ -68,8 +68,8 @@ class Effects(Value):
     """How effects were measured."""
 
     rows: int
-    candidate: Method | None
-    champion: Method | None = None
+    candidate: ContributionMethod | None
+    champion: ContributionMethod | None = None
 
 
 class SliceReview(Value):

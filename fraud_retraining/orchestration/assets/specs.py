@@ -21,6 +21,7 @@ from fraud_retraining.domain.features.columns import (
     Column,
     table_columns,
 )
+from fraud_retraining.domain.training.estimators.registry import ESTIMATORS
 from fraud_retraining.orchestration.assets.day_runs import COLUMN_LINEAGE
 from fraud_retraining.orchestration.assets.training import (
     MODEL_CODE,
@@ -33,11 +34,6 @@ from fraud_retraining.settings import Settings
 
 DATA_GROUPS = ("ingestion", "features")
 AS_OF_GROUPS = ("training", "evaluation", "promotion")
-ESTIMATOR_KINDS = {
-    "xgboost": "xgboost",
-    "hist_gradient_boosting": "scikitlearn",
-    "logistic_regression": "scikitlearn",
-}
 WITH_PERSONAL_DATA = (RAW, TRANSACTIONS, ENTITY_DAYS, FEATURES, SCORED)
 TAG_DAY, TAG_PERSONAL = "fraud_retraining/partitioned_by", "fraud_retraining/personal_data"
 CODE = {
@@ -79,7 +75,7 @@ def _owners(spec: dg.AssetSpec, settings: Settings) -> tuple[str, ...]:
 def _kinds(spec: dg.AssetSpec, settings: Settings) -> set[str]:
     """Those that the asset states, and the estimator's where it is fitted or scores."""
     fitted = spec.key.path[-1] in (MODEL, SCORED)
-    return {*spec.kinds, *({ESTIMATOR_KINDS[settings.model.estimator]} if fitted else ())}
+    return {*spec.kinds, *({ESTIMATORS[settings.model.estimator].kind} if fitted else ())}
 
 
 def _own_tags(spec: dg.AssetSpec) -> Mapping[str, str]:

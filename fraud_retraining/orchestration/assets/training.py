@@ -17,7 +17,7 @@ from fraud_retraining.adapters.days.monitoring_reports import profile_name, writ
 from fraud_retraining.adapters.days.window_rows import WindowRows
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.mlflow.code_versions import code_version
-from fraud_retraining.adapters.mlflow.environment import environment, library_versions
+from fraud_retraining.adapters.mlflow.environment import environment, fitting_libraries, library_versions
 from fraud_retraining.adapters.mlflow.registry import Registry, TrainedRun
 from fraud_retraining.adapters.storage.engine import Engine
 from fraud_retraining.adapters.storage.lake import DayFiles, Lake
@@ -285,7 +285,7 @@ def _fingerprint(window: TrainingWindow, settings: Settings) -> Fingerprint:
         window,
         model=settings.model.model_copy(update={"threads": 0}),
         code=code_version(*MODEL_CODE),
-        libraries=library_versions(),
+        libraries=library_versions(fitting_libraries(settings.model.estimator)),
     )
 
 

@@ -6,8 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from fraud_retraining.adapters.mlflow.model_artifact import built, fitted_model, read_files, requirements, verified
-from fraud_retraining.domain.training.scoring import CORES, files_digest
+from fraud_retraining.adapters.mlflow.model_artifact import (
+    ESTIMATOR,
+    SHIPPED,
+    built,
+    fitted_model,
+    read_files,
+    requirements,
+    verified,
+)
+from fraud_retraining.domain.training.estimators.registry import ESTIMATORS
+from fraud_retraining.domain.training.scoring import files_digest
 from fraud_retraining.domain.values.errors import IntegrityError
 from fraud_retraining.serving import scorer
 from fraud_retraining_tests.support.registries import fitted, rows
@@ -23,7 +32,7 @@ def test_the_artifact_holds_the_model_the_scorer_and_a_reader(files):
     assert fitted_model(files).description == fitted().description
     assert "scorer.py" in files
     reader = {name: data for name, data in files.items() if name.startswith("artifacts/fraud_model/package/")}
-    assert {Path(name).name for name in reader} == {"__init__.py", "errors.py", "scoring.py"}
+    assert {Path(name).name for name in reader} == {f"{name}.py" for name in (*SHIPPED, ESTIMATOR)}
     imported = [
         node.module or ""
         for data in reader.values()
@@ -37,7 +46,7 @@ def test_the_artifact_holds_the_model_the_scorer_and_a_reader(files):
 
 def test_requirements_are_pinned_and_name_what_the_estimator_needs(files):
     assert files["requirements.txt"].decode().splitlines() == requirements("xgboost")
-    for estimator in CORES:
+    for estimator in ESTIMATORS:
         assert all("==" in line for line in requirements(estimator))
     assert any(line.startswith("xgboost-cpu==") for line in requirements("xgboost"))
     assert any(line.startswith("skops==") for line in requirements("hist_gradient_boosting"))

@@ -4,7 +4,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from fraud_retraining.domain.evaluation.explanation import _log_odds, explain
+from fraud_retraining.domain.evaluation.explanation import explain
+from fraud_retraining.domain.training.estimators.base import log_odds
 from fraud_retraining_tests.support.registries import FEATURES, fitted, rows
 
 ESTIMATORS = {"xgboost": "shap", "hist_gradient_boosting": "permutation", "logistic_regression": "linear"}
@@ -20,11 +21,11 @@ def test_the_feature_that_makes_the_label_has_the_greatest_effect(estimator):
 
 
 @pytest.mark.parametrize("estimator", ["xgboost", "logistic_regression"])
-def test_the_effects_on_a_row_add_up_to_its_log_odds(estimator):
+def test_the_effects_on_a_row_add_up_to_itslog_odds(estimator):
     model = fitted(estimator)
     told = explain(model, rows())
     assert told.of_rows
-    rest = _log_odds(model.predict(rows())) - told.effects.sum(axis=1)
+    rest = log_odds(model.predict(rows())) - told.effects.sum(axis=1)
     assert np.ptp(rest) < 1e-3, "all but the same base for every row"
 
 

@@ -10,14 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from fraud_retraining.domain.training.estimators.base import MAX_CATEGORIES
 from fraud_retraining.domain.training.fitting import (
-    BLOCK_ROWS,
-    MAX_CATEGORIES,
     Batches,
     FittedModel,
     ModelPolicy,
     fit,
 )
+from fraud_retraining.domain.training.training_rows import BLOCK_ROWS
 from fraud_retraining.domain.values.errors import DataInvalid
 
 NUMERIC = ("amount", "count", "ratio", "noise")
@@ -113,7 +113,7 @@ def test_the_same_rows_give_the_same_model(estimator):
 
 @pytest.mark.parametrize("rows", [40, 333, 8000])
 def test_how_the_batches_are_cut_does_not_matter(rows, monkeypatch):
-    monkeypatch.setattr("fraud_retraining.domain.training.fitting.BLOCK_ROWS", 1024)
+    monkeypatch.setattr("fraud_retraining.domain.training.training_rows.BLOCK_ROWS", 1024)
     few = TRAINING.slice(0, 3000)
     cut = fit(policy(), FEATURES, ("city",), given_in(few, rows))
     assert cut.files() == fit(policy(), FEATURES, ("city",), given_in(few, 700)).files()

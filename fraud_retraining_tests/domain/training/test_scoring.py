@@ -7,8 +7,10 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from fraud_retraining.domain.training.estimators.registry import ESTIMATORS
 from fraud_retraining.domain.training.fitting import ModelPolicy, fit
-from fraud_retraining.domain.training.scoring import CORES, FittedModel, category_codes
+from fraud_retraining.domain.training.model_input import category_codes
+from fraud_retraining.domain.training.scoring import FittedModel
 from fraud_retraining.domain.values.errors import DataInvalid, IntegrityError
 
 FEATURES = ("amount", "count", "city", "ratio")
@@ -35,7 +37,7 @@ def rows(count: int = 3000, seed: int = 0) -> pa.Table:
     )
 
 
-@pytest.fixture(scope="module", params=list(CORES))
+@pytest.fixture(scope="module", params=list(ESTIMATORS))
 def model(request) -> FittedModel:
     policy = ModelPolicy(estimator=request.param, params=PARAMS[request.param], threads=1)
     return fit(policy, FEATURES, ("city",), lambda: iter(rows().to_batches()))

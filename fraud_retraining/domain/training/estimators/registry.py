@@ -1,0 +1,15 @@
+"""The estimators by the names that settings and stored models know them by."""
+
+from typing import Any
+
+from fraud_retraining.domain.training.estimators.base import Estimator
+from fraud_retraining.domain.training.estimators.hist_gradient_boosting import HistGradientBoosting
+from fraud_retraining.domain.training.estimators.logistic_regression import LogisticRegression
+from fraud_retraining.domain.training.estimators.xgboost import XGBoost
+
+ESTIMATORS: dict[str, Estimator[Any]] = {
+    "xgboost": XGBoost(),
+    "hist_gradient_boosting": HistGradientBoosting(),
+    "logistic_regression": LogisticRegression(),
+}
+"""A name is stored in settings, fingerprints and models; do not change it later."""
