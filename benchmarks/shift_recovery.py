@@ -190,20 +190,20 @@ class Automation:
 
     def live(self, day: date) -> None:
         """A day is ingested and watched; at 02:00 of the next it is decided whether to retrain."""
-        from fraud_retraining.orchestration import automation
         from fraud_retraining.orchestration.names import (
             INGEST,
             MONITOR,
             RETRAIN,
         )
+        from fraud_retraining.orchestration.sensors import next_runs
 
         lake, store, ledger = self.pipeline.lake, self.pipeline.store, self.pipeline.ledger
         night = datetime.combine(day + timedelta(days=1), time(2), UTC)
         self._until_done(
-            INGEST, lambda: automation.ingest_next(self.settings, lake, store, ledger, self.instance, night)
+            INGEST, lambda: next_runs.ingest_next(self.settings, lake, store, ledger, self.instance, night)
         )
-        self._until_done(MONITOR, lambda: automation.monitor_next(self.settings, lake, store, ledger, self.instance))
-        asked = automation.retrain_if_due(self.settings, lake, store, ledger, self.instance, night)
+        self._until_done(MONITOR, lambda: next_runs.monitor_next(self.settings, lake, store, ledger, self.instance))
+        asked = next_runs.retrain_if_due(self.settings, lake, store, ledger, self.instance, night)
         told = self._run(RETRAIN, asked) if hasattr(asked, "run_key") else asked.skip_message
         print(f"{day}: {told}", file=sys.stderr, flush=True)
 

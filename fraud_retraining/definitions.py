@@ -17,16 +17,16 @@ from fraud_retraining.orchestration.assets import (
 )
 from fraud_retraining.orchestration.assets.specs import described
 from fraud_retraining.orchestration.checks import data_checks, drift_checks, model_checks, performance_checks
-from fraud_retraining.orchestration.cleaning import build_clean_job
-from fraud_retraining.orchestration.decide_release import decide_release
-from fraud_retraining.orchestration.jobs import build_jobs
+from fraud_retraining.orchestration.jobs.asset_jobs import build_jobs
+from fraud_retraining.orchestration.jobs.cleaning import build_clean_job
+from fraud_retraining.orchestration.jobs.decide_release import decide_release
 from fraud_retraining.orchestration.partitions import day_partitions
-from fraud_retraining.orchestration.resources import build_resources
 from fraud_retraining.orchestration.runs.outcomes import HOOKS, told_of
-from fraud_retraining.orchestration.schedules import build_schedules
+from fraud_retraining.orchestration.runs.resource_definitions import build_resources
 from fraud_retraining.orchestration.sensors import model_cards as card_sensor
 from fraud_retraining.orchestration.sensors import releases as release_sensors
 from fraud_retraining.orchestration.sensors.alerts import build_alert_sensors
+from fraud_retraining.orchestration.sensors.schedules import build_schedules
 from fraud_retraining.orchestration.sensors.triggering import build_sensors
 from fraud_retraining.orchestration.state.first_days import first_as_of_partition, first_day_of_lake
 from fraud_retraining.settings import Settings, load_settings

@@ -22,8 +22,9 @@ from fraud_retraining.domain.data.validation import Report
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.releases.lifecycle import ReleaseState
 from fraud_retraining.orchestration.instance import open_instance
-from fraud_retraining.orchestration.resources import open_outcomes, open_registry, open_store
-from fraud_retraining.orchestration.sensors.alerts import close_abandoned, fail_dead
+from fraud_retraining.orchestration.resources import open_registry, open_store
+from fraud_retraining.orchestration.runs.failed_runs import close_abandoned, fail_dead
+from fraud_retraining.orchestration.runs.resource_definitions import open_outcomes
 from fraud_retraining.settings import load_settings
 from fraud_retraining.simulation import SimulationPolicy, Simulator
 from fraud_retraining_tests.adapters.conftest import MisbehavingServer

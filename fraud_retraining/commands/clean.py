@@ -37,7 +37,7 @@ def _remove(settings: "Settings", dry_run: bool) -> "list[Removal]":
     """
     import getpass
 
-    from fraud_retraining.orchestration import cleaning
+    from fraud_retraining.orchestration.jobs import cleaning
     from fraud_retraining.orchestration.resources import open_ledger, open_registry
 
     ledger, registry = open_ledger(settings), open_registry(settings)

@@ -42,14 +42,18 @@ REASON_TAG = "fraud_retraining/reason"
 INPUTS_TAG = "fraud_retraining/inputs"
 DRIFT_TAG = "fraud_retraining/drift_since"
 DECISION_TAG = "fraud_retraining/decision"
+CHANNEL_TAG = "fraud_retraining/channel"
 INGEST_SECONDS_TAG = "fraud_retraining/ingest_seconds"
 FINGERPRINT_TAG = "fingerprint"
 PARTITION_TAG = "dagster/partition"
+BACKFILL_TAG = "dagster/backfill"
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 
 __all__ = [
     "AS_OF_TAG",
+    "BACKFILL_TAG",
     "CHAMPION_SENSOR",
+    "CHANNEL_TAG",
     "CLEAN",
     "DAILY_CLEAN",
     "DAILY_INGEST",

@@ -5,17 +5,11 @@ asks for them, because every process of Dagster pays for the import of the defin
 """
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import dagster as dg
+from typing import TYPE_CHECKING
 
 from fraud_retraining.adapters.storage.private_files import private_file, private_folder
 from fraud_retraining.domain.values.errors import SettingsError
-from fraud_retraining.orchestration.runs.progress import LogProgress
-from fraud_retraining.orchestration.runs.retries import attempted
-from fraud_retraining.orchestration.runs.workers import worker
 from fraud_retraining.settings import MLFLOW_FILE, Settings
 
 if TYPE_CHECKING:
@@ -30,11 +24,6 @@ if TYPE_CHECKING:
     from fraud_retraining.adapters.storage.lake import Lake
     from fraud_retraining.adapters.storage.locations import Location
     from fraud_retraining.adapters.storage.store import Store
-    from fraud_retraining.domain.retraining.leases import LeasePolicy
-    from fraud_retraining.orchestration.runs.lease import RetrainLease
-    from fraud_retraining.orchestration.runs.mlflow_run import MlflowRun
-    from fraud_retraining.orchestration.runs.outcomes import Outcomes
-    from fraud_retraining.orchestration.sensors.releases import ReleaseNotifier
     from fraud_retraining.services.delivery import Notifier
 
 
@@ -130,13 +119,6 @@ def open_notifier(settings: Settings) -> "Notifier":
     return Notifier(settings.alerts, settings.home, os.environ, open_links(settings))
 
 
-def open_outcomes(settings: Settings) -> "Outcomes":
-    """What runs that ended tell the ledger and people."""
-    from fraud_retraining.orchestration.runs.outcomes import Outcomes
-
-    return Outcomes(settings, open_ledger(settings), open_outbox(settings), open_store(settings))
-
-
 def open_registry(settings: Settings) -> "Registry":
     """MLflow's runs and versions."""
     from fraud_retraining.adapters.mlflow.registry import Registry
@@ -151,34 +133,6 @@ def open_registry(settings: Settings) -> "Registry":
         artifact_root=settings.home / "artifacts",
         timeout_seconds=settings.mlflow.timeout_seconds,
     )
-
-
-def retrain_lease(settings: Settings, policy: "LeasePolicy | None" = None) -> dg.ResourceDefinition:
-    """The claim of a run to be the only retrain; entered in the ledger and given back when the run ends."""
-
-    @dg.resource(
-        required_resource_keys={"ledger"},
-        description="One retrain at a time, within the budget, whatever asked for it.",
-    )
-    def lease(context: dg.InitResourceContext) -> Iterator["RetrainLease"]:
-        from fraud_retraining.orchestration.runs.lease import RetrainLease, failure_of, requester_of
-
-        run, instance = context.run, context.instance
-        assert run is not None and instance is not None, "a lease is held by a run"
-        opened = RetrainLease(
-            context.resources.ledger,
-            requester_of(run),
-            settings.budget,
-            when_busy=settings.triggers.when_busy,
-            policy=policy,
-            tell=context.log.info if context.log else None,
-        )
-        try:
-            yield opened
-        finally:
-            opened.close(failure_of(instance, run.run_id))
-
-    return lease
 
 
 def open_links(settings: Settings) -> "ReleaseLinks | None":
@@ -198,63 +152,3 @@ def open_links(settings: Settings) -> "ReleaseLinks | None":
             remedy=f"give it at least {LEAST_CHARACTERS} random characters.",
         )
     return ReleaseLinks(secret, settings.promotion.approval_hours)
-
-
-def open_release_notifier(settings: Settings) -> "ReleaseNotifier":
-    """Whoever tells people about releases: by the outbox."""
-    from fraud_retraining.orchestration.sensors.release_notifier import OutboxReleaseNotifier
-
-    return OutboxReleaseNotifier(
-        settings, open_ledger(settings), open_outbox(settings), open_store(settings), open_links(settings)
-    )
-
-
-def _mlflow(settings: Settings) -> dg.ResourceDefinition:
-    """The MLflow run of a Dagster run, which begins when a model is about to be trained."""
-
-    @dg.resource(
-        required_resource_keys={"ledger"},
-        description="dagster-mlflow's mlflow_tracking: at most one MLflow run a Dagster run.",
-    )
-    def mlflow(context: dg.InitResourceContext) -> Iterator["MlflowRun"]:
-        from fraud_retraining.orchestration.runs.mlflow_run import MlflowRun
-
-        attempted(open_registry(settings).ensure_experiment, settings.retries, context.log)
-        run = MlflowRun(settings, context)
-        yield run
-        run.close()
-
-    return mlflow
-
-
-def build_resources(settings: Settings) -> dict[str, Any]:
-    """Every resource by key; `build_definitions(**overrides)` swaps any of them."""
-
-    def lazily(build: Any) -> dg.ResourceDefinition:
-        return dg.ResourceDefinition(lambda _: build(settings), description=build.__doc__)
-
-    @dg.resource(description="A DuckDB engine with the configured limits, closed at the end of the run.")
-    def engine(_: dg.InitResourceContext) -> Iterator["Engine"]:
-        with open_engine(settings) as opened:
-            yield opened
-
-    from fraud_retraining.orchestration.io_managers import DocumentIOManager
-
-    return {
-        "settings": dg.ResourceDefinition.hardcoded_resource(settings),
-        "lake": lazily(open_lake),
-        "store": lazily(open_store),
-        "engine": engine,
-        "ledger": lazily(open_ledger),
-        "heads": lazily(open_heads),
-        "registry": lazily(open_registry),
-        "retrain_lease": retrain_lease(settings),
-        "mlflow": _mlflow(settings),
-        "outbox": lazily(open_outbox),
-        "notifier": lazily(open_notifier),
-        "outcomes": lazily(open_outcomes),
-        "worker": worker,
-        "release_notifier": lazily(open_release_notifier),
-        "progress": dg.ResourceDefinition.hardcoded_resource(LogProgress()),
-        "io_manager": dg.IOManagerDefinition(resource_fn=lambda _: DocumentIOManager(open_store(settings))),
-    }

@@ -33,15 +33,9 @@ from fraud_retraining.orchestration.names import (
     RETRAIN_SENSOR,
     TRIGGER_TAG,
 )
-from fraud_retraining.orchestration.resources import (
-    open_lake,
-    open_ledger,
-    open_outbox,
-    open_outcomes,
-    open_registry,
-    open_store,
-)
-from fraud_retraining.orchestration.sensors.alerts import fail_dead
+from fraud_retraining.orchestration.resources import open_lake, open_ledger, open_outbox, open_registry, open_store
+from fraud_retraining.orchestration.runs.failed_runs import fail_dead
+from fraud_retraining.orchestration.runs.resource_definitions import open_outcomes
 from fraud_retraining.orchestration.state.inventory import DAY_ASSETS, Inventory
 from fraud_retraining.orchestration.state.trigger_inputs import last_as_of, paused
 from fraud_retraining.settings import Settings, load_settings

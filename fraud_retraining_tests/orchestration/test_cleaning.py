@@ -19,17 +19,14 @@ from fraud_retraining.domain.releases.trust import POLICY
 from fraud_retraining.domain.retraining.budget import BudgetPolicy
 from fraud_retraining.domain.retraining.leases import Owner, Purpose
 from fraud_retraining.domain.values.errors import Busy, IntegrityError
-from fraud_retraining.orchestration.cleaning import (
-    build_clean_job,
-    clean,
-    superfluous,
-)
+from fraud_retraining.orchestration.jobs.cleaning import build_clean_job, clean, superfluous
 from fraud_retraining.orchestration.names import (
     CLEAN,
 )
-from fraud_retraining.orchestration.resources import open_outbox, open_outcomes
+from fraud_retraining.orchestration.resources import open_outbox
+from fraud_retraining.orchestration.runs.failed_runs import notify_unreported
+from fraud_retraining.orchestration.runs.resource_definitions import open_outcomes
 from fraud_retraining.orchestration.runs.spending import record_finished
-from fraud_retraining.orchestration.sensors.alerts import notify_unreported
 from fraud_retraining.settings import LedgerPolicy, Settings
 from fraud_retraining_tests.support.registries import (
     AS_OF,

@@ -14,8 +14,9 @@ from fraud_retraining.domain.releases.trust import PromotionPolicy
 from fraud_retraining.orchestration.names import (
     DECIDE,
 )
-from fraud_retraining.orchestration.resources import open_outbox, open_outcomes
-from fraud_retraining.orchestration.sensors.alerts import notify_unreported
+from fraud_retraining.orchestration.resources import open_outbox
+from fraud_retraining.orchestration.runs.failed_runs import notify_unreported
+from fraud_retraining.orchestration.runs.resource_definitions import open_outcomes
 from fraud_retraining.settings import LedgerPolicy, Settings
 from fraud_retraining_tests.support.approvals_fixture import Backend
 

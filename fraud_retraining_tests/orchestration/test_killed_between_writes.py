@@ -45,24 +45,16 @@ from fraud_retraining.orchestration.names import (
     RETRAIN_SCHEDULE,
     RETRAIN_SENSOR,
 )
-from fraud_retraining.orchestration.resources import (
-    open_ledger,
-    open_outbox,
-    open_outcomes,
-    open_registry,
-    open_store,
-)
+from fraud_retraining.orchestration.release_notifier import OutboxReleaseNotifier
+from fraud_retraining.orchestration.resources import open_ledger, open_outbox, open_registry, open_store
+from fraud_retraining.orchestration.runs.failed_runs import fail_dead, notify_unreported
 from fraud_retraining.orchestration.runs.outcomes import EndedRun
 from fraud_retraining.orchestration.runs.requests import record_request
+from fraud_retraining.orchestration.runs.resource_definitions import open_outcomes
 from fraud_retraining.orchestration.runs.workers import WORKER_TAG
-from fraud_retraining.orchestration.sensors.alerts import (
-    fail_dead,
-    notify_unreported,
-)
 from fraud_retraining.orchestration.sensors.model_cards import (
     build_sensor,
 )
-from fraud_retraining.orchestration.sensors.release_notifier import OutboxReleaseNotifier
 from fraud_retraining.orchestration.state.trigger_inputs import RETRAINING, paused
 from fraud_retraining.services.delivery import Notifier, drain
 from fraud_retraining.services.model_cards import SHOWS

@@ -35,24 +35,16 @@ from fraud_retraining.domain.retraining.triggers.performance import PerformanceT
 from fraud_retraining.domain.retraining.triggers.values import Trigger
 from fraud_retraining.domain.values.days import DayRange
 from fraud_retraining.domain.values.errors import DataInvalid, DependencyUnreachable, IntegrityError
-from fraud_retraining.orchestration.automation import (
-    latest_performance,
-)
 from fraud_retraining.orchestration.instance import open_instance
 from fraud_retraining.orchestration.names import (
     MONITOR,
     RANGE_END,
     RANGE_START,
 )
-from fraud_retraining.orchestration.resources import (
-    open_lake,
-    open_ledger,
-    open_outbox,
-    open_outcomes,
-    open_registry,
-    open_store,
-)
+from fraud_retraining.orchestration.resources import open_lake, open_ledger, open_outbox, open_registry, open_store
 from fraud_retraining.orchestration.runs.progress import LogProgress
+from fraud_retraining.orchestration.runs.resource_definitions import open_outcomes
+from fraud_retraining.orchestration.sensors.next_runs import latest_performance
 from fraud_retraining.orchestration.state.monitoring import MonitoringState, Serving, former_champions, serving
 from fraud_retraining.orchestration.state.trigger_inputs import Watched
 from fraud_retraining.settings import Settings, load_settings

@@ -12,9 +12,7 @@ from dagster._core.execution.backfill import PartitionBackfill
 from fraud_retraining.definitions import build_definitions
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.orchestration.instance import open_instance
-from fraud_retraining.orchestration.jobs import (
-    max_runtime,
-)
+from fraud_retraining.orchestration.jobs.asset_jobs import max_runtime
 from fraud_retraining.orchestration.names import (
     RETRAIN,
 )

@@ -18,7 +18,7 @@ from fraud_retraining.adapters.storage.locations import FolderLocation
 from fraud_retraining.adapters.storage.store import Store
 from fraud_retraining.domain.alerts.notices import AlertPolicy, LinkPolicy, SlackPolicy
 from fraud_retraining.domain.releases.reviewers import Reviewer, ReviewerPolicy
-from fraud_retraining.orchestration.sensors.release_notifier import OutboxReleaseNotifier
+from fraud_retraining.orchestration.release_notifier import OutboxReleaseNotifier
 from fraud_retraining.services.approvals import ReleaseApprovals
 from fraud_retraining.services.delivery import Notifier
 from fraud_retraining.serving.limits import server_config

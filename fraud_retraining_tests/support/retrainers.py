@@ -21,13 +21,15 @@ from fraud_retraining.domain.values.errors import RetrainingError
 from fraud_retraining.orchestration.instance import open_instance
 from fraud_retraining.orchestration.names import (
     AS_OF_TAG,
+    BACKFILL_TAG,
     DECISION_TAG,
     REASON_TAG,
     RETRAIN,
     TRIGGER_TAG,
 )
-from fraud_retraining.orchestration.resources import open_ledger, retrain_lease
-from fraud_retraining.orchestration.runs.requests import BACKFILL_TAG, record_decision
+from fraud_retraining.orchestration.resources import open_ledger
+from fraud_retraining.orchestration.runs.requests import record_decision
+from fraud_retraining.orchestration.runs.resource_definitions import retrain_lease
 from fraud_retraining.settings import load_settings
 
 EXPIRES_SECONDS = 3.0

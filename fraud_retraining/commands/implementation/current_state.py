@@ -23,16 +23,10 @@ from fraud_retraining.domain.training.windows import TrainingWindow
 from fraud_retraining.domain.values.base import Value
 from fraud_retraining.domain.values.errors import ChampionLost, DataInvalid
 from fraud_retraining.orchestration.instance import open_instance
-from fraud_retraining.orchestration.resources import (
-    open_lake,
-    open_ledger,
-    open_notifier,
-    open_outbox,
-    open_outcomes,
-    open_registry,
-)
+from fraud_retraining.orchestration.resources import open_lake, open_ledger, open_notifier, open_outbox, open_registry
+from fraud_retraining.orchestration.runs.failed_runs import untold
 from fraud_retraining.orchestration.runs.health import automation_health
-from fraud_retraining.orchestration.sensors.alerts import untold
+from fraud_retraining.orchestration.runs.resource_definitions import open_outcomes
 from fraud_retraining.orchestration.state.reproducibility import irreproducible_versions
 from fraud_retraining.orchestration.state.trigger_inputs import last_as_of, paused
 from fraud_retraining.services.delivery import Alerting, alerting

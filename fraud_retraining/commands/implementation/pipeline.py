@@ -43,6 +43,7 @@ from fraud_retraining.orchestration.instance import open_instance
 from fraud_retraining.orchestration.io_managers import read_document
 from fraud_retraining.orchestration.names import (
     AS_OF_TAG,
+    CHANNEL_TAG,
     ENTITY_DAYS,
     EVALUATION,
     FEATURES,
@@ -58,25 +59,20 @@ from fraud_retraining.orchestration.names import (
     TRIGGER_TAG,
     WINDOW,
 )
-from fraud_retraining.orchestration.resources import (
-    open_lake,
-    open_ledger,
-    open_notifier,
-    open_outbox,
-    open_outcomes,
-    open_store,
-)
+from fraud_retraining.orchestration.resources import open_lake, open_ledger, open_notifier, open_outbox, open_store
+from fraud_retraining.orchestration.runs.failed_runs import what_it_left
 from fraud_retraining.orchestration.runs.lease import INGEST_STAGE
-from fraud_retraining.orchestration.runs.outcomes import THRESHOLDS, EndedRun, Outcomes, days_of_tags, family_days
+from fraud_retraining.orchestration.runs.outcomes import THRESHOLDS, EndedRun, Outcomes, family_days
 from fraud_retraining.orchestration.runs.progress import Progress
-from fraud_retraining.orchestration.runs.requests import CHANNEL_TAG, record_request, trigger_of
+from fraud_retraining.orchestration.runs.requests import record_request
+from fraud_retraining.orchestration.runs.resource_definitions import open_outcomes
 from fraud_retraining.orchestration.runs.spending import past_spendings, record_finished
-from fraud_retraining.orchestration.sensors.alerts import what_it_left
 from fraud_retraining.orchestration.state.inventory import (
     DAY_ASSETS,
     Inventory,
 )
 from fraud_retraining.orchestration.state.readiness import days_behind, days_of_window, first_trainable, unbroken
+from fraud_retraining.orchestration.tags import days_of_tags, trigger_of
 from fraud_retraining.services.delivery import drain
 from fraud_retraining.settings import Settings
 

@@ -31,9 +31,6 @@ from fraud_retraining.domain.retraining.statuses import RetrainStatus
 from fraud_retraining.domain.training.windows import TrainingWindow
 from fraud_retraining.domain.values.digests import digest
 from fraud_retraining.domain.values.errors import Conflict, RetrainingError
-from fraud_retraining.orchestration.checks.data_checks import (
-    readable_report,
-)
 from fraud_retraining.orchestration.names import (
     EVALUATION,
     MODEL,
@@ -47,6 +44,7 @@ from fraud_retraining.orchestration.rendering import links_of
 from fraud_retraining.orchestration.runs.lease import RetrainLease
 from fraud_retraining.orchestration.runs.requests import request_of_run
 from fraud_retraining.orchestration.runs.retries import retried
+from fraud_retraining.orchestration.state.check_reports import readable_report
 from fraud_retraining.orchestration.state.inventory import Inventory
 from fraud_retraining.services.model_cards import Cards
 from fraud_retraining.services.promotion import Promoter

@@ -40,7 +40,6 @@ from fraud_retraining.domain.values.days import DayRange
 from fraud_retraining.domain.values.digests import digest
 from fraud_retraining.domain.values.errors import DataInvalid, SettingsError
 from fraud_retraining.domain.values.schemas import TRANSACTION_ID
-from fraud_retraining.orchestration.checks.data_checks import require_window_checks
 from fraud_retraining.orchestration.names import (
     FEATURES,
     FINGERPRINT_TAG,
@@ -56,6 +55,7 @@ from fraud_retraining.orchestration.runs.mlflow_run import MlflowRun
 from fraud_retraining.orchestration.runs.progress import Progress
 from fraud_retraining.orchestration.runs.requests import record_request, request_of_run
 from fraud_retraining.orchestration.runs.retries import retried
+from fraud_retraining.orchestration.state.check_reports import require_window_checks
 from fraud_retraining.orchestration.state.inventory import (
     Inventory,
 )

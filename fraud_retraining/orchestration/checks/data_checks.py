@@ -10,7 +10,6 @@ from datetime import date, timedelta
 from typing import Any
 
 import dagster as dg
-from pydantic import ValidationError
 
 from fraud_retraining.adapters.storage.engine import Engine
 from fraud_retraining.adapters.storage.store import Partition, Store
@@ -195,39 +194,3 @@ def feature_columns(partitions: Sequence[Partition]) -> frozenset[str]:
     """Columns that the features of every one of these days have, as their records name them."""
     every = [frozenset(partition.facts["columns"]) for partition in partitions]
     return frozenset.intersection(*every) if every else frozenset()
-
-
-def readable_report(data: bytes | None) -> Report | None:
-    """A report as it was kept; one that cannot be read back is as none: the checks gave no result."""
-    try:
-        return Report.model_validate_json(data) if data is not None else None
-    except ValidationError:
-        return None
-
-
-def require_window_checks(store: Store, window: TrainingWindow) -> None:
-    """Refuses a window whose checks failed, or gave no result, whichever run they ran in.
-
-    Raises:
-        DataInvalid: names the checks.
-    """
-    as_of = window.days.as_of.isoformat()
-    data = store.read_document(WINDOW_REPORT, as_of)
-    report = readable_report(data)
-    named = {result.name for result in report.results} if report is not None else set()
-    if report is None or report.digest != digest(window) or named != set(WINDOW_CHECKS):
-        raise DataInvalid(
-            f"the checks of training_window of {as_of} gave no result",
-            remedy="materialize training_window of that day again, with its checks.",
-        )
-    refuse_failed(f"the training window as of {as_of} is not fit to be trained on", report)
-
-
-def refuse_failed(what: str, report: Report) -> None:
-    """Raises what failed."""
-    if report.failed:
-        raise DataInvalid(
-            what,
-            culprits=[f"{result.name}: {result.message}" for result in report.failed],
-            remedy="the thresholds stand under validation in the settings; the data, or they, have to change.",
-        )

@@ -35,8 +35,8 @@ from fraud_retraining.domain.values.errors import Busy
 from fraud_retraining.orchestration.names import (
     INGEST_SECONDS_TAG,
 )
-from fraud_retraining.orchestration.runs.requests import as_of_of, trigger_of
 from fraud_retraining.orchestration.runs.spending import CHANNEL, past_spendings, record_finished, record_lost
+from fraud_retraining.orchestration.tags import as_of_of, trigger_of
 
 POLL_SECONDS = 5.0
 INGEST_STAGE = "ingest"

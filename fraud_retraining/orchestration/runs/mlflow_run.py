@@ -20,8 +20,9 @@ from fraud_retraining.adapters.mlflow.registry import (
     Registry,
     asking_mlflow,
 )
-from fraud_retraining.orchestration.runs.requests import as_of_of, request_of_run
+from fraud_retraining.orchestration.runs.requests import request_of_run
 from fraud_retraining.orchestration.runs.workers import Fate, fate_of, worker_of
+from fraud_retraining.orchestration.tags import as_of_of
 from fraud_retraining.settings import Settings
 
 ENDINGS: Mapping[dg.DagsterRunStatus, str] = MappingProxyType(

@@ -52,11 +52,7 @@ from fraud_retraining.domain.ledger.events import Event, EventKind
 from fraud_retraining.domain.releases.candidate import Evaluation, TrainedModel
 from fraud_retraining.domain.retraining.triggers.performance import LivePerformance, decay
 from fraud_retraining.domain.training.windows import window_days
-from fraud_retraining.domain.values.days import DayRange
 from fraud_retraining.domain.values.errors import DataInvalid, GateFailed, RecordAltered, RetrainingError
-from fraud_retraining.orchestration.checks.data_checks import (
-    readable_report,
-)
 from fraud_retraining.orchestration.io_managers import read_document
 from fraud_retraining.orchestration.names import (
     CLEAN,
@@ -65,22 +61,16 @@ from fraud_retraining.orchestration.names import (
     INGEST,
     MODEL,
     MONITOR,
-    PARTITION_TAG,
     PRODUCTION,
-    RANGE_END,
-    RANGE_START,
     REGISTERED,
     RETRAIN,
     WINDOW,
     WINDOW_REPORT,
 )
-from fraud_retraining.orchestration.runs.requests import (
-    as_of_of,
-    channel_of,
-    trigger_of,
-)
+from fraud_retraining.orchestration.state.check_reports import readable_report
 from fraud_retraining.orchestration.state.inventory import Inventory
 from fraud_retraining.orchestration.state.trigger_inputs import paused
+from fraud_retraining.orchestration.tags import as_of_of, channel_of, days_of_tags, trigger_of
 from fraud_retraining.settings import Settings
 
 T = TypeVar("T")
@@ -145,13 +135,6 @@ def job_of(run: dg.DagsterRun) -> Job | None:
     if chosen & AS_OF_ASSETS:
         return "retrain"
     return "monitor" if chosen and chosen <= MONITORED else "ingest"
-
-
-def days_of_tags(tags: Mapping[str, str]) -> tuple[date, ...]:
-    """The days of a run: a range, or one."""
-    if RANGE_START in tags:
-        return tuple(DayRange(start=date.fromisoformat(tags[RANGE_START]), end=date.fromisoformat(tags[RANGE_END])))
-    return (date.fromisoformat(tags[PARTITION_TAG]),) if PARTITION_TAG in tags else ()
 
 
 def is_failure(run: EndedRun, failure: Failure) -> bool:

@@ -5,7 +5,6 @@ Here: reading it off a Dagster run's tags, whichever way the run was started. No
 """
 
 from collections.abc import Mapping
-from datetime import date
 
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.mlflow.environment import environment, installed_packages
@@ -14,46 +13,17 @@ from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.retraining.requesters import (
     AUTOMATION,
     BY_UI,
-    DAGSTER_UI,
     Requester,
     RetrainRequest,
     recorded_request,
 )
-from fraud_retraining.domain.retraining.triggers.values import Retrain, Trigger
+from fraud_retraining.domain.retraining.triggers.values import Retrain
 from fraud_retraining.orchestration.names import (
-    AS_OF_TAG,
     DECISION_TAG,
-    PARTITION_TAG,
     REASON_TAG,
-    TRIGGER_TAG,
 )
+from fraud_retraining.orchestration.tags import as_of_of, trigger_of, typed_in_ui
 from fraud_retraining.settings import Settings
-
-BACKFILL_TAG = "dagster/backfill"
-CHANNEL_TAG = "fraud_retraining/channel"
-
-
-def trigger_of(tags: Mapping[str, str]) -> str:
-    """Why the run was started: its triggers, joined by a plus; a run that says nothing was started by hand."""
-    if TRIGGER_TAG in tags:
-        return tags[TRIGGER_TAG]
-    return str(Trigger.BACKFILL if BACKFILL_TAG in tags else Trigger.MANUAL)
-
-
-def channel_of(tags: Mapping[str, str]) -> str:
-    """By which way the run was started."""
-    if CHANNEL_TAG in tags:
-        return tags[CHANNEL_TAG]
-    for kind in ("sensor", "schedule"):
-        if (name := tags.get(f"dagster/{kind}_name")) is not None:
-            return f"{kind} {name}"
-    return DAGSTER_UI
-
-
-def as_of_of(tags: Mapping[str, str]) -> date | None:
-    """The as-of day of a retrain."""
-    named = tags.get(AS_OF_TAG) or tags.get(PARTITION_TAG)
-    return date.fromisoformat(named) if named else None
 
 
 def record_request(
@@ -104,8 +74,3 @@ def record_decision(decision: str, wanted: Retrain, channel: str, ledger: Ledger
             "drift_since": wanted.drift_since,
         },
     )
-
-
-def typed_in_ui(tags: Mapping[str, str]) -> str:
-    """The trigger of a run that was launched in Dagster's UI: by hand, or a backfill of Dagster's own."""
-    return str(Trigger.BACKFILL if BACKFILL_TAG in tags else Trigger.MANUAL)

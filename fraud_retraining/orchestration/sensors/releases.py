@@ -8,28 +8,20 @@ several daemons at once: the record takes each thing once.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 import dagster as dg
 
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.ledger.pinned_heads import PinnedHeads
 from fraud_retraining.adapters.mlflow.registry import Registry
-from fraud_retraining.domain.approvals.announcements import ReleaseNotice
 from fraud_retraining.domain.releases.lifecycle import Release
 from fraud_retraining.domain.values.errors import ChampionLost, Conflict, RecordAltered
 from fraud_retraining.orchestration.names import CHAMPION_SENSOR, RELEASES_SENSOR
+from fraud_retraining.orchestration.release_notifier import ReleaseNotifier
 from fraud_retraining.services.release_watch import ReleaseWatch
 from fraud_retraining.settings import Settings
 
 LOOK_SECONDS = 30
-
-
-class ReleaseNotifier(Protocol):
-    """Whoever tells people; the same notice may come twice and is told once."""
-
-    def tell(self, notice: ReleaseNotice) -> None:
-        """Accept a notice for delivery."""
 
 
 def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:

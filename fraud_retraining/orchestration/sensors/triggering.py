@@ -1,6 +1,6 @@
 """Sensors: days that arrived or changed are ingested and watched, and retrains start when a trigger asks for them.
 
-Here: how often they look and what they say. Not here: what to do then (`orchestration/automation.py`).
+Here: how often they look and what they say. Not here: what to do then (`orchestration/sensors/next_runs.py`).
 """
 
 from datetime import UTC, datetime, timedelta
@@ -10,12 +10,6 @@ import dagster as dg
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.storage.lake import Lake
 from fraud_retraining.adapters.storage.store import Store
-from fraud_retraining.orchestration.automation import (
-    ingest_next,
-    latest_performance,
-    monitor_next,
-    retrain_if_due,
-)
 from fraud_retraining.orchestration.names import (
     INGEST,
     INGEST_SENSOR,
@@ -25,6 +19,12 @@ from fraud_retraining.orchestration.names import (
     RETRAIN_SENSOR,
 )
 from fraud_retraining.orchestration.runs.outcomes import Outcomes
+from fraud_retraining.orchestration.sensors.next_runs import (
+    ingest_next,
+    latest_performance,
+    monitor_next,
+    retrain_if_due,
+)
 from fraud_retraining.settings import Settings
 
 RETRAIN_CHANNEL = f"sensor {RETRAIN_SENSOR}"

@@ -24,8 +24,8 @@ from fraud_retraining.domain.retraining.triggers.values import Failed, Paused, R
 from fraud_retraining.orchestration.names import (
     RETRAIN,
 )
-from fraud_retraining.orchestration.runs.requests import as_of_of
 from fraud_retraining.orchestration.state.readiness import Readiness, Ready
+from fraud_retraining.orchestration.tags import as_of_of
 from fraud_retraining.settings import Settings
 
 RETRAINING = "retraining"

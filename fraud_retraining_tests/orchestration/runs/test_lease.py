@@ -17,8 +17,8 @@ from fraud_retraining.domain.retraining.budget import BudgetPolicy
 from fraud_retraining.domain.retraining.leases import LeasePolicy, Owner, Purpose
 from fraud_retraining.domain.retraining.statuses import RetrainStatus
 from fraud_retraining.domain.values.errors import BudgetExceeded, Busy, Conflict
-from fraud_retraining.orchestration.resources import retrain_lease
 from fraud_retraining.orchestration.runs.lease import RetrainLease, RunRequester, requester_of
+from fraud_retraining.orchestration.runs.resource_definitions import retrain_lease
 from fraud_retraining.orchestration.runs.spending import record_finished
 from fraud_retraining.settings import Settings
 

@@ -17,9 +17,9 @@ from fraud_retraining.domain.training.windows import TrainingWindow
 from fraud_retraining.domain.values.errors import SettingsError
 from fraud_retraining.orchestration.assets.training import _with_window
 from fraud_retraining.orchestration.instance import open_instance
+from fraud_retraining.orchestration.runs.failed_runs import close_abandoned
 from fraud_retraining.orchestration.runs.mlflow_run import TIME_TO_CLOSE, end_abandoned
 from fraud_retraining.orchestration.runs.workers import WORKER_TAG
-from fraud_retraining.orchestration.sensors.alerts import close_abandoned
 from fraud_retraining.settings import Settings, load_settings
 from fraud_retraining_tests.support.approvals_fixture import Backend
 from fraud_retraining_tests.support.command_line import ledger, retrain, run

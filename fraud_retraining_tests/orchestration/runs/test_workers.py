@@ -15,9 +15,10 @@ import pytest
 from fraud_retraining.adapters.ledger.processes import this_process
 from fraud_retraining.domain.alerts.failures import WORKER_GONE
 from fraud_retraining.domain.ledger.events import EventKind
-from fraud_retraining.orchestration.resources import open_ledger, open_outbox, open_outcomes
+from fraud_retraining.orchestration.resources import open_ledger, open_outbox
+from fraud_retraining.orchestration.runs.failed_runs import fail_dead, notify_unreported
+from fraud_retraining.orchestration.runs.resource_definitions import open_outcomes
 from fraud_retraining.orchestration.runs.workers import WORKER_TAG, Fate, fate_of, worker_of
-from fraud_retraining.orchestration.sensors.alerts import fail_dead, notify_unreported
 from fraud_retraining.settings import Settings, load_settings
 from fraud_retraining_tests.support.places import Place, enter
 
@@ -26,7 +27,7 @@ import sys, time
 from pathlib import Path
 import dagster as dg
 from fraud_retraining.orchestration.runs.outcomes import HOOKS
-from fraud_retraining.orchestration.resources import build_resources
+from fraud_retraining.orchestration.runs.resource_definitions import build_resources
 from fraud_retraining.settings import load_settings
 
 days = dg.DailyPartitionsDefinition("2024-02-01", end_date="2024-03-01")

@@ -5,6 +5,7 @@ Here: which message a notice of a release becomes. Not here: what it says (`doma
 """
 
 from collections.abc import Callable, Iterator
+from typing import Protocol
 
 from fraud_retraining.adapters.alerts.outbox import Outbox, Writing
 from fraud_retraining.adapters.days.review_reports import read_review_report
@@ -35,6 +36,13 @@ SEVERITIES = {"info": Severity.INFO, "warning": Severity.MEDIUM, "critical": Sev
 CATEGORY = "release"
 
 Write = Callable[[Writing], object]
+
+
+class ReleaseNotifier(Protocol):
+    """Whoever tells people; the same notice may come twice and is told once."""
+
+    def tell(self, notice: ReleaseNotice) -> None:
+        """Accept a notice for delivery."""
 
 
 class OutboxReleaseNotifier:

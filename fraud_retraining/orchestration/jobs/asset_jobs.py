@@ -1,6 +1,6 @@
 """The jobs: the day assets, and the chain of an as-of day.
 
-Here: which assets run together. Not here: when (`orchestration/schedules.py`, `orchestration/sensors/triggering.py`).
+Here: which assets run together. Not here: when (`orchestration/sensors`).
 """
 
 import math

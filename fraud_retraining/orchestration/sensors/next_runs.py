@@ -1,7 +1,7 @@
 """What schedules and sensors do: the next ingest, and the retrain that a trigger asks for.
 
 Here: asking what is known, asking the domain, and saying the answer in Dagster's words. Not here: when it is done
-(`orchestration/schedules.py`, `orchestration/sensors/triggering.py`) and the decision itself
+(`orchestration/sensors/schedules.py`, `orchestration/sensors/triggering.py`) and the decision itself
 (`domain/retraining/triggers/`).
 """
 

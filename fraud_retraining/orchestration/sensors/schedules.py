@@ -1,7 +1,7 @@
 """Schedules: the daily ingest, the daily clean-up, and the retrain at its hour.
 
-Here: when they tick and what they say. Not here: what to do then (`orchestration/automation.py`). Schedules do not
-catch up after downtime; the sensors of `orchestration/sensors/triggering.py` do.
+Here: when they tick. Not here: which run starts then (`next_runs.py`). Schedules do not catch up after downtime; the
+sensors of `triggering.py` do.
 """
 
 from datetime import UTC
@@ -11,7 +11,6 @@ import dagster as dg
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.storage.lake import Lake
 from fraud_retraining.adapters.storage.store import Store
-from fraud_retraining.orchestration.automation import ingest_next, retrain_if_due
 from fraud_retraining.orchestration.names import (
     CLEAN,
     DAILY_CLEAN,
@@ -20,6 +19,7 @@ from fraud_retraining.orchestration.names import (
     RETRAIN,
     RETRAIN_SCHEDULE,
 )
+from fraud_retraining.orchestration.sensors.next_runs import ingest_next, retrain_if_due
 from fraud_retraining.settings import Settings
 
 
