@@ -113,7 +113,7 @@ def _peak_megabytes() -> float:
 def _ours(folder: Path) -> dict[str, Any]:
     from fraud_retraining.adapters.days.day_counts import Counter
     from fraud_retraining.adapters.storage.engine import Engine
-    from fraud_retraining.domain.monitoring.drift import feature_drift
+    from fraud_retraining.domain.monitoring.drift import FeatureRole, feature_drift
 
     with Engine(temp_directory=folder / "spill") as engine:
         started = time.perf_counter()
@@ -125,7 +125,7 @@ def _ours(folder: Path) -> dict[str, Any]:
             started, used = time.perf_counter(), time.process_time()
             counted = Counter(engine, [one.bins for one in profiles]).count(DAY, [folder / "day.parquet"])
             drifts = {
-                one.bins.name: feature_drift(one, counted.counts[one.bins.name], group="all", statistic="psi")
+                one.bins.name: feature_drift(one, counted.counts[one.bins.name], FeatureRole("all"), statistic="psi")
                 for one in profiles
             }
             seconds.append(time.perf_counter() - started)

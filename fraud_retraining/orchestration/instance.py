@@ -12,7 +12,7 @@ import dagster as dg
 
 import fraud_retraining
 from fraud_retraining.adapters.storage.private_files import private_folder
-from fraud_retraining.domain.alerts.failures import causes
+from fraud_retraining.domain.alerts.classification import causes
 from fraud_retraining.domain.values.errors import DependencyUnreachable, SettingsError
 from fraud_retraining.settings import HOME_VARIABLE, home_folder
 

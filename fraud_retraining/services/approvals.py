@@ -76,7 +76,10 @@ class ReleaseApprovals:
             finished = self._prepared(version)
         if finished is not None and finished.decided_by == identity.name:
             return finished
-        release = self._decide(version, Decision.APPROVE, identity, reason, channel, expected_digest, nonce)
+        decision = ReviewerDecision(
+            Decision.APPROVE, identity, channel, reason, expected_digest=expected_digest, nonce=nonce
+        )
+        release = self._decide(version, decision)
         return self._promoted(release) if release.state is ReleaseState.APPROVED else release
 
     def reject(
@@ -96,7 +99,10 @@ class ReleaseApprovals:
             NotPermitted: this person may not reject it.
             SettingsError: no reason was given.
         """
-        release = self._decide(version, Decision.REJECT, identity, reason, channel, expected_digest, nonce)
+        decision = ReviewerDecision(
+            Decision.REJECT, identity, channel, reason, expected_digest=expected_digest, nonce=nonce
+        )
+        release = self._decide(version, decision)
         self._point_candidate()
         return release
 
@@ -191,20 +197,10 @@ class ReleaseApprovals:
         finally:
             self._point_candidate()
 
-    def _decide(
-        self,
-        version: int,
-        decision: Decision,
-        identity: Identity,
-        reason: str,
-        channel: str,
-        digest: str | None,
-        nonce: str | None,
-    ) -> Release:
+    def _decide(self, version: int, decision: ReviewerDecision) -> Release:
         self.ledger.expire_due(actor=DEADLINE, channel=DEADLINE)
         self._known(version)
-        given = ReviewerDecision(decision, identity, channel, reason, expected_digest=digest, nonce=nonce)
-        return self.ledger.record_decision(version, given, self.policy)
+        return self.ledger.record_decision(version, decision, self.policy)
 
     def _point_candidate(self) -> None:
         """The alias `candidate` follows the record. If it cannot now, the sensor does it; the decision stands."""

@@ -3,7 +3,7 @@
 from datetime import date
 from typing import Any
 
-from fraud_retraining.domain.alerts.failures import About, Category, Failure, failure_of
+from fraud_retraining.domain.alerts.failures import About, Category, ErrorText, Failure, Judgement, failure_of
 from fraud_retraining.domain.alerts.notices import Job, LinkPolicy, Notice, Occasion, failure_notice
 
 AS_OF = date(2026, 11, 20)
@@ -13,7 +13,7 @@ LINKS = LinkPolicy(dagster="https://dagster.example", mlflow="https://mlflow.exa
 
 def a_failure(category: Category, **about: Any) -> Failure:
     about = about or {"as_of": AS_OF}
-    return failure_of(category, About(**about), what=f"{category} happened", kind="Error", culprits=["one", "two"])
+    return failure_of(Judgement(category), About(**about), ErrorText(f"{category} happened", "Error", ["one", "two"]))
 
 
 def an_occasion(job: Job = "retrain", **more: Any) -> Occasion:

@@ -48,7 +48,8 @@ class Leases:
 
         def work(tx: "Transaction") -> Lease:
             before = _read(tx.connection, self._name)
-            taken = rules.take(before, self._name, owner, purpose, self.policy, _now(tx), gone=_owner_ended(before))
+            claim = rules.Claim(name=self._name, owner=owner, purpose=purpose)
+            taken = rules.take(before, claim, self.policy, _now(tx), gone=_owner_ended(before))
             return _saved(tx, taken)
 
         return self._database.write(work)

@@ -29,7 +29,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 from fraud_retraining.adapters.mlflow.model_artifact import MODEL, built, fitted_model, odd_files, read_files, verified
-from fraud_retraining.domain.alerts.failures import causes
+from fraud_retraining.domain.alerts.classification import causes
 from fraud_retraining.domain.audit.record_checks import require_recorded
 from fraud_retraining.domain.ledger.events import Head
 from fraud_retraining.domain.training.fingerprint import Fingerprint

@@ -46,7 +46,7 @@ def reported_failures(*, as_json: bool, verbose: bool = False) -> Iterator[None]
             raise
         code = _report(known, as_json)
     except BaseException as error:
-        from fraud_retraining.domain.alerts.failures import is_interrupt
+        from fraud_retraining.domain.alerts.classification import is_interrupt
 
         if not is_interrupt(error):
             raise

@@ -1,36 +1,20 @@
-"""What a failure means: its category, whether it passes by itself, how bad it is, who is told, and its cause.
+"""Failures as values: category, severity, audience, and a cause that is the same for the same failure tried again.
 
-Here: telling categories apart, by type and code first and by words last, and naming a cause so that the same one is
-known again. Not here: the errors themselves (`domain/values/errors.py`), carrying out a retry
-(`orchestration/runs/retries.py`), and what people are told (`support/notices.py`). Libraries are not imported for it:
-their errors are known by the codes that they carry (HTTP status, errno, SQLSTATE, SQLite's and S3's codes) and by the
-names of their types.
+Here: what follows from a category. Not here: the errors themselves (`domain/values/errors.py`), the category of an
+error (`domain/alerts/classification.py`), carrying out a retry (`orchestration/runs/retries.py`), and messages
+(`domain/alerts/notices.py`).
 """
 
-import errno
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pydantic import Field
 
 from fraud_retraining.domain.values.base import Policy, Value
-from fraud_retraining.domain.values.errors import (
-    BudgetExceeded,
-    Busy,
-    ChampionLost,
-    Conflict,
-    DataInvalid,
-    DependencyUnreachable,
-    GateFailed,
-    IntegrityError,
-    NotPermitted,
-    RecordAltered,
-    RetrainingError,
-    SettingsError,
-)
+from fraud_retraining.domain.values.errors import Busy
 
 
 class RetryPolicy(Policy):
@@ -151,177 +135,25 @@ class Judgement(NamedTuple):
     recoverable: bool = False
 
 
-_TRANSIENT = Judgement(Category.DEPENDENCY, recoverable=True)
-_PERMANENT = Judgement(Category.DEPENDENCY)
-_EXHAUSTED = Judgement(Category.OUT_OF_RESOURCES)
-_UNEXPECTED = Judgement(Category.UNEXPECTED)
-_INTERRUPTED = Judgement(Category.INTERRUPTED)
+class ErrorText(NamedTuple):
+    """What an error says: its message, type name, culprits and remedy."""
 
-FAMILY: Mapping[type[RetrainingError], Category] = MappingProxyType(
-    {
-        IntegrityError: Category.INTEGRITY,
-        RecordAltered: Category.INTEGRITY,
-        ChampionLost: Category.INTEGRITY,
-        DataInvalid: Category.DATA_VALIDATION,
-        GateFailed: Category.GATE_FAILED,
-        BudgetExceeded: Category.BUDGET_EXCEEDED,
-        Conflict: Category.CONFLICT,
-        SettingsError: Category.SETTINGS,
-    }
-)
-"""Errors whose type says everything; `DependencyUnreachable` is judged by what is behind it."""
-
-BUGS = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    ImportError,
-    LookupError,
-    NameError,
-    NotImplementedError,
-    SyntaxError,
-    TypeError,
-)
-
-_TRANSIENT_ERRNO = frozenset(
-    {
-        errno.EAGAIN,
-        errno.EBUSY,
-        errno.ECONNABORTED,
-        errno.ECONNREFUSED,
-        errno.ECONNRESET,
-        errno.EHOSTDOWN,
-        errno.EHOSTUNREACH,
-        errno.EINTR,
-        errno.EIO,
-        errno.ENETDOWN,
-        errno.ENETRESET,
-        errno.ENETUNREACH,
-        errno.ENOTCONN,
-        errno.EPIPE,
-        errno.ESTALE,
-        errno.ETIMEDOUT,
-    }
-)
-_EXHAUSTED_ERRNO = frozenset({errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EFBIG})
-_PERMANENT_ERRNO = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
-_TRANSIENT_STATUS = frozenset({408, 425, 429})
-# 08: connection; 40: serialization and deadlock; 53300: too many clients; 55P03: lock; 57: shut down or starting
-_TRANSIENT_STATES = ("08", "40001", "40P01", "53300", "55006", "55P03", "57014", "57P01", "57P02", "57P03")
-_EXHAUSTED_STATES = ("53100", "53200", "53400")
-# 28: who are you; 3D: no such database; 42501: no right to; 25006: read only
-_PERMANENT_STATES = ("28", "3D", "42501", "25006")
-_SQLITE = {5: _TRANSIENT, 6: _TRANSIENT, 7: _EXHAUSTED, 13: _EXHAUSTED}
-_S3_CODES = frozenset(
-    {
-        "InternalError",
-        "OperationAborted",
-        "PriorRequestNotComplete",
-        "ProvisionedThroughputExceededException",
-        "RequestLimitExceeded",
-        "RequestTimeout",
-        "RequestTimeoutException",
-        "RequestTimeTooSkewed",
-        "ServiceUnavailable",
-        "SlowDown",
-        "Throttling",
-        "ThrottlingException",
-        "TooManyRequestsException",
-    }
-)
-_TRANSIENT_NAMES = frozenset(
-    {
-        "ClientConnectionError",
-        "ConnectTimeout",
-        "ConnectTimeoutError",
-        "ConnectionClosedError",
-        "ConnectionError",
-        "EndpointConnectionError",
-        "FSTimeoutError",
-        "HTTPClientError",
-        "IncompleteRead",
-        "InterfaceError",
-        "MaxRetryError",
-        "NewConnectionError",
-        "ProtocolError",
-        "ReadTimeout",
-        "ReadTimeoutError",
-        "Timeout",
-        "TimeoutError",
-        "TransportError",
-    }
-)
-_EXHAUSTED_NAMES = frozenset({"MemoryError", "OutOfMemoryError", "OutOfMemoryException"})
-_INTERRUPT_NAMES = frozenset({"DagsterExecutionInterruptedError", "KeyboardInterrupt"})
-_TRANSIENT_WORDS = (
-    "connection refused",
-    "connection reset",
-    "database is locked",
-    "deadlock detected",
-    "service unavailable",
-    "temporarily unavailable",
-    "timed out",
-    "too many connections",
-    "too many requests",
-)
-WORKER_GONE = "the process that worked on this run is gone"
-"""What a run is failed with whose process was found dead."""
-
-_TOLD_WORDS: Mapping[str, Category] = MappingProxyType(
-    {
-        WORKER_GONE: Category.WORKER_DIED,
-        "Run execution process for": Category.WORKER_DIED,
-        "seconds to start": Category.WORKER_DIED,
-        "run worker status": Category.WORKER_DIED,
-        "failed to reach the user code server": Category.DEPENDENCY,
-        "User code server request timed out": Category.DEPENDENCY,
-        "Could not reach user code server": Category.DEPENDENCY,
-        "maximum runtime": Category.BUDGET_EXCEEDED,
-        "forcibly marked as failed": Category.BUDGET_EXCEEDED,
-    }
-)
-"""What Dagster's monitoring says of runs that it failed, and what it means."""
+    what: str
+    kind: str = ""
+    culprits: Sequence[str] = ()
+    remedy: str = ""
 
 
-def classify(error: BaseException, about: About) -> Failure:
-    """The failure that an error is."""
-    known = family_error(error)
-    return failure_of(
-        judge(error).category,
-        about if known is None or not known.days else about.model_copy(update={"days": known.days}),
-        recoverable=judge(error).recoverable,
-        kind=type(known or error).__name__,
-        what=known.what if known else str(error).strip() or type(error).__name__,
-        culprits=known.culprits if known else (),
-        remedy=known.remedy if known else "",
-    )
-
-
-def classify_message(kinds: Sequence[str], words: str, about: About) -> Failure:
-    """The failure behind what was written down of an error: the names of its types, outermost first, and its words."""
-    kind = next((kind for kind in kinds if not kind.startswith("Dagster")), "")
-    return failure_of(_told(kinds, words).category, about, kind=kind, what=words)
-
-
-def failure_of(
-    category: Category,
-    about: About,
-    *,
-    what: str,
-    kind: str = "",
-    recoverable: bool = False,
-    culprits: Sequence[str] = (),
-    remedy: str = "",
-) -> Failure:
-    """A failure of a known category, with its cause."""
+def failure_of(judgement: Judgement, about: About, text: ErrorText) -> Failure:
+    """Return the failure of a judged error, with its cause."""
     return Failure(
-        category=category,
-        recoverable=recoverable,
-        cause=cause_of(category, about),
-        kind=kind,
-        what=what,
-        culprits=tuple(culprits),
-        remedy=remedy,
+        category=judgement.category,
+        recoverable=judgement.recoverable,
+        cause=cause_of(judgement.category, about),
+        kind=text.kind,
+        what=text.what,
+        culprits=tuple(text.culprits),
+        remedy=text.remedy,
     )
 
 
@@ -337,150 +169,3 @@ def cause_of(category: Category, about: About) -> str:
     if about.as_of:
         return f"{category}:as-of {about.as_of}"
     return f"{category}:{about.work}" if about.work else str(category)
-
-
-def family_error(error: BaseException) -> RetrainingError | None:
-    """The outermost error of the family in a chain of causes."""
-    return next((cause for cause in causes(error) if isinstance(cause, RetrainingError)), None)
-
-
-def is_interrupt(error: BaseException) -> bool:
-    """Whether somebody ended it: Ctrl-C, or a termination that Dagster caught."""
-    return type(error).__name__ in _INTERRUPT_NAMES
-
-
-def causes(error: BaseException | None) -> Iterator[BaseException]:
-    """The error, then what it was raised from, each once."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        yield error
-        error = _behind(error)
-
-
-def _behind(error: BaseException) -> BaseException | None:
-    for name in ("orig", "reason"):
-        hidden = getattr(error, name, None)
-        if isinstance(hidden, BaseException):
-            return hidden
-    return error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-
-
-def judge(error: BaseException) -> Judgement:
-    """Category of an error, and whether it passes by itself."""
-    known = family_error(error)
-    if known is None:
-        return _unexpected(error)
-    category = next((FAMILY[kind] for kind in type(known).__mro__ if kind in FAMILY), None)
-    if category is not None:
-        return Judgement(category)
-    return _behind_family(known) if isinstance(known, DependencyUnreachable) else _UNEXPECTED
-
-
-def _behind_family(error: DependencyUnreachable) -> Judgement:
-    """A dependency that did not answer passes by itself, unless a code behind it says otherwise."""
-    found = _first(error, _by_code) or _TRANSIENT
-    return found if found.category in (Category.DEPENDENCY, Category.OUT_OF_RESOURCES) else _TRANSIENT
-
-
-def _unexpected(error: BaseException) -> Judgement:
-    if isinstance(error, BUGS):
-        return _UNEXPECTED
-    return _first(error, _by_code) or _first(error, _by_words) or _UNEXPECTED
-
-
-def _first(error: BaseException, rule: Callable[[BaseException], Judgement | None]) -> Judgement | None:
-    return next((found for cause in causes(error) if (found := rule(cause)) is not None), None)
-
-
-def _by_code(error: BaseException) -> Judgement | None:
-    for rule in (_by_s3_code, _by_status, _by_sqlstate, _by_sqlite, _by_errno, _by_type):
-        if (found := rule(error)) is not None:
-            return found
-    return None
-
-
-def _by_status(error: BaseException) -> Judgement | None:
-    status = _status(error)
-    if status is None or status < 400:
-        return None
-    return _TRANSIENT if status >= 500 or status in _TRANSIENT_STATUS else _PERMANENT
-
-
-def _status(error: BaseException) -> int | None:
-    response = getattr(error, "response", None)
-    told = [getattr(holder, name, None) for holder in (error, response) for name in ("status_code", "status", "code")]
-    if isinstance(response, Mapping):
-        told.append(_entry(response, "ResponseMetadata", "HTTPStatusCode"))
-    return next((value for value in told if type(value) is int and 100 <= value < 600), None)
-
-
-def _by_s3_code(error: BaseException) -> Judgement | None:
-    response = getattr(error, "response", None)
-    code = _entry(response, "Error", "Code") if isinstance(response, Mapping) else None
-    return _TRANSIENT if code in _S3_CODES else None
-
-
-def _entry(response: Mapping[str, Any], section: str, name: str) -> Any:
-    found = response.get(section)
-    return found.get(name) if isinstance(found, Mapping) else None
-
-
-def _by_sqlstate(error: BaseException) -> Judgement | None:
-    state = getattr(error, "sqlstate", None)
-    if not isinstance(state, str):
-        return None
-    if state.startswith(_TRANSIENT_STATES):
-        return _TRANSIENT
-    if state.startswith(_EXHAUSTED_STATES):
-        return _EXHAUSTED
-    return _PERMANENT if state.startswith(_PERMANENT_STATES) else None
-
-
-def _by_sqlite(error: BaseException) -> Judgement | None:
-    code = getattr(error, "sqlite_errorcode", None)
-    return _SQLITE.get(code & 0xFF) if isinstance(code, int) else None
-
-
-def _by_errno(error: BaseException) -> Judgement | None:
-    number = error.errno if isinstance(error, OSError) else None
-    if number in _EXHAUSTED_ERRNO:
-        return _EXHAUSTED
-    if number in _PERMANENT_ERRNO:
-        return _PERMANENT
-    return _TRANSIENT if number in _TRANSIENT_ERRNO else None
-
-
-def _by_type(error: BaseException) -> Judgement | None:
-    return _by_names({kind.__name__ for kind in type(error).__mro__})
-
-
-def _by_names(names: set[str]) -> Judgement | None:
-    if names & _INTERRUPT_NAMES:
-        return _INTERRUPTED
-    if names & _EXHAUSTED_NAMES:
-        return _EXHAUSTED
-    return _TRANSIENT if names & _TRANSIENT_NAMES else None
-
-
-def _by_words(error: BaseException) -> Judgement | None:
-    """Words are believed of a library's own errors and of the operating system's, never of Python's."""
-    if type(error).__module__ == "builtins" and not isinstance(error, OSError):
-        return None
-    text = str(error).lower()
-    if "bad_alloc" in text:
-        return _EXHAUSTED
-    return _TRANSIENT if any(words in text for words in _TRANSIENT_WORDS) else None
-
-
-def _told(kinds: Sequence[str], words: str) -> Judgement:
-    family = {kind.__name__: category for kind, category in FAMILY.items()}
-    family |= {DependencyUnreachable.__name__: Category.DEPENDENCY, Busy.__name__: Category.CONFLICT}
-    family |= {NotPermitted.__name__: Category.SETTINGS}
-    for kind in kinds:
-        if kind in family:
-            return Judgement(family[kind])
-    for said, category in _TOLD_WORDS.items():
-        if said in words:
-            return Judgement(category)
-    return _by_names(set(kinds)) or _UNEXPECTED

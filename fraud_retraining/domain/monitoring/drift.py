@@ -356,17 +356,30 @@ class DriftReport(Value):
         return DriftDay(day=self.day, value=self.value, worst=tuple(worst) if self.value > self.threshold else ())
 
 
+class FeatureRole(NamedTuple):
+    """Place of a feature in a report: its group, its share of the model, and how many features are judged in all."""
+
+    group: str
+    importance: float = 1.0
+    features: int = 1
+
+
 def feature_drift(
     profile: FeatureProfile,
     counts: Counts,
+    role: FeatureRole,
     *,
-    group: str,
     statistic: Statistic,
-    features: int = 1,
-    importance: float = 1.0,
     newcomers: Iterable[tuple[str, int]] = (),
 ) -> FeatureDrift:
-    """One feature of a day against its profile, where so many features are looked at.
+    """Return the drift of one feature on a day against its profile.
+
+    Args:
+        profile: the feature on the reference days.
+        counts: rows of the day in each bin of the profile.
+        role: group, importance, and number of features judged together.
+        statistic: the measure that is judged.
+        newcomers: categories without a bin, with their rows.
 
     Raises:
         ValueError: the day has no row, or other bins.
@@ -376,17 +389,17 @@ def feature_drift(
             f"{profile.bins.name} has {len(profile.counts)} bins, and the day was counted in {len(counts)}"
         )
     found = {name: measure(profile.counts, counts) for name, measure in MEASURES.items()}
-    usual = profile.usual_of(statistic, features)
+    usual = profile.usual_of(statistic, role.features)
     rows = sum(counts)
     outside = counts[-2] if profile.bins.categories is not None else counts[0] + counts[-2]
     return FeatureDrift(
         name=profile.bins.name,
-        group=group,
+        group=role.group,
         psi=found["psi"],
         jensen_shannon=found["jensen_shannon"],
         usual=usual,
         drift=max(0.0, found[statistic] - usual),
-        importance=importance,
+        importance=role.importance,
         missing=counts[-1] / rows,
         new=(outside if profile.bins.edges or profile.bins.categories is not None else 0) / rows,
         newcomers=tuple(newcomers),

@@ -64,6 +64,14 @@ class Purpose(Value):
         return f"{self.work}{as_of}{f', trigger {self.trigger}' if self.trigger else ''}"
 
 
+class Claim(Value):
+    """Request for a lease: which one, for whom, for what."""
+
+    name: str
+    owner: Owner
+    purpose: Purpose
+
+
 class Lease(Value):
     """Who holds it, under which token, or that nobody does. Times are aware, UTC, from the database's clock."""
 
@@ -80,26 +88,29 @@ class Lease(Value):
         return self.owner is not None and now < self.expires_at
 
 
-def take(
-    current: Lease | None, name: str, owner: Owner, purpose: Purpose, policy: LeasePolicy, now: datetime, *, gone: bool
-) -> Lease:
-    """The lease in the hands of `owner`: with a new token, or with the one that this very owner holds already.
+def take(current: Lease | None, claim: Claim, policy: LeasePolicy, now: datetime, *, gone: bool) -> Lease:
+    """Return the lease as held by the owner of the claim: with a new token, or renewed if this owner holds it already.
 
-    An owner that is `gone`, its process known to have ended, need not be waited for.
+    Args:
+        current: the lease as stored; None before it was ever taken.
+        claim: the lease that is wanted, its owner and purpose.
+        policy: time to expiry.
+        now: the time of the database, aware, UTC.
+        gone: whether the process of the present owner is known to have ended; then its expiry is not awaited.
 
     Raises:
         Busy: another run holds it.
     """
     if current is not None and current.held(now):
-        if current.owner == owner:
+        if current.owner == claim.owner:
             return renew(current, current, policy, now)
-        if not gone and not _same_run(current, owner):
+        if not gone and not _same_run(current, claim.owner):
             raise busy(current)
     return Lease(
-        name=name,
+        name=claim.name,
         token=current.token + 1 if current else 1,
-        owner=owner,
-        purpose=purpose,
+        owner=claim.owner,
+        purpose=claim.purpose,
         taken_at=now,
         seen_at=now,
         expires_at=now + timedelta(seconds=policy.expires_seconds),

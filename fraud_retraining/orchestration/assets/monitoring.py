@@ -42,6 +42,7 @@ from fraud_retraining.domain.monitoring.drift import (
     DriftReport,
     FeatureDrift,
     FeatureProfile,
+    FeatureRole,
     FraudDay,
     FraudRateDrift,
     HoldoutProfile,
@@ -259,13 +260,12 @@ class Monitor:
             name = profile.bins.name
             if name in left_out:
                 continue
+            importance = self._importance.get(name, 0.0) if self._importance else 1.0
             yield feature_drift(
                 profile,
                 counted.counts[name],
-                group=groups[name],
+                FeatureRole(groups[name], importance, features=len(self._judged)),
                 statistic=policy.statistic,
-                features=len(self._judged),
-                importance=self._importance.get(name, 0.0) if self._importance else 1.0,
                 newcomers=counted.newcomers.get(name, ()),
             )
 
@@ -303,7 +303,7 @@ class Monitor:
             return None, "the champion has left no profile of its scores on the holdout"
         counts = self._count(Counter(self._engine, [self.holdout.score.bins]), day, scored).counts[SCORE]
         statistic = self._settings.drift.statistic
-        return feature_drift(self.holdout.score, counts, group=SCORES, statistic=statistic), ""
+        return feature_drift(self.holdout.score, counts, FeatureRole(SCORES), statistic=statistic), ""
 
     def _fraud_rate(self, labels: FraudDay | str) -> FraudRateDrift | None:
         if isinstance(labels, str):

@@ -14,7 +14,7 @@ from dagster._core.events import JobFailureData
 from dagster_shared.error import SerializableErrorInfo
 
 from fraud_retraining.adapters.mlflow.registry import Registry
-from fraud_retraining.domain.alerts.failures import WORKER_GONE
+from fraud_retraining.domain.alerts.classification import WORKER_GONE
 from fraud_retraining.domain.values.errors import DependencyUnreachable
 from fraud_retraining.orchestration.runs.mlflow_run import end_abandoned
 from fraud_retraining.orchestration.runs.outcomes import EndedRun, Outcomes, is_failure

@@ -21,15 +21,8 @@ from fraud_retraining.adapters.alerts.outbox import Outbox
 from fraud_retraining.adapters.days.monitoring_reports import DRIFT, PERFORMANCE, SCORED
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.storage.store import Store
-from fraud_retraining.domain.alerts.failures import (
-    About,
-    Category,
-    Failure,
-    causes,
-    classify,
-    classify_message,
-    family_error,
-)
+from fraud_retraining.domain.alerts.classification import causes, classify, classify_message, family_error
+from fraud_retraining.domain.alerts.failures import About, Category, Failure
 from fraud_retraining.domain.alerts.notices import (
     Job,
     LinkPolicy,

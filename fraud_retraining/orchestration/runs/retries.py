@@ -1,8 +1,8 @@
 """Steps that are tried again: outages pass, bad data and bugs do not.
 
-Here: how a failure that passes by itself (`domain/alerts/failures.py`) becomes a retry of Dagster's, with the pauses of
-its `RetryPolicy`. The policy is not put on the assets: Dagster then also retries a step that somebody interrupted, and
-knows no exception to it but its own `Failure`, which would hide the error that the command line shows.
+Here: how a failure that passes by itself (`domain/alerts/classification.py`) becomes a retry of Dagster's, with the
+pauses of its `RetryPolicy`. The policy is not put on the assets: Dagster then also retries a step that somebody
+interrupted, and knows no exception to it but its own `Failure`, which would hide the error that the command line shows.
 """
 
 import inspect
@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 
 import dagster as dg
 
-from fraud_retraining.domain.alerts.failures import RetryPolicy, judge
+from fraud_retraining.domain.alerts.classification import judge
+from fraud_retraining.domain.alerts.failures import RetryPolicy
 
 T = TypeVar("T")
 Compute = Callable[..., Any]

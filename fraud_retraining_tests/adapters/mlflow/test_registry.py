@@ -14,7 +14,7 @@ import pytest
 
 from fraud_retraining.adapters.mlflow.model_artifact import fitted_model
 from fraud_retraining.adapters.mlflow.registry import ModelVersion, Registry, TrainedRun
-from fraud_retraining.domain.alerts.failures import causes
+from fraud_retraining.domain.alerts.classification import causes
 from fraud_retraining.domain.training.fingerprint import Fingerprint
 from fraud_retraining.domain.values.errors import Conflict, DependencyUnreachable, IntegrityError
 from fraud_retraining_tests.support.registries import (

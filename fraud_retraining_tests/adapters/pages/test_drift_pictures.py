@@ -8,7 +8,7 @@ import pytest
 
 from fraud_retraining.adapters.pages.drift_pictures import worst_png
 from fraud_retraining.domain.monitoring.bins import Bins
-from fraud_retraining.domain.monitoring.drift import DriftReport, FeatureProfile, feature_drift
+from fraud_retraining.domain.monitoring.drift import DriftReport, FeatureProfile, FeatureRole, feature_drift
 
 NUMBERS = FeatureProfile.of(Bins(name="amount", edges=(0.0, 10.0, 1e9)), [(0, 90, 10, 0, 0), (0, 80, 20, 0, 0)])
 WORDS = FeatureProfile.of(
@@ -27,7 +27,7 @@ def report(*profiles: FeatureProfile) -> DriftReport:
         statistic="psi",
         threshold=0.2,
         rows=100,
-        features=tuple(feature_drift(one, days[one.bins.name], group="g", statistic="psi") for one in profiles),
+        features=tuple(feature_drift(one, days[one.bins.name], FeatureRole("g"), statistic="psi") for one in profiles),
         left_out={},
         groups=("g",),
         scores="",

@@ -22,6 +22,7 @@ from fraud_retraining.domain.monitoring.drift import (
     DriftReport,
     FeatureDrift,
     FeatureProfile,
+    FeatureRole,
     FraudDay,
     HeavyKeys,
     ReferenceProfile,
@@ -122,39 +123,39 @@ CALM = [(0, 500 + noise, 500 - noise, 0, 0) for noise in (3, -7, 12, 0, -5, 9, -
 class TestOneFeature:
     def test_a_day_like_the_others_does_not_drift(self) -> None:
         profile = FeatureProfile.of(BINS, CALM)
-        found = feature_drift(profile, (0, 505, 495, 0, 0), group="transaction", statistic="psi")
+        found = feature_drift(profile, (0, 505, 495, 0, 0), FeatureRole("transaction"), statistic="psi")
         assert found.drift == 0
         assert profile.counts == (0, 4005, 3995, 0, 0)
         assert profile.days == 8
 
     def test_a_day_unlike_them_drifts_by_what_goes_beyond_their_usual_distance(self) -> None:
         profile = FeatureProfile.of(BINS, CALM)
-        found = feature_drift(profile, (0, 900, 100, 0, 0), group="transaction", statistic="psi")
+        found = feature_drift(profile, (0, 900, 100, 0, 0), FeatureRole("transaction"), statistic="psi")
         assert found.psi > 0.5
         assert found.drift == pytest.approx(found.psi - profile.usual_of("psi", 1))
 
     def test_a_weekend_that_the_reference_knows_is_no_drift(self) -> None:
         week = [*[(0, 700, 300, 0, 0)] * 5, *[(0, 200, 800, 0, 0)] * 2]
         profile = FeatureProfile.of(BINS, week * 4)
-        saturday = feature_drift(profile, (0, 200, 800, 0, 0), group="transaction", statistic="psi")
+        saturday = feature_drift(profile, (0, 200, 800, 0, 0), FeatureRole("transaction"), statistic="psi")
         assert saturday.psi > 0.2
         assert saturday.drift < 0.01
 
     def test_one_odd_day_of_the_reference_does_not_hide_later_ones(self) -> None:
         profile = FeatureProfile.of(BINS, [*CALM * 3, (0, 100, 900, 0, 0)])
-        found = feature_drift(profile, (0, 100, 900, 0, 0), group="transaction", statistic="psi")
+        found = feature_drift(profile, (0, 100, 900, 0, 0), FeatureRole("transaction"), statistic="psi")
         assert found.drift > 0.5
 
     def test_the_measure_of_the_policy_is_judged(self) -> None:
         profile = FeatureProfile.of(BINS, CALM)
-        found = feature_drift(profile, (0, 900, 100, 0, 0), group="transaction", statistic="jensen_shannon")
+        found = feature_drift(profile, (0, 900, 100, 0, 0), FeatureRole("transaction"), statistic="jensen_shannon")
         assert found.drift == pytest.approx(found.jensen_shannon - profile.usual_of("jensen_shannon", 1))
 
     def test_missing_and_new_values_are_shares_of_the_day(self) -> None:
-        found = feature_drift(FeatureProfile.of(BINS, CALM), (10, 400, 400, 40, 150), group="g", statistic="psi")
+        found = feature_drift(FeatureProfile.of(BINS, CALM), (10, 400, 400, 40, 150), FeatureRole("g"), statistic="psi")
         assert (found.missing, found.new) == (0.15, 0.05)
         words = FeatureProfile.of(Bins(name="channel", categories=("chip",)), [(90, 5, 5), (95, 0, 5)])
-        found = feature_drift(words, (60, 30, 10), group="g", statistic="psi", newcomers=[("wallet", 30)])
+        found = feature_drift(words, (60, 30, 10), FeatureRole("g"), statistic="psi", newcomers=[("wallet", 30)])
         assert (found.missing, found.new, found.newcomers) == (0.1, 0.3, (("wallet", 30),))
         assert found.drift > 0.2
 
@@ -181,7 +182,7 @@ class TestOneFeature:
 
     def test_other_bins_are_refused(self) -> None:
         with pytest.raises(ValueError, match="5 bins"):
-            feature_drift(FeatureProfile.of(BINS, CALM), (1, 2), group="g", statistic="psi")
+            feature_drift(FeatureProfile.of(BINS, CALM), (1, 2), FeatureRole("g"), statistic="psi")
 
 
 def one_report(*features: tuple[str, float, float], min_importance: float = 0.05, **more: Any) -> DriftReport:
@@ -270,7 +271,7 @@ class TestHeavyKeys:
     def test_what_a_heavy_key_did_alone_is_no_drift(self, rest: tuple[int, ...], drifts: bool, why: str) -> None:
         profile = FeatureProfile.of(BINS, CALM)
         day_with_key = (*rest[:3], rest[3] + 60, 0)
-        full = feature_drift(profile, day_with_key, group="terminal", statistic="psi")
+        full = feature_drift(profile, day_with_key, FeatureRole("terminal"), statistic="psi")
         assert full.drift > 0.2
         heavy = HeavyKeys("terminal", (3,), 60)
         found = excused(full, heavy, without_heavy(profile, full, rest, "psi"))

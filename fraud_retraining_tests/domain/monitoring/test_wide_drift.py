@@ -22,6 +22,7 @@ from fraud_retraining.domain.monitoring.drift import (
     DriftReport,
     FeatureDrift,
     FeatureProfile,
+    FeatureRole,
     excused,
     feature_drift,
     heavy_keys,
@@ -154,10 +155,8 @@ class Wide:
         full = feature_drift(
             profile,
             day.counts(profile.bins),
-            group="transaction",
+            FeatureRole("transaction", self.importance[name], features=len(self.profiles)),
             statistic="psi",
-            features=len(self.profiles),
-            importance=self.importance[name],
         )
         heavy = heavy_keys("terminal", Counter(day.terminals.tolist()).items(), len(day.frauds))
         if full.drift <= THRESHOLD or heavy is None:

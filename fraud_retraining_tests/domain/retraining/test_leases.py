@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from fraud_retraining.domain.retraining.leases import (
+    Claim,
     Lease,
     LeasePolicy,
     Owner,
@@ -32,7 +33,8 @@ def owner(run: str = "a", pid: int = 1) -> Owner:
 
 
 def taken(current: Lease | None = None, by: Owner | None = None, at: datetime = NOON, gone: bool = False) -> Lease:
-    return take(current, "retrain", by or owner(), PURPOSE, POLICY, at, gone=gone)
+    claim = Claim(name="retrain", owner=by or owner(), purpose=PURPOSE)
+    return take(current, claim, POLICY, at, gone=gone)
 
 
 def later(seconds: float) -> datetime:

@@ -13,7 +13,7 @@ import dagster as dg
 import pytest
 
 from fraud_retraining.adapters.ledger.processes import this_process
-from fraud_retraining.domain.alerts.failures import WORKER_GONE
+from fraud_retraining.domain.alerts.classification import WORKER_GONE
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.orchestration.resources import open_ledger, open_outbox
 from fraud_retraining.orchestration.runs.failed_runs import fail_dead, notify_unreported
