@@ -20,6 +20,6 @@ def serve_approvals(
         from fraud_retraining.commands.implementation import approvals_server
 
         settings = read_settings(config)
-        message = f"http://{host}:{port}/releases; {approvals_server.ways(settings)}"
+        message = f"http://{host}:{port}/releases; {approvals_server.decision_ways(settings)}"
         err.print(message, highlight=False, markup=False, soft_wrap=True)
         approvals_server.serve(settings, host, port)

@@ -1,4 +1,5 @@
-"""What is served: the app of releases with its limits, and the file that scores inside MLflow.
+"""What is served: the web app of releases with its limits, and the model-from-code file that scores inside MLflow.
 
-Not here: the pages (`adapters/pages`), and what a decision does (`services/approvals.py`).
+Public: `release_app.build_app`, `release_site.ReleaseSite`, `slack_actions.Slack`, `limits.server_config`, `scorer`.
+Not here: how pages look (`adapters/pages`), what a decision does (`services/approvals.py`), and Dagster.
 """

@@ -22,8 +22,9 @@ from fraud_retraining.orchestration.release_notifier import OutboxReleaseNotifie
 from fraud_retraining.services.approvals import ReleaseApprovals
 from fraud_retraining.services.delivery import Notifier
 from fraud_retraining.serving.limits import server_config
-from fraud_retraining.serving.release_app import LoginProxy, Site, build_app
-from fraud_retraining.serving.release_app import Slack as SlackSetup
+from fraud_retraining.serving.release_app import build_app
+from fraud_retraining.serving.release_site import LoginProxy, ReleaseSite
+from fraud_retraining.serving.slack_actions import Slack as SlackSetup
 from fraud_retraining.settings import Settings
 from fraud_retraining_tests.support.approvals_fixture import Backend
 from fraud_retraining_tests.support.ledger_history import lived
@@ -50,7 +51,7 @@ def site(backend: Backend, slack: Slack, tmp_path: Any, monkeypatch: pytest.Monk
     links = ReleaseLinks(SECRET, hours=24)
     store = Store(FolderLocation(tmp_path / "store"), tmp_path / "scratch")
     app = build_app(
-        Site(backend.approvals, store, links, LoginProxy(backend.policy, PROXY_SECRET), LinkPolicy()),
+        ReleaseSite(backend.approvals, store, links, LoginProxy(backend.policy, PROXY_SECRET), LinkPolicy()),
         SlackSetup(TOKEN, SIGNING, slack.url),
     )
     with served(app) as address:
@@ -78,7 +79,7 @@ def reviewed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reviewed_]:
     policy = ReviewerPolicy(reviewers=people, proxy_header="X-Login", proxy_peers=("127.0.0.0/8",))
     shown = LinkPolicy(mlflow="http://127.0.0.1:5000")
     approvals = ReleaseApprovals(ledger, Registry(f"sqlite:///{folder}/mlflow.db", "e", ledger.model), policy)
-    site = Site(approvals, store, links, LoginProxy(policy, PROXY_SECRET), shown)
+    site = ReleaseSite(approvals, store, links, LoginProxy(policy, PROXY_SECRET), shown)
     with served(build_app(site, SlackSetup(TOKEN, SIGNING, "http://127.0.0.1:9/"))) as address:
         yield Reviewed_(address, ledger, store, links)
 

@@ -1,7 +1,6 @@
-"""`fraud-retraining serve`: the page of releases and Slack's clicks.
+"""The server of the web app of releases, set up from the settings and the environment.
 
-Here: putting the app together from the settings and the environment, and running it. Not here: what it answers
-(`serving/release_app.py`).
+Not here: what the app answers (`serving/`).
 """
 
 import os
@@ -13,24 +12,26 @@ from fraud_retraining.domain.releases.reviewers import PROXY_SECRET_VARIABLE, re
 from fraud_retraining.domain.values.errors import SettingsError
 from fraud_retraining.orchestration.resources import open_ledger, open_links, open_registry, open_store
 from fraud_retraining.services.approvals import ReleaseApprovals
-from fraud_retraining.serving.release_app import LoginProxy, Site, Slack, build_app
+from fraud_retraining.serving.release_app import build_app
+from fraud_retraining.serving.release_site import LoginProxy, ReleaseSite
+from fraud_retraining.serving.slack_actions import Slack
 from fraud_retraining.settings import Settings
 
 SIGNING_VARIABLE = "SLACK_SIGNING_SECRET"
 
 
-def site_of(settings: Settings) -> Site:
-    """Releases as these settings let people see and decide them."""
+def site_of(settings: Settings) -> ReleaseSite:
+    """The site of releases that these settings describe."""
     approvals = ReleaseApprovals(open_ledger(settings), open_registry(settings), settings.promotion)
     links: ReleaseLinks | None = open_links(settings)
-    return Site(approvals, open_store(settings), links, proxy_of(settings), settings.alerts.links)
+    return ReleaseSite(approvals, open_store(settings), links, proxy_of(settings), settings.alerts.links)
 
 
 def proxy_of(settings: Settings) -> LoginProxy | None:
-    """The login proxy whose word is believed; none where none is configured.
+    """The login proxy that is trusted; None where none is configured.
 
     Raises:
-        SettingsError: nothing would tell it from anybody else who reaches the port.
+        SettingsError: nothing would distinguish it from any other client that reaches the port.
     """
     policy, secret = settings.promotion, os.environ.get(PROXY_SECRET_VARIABLE, "").strip()
     if policy.proxy_header is None:
@@ -40,7 +41,7 @@ def proxy_of(settings: Settings) -> LoginProxy | None:
 
 
 def slack_of(settings: Settings) -> Slack | None:
-    """How Slack's clicks are verified; none where Slack is off or not set up.
+    """Access to Slack, by which its actions are verified; None where Slack is off or not set up.
 
     Raises:
         SettingsError: only one of the two secrets is there.
@@ -55,10 +56,10 @@ def slack_of(settings: Settings) -> Slack | None:
 
 
 def serve(settings: Settings, host: str, port: int) -> None:
-    """Serves until it is interrupted.
+    """Serve until interrupted.
 
     Raises:
-        SettingsError: nobody can listen at that address.
+        SettingsError: the address cannot be listened at.
     """
     import uvicorn
 
@@ -75,14 +76,14 @@ def _listening(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family)
     except (OSError, OverflowError) as error:
         raise SettingsError(
-            f"nobody can listen at {host}, port {port}",
+            f"cannot listen at {host}, port {port}",
             culprits=[error],
             remedy="end what listens there already, or name another one with --host and --port.",
         ) from None
 
 
-def ways(settings: Settings) -> str:
-    """By which ways people can decide through this app, and what the others lack."""
+def decision_ways(settings: Settings) -> str:
+    """A sentence: the ways by which reviewers can decide through this app, and what the other ways lack."""
     header = settings.promotion.proxy_header
     found = (
         ("signed links", bool(open_links(settings)), f"{LINK_VARIABLE}, at least {LEAST_CHARACTERS} characters"),
@@ -91,5 +92,5 @@ def ways(settings: Settings) -> str:
     )
     ready = [name for name, there, _ in found if there]
     lacking = [f"{name} ({needs})" for name, there, needs in found if not there]
-    told = f"people decide by {', '.join(ready)}" if ready else "everybody may read, nobody can decide"
-    return f"{told}; not set up: {', '.join(lacking)}" if lacking else told
+    sentence = f"reviewers decide by {', '.join(ready)}" if ready else "open for reading; no reviewer can decide"
+    return f"{sentence}; not set up: {', '.join(lacking)}" if lacking else sentence

@@ -121,7 +121,7 @@ def run(
             _grow(settings, policy, live, started, stop, err)
         while not stop.wait(1.0) and not _ended(started):
             pass
-        return _told(_ended(started), err)
+        return _exit_code(_ended(started), err)
 
 
 def _first_days(settings: Settings, progress: Progress, err: Console) -> SimulationPolicy:
@@ -241,7 +241,7 @@ def _ended(started: Sequence[Started]) -> Started | None:
     return next((one for one in started if one.process.poll() is not None), None)
 
 
-def _told(ended: Started | None, err: Console) -> int:
+def _exit_code(ended: Started | None, err: Console) -> int:
     if ended is None:
         return 0
     err.print(f"[bold red]{ended.name}[/] ended by itself; see {ended.log}", highlight=False)

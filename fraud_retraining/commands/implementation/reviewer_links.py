@@ -1,7 +1,7 @@
 """`fraud-retraining link`: a signed link to a waiting version for one reviewer, where no Slack sends it.
 
 Here: who may get one, and that the record says for whom one was made; never the link itself. Not here: signing
-(`adapters/pages/signed_links.py`) and what somebody decides by it (`serving/release_app.py`).
+(`adapters/pages/signed_links.py`) and the decision made by it (`serving/release_pages.py`).
 """
 
 from datetime import datetime, timedelta

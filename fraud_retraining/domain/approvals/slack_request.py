@@ -2,7 +2,7 @@
 
 Here: pure functions from a version's story to Block Kit. Not here: escaping (`domain/alerts/slack_markup.py`), what
 people are told in words (`domain/approvals/announcements.py`), sending (`adapters/alerts/slack.py`) and the clicks
-(`serving/release_app.py`).
+(`serving/slack_actions.py`).
 """
 
 from collections.abc import Iterator, Mapping

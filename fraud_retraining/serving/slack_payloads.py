@@ -1,7 +1,8 @@
-"""What Slack sends when somebody clicks, held against the shape that the app relies on.
+"""The shape of Slack's interaction payloads that the app relies on.
 
-Here: whether a body, whose signature was verified before, is a click of ours. Not here: what a click does
-(`serving/release_app.py`). A body of another shape is refused as a whole, before anything acts on a part of it.
+Here: whether a body, whose signature was verified before, is an interaction with one of our messages. A body of another
+shape is refused as a whole, before anything acts on a part of it. Not here: what an interaction does
+(`slack_actions.py`).
 """
 
 import json
@@ -20,10 +21,10 @@ from fraud_retraining.domain.approvals.slack_request import (
 )
 
 FIELDS = 5
-NO_CLICK = "The body is no click on a button of a release."
+NO_INTERACTION = "The body is no click on a button of a release."
 
 
-def _asked(text: str) -> str:
+def _decision_buttons(text: str) -> str:
     DecisionButtons.of(text)
     return text
 
@@ -36,7 +37,7 @@ class _Button(BaseModel):
     action_id: str = Field(pattern=f"^({APPROVE}|{REJECT})$")
     value: str
 
-    _is_ours = field_validator("value")(_asked)
+    _is_ours = field_validator("value")(_decision_buttons)
 
 
 class _Pressed(BaseModel):
@@ -66,7 +67,7 @@ class _View(BaseModel):
     private_metadata: str
     state: _Values
 
-    _is_ours = field_validator("private_metadata")(_asked)
+    _is_ours = field_validator("private_metadata")(_decision_buttons)
 
 
 class _Submitted(BaseModel):
@@ -75,14 +76,14 @@ class _Submitted(BaseModel):
     view: _View
 
 
-_CLICKS: TypeAdapter[Any] = TypeAdapter(_Pressed | _Submitted)
+_INTERACTIONS: TypeAdapter[Any] = TypeAdapter(_Pressed | _Submitted)
 
 
-def is_click(body: bytes) -> bool:
-    """Whether a signed body is a click on one of our buttons, or the reason that follows one."""
+def is_release_interaction(body: bytes) -> bool:
+    """Whether a signed body is a click on one of our buttons, or the reason typed after one."""
     try:
         (payload,) = parse_qs(body.decode("utf-8"), strict_parsing=True, max_num_fields=FIELDS)["payload"]
-        _CLICKS.validate_python(json.loads(payload))
+        _INTERACTIONS.validate_python(json.loads(payload))
     except (KeyError, ValueError, RecursionError, ValidationError):
         return False
     return True
