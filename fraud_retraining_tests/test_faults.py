@@ -17,7 +17,7 @@ import pyarrow as pa
 import pytest
 
 from fraud_retraining.adapters.mlflow.model_artifact import PREFIX
-from fraud_retraining.adapters.mlflow.registry import ENDED_WHY
+from fraud_retraining.adapters.mlflow.tags import ENDED_WHY
 from fraud_retraining.domain.data.validation import Report
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.releases.lifecycle import ReleaseState

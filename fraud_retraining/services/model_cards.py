@@ -6,7 +6,9 @@ Here: writing cards from the record, and noticing which ones the record has left
 
 from fraud_retraining.adapters.days.review_reports import read_review_report
 from fraud_retraining.adapters.ledger.ledger import Ledger
-from fraud_retraining.adapters.mlflow.registry import RELEASE_STATUS, ModelVersion, Registry
+from fraud_retraining.adapters.mlflow.registry import Registry
+from fraud_retraining.adapters.mlflow.tags import RELEASE_STATUS
+from fraud_retraining.adapters.mlflow.versions import ModelVersion
 from fraud_retraining.adapters.pages.html import card_html
 from fraud_retraining.adapters.pages.review_pictures import ReviewPictures
 from fraud_retraining.adapters.storage.store import Store

@@ -11,7 +11,8 @@ from collections.abc import Iterable
 
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.ledger.promotions import AliasMove
-from fraud_retraining.adapters.mlflow.registry import LEDGER_HEAD, Registry
+from fraud_retraining.adapters.mlflow.registry import Registry
+from fraud_retraining.adapters.mlflow.tags import LEDGER_HEAD
 from fraud_retraining.domain.ledger.events import Event, EventKind
 from fraud_retraining.domain.releases.lifecycle import (
     Complete,

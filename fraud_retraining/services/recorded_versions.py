@@ -10,15 +10,11 @@ are the chain's; a tag that says otherwise is refused.
 from dataclasses import replace
 
 from fraud_retraining.adapters.ledger.ledger import Ledger
-from fraud_retraining.adapters.mlflow.registry import ARTIFACT_DIGEST as DIGEST
-from fraud_retraining.adapters.mlflow.registry import (
-    AS_OF,
-    CHAMPION,
-    FINGERPRINT,
-    TRAINED_ON,
-    ModelVersion,
-    Registry,
-)
+from fraud_retraining.adapters.mlflow.aliases import CHAMPION
+from fraud_retraining.adapters.mlflow.registry import Registry
+from fraud_retraining.adapters.mlflow.tags import ARTIFACT_DIGEST as DIGEST
+from fraud_retraining.adapters.mlflow.tags import AS_OF, FINGERPRINT, TRAINED_ON
+from fraud_retraining.adapters.mlflow.versions import ModelVersion
 from fraud_retraining.domain.audit.record_checks import require_recorded
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.releases.lifecycle import Release

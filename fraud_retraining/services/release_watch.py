@@ -9,7 +9,8 @@ from datetime import timedelta
 
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.ledger.pinned_heads import PinnedHeads
-from fraud_retraining.adapters.mlflow.registry import ModelVersion, Registry
+from fraud_retraining.adapters.mlflow.registry import Registry
+from fraud_retraining.adapters.mlflow.versions import ModelVersion
 from fraud_retraining.domain.approvals.announcements import TOLD, ReleaseNotice, notice_of
 from fraud_retraining.domain.audit.record_checks import record_altered
 from fraud_retraining.domain.ledger.events import EventKind

@@ -10,7 +10,10 @@ import pytest
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.ledger.processes import this_process
 from fraud_retraining.adapters.ledger.releases import NewRelease
-from fraud_retraining.adapters.mlflow.registry import Registry, TrainedRun
+from fraud_retraining.adapters.mlflow.logged_models import TrainingSource
+from fraud_retraining.adapters.mlflow.registry import Registry
+from fraud_retraining.adapters.mlflow.runs import TrainedRun
+from fraud_retraining.adapters.mlflow.versions import NewVersion
 from fraud_retraining.definitions import build_definitions
 from fraud_retraining.domain.audit.retention import RetentionPolicy
 from fraud_retraining.domain.ledger.events import EventKind
@@ -63,10 +66,9 @@ def trained(registry: Registry, run: str) -> TrainedRun:
     return registry.log_model(
         registry.start_run("retrain", {"dagster_run_id": run}),
         fitted(),
+        TrainingSource(a_window(), a_fingerprint()),
         example=rows().slice(0, 5),
         tags={},
-        window=a_window(),
-        fingerprint=a_fingerprint(),
     )
 
 
@@ -75,11 +77,13 @@ def candidate(ledger: Ledger, registry: Registry, number: int, came_to: ReleaseS
     run = trained(registry, f"dagster {number}")
     as_of = AS_OF + timedelta(days=number)
     version = registry.register(
-        run.run_id,
-        fingerprint=run.fingerprint,
-        artifact_digest=run.artifact_digest,
-        as_of=as_of,
-        trained_on=a_window().days.training,
+        NewVersion(
+            run.run_id,
+            fingerprint=run.fingerprint,
+            artifact_digest=run.artifact_digest,
+            as_of=as_of,
+            trained_on=a_window().days.training,
+        )
     )
     new = NewRelease(
         version.version,

@@ -19,7 +19,8 @@ from fraud_retraining.adapters.ledger.decisions import ReviewerDecision
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.ledger.pinned_heads import HeadFile
 from fraud_retraining.adapters.ledger.processes import this_process
-from fraud_retraining.adapters.mlflow.registry import LEDGER_HEAD, RELEASE_STATUS
+from fraud_retraining.adapters.mlflow.tags import LEDGER_HEAD, RELEASE_STATUS
+from fraud_retraining.adapters.mlflow.versions import NewVersion
 from fraud_retraining.adapters.pages.signed_links import ReleaseLinks
 from fraud_retraining.adapters.storage.opening import open_location
 from fraud_retraining.adapters.storage.store import Store
@@ -561,11 +562,13 @@ def test_a_card_is_written_to_the_end(backend: Backend, tmp_path: Path) -> None:
     store = Store(open_location(str(tmp_path / "store"), s3=None, cache=tmp_path / "c"), scratch=tmp_path / "s")
     run = backend.trained.runs[0]
     version = backend.registry.register(
-        run.run_id,
-        fingerprint=run.fingerprint,
-        artifact_digest=run.artifact_digest,
-        as_of=FIRST,
-        trained_on=a_window().days.training,
+        NewVersion(
+            run.run_id,
+            fingerprint=run.fingerprint,
+            artifact_digest=run.artifact_digest,
+            as_of=FIRST,
+            trained_on=a_window().days.training,
+        )
     ).version
     lives.waiting(backend.ledger, version, FIRST, None, store)
     mlflow, kept = Path(backend.trained.uri.removeprefix("sqlite:///")), tmp_path / "mlflow.kept"

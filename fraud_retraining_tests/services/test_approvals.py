@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fraud_retraining.adapters.mlflow.model_artifact import read_files
-from fraud_retraining.adapters.mlflow.registry import ARTIFACT_DIGEST
+from fraud_retraining.adapters.mlflow.tags import ARTIFACT_DIGEST
 from fraud_retraining.domain.evaluation.gates import GATES, Finding, Gate, GateResult, Verdict
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.releases.lifecycle import ReleaseState

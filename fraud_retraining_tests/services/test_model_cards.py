@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from fraud_retraining.adapters.ledger.ledger import Ledger
+from fraud_retraining.adapters.mlflow.logged_models import TrainingSource
 from fraud_retraining.adapters.mlflow.registry import Registry
+from fraud_retraining.adapters.mlflow.versions import NewVersion
 from fraud_retraining.adapters.storage.opening import open_location
 from fraud_retraining.adapters.storage.store import Store
 from fraud_retraining.domain.review.model_card import MOST_CHARACTERS
@@ -43,10 +45,21 @@ def registered(registry: Registry) -> int:
     """A version of a real model in MLflow."""
     fingerprint = a_fingerprint()
     run_id = registry.start_run("trained")
-    run = registry.log_model(run_id, fitted(), example=rows(), tags={}, window=a_window(), fingerprint=fingerprint)
+    run = registry.log_model(
+        run_id,
+        fitted(),
+        TrainingSource(a_window(), fingerprint),
+        example=rows(),
+        tags={},
+    )
     about = {"as_of": a_window().days.as_of, "trained_on": a_window().days.training}
     return registry.register(
-        run_id, fingerprint=fingerprint.digest, artifact_digest=run.artifact_digest, **about
+        NewVersion(
+            run_id,
+            fingerprint=fingerprint.digest,
+            artifact_digest=run.artifact_digest,
+            **about,
+        )
     ).version
 
 

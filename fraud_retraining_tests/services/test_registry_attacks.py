@@ -9,7 +9,8 @@ import pytest
 from fraud_retraining.adapters.ledger.decisions import ReviewerDecision
 from fraud_retraining.adapters.ledger.pinned_heads import HeadFile
 from fraud_retraining.adapters.mlflow.model_artifact import read_files
-from fraud_retraining.adapters.mlflow.registry import ARTIFACT_DIGEST, AS_OF, FINGERPRINT, TRAINED_ON
+from fraud_retraining.adapters.mlflow.tags import ARTIFACT_DIGEST, AS_OF, FINGERPRINT, TRAINED_ON
+from fraud_retraining.adapters.mlflow.versions import NewVersion
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.releases.lifecycle import Decision, ReleaseState
 from fraud_retraining.domain.releases.reviewers import Identity, Proof, ReviewerPolicy
@@ -77,7 +78,12 @@ def test_an_alias_on_a_version_that_the_ledger_does_not_know_is_not_opened(serve
     run = served.trained.runs[1]
     about = {"as_of": a_window().days.as_of, "trained_on": a_window().days.training}
     planted = served.registry.register(
-        run.run_id, fingerprint=run.fingerprint, artifact_digest=run.artifact_digest, **about
+        NewVersion(
+            run.run_id,
+            fingerprint=run.fingerprint,
+            artifact_digest=run.artifact_digest,
+            **about,
+        )
     )
     served.move_by_hand(planted.version)
     with pytest.raises(RecordAltered, match="unknown to the ledger"):
@@ -235,11 +241,13 @@ def test_a_lost_champion_is_retired_by_a_person_and_the_next_one_starts_over(
     taken = [release.version for release in served.ledger.releases()]
     run = served.trained.runs[1]
     version = served.registry.register(
-        run.run_id,
-        fingerprint=run.fingerprint,
-        artifact_digest=run.artifact_digest,
-        as_of=a_window().days.as_of,
-        trained_on=a_window().days.training,
+        NewVersion(
+            run.run_id,
+            fingerprint=run.fingerprint,
+            artifact_digest=run.artifact_digest,
+            as_of=a_window().days.as_of,
+            trained_on=a_window().days.training,
+        ),
         taken=taken,
     )
     assert version.version == 2, "version 1 is another model's for ever"

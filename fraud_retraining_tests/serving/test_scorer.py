@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fraud_retraining.adapters.mlflow.logged_models import TrainingSource
 from fraud_retraining.adapters.mlflow.model_artifact import read_files
 from fraud_retraining.adapters.mlflow.registry import Registry
+from fraud_retraining.adapters.mlflow.versions import NewVersion
 from fraud_retraining.domain.training.scoring import files_digest
 from fraud_retraining_tests.support.registries import (
     AS_OF,
@@ -34,17 +36,18 @@ def registry(home) -> Registry:
     run = registry.log_model(
         registry.start_run("retrain"),
         fitted(),
+        TrainingSource(a_window(), a_fingerprint()),
         example=rows().slice(0, 5),
         tags={},
-        window=a_window(),
-        fingerprint=a_fingerprint(),
     )
     version = registry.register(
-        run.run_id,
-        fingerprint=run.fingerprint,
-        artifact_digest=run.artifact_digest,
-        as_of=AS_OF,
-        trained_on=a_window().days.training,
+        NewVersion(
+            run.run_id,
+            fingerprint=run.fingerprint,
+            artifact_digest=run.artifact_digest,
+            as_of=AS_OF,
+            trained_on=a_window().days.training,
+        )
     )
     registry.compare_and_set_champion(None, version.version)
     return registry

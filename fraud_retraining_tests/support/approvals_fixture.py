@@ -14,8 +14,12 @@ from uuid import uuid4
 
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.ledger.releases import NewRelease
+from fraud_retraining.adapters.mlflow.logged_models import TrainingSource
 from fraud_retraining.adapters.mlflow.model_artifact import read_files
-from fraud_retraining.adapters.mlflow.registry import ARTIFACT_DIGEST, Registry, TrainedRun
+from fraud_retraining.adapters.mlflow.registry import Registry
+from fraud_retraining.adapters.mlflow.runs import TrainedRun
+from fraud_retraining.adapters.mlflow.tags import ARTIFACT_DIGEST
+from fraud_retraining.adapters.mlflow.versions import NewVersion
 from fraud_retraining.domain.evaluation.gates import (
     GATES,
     NO_CHAMPION,
@@ -77,8 +81,8 @@ def train_models(home: Path) -> Trained:
 
 def _train(registry: Registry) -> TrainedRun:
     run_id = registry.start_run("retrain")
-    about = {"example": rows().slice(0, 5), "tags": {}, "window": a_window(), "fingerprint": a_fingerprint()}
-    return registry.log_model(run_id, fitted(), **about)
+    source = TrainingSource(a_window(), a_fingerprint())
+    return registry.log_model(run_id, fitted(), source, example=rows().slice(0, 5), tags={})
 
 
 def _folder(registry: Registry, run: TrainedRun) -> Path:
@@ -130,11 +134,13 @@ class Backend:
         """The version of a trained model, whose gates have passed; model n is as of n days after the first."""
         run, as_of = self.trained.runs[model], FIRST_DAY + timedelta(days=model)
         version = self.registry.register(
-            run.run_id,
-            fingerprint=run.fingerprint,
-            artifact_digest=run.artifact_digest,
-            as_of=as_of,
-            trained_on=a_window().days.training,
+            NewVersion(
+                run.run_id,
+                fingerprint=run.fingerprint,
+                artifact_digest=run.artifact_digest,
+                as_of=as_of,
+                trained_on=a_window().days.training,
+            )
         )
         evaluation = an_evaluation(run.fingerprint, as_of)
         about = {"actor": "pipeline", "as_of": as_of, "fingerprint": run.fingerprint}

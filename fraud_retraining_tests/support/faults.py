@@ -19,7 +19,8 @@ import numpy as np
 
 from fraud_retraining import cli
 from fraud_retraining.adapters.ledger.ledger import Ledger
-from fraud_retraining.adapters.mlflow.registry import ARTIFACT_DIGEST, Registry
+from fraud_retraining.adapters.mlflow.registry import Registry
+from fraud_retraining.adapters.mlflow.tags import ARTIFACT_DIGEST
 from fraud_retraining.adapters.storage.locations import FolderLocation
 from fraud_retraining.adapters.storage.store import RECORD, Store
 from fraud_retraining.commands.support.progress import RichProgress

@@ -17,7 +17,8 @@ from fraud_retraining.adapters.days.monitoring_reports import drift_reports, pro
 from fraud_retraining.adapters.days.review_reports import read_review_report, write_review_report
 from fraud_retraining.adapters.days.window_rows import WindowRows
 from fraud_retraining.adapters.ledger.ledger import Ledger
-from fraud_retraining.adapters.mlflow.registry import ModelVersion, Registry
+from fraud_retraining.adapters.mlflow.registry import Registry
+from fraud_retraining.adapters.mlflow.versions import ModelVersion
 from fraud_retraining.adapters.pages.pictures import pictures
 from fraud_retraining.adapters.pages.review_pictures import write_pictures
 from fraud_retraining.adapters.storage.store import Store

@@ -29,7 +29,8 @@ from fraud_retraining.adapters.days.monitoring_reports import (
 )
 from fraud_retraining.adapters.days.window_rows import TABLE
 from fraud_retraining.adapters.ledger.ledger import Ledger
-from fraud_retraining.adapters.mlflow.registry import ModelVersion, Registry
+from fraud_retraining.adapters.mlflow.registry import Registry
+from fraud_retraining.adapters.mlflow.versions import ModelVersion
 from fraud_retraining.adapters.storage.engine import Engine
 from fraud_retraining.adapters.storage.lake import Lake
 from fraud_retraining.adapters.storage.store import Partition, Store

@@ -12,7 +12,9 @@ import dagster as dg
 
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.ledger.releases import NewRelease
-from fraud_retraining.adapters.mlflow.registry import AUTOMATED, ModelVersion, Registry
+from fraud_retraining.adapters.mlflow.registry import Registry
+from fraud_retraining.adapters.mlflow.tags import AUTOMATED
+from fraud_retraining.adapters.mlflow.versions import ModelVersion, NewVersion
 from fraud_retraining.adapters.storage.store import Store
 from fraud_retraining.domain.alerts.notices import mlflow_version_url, release_url
 from fraud_retraining.domain.releases.candidate import Evaluation, RegisteredVersion, ReleaseOutcome, TrainedModel
@@ -176,13 +178,15 @@ def _register(
 ) -> int:
     request = request_of_run(context.run_id, ledger)
     version = registry.register(
-        model.run_id,
-        fingerprint=model.fingerprint,
-        artifact_digest=model.artifact_digest,
-        as_of=model.as_of,
-        trained_on=window.days.training,
+        NewVersion(
+            model.run_id,
+            fingerprint=model.fingerprint,
+            artifact_digest=model.artifact_digest,
+            as_of=model.as_of,
+            trained_on=window.days.training,
+            tags={AUTOMATED: "true", "trigger": request.trigger, "dagster_run_id": context.run_id},
+        ),
         taken=[one.version for one in ledger.releases() if one.fingerprint != model.fingerprint],
-        tags={AUTOMATED: "true", "trigger": request.trigger, "dagster_run_id": context.run_id},
     )
     release = NewRelease(
         version=version.version,

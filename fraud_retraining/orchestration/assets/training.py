@@ -18,7 +18,9 @@ from fraud_retraining.adapters.days.window_rows import WindowRows
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.mlflow.code_versions import code_version
 from fraud_retraining.adapters.mlflow.environment import environment, fitting_libraries, library_versions
-from fraud_retraining.adapters.mlflow.registry import Registry, TrainedRun
+from fraud_retraining.adapters.mlflow.logged_models import TrainingSource
+from fraud_retraining.adapters.mlflow.registry import Registry
+from fraud_retraining.adapters.mlflow.runs import TrainedRun
 from fraud_retraining.adapters.storage.engine import Engine
 from fraud_retraining.adapters.storage.lake import DayFiles, Lake
 from fraud_retraining.adapters.storage.store import Store
@@ -307,11 +309,9 @@ def _train(
     return registry.log_model(
         mlflow.run_id,
         model,
+        TrainingSource(window, determined_by, rows_uri=f"{settings.store_uri}/{FEATURES}"),
         example=_example(rows),
         tags=_tags(context, window, determined_by),
-        window=window,
-        fingerprint=determined_by,
-        rows_uri=f"{settings.store_uri}/{FEATURES}",
         on_built=lambda artifact_digest: ledger.append(
             EventKind.ARTIFACT_BUILT,
             actor="pipeline",

@@ -14,7 +14,9 @@ import dagster as dg
 from fraud_retraining.adapters.ledger.leases import Heartbeat
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.ledger.processes import this_process
-from fraud_retraining.adapters.mlflow.registry import DAGSTER_RUN, FINGERPRINT, Registry, RunSummary
+from fraud_retraining.adapters.mlflow.registry import Registry
+from fraud_retraining.adapters.mlflow.runs import RunSummary
+from fraud_retraining.adapters.mlflow.tags import DAGSTER_RUN, FINGERPRINT
 from fraud_retraining.domain.audit.retention import KeptRun, KeptVersion, Removal, RetentionPolicy, removals
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.retraining.budget import Spent

@@ -12,14 +12,9 @@ from typing import Any
 
 import dagster as dg
 
-from fraud_retraining.adapters.mlflow.registry import (
-    AUTOMATED,
-    DAGSTER_RUN,
-    NOTE,
-    RUN_NAME,
-    Registry,
-    asking_mlflow,
-)
+from fraud_retraining.adapters.mlflow.connection import mlflow_call
+from fraud_retraining.adapters.mlflow.registry import Registry
+from fraud_retraining.adapters.mlflow.tags import AUTOMATED, DAGSTER_RUN, NOTE, RUN_NAME
 from fraud_retraining.orchestration.runs.requests import request_of_run
 from fraud_retraining.orchestration.runs.workers import Fate, fate_of, worker_of
 from fraud_retraining.orchestration.tags import as_of_of
@@ -63,7 +58,7 @@ class MlflowRun:
             "extra_tags": self._tags(),
         }
         tracking = mlflow_tracking.resource_fn(self._context.replace_config(config))
-        with asking_mlflow(uri, "bind the run to one of its own"):
+        with mlflow_call(uri, "bind the run to one of its own"):
             bound = next(tracking)
         self._tracking = tracking
         return str(bound.active_run().info.run_id)

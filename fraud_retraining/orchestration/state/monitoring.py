@@ -18,7 +18,7 @@ from functools import cached_property
 
 from fraud_retraining.adapters.days.monitoring_reports import DRIFT, FINGERPRINT, PERFORMANCE, SCORED, is_whole
 from fraud_retraining.adapters.ledger.ledger import Ledger
-from fraud_retraining.adapters.mlflow.registry import ModelVersion
+from fraud_retraining.adapters.mlflow.versions import ModelVersion
 from fraud_retraining.adapters.storage.lake import Lake
 from fraud_retraining.adapters.storage.store import Partition, Store
 from fraud_retraining.domain.evaluation.metrics import MetricsPolicy

@@ -12,8 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fraud_retraining.adapters.mlflow.logged_models import TrainingSource
 from fraud_retraining.adapters.mlflow.model_artifact import fitted_model
-from fraud_retraining.adapters.mlflow.registry import ModelVersion, Registry, TrainedRun
+from fraud_retraining.adapters.mlflow.registry import Registry
+from fraud_retraining.adapters.mlflow.runs import TrainedRun
+from fraud_retraining.adapters.mlflow.versions import ModelVersion, NewVersion
 from fraud_retraining.domain.alerts.classification import causes
 from fraud_retraining.domain.training.fingerprint import Fingerprint
 from fraud_retraining.domain.values.errors import Conflict, DependencyUnreachable, IntegrityError
@@ -69,21 +72,22 @@ def train(registry: Registry, fingerprint: Fingerprint, estimator: str = "xgboos
     return registry.log_model(
         run_id or registry.start_run("retrain"),
         fitted(estimator),
+        TrainingSource(a_window(), fingerprint),
         example=rows().slice(0, 5),
         tags={"trigger": "manual"},
-        window=a_window(),
-        fingerprint=fingerprint,
     )
 
 
 def register(registry: Registry, run: TrainedRun) -> ModelVersion:
     return registry.register(
-        run.run_id,
-        fingerprint=run.fingerprint,
-        artifact_digest=run.artifact_digest,
-        as_of=AS_OF,
-        trained_on=TRAINED_ON,
-        tags={"trigger": "manual"},
+        NewVersion(
+            run.run_id,
+            fingerprint=run.fingerprint,
+            artifact_digest=run.artifact_digest,
+            as_of=AS_OF,
+            trained_on=TRAINED_ON,
+            tags={"trigger": "manual"},
+        )
     )
 
 
