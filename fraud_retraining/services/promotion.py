@@ -9,6 +9,7 @@ decided (`services/approvals.py`).
 
 from collections.abc import Iterable
 
+from fraud_retraining.adapters.ledger.event_log import EventKeys
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.ledger.promotions import AliasMove
 from fraud_retraining.adapters.mlflow.registry import Registry
@@ -285,9 +286,7 @@ class Promoter:
             EventKind.SMOKE_TESTED,
             actor=SMOKE_TEST,
             channel=RECOVERY,
-            version=champion.version,
-            fingerprint=champion.fingerprint,
-            as_of=champion.as_of,
+            keys=EventKeys(version=champion.version, fingerprint=champion.fingerprint, as_of=champion.as_of),
             payload=result.model_dump(),
         )
         return result

@@ -7,6 +7,7 @@ Here: one look, which can be repeated at any time and by several daemons. Not he
 from dataclasses import dataclass
 from datetime import timedelta
 
+from fraud_retraining.adapters.ledger.event_log import EventKeys
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.ledger.pinned_heads import PinnedHeads
 from fraud_retraining.adapters.mlflow.registry import Registry
@@ -104,13 +105,15 @@ class ReleaseWatch:
     def _remind(self, release: Release, reminder: Reminder) -> None:
         self._ledger.append_once(
             EventKind.REVIEWERS_REMINDED,
-            subject=f"version {release.version}, {reminder}",
+            keys=EventKeys(
+                subject=f"version {release.version}, {reminder}",
+                as_of=release.as_of,
+                version=release.version,
+                fingerprint=release.fingerprint,
+            ),
             payload={"reminder": reminder, "deadline": release.deadline},
             actor=DEADLINE,
             channel=WATCH,
-            as_of=release.as_of,
-            version=release.version,
-            fingerprint=release.fingerprint,
         )
 
     def _check_artifact(self) -> None:
@@ -133,11 +136,10 @@ class ReleaseWatch:
         found = {"sound": problem is None, "problem": problem or "", "last_good": good.version if good else None}
         self._ledger.append_changed(
             EventKind.CHAMPION_CHECKED,
-            subject=CHAMPION,
+            keys=EventKeys(subject=CHAMPION, version=version),
             payload={"version": version, **found},
             actor=WATCH,
             channel="registry",
-            version=version,
         )
 
     def _problem(self, serving: ModelVersion) -> str | None:

@@ -16,6 +16,7 @@ from mlflow import MlflowClient
 
 from fraud_retraining.adapters.alerts.outbox import Outbox
 from fraud_retraining.adapters.ledger.decisions import ReviewerDecision
+from fraud_retraining.adapters.ledger.event_log import EventKeys
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.ledger.pinned_heads import HeadFile
 from fraud_retraining.adapters.ledger.processes import this_process
@@ -138,7 +139,11 @@ def history(ledger: Ledger) -> None:
     damaged = {"sound": False, "problem": "one byte", "last_good": None}
     for found in (damaged, {"sound": True, "problem": "", "last_good": None}, damaged):
         ledger.append_changed(
-            EventKind.CHAMPION_CHECKED, subject="champion", payload=found, actor="watch", channel="registry", version=1
+            EventKind.CHAMPION_CHECKED,
+            keys=EventKeys(subject="champion", version=1),
+            payload=found,
+            actor="watch",
+            channel="registry",
         )
 
 
@@ -215,7 +220,7 @@ class DeadRun:
 def test_a_run_whose_process_is_gone_is_failed_and_told_exactly_once(settings: Settings) -> None:
     ledger, record = open_ledger(settings), Record(settings.home / LEDGER)
     told = {"cause": "worker_died", "inputs": "i", "reason": "it failed twice"}
-    ledger.append(EventKind.AUTOMATION_PAUSED, subject=RETRAINING, actor="automation", payload=told)
+    ledger.append(EventKind.AUTOMATION_PAUSED, keys=EventKeys(subject=RETRAINING), actor="automation", payload=told)
     record.keep()
     dead = DeadRun(settings, record)
     dead.begin()()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from fraud_retraining.adapters.ledger.event_log import EventKeys
 from fraud_retraining.adapters.mlflow.model_artifact import read_files
 from fraud_retraining.adapters.mlflow.tags import ARTIFACT_DIGEST
 from fraud_retraining.domain.evaluation.gates import GATES, Finding, Gate, GateResult, Verdict
@@ -252,7 +253,10 @@ def _record_verdict(backend: Backend, model: int, verdict: Verdict) -> None:
     run = backend.trained.runs[model]
     told = an_evaluation(run.fingerprint, backend.ledger.releases()[0].as_of, verdict=verdict)
     backend.ledger.append(
-        EventKind.MODEL_EVALUATED, actor="mallory", fingerprint=run.fingerprint, payload=told.model_dump(mode="json")
+        EventKind.MODEL_EVALUATED,
+        actor="mallory",
+        keys=EventKeys(fingerprint=run.fingerprint),
+        payload=told.model_dump(mode="json"),
     )
 
 

@@ -3,6 +3,7 @@
 import pytest
 
 from fraud_retraining.adapters.ledger.decisions import ReviewerDecision
+from fraud_retraining.adapters.ledger.event_log import EventKeys
 from fraud_retraining.adapters.ledger.promotions import AliasMove
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.releases.lifecycle import Complete, Decision, ReleaseState
@@ -148,7 +149,7 @@ def test_an_unfinished_first_champion_that_failed_is_recorded_as_such(backend: B
     backend.registry.compare_and_set_champion(None, bad)
     backend.ledger.finish_promotion(intent, Complete(), **BY)
     told = {"passed": False, "rows": 0, "problem": "cannot be loaded"}
-    backend.ledger.append(EventKind.SMOKE_TESTED, actor="smoke test", version=bad, payload=told)
+    backend.ledger.append(EventKind.SMOKE_TESTED, actor="smoke test", keys=EventKeys(version=bad), payload=told)
     backend.move_by_hand(None)
     backend.promoter.recover("start")
     assert backend.states() == {bad: "rolled_back"}

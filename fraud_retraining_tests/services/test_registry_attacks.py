@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from fraud_retraining.adapters.ledger.decisions import ReviewerDecision
+from fraud_retraining.adapters.ledger.event_log import EventKeys
 from fraud_retraining.adapters.ledger.pinned_heads import HeadFile
 from fraud_retraining.adapters.mlflow.model_artifact import read_files
 from fraud_retraining.adapters.mlflow.tags import ARTIFACT_DIGEST, AS_OF, FINGERPRINT, TRAINED_ON
@@ -46,8 +47,8 @@ def served(backend: Backend) -> Backend:
     """Version 1 serves; what it has learnt from is in the ledger."""
     release = backend.champion(0)
     trained = {"training": a_window().days.training.model_dump(mode="json"), "artifact_digest": release.artifact_digest}
-    about = {"actor": "pipeline", "fingerprint": release.fingerprint, "as_of": release.as_of}
-    backend.ledger.append(EventKind.MODEL_TRAINED, payload=trained, **about)
+    keys = EventKeys(fingerprint=release.fingerprint, as_of=release.as_of)
+    backend.ledger.append(EventKind.MODEL_TRAINED, payload=trained, actor="pipeline", keys=keys)
     return backend
 
 
@@ -134,9 +135,9 @@ def test_a_planted_run_is_not_adopted(served: Backend):
     """Whoever reaches MLflow can tag a run with a fingerprint that is to be trained next."""
     run = served.trained.runs[2]
     assert served.registry.find_run(run.fingerprint, recorded_digests(served.ledger, run.fingerprint)) is None
-    about = {"actor": "pipeline", "fingerprint": run.fingerprint}
     built = {"artifact_digest": run.artifact_digest, "run_id": run.run_id}
-    served.ledger.append(EventKind.ARTIFACT_BUILT, payload=built, **about)
+    keys = EventKeys(fingerprint=run.fingerprint)
+    served.ledger.append(EventKind.ARTIFACT_BUILT, payload=built, actor="pipeline", keys=keys)
     found = served.registry.find_run(run.fingerprint, recorded_digests(served.ledger, run.fingerprint))
     assert found is not None and found.run_id == run.run_id
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from fraud_retraining.adapters.ledger.event_log import EventKeys
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.ledger.releases import NewRelease
 from fraud_retraining.adapters.mlflow.environment import environment
@@ -103,7 +104,10 @@ class TestLibraries:
             made_by = environment().model_dump(mode="json") | {"installed_digest": digest(named)}
             payload = {**made_by, **({"packages": named} if named is not None else {})}
             ledger.append_changed(
-                EventKind.CONFIGURATION_CHANGED, subject="environment", payload=payload, actor="alice"
+                EventKind.CONFIGURATION_CHANGED,
+                keys=EventKeys(subject="environment"),
+                payload=payload,
+                actor="alice",
             )
             as_of = FIRST + timedelta(days=2 * version)
             waiting(ledger, version, as_of, version - 1 or None, xgboost="3.2.0" if version == 1 else xgboost)
@@ -152,7 +156,7 @@ def test_an_as_of_day_that_was_trained_twice_keeps_the_two_apart(sqlite_ledger: 
     waiting(sqlite_ledger, 1, FIRST, None)
     asked(sqlite_ledger, FIRST, trigger="manual", reason="again")
     other = window(FIRST).model_copy(update={"features_policy": digest("other plan")}).model_dump(mode="json")
-    sqlite_ledger.append(EventKind.WINDOW_BUILT, actor="pipeline", as_of=FIRST, payload=other)
+    sqlite_ledger.append(EventKind.WINDOW_BUILT, actor="pipeline", keys=EventKeys(as_of=FIRST), payload=other)
     history = read_release_history(sqlite_ledger, 1)
     assert history.window == window(FIRST)
     assert history.asked.reason == "48 hours are over"
@@ -161,19 +165,25 @@ def test_an_as_of_day_that_was_trained_twice_keeps_the_two_apart(sqlite_ledger: 
 def test_a_day_that_was_rewritten_afterwards_is_told_until_it_is_back(sqlite_ledger: Ledger):
     waiting(sqlite_ledger, 1, FIRST, None)
     used = (FIRST - timedelta(days=5)).isoformat()
-    about = {"subject": "version 1", "actor": "pipeline", "version": 1, "as_of": FIRST}
+    keys = EventKeys(subject="version 1", version=1, as_of=FIRST)
     for rewritten in ([used], []):
         said = {"rewritten": rewritten, "reproducible": not rewritten, "reason": ""}
-        sqlite_ledger.append(EventKind.REPRODUCIBILITY_CHANGED, payload=said, **about)
+        sqlite_ledger.append(EventKind.REPRODUCIBILITY_CHANGED, payload=said, actor="pipeline", keys=keys)
         assert read_release_history(sqlite_ledger, 1).rewritten == tuple(rewritten)
 
 
 def test_alerts_about_the_day_or_the_version_are_told(sqlite_ledger: Ledger):
     waiting(sqlite_ledger, 1, FIRST, None)
     notice = {"title": "the artifact is damaged"}
-    sqlite_ledger.append(EventKind.NOTICE_OPENED, actor="watch", subject="artifact:1", payload={**notice, "version": 1})
-    sqlite_ledger.append(EventKind.NOTICE_OPENED, actor="watch", subject="data", as_of=FIRST, payload={"title": "late"})
-    sqlite_ledger.append(EventKind.NOTICE_OPENED, actor="watch", subject="other", payload={**notice, "version": 2})
+    sqlite_ledger.append(
+        EventKind.NOTICE_OPENED, actor="watch", keys=EventKeys(subject="artifact:1"), payload={**notice, "version": 1}
+    )
+    sqlite_ledger.append(
+        EventKind.NOTICE_OPENED, actor="watch", keys=EventKeys(subject="data", as_of=FIRST), payload={"title": "late"}
+    )
+    sqlite_ledger.append(
+        EventKind.NOTICE_OPENED, actor="watch", keys=EventKeys(subject="other"), payload={**notice, "version": 2}
+    )
     assert [alert.reason for alert in read_release_history(sqlite_ledger, 1).alerts] == [
         "the artifact is damaged",
         "late",
@@ -199,7 +209,10 @@ def test_a_training_that_said_less_has_a_shorter_story(sqlite_ledger: Ledger):
     event = sqlite_ledger.last(EventKind.MODEL_TRAINED)
     payload = {name: value for name, value in event.payload.items() if name != "making"}
     sqlite_ledger.append(
-        EventKind.MODEL_TRAINED, actor="pipeline", as_of=FIRST, fingerprint=model.fingerprint, payload=payload
+        EventKind.MODEL_TRAINED,
+        actor="pipeline",
+        keys=EventKeys(as_of=FIRST, fingerprint=model.fingerprint),
+        payload=payload,
     )
     new = NewRelease(1, model.fingerprint, FIRST, "manual", artifact_digest="x", verdict_passed=True)
     sqlite_ledger.open_release(new, actor="p", channel="c")

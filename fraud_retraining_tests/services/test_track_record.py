@@ -3,6 +3,7 @@
 import pytest
 
 from fraud_retraining.adapters.ledger.decisions import ReviewerDecision
+from fraud_retraining.adapters.ledger.event_log import EventKeys
 from fraud_retraining.adapters.ledger.promotions import AliasMove
 from fraud_retraining.domain.evaluation.gates import Verdict
 from fraud_retraining.domain.ledger.events import EventKind
@@ -33,7 +34,9 @@ def registered(ledger, version: int, average_precision: float = 0.7, warnings: t
 def judged_as(ledger, judged: Evaluation, warnings: tuple[str, ...] = (), asker: str = "", **more):
     version = int(judged.fingerprint[1:])
     payload = judged.model_dump(mode="json")
-    ledger.append(EventKind.MODEL_EVALUATED, actor="pipeline", fingerprint=judged.fingerprint, payload=payload)
+    ledger.append(
+        EventKind.MODEL_EVALUATED, actor="pipeline", keys=EventKeys(fingerprint=judged.fingerprint), payload=payload
+    )
     more = {"verdict_digest": digest(judged.verdict), **more}
     run = requested(ledger, version, asker)
     return opened(ledger, version, version, facts={"warnings": list(warnings), "dagster_run_id": run}, **more)
@@ -43,7 +46,9 @@ def requested(ledger, version: int, asker: str) -> str:
     """A run that automation decided on, unless a person asked for it."""
     run, as_of = f"run {version}", ledger_day(version)
     told = {"trigger": "schedule", "reason": ""}
-    ledger.append_once(EventKind.RETRAIN_DECIDED, subject=run, payload=told, actor="automation", as_of=as_of)
+    ledger.append_once(
+        EventKind.RETRAIN_DECIDED, keys=EventKeys(subject=run, as_of=as_of), payload=told, actor="automation"
+    )
     by = Requester(name=asker or UNKNOWN, channel="command line")
     ledger.record_retrain_request(run, as_of, decided=None if asker else run, asker=by, **told)
     return run
@@ -103,7 +108,9 @@ def test_an_unusual_one_asks_and_says_why(trusted, more, why):
 
 def test_a_version_of_which_nobody_recorded_warnings_asks(trusted):
     judged = an_evaluation("f7", ledger_day(7), 0.73).model_copy(update={"champion_version": 6})
-    trusted.append(EventKind.MODEL_EVALUATED, actor="p", fingerprint="f7", payload=judged.model_dump(mode="json"))
+    trusted.append(
+        EventKind.MODEL_EVALUATED, actor="p", keys=EventKeys(fingerprint="f7"), payload=judged.model_dump(mode="json")
+    )
     release = opened(trusted, 7, 7, verdict_digest=digest(judged.verdict))
     allowed = permission_for(trusted, EARNED, release)
     assert not allowed.automatic
@@ -121,9 +128,11 @@ def test_an_incident_puts_it_back_to_manual(trusted, incident: str):
             trusted.champion_moved(5, actor="somebody", channel="registry")
         case "artifact":
             told = {"version": 6, "sound": False, "problem": "x", "last_good": 5}
-            trusted.append(EventKind.CHAMPION_CHECKED, actor="watch", payload=told, version=6)
+            trusted.append(EventKind.CHAMPION_CHECKED, actor="watch", payload=told, keys=EventKeys(version=6))
         case "smoke test":
-            trusted.append(EventKind.SMOKE_TESTED, actor="smoke test", payload={"passed": False}, version=6)
+            trusted.append(
+                EventKind.SMOKE_TESTED, actor="smoke test", payload={"passed": False}, keys=EventKeys(version=6)
+            )
     allowed = permission_for(trusted, EARNED, registered(trusted, 7, 0.73))
     assert not allowed.automatic
     assert "0 of 5 releases approved in a row" in allowed.why

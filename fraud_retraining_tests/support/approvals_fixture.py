@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from fraud_retraining.adapters.ledger.event_log import EventKeys
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.ledger.releases import NewRelease
 from fraud_retraining.adapters.mlflow.logged_models import TrainingSource
@@ -143,8 +144,9 @@ class Backend:
             )
         )
         evaluation = an_evaluation(run.fingerprint, as_of)
-        about = {"actor": "pipeline", "as_of": as_of, "fingerprint": run.fingerprint}
-        self.ledger.append(EventKind.MODEL_EVALUATED, payload=evaluation.model_dump(mode="json"), **about)
+        keys = EventKeys(as_of=as_of, fingerprint=run.fingerprint)
+        payload = evaluation.model_dump(mode="json")
+        self.ledger.append(EventKind.MODEL_EVALUATED, payload=payload, actor="pipeline", keys=keys)
         values = {"trigger": "schedule", "verdict_digest": digest(evaluation.verdict), **more}
         facts = values.pop("facts", {"warnings": []})
         new = NewRelease(

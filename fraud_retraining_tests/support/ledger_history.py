@@ -7,6 +7,7 @@ from typing import Any
 
 from fraud_retraining.adapters.days.review_reports import write_review_report
 from fraud_retraining.adapters.ledger.decisions import ReviewerDecision
+from fraud_retraining.adapters.ledger.event_log import EventKeys
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.ledger.promotions import AliasMove
 from fraud_retraining.adapters.ledger.releases import NewRelease
@@ -65,12 +66,16 @@ def judged(against: bool) -> tuple[Any, Verdict]:
 def configured(ledger: Ledger, settings: Mapping[str, Any], actor: str = "alice") -> None:
     """Settings, and the environment, as a run finds them."""
     for subject, payload in (("settings", settings), ("environment", environment().model_dump(mode="json"))):
-        ledger.append_changed(EventKind.CONFIGURATION_CHANGED, subject=subject, payload=payload, actor=actor)
+        ledger.append_changed(
+            EventKind.CONFIGURATION_CHANGED, keys=EventKeys(subject=subject), payload=payload, actor=actor
+        )
 
 
 def asked(ledger: Ledger, as_of: date, trigger: str = "schedule", reason: str = "48 hours are over") -> None:
     payload = {"trigger": trigger, "reason": reason}
-    ledger.append(EventKind.RETRAIN_REQUESTED, actor="automation", channel="sensor", as_of=as_of, payload=payload)
+    ledger.append(
+        EventKind.RETRAIN_REQUESTED, actor="automation", channel="sensor", keys=EventKeys(as_of=as_of), payload=payload
+    )
 
 
 def trained(ledger: Ledger, as_of: date, run_id: str = "a" * 32, xgboost: str = "3.2.0") -> TrainedModel:
@@ -95,13 +100,14 @@ def trained(ledger: Ledger, as_of: date, run_id: str = "a" * 32, xgboost: str = 
         window_digest=digest(manifest),
     )
     built = manifest.model_dump(mode="json")
-    ledger.append(EventKind.WINDOW_BUILT, actor="pipeline", channel="dagster", as_of=as_of, payload=built)
+    ledger.append(
+        EventKind.WINDOW_BUILT, actor="pipeline", channel="dagster", keys=EventKeys(as_of=as_of), payload=built
+    )
     ledger.append(
         EventKind.MODEL_TRAINED,
         actor="pipeline",
         channel="dagster",
-        as_of=as_of,
-        fingerprint=model.fingerprint,
+        keys=EventKeys(as_of=as_of, fingerprint=model.fingerprint),
         payload={**model.model_dump(mode="json"), "dagster_run_id": "r1", "making": making},
     )
     return model
@@ -126,8 +132,7 @@ def evaluated(ledger: Ledger, model: TrainedModel, champion: int | None, store: 
         EventKind.MODEL_EVALUATED,
         actor="pipeline",
         channel="dagster",
-        as_of=model.as_of,
-        fingerprint=model.fingerprint,
+        keys=EventKeys(as_of=model.as_of, fingerprint=model.fingerprint),
         payload=evaluation.model_dump(mode="json"),
     )
     return evaluation

@@ -12,13 +12,13 @@ message has a key, as in PagerDuty, its receiver knows it again.
 import json
 import random
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import Field
 
-from fraud_retraining.adapters.ledger.event_log import EventLog
+from fraud_retraining.adapters.ledger.event_log import EventKeys, EventLog
 from fraud_retraining.domain.alerts.composer import Composer
 from fraud_retraining.domain.alerts.failures import Severity
 from fraud_retraining.domain.alerts.notices import (
@@ -46,6 +46,14 @@ PRESENT = timedelta(minutes=2)
 
 Clock = Callable[[], datetime]
 Again = Callable[[int], Sequence[Message]]
+
+
+class Announcement(NamedTuple):
+    """A notice to open, its messages, and the messages for when it is open already (by how often it was seen)."""
+
+    notice: Notice
+    messages: Sequence[Message] = ()
+    again: Again | None = None
 
 
 class Opened(Value):
@@ -154,24 +162,24 @@ class Outbox(EventLog):
         self,
         kind: EventKind,
         payload: Mapping[str, Any],
-        notice: Notice | None,
-        messages: Sequence[Message] = (),
-        again: Again | None = None,
+        announced: Announcement | None,
         *,
-        run_id: str | None,
-        as_of: date | None,
-        fingerprint: str | None = None,
+        keys: EventKeys,
         channel: str,
     ) -> Event | None:
-        """The event of a failed run and its notice, in one transaction. None when the run has told it already."""
+        """Record a failed run (the subject of `keys`) and open its notice, in one transaction.
+
+        Returns None, and changes nothing, where the run has recorded a failure of this kind already.
+        """
 
         def work(tx: "Transaction") -> Event | None:
+            run_id = keys.subject
             if run_id is not None and self._last(tx.connection, kind, {"subject": run_id}) is not None:
                 return None
-            about = {"subject": run_id, "as_of": as_of, "fingerprint": fingerprint}
-            event = self._event(tx, kind, payload, actor="pipeline", channel=channel, **about)
-            if notice is not None:
-                self._open(tx, notice, messages, again or _nothing, "pipeline", channel)
+            event = self._event(tx, kind, payload, actor="pipeline", channel=channel, **keys._asdict())
+            if announced is not None:
+                again = announced.again or _nothing
+                self._open(tx, announced.notice, announced.messages, again, "pipeline", channel)
             return event
 
         return self._database.write(work)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from fraud_retraining.adapters.ledger.event_log import clean_text
+from fraud_retraining.adapters.ledger.event_log import EventKeys, clean_text
 from fraud_retraining.adapters.ledger.leases import require_current
 from fraud_retraining.adapters.ledger.releases import ReleaseRecords, moved_by, row_of
 from fraud_retraining.domain.ledger.events import EventKind
@@ -87,7 +87,13 @@ class DecisionRecords(ReleaseRecords):
     def refuse(self, version: int | None, wanted: str, by: str, *, channel: str, refusal: RetrainingError) -> None:
         """Record that somebody wanted to decide and was turned away before it came to a decision."""
         payload = {"decision": wanted, "refused": refusal.what}
-        self.append(EventKind.DECISION_REFUSED, actor=by or "nobody", channel=channel, version=version, payload=payload)
+        self.append(
+            EventKind.DECISION_REFUSED,
+            actor=by or "nobody",
+            channel=channel,
+            keys=EventKeys(version=version),
+            payload=payload,
+        )
 
     def admit(self, policy: ReviewerPolicy, by: Identity, wanted: str, version: int | None, *, channel: str) -> None:
         """Let somebody roll back or resume, or refuse and record it.

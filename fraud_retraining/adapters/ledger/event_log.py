@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from datetime import date
 from functools import cached_property
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fraud_retraining.domain.ledger.events import (
     RELEASE_KINDS,
@@ -28,6 +28,18 @@ if TYPE_CHECKING:
     from fraud_retraining.adapters.ledger.database import Database, Transaction
 
 PAGE = 500
+
+
+class EventKeys(NamedTuple):
+    """What an event is about, and what it is found by: each of these is a column of its row."""
+
+    subject: str | None = None
+    as_of: date | None = None
+    version: int | None = None
+    fingerprint: str | None = None
+
+
+NO_KEYS = EventKeys()
 
 
 class EventLog:
@@ -54,58 +66,39 @@ class EventLog:
         actor: str,
         payload: Mapping[str, Any] | None = None,
         channel: str = "",
-        subject: str | None = None,
-        as_of: date | None = None,
-        version: int | None = None,
-        fingerprint: str | None = None,
+        keys: EventKeys = NO_KEYS,
     ) -> Event:
         """Add one event to the chain. What happens to a release is recorded by the method that does it."""
         if kind in RELEASE_KINDS:
             raise ValueError(f"{kind} is not appended by hand")
-        about = {"subject": subject, "as_of": as_of, "version": version, "fingerprint": fingerprint}
         return self._database.write(
-            lambda tx: self._event(tx, kind, payload or {}, actor=actor, channel=channel, **about)
+            lambda tx: self._event(tx, kind, payload or {}, actor=actor, channel=channel, **keys._asdict())
         )
 
     def append_changed(
-        self,
-        kind: EventKind,
-        *,
-        subject: str,
-        payload: Mapping[str, Any],
-        actor: str,
-        channel: str = "",
-        **about: Any,
+        self, kind: EventKind, *, keys: EventKeys, payload: Mapping[str, Any], actor: str, channel: str = ""
     ) -> Event | None:
-        """Add an event unless the last one of its kind and subject says the same."""
+        """Add an event unless the last one of its kind and subject has the same payload; None if it has."""
+        subject = _required(keys.subject)
 
         def work(tx: "Transaction") -> Event | None:
             last = self._last(tx.connection, kind, {"subject": subject})
             if last is not None and last.payload == plain(payload):
                 return None
-            return self._event(tx, kind, payload, actor=actor, channel=channel, subject=subject, **about)
+            return self._event(tx, kind, payload, actor=actor, channel=channel, **keys._asdict())
 
         return self._database.write(work)
 
     def append_once(
-        self,
-        kind: EventKind,
-        *,
-        subject: str,
-        payload: Mapping[str, Any],
-        actor: str,
-        channel: str = "",
-        as_of: date | None = None,
-        version: int | None = None,
-        fingerprint: str | None = None,
+        self, kind: EventKind, *, keys: EventKeys, payload: Mapping[str, Any], actor: str, channel: str = ""
     ) -> Event | None:
-        """Add an event unless there is one of its kind and subject; None where there was."""
+        """Add an event unless there is one of its kind and subject; None if there is."""
+        subject = _required(keys.subject)
 
         def work(tx: "Transaction") -> Event | None:
             if self._last(tx.connection, kind, {"subject": subject}) is not None:
                 return None
-            about = {"subject": subject, "as_of": as_of, "version": version, "fingerprint": fingerprint}
-            return self._event(tx, kind, payload, actor=actor, channel=channel, **about)
+            return self._event(tx, kind, payload, actor=actor, channel=channel, **keys._asdict())
 
         return self._database.write(work)
 
@@ -161,7 +154,7 @@ class EventLog:
                 actor=clean_text(actor),
                 channel=clean_text(channel),
                 payload=canonical_json(plain(payload)),
-                **_about(**about),
+                **_columns(EventKeys(**about)),
             )
         )
 
@@ -174,7 +167,7 @@ class EventLog:
         return self._database.read(lambda cn: list(sql().events(cn, where, after=after, limit=PAGE)))
 
     def _where(self, kind: EventKind | tuple[EventKind, ...] | None, **about: Any) -> dict[str, Any]:
-        named = {name: value for name, value in _about(**about).items() if value is not None}
+        named = {name: value for name, value in _columns(EventKeys(**about)).items() if value is not None}
         return {"model": self.model, **({"kind": kind} if kind else {}), **named}
 
     def _last(
@@ -203,13 +196,17 @@ def clean_text(value: str) -> str:
     return redact(str(value).replace("\x00", "").encode("utf-8", "replace").decode())
 
 
-def _about(
-    subject: str | None = None, as_of: date | None = None, version: int | None = None, fingerprint: str | None = None
-) -> dict[str, Any]:
-    """What an event is about, as its columns hold it."""
+def _required(subject: str | None) -> str:
+    # without a subject the search for an earlier event would match every event of the kind
+    if subject is None:
+        raise ValueError("an event that is appended once needs a subject")
+    return subject
+
+
+def _columns(keys: EventKeys) -> dict[str, Any]:
     return {
-        "subject": None if subject is None else clean_text(subject),
-        "as_of": None if as_of is None else as_of.isoformat(),
-        "version": None if version is None else int(version),
-        "fingerprint": fingerprint,
+        "subject": None if keys.subject is None else clean_text(keys.subject),
+        "as_of": None if keys.as_of is None else keys.as_of.isoformat(),
+        "version": None if keys.version is None else int(keys.version),
+        "fingerprint": keys.fingerprint,
     }

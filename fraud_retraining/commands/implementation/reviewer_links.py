@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from pydantic import Field
 
+from fraud_retraining.adapters.ledger.event_log import EventKeys
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.pages.signed_links import LINK_VARIABLE, ReleaseLinks
 from fraud_retraining.adapters.storage.accounts import account
@@ -100,8 +101,6 @@ def _record(ledger: Ledger, release: Release, reviewer: Reviewer, expires_at: da
         EventKind.LINK_MADE,
         actor=account() or "unknown account",
         channel=CHANNEL,
-        as_of=release.as_of,
-        version=release.version,
-        fingerprint=release.fingerprint,
+        keys=EventKeys(as_of=release.as_of, version=release.version, fingerprint=release.fingerprint),
         payload={"reviewer": reviewer.name, "expires_at": expires_at.isoformat()},
     )

@@ -16,6 +16,7 @@ import pyarrow as pa
 from fraud_retraining.adapters.days.monitoring_reports import drift_reports, profile_name, write_profile
 from fraud_retraining.adapters.days.review_reports import read_review_report, write_review_report
 from fraud_retraining.adapters.days.window_rows import WindowRows
+from fraud_retraining.adapters.ledger.event_log import EventKeys
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.mlflow.registry import Registry
 from fraud_retraining.adapters.mlflow.versions import ModelVersion
@@ -470,8 +471,7 @@ def _record(
         EventKind.MODEL_EVALUATED,
         actor="pipeline",
         channel="dagster",
-        as_of=evaluation.as_of,
-        fingerprint=evaluation.fingerprint,
+        keys=EventKeys(as_of=evaluation.as_of, fingerprint=evaluation.fingerprint),
         payload=evaluation.model_dump(mode="json"),
     )
     context.add_output_metadata(

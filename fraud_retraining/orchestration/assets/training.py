@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError
 from fraud_retraining.adapters.days.day_counts import measure_reference
 from fraud_retraining.adapters.days.monitoring_reports import profile_name, write_profile
 from fraud_retraining.adapters.days.window_rows import WindowRows
+from fraud_retraining.adapters.ledger.event_log import EventKeys
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.mlflow.code_versions import code_version
 from fraud_retraining.adapters.mlflow.environment import environment, fitting_libraries, library_versions
@@ -268,8 +269,7 @@ def _record_window(
                 EventKind.DAY_CHANGED,
                 actor="pipeline",
                 channel="dagster",
-                subject=change.day.isoformat(),
-                as_of=as_of,
+                keys=EventKeys(subject=change.day.isoformat(), as_of=as_of),
                 payload={**change.model_dump(mode="json"), "used_before_as_of": before.as_of},
             )
             context.log.warning(f"{change.day} was rewritten since it was used as of {before.as_of}")
@@ -277,7 +277,7 @@ def _record_window(
         EventKind.WINDOW_BUILT,
         actor="pipeline",
         channel="dagster",
-        as_of=as_of,
+        keys=EventKeys(as_of=as_of),
         payload=window.model_dump(mode="json"),
     )
 
@@ -316,8 +316,7 @@ def _train(
             EventKind.ARTIFACT_BUILT,
             actor="pipeline",
             channel="dagster",
-            as_of=window.days.as_of,
-            fingerprint=determined_by.digest,
+            keys=EventKeys(as_of=window.days.as_of, fingerprint=determined_by.digest),
             payload={"artifact_digest": artifact_digest, "run_id": mlflow.run_id},
         ),
     )
@@ -394,8 +393,7 @@ def _record_model(
         EventKind.MODEL_TRAINED,
         actor="pipeline",
         channel="dagster",
-        as_of=model.as_of,
-        fingerprint=model.fingerprint,
+        keys=EventKeys(as_of=model.as_of, fingerprint=model.fingerprint),
         payload={**model.model_dump(mode="json"), "dagster_run_id": context.run_id, "making": making},
     )
 

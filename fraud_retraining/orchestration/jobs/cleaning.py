@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import dagster as dg
 
+from fraud_retraining.adapters.ledger.event_log import EventKeys
 from fraud_retraining.adapters.ledger.leases import Heartbeat
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.ledger.processes import this_process
@@ -101,10 +102,9 @@ def _remove(removal: Removal, ledger: Ledger, registry: Registry, actor: str, ch
         EventKind.ARTIFACTS_REMOVED,
         actor=actor,
         channel=channel,
-        subject=removal.run_id,
-        as_of=removal.as_of,
-        version=removal.version,
-        fingerprint=removal.fingerprint,
+        keys=EventKeys(
+            subject=removal.run_id, as_of=removal.as_of, version=removal.version, fingerprint=removal.fingerprint
+        ),
         payload={"what": removal.what, "reason": removal.reason},
     )
     remove = registry.remove_run if removal.what == "run" else registry.remove_artifact

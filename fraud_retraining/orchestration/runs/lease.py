@@ -15,6 +15,7 @@ from typing import Literal
 
 import dagster as dg
 
+from fraud_retraining.adapters.ledger.event_log import EventKeys
 from fraud_retraining.adapters.ledger.leases import Heartbeat, Leases
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.ledger.processes import this_process
@@ -215,11 +216,10 @@ class RetrainLease:
     def _skipped(self, busy: Busy) -> Busy:
         self._ledger.append_once(
             EventKind.RETRAIN_SKIPPED,
-            subject=self._asked.run_id,
+            keys=EventKeys(subject=self._asked.run_id, as_of=self._asked.as_of),
             payload={"trigger": self._asked.trigger, "what": busy.what, "culprits": busy.culprits},
             actor="pipeline",
             channel=CHANNEL,
-            as_of=self._asked.as_of,
         )
         return busy
 

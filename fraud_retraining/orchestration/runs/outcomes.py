@@ -17,8 +17,9 @@ from typing import Any, TypeVar
 import dagster as dg
 from dagster._core.errors import DagsterAssetCheckFailedError
 
-from fraud_retraining.adapters.alerts.outbox import Outbox
+from fraud_retraining.adapters.alerts.outbox import Announcement, Outbox
 from fraud_retraining.adapters.days.monitoring_reports import DRIFT, PERFORMANCE, SCORED
+from fraud_retraining.adapters.ledger.event_log import EventKeys
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.storage.store import Store
 from fraud_retraining.domain.alerts.classification import causes, classify, classify_message, family_error
@@ -258,15 +259,12 @@ class Outcomes:
 
     def _record(self, run: EndedRun, failure: Failure, notice: Notice | None) -> Event | None:
         policy = self._settings.alerts
+        announced = None
+        if notice is not None:
+            announced = Announcement(notice, opening(notice, policy), lambda seen: seen_again(notice, policy, seen))
+        keys = EventKeys(subject=run.run_id, as_of=run.as_of)
         return self._outbox.record_failure(
-            KINDS[run.job],
-            _payload(run, failure),
-            notice,
-            opening(notice, policy) if notice else (),
-            (lambda seen: seen_again(notice, policy, seen)) if notice else None,
-            run_id=run.run_id,
-            as_of=run.as_of,
-            channel=run.channel,
+            KINDS[run.job], _payload(run, failure), announced, keys=keys, channel=run.channel
         )
 
     def _notice(self, run: EndedRun, failure: Failure, error: BaseException | None) -> Notice:

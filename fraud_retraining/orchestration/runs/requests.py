@@ -6,6 +6,7 @@ Here: reading it off a Dagster run's tags, whichever way the run was started. No
 
 from collections.abc import Mapping
 
+from fraud_retraining.adapters.ledger.event_log import EventKeys
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.mlflow.environment import environment, installed_packages
 from fraud_retraining.domain.audit.history import ENVIRONMENT, PACKAGES, SETTINGS
@@ -46,7 +47,7 @@ def record_request(
     for subject, payload in ((SETTINGS, settings.model_dump(mode="json")), (ENVIRONMENT, made_by)):
         ledger.append_changed(
             EventKind.CONFIGURATION_CHANGED,
-            subject=subject,
+            keys=EventKeys(subject=subject),
             payload=payload,
             actor=event.actor,
             channel=event.channel,
@@ -63,10 +64,9 @@ def record_decision(decision: str, wanted: Retrain, channel: str, ledger: Ledger
     """Records that automation has decided on a retrain; the run that carries it out names this decision."""
     ledger.append_once(
         EventKind.RETRAIN_DECIDED,
-        subject=decision,
+        keys=EventKeys(subject=decision, as_of=wanted.as_of),
         actor=AUTOMATION,
         channel=channel,
-        as_of=wanted.as_of,
         payload={
             "trigger": "+".join(wanted.triggers),
             "reason": wanted.reason,

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import date
 from types import MappingProxyType
 
+from fraud_retraining.adapters.ledger.event_log import EventKeys
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.domain.ledger.events import Event, EventKind
 from fraud_retraining.domain.retraining.budget import BudgetPolicy, Ending, Spending, Spent
@@ -39,11 +40,10 @@ def record_finished(
     )
     return ledger.append_once(
         EventKind.RETRAIN_FINISHED,
-        subject=dagster_run_id,
+        keys=EventKeys(subject=dagster_run_id, as_of=as_of),
         payload=spending.model_dump(mode="json"),
         actor="pipeline",
         channel=CHANNEL,
-        as_of=as_of,
     )
 
 

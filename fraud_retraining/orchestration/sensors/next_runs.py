@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from fraud_retraining.adapters.days.monitoring_reports import live_performance
+from fraud_retraining.adapters.ledger.event_log import EventKeys
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.storage.lake import Lake
 from fraud_retraining.adapters.storage.store import Store
@@ -165,16 +166,19 @@ def _stopped(ledger: Ledger, altered: RecordAltered) -> dg.SkipReason:
 def resume(ledger: Ledger, *, actor: str, channel: str, reason: str) -> None:
     """Lets automation go on after it was paused."""
     ledger.append(
-        EventKind.AUTOMATION_RESUMED, subject=RETRAINING, actor=actor, channel=channel, payload={"reason": reason}
+        EventKind.AUTOMATION_RESUMED,
+        keys=EventKeys(subject=RETRAINING),
+        actor=actor,
+        channel=channel,
+        payload={"reason": reason},
     )
 
 
 def _pause(ledger: Ledger, pause: Pause) -> None:
     ledger.append(
         EventKind.AUTOMATION_PAUSED,
-        subject=RETRAINING,
+        keys=EventKeys(subject=RETRAINING, as_of=pause.as_of),
         actor=AUTOMATION,
-        as_of=pause.as_of,
         payload={"cause": pause.cause, "inputs": pause.inputs, "reason": pause.reason},
     )
 

@@ -7,6 +7,7 @@ irreproducible (`domain/data/reproducibility.py`).
 from collections.abc import Iterable, Mapping
 from datetime import date
 
+from fraud_retraining.adapters.ledger.event_log import EventKeys
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.mlflow.registry import Registry
 from fraud_retraining.adapters.storage.store import Store
@@ -67,13 +68,12 @@ def _record(version: int, fingerprint: Fingerprint, found: Reproducibility | Non
         return
     ledger.append_changed(
         EventKind.REPRODUCIBILITY_CHANGED,
-        subject=f"version {version}",
+        keys=EventKeys(
+            subject=f"version {version}", version=version, fingerprint=fingerprint.digest, as_of=fingerprint.as_of
+        ),
         payload={"reproducible": found.reproducible, "rewritten": found.rewritten, "reason": found.reason},
         actor="pipeline",
         channel="dagster",
-        version=version,
-        fingerprint=fingerprint.digest,
-        as_of=fingerprint.as_of,
     )
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from fraud_retraining.adapters.alerts.outbox import Outbox, pause_after
+from fraud_retraining.adapters.alerts.outbox import Announcement, Outbox, pause_after
+from fraud_retraining.adapters.ledger.event_log import EventKeys
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.domain.alerts.failures import Category
 from fraud_retraining.domain.alerts.notices import (
@@ -38,15 +39,10 @@ def opened(outbox: Outbox, notice: Notice) -> Any:
 
 
 def failed(outbox: Outbox, run_id: str | None, notice: Notice) -> Any:
+    announced = Announcement(notice, opening(notice, POLICY), lambda seen: seen_again(notice, POLICY, seen))
+    keys = EventKeys(subject=run_id, as_of=notice.as_of)
     return outbox.record_failure(
-        EventKind.RETRAIN_FAILED,
-        {"cause": notice.key},
-        notice,
-        opening(notice, POLICY),
-        lambda seen: seen_again(notice, POLICY, seen),
-        run_id=run_id,
-        as_of=notice.as_of,
-        channel="dagster",
+        EventKind.RETRAIN_FAILED, {"cause": notice.key}, announced, keys=keys, channel="dagster"
     )
 
 

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from fraud_retraining.adapters.ledger import statements
 from fraud_retraining.adapters.ledger.archive import Archives, ArchivingLedger, rows_table, table_rows
+from fraud_retraining.adapters.ledger.event_log import EventKeys
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.domain.audit.archiving import Archived
 from fraud_retraining.domain.ledger.events import EventKind, Head
@@ -226,12 +227,17 @@ def test_a_pause_that_stands_stays_and_one_that_ended_goes(
     ledger: Ledger, ledger_url: str, tmp_path: Path, at: Callable[[int], None]
 ):
     at(600)
-    ledger.append(EventKind.AUTOMATION_PAUSED, actor="alice", subject="retraining")
+    ledger.append(EventKind.AUTOMATION_PAUSED, actor="alice", keys=EventKeys(subject="retraining"))
     at(590)
-    ledger.append(EventKind.AUTOMATION_PAUSED, actor="alice", subject="promotion", payload={"reason": "an incident"})
+    ledger.append(
+        EventKind.AUTOMATION_PAUSED,
+        actor="alice",
+        keys=EventKeys(subject="promotion"),
+        payload={"reason": "an incident"},
+    )
     noted(ledger)
     at(500)
-    ledger.append(EventKind.AUTOMATION_RESUMED, actor="alice", subject="retraining")
+    ledger.append(EventKind.AUTOMATION_RESUMED, actor="alice", keys=EventKeys(subject="retraining"))
     at(0)
     told = move_out(ledger_url, tmp_path)
     assert told is not None and told.through.seq == 1

@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from fraud_retraining.adapters.ledger.database import Transaction
 from fraud_retraining.adapters.ledger.decisions import ReviewerDecision
 from fraud_retraining.adapters.ledger.engines import driver_url
+from fraud_retraining.adapters.ledger.event_log import EventKeys
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.ledger.promotions import AliasMove
 from fraud_retraining.adapters.ledger.releases import NewRelease
@@ -65,11 +66,19 @@ def states(ledger: Ledger) -> dict[int, ReleaseState]:
 def test_an_event_is_found_by_what_it_is_about(ledger: Ledger):
     day = date(2026, 11, 20)
     ledger.append(
-        EventKind.RETRAIN_REQUESTED, actor="cron", channel="dagster", as_of=day, payload={"trigger": "schedule"}
+        EventKind.RETRAIN_REQUESTED,
+        actor="cron",
+        channel="dagster",
+        keys=EventKeys(as_of=day),
+        payload={"trigger": "schedule"},
     )
-    ledger.append(EventKind.DAY_CHANGED, actor="pipeline", subject="2026-11-01", payload={"digest": "d2"})
-    ledger.append(EventKind.MODEL_TRAINED, actor="pipeline", as_of=day, fingerprint="f1", version=1)
-    ledger.append(EventKind.RETRAIN_REQUESTED, actor="bob", channel="cli", as_of=day + timedelta(days=2))
+    ledger.append(
+        EventKind.DAY_CHANGED, actor="pipeline", keys=EventKeys(subject="2026-11-01"), payload={"digest": "d2"}
+    )
+    ledger.append(EventKind.MODEL_TRAINED, actor="pipeline", keys=EventKeys(as_of=day, fingerprint="f1", version=1))
+    ledger.append(
+        EventKind.RETRAIN_REQUESTED, actor="bob", channel="cli", keys=EventKeys(as_of=day + timedelta(days=2))
+    )
     assert [event.seq for event in ledger.events()] == [1, 2, 3, 4]
     assert [event.seq for event in ledger.events(EventKind.RETRAIN_REQUESTED)] == [1, 4]
     assert [event.seq for event in ledger.events((EventKind.DAY_CHANGED, EventKind.MODEL_TRAINED))] == [2, 3]
@@ -100,7 +109,9 @@ def test_what_says_the_same_as_before_is_not_said_again(ledger: Ledger):
     def configured(days: int, subject: str = "settings") -> bool:
         payload = {"window": {"days": days}, "reviewers": ("alice",)}
         kind = EventKind.CONFIGURATION_CHANGED
-        return ledger.append_changed(kind, subject=subject, payload=payload, actor="pipeline") is not None
+        return (
+            ledger.append_changed(kind, keys=EventKeys(subject=subject), payload=payload, actor="pipeline") is not None
+        )
 
     assert [configured(30), configured(30), configured(60), configured(30), configured(30)] == [1, 0, 1, 1, 0]
     assert configured(30, "lock file")
@@ -113,7 +124,7 @@ def test_what_happens_to_a_release_is_not_appended_by_hand(sqlite_ledger: Ledger
 
 def test_no_secret_reaches_the_database(sqlite_ledger: Ledger, sqlite_url: str):
     url = "postgresql://u:hunter2@h/d"
-    about = {"actor": f"me {url}", "channel": url, "subject": url}
+    about = {"actor": f"me {url}", "channel": url, "keys": EventKeys(subject=url)}
     sqlite_ledger.append(EventKind.RETRAIN_FAILED, payload={"error": url, "key": SecretStr("hunter2")}, **about)
     waiting(sqlite_ledger, 1, facts={"slack": {"webhook": "hunter2"}})
     answer(sqlite_ledger, 1, Decision.REJECT, reason=f"tried {url}")
@@ -216,7 +227,9 @@ def ten(sqlite_ledger: Ledger) -> Ledger:
     """A ledger of ten rows."""
     promoted(sqlite_ledger, 1)
     while sqlite_ledger.head().seq < 10:
-        sqlite_ledger.append(EventKind.MODEL_TRAINED, actor="pipeline", as_of=date(2026, 11, 1), payload={"n": 1})
+        sqlite_ledger.append(
+            EventKind.MODEL_TRAINED, actor="pipeline", keys=EventKeys(as_of=date(2026, 11, 1)), payload={"n": 1}
+        )
     return sqlite_ledger
 
 
@@ -296,7 +309,7 @@ def test_a_lost_head_row_is_no_empty_ledger(ten: Ledger, sqlite_url: str):
 
 def test_ten_thousand_events_are_verified_in_two_seconds(sqlite_ledger: Ledger):
     payload = canonical_json({"metrics": {"average_precision": 0.74}, "days": ["2026-11-01"] * 60})
-    sqlite_ledger.append(EventKind.MODEL_TRAINED, actor="pipeline", fingerprint="f" * 64)
+    sqlite_ledger.append(EventKind.MODEL_TRAINED, actor="pipeline", keys=EventKeys(fingerprint="f" * 64))
     rows = sqlite_ledger._database.read(lambda cn: list(events(cn, {})))
     while len(rows) < 10_000:
         last = rows[-1]

@@ -3,6 +3,7 @@
 from datetime import date
 from pathlib import Path
 
+from fraud_retraining.adapters.ledger.event_log import EventKeys
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.commands.implementation.current_state import last_retrains
 from fraud_retraining.domain.ledger.events import EventKind
@@ -13,7 +14,7 @@ FIRST, SECOND = date(2024, 3, 1), date(2024, 3, 2)
 def told(tmp_path: Path, *events: tuple[EventKind, date, dict[str, str]]) -> list[tuple[date, str]]:
     ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
     for kind, as_of, payload in events:
-        ledger.append(kind, actor="somebody", as_of=as_of, payload=payload)
+        ledger.append(kind, actor="somebody", keys=EventKeys(as_of=as_of), payload=payload)
     return [(retrain.as_of, retrain.came_to) for retrain in last_retrains(ledger)]
 
 

@@ -9,6 +9,7 @@ import dagster as dg
 import pytest
 
 from fraud_retraining.adapters.alerts.outbox import Outbox
+from fraud_retraining.adapters.ledger.event_log import EventKeys
 from fraud_retraining.domain.alerts.failures import RetryPolicy
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.values.errors import (
@@ -303,7 +304,7 @@ def test_a_pause_is_told_once_and_ended_by_resuming(runs: Runs) -> None:
     assert runs.outbox.open_notices() == []
     ledger = open_ledger(runs.settings)
     about = {"cause": "gate_failed:f00d", "inputs": "1", "reason": "twice"}
-    ledger.append(EventKind.AUTOMATION_PAUSED, subject=RETRAINING, actor="automation", payload=about)
+    ledger.append(EventKind.AUTOMATION_PAUSED, keys=EventKeys(subject=RETRAINING), actor="automation", payload=about)
     for _ in range(3):
         runs.outcomes.notify_pause()
     (known,) = runs.outbox.open_notices()

@@ -5,6 +5,7 @@ from datetime import UTC, date, datetime
 import dagster as dg
 import pytest
 
+from fraud_retraining.adapters.ledger.event_log import EventKeys
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.commands.retrain import require_trigger
 from fraud_retraining.domain.ledger.events import EventKind
@@ -115,7 +116,7 @@ def test_what_an_added_trigger_asked_for_is_recorded_begun_again_and_may_be_name
     request = record_request("r1", CARRIED_OUT, settings, ledger)
     assert (request.automatic, request.trigger, request.reason) == (True, "disputes", "disputes: 2.0% of payments")
     died = {"kind": "RuntimeError", "category": "worker_died", "cause": "worker_died", "dagster_run_id": "r1"}
-    ledger.append(EventKind.RETRAIN_FAILED, subject="r1", actor="pipeline", as_of=AS_OF, payload=died)
+    ledger.append(EventKind.RETRAIN_FAILED, keys=EventKeys(subject="r1", as_of=AS_OF), actor="pipeline", payload=died)
     left = unfinished(ledger, None)
     assert left is not None
     assert (left.triggers, left.reason) == (("disputes",), request.reason)

@@ -7,6 +7,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from fraud_retraining.adapters.ledger.event_log import EventKeys
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.ledger.processes import this_process
 from fraud_retraining.domain.alerts.failures import Category
@@ -54,13 +55,17 @@ def asked(ledger: Ledger, as_of: date, trigger: str, **more: str) -> str:
     """A retrain that automation asked for."""
     run_id = f"run of {as_of}"
     payload = {"trigger": trigger, "reason": "why", "inputs": "abc", "dagster_run_id": run_id, **more}
-    ledger.append(EventKind.RETRAIN_REQUESTED, subject=run_id, actor="automation", as_of=as_of, payload=payload)
+    ledger.append(
+        EventKind.RETRAIN_REQUESTED, keys=EventKeys(subject=run_id, as_of=as_of), actor="automation", payload=payload
+    )
     return run_id
 
 
 def failed(ledger: Ledger, as_of: date, run_id: str, category: Category, kind: str = "RuntimeError") -> None:
     payload = {"kind": kind, "category": category, "cause": str(category), "dagster_run_id": run_id, "trigger": "x"}
-    ledger.append(EventKind.RETRAIN_FAILED, subject=run_id, actor="pipeline", as_of=as_of, payload=payload)
+    ledger.append(
+        EventKind.RETRAIN_FAILED, keys=EventKeys(subject=run_id, as_of=as_of), actor="pipeline", payload=payload
+    )
 
 
 LATER = AS_OF + timedelta(days=1)
