@@ -31,4 +31,4 @@ def resume(
         if not ended:
             out.print("nothing is paused", highlight=False)
         for pause in ended:
-            out.print(f"automatic {pause.subject} goes on; it was {pause.told}", highlight=False)
+            out.print(f"automatic {pause.subject} goes on; it was {pause.summary}", highlight=False)

@@ -14,7 +14,7 @@ from fraud_retraining.adapters.pages.signed_links import ReleaseLinks
 from fraud_retraining.adapters.storage.store import Store
 from fraud_retraining.domain.alerts.failures import Audience, Severity
 from fraud_retraining.domain.alerts.notices import SLACK, Action, Message, Notice, runbook_link, sentences
-from fraud_retraining.domain.alerts.routing import composer_of, opening
+from fraud_retraining.domain.alerts.routing import composer_of, opening_messages
 from fraud_retraining.domain.alerts.slack_markup import SECTION, mrkdwn
 from fraud_retraining.domain.approvals.announcements import ReleaseNotice
 from fraud_retraining.domain.approvals.request import request_links, request_text
@@ -60,7 +60,7 @@ class OutboxReleaseNotifier:
     def tell(self, notice: ReleaseNotice) -> None:
         """Queues what has to be said, in the transaction that remembers that it was; the record is read before."""
         self._outbox.write_once(
-            EventKind.RELEASE_TOLD,
+            EventKind.RELEASE_ANNOUNCED,
             subject=f"row {notice.seq}",
             payload={"kind": notice.kind, "title": notice.title},
             work=self._said(notice),
@@ -85,7 +85,7 @@ class OutboxReleaseNotifier:
             one.model_copy(
                 update={"body": buttons if one.kind == SLACK else composer_of(one.kind).worded(one.body, text)}
             )
-            for one in opening(value, self._settings.alerts)
+            for one in opening_messages(value, self._settings.alerts)
         ]
         messages += self._personal(history)
         return lambda outbox: outbox.open(value, messages)
@@ -120,7 +120,7 @@ class OutboxReleaseNotifier:
     def _alarm(self, notice: ReleaseNotice) -> Write:
         """A message of its own; what happened once and cannot be cured does not stay open."""
         value = self._notice(notice, notice.dedup_key)
-        messages = opening(value, self._settings.alerts)
+        messages = opening_messages(value, self._settings.alerts)
 
         def work(outbox: Writing) -> None:
             outbox.open(value, messages)

@@ -30,7 +30,7 @@ from fraud_retraining.adapters.alerts.outbox import Backlog, Delivery, OpenNotic
 from fraud_retraining.adapters.pages.signed_links import LINK_VARIABLE, ReleaseLinks
 from fraud_retraining.domain.alerts.failures import Severity
 from fraud_retraining.domain.alerts.notices import Action, AlertPolicy, Notice
-from fraud_retraining.domain.alerts.routing import escalation
+from fraud_retraining.domain.alerts.routing import escalation_message
 from fraud_retraining.domain.values.base import Value
 
 LOG = logging.getLogger("fraud_retraining.alerts")
@@ -115,7 +115,7 @@ class Drained(Value):
     escalated: int = 0
     errors: tuple[str, ...] = ()
 
-    def told(self) -> str:
+    def summary(self) -> str:
         """It in words."""
         parts = [f"{number} {name.replace('_', ' ')}" for name, number in self if isinstance(number, int) and number]
         return "; ".join([", ".join(parts) or "nothing to send", *self.errors])
@@ -157,7 +157,7 @@ def _escalated(outbox: Outbox, policy: AlertPolicy) -> int:
 
 
 def _escalate(outbox: Outbox, policy: AlertPolicy, notice: Notice) -> None:
-    message = escalation(notice, policy, outbox.composers)
+    message = escalation_message(notice, policy, outbox.composers)
     if message is not None and notice.severity.rank >= Severity.MEDIUM.rank:
         LOG.error("%s could not be delivered otherwise and goes to %s", notice.key, message.destination)
         outbox.escalate(notice, message)
@@ -196,7 +196,7 @@ class Alerting(Value):
     open: tuple[OpenNotice, ...]
     problems: tuple[str, ...] = Field(description="What keeps people from being told.")
 
-    def told(self) -> str:
+    def summary(self) -> str:
         """It in words."""
         titles = {one.kind: one.title for one in DESTINATIONS}
         ways = "; ".join(f"{titles.get(kind, kind)}: {way}" for kind, way in self.__pydantic_extra__.items())

@@ -46,7 +46,7 @@ from fraud_retraining.services.smoke_test import SmokeResult, smoke_test
 
 RECOVERY = "recovery"
 SMOKE_TEST = "smoke test"
-CROWNED = (EventKind.PROMOTION_DONE, EventKind.CHAMPION_MOVED_OUTSIDE)
+CHAMPION_SET_KINDS = (EventKind.PROMOTION_DONE, EventKind.CHAMPION_MOVED_OUTSIDE)
 
 
 class Promoter:
@@ -261,7 +261,7 @@ class Promoter:
         A champion that a human put there is theirs: it is not tested and not taken away. Gives what went wrong.
         """
         champion = self._ledger.champion()
-        last = self._last_about(champion, (*CROWNED, EventKind.SMOKE_TESTED)) if champion else None
+        last = self._last_about(champion, (*CHAMPION_SET_KINDS, EventKind.SMOKE_TESTED)) if champion else None
         if champion is None or last is None or last.kind == EventKind.CHAMPION_MOVED_OUTSIDE:
             return None
         if last.kind == EventKind.PROMOTION_DONE:
@@ -332,7 +332,7 @@ class Promoter:
     def _finish_clearing(self) -> None:
         """Records that a failed first champion lost its alias, where the process that took it ended before."""
         champion = self._ledger.champion()
-        last = self._last_about(champion, (*CROWNED, EventKind.SMOKE_TESTED)) if champion else None
+        last = self._last_about(champion, (*CHAMPION_SET_KINDS, EventKind.SMOKE_TESTED)) if champion else None
         failed = last is not None and last.kind == EventKind.SMOKE_TESTED and not last.payload["passed"]
         if failed and last is not None and self._serving() is None:
             self._ledger.clear_champion(actor=SMOKE_TEST, channel=RECOVERY, reason=str(last.payload["problem"]))

@@ -8,7 +8,7 @@ from itertools import chain
 
 from fraud_retraining.adapters.ledger.event_log import EventLog
 from fraud_retraining.adapters.ledger.ledger import Ledger
-from fraud_retraining.domain.audit.history import ReleaseHistory, tell
+from fraud_retraining.domain.audit.history import ReleaseHistory, build_release_history
 from fraud_retraining.domain.ledger.events import Event, EventKind
 from fraud_retraining.domain.releases.lifecycle import Release
 from fraud_retraining.domain.values.errors import Conflict
@@ -27,7 +27,7 @@ def read_release_history(ledger: Ledger, version: int) -> ReleaseHistory:
     if release is None:
         known = ", ".join(str(one.version) for one in ledger.releases()) or "none"
         raise Conflict(f"the ledger knows no version {version}", remedy=f"versions that it knows: {known}.")
-    return tell(
+    return build_release_history(
         release,
         events_about(ledger, release),
         _champion_trained(ledger, release),

@@ -12,7 +12,7 @@ from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.ledger.pinned_heads import PinnedHeads
 from fraud_retraining.adapters.mlflow.registry import Registry
 from fraud_retraining.adapters.mlflow.versions import ModelVersion
-from fraud_retraining.domain.approvals.announcements import TOLD, ReleaseNotice, notice_of
+from fraud_retraining.domain.approvals.announcements import ANNOUNCED_KINDS, ReleaseNotice, notice_of
 from fraud_retraining.domain.audit.record_checks import record_altered
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.releases.lifecycle import Release, Reminder, reminders_due
@@ -26,7 +26,7 @@ CHAMPION = "champion"
 
 
 @dataclass(frozen=True)
-class News:
+class NoticeBatch:
     """What people have to be told, and up to which row of the ledger that is everything."""
 
     notices: tuple[ReleaseNotice, ...]
@@ -41,7 +41,7 @@ class ReleaseWatch:
         self._registry = registry
         self._promoter = Promoter(ledger, registry, policy)
 
-    def mind_deadlines(self) -> list[Release]:
+    def check_deadlines(self) -> list[Release]:
         """Expires what is late and records every reminder that is due, once; gives what expired. Asks no MLflow."""
         expired = self._ledger.expire_due(actor=DEADLINE, channel=WATCH)
         now = self._ledger.now()
@@ -50,7 +50,7 @@ class ReleaseWatch:
                 self._remind(release, reminder)
         return expired
 
-    def mind_champion(self) -> list[Release]:
+    def check_champion(self) -> list[Release]:
         """Finishes what ended processes left, and looks whether the champion is the recorded one and sound.
 
         Gives the releases that it finished.
@@ -91,12 +91,12 @@ class ReleaseWatch:
         """Records that the record was changed, and stops what goes on by itself."""
         self._ledger.stop_for(error)
 
-    def news(self, after: int | None) -> News:
+    def notices_after(self, after: int | None) -> NoticeBatch:
         """What the record holds after a row that people have to be told; at the first look, of the last day."""
         head, since = self._ledger.head().seq, self._ledger.now() - FIRST_LOOK
-        found = self._ledger.events(TOLD, after=after or 0)
+        found = self._ledger.events(ANNOUNCED_KINDS, after=after or 0)
         events = [one for one in found if one.seq <= head and (after is not None or one.at >= since)]
-        return News(tuple(notice for event in events if (notice := notice_of(event)) is not None), head)
+        return NoticeBatch(tuple(notice for event in events if (notice := notice_of(event)) is not None), head)
 
     def _reminded(self, release: Release) -> set[Reminder]:
         events = self._ledger.events(EventKind.REVIEWERS_REMINDED, version=release.version)

@@ -21,7 +21,7 @@ from fraud_retraining.domain.alerts.notices import (
     Success,
     paused_notice,
 )
-from fraud_retraining.domain.alerts.routing import opening, seen_again
+from fraud_retraining.domain.alerts.routing import opening_messages, update_messages
 from fraud_retraining.services.delivery import Drained, Notifier, alerting, drain
 from fraud_retraining_tests.support.notices import AS_OF, LINKS, a_notice, an_occasion
 from fraud_retraining_tests.support.reviewers import ROUTING_KEY, TOKEN, Clock, PagerDuty, Slack
@@ -48,7 +48,9 @@ class Console:
         return Notifier(self.policy, self.home, environment or CREDENTIALS)
 
     def open(self, notice: Notice) -> None:
-        self.outbox.open(notice, opening(notice, self.policy), lambda seen: seen_again(notice, self.policy, seen))
+        self.outbox.open(
+            notice, opening_messages(notice, self.policy), lambda seen: update_messages(notice, self.policy, seen)
+        )
 
     def drain(self, **environment: str) -> Drained:
         return drain(self.outbox, self.notifier(**environment), self.policy)

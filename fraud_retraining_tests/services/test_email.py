@@ -23,7 +23,7 @@ from fraud_retraining.domain.alerts.notices import (
     PagerDutyPolicy,
     Success,
 )
-from fraud_retraining.domain.alerts.routing import composer_of, opening, seen_again
+from fraud_retraining.domain.alerts.routing import composer_of, opening_messages, update_messages
 from fraud_retraining.services.delivery import Drained, Notifier, alerting, drain
 from fraud_retraining_tests.support.mail_servers import PASSWORD, USER, MailServer
 from fraud_retraining_tests.support.notices import AS_OF, a_notice
@@ -47,7 +47,9 @@ class Console:
         self.outbox = Outbox(f"sqlite:///{folder}/ledger.db", clock=clock)
 
     def open(self, notice: Notice) -> None:
-        self.outbox.open(notice, opening(notice, self.policy), lambda seen: seen_again(notice, self.policy, seen))
+        self.outbox.open(
+            notice, opening_messages(notice, self.policy), lambda seen: update_messages(notice, self.policy, seen)
+        )
 
     def drain(self, **environment: str) -> Drained:
         return drain(self.outbox, Notifier(self.policy, self.home, environment or KEYS), self.policy)
@@ -271,8 +273,8 @@ def test_what_cannot_be_an_address_is_refused(settings: dict[str, Any]) -> None:
 
 def test_status_names_the_server_and_what_is_missing(console: Console) -> None:
     able = alerting(console.outbox, Notifier(console.policy, console.home, KEYS), console.policy)
-    assert f"E-mail: from {USER} by 127.0.0.1" in able.told()
+    assert f"E-mail: from {USER} by 127.0.0.1" in able.summary()
     bare = alerting(console.outbox, Notifier(console.policy, console.home, {}), console.policy)
-    assert "ALERTS_SMTP_USER and ALERTS_SMTP_PASSWORD are not set here: alerts go to" in bare.told()
+    assert "ALERTS_SMTP_USER and ALERTS_SMTP_PASSWORD are not set here: alerts go to" in bare.summary()
     open_relay = console.policy.model_copy(update={"email": console.policy.email.model_copy(update={"login": False})})
     assert EmailDestination().variables(open_relay) == ()

@@ -10,7 +10,7 @@ from fraud_retraining.adapters.alerts.outbox import Delivery, Outbox
 from fraud_retraining.domain.alerts.composer import Body
 from fraud_retraining.domain.alerts.failures import Category
 from fraud_retraining.domain.alerts.notices import Action, AlertPolicy, Message, Notice, PagerDutyPolicy, Success
-from fraud_retraining.domain.alerts.routing import COMPOSERS, opening
+from fraud_retraining.domain.alerts.routing import COMPOSERS, opening_messages
 from fraud_retraining.services.delivery import Drained, Notifier, alerting, drain
 from fraud_retraining_tests.support.notices import AS_OF, a_notice
 from fraud_retraining_tests.support.reviewers import Clock
@@ -39,7 +39,7 @@ class Board(Destination):
     def addresses(self, notice: Notice, policy: AlertPolicy) -> tuple[str, ...]:
         return (f"board:{notice.audience}",)
 
-    def opening(self, notice: Notice, policy: AlertPolicy) -> Body:
+    def opening_messages(self, notice: Notice, policy: AlertPolicy) -> Body:
         return {"title": notice.title}
 
     def reminding(self, notice: Notice, seen: int) -> Body | None:
@@ -77,7 +77,7 @@ def notifier(home: Path, board: Board, policy: AlertPolicy = ALONE, **environmen
 
 
 def opened(outbox: Outbox, notice: Notice, policy: AlertPolicy = ALONE) -> None:
-    outbox.open(notice, opening(notice, policy, outbox.composers))
+    outbox.open(notice, opening_messages(notice, policy, outbox.composers))
 
 
 def test_a_notice_is_delivered_to_it_and_resolved_there(tmp_path: Path, outbox: Outbox, board: Board) -> None:
@@ -90,7 +90,7 @@ def test_a_notice_is_delivered_to_it_and_resolved_there(tmp_path: Path, outbox: 
     assert drain(outbox, able, ALONE) == Drained(sent=1)
     assert (board.pinned, board.taken_off) == ({}, [f"{notice.title}: retrain as of {AS_OF} passed"])
     assert not (tmp_path / "alerts.jsonl").exists()
-    assert "board: on" in alerting(outbox, able, ALONE).told()
+    assert "board: on" in alerting(outbox, able, ALONE).summary()
 
 
 def test_what_its_refusals_mean_is_obeyed(tmp_path: Path, outbox: Outbox, board: Board, clock: Clock) -> None:

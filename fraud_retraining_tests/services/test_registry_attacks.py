@@ -216,7 +216,7 @@ def test_a_champion_that_mlflow_lost_is_not_nobody(served: Backend, lose: Callab
     for ask in (
         lambda: recorded_champion(served.registry, served.ledger),
         lambda: served.promoter.recover("start"),
-        served.watch.mind_champion,
+        served.watch.check_champion,
     ):
         with pytest.raises(ChampionLost, match="MLflow has lost version 1") as lost:
             ask()
@@ -225,7 +225,7 @@ def test_a_champion_that_mlflow_lost_is_not_nobody(served: Backend, lose: Callab
     told = served.ledger.last(EventKind.CHAMPION_CHECKED)
     assert told is not None and not told.payload["sound"]
     with pytest.raises(ChampionLost):
-        served.watch.mind_champion()
+        served.watch.check_champion()
     assert len(list(served.ledger.events(EventKind.CHAMPION_CHECKED))) == 1
 
 

@@ -41,10 +41,10 @@ def kill(backend: Backend, url: str, act: str, version: int, dies: str, folder: 
 
 def require_one_notice(backend: Backend) -> None:
     """I5: every alarm is raised once and ended once, however often it is looked."""
-    notices = backend.watch.news(0).notices
+    notices = backend.watch.notices_after(0).notices
     alarms = [(notice.dedup_key, notice.kind, notice.version) for notice in notices if notice.severity == "critical"]
     assert len(alarms) == len(set(alarms))
-    again = backend.watch.news(backend.watch.news(0).cursor).notices
+    again = backend.watch.notices_after(backend.watch.notices_after(0).cursor).notices
     assert again == ()
 
 
@@ -66,12 +66,12 @@ def test_whoever_dies_while_approving_leaves_one_champion_and_the_approval_ends_
     kill(backend, url, "approve", candidate.version, dies, tmp_path)
     assert backend.serving() in {champion.version, candidate.version}
     for _ in range(2):
-        backend.watch.mind_champion()
+        backend.watch.check_champion()
         require_invariants(backend)
     if dies == "before the answer":
         assert backend.states()[candidate.version] == "awaiting_approval"
         kill(backend, url, "approve", candidate.version, "after the outcome", tmp_path)
-        backend.watch.mind_champion()
+        backend.watch.check_champion()
     assert backend.states() == {champion.version: "superseded", candidate.version: "promoted"}
     assert backend.registry.champion().artifact_digest == candidate.artifact_digest
     assert backend.registry.candidate() is None
@@ -85,7 +85,7 @@ def test_it_is_the_same_on_either_database(there: tuple[Backend, str], tmp_path:
     backend, url = there
     champion, candidate = backend.champion(0), backend.waiting(1)
     kill(backend, url, "approve", candidate.version, dies, tmp_path)
-    backend.watch.mind_champion()
+    backend.watch.check_champion()
     assert backend.states() == {champion.version: "superseded", candidate.version: "promoted"}
     require_invariants(backend)
 
@@ -98,14 +98,14 @@ def test_whoever_dies_while_rolling_back_has_rolled_back_or_not(backend: Backend
     first, second = backend.champion(0), backend.champion(1)
     kill(backend, f"sqlite:///{tmp_path}/ledger.db", "rollback", first.version, dies, tmp_path)
     for _ in range(2):
-        backend.watch.mind_champion()
+        backend.watch.check_champion()
         require_invariants(backend)
     happened = dies in {"after the alias", "after the outcome"}
     assert backend.serving() == (first.version if happened else second.version)
     assert [event.subject for event in backend.ledger.events(EventKind.AUTOMATION_PAUSED)] == ["promotion"] * happened
     if not happened:
         kill(backend, f"sqlite:///{tmp_path}/ledger.db", "rollback", first.version, "after the smoke test", tmp_path)
-        backend.watch.mind_champion()
+        backend.watch.check_champion()
     assert backend.states() == {first.version: "promoted", second.version: "rolled_back"}
     require_invariants(backend)
     require_one_notice(backend)
@@ -127,7 +127,7 @@ def test_a_champion_that_cannot_serve_is_taken_back_even_if_whoever_promoted_it_
     champion, candidate = backend.champion(0), backend.waiting(BROKEN)
     kill(backend, f"sqlite:///{tmp_path}/ledger.db", "approve", candidate.version, dies, tmp_path)
     for _ in range(3):
-        backend.watch.mind_champion()
+        backend.watch.check_champion()
     assert backend.states() == {champion.version: "promoted", candidate.version: "rolled_back"}
     assert backend.serving() == champion.version
     require_invariants(backend)
@@ -139,7 +139,7 @@ def test_a_first_champion_that_cannot_serve_ends_as_rolled_back(backend: Backend
     candidate = backend.waiting(BROKEN)
     kill(backend, f"sqlite:///{tmp_path}/ledger.db", "approve", candidate.version, dies, tmp_path)
     for _ in range(2):
-        backend.watch.mind_champion()
+        backend.watch.check_champion()
     assert (backend.serving(), backend.states()) == (None, {candidate.version: "rolled_back"})
     assert list(backend.ledger.events(EventKind.CHAMPION_MOVED_OUTSIDE)) == []
     require_invariants(backend)
@@ -151,7 +151,7 @@ def test_the_watch_itself_may_die(backend: Backend, tmp_path: Path):
     kill(backend, url, "approve", candidate.version, "after the answer", tmp_path)
     for dies in ("after the intent", "after the alias", "after the smoke test"):
         kill(backend, url, "watch", 0, dies, tmp_path) if backend.ledger.releases(S.APPROVED, S.PROMOTING) else None
-    backend.watch.mind_champion()
+    backend.watch.check_champion()
     assert backend.states() == {champion.version: "superseded", candidate.version: "promoted"}
     require_invariants(backend)
 
@@ -194,7 +194,7 @@ def test_an_alias_that_was_moved_away_and_back_during_a_promotion_ends_in_one_ch
     assert process.exitcode == (-signal.SIGKILL if reached else 5 if undone else 0), said
     assert said.count("somebody moved the alias") == sum(map(len, moves.values())) or reached, said
     for _ in range(2):
-        backend.watch.mind_champion()
+        backend.watch.check_champion()
         require_invariants(backend)
     promoted = {OTHER: "superseded", CHAMPION: "superseded", CANDIDATE: "promoted"}
     assert backend.states() == promoted

@@ -50,8 +50,8 @@ def test_what_trained_it_is_told_to_the_last_digest(life: Ledger):
         "48 hours are over",
         "automation",
     )
-    assert history.asked.told == "schedule: 48 hours are over"
-    assert history.asked.model_copy(update={"reason": ""}).told == "schedule"
+    assert history.asked.summary == "schedule: 48 hours are over"
+    assert history.asked.model_copy(update={"reason": ""}).summary == "schedule"
 
 
 def test_who_approved_it_and_why_survives_what_came_later(life: Ledger):

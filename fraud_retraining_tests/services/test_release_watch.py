@@ -18,15 +18,15 @@ SOON = 1e-7
 
 
 def kinds(backend: Backend, after: int | None = None) -> list[str]:
-    return [notice.kind for notice in backend.watch.news(after).notices]
+    return [notice.kind for notice in backend.watch.notices_after(after).notices]
 
 
 def test_what_nobody_decided_expires_the_champion_stays_and_people_are_told(backend: Backend):
     champion = backend.champion(0)
     release = backend.waiting(1, hours=SOON)
     before = backend.ledger.head().seq
-    assert [one.version for one in backend.watch.mind_deadlines()] == [release.version]
-    assert backend.watch.mind_deadlines() == []
+    assert [one.version for one in backend.watch.check_deadlines()] == [release.version]
+    assert backend.watch.check_deadlines() == []
     assert (backend.states()[release.version], backend.serving()) == ("expired", champion.version)
     assert kinds(backend, before) == ["expired"]
     require_invariants(backend)
@@ -36,10 +36,10 @@ def test_deadlines_pass_while_mlflow_is_down(backend: Backend):
     release = backend.waiting(0, hours=SOON)
     nowhere = backend.trained.__class__("http://127.0.0.1:9", "x", [], []).registry("x", timeout_seconds=4)
     watch = ReleaseWatch(backend.ledger, nowhere, backend.policy)
-    assert [one.version for one in watch.mind_deadlines()] == [release.version]
-    assert [notice.kind for notice in watch.news(None).notices] == ["waiting", "expired"]
+    assert [one.version for one in watch.check_deadlines()] == [release.version]
+    assert [notice.kind for notice in watch.notices_after(None).notices] == ["waiting", "expired"]
     with pytest.raises(DependencyUnreachable):
-        watch.mind_champion()
+        watch.check_champion()
 
 
 def test_waiting_blocks_nothing_the_next_candidate_supersedes(backend: Backend):
@@ -59,29 +59,29 @@ def test_reviewers_are_reminded_once_however_often_and_by_however_many_it_is_loo
         monkeypatch.setattr(type(backend.ledger), "now", lambda _, at=asked + timedelta(hours=hours): at)
         before = backend.ledger.head().seq
         for watch in (backend.watch, backend.watch):
-            watch.mind_deadlines()
+            watch.check_deadlines()
         events = backend.ledger.events(EventKind.REVIEWERS_REMINDED, after=before)
         reminders.append((hours, [event.payload["reminder"] for event in events]))
     assert [found for _, found in reminders] == [[], [], ["half_time"], [], ["last_hour"], []]
-    told = [notice.dedup_key for notice in backend.watch.news(0).notices if notice.kind == "reminder"]
+    told = [notice.dedup_key for notice in backend.watch.notices_after(0).notices if notice.kind == "reminder"]
     assert told == ["release 1 half_time", "release 1 last_hour"]
 
 
 def test_news_are_told_from_where_they_were_told_last(backend: Backend):
-    first = backend.watch.news(None)
+    first = backend.watch.notices_after(None)
     assert first.notices == ()
     backend.champion(0)
-    told = backend.watch.news(first.cursor)
+    told = backend.watch.notices_after(first.cursor)
     assert [notice.kind for notice in told.notices] == ["promoted", "smoke_test_passed"]
-    assert backend.watch.news(told.cursor).notices == ()
-    assert backend.watch.news(first.cursor) == told, "asked again, the same is told"
+    assert backend.watch.notices_after(told.cursor).notices == ()
+    assert backend.watch.notices_after(first.cursor) == told, "asked again, the same is told"
 
 
 def test_a_first_look_tells_nothing_that_is_older_than_a_day(backend: Backend, monkeypatch: pytest.MonkeyPatch):
     backend.champion(0)
     later = backend.ledger.now() + timedelta(days=2)
     monkeypatch.setattr(type(backend.ledger), "now", lambda _: later)
-    first = backend.watch.news(None)
+    first = backend.watch.notices_after(None)
     assert (first.notices, first.cursor) == ((), backend.ledger.head().seq)
 
 
@@ -90,7 +90,7 @@ def test_an_alias_that_a_human_moved_is_noticed_recorded_told_once_and_stands(ba
     before = backend.ledger.head().seq
     backend.move_by_hand(first.version)
     for _ in range(3):
-        backend.watch.mind_champion()
+        backend.watch.check_champion()
     assert (backend.serving(), backend.ledger.champion().version) == (first.version, first.version)
     assert kinds(backend, before) == ["alias_moved"]
     assert backend.states() == {first.version: "promoted", second.version: "superseded"}
@@ -100,7 +100,7 @@ def test_an_alias_that_a_human_moved_is_noticed_recorded_told_once_and_stands(ba
 def test_an_alias_that_was_taken_away_is_noticed(backend: Backend):
     backend.champion(0)
     backend.move_by_hand(None)
-    backend.watch.mind_champion()
+    backend.watch.check_champion()
     assert backend.ledger.champion() is None
     assert backend.ledger.last(EventKind.CHAMPION_MOVED_OUTSIDE).payload == {"from": 1, "to": None, "known": False}
 
@@ -124,8 +124,8 @@ def test_a_damaged_champion_is_told_once_offers_the_last_good_version_and_ends_w
     with touched(backend.trained.folders[1]) as folder:
         damage(folder)
         for _ in range(3):
-            backend.watch.mind_champion()
-        (notice,) = backend.watch.news(before).notices
+            backend.watch.check_champion()
+        (notice,) = backend.watch.notices_after(before).notices
         assert (notice.kind, notice.severity, notice.version) == ("artifact_damaged", "critical", champion.version)
         assert f"rollback --to {good.version}" in notice.remedy
         assert backend.serving() == champion.version, "nobody is moved without being asked"
@@ -133,9 +133,11 @@ def test_a_damaged_champion_is_told_once_offers_the_last_good_version_and_ends_w
             good.version, person("alice"), "damaged", channel="cli"
         )
         for _ in range(2):
-            backend.watch.mind_champion()
+            backend.watch.check_champion()
     assert backend.serving() == good.version
-    alarm = [notice for notice in backend.watch.news(before).notices if notice.dedup_key == "champion artifact"]
+    alarm = [
+        notice for notice in backend.watch.notices_after(before).notices if notice.dedup_key == "champion artifact"
+    ]
     assert [(one.kind, one.resolves) for one in alarm] == [("artifact_damaged", False), ("artifact_sound", True)]
     require_invariants(backend)
 
@@ -145,28 +147,28 @@ def test_a_champion_that_is_brought_back_to_what_it_was_ends_the_alarm(backend: 
     before = backend.ledger.head().seq
     with touched(backend.trained.folders[0]) as folder:
         _changed(folder)
-        backend.watch.mind_champion()
-    backend.watch.mind_champion()
+        backend.watch.check_champion()
+    backend.watch.check_champion()
     assert kinds(backend, before) == ["artifact_damaged", "artifact_sound"]
-    assert "no other sound version" in backend.watch.news(before).notices[0].remedy
+    assert "no other sound version" in backend.watch.notices_after(before).notices[0].remedy
 
 
 def test_a_deleted_version_of_the_champion_is_lost_and_no_alias_that_somebody_took_away(backend: Backend):
     champion = backend.champion(0)
     backend.registry._client.delete_model_version(backend.registry.model_name, str(champion.version))
     with pytest.raises(ChampionLost):
-        backend.watch.mind_champion()
+        backend.watch.check_champion()
     assert kinds(backend)[-1] == "artifact_damaged" and backend.ledger.champion() is not None
 
 
 def test_while_all_is_well_nothing_is_recorded(backend: Backend):
     backend.champion(0)
     backend.waiting(1)
-    backend.watch.mind_champion()
+    backend.watch.check_champion()
     before = backend.ledger.head()
     for _ in range(3):
-        backend.watch.mind_deadlines()
-        backend.watch.mind_champion()
+        backend.watch.check_deadlines()
+        backend.watch.check_champion()
     assert backend.ledger.head() == before
 
 
@@ -175,7 +177,7 @@ def test_what_was_approved_and_never_promoted_is_promoted_by_the_watch(backend: 
 
     version = backend.waiting(0).version
     backend.ledger.record_decision(version, ReviewerDecision(Decision.APPROVE, person("alice"), "cli"), backend.policy)
-    assert [(one.version, str(one.state)) for one in backend.watch.mind_champion()] == [(version, "promoted")]
-    assert backend.watch.mind_champion() == []
+    assert [(one.version, str(one.state)) for one in backend.watch.check_champion()] == [(version, "promoted")]
+    assert backend.watch.check_champion() == []
     done = backend.ledger.last(EventKind.PROMOTION_DONE)
     assert (done.actor, done.channel) == ("alice", "cli, unverified"), "in the name of whoever approved it"

@@ -14,7 +14,7 @@ from fraud_retraining.adapters.alerts.outbox import Outbox
 from fraud_retraining.adapters.alerts.webhook import WebhookDestination
 from fraud_retraining.domain.alerts.failures import Category
 from fraud_retraining.domain.alerts.notices import AlertPolicy, Notice, PagerDutyPolicy, Success, WebhookPolicy
-from fraud_retraining.domain.alerts.routing import opening, seen_again
+from fraud_retraining.domain.alerts.routing import opening_messages, update_messages
 from fraud_retraining.services.delivery import Drained, Notifier, alerting, drain
 from fraud_retraining_tests.support.notices import AS_OF, a_notice
 from fraud_retraining_tests.support.reviewers import Clock, Receiver
@@ -35,7 +35,9 @@ class Console:
         self.outbox = Outbox(f"sqlite:///{folder}/ledger.db", clock=clock)
 
     def open(self, notice: Notice) -> None:
-        self.outbox.open(notice, opening(notice, self.policy), lambda seen: seen_again(notice, self.policy, seen))
+        self.outbox.open(
+            notice, opening_messages(notice, self.policy), lambda seen: update_messages(notice, self.policy, seen)
+        )
 
     def drain(self, **environment: str) -> Drained:
         return drain(self.outbox, Notifier(self.policy, self.home, environment or KEYS), self.policy)
@@ -222,10 +224,10 @@ def test_only_plain_addresses_of_the_web_are_accepted(url: str) -> None:
 
 def test_status_names_the_host_and_a_missing_secret(console: Console) -> None:
     able = alerting(console.outbox, Notifier(console.policy, console.home, KEYS), console.policy)
-    assert "Webhook: 127.0.0.1:" in able.told()
-    assert "/hooks/" not in able.told()
+    assert "Webhook: 127.0.0.1:" in able.summary()
+    assert "/hooks/" not in able.summary()
     bare = alerting(console.outbox, Notifier(console.policy, console.home, {}), console.policy)
-    assert "Webhook: ALERTS_WEBHOOK_SECRET is not set here: alerts go to" in bare.told()
+    assert "Webhook: ALERTS_WEBHOOK_SECRET is not set here: alerts go to" in bare.summary()
     assert (
         WebhookDestination()
         .unfit(console.policy, {"ALERTS_WEBHOOK_SECRET": "short"})[0]

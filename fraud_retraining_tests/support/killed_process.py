@@ -105,8 +105,8 @@ def decide(order: dict[str, Any], log: str) -> None:
         "approve": lambda: approvals.approve(order["version"], who, "because", channel="cli"),
         "reject": lambda: approvals.reject(order["version"], who, "because", channel="cli"),
         "rollback": lambda: approvals.rollback(order["version"], who, "because", channel="cli"),
-        "watch": lambda: ReleaseWatch(record, there, ReviewerPolicy()).mind_champion(),
-        "expire": lambda: ReleaseWatch(record, there, ReviewerPolicy()).mind_deadlines(),
+        "watch": lambda: ReleaseWatch(record, there, ReviewerPolicy()).check_champion(),
+        "expire": lambda: ReleaseWatch(record, there, ReviewerPolicy()).check_deadlines(),
     }
     for point, versions in order.get("meddling", {}).items():
         _at(MEDDLING[point], partial(_meddle, order, versions))

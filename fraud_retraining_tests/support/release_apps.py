@@ -62,8 +62,8 @@ class Site_:
     def tell(self) -> None:
         """What the sensors do every half minute."""
         watch = self.backend.watch
-        watch.mind_deadlines()
-        for notice in watch.news(0).notices:
+        watch.check_deadlines()
+        for notice in watch.notices_after(0).notices:
             self.release_notifier.tell(notice)
         drain(self.outbox, self.notifier, self.policy)
 

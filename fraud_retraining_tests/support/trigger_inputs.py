@@ -7,7 +7,7 @@ from pydantic import Field
 
 from fraud_retraining.domain.retraining.triggers.drift import DriftDay
 from fraud_retraining.domain.retraining.triggers.registry import TriggerInputs, TriggerPolicy
-from fraud_retraining.domain.retraining.triggers.values import Answer, CommonInputs, Fired, latest_ready
+from fraud_retraining.domain.retraining.triggers.values import CommonInputs, Fired, TriggerResult, latest_ready
 from fraud_retraining.domain.values.base import Policy
 
 DAY = timedelta(days=1)
@@ -45,7 +45,7 @@ class DisputesInputs(CommonInputs):
     disputed: float = Field(0.0, description="Share of the last week's payments.")
 
 
-def disputes(policy: DisputesPolicy, known: DisputesInputs) -> Answer:
+def disputes(policy: DisputesPolicy, known: DisputesInputs) -> TriggerResult:
     """Fires when more payments are disputed than the policy allows."""
     told = f"disputes: {known.disputed:.1%} of payments"
     if known.disputed <= policy.rate:

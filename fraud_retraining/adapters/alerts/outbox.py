@@ -26,10 +26,10 @@ from fraud_retraining.domain.alerts.notices import (
     Message,
     Notice,
     Success,
-    after,
     kind_of,
+    remaining_notice,
 )
-from fraud_retraining.domain.alerts.routing import COMPOSERS, closing, composer_of
+from fraud_retraining.domain.alerts.routing import COMPOSERS, closing_messages, composer_of
 from fraud_retraining.domain.ledger.events import Event, EventKind, canonical_json, plain
 from fraud_retraining.domain.values.base import Value
 from fraud_retraining.domain.values.digests import digest
@@ -236,7 +236,7 @@ class Outbox(EventLog):
 
     def cure(self, success: Success, *, channel: str = "dagster") -> list[str]:
         """Ends every notice that a success cures, and gives their keys."""
-        if not any(after(known.notice, success) != known.notice for known in self.open_notices()):
+        if not any(remaining_notice(known.notice, success) != known.notice for known in self.open_notices()):
             return []
 
         def work(tx: "Transaction") -> list[str]:
@@ -409,16 +409,16 @@ class Outbox(EventLog):
         rows().update_notice(tx.connection, known.id, resolved_at=self._stamp(tx.connection))
         if messages is None:
             told = _stated_at(rows().deliveries_of(tx.connection, known.id))
-            messages = closing(known.notice, told, why, known.seen, self.composers)
+            messages = closing_messages(known.notice, told, why, known.seen, self.composers)
         self._queue(tx, known.id, *messages)
         payload = {"category": known.notice.category, "why": why, "seen": known.seen, "opened_at": known.opened_at}
         about = {"subject": known.notice.key, "as_of": known.notice.as_of}
         self._event(tx, EventKind.NOTICE_RESOLVED, payload, actor=actor, channel=channel, **about)
 
     def _cured(self, tx: "Transaction", known: OpenNotice, success: Success, channel: str) -> bool:
-        left = after(known.notice, success)
+        left = remaining_notice(known.notice, success)
         if left is None:
-            self._resolve(tx, known, success.told(), None, "pipeline", channel)
+            self._resolve(tx, known, success.summary(), None, "pipeline", channel)
         elif left != known.notice:
             rows().update_notice(tx.connection, known.id, notice=left.model_dump_json())
         return left is None

@@ -19,11 +19,11 @@ from fraud_retraining.domain.releases.lifecycle import (
     Moved,
     Release,
     ReleaseState,
-    ask,
-    decide,
     move,
     newer_than,
+    next_state,
     outdated_by,
+    request_approval,
 )
 from fraud_retraining.domain.releases.reviewers import Identity, ReviewerPolicy, admit, as_recorded
 from fraud_retraining.domain.retraining.leases import Lease
@@ -74,7 +74,7 @@ class DecisionRecords(ReleaseRecords):
             moved = moved_by(tx, by.name, f"{given.channel}, {by.how}", given.reason)
             try:
                 self._refuse_used(tx, given.nonce)
-                decided = decide(release, given.decision, policy, by, moved, given.expected_digest)
+                decided = next_state(release, given.decision, policy, by, moved, given.expected_digest)
             except RetrainingError as refusal:
                 # Returned, not raised: an exception would roll back the event of the refusal.
                 self._refused(tx, release, given, refusal)
@@ -134,7 +134,7 @@ class DecisionRecords(ReleaseRecords):
             if newer is not None:
                 late = moved.model_copy(update={"reason": f"version {newer.version}, as of {newer.as_of}, is newer"})
                 return self._save(tx, release, move(release, S.SUPERSEDED, late), late)
-            asked = ask(release, hours, moved)
+            asked = request_approval(release, hours, moved)
             self._supersede(tx, outdated_by(release, pending), f"version {version} is newer", moved)
             return self._save(tx, release, asked, moved)
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from fraud_retraining.adapters.pages.pictures import CAPTIONS, HEIGHT, WIDTH, pictures
 from fraud_retraining.domain.alerts.notices import LinkPolicy
-from fraud_retraining.domain.approvals.request import SOMEBODY, approve_command, registry_address
+from fraud_retraining.domain.approvals.request import NAME_PLACEHOLDER, approve_command, registry_address
 from fraud_retraining.domain.audit import period
 from fraud_retraining.domain.audit.history import ReleaseHistory, about, why
 from fraud_retraining.domain.audit.period import Period
@@ -102,7 +102,7 @@ def release_html(
         ask=ask,
         consequences=_consequences(history),
         registry=registry_address(release, links),
-        command=approve_command(release.version, ask.who if ask else SOMEBODY),
+        command=approve_command(release.version, ask.who if ask else NAME_PLACEHOLDER),
         headline=_headline(history),
         changes=_changes(history),
         pictures=[Picture(source=address, caption=CAPTIONS[name]) for name, address in shown.items()],
@@ -228,7 +228,7 @@ def _headline(history: ReleaseHistory) -> list[tuple[str, str]]:
     ]
     told = [("state", str(history.release.state).replace("_", " "))]
     if asked is not None:
-        told.append(("asked for", f"{asked.told} ({asked.by}, {asked.via}, {asked.at:%Y-%m-%d %H:%M} UTC)"))
+        told.append(("asked for", f"{asked.summary} ({asked.by}, {asked.via}, {asked.at:%Y-%m-%d %H:%M} UTC)"))
     if history.evaluation is not None:
         against = history.evaluation.champion_version
         told.append(

@@ -101,12 +101,12 @@ class State(Value):
         yield "window", self.window or "none yet"
         yield "promotion", self._promotion_words()
         if self.trust is not None:
-            yield "trust", f"{'earned' if self.trust.earned else 'not earned yet'}: {self.trust.told}"
+            yield "trust", f"{'earned' if self.trust.earned else 'not earned yet'}: {self.trust.summary}"
         if self.last_release:
             yield "last release", self.last_release
         yield "next", self.next.why
         yield "automation", self.automation
-        yield "alerts", self.alerts.told()
+        yield "alerts", self.alerts.summary()
         for problem in self.problems:
             yield "problem", problem
         if self.not_reproducible:
@@ -114,7 +114,9 @@ class State(Value):
         yield "ledger", f"{self.ledger_events} events"
 
     def _promotion_words(self) -> str:
-        return f"{self.promotion_mode}, {self.promotion_paused.told}" if self.promotion_paused else self.promotion_mode
+        return (
+            f"{self.promotion_mode}, {self.promotion_paused.summary}" if self.promotion_paused else self.promotion_mode
+        )
 
 
 def read_state(settings: Settings) -> State:

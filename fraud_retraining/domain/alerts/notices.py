@@ -413,12 +413,12 @@ class Success(Value):
     as_of: date | None = None
     days: tuple[date, ...] = ()
 
-    def told(self) -> str:
+    def summary(self) -> str:
         """The success in words."""
         return f"{work_of(self.job, self.as_of, self.days)} passed"
 
 
-def after(notice: Notice, success: Success) -> Notice | None:
+def remaining_notice(notice: Notice, success: Success) -> Notice | None:
     """What is left of a notice after a success: nothing when it is cured, fewer days when some of them are."""
     if success.job in ("clean", "decide"):
         return None if notice.job == success.job else notice

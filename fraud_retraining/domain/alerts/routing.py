@@ -15,21 +15,22 @@ from fraud_retraining.domain.alerts.slack import SlackComposer
 from fraud_retraining.domain.alerts.webhook import WebhookComposer
 
 FALLBACK = FileComposer()
-COMPOSERS: tuple[Composer, ...] = (SlackComposer(), PagerDutyComposer(), EmailComposer(), WebhookComposer(), FALLBACK)
+Composers = Sequence[Composer]
+COMPOSERS: Composers = (SlackComposer(), PagerDutyComposer(), EmailComposer(), WebhookComposer(), FALLBACK)
 
 
-def composer_of(destination: str, composers: Sequence[Composer] = COMPOSERS) -> Composer:
+def composer_of(destination: str, composers: Composers = COMPOSERS) -> Composer:
     """Who composes for a destination; the file for one that this version does not know."""
     return next((one for one in composers if one.kind == kind_of(destination)), FALLBACK)
 
 
-def destinations(notice: Notice, policy: AlertPolicy, composers: Sequence[Composer] = COMPOSERS) -> tuple[str, ...]:
+def destinations(notice: Notice, policy: AlertPolicy, composers: Composers = COMPOSERS) -> tuple[str, ...]:
     """Where a notice goes: to every destination that is on and wants it, else to the file."""
     found = [address for one in composers if one.is_on(policy) for address in one.addresses(notice, policy)]
     return tuple(dict.fromkeys(found)) or (FILE,)
 
 
-def opening(notice: Notice, policy: AlertPolicy, composers: Sequence[Composer] = COMPOSERS) -> tuple[Message, ...]:
+def opening_messages(notice: Notice, policy: AlertPolicy, composers: Composers = COMPOSERS) -> tuple[Message, ...]:
     """The messages that tell of a notice, one a destination."""
     return tuple(
         Message(
@@ -41,7 +42,7 @@ def opening(notice: Notice, policy: AlertPolicy, composers: Sequence[Composer] =
     )
 
 
-def escalation(notice: Notice, policy: AlertPolicy, composers: Sequence[Composer] = COMPOSERS) -> Message | None:
+def escalation_message(notice: Notice, policy: AlertPolicy, composers: Composers = COMPOSERS) -> Message | None:
     """The message that wakes somebody for a notice that could not be delivered otherwise; none where nothing pages."""
     pager = next((one for one in composers if one.pages and one.is_on(policy)), None)
     if pager is None:
@@ -49,8 +50,8 @@ def escalation(notice: Notice, policy: AlertPolicy, composers: Sequence[Composer
     return Message(destination=pager.kind, action=Action.OPEN, body=pager.opening(notice, policy))
 
 
-def seen_again(
-    notice: Notice, policy: AlertPolicy, seen: int, composers: Sequence[Composer] = COMPOSERS
+def update_messages(
+    notice: Notice, policy: AlertPolicy, seen: int, composers: Composers = COMPOSERS
 ) -> tuple[Message, ...]:
     """The change of a message whose notice was seen for the n-th time; nobody is told anew."""
     changed = {
@@ -64,8 +65,8 @@ def seen_again(
     )
 
 
-def closing(
-    notice: Notice, told_at: Sequence[str], why: str, seen: int = 1, composers: Sequence[Composer] = COMPOSERS
+def closing_messages(
+    notice: Notice, told_at: Sequence[str], why: str, seen: int = 1, composers: Composers = COMPOSERS
 ) -> tuple[Message, ...]:
     """The messages that tell of a notice's end at every destination that was told of it: same thread, same incident."""
     return tuple(

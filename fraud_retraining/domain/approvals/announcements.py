@@ -19,7 +19,7 @@ from fraud_retraining.domain.values.base import Value
 
 Severity = Literal["info", "warning", "critical"]
 
-TOLD = (
+ANNOUNCED_KINDS = (
     EventKind.RELEASE_MOVED,
     EventKind.APPROVAL_RECORDED,
     EventKind.REVIEWERS_REMINDED,

@@ -14,7 +14,7 @@ from fraud_retraining.domain.releases.lifecycle import Release
 from fraud_retraining.domain.review.first_screen import ReviewSummary, review_summary
 from fraud_retraining.domain.review.report import ReviewReport
 
-SOMEBODY = "YOUR-NAME"
+NAME_PLACEHOLDER = "YOUR-NAME"
 
 
 def registry_address(release: Release, links: LinkPolicy) -> str | None:
@@ -35,12 +35,12 @@ def request_links(release: Release, links: LinkPolicy) -> tuple[Link, ...]:
     return tuple(Link(text=name, url=address) for name, address in places.items() if address)
 
 
-def approve_command(version: int, by: str = SOMEBODY) -> str:
+def approve_command(version: int, by: str = NAME_PLACEHOLDER) -> str:
     """The command that approves, ready for a shell."""
     return f'fraud-retraining approve {version} --by {shlex.quote(by)} --reason "..."'
 
 
-def reject_command(version: int, by: str = SOMEBODY) -> str:
+def reject_command(version: int, by: str = NAME_PLACEHOLDER) -> str:
     """The command that rejects, ready for a shell."""
     return f'fraud-retraining reject {version} --by {shlex.quote(by)} --reason "..."'
 
@@ -62,7 +62,7 @@ def request_text(history: ReleaseHistory, review_report: ReviewReport | None, li
 
 def _asked(history: ReleaseHistory) -> Iterator[str]:
     if history.asked is not None:
-        yield f"Asked for by {history.asked.told}."
+        yield f"Asked for by {history.asked.summary}."
     if history.release.deadline is not None:
         yield f"To be decided before {history.release.deadline:%Y-%m-%d %H:%M} UTC; then the champion stays."
 

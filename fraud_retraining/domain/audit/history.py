@@ -51,7 +51,7 @@ class RequestRecord(Value):
     at: datetime
 
     @property
-    def told(self) -> str:
+    def summary(self) -> str:
         """The trigger, and the reason where one was given."""
         return f"{self.trigger}: {self.reason}" if self.reason else self.trigger
 
@@ -115,7 +115,7 @@ class ReleaseHistory(Value):
         return self.release.state is ReleaseState.PROMOTED
 
 
-def tell(
+def build_release_history(
     release: Release, events: Iterable[Event], champion_trained: Event | None, configurations: Iterable[Event]
 ) -> ReleaseHistory:
     """The story of a release.

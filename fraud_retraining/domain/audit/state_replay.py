@@ -27,12 +27,12 @@ from fraud_retraining.domain.releases.lifecycle import (
     ReleaseState,
     Undo,
     adopt,
-    ask,
     begin_promotion,
     clear_champion,
     displaced,
     end_promotion,
     move,
+    request_approval,
 )
 from fraud_retraining.domain.releases.trust import POLICY
 from fraud_retraining.domain.values.errors import RetrainingError
@@ -224,7 +224,7 @@ def _approved_first(payload: Mapping[str, Any], before: Release, moved: Moved) -
 def _asked(before: Release, told: Release, moved: Moved) -> Release:
     if told.deadline is None or told.deadline < moved.at:
         raise NotAMove(f"version {told.version} waits without a deadline that lies ahead")
-    return ask(before, 1, moved).model_copy(update={"deadline": told.deadline})
+    return request_approval(before, 1, moved).model_copy(update={"deadline": told.deadline})
 
 
 def _replaced(champion: Release, to: ReleaseState, moved: Moved) -> Release:

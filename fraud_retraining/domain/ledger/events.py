@@ -59,7 +59,7 @@ class EventKind(StrEnum):
     NOTICE_OPENED = "notice_opened"
     NOTICE_RESOLVED = "notice_resolved"
     ARTIFACTS_REMOVED = "artifacts_removed"
-    RELEASE_TOLD = "release_told"
+    RELEASE_ANNOUNCED = "release_told"
     HISTORY_ARCHIVED = "history_archived"
     RECORD_ALTERED = "record_altered"
     RECORD_RESTORED = "record_restored"

@@ -414,7 +414,7 @@ class HeavyKeys(NamedTuple):
     keys: tuple[object, ...]
     rows: int
 
-    def told(self) -> str:
+    def summary(self) -> str:
         """Which ones, in words."""
         named = ", ".join(map(str, self.keys[:3])) + (", ..." if len(self.keys) > 3 else "")
         return f"{self.entity} {named}"
@@ -448,7 +448,7 @@ def without_heavy(profile: FeatureProfile, found: FeatureDrift, rest: Counts, st
 def excused(found: FeatureDrift, heavy: HeavyKeys, left: float) -> FeatureDrift:
     """A feature's drift when heavy keys are left out, if that is less; and which keys they are."""
     rows = sum(found.counts)
-    told = f"{heavy.told()}: {heavy.rows / rows:.1%} of the rows; {found.drift:.3f} with them"
+    told = f"{heavy.summary()}: {heavy.rows / rows:.1%} of the rows; {found.drift:.3f} with them"
     return found.model_copy(update={"drift": left, "heavy": told}) if left < found.drift else found
 
 

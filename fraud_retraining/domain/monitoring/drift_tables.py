@@ -100,7 +100,7 @@ def served_grid(report: PerformanceReport) -> Grid:
         f"Who served on {report.recent.first} to {report.recent.last}",
         ("version", "as of", "days", "rows", "frauds", "average precision", "holdout", "holdout interval"),
         rows,
-        note=live.told(None) if live else "No fraud is known on these days.",
+        note=live.summary(None) if live else "No fraud is known on these days.",
     )
 
 

@@ -35,7 +35,7 @@ class FixedSetAge(Value):
     most_moved: dict[str, float] = Field({}, description="Features that moved most, by index times importance.")
 
     @property
-    def told(self) -> str:
+    def summary(self) -> str:
         """It in a sentence."""
         moved = ", ".join(f"{name} {index:.2f}" for name, index in self.most_moved.items())
         scores = f", scores {self.score_drift:.2f}" if self.score_drift is not None else ""

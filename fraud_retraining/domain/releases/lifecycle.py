@@ -240,7 +240,7 @@ def move(release: Release, to: ReleaseState, moved: Moved) -> Release:
     return _placed(release, to, moved, **decision)
 
 
-def ask(release: Release, hours: float, moved: Moved) -> Release:
+def request_approval(release: Release, hours: float, moved: Moved) -> Release:
     """A registered release that now waits for a reviewer, until `hours` from now."""
     _checked(release, S.AWAITING_APPROVAL, moved)
     return _placed(release, S.AWAITING_APPROVAL, moved, deadline=moved.at + timedelta(hours=hours))
@@ -260,7 +260,7 @@ def reminders_due(release: Release, now: datetime, sent: Collection[Reminder]) -
     return (Reminder.HALF_TIME,) if half_time <= now and Reminder.HALF_TIME not in sent else ()
 
 
-def decide(
+def next_state(
     release: Release,
     decision: Decision,
     policy: ReviewerPolicy,

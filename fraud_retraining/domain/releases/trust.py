@@ -87,7 +87,7 @@ class Standing(Value):
         return self.approved >= self.approved_needed and self.days >= self.days_needed
 
     @property
-    def told(self) -> str:
+    def summary(self) -> str:
         """Where it stands, as a clause."""
         last = f"{self.incident}, {self.incident_at:%Y-%m-%d %H:%M} UTC" if self.incident_at else "none"
         return (
@@ -242,14 +242,14 @@ def by_mode(policy: PromotionPolicy, pause: Pause | None) -> Permission | None:
     if policy.mode == "manual":
         return Permission(False, "promotion.mode is manual: a human decides")
     if pause is not None:
-        return Permission(False, f"a human decides: automatic promotion is {pause.told}")
+        return Permission(False, f"a human decides: automatic promotion is {pause.summary}")
     return Permission(True, "all gates passed and promotion.mode is auto") if policy.mode == "auto" else None
 
 
 def by_trust(policy: EarnedPolicy, found: Standing, candidate: Candidate) -> Permission:
     """Whether a candidate may go by itself by what the record shows, and the whole reason."""
-    reasons = [] if found.earned else [f"trust is not earned yet: {found.told}"]
+    reasons = [] if found.earned else [f"trust is not earned yet: {found.summary}"]
     reasons += unusual(policy, candidate)
     if reasons:
         return Permission(False, f"a human decides: {'; '.join(reasons)}")
-    return Permission(True, f"routine, and trust is earned: {found.told}")
+    return Permission(True, f"routine, and trust is earned: {found.summary}")

@@ -46,7 +46,7 @@ class Owner(Value):
     run_id: str
     process: Process
 
-    def told(self) -> str:
+    def summary(self) -> str:
         """Who it is, for people."""
         return f"run {self.run_id} (process {self.process.pid} on {self.process.host})"
 
@@ -58,7 +58,7 @@ class Purpose(Value):
     as_of: date | None = None
     trigger: str = ""
 
-    def told(self) -> str:
+    def summary(self) -> str:
         """What it is, for people."""
         as_of = f" as of {self.as_of}" if self.as_of else ""
         return f"{self.work}{as_of}{f', trigger {self.trigger}' if self.trigger else ''}"
@@ -159,11 +159,11 @@ def abandoned(current: Lease | None, now: datetime, *, gone: bool) -> bool:
 
 def busy(current: Lease) -> Busy:
     """What the second one is told."""
-    owner = current.owner.told() if current.owner else "nobody any more"
+    owner = current.owner.summary() if current.owner else "nobody any more"
     return Busy(
         UNDER_WAY[current.purpose.work],
         culprits=[
-            f"{owner}: {current.purpose.told()}",
+            f"{owner}: {current.purpose.summary()}",
             f"since {_time(current.taken_at)}, last heard of at {_time(current.seen_at)}",
         ],
         remedy=f"wait for it; a worker that is not heard of until {_time(current.expires_at)} is given up. "
@@ -183,7 +183,7 @@ def _taken_by(current: Lease | None) -> str:
         return "the ledger knows no lease"
     if current.owner is None:
         return f"it was given back at {_time(current.seen_at)}"
-    return f"{current.owner.told()} took it at {_time(current.taken_at)}"
+    return f"{current.owner.summary()} took it at {_time(current.taken_at)}"
 
 
 def _time(at: datetime) -> str:

@@ -31,7 +31,7 @@ class Pause(Value):
     reason: str
 
     @property
-    def told(self) -> str:
+    def summary(self) -> str:
         """A clause that says since when, by whom and why."""
         return f"paused since {self.since:%Y-%m-%d %H:%M} UTC by {self.by}: {self.reason or 'no reason given'}"
 

@@ -79,7 +79,7 @@ def limits(history: ReleaseHistory, review_report: ReviewReport | None) -> tuple
 
 def _time_limits(history: ReleaseHistory) -> Iterator[str]:
     if history.evaluation is not None and history.evaluation.fixed_age is not None:
-        yield history.evaluation.fixed_age.told
+        yield history.evaluation.fixed_age.summary
     if history.window is None:
         return
     days = history.window.days
@@ -145,7 +145,7 @@ def lineage(history: ReleaseHistory) -> Iterator[tuple[str, str]]:
     """What determined it, by name and digest."""
     release = history.release
     yield "as-of day", str(release.as_of)
-    yield "trigger", history.asked.told if history.asked else release.trigger
+    yield "trigger", history.asked.summary if history.asked else release.trigger
     yield "fingerprint", release.fingerprint
     yield "artifact", release.artifact_digest
     if history.making is not None:

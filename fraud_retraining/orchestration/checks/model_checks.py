@@ -62,7 +62,7 @@ def build_checks(partitions: dg.PartitionsDefinition) -> list[dg.AssetChecksDefi
 def _age(fixed: FixedSetAge | None, most: int) -> dg.AssetCheckResult:
     """Whether the fixed evaluation days are still of use; a warning that stops nothing."""
     old = fixed is not None and fixed.age_days > most
-    told = fixed.told if fixed is not None else "No fixed evaluation days are configured or mature."
+    told = fixed.summary if fixed is not None else "No fixed evaluation days are configured or mature."
     remedy = f" holdout.fixed_max_age_days is {most}: name newer days under holdout.fixed." if old else ""
     facts = {"age_days": fixed.age_days, "drift_index": fixed.drift_index} if fixed is not None else {}
     return dg.AssetCheckResult(

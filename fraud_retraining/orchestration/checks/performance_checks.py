@@ -55,7 +55,7 @@ def _result(report: PerformanceReport, policy: PerformanceTriggerPolicy) -> Chec
         passed=why is None,
         severity="warn",
         value=live.value if live is not None else None,
-        threshold=policy.told(live.holdout_low if live is not None else None),
-        message=live.told(why) if live is not None else f"not judged: no fraud is known up to {report.day}",
+        threshold=policy.rule_text(live.holdout_low if live is not None else None),
+        message=live.summary(why) if live is not None else f"not judged: no fraud is known up to {report.day}",
         numbers={"frauds": report.recent.frauds, "rows": report.recent.rows, "versions": max(len(report.parts), 1)},
     )

@@ -39,7 +39,7 @@ from fraud_retraining.domain.alerts.notices import (
     set_aside_key,
     set_aside_notice,
 )
-from fraud_retraining.domain.alerts.routing import opening, seen_again
+from fraud_retraining.domain.alerts.routing import opening_messages, update_messages
 from fraud_retraining.domain.data.lake_layout import SetAside
 from fraud_retraining.domain.evaluation.gates import GateResult
 from fraud_retraining.domain.ledger.events import Event, EventKind
@@ -194,10 +194,10 @@ class Outcomes:
         why = decay(self._settings.performance_rule, live)
         known = any(one.notice.key == Topic.PERFORMANCE_DECAYED for one in self._outbox.open_notices())
         if why is None and known:
-            self._outbox.resolve(Topic.PERFORMANCE_DECAYED, live.told(None))
+            self._outbox.resolve(Topic.PERFORMANCE_DECAYED, live.summary(None))
         elif why is not None and not known:
             occasion = Occasion(model=self._settings.model.name, job="monitor", serving=self._serving())
-            self.open(decay_notice(live.told(why), f"{live.first} to {live.last}", occasion, self._links))
+            self.open(decay_notice(live.summary(why), f"{live.first} to {live.last}", occasion, self._links))
 
     def notify_set_aside(self, uri: str, set_aside: Sequence[SetAside]) -> None:
         """Tells people what the lake holds that is not read, once as long as it is the same; or that it is gone."""
@@ -213,7 +213,7 @@ class Outcomes:
     def open(self, notice: Notice) -> None:
         """Tells people of something, once as long as it is open."""
         policy = self._settings.alerts
-        self._outbox.open(notice, opening(notice, policy), lambda seen: seen_again(notice, policy, seen))
+        self._outbox.open(notice, opening_messages(notice, policy), lambda seen: update_messages(notice, policy, seen))
 
     def translated(self, run: EndedRun, error: BaseException) -> BaseException:
         """The error that says most: of the family where there is one, also behind a blocking check that failed."""
@@ -261,7 +261,9 @@ class Outcomes:
         policy = self._settings.alerts
         announced = None
         if notice is not None:
-            announced = Announcement(notice, opening(notice, policy), lambda seen: seen_again(notice, policy, seen))
+            announced = Announcement(
+                notice, opening_messages(notice, policy), lambda seen: update_messages(notice, policy, seen)
+            )
         keys = EventKeys(subject=run.run_id, as_of=run.as_of)
         return self._outbox.record_failure(
             KINDS[run.job], _payload(run, failure), announced, keys=keys, channel=run.channel

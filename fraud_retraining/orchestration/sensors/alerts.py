@@ -70,6 +70,6 @@ def build_alert_sensors(settings: Settings) -> list[dg.SensorDefinition]:
         notifier: dg.ResourceParam[Notifier],
     ) -> dg.SkipReason:
         outcomes.notify_pause()
-        return dg.SkipReason(drain(outbox, notifier, settings.alerts, seconds=DRAIN_SECONDS).told())
+        return dg.SkipReason(drain(outbox, notifier, settings.alerts, seconds=DRAIN_SECONDS).summary())
 
     return [dead_runs_sensor, failed_runs_sensor, notices_sensor]

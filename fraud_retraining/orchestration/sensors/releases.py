@@ -42,8 +42,8 @@ def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
         release_notifier: dg.ResourceParam[ReleaseNotifier],
     ) -> dg.SensorResult:
         watch = ReleaseWatch(ledger, registry, settings.promotion)
-        altered = _minding(watch.mind_deadlines, watch)
-        news = watch.news(int(context.cursor) if context.cursor else None)
+        altered = _minding(watch.check_deadlines, watch)
+        news = watch.notices_after(int(context.cursor) if context.cursor else None)
         for notice in news.notices:
             release_notifier.tell(notice)
         told = altered or _seen(ledger.waiting(), len(news.notices))
@@ -64,7 +64,7 @@ def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
 
         def look() -> None:
             watch.keep_head(heads)
-            finished.extend(watch.mind_champion())
+            finished.extend(watch.check_champion())
 
         try:
             altered = _minding(look, watch)

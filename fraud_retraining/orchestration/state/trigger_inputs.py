@@ -15,7 +15,7 @@ from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.storage.store import Store
 from fraud_retraining.domain.ledger.events import Event, EventKind
 from fraud_retraining.domain.releases.lifecycle import ReleaseState
-from fraud_retraining.domain.retraining.triggers.decision import begins_again, first_reason, worth_asking
+from fraud_retraining.domain.retraining.triggers.decision import begins_again, days_to_check, first_reason
 from fraud_retraining.domain.retraining.triggers.drift import DriftDay, DriftRetrain
 from fraud_retraining.domain.retraining.triggers.performance import LivePerformance
 from fraud_retraining.domain.retraining.triggers.registry import TriggerInputs, trigger_names
@@ -120,7 +120,7 @@ def candidate_as_of_days(settings: Settings, ledger: Ledger, readiness: Readines
         return []
     answered = last_as_of(ledger)
     left = unfinished(ledger, answered)
-    asked = worth_asking(settings.triggers, answered, readiness.latest, now)
+    asked = days_to_check(settings.triggers, answered, readiness.latest, now)
     if left is not None and left.as_of <= readiness.latest:
         asked = [*asked, left.as_of]
     within_reach = readiness.within_reach()
@@ -200,7 +200,7 @@ def running(instance: dg.DagsterInstance, ledger: Ledger) -> Running | None:
     lease = ledger.retrain_lease().holder()
     if lease is None or lease.owner is None or lease.purpose.work != "retrain":
         return None
-    return Running(as_of=lease.purpose.as_of, since=lease.taken_at, by=lease.owner.told())
+    return Running(as_of=lease.purpose.as_of, since=lease.taken_at, by=lease.owner.summary())
 
 
 def _is_answer(event: Event) -> bool:

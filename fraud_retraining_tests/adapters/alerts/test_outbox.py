@@ -18,7 +18,7 @@ from fraud_retraining.domain.alerts.notices import (
     PagerDutyPolicy,
     Success,
 )
-from fraud_retraining.domain.alerts.routing import escalation, opening, seen_again
+from fraud_retraining.domain.alerts.routing import escalation_message, opening_messages, update_messages
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining_tests.support.notices import AS_OF, a_notice
 from fraud_retraining_tests.support.reviewers import Clock
@@ -35,11 +35,13 @@ def outbox(ledger_url: str, clock: Clock) -> Outbox:
 
 
 def opened(outbox: Outbox, notice: Notice) -> Any:
-    return outbox.open(notice, opening(notice, POLICY), lambda seen: seen_again(notice, POLICY, seen))
+    return outbox.open(notice, opening_messages(notice, POLICY), lambda seen: update_messages(notice, POLICY, seen))
 
 
 def failed(outbox: Outbox, run_id: str | None, notice: Notice) -> Any:
-    announced = Announcement(notice, opening(notice, POLICY), lambda seen: seen_again(notice, POLICY, seen))
+    announced = Announcement(
+        notice, opening_messages(notice, POLICY), lambda seen: update_messages(notice, POLICY, seen)
+    )
     keys = EventKeys(subject=run_id, as_of=notice.as_of)
     return outbox.record_failure(
         EventKind.RETRAIN_FAILED, {"cause": notice.key}, announced, keys=keys, channel="dagster"
@@ -251,7 +253,7 @@ class TestDelivery:
         assert outbox.overdue(timedelta(minutes=15)) == []
         clock.advance(minutes=15)
         assert [one.notice.key for one in outbox.overdue(timedelta(minutes=15))] == [late.key]
-        message = escalation(late, POLICY)
+        message = escalation_message(late, POLICY)
         assert message is not None
         outbox.escalate(late, message)
         outbox.escalate(late, message)

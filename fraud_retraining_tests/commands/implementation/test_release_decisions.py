@@ -256,7 +256,7 @@ def test_status_offers_the_way_back_from_a_damaged_champion(approvals: Console):
     approvals.backend.champion(1)
     with touched(approvals.backend.trained.folders[1]) as folder:
         (folder / "MLmodel").unlink()
-        approvals.backend.watch.mind_champion()
+        approvals.backend.watch.check_champion()
     assert f"`fraud-retraining rollback --to {good.version}`" in run("status")[1]["champion_problem"]
 
 

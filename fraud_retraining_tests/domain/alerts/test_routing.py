@@ -22,7 +22,12 @@ from fraud_retraining.domain.alerts.notices import (
     sentences,
 )
 from fraud_retraining.domain.alerts.pagerduty import pagerduty_event
-from fraud_retraining.domain.alerts.routing import closing, escalation, opening, seen_again
+from fraud_retraining.domain.alerts.routing import (
+    closing_messages,
+    escalation_message,
+    opening_messages,
+    update_messages,
+)
 from fraud_retraining.domain.alerts.slack import slack_message
 from fraud_retraining.domain.alerts.slack_markup import mrkdwn, web_address
 from fraud_retraining.domain.alerts.text import clean, dedup_key
@@ -190,13 +195,13 @@ def test_links_are_links_only_where_they_lead_to_the_web() -> None:
     ],
 )
 def test_where_a_notice_goes(category: Category, policy: AlertPolicy, where: list[str]) -> None:
-    assert [message.destination for message in opening(a_notice(category), policy)] == where
+    assert [message.destination for message in opening_messages(a_notice(category), policy)] == where
 
 
 def test_what_is_told_again_changes_slack_only_and_what_ends_goes_where_it_was_told() -> None:
     notice = a_notice(Category.UNEXPECTED)
-    assert [(m.destination, m.action) for m in seen_again(notice, BOTH, 2)] == [("slack:#ml-oncall", "update")]
-    ended = closing(notice, ("slack:#ml-oncall", "pagerduty", "file"), "it passed")
+    assert [(m.destination, m.action) for m in update_messages(notice, BOTH, 2)] == [("slack:#ml-oncall", "update")]
+    ended = closing_messages(notice, ("slack:#ml-oncall", "pagerduty", "file"), "it passed")
     assert [(m.destination, m.action) for m in ended] == [
         ("slack:#ml-oncall", "update"),
         ("slack:#ml-oncall", "reply"),
@@ -204,7 +209,7 @@ def test_what_is_told_again_changes_slack_only_and_what_ends_goes_where_it_was_t
         ("file", "resolve"),
     ]
     assert "What to do" not in json.dumps(ended[0].body)
-    assert escalation(notice, AlertPolicy()) is None
+    assert escalation_message(notice, AlertPolicy()) is None
 
 
 def test_trigger_and_resolve_name_the_same_incident_however_long_its_key() -> None:

@@ -11,7 +11,7 @@ from fraud_retraining.domain.approvals.request import (
     request_text,
 )
 from fraud_retraining.domain.approvals.slack_request import request_message
-from fraud_retraining_tests.domain.review.test_summary import a_history
+from fraud_retraining_tests.domain.review.test_first_screen import a_history
 from fraud_retraining_tests.support.reviews import review_report
 
 LINKS = LinkPolicy(mlflow="https://mlflow.example/", releases="https://fraud.example/releases")

@@ -41,7 +41,7 @@ def test_days_like_todays_are_old_but_near():
     found = age(rows(seed=1))
     assert (found.first, found.last, found.age_days) == (DAYS[0], DAYS[-1], 198)
     assert found.drift_index < 0.05 and found.score_drift < 0.05
-    assert "198 days old" in found.told
+    assert "198 days old" in found.summary
 
 
 @pytest.mark.parametrize(

@@ -133,7 +133,7 @@ def test_what_is_compared_is_said_with_days_rows_versions_and_their_age() -> Non
         "4 days, 2,000 rows, 40 frauds, served by versions 1 (as of 2026-03-10, up to 2 days old), "
         "2 (as of 2026-03-20, up to 2 days old); holdouts of 7,000 rows"
     )
-    assert "promised 0.550 (at least 0.500): it is low" in told.told("low")
+    assert "promised 0.550 (at least 0.500): it is low" in told.summary("low")
 
 
 def test_a_trigger_is_told_nothing_of_days_without_a_fraud() -> None:

@@ -26,7 +26,6 @@ from fraud_retraining.domain.releases.lifecycle import (
     Supersede,
     Undo,
     adopt,
-    ask,
     begin_promotion,
     champion_of_time,
     clear_champion,
@@ -39,6 +38,7 @@ from fraud_retraining.domain.releases.lifecycle import (
     recovery,
     reminders_due,
     replace_champion,
+    request_approval,
 )
 from fraud_retraining.domain.releases.reviewers import Identity, Proof, ReviewerPolicy
 from fraud_retraining.domain.releases.trust import PromotionPolicy
@@ -68,7 +68,7 @@ def decide(
     before: Release, decision: Decision, policy: ReviewerPolicy, moved: Moved, how: Proof = Proof.NOTHING, **more: Any
 ) -> Release:
     """The answer of whoever moves it."""
-    return releases.decide(before, decision, policy, Identity(name=moved.by, how=how), moved, **more)
+    return releases.next_state(before, decision, policy, Identity(name=moved.by, how=how), moved, **more)
 
 
 def intent(version: int = 5, expected: int | None = 4, rollback: bool = False, reason: str = "because") -> Intent:
@@ -244,12 +244,12 @@ def test_a_first_approval_comes_too_late_as_any_other():
     ],
 )
 def test_reviewers_are_reminded_at_half_time_and_an_hour_before_the_deadline(hours_after, sent, due):
-    asked = ask(release(), 24, by(at=NOON))
+    asked = request_approval(release(), 24, by(at=NOON))
     assert list(reminders_due(asked, NOON + timedelta(hours=hours_after), sent)) == due
 
 
 def test_what_waits_for_an_hour_or_less_has_no_last_hour_and_what_was_decided_no_reminder():
-    asked = ask(release(), 1, by(at=NOON))
+    asked = request_approval(release(), 1, by(at=NOON))
     assert reminders_due(asked, NOON + timedelta(minutes=10), ()) == ()
     assert reminders_due(asked, NOON + timedelta(minutes=40), ()) == (Reminder.HALF_TIME,)
     approved = decide(waiting(), Decision.APPROVE, ANYBODY, by())
@@ -270,7 +270,7 @@ def test_nobody_moves_nothing(who: str):
 
 def test_without_a_passed_verdict_a_release_only_ends():
     failed = release(verdict_passed=False)
-    for step in (lambda: ask(failed, 24, by()), lambda: move(failed, S.APPROVED, by())):
+    for step in (lambda: request_approval(failed, 24, by()), lambda: move(failed, S.APPROVED, by())):
         with pytest.raises(GateFailed):
             step()
     assert move(failed, S.GATE_FAILED, by()).state is S.GATE_FAILED
@@ -280,7 +280,7 @@ MISSED = {"verdict_passed": False, "floors_missed": "average_precision_floor", "
 
 
 def test_a_missed_floor_can_be_excepted_by_a_human_with_a_reason_only():
-    asked = ask(release(**MISSED), 24, by(at=NOON))
+    asked = request_approval(release(**MISSED), 24, by(at=NOON))
     assert asked.state is S.AWAITING_APPROVAL
     with pytest.raises(SettingsError, match="without a reason"):
         decide(asked, Decision.APPROVE, ANYBODY, by(reason=" "))
@@ -309,7 +309,7 @@ def test_what_needs_a_human_is_never_approved_without_having_waited_for_one(more
 
 
 def test_a_deadline_is_counted_from_the_moment_of_asking():
-    assert ask(release(), 1.5, by(at=NOON)).deadline == NOON + timedelta(minutes=90)
+    assert request_approval(release(), 1.5, by(at=NOON)).deadline == NOON + timedelta(minutes=90)
 
 
 @pytest.mark.parametrize("hours", [0, -1, 24 * 31])

@@ -107,7 +107,7 @@ def test_neither_days_nor_releases_alone_are_enough():
 def test_with_nothing_on_record_there_is_no_trust():
     found = stands(Record().days(100))
     assert (found.approved, found.days, found.earned) == (0, 0, False)
-    assert "last incident: none" in found.told
+    assert "last incident: none" in found.summary
 
 
 @pytest.mark.parametrize("incident", INCIDENTS)
@@ -116,7 +116,7 @@ def test_an_incident_puts_it_back_to_manual_and_trust_begins_anew(incident: str)
     INCIDENTS[incident](record)
     found = stands(record)
     assert (found.approved, found.days, found.earned) == (0, 0, False)
-    assert found.incident is not None and found.incident in found.told
+    assert found.incident is not None and found.incident in found.summary
     for version in (4, 5, 6):
         record.promote(version)
     assert not stands(record.days(9)).earned, "the days are counted from the incident"

@@ -41,4 +41,4 @@ def test_the_pause_that_stands(happenings: list[tuple[EventKind, Automation, str
 def test_a_pause_tells_since_when_by_whom_and_why():
     found = paused(record((PAUSED, PROMOTION, "rolled back to version 3")).events, PROMOTION)
     assert found is not None
-    assert found.told == "paused since 2026-09-02 08:00 UTC by alice: rolled back to version 3"
+    assert found.summary == "paused since 2026-09-02 08:00 UTC by alice: rolled back to version 3"

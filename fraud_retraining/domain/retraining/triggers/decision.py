@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 
 from fraud_retraining.domain.alerts.failures import Category
-from fraud_retraining.domain.retraining.triggers.registry import TriggerInputs, TriggerPolicy, answers
+from fraud_retraining.domain.retraining.triggers.registry import TriggerInputs, TriggerPolicy, trigger_results
 from fraud_retraining.domain.retraining.triggers.schedule import grid
 from fraud_retraining.domain.retraining.triggers.values import (
     Decision,
@@ -32,7 +32,7 @@ def decide(policy: TriggerPolicy, known: TriggerInputs) -> Decision:
     A retrain that ended without an answer comes first, as of its own day: a new day that arrives meanwhile does not
     move its window, unless the next one of the grid is due.
     """
-    given = answers(policy, known)
+    given = trigger_results(policy, known)
     fired = {name: answer for name, answer in given.items() if isinstance(answer, Fired)}
     wanted = _again(policy, known, fired)
     if isinstance(wanted, Skip):
@@ -86,7 +86,7 @@ def _tries(known: TriggerInputs, inputs: str) -> tuple[str, int]:
     return causes.most_common(1)[0] if causes else ("", 0)
 
 
-def worth_asking(policy: TriggerPolicy, last_as_of: date | None, latest: date, now: datetime) -> list[date]:
+def days_to_check(policy: TriggerPolicy, last_as_of: date | None, latest: date, now: datetime) -> list[date]:
     """As-of days about which a decision may want to know whether they are ready: the latest day, and the due ones."""
     due = grid(policy.schedule, last_as_of, now) if policy.schedule and last_as_of else []
     recent = [day for day in due if day <= latest][-2:]

@@ -6,7 +6,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from fraud_retraining.domain.retraining.triggers.values import Answer, CommonInputs, Fired, latest_ready
+from fraud_retraining.domain.retraining.triggers.values import CommonInputs, Fired, TriggerResult, latest_ready
 from fraud_retraining.domain.values.base import Policy, Value
 
 
@@ -48,7 +48,7 @@ class DriftInputs(CommonInputs):
     learns_after_days: int = Field(14, description="Label delay and holdout: days until a day enters the window.")
 
 
-def drift(policy: DriftTriggerPolicy, known: DriftInputs) -> Answer:
+def drift(policy: DriftTriggerPolicy, known: DriftInputs) -> TriggerResult:
     """Fires when enough of the last days are over the threshold, the latest among them."""
     needed, looked_at = policy.days
     recent = known.drift[-looked_at:]
@@ -66,7 +66,9 @@ def drift(policy: DriftTriggerPolicy, known: DriftInputs) -> Answer:
     return _drift_again(policy, known, as_of, over)
 
 
-def _drift_again(policy: DriftTriggerPolicy, known: DriftInputs, as_of: date, over: Sequence[DriftDay]) -> Answer:
+def _drift_again(
+    policy: DriftTriggerPolicy, known: DriftInputs, as_of: date, over: Sequence[DriftDay]
+) -> TriggerResult:
     """Fires unless the same drift was answered already by a retrain that could not know its labels yet."""
     since = _since(policy, known.drift)
     helps = since + timedelta(days=known.learns_after_days)

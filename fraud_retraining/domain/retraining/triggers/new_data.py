@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from fraud_retraining.domain.retraining.triggers.values import Answer, CommonInputs, Fired, latest_ready
+from fraud_retraining.domain.retraining.triggers.values import CommonInputs, Fired, TriggerResult, latest_ready
 from fraud_retraining.domain.values.base import Policy
 
 
@@ -18,7 +18,7 @@ class NewDataInputs(CommonInputs):
     new_rows: int = Field(0, description="Accepted rows of days after the last as-of day.")
 
 
-def new_data(policy: NewDataTriggerPolicy, known: NewDataInputs) -> Answer:
+def new_data(policy: NewDataTriggerPolicy, known: NewDataInputs) -> TriggerResult:
     """Fires when enough rows have come since the last training."""
     if known.new_rows < policy.rows:
         return f"new data: {known.new_rows:,} of {policy.rows:,} rows since the last training"

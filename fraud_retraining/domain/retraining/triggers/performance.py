@@ -4,7 +4,7 @@ from datetime import date
 
 from pydantic import Field
 
-from fraud_retraining.domain.retraining.triggers.values import Answer, CommonInputs, Fired, latest_ready
+from fraud_retraining.domain.retraining.triggers.values import CommonInputs, Fired, TriggerResult, latest_ready
 from fraud_retraining.domain.values.base import Policy, Value
 
 
@@ -19,7 +19,7 @@ class PerformanceTriggerPolicy(Policy):
     )
     cooldown_days: int = Field(4, ge=1, le=365, description="Least days between two retrains that it asks for.")
 
-    def told(self, promised: float | None) -> str:
+    def rule_text(self, promised: float | None) -> str:
         """The rule in words, for those who read a value beside it."""
         floor = None if self.min_average_precision is None else f"at least {self.min_average_precision:g}"
         holdout = None
@@ -40,7 +40,7 @@ class LivePerformance(Value):
     holdout_low: float | None = Field(None, description="Lower end of the interval on their holdouts.")
     compared: str = Field("", description="Days, rows, frauds and versions that the numbers are of, in words.")
 
-    def told(self, why: str | None) -> str:
+    def summary(self, why: str | None) -> str:
         """The value with its interval, what it is of, what was promised, and why it is too low, if it is."""
         value = f"average precision {self.value:.3f} ({self.low:.3f} to {self.high:.3f}) on {self.first} to {self.last}"
         of = f" ({self.compared})" if self.compared else ""
@@ -59,7 +59,7 @@ class PerformanceInputs(CommonInputs):
     )
 
 
-def performance(policy: PerformanceTriggerPolicy, known: PerformanceInputs) -> Answer:
+def performance(policy: PerformanceTriggerPolicy, known: PerformanceInputs) -> TriggerResult:
     """Fires when live performance has decayed and no retrain has answered that lately."""
     live = known.performance
     if live is None:

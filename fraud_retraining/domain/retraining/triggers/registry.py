@@ -18,7 +18,7 @@ from fraud_retraining.domain.retraining.triggers.performance import (
     performance,
 )
 from fraud_retraining.domain.retraining.triggers.schedule import SchedulePolicy, schedule
-from fraud_retraining.domain.retraining.triggers.values import Answer, Trigger
+from fraud_retraining.domain.retraining.triggers.values import Trigger, TriggerResult
 from fraud_retraining.domain.values.base import Policy
 
 
@@ -46,7 +46,7 @@ class TriggerInputs(DriftInputs, NewDataInputs, PerformanceInputs):
     """Everything that a decision rests on."""
 
 
-Rule = Callable[[Any, TriggerInputs], Answer]
+Rule = Callable[[Any, TriggerInputs], TriggerResult]
 
 TRIGGERS: dict[str, Rule] = {
     Trigger.SCHEDULE.value: schedule,
@@ -57,8 +57,8 @@ TRIGGERS: dict[str, Rule] = {
 """The answer of each trigger from its own policy and what is known, in the order in which a decision tells of them."""
 
 
-def answers(policy: TriggerPolicy, known: TriggerInputs) -> dict[str, Answer]:
-    """What every trigger that is on answers, by its name."""
+def trigger_results(policy: TriggerPolicy, known: TriggerInputs) -> dict[str, TriggerResult]:
+    """What every trigger that is on trigger_results, by its name."""
     own = {name: getattr(policy, name) for name in TRIGGERS}
     return {name: rule(own[name], known) for name, rule in TRIGGERS.items() if own[name] is not None}
 

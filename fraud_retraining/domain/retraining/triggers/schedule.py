@@ -4,7 +4,7 @@ from datetime import UTC, date, datetime, time, timedelta
 
 from pydantic import Field
 
-from fraud_retraining.domain.retraining.triggers.values import Answer, CommonInputs, Fired
+from fraud_retraining.domain.retraining.triggers.values import CommonInputs, Fired, TriggerResult
 from fraud_retraining.domain.values.base import Policy
 
 MOST_WAITED_FOR = 3
@@ -21,7 +21,7 @@ class SchedulePolicy(Policy):
     at_hour_utc: int = Field(2, ge=0, le=23, description="Hour of the day, UTC, at which the retrain is due.")
 
 
-def schedule(policy: SchedulePolicy, known: CommonInputs) -> Answer:
+def schedule(policy: SchedulePolicy, known: CommonInputs) -> TriggerResult:
     """Fires when the next as-of day of the grid is due and ready; without any model, on the latest day."""
     if known.last_as_of is None:
         return _first(known)
@@ -43,7 +43,7 @@ def schedule(policy: SchedulePolicy, known: CommonInputs) -> Answer:
     )
 
 
-def _first(known: CommonInputs) -> Answer:
+def _first(known: CommonInputs) -> TriggerResult:
     if known.ready:
         return Fired(as_of=max(known.ready), reason="schedule: no model has been trained yet")
     why = known.unready[max(known.unready)] if known.unready else "no day has arrived"

@@ -111,7 +111,7 @@ class Fired(Value):
     drift_since: date | None = None
 
 
-Answer = Fired | str
+TriggerResult = Fired | str
 
 
 def latest_ready(known: CommonInputs) -> date | str:

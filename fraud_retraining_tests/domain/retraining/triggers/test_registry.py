@@ -5,7 +5,7 @@ from datetime import date
 import pytest
 
 from fraud_retraining.domain.retraining.triggers.decision import decide
-from fraud_retraining.domain.retraining.triggers.registry import TRIGGERS, TriggerPolicy, answers, trigger_names
+from fraud_retraining.domain.retraining.triggers.registry import TRIGGERS, TriggerPolicy, trigger_names, trigger_results
 from fraud_retraining.domain.retraining.triggers.values import Retrain, Skip
 from fraud_retraining_tests.support.trigger_inputs import (
     LAST,
@@ -50,7 +50,7 @@ def test_an_added_trigger_that_does_not_fire_says_why_and_one_that_is_off_says_n
 
 def test_a_trigger_whose_settings_have_no_field_is_not_taken_for_one_that_is_off() -> None:
     with pytest.raises(AttributeError, match="disputes"):
-        answers(TriggerPolicy(), told(0.02))
+        trigger_results(TriggerPolicy(), told(0.02))
 
 
 def test_the_words_for_why_a_retrain_was_asked_for_are_the_triggers_and_those_of_people() -> None:

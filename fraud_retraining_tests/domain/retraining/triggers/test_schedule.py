@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fraud_retraining.domain.retraining.triggers.decision import (
+    days_to_check,
     decide,
-    worth_asking,
 )
 from fraud_retraining.domain.retraining.triggers.registry import TriggerPolicy
 from fraud_retraining.domain.retraining.triggers.schedule import SchedulePolicy, due_at, grid
@@ -31,7 +31,7 @@ def walk(
         if asleep(now):
             continue
         latest = now.date() - DAY
-        ready = {day: str(day) for day in worth_asking(policy, last, latest, now) if day <= latest}
+        ready = {day: str(day) for day in days_to_check(policy, last, latest, now) if day <= latest}
         decision = decide(policy, known(now=now, ready=ready, last_as_of=last))
         if isinstance(decision, Retrain):
             asked.append((now, decision.as_of))
@@ -87,7 +87,7 @@ def test_data_that_is_always_three_days_late_still_gets_its_retrains() -> None:
     policy, last, asked = ONLY_SCHEDULE, LAST, []
     for now in hourly(datetime(2024, 3, 1, tzinfo=UTC), datetime(2024, 4, 1, tzinfo=UTC)):
         latest = now.date() - 4 * DAY
-        ready = {day: str(day) for day in worth_asking(policy, last, latest, now) if day <= latest}
+        ready = {day: str(day) for day in days_to_check(policy, last, latest, now) if day <= latest}
         decision = decide(policy, known(now=now, ready=ready, last_as_of=last))
         if isinstance(decision, Retrain):
             asked.append(decision.as_of)
