@@ -27,7 +27,7 @@ from pydantic_settings import (
 )
 
 from fraud_retraining.adapters.alerts.destination import secret_problems
-from fraud_retraining.adapters.alerts.destinations import DESTINATIONS
+from fraud_retraining.adapters.alerts.registry import DESTINATIONS
 from fraud_retraining.adapters.storage.locations import TransferPolicy
 from fraud_retraining.adapters.storage.yaml_file import read_yaml
 from fraud_retraining.domain.alerts.failures import RetryPolicy

@@ -24,9 +24,10 @@ from fraud_retraining.adapters.alerts.destination import (
     Undelivered,
     lacking,
 )
-from fraud_retraining.adapters.alerts.destinations import DESTINATIONS, FALLBACK
 from fraud_retraining.adapters.alerts.file import ALERT_FILE, forget_links
-from fraud_retraining.adapters.alerts.outbox import Backlog, Delivery, OpenNotice, Outbox
+from fraud_retraining.adapters.alerts.outbox import Outbox
+from fraud_retraining.adapters.alerts.records import Backlog, Delivery, OpenNotice
+from fraud_retraining.adapters.alerts.registry import DESTINATIONS, FALLBACK
 from fraud_retraining.adapters.pages.signed_links import LINK_VARIABLE, ReleaseLinks
 from fraud_retraining.domain.alerts.failures import Severity
 from fraud_retraining.domain.alerts.notices import Action, AlertPolicy, Notice

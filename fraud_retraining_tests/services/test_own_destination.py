@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from fraud_retraining.adapters.alerts.destination import Destination, Means, Receipt, Undelivered
-from fraud_retraining.adapters.alerts.destinations import DESTINATIONS, FALLBACK
-from fraud_retraining.adapters.alerts.outbox import Delivery, Outbox
+from fraud_retraining.adapters.alerts.outbox import Outbox
+from fraud_retraining.adapters.alerts.records import Delivery
+from fraud_retraining.adapters.alerts.registry import DESTINATIONS, FALLBACK
 from fraud_retraining.domain.alerts.composer import Body
 from fraud_retraining.domain.alerts.failures import Category
 from fraud_retraining.domain.alerts.notices import Action, AlertPolicy, Message, Notice, PagerDutyPolicy, Success

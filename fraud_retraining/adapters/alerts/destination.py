@@ -1,7 +1,7 @@
 """What a destination of alerts has to do, and what it says when it cannot.
 
 Here: the protocol that the outbox is drained by. Not here: the destinations (one module each beside this one), the list
-of them (`destinations.py`), and when which message is sent (`services/delivery.py`).
+of them (`registry.py`), and when which message is sent (`services/delivery.py`).
 """
 
 import socket
@@ -13,7 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
-from fraud_retraining.adapters.alerts.outbox import Delivery
+from fraud_retraining.adapters.alerts.records import Delivery
 from fraud_retraining.domain.alerts.composer import Composer
 from fraud_retraining.domain.alerts.notices import AlertPolicy
 from fraud_retraining.domain.values.redaction import redact

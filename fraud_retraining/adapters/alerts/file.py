@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fraud_retraining.adapters.alerts.destination import Destination, Means, Receipt, Undelivered
-from fraud_retraining.adapters.alerts.outbox import Delivery
+from fraud_retraining.adapters.alerts.records import Delivery
 from fraud_retraining.adapters.storage.private_files import private_file
 from fraud_retraining.domain.alerts.failures import Severity
 from fraud_retraining.domain.alerts.file import FileComposer, file_entry

@@ -14,7 +14,7 @@ from email.policy import SMTP
 from email.utils import formatdate
 
 from fraud_retraining.adapters.alerts.destination import Destination, Means, Receipt, Undelivered, ended_after, hang_up
-from fraud_retraining.adapters.alerts.outbox import Delivery
+from fraud_retraining.adapters.alerts.records import Delivery
 from fraud_retraining.domain.alerts.failures import Severity
 from fraud_retraining.domain.alerts.mail import EmailComposer
 from fraud_retraining.domain.alerts.notices import Action, AlertPolicy, EmailPolicy

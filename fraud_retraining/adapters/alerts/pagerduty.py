@@ -10,7 +10,7 @@ from fraud_retraining.adapters.alerts.destination import (
     Undelivered,
     retry_after,
 )
-from fraud_retraining.adapters.alerts.outbox import Delivery
+from fraud_retraining.adapters.alerts.records import Delivery
 from fraud_retraining.domain.alerts.notices import Action, AlertPolicy
 from fraud_retraining.domain.alerts.pagerduty import PagerDutyComposer
 

@@ -16,7 +16,7 @@ from fraud_retraining.adapters.alerts.destination import (
     hang_up,
     retry_after,
 )
-from fraud_retraining.adapters.alerts.outbox import Delivery
+from fraud_retraining.adapters.alerts.records import Delivery
 from fraud_retraining.domain.alerts.notices import AlertPolicy
 from fraud_retraining.domain.alerts.text import clean
 from fraud_retraining.domain.alerts.webhook import EVENTS, VERSION, WebhookComposer, signature

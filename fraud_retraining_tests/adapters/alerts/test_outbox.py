@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from fraud_retraining.adapters.alerts.outbox import Announcement, Outbox, pause_after
+from fraud_retraining.adapters.alerts.delivery_queue import pause_after
+from fraud_retraining.adapters.alerts.outbox import Announcement, Outbox
 from fraud_retraining.adapters.ledger.event_log import EventKeys
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.domain.alerts.failures import Category
