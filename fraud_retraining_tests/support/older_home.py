@@ -60,14 +60,19 @@ def _move_artifacts(database: Path, before: str, after: str) -> None:
                 connection.execute(f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (before, after))
 
 
-def make() -> None:
-    """Simulates a tiny lake, retrains as of two days and packs lake, home and settings."""
-    shutil.rmtree(MADE_AT, ignore_errors=True)
-    place = Place(MADE_AT)
+def write_lake(place: Place) -> None:
+    """The tiny lake that it was made from."""
     policy = SimulationPolicy(start=START, days=DAYS, transactions_per_day=200, seed=5, fraud_rate=0.05)
     for day, table in Simulator(policy):
         place.write_day(day, table)
         os.utime(place.day_file(day), (WRITTEN_AT, WRITTEN_AT))
+
+
+def make() -> None:
+    """Simulates a tiny lake, retrains as of two days and packs lake, home and settings."""
+    shutil.rmtree(MADE_AT, ignore_errors=True)
+    place = Place(MADE_AT)
+    write_lake(place)
     place.configure(**TINY)
     here = {"FRAUD_RETRAINING_HOME": str(place.home), "FRAUD_RETRAINING_CONFIG": str(place.config)}
     for as_of in (FIRST_AS_OF, AS_OF):
