@@ -144,7 +144,7 @@ def _ours(folder: Path, days: list[date]) -> dict[str, float]:
     from fraud_retraining.adapters.storage.lake import Lake
     from fraud_retraining.adapters.storage.locations import FolderLocation
     from fraud_retraining.adapters.storage.store import Store
-    from fraud_retraining.domain.training.window_checks import window_checks
+    from fraud_retraining.domain.training.window_checks import WindowEvidence, window_checks
     from fraud_retraining.domain.values.days import DayRange
     from fraud_retraining.orchestration.assets.ingestion import refresh_transactions
     from fraud_retraining.orchestration.checks.data_checks import day_report
@@ -170,7 +170,7 @@ def _ours(folder: Path, days: list[date]) -> dict[str, float]:
     window = _window(inventory, days)
     digests = {day: partition.digest for day, partition in inventory.transactions.items()}
     columns = {"transaction_id", "timestamp", "is_fraud", "amount"}
-    checks = window_checks(window, settings.validation, columns=columns, digests=digests, features_digests=digests)
+    checks = window_checks(WindowEvidence(window, settings.validation, columns, digests, digests))
     assert all(check.passed for check in checks), [check for check in checks if not check.passed]
     return watch.read()
 
@@ -182,6 +182,7 @@ def _window(inventory: "Inventory", days: list[date]) -> "TrainingWindow":
         HoldoutPolicy,
         RollingWindow,
         WindowDays,
+        WindowFeatures,
         build_manifest,
     )
     from fraud_retraining.domain.values.days import DayRange
@@ -201,9 +202,7 @@ def _window(inventory: "Inventory", days: list[date]) -> "TrainingWindow":
         found,
         {},
         label_delay_days=0,
-        features=("amount",),
-        categorical=(),
-        features_policy="",
+        features=WindowFeatures(names=("amount",), categorical=(), policy_digest=""),
     )
 
 

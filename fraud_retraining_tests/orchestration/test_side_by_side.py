@@ -19,7 +19,7 @@ from fraud_retraining.domain.alerts.notices import LinkPolicy
 from fraud_retraining.domain.approvals.slack_request import request_message
 from fraud_retraining.domain.audit.history import ReleaseHistory
 from fraud_retraining.domain.audit.period import retrains_grid
-from fraud_retraining.domain.evaluation.gates import collect_evidence, judge
+from fraud_retraining.domain.evaluation.gates import EvaluatedRows, collect_evidence, judge
 from fraud_retraining.domain.evaluation.judged import Pair
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.releases.candidate import Evaluation
@@ -52,7 +52,7 @@ def shown() -> tuple[Evaluation, ReviewReport]:
     whole = judged(candidate)
     fair = whole.days >= np.unique(whole.days)[2]
     pair = Pair(whole.where(fair), judged(champion).where(fair))
-    evidence = collect_evidence(POLICY, holdout=whole, comparison=pair, importance=candidate.importance())
+    evidence = collect_evidence(POLICY, holdout=EvaluatedRows(whole, pair), importance=candidate.importance())
     models = ReviewedModels(
         candidate=ReviewedModel(pair.candidate, candidate),
         champion=ReviewedModel(pair.champion, champion),

@@ -6,7 +6,14 @@ from functools import cache
 import numpy as np
 import pyarrow as pa
 
-from fraud_retraining.domain.evaluation.gates import NO_CHAMPION, Evidence, GatePolicy, collect_evidence
+from fraud_retraining.domain.evaluation.gates import (
+    NO_CHAMPION,
+    NO_FIXED_SET,
+    EvaluatedRows,
+    Evidence,
+    GatePolicy,
+    collect_evidence,
+)
 from fraud_retraining.domain.evaluation.judged import Judged, Pair
 from fraud_retraining.domain.monitoring.drift import DriftReport, FeatureDrift
 from fraud_retraining.domain.review.assembly import (
@@ -77,7 +84,7 @@ def sampled(candidate: FittedModel, champion: FittedModel | None, batch_rows: in
 def evidence_of(candidate: FittedModel, champion: FittedModel | None) -> Evidence:
     mine = judged(candidate)
     pair = Pair(mine, judged(champion)) if champion else NO_CHAMPION
-    return collect_evidence(POLICY, holdout=mine, comparison=pair, importance=candidate.importance())
+    return collect_evidence(POLICY, holdout=EvaluatedRows(mine, pair), importance=candidate.importance())
 
 
 MATURITY = tuple(
@@ -128,10 +135,11 @@ def review_report_of(
     fixed: tuple[Judged, ...] = (),
 ) -> ReviewReport:
     """The pack of a candidate on some rows, beside a champion on the same; `fixed` are both on the fixed days."""
-    about_fixed = {"fixed": fixed[0]} if fixed else {}
-    about_fixed |= {"fixed_comparison": Pair(*fixed)} if len(fixed) > 1 else {}
+    on_fixed = EvaluatedRows(fixed[0], Pair(*fixed) if len(fixed) > 1 else NO_FIXED_SET) if fixed else NO_FIXED_SET
     pair = Pair(mine, rival) if rival is not None else NO_CHAMPION
-    evidence = collect_evidence(POLICY, holdout=mine, comparison=pair, importance=candidate.importance(), **about_fixed)
+    evidence = collect_evidence(
+        POLICY, holdout=EvaluatedRows(mine, pair), importance=candidate.importance(), fixed=on_fixed
+    )
     models = ReviewedModels(
         candidate=ReviewedModel(mine, candidate),
         champion=ReviewedModel(rival, champion) if rival is not None and champion else None,

@@ -26,7 +26,7 @@ class Part(NamedTuple):
 PARTS = {
     "ingestion": Part(
         "1",
-        "b953371a317124c83200e90422e661f37d55197469e3008206937393e8e8dff5",
+        "a680d26e0370b7fc3293b0be09c87c470fbcd45fb04e88df450c496759efa381",
         (
             "fraud_retraining.domain.values.days",
             "fraud_retraining.domain.data.identity",

@@ -4,7 +4,6 @@ Here: the rules of a stored day and the evidence they look at. Not here: how rul
 (`domain/data/validation.py`) and which rows of a day are refused (`domain/data/ingestion.py`).
 """
 
-from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
@@ -16,7 +15,7 @@ import ibis.expr.datatypes as dt
 import pyarrow as pa
 
 from fraud_retraining.domain.data.ingestion import TEXT, DayFacts, DayQuery, LakeMapping, null_key
-from fraud_retraining.domain.data.validation import SAMPLE, CheckResult, Measure, Rule, Severity, results_of
+from fraud_retraining.domain.data.validation import SAMPLE, CheckResult, Measure, Rule, Severity, listed, results_of
 from fraud_retraining.domain.values.days import Day, start_of
 from fraud_retraining.domain.values.schemas import (
     AMOUNT,
@@ -38,18 +37,34 @@ REPRESENTATIVE_SHARE = 0.5
 
 
 @dataclass(frozen=True)
+class DaysBefore:
+    """What a day is compared with.
+
+    Attributes:
+        rows: row counts of the days before, oldest first.
+        columns: columns of the day before that nothing reads; None where there is no such day.
+        same_delivery: whether the day was delivered together with the day before.
+    """
+
+    rows: tuple[int, ...] = ()
+    columns: frozenset[str] | None = None
+    same_delivery: bool = False
+
+
+@dataclass(frozen=True)
 class DayEvidence:
-    """What the rules of a day look at; the rows are counted once, in the engine."""
+    """What the rules of a day read: its canonical rows in an engine, its facts, and the days before it.
+
+    `query` answers about the same rows, where an engine keeps compiled queries.
+    """
 
     rows: ibis.Table
     facts: DayFacts
     mapping: LakeMapping
     day: date
     policy: ValidationPolicy
-    earlier_rows: tuple[int, ...]
-    earlier_columns: frozenset[str] | None
-    query: DayQuery
-    with_day_before: bool = False
+    before: DaysBefore = DaysBefore()
+    query: DayQuery | None = None
 
     @property
     def required(self) -> tuple[str, ...]:
@@ -64,7 +79,8 @@ class DayEvidence:
     @cached_property
     def profile(self) -> dict[str, Any]:
         """The day in one row: counts and extremes, from one pass over the rows."""
-        found: dict[str, Any] = self.query(day_profile).to_pylist()[0]
+        query = self.query or (lambda shape: shape(self.rows, self.mapping, self.day).to_pyarrow())
+        found: dict[str, Any] = query(day_profile).to_pylist()[0]
         return {name: value if value is not None else 0 for name, value in found.items()}
 
     def sample(self, broken: ibis.Value) -> list[object]:
@@ -183,7 +199,7 @@ def _uniqueness(day: DayEvidence) -> Measure:
 def _row_count(day: DayEvidence) -> Measure:
     rows, policy = day.profile["rows"], day.policy
     least = float(max(1, policy.min_day_rows))
-    earlier = day.earlier_rows[-policy.trailing_days :]
+    earlier = day.before.rows[-policy.trailing_days :]
     if len(earlier) < MIN_EARLIER_DAYS:
         return Measure(
             value=rows,
@@ -259,7 +275,7 @@ def _freshness(day: DayEvidence) -> Measure:
     hours = (arrived - end).total_seconds() / 3600
     if hours > HISTORY_HOURS:
         return Measure(None, f"delivered as history, {hours / 24:,.0f} days after the day's end", threshold=threshold)
-    if hours > most and day.with_day_before:
+    if hours > most and day.before.same_delivery:
         told = f"delivered together with the day before, {hours / 24:,.0f} days after the day's end"
         return Measure(None, told, threshold=threshold)
     return Measure(
@@ -281,7 +297,7 @@ def delivered_together(arrived: datetime | None, before: datetime | None) -> boo
 
 def _new_columns(day: DayEvidence) -> Measure:
     """Columns that nothing reads and that the day before did not have: somebody may have meant them to be features."""
-    unread, before = day.facts.ignored_columns, day.earlier_columns
+    unread, before = day.facts.ignored_columns, day.before.columns
     numbers = {"unread": len(unread)}
     if before is None:
         return Measure(None, "there is no day before to compare with", threshold="none", numbers=numbers)
@@ -320,30 +336,9 @@ _DAY_RULES: tuple[Rule[DayEvidence], ...] = (
     Rule("unread_files", "warn", "Every file of the day's folder was read.", _unread_files),
     Rule("new_columns", "warn", "No column appeared that nothing reads.", _new_columns),
 )
-DAY_CHECKS: dict[str, tuple[Severity, str]] = {r.name: (r.severity, r.description) for r in _DAY_RULES}
+DAY_CHECKS: dict[str, tuple[Severity, str]] = listed(_DAY_RULES)
 
 
-def day_checks(
-    rows: ibis.Table,
-    facts: DayFacts,
-    mapping: LakeMapping,
-    day: date,
-    policy: ValidationPolicy,
-    *,
-    earlier_rows: Sequence[int] = (),
-    earlier_columns: Collection[str] | None = None,
-    with_day_before: bool = False,
-    query: DayQuery | None = None,
-) -> tuple[CheckResult, ...]:
-    """One result per rule of `DAY_CHECKS`, in order, about a stored day.
-
-    `rows` is the canonical table of an engine; `earlier_rows` are the row counts of the days before, oldest first, and
-    `earlier_columns` the columns of the day before that nothing reads; None where there is no such day.
-    `with_day_before` says that the day was delivered together with the one before it. `query` answers about the same
-    rows, where an engine keeps compiled queries.
-    """
-    columns = None if earlier_columns is None else frozenset(earlier_columns)
-    query = query or (lambda shape: shape(rows, mapping, day).to_pyarrow())
-    earlier = tuple(earlier_rows)
-    evidence = DayEvidence(rows, facts, mapping, day, policy, earlier, columns, query, with_day_before)
+def day_checks(evidence: DayEvidence) -> tuple[CheckResult, ...]:
+    """One result per rule of `DAY_CHECKS`, in order, about a stored day."""
     return results_of(_DAY_RULES, evidence)

@@ -580,8 +580,8 @@ def ingest(
     accepted = accepted.drop_columns([name for name in (REASON, DELIVERED_LABEL) if name in table.column_names])
     accepted = _in_order(_with_label(accepted.combine_chunks()))
     rejects = _sorted_rejects(rejects)
-    facts = _facts(accepted, rejects, dropped, mapping, arrival, ignored, part_types or {})
-    return Ingested(accepted, rejects, facts)
+    delivery = _Delivery(arrival, tuple(ignored), part_types or {}, dropped)
+    return Ingested(accepted, rejects, _facts(accepted, rejects, mapping, delivery))
 
 
 def _judged_table(query: DayQuery) -> tuple[pa.Table, int]:
@@ -637,15 +637,16 @@ def _sorted_rejects(rejects: pa.Table) -> pa.Table:
     return ordered.sort_by([(name, "ascending") for name in ordered.column_names])
 
 
-def _facts(
-    accepted: pa.Table,
-    rejects: pa.Table,
-    dropped: int,
-    mapping: LakeMapping,
-    arrival: Arrival,
-    ignored: Sequence[str],
-    part_types: Mapping[str, str],
-) -> DayFacts:
+class _Delivery(NamedTuple):
+    """What is known of a delivery beside its accepted and rejected rows."""
+
+    arrival: Arrival
+    ignored: tuple[str, ...]
+    part_types: Mapping[str, str]
+    dropped: int
+
+
+def _facts(accepted: pa.Table, rejects: pa.Table, mapping: LakeMapping, delivery: _Delivery) -> DayFacts:
     times, labels = accepted[TIMESTAMP], accepted[IS_FRAUD]
     amounts = accepted[AMOUNT].to_numpy()
     optional = [name for name in accepted.column_names if name not in (TIMESTAMP, AMOUNT, *mapping.required_keys)]
@@ -656,14 +657,14 @@ def _facts(
         for name in mapping.keys
         if accepted[name].null_count < len(accepted)
     }
-    key_types |= {part: kind for part, kind in part_types.items() if mapping.key_parts[part][0] in key_types}
+    key_types |= {part: kind for part, kind in delivery.part_types.items() if mapping.key_parts[part][0] in key_types}
     texts = _shared_texts(accepted, mapping)
     return DayFacts(
         rows=len(accepted),
         labelled=len(labels) - labels.null_count,
         frauds=pc.sum(labels).as_py() or 0,
         rejects={reason: reasons[reason] for reason in _reasons(mapping) if reason in reasons},
-        duplicates_dropped=dropped,
+        duplicates_dropped=delivery.dropped,
         min_timestamp=times[0].as_py() if some else None,
         max_timestamp=times[-1].as_py() if some else None,
         min_amount=float(amounts.min()) if some else None,
@@ -674,8 +675,8 @@ def _facts(
         key_types=key_types if some else {},
         spellings=spellings(texts),
         samples=samples(texts),
-        ignored_columns=tuple(ignored),
-        **arrival.model_dump(),
+        ignored_columns=delivery.ignored,
+        **delivery.arrival.model_dump(),
     )
 
 

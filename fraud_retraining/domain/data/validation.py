@@ -74,6 +74,11 @@ class Rule(Generic[Subject]):
     measure: Callable[[Subject], Measure]
 
 
+def listed(rules: Sequence[Rule[Subject]]) -> dict[str, tuple[Severity, str]]:
+    """Severity and description of each rule, by its name."""
+    return {rule.name: (rule.severity, rule.description) for rule in rules}
+
+
 def results_of(rules: Sequence[Rule[Subject]], subject: Subject) -> tuple[CheckResult, ...]:
     """Measure every rule, judge all numbers with one Pandera schema, and say what was found.
 

@@ -1,7 +1,7 @@
 """How sure one may be that one model beats another on the same rows.
 
 Here: the paired bootstrap of average precision, overall and by slice. Not here: the metrics of one model
-(`domain/evaluation/metrics.py`) and how much worse is too much (`domain/evaluation/gates.py`).
+(`domain/evaluation/metrics.py`) and how much worse is too much (`domain/evaluation/gates/`).
 """
 
 from collections.abc import Iterator, Sequence

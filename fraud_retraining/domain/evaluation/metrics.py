@@ -2,7 +2,7 @@
 
 Here: the metrics of one model and the policy of how models are measured. Not here: the rows
 (`domain/evaluation/judged.py`), how sure one may be that one model beats another (`domain/evaluation/comparison.py`),
-how good is good enough (`domain/evaluation/gates.py`) and pictures (`orchestration/rendering.py`).
+how good is good enough (`domain/evaluation/gates/`) and pictures (`orchestration/rendering.py`).
 
 A metric that the rows cannot give (no fraud among them, scores that are not probabilities) is None, never 0.
 """

@@ -1,7 +1,7 @@
 """How old the fixed evaluation days are, and how far from the days that are judged today.
 
 Here: their age, and the drift of scores and features from them to the holdout. Not here: the comparison of two models
-on them (`domain/evaluation/gates.py`).
+on them (`domain/evaluation/gates/`).
 
 Fixed days are good for one thing, the same measure over many retrains, and get worse at it: fraud and customers move.
 """

@@ -2,7 +2,7 @@
 
 Here: what is asked of the verdict before a version is registered, and again, from the record alone, before it is
 promoted or brought back; and why a human has to decide whatever the promotion mode says. Not here: how a verdict comes
-about (`domain/evaluation/gates.py`).
+about (`domain/evaluation/gates/`).
 """
 
 from typing import Literal

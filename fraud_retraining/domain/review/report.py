@@ -2,7 +2,7 @@
 
 Here: the reviewer's pack as one small document. Not here: how it is made (`domain/review/assembly.py`), how it is drawn
 and laid out (`adapters/pages/pictures.py`, `adapters/pages/html.py`), and whether the candidate is good enough
-(`domain/evaluation/gates.py`).
+(`domain/evaluation/gates/`).
 """
 
 from datetime import date, datetime

@@ -4,18 +4,26 @@ Here: the rules of a window's manifest and the evidence they look at. Not here: 
 (`domain/data/validation.py`) and which days a window has (`domain/training/windows.py`).
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 
-from fraud_retraining.domain.data.validation import CheckResult, Measure, Rule, Severity, results_of
+from fraud_retraining.domain.data.validation import CheckResult, Measure, Rule, Severity, listed, results_of
 from fraud_retraining.domain.training.windows import TrainingWindow, WindowDay
 from fraud_retraining.domain.values.schemas import IS_FRAUD, TIMESTAMP, TRANSACTION_ID, ValidationPolicy
 
 
 @dataclass(frozen=True)
 class WindowEvidence:
-    """What the rules of a window look at."""
+    """What the rules of a window read.
+
+    Attributes:
+        window: the manifest.
+        policy: the thresholds.
+        columns: columns that the features of every day have.
+        digests: digests in the store now, of the days of the manifest and its history; an absent day is left out.
+        features_digests: the same of the features of the days.
+    """
 
     window: TrainingWindow
     policy: ValidationPolicy
@@ -145,21 +153,9 @@ _WINDOW_RULES: tuple[Rule[WindowEvidence], ...] = (
     Rule("digests", "error", "Every day is still the one that the manifest names.", _digests),
     Rule("both_classes", "error", "Frauds and others to learn from.", _both_classes),
 )
-WINDOW_CHECKS: dict[str, tuple[Severity, str]] = {r.name: (r.severity, r.description) for r in _WINDOW_RULES}
+WINDOW_CHECKS: dict[str, tuple[Severity, str]] = listed(_WINDOW_RULES)
 
 
-def window_checks(
-    window: TrainingWindow,
-    policy: ValidationPolicy,
-    *,
-    columns: Collection[str],
-    digests: Mapping[date, str],
-    features_digests: Mapping[date, str],
-) -> tuple[CheckResult, ...]:
-    """One result per rule of `WINDOW_CHECKS`, in order.
-
-    `columns` are those that the features of every day have; `digests` and `features_digests` are what the store has
-    now for the days of the manifest and its history, a day that it lacks being left out.
-    """
-    evidence = WindowEvidence(window, policy, frozenset(columns), digests, features_digests)
+def window_checks(evidence: WindowEvidence) -> tuple[CheckResult, ...]:
+    """One result per rule of `WINDOW_CHECKS`, in order."""
     return results_of(_WINDOW_RULES, evidence)

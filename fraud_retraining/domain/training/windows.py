@@ -5,6 +5,7 @@ here: whether the days' data is good (`domain/training/window_checks.py`) and re
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Annotated, Literal, Self
 
@@ -221,15 +222,22 @@ class FeatureDay(Value):
         return sum(rows for rows, _ in known), sum(frauds for _, frauds in known)
 
 
+@dataclass(frozen=True)
+class WindowFeatures:
+    """The features that a model learns: names in order, those that hold categories, and the digest of the plan."""
+
+    names: tuple[str, ...]
+    categorical: tuple[str, ...]
+    policy_digest: str
+
+
 def build_manifest(
     days: WindowDays,
     found: Mapping[date, FeatureDay],
     history: Mapping[date, str],
     *,
     label_delay_days: int,
-    features: tuple[str, ...],
-    categorical: tuple[str, ...],
-    features_policy: str,
+    features: WindowFeatures,
 ) -> TrainingWindow:
     """The manifest of `days` from what was found of each; days that were not found are named as missing."""
 
@@ -252,7 +260,7 @@ def build_manifest(
         fixed=tuple(pinned(day) for day in (days.fixed or ()) if day in found),
         history=tuple(sorted((day, digest) for day, digest in history.items() if day not in days.needed)),
         missing=tuple(day for day in days.needed if day not in found),
-        features=features,
-        categorical=categorical,
-        features_policy=features_policy,
+        features=features.names,
+        categorical=features.categorical,
+        features_policy=features.policy_digest,
     )

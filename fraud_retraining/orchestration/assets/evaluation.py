@@ -1,7 +1,7 @@
 """Evaluation: candidate beside champion on rows that neither has learnt from, and the verdict of the gates.
 
 Here: the as-of asset of the group `evaluation`. Not here: the metrics (`domain/evaluation/metrics.py`) and the gates
-(`domain/evaluation/gates.py`).
+(`domain/evaluation/gates/`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,6 +28,7 @@ from fraud_retraining.domain.evaluation.comparison import Comparison
 from fraud_retraining.domain.evaluation.gates import (
     NO_CHAMPION,
     NO_FIXED_SET,
+    EvaluatedRows,
     Evidence,
     NotCompared,
     collect_evidence,
@@ -297,12 +298,12 @@ def _evidence(judging: Judging, holdout: JudgedDays, fixed: JudgedDays | None) -
     settings = judging.settings
     return collect_evidence(
         settings.gates,
-        holdout=holdout.candidate,
-        comparison=holdout.comparison,
+        holdout=EvaluatedRows(holdout.candidate, holdout.comparison),
         importance=judging.model.importance,
         columns=[*settings.features.numeric, *settings.features.categorical],
-        fixed=fixed.candidate if fixed else None,
-        fixed_comparison=fixed.comparison if fixed else _no_fixed_set(settings.holdout, judging.model.as_of),
+        fixed=EvaluatedRows(fixed.candidate, fixed.comparison)
+        if fixed
+        else _no_fixed_set(settings.holdout, judging.model.as_of),
     )
 
 

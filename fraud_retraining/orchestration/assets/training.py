@@ -37,6 +37,7 @@ from fraud_retraining.domain.training.windows import (
     FeatureDay,
     TrainingWindow,
     WindowDays,
+    WindowFeatures,
     build_manifest,
 )
 from fraud_retraining.domain.values.days import DayRange
@@ -229,9 +230,11 @@ def _build_window(as_of: date, settings: Settings, lake: Lake, store: Store) -> 
         found,
         {day: inventory.transactions[day].digest for day in history if day in inventory.transactions},
         label_delay_days=settings.labels.delay_days,
-        features=settings.learnt_features,
-        categorical=tuple(name for name in plan.categorical if name in settings.learnt_features),
-        features_policy=digest(plan),
+        features=WindowFeatures(
+            names=settings.learnt_features,
+            categorical=tuple(name for name in plan.categorical if name in settings.learnt_features),
+            policy_digest=digest(plan),
+        ),
     )
 
 

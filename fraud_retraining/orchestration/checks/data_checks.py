@@ -13,10 +13,10 @@ import dagster as dg
 
 from fraud_retraining.adapters.storage.engine import Engine
 from fraud_retraining.adapters.storage.store import Partition, Store
-from fraud_retraining.domain.data.day_checks import DAY_CHECKS, day_checks
+from fraud_retraining.domain.data.day_checks import DAY_CHECKS, DayEvidence, DaysBefore, day_checks
 from fraud_retraining.domain.data.ingestion import DayFacts
 from fraud_retraining.domain.data.validation import CheckResult, Report, Severity
-from fraud_retraining.domain.training.window_checks import WINDOW_CHECKS, window_checks
+from fraud_retraining.domain.training.window_checks import WINDOW_CHECKS, WindowEvidence, window_checks
 from fraud_retraining.domain.training.windows import TrainingWindow
 from fraud_retraining.domain.values.digests import digest
 from fraud_retraining.domain.values.errors import DataInvalid
@@ -158,16 +158,22 @@ def day_report(day: date, inventory: Inventory, settings: Settings, store: Store
     if known is not None and known.rules == rules:
         return known
     paths = store.paths([partition], ROWS)
+    columns = inventory.earlier_columns(day)
+    before = DaysBefore(
+        rows=tuple(inventory.earlier_rows(day)),
+        columns=None if columns is None else frozenset(columns),
+        same_delivery=inventory.with_day_before(day),
+    )
     found = day_checks(
-        engine.read_parquet(paths),
-        DayFacts.model_validate({k: v for k, v in partition.facts.items() if k in DayFacts.model_fields}),
-        settings.mapping,
-        day,
-        settings.validation,
-        earlier_rows=inventory.earlier_rows(day),
-        earlier_columns=inventory.earlier_columns(day),
-        with_day_before=inventory.with_day_before(day),
-        query=engine.stored_query(CHECKS, day, paths, settings.mapping),
+        DayEvidence(
+            rows=engine.read_parquet(paths),
+            facts=DayFacts.model_validate({k: v for k, v in partition.facts.items() if k in DayFacts.model_fields}),
+            mapping=settings.mapping,
+            day=day,
+            policy=settings.validation,
+            before=before,
+            query=engine.stored_query(CHECKS, day, paths, settings.mapping),
+        )
     )
     report = Report(digest=partition.digest, rules=rules, results=found)
     store.annotate(TRANSACTIONS, day, CHECKS, report)
@@ -179,11 +185,13 @@ def _window_report(as_of: date, settings: Settings, store: Store) -> Report:
     used = [day.day for day in (*window.training, *window.holdout, *window.fixed)]
     inventory = Inventory(store, settings, [*used, *(day for day, _ in window.history)])
     found = window_checks(
-        window,
-        settings.validation,
-        columns=feature_columns([inventory.features[day] for day in used if day in inventory.features]),
-        digests={day: partition.digest for day, partition in inventory.transactions.items()},
-        features_digests={day: partition.digest for day, partition in inventory.features.items()},
+        WindowEvidence(
+            window,
+            settings.validation,
+            columns=feature_columns([inventory.features[day] for day in used if day in inventory.features]),
+            digests={day: partition.digest for day, partition in inventory.transactions.items()},
+            features_digests={day: partition.digest for day, partition in inventory.features.items()},
+        )
     )
     report = Report(digest=digest(window), rules=digest(settings.validation), results=found)
     store.write_document(WINDOW_REPORT, as_of.isoformat(), report.model_dump_json(indent=2).encode())

@@ -1,6 +1,6 @@
 """The gates as asset checks of `model_evaluation`: what fails here keeps a version from being registered.
 
-Here: showing the stored verdict, gate by gate. Not here: the gates (`domain/evaluation/gates.py`).
+Here: showing the stored verdict, gate by gate. Not here: the gates (`domain/evaluation/gates/`).
 """
 
 from collections.abc import Iterator

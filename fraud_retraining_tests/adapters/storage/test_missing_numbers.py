@@ -17,7 +17,7 @@ import pytest
 from fraud_retraining.adapters.days.day_counts import Counter, counts_by_day
 from fraud_retraining.adapters.days.live_rows import scored_rows
 from fraud_retraining.adapters.storage.engine import Engine, lake_day
-from fraud_retraining.domain.data.day_checks import day_checks, day_profile
+from fraud_retraining.domain.data.day_checks import DayEvidence, day_checks, day_profile
 from fraud_retraining.domain.data.ingestion import Arrival, Ingested, LakeMapping, ingest
 from fraud_retraining.domain.features.point_in_time import FeaturePlan, transaction_features
 from fraud_retraining.domain.monitoring.bins import number_bins, number_counts
@@ -157,7 +157,7 @@ class TestStoreOfBefore:
         query = engine.stored_query("rows", DAY, [tmp_path / "rows.parquet"], MAPPING)
         rows = engine.read_parquet([tmp_path / "rows.parquet"])
         assert query(day_profile).to_pylist()[0]["null_amount"] == MISSING
-        results = day_checks(rows, found.facts, MAPPING, DAY, ValidationPolicy(), query=query)
+        results = day_checks(DayEvidence(rows, found.facts, MAPPING, DAY, ValidationPolicy(), query=query))
         assert [result.name for result in results if not result.passed and result.severity == "error"] == ["nulls"]
 
     @EVERY_WRITER

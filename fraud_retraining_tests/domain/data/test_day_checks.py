@@ -9,7 +9,7 @@ import ibis
 import pyarrow as pa
 import pytest
 
-from fraud_retraining.domain.data.day_checks import DAY_CHECKS, day_checks, delivered_together
+from fraud_retraining.domain.data.day_checks import DAY_CHECKS, DayEvidence, DaysBefore, day_checks, delivered_together
 from fraud_retraining.domain.data.ingestion import Arrival, DayFacts, LakeMapping, canonical, ingest
 from fraud_retraining.domain.data.validation import CheckResult, Measure, Rule, results_of
 from fraud_retraining.domain.training.window_checks import WINDOW_CHECKS
@@ -48,11 +48,11 @@ def checked(
     earlier=(9, 10, 11),
     columns=("note",),
     policy=POLICY,
-    **more,
+    same_delivery=False,
 ):
     rows = ibis.memtable(day_table() if table is None else table)
-    about = {"earlier_rows": earlier, "earlier_columns": columns, **more}
-    results = day_checks(rows, told or facts(), MAPPING, DAY, policy, **about)
+    before = DaysBefore(earlier, None if columns is None else frozenset(columns), same_delivery)
+    results = day_checks(DayEvidence(rows, told or facts(), MAPPING, DAY, policy, before))
     return {result.name: result for result in results}
 
 
@@ -239,7 +239,7 @@ class TestArrival:
     def test_a_late_delivery_of_many_days_warns_at_its_first_day_only(self):
         late = facts(arrived_at=datetime(2024, 3, 1, tzinfo=UTC) + timedelta(days=20))
         assert not checked(told=late)["freshness"].passed
-        result = checked(told=late, with_day_before=True)["freshness"]
+        result = checked(told=late, same_delivery=True)["freshness"]
         assert (result.passed, result.value) == (True, None)
         assert "together with the day before, 20 days after" in result.message
 

@@ -4,7 +4,7 @@ from datetime import date
 
 import pytest
 
-from fraud_retraining.domain.evaluation.gates import NO_CHAMPION, GatePolicy, collect_evidence, judge
+from fraud_retraining.domain.evaluation.gates import NO_CHAMPION, EvaluatedRows, GatePolicy, collect_evidence, judge
 from fraud_retraining.domain.evaluation.metrics import evaluate
 from fraud_retraining.domain.review.tables import (
     gates_grid,
@@ -45,7 +45,9 @@ def grids(made):
 
 def test_gates_say_passed_failed_warned_or_not_applicable():
     policy = GatePolicy(resamples=100, min_roc_auc=0.9999, max_calibration_error=1e-6, advisory=("calibration",))
-    evidence = collect_evidence(policy, holdout=judged(fitted()), comparison=NO_CHAMPION, importance={"a": 1, "b": 1})
+    evidence = collect_evidence(
+        policy, holdout=EvaluatedRows(judged(fitted()), NO_CHAMPION), importance={"a": 1, "b": 1}
+    )
     verdict = judge(policy, evidence)
     records = {record["gate"]: record for record in rows_of(gates_grid(verdict))}
     assert list(records) == [gate.name for gate in verdict.gates]

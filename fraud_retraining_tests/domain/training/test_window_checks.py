@@ -5,7 +5,7 @@ from datetime import date, timedelta
 import pytest
 
 from fraud_retraining.domain.data.validation import CheckResult
-from fraud_retraining.domain.training.window_checks import WINDOW_CHECKS, window_checks
+from fraud_retraining.domain.training.window_checks import WINDOW_CHECKS, WindowEvidence, window_checks
 from fraud_retraining.domain.training.windows import (
     HoldoutPolicy,
     RollingWindow,
@@ -51,7 +51,9 @@ def failing(results: dict[str, CheckResult]) -> set[str]:
 
 def window_checked(window: TrainingWindow = WHOLE, *, policy=POLICY, columns=COLUMNS, **digests):
     found = {"digests": DIGESTS, "features_digests": FEATURES_DIGESTS} | digests
-    return {result.name: result for result in window_checks(window, policy, columns=columns, **found)}
+    return {
+        result.name: result for result in window_checks(WindowEvidence(window, policy, frozenset(columns), **found))
+    }
 
 
 def altered(days: tuple[WindowDay, ...], **changed) -> tuple[WindowDay, ...]:

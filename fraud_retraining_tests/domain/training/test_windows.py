@@ -15,6 +15,7 @@ from fraud_retraining.domain.training.windows import (
     TrainingWindow,
     WeightedWindow,
     WindowDays,
+    WindowFeatures,
     WindowPolicy,
     build_manifest,
     first_as_of_day,
@@ -113,9 +114,7 @@ def manifest(found: dict[date, FeatureDay], as_of: date = A) -> TrainingWindow:
         found,
         {as_of - timedelta(days=30): "old"},
         label_delay_days=1,
-        features=("amount",),
-        categorical=(),
-        features_policy="plan",
+        features=WindowFeatures(names=("amount",), categorical=(), policy_digest="plan"),
     )
 
 

@@ -1,0 +1,27 @@
+"""Gates on the candidate alone: its ranking on the holdout reaches the floors."""
+
+from fraud_retraining.domain.evaluation.gates.evidence import Evidence
+from fraud_retraining.domain.evaluation.gates.finding import Finding, figures, measured
+from fraud_retraining.domain.evaluation.gates.policy import GatePolicy
+
+
+def _floor(value: float, floor: float, what: str) -> Finding:
+    shown, limit, distance = figures(value, floor)
+    side = "above" if value >= floor else "below"
+    return Finding(value, floor, value - floor, f"{what} {shown} is {side} the floor {limit} by {distance}.")
+
+
+def average_precision_floor(policy: GatePolicy, evidence: Evidence) -> Finding:
+    """Average precision on the holdout reaches its floor."""
+    value = measured(evidence.candidate.values["average_precision"], "average precision")
+    return _floor(value, policy.min_average_precision, f"Average precision on {_all_rows(evidence)}")
+
+
+def roc_auc_floor(policy: GatePolicy, evidence: Evidence) -> Finding:
+    """ROC AUC on the holdout reaches its floor."""
+    value = measured(evidence.candidate.values["roc_auc"], "ROC AUC")
+    return _floor(value, policy.min_roc_auc, f"ROC AUC on {_all_rows(evidence)}")
+
+
+def _all_rows(evidence: Evidence) -> str:
+    return f"all {evidence.candidate.rows:,} holdout rows"
