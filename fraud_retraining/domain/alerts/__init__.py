@@ -1,5 +1,8 @@
-"""What a failure means, who hears of it, and how a message looks at each destination.
+"""Failures, notices, and the form that a notice has at each destination.
 
 Not here: messages about releases (`domain/approvals`), keeping and sending them (`adapters/alerts`,
 `services/delivery.py`).
+
+Public: `classification.classify`, `failures.Failure`, `notices.Notice`, `notices.AlertPolicy`,
+`routing.opening_messages`, `composer.Composer`.
 """

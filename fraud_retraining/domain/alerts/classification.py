@@ -44,7 +44,7 @@ FAMILY: Mapping[type[RetrainingError], Category] = MappingProxyType(
         SettingsError: Category.SETTINGS,
     }
 )
-"""Errors whose type says everything; `DependencyUnreachable` is judged by what is behind it."""
+"""Errors whose type decides; `DependencyUnreachable` is judged by its cause."""
 
 BUGS = (
     ArithmeticError,
@@ -140,9 +140,9 @@ _TRANSIENT_WORDS = (
     "too many requests",
 )
 WORKER_GONE = "the process that worked on this run is gone"
-"""What a run is failed with whose process was found dead."""
+"""Message of a run that was failed because its process was found dead."""
 
-_TOLD_WORDS: Mapping[str, Category] = MappingProxyType(
+_DAGSTER_WORDS: Mapping[str, Category] = MappingProxyType(
     {
         WORKER_GONE: Category.WORKER_DIED,
         "Run execution process for": Category.WORKER_DIED,
@@ -155,41 +155,41 @@ _TOLD_WORDS: Mapping[str, Category] = MappingProxyType(
         "forcibly marked as failed": Category.BUDGET_EXCEEDED,
     }
 )
-"""What Dagster's monitoring says of runs that it failed, and what it means."""
+"""Words of Dagster's monitoring about runs that it failed, with their category."""
 
 
 def classify(error: BaseException, about: About) -> Failure:
-    """The failure that an error is."""
+    """Return the failure for an error."""
     known = family_error(error)
-    told = ErrorText(
+    text = ErrorText(
         what=known.what if known else str(error).strip() or type(error).__name__,
         kind=type(known or error).__name__,
         culprits=known.culprits if known else (),
         remedy=known.remedy if known else "",
     )
     return failure_of(
-        judge(error), about if known is None or not known.days else about.model_copy(update={"days": known.days}), told
+        judge(error), about if known is None or not known.days else about.model_copy(update={"days": known.days}), text
     )
 
 
 def classify_message(kinds: Sequence[str], words: str, about: About) -> Failure:
-    """The failure behind what was written down of an error: the names of its types, outermost first, and its words."""
+    """Return the failure for a stored error: the names of its types, outermost first, and its words."""
     kind = next((kind for kind in kinds if not kind.startswith("Dagster")), "")
-    return failure_of(Judgement(_told(kinds, words).category), about, ErrorText(what=words, kind=kind))
+    return failure_of(Judgement(_judge_text(kinds, words).category), about, ErrorText(what=words, kind=kind))
 
 
 def family_error(error: BaseException) -> RetrainingError | None:
-    """The outermost error of the family in a chain of causes."""
+    """Return the outermost `RetrainingError` in a chain of causes, if there is one."""
     return next((cause for cause in causes(error) if isinstance(cause, RetrainingError)), None)
 
 
 def is_interrupt(error: BaseException) -> bool:
-    """Whether somebody ended it: Ctrl-C, or a termination that Dagster caught."""
+    """Whether a person or the system ended it: Ctrl-C, or a termination that Dagster caught."""
     return type(error).__name__ in _INTERRUPT_NAMES
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:
-    """The error, then what it was raised from, each once."""
+    """The error, then the errors that it was raised from, each once."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
@@ -206,7 +206,7 @@ def _behind(error: BaseException) -> BaseException | None:
 
 
 def judge(error: BaseException) -> Judgement:
-    """Category of an error, and whether it passes by itself."""
+    """Return the category of an error, and whether the same again may succeed."""
     known = family_error(error)
     if known is None:
         return _unexpected(error)
@@ -217,7 +217,7 @@ def judge(error: BaseException) -> Judgement:
 
 
 def _behind_family(error: DependencyUnreachable) -> Judgement:
-    """A dependency that did not answer passes by itself, unless a code behind it says otherwise."""
+    """A dependency that did not answer is temporary, unless the code of its cause says otherwise."""
     found = _first(error, _by_code) or _TRANSIENT
     return found if found.category in (Category.DEPENDENCY, Category.OUT_OF_RESOURCES) else _TRANSIENT
 
@@ -248,10 +248,10 @@ def _by_status(error: BaseException) -> Judgement | None:
 
 def _status(error: BaseException) -> int | None:
     response = getattr(error, "response", None)
-    told = [getattr(holder, name, None) for holder in (error, response) for name in ("status_code", "status", "code")]
+    found = [getattr(holder, name, None) for holder in (error, response) for name in ("status_code", "status", "code")]
     if isinstance(response, Mapping):
-        told.append(_entry(response, "ResponseMetadata", "HTTPStatusCode"))
-    return next((value for value in told if type(value) is int and 100 <= value < 600), None)
+        found.append(_entry(response, "ResponseMetadata", "HTTPStatusCode"))
+    return next((value for value in found if type(value) is int and 100 <= value < 600), None)
 
 
 def _by_s3_code(error: BaseException) -> Judgement | None:
@@ -303,7 +303,7 @@ def _by_names(names: set[str]) -> Judgement | None:
 
 
 def _by_words(error: BaseException) -> Judgement | None:
-    """Words are believed of a library's own errors and of the operating system's, never of Python's."""
+    """Words count only in errors of libraries and of the operating system, never in Python's own."""
     if type(error).__module__ == "builtins" and not isinstance(error, OSError):
         return None
     text = str(error).lower()
@@ -312,14 +312,14 @@ def _by_words(error: BaseException) -> Judgement | None:
     return _TRANSIENT if any(words in text for words in _TRANSIENT_WORDS) else None
 
 
-def _told(kinds: Sequence[str], words: str) -> Judgement:
+def _judge_text(kinds: Sequence[str], words: str) -> Judgement:
     family = {kind.__name__: category for kind, category in FAMILY.items()}
     family |= {DependencyUnreachable.__name__: Category.DEPENDENCY, Busy.__name__: Category.CONFLICT}
     family |= {NotPermitted.__name__: Category.SETTINGS}
     for kind in kinds:
         if kind in family:
             return Judgement(family[kind])
-    for said, category in _TOLD_WORDS.items():
+    for said, category in _DAGSTER_WORDS.items():
         if said in words:
             return Judgement(category)
     return _by_names(set(kinds)) or _UNEXPECTED

@@ -1,6 +1,6 @@
-"""What a destination has to know to put a notice into words of its own.
+"""Protocol of a composer: it renders a notice in the form that one kind of destination takes.
 
-Here: the protocol, and what most destinations have in common. Not here: the destinations (one module each beside this
+Here: the protocol and its defaults. Not here: the destinations (one module each beside this
 one), the list of them (`routing.py`) and sending (`adapters/alerts/`).
 """
 
@@ -13,39 +13,39 @@ Body = dict[str, Any]
 
 
 class Composer(Protocol):
-    """How one sort of destination tells of a notice. What it gives is stored as JSON until it is sent."""
+    """Rendering of notices for one kind of destination. What it returns is stored as JSON until it is sent."""
 
     kind: str
-    """What its destinations' names begin with: `KIND` or `KIND:ADDRESS`. Stored messages keep it for ever."""
+    """Start of its destinations' names: `KIND` or `KIND:ADDRESS`. Stored messages hold it, so it never changes."""
     escalates: bool = False
-    """Whether a notice that it does not take in time goes to a destination that pages."""
+    """Whether a notice that is not delivered in time goes to a destination that pages."""
     pages: bool = False
-    """Whether it wakes somebody: it has one address, its kind, and is told of nothing that is over already."""
+    """Whether it pages a person: it has one address, its kind, and gets no notice that is over already."""
 
     def is_on(self, policy: AlertPolicy) -> bool:
         """Whether the settings turn it on."""
         ...
 
     def addresses(self, notice: Notice, policy: AlertPolicy) -> tuple[str, ...]:
-        """The names of the destinations that a notice goes to; asked only where it is on."""
+        """Names of the destinations that a notice goes to; called only where the composer is on."""
         ...
 
     def opening(self, notice: Notice, policy: AlertPolicy) -> Body:
-        """What tells of a notice."""
+        """Body of the first message of a notice."""
         ...
 
     def reminding(self, notice: Notice, seen: int) -> Body | None:
-        """What takes the place of the opening when a notice is seen for the n-th time; None leaves it as it is."""
+        """Body that replaces the first message when a notice is seen for the n-th time; None leaves it as it is."""
         return None
 
     def resolving(self, notice: Notice, why: str, seen: int) -> tuple[tuple[Action, Body], ...]:
-        """What tells of its end."""
+        """Actions and bodies of the messages that end a notice."""
         ...
 
     def following(self, notice: Notice, action: Action, body: Mapping[str, Any], text: str) -> Body | None:
-        """What becomes of a change or a reply that somebody composed for Slack, whose plain words are `text`."""
+        """Body for a change or a reply that was composed for Slack, with the plain words `text`; None sends nothing."""
         return None
 
     def worded(self, body: Body, text: str) -> Body:
-        """An opening that says it in those words, of several lines."""
+        """The first message with other words, of several lines."""
         return body

@@ -18,7 +18,7 @@ from fraud_retraining.domain.values.errors import Busy
 
 
 class RetryPolicy(Policy):
-    """How often a step is tried whose failure passes by itself."""
+    """Number and pauses of attempts of a step that failed for a temporary reason."""
 
     attempts: int = Field(3, ge=1, le=10, description="Attempts of a step, the first included.")
     delay_seconds: float = Field(
@@ -43,7 +43,7 @@ class Category(StrEnum):
 
 
 class Severity(StrEnum):
-    """How bad it is, from a message that can wait to one that wakes somebody."""
+    """Severity, from a message that can wait to one that pages a person."""
 
     INFO = "info"
     MEDIUM = "medium"
@@ -52,12 +52,12 @@ class Severity(StrEnum):
 
     @property
     def rank(self) -> int:
-        """Place in that order."""
+        """Position in that order, the least severe first."""
         return list(Severity).index(self)
 
 
 class Audience(StrEnum):
-    """Who has to do something."""
+    """Group of people who have to act."""
 
     DATA = "data"
     MODEL = "model"
@@ -65,7 +65,7 @@ class Audience(StrEnum):
 
 
 class Route(NamedTuple):
-    """How bad a category is, and for whom."""
+    """Severity and audience of a category."""
 
     severity: Severity
     audience: Audience
@@ -88,7 +88,7 @@ REFUSALS = frozenset({Category.CONFLICT, Category.GATE_FAILED, Category.SETTINGS
 
 
 class About(Value):
-    """What failed: a retrain of an as-of day, perhaps with a fingerprint, or days of an ingest, or other work."""
+    """Subject of a failure: a retrain of an as-of day, perhaps with a fingerprint, days of an ingest, or other work."""
 
     as_of: date | None = None
     days: tuple[date, ...] = ()
@@ -97,7 +97,7 @@ class About(Value):
 
 
 class Failure(Value):
-    """An error, judged. `cause` is the same for the same failure tried again."""
+    """A classified error. `cause` is the same for the same failure tried again."""
 
     category: Category
     recoverable: bool = Field(description="Whether the same again may succeed a moment later.")
@@ -109,34 +109,34 @@ class Failure(Value):
 
     @property
     def severity(self) -> Severity:
-        """How bad it is."""
+        """Severity of its category."""
         return ROUTES[self.category].severity
 
     @property
     def audience(self) -> Audience:
-        """Who has to do something."""
+        """Audience of its category."""
         return ROUTES[self.category].audience
 
     @property
     def is_refusal(self) -> bool:
-        """Whether it is an answer to somebody who asked for what may not be: it is theirs to read."""
+        """Whether it is a refusal of a request: only the person who made the request needs to read it."""
         return self.category in REFUSALS
 
     @property
     def never_began(self) -> bool:
-        """Whether nothing failed: the run found another one under way. The record has it as skipped."""
+        """Whether nothing failed: the run found another one under way. The ledger records it as skipped."""
         return self.kind == Busy.__name__
 
 
 class Judgement(NamedTuple):
-    """A category, and whether the failure passes by itself."""
+    """Category of an error, and whether the same again may succeed."""
 
     category: Category
     recoverable: bool = False
 
 
 class ErrorText(NamedTuple):
-    """What an error says: its message, type name, culprits and remedy."""
+    """Text of an error: message, type name, culprits and remedy."""
 
     what: str
     kind: str = ""
@@ -158,7 +158,14 @@ def failure_of(judgement: Judgement, about: About, text: ErrorText) -> Failure:
 
 
 def cause_of(category: Category, about: About) -> str:
-    """The name under which the same failure is known again: category and fingerprint, else days, else as-of day."""
+    """Return the name that the same failure has every time: category and fingerprint, else days, else as-of day.
+
+    Examples:
+        >>> cause_of(Category.DEPENDENCY, About(days=(date(2026, 3, 1), date(2026, 3, 4))))
+        'dependency:days 2026-03-01 to 2026-03-04 (2)'
+        >>> cause_of(Category.SETTINGS, About(work="clean"))
+        'settings:clean'
+    """
     if about.fingerprint:
         return f"{category}:{about.fingerprint[:16]}"
     of = f"{about.work} " if about.work else ""

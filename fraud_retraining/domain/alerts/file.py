@@ -1,4 +1,4 @@
-"""How a notice looks as a line of the file of alerts.
+"""Notices as lines of the file of alerts.
 
 Here: a pure function from a notice to a line. Not here: writing it (`adapters/alerts/file.py`).
 """
@@ -12,7 +12,7 @@ TEXT = 4000
 
 
 class FileComposer(Composer):
-    """The file that takes what goes nowhere else."""
+    """The file that takes notices without another destination."""
 
     kind = FILE
 
@@ -21,7 +21,7 @@ class FileComposer(Composer):
         return True
 
     def addresses(self, notice: Notice, policy: AlertPolicy) -> tuple[str, ...]:
-        """None of its own: it takes what no other destination does."""
+        """None of its own: routing uses it as the last resort."""
         return ()
 
     def opening(self, notice: Notice, policy: AlertPolicy) -> Body:
@@ -29,7 +29,7 @@ class FileComposer(Composer):
         return file_entry(notice)
 
     def resolving(self, notice: Notice, why: str, seen: int) -> tuple[tuple[Action, Body], ...]:
-        """The line again, with what ended it."""
+        """The line again, with the reason of its end."""
         return ((Action.RESOLVE, {**file_entry(notice), "resolved": why}),)
 
     def worded(self, body: Body, text: str) -> Body:
@@ -38,7 +38,7 @@ class FileComposer(Composer):
 
 
 def file_entry(notice: Notice) -> Body:
-    """What a line of the file of alerts says."""
+    """Return the fields of a line of the file of alerts."""
     return {
         "severity": str(notice.severity),
         "category": notice.category,

@@ -1,4 +1,4 @@
-"""How a notice looks as an e-mail: subject, plain text and HTML.
+"""Notices as e-mails: subject, plain text and HTML.
 
 Here: pure functions from a notice to the parts of a mail, with hostile text escaped. Not here: headers of threads and
 sending (`adapters/alerts/mail.py`).
@@ -19,7 +19,7 @@ SUBJECT, LINE, LINES, WORDS = 200, 1000, 100, 20_000
 
 
 class EmailComposer(Composer):
-    """A mail to each address of the notice's audience, and a thread for what follows."""
+    """A mail to each address of the notice's audience; later messages are replies in its thread."""
 
     kind = EMAIL
     escalates = True
@@ -29,9 +29,9 @@ class EmailComposer(Composer):
         return policy.email is not None
 
     def addresses(self, notice: Notice, policy: AlertPolicy) -> tuple[str, ...]:
-        """Each address of the notice's audience: what one of them refuses is sent again to it alone."""
-        told = () if policy.email is None else getattr(policy.email.channels, notice.audience)
-        return tuple(f"{EMAIL}:{address}" for address in told)
+        """Each address of the notice's audience, each one destination: a retry goes only to the one that refused."""
+        addresses = () if policy.email is None else getattr(policy.email.channels, notice.audience)
+        return tuple(f"{EMAIL}:{address}" for address in addresses)
 
     def opening(self, notice: Notice, policy: AlertPolicy) -> Body:
         """The mail that begins the thread."""
@@ -57,7 +57,7 @@ class EmailComposer(Composer):
 
 
 def subject(notice: Notice) -> str:
-    """The subject of a thread, one line."""
+    """Return the subject of a thread, one line."""
     mark = f"{notice.severity}: " if notice.severity.rank >= Severity.HIGH.rank else ""
     return clean(f"[{notice.model}] {mark}{notice.title}", SUBJECT)
 

@@ -1,8 +1,8 @@
-"""Who is told what: the policy of channels, and a notice as a value.
+"""Notices, and the settings of alerts.
 
-Here: what a notice says of a failure, and which success cures it. Not here: to which destinations it goes
-(`domain/alerts/routing.py`) and how it looks there (one module each beside it), keeping it
-(`adapters/alerts/outbox.py`) and sending it (`services/delivery.py`).
+Here: what a notice says about a failure, and which success resolves it. Not here: its destinations
+(`domain/alerts/routing.py`), its form there (one module each beside it), storing it (`adapters/alerts/outbox.py`) and
+sending it (`services/delivery.py`).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,11 +31,11 @@ class SlackChannels(Policy):
 
     data: str = Field("#data-quality", pattern=r"^[#@CGU]\S+$", description="Data validation failures.")
     model: str = Field("#ml-alerts", pattern=r"^[#@CGU]\S+$", description="Gate failures and releases.")
-    oncall: str = Field("#ml-oncall", pattern=r"^[#@CGU]\S+$", description="Anything that pages somebody.")
+    oncall: str = Field("#ml-oncall", pattern=r"^[#@CGU]\S+$", description="Anything that pages a person.")
 
 
 class SlackPolicy(Policy):
-    """Where Slack messages go."""
+    """Slack, through its Web API."""
 
     channels: SlackChannels = Field(SlackChannels(), description="Channel by audience.")
     api_url: str = Field(
@@ -62,7 +62,7 @@ class EmailChannels(Policy):
 
     data: tuple[Address, ...] = Field(min_length=1, description="Data validation failures.")
     model: tuple[Address, ...] = Field(min_length=1, description="Gate failures and releases.")
-    oncall: tuple[Address, ...] = Field(min_length=1, description="Anything that pages somebody.")
+    oncall: tuple[Address, ...] = Field(min_length=1, description="Anything that pages a person.")
 
 
 class EmailPolicy(Policy):
@@ -78,7 +78,7 @@ class EmailPolicy(Policy):
 
 
 class WebhookPolicy(Policy):
-    """A program that is told of everything over HTTP; the secret that signs comes from the environment only."""
+    """A program that gets every notice over HTTP; the signing secret comes from the environment only."""
 
     url: str = Field(
         pattern=r"^https?://[A-Za-z0-9.:\[\]_-]+(?:[/?][!-\"$-~]*)?$", description="Where signed JSON is posted to."
@@ -87,7 +87,7 @@ class WebhookPolicy(Policy):
 
 
 class LinkPolicy(Policy):
-    """Where the links in messages lead; null leaves a link out."""
+    """Addresses of the links in messages; null leaves a link out."""
 
     dagster: str | None = Field(None, pattern=r"^https?://\S+$", description="The Dagster UI.")
     mlflow: str | None = Field(None, pattern=r"^https?://\S+$", description="The MLflow UI.")
@@ -96,7 +96,7 @@ class LinkPolicy(Policy):
 
 
 class AlertPolicy(Policy):
-    """Which ways of telling people are on; null turns one off."""
+    """Destinations of alerts; null turns one off."""
 
     slack: SlackPolicy | None = Field(SlackPolicy(), description="Slack, through dagster-slack.")
     pagerduty: PagerDutyPolicy | None = Field(None, description="PagerDuty.")
@@ -107,12 +107,15 @@ class AlertPolicy(Policy):
         15, gt=0, le=24 * 60, description="Minutes after which an alert that Slack did not take goes to PagerDuty."
     )
     give_up_after_hours: float = Field(
-        72, gt=0, le=24 * 30, description="Hours after which a message that nobody takes is given up, and says so."
+        72,
+        gt=0,
+        le=24 * 30,
+        description="Hours after which a message that could not be delivered is given up, which is reported.",
     )
 
 
 class Topic(StrEnum):
-    """What people are told about that is not the failure of a run. Each has a section of the runbook."""
+    """Subjects of notices that are not the failure of a run. Each has a section of the runbook."""
 
     AUTOMATION_PAUSED = "automation_paused"
     PERFORMANCE_DECAYED = "performance_decayed"
@@ -120,14 +123,14 @@ class Topic(StrEnum):
 
 
 class Link(Value):
-    """Where somebody can look further."""
+    """A place to look further."""
 
     text: str
     url: str
 
 
 class Notice(Value):
-    """What people are told. One notice is open for a `key`: the same again is counted, not told again."""
+    """One message to people. One notice is open for a `key`: the same again is counted, not sent again."""
 
     key: str = Field(min_length=1, description="Category and fingerprint, day or as-of day.")
     model: str
@@ -137,17 +140,17 @@ class Notice(Value):
     title: str = Field(description="What happened, in a line.")
     facts: tuple[tuple[str, str], ...] = Field((), description="Name and value: window, trigger, fingerprint, ...")
     why: tuple[str, ...] = ()
-    serving: str = Field("", description="What still serves.")
+    serving: str = Field("", description="The version that still serves.")
     todo: str = ""
     links: tuple[Link, ...] = ()
-    job: Job | None = Field(None, description="The job whose success cures it.")
+    job: Job | None = Field(None, description="The job whose success resolves it.")
     as_of: date | None = None
-    days: tuple[date, ...] = Field((), description="Days whose ingest cures it.")
+    days: tuple[date, ...] = Field((), description="Days whose ingest resolves it.")
     dagster_run_id: str | None = None
 
 
 class Action(StrEnum):
-    """What is done with a message where it goes to."""
+    """What a destination does with a message."""
 
     OPEN = "open"
     UPDATE = "update"
@@ -156,7 +159,7 @@ class Action(StrEnum):
 
 
 class Message(Value):
-    """A message for one destination, such as `slack:CHANNEL`, `pagerduty` or `file`, in the form that it takes."""
+    """A message for one destination, such as `slack:CHANNEL`, `pagerduty` or `file`, in its form."""
 
     destination: str
     action: Action
@@ -164,7 +167,7 @@ class Message(Value):
 
     @property
     def kind(self) -> str:
-        """The sort of destination."""
+        """Kind of the destination."""
         return kind_of(self.destination)
 
 
@@ -172,12 +175,17 @@ SLACK, PAGERDUTY, FILE = "slack", "pagerduty", "file"
 
 
 def kind_of(destination: str) -> str:
-    """The sort of destination: slack, pagerduty, file, ..."""
+    """Return the kind of a destination.
+
+    Examples:
+        >>> kind_of("slack:#ml-oncall"), kind_of("file")
+        ('slack', 'file')
+    """
     return destination.split(":", 1)[0]
 
 
 class Occasion(Value):
-    """The run that a failure happened to, and what surrounds it."""
+    """The run that failed, and its context."""
 
     model: str
     job: Job
@@ -194,7 +202,12 @@ class Occasion(Value):
 
 
 def sentences(*parts: str) -> str:
-    """The parts one after the other, each ended and begun as a sentence; empty ones are left out."""
+    """Join the parts, each with a capital letter and a full stop; empty ones are left out.
+
+    Examples:
+        >>> sentences("no rows", "", "deliver the day again.")
+        'No rows. Deliver the day again.'
+    """
     return " ".join(_sentence(part.strip()) for part in parts if part.strip())
 
 
@@ -211,8 +224,8 @@ TITLES: Mapping[Category, str] = MappingProxyType(
         Category.BUDGET_EXCEEDED: "Budget exceeded",
         Category.DEPENDENCY: "A dependency did not answer",
         Category.OUT_OF_RESOURCES: "Out of memory or disk",
-        Category.INTEGRITY: "Stored bytes are not what was recorded",
-        Category.CONFLICT: "Somebody or something else decided first",
+        Category.INTEGRITY: "Stored bytes differ from what was recorded",
+        Category.CONFLICT: "A person or another process decided first",
         Category.SETTINGS: "Settings cannot be obeyed",
         Category.INTERRUPTED: "Interrupted",
         Category.WORKER_DIED: "The process died",
@@ -229,15 +242,15 @@ WHAT_TO_DO: Mapping[Category, str] = MappingProxyType(
         Category.INTEGRITY: "Do not promote anything; find out who changed the stored bytes.",
         Category.CONFLICT: "See in the audit trail who decided, and whether this run is still wanted.",
         Category.SETTINGS: "Correct the settings that are named; nothing runs before.",
-        Category.INTERRUPTED: "Run it again if nobody meant to end it.",
+        Category.INTERRUPTED: "Run it again if it was not ended on purpose.",
         Category.WORKER_DIED: "Look for the out-of-memory killer and restarts; the next run has the same window.",
-        Category.UNEXPECTED: "Read the run's log; this is a bug or something nobody thought of.",
+        Category.UNEXPECTED: "Read the run's log; this is a bug or an unforeseen case.",
     }
 )
 
 
 def failure_notice(failure: Failure, occasion: Occasion, links: LinkPolicy) -> Notice:
-    """What people are told of a failed run."""
+    """Return the notice of a failed run."""
     return Notice(
         key=failure.cause,
         **_surroundings(failure.category, occasion, links),
@@ -254,14 +267,14 @@ def failure_notice(failure: Failure, occasion: Occasion, links: LinkPolicy) -> N
 
 
 def _todo(failure: Failure) -> str:
-    """What to do; data that is refused says itself whether another delivery would help."""
+    """What to do; the remedy of refused data says whether another delivery would help."""
     if failure.category is Category.DATA_VALIDATION and failure.remedy:
         return sentences(failure.remedy)
     return sentences(WHAT_TO_DO[failure.category], failure.remedy)
 
 
 def paused_notice(cause: str, failures: int, occasion: Occasion, links: LinkPolicy) -> Notice:
-    """What people are told when the automation stops trying. It is resolved by resuming, not by a run."""
+    """Return the notice that automation stopped trying. Resuming resolves it, not a run."""
     return Notice(
         key=Topic.AUTOMATION_PAUSED,
         **_surroundings(Topic.AUTOMATION_PAUSED, occasion, links),
@@ -275,27 +288,27 @@ def paused_notice(cause: str, failures: int, occasion: Occasion, links: LinkPoli
     )
 
 
-def decay_notice(told: str, days: str, occasion: Occasion, links: LinkPolicy) -> Notice:
-    """What people are told when the service is worth less than was promised. Later days resolve it, not a run."""
+def decay_notice(measured: str, days: str, occasion: Occasion, links: LinkPolicy) -> Notice:
+    """Return the notice that live performance fell below the promise. Later days resolve it, not a run."""
     return Notice(
         key=Topic.PERFORMANCE_DECAYED,
         **_surroundings(Topic.PERFORMANCE_DECAYED, occasion, links),
         severity=Severity.HIGH,
         audience=Audience.MODEL,
         title=f"Live performance has decayed on {days}",
-        why=(told,),
+        why=(measured,),
         todo="See whether fraud or data changed (drift_report, production_performance). Retrains learn the new fraud "
         "once its labels are in the training window; until then consider rules beside the model.",
     )
 
 
 def set_aside_key(set_aside: Sequence[SetAside]) -> str:
-    """The name of the notice of what the lake holds besides days: another list is another notice."""
+    """Return the key of the notice about files beside the days of the lake; another list has another key."""
     return f"{Topic.LAKE_SET_ASIDE}:{digest([list(one) for one in set_aside])[:16]}"
 
 
 def set_aside_notice(uri: str, set_aside: Sequence[SetAside], occasion: Occasion, links: LinkPolicy) -> Notice:
-    """What people are told of files and folders of the lake that nobody reads. It is resolved once they are gone."""
+    """Return the notice about files and folders of the lake that are not read. It is resolved once they are gone."""
     more = [f"and {len(set_aside) - LINES} more"] if len(set_aside) > LINES else []
     several = len(set_aside) > 1
     return Notice(
@@ -321,7 +334,12 @@ WORK: Mapping[Job, str] = MappingProxyType(
 
 
 def work_of(job: Job, as_of: date | None, days: Sequence[date]) -> str:
-    """What a run does, in words."""
+    """Return what a run does, in words.
+
+    Examples:
+        >>> work_of("ingest", None, [date(2026, 3, 1), date(2026, 3, 4)])
+        'ingest of 2026-03-01 to 2026-03-04'
+    """
     work = WORK[job]
     if job == "retrain":
         return f"{work} as of {as_of}" if as_of else work
@@ -333,7 +351,7 @@ def work_of(job: Job, as_of: date | None, days: Sequence[date]) -> str:
 def _surroundings(
     category: Category | Topic, occasion: Occasion, links: LinkPolicy, *first: tuple[str, str]
 ) -> dict[str, Any]:
-    """What every notice of an occasion says alike; `first` are facts that go before its own."""
+    """Fields that every notice of an occasion has; `first` are facts that go before its own."""
     return {
         "category": category,
         "model": occasion.model,
@@ -365,49 +383,49 @@ def _links(category: str, occasion: Occasion, policy: LinkPolicy) -> Iterator[Li
 
 
 def mlflow_run_url(policy: LinkPolicy, run_id: str) -> str | None:
-    """The page of an MLflow run; none where no MLflow UI is configured."""
+    """Return the page of an MLflow run; None where no MLflow UI is configured."""
     return f"{policy.mlflow.rstrip('/')}/#/runs/{run_id}" if policy.mlflow else None
 
 
 def mlflow_version_url(policy: LinkPolicy, model: str, version: int) -> str | None:
-    """The page of a version in MLflow's registry; none where no MLflow UI is configured."""
+    """Return the page of a version in MLflow's registry; None where no MLflow UI is configured."""
     return f"{policy.mlflow.rstrip('/')}/#/models/{quote(model, safe='')}/versions/{version}" if policy.mlflow else None
 
 
 def release_url(policy: LinkPolicy, version: int) -> str | None:
-    """The page of a release; none where the page of releases is not configured."""
+    """Return the page of a release; None where the page of releases is not configured."""
     return f"{policy.releases.rstrip('/')}/{version}" if policy.releases else None
 
 
 def runbook_link(category: str, policy: LinkPolicy) -> Link:
-    """The section of the runbook about a category; a path in the repository where no address is configured."""
+    """Return the link to a category's section of the runbook; a path in the repository if no address is configured."""
     return Link(text="Runbook", url=f"{policy.runbook or RUNBOOK}#{category.replace('_', '-')}")
 
 
 class Passed(NamedTuple):
-    """The last time that a gate passed."""
+    """Value and as-of day when a gate passed last."""
 
     value: float
     as_of: date
 
 
 def gate_lines(failed: Sequence[GateResult], last: Mapping[str, Passed]) -> tuple[str, ...]:
-    """Each failed gate: its value, by how much it missed, and the last value that passed."""
+    """Return a line for each failed gate: its value, by how much it missed, and the last value that passed."""
     return tuple(_gate_line(gate, last.get(gate.name)) for gate in failed)
 
 
 def _gate_line(gate: GateResult, last: Passed | None) -> str:
     if gate.value is None or gate.threshold is None:
-        told = f"{gate.name}: {gate.message}"
+        line = f"{gate.name}: {gate.message}"
     else:
-        told = f"{gate.name}: {gate.value:.4g} against {gate.threshold:.4g}"
-        told += f", missed by {abs(gate.margin):.4g}" if gate.margin is not None else ""
+        line = f"{gate.name}: {gate.value:.4g} against {gate.threshold:.4g}"
+        line += f", missed by {abs(gate.margin):.4g}" if gate.margin is not None else ""
     passed = f"last passed with {last.value:.4g} as of {last.as_of}" if last else "has not passed before"
-    return f"{told}; {passed}"
+    return f"{line}; {passed}"
 
 
 class Success(Value):
-    """A run that passed."""
+    """A successful run."""
 
     job: Job
     as_of: date | None = None
@@ -419,16 +437,16 @@ class Success(Value):
 
 
 def remaining_notice(notice: Notice, success: Success) -> Notice | None:
-    """What is left of a notice after a success: nothing when it is cured, fewer days when some of them are."""
+    """Return the notice that remains after a success: None if it is resolved, fewer days if some of them are."""
     if success.job in ("clean", "decide"):
         return None if notice.job == success.job else notice
     if success.job == "retrain":
-        cured = notice.job == "retrain" and (
+        resolved = notice.job == "retrain" and (
             notice.as_of is None or success.as_of is None or notice.as_of <= success.as_of
         )
-        return None if cured else notice
+        return None if resolved else notice
     left = tuple(day for day in notice.days if day not in success.days)
-    theirs = ("monitor",) if success.job == "monitor" else ("ingest", "retrain")
-    if notice.job not in theirs or not notice.days or left == notice.days:
+    covered = ("monitor",) if success.job == "monitor" else ("ingest", "retrain")
+    if notice.job not in covered or not notice.days or left == notice.days:
         return notice
     return notice.model_copy(update={"days": left}) if left else None

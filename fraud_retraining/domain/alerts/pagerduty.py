@@ -1,4 +1,4 @@
-"""How a notice looks in PagerDuty (Events v2).
+"""Notices as events of PagerDuty (Events v2).
 
 Here: pure functions from a notice to an event. Not here: sending (`adapters/alerts/pagerduty.py`).
 
@@ -27,7 +27,7 @@ PAGERDUTY_SEVERITY: Mapping[Severity, str] = MappingProxyType(
 
 
 class PagerDutyComposer(Composer):
-    """An incident for what is critical, or for what nobody else took in time."""
+    """An incident for a critical notice, or for one that no other destination took in time."""
 
     kind = PAGERDUTY
     pages = True
@@ -70,11 +70,11 @@ def pagerduty_event(notice: Notice, source: str) -> Body:
 def _details(notice: Notice) -> Body:
     why = [clean(line, DETAIL) for line in notice.why[:DETAILS]]
     more = len(notice.why) - len(why)
-    told = {
+    details = {
         **{clean(name, 100): clean(value, DETAIL) for name, value in notice.facts[:DETAILS]},
         "Why": [*why, *([f"... and {more} more"] if more > 0 else [])],
         "Still serving": clean(notice.serving, DETAIL),
         "What to do": clean(notice.todo, DETAIL),
         "Runbook": next((link.url for link in notice.links if not web_url(link.url)), ""),
     }
-    return {name: value for name, value in told.items() if value}
+    return {name: value for name, value in details.items() if value}

@@ -1,7 +1,7 @@
-"""Which destinations a notice goes to, and the messages that tell each of its beginning, its repetition and its end.
+"""Routing of notices: their destinations, and the messages for their beginning, repetition and end.
 
-Here: the list of destinations as far as they put a notice into words, and who of them is told. Not here: the words (one
-module each, `slack.py`, `pagerduty.py`, ...), what a notice says (`notices.py`) and sending (`adapters/alerts/`).
+Here: the list of composers and which of them gets a notice. Not here: the form of a message (one module each,
+`slack.py`, `pagerduty.py`, ...), what a notice says (`notices.py`) and sending (`adapters/alerts/`).
 """
 
 from collections.abc import Sequence
@@ -20,18 +20,18 @@ COMPOSERS: Composers = (SlackComposer(), PagerDutyComposer(), EmailComposer(), W
 
 
 def composer_of(destination: str, composers: Composers = COMPOSERS) -> Composer:
-    """Who composes for a destination; the file for one that this version does not know."""
+    """Return the composer of a destination; that of the file for a kind that this version does not know."""
     return next((one for one in composers if one.kind == kind_of(destination)), FALLBACK)
 
 
 def destinations(notice: Notice, policy: AlertPolicy, composers: Composers = COMPOSERS) -> tuple[str, ...]:
-    """Where a notice goes: to every destination that is on and wants it, else to the file."""
+    """Return the destinations of a notice: every one that is on and takes it, else the file."""
     found = [address for one in composers if one.is_on(policy) for address in one.addresses(notice, policy)]
     return tuple(dict.fromkeys(found)) or (FILE,)
 
 
 def opening_messages(notice: Notice, policy: AlertPolicy, composers: Composers = COMPOSERS) -> tuple[Message, ...]:
-    """The messages that tell of a notice, one a destination."""
+    """Return the first messages of a notice, one a destination."""
     return tuple(
         Message(
             destination=destination,
@@ -43,7 +43,7 @@ def opening_messages(notice: Notice, policy: AlertPolicy, composers: Composers =
 
 
 def escalation_message(notice: Notice, policy: AlertPolicy, composers: Composers = COMPOSERS) -> Message | None:
-    """The message that wakes somebody for a notice that could not be delivered otherwise; none where nothing pages."""
+    """Return the page for a notice that could not be delivered otherwise; None where no destination pages."""
     pager = next((one for one in composers if one.pages and one.is_on(policy)), None)
     if pager is None:
         return None
@@ -53,7 +53,7 @@ def escalation_message(notice: Notice, policy: AlertPolicy, composers: Composers
 def update_messages(
     notice: Notice, policy: AlertPolicy, seen: int, composers: Composers = COMPOSERS
 ) -> tuple[Message, ...]:
-    """The change of a message whose notice was seen for the n-th time; nobody is told anew."""
+    """Return the changes of sent messages whose notice was seen for the n-th time; no recipient is notified again."""
     changed = {
         destination: composer_of(destination, composers).reminding(notice, seen)
         for destination in destinations(notice, policy, composers)
@@ -66,11 +66,11 @@ def update_messages(
 
 
 def closing_messages(
-    notice: Notice, told_at: Sequence[str], why: str, seen: int = 1, composers: Composers = COMPOSERS
+    notice: Notice, sent_to: Sequence[str], why: str, seen: int = 1, composers: Composers = COMPOSERS
 ) -> tuple[Message, ...]:
-    """The messages that tell of a notice's end at every destination that was told of it: same thread, same incident."""
+    """Return the messages that end a notice at every destination that it was sent to: same thread, same incident."""
     return tuple(
         Message(destination=destination, action=action, body=body)
-        for destination in told_at
+        for destination in sent_to
         for action, body in composer_of(destination, composers).resolving(notice, why, seen)
     )

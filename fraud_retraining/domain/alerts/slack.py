@@ -1,4 +1,4 @@
-"""How a notice looks in Slack (Block Kit).
+"""Notices as messages of Slack (Block Kit).
 
 Here: pure functions from a notice to the body of a message. Not here: escaping and limits (`slack_markup.py`), sending
 (`adapters/alerts/slack.py`).
@@ -38,7 +38,7 @@ CURED = ":white_check_mark:"
 
 
 class SlackComposer(Composer):
-    """A message in the channel of the notice's audience, changed as the notice is, with a thread."""
+    """A message in the channel of the notice's audience, updated with the notice, with a thread."""
 
     kind = SLACK
     escalates = True
@@ -65,12 +65,12 @@ class SlackComposer(Composer):
         return (Action.UPDATE, slack_message(notice, seen=seen, resolved=why)), (Action.REPLY, reply)
 
     def following(self, notice: Notice, action: Action, body: Mapping[str, Any], text: str) -> Body | None:
-        """It as it was composed."""
+        """The body as it was composed: it was made for Slack."""
         return dict(body)
 
 
 def slack_message(notice: Notice, *, seen: int = 1, resolved: str = "") -> Body:
-    """Text and blocks of a notice: what happened, to what, why, what still serves, what to do, where to look."""
+    """Return text and blocks of a notice: what happened, to what, why, what still serves, what to do, where to look."""
     mark = CURED if resolved else MARKS[notice.severity]
     title = f"Resolved: {notice.title}" if resolved else notice.title
     sections = {
@@ -82,14 +82,14 @@ def slack_message(notice: Notice, *, seen: int = 1, resolved: str = "") -> Body:
     blocks: list[Body] = [
         header(f"{mark} {title}"),
         *fields(notice.facts, FIELD - 200),
-        *(section(f"*{name}*\n{text}") for name, text in sections.items() if text),
+        *(section(f"*{name}*\n{words}") for name, words in sections.items() if words),
         {"type": "context", "elements": [marked_up(text) for text in _footer(notice, seen)]},
     ]
-    told = sentences(title, *notice.why[:1], notice.serving)
-    return {"text": mrkdwn(f"{mark} {told}", TEXT), "blocks": blocks}
+    text = sentences(title, *notice.why[:1], notice.serving)
+    return {"text": mrkdwn(f"{mark} {text}", TEXT), "blocks": blocks}
 
 
 def _footer(notice: Notice, seen: int) -> list[str]:
-    told = [slack_link(link) for link in notice.links[: ELEMENTS - 2]]
-    told.append(f"{mrkdwn(notice.category.replace('_', ' '), 60)}, {notice.severity}")
-    return [*told, f"seen {seen} times"] if seen > 1 else told
+    parts = [slack_link(link) for link in notice.links[: ELEMENTS - 2]]
+    parts.append(f"{mrkdwn(notice.category.replace('_', ' '), 60)}, {notice.severity}")
+    return [*parts, f"seen {seen} times"] if seen > 1 else parts

@@ -24,12 +24,12 @@ def header(text: str) -> Body:
 
 
 def heading(text: str) -> str:
-    """Plain text for a header, which has no escapes: what are control characters elsewhere becomes parentheses."""
+    """Plain text for a header, which has no escapes: what would be control characters becomes parentheses."""
     return clean(text, HEADER).translate({ord("<"): "(", ord(">"): ")"})
 
 
 def marked_up(text: str) -> Body:
-    """Text whose markup is our own; Slack is told to look for no links, names or mentions of its own accord."""
+    """Text whose markup is our own; `verbatim` stops Slack from making links, names or mentions itself."""
     return {"type": "mrkdwn", "text": text, "verbatim": True}
 
 
@@ -66,7 +66,7 @@ def slack_link(link: Link) -> str:
 
 
 def secret_link(url: str, text: str) -> str:
-    """A link that must reach its reader with the secret that it holds.
+    """A link whose secret is not redacted, because the reader needs it.
 
     Raises:
         ValueError: it is no web address.
@@ -90,7 +90,7 @@ def _escaped_address(address: str) -> str:
 def mrkdwn(text: str, limit: int) -> str:
     """A line in which Slack sees no mention, link, channel or formatting, not longer than `limit` once it is escaped.
 
-    Whatever comes from data, names or people goes through here before it stands in a message. Slack's markup has no
+    Every text from data, names or people goes through here before it stands in a message. Slack's markup has no
     escape character for `*_~` and quotes of code: they become signs that look like them. An underscore within a word
     formats nothing and stays, so that names can be copied. See https://docs.slack.dev/messaging/formatting-message-text.
     """

@@ -1,6 +1,6 @@
-"""Words that are safe to send: one printable line, without secrets, not longer than a destination takes.
+"""Text that is safe to send: one printable line, without secrets, not longer than a destination takes.
 
-Here: what every destination does with text that comes from data, names or people. Not here: markup, which each
+Here: what every destination does with text from data, names or people. Not here: markup, which each
 destination escapes in its own way (`slack_markup.py`, `mail.py`).
 """
 
@@ -16,7 +16,12 @@ _UNSAFE = {"<": "%3C", ">": "%3E", "|": "%7C", " ": "%20", '"': "%22"}
 
 
 def clean(text: str, limit: int) -> str:
-    """A printable line without secrets, not longer than `limit`."""
+    r"""Return a printable line without secrets, not longer than `limit`.
+
+    Examples:
+        >>> clean("a line\nand another\x00 one", 17)
+        'a line and anoth…'
+    """
     line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
     shown = redact(line)
     return shown if len(shown) <= limit else shown[: limit - 1] + CUT
@@ -29,7 +34,7 @@ def web_url(url: str) -> str | None:
 
 
 def link_target(url: str) -> str | None:
-    """As `web_url`, of any length and with whatever the address holds: for links that are secrets themselves."""
+    """As `web_url`, of any length and not redacted: for links that are secrets themselves."""
     if re.match(r"https?://[^\s/]", url) is None:
         return None
     return "".join(_UNSAFE.get(char, char) for char in url if char.isprintable())

@@ -1,4 +1,4 @@
-"""How a notice looks to a webhook: JSON of a documented form, and the signature that its receiver checks.
+"""Notices as JSON for a webhook, and the signature that its receiver checks.
 
 Here: pure functions from a notice to a payload, and from a payload to its signature. Not here: sending
 (`adapters/alerts/webhook.py`). The form is described in `docs/alerts.md`.
@@ -49,7 +49,7 @@ class WebhookComposer(Composer):
         return ((Action.RESOLVE, payload(notice, seen=seen, resolved=why, text=f"Resolved: {clean(why, LINE)}")),)
 
     def following(self, notice: Notice, action: Action, body: Mapping[str, Any], text: str) -> Body | None:
-        """What was added to the notice's thread."""
+        """The notice with the text that was added to its thread."""
         return payload(notice, text=clean(text, WORDS)) if action is Action.REPLY and text else None
 
     def worded(self, body: Body, text: str) -> Body:
@@ -58,7 +58,7 @@ class WebhookComposer(Composer):
 
 
 def payload(notice: Notice, *, seen: int = 1, resolved: str = "", text: str = "") -> Body:
-    """What is sent of a notice; what differs from one sending to the next is added when it is sent."""
+    """Return the JSON of a notice; fields that differ between attempts are added when it is sent."""
     return {
         "key": dedup_key(notice),
         "model": clean(notice.model, LINE),
@@ -89,7 +89,7 @@ def _lines(lines: Sequence[str]) -> list[str]:
 
 
 def signature(secret: str, timestamp: int, body: bytes) -> str:
-    """What proves that who knows the secret sent these bytes at that time.
+    """Return the signature that proves that a holder of the secret sent these bytes at that time.
 
     Examples:
         >>> signature("secret", 1764201600, b"{}")
