@@ -1,7 +1,7 @@
 """The settings: `retraining.yaml`, then environment variables; frozen and closed.
 
-Here: how the domain's policies are composed, where the values come from, and what cannot go together. Not here: what
-a single policy means (the domain module that obeys it).
+Here: how the domain's policies are composed, where the values come from, and which values conflict. Not here: what a
+single policy means (the domain module that obeys it).
 """
 
 import fnmatch
@@ -179,7 +179,7 @@ def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 class Settings(BaseSettings):
-    """Everything that can be set, checked as a whole before anything starts."""
+    """All settings, checked as a whole before anything starts."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, env_nested_delimiter="__", frozen=True, extra="forbid", validate_default=True
@@ -212,12 +212,12 @@ class Settings(BaseSettings):
     gates: GatePolicy = Field(GatePolicy(), description="What a candidate must prove.")
     promotion: PromotionPolicy = Field(PromotionPolicy(), description="Who lets a candidate serve.")
     drift: DriftPolicy = Field(DriftPolicy(), description="How days are compared with what the champion learnt from.")
-    triggers: TriggerPolicy = Field(TriggerPolicy(), description="When a retrain is asked for.")
+    triggers: TriggerPolicy = Field(TriggerPolicy(), description="When a retrain is requested.")
     mlflow: MlflowPolicy = Field(MlflowPolicy(), description="Where runs and versions are kept.")
     budget: BudgetPolicy = Field(BudgetPolicy(), description="What a retrain may cost.")
     retention: RetentionPolicy = Field(RetentionPolicy(), description="What is kept of ended retrains.")
     retries: RetryPolicy = Field(RetryPolicy(), description="How often a step is tried after an outage.")
-    alerts: AlertPolicy = Field(AlertPolicy(), description="Who is told.")
+    alerts: AlertPolicy = Field(AlertPolicy(), description="Where alerts go.")
     environment: Literal["development", "staging", "production"] = Field(
         "production", description="Where this runs; schedules and sensors of a development start switched off."
     )
@@ -236,12 +236,12 @@ class Settings(BaseSettings):
 
     @property
     def home(self) -> Path:
-        """The one folder under which all state lives."""
+        """The one folder of all state."""
         return home_folder()
 
     @property
     def starts_stopped(self) -> bool:
-        """Whether schedules and sensors wait until somebody switches them on."""
+        """Whether schedules and sensors start switched off."""
         return self.environment == "development"
 
     @property
@@ -298,7 +298,7 @@ class Settings(BaseSettings):
 
     @property
     def learnt_features(self) -> tuple[str, ...]:
-        """What a new model reads: every feature of the plan that is not retired, in its order."""
+        """Features that a new model learns from: those of the plan that are not retired, in its order."""
         return tuple(name for name in self.feature_plan.names if not self.features.retires(name))
 
     @property
@@ -333,13 +333,13 @@ def load_settings(config: Path | str | None = None) -> Settings:
     try:
         settings = Settings(**values)
     except ValidationError as error:
-        problems += [*_validation_problems(error), *_impossible_beside(error, values)]
+        problems += [*_validation_problems(error), *_conflicts_beside(error, values)]
         raise _settings_error(problems, path) from None
     except RecursionError:
         raise _settings_error([*problems, "a value is nested without end"], path) from None
     except SourceError as error:
         raise _settings_error([*problems, redact(f"{error}: {error.__cause__}")], path) from None
-    problems.extend(_impossible(settings) or _unmappable(settings) or _feature_name_problems(settings))
+    problems.extend(_conflicts(settings) or _unmappable(settings) or _feature_name_problems(settings))
     if problems:
         raise _settings_error(problems, path)
     return settings
@@ -411,8 +411,8 @@ def _validation_problems(error: ValidationError) -> list[str]:
     return problems
 
 
-def _impossible(settings: Settings, broken: Collection[str] = ()) -> list[str]:
-    """What cannot go together, as far as it is not about sections that are broken themselves."""
+def _conflicts(settings: Settings, broken: Collection[str] = ()) -> list[str]:
+    """Values that conflict, apart from those in sections that are invalid themselves."""
     rules: tuple[tuple[Callable[[Settings], list[str]], set[str]], ...] = (
         (_columns_mapped_twice, {"columns", "entities", "features"}),
         (_forbidden_features, {"columns", "entities", "features"}),
@@ -426,18 +426,18 @@ def _impossible(settings: Settings, broken: Collection[str] = ()) -> list[str]:
     return [problem for rule, about in rules if about.isdisjoint(broken) for problem in rule(settings)]
 
 
-def _impossible_beside(error: ValidationError, values: Mapping[str, Any]) -> list[str]:
-    """What cannot go together in the sections that are sound, so that one message holds everything."""
+def _conflicts_beside(error: ValidationError, values: Mapping[str, Any]) -> list[str]:
+    """Values that conflict in the valid sections, so that one message holds every problem."""
     broken = {str(detail["loc"][0]) for detail in error.errors() if detail["loc"]}
     try:
         sound = Settings(**{key: value for key, value in values.items() if key not in broken})
     except (ValidationError, SourceError):
         return []
-    return _impossible(sound, broken)
+    return _conflicts(sound, broken)
 
 
 def _unmappable(settings: Settings) -> list[str]:
-    """What the lake's mapping and the feature plan refuse when they are made."""
+    """Problems that the lake's mapping and the feature plan find when they are built."""
     problems = []
     for make in (lambda: settings.mapping, lambda: settings.feature_plan):
         try:
@@ -483,7 +483,7 @@ def _columns_mapped_twice(settings: Settings) -> list[str]:
 
 
 def _same_keys(settings: Settings) -> list[str]:
-    """Entities that are one and the same; a column may be part of several keys, and a feature besides."""
+    """Entities with the same key; a column may be part of several keys, and a feature besides."""
     same: dict[tuple[str, ...], list[str]] = {}
     for name, entity in settings.entities.items():
         same.setdefault(entity.parts, []).append(f"entities.{name}")
@@ -551,13 +551,13 @@ def _reference_problems(settings: Settings) -> list[str]:
 
 
 def _alert_entity_problems(settings: Settings) -> list[str]:
-    told = settings.gates.alert_entity
-    if told == TRANSACTION or told in settings.entities:
+    entity = settings.gates.alert_entity
+    if entity == TRANSACTION or entity in settings.entities:
         return []
     if settings.entities:
         named = ", ".join(settings.entities)
         return [
-            f"gates.alert_entity is {told!r}, which entities ({named}) does not name; alerts may also be about each "
+            f"gates.alert_entity is {entity!r}, which entities ({named}) does not name; alerts may also be about each "
             f"{TRANSACTION}"
         ]
     return [
@@ -579,7 +579,7 @@ def _feature_name_problems(settings: Settings) -> list[str]:
 
 
 def _reviewer_problems(settings: Settings) -> list[str]:
-    """Two names that one person typed are not two people."""
+    """Two-person approval needs two reviewers who can prove who they are: one person can type two names."""
     policy = settings.promotion
     if not policy.two_person:
         return []
@@ -605,7 +605,7 @@ def _holds_secret(url: str) -> bool:
 
 
 def _url_problems(settings: Settings) -> list[str]:
-    """Addresses that no driver could use; the address itself may hold a password and is not repeated."""
+    """Addresses that no driver could use; they may hold a password, so a message never repeats them."""
     addresses = {
         "ledger.url": settings.ledger.url,
         "mlflow.tracking_uri": settings.mlflow.tracking_uri,

@@ -17,7 +17,7 @@ def link(
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Print a signed link by which a reviewer decides about a waiting version, once; give it to nobody else."""
+    """Print a signed link by which a reviewer decides about a waiting version, once; give it to no other person."""
     with reported_failures(as_json=as_json):
         from fraud_retraining.commands.implementation.reviewer_links import make_link
 

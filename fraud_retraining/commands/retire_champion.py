@@ -13,4 +13,4 @@ def retire_champion(reason: Reason, by: By = None, config: Config = None, as_jso
         if as_json:
             print_json(release.model_dump(mode="json"))
         else:
-            out.print(f"Version {release.version} is retired; nobody serves. The next candidate waits for a human.")
+            out.print(f"Version {release.version} is retired; no version serves. The next candidate waits for a human.")

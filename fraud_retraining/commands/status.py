@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 def status(
-    check: Annotated[bool, typer.Option("--check", help="Leave with 1 when something needs a person.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Leave with 1 when something needs an operator.")] = False,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Champion, candidate, window, last runs, what is due next and why, and what needs a person."""
+    """Champion, candidate, window, last runs, what is due next and why, and what needs an operator."""
     with reported_failures(as_json=as_json):
         from fraud_retraining.commands.implementation.current_state import read_state
 

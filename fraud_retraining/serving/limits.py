@@ -1,9 +1,9 @@
-"""What a stranger may ask of the app: bounds on heads, bodies, connections and time, and the headers of every answer.
+"""Limits of the web app against any client: heads, bodies, connections and time, and the headers of every response.
 
-Here: what holds for each request, whatever it asks for, checked before anything is read. Not here: what the app answers
-(`serving/release_app.py`).
+Here: what holds for each request, checked before anything is read. Not here: what the app answers (`release_pages.py`,
+`slack_actions.py`).
 
-A body is read up to a bound that its path sets, within a time; more is refused before it is read. Whatever fails is
+A body is read up to a limit that its path sets, within a time; more is refused before it is read. Every failure is
 answered in the same form, with the headers that keep a browser from running or framing anything.
 """
 
@@ -39,7 +39,7 @@ LOG = logging.getLogger("fraud_retraining.releases")
 
 
 class Refusal(NamedTuple):
-    """An answer to a request that is not let through."""
+    """The response to a request that is refused."""
 
     status: int
     why: str
@@ -53,14 +53,14 @@ BROKEN = Refusal(500, "That was not done; the log of this server says why.")
 
 
 class Limited:
-    """An app behind the bounds. `bodies` are the most bytes of a body by path, where it is not `BODY_BYTES`."""
+    """An app behind the limits. `bodies` are the most bytes of a body by path, where it is not `BODY_BYTES`."""
 
     def __init__(self, app: "ASGIApp", bodies: Mapping[str, int]) -> None:
         self._app = app
         self._bodies = bodies
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
-        """One request."""
+        """Answer one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -82,7 +82,7 @@ class Limited:
             await self._app(scope, _once(body), answer)
 
     async def _body(self, scope: "Scope", receive: "Receive") -> bytes | Refusal | None:
-        """The whole body, why it is not read, or None where nobody waits for an answer any more."""
+        """The whole body, the refusal to read it, or None where the client has disconnected."""
         said = {name: value for name, value in scope["headers"] if name in (b"content-length", b"transfer-encoding")}
         if scope["method"] not in WITH_BODY:
             return TAKES_NONE if said.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in said else b""
@@ -110,7 +110,7 @@ async def _read(receive: "Receive", most: int) -> bytes | Refusal | None:
 
 
 def _once(body: bytes) -> Callable[[], Awaitable[MutableMapping[str, Any]]]:
-    """A channel that gives the body, and then nothing more."""
+    """An ASGI channel that gives the body, and then a disconnect."""
     left = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def receive() -> MutableMapping[str, Any]:
@@ -120,7 +120,7 @@ def _once(body: bytes) -> Callable[[], Awaitable[MutableMapping[str, Any]]]:
 
 
 class _Response:
-    """Sends an answer with the headers that every one has."""
+    """Sends a response with the headers that every one has."""
 
     def __init__(self, send: "Send") -> None:
         self._send = send
@@ -133,7 +133,7 @@ class _Response:
         await self._send(message)
 
     async def refuse(self, refusal: Refusal) -> None:
-        """The answer where none has begun; what has begun is cut off, so that nobody takes it for whole."""
+        """Send the refusal; a response that has begun is cut off, so that the client sees it is incomplete."""
         if self._began:
             raise ConnectionAbortedError(refusal.why)
         body = refusal.why.encode()
@@ -144,9 +144,9 @@ class _Response:
 
 
 def _with_headers(headers: Any) -> list[tuple[bytes, bytes]]:
-    told = {bytes(name).lower() for name, _ in headers}
+    present = {bytes(name).lower() for name, _ in headers}
     added = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
-    return [*headers, *((name, value) for name, value in added if name not in told)]
+    return [*headers, *((name, value) for name, value in added if name not in present)]
 
 
 class BoundedConnection(H11Protocol):
@@ -155,7 +155,7 @@ class BoundedConnection(H11Protocol):
     _late: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Somebody has connected."""
+        """Refuse a connection beyond the limit; start the clock of its first head."""
         super().connection_made(transport)
         if len(self.connections) > MOST_CONNECTIONS:
             transport.abort()
@@ -163,17 +163,17 @@ class BoundedConnection(H11Protocol):
         self._watch_head()
 
     def data_received(self, data: bytes) -> None:
-        """Somebody has sent something."""
+        """Start or stop the clock, depending on whether a head is awaited."""
         super().data_received(data)
         self._watch_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Somebody has gone."""
+        """Stop the clock."""
         self._stop_watch()
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:
-        """The answer to what is no HTTP; where an answer has begun already there is none."""
+        """Answer bytes that are not HTTP; where a response has begun already, only close."""
         if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
             self.transport.close()
             return
@@ -184,11 +184,11 @@ class BoundedConnection(H11Protocol):
         self.transport.close()
 
     def _should_upgrade(self) -> bool:
-        """Nothing here speaks anything but HTTP; who asks for another protocol is answered in this one."""
+        """Never: a client that requests another protocol is answered in HTTP."""
         return False
 
     def _watch_head(self) -> None:
-        """Starts the clock while a head is awaited; bytes that trickle in do not set it back."""
+        """Start the clock while a head is awaited; bytes that trickle in do not reset it (slow loris)."""
         if self.conn.their_state is not h11.IDLE:
             self._stop_watch()
         elif self._late is None:
@@ -207,7 +207,7 @@ class BoundedConnection(H11Protocol):
 
 
 def server_config(app: "ASGIApp", host: str, port: int) -> Config:
-    """How uvicorn serves an app within the bounds."""
+    """The configuration of uvicorn for an app within the limits."""
     return Config(
         app,
         host=host,
@@ -215,7 +215,7 @@ def server_config(app: "ASGIApp", host: str, port: int) -> Config:
         log_level="warning",
         http=BoundedConnection,
         ws="none",
-        proxy_headers=False,  # the peer is who connects, not whom X-Forwarded-For names
+        proxy_headers=False,  # X-Forwarded-For can be forged; `promotion.proxy_peers` checks the peer itself
         lifespan="off",
         server_header=False,
         h11_max_incomplete_event_size=HEAD_BYTES,

@@ -87,7 +87,7 @@ def releases_html(waiting: Sequence[Release], releases: Sequence[Release]) -> st
 def release_html(
     history: ReleaseHistory,
     review_report: ReviewReport | None,
-    ask: DecisionForm | None,
+    form: DecisionForm | None,
     links: LinkPolicy,
     shown: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
@@ -99,10 +99,10 @@ def release_html(
         opened=False,
         history=history,
         why=why(history),
-        ask=ask,
+        form=form,
         consequences=_consequences(history),
         registry=registry_address(release, links),
-        command=approve_command(release.version, ask.who if ask else NAME_PLACEHOLDER),
+        command=approve_command(release.version, form.who if form else NAME_PLACEHOLDER),
         headline=_headline(history),
         changes=_changes(history),
         pictures=[Picture(source=address, caption=CAPTIONS[name]) for name, address in shown.items()],
@@ -125,7 +125,7 @@ def _consequences(history: ReleaseHistory) -> dict[str, str]:
 
 def answer_html(title: str, text: str) -> str:
     """A page that says one thing."""
-    return _template("told.html.j2").render(title=title, served=True, lines=text.splitlines())
+    return _template("answer.html.j2").render(title=title, served=True, lines=text.splitlines())
 
 
 def card_html(
@@ -209,7 +209,7 @@ def _facts(history: ReleaseHistory, review_report: ReviewReport | None) -> dict[
         "summary": review_summary(history, review_report),
         "glossary": glossary(),
         "review_report": review_report,
-        "no_pack": NO_PACK,
+        "no_review_report": NO_PACK,
     }
 
 

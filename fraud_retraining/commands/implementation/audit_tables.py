@@ -1,8 +1,7 @@
-"""What `audit` says to a person: one version on one screen, the chain, what was exported and archived.
+"""Tables of the audit on a terminal: events, the history of a version, the chain, exports and archives.
 
-Here: words and tables on a terminal. Not here: what is true (`domain/audit/history.py`, `adapters/`). Texts of the
-record were written by anybody: they are shown as they are, with nothing in them taken for markup or for commands of the
-terminal.
+Not here: their content (`domain/audit/history.py`, `adapters/`). Texts of the record are untrusted: they are shown as
+they are, and nothing in them is taken for markup or for control sequences of the terminal.
 """
 
 from collections.abc import Iterable, Sequence
@@ -33,35 +32,39 @@ RESULT_STYLES = {"passed": "green", "failed": "red", "warning": "yellow", "not a
 
 
 def plain(text: object) -> str:
-    """A text of the record without anything that a terminal would obey."""
+    r"""A text of the record without control characters.
+
+    >>> plain("ok\x1b[2J")
+    'ok·[2J'
+    """
     return "".join(letter if letter.isprintable() else "\N{MIDDLE DOT}" for letter in str(text))
 
 
 def print_events(events: Sequence[Event], out: Console) -> None:
-    """Events of the ledger, a line each."""
+    """Print events of the ledger, a line each."""
     if not events:
         out.print("The ledger has no such event.", highlight=False)
         return
     table = Table("no.", "at (UTC)", "event", "as of", "version", "by", "about")
     for event in events:
         who = f"{event.actor} ({event.channel})" if event.channel else event.actor
-        told = (event.kind.replace("_", " "), event.as_of or "", event.version or "", who, about(event))
-        table.add_row(f"{event.seq}", f"{event.at:%Y-%m-%d %H:%M:%S}", *(Text(plain(text)) for text in told))
+        cells = (event.kind.replace("_", " "), event.as_of or "", event.version or "", who, about(event))
+        table.add_row(f"{event.seq}", f"{event.at:%Y-%m-%d %H:%M:%S}", *(Text(plain(text)) for text in cells))
     out.print(table)
 
 
 def print_history(history: ReleaseHistory, review_report: ReviewReport | None, out: Console) -> None:
-    """One screen that answers why a version is live; `pack` has the intervals of all metrics."""
+    """Print on one screen why a version is live; the review report adds the intervals of all metrics."""
     out.print(Text(plain(why(history)), "bold"), highlight=False)
     facts = Table(show_header=False, box=None, padding=(0, 2, 0, 0), pad_edge=False)
     facts.add_column(style="bold", no_wrap=True)
     facts.add_column(overflow="fold")
-    for name, told in (
+    for name, text in (
         *_facts(history),
         *(() if review_report else (("interval", _interval(history)),)),
         *_surroundings(history),
     ):
-        facts.add_row(name, Text(plain(told)))
+        facts.add_row(name, Text(plain(text)))
     out.print(facts)
     _print_days(history, out)
     if history.evaluation is not None:
@@ -74,12 +77,12 @@ def print_history(history: ReleaseHistory, review_report: ReviewReport | None, o
 
 
 def _facts(history: ReleaseHistory) -> Iterable[tuple[str, str]]:
-    asked, release = history.asked, history.release
-    if asked is not None:
-        reason = f": {asked.reason}" if asked.reason else ""
-        yield "asked for", f"{asked.trigger}{reason} ({asked.by}, {asked.via}, {asked.at:%Y-%m-%d %H:%M} UTC)"
+    request, release = history.asked, history.release
+    if request is not None:
+        reason = f": {request.reason}" if request.reason else ""
+        yield "requested", f"{request.trigger}{reason} ({request.by}, {request.via}, {request.at:%Y-%m-%d %H:%M} UTC)"
     else:
-        yield "asked for", f"trigger {release.trigger}"
+        yield "requested", f"trigger {release.trigger}"
     if history.window is not None:
         yield from _window(history.window, history.data_digest or "")
     if history.making is not None:
@@ -115,9 +118,11 @@ def _window(window: TrainingWindow, data_digest: str) -> Iterable[tuple[str, str
 
 def _parameters(history: ReleaseHistory) -> str:
     assert history.making is not None
-    told = " ".join(f"{name}={value}" for name, value in history.making.parameters.items())
+    values = " ".join(f"{name}={value}" for name, value in history.making.parameters.items())
     fitted = history.model.determined_by.model if history.model else {}
-    return f"{fitted.get('estimator', '')} {told} seed={fitted.get('seed', '-')} downsample={fitted.get('downsample')}"
+    return (
+        f"{fitted.get('estimator', '')} {values} seed={fitted.get('seed', '-')} downsample={fitted.get('downsample')}"
+    )
 
 
 def _environment(made_by: Environment) -> str:
@@ -129,14 +134,14 @@ def _environment(made_by: Environment) -> str:
 
 
 def _interval(history: ReleaseHistory) -> str:
-    """How sure the comparison with the champion is."""
+    """The confidence intervals of the comparison with the champion."""
     comparison = history.evaluation.evidence.comparison if history.evaluation else None
     if not isinstance(comparison, Comparison):
         return f"none: {comparison.reason if comparison else 'the rows could not compare the two'}"
     both = (("candidate", comparison.candidate), ("champion", comparison.champion))
-    told = ", ".join(f"{name} {one.value:.4f} ({span(one)})" for name, one in both)
+    values = ", ".join(f"{name} {one.value:.4f} ({span(one)})" for name, one in both)
     difference = f"{comparison.difference.value:+.4f} ({span(comparison.difference, '+.4f')})"
-    return f"average precision at {comparison.confidence:.0%}: {told}, difference {difference}"
+    return f"average precision at {comparison.confidence:.0%}: {values}, difference {difference}"
 
 
 def _surroundings(history: ReleaseHistory) -> Iterable[tuple[str, str]]:
@@ -152,7 +157,7 @@ def _surroundings(history: ReleaseHistory) -> Iterable[tuple[str, str]]:
             for since, until in history.served
         )
         yield "served", f"{'; '.join(spans)} (UTC)"
-        yield "replaced", "nobody: there was no champion" if history.replaced is None else f"version {history.replaced}"
+        yield "replaced", "none: there was no champion" if history.replaced is None else f"version {history.replaced}"
 
 
 def _print_days(history: ReleaseHistory, out: Console) -> None:
@@ -171,8 +176,8 @@ def _print_days(history: ReleaseHistory, out: Console) -> None:
 def _gates(history: ReleaseHistory) -> Table:
     """Every gate without its sentence, which would not fit beside the numbers."""
     assert history.evaluation is not None
-    told = gates_grid(history.evaluation.verdict)
-    return _table(told.model_copy(update={"columns": told.columns[:-1], "rows": tuple(row[:-1] for row in told.rows)}))
+    grid = gates_grid(history.evaluation.verdict)
+    return _table(grid.model_copy(update={"columns": grid.columns[:-1], "rows": tuple(row[:-1] for row in grid.rows)}))
 
 
 def _table(grid: Grid) -> Table:
@@ -202,7 +207,7 @@ def _print_steps(title: str, steps: Sequence[Step], out: Console) -> None:
 
 
 def print_verification(found: Verification, out: Console) -> None:
-    """A chain that is whole."""
+    """Print that the chain is whole."""
     moved = f"; rows up to {found.archived} were archived" if found.archived else ""
     moved += f"; row {found.pinned.seq} was pinned outside of it" if found.pinned else "; no head is pinned yet"
     out.print(
@@ -211,7 +216,7 @@ def print_verification(found: Verification, out: Console) -> None:
 
 
 def changed(found: Verification) -> RecordAltered:
-    """A record that is not what was written."""
+    """The error of a record that was changed."""
     return RecordAltered(
         f"The ledger was changed: {found.why}.",
         culprits=[*([f"row {found.first_bad}"] if found.first_bad else []), *found.releases, *found.guards],
@@ -221,39 +226,40 @@ def changed(found: Verification) -> RecordAltered:
 
 
 def beside(problems: Sequence[str]) -> RecordAltered:
-    """A whole ledger beside another MLflow."""
+    """The error of a whole ledger beside the MLflow of another one."""
     return RecordAltered(
         "The ledger is whole, but MLflow does not belong to it.",
         culprits=problems,
-        remedy="If the ledger was lost or replaced, restore it from a backup; if somebody changed MLflow, set back "
-        "what is named. A champion that was moved by hand is recorded by champion_sensor.",
+        remedy="If the ledger was lost or replaced, restore it from a backup; if MLflow was changed, undo what is "
+        "named. A champion that was moved by hand is recorded by champion_sensor.",
     )
 
 
 def print_restored(restored: Sequence[str], out: Console) -> None:
-    """What was written anew in the table of releases."""
+    """Print what was written anew in the table of releases."""
     out.print("The table of releases is what the chain says; nothing was written." if not restored else "Written anew:")
     for problem in restored:
         out.print(f"  {problem}", highlight=False, markup=False)
 
 
-def print_archived(told: Archived | None, folder: Path, out: Console) -> None:
-    """What was moved out of the ledger, or that nothing was old enough."""
-    if told is None:
+def print_archived(archived: Archived | None, folder: Path, out: Console) -> None:
+    """Print what was moved out of the ledger, or that nothing was old enough."""
+    if archived is None:
         out.print("Nothing is older than ledger.retention_days; nothing was moved.", highlight=False)
         return
+    days = f"{archived.oldest:%Y-%m-%d} to {archived.newest:%Y-%m-%d}"
     out.print(
-        f"Rows {told.first} to {told.through.seq} ({told.oldest:%Y-%m-%d} to {told.newest:%Y-%m-%d}) are in "
-        f"{folder / told.file} and no longer in the ledger; SHA-256 {told.file_digest}",
+        f"Rows {archived.first} to {archived.through.seq} ({days}) are in "
+        f"{folder / archived.file} and no longer in the ledger; SHA-256 {archived.file_digest}",
         highlight=False,
         soft_wrap=True,
     )
 
 
-def print_export(told: Export, out: Console) -> None:
-    """What was exported where, and the head to keep."""
-    whole = "the chain is whole" if told.chain_ok else f"the chain is NOT whole (row {told.first_bad})"
-    names = ", ".join([*told.files, "head.json"])
-    text = f"{told.events} events of {plain(told.about)} in {told.folder}: {names}; {whole}"
+def print_export(export: Export, out: Console) -> None:
+    """Print what was exported, where, and the head to keep."""
+    whole = "the chain is whole" if export.chain_ok else f"the chain is NOT whole (row {export.first_bad})"
+    names = ", ".join([*export.files, "head.json"])
+    text = f"{export.events} events of {plain(export.about)} in {export.folder}: {names}; {whole}"
     out.print(Text(text), soft_wrap=True)
-    out.print(Text(f"head {told.head.seq}:{told.head.hash}"), soft_wrap=True)
+    out.print(Text(f"head {export.head.seq}:{export.head.hash}"), soft_wrap=True)

@@ -1,6 +1,6 @@
-"""What an auditor asks of the ledger: is it whole, why is a version live, and give it to me.
+"""The audit of the ledger: verify it, explain why a version is live, export it, archive it.
 
-Here: reading it together from ledger and store. Not here: telling (`audit_tables.py`) and what the record
+Here: reading ledger, store and MLflow together. Not here: printing (`audit_tables.py`) and what the record
 means (`domain/audit/history.py`, `domain/audit/archiving.py`).
 """
 
@@ -41,7 +41,7 @@ HEAD = re.compile(r"(?P<seq>\d+):(?P<hash>[0-9a-f]{64})")
 
 @dataclass(frozen=True)
 class Shown:
-    """A story with its reviewer's pack; `problem` says why a pack that was made could not be read."""
+    """The history of a version with its review report; `problem` is why a report that was made could not be read."""
 
     history: ReleaseHistory
     review_report: ReviewReport | None
@@ -49,10 +49,10 @@ class Shown:
 
 
 def show(settings: Settings, version: int) -> Shown:
-    """The story of a version. The record is the ledger: a pack that cannot be read takes nothing away from it.
+    """The history of a version; it comes from the ledger, and is whole without a review report that cannot be read.
 
     Raises:
-        Conflict: the ledger knows no such version.
+        Conflict: the ledger has no such version.
     """
     history = read_release_history(open_ledger(settings), version)
     judged = history.evaluation
@@ -68,7 +68,7 @@ def show(settings: Settings, version: int) -> Shown:
 
 @dataclass(frozen=True)
 class Exporting:
-    """What was exported; `problem` says why a reviewer's pack is missing from it."""
+    """An export; `problem` is why a review report is missing from it."""
 
     export: Export
     problem: RetrainingError | None = None
@@ -77,11 +77,11 @@ class Exporting:
 def export(
     settings: Settings, folder: Path, *, version: int | None, first: date | None, last: date | None
 ) -> Exporting:
-    """A version's story, or what happened in a period, as files.
+    """Export the history of a version, or the events of a period, as files.
 
     Raises:
         SettingsError: neither a version nor a period was named, or both.
-        Conflict: the ledger knows no such version.
+        Conflict: the ledger has no such version.
     """
     if version is not None and first is None and last is None:
         shown = show(settings, version)
@@ -93,7 +93,7 @@ def export(
 
 @dataclass(frozen=True)
 class Verified:
-    """What verification found: of the ledger, beside MLflow, and why MLflow could not be asked."""
+    """Findings of a verification: of the ledger, of its comparison with MLflow, and why MLflow could not be read."""
 
     ledger: Verification
     beside: tuple[str, ...] = ()
@@ -101,30 +101,31 @@ class Verified:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing was found."""
+        """Whether no problem was found."""
         return self.ledger.ok and not self.beside
 
 
 def verify(settings: Settings, head: str | None, archive: Path | None) -> Verified:
-    """Whether the record is whole, still has the heads that were kept elsewhere, and agrees with MLflow."""
+    """Verify that the record is whole, has the heads that were kept elsewhere, and agrees with MLflow."""
     known = [named_head(head)] if head else []
     ledger, registry = open_ledger(settings), open_registry(settings)
-    pinned, unknown = _asked(settings, registry.pinned_heads)
+    pinned, unknown = _read_mlflow(settings, registry.pinned_heads)
     kept = Archives(archive) if archive else None
     found = ledger.verify(*known, archive=kept, also_pinned=pinned or ())
     if unknown or not found.ok:
         return Verified(found, unknown=unknown)
-    beside, unknown = _asked(settings, lambda: beside_registry(registry, ledger))
+    beside, unknown = _read_mlflow(settings, lambda: beside_registry(registry, ledger))
     return Verified(found, tuple(beside or ()), unknown)
 
 
-def _asked(settings: Settings, ask: Callable[[], Sequence[T]]) -> tuple[Sequence[T] | None, str]:
-    """What MLflow answers, or why it does not; a store that was never made holds nothing, and is not made for it."""
+def _read_mlflow(settings: Settings, read: Callable[[], Sequence[T]]) -> tuple[Sequence[T] | None, str]:
+    """What MLflow holds, or why it cannot be read."""
+    # MLflow makes a SQLite store that is missing when it opens it; a verification must not leave one behind.
     file = settings.tracking_uri.removeprefix("sqlite:///")
     if file != settings.tracking_uri and not (Path(file).exists() and Path(file).stat().st_size):
         return None, ""
     try:
-        return ask(), ""
+        return read(), ""
     except IntegrityError:
         raise
     except DependencyUnreachable as error:
@@ -132,7 +133,10 @@ def _asked(settings: Settings, ask: Callable[[], Sequence[T]]) -> tuple[Sequence
 
 
 def named_head(text: str) -> Head:
-    """A head as `SEQ:HASH`, or in a file as `audit export` leaves it.
+    """A head of the chain, given as `SEQ:HASH` or as the file that `audit export` wrote.
+
+    >>> named_head("12:" + "0" * 64).seq
+    12
 
     Raises:
         SettingsError: it is neither.
@@ -140,8 +144,8 @@ def named_head(text: str) -> Head:
     if (found := HEAD.fullmatch(text)) is not None:
         return Head(seq=int(found["seq"]), hash=found["hash"])
     try:
-        told = json.loads(Path(text).read_text(encoding="utf-8"))
-        return Head.model_validate(told.get("head", told))
+        document = json.loads(Path(text).read_text(encoding="utf-8"))
+        return Head.model_validate(document.get("head", document))
     except (OSError, ValueError, AttributeError) as error:
         raise SettingsError(
             f"{text} is no head of a chain: {error}",
@@ -150,7 +154,7 @@ def named_head(text: str) -> Head:
 
 
 def archive(settings: Settings, folder: Path) -> Archived | None:
-    """Moves out what is older than the ledger keeps; none where nothing is.
+    """Move out events older than the ledger keeps; None where there are none.
 
     Raises:
         SettingsError: everything is kept.
@@ -166,6 +170,6 @@ def archive(settings: Settings, folder: Path) -> Archived | None:
 
 
 def grants(settings: Settings, role: str, *, execute: bool) -> list[str]:
-    """The statements of the insert-only role, carried out or not."""
+    """The statements that grant the insert-only role; executed where `execute` is set."""
     ledger = OwnedLedger(settings.ledger_url, model=settings.model.name)
     return ledger.grant(role) if execute else ledger.grants(role)

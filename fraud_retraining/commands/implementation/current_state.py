@@ -53,7 +53,7 @@ class VersionState(Value):
 
 
 class RetrainState(Value):
-    """A retrain that was asked for, and what it came to."""
+    """A requested retrain, and its result."""
 
     requested_at: datetime
     as_of: date
@@ -70,7 +70,7 @@ class Due(Value):
 
 
 class State(Value):
-    """Where everything stands."""
+    """The state of lake, releases, retrains and alerts."""
 
     lake: str
     latest_day: date | None
@@ -87,7 +87,7 @@ class State(Value):
     runs: tuple[RetrainState, ...]
     automation: str
     alerts: Alerting = Field(description="Where alerts go, what waits to be sent, and what nothing has cured yet.")
-    problems: tuple[str, ...] = Field((), description="What a person has to look at; empty when all is well.")
+    problems: tuple[str, ...] = Field((), description="What an operator has to look at; empty when there is nothing.")
     not_reproducible: dict[int, str] = Field({}, description="Versions that no longer can be made again, and why.")
     ledger_events: int
 
@@ -120,7 +120,7 @@ class State(Value):
 
 
 def read_state(settings: Settings) -> State:
-    """Reads it all; nothing is changed."""
+    """Read the state; nothing is changed."""
     ledger, registry = open_ledger(settings), open_registry(settings)
     latest, problem = _latest_day(settings)
     window = ledger.last(EventKind.WINDOW_BUILT)
@@ -145,7 +145,7 @@ def read_state(settings: Settings) -> State:
         problems=(
             *_problems(health.problems, paused(ledger), problem),
             *alerts.problems,
-            *_untold(settings),
+            *_unrecorded_failures(settings),
             *_exposed(settings),
             *_record(ledger, registry),
         ),
@@ -155,8 +155,8 @@ def read_state(settings: Settings) -> State:
 
 
 def _automation_words(daemon: str, pause: Paused | None) -> str:
-    told = f"daemon {daemon}"
-    return f"{told}; retrains are paused since {pause.since:%Y-%m-%d %H:%M} UTC" if pause else told
+    words = f"daemon {daemon}"
+    return f"{words}; retrains are paused since {pause.since:%Y-%m-%d %H:%M} UTC" if pause else words
 
 
 def _problems(health: Sequence[str], pause: Paused | None, lake: str | None) -> Iterator[str]:
@@ -167,22 +167,22 @@ def _problems(health: Sequence[str], pause: Paused | None, lake: str | None) -> 
         yield f"the lake: {lake}"
 
 
-def _untold(settings: Settings) -> Iterator[str]:
-    """Failed runs of the last day that the ledger does not know of: whoever should have told could not."""
+def _unrecorded_failures(settings: Settings) -> Iterator[str]:
+    """Failed runs of the last day that the ledger has no event of: the daemon could not write it."""
     since = datetime.now(UTC) - timedelta(days=1)
     for run, _ in untold(open_instance(), open_outcomes(settings), since):
         yield f"run {run.run_id[:8]} of {run.job_name} failed, and that is not in the ledger yet"
 
 
 def _exposed(settings: Settings) -> Iterator[str]:
-    """What other accounts of this machine can read: features, decisions, alerts."""
+    """Files with features, decisions or alerts that other accounts of this machine can read."""
     return exposed(settings.home, (settings.home / name for name in (LEDGER_FILE, MLFLOW_FILE, ALERT_FILE)))
 
 
 def _record(ledger: Ledger, registry: Registry) -> Iterator[str]:
-    """What a short look finds wrong with the record, and a champion that MLflow has lost.
+    """Problems of the record that a short check finds, and a champion that MLflow has lost.
 
-    `audit verify` looks longer.
+    `audit verify` checks the whole chain.
     """
     yield from (f"the record: {problem}" for problem in ledger.weakness())
     if not ledger.head().seq and (versions := registry.versions()):
@@ -232,7 +232,7 @@ def _candidate(ledger: Ledger) -> VersionState | None:
 
 
 def _last_release(ledger: Ledger) -> str | None:
-    """Why the last candidate did or did not go by itself, as it was recorded then."""
+    """Why the last candidate was or was not promoted automatically, as it was recorded then."""
     moves = ledger.events(EventKind.RELEASE_MOVED)
     answers = [event for event in moves if event.payload["from"] == ReleaseState.REGISTERED]
     if not answers:
@@ -243,7 +243,7 @@ def _last_release(ledger: Ledger) -> str | None:
 
 
 def _champion_problem(ledger: Ledger, registry: Registry) -> str | None:
-    """What the sensor last found wrong with the champion that serves now."""
+    """The problem that the sensor last found with the champion that serves now."""
     found = ledger.last(EventKind.CHAMPION_CHECKED)
     serving = registry.champion()
     if found is None or found.payload["sound"] or serving is None or serving.version != found.version:
@@ -270,17 +270,17 @@ def _state(release: Release) -> VersionState:
 def _version_words(version: VersionState | None) -> str | None:
     if version is None:
         return None
-    told = f"version {version.version} as of {version.as_of}, {version.state.replace('_', ' ')}"
-    told += f" since {version.since:%Y-%m-%d %H:%M} UTC by {version.by}"
+    words = f"version {version.version} as of {version.as_of}, {version.state.replace('_', ' ')}"
+    words += f" since {version.since:%Y-%m-%d %H:%M} UTC by {version.by}"
     if version.deadline is not None:
-        told += f"; to be decided before {version.deadline:%Y-%m-%d %H:%M} UTC"
-    return f"{told}: {version.reason}" if version.reason else told
+        words += f"; to be decided before {version.deadline:%Y-%m-%d %H:%M} UTC"
+    return f"{words}: {version.reason}" if version.reason else words
 
 
 def _irreproducible_words(why: Mapping[int, str]) -> str:
     newest = max(why)
-    told = f"version {newest}: {why[newest]} since it was trained"
-    return told if len(why) == 1 else f"{told}; and {len(why) - 1} older versions, see audit show VERSION"
+    words = f"version {newest}: {why[newest]} since it was trained"
+    return words if len(why) == 1 else f"{words}; and {len(why) - 1} older versions, see audit show VERSION"
 
 
 def _window_words(event: Event | None) -> str | None:
@@ -309,7 +309,7 @@ def _due(settings: Settings, ledger: Ledger, latest: date | None) -> Due:
 
 
 def last_retrains(ledger: Ledger) -> tuple[RetrainState, ...]:
-    """The last requests, each with the last word about its as-of day before that day was asked for again."""
+    """The last requests, each with the last result of its as-of day before that day was requested again."""
     kinds = (
         EventKind.RETRAIN_REQUESTED,
         EventKind.RETRAIN_FAILED,
@@ -320,22 +320,22 @@ def last_retrains(ledger: Ledger) -> tuple[RetrainState, ...]:
         EventKind.PROMOTION_DONE,
     )
     retrains: list[RetrainState] = []
-    asked: dict[date, int] = {}
+    position: dict[date, int] = {}
     for event in ledger.events(kinds):
         if event.as_of is None:
             continue
         if event.kind == EventKind.RETRAIN_REQUESTED:
-            asked[event.as_of] = len(retrains)
+            position[event.as_of] = len(retrains)
             trigger = str(event.payload.get("trigger", ""))
             retrains.append(RetrainState(requested_at=event.at, as_of=event.as_of, trigger=trigger, came_to=NO_OUTCOME))
-        elif event.as_of in asked:
-            before = retrains[asked[event.as_of]]
-            retrains[asked[event.as_of]] = before.model_copy(update={"came_to": _came_to(event, before.came_to)})
+        elif event.as_of in position:
+            before = retrains[position[event.as_of]]
+            retrains[position[event.as_of]] = before.model_copy(update={"came_to": _came_to(event, before.came_to)})
     return tuple(retrains[-LAST_RETRAINS:])
 
 
 def _came_to(event: Event, before: str) -> str:
-    """What a retrain came to after this event; how its run ended is told only where nothing better was said."""
+    """The result of a retrain after this event; how its run ended counts only where no event gave more."""
     if event.kind in (EventKind.RETRAIN_FAILED, EventKind.RETRAIN_SKIPPED):
         return str(event.payload.get("what", "failed"))
     if event.kind == EventKind.RETRAIN_FINISHED:

@@ -1,7 +1,7 @@
 """The demo: a simulated lake in which fraudsters change their tactics, and a month of retrains every 48 hours.
 
-Here: which days are lived through, what is done on purpose on some of them, and how the story is told. Nothing is
-acted: every line of the table is a retrain that ran through the same jobs as any other.
+Here: the as-of days, the mistakes made on purpose on some of them, and the table of results. Nothing is faked: every
+line of the table is a retrain that ran through the same jobs as any other.
 """
 
 import os
@@ -41,11 +41,11 @@ DAYS = 75
 SHIFT_AFTER = 48
 FIRST_AS_OF = 50
 EVERY = 2
-CARELESS_AT = 52
-CARELESS_PARAMS = {"n_estimators": 3, "max_depth": 1}
+MISTAKE_AT = 52
+MISTAKEN_PARAMS = {"n_estimators": 3, "max_depth": 1}
 REPEATED_AT = 54
 ROWS_OF_DAYS = 15
-"""Days whose rows a training window of the demo has at least, however few a day has."""
+"""Days whose rows a training window of the demo has at least, however few rows a day has."""
 MARKER = "this-is-the-demo"
 
 
@@ -58,33 +58,34 @@ class Month:
     shift_on: date
     transactions: int
     seconds: float = 0.0
-    lived: list[tuple[Retrained, str]] = field(default_factory=list)
+    retrains: list[tuple[Retrained, str]] = field(default_factory=list)
+    """Each with the reason for its result."""
 
     def answer(self) -> dict[str, Any]:
-        """The story as one JSON object."""
+        """The month as one JSON object."""
         return {
             "home": self.home,
             "lake": self.lake,
             "shift_on": self.shift_on,
             "transactions": self.transactions,
             "seconds": round(self.seconds, 1),
-            "retrains": [{**retrain_answer(done), "told": told} for done, told in self.lived],
+            "retrains": [{**retrain_answer(done), "told": reason} for done, reason in self.retrains],
         }
 
     def print(self, out: Console) -> None:
-        """The story as a table, and how to look at it."""
+        """Print the month as a table, and how to look at it in Dagster."""
         table = Table("as of", "learnt from", "candidate", "champion", "came to", "why", title="A month of retrains")
-        for done, told in self.lived:
-            table.add_row(str(done.as_of), _learnt(done), *_both(done), _came_to(done), told)
+        for done, reason in self.retrains:
+            table.add_row(str(done.as_of), _training_days(done), *_both(done), _result(done), reason)
         out.print(table)
         out.print(
             "[bold]candidate[/] and [bold]champion[/]: average precision on the same holdout. Fraudsters changed "
             f"tactics on {self.shift_on}. Their new frauds reach the holdout 7 days later, when their labels are "
-            "trustworthy, and the training window 7 days after that; only then can a model know them.",
+            "trustworthy, and the training window 7 days after that; only then can a model learn them.",
             highlight=False,
         )
         out.print(
-            f"{self.transactions:,} transactions, {len(self.lived)} retrains, {self.seconds:.0f} s.", highlight=False
+            f"{self.transactions:,} transactions, {len(self.retrains)} retrains, {self.seconds:.0f} s.", highlight=False
         )
         out.print(
             "\nLook around: [bold]make ui[/], then open http://127.0.0.1:3000 (lineage, partitions, checks)."
@@ -96,7 +97,7 @@ class Month:
 
 
 def run_month(progress: Progress, transactions_per_day: int, seed: int, err: Console, *, verbose: bool) -> Month:
-    """Simulates the lake and lives through the month, in a folder `demo` of its own under the home."""
+    """Simulate the lake and run the retrains of the month, in a folder `demo` of its own under the home."""
     started = monotonic()
     home = _fresh_home(transactions_per_day)
     start = datetime.now(UTC).date() - timedelta(days=DAYS)
@@ -109,41 +110,41 @@ def run_month(progress: Progress, transactions_per_day: int, seed: int, err: Con
     )
     with _at_home(home):
         settings = load_settings()
-        told = f"Simulating {DAYS} days of transactions in {settings.lake_uri}"
-        err.print(told, highlight=False, markup=False, soft_wrap=True)
+        message = f"Simulating {DAYS} days of transactions in {settings.lake_uri}"
+        err.print(message, highlight=False, markup=False, soft_wrap=True)
         rows = write_simulated_lake(settings, policy, progress)
-        history = Month(home, settings.lake_uri, policy.start + timedelta(days=SHIFT_AFTER), rows)
+        month = Month(home, settings.lake_uri, policy.start + timedelta(days=SHIFT_AFTER), rows)
         pipeline = Pipeline(settings, progress, verbose=verbose)
         err.print("Ingesting the days before the first model", highlight=False)
         pipeline.ingest(DayRange(start=start, end=start + timedelta(days=FIRST_AS_OF)))
-        for done, told in _month(pipeline, settings, progress, start, verbose=verbose):
-            history.lived.append((done, told))
-            line = f"As of {done.as_of}: {done.status.value.replace('_', ' ')}. {told}"
+        for done, reason in _retrains(pipeline, settings, progress, start, verbose=verbose):
+            month.retrains.append((done, reason))
+            line = f"As of {done.as_of}: {done.status.value.replace('_', ' ')}. {reason}"
             err.print(line, highlight=False, markup=False, soft_wrap=True)
-    history.seconds = monotonic() - started
-    return history
+    month.seconds = monotonic() - started
+    return month
 
 
-def _month(
+def _retrains(
     pipeline: Pipeline, settings: Settings, progress: Progress, start: date, *, verbose: bool
 ) -> Iterator[tuple[Retrained, str]]:
-    careless = settings.model_copy(
-        update={"model": settings.model.model_copy(update={"params": CARELESS_PARAMS})}, deep=True
+    mistaken = settings.model_copy(
+        update={"model": settings.model.model_copy(update={"params": MISTAKEN_PARAMS})}, deep=True
     )
     for offset in range(FIRST_AS_OF, DAYS, EVERY):
         as_of = start + timedelta(days=offset)
-        if offset == CARELESS_AT:
-            hasty = Pipeline(careless, progress, verbose=verbose)
-            done = hasty.retrain(as_of, Trigger.MANUAL, "somebody tries three shallow trees")
-            yield done, _told(done, "Somebody sets three shallow trees. ")
+        if offset == MISTAKE_AT:
+            pipeline_with_mistake = Pipeline(mistaken, progress, verbose=verbose)
+            done = pipeline_with_mistake.retrain(as_of, Trigger.MANUAL, "a trial of three shallow trees")
+            yield done, _reason(done, "Three shallow trees were set by mistake. ")
         done = pipeline.retrain(as_of, Trigger.SCHEDULE, "48 hours since the last as-of day")
-        yield done, _told(done)
+        yield done, _reason(done)
         if offset == REPEATED_AT:
-            done = pipeline.retrain(as_of, Trigger.MANUAL, "asked for again, with nothing changed")
-            yield done, _told(done, "Asked for again, nothing changed. ")
+            done = pipeline.retrain(as_of, Trigger.MANUAL, "requested again, with nothing changed")
+            yield done, _reason(done, "Requested again, nothing changed. ")
 
 
-def _told(done: Retrained, before: str = "") -> str:
+def _reason(done: Retrained, before: str = "") -> str:
     if isinstance(done.error, RetrainingError):
         return before + sentences(*(culprit.split(": ", 1)[-1] for culprit in done.error.culprits[:2]))
     if done.evaluation is not None and done.outcome is not None and done.status.value == "promoted":
@@ -151,7 +152,7 @@ def _told(done: Retrained, before: str = "") -> str:
     return before + sentences(done.message)
 
 
-def _learnt(done: Retrained) -> str:
+def _training_days(done: Retrained) -> str:
     if done.window is None:
         return "-"
     days = done.window.days.training
@@ -167,7 +168,7 @@ def _both(done: Retrained) -> tuple[str, str]:
     return tuple("-" if value is None else f"{value:.3f}" for value in (candidate, champion))  # type: ignore[return-value]
 
 
-def _came_to(done: Retrained) -> str:
+def _result(done: Retrained) -> str:
     version = f" v{done.outcome.version}" if done.outcome else ""
     return f"[{STYLES[done.status]}]{done.status.value.replace('_', ' ')}{version}[/]"
 
@@ -186,7 +187,7 @@ def _fresh_home(transactions_per_day: int) -> Path:
 
 
 def demo_values(home: Path, transactions_per_day: int) -> dict[str, Any]:
-    """The settings of a demo in a folder: a model that is made soon, and fewer rows asked for where days are small."""
+    """The settings of a demo in a folder: a model that trains fast, and fewer required rows where days are small."""
     least = min(Settings().validation.min_rows, ROWS_OF_DAYS * transactions_per_day)
     return {
         "lake": {"uri": str(home / "lake")},
@@ -199,10 +200,10 @@ def demo_values(home: Path, transactions_per_day: int) -> dict[str, Any]:
 
 @contextmanager
 def _at_home(home: Path) -> Iterator[None]:
-    """The environment of the demo, put back afterwards."""
-    mine = {HOME_VARIABLE: str(home), CONFIG_VARIABLE: str(home / "retraining.yaml")}
-    before = {name: os.environ.get(name) for name in mine}
-    os.environ.update(mine)
+    """The environment of the demo, restored afterwards."""
+    own = {HOME_VARIABLE: str(home), CONFIG_VARIABLE: str(home / "retraining.yaml")}
+    before = {name: os.environ.get(name) for name in own}
+    os.environ.update(own)
     try:
         yield
     finally:

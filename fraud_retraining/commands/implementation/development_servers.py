@@ -1,4 +1,4 @@
-"""`fraud-retraining dev`: everything that runs in production, on one machine, on a lake that grows by a day a minute.
+"""The servers of `dev`: Dagster and MLflow on one machine, on a lake that may grow by a day a minute.
 
 Here: which processes are started, on which ports, and how they end together. Not here: what they do.
 """
@@ -47,7 +47,7 @@ END_SECONDS = 20
 QUIET_MLFLOW = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
 
 LINKS = {"dagster": f"http://{HOST}:3000", "mlflow": f"http://{HOST}:5000"}
-"""Where `make ui` and `make dev` show them, while nobody else has these ports."""
+"""Their addresses under `make ui` and `make dev`, while these ports are free."""
 
 LIVELY = {
     "alerts": {"links": LINKS},
@@ -67,7 +67,7 @@ class Address(NamedTuple):
 
     @property
     def url(self) -> str:
-        """What a browser is pointed at."""
+        """The address for a browser."""
         return f"http://{HOST}:{self.port}"
 
 
@@ -105,7 +105,7 @@ def live_settings(home: Path) -> Settings:
 def run(
     settings: Settings, progress: Progress, err: Console, *, port: int, mlflow_port: int, live: float | None
 ) -> int:
-    """Starts everything and stays until it is interrupted or a process ends; 0, or 1 when one ended by itself.
+    """Start the servers and wait until interrupted, or until one ends; return 0, or 1 when one ended by itself.
 
     `live` is the number of seconds after which the lake grows by a day; None leaves the lake alone.
     """
@@ -154,7 +154,7 @@ def _grow(
         settings,
         policy,
         pause=lambda: not stop.wait(seconds) and not _ended(started),
-        told=lambda day, rows: err.print(f"{day} has arrived: {rows:,} transactions", highlight=False),
+        arrived=lambda day, rows: err.print(f"{day} has arrived: {rows:,} transactions", highlight=False),
     )
 
 
@@ -218,7 +218,7 @@ def dagster_home(home: Path) -> Path:
 
 
 def _end(started: Sequence[Started]) -> None:
-    """Asks every process to end, and its children with it; kills what does not."""
+    """Terminate every process and its children; kill those that do not end."""
     for one in started:
         _signal(one, signal.SIGTERM)
     deadline = monotonic() + END_SECONDS
@@ -268,7 +268,7 @@ def _listens(port: int) -> bool:
 
 
 def _free(port: int) -> int:
-    """The port, or the next one that nobody listens on."""
+    """The port, or the next free one."""
     while _listens(port):
         port += 1
     return port
@@ -288,7 +288,7 @@ def _until_interrupted(stop: threading.Event) -> Iterator[None]:
 
 
 def own_lake() -> Settings | None:
-    """The settings of a lake of one's own, where a settings file or the environment names one."""
+    """The settings of the user's own lake, where a settings file or the environment names one; else None."""
     settings = load_settings()
     return settings if settings.lake.uri else None
 

@@ -86,7 +86,7 @@ QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 @dataclass(frozen=True)
 class Ingested:
-    """What an ingest did."""
+    """The result of an ingest."""
 
     days: int
     rows: int
@@ -99,7 +99,7 @@ class Ingested:
 
 @dataclass(frozen=True)
 class Retrained:
-    """What a retrain came to."""
+    """The result of a retrain."""
 
     as_of: date | None
     status: RetrainStatus
@@ -113,17 +113,17 @@ class Retrained:
     message: str = ""
 
 
-def _telling(command: Callable[..., T]) -> Callable[..., T]:
-    """Sends, when the command has ended, what people are to be told of it."""
+def _then_deliver(command: Callable[..., T]) -> Callable[..., T]:
+    """Make a command deliver the alerts that it caused, however it ends."""
 
     @wraps(command)
-    def told(pipeline: "Pipeline", *args: Any, **options: Any) -> T:
+    def delivering(pipeline: "Pipeline", *args: Any, **options: Any) -> T:
         try:
             return command(pipeline, *args, **options)
         finally:
-            pipeline.deliver_notices_now()
+            pipeline.deliver_alerts()
 
-    return told
+    return delivering
 
 
 class Pipeline:
@@ -133,7 +133,7 @@ class Pipeline:
         self.settings = settings
         self._progress = progress
         self._run_config = {} if verbose else QUIET
-        self._stated_days: set[date] = set()
+        self._days_in_errors: set[date] = set()
         self._within_budget: Callable[[], None] | None = None
 
     @cached_property
@@ -153,7 +153,7 @@ class Pipeline:
 
     @cached_property
     def outcomes(self) -> Outcomes:
-        """What runs that ended tell the ledger and people."""
+        """Recording and notification of runs that ended."""
         return open_outcomes(self.settings)
 
     @cached_property
@@ -182,13 +182,13 @@ class Pipeline:
         return max(listing.days)
 
     def _listing(self) -> LakeListing:
-        """What the lake holds; people are told of what is no day."""
+        """The days of the lake; what is set aside in it opens an alert."""
         listing = self.lake.listing()
-        with _logged("people could not be told what of the lake is set aside; the daemon tries again"):
+        with _logged("the alert about files set aside could not be opened; the daemon tries again"):
             self.outcomes.notify_set_aside(self.lake.uri, listing.set_aside)
         return listing
 
-    @_telling
+    @_then_deliver
     def ingest(self, days: DayRange) -> Ingested:
         """The day assets of every day of the range that has arrived; a run of days without a gap is one run.
 
@@ -224,7 +224,7 @@ class Pipeline:
             dagster_run_ids=tuple(runs),
         )
 
-    @_telling
+    @_then_deliver
     def retrain(self, as_of: date | None, trigger: str, reason: str = "") -> Retrained:
         """One retrain: days that are missing or changed are ingested first.
 
@@ -258,16 +258,16 @@ class Pipeline:
             self._progress.advance("backfill", count)
         return done
 
-    def deliver_notices_now(self) -> None:
-        """Sends what people are to be told, as far as that goes in a few seconds; the daemon sends the rest."""
-        with _logged("people could not be told; the daemon tries again"):
+    def deliver_alerts(self) -> None:
+        """Send open alerts for a few seconds; the daemon sends the rest."""
+        with _logged("alerts could not be sent; the daemon tries again"):
             self.outcomes.notify_pause()
             drain(open_outbox(self.settings), open_notifier(self.settings), self.settings.alerts, seconds=DRAIN_SECONDS)
 
     def _prepare(self, as_of: date, trigger: str, run_id: str) -> float:
-        """What comes before the run of a retrain; its failure is recorded here, as no run can do it.
+        """Ingest what the retrain needs; return the seconds, which count toward its budget.
 
-        Gives the seconds that it took: they are part of what the retrain may take.
+        A failure is recorded here: there is no run yet whose sensor could record it.
         """
         began = time.monotonic()
         try:
@@ -279,11 +279,11 @@ class Pipeline:
                 self._record_ingest_spent(as_of, trigger, run_id, time.monotonic() - began)
             ended = EndedRun(job="retrain", run_id=run_id, as_of=as_of, trigger=str(trigger), channel=CHANNEL)
             with _logged("the failure of the retrain could not be recorded"):
-                self.outcomes.refused(ended, error, self._stated_days)
+                self.outcomes.refused(ended, error, self._days_in_errors)
             raise
 
     def _budget_from(self, began: float) -> Callable[[], None]:
-        """Asked before each run of days of a retrain: whether what it may take is not used up.
+        """A check of the budget, called before each run of days of a retrain.
 
         Raises:
             BudgetExceeded: at once if the month's budget is used up.
@@ -297,7 +297,7 @@ class Pipeline:
         return require
 
     def _record_ingest_spent(self, as_of: date, trigger: str, run_id: str, seconds: float) -> None:
-        """The cost of an ingest that used up what its retrain may take, for the month's sum."""
+        """Record the cost of an ingest that used up the budget of its retrain, for the month's sum."""
         with _logged("what the retrain's ingest took could not be recorded"):
             record_finished(
                 self.ledger,
@@ -312,7 +312,7 @@ class Pipeline:
             )
 
     def _make_ready(self, as_of: date) -> None:
-        """Ingests what the retrain needs and the store does not hold as the lake has it now."""
+        """Ingest the days of the retrain that are missing from the store, or differ from the lake."""
         window = days_of_window(self.settings, as_of)
         needed = days_behind(self.settings, window.needed)
         arrived = self.lake.days(DayRange(start=needed[0], end=max(as_of, needed[-1])))
@@ -327,7 +327,7 @@ class Pipeline:
         self._bring_up(arrived, [day for day in window.needed if day in arrived])
 
     def _require_window(self, as_of: date, needed: Sequence[date], arrived: Collection[date]) -> None:
-        """Refuses an as-of day that is too early for its window before anything is ingested for it."""
+        """Refuse an as-of day that is too early for its window, before anything is ingested for it."""
         missing = [day for day in needed if day not in arrived]
         if len(missing) <= self.settings.validation.max_missing_days:
             return
@@ -344,7 +344,7 @@ class Pipeline:
         )
 
     def _bring_up(self, arrived: dict[date, DayFiles], featured: Sequence[date]) -> None:
-        """Makes whatever is missing or stale of `arrived`, and of the features of the `featured` among them.
+        """Make what is missing or stale of `arrived`, and of the features of the `featured` among them.
 
         Raises:
             DataInvalid: names every day that was refused; all others stand.
@@ -363,7 +363,7 @@ class Pipeline:
             self._run_days(days, [FEATURES])
 
     def _others(self, standing: dict[date, DayFiles]) -> list[DataInvalid]:
-        """Makes and checks the days beside those that a run was refused for; what else is refused among them."""
+        """Make and check the days beside those that a run was refused for; return what else is refused."""
         try:
             self._bring_up(standing, ())
         except DataInvalid as error:
@@ -400,7 +400,7 @@ class Pipeline:
         partition: date | None = None,
         assets: Sequence[str] | None = None,
     ) -> None:
-        """Executes a job in this process.
+        """Execute a job in this process.
 
         Raises:
             RetrainingError: as the assets raised it; `DataInvalid` or `GateFailed` where a blocking check failed.
@@ -424,7 +424,7 @@ class Pipeline:
             )
         except BaseException as error:
             known = self.outcomes.translated(ended, error)
-            self._stated_days |= set(family_days(known))
+            self._days_in_errors |= set(family_days(known))
             with _logged(f"the failure of run {run_id} could not be recorded"):
                 self.outcomes.failed(self._with_step(ended), known)
             if known is error:
@@ -472,7 +472,7 @@ class Pipeline:
         )
 
     def _window_of(self, as_of: date, run_id: str) -> TrainingWindow | None:
-        """The window that a run came to; the stored one may be an earlier run's."""
+        """The window that this run made; the stored one may be an earlier run's."""
         event = self.instance.get_latest_materialization_event(dg.AssetKey(WINDOW))
         if event is None or event.run_id != run_id:
             return None
@@ -485,7 +485,7 @@ def _blamed(refused: Iterable[DataInvalid]) -> set[date]:
 
 
 def _together(refused: Sequence[DataInvalid], problems: Sequence[str], unfit: Sequence[date]) -> DataInvalid:
-    """One error for everything that stands in the way: days that were refused, and days whose checks failed."""
+    """One error for all days that cannot be used: refused ones, and those whose checks failed."""
     if len(refused) == 1 and not problems:
         return refused[0]
     unread = [error for error in refused if not set(error.culprits) & set(problems)]
@@ -503,7 +503,7 @@ def _lines(error: DataInvalid) -> tuple[str, ...]:
 
 @contextmanager
 def _logged(what: str) -> Iterator[None]:
-    """Lets nothing that goes wrong with telling change what is told; the daemon tries again."""
+    """Log a failure to record or to notify, which must not replace the failure that it is about."""
     try:
         yield
     except Exception:

@@ -1,6 +1,6 @@
-"""What people decide about releases on the command line: approve, reject, roll back, resume, and what waits.
+"""Release decisions from the command line: approve, reject, roll back, resume, and what waits.
 
-Here: who sits at the keyboard. Not here: what a decision does (`services/approvals.py`) and whether it is allowed
+Here: the identity of the user at the terminal. Not here: what a decision does (`services/approvals.py`) and whether it is allowed
 (`domain/releases/lifecycle.py`, `domain/releases/reviewers.py`).
 """
 
@@ -25,7 +25,7 @@ LOG = logging.getLogger(__name__)
 
 
 class Waiting(Value):
-    """A candidate that somebody has to decide about, beside the champion."""
+    """A candidate that waits for a decision, beside the champion."""
 
     release: Release
     seconds_left: float | None
@@ -34,47 +34,49 @@ class Waiting(Value):
 
 
 class Decisions:
-    """One reviewer's way to the desk.
+    """Decisions in the name of one reviewer.
 
-    `ask_token` asks the person at the terminal for their token; None where there is no terminal to ask at.
+    `prompt_for_token` reads the token of a reviewer at the terminal; None where there is no terminal.
     """
 
     def __init__(
-        self, settings: Settings, by: str | None = None, ask_token: Callable[[str], str] | None = None
+        self, settings: Settings, by: str | None = None, prompt_for_token: Callable[[str], str] | None = None
     ) -> None:
         self._by = by
-        self._ask_token = ask_token
+        self._prompt_for_token = prompt_for_token
         self._policy: ReviewerPolicy = settings.promotion
         self._settings = settings
         self._registry = open_registry(settings)
         self._approvals = ReleaseApprovals(open_ledger(settings), self._registry, settings.promotion)
 
     def approve(self, version: int, reason: str) -> Release:
-        """Approves a waiting version, which becomes champion."""
-        return self._shown(
+        """Approve a waiting version, which becomes champion."""
+        return self._with_cards(
             self._approvals.approve(version, self._identity("approve", version), reason, channel=CHANNEL)
         )
 
     def reject(self, version: int, reason: str) -> Release:
-        """Rejects a waiting version; the champion stays."""
-        return self._shown(self._approvals.reject(version, self._identity("reject", version), reason, channel=CHANNEL))
+        """Reject a waiting version; the champion stays."""
+        return self._with_cards(
+            self._approvals.reject(version, self._identity("reject", version), reason, channel=CHANNEL)
+        )
 
     def rollback(self, version: int, reason: str) -> Release:
-        """Makes a version that was champion before champion again, and pauses automatic promotion."""
-        return self._shown(
+        """Make a version that was champion before champion again, and pause automatic promotion."""
+        return self._with_cards(
             self._approvals.rollback(version, self._identity("rollback", version), reason, channel=CHANNEL)
         )
 
     def retire_champion(self, reason: str) -> Release:
-        """Takes a champion that MLflow has lost out of service."""
+        """Take a champion that MLflow has lost out of service."""
         return self._approvals.retire_champion(self._identity("retire", None), reason, channel=CHANNEL)
 
     def restore_releases(self, reason: str) -> tuple[str, ...]:
-        """Writes the table of releases anew from the chain; gives what differed."""
+        """Write the table of releases anew from the chain; return what differed."""
         return self._approvals.restore_releases(self._identity("restore", None), reason, channel=CHANNEL)
 
-    def _shown(self, release: Release) -> Release:
-        """The release, with every card up to date. If they cannot be written now, the sensor does; the move stands."""
+    def _with_cards(self, release: Release) -> Release:
+        """The release, with every model card up to date; a card that cannot be written now is written by the sensor."""
         try:
             Cards(self._approvals.ledger, self._registry, open_store(self._settings)).refresh_stale()
         except RetrainingError as error:
@@ -82,14 +84,14 @@ class Decisions:
         return release
 
     def resume(self, subjects: Sequence[Automation], reason: str) -> list[Pause]:
-        """Lets what was paused go on, all of it where nothing is named; gives the pauses that ended."""
+        """End pauses, all of them where no subject is named; return those that ended."""
         identity = self._identity("resume", None)
         paused = [subject for subject in subjects or Automation if self._approvals.ledger.pause(subject) is not None]
         ended = (self._approvals.resume(subject, identity, reason, channel=CHANNEL) for subject in paused)
         return [pause for pause in ended if pause is not None]
 
     def pending(self) -> list[Waiting]:
-        """What waits, with its numbers."""
+        """Releases that wait, with their metrics."""
         releases = self._approvals.pending()
         now = self._approvals.ledger.now()
         return [self._waiting(release, now) for release in releases]
@@ -105,15 +107,15 @@ class Decisions:
             champion=champion.values if champion is not None else None,
         )
 
-    def _identity(self, wanted: str, version: int | None) -> Identity:
+    def _identity(self, action: str, version: int | None) -> Identity:
         user = account()
-        with self._approvals.recording_refusals(version, wanted, self._by or user or "nobody", CHANNEL):
+        with self._approvals.recording_refusals(version, action, self._by or user or "nobody", CHANNEL):
             return identify(self._policy, claimed=self._by, token=self._token(user), account=user)
 
     def _token(self, user: str | None) -> str | None:
-        """The reviewer's token: from the environment, or asked for where nothing else proves who it is."""
+        """The reviewer's token: from the environment, or typed where nothing else proves the identity."""
         given = os.environ.get(REVIEWER_TOKEN_VARIABLE)
         claimed = self._policy.reviewer(self._by or "")
-        if given or claimed is None or claimed.token_sha256 is None or self._ask_token is None:
+        if given or claimed is None or claimed.token_sha256 is None or self._prompt_for_token is None:
             return given
-        return None if user is not None and claimed.os_user == user else self._ask_token(claimed.name)
+        return None if user is not None and claimed.os_user == user else self._prompt_for_token(claimed.name)

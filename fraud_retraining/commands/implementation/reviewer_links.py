@@ -1,6 +1,6 @@
-"""`fraud-retraining link`: a signed link to a waiting version for one reviewer, where no Slack sends it.
+"""Signed links to a waiting version for one reviewer, where no Slack sends them.
 
-Here: who may get one, and that the record says for whom one was made; never the link itself. Not here: signing
+Here: who may get one, and the event that records for whom it was made; never the link itself. Not here: signing
 (`adapters/pages/signed_links.py`) and the decision made by it (`serving/release_pages.py`).
 """
 
@@ -24,7 +24,7 @@ CHANNEL, DEADLINE = "command line", "deadline"
 
 
 class MadeLink(Value):
-    """A link, for whom it is, and how long it is good for."""
+    """A link, the reviewer it is for, and when it expires."""
 
     version: int
     reviewer: str
@@ -36,8 +36,8 @@ def make_link(settings: Settings, version: int, name: str) -> MadeLink:
     """A new link by which one reviewer decides about one version, once.
 
     Raises:
-        SettingsError: there is no secret to sign with, or no address that it could lead to.
-        NotPermitted: nobody of that name may decide.
+        SettingsError: there is no secret to sign with, or no address of the page of releases.
+        NotPermitted: no reviewer has that name.
         Conflict: the version does not wait for a decision.
     """
     links, base = _signing(settings)
@@ -91,7 +91,7 @@ def _waiting(ledger: Ledger, version: int) -> Release:
 
 
 def _expiry(ledger: Ledger, release: Release, hours: float) -> datetime:
-    """When the link is good no more: with its own time, or with the release's deadline where that comes first."""
+    """The end of its own hours, or the release's deadline where that comes first."""
     own = ledger.now() + timedelta(hours=hours)
     return min(own, release.deadline) if release.deadline else own
 

@@ -1,6 +1,6 @@
-"""Writing a simulated lake to where the settings say that the lake is.
+"""A simulated lake, written to the lake of the settings.
 
-Here: bytes, progress and pace. Not here: what is simulated (`simulation/`).
+Here: files, progress and pace. Not here: what is simulated (`simulation/`).
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from fraud_retraining.simulation import SimulationPolicy, Simulator, lake_path, 
 def write_simulated_lake(
     settings: Settings, policy: SimulationPolicy, progress: Progress, *, since: date | None = None
 ) -> int:
-    """Writes the days of the simulation, or those from `since`, replacing what is there; the number of transactions."""
+    """Write the days of the simulation, or those from `since`, over those there; return the number of transactions."""
     location = open_location_of(settings, settings.lake_uri)
     days = (policy.end - (since or policy.start)).days + 1
     progress.start("simulate", max(days, 0))
@@ -36,12 +36,12 @@ def write_simulated_lake(
 
 
 def grow_simulated_lake(
-    settings: Settings, policy: SimulationPolicy, pause: Callable[[], bool], told: Callable[[date, int], None]
+    settings: Settings, policy: SimulationPolicy, pause: Callable[[], bool], arrived: Callable[[date, int], None]
 ) -> int:
-    """Writes one more day after each pause, from the day after the last one there to yesterday; the number of days.
+    """Add a day after each pause, from the day after the last one there to yesterday; return the number of days.
 
-    `pause` waits and says whether to go on; `told` hears of each day with its number of transactions. Once the lake has
-    caught up with the calendar, a day follows when it is over.
+    `pause` waits and returns whether to go on; `arrived` is called with each day and its number of transactions. Once
+    the lake has caught up with the calendar, a day follows when it is over.
     """
     simulator, location = Simulator(policy), open_location_of(settings, settings.lake_uri)
     day = max(open_lake(settings).days(), default=policy.end) + timedelta(days=1)
@@ -51,7 +51,7 @@ def grow_simulated_lake(
             continue
         table = simulator.table(day)
         _put(location, day, table)
-        told(day, table.num_rows)
+        arrived(day, table.num_rows)
         day, grown = day + timedelta(days=1), grown + 1
     return grown
 
