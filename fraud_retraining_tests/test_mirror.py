@@ -31,6 +31,7 @@ COVERED_ELSEWHERE: dict[str, str] = {
     "adapters/mlflow/runs": "a part of Registry: adapters/mlflow/test_registry.py",
     "adapters/mlflow/tags": "names only; a stored name that changes: adapters/mlflow/test_registry.py",
     "adapters/mlflow/versions": "a part of Registry: adapters/mlflow/test_registry.py",
+    "settings_checks": "each problem as `load_settings` reports it, in test_settings.py",
     "commands/approve": "as it is called, in commands/implementation/test_release_decisions.py",
     "commands/reject": "as it is called, in commands/implementation/test_release_decisions.py",
     "commands/rollback": "as it is called, in commands/implementation/test_release_decisions.py",

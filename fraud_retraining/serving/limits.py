@@ -86,6 +86,7 @@ class Limited:
         said = {name: value for name, value in scope["headers"] if name in (b"content-length", b"transfer-encoding")}
         if scope["method"] not in WITH_BODY:
             return TAKES_NONE if said.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in said else b""
+        # The declared length spares reading; the read itself is limited too, for a length may lie or be missing.
         most = self._bodies.get(scope["path"], BODY_BYTES)
         if int(said.get(b"content-length", b"0")) > most:
             return TOO_LONG

@@ -162,6 +162,7 @@ class ReleaseSite:
         """Record a request whose proof is forged; at most once a minute, so that no attacker fills the ledger."""
         now = time.monotonic()
         LOG.warning("refused by %s: %s", channel, why)
+        # Monotonic: a clock that is set back must not silence the record.
         if self._recorded_at is None or now - self._recorded_at > RECORDED_EVERY_SECONDS:
             self._recorded_at = now
             refusal = NotPermitted(why)

@@ -205,6 +205,7 @@ def _latest_day(settings: Settings) -> tuple[date | None, str | None]:
 
 
 def _champion(ledger: Ledger, registry: Registry) -> VersionState | None:
+    # MLflow says what serves, not the ledger: a hand may have moved the alias.
     serving = registry.champion()
     if serving is None:
         return None

@@ -177,6 +177,7 @@ def _fresh_home(transactions_per_day: int) -> Path:
     """The demo's own folder, emptied if an earlier demo made it."""
     base = home_folder()
     home = base if base.name == "demo" else base / "demo"
+    # Only a folder with the marker was made by a demo; any other content is not ours to delete.
     if (home / MARKER).exists():
         shutil.rmtree(home)
     private_folder(home)

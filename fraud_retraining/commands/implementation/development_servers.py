@@ -197,6 +197,7 @@ def _commands(settings: Settings, dagster: Address, mlflow: Address) -> Mapping[
 def _start(name: str, command: Sequence[str], log: Path, home: Path) -> Started:
     environment = {**os.environ, HOME_VARIABLE: str(home), "DAGSTER_HOME": str(dagster_home(home)), **QUIET_MLFLOW}
     with log.open("ab") as file:
+        # A session of its own: Ctrl-C reaches this process alone, which then ends the children in order.
         process = subprocess.Popen(
             command, stdout=file, stderr=file, stdin=subprocess.DEVNULL, env=environment, start_new_session=True
         )
@@ -231,6 +232,7 @@ def _end(started: Sequence[Started]) -> None:
 
 
 def _signal(one: Started, number: signal.Signals) -> None:
+    # The group: Dagster's daemon and MLflow have children of their own.
     try:
         os.killpg(one.process.pid, number)
     except ProcessLookupError:

@@ -209,6 +209,7 @@ class Pipeline:
                 runs.append(self._run_days(run))
             except DataInvalid as error:
                 refused += [error, *self._others({day: arrived[day] for day in run if day not in error.days})]
+        # Only now: a refused day must not keep the days beside it from being ingested.
         if refused:
             raise _together(refused, (), ())
         partitions = self.store.partitions(TRANSACTIONS, arrived)
@@ -234,6 +235,7 @@ class Pipeline:
             as_of = as_of or self.latest_day()
         except DataInvalid as error:
             return self._refused(None, trigger, None, error)
+        # The id is chosen before the run exists: request, ingest and failure are recorded under it.
         run_id = str(uuid4())
         tags = {TRIGGER_TAG: str(trigger), AS_OF_TAG: as_of.isoformat(), REASON_TAG: redact(reason)}
         tags[CHANNEL_TAG] = CHANNEL
@@ -274,7 +276,7 @@ class Pipeline:
             self._within_budget = self._budget_from(began)
             self._make_ready(as_of)
             return time.monotonic() - began
-        except BaseException as error:
+        except BaseException as error:  # an interrupt is recorded too
             if isinstance(error, BudgetExceeded):
                 self._record_ingest_spent(as_of, trigger, run_id, time.monotonic() - began)
             ended = EndedRun(job="retrain", run_id=run_id, as_of=as_of, trigger=str(trigger), channel=CHANNEL)
@@ -352,6 +354,7 @@ class Pipeline:
         refused: list[DataInvalid] = []
         for days in unbroken(self._stale_days(arrived)):
             refused += self._attempt(days, [TRANSACTIONS, ENTITY_DAYS])
+        # A run of days stops at its first refused day; the days beside it get a second run.
         bad = _blamed(refused)
         for days in unbroken(day for day in self._stale_days(arrived) if bad and day not in bad):
             refused += self._attempt(days, [TRANSACTIONS, ENTITY_DAYS])
@@ -427,6 +430,7 @@ class Pipeline:
             self._days_in_errors |= set(family_days(known))
             with _logged(f"the failure of run {run_id} could not be recorded"):
                 self.outcomes.failed(self._with_step(ended), known)
+            # Dagster wraps what an asset raises; the caller gets the original, with its exit code.
             if known is error:
                 raise
             raise known from error

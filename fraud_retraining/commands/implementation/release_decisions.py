@@ -1,7 +1,7 @@
 """Release decisions from the command line: approve, reject, roll back, resume, and what waits.
 
-Here: the identity of the user at the terminal. Not here: what a decision does (`services/approvals.py`) and whether it is allowed
-(`domain/releases/lifecycle.py`, `domain/releases/reviewers.py`).
+Here: the identity of the user at the terminal. Not here: what a decision does (`services/approvals.py`) and whether it
+is allowed (`domain/releases/lifecycle.py`, `domain/releases/reviewers.py`).
 """
 
 import logging

@@ -45,6 +45,7 @@ def make_link(settings: Settings, version: int, name: str) -> MadeLink:
     ledger = open_ledger(settings)
     release = _waiting(ledger, version)
     expires_at = _expiry(ledger, release, settings.promotion.approval_hours)
+    # Recorded before it is signed: no link exists that the ledger has no event of.
     _record(ledger, release, reviewer, expires_at)
     url = links.url(base, release, reviewer.name)
     return MadeLink(version=version, reviewer=reviewer.name, url=url, expires_at=expires_at)

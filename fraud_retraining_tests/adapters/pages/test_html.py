@@ -113,7 +113,7 @@ def test_no_path_through_a_page_meets_a_name_that_nobody_fills(
     assert {"served", "opened", "consequences"} <= given["release.html.j2"]
 
 
-PAGES = ("version", "card", "period", "releases", "release", "told")
+PAGES = ("version", "card", "period", "releases", "release", "answer")
 UPGRADED = """
 import sys
 from pathlib import Path
