@@ -27,6 +27,14 @@ from fraud_retraining.simulation.population import Population
 from fraud_retraining.simulation.randomness import Stream, generator, trait
 
 _VICTIM, _TERMINAL = 21, 22
+_CHANNELS = {
+    LONE_THEFT: Channel.CONTACTLESS,
+    CARD_TESTING: Channel.ONLINE,
+    SKIMMED_TERMINAL: Channel.CHIP,
+    TAKEOVER: Channel.CHIP,
+    MULE_TERMINAL: Channel.CONTACTLESS,
+    HOPPING: Channel.CONTACTLESS,
+}
 
 
 @dataclass(frozen=True)
@@ -59,7 +67,7 @@ def _lone_theft(scene: Scene, doing: Strikes) -> Payments:
     amount = usual_amounts(scene.population, customer, scene.random) * scene.random.uniform(0.8, 2.0, len(customer))
     second = usual_seconds(scene.population, customer, scene.random, weekend=False)
     terminal = scene.population.terminal_in(scene.population.home[customer], scene.random.random(len(customer)))
-    return _fraud(scene, LONE_THEFT, customer, terminal, second, amount, Channel.CONTACTLESS)
+    return _fraud(scene, LONE_THEFT, customer, terminal, second, amount)
 
 
 def _card_testing(scene: Scene, doing: Strikes) -> Payments:
@@ -72,7 +80,7 @@ def _card_testing(scene: Scene, doing: Strikes) -> Payments:
     amount = np.where(burst.last, large, scene.random.uniform(0.5, 5.0, len(customer)))
     begin = scene.random.uniform(0, DAY_SECONDS - 3600, len(strike))[burst.strike]
     terminal = scene.population.merchant(merchant)
-    return _fraud(scene, CARD_TESTING, customer, terminal, begin + burst.offset, amount, Channel.ONLINE)
+    return _fraud(scene, CARD_TESTING, customer, terminal, begin + burst.offset, amount)
 
 
 def _skimmed_terminal(scene: Scene, doing: Strikes) -> Payments:
@@ -83,7 +91,7 @@ def _skimmed_terminal(scene: Scene, doing: Strikes) -> Payments:
     customer = scene.anybody(len(terminal))
     amount = usual_amounts(scene.population, customer, scene.random) * scene.random.uniform(1.0, 1.6, len(customer))
     second = usual_seconds(scene.population, customer, scene.random, weekend=False)
-    return _fraud(scene, SKIMMED_TERMINAL, customer, terminal, second, amount, Channel.CHIP)
+    return _fraud(scene, SKIMMED_TERMINAL, customer, terminal, second, amount)
 
 
 def _takeover(scene: Scene, doing: Strikes) -> Payments:
@@ -96,7 +104,7 @@ def _takeover(scene: Scene, doing: Strikes) -> Payments:
         scene.random.random(size) < 0.75, scene.random.uniform(-2, 5, size), scene.random.uniform(5, 22, size)
     )
     terminal = scene.population.quiet_terminal(scene.random.random(size), scene.random.random(size))
-    return _fraud(scene, TAKEOVER, customer, terminal, (hour % 24) * 3600, amount, Channel.CHIP)
+    return _fraud(scene, TAKEOVER, customer, terminal, (hour % 24) * 3600, amount)
 
 
 def _mule_terminal(scene: Scene, doing: Strikes) -> Payments:
@@ -105,9 +113,7 @@ def _mule_terminal(scene: Scene, doing: Strikes) -> Payments:
     customer = scene.anybody(len(crew))
     amount = usual_amounts(scene.population, customer, scene.random) * scene.random.uniform(0.8, 1.2, len(customer))
     second = 3600 * scene.random.uniform(9, 20, len(customer))
-    payments = _fraud(
-        scene, MULE_TERMINAL, customer, scene.population.terminals + crew, second, amount, Channel.CONTACTLESS
-    )
+    payments = _fraud(scene, MULE_TERMINAL, customer, scene.population.terminals + crew, second, amount)
     return payments._replace(generation=np.repeat(doing.campaign, doing.strikes))
 
 
@@ -120,7 +126,7 @@ def _hopping(scene: Scene, doing: Strikes) -> Payments:
     amount = usual_amounts(scene.population, customer, scene.random) * scene.random.uniform(0.8, 1.2, size)
     begin = 3600 * scene.random.uniform(8, 18, strikes)[burst.strike]
     terminal = scene.population.quiet_terminal(scene.random.random(size), scene.random.random(size))
-    return _fraud(scene, HOPPING, customer, terminal, begin + burst.offset, amount, Channel.CONTACTLESS)
+    return _fraud(scene, HOPPING, customer, terminal, begin + burst.offset, amount)
 
 
 class _Burst(NamedTuple):
@@ -153,7 +159,6 @@ def _fraud(
     terminal: NDArray[np.int64],
     second: NDArray[np.float64],
     amount: NDArray[np.float64],
-    channel: Channel,
 ) -> Payments:
     return Payments(
         customer=customer,
@@ -161,7 +166,7 @@ def _fraud(
         generation=scene.population.generation(terminal, scene.index),
         second=second,
         amount=amount,
-        channel=np.full(len(customer), channel, dtype=np.int8),
+        channel=np.full(len(customer), _CHANNELS[tactic], dtype=np.int8),
         scenario=np.full(len(customer), tactic.scenario, dtype=np.int8),
     )
 

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fraud_retraining.adapters.days.window_rows import ASSET, TABLE
-from fraud_retraining.adapters.storage.engine import Engine
+from fraud_retraining.adapters.storage.engine import Engine, PreparedQuery
 from fraud_retraining.adapters.storage.store import Partition, Store
 from fraud_retraining.domain.features.point_in_time import FeaturePlan
 from fraud_retraining.domain.monitoring.bins import (
@@ -91,7 +91,8 @@ class Counter:
     ) -> pa.Table:
         tables, name = {TODAY: [str(path) for path in paths]}, f"{what}_{digest(bins)[:16]}"
         columns = [one.name for one in bins]
-        return self._engine.prepared(name, day, tables, lambda _, given: build(given[TODAY], bins), columns=columns)
+        query = PreparedQuery(name, lambda _, given: build(given[TODAY], bins), columns=columns)
+        return self._engine.prepared(query, day, tables)
 
 
 def heavy_keys_of(engine: Engine, paths: Sequence[Path], entities: Sequence[str], rows: int) -> list[HeavyKeys]:

@@ -65,6 +65,24 @@ class LakeDay(NamedTuple):
     part_types: Mapping[str, str]
 
 
+class PreparedQuery(NamedTuple):
+    """A query over the files of a day, to be compiled once.
+
+    Attributes:
+        name: begins the names of its views; two queries of an engine need two names.
+        build: gets the day and the tables, and gives the expression.
+        recipe: text of what `build` depends on besides: another recipe is compiled anew.
+        keep_nan: whether NaN stays NaN; otherwise it is read as null.
+        columns: the columns that are read; a query over few columns of a wide table is planned much faster with them.
+    """
+
+    name: str
+    build: Callable[[ir.DateScalar, Mapping[str, ibis.Table]], ibis.Table]
+    recipe: str = ""
+    keep_nan: bool = False
+    columns: Sequence[str] | None = None
+
+
 class Engine:
     """One DuckDB in memory; a context manager, not shared between threads.
 
@@ -132,41 +150,29 @@ class Engine:
         with self._translated(self._sources(expression)):
             return self._backend.to_pyarrow(expression)
 
-    def prepared(
-        self,
-        name: str,
-        day: date,
-        tables: Mapping[str, Sequence[Path | str]],
-        build: Callable[[ir.DateScalar, Mapping[str, ibis.Table]], ibis.Table],
-        *,
-        recipe: str = "",
-        keep_nan: bool = False,
-        columns: Sequence[str] | None = None,
-    ) -> pa.Table:
-        """The result of one query over the files of a day, compiled the first time and then used for every day.
+    def prepared(self, query: PreparedQuery, day: date, tables: Mapping[str, Sequence[Path | str]]) -> pa.Table:
+        """Return the result of a query over the files of a day, compiled for the first day only.
 
-        Compiling costs more than running, so `build` is called once for each `name`, `recipe` (whatever else `build`
-        depends on), set of tables and their types: it gets the day as an expression and the tables as views, which
-        each call points at other files. NaN is read as null, unless `keep_nan`;
-        a query over few columns of a wide table is planned much faster where `columns` names them.
+        Compiling costs more than running. `query.build` is called once for each name, recipe, set of tables and their
+        types: it gets the day as an expression and the tables as views, which each call points at other files.
         """
-        views = {table: f"{name}_{table}" for table in tables}
+        views = {table: f"{query.name}_{table}" for table in tables}
         files = tuple(str(path) for paths in tables.values() for path in paths)
         with self._translated(files):
             self._connection.execute(f"SET VARIABLE {THIS_DAY} = DATE '{day.isoformat()}'")
             for table, paths in tables.items():
                 listed = tuple(str(path) for path in paths)
                 self._connection.execute(
-                    f"CREATE OR REPLACE VIEW {views[table]} AS {self._select(listed, keep_nan, columns)}"
+                    f"CREATE OR REPLACE VIEW {views[table]} AS {self._select(listed, query.keep_nan, query.columns)}"
                 )
             kinds = {view: str(self._connection.table(view).types) for view in views.values()}
-            key = f"{name} {recipe} {kinds}"
+            key = f"{query.name} {query.recipe} {kinds}"
             if key not in self._prepared:
                 bound = {table: self._backend.table(view) for table, view in views.items()}
-                expression = build(_variable(THIS_DAY), bound)
+                expression = query.build(_variable(THIS_DAY), bound)
                 self._prepared[key] = (self._backend.compile(expression), expression.schema().to_pyarrow())
-            query, schema = self._prepared[key]
-            return self._connection.sql(query).to_arrow_table().cast(schema)
+            statement, schema = self._prepared[key]
+            return self._connection.sql(statement).to_arrow_table().cast(schema)
 
     def lake_query(self, name: str, day: date, files: LakeDay, mapping: LakeMapping) -> DayQuery:
         """Questions about a day of the lake under canonical names and types, whatever mix of types it came with.
@@ -179,31 +185,20 @@ class Engine:
             parts = [canonical(view, mapping, files.text_keys) for view in views.values()]
             return ibis.union(*parts) if len(parts) > 1 else parts[0]
 
-        return self._query(name, day, tables, rows, mapping, str(sorted(files.text_keys)), keep_nan=True)
+        recipe = str(sorted(files.text_keys)) + mapping.model_dump_json()
+
+        def answer(shape: DayShape) -> pa.Table:
+            query = _shaped(name, rows, shape, mapping)._replace(recipe=recipe, keep_nan=True)
+            return self.prepared(query, day, tables)
+
+        return answer
 
     def stored_query(self, name: str, day: date, paths: Sequence[Path], mapping: LakeMapping) -> DayQuery:
         """Questions about a day of the store."""
-        return self._query(name, day, {"rows": paths}, lambda views: views["rows"], mapping)
-
-    def _query(
-        self,
-        name: str,
-        day: date,
-        tables: Mapping[str, Sequence[Path]],
-        rows: Callable[[Mapping[str, ibis.Table]], ibis.Table],
-        mapping: LakeMapping,
-        recipe: str = "",
-        *,
-        keep_nan: bool = False,
-    ) -> DayQuery:
-        recipe += mapping.model_dump_json()
 
         def answer(shape: DayShape) -> pa.Table:
-            def build(this_day: ir.DateScalar, views: Mapping[str, ibis.Table]) -> ibis.Table:
-                return shape(rows(views), mapping, this_day)
-
-            asked = f"{name}_{shape.__name__}"
-            return self.prepared(asked, day, tables, build, recipe=recipe, keep_nan=keep_nan)
+            query = _shaped(name, lambda views: views["rows"], shape, mapping)
+            return self.prepared(query._replace(recipe=mapping.model_dump_json()), day, {"rows": paths})
 
         return answer
 
@@ -284,6 +279,17 @@ class Engine:
         except duckdb.Error:
             return False
         return True
+
+
+def _shaped(
+    name: str, rows: Callable[[Mapping[str, ibis.Table]], ibis.Table], shape: DayShape, mapping: LakeMapping
+) -> PreparedQuery:
+    """The query that gives the canonical rows of a day one shape."""
+
+    def build(this_day: ir.DateScalar, views: Mapping[str, ibis.Table]) -> ibis.Table:
+        return shape(rows(views), mapping, this_day)
+
+    return PreparedQuery(f"{name}_{shape.__name__}", build)
 
 
 def lake_day(paths: Sequence[Path], mapping: LakeMapping, earlier_keys: Mapping[str, str] | None = None) -> LakeDay:

@@ -13,7 +13,7 @@ import ibis.expr.types as ir
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fraud_retraining.adapters.storage.engine import Engine
+from fraud_retraining.adapters.storage.engine import Engine, PreparedQuery
 from fraud_retraining.adapters.storage.store import Partition, Store
 from fraud_retraining.domain.features import point_in_time as features
 from fraud_retraining.domain.features.lineage import lookback
@@ -125,7 +125,9 @@ def _entity_days(day: date, store: Store, engine: Engine, inventory: Inventory) 
     rows = store.paths([inventory.transactions[day]], "rows")
     tables = {
         entity: engine.prepared(
-            f"{ENTITY_DAYS}_{entity}", day, {TODAY: rows}, _sums_of(plan, entity), recipe=inventory.plan_digest
+            PreparedQuery(f"{ENTITY_DAYS}_{entity}", _sums_of(plan, entity), recipe=inventory.plan_digest),
+            day,
+            {TODAY: rows},
         )
         for entity in plan.entities
     }
@@ -152,10 +154,8 @@ def _features(day: date, store: Store, engine: Engine, inventory: Inventory) -> 
     if known is not None and known.inputs == inputs:
         return known
     plan = inventory.plan
-    table = engine.prepared(
+    query = PreparedQuery(
         FEATURES,
-        day,
-        _tables(day, store, inventory),
         lambda this_day, tables: features.transaction_features(
             plan,
             this_day,
@@ -165,6 +165,7 @@ def _features(day: date, store: Store, engine: Engine, inventory: Inventory) -> 
         ),
         recipe=inventory.plan_digest,
     )
+    table = engine.prepared(query, day, _tables(day, store, inventory))
     facts = {"rows": table.num_rows, "label_days": label_days(table), "columns": table.column_names}
     return store.write(FEATURES, day, {"rows": table}, digest=table_digest(table), inputs=inputs, facts=facts)
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fraud_retraining.adapters.storage.engine import Engine, lake_day, read_schemas
+from fraud_retraining.adapters.storage.engine import Engine, PreparedQuery, lake_day, read_schemas
 from fraud_retraining.domain.data.ingestion import Arrival, LakeMapping, ingest
 from fraud_retraining.domain.values.errors import DataInvalid, DependencyUnreachable
 
@@ -181,7 +181,7 @@ class TestPrepared:
             self.built += 1
             return tables["rows"].aggregate(most=tables["rows"][column].max(), day=this_day)
 
-        (row,) = engine.prepared("largest", day, {"rows": [path]}, build, recipe=recipe).to_pylist()
+        (row,) = engine.prepared(PreparedQuery("largest", build, recipe), day, {"rows": [path]}).to_pylist()
         return row
 
     @pytest.fixture(autouse=True)

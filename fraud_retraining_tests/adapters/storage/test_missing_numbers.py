@@ -16,7 +16,7 @@ import pytest
 
 from fraud_retraining.adapters.days.day_counts import Counter, counts_by_day
 from fraud_retraining.adapters.days.live_rows import scored_rows
-from fraud_retraining.adapters.storage.engine import Engine, lake_day
+from fraud_retraining.adapters.storage.engine import Engine, PreparedQuery, lake_day
 from fraud_retraining.domain.data.day_checks import DayEvidence, day_checks, day_profile
 from fraud_retraining.domain.data.ingestion import Arrival, Ingested, LakeMapping, ingest
 from fraud_retraining.domain.features.point_in_time import FeaturePlan, transaction_features
@@ -165,12 +165,11 @@ class TestStoreOfBefore:
         stored = ingested_table(engine, tmp_path).set_column(5, "score", pa.array(values()))
         assert stored.column_names[5] == "score"
         write(stored, tmp_path / "rows.parquet")
-        table = engine.prepared(
+        query = PreparedQuery(
             "features",
-            DAY,
-            {"today": [tmp_path / "rows.parquet"]},
             lambda day, given: transaction_features(PLAN, day, today=given["today"], yesterday=None, entity_days={}),
         )
+        table = engine.prepared(query, DAY, {"today": [tmp_path / "rows.parquet"]})
         assert table["score"].null_count == MISSING
         assert not pc.any(pc.is_nan(table["score"])).as_py()
 
