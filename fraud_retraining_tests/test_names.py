@@ -118,7 +118,7 @@ def test_names_that_look_like_those_inside_work(names: str, config: Path, tmp_pa
 
 
 REFUSED = {
-    "HOUR": ("HOUR", "b", "customer", "C", r"HOUR has the name of a column .* \(hour; capitals"),
+    "HOUR": ("HOUR", "b", "customer", "C", r"HOUR has the name of a column .* \(hour; letter case"),
     "brackets": ("amount[eur]", "b", "customer", "C", r"amount\[eur\] holds \[ and \], which XGBoost refuses"),
     "less": ("b", "x<y", "customer", "C", "x<y holds <"),
     "twins": ("Tier", "TIER", "customer", "C", "Tier and TIER"),

@@ -1,6 +1,5 @@
-"""A fitted model as the folder that MLflow keeps: which files it has, and that they are the ones that were logged.
-
-Here: building that folder and reading it back. Not here: runs and versions (`adapters/mlflow/registry.py`), and how the
+"""The artifact folder of a fitted model in MLflow: building it, verifying its digest, and reading it back.
+ Not here: runs and versions (`adapters/mlflow/registry.py`), and how the
 model scores (`serving/scorer.py`, which travels in the folder).
 """
 
@@ -54,7 +53,7 @@ def read_files(folder: Path) -> dict[str, bytes]:
 
 
 def odd_files(folder: Path) -> list[str]:
-    """What below a folder is neither a plain file nor a folder, with what it is; nothing is opened."""
+    """Entries below a folder that are neither a plain file nor a folder, with their kind; no entry is opened."""
     modes = {path: path.lstat().st_mode for path in sorted(folder.rglob("*"))}
     return [
         f"{path.relative_to(folder)} is {'a symbolic link' if stat.S_ISLNK(mode) else 'a pipe, socket or device'}"
@@ -87,7 +86,7 @@ def fitted_model(files: dict[str, bytes]) -> FittedModel:
 
 @contextmanager
 def built(model: FittedModel, example: pa.Table, **identity: Any) -> Iterator[Path]:
-    """The artifact folder of a model, gone afterwards: the scorer as code, the model's files, requirements, an example.
+    """The artifact folder of a model, removed afterwards: scorer as code, the model's files, requirements, an example.
 
     `identity` is what MLflow's `Model` knows itself by (`run_id`, `model_id`, `artifact_path`).
     """
@@ -115,7 +114,7 @@ def built(model: FittedModel, example: pa.Table, **identity: Any) -> Iterator[Pa
 
 
 def requirements(estimator: str) -> list[str]:
-    """What a process needs to score, pinned to what is installed here; named, because MLflow's own search takes 9 s."""
+    """Libraries that a process needs to score, pinned to the installed versions; MLflow's own search takes 9 s."""
     libraries = (*SCORING_LIBRARIES, *ESTIMATORS[estimator].scoring_libraries)
     return [f"{name}=={version}" for name, version in library_versions(libraries).items()]
 
@@ -130,8 +129,8 @@ def _source(module: str) -> Path:
 def _ship_reader(target: Path, estimator: str) -> None:
     """The few modules that can read the model, as a package that imports nothing of this one.
 
-    So a model is read by the code that it was judged with, whatever is installed where it serves and wherever that
-    lies. None is empty: an empty file is uploaded in chunked form, which not every proxy passes on.
+    So a model is read by the code that it was judged with, whichever version of this package is installed where it
+    serves, or none. None is empty: an empty file is uploaded in chunked form, which not every proxy passes on.
     """
     target.mkdir(parents=True)
     kind = type(ESTIMATORS[estimator])

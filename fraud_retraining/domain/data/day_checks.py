@@ -1,6 +1,6 @@
 """Whether a day is good enough to be trained on.
 
-Here: the rules of a stored day and the evidence they look at. Not here: how rules become results
+Here: the rules of a stored day and the evidence that they read. Not here: how rules become results
 (`domain/data/validation.py`) and which rows of a day are refused (`domain/data/ingestion.py`).
 """
 
@@ -73,7 +73,7 @@ class DayEvidence:
 
     @cached_property
     def broken(self) -> dict[str, ibis.Value]:
-        """What no accepted row may be, by name."""
+        """Conditions that no accepted row may meet, by name."""
         return _broken(self.rows, self.day)
 
     @cached_property
@@ -103,7 +103,7 @@ def _broken(rows: ibis.Table, day: Day) -> dict[str, ibis.Value]:
 
 
 def day_profile(rows: ibis.Table, mapping: LakeMapping, day: Day) -> ibis.Table:
-    """The numbers that the rules of a day are about, as one row."""
+    """The numbers that the rules of a day judge, as one row."""
     numbers = {f"null_{name}": rows[name].isnull().sum() for name in _required(mapping)}
     numbers |= {f"broken_{name}": broken.sum() for name, broken in _broken(rows, day).items()}
     numbers |= {
@@ -276,8 +276,8 @@ def _freshness(day: DayEvidence) -> Measure:
     if hours > HISTORY_HOURS:
         return Measure(None, f"delivered as history, {hours / 24:,.0f} days after the day's end", threshold=threshold)
     if hours > most and day.before.same_delivery:
-        told = f"delivered together with the day before, {hours / 24:,.0f} days after the day's end"
-        return Measure(None, told, threshold=threshold)
+        found = f"delivered together with the day before, {hours / 24:,.0f} days after the day's end"
+        return Measure(None, found, threshold=threshold)
     return Measure(
         value=hours,
         found=f"arrived {abs(hours):,.1f} hours {'after' if hours >= 0 else 'before'} the day's end",
@@ -289,14 +289,14 @@ def _freshness(day: DayEvidence) -> Measure:
 
 
 def delivered_together(arrived: datetime | None, before: datetime | None) -> bool:
-    """Whether a day and the one before it came with one delivery, whose lateness is told at its first day only."""
+    """Whether a day and the day before came in one delivery; its lateness is reported for its first day only."""
     if arrived is None or before is None:
         return False
     return abs(arrived - before) <= timedelta(hours=SAME_DELIVERY_HOURS)
 
 
 def _new_columns(day: DayEvidence) -> Measure:
-    """Columns that nothing reads and that the day before did not have: somebody may have meant them to be features."""
+    """Columns that nothing reads and that the day before did not have: they may have been meant as features."""
     unread, before = day.facts.ignored_columns, day.before.columns
     numbers = {"unread": len(unread)}
     if before is None:

@@ -8,8 +8,8 @@ the category is a new one. So a day is refused that is written otherwise than th
 several columns is held to this column by column.
 
 Values that are partly words follow no rule that a day could be held to alone: "c742" may be another key than "C742".
-What tells is whom they meet. So each day keeps a sample of its values, the same ones on every day that has them, and is
-refused when they meet another day's values only if capitals, leading zeros and surrounding blanks are overlooked.
+The evidence is which values two days share. So each day keeps a sample of its values, the same ones on every day that
+has them, and is refused when they match another day's only if capitals, leading zeros and outer blanks are ignored.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -39,8 +39,8 @@ _WORDS: dict[Kind, str] = {
 }
 SAMPLED = 128
 FEW, MOST_OF_FEW, SOME_OF_MANY, HARDLY_ANY = 20, 0.9, 0.2, 0.05
-"""Of `FEW` values or more that two days share when their form is overlooked, a fifth of the smaller day is enough to
-tell; of fewer, nearly all have to be shared, and at least two. `HARDLY_ANY` of them may be written alike."""
+"""Of `FEW` values or more that two days share when their form is ignored, a fifth of the smaller day is enough
+evidence; of fewer, nearly all have to be shared, and at least two. `HARDLY_ANY` of them may be written alike."""
 _LEADING_ZEROS = r"(^|[^0-9])0+([0-9])"
 _FORMS = (
     (r"\p{Lu}", "capitals"),
@@ -172,7 +172,7 @@ def _form(written: Iterable[str]) -> int:
 
 
 class Identity(Value):
-    """How a day writes what it shares with other days: types of keys, spelling of text keys and categories.
+    """How a day writes the values that it shares with other days: types of keys, spelling of text keys and categories.
 
     Of a key of several columns, it is each column that has a type and a spelling.
     """
@@ -191,7 +191,7 @@ class Clash(NamedTuple):
     day: date
 
     def words(self, label: str) -> str:
-        """The clash for people; the same on each day that clashes with the same other one."""
+        """The clash as text; the same on each day that clashes with the same other one."""
         return f"{label} is {self.here}, but {self.there} on {self.day}"
 
 

@@ -70,7 +70,7 @@ class LakeMapping(Value):
         for name in (*reserved, *self.entities, *self.numeric, *self.categories):
             same.setdefault(name.casefold(), []).append(name)
         if twice := [" and ".join(names) for names in same.values() if len(names) > 1]:
-            raise ValueError(f"columns named twice (capitals do not tell them apart) or reserved: {'; '.join(twice)}")
+            raise ValueError(f"columns named twice (letter case is ignored) or reserved: {'; '.join(twice)}")
         return self
 
     @property
@@ -96,7 +96,7 @@ class LakeMapping(Value):
         return (TRANSACTION_ID, *(name for name, entity in self.entities.items() if not entity.nullable))
 
     def key_label(self, name: str) -> str:
-        """A key as people know it: its lake columns, and what it is called here."""
+        """A key as messages show it: its lake columns, and its canonical name."""
         lake = " + ".join(self.keys[name])
         return lake if lake == name else f"{lake} ({name})"
 
@@ -290,7 +290,7 @@ def canonical(raw: ibis.Table, mapping: LakeMapping, text_keys: Collection[str] 
     """Lake columns under canonical names and types; the label stays a number, because it may be anything yet.
 
     Where the mapping lists labels, `delivered_label` holds the label as it came, and a listed one is 1 or 0. Text keys
-    that are empty name nobody and become null; numbers that are not finite become null; zero has one sign. `text_keys`
+    that are empty become null; numbers that are not finite become null; zero has one sign. `text_keys`
     are keys that are text in other files of the day.
     """
     columns = {name: [raw[lake] for lake in parts] for name, parts in mapping.lake_names.items()}
@@ -462,7 +462,7 @@ def settle_duplicates(judged: ibis.Table) -> ibis.Table:
 
     Says most: unbroken before broken; a known label before an unknown one; where labels say when they became known, the
     label known last; fraud before genuine; the largest amount; the latest time; then by the other columns. So no fraud
-    is lost to a copy, in whatever order files and rows come. A fraud that does not say when it became known counts as
+    is lost to a copy, in any order of files and rows. A fraud that does not say when it became known counts as
     known last. Rows without an id are never copies of each other.
     """
     same_id = ibis.window(group_by=TRANSACTION_ID, order_by=[ibis.asc(REASON, nulls_first=True), *_telling(judged)])
@@ -527,7 +527,7 @@ class DayFacts(Value):
 
     @property
     def rejected(self) -> int:
-        """Rejected rows, whatever the reason."""
+        """Rejected rows, for any reason."""
         return sum(self.rejects.values())
 
     @property
@@ -551,10 +551,10 @@ class Ingested(NamedTuple):
 
 
 DayShape: TypeAlias = Callable[[ibis.Table, LakeMapping, Day], ibis.Table]
-"""What is asked about the rows of a day."""
+"""A query over the canonical rows of a day."""
 
 DayQuery: TypeAlias = Callable[[DayShape], pa.Table]
-"""Answers a question about the canonical rows of one day."""
+"""Runs a query over the canonical rows of one day."""
 
 
 def ingest(
@@ -567,7 +567,7 @@ def ingest(
 ) -> Ingested:
     """Split canonical rows (`canonical`) of a day into accepted and rejected; every row is counted once.
 
-    `ignored` and `part_types` are what is known of the files' columns (`ColumnReport`).
+    `ignored` and `part_types` describe the columns of the files (`ColumnReport`).
 
     The result depends on the rows alone: not on their order, their files or the engine's threads.
     """
@@ -638,7 +638,7 @@ def _sorted_rejects(rejects: pa.Table) -> pa.Table:
 
 
 class _Delivery(NamedTuple):
-    """What is known of a delivery beside its accepted and rejected rows."""
+    """Facts of a delivery beside its accepted and rejected rows."""
 
     arrival: Arrival
     ignored: tuple[str, ...]

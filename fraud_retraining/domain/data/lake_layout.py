@@ -1,10 +1,10 @@
-"""What a path of the lake means: a file of a day, something that nobody reads, or a writer's leftover.
+"""The meaning of a path in the lake: a file of a day, a file that is not read, or a temporary file of a writer.
 
-Here: the layout `year=YYYY/month=MM/day=DD/` and what may lie in it. Not here: listing a place and reading files
+Here: the layout `year=YYYY/month=MM/day=DD/`. Not here: listing a place and reading files
 (`adapters/storage/lake.py`, `adapters/storage/locations.py`).
 
-Whatever a path can hold gets an answer. What cannot be a day is set aside by name, so that the days beside it are read
-as ever; only what writers leave behind while they work is passed over in silence.
+Every path has a meaning. A path that cannot belong to a day is set aside by name, and the days beside it are read as
+before; only temporary files of writers are ignored without a report.
 """
 
 import re
@@ -34,7 +34,7 @@ _READ_BELOW_A_DAY = re.compile(r"(?!year=|month=|day=)[^=/]+=.*|[0-9]{1,2}|.*\.(
 
 
 class DayLimits(Policy):
-    """How much a day may be before it is taken for a mistake or an attack; looked at before anything is read."""
+    """Size limits of a day, checked before any row is read: a larger day is taken for a mistake or an attack."""
 
     max_bytes: int = Field(20 * 2**30, ge=1, description="Most bytes of a day's files.")
     max_rows: int = Field(
@@ -52,7 +52,7 @@ class DayLimits(Policy):
 
 
 class FileSize(NamedTuple):
-    """What a file holds, as its footer says: rows, and bytes of the columns that are read, once decoded."""
+    """Size of a file by its footer: rows, and decoded bytes of the columns that are read."""
 
     path: str
     rows: int
@@ -60,7 +60,7 @@ class FileSize(NamedTuple):
 
 
 class Excess(NamedTuple):
-    """What of a day is more than it may be: which file, or the day itself, in words; and the setting that says so."""
+    """A file or day that is larger than allowed, as text, and the setting with the limit."""
 
     words: str
     setting: str
@@ -106,7 +106,7 @@ class SetAside(NamedTuple):
 
 
 class DayPath(NamedTuple):
-    """A place in a day's folder. `unread` says why nobody reads it; `certain` that its name says it is Parquet."""
+    """A place in a day's folder. `unread` is the reason why it is not read; `certain`: its name says Parquet."""
 
     day: date
     certain: bool = True
@@ -114,7 +114,13 @@ class DayPath(NamedTuple):
 
 
 def meaning_of(path: str, *, is_folder: bool = False) -> DayPath | SetAside | None:
-    """What lies at a path below the lake's root; None for leftovers of writers, which nobody is told of.
+    """The meaning of a path below the lake's root; None for temporary files of writers, which are not reported.
+
+    >>> meaning_of("year=2026/month=03/day=01/a.parquet")
+    DayPath(day=datetime.date(2026, 3, 1), certain=True, unread='')
+    >>> print(meaning_of("year=2026/month=02/day=30/a.parquet"))
+    year=2026/month=02/day=30 names a day that no calendar has
+    >>> meaning_of("year=2026/month=03/day=01/_SUCCESS")
 
     `is_folder` is for folders that cannot be listed; a day's folder is one, a file in its place is not.
     """
@@ -168,7 +174,7 @@ def how_to_split(uri: str, timestamp: str) -> str:
 
 
 def outside_of_time(day: date, first: date, today: date) -> str:
-    """Why a day of the lake is none that can be run; empty when it can.
+    """Reason why a day of the lake cannot be run; empty when it can.
 
     The day after `today` is no reason: it has begun elsewhere, and waits until it begins here.
     """

@@ -1,4 +1,4 @@
-"""How much memory the engine may have, by what the process may use.
+"""Memory limit of the query engine, from the memory that the process may use.
 
 Here: the default limit, and what to set when a limit was too small. Not here: finding out how much memory there is
 (`adapters/storage/machine_memory.py`).
@@ -7,8 +7,9 @@ Here: the default limit, and what to set when a limit was too small. Not here: f
 import re
 
 SHARE, MOST_SHARE, RAISED_SHARE = 0.25, 0.5, 0.8
-"""The engine's part by default, its part on a small machine, and the most that anybody should be told to set. The rest
-is for training, for the other libraries, and for a second run."""
+"""The engine's part by default, its part on a small machine, and the largest part to recommend.
+
+The rest is for training, for the other libraries, and for a second run."""
 USUAL_BYTES = 10**9
 _UNITS = {"MB": 10**6, "GB": 10**9, "MiB": 2**20, "GiB": 2**30}
 
@@ -37,7 +38,7 @@ def limit_bytes(limit: str) -> int:
 
 
 def larger_memory_limit(limit: str, usable: int) -> str | None:
-    """What to try next where a limit was too small: twice as much, as far as the process may use it; else None.
+    """The next limit to try where one was too small: twice as much, as far as the process may use it; else None.
 
     >>> larger_memory_limit("1GB", 16 * 10**9), larger_memory_limit("10GB", 16 * 10**9)
     ('2000MB', '12800MB')
@@ -49,7 +50,7 @@ def larger_memory_limit(limit: str, usable: int) -> str | None:
 
 
 def memory_remedy(limit: str, usable: int) -> str:
-    """What to do where the engine ran out of memory, with the value to set."""
+    """Remedy where the engine ran out of memory, with the value to set."""
     larger = larger_memory_limit(limit, usable)
     there = f"this process may use {usable / 10**9:.1f} GB"
     if larger is None:

@@ -1,6 +1,6 @@
-"""Whether a model could be made again: a day that was rewritten since is no longer the day that it has learnt from.
+"""Reproducibility of a model: a day that was rewritten since is no longer the day that the model learned from.
 
-Here: which digests a stored day has had, which days of a model hold other rows now, and how that is said. Not here:
+Here: the digests that a stored day has had, and the days of a model that hold other rows now. Not here:
 where days are stored and what is recorded about a version (`orchestration/state/reproducibility.py`).
 """
 
@@ -23,7 +23,7 @@ class StoredDay(Value):
 
     digest: str
     alike: tuple[str, ...] = Field((), description="Digests of the files that are there now, read by other rules.")
-    rewritten: tuple[str, ...] = Field((), description="Digests of files that are gone.")
+    rewritten: tuple[str, ...] = Field((), description="Digests of files that the lake no longer has.")
 
     def followed_by(self, digest: str, *, same_files: bool) -> "StoredDay":
         """The day after it was read again."""
@@ -34,10 +34,10 @@ class StoredDay(Value):
         return StoredDay(digest=digest, rewritten=_joined(self.rewritten, *self.alike, self.digest))
 
     def still_holds(self, pinned: str, *, same_rules: bool) -> bool | None:
-        """Whether the files that once gave the digest `pinned` are still there; None where that cannot be told.
+        """Whether the files that once gave the digest `pinned` are still there; None where it is unknown.
 
         `same_rules`: whether `pinned` was made by the settings that read the day now. Only then does a digest that is
-        not remembered speak against the day.
+        not recorded count against the day.
         """
         if pinned == self.digest or pinned in self.alike:
             return True
@@ -82,7 +82,7 @@ class Reproducibility(Value):
 
     @property
     def reason(self) -> str:
-        """Why it is not, or nothing."""
+        """Reason why it is not reproducible; empty when it is."""
         if not self.rewritten:
             return ""
         named = ", ".join(map(str, self.rewritten[:NAMED]))
@@ -92,7 +92,7 @@ class Reproducibility(Value):
     def judged_again(
         self, used: Mapping[date, str], stored: Mapping[date, StoredDay], *, same_rules: bool
     ) -> "Reproducibility":
-        """What holds after the stored days were looked at; what is known of all others stands."""
+        """The same after the stored days were checked; the result for all other days stays."""
         back = {
             day
             for day in self.rewritten

@@ -1,7 +1,7 @@
 """Rules about data: one number a rule, all numbers judged by Pandera, one result a rule.
 
-Here: what a rule, its finding and its result are, and the factory that turns rules into results. Every rule gives a
-result: one that could not be measured has failed. Not here: the rules of a day (`domain/data/day_checks.py`) and of a
+Here: rule, measure and result, and the factory that turns rules into results. Every rule gives a result: a rule that
+could not be measured has failed. Not here: the rules of a day (`domain/data/day_checks.py`) and of a
 window (`domain/training/window_checks.py`), which rows of a day are refused (`domain/data/ingestion.py`), and how
 results become asset checks (`orchestration/checks/`).
 """
@@ -24,11 +24,11 @@ SAMPLE = 5
 
 
 class CheckResult(Value):
-    """One rule's answer about one day or window, with the numbers that it rests on."""
+    """Result of one rule on one day or window, with its numbers."""
 
     name: str
     passed: bool
-    severity: Severity = Field(description="`error` stops every retrain that needs the day; `warn` is told.")
+    severity: Severity = Field(description="`error` stops every retrain that needs the day; `warn` is only reported.")
     value: float | None = Field(None, description="The number that was judged; absent where there was none to judge.")
     threshold: str = ""
     message: str
@@ -36,7 +36,7 @@ class CheckResult(Value):
 
 
 class Report(Value):
-    """All results about one day or window, and the digests of what was looked at and of the rules put to it."""
+    """All results about one day or window, with the digests of the checked data and of the rules."""
 
     digest: str = Field(description="Digest of the day's rows, or of the window's manifest.")
     rules: str = Field(description="Digest of the policy and of the earlier days that the rules compared with.")
@@ -49,9 +49,9 @@ class Report(Value):
 
 
 class Measure(NamedTuple):
-    """What a rule found: the judged number with its bounds, and the finding in words.
+    """The judged number of a rule with its bounds, and the finding as text.
 
-    `value` None means that the rule does not apply, and `found` says why; a value that is not a number has failed.
+    `value` None means that the rule does not apply, and `found` is the reason; a value that is not a number has failed.
     """
 
     value: float | None
@@ -66,7 +66,7 @@ class Measure(NamedTuple):
 
 @dataclass(frozen=True)
 class Rule(Generic[Subject]):
-    """A rule's name, how much its failure matters, what it says, and how its number is found."""
+    """A rule: name, severity, description, and the function that measures it."""
 
     name: str
     severity: Severity
@@ -80,7 +80,7 @@ def listed(rules: Sequence[Rule[Subject]]) -> dict[str, tuple[Severity, str]]:
 
 
 def results_of(rules: Sequence[Rule[Subject]], subject: Subject) -> tuple[CheckResult, ...]:
-    """Measure every rule, judge all numbers with one Pandera schema, and say what was found.
+    """Measure every rule, judge all numbers with one Pandera schema, and return the results in the order of the rules.
 
     Raises:
         DependencyUnreachable: an outage, or too little memory: that says nothing about the data.
@@ -88,7 +88,7 @@ def results_of(rules: Sequence[Rule[Subject]], subject: Subject) -> tuple[CheckR
     measures = {rule.name: _measured(rule, subject) for rule in rules}
     try:
         failed = _out_of_bounds({name: m for name, m in measures.items() if isinstance(m, Measure)})
-    except Exception as error:  # noqa: BLE001 (whatever went wrong, no rule has passed)
+    except Exception as error:  # noqa: BLE001 (after any error no rule has passed)
         return tuple(_no_result(rule, error) for rule in rules)
     return tuple(_result(rule, measures[rule.name], rule.name in failed) for rule in rules)
 
@@ -150,10 +150,10 @@ def _kept(number: Number) -> Number:
 
 
 def _no_result(rule: Rule[Any], error: Exception) -> CheckResult:
-    told = " ".join(str(error).split())[:300]
+    reason = " ".join(str(error).split())[:300]
     return CheckResult(
         name=rule.name,
         passed=False,
         severity=rule.severity,
-        message=f"gave no result: {type(error).__name__}: {told}",
+        message=f"gave no result: {type(error).__name__}: {reason}",
     )

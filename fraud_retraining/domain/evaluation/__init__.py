@@ -1,4 +1,6 @@
-"""How good a model is on judged rows, how sure that is, and the gates that it must pass.
+"""Metrics of a model on judged rows, their uncertainty, and the gates that a candidate must pass.
 
 Not here: live days (`domain/monitoring`), what a verdict leads to (`domain/releases`).
+Public: `judged.Judged`, `metrics.evaluate`, `comparison.compare`, `uncertainty.metric_intervals`,
+`explanation.explain`, and `gates` (`judge`, `GATES`, `Verdict`).
 """

@@ -1,4 +1,4 @@
-"""How sure one may be that one model beats another on the same rows.
+"""Comparison of two models on the same rows, with its uncertainty.
 
 Here: the paired bootstrap of average precision, overall and by slice. Not here: the metrics of one model
 (`domain/evaluation/metrics.py`) and how much worse is too much (`domain/evaluation/gates/`).

@@ -1,4 +1,4 @@
-"""What moves a model's scores, feature by feature, on a sample of rows.
+"""Contributions of features to a model's scores, on a sample of rows.
 
 Here: contributions to the log-odds of each row, by the way that the estimator allows. Not here: the share of the gain,
 which the model knows without any row (`FittedModel.importance`).

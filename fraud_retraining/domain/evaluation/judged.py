@@ -1,4 +1,4 @@
-"""The rows that judge a model: known labels, one model's scores for them, and what slices and counts them.
+"""Rows with known labels and scores: the input of every metric and comparison.
 
 Here: `Judged`, the same rows under two models (`Pair`), and how keys and categories become codes. Not here: what is
 measured on the rows (`domain/evaluation/metrics.py`, `domain/evaluation/comparison.py`).
@@ -33,7 +33,10 @@ class Categories(NamedTuple):
 def entity_codes(values: pa.ChunkedArray | pa.Array) -> Integers:
     """Codes of an entity's keys, in the order of the keys, so that they do not depend on the order of the rows.
 
-    Rows without a key are no one entity: each has a code of its own, after all others.
+    Rows without a key are separate entities: each has a code of its own, after all others.
+
+    >>> entity_codes(pa.array(["b", "a", None, "b", None])).tolist()
+    [1, 0, 2, 1, 3]
     """
     codes, keys = _encoded(values)
     missing = codes < 0

@@ -1,4 +1,4 @@
-"""How good one model's scores are on rows whose labels are known: overall, by slice, and as probabilities.
+"""Metrics of one model on rows whose labels are known: overall, by slice, and of scores as probabilities.
 
 Here: the metrics of one model and the policy of how models are measured. Not here: the rows
 (`domain/evaluation/judged.py`), how sure one may be that one model beats another (`domain/evaluation/comparison.py`),
@@ -30,7 +30,7 @@ ACCEPTED_FPR = 0.01
 
 
 class MetricsPolicy(Policy):
-    """How models are measured and compared."""
+    """Settings of metrics and of the comparison."""
 
     alert_budget: int = Field(100, ge=1, le=1_000_000, description="Alerts that can be investigated a day.")
     alert_entity: str = Field(
@@ -41,7 +41,7 @@ class MetricsPolicy(Policy):
         max_length=20,
         description="Amounts at which a new slice begins; the first slice starts at 0, the last has no end.",
     )
-    slices: tuple[ColumnName, ...] = Field((), description="Columns of the lake by whose values losses are told apart.")
+    slices: tuple[ColumnName, ...] = Field((), description="Columns of the lake whose values are judged apart.")
     min_slice_frauds: int = Field(50, ge=2, description="Frauds that a slice needs to be judged.")
     max_slice_values: int = Field(30, ge=2, le=1000, description="Values of a slice column; the rarest are joined.")
     resamples: int = Field(500, ge=100, le=20_000, description="Resamples of the paired bootstrap.")
@@ -181,7 +181,7 @@ def card_precision_at_k(judged: Judged, k: int) -> float | None:
 
     As published with the Fraud Detection Handbook (chapter 4, "Precision top-k metrics"): detected entities are no
     longer counted on later days. The divisor is `k` also on a day with fewer than `k` entities, as in the published
-    code: an alert that nobody needed is not a success.
+    code: an alert that was not needed is not a success.
     """
     if not len(judged) or not judged.rankable:
         return None
@@ -262,11 +262,16 @@ class SliceMetrics(Value):
     rows: int
     frauds: int
     log_loss: float | None
-    average_precision: float | None = Field(None, description="None with fewer frauds than the policy asks for.")
+    average_precision: float | None = Field(None, description="None with fewer frauds than the policy requires.")
 
 
 def amount_bands(amounts: Floats, edges: Sequence[float]) -> Categories:
-    """Amounts as bands: under the first edge, from each edge up to the next, from the last edge on."""
+    """Amounts as bands: under the first edge, from each edge up to the next, from the last edge on.
+
+    >>> bands = amount_bands(np.array([5.0, 10.0, 99.0]), (10, 50))
+    >>> [bands.names[code] for code in bands.codes]
+    ['under 10', '10 to 50', '50 and over']
+    """
     if not edges:
         return Categories(np.zeros(len(amounts), dtype=np.int64), ("any",))
     names = (

@@ -1,4 +1,4 @@
-"""How far the numbers of a model would move on other customers: its curve, and every metric that rows give.
+"""Confidence intervals of the curve and the metrics of a model, by a bootstrap over customers.
 
 Here: a bootstrap over customers that is cheap enough for every retrain, because it looks at some hundred thresholds
 only. Not here: the exact paired test that a gate rests on (`domain/evaluation/comparison.py`).
@@ -10,7 +10,7 @@ off again: an interval is the exact value plus what the resamples deviate from t
 Card Precision reads of each day only its suspects in order: a customer of weight 3 is three of them, each with an alert
 of its own. The calibration error reads the sums of its bins by customer, and differs in one thing: an error is never
 below 0, so the chance that resampling adds to that of the rows makes nearly every resample worse. Its interval is
-around the middle of the resamples, where that addition is gone.
+around the middle of the resamples, where that addition cancels.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -178,7 +178,7 @@ def _surprise(judged: Judged, customers: int) -> Any:
 
 
 def _losses(judged: Judged, customers: int) -> dict[str, NDArray[np.float32]]:
-    """Sums by customer of what is a mean over the rows."""
+    """Sums by customer of the metrics that are means over the rows."""
     if not judged.probable:
         return {}
     squares = (judged.scores - judged.labels) ** 2
@@ -240,14 +240,14 @@ def metric_intervals(
     if not drawn:
         return {}
     measured = [_metrics(one) for one in drawn]
-    told = {}
+    found: dict[str, MetricIntervals] = {}
     for name in measured[0]:
         values = [known.get(name) for known in exact]
-        if all(name in found for found in measured) and None not in values:
+        if all(name in one for one in measured) and None not in values:
             centred = name == CALIBRATION_ERROR
-            resampled = [_centred(found[name]) if centred else found[name] for found in measured]
-            told[name] = _intervals(resampled, [float(value or 0) for value in values], confidence)
-    return told
+            resampled = [_centred(one[name]) if centred else one[name] for one in measured]
+            found[name] = _intervals(resampled, [float(value or 0) for value in values], confidence)
+    return found
 
 
 def _centred(drawn: Floats) -> Floats:

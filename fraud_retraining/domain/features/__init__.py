@@ -1,4 +1,6 @@
-"""What a model knows about a transaction at the moment it happens, and what each column is made of.
+"""Point-in-time features of a transaction, their inputs, and the lineage of columns.
 
 Not here: running the expressions (`adapters/storage/engine.py`) and which days a model learns from (`domain/training`).
+Public: `point_in_time.FeaturePlan`, `point_in_time.transaction_features`, `point_in_time.ENTITY_FEATURES`,
+`columns.table_columns`, `lineage.features_inputs`.
 """

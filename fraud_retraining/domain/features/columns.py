@@ -46,8 +46,8 @@ class Column(NamedTuple):
     made_of: tuple[tuple[str, str], ...] = ()
 
     @property
-    def told(self) -> str:
-        """What it holds and is made of, in a line."""
+    def summary(self) -> str:
+        """Description and sources, in a line."""
         tables = dict.fromkeys(table for table, _ in self.made_of)
         parts = [f"{one} ({', '.join(name for table, name in self.made_of if table == one)})" for one in tables]
         return f"{self.description}; made of {' and '.join(parts)}" if parts else self.description
@@ -72,8 +72,8 @@ def _raw(mapping: LakeMapping) -> Iterator[Column]:
 
 def _transactions(mapping: LakeMapping) -> Iterator[Column]:
     for name, columns in mapping.lake_names.items():
-        kind, told = CORE.get(name) or _further(name, mapping)
-        yield Column(name, kind, told, tuple((RAW, column) for column in columns))
+        kind, description = CORE.get(name) or _further(name, mapping)
+        yield Column(name, kind, description, tuple((RAW, column) for column in columns))
 
 
 def _further(name: str, mapping: LakeMapping) -> tuple[str, str]:
@@ -85,10 +85,10 @@ def _further(name: str, mapping: LakeMapping) -> tuple[str, str]:
 def _entity_days(plan: FeaturePlan) -> Iterator[Column]:
     sources = {"key": (), "last_at": (TIMESTAMP,), "labelled": (IS_FRAUD,), "frauds": (IS_FRAUD,)}
     for entity in plan.entities:
-        for name, (kind, told) in SUMS.items():
+        for name, (kind, description) in SUMS.items():
             read = sources.get(name, () if name == "count" else (AMOUNT,))
             made_of = tuple((TRANSACTIONS, column) for column in (entity, *read))
-            yield Column(f"{entity}.{name}", kind, f"{entity} and day: {told}", made_of)
+            yield Column(f"{entity}.{name}", kind, f"{entity} and day: {description}", made_of)
 
 
 def _features(plan: FeaturePlan) -> Iterator[Column]:
@@ -105,10 +105,10 @@ def _feature_type(name: str, plan: FeaturePlan) -> tuple[str, str]:
         return "string", "category" if name in plan.categorical else "only for slices of the evaluation; no feature"
     topic = plan.topics.get(name, "transaction")
     days = plan.horizons.get(name, 0)
-    told = f"about the {topic.replace('_', ' ')}" + (
+    description = f"about the {topic.replace('_', ' ')}" + (
         f"; looks back {days} day{'s' if days > 1 else ''}" if days else ""
     )
-    return "float", told
+    return "float", description
 
 
 def _feature_sources(name: str, plan: FeaturePlan) -> tuple[tuple[str, str], ...]:

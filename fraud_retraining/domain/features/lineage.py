@@ -1,6 +1,6 @@
-"""What a partition was made from, and whether it still stands.
+"""Inputs of each partition as digests: a partition is made again when one of them changes.
 
-Here: the inputs of a day of each asset as digests, from which follows what has to be made again. Labels and facts
+Here: the inputs of a day of each asset. Labels and facts
 (everything but labels) have digests of their own: features look back on facts of every day, but on labels only of
 days that the label delay has released, so a label that arrives makes no other day stale before its time.
 """
@@ -25,12 +25,12 @@ Digests = Mapping[date, DayDigests]
 
 
 def transactions_inputs(source_version: str, mapping_digest: str, code: str) -> dict[str, str]:
-    """What `transactions`[D] is made from."""
+    """Inputs of `transactions`[D]."""
     return {"source": source_version, "mapping": mapping_digest, "code": code}
 
 
 def entity_days_inputs(transactions: DayDigests, plan_digest: str, code: str) -> dict[str, str]:
-    """What `entity_days`[D] is made from."""
+    """Inputs of `entity_days`[D]."""
     return {"transactions": transactions.whole, "plan": plan_digest, "code": code}
 
 
@@ -54,7 +54,7 @@ def lookback(plan: FeaturePlan, day: date) -> list[date]:
 def features_inputs(
     plan: FeaturePlan, day: date, transactions: Digests, entity_days: Digests, plan_digest: str, code: str
 ) -> dict[str, str]:
-    """What `transaction_features`[day] is made from; a day that is not there counts as having no transactions."""
+    """Inputs of `transaction_features`[day]; an absent day counts as a day without transactions."""
 
     def facts(of: Digests, days: list[date]) -> str:
         return digest([[d.isoformat(), of[d].facts] for d in days if d in of])

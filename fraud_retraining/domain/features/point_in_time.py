@@ -10,7 +10,7 @@ earlier timestamp, or the same timestamp and a smaller transaction_id.
 - A window of 1 day is (t - 24 h, t]. A longer one is day D so far plus the whole days D-n .. D-1.
 - Count, mean, maximum and the ratio of the two include the transaction itself. Its own ratio, z-score and seconds since
   the previous transaction set it against the earlier ones only.
-- A transaction without the key of a nullable entity has the features of a key that was never seen; it is nobody's past.
+- A transaction without the key of a nullable entity has the features of a key never seen; it is in no key's past.
 - Label features end with day D-L-1, the last one whose labels may be used: a window of n days is the whole days
   D-L-n .. D-L-1, the same for every transaction of the entity on D. Days since the first and the last known fraud,
   days since the last known non-fraud, and the fraud streak (known frauds on the days after that one, and days since
@@ -49,7 +49,7 @@ SATURDAY = 5
 
 GRID_SHIFT = 1.5 * 2.0**42
 """Adding and taking away this number rounds an amount to a multiple of 2**-10. Sums run over such amounts, because
-float64 adds them exactly up to 2**43 (their squares up to 2**33) in whatever order the engine adds: a day computed
+float64 adds them exactly up to 2**43 (their squares up to 2**33) in any order of addition: a day computed
 twice is the same to the last bit."""
 
 NO_PAST_RATIO = 1.0
@@ -92,7 +92,7 @@ class _Past(NamedTuple):
 
 @dataclass(frozen=True)
 class Seen:
-    """What a feature of an entity is computed from: one row a transaction of `day`, with what is known of its entity.
+    """Inputs of a feature of an entity: one row a transaction of `day`, with the history of its entity.
 
     `window` is the window in days, and the longest one for a feature that has none of its own.
     """
@@ -271,14 +271,14 @@ class FeaturePlan(Value):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Columns of `transaction_features`: what happened when to whom, what is known of the answer, features."""
+        """Columns of `transaction_features`: id, time, entities, label, features."""
         labelled_at = (LABELLED_AT,) if self.labelled_at else ()
         slices = tuple(name for name in self.slices if name not in self.categorical)
         return (TRANSACTION_ID, TIMESTAMP, *self.entities, IS_FRAUD, *labelled_at, *slices, *self.names)
 
     @property
     def topics(self) -> dict[str, str]:
-        """What each feature is about: the transaction itself, an entity, or an entity's labels."""
+        """Topic of each feature: the transaction itself, an entity, or an entity's labels."""
         about = {
             one.name: f"{entity}_labels" if one.feature.labels else entity
             for entity, policy in self.entities.items()
@@ -325,7 +325,7 @@ def no_label_days(policy: EntityPolicy, label_delay_days: int) -> int:
 
 
 def entity_days(transactions: ir.Table, entity: str, plan: FeaturePlan, day: Day) -> ir.Table:
-    """What each key of `entity` did on `day`: count, sums, maximum, last time, and the labels that features may use."""
+    """Statistics of each key of `entity` on `day`: count, sums, maximum, last time, labels that features may use."""
     transactions = _with_key(transactions, entity, plan)
     rows = transactions.select(
         key=transactions[entity],
@@ -359,7 +359,7 @@ def transaction_features(
     `day`. None, or an entity left out, means there are none. `day` may be an expression, such as the one value of a
     one-row table: then one compiled query serves every day.
     Our own features are float32 (amount: float64) and never null; numeric columns that pass through are null, never
-    NaN, where the lake has nothing, or nothing finite.
+    NaN, where the lake has no finite number.
     """
     rows = today
     for entity, policy in plan.entities.items():
@@ -373,8 +373,8 @@ def transaction_features(
 
 
 _YESTERDAY, _TODAY = range(2)
-"""Days that are laid over each other by time of day. At one instant today comes last: what is exactly 24 hours old is
-outside the window."""
+"""Days that are laid over each other by time of day. At one instant today comes last: a transaction that is exactly
+24 hours old is outside the window."""
 
 _BEFORE = ibis.window(preceding=(None, 1), group_by="key", order_by=["clock", "kind", "id"])
 _AFTER = ibis.window(following=(1, None), group_by="key", order_by=["clock", "kind", "id"])
@@ -396,12 +396,12 @@ def _last_24_hours(plan: FeaturePlan, day: Day, entity: str, today: ir.Table, ye
 
 
 def _with_key(rows: ir.Table, entity: str, plan: FeaturePlan) -> ir.Table:
-    """The rows that belong to somebody. The others have no past together: each is as one that was never seen."""
+    """The rows that have a key. Rows without one share no history: each has the features of a key never seen."""
     return rows.filter(rows[entity].notnull()) if plan.entities[entity].nullable else rows
 
 
 def _of_one_type(*tables: ir.Table) -> list[ir.Table]:
-    """Tables whose keys can be compared: a day on which nobody had the key does not know whether it is text."""
+    """Tables whose keys can be compared: a day without any key does not know whether the key is text."""
     if len({table.key.type() for table in tables}) == 1:
         return list(tables)
     return [table.mutate(key=table.key.cast("string")) for table in tables]
@@ -483,8 +483,8 @@ def _label_sums(days: ir.Table, policy: EntityPolicy, plan: FeaturePlan, day: Da
 
 
 def _no_entity_days(today: ir.Table, entity: str, plan: FeaturePlan, day: Day) -> ir.Table:
-    nobody = today.filter(ibis.literal(False))
-    return entity_days(nobody, entity, plan, day).mutate(day=_date(day))
+    empty = today.filter(ibis.literal(False))
+    return entity_days(empty, entity, plan, day).mutate(day=_date(day))
 
 
 def _beside(rows: ir.Table, column: str, values: ir.Table) -> ir.Table:

@@ -88,7 +88,7 @@ def _time_limits(history: ReleaseHistory) -> Iterator[str]:
         f"{(days.as_of - days.training.end).days} days before its as-of day."
     )
     if history.evaluation is not None and history.evaluation.aged is not None:
-        yield history.evaluation.aged.told
+        yield history.evaluation.aged.summary
     if history.window.missing:
         yield f"Days that were missing: {', '.join(map(str, history.window.missing))}."
     if history.rewritten:

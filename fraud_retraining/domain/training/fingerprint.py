@@ -1,6 +1,6 @@
-"""Digests: of a table's values, of a policy, and of everything that determines a model.
+"""Fingerprint of a model: a digest of everything that determines it.
 
-Here: what is part of each digest and how it is made stable. Not here: where digests are kept and compared
+Here: what is part of the fingerprint, and the differences between two. Not here: where digests are kept and compared
 (`adapters/storage/store.py`, `adapters/mlflow/registry.py`) and reading the source code that a fingerprint names.
 """
 
@@ -36,7 +36,7 @@ class Fingerprint(Value):
     features: tuple[str, ...] = Field(description="Feature columns in the order that the model reads.")
     categorical: tuple[str, ...] = ()
     features_policy: str
-    model: dict[str, JsonValue] = Field(description="Estimator, parameters, seed and whatever else steers the fit.")
+    model: dict[str, JsonValue] = Field(description="Estimator, parameters, seed and further settings of the fit.")
     code: str = Field(description="Digest of the versions of the code that computes features and fits.")
     libraries: dict[str, str] = Field(description="Versions of the libraries that the fit depends on.")
 
@@ -52,7 +52,7 @@ class Fingerprint(Value):
         return dict(sorted(pins.items()))
 
     def role(self, day: date) -> str:
-        """What a day was used for; the first of these when for several."""
+        """Role of a day: training, holdout, fixed or history; the first of these when it has several."""
         roles = ("training", "holdout", "fixed", "history")
         return next(name for name in roles if any(pin.day == day for pin in getattr(self, name)))
 
@@ -80,28 +80,28 @@ def fingerprint(window: TrainingWindow, *, model: BaseModel, code: str, librarie
 
 
 def changes(before: Fingerprint, after: Fingerprint) -> list[str]:
-    """What made a fingerprint another one, in words: days that changed, came or went, and everything else by name."""
-    told = _changed_days(before, after)
+    """Differences between two fingerprints as text: days that changed, came or went, and all other parts by name."""
+    found = _changed_days(before, after)
     for name in ("as_of", "label_delay_days", "features", "categorical", "features_policy", "code"):
         if getattr(before, name) != getattr(after, name):
-            told.append(f"{name.replace('_', ' ')} changed")
+            found.append(f"{name.replace('_', ' ')} changed")
     for name in ("model", "libraries"):
-        told += [f"{name} {change}" for change in _changed_keys(getattr(before, name), getattr(after, name))]
-    return told
+        found += [f"{name} {change}" for change in _changed_keys(getattr(before, name), getattr(after, name))]
+    return found
 
 
 def _changed_days(before: Fingerprint, after: Fingerprint) -> list[str]:
     old, new = before.days, after.days
     both = [day for day in old if day in new]
-    told = [f"day {day} changed" for day in both if old[day].digest != new[day].digest]
-    told += [f"day {day} is new" for day in new if day not in old]
-    told += [f"day {day} is no longer used" for day in old if day not in new]
+    found = [f"day {day} changed" for day in both if old[day].digest != new[day].digest]
+    found += [f"day {day} is new" for day in new if day not in old]
+    found += [f"day {day} is no longer used" for day in old if day not in new]
     counted = {
         "features": sum(_other_features(old[day], new[day]) for day in both),
         "weights": sum(old[day].weight != new[day].weight for day in both),
         "roles": sum(before.role(day) != after.role(day) for day in both),
     }
-    return told + [f"{what} of {count} days changed" for what, count in counted.items() if count]
+    return found + [f"{what} of {count} days changed" for what, count in counted.items() if count]
 
 
 def _other_features(before: DayPin, after: DayPin) -> bool:

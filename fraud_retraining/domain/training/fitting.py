@@ -42,10 +42,10 @@ class ModelPolicy(Policy):
 
     @field_validator("name")
     @classmethod
-    def _askable(cls, name: str) -> str:
+    def _valid_name(cls, name: str) -> str:
         if signs := sorted({sign for sign in name if sign in _SIGNS_OF_ADDRESSES or not sign.isprintable()}):
             held = " ".join(repr(sign)[1:-1] for sign in signs)
-            raise ValueError(f"{name!r} holds {held}, by which MLflow could not ask for a model")
+            raise ValueError(f"{name!r} holds {held}, which MLflow does not allow in the name of a model")
         if name != name.strip():
             raise ValueError(f"{name!r} begins or ends with a space")
         return name
@@ -58,7 +58,7 @@ class ModelPolicy(Policy):
         return estimator
 
     @model_validator(mode="after")
-    def _obeyable(self) -> Self:
+    def _valid_parameters(self) -> Self:
         _ = self.parameters
         return self
 

@@ -43,7 +43,7 @@ def files_digest(files: Mapping[str, bytes]) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class FittedModel:
-    """A fitted model: what it reads, how it was fitted, and what it answers.
+    """A fitted model: its features, how it was fitted, and its scores.
 
     `facts` are numbers about the fit (rows, frauds, sum of weights, constant features); they decide nothing.
     """

@@ -235,7 +235,7 @@ class TrainingBlocks:
             raise DataInvalid(
                 "The training rows changed between two passes of the fit.",
                 culprits=[f"first {self.census.rows} rows, then {census.rows}"],
-                remedy="Read the window in a fixed order from files that nobody rewrites.",
+                remedy="Read the window in a fixed order from files that are not rewritten during the fit.",
             )
 
     def counted(self) -> Census:

@@ -1,4 +1,4 @@
-"""Which days a model learns from and which days judge it.
+"""The days that a model learns from, and the days that judge it.
 
 Here: the arithmetic of as-of day, label delay, holdout and training window, and the manifest that a window leaves. Not
 here: whether the days' data is good (`domain/training/window_checks.py`) and reading it (`adapters/storage/store.py`).
@@ -76,7 +76,7 @@ class HoldoutPolicy(Policy):
 
 
 class WindowDays(Value):
-    """The days of one retrain: what it learns from, what judges it, and how much each training day weighs."""
+    """The days of one retrain: training days with their weights, holdout, and fixed evaluation days."""
 
     strategy: Literal["rolling", "expanding", "weighted"]
     as_of: date
@@ -103,6 +103,10 @@ def first_as_of_day(
     """The first as-of day that can be trained on a lake that begins on `first_day`.
 
     `missing` is how many days of its window may be absent.
+
+    >>> policies = RollingWindow(days=30), HoldoutPolicy(days=7), LabelPolicy(delay_days=7)
+    >>> print(first_as_of_day(date(2026, 1, 1), *policies))
+    2026-02-13
     """
     judged = timedelta(days=labels.delay_days + holdout.days)
     if isinstance(window, ExpandingWindow):
@@ -111,10 +115,14 @@ def first_as_of_day(
 
 
 def window_days(as_of: date, window: WindowPolicy, holdout: HoldoutPolicy, labels: LabelPolicy) -> WindowDays:
-    """The days that `as_of` means, whenever it is asked.
+    """The days of an as-of day; the same whenever it is computed.
 
     Mature through M = as_of - delay; holdout M-H+1 .. M; a rolling window is the W days before the holdout. Fixed
     evaluation days that end after M do not judge yet: their labels are not known as of then.
+
+    >>> found = window_days(date(2026, 3, 31), RollingWindow(days=30), HoldoutPolicy(days=7), LabelPolicy(delay_days=7))
+    >>> print(found.training.start, found.training.end, found.holdout.start, found.holdout.end)
+    2026-02-16 2026-03-17 2026-03-18 2026-03-24
 
     Raises:
         ValueError: an expanding window whose start lies at or after the holdout, or a fixed evaluation range that
@@ -208,7 +216,7 @@ class TrainingWindow(Value):
 
 
 class FeatureDay(Value):
-    """What a window needs to know of a day: its digests, and when its labels became known."""
+    """Facts of a day that a window needs: digests, and when its labels became known."""
 
     digest: str
     features_digest: str

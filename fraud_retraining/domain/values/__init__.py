@@ -1,4 +1,6 @@
-"""What everything else is written in: base of values, days, intervals, digests, canonical columns, errors, redaction.
+"""Values that every capability uses: base classes, days, intervals, digests, canonical columns, errors, redaction.
 
-Not here: anything that only one capability needs.
+Not here: a value that only one capability needs; it belongs beside the rules that use it.
+Public: `base.Value`, `base.Policy`, `days.DayRange`, `digests.digest`, `errors.RetrainingError` and its family,
+`grids.Grid`, `interval.Interval`, `redaction.redact`, and the canonical columns in `schemas`.
 """

@@ -1,16 +1,22 @@
-"""What values and policies have in common: they never change, and hold nothing but what they declare.
+"""Base classes of values and policies: immutable, and closed to fields that they do not declare.
 
-Here: the two bases. Not here: the values themselves, which stand where they are used.
+Not here: the values themselves, which are defined beside the rules that use them.
 """
 
 from pydantic import BaseModel, ConfigDict
 
 
 class Value(BaseModel):
-    """Something that was found, measured or decided: equal where its fields are."""
+    """A measured, found or decided value. Two values are equal when their fields are.
+
+    >>> class Share(Value):
+    ...     value: float
+    >>> Share(value=0.5) == Share(value=0.5)
+    True
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Policy(Value):
-    """Something that a rule obeys, and that a user can set."""
+    """The settings of a rule, with bounds and a description for each field."""

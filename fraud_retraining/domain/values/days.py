@@ -1,7 +1,7 @@
-"""A day, as a value or as an expression of the engine.
+"""A day, as a value or as an expression of the query engine, and ranges of days.
 
-Here: when a day starts, in the form that a query needs. A query over an expression is compiled once and then serves
-every day. Not here: which days belong together (`domain/training/windows.py`).
+A query over an expression is compiled once and then used for every day. Not here: which days belong together
+(`domain/training/windows.py`).
 """
 
 from collections.abc import Iterator
@@ -18,14 +18,19 @@ Day: TypeAlias = date | ir.DateScalar
 
 
 def start_of(day: Day) -> ir.TimestampScalar:
-    """Its first microsecond."""
+    """First microsecond of a day."""
     if isinstance(day, date):
         return ibis.literal(datetime.combine(day, time.min), "timestamp(6)")
     return day.cast("timestamp(6)")
 
 
 class DayRange(Value):
-    """A run of whole UTC days, both ends included."""
+    """A range of whole UTC days, both ends included.
+
+    >>> days = DayRange(start=date(2026, 2, 27), end=date(2026, 3, 1))
+    >>> len(days), date(2026, 3, 1) in days, [day.day for day in days]
+    (3, True, [27, 28, 1])
+    """
 
     start: date
     end: date

@@ -1,7 +1,6 @@
 """Digests of values: of a table's rows, of anything that can be written as JSON.
 
-Here: what is alike has one digest, on every machine and in every order. Not here: what determines a model
-(`domain/training/fingerprint.py`).
+Equal values have one digest, on every machine. Not here: what determines a model (`domain/training/fingerprint.py`).
 """
 
 import hashlib
@@ -20,8 +19,11 @@ from pydantic_core import to_jsonable_python
 def table_digest(table: pa.Table) -> str:
     """SHA-256 over column names, types and values, in the order of rows and columns.
 
-    Equal values give an equal digest however they are cut into chunks, whatever lies in the slots of nulls, which
-    NaN it is, and whether text is stored plain, large or as a dictionary. A null differs from every value.
+    The digest does not depend on how columns are cut into chunks, on the bytes in the slots of nulls, on the kind of
+    NaN, or on whether text is stored plain, large or as a dictionary. A null differs from every value.
+
+    >>> table_digest(pa.table({"a": [1]})) == table_digest(pa.table({"a": pa.chunked_array([[1], []])}))
+    True
     """
     return ColumnDigests.of(table).table()
 
@@ -86,7 +88,7 @@ def _one_nan(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def _varying(chunk: pa.Array) -> _Content:
-    """Text, bytes, and what is exact as text: values one after the other, and the length of each."""
+    """Text, bytes, and types whose text is exact: values one after the other, and the length of each."""
     large = chunk.cast(pa.large_binary() if _is_bytes(chunk.type) else pa.large_string())
     reported = large.fill_null(b"" if _is_bytes(chunk.type) else "")
     _, offsets, data = reported.buffers()
@@ -109,8 +111,11 @@ def _type_name(kind: pa.DataType) -> str:
 def digest(value: Any) -> str:
     """SHA-256 over canonical JSON: of a policy, a manifest, or anything made of plain values.
 
+    >>> digest({"b": 1, "a": {2, 1}}) == digest({"a": [1, 2], "b": 1})
+    True
+
     Raises:
-        ValueError: a value that is not finite, which JSON cannot tell apart reliably.
+        ValueError: a number that is not finite; JSON has no single form for it.
     """
     plain = to_jsonable_python(_ordered(value))
     text = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)

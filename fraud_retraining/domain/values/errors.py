@@ -1,14 +1,13 @@
-"""The one family of errors that a person meets.
+"""The family of errors with a known meaning: each has an exit code, culprits and a remedy.
 
-Here: every failure that has a known meaning, with its exit code and its remedy. Not here: bugs, which stay
-ordinary exceptions and leave with exit code 1, as what is stored and is not what was recorded does.
+Not here: bugs, which stay ordinary exceptions and exit with code 1, as `IntegrityError` does.
 
     RetrainingError                     exit code
     ├── SettingsError                   2  settings or usage
-    │   └── NotPermitted                2  somebody who may not decide
+    │   └── NotPermitted                2  a user who may not decide
     ├── DataInvalid                     3  the lake, a day, a column or the window is not usable
     ├── GateFailed                      4  the candidate is not good enough
-    ├── Conflict                        5  somebody or something else decided first
+    ├── Conflict                        5  another decision came first
     │   └── Busy                        5  another retrain is under way
     ├── BudgetExceeded                  6  time or cost
     └── DependencyUnreachable           7  lake, store, MLflow or disk did not answer
@@ -23,9 +22,14 @@ from typing import ClassVar
 
 
 class RetrainingError(Exception):
-    """A failure with a known meaning: what is wrong, with which culprits, and what to do about it.
+    """A failure with a known meaning: the problem, its culprits, and the remedy.
 
-    `days` are the days whose data is to blame, where it is theirs.
+    `days` are the days whose data caused it, if data did.
+
+    >>> print(SettingsError("window.days is out of bounds", culprits=["window.days: 0"], remedy="Set 1 or more."))
+    window.days is out of bounds
+      - window.days: 0
+    Remedy: Set 1 or more.
     """
 
     exit_code: ClassVar[int] = 1
@@ -67,13 +71,13 @@ def _rebuild(
 
 
 class SettingsError(RetrainingError):
-    """Settings or arguments that cannot be obeyed; `culprits` lists every problem, not just the first."""
+    """Invalid settings or arguments; `culprits` lists every problem, not just the first."""
 
     exit_code = 2
 
 
 class NotPermitted(SettingsError):
-    """A decision by somebody who may not make it: no reviewer, not proven, or about their own candidate."""
+    """A decision by a user who may not make it: not a reviewer, identity not proven, or about their own candidate."""
 
 
 class DataInvalid(RetrainingError):
@@ -95,7 +99,7 @@ class Conflict(RetrainingError):
 
 
 class Busy(Conflict):
-    """A retrain that found another one under way. It did not fail: it was not begun."""
+    """A retrain that did not start because another one is running. It did not fail."""
 
 
 class BudgetExceeded(RetrainingError):
@@ -105,21 +109,21 @@ class BudgetExceeded(RetrainingError):
 
 
 class DependencyUnreachable(RetrainingError):
-    """Something outside that could not be read or written. Never the same as "there is nothing there"."""
+    """An external system that could not be read or written. It is never the same as "there is nothing"."""
 
     exit_code = 7
 
 
 class IntegrityError(DependencyUnreachable):
-    """Stored bytes that are not the bytes that were recorded. No outage: waiting and trying again help nothing."""
+    """Stored bytes that differ from those that were recorded. It is no outage: a retry does not help."""
 
     exit_code = 1
 
 
 class RecordAltered(IntegrityError):
-    """The record of decisions is not what was written, or what is to be acted on is not what the record says.
+    """The ledger was changed after it was written, or an artifact differs from what the ledger records.
 
-    No re-run cures it, and automation stops: a person has to find out who changed what.
+    A re-run does not help, and automation stops: an operator has to find out who changed what.
     """
 
 

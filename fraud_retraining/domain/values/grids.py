@@ -1,10 +1,10 @@
-"""A table as plain cells, and how numbers are written in it.
+"""A table as plain cells, and the format of numbers in it.
 
 Here: the value that every medium prints. Not here: which tables there are (`domain/review/tables.py`,
 `domain/monitoring/drift_tables.py`, `domain/audit/period.py`) and printing them (`orchestration/rendering.py`,
 `adapters/pages/html.py`, `commands/implementation/audit_tables.py`).
 
-Cells are text or whole numbers; whoever prints them treats text as what a stranger may have written.
+Cells are text or whole numbers. Text may come from outside: code that prints it has to escape it.
 """
 
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ NONE = "-"
 
 
 class Grid(Value):
-    """A table: what it is called, its columns, its rows, and what has to be known to read it."""
+    """A table: name, title, columns, rows, and a note for the reader."""
 
     name: str
     title: str
@@ -27,12 +27,16 @@ class Grid(Value):
 
 
 def grid(name: str, title: str, columns: tuple[str, ...], rows: Iterable[tuple[Cell, ...]], note: str = "") -> Grid:
-    """A grid from rows that are made one by one."""
+    """A grid from an iterable of rows."""
     return Grid(name=name, title=title, columns=columns, rows=tuple(rows), note=note)
 
 
 def number(value: float | None, form: str = ".4f") -> str:
-    """A number as people read it; a dash where there is none."""
+    """A number as text; a dash where there is none.
+
+    >>> number(0.12345), number(None), share(0.051)
+    ('0.1235', '-', '5.1%')
+    """
     return NONE if value is None else format(value, form)
 
 

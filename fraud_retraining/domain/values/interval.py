@@ -1,6 +1,6 @@
-"""A value with the range that it may well have been in.
+"""A value with its confidence interval.
 
-Here: the value. Not here: how it is found (`domain/evaluation/comparison.py`, `domain/evaluation/uncertainty.py`).
+Not here: how it is computed (`domain/evaluation/comparison.py`, `domain/evaluation/uncertainty.py`).
 """
 
 from pydantic import Field
@@ -9,7 +9,7 @@ from fraud_retraining.domain.values.base import Value
 
 
 class Interval(Value):
-    """A value with the interval that resampling gives it."""
+    """A value with the confidence interval from resampling."""
 
     value: float
     low: float

@@ -1,7 +1,7 @@
-"""Names that users give to columns and entities, and which of them the work cannot bear.
+"""Names that users give to columns and entities, and the problems that make a name invalid.
 
-Here: what is refused at start, so that nothing fails for a name after hours of work. Not here: where the names stand in
-the settings (`settings.py`). Names used inside begin with `__`, which no user's name may.
+Names are checked at start, so that no run fails for a name after hours of work. Internal names begin with `__`, which
+no name of a user may. Not here: where the names are set (`settings.py`).
 """
 
 import re
@@ -17,12 +17,12 @@ _SIGNS_OF_FEATURES = "[]<"
 
 
 def shown(name: str) -> str:
-    """A name as messages show it: with signs that cannot be printed written out."""
+    """A name as messages show it: characters that cannot be printed are escaped."""
     return name if name.isprintable() else repr(name)
 
 
 def column_problem(name: str) -> str:
-    """Why no column may be called so; empty when it may."""
+    """Problem with a name of a column; empty when there is none."""
     if name.startswith(INTERNAL):
         return f"begins with {INTERNAL}, as only names used inside do"
     if not name.isprintable() or not name.strip():
@@ -31,21 +31,26 @@ def column_problem(name: str) -> str:
 
 
 def feature_problem(name: str, own: Iterable[str]) -> str:
-    """Why no feature may be called so, where `own` are the names of the project's columns; empty when it may.
+    """Problem with a name of a feature; empty when there is none. `own` are the names of the project's columns.
 
-    The engine does not tell capitals apart, and XGBoost refuses some signs in names of features.
+    DuckDB compares column names without letter case, and XGBoost refuses some characters in names of features.
+
+    >>> feature_problem("amount[eur]", [])
+    'holds [ and ], which XGBoost refuses in names of features'
+    >>> feature_problem("country", ["hour"])
+    ''
     """
     if signs := [sign for sign in _SIGNS_OF_FEATURES if sign in name]:
         return f"holds {' and '.join(signs)}, which XGBoost refuses in names of features"
     same = [mine for mine in (*INSIDE, *own) if mine.casefold() == name.casefold()]
     if not same:
         return column_problem(name)
-    capitals = "" if same[0] == name else f" ({same[0]}; capitals do not tell columns apart)"
+    capitals = "" if same[0] == name else f" ({same[0]}; letter case is ignored)"
     return f"has the name of a column that the project makes itself{capitals}"
 
 
 def entity_problem(name: str, reserved: Iterable[str]) -> str:
-    """Why no entity may be called so; empty when it may."""
+    """Problem with a name of an entity; empty when there is none."""
     if not _ENTITY.fullmatch(name):
         return "is no name of lower-case letters, digits and underscores that begins with a letter"
     if name in {*reserved, *INSIDE}:
@@ -54,7 +59,11 @@ def entity_problem(name: str, reserved: Iterable[str]) -> str:
 
 
 def twins(names: Sequence[str]) -> list[tuple[str, ...]]:
-    """Names that differ in capitals only, together."""
+    """Groups of names that differ in letter case only.
+
+    >>> twins(["Amount", "country", "AMOUNT"])
+    [('Amount', 'AMOUNT')]
+    """
     same: dict[str, dict[str, None]] = {}
     for name in names:
         same.setdefault(name.casefold(), {})[name] = None

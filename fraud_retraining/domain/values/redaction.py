@@ -1,7 +1,7 @@
-"""What must never be written down: passwords, tokens and keys, wherever they hide in text.
+"""Redaction of secrets in text: passwords, tokens, keys and card numbers.
 
-Here: finding and blanking secrets in a text, and knowing a field by its name as secret. Not here: where secrets come
-from (`settings.py`) and what is recorded (`domain/ledger/events.py`).
+Here: blanking secrets in a text, and fields whose name says that they hold one. Not here: the source of secrets
+(`settings.py`) and what is recorded (`domain/ledger/events.py`).
 """
 
 import re
@@ -35,7 +35,10 @@ _SECRET_NAME = re.compile(
 def redact(text: str) -> str:
     """The text with every secret in it blanked; hosts, paths and user-readable words stay.
 
-    What was redacted stays as it is when it is redacted again: what blanking uncovers is blanked at once.
+    Redacting twice gives the same text: blanking is repeated until nothing changes.
+
+    >>> redact("postgresql://user:pa55@db/ledger?token=abc")
+    'postgresql://***@db/ledger?token=***'
     """
     while (blanked := _redact_once(text)) != text:
         text = blanked
@@ -76,5 +79,9 @@ def _is_card(digits: str) -> bool:
 
 
 def is_secret_name(name: str) -> bool:
-    """Whether a field of this name holds a secret, whatever its value looks like."""
+    """Whether the name of a field says that it holds a secret.
+
+    >>> is_secret_name("slack_token"), is_secret_name("tokens_used")
+    (True, False)
+    """
     return _SECRET_NAME.search(name) is not None

@@ -20,11 +20,11 @@ IS_FRAUD = "is_fraud"
 LABELLED_AT = "labelled_at"
 CORE_COLUMNS = (TRANSACTION_ID, TIMESTAMP, AMOUNT, IS_FRAUD)
 TRANSACTION = "transaction"
-"""What stands for an entity where alerts are about single transactions."""
+"""Name used instead of an entity where alerts are about single transactions."""
 
 
 class ColumnPolicy(Policy):
-    """What the lake calls the canonical columns."""
+    """Names of the canonical columns in the lake."""
 
     transaction_id: ColumnName = Field("TRANSACTION_ID", description="Column that names a transaction; unique.")
     timestamp: ColumnName = Field("TX_DATETIME", description="Column with the time of the transaction, UTC if naive.")
@@ -39,7 +39,7 @@ class ColumnPolicy(Policy):
 
 
 class EntityPolicy(Policy):
-    """Somebody or something that transactions belong to: a customer, terminal, card or device."""
+    """A kind of party that transactions belong to: customer, terminal, card or device."""
 
     column: ColumnName | Annotated[tuple[ColumnName, ...], Field(min_length=1)] = Field(
         description="Column in the lake with integer or text keys, or several that are one key together: [a, b]."
@@ -91,12 +91,16 @@ class ColumnFeaturePolicy(Policy):
 
 LabelValue = bool | int | float | str
 _SPELLINGS = {True: ("true", "yes", "on"), False: ("false", "no", "off")}
-"""What YAML 1.1 reads as one value: whoever lists `yes` has it from text that says yes, or from a boolean."""
+"""Texts that YAML 1.1 reads as one boolean: a listed `yes` may come from text or from a boolean."""
 BLANKS = " \t\n\r\v\f"
 
 
 def label_texts(value: LabelValue) -> tuple[str, ...]:
-    """What a listed label looks like as text: without capitals and outer blanks, a whole number without decimals."""
+    """A listed label as text: lower case, without outer blanks, a whole number without decimals.
+
+    >>> label_texts(" Fraud "), label_texts(1.0), label_texts(True)
+    (('fraud',), ('1',), ('true', 'yes', 'on'))
+    """
     if isinstance(value, bool):
         return _SPELLINGS[value]
     if isinstance(value, float) and value.is_integer():
@@ -115,7 +119,7 @@ class LabelValues(Policy):
     )
 
     @model_validator(mode="after")
-    def _told_apart(self) -> Self:
+    def _distinct(self) -> Self:
         if bool(self.fraud_values) != bool(self.genuine_values):
             raise ValueError("fraud_values and genuine_values are given together, or neither of them")
         if "" in (*self.frauds, *self.genuine):
@@ -136,13 +140,13 @@ class LabelValues(Policy):
 
 
 class LabelPolicy(LabelValues):
-    """When a fraud label may be believed, and how the lake writes it."""
+    """The label delay, and how the lake writes labels."""
 
     delay_days: int = Field(7, ge=0, le=365, description="Days until a transaction's label is trustworthy.")
 
 
 class ValidationPolicy(Policy):
-    """What a day and a window must be like before anything is trained on them."""
+    """Thresholds that a day and a window must meet before a model is trained on them."""
 
     min_rows: int = Field(50_000, ge=1, description="Least labelled rows of the training window.")
     min_fraud_rate: float = Field(0.001, ge=0, le=1, description="Least fraud rate of the training window.")
@@ -169,7 +173,7 @@ class ValidationPolicy(Policy):
 
 
 class RejectReason(StrEnum):
-    """Why a row of the lake is not a transaction. A row that breaks several rules is filed under the first."""
+    """Why a row of the lake is not a transaction. A row that breaks several rules has the first reason."""
 
     NULL_KEY = "null key"
     FRACTION_KEY = "key not a whole number"

@@ -123,7 +123,7 @@ def _table(columns: Iterable[Column]) -> dict[str, Any]:
     found = list(columns)
     if not found:
         return {}
-    schema = [dg.TableColumn(one.name, type=one.type, description=one.told) for one in found]
+    schema = [dg.TableColumn(one.name, type=one.type, description=one.summary) for one in found]
     deps = {
         one.name: [dg.TableColumnDep(asset_key=dg.AssetKey(table), column_name=name) for table, name in one.made_of]
         for one in found

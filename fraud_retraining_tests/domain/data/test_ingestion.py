@@ -162,7 +162,7 @@ class TestColumns:
             "columns that are there: AT, BAD, Card_Id, ID, SHOP, SUM",
         )
 
-    def test_names_that_only_capitals_tell_apart_are_refused(self):
+    def test_names_that_differ_in_letter_case_only_are_refused(self):
         assert column_problems({"a": lake(sum=[1.0]).schema}, MAPPING) == ["SUM (amount) appears twice"]
 
     def test_added_columns_are_listed_and_ignored(self):

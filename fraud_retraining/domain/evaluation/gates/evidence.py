@@ -47,7 +47,7 @@ def comparable(candidate: Judged, champion: Floats, fair: Mask, *, named: str, m
     if rows.frauds < min_frauds:
         return NotCompared(
             reason=f"the {len(rows):,} rows that {named} has not learnt from hold {rows.frauds} frauds, and "
-            f"gates.min_compared_frauds asks for {min_frauds}"
+            f"gates.min_compared_frauds requires {min_frauds}"
         )
     return Pair(rows, rival)
 

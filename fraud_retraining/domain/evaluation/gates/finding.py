@@ -10,7 +10,7 @@ from fraud_retraining.domain.evaluation.gates.policy import GatePolicy
 
 
 class Finding(NamedTuple):
-    """What a gate's rule found."""
+    """Result of a gate's rule."""
 
     value: float | None
     threshold: float
@@ -20,7 +20,7 @@ class Finding(NamedTuple):
 
 
 class NotApplicable(NamedTuple):
-    """Why a gate's rule has nothing to decide."""
+    """Reason why a gate's rule does not apply."""
 
     reason: str
 
@@ -29,7 +29,7 @@ Rule = Callable[[GatePolicy, Evidence], Finding | NotApplicable]
 
 
 class Gate(NamedTuple):
-    """One rule, and what it demands in a sentence."""
+    """A rule and its description in a sentence."""
 
     description: str
     rule: Rule
@@ -47,7 +47,11 @@ def measured(value: float | None, what: str) -> float:
 
 
 def figures(value: float, limit: float) -> tuple[str, str, str]:
-    """A value, its limit and their distance, with as many digits as it takes to tell them apart."""
+    """A value, its limit and their distance, with enough digits to distinguish them.
+
+    >>> figures(0.29996, 0.3)
+    ('0.299960', '0.300000', '0.000040')
+    """
     distance = round(abs(value - limit), 9)
     digits = 3 if distance == 0 else min(9, max(3, 1 - math.floor(math.log10(distance))))
     return f"{value:.{digits}f}", f"{limit:.{digits}f}", f"{distance:.{digits}f}"

@@ -30,10 +30,10 @@ def _regression(policy: GatePolicy, comparison: Comparison | NotCompared | None)
     """Whether the candidate is worse than the champion by more than `max_regression`, and not by chance.
 
     Fails when the difference is below -max_regression *and* the whole paired interval is below 0, or when the
-    difference is below -max_unproven_regression whatever the interval says. The threshold that is reported is the one
+    difference is below -max_unproven_regression for any interval. The threshold that is reported is the one
     that the difference was held against: value, threshold and margin are one quantity.
 
-    The textbook non-inferiority test (lower bound above -max_regression) asks the candidate to prove that it is not
+    The textbook non-inferiority test (lower bound above -max_regression) requires the candidate to prove that it is not
     worse. One week of 9,600 transactions a day has a paired standard deviation of .006, so with max_regression .01 a
     candidate exactly as good as the champion would pass 38 % of the time, and the champion would stay and decay. The
     bare point difference passes 95 % of such candidates and knows nothing of the noise. With this rule at 95 %
@@ -46,7 +46,7 @@ def _regression(policy: GatePolicy, comparison: Comparison | NotCompared | None)
         .010       .975   .928    .831    .677    .484
         .020       .975   .956    .928    .887    .831
 
-    So an equal candidate passes at least 97 of 100 times whatever the noise; one that is worse by twice max_regression
+    So an equal candidate passes at least 97 of 100 times at any noise; one that is worse by twice max_regression
     is caught 92 of 100 times at .006 (where no rule that passes 97 equal ones catches more than 93) and nearly always
     from about 14,000 transactions a day on, where the deviation is below .005. On holdouts too small to tell,
     `max_unproven_regression` bounds what can slip through, and the floors stand.

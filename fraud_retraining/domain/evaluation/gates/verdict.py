@@ -18,7 +18,7 @@ from fraud_retraining.domain.values.base import Value
 
 
 class GateResult(Value):
-    """What one gate says. `margin` is the distance of `value` from `threshold`; below 0 the gate has failed."""
+    """Result of one gate. `margin` is the distance of `value` from `threshold`; below 0 the gate has failed."""
 
     name: str
     passed: bool
@@ -35,7 +35,7 @@ class Verdict(Value):
     """All gates of its day together: passed exactly when none that stops a release has failed.
 
     It holds its own list of gates and is checked against that alone, so that a verdict from before a gate was added can
-    still be read. Whether it has every gate of today, `incomplete` says.
+    still be read. `incomplete` checks that it has every current gate.
     """
 
     passed: bool
@@ -58,13 +58,13 @@ class Verdict(Value):
 
 
 def incomplete(verdict: Verdict) -> tuple[str, ...]:
-    """Why a verdict is not one by every gate of today, a clause each; nothing where it is.
+    """Reasons why a verdict does not have a result of every current gate; empty where it has.
 
     It has a result of every gate of `GATES`, in their order, of no other gate, and none only warns that has to stop.
     """
     given = [result.name for result in verdict.gates]
     missing = [f"{name}: gave no result" for name in GATES if name not in given]
-    unknown = [f"{name}: is no gate of today" for name in given if name not in GATES]
+    unknown = [f"{name}: is not a current gate" for name in given if name not in GATES]
     weak = [
         f"{result.name}: only warns, and has to stop"
         for result in verdict.gates
@@ -86,7 +86,7 @@ def _result(name: str, rule: Rule, policy: GatePolicy, evidence: Evidence) -> Ga
         found = rule(policy, evidence)
     except UnmeasuredError as error:
         return GateResult(name=name, passed=False, severity=severity, message=f"No result, so failed: {error}.")
-    except Exception as error:  # noqa: BLE001 (whatever a gate raises, it gave no result)
+    except Exception as error:  # noqa: BLE001 (a gate that raises gave no result)
         message = f"No result, so failed: {type(error).__name__}: {error}."
         return GateResult(name=name, passed=False, severity=severity, message=message)
     if isinstance(found, NotApplicable):

@@ -157,7 +157,7 @@ class XGBoost(Estimator[XGBoostParams]):
 
 
 def _block_iterator(blocks: Blocks) -> Any:
-    """The blocks in the form that XGBoost asks for them."""
+    """The blocks as an iterator of XGBoost."""
     import xgboost
 
     kinds = ["c" if name in blocks.words else "q" for name in blocks.features]

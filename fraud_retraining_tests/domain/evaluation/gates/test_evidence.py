@@ -67,7 +67,7 @@ FRAUDS = np.array([1] * 25 + [0] * 75)
     [
         (np.zeros(100, dtype=bool), np.full(100, 0.2), "has learnt from every day"),
         (np.ones(100, dtype=bool), np.r_[np.full(99, 0.2), np.nan], "scores that are not numbers for 1 of 100 rows"),
-        (np.arange(100) >= 6, np.full(100, 0.2), "hold 19 frauds, and gates.min_compared_frauds asks for 20"),
+        (np.arange(100) >= 6, np.full(100, 0.2), "hold 19 frauds, and gates.min_compared_frauds requires 20"),
         (np.arange(100) >= 25, np.full(100, 0.2), "hold 0 frauds"),
     ],
 )

@@ -166,7 +166,7 @@ def test_a_verdict_is_complete_with_every_gate_of_today_and_no_other_in_order_an
     for results, problem in (
         (verdict.gates[1:], f"{verdict.gates[0].name}: gave no result"),
         (with_last(verdict, name="of_before"), f"{last}: gave no result"),
-        (with_last(verdict, name="of_before"), "of_before: is no gate of today"),
+        (with_last(verdict, name="of_before"), "of_before: is not a current gate"),
         (with_last(verdict, severity="warn"), f"{last}: only warns, and has to stop"),
         (verdict.gates[::-1], "the gates are in another order"),
     ):
