@@ -18,9 +18,9 @@ from pydantic import ConfigDict, Field
 
 from fraud_retraining.adapters.alerts.destination import (
     Destination,
-    Means,
     NotFromHere,
     Receipt,
+    SendingMeans,
     Undelivered,
     lacking,
 )
@@ -48,7 +48,7 @@ class Notifier:
         links: ReleaseLinks | None = None,
         destinations: Sequence[Destination] = DESTINATIONS,
     ) -> None:
-        self._means = Means(policy, dict(environment), home, self._signed)
+        self._means = SendingMeans(policy, dict(environment), home, self._signed)
         self._links = links
         self.destinations = tuple(destinations)
         self.is_new = True
@@ -93,7 +93,7 @@ class Notifier:
         if missing:
             told = f"{' and '.join(missing)} {'are' if len(missing) > 1 else 'is'} not set here"
             return told if destination.pages else f"{told}: alerts go to {self.file} and the log"
-        return destination.told(self._means.policy)
+        return destination.summary(self._means.policy)
 
     def _is_able(self, destination: Destination) -> bool:
         policy, environment = self._means.policy, self._means.environment
@@ -132,10 +132,10 @@ def drain(outbox: Outbox, notifier: Notifier, policy: AlertPolicy, *, seconds: f
         outbox.forget_links()
         notifier.forget_links()
         notifier.is_new = False
-    outbox.attend(notifier.kinds(), f"{socket.gethostname()}:{os.getpid()}")
+    outbox.record_sender(notifier.kinds(), f"{socket.gethostname()}:{os.getpid()}")
     done = Drained(escalated=_escalated(outbox, policy))
     unable = {one.kind for one in notifier.destinations} - set(notifier.kinds())
-    left = {kind for kind in unable if outbox.is_attended(kind)}
+    left = {kind for kind in unable if outbox.has_sender(kind)}
     until = time.monotonic() + seconds
     while time.monotonic() < until and (delivery := outbox.claim(left)) is not None:
         try:
@@ -207,7 +207,7 @@ class Alerting(Value):
 
 def alerting(outbox: Outbox, notifier: Notifier, policy: AlertPolicy) -> Alerting:
     """How it stands with telling people, as seen from this process."""
-    backlog, attended = outbox.backlog(), outbox.attended()
+    backlog, attended = outbox.backlog(), outbox.last_senders()
     return Alerting(
         **notifier.ways(),
         attended=attended,

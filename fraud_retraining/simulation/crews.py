@@ -95,7 +95,7 @@ class Crews:
 
 
 class Roster:
-    """All crews of a lake. Asked for days in order it steps; asked for an earlier day it starts again."""
+    """All crews of a lake. For days in order it steps; for an earlier day it starts again."""
 
     def __init__(self, policy: SimulationPolicy) -> None:
         self._policy = policy

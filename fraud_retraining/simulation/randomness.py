@@ -1,4 +1,4 @@
-"""Randomness that can be asked for out of order.
+"""Randomness that does not depend on the order of calls.
 
 Here: one generator per purpose and day, and a hash that gives campaigns their lasting traits. Because nothing is
 drawn from a generator that another day used, any day can be made without the days before it.

@@ -38,7 +38,7 @@ class Simulator:
             yield day, self.table(day)
 
     def table(self, day: date) -> pa.Table:
-        """The transactions of a day, by time; days after the lake's end may be asked for.
+        """The transactions of a day, by time; days after the lake's end are possible.
 
         Raises:
             ValueError: a day before the lake's start.

@@ -1,6 +1,6 @@
 """What fraudsters pay: one function per tactic, from the day's strikes to payments.
 
-Here: amounts, hours, terminals and victims that tell a tactic apart. Not here: who strikes when (`crews.py`).
+Here: amounts, hours, terminals and victims that distinguish a tactic. Not here: who strikes when (`crews.py`).
 Lasting traits of a campaign (its victim, its terminal) come from a hash, all else from the day's own generator.
 """
 
@@ -46,7 +46,7 @@ class Scene:
     index: int
     random: np.random.Generator
 
-    def anybody(self, size: int) -> NDArray[np.int64]:
+    def random_customers(self, size: int) -> NDArray[np.int64]:
         """Customers whose cards were stolen at random."""
         return self.random.integers(0, self.population.customers, size)
 
@@ -63,7 +63,7 @@ def fraudulent_payments(
 
 def _lone_theft(scene: Scene, doing: Strikes) -> Payments:
     """A stolen card used once, much as its owner would."""
-    customer = scene.anybody(max(1, int(doing.strikes.sum())))
+    customer = scene.random_customers(max(1, int(doing.strikes.sum())))
     amount = usual_amounts(scene.population, customer, scene.random) * scene.random.uniform(0.8, 2.0, len(customer))
     second = usual_seconds(scene.population, customer, scene.random, weekend=False)
     terminal = scene.population.terminal_in(scene.population.home[customer], scene.random.random(len(customer)))
@@ -74,7 +74,7 @@ def _card_testing(scene: Scene, doing: Strikes) -> Payments:
     """A batch of cards is tried with small amounts at one online merchant; then comes the large one."""
     strike = np.repeat(np.arange(len(doing.crew)), doing.strikes)
     burst = _burst(scene, len(strike), 4, 9, mean_gap=45.0, shortest_gap=5.0)
-    customer = scene.anybody(len(strike))[burst.strike]
+    customer = scene.random_customers(len(strike))[burst.strike]
     merchant = (0.3 + 0.7 * _traits(scene, CARD_TESTING, _TERMINAL, doing))[strike][burst.strike]
     large = scene.population.usual_amount[customer] * scene.random.uniform(2.5, 6.0, len(customer))
     amount = np.where(burst.last, large, scene.random.uniform(0.5, 5.0, len(customer)))
@@ -88,7 +88,7 @@ def _skimmed_terminal(scene: Scene, doing: Strikes) -> Payments:
     district = (scene.population.districts * _traits(scene, SKIMMED_TERMINAL, _VICTIM, doing)).astype(np.int64)
     terminal = scene.population.terminal_in(district, 0.05 + 0.3 * _traits(scene, SKIMMED_TERMINAL, _TERMINAL, doing))
     terminal = np.repeat(terminal, doing.strikes)
-    customer = scene.anybody(len(terminal))
+    customer = scene.random_customers(len(terminal))
     amount = usual_amounts(scene.population, customer, scene.random) * scene.random.uniform(1.0, 1.6, len(customer))
     second = usual_seconds(scene.population, customer, scene.random, weekend=False)
     return _fraud(scene, SKIMMED_TERMINAL, customer, terminal, second, amount)
@@ -110,7 +110,7 @@ def _takeover(scene: Scene, doing: Strikes) -> Payments:
 def _mule_terminal(scene: Scene, doing: Strikes) -> Payments:
     """A terminal of the fraudsters' own: new, by day, ordinary amounts, many cards; gone before a label is mature."""
     crew = np.repeat(doing.crew, doing.strikes)
-    customer = scene.anybody(len(crew))
+    customer = scene.random_customers(len(crew))
     amount = usual_amounts(scene.population, customer, scene.random) * scene.random.uniform(0.8, 1.2, len(customer))
     second = 3600 * scene.random.uniform(9, 20, len(customer))
     payments = _fraud(scene, MULE_TERMINAL, customer, scene.population.terminals + crew, second, amount)
@@ -121,7 +121,7 @@ def _hopping(scene: Scene, doing: Strikes) -> Payments:
     """One card on a tour of quiet terminals by day, each time for an ordinary amount."""
     strikes = int(doing.strikes.sum())
     burst = _burst(scene, strikes, 5, 10, mean_gap=80.0, shortest_gap=40.0)
-    customer = scene.anybody(strikes)[burst.strike]
+    customer = scene.random_customers(strikes)[burst.strike]
     size = len(customer)
     amount = usual_amounts(scene.population, customer, scene.random) * scene.random.uniform(0.8, 1.2, size)
     begin = 3600 * scene.random.uniform(8, 18, strikes)[burst.strike]

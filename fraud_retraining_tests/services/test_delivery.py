@@ -106,7 +106,7 @@ def test_a_failed_gate_is_told_by_how_much_and_with_its_last_passing_value(appro
 def test_recovery_goes_to_the_same_thread_and_the_same_incident(approvals: Console) -> None:
     approvals.open(a_notice(Category.UNEXPECTED))
     approvals.drain()
-    approvals.outbox.cure(Success(job="retrain", as_of=AS_OF))
+    approvals.outbox.resolve_after(Success(job="retrain", as_of=AS_OF))
     assert approvals.drain() == Drained(sent=3)
     (message,) = approvals.slack.shown("#ml-oncall")
     assert "Resolved: Unexpected failure" in message["text"]
@@ -122,7 +122,7 @@ def test_the_same_failure_five_times_is_one_alert_with_a_count(approvals: Consol
     (message,) = approvals.slack.messages
     assert "seen 5 times" in json.dumps(message["blocks"])
     assert len(approvals.pagerduty.triggered) == 1
-    approvals.outbox.cure(Success(job="retrain", as_of=AS_OF))
+    approvals.outbox.resolve_after(Success(job="retrain", as_of=AS_OF))
     approvals.drain()
     assert list(approvals.pagerduty.incidents.values()) == ["resolved"]
 
@@ -188,7 +188,7 @@ class TestOutages:
         approvals.clock.advance(minutes=5)
         assert approvals.drain().sent == 2
         assert len(approvals.slack.messages) == 2
-        approvals.outbox.cure(Success(job="retrain", as_of=AS_OF))
+        approvals.outbox.resolve_after(Success(job="retrain", as_of=AS_OF))
         approvals.drain()
         assert set(approvals.pagerduty.incidents.values()) == {"resolved"}
         assert Ledger(approvals.url).verify().ok
@@ -266,7 +266,7 @@ class TestWithoutCredentials:
         assert (entry["severity"], entry["category"], entry["title"]) == ("critical", "unexpected", notice.title)
         assert entry["serving"] == notice.serving
         assert notice.title in caplog.text
-        approvals.outbox.cure(Success(job="retrain", as_of=AS_OF))
+        approvals.outbox.resolve_after(Success(job="retrain", as_of=AS_OF))
         approvals.drain(NOTHING="")
         assert "Resolved" in approvals.lines()[-2]["text"]
         assert approvals.slack.requests == approvals.pagerduty.requests == []
@@ -292,7 +292,7 @@ class TestWithoutCredentials:
     def test_what_was_begun_in_the_file_ends_there(self, approvals: Console) -> None:
         approvals.open(a_notice(Category.GATE_FAILED))
         approvals.drain(NOTHING="")
-        approvals.outbox.cure(Success(job="retrain", as_of=AS_OF))
+        approvals.outbox.resolve_after(Success(job="retrain", as_of=AS_OF))
         approvals.drain()
         assert approvals.slack.requests == []
         assert [line["action"] for line in approvals.lines()] == ["open", "reply"]

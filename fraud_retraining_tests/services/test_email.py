@@ -86,7 +86,7 @@ def test_each_address_of_the_audience_gets_one_thread_of_begin_and_end(console: 
     console.open(notice)
     console.open(notice)
     assert console.drain() == Drained(sent=2)
-    console.outbox.cure(Success(job="retrain", as_of=AS_OF))
+    console.outbox.resolve_after(Success(job="retrain", as_of=AS_OF))
     assert console.drain() == Drained(sent=2)
     threads = set()
     for address in (ANNA, BOB):

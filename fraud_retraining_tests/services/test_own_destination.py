@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from fraud_retraining.adapters.alerts.destination import Destination, Means, Receipt, Undelivered
+from fraud_retraining.adapters.alerts.destination import Destination, Receipt, SendingMeans, Undelivered
 from fraud_retraining.adapters.alerts.outbox import Outbox
 from fraud_retraining.adapters.alerts.records import Delivery
 from fraud_retraining.adapters.alerts.registry import DESTINATIONS, FALLBACK
@@ -52,7 +52,7 @@ class Board(Destination):
     def variables(self, policy: AlertPolicy) -> tuple[str, ...]:
         return ("BOARD_KEY",)
 
-    def send(self, delivery: Delivery, means: Means) -> Receipt:
+    def send(self, delivery: Delivery, means: SendingMeans) -> Receipt:
         assert means.secret("BOARD_KEY") == "k"
         if self.refuses is not None:
             raise self.refuses
@@ -87,7 +87,7 @@ def test_a_notice_is_delivered_to_it_and_resolved_there(tmp_path: Path, outbox: 
     able = notifier(tmp_path, board)
     assert drain(outbox, able, ALONE) == Drained(sent=1)
     assert board.pinned == {"board:model": notice.title}
-    outbox.cure(Success(job="retrain", as_of=AS_OF))
+    outbox.resolve_after(Success(job="retrain", as_of=AS_OF))
     assert drain(outbox, able, ALONE) == Drained(sent=1)
     assert (board.pinned, board.taken_off) == ({}, [f"{notice.title}: retrain as of {AS_OF} passed"])
     assert not (tmp_path / "alerts.jsonl").exists()
@@ -127,7 +127,7 @@ def test_one_whose_name_begins_like_anothers_is_not_held_up_by_it(outbox: Outbox
 def test_messages_of_a_destination_that_is_gone_go_to_the_file(tmp_path: Path, outbox: Outbox, board: Board) -> None:
     opened(outbox, a_notice(Category.GATE_FAILED))
     later = Outbox(f"sqlite:///{tmp_path}/ledger.db", clock=outbox._clock)
-    later.cure(Success(job="retrain", as_of=AS_OF))
+    later.resolve_after(Success(job="retrain", as_of=AS_OF))
     assert drain(later, Notifier(ALONE, tmp_path, KEYS), ALONE) == Drained(sent=2)
     assert len((tmp_path / "alerts.jsonl").read_text().splitlines()) == 2
 

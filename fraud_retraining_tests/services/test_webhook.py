@@ -43,7 +43,7 @@ class Console:
         return drain(self.outbox, Notifier(self.policy, self.home, environment or KEYS), self.policy)
 
     def cure(self) -> None:
-        self.outbox.cure(Success(job="retrain", as_of=AS_OF))
+        self.outbox.resolve_after(Success(job="retrain", as_of=AS_OF))
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 CLAIM = timedelta(seconds=60)
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=15), timedelta(minutes=5)
-PRESENT = timedelta(minutes=2)
+SENDER_LASTS = timedelta(minutes=2)
 
 Clock = Callable[[], datetime]
 
@@ -56,7 +56,7 @@ class DeliveryQueue(EventLog):
         self.composers = tuple(composers)
 
     def claim(self, without: Collection[str] = ()) -> Delivery | None:
-        """The next message to send, for a minute nobody else's; kinds of destination `without` are left alone."""
+        """Claim the next message to send for a minute; kinds of destination in `without` are skipped."""
         if self._database.read(lambda cn: rows().due(cn, self.model, self._stamp(cn), without)) is None:
             return None
 
@@ -72,12 +72,12 @@ class DeliveryQueue(EventLog):
         return self._database.write(work)
 
     def sent(self, delivery: Delivery, receipt: Mapping[str, Any]) -> None:
-        """Notes that a message has arrived, and what was answered."""
-        told = canonical_json(plain(receipt))
-        self._end(delivery, lambda now: {"delivered_at": now, "receipt": told, "error": None})
+        """Record that a message has arrived, and the receiver's answer."""
+        stored = canonical_json(plain(receipt))
+        self._end(delivery, lambda now: {"delivered_at": now, "receipt": stored, "error": None})
 
     def postpone(self, delivery: Delivery, error: str, wait: timedelta | None = None) -> None:
-        """Notes that a message did not arrive, and when to try again: later each time, or after `wait`."""
+        """Record that a message did not arrive, and when to try again: later each time, or after `wait`."""
         pause = wait if wait is not None else pause_after(delivery.attempts)
 
         def work(tx: "Transaction") -> None:
@@ -89,11 +89,11 @@ class DeliveryQueue(EventLog):
         self._database.write(work)
 
     def give_up(self, delivery: Delivery, error: str) -> None:
-        """Notes that a message will never arrive."""
+        """Record that a message will never arrive."""
         self._end(delivery, lambda now: {"given_up_at": now, "error": plain(error)})
 
     def overdue(self, patience: timedelta) -> list[OpenNotice]:
-        """Open notices of at least medium severity that were not taken in that time, and that nobody was woken for."""
+        """Open notices of medium severity or more that nothing accepted within `patience` and that paged no one."""
 
         def work(cn: "sa.Connection") -> list[OpenNotice]:
             before = stamp(self._now(cn) - patience)
@@ -108,23 +108,23 @@ class DeliveryQueue(EventLog):
         return self._database.read(work)
 
     def escalate(self, notice: Notice, message: Message) -> None:
-        """Queues one more message of an open notice, unless its destination has been told."""
+        """Queue one more message of an open notice, unless its destination has one already."""
 
         def work(tx: "Transaction") -> None:
             row = rows().open_notice(tx.connection, self.model, notice.key)
-            told = [] if row is None else rows().deliveries_of(tx.connection, row["id"])
-            if row is not None and all(one["destination"] != message.destination for one in told):
+            queued = [] if row is None else rows().deliveries_of(tx.connection, row["id"])
+            if row is not None and all(one["destination"] != message.destination for one in queued):
                 self._queue(tx, row["id"], message)
 
         self._database.write(work)
 
     def forget_links(self) -> None:
-        """Takes signed links out of messages that versions before this one stored; their reviewers have the page."""
+        """Remove signed links from stored messages; earlier versions of this software stored them."""
         if self._database.read(lambda cn: rows().messages_with_links(cn)):
             self._database.write(lambda tx: rows().forget_links(tx.connection, redact))
 
     def backlog(self) -> Backlog:
-        """How much is still to be sent, since when, and why; what was given up within a week."""
+        """Return how much is still to be sent, since when, and why; and how much was given up within a week."""
 
         def work(cn: "sa.Connection") -> Backlog:
             waiting = rows().unsent(cn, self.model)
@@ -139,26 +139,28 @@ class DeliveryQueue(EventLog):
 
         return self._database.read(work)
 
-    def attend(self, kinds: Collection[str], owner: str) -> None:
-        """Notes that somebody delivers to those kinds of destination now."""
+    def record_sender(self, kinds: Collection[str], owner: str) -> None:
+        """Record that this process delivers to those kinds of destination now."""
 
         def work(tx: "Transaction") -> None:
             now = self._now(tx.connection)
             for kind in kinds:
-                rows().beat(tx.connection, self._post(kind), owner, stamp(now), stamp(now + PRESENT))
+                rows().record_sender(
+                    tx.connection, self._sender_name(kind), owner, stamp(now), stamp(now + SENDER_LASTS)
+                )
 
         self._database.write(work)
 
-    def attended(self) -> dict[str, datetime]:
-        """When somebody last delivered, by kind of destination."""
-        names = {self._post(one.kind): one.kind for one in self.composers}
-        found = self._database.read(lambda cn: rows().beats(cn, list(names)))
+    def last_senders(self) -> dict[str, datetime]:
+        """When a process last delivered, by kind of destination."""
+        names = {self._sender_name(one.kind): one.kind for one in self.composers}
+        found = self._database.read(lambda cn: rows().senders(cn, list(names)))
         return {names[row["name"]]: when(row["seen_at"]) for row in found}
 
-    def is_attended(self, kind: str) -> bool:
-        """Whether somebody who can deliver there was at work within two minutes."""
-        seen = self.attended().get(kind)
-        return seen is not None and self.now() - seen < PRESENT
+    def has_sender(self, kind: str) -> bool:
+        """Whether a process that can deliver there was running within the last two minutes."""
+        seen = self.last_senders().get(kind)
+        return seen is not None and self.now() - seen < SENDER_LASTS
 
     def now(self) -> datetime:
         """The time by the database's clock."""
@@ -174,7 +176,7 @@ class DeliveryQueue(EventLog):
                 rows().update_delivery(tx.connection, pending[-1]["id"], message=_stored(message))
                 continue
             if message.action is Action.RESOLVE and self._pages(message.destination) and pending:
-                # nobody is woken for what is over; an attempt without an answer may have woken somebody
+                # No page is sent for what is over; but an attempt without an answer may have paged, so it is resolved.
                 for one in pending:
                     rows().update_delivery(tx.connection, one["id"], given_up_at=stamp(now), error=None)
                 if all(one["attempts"] == 0 for one in pending):
@@ -231,7 +233,7 @@ class DeliveryQueue(EventLog):
     def _stamp(self, cn: "sa.Connection") -> str:
         return stamp(self._now(cn))
 
-    def _post(self, kind: str) -> str:
+    def _sender_name(self, kind: str) -> str:
         return f"delivery to {kind} for {self.model}"
 
 
@@ -265,7 +267,7 @@ def _delivery_row(notice: int, message: Message, now: str) -> dict[str, Any]:
 
 
 def _pending(deliveries: Sequence[Mapping[str, Any]], destination: str, now: str) -> list[Mapping[str, Any]]:
-    """Those to a destination that nobody has sent and nobody is sending."""
+    """Deliveries to a destination that are neither sent nor being sent."""
     return [one for one in _unsent(deliveries, destination) if not (one["claimed_until"] or "") > now]
 
 

@@ -1,6 +1,6 @@
-"""What a destination of alerts has to do, and what it says when it cannot.
+"""The protocol of alert destinations, and their error.
 
-Here: the protocol that the outbox is drained by. Not here: the destinations (one module each beside this one), the list
+Here: what the loop that drains the outbox calls. Not here: the destinations (one module each beside this one), the list
 of them (`registry.py`), and when which message is sent (`services/delivery.py`).
 """
 
@@ -28,8 +28,10 @@ Signer = Callable[[Mapping[str, Any]], str]
 class Undelivered(Exception):
     """A message that did not arrive.
 
-    `wait` is what was asked for. A message that was refused for what it is (`hopeless`) is never sent again; one that
-    somebody has to mend something for (`blocked`) is, but does not hold up others.
+    Attributes:
+        wait: how long the receiver wants no message.
+        hopeless: refused for what it is; it is never sent again.
+        blocked: an operator has to correct something; it is sent again, but does not hold up others.
     """
 
     def __init__(
@@ -42,12 +44,12 @@ class Undelivered(Exception):
 
 
 class NotFromHere(Undelivered):
-    """A message that another process has to send, which has what this one lacks."""
+    """A message that this process cannot send, because it lacks a secret that another process has."""
 
 
 @dataclass(frozen=True)
-class Means:
-    """What one process sends with: the settings, the environment's secrets, the home's folder, and signed links."""
+class SendingMeans:
+    """What one process needs to send: the settings, the environment's secrets, the home folder, and signed links."""
 
     policy: AlertPolicy
     environment: Mapping[str, str] = field(repr=False)
@@ -60,10 +62,10 @@ class Means:
 
 
 class Destination(Composer, Protocol):
-    """One sort of destination: what it says of a notice, and how that is sent."""
+    """One kind of destination: how it composes the messages of a notice, and how it sends them."""
 
     title: str
-    """What people call it."""
+    """Its name in messages to users."""
     is_required: bool = True
     """Whether the settings are refused where it is on and the environment lacks a secret."""
 
@@ -72,18 +74,18 @@ class Destination(Composer, Protocol):
         return ()
 
     def unfit(self, policy: AlertPolicy, environment: Mapping[str, str]) -> tuple[str, ...]:
-        """What is wrong with the secrets that are there, in words that hold none of them."""
+        """Problems of the secrets that are set, in words that hold none of them."""
         return ()
 
-    def told(self, policy: AlertPolicy) -> str:
-        """Where it leads, in words; asked only where it can be reached."""
+    def summary(self, policy: AlertPolicy) -> str:
+        """Where its messages go, in words; called only where it can be reached."""
         return "on"
 
-    def send(self, delivery: Delivery, means: Means) -> Receipt:
-        """Sends a message, its end included, and gives what was answered.
+    def send(self, delivery: Delivery, means: SendingMeans) -> Receipt:
+        """Send a message and return the receiver's answer.
 
         Raises:
-            Undelivered: it did not arrive: to be tried again, later or never.
+            Undelivered: it did not arrive; its attributes say whether to try again.
         """
         ...
 
@@ -94,7 +96,7 @@ def lacking(destination: Destination, policy: AlertPolicy, environment: Mapping[
 
 
 def secret_problems(destination: Destination, policy: AlertPolicy, environment: Mapping[str, str]) -> Iterator[str]:
-    """Why the settings cannot be obeyed with the secrets of this environment."""
+    """Why the settings cannot work with the secrets of this environment."""
     if destination.is_on(policy) and destination.is_required:
         key = f"alerts.{destination.kind}"
         missing = lacking(destination, policy, environment)
@@ -103,14 +105,20 @@ def secret_problems(destination: Destination, policy: AlertPolicy, environment: 
 
 
 def retry_after(headers: Mapping[str, str]) -> timedelta:
-    """What `Retry-After` asks for, at most an hour; half a minute where it says nothing that is understood."""
-    told = str(next((value for name, value in headers.items() if name.lower() == "retry-after"), ""))
-    seconds = int(told) if told.isascii() and told.isdigit() and len(told) < 10 else 30
+    """Return the wait that a `Retry-After` header requests, at most an hour; 30 s where it holds no number.
+
+    >>> retry_after({"Retry-After": "120"})
+    datetime.timedelta(seconds=120)
+    >>> retry_after({"Retry-After": "Wed, 21 Oct"})
+    datetime.timedelta(seconds=30)
+    """
+    stated = str(next((value for name, value in headers.items() if name.lower() == "retry-after"), ""))
+    seconds = int(stated) if stated.isascii() and stated.isdigit() and len(stated) < 10 else 30
     return min(timedelta(seconds=seconds), LONGEST_WAIT)
 
 
 def hang_up(opened: socket.socket | None) -> None:
-    """Ends whatever waits for that connection; not by way of TLS, which would wait as well."""
+    """Close a connection, so that reads from it end; without TLS's own farewell, which would wait as well."""
     if opened is not None:
         with suppress(OSError):
             socket.socket.shutdown(opened, socket.SHUT_RDWR)
@@ -118,9 +126,10 @@ def hang_up(opened: socket.socket | None) -> None:
 
 @contextmanager
 def ended_after(seconds: float, end: Callable[[], None]) -> Iterator[None]:
-    """Calls `end` when the time is over, and every second from then on: a server that drips answers ends as well.
+    """Call `end` when the time is over, and every second from then on.
 
-    The limit of one read is not enough: a message is claimed for a minute, and somebody else sends it afterwards.
+    A time limit for one read is not enough: a server that sends a byte at a time would never reach it. A message is
+    claimed for a minute, and another process sends it afterwards.
 
     Raises:
         TimeoutError: the time was over, also where what was received until then looked whole.

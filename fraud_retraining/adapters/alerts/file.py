@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from fraud_retraining.adapters.alerts.destination import Destination, Means, Receipt, Undelivered
+from fraud_retraining.adapters.alerts.destination import Destination, Receipt, SendingMeans, Undelivered
 from fraud_retraining.adapters.alerts.records import Delivery
 from fraud_retraining.adapters.storage.private_files import private_file
 from fraud_retraining.domain.alerts.failures import Severity
@@ -26,24 +26,24 @@ LEVELS = {
 
 
 class FileDestination(FileComposer, Destination):
-    """One line a message, of whatever destination it was meant for."""
+    """One line a message, for any destination that it was meant for."""
 
     title = "File"
 
-    def told(self, policy: AlertPolicy) -> str:
+    def summary(self, policy: AlertPolicy) -> str:
         """The name of the file."""
         return ALERT_FILE
 
-    def send(self, delivery: Delivery, means: Means) -> Receipt:
+    def send(self, delivery: Delivery, means: SendingMeans) -> Receipt:
         """Writes a message to the file and to the log; the change of a message is no line of its own."""
         file = means.home / ALERT_FILE
         if delivery.action is not Action.UPDATE:
-            told = str(delivery.body.get("text") or delivery.body.get("resolved") or "")
-            entry = {**file_entry(delivery.notice), "text": redact(told)} if told else file_entry(delivery.notice)
+            text = str(delivery.body.get("text") or delivery.body.get("resolved") or "")
+            entry = {**file_entry(delivery.notice), "text": redact(text)} if text else file_entry(delivery.notice)
             about = {"action": delivery.action, "key": delivery.notice.key, "destination": delivery.destination}
             _append(file, {"at": datetime.now(UTC).isoformat(timespec="seconds"), **about, **entry})
             level = LEVELS[delivery.notice.severity] if delivery.action is Action.OPEN else logging.INFO
-            LOG.log(level, "%s", told if delivery.action is not Action.OPEN and told else delivery.notice.title)
+            LOG.log(level, "%s", text if delivery.action is not Action.OPEN and text else delivery.notice.title)
         return {FILE: str(file)}
 
 

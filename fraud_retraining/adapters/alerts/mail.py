@@ -13,7 +13,14 @@ from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import formatdate
 
-from fraud_retraining.adapters.alerts.destination import Destination, Means, Receipt, Undelivered, ended_after, hang_up
+from fraud_retraining.adapters.alerts.destination import (
+    Destination,
+    Receipt,
+    SendingMeans,
+    Undelivered,
+    ended_after,
+    hang_up,
+)
 from fraud_retraining.adapters.alerts.records import Delivery
 from fraud_retraining.domain.alerts.failures import Severity
 from fraud_retraining.domain.alerts.mail import EmailComposer
@@ -31,21 +38,21 @@ class EmailDestination(EmailComposer, Destination):
     title = "E-mail"
 
     def variables(self, policy: AlertPolicy) -> tuple[str, ...]:
-        """User and password, where the server asks for them."""
+        """User and password, where the server requires them."""
         return (USER_VARIABLE, PASSWORD_VARIABLE) if policy.email is None or policy.email.login else ()
 
     def unfit(self, policy: AlertPolicy, environment: Mapping[str, str]) -> tuple[str, ...]:
         """What cannot be sent as user or password."""
-        told = {name: environment.get(name, "") for name in self.variables(policy)}
+        secrets = {name: environment.get(name, "") for name in self.variables(policy)}
         return tuple(
-            f"{name} holds characters that SMTP cannot send" for name, one in told.items() if not one.isascii()
+            f"{name} holds characters that SMTP cannot send" for name, one in secrets.items() if not one.isascii()
         )
 
-    def told(self, policy: AlertPolicy) -> str:
+    def summary(self, policy: AlertPolicy) -> str:
         """Sender and server."""
         return f"from {policy.email.sender} by {policy.email.host}" if policy.email else "off"
 
-    def send(self, delivery: Delivery, means: Means) -> Receipt:
+    def send(self, delivery: Delivery, means: SendingMeans) -> Receipt:
         """Sends a mail to one address."""
         policy = means.policy.email
         if policy is None:
@@ -110,7 +117,7 @@ def _send(policy: EmailPolicy, mail: EmailMessage, login: tuple[str, str] | None
 
 
 def _encrypt(client: smtplib.SMTP, context: ssl.SSLContext, host: str) -> None:
-    """Goes on within TLS. What came before is forgotten: anybody on the way could have put it there."""
+    """Continue within TLS. What came before is discarded: an attacker on the way could have inserted it."""
     assert client.sock is not None
     encrypted = context.wrap_socket(client.sock, server_hostname=host, do_handshake_on_connect=False)
     client.sock, client.file = encrypted, None

@@ -30,7 +30,7 @@ class Announcement(NamedTuple):
 
 
 class Writing:
-    """What can be written to an outbox inside one transaction; either all of it is there afterwards or nothing."""
+    """Writes to an outbox inside one transaction: all of them are made, or none."""
 
     def __init__(self, outbox: "Outbox", tx: "Transaction", actor: str, channel: str) -> None:
         self._outbox = outbox
@@ -66,7 +66,7 @@ class Outbox(DeliveryQueue):
         actor: str = "pipeline",
         channel: str = "dagster",
     ) -> Opened:
-        """Opens a notice and queues its messages; one that is open already is counted, and `again(seen)` queued."""
+        """Open a notice and queue its messages; one that is open already is counted, and `again(seen)` queued."""
         return self._database.write(lambda tx: self._open(tx, notice, messages, again or _nothing, actor, channel))
 
     def record_failure(
@@ -96,14 +96,14 @@ class Outbox(DeliveryQueue):
         return self._database.write(work)
 
     def update(self, key: str, body: Mapping[str, Any], text: str = "") -> bool:
-        """Puts another body in the place of what Slack shows of a notice; False when there is no such notice.
+        """Replace what Slack shows of a notice; False when there is no such notice.
 
         `text` says the same in plain words, for destinations that make a message of them.
         """
         return self._database.write(lambda tx: self._follow(tx, key, Action.UPDATE, body, text))
 
     def reply(self, key: str, body: Mapping[str, Any], text: str = "") -> bool:
-        """Adds to the notice's thread, also after its end; False when there is no such notice.
+        """Add to the notice's thread, also after its end; False when there is no such notice.
 
         `body` is for Slack; `text` says the same in plain words.
         """
@@ -119,7 +119,7 @@ class Outbox(DeliveryQueue):
         actor: str = "pipeline",
         channel: str = "dagster",
     ) -> bool:
-        """An event and what people are told of it, in one transaction; False, and nothing, where the event is there."""
+        """Add an event and its notices in one transaction; False, and no change, where the event is there."""
 
         def once(tx: "Transaction") -> bool:
             if self._last(tx.connection, kind, {"subject": subject}) is not None:
@@ -139,25 +139,25 @@ class Outbox(DeliveryQueue):
         actor: str = "pipeline",
         channel: str = "dagster",
     ) -> bool:
-        """Ends a notice, once, and tells everybody who was told of it; False when none is open.
+        """Resolve a notice, once, and notify every recipient that it was sent to; False when none is open.
 
         `messages` replace the standard ones.
         """
         return self._database.write(lambda tx: self._end_notice(tx, key, why, messages, actor, channel))
 
-    def cure(self, success: Success, *, channel: str = "dagster") -> list[str]:
-        """Ends every notice that a success cures, and gives their keys."""
+    def resolve_after(self, success: Success, *, channel: str = "dagster") -> list[str]:
+        """Resolve every notice whose cause a success has removed, and return their keys."""
         if not any(remaining_notice(known.notice, success) != known.notice for known in self.open_notices()):
             return []
 
         def work(tx: "Transaction") -> list[str]:
             known = map(open_notice, rows().open_notices(tx.connection, self.model))
-            return [one.notice.key for one in known if self._cured(tx, one, success, channel)]
+            return [one.notice.key for one in known if self._resolved_by(tx, one, success, channel)]
 
         return self._database.write(work)
 
     def open_notices(self) -> list[OpenNotice]:
-        """What nothing has cured yet, oldest first."""
+        """Notices whose cause lasts, oldest first."""
         return [open_notice(row) for row in self._database.read(lambda cn: rows().open_notices(cn, self.model))]
 
     # -- inside a transaction
@@ -165,14 +165,14 @@ class Outbox(DeliveryQueue):
     def _open(
         self, tx: "Transaction", notice: Notice, messages: Sequence[Message], again: Again, actor: str, channel: str
     ) -> Opened:
-        now, told = self._stamp(tx.connection), notice.model_dump_json()
+        now, stored = self._stamp(tx.connection), notice.model_dump_json()
         row = rows().open_notice(tx.connection, self.model, notice.key)
         if row is not None:
             seen = row["seen"] + 1
-            rows().update_notice(tx.connection, row["id"], seen=seen, seen_at=now, notice=told)
+            rows().update_notice(tx.connection, row["id"], seen=seen, seen_at=now, notice=stored)
             self._queue(tx, row["id"], *again(seen))
             return Opened(id=row["id"], new=False, seen=seen)
-        values = {"model": self.model, "dedup_key": notice.key, "category": notice.category, "notice": told}
+        values = {"model": self.model, "dedup_key": notice.key, "category": notice.category, "notice": stored}
         number = rows().insert_notice(
             tx.connection, {**values, "severity": notice.severity, "seen": 1, "opened_at": now, "seen_at": now}
         )
@@ -208,14 +208,14 @@ class Outbox(DeliveryQueue):
     ) -> None:
         rows().update_notice(tx.connection, known.id, resolved_at=self._stamp(tx.connection))
         if messages is None:
-            told = _stated_at(rows().deliveries_of(tx.connection, known.id))
-            messages = closing_messages(known.notice, told, why, known.seen, self.composers)
+            recipients = _recipients(rows().deliveries_of(tx.connection, known.id))
+            messages = closing_messages(known.notice, recipients, why, known.seen, self.composers)
         self._queue(tx, known.id, *messages)
         payload = {"category": known.notice.category, "why": why, "seen": known.seen, "opened_at": known.opened_at}
         about = {"subject": known.notice.key, "as_of": known.notice.as_of}
         self._event(tx, EventKind.NOTICE_RESOLVED, payload, actor=actor, channel=channel, **about)
 
-    def _cured(self, tx: "Transaction", known: OpenNotice, success: Success, channel: str) -> bool:
+    def _resolved_by(self, tx: "Transaction", known: OpenNotice, success: Success, channel: str) -> bool:
         left = remaining_notice(known.notice, success)
         if left is None:
             self._resolve(tx, known, success.summary(), None, "pipeline", channel)
@@ -227,9 +227,9 @@ class Outbox(DeliveryQueue):
         row = rows().newest_notice(tx.connection, self.model, key)
         if row is None:
             return False
-        told = _stated_at(rows().deliveries_of(tx.connection, row["id"]))
+        recipients = _recipients(rows().deliveries_of(tx.connection, row["id"]))
         notice = Notice.model_validate_json(row["notice"])
-        for one in told:
+        for one in recipients:
             followed = composer_of(one, self.composers).following(notice, action, body, text)
             if followed is not None:
                 self._queue(tx, row["id"], Message(destination=one, action=action, body=followed))
@@ -240,6 +240,6 @@ def _nothing(_: int) -> Sequence[Message]:
     return ()
 
 
-def _stated_at(deliveries: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    """Where a notice was told of, or is about to be."""
+def _recipients(deliveries: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Destinations that a notice was sent to, or is about to be."""
     return tuple(one["destination"] for one in deliveries if one["action"] == Action.OPEN and not one["given_up_at"])

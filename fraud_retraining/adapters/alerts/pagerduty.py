@@ -5,8 +5,8 @@ from typing import Any
 from fraud_retraining.adapters.alerts.destination import (
     TIMEOUT_SECONDS,
     Destination,
-    Means,
     Receipt,
+    SendingMeans,
     Undelivered,
     retry_after,
 )
@@ -26,7 +26,7 @@ class PagerDutyDestination(PagerDutyComposer, Destination):
         """The routing key."""
         return (PAGERDUTY_VARIABLE,)
 
-    def send(self, delivery: Delivery, means: Means) -> Receipt:
+    def send(self, delivery: Delivery, means: SendingMeans) -> Receipt:
         """Triggers or resolves an incident."""
         from pagerduty import Error, EventsApiV2Client
 
@@ -34,7 +34,7 @@ class PagerDutyDestination(PagerDutyComposer, Destination):
         action = "resolve" if delivery.action is Action.RESOLVE else "trigger"
         client = EventsApiV2Client(routing_key, base_url=policy.api_url if policy else None)
         client.timeout, client.retry, client.max_network_attempts = TIMEOUT_SECONDS, {429: 1}, 0
-        # below 0: an answer that asks to come again later is given to the caller instead of slept upon
+        # Below 0: a "try again later" answer goes to the caller; the client would sleep on it.
         client.max_http_attempts = -1
         try:
             return {"dedup_key": client.send_event(action, **delivery.body)}
@@ -50,6 +50,6 @@ def _refusal(error: Any, secret: str) -> Undelivered:
     if response is None:
         return Undelivered(f"PagerDuty did not answer: {why}")
     status = response.status_code
-    told = f"PagerDuty answered {status}: {why}"
+    problem = f"PagerDuty answered {status}: {why}"
     wait = retry_after(response.headers) if status == 429 else None
-    return Undelivered(told, wait=wait, hopeless=status == 400, blocked=status in (401, 403, 404))
+    return Undelivered(problem, wait=wait, hopeless=status == 400, blocked=status in (401, 403, 404))

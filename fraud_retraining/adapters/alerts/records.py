@@ -23,7 +23,7 @@ class Opened(Value):
 
 
 class OpenNotice(Value):
-    """A notice that nothing has cured yet."""
+    """A notice whose cause lasts."""
 
     id: int
     notice: Notice
@@ -53,7 +53,7 @@ class Delivery(Value):
 
 
 class Backlog(Value):
-    """What is still to be sent, and what never will be."""
+    """What is still to be sent, and what was given up."""
 
     waiting: int
     oldest: datetime | None
@@ -67,7 +67,7 @@ def stamp(at: datetime) -> str:
 
 
 def when(text: str) -> datetime:
-    """The time that a text of `stamp` tells."""
+    """The time that a text of `stamp` stands for."""
     return datetime.fromisoformat(text)
 
 

@@ -8,7 +8,7 @@ from fraud_retraining.adapters.alerts.slack import SlackDestination
 from fraud_retraining.adapters.alerts.webhook import WebhookDestination
 
 FALLBACK = FileDestination()
-"""What takes whatever cannot be reached."""
+"""Takes the messages of destinations that cannot be reached."""
 DESTINATIONS: tuple[Destination, ...] = (
     SlackDestination(),
     PagerDutyDestination(),

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from fraud_retraining.adapters.alerts.destination import (
     TIMEOUT_SECONDS,
     Destination,
-    Means,
     Receipt,
+    SendingMeans,
     Undelivered,
     retry_after,
 )
@@ -54,12 +54,12 @@ class SlackDestination(SlackComposer, Destination):
         """The bot's token."""
         return (SLACK_VARIABLE,)
 
-    def told(self, policy: AlertPolicy) -> str:
+    def summary(self, policy: AlertPolicy) -> str:
         """The channels."""
         return ", ".join(dict(policy.slack.channels).values()) if policy.slack else "off"
 
-    def send(self, delivery: Delivery, means: Means) -> Receipt:
-        """Posts, changes or replies; the text goes alone where Slack refuses the blocks."""
+    def send(self, delivery: Delivery, means: SendingMeans) -> Receipt:
+        """Post, change or reply; where Slack refuses the blocks, send the text alone."""
         if delivery.action is not Action.OPEN and not delivery.receipt:
             raise Undelivered("the message that it belongs to never arrived", hopeless=True)
         body = with_signed_link(delivery.body, means.sign(delivery.body[LINK])) if LINK in delivery.body else None
@@ -71,7 +71,7 @@ class SlackDestination(SlackComposer, Destination):
             LOG.error("Slack refused the blocks of %s; its text goes alone: %s", delivery.notice.key, error)
             return self._posted(delivery, {"text": delivery.body["text"]}, means)
 
-    def _posted(self, delivery: Delivery, body: Mapping[str, Any], means: Means) -> Receipt:
+    def _posted(self, delivery: Delivery, body: Mapping[str, Any], means: SendingMeans) -> Receipt:
         from slack_sdk.errors import SlackApiError, SlackClientError
 
         try:
@@ -82,7 +82,7 @@ class SlackDestination(SlackComposer, Destination):
             raise Undelivered(f"Slack did not answer: {error}") from error
 
 
-def _client(means: Means) -> "WebClient":
+def _client(means: SendingMeans) -> "WebClient":
     from dagster_slack import SlackResource
 
     client = SlackResource(token=means.secret(SLACK_VARIABLE)).get_client()
@@ -109,11 +109,11 @@ def _refusal(error: "SlackApiError") -> Undelivered:
     response = error.response
     status, headers = getattr(response, "status_code", None), getattr(response, "headers", None) or {}
     code = response.get("error") if isinstance(response.data, dict) else None
-    told = f"Slack answered {status}: {code}"
+    problem = f"Slack answered {status}: {code}"
     if status == 429 or code in ("ratelimited", "rate_limited"):
-        return Undelivered(told, wait=retry_after(headers))
+        return Undelivered(problem, wait=retry_after(headers))
     if (isinstance(status, int) and status >= 500) or code is None or code in PASSING:
-        return Undelivered(told)
+        return Undelivered(problem)
     if code in BODY_REFUSED:
-        return BodyRefused(told, hopeless=True)
-    return Undelivered(told, hopeless=code in GONE, blocked=code not in GONE)
+        return BodyRefused(problem, hopeless=True)
+    return Undelivered(problem, hopeless=code in GONE, blocked=code not in GONE)

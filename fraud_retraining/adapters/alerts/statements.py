@@ -66,12 +66,12 @@ def update_delivery(cn: sa.Connection, number: int, **values: Any) -> None:
 
 
 def update_unsent(cn: sa.Connection, number: int, **values: Any) -> None:
-    """Changes a delivery that nobody has ended meanwhile."""
+    """Change a delivery that is neither delivered nor given up."""
     cn.execute(DELIVERIES.update().where(D.id == number, UNSENT).values(values))
 
 
 def due(cn: sa.Connection, model: str, at: str, without: Collection[str]) -> Row | None:
-    """The first delivery that may be tried: due, claimed by nobody, and the first unsent one of its destination."""
+    """The first delivery that may be tried: due, not claimed, and the first unsent one of its destination."""
     earlier = DELIVERIES.alias("earlier")
     held = sa.exists().where(
         earlier.c.notice_id == D.notice_id,
@@ -128,16 +128,16 @@ def forget_links(cn: sa.Connection, redact: Callable[[str], str]) -> None:
         update_delivery(cn, row["id"], message=redact(row["message"]))
 
 
-def beat(cn: sa.Connection, name: str, owner: str, at: str, until: str) -> None:
-    """Notes that somebody is at work under that name."""
+def record_sender(cn: sa.Connection, name: str, owner: str, at: str, until: str) -> None:
+    """Record that a process is running under that name."""
     values = {"owner": owner, "detail": "", "seen_at": at, "expires_at": until}
     done = cn.execute(LEASES.update().where(LEASES.c.name == name).values(values))
     if done.rowcount == 0:
         cn.execute(LEASES.insert().values(name=name, token=0, taken_at=at, **values))
 
 
-def beats(cn: sa.Connection, names: Sequence[str]) -> list[Row]:
-    """Who was last at work under those names."""
+def senders(cn: sa.Connection, names: Sequence[str]) -> list[Row]:
+    """The processes that last ran under those names."""
     return _all(cn, sa.select(LEASES).where(LEASES.c.name.in_(list(names))))
 
 

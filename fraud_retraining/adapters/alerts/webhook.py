@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 from fraud_retraining.adapters.alerts.destination import (
     Destination,
-    Means,
     Receipt,
+    SendingMeans,
     Undelivered,
     ended_after,
     hang_up,
@@ -39,16 +39,16 @@ class WebhookDestination(WebhookComposer, Destination):
 
     def unfit(self, policy: AlertPolicy, environment: Mapping[str, str]) -> tuple[str, ...]:
         """A secret that can be guessed."""
-        told = environment.get(WEBHOOK_VARIABLE, "").strip()
-        if not told or len(told) >= LEAST_CHARACTERS:
+        secret = environment.get(WEBHOOK_VARIABLE, "").strip()
+        if not secret or len(secret) >= LEAST_CHARACTERS:
             return ()
         return (f"{WEBHOOK_VARIABLE} is too short to sign with: give it {LEAST_CHARACTERS} random characters or more",)
 
-    def told(self, policy: AlertPolicy) -> str:
+    def summary(self, policy: AlertPolicy) -> str:
         """The host that it leads to; the rest of an address may be a secret."""
         return urlsplit(policy.webhook.url).netloc if policy.webhook else "off"
 
-    def send(self, delivery: Delivery, means: Means) -> Receipt:
+    def send(self, delivery: Delivery, means: SendingMeans) -> Receipt:
         """Posts a message, signed anew each time."""
         policy = means.policy.webhook
         if policy is None:
@@ -64,13 +64,13 @@ class WebhookDestination(WebhookComposer, Destination):
             "X-Fraud-Retraining-Signature": signature(means.secret(WEBHOOK_VARIABLE), now, body),
         }
         try:
-            status, told, answered = _post(policy.url, body, headers, policy.timeout_seconds)
+            status, said, answered = _post(policy.url, body, headers, policy.timeout_seconds)
         except (OSError, HTTPException) as error:
             raise Undelivered(
                 f"the webhook did not answer: {type(error).__name__}: {clean(str(error), 200)}"
             ) from error
         if not 200 <= status < 300:
-            raise _refusal(status, clean(told.replace(means.secret(WEBHOOK_VARIABLE), "***"), 200), answered)
+            raise _refusal(status, clean(said.replace(means.secret(WEBHOOK_VARIABLE), "***"), 200), answered)
         return {"status": status, "idempotency_key": key}
 
 
@@ -102,12 +102,12 @@ def _post(url: str, body: bytes, headers: Mapping[str, str], timeout: float) -> 
         with ended_after(3 * timeout, lambda: hang_up(opened)):
             connection.request("POST", target, body, dict(headers))
             with closing(connection.getresponse()) as answer:
-                told = answer.read1(READ).decode("utf-8", "replace") if answer.status >= 300 else ""
-                return answer.status, told, dict(answer.getheaders())
+                said = answer.read1(READ).decode("utf-8", "replace") if answer.status >= 300 else ""
+                return answer.status, said, dict(answer.getheaders())
 
 
-def _refusal(status: int, told: str, headers: Mapping[str, str]) -> Undelivered:
-    why = f"the webhook answered {status}{f': {told}' if told else ''}"
+def _refusal(status: int, said: str, headers: Mapping[str, str]) -> Undelivered:
+    why = f"the webhook answered {status}{f': {said}' if said else ''}"
     has_wait = any(name.lower() == "retry-after" for name in headers)
     if status >= 500 or status in PASSING:
         return Undelivered(why, wait=retry_after(headers) if status == 429 or has_wait else None)

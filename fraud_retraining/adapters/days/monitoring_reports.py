@@ -5,7 +5,7 @@ Here: under which names they are kept. Not here: making them (`orchestration/sta
 
 A drift report says which model it is about, and a history of drift holds only those about the model that it is asked
 for: what a day was against an earlier champion says nothing about the present one. Performance is that of the service,
-by whoever was champion.
+by the champion of the time.
 """
 
 import logging
@@ -74,7 +74,7 @@ def drift_history(store: Store, fingerprint: str, days: Iterable[date]) -> tuple
 
 
 def performance_history(store: Store, days: Iterable[date]) -> tuple[PerformanceReport, ...]:
-    """What the service was worth on the mature days among these, whoever was champion, oldest first.
+    """What the service was worth on the mature days among these, also under earlier champions, oldest first.
 
     A report that cannot be read back counts as not made.
     """
@@ -82,7 +82,7 @@ def performance_history(store: Store, days: Iterable[date]) -> tuple[Performance
 
 
 def live_performance(store: Store, days: Iterable[date]) -> LivePerformance | None:
-    """What the service was worth on the latest mature days, whoever was champion; None while that is not known.
+    """What the service was worth on the latest mature days, also under earlier champions; None while that is not known.
 
     Where the latest report cannot be read back, it is not known until that was made again: an older one says nothing
     about today.

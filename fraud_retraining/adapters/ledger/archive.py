@@ -4,7 +4,8 @@ Here: writing rows of the chain as Parquet, reading them back, and the one trans
 the ledger keeps. Not here: which rows may go (`domain/audit/archiving.py`).
 
 The guards that keep `audit_events` from being rewritten are lifted by this transaction only, for the delete alone, and
-are back before it ends: DDL is transactional in SQLite and PostgreSQL, so whoever dies in between has changed nothing.
+are back before it ends: DDL is transactional in SQLite and PostgreSQL, so a process
+that dies in between has changed nothing.
 It takes the owner of the tables; the application's own role cannot.
 """
 
@@ -65,7 +66,7 @@ def table_rows(table: "pa.Table") -> Iterator[Row]:
 
 
 class Archives:
-    """The rows that a folder's archives hold, in the order of the chain; read anew each time they are asked for."""
+    """The rows that a folder's archives hold, in the order of the chain; read anew each time."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -95,13 +96,13 @@ class ArchivingLedger(EventLog):
         Raises:
             IntegrityError: the chain is not whole, or a guard is not in its place; nothing was removed.
             SettingsError: this user does not own the ledger's tables.
-            Conflict: somebody else archived meanwhile.
+            Conflict: another process archived meanwhile.
         """
         self._database.read(_require_owner)
-        told = self._database.read(lambda cn: _outlived(cn, retention_days))
-        if told is None:
+        found = self._database.read(lambda cn: _outlived(cn, retention_days))
+        if found is None:
             return None
-        rows, facts = told
+        rows, facts = found
         file = _written(rows, folder)
         facts = facts.model_copy(update={"file": file.name, "file_digest": _digest(file)})
         return self._database.write(lambda tx: self._remove(tx, facts, actor, channel))
@@ -110,7 +111,7 @@ class ArchivingLedger(EventLog):
         events = tables().EVENTS
         self._event(tx, EventKind.HISTORY_ARCHIVED, facts.model_dump(mode="json"), actor=actor, channel=channel)
         going = events.c.seq.between(facts.first, facts.through.seq)
-        with _guard_lifted(tx.connection):
+        with _guard_suspended(tx.connection):
             gone = tx.connection.execute(events.delete().where(going)).rowcount
         if gone != facts.through.seq - facts.first + 1:
             raise Conflict("another process archived the same rows", remedy="Look at `audit list` and try again.")
@@ -221,7 +222,7 @@ def _require_owner(cn: "sa.Connection") -> None:
 
 
 @contextmanager
-def _guard_lifted(cn: "sa.Connection") -> Iterator[None]:
+def _guard_suspended(cn: "sa.Connection") -> Iterator[None]:
     """Rows can be deleted while this is open; before and after, the guard stands as the migration made it."""
     name = DELETE_GUARD[cn.dialect.name]
     lift, restore = _sqlite_guard(cn, name) if cn.dialect.name == "sqlite" else _postgresql_guard(cn, name)

@@ -22,7 +22,7 @@ class AutomationRecords(EventLog):
     """What is paused, and which runs were requested by whom."""
 
     def pause(self, subject: Automation) -> Pause | None:
-        """The pause of something automatic that nobody has resumed yet."""
+        """The pause of something automatic that was not resumed yet."""
         return paused(self.events(PAUSING, subject=subject), subject)
 
     def resume(self, subject: Automation, *, actor: str, channel: str, reason: str) -> Pause | None:
@@ -32,21 +32,23 @@ class AutomationRecords(EventLog):
             rows = sql().events(tx.connection, self._where(PAUSING, subject=subject))
             pause = paused(map(Event.of, rows), subject)
             if pause is not None:
-                told = {"reason": reason, "paused_since": pause.since, "paused_by": pause.by}
-                self._event(tx, EventKind.AUTOMATION_RESUMED, told, actor=actor, channel=channel, subject=subject)
+                payload = {"reason": reason, "paused_since": pause.since, "paused_by": pause.by}
+                self._event(tx, EventKind.AUTOMATION_RESUMED, payload, actor=actor, channel=channel, subject=subject)
             return pause
 
         return self._database.write(work)
 
     def retrain_lease(self, policy: LeasePolicy | None = None) -> Leases:
-        """The lease that whoever retrains this model holds."""
+        """The lease that a retrain of this model holds."""
         return Leases(self._database, f"retrain {self.model}", policy)
 
     def record_retrain_request(
         self, run_id: str, as_of: date | None, *, decided: str | None, asker: Requester, trigger: str, reason: str
     ) -> Event:
-        """Who asked for a run, once a run. `decided` is the decision of automation that it says to carry out, which one
-        run may do; without it, or if it was used, `asker` asked, with the trigger and reason that they gave.
+        """Record who requested a run, once a run.
+
+        `decided` is the decision of automation that the run claims to carry out, which one run may do. Without it, or
+        if it was used, the run was requested by `asker`, with the trigger and reason that they gave.
         """
 
         def work(tx: "Transaction") -> Event:

@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 
 class Transaction:
-    """One open write: nobody else appends until it ends."""
+    """One open write: no other process appends until it ends."""
 
     def __init__(self, connection: sa.Connection, txn: str, head: Head) -> None:
         self.connection = connection
@@ -119,7 +119,7 @@ class Database:
 
     @contextmanager
     def exclusive(self, name: str, wait: float) -> Iterator[None]:
-        """Hold a lock that ends with this process, whatever ends it.
+        """Hold a lock that ends with this process, also when it is killed.
 
         Raises:
             Conflict: another process has held it for `wait` seconds.
@@ -179,13 +179,13 @@ class Database:
 
 
 def _lock_head(connection: sa.Connection) -> Head:
-    """The head, which nobody else may move until this transaction ends."""
+    """The head, which no other transaction can move until this one ends."""
     if connection.dialect.name == "postgresql":
         connection.execute(sa.select(HEAD.c.id).with_for_update())
-    told, last = head(connection), last_row(connection)
-    if told != last:
-        raise record_altered([f"its head row names row {told.seq}, but its last row is row {last.seq}"])
-    return told
+    stated, last = head(connection), last_row(connection)
+    if stated != last:
+        raise record_altered([f"its head row names row {stated.seq}, but its last row is row {last.seq}"])
+    return stated
 
 
 def _has(connection: sa.Connection, txn: str) -> bool:

@@ -85,7 +85,7 @@ class DecisionRecords(ReleaseRecords):
         return _raised(self._database.write(work))
 
     def refuse(self, version: int | None, wanted: str, by: str, *, channel: str, refusal: RetrainingError) -> None:
-        """Record that somebody wanted to decide and was turned away before it came to a decision."""
+        """Record that a user wanted to decide and was refused before it came to a decision."""
         payload = {"decision": wanted, "refused": refusal.what}
         self.append(
             EventKind.DECISION_REFUSED,
@@ -96,7 +96,7 @@ class DecisionRecords(ReleaseRecords):
         )
 
     def admit(self, policy: ReviewerPolicy, by: Identity, wanted: str, version: int | None, *, channel: str) -> None:
-        """Let somebody roll back or resume, or refuse and record it.
+        """Let a user roll back or resume, or refuse and record it.
 
         Raises:
             NotPermitted: not a reviewer, or not proven.
@@ -134,9 +134,9 @@ class DecisionRecords(ReleaseRecords):
             if newer is not None:
                 late = moved.model_copy(update={"reason": f"version {newer.version}, as of {newer.as_of}, is newer"})
                 return self._save(tx, release, move(release, S.SUPERSEDED, late), late)
-            asked = request_approval(release, hours, moved)
+            waits = request_approval(release, hours, moved)
             self._supersede(tx, outdated_by(release, pending), f"version {version} is newer", moved)
-            return self._save(tx, release, asked, moved)
+            return self._save(tx, release, waits, moved)
 
         return self._database.write(work)
 
@@ -154,20 +154,20 @@ class DecisionRecords(ReleaseRecords):
     # -- inside a transaction
 
     def _answered(self, tx: "Transaction", before: Release, after: Release, by: Identity, moved: Moved) -> Release:
-        """Record what an answer came to; the first of two approvals leaves the release where it is."""
-        told = {"identity": as_recorded(by)}
+        """Record an accepted decision; the first of two approvals leaves the release where it is."""
+        identity = {"identity": as_recorded(by)}
         if after.state is not before.state:
             if after.state is S.APPROVED and not after.verdict_passed:
-                self._record_exception(tx, after, moved, told)
-            return self._save(tx, before, after, moved, told)
+                self._record_exception(tx, after, moved, identity)
+            return self._save(tx, before, after, moved, identity)
         tx.update_release(row_of(after))
-        self._release_event(tx, EventKind.APPROVAL_RECORDED, after, moved, {**told, "reason": moved.reason})
+        self._release_event(tx, EventKind.APPROVAL_RECORDED, after, moved, {**identity, "reason": moved.reason})
         return after
 
-    def _record_exception(self, tx: "Transaction", release: Release, moved: Moved, told: Mapping[str, Any]) -> None:
-        """That a human let a candidate serve under a floor, in the transaction of the approval."""
+    def _record_exception(self, tx: "Transaction", release: Release, moved: Moved, identity: Mapping[str, Any]) -> None:
+        """Record that a reviewer let a candidate serve under a floor, in the transaction of the approval."""
         about = {"version": release.version, "fingerprint": release.fingerprint, "as_of": release.as_of}
-        payload = {"floors": release.floors_missed, "why": release.needs_human, "reason": moved.reason, **told}
+        payload = {"floors": release.floors_missed, "why": release.needs_human, "reason": moved.reason, **identity}
         self._event(tx, EventKind.FLOOR_EXCEPTED, payload, actor=moved.by, channel=moved.via, **about)
 
     def _refused(self, tx: "Transaction", release: Release, given: ReviewerDecision, refusal: RetrainingError) -> None:

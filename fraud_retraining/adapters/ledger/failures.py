@@ -34,7 +34,7 @@ def passes(error: exc.DBAPIError | OSError) -> bool:
 
 
 def failure(error: exc.DBAPIError | OSError, shown: str) -> DependencyUnreachable:
-    """The same failure as people meet it, without a password."""
+    """The same failure as users read it, without a password."""
     cause = error.orig if isinstance(error, exc.DBAPIError) else error
     text = redact(str(cause).strip())
     damaged = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}

@@ -1,10 +1,10 @@
-"""What keeps the record from being rewritten inside its database, and whether it is still there as it was put up.
+"""What keeps the record from being rewritten inside its database, and whether it is still there as it was installed.
 
-Here: the triggers of SQLite and PostgreSQL as statements, putting them up, and comparing what the database has with
+Here: the triggers of SQLite and PostgreSQL as statements, installing them, and comparing what the database has with
 them: tables that are tables, triggers with their whole definition, switched on. Not here: who may do what
 (`adapters/ledger/roles.py`) and whether the rows are what was written (`adapters/ledger/ledger.py`).
 
-A later change of a guard needs a migration that calls `put_up` again.
+A later change of a guard needs a migration that calls `install` again.
 """
 
 from collections.abc import Iterator
@@ -93,8 +93,8 @@ POSTGRESQL = {
 }
 
 
-def put_up(cn: "sa.Connection") -> None:
-    """Put every guard in its place, in the form that it has now, whatever was there."""
+def install(cn: "sa.Connection") -> None:
+    """Put every guard in its place, in its present form, in place of what was there."""
     for statement in _sqlite_statements() if cn.dialect.name == "sqlite" else _postgresql_statements():
         cn.exec_driver_sql(statement)
 
@@ -115,8 +115,8 @@ def _postgresql_statements() -> Iterator[str]:
 
 
 @contextmanager
-def lifted(cn: "sa.Connection", name: str) -> Iterator[None]:
-    """One guard out of its place while this is open, in the transaction alone; only the owner of the tables can."""
+def suspended(cn: "sa.Connection", name: str) -> Iterator[None]:
+    """Suspend one guard while this is open, in the transaction alone; only the owner of the tables can."""
     if cn.dialect.name == "sqlite":
         down, up = f"DROP TRIGGER {name}", SQLITE[name]
     else:
@@ -133,8 +133,8 @@ def missing_tables(cn: "sa.Connection") -> list[str]:
     return [f"{name} is {kinds.get(name, 'not there')}" for name in TABLES if kinds.get(name) != "table"]
 
 
-def weakened(cn: "sa.Connection") -> list[str]:
-    """Guards that are missing, switched off or not what was put up, and what was added to them, each as a clause."""
+def guard_problems(cn: "sa.Connection") -> list[str]:
+    """Guards that are missing, switched off or not what was installed, and what was added to them, each as a clause."""
     found = _sqlite_problems(cn) if cn.dialect.name == "sqlite" else _postgresql_problems(cn)
     return [*found, *_indexes(cn)]
 

@@ -67,7 +67,7 @@ class Leases:
         return self._database.write(work)
 
     def give_back(self, mine: Lease) -> None:
-        """Let somebody else have it; nothing where it was lost before."""
+        """Give the lease back; nothing happens where it was lost before."""
 
         def work(tx: "Transaction") -> None:
             free = rules.give_back(_read(tx.connection, self._name), mine, _now(tx))
@@ -77,12 +77,12 @@ class Leases:
         self._database.write(work)
 
     def holder(self) -> Lease | None:
-        """The lease, if somebody holds it now."""
+        """The lease, if it is held now."""
         lease, now = self._database.read(lambda cn: (_read(cn, self._name), _clock(cn)))
         return lease if lease is not None and lease.held(now) and not _owner_ended(lease) else None
 
     def abandoned(self) -> Lease | None:
-        """The lease, if its owner died, or was not heard of for too long, and nobody took it since."""
+        """The lease, if its owner died, or was not heard of for too long, and it was not taken since."""
         lease, now = self._database.read(lambda cn: (_read(cn, self._name), _clock(cn)))
         return lease if rules.abandoned(lease, now, gone=_owner_ended(lease)) else None
 
@@ -108,10 +108,10 @@ class Heartbeat:
         self._thread.join()
 
     def require(self) -> None:
-        """Nothing, while there is no reason to believe that the lease was lost. Asks nobody: to be called often.
+        """Nothing, while there is no reason to believe that the lease was lost. Reads no database: to be called often.
 
         Raises:
-            Conflict: it was refused, or the database could not be told for so long that it has expired.
+            Conflict: it was refused, or the database was out of reach for so long that it has expired.
         """
         if self._refusal is not None:
             raise self._refusal
@@ -124,7 +124,7 @@ class Heartbeat:
 
     def _beat(self) -> None:
         while not self._stopping.wait(self._leases.policy.beat_seconds):
-            asked = time.monotonic()
+            began = time.monotonic()
             try:
                 self._leases.renew(self._lease)
             except DependencyUnreachable as error:
@@ -134,13 +134,13 @@ class Heartbeat:
                 self._refusal = refusal
                 return
             else:
-                self._seen = asked
+                self._seen = began
 
 
 def require_current(tx: "Transaction", mine: Lease | None) -> None:
-    """Refuse what is about to be written in this transaction by somebody whose lease is not the current one.
+    """Refuse what is about to be written in this transaction under a lease that is not the current one.
 
-    None is somebody who needs no lease: a person.
+    None stands for a caller who needs no lease: a user.
 
     Raises:
         Conflict: the lease was lost.

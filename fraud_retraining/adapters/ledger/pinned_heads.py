@@ -93,8 +93,8 @@ class HeadObjects:
 
     def pin(self, head: Head, at: datetime) -> None:
         """Put one more object there."""
-        told = f"{head.seq}:{head.hash} {at.isoformat(timespec='seconds')}\n"
-        self._location.write_bytes(f"{head.seq:012d}-{head.hash}", told.encode("ascii"))
+        line = f"{head.seq}:{head.hash} {at.isoformat(timespec='seconds')}\n"
+        self._location.write_bytes(f"{head.seq:012d}-{head.hash}", line.encode("ascii"))
 
 
 def _head(found: "re.Match[str] | None", where: str) -> Head:

@@ -16,7 +16,7 @@ ZOMBIE = "Z"
 
 
 def this_process() -> Process:
-    """The process that asks."""
+    """The process that calls this."""
     pid = os.getpid()
     stat = _stat(pid)
     return Process(host=socket.gethostname(), pid=pid, machine=_machine(), started=stat[START_TIME] if stat else "")
@@ -34,7 +34,7 @@ def has_ended(process: Process) -> bool:
 
 @cache
 def _machine() -> str:
-    """The running system and its space of process numbers; empty where the system does not tell (not Linux)."""
+    """The running system and its space of process numbers; empty where the system has no such number (not Linux)."""
     try:
         boot = (PROC / "sys/kernel/random/boot_id").read_text().strip()
         return f"{boot}/{os.readlink(PROC / 'self/ns/pid')}"

@@ -56,7 +56,7 @@ class PromotionRecords(VerifiedRecords):
     """Champions, and who made them so."""
 
     def promotion_lock(self, wait: float = 30.0) -> AbstractContextManager[None]:
-        """Held by whoever promotes or recovers; it ends with its process. An intent found under it was abandoned.
+        """Held while a process promotes or recovers; it ends with the process. An intent found under it was abandoned.
 
         Raises:
             Conflict: another process has held it for `wait` seconds.
@@ -107,7 +107,7 @@ class PromotionRecords(VerifiedRecords):
         return self._database.write(work)
 
     def finish_promotion(self, intent: Intent, outcome: Outcome, *, actor: str, channel: str) -> Release:
-        """Record what an intent came to. To say the same again is allowed; the record stays as it is.
+        """Record the outcome of an intent. The same outcome may be recorded again; the record stays as it is.
 
         Raises:
             Conflict: it was finished with another outcome.
@@ -143,7 +143,7 @@ class PromotionRecords(VerifiedRecords):
         return self._database.read(work)
 
     def champion_moved(self, to: int | None, *, actor: str, channel: str) -> Event | None:
-        """Record that somebody moved the alias by hand: their move stands. Nothing if the ledger knows it already.
+        """Record that the alias was moved by hand: the move stands. Nothing is recorded if the ledger knows it already.
 
         Raises:
             Conflict: a promotion is under way, which explains the alias.
@@ -157,9 +157,9 @@ class PromotionRecords(VerifiedRecords):
         return self._database.write(work)
 
     def retire_champion(self, *, actor: str, channel: str, reason: str) -> Release | None:
-        """Record that somebody takes the champion out of service whom MLflow has lost, and pause promotion.
+        """Record that a champion that MLflow has lost is taken out of service, and pause promotion.
 
-        The next candidate has nobody to be compared with, and waits for a human.
+        The next candidate has no champion to be compared with, and waits for a reviewer.
         """
 
         def work(tx: "Transaction") -> Release | None:
@@ -176,7 +176,7 @@ class PromotionRecords(VerifiedRecords):
         return self._database.write(work)
 
     def clear_champion(self, *, actor: str, channel: str, reason: str) -> Release | None:
-        """Record that the champion cannot serve, that there is none to go back to, and that the alias names nobody."""
+        """Record that the champion cannot serve, that there is none to go back to, and that the alias is gone."""
 
         def work(tx: "Transaction") -> Release | None:
             champion = self._champion(tx)

@@ -1,8 +1,8 @@
 """What the application's own role may do in the ledger's PostgreSQL: add to the record, never change it.
 
-Here: the grants as SQL, and carrying them out. Not here: creating the role and its password, which is for whoever runs
-the database. The guards in `adapters/ledger/migrations` stop everybody but the owner of the tables; a role that does
-not own them, and has only these grants, cannot take the guards away either.
+Here: the grants as SQL, and carrying them out. Not here: creating the role and its password, which is for the
+database's operator. The guards in `adapters/ledger/migrations` stop every role but the owner of the tables; a role
+that does not own them, and has only these grants, cannot take the guards away either.
 """
 
 from typing import TYPE_CHECKING
@@ -35,7 +35,7 @@ class OwnedLedger(EventLog):
         """Carries them out, and looks whether they hold.
 
         Raises:
-            SettingsError: no such role, or one that may change the record whatever is granted: it owns the tables.
+            SettingsError: no such role, or one that may change the record with any grants: it owns the tables.
         """
 
         def work(cn: "sa.Connection") -> list[str]:
@@ -67,9 +67,9 @@ def _statements(cn: "sa.Connection", role: str) -> list[str]:
 
 def _sequences(cn: "sa.Connection") -> list[str]:
     """What numbers the rows of the tables that number themselves."""
-    asked = "SELECT pg_get_serial_sequence(%s, %s)"
+    query = "SELECT pg_get_serial_sequence(%s, %s)"
     columns = [(name, column.name) for name, table in tables().METADATA.tables.items() for column in table.primary_key]
-    found = [cn.exec_driver_sql(asked, column).scalar_one() for column in columns]
+    found = [cn.exec_driver_sql(query, column).scalar_one() for column in columns]
     return sorted(name for name in found if name is not None)
 
 
@@ -84,12 +84,12 @@ def _require_role(cn: "sa.Connection", role: str) -> None:
 
 
 def _require_insert_only(cn: "sa.Connection", role: str) -> None:
-    asked = "SELECT has_table_privilege(%s, %s, %s)"
+    query = "SELECT has_table_privilege(%s, %s, %s)"
     kept = [
         f"{right} on {table}"
         for table, rights in FORBIDDEN.items()
         for right in rights
-        if cn.exec_driver_sql(asked, (role, table, right)).scalar_one()
+        if cn.exec_driver_sql(query, (role, table, right)).scalar_one()
     ]
     if kept:
         raise SettingsError(

@@ -21,15 +21,15 @@ CLOCKS = {
 
 
 def head(connection: sa.Connection) -> Head:
-    """The last row of the chain, as the head row tells it."""
-    told = stated_head(connection)
-    if told is None:
+    """The last row of the chain, as the head row states it."""
+    stated = stated_head(connection)
+    if stated is None:
         raise record_altered(["it has lost its head row"])
-    return told
+    return stated
 
 
 def stated_head(connection: sa.Connection) -> Head | None:
-    """What the head row tells, if there is one."""
+    """What the head row states, if there is one."""
     row = connection.execute(sa.select(HEAD.c.seq, HEAD.c.hash)).first()
     return Head(seq=row.seq, hash=row.hash) if row is not None else None
 
@@ -69,12 +69,12 @@ def lease(connection: sa.Connection, name: str) -> dict[str, Any] | None:
 
 
 def clock(connection: sa.Connection) -> str:
-    """The database's time, which is the same for everybody."""
+    """The database's time, which is the same for all processes."""
     return str(connection.exec_driver_sql(CLOCKS[connection.dialect.name]).scalar_one())
 
 
 def last_row(connection: sa.Connection) -> Head:
-    """The last row that the chain has, whatever the head row tells."""
+    """The last row that the chain has, also where the head row states another."""
     row = connection.execute(sa.select(EVENTS.c.seq, EVENTS.c.hash).order_by(EVENTS.c.seq.desc()).limit(1)).first()
     return Head(seq=row.seq, hash=row.hash) if row is not None else Head()
 

@@ -108,7 +108,7 @@ class VerifiedRecords(ReleaseRecords, AutomationRecords):
             raise error
 
     def weakness(self) -> tuple[str, ...]:
-        """What a short look finds wrong, each as a clause: tables, guards, head row, working rows and the newest pin.
+        """What a quick check finds wrong, each as a clause: tables, guards, head row, working rows and the newest pin.
 
         The hashes of the chain are for `verify`, whose time grows with it.
         """
@@ -164,8 +164,8 @@ class VerifiedRecords(ReleaseRecords, AutomationRecords):
                 raise record_altered(found.problems)
             if found.releases:
                 _write_anew(tx, rows.releases)
-                told = {"reason": reason, "restored": found.releases}
-                self._event(tx, EventKind.RECORD_RESTORED, told, actor=actor, channel=channel)
+                payload = {"reason": reason, "restored": found.releases}
+                self._event(tx, EventKind.RECORD_RESTORED, payload, actor=actor, channel=channel)
             return found.releases
 
         return self._database.write(work)
@@ -198,14 +198,14 @@ def _verified(
     gone = archived(sql().events(cn, {"kind": EventKind.HISTORY_ARCHIVED}))
     start = gone.through if gone and archive is None else NOTHING
     _require_reach(known, start)
-    told = sql().stated_head(cn)
-    heads = (*known, *(pin for pin in pins if pin.seq >= start.seq), *((told,) if told else ()))
+    stated = sql().stated_head(cn)
+    heads = (*known, *(pin for pin in pins if pin.seq >= start.seq), *((stated,) if stated else ()))
     replayed = replayed or _Replayed(chain(archive or (), sql().events(cn, {})), incomplete=start != NOTHING)
     last, bad = verify_chain(replayed, *heads, start=start)
     bad = bad or replayed.problem
     stored = sql().releases(cn, {})
     differing = _differing(stored, replayed.releases, gone.releases if gone else {}) if bad is None else ()
-    weak = (*guards.weakened(cn), *(_head_problems(told, last) if bad is None else ()))
+    weak = (*guards.guard_problems(cn), *(_head_problems(stated, last) if bad is None else ()))
     return Verification(
         ok=bad is None and not differing and not weak,
         at=at,
@@ -226,7 +226,7 @@ def _weakness(cn: "sa.Connection", newest: Head | None) -> tuple[str, ...]:
         return missing
     last = sql().last_row(cn)
     lost = () if newest is None or _holds(cn, newest, last) else (f"row {newest.seq}, which was pinned, is not in it",)
-    return (*guards.weakened(cn), *_head_problems(sql().stated_head(cn), last), *lost)
+    return (*guards.guard_problems(cn), *_head_problems(sql().stated_head(cn), last), *lost)
 
 
 def _holds(cn: "sa.Connection", head: Head, last: Head) -> bool:
@@ -244,7 +244,7 @@ def _write_anew(tx: "Transaction", recorded: Mapping[tuple[str, int], Release]) 
     for row in sql().releases(tx.connection, {}):
         found = recorded.get((row["model"], row["version"]))
         if row_difference(row, found, gone.releases if gone else {}) is not None:
-            with guards.lifted(tx.connection, "releases_no_delete"):
+            with guards.suspended(tx.connection, "releases_no_delete"):
                 tx.delete_release(row)
     stored = {(row["model"], row["version"]) for row in sql().releases(tx.connection, {})}
     for key, release in recorded.items():
@@ -252,11 +252,11 @@ def _write_anew(tx: "Transaction", recorded: Mapping[tuple[str, int], Release]) 
             tx.insert_release(row_of(release))
 
 
-def _head_problems(told: Head | None, last: Head) -> tuple[str, ...]:
+def _head_problems(stated: Head | None, last: Head) -> tuple[str, ...]:
     """Whether the head row names the last row; by one that names an earlier row the next event would take its place."""
-    if told == last:
+    if stated == last:
         return ()
-    return (f"the head row names row {told.seq if told else 'none'}, but the last row is row {last.seq}",)
+    return (f"the head row names row {stated.seq if stated else 'none'}, but the last row is row {last.seq}",)
 
 
 class _Replayed:

@@ -78,7 +78,7 @@ class Aliases(Versions):
         import mlflow
 
         what = "the champion"
-        # Part of MLflow's own way from this address asks whichever server the process is set to.
+        # MLflow resolves part of this address at the server that the process is set to, not at the client's.
         mlflow.set_tracking_uri(self.tracking_uri)
         with TemporaryDirectory(prefix="fraud-model-") as scratch:
             folder = self._fetch(f"models:/{self.model_name}@{CHAMPION}", Path(scratch), what)

@@ -23,7 +23,7 @@ Found = TypeVar("Found")
 
 @contextmanager
 def mlflow_call(uri: str, what: str) -> Iterator[None]:
-    """Every failure to get an answer, under one type that says what was asked, with no password anywhere in its chain.
+    """Raise every failure of MLflow as one type that names the action, with no password anywhere in its chain.
 
     MLflow puts the address with its password into its errors, and Dagster writes down every cause of a failure.
     """
@@ -58,7 +58,7 @@ class MlflowConnection:
         artifact_root: Path | str | None = None,
         timeout_seconds: float = 30.0,
     ) -> None:
-        """Nothing is asked yet.
+        """Nothing is requested yet.
 
         Args:
             tracking_uri: any MLflow tracking URI; its server is the model registry too.
@@ -78,7 +78,7 @@ class MlflowConnection:
         limit_waiting(self._timeout)
         import mlflow
 
-        # Some calls inside MLflow ask whichever server the process is set to, by default a new ./mlflow.db.
+        # Some calls inside MLflow go to the server that the process is set to, by default a new ./mlflow.db.
         mlflow.set_tracking_uri(self.tracking_uri)
         with _alone(self.tracking_uri):
             return mlflow.MlflowClient(tracking_uri=self.tracking_uri, registry_uri=self.tracking_uri)
@@ -88,20 +88,20 @@ class MlflowConnection:
         with mlflow_call(self.tracking_uri, what):
             yield
 
-    def _find(self, what: str, ask: Callable[[], Found]) -> Found | None:
-        """The answer, or None where MLflow itself says that there is no such thing."""
+    def _find(self, what: str, request: Callable[[], Found]) -> Found | None:
+        """Return the answer, or None where MLflow itself says that there is no such thing."""
         from mlflow.exceptions import MlflowException
 
         with self._call(what):
             try:
-                return ask()
+                return request()
             except MlflowException as error:
                 if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                     raise
                 return None
 
     def _create(self, what: str, create: Callable[[], Any]) -> None:
-        """Create what somebody else may be creating at the same time."""
+        """Create what another process may be creating at the same time."""
         from mlflow.exceptions import MlflowException
 
         with self._call(what):
@@ -115,7 +115,7 @@ class MlflowConnection:
 def limit_waiting(seconds: float) -> None:
     """Bound how long this process waits for MLflow: as shipped, a dead server holds a caller for many minutes.
 
-    A question is asked `ATTEMPTS` times; a server that sends "Retry-After" is not obeyed beyond that. Set in the
+    A request is made `ATTEMPTS` times; a server's "Retry-After" is not obeyed beyond that. Set in the
     environment, so that it holds for dagster-mlflow's calls too.
     """
     per_attempt = max(1, int((seconds - BACKOFF_SECONDS) / ATTEMPTS))
@@ -162,11 +162,11 @@ def _failures() -> tuple[type[Exception], ...]:
     return (MlflowException, OSError, SQLAlchemyError, Boto3Error, BotoCoreError, ClientError)
 
 
-def all_pages(ask: Callable[[str | None], Any]) -> list[Any]:
-    """What MLflow lists, however many pages it takes."""
-    page = ask(None)
+def all_pages(request: Callable[[str | None], Any]) -> list[Any]:
+    """Return all that MLflow lists, from every page."""
+    page = request(None)
     found = list(page)
     while page.token:
-        page = ask(page.token)
+        page = request(page.token)
         found += page
     return found

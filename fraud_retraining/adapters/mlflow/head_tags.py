@@ -14,14 +14,14 @@ class HeadTags(Versions):
     """Heads of the ledger with the registered model and its versions."""
 
     def pin_head(self, head: Head) -> None:
-        """Keep a head of the ledger's chain with the registered model, where whoever writes to the ledger does not.
+        """Keep a head of the ledger's chain with the registered model, where a writer of the ledger cannot write.
 
         Before the first version there is no registered model, and nothing is kept.
         """
-        told = f"{head.seq}:{head.hash}"
+        stated = f"{head.seq}:{head.hash}"
         self._find(
             "keep the ledger's head",
-            lambda: self._client.set_registered_model_tag(self.model_name, LEDGER_HEAD, told),
+            lambda: self._client.set_registered_model_tag(self.model_name, LEDGER_HEAD, stated),
         )
 
     def keeps_older_head_than(self, head: Head) -> bool:
@@ -42,9 +42,9 @@ class HeadTags(Versions):
             IntegrityError: a tag is no head.
         """
         model = self._find("read the ledger's head", lambda: self._client.get_registered_model(self.model_name))
-        told = [version.tags[LEDGER_HEAD] for version in self.versions() if LEDGER_HEAD in version.tags]
-        told += [model.tags[LEDGER_HEAD]] if model is not None and LEDGER_HEAD in model.tags else []
-        return [_head(text) for text in told]
+        stated = [version.tags[LEDGER_HEAD] for version in self.versions() if LEDGER_HEAD in version.tags]
+        stated += [model.tags[LEDGER_HEAD]] if model is not None and LEDGER_HEAD in model.tags else []
+        return [_head(text) for text in stated]
 
 
 def _head(text: str) -> Head:

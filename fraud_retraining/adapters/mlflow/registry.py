@@ -26,7 +26,7 @@ class Registry(LoggedModels, Aliases, HeadTags):
         """The run that trained this fingerprint and uploaded it completely: the registered one, else the oldest.
 
         `recorded` are the digests that the ledger knows for it: a run with another digest was not made by this
-        pipeline, whatever its tags say, and is passed over; a version with another digest is refused.
+        pipeline, also when its tags say so, and is passed over; a version with another digest is refused.
 
         Raises:
             RecordAltered: the registered version's run is not the one that was recorded.

@@ -125,10 +125,10 @@ class Versions(Artifacts):
         return self._versions_where(f"name = '{self.model_name}' and tags.{FINGERPRINT} = '{fingerprint}'")
 
     def _versions_where(self, query: str) -> list[ModelVersion]:
-        def ask(token: str | None) -> Any:
+        def request(token: str | None) -> Any:
             return self._client.search_model_versions(query, page_token=token)
 
-        found = self._find("search for a version", lambda: all_pages(ask)) or []
+        found = self._find("search for a version", lambda: all_pages(request)) or []
         return sorted((_version(version) for version in found), key=lambda version: version.version)
 
     def version_by_fingerprint(self, fingerprint: str) -> ModelVersion | None:
@@ -177,7 +177,7 @@ class Versions(Artifacts):
                 raise
 
     def _describe_model(self) -> None:
-        """The registered model, created where missing, with a description unless somebody gave it one."""
+        """The registered model, created where missing, with a description unless it has one."""
         what = "describe the registered model"
         self._create(what, lambda: self._client.create_registered_model(self.model_name, description=MODEL_NOTE))
         with self._call(what):
@@ -200,7 +200,7 @@ class Versions(Artifacts):
                 self._client.set_model_version_tag(self.model_name, str(number), name, value)
 
     def set_description(self, number: int, text: str) -> None:
-        """What people read about a version in MLflow."""
+        """Set the description of a version that users read in MLflow."""
         with self._call(f"describe version {number}"):
             self._client.update_model_version(self.model_name, str(number), text)
 

@@ -1,4 +1,4 @@
-"""Pages and pictures for people, and the signed links that lead to them.
+"""Pages and pictures for readers, and the signed links that lead to them.
 
 Not here: what is shown (`domain/review`, `domain/audit`), and serving it (`serving`).
 """

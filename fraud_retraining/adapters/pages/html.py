@@ -1,10 +1,10 @@
-"""Pages for people: the model card, the report of a version or a period, and the reviewer's pack as a part of any page.
+"""Pages for readers: the model card, the report of a version or a period, and review reports in any page.
 
 Here: laying out what the domain says, in HTML that needs nothing from elsewhere. Not here: what is said
 (`domain/audit/history.py`, `domain/review/model_card.py`, `domain/audit/period.py`, `domain/review/tables.py`) and
 drawing (`adapters/pages/pictures.py`).
 
-Reasons, names and categories were written by anybody: the templates escape every text, no page has a script, and its
+Reasons, names and categories may hold anything: the templates escape every text, no page has a script, and its
 content policy forbids everything but its own style and pictures.
 """
 
@@ -91,7 +91,10 @@ def release_html(
     links: LinkPolicy,
     shown: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
-    """One release with its reviewer's pack, and the form for whoever may decide; `shown` are addresses of pictures."""
+    """One release with its review report, and the form for a reviewer who may decide.
+
+    `shown` are addresses of pictures.
+    """
     release = history.release
     return _template("release.html.j2").render(
         title=f"{release.model} version {release.version}, as of {release.as_of}",
@@ -111,7 +114,7 @@ def release_html(
 
 
 def _consequences(history: ReleaseHistory) -> dict[str, str]:
-    """What each answer does, in the words of the page that asks to confirm it."""
+    """What each answer does, in the words of the page on which it is confirmed."""
     version, champion = history.release.version, history.evaluation.champion_version if history.evaluation else None
     place = f" in place of version {champion}" if champion is not None else ""
     missed = history.release.floors_missed
@@ -131,7 +134,7 @@ def answer_html(title: str, text: str) -> str:
 def card_html(
     history: ReleaseHistory, review_report: ReviewReport | None, drawn: Mapping[str, bytes] | None = None
 ) -> str:
-    """The model card as a page of its own; `drawn` are the pictures of the pack, where somebody has them."""
+    """The model card as a page of its own; `drawn` are the pictures of the pack, where they were drawn."""
     title = f"{history.release.model} version {history.release.version}: model card"
     return _template("card.html.j2").render(
         title=title,
@@ -145,7 +148,7 @@ def card_html(
 def version_html(
     history: ReleaseHistory, review_report: ReviewReport | None, events: Sequence[Event], exported: Exported
 ) -> str:
-    """The whole story of a version as a page."""
+    """The whole history of a version as a page."""
     release = history.release
     return _template("version.html.j2").render(
         title=f"{release.model} version {release.version}, as of {release.as_of}",
@@ -226,18 +229,18 @@ def _headline(history: ReleaseHistory) -> list[tuple[str, str]]:
     spans = [
         f"{since:%Y-%m-%d %H:%M} to {f'{until:%Y-%m-%d %H:%M}' if until else 'now'}" for since, until in history.served
     ]
-    told = [("state", str(history.release.state).replace("_", " "))]
+    lines = [("state", str(history.release.state).replace("_", " "))]
     if asked is not None:
-        told.append(("asked for", f"{asked.summary} ({asked.by}, {asked.via}, {asked.at:%Y-%m-%d %H:%M} UTC)"))
+        lines.append(("asked for", f"{asked.summary} ({asked.by}, {asked.via}, {asked.at:%Y-%m-%d %H:%M} UTC)"))
     if history.evaluation is not None:
         against = history.evaluation.champion_version
-        told.append(
+        lines.append(
             ("judged against", f"version {against}" if against is not None else "nobody: there was no champion")
         )
     if history.served:
-        told += [("served (UTC)", "; ".join(spans))]
-        told += [("took the place of", f"version {history.replaced}" if history.replaced is not None else "nobody")]
-    return told
+        lines += [("served (UTC)", "; ".join(spans))]
+        lines += [("took the place of", f"version {history.replaced}" if history.replaced is not None else "nobody")]
+    return lines
 
 
 def _changes(history: ReleaseHistory) -> Grid:
@@ -296,13 +299,13 @@ def _stacks(grid: Grid) -> bool:
 def _looks(cell: Cell, figure: bool = False) -> str:
     """The classes of a cell: figures to the right, short texts on one line, sentences wide, outcomes in colour."""
     text = str(cell)
-    told = (
+    facts = (
         ("figure", figure),
         ("short", len(text) <= SHORT),
         ("long", len(text) >= LONG and " " in text),
         (text, text in OUTCOMES),
     )
-    return " ".join(name for name, one in told if one)
+    return " ".join(name for name, one in facts if one)
 
 
 FILTERS: dict[str, Callable[..., Any]] = {

@@ -59,7 +59,7 @@ def figures(review_report: ReviewReport) -> "dict[str, Figure]":
 
 
 def _png(figure: "Figure") -> bytes:
-    """A figure in few colours, which nobody sees and which makes it a third as large."""
+    """A figure in few colours: no visible difference, and a third of the size."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image
 
@@ -97,8 +97,8 @@ def precision_recall(review_report: ReviewReport) -> "Figure":
 
 def _draw_curve(axes: "Axes", look: Look, points: Sequence[CurvePoint], review_report: ReviewReport) -> None:
     recall, precision, low, high = np.array([(p.recall, p.precision, p.low, p.high) for p in points]).T
-    told = review_report.intervals.get("average_precision")
-    interval = None if told is None else told.candidate if look is CANDIDATE else told.champion
+    found = review_report.intervals.get("average_precision")
+    interval = None if found is None else found.candidate if look is CANDIDATE else found.champion
     label = look.name + (f", average precision {interval.value:.4f}" if interval else "")
     axes.fill_between(recall, low, high, color=look.color, alpha=0.15, linewidth=0, zorder=look.layer - 1)
     axes.plot(recall, precision, label=label, color=look.color, ls=look.dash, zorder=look.layer)
@@ -106,13 +106,13 @@ def _draw_curve(axes: "Axes", look: Look, points: Sequence[CurvePoint], review_r
 
 def scores(review_report: ReviewReport) -> "Figure":
     """How often each score was given, to frauds and to the others, both axes logarithmic."""
-    told = review_report.scores
+    found = review_report.scores
     figure, panels = _figure("Scores", panels=2)
     for axes, what in zip(panels, ("others", "frauds"), strict=True):
-        for look, counts in ((CANDIDATE, told.candidate), (CHAMPION, told.champion)):
+        for look, counts in ((CANDIDATE, found.candidate), (CHAMPION, found.champion)):
             if counts is not None:
                 heights = getattr(counts, what)
-                axes.stairs(heights, told.edges, baseline=0.5, label=look.name, color=look.color, ls=look.dash, lw=1.6)
+                axes.stairs(heights, found.edges, baseline=0.5, label=look.name, color=look.color, ls=look.dash, lw=1.6)
         axes.set(xscale="log", yscale="log", xlabel="Score (log scale)")
         axes.set_ylim(bottom=0.5)
     panels[0].set(ylabel="Transactions (log scale)")

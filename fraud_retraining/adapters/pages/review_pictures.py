@@ -3,7 +3,7 @@
 Here: keeping them in the store, and giving them as they were recorded. Not here: drawing (`adapters/pages/pictures.py`)
 and the pack itself (`adapters/days/review_reports.py`).
 
-The record of a verdict has the digest of its pictures, so that whoever can write to the store cannot show others. What
+The record of a verdict has the digest of its pictures, so that a writer of the store cannot show others. What
 an older record lacks, or what the store lost, is drawn again from the pack, one at a time, and kept in memory.
 """
 
@@ -51,7 +51,7 @@ def read_pictures(store: Store, fingerprint: str, expected: str) -> dict[str, by
 
 
 class ReviewPictures:
-    """The pictures of the latest packs that somebody looked at, for many readers at once."""
+    """The pictures of the latest review reports that were viewed, for many readers at once."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -78,5 +78,5 @@ class ReviewPictures:
 
 
 def pictures_key(judged: Evaluation) -> str:
-    """What tells the pictures of a verdict from any others, short enough for an address."""
+    """What distinguishes the pictures of a verdict from any others, short enough for an address."""
     return (judged.pictures_digest or judged.review_digest)[:KEY_CHARACTERS]

@@ -1,6 +1,6 @@
 """Under which operating-system account this process runs.
 
-Here: asking the system. Not here: whose account it is (`domain/releases/reviewers.py`).
+Here: what the system answers. Not here: whose account it is (`domain/releases/reviewers.py`).
 """
 
 import os
@@ -8,7 +8,7 @@ import pwd
 
 
 def account() -> str | None:
-    """The account's name as the system knows it, whatever USER or LOGNAME claim.
+    """The account's name as the system knows it, not as USER or LOGNAME claim.
 
     None where the system has no name for it, as for an arbitrary user id in a container.
     """

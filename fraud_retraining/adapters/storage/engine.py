@@ -48,7 +48,7 @@ it `isnan`, comparisons and `max` miss every NaN of a file that has them."""
 
 THIS_DAY = "this_day"
 INTERRUPTED = "Query interrupted"
-"""What DuckDB makes of Ctrl-C, whoever was to hear of it."""
+"""The message that DuckDB raises for Ctrl-C, as a RuntimeError."""
 
 
 @ibis.udf.scalar.builtin(name="getvariable", signature=((dt.string,), dt.date))
@@ -175,7 +175,7 @@ class Engine:
             return self._connection.sql(statement).to_arrow_table().cast(schema)
 
     def lake_query(self, name: str, day: date, files: LakeDay, mapping: LakeMapping) -> DayQuery:
-        """Questions about a day of the lake under canonical names and types, whatever mix of types it came with.
+        """Return queries of a day of the lake under canonical names and types, also where its files mix types.
 
         What NaN means there is for `canonical` to say: a missing label, but an amount to be rejected.
         """

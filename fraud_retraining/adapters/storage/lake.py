@@ -84,7 +84,7 @@ class Lake:
         columns: Collection[str] | None = None,
         today: Callable[[], date] = lambda: datetime.now(UTC).date(),
     ) -> None:
-        """`timestamp` is the lake's name of the column with the time, for what people are told; `columns` are those
+        """`timestamp` is the lake's name of the column with the time, for messages to users; `columns` are those
         that are read, by default all."""
         self._timestamp = timestamp
         self._columns = columns
@@ -209,8 +209,8 @@ def _decoded_bytes(chunk: "pq.ColumnChunkMetaData", rows: int) -> int:
 def _cell_bytes(chunk: "pq.ColumnChunkMetaData") -> int:
     if chunk.physical_type in _CELL_BYTES:
         return _CELL_BYTES[chunk.physical_type]
-    told = chunk.statistics if chunk.physical_type == "BYTE_ARRAY" else None
-    texts = [told.min_raw, told.max_raw] if told is not None and told.has_min_max else [b""]
+    stated = chunk.statistics if chunk.physical_type == "BYTE_ARRAY" else None
+    texts = [stated.min_raw, stated.max_raw] if stated is not None and stated.has_min_max else [b""]
     return TEXT_CELL_BYTES + min(map(len, texts))
 
 

@@ -95,7 +95,7 @@ class Location(Protocol):
         """Every file below a folder, sorted by path; names that begin with a dot are never seen."""
 
     def survey(self, prefix: str = "") -> Listing:
-        """The same, and whatever cannot be read below that folder, with its problem, instead of failing for it."""
+        """The same, and what cannot be read below that folder, with its problem, instead of failing for it."""
 
     def exists_root(self) -> bool:
         """Whether the place itself is there."""
@@ -129,7 +129,7 @@ class FolderLocation:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._seen: dict[str, tuple[str, str]] = {}
-        """The digest of files whose content was asked for, by path, with the version that was read."""
+        """The digest of files whose content was requested, by path, with the version that was read."""
 
     @property
     def uri(self) -> str:
@@ -143,7 +143,7 @@ class FolderLocation:
             return sorted(self._walk(top))
 
     def survey(self, prefix: str = "") -> Listing:
-        """The same, and whatever cannot be read below that folder, with its problem, instead of failing for it."""
+        """The same, and what cannot be read below that folder, with its problem, instead of failing for it."""
         with reaching("list", self._root):
             return sorted(Survey(self._root).entries(prefix))
 

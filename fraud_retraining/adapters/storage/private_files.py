@@ -1,7 +1,7 @@
 """Files that only the account that runs this may read: ledger, MLflow's database, alerts, Dagster's storage.
 
-Here: making them so, whatever the umask, and finding those that are not. Not here: what is in them. What exists already
-is left as somebody made it, and told (`status --check`); a volume that belongs to another account is theirs to close.
+Here: making them so, under any umask, and finding those that are not. Not here: what is in them. What exists already
+is left as it is, and reported (`status --check`); a volume that belongs to another account is theirs to close.
 """
 
 import os
@@ -14,7 +14,7 @@ FOLDER, FILE, OTHERS = 0o700, 0o600, 0o077
 
 
 def close_new_files() -> None:
-    """Lets whatever this process and its children create be readable by its own account only."""
+    """Make files that this process and its children create readable by its own account only."""
     os.umask(os.umask(OTHERS) | OTHERS)
 
 

@@ -73,7 +73,7 @@ class S3Location:
         return sorted(self._within_deadline(lambda: self._list(start)))
 
     def survey(self, prefix: str = "") -> Listing:
-        """The same, and keys that cannot be asked for, with the problem."""
+        """The same, and keys that cannot be requested, with the problem."""
         start = self._key(prefix) + "/" if prefix else self._base
         return sorted(self._within_deadline(lambda: self._list(start, all_keys=True)))
 
@@ -275,7 +275,7 @@ class S3Location:
 
 
 def _is_plain(path: str) -> bool:
-    """Whether a key is the path that it is asked for by: without empty, `.` or `..` parts."""
+    """Whether a key is the path that it is requested by: without empty, `.` or `..` parts."""
     return str(PurePosixPath(path)) == path and not path.startswith("/") and ".." not in path.split("/")
 
 
@@ -330,7 +330,7 @@ def _connection(s3: "S3Resource | None") -> dict[str, Any]:
 
 
 def _refusals() -> tuple[type[Exception], ...]:
-    """Whatever s3fs, botocore and the network raise when S3 does not do what was asked."""
+    """What s3fs, botocore and the network raise when S3 does not answer a request."""
     import aiohttp
     from botocore.exceptions import BotoCoreError, ClientError
     from botocore.parsers import ResponseParserError

@@ -106,7 +106,7 @@ class Store:
         return {day: record for day, record in zip(wanted, found, strict=True) if record is not None}
 
     def readable(self, asset: str, days: Iterable[date]) -> dict[date, Partition]:
-        """The same without those that are damaged, for who asks what has to be made: those have to."""
+        """The same without those that are damaged, for callers who list what is to be made: those are."""
         found = {}
         for day, standing in self.standing(asset, days).items():
             if standing.problem:
@@ -118,7 +118,7 @@ class Store:
     def standing(self, asset: str, days: Iterable[date]) -> dict[date, Standing]:
         """What there is of those days that were ever committed, oldest first.
 
-        Files that are gone or cut are seen at once, from a listing; other bytes are once somebody has read them
+        Files that are gone or cut are seen at once, from a listing; other bytes are once they were read
         (`paths`).
         """
         wanted = sorted(set(days))

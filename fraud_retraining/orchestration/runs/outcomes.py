@@ -167,7 +167,7 @@ class Outcomes:
 
     def succeeded(self, run: EndedRun) -> list[str]:
         """Ends the notices that a success cures, and gives their keys."""
-        return self._outbox.cure(Success(job=run.job, as_of=run.as_of, days=run.days), channel=run.channel)
+        return self._outbox.resolve_after(Success(job=run.job, as_of=run.as_of, days=run.days), channel=run.channel)
 
     def is_recorded(self, run: EndedRun) -> bool:
         """Whether the failure of a run is in the ledger, or that it was skipped."""

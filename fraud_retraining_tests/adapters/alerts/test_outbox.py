@@ -175,16 +175,16 @@ class TestCure:
     )
     def test_which_success_ends_a_notice(self, outbox: Outbox, notice: Notice, success: Success, cured: bool) -> None:
         opened(outbox, notice)
-        assert outbox.cure(success) == ([notice.key] if cured else [])
+        assert outbox.resolve_after(success) == ([notice.key] if cured else [])
         assert bool(outbox.open_notices()) is not cured
 
     def test_days_are_cured_one_by_one(self, outbox: Outbox) -> None:
         notice = a_notice(Category.DATA_VALIDATION, "ingest", days=(D1, D2, D3))
         opened(outbox, notice)
-        assert outbox.cure(Success(job="ingest", days=(D1, D3))) == []
+        assert outbox.resolve_after(Success(job="ingest", days=(D1, D3))) == []
         assert outbox.open_notices()[0].notice.days == (D2,)
-        assert outbox.cure(Success(job="ingest", days=(D1, D3))) == []
-        assert outbox.cure(Success(job="ingest", days=(D2,))) == [notice.key]
+        assert outbox.resolve_after(Success(job="ingest", days=(D1, D3))) == []
+        assert outbox.resolve_after(Success(job="ingest", days=(D2,))) == [notice.key]
 
 
 class TestDelivery:
@@ -276,13 +276,13 @@ class TestDelivery:
         assert (outbox.backlog().waiting, outbox.backlog().given_up) == (0, 1)
 
     def test_who_delivers_is_known_for_two_minutes(self, outbox: Outbox, clock: Clock) -> None:
-        outbox.attend(["slack"], "host:1")
-        outbox.attend(["slack"], "host:2")
-        assert outbox.is_attended("slack")
-        assert not outbox.is_attended("pagerduty")
+        outbox.record_sender(["slack"], "host:1")
+        outbox.record_sender(["slack"], "host:2")
+        assert outbox.has_sender("slack")
+        assert not outbox.has_sender("pagerduty")
         clock.advance(minutes=2)
-        assert not outbox.is_attended("slack")
-        assert set(outbox.attended()) == {"slack"}
+        assert not outbox.has_sender("slack")
+        assert set(outbox.last_senders()) == {"slack"}
 
 
 class TestOtherMessages:

@@ -1,4 +1,4 @@
-"""Who retrains now, what people were told, and what still has to be sent.
+"""Who retrains now, which notices were sent, and which messages still have to be sent.
 
 Rows of these tables are working state: they are updated, and what must be remembered of them is in the chain of events.
 """

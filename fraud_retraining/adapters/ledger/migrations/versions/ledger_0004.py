@@ -5,7 +5,7 @@ Every guard is put up anew in its present form: `audit verify` compares the data
 
 from alembic import op
 
-from fraud_retraining.adapters.ledger.guards import put_up
+from fraud_retraining.adapters.ledger.guards import install
 
 revision = "0004"
 down_revision = "0003"
@@ -15,4 +15,4 @@ depends_on = None
 
 def upgrade() -> None:
     """Put up the guards."""
-    put_up(op.get_bind())
+    install(op.get_bind())
