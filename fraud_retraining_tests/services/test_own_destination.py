@@ -40,7 +40,7 @@ class Board(Destination):
     def addresses(self, notice: Notice, policy: AlertPolicy) -> tuple[str, ...]:
         return (f"board:{notice.audience}",)
 
-    def opening_messages(self, notice: Notice, policy: AlertPolicy) -> Body:
+    def opening(self, notice: Notice, policy: AlertPolicy) -> Body:
         return {"title": notice.title}
 
     def reminding(self, notice: Notice, seen: int) -> Body | None:
