@@ -1,5 +1,5 @@
-"""Whether a retrain is asked for: triggers, pauses, budget, and that only one runs at a time.
+"""Decisions about retrains: triggers, pauses, budget, and the lease that lets only one run at a time.
 
-Not here: what is known when that is decided (`orchestration/state`), and starting the run
+Not here: collecting the inputs of a decision (`orchestration/state`), and starting the run
 (`orchestration/sensors/next_runs.py`).
 """

@@ -1,7 +1,7 @@
 """What a retrain may cost, in time and money.
 
-Here: the policy, the tightest limit of one retrain, and when it is exceeded or will be. Not here: clocks, asking at
-each round (`orchestration/runs/lease.py`), and keeping what past retrains took (`orchestration/runs/spending.py`).
+Here: the policy, the tightest limit of one retrain, and when it is exceeded or will be. Not here: clocks, checking
+at each round (`orchestration/runs/lease.py`), and recording what past retrains took (`orchestration/runs/spending.py`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -44,12 +44,17 @@ class BudgetPolicy(Policy):
         return self.max_hours * HOUR
 
     def cost(self, seconds: float) -> float:
-        """What so much compute costs."""
+        """Return the price of compute time.
+
+        Examples:
+            >>> BudgetPolicy(price_per_hour=2.0).cost(seconds=1800)
+            1.0
+        """
         return seconds / HOUR * self.price_per_hour
 
 
 class Ending(StrEnum):
-    """How a retrain ended that came to nothing; the others ended as their release outcome says."""
+    """Ends of a retrain without a release outcome."""
 
     FAILED = "failed"
     LOST = "lost"
@@ -57,7 +62,7 @@ class Ending(StrEnum):
 
 
 class Spending(Value):
-    """An ended retrain, as the ledger keeps it: what asked for it, how it ended, what it took."""
+    """An ended retrain, as the ledger keeps it: trigger, status, duration and cost."""
 
     dagster_run_id: str
     trigger: str
@@ -69,7 +74,7 @@ class Spending(Value):
 
     @property
     def succeeded(self) -> bool:
-        """Whether it did what it was asked for."""
+        """Whether it ended without a failure."""
         return self.status not in {Ending.FAILED, Ending.LOST}
 
     @property
@@ -108,12 +113,12 @@ class Rounds(Value):
 
 
 def spent_in_month(past: Sequence[Spent], now: datetime) -> float:
-    """What the retrains that ended in the calendar month of `now` (UTC) have cost."""
+    """Return the cost of the retrains that ended in the calendar month of `now` (UTC)."""
     return sum(one.spending.cost for one in past if (one.at.year, one.at.month) == (now.year, now.month))
 
 
 def allowance(policy: BudgetPolicy, past: Sequence[Spent], now: datetime) -> Allowance:
-    """The tightest limit of a retrain that begins now.
+    """Return the tightest limit of a retrain that begins now.
 
     Raises:
         BudgetExceeded: the month's budget is used up; the retrain must not begin.
@@ -152,7 +157,7 @@ def _month_limit(policy: BudgetPolicy, past: Sequence[Spent], now: datetime) -> 
 
 
 def require_time(allowed: Allowance, elapsed: float, stages: Mapping[str, float] = MappingProxyType({})) -> None:
-    """Nothing, while there is time left.
+    """Refuse to go on once the time is used up.
 
     Args:
         allowed: how long it may take.
@@ -160,7 +165,7 @@ def require_time(allowed: Allowance, elapsed: float, stages: Mapping[str, float]
         stages: the same by stage, to be named.
 
     Raises:
-        BudgetExceeded: there is none.
+        BudgetExceeded: it took longer than allowed.
     """
     if elapsed > allowed.seconds:
         raise BudgetExceeded(
@@ -172,15 +177,20 @@ def require_time(allowed: Allowance, elapsed: float, stages: Mapping[str, float]
 
 
 def _by_stage(stages: Mapping[str, float]) -> list[str]:
-    told = ", ".join(f"{name} {_time(seconds)}" for name, seconds in stages.items())
-    return [f"spent on {told}"] if told else []
+    parts = ", ".join(f"{name} {_time(seconds)}" for name, seconds in stages.items())
+    return [f"spent on {parts}"] if parts else []
 
 
 REMEDY = "give it more time or money under budget in the settings, or train less: a shorter window, fewer rounds."
 
 
 def projected(elapsed: float, rounds: Rounds) -> float | None:
-    """How long the retrain will have taken when boosting ends; None while too few rounds were timed to be fair."""
+    """Return the expected duration at the end of boosting; None while too few rounds were timed.
+
+    Args:
+        elapsed: seconds so far.
+        rounds: progress of boosting and its measured time.
+    """
     if rounds.timed < FAIR_ROUNDS or rounds.done < FAIR_SHARE * rounds.total:
         return None
     return elapsed + rounds.seconds / rounds.timed * (rounds.total - rounds.done)
@@ -189,10 +199,10 @@ def projected(elapsed: float, rounds: Rounds) -> float | None:
 def require_projection(
     allowed: Allowance, elapsed: float, rounds: Rounds, stages: Mapping[str, float] = MappingProxyType({})
 ) -> None:
-    """Nothing, while boosting will end in time, or a little late: a projection is not that exact.
+    """Refuse to go on when boosting would end too late; a little late is accepted, as a projection is not exact.
 
     Raises:
-        BudgetExceeded: it will not; to go on would be to pay for nothing.
+        BudgetExceeded: it would end later than allowed: the rest would be paid for nothing.
     """
     end = projected(elapsed, rounds)
     if end is not None and end > PROJECTION_MARGIN * allowed.seconds:
@@ -205,7 +215,7 @@ def require_projection(
 
 
 def _time(seconds: float) -> str:
-    """A duration for people."""
+    """A duration in readable units."""
     if seconds < 2 * 60:
         return f"{seconds:.1f} s"
     return f"{seconds / 60:.0f} min" if seconds < 2 * HOUR else f"{seconds / HOUR:.1f} h"

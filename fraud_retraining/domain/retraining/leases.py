@@ -1,11 +1,11 @@
-"""Who retrains now: one at a time, whatever asked for it.
+"""The lease that lets one retrain run at a time.
 
-Here: who may take a lease, keep it and give it back, and when a token has gone stale. Not here: where a lease is kept
+Here: who may take, renew and give back a lease, and when a token is stale. Not here: where a lease is stored
 (`adapters/ledger/leases.py`), and whether a process is alive (`adapters/ledger/processes.py`).
 
-Every taking gives a higher token, and what is done under a lease is done only while its token is the current one. A
-lease of which nothing was heard for too long has expired, and is not renewed even if nobody took it meanwhile: a
-worker that was stopped and goes on finds itself refused, whoever is told that it was dead can rely on it.
+Each taking gives a higher token (a fencing token), and work under a lease is done only while its token is current. A
+lease without a sign of life for too long has expired, and is not renewed even if no other owner took it meanwhile: a
+stopped worker that continues is refused, so others can rely on its expiry.
 """
 
 from datetime import date, datetime, timedelta
@@ -21,7 +21,7 @@ UNDER_WAY = {"retrain": "another retrain is under way", "clean": "old runs and a
 
 
 class LeasePolicy(Policy):
-    """How long a silent owner is waited for."""
+    """Time to expiry of a lease."""
 
     expires_seconds: float = Field(120, gt=0, le=3600, description="Silence after which a lease may be taken over.")
 
@@ -32,7 +32,7 @@ class LeasePolicy(Policy):
 
 
 class Process(Value):
-    """A process, told apart from every other one that ever was; empty marks where the system does not say."""
+    """A process, distinguishable from every other one at any time; marks are empty where the system gives none."""
 
     host: str
     pid: int
@@ -47,7 +47,7 @@ class Owner(Value):
     process: Process
 
     def summary(self) -> str:
-        """Who it is, for people."""
+        """The run and its process, in words."""
         return f"run {self.run_id} (process {self.process.pid} on {self.process.host})"
 
 
@@ -59,7 +59,7 @@ class Purpose(Value):
     trigger: str = ""
 
     def summary(self) -> str:
-        """What it is, for people."""
+        """The work with its as-of day and trigger, in words."""
         as_of = f" as of {self.as_of}" if self.as_of else ""
         return f"{self.work}{as_of}{f', trigger {self.trigger}' if self.trigger else ''}"
 
@@ -73,7 +73,7 @@ class Claim(Value):
 
 
 class Lease(Value):
-    """Who holds it, under which token, or that nobody does. Times are aware, UTC, from the database's clock."""
+    """A lease: owner, token and times; no owner means it is free. Times are aware, UTC, from the database's clock."""
 
     name: str
     token: int = Field(ge=1)
@@ -84,7 +84,7 @@ class Lease(Value):
     expires_at: datetime
 
     def held(self, now: datetime) -> bool:
-        """Whether somebody holds it now."""
+        """Whether it has an owner and has not expired."""
         return self.owner is not None and now < self.expires_at
 
 
@@ -123,43 +123,43 @@ def _same_run(current: Lease, owner: Owner) -> bool:
 
 
 def renew(current: Lease | None, mine: Lease, policy: LeasePolicy, now: datetime) -> Lease:
-    """The lease with a new sign of life.
+    """Return the lease with a new sign of life.
 
     Raises:
-        Conflict: it is not this one's any more.
+        Conflict: another owner or token holds it, or it expired.
     """
     kept = require(current, mine, now)
     return kept.model_copy(update={"seen_at": now, "expires_at": now + timedelta(seconds=policy.expires_seconds)})
 
 
 def require(current: Lease | None, mine: Lease, now: datetime) -> Lease:
-    """The lease as it stands, if it is still the one that was taken.
+    """Return the current lease, if it is still the one that was taken.
 
     Raises:
-        Conflict: it expired, was given back, or somebody else took it since.
+        Conflict: it expired, was given back, or another owner took it since.
     """
     if current is None or current.token != mine.token or current.owner != mine.owner:
         raise _stale(mine, _taken_by(current))
     if not current.held(now):
-        raise _stale(mine, f"nothing was heard of it between {_time(current.seen_at)} and {_time(now)}")
+        raise _stale(mine, f"no sign of life between {_time(current.seen_at)} and {_time(now)}")
     return current
 
 
 def give_back(current: Lease | None, mine: Lease, now: datetime) -> Lease | None:
-    """The lease in nobody's hands; None where there is nothing of one's own to give back."""
+    """Return the lease without an owner; None where `mine` is not the current one."""
     if current is None or current.token != mine.token or current.owner != mine.owner:
         return None
     return current.model_copy(update={"owner": None, "seen_at": now, "expires_at": now})
 
 
 def abandoned(current: Lease | None, now: datetime, *, gone: bool) -> bool:
-    """Whether its owner ended, or has to be believed to have ended, without giving it back."""
+    """Whether its owner ended, or must be taken as ended, without giving it back."""
     return current is not None and current.owner is not None and (gone or not current.held(now))
 
 
 def busy(current: Lease) -> Busy:
-    """What the second one is told."""
-    owner = current.owner.summary() if current.owner else "nobody any more"
+    """Return the refusal of a second owner."""
+    owner = current.owner.summary() if current.owner else "no owner any more"
     return Busy(
         UNDER_WAY[current.purpose.work],
         culprits=[
@@ -174,7 +174,7 @@ def busy(current: Lease) -> Busy:
 def _stale(mine: Lease, why: str) -> Conflict:
     return Conflict(
         f"this retrain lost its lease, taken at {_time(mine.taken_at)}: {why}",
-        remedy="nothing was changed by it after that; ask for a retrain again if none has run since.",
+        remedy="It changed nothing after that. Request a retrain again if none has run since.",
     )
 
 

@@ -1,6 +1,6 @@
-"""What goes on by itself, and what somebody or something has stopped.
+"""Pauses of automation, read from the ledger.
 
-Here: reading the record's pauses. Not here: who pauses (a rollback pauses promotion, repeated failures pause
+Here: whether a pause is in force. Not here: who pauses (a rollback pauses promotion, repeated failures pause
 retraining) and what a pause leads to (`domain/releases/trust.py`, the sensors).
 """
 
@@ -23,7 +23,7 @@ class Automation(StrEnum):
 
 
 class Pause(Value):
-    """Something that waits for somebody to resume it."""
+    """Automation that was stopped until a person resumes it."""
 
     subject: Automation
     since: datetime
@@ -32,12 +32,12 @@ class Pause(Value):
 
     @property
     def summary(self) -> str:
-        """A clause that says since when, by whom and why."""
+        """Since when it is paused, by whom and why, as a clause."""
         return f"paused since {self.since:%Y-%m-%d %H:%M} UTC by {self.by}: {self.reason or 'no reason given'}"
 
 
 def paused(events: Iterable[Event], subject: Automation) -> Pause | None:
-    """The pause that stands, if nobody has resumed since; of several the first, which began it."""
+    """Return the pause in force, None if it was resumed since; of several the first, which began it."""
     standing: Pause | None = None
     for event in sorted(events, key=lambda event: event.seq):
         if event.subject != subject or event.kind not in PAUSING:

@@ -1,10 +1,10 @@
-"""By whom and by which way a retrain was asked for, as the program itself found it out.
+"""Requester and channel of a retrain, as the program itself determined them.
 
-Here: what is recorded of a request, from what automation had decided or from what a person did. Not here: finding out
-who runs a command (`adapters/storage/accounts.py`) and reading a run's tags (`orchestration/runs/requests.py`).
+Here: the recorded request, made from a decision of automation or from what a person did. Not here: finding out who
+runs a command (`adapters/storage/accounts.py`) and reading a run's tags (`orchestration/runs/requests.py`).
 
-A tag or an option is what somebody typed. A retrain is automation's own only if the record holds automation's decision
-for it, of that as-of day, which no other run has used; everything else was asked for by a person, whatever it says.
+A tag or an option is only text that a person typed. A retrain counts as automatic only if the ledger holds a decision
+of automation for that as-of day that no other run has used; every other retrain counts as requested by a person.
 """
 
 from collections.abc import Mapping
@@ -18,15 +18,15 @@ from fraud_retraining.domain.values.base import Value
 
 AUTOMATION = "automation"
 UNKNOWN = "somebody in the Dagster UI"
-"""Dagster has no login: who launched a run there is not known, whatever its tags say."""
+"""Stored name. Dagster has no login: the person who launched a run there is unknown, and its tags prove nothing."""
 
 COMMAND_LINE, DAGSTER_UI = "command line", "Dagster UI"
 
 
 class Requester(Value):
-    """A person who asks for a retrain, and the way that they came by."""
+    """A person who requests a retrain, and the channel."""
 
-    name: str = Field(min_length=1, description="Account of the operating system, or that nobody knows.")
+    name: str = Field(min_length=1, description="Account of the operating system, or that it is unknown.")
     channel: str = Field(min_length=1)
 
 
@@ -34,13 +34,13 @@ BY_UI = Requester(name=UNKNOWN, channel=DAGSTER_UI)
 
 
 class RetrainRequest(Value):
-    """A request as it is recorded."""
+    """A recorded request for a retrain."""
 
     actor: str
     channel: str
-    requested_by: str = Field(description="The person who asked; empty for automation.")
+    requested_by: str = Field(description="The person who requested it; empty for automation.")
     automatic: bool = Field(description="Whether automation had decided on this retrain by itself.")
-    trigger: str = Field(description="Why; of a person's request, the word that they gave.")
+    trigger: str = Field(description="Trigger; of a person's request, the word that they gave.")
     reason: str = ""
     decided: str | None = Field(None, description="The decision of automation that it carries out.")
     inputs: str | None = None
@@ -48,40 +48,40 @@ class RetrainRequest(Value):
 
     @property
     def payload(self) -> dict[str, Any]:
-        """It as the event's payload."""
-        told = self.model_dump(exclude={"actor", "channel"})
-        return {name: value for name, value in told.items() if value is not None}
+        """The request as payload of its event."""
+        fields = self.model_dump(exclude={"actor", "channel"})
+        return {name: value for name, value in fields.items() if value is not None}
 
 
 def request_of(
-    decision: Event | None, used: bool, as_of: date | None, asker: Requester, trigger: str, reason: str
+    decision: Event | None, used: bool, as_of: date | None, requester: Requester, trigger: str, reason: str
 ) -> RetrainRequest:
-    """What is recorded of a run that asks for a retrain.
+    """Return the record of a request.
 
     Args:
-        decision: what automation decided, which the run says that it carries out; None if the record has none.
-        used: whether another run has carried it out.
+        decision: the decision of automation that the run claims to carry out; None if the ledger has none.
+        used: whether another run has carried out that decision.
         as_of: the as-of day of the run.
-        asker: the person who asks, unless it is automation.
+        requester: the person who requests it, if it is not automation.
         trigger: the word that a person gave.
         reason: the reason that a person gave.
     """
     if decision is None or used or decision.as_of != as_of:
         return RetrainRequest(
-            actor=asker.name,
-            channel=asker.channel,
-            requested_by=asker.name,
+            actor=requester.name,
+            channel=requester.channel,
+            requested_by=requester.name,
             automatic=False,
             trigger=trigger,
             reason=reason,
         )
-    told = {name: decision.payload.get(name) for name in ("trigger", "reason", "inputs", "drift_since")}
+    copied = {name: decision.payload.get(name) for name in ("trigger", "reason", "inputs", "drift_since")}
     about = {"decided": decision.subject, "requested_by": "", "automatic": True}
-    return RetrainRequest(actor=AUTOMATION, channel=decision.channel, **about, **told)
+    return RetrainRequest(actor=AUTOMATION, channel=decision.channel, **about, **copied)
 
 
 def recorded_request(event: Event | None) -> RetrainRequest:
-    """The request that a run was recorded with; of a run without one, that nobody knows who asked."""
+    """Return the recorded request of a run; for a run without one, a request by an unknown person."""
     if event is None:
         return request_of(None, False, None, BY_UI, "manual", "")
     payload: Mapping[str, Any] = event.payload

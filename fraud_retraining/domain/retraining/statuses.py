@@ -1,4 +1,4 @@
-"""What a retrain came to.
+"""Results of a retrain.
 
 Here: the status that command line, ledger and budget share. Not here: the values that lead to it
 (`domain/releases/candidate.py`).

@@ -1,6 +1,6 @@
-"""What asks for a retrain, one module a trigger: its policy, what it has to know, its answer.
+"""Triggers of a retrain, one module each: its policy, its inputs, its result.
 
-Here: the triggers, the row that each has in `registry.py`, and the one decision that they make together
-(`decision.py`). Not here: finding out what is known (`orchestration/state/trigger_inputs.py`), and Dagster's schedules
+Here: the triggers, the row that each has in `registry.py`, and the one decision that is made from all results
+(`decision.py`). Not here: collecting the inputs (`orchestration/state/trigger_inputs.py`), and Dagster's schedules
 and sensors.
 """

@@ -1,7 +1,7 @@
-"""The one decision that all triggers make together: a retrain with its reasons, a skip with its reason, or a pause.
+"""One decision from the results of all triggers: a retrain with its reasons, a skip with its reason, or a pause.
 
-Here: what fires together, what was left unfinished, and what follows from a retrain that runs, failures and pauses. Not
-here: what each trigger answers (its own module).
+Here: triggers that fire together, an unfinished retrain, and the effect of a running retrain, failures and pauses. Not
+here: the result of each trigger (its own module).
 """
 
 import re
@@ -26,41 +26,41 @@ INTEGRITY = str(Category.INTEGRITY)
 """After failures of this category automation waits for a person."""
 
 
-def decide(policy: TriggerPolicy, known: TriggerInputs) -> Decision:
-    """What to do now. Triggers that fire together make one retrain, as of the latest day that any of them asks for.
+def decide(policy: TriggerPolicy, inputs: TriggerInputs) -> Decision:
+    """Return what to do now. Triggers that fire together make one retrain, as of the latest day that any requests.
 
-    A retrain that ended without an answer comes first, as of its own day: a new day that arrives meanwhile does not
+    A retrain that ended without a result comes first, as of its own day: a new day that arrives meanwhile does not
     move its window, unless the next one of the grid is due.
     """
-    given = trigger_results(policy, known)
+    given = trigger_results(policy, inputs)
     fired = {name: answer for name, answer in given.items() if isinstance(answer, Fired)}
-    wanted = _again(policy, known, fired)
+    wanted = _again(policy, inputs, fired)
     if isinstance(wanted, Skip):
         return wanted
     if wanted is None and not fired:
         return Skip(reason="; ".join(str(answer) for answer in given.values()) or "every trigger is off")
-    wanted = wanted or _together(fired, known)
-    if known.running is not None:
-        return Skip(reason=f"{_running(known.running)}; kept until it has ended: {wanted.reason}")
-    return _after_failures(policy, known, wanted)
+    wanted = wanted or _together(fired, inputs)
+    if inputs.running is not None:
+        return Skip(reason=f"{_running(inputs.running)}; kept until it has ended: {wanted.reason}")
+    return _after_failures(policy, inputs, wanted)
 
 
-def _again(policy: TriggerPolicy, known: TriggerInputs, fired: Mapping[str, Fired]) -> Retrain | Skip | None:
-    """The unfinished retrain, or that it waits for an ingest; None where there is none or it has had its tries."""
-    one = known.unfinished
-    if one is None or (known.last_as_of is not None and one.as_of <= known.last_as_of):
+def _again(policy: TriggerPolicy, inputs: TriggerInputs, fired: Mapping[str, Fired]) -> Retrain | Skip | None:
+    """The unfinished retrain, or a skip while it waits for an ingest; None without one, or after its last attempt."""
+    one = inputs.unfinished
+    if one is None or (inputs.last_as_of is not None and one.as_of <= inputs.last_as_of):
         return None
     due = fired.get(Trigger.SCHEDULE)
-    if known.last_as_of is not None and due is not None and due.as_of > one.as_of:
+    if inputs.last_as_of is not None and due is not None and due.as_of > one.as_of:
         return None
-    told = f"again as of {one.as_of}, as the last try ended with {one.cause}"
-    if one.as_of in known.pending:
-        return Skip(reason=f"{told}; but {known.unready[one.as_of]}")
-    inputs = known.ready.get(one.as_of)
-    if inputs is None or _tries(known, inputs)[1] >= policy.max_failures:
+    reason = f"again as of {one.as_of}, as the last try ended with {one.cause}"
+    if one.as_of in inputs.pending:
+        return Skip(reason=f"{reason}; but {inputs.unready[one.as_of]}")
+    digest = inputs.ready.get(one.as_of)
+    if digest is None or _tries(inputs, digest)[1] >= policy.max_failures:
         return None
-    reason = f"{told}: {one.reason}" if one.reason else told
-    return Retrain(as_of=one.as_of, triggers=one.triggers, reason=reason, inputs=inputs, drift_since=one.drift_since)
+    reason = f"{reason}: {one.reason}" if one.reason else reason
+    return Retrain(as_of=one.as_of, triggers=one.triggers, reason=reason, inputs=digest, drift_since=one.drift_since)
 
 
 AGAIN = re.compile(r"^again as of \S+, as the last try ended with \w+(: )?")
@@ -70,36 +70,41 @@ BEGUN_AGAIN = frozenset(
 
 
 def begins_again(category: str, triggers: Sequence[str]) -> bool:
-    """Whether a retrain that failed so is begun again as it was. What a person asked for and interrupted is not."""
+    """Whether a retrain with this failure is started again unchanged; not if a person requested and interrupted it."""
     by_hand = set(triggers) <= {Trigger.MANUAL, Trigger.BACKFILL}
     return category in BEGUN_AGAIN and not (by_hand and category == Category.INTERRUPTED)
 
 
 def first_reason(reason: str) -> str:
-    """The reason of the first try, from that of a later one."""
+    """Return the reason of the first attempt, from that of a later one.
+
+    Examples:
+        >>> first_reason("again as of 2026-03-01, as the last try ended with dependency: schedule: it is due")
+        'schedule: it is due'
+    """
     return AGAIN.sub("", reason)
 
 
-def _tries(known: TriggerInputs, inputs: str) -> tuple[str, int]:
-    """The most frequent cause of failures on an input, and how often it was."""
-    causes = Counter(failure.cause for failure in known.failed if failure.inputs == inputs)
+def _tries(inputs: TriggerInputs, digest: str) -> tuple[str, int]:
+    """The most frequent cause of failures on these inputs, and its number."""
+    causes = Counter(failure.cause for failure in inputs.failed if failure.inputs == digest)
     return causes.most_common(1)[0] if causes else ("", 0)
 
 
 def days_to_check(policy: TriggerPolicy, last_as_of: date | None, latest: date, now: datetime) -> list[date]:
-    """As-of days about which a decision may want to know whether they are ready: the latest day, and the due ones."""
+    """Return the as-of days whose readiness a decision may need: the latest day, and the due ones."""
     due = grid(policy.schedule, last_as_of, now) if policy.schedule and last_as_of else []
     recent = [day for day in due if day <= latest][-2:]
     return sorted({*recent, *due[:1], latest})
 
 
-def _together(fired: Mapping[str, Fired], known: TriggerInputs) -> Retrain:
+def _together(fired: Mapping[str, Fired], inputs: TriggerInputs) -> Retrain:
     as_of = max(answer.as_of for answer in fired.values())
     return Retrain(
         as_of=as_of,
         triggers=tuple(fired),
         reason="; ".join(answer.reason for answer in fired.values()),
-        inputs=known.ready[as_of],
+        inputs=inputs.ready[as_of],
         drift_since=next((answer.drift_since for answer in fired.values() if answer.drift_since), None),
     )
 
@@ -110,32 +115,32 @@ def _running(running: Running) -> str:
 
 
 def _is_integrity(cause: str) -> bool:
-    """Whether a failure was about what is stored: no re-run cures it, and other input hides it."""
+    """Whether a failure was about stored bytes: no re-run repairs it, and other input would hide it."""
     return cause.partition(":")[0] == INTEGRITY
 
 
-def _after_failures(policy: TriggerPolicy, known: TriggerInputs, wanted: Retrain) -> Decision:
-    paused = known.paused
+def _after_failures(policy: TriggerPolicy, inputs: TriggerInputs, wanted: Retrain) -> Decision:
+    paused = inputs.paused
     if paused is not None and (paused.until_resumed or _is_integrity(paused.cause)):
         return Skip(
             reason=f"automation is stopped since {paused.since:%Y-%m-%d %H:%M} UTC: {paused.cause}; "
             f"`fraud-retraining resume` lets it go on. Kept: {wanted.reason}"
         )
-    if known.paused is not None and known.paused.inputs == wanted.inputs:
+    if paused is not None and paused.inputs == wanted.inputs:
         return Skip(
-            reason=f"automation is paused since {known.paused.since:%Y-%m-%d %H:%M} UTC after {known.paused.cause}; it "
+            reason=f"automation is paused since {paused.since:%Y-%m-%d %H:%M} UTC after {paused.cause}; it "
             f"goes on with new input or `fraud-retraining resume`. Kept: {wanted.reason}"
         )
-    if known.failed and _is_integrity(last := known.failed[-1].cause):
+    if inputs.failed and _is_integrity(last := inputs.failed[-1].cause):
         reason = f"the last retrain found stored bytes that are not what was recorded ({last}): a person has to look"
         return Pause(as_of=wanted.as_of, cause=last, inputs=wanted.inputs, reason=reason)
-    alike = [failure for failure in known.failed if failure.inputs == wanted.inputs]
-    cause, times = _tries(known, wanted.inputs)
+    alike = [failure for failure in inputs.failed if failure.inputs == wanted.inputs]
+    cause, times = _tries(inputs, wanted.inputs)
     if times >= policy.max_failures:
         reason = (
             f"the retrain as of {wanted.as_of} failed {times} times with the same cause ({cause}) on the same input"
         )
         return Pause(as_of=wanted.as_of, cause=cause, inputs=wanted.inputs, reason=reason)
-    if alike and known.now < (again := alike[-1].at + timedelta(minutes=policy.retry_minutes)):
+    if alike and inputs.now < (again := alike[-1].at + timedelta(minutes=policy.retry_minutes)):
         return Skip(reason=f"the last try failed ({alike[-1].cause}); the next one is at {again:%H:%M} UTC")
-    return wanted.model_copy(update={"resumes": known.paused is not None})
+    return wanted.model_copy(update={"resumes": paused is not None})

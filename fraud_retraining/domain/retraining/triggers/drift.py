@@ -1,4 +1,4 @@
-"""The trigger `drift`: a retrain when m of the last n days drifted, unless one has answered the same drift already."""
+"""The trigger `drift`: a retrain when m of the last n days drifted, unless one was started for the same drift."""
 
 from collections.abc import Sequence
 from datetime import date, timedelta
@@ -15,7 +15,7 @@ class DriftTriggerPolicy(Policy):
 
     threshold: float = Field(0.2, gt=0, description="Population stability index above which a day counts as drifted.")
     days: tuple[int, int] = Field((2, 3), description="m of the last n days must have drifted.")
-    cooldown_days: int = Field(4, ge=1, le=365, description="Least days between two retrains that drift asks for.")
+    cooldown_days: int = Field(4, ge=1, le=365, description="Least days between two retrains by drift.")
 
     @model_validator(mode="after")
     def _m_of_n(self) -> Self:
@@ -34,24 +34,24 @@ class DriftDay(Value):
 
 
 class DriftRetrain(Value):
-    """The last retrain that drift asked for and that came to an answer."""
+    """The last retrain that drift triggered and that ended with a result."""
 
-    as_of: date = Field(description="As-of day of the retrain that answered it: the one asked for, or a later one.")
-    since: date = Field(description="First drifted day of the run of days that asked for it.")
+    as_of: date = Field(description="As-of day of that retrain, or of a later one in its place.")
+    since: date = Field(description="First of the drifted days that triggered it.")
 
 
 class DriftInputs(CommonInputs):
-    """What drift has to know."""
+    """Inputs of the trigger `drift`."""
 
     drift: tuple[DriftDay, ...] = Field((), description="Reports against the present champion, oldest first.")
     last_drift: DriftRetrain | None = None
     learns_after_days: int = Field(14, description="Label delay and holdout: days until a day enters the window.")
 
 
-def drift(policy: DriftTriggerPolicy, known: DriftInputs) -> TriggerResult:
-    """Fires when enough of the last days are over the threshold, the latest among them."""
+def drift(policy: DriftTriggerPolicy, inputs: DriftInputs) -> TriggerResult:
+    """Fire when enough of the last days are over the threshold, the latest among them."""
     needed, looked_at = policy.days
-    recent = known.drift[-looked_at:]
+    recent = inputs.drift[-looked_at:]
     over = [day for day in recent if day.value > policy.threshold]
     if not recent:
         return "drift: no day has been compared with the champion's training window yet"
@@ -60,26 +60,26 @@ def drift(policy: DriftTriggerPolicy, known: DriftInputs) -> TriggerResult:
             f"drift: {len(over)} of the last {len(recent)} days to {recent[-1].day} over {policy.threshold:g} "
             f"({needed} of {looked_at}, the latest among them, are needed); greatest {max(d.value for d in recent):.2f}"
         )
-    as_of = latest_ready(known)
+    as_of = latest_ready(inputs)
     if isinstance(as_of, str):
-        return f"drift: since {_since(policy, known.drift)}, but {as_of}"
-    return _drift_again(policy, known, as_of, over)
+        return f"drift: since {_since(policy, inputs.drift)}, but {as_of}"
+    return _drift_again(policy, inputs, as_of, over)
 
 
 def _drift_again(
-    policy: DriftTriggerPolicy, known: DriftInputs, as_of: date, over: Sequence[DriftDay]
+    policy: DriftTriggerPolicy, inputs: DriftInputs, as_of: date, over: Sequence[DriftDay]
 ) -> TriggerResult:
-    """Fires unless the same drift was answered already by a retrain that could not know its labels yet."""
-    since = _since(policy, known.drift)
-    helps = since + timedelta(days=known.learns_after_days)
-    told = f"days since {since} are in the training window from as-of day {helps} on"
-    last = known.last_drift
+    """Fire unless a retrain was already started for the same drift and its labels are not in the window yet."""
+    since = _since(policy, inputs.drift)
+    helps = since + timedelta(days=inputs.learns_after_days)
+    entry = f"days since {since} are in the training window from as-of day {helps} on"
+    last = inputs.last_drift
     if last is not None and last.as_of >= since and as_of < helps:
-        return f"drift: since {since}, answered by the retrain as of {last.as_of}; {told}, before that none can help"
+        return f"drift: since {since}, answered by the retrain as of {last.as_of}; {entry}, before that none can help"
     if last is not None and (as_of - last.as_of).days < policy.cooldown_days:
         return f"drift: cooling down for {policy.cooldown_days} days since the retrain as of {last.as_of}"
     worst = ", ".join(over[-1].worst[:3]) or "the scores"
-    later = "" if as_of >= helps else f"; {told}: expect the full effect then"
+    later = "" if as_of >= helps else f"; {entry}: expect the full effect then"
     return Fired(
         as_of=as_of,
         drift_since=since,

@@ -13,17 +13,17 @@ class NewDataTriggerPolicy(Policy):
 
 
 class NewDataInputs(CommonInputs):
-    """What new data has to know."""
+    """Inputs of the trigger `new_data`."""
 
     new_rows: int = Field(0, description="Accepted rows of days after the last as-of day.")
 
 
-def new_data(policy: NewDataTriggerPolicy, known: NewDataInputs) -> TriggerResult:
-    """Fires when enough rows have come since the last training."""
-    if known.new_rows < policy.rows:
-        return f"new data: {known.new_rows:,} of {policy.rows:,} rows since the last training"
-    as_of = latest_ready(known)
+def new_data(policy: NewDataTriggerPolicy, inputs: NewDataInputs) -> TriggerResult:
+    """Fire when enough rows have come since the last training."""
+    if inputs.new_rows < policy.rows:
+        return f"new data: {inputs.new_rows:,} of {policy.rows:,} rows since the last training"
+    as_of = latest_ready(inputs)
     if isinstance(as_of, str):
-        return f"new data: {known.new_rows:,} rows, but {as_of}"
-    reason = f"new data: {known.new_rows:,} rows since the last training, {policy.rows:,} are enough"
+        return f"new data: {inputs.new_rows:,} rows, but {as_of}"
+    reason = f"new data: {inputs.new_rows:,} rows since the last training, {policy.rows:,} are enough"
     return Fired(as_of=as_of, reason=reason)

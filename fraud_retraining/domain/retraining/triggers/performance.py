@@ -1,4 +1,4 @@
-"""The trigger `performance`: a retrain when the service on matured days is worth less than it should be."""
+"""The trigger `performance`: a retrain when live performance on mature days is below its floor or its promise."""
 
 from datetime import date
 
@@ -9,7 +9,7 @@ from fraud_retraining.domain.values.base import Policy, Value
 
 
 class PerformanceTriggerPolicy(Policy):
-    """A retrain when the performance of the service on matured days falls, whoever was champion on them."""
+    """A retrain when the performance of the service on mature days falls, across champions."""
 
     min_average_precision: float | None = Field(
         None, ge=0, le=1, description="Average precision on matured days below which to retrain; null sets no floor."
@@ -17,10 +17,10 @@ class PerformanceTriggerPolicy(Policy):
     below_holdout: bool = Field(
         True, description="Whether to retrain when it is below the holdouts of who served by more than the noise."
     )
-    cooldown_days: int = Field(4, ge=1, le=365, description="Least days between two retrains that it asks for.")
+    cooldown_days: int = Field(4, ge=1, le=365, description="Least days between two retrains by it.")
 
     def rule_text(self, promised: float | None) -> str:
-        """The rule in words, for those who read a value beside it."""
+        """The rule in words, to be shown beside a value."""
         floor = None if self.min_average_precision is None else f"at least {self.min_average_precision:g}"
         holdout = None
         if self.below_holdout and promised is not None:
@@ -29,7 +29,7 @@ class PerformanceTriggerPolicy(Policy):
 
 
 class LivePerformance(Value):
-    """Average precision of the service on matured days, whoever was champion, beside what its versions promised."""
+    """Average precision of the service on mature days, across champions, beside what its versions promised."""
 
     first: date
     last: date
@@ -41,7 +41,7 @@ class LivePerformance(Value):
     compared: str = Field("", description="Days, rows, frauds and versions that the numbers are of, in words.")
 
     def summary(self, why: str | None) -> str:
-        """The value with its interval, what it is of, what was promised, and why it is too low, if it is."""
+        """The value with its interval, its days, the promise, and why it is too low, if it is."""
         value = f"average precision {self.value:.3f} ({self.low:.3f} to {self.high:.3f}) on {self.first} to {self.last}"
         of = f" ({self.compared})" if self.compared else ""
         promised = "nothing is known that was promised"
@@ -51,33 +51,31 @@ class LivePerformance(Value):
 
 
 class PerformanceInputs(CommonInputs):
-    """What performance has to know."""
+    """Inputs of the trigger `performance`."""
 
     performance: LivePerformance | None = None
-    last_performance: date | None = Field(
-        None, description="As-of day of the last retrain that answered what performance asked for."
-    )
+    last_performance: date | None = Field(None, description="As-of day of the last retrain by this trigger.")
 
 
-def performance(policy: PerformanceTriggerPolicy, known: PerformanceInputs) -> TriggerResult:
-    """Fires when live performance has decayed and no retrain has answered that lately."""
-    live = known.performance
+def performance(policy: PerformanceTriggerPolicy, inputs: PerformanceInputs) -> TriggerResult:
+    """Fire when live performance has decayed and no retrain was started for it lately."""
+    live = inputs.performance
     if live is None:
         return "performance: no matured day has been judged yet"
-    told = f"performance: average precision {live.value:.3f} on {live.first} to {live.last}"
+    value = f"performance: average precision {live.value:.3f} on {live.first} to {live.last}"
     why = decay(policy, live)
     if why is None:
-        return f"{told} is high enough"
-    as_of = latest_ready(known)
+        return f"{value} is high enough"
+    as_of = latest_ready(inputs)
     if isinstance(as_of, str):
-        return f"{told} is {why}, but {as_of}"
-    if known.last_performance is not None and (as_of - known.last_performance).days < policy.cooldown_days:
-        return f"{told} is {why}; cooling down since the retrain as of {known.last_performance}"
-    return Fired(as_of=as_of, reason=f"{told} is {why}")
+        return f"{value} is {why}, but {as_of}"
+    if inputs.last_performance is not None and (as_of - inputs.last_performance).days < policy.cooldown_days:
+        return f"{value} is {why}; cooling down since the retrain as of {inputs.last_performance}"
+    return Fired(as_of=as_of, reason=f"{value} is {why}")
 
 
 def decay(policy: PerformanceTriggerPolicy, live: LivePerformance) -> str | None:
-    """Why live performance is too low, in words that complete "it is ..."; None while it is not."""
+    """Return why live performance is too low, as the end of a sentence "it is ..."; None while it is not."""
     floor = policy.min_average_precision
     if floor is not None and live.value < floor:
         return f"under the floor of {floor:.3f}"

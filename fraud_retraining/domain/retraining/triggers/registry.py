@@ -1,8 +1,7 @@
-"""Every trigger with its row, its settings and its inputs.
+"""Registry of the triggers: row, settings and inputs of each.
 
 A trigger has one name: the key of its row, the field of its policy in `TriggerPolicy`, and the word for it in requests,
-in the record and after `--trigger`. What it alone knows, it declares as inputs of its own, which `TriggerInputs` has
-among its bases.
+in the ledger and after `--trigger`. Inputs that only it needs are a class among the bases of `TriggerInputs`.
 """
 
 from collections.abc import Callable
@@ -43,7 +42,7 @@ class TriggerPolicy(Policy):
 
 
 class TriggerInputs(DriftInputs, NewDataInputs, PerformanceInputs):
-    """Everything that a decision rests on."""
+    """All inputs of a decision."""
 
 
 Rule = Callable[[Any, TriggerInputs], TriggerResult]
@@ -54,15 +53,15 @@ TRIGGERS: dict[str, Rule] = {
     Trigger.NEW_DATA.value: new_data,
     Trigger.PERFORMANCE.value: performance,
 }
-"""The answer of each trigger from its own policy and what is known, in the order in which a decision tells of them."""
+"""The rule of each trigger: its own policy and the inputs give its result. A decision names them in this order."""
 
 
-def trigger_results(policy: TriggerPolicy, known: TriggerInputs) -> dict[str, TriggerResult]:
-    """What every trigger that is on trigger_results, by its name."""
+def trigger_results(policy: TriggerPolicy, inputs: TriggerInputs) -> dict[str, TriggerResult]:
+    """Return the result of every trigger that is on, by its name."""
     own = {name: getattr(policy, name) for name in TRIGGERS}
-    return {name: rule(own[name], known) for name, rule in TRIGGERS.items() if own[name] is not None}
+    return {name: rule(own[name], inputs) for name, rule in TRIGGERS.items() if own[name] is not None}
 
 
 def trigger_names() -> tuple[str, ...]:
-    """Every word for why a retrain was asked for: those that the code names, then further triggers."""
+    """Return every valid word for the trigger of a retrain: those that the code names, then further triggers."""
     return tuple(dict.fromkeys([*(one.value for one in Trigger), *TRIGGERS]))

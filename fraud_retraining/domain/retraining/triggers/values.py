@@ -1,6 +1,6 @@
-"""What the triggers share: what each of them knows, what it may answer, and what they decide together.
+"""Values that the triggers share: common inputs, results and decisions.
 
-Not here: what only one of them knows (its own module).
+Not here: inputs of only one trigger (its own module).
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from fraud_retraining.domain.values.base import Value
 
 
 class Trigger(StrEnum):
-    """Why a retrain was asked for: by a trigger that other code names, or by a person."""
+    """Why a retrain was requested: by a trigger that other code names, or by a person."""
 
     SCHEDULE = "schedule"
     NEW_DATA = "new_data"
@@ -32,7 +32,7 @@ class Running(Value):
 
 
 class Failed(Value):
-    """A retrain that failed; `inputs` is the digest of everything that it was to be made from."""
+    """A retrain that failed; `inputs` is the digest of everything that its model would be made from."""
 
     at: datetime
     as_of: date
@@ -41,7 +41,7 @@ class Failed(Value):
 
 
 class Unfinished(Value):
-    """The last retrain, where it ended without an answer for no fault of its own: killed, or without what it needs."""
+    """The last retrain, if an external cause ended it without a result: killed, or a dependency was missing."""
 
     as_of: date
     triggers: tuple[str, ...] = Field(min_length=1)
@@ -51,19 +51,19 @@ class Unfinished(Value):
 
 
 class Paused(Value):
-    """Automation that stopped after failures, until its input is another one or somebody resumes it."""
+    """Automation that stopped after failures, until its inputs change or a person resumes it."""
 
     since: datetime
     cause: str
     inputs: str
-    until_resumed: bool = Field(False, description="Whether it waits for a person, whatever the input is.")
+    until_resumed: bool = Field(False, description="Whether it waits for a person, also with new inputs.")
 
 
 class CommonInputs(Value):
-    """What every trigger knows. `ready` names as-of days whose window can be built, with their inputs."""
+    """Inputs of every trigger. `ready` names as-of days whose window can be built, with the digest of their inputs."""
 
     now: datetime = Field(description="Aware, UTC.")
-    grace: timedelta = Field(timedelta(0), description="How long a due retrain is left to somebody else who ticks.")
+    grace: timedelta = Field(timedelta(0), description="Time that a due retrain is left to another scheduler.")
     ready: Mapping[date, str] = Field(description="As-of day: digest of what its model would be made from.")
     unready: Mapping[date, str] = Field(default_factory=dict, description="As-of day: why it cannot be built yet.")
     pending: frozenset[date] = Field(frozenset(), description="Those of `unready` that only wait for an ingest.")
@@ -75,7 +75,7 @@ class CommonInputs(Value):
 
 
 class Retrain(Value):
-    """A retrain is asked for."""
+    """Decision: a retrain is requested."""
 
     as_of: date
     triggers: tuple[str, ...] = Field(min_length=1)
@@ -86,13 +86,13 @@ class Retrain(Value):
 
 
 class Skip(Value):
-    """Nothing is asked for, and why."""
+    """Decision: no retrain, with the reason."""
 
     reason: str
 
 
 class Pause(Value):
-    """The same input failed too often with the same cause: automation stops until something changes."""
+    """Decision: the same inputs failed too often with the same cause; automation stops until something changes."""
 
     as_of: date
     cause: str
@@ -104,7 +104,7 @@ Decision = Retrain | Skip | Pause
 
 
 class Fired(Value):
-    """What a trigger answers that asks for a retrain; one that does not answers in words why."""
+    """Result of a trigger that requests a retrain. One that does not returns the reason in words."""
 
     as_of: date
     reason: str
@@ -114,9 +114,9 @@ class Fired(Value):
 TriggerResult = Fired | str
 
 
-def latest_ready(known: CommonInputs) -> date | str:
-    """The latest as-of day that is ready and was not trained yet, or why there is none."""
-    newer = [day for day in known.ready if known.last_as_of is None or day > known.last_as_of]
+def latest_ready(inputs: CommonInputs) -> date | str:
+    """Return the latest as-of day that is ready and not trained yet, or the reason why there is none."""
+    newer = [day for day in inputs.ready if inputs.last_as_of is None or day > inputs.last_as_of]
     if newer:
         return max(newer)
-    return f"no day after the last as-of day, {known.last_as_of}, is ready" if known.last_as_of else "no day is ready"
+    return f"no day after the last as-of day, {inputs.last_as_of}, is ready" if inputs.last_as_of else "no day is ready"
