@@ -1,0 +1,4 @@
+"""What becomes known of transactions, and when: label events, reporting delays, and weights of recent frauds.
+
+Not here: features that read labels (`domain/features`) and days of labels in the store (`adapters/days`).
+"""
