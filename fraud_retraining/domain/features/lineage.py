@@ -7,6 +7,7 @@ days that the label delay has released, so a label that arrives makes no other d
 
 from collections.abc import Mapping
 from datetime import date, timedelta
+from typing import NamedTuple
 
 from fraud_retraining.domain.features.point_in_time import FeaturePlan
 from fraud_retraining.domain.values.base import Value
@@ -22,6 +23,14 @@ class DayDigests(Value):
 
 
 Digests = Mapping[date, DayDigests]
+
+
+class MadeDays(NamedTuple):
+    """The digests of the days that features are made from; of `entity_label_days` by day known."""
+
+    transactions: Digests
+    entity_days: Digests
+    entity_label_days: Mapping[date, str]
 
 
 def transactions_inputs(source_version: str, mapping_digest: str, code: str) -> dict[str, str]:
@@ -43,7 +52,17 @@ def facts_lookback(plan: FeaturePlan, day: date) -> list[date]:
 def labels_lookback(plan: FeaturePlan, day: date) -> list[date]:
     """Whole earlier days whose labels the features of `day` look back on, oldest first; none without a fraud share."""
     windows = [max(entity.windows_days) for entity in plan.entities.values() if entity.fraud_share]
+    if plan.labels_as_known:
+        return []
     return [plan.label_day(day) - timedelta(days=n) for n in range(max(windows, default=0) - 1, -1, -1)]
+
+
+def label_days_lookback(plan: FeaturePlan, day: date) -> list[date]:
+    """Earlier days on which a label that the features of `day` read can have become known, oldest first; none unless
+    labels are used as known."""
+    windows = [max(entity.windows_days) for entity in plan.entities.values() if entity.fraud_share]
+    longest = max(windows, default=0) if plan.labels_as_known else 0
+    return [day - timedelta(days=n) for n in range(longest, 0, -1)]
 
 
 def lookback(plan: FeaturePlan, day: date) -> list[date]:
@@ -52,9 +71,14 @@ def lookback(plan: FeaturePlan, day: date) -> list[date]:
 
 
 def features_inputs(
-    plan: FeaturePlan, day: date, transactions: Digests, entity_days: Digests, plan_digest: str, code: str
+    plan: FeaturePlan,
+    day: date,
+    made: MadeDays,
+    plan_digest: str,
+    code: str,
 ) -> dict[str, str]:
     """Inputs of `transaction_features`[day]; an absent day counts as a day without transactions."""
+    transactions, entity_days = made.transactions, made.entity_days
 
     def facts(of: Digests, days: list[date]) -> str:
         return digest([[d.isoformat(), of[d].facts] for d in days if d in of])
@@ -62,11 +86,13 @@ def features_inputs(
     def labels(of: Digests, days: list[date]) -> str:
         return digest([[d.isoformat(), of[d].labels] for d in days if d in of])
 
+    reports = label_days_lookback(plan, day)
+    known = digest([[d.isoformat(), made.entity_label_days[d]] for d in reports if d in made.entity_label_days])
     return {
         "transactions": transactions[day].whole,
         "previous": facts(transactions, [day - timedelta(days=1)]),
         "entity_facts": facts(entity_days, facts_lookback(plan, day)),
-        "entity_labels": labels(entity_days, labels_lookback(plan, day)),
+        "entity_labels": known if plan.labels_as_known else labels(entity_days, labels_lookback(plan, day)),
         "plan": plan_digest,
         "code": code,
     }

@@ -16,6 +16,8 @@ earlier timestamp, or the same timestamp and a smaller transaction_id.
   days since the last known non-fraud, and the fraud streak (known frauds on the days after that one, and days since
   it began) look at the longest window. A label counts when it was known before day d+L+1 began, where d is the day of
   the labelled transaction.
+- Label features of a plan with `labels_as_known` end with day D-1 and read every fraud that was known before D began,
+  whatever the age of its transaction (`entity_label_days`); a transaction not known as fraud then counts as none.
 
 Cost follows the new day: by their time of day, the last 24 hours are the part of today before t and the part of
 yesterday after it, so one sort of two days serves the exact window; whole days come from `entity_days`.
@@ -26,11 +28,11 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cached_property
 from itertools import groupby
-from typing import NamedTuple, Self, overload
+from typing import Any, Literal, NamedTuple, Self, overload
 
 import ibis
 import ibis.expr.types as ir
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from fraud_retraining.domain.values.base import Value
 from fraud_retraining.domain.values.days import Day, DayRange, start_of
@@ -131,13 +133,14 @@ class Feature(NamedTuple):
 
     `value` gives one number a transaction, never null. A windowed feature is there once a window, as `<name>_<n>d`. One
     that reads labels is there for entities with `fraud_share`, looks back the label delay further, and belongs to the
-    topic `<entity>_labels`.
+    topic `<entity>_labels`; `only` names the use of labels that it is for, where it is not for both.
     """
 
     name: str
     value: Callable[[Seen], ir.NumericValue]
     windowed: bool = False
     labels: bool = False
+    only: Literal["mature", "as_known"] | None = None
 
 
 class CalendarFeature(NamedTuple):
@@ -185,7 +188,7 @@ def _fraud_share(seen: Seen) -> ir.NumericValue:
 
 def _days_since(which: str) -> Callable[[Seen], ir.NumericValue]:
     def age(seen: Seen) -> ir.NumericValue:
-        return seen.known(which).fill_null(no_label_days(seen.policy, seen.plan.label_delay_days))
+        return seen.known(which).fill_null(no_label_days(seen.policy, seen.plan.label_lag_days))
 
     return age
 
@@ -213,19 +216,38 @@ ENTITY_FEATURES = (
     Feature("amount_zscore", _amount_zscore, windowed=True),
     Feature("seconds_since_previous", _seconds_since_previous),
     Feature("fraud_share", _fraud_share, windowed=True, labels=True),
-    Feature("labelled_count", lambda seen: seen.counted(f"days{seen.window}_labelled"), windowed=True, labels=True),
+    Feature(
+        "labelled_count",
+        lambda seen: seen.counted(f"days{seen.window}_labelled"),
+        windowed=True,
+        labels=True,
+        only="mature",
+    ),
+    Feature(
+        "known_frauds",
+        lambda seen: seen.counted(f"days{seen.window}_frauds"),
+        windowed=True,
+        labels=True,
+        only="as_known",
+    ),
     Feature("days_since_first_fraud", _days_since("first_fraud"), labels=True),
     Feature("days_since_last_fraud", _days_since("last_fraud"), labels=True),
     Feature("days_since_last_nonfraud", _days_since("last_nonfraud"), labels=True),
     Feature("days_since_fraud_streak_began", _days_since("fraud_streak_began"), labels=True),
     Feature("fraud_streak", lambda seen: seen.counted("fraud_streak"), labels=True),
+    Feature("days_since_fraud_became_known", _days_since("last_report"), labels=True, only="as_known"),
 )
 """Every feature of an entity, in the order that a model reads them: one row each, and nothing else to change."""
 
 
-def entity_features(entity: str, policy: EntityPolicy) -> Iterator[NamedFeature]:
+def entity_features(entity: str, policy: EntityPolicy, *, labels_as_known: bool = False) -> Iterator[NamedFeature]:
     """The features of an entity under their names, in order; windowed ones that stand together go window by window."""
-    wanted = [feature for feature in ENTITY_FEATURES if policy.fraud_share or not feature.labels]
+    use = "as_known" if labels_as_known else "mature"
+    wanted = [
+        feature
+        for feature in ENTITY_FEATURES
+        if feature.only in (None, use) and (policy.fraud_share or not feature.labels)
+    ]
     for windowed, together in groupby(wanted, key=lambda feature: feature.windowed):
         features = list(together)
         if windowed:
@@ -251,6 +273,13 @@ class FeaturePlan(Value):
     slices: tuple[ColumnName, ...] = Field((), description="Further columns kept for slices; not features.")
     label_delay_days: int = Field(7, ge=0, le=365, description="Days until a label is trustworthy.")
     labelled_at: bool = Field(False, description="Whether transactions say when their label became known.")
+    labels_as_known: bool = Field(False, description="Whether label features read each label from when it was known.")
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leaves out what a plan of before did not have, so that its digest stays."""
+        written: dict[str, Any] = write(self)
+        return written if self.labels_as_known else {k: v for k, v in written.items() if k != "labels_as_known"}
 
     @model_validator(mode="after")
     def _distinct_columns(self) -> Self:
@@ -266,7 +295,7 @@ class FeaturePlan(Value):
     @property
     def names(self) -> tuple[str, ...]:
         """Features in the order that a model reads them."""
-        own = (one.name for entity, policy in self.entities.items() for one in entity_features(entity, policy))
+        own = (one.name for _, one in self._entity_features())
         return (AMOUNT, *(one.name for one in CALENDAR_FEATURES), *own, *self.numeric, *self.categorical)
 
     @property
@@ -280,9 +309,7 @@ class FeaturePlan(Value):
     def topics(self) -> dict[str, str]:
         """Topic of each feature: the transaction itself, an entity, or an entity's labels."""
         about = {
-            one.name: f"{entity}_labels" if one.feature.labels else entity
-            for entity, policy in self.entities.items()
-            for one in entity_features(entity, policy)
+            one.name: f"{entity}_labels" if one.feature.labels else entity for entity, one in self._entity_features()
         }
         return {name: about.get(name, "transaction") for name in self.names}
 
@@ -290,15 +317,19 @@ class FeaturePlan(Value):
     def horizons(self) -> dict[str, int]:
         """How many days each feature looks back on: a lake that is younger cannot give it in full."""
         own = {
-            one.name: one.window + (self.label_delay_days if one.feature.labels else 0)
-            for entity, policy in self.entities.items()
-            for one in entity_features(entity, policy)
+            one.name: one.window + (self.label_lag_days if one.feature.labels else 0)
+            for _, one in self._entity_features()
         }
         return {name: own.get(name, 0) for name in self.names}
 
+    @property
+    def label_lag_days(self) -> int:
+        """Latest days whose transactions label features leave out: the label delay, or none as known."""
+        return 0 if self.labels_as_known else self.label_delay_days
+
     def label_day(self, day: date) -> date:
         """The latest day whose labels the features of `day` may use."""
-        return _before(day, self.label_delay_days + 1)
+        return _before(day, self.label_lag_days + 1)
 
     def lookback(self, day: date) -> Lookback:
         """The earlier days that the features of `day` need."""
@@ -311,7 +342,12 @@ class FeaturePlan(Value):
         )
 
     def _first_day(self, day: date, policy: EntityPolicy) -> date:
-        return _before(day, max(policy.windows_days) + (self.label_delay_days if policy.fraud_share else 0))
+        return _before(day, max(policy.windows_days) + (self.label_lag_days if policy.fraud_share else 0))
+
+    def _entity_features(self) -> Iterator[tuple[str, NamedFeature]]:
+        for entity, policy in self.entities.items():
+            for one in entity_features(entity, policy, labels_as_known=self.labels_as_known):
+                yield entity, one
 
 
 def never_seen_seconds(policy: EntityPolicy) -> int:
@@ -319,9 +355,9 @@ def never_seen_seconds(policy: EntityPolicy) -> int:
     return (max(policy.windows_days) + 1) * DAY_SECONDS
 
 
-def no_label_days(policy: EntityPolicy, label_delay_days: int) -> int:
+def no_label_days(policy: EntityPolicy, label_lag_days: int) -> int:
     """Days since a known fraud, or non-fraud, when none is in sight: more than any age that can be seen."""
-    return label_delay_days + max(policy.windows_days) + 1
+    return label_lag_days + max(policy.windows_days) + 1
 
 
 def entity_days(transactions: ir.Table, entity: str, plan: FeaturePlan, day: Day) -> ir.Table:
@@ -352,11 +388,13 @@ def transaction_features(
     today: ir.Table,
     yesterday: ir.Table | None,
     entity_days: Mapping[str, ir.Table],
+    entity_label_days: Mapping[str, ir.Table] | None = None,
 ) -> ir.Table:
     """Features of every transaction of `day`, sorted by timestamp and transaction_id; columns as `plan.columns`.
 
     `yesterday` holds the transactions of D-1 and each table of `entity_days` the statistics of its days with the column
-    `day`. None, or an entity left out, means there are none. `day` may be an expression, such as the one value of a
+    `day`. Each table of `entity_label_days` holds what became known on the days before, with the column `known_on`.
+    None, or an entity left out, means there are none. `day` may be an expression, such as the one value of a
     one-row table: then one compiled query serves every day.
     Our own features are float32 (amount: float64) and never null; numeric columns that pass through are null, never
     NaN, where the lake has no finite number.
@@ -366,6 +404,8 @@ def transaction_features(
         rows = _beside(rows, TRANSACTION_ID, _last_24_hours(plan, day, entity, today, yesterday))
         history = entity_days.get(entity)
         history = _no_entity_days(today, entity, plan, day) if history is None else history
+        if policy.fraud_share and plan.labels_as_known:
+            history = _with_known_frauds(history, (entity_label_days or {}).get(entity), policy, day)
         rows = _beside(rows, entity, _whole_days(history, entity, policy, plan, day))
     features = _own_features(rows, plan, day) | _pass_through(rows, plan)
     columns = {name: features[name] if name in features else rows[name] for name in plan.columns}
@@ -453,18 +493,38 @@ def _whole_days(days: ir.Table, entity: str, policy: EntityPolicy, plan: Feature
     )
 
 
+def _with_known_frauds(days: ir.Table, reports: ir.Table | None, policy: EntityPolicy, day: Day) -> ir.Table:
+    """`days` with the frauds that were known before `day` began, all other transactions as known to be none, and the
+    last day on which a fraud of the day became known."""
+    if reports is None:
+        return days.mutate(labelled=days["count"], frauds=ibis.literal(0), known_on=ibis.null("date"))
+    seen = reports.filter(
+        (reports.known_on < _date(day)) & (reports.day >= _date(_before(day, max(policy.windows_days))))
+    )
+    known = seen.group_by(report_key=seen.key, report_day=seen.day).agg(
+        known_frauds=seen.frauds.sum(), last_report=(seen.frauds > 0).ifelse(seen.known_on, None).max()
+    )
+    left, right = days.key, known.report_key
+    if left.type() != right.type():
+        left, right = left.cast("string"), right.cast("string")
+    joined = days.left_join(known, [left == right, days.day == known.report_day])
+    return joined.mutate(
+        labelled=joined["count"], frauds=joined.known_frauds.fill_null(0), known_on=joined.last_report
+    ).drop("report_key", "report_day", "known_frauds", "last_report")
+
+
 def _with_ages(days: ir.Table, policy: EntityPolicy, plan: FeaturePlan, day: Day) -> ir.Table:
     """`days` with their age on `day`, and the age of the key's last day with a known non-fraud beside each of them."""
-    ends, longest = _before(day, plan.label_delay_days), max(policy.windows_days)
+    ends, longest = _before(day, plan.label_lag_days), max(policy.windows_days)
     aged = days.mutate(age=_date(day).delta(days.day, unit="day"))
     genuine = _within(aged, ends, longest, "labelled") > _within(aged, ends, longest, "frauds")
     last = genuine.ifelse(aged.age, None).min().over(ibis.window(group_by="key"))
-    return aged.mutate(last_nonfraud=last.fill_null(no_label_days(policy, plan.label_delay_days)))
+    return aged.mutate(last_nonfraud=last.fill_null(no_label_days(policy, plan.label_lag_days)))
 
 
 def _label_sums(days: ir.Table, policy: EntityPolicy, plan: FeaturePlan, day: Day) -> dict[str, ir.Value]:
     """Labels of each window; how old the first and the last fraud of the longest one are, and the last non-fraud."""
-    ends = _before(day, plan.label_delay_days)
+    ends = _before(day, plan.label_lag_days)
     frauds = _within(days, ends, max(policy.windows_days), "frauds")
     streak = (days.age < days.last_nonfraud).ifelse(frauds, None)
     columns = {
@@ -474,6 +534,9 @@ def _label_sums(days: ir.Table, policy: EntityPolicy, plan: FeaturePlan, day: Da
         "fraud_streak_began": (streak > 0).ifelse(days.age, None).max(),
         "fraud_streak": streak.sum(),
     }
+    if plan.labels_as_known:
+        reported = _date(day).delta(days.known_on, unit="day")
+        columns["last_report"] = (frauds > 0).ifelse(reported, None).min()
     for window in policy.windows_days:
         columns |= {
             f"days{window}_labelled": _within(days, ends, window, "labelled").sum(),
@@ -500,7 +563,8 @@ def _own_features(rows: ir.Table, plan: FeaturePlan, day: Day) -> dict[str, ir.V
     features: dict[str, ir.Value] = {one.name: one.value(rows[TIMESTAMP], day) for one in CALENDAR_FEATURES}
     for entity, policy in plan.entities.items():
         seen = {window: Seen(rows, entity, policy, plan, day, window) for window in policy.windows_days}
-        features |= {one.name: one.feature.value(seen[one.window]) for one in entity_features(entity, policy)}
+        own = entity_features(entity, policy, labels_as_known=plan.labels_as_known)
+        features |= {one.name: one.feature.value(seen[one.window]) for one in own}
     return {name: value.cast("float32") for name, value in features.items()}
 
 
