@@ -21,6 +21,7 @@ class Stream(IntEnum):
     HONEST = 4
     CREW = 5
     CRIME = 6
+    REPORTS = 7
 
 
 def generator(seed: int, stream: Stream, *key: int) -> np.random.Generator:

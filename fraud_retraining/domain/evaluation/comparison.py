@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from fraud_retraining.domain.evaluation.judged import Floats, Integers, Mask, Pair
+from fraud_retraining.domain.evaluation.judged import Floats, Integers, Judged, Mask, Pair
 from fraud_retraining.domain.evaluation.metrics import MetricsPolicy, slice_masks
 from fraud_retraining.domain.values.base import Value
 from fraud_retraining.domain.values.interval import Interval
@@ -53,17 +53,17 @@ class Ranking:
     threshold, exactly as in scikit-learn's `average_precision_score(..., sample_weight=...)`.
     """
 
-    def __init__(self, labels: NDArray[np.int8], scores: Floats, customers: Integers, customer_count: int) -> None:
+    def __init__(self, judged: Judged, customers: Integers, customer_count: int) -> None:
         from scipy.sparse import csc_array
 
-        fraud = labels == 1
+        scores, fraud = judged.scores, judged.labels == 1
+        counted = np.ones(len(judged)) if judged.weights is None else judged.weights
         thresholds = np.unique(scores[fraud])
         step = len(thresholds) - np.searchsorted(thresholds, scores, side="right")
         shape = (len(thresholds), customer_count)
 
         def counts(kept: Mask) -> Any:
-            ones = np.ones(np.count_nonzero(kept), dtype=np.float32)
-            return csc_array((ones, (step[kept], customers[kept])), shape=shape)
+            return csc_array((counted[kept].astype(np.float32), (step[kept], customers[kept])), shape=shape)
 
         self._rows = counts(step < len(thresholds))
         self._frauds = counts(fraud)
@@ -129,7 +129,7 @@ def _resampled(pair: Pair, subsets: Sequence[Mask], resamples: int, seed: int) -
     customers = pair.candidate.entities
     count = int(customers.max()) + 1
     rankings = [
-        Ranking(model.labels[mask], model.scores[mask], customers[mask], count)
+        Ranking(model.where(mask), customers[mask], count)
         for mask in subsets
         for model in (pair.candidate, pair.champion)
     ]

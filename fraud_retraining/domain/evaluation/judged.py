@@ -66,6 +66,10 @@ class Judged:
 
     `customers` are integer codes of the entity that alerts are about, `days` are days since 1970-01-01, and each slice
     is a text column as `Categories`. All have one entry a row.
+
+    Where labels are used as known, `report_weights` say how many frauds of a row's age there are for each that is known
+    (`domain/labels/delays.py`). A known fraud then counts so often in every metric; a row that is not known as fraud
+    counts once, as genuine. Without them every row counts once.
     """
 
     labels: NDArray[np.int8]
@@ -74,10 +78,12 @@ class Judged:
     days: NDArray[np.int32]
     amounts: Floats
     slices: Mapping[str, Categories] = field(default_factory=dict)
+    report_weights: Floats | None = None
 
     def __post_init__(self) -> None:
         columns = {"scores": self.scores, "customers": self.customers, "days": self.days, "amounts": self.amounts}
         columns |= {name: column.codes for name, column in self.slices.items()}
+        columns |= {} if self.report_weights is None else {"report_weights": self.report_weights}
         wrong = [name for name, column in columns.items() if column.shape != self.labels.shape]
         if wrong or self.labels.ndim != 1:
             raise ValueError(f"not one entry for each of the {self.labels.size} judged rows: {', '.join(wrong)}")
@@ -114,6 +120,7 @@ class Judged:
             days=self.days[mask],
             amounts=self.amounts[mask],
             slices={name: Categories(column.codes[mask], column.names) for name, column in self.slices.items()},
+            report_weights=None if self.report_weights is None else self.report_weights[mask],
         )
 
     def __len__(self) -> int:
@@ -123,6 +130,21 @@ class Judged:
     def frauds(self) -> int:
         """How many of the rows are frauds."""
         return int(self.labels.sum())
+
+    @cached_property
+    def weights(self) -> Floats | None:
+        """What each row counts: a known fraud for those of its age that are not known yet, any other row for itself;
+        None where every row counts once."""
+        return None if self.report_weights is None else np.where(self.labels == 1, self.report_weights, 1.0)
+
+    @cached_property
+    def expected_frauds(self) -> float:
+        """How many frauds there are to be expected among the rows, those that are not known yet included."""
+        return float(self.frauds) if self.weights is None else float(self.weights[self.labels == 1].sum())
+
+    def day_weight(self, day: int) -> float:
+        """How many frauds a known one of a day stands for."""
+        return 1.0 if self.report_weights is None else float(self.report_weights[self.days == day][0])
 
     @cached_property
     def ranked(self) -> Integers:
@@ -157,7 +179,7 @@ class Pair:
     def __post_init__(self) -> None:
         same = len(self.candidate) == len(self.champion) and all(
             np.array_equal(getattr(self.candidate, name), getattr(self.champion, name))
-            for name in ("labels", "customers", "days", "amounts")
+            for name in ("labels", "customers", "days", "amounts", "report_weights")
         )
         if not same:
             raise ValueError("candidate and champion were not judged on the same rows")

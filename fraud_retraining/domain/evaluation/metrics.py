@@ -73,13 +73,15 @@ class Curve(NamedTuple):
     slices, whose rows are sorted once for all; average precision is tested against scikit-learn's.
     """
 
-    frauds: Integers
-    alerts: Integers
+    frauds: Integers | Floats
+    alerts: Integers | Floats
 
     @classmethod
-    def of(cls, labels: NDArray[np.int8], scores: Floats) -> Self:
-        """The curve of rows that are sorted by falling score."""
+    def of(cls, labels: NDArray[np.int8], scores: Floats, weights: Floats | None = None) -> Self:
+        """The curve of rows that are sorted by falling score; `weights` say what each row counts."""
         last = np.flatnonzero(np.r_[scores[1:] != scores[:-1], True])
+        if weights is not None:
+            return cls(np.cumsum(labels * weights)[last], np.cumsum(weights)[last])
         return cls(np.cumsum(labels, dtype=np.int64)[last], last + 1)
 
     def average_precision(self) -> float:
@@ -88,7 +90,8 @@ class Curve(NamedTuple):
 
 
 def _curve(judged: Judged) -> Curve:
-    return Curve.of(judged.labels[judged.ranked], judged.scores[judged.ranked])
+    weights = None if judged.weights is None else judged.weights[judged.ranked]
+    return Curve.of(judged.labels[judged.ranked], judged.scores[judged.ranked], weights)
 
 
 def average_precision(judged: Judged) -> float | None:
@@ -97,7 +100,7 @@ def average_precision(judged: Judged) -> float | None:
         return None
     from sklearn.metrics import average_precision_score
 
-    return float(average_precision_score(judged.labels, judged.scores))
+    return float(average_precision_score(judged.labels, judged.scores, sample_weight=judged.weights))
 
 
 def roc_auc(judged: Judged) -> float | None:
@@ -106,7 +109,7 @@ def roc_auc(judged: Judged) -> float | None:
         return None
     from sklearn.metrics import roc_auc_score
 
-    return float(roc_auc_score(judged.labels, judged.scores))
+    return float(roc_auc_score(judged.labels, judged.scores, sample_weight=judged.weights))
 
 
 def recall_at_fpr(judged: Judged, accepted: float = ACCEPTED_FPR) -> float | None:
@@ -118,7 +121,7 @@ def recall_at_fpr(judged: Judged, accepted: float = ACCEPTED_FPR) -> float | Non
         return None
     curve = _curve(judged)
     kept = curve.alerts - curve.frauds <= accepted * (len(judged) - judged.frauds)
-    return float(curve.frauds[kept].max(initial=0) / judged.frauds)
+    return float(curve.frauds[kept].max(initial=0) / judged.expected_frauds)
 
 
 def brier_score(judged: Judged) -> float | None:
@@ -127,7 +130,7 @@ def brier_score(judged: Judged) -> float | None:
         return None
     from sklearn.metrics import brier_score_loss
 
-    return float(brier_score_loss(judged.labels, judged.scores, pos_label=1))
+    return float(brier_score_loss(judged.labels, judged.scores, sample_weight=judged.weights, pos_label=1))
 
 
 def log_losses(judged: Judged) -> Floats:
@@ -181,11 +184,13 @@ def card_precision_at_k(judged: Judged, k: int) -> float | None:
 
     As published with the Fraud Detection Handbook (chapter 4, "Precision top-k metrics"): detected entities are no
     longer counted on later days. The divisor is `k` also on a day with fewer than `k` entities, as in the published
-    code: an alert that was not needed is not a success.
+    code: an alert that was not needed is not a success. Where frauds are known in part, a right alert of a day counts as
+    often as a known fraud of it does, and a day at most as if all its alerts were right.
     """
     if not len(judged) or not judged.rankable:
         return None
-    return float(np.mean([len(day.right) / k for day in daily_alerts(judged, k)]))
+    shares = [min(len(day.right) / k * judged.day_weight(day.day), 1.0) for day in daily_alerts(judged, k)]
+    return float(np.mean(shares))
 
 
 def _entity_day(judged: Judged, today: Mask, entities: int) -> tuple[Floats, Mask]:
@@ -202,7 +207,7 @@ class CalibrationBin(Value):
 
     rows: int
     expected: float = Field(description="Sum of the scores: the frauds that the model expects.")
-    observed: int = Field(description="Frauds.")
+    observed: int | float = Field(description="Frauds; those of days that are known in part counted by their weight.")
     chance: float = Field(description="Difference of the two that a perfectly calibrated model shows on average.")
 
 
@@ -223,18 +228,20 @@ def calibration(judged: Judged, bins: int = CALIBRATION_BINS) -> Calibration | N
     sum of the scores: each bin holds the same number of frauds if the model is right. Equal scores share a bin.
     A binned error is above 0 even for a perfect model (Roelofs et al. 2022, "Mitigating Bias in Calibration Error
     Estimation", arXiv:2012.08668): `chance` is that part, the mean absolute deviation of a normal variable with the
-    bin's variance.
+    bin's variance. Of a fraud that is known with probability 1/w and then counts w times, the variance is s (w - s) for
+    a score s; without weights that is s (1 - s).
     """
     if not judged.probable:
         return None
     bin_ = calibration_bin(judged, bins)
     rows = np.bincount(bin_)
     expected = np.bincount(bin_, weights=judged.scores)
-    observed = np.bincount(bin_, weights=judged.labels)
-    chance = np.sqrt(2 / np.pi * np.bincount(bin_, weights=judged.scores * (1 - judged.scores)))
+    known = 1.0 if judged.report_weights is None else judged.report_weights
+    observed = np.bincount(bin_, weights=judged.labels * known)
+    chance = np.sqrt(2 / np.pi * np.bincount(bin_, weights=judged.scores * (known - judged.scores)))
     return Calibration(
         bins=tuple(
-            CalibrationBin(rows=r, expected=e, observed=int(o), chance=c)
+            CalibrationBin(rows=r, expected=e, observed=int(o) if judged.weights is None else o, chance=c)
             for r, e, o, c in np.column_stack([rows, expected, observed, chance])[rows > 0].tolist()
         ),
         error=float(np.abs(expected - observed).sum() / len(judged)),
@@ -358,7 +365,7 @@ def evaluate(judged: Judged, policy: MetricsPolicy) -> Metrics:
         recall_at_fpr(judged),
         brier_score(judged),
         calibrated.error if calibrated else None,
-        float(losses.mean()) if losses is not None else None,
+        float(np.average(losses, weights=judged.weights)) if losses is not None else None,
     )
     return Metrics(
         rows=len(judged),
@@ -371,11 +378,12 @@ def evaluate(judged: Judged, policy: MetricsPolicy) -> Metrics:
 
 def _slice_metrics(judged: Judged, losses: Floats | None, policy: MetricsPolicy) -> Iterator[SliceMetrics]:
     labels, scores = judged.labels[judged.ranked], judged.scores[judged.ranked]
+    weights = None if judged.weights is None else judged.weights[judged.ranked]
     for name, column in sliced(judged, policy).items():
         codes = column.codes[judged.ranked]
         rows = np.bincount(codes)
         frauds = np.bincount(codes, weights=labels).astype(int)
-        loss = np.bincount(column.codes, weights=losses) if losses is not None else None
+        loss = _mean_losses(column, judged, losses) if losses is not None else None
         for code in np.flatnonzero(rows):
             here = codes == code
             enough = judged.rankable and frauds[code] >= policy.min_slice_frauds
@@ -384,6 +392,17 @@ def _slice_metrics(judged: Judged, losses: Floats | None, policy: MetricsPolicy)
                 value=column.names[code],
                 rows=int(rows[code]),
                 frauds=int(frauds[code]),
-                log_loss=float(loss[code] / rows[code]) if loss is not None else None,
-                average_precision=Curve.of(labels[here], scores[here]).average_precision() if enough else None,
+                log_loss=float(loss[code]) if loss is not None else None,
+                average_precision=_average_precision(labels, scores, weights, here) if enough else None,
             )
+
+
+def _mean_losses(column: Categories, judged: Judged, losses: Floats) -> Floats:
+    """The mean loss of each slice; NaN of one without rows."""
+    weights = np.ones(len(judged)) if judged.weights is None else judged.weights
+    rows = np.bincount(column.codes, weights)
+    return np.divide(np.bincount(column.codes, losses * weights), rows, out=np.full(len(rows), np.nan), where=rows > 0)
+
+
+def _average_precision(labels: NDArray[np.int8], scores: Floats, weights: Floats | None, here: Mask) -> float:
+    return Curve.of(labels[here], scores[here], None if weights is None else weights[here]).average_precision()

@@ -75,22 +75,24 @@ class Alerting:
 
     days: Sequence[DaySuspects]
     budget: int
+    day_weights: Sequence[float]
 
     @classmethod
     def of(cls, judged: Judged, budget: int) -> "Alerting":
         """The suspects of every day."""
-        return cls(tuple(daily_suspects(judged)), budget)
+        days = tuple(daily_suspects(judged))
+        return cls(days, budget, [judged.day_weight(one.day) for one in days])
 
     def precision(self, weights: NDArray[np.float32]) -> Floats:
         """Card Precision under each column of customer weights; who is detected is not alerted about again."""
         left = weights.copy()
         right = np.zeros(weights.shape[1])
-        for day in self.days:
+        for day, known in zip(self.days, self.day_weights, strict=True):
             suspects, defrauded = self._reached(day, left)
             open_ = left[suspects]
             alerts = np.clip(self.budget - (np.cumsum(open_, axis=0) - open_), 0, open_)[defrauded]
             left[suspects[defrauded]] -= alerts
-            right += alerts.sum(axis=0)
+            right += np.minimum(alerts.sum(axis=0) * known, self.budget)
         return np.asarray(right / (self.budget * len(self.days)))
 
     def _reached(self, day: DaySuspects, left: NDArray[np.float32]) -> tuple[Integers, Mask]:
@@ -122,11 +124,17 @@ class Filed:
         fraud = judged.labels == 1
         reached = position < len(thresholds)
         shape = (len(thresholds), count)
+        counted = np.ones(len(judged)) if judged.weights is None else judged.weights
+
+        def filed(kept: Mask) -> Any:
+            return _sums(counted[kept], position[kept], judged.entities[kept], shape)
+
+        totals = [np.bincount(judged.entities, kept, count) for kept in (counted, counted * fraud, None)]
         return cls(
             thresholds,
-            _counts(position[reached], judged.entities[reached], shape),
-            _counts(position[reached & fraud], judged.entities[reached & fraud], shape),
-            np.stack([np.bincount(judged.entities, kept, count) for kept in (None, judged.labels)]).astype(np.float32),
+            filed(reached),
+            filed(reached & fraud),
+            np.stack(totals).astype(np.float32),
             _losses(judged, count),
             _surprise(judged, count),
             Alerting.of(judged, budget),
@@ -141,14 +149,14 @@ class Filed:
             np.cumsum(self.frauds @ weights, axis=0, dtype=np.float64),
             totals[0],
             totals[1],
-            dict(self._measured(weights, np.maximum(totals[0], 1e-9))),
+            dict(self._measured(weights, np.maximum(totals, 1e-9))),
         )
 
-    def _measured(self, weights: NDArray[np.float32], rows: Floats) -> Iterator[tuple[str, Floats]]:
+    def _measured(self, weights: NDArray[np.float32], totals: Floats) -> Iterator[tuple[str, Floats]]:
         yield card_precision_name(self.alerting.budget), self.alerting.precision(weights)
         if self.surprise is not None:
-            yield CALIBRATION_ERROR, np.abs(self.surprise @ weights).sum(axis=0) / rows
-        yield from ((name, sums @ weights / rows) for name, sums in self.losses.items())
+            yield CALIBRATION_ERROR, np.abs(self.surprise @ weights).sum(axis=0) / totals[2]
+        yield from ((name, sums @ weights / totals[0]) for name, sums in self.losses.items())
 
 
 def _thresholds(judged: Judged) -> Floats:
@@ -157,10 +165,6 @@ def _thresholds(judged: Judged) -> Floats:
     recalls = frauds[np.unique(np.linspace(0, len(frauds) - 1, THRESHOLDS).round().astype(int))]
     alerts = np.unique(np.geomspace(1, len(judged), THRESHOLDS).astype(int)) - 1
     return np.unique(np.concatenate([recalls, judged.scores[judged.ranked[alerts]]]))[::-1]
-
-
-def _counts(steps: Any, customers: Any, shape: tuple[int, int]) -> Any:
-    return _sums(np.ones(len(steps)), steps, customers, shape)
 
 
 def _sums(values: Floats, steps: Any, customers: Any, shape: tuple[int, int]) -> Any:
@@ -174,7 +178,8 @@ def _surprise(judged: Judged, customers: int) -> Any:
     if not judged.probable:
         return None
     bin_ = calibration_bin(judged)
-    return _sums(judged.scores - judged.labels, bin_, judged.entities, (int(bin_.max()) + 1, customers))
+    known = 1.0 if judged.report_weights is None else judged.report_weights
+    return _sums(judged.scores - judged.labels * known, bin_, judged.entities, (int(bin_.max()) + 1, customers))
 
 
 def _losses(judged: Judged, customers: int) -> dict[str, NDArray[np.float32]]:
@@ -182,8 +187,9 @@ def _losses(judged: Judged, customers: int) -> dict[str, NDArray[np.float32]]:
     if not judged.probable:
         return {}
     squares = (judged.scores - judged.labels) ** 2
+    counted = np.ones(len(judged)) if judged.weights is None else judged.weights
     return {
-        name: np.bincount(judged.entities, values, customers).astype(np.float32)
+        name: np.bincount(judged.entities, values * counted, customers).astype(np.float32)
         for name, values in (("brier_score", squares), ("log_loss", log_losses(judged)))
     }
 

@@ -16,7 +16,7 @@ from fraud_retraining_tests.support.judged_rows import EXAMPLES, FEW, POLICY, aw
 @given(awkward_rows(), st.integers(0, 1000))
 def test_a_resample_gives_the_weighted_average_precision_of_scikit_learn_ties_included(rows, seed):
     weights = np.random.default_rng(seed).poisson(1, (10, 3)).astype(np.float32)
-    ranking = Ranking(rows.labels, rows.scores, rows.customers, 10)
+    ranking = Ranking(rows, rows.customers, 10)
     for drawn, column in zip(ranking.average_precision(weights), weights.T, strict=True):
         row_weights = column[rows.customers]
         if row_weights[rows.labels == 1].sum() == 0:

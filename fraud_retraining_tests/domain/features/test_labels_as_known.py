@@ -93,16 +93,12 @@ def _of_terminal(terminal: int, rows: list[dict[str, Any]], reports: list[Report
     known = [one for one in sorted(reports, key=lambda one: (one.known_at, one.is_fraud)) if one.known_at < BEGINS]
     last = {one.transaction_id: one for one in known}
     ages: dict[int, list[bool]] = {}
-    reported: dict[int, int] = {}
     for row in rows:
         age = (DAY - row["timestamp"].date()).days
-        if row["terminal"] != terminal or not 1 <= age <= LONGEST:
-            continue
-        report = last.get(row["transaction_id"])
-        ages.setdefault(age, []).append(report is not None and report.is_fraud == 1)
-        first = [one for one in known if one.transaction_id == row["transaction_id"] and one.is_fraud]
-        if first:
-            reported[age] = min(reported.get(age, 99), (DAY - first[-1].known_at.date()).days)
+        if row["terminal"] == terminal and 1 <= age <= LONGEST:
+            report = last.get(row["transaction_id"])
+            ages.setdefault(age, []).append(report is not None and report.is_fraud == 1)
+    reported = _last_reports(terminal, rows, known)
     never = LONGEST + 1
     frauds = {age: sum(of) for age, of in ages.items() if sum(of)}
     nonfraud = min((age for age, of in ages.items() if not all(of)), default=never)
@@ -119,6 +115,22 @@ def _of_terminal(terminal: int, rows: list[dict[str, Any]], reports: list[Report
         "terminal_days_since_fraud_streak_began": max(streak, default=never),
         "terminal_fraud_streak": sum(streak.values()),
         "terminal_days_since_fraud_became_known": min((reported[age] for age in frauds), default=never),
+    }
+
+
+def _last_reports(terminal: int, rows: list[dict[str, Any]], known: list[Report]) -> dict[int, int]:
+    """By age of the terminal's days: days since more of their frauds became known than were taken back."""
+    net: dict[tuple[int, int], int] = {}
+    for row in rows:
+        mine = [one for one in known if one.transaction_id == row["transaction_id"]]
+        for earlier, one in zip([0, *(e.is_fraud for e in mine)], mine, strict=False):
+            at_ = ((DAY - row["timestamp"].date()).days, (DAY - one.known_at.date()).days)
+            if row["terminal"] == terminal:
+                net[at_] = net.get(at_, 0) + one.is_fraud - earlier
+    return {
+        age: min(since for (of, since), n in net.items() if of == age and n > 0)
+        for age, since in net
+        if net[age, since] > 0
     }
 
 
