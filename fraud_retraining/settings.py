@@ -30,8 +30,8 @@ from fraud_retraining.domain.alerts.failures import RetryPolicy
 from fraud_retraining.domain.alerts.notices import AlertPolicy
 from fraud_retraining.domain.audit.archiving import LEAST_DAYS
 from fraud_retraining.domain.audit.retention import RetentionPolicy
-from fraud_retraining.domain.data.ingestion import LakeMapping
 from fraud_retraining.domain.data.lake_layout import DayLimits
+from fraud_retraining.domain.data.lake_mapping import LakeMapping
 from fraud_retraining.domain.evaluation.gates import GatePolicy
 from fraud_retraining.domain.features.point_in_time import FeaturePlan
 from fraud_retraining.domain.monitoring.drift import DriftPolicy

@@ -32,6 +32,9 @@ COVERED_ELSEWHERE: dict[str, str] = {
     "adapters/mlflow/tags": "names only; a stored name that changes: adapters/mlflow/test_registry.py",
     "adapters/mlflow/versions": "a part of Registry: adapters/mlflow/test_registry.py",
     "settings_checks": "each problem as `load_settings` reports it, in test_settings.py",
+    "domain/data/canonical": "conversions through ingestion, in domain/data/test_ingestion.py",
+    "domain/data/lake_columns": "types and columns of delivered files, in domain/data/test_ingestion.py",
+    "domain/data/lake_mapping": "mappings that are refused, in domain/data/test_ingestion.py",
     "commands/approve": "as it is called, in commands/implementation/test_release_decisions.py",
     "commands/reject": "as it is called, in commands/implementation/test_release_decisions.py",
     "commands/rollback": "as it is called, in commands/implementation/test_release_decisions.py",
@@ -59,6 +62,8 @@ COVERED_ELSEWHERE: dict[str, str] = {
 
 # Test file below a package: what it tests that is more than one module.
 ACROSS_MODULES: dict[str, str] = {
+    "domain/evaluation/test_report_weights.py": "weights of known frauds, over judged rows, metrics and resamples",
+    "domain/features/test_labels_as_known.py": "label features as known, over features and their lineage",
     "adapters/ledger/test_ledger_machine.py": "any order of calls: a state machine over ledger, event log and guards",
     "adapters/ledger/test_older_ledger.py": "a database of an earlier version is migrated, and reads as before",
     "adapters/ledger/test_tampering.py": "rows changed behind the ledger's back, over ledger, guards and pinned heads",

@@ -26,16 +26,19 @@ class Part(NamedTuple):
 PARTS = {
     "ingestion": Part(
         "1",
-        "a6b038d8366df794d16abf87f168b584634a3815e588baf414d66318710fca3d",
+        "87fc37126836ff12c11924ab64369c80bf32ca5bce313fe852d0d0ac50ef6b9e",
         (
             "fraud_retraining.domain.values.days",
+            "fraud_retraining.domain.data.canonical",
             "fraud_retraining.domain.data.identity",
             "fraud_retraining.domain.data.ingestion",
+            "fraud_retraining.domain.data.lake_columns",
+            "fraud_retraining.domain.data.lake_mapping",
         ),
     ),
     "features": Part(
         "1",
-        "eda0a30dafe38fbcbf77910ce1a2f77ab3dcc2596d98f58ff9e8f6f9d7bb771a",
+        "cb69ff409deb74512f00a57278f241b2320b63048e17e2336a533e2eda18b439",
         ("fraud_retraining.domain.values.days", "fraud_retraining.domain.features.point_in_time"),
     ),
     "scoring": Part(

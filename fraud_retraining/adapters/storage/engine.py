@@ -27,14 +27,10 @@ import pyarrow.parquet as pq
 from ibis.backends.duckdb import Backend
 
 from fraud_retraining.adapters.storage.machine_memory import usable_memory
-from fraud_retraining.domain.data.ingestion import (
-    DayQuery,
-    DayShape,
-    LakeMapping,
-    canonical,
-    check_columns,
-    same_shape,
-)
+from fraud_retraining.domain.data.canonical import canonical
+from fraud_retraining.domain.data.ingestion import DayQuery, DayShape
+from fraud_retraining.domain.data.lake_columns import check_columns, same_shape
+from fraud_retraining.domain.data.lake_mapping import LakeMapping
 from fraud_retraining.domain.data.memory import memory_remedy
 from fraud_retraining.domain.values.errors import DataInvalid, DependencyUnreachable
 

@@ -14,7 +14,9 @@ import ibis
 import ibis.expr.datatypes as dt
 import pyarrow as pa
 
-from fraud_retraining.domain.data.ingestion import TEXT, DayFacts, DayQuery, LakeMapping, null_key
+from fraud_retraining.domain.data.ingestion import DayFacts, DayQuery, null_key
+from fraud_retraining.domain.data.lake_columns import TEXT
+from fraud_retraining.domain.data.lake_mapping import LakeMapping
 from fraud_retraining.domain.data.validation import SAMPLE, CheckResult, Measure, Rule, Severity, listed, results_of
 from fraud_retraining.domain.values.days import Day, start_of
 from fraud_retraining.domain.values.schemas import (

@@ -184,8 +184,8 @@ def card_precision_at_k(judged: Judged, k: int) -> float | None:
 
     As published with the Fraud Detection Handbook (chapter 4, "Precision top-k metrics"): detected entities are no
     longer counted on later days. The divisor is `k` also on a day with fewer than `k` entities, as in the published
-    code: an alert that was not needed is not a success. Where frauds are known in part, a right alert of a day counts as
-    often as a known fraud of it does, and a day at most as if all its alerts were right.
+    code: an alert that was not needed is not a success. Where frauds are known in part, a right alert of a day counts
+    as often as a known fraud of it does, and a day at most as if all its alerts were right.
     """
     if not len(judged) or not judged.rankable:
         return None

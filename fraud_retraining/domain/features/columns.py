@@ -7,7 +7,7 @@ Here: the description that a catalogue shows. Not here: the expressions that com
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from fraud_retraining.domain.data.ingestion import LakeMapping
+from fraud_retraining.domain.data.lake_mapping import LakeMapping
 from fraud_retraining.domain.features.point_in_time import CALENDAR_FEATURES, FeaturePlan
 from fraud_retraining.domain.values.schemas import AMOUNT, IS_FRAUD, LABELLED_AT, TIMESTAMP, TRANSACTION_ID
 

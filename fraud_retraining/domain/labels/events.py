@@ -19,9 +19,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from fraud_retraining.domain.values.base import Policy, Value
+from fraud_retraining.domain.values.base import Value
 from fraud_retraining.domain.values.days import Day, start_of
-from fraud_retraining.domain.values.schemas import IS_FRAUD, LABELLED_AT, TIMESTAMP, TRANSACTION_ID, ColumnName
+from fraud_retraining.domain.values.schemas import IS_FRAUD, LABELLED_AT, TIMESTAMP, TRANSACTION_ID
 
 KNOWN_AT, SOURCE = "known_at", "source"
 TRANSACTION_DAY = "day"
@@ -46,19 +46,6 @@ class LabelReject(StrEnum):
 
 FAULTS = frozenset(LabelReject) - {LabelReject.SUPERSEDED, LabelReject.REPEATED}
 """Reasons that point to a fault of the feed; the others are a feed's daily life."""
-
-
-class LabelColumns(Policy):
-    """What the label feed calls its columns."""
-
-    transaction_id: ColumnName = Field("transaction_id", description="Column that names the transaction.")
-    is_fraud: ColumnName | None = Field(
-        "is_fraud", description="Column with the label; null: every row of the feed is a fraud."
-    )
-    known_at: ColumnName = Field("known_at", description="Column with the time at which the label became known, UTC.")
-    source: ColumnName | None = Field(
-        None, description="Optional column with the origin: chargeback, dispute, analyst, customer, rule; free text."
-    )
 
 
 def judged_events(events: ibis.Table, transactions: ibis.Table, day: Day, entities: Collection[str]) -> ibis.Table:

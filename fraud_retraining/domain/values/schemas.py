@@ -139,6 +139,19 @@ class LabelValues(Policy):
         return tuple(text for value in self.genuine_values for text in label_texts(value))
 
 
+class LabelColumns(Policy):
+    """What the label feed calls its columns."""
+
+    transaction_id: ColumnName = Field("transaction_id", description="Column that names the transaction.")
+    is_fraud: ColumnName | None = Field(
+        "is_fraud", description="Column with the label; null: every row of the feed is a fraud."
+    )
+    known_at: ColumnName = Field("known_at", description="Column with the time at which the label became known, UTC.")
+    source: ColumnName | None = Field(
+        None, description="Optional column with the origin: chargeback, dispute, analyst, customer, rule; free text."
+    )
+
+
 class LabelPolicy(LabelValues):
     """The label delay, and how the lake writes labels."""
 

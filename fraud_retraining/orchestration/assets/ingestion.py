@@ -16,7 +16,8 @@ from fraud_retraining.adapters.storage.engine import Engine, lake_day
 from fraud_retraining.adapters.storage.lake import DayFiles, Lake
 from fraud_retraining.adapters.storage.store import Partition, Store
 from fraud_retraining.domain.data.identity import Identity, clashes
-from fraud_retraining.domain.data.ingestion import Arrival, DayFacts, LakeMapping, ingest
+from fraud_retraining.domain.data.ingestion import Arrival, DayFacts, ingest
+from fraud_retraining.domain.data.lake_mapping import LakeMapping
 from fraud_retraining.domain.values.days import DayRange
 from fraud_retraining.domain.values.digests import ColumnDigests
 from fraud_retraining.domain.values.errors import DataInvalid, SettingsError

@@ -165,8 +165,7 @@ class Inventory:
         return lineage.features_inputs(
             self.plan,
             day,
-            self._digests_of_transactions,
-            self._digests_of_entity_days,
+            lineage.MadeDays(self._digests_of_transactions, self._digests_of_entity_days, {}),
             self._recipes.plan,
             self._recipes.features_code,
         )

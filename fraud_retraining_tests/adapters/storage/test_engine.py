@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from fraud_retraining.adapters.storage.engine import Engine, PreparedQuery, lake_day, read_schemas
-from fraud_retraining.domain.data.ingestion import Arrival, LakeMapping, ingest
+from fraud_retraining.domain.data.ingestion import Arrival, ingest
+from fraud_retraining.domain.data.lake_mapping import LakeMapping
 from fraud_retraining.domain.values.errors import DataInvalid, DependencyUnreachable
 
 HANDBOOK = Path(__file__).parents[4] / "shared" / "data" / "handbook"

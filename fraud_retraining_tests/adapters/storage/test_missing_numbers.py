@@ -18,7 +18,8 @@ from fraud_retraining.adapters.days.day_counts import Counter, counts_by_day
 from fraud_retraining.adapters.days.live_rows import scored_rows
 from fraud_retraining.adapters.storage.engine import Engine, PreparedQuery, lake_day
 from fraud_retraining.domain.data.day_checks import DayEvidence, day_checks, day_profile
-from fraud_retraining.domain.data.ingestion import Arrival, Ingested, LakeMapping, ingest
+from fraud_retraining.domain.data.ingestion import Arrival, Ingested, ingest
+from fraud_retraining.domain.data.lake_mapping import LakeMapping
 from fraud_retraining.domain.features.point_in_time import FeaturePlan, transaction_features
 from fraud_retraining.domain.monitoring.bins import number_bins, number_counts
 from fraud_retraining.domain.training.model_input import category_texts

@@ -9,8 +9,10 @@ import ibis
 import pyarrow as pa
 import pytest
 
+from fraud_retraining.domain.data.canonical import canonical
 from fraud_retraining.domain.data.day_checks import DAY_CHECKS, DayEvidence, DaysBefore, day_checks, delivered_together
-from fraud_retraining.domain.data.ingestion import Arrival, DayFacts, LakeMapping, canonical, ingest
+from fraud_retraining.domain.data.ingestion import Arrival, DayFacts, ingest
+from fraud_retraining.domain.data.lake_mapping import LakeMapping
 from fraud_retraining.domain.data.validation import CheckResult, Measure, Rule, results_of
 from fraud_retraining.domain.training.window_checks import WINDOW_CHECKS
 from fraud_retraining.domain.values.errors import DependencyUnreachable

@@ -16,20 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from fraud_retraining.domain.data.ingestion import (
-    Arrival,
-    DayQuery,
-    Ingested,
-    LakeMapping,
-    canonical,
-    check_columns,
-    classify,
-    column_problems,
-    ignored_columns,
-    ingest,
-    same_shape,
-    split_keys,
-)
+from fraud_retraining.domain.data.canonical import canonical, split_keys
+from fraud_retraining.domain.data.ingestion import Arrival, DayQuery, Ingested, classify, ingest
+from fraud_retraining.domain.data.lake_columns import check_columns, column_problems, ignored_columns, same_shape
+from fraud_retraining.domain.data.lake_mapping import LakeMapping
 from fraud_retraining.domain.values.digests import table_digest
 from fraud_retraining.domain.values.errors import DataInvalid
 from fraud_retraining.domain.values.schemas import ColumnPolicy, RejectReason
