@@ -146,7 +146,7 @@ def _ours(folder: Path, days: list[date]) -> dict[str, float]:
     from fraud_retraining.adapters.storage.store import Store
     from fraud_retraining.domain.training.window_checks import WindowEvidence, window_checks
     from fraud_retraining.domain.values.days import DayRange
-    from fraud_retraining.orchestration.assets.ingestion import refresh_transactions
+    from fraud_retraining.orchestration.assets.ingestion import DayInput, LakeToStore, refresh_transactions
     from fraud_retraining.orchestration.checks.data_checks import day_report
     from fraud_retraining.orchestration.resources import open_engine
     from fraud_retraining.orchestration.state.inventory import Inventory
@@ -160,8 +160,9 @@ def _ours(folder: Path, days: list[date]) -> dict[str, float]:
     inventory = Inventory(store, settings, days)
     stale = inventory.stale_transactions(arrived)
     with open_engine(settings) as engine:
+        way = LakeToStore(settings.mapping, lake, store, engine)
         for day in stale:
-            refresh_transactions(day, arrived[day], inventory, settings.mapping, lake, store, engine)
+            refresh_transactions(DayInput(day, arrived[day], {}), inventory, way)
         for day in stale:
             day_report(day, inventory, settings, store, engine)
     inventory = Inventory(store, settings, days)

@@ -196,14 +196,13 @@ class Automation:
             RETRAIN,
         )
         from fraud_retraining.orchestration.sensors import next_runs
+        from fraud_retraining.orchestration.state.sources import Sources
 
-        lake, store, ledger = self.pipeline.lake, self.pipeline.store, self.pipeline.ledger
+        sources = Sources(self.settings, self.pipeline.lake, self.pipeline.store, self.pipeline.ledger)
         night = datetime.combine(day + timedelta(days=1), time(2), UTC)
-        self._until_done(
-            INGEST, lambda: next_runs.ingest_next(self.settings, lake, store, ledger, self.instance, night)
-        )
-        self._until_done(MONITOR, lambda: next_runs.monitor_next(self.settings, lake, store, ledger, self.instance))
-        asked = next_runs.retrain_if_due(self.settings, lake, store, ledger, self.instance, night)
+        self._until_done(INGEST, lambda: next_runs.ingest_next(sources, self.instance, night))
+        self._until_done(MONITOR, lambda: next_runs.monitor_next(sources, self.instance))
+        asked = next_runs.retrain_if_due(sources, self.instance, night)
         told = self._run(RETRAIN, asked) if hasattr(asked, "run_key") else asked.skip_message
         print(f"{day}: {told}", file=sys.stderr, flush=True)
 

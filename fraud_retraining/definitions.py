@@ -21,7 +21,7 @@ from fraud_retraining.orchestration.jobs.asset_jobs import build_jobs
 from fraud_retraining.orchestration.jobs.cleaning import build_clean_job
 from fraud_retraining.orchestration.jobs.decide_release import decide_release
 from fraud_retraining.orchestration.partitions import day_partitions
-from fraud_retraining.orchestration.runs.outcomes import HOOKS, told_of
+from fraud_retraining.orchestration.runs.outcomes import HOOKS, with_hooks
 from fraud_retraining.orchestration.runs.resource_definitions import build_resources
 from fraud_retraining.orchestration.sensors import model_cards as card_sensor
 from fraud_retraining.orchestration.sensors import releases as release_sensors
@@ -44,7 +44,7 @@ def build_definitions(settings: Settings | None = None, **overrides: Any) -> dg.
     resources: Mapping[str, Any] = {**build_resources(settings), **overrides}
     return dg.Definitions(
         assets=described(
-            told_of(
+            with_hooks(
                 *ingestion.build_assets(days),
                 *features.build_assets(days, settings.feature_plan),
                 *training.build_assets(as_of_days, settings),

@@ -42,7 +42,7 @@ def _remove(settings: "Settings", dry_run: bool) -> "list[Removal]":
 
     ledger, registry = open_ledger(settings), open_registry(settings)
     if dry_run:
-        return cleaning.superfluous(ledger, registry, settings.retention)
+        return cleaning.removable(ledger, registry, settings.retention)
     return cleaning.clean(ledger, registry, settings, actor=getpass.getuser(), channel="command line")
 
 

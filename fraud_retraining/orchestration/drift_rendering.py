@@ -1,6 +1,6 @@
 """Drift reports and live performance as Dagster's metadata.
 
-Here: which numbers are plotted over the days, and which tables and pictures lie beside them. Not here: what they say
+Here: which numbers are plotted over the days, and which tables and pictures are beside them. Not here: their content
 (`domain/monitoring/drift_tables.py`) and drawing (`adapters/pages/drift_pictures.py`).
 """
 

@@ -1,6 +1,6 @@
 """The Dagster instance that the command line shares with the web server and the daemon.
 
-Here: which `dagster.yaml` describes it. Not here: what runs on it.
+Here: finding its `dagster.yaml`, and failures of the machine under it. Not here: the runs on it.
 """
 
 import errno
@@ -19,7 +19,7 @@ from fraud_retraining.settings import HOME_VARIABLE, home_folder
 CONFIG = "dagster.yaml"
 CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
 OUT_OF_MEMORY = ("bad_alloc", "can't start new thread")
-"""How XGBoost, and Python's threads, say that memory ran out."""
+"""Messages of XGBoost, and of Python's threads, when memory has run out."""
 
 
 def config_folder() -> Path:
@@ -38,7 +38,7 @@ def config_folder() -> Path:
 
 
 def storage_failure(error: BaseException) -> DependencyUnreachable | None:
-    """What a failure of Dagster's or MLflow's own storage under the home folder means to a person; None for others."""
+    """A failure of Dagster's or MLflow's own storage under the home folder, with its remedy; None for other errors."""
     for cause in causes(error):
         full = isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
         if full or isinstance(cause, sqlite3.OperationalError) or _closed_home(cause):
@@ -52,7 +52,7 @@ def storage_failure(error: BaseException) -> DependencyUnreachable | None:
 
 
 def _closed_home(error: BaseException) -> bool:
-    """Whether the home folder cannot be made, or something in it not be written."""
+    """Whether the home folder cannot be created, or a file in it not be written."""
     if not isinstance(error, OSError) or not isinstance(error.filename, str):
         return False
     home, place = home_folder(), Path(error.filename)
@@ -60,20 +60,20 @@ def _closed_home(error: BaseException) -> bool:
 
 
 def memory_failure(error: BaseException) -> DependencyUnreachable | None:
-    """What running out of memory means to a person, whichever library said so; None for others."""
+    """A lack of memory in any library, with its remedy; None for other errors."""
     for cause in causes(error):
         if isinstance(cause, MemoryError) or any(words in str(cause) for words in OUT_OF_MEMORY):
             return DependencyUnreachable(
                 "there is not enough memory",
                 culprits=[f"{type(cause).__name__}: {cause}"],
-                remedy="give the machine more, or ask for less: window.days, model.params.max_bin, "
+                remedy="give the machine more, or reduce the demand: window.days, model.params.max_bin, "
                 "engine.memory_limit; then run again. The champion stays.",
             )
     return None
 
 
 def machine_failure(error: BaseException) -> DependencyUnreachable | None:
-    """A failure of this machine, its disk or its memory, as a person is told of it; None for any other failure."""
+    """A failure of this machine, its disk or its memory, with its remedy; None for any other failure."""
     return storage_failure(error) or memory_failure(error)
 
 

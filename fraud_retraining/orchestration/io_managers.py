@@ -1,7 +1,7 @@
-"""How the small documents of an as-of day pass from one asset to the next.
+"""The IO manager of as-of assets: small documents that one asset writes and the next reads.
 
 Here: frozen pydantic values as JSON in the store, one an asset and partition. Not here: rows, which only the store's
-day partitions hold.
+day partitions have.
 """
 
 from typing import Any
@@ -36,7 +36,7 @@ def read_document(store: Store, asset: str, partition: str, kind: type[BaseModel
 
     Raises:
         DataInvalid: the partition has none.
-        IntegrityError: what is stored is not such a document.
+        IntegrityError: the stored bytes are not such a document.
     """
     data = store.read_document(asset, partition)
     if data is None:

@@ -1,6 +1,6 @@
-"""What Dagster calls things: assets, jobs, schedules, sensors, tags. One place, because others read them.
+"""Names of assets, jobs, schedules, sensors and tags in Dagster.
 
-Here: names alone. Dashboards, alerts and stored runs hold on to them: a name that changes is another thing to Dagster.
+Here: names only. Dashboards, alerts and stored runs refer to them: for Dagster a changed name is another object.
 """
 
 from fraud_retraining.adapters.days.monitoring_reports import DRIFT, PERFORMANCE, SCORED

@@ -1,7 +1,7 @@
-"""The days that Dagster knows, and which earlier days a day looks back on.
+"""Partitions of days, and mappings to the earlier days that a day looks back on.
 
 Here: partitions and partition mappings, for lineage. Not here: which days a retrain really reads; that is decided in
-`domain/training/windows.py` and asserted by the assets, whatever a mapping says.
+`domain/training/windows.py` and asserted by the assets. Mappings are documentation only.
 """
 
 from datetime import date
@@ -29,7 +29,7 @@ def looking_back(first: int, last: int = 0) -> dg.TimeWindowPartitionMapping:
 
 
 def feature_mappings(plan: FeaturePlan) -> dict[str, dg.PartitionMapping]:
-    """What `transaction_features`[D] reads of `transactions` and of `entity_days`."""
+    """Days of `transactions` and of `entity_days` that `transaction_features`[D] reads."""
     delayed = any(entity.fraud_share for entity in plan.entities.values())
     longest = max((max(entity.windows_days) for entity in plan.entities.values()), default=1)
     delay = plan.label_delay_days if delayed else 0
@@ -37,7 +37,7 @@ def feature_mappings(plan: FeaturePlan) -> dict[str, dg.PartitionMapping]:
 
 
 def window_mapping(window: WindowPolicy, holdout: HoldoutPolicy, label_delay_days: int) -> dg.PartitionMapping:
-    """What `training_window`[A] reads of `transaction_features`."""
+    """Days of `transaction_features` that `training_window`[A] reads."""
     if isinstance(window, ExpandingWindow):
         return dg.AllPartitionMapping()
     return looking_back(label_delay_days + holdout.days + window.days - 1, label_delay_days)

@@ -1,6 +1,6 @@
-"""Telling people about releases: requests with buttons, their threads, and alarms, by way of the outbox.
+"""Notices of releases, written to the outbox: requests with buttons, replies in their threads, and alarms.
 
-Here: which message a notice of a release becomes. Not here: what it says (`domain/approvals/announcements.py`,
+Here: which message a notice of a release becomes. Not here: its text (`domain/approvals/announcements.py`,
 `domain/approvals/slack_request.py`) and sending (`services/delivery.py`).
 """
 
@@ -30,7 +30,7 @@ from fraud_retraining.settings import Settings
 FOLLOW = frozenset(
     {"reminder", "first_approval", "approved", "rejected", "expired", "superseded", "withdrawn", "promoted"}
 )
-"""What belongs into the thread of the request."""
+"""Kinds of notices that are replies in the thread of the request."""
 
 SEVERITIES = {"info": Severity.INFO, "warning": Severity.MEDIUM, "critical": Severity.CRITICAL}
 CATEGORY = "release"
@@ -39,14 +39,14 @@ Write = Callable[[Writing], object]
 
 
 class ReleaseNotifier(Protocol):
-    """Whoever tells people; the same notice may come twice and is told once."""
+    """Sends notices of releases; the same notice may come twice and is sent once."""
 
-    def tell(self, notice: ReleaseNotice) -> None:
-        """Accept a notice for delivery."""
+    def notify(self, notice: ReleaseNotice) -> None:
+        """Accepts a notice for delivery."""
 
 
 class OutboxReleaseNotifier:
-    """Tells by the outbox. A notice is told once, however often and by however many daemons it is brought."""
+    """Writes notices to the outbox: each once, even if several daemons bring it several times."""
 
     def __init__(
         self, settings: Settings, ledger: Ledger, outbox: Outbox, store: Store, links: ReleaseLinks | None
@@ -57,24 +57,24 @@ class OutboxReleaseNotifier:
         self._store = store
         self._links = links
 
-    def tell(self, notice: ReleaseNotice) -> None:
-        """Queues what has to be said, in the transaction that remembers that it was; the record is read before."""
+    def notify(self, notice: ReleaseNotice) -> None:
+        """Queues the messages in the transaction that records the notice as sent; the ledger is read before it."""
         self._outbox.write_once(
             EventKind.RELEASE_ANNOUNCED,
             subject=f"row {notice.seq}",
             payload={"kind": notice.kind, "title": notice.title},
-            work=self._said(notice),
+            work=self._messages(notice),
             channel="outbox",
         )
 
-    def _said(self, notice: ReleaseNotice) -> Write:
+    def _messages(self, notice: ReleaseNotice) -> Write:
         if notice.resolves:
             return lambda outbox: outbox.resolve(notice.dedup_key, notice.title)
         if notice.kind == "waiting":
-            return self._ask(notice)
+            return self._request(notice)
         return self._follow(notice) if notice.kind in FOLLOW else self._alarm(notice)
 
-    def _ask(self, notice: ReleaseNotice) -> Write:
+    def _request(self, notice: ReleaseNotice) -> Write:
         """The request in the model channel, and each reviewer's own link as a direct message."""
         history, review_report = self._history(notice)
         shown = self._settings.alerts.links
@@ -100,25 +100,25 @@ class OutboxReleaseNotifier:
                 yield Message(destination=f"{SLACK}:{reviewer.slack_id}", action=Action.OPEN, body=body)
 
     def _follow(self, notice: ReleaseNotice) -> Write:
-        """Into the request's thread; once it is decided, the request itself loses its buttons."""
+        """A reply in the request's thread; once it is decided, the request itself loses its buttons."""
         key, (history, review_report) = _request_key(notice), self._history(notice)
-        told = sentences(notice.title, notice.text)
+        summary = sentences(notice.title, notice.text)
         remedy = f" {notice.remedy}" if notice.remedy else ""
-        decided = decided_message(history, review_report, self._settings.alerts.links, told)
+        decided = decided_message(history, review_report, self._settings.alerts.links, summary)
         is_over = history.release.state is not ReleaseState.AWAITING_APPROVAL
         alarm = self._alarm(notice)
 
         def work(outbox: Writing) -> None:
             if is_over:
-                outbox.update(key, decided, told)
+                outbox.update(key, decided, summary)
                 outbox.resolve(key, notice.title, messages=())
-            if not outbox.reply(key, {"text": mrkdwn(f"{told}{remedy}", SECTION)}, f"{told}{remedy}"):
+            if not outbox.reply(key, {"text": mrkdwn(f"{summary}{remedy}", SECTION)}, f"{summary}{remedy}"):
                 alarm(outbox)
 
         return work
 
     def _alarm(self, notice: ReleaseNotice) -> Write:
-        """A message of its own; what happened once and cannot be cured does not stay open."""
+        """A separate message; an event that no later success resolves does not stay open."""
         value = self._notice(notice, notice.dedup_key)
         messages = opening_messages(value, self._settings.alerts)
 
@@ -148,7 +148,7 @@ class OutboxReleaseNotifier:
         try:
             champion = self._ledger.champion()
         except RecordAltered:
-            return "whatever served before: the record was changed, so it cannot say"
+            return "unknown: the ledger was altered, so it cannot say which version serves"
         return f"version {champion.version} as of {champion.as_of}" if champion else "no version of this pipeline"
 
     def _history(self, notice: ReleaseNotice) -> tuple[ReleaseHistory, ReviewReport | None]:

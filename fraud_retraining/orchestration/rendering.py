@@ -1,7 +1,7 @@
 """Pictures and tables as Dagster's metadata.
 
-Here: turning PNG bytes and grids into what the UI shows. Not here: drawing (`adapters/pages/pictures.py`) and what a
-table says (`domain/review/tables.py`), which web page, card and report share.
+Here: turning PNG bytes and grids into metadata values. Not here: drawing (`adapters/pages/pictures.py`) and the content
+of tables (`domain/review/tables.py`), which web page, card and report share.
 """
 
 import base64
@@ -18,22 +18,26 @@ from fraud_retraining.domain.values.grids import Grid
 
 
 def markdown_image(png: bytes, alt: str) -> MarkdownMetadataValue:
-    """A picture as metadata that Dagster's UI shows, carried within the text."""
+    """A picture as metadata that Dagster's UI shows, embedded in Markdown."""
     return MetadataValue.md(f"![{alt}](data:image/png;base64,{base64.b64encode(png).decode()})")
 
 
 def figure(value: float) -> float:
-    """A number to the six digits that somebody reads; the record keeps all of them."""
+    """A number to six significant digits, for display; the ledger keeps all digits.
+
+    >>> figure(0.123456789)
+    0.123457
+    """
     return float(f"{value:.6g}")
 
 
 def links_of(**urls: str | None) -> dict[str, MetadataValue]:
-    """Addresses as links; what has none is left out."""
+    """Addresses as links; names without an address are left out."""
     return {name: MetadataValue.url(url) for name, url in urls.items() if url}
 
 
 def grid_table(grid: Grid) -> TableMetadataValue:
-    """A grid as a table, whole numbers as such; its schema is given, so that one without rows is a table too."""
+    """A grid as a table, whole numbers as such. The schema is explicit, so that a grid without rows is a table too."""
     columns = [name or f"column {place}" for place, name in enumerate(grid.columns, start=1)]
     whole = [bool(grid.rows) and all(isinstance(row[place], int) for row in grid.rows) for place in range(len(columns))]
     records = [
@@ -51,12 +55,12 @@ def importance_table(importance: Mapping[str, float]) -> TableMetadataValue:
 
 
 def window_table(window: TrainingWindow) -> TableMetadataValue:
-    """Every day of a manifest, in order, with what it is for and how much of it there is."""
+    """Every day of a manifest, in order, with its use and its rows."""
     return grid_table(window_grid(window))
 
 
 def review_metadata(review_report: ReviewReport, drawn: Mapping[str, bytes] | None = None) -> dict[str, Any]:
-    """A reviewer's pack as metadata; `drawn` are its pictures, where they were drawn already."""
+    """A review report as metadata; `drawn` are its pictures, where they were drawn already."""
     shown = drawn if drawn is not None else pictures(review_report)
     return {
         **{name: markdown_image(png, name) for name, png in shown.items()},

@@ -1,12 +1,14 @@
-"""Resources: settings wired to adapters.
+"""Adapters opened as the settings describe them, and bundles of the resources that an asset or sensor uses.
 
-Here: which adapter a key stands for. Not here: what an adapter does. Heavy libraries are imported when a run first
-asks for them, because every process of Dagster pays for the import of the definitions.
+Here: which settings an adapter gets. Not here: what an adapter does, and Dagster's keys for them
+(`orchestration/runs/resource_definitions.py`). Heavy libraries are imported inside the functions, because every process
+of Dagster pays for the import of the definitions.
 """
 
 import os
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 from fraud_retraining.adapters.storage.private_files import private_file, private_folder
 from fraud_retraining.domain.values.errors import SettingsError
@@ -25,6 +27,24 @@ if TYPE_CHECKING:
     from fraud_retraining.adapters.storage.locations import Location
     from fraud_retraining.adapters.storage.store import Store
     from fraud_retraining.services.delivery import Notifier
+
+
+@dataclass(frozen=True)
+class ResourceBundle:
+    """Resources that are used together. Each field is named as the key of its resource.
+
+    An asset or sensor requires `keys()` and takes the values with `of(context)`, instead of one parameter a resource.
+    """
+
+    @classmethod
+    def keys(cls) -> set[str]:
+        """Keys that Dagster has to provide."""
+        return {field.name for field in fields(cls)}
+
+    @classmethod
+    def of(cls, context: Any) -> Self:
+        """The resources of a Dagster context that requires `keys()`."""
+        return cls(**{name: getattr(context.resources, name) for name in sorted(cls.keys())})
 
 
 def s3_resource(settings: Settings) -> "S3Resource":
@@ -88,7 +108,7 @@ def open_engine(settings: Settings) -> "Engine":
 
 
 def open_ledger(settings: Settings) -> "Ledger":
-    """The record of decisions, migrated to its newest form."""
+    """The ledger, its database migrated to the newest schema."""
     from fraud_retraining.adapters.ledger.ledger import Ledger
 
     private_folder(settings.home)
@@ -96,7 +116,7 @@ def open_ledger(settings: Settings) -> "Ledger":
 
 
 def open_heads(settings: Settings) -> "PinnedHeads":
-    """Where heads of the ledger's chain are kept, outside of its database."""
+    """The pinned heads of the ledger's chain, which are kept outside of its database."""
     from fraud_retraining.adapters.ledger.pinned_heads import HeadFile, HeadObjects
 
     if "://" in settings.heads_uri:
@@ -105,7 +125,7 @@ def open_heads(settings: Settings) -> "PinnedHeads":
 
 
 def open_outbox(settings: Settings) -> "Outbox":
-    """What people were told, and what still has to be sent; in the ledger's database."""
+    """The outbox of notices and messages, in the ledger's database."""
     from fraud_retraining.adapters.alerts.outbox import Outbox
 
     private_folder(settings.home)
@@ -113,7 +133,7 @@ def open_outbox(settings: Settings) -> "Outbox":
 
 
 def open_notifier(settings: Settings) -> "Notifier":
-    """The way to every destination of alerts, with the secrets of this process's environment."""
+    """The sender to every destination of alerts, with the secrets of this process's environment."""
     from fraud_retraining.services.delivery import Notifier
 
     return Notifier(settings.alerts, settings.home, os.environ, open_links(settings))

@@ -1,4 +1,4 @@
-"""What the tags of a Dagster run say: its trigger, channel, as-of day and days, whichever way the run was started.
+"""Trigger, channel, as-of day and days of a Dagster run, read from its tags.
 
 Here: reading tags. Not here: their names (`names.py`) and who requested a run (`runs/requests.py`).
 """
@@ -21,14 +21,14 @@ from fraud_retraining.orchestration.names import (
 
 
 def trigger_of(tags: Mapping[str, str]) -> str:
-    """Why the run was started: its triggers, joined by a plus; a run that says nothing was started by hand."""
+    """The run's triggers, joined by a plus; a run without that tag was started by hand."""
     if TRIGGER_TAG in tags:
         return tags[TRIGGER_TAG]
     return str(Trigger.BACKFILL if BACKFILL_TAG in tags else Trigger.MANUAL)
 
 
 def channel_of(tags: Mapping[str, str]) -> str:
-    """By which way the run was started."""
+    """The channel that started the run: a command, sensor, schedule or the UI."""
     if CHANNEL_TAG in tags:
         return tags[CHANNEL_TAG]
     for kind in ("sensor", "schedule"):
@@ -37,7 +37,7 @@ def channel_of(tags: Mapping[str, str]) -> str:
     return DAGSTER_UI
 
 
-def as_of_of(tags: Mapping[str, str]) -> date | None:
+def as_of_day(tags: Mapping[str, str]) -> date | None:
     """The as-of day of a retrain."""
     named = tags.get(AS_OF_TAG) or tags.get(PARTITION_TAG)
     return date.fromisoformat(named) if named else None

@@ -61,7 +61,7 @@ from fraud_retraining.orchestration.state.trigger_inputs import RETRAINING, paus
 from fraud_retraining.services.delivery import Notifier, drain
 from fraud_retraining.services.model_cards import SHOWS
 from fraud_retraining.settings import Settings, load_settings
-from fraud_retraining_tests.orchestration.test_automation import END, Automation
+from fraud_retraining_tests.orchestration.sensors.test_next_runs import END, Automation
 from fraud_retraining_tests.support import ledger_history as lives
 from fraud_retraining_tests.support.approvals_fixture import BROKEN, Backend, touched
 from fraud_retraining_tests.support.crashes import deaths, dying_at

@@ -10,7 +10,7 @@ import yaml
 
 from fraud_retraining.adapters.storage.engine import Engine
 from fraud_retraining.domain.values.errors import DataInvalid
-from fraud_retraining.orchestration.assets.ingestion import refresh_transactions
+from fraud_retraining.orchestration.assets.ingestion import DayInput, LakeToStore, refresh_transactions
 from fraud_retraining.orchestration.names import (
     TRANSACTIONS,
 )
@@ -72,7 +72,8 @@ def test_a_file_of_too_many_rows_is_refused_before_it_is_read(tmp_path: Path, mo
         FORGET_PEAK.write_text("5")
         before = peak_megabytes()
         with pytest.raises(DataInvalid) as refused:
-            refresh_transactions(DAY, arrived[DAY], inventory, {}, settings.mapping, lake, store, engine)
+            way = LakeToStore(settings.mapping, lake, store, engine)
+            refresh_transactions(DayInput(DAY, arrived[DAY], {}), inventory, way)
         assert peak_megabytes() - before < 40
     assert refused.value.culprits == (f"{lake_path(DAY)} has 8,000,000 rows, and a file may have 7,999,999",)
     inventory.refuse(DAY, arrived[DAY], str(refused.value))

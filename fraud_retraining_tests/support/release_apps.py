@@ -64,7 +64,7 @@ class Site_:
         watch = self.backend.watch
         watch.check_deadlines()
         for notice in watch.notices_after(0).notices:
-            self.release_notifier.tell(notice)
+            self.release_notifier.notify(notice)
         drain(self.outbox, self.notifier, self.policy)
 
     def request(self) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from fraud_retraining.domain.values.base import Value
 from fraud_retraining.domain.values.errors import ChampionLost, DataInvalid
 from fraud_retraining.orchestration.instance import open_instance
 from fraud_retraining.orchestration.resources import open_lake, open_ledger, open_notifier, open_outbox, open_registry
-from fraud_retraining.orchestration.runs.failed_runs import untold
+from fraud_retraining.orchestration.runs.failed_runs import unreported_failures
 from fraud_retraining.orchestration.runs.health import automation_health
 from fraud_retraining.orchestration.runs.resource_definitions import open_outcomes
 from fraud_retraining.orchestration.state.reproducibility import irreproducible_versions
@@ -170,7 +170,7 @@ def _problems(health: Sequence[str], pause: Paused | None, lake: str | None) -> 
 def _unrecorded_failures(settings: Settings) -> Iterator[str]:
     """Failed runs of the last day that the ledger has no event of: the daemon could not write it."""
     since = datetime.now(UTC) - timedelta(days=1)
-    for run, _ in untold(open_instance(), open_outcomes(settings), since):
+    for run, _ in unreported_failures(open_instance(), open_outcomes(settings), since):
         yield f"run {run.run_id[:8]} of {run.job_name} failed, and that is not in the ledger yet"
 
 

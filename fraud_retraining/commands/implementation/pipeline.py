@@ -60,13 +60,13 @@ from fraud_retraining.orchestration.names import (
     WINDOW,
 )
 from fraud_retraining.orchestration.resources import open_lake, open_ledger, open_notifier, open_outbox, open_store
-from fraud_retraining.orchestration.runs.failed_runs import what_it_left
+from fraud_retraining.orchestration.runs.failed_runs import recorded_failure
 from fraud_retraining.orchestration.runs.lease import INGEST_STAGE
 from fraud_retraining.orchestration.runs.outcomes import THRESHOLDS, EndedRun, Outcomes, family_days
 from fraud_retraining.orchestration.runs.progress import Progress
 from fraud_retraining.orchestration.runs.requests import record_request
 from fraud_retraining.orchestration.runs.resource_definitions import open_outcomes
-from fraud_retraining.orchestration.runs.spending import past_spendings, record_finished
+from fraud_retraining.orchestration.runs.spending import FinishedRetrain, past_spendings, record_finished
 from fraud_retraining.orchestration.state.inventory import (
     DAY_ASSETS,
     Inventory,
@@ -301,9 +301,7 @@ class Pipeline:
     def _record_ingest_spent(self, as_of: date, trigger: str, run_id: str, seconds: float) -> None:
         """Record the cost of an ingest that used up the budget of its retrain, for the month's sum."""
         with _logged("what the retrain's ingest took could not be recorded"):
-            record_finished(
-                self.ledger,
-                self.settings.budget,
+            finished = FinishedRetrain(
                 dagster_run_id=run_id,
                 status=Ending.FAILED,
                 seconds=seconds,
@@ -312,6 +310,7 @@ class Pipeline:
                 as_of=as_of,
                 error=BudgetExceeded.__name__,
             )
+            record_finished(self.ledger, self.settings.budget, finished)
 
     def _make_ready(self, as_of: date) -> None:
         """Ingest the days of the retrain that are missing from the store, or differ from the lake."""
@@ -438,7 +437,7 @@ class Pipeline:
     def _with_step(self, ended: EndedRun) -> EndedRun:
         """The run, with the step that failed."""
         run = self.instance.get_run_by_id(ended.run_id or "")
-        step = what_it_left(self.instance, run).step if run is not None else None
+        step = recorded_failure(self.instance, run).step if run is not None else None
         return replace(ended, step=step)
 
     def _document(self, asset: str, as_of: date, kind: type[BaseModel]) -> Any:

@@ -1,4 +1,6 @@
-"""The assets, one module a group, with what Dagster's catalogue says of them.
+"""The assets, one module a group, and their attributes in Dagster's catalogue.
 
-Not here: what is computed (`domain`), checks (`orchestration/checks`).
+Not here: what is computed (`domain`), and checks (`orchestration/checks`).
+
+Public: `build_assets` of each module, `specs.described`.
 """

@@ -1,7 +1,7 @@
 """A day asset over one partition or a range of them in one run.
 
-Here: what is told to Dagster for each day, and what happens to the other days when one is refused. Not here: what is
-done for a day.
+Here: what is reported to Dagster for each day, and what happens to the other days when one is refused. Not here: how a
+day is made.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,57 +22,67 @@ from fraud_retraining.orchestration.state.monitoring import NotMade
 COLUMN_LINEAGE = "dagster/column_lineage"
 
 
+def _settle_nothing(done: list[Partition]) -> None:
+    """For assets with nothing left to do after their days."""
+
+
+class DayWork(NamedTuple):
+    """How an asset is made for a day, the metadata of a made day, and what is done once with all of them."""
+
+    refresh: Callable[[date], Partition]
+    metadata: Callable[[Partition], dict[str, Any]]
+    settle: Callable[[list[Partition]], None] = _settle_nothing
+
+
 def materialize_days(
-    context: dg.AssetExecutionContext,
-    asset: str,
-    refresh: Callable[[date], Partition],
-    progress: Progress,
-    metadata: Callable[[Partition], dict[str, Any]],
-    settle: Callable[[list[Partition]], None] = lambda done: None,
+    context: dg.AssetExecutionContext, asset: str, work: DayWork, progress: Progress
 ) -> Iterator[dg.MaterializeResult]:
     """Refreshes the run's days, oldest first, and reports each with its digest as the data version.
 
-    A day whose data is refused does not stop the others: they stand, and are reported, before the error is raised.
-    `settle` is told of them all before.
+    A day whose data is refused does not stop the others: they stay, and are reported, before the error is raised.
 
     Raises:
         DataInvalid: names every day that was refused, with the reason.
     """
+    done, refused = _refreshed(context, asset, work, progress)
+    work.settle(done)
+    lineage = column_lineage(context, asset)
+    metadata = {day.day: {**work.metadata(day), **(lineage if day is done[-1] else {})} for day in done}
+    if refused:
+        _report_each(context, asset, done, metadata)
+        raise _refusal(asset, refused)
+    for partition in done:
+        context.add_asset_metadata(metadata[partition.day], partition_key=partition.day.isoformat())
+    yield dg.MaterializeResult(data_version=dg.DataVersion(_version(done)))
+    if len(done) > 1:
+        _report_each(context, asset, done, metadata)
+
+
+def _refreshed(
+    context: dg.AssetExecutionContext, asset: str, work: DayWork, progress: Progress
+) -> tuple[list[Partition], dict[date, DataInvalid]]:
     done: list[Partition] = []
     refused: dict[date, DataInvalid] = {}
     days = days_of(context)
     progress.start(asset, len(days))
     for count, day in enumerate(days, start=1):
         try:
-            done.append(refresh(day))
+            done.append(work.refresh(day))
         except DataInvalid as error:
             refused[day] = error
             context.log.error(f"{asset} of {day} is refused: {error}")
         progress.advance(asset, count)
-    settle(done)
-    lineage = column_lineage(context, asset)
-
-    def told(partition: Partition) -> dict[str, Any]:
-        return {**metadata(partition), **(lineage if partition is done[-1] else {})}
-
-    if refused:
-        _report_each(context, asset, done, told)
-        raise _refusal(asset, refused)
-    for partition in done:
-        context.add_asset_metadata(told(partition), partition_key=partition.day.isoformat())
-    yield dg.MaterializeResult(data_version=dg.DataVersion(_version(done)))
-    if len(done) > 1:
-        _report_each(context, asset, done, told)
+    return done, refused
 
 
 def column_lineage(context: dg.AssetExecutionContext, asset: str) -> dict[str, Any]:
-    """The column lineage of the asset's definition, for its newest day: Dagster's UI reads it off the last event."""
+    """The column lineage of the asset's definition, for its newest day: Dagster's UI reads it from the last event."""
     defined = context.assets_def.metadata_by_key.get(dg.AssetKey(asset), {})
     return {name: value for name, value in defined.items() if name == COLUMN_LINEAGE}
 
 
 class Maker(NamedTuple):
-    """How one of several assets of a step is made for a day, and what is told of it."""
+    """How one of several assets of a step is made for a day, and the metadata of a made day."""
 
     make: Callable[[date], Partition | NotMade]
     metadata: Callable[[Partition], dict[str, Any]]
@@ -80,23 +90,19 @@ class Maker(NamedTuple):
 
 @dataclass
 class _Made:
-    """What became of the days of one asset."""
+    """The days of one asset: made ones with their metadata, and refused ones."""
 
     done: list[Partition] = field(default_factory=list)
     refused: dict[date, DataInvalid] = field(default_factory=dict)
     metadata: dict[date, dict[str, Any]] = field(default_factory=dict)
 
-    def told(self, partition: Partition) -> dict[str, Any]:
-        """What is told of a day that was done."""
-        return self.metadata[partition.day]
 
-
-def materialize_what_can_be(
+def materialize_makeable(
     context: dg.AssetExecutionContext, makers: Mapping[str, Maker], progress: Progress
 ) -> Iterator[dg.MaterializeResult]:
-    """The same for several assets of one step, in order, and for days of which there may be nothing to make.
+    """Materializes several assets of one step, in order; for some days there may be nothing to make.
 
-    Such a day is told in the log and as an observation with the reason, and is not an error.
+    Such a day is reported in the log and as an observation with the reason, and is not an error.
 
     Raises:
         DataInvalid: names every asset and day that was refused, with the reason.
@@ -109,7 +115,7 @@ def materialize_what_can_be(
             yield _result(context, asset, found)
     for asset, found in made.items():
         if len(days) > 1:
-            _report_each(context, asset, found.done, found.told)
+            _report_each(context, asset, found.done, found.metadata)
     _raise_refused(made)
 
 
@@ -130,7 +136,7 @@ def _make_days(
             context.log.error(f"{asset} of {day} is refused: {error}")
         else:
             if isinstance(partition, NotMade):
-                _tell(context, asset, day, partition)
+                _report_not_made(context, asset, day, partition)
             else:
                 found.done.append(partition)
                 found.metadata[day] = maker.metadata(partition)
@@ -144,7 +150,7 @@ def _result(context: dg.AssetExecutionContext, asset: str, found: _Made) -> dg.M
     return dg.MaterializeResult(asset_key=asset, data_version=dg.DataVersion(_version(found.done)))
 
 
-def _tell(context: dg.AssetExecutionContext, asset: str, day: date, nothing: NotMade) -> None:
+def _report_not_made(context: dg.AssetExecutionContext, asset: str, day: date, nothing: NotMade) -> None:
     context.log.info(f"{asset} of {day} is not made: {nothing.reason}")
     context.log_event(
         dg.AssetObservation(asset, partition=day.isoformat(), metadata={"not made, because": nothing.reason})
@@ -171,15 +177,15 @@ def _report_each(
     context: dg.AssetExecutionContext,
     asset: str,
     done: list[Partition],
-    metadata: Callable[[Partition], dict[str, Any]],
+    metadata: Mapping[date, dict[str, Any]],
 ) -> None:
-    """One event a day: the run's own result carries one data version for its whole range."""
+    """One event a day: the run's own result has one data version for its whole range."""
     for partition in done:
         context.log_event(
             dg.AssetMaterialization(
                 asset,
                 partition=partition.day.isoformat(),
-                metadata=metadata(partition),
+                metadata=metadata[partition.day],
                 tags={
                     "dagster/data_version": partition.digest,
                     "dagster/data_version_is_user_provided": "true",

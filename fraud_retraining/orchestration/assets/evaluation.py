@@ -1,4 +1,4 @@
-"""Evaluation: candidate beside champion on rows that neither has learnt from, and the verdict of the gates.
+"""Evaluation: candidate and champion on holdout rows that neither was trained on, and the verdict of the gates.
 
 Here: the as-of asset of the group `evaluation`. Not here: the metrics (`domain/evaluation/metrics.py`) and the gates
 (`domain/evaluation/gates/`).
@@ -7,6 +7,7 @@ Here: the as-of asset of the group `evaluation`. Not here: the metrics (`domain/
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from logging import Logger
 from typing import Any
 
 import dagster as dg
@@ -69,6 +70,7 @@ from fraud_retraining.orchestration.names import (
     TRANSACTIONS,
     WINDOW,
 )
+from fraud_retraining.orchestration.resources import ResourceBundle
 from fraud_retraining.orchestration.runs.lease import RetrainLease
 from fraud_retraining.orchestration.runs.progress import Progress
 from fraud_retraining.orchestration.runs.retries import retried
@@ -80,8 +82,20 @@ DRIFT_DAYS = 7
 
 
 @dataclass(frozen=True)
+class EvaluationResources(ResourceBundle):
+    """Resources of `model_evaluation`."""
+
+    settings: Settings
+    store: Store
+    registry: Registry
+    ledger: Ledger
+    progress: Progress
+    retrain_lease: RetrainLease
+
+
+@dataclass(frozen=True)
 class Champion:
-    """The serving version, loaded, and the days it has learnt from."""
+    """The serving version, loaded, and the days it was trained on."""
 
     version: ModelVersion
     model: FittedModel
@@ -90,25 +104,28 @@ class Champion:
 
 @dataclass(frozen=True)
 class Judging:
-    """A candidate, whom it is judged against, and what reads the rows of its window."""
+    """A candidate, the champion that it is compared with, its window, and the resources that read it."""
 
     model: TrainedModel
     candidate: FittedModel
     opponent: Champion | NotCompared
     window: TrainingWindow
-    settings: Settings
-    store: Store
-    lease: RetrainLease
+    resources: EvaluationResources
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of the resources."""
+        return self.resources.settings
 
     @property
     def champion(self) -> Champion | None:
-        """The opponent, where there is one."""
+        """The champion, where there is one to compare with."""
         return self.opponent if isinstance(self.opponent, Champion) else None
 
 
 @dataclass(frozen=True)
 class JudgedDays:
-    """The candidate on every row of some days, and both models on the rows that the champion has not learnt from."""
+    """The candidate on every row of some days, and both models on the rows that the champion was not trained on."""
 
     candidate: Judged
     comparison: Pair | NotCompared
@@ -125,106 +142,111 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
         pool=RETRAIN_POOL,
         partitions_def=partitions,
         ins={"training_window": dg.AssetIn(WINDOW), "fraud_model": dg.AssetIn(MODEL)},
+        required_resource_keys=EvaluationResources.keys(),
         kinds={"python", "mlflow"},
     )
     @retried
     def model_evaluation(
-        context: dg.AssetExecutionContext,
-        training_window: TrainingWindow,
-        fraud_model: TrainedModel,
-        settings: dg.ResourceParam[Settings],
-        store: dg.ResourceParam[Store],
-        registry: dg.ResourceParam[Registry],
-        ledger: dg.ResourceParam[Ledger],
-        progress: dg.ResourceParam[Progress],
-        retrain_lease: dg.ResourceParam[RetrainLease],
+        context: dg.AssetExecutionContext, training_window: TrainingWindow, fraud_model: TrainedModel
     ) -> Evaluation:
         """Metrics of candidate and champion on the same holdout rows, every gate, and the verdict."""
-        retrain_lease.hold(EVALUATION)
-        known = recorded_evaluation(ledger, fraud_model.fingerprint)
+        resources = EvaluationResources.of(context)
+        resources.retrain_lease.hold(EVALUATION)
+        known = recorded_evaluation(resources.ledger, fraud_model.fingerprint)
         if known is not None:
-            _show_again(context, known, store)
+            report = read_review_report(resources.store, known.fingerprint, known.review_digest)
+            context.add_output_metadata(_metadata(known, report))
             return known
-        progress.start(EVALUATION, 3)
-        serving = recorded_champion(registry, ledger)
-        judging = Judging(
-            model=fraud_model,
-            candidate=registry.load(fraud_model.run_id, expected_digest=fraud_model.artifact_digest),
-            opponent=_opponent(registry, ledger, serving, fraud_model, settings),
-            window=training_window,
-            settings=settings,
-            store=store,
-            lease=retrain_lease,
-        )
-        holdout = _judged(training_window.holdout, judging)
-        fixed = _judged(training_window.fixed, judging) if training_window.fixed else None
-        progress.advance(EVALUATION, 1)
-        evidence = _evidence(judging, holdout, fixed)
-        progress.advance(EVALUATION, 2)
-        retrain_lease.hold()
-        evaluation = _verdict(judging, serving, holdout, evidence)
-        evaluation = evaluation.model_copy(
-            update={
-                "fixed_age": _fixed_age(fraud_model, training_window, holdout, fixed),
-                "aged": _aged(training_window, registry, ledger, settings, store, retrain_lease, context.log),
-            }
-        )
-        review_report = _reviewed(evaluation, judging, holdout, fixed)
-        retrain_lease.hold()
-        drawn = pictures(review_report)
-        kept = {
-            "review_digest": write_review_report(store, review_report),
-            "pictures_digest": write_pictures(store, review_report.fingerprint, drawn),
-        }
-        evaluation = evaluation.model_copy(update=kept)
-        _leave_profile(fraud_model, holdout.candidate, review_report, evaluation.aged, settings, store, registry)
-        _record(context, evaluation, fraud_model, review_report, drawn, registry, ledger)
-        progress.advance(EVALUATION, 3)
-        return evaluation
+        judged = _judge_candidate(training_window, fraud_model, resources, context.log)
+        _record(judged, fraud_model, resources)
+        context.add_output_metadata(_metadata(judged.evaluation, judged.review_report, judged.pictures))
+        resources.progress.advance(EVALUATION, 3)
+        return judged.evaluation
 
     return [model_evaluation]
 
 
+@dataclass(frozen=True)
+class JudgedCandidate:
+    """The evaluation of a candidate, with its review report and the pictures of it."""
+
+    evaluation: Evaluation
+    review_report: ReviewReport
+    pictures: Mapping[str, bytes]
+
+
+def _judge_candidate(
+    window: TrainingWindow, model: TrainedModel, resources: EvaluationResources, log: Logger
+) -> JudgedCandidate:
+    """Scores the holdout, applies the gates, and keeps the review report and the profile of scores."""
+    progress, lease = resources.progress, resources.retrain_lease
+    progress.start(EVALUATION, 3)
+    serving = recorded_champion(resources.registry, resources.ledger)
+    judging = Judging(
+        model=model,
+        candidate=resources.registry.load(model.run_id, expected_digest=model.artifact_digest),
+        opponent=_opponent(serving, model, resources),
+        window=window,
+        resources=resources,
+    )
+    holdout = _judged(window.holdout, judging)
+    fixed = _judged(window.fixed, judging) if window.fixed else None
+    progress.advance(EVALUATION, 1)
+    evidence = _evidence(judging, holdout, fixed)
+    progress.advance(EVALUATION, 2)
+    lease.hold()
+    evaluation = _verdict(judging, serving, holdout, evidence).model_copy(
+        update={"fixed_age": _fixed_age(judging, holdout, fixed), "aged": _aged(window, resources, log)}
+    )
+    review_report = _review_report(evaluation, judging, holdout, fixed)
+    lease.hold()
+    drawn = pictures(review_report)
+    # Report and pictures are stored before the evaluation that refers to them: a crash in between leaves no evaluation
+    # whose digests name documents that do not exist.
+    kept = {
+        "review_digest": write_review_report(resources.store, review_report),
+        "pictures_digest": write_pictures(resources.store, review_report.fingerprint, drawn),
+    }
+    evaluation = evaluation.model_copy(update=kept)
+    bins = judging.settings.drift.bins
+    profile = _holdout_profile(model, holdout.candidate, review_report, evaluation.aged, bins=bins)
+    if profile is not None:
+        _keep_profile(profile, model.run_id, resources)
+    return JudgedCandidate(evaluation, review_report, drawn)
+
+
 def recorded_evaluation(ledger: Ledger, fingerprint: str) -> Evaluation | None:
-    """The verdict of a fingerprint that has a release: it was judged once, and is not judged again."""
+    """The verdict of a fingerprint that has a release already: it is reused, and nothing is judged again."""
     if ledger.release_by_fingerprint(fingerprint) is None:
         return None
     event = ledger.last(EventKind.MODEL_EVALUATED, fingerprint=fingerprint)
     return Evaluation.model_validate({**event.payload, "reused": True}) if event else None
 
 
-def _show_again(context: dg.AssetExecutionContext, known: Evaluation, store: Store) -> None:
-    review_report = read_review_report(store, known.fingerprint, known.review_digest)
-    context.add_output_metadata(
-        {**_metadata(known, review_report), **(rendering.review_metadata(review_report) if review_report else {})}
-    )
-
-
 def _opponent(
-    registry: Registry, ledger: Ledger, serving: ModelVersion | None, candidate: TrainedModel, settings: Settings
+    serving: ModelVersion | None, candidate: TrainedModel, resources: EvaluationResources
 ) -> Champion | NotCompared:
-    """Whom a candidate is judged against: who serves; for an as-of day before theirs, the champion of its time."""
+    """The champion to compare with: the serving version, or the champion of the time for an earlier as-of day."""
     if serving is None:
         return NO_CHAMPION
     if serving.as_of <= candidate.as_of:
-        return _loaded(registry, serving)
-    return _of_its_time(registry, ledger, serving, candidate, settings)
+        return _loaded(resources.registry, serving)
+    return _of_its_time(candidate, resources)
 
 
 def _loaded(registry: Registry, version: ModelVersion) -> Champion:
     return Champion(version, registry.load(version.run_id, expected_digest=version.artifact_digest), version.trained_on)
 
 
-def _of_its_time(
-    registry: Registry, ledger: Ledger, serving: ModelVersion, candidate: TrainedModel, settings: Settings
-) -> Champion | NotCompared:
+def _of_its_time(candidate: TrainedModel, resources: EvaluationResources) -> Champion | NotCompared:
+    registry, ledger = resources.registry, resources.ledger
     then = champion_of_time(ledger.releases(), candidate.as_of)
     if then is None:
         return NotCompared(reason=f"no version as of a day before {candidate.as_of} has served")
     try:
         champion = _loaded(registry, recorded_version(registry.version(then.version), ledger))
-        _champion_features(champion, settings)
-    except RecordAltered:
+        _champion_features(champion, resources.settings)
+    except RecordAltered:  # an IntegrityError too, but an altered ledger must stop the evaluation
         raise
     except (DataInvalid, IntegrityError) as error:
         return NotCompared(reason=f"version {then.version}, the champion of its time, cannot be scored: {error.what}")
@@ -234,14 +256,14 @@ def _of_its_time(
 def _judged(days: Sequence[WindowDay], judging: Judging) -> JudgedDays:
     champion, settings, candidate = judging.champion, judging.settings, judging.candidate
     gates = settings.gates
-    told = [TIMESTAMP, gates.alert_column, AMOUNT, *gates.slices]
-    read = [TRANSACTION_ID, *told, *candidate.features, *_champion_features(champion, settings)]
+    kept = [TIMESTAMP, gates.alert_column, AMOUNT, *gates.slices]
+    read = [TRANSACTION_ID, *kept, *candidate.features, *_champion_features(champion, settings)]
     fair = _fair(days, champion)
     sample = RowSample(sum(day.rows for day in days if day.day in fair or not fair))
     tables, scores, rivals = [], [], []
-    for batch in WindowRows(judging.store, days, judging.window.days.as_of, read)():
-        judging.lease.hold()
-        tables.append(pa.Table.from_batches([batch]).select([*told, IS_FRAUD]))
+    for batch in WindowRows(judging.resources.store, days, judging.window.days.as_of, read)():
+        judging.resources.retrain_lease.hold()
+        tables.append(pa.Table.from_batches([batch]).select([*kept, IS_FRAUD]))
         scores.append(candidate.predict(batch))
         if champion is not None:
             rivals.append(champion.model.predict(batch))
@@ -259,15 +281,15 @@ def _judged(days: Sequence[WindowDay], judging: Judging) -> JudgedDays:
 
 
 def _fair(days: Sequence[WindowDay], champion: Champion | None) -> tuple[date, ...]:
-    """Those of the days that the champion has not learnt from; all of them without a champion."""
+    """Those of the days that the champion was not trained on; all of them without a champion."""
     return tuple(day.day for day in days if champion is None or day.day not in champion.trained_on)
 
 
 def _champion_features(champion: Champion | None, settings: Settings) -> Sequence[str]:
-    """The champion's features, which the present settings must still give.
+    """The champion's features, which the present settings must still define.
 
     Raises:
-        DataInvalid: names those that they do not.
+        DataInvalid: names those that they do not define.
     """
     if champion is None:
         return ()
@@ -320,30 +342,21 @@ def _verdict(judging: Judging, serving: ModelVersion | None, holdout: JudgedDays
     )
 
 
-def _fixed_age(
-    model: TrainedModel, window: TrainingWindow, holdout: JudgedDays, fixed: JudgedDays | None
-) -> FixedSetAge | None:
+def _fixed_age(judging: Judging, holdout: JudgedDays, fixed: JudgedDays | None) -> FixedSetAge | None:
     if fixed is None:
         return None
     return fixed_set_age(
-        model.as_of,
-        [day.day for day in window.fixed],
+        judging.model.as_of,
+        [day.day for day in judging.window.fixed],
         scores=(fixed.candidate, holdout.candidate),
         samples=(fixed.sample.rows, holdout.sample.rows),
-        importance=model.importance,
+        importance=judging.model.importance,
     )
 
 
-def _aged(
-    window: TrainingWindow,
-    registry: Registry,
-    ledger: Ledger,
-    settings: Settings,
-    store: Store,
-    lease: RetrainLease,
-    log: Any,
-) -> Aged | None:
-    """What a champion of the age at which models serve reaches on the holdout; None where none can be scored."""
+def _aged(window: TrainingWindow, resources: EvaluationResources, log: Logger) -> Aged | None:
+    """The average precision of a champion of the usual serving age on the holdout; None where none can be scored."""
+    settings, registry, ledger = resources.settings, resources.registry, resources.ledger
     schedule = settings.triggers.schedule
     age = serving_age(settings.labels.delay_days, settings.holdout.days, schedule.every_hours // 24 if schedule else 1)
     as_of = window.days.as_of
@@ -353,41 +366,37 @@ def _aged(
     release, days = found
     try:
         old = _loaded(registry, recorded_version(registry.version(release.version), ledger))
-        features = _champion_features(old, settings)
-    except RecordAltered:
+        _champion_features(old, settings)
+    except RecordAltered:  # an IntegrityError too, but an altered ledger must stop the evaluation
         raise
     except (DataInvalid, IntegrityError) as error:
         log.info(f"version {release.version} cannot show how models age: {error.what}")
         return None
     if any(day.day in old.trained_on for day in window.holdout):
         return None
-    judged = _scored(old.model, features, window, settings, store, lease)
-    reached = measure(judged, (as_of,), settings.gates).average_precision
+    reached = measure(_scored(old.model, window, resources), (as_of,), settings.gates).average_precision
     if reached is None:
         return None
     return Aged(version=release.version, as_of=release.as_of, age_days=days, average_precision=reached)
 
 
-def _scored(
-    model: FittedModel,
-    features: Sequence[str],
-    window: TrainingWindow,
-    settings: Settings,
-    store: Store,
-    lease: RetrainLease,
-) -> Judged:
-    """One model on all holdout rows, read for its features only."""
-    told = [TIMESTAMP, settings.gates.alert_column, AMOUNT]
+def _scored(model: FittedModel, window: TrainingWindow, resources: EvaluationResources) -> Judged:
+    """One model on all holdout rows; no columns but its features and the measured ones are read."""
+    alert_column = resources.settings.gates.alert_column
+    kept = [TIMESTAMP, alert_column, AMOUNT]
+    read = [TRANSACTION_ID, *kept, *model.features]
     tables, scores = [], []
-    for batch in WindowRows(store, window.holdout, window.days.as_of, [TRANSACTION_ID, *told, *features])():
-        lease.hold()
-        tables.append(pa.Table.from_batches([batch]).select([*told, IS_FRAUD]))
+    for batch in WindowRows(resources.store, window.holdout, window.days.as_of, read)():
+        resources.retrain_lease.hold()
+        tables.append(pa.Table.from_batches([batch]).select([*kept, IS_FRAUD]))
         scores.append(model.predict(batch))
-    return Judged.from_table(pa.concat_tables(tables), np.concatenate(scores), entity=settings.gates.alert_column)
+    return Judged.from_table(pa.concat_tables(tables), np.concatenate(scores), entity=alert_column)
 
 
-def _reviewed(evaluation: Evaluation, judging: Judging, holdout: JudgedDays, fixed: JudgedDays | None) -> ReviewReport:
-    champion, window, store = judging.champion, judging.window, judging.store
+def _review_report(
+    evaluation: Evaluation, judging: Judging, holdout: JudgedDays, fixed: JudgedDays | None
+) -> ReviewReport:
+    champion, window, store = judging.champion, judging.window, judging.resources.store
     pair = holdout.comparison if isinstance(holdout.comparison, Pair) else None
     days = [day.day for day in (*window.training, *window.holdout, *window.fixed)]
     accepted = {day: partition.facts["rows"] for day, partition in store.partitions(TRANSACTIONS, days).items()}
@@ -406,42 +415,40 @@ def _reviewed(evaluation: Evaluation, judging: Judging, holdout: JudgedDays, fix
 
 
 def _sides(judged: JudgedDays) -> tuple[Judged, ...]:
-    """Both on the rows that compare them; without any, the candidate on all of them."""
+    """Both models on the compared rows; the candidate on all rows where none are compared."""
     pair = judged.comparison
     return (pair.candidate, pair.champion) if isinstance(pair, Pair) else (judged.candidate,)
 
 
 def _latest_drift(as_of: date, champion: Champion | None, store: Store) -> DriftReport | None:
-    """The newest drift report under the champion, of the days that a reviewer would still call recent."""
+    """The newest drift report against the champion, of the last `DRIFT_DAYS` days."""
     if champion is None:
         return None
     recent = [as_of - timedelta(days=before) for before in range(DRIFT_DAYS)]
     return max(drift_reports(store, champion.version.fingerprint, recent), key=lambda one: one.day, default=None)
 
 
-def _leave_profile(
-    model: TrainedModel,
-    judged: Judged,
-    review_report: ReviewReport,
-    aged: Aged | None,
-    settings: Settings,
-    store: Store,
-    registry: Registry,
-) -> None:
-    """What the scores of later days are held against, should the candidate serve them."""
+def _holdout_profile(
+    model: TrainedModel, judged: Judged, review_report: ReviewReport, aged: Aged | None, *, bins: int
+) -> HoldoutProfile | None:
+    """The distribution of scores on the holdout, the reference for later days; None where rows cannot be ranked."""
     if not judged.rankable:
-        return
-    bins = number_bins(SCORE, judged.scores, settings.drift.bins)
-    days = [number_counts(bins, judged.scores[judged.days == day]) for day in np.unique(judged.days)]
+        return None
+    edges = number_bins(SCORE, judged.scores, bins)
+    days = [number_counts(edges, judged.scores[judged.days == day]) for day in np.unique(judged.days)]
     reached = review_report.intervals.get("average_precision")
-    profile = HoldoutProfile(
+    return HoldoutProfile(
         fingerprint=model.fingerprint,
-        score=FeatureProfile.of(bins, days),
+        score=FeatureProfile.of(edges, days),
         average_precision=reached.candidate if reached else None,
         aged=aged,
     )
-    write_profile(store, profile)
-    registry.log_document(model.run_id, f"{profile_name(HoldoutProfile)}.json", profile.model_dump(mode="json"))
+
+
+def _keep_profile(profile: HoldoutProfile, run_id: str, resources: EvaluationResources) -> None:
+    write_profile(resources.store, profile)
+    document = profile.model_dump(mode="json")
+    resources.registry.log_document(run_id, f"{profile_name(HoldoutProfile)}.json", document)
 
 
 def _no_fixed_set(holdout: HoldoutPolicy, as_of: date) -> NotCompared:
@@ -451,32 +458,23 @@ def _no_fixed_set(holdout: HoldoutPolicy, as_of: date) -> NotCompared:
     return NotCompared(reason=f"the fixed evaluation days {fixed.start} to {fixed.end} are not mature as of {as_of}")
 
 
-def _record(
-    context: dg.AssetExecutionContext,
-    evaluation: Evaluation,
-    model: TrainedModel,
-    review_report: ReviewReport,
-    drawn: Mapping[str, bytes],
-    registry: Registry,
-    ledger: Ledger,
-) -> None:
+def _record(judged: JudgedCandidate, model: TrainedModel, resources: EvaluationResources) -> None:
+    """Records the evaluation in MLflow, then in the ledger: an event in the ledger means that MLflow has it too."""
+    evaluation, registry = judged.evaluation, resources.registry
     registry.record_evaluation(
         model.run_id,
         metrics={**flat_metrics(evaluation.evidence), **_ages(evaluation)},
         tags={"verdict": outcome_of(evaluation.verdict)},
         document=evaluation.model_dump(mode="json"),
-        pictures=drawn,
+        pictures=judged.pictures,
     )
-    registry.log_document(model.run_id, "review.json", review_report.document())
-    ledger.append(
+    registry.log_document(model.run_id, "review.json", judged.review_report.document())
+    resources.ledger.append(
         EventKind.MODEL_EVALUATED,
         actor="pipeline",
         channel="dagster",
         keys=EventKeys(as_of=evaluation.as_of, fingerprint=evaluation.fingerprint),
         payload=evaluation.model_dump(mode="json"),
-    )
-    context.add_output_metadata(
-        {**_metadata(evaluation, review_report), **rendering.review_metadata(review_report, drawn)}
     )
 
 
@@ -508,23 +506,31 @@ def _difference(evidence: Evidence) -> dict[str, float]:
     comparison = evidence.comparison
     if not isinstance(comparison, Comparison):
         return {}
-    told = comparison.difference
+    difference = comparison.difference
     return {
         f"difference.average_precision{end}": value
-        for end, value in (("", told.value), (".low", told.low), (".high", told.high))
+        for end, value in (("", difference.value), (".low", difference.low), (".high", difference.high))
     }
 
 
 def _ages(evaluation: Evaluation) -> dict[str, float]:
-    """The level to expect of live days, and how old and far the fixed days are."""
+    """The average precision to expect of live days, and age and drift of the fixed evaluation days."""
     aged, fixed = evaluation.aged, evaluation.fixed_age
-    told = {"expected_live.average_precision": aged.average_precision.value} if aged else {}
+    found = {"expected_live.average_precision": aged.average_precision.value} if aged else {}
     if fixed is not None:
-        told |= {"fixed.age_days": fixed.age_days, "fixed.drift_index": fixed.drift_index}
-    return told
+        found |= {"fixed.age_days": fixed.age_days, "fixed.drift_index": fixed.drift_index}
+    return found
 
 
-def _metadata(evaluation: Evaluation, review_report: ReviewReport | None) -> dict[str, Any]:
+def _metadata(
+    evaluation: Evaluation, review_report: ReviewReport | None, drawn: Mapping[str, bytes] | None = None
+) -> dict[str, Any]:
+    """The evaluation as Dagster shows it: numbers, gates, metrics, and the review report where it can be read."""
+    shown = rendering.review_metadata(review_report, drawn) if review_report else {}
+    return {**_numbers_and_tables(evaluation, review_report), **shown}
+
+
+def _numbers_and_tables(evaluation: Evaluation, review_report: ReviewReport | None) -> dict[str, Any]:
     evidence = evaluation.evidence
     found = {**flat_metrics(evidence), **{f"ages.{name}": value for name, value in _ages(evaluation).items()}}.items()
     numbers = {name: rendering.figure(value) for name, value in found if not name.startswith("fixed")}

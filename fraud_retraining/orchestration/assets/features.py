@@ -5,6 +5,7 @@ Here: the day assets of the group `features`. Not here: what a feature is (`doma
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from fraud_retraining.domain.features.lineage import lookback
 from fraud_retraining.domain.values.digests import ColumnDigests, digest, table_digest
 from fraud_retraining.domain.values.errors import DataInvalid
 from fraud_retraining.domain.values.schemas import IS_FRAUD, LABELLED_AT
-from fraud_retraining.orchestration.assets.day_runs import materialize_days
+from fraud_retraining.orchestration.assets.day_runs import DayWork, materialize_days
 from fraud_retraining.orchestration.names import (
     ENTITY_DAYS,
     FEATURES,
@@ -59,14 +60,10 @@ def build_assets(partitions: dg.PartitionsDefinition, plan: features.FeaturePlan
         engine: dg.ResourceParam[Engine],
         progress: dg.ResourceParam[Progress],
     ) -> Iterator[dg.MaterializeResult]:
-        """Per entity and day: count, sums, maximum, last time, labels and frauds; all that later days look back on."""
+        """Per entity and day: count, sums, maximum, last time, labels and frauds; later days read only this."""
         inventory = Inventory(store, settings, days_of(context), made=(ENTITY_DAYS,))
-
-        def refresh(day: date) -> Partition:
-            _require_checked(inventory, [day])
-            return _entity_days(day, store, engine, inventory)
-
-        yield from materialize_days(context, ENTITY_DAYS, refresh, progress, _entity_metadata)
+        refresh = partial(_entity_days, store=store, engine=engine, inventory=inventory)
+        yield from materialize_days(context, ENTITY_DAYS, DayWork(refresh, _entity_metadata), progress)
 
     @dg.asset(
         name=FEATURES,
@@ -92,12 +89,8 @@ def build_assets(partitions: dg.PartitionsDefinition, plan: features.FeaturePlan
         inventory = Inventory(
             store, settings, {*days, *(d for day in days for d in lookback(plan, day))}, made=(FEATURES,)
         )
-
-        def refresh(day: date) -> Partition:
-            _require_checked(inventory, [*lookback(plan, day), day])
-            return _features(day, store, engine, inventory)
-
-        yield from materialize_days(context, FEATURES, refresh, progress, _features_metadata)
+        refresh = partial(_features, store=store, engine=engine, inventory=inventory)
+        yield from materialize_days(context, FEATURES, DayWork(refresh, _features_metadata), progress)
 
     return [entity_days, transaction_features]
 
@@ -116,7 +109,8 @@ def _require_checked(inventory: Inventory, days: list[date]) -> None:
         )
 
 
-def _entity_days(day: date, store: Store, engine: Engine, inventory: Inventory) -> Partition:
+def _entity_days(day: date, *, store: Store, engine: Engine, inventory: Inventory) -> Partition:
+    _require_checked(inventory, [day])
     inputs = inventory.entity_days_inputs(day)
     known = inventory.entity_days.get(day)
     if known is not None and known.inputs == inputs:
@@ -148,7 +142,8 @@ def _sums_of(plan: features.FeaturePlan, entity: str) -> Callable[[ir.DateScalar
     return build
 
 
-def _features(day: date, store: Store, engine: Engine, inventory: Inventory) -> Partition:
+def _features(day: date, *, store: Store, engine: Engine, inventory: Inventory) -> Partition:
+    _require_checked(inventory, [*lookback(inventory.plan, day), day])
     inputs = inventory.features_inputs(day)
     known = inventory.features.get(day)
     if known is not None and known.inputs == inputs:
@@ -171,7 +166,7 @@ def _features(day: date, store: Store, engine: Engine, inventory: Inventory) -> 
 
 
 def _tables(day: date, store: Store, inventory: Inventory) -> dict[str, list[Path]]:
-    """The files that the features of `day` read; what no earlier day gives is left out."""
+    """The files that the features of `day` read; inputs without any stored day are left out."""
     needed = inventory.plan.lookback(day)
     tables = {TODAY: store.paths([inventory.transactions[day]], "rows")}
     if needed.yesterday in inventory.transactions:
@@ -184,9 +179,9 @@ def _tables(day: date, store: Store, inventory: Inventory) -> dict[str, list[Pat
 
 
 def label_days(table: pa.Table) -> list[list[Any]]:
-    """When the labels of a day became known: [day or null, labelled rows, frauds], oldest first.
+    """Counts of the labels of a day by the day they became known: [day or null, labelled rows, frauds], oldest first.
 
-    Null stands for a lake that does not say; such labels are known once the day is mature.
+    Null stands for a lake without label times; such labels are known once the day is mature.
     """
     known = table.filter(pc.is_valid(table[IS_FRAUD]))
     if LABELLED_AT not in table.column_names:

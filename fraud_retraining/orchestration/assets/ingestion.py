@@ -1,11 +1,13 @@
-"""Ingestion: what arrived in the lake, and the canonical transactions of each day.
+"""Ingestion: the files of the lake as they arrived, and the canonical transactions of each day.
 
 Here: the day assets of the group `ingestion`. Not here: what makes a row or a day acceptable
 (`domain/data/ingestion.py`, `domain/data/day_checks.py`).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -22,12 +24,13 @@ from fraud_retraining.domain.values.days import DayRange
 from fraud_retraining.domain.values.digests import ColumnDigests
 from fraud_retraining.domain.values.errors import DataInvalid, SettingsError
 from fraud_retraining.domain.values.schemas import IS_FRAUD, LABELLED_AT, TRANSACTION_ID
-from fraud_retraining.orchestration.assets.day_runs import materialize_days
+from fraud_retraining.orchestration.assets.day_runs import DayWork, materialize_days
 from fraud_retraining.orchestration.names import (
     RAW,
     TRANSACTIONS,
 )
 from fraud_retraining.orchestration.partitions import BACKFILL_DAYS_IN_ONE_RUN, days_of
+from fraud_retraining.orchestration.resources import ResourceBundle
 from fraud_retraining.orchestration.runs.progress import Progress
 from fraud_retraining.orchestration.runs.retries import retried
 from fraud_retraining.orchestration.state.inventory import (
@@ -43,6 +46,19 @@ GROUP = "ingestion"
 ROWS = "rows"
 REJECTS = "rejects"
 LONGEST_REACH = timedelta(days=100)
+
+
+@dataclass(frozen=True)
+class IngestionResources(ResourceBundle):
+    """Resources of `transactions`."""
+
+    settings: Settings
+    lake: Lake
+    store: Store
+    engine: Engine
+    progress: Progress
+    registry: Registry
+    ledger: Ledger
 
 
 def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition | dg.AssetSpec]:
@@ -61,48 +77,94 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
         partitions_def=partitions,
         deps=[raw],
         backfill_policy=BACKFILL_DAYS_IN_ONE_RUN,
+        required_resource_keys=IngestionResources.keys(),
         kinds={"duckdb", "parquet"},
     )
     @retried
-    def transactions(
-        context: dg.AssetExecutionContext,
-        settings: dg.ResourceParam[Settings],
-        lake: dg.ResourceParam[Lake],
-        store: dg.ResourceParam[Store],
-        engine: dg.ResourceParam[Engine],
-        progress: dg.ResourceParam[Progress],
-        registry: dg.ResourceParam[Registry],
-        ledger: dg.ResourceParam[Ledger],
-    ) -> Iterator[dg.MaterializeResult]:
+    def transactions(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
         """Canonical rows of the day: one a transaction id, sorted; rejected rows beside them with the reason."""
-        days = days_of(context)
-        reach = reach_of(settings, days[0])
-        around = DayRange(start=days[0] - reach, end=days[-1] + reach)
-        arrived = lake.days(around)
-        inventory = Inventory(store, settings, around, made=(TRANSACTIONS,))
-        before = {day: record for day in days if (record := inventory.before(day)) is not None}
-
-        def ingest_one(day: date) -> Partition:
-            files = _arrived(lake, arrived, day)
-            context.log_event(_observation(day, files))
-            try:
-                beside = inventory.beside(day, arrived, reach)
-                return refresh_transactions(day, files, inventory, beside, settings.mapping, lake, store, engine)
-            except DataInvalid as error:
-                inventory.refuse(day, files, "; ".join([error.what, *error.culprits]))
-                raise
-
-        def settle(done: list[Partition]) -> None:
-            rewritten = [new.day for new in done if new.day in before and before[new.day].digest != new.digest]
-            if rewritten:
-                mark_versions(settings, store, registry, ledger, rewritten)
-
-        yield from materialize_days(context, TRANSACTIONS, ingest_one, progress, _metadata, settle)
+        resources = IngestionResources.of(context)
+        ingestion = DayIngestion.of_days(days_of(context), resources.lake, resources.store, resources.settings)
+        work = DayWork(
+            refresh=partial(_ingest_day, ingestion=ingestion, resources=resources, log_event=context.log_event),
+            metadata=_metadata,
+            settle=partial(_mark_rewritten, before=ingestion.before, resources=resources),
+        )
+        yield from materialize_days(context, TRANSACTIONS, work, resources.progress)
 
     return [raw, transactions]
 
 
-def _arrived(lake: Lake, arrived: dict[date, DayFiles], day: date) -> DayFiles:
+@dataclass(frozen=True)
+class DayIngestion:
+    """The days of a run beside the days around them, in the lake and in the store.
+
+    `before` are the stored partitions of the run's own days, `reach` the time in which days are compared.
+    """
+
+    arrived: Mapping[date, DayFiles]
+    inventory: Inventory
+    before: Mapping[date, Partition]
+    reach: timedelta
+
+    @classmethod
+    def of_days(cls, days: Sequence[date], lake: Lake, store: Store, settings: Settings) -> "DayIngestion":
+        """Reads lake and store once for all days of a run, `days` in order."""
+        reach = reach_of(settings, days[0])
+        around = DayRange(start=days[0] - reach, end=days[-1] + reach)
+        inventory = Inventory(store, settings, around, made=(TRANSACTIONS,))
+        before = {day: record for day in days if (record := inventory.before(day)) is not None}
+        return cls(lake.days(around), inventory, before, reach)
+
+
+def _ingest_day(
+    day: date,
+    *,
+    ingestion: DayIngestion,
+    resources: IngestionResources,
+    log_event: Callable[[dg.AssetObservation], None],
+) -> Partition:
+    """The partition of a day; a day that is refused is remembered, so that it is not tried again until it changes."""
+    files = _arrived(resources.lake, ingestion.arrived, day)
+    log_event(_observation(day, files))
+    try:
+        beside = ingestion.inventory.beside(day, ingestion.arrived, ingestion.reach)
+        way = LakeToStore(resources.settings.mapping, resources.lake, resources.store, resources.engine)
+        return refresh_transactions(DayInput(day, files, beside), ingestion.inventory, way)
+    except DataInvalid as error:
+        ingestion.inventory.refuse(day, files, "; ".join([error.what, *error.culprits]))
+        raise
+
+
+def _mark_rewritten(
+    done: Sequence[Partition], *, before: Mapping[date, Partition], resources: IngestionResources
+) -> None:
+    """Marks model versions that were trained on a day whose rows are different now."""
+    rewritten = [new.day for new in done if new.day in before and before[new.day].digest != new.digest]
+    if rewritten:
+        mark_versions(resources.settings, resources.store, resources.registry, resources.ledger, rewritten)
+
+
+@dataclass(frozen=True)
+class LakeToStore:
+    """The way of rows from the lake into the store, under a mapping of columns."""
+
+    mapping: LakeMapping
+    lake: Lake
+    store: Store
+    engine: Engine
+
+
+@dataclass(frozen=True)
+class DayInput:
+    """The files of a day, and how the days beside it write their keys and categories."""
+
+    day: date
+    files: DayFiles
+    beside: Mapping[date, Identity]
+
+
+def _arrived(lake: Lake, arrived: Mapping[date, DayFiles], day: date) -> DayFiles:
     if day not in arrived:
         raise DataInvalid(
             f"no files of {day} have arrived in {lake.uri}",
@@ -111,26 +173,17 @@ def _arrived(lake: Lake, arrived: dict[date, DayFiles], day: date) -> DayFiles:
     return arrived[day]
 
 
-def refresh_transactions(
-    day: date,
-    files: DayFiles,
-    inventory: Inventory,
-    beside: Mapping[date, Identity],
-    mapping: LakeMapping,
-    lake: Lake,
-    store: Store,
-    engine: Engine,
-) -> Partition:
-    """The partition of a day, made again only if its files, the mapping or the code changed; `inventory` learns it."""
+def refresh_transactions(of: DayInput, inventory: Inventory, resources: LakeToStore) -> Partition:
+    """The partition of a day, made again only if its files, the mapping or the code changed; added to `inventory`."""
     known = inventory.transactions
-    inputs = inventory.transactions_inputs(files)
-    if day not in known or known[day].inputs != inputs:
-        known[day] = _ingest(day, files, inputs, inventory, beside, mapping, lake, store, engine)
-    return known[day]
+    inputs = inventory.transactions_inputs(of.files)
+    if of.day not in known or known[of.day].inputs != inputs:
+        known[of.day] = _ingest(of, inputs, inventory, resources)
+    return known[of.day]
 
 
 def reach_of(settings: Settings, day: date) -> timedelta:
-    """How far before a day those lie that a window, or a feature, joins it with; at most `LONGEST_REACH`."""
+    """Time back to the earliest day that a window or a feature joins with a day; at most `LONGEST_REACH`."""
     try:
         joined = days_of_window(settings, day).needed
     except SettingsError:  # a day before the start of an expanding window is in none
@@ -138,28 +191,19 @@ def reach_of(settings: Settings, day: date) -> timedelta:
     return min(day - days_behind(settings, joined)[0], LONGEST_REACH)
 
 
-def _ingest(
-    day: date,
-    files: DayFiles,
-    inputs: dict[str, str],
-    inventory: Inventory,
-    beside: Mapping[date, Identity],
-    mapping: LakeMapping,
-    lake: Lake,
-    store: Store,
-    engine: Engine,
-) -> Partition:
-    delivery = lake.fetch(files)
-    source = lake_day(delivery.paths, mapping, _types_beside(beside))
+def _ingest(of: DayInput, inputs: dict[str, str], inventory: Inventory, resources: LakeToStore) -> Partition:
+    day, mapping = of.day, resources.mapping
+    delivery = resources.lake.fetch(of.files)
+    source = lake_day(delivery.paths, mapping, _types_beside(of.beside))
     arrival = Arrival(
         files=len(delivery.files),
         unread_files=tuple(one.path for one in delivery.unread),
-        source_version=files.version,
+        source_version=of.files.version,
         arrived_at=datetime.fromtimestamp(max(file.modified for file in delivery.files), UTC),
     )
-    query = engine.lake_query(TRANSACTIONS, day, source, mapping)
+    query = resources.engine.lake_query(TRANSACTIONS, day, source, mapping)
     result = ingest(query, mapping, arrival=arrival, ignored=source.ignored, part_types=source.part_types)
-    _require_fit(day, result.facts, inventory, beside)
+    _require_fit(day, result.facts, inventory, of.beside)
     columns = result.accepted.column_names
     labels = [name for name in (IS_FRAUD, LABELLED_AT) if name in columns]
     digests = ColumnDigests.of(result.accepted)
@@ -171,16 +215,16 @@ def _ingest(
         EARLIER: _earlier_digests(inventory.before(day), inputs, digest),
     }
     tables = {ROWS: result.accepted, **({REJECTS: result.rejects} if result.rejects.num_rows else {})}
-    return store.write(TRANSACTIONS, day, tables, digest=digest, inputs=inputs, facts=facts)
+    return resources.store.write(TRANSACTIONS, day, tables, digest=digest, inputs=inputs, facts=facts)
 
 
 def _types_beside(beside: Mapping[date, Identity]) -> dict[str, str]:
-    """The types that keys have on other days, for a day on which nobody has one; later days win."""
+    """The types of keys on other days, for a column that is empty on this day; later days win."""
     return {name: kind for day in sorted(beside) for name, kind in beside[day].key_types.items()}
 
 
 def _require_fit(day: date, facts: DayFacts, inventory: Inventory, beside: Mapping[date, Identity]) -> None:
-    """Refuses a day that writes keys or categories otherwise than the days that a window joins it with.
+    """Refuses a day whose keys or categories are written in another form than on the days that a window joins with it.
 
     Raises:
         DataInvalid: names each column, and what to do.

@@ -1,11 +1,12 @@
-"""Monitoring: the champion's scores of each day, how far the day is from what it learnt, and what it is worth.
+"""Monitoring: the champion's scores of each day, the drift of the day from its training data, and live performance.
 
-Here: the day assets of the group `monitoring`, made by one step so that a range of days asks for the champion once. Not
-here: what stands and what is due (`orchestration/state/monitoring.py`), and the measures (`domain/monitoring/drift.py`,
+Here: the day assets of the group `monitoring`. Not here: what is up to date and what is due
+(`orchestration/state/monitoring.py`), and the measures (`domain/monitoring/drift.py`,
 `domain/monitoring/live_performance.py`).
 """
 
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
 from typing import Any
@@ -58,12 +59,13 @@ from fraud_retraining.domain.training.scoring import FittedModel
 from fraud_retraining.domain.values.digests import digest, table_digest
 from fraud_retraining.domain.values.errors import DataInvalid
 from fraud_retraining.orchestration import drift_rendering
-from fraud_retraining.orchestration.assets.day_runs import Maker, materialize_what_can_be
+from fraud_retraining.orchestration.assets.day_runs import Maker, materialize_makeable
 from fraud_retraining.orchestration.names import (
     FEATURES,
     TRANSACTIONS,
 )
 from fraud_retraining.orchestration.partitions import BACKFILL_DAYS_IN_ONE_RUN, days_of, looking_back
+from fraud_retraining.orchestration.resources import ResourceBundle
 from fraud_retraining.orchestration.runs.progress import Progress
 from fraud_retraining.orchestration.runs.retries import retried
 from fraud_retraining.orchestration.state.monitoring import (
@@ -72,6 +74,7 @@ from fraud_retraining.orchestration.state.monitoring import (
     Make,
     MonitoringState,
     NotMade,
+    ServedBy,
     Serving,
     former_champions,
     no_profile,
@@ -83,91 +86,95 @@ GROUP = "monitoring"
 NO_LABELS = "the labels say nothing: no fraud, or no known label, in the training days or on that day"
 
 
+@dataclass(frozen=True)
+class MonitoringResources(ResourceBundle):
+    """Resources of the monitoring assets."""
+
+    settings: Settings
+    lake: Lake
+    store: Store
+    engine: Engine
+    registry: Registry
+    ledger: Ledger
+    progress: Progress
+
+
 def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> list[dg.AssetsDefinition]:
     """The assets of this group."""
-    delay = settings.labels.delay_days
-    mature = dg.AssetDep(FEATURES, partition_mapping=looking_back(delay))
 
+    # One step for three assets: a range of days then loads the champion once.
     @dg.multi_asset(
         name=GROUP,
         group_name=GROUP,
         partitions_def=partitions,
         backfill_policy=BACKFILL_DAYS_IN_ONE_RUN,
         can_subset=True,
-        specs=[
-            dg.AssetSpec(
-                SCORED,
-                deps=[FEATURES],
-                skippable=True,
-                kinds={"parquet"},
-                description="The scores that the champion of the time gave the day's transactions, with its version.",
-            ),
-            dg.AssetSpec(
-                DRIFT,
-                deps=[mature, SCORED],
-                skippable=True,
-                kinds={"duckdb"},
-                description="How far the day is from what the champion has learnt from: features, scores, fraud rate.",
-            ),
-            dg.AssetSpec(
-                PERFORMANCE,
-                deps=[SCORED, TRANSACTIONS],
-                skippable=True,
-                kinds={"python"},
-                description="What the service was worth on the day and its week, once the day's labels are mature.",
-            ),
-        ],
+        specs=_specs(settings),
+        required_resource_keys=MonitoringResources.keys(),
     )
     @retried
-    def monitoring(
-        context: dg.AssetExecutionContext,
-        settings: dg.ResourceParam[Settings],
-        lake: dg.ResourceParam[Lake],
-        store: dg.ResourceParam[Store],
-        engine: dg.ResourceParam[Engine],
-        registry: dg.ResourceParam[Registry],
-        ledger: dg.ResourceParam[Ledger],
-        progress: dg.ResourceParam[Progress],
-    ) -> Iterator[dg.MaterializeResult]:
-        champion = recorded_champion(registry, ledger)
-        days = days_of(context)
-        serving, former = Serving.of(champion) if champion else None, former_champions(ledger, days[0])
-        state = MonitoringState(settings, lake, store, serving, days, former)
-        monitor = Monitor(state, champion, settings, store, engine, registry, ledger)
+    def monitoring(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
+        resources = MonitoringResources.of(context)
+        monitor = Monitor.of_days(days_of(context), resources)
         makers = {
             SCORED: Maker(monitor.scores, _scores_metadata),
             DRIFT: Maker(monitor.drift, monitor.drift_metadata),
             PERFORMANCE: Maker(monitor.performance, _performance_metadata),
         }
         wanted = {asset: maker for asset, maker in makers.items() if dg.AssetKey(asset) in context.selected_asset_keys}
-        yield from materialize_what_can_be(context, wanted, progress)
+        yield from materialize_makeable(context, wanted, resources.progress)
 
     return [monitoring]
 
 
-class Monitor:
-    """Makes what is missing or out of date."""
+def _specs(settings: Settings) -> list[dg.AssetSpec]:
+    mature = dg.AssetDep(FEATURES, partition_mapping=looking_back(settings.labels.delay_days))
+    return [
+        dg.AssetSpec(
+            SCORED,
+            deps=[FEATURES],
+            skippable=True,
+            kinds={"parquet"},
+            description="The scores that the champion of the time gave the day's transactions, with its version.",
+        ),
+        dg.AssetSpec(
+            DRIFT,
+            deps=[mature, SCORED],
+            skippable=True,
+            kinds={"duckdb"},
+            description="How far the day is from what the champion has learnt from: features, scores, fraud rate.",
+        ),
+        dg.AssetSpec(
+            PERFORMANCE,
+            deps=[SCORED, TRANSACTIONS],
+            skippable=True,
+            kinds={"python"},
+            description="What the service was worth on the day and its week, once the day's labels are mature.",
+        ),
+    ]
 
-    def __init__(
-        self,
-        state: MonitoringState,
-        champion: ModelVersion | None,
-        settings: Settings,
-        store: Store,
-        engine: Engine,
-        registry: Registry,
-        ledger: Ledger,
-    ) -> None:
+
+class Monitor:
+    """Makes the monitoring that is missing or out of date."""
+
+    def __init__(self, state: MonitoringState, champion: ModelVersion | None, resources: MonitoringResources) -> None:
         self._state = state
-        self._ledger = ledger
         self._champion = champion
-        self._settings = settings
-        self._store = store
-        self._engine = engine
-        self._registry = registry
+        self._ledger = resources.ledger
+        self._settings = resources.settings
+        self._store = resources.store
+        self._engine = resources.engine
+        self._registry = resources.registry
         self._models: dict[int, tuple[ModelVersion, FittedModel]] = {}
 
-    # ------------------------------------------------------------ scores
+    @classmethod
+    def of_days(cls, days: Sequence[date], resources: MonitoringResources) -> "Monitor":
+        """The monitor of some days, in order, under the present champion."""
+        champion = recorded_champion(resources.registry, resources.ledger)
+        serving = Serving.of(champion) if champion else None
+        served = ServedBy(serving, tuple(former_champions(resources.ledger, days[0])))
+        state = MonitoringState(resources.settings, resources.lake, resources.store, served, days)
+        return cls(state, champion, resources)
 
     def scores(self, day: date) -> Partition | NotMade:
         """The scores of a day, by the champion of the time."""
@@ -190,7 +197,7 @@ class Monitor:
         made = self._store.write(
             SCORED, day, {TABLE: table}, digest=table_digest(table), inputs=plan.inputs, facts=facts
         )
-        self._state.has_scored(made)
+        self._state.add_scores(made)
         return made
 
     def _model(self, number: int) -> tuple[ModelVersion, FittedModel]:
@@ -202,8 +209,6 @@ class Monitor:
             model = self._registry.load(version.run_id, expected_digest=version.artifact_digest)
             self._models[number] = version, model
         return self._models[number]
-
-    # ------------------------------------------------------------ drift
 
     def drift(self, day: date) -> Partition | NotMade:
         """The drift report of a day."""
@@ -271,7 +276,7 @@ class Monitor:
             )
 
     def _without_heavy_keys(self, found: list[FeatureDrift], record: Partition) -> list[FeatureDrift]:
-        """The same, but where a few keys are why a feature is over the threshold, what is left without them."""
+        """The same drifts; a feature over the threshold because of a few heavy keys has its drift without them."""
         over = {one.name: one for one in found if one.drift > self._settings.drift_threshold}
         profiles = {profile.bins.name: profile for profile in self._judged if profile.bins.name in over}
         if not over:
@@ -289,14 +294,14 @@ class Monitor:
 
     @cached_property
     def _importance(self) -> dict[str, float]:
-        """What share of the champion's decisions is each feature's; nothing where it uses none."""
+        """Importance of each feature in the champion, as a share; empty where it uses none."""
         champion = self._champion
         assert champion is not None
         shares = self._model(champion.version)[1].importance()
         return {} if not any(shares.values()) else shares
 
     def _score_drift(self, day: date) -> tuple[FeatureDrift | None, str]:
-        """How far the scores are from those on the holdout, or why that cannot be said."""
+        """The drift of the scores from those on the holdout, or why it cannot be measured."""
         scored = self._state.own_scores(day)
         if scored is None:
             return None, f"{day} was scored by another version, which then served, or by none"
@@ -321,7 +326,7 @@ class Monitor:
 
     @cached_property
     def _judged(self) -> list[FeatureProfile]:
-        """The profiles of features that the present settings give and do not leave out."""
+        """The profiles of features that the present settings define and do not leave out."""
         names = self._settings.drift.judged(self._settings.feature_plan)
         return [profile for profile in self.profile.features if profile.bins.name in names]
 
@@ -333,7 +338,7 @@ class Monitor:
 
     @cached_property
     def profile(self) -> ReferenceProfile:
-        """What the champion's training window left behind.
+        """The reference profile of the champion's training window.
 
         Raises:
             DataInvalid: neither the store nor the champion's run has it.
@@ -345,11 +350,11 @@ class Monitor:
 
     @cached_property
     def holdout(self) -> HoldoutProfile | None:
-        """What the champion's scores were like on its holdout."""
+        """The distribution of the champion's scores on its holdout."""
         return self._profile(HoldoutProfile)
 
     def _profile(self, kind: type[Profile]) -> Profile | None:
-        """A profile from the store, else from the champion's run in MLflow, which then goes into the store again."""
+        """A profile from the store, else from the champion's run in MLflow; it is then stored again."""
         champion = self._champion
         assert champion is not None
         kept = read_profile(self._store, kind, champion.fingerprint)
@@ -363,10 +368,8 @@ class Monitor:
         return found
 
     def drift_metadata(self, record: Partition) -> dict[str, Any]:
-        """What the UI shows of a report."""
+        """A report as Dagster's UI shows it."""
         return drift_rendering.drift_metadata(report_of(record, DriftReport), self.profile, self.holdout)
-
-    # ------------------------------------------------------------ performance
 
     def performance(self, day: date) -> Partition | NotMade:
         """The live performance of a day."""
@@ -390,7 +393,7 @@ class Monitor:
         return self._store.write(PERFORMANCE, day, {}, digest=digest(report), inputs=plan.inputs, facts=facts)
 
     def _served_parts(self, days: Sequence[date]) -> Iterator[ServedPart]:
-        """The days by the version that served them, each beside its own holdout."""
+        """The days by the version that served them, each with the performance on its own holdout."""
         by_version: dict[str, list[date]] = {}
         for day in days:
             by_version.setdefault(self._state.scored[day].facts[FINGERPRINT], []).append(day)
@@ -410,7 +413,7 @@ class Monitor:
             )
 
     def _judged_rows(self, days: Sequence[date]) -> Judged:
-        """The rows of some days under the scores that served them, as far as their labels were known in time."""
+        """Labelled rows of some days under the scores that served them, with labels known within the label delay."""
         transactions = self._store.paths([self._state.inventory.transactions[day] for day in days], TABLE)
         scores = self._store.paths([self._state.scored[day] for day in days], TABLE)
         return judged_rows(

@@ -1,11 +1,13 @@
-"""Promotion: the version of a candidate, and whether it serves, waits for a human, or came too late.
+"""Promotion: the version of a candidate, and whether it is promoted, waits for a reviewer, or is superseded.
 
 Here: the as-of assets of the group `promotion`. Not here: the rule of who may serve (`domain/releases/lifecycle.py`)
 and the order of intent, alias and outcome (`services/promotion.py`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import date, timedelta
+from logging import Logger
 from typing import Any
 
 import dagster as dg
@@ -43,6 +45,7 @@ from fraud_retraining.orchestration.names import (
     WINDOW_REPORT,
 )
 from fraud_retraining.orchestration.rendering import links_of
+from fraud_retraining.orchestration.resources import ResourceBundle
 from fraud_retraining.orchestration.runs.lease import RetrainLease
 from fraud_retraining.orchestration.runs.requests import request_of_run
 from fraud_retraining.orchestration.runs.retries import retried
@@ -58,6 +61,36 @@ GROUP = "promotion"
 CHANNEL = "dagster"
 
 
+@dataclass(frozen=True)
+class PromotionResources(ResourceBundle):
+    """Resources of `registered_model` and `production_model`."""
+
+    settings: Settings
+    store: Store
+    registry: Registry
+    ledger: Ledger
+    retrain_lease: RetrainLease
+
+    @property
+    def promoter(self) -> Promoter:
+        """The service that moves the alias `champion`."""
+        return Promoter(self.ledger, self.registry, self.settings.promotion)
+
+    @property
+    def cards(self) -> Cards:
+        """The model cards."""
+        return Cards(self.ledger, self.registry, self.store)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A trained model with its window and its evaluation."""
+
+    window: TrainingWindow
+    model: TrainedModel
+    evaluation: Evaluation
+
+
 def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
     """The assets of this group."""
 
@@ -71,6 +104,7 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
             "fraud_model": dg.AssetIn(MODEL),
             "model_evaluation": dg.AssetIn(EVALUATION),
         },
+        required_resource_keys=PromotionResources.keys(),
         kinds={"mlflow"},
     )
     @retried
@@ -79,24 +113,13 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
         training_window: TrainingWindow,
         fraud_model: TrainedModel,
         model_evaluation: Evaluation,
-        settings: dg.ResourceParam[Settings],
-        store: dg.ResourceParam[Store],
-        registry: dg.ResourceParam[Registry],
-        ledger: dg.ResourceParam[Ledger],
-        retrain_lease: dg.ResourceParam[RetrainLease],
     ) -> RegisteredVersion:
         """The registry's version of the candidate, alias `candidate`; a registered fingerprint is found and reused."""
-        lease = retrain_lease.hold(REGISTERED)
-        known = ledger.release_by_fingerprint(fraud_model.fingerprint)
-        require_registrable(model_evaluation, fraud_model.fingerprint, known)
-        retrain_lease.hold()
-        warnings = warnings_of(training_window, model_evaluation, settings, store, recorded_champion(registry, ledger))
-        version = _register(context, training_window, fraud_model, model_evaluation, registry, ledger, warnings, lease)
-        registered = RegisteredVersion(
-            as_of=fraud_model.as_of, fingerprint=fraud_model.fingerprint, version=version, created=known is None
-        )
-        context.add_output_metadata(_version_metadata(registered, fraud_model.run_id, settings))
-        context.add_output_metadata(_card(context, Cards(ledger, registry, store), version))
+        resources = PromotionResources.of(context)
+        candidate = Candidate(training_window, fraud_model, model_evaluation)
+        registered = _registered(candidate, resources, context.run_id)
+        context.add_output_metadata(_version_metadata(registered, fraud_model.run_id, resources.settings))
+        context.add_output_metadata(_card(resources.cards, registered.version, context.log))
         return registered
 
     @dg.asset(
@@ -105,31 +128,40 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
         pool=RETRAIN_POOL,
         partitions_def=partitions,
         ins={"registered_model": dg.AssetIn(REGISTERED)},
+        required_resource_keys=PromotionResources.keys(),
         kinds={"mlflow"},
     )
     @retried
-    def production_model(
-        context: dg.AssetExecutionContext,
-        registered_model: RegisteredVersion,
-        settings: dg.ResourceParam[Settings],
-        registry: dg.ResourceParam[Registry],
-        ledger: dg.ResourceParam[Ledger],
-        store: dg.ResourceParam[Store],
-        retrain_lease: dg.ResourceParam[RetrainLease],
-    ) -> ReleaseOutcome:
+    def production_model(context: dg.AssetExecutionContext, registered_model: RegisteredVersion) -> ReleaseOutcome:
         """What became of the candidate: promoted, waiting for a decision, superseded, or decided in an earlier run."""
-        lease = retrain_lease.hold(PRODUCTION)
-        promoter = Promoter(ledger, registry, settings.promotion)
+        resources = PromotionResources.of(context)
+        lease = resources.retrain_lease.hold(PRODUCTION)
+        promoter = resources.promoter
+        # A promotion that an earlier process began is completed or undone first: it may make the candidate superseded.
         promoter.recover(POLICY)
-        retrain_lease.hold()
-        outcome = _released(registered_model, settings, promoter, ledger, lease)
+        resources.retrain_lease.hold()
+        outcome = _released(registered_model, resources, promoter, lease)
         promoter.point_candidate()
-        _refresh_cards(context, Cards(ledger, registry, store))
-        context.add_output_metadata(_outcome_metadata(outcome, registry.champion(), settings))
-        retrain_lease.came_to(outcome.status)
+        _refresh_cards(resources.cards, context.log)
+        context.add_output_metadata(_outcome_metadata(outcome, resources.registry.champion(), resources.settings))
+        resources.retrain_lease.record_outcome(outcome.status)
         return outcome
 
     return [registered_model, production_model]
+
+
+def _registered(candidate: Candidate, resources: PromotionResources, dagster_run_id: str) -> RegisteredVersion:
+    """The version of a candidate whose verdict and artifact are verified from the record."""
+    lease = resources.retrain_lease.hold(REGISTERED)
+    model, evaluation = candidate.model, candidate.evaluation
+    known = resources.ledger.release_by_fingerprint(model.fingerprint)
+    require_registrable(evaluation, model.fingerprint, known)
+    resources.retrain_lease.hold()
+    champion = recorded_champion(resources.registry, resources.ledger)
+    warnings = warnings_of(candidate.window, evaluation, resources.settings, resources.store, champion)
+    facts = {"dagster_run_id": dagster_run_id, WARNINGS: warnings}
+    version = _register(candidate, resources, facts, lease)
+    return RegisteredVersion(as_of=model.as_of, fingerprint=model.fingerprint, version=version, created=known is None)
 
 
 def _version_metadata(registered: RegisteredVersion, run_id: str, settings: Settings) -> dict[str, Any]:
@@ -150,41 +182,33 @@ def _outcome_metadata(outcome: ReleaseOutcome, champion: ModelVersion | None, se
     }
 
 
-def _card(context: dg.AssetExecutionContext, cards: Cards, version: int) -> dict[str, Any]:
-    """The model card as metadata; a version is registered without it too, and the next run makes up for it."""
+def _card(cards: Cards, version: int, log: Logger) -> dict[str, Any]:
+    """The model card as metadata; a version is registered without one too, and the next run writes it."""
     try:
         return {"card": dg.MetadataValue.md(cards.refresh(version))}
     except RetrainingError as error:
-        context.log.warning(f"the model card of version {version} was not written: {error}")
+        log.warning(f"the model card of version {version} was not written: {error}")
         return {}
 
 
-def _refresh_cards(context: dg.AssetExecutionContext, cards: Cards) -> None:
+def _refresh_cards(cards: Cards, log: Logger) -> None:
     try:
         cards.refresh_stale()
     except RetrainingError as error:
-        context.log.warning(f"model cards are not up to date: {error}")
+        log.warning(f"model cards are not up to date: {error}")
 
 
-def _register(
-    context: dg.AssetExecutionContext,
-    window: TrainingWindow,
-    model: TrainedModel,
-    evaluation: Evaluation,
-    registry: Registry,
-    ledger: Ledger,
-    warnings: Sequence[str],
-    lease: Lease,
-) -> int:
-    request = request_of_run(context.run_id, ledger)
-    version = registry.register(
+def _register(candidate: Candidate, resources: PromotionResources, facts: Mapping[str, Any], lease: Lease) -> int:
+    ledger, model, evaluation = resources.ledger, candidate.model, candidate.evaluation
+    request = request_of_run(facts["dagster_run_id"], ledger)
+    version = resources.registry.register(
         NewVersion(
             model.run_id,
             fingerprint=model.fingerprint,
             artifact_digest=model.artifact_digest,
             as_of=model.as_of,
-            trained_on=window.days.training,
-            tags={AUTOMATED: "true", "trigger": request.trigger, "dagster_run_id": context.run_id},
+            trained_on=candidate.window.days.training,
+            tags={AUTOMATED: "true", "trigger": request.trigger, "dagster_run_id": facts["dagster_run_id"]},
         ),
         taken=[one.version for one in ledger.releases() if one.fingerprint != model.fingerprint],
     )
@@ -205,19 +229,21 @@ def _register(
         release,
         actor="pipeline",
         channel=CHANNEL,
-        facts={"run_id": version.run_id, "dagster_run_id": context.run_id, WARNINGS: warnings},
+        facts={"run_id": version.run_id, **facts},
         lease=lease,
     )
     return version.version
 
 
 def _released(
-    registered: RegisteredVersion, settings: Settings, promoter: Promoter, ledger: Ledger, lease: Lease
+    registered: RegisteredVersion, resources: PromotionResources, promoter: Promoter, lease: Lease
 ) -> ReleaseOutcome:
-    release = _known(ledger, registered.version)
+    ledger = resources.ledger
+    release = _recorded_release(ledger, registered.version)
     if release.state is ReleaseState.REGISTERED:
-        release = _moved(release, settings, promoter, ledger, lease)
+        release = _moved(release, resources, promoter, lease)
     elif release.state is ReleaseState.APPROVED:
+        # An approval that a crash left without its promotion: carried out under the name of who approved.
         by, via = release.decided_by or POLICY, release.decided_via or CHANNEL
         release = promoter.promote(release.version, actor=by, channel=via, reason=release.reason, lease=lease)
     else:
@@ -227,7 +253,7 @@ def _released(
 
 
 def _is_older(release: Release, champion: Release | None) -> bool:
-    """Whether it is of an as-of day before the champion's, so that it was judged and is not to be promoted."""
+    """Whether its as-of day is before the champion's: such a release is judged and never promoted."""
     return champion is not None and champion.as_of > release.as_of
 
 
@@ -238,8 +264,9 @@ _STATUS = {
 }
 
 
-def _moved(release: Release, settings: Settings, promoter: Promoter, ledger: Ledger, lease: Lease) -> Release:
-    policy = settings.promotion
+def _moved(release: Release, resources: PromotionResources, promoter: Promoter, lease: Lease) -> Release:
+    """The release after the promotion policy has moved it: superseded, waiting for a reviewer, or promoted."""
+    ledger, policy = resources.ledger, resources.settings.promotion
     by: dict[str, Any] = {"actor": POLICY, "channel": CHANNEL, "lease": lease}
     champion = ledger.champion()
     if champion is not None and _is_older(release, champion) and not release.may_serve:
@@ -261,9 +288,7 @@ def _moved(release: Release, settings: Settings, promoter: Promoter, ledger: Led
 def warnings_of(
     window: TrainingWindow, evaluation: Evaluation, settings: Settings, store: Store, champion: ModelVersion | None
 ) -> list[str]:
-    """What gates and checks warned of, without stopping: of the window, and of its days that are newer than the
-    champion.
-    """
+    """Failed gates and checks that did not block: of the window, and of its days that are newer than the champion."""
     found = [f"{gate.name}: {gate.message}" for gate in evaluation.verdict.gates if not gate.passed]
     document = store.read_document(WINDOW_REPORT, window.days.as_of.isoformat())
     window_report = readable_report(document)
@@ -277,7 +302,7 @@ def warnings_of(
     return found + [f"{result.name}: {result.message}" for result in results]
 
 
-def _known(ledger: Ledger, version: int) -> Release:
+def _recorded_release(ledger: Ledger, version: int) -> Release:
     release = ledger.release_by_version(version)
     if release is None:
         raise Conflict(

@@ -1,6 +1,6 @@
-"""What Dagster's catalogue says of every asset beside what it does: owners, kinds, tags, code, columns, freshness.
+"""Attributes of assets in Dagster's catalogue: owners, kinds, tags, code, columns, freshness.
 
-Here: attributes that follow from the settings, laid over the assets in one place. Not here: the assets themselves.
+Here: attributes that follow from the settings, added to all assets in one place. Not here: the assets themselves.
 """
 
 import inspect
@@ -73,7 +73,7 @@ def _owners(spec: dg.AssetSpec, settings: Settings) -> tuple[str, ...]:
 
 
 def _kinds(spec: dg.AssetSpec, settings: Settings) -> set[str]:
-    """Those that the asset states, and the estimator's where it is fitted or scores."""
+    """Kinds of the asset itself, and of the estimator where it is fitted or scores."""
     fitted = spec.key.path[-1] in (MODEL, SCORED)
     return {*spec.kinds, *({ESTIMATORS[settings.model.estimator].kind} if fitted else ())}
 
@@ -90,15 +90,15 @@ def _tags(spec: dg.AssetSpec) -> dict[str, str]:
 
 
 def _code_version(name: str) -> str:
-    """Digest of the code that rows are made by; of everything else the version of the package."""
+    """Digest of the code of an asset's rows; for other assets the version of the package."""
     parts = CODE.get(name)
     return code_version(*parts)[:CODE_LENGTH] if parts else version(PACKAGE)
 
 
 def _freshness(spec: dg.AssetSpec, settings: Settings) -> dg.FreshnessPolicy | None:
-    """By when there should be something new: a day each day, and a decision as often as the schedule asks for one.
+    """The time in which a new partition is expected: each day, or as often as the schedule retrains.
 
-    What is only monitored has none: it waits for days and labels, and says itself what it lacks.
+    Monitoring has no policy: it waits for days and labels, and reports itself which are missing.
     """
     if spec.key.path[-1] in (TRANSACTIONS, ENTITY_DAYS, FEATURES):
         late = timedelta(hours=settings.validation.max_arrival_hours)
@@ -113,7 +113,7 @@ def _freshness(spec: dg.AssetSpec, settings: Settings) -> dg.FreshnessPolicy | N
 
 
 def _code_reference(asset: dg.AssetsDefinition) -> dict[str, Any]:
-    """Where the asset's function stands; Dagster's own finder stops at the decorator that retries."""
+    """File and line of the asset's function; Dagster's own search stops at the decorator `retried`."""
     function = inspect.unwrap(asset.op.compute_fn.decorated_fn).__code__  # type: ignore[union-attr]
     place = dg.LocalFileCodeReference(file_path=function.co_filename, line_number=function.co_firstlineno)
     return {"dagster/code_references": dg.CodeReferencesMetadataValue(code_references=[place])}

@@ -1,10 +1,11 @@
-"""Training: the manifest of a window, and the model that it gives.
+"""Training: the manifest of a training window, and the model that is fitted on it.
 
 Here: the as-of assets of the group `training`. Not here: which days a window has (`domain/training/windows.py`) and how
 a model is fitted (`domain/training/fitting.py`).
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
@@ -30,6 +31,7 @@ from fraud_retraining.domain.data.reproducibility import rewritten_days
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.monitoring.drift import ReferenceProfile
 from fraud_retraining.domain.releases.candidate import Making, TrainedModel
+from fraud_retraining.domain.retraining.requesters import RetrainRequest
 from fraud_retraining.domain.training.fingerprint import Fingerprint, fingerprint
 from fraud_retraining.domain.training.fitting import Batches, OnRound, fit
 from fraud_retraining.domain.training.windows import (
@@ -54,6 +56,7 @@ from fraud_retraining.orchestration.names import (
 )
 from fraud_retraining.orchestration.partitions import days_of, window_mapping
 from fraud_retraining.orchestration.rendering import importance_table, links_of, window_table
+from fraud_retraining.orchestration.resources import ResourceBundle
 from fraud_retraining.orchestration.runs.lease import RetrainLease
 from fraud_retraining.orchestration.runs.mlflow_run import MlflowRun
 from fraud_retraining.orchestration.runs.progress import Progress
@@ -73,11 +76,39 @@ EXAMPLE_ROWS = 20
 MODEL_CODE = ("ingestion", "features", "scoring", "training")
 
 
+@dataclass(frozen=True)
+class WindowResources(ResourceBundle):
+    """Resources of `training_window`."""
+
+    settings: Settings
+    lake: Lake
+    store: Store
+    registry: Registry
+    ledger: Ledger
+    retrain_lease: RetrainLease
+
+
+@dataclass(frozen=True)
+class TrainingResources(ResourceBundle):
+    """Resources of `fraud_model`."""
+
+    settings: Settings
+    store: Store
+    engine: Engine
+    registry: Registry
+    ledger: Ledger
+    progress: Progress
+    mlflow: MlflowRun
+    retrain_lease: RetrainLease
+
+
 class RetrainForm(dg.Config):
-    """What whoever launches a retrain in Dagster's UI may say about it."""
+    """Fields of a retrain in the launch form of Dagster's UI."""
 
     reason: str = Field(
-        "", max_length=1000, description="Why it is asked for; stands in the ledger, on the release and in MLflow."
+        "",
+        max_length=1000,
+        description="Why the retrain is requested; recorded in ledger, release and MLflow.",
     )
     window_days: int = Field(
         0, ge=0, le=3660, description="Days of the training window, for this run only; 0: window.days of the settings."
@@ -94,26 +125,22 @@ def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
         pool=RETRAIN_POOL,
         partitions_def=partitions,
         deps=[dg.AssetDep(FEATURES, partition_mapping=mapping)],
+        required_resource_keys=WindowResources.keys(),
         kinds={"json"},
     )
     @retried
-    def training_window(
-        context: dg.AssetExecutionContext,
-        config: RetrainForm,
-        settings: dg.ResourceParam[Settings],
-        lake: dg.ResourceParam[Lake],
-        store: dg.ResourceParam[Store],
-        registry: dg.ResourceParam[Registry],
-        ledger: dg.ResourceParam[Ledger],
-        retrain_lease: dg.ResourceParam[RetrainLease],
-    ) -> TrainingWindow:
+    def training_window(context: dg.AssetExecutionContext, config: RetrainForm) -> TrainingWindow:
         """Which days the model of this as-of day learns from and is judged on, pinned by digest; no copy of rows."""
-        record_request(context.run_id, _tags_of_request(context, config), settings, ledger)
-        retrain_lease.hold(WINDOW)
-        require_kept(registry, ledger)
-        window = _build_window(days_of(context)[0], _with_window(settings, config.window_days), lake, store)
-        _record_window(context, window, Inventory(store, settings, window.digests), ledger)
-        mark_versions(settings, store, registry, ledger)
+        resources = WindowResources.of(context)
+        settings, store, ledger = resources.settings, resources.store, resources.ledger
+        record_request(context.run_id, _tags_of_request(context.run.tags, config), settings, ledger)
+        resources.retrain_lease.hold(WINDOW)
+        require_kept(resources.registry, ledger)
+        as_of, wanted = days_of(context)[0], _with_window(settings, config.window_days)
+        window = _build_window(as_of, wanted, resources.lake, store)
+        for change in _record_window(window, Inventory(store, settings, window.digests), ledger):
+            context.log.warning(change)
+        mark_versions(settings, store, resources.registry, ledger)
         context.add_output_metadata(_window_metadata(window))
         return window
 
@@ -122,45 +149,22 @@ def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
         group_name=GROUP,
         pool=RETRAIN_POOL,
         partitions_def=partitions,
+        required_resource_keys=TrainingResources.keys(),
         kinds={"mlflow"},
     )
     @retried
-    def fraud_model(
-        context: dg.AssetExecutionContext,
-        training_window: TrainingWindow,
-        settings: dg.ResourceParam[Settings],
-        store: dg.ResourceParam[Store],
-        engine: dg.ResourceParam[Engine],
-        registry: dg.ResourceParam[Registry],
-        ledger: dg.ResourceParam[Ledger],
-        progress: dg.ResourceParam[Progress],
-        mlflow: dg.ResourceParam[MlflowRun],
-        retrain_lease: dg.ResourceParam[RetrainLease],
-    ) -> TrainedModel:
+    def fraud_model(context: dg.AssetExecutionContext, training_window: TrainingWindow) -> TrainedModel:
         """The fitted model in MLflow. A fingerprint that was trained before is found, and nothing is trained."""
-        retrain_lease.hold(MODEL)
-        require_window_checks(store, training_window)
+        resources = TrainingResources.of(context)
+        settings, ledger = resources.settings, resources.ledger
+        resources.retrain_lease.hold(MODEL)
+        require_window_checks(resources.store, training_window)
         determined_by = _fingerprint(training_window, settings)
         context.instance.add_run_tags(context.run_id, {FINGERPRINT_TAG: determined_by.digest})
-        known = registry.find_run(determined_by.digest, recorded_digests(ledger, determined_by.digest))
-        reused = known is not None
-        if known is None:
-            _leave_profile(training_window, determined_by, settings, store, engine, registry, mlflow)
-            known = _train(
-                context,
-                training_window,
-                determined_by,
-                settings,
-                store,
-                registry,
-                ledger,
-                mlflow,
-                progress,
-                retrain_lease,
-            )
-        model = _model(training_window, determined_by, known, reused, registry)
+        model = _found_or_trained(training_window, determined_by, resources, context.run_id)
         if ledger.last(EventKind.MODEL_TRAINED, fingerprint=model.fingerprint) is None:
-            _record_model(context, model, training_window, settings, ledger)
+            making = _making(training_window, settings, request_of_run(context.run_id, ledger))
+            _record_model(model, making, ledger, context.run_id)
         context.add_output_metadata(_model_metadata(model))
         context.add_output_metadata(links_of(mlflow_run=mlflow_run_url(settings.alerts.links, model.run_id)))
         return model
@@ -168,29 +172,36 @@ def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
     return [training_window, fraud_model]
 
 
-def _model(
-    window: TrainingWindow, determined_by: Fingerprint, run: TrainedRun, reused: bool, registry: Registry
+def _found_or_trained(
+    window: TrainingWindow, determined_by: Fingerprint, resources: TrainingResources, dagster_run_id: str
 ) -> TrainedModel:
+    """The model of a fingerprint: the one that an earlier run trained, else a new one."""
+    registry = resources.registry
+    known = registry.find_run(determined_by.digest, recorded_digests(resources.ledger, determined_by.digest))
+    run = known
+    if run is None:
+        # The profile goes first: a run whose model was uploaded counts as trained, and must have its profile.
+        _keep_profile(window, determined_by, resources)
+        run = _train(window, determined_by, resources, dagster_run_id)
     return TrainedModel(
         as_of=window.days.as_of,
         fingerprint=determined_by.digest,
         determined_by=determined_by,
         run_id=run.run_id,
         artifact_digest=run.artifact_digest,
-        reused=reused,
+        reused=known is not None,
         training=window.days.training,
         importance=registry.importance(run),
     )
 
 
-def _tags_of_request(context: dg.AssetExecutionContext, config: RetrainForm) -> Mapping[str, str]:
-    """The run's tags, with the reason of the launch form where the run itself names none."""
-    tags = context.run.tags
+def _tags_of_request(tags: Mapping[str, str], config: RetrainForm) -> Mapping[str, str]:
+    """The run's tags, with the reason of the launch form where the tags have none."""
     return {**tags, REASON_TAG: config.reason} if config.reason and not tags.get(REASON_TAG) else tags
 
 
 def _with_window(settings: Settings, days: int) -> Settings:
-    """The settings with a training window of another length; 0 leaves it.
+    """The settings with a training window of `days` days; 0 keeps the length of the settings.
 
     Raises:
         SettingsError: the window has no such length.
@@ -239,7 +250,7 @@ def _build_window(as_of: date, settings: Settings, lake: Lake, store: Store) -> 
 
 
 def _require_current(days: WindowDays, arrived: Mapping[date, DayFiles], inventory: Inventory) -> None:
-    """Refuses days that are in the lake but not, or not any more, in the store as they are there; or not checked.
+    """Refuses days whose partitions in the store are missing, out of date, or without passed checks.
 
     Raises:
         DataInvalid: names the days.
@@ -259,10 +270,9 @@ def _require_current(days: WindowDays, arrived: Mapping[date, DayFiles], invento
         )
 
 
-def _record_window(
-    context: dg.AssetExecutionContext, window: TrainingWindow, inventory: Inventory, ledger: Ledger
-) -> None:
-    as_of = window.days.as_of
+def _record_window(window: TrainingWindow, inventory: Inventory, ledger: Ledger) -> list[str]:
+    """Records the window, and each day that was rewritten since a window used it; returns a warning for each."""
+    as_of, warnings = window.days.as_of, []
     before = ledger.last(EventKind.WINDOW_BUILT, as_of=as_of) or ledger.last(EventKind.WINDOW_BUILT)
     if before is not None:
         used = TrainingWindow.model_validate(before.payload)
@@ -275,7 +285,7 @@ def _record_window(
                 keys=EventKeys(subject=change.day.isoformat(), as_of=as_of),
                 payload={**change.model_dump(mode="json"), "used_before_as_of": before.as_of},
             )
-            context.log.warning(f"{change.day} was rewritten since it was used as of {before.as_of}")
+            warnings.append(f"{change.day} was rewritten since it was used as of {before.as_of}")
     ledger.append(
         EventKind.WINDOW_BUILT,
         actor="pipeline",
@@ -283,6 +293,7 @@ def _record_window(
         keys=EventKeys(as_of=as_of),
         payload=window.model_dump(mode="json"),
     )
+    return warnings
 
 
 def _fingerprint(window: TrainingWindow, settings: Settings) -> Fingerprint:
@@ -295,27 +306,20 @@ def _fingerprint(window: TrainingWindow, settings: Settings) -> Fingerprint:
 
 
 def _train(
-    context: dg.AssetExecutionContext,
-    window: TrainingWindow,
-    determined_by: Fingerprint,
-    settings: Settings,
-    store: Store,
-    registry: Registry,
-    ledger: Ledger,
-    mlflow: MlflowRun,
-    progress: Progress,
-    lease: RetrainLease,
+    window: TrainingWindow, determined_by: Fingerprint, resources: TrainingResources, dagster_run_id: str
 ) -> TrainedRun:
-    rows = WindowRows(store, window.training, window.days.as_of, [TRANSACTION_ID, *window.features])
-    watched, on_round = _watched(rows, lease), _rounds(progress, lease)
-    model = fit(settings.model, window.features, window.categorical, watched, on_round=on_round)
-    return registry.log_model(
+    settings, lease, mlflow = resources.settings, resources.retrain_lease, resources.mlflow
+    rows = WindowRows(resources.store, window.training, window.days.as_of, [TRANSACTION_ID, *window.features])
+    on_round = _rounds(resources.progress, lease)
+    model = fit(settings.model, window.features, window.categorical, _watched(rows, lease), on_round=on_round)
+    return resources.registry.log_model(
         mlflow.run_id,
         model,
         TrainingSource(window, determined_by, rows_uri=f"{settings.store_uri}/{FEATURES}"),
         example=_example(rows),
-        tags=_tags(context, window, determined_by),
-        on_built=lambda artifact_digest: ledger.append(
+        tags=_tags(window, dagster_run_id),
+        # Before the upload: a model whose upload is cut off by a crash is recognized by the digest in the ledger.
+        on_built=lambda artifact_digest: resources.ledger.append(
             EventKind.ARTIFACT_BUILT,
             actor="pipeline",
             channel="dagster",
@@ -325,24 +329,19 @@ def _train(
     )
 
 
-def _leave_profile(
-    window: TrainingWindow,
-    determined_by: Fingerprint,
-    settings: Settings,
-    store: Store,
-    engine: Engine,
-    registry: Registry,
-    mlflow: MlflowRun,
-) -> None:
-    """What later days are held against; left before the upload, so that a run with a model has a profile too."""
-    profile = measure_reference(store, engine, window, settings.feature_plan, settings.drift, determined_by.digest)
+def _keep_profile(window: TrainingWindow, determined_by: Fingerprint, resources: TrainingResources) -> None:
+    """Stores the reference profile of the training rows, which drift of later days is measured against."""
+    settings, store = resources.settings, resources.store
+    profile = measure_reference(
+        store, resources.engine, window, settings.feature_plan, settings.drift, determined_by.digest
+    )
     write_profile(store, profile)
     name = f"{profile_name(ReferenceProfile)}.json"
-    registry.log_document(mlflow.run_id, name, profile.model_dump(mode="json"))
+    resources.registry.log_document(resources.mlflow.run_id, name, profile.model_dump(mode="json"))
 
 
 def _watched(rows: WindowRows, lease: RetrainLease) -> Batches:
-    """The rows, as long as the lease is held and time is left: passes over them are long too."""
+    """The rows, with the lease and the time budget checked before each batch: passes over rows are long too."""
 
     def batches() -> Iterator[pa.RecordBatch]:
         for batch in rows():
@@ -353,10 +352,11 @@ def _watched(rows: WindowRows, lease: RetrainLease) -> Batches:
 
 
 def _rounds(progress: Progress, lease: RetrainLease) -> OnRound:
+    """Reports each round of boosting to the lease, which may end the training, and to the progress."""
     started = False
     progress.start(MODEL, 1)
 
-    def told(done: int, total: int) -> None:
+    def report(done: int, total: int) -> None:
         nonlocal started
         lease.on_round(done, total)
         if not started:
@@ -364,40 +364,40 @@ def _rounds(progress: Progress, lease: RetrainLease) -> OnRound:
             started = True
         progress.advance(MODEL, done)
 
-    return told
+    return report
 
 
 def _example(rows: WindowRows) -> pa.Table:
     return pa.Table.from_batches([next(rows())]).slice(0, EXAMPLE_ROWS)
 
 
-def _tags(context: dg.AssetExecutionContext, window: TrainingWindow, determined_by: Fingerprint) -> dict[str, str]:
+def _tags(window: TrainingWindow, dagster_run_id: str) -> dict[str, str]:
     training, holdout = window.days.training, window.days.holdout
     return {
         "as_of": window.days.as_of.isoformat(),
         "window": f"{window.days.strategy} {training.start} to {training.end}",
         "holdout": f"{holdout.start} to {holdout.end}",
-        "dagster_run_id": context.run_id,
+        "dagster_run_id": dagster_run_id,
     }
 
 
-def _record_model(
-    context: dg.AssetExecutionContext, model: TrainedModel, window: TrainingWindow, settings: Settings, ledger: Ledger
-) -> None:
-    request = request_of_run(context.run_id, ledger)
-    making = Making(
+def _making(window: TrainingWindow, settings: Settings, request: RetrainRequest) -> Making:
+    return Making(
         trigger=request.trigger,
         reason=request.reason,
         parameters=settings.model.parameters.model_dump(mode="json"),
         environment=environment(),
         window_digest=digest(window),
     )
+
+
+def _record_model(model: TrainedModel, making: Making, ledger: Ledger, dagster_run_id: str) -> None:
     ledger.append(
         EventKind.MODEL_TRAINED,
         actor="pipeline",
         channel="dagster",
         keys=EventKeys(as_of=model.as_of, fingerprint=model.fingerprint),
-        payload={**model.model_dump(mode="json"), "dagster_run_id": context.run_id, "making": making},
+        payload={**model.model_dump(mode="json"), "dagster_run_id": dagster_run_id, "making": making},
     )
 
 

@@ -1,4 +1,6 @@
-"""Asset checks: rules of the domain as Dagster shows them.
+"""Asset checks: rules of the domain as Dagster shows them, and the reports that they store.
 
-Not here: the rules (`domain/data`, `domain/evaluation`, `domain/monitoring`).
+Not here: the rules (`domain/data`, `domain/evaluation`, `domain/monitoring`), and reading reports (`state`).
+
+Public: `build_checks` of each module.
 """

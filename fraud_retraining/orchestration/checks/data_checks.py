@@ -1,6 +1,6 @@
 """The checks of a day and of a window as Dagster asset checks.
 
-Here: one factory that makes asset checks from a list of rules, and the reports that later runs rely on. Not here: the
+Here: one factory that makes asset checks from a list of rules, and the reports that later runs read. Not here: the
 rules (`domain/data/day_checks.py`, `domain/training/window_checks.py`). A check of severity `error` blocks what follows
 in its run; the report that it leaves blocks every later run that needs the day.
 """
@@ -37,7 +37,7 @@ from fraud_retraining.orchestration.state.inventory import (
 from fraud_retraining.settings import Settings
 
 ROWS = "rows"
-DAYS_TOLD_APART = 7
+DAYS_REPORTED_SINGLY = 7
 SEVERITIES = {"error": dg.AssetCheckSeverity.ERROR, "warn": dg.AssetCheckSeverity.WARN}
 
 
@@ -79,7 +79,7 @@ def build_checks(days: dg.PartitionsDefinition, as_of_days: dg.PartitionsDefinit
 def specs(
     asset: str, rules: Mapping[str, tuple[Severity, str]], partitions: dg.PartitionsDefinition
 ) -> list[dg.AssetCheckSpec]:
-    """One asset check a rule; an error blocks, a warning is told."""
+    """One asset check a rule; an error blocks, a warning does not."""
     return [
         dg.AssetCheckSpec(
             name, asset=asset, description=description, blocking=severity == "error", partitions_def=partitions
@@ -101,27 +101,27 @@ def results(
     not pass, because each event takes Dagster as long as the check itself.
     """
     if not context.has_partition_key:
-        for day, result in _told_apart(reports):
+        for day, result in _single_results(reports):
             context.op_execution_context.log_event(_evaluation(asset, day, result))  # type: ignore[arg-type]
     for name, (severity, _) in rules.items():
         found = {day: result for day, report in reports.items() for result in report.results if result.name == name}
         failed = {day: result for day, result in found.items() if not result.passed}
-        told = failed or dict(list(found.items())[-1:])
+        shown = failed or dict(list(found.items())[-1:])
         yield dg.AssetCheckResult(
             asset_key=asset,
             check_name=name,
             passed=not failed,
             severity=SEVERITIES[severity],
-            description="\n".join(f"{day}: {result.message}" for day, result in list(told.items())[:20]),
+            description="\n".join(f"{day}: {result.message}" for day, result in list(shown.items())[:20]),
             metadata=_numbers(found, failed),
         )
 
 
-def _told_apart(reports: Mapping[date, Report]) -> Iterator[tuple[date, CheckResult]]:
+def _single_results(reports: Mapping[date, Report]) -> Iterator[tuple[date, CheckResult]]:
     last = max(reports, default=None)
     for day, report in reports.items():
         for result in report.results:
-            if len(reports) <= DAYS_TOLD_APART or day == last or not result.passed:
+            if len(reports) <= DAYS_REPORTED_SINGLY or day == last or not result.passed:
                 yield day, result
 
 

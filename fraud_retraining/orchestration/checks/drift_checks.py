@@ -1,8 +1,8 @@
 """Drift as asset checks of `drift_report`: one a group of features, which warn and never block.
 
 Here: the groups of the stored report, one result each. Not here: when a group has drifted
-(`domain/monitoring/drift.py`). Drift is a reason to retrain, which the trigger weighs over several days, and none to
-stop anything. A feature that drifted and that the model hardly uses is named, and no warning.
+(`domain/monitoring/drift.py`). Drift blocks nothing: it is a reason to retrain, which the trigger decides over several
+days. A drifted feature that the model hardly uses is named without a warning.
 """
 
 from collections.abc import Iterator
@@ -37,8 +37,8 @@ def build_checks(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
     ) -> Iterator[dg.AssetCheckResult]:
         found = whole_reports(store, DRIFT, days_of(context))
         reports = {day: report_of(record, DriftReport) for day, record in found.items()}
-        told = {day: Report(digest=found[day].digest, rules="", results=_results(r)) for day, r in reports.items()}
-        yield from results(context, DRIFT, rules, told)
+        checked = {day: Report(digest=found[day].digest, rules="", results=_results(r)) for day, r in reports.items()}
+        yield from results(context, DRIFT, rules, checked)
 
     return [drift_report_checks]
 
@@ -67,8 +67,8 @@ def _message(report: DriftReport, group: str, over: tuple[str, ...], greatest: f
     if not over:
         return f"greatest drift {greatest:.3f}, at most {report.threshold:g} is calm"
     more = f" and {len(over) - NAMED} more" if len(over) > NAMED else ""
-    told = f"{', '.join(over[:NAMED])}{more} drifted, by up to {greatest:.3f} (threshold {report.threshold:g})"
+    summary = f"{', '.join(over[:NAMED])}{more} drifted, by up to {greatest:.3f} (threshold {report.threshold:g})"
     if report.counts(group):
-        return told
+        return summary
     held, wanted = report.drifted_importance, report.min_importance
-    return f"{told}; all that drifted holds {held:.1%} of the model, and {wanted:.1%} would count"
+    return f"{summary}; all that drifted holds {held:.1%} of the model, and {wanted:.1%} would count"

@@ -1,4 +1,4 @@
-"""The gates as asset checks of `model_evaluation`: what fails here keeps a version from being registered.
+"""The gates as asset checks of `model_evaluation`; a failed one blocks the registration of the version.
 
 Here: showing the stored verdict, gate by gate. Not here: the gates (`domain/evaluation/gates/`).
 """
@@ -60,9 +60,9 @@ def build_checks(partitions: dg.PartitionsDefinition) -> list[dg.AssetChecksDefi
 
 
 def _age(fixed: FixedSetAge | None, most: int) -> dg.AssetCheckResult:
-    """Whether the fixed evaluation days are still of use; a warning that stops nothing."""
+    """Whether the fixed evaluation days are recent enough; a warning that blocks nothing."""
     old = fixed is not None and fixed.age_days > most
-    told = fixed.summary if fixed is not None else "No fixed evaluation days are configured or mature."
+    summary = fixed.summary if fixed is not None else "No fixed evaluation days are configured or mature."
     remedy = f" holdout.fixed_max_age_days is {most}: name newer days under holdout.fixed." if old else ""
     facts = {"age_days": fixed.age_days, "drift_index": fixed.drift_index} if fixed is not None else {}
     return dg.AssetCheckResult(
@@ -70,13 +70,13 @@ def _age(fixed: FixedSetAge | None, most: int) -> dg.AssetCheckResult:
         check_name=FIXED_AGE,
         passed=not old,
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"{told}{remedy}",
+        description=f"{summary}{remedy}",
         metadata=facts,
     )
 
 
 def _absent(name: str, evaluation: Evaluation) -> dg.AssetCheckResult:
-    """A gate without a result stops a candidate, but not the reading of a verdict from before there was the gate."""
+    """A missing result blocks a candidate; but not a verdict that is older than the gate, which only warns."""
     return dg.AssetCheckResult(
         asset_key=EVALUATION,
         check_name=name,
@@ -88,13 +88,13 @@ def _absent(name: str, evaluation: Evaluation) -> dg.AssetCheckResult:
 
 def _result(gate: GateResult, allowed: str) -> dg.AssetCheckResult:
     may_pass = gate.severity == "warn" or bool(allowed)
-    told = f" {allowed}" if allowed and not gate.passed else ""
+    exception = f" {allowed}" if allowed and not gate.passed else ""
     figures = {"value": gate.value, "threshold": gate.threshold, "margin": gate.margin}
     return dg.AssetCheckResult(
         asset_key=EVALUATION,
         check_name=gate.name,
         passed=gate.passed,
         severity=dg.AssetCheckSeverity.WARN if may_pass else dg.AssetCheckSeverity.ERROR,
-        description=f"{gate.message}{told}",
+        description=f"{gate.message}{exception}",
         metadata={**{key: value for key, value in figures.items() if value is not None}, **gate.numbers},
     )

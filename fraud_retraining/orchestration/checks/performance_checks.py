@@ -1,7 +1,7 @@
 """Live performance as an asset check of `production_performance`, which warns and never blocks.
 
 Here: the stored report of each day against the rule of the performance trigger, whether that trigger is on or not. Not
-here: the rule (`domain/retraining/triggers/`) and telling people (`orchestration/runs/outcomes.py`).
+here: the rule (`domain/retraining/triggers/`) and the notice of decay (`orchestration/runs/outcomes.py`).
 """
 
 from collections.abc import Iterator
@@ -36,13 +36,13 @@ def build_checks(partitions: dg.PartitionsDefinition) -> list[dg.AssetChecksDefi
     ) -> Iterator[dg.AssetCheckResult]:
         found = whole_reports(store, PERFORMANCE, days_of(context))
         policy = settings.performance_rule
-        told = {
+        reports = {
             day: Report(
                 digest=record.digest, rules="", results=(_result(report_of(record, PerformanceReport), policy),)
             )
             for day, record in found.items()
         }
-        yield from results(context, PERFORMANCE, RULES, told)
+        yield from results(context, PERFORMANCE, RULES, reports)
 
     return [production_performance_checks]
 

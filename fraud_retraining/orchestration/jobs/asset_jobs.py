@@ -13,7 +13,7 @@ from fraud_retraining.orchestration.names import INGEST, MONITOR, RETRAIN, RETRA
 from fraud_retraining.settings import Settings
 
 BEFORE_RETRAINS = "1"
-"""Priority in the queue: whoever served a day should have scored it before a retrain makes another one champion."""
+"""Priority in the queue: a day is scored by the version that served it, before a retrain promotes another one."""
 
 DAY_ASSETS = dg.AssetSelection.groups("ingestion", "features") - dg.AssetSelection.assets("raw_transactions")
 MONITORING_ASSETS = dg.AssetSelection.groups("monitoring")
@@ -23,7 +23,7 @@ AS_OF_ASSETS = dg.AssetSelection.groups("training", "evaluation", "promotion")
 def build_jobs(
     settings: Settings, hooks: AbstractSet[dg.HookDefinition] = frozenset()
 ) -> list[UnresolvedAssetJobDefinition]:
-    """The jobs of the project; `hooks` are told how their runs end."""
+    """The jobs of the project; `hooks` run when their steps end."""
     return [
         dg.define_asset_job(
             INGEST,
@@ -52,6 +52,6 @@ def build_jobs(
 
 
 def max_runtime(settings: Settings) -> int:
-    """Seconds after which Dagster ends a retrain that did not end by itself; twice that where it may wait first."""
+    """Seconds after which Dagster ends a retrain; twice the budget where it may wait for another one first."""
     waits = settings.triggers.when_busy == "queue"
     return math.ceil(settings.budget.max_seconds * (2 if waits else 1))

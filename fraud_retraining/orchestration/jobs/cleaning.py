@@ -1,6 +1,6 @@
-"""Removing what no audit and no rollback needs any more, and saying what was removed.
+"""Removal of runs and artifacts that no audit and no rollback needs any more.
 
-Here: asking registry and ledger what there is, and carrying out the rule. Not here: the rule
+Here: reading registry and ledger, and carrying out the retention policy. Not here: the policy
 (`domain/audit/retention.py`).
 """
 
@@ -30,8 +30,8 @@ from fraud_retraining.settings import Settings
 POLICY = "retention policy"
 
 
-def superfluous(ledger: Ledger, registry: Registry, policy: RetentionPolicy) -> list[Removal]:
-    """What the policy would remove now."""
+def removable(ledger: Ledger, registry: Registry, policy: RetentionPolicy) -> list[Removal]:
+    """Runs and artifacts that the policy would remove now."""
     endings = {spent.spending.dagster_run_id: spent for spent in past_spendings(ledger)}
     releases = {release.version: release for release in ledger.releases()}
     versions = [
@@ -47,20 +47,22 @@ def superfluous(ledger: Ledger, registry: Registry, policy: RetentionPolicy) -> 
 
 
 def clean(ledger: Ledger, registry: Registry, settings: Settings, *, actor: str, channel: str) -> list[Removal]:
-    """Remove what is superfluous while nobody retrains or promotes; each removal is recorded before it is done.
+    """Remove what the policy does not keep, while no retrain and no promotion runs.
+
+    Each removal is recorded before it is done.
 
     Raises:
-        Busy: a retrain is under way, which may be about to use what would go.
+        Busy: a retrain is under way, which may be about to use an artifact that would be removed.
     """
-    with _nobody_retrains(ledger, settings), ledger.promotion_lock():
-        found = superfluous(ledger, registry, settings.retention)
+    with _no_retrain(ledger, settings), ledger.promotion_lock():
+        found = removable(ledger, registry, settings.retention)
         for removal in found:
             _remove(removal, ledger, registry, actor, channel)
     return found
 
 
 def build_clean_job(hooks: AbstractSet[dg.HookDefinition] = frozenset()) -> dg.JobDefinition:
-    """The job that a schedule runs once a day; `hooks` are told how its runs end."""
+    """The job that a schedule runs once a day; `hooks` run when its steps end."""
 
     @dg.op(description="Removes runs and artifacts beyond those that retention keeps.")
     def clean_up(
@@ -75,7 +77,7 @@ def build_clean_job(hooks: AbstractSet[dg.HookDefinition] = frozenset()) -> dg.J
             context.log.info(f"left for the next time: {busy}")
             return
         for removal in removed:
-            context.log.info(f"removed {told(removal)}")
+            context.log.info(f"removed {removal_message(removal)}")
         context.log.info(f"{len(removed)} removed")
 
     @dg.job(
@@ -90,8 +92,8 @@ def build_clean_job(hooks: AbstractSet[dg.HookDefinition] = frozenset()) -> dg.J
     return job
 
 
-def told(removal: Removal) -> str:
-    """A removal for people."""
+def removal_message(removal: Removal) -> str:
+    """A removal in one line."""
     whose = f"of version {removal.version}" if removal.version else f"of run {removal.run_id[:8]}"
     what = f"run {removal.run_id[:8]}" if removal.what == "run" else f"the artifact {whose}"
     return f"{what}{f' as of {removal.as_of}' if removal.as_of else ''}: {removal.reason}"
@@ -124,7 +126,7 @@ def _kept(run: RunSummary, endings: Mapping[str, Spent]) -> KeptRun:
 
 
 @contextmanager
-def _nobody_retrains(ledger: Ledger, settings: Settings) -> Iterator[None]:
+def _no_retrain(ledger: Ledger, settings: Settings) -> Iterator[None]:
     leases = ledger.retrain_lease()
     lost = leases.abandoned()
     if lost is not None:

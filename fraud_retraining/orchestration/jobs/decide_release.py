@@ -1,6 +1,6 @@
-"""The Dagster UI's way to the desk: a job whose launch form asks for version, decision, reviewer and reason.
+"""Decisions about releases in Dagster's UI: a job with version, decision, reviewer and reason in its launch form.
 
-Here: the form and how an answer or a refusal is shown. Not here: what a decision does (`services/approvals.py`).
+Here: the form and how a decision or a refusal is shown. Not here: carrying out a decision (`services/approvals.py`).
 
 Dagster does not say who launched a run, and the run has the daemon's account: a reviewer for whom a proof is
 configured cannot give it here, and is sent to a way where they can.
@@ -24,7 +24,7 @@ CHANNEL = "Dagster UI"
 
 
 class ReleaseDecision(dg.Config):
-    """What the launch form asks."""
+    """Fields of the launch form."""
 
     version: int = Field(
         ge=1, description="Version of the registered model that waits; `pending` and its page name it."
@@ -32,7 +32,7 @@ class ReleaseDecision(dg.Config):
     decision: Literal["approve", "reject"] = Field(
         description="approve: it becomes champion. reject: the champion stays."
     )
-    reviewer: str = Field(min_length=1, description="Who decides, as named in promotion.reviewers.")
+    reviewer: str = Field(min_length=1, description="Name of the reviewer, as in promotion.reviewers.")
     reason: str = Field("", description="Why, in a sentence that an auditor can read; a rejection needs one.")
 
 
@@ -44,16 +44,21 @@ def decide(
     ledger: dg.ResourceParam[Ledger],
     registry: dg.ResourceParam[Registry],
 ) -> None:
-    """Takes the form to the desk; a refusal fails the run, in words."""
+    """Hands the form to the approvals; a refusal fails the run with its message."""
     try:
         release = _decided(config, ReleaseApprovals(ledger, registry, settings.promotion), settings)
     except RetrainingError as refusal:
         raise dg.Failure(
             description=str(refusal), metadata={"refused": type(refusal).__name__}, allow_retries=False
         ) from refusal
-    context.log.info(told(release))
+    context.log.info(decision_summary(release))
     context.add_output_metadata(
-        {"version": release.version, "state": str(release.state), "decided_by": config.reviewer, "told": told(release)}
+        {
+            "version": release.version,
+            "state": str(release.state),
+            "decided_by": config.reviewer,
+            "told": decision_summary(release),
+        }
     )
 
 
@@ -63,8 +68,8 @@ def _decided(config: ReleaseDecision, approvals: ReleaseApprovals, settings: Set
     return act(config.version, identity, config.reason, channel=CHANNEL)
 
 
-def told(release: Release) -> str:
-    """Where a release stands after a decision, in a sentence."""
+def decision_summary(release: Release) -> str:
+    """The state of a release after a decision, in a sentence."""
     if release.state is ReleaseState.AWAITING_APPROVAL:
         return (
             f"version {release.version} was approved by {release.first_approval_by}; a second reviewer has to approve"

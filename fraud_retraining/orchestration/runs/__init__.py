@@ -1,4 +1,7 @@
-"""A run's life: its lease, retries, who asked for it, how it ended and who hears of it.
+"""A run from start to end: its resources, request, lease, retries, progress, outcome and notices.
 
-Not here: what the run computes (`orchestration/assets`).
+Not here: what the run computes (`orchestration/assets`), and which run starts next (`orchestration/sensors`).
+
+Public: `resource_definitions.build_resources`, `retries.retried`, `lease.RetrainLease`, `progress.Progress`,
+`requests.record_request`, `outcomes.Outcomes`, `failed_runs.recorded_failure`, `health.automation_health`.
 """

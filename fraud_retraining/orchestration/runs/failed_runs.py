@@ -1,7 +1,7 @@
 """Runs that failed and could not record it themselves: their process was killed, or Dagster failed them from outside.
 
-Here: finding such runs, failing the dead ones, and reading the failure from the events of a run. Not here: what a
-failure means and which notice it opens (`orchestration/runs/outcomes.py`), and how often sensors look
+Here: finding such runs, failing the dead ones, and reading the failure from the events of a run. Not here: the
+meaning of a failure and which notice it opens (`orchestration/runs/outcomes.py`), and how often sensors look
 (`orchestration/sensors/alerts.py`).
 """
 
@@ -26,32 +26,32 @@ FROM_OUTSIDE = "This run has been marked as failed from outside the execution co
 STARTED = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 
 
-class Told(NamedTuple):
-    """What a run left of its failure: the step, the names of the error's types, outermost first, and its words."""
+class RecordedFailure(NamedTuple):
+    """A failure in the events of a run: its step, the type names of the error, outermost first, and its message."""
 
     step: str | None
     kinds: tuple[str, ...]
-    words: str
+    message: str
 
 
 def looked_until(cursor: str | None, now: datetime) -> datetime:
-    """From when on to look; a clock that was ahead when the cursor was written hides nothing."""
+    """Time from which failed runs are searched; a cursor from a clock that was ahead hides no run."""
     return min(datetime.fromisoformat(cursor), now) - OVERLAP if cursor else now - LOOK_BACK
 
 
 def fail_dead(instance: dg.DagsterInstance, outcomes: Outcomes) -> str:
-    """Fails every started run whose process is gone, tells of it, and says what was found."""
+    """Fails every started run whose process is gone, and returns a summary."""
     runs = instance.get_runs(dg.RunsFilter(statuses=STARTED))
     fates = {run.run_id: fate_of(worker_of(run)) for run in runs}
     dead = [run for run in runs if fates[run.run_id] is Fate.GONE and _fail(instance, run, outcomes)]
     unseen = [run for run in runs if fates[run.run_id] is Fate.UNKNOWN]
-    told = [f"{_short(run)} was failed: {WORKER_GONE}" for run in dead]
-    told += [f"{_short(run)} cannot be seen from here" for run in unseen]
-    return "; ".join(told) or _alive(len(runs))
+    found = [f"{_short(run)} was failed: {WORKER_GONE}" for run in dead]
+    found += [f"{_short(run)} cannot be seen from here" for run in unseen]
+    return "; ".join(found) or _alive(len(runs))
 
 
 def close_abandoned(instance: dg.DagsterInstance, registry: Registry) -> str:
-    """Ends the MLflow runs that dead processes left open, and says which; a later look does what MLflow cannot now."""
+    """Ends the MLflow runs that dead processes left open, and returns a summary; while MLflow is down none is ended."""
     try:
         ended = end_abandoned(instance, registry, datetime.now(UTC))
     except DependencyUnreachable as error:
@@ -62,11 +62,14 @@ def close_abandoned(instance: dg.DagsterInstance, registry: Registry) -> str:
 def _alive(runs: int) -> str:
     if runs == 0:
         return "no run is under way"
-    return "1 run is under way, and its process lives" if runs == 1 else f"{runs} runs are under way, and all live"
+    return "1 run is under way, and its process exists" if runs == 1 else f"{runs} runs are under way, and all exist"
 
 
 def _fail(instance: dg.DagsterInstance, run: dg.DagsterRun, outcomes: Outcomes) -> bool:
-    """Ends a run whose process is gone, unless it ended while we looked: a dead process writes no more."""
+    """Fails a run whose process is gone, unless it ended in the meantime.
+
+    The run is read again: between the list of runs and the look at its process it may have ended by itself.
+    """
     now = instance.get_run_by_id(run.run_id)
     if now is None or now.status not in STARTED:
         return False
@@ -74,27 +77,27 @@ def _fail(instance: dg.DagsterInstance, run: dg.DagsterRun, outcomes: Outcomes) 
         instance.report_run_canceled(now, f"Canceled: {WORKER_GONE}.")
         return True
     worker = worker_of(run)
-    words = f"{WORKER_GONE}: process {worker.pid if worker else '?'}"
-    words += f" on {worker.host if worker else '?'} was killed, or ran out of memory"
-    instance.report_run_failed(now, words)
+    message = f"{WORKER_GONE}: process {worker.pid if worker else '?'}"
+    message += f" on {worker.host if worker else '?'} was killed, or ran out of memory"
+    instance.report_run_failed(now, message)
     ended = EndedRun.of(now)
     if ended is not None:
-        outcomes.failed_as_told(ended, (), words)
+        outcomes.failed_with_message(ended, (), message)
     return True
 
 
 def notify_unreported(instance: dg.DagsterInstance, outcomes: Outcomes, since: datetime) -> list[str]:
-    """Records and tells of each failed run since then that the ledger does not know of; gives their short names."""
+    """Records each failed run since then that is not in the ledger; returns their short names."""
     found = []
-    for run, ended in untold(instance, outcomes, since):
-        told = what_it_left(instance, run)
-        about = EndedRun.of(run, told.step) or ended
-        if is_failure(about, outcomes.failed_as_told(about, told.kinds, told.words)):
+    for run, ended in unreported_failures(instance, outcomes, since):
+        failure = recorded_failure(instance, run)
+        about = EndedRun.of(run, failure.step) or ended
+        if is_failure(about, outcomes.failed_with_message(about, failure.kinds, failure.message)):
             found.append(_short(run))
     return found
 
 
-def untold(
+def unreported_failures(
     instance: dg.DagsterInstance, outcomes: Outcomes, since: datetime
 ) -> Iterator[tuple[dg.DagsterRun, EndedRun]]:
     """Failed runs since then whose failure is not in the ledger."""
@@ -105,36 +108,37 @@ def untold(
             yield run, ended
 
 
-def what_it_left(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Told:
-    """What the events of a failed run tell of its failure."""
+def recorded_failure(instance: dg.DagsterInstance, run: dg.DagsterRun) -> RecordedFailure:
+    """The failure of a run, from its events: of a step, else of the run, else the reason given when it was failed."""
     wanted = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
     events = [log.dagster_event for log in instance.all_logs(run.run_id, of_type=wanted) if log.dagster_event]
     for event in events:
         if event.is_step_failure and event.step_failure_data.error is not None:
-            return _told(event.step_key, event.step_failure_data.error)
+            return _from_error(event.step_key, event.step_failure_data.error)
     ends = [event for event in events if event.is_failure and not event.is_step_failure]
     for event in ends:
         data = event.event_specific_data
         if isinstance(data, JobFailureData) and data.error is not None:
-            return _told(None, data.error)
-    return Told(None, (), _last_words(instance, run, [event.message or "" for event in ends]))
+            return _from_error(None, data.error)
+    return RecordedFailure(None, (), _message_from_outside(instance, run, [event.message or "" for event in ends]))
 
 
-def _last_words(instance: dg.DagsterInstance, run: dg.DagsterRun, ends: list[str]) -> str:
-    """Why a run was failed from outside: the event says so, or the one before it."""
-    said = next((words for words in ends if words and words != FROM_OUTSIDE), None)
-    if said is not None:
-        return said
+def _message_from_outside(instance: dg.DagsterInstance, run: dg.DagsterRun, ends: list[str]) -> str:
+    """The reason of a run that was failed from outside: in the message of its end, or in the event before it."""
+    reason = next((message for message in ends if message and message != FROM_OUTSIDE), None)
+    if reason is not None:
+        return reason
     engine = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)
-    return engine[-1].user_message or engine[-1].message if engine else "the run failed and left no word"
+    return engine[-1].user_message or engine[-1].message if engine else "the run failed without a message"
 
 
-def _told(step: str | None, error: SerializableErrorInfo) -> Told:
+def _from_error(step: str | None, error: SerializableErrorInfo) -> RecordedFailure:
     chain = list(_chain(error))
-    saying = next((one for one in chain if not (one.cls_name or "").startswith("Dagster")), chain[-1])
-    words = saying.message.strip()
-    words = words.partition(f"{saying.cls_name}: ")[2] or words
-    return Told(step, tuple(one.cls_name or "" for one in chain), words)
+    # Dagster wraps the error of a step in errors of its own; the first that is not Dagster's has the reason.
+    source = next((one for one in chain if not (one.cls_name or "").startswith("Dagster")), chain[-1])
+    message = source.message.strip()
+    message = message.partition(f"{source.cls_name}: ")[2] or message
+    return RecordedFailure(step, tuple(one.cls_name or "" for one in chain), message)
 
 
 def _chain(error: SerializableErrorInfo | None) -> Iterator[SerializableErrorInfo]:

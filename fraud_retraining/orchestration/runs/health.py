@@ -1,6 +1,6 @@
-"""Who watches the watchers: a daemon that stopped, schedules and sensors that keep failing.
+"""Health of the automation: a daemon that stopped, schedules and sensors that keep failing.
 
-Here: reading it off the Dagster instance. Not here: what is done about it; `fraud-retraining status` tells a person.
+Here: reading it from the Dagster instance. Not here: showing it (`fraud-retraining status`).
 """
 
 from collections.abc import Iterator
@@ -16,26 +16,26 @@ FAILURES_IN_A_ROW = 3
 
 
 class Automation(Value):
-    """Whether schedules and sensors are at work, and what is wrong."""
+    """State of the daemon, and problems of schedules and sensors."""
 
     daemon: str
     problems: tuple[str, ...]
 
 
 def automation_health(instance: dg.DagsterInstance, now: datetime) -> Automation:
-    """How the daemon, its schedules and its sensors are doing."""
+    """Return the health of the daemon, its schedules and its sensors."""
     seen = _last_heartbeat(instance)
     problems = list(_failing(instance))
     if seen is None:
         return Automation(daemon="never ran; nothing happens by itself until it does", problems=tuple(problems))
     if now - seen > SILENT_AFTER:
-        told = f"stopped: last heard of {seen:%Y-%m-%d %H:%M} UTC"
-        return Automation(daemon=told, problems=(f"the Dagster daemon {told}", *problems))
+        state = f"stopped: last heard of {seen:%Y-%m-%d %H:%M} UTC"
+        return Automation(daemon=state, problems=(f"the Dagster daemon {state}", *problems))
     return Automation(daemon=f"at work, heard of {int((now - seen).total_seconds())} s ago", problems=tuple(problems))
 
 
 def _last_heartbeat(instance: dg.DagsterInstance) -> datetime | None:
-    """The oldest of the newest: a daemon is a handful of loops, and all of them have to be alive."""
+    """The oldest of the latest heartbeats: a daemon is several loops, and it works only while each of them does."""
     required = [str(kind) for kind in instance.get_required_daemon_types()]
     beats = {kind: beat.timestamp for kind, beat in instance.get_daemon_heartbeats().items() if kind in required}
     return datetime.fromtimestamp(min(beats.values()), UTC) if beats else None
@@ -49,7 +49,7 @@ def _failing(instance: dg.DagsterInstance) -> Iterator[str]:
 
 
 def _failures_in_a_row(instance: dg.DagsterInstance, state: InstigatorState) -> str | None:
-    """What the last tick said, if it and those before it all failed."""
+    """The error of the last tick, if it and those before it all failed."""
     ended = [TickStatus.SUCCESS, TickStatus.SKIPPED, TickStatus.FAILURE]
     ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=FAILURES_IN_A_ROW, statuses=ended)
     if len(ticks) < FAILURES_IN_A_ROW or any(tick.status != TickStatus.FAILURE for tick in ticks):

@@ -1,6 +1,6 @@
-"""A run's claim to be the only retrain, with its clock: what the as-of assets ask before they go on.
+"""The lease of a run that makes it the only retrain, with the clock of its budget; as-of assets check both.
 
-Here: taking the lease at the first as-of asset of a run (or waiting for it), keeping it, watching the budget, and the
+Here: taking the lease at the first as-of asset of a run (or waiting for it), keeping it, checking the budget, and the
 entry in the ledger when the run ends. Not here: the rules (`domain/retraining/leases.py`,
 `domain/retraining/budget.py`).
 """
@@ -36,8 +36,14 @@ from fraud_retraining.domain.values.errors import Busy
 from fraud_retraining.orchestration.names import (
     INGEST_SECONDS_TAG,
 )
-from fraud_retraining.orchestration.runs.spending import CHANNEL, past_spendings, record_finished, record_lost
-from fraud_retraining.orchestration.tags import as_of_of, trigger_of
+from fraud_retraining.orchestration.runs.spending import (
+    CHANNEL,
+    FinishedRetrain,
+    past_spendings,
+    record_finished,
+    record_lost,
+)
+from fraud_retraining.orchestration.tags import as_of_day, trigger_of
 
 POLL_SECONDS = 5.0
 INGEST_STAGE = "ingest"
@@ -46,7 +52,7 @@ LOG = logging.getLogger("fraud_retraining.lease")
 
 @dataclass(frozen=True)
 class RunRequester:
-    """The run that asks."""
+    """The run that requests the lease. `ingest_seconds` were spent before it on the days that it needs."""
 
     run_id: str
     as_of: date | None
@@ -54,9 +60,18 @@ class RunRequester:
     ingest_seconds: float = 0.0
 
 
+@dataclass(frozen=True)
+class LeaseRules:
+    """The budget of a retrain, what it does while another one runs, and the timing of leases."""
+
+    budget: BudgetPolicy
+    when_busy: Literal["skip", "queue"] = "skip"
+    policy: LeasePolicy | None = None
+
+
 @dataclass
 class Held:
-    """The lease while it is held, since when on this process's clock, and how long it may be."""
+    """The lease while it is held: since when on this process's clock, its allowed time, and time by stage."""
 
     lease: Lease
     heartbeat: Heartbeat
@@ -69,36 +84,34 @@ class Held:
 
 
 class RetrainLease:
-    """Held from the first as-of asset of a run to the run's end; asking again is free."""
+    """Held from the first as-of asset of a run to the run's end; holding it again costs nothing."""
 
     def __init__(
         self,
         ledger: Ledger,
-        asked: RunRequester,
-        budget: BudgetPolicy,
+        requester: RunRequester,
+        rules: LeaseRules,
         *,
-        when_busy: Literal["skip", "queue"] = "skip",
-        policy: LeasePolicy | None = None,
         clock: Callable[[], float] = time.monotonic,
-        tell: Callable[[str], None] | None = None,
+        notify: Callable[[str], None] | None = None,
     ) -> None:
         self._ledger = ledger
-        self._asked = asked
-        self._budget = budget
-        self._when_busy = when_busy
-        self._leases: Leases = ledger.retrain_lease(policy)
+        self._requester = requester
+        self._budget = rules.budget
+        self._when_busy = rules.when_busy
+        self._leases: Leases = ledger.retrain_lease(rules.policy)
         self._clock = clock
-        self._tell = tell
+        self._notify = notify
         self._held: Held | None = None
         self._outcome: RetrainStatus | None = None
 
     def hold(self, stage: str = "") -> Lease:
-        """The lease, taken if this is the first time; what is written under it has to show it.
+        """Return the lease, taken at the first call. Writes to the ledger pass it on, so that a lost lease stops them.
 
-        `stage` names what begins now, so that time can be told by stage; nothing: the stage before goes on.
+        `stage` names the stage that begins now, for the time by stage; empty: the stage before goes on.
 
         Raises:
-            Busy: another retrain is under way, and this one is not to wait, or has waited too long.
+            Busy: another retrain is under way, and this one does not wait, or has waited too long.
             Conflict: the lease was lost: this process was stopped, or could not reach the database, for too long.
             BudgetExceeded: the month's budget is used up, or this retrain's time is.
         """
@@ -112,7 +125,7 @@ class RetrainLease:
         return held.lease
 
     def on_round(self, done: int, total: int) -> None:
-        """Asked after each round of boosting.
+        """Checks lease and time after each round of boosting.
 
         Raises:
             Conflict: the lease was lost.
@@ -121,18 +134,19 @@ class RetrainLease:
         self.hold()
         assert self._held is not None
         held, elapsed = self._held, self._elapsed(self._held)
+        # The first round also pays for binning the rows: later rounds are projected from the time after it.
         if done <= max(held.first_round[0], 1):
             held.first_round = (done, elapsed)
         first, at = held.first_round
         rounds = Rounds(done=done, total=total, timed=done - first, seconds=elapsed - at)
         require_projection(self._allowed(held), elapsed, rounds, self._by_stage(held))
 
-    def came_to(self, outcome: RetrainStatus) -> None:
-        """What the retrain came to, for the ledger."""
+    def record_outcome(self, outcome: RetrainStatus) -> None:
+        """Keeps the outcome of the retrain, for the ledger."""
         self._outcome = outcome
 
     def close(self, failure: str | None) -> None:
-        """The end of the run: entered in the ledger, and the lease given back. Nothing, if it was never taken.
+        """Records the end of the run in the ledger and releases the lease; does nothing if it was never taken.
 
         `failure` is the kind of error that ended the run, if one did.
         """
@@ -140,22 +154,22 @@ class RetrainLease:
             return
         held, self._held = self._held, None
         held.heartbeat.stop()
-        record_finished(
-            self._ledger,
-            self._budget,
-            dagster_run_id=self._asked.run_id,
+        finished = FinishedRetrain(
+            dagster_run_id=self._requester.run_id,
             status=Ending.FAILED if failure else self._outcome or Ending.INCOMPLETE,
             seconds=self._elapsed(held),
-            trigger=self._asked.trigger,
-            as_of=self._asked.as_of,
+            trigger=self._requester.trigger,
+            as_of=self._requester.as_of,
             error=failure,
             stages=self._by_stage(held),
         )
+        # Recorded before the lease is free: the next retrain must count what this one has spent.
+        record_finished(self._ledger, self._budget, finished)
         self._leases.give_back(held.lease)
 
     def _elapsed(self, held: Held) -> float:
         """Seconds of the retrain so far; the ingest of its missing days, before the run, counts."""
-        return self._clock() - held.began + self._asked.ingest_seconds
+        return self._clock() - held.began + self._requester.ingest_seconds
 
     def _by_stage(self, held: Held) -> dict[str, float]:
         if not held.stage:
@@ -172,52 +186,52 @@ class RetrainLease:
         lease = self._take()
         heartbeat = Heartbeat(self._leases, lease)
         heartbeat.start()
-        spent = {INGEST_STAGE: self._asked.ingest_seconds} if self._asked.ingest_seconds else {}
+        spent = {INGEST_STAGE: self._requester.ingest_seconds} if self._requester.ingest_seconds else {}
         return Held(lease, heartbeat, began=self._clock(), stages=spent)
 
     def _take(self) -> Lease:
-        """The lease, now or as soon as it is free; a retrain waits no longer than one may take."""
-        asked_at, told = self._clock(), False
+        """The lease, now or as soon as it is free; a retrain waits no longer than a retrain may take."""
+        requested_at, reported = self._clock(), False
         while True:
             try:
                 return self._try()
             except Busy as busy:
-                if not self._waits() or self._clock() - asked_at >= self._budget.max_seconds:
+                if not self._waits() or self._clock() - requested_at >= self._budget.max_seconds:
                     raise self._skipped(busy) from None
-                if not told:
-                    self._say(f"waiting: {busy.what}: {'; '.join(busy.culprits)}")
-                    told = True
+                if not reported:
+                    self._report(f"waiting: {busy.what}: {'; '.join(busy.culprits)}")
+                    reported = True
             time.sleep(min(POLL_SECONDS, self._leases.policy.beat_seconds))
 
-    def _say(self, words: str) -> None:
-        """To the run's log, and to whoever watches the process."""
-        LOG.info(words)
-        if self._tell is not None:
-            self._tell(words)
+    def _report(self, message: str) -> None:
+        """To the log of the process, and to the log of the run."""
+        LOG.info(message)
+        if self._notify is not None:
+            self._notify(message)
 
     def _waits(self) -> bool:
-        """Whether to wait for whoever holds the lease.
+        """Whether to wait for the holder of the lease.
 
-        A backfill waits whatever the policy, because each of its days was asked for; and everybody waits for a
-        clean-up, which is soon over.
+        A backfill waits under every policy, because each of its days was requested; and every run waits for a
+        clean-up, which is short.
         """
-        if self._when_busy == "queue" or self._asked.trigger == Trigger.BACKFILL:
+        if self._when_busy == "queue" or self._requester.trigger == Trigger.BACKFILL:
             return True
         holder = self._leases.holder()
         return holder is None or holder.purpose.work == "clean"
 
     def _try(self) -> Lease:
-        owner = Owner(run_id=self._asked.run_id, process=this_process())
+        owner = Owner(run_id=self._requester.run_id, process=this_process())
         lost = self._leases.abandoned()
         if lost is not None and lost.owner is not None and lost.owner.run_id != owner.run_id:
             record_lost(self._ledger, self._budget, lost)
-        return self._leases.take(owner, Purpose(as_of=self._asked.as_of, trigger=self._asked.trigger))
+        return self._leases.take(owner, Purpose(as_of=self._requester.as_of, trigger=self._requester.trigger))
 
     def _skipped(self, busy: Busy) -> Busy:
         self._ledger.append_once(
             EventKind.RETRAIN_SKIPPED,
-            keys=EventKeys(subject=self._asked.run_id, as_of=self._asked.as_of),
-            payload={"trigger": self._asked.trigger, "what": busy.what, "culprits": busy.culprits},
+            keys=EventKeys(subject=self._requester.run_id, as_of=self._requester.as_of),
+            payload={"trigger": self._requester.trigger, "what": busy.what, "culprits": busy.culprits},
             actor="pipeline",
             channel=CHANNEL,
         )
@@ -225,14 +239,14 @@ class RetrainLease:
 
 
 def requester_of(run: dg.DagsterRun) -> RunRequester:
-    """Who asks, from the tags of the run."""
+    """The requester, from the tags of the run."""
     return RunRequester(
-        run.run_id, as_of_of(run.tags), trigger_of(run.tags), _seconds(run.tags.get(INGEST_SECONDS_TAG, "0"))
+        run.run_id, as_of_day(run.tags), trigger_of(run.tags), _seconds(run.tags.get(INGEST_SECONDS_TAG, "0"))
     )
 
 
 def _seconds(tag: str) -> float:
-    """Seconds that the run's tag tells; a tag that says none of it costs nothing."""
+    """Seconds in the run's tag; 0 for a tag that is no finite number."""
     try:
         seconds = float(tag)
     except ValueError:

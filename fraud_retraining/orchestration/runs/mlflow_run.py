@@ -1,7 +1,7 @@
-"""The MLflow run of a Dagster run: when it begins, what it is called, how it ends.
+"""The MLflow run of a Dagster run: its start, its name and its end.
 
-Here: binding the two through dagster-mlflow, and ending the run of a process that was killed. Not here: what is written
-into the run (`adapters/mlflow/registry.py`).
+Here: binding the two through dagster-mlflow, and ending the run of a process that was killed. Not here: the content of
+the run (`adapters/mlflow/registry.py`).
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,7 +17,7 @@ from fraud_retraining.adapters.mlflow.registry import Registry
 from fraud_retraining.adapters.mlflow.tags import AUTOMATED, DAGSTER_RUN, NOTE, RUN_NAME
 from fraud_retraining.orchestration.runs.requests import request_of_run
 from fraud_retraining.orchestration.runs.workers import Fate, fate_of, worker_of
-from fraud_retraining.orchestration.tags import as_of_of
+from fraud_retraining.orchestration.tags import as_of_day
 from fraud_retraining.settings import Settings
 
 ENDINGS: Mapping[dg.DagsterRunStatus, str] = MappingProxyType(
@@ -27,14 +27,14 @@ ENDINGS: Mapping[dg.DagsterRunStatus, str] = MappingProxyType(
         dg.DagsterRunStatus.CANCELED: "KILLED",
     }
 )
-"""How MLflow calls the end of a Dagster run."""
+"""MLflow's status for the final status of a Dagster run."""
 
 TIME_TO_CLOSE = timedelta(minutes=10)
-"""How long a process that cannot be seen from here may take to end its MLflow run after its Dagster run has ended."""
+"""Time that a process on another machine has to end its MLflow run after its Dagster run has ended."""
 
 
 class MlflowRun:
-    """At most one MLflow run: it begins when its id is first asked for, so a retrain that trains nothing has none."""
+    """At most one MLflow run: it starts when its id is first read, so a retrain that trains nothing has none."""
 
     def __init__(self, settings: Settings, context: dg.InitResourceContext) -> None:
         self._settings = settings
@@ -43,7 +43,7 @@ class MlflowRun:
 
     @cached_property
     def run_id(self) -> str:
-        """Id of the run, the one that an earlier process of the same Dagster run began where there is one.
+        """Id of the run; a run that an earlier process of the same Dagster run started is continued.
 
         Raises:
             DependencyUnreachable: MLflow does not answer.
@@ -64,7 +64,7 @@ class MlflowRun:
         return str(bound.active_run().info.run_id)
 
     def close(self) -> None:
-        """Ends the run, as failed where a step failed, so that the next one does not write into it."""
+        """Ends the run, as failed where a step failed; an active run would receive the logs of the next one."""
         import mlflow
 
         if self._tracking is None:
@@ -78,7 +78,7 @@ class MlflowRun:
         run = self._context.dagster_run
         tags = run.tags if run is not None else {}
         request = request_of_run(run.run_id if run is not None else "", self._context.resources.ledger)
-        as_of = as_of_of(tags)
+        as_of = as_of_day(tags)
         named = {RUN_NAME: f"{as_of} {request.trigger}"} if as_of is not None else {}
         reason = {NOTE: request.reason} if request.reason else {}
         return {AUTOMATED: "true", "trigger": request.trigger, **named, **reason}
@@ -90,12 +90,12 @@ class MlflowRun:
 
 
 def end_abandoned(instance: dg.DagsterInstance, registry: Registry, now: datetime) -> list[str]:
-    """Ends every MLflow run whose Dagster run is over while its process ended nothing: it was killed. Gives their ids.
+    """Ends MLflow runs that killed processes left open although their Dagster run is over; returns their ids.
 
-    A model that was uploaded completely stays as good as any, and the next retrain of its window finds it.
+    A model that was uploaded completely stays valid, and the next retrain of its window finds it.
 
     Raises:
-        DependencyUnreachable: MLflow does not answer; nothing is lost, the next look does it.
+        DependencyUnreachable: MLflow does not answer; the next call ends them.
     """
     ended = []
     for left in registry.open_runs():

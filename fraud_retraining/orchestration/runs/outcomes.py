@@ -1,11 +1,10 @@
-"""What a run that ended tells the ledger and people.
+"""Outcomes of runs: the event of a failure in the ledger, the notice of it, and the notices that a success resolves.
 
-Here: which run it was, what its error means, the event of its failure, the notice to people, and which notices a
-success cures; once a run, whoever tells it first: the run's own hook, the command line, or the sensor that looks for
-runs which could not tell it themselves. Not here: what a failure means (`domain/alerts/failures.py`), what people read
-(`support/notices.py`), and sending it (`services/delivery.py`).
+Each failure is recorded once, by the first of three: the hook of the run, the command line, or the sensor that looks
+for runs which could not record it themselves. Not here: the meaning of a failure (`domain/alerts/failures.py`), the
+text of notices (`domain/alerts/notices.py`), and sending them (`services/delivery.py`).
 
-Nothing here decides a run's fate. What cannot be recorded is logged as an error, and found again by the sensor.
+An error while recording never changes the result of a run; it is logged, and the sensor records the failure later.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -64,7 +63,7 @@ from fraud_retraining.orchestration.names import (
 from fraud_retraining.orchestration.state.check_reports import readable_report
 from fraud_retraining.orchestration.state.inventory import Inventory
 from fraud_retraining.orchestration.state.trigger_inputs import paused
-from fraud_retraining.orchestration.tags import as_of_of, channel_of, days_of_tags, trigger_of
+from fraud_retraining.orchestration.tags import as_of_day, channel_of, days_of_tags, trigger_of
 from fraud_retraining.settings import Settings
 
 T = TypeVar("T")
@@ -104,14 +103,14 @@ class EndedRun:
 
     @classmethod
     def of(cls, run: dg.DagsterRun, step: str | None = None) -> "EndedRun | None":
-        """What a Dagster run was about; None for jobs that none of this is about."""
+        """Job, as-of day and days of a Dagster run; None for jobs that are not of this project."""
         job = job_of(run)
         if job is None:
             return None
         return cls(
             job=job,
             run_id=run.run_id,
-            as_of=as_of_of(run.tags) if job == "retrain" else None,
+            as_of=as_of_day(run.tags) if job == "retrain" else None,
             days=() if job == "retrain" else days_of_tags(run.tags),
             trigger=trigger_of(run.tags),
             channel=channel_of(run.tags),
@@ -120,7 +119,7 @@ class EndedRun:
 
 
 def job_of(run: dg.DagsterRun) -> Job | None:
-    """Which job a run is of; assets that were chosen by hand count as what they belong to."""
+    """The job of a run; assets that a user selected in the UI count as the job that they belong to."""
     if run.job_name in JOBS:
         return JOBS[run.job_name]
     if not run.job_name.startswith(ASSET_JOB):
@@ -132,7 +131,7 @@ def job_of(run: dg.DagsterRun) -> Job | None:
 
 
 def is_failure(run: EndedRun, failure: Failure) -> bool:
-    """Whether anything failed: a run that never began did not, nor a decision that was refused to whoever asked."""
+    """Whether the run counts as failed; one that never began does not, nor a decision that was refused."""
     return not failure.never_began and not (run.job == "decide" and failure.is_refusal)
 
 
@@ -146,27 +145,27 @@ class Outcomes:
         self._store = store
 
     def failed(self, run: EndedRun, error: BaseException) -> Failure:
-        """Records and tells that a run failed with an error; nothing the second time, and nothing if it never began."""
+        """Records the failure of a run and opens its notice, once; nothing for a run that never began."""
         typed = self.translated(run, error)
         return self._failed(run, lambda about: classify(typed, about), typed)
 
-    def failed_as_told(self, run: EndedRun, kinds: Sequence[str], words: str) -> Failure:
-        """The same for a run of whose error only the names of its types and its words are left."""
+    def failed_with_message(self, run: EndedRun, kinds: Sequence[str], message: str) -> Failure:
+        """The same for a run of whose error only the type names and the message are known."""
         if DagsterAssetCheckFailedError.__name__ in kinds:
-            return self.failed(run, DagsterAssetCheckFailedError(words))
-        return self._failed(run, lambda about: classify_message(kinds, words, about), None)
+            return self.failed(run, DagsterAssetCheckFailedError(message))
+        return self._failed(run, lambda about: classify_message(kinds, message, about), None)
 
-    def refused(self, run: EndedRun, error: BaseException, told: Iterable[date] = ()) -> Failure:
-        """Records that a retrain failed before its run began. `told`: days that people have been told of just now."""
+    def refused(self, run: EndedRun, error: BaseException, reported: Iterable[date] = ()) -> Failure:
+        """Records a retrain that failed before its run began; no second notice where all its days are `reported`."""
         failure = classify(error, About(as_of=run.as_of))
         days = family_days(error)
-        known = failure.category is Category.DATA_VALIDATION and bool(days) and set(days) <= set(told)
+        known = failure.category is Category.DATA_VALIDATION and bool(days) and set(days) <= set(reported)
         nowhere = replace(run, run_id=None)
         self._record(run, failure, None if known else self._notice(nowhere, failure, error))
         return failure
 
     def succeeded(self, run: EndedRun) -> list[str]:
-        """Ends the notices that a success cures, and gives their keys."""
+        """Resolves the notices that a success resolves, and returns their keys."""
         return self._outbox.resolve_after(Success(job=run.job, as_of=run.as_of, days=run.days), channel=run.channel)
 
     def is_recorded(self, run: EndedRun) -> bool:
@@ -175,7 +174,7 @@ class Outcomes:
         return run.run_id is not None and self._ledger.last(kinds, subject=run.run_id) is not None
 
     def notify_pause(self) -> None:
-        """Tells people that automation has paused, once; or that it goes on."""
+        """Opens the notice of a pause of automation, once; or resolves it after the pause."""
         pause = paused(self._ledger)
         known = any(one.notice.key == Topic.AUTOMATION_PAUSED for one in self._outbox.open_notices())
         if pause is None and known:
@@ -185,9 +184,9 @@ class Outcomes:
             self.open(paused_notice(pause.cause, self._settings.triggers.max_failures, occasion, self._links))
 
     def notify_decay(self, live: LivePerformance | None) -> None:
-        """Tells people that the service is worth less than was promised, once; or that it is worth it again.
+        """Opens the notice of decayed live performance, once; or resolves it after a recovery.
 
-        Where nothing is known of live performance, nothing is told and nothing resolved.
+        Without a measurement (`live` is None) the notice stays as it is.
         """
         if live is None:
             return
@@ -200,7 +199,7 @@ class Outcomes:
             self.open(decay_notice(live.summary(why), f"{live.first} to {live.last}", occasion, self._links))
 
     def notify_set_aside(self, uri: str, set_aside: Sequence[SetAside]) -> None:
-        """Tells people what the lake holds that is not read, once as long as it is the same; or that it is gone."""
+        """Opens the notice of files in the lake that are not read, once for the same files; or resolves it."""
         key = set_aside_key(set_aside) if set_aside else ""
         known = [one.notice.key for one in self._outbox.open_notices() if one.notice.category == Topic.LAKE_SET_ASIDE]
         for old in known:
@@ -211,12 +210,12 @@ class Outcomes:
             self.open(set_aside_notice(uri, set_aside, occasion, self._links))
 
     def open(self, notice: Notice) -> None:
-        """Tells people of something, once as long as it is open."""
+        """Opens a notice and its messages; only repeats are counted while it is open."""
         policy = self._settings.alerts
         self._outbox.open(notice, opening_messages(notice, policy), lambda seen: update_messages(notice, policy, seen))
 
     def translated(self, run: EndedRun, error: BaseException) -> BaseException:
-        """The error that says most: of the family where there is one, also behind a blocking check that failed."""
+        """The most specific error: one of this project's family, also behind a blocking check that failed."""
         if any(isinstance(cause, DagsterAssetCheckFailedError) for cause in causes(error)):
             return self._blocked(run, error)
         return family_error(error) or error
@@ -229,7 +228,7 @@ class Outcomes:
             return kind(str(error), culprits=[f"its report cannot be read: {unread.what}"])
 
     def _from_report(self, run: EndedRun) -> RetrainingError:
-        """The typed error behind a blocking check that failed, from the report that the check left."""
+        """The typed error behind a blocking check that failed, from the stored report of the check."""
         if run.as_of is None:
             inventory = Inventory(self._store, self._settings, run.days)
             days = inventory.unfit(run.days)
@@ -301,7 +300,7 @@ class Outcomes:
         return model.fingerprint if model else None
 
     def _model(self, run: EndedRun) -> TrainedModel | None:
-        """The model of the run, where it came so far: before that, the stored one is another run's."""
+        """The model of the run, if a step after training failed: before that, the stored model is another run's."""
         if run.as_of is None or run.step not in AFTER_MODEL:
             return None
         as_of = run.as_of.isoformat()
@@ -331,7 +330,7 @@ class Outcomes:
         try:
             champion = self._ledger.champion()
         except RecordAltered:
-            return "whatever served before: the record was changed, so it cannot say"
+            return "unknown: the ledger was altered, so it cannot say which version serves"
         if champion is None:
             return "nothing: there is no champion yet"
         return f"version {champion.version}, as of {champion.as_of}, keeps serving"
@@ -349,7 +348,7 @@ class Outcomes:
 
 
 def _readable(read: Callable[[], T]) -> T | None:
-    """What a notice mentions where it can be read; the failure that it tells of may be why it cannot."""
+    """A detail of a notice, or None: the failure that the notice reports may be why it cannot be read."""
     try:
         return read()
     except RetrainingError:
@@ -378,15 +377,16 @@ def _payload(run: EndedRun, failure: Failure) -> dict[str, Any]:
 
 @dg.failure_hook(name="notify_failure", required_resource_keys={"outcomes", "worker"})
 def notify_failure(context: dg.HookContext) -> None:
-    """Records and tells the failure of the run of a step."""
+    """Records the failure of the run of a step."""
     run = _run_of(context)
     if run is not None and context.op_exception is not None:
         context.resources.outcomes.failed(run, context.op_exception)
 
 
+# The name is stored in the events of past runs.
 @dg.success_hook(name="tell_success", required_resource_keys={"outcomes", "worker"})
 def notify_success(context: dg.HookContext) -> None:
-    """Ends the notices that a run cures, after its last step."""
+    """Resolves the notices that a successful run resolves, after its last step."""
     run = _run_of(context)
     if run is not None and _is_last_step(context):
         context.resources.outcomes.succeeded(run)
@@ -395,8 +395,8 @@ def notify_success(context: dg.HookContext) -> None:
 HOOKS = frozenset({notify_failure, notify_success})
 
 
-def told_of(*assets: dg.AssetsDefinition | dg.AssetSpec) -> list[dg.AssetsDefinition | dg.AssetSpec]:
-    """The assets with the hooks on them, for runs that are no job's: somebody chose assets in the UI."""
+def with_hooks(*assets: dg.AssetsDefinition | dg.AssetSpec) -> list[dg.AssetsDefinition | dg.AssetSpec]:
+    """The assets with the hooks, for runs without a job: a user selected assets in the UI."""
     return [one.with_hooks(HOOKS) if isinstance(one, dg.AssetsDefinition) else one for one in assets]
 
 

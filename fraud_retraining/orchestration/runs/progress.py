@@ -1,6 +1,6 @@
-"""How a run tells how far it is.
+"""Progress of a run.
 
-Here: the interface, and the one that writes to a logger. Not here: progress bars (`commands/support/progress.py`).
+Here: the interface, and its implementation for a logger. Not here: progress bars (`commands/support/progress.py`).
 """
 
 import logging
@@ -8,13 +8,13 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """Told of each unit of work by the assets."""
+    """Receives each unit of work from the assets."""
 
     def start(self, task: str, total: int) -> None:
-        """`total` units of `task` are about to be done."""
+        """A task of `total` units begins."""
 
     def advance(self, task: str, done: int) -> None:
-        """`done` of them are done."""
+        """`done` units of the task are complete."""
 
 
 class LogProgress:
@@ -25,7 +25,7 @@ class LogProgress:
         self._totals: dict[str, int] = {}
 
     def start(self, task: str, total: int) -> None:
-        """Remembers the total."""
+        """Keeps the total."""
         self._totals[task] = max(total, 1)
 
     def advance(self, task: str, done: int) -> None:

@@ -1,6 +1,6 @@
-"""Who asked for a run, by which way, and why; and the record of it.
+"""Requests of retrains: requester, channel and reason, and their record in the ledger.
 
-Here: reading it off a Dagster run's tags, whichever way the run was started. Not here: deciding
+Here: recording a request from the tags of a Dagster run. Not here: deciding
 (`domain/retraining/triggers/`).
 """
 
@@ -23,23 +23,24 @@ from fraud_retraining.orchestration.names import (
     DECISION_TAG,
     REASON_TAG,
 )
-from fraud_retraining.orchestration.tags import as_of_of, trigger_of, typed_in_ui
+from fraud_retraining.orchestration.tags import as_of_day, trigger_of, typed_in_ui
 from fraud_retraining.settings import Settings
 
 
 def record_request(
-    run_id: str, tags: Mapping[str, str], settings: Settings, ledger: Ledger, asker: Requester = BY_UI
+    run_id: str, tags: Mapping[str, str], settings: Settings, ledger: Ledger, requester: Requester = BY_UI
 ) -> RetrainRequest:
-    """Records who asked for a retrain, and settings and environment where they changed; once a run.
+    """Records the request of a retrain, and settings and environment where they changed; once a run.
 
-    What the tags say of it was typed by somebody, unless the ledger holds it as a decision of automation.
+    Trigger and reason in the tags count as typed by the requester, unless the ledger has a decision of automation that
+    the tags name and no other run has used.
     """
-    typed = trigger_of(tags) if asker is not BY_UI else typed_in_ui(tags)
+    typed = trigger_of(tags) if requester is not BY_UI else typed_in_ui(tags)
     event = ledger.record_retrain_request(
         run_id,
-        as_of_of(tags),
+        as_of_day(tags),
         decided=tags.get(DECISION_TAG),
-        asker=asker,
+        asker=requester,
         trigger=typed,
         reason=tags.get(REASON_TAG, ""),
     )
@@ -56,12 +57,12 @@ def record_request(
 
 
 def request_of_run(run_id: str, ledger: Ledger) -> RetrainRequest:
-    """Who asked for a run, as the record has it."""
+    """The request of a run, from the ledger."""
     return recorded_request(ledger.last(EventKind.RETRAIN_REQUESTED, subject=run_id))
 
 
 def record_decision(decision: str, wanted: Retrain, channel: str, ledger: Ledger) -> None:
-    """Records that automation has decided on a retrain; the run that carries it out names this decision."""
+    """Records a decision of automation to retrain; the tags of the run that carries it out name the decision."""
     ledger.append_once(
         EventKind.RETRAIN_DECIDED,
         keys=EventKeys(subject=decision, as_of=wanted.as_of),

@@ -36,31 +36,29 @@ if TYPE_CHECKING:
 
 
 def open_outcomes(settings: Settings) -> "Outcomes":
-    """What runs that ended tell the ledger and people."""
+    """Records outcomes of ended runs in ledger and outbox."""
     from fraud_retraining.orchestration.runs.outcomes import Outcomes
 
     return Outcomes(settings, open_ledger(settings), open_outbox(settings), open_store(settings))
 
 
 def retrain_lease(settings: Settings, policy: "LeasePolicy | None" = None) -> dg.ResourceDefinition:
-    """The claim of a run to be the only retrain; entered in the ledger and given back when the run ends."""
+    """The lease of a run; recorded in the ledger and released when the run ends."""
 
     @dg.resource(
         required_resource_keys={"ledger"},
-        description="One retrain at a time, within the budget, whatever asked for it.",
+        description="One retrain at a time, within the budget, for every trigger.",
     )
     def lease(context: dg.InitResourceContext) -> Iterator["RetrainLease"]:
-        from fraud_retraining.orchestration.runs.lease import RetrainLease, failure_of, requester_of
+        from fraud_retraining.orchestration.runs.lease import LeaseRules, RetrainLease, failure_of, requester_of
 
         run, instance = context.run, context.instance
         assert run is not None and instance is not None, "a lease is held by a run"
         opened = RetrainLease(
             context.resources.ledger,
             requester_of(run),
-            settings.budget,
-            when_busy=settings.triggers.when_busy,
-            policy=policy,
-            tell=context.log.info if context.log else None,
+            LeaseRules(settings.budget, settings.triggers.when_busy, policy),
+            notify=context.log.info if context.log else None,
         )
         try:
             yield opened
@@ -71,7 +69,7 @@ def retrain_lease(settings: Settings, policy: "LeasePolicy | None" = None) -> dg
 
 
 def open_release_notifier(settings: Settings) -> "ReleaseNotifier":
-    """Whoever tells people about releases: by the outbox."""
+    """Notifies of releases, through the outbox."""
     from fraud_retraining.orchestration.release_notifier import OutboxReleaseNotifier
 
     return OutboxReleaseNotifier(

@@ -1,8 +1,8 @@
-"""Steps that are tried again: outages pass, bad data and bugs do not.
+"""Retries of steps after an outage; never after bad data or a bug.
 
-Here: how a failure that passes by itself (`domain/alerts/classification.py`) becomes a retry of Dagster's, with the
-pauses of its `RetryPolicy`. The policy is not put on the assets: Dagster then also retries a step that somebody
-interrupted, and knows no exception to it but its own `Failure`, which would hide the error that the command line shows.
+Here: how a recoverable failure (`domain/alerts/classification.py`) becomes a retry of Dagster's, with the pauses of its
+`RetryPolicy`. The policy is not set on the assets: Dagster would then also retry a step that a user interrupted, and
+the only exception that it excludes is its own `Failure`, which would hide the error that the command line shows.
 """
 
 import inspect
@@ -22,19 +22,19 @@ Compute = Callable[..., Any]
 
 
 def retried(compute: Compute) -> Compute:
-    """The compute function of an asset or check, tried again after an outage, in the same run and so the same window.
+    """The compute function of an asset or check, retried after an outage, in the same run and so the same window.
 
-    It must take the resource `settings`. The last attempt fails with the original error.
+    It must require the resource `settings`. The last attempt fails with the original error.
     """
 
     @wraps(compute)
     def once(context: Any, *args: Any, **resources: Any) -> Any:
-        with _outages(context, resources["settings"].retries):
+        with _outages(context, context.resources.settings.retries):
             return compute(context, *args, **resources)
 
     @wraps(compute)
     def piecewise(context: Any, *args: Any, **resources: Any) -> Iterator[Any]:
-        with _outages(context, resources["settings"].retries):
+        with _outages(context, context.resources.settings.retries):
             yield from compute(context, *args, **resources)
 
     return piecewise if inspect.isgeneratorfunction(compute) else once
@@ -65,7 +65,7 @@ def pause(policy: RetryPolicy, attempt: int) -> float:
 
 
 def attempted(work: Callable[[], T], policy: RetryPolicy, log: Any) -> T:
-    """The result of `work`, tried again after an outage: for what Dagster does before the first step."""
+    """The result of `work`, retried after an outage: for what Dagster does before the first step."""
     for attempt in range(1, policy.attempts):
         try:
             return work()

@@ -1,9 +1,10 @@
-"""What retrains took, in the ledger: one entry for each that ended, however it ended.
+"""Time and cost of retrains in the ledger: one entry for each that ended, however it ended.
 
-Here: writing and reading those entries. Not here: what a retrain may take (`domain/retraining/budget.py`).
+Here: writing and reading those entries. Not here: the budget of a retrain (`domain/retraining/budget.py`).
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import date
 from types import MappingProxyType
 
@@ -16,31 +17,34 @@ from fraud_retraining.domain.retraining.leases import Lease
 CHANNEL = "dagster"
 
 
-def record_finished(
-    ledger: Ledger,
-    budget: BudgetPolicy,
-    *,
-    dagster_run_id: str,
-    status: str,
-    seconds: float,
-    trigger: str,
-    as_of: date | None = None,
-    error: str | None = None,
-    stages: Mapping[str, float] = MappingProxyType({}),
-) -> Event | None:
-    """Enter the end of a retrain; of several who tell of the same run the first is believed."""
+@dataclass(frozen=True)
+class FinishedRetrain:
+    """A retrain that ended: its seconds, in all and by stage, and the kind of error that ended it, if one did."""
+
+    dagster_run_id: str
+    status: str
+    seconds: float
+    trigger: str
+    as_of: date | None = None
+    error: str | None = None
+    stages: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+
+
+def record_finished(ledger: Ledger, budget: BudgetPolicy, retrain: FinishedRetrain) -> Event | None:
+    """Record the end of a retrain; None where the end of the same run is recorded already."""
     spending = Spending(
-        dagster_run_id=dagster_run_id,
-        trigger=trigger,
-        status=status,
-        error=error,
-        seconds=round(seconds, 3),
-        cost=round(budget.cost(seconds), 6),
-        stages={name: round(spent, 3) for name, spent in stages.items()},
+        dagster_run_id=retrain.dagster_run_id,
+        trigger=retrain.trigger,
+        status=retrain.status,
+        error=retrain.error,
+        seconds=round(retrain.seconds, 3),
+        cost=round(budget.cost(retrain.seconds), 6),
+        stages={name: round(spent, 3) for name, spent in retrain.stages.items()},
     )
+    # Once a run: worker, successor and clean-up may all report the same end, and the budget must count it once.
     return ledger.append_once(
         EventKind.RETRAIN_FINISHED,
-        keys=EventKeys(subject=dagster_run_id, as_of=as_of),
+        keys=EventKeys(subject=retrain.dagster_run_id, as_of=retrain.as_of),
         payload=spending.model_dump(mode="json"),
         actor="pipeline",
         channel=CHANNEL,
@@ -48,18 +52,17 @@ def record_finished(
 
 
 def record_lost(ledger: Ledger, budget: BudgetPolicy, lease: Lease) -> Event | None:
-    """Enter the end of a retrain whose worker died or fell silent, so that its lease is abandoned."""
+    """Record the end of a retrain whose worker died or stopped its heartbeat, so that its lease is abandoned."""
     if lease.owner is None or lease.purpose.work != "retrain":
         return None
-    return record_finished(
-        ledger,
-        budget,
+    lost = FinishedRetrain(
         dagster_run_id=lease.owner.run_id,
         status=Ending.LOST,
         seconds=(lease.seen_at - lease.taken_at).total_seconds(),
         trigger=lease.purpose.trigger,
         as_of=lease.purpose.as_of,
     )
+    return record_finished(ledger, budget, lost)
 
 
 def past_spendings(ledger: Ledger) -> list[Spent]:

@@ -1,8 +1,8 @@
-"""Which process works on a run, and whether it is still there.
+"""The process of a run, and whether it still exists.
 
-Here: the process's name on its run, as a tag, and what became of it. A process that was killed tells nobody: under
-Dagster's default launcher its run stays started for ever. Not here: what the operating system says of a process
-(`adapters/ledger/processes.py`), and what is done about a dead one (`orchestration/sensors/alerts.py`).
+Here: the process as a tag of its run, and its fate. A killed process reports nothing: under Dagster's default launcher
+its run stays started for ever. Not here: reading processes from the operating system
+(`adapters/ledger/processes.py`), and failing the run of a dead one (`failed_runs.py`).
 """
 
 from enum import StrEnum
@@ -17,7 +17,7 @@ WORKER_TAG = "fraud_retraining/worker"
 
 
 class Fate(StrEnum):
-    """What became of a process."""
+    """Whether a process still exists."""
 
     ALIVE = "alive"
     GONE = "gone"
@@ -25,7 +25,7 @@ class Fate(StrEnum):
 
 
 def worker_of(run: dg.DagsterRun) -> Process | None:
-    """The process that works on a run, as the run says; None where it does not."""
+    """The process in the tag of a run; None without a readable tag."""
     try:
         return Process.model_validate_json(run.tags.get(WORKER_TAG, ""))
     except ValidationError:
@@ -33,15 +33,15 @@ def worker_of(run: dg.DagsterRun) -> Process | None:
 
 
 def fate_of(process: Process | None) -> Fate:
-    """What became of a process; unknown where it cannot be seen from here."""
+    """The fate of a process; unknown for one on another machine."""
     if process is None or not process.machine or process.machine != this_process().machine:
         return Fate.UNKNOWN
     return Fate.GONE if has_ended(process) else Fate.ALIVE
 
 
-@dg.resource(description="Says on the run which process works on it, so that a dead one is noticed.")
+@dg.resource(description="Tags the run with its process, so that a dead process is detected.")
 def worker(context: dg.InitResourceContext) -> Process:
-    """The process that works on the run, which then bears its name."""
+    """This process, written to the tags of the run."""
     here = this_process()
     if context.instance is not None and context.dagster_run is not None:
         context.instance.add_run_tags(context.dagster_run.run_id, {WORKER_TAG: here.model_dump_json()})

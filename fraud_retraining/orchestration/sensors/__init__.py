@@ -1,4 +1,8 @@
-"""The sensors: new days and retrains, alerts, releases, model cards.
+"""Sensors and schedules: what looks for work, and starts runs or sends notices.
 
-Not here: what they decide (`orchestration/sensors/next_runs.py`, `services`).
+`next_runs.py` reads the state and returns the next run; sensors and schedules are thin around it. Not here: the
+decision to retrain (`domain/retraining`), and what is done for releases and alerts (`services`).
+
+Public: `triggering.build_sensors`, `releases.build_sensors`, `alerts.build_alert_sensors`, `model_cards.build_sensor`,
+`schedules.build_schedules`, `next_runs.resume`.
 """

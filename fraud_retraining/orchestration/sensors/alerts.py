@@ -1,7 +1,6 @@
-"""The sensors that see to it that people are told: of runs that could not tell it themselves, and of all else.
+"""Sensors of alerts: dead runs, failed runs without a record, and the delivery of notices.
 
-Here: how often they look, and what they do with what they find. Not here: what a failure means and what is told of it
-(`orchestration/runs/outcomes.py`).
+Here: how often they look. Not here: finding and recording such runs (`orchestration/runs/failed_runs.py`).
 """
 
 from datetime import UTC, datetime
@@ -40,27 +39,27 @@ def build_alert_sensors(settings: Settings) -> list[dg.SensorDefinition]:
         outcomes: dg.ResourceParam[Outcomes],
         registry: dg.ResourceParam[Registry],
     ) -> dg.SkipReason:
-        told = fail_dead(context.instance, outcomes)
-        return dg.SkipReason("; ".join(filter(None, [told, close_abandoned(context.instance, registry)])))
+        failed = fail_dead(context.instance, outcomes)
+        return dg.SkipReason("; ".join(filter(None, [failed, close_abandoned(context.instance, registry)])))
 
     @dg.sensor(
         name=FAILED_RUNS_SENSOR,
         minimum_interval_seconds=30,
         default_status=status,
-        description="Records and tells of failed runs that could not do it themselves.",
+        description="Records failed runs that could not record themselves, and notifies of them.",
     )
     def failed_runs_sensor(context: dg.SensorEvaluationContext, outcomes: dg.ResourceParam[Outcomes]) -> dg.SkipReason:
         now = datetime.now(UTC)
         since = looked_until(context.cursor, now)
         found = notify_unreported(context.instance, outcomes, since)
         context.update_cursor(now.isoformat())
-        return dg.SkipReason(f"told of {', '.join(found)}" if found else "every failed run has told of itself")
+        return dg.SkipReason(f"recorded {', '.join(found)}" if found else "every failed run is recorded")
 
     @dg.sensor(
         name=NOTICES_SENSOR,
         minimum_interval_seconds=15,
         default_status=status,
-        description="Sends what people are to be told to where the settings say, or to the file of alerts.",
+        description="Sends notices to the destinations of the settings, or to the file of alerts.",
     )
     def notices_sensor(
         context: dg.SensorEvaluationContext,

@@ -1,6 +1,6 @@
-"""The sensor that keeps model cards up to date with the record, by whichever way a release was moved.
+"""The sensor that keeps model cards up to date with the ledger, for every channel that moves a release.
 
-Here: how often it looks and what it says. Not here: what a card says (`domain/review/model_card.py`) and writing it
+Here: how often it looks. Not here: the content of a card (`domain/review/model_card.py`) and writing it
 (`services/model_cards.py`).
 """
 
@@ -25,7 +25,7 @@ def build_sensor(settings: Settings) -> dg.SensorDefinition:
         name=MODEL_CARDS_SENSOR,
         minimum_interval_seconds=LOOK_SECONDS,
         default_status=status,
-        description="Writes the model card of every version that the record has something new about.",
+        description="Writes the model card of every version with new events in the ledger.",
     )
     def model_cards_sensor(
         context: dg.SensorEvaluationContext,
@@ -40,7 +40,7 @@ def build_sensor(settings: Settings) -> dg.SensorDefinition:
             written = Cards(ledger, registry, store).refresh_stale()
         except DependencyUnreachable as error:
             return dg.SensorResult(cursor=context.cursor, skip_reason=f"cards stay as they are for now: {error.what}")
-        told = f"cards written: version {', '.join(map(str, written))}" if written else "every card is up to date"
-        return dg.SensorResult(cursor=head, skip_reason=told)
+        summary = f"cards written: version {', '.join(map(str, written))}" if written else "every card is up to date"
+        return dg.SensorResult(cursor=head, skip_reason=summary)
 
     return model_cards_sensor

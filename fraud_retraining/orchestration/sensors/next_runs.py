@@ -1,8 +1,7 @@
-"""What schedules and sensors do: the next ingest, and the retrain that a trigger asks for.
+"""The next run of each job: the days to ingest or to monitor, and the retrain that a trigger requests.
 
-Here: asking what is known, asking the domain, and saying the answer in Dagster's words. Not here: when it is done
-(`orchestration/sensors/schedules.py`, `orchestration/sensors/triggering.py`) and the decision itself
-(`domain/retraining/triggers/`).
+Here: reading the state, calling the domain, and returning its answer as a run request or skip reason. Not here: when
+that is done (`schedules.py`, `triggering.py`) and the decision itself (`domain/retraining/triggers/`).
 """
 
 from collections.abc import Callable, Sequence
@@ -13,8 +12,6 @@ import dagster as dg
 from fraud_retraining.adapters.days.monitoring_reports import live_performance
 from fraud_retraining.adapters.ledger.event_log import EventKeys
 from fraud_retraining.adapters.ledger.ledger import Ledger
-from fraud_retraining.adapters.storage.lake import Lake
-from fraud_retraining.adapters.storage.store import Store
 from fraud_retraining.domain.data.lake_layout import SetAside
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.retraining.requesters import AUTOMATION
@@ -38,8 +35,9 @@ from fraud_retraining.orchestration.names import (
 )
 from fraud_retraining.orchestration.runs.requests import record_decision
 from fraud_retraining.orchestration.state.first_days import remember_first_day
-from fraud_retraining.orchestration.state.monitoring import MonitoringState, former_champions, serving
+from fraud_retraining.orchestration.state.monitoring import MonitoringState, ServedBy, former_champions, serving
 from fraud_retraining.orchestration.state.readiness import Readiness, Work, unbroken
+from fraud_retraining.orchestration.state.sources import Sources
 from fraud_retraining.orchestration.state.trigger_inputs import (
     RETRAINING,
     UNFINISHED,
@@ -47,35 +45,35 @@ from fraud_retraining.orchestration.state.trigger_inputs import (
     collect,
     watched_days,
 )
-from fraud_retraining.settings import Settings
 
 FIRST_WAIT, LONGEST_WAIT = timedelta(minutes=1), timedelta(hours=1)
 
 TickResult = dg.RunRequest | dg.SkipReason
 
 
+def _ignore_set_aside(uri: str, set_aside: Sequence[SetAside]) -> None:
+    """For a caller that notifies of nothing."""
+
+
 def ingest_next(
-    settings: Settings,
-    lake: Lake,
-    store: Store,
-    ledger: Ledger,
+    sources: Sources,
     instance: dg.DagsterInstance,
     now: datetime,
-    notify_set_aside: Callable[[str, Sequence[SetAside]], None] = lambda uri, set_aside: None,
+    notify_set_aside: Callable[[str, Sequence[SetAside]], None] = _ignore_set_aside,
 ) -> TickResult:
-    """The next run of days to ingest, first what a due retrain waits for; one run at a time.
+    """The next run of days to ingest, first those that a due retrain waits for; one run at a time.
 
-    `notify_set_aside` hears of what the lake holds that is no day. What failed is tried again with growing pauses; a
-    day that was refused only when it is delivered again.
+    `notify_set_aside` gets the lake's address and its files that belong to no day. A failed run is tried again after
+    growing pauses; a refused day only when it is delivered again.
     """
     under_way = instance.get_runs(dg.RunsFilter(job_name=INGEST, statuses=UNFINISHED), limit=1)
     if under_way:
         return dg.SkipReason(f"an ingest is under way: Dagster run {under_way[0].run_id[:8]}")
-    readiness = Readiness(settings, lake, store)
+    readiness = Readiness(sources.settings, sources.lake, sources.store)
     try:
-        notify_set_aside(lake.uri, readiness.listing.set_aside)
-        work = readiness.work(candidate_as_of_days(settings, ledger, readiness, now))
-        remember_first_day(settings, readiness.first)
+        notify_set_aside(sources.lake.uri, readiness.listing.set_aside)
+        work = readiness.work(candidate_as_of_days(sources, readiness, now))
+        remember_first_day(sources.settings, readiness.first)
     except DataInvalid as error:
         return dg.SkipReason(str(error))
     if work is None:
@@ -86,23 +84,22 @@ def ingest_next(
     return _ingest(work, len(tried))
 
 
-def monitor_next(
-    settings: Settings, lake: Lake, store: Store, ledger: Ledger, instance: dg.DagsterInstance
-) -> TickResult:
-    """The next run of days to monitor, the oldest first; one run at a time, and what failed with growing pauses."""
+def monitor_next(sources: Sources, instance: dg.DagsterInstance) -> TickResult:
+    """The next run of days to monitor, the oldest first; one run at a time, a failed one again after growing pauses."""
     under_way = instance.get_runs(dg.RunsFilter(job_name=MONITOR, statuses=UNFINISHED), limit=1)
     if under_way:
         return dg.SkipReason(f"monitoring is under way: Dagster run {under_way[0].run_id[:8]}")
     try:
-        champion, latest = serving(ledger), max(lake.days(), default=None)
+        champion, latest = serving(sources.ledger), max(sources.lake.days(), default=None)
     except RecordAltered as altered:
-        return _stopped(ledger, altered)
+        return _stopped(sources.ledger, altered)
     except DataInvalid as error:
         return dg.SkipReason(str(error))
     if champion is None or latest is None:
         return dg.SkipReason("there is no champion yet whose days could be watched")
-    watched = watched_days(settings, latest)
-    due = MonitoringState(settings, lake, store, champion, watched, former_champions(ledger, watched[0])).due()
+    watched = watched_days(sources.settings, latest)
+    served_by = ServedBy(champion, tuple(former_champions(sources.ledger, watched[0])))
+    due = MonitoringState(sources.settings, sources.lake, sources.store, served_by, watched).due()
     if not due:
         return dg.SkipReason(f"every ingested day up to {latest} is watched, as far as labels have matured")
     days = next(unbroken(due))
@@ -114,36 +111,36 @@ def monitor_next(
     return dg.RunRequest(run_key=f"{inputs}:{len(tried)}", tags=tags)
 
 
-def latest_performance(settings: Settings, lake: Lake, store: Store) -> LivePerformance | None:
-    """What the service was worth on the latest mature days; None while no day is judged, or there is no lake."""
+def latest_performance(sources: Sources) -> LivePerformance | None:
+    """Live performance on the latest mature days; None while no day is judged, or there is no lake."""
     try:
-        latest = max(lake.days(), default=None)
+        latest = max(sources.lake.days(), default=None)
     except DataInvalid:
         return None
-    return None if latest is None else live_performance(store, watched_days(settings, latest))
+    return None if latest is None else live_performance(sources.store, watched_days(sources.settings, latest))
 
 
 def retrain_if_due(
-    settings: Settings,
-    lake: Lake,
-    store: Store,
-    ledger: Ledger,
+    sources: Sources,
     instance: dg.DagsterInstance,
     now: datetime,
+    *,
     grace: timedelta = timedelta(0),
     channel: str = AUTOMATION,
 ) -> TickResult:
-    """The retrain that the triggers ask for now, or why there is none.
+    """The retrain that the triggers request now, or the reason for none.
 
-    `grace` is how long a retrain that is due by schedule is left to the schedule itself; `channel` is who looks.
+    `grace` is how long a retrain that is due by schedule is left to the schedule itself; `channel` is the schedule or
+    sensor that decides, for the ledger.
     """
+    ledger = sources.ledger
     try:
-        known = collect(settings, ledger, store, Readiness(settings, lake, store), instance, now, grace)
+        inputs = collect(sources, Readiness(sources.settings, sources.lake, sources.store), instance, now, grace)
     except RecordAltered as altered:
         return _stopped(ledger, altered)
     except DataInvalid as error:
         return dg.SkipReason(str(error))
-    match decide(settings.triggers, known):
+    match decide(sources.settings.triggers, inputs):
         case Skip(reason=reason):
             return dg.SkipReason(reason)
         case Pause() as pause:
@@ -153,18 +150,19 @@ def retrain_if_due(
             if wanted.resumes:
                 resume(ledger, actor=AUTOMATION, channel="automation", reason="the input is another one")
             request = _retrain(wanted, instance)
+            # Before Dagster has the request: a run without a recorded decision would count as typed by a user.
             record_decision(request.tags[DECISION_TAG], wanted, channel, ledger)
             return request
 
 
 def _stopped(ledger: Ledger, altered: RecordAltered) -> dg.SkipReason:
-    """Records that the record was changed; nothing starts by it."""
+    """Records that the ledger was altered; no run starts."""
     ledger.stop_for(altered)
     return dg.SkipReason(str(altered))
 
 
 def resume(ledger: Ledger, *, actor: str, channel: str, reason: str) -> None:
-    """Lets automation go on after it was paused."""
+    """Resumes automation after a pause."""
     ledger.append(
         EventKind.AUTOMATION_RESUMED,
         keys=EventKeys(subject=RETRAINING),
@@ -214,7 +212,7 @@ def _retrain(wanted: Retrain, instance: dg.DagsterInstance) -> dg.RunRequest:
 
 
 def _wait(last: dg.RunRecord, tries: int) -> str | None:
-    """When the next try is, if it is not now."""
+    """Time of the next try; None if it is due."""
     again = last.create_timestamp.astimezone(UTC) + min(FIRST_WAIT * 2 ** (tries - 1), LONGEST_WAIT)
     return f"at {again:%H:%M:%S} UTC" if again > datetime.now(UTC) else None
 

@@ -1,10 +1,10 @@
-"""Sensors that mind releases: deadlines, reminders and news by the record, and the champion by the registry.
+"""Sensors of releases: deadlines, reminders and news from the ledger, and the champion from the registry.
 
-Here: how often they look and what they say. Not here: what is looked at (`services/release_watch.py`) and how people
-are told (the resource `teller`).
+Here: how often they look, and their summaries. Not here: the checks (`services/release_watch.py`) and the notices
+(`orchestration/release_notifier.py`).
 
-Two sensors, because a deadline must pass on time while MLflow is down. Every look can be repeated and be taken by
-several daemons at once: the record takes each thing once.
+Two sensors, because a deadline must pass on time while MLflow is down. Every tick can be repeated, and several daemons
+can run it at once: the ledger records each event once.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,15 +25,14 @@ LOOK_SECONDS = 30
 
 
 def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
-    """The sensors that mind releases."""
+    """The sensors of releases."""
     status = dg.DefaultSensorStatus.STOPPED if settings.starts_stopped else dg.DefaultSensorStatus.RUNNING
 
     @dg.sensor(
         name=RELEASES_SENSOR,
         minimum_interval_seconds=LOOK_SECONDS,
         default_status=status,
-        description="Expires candidates that nobody decided about, reminds reviewers, and tells people what happened "
-        "to releases.",
+        description="Expires candidates without a decision, reminds reviewers, and notifies of changes of releases.",
     )
     def releases_sensor(
         context: dg.SensorEvaluationContext,
@@ -42,18 +41,18 @@ def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
         release_notifier: dg.ResourceParam[ReleaseNotifier],
     ) -> dg.SensorResult:
         watch = ReleaseWatch(ledger, registry, settings.promotion)
-        altered = _minding(watch.check_deadlines, watch)
+        altered = _checked(watch.check_deadlines, watch)
         news = watch.notices_after(int(context.cursor) if context.cursor else None)
         for notice in news.notices:
-            release_notifier.tell(notice)
-        told = altered or _seen(ledger.waiting(), len(news.notices))
-        return dg.SensorResult(cursor=str(news.cursor), skip_reason=told)
+            release_notifier.notify(notice)
+        summary = altered or _summary(ledger.waiting(), len(news.notices))
+        return dg.SensorResult(cursor=str(news.cursor), skip_reason=summary)
 
     @dg.sensor(
         name=CHAMPION_SENSOR,
         minimum_interval_seconds=LOOK_SECONDS,
         default_status=status,
-        description="Finishes promotions whose process ended, and notices a champion that was moved by hand, deleted "
+        description="Finishes promotions whose process ended, and detects a champion that was moved by hand, deleted "
         "or changed.",
     )
     def champion_sensor(
@@ -67,7 +66,7 @@ def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
             finished.extend(watch.check_champion())
 
         try:
-            altered = _minding(look, watch)
+            altered = _checked(look, watch)
         except (Conflict, ChampionLost) as known:
             return dg.SkipReason(known.what)
         moved = ", ".join(f"version {release.version} is {release.state}" for release in finished)
@@ -76,8 +75,8 @@ def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
     return [releases_sensor, champion_sensor]
 
 
-def _minding(look: Callable[[], object], watch: ReleaseWatch) -> str:
-    """Looks; where the record was changed, records that, stops what goes on by itself, and says so."""
+def _checked(look: Callable[[], object], watch: ReleaseWatch) -> str:
+    """Runs a check; where the ledger was altered, stops automation and returns the reason."""
     try:
         look()
     except RecordAltered as altered:
@@ -86,11 +85,11 @@ def _minding(look: Callable[[], object], watch: ReleaseWatch) -> str:
     return ""
 
 
-def _seen(waiting: Sequence[Release], notices: int) -> str:
-    """Which candidates wait, until when, and whether people were told something."""
-    who = [f"version {one.version} waits for a decision{_until(one)}" for one in waiting]
-    told = f"{notices} {'message was' if notices == 1 else 'messages were'} written" if notices else "nothing is new"
-    return "; ".join([*(who or ["no candidate waits for a decision"]), told])
+def _summary(waiting: Sequence[Release], notices: int) -> str:
+    """Which candidates wait, until when, and how many messages were written."""
+    open_releases = [f"version {one.version} waits for a decision{_until(one)}" for one in waiting]
+    news = f"{notices} {'message was' if notices == 1 else 'messages were'} written" if notices else "nothing is new"
+    return "; ".join([*(open_releases or ["no candidate waits for a decision"]), news])
 
 
 def _until(release: Release) -> str:

@@ -8,9 +8,7 @@ from datetime import UTC
 
 import dagster as dg
 
-from fraud_retraining.adapters.ledger.ledger import Ledger
-from fraud_retraining.adapters.storage.lake import Lake
-from fraud_retraining.adapters.storage.store import Store
+from fraud_retraining.domain.retraining.triggers.schedule import SchedulePolicy
 from fraud_retraining.orchestration.names import (
     CLEAN,
     DAILY_CLEAN,
@@ -19,14 +17,29 @@ from fraud_retraining.orchestration.names import (
     RETRAIN,
     RETRAIN_SCHEDULE,
 )
-from fraud_retraining.orchestration.sensors.next_runs import ingest_next, retrain_if_due
+from fraud_retraining.orchestration.sensors.next_runs import TickResult, ingest_next, retrain_if_due
+from fraud_retraining.orchestration.state.sources import Sources
 from fraud_retraining.settings import Settings
+
+RETRAIN_CHANNEL = f"schedule {RETRAIN_SCHEDULE}"
 
 
 def build_schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
     """The schedules under these settings; without `triggers.schedule` there is none for retrains."""
     status = dg.DefaultScheduleStatus.STOPPED if settings.starts_stopped else dg.DefaultScheduleStatus.RUNNING
+    daily_clean = dg.ScheduleDefinition(
+        name=DAILY_CLEAN,
+        job_name=CLEAN,
+        cron_schedule="0 5 * * *",
+        execution_timezone="UTC",
+        default_status=status,
+        description="Removes runs and artifacts that neither `retention` nor an audit keeps.",
+    )
+    policy = settings.triggers.schedule
+    return [_daily_ingest(status), daily_clean, *([_retrain_schedule(policy, status)] if policy else [])]
 
+
+def _daily_ingest(status: dg.DefaultScheduleStatus) -> dg.ScheduleDefinition:
     @dg.schedule(
         name=DAILY_INGEST,
         job_name=INGEST,
@@ -34,47 +47,29 @@ def build_schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
         execution_timezone="UTC",
         default_status=status,
         description="Ingests what has arrived by half past midnight, UTC.",
+        required_resource_keys=Sources.keys(),
     )
-    def daily_ingest(
-        context: dg.ScheduleEvaluationContext,
-        settings: dg.ResourceParam[Settings],
-        lake: dg.ResourceParam[Lake],
-        store: dg.ResourceParam[Store],
-        ledger: dg.ResourceParam[Ledger],
-    ) -> dg.RunRequest | dg.SkipReason:
-        now = context.scheduled_execution_time.astimezone(UTC)
-        return ingest_next(settings, lake, store, ledger, context.instance, now)
+    def daily_ingest(context: dg.ScheduleEvaluationContext) -> TickResult:
+        return ingest_next(Sources.of(context), context.instance, context.scheduled_execution_time.astimezone(UTC))
 
-    daily_clean = dg.ScheduleDefinition(
-        name=DAILY_CLEAN,
-        job_name=CLEAN,
-        cron_schedule="0 5 * * *",
-        execution_timezone="UTC",
-        default_status=status,
-        description="Removes what `retention` and an audit do not keep, and says what.",
-    )
-    if settings.triggers.schedule is None:
-        return [daily_ingest, daily_clean]
-    policy = settings.triggers.schedule
+    return daily_ingest
 
+
+def _retrain_schedule(policy: SchedulePolicy, status: dg.DefaultScheduleStatus) -> dg.ScheduleDefinition:
+    # A cron expression has no "every 48 hours": it would begin anew each month. So it ticks each night, and the trigger
+    # counts the days.
     @dg.schedule(
         name=RETRAIN_SCHEDULE,
         job_name=RETRAIN,
         cron_schedule=f"0 {policy.at_hour_utc} * * *",
         execution_timezone="UTC",
         default_status=status,
-        description=f"Asks each night whether {policy.every_hours} hours have passed since the last as-of day, "
+        description=f"Checks each night whether {policy.every_hours} hours have passed since the last as-of day, "
         "and if so retrains: a true grid, whatever the month's length.",
+        required_resource_keys=Sources.keys(),
     )
-    def retrain_schedule(
-        context: dg.ScheduleEvaluationContext,
-        settings: dg.ResourceParam[Settings],
-        lake: dg.ResourceParam[Lake],
-        store: dg.ResourceParam[Store],
-        ledger: dg.ResourceParam[Ledger],
-    ) -> dg.RunRequest | dg.SkipReason:
+    def retrain_schedule(context: dg.ScheduleEvaluationContext) -> TickResult:
         now = context.scheduled_execution_time.astimezone(UTC)
-        channel = f"schedule {RETRAIN_SCHEDULE}"
-        return retrain_if_due(settings, lake, store, ledger, context.instance, now, channel=channel)
+        return retrain_if_due(Sources.of(context), context.instance, now, channel=RETRAIN_CHANNEL)
 
-    return [daily_ingest, daily_clean, retrain_schedule]
+    return retrain_schedule

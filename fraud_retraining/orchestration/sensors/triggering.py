@@ -1,15 +1,13 @@
-"""Sensors: days that arrived or changed are ingested and watched, and retrains start when a trigger asks for them.
+"""Sensors that start runs: ingests of days that arrived or changed, monitoring, and retrains that a trigger requests.
 
-Here: how often they look and what they say. Not here: what to do then (`orchestration/sensors/next_runs.py`).
+Here: how often they look. Not here: which run starts, and why none does (`next_runs.py`).
 """
 
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from fraud_retraining.adapters.ledger.ledger import Ledger
-from fraud_retraining.adapters.storage.lake import Lake
-from fraud_retraining.adapters.storage.store import Store
 from fraud_retraining.orchestration.names import (
     INGEST,
     INGEST_SENSOR,
@@ -20,77 +18,86 @@ from fraud_retraining.orchestration.names import (
 )
 from fraud_retraining.orchestration.runs.outcomes import Outcomes
 from fraud_retraining.orchestration.sensors.next_runs import (
+    TickResult,
     ingest_next,
     latest_performance,
     monitor_next,
     retrain_if_due,
 )
+from fraud_retraining.orchestration.state.sources import Sources
 from fraud_retraining.settings import Settings
 
 RETRAIN_CHANNEL = f"sensor {RETRAIN_SENSOR}"
 LEAVE_TO_SCHEDULE = timedelta(minutes=2)
+"""A retrain that is due by schedule is left to the schedule for so long, so that the two do not request it twice."""
+
+
+@dataclass(frozen=True)
+class NotifyingSources(Sources):
+    """The sources, and the notices about what is found in them."""
+
+    outcomes: Outcomes
 
 
 def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
     """The sensors that start runs."""
-    status = dg.DefaultSensorStatus.STOPPED if settings.starts_stopped else dg.DefaultSensorStatus.RUNNING
+    return [_ingest_sensor(settings), _retrain_sensor(settings), _monitoring_sensor(settings)]
 
+
+def _status(settings: Settings) -> dg.DefaultSensorStatus:
+    return dg.DefaultSensorStatus.STOPPED if settings.starts_stopped else dg.DefaultSensorStatus.RUNNING
+
+
+def _ingest_sensor(settings: Settings) -> dg.SensorDefinition:
     @dg.sensor(
         name=INGEST_SENSOR,
         job_name=INGEST,
         minimum_interval_seconds=settings.triggers.poll_seconds,
-        default_status=status,
+        default_status=_status(settings),
         description="Ingests days that are missing or have changed, one run at a time: first what a retrain waits for, "
         "then the oldest.",
+        required_resource_keys=NotifyingSources.keys(),
     )
-    def ingest_sensor(
-        context: dg.SensorEvaluationContext,
-        settings: dg.ResourceParam[Settings],
-        lake: dg.ResourceParam[Lake],
-        store: dg.ResourceParam[Store],
-        ledger: dg.ResourceParam[Ledger],
-        outcomes: dg.ResourceParam[Outcomes],
-    ) -> dg.RunRequest | dg.SkipReason:
-        now = datetime.now(UTC)
-        return ingest_next(settings, lake, store, ledger, context.instance, now, outcomes.notify_set_aside)
+    def ingest_sensor(context: dg.SensorEvaluationContext) -> TickResult:
+        sources, now = NotifyingSources.of(context), datetime.now(UTC)
+        return ingest_next(sources, context.instance, now, sources.outcomes.notify_set_aside)
 
+    return ingest_sensor
+
+
+def _retrain_sensor(settings: Settings) -> dg.SensorDefinition:
     @dg.sensor(
         name=RETRAIN_SENSOR,
         job_name=RETRAIN,
         minimum_interval_seconds=settings.triggers.poll_seconds,
-        default_status=status,
-        description="Weighs every trigger, catches up on what the schedule missed, and starts the one retrain that is "
-        "asked for.",
+        default_status=_status(settings),
+        description="Evaluates every trigger, catches up on what the schedule missed, and starts the one retrain that "
+        "is requested.",
+        required_resource_keys=Sources.keys(),
     )
-    def retrain_sensor(
-        context: dg.SensorEvaluationContext,
-        settings: dg.ResourceParam[Settings],
-        lake: dg.ResourceParam[Lake],
-        store: dg.ResourceParam[Store],
-        ledger: dg.ResourceParam[Ledger],
-    ) -> dg.RunRequest | dg.SkipReason:
-        now = datetime.now(UTC)
-        return retrain_if_due(settings, lake, store, ledger, context.instance, now, LEAVE_TO_SCHEDULE, RETRAIN_CHANNEL)
+    def retrain_sensor(context: dg.SensorEvaluationContext) -> TickResult:
+        sources, now = Sources.of(context), datetime.now(UTC)
+        return retrain_if_due(sources, context.instance, now, grace=LEAVE_TO_SCHEDULE, channel=RETRAIN_CHANNEL)
 
+    return retrain_sensor
+
+
+def _monitoring_sensor(settings: Settings) -> dg.SensorDefinition:
     @dg.sensor(
         name=MONITORING_SENSOR,
         job_name=MONITOR,
         minimum_interval_seconds=settings.triggers.poll_seconds,
-        default_status=status,
-        description="Scores the days that the champion serves, compares them with what it has learnt, and judges them "
-        "once their labels are mature; tells people when live performance decays, and when it is back.",
+        default_status=_status(settings),
+        description="Scores the days that the champion serves, measures their drift from its training data, and their "
+        "performance once their labels are mature; notifies when live performance decays, and when it recovers.",
+        required_resource_keys=NotifyingSources.keys(),
     )
-    def monitoring_sensor(
-        context: dg.SensorEvaluationContext,
-        settings: dg.ResourceParam[Settings],
-        lake: dg.ResourceParam[Lake],
-        store: dg.ResourceParam[Store],
-        ledger: dg.ResourceParam[Ledger],
-        outcomes: dg.ResourceParam[Outcomes],
-    ) -> dg.RunRequest | dg.SkipReason:
-        answer = monitor_next(settings, lake, store, ledger, context.instance)
+    def monitoring_sensor(context: dg.SensorEvaluationContext) -> TickResult:
+        sources = NotifyingSources.of(context)
+        answer = monitor_next(sources, context.instance)
+        # Only when nothing is left to monitor: halfway through a range of days the latest performance is not the last.
         if isinstance(answer, dg.SkipReason):
-            outcomes.notify_decay(latest_performance(settings, lake, store))
+            sources.outcomes.notify_decay(latest_performance(sources))
         return answer
 
-    return [ingest_sensor, retrain_sensor, monitoring_sensor]
+    return monitoring_sensor

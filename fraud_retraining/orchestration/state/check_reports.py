@@ -15,7 +15,7 @@ from fraud_retraining.orchestration.names import WINDOW_REPORT
 
 
 def readable_report(data: bytes | None) -> Report | None:
-    """A report as it was kept; one that cannot be read back is as none: the checks gave no result."""
+    """A stored report; None for one that cannot be read back: its checks then count as without a result."""
     try:
         return Report.model_validate_json(data) if data is not None else None
     except ValidationError:
@@ -23,7 +23,7 @@ def readable_report(data: bytes | None) -> Report | None:
 
 
 def require_window_checks(store: Store, window: TrainingWindow) -> None:
-    """Refuses a window whose checks failed, or gave no result, whichever run they ran in.
+    """Refuses a window whose checks failed or have no result, in any run.
 
     Raises:
         DataInvalid: names the checks.
@@ -41,7 +41,11 @@ def require_window_checks(store: Store, window: TrainingWindow) -> None:
 
 
 def refuse_failed(what: str, report: Report) -> None:
-    """Raises what failed."""
+    """Raises the failed checks of a report, if there are any.
+
+    Raises:
+        DataInvalid: names the checks.
+    """
     if report.failed:
         raise DataInvalid(
             what,

@@ -1,7 +1,7 @@
-"""What the store holds of some days, and what of it still stands.
+"""Stored partitions of some days, and which of them are stale.
 
-Here: reading the records of day partitions and comparing them with what they would be made from now. Not here: the
-rules of what depends on what (`domain/features/lineage.py`).
+Here: reading the records of day partitions and comparing their inputs with the present ones. Not here: the dependencies
+between partitions (`domain/features/lineage.py`).
 """
 
 import logging
@@ -37,34 +37,34 @@ FACTS = {
     ENTITY_DAYS: {"facts", "labels"},
     FEATURES: {"label_days", "columns"},
 }
-"""What a record of another version of the project may lack."""
+"""Facts that a record of an older version of the project may lack; such a partition is made again."""
 DAY_ASSETS = tuple(FACTS)
 
 
 class Recipes:
-    """Digests of the settings and the code that partitions are made by, each found when it is first asked for."""
+    """Digests of the settings and the code that partitions are made by, each computed at its first use."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
     @cached_property
     def mapping(self) -> str:
-        """Which column of the lake is which."""
+        """Digest of the mapping of the lake's columns."""
         return digest(self._settings.mapping.model_dump(mode="json"))
 
     @cached_property
     def plan(self) -> str:
-        """Which features a transaction has."""
+        """Digest of the feature plan."""
         return digest(self._settings.feature_plan.model_dump(mode="json"))
 
     @cached_property
     def ingestion_code(self) -> str:
-        """How rows are made canonical and refused."""
+        """Version of the ingestion code."""
         return code_version("ingestion")
 
     @cached_property
     def features_code(self) -> str:
-        """How features are computed."""
+        """Version of the feature code."""
         return code_version("features")
 
     def every(self) -> dict[str, str]:
@@ -86,15 +86,15 @@ def stored_day(partition: Partition) -> StoredDay:
 class Inventory:
     """The records of some days, read once.
 
-    Of the assets in `made`, for who asks what has to be made, a partition that is damaged counts as not there; of
-    others, on which something is built, one whose record cannot be read back raises `IntegrityError`.
+    `made` are the assets that the caller makes: a damaged partition of them counts as missing. A damaged record of the
+    other assets, which the caller only reads, raises `IntegrityError`.
     """
 
     def __init__(self, store: Store, settings: Settings, days: Iterable[date], *, made: Collection[str] = ()) -> None:
         self._store = store
         self._made = made
         self.clashing: dict[date, list[date]] = {}
-        """Days that a day was found to be written otherwise than."""
+        """By day, the days whose keys or categories are written in another form."""
         self._settings = settings
         self._days = tuple(sorted(set(days)))
         self._recipes = Recipes(settings)
@@ -102,12 +102,12 @@ class Inventory:
 
     @property
     def recipes(self) -> Recipes:
-        """By which settings and code partitions are made now."""
+        """Digests of the present settings and code."""
         return self._recipes
 
     @property
     def plan(self) -> FeaturePlan:
-        """Which features a transaction has."""
+        """The feature plan of the settings."""
         return self._settings.feature_plan
 
     @property
@@ -117,17 +117,17 @@ class Inventory:
 
     @cached_property
     def transactions(self) -> dict[date, Partition]:
-        """What was ingested."""
+        """Partitions of `transactions`."""
         return self._records(TRANSACTIONS)
 
     @cached_property
     def entity_days(self) -> dict[date, Partition]:
-        """What was summed up."""
+        """Partitions of `entity_days`."""
         return self._records(ENTITY_DAYS)
 
     @cached_property
     def features(self) -> dict[date, Partition]:
-        """What features were made."""
+        """Partitions of `transaction_features`."""
         return self._records(FEATURES)
 
     def _records(self, asset: str) -> dict[date, Partition]:
@@ -143,25 +143,25 @@ class Inventory:
         return {day: record for day, record in known.items() if day not in damaged}
 
     def before(self, day: date) -> Partition | None:
-        """What was last ingested of a day, be it that its files are damaged now."""
+        """The last ingested partition of a day, even if its files are damaged now."""
         return self.transactions.get(day) or self._damaged.get(TRANSACTIONS, {}).get(day)
 
     @cached_property
     def stored_days(self) -> Mapping[date, StoredDay]:
-        """Of every ingested day, the digests that it has and has had."""
+        """The present and the earlier digests of every ingested day."""
         return {day: stored_day(partition) for day, partition in self.transactions.items()}
 
     def transactions_inputs(self, files: DayFiles) -> dict[str, str]:
-        """What `transactions` of the day would be made from now."""
+        """Inputs of `transactions` of the day as they are now."""
         return lineage.transactions_inputs(files.version, self._recipes.mapping, self._recipes.ingestion_code)
 
     def entity_days_inputs(self, day: date) -> dict[str, str]:
-        """What `entity_days` of the day would be made from now."""
+        """Inputs of `entity_days` of the day as they are now."""
         digests = day_digests(self.transactions[day])
         return lineage.entity_days_inputs(digests, self._recipes.plan, self._recipes.features_code)
 
     def features_inputs(self, day: date) -> dict[str, str]:
-        """What `transaction_features` of the day would be made from now."""
+        """Inputs of `transaction_features` of the day as they are now."""
         return lineage.features_inputs(
             self.plan,
             day,
@@ -206,19 +206,19 @@ class Inventory:
 
     @property
     def _limits(self) -> str:
-        """Digest of how much a day may be: whoever raises it wants a day that was too large to be tried again."""
+        """Digest of the size limits of a day: after a change, a day that was too large is tried again."""
         return digest(self._settings.lake.limits)
 
     def refuse(self, day: date, files: DayFiles, why: str) -> None:
-        """Keeps in mind that the day cannot be read as things are, so that it is not tried again until they change."""
+        """Records that the day is refused, so that it is not tried again until one of its inputs changes."""
         beside = {other.isoformat(): self.transactions[other].inputs for other in self.clashing.get(day, ())}
         refusal = {"inputs": self.transactions_inputs(files), "why": why, "beside": beside, "limits": self._limits}
         self._store.annotate(TRANSACTIONS, day, REFUSED, refusal)
 
     def beside(self, day: date, lake: Mapping[date, DayFiles], reach: timedelta) -> dict[date, Identity]:
-        """How the days around a day write their keys and categories, as far as they are ingested as the lake has them.
+        """Forms of keys and categories on the days around a day that are ingested as they are in the lake now.
 
-        A day that was delivered again does not count until it is ingested: so all days can be changed together.
+        A day that was delivered again does not count until it is ingested: so the form of all days can be changed.
         """
         return {
             other: Identity(**{name: record.facts.get(name, {}) for name in Identity.model_fields})
@@ -230,7 +230,7 @@ class Inventory:
         }
 
     def lake_column(self, name: str) -> str:
-        """A canonical column, or one of a key of several, as people know it: under the lake's name."""
+        """The name in the lake of a canonical column, or of one column of a composite key."""
         mapping = self._settings.mapping
         if name in mapping.key_parts:
             entity, lake = mapping.key_parts[name]
@@ -239,7 +239,7 @@ class Inventory:
         return lake if lake == name else f"{lake} ({name})"
 
     def refusal(self, day: date, files: DayFiles) -> str | None:
-        """Why the day is refused as the lake has it now: it could not be read, or failed its checks."""
+        """Why the day is refused as it is in the lake now: unreadable, or failed checks; None if it is not."""
         if day in self.stale_transactions({day: files}):
             found = self._annotation(day, REFUSED)
             same = (found.get("inputs"), found.get("limits")) == (self.transactions_inputs(files), self._limits)
@@ -276,13 +276,13 @@ class Inventory:
         return datetime.fromisoformat(arrived) if arrived else None
 
     def rules(self, day: date) -> str:
-        """Digest of what the checks of a day go by."""
+        """Digest of all inputs of the checks of a day but its rows."""
         settings = self._settings
         around = [self.earlier_rows(day), self.earlier_columns(day), self.with_day_before(day)]
         return digest([settings.validation, settings.mapping, *around])
 
     def report(self, day: date) -> Report | None:
-        """The checks that were made of the day as it now stands; None when not all of them gave a result."""
+        """The report of the day as it is stored now; None unless every check has a result."""
         try:
             report = Report.model_validate(self._annotation(day, CHECKS))
         except ValidationError:

@@ -1,13 +1,15 @@
-"""Which monitoring of a day stands, which can be made and from what, and which cannot be and why.
+"""State of the monitoring of a day: up to date, to be made from which inputs, or not possible and why.
 
-Here: comparing what the store holds with what it would be made from now, for the champion and some days. Not here:
-making it (`orchestration/assets/monitoring.py`).
+Here: comparing stored monitoring with its present inputs, for the champion and some days. Not here: making it
+(`orchestration/assets/monitoring.py`).
 
-Three rules make the numbers honest. A day is scored once, by the champion of the time, be it that a later one is
-promoted before the scores are made; a later champion does not score it again, and when the day's rows are delivered
-anew the same version does. A day from which a model has learnt is never
-held against it. And scores of a day that was over when their model was made are not live: they are no performance.
-Performance is that of the service: of a week, by the scores that served it, whoever was champion on each day.
+Four rules keep the numbers valid:
+
+- A day is scored once, by the champion of that time, even if a later one is promoted before the scores are made. A
+  later champion does not score it again; when the day's rows are delivered again, the same version scores them.
+- A model is never measured on a day that it was trained on.
+- Scores of a day up to the as-of day of their model are not live, and no performance is computed from them.
+- Performance is that of the service: of a week, by the scores that served it, of any version.
 """
 
 import logging
@@ -39,7 +41,7 @@ VERSION, HINDSIGHT = "version", "hindsight"
 
 
 class Serving(Value):
-    """The champion, as far as monitoring needs to know it."""
+    """The facts about a champion that monitoring needs."""
 
     version: int
     fingerprint: str
@@ -48,7 +50,7 @@ class Serving(Value):
 
     @classmethod
     def of(cls, version: ModelVersion) -> "Serving":
-        """A version of the registry."""
+        """From a version of the registry."""
         return cls(
             version=version.version,
             fingerprint=version.fingerprint,
@@ -58,22 +60,30 @@ class Serving(Value):
 
     @property
     def name(self) -> str:
-        """What people call it."""
+        """Its name in messages."""
         return f"champion version {self.version} (as of {self.as_of})"
 
 
 @dataclass(frozen=True)
+class ServedBy:
+    """The champion, and those that served before it, the latest first."""
+
+    champion: Serving | None
+    former: tuple[Serving, ...] = ()
+
+
+@dataclass(frozen=True)
 class NotMade:
-    """There is nothing to make of a day, and why; not an error."""
+    """Nothing to make for a day, with the reason; not an error."""
 
     reason: str
 
 
 @dataclass(frozen=True)
 class Make:
-    """Something of a day that is missing or out of date, and what it is to be made from.
+    """Monitoring of a day that is missing or out of date, with its inputs.
 
-    `version` made the scores; `recent` are the days that are judged together.
+    `version` is the model of the scores; `recent` are the days that are measured together.
     """
 
     inputs: dict[str, str]
@@ -92,13 +102,12 @@ class MonitoringState:
         settings: Settings,
         lake: Lake,
         store: Store,
-        champion: Serving | None,
+        served_by: ServedBy,
         days: Iterable[date],
-        former: Iterable[Serving] = (),
     ) -> None:
         self.settings = settings
-        self.champion = champion
-        self._former = tuple(former)
+        self.champion = served_by.champion
+        self._former = served_by.former
         self.days = tuple(sorted(set(days)))
         self._lake = lake
         self._store = store
@@ -121,7 +130,7 @@ class MonitoringState:
 
     @cached_property
     def _scores(self) -> dict[date, tuple[Partition, str]]:
-        """What was recorded of scores, and what is damaged of them; who made them is known all the same."""
+        """Records of scores with the problem of damaged ones, whose record still names the version."""
         found = {}
         for day, (record, problem) in self._store.standing(SCORED, self._around).items():
             if problem:
@@ -131,19 +140,17 @@ class MonitoringState:
         return found
 
     def _scorer(self, day: date) -> Partition | None:
-        """The record of a day's scores, be they damaged."""
+        """The record of a day's scores, also if they are damaged."""
         return self.scored.get(day) or self._scores.get(day, (None, ""))[0]
 
-    def has_scored(self, record: Partition) -> None:
-        """Takes note of scores that were made meanwhile."""
+    def add_scores(self, record: Partition) -> None:
+        """Adds scores that were made since."""
         self.scored[record.day] = record
 
     @property
     def metrics(self) -> MetricsPolicy:
-        """How the gates measure a model; monitoring does it alike."""
+        """The metrics of the gates; monitoring measures the same."""
         return MetricsPolicy(**self.settings.gates.model_dump(include=set(MetricsPolicy.model_fields)))
-
-    # ------------------------------------------------------------ scores
 
     def scores(self, day: date) -> Plan:
         """The scores of a day.
@@ -165,12 +172,12 @@ class MonitoringState:
         return Make(inputs, version=serving.version)
 
     def _champion_of(self, day: date) -> Serving | None:
-        """Who served on a day: the last that was promoted of those made before it, else the present champion."""
+        """The champion on a day: the last promoted of those with an earlier as-of day, else the present one."""
         made_before = (one for one in (self.champion, *self._former) if one is not None and one.as_of < day)
         return next(made_before, self.champion)
 
     def _facts(self, day: date) -> str:
-        """Digest of a day's transactions but for their labels: what scores are of."""
+        """Digest of a day's transactions without their labels: the input of scores."""
         if day not in self.inventory.transactions:
             raise DataInvalid(f"transactions of {day} have not been ingested", remedy=f"ingest {day} first.")
         return day_digests(self.inventory.transactions[day]).facts
@@ -189,8 +196,6 @@ class MonitoringState:
                 remedy=f"materialize transaction_features of {day}; the job `ingest` does.",
             )
         return found
-
-    # ------------------------------------------------------------ drift
 
     def drift(self, day: date) -> Plan:
         """The drift report of a day.
@@ -222,7 +227,7 @@ class MonitoringState:
         return found if found and self.champion and found.facts[FINGERPRINT] == self.champion.fingerprint else None
 
     def mature_labels(self, day: date) -> FraudDay | str:
-        """The labels of the day that has become mature with `day`, or why they say nothing about the champion."""
+        """Label counts of the day that becomes mature on `day`, or why they cannot be compared with the champion's."""
         mature = day - self._delay
         record = self.inventory.features.get(mature)
         if self.champion is not None and mature <= self.champion.training.end:
@@ -233,8 +238,6 @@ class MonitoringState:
             digest=record.digest, features_digest=record.digest, label_days=record.facts["label_days"]
         ).known(day)
         return FraudDay(day=mature, rows=rows, frauds=frauds)
-
-    # ------------------------------------------------------------ performance
 
     def performance(self, day: date) -> Plan:
         """The live performance of a day.
@@ -286,10 +289,8 @@ class MonitoringState:
         known = self._store.readable(asset, [day]).get(day)
         return known if known is not None and known.inputs == wanted.inputs and is_whole(known) else wanted
 
-    # ------------------------------------------------------------ what is due
-
     def due(self) -> dict[date, tuple[str, ...]]:
-        """The days with something to be made, oldest first, and what; days that are not ingested yet are left out."""
+        """Days with monitoring to be made, oldest first, and its assets; days that are not ingested are left out."""
         found = {}
         for day in self.days:
             if day in self.inventory.transactions and self._featured(day):
@@ -302,7 +303,7 @@ class MonitoringState:
         return {day: assets for day, assets in found.items() if assets}
 
     def _performance_is_due(self, day: date) -> bool:
-        """Whether performance is to be made, be it after scores that are to be made first."""
+        """Whether performance has to be made, also if its scores have to be made first."""
         if not isinstance(self.scores(day), Make):
             return isinstance(self.performance(day), Make)
         known, champion = self._scorer(day), self._champion_of(day)
@@ -315,10 +316,10 @@ class MonitoringState:
 
 
 def serving(ledger: Ledger) -> Serving | None:
-    """The champion as the ledger knows it, for who must not wait for MLflow; None while there is none.
+    """The champion as the ledger has it, without a call to MLflow; None while there is none.
 
     Raises:
-        DataInvalid: the ledger does not say what it has learnt from.
+        DataInvalid: the ledger has no training days of it.
     """
     release = ledger.champion()
     if release is None:
@@ -330,9 +331,9 @@ def serving(ledger: Ledger) -> Serving | None:
 
 
 def former_champions(ledger: Ledger, first: date) -> Iterator[Serving]:
-    """Who served before the present champion, the latest first, back to the first that was made before a day.
+    """Champions before the present one, the latest first, back to the first with an as-of day before `first`.
 
-    One of which the ledger does not say what it has learnt from is left out.
+    A champion without training days in the ledger is left out.
     """
     for release in ledger.latest_champions():
         found = _recorded(release, ledger)
@@ -355,7 +356,7 @@ def _recorded(release: Release, ledger: Ledger) -> Serving | None:
 
 
 def no_profile(name: str) -> DataInvalid:
-    """A champion whose training window has left no profile."""
+    """The error for a champion without a reference profile."""
     return DataInvalid(
         f"{name} has no reference profile, so no day can be held against it",
         remedy="promote a model that this version of the project has trained: its window leaves one behind.",

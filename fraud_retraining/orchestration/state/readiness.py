@@ -1,7 +1,7 @@
-"""Which days still have to be ingested, and of which as-of days the window can be built.
+"""Days that still have to be ingested, and as-of days whose window can be built.
 
 Here: comparing the lake with the store for all the days that a retrain needs. Not here: what makes a partition stale
-(`domain/features/lineage.py`) and who starts the runs (`commands/implementation/pipeline.py`,
+(`domain/features/lineage.py`) and starting the runs (`commands/implementation/pipeline.py`,
 `orchestration/sensors/triggering.py`).
 """
 
@@ -35,30 +35,30 @@ DAYS_IN_ONE_RUN = 62
 
 
 class Work(Value):
-    """A run of days that one Dagster run can ingest, and the assets that it has to make of them."""
+    """A range of days that one Dagster run can ingest, and the assets that it has to make."""
 
     days: DayRange
     assets: tuple[str, ...]
-    inputs: str = Field(description="Digest of what the days are to be made from.")
+    inputs: str = Field(description="Digest of the inputs of the days.")
 
 
 class Ready(Value):
-    """An as-of day whose window can be built now; `inputs` is the digest of what its model would be made from."""
+    """An as-of day whose window can be built now; `inputs` is the digest of the inputs of its model."""
 
     as_of: date
     inputs: str
 
 
 class NotReady(Value):
-    """An as-of day whose window cannot be built yet, and why."""
+    """An as-of day whose window cannot be built yet, with the reason."""
 
     as_of: date
     why: str
-    pending: bool = Field(False, description="Whether all that is missing is an ingest of days that have arrived.")
+    pending: bool = Field(False, description="Whether only an ingest of days that have arrived is missing.")
 
 
 def days_of_window(settings: Settings, as_of: date) -> WindowDays:
-    """The days that an as-of day means under these settings.
+    """The days of the window of an as-of day under these settings.
 
     Raises:
         SettingsError: there is no such window.
@@ -87,7 +87,11 @@ def days_behind(settings: Settings, days: Iterable[date]) -> list[date]:
 
 
 def unbroken(days: Iterable[date], longest: int | None = None) -> Iterator[DayRange]:
-    """Runs of days without a gap, each of which one Dagster run can take."""
+    """Ranges of days without a gap, of at most `longest` days each.
+
+    >>> [str(days.end) for days in unbroken([date(2024, 3, 1), date(2024, 3, 2), date(2024, 3, 5)])]
+    ['2024-03-02', '2024-03-05']
+    """
     ordered = sorted(days)
     for _, run in groupby(enumerate(ordered), key=lambda pair: pair[1].toordinal() - pair[0]):
         members = [day for _, day in run]
@@ -130,7 +134,7 @@ class Readiness:
         return min(self.listing.days, default=None)
 
     def reach_back_to(self, as_of: date) -> None:
-        """Also reads what a retrain of an earlier as-of day needs; to be said before anything is asked about it."""
+        """Includes the days of an earlier as-of day; must be called before anything is read about it."""
         self._earliest = as_of
 
     @cached_property
@@ -161,7 +165,7 @@ class Readiness:
     def within_reach(self) -> date | None:
         """The last as-of day before the latest for which no more than features have to be made; None if the latest is.
 
-        It is read on its own: nothing that it needs beyond what later days do is to be ingested for it.
+        It is read by itself: no day is ingested only for it that later as-of days do not need.
         """
         if self.latest is None or self._store.readable(TRANSACTIONS, [self.latest]):
             return None
@@ -177,7 +181,7 @@ class Readiness:
 
     @cached_property
     def inventory(self) -> Inventory:
-        """What the store holds of them."""
+        """The stored partitions of the arrived days, and of the days before them that checks compare with."""
         first = min(self.arrived, default=None)
         before = (
             [first - timedelta(days=n) for n in range(1, self._settings.validation.trailing_days + 1)] if first else []
@@ -192,7 +196,7 @@ class Readiness:
 
     @cached_property
     def stale(self) -> list[date]:
-        """Days that have to be ingested or summed up, oldest first; refused ones are not asked again."""
+        """Days whose transactions or entity days have to be made, oldest first; without refused ones."""
         current = {day: files for day, files in self.arrived.items() if day not in self.refused}
         unreported = {day for day in self.inventory.transactions if self.inventory.report(day) is None}
         found = {*self.inventory.stale_transactions(current), *self.inventory.stale_entity_days(), *unreported}
@@ -200,19 +204,19 @@ class Readiness:
 
     @cached_property
     def stale_features(self) -> list[date]:
-        """Days whose features have to be made, oldest first; not those that look back on a day that is not sound."""
+        """Days whose features have to be made, oldest first; without those that look back on a refused or stale day."""
         unsound = {*self.refused, *self.stale}
         plan = self._settings.feature_plan
         sound = [day for day in self.featured if not unsound & {day, *lookback(plan, day)}]
         return self.inventory.stale_features(sound)
 
-    def work(self, asked: Iterable[date] = ()) -> Work | None:
-        """The next run of days to ingest; None when everything is as the lake has it.
+    def work(self, as_of_days: Iterable[date] = ()) -> Work | None:
+        """The next days to ingest; None when the store is as the lake.
 
-        First the features that keep one of the as-of days from being ready that are asked about, if its days are in:
-        days that arrive meanwhile do not keep a retrain waiting. Then days, the oldest first, and then other features.
+        First the features that one of `as_of_days` still needs, if its days are ingested: days that arrive in the
+        meantime do not delay its retrain. Then days, the oldest first, and then other features.
         """
-        for as_of in sorted(asked):
+        for as_of in sorted(as_of_days):
             missing = self._missing_features(as_of)
             for days in unbroken(missing, DAYS_IN_ONE_RUN):
                 return self._work(days, (FEATURES,))
@@ -226,7 +230,7 @@ class Readiness:
         return None
 
     def _missing_features(self, as_of: date) -> list[date]:
-        """Days of a window whose features have to be made, where that is all that its as-of day waits for."""
+        """Days of a window whose features have to be made, if nothing else of the window is missing."""
         days = days_of_window(self._settings, as_of)
         if self._hindrance(as_of, days) is not None or self._stale_behind(days):
             return []
@@ -240,8 +244,8 @@ class Readiness:
             return NotReady(as_of=as_of, why=why)
         pending = self._pending(days)
         if pending:
-            told = f"{_several(pending)} still {'has' if len(pending) == 1 else 'have'} to be ingested"
-            return NotReady(as_of=as_of, why=told, pending=True)
+            why = f"{_several(pending)} still {'has' if len(pending) == 1 else 'have'} to be ingested"
+            return NotReady(as_of=as_of, why=why, pending=True)
         return Ready(as_of=as_of, inputs=self._inputs(as_of, days))
 
     def rows_after(self, as_of: date | None) -> int:
@@ -273,7 +277,7 @@ class Readiness:
         return self._stale_behind(days) or [day for day in days.needed if day in self.stale_features]
 
     def _stale_behind(self, days: WindowDays) -> list[date]:
-        """The days of a window, and those behind them, that have to be ingested or summed up."""
+        """Days of a window, and those that their features look back on, that are stale."""
         behind = set(days_behind(self._settings, days.needed))
         return [day for day in self.stale if day in behind]
 

@@ -1,7 +1,7 @@
-"""Registered versions whose days were rewritten since: the ledger says so once, and MLflow shows it as tags.
+"""Registered versions that cannot be trained again because their days were rewritten: an event, and tags in MLflow.
 
-Here: reading what versions used and what the store holds now, and recording the answer. Not here: what makes a version
-irreproducible (`domain/data/reproducibility.py`).
+Here: comparing the digests that versions used with those in the store, and recording the result. Not here: what makes a
+version irreproducible (`domain/data/reproducibility.py`).
 """
 
 from collections.abc import Iterable, Mapping
@@ -24,10 +24,10 @@ TAG, REASON_TAG = "reproducible", "not_reproducible_because"
 def mark_versions(
     settings: Settings, store: Store, registry: Registry, ledger: Ledger, days: Iterable[date] | None = None
 ) -> None:
-    """Compares what registered versions used with what the store holds now; with `days`, only of those days.
+    """Compares the days that registered versions used with the store; with `days`, only those days.
 
-    A version that turns out to be irreproducible is tagged, and so is one whose days are back; all others are left
-    alone. The ledger keeps each such change once. A tag that a crash left out is made up for.
+    A version that became irreproducible is tagged, and so is one whose days are as before again; others stay as they
+    are. The ledger records each change once. A tag that is missing after a crash is written by the next call.
     """
     used = _used_days(ledger)
     every = {day for fingerprint in used.values() for day in fingerprint.days}
@@ -42,7 +42,7 @@ def mark_versions(
 
 
 def _used_days(ledger: Ledger) -> dict[int, Fingerprint]:
-    """What determined each version, as it was recorded when it was trained."""
+    """The recorded fingerprint of each version."""
     trained = {
         release.version: ledger.last(EventKind.MODEL_TRAINED, fingerprint=release.fingerprint)
         for release in ledger.releases()
@@ -55,7 +55,7 @@ def _used_days(ledger: Ledger) -> dict[int, Fingerprint]:
 
 
 def _judged(version: int, fingerprint: Fingerprint, inventory: Inventory, ledger: Ledger) -> Reproducibility | None:
-    """What holds of a version; None for one whose days are intact and always were."""
+    """The reproducibility of a version; None if its days were never rewritten."""
     same_rules = fingerprint.features_policy == digest(inventory.plan)
     used = {day: pin.digest for day, pin in fingerprint.days.items()}
     known = recorded_reproducibility(ledger, version)
@@ -78,7 +78,7 @@ def _record(version: int, fingerprint: Fingerprint, found: Reproducibility | Non
 
 
 def _tag(registry: Registry, judged: Mapping[int, Reproducibility]) -> None:
-    """Tags the versions that MLflow still has and that say otherwise."""
+    """Writes the tags of versions that MLflow still has, where they differ."""
     if not judged:
         return
     for version in registry.versions():
@@ -89,7 +89,7 @@ def _tag(registry: Registry, judged: Mapping[int, Reproducibility]) -> None:
 
 
 def recorded_reproducibility(ledger: Ledger, version: int) -> Reproducibility | None:
-    """What the ledger last said about a version; None where it never had to."""
+    """The last recorded reproducibility of a version; None without a record."""
     event = ledger.last(EventKind.REPRODUCIBILITY_CHANGED, version=version)
     return Reproducibility(rewritten=event.payload["rewritten"]) if event else None
 

@@ -1,6 +1,6 @@
-"""What is known when a decision about a retrain is made.
+"""The inputs of a decision about a retrain.
 
-Here: reading it together from ledger, lake, store and Dagster's runs. Not here: the decision
+Here: collecting them from ledger, lake, store and Dagster's runs. Not here: the decision
 (`domain/retraining/triggers/`).
 """
 
@@ -25,7 +25,8 @@ from fraud_retraining.orchestration.names import (
     RETRAIN,
 )
 from fraud_retraining.orchestration.state.readiness import Readiness, Ready
-from fraud_retraining.orchestration.tags import as_of_of
+from fraud_retraining.orchestration.state.sources import Sources
+from fraud_retraining.orchestration.tags import as_of_day
 from fraud_retraining.settings import Settings
 
 RETRAINING = "retraining"
@@ -40,26 +41,25 @@ UNFINISHED = [
 
 
 def collect(
-    settings: Settings,
-    ledger: Ledger,
-    store: Store,
+    sources: Sources,
     readiness: Readiness,
     instance: dg.DagsterInstance,
     now: datetime,
     grace: timedelta = timedelta(0),
 ) -> TriggerInputs:
-    """Everything that the decision rests on, as of now.
+    """The inputs of all triggers, as of now.
 
     Raises:
         DataInvalid: there is no lake.
-        DependencyUnreachable: something could not be read; then nothing is decided.
+        DependencyUnreachable: a source could not be read; then nothing is decided.
     """
+    settings, ledger = sources.settings, sources.ledger
     days = answered_days(ledger)
     answered = max(days, default=None)
     requests = [event for event in ledger.events(EventKind.RETRAIN_REQUESTED) if event.payload.get("automatic", True)]
     left = unfinished(ledger, answered)
-    found = [readiness.of(as_of) for as_of in candidate_as_of_days(settings, ledger, readiness, now)]
-    watched = Watched.of(settings, ledger, store, readiness.latest)
+    found = [readiness.of(as_of) for as_of in candidate_as_of_days(sources, readiness, now)]
+    watched = Watched.of(settings, ledger, sources.store, readiness.latest)
     return TriggerInputs(
         now=now,
         grace=grace,
@@ -81,14 +81,14 @@ def collect(
 
 
 class Watched(NamedTuple):
-    """What monitoring has found: drift from what the present champion has learnt, and what the service was worth."""
+    """Results of monitoring: drift from the training data of the champion, and live performance."""
 
     drift: tuple[DriftDay, ...] = ()
     performance: LivePerformance | None = None
 
     @classmethod
     def of(cls, settings: Settings, ledger: Ledger, store: Store, latest: date | None) -> "Watched":
-        """Drift against the ledger's champion, and live performance by whoever served, of the latest days."""
+        """Drift against the ledger's champion, and live performance of all versions that served, of the latest days."""
         champion = ledger.champion()
         if champion is None or latest is None:
             return cls()
@@ -107,27 +107,28 @@ def watched_days(settings: Settings, latest: date) -> list[date]:
     return [latest - timedelta(days=n) for n in range(span - 1, -1, -1)]
 
 
-def candidate_as_of_days(settings: Settings, ledger: Ledger, readiness: Readiness, now: datetime) -> list[date]:
-    """As-of days that a decision may want, oldest first: due ones, one that was left unfinished, and the latest.
+def candidate_as_of_days(sources: Sources, readiness: Readiness, now: datetime) -> list[date]:
+    """As-of days that a decision may choose, oldest first: due ones, an unfinished one, and the latest.
 
-    Where days arrive faster than they are made ready, the latest never is. So the last one for which at most features
-    have to be made is among them.
+    Where days arrive faster than they are ingested, the latest is never ready. So the last as-of day that lacks only
+    features is among them.
 
     Raises:
         DataInvalid: there is no lake.
     """
     if readiness.latest is None:
         return []
+    settings, ledger = sources.settings, sources.ledger
     answered = last_as_of(ledger)
     left = unfinished(ledger, answered)
-    asked = days_to_check(settings.triggers, answered, readiness.latest, now)
+    wanted = days_to_check(settings.triggers, answered, readiness.latest, now)
     if left is not None and left.as_of <= readiness.latest:
-        asked = [*asked, left.as_of]
+        wanted = [*wanted, left.as_of]
     within_reach = readiness.within_reach()
     if within_reach is not None and (answered is None or within_reach > answered):
-        asked = [*asked, within_reach, *_last_due(settings, answered, now, within_reach)]
-    readiness.reach_back_to(min(asked))
-    return sorted(set(asked))
+        wanted = [*wanted, within_reach, *_last_due(settings, answered, now, within_reach)]
+    readiness.reach_back_to(min(wanted))
+    return sorted(set(wanted))
 
 
 def _last_due(settings: Settings, answered: date | None, now: datetime, until: date) -> list[date]:
@@ -138,14 +139,14 @@ def _last_due(settings: Settings, answered: date | None, now: datetime, until: d
 
 
 def last_as_of(ledger: Ledger) -> date | None:
-    """The latest as-of day that came to an answer."""
+    """The latest as-of day with an outcome."""
     return max(answered_days(ledger), default=None)
 
 
 def answered_days(ledger: Ledger) -> frozenset[date]:
-    """The as-of days that came to an answer: a release that was decided upon, or gates that failed.
+    """The as-of days with an outcome: a release that was decided, or failed gates.
 
-    A retrain that died on the way came to none, and is asked for again.
+    A retrain whose process died has none, and is requested again.
     """
     halfway = {release.as_of for release in ledger.releases(ReleaseState.REGISTERED)}
     registered = {release.as_of for release in ledger.releases()} - halfway
@@ -154,31 +155,31 @@ def answered_days(ledger: Ledger) -> frozenset[date]:
 
 
 def unfinished(ledger: Ledger, answered: date | None) -> Unfinished | None:
-    """The last retrain that failed, if it is of a day after the last answer and may be begun again as it was."""
+    """The last failed retrain, if its as-of day is after the last outcome and a new try can succeed."""
     failures = [event for event in ledger.events(EventKind.RETRAIN_FAILED) if event.as_of is not None]
     newer = [event for event in failures if answered is None or (event.as_of is not None and event.as_of > answered)]
     if not newer:
         return None
     failed = newer[-1]
     run_id = failed.payload.get("dagster_run_id")
-    asked = ledger.last(EventKind.RETRAIN_REQUESTED, subject=run_id) if run_id else None
-    told = asked.payload if asked is not None else failed.payload
-    triggers = tuple(name for name in str(told.get("trigger", "")).split("+") if name in trigger_names())
+    request = ledger.last(EventKind.RETRAIN_REQUESTED, subject=run_id) if run_id else None
+    payload = request.payload if request is not None else failed.payload
+    triggers = tuple(name for name in str(payload.get("trigger", "")).split("+") if name in trigger_names())
     if not triggers or not begins_again(str(failed.payload.get("category")), triggers):
         return None
-    since = told.get("drift_since")
+    since = payload.get("drift_since")
     assert failed.as_of is not None
     return Unfinished(
         as_of=failed.as_of,
         triggers=triggers,
-        reason=first_reason(str(told.get("reason") or "")),
+        reason=first_reason(str(payload.get("reason") or "")),
         cause=str(failed.payload.get("category")),
         drift_since=date.fromisoformat(since) if since else None,
     )
 
 
 def paused(ledger: Ledger) -> Paused | None:
-    """Since when and why retrains are not started any more; None while they are."""
+    """The pause of automatic retrains, with its cause; None while they are started."""
     last = ledger.last((EventKind.AUTOMATION_PAUSED, EventKind.AUTOMATION_RESUMED), subject=RETRAINING)
     if last is None or last.kind == EventKind.AUTOMATION_RESUMED:
         return None
@@ -189,11 +190,11 @@ def paused(ledger: Ledger) -> Paused | None:
 
 
 def running(instance: dg.DagsterInstance, ledger: Ledger) -> Running | None:
-    """The oldest retrain that Dagster has queued or under way, or one that runs without this Dagster knowing of it."""
+    """The oldest retrain that is queued or running in Dagster, or one that holds the lease outside of this Dagster."""
     records = instance.get_run_records(dg.RunsFilter(job_name=RETRAIN, statuses=UNFINISHED), ascending=True, limit=1)
     for record in records:
         return Running(
-            as_of=as_of_of(record.dagster_run.tags),
+            as_of=as_of_day(record.dagster_run.tags),
             since=record.create_timestamp.astimezone(UTC),
             by=f"Dagster run {record.dagster_run.run_id[:8]}",
         )
@@ -208,14 +209,14 @@ def _is_answer(event: Event) -> bool:
 
 
 class AnsweredAsOf(NamedTuple):
-    """A request, and the as-of day whose retrain answered it."""
+    """A request, and the as-of day of the retrain that had an outcome for it."""
 
     request: Event
     answered: date
 
 
 def answers_to(requests: Sequence[Event], trigger: str, answered: Collection[date]) -> AnsweredAsOf | None:
-    """The last request of a trigger that came to an answer: by the retrain of its day, or by the next one that did."""
+    """The last request of a trigger with an outcome: of the retrain of its as-of day, or of a later one."""
     for request in reversed(requests):
         if request.as_of is None or trigger not in request.payload["trigger"].split("+"):
             continue
@@ -237,7 +238,7 @@ def _last_performance(requests: Sequence[Event], answered: Collection[date]) -> 
 
 
 def _failed(ledger: Ledger, requests: Sequence[Event]) -> Iterator[Failed]:
-    """Failures since automation was last resumed, with what their retrain was to be made from."""
+    """Failures since automation was last resumed, with the inputs of their retrains."""
     resumed = ledger.last(EventKind.AUTOMATION_RESUMED, subject=RETRAINING)
     inputs = {event.payload.get("dagster_run_id"): event.payload.get("inputs") for event in requests}
     for event in ledger.events(EventKind.RETRAIN_FAILED, after=resumed.seq if resumed else 0):

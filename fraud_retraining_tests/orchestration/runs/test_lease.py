@@ -17,9 +17,9 @@ from fraud_retraining.domain.retraining.budget import BudgetPolicy
 from fraud_retraining.domain.retraining.leases import LeasePolicy, Owner, Purpose
 from fraud_retraining.domain.retraining.statuses import RetrainStatus
 from fraud_retraining.domain.values.errors import BudgetExceeded, Busy, Conflict
-from fraud_retraining.orchestration.runs.lease import RetrainLease, RunRequester, requester_of
+from fraud_retraining.orchestration.runs.lease import LeaseRules, RetrainLease, RunRequester, requester_of
 from fraud_retraining.orchestration.runs.resource_definitions import retrain_lease
-from fraud_retraining.orchestration.runs.spending import record_finished
+from fraud_retraining.orchestration.runs.spending import FinishedRetrain, record_finished
 from fraud_retraining.settings import Settings
 
 AS_OF = date(2026, 11, 23)
@@ -42,7 +42,9 @@ def ledger(tmp_path: Path) -> Ledger:
 
 
 def lease_of(ledger: Ledger, run: str = "a", **more: Any) -> RetrainLease:
-    return RetrainLease(ledger, RunRequester(run, AS_OF, "schedule+drift"), **{"budget": BudgetPolicy(), **more})
+    rules = LeaseRules(**{"budget": BudgetPolicy(), **{k: v for k, v in more.items() if k != "clock"}})
+    clock = {"clock": more["clock"]} if "clock" in more else {}
+    return RetrainLease(ledger, RunRequester(run, AS_OF, "schedule+drift"), rules, **clock)
 
 
 def finished(ledger: Ledger) -> list[tuple[str, str]]:
@@ -71,7 +73,7 @@ class TestHolding:
         clock = Clock()
         lease = lease_of(ledger, budget=BudgetPolicy(price_per_hour=12), clock=clock)
         lease.hold()
-        lease.came_to(RetrainStatus.PROMOTED)
+        lease.record_outcome(RetrainStatus.PROMOTED)
         clock.seconds = 1800
         lease.close(None)
         lease.close(None)
@@ -104,14 +106,14 @@ class TestHolding:
         lease = lease_of(ledger)
         lease.hold()
         if outcome is not None:
-            lease.came_to(outcome)
+            lease.record_outcome(outcome)
         lease.close(failure)
         payload = only(ledger, EventKind.RETRAIN_FINISHED).payload
         assert (payload["status"], payload["error"]) == (status, failure)
 
     def test_of_two_who_tell_of_one_run_the_first_is_believed(self, ledger: Ledger) -> None:
         told = [
-            record_finished(ledger, BudgetPolicy(), dagster_run_id="a", status=status, seconds=1, trigger="manual")
+            record_finished(ledger, BudgetPolicy(), FinishedRetrain("a", status, seconds=1, trigger="manual"))
             for status in ("lost", "promoted")
         ]
         assert told[1] is None
@@ -121,8 +123,9 @@ class TestHolding:
 class TestStages:
     def test_the_ingest_before_the_run_counts_and_what_was_spent_on_what_is_told(self, ledger: Ledger) -> None:
         clock = Clock()
-        asked = RunRequester("a", AS_OF, "manual", ingest_seconds=100.0)
-        lease = RetrainLease(ledger, asked, BudgetPolicy(max_hours=180 / 3600, price_per_hour=36), clock=clock)
+        requester = RunRequester("a", AS_OF, "manual", ingest_seconds=100.0)
+        rules = LeaseRules(BudgetPolicy(max_hours=180 / 3600, price_per_hour=36))
+        lease = RetrainLease(ledger, requester, rules, clock=clock)
         lease.hold("training_window")
         clock.seconds = 10
         lease.hold("fraud_model")
@@ -168,8 +171,8 @@ class TestTheSecondOne:
     ) -> None:
         said: list[str] = []
         first = lease_of(ledger, policy=SHORT)
-        asked = RunRequester("b", AS_OF, trigger)
-        second = RetrainLease(ledger, asked, BudgetPolicy(), when_busy=when_busy, policy=SHORT, tell=said.append)
+        rules = LeaseRules(BudgetPolicy(), when_busy, SHORT)
+        second = RetrainLease(ledger, RunRequester("b", AS_OF, trigger), rules, notify=said.append)
         token = first.hold().token
         ending = threading.Timer(1.5, first.close, [None])
         ending.start()
@@ -259,7 +262,7 @@ class TestTheBudget:
 
     def test_of_the_month_refuses_the_retrain_and_lets_the_lease_go(self, ledger: Ledger) -> None:
         budget = BudgetPolicy(max_monthly_cost=10, price_per_hour=100)
-        record_finished(ledger, budget, dagster_run_id="x", status="promoted", seconds=3600, trigger="manual")
+        record_finished(ledger, budget, FinishedRetrain("x", "promoted", seconds=3600, trigger="manual"))
         lease = lease_of(ledger, budget=budget)
         with pytest.raises(BudgetExceeded, match="used up"):
             lease.hold()
@@ -294,7 +297,7 @@ class TestAsAResource:
     def test_a_run_that_ends_well_is_entered_under_its_tags(self, ledger: Ledger) -> None:
         def work(lease: RetrainLease) -> None:
             lease.hold()
-            lease.came_to(RetrainStatus.PROMOTED)
+            lease.record_outcome(RetrainStatus.PROMOTED)
 
         done = runs(ledger, work)
         assert done.success
@@ -328,7 +331,7 @@ class TestAsAResource:
             tokens.append(lease.hold().token)
             if len(tokens) == 1:
                 raise OSError("for a moment")
-            lease.came_to(RetrainStatus.PROMOTED)
+            lease.record_outcome(RetrainStatus.PROMOTED)
 
         assert runs(ledger, work, retry_policy=dg.RetryPolicy(max_retries=1)).success
         assert tokens == [1, 1]

@@ -23,6 +23,7 @@ from fraud_retraining.orchestration.names import (
 from fraud_retraining.orchestration.resources import open_lake, open_ledger, open_store
 from fraud_retraining.orchestration.runs.requests import record_decision, record_request, request_of_run
 from fraud_retraining.orchestration.state.readiness import Readiness
+from fraud_retraining.orchestration.state.sources import Sources
 from fraud_retraining.orchestration.state.trigger_inputs import collect, unfinished
 from fraud_retraining.settings import Settings, load_settings
 from fraud_retraining_tests.support.places import Place
@@ -96,7 +97,8 @@ def test_a_person_cannot_answer_for_a_trigger(settings: Settings, ledger: Ledger
     record_request("r1", tags, settings, ledger, asker)
     lake, store = open_lake(settings), open_store(settings)
     with dg.DagsterInstance.ephemeral() as instance:
-        known = collect(settings, ledger, store, Readiness(settings, lake, store), instance, datetime.now(UTC))
+        sources = Sources(settings, lake, store, ledger)
+        known = collect(sources, Readiness(settings, lake, store), instance, datetime.now(UTC))
     assert (known.last_performance, known.last_drift) == (None, None)
 
 

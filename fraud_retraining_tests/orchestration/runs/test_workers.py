@@ -105,7 +105,7 @@ def test_a_run_whose_process_was_killed_is_failed_and_told_once(tmp_path: Path, 
             while not at_work.exists():
                 assert process.poll() is None
                 time.sleep(0.05)
-            assert fail_dead(instance, outcomes) == "1 run is under way, and its process lives"
+            assert fail_dead(instance, outcomes) == "1 run is under way, and its process exists"
         finally:
             os.kill(process.pid, signal.SIGKILL)
         process.wait()

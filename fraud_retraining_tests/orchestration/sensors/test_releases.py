@@ -29,7 +29,7 @@ class Heard:
     def __init__(self) -> None:
         self.notices: list[ReleaseNotice] = []
 
-    def tell(self, notice: ReleaseNotice) -> None:
+    def notify(self, notice: ReleaseNotice) -> None:
         self.notices.append(notice)
 
 
@@ -68,7 +68,7 @@ def test_what_happened_is_told_once_and_the_cursor_goes_on(backend: Backend) -> 
 
 def test_a_tick_that_could_not_tell_is_told_again(backend: Backend) -> None:
     class Deaf(Heard):
-        def tell(self, notice: ReleaseNotice) -> None:
+        def notify(self, notice: ReleaseNotice) -> None:
             raise DependencyUnreachable("the outbox is full")
 
     backend.waiting(0)

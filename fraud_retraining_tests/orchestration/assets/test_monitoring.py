@@ -45,7 +45,14 @@ from fraud_retraining.orchestration.resources import open_lake, open_ledger, ope
 from fraud_retraining.orchestration.runs.progress import LogProgress
 from fraud_retraining.orchestration.runs.resource_definitions import open_outcomes
 from fraud_retraining.orchestration.sensors.next_runs import latest_performance
-from fraud_retraining.orchestration.state.monitoring import MonitoringState, Serving, former_champions, serving
+from fraud_retraining.orchestration.state.monitoring import (
+    MonitoringState,
+    ServedBy,
+    Serving,
+    former_champions,
+    serving,
+)
+from fraud_retraining.orchestration.state.sources import Sources
 from fraud_retraining.orchestration.state.trigger_inputs import Watched
 from fraud_retraining.settings import Settings, load_settings
 from fraud_retraining_tests.support.places import DAYS, START, Place, enter
@@ -122,8 +129,8 @@ def due(first: int, last: int) -> dict[int, tuple[str, ...]]:
     settings = load_settings()
     days = [day(number) for number in range(first, last + 1)]
     ledger = open_ledger(settings)
-    former = former_champions(ledger, days[0])
-    state = MonitoringState(settings, open_lake(settings), open_store(settings), serving(ledger), days, former)
+    served_by = ServedBy(serving(ledger), tuple(former_champions(ledger, days[0])))
+    state = MonitoringState(settings, open_lake(settings), open_store(settings), served_by, days)
     return {(at - START).days: assets for at, assets in state.due().items()}
 
 
@@ -347,13 +354,13 @@ class TestDamage:
         place = home.home / "store" / PERFORMANCE / f"day={day(23)}" / "_partition.json"
         for data in (b"{", before.model_copy(update={"facts": {"report": {"day": "soon"}}}).model_dump_json().encode()):
             place.write_bytes(data)
-            assert latest_performance(settings, open_lake(settings), store()) is None
+            assert latest_performance(Sources(settings, open_lake(settings), store(), open_ledger(settings))) is None
             assert f"{PERFORMANCE} of {day(23)}" in caplog.text
             caplog.clear()
             assert due(15, 25) == {23: (PERFORMANCE,)}
             monitor(23)
             assert record(PERFORMANCE, 23) == before
-            live = latest_performance(settings, open_lake(settings), store())
+            live = latest_performance(Sources(settings, open_lake(settings), store(), open_ledger(settings)))
             assert live is not None and live.last == day(23)
 
 
@@ -509,7 +516,7 @@ class TestTheService:
 
     def tell(self) -> None:
         settings = load_settings()
-        live = latest_performance(settings, open_lake(settings), store())
+        live = latest_performance(Sources(settings, open_lake(settings), store(), open_ledger(settings)))
         assert live is not None
         open_outcomes(settings).notify_decay(live)
 

@@ -22,14 +22,14 @@ from fraud_retraining.domain.releases.trust import POLICY
 from fraud_retraining.domain.retraining.budget import BudgetPolicy
 from fraud_retraining.domain.retraining.leases import Owner, Purpose
 from fraud_retraining.domain.values.errors import Busy, IntegrityError
-from fraud_retraining.orchestration.jobs.cleaning import build_clean_job, clean, superfluous
+from fraud_retraining.orchestration.jobs.cleaning import build_clean_job, clean, removable
 from fraud_retraining.orchestration.names import (
     CLEAN,
 )
 from fraud_retraining.orchestration.resources import open_outbox
 from fraud_retraining.orchestration.runs.failed_runs import notify_unreported
 from fraud_retraining.orchestration.runs.resource_definitions import open_outcomes
-from fraud_retraining.orchestration.runs.spending import record_finished
+from fraud_retraining.orchestration.runs.spending import FinishedRetrain, record_finished
 from fraud_retraining.settings import LedgerPolicy, Settings
 from fraud_retraining_tests.support.registries import (
     AS_OF,
@@ -57,9 +57,7 @@ def registry(tmp_path: Path) -> Iterator[Registry]:
 
 
 def ended(ledger: Ledger, run: str, status: str) -> None:
-    record_finished(
-        ledger, BudgetPolicy(), dagster_run_id=run, status=status, seconds=60, trigger="schedule", as_of=AS_OF
-    )
+    record_finished(ledger, BudgetPolicy(), FinishedRetrain(run, status, seconds=60, trigger="schedule", as_of=AS_OF))
 
 
 def trained(registry: Registry, run: str) -> TrainedRun:
@@ -150,7 +148,7 @@ def test_failed_runs_beyond_the_latest_go_with_their_model(
 
 def test_looking_changes_nothing(ledger: Ledger, registry: Registry, lived: list[TrainedRun]) -> None:
     head = ledger.head()
-    assert len(superfluous(ledger, registry, ONE_EACH.retention)) == 3
+    assert len(removable(ledger, registry, ONE_EACH.retention)) == 3
     assert ledger.head() == head
     assert all(run.holds_artifact for run in registry.runs() if "fingerprint" in run.tags)
 

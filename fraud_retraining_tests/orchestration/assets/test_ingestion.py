@@ -11,7 +11,7 @@ import yaml
 
 from fraud_retraining.adapters.storage.engine import Engine
 from fraud_retraining.domain.values.errors import DataInvalid
-from fraud_retraining.orchestration.assets.ingestion import refresh_transactions
+from fraud_retraining.orchestration.assets.ingestion import DayInput, LakeToStore, refresh_transactions
 from fraud_retraining.orchestration.names import (
     TRANSACTIONS,
 )
@@ -63,9 +63,8 @@ class Days:
                 if inventory.refusal(day, files) is None:
                     beside = inventory.beside(day, arrived, REACH)
                     try:
-                        refresh_transactions(
-                            day, files, inventory, beside, self.settings.mapping, lake, self.store, engine
-                        )
+                        way = LakeToStore(self.settings.mapping, lake, self.store, engine)
+                        refresh_transactions(DayInput(day, files, beside), inventory, way)
                     except DataInvalid as error:
                         inventory.refuse(day, files, "; ".join(error.culprits))
         told = {(day - FIRST).days: inventory.refusal(day, files) for day, files in arrived.items()}
