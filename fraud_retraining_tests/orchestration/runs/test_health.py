@@ -1,0 +1,46 @@
+"""A daemon that never ran or has stopped is a problem, and so is a sensor that fails again and again."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+import pytest
+from dagster._daemon.types import DaemonHeartbeat
+
+from fraud_retraining.orchestration.runs.health import SILENT_AFTER, automation_health
+
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.instance_for_test() as opened:
+        yield opened
+
+
+def beat(instance: dg.DagsterInstance, at: datetime, *, but: str = "", late: datetime | None = None) -> None:
+    for kind in instance.get_required_daemon_types():
+        time = late if str(kind) == but and late is not None else at
+        instance.add_daemon_heartbeat(DaemonHeartbeat(time.timestamp(), str(kind), "id", []))
+
+
+def test_a_daemon_that_never_ran_is_named_as_such(instance: dg.DagsterInstance) -> None:
+    assert automation_health(instance, NOW).daemon.startswith("never ran")
+
+
+def test_a_daemon_with_a_recent_heartbeat_is_no_problem(instance: dg.DagsterInstance) -> None:
+    beat(instance, NOW - timedelta(seconds=30))
+    health = automation_health(instance, NOW)
+    assert (health.daemon, health.problems) == ("at work, heard of 30 s ago", ())
+
+
+def test_a_daemon_without_a_heartbeat_for_minutes_has_stopped(instance: dg.DagsterInstance) -> None:
+    beat(instance, NOW - SILENT_AFTER - timedelta(seconds=1))
+    health = automation_health(instance, NOW)
+    assert health.daemon.startswith("stopped: last heard of 2026-11-24 11:57")
+    assert health.problems == (f"the Dagster daemon {health.daemon}",)
+
+
+def test_one_loop_of_the_daemon_that_stopped_is_a_daemon_that_stopped(instance: dg.DagsterInstance) -> None:
+    beat(instance, NOW, but="SENSOR", late=NOW - timedelta(hours=1))
+    assert automation_health(instance, NOW).daemon.startswith("stopped")

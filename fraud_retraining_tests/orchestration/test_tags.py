@@ -1,0 +1,64 @@
+"""Trigger, channel and days of a run follow from its tags."""
+
+from datetime import date
+
+import pytest
+
+from fraud_retraining.domain.retraining.requesters import DAGSTER_UI
+from fraud_retraining.orchestration.names import (
+    AS_OF_TAG,
+    BACKFILL_TAG,
+    CHANNEL_TAG,
+    PARTITION_TAG,
+    RANGE_END,
+    RANGE_START,
+    TRIGGER_TAG,
+)
+from fraud_retraining.orchestration.tags import as_of_day, channel_of, days_of_tags, trigger_of, typed_in_ui
+
+DAY = date(2024, 3, 1)
+
+
+@pytest.mark.parametrize(
+    ("tags", "trigger"),
+    [
+        ({}, "manual"),
+        ({BACKFILL_TAG: "abc"}, "backfill"),
+        ({TRIGGER_TAG: "drift+schedule", BACKFILL_TAG: "abc"}, "drift+schedule"),
+    ],
+    ids=["no tag", "a backfill of Dagster's", "named triggers win"],
+)
+def test_the_trigger_is_the_tag_else_a_backfill_else_manual(tags: dict[str, str], trigger: str) -> None:
+    assert trigger_of(tags) == trigger
+
+
+def test_a_trigger_tag_that_a_user_typed_in_the_ui_does_not_count() -> None:
+    assert typed_in_ui({TRIGGER_TAG: "drift"}) == "manual"
+    assert typed_in_ui({TRIGGER_TAG: "drift", BACKFILL_TAG: "abc"}) == "backfill"
+
+
+@pytest.mark.parametrize(
+    ("tags", "channel"),
+    [
+        ({}, DAGSTER_UI),
+        ({"dagster/sensor_name": "retrain_sensor"}, "sensor retrain_sensor"),
+        ({"dagster/schedule_name": "retrain_schedule"}, "schedule retrain_schedule"),
+        ({CHANNEL_TAG: "command line", "dagster/sensor_name": "x"}, "command line"),
+    ],
+)
+def test_the_channel_is_the_tag_else_the_sensor_or_schedule_else_the_ui(tags: dict[str, str], channel: str) -> None:
+    assert channel_of(tags) == channel
+
+
+@pytest.mark.parametrize(
+    ("tags", "as_of"),
+    [({}, None), ({PARTITION_TAG: str(DAY)}, DAY), ({AS_OF_TAG: str(DAY), PARTITION_TAG: "2020-01-01"}, DAY)],
+)
+def test_the_as_of_day_is_its_tag_else_the_partition(tags: dict[str, str], as_of: date | None) -> None:
+    assert as_of_day(tags) == as_of
+
+
+def test_the_days_of_a_run_are_its_range_else_its_partition_else_none() -> None:
+    assert days_of_tags({}) == ()
+    assert days_of_tags({PARTITION_TAG: str(DAY)}) == (DAY,)
+    assert days_of_tags({RANGE_START: "2024-02-28", RANGE_END: str(DAY)}) == (date(2024, 2, 28), date(2024, 2, 29), DAY)
