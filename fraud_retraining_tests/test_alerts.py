@@ -35,11 +35,11 @@ def slack_on(slack: Slack, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return {"slack": {"api_url": slack.url}}
 
 
-def told(kind: EventKind) -> list[dict[str, Any]]:
+def reported(kind: EventKind) -> list[dict[str, Any]]:
     return [event.payload for event in ledger().events(kind)]
 
 
-def test_bad_data_is_told_once_without_credentials_and_ended_by_a_new_delivery(
+def test_bad_data_is_reported_once_without_credentials_and_ended_by_a_new_delivery(
     home: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("SLACK_BOT_TOKEN", raising=False)
@@ -47,9 +47,9 @@ def test_bad_data_is_told_once_without_credentials_and_ended_by_a_new_delivery(
     position = good.schema.get_field_index("TX_FRAUD")
     home.write_day(USED, good.set_column(position, "TX_FRAUD", pa.array([1] * len(good), pa.int8())))
     assert [retrain()[0] for _ in range(2)] == [3, 3]
-    causes = [payload["cause"] for payload in told(EventKind.RETRAIN_FAILED)]
+    causes = [payload["cause"] for payload in reported(EventKind.RETRAIN_FAILED)]
     assert causes == [f"data_validation:day {USED}"] * 2
-    for ingest in told(EventKind.INGEST_FAILED):
+    for ingest in reported(EventKind.INGEST_FAILED):
         assert (ingest["cause"], ingest["kind"], ingest["severity"]) == (causes[0], "DataInvalid", "high")
     lines = alert_lines(home)
     assert [(line["action"], line["category"]) for line in lines] == [("open", "data_validation")]
@@ -60,19 +60,19 @@ def test_bad_data_is_told_once_without_credentials_and_ended_by_a_new_delivery(
     assert retrain()[0] == 0
     assert [line["action"] for line in alert_lines(home)] == ["open", "reply"]
     assert open_outbox(load_settings()).open_notices() == []
-    assert len(told(EventKind.NOTICE_OPENED)) == len(told(EventKind.NOTICE_RESOLVED)) == 1
+    assert len(reported(EventKind.NOTICE_OPENED)) == len(reported(EventKind.NOTICE_RESOLVED)) == 1
     assert champion() == before
     assert ledger().verify().ok
 
 
-def test_a_failed_gate_is_told_with_its_miss_and_what_passed_last_and_ended_by_the_next_that_passes(
+def test_a_failed_gate_is_reported_with_its_miss_and_what_passed_last_and_ended_by_the_next_that_passes(
     home: Place, slack: Slack, slack_on: dict[str, Any]
 ) -> None:
     before, later = champion(), AS_OF + timedelta(days=1)
     home.configure(promotion={"mode": "auto"}, gates={"min_average_precision": 0.999}, alerts=slack_on)
     code, answer, _ = retrain(later)
     assert code == 4
-    (failed,) = told(EventKind.RETRAIN_FAILED)
+    (failed,) = reported(EventKind.RETRAIN_FAILED)
     assert failed["cause"] == f"gate_failed:{answer['fingerprint'][:16]}"
     assert (failed["category"], failed["dagster_run_id"]) == ("gate_failed", answer["dagster_run_id"])
     (message,) = slack.shown("#ml-alerts")
@@ -90,11 +90,11 @@ def test_a_failed_gate_is_told_with_its_miss_and_what_passed_last_and_ended_by_t
     assert len(slack.shown("#ml-alerts")) == 1
 
 
-def test_an_outage_is_told_with_the_original_exit_code(home: Place, slack: Slack, slack_on: dict[str, Any]) -> None:
+def test_an_outage_is_reported_with_the_original_exit_code(home: Place, slack: Slack, slack_on: dict[str, Any]) -> None:
     down = {"tracking_uri": "http://127.0.0.1:9", "timeout_seconds": 2}
     home.configure(promotion={"mode": "auto"}, mlflow=down, alerts=slack_on)
     assert retrain()[0] == 7
-    (failed,) = told(EventKind.RETRAIN_FAILED)
+    (failed,) = reported(EventKind.RETRAIN_FAILED)
     assert (failed["category"], failed["kind"], failed["severity"]) == (
         "dependency",
         "DependencyUnreachable",
@@ -134,7 +134,7 @@ def test_a_killed_worker_is_noticed_by_the_real_daemon_within_about_a_minute(
     found = instance.get_run_by_id(run.run_id)
     assert found is not None
     assert found.status is dg.DagsterRunStatus.FAILURE
-    failures = [*told(EventKind.INGEST_FAILED), *told(EventKind.RETRAIN_FAILED)]
+    failures = [*reported(EventKind.INGEST_FAILED), *reported(EventKind.RETRAIN_FAILED)]
     assert [failure["category"] for failure in failures] == ["worker_died"]
     assert len(slack.messages) == 2, "the alert, and its end in its thread"
     assert ledger().verify().ok

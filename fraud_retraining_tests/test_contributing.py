@@ -68,7 +68,7 @@ def test_the_gate_of_the_example_judges_every_candidate(rows: int, passed: bool)
     assert result.message == f"The holdout has {rows:,} rows; 1,000 are needed."
 
 
-def test_the_trigger_of_the_example_asks_for_a_retrain() -> None:
+def test_the_trigger_of_the_example_requests_a_retrain() -> None:
     added = example("Add a trigger", values, base, registry)
 
     class Settings(registry.TriggerPolicy):

@@ -130,17 +130,19 @@ def test_tables_have_a_schema_and_each_feature_its_columns(graph: AssetGraph) ->
     columns = {column.name: column for column in metadata["dagster/column_schema"].columns}
     assert tuple(columns) == settings.feature_plan.columns
     lineage = metadata["dagster/column_lineage"].deps_by_column
-    told = {name: {(dep.asset_key.to_user_string(), dep.column_name) for dep in deps} for name, deps in lineage.items()}
-    assert told["hour"] == {("transactions", "timestamp")}
-    assert ("entity_days", "terminal.frauds") in told["terminal_fraud_share_7d"]
-    assert ("entity_days", "terminal.frauds") not in told["terminal_count_7d"]
+    reported = {
+        name: {(dep.asset_key.to_user_string(), dep.column_name) for dep in deps} for name, deps in lineage.items()
+    }
+    assert reported["hour"] == {("transactions", "timestamp")}
+    assert ("entity_days", "terminal.frauds") in reported["terminal_fraud_share_7d"]
+    assert ("entity_days", "terminal.frauds") not in reported["terminal_count_7d"]
     assert columns["hour"].description == "about the transaction; made of transactions (timestamp)", (
         "Dagster's open-source UI draws no lineage of columns"
     )
     assert "looks back 1 day; made of transactions (customer, timestamp, amount) and entity_days (customer.key" in (
         str(columns["customer_count_1d"].description)
     )
-    for name, deps in told.items():
+    for name, deps in reported.items():
         for table, column in deps:
             schema = graph.get(dg.AssetKey(table)).metadata["dagster/column_schema"]
             assert column in {one.name for one in schema.columns}, (
@@ -182,7 +184,7 @@ def test_a_lake_that_is_far_away_begins_where_it_was_last_seen_to_begin(
     assert first_day_of_lake(here) == DEFAULT_FIRST_DAY
 
 
-def test_a_lake_on_s3_that_was_never_seen_is_asked_once_where_it_begins(
+def test_a_lake_on_s3_that_was_never_listed_is_listed_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, s3_endpoint: str
 ) -> None:
     import boto3
@@ -201,7 +203,7 @@ def test_a_lake_on_s3_that_was_never_seen_is_asked_once_where_it_begins(
     assert first_day_of_lake(settings) == date(2024, 3, 7), "it is not asked at every load"
 
 
-def test_a_lake_on_s3_that_does_not_answer_holds_nobody_up(
+def test_a_lake_on_s3_that_does_not_answer_delays_no_load(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, silent: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("FRAUD_RETRAINING_HOME", str(tmp_path))

@@ -172,7 +172,7 @@ def variables() -> dict[str, str]:
     return found
 
 
-def test_every_variable_is_one_that_somebody_reads_and_the_settings_are_accepted(
+def test_every_variable_is_one_that_is_read_and_the_settings_are_accepted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     own = {HOME_VARIABLE, CONFIG_VARIABLE, SLACK_VARIABLE, SIGNING_VARIABLE, PAGERDUTY_VARIABLE, LINK_VARIABLE}

@@ -95,7 +95,7 @@ def decided(known: Sequence[DriftDay]) -> Retrain | Skip:
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_six_weeks_of_the_handbook_never_ask_for_a_retrain(
+def test_six_weeks_of_the_handbook_never_request_a_retrain(
     handbook: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settle(Place(tmp_path), handbook, monkeypatch)
@@ -118,7 +118,7 @@ START = date(2026, 1, 1)
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_a_shift_of_a_young_lake_asks_for_a_retrain_on_the_second_day_and_calm_days_never_do(
+def test_a_shift_of_a_young_lake_requests_a_retrain_on_the_second_day_and_calm_days_never_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = Place(tmp_path)

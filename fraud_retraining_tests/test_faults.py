@@ -384,7 +384,7 @@ def frauds_of(answer: dict[str, Any], day: date) -> int:
 
 
 @pytest.mark.parametrize("failure", ["answers 503", "answers 500", "hangs", "crawls"])
-def test_s3_that_fails_is_told_in_bounded_time(home: Place, monkeypatch: pytest.MonkeyPatch, failure: str) -> None:
+def test_s3_that_fails_is_reported_in_bounded_time(home: Place, monkeypatch: pytest.MonkeyPatch, failure: str) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "nothing")
     before = champion()

@@ -39,7 +39,7 @@ def test_another_seed_stays_within_them(features: Features) -> None:
     assert not moved(STORED, "xgboost", features.measured("xgboost", seed=3))
 
 
-def test_what_moved_is_told_with_the_libraries_that_changed() -> None:
+def test_what_moved_is_reported_with_the_libraries_that_changed() -> None:
     worse = {name: value - 0.1 for name, value in STORED["metrics"]["xgboost"].items()}
     older = {**STORED, "libraries": {**STORED["libraries"], "xgboost-cpu": "1.7.6"}}
     metric, *_, suspects = moved(older, "xgboost", worse)

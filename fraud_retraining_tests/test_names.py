@@ -167,7 +167,7 @@ def test_what_settings_accept_can_be_worked_with(
 
 
 @pytest.mark.parametrize("name", ["merchant's fraud", 'the "fraud"', "a/b", "a:b", "a@b", "a\\b", " a", "a\n", "a%b"])
-def test_a_model_name_that_mlflow_cannot_ask_for_is_refused(name: str, config: Path) -> None:
+def test_a_model_name_that_mlflow_cannot_address_is_refused(name: str, config: Path) -> None:
     config.write_text(yaml.safe_dump({"model": {"name": name}}))
     with pytest.raises(SettingsError, match=r"model\.name"):
         load_settings()

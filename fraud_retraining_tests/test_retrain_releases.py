@@ -12,7 +12,7 @@ from fraud_retraining_tests.support.places import Place
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_candidate_that_is_not_routine_waits_says_why_and_is_not_for_whoever_asked(place: Place) -> None:
+def test_a_candidate_that_is_not_routine_waits_says_why_and_is_not_decided_by_its_requester(place: Place) -> None:
     place.configure(promotion={"mode": "earned", "reviewers": [{"name": "alice", "os_user": account()}, "bob"]})
     code, answer, _ = retrain()
     assert (code, answer["status"]) == (0, "awaiting_approval")

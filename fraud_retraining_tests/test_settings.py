@@ -88,21 +88,21 @@ def test_a_window_without_a_strategy_is_rolling(monkeypatch: pytest.MonkeyPatch)
 def test_every_problem_is_in_one_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FRAUD_RETRAINING_LAEK__URI", "typo")
     error = refused(tmp_path, {"windw": {}, "holdout": {"days": 0}, "model": {"params": {"depth": 3}}})
-    told = "\n".join(error.culprits)
+    reported = "\n".join(error.culprits)
     assert len(error.culprits) == 4
     for culprit in ("FRAUD_RETRAINING_LAEK__URI", "windw: no such key", "holdout.days", "no parameter depth"):
-        assert culprit in told
+        assert culprit in reported
 
 
-def test_what_cannot_go_together_is_told_beside_what_is_wrong_by_itself(tmp_path: Path) -> None:
+def test_a_contradiction_is_reported_beside_what_is_wrong_by_itself(tmp_path: Path) -> None:
     values = {"windw": {}, "holdout": {"days": 0}, "gates": {"alert_entity": "card"}, "entities": {"x": {"col": "X"}}}
-    told = "\n".join(refused(tmp_path, {**values, "features": {"numeric": ["A", "A"]}}).culprits)
+    reported = "\n".join(refused(tmp_path, {**values, "features": {"numeric": ["A", "A"]}}).culprits)
     for culprit in ("windw: no such key", "holdout.days", "entities.x.column"):
-        assert culprit in told
-    assert "alert_entity" not in told, "the entities are not known, so nothing can be said about references to them"
-    told = "\n".join(refused(tmp_path, {"windw": {}, "features": {"numeric": ["A", "A"]}}).culprits)
-    assert "windw: no such key" in told
-    assert "column A is named twice" in told
+        assert culprit in reported
+    assert "alert_entity" not in reported, "the entities are not known, so nothing can be said about references to them"
+    reported = "\n".join(refused(tmp_path, {"windw": {}, "features": {"numeric": ["A", "A"]}}).culprits)
+    assert "windw: no such key" in reported
+    assert "column A is named twice" in reported
 
 
 EMAIL = {

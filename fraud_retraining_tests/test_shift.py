@@ -241,7 +241,7 @@ def unattended(served: Place, coming: Path, tmp_path_factory: pytest.TempPathFac
         return life.lived()
 
 
-def test_the_change_is_seen_within_two_days_and_asks_for_a_retrain(unattended: Life) -> None:
+def test_the_change_is_seen_within_two_days_and_requests_a_retrain(unattended: Life) -> None:
     assert unattended.drift[BEFORE[-1]] <= THRESHOLD < unattended.drift[SHIFT]
     first = unattended.asked_by(Trigger.DRIFT)[0]
     assert first.as_of == SECOND_DAY
@@ -252,10 +252,10 @@ def test_the_change_is_seen_within_two_days_and_asks_for_a_retrain(unattended: L
 
 
 def test_it_says_when_the_labels_can_be_learnt_and_does_not_retrain_in_a_circle_before(unattended: Life) -> None:
-    told = f"days since {SHIFT} are in the training window from as-of day {HELPS} on"
+    reported = f"days since {SHIFT} are in the training window from as-of day {HELPS} on"
     first, *again = unattended.asked_by(Trigger.DRIFT)
-    assert told in first.payload["reason"]
-    assert any(f"answered by the retrain as of {first.as_of}; {told}" in said for said in unattended.said)
+    assert reported in first.payload["reason"]
+    assert any(f"answered by the retrain as of {first.as_of}; {reported}" in said for said in unattended.said)
     assert [one.as_of for one in again if one.as_of and one.as_of < HELPS] == []
 
 
@@ -270,7 +270,7 @@ def test_once_shifted_days_have_matured_it_is_as_good_as_before_and_without_trig
     assert alone < before - FAR_BELOW
 
 
-def test_decay_is_told_once_though_its_champion_has_been_followed_by_then(unattended: Life) -> None:
+def test_decay_is_reported_once_though_its_champion_has_been_followed_by_then(unattended: Life) -> None:
     """Every other day brings another champion: what is mature was always served by an earlier one."""
     assert unattended.decay[:1] == [EventKind.NOTICE_OPENED]
     assert all(before != after for before, after in pairwise(unattended.decay)), unattended.decay
@@ -279,6 +279,6 @@ def test_decay_is_told_once_though_its_champion_has_been_followed_by_then(unatte
 def test_every_step_of_it_is_in_the_ledger(unattended: Life, left_alone: Life) -> None:
     assert unattended.verified
     assert left_alone.verified
-    for asked in unattended.requests[1:]:
-        assert unattended.tags[asked.payload["dagster_run_id"]]["trigger"] == asked.payload["trigger"]
-        assert asked.payload["reason"]
+    for requested in unattended.requests[1:]:
+        assert unattended.tags[requested.payload["dagster_run_id"]]["trigger"] == requested.payload["trigger"]
+        assert requested.payload["reason"]

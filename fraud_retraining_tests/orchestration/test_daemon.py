@@ -37,7 +37,7 @@ def watched(tmp_path: Path, small_lake: Path, monkeypatch: pytest.MonkeyPatch) -
     watching.instance.dispose()
 
 
-def test_nobody_watches_and_downtime_and_a_power_cut_lose_nothing_and_double_nothing(watched: Watched) -> None:
+def test_unattended_downtime_and_a_power_cut_lose_nothing_and_double_nothing(watched: Watched) -> None:
     last = START + timedelta(days=FIRST - 1)
     with daemon_over(watched.place) as daemon:
         wait_until(lambda: watched.champion() == last, daemon)

@@ -21,9 +21,9 @@ def raised(error: BaseException, cause: BaseException | None) -> BaseException:
 
 @pytest.mark.parametrize("cause", [OSError(errno.ENOSPC, "full"), sqlite3.OperationalError("disk I/O error")])
 def test_a_full_or_broken_disk_is_found_behind_other_errors(cause: BaseException) -> None:
-    told = machine_failure(raised(RuntimeError("a step failed"), raised(ValueError("bad"), cause)))
-    assert told is not None
-    assert str(cause) in str(told)
+    reported = machine_failure(raised(RuntimeError("a step failed"), raised(ValueError("bad"), cause)))
+    assert reported is not None
+    assert str(cause) in str(reported)
 
 
 @pytest.mark.parametrize(
@@ -35,10 +35,10 @@ def test_a_full_or_broken_disk_is_found_behind_other_errors(cause: BaseException
         RuntimeError("can't start new thread"),
     ],
 )
-def test_memory_that_runs_out_is_told_as_such_whoever_asked_for_it(cause: BaseException) -> None:
-    told = machine_failure(raised(RuntimeError("a step failed"), cause))
-    assert told is not None
-    assert (told.exit_code, told.what) == (7, "there is not enough memory")
+def test_memory_that_runs_out_is_reported_as_such_by_every_library(cause: BaseException) -> None:
+    reported = machine_failure(raised(RuntimeError("a step failed"), cause))
+    assert reported is not None
+    assert (reported.exit_code, reported.what) == (7, "there is not enough memory")
 
 
 def test_any_other_failure_is_left_alone_even_where_errors_cause_each_other() -> None:

@@ -110,7 +110,7 @@ class Record:
     def restore(self) -> None:
         copy_database(self._kept, self.file)
 
-    def told(self) -> dict[str, Any]:
+    def reported(self) -> dict[str, Any]:
         """Everything that people were told or will be, and what the ledger remembers of it, without times."""
         with sqlite3.connect(self.file) as cn:
             events = Counter(cn.execute("SELECT kind, coalesce(subject, ''), version FROM audit_events").fetchall())
@@ -165,7 +165,7 @@ def release_tick(settings: Settings) -> Callable[[], object]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_what_happened_to_releases_is_told_exactly_once(settings: Settings) -> None:
+def test_what_happened_to_releases_is_reported_exactly_once(settings: Settings) -> None:
     history(open_ledger(settings))
     record, tick = Record(settings.home / LEDGER), release_tick(settings)
     record.keep()
@@ -217,10 +217,10 @@ class DeadRun:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_run_whose_process_is_gone_is_failed_and_told_exactly_once(settings: Settings) -> None:
+def test_a_run_whose_process_is_gone_is_failed_and_reported_exactly_once(settings: Settings) -> None:
     ledger, record = open_ledger(settings), Record(settings.home / LEDGER)
-    told = {"cause": "worker_died", "inputs": "i", "reason": "it failed twice"}
-    ledger.append(EventKind.AUTOMATION_PAUSED, keys=EventKeys(subject=RETRAINING), actor="automation", payload=told)
+    reported = {"cause": "worker_died", "inputs": "i", "reason": "it failed twice"}
+    ledger.append(EventKind.AUTOMATION_PAUSED, keys=EventKeys(subject=RETRAINING), actor="automation", payload=reported)
     record.keep()
     dead = DeadRun(settings, record)
     dead.begin()()
@@ -247,8 +247,8 @@ def test_what_is_sent_is_sent_and_at_most_the_last_message_twice(settings: Setti
         drain(outbox, Notifier(settings.alerts, settings.home, {}), settings.alerts)
 
     def lines() -> list[tuple[str, ...]]:
-        told = map(json.loads, file.read_text().splitlines())
-        return [(one["key"], one["destination"], one["action"], str(one.get("text"))) for one in told]
+        reported = map(json.loads, file.read_text().splitlines())
+        return [(one["key"], one["destination"], one["action"], str(one.get("text"))) for one in reported]
 
     def begin() -> Callable[[], object]:
         record.restore()
@@ -340,7 +340,7 @@ def leave_odd_folder(place: Place, name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_days_that_arrived_are_asked_for_once_and_odd_folders_told_once(watched: Place) -> None:
+def test_days_that_arrived_are_requested_once_and_odd_folders_reported_once(watched: Place) -> None:
     deliver_again(watched, END)
     leave_odd_folder(watched, "year=2024/month=13/day=01")
     require_asked_once(INGEST, lambda automation: automation.tick(INGEST_SENSOR))
@@ -351,13 +351,13 @@ def test_days_that_arrived_are_asked_for_once_and_odd_folders_told_once(watched:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_retrain_that_is_due_is_decided_and_asked_for_once(watched: Place) -> None:
+def test_a_retrain_that_is_due_is_decided_and_requested_once(watched: Place) -> None:
     require_asked_once(RETRAIN, lambda automation: automation.tick(RETRAIN_SENSOR))
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_what_a_schedule_could_not_ask_for_its_sensor_does(watched: Place) -> None:
+def test_what_a_schedule_could_not_request_its_sensor_does(watched: Place) -> None:
     at = datetime.combine(END + timedelta(days=1), time(2), UTC)
     require_asked_once(
         RETRAIN,
@@ -397,15 +397,15 @@ def fail_for_its_data(automation: Automation) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_decay_is_told_once_and_its_end_is_told_once(watched: Place) -> None:
+def test_decay_is_reported_once_and_its_end_is_reported_once(watched: Place) -> None:
     def tick(automation: Automation) -> dg.RunRequest | str:
         return automation.tick(MONITORING_SENSOR)
 
     calm = {"promotion": {"mode": "auto"}}
     watched.configure(**calm, triggers={"performance": {"min_average_precision": 1.0, "below_holdout": False}})
     require_asked_once(MONITOR, tick)
-    (told,) = open_outbox(load_settings()).open_notices()
-    assert told.notice.key == Topic.PERFORMANCE_DECAYED
+    (reported,) = open_outbox(load_settings()).open_notices()
+    assert reported.notice.key == Topic.PERFORMANCE_DECAYED
     watched.configure(**calm, triggers={"performance": {"min_average_precision": 0.0, "below_holdout": False}})
     require_asked_once(MONITOR, tick)
     assert open_outbox(load_settings()).open_notices() == []
@@ -413,7 +413,7 @@ def test_decay_is_told_once_and_its_end_is_told_once(watched: Place) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_who_only_asks_writes_nothing_and_asks_for_the_same_again(watched: Place) -> None:
+def test_a_preview_writes_nothing_and_gives_the_same_again(watched: Place) -> None:
     deliver_again(watched, END)
     shutil.rmtree(watched.home / "store" / "drift_report" / f"day={END - timedelta(days=1)}")
     at = datetime.combine(END + timedelta(days=1), time(5), UTC)
@@ -474,10 +474,12 @@ class Minded:
         """
         versions = self._world.registry.versions()
         candidate = self._world.registry.candidate()
-        told = self._record.told()
-        events = Counter((kind, version) for kind, _, version in told["events"].elements() if kind not in BEGUN_AGAIN)
+        reported = self._record.told()
+        events = Counter(
+            (kind, version) for kind, _, version in reported["events"].elements() if kind not in BEGUN_AGAIN
+        )
         return {
-            **told,
+            **reported,
             "events": events,
             "states": self._world.states(),
             "serving": self._world.serving(),
@@ -542,7 +544,7 @@ def test_the_champion_is_minded_to_the_end(
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_champion_that_is_damaged_and_mended_is_told_of_once_each(backend: Backend, tmp_path: Path) -> None:
+def test_a_champion_that_is_damaged_and_mended_is_reported_once_each(backend: Backend, tmp_path: Path) -> None:
     backend.champion(0)
     minded = Minded(backend, tmp_path)
     minded.tick()
@@ -607,18 +609,18 @@ def test_a_card_is_written_to_the_end(backend: Backend, tmp_path: Path) -> None:
 # ------------------------------------------------------------------ nobody is left out
 
 SWEPT: dict[str, Callable[..., None]] = {
-    INGEST_SENSOR: test_days_that_arrived_are_asked_for_once_and_odd_folders_told_once,
-    RETRAIN_SENSOR: test_a_retrain_that_is_due_is_decided_and_asked_for_once,
-    MONITORING_SENSOR: test_decay_is_told_once_and_its_end_is_told_once,
-    RELEASES_SENSOR: test_what_happened_to_releases_is_told_exactly_once,
+    INGEST_SENSOR: test_days_that_arrived_are_requested_once_and_odd_folders_reported_once,
+    RETRAIN_SENSOR: test_a_retrain_that_is_due_is_decided_and_requested_once,
+    MONITORING_SENSOR: test_decay_is_reported_once_and_its_end_is_reported_once,
+    RELEASES_SENSOR: test_what_happened_to_releases_is_reported_exactly_once,
     CHAMPION_SENSOR: test_the_champion_is_minded_to_the_end,
     MODEL_CARDS_SENSOR: test_a_card_is_written_to_the_end,
-    DEAD_RUNS_SENSOR: test_a_run_whose_process_is_gone_is_failed_and_told_exactly_once,
-    FAILED_RUNS_SENSOR: test_a_run_whose_process_is_gone_is_failed_and_told_exactly_once,
+    DEAD_RUNS_SENSOR: test_a_run_whose_process_is_gone_is_failed_and_reported_exactly_once,
+    FAILED_RUNS_SENSOR: test_a_run_whose_process_is_gone_is_failed_and_reported_exactly_once,
     NOTICES_SENSOR: test_what_is_sent_is_sent_and_at_most_the_last_message_twice,
-    RETRAIN_SCHEDULE: test_what_a_schedule_could_not_ask_for_its_sensor_does,
-    DAILY_INGEST: test_who_only_asks_writes_nothing_and_asks_for_the_same_again,
-    DAILY_CLEAN: test_who_only_asks_writes_nothing_and_asks_for_the_same_again,
+    RETRAIN_SCHEDULE: test_what_a_schedule_could_not_request_its_sensor_does,
+    DAILY_INGEST: test_a_preview_writes_nothing_and_gives_the_same_again,
+    DAILY_CLEAN: test_a_preview_writes_nothing_and_gives_the_same_again,
 }
 """By which test each sensor and schedule is killed."""
 

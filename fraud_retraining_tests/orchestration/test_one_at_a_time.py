@@ -117,7 +117,9 @@ def first_to_say(children: list[Child]) -> tuple[Child, Child]:
     return trains, other
 
 
-def test_of_two_processes_at_once_one_trains_and_the_other_is_told(home: Place, database: str, spawn: Spawn) -> None:
+def test_of_two_processes_at_once_one_trains_and_the_other_one_reports_it(
+    home: Place, database: str, spawn: Spawn
+) -> None:
     go_on = home.folder / "go on"
     said = {heard(child): child for child in [spawn("wait", str(AS_OF), str(go_on)) for _ in range(2)]}
     assert set(said) == {"training", "Busy: another retrain is under way"}

@@ -75,8 +75,8 @@ def shown() -> tuple[Evaluation, ReviewReport]:
 def history(shown: tuple[Evaluation, ReviewReport], tmp_path_factory: pytest.TempPathFactory) -> ReleaseHistory:
     folder = tmp_path_factory.mktemp("life")
     store = Store(open_location(str(folder / "store"), s3=None, cache=folder / "cache"), scratch=folder / "scratch")
-    told = read_release_history(lived(Ledger(f"sqlite:///{folder}/ledger.db"), store), 2)
-    return told.model_copy(update={"evaluation": shown[0]})
+    reported = read_release_history(lived(Ledger(f"sqlite:///{folder}/ledger.db"), store), 2)
+    return reported.model_copy(update={"evaluation": shown[0]})
 
 
 def printed(show: Any, *arguments: Any) -> str:
@@ -85,7 +85,7 @@ def printed(show: Any, *arguments: Any) -> str:
     return out.export_text()
 
 
-def test_every_channel_tells_the_same_numbers(shown: tuple[Evaluation, ReviewReport], history: ReleaseHistory) -> None:
+def test_every_channel_shows_the_same_numbers(shown: tuple[Evaluation, ReviewReport], history: ReleaseHistory) -> None:
     evaluation, review_report = shown
     evidence = evaluation.evidence
     assert evidence.partly_compared
@@ -95,10 +95,10 @@ def test_every_channel_tells_the_same_numbers(shown: tuple[Evaluation, ReviewRep
     difference = evidence.comparison.difference
     assert difference.value == pytest.approx(mine - rival, abs=1e-6)
 
-    told = flat_metrics(evidence)  # as MLflow keeps them
-    assert (told["average_precision"], told["champion.average_precision"]) == (mine, rival)
-    assert (told["all_holdout.average_precision"], told["compared_rows"]) == (whole, evidence.champion.rows)
-    assert told["difference.average_precision.low"] == difference.low
+    reported = flat_metrics(evidence)  # as MLflow keeps them
+    assert (reported["average_precision"], reported["champion.average_precision"]) == (mine, rival)
+    assert (reported["all_holdout.average_precision"], reported["compared_rows"]) == (whole, evidence.champion.rows)
+    assert reported["difference.average_precision.low"] == difference.low
 
     assert review_report.intervals["average_precision"].difference == difference
     regression = next(gate for gate in evaluation.verdict.gates if gate.name == "no_regression")

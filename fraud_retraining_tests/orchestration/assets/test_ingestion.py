@@ -67,9 +67,9 @@ class Days:
                         refresh_transactions(DayInput(day, files, beside), inventory, way)
                     except DataInvalid as error:
                         inventory.refuse(day, files, "; ".join(error.culprits))
-        told = {(day - FIRST).days: inventory.refusal(day, files) for day, files in arrived.items()}
+        reported = {(day - FIRST).days: inventory.refusal(day, files) for day, files in arrived.items()}
         stale = {(day - FIRST).days for day in inventory.stale_transactions(arrived)}
-        return {number: why for number, why in told.items() if number in stale}
+        return {number: why for number, why in reported.items() if number in stale}
 
 
 def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **changes: object) -> Days:
@@ -107,7 +107,7 @@ def test_a_category_that_is_written_otherwise_is_refused_on_each_later_day_in_th
     assert days.ingest() == {}
 
 
-def test_delivering_all_earlier_days_in_the_new_form_heals_whatever_comes_first(days: Days) -> None:
+def test_delivering_all_earlier_days_in_the_new_form_lifts_the_refusal_of_any_order(days: Days) -> None:
     days.deliver(3, NEW)
     days.deliver(4, NEW)
     assert set(days.ingest()) == {3, 4}

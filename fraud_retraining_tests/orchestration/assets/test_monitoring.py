@@ -95,7 +95,7 @@ def made(result: dg.ExecuteInProcessResult) -> set[tuple[str, date]]:
     }
 
 
-def told(result: dg.ExecuteInProcessResult) -> dict[str, str]:
+def reported(result: dg.ExecuteInProcessResult) -> dict[str, str]:
     """Why nothing was made, by asset; of a single day."""
     found = {}
     for event in result.all_events:
@@ -179,7 +179,7 @@ class TestADay:
         result = monitor(3)
         assert result.success
         assert made(result) == set()
-        assert told(result) == {
+        assert reported(result) == {
             SCORED: "there is no champion yet",
             DRIFT: "there is no champion yet",
             PERFORMANCE: f"no champion has scored {day(3)}",
@@ -213,11 +213,11 @@ class TestADay:
         assert "at most 0.2 is calm" in evaluations["customer"].description
 
     def test_a_report_names_every_feature_or_why_it_is_left_out(self, home: Place) -> None:
-        told = report(22)
-        names = {one.name for one in told.features}
-        assert names | set(told.left_out) == {*load_settings().feature_plan.names, "score"}
-        assert set(told.left_out) == {"hour", "weekend", "night"}
-        assert all(sum(one.counts) == told.rows for one in told.features)
+        reported = report(22)
+        names = {one.name for one in reported.features}
+        assert names | set(reported.left_out) == {*load_settings().feature_plan.names, "score"}
+        assert set(reported.left_out) == {"hour", "weekend", "night"}
+        assert all(sum(one.counts) == reported.rows for one in reported.features)
 
     def test_the_ui_gets_a_plotted_number_a_table_and_a_picture(self, home: Place) -> None:
         result = monitor(22, assets=[DRIFT])
@@ -236,17 +236,17 @@ class TestADay:
     ) -> None:
         result = monitor(number, assets=[asset])
         assert made(result) == set()
-        assert f"champion version 1 (as of {day(20)}) has learnt from" in told(result)[asset]
+        assert f"champion version 1 (as of {day(20)}) has learnt from" in reported(result)[asset]
 
     def test_a_day_that_was_over_when_the_champion_was_made_is_no_live_performance(self, home: Place) -> None:
         assert record(SCORED, 18).facts["hindsight"]
         assert not record(SCORED, 21).facts["hindsight"]
         assert report(18).fingerprint == champion().fingerprint
-        reason = told(monitor(18, assets=[PERFORMANCE]))[PERFORMANCE]
+        reason = reported(monitor(18, assets=[PERFORMANCE]))[PERFORMANCE]
         assert reason == f"version 1, which scored {day(18)}, was made after it: it did not serve"
 
     def test_labels_that_are_not_mature_are_said_to_be_so(self, home: Place) -> None:
-        reason = told(monitor(24, assets=[PERFORMANCE]))[PERFORMANCE]
+        reason = reported(monitor(24, assets=[PERFORMANCE]))[PERFORMANCE]
         assert reason == f"the labels of {day(24)} are not mature until {day(26)} has arrived (now: {day(25)})"
 
     def test_a_report_rests_on_the_fraud_rate_of_the_day_that_has_become_mature(self, home: Place) -> None:
@@ -347,7 +347,7 @@ class TestDamage:
         assert record(SCORED, 22) == scored
         assert due(22, 23) == {}
 
-    def test_a_report_that_cannot_be_read_back_is_named_and_nothing_is_told_until_it_was_made_again(
+    def test_a_report_that_cannot_be_read_back_is_named_and_no_notice_opens_until_it_was_made_again(
         self, home: Place, caplog: pytest.LogCaptureFixture
     ) -> None:
         settings, before = load_settings(), record(PERFORMANCE, 23)
@@ -411,10 +411,10 @@ class TestANewChampion:
         monitor(23)
         assert record(SCORED, 23) == before
         assert before.facts["version"] == 1
-        (told,) = drift_reports(store(), champion().fingerprint, days)
-        assert (told.day, told.version) == (day(23), 2)
-        assert told.scores == f"{day(23)} was scored by another version, which then served, or by none"
-        assert "score" not in {one.name for one in told.features}
+        (reported,) = drift_reports(store(), champion().fingerprint, days)
+        assert (reported.day, reported.version) == (day(23), 2)
+        assert reported.scores == f"{day(23)} was scored by another version, which then served, or by none"
+        assert "score" not in {one.name for one in reported.features}
 
     def test_a_day_that_is_scored_after_the_promotion_is_scored_by_the_champion_of_the_time(self, home: Place) -> None:
         before = record(SCORED, 23)
@@ -428,13 +428,13 @@ class TestANewChampion:
 
     def test_performance_is_that_of_the_champion_of_the_time_and_decisions_know_it(self, home: Place) -> None:
         monitor(23, assets=[PERFORMANCE])
-        (told,) = performance_history(store(), [day(23)])
-        assert told.version == 1
-        assert told.fingerprint != champion().fingerprint
+        (reported,) = performance_history(store(), [day(23)])
+        assert reported.version == 1
+        assert reported.fingerprint != champion().fingerprint
         settings = load_settings()
         ledger = open_ledger(settings)
         watched = Watched.of(with_performance_trigger(settings), ledger, store(), day(25))
-        assert watched.performance == told.live_performance is not None
+        assert watched.performance == reported.live_performance is not None
 
     def test_a_day_that_is_delivered_anew_is_scored_by_the_version_that_scored_it(self, home: Place) -> None:
         before = record(SCORED, 23)
@@ -473,21 +473,21 @@ class TestTheService:
         return copy
 
     def test_each_version_is_held_against_its_own_holdout_on_the_days_that_it_served(self, home: Place) -> None:
-        told = report_of(record(PERFORMANCE, 23), PerformanceReport)
-        assert [(one.version, one.days) for one in told.parts] == [(1, (day(21),)), (2, (day(22), day(23)))]
-        assert (told.recent.first, told.recent.last) == (day(21), day(23))
-        assert sum(one.rows for one in told.parts) == told.recent.rows
-        assert sum(one.frauds for one in told.parts) == told.recent.frauds
-        for one in told.parts:
+        reported = report_of(record(PERFORMANCE, 23), PerformanceReport)
+        assert [(one.version, one.days) for one in reported.parts] == [(1, (day(21),)), (2, (day(22), day(23)))]
+        assert (reported.recent.first, reported.recent.last) == (day(21), day(23))
+        assert sum(one.rows for one in reported.parts) == reported.recent.rows
+        assert sum(one.frauds for one in reported.parts) == reported.recent.frauds
+        for one in reported.parts:
             fingerprint = record(SCORED, (one.days[0] - START).days).facts["fingerprint"]
             holdout = read_profile(store(), HoldoutProfile, fingerprint)
             assert holdout is not None
             assert (one.promised, one.promised_rows) == (holdout.expected_live, sum(holdout.score.counts))
-        live = told.live_performance
+        live = reported.live_performance
         assert live is not None and live.holdout_low is not None
         assert live.low < live.value < live.high
 
-    def test_decay_warns_and_is_told_once_and_resolved_once_with_every_trigger_off(self, home: Place) -> None:
+    def test_decay_warns_and_is_reported_once_and_resolved_once_with_every_trigger_off(self, home: Place) -> None:
         home.configure(**AUTO, triggers={"schedule": None, "drift": None})
         outbox = open_outbox(load_settings())
         self.tell()
@@ -584,14 +584,14 @@ class TestProfiles:
 
 
 class TestShifts:
-    def test_a_day_on_which_people_pay_otherwise_drifts_and_the_checks_warn(self, home: Place) -> None:
+    def test_a_day_of_other_payments_drifts_and_the_checks_warn(self, home: Place) -> None:
         rewrite(home, 25, "TX_AMOUNT", lambda amounts: [amount * 5 for amount in amounts])
         pipeline().ingest(DayRange(start=day(25), end=day(25)))
         result = monitor(25)
         assert result.success
-        told = report(25)
-        assert told.value > 0.2
-        assert "amount" in told.over()
+        reported = report(25)
+        assert reported.value > 0.2
+        assert "amount" in reported.over()
         evaluations = {one.check_name: one for one in result.get_asset_check_evaluations()}
         assert not evaluations["transaction"].passed
         assert evaluations["transaction"].severity == dg.AssetCheckSeverity.WARN
@@ -608,10 +608,10 @@ class TestShifts:
             )
         pipeline().ingest(DayRange(start=day(22), end=day(25)))
         monitor(25, assets=[DRIFT])
-        told = report(25)
-        assert told.min_importance == load_settings().drift.min_importance
-        assert 0.5 < sum(one.importance for one in told.features if one.group != "scores") <= 1.001
-        counted = next(one for one in told.features if one.name == "terminal_count_1d")
+        reported = report(25)
+        assert reported.min_importance == load_settings().drift.min_importance
+        assert 0.5 < sum(one.importance for one in reported.features if one.group != "scores") <= 1.001
+        counted = next(one for one in reported.features if one.name == "terminal_count_1d")
         assert counted.heavy.startswith("terminal 3"), counted
         assert counted.psi > 0.2
         assert counted.drift < counted.psi - counted.usual, "without it the others are closer"
@@ -620,10 +620,10 @@ class TestShifts:
         rewrite(home, 23, "TX_FRAUD", lambda labels: [1 if n % 8 == 0 else label for n, label in enumerate(labels)])
         pipeline().ingest(DayRange(start=day(23), end=day(23)))
         monitor(25)
-        told = report(25)
-        assert told.fraud_rate is not None
-        assert told.fraud_rate.day == day(23)
-        assert "fraud_rate" in told.over()
+        reported = report(25)
+        assert reported.fraud_rate is not None
+        assert reported.fraud_rate.day == day(23)
+        assert "fraud_rate" in reported.over()
         assert report(24).over() == ()
 
     def test_a_feature_that_the_settings_leave_out_is_not_judged(self, home: Place) -> None:
@@ -631,6 +631,6 @@ class TestShifts:
         pipeline().ingest(DayRange(start=day(25), end=day(25)))
         home.configure(**AUTO, drift={"left_out": {"amount": "prices rose by law"}})
         monitor(25)
-        told = report(25)
-        assert told.left_out["amount"] == "prices rose by law"
-        assert "amount" not in {one.name for one in told.features}
+        reported = report(25)
+        assert reported.left_out["amount"] == "prices rose by law"
+        assert "amount" not in {one.name for one in reported.features}

@@ -12,7 +12,7 @@ from fraud_retraining_tests.support.command_line import run
 from fraud_retraining_tests.support.places import START, Place
 
 
-def told(check: str) -> dict[date, bool]:
+def reported(check: str) -> dict[date, bool]:
     """What Dagster shows of a check, by partition, of those that gave a result."""
     instance = open_instance()
     key = dg.AssetCheckKey(dg.AssetKey("transactions"), check)
@@ -34,14 +34,14 @@ def test_each_day_of_a_short_range_shows_its_own_results(place: Place) -> None:
     assert ingest(3) == 3
     days = [START + timedelta(days=n) for n in range(3)]
     for check in DAY_CHECKS:
-        assert sorted(told(check)) == days, check
-    assert told("row_count") == {day: day != bad for day in days}
+        assert sorted(reported(check)) == days, check
+    assert reported("row_count") == {day: day != bad for day in days}
 
 
 def test_a_range_of_one_day_shows_its_results_too(place: Place) -> None:
     assert ingest(1) == 0
     for check in DAY_CHECKS:
-        assert told(check) == {START: True}, check
+        assert reported(check) == {START: True}, check
 
 
 @pytest.mark.slow
@@ -49,6 +49,6 @@ def test_of_a_long_range_the_last_day_and_those_that_did_not_pass_show_it(place:
     before, bad, last = (START + timedelta(days=DAYS_TOLD_APART + n) for n in (0, 1, 2))
     place.write_day(bad, place.read_day(bad).slice(0, 10))
     assert ingest(DAYS_TOLD_APART + 3) == 3
-    assert told("row_count") == {before: True, bad: False, last: True}, (
+    assert reported("row_count") == {before: True, bad: False, last: True}, (
         "the days around the bad one stand as two ranges"
     )

@@ -179,7 +179,7 @@ def test_a_registry_without_anything_has_nothing_to_remove(ledger: Ledger, regis
     assert clean(ledger, registry, ONE_EACH, **WHO) == []
 
 
-def test_a_clean_up_that_fails_is_told_and_ended_by_the_next_that_passes(
+def test_a_clean_up_that_fails_is_reported_and_ended_by_the_next_that_passes(
     ledger: Ledger, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FRAUD_RETRAINING_HOME", str(tmp_path / "home"))

@@ -57,7 +57,7 @@ def failure(result: dg.ExecuteInProcessResult) -> str:
     return str(described.description)
 
 
-def test_the_form_asks_for_version_decision_reviewer_and_reason_in_words() -> None:
+def test_the_form_has_version_decision_reviewer_and_reason_in_words() -> None:
     job = build_definitions(Settings()).resolve_job_def(DECIDE)
     fields = job.run_config_schema.config_type.fields["ops"].config_type.fields["decide"].config_type.fields["config"]
     form = fields.config_type.fields
@@ -109,7 +109,7 @@ def test_a_refusal_fails_the_run_in_words_and_is_recorded(
     assert backend.kinds(EventKind.DECISION_REFUSED) == ["decision_refused"]
 
 
-def test_the_second_form_is_told_who_decided(backend: Backend) -> None:
+def test_the_second_form_names_who_decided(backend: Backend) -> None:
     version = backend.waiting(0).version
     assert launch(backend, version=version, decision="approve", reviewer="alice", reason="").success
     assert "it was promoted by alice" in failure(
@@ -120,7 +120,7 @@ def test_the_second_form_is_told_who_decided(backend: Backend) -> None:
 ALWAYS = datetime(2020, 1, 1, tzinfo=UTC)
 
 
-def test_an_outage_during_a_decision_is_told_and_ended_by_the_next_decision(backend: Backend) -> None:
+def test_an_outage_during_a_decision_is_reported_and_ended_by_the_next_decision(backend: Backend) -> None:
     version, instance = backend.waiting(0).version, dg.DagsterInstance.ephemeral()
     outbox = open_outbox(settings_of(backend))
     form = {"version": version, "decision": "approve", "reviewer": "alice", "reason": "fine"}
@@ -139,7 +139,7 @@ def test_an_outage_during_a_decision_is_told_and_ended_by_the_next_decision(back
     assert outbox.open_notices() == []
 
 
-def test_a_refusal_is_for_whoever_asked_and_no_alert(backend: Backend) -> None:
+def test_a_refusal_is_for_the_requester_and_no_alert(backend: Backend) -> None:
     version, instance = backend.waiting(0).version, dg.DagsterInstance.ephemeral()
     refused = {"version": version, "decision": "approve", "reviewer": "mallory", "reason": "mine"}
     assert not launch(backend, {"reviewers": ["bob"]}, instance=instance, **refused).success

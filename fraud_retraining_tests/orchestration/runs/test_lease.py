@@ -64,7 +64,7 @@ class TestHolding:
         assert lease.hold() == lease.hold()
         lease.close(None)
 
-    def test_a_run_that_never_asked_leaves_nothing(self, ledger: Ledger) -> None:
+    def test_a_run_that_never_held_it_leaves_nothing(self, ledger: Ledger) -> None:
         lease_of(ledger).close("SomeError")
         assert finished(ledger) == []
         assert ledger.retrain_lease().take(Owner(run_id="b", process=this_process()), Purpose()).token == 1
@@ -111,17 +111,17 @@ class TestHolding:
         payload = only(ledger, EventKind.RETRAIN_FINISHED).payload
         assert (payload["status"], payload["error"]) == (status, failure)
 
-    def test_of_two_who_tell_of_one_run_the_first_is_believed(self, ledger: Ledger) -> None:
-        told = [
+    def test_of_two_records_of_one_run_the_first_counts(self, ledger: Ledger) -> None:
+        reported = [
             record_finished(ledger, BudgetPolicy(), FinishedRetrain("a", status, seconds=1, trigger="manual"))
             for status in ("lost", "promoted")
         ]
-        assert told[1] is None
+        assert reported[1] is None
         assert finished(ledger) == [("a", "lost")]
 
 
 class TestStages:
-    def test_the_ingest_before_the_run_counts_and_what_was_spent_on_what_is_told(self, ledger: Ledger) -> None:
+    def test_the_ingest_before_the_run_counts_and_time_is_recorded_by_stage(self, ledger: Ledger) -> None:
         clock = Clock()
         requester = RunRequester("a", AS_OF, "manual", ingest_seconds=100.0)
         rules = LeaseRules(BudgetPolicy(max_hours=180 / 3600, price_per_hour=36))
@@ -138,9 +138,9 @@ class TestStages:
         spent = "spent on ingest 100.0 s, training_window 10.0 s, fraud_model 50.0 s, model_evaluation 21.0 s"
         assert spent in refused.value.culprits
         lease.close("BudgetExceeded")
-        told = only(ledger, EventKind.RETRAIN_FINISHED).payload
-        assert (told["seconds"], told["cost"]) == (181.0, 1.81)
-        assert told["stages"]["model_evaluation"] == 21.0
+        reported = only(ledger, EventKind.RETRAIN_FINISHED).payload
+        assert (reported["seconds"], reported["cost"]) == (181.0, 1.81)
+        assert reported["stages"]["model_evaluation"] == 21.0
 
     @pytest.mark.parametrize(("tag", "seconds"), [("12.5", 12.5), ("-3", 0), ("nan", 0), ("inf", 0), ("soon", 0)])
     def test_a_tag_that_says_no_seconds_costs_nothing(self, tag: str, seconds: float) -> None:
@@ -192,7 +192,7 @@ class TestTheSecondOne:
         assert only(ledger, EventKind.RETRAIN_SKIPPED).subject == "b"
         first.close(None)
 
-    def test_waits_for_a_clean_up_whatever_the_policy(self, ledger: Ledger) -> None:
+    def test_waits_for_a_clean_up_under_every_policy(self, ledger: Ledger) -> None:
         leases = ledger.retrain_lease(SHORT)
         cleaning = leases.take(Owner(run_id="clean", process=this_process()), Purpose(work="clean"))
         ending = threading.Timer(0.5, leases.give_back, [cleaning])
@@ -241,13 +241,13 @@ class TestTheBudget:
         lease = lease_of(ledger, budget=BudgetPolicy(max_hours=1), clock=clock)
         lease.hold()
         clock.seconds = 600
-        asked = []
+        requested = []
         with pytest.raises(BudgetExceeded, match="would take"):
             for done in range(1, 101):
                 clock.seconds += 60
-                asked.append(done)
+                requested.append(done)
                 lease.on_round(done, 100)
-        assert asked[-1] == 11, "ten timed rounds are enough to know"
+        assert requested[-1] == 11, "ten timed rounds are enough to know"
         lease.close("BudgetExceeded")
 
     def test_a_fit_that_begins_again_is_timed_again(self, ledger: Ledger) -> None:

@@ -42,8 +42,15 @@ def test_a_run_is_named_by_as_of_day_and_trigger_and_marked(home: Place) -> None
     (trained,) = runs()
     assert trained.info.run_name == f"{AS_OF} manual"
     assert trained.info.status == "FINISHED"
-    told = {name: trained.data.tags.get(name) for name in ("automated_retrain", "trigger", "as_of", "release_status")}
-    assert told == {"automated_retrain": "true", "trigger": "manual", "as_of": str(AS_OF), "release_status": "promoted"}
+    reported = {
+        name: trained.data.tags.get(name) for name in ("automated_retrain", "trigger", "as_of", "release_status")
+    }
+    assert reported == {
+        "automated_retrain": "true",
+        "trigger": "manual",
+        "as_of": str(AS_OF),
+        "release_status": "promoted",
+    }
 
 
 def test_model_and_versions_are_described(home: Place) -> None:
@@ -82,8 +89,8 @@ def test_the_trigger_names_the_run_its_reason_describes_it_and_what_a_person_wro
     client().update_registered_model(name, "Ours.")
     lenient = {"max_regression": 1.0, "max_unproven_regression": 1.0, "max_slice_regression": 1.0}
     home.configure(promotion={"mode": "manual"}, gates=lenient, model={"params": {"n_estimators": 24}})
-    asked = ("retrain", "--as-of", str(AS_OF), "--trigger", "drift", "--reason", "two of three days over .2")
-    _, answer, _ = run(*asked)
+    requested = ("retrain", "--as-of", str(AS_OF), "--trigger", "drift", "--reason", "two of three days over .2")
+    _, answer, _ = run(*requested)
     tags = client().get_run(answer["mlflow_run_id"]).data.tags
     assert tags["mlflow.runName"] == f"{AS_OF} drift"
     assert tags["mlflow.note.content"] == "two of three days over .2"
@@ -170,5 +177,5 @@ def test_what_a_dead_process_left_open_ends_as_its_dagster_run_did_and_says_why(
 
 def test_while_mlflow_is_down_nothing_is_ended_and_it_is_said(backend: Backend) -> None:
     nowhere = backend.trained.__class__("http://127.0.0.1:9", "x", [], []).registry("x", timeout_seconds=4)
-    told = close_abandoned(dg.DagsterInstance.ephemeral(), nowhere)
-    assert told.startswith("runs that are left open in MLflow stay so for now: MLflow at http://127.0.0.1:9")
+    reported = close_abandoned(dg.DagsterInstance.ephemeral(), nowhere)
+    assert reported.startswith("runs that are left open in MLflow stay so for now: MLflow at http://127.0.0.1:9")

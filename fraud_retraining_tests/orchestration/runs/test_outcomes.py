@@ -109,7 +109,7 @@ ERRORS: dict[str, tuple[BaseException, str, str, str]] = {
 
 
 @pytest.mark.parametrize("case", ERRORS)
-def test_a_failed_retrain_is_in_the_ledger_and_told(case: str, runs: Runs) -> None:
+def test_a_failed_retrain_is_in_the_ledger_and_reported(case: str, runs: Runs) -> None:
     runs.error, category, severity, kind = ERRORS[case]
     done = runs.run(tags={"dagster/partition": AS_OF, "trigger": "drift+schedule"})
     assert not done.success
@@ -162,7 +162,7 @@ def test_a_failure_to_watch_a_day_is_not_one_to_ingest_it(runs: Runs) -> None:
     assert [known.notice.job for known in runs.outbox.open_notices()] == ["ingest"]
 
 
-def test_a_run_is_told_once_by_hook_sensor_and_command_line_together(runs: Runs) -> None:
+def test_a_run_is_reported_once_by_hook_sensor_and_command_line_together(runs: Runs) -> None:
     runs.error = KeyError("bug")
     done = runs.run()
     run = runs.instance.get_run_by_id(done.run_id)
@@ -203,7 +203,7 @@ def test_a_retrain_that_found_another_one_under_way_did_not_fail(runs: Runs) -> 
 
 
 class TestRunsThatCannotTell:
-    def test_a_ledger_that_is_down_changes_no_fate_and_is_told_of_later(self, runs: Runs) -> None:
+    def test_a_ledger_that_is_down_changes_no_fate_and_is_reported_later(self, runs: Runs) -> None:
         file = Path(runs.settings.ledger_url.removeprefix("sqlite:///"))
         file.mkdir(parents=True)
         runs.error = DataInvalid("no rows")
@@ -219,7 +219,7 @@ class TestRunsThatCannotTell:
         assert (event.payload["kind"], event.payload["category"]) == ("DataInvalid", "data_validation")
         assert event.payload["what"].startswith("no rows")
 
-    def test_a_run_whose_resources_could_not_be_made_is_told_by_the_sensor(self, runs: Runs) -> None:
+    def test_a_run_whose_resources_could_not_be_made_is_reported_by_the_sensor(self, runs: Runs) -> None:
         def unreachable(_: Any) -> Any:
             raise DependencyUnreachable("MLflow does not answer")
 
@@ -239,7 +239,9 @@ class TestRunsThatCannotTell:
             ("something else", "unexpected"),
         ],
     )
-    def test_what_dagsters_monitoring_failed_is_told_by_its_words(self, runs: Runs, words: str, category: str) -> None:
+    def test_what_dagsters_monitoring_failed_is_reported_by_its_message(
+        self, runs: Runs, words: str, category: str
+    ) -> None:
         done = runs.run()
         run = runs.instance.get_run_by_id(done.run_id)
         assert run is not None
@@ -248,7 +250,7 @@ class TestRunsThatCannotTell:
         (event,) = runs.events(EventKind.RETRAIN_FAILED)
         assert (event.payload["category"], event.payload["what"]) == (category, words)
 
-    def test_a_process_that_dagsters_code_server_found_dead_is_told_by_the_words_before(self, runs: Runs) -> None:
+    def test_a_process_that_dagsters_code_server_found_dead_is_reported_by_the_message_before(self, runs: Runs) -> None:
         """It puts the reason into an event of its own, and fails the run without one."""
         done = runs.run()
         run = runs.instance.get_run_by_id(done.run_id)
@@ -299,7 +301,7 @@ def test_no_failure_is_overlooked_because_the_clock_was_set_back(runs: Runs, ahe
     assert len(notify_unreported(runs.instance, runs.outcomes, looked_until((now + ahead).isoformat(), now))) == 1
 
 
-def test_a_pause_is_told_once_and_ended_by_resuming(runs: Runs) -> None:
+def test_a_pause_is_reported_once_and_ended_by_resuming(runs: Runs) -> None:
     runs.outcomes.notify_pause()
     assert runs.outbox.open_notices() == []
     ledger = open_ledger(runs.settings)

@@ -56,7 +56,7 @@ def ledger(settings: Settings) -> Ledger:
 
 
 @pytest.mark.parametrize("typed", TYPED.values(), ids=TYPED)
-def test_tags_that_somebody_typed_make_no_run_of_automation(
+def test_tags_that_a_user_typed_make_no_run_of_automation(
     settings: Settings, ledger: Ledger, typed: dict[str, str]
 ) -> None:
     request = record_request("r1", {AS_OF_TAG: str(AS_OF), **typed}, settings, ledger)
@@ -102,12 +102,12 @@ def test_a_person_cannot_answer_for_a_trigger(settings: Settings, ledger: Ledger
     assert (known.last_performance, known.last_drift) == (None, None)
 
 
-def test_a_run_without_a_record_was_asked_for_by_nobody_knows_whom(ledger: Ledger) -> None:
+def test_a_run_without_a_record_has_an_unknown_requester(ledger: Ledger) -> None:
     request = request_of_run("r9", ledger)
     assert (request.requested_by, request.automatic, request.trigger) == (UNKNOWN, False, "manual")
 
 
-def test_what_an_added_trigger_asked_for_is_recorded_begun_again_and_may_be_named(
+def test_the_request_of_an_added_trigger_is_recorded_begun_again_and_may_be_named(
     settings: Settings, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(TRIGGERS, "disputes", disputes)

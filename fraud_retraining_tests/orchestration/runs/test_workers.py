@@ -52,11 +52,11 @@ def sleeper() -> Iterator[subprocess.Popen[bytes]]:
     process.wait()
 
 
-def test_this_process_lives() -> None:
+def test_this_process_exists() -> None:
     assert fate_of(this_process()) is Fate.ALIVE
 
 
-def test_a_stopped_process_lives_and_a_killed_one_is_gone_even_before_its_parent_notices(
+def test_a_stopped_process_exists_and_a_killed_one_is_gone_even_before_its_parent_notices(
     sleeper: subprocess.Popen[bytes],
 ) -> None:
     started = Path(f"/proc/{sleeper.pid}/stat").read_text().rpartition(")")[2].split()[19]
@@ -95,7 +95,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     return load_settings()
 
 
-def test_a_run_whose_process_was_killed_is_failed_and_told_once(tmp_path: Path, settings: Settings) -> None:
+def test_a_run_whose_process_was_killed_is_failed_and_reported_once(tmp_path: Path, settings: Settings) -> None:
     at_work = tmp_path / "at work"
     (tmp_path / "dagster").mkdir()
     process = subprocess.Popen([sys.executable, "-c", RUN, str(tmp_path / "dagster"), str(at_work)])

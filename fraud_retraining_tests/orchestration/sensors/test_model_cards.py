@@ -39,7 +39,7 @@ def look(ledger: Ledger, registry: Registry, folder: Path, cursor: str | None = 
     return told.cursor, str(reason.skip_message if isinstance(reason, dg.SkipReason) else reason)
 
 
-def test_cards_follow_whatever_way_a_release_was_moved(registry: Registry, sqlite_ledger: Ledger, tmp_path: Path):
+def test_cards_follow_every_channel_that_moves_a_release(registry: Registry, sqlite_ledger: Ledger, tmp_path: Path):
     version = registered(registry)
     waiting(sqlite_ledger, version, FIRST, None)
     cursor, told = look(sqlite_ledger, registry, tmp_path)

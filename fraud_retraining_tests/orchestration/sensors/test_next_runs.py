@@ -179,7 +179,7 @@ def test_a_day_that_was_delivered_again_is_ingested_again_with_what_looks_back_o
     assert all(ok for _, _, ok in ready.ingest_all())
 
 
-def test_a_day_that_cannot_be_read_is_asked_for_once_and_stops_no_other_day(ready: Automation) -> None:
+def test_a_day_that_cannot_be_read_is_tried_once_and_stops_no_other_day(ready: Automation) -> None:
     place = Place(Path(ready.settings.lake_uri).parent)
     bad, good = END + timedelta(days=1), END + timedelta(days=2)
     place.write_day(good, place.read_day(END))
@@ -194,9 +194,9 @@ def test_a_day_that_cannot_be_read_is_asked_for_once_and_stops_no_other_day(read
     done = ready.ingest_all()
     assert [ok for _, _, ok in done].count(False) == 1
     assert good in open_store(ready.settings).partitions("transactions", [good])
-    told = ready.tick(INGEST_SENSOR)
-    assert f"{bad} stays refused until it is delivered again: " in str(told)
-    assert "corrupt Parquet" in str(told)
+    reported = ready.tick(INGEST_SENSOR)
+    assert f"{bad} stays refused until it is delivered again: " in str(reported)
+    assert "corrupt Parquet" in str(reported)
 
 
 def test_a_day_that_failed_its_checks_is_not_checked_again_until_the_rules_or_the_day_change(
@@ -213,24 +213,24 @@ def test_a_day_that_failed_its_checks_is_not_checked_again_until_the_rules_or_th
     assert all(ok for _, _, ok in lenient.ingest_all())
 
 
-def test_odd_folders_are_told_once_and_stop_no_day(ready: Automation) -> None:
+def test_odd_folders_are_reported_once_and_stop_no_day(ready: Automation) -> None:
     lake = Path(ready.settings.lake_uri)
     for odd in ("month=02/day=__HIVE_DEFAULT_PARTITION__", "month=13/day=01"):
         (lake / "year=2024" / odd).mkdir(parents=True)
         shutil.copy(Place(lake.parent).day_file(END), lake / "year=2024" / odd / "x.parquet")
     for _ in range(2):
         assert ready.tick(INGEST_SENSOR) == f"every day up to {END} is ingested as the lake has it"
-    (told,) = open_outbox(ready.settings).open_notices()
-    assert told.notice.audience == "data" and told.seen == 1
-    assert [line.split(" ")[0] for line in told.notice.why] == [
+    (reported,) = open_outbox(ready.settings).open_notices()
+    assert reported.notice.audience == "data" and reported.seen == 1
+    assert [line.split(" ")[0] for line in reported.notice.why] == [
         "year=2024/month=02/day=__HIVE_DEFAULT_PARTITION__",
         "year=2024/month=13/day=01",
     ]
     assert isinstance(ready.tick(RETRAIN_SENSOR), dg.RunRequest)
     shutil.rmtree(lake / "year=2024/month=13")
     ready.tick(INGEST_SENSOR)
-    (told,) = open_outbox(ready.settings).open_notices()
-    assert len(told.notice.why) == 1
+    (reported,) = open_outbox(ready.settings).open_notices()
+    assert len(reported.notice.why) == 1
     shutil.rmtree(lake / "year=2024/month=02/day=__HIVE_DEFAULT_PARTITION__")
     ready.tick(INGEST_SENSOR)
     assert open_outbox(ready.settings).open_notices() == []
@@ -296,7 +296,7 @@ def test_no_document_beside_a_day_stops_what_looks_at_it(ready: Automation, docu
     assert inventory.refusal(END, open_lake(ready.settings).days()[END]) is None
 
 
-def test_while_an_ingest_is_queued_no_second_one_is_asked_for(automation: Automation) -> None:
+def test_while_an_ingest_is_queued_no_second_one_is_requested(automation: Automation) -> None:
     automation.instance.create_run_for_job(
         automation.definitions.resolve_job_def(INGEST), status=dg.DagsterRunStatus.STARTED
     )
@@ -308,8 +308,8 @@ def test_what_failed_for_another_reason_is_tried_again_with_growing_pauses(autom
     assert isinstance(request, dg.RunRequest)
     job = automation.definitions.resolve_job_def(INGEST)
     automation.instance.create_run_for_job(job, status=dg.DagsterRunStatus.FAILURE, tags=dict(request.tags))
-    told = automation.tick(INGEST_SENSOR)
-    assert "failed 1 times as they are now; the next try is at" in str(told)
+    reported = automation.tick(INGEST_SENSOR)
+    assert "failed 1 times as they are now; the next try is at" in str(reported)
     assert request.run_key == f"{request.tags[INPUTS_TAG]}:0"
 
 
@@ -328,11 +328,11 @@ def test_a_machine_too_slow_for_the_days_that_arrive_still_comes_to_a_retrain(
         shutil.copytree((small_lake / place.day_file(day).relative_to(place.lake)).parent, place.day_file(day).parent)
         assert slow.run(INGEST, request)
         done.append((request.tags[RANGE_END], [key.to_user_string() for key in request.asset_selection or ()]))
-        asked = slow.tick(RETRAIN_SENSOR)
-        if isinstance(asked, dg.RunRequest):
+        requested = slow.tick(RETRAIN_SENSOR)
+        if isinstance(requested, dg.RunRequest):
             break
-    assert isinstance(asked, dg.RunRequest), f"{asked} after {done}"
-    assert date.fromisoformat(asked.partition_key or "") < day, "the retrain does not wait for the newest day"
+    assert isinstance(requested, dg.RunRequest), f"{requested} after {done}"
+    assert date.fromisoformat(requested.partition_key or "") < day, "the retrain does not wait for the newest day"
     assert len(done) <= 3
     slow.instance.dispose()
 
@@ -348,13 +348,19 @@ def test_the_sensor_retrains_once_its_days_are_ready_and_then_waits_for_the_grid
     assert ready.run(RETRAIN, request)
     ledger = open_ledger(ready.settings)
     assert last_as_of(ledger) == END
-    asked = ledger.last(EventKind.RETRAIN_REQUESTED)
-    assert asked is not None
-    assert (asked.actor, asked.as_of, asked.payload["inputs"]) == ("automation", END, request.tags[INPUTS_TAG])
+    requested = ledger.last(EventKind.RETRAIN_REQUESTED)
+    assert requested is not None
+    assert (requested.actor, requested.as_of, requested.payload["inputs"]) == (
+        "automation",
+        END,
+        request.tags[INPUTS_TAG],
+    )
     runs = ready.instance.get_runs(dg.RunsFilter(job_name=RETRAIN))
     assert {"trigger", "as_of", "fingerprint"} <= set(runs[0].tags)
-    told = str(ready.tick(RETRAIN_SENSOR))
-    assert f"a retrain as of {END + timedelta(days=2)} is due, but {END + timedelta(days=2)} has not arrived" in told
+    reported = str(ready.tick(RETRAIN_SENSOR))
+    assert (
+        f"a retrain as of {END + timedelta(days=2)} is due, but {END + timedelta(days=2)} has not arrived" in reported
+    )
 
 
 def test_the_schedule_retrains_at_its_hour_and_says_otherwise_when_it_will(ready: Automation) -> None:
@@ -367,9 +373,9 @@ def test_the_schedule_retrains_at_its_hour_and_says_otherwise_when_it_will(ready
 
 
 def test_an_as_of_day_whose_days_are_not_ingested_waits(place: Place) -> None:
-    told = str(Automation().tick(RETRAIN_SENSOR))
-    assert "no model has been trained yet, and" in told
-    assert "still have to be ingested" in told
+    reported = str(Automation().tick(RETRAIN_SENSOR))
+    assert "no model has been trained yet, and" in reported
+    assert "still have to be ingested" in reported
 
 
 def test_a_retrain_that_waits_in_the_queue_keeps_others_away(ready: Automation) -> None:
@@ -403,7 +409,7 @@ def test_two_failures_with_one_cause_pause_automation_and_new_input_resumes_it(r
     assert ledger.last(EventKind.AUTOMATION_RESUMED) is not None
 
 
-def test_a_retrain_that_died_before_it_came_to_an_answer_is_asked_for_again(ready: Automation) -> None:
+def test_a_retrain_that_died_before_it_came_to_an_answer_is_requested_again(ready: Automation) -> None:
     request = ready.tick(RETRAIN_SENSOR)
     assert isinstance(request, dg.RunRequest)
     ready.definitions.resolve_job_def(RETRAIN).execute_in_process(
@@ -460,8 +466,8 @@ def test_the_days_that_the_champion_serves_are_watched_and_the_decision_knows_of
         runs += 1
         assert runs < 5, "it never ends"
     assert str(request).startswith(f"every ingested day up to {END} is watched")
-    told = str(watching.tick(RETRAIN_SENSOR))
-    assert f"of the last 3 days to {END} over 0.2" in told
+    reported = str(watching.tick(RETRAIN_SENSOR))
+    assert f"of the last 3 days to {END} over 0.2" in reported
 
 
 # ------------------------------------------------------------------ what is on where

@@ -55,7 +55,7 @@ def test_both_look_every_half_minute_and_run_by_themselves_but_in_development() 
             assert sensor.default_status.name == status
 
 
-def test_what_happened_is_told_once_and_the_cursor_goes_on(backend: Backend) -> None:
+def test_what_happened_is_reported_once_and_the_cursor_goes_on(backend: Backend) -> None:
     heard = Heard()
     cursor = tick(backend, RELEASES_SENSOR, heard).cursor
     backend.champion(0)
@@ -66,7 +66,7 @@ def test_what_happened_is_told_once_and_the_cursor_goes_on(backend: Backend) -> 
     assert len(heard.notices) == 4
 
 
-def test_a_tick_that_could_not_tell_is_told_again(backend: Backend) -> None:
+def test_a_tick_that_could_not_notify_notifies_again(backend: Backend) -> None:
     class Deaf(Heard):
         def notify(self, notice: ReleaseNotice) -> None:
             raise DependencyUnreachable("the outbox is full")
@@ -102,20 +102,20 @@ def test_a_promotion_under_way_is_waited_for_by_the_next_tick(
     assert "another process has held" in said.skip_message
 
 
-def test_a_changed_record_is_told_and_stops_both_sensors_without_failing_a_tick(backend: Backend) -> None:
+def test_a_changed_record_is_reported_and_stops_both_sensors_without_failing_a_tick(backend: Backend) -> None:
     heard = Heard()
     backend.champion(0)
     cursor = tick(backend, RELEASES_SENSOR, heard).cursor
     run_sql(backend.ledger._url, "UPDATE releases SET state = 'withdrawn'")
     assert "record of decisions was changed" in tick(backend, CHAMPION_SENSOR, heard).skip_message
     tick(backend, CHAMPION_SENSOR, heard)
-    told = tick(backend, RELEASES_SENSOR, heard, cursor)
-    assert "record of decisions was changed" in told.skip_message
+    reported = tick(backend, RELEASES_SENSOR, heard, cursor)
+    assert "record of decisions was changed" in reported.skip_message
     assert [notice.kind for notice in heard.notices[-2:]] == ["record_altered", "promotion_paused"]
     notice = heard.notices[-2]
     assert notice.severity == "critical" and "version 1: state differ" in notice.text and "restore" in notice.remedy
     count = len(heard.notices)
-    tick(backend, RELEASES_SENSOR, heard, told.cursor)
+    tick(backend, RELEASES_SENSOR, heard, reported.cursor)
     assert len(heard.notices) == count and backend.serving() == 1
     backend.approvals.restore_releases(person("alice"), "the row was edited by hand", channel="cli")
     assert backend.ledger.verify().ok and backend.ledger.champion().version == 1

@@ -9,7 +9,7 @@ def named(settings: Settings) -> dict[str, str]:
     return {schedule.name: str(schedule.cron_schedule) for schedule in build_schedules(settings)}
 
 
-def test_the_retrain_ticks_each_night_at_its_hour_whatever_the_interval_is() -> None:
+def test_the_retrain_ticks_each_night_at_its_hour_for_every_interval() -> None:
     for hours in (24, 48, 72):
         settings = Settings.model_validate({"triggers": {"schedule": {"every_hours": hours, "at_hour_utc": 3}}})
         assert named(settings)[RETRAIN_SCHEDULE] == "0 3 * * *"

@@ -36,7 +36,7 @@ def tags() -> dict[str, str]:
     return open_registry(load_settings()).version(1).tags
 
 
-def told() -> list[dict]:
+def reported() -> list[dict]:
     return [event.payload for event in ledger().events("reproducibility_changed", version=1)]
 
 
@@ -46,7 +46,7 @@ def test_a_day_that_is_rewritten_after_it_was_used_marks_the_version(home: Place
     ingest(day)
     ingest(day)
     reason = f"day {day} was rewritten"
-    assert told() == [{"reproducible": False, "rewritten": [str(day)], "reason": reason}]
+    assert reported() == [{"reproducible": False, "rewritten": [str(day)], "reason": reason}]
     assert (tags()["reproducible"], tags()["not_reproducible_because"]) == ("false", reason)
     assert run("status")[1]["not_reproducible"] == {"1": reason}
     assert run("audit", "show", "1")[1]["rewritten"] == [str(day)]
@@ -56,7 +56,7 @@ def test_a_day_that_is_rewritten_after_it_was_used_marks_the_version(home: Place
 def test_a_version_whose_days_are_intact_is_untouched(home: Place) -> None:
     rewrite(home, AFTERWARDS)
     ingest(AFTERWARDS)
-    assert told() == []
+    assert reported() == []
     assert not {"reproducible", "not_reproducible_because"} & set(tags())
     assert run("status")[1]["not_reproducible"] == {}
 
@@ -64,7 +64,7 @@ def test_a_version_whose_days_are_intact_is_untouched(home: Place) -> None:
 def test_files_that_are_delivered_again_as_they_were_mark_nothing(home: Place) -> None:
     home.write_day(TRAINING, home.read_day(TRAINING))
     ingest(TRAINING)
-    assert told() == []
+    assert reported() == []
 
 
 def test_the_next_retrain_makes_up_for_a_tag_that_a_crash_left_out(home: Place) -> None:
@@ -76,7 +76,7 @@ def test_the_next_retrain_makes_up_for_a_tag_that_a_crash_left_out(home: Place) 
         client.delete_model_version_tag(settings.model.name, "1", name)
     retrain(AS_OF + timedelta(days=1))
     assert tags()["reproducible"] == "false"
-    assert len(told()) == 1
+    assert len(reported()) == 1
 
 
 def test_a_day_that_is_put_back_makes_the_version_reproducible_again(home: Place) -> None:
@@ -84,7 +84,7 @@ def test_a_day_that_is_put_back_makes_the_version_reproducible_again(home: Place
     ingest(TRAINING)
     home.write_day(TRAINING, before)
     ingest(TRAINING)
-    assert [one["reproducible"] for one in told()] == [False, True]
+    assert [one["reproducible"] for one in reported()] == [False, True]
     assert (tags()["reproducible"], tags()["not_reproducible_because"]) == ("true", "")
     assert run("status")[1]["not_reproducible"] == {}
     assert retrain()[1]["status"] == "already_trained"
@@ -94,8 +94,8 @@ def test_a_day_that_is_put_back_makes_the_version_reproducible_again(home: Place
 def test_days_that_are_read_by_other_settings_are_not_rewritten(home: Place) -> None:
     home.configure(promotion={"mode": "auto"}, features={"numeric": ["TX_DISTANCE_KM"]})
     retrain()
-    assert told() == []
+    assert reported() == []
     assert list(ledger().events("day_changed")) == []
     rewrite(home, TRAINING)
     ingest(TRAINING)
-    assert [one["rewritten"] for one in told()] == [[str(TRAINING)]]
+    assert [one["rewritten"] for one in reported()] == [[str(TRAINING)]]

@@ -43,7 +43,7 @@ def test_a_retrain_that_another_dagster_runs_is_under_way_too(instance: dg.Dagst
 
 
 @pytest.mark.parametrize("cleaning", [True, False], ids=["cleaning up", "nothing"])
-def test_nothing_is_under_way_where_nobody_retrains(
+def test_nothing_is_under_way_while_no_retrain_runs(
     instance: dg.DagsterInstance, ledger: Ledger, cleaning: bool
 ) -> None:
     if cleaning:
@@ -51,7 +51,7 @@ def test_nothing_is_under_way_where_nobody_retrains(
     assert running(instance, ledger) is None
 
 
-def asked(ledger: Ledger, as_of: date, trigger: str, **more: str) -> str:
+def requested(ledger: Ledger, as_of: date, trigger: str, **more: str) -> str:
     """A retrain that automation asked for."""
     run_id = f"run of {as_of}"
     payload = {"trigger": trigger, "reason": "why", "inputs": "abc", "dagster_run_id": run_id, **more}
@@ -72,8 +72,8 @@ LATER = AS_OF + timedelta(days=1)
 
 
 @pytest.mark.parametrize("trigger", [Trigger.DRIFT, Trigger.PERFORMANCE])
-def test_what_was_asked_for_is_answered_by_an_outcome_and_not_by_the_request(ledger: Ledger, trigger: Trigger) -> None:
-    run_id = asked(ledger, AS_OF, f"schedule+{trigger}", drift_since="2026-11-20")
+def test_a_request_is_answered_by_an_outcome_and_not_by_the_request(ledger: Ledger, trigger: Trigger) -> None:
+    run_id = requested(ledger, AS_OF, f"schedule+{trigger}", drift_since="2026-11-20")
     requests = list(ledger.events(EventKind.RETRAIN_REQUESTED))
     assert answers_to(requests, trigger, answered_days(ledger)) is None, "it is only asked for"
     failed(ledger, AS_OF, run_id, Category.DATA_VALIDATION)
@@ -86,8 +86,8 @@ def test_what_was_asked_for_is_answered_by_an_outcome_and_not_by_the_request(led
 
 
 @pytest.mark.parametrize("trigger", list(Trigger))
-def test_a_retrain_that_died_is_left_unfinished_whatever_asked_for_it(ledger: Ledger, trigger: Trigger) -> None:
-    failed(ledger, AS_OF, asked(ledger, AS_OF, trigger), Category.WORKER_DIED)
+def test_a_retrain_that_died_is_left_unfinished_for_every_trigger(ledger: Ledger, trigger: Trigger) -> None:
+    failed(ledger, AS_OF, requested(ledger, AS_OF, trigger), Category.WORKER_DIED)
     found = unfinished(ledger, None)
     assert found is not None
     assert (found.as_of, found.triggers, found.reason, found.cause) == (AS_OF, (trigger,), "why", "worker_died")
@@ -95,5 +95,5 @@ def test_a_retrain_that_died_is_left_unfinished_whatever_asked_for_it(ledger: Le
 
 
 def test_what_cannot_succeed_as_it_is_is_not_left_unfinished(ledger: Ledger) -> None:
-    failed(ledger, AS_OF, asked(ledger, AS_OF, "drift"), Category.DATA_VALIDATION)
+    failed(ledger, AS_OF, requested(ledger, AS_OF, "drift"), Category.DATA_VALIDATION)
     assert unfinished(ledger, None) is None
