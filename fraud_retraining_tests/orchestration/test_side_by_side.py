@@ -35,7 +35,7 @@ from fraud_retraining.domain.review.assembly import (
 from fraud_retraining.domain.review.model_card import card_markdown, limits
 from fraud_retraining.domain.review.report import ReviewReport
 from fraud_retraining.domain.review.tables import metrics_grid
-from fraud_retraining.orchestration.assets.evaluation import _metadata, flat_metrics
+from fraud_retraining.orchestration.evaluation_rendering import evaluation_metadata, flat_metrics
 from fraud_retraining.services.release_history import read_release_history
 from fraud_retraining_tests.support.ledger_history import lived
 from fraud_retraining_tests.support.pages_read import Read
@@ -119,7 +119,7 @@ def test_every_channel_shows_the_same_numbers(shown: tuple[Evaluation, ReviewRep
     assert (answer["candidate"]["average_precision"], answer["champion"]["average_precision"]) == (mine, rival)
     assert answer["candidate_all_holdout"]["average_precision"] == whole
 
-    metadata = _metadata(evaluation, review_report)
+    metadata = evaluation_metadata(evaluation, review_report)
     assert metadata["average_precision"] == pytest.approx(mine, abs=1e-4)
     assert metadata["champion.average_precision"] == pytest.approx(rival, abs=1e-4)
 

@@ -25,7 +25,6 @@ from fraud_retraining.adapters.pages.pictures import pictures
 from fraud_retraining.adapters.pages.review_pictures import write_pictures
 from fraud_retraining.adapters.storage.store import Store
 from fraud_retraining.domain.evaluation.ageing import Aged, serving_age
-from fraud_retraining.domain.evaluation.comparison import Comparison
 from fraud_retraining.domain.evaluation.gates import (
     NO_CHAMPION,
     NO_FIXED_SET,
@@ -56,13 +55,12 @@ from fraud_retraining.domain.review.assembly import (
 )
 from fraud_retraining.domain.review.report import ReviewReport
 from fraud_retraining.domain.review.row_sample import RowSample
-from fraud_retraining.domain.review.tables import gates_grid, metrics_grid
 from fraud_retraining.domain.training.scoring import FittedModel
 from fraud_retraining.domain.training.windows import HoldoutPolicy, TrainingWindow, WindowDay
 from fraud_retraining.domain.values.days import DayRange
 from fraud_retraining.domain.values.errors import DataInvalid, IntegrityError, RecordAltered
 from fraud_retraining.domain.values.schemas import AMOUNT, IS_FRAUD, TIMESTAMP, TRANSACTION_ID
-from fraud_retraining.orchestration import rendering
+from fraud_retraining.orchestration.evaluation_rendering import age_metrics, evaluation_metadata, flat_metrics
 from fraud_retraining.orchestration.names import (
     EVALUATION,
     MODEL,
@@ -155,11 +153,11 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
         known = recorded_evaluation(resources.ledger, fraud_model.fingerprint)
         if known is not None:
             report = read_review_report(resources.store, known.fingerprint, known.review_digest)
-            context.add_output_metadata(_metadata(known, report))
+            context.add_output_metadata(evaluation_metadata(known, report))
             return known
         judged = _judge_candidate(training_window, fraud_model, resources, context.log)
         _record(judged, fraud_model, resources)
-        context.add_output_metadata(_metadata(judged.evaluation, judged.review_report, judged.pictures))
+        context.add_output_metadata(evaluation_metadata(judged.evaluation, judged.review_report, judged.pictures))
         resources.progress.advance(EVALUATION, 3)
         return judged.evaluation
 
@@ -463,7 +461,7 @@ def _record(judged: JudgedCandidate, model: TrainedModel, resources: EvaluationR
     evaluation, registry = judged.evaluation, resources.registry
     registry.record_evaluation(
         model.run_id,
-        metrics={**flat_metrics(evaluation.evidence), **_ages(evaluation)},
+        metrics={**flat_metrics(evaluation.evidence), **age_metrics(evaluation)},
         tags={"verdict": outcome_of(evaluation.verdict)},
         document=evaluation.model_dump(mode="json"),
         pictures=judged.pictures,
@@ -476,78 +474,3 @@ def _record(judged: JudgedCandidate, model: TrainedModel, resources: EvaluationR
         keys=EventKeys(as_of=evaluation.as_of, fingerprint=evaluation.fingerprint),
         payload=evaluation.model_dump(mode="json"),
     )
-
-
-def flat_metrics(evidence: Evidence) -> dict[str, float]:
-    """Every defined number under a flat name, as MLflow keeps them.
-
-    A bare name is the candidate's on the `compared_rows`, where `champion.*` was measured too; what is the candidate's
-    on more rows than those is under `all_holdout.*`. `difference.*` is the candidate's less the champion's.
-    """
-    found = {
-        "": evidence.beside,
-        "champion.": evidence.champion,
-        "all_holdout.": evidence.candidate if evidence.partly_compared else None,
-        "fixed.": evidence.fixed_beside,
-        "fixed_champion.": evidence.fixed_champion,
-    }
-    numbers = {
-        f"{prefix}{metric}": value
-        for prefix, metrics in found.items()
-        if metrics is not None
-        for metric, value in metrics.values.items()
-        if value is not None
-    }
-    return {**numbers, **_difference(evidence), "compared_rows": evidence.beside.rows}
-
-
-def _difference(evidence: Evidence) -> dict[str, float]:
-    """The difference that the gate judged, with its interval."""
-    comparison = evidence.comparison
-    if not isinstance(comparison, Comparison):
-        return {}
-    difference = comparison.difference
-    return {
-        f"difference.average_precision{end}": value
-        for end, value in (("", difference.value), (".low", difference.low), (".high", difference.high))
-    }
-
-
-def _ages(evaluation: Evaluation) -> dict[str, float]:
-    """The average precision to expect of live days, and age and drift of the fixed evaluation days."""
-    aged, fixed = evaluation.aged, evaluation.fixed_age
-    found = {"expected_live.average_precision": aged.average_precision.value} if aged else {}
-    if fixed is not None:
-        found |= {"fixed.age_days": fixed.age_days, "fixed.drift_index": fixed.drift_index}
-    return found
-
-
-def _metadata(
-    evaluation: Evaluation, review_report: ReviewReport | None, drawn: Mapping[str, bytes] | None = None
-) -> dict[str, Any]:
-    """The evaluation as Dagster shows it: numbers, gates, metrics, and the review report where it can be read."""
-    shown = rendering.review_metadata(review_report, drawn) if review_report else {}
-    return {**_numbers_and_tables(evaluation, review_report), **shown}
-
-
-def _numbers_and_tables(evaluation: Evaluation, review_report: ReviewReport | None) -> dict[str, Any]:
-    evidence = evaluation.evidence
-    found = {**flat_metrics(evidence), **{f"ages.{name}": value for name, value in _ages(evaluation).items()}}.items()
-    numbers = {name: rendering.figure(value) for name, value in found if not name.startswith("fixed")}
-    intervals = review_report.intervals if review_report else None
-    metrics = metrics_grid(evidence.beside, evidence.champion, intervals)
-    fixed = evidence.fixed_beside
-    on_fixed = review_report.fixed_intervals if review_report else None
-    return {
-        **numbers,
-        "verdict": outcome_of(evaluation.verdict).replace("_", " "),
-        "champion_version": evaluation.champion_version or "none",
-        "gates": rendering.grid_table(gates_grid(evaluation.verdict)),
-        "metrics": rendering.grid_table(metrics),
-        **(
-            {"fixed_metrics": rendering.grid_table(metrics_grid(fixed, evidence.fixed_champion, on_fixed))}
-            if fixed
-            else {}
-        ),
-        "reused": evaluation.reused,
-    }
