@@ -81,5 +81,6 @@ def open_instance() -> dg.DagsterInstance:
     """The instance whose state lies under the home folder."""
     home = home_folder()
     private_folder(home)
+    # `dagster.yaml` reads the home from the environment.
     os.environ[HOME_VARIABLE] = str(home)
     return dg.DagsterInstance.from_config(str(config_folder()))

@@ -18,6 +18,7 @@ BACKFILL_DAYS_IN_ONE_RUN = dg.BackfillPolicy.single_run()
 
 def day_partitions(first_day: date) -> dg.DailyPartitionsDefinition:
     """Every whole UTC day from `first_day` to today: days of the lake, or as-of days."""
+    # `end_offset`: the current day is a partition too, because its files arrive before it is over.
     return dg.DailyPartitionsDefinition(start_date=first_day.isoformat(), timezone="UTC", end_offset=1)
 
 

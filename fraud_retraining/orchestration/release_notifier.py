@@ -124,6 +124,7 @@ class OutboxReleaseNotifier:
 
         def work(outbox: Writing) -> None:
             outbox.open(value, messages)
+            # No success resolves these; an open notice would swallow the next one with the same key.
             if notice.severity != "critical" or notice.kind in ("rolled_back", "alias_moved"):
                 outbox.resolve(notice.dedup_key, notice.title, messages=())
 

@@ -38,6 +38,7 @@ def links_of(**urls: str | None) -> dict[str, MetadataValue]:
 
 def grid_table(grid: Grid) -> TableMetadataValue:
     """A grid as a table, whole numbers as such. The schema is explicit, so that a grid without rows is a table too."""
+    # Records are mappings by name: two columns without a name would be one.
     columns = [name or f"column {place}" for place, name in enumerate(grid.columns, start=1)]
     whole = [bool(grid.rows) and all(isinstance(row[place], int) for row in grid.rows) for place in range(len(columns))]
     records = [

@@ -49,6 +49,7 @@ def materialize_days(
     lineage = column_lineage(context, asset)
     metadata = {day.day: {**work.metadata(day), **(lineage if day is done[-1] else {})} for day in done}
     if refused:
+        # Reported before the error: Dagster drops the result of a failed step, and with it the days that were made.
         _report_each(context, asset, done, metadata)
         raise _refusal(asset, refused)
     for partition in done:
@@ -159,6 +160,7 @@ def _report_not_made(context: dg.AssetExecutionContext, asset: str, day: date, n
 
 def _raise_refused(made: Mapping[str, _Made]) -> None:
     refused = [(asset, day, error) for asset, found in made.items() for day, error in found.refused.items()]
+    # One cause behind several assets of a day, such as missing features, is raised once and as itself.
     if len({(day, str(error)) for _, day, error in refused}) == 1:
         raise refused[0][2]
     if refused:

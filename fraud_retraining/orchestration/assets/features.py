@@ -125,6 +125,7 @@ def _entity_days(day: date, *, store: Store, engine: Engine, inventory: Inventor
         )
         for entity in plan.entities
     }
+    # Facts and labels apart: a late label changes what features with labels read, and nothing else.
     columns = [ColumnDigests.of(table) for table in tables.values()]
     facts = {
         "facts": digest([of.table(name for name in of.columns if name not in LABEL_STATISTICS) for of in columns]),

@@ -205,6 +205,7 @@ def _ingest(of: DayInput, inputs: dict[str, str], inventory: Inventory, resource
     result = ingest(query, mapping, arrival=arrival, ignored=source.ignored, part_types=source.part_types)
     _require_fit(day, result.facts, inventory, of.beside)
     columns = result.accepted.column_names
+    # Two digests beside the whole: scores depend on the facts alone, performance on the labels.
     labels = [name for name in (IS_FRAUD, LABELLED_AT) if name in columns]
     digests = ColumnDigests.of(result.accepted)
     digest = digests.table()
@@ -212,6 +213,7 @@ def _ingest(of: DayInput, inputs: dict[str, str], inventory: Inventory, resource
         **result.facts.model_dump(mode="json"),
         "facts": digests.table(name for name in columns if name not in labels),
         "labels": digests.table([TRANSACTION_ID, *labels]),
+        # Earlier digests stay with the day: models that were trained on them can be named as irreproducible.
         EARLIER: _earlier_digests(inventory.before(day), inputs, digest),
     }
     tables = {ROWS: result.accepted, **({REJECTS: result.rejects} if result.rejects.num_rows else {})}

@@ -281,6 +281,7 @@ class Monitor:
         profiles = {profile.bins.name: profile for profile in self._judged if profile.bins.name in over}
         if not over:
             return found
+        # Only for features over the threshold: finding heavy keys reads the rows of the day once more.
         paths, statistic = self._store.paths([record], TABLE), self._settings.drift.statistic
         bins = [profile.bins for profile in profiles.values()]
         entities = tuple(self._settings.feature_plan.entities)

@@ -106,6 +106,7 @@ def _freshness(spec: dg.AssetSpec, settings: Settings) -> dg.FreshnessPolicy | N
     schedule = settings.triggers.schedule
     if spec.group_name not in AS_OF_GROUPS or schedule is None:
         return None
+    # One missed retrain is a warning, two are a failure; a day more, because the as-of day is complete a day later.
     every = timedelta(hours=schedule.every_hours)
     return dg.FreshnessPolicy.time_window(
         fail_window=2 * every + timedelta(days=1), warn_window=every + timedelta(days=1)

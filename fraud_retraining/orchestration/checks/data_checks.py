@@ -100,6 +100,7 @@ def results(
     to none, and calls a partition without one skipped. Of a long range only those of the last day and those that did
     not pass, because each event takes Dagster as long as the check itself.
     """
+    # Dagster attaches the result of a range to no partition, and then shows each of its days as skipped.
     if not context.has_partition_key:
         for day, result in _single_results(reports):
             context.op_execution_context.log_event(_evaluation(asset, day, result))  # type: ignore[arg-type]
@@ -153,6 +154,7 @@ def day_report(day: date, inventory: Inventory, settings: Settings, store: Store
     partition = inventory.transactions.get(day)
     if partition is None:
         raise DataInvalid(f"transactions of {day} have not been ingested", remedy=f"materialize transactions of {day}.")
+    # A day whose rows and rules are unchanged keeps its results: checks of 60 days would otherwise cost each ingest.
     rules = inventory.rules(day)
     known = inventory.report(day)
     if known is not None and known.rules == rules:

@@ -46,6 +46,7 @@ def build_checks(partitions: dg.PartitionsDefinition) -> list[dg.AssetChecksDefi
         evaluation: Evaluation = read_document(store, EVALUATION, as_of.isoformat(), Evaluation)
         excepted = GATES if evaluation.newer_champion is not None else floors_missed(evaluation.verdict)
         allowed = NEVER_PROMOTED if evaluation.newer_champion is not None else BETTER
+        # All gates of the code, not those of the verdict: a gate that gave no result must not disappear.
         given = {gate.name: gate for gate in evaluation.verdict.gates}
         for name in GATES:
             result = given.get(name)

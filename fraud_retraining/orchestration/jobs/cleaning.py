@@ -54,6 +54,7 @@ def clean(ledger: Ledger, registry: Registry, settings: Settings, *, actor: str,
     Raises:
         Busy: a retrain is under way, which may be about to use an artifact that would be removed.
     """
+    # Both locks: a retrain could be about to reuse a run, a promotion to serve its artifact.
     with _no_retrain(ledger, settings), ledger.promotion_lock():
         found = removable(ledger, registry, settings.retention)
         for removal in found:
@@ -129,6 +130,7 @@ def _kept(run: RunSummary, endings: Mapping[str, Spent]) -> KeptRun:
 def _no_retrain(ledger: Ledger, settings: Settings) -> Iterator[None]:
     leases = ledger.retrain_lease()
     lost = leases.abandoned()
+    # Taking the lease replaces an abandoned one; its time would be missing in the budget of the month.
     if lost is not None:
         record_lost(ledger, settings.budget, lost)
     lease = leases.take(Owner(run_id=f"{CLEAN} {uuid4()}", process=this_process()), Purpose(work=CLEAN))

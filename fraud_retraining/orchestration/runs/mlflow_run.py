@@ -69,6 +69,7 @@ class MlflowRun:
 
         if self._tracking is None:
             return
+        # After its yield dagster-mlflow ends the run only while an exception is in flight; otherwise it stays active.
         for _ in self._tracking:
             pass
         if mlflow.active_run() is not None:

@@ -151,6 +151,7 @@ class Outcomes:
 
     def failed_with_message(self, run: EndedRun, kinds: Sequence[str], message: str) -> Failure:
         """The same for a run of whose error only the type names and the message are known."""
+        # The error of a blocking check names only the check; its stored report has the reasons.
         if DagsterAssetCheckFailedError.__name__ in kinds:
             return self.failed(run, DagsterAssetCheckFailedError(message))
         return self._failed(run, lambda about: classify_message(kinds, message, about), None)
@@ -160,6 +161,7 @@ class Outcomes:
         failure = classify(error, About(as_of=run.as_of))
         days = family_days(error)
         known = failure.category is Category.DATA_VALIDATION and bool(days) and set(days) <= set(reported)
+        # No run id: the id was never given to Dagster, and a link to it would lead nowhere.
         nowhere = replace(run, run_id=None)
         self._record(run, failure, None if known else self._notice(nowhere, failure, error))
         return failure
@@ -407,6 +409,7 @@ def _run_of(context: dg.HookContext) -> EndedRun | None:
 
 def _is_last_step(context: dg.HookContext) -> bool:
     """Whether every step of the run has succeeded."""
+    # Dagster calls a success hook after each step, and has none for a run.
     run = context.instance.get_run_by_id(context.run_id)
     if run is None or run.execution_plan_snapshot_id is None:
         return False

@@ -35,6 +35,7 @@ def record_request(
     Trigger and reason in the tags count as typed by the requester, unless the ledger has a decision of automation that
     the tags name and no other run has used.
     """
+    # Everyone can type tags in the UI, also those of automation: there only the decision in the ledger counts.
     typed = trigger_of(tags) if requester is not BY_UI else typed_in_ui(tags)
     event = ledger.record_retrain_request(
         run_id,

@@ -87,6 +87,7 @@ def _mlflow(settings: Settings) -> dg.ResourceDefinition:
     def mlflow(context: dg.InitResourceContext) -> Iterator["MlflowRun"]:
         from fraud_retraining.orchestration.runs.mlflow_run import MlflowRun
 
+        # Before dagster-mlflow, which would create the experiment with MLflow's default folder of artifacts.
         attempted(open_registry(settings).ensure_experiment, settings.retries, context.log)
         run = MlflowRun(settings, context)
         yield run

@@ -45,6 +45,7 @@ def _outages(context: Any, policy: RetryPolicy) -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        # Dagster counts retries from 0, the settings count attempts from 1.
         attempt = context.op_execution_context.retry_number + 1
         if attempt >= policy.attempts or not judge(error).recoverable:
             raise

@@ -52,6 +52,7 @@ def build_alert_sensors(settings: Settings) -> list[dg.SensorDefinition]:
         now = datetime.now(UTC)
         since = looked_until(context.cursor, now)
         found = notify_unreported(context.instance, outcomes, since)
+        # The time before the search, less an overlap: a run that failed during it is found by the next tick.
         context.update_cursor(now.isoformat())
         return dg.SkipReason(f"recorded {', '.join(found)}" if found else "every failed run is recorded")
 

@@ -33,6 +33,7 @@ def build_sensor(settings: Settings) -> dg.SensorDefinition:
         registry: dg.ResourceParam[Registry],
         store: dg.ResourceParam[Store],
     ) -> dg.SensorResult:
+        # Read before the cards are written: an event in between is then found by the next tick.
         head = str(ledger.head().seq)
         if context.cursor == head:
             return dg.SensorResult(cursor=head, skip_reason="the record has nothing new")

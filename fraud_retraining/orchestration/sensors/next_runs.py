@@ -78,6 +78,7 @@ def ingest_next(
         return dg.SkipReason(str(error))
     if work is None:
         return dg.SkipReason(_nothing_to_ingest(readiness))
+    # By inputs, not by days: a day that is delivered again starts without the failures of the former files.
     tried = instance.get_run_records(dg.RunsFilter(job_name=INGEST, tags={INPUTS_TAG: work.inputs}))
     if tried and (wait := _wait(tried[0], len(tried))):
         return dg.SkipReason(f"{_days(work)} failed {len(tried)} times as they are now; the next try is {wait}")
@@ -196,6 +197,7 @@ def _ingest(work: Work, attempt: int) -> dg.RunRequest:
 def _retrain(wanted: Retrain, instance: dg.DagsterInstance) -> dg.RunRequest:
     attempt = instance.get_runs_count(dg.RunsFilter(job_name=RETRAIN, tags={INPUTS_TAG: wanted.inputs}))
     drift = {DRIFT_TAG: wanted.drift_since.isoformat()} if wanted.drift_since else {}
+    # The run key: Dagster starts one run for it, however many daemons and ticks request it.
     decision = f"{wanted.inputs}:{attempt}"
     return dg.RunRequest(
         run_key=decision,

@@ -62,6 +62,7 @@ def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
         finished: list[Release] = []
 
         def look() -> None:
+            # First: the head outside of the database shows rows that were removed before the rest is trusted.
             watch.keep_head(heads)
             finished.extend(watch.check_champion())
 

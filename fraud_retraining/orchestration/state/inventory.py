@@ -134,10 +134,12 @@ class Inventory:
         if asset not in self._made:
             return self._store.partitions(asset, self._days)
         standing = self._store.standing(asset, self._days)
+        # Damage is logged and repaired by making the day again; only the maker may treat it so, a reader must stop.
         damaged = {day: one for day, one in standing.items() if one.problem}
         for day, one in damaged.items():
             LOG.warning("%s of %s is damaged and counts as not made: %s", asset, day, one.problem)
         found = {day: one.record for day, one in standing.items() if one.record is not None}
+        # A record of an older version may lack facts that are read below: it counts as missing, not as an error.
         known = {day: record for day, record in found.items() if record.facts.keys() >= FACTS[asset]}
         self._damaged[asset] = {day: record for day, record in known.items() if day in damaged}
         return {day: record for day, record in known.items() if day not in damaged}
@@ -211,6 +213,7 @@ class Inventory:
 
     def refuse(self, day: date, files: DayFiles, why: str) -> None:
         """Records that the day is refused, so that it is not tried again until one of its inputs changes."""
+        # The other days are part of the reason: once one of them is delivered in another form, this one is tried again.
         beside = {other.isoformat(): self.transactions[other].inputs for other in self.clashing.get(day, ())}
         refusal = {"inputs": self.transactions_inputs(files), "why": why, "beside": beside, "limits": self._limits}
         self._store.annotate(TRANSACTIONS, day, REFUSED, refusal)
@@ -287,6 +290,7 @@ class Inventory:
             report = Report.model_validate(self._annotation(day, CHECKS))
         except ValidationError:
             return None
+        # A report of fewer checks is of an older version; one of another digest is of rows that were replaced since.
         complete = {result.name for result in report.results} == set(DAY_CHECKS)
         return report if complete and report.digest == self.transactions[day].digest else None
 

@@ -114,6 +114,7 @@ class MonitoringState:
         self._delay = timedelta(days=settings.labels.delay_days)
         around = {day - timedelta(days=n) for day in self.days for n in range(RECENT_DAYS)}
         self._around = sorted(around)
+        # A day, its week, and the day whose labels mature with it: all that its three reports read.
         self.inventory = Inventory(
             store, settings, {*around, *(day - self._delay for day in self.days)}, made=DAY_ASSETS
         )
@@ -162,6 +163,7 @@ class MonitoringState:
         if known is not None and known.inputs == inputs:
             return known
         made_by = self._scorer(day)
+        # The version that served the day scores it again: another one would replace scores that were served.
         if made_by is not None:
             return Make(inputs, version=made_by.facts[VERSION])
         serving = self._champion_of(day)
@@ -212,6 +214,7 @@ class MonitoringState:
 
     def _drift_inputs(self, day: date, champion: Serving) -> dict[str, str]:
         scored = self.own_scores(day)
+        # Labels of the day itself are no input of drift: without this, each late label would make the report anew.
         features = {**self.features(day).inputs, "transactions": self._facts(day)}
         return {
             FINGERPRINT: champion.fingerprint,

@@ -173,6 +173,7 @@ class Readiness:
         ingested = max(self._store.readable(TRANSACTIONS, recent), default=None)
         if ingested is None:
             return None
+        # An object of its own: the cached inventory of this one would otherwise grow by the days of that window.
         alone = Readiness(self._settings, self._lake, self._store)
         alone.listing = self.listing
         alone.reach_back_to(ingested)
@@ -198,6 +199,7 @@ class Readiness:
     def stale(self) -> list[date]:
         """Days whose transactions or entity days have to be made, oldest first; without refused ones."""
         current = {day: files for day, files in self.arrived.items() if day not in self.refused}
+        # A process that was killed between rows and checks leaves a day without a report; no check has passed for it.
         unreported = {day for day in self.inventory.transactions if self.inventory.report(day) is None}
         found = {*self.inventory.stale_transactions(current), *self.inventory.stale_entity_days(), *unreported}
         return sorted(day for day in found if day in current)
@@ -205,6 +207,7 @@ class Readiness:
     @cached_property
     def stale_features(self) -> list[date]:
         """Days whose features have to be made, oldest first; without those that look back on a refused or stale day."""
+        # Features made from a stale day would be made twice: once now, once after its ingest.
         unsound = {*self.refused, *self.stale}
         plan = self._settings.feature_plan
         sound = [day for day in self.featured if not unsound & {day, *lookback(plan, day)}]
@@ -222,6 +225,7 @@ class Readiness:
                 return self._work(days, (FEATURES,))
         if self.stale:
             days = next(unbroken(self.stale, DAYS_IN_ONE_RUN))
+            # Features in the same run only if no other day is pending: they may look back on it.
             alone = set(self.stale) <= set(days) and not self.refused
             wanted = alone and set(days) <= set(self.featured)
             return self._work(days, (TRANSACTIONS, ENTITY_DAYS, *((FEATURES,) if wanted else ())))

@@ -36,6 +36,7 @@ def mark_versions(
         return
     inventory = Inventory(store, settings, looked_at)
     judged = {version: _judged(version, used[version], inventory, ledger) for version in used}
+    # Ledger before tags: tags are derived from it and are written again by the next call.
     for version, found in judged.items():
         _record(version, used[version], found, ledger)
     _tag(registry, {version: found for version, found in judged.items() if found is not None})

@@ -56,6 +56,7 @@ def collect(
     settings, ledger = sources.settings, sources.ledger
     days = answered_days(ledger)
     answered = max(days, default=None)
+    # Requests by users are left out: a drift or performance trigger must not count as answered by them.
     requests = [event for event in ledger.events(EventKind.RETRAIN_REQUESTED) if event.payload.get("automatic", True)]
     left = unfinished(ledger, answered)
     found = [readiness.of(as_of) for as_of in candidate_as_of_days(sources, readiness, now)]
@@ -148,6 +149,7 @@ def answered_days(ledger: Ledger) -> frozenset[date]:
 
     A retrain whose process died has none, and is requested again.
     """
+    # A version that was only registered may belong to a retrain that died before its promotion.
     halfway = {release.as_of for release in ledger.releases(ReleaseState.REGISTERED)}
     registered = {release.as_of for release in ledger.releases()} - halfway
     failed = {event.as_of for event in ledger.events(EventKind.RETRAIN_FAILED) if _is_answer(event)}
@@ -191,6 +193,7 @@ def paused(ledger: Ledger) -> Paused | None:
 
 def running(instance: dg.DagsterInstance, ledger: Ledger) -> Running | None:
     """The oldest retrain that is queued or running in Dagster, or one that holds the lease outside of this Dagster."""
+    # Dagster first: a run that is queued holds no lease yet, and must already keep others away.
     records = instance.get_run_records(dg.RunsFilter(job_name=RETRAIN, statuses=UNFINISHED), ascending=True, limit=1)
     for record in records:
         return Running(
