@@ -72,7 +72,6 @@ COVERED_ELSEWHERE: dict[str, str] = {
     "orchestration/runs/resource_definitions": "resources as runs get them: orchestration/runs/test_lease.py",
     "orchestration/sensors/alerts": "the three sensors in a daemon: orchestration/test_daemon.py",
     "orchestration/sensors/triggering": "ticks of the three sensors: orchestration/sensors/test_next_runs.py",
-    "orchestration/state/first_days": "first days of near and remote lakes: test_definitions.py",
     "orchestration/state/inventory": "stale, damaged and refused days: orchestration/sensors/test_next_runs.py",
     "orchestration/state/monitoring": "what is due, scored and measured: orchestration/assets/test_monitoring.py",
     "orchestration/state/sources": "a bundle of resources without behaviour: orchestration/test_resources.py",
