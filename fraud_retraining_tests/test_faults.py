@@ -42,7 +42,7 @@ def model_of(version: int) -> bytes:
 
 
 def require_invariants(champions: int) -> None:
-    """I1 to I4, whatever has happened."""
+    """I1 to I4, after any fault."""
     records = ledger()
     assert records.verify().ok
     versions = open_registry(load_settings()).versions()

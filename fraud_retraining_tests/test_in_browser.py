@@ -218,7 +218,7 @@ def require_skip_reason(approvals: Visit, address: str, reason: re.Pattern[str])
 
 
 def somebody_skipped(ticks: "Locator") -> bool:
-    """Waits a while for a first tick that asked for nothing; its row tells why when it is clicked."""
+    """Waits a while for a first tick without a request; its row shows the reason when it is clicked."""
     from playwright.sync_api import TimeoutError
 
     try:

@@ -1,4 +1,4 @@
-"""A candidate that nothing compares with the champion, or that misses a floor, is for a human, whatever the mode."""
+"""A candidate that nothing compares with the champion, or that misses a floor, is for a reviewer in every mode."""
 
 from datetime import timedelta
 

@@ -54,7 +54,7 @@ def never(policy: GatePolicy, evidence: Evidence) -> Finding:
 def test_with_a_gate_that_its_verdicts_do_not_have_its_releases_are_shown_and_brought_back(
     older: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Releases of before are judged by their own gates, whatever a new one would say of them."""
+    """Older releases keep the verdict of their own gates, also where a new gate would fail."""
     of_then = list(GATES)
     monkeypatch.setitem(GATES, "never", Gate("Nothing passes it.", never))
     for version in (1, 2):

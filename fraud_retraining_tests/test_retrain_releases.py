@@ -1,4 +1,4 @@
-"""What a retrain's own candidate meets: why it is asked about, and who may answer."""
+"""The candidate of a retrain: why it waits for a reviewer, and who may decide."""
 
 import pytest
 

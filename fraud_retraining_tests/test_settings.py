@@ -1,4 +1,4 @@
-"""The settings: every knob has a default, and whatever cannot be obeyed is refused at once, all of it."""
+"""The settings: every setting has a default, and all problems are refused in one message."""
 
 from pathlib import Path
 from typing import Any

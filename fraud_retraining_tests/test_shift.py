@@ -1,4 +1,4 @@
-"""The promise of the whole: a new kind of fraud is noticed, waited for, learnt and caught again, with nobody there.
+"""The promise of the whole: a new kind of fraud is noticed, waited for, learnt and caught again, unattended.
 
 A real daemon lives over a lake that grows, and on one of the days fraudsters and customers change. A second daemon,
 every trigger off, is left with the same champion over the same lake. They are compared by what the product itself says
@@ -208,7 +208,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, coming: Path) -> Place:
 
 @pytest.fixture(scope="module")
 def left_alone(served: Place, coming: Path, tmp_path_factory: pytest.TempPathFactory) -> Life:
-    """The life of the champion when nobody retrains: every trigger is off."""
+    """The champion without any retrain: every trigger is off."""
     place = Place(tmp_path_factory.mktemp("alone") / "place")
     shutil.copytree(served.folder, place.folder)
     off = {"poll_seconds": 5, "schedule": None, "drift": None}

@@ -1,4 +1,4 @@
-"""Failures of the storage under the home folder are told as such, whatever wraps them."""
+"""Failures of the storage under the home folder are reported as such, in every wrapping error."""
 
 import errno
 import inspect

@@ -111,7 +111,7 @@ class Record:
         copy_database(self._kept, self.file)
 
     def reported(self) -> dict[str, Any]:
-        """Everything that people were told or will be, and what the ledger remembers of it, without times."""
+        """All messages, sent and waiting, and their events in the ledger, without times."""
         with sqlite3.connect(self.file) as cn:
             events = Counter(cn.execute("SELECT kind, coalesce(subject, ''), version FROM audit_events").fetchall())
             notices = Counter(
@@ -174,7 +174,7 @@ def test_what_happened_to_releases_is_reported_exactly_once(settings: Settings) 
     assert ("release 3 waiting", 1, 0) in whole["notices"], "its request lost its buttons"
     assert ("champion artifact", 1, 1) in whole["notices"], "the last alarm is open"
     tick()
-    assert record.told() == whole, "a cursor that was lost tells nothing twice"
+    assert record.told() == whole, "a cursor that was lost sends nothing twice"
 
     for nth in deaths(record.from_here(tick)):
         tick()
@@ -265,7 +265,7 @@ def test_what_is_sent_is_sent_and_at_most_the_last_message_twice(settings: Setti
         assert sum(more.values()) <= 1, f"killed at write {nth}: {more}"
 
 
-# ------------------------------------------------------------------ sensors and schedules that ask for runs
+# ------------------------------------------------------------------ sensors and schedules that request runs
 
 
 @pytest.fixture(scope="session")
@@ -295,32 +295,32 @@ def watched(watched_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     return moved(watched_folder, tmp_path, monkeypatch)
 
 
-def require_asked_once(job: str, ask: Ask, look: Ask | None = None) -> None:
-    """Killed at any write, it asks the next time for what it would have asked for, and tells no more of it.
+def require_requested_once(job: str, ask: Ask, look: Ask | None = None) -> None:
+    """Killed at any write, it requests the same run the next time, and sends no more messages.
 
-    `ask` is killed; `look` looks then, where it is another one.
+    `ask` is killed; `look` is what runs afterwards, where it is another one.
     """
     automation = Automation()
     record, again = Record(automation.settings.home / LEDGER), look or ask
     record.keep()
-    wanted = asked_for(ask(automation))
+    wanted = requested_run(ask(automation))
     whole = record.told()
-    assert asked_for(again(automation)) == wanted, "a request that came to no run is asked for again"
+    assert requested_run(again(automation)) == wanted, "a request without a run is made again"
     assert record.told() == whole
     for nth in deaths(record.from_here(lambda: ask(automation))):
-        assert asked_for(again(automation)) == wanted, f"killed at write {nth}"
+        assert requested_run(again(automation)) == wanted, f"killed at write {nth}"
         assert record.told() == whole, f"killed at write {nth}"
     if wanted is not None:
         job_def = automation.definitions.resolve_job_def(job)
         run = automation.instance.create_run_for_job(job_def, status=dg.DagsterRunStatus.STARTED, tags=dict(wanted[2]))
-        assert asked_for(again(automation)) is None, "what is under way is asked for once"
+        assert requested_run(again(automation)) is None, "a run that is under way is requested once"
         assert record.told() == whole
         automation.instance.delete_run(run.run_id)
     automation.instance.dispose()
 
 
-def asked_for(answer: dg.RunRequest | str) -> Wanted | None:
-    """What tells one request from another; None where nothing is asked for."""
+def requested_run(answer: dg.RunRequest | str) -> Wanted | None:
+    """What identifies a request; None where no run is requested."""
     if isinstance(answer, str):
         return None
     tags = {name: value for name, value in answer.tags.items() if name not in ASKER_TAGS}
@@ -343,23 +343,23 @@ def leave_odd_folder(place: Place, name: str) -> None:
 def test_days_that_arrived_are_requested_once_and_odd_folders_reported_once(watched: Place) -> None:
     deliver_again(watched, END)
     leave_odd_folder(watched, "year=2024/month=13/day=01")
-    require_asked_once(INGEST, lambda automation: automation.tick(INGEST_SENSOR))
+    require_requested_once(INGEST, lambda automation: automation.tick(INGEST_SENSOR))
     leave_odd_folder(watched, "year=2024/month=14/day=01")
     watched.configure(promotion={"mode": "auto"}, validation={"min_rows": 4000})
-    require_asked_once(INGEST, lambda automation: automation.tick(INGEST_SENSOR))
+    require_requested_once(INGEST, lambda automation: automation.tick(INGEST_SENSOR))
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_retrain_that_is_due_is_decided_and_requested_once(watched: Place) -> None:
-    require_asked_once(RETRAIN, lambda automation: automation.tick(RETRAIN_SENSOR))
+    require_requested_once(RETRAIN, lambda automation: automation.tick(RETRAIN_SENSOR))
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_what_a_schedule_could_not_request_its_sensor_does(watched: Place) -> None:
     at = datetime.combine(END + timedelta(days=1), time(2), UTC)
-    require_asked_once(
+    require_requested_once(
         RETRAIN,
         lambda automation: automation.tick_schedule(RETRAIN_SCHEDULE, at),
         lambda automation: automation.tick(RETRAIN_SENSOR),
@@ -375,16 +375,16 @@ def test_automation_pauses_once_and_goes_on_once(watched: Place) -> None:
     for _ in range(2):
         fail_for_its_data(automation)
     automation.instance.dispose()
-    require_asked_once(RETRAIN, lambda automation: automation.tick(RETRAIN_SENSOR))
+    require_requested_once(RETRAIN, lambda automation: automation.tick(RETRAIN_SENSOR))
     ledger = open_ledger(load_settings())
     assert paused(ledger) is not None
     watched.configure(**calm, validation={"min_rows": 4000})
-    require_asked_once(RETRAIN, lambda automation: automation.tick(RETRAIN_SENSOR))
+    require_requested_once(RETRAIN, lambda automation: automation.tick(RETRAIN_SENSOR))
     assert paused(ledger) is None
 
 
 def fail_for_its_data(automation: Automation) -> None:
-    """The retrain that is asked for fails, as no re-run mends."""
+    """The requested retrain fails with an error that no re-run resolves."""
     request = automation.tick(RETRAIN_SENSOR)
     assert isinstance(request, dg.RunRequest), request
     job, failure = automation.definitions.resolve_job_def(RETRAIN), dg.DagsterRunStatus.FAILURE
@@ -403,11 +403,11 @@ def test_decay_is_reported_once_and_its_end_is_reported_once(watched: Place) -> 
 
     calm = {"promotion": {"mode": "auto"}}
     watched.configure(**calm, triggers={"performance": {"min_average_precision": 1.0, "below_holdout": False}})
-    require_asked_once(MONITOR, tick)
+    require_requested_once(MONITOR, tick)
     (reported,) = open_outbox(load_settings()).open_notices()
     assert reported.notice.key == Topic.PERFORMANCE_DECAYED
     watched.configure(**calm, triggers={"performance": {"min_average_precision": 0.0, "below_holdout": False}})
-    require_asked_once(MONITOR, tick)
+    require_requested_once(MONITOR, tick)
     assert open_outbox(load_settings()).open_notices() == []
 
 
@@ -425,9 +425,9 @@ def test_a_preview_writes_nothing_and_gives_the_same_again(watched: Place) -> No
     ]
     for ask in asks:
         with dying_at(1):
-            wanted = asked_for(ask())
+            wanted = requested_run(ask())
         assert wanted is not None
-        assert asked_for(ask()) == wanted
+        assert requested_run(ask()) == wanted
     automation.instance.dispose()
 
 
@@ -606,7 +606,7 @@ def test_a_card_is_written_to_the_end(backend: Backend, tmp_path: Path) -> None:
         assert card() == whole, f"killed at write {nth}"
 
 
-# ------------------------------------------------------------------ nobody is left out
+# ------------------------------------------------------------------ none is left out
 
 SWEPT: dict[str, Callable[..., None]] = {
     INGEST_SENSOR: test_days_that_arrived_are_requested_once_and_odd_folders_reported_once,

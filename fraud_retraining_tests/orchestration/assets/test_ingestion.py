@@ -1,4 +1,4 @@
-"""Days whose keys or categories change their form are refused until all fit, and mending them as told works."""
+"""Days whose keys or categories change their form are refused until all fit, and the remedy of the message works."""
 
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta

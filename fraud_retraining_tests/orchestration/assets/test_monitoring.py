@@ -490,8 +490,8 @@ class TestTheService:
     def test_decay_warns_and_is_reported_once_and_resolved_once_with_every_trigger_off(self, home: Place) -> None:
         home.configure(**AUTO, triggers={"schedule": None, "drift": None})
         outbox = open_outbox(load_settings())
-        self.tell()
-        assert outbox.open_notices() == [], "calm days tell nothing"
+        self.notify()
+        assert outbox.open_notices() == [], "calm days open no notice"
         labels = {number: home.read_day(day(number))["TX_FRAUD"].to_pylist() for number in (22, 23)}
         for number, known in labels.items():
             rewrite(home, number, "TX_FRAUD", lambda _, known=known: [*known[7:], *known[:7]])
@@ -500,21 +500,21 @@ class TestTheService:
         assert check.severity == dg.AssetCheckSeverity.WARN
         for words in ("rows", "frauds", "served by versions 1 (as of", "promised 0.", "of who served let expect"):
             assert words in check.description
-        self.tell()
-        self.tell()
+        self.notify()
+        self.notify()
         (known,) = outbox.open_notices()
         assert (known.notice.key, known.seen) == ("performance_decayed", 1)
         assert check.description in known.notice.why[0]
         for number, known_labels in labels.items():
             rewrite(home, number, "TX_FRAUD", lambda _, known=known_labels: known)
         assert self.judged_again().passed
-        self.tell()
-        self.tell()
+        self.notify()
+        self.notify()
         assert outbox.open_notices() == []
         kinds = [event.kind for event in open_ledger(load_settings()).events()]
         assert kinds.count("notice_opened") == kinds.count("notice_resolved") == 1
 
-    def tell(self) -> None:
+    def notify(self) -> None:
         settings = load_settings()
         live = latest_performance(Sources(settings, open_lake(settings), store(), open_ledger(settings)))
         assert live is not None

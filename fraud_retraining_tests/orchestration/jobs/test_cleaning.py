@@ -1,4 +1,4 @@
-"""Retention carried out on a real registry and a real ledger: what goes is recorded first, and nobody is disturbed."""
+"""Retention on a real registry and a real ledger: a removal is recorded first, and no other run is disturbed."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""The form in Dagster's UI: it asks in words, decides at the same desk, and shows a refusal as a failed run."""
+"""The form in Dagster's UI: it describes its fields, decides as other channels do, and a refusal fails the run."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -98,7 +98,7 @@ def test_a_rejection_by_form_keeps_the_champion(backend: Backend) -> None:
             "present your own token",
         ),
     ],
-    ids=["no reason", "no such version", "a stranger", "a reviewer who could prove it elsewhere", "proof is asked for"],
+    ids=["no reason", "no such version", "a stranger", "a reviewer who could prove it elsewhere", "proof is required"],
 )
 def test_a_refusal_fails_the_run_in_words_and_is_recorded(
     backend: Backend, promotion: dict[str, Any], form: dict[str, Any], said: str
@@ -133,7 +133,7 @@ def test_an_outage_during_a_decision_is_reported_and_ended_by_the_next_decision(
         "A dependency did not answer: decision by form",
         "critical",
     )
-    assert notify_unreported(instance, open_outcomes(settings_of(backend)), ALWAYS) == [], "the hook has told it"
+    assert notify_unreported(instance, open_outcomes(settings_of(backend)), ALWAYS) == [], "the hook has recorded it"
     assert launch(backend, instance=instance, **form).success
     assert backend.serving() == version
     assert outbox.open_notices() == []

@@ -308,7 +308,7 @@ class TestAsAResource:
     def test_a_run_that_fails_is_entered_with_the_kind_of_error(self, ledger: Ledger) -> None:
         def work(lease: RetrainLease) -> None:
             lease.hold()
-            raise Conflict("somebody was first")
+            raise Conflict("another run was first")
 
         assert not runs(ledger, work).success
         payload = only(ledger, EventKind.RETRAIN_FINISHED).payload

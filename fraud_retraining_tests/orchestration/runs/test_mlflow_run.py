@@ -161,7 +161,7 @@ def test_what_a_dead_process_left_open_ends_as_its_dagster_run_did_and_says_why(
     tags = {WORKER_TAG: worker.model_dump_json()}
     run = instance.create_run_for_job(a_job, status=dg.DagsterRunStatus(status), tags=tags)
     left = registry.start_run("as of some day", {DAGSTER_RUN: run.run_id})
-    by_hand = registry.start_run("somebody at work")
+    by_hand = registry.start_run("a user at work")
     unknown = registry.start_run("of another instance", {DAGSTER_RUN: "0" * 36})
     ended = end_abandoned(instance, registry, datetime.now(UTC) + later)
     assert ended == ([left] if ending else [])

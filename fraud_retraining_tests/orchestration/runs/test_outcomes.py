@@ -1,4 +1,4 @@
-"""A run that failed is recorded and told once, whoever tells it; a run that passed ends what it cures."""
+"""A failed run is recorded once, by hook, sensor or command line; a run that passed resolves its notices."""
 
 import json
 from datetime import UTC, date, datetime, timedelta
@@ -115,10 +115,10 @@ def test_a_failed_retrain_is_in_the_ledger_and_reported(case: str, runs: Runs) -
     assert not done.success
     (event,) = runs.events(EventKind.RETRAIN_FAILED)
     assert (event.subject, event.as_of) == (done.run_id, date.fromisoformat(AS_OF))
-    told = {
+    found = {
         name: event.payload[name] for name in ("trigger", "kind", "category", "severity", "cause", "dagster_run_id")
     }
-    assert told == {
+    assert found == {
         "trigger": "drift+schedule",
         "kind": kind,
         "category": category,
@@ -281,7 +281,7 @@ def test_a_retrain_that_never_began_adds_to_no_alert_that_its_days_have_raised(r
     runs.error = DataInvalid("refused", days=[bad])
     runs.run("ingest", tags={"dagster/partition": str(bad)})
     retrain = EndedRun(job="retrain", run_id="never-begun", as_of=date.fromisoformat(AS_OF), channel="command line")
-    runs.outcomes.refused(retrain, DataInvalid("days cannot be used", days=[bad]), told=[bad])
+    runs.outcomes.refused(retrain, DataInvalid("days cannot be used", days=[bad]), reported=[bad])
     (event,) = runs.events(EventKind.RETRAIN_FAILED)
     assert event.payload["cause"] == "data_validation:day 2024-02-10"
     assert [known.seen for known in runs.outbox.open_notices()] == [1]

@@ -1,4 +1,4 @@
-"""Who asked for a retrain: what the program found out, whatever an option or a tag says."""
+"""The requester of a retrain: as the program identified it, not as an option or a tag says."""
 
 from datetime import UTC, date, datetime
 
@@ -86,9 +86,9 @@ def test_what_automation_decided_is_carried_out_by_one_run_of_that_day(settings:
     event = ledger.last(EventKind.RETRAIN_REQUESTED, subject="r1")
     assert event is not None
     assert (event.payload["inputs"], event.payload["drift_since"]) == ("i1", str(AS_OF))
-    assert record_request("r1", CARRIED_OUT, settings, ledger).automatic, "the same run asks again"
+    assert record_request("r1", CARRIED_OUT, settings, ledger).automatic, "the same run requests again"
     again = record_request("r2", {**CARRIED_OUT, "dagster/sensor_name": "retrain_sensor"}, settings, ledger)
-    assert (again.automatic, again.requested_by) == (False, UNKNOWN), "somebody executed it again"
+    assert (again.automatic, again.requested_by) == (False, UNKNOWN), "a user executed it again"
 
 
 def test_a_person_cannot_answer_for_a_trigger(settings: Settings, ledger: Ledger) -> None:

@@ -149,7 +149,7 @@ def test_what_comes_before_the_first_step_is_tried_again_as_well() -> None:
 
 @pytest.mark.parametrize("policy", [dg.RetryPolicy(max_retries=1), None], ids=["Dagster's RetryPolicy", "none"])
 def test_dagster_retries_an_interrupted_step_that_has_a_policy(policy: dg.RetryPolicy | None) -> None:
-    """Why the policy is not put on the assets: somebody who terminates a run means it."""
+    """The reason why the policy is not set on the assets: a run that a user terminates must not start again."""
     from dagster._utils.interrupts import capture_interrupts
 
     attempts: list[int] = []

@@ -33,21 +33,21 @@ def look(ledger: Ledger, registry: Registry, folder: Path, cursor: str | None = 
         context = dg.build_sensor_context(
             instance=instance, cursor=cursor, resources={"ledger": ledger, "registry": registry, "store": store}
         )
-        told = build_sensor(Settings())(context)
-    assert isinstance(told, dg.SensorResult) and not told.run_requests
-    reason = told.skip_reason
-    return told.cursor, str(reason.skip_message if isinstance(reason, dg.SkipReason) else reason)
+        found = build_sensor(Settings())(context)
+    assert isinstance(found, dg.SensorResult) and not found.run_requests
+    reason = found.skip_reason
+    return found.cursor, str(reason.skip_message if isinstance(reason, dg.SkipReason) else reason)
 
 
 def test_cards_follow_every_channel_that_moves_a_release(registry: Registry, sqlite_ledger: Ledger, tmp_path: Path):
     version = registered(registry)
     waiting(sqlite_ledger, version, FIRST, None)
-    cursor, told = look(sqlite_ledger, registry, tmp_path)
-    assert told == f"cards written: version {version}"
+    cursor, found = look(sqlite_ledger, registry, tmp_path)
+    assert found == f"cards written: version {version}"
     assert look(sqlite_ledger, registry, tmp_path, cursor)[1] == "the record has nothing new"
     approved(sqlite_ledger, version)
-    cursor, told = look(sqlite_ledger, registry, tmp_path, cursor)
-    assert told == f"cards written: version {version}"
+    cursor, found = look(sqlite_ledger, registry, tmp_path, cursor)
+    assert found == f"cards written: version {version}"
     described = registry._client.get_model_version(registry.model_name, str(version)).description
     assert "approved by alice" in described
 
@@ -55,5 +55,5 @@ def test_cards_follow_every_channel_that_moves_a_release(registry: Registry, sql
 def test_while_mlflow_is_down_the_record_is_looked_at_again(sqlite_ledger: Ledger, tmp_path: Path):
     waiting(sqlite_ledger, 1, FIRST, None)
     down = Registry("http://127.0.0.1:9", "e", "m", timeout_seconds=3)
-    cursor, told = look(sqlite_ledger, down, tmp_path, "1")
-    assert cursor == "1" and told.startswith("cards stay as they are for now: MLflow at")
+    cursor, found = look(sqlite_ledger, down, tmp_path, "1")
+    assert cursor == "1" and found.startswith("cards stay as they are for now: MLflow at")

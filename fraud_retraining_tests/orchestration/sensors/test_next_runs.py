@@ -46,7 +46,7 @@ END = START + timedelta(days=DAYS - 1)
 
 
 class Automation:
-    """The schedules and sensors of a place, ticked by hand; what they ask for is run at once."""
+    """The schedules and sensors of a place, ticked by hand; requested runs are run at once."""
 
     def __init__(self) -> None:
         self.settings: Settings = load_settings()
@@ -55,7 +55,7 @@ class Automation:
         self.instance = open_instance()
 
     def tick(self, sensor: str) -> dg.RunRequest | str:
-        """The run that a sensor asks for, or why it asks for none."""
+        """The run that a sensor requests, or its skip reason."""
         context = dg.build_sensor_context(
             instance=self.instance, repository_def=self.repository, resources=self._resources()
         )

@@ -1,4 +1,4 @@
-"""What a decision rests on: a retrain under way is seen, whoever runs it."""
+"""Inputs of a decision: a retrain under way is found, in this Dagster or another one."""
 
 from collections.abc import Iterator
 from datetime import date, timedelta
@@ -52,7 +52,7 @@ def test_nothing_is_under_way_while_no_retrain_runs(
 
 
 def requested(ledger: Ledger, as_of: date, trigger: str, **more: str) -> str:
-    """A retrain that automation asked for."""
+    """A retrain that automation requested."""
     run_id = f"run of {as_of}"
     payload = {"trigger": trigger, "reason": "why", "inputs": "abc", "dagster_run_id": run_id, **more}
     ledger.append(
@@ -75,7 +75,7 @@ LATER = AS_OF + timedelta(days=1)
 def test_a_request_is_answered_by_an_outcome_and_not_by_the_request(ledger: Ledger, trigger: Trigger) -> None:
     run_id = requested(ledger, AS_OF, f"schedule+{trigger}", drift_since="2026-11-20")
     requests = list(ledger.events(EventKind.RETRAIN_REQUESTED))
-    assert answers_to(requests, trigger, answered_days(ledger)) is None, "it is only asked for"
+    assert answers_to(requests, trigger, answered_days(ledger)) is None, "it is only requested"
     failed(ledger, AS_OF, run_id, Category.DATA_VALIDATION)
     assert answers_to(requests, trigger, answered_days(ledger)) is None, "it failed"
     failed(ledger, LATER, "another run", Category.GATE_FAILED, kind="GateFailed")
