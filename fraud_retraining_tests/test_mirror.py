@@ -58,7 +58,6 @@ COVERED_ELSEWHERE: dict[str, str] = {
     "commands/serve_approvals": "the server it starts in commands/implementation/test_approvals_server.py",
     "serving/release_site": "histories, pictures and decisions over HTTP in serving/test_release_app.py",
     "serving/slack_actions": "clicks, signatures and messages over HTTP in serving/test_release_app.py",
-    "orchestration/assets/day_runs": "ranges of days with refused ones: orchestration/checks/test_data_checks.py",
     "orchestration/assets/evaluation": "a candidate beside every kind of champion: test_not_compared.py",
     "orchestration/assets/features": "features of days, made again if stale: orchestration/sensors/test_next_runs.py",
     "orchestration/assets/promotion": "every outcome of a release: test_retrain_releases.py",
