@@ -21,10 +21,12 @@ from fraud_retraining.orchestration.names import (
 
 
 def trigger_of(tags: Mapping[str, str]) -> str:
-    """The run's triggers, joined by a plus; a run without that tag was started by hand."""
-    if TRIGGER_TAG in tags:
-        return tags[TRIGGER_TAG]
-    return str(Trigger.BACKFILL if BACKFILL_TAG in tags else Trigger.MANUAL)
+    """The run's triggers, joined by a plus; a run without that tag was started by hand.
+
+    >>> trigger_of({"trigger": "drift+schedule"}), trigger_of({"dagster/backfill": "abc"}), trigger_of({})
+    ('drift+schedule', 'backfill', 'manual')
+    """
+    return tags[TRIGGER_TAG] if TRIGGER_TAG in tags else typed_in_ui(tags)
 
 
 def channel_of(tags: Mapping[str, str]) -> str:
