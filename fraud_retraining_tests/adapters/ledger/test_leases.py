@@ -133,7 +133,7 @@ def test_a_heartbeat_keeps_it_longer_than_it_lasts_and_its_end_lets_it_go(ledger
         leases.take(owner("b"), PURPOSE)
     heartbeat.stop()
     assert soon(lambda: leases.abandoned() is not None)
-    with pytest.raises(Conflict, match="nothing was heard"):
+    with pytest.raises(Conflict, match="no sign of life"):
         leases.renew(lease)
     with pytest.raises(Conflict, match="gave no sign of life"):
         heartbeat.require()

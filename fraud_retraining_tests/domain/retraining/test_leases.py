@@ -86,7 +86,7 @@ class TestKeeping:
 
     def test_an_expired_one_is_lost_even_if_nobody_took_it(self) -> None:
         lease = taken()
-        with pytest.raises(Conflict, match="nothing was heard"):
+        with pytest.raises(Conflict, match="no sign of life"):
             renew(lease, lease, POLICY, later(120))
 
     def test_whoever_was_overtaken_is_told_by_whom(self) -> None:
