@@ -27,7 +27,7 @@ def test_a_candidate_that_is_not_routine_waits_says_why_and_is_not_decided_by_it
     assert isinstance(registered.payload["facts"]["warnings"], list)
     assert registered.payload["release"]["requested_by"] == account()
     code, refused, _ = run("approve", "1")
-    assert (code, refused["error"]["message"]) == (2, "alice asked for version 1 and cannot approve it")
+    assert (code, refused["error"]["message"]) == (2, "alice requested version 1 and cannot approve it")
     place.configure(promotion={"mode": "earned", "reviewers": ["alice", "bob"]})
     code, approved, _ = run("approve", "1", "--by", "bob")
     assert (code, approved["state"]) == (0, "promoted")

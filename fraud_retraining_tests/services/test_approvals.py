@@ -124,7 +124,7 @@ def test_who_is_turned_away_before_there_is_an_identity_is_recorded_too(backend:
 
 def test_ones_own_candidate_is_approved_by_somebody_else(backend: Backend):
     version = backend.waiting(0, trigger="manual", requested_by="alice").version
-    with pytest.raises(NotPermitted, match="alice asked for version"):
+    with pytest.raises(NotPermitted, match="alice requested version"):
         backend.approvals.approve(version, ALICE, **CLI)
     assert backend.approvals.approve(version, BOB, **CLI).state is S.PROMOTED
 
@@ -171,7 +171,7 @@ def test_a_link_works_once_and_only_with_a_decision_that_counts(backend: Backend
 def test_a_request_about_another_artifact_decides_nothing(backend: Backend):
     release = backend.waiting(0)
     for act in (backend.approvals.approve, backend.approvals.reject):
-        with pytest.raises(Conflict, match="not the model that was asked about"):
+        with pytest.raises(Conflict, match="not the model that was shown"):
             act(release.version, ALICE, "because", expected_digest="0" * 64, **CLI)
     assert backend.states() == {release.version: "awaiting_approval"}
     digest = release.artifact_digest

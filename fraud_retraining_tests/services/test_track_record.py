@@ -95,7 +95,7 @@ def test_a_routine_release_goes_by_itself(trusted):
     [
         ({"average_precision": 0.5}, "average_precision is 0.5000, usual is"),
         ({"average_precision": 0.99}, "average_precision is 0.9900"),
-        ({"asker": "alice", "trigger": "schedule"}, "a person asked for its retrain"),
+        ({"asker": "alice", "trigger": "schedule"}, "a person requested its retrain"),
         ({"trigger": "drift"}, "its trigger is drift"),
         ({"warnings": ("arrival: late",)}, "warning: arrival: late"),
     ],

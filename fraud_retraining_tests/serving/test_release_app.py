@@ -118,7 +118,7 @@ def test_a_request_is_bound_to_its_artifact(site: Site_) -> None:
     waiting = site.backend.waiting(0)
     site.tell()
     site.click("approve", value=f"{waiting.version}:{'0' * 64}")
-    assert "is not the model that was asked about" in site.told_no(ANNA)
+    assert "is not the model that was shown" in site.told_no(ANNA)
     assert site.backend.states()[waiting.version] == "awaiting_approval"
 
 

@@ -1,4 +1,7 @@
-"""The life of a candidate: its states, who may move it, whether a human is asked, and what a stored verdict allows.
+"""Releases: states, reviewers, whether a human has to decide, and what a stored verdict permits.
 
-Not here: moving the champion (`services/promotion.py`), and asking a human (`domain/approvals`).
+Not here: moving the champion (`services/promotion.py`), and requests for a decision (`domain/approvals`).
+
+Public: `lifecycle.Release`, `lifecycle.ReleaseState`, `reviewers.ReviewerPolicy`, `trust.PromotionPolicy`,
+`verdict_checks.require_verdict`, `candidate.Evaluation`.
 """

@@ -1,6 +1,6 @@
-"""The values that pass along the chain of an as-of day, from a fitted model to a decision.
+"""Values that pass from stage to stage of a retrain, from a fitted model to a decision.
 
-Here: what one stage tells the next, and what the record keeps. Not here: how a stage comes to its answer.
+Here: results of the stages as the ledger keeps them. Not here: how a stage computes its result.
 """
 
 from datetime import date
@@ -46,7 +46,7 @@ class TrainedModel(Value):
 
 
 class Making(Value):
-    """How a model came to be, beside what its fingerprint says: why, with every parameter, by which code."""
+    """Origin of a model beside its fingerprint: trigger, reason, every parameter, and the code."""
 
     trigger: str
     reason: str
@@ -56,12 +56,12 @@ class Making(Value):
 
 
 class Evaluation(Value):
-    """Candidate beside champion on the same rows, and the verdict."""
+    """Measurements of candidate and champion on the same rows, and the verdict."""
 
     as_of: date
     fingerprint: str
     champion_version: int | None = Field(
-        description="Version it was judged against: who served, or for an older as-of day the champion of its time."
+        description="Version it was compared with: the champion, or for an older as-of day the champion of its time."
     )
     newer_champion: int | None = Field(
         None, description="Champion of a newer as-of day that served then: judged, but not to be promoted."
@@ -73,8 +73,8 @@ class Evaluation(Value):
         None, description="What a model of the age at which models serve reached on the holdout; none is old enough."
     )
     fixed_age: FixedSetAge | None = Field(None, description="Age and distance of the fixed days; none without them.")
-    review_digest: str = Field("", description="Digest of the reviewer's pack that was made with it.")
-    pictures_digest: str = Field("", description="Digest of that pack's pictures, as the store has them.")
+    review_digest: str = Field("", description="Digest of the review report that was made with it.")
+    pictures_digest: str = Field("", description="Digest of that report's pictures, as the store has them.")
     reused: bool = Field(False, description="Whether the verdict was found in the ledger instead of judged again.")
 
 
@@ -88,7 +88,7 @@ class RegisteredVersion(Value):
 
 
 class ReleaseOutcome(Value):
-    """What became of a candidate."""
+    """Outcome of a candidate."""
 
     as_of: date
     fingerprint: str

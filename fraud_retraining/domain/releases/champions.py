@@ -1,4 +1,4 @@
-"""Which version was champion, when, and which of them can be brought back.
+"""Search for a former champion of a given age.
 
 Here: finding one among releases. Not here: how it became champion (`domain/releases/lifecycle.py`).
 """
@@ -15,9 +15,9 @@ TOLERANCE_DAYS = 3
 def champion_of_age(
     releases: Iterable[Release], as_of: date, *, serving_age: float, holdout_days: int
 ) -> tuple[Release, float] | None:
-    """Of all that ever served, the one that is nearest to the serving age on the holdout as of a day, and its age.
+    """Return the former champion nearest to the serving age on the holdout of an as-of day, and its age in days.
 
-    None where the nearest is more than `TOLERANCE_DAYS` younger or older than that.
+    None if the nearest is more than `TOLERANCE_DAYS` younger or older.
     """
     ages = [
         (abs(age - serving_age), -one.version, one, age)

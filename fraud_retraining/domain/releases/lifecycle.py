@@ -1,9 +1,9 @@
-"""The life of one candidate: its states, who may move it, and what happens when two things happen at once.
+"""State machine of a release, safe against two moves at the same time.
 
-Here: the state machine, the promotion rule, supersession, deadlines and reminders, and what an interrupted promotion
-comes to. Every function takes a release and gives the next one, or refuses. Not here: keeping releases
+Here: states and moves, the promotion rule, supersession, deadlines and reminders, and the end of an interrupted
+promotion. Every function takes a release and returns the next one, or refuses. Not here: keeping releases
 (`adapters/ledger/ledger.py`), moving the registry's alias (`adapters/mlflow/registry.py`), who a reviewer is
-(`domain/releases/reviewers.py`) and whether a human has to be asked (`domain/releases/trust.py`).
+(`domain/releases/reviewers.py`) and whether a human has to decide (`domain/releases/trust.py`).
 
     registered ──> awaiting_approval ──> approved ──> promoting ──> promoted ──> superseded
         │  └────────────(auto)───────────────^            ^                └──> rolled_back
@@ -27,7 +27,7 @@ from fraud_retraining.domain.values.errors import Conflict, GateFailed, NotPermi
 
 
 class ReleaseState(StrEnum):
-    """Where a candidate is in its life."""
+    """State of a release."""
 
     REGISTERED = "registered"
     AWAITING_APPROVAL = "awaiting_approval"
@@ -43,14 +43,14 @@ class ReleaseState(StrEnum):
 
 
 class Decision(StrEnum):
-    """A reviewer's answer."""
+    """A reviewer's decision."""
 
     APPROVE = "approve"
     REJECT = "reject"
 
 
 class Reminder(StrEnum):
-    """When reviewers are reminded of a candidate that waits."""
+    """Times at which reviewers are reminded of a waiting candidate."""
 
     HALF_TIME = "half_time"
     LAST_HOUR = "last_hour"
@@ -80,11 +80,11 @@ MOVES: Mapping[ReleaseState, frozenset[ReleaseState]] = MappingProxyType(
 
 
 MOST_VERSION = 2**31 - 1
-"""The greatest number of a version that every database holds."""
+"""The greatest version number that every database can store."""
 
 
 class Release(Value):
-    """One candidate and where it stands. Times are aware, UTC, from the ledger's clock."""
+    """One candidate and its state. Times are aware, UTC, from the ledger's clock."""
 
     model: str
     version: int
@@ -96,13 +96,13 @@ class Release(Value):
     verdict_passed: bool
     verdict_digest: str = Field("", description="Digest of the gates' document, to be verified before a promotion.")
     needs_human: str | None = Field(
-        None, description="Why a human has to decide whatever promotion.mode says; null: the mode decides."
+        None, description="Why a human has to decide in every promotion.mode; null: the mode decides."
     )
     floors_missed: str | None = Field(
         None, description="Floors that it misses though it is proven better than the champion: a human may except it."
     )
     requested_by: str = Field(
-        "", description="The person who asked for the retrain, who may not approve it; empty: automation."
+        "", description="The person who requested the retrain, who may not approve it; empty: automation."
     )
     champion_before: int | None = Field(None, description="The champion when it was registered, then the one replaced.")
     deadline: datetime | None = None
@@ -129,7 +129,7 @@ class Release(Value):
 
 
 class Moved(Value):
-    """Who moves a release, by which way, when, and why."""
+    """Who moves a release, through which channel, when, and why."""
 
     by: str
     via: str
@@ -143,7 +143,9 @@ class Intent(Value):
     seq: int = Field(description="Ledger row that holds it.")
     model: str
     version: int
-    expected_champion: int | None = Field(description="Whom the alias named; it is moved only if it still does.")
+    expected_champion: int | None = Field(
+        description="Version that the alias named before; moved only if it still does."
+    )
     artifact_digest: str
     rollback: bool
     came_from: ReleaseState
@@ -165,20 +167,20 @@ class Dated(Protocol):
         """Last day whose transactions were in."""
 
 
-def _told(release: Release) -> str:
-    """Who put the release where it is, when and why, for the one who came second."""
+def _last_move(release: Release) -> str:
+    """The last move of a release, for the message to the person who came second: who, when and why."""
     who, when = release.moved_by, release.moved_at
     why = f": {release.reason}" if release.reason else ""
     return f"it was {release.state.replace('_', ' ')} by {who} at {when:%Y-%m-%d %H:%M:%S} UTC{why}"
 
 
 def _refuse(release: Release, to: ReleaseState) -> Conflict:
-    return Conflict(f"version {release.version} cannot become {to.replace('_', ' ')}: {_told(release)}")
+    return Conflict(f"version {release.version} cannot become {to.replace('_', ' ')}: {_last_move(release)}")
 
 
 def _checked(release: Release, to: ReleaseState, moved: Moved) -> None:
     if not moved.by.strip() or not moved.via.strip():
-        raise SettingsError(f"a release is moved to {to} by nobody", remedy="Name who decides and by which way.")
+        raise SettingsError(f"a release is moved to {to} without a name", remedy="Name who decides and the channel.")
     if to not in MOVES[release.state]:
         raise _refuse(release, to)
     excepted = to is S.APPROVED and not release.verdict_passed
@@ -190,12 +192,12 @@ def _checked(release: Release, to: ReleaseState, moved: Moved) -> None:
     if to in NEEDS_VERDICT and not release.may_serve:
         raise GateFailed(f"version {release.version} cannot become {to.replace('_', ' ')}: its gates did not pass")
     if to is S.APPROVED and release.state is S.REGISTERED:
-        _refuse_unasked(release)
+        _refuse_without_human(release)
     _checked_deadline(release, to, moved.at)
 
 
-def _refuse_unasked(release: Release) -> None:
-    """Whatever is approved without having waited for a human has to be one that the promotion mode may decide."""
+def _refuse_without_human(release: Release) -> None:
+    """A release that is approved without waiting for a human must be one that the promotion mode may decide."""
     if release.needs_human or not release.verdict_passed:
         why = release.needs_human or "its gates did not pass"
         raise GateFailed(
@@ -204,7 +206,7 @@ def _refuse_unasked(release: Release) -> None:
 
 
 def _checked_deadline(release: Release, to: ReleaseState, at: datetime) -> None:
-    """A waiting release can be decided before its deadline and expires from it on; never both, never neither."""
+    """A waiting release can be decided before its deadline and expires from it on: always exactly one of the two."""
     if release.state is not S.AWAITING_APPROVAL or release.deadline is None:
         return
     late = at >= release.deadline
@@ -223,12 +225,12 @@ def _placed(release: Release, to: ReleaseState, moved: Moved, **more: object) ->
 
 
 def move(release: Release, to: ReleaseState, moved: Moved) -> Release:
-    """An open release in its next state. Promotion has its own moves, because the registry's alias goes with it.
+    """Return an open release in its next state. Promotion has its own moves, because the registry's alias goes with it.
 
     Raises:
-        Conflict: somebody or something moved it before; the message says who, when and why.
+        Conflict: it was moved before; the message says by whom, when and why.
         GateFailed: it would go on without a passed verdict.
-        SettingsError: nobody moves it, or a reason is missing.
+        SettingsError: no name, or a required reason is missing.
     """
     if to not in BY_HAND:
         raise ValueError(f"{to} is not a move of its own")
@@ -241,22 +243,22 @@ def move(release: Release, to: ReleaseState, moved: Moved) -> Release:
 
 
 def request_approval(release: Release, hours: float, moved: Moved) -> Release:
-    """A registered release that now waits for a reviewer, until `hours` from now."""
+    """Return a registered release that waits for a reviewer until `hours` from now."""
     _checked(release, S.AWAITING_APPROVAL, moved)
     return _placed(release, S.AWAITING_APPROVAL, moved, deadline=moved.at + timedelta(hours=hours))
 
 
 def reminders_due(release: Release, now: datetime, sent: Collection[Reminder]) -> tuple[Reminder, ...]:
-    """Of what reviewers have to be reminded now: at half time, and an hour before the deadline.
+    """Return the reminders that are due now: at half time, and an hour before the deadline.
 
     The last hour makes half time pointless, and a release that waits for less than an hour is announced only once.
     """
     if release.state is not S.AWAITING_APPROVAL or release.deadline is None or now >= release.deadline:
         return ()
-    asked, last_hour = release.moved_at, release.deadline - timedelta(hours=1)
-    if asked < last_hour <= now:
+    requested, last_hour = release.moved_at, release.deadline - timedelta(hours=1)
+    if requested < last_hour <= now:
         return () if Reminder.LAST_HOUR in sent else (Reminder.LAST_HOUR,)
-    half_time = asked + (release.deadline - asked) / 2
+    half_time = requested + (release.deadline - requested) / 2
     return (Reminder.HALF_TIME,) if half_time <= now and Reminder.HALF_TIME not in sent else ()
 
 
@@ -268,19 +270,21 @@ def next_state(
     moved: Moved,
     digest: str | None = None,
 ) -> Release:
-    """A waiting release after a reviewer's answer. The first answer wins; of two approvals that are needed, the second.
+    """Return a waiting release after a reviewer's decision.
+
+    The first decision wins; where two approvals are required, the second one decides.
 
     Args:
-        release: what was decided about.
-        decision: the answer.
+        release: the waiting release.
+        decision: approve or reject.
         policy: who may decide.
-        identity: who answers.
-        moved: the answer's way, time and reason.
-        digest: the artifact that the reviewer was asked about, where the way says so.
+        identity: the reviewer.
+        moved: channel, time and reason.
+        digest: the artifact that the reviewer saw, where the channel says so.
 
     Raises:
-        Conflict: it no longer waits, its deadline has passed, or it is not what the reviewer was asked about.
-        NotPermitted: not a reviewer, not proven, or the one who asked for it.
+        Conflict: it no longer waits, its deadline has passed, or it is not the artifact that the reviewer saw.
+        NotPermitted: not a reviewer, not proven, or the requester of the retrain.
         SettingsError: a rejection without a reason.
     """
     to = S.APPROVED if decision is Decision.APPROVE else S.REJECTED
@@ -291,8 +295,8 @@ def next_state(
         raise _refuse(release, to)
     if digest is not None and digest != release.artifact_digest:
         raise Conflict(
-            f"version {release.version} is not the model that was asked about",
-            culprits=[f"asked about {digest}", f"registered {release.artifact_digest}"],
+            f"version {release.version} is not the model that was shown",
+            culprits=[f"shown {digest}", f"registered {release.artifact_digest}"],
             remedy="Look at `fraud-retraining pending` and decide about what waits now.",
         )
     two = to is S.APPROVED and needs_two(release, policy)
@@ -308,34 +312,35 @@ def next_state(
 
 
 def needs_two(release: Release, policy: ReviewerPolicy) -> bool:
-    """Whether two reviewers have to approve: always by policy; and where it is not known who asked for the retrain, so
-    that whoever it was cannot approve it alone. With one reviewer there is no second.
+    """Whether two reviewers have to approve: by policy, or because the requester of the retrain is unknown.
+
+    An unknown requester could otherwise approve alone. With one reviewer there is no second.
     """
     return policy.two_person or (release.requested_by == UNKNOWN and len(policy.reviewers) > 1)
 
 
 def _refuse_own(release: Release, policy: ReviewerPolicy, identity: Identity) -> None:
-    """Whoever asked cannot approve, whatever trigger they named."""
+    """The requester of a retrain cannot approve it, under any trigger."""
     if is_requester(policy, identity, release.requested_by):
         raise NotPermitted(
-            f"{identity.name} asked for version {release.version} and cannot approve it",
+            f"{identity.name} requested version {release.version} and cannot approve it",
             remedy="Let another reviewer decide.",
         )
 
 
 @dataclass(frozen=True)
 class Promote:
-    """Nothing stands against it and nobody need be asked."""
+    """Promote at once."""
 
 
 @dataclass(frozen=True)
 class Await:
-    """A human decides."""
+    """Wait for a human decision."""
 
 
 @dataclass(frozen=True)
 class Supersede:
-    """It came too late."""
+    """A newer champion serves already."""
 
     reason: str
 
@@ -343,9 +348,9 @@ class Supersede:
 def promotion_of(
     candidate: Dated, champion: Dated | None, *, automatic: bool, passed: bool
 ) -> Promote | Await | Supersede:
-    """What becomes of a candidate whose gates were judged. A champion of a newer as-of day stays.
+    """Return what to do with a judged candidate. A champion of a newer as-of day stays.
 
-    On the same as-of day the later version is the newer one: somebody changed the settings, or the data was corrected.
+    On the same as-of day the later version is the newer one: settings were changed, or data was corrected.
 
     Raises:
         GateFailed: its gates did not pass.
@@ -362,13 +367,13 @@ def promotion_of(
 
 
 def champion_of_time(releases: Iterable[Release], as_of: date) -> Release | None:
-    """Whom a candidate of an old as-of day would have met: of all that ever served, the newest as of before it."""
+    """Return the champion at the time of an old as-of day: of all former champions, the newest as of before it."""
     past = [one for one in releases if one.was_promoted and one.as_of < as_of]
     return max(past, key=lambda one: (one.as_of, one.version), default=None)
 
 
 def outdated_by(newer: Dated, others: Iterable[Release]) -> list[Release]:
-    """Those waiting or approved releases that a newer candidate, or a new champion, makes pointless."""
+    """Return the waiting or approved releases that a newer candidate or champion supersedes."""
     return [
         other
         for other in others
@@ -377,13 +382,13 @@ def outdated_by(newer: Dated, others: Iterable[Release]) -> list[Release]:
 
 
 def newer_than(candidate: Dated, others: Iterable[Release]) -> Release | None:
-    """The waiting or approved release of a later as-of day, if there is one: then the candidate is the one to go."""
+    """Return the waiting or approved release of a later as-of day, if there is one: it supersedes the candidate."""
     newer = [other for other in others if other.state in PENDING and other.as_of > candidate.as_of]
     return max(newer, key=lambda other: other.as_of, default=None)
 
 
 def begin_promotion(release: Release, champion: Release | None, intent: Intent) -> Release:
-    """An approved release, or for a rollback one that was champion before, about to become champion.
+    """Return a release in state promoting: an approved one, or for a rollback a former champion.
 
     Raises:
         Conflict: it is neither, or the champion is newer.
@@ -405,7 +410,9 @@ def begin_promotion(release: Release, champion: Release | None, intent: Intent) 
 
 def _checked_rollback(release: Release, moved: Moved) -> None:
     if not release.was_promoted:
-        raise Conflict(f"version {release.version} was never champion and cannot be rolled back to: {_told(release)}")
+        raise Conflict(
+            f"version {release.version} was never champion and cannot be rolled back to: {_last_move(release)}"
+        )
     if release.state not in RESTORABLE:
         raise _refuse(release, S.PROMOTING)
     if not moved.reason.strip():
@@ -414,7 +421,7 @@ def _checked_rollback(release: Release, moved: Moved) -> None:
 
 @dataclass(frozen=True)
 class Complete:
-    """The alias was moved: the promotion has happened and only its record was missing."""
+    """The alias was moved: the promotion happened, and only its record was missing."""
 
 
 @dataclass(frozen=True)
@@ -424,7 +431,7 @@ class Undo:
 
 @dataclass(frozen=True)
 class HumanMoved:
-    """The alias names a third version: somebody moved it by hand, and their move stands."""
+    """The alias names a third version: a person moved it by hand, and that move stands."""
 
     champion: int | None
 
@@ -433,7 +440,7 @@ Outcome = Complete | Undo | HumanMoved
 
 
 def recovery(intent: Intent, alias_target: int | None) -> Outcome:
-    """What an unfinished promotion comes to, judged by whom the alias names now."""
+    """Return how an unfinished promotion ends, by the version that the alias names now."""
     if alias_target == intent.version:
         return Complete()
     if alias_target == intent.expected_champion:
@@ -442,13 +449,13 @@ def recovery(intent: Intent, alias_target: int | None) -> Outcome:
 
 
 def end_promotion(release: Release, intent: Intent, outcome: Outcome, moved: Moved) -> Release:
-    """The release after its promotion was completed, undone, or overtaken by a human.
+    """Return the release after its promotion was completed, undone, or overtaken by a human.
 
     Raises:
         Conflict: this promotion was finished before.
     """
     if release.state is not S.PROMOTING or release.intent != intent.seq:
-        raise Conflict(f"the promotion of version {release.version} was already finished: {_told(release)}")
+        raise Conflict(f"the promotion of version {release.version} was already finished: {_last_move(release)}")
     match outcome:
         case Complete():
             return _placed(release, S.PROMOTED, moved, intent=None, promoted_at=release.promoted_at or moved.at)
@@ -462,7 +469,7 @@ def end_promotion(release: Release, intent: Intent, outcome: Outcome, moved: Mov
 
 
 def replace_champion(champion: Release, by: Intent, moved: Moved) -> Release:
-    """The champion that another version replaces: superseded by a promotion, rolled back by a rollback."""
+    """Return the replaced champion: superseded by a promotion, rolled back by a rollback."""
     to = S.ROLLED_BACK if by.rollback else S.SUPERSEDED
     reason = by.reason if by.rollback else f"version {by.version} was promoted"
     moved = moved.model_copy(update={"reason": reason})
@@ -471,23 +478,23 @@ def replace_champion(champion: Release, by: Intent, moved: Moved) -> Release:
 
 
 def adopt(release: Release, moved: Moved) -> Release:
-    """A release that somebody made champion by moving the alias: their move stands, whatever state it was in."""
+    """Return a release that became champion because a person moved the alias: the move stands from any state."""
     return _placed(release, S.PROMOTED, moved, intent=None, promoted_at=release.promoted_at or moved.at)
 
 
 def displaced(champion: Release, target: int | None, moved: Moved) -> Release:
-    """The champion that somebody took the alias from."""
+    """Return the champion whose alias a person moved away."""
     named = f"to version {target}" if target is not None else "away"
     return _placed(champion, S.SUPERSEDED, moved.model_copy(update={"reason": f"the alias was moved {named} by hand"}))
 
 
 def clear_champion(champion: Release, moved: Moved) -> Release:
-    """The first champion that cannot serve: there is no version to go back to, and the alias was taken away."""
+    """Return a first champion that cannot serve: there is no version to go back to, and the alias was removed."""
     _checked(champion, S.ROLLED_BACK, moved)
     return _placed(champion, S.ROLLED_BACK, moved)
 
 
 def latest_champions(releases: Iterable[Release]) -> list[Release]:
-    """Versions that were champion and can be brought back, the one that served last first."""
+    """Return former champions that can be restored, the one that served last first."""
     past = [release for release in releases if release.state in RESTORABLE and release.was_promoted]
     return sorted(past, key=lambda release: (release.moved_at, release.version), reverse=True)

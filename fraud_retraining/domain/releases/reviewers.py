@@ -1,8 +1,8 @@
 """Who may decide about releases, and how they prove who they are.
 
-Here: reviewers, their proofs, the rule of two people, and the identity that a proof gives. Every function takes what
-somebody presented and gives an identity, or refuses. Not here: what a decision does (`domain/releases/lifecycle.py`),
-and how a token, a Slack signature or a proxy's header is come by (the command line, `serving/`).
+Here: reviewers, their proofs, the rule of two people, and the identity that a proof gives. Every function takes a
+presented proof and returns an identity, or refuses. Not here: what a decision does (`domain/releases/lifecycle.py`),
+and how a token, a Slack signature or a proxy's header is received (the command line, `serving/`).
 """
 
 import hashlib
@@ -23,7 +23,7 @@ LEAST_SECRET = 32
 
 
 class Reviewer(Policy):
-    """Somebody who may approve, reject and roll back, and the proofs that only they can give."""
+    """A person who may approve, reject and roll back, with the proofs that only they can give."""
 
     name: str = Field(min_length=1, max_length=100, description="Name under which decisions are recorded.")
     slack_id: str | None = Field(
@@ -46,7 +46,7 @@ class Reviewer(Policy):
 
     @property
     def names(self) -> frozenset[str]:
-        """Every name under which they may have asked for a retrain."""
+        """Every name under which they may have requested a retrain."""
         return frozenset(name for name in (self.name, self.slack_id, self.os_user) if name is not None)
 
 
@@ -62,7 +62,7 @@ class ReviewerPolicy(Policy):
         description="Who may approve and reject, each a name or {name, slack_id, token_sha256, os_user}; empty: all.",
     )
     require_verified: bool = Field(
-        False, description="Whether a decision counts only from somebody who proved who it is."
+        False, description="Whether a decision counts only from a person with a proven identity."
     )
     two_person: bool = Field(
         False, description="Whether two different reviewers have to approve; each then needs a proof."
@@ -101,7 +101,7 @@ class ReviewerPolicy(Policy):
     @model_validator(mode="after")
     def _possible(self) -> Self:
         if self.require_verified and not self.reviewers:
-            raise ValueError("require_verified needs reviewers, each with a proof, or nobody could ever approve")
+            raise ValueError("require_verified needs reviewers, each with a proof, or no one could ever approve")
         if self.two_person and len(self.reviewers) == 1:
             raise ValueError("two_person needs two reviewers, or nothing could ever be approved")
         return self
@@ -112,7 +112,7 @@ class ReviewerPolicy(Policy):
 
 
 class Proof(StrEnum):
-    """By what somebody showed who they are."""
+    """Kinds of proof of an identity."""
 
     TOKEN = "own token"
     ACCOUNT = "operating-system account"
@@ -123,21 +123,21 @@ class Proof(StrEnum):
 
 
 class Identity(Value):
-    """Somebody who wants to decide, as far as they showed who they are."""
+    """Identity of a person who wants to decide, with its proof."""
 
     name: str = Field(min_length=1, max_length=200)
-    how: Proof = Field(description="By what they showed it.")
+    how: Proof = Field(description="Kind of proof.")
 
     @property
     def verified(self) -> bool:
-        """Whether they proved it; a name that was merely given is not proof."""
+        """Whether it is proven; a mere name is no proof."""
         return self.how is not Proof.NOTHING
 
 
 def identify(
     policy: ReviewerPolicy, *, claimed: str | None = None, token: str | None = None, account: str | None = None
 ) -> Identity:
-    """Who speaks on a command line: by their own token, else by the account that is theirs, else by the mere name.
+    """Return the identity of a command's user: by their own token, else by their account, else by the mere name.
 
     Args:
         policy: the reviewers.
@@ -146,8 +146,8 @@ def identify(
         account: the operating-system account that the command runs under.
 
     Raises:
-        NotPermitted: the token is nobody's, or it or the account belongs to somebody else than claimed.
-        SettingsError: nothing says who it is.
+        NotPermitted: no reviewer has the token, or token or account belong to another person than claimed.
+        SettingsError: there is neither a name nor a proof.
     """
     if token:
         return _agreed(_by_token(policy, token), Proof.TOKEN, claimed)
@@ -162,12 +162,12 @@ def identify(
 
 
 def token_digest(token: str) -> str:
-    """What settings hold of a token."""
+    """Return the digest of a token, as settings hold it."""
     return hashlib.sha256(token.strip().encode()).hexdigest()
 
 
 def _by_token(policy: ReviewerPolicy, token: str) -> Reviewer:
-    """The reviewer whose token it is; every hash is compared, so that timing tells nothing."""
+    """The reviewer with this token; every hash is compared, so that timing reveals nothing."""
     given = token_digest(token)
     matching = [one for one in policy.reviewers if hmac.compare_digest(one.token_sha256 or "", given)]
     if not matching:
@@ -185,7 +185,7 @@ def _agreed(reviewer: Reviewer, how: Proof, claimed: str | None) -> Identity:
 
 
 def identify_by_slack(policy: ReviewerPolicy, user_id: str) -> Identity:
-    """Who clicked in Slack, whose signature was verified before.
+    """Return the identity of a Slack user, after the signature was verified.
 
     Raises:
         NotPermitted: no reviewer has that user id.
@@ -194,16 +194,16 @@ def identify_by_slack(policy: ReviewerPolicy, user_id: str) -> Identity:
 
 
 def identify_by_proxy(policy: ReviewerPolicy, login: str) -> Identity:
-    """Whom the configured login proxy let through: a reviewer's name, or their account.
+    """Return the identity that the configured login proxy names: a reviewer's name, or their account.
 
     Raises:
-        NotPermitted: no reviewer is called so.
+        NotPermitted: no reviewer has that name or account.
     """
     return _recognised(policy, login, Proof.PROXY, lambda one: login if login in (one.name, one.os_user) else None)
 
 
 def require_proxy_proof(policy: ReviewerPolicy, secret: str) -> None:
-    """Let a login proxy's word count only where the proxy itself can be told from everybody else.
+    """Refuse to trust a login proxy that cannot be distinguished from other clients.
 
     Raises:
         SettingsError: neither a secret nor a list of peers is set, or the secret can be guessed.
@@ -212,7 +212,7 @@ def require_proxy_proof(policy: ReviewerPolicy, secret: str) -> None:
         return
     if len(secret) < LEAST_SECRET:
         raise SettingsError(
-            f"anybody who reaches the port could send the header {policy.proxy_header} and be believed",
+            f"anyone who reaches the port could send the header {policy.proxy_header} and be believed",
             culprits=[f"{PROXY_SECRET_VARIABLE} has {len(secret)} of at least {LEAST_SECRET} characters"],
             remedy=f"set {PROXY_SECRET_VARIABLE} here and let the proxy send it in {policy.proxy_secret_header} "
             "(openssl rand -hex 32), or name the proxy's addresses in promotion.proxy_peers.",
@@ -224,7 +224,7 @@ def is_proxy(policy: ReviewerPolicy, secret: str, presented: str, peer: str | No
 
     Args:
         policy: which addresses the proxy has.
-        secret: what the proxy has to present; empty if only its address tells it.
+        secret: what the proxy has to present; empty if only its address identifies it.
         presented: what the request presents.
         peer: the address that the connection comes from.
     """
@@ -245,7 +245,7 @@ def _is_among(networks: Sequence[str], peer: str | None) -> bool:
 
 
 def identify_by_link(policy: ReviewerPolicy, name: str) -> Identity:
-    """To whom a signed one-time link was made out, whose signature was verified before.
+    """Return the identity of the person whom a signed one-time link names, after the signature was verified.
 
     Raises:
         NotPermitted: no reviewer has that name (any more).
@@ -263,15 +263,16 @@ def _recognised(policy: ReviewerPolicy, given: str, how: Proof, known_as: Callab
 
 
 def not_a_reviewer(name: str) -> NotPermitted:
-    """The refusal of a stranger."""
-    return NotPermitted(f"{name or 'nobody'} is not a reviewer", remedy="reviewers are named in promotion.reviewers.")
+    """Return the refusal of a person who is no reviewer."""
+    who = name or "a person without a name"
+    return NotPermitted(f"{who} is not a reviewer", remedy="reviewers are named in promotion.reviewers.")
 
 
 def admit(policy: ReviewerPolicy, identity: Identity) -> None:
-    """Let somebody decide, or not.
+    """Refuse a person who may not decide.
 
     Raises:
-        NotPermitted: not a reviewer, or not proven where that is asked for.
+        NotPermitted: not a reviewer, or not proven where a proof is required.
     """
     reviewer = policy.reviewer(identity.name)
     if policy.reviewers and reviewer is None:
@@ -289,11 +290,11 @@ _PROOFS = "present your own token (FRAUD_RETRAINING_REVIEWER_TOKEN), or decide f
 
 
 def is_requester(policy: ReviewerPolicy, identity: Identity, requested_by: str) -> bool:
-    """Whether it was they who asked, under any of their names."""
+    """Whether this person requested the retrain, under any of their names."""
     reviewer = policy.reviewer(identity.name)
     return requested_by in (reviewer.names if reviewer is not None else {identity.name})
 
 
 def as_recorded(identity: Identity) -> Mapping[str, Any]:
-    """An identity as the record keeps it."""
+    """Return an identity as the ledger stores it."""
     return {"name": identity.name, "verified": identity.verified, "how": identity.how.value}

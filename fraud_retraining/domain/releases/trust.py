@@ -1,10 +1,10 @@
-"""Whether a human has to be asked: promotion by hand, by policy, or by policy once trust has been earned.
+"""Whether a human has to decide: promotion by hand, by policy, or by policy once trust is earned.
 
-Here: how far trust has grown by the record, what makes a candidate unusual, and the permission that follows. Not here:
+Here: earned trust by the ledger, what makes a candidate unusual, and the permission that follows. Not here:
 the states of a release (`domain/releases/lifecycle.py`) and who may decide (`domain/releases/reviewers.py`).
 
-Trust grows with every release that a human approved and that was promoted; a human's no, or an incident, lets it begin
-anew. What nobody decided about (expired, superseded) and what a policy decided says nothing about it.
+Trust grows with every release that a human approved and that was promoted; a human's rejection, or an incident, resets
+it. Releases without a decision (expired, superseded) and those that a policy decided do not count.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,16 +21,16 @@ from fraud_retraining.domain.values.base import Policy, Value
 from fraud_retraining.domain.values.errors import NotPermitted
 
 POLICY = "promotion policy"
-"""The actor of whatever the settings decided instead of a human."""
+"""The actor of decisions that the settings made instead of a human."""
 
 WATCHED_METRICS = ("average_precision", "roc_auc", "card_precision_at_")
 LEAST_PAST = 5
 CRITICAL = "critical"
-"""The severity that pages somebody (`domain/alerts/failures.py`)."""
+"""The severity that pages a person (`domain/alerts/failures.py`)."""
 
 
 class EarnedPolicy(Policy):
-    """What the record must show before routine releases go by themselves."""
+    """What the ledger must show before routine releases are promoted automatically."""
 
     releases: int = Field(20, ge=1, le=1000, description="Approved releases in a row.")
     days: float = Field(60, ge=0, le=3660, description="Days without incident.")
@@ -41,7 +41,7 @@ class EarnedPolicy(Policy):
 
 
 class PromotionPolicy(ReviewerPolicy):
-    """Who lets a candidate become champion."""
+    """Who may make a candidate champion."""
 
     mode: Literal["manual", "auto", "earned"] = Field(
         "manual", description="Whether a human decides, the gates alone, or the gates once that was earned."
@@ -51,28 +51,28 @@ class PromotionPolicy(ReviewerPolicy):
 
 
 def require_approver(policy: ReviewerPolicy, by: str, identity: Mapping[str, Any] | None) -> None:
-    """Refuse an approval that the settings, as they are now, give nobody the right to.
+    """Refuse an approval that the present settings do not permit.
 
     Args:
         policy: the settings under which it would be carried out.
-        by: who approved, as the record has it.
-        identity: the recorded answer; None where the policy stood for a person.
+        by: who approved, as recorded.
+        identity: the recorded identity; None where the policy decided.
 
     Raises:
-        NotPermitted: a mode that asks a human was not obeyed, or the one who approved is no reviewer.
+        NotPermitted: the mode requires a human, or the one who approved is no reviewer.
     """
     if by == POLICY and identity is None:
         if isinstance(policy, PromotionPolicy) and policy.mode == "manual":
             raise NotPermitted(
                 "it was approved by the promotion policy, but promotion.mode is manual",
-                remedy="A reviewer decides: ask for a new candidate with `fraud-retraining retrain`.",
+                remedy="A reviewer decides: request a new candidate with `fraud-retraining retrain`.",
             )
         return
     admit(policy, Identity(name=by, how=Proof((identity or {}).get("how", Proof.NOTHING))))
 
 
 class Standing(Value):
-    """How far trust has grown, by the record."""
+    """Earned trust, by the ledger."""
 
     approved: int = Field(description="Approved and promoted releases in a row.")
     approved_needed: int
@@ -83,12 +83,12 @@ class Standing(Value):
 
     @property
     def earned(self) -> bool:
-        """Whether routine releases may go by themselves."""
+        """Whether routine releases may be promoted automatically."""
         return self.approved >= self.approved_needed and self.days >= self.days_needed
 
     @property
     def summary(self) -> str:
-        """Where it stands, as a clause."""
+        """Progress of trust, as a clause."""
         last = f"{self.incident}, {self.incident_at:%Y-%m-%d %H:%M} UTC" if self.incident_at else "none"
         return (
             f"{self.approved} of {self.approved_needed} releases approved in a row, {self.days:.1f} of "
@@ -97,14 +97,14 @@ class Standing(Value):
 
 
 class Permission(NamedTuple):
-    """Whether a candidate may go by itself, and why or why not; the reason is recorded with the release."""
+    """Whether a candidate may be promoted automatically, and the reason, which is recorded with the release."""
 
     automatic: bool
     why: str
 
 
 class Candidate(Value):
-    """What is unusual or not about a candidate, beside what was champion before it."""
+    """Facts about a candidate that may be unusual, beside those of past champions."""
 
     trigger: str
     automatic: bool = Field(description="Whether automation itself had decided on its retrain.")
@@ -114,13 +114,13 @@ class Candidate(Value):
 
 
 def standing(policy: EarnedPolicy, events: Iterable[Event], now: datetime) -> Standing:
-    """How far trust has grown, by the events of `RECORD`."""
+    """Return the earned trust, by the events of `RECORD`."""
     approved, since = 0, None
     incident: tuple[str, datetime] | None = None
     for event in sorted(events, key=lambda event: event.seq):
-        told = incident_notice(event)
-        if told is not None:
-            approved, incident, since = 0, (told, event.at), event.at
+        text = incident_text(event)
+        if text is not None:
+            approved, incident, since = 0, (text, event.at), event.at
         elif _refused_by_human(event):
             approved = 0
         elif event.kind == EventKind.PROMOTION_DONE:
@@ -133,11 +133,11 @@ def standing(policy: EarnedPolicy, events: Iterable[Event], now: datetime) -> St
 
 
 class Incident(NamedTuple):
-    """A kind of event that sets earned trust back, in the words of the documentation, and what one comes to."""
+    """A kind of event that resets earned trust: its name in the documentation, and the text of one event."""
 
     kind: EventKind
     what: str
-    told: Callable[[Event], str | None]
+    describe: Callable[[Event], str | None]
 
 
 INCIDENTS = (
@@ -186,7 +186,7 @@ INCIDENTS = (
     ),
 )
 """What sets earned trust back. Not among them: data that a check stopped, a candidate that its gates stopped, a run
-that somebody interrupted, and live performance that decays: there the pipeline did what it is for.
+that a person interrupted, and live performance that decays: there the pipeline did what it is for.
 """
 
 RECORD = tuple(dict.fromkeys((EventKind.RELEASE_MOVED, EventKind.PROMOTION_DONE, *(one.kind for one in INCIDENTS))))
@@ -197,10 +197,10 @@ def _pages(event: Event) -> bool:
     return event.payload.get("severity") == CRITICAL
 
 
-def incident_notice(event: Event) -> str | None:
-    """What went wrong, if the event tells of something that sets trust back."""
-    told = (one.told(event) for one in INCIDENTS if one.kind == event.kind)
-    return next((text for text in told if text is not None), None)
+def incident_text(event: Event) -> str | None:
+    """Return the incident in words, if the event resets trust; else None."""
+    texts = (one.describe(event) for one in INCIDENTS if one.kind == event.kind)
+    return next((text for text in texts if text is not None), None)
 
 
 def _refused_by_human(event: Event) -> bool:
@@ -214,16 +214,16 @@ def _decided_by_human(event: Event) -> bool:
 
 
 def unusual(policy: EarnedPolicy, candidate: Candidate) -> list[str]:
-    """Everything about a candidate that is not routine, each as a clause; empty for a routine one."""
+    """Return everything about a candidate that is not routine, each as a clause; empty for a routine one."""
     found = [] if candidate.trigger == "schedule" else [f"its trigger is {candidate.trigger}, not schedule"]
-    found += [] if candidate.automatic else ["a person asked for its retrain"]
+    found += [] if candidate.automatic else ["a person requested its retrain"]
     found += [f"warning: {warning}" for warning in candidate.warnings]
     past = candidate.past[: policy.range_releases]
     if len(past) < LEAST_PAST:
         return [*found, f"there is no usual range yet: {len(past)} of {LEAST_PAST} past champions"]
     names = [name for name in candidate.metrics if name.startswith(WATCHED_METRICS)]
-    told = (_out_of_range(name, candidate.metrics[name], [one.get(name) for one in past], policy) for name in names)
-    return found + [clause for clause in told if clause is not None]
+    clauses = (_out_of_range(name, candidate.metrics[name], [one.get(name) for one in past], policy) for name in names)
+    return found + [clause for clause in clauses if clause is not None]
 
 
 def _out_of_range(name: str, value: float | None, past: Sequence[float | None], policy: EarnedPolicy) -> str | None:
@@ -238,7 +238,7 @@ def _out_of_range(name: str, value: float | None, past: Sequence[float | None], 
 
 
 def by_mode(policy: PromotionPolicy, pause: Pause | None) -> Permission | None:
-    """Whether a candidate whose gates passed may go by itself; None where its record has to say so."""
+    """Return whether a candidate whose gates passed may be promoted automatically; None if earned trust decides."""
     if policy.mode == "manual":
         return Permission(False, "promotion.mode is manual: a human decides")
     if pause is not None:
@@ -247,7 +247,7 @@ def by_mode(policy: PromotionPolicy, pause: Pause | None) -> Permission | None:
 
 
 def by_trust(policy: EarnedPolicy, found: Standing, candidate: Candidate) -> Permission:
-    """Whether a candidate may go by itself by what the record shows, and the whole reason."""
+    """Return whether earned trust permits a candidate to be promoted automatically, and the full reason."""
     reasons = [] if found.earned else [f"trust is not earned yet: {found.summary}"]
     reasons += unusual(policy, candidate)
     if reasons:

@@ -1,7 +1,7 @@
-"""Whether a stored verdict lets its candidate serve: by itself, only if a human says so, or not at all.
+"""Checks of a stored verdict: whether its candidate may serve automatically, by a human decision, or not at all.
 
-Here: what is asked of the verdict before a version is registered, and again, from the record alone, before it is
-promoted or brought back; and why a human has to decide whatever the promotion mode says. Not here: how a verdict comes
+Here: requirements before a version is registered, and again, from the ledger alone, before it is promoted or restored;
+and why a human has to decide in every promotion mode. Not here: how a verdict comes
 about (`domain/evaluation/gates/`).
 """
 
@@ -19,14 +19,14 @@ COMPARING = "no_regression"
 
 
 def outcome_of(verdict: Verdict) -> Literal["passed", "below_floor", "gate_failed"]:
-    """What a verdict comes to in a word, as MLflow's tag `verdict` has it."""
+    """Return the outcome of a verdict in a word, as MLflow's tag `verdict` has it."""
     if verdict.passed:
         return "passed"
     return "below_floor" if floors_missed(verdict) else "gate_failed"
 
 
 def floors_missed(verdict: Verdict) -> tuple[str, ...]:
-    """The floors that alone keep out a candidate that is proven better than the champion; else nothing.
+    """Return the floors that alone stop a candidate that is proven better than the champion; else nothing.
 
     Proven: the whole interval of the paired difference on the same rows is above 0. Every other gate that the verdict
     has has passed. A floor that gave no result is not one that was missed.
@@ -47,7 +47,7 @@ def _gate(verdict: Verdict, name: str) -> GateResult | None:
 
 
 def why_human(evaluation: Evaluation, champion: int | None) -> str | None:
-    """Why a human has to decide about a candidate whatever promotion.mode says; None where the mode decides.
+    """Return why a human has to decide about a candidate in every promotion.mode; None where the mode decides.
 
     Args:
         evaluation: as it was recorded.
@@ -57,8 +57,8 @@ def why_human(evaluation: Evaluation, champion: int | None) -> str | None:
         return None
     missed = floors_missed(evaluation.verdict)
     if missed:
-        told = " ".join(gate.message for gate in evaluation.verdict.failed)
-        return f"{told} It is proven better than version {evaluation.champion_version}, which serves: an exception"
+        messages = " ".join(gate.message for gate in evaluation.verdict.failed)
+        return f"{messages} It is proven better than version {evaluation.champion_version}, which serves: an exception"
     judged_against = evaluation.champion_version
     if champion != judged_against:
         return f"it was judged against {_named(judged_against)}, and {_named(champion)} serves now"
@@ -74,11 +74,10 @@ def _named(version: int | None) -> str:
 
 
 def require_registrable(evaluation: Evaluation, fingerprint: str, known: Release | None = None) -> None:
-    """What a version needs to be registered: a verdict by every gate of today that may let it serve, or never could.
+    """Refuse to register a candidate whose verdict did not pass or lacks a gate of today.
 
-    A candidate of an older as-of day than the champion's is judged and registered whatever its gates say: it is never
-    promoted, so that a failed gate stops nothing. What was registered with this very verdict, when there were other
-    gates, is not registered anew.
+    A candidate of an older as-of day than the champion's is registered also with failed gates: it is never promoted. A
+    version that was registered with this very verdict, when there were other gates, is not registered anew.
 
     Args:
         evaluation: the candidate's.
@@ -110,7 +109,7 @@ def require_verdict(evaluation: Evaluation, fingerprint: str) -> None:
 
 
 def require_passed(evaluation: Evaluation, fingerprint: str) -> None:
-    """The same of the gates that the verdict has, whatever the gates of today are: for what has served before.
+    """Refuse a former champion by the gates that its verdict has, not by the gates of today.
 
     Raises:
         GateFailed: names the gates.
@@ -119,7 +118,7 @@ def require_passed(evaluation: Evaluation, fingerprint: str) -> None:
 
 
 def _against(evaluation: Evaluation, fingerprint: str) -> tuple[str, ...]:
-    """What speaks against the candidate by the gates that its verdict has, a clause each."""
+    """Failures among the gates that the verdict has, a clause each."""
     excepted = floors_missed(evaluation.verdict)
     failed = tuple(f"{gate.name}: {gate.message}" for gate in evaluation.verdict.failed if gate.name not in excepted)
     return failed if evaluation.fingerprint == fingerprint else (*failed, "the verdict is about another fingerprint")
@@ -139,8 +138,8 @@ def _refuse(evaluation: Evaluation, problems: tuple[str, ...]) -> None:
 def require_recorded_verdict(release: Release, evaluation: Evaluation | None) -> None:
     """Refuse a release whose recorded verdict is missing, is not the one it was registered with, or did not pass.
 
-    A candidate needs every gate of today. What has served may be brought back by the gates of its own day: they are
-    those that it was registered with, which the digest proves.
+    A candidate needs every gate of today. A former champion may be restored by the gates of its own day: the digest
+    proves that they are those that it was registered with.
 
     Raises:
         IntegrityError: the record has no such verdict, or another one.

@@ -164,7 +164,7 @@ def test_ones_own_candidate_is_for_somebody_else(approvals: Console):
     version = approvals.backend.waiting(0, trigger="manual", requested_by=account()).version
     code, answer, _ = run("approve", str(version))
     assert code == 2
-    assert f"alice asked for version {version}" in answer["error"]["message"]
+    assert f"alice requested version {version}" in answer["error"]["message"]
     assert run("approve", str(version), "--by", "bob")[0] == 2, "the account is alice's"
 
 

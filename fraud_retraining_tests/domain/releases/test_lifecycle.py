@@ -167,7 +167,7 @@ def test_a_name_alone_is_not_believed_where_proof_is_asked_for_or_could_be_given
 
 def test_nobody_approves_what_they_asked_for_themselves_but_they_may_reject_it():
     own = waiting(trigger="manual", requested_by="bob")
-    with pytest.raises(NotPermitted, match="bob asked for version 5"):
+    with pytest.raises(NotPermitted, match="bob requested version 5"):
         decide(own, Decision.APPROVE, ANYBODY, by("bob"))
     assert decide(own, Decision.REJECT, ANYBODY, by("bob")).state is S.REJECTED
     assert decide(waiting(requested_by=""), Decision.APPROVE, ANYBODY, by("bob")).state is S.APPROVED
@@ -179,7 +179,7 @@ def test_whoever_asked_under_another_of_their_names_cannot_approve_it_either(ask
     bob = {"name": "bob", "os_user": "bdoe", "slack_id": "U0BOB"}
     policy = ReviewerPolicy(reviewers=(bob, "alice"))
     own = waiting(trigger=trigger, requested_by=asked_as)
-    with pytest.raises(NotPermitted, match="bob asked for version 5"):
+    with pytest.raises(NotPermitted, match="bob requested version 5"):
         decide(own, Decision.APPROVE, policy, by("bob"), Proof.SLACK)
     assert decide(own, Decision.APPROVE, policy, by("alice"), Proof.SLACK).state is S.APPROVED
 
@@ -197,7 +197,7 @@ def test_where_nobody_knows_who_asked_no_reviewer_approves_alone():
 
 
 def test_an_answer_to_another_artifact_than_was_registered_decides_nothing():
-    with pytest.raises(Conflict, match="not the model that was asked about"):
+    with pytest.raises(Conflict, match="not the model that was shown"):
         decide(waiting(), Decision.APPROVE, ANYBODY, by(), digest="another")
     assert decide(waiting(), Decision.APPROVE, ANYBODY, by(), digest="d").state is S.APPROVED
 
@@ -264,7 +264,7 @@ def test_a_first_champion_that_cannot_serve_is_rolled_back_to_nothing():
 
 @pytest.mark.parametrize("who", ["", " "])
 def test_nobody_moves_nothing(who: str):
-    with pytest.raises(SettingsError, match="by nobody"):
+    with pytest.raises(SettingsError, match="without a name"):
         move(release(), S.APPROVED, by(who))
 
 

@@ -205,7 +205,7 @@ def test_only_the_proxy_itself_is_believed(
 
 @pytest.mark.parametrize(("policy", "secret"), [(PROXIED, ""), (PROXIED, "short"), (NEAR, "short")])
 def test_a_proxy_that_cannot_be_told_from_anybody_is_refused(policy: ReviewerPolicy, secret: str):
-    with pytest.raises(SettingsError, match="anybody who reaches the port could send the header X-Login"):
+    with pytest.raises(SettingsError, match="anyone who reaches the port could send the header X-Login"):
         require_proxy_proof(policy, secret)
 
 

@@ -185,7 +185,7 @@ def test_a_candidate_like_all_others_is_routine():
     [
         ({"trigger": "drift"}, "its trigger is drift, not schedule"),
         ({"trigger": "drift+schedule"}, "its trigger is drift+schedule"),
-        ({"automatic": False}, "a person asked for its retrain"),
+        ({"automatic": False}, "a person requested its retrain"),
         ({"warnings": ("arrival: two days late",)}, "warning: arrival: two days late"),
         ({"metrics": {"average_precision": 0.60, "roc_auc": 0.902}}, "average_precision is 0.6000, usual is 0.6750"),
         ({"metrics": {"average_precision": 0.90, "roc_auc": 0.902}}, "average_precision is 0.9000"),
