@@ -1,0 +1,47 @@
+"""Crews of fraudsters: who strikes on which day."""
+
+from datetime import date, timedelta
+
+import numpy as np
+import pytest
+
+from fraud_retraining.simulation.crews import MULE_TERMINAL, TACTICS, Roster
+from fraud_retraining.simulation.policy import SimulationPolicy
+
+START = date(2026, 1, 1)
+POLICY = SimulationPolicy(start=START, transactions_per_day=20_000, shift_on=START + timedelta(days=40), seed=3)
+
+
+def same(one, other) -> bool:
+    return one.keys() == other.keys() and all(
+        all(np.array_equal(a, b) for a, b in zip(one[tactic], other[tactic], strict=True)) for tactic in one
+    )
+
+
+def test_shares_of_tactics_sum_to_one_before_and_after_the_shift() -> None:
+    assert sum(tactic.share_before for tactic in TACTICS) == pytest.approx(1)
+    assert sum(tactic.share_after for tactic in TACTICS) == pytest.approx(1)
+
+
+def test_a_day_is_the_same_whatever_day_was_wanted_before() -> None:
+    roster = Roster(POLICY)
+    later, earlier = roster.on(30), roster.on(5)
+    assert same(later, Roster(POLICY).on(30))
+    assert same(earlier, Roster(POLICY).on(5))
+
+
+def test_strikes_are_of_crews_that_have_some() -> None:
+    for strikes in Roster(POLICY).on(20).values():
+        assert (strikes.strikes > 0).all()
+        assert len(strikes.crew) == len(set(strikes.crew.tolist()))
+
+
+def test_a_crew_that_was_caught_begins_another_campaign() -> None:
+    roster = Roster(POLICY)
+    seen: dict[int, int] = {}
+    for index in range(60):
+        mules = roster.on(index)[MULE_TERMINAL]
+        for crew, campaign in zip(mules.crew.tolist(), mules.campaign.tolist(), strict=True):
+            assert campaign >= seen.get(crew, 0)
+            seen[crew] = campaign
+    assert max(seen.values()) > 0
