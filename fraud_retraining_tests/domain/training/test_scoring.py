@@ -1,4 +1,4 @@
-"""The fitted model: the same answer from every kind of frame and after every trip through files."""
+"""The fitted model: the same scores from every kind of frame and after every trip through files."""
 
 import json
 
@@ -9,11 +9,11 @@ import pytest
 
 from fraud_retraining.domain.training.estimators.registry import ESTIMATORS
 from fraud_retraining.domain.training.fitting import ModelPolicy, fit
-from fraud_retraining.domain.training.model_input import category_codes
 from fraud_retraining.domain.training.scoring import FittedModel
 from fraud_retraining.domain.values.errors import DataInvalid, IntegrityError
 
 FEATURES = ("amount", "count", "city", "ratio")
+
 PARAMS = {
     "xgboost": {"n_estimators": 10, "max_bin": 64},
     "hist_gradient_boosting": {"max_iter": 10},
@@ -103,19 +103,6 @@ def test_an_infinite_amount_is_refused_by_name(model):
         model.predict(frame)
 
 
-def test_the_ubj_is_a_model_of_plain_xgboost(tmp_path):
-    """What production may fall back on: XGBoost alone opens the file and gives the same probabilities."""
-    import xgboost
-
-    policy = ModelPolicy(params=PARAMS["xgboost"], threads=1)
-    fitted = fit(policy, ("amount", "count"), (), lambda: iter(rows().to_batches()))
-    fitted.save(tmp_path)
-    classifier = xgboost.XGBClassifier()
-    classifier.load_model(tmp_path / "model.ubj")
-    plain = classifier.predict_proba(rows(100, 1).select(["amount", "count"]).to_pandas())[:, 1]
-    assert np.array_equal(plain.astype(np.float64), fitted.predict(rows(100, 1)))
-
-
 def test_a_model_of_a_newer_format_or_with_a_file_missing_is_refused(model):
     files = model.files()
     newer = {**files, "model.json": json.dumps({**json.loads(files["model.json"]), "format": 2}).encode()}
@@ -131,8 +118,3 @@ def test_scrambled_bytes_are_refused_as_such(model):
     for name in files:
         with pytest.raises(IntegrityError):
             FittedModel.from_files({**files, name: b"\x80\x04 not a model"})
-
-
-def test_codes_keep_other_and_missing_apart():
-    column = pa.chunked_array([["b", None, "zzz", "a"]])
-    assert category_codes(column, ("a", "b")).tolist() == [3, 1, 0, 2]
