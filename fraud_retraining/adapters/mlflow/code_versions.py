@@ -44,7 +44,7 @@ PARTS = {
     "scoring": Part(
         "1",
         "18cfb6cc9d5cb2384933531aef3ec6f9031a8daa732bb40232d0bd882ad3d2cd",
-        ("fraud_retraining.domain.training.model_input", "fraud_retraining.domain.training.scoring"),
+        ("fraud_retraining.domain.training.estimators.model_input", "fraud_retraining.domain.training.scoring"),
     ),
     "training": Part(
         "1",

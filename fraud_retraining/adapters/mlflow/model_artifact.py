@@ -32,7 +32,7 @@ SHIPPED = {
     "__init__": "fraud_retraining",
     "errors": "fraud_retraining.domain.values.errors",
     "values_base": "fraud_retraining.domain.values.base",
-    "model_input": "fraud_retraining.domain.training.model_input",
+    "model_input": "fraud_retraining.domain.training.estimators.model_input",
     "base": "fraud_retraining.domain.training.estimators.base",
     "registry": "fraud_retraining.domain.training.estimators.registry",
     "scoring": "fraud_retraining.domain.training.scoring",

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from fraud_retraining.domain.evaluation.judged import Floats
 from fraud_retraining.domain.training.estimators.base import ContributionMethod
-from fraud_retraining.domain.training.model_input import float_columns
+from fraud_retraining.domain.training.estimators.model_input import float_columns
 from fraud_retraining.domain.training.scoring import FittedModel
 
 

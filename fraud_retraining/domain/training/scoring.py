@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fraud_retraining.domain.training.estimators.base import Core
+from fraud_retraining.domain.training.estimators.model_input import float_columns
 from fraud_retraining.domain.training.estimators.registry import ESTIMATORS
-from fraud_retraining.domain.training.model_input import float_columns
 from fraud_retraining.domain.values.errors import IntegrityError
 
 if TYPE_CHECKING:
-    from fraud_retraining.domain.training.model_input import Rows
+    from fraud_retraining.domain.training.estimators.model_input import Rows
 
 FORMAT = 1
 DESCRIPTION = "model.json"

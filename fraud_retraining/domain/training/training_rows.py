@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fraud_retraining.domain.training.estimators.base import Block
-from fraud_retraining.domain.training.model_input import FloatColumn, category_texts, float_columns
+from fraud_retraining.domain.training.estimators.model_input import FloatColumn, category_texts, float_columns
 from fraud_retraining.domain.values.errors import DataInvalid
 from fraud_retraining.domain.values.schemas import IS_FRAUD, TRANSACTION_ID
 

@@ -22,7 +22,7 @@ from fraud_retraining.domain.data.ingestion import Arrival, Ingested, ingest
 from fraud_retraining.domain.data.lake_mapping import LakeMapping
 from fraud_retraining.domain.features.point_in_time import FeaturePlan, transaction_features
 from fraud_retraining.domain.monitoring.bins import number_bins, number_counts
-from fraud_retraining.domain.training.model_input import category_texts
+from fraud_retraining.domain.training.estimators.model_input import category_texts
 from fraud_retraining.domain.values.schemas import ValidationPolicy
 
 DAY = date(2024, 2, 29)
@@ -221,7 +221,7 @@ class _ShareOfMissing:
     features = ("score",)
 
     def predict(self, rows: pa.RecordBatch) -> np.ndarray:
-        from fraud_retraining.domain.training.model_input import _numbers
+        from fraud_retraining.domain.training.estimators.model_input import _numbers
 
         return np.isnan(_numbers(pa.Table.from_batches([rows]), "score")).astype(np.float64)
 

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Generic, Literal, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
-from fraud_retraining.domain.training.model_input import FloatColumn
+from fraud_retraining.domain.training.estimators.model_input import FloatColumn
 from fraud_retraining.domain.values.base import Policy
 
 OnRound: TypeAlias = Callable[[int, int], None]

@@ -17,7 +17,7 @@ from fraud_retraining.domain.training.estimators.base import (
     Matrix,
     permuted,
 )
-from fraud_retraining.domain.training.model_input import FIRST_CATEGORY, FloatColumn, stacked
+from fraud_retraining.domain.training.estimators.model_input import FIRST_CATEGORY, FloatColumn, stacked
 from fraud_retraining.domain.values.base import Policy
 
 FILE = "model.skops"

@@ -16,7 +16,7 @@ from fraud_retraining.domain.training.estimators.base import (
     FitOptions,
     Matrix,
 )
-from fraud_retraining.domain.training.model_input import FIRST_CATEGORY, FloatColumn
+from fraud_retraining.domain.training.estimators.model_input import FIRST_CATEGORY, FloatColumn
 from fraud_retraining.domain.values.base import Policy
 
 FILE = "coefficients.json"

@@ -20,7 +20,7 @@ from fraud_retraining.domain.training.estimators.base import (
     Matrix,
     OnRound,
 )
-from fraud_retraining.domain.training.model_input import FloatColumn, stacked
+from fraud_retraining.domain.training.estimators.model_input import FloatColumn, stacked
 from fraud_retraining.domain.values.base import Policy
 
 FILE = "model.ubj"

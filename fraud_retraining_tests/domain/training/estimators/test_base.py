@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fraud_retraining.domain.training.estimators.base import log_odds, permuted
-from fraud_retraining.domain.training.model_input import FloatColumn
+from fraud_retraining.domain.training.estimators.model_input import FloatColumn
 
 
 class FirstOnly:

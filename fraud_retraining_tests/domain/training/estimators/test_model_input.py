@@ -4,10 +4,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from fraud_retraining.domain.training.estimators.model_input import category_codes, float_columns
 from fraud_retraining.domain.training.fitting import (
     fit,
 )
-from fraud_retraining.domain.training.model_input import category_codes, float_columns
 from fraud_retraining.domain.values.errors import DataInvalid
 from fraud_retraining_tests.support.training_transactions import (
     FEATURES,
