@@ -48,6 +48,7 @@ def canonical(raw: ibis.Table, mapping: LakeMapping, text_keys: Collection[str] 
 def _typed(column: ibis.Column, kind: str) -> ibis.Value:
     """The column as `kind`; a column without values has no type that could be cast."""
     source = column.type()
+    # DuckDB gives a Parquet column of nulls the type "NULL", which Ibis does not know.
     if source.is_null() or (isinstance(source, dt.Unknown) and "NULL" in str(source.raw_type)):
         return ibis.null(kind)
     return column if source == dt.dtype(kind) else column.cast(kind)
@@ -70,6 +71,7 @@ def canonical_key(column: ibis.Column) -> ibis.Value:
 def _whole_key(column: ibis.Column) -> ibis.Value:
     """A float that stands for an integer; what does not is `NO_WHOLE_KEY`, and NaN is missing."""
     number = _known_number(column)
+    # Beyond 2**53 a float cannot distinguish neighbouring integers: such a key would join strangers.
     rounded = (number.abs() < LARGEST_WHOLE).ifelse(number, 0.0).cast("int64")
     return number.isnull().ifelse(
         ibis.null("int64"), (rounded.cast("float64") == number).ifelse(rounded, ibis.literal(NO_WHOLE_KEY, "int64"))
@@ -84,12 +86,14 @@ def canonical_text_key(column: ibis.Column) -> ibis.Value:
 def _joined_key(parts: Sequence[ibis.Column]) -> ibis.Value:
     """Several columns as one key; different parts never give the same text, and one that is missing misses the key."""
     texts = [canonical_text_key(part).replace(ESCAPE, ESCAPE * 2).replace(JOINT, ESCAPE + JOINT) for part in parts]
+    # Half a key is no key: rows of different parties would share it.
     missing = ibis.or_(*(text.isnull() for text in texts))
     return missing.ifelse(ibis.null("string"), ibis.literal(JOINT).join(texts))
 
 
 def split_keys(joined: pa.Array, count: int) -> list[pa.Array]:
     """Joined keys as the columns that they were made of."""
+    # Escapes are marked by control characters first, or an escaped separator would be split at.
     marked = pc.replace_substring(joined, ESCAPE * 2, _ESCAPED)
     marked = pc.replace_substring(marked, ESCAPE + JOINT, _ESCAPED_JOINT)
     parts = pc.split_pattern(marked, JOINT)

@@ -120,6 +120,7 @@ def day_profile(rows: ibis.Table, mapping: LakeMapping, day: Day) -> ibis.Table:
 
 
 def _schema(day: DayEvidence) -> Measure:
+    # Imported here: Dagster loads this module for the names of checks, and pandera takes seconds.
     import pandera.errors
     import pandera.ibis as pandera
 
@@ -210,6 +211,7 @@ def _row_count(day: DayEvidence) -> Measure:
             threshold=f"at least {least:,.0f}",
             numbers={"rows": rows, "earlier_days": len(earlier)},
         )
+    # The median: one day of a delivery error must not move what is usual.
     usual = median(earlier)
     least = max(least, usual * policy.min_row_count_ratio)
     most = max(least, usual * policy.max_row_count_ratio)
@@ -232,6 +234,7 @@ def _day_fraud_rate(day: DayEvidence) -> Measure:
     if not labelled:
         return Measure(None, f"no label of {rows:,} rows is known yet", threshold=threshold, numbers=numbers)
     among, words = labelled, "labelled rows"
+    # Frauds are reported first, so the share among few labels would be near 1 on every young day.
     if labelled < REPRESENTATIVE_SHARE * rows:
         among, words = rows, f"rows ({labelled:,} labelled so far)"
     return Measure(
@@ -277,6 +280,7 @@ def _freshness(day: DayEvidence) -> Measure:
     hours = (arrived - end).total_seconds() / 3600
     if hours > HISTORY_HOURS:
         return Measure(None, f"delivered as history, {hours / 24:,.0f} days after the day's end", threshold=threshold)
+    # One late delivery of many days is one warning, not one a day.
     if hours > most and day.before.same_delivery:
         found = f"delivered together with the day before, {hours / 24:,.0f} days after the day's end"
         return Measure(None, found, threshold=threshold)

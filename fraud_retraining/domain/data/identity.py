@@ -72,6 +72,7 @@ class Spelling(Value):
         Text fits everything: values that are partly words have no rule. Whole numbers fit codes of a fixed length when
         none of them is so short that it would have been padded.
         """
+        # Text follows no rule of spelling: the samples judge it (`differing_forms`).
         if "text" in (self.kind, other.kind) or self.kind == other.kind:
             return not (self._is_fixed and other._is_fixed) or self.longest == other.longest
         padded, whole = (self, other) if self.kind == "padded" else (other, self)
@@ -107,6 +108,7 @@ def sample_of(words: pa.Array) -> str:
 
     Days that share values so share them in their samples, and no value can be read from one.
     """
+    # The smallest hashes: two days that share values have them in both samples (a bottom-k sketch).
     plain = _hashes(_without_form(words)) >> np.uint64(32)
     least = np.argpartition(plain, SAMPLED)[:SAMPLED] if len(plain) > SAMPLED else np.arange(len(plain))
     chosen = words.take(pa.array(least))
@@ -145,6 +147,7 @@ class _Sample(NamedTuple):
         values: dict[str, set[str]] = {}
         for entry in entries:
             values.setdefault(entry[:8], set()).add(entry[8:])
+        # A full sample is complete only below its greatest hash; "g" is above every hexadecimal digit.
         return cls(values, max(values) if len(entries) == SAMPLED else "g")
 
     def below(self, reach: str) -> dict[str, set[str]]:
@@ -155,6 +158,7 @@ class _Sample(NamedTuple):
 def differing_forms(own: str, other: str) -> tuple[str, ...]:
     """In which forms the values of two samples differ, where these are what keeps them from meeting; else none."""
     first, second = _Sample.read(own), _Sample.read(other)
+    # Only below both reaches does absence mean that the day lacks the value.
     reach = min(first.reach, second.reach)
     ours, theirs = first.below(reach), second.below(reach)
     shared = ours.keys() & theirs.keys()

@@ -33,6 +33,7 @@ from fraud_retraining.domain.values.schemas import (
 
 _LABELS_NAMED, _LABEL_LETTERS = 5, 40
 _PLACE, _RANK = "__place", "__rank"
+# A fraud without a time of its label sorts as known last, so that no copy hides it.
 _END_OF_TIME = ibis.timestamp("9999-12-31 00:00:00").cast("timestamp(6)")
 
 
@@ -96,9 +97,11 @@ def settle_duplicates(judged: ibis.Table) -> ibis.Table:
     is lost to a copy, in any order of files and rows. A fraud that does not say when it became known counts as
     known last. Rows without an id are never copies of each other.
     """
+    # row_number and rank over one order: rows of equal content share a rank, so only one of them is kept.
     same_id = ibis.window(group_by=TRANSACTION_ID, order_by=[ibis.asc(REASON, nulls_first=True), *_telling(judged)])
     place, rank = ibis.row_number().over(same_id), ibis.rank().over(same_id)
     placed = judged.mutate(**{_PLACE: place, _RANK: rank})
+    # A copy that is broken itself keeps its own reason.
     later = placed[REASON].isnull() & (placed[_RANK] > 0)
     return placed.mutate(
         **{
@@ -209,6 +212,7 @@ def ingest(
     else:
         accepted, rejects = table.filter(pc.is_null(reason)), table.filter(pc.is_valid(reason))
     accepted = accepted.drop_columns([name for name in (REASON, DELIVERED_LABEL) if name in table.column_names])
+    # Sorted here, so that the digest does not depend on files or threads.
     accepted = _in_order(_with_label(accepted.combine_chunks()))
     rejects = _sorted_rejects(rejects)
     delivery = _Delivery(arrival, tuple(ignored), part_types or {}, dropped)
@@ -220,6 +224,7 @@ def _judged_table(query: DayQuery) -> tuple[pa.Table, int]:
     table = query(judge)
     if not _repeats(table[TRANSACTION_ID]):
         return table, 0
+    # The window function over ids costs a sort of the whole day: only a day with repeated ids pays it.
     kept = query(settle)
     return kept, len(table) - len(kept)
 
@@ -236,6 +241,7 @@ def _repeats(ids: pa.ChunkedArray) -> bool:
     values = present.to_numpy()
     if _rising(values):
         return False
+    # For integers a sort and a comparison are faster than a hash table of distinct values.
     values = np.sort(values)
     return not _rising(values)
 

@@ -129,6 +129,7 @@ def meaning_of(path: str, *, is_folder: bool = False) -> DayPath | SetAside | No
         return SetAside(
             parts[0], f"is the log of a {_TABLE_LOGS[parts[0]]} table: it is not read, but files that it removed are"
         )
+    # Spark, Hive and Delta hide their own files by these prefixes, and readers skip them.
     if any(part.startswith(("_", ".")) for part in parts) or path.endswith(_LEFTOVER_SUFFIXES):
         return None
     for depth, (name, digits) in enumerate(_PARTS):
@@ -180,4 +181,5 @@ def outside_of_time(day: date, first: date, today: date) -> str:
     """
     if day < first:
         return f"is before {first}, the first day that can be run; lake.first_day in the settings says otherwise"
+    # One day of tolerance: a producer may be in a time zone that is ahead of UTC.
     return "is after today" if day > today + timedelta(days=1) else ""

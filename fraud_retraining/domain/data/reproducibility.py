@@ -41,6 +41,7 @@ class StoredDay(Value):
         """
         if pinned == self.digest or pinned in self.alike:
             return True
+        # Other rules give the same files another digest, so an unknown digest proves nothing then.
         return False if same_rules or pinned in self.rewritten else None
 
 

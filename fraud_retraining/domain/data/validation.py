@@ -85,6 +85,7 @@ def results_of(rules: Sequence[Rule[Subject]], subject: Subject) -> tuple[CheckR
     Raises:
         DependencyUnreachable: an outage, or too little memory: that says nothing about the data.
     """
+    # All rules are measured before any is judged: one report names every problem of the day.
     measures = {rule.name: _measured(rule, subject) for rule in rules}
     try:
         failed = _out_of_bounds({name: m for name, m in measures.items() if isinstance(m, Measure)})
@@ -96,6 +97,7 @@ def results_of(rules: Sequence[Rule[Subject]], subject: Subject) -> tuple[CheckR
 def _measured(rule: Rule[Subject], subject: Subject) -> Measure | Exception:
     try:
         return rule.measure(subject)
+    # An outage must not be stored as a failed check: the day may be sound.
     except DependencyUnreachable:
         raise
     except Exception as error:  # noqa: BLE001 (a rule that cannot be measured has failed, with this reason)
@@ -146,6 +148,7 @@ def _result(rule: Rule[Subject], measure: Measure | Exception, failed: bool) -> 
 
 def _kept(number: Number) -> Number:
     """A number as JSON can keep it: one that is not finite becomes its word, or the report could not be read back."""
+    # JSON has no NaN, and pydantic would write null, which is not a number on reading.
     return str(number) if isinstance(number, float) and not isfinite(number) else number
 
 

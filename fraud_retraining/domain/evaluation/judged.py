@@ -40,6 +40,7 @@ def entity_codes(values: pa.ChunkedArray | pa.Array) -> Integers:
     """
     codes, keys = _encoded(values)
     missing = codes < 0
+    # One code for all of them would make strangers one customer in the bootstrap.
     codes[missing] = len(keys) + np.arange(missing.sum())
     return codes
 
@@ -154,6 +155,7 @@ class Judged:
     @cached_property
     def entities(self) -> Integers:
         """The customers' codes without gaps."""
+        # bincount needs memory up to the largest code; np.unique sorts, which is slower but bounded.
         if self.customers.max(initial=0) > 4 * len(self) + 1000:
             return np.unique(self.customers, return_inverse=True)[1]
         return (np.cumsum(np.bincount(self.customers) > 0) - 1)[self.customers]

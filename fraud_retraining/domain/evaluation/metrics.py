@@ -79,6 +79,7 @@ class Curve(NamedTuple):
     @classmethod
     def of(cls, labels: NDArray[np.int8], scores: Floats, weights: Floats | None = None) -> Self:
         """The curve of rows that are sorted by falling score; `weights` say what each row counts."""
+        # Equal scores share a threshold: no order among them may be credited.
         last = np.flatnonzero(np.r_[scores[1:] != scores[:-1], True])
         if weights is not None:
             return cls(np.cumsum(labels * weights)[last], np.cumsum(weights)[last])
@@ -135,6 +136,7 @@ def brier_score(judged: Judged) -> float | None:
 
 def log_losses(judged: Judged) -> Floats:
     """Logarithmic loss of every row, with scores kept off 0 and 1 by one rounding step as scikit-learn does."""
+    # The same rounding step as scikit-learn, or the two would differ on scores of exactly 0 and 1.
     step = np.finfo(np.float64).eps
     kept = np.clip(judged.scores, step, 1 - step)
     return -np.log(np.where(judged.labels == 1, kept, 1 - kept))
@@ -154,6 +156,7 @@ def daily_suspects(judged: Judged) -> Iterator[DaySuspects]:
     for day in np.unique(judged.days):
         highest, defrauded = _entity_day(judged, judged.days == day, count)
         present = np.flatnonzero(highest > -np.inf)
+        # Stable: entities of equal score keep the order of their codes, so the metric is repeatable.
         ranked = present[np.argsort(-highest[present], kind="stable")]
         yield DaySuspects(int(day), ranked, defrauded[ranked])
 

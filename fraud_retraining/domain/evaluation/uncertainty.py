@@ -89,6 +89,7 @@ class Alerting:
         right = np.zeros(weights.shape[1])
         for day, known in zip(self.days, self.day_weights, strict=True):
             suspects, defrauded = self._reached(day, left)
+            # A customer of weight 3 stands for three, each of whom can get an alert.
             open_ = left[suspects]
             alerts = np.clip(self.budget - (np.cumsum(open_, axis=0) - open_), 0, open_)[defrauded]
             left[suspects[defrauded]] -= alerts
@@ -98,6 +99,7 @@ class Alerting:
     def _reached(self, day: DaySuspects, left: NDArray[np.float32]) -> tuple[Integers, Mask]:
         """As many suspects, highest first, as spend the budget in every column."""
         kept = 2 * self.budget
+        # Only as many suspects as can be alerted about: sorting all of them by resample would dominate the time.
         while kept < len(day.entities) and left[day.entities[:kept]].sum(axis=0).min() < self.budget:
             kept *= 2
         return day.entities[:kept], day.defrauded[:kept]
@@ -297,6 +299,7 @@ def _intervals(drawn: list[Floats], exact: list[float], confidence: float) -> Me
 
 
 def _interval(drawn: Floats, exact: float, confidence: float) -> Interval:
+    # Around the value on the same few thresholds: their error cancels in the difference.
     moved = drawn[1:] - drawn[0]
     low, high = np.quantile(moved, [(1 - confidence) / 2, (1 + confidence) / 2])
     deviation = float(moved.std(ddof=1))

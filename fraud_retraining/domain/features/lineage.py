@@ -90,6 +90,7 @@ def features_inputs(
     known = digest([[d.isoformat(), made.entity_label_days[d]] for d in reports if d in made.entity_label_days])
     return {
         "transactions": transactions[day].whole,
+        # Facts and labels apart: a label that arrives late must not make features stale that cannot use it.
         "previous": facts(transactions, [day - timedelta(days=1)]),
         "entity_facts": facts(entity_days, facts_lookback(plan, day)),
         "entity_labels": known if plan.labels_as_known else labels(entity_days, labels_lookback(plan, day)),

@@ -168,6 +168,7 @@ def _max_amount(seen: Seen) -> ir.NumericValue:
 
 def _amount_zscore(seen: Seen) -> ir.NumericValue:
     past, mean = seen.past, seen.past.mean
+    # The difference of two large sums: what is left below `rounding` is noise, not variance.
     spread = past.squares - past.total * mean
     rounding = past.squares * MIN_RELATIVE_VARIANCE
     deviation = (spread > rounding).ifelse(spread / (past.count - 1).nullif(0), None).sqrt()
@@ -424,11 +425,13 @@ def _last_24_hours(plan: FeaturePlan, day: Day, entity: str, today: ir.Table, ye
     """Per transaction of today: the entity's earlier ones today, and those after this time of day yesterday."""
     today = _with_key(today, entity, plan)
     parts = [_on_clock(today, entity, _TODAY, day, amount=today[AMOUNT])]
+    # Only the window of one day is exact to the moment; longer ones take whole days.
     if 1 in plan.entities[entity].windows_days and yesterday is not None:
         before = _with_key(yesterday, entity, plan)
         parts.append(_on_clock(before, entity, _YESTERDAY, _before(day, 1), amount=before[AMOUNT]))
     parts = _of_one_type(*parts)
     clock = ibis.union(*parts) if len(parts) > 1 else parts[0]
+    # One sort by time of day serves today (before t) and yesterday (after t).
     columns = {"clock": clock.clock, "last": _only(clock, _TODAY, clock.clock).max().over(_BEFORE)}
     columns |= _past_sums("today", _only(clock, _TODAY, clock.amount), _BEFORE)
     columns |= _past_sums("yesterday", _only(clock, _YESTERDAY, clock.amount), _AFTER)
@@ -554,6 +557,7 @@ def _beside(rows: ir.Table, column: str, values: ir.Table) -> ir.Table:
     """`rows` with an entity's values, of which the first is the key, beside them; null where there are none."""
     left, right = rows[column], values[values.columns[0]]
     if left.type() != right.type():
+        # A day without any key has no type of the key; a join of unlike types would fail.
         left, right = left.cast("string"), right.cast("string")
     return rows.left_join(values, left == right)
 
@@ -571,6 +575,7 @@ def _own_features(rows: ir.Table, plan: FeaturePlan, day: Day) -> dict[str, ir.V
 def _pass_through(rows: ir.Table, plan: FeaturePlan) -> dict[str, ir.Value]:
     numeric = {}
     for name in plan.numeric:
+        # A number beyond float32 would become infinite in the cast, and a fit refuses infinite values.
         finite = (rows[name].abs() <= LARGEST).ifelse(rows[name], None)
         numeric[name] = finite.cast("float32")
     return numeric | {name: rows[name].cast("string") for name in (*plan.slices, *plan.categorical)}
@@ -603,6 +608,7 @@ def _within(days: ir.Table, day: Day, window: int, column: str) -> ir.Column:
     """A statistic where its day lies within the `window` whole days before `day`, else null; counts as float64, whose
     sum is exact and takes half the time of the engine's 128-bit integers."""
     within = (days.day >= _date(_before(day, window))) & (days.day < _date(day))
+    # DuckDB sums integers in 128 bits, which takes twice the time.
     value = days[column].cast("float64") if days[column].type().is_integer() else days[column]
     return within.ifelse(value, None)
 

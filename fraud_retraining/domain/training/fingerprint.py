@@ -75,6 +75,7 @@ def fingerprint(window: TrainingWindow, *, model: BaseModel, code: str, librarie
         features_policy=window.features_policy,
         model=model.model_dump(mode="json"),
         code=code,
+        # Sorted for readers of the record; the digest sorts keys itself.
         libraries=dict(sorted(libraries.items())),
     )
 

@@ -43,6 +43,7 @@ class ModelPolicy(Policy):
     @field_validator("name")
     @classmethod
     def _valid_name(cls, name: str) -> str:
+        # MLflow builds addresses such as models:/name@alias and search filters from the name.
         if signs := sorted({sign for sign in name if sign in _SIGNS_OF_ADDRESSES or not sign.isprintable()}):
             held = " ".join(repr(sign)[1:-1] for sign in signs)
             raise ValueError(f"{name!r} holds {held}, which MLflow does not allow in the name of a model")

@@ -97,6 +97,7 @@ class FittedModel:
 
     def files(self) -> dict[str, bytes]:
         """The model as named bytes."""
+        # The digest of the files is recorded: the same model has to give the same bytes.
         text = json.dumps(self.description, indent=1, sort_keys=True, ensure_ascii=False)
         return {DESCRIPTION: text.encode(), **self.core.files()}
 
@@ -139,4 +140,5 @@ class FittedModel:
     @classmethod
     def load(cls, folder: Path) -> "FittedModel":
         """Read the model's files from a folder whose digest the caller has verified."""
+        # Read once into memory: what was verified is what is parsed, even if the folder changes.
         return cls.from_files({path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()})

@@ -48,6 +48,7 @@ class TrainingRows:
         for table in self._kept():
             held.append(table)
             rows += table.num_rows
+            # Blocks of a fixed size: how a store cuts its batches must not change the trees.
             while rows >= BLOCK_ROWS:
                 joined = pa.concat_tables(held)
                 yield joined.slice(0, BLOCK_ROWS).combine_chunks()
@@ -62,12 +63,14 @@ class TrainingRows:
             if batch.num_rows:
                 table = self._sampled(_labelled(batch), seen)
                 yield table.select([name for name in (*self.features, IS_FRAUD, WEIGHT) if name in table.column_names])
+            # Counted before sampling: the position of a row does not depend on what was kept.
             seen += batch.num_rows
 
     def _sampled(self, table: pa.Table, first: int) -> pa.Table:
         if self.share is None or self.share >= 1:
             return table
         fraud = table.column(IS_FRAUD).to_numpy() != 0
+        # Every fraud is kept; a kept non-fraud weighs 1/share, so that probabilities stay right.
         keep = fraud | (_uniform(table, first, self.seed) < self.share)
         weight = table.column(WEIGHT).to_numpy() / np.where(fraud, 1.0, self.share).astype(np.float32)
         position = table.schema.get_field_index(WEIGHT)
@@ -109,6 +112,7 @@ def _uniform(table: pa.Table, first: int, seed: int) -> np.ndarray[Any, Any]:
 
         texts = table.column(TRANSACTION_ID).cast(pa.string()).to_numpy(zero_copy_only=False)
         keys = hash_array(texts, categorize=False)
+    # The upper 53 bits fill a float64 exactly, so all numbers are equally likely.
     return (_mixed(keys, seed) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
@@ -135,6 +139,7 @@ def vocabularies(rows: TrainingRows, limit: int) -> dict[str, tuple[str, ...]]:
             raise DataInvalid("The training rows lack categorical features.", culprits=absent)
         for name, parts in counts.items():
             parts.append(_counted(category_texts(table.column(name))))
+            # Merged now and then: memory grows with distinct categories, not with batches.
             if sum(part.num_rows for part in parts) > COMPACT_AT:
                 counts[name] = [_merged(parts)]
     return {name: _most_frequent(parts, limit) for name, parts in counts.items()}
@@ -178,6 +183,7 @@ class Census:
         self.rows += len(block.label)
         self.frauds += int(block.label.sum(dtype=np.float64))
         self.weight += float(block.weight.sum(dtype=np.float64))
+        # Label, weight and one feature are enough to see another order of rows, and cheap.
         for column in (block.label, block.weight, block.columns[0]):
             self.digest = zlib.crc32(column.tobytes(), self.digest)
 
@@ -247,6 +253,7 @@ class TrainingBlocks:
 
     def in_memory(self, dtype: Any) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         """The whole matrix with labels and weights, filled into memory that a counting pass allocated."""
+        # A counting pass first: growing the matrix while reading would need twice its memory.
         rows = self.counted().rows
         matrix = np.empty((rows, len(self.features)), dtype)
         label, weight = np.empty(rows, np.float32), np.empty(rows, np.float32)

@@ -113,6 +113,7 @@ def _no_overlap(evidence: WindowEvidence) -> Measure:
 
 def _digests(evidence: WindowEvidence) -> Measure:
     window = evidence.window
+    # Days that features look back on count too: another history gives other features.
     pinned = {day.day: day.digest for day in _every_day(window)} | dict(window.history)
     features = {day.day: day.features_digest for day in _every_day(window)}
     changed = {day for day, digest in pinned.items() if evidence.digests.get(day) != digest}
@@ -133,6 +134,7 @@ def _both_classes(evidence: WindowEvidence) -> Measure:
     return Measure(
         value=min(window.frauds, others),
         found=f"{window.frauds:,} frauds and {others:,} others to learn from",
+        # Fewer than one of a class cannot be fitted at all; `min_fraud_rate` sets what is enough.
         least=1,
         threshold="at least one of each",
         numbers={"frauds": window.frauds, "others": others},

@@ -143,6 +143,7 @@ def window_days(as_of: date, window: WindowPolicy, holdout: HoldoutPolicy, label
         recent_weight = window.recent_weight
     training = DayRange(start=first, end=last)
     fixed = DayRange(start=holdout.fixed.start, end=holdout.fixed.end) if holdout.fixed else None
+    # A backfill of an early as-of day must not judge by labels that were unknown then.
     if fixed is not None and fixed.end > mature:
         fixed = None
     if fixed is not None and fixed.start <= training.end and training.start <= fixed.end:
@@ -266,6 +267,7 @@ def build_manifest(
         training=tuple(pinned(day, days.weight(day)) for day in days.training if day in found),
         holdout=tuple(pinned(day) for day in days.holdout if day in found),
         fixed=tuple(pinned(day) for day in (days.fixed or ()) if day in found),
+        # Sorted, because the manifest is digested and mappings come in any order.
         history=tuple(sorted((day, digest) for day, digest in history.items() if day not in days.needed)),
         missing=tuple(day for day in days.needed if day not in found),
         features=features.names,

@@ -41,6 +41,7 @@ class DayRange(Value):
             raise ValueError(f"{self.end} is before {self.start}")
         return self
 
+    # pydantic iterates over fields; a range of days iterates over its days.
     def __iter__(self) -> Iterator[date]:  # type: ignore[override]
         return (self.start + timedelta(days=n) for n in range(len(self)))
 

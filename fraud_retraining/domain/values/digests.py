@@ -42,6 +42,7 @@ class ColumnDigests(NamedTuple):
 
     def table(self, names: Iterable[str] | None = None) -> str:
         """`table_digest` of the table, or of these columns of it in this order."""
+        # The number of rows is digested too: columns that hold nulls only have no bytes.
         whole = hashlib.sha256(f"{self.rows} rows\n".encode())
         for name in self.columns if names is None else names:
             whole.update(json.dumps([name, *self.columns[name]]).encode())
@@ -49,6 +50,7 @@ class ColumnDigests(NamedTuple):
 
 
 def _column_digest(column: pa.ChunkedArray) -> str:
+    # Three digests: without the lengths, ["ab", "c"] and ["a", "bc"] would be the same bytes.
     nulls, lengths, values = hashlib.sha256(), hashlib.sha256(), hashlib.sha256()
     for chunk in column.chunks:
         if column.null_count:
@@ -77,12 +79,14 @@ def _content(chunk: pa.Array) -> _Content:
     if pat.is_floating(chunk.type):
         return _Content(_one_nan(chunk.fill_null(np.zeros(1, chunk.type.to_pandas_dtype())[0]).to_numpy()), none)
     if pat.is_primitive(chunk.type):
+        # A view keeps the bits of times and dates: a cast could change their unit.
         integers = chunk.view(f"int{chunk.type.bit_width}")
         return _Content(integers.fill_null(0).to_numpy(), none)
     return _varying(chunk)
 
 
 def _one_nan(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    # There are many bit patterns of NaN, and engines write different ones.
     nan = np.isnan(values)
     return np.where(nan, values.dtype.type("nan"), values) if nan.any() else values
 
@@ -118,6 +122,7 @@ def digest(value: Any) -> str:
         ValueError: a number that is not finite; JSON has no single form for it.
     """
     plain = to_jsonable_python(_ordered(value))
+    # Stored fingerprints depend on these very bytes: no option may change.
     text = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -41,6 +41,7 @@ class RetrainingError(Exception):
         self.culprits = tuple(str(culprit) for culprit in culprits)
         self.remedy = remedy
         self.days = tuple(sorted(set(days)))
+        # `args` hold the parts, so that a plain repr in a log shows them all.
         super().__init__(what, self.culprits, remedy)
 
     @property
@@ -61,6 +62,7 @@ class RetrainingError(Exception):
         return "\n".join(lines)
 
     def __reduce__(self) -> tuple[object, ...]:
+        # Dagster passes errors between processes by pickle, which would call __init__ with `args` by position.
         return _rebuild, (type(self), self.what, self.culprits, self.remedy, self.days)
 
 

@@ -42,6 +42,7 @@ def feature_problem(name: str, own: Iterable[str]) -> str:
     """
     if signs := [sign for sign in _SIGNS_OF_FEATURES if sign in name]:
         return f"holds {' and '.join(signs)}, which XGBoost refuses in names of features"
+    # casefold, because DuckDB resolves `HOUR` and `hour` to one column.
     same = [mine for mine in (*INSIDE, *own) if mine.casefold() == name.casefold()]
     if not same:
         return column_problem(name)

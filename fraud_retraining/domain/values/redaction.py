@@ -40,6 +40,7 @@ def redact(text: str) -> str:
     >>> redact("postgresql://user:pa55@db/ledger?token=abc")
     'postgresql://***@db/ledger?token=***'
     """
+    # Blanking can uncover a further secret beside the first, so it is repeated until nothing changes.
     while (blanked := _redact_once(text)) != text:
         text = blanked
     return text
@@ -62,6 +63,7 @@ _ISSUERS = re.compile(
 
 def _without_cards(found: re.Match[str]) -> str:
     """Digits in groups; as many groups in a row as make a payment card's number are blanked."""
+    # A card number may stand between other digits, so every run of groups is tried.
     groups = re.split("([ -])", found[0])
     for first in range(0, len(groups), 2):
         for last in range(first, len(groups), 2):

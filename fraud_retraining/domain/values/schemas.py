@@ -103,6 +103,7 @@ def label_texts(value: LabelValue) -> tuple[str, ...]:
     """
     if isinstance(value, bool):
         return _SPELLINGS[value]
+    # YAML reads 1.0 as a float, and the lake may hold it as the text "1".
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return (str(value).strip(BLANKS).lower(),)

@@ -41,6 +41,7 @@ def comparable(candidate: Judged, champion: Floats, fair: Mask, *, named: str, m
         return NotCompared(reason=f"{named} has learnt from every day that judges this candidate")
     rows = candidate.where(fair)
     rival = rows.with_scores(champion[fair])
+    # A champion without scores is no reason to pass or to fail the candidate.
     if not rival.rankable:
         wrong = np.count_nonzero(~np.isfinite(rival.scores))
         return NotCompared(reason=f"{named} gives scores that are not numbers for {wrong:,} of {len(rows):,} rows")

@@ -7,6 +7,7 @@ from fraud_retraining.domain.evaluation.gates.policy import GatePolicy
 
 def feature_importance(policy: GatePolicy, evidence: Evidence) -> Finding:
     """Importance is there, no feature has nearly all of it, and no column of the lake is too good to be true."""
+    # Absolute values: a gain below 0 would shrink the total and raise the shares of the others.
     importance = {name: abs(measured(value, f"importance of {name}")) for name, value in evidence.importance.items()}
     total = sum(importance.values())
     if total == 0:

@@ -118,6 +118,7 @@ def no_slice_regression(policy: GatePolicy, evidence: Evidence) -> Finding | Not
     slices = evidence.comparison.slices
     if not slices:
         return NotApplicable(f"no slice holds {policy.min_slice_frauds} frauds")
+    # One-sided error divided by the number of slices (Bonferroni).
     reach = NormalDist().inv_cdf(1 - (1 - policy.confidence) / 2 / len(slices))
 
     def allowed(slice_: SliceDifference) -> float:

@@ -41,6 +41,7 @@ def score_variety(policy: GatePolicy, evidence: Evidence) -> Finding:
     numbers |= {"minimum": low, "maximum": high}
     if low < 0 or high > 1:
         message = f"Scores from {low:g} to {high:g} are not probabilities."
+        # The bound that is missed by more: value, limit and margin are one quantity.
         value, limit, margin = (low, 0, low) if low < 1 - high else (high, 1, 1 - high)
         return Finding(value, limit, margin, message, numbers)
     margin = scores.distinct - policy.min_distinct_scores

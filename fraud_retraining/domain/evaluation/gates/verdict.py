@@ -70,6 +70,7 @@ def incomplete(verdict: Verdict) -> tuple[str, ...]:
         for result in verdict.gates
         if result.severity == "warn" and result.name not in get_args(Advisory)
     ]
+    # The order matters only when the names agree; otherwise the other reasons say more.
     order = [] if missing or unknown or given == list(GATES) else ["the gates are in another order"]
     return (*missing, *unknown, *weak, *order)
 
@@ -84,6 +85,7 @@ def _result(name: str, rule: Rule, policy: GatePolicy, evidence: Evidence) -> Ga
     severity: Severity = "warn" if name in policy.advisory else "error"
     try:
         found = rule(policy, evidence)
+    # Fail closed: a gate without a number has failed.
     except UnmeasuredError as error:
         return GateResult(name=name, passed=False, severity=severity, message=f"No result, so failed: {error}.")
     except Exception as error:  # noqa: BLE001 (a gate that raises gave no result)

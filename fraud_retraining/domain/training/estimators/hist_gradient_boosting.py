@@ -61,6 +61,7 @@ class HistogramCore:
     def importance(self) -> list[float]:
         """Gain per feature, summed over every split."""
         total = np.zeros(self.classifier.n_features_in_)
+        # A private attribute, because scikit-learn does not publish the gain; a test notices when it moves.
         for (tree,) in self.classifier._predictors:
             splits = tree.nodes[tree.nodes["is_leaf"] == 0]
             np.add.at(total, self._original(splits["feature_idx"]), splits["gain"])
@@ -105,6 +106,7 @@ class HistGradientBoosting(Estimator[HistogramParams]):
         classifier = HistGradientBoostingClassifier(
             **parameters.model_dump(),
             categorical_features=[name in blocks.words for name in blocks.features] if blocks.words else None,
+            # Early stopping would hold out random rows of its own choice.
             early_stopping=False,
             random_state=options.seed,
         )

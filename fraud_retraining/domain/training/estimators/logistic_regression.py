@@ -79,6 +79,7 @@ class LogisticCore:
 
 
 def _sigmoid(odds: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    # tanh does not overflow for large odds, 1 / (1 + exp(-x)) does.
     return np.asarray(0.5 * (1.0 + np.tanh(0.5 * odds)), np.float64)
 
 
@@ -144,6 +145,7 @@ def _prepared(matrix: Matrix, weight: Matrix, blocks: Blocks) -> tuple[_Numbers,
     codes = {position: matrix[:, position].astype(np.int32) for position in categorical}
     widths = [len(blocks.words[blocks.features[position]]) + FIRST_CATEGORY for position in categorical]
     matrix = matrix[:, numeric] if categorical else matrix
+    # In place: a copy of the window's matrix may not fit into memory.
     medians = _impute(matrix)
     scaler = StandardScaler(copy=False) if numeric else None
     if scaler is not None:
@@ -173,6 +175,7 @@ def _with_one_hot(numbers: Matrix, categories: _Categories) -> Any:
         sparse.csr_array((ones, code, pointers), (rows, wide))
         for code, wide in zip(categories.codes.values(), categories.widths, strict=True)
     ]
+    # Sparse: a one-hot column of 253 categories would multiply the memory of the window.
     return sparse.hstack([sparse.csr_array(numbers), *hot], format="csr")
 
 

@@ -58,6 +58,7 @@ def _numbers(table: pa.Table, name: str) -> FloatColumn:
         floats = column if column.type == pa.float32() else column.cast(pa.float32(), safe=False)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise DataInvalid(f"Feature {name} is {column.type}, not a number.", culprits=[name]) from error
+    # Checked after the cast: a number beyond float32 becomes infinite there.
     values = floats.to_numpy()
     if np.isinf(values).any():
         raise DataInvalid(
@@ -74,6 +75,7 @@ def category_texts(column: pa.ChunkedArray) -> pa.ChunkedArray:
     if pa.types.is_dictionary(kind):
         return category_texts(column.cast(kind.value_type))
     if pa.types.is_floating(kind):
+        # pandas writes a missing integer category as NaN and the others as 742.0.
         column = pc.if_else(pc.is_nan(column), pa.scalar(None, kind), column)
         column = column.cast(pa.int64()) if _whole(column) else column
     return column.cast(pa.string())

@@ -119,8 +119,10 @@ class XGBoost(Estimator[XGBoostParams]):
 
         given = parameters.model_dump()
         rounds = given.pop("n_estimators")
+        # XGBoost takes the fraud rate of the training rows only when the parameter is absent.
         if given["base_score"] is None:
             del given["base_score"]
+        # `max_bin` has to be the same here and in the parameters, or training refuses the matrix.
         matrix = xgboost.QuantileDMatrix(
             _block_iterator(blocks),
             max_bin=parameters.max_bin,
@@ -160,6 +162,7 @@ def _block_iterator(blocks: Blocks) -> Any:
     """The blocks as an iterator of XGBoost."""
     import xgboost
 
+    # "c" marks categories, "q" numbers; the booster keeps them for scoring.
     kinds = ["c" if name in blocks.words else "q" for name in blocks.features]
 
     class BlockIterator(xgboost.DataIter):
