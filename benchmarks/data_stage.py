@@ -140,7 +140,7 @@ def _pandas(folder: Path, days: list[date]) -> dict[str, float]:
 def _ours(folder: Path, days: list[date]) -> dict[str, float]:
     import duckdb  # noqa: F401  imported by the engine
 
-    from fraud_retraining.adapters.storage.engine import Engine  # noqa: F401  imported by the first run that asks for it
+    from fraud_retraining.adapters.storage.engine import Engine  # noqa: F401  imported by the first run that needs it
     from fraud_retraining.adapters.storage.lake import Lake
     from fraud_retraining.adapters.storage.locations import FolderLocation
     from fraud_retraining.adapters.storage.store import Store

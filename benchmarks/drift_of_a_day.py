@@ -1,7 +1,7 @@
 """`drift_report` of one day against a 30-day reference, beside Evidently's drift report on the same rows.
 
 Ours reads the day's Parquet file once and holds it against the profile that the reference left behind; what leaving it
-behind costs is told apart. Evidently gets the day and as many rows of the reference as a frame in memory: reading them
+behind costs is shown apart. Evidently gets the day and as many rows of the reference as a frame in memory: reading them
 is not counted, and thirty days would not fit. It runs in an environment of its own (made here, with the version below),
 because it is needed for nothing else. Each side runs in a process of its own; time excludes imports.
 
@@ -171,11 +171,11 @@ def _evidently(folder: Path) -> dict[str, Any]:
     result = Report([DataDriftPreset(method="psi")]).run(
         Dataset.from_pandas(day, data_definition=definition), Dataset.from_pandas(reference, data_definition=definition)
     )
-    told = result.dict()
+    found = result.dict()
     seconds, processor = time.perf_counter() - started, time.process_time() - used
     values = {
         metric["config"]["column"]: float(metric["value"])
-        for metric in told["metrics"]
+        for metric in found["metrics"]
         if metric.get("config", {}).get("column")
     }
     return {

@@ -3,7 +3,7 @@
 Here: the handbook's protocol over five test weeks. Training ends eight days before a test week (seven days of label
 delay between). From the test week those customers are dropped who are known as defrauded: with a fraud in the last
 seven training days, or, on test day i, on one of the i days after the last training day. The test rows are the same
-whatever the training window is. The ceiling is what could be reached under the time model by one who knows the answers
+for any training window. The ceiling is what could be reached under the time model by one who knows the answers
 (see `ceiling`). Not here: the data, which stays where it is.
 
     python -m benchmarks.handbook_quality [--data FOLDER] [--days 30 60] [--seeds 7 8 9] [--labels-of terminal customer]
@@ -181,20 +181,20 @@ def ceiling(protocol: Protocol, week: date) -> Quality:
     mean over several orders.
     """
     rows = protocol.test_rows(week)
-    told = np.concatenate([_told(protocol, day, rows) for day in _week(week)])
+    known = np.concatenate([_known(protocol, day, rows) for day in _week(week)])
     orders = np.random.default_rng(0).random((CHANCES, len(rows))) / 2
-    return Quality(*np.mean([_reached(rows, told + order) for order in orders], axis=0))
+    return Quality(*np.mean([_reached(rows, known + order) for order in orders], axis=0))
 
 
-def _told(protocol: Protocol, day: date, rows: pa.Table) -> np.ndarray:
-    """Which of the rows of a test day are frauds that amounts, or labels of the days that may be used, tell."""
+def _known(protocol: Protocol, day: date, rows: pa.Table) -> np.ndarray:
+    """Which rows of a test day are frauds that amounts, or labels of the days that may be used, give away."""
     today = rows.filter(pc.equal(pc.cast(rows["timestamp"], pa.date32()), day))
     known = DayRange(start=day - timedelta(days=COMPROMISED_DAYS - 1), end=protocol.plan.label_day(day))
-    told = pc.or_(
+    known = pc.or_(
         pc.not_equal(today["scenario"], COMPROMISED_TERMINAL),
         pc.is_in(today["terminal"], protocol.compromised(known)),
     )
-    return pc.and_(pc.equal(today["is_fraud"], 1), told).to_numpy()
+    return pc.and_(pc.equal(today["is_fraud"], 1), known).to_numpy()
 
 
 def _reached(rows: pa.Table, scores: np.ndarray) -> Quality:

@@ -1,6 +1,6 @@
 """Seconds to verify the ledger's chain: `audit verify` beside reading the same rows and doing nothing with them.
 
-Here: a ledger of as many events as are asked for, in the mix that retrains leave (a manifest of 44 days, a model, an
+Here: a ledger of as many events as are wanted, in the mix that retrains leave (a manifest of 44 days, a model, an
 evaluation, some small events), in SQLite and, where `--url` names one, in an empty PostgreSQL database. Each side runs
 in a process of its own; the time of a process includes its start. Not here: whether changes are found
 (`fraud_retraining_tests/adapters/ledger/test_tampering.py`).

@@ -1,6 +1,6 @@
-"""What a measured process tells of itself: wall and processor seconds, and the most memory that it has held.
+"""What a measured process reports of itself: wall and processor seconds, and the most memory that it has held.
 
-Processor seconds are told beside the wall's, because other jobs on a machine stretch only the latter.
+Processor seconds are shown beside the wall's, because other jobs on a machine stretch only the latter.
 """
 
 import resource

@@ -1,7 +1,7 @@
 """Peak memory of leaving a reference profile behind, beside a profile of the same window as a frame in memory.
 
 Here: the functions that a training window uses, on days in Parquet, over few and many features and few and many rows,
-each in a process of its own. What a process holds before it begins is told apart and not counted. The other side reads
+each in a process of its own. What a process holds before it begins is shown apart and not counted. The other side reads
 the window into a pandas frame and takes quantiles and histograms of each column. The goal is ours: memory that does not
 follow the number of features, and grows by less than half of what the rows do. Not here: how long a day's report takes
 (`benchmarks/drift_of_a_day.py`).
@@ -59,9 +59,10 @@ def _measured(folder: str, side: str, features: int, rows: int) -> float:
     """The megabytes by which a side grew, measured in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.profile_memory", "--side", side, "--features", str(features)]
     done = subprocess.run([*command, "--folder", folder], check=True, stdout=subprocess.PIPE, text=True)
-    told: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    grown = told["megabytes"] - told["before"]
-    numbers = f"{told['seconds']:>9.2f}{told['cpu']:>8.2f}{told['megabytes']:>9.0f}{told['before']:>8.0f}{grown:>7.0f}"
+    measured: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    grown = measured["megabytes"] - measured["before"]
+    numbers = f"{measured['seconds']:>9.2f}{measured['cpu']:>8.2f}{measured['megabytes']:>9.0f}"
+    numbers += f"{measured['before']:>8.0f}{grown:>7.0f}"
     print(f"{side:10}{features:>9}{rows:>10,}{numbers}", flush=True)
     return grown
 

@@ -1,4 +1,4 @@
-"""What retraining with nobody watching is worth when fraudsters change: the champion day by day, with it and without.
+"""What unattended retraining is worth when fraudsters change: the champion day by day, with it and without.
 
 Two homes with the same first champion live through the same simulated lake, a day at a time, each decision taken at
 02:00 of the next day by what schedules and sensors call. One has the triggers as they are shipped and promotes by its
@@ -36,7 +36,7 @@ TRIGGERS: dict[str, dict[str, None]] = {UNATTENDED: {}, ALONE: {"schedule": None
 
 
 class Retrain(NamedTuple):
-    """A retrain that automation asked for."""
+    """A retrain that automation requested."""
 
     as_of: date
     trigger: str
@@ -57,7 +57,7 @@ class Life(NamedTuple):
 
 
 class ReleaseHistory(NamedTuple):
-    """Both lives."""
+    """Both sides: with retraining and without."""
 
     unattended: Life
     alone: Life
@@ -90,7 +90,7 @@ class ReleaseHistory(NamedTuple):
 
 
 def main() -> int:
-    """Lives both lives, draws them, and says whether the first recovers and the second does not."""
+    """Run both sides, draw them, and say whether the first recovers and the second does not."""
     options = _options()
     if options.side:
         print(json.dumps(_lived(options)))
@@ -130,21 +130,21 @@ def _run(options: argparse.Namespace, place: Path, side: str) -> Life:
     command = [sys.executable, "-m", "benchmarks.shift_recovery", "--side", side, *sizes]
     watch = Stopwatch()
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True, env=environment)
-    print(f"{side}: {DAYS - (FIRST_AS_OF - START).days - 1} days lived in {watch.read()['seconds']:.0f} s", flush=True)
+    print(f"{side}: {DAYS - (FIRST_AS_OF - START).days - 1} days run in {watch.read()['seconds']:.0f} s", flush=True)
     return _parsed(json.loads(done.stdout.splitlines()[-1]))
 
 
-def _parsed(told: dict[str, Any]) -> Life:
+def _parsed(outcome: dict[str, Any]) -> Life:
     return Life(
-        worth={date.fromisoformat(day): value for day, value in told["worth"].items()},
-        retrains=[Retrain(date.fromisoformat(day), *rest) for day, *rest in told["retrains"]],
-        label_delay=told["label_delay"],
-        learns_after=told["learns_after"],
+        worth={date.fromisoformat(day): value for day, value in outcome["worth"].items()},
+        retrains=[Retrain(date.fromisoformat(day), *rest) for day, *rest in outcome["retrains"]],
+        label_delay=outcome["label_delay"],
+        learns_after=outcome["learns_after"],
     )
 
 
 def _lived(options: argparse.Namespace) -> dict[str, Any]:
-    """A first champion, then day after day what automation makes of it; told as plain values."""
+    """A first champion, then day after day what automation makes of it; as plain values."""
     from fraud_retraining.domain.retraining.triggers import Trigger
     from fraud_retraining.simulation import SimulationPolicy, Simulator
 
@@ -161,11 +161,11 @@ def _lived(options: argparse.Namespace) -> dict[str, Any]:
             assert done.status == "promoted", done.message
         if day > FIRST_AS_OF:
             automation.live(day)
-    return automation.told()
+    return automation.results()
 
 
 class Automation:
-    """What schedules and sensors call, called once a day; what it asks for is run at once, in this process."""
+    """What schedules and sensors call, called once a day; what it requests is run at once, in this process."""
 
     def __init__(self) -> None:
         from fraud_retraining.commands.implementation.pipeline import Pipeline
@@ -202,28 +202,28 @@ class Automation:
         night = datetime.combine(day + timedelta(days=1), time(2), UTC)
         self._until_done(INGEST, lambda: next_runs.ingest_next(sources, self.instance, night))
         self._until_done(MONITOR, lambda: next_runs.monitor_next(sources, self.instance))
-        asked = next_runs.retrain_if_due(sources, self.instance, night)
-        told = self._run(RETRAIN, asked) if hasattr(asked, "run_key") else asked.skip_message
-        print(f"{day}: {told}", file=sys.stderr, flush=True)
+        request = next_runs.retrain_if_due(sources, self.instance, night)
+        outcome = self._run(RETRAIN, request) if hasattr(request, "run_key") else request.skip_message
+        print(f"{day}: {outcome}", file=sys.stderr, flush=True)
 
     def _until_done(self, job: str, next_run: Any) -> None:
-        while hasattr(asked := next_run(), "run_key"):
-            told = self._run(job, asked)
-            assert told == "done", told
+        while hasattr(request := next_run(), "run_key"):
+            outcome = self._run(job, request)
+            assert outcome == "done", outcome
 
-    def _run(self, job: str, asked: Any) -> str:
+    def _run(self, job: str, request: Any) -> str:
         """Carries a request out."""
         result = self.definitions.resolve_job_def(job).execute_in_process(
             instance=self.instance,
-            partition_key=asked.partition_key,
-            tags={**asked.tags, "dagster/sensor_name": "shift_recovery"},
-            asset_selection=list(asked.asset_selection) if asked.asset_selection else None,
+            partition_key=request.partition_key,
+            tags={**request.tags, "dagster/sensor_name": "shift_recovery"},
+            asset_selection=list(request.asset_selection) if request.asset_selection else None,
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             raise_on_error=False,
         )
         return "done" if result.success else f"{job} failed"
 
-    def told(self) -> dict[str, Any]:
+    def results(self) -> dict[str, Any]:
         """The life as plain values."""
         from fraud_retraining.adapters.days.monitoring_reports import PERFORMANCE, report_of
         from fraud_retraining.domain.ledger.events import EventKind
@@ -265,7 +265,7 @@ def _told(history: ReleaseHistory) -> int:
 
 
 def draw(history: ReleaseHistory, out: Path) -> None:
-    """The picture: both lives day by day, what happened when, and which retrains there were."""
+    """The picture: both sides day by day, what happened when, and which retrains there were."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -311,7 +311,7 @@ def _draw_retrains(axes: Any, history: ReleaseHistory) -> None:
             shown = [_number(one.as_of) for one in days if one.promoted is promoted]
             axes.plot(shown, [-0.07] * len(shown), marker, ms=7, color=color, markerfacecolor=face, ls="none")
         if days:
-            axes.plot([], [], marker, ms=7, color=color, ls="none", label=f"retrain asked for by {trigger}")
+            axes.plot([], [], marker, ms=7, color=color, ls="none", label=f"retrain requested by {trigger}")
     axes.plot([], [], "o", ms=7, color=GREY, markerfacecolor="none", ls="none", label="hollow: stopped by its gates")
 
 

@@ -1,4 +1,4 @@
-"""What tests of several layers share: the handbook lake, and a small pipeline that has lived through one retrain."""
+"""What tests of several layers share: the handbook lake, and a small pipeline after its first retrain."""
 
 import shutil
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Whole lives first, units last: two workers that take file after file then end together."""
+    """End-to-end tests first, units last: two workers that take file after file then end together."""
     items.sort(key=lambda item: len(item.path.relative_to(config.rootpath).parts))
 
 

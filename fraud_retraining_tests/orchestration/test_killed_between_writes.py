@@ -62,7 +62,7 @@ from fraud_retraining.services.delivery import Notifier, drain
 from fraud_retraining.services.model_cards import SHOWS
 from fraud_retraining.settings import Settings, load_settings
 from fraud_retraining_tests.orchestration.sensors.test_next_runs import END, Automation
-from fraud_retraining_tests.support import ledger_history as lives
+from fraud_retraining_tests.support import ledger_history
 from fraud_retraining_tests.support.approvals_fixture import BROKEN, Backend, touched
 from fraud_retraining_tests.support.crashes import deaths, dying_at
 from fraud_retraining_tests.support.ledger_history import FIRST
@@ -577,7 +577,7 @@ def test_a_card_is_written_to_the_end(backend: Backend, tmp_path: Path) -> None:
             trained_on=a_window().days.training,
         )
     ).version
-    lives.waiting(backend.ledger, version, FIRST, None, store)
+    ledger_history.waiting(backend.ledger, version, FIRST, None, store)
     mlflow, kept = Path(backend.trained.uri.removeprefix("sqlite:///")), tmp_path / "mlflow.kept"
     copy_database(mlflow, kept)
     sensor, client, instance = (

@@ -96,6 +96,6 @@ def test_a_retrain_that_is_clicked_while_another_runs_waits_in_the_queue(
     assert second.start_time >= first.end_time
     ledger = open_ledger(load_settings())
     ended = list(ledger.events(EventKind.RETRAIN_FINISHED))
-    assert sorted(str(event.as_of) for event in ended) == [str(day) for day in days], daemon.told()
-    assert [event.payload["error"] for event in ended] == [None, None], daemon.told()
+    assert sorted(str(event.as_of) for event in ended) == [str(day) for day in days], daemon.output()
+    assert [event.payload["error"] for event in ended] == [None, None], daemon.output()
     assert list(ledger.events(EventKind.RETRAIN_SKIPPED)) == []

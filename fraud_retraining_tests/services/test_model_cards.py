@@ -104,7 +104,7 @@ def test_a_damaged_pack_is_left_out_of_the_card(registry: Registry, sqlite_ledge
     release = waiting(sqlite_ledger, version, FIRST, None, store)
     store.write_document("review_pack", release.fingerprint, b"{}")
     Cards(sqlite_ledger, registry, store).refresh(version)
-    assert "No reviewer's pack was made" in Read(shown(registry, version)[1]).text
+    assert "No review report was made" in Read(shown(registry, version)[1]).text
 
 
 def test_a_version_that_the_ledger_does_not_know_has_no_card(registry: Registry, sqlite_ledger: Ledger, store: Store):

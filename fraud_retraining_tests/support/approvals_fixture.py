@@ -1,6 +1,6 @@
-"""A desk over real parts: a real MLflow store with a few trained models, a ledger of the test's own, versions in both.
+"""Approvals over real parts: a real MLflow store with a few trained models, and a ledger of the test's own.
 
-The fixtures `trained` and `world` stand in the `conftest.py` above.
+The fixtures `trained` and `backend` stand in the `conftest.py` above.
 """
 
 import shutil
@@ -112,7 +112,7 @@ def an_evaluation(fingerprint: str, as_of: date, average_precision: float = 0.7,
 
 @dataclass
 class Backend:
-    """One registered model with its ledger, and whoever comes by."""
+    """One registered model with its ledger, and the services over both."""
 
     trained: Trained
     registry: Registry
@@ -179,7 +179,7 @@ class Backend:
         return {release.version: str(release.state) for release in self.ledger.releases()}
 
     def move_by_hand(self, version: int | None) -> None:
-        """What somebody does in MLflow's own UI."""
+        """Move the alias as a user of MLflow's own UI does."""
         self.registry._point("champion", version)
 
     def kinds(self, *kinds: EventKind) -> list[str]:

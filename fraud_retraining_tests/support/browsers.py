@@ -56,14 +56,16 @@ def executable() -> str:
     found = next((path for name in NAMES if (path := shutil.which(name))), None)
     if found is not None:
         return found
-    told = f"no browser is installed: none of {', '.join(NAMES)} is on the path; `apt-get install chromium` brings one"
+    problem = (
+        f"no browser is installed: none of {', '.join(NAMES)} is on the path; `apt-get install chromium` brings one"
+    )
     if os.environ.get(REQUIRED) == "1":
-        pytest.fail(told)
-    pytest.skip(told)
+        pytest.fail(problem)
+    pytest.skip(problem)
 
 
 class Visit:
-    """A page of somebody with an empty cache and no cookies, and what it did beyond showing itself."""
+    """A page of a user with an empty cache and no cookies, and what it did beyond showing itself."""
 
     def __init__(self, page: "Page") -> None:
         self.page = page
@@ -92,7 +94,7 @@ class Visit:
 
 
 def keep(name: str, pictures: Sequence[bytes]) -> None:
-    """Puts pictures side by side into the folder of pictures, where somebody asked for them, in few colours."""
+    """Puts pictures side by side into the folder of pictures, where they are wanted, in few colours."""
     from PIL import Image
 
     folder = os.environ.get(PICTURES)

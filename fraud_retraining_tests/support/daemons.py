@@ -75,7 +75,7 @@ class Server:
     def stop(self) -> None:
         self._signal(signal.SIGTERM)
 
-    def told(self) -> str:
+    def output(self) -> str:
         """The end of its log, for a test that fails."""
         lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
         return "\n".join(line for line in lines if "DEBUG" not in line)[-6000:]
@@ -109,7 +109,7 @@ class Daemon(Server):
 
 @contextmanager
 def daemon_over(place: Place) -> Iterator[Daemon]:
-    """A running daemon, ended afterwards whatever happens."""
+    """A running daemon, ended afterwards in any case."""
     daemon = Daemon(place)
     daemon.start()
     try:
@@ -135,7 +135,7 @@ def releases_over(place: Place, secrets: Mapping[str, str]) -> Iterator[str]:
 
 @contextmanager
 def _serving(place: Place, name: str, command: Sequence[str], secrets: Mapping[str, str]) -> Iterator[str]:
-    """The address of a server that answers, ended afterwards whatever happens."""
+    """The address of a server that answers, ended afterwards in any case."""
     port = free_port()
     server = Server(place, name, [*command, "--host", "127.0.0.1", "--port", str(port)], secrets)
     server.start()
@@ -147,7 +147,7 @@ def _serving(place: Place, name: str, command: Sequence[str], secrets: Mapping[s
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on."""
+    """A loopback port that no server listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -170,7 +170,7 @@ def wait_until(what: Callable[[], object], server: Server, seconds: float = 240)
         if what():
             return time.monotonic() - began
         time.sleep(1)
-    raise AssertionError(f"it did not happen within {seconds:g} s; the server says:\n{server.told()}")
+    raise AssertionError(f"it did not happen within {seconds:g} s; the server says:\n{server.output()}")
 
 
 class Watched:

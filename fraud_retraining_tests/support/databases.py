@@ -31,7 +31,7 @@ def binaries() -> Path | None:
 
 
 def unprivileged() -> dict[str, int]:
-    """How to start a server as somebody other than root, which PostgreSQL refuses."""
+    """How to start a server as another user than root, which PostgreSQL refuses."""
     if os.geteuid() != 0:
         return {}
     known = {account.pw_name: account for account in pwd.getpwall()}

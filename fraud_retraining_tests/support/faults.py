@@ -1,7 +1,7 @@
 """The command line in a process that meets a misfortune: `python -m fraud_retraining_tests.support.faults die MOMENT
 retrain`.
 
-Just before or just after one call of an adapter the process kills itself with SIGKILL (`die`), asks for more memory
+Just before or just after one call of an adapter the process kills itself with SIGKILL (`die`), needs more memory
 than there is (`exhaust`), or sees the server die whose process `FAULTS_SERVER` names (`unplug`). Everything else is
 the product.
 """
@@ -115,7 +115,9 @@ def run_with(misfortune: str, moment: str, *arguments: str) -> subprocess.Comple
 def run_killed(moment: str, *arguments: str) -> None:
     """Runs the command in a process of its own, which has to die at that moment."""
     ended = run_with("die", moment, *arguments)
-    assert ended.returncode == -signal.SIGKILL, f"it lived: {ended.returncode}\n{ended.stdout}\n{ended.stderr[-3000:]}"
+    assert ended.returncode == -signal.SIGKILL, (
+        f"it was not killed: {ended.returncode}\n{ended.stdout}\n{ended.stderr[-3000:]}"
+    )
 
 
 def run_alone(*arguments: str) -> tuple[int, dict[str, Any]]:

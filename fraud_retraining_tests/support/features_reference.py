@@ -1,7 +1,7 @@
 """Point-in-time features computed the slow and obvious way: one transaction at a time, from all of history.
 
 Here: the definition that `domain/features/point_in_time.py` is held against. It knows no `entity_days`, no sums and no
-clocks; it looks at every earlier transaction and asks whether it lies in the window.
+clocks; it looks at every earlier transaction and checks whether it lies in the window.
 """
 
 from datetime import date

@@ -1,4 +1,4 @@
-"""What somebody who can write to the ledger's file does to it, guards put back afterwards so that only rows differ."""
+"""Forgeries by an attacker who can write to the ledger's file, guards put back afterwards so that only rows differ."""
 
 import json
 import sqlite3
@@ -41,17 +41,17 @@ def forged_event(
         last = all_rows(raw)[-1]
         current = _release(raw, release["version"]) or {}
         values = {"actor": "alice", "channel": "cli, unverified", "at": last.at, "txn": "f" * 32, **columns}
-        told = {**current, "moved_by": values["actor"], "moved_at": values["at"], **release}
+        forged = {**current, "moved_by": values["actor"], "moved_at": values["at"], **release}
         row = chained(
             Row(
                 seq=last.seq + 1,
-                model=told["model"],
+                model=forged["model"],
                 kind=kind,
                 subject=None,
-                as_of=told["as_of"],
-                version=told["version"],
-                fingerprint=told["fingerprint"],
-                payload=canonical_json({"release": told, **(payload or {})}),
+                as_of=forged["as_of"],
+                version=forged["version"],
+                fingerprint=forged["fingerprint"],
+                payload=canonical_json({"release": forged, **(payload or {})}),
                 prev_hash=last.hash,
                 hash="",
                 **values,
@@ -59,10 +59,10 @@ def forged_event(
         )
         raw.execute(f"INSERT INTO audit_events ({', '.join(Row._fields)}) VALUES ({', '.join('?' * len(row))})", row)
         raw.execute("UPDATE ledger_head SET seq = ?, hash = ?", (row.seq, row.hash))
-        names = list(told)
+        names = list(forged)
         raw.execute(
             f"INSERT OR REPLACE INTO releases ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})",
-            list(told.values()),
+            list(forged.values()),
         )
 
     return change

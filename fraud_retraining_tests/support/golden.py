@@ -136,8 +136,8 @@ def moved(stored: Mapping[str, Any], estimator: str, found: Mapping[str, float])
     out = [name for name in METRICS if not abs(found[name] - was[name]) <= MARGINS[name]]
     if not out:
         return []
-    told = [f"{estimator}: {name} is {found[name]:.4f}, was {was[name]:.4f} +- {MARGINS[name]:g}" for name in out]
-    return [*told, _suspects(stored["libraries"], library_versions(LIBRARIES))]
+    problems = [f"{estimator}: {name} is {found[name]:.4f}, was {was[name]:.4f} +- {MARGINS[name]:g}" for name in out]
+    return [*problems, _suspects(stored["libraries"], library_versions(LIBRARIES))]
 
 
 def _suspects(before: Mapping[str, str], now: Mapping[str, str]) -> str:

@@ -188,7 +188,7 @@ def _anything(dice: random.Random, tokens: tuple[str, ...]) -> Odd:
 
 
 def _seasoned(dice: random.Random, odd: Odd) -> Odd:
-    """With headers that were not asked for, now and then another method, or far too much."""
+    """With headers that nothing requires, now and then another method, or far too much."""
     extra = {
         "Origin": dice.choice(ORIGINS),
         "Referer": dice.choice(ORIGINS),

@@ -1,4 +1,4 @@
-"""Processes that do one thing to releases and die at a named point of it, or meet somebody who moves the alias there,
+"""Processes that do one thing to releases and die at a named point of it, or meet a user who moves the alias there,
 or do it at the same moment as another.
 
 They are forked by a server that has imported everything and opened nothing: each is a process of its own within a
@@ -49,7 +49,7 @@ MEDDLING: dict[str, tuple[type, str, str, int]] = {
     "between setting and looking again": (Registry, "_point", "after", 1),
     "before the outcome is judged": (Promoter, "_judged", "before", 1),
 }
-"""Where somebody may move the alias meanwhile; not all of them are reached when nobody does."""
+"""Where a user may move the alias meanwhile; not all of them are reached when no user does."""
 
 
 def start(order: dict[str, Any], log: Path) -> BaseProcess:
@@ -81,17 +81,17 @@ def _at(point: tuple[type, str, str, int], happens: Callable[[], None]) -> None:
 
 
 def _die() -> None:
-    """With nothing flushed and nobody told."""
+    """Die with nothing flushed and nothing reported."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _meddle(order: dict[str, Any], versions: list[int]) -> None:
-    """What somebody does in MLflow's own UI."""
+    """Move the alias as a user of MLflow's own UI does."""
     from mlflow import MlflowClient
 
     for version in versions:
         MlflowClient(order["uri"], order["uri"]).set_registered_model_alias(order["model"], "champion", str(version))
-        sys.stdout.write(f"somebody moved the alias to version {version}\n")
+        sys.stdout.write(f"a user moved the alias to version {version}\n")
 
 
 def decide(order: dict[str, Any], log: str) -> None:

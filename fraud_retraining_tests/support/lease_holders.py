@@ -1,4 +1,4 @@
-"""What other processes do with a lease; run by the tests as `python -m`, and told what to do by their arguments."""
+"""What other processes do with a lease; run by the tests as `python -m`, their arguments say what to do."""
 
 import os
 import signal
@@ -53,7 +53,7 @@ def hold(leases: Leases, run: str) -> None:
 
 
 def write_late(leases: Leases, run: str, ledger: Ledger, step: str) -> None:
-    """Take it, stop, and when told to go on write what was about to be written."""
+    """Take it, stop, and when continued write what was about to be written."""
     lease = taken(leases, run)
     os.kill(os.getpid(), signal.SIGSTOP)
     write(ledger, step, lease)

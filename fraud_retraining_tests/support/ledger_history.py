@@ -1,4 +1,4 @@
-"""Ledgers whose versions have lived: asked for, trained, judged, decided, served, rolled back; with real values."""
+"""Ledgers whose versions have a whole history: requested, trained, judged, served, rolled back; real values."""
 
 from collections.abc import Mapping
 from datetime import date, timedelta
@@ -141,7 +141,7 @@ def evaluated(ledger: Ledger, model: TrainedModel, champion: int | None, store: 
 def waiting(
     ledger: Ledger, version: int, as_of: date, champion: int | None, store: Store | None = None, xgboost: str = "3.2.0"
 ) -> Release:
-    """A version that was asked for, trained, judged and registered, and waits."""
+    """A version that was requested, trained, judged and registered, and waits."""
     asked(ledger, as_of)
     model = trained(ledger, as_of, xgboost=xgboost)
     evaluation = evaluated(ledger, model, champion, store)

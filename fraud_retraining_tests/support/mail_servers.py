@@ -1,4 +1,4 @@
-"""A mail server on loopback: real SMTP within real TLS, that can be told to refuse, to lose answers and to be slow."""
+"""A mail server on loopback: real SMTP within real TLS, that a test can make refuse, to lose answers and to be slow."""
 
 import base64
 import ssl

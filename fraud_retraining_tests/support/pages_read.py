@@ -1,4 +1,4 @@
-"""A page as a reader's browser has it: its texts, and whatever it would fetch or run."""
+"""A page as a reader's browser has it: its texts, and what it would fetch or run."""
 
 from html.parser import HTMLParser
 

@@ -70,13 +70,13 @@ def site(backend: Backend, slack: Slack, tmp_path: Any, monkeypatch: pytest.Monk
 
 @pytest.fixture(scope="module")
 def reviewed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reviewed_]:
-    """Versions with whole reviewer's packs: 1 serves, 4 waits and is decided by anna or bert."""
+    """Versions with whole review reports: 1 serves, 4 waits and is decided by anna or bert."""
     folder = tmp_path_factory.mktemp("reviewed")
     store = Store(FolderLocation(folder / "store"), folder / "scratch")
     ledger = lived(Ledger(f"sqlite:///{folder}/ledger.db"), store)
     links = ReleaseLinks(SECRET, hours=24)
-    people = (Reviewer(name="anna"), Reviewer(name="bert"))
-    policy = ReviewerPolicy(reviewers=people, proxy_header="X-Login", proxy_peers=("127.0.0.0/8",))
+    reviewers = (Reviewer(name="anna"), Reviewer(name="bert"))
+    policy = ReviewerPolicy(reviewers=reviewers, proxy_header="X-Login", proxy_peers=("127.0.0.0/8",))
     shown = LinkPolicy(mlflow="http://127.0.0.1:5000")
     approvals = ReleaseApprovals(ledger, Registry(f"sqlite:///{folder}/mlflow.db", "e", ledger.model), policy)
     site = ReleaseSite(approvals, store, links, LoginProxy(policy, PROXY_SECRET), shown)

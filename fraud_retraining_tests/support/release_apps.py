@@ -1,4 +1,4 @@
-"""A world with the app of releases in front of it over real HTTP, and Slack beside it.
+"""The app of releases over real HTTP, with real parts behind it and Slack beside it.
 
 The fixture `office` stands in `office_fixtures.py`.
 """
@@ -31,7 +31,7 @@ CHANNEL = "#ml-alerts"
 
 
 class Reviewed_(NamedTuple):
-    """Versions that have lived, with the app in front of them."""
+    """Versions with a whole history, with the app in front of them."""
 
     address: str
     ledger: Ledger
@@ -48,7 +48,7 @@ class Reviewed_(NamedTuple):
 
 @dataclass
 class Site_:
-    """A world with an app in front of it, Slack beside it, and a teller that uses both."""
+    """Real parts with an app in front of them, Slack beside them, and a notifier that uses both."""
 
     backend: Backend
     slack: Slack
@@ -129,10 +129,10 @@ class Site_:
             time.sleep(0.1)
 
     def told_no(self, user: str) -> str:
-        """Waits until somebody was told that their click did nothing, and gives the words."""
+        """Wait until a user was notified that the click did nothing, and return the text."""
         deadline = time.monotonic() + 60
         while not (found := [text for text in self.slack.direct(user) if "That was not done" in text]):
-            assert time.monotonic() < deadline, f"{user} was told nothing"
+            assert time.monotonic() < deadline, f"{user} got no message"
             time.sleep(0.1)
         return found[0]
 

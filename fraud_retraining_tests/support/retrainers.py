@@ -96,7 +96,7 @@ def stop(as_of: date) -> None:
 
 
 def die(as_of: date, trigger: Trigger) -> None:
-    """A retrain that is killed while it trains: decided by automation, or asked for by hand or as a backfill."""
+    """A retrain that is killed while it trains: decided by automation, or requested by hand or as a backfill."""
     settings = load_settings()
     tags = {BACKFILL_TAG: "b"} if trigger is Trigger.BACKFILL else {}
     if trigger not in (Trigger.MANUAL, Trigger.BACKFILL):

@@ -1,4 +1,4 @@
-"""Slack and PagerDuty on loopback: real HTTP servers that answer as the real ones do, and can be told not to."""
+"""Slack and PagerDuty on loopback: real HTTP servers that answer as the real ones do, or refuse as a test wants."""
 
 import hashlib
 import hmac
@@ -38,7 +38,7 @@ def limits_of(blocks: list[dict[str, Any]]) -> list[str]:
 
 
 class Server:
-    """An HTTP server that keeps what it was asked, and answers next what a test has put into `faults`."""
+    """An HTTP server that keeps the requests, and answers next what a test has put into `faults`."""
 
     def __init__(self, context: ssl.SSLContext | None = None) -> None:
         self.requests: list[tuple[str, dict[str, Any]]] = []
@@ -136,7 +136,7 @@ class Slack(Server):
         return as_json({"ok": True, "view": {"id": "V1"}})
 
     def direct(self, user: str) -> list[str]:
-        """What a person was told alone."""
+        """The direct messages to a user."""
         return [one["text"] for one in self.messages if one["channel"] == user]
 
     def shown(self, channel: str) -> list[dict[str, Any]]:

@@ -134,7 +134,7 @@ def review_report_of(
     drift: bool = True,
     fixed: tuple[Judged, ...] = (),
 ) -> ReviewReport:
-    """The pack of a candidate on some rows, beside a champion on the same; `fixed` are both on the fixed days."""
+    """The review report of a candidate on some rows, beside a champion on the same; `fixed`: both on fixed days."""
     on_fixed = EvaluatedRows(fixed[0], Pair(*fixed) if len(fixed) > 1 else NO_FIXED_SET) if fixed else NO_FIXED_SET
     pair = Pair(mine, rival) if rival is not None else NO_CHAMPION
     evidence = collect_evidence(
@@ -159,7 +159,7 @@ def review_report_of(
 def review_report(
     estimator: str = "xgboost", against: str | None = "logistic_regression", drift: bool = True
 ) -> ReviewReport:
-    """The pack of a candidate against a champion that does not know the night."""
+    """The review report of a candidate against a champion that does not know the night."""
     candidate = fitted(estimator)
     champion = fitted(against, ("amount", "count", "city")) if against else None
     return review_report_of(judged(candidate), candidate, judged(champion) if champion else None, champion, drift)

@@ -1,4 +1,4 @@
-"""What somebody with the database's password and a grudge can do to the record."""
+"""Changes to the record by an attacker with the database's password."""
 
 import sqlite3
 from contextlib import closing

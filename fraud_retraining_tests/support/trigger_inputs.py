@@ -1,4 +1,4 @@
-"""What triggers know in tests, days that drifted, and a trigger that somebody adds."""
+"""Inputs of triggers, days that drifted, and a trigger that is added."""
 
 from datetime import UTC, date, datetime, timedelta
 from typing import Any

@@ -35,7 +35,7 @@ def wide_days(policy: SimulationPolicy, *, drift_from: int, heavy: range) -> Ite
 
 
 def _with_heavy_terminal(table: pa.Table, random: np.random.Generator) -> pa.Table:
-    """Payments of people at random go to one terminal."""
+    """Payments of random customers go to one terminal."""
     at = table.column_names.index("TERMINAL_ID")
     terminals = table["TERMINAL_ID"].to_numpy().copy()
     moved = (random.random(len(terminals)) < HEAVY_SHARE) & (table["TX_FRAUD"].to_numpy() == 0)

@@ -1,4 +1,5 @@
-"""The outbox of messages, in the ledger's database.
+"""The outbox of alert messages in the ledger's database, and the destinations that send them.
 
-Not here: what a message says (`domain/alerts`), and sending it (`services/delivery.py`).
+Not here: what a message says (`domain/alerts`), and the loop that drains the outbox (`services/delivery.py`).
+Public: `outbox.Outbox`, `destination.Destination` (the protocol), `registry.DESTINATIONS`.
 """

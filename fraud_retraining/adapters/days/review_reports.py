@@ -1,7 +1,7 @@
-"""Reviewer's packs in the store: one document a fingerprint, written when the candidate was judged.
+"""Review reports in the store: one document a fingerprint, written when the candidate was judged.
 
-Here: writing a pack and reading it back as it was recorded. Not here: making (`domain/review/assembly.py`) and showing
-it (`adapters/pages/html.py`).
+Here: writing a report and reading it back as it was recorded. Not here: making it (`domain/review/assembly.py`) and
+showing it (`adapters/pages/html.py`).
 """
 
 import json
@@ -17,17 +17,17 @@ ASSET = "review_pack"
 
 
 def write_review_report(store: Store, review_report: ReviewReport) -> str:
-    """Keeps a pack; gives the digest by which the record refers to it."""
+    """Store a report, and return the digest by which the record refers to it."""
     document = review_report.document()
     store.write_document(ASSET, review_report.fingerprint, json.dumps(document, allow_nan=False).encode())
     return digest(document)
 
 
 def read_review_report(store: Store, fingerprint: str, expected: str = "") -> ReviewReport | None:
-    """The pack of a fingerprint; none where none was made.
+    """Return the report of a fingerprint; None where none was made.
 
     Raises:
-        IntegrityError: it is not the pack whose digest was recorded (`expected`), or no pack at all.
+        IntegrityError: it is not the report whose digest was recorded (`expected`), or it cannot be read.
     """
     data = store.read_document(ASSET, fingerprint)
     if data is None:
@@ -44,6 +44,6 @@ def read_review_report(store: Store, fingerprint: str, expected: str = "") -> Re
 
 def _changed(fingerprint: str, why: str) -> IntegrityError:
     return IntegrityError(
-        f"the reviewer's pack of {fingerprint[:12]} is not the one that was recorded: {why}",
+        f"the review report of {fingerprint[:12]} is not the one that was recorded: {why}",
         remedy="MLflow has a copy with the run, as review.json; find out who changed the store.",
     )

@@ -1,7 +1,7 @@
 """The picture of a drift report, as PNG.
 
 Here: reference and day side by side. Not here: measuring (`domain/monitoring/drift.py`) and the pictures of a
-reviewer's pack (`adapters/pages/pictures.py`).
+review report (`adapters/pages/pictures.py`).
 """
 
 import io

@@ -49,7 +49,7 @@ FIGURE = re.compile(r"[+-]?[\d,.]+%?( to [+-]?[\d,.]+%?)?|-")
 SHORT, LONG = 24, 60
 FEW_COLUMNS, FEW_ROWS = 4, 10
 OUTCOMES = frozenset({"passed", "failed", "warning"})
-NO_PACK = "No reviewer's pack was made for this version."
+NO_REPORT = "No review report was made for this version."
 
 
 class Exported(Value):
@@ -134,7 +134,7 @@ def answer_html(title: str, text: str) -> str:
 def card_html(
     history: ReleaseHistory, review_report: ReviewReport | None, drawn: Mapping[str, bytes] | None = None
 ) -> str:
-    """The model card as a page of its own; `drawn` are the pictures of the pack, where they were drawn."""
+    """The model card as a page of its own; `drawn` are the pictures of the report, where they were drawn."""
     title = f"{history.release.model} version {history.release.version}: model card"
     return _template("card.html.j2").render(
         title=title,
@@ -212,7 +212,7 @@ def _facts(history: ReleaseHistory, review_report: ReviewReport | None) -> dict[
         "summary": review_summary(history, review_report),
         "glossary": glossary(),
         "review_report": review_report,
-        "no_review_report": NO_PACK,
+        "no_review_report": NO_REPORT,
     }
 
 

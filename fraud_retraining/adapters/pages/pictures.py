@@ -1,10 +1,10 @@
-"""The pictures of a reviewer's pack, as PNG.
+"""The pictures of a review report, as PNG.
 
-Here: drawing the values of a pack. Not here: measuring them (`domain/review/assembly.py`), tables
+Here: drawing the values of a report. Not here: measuring them (`domain/review/assembly.py`), tables
 (`domain/review/tables.py`) and where a picture is shown.
 
 Candidate is blue and solid, champion orange and dashed; the two colours and the two dashes stay apart for colour-blind
-readers and in grey (Okabe and Ito). The same pack gives the same bytes.
+readers and in grey (Okabe and Ito). The same report gives the same bytes.
 """
 
 import io
@@ -44,7 +44,7 @@ WIDTH, HEIGHT = (int(side * DOTS) for side in INCHES)
 
 
 def pictures(review_report: ReviewReport) -> dict[str, bytes]:
-    """Every picture of a pack by its name, as PNG, in the order in which they are looked at."""
+    """Every picture of a report by its name, as PNG, in the order in which they are looked at."""
     return {name: _png(figure) for name, figure in figures(review_report).items()}
 
 

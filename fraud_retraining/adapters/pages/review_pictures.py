@@ -1,10 +1,10 @@
-"""The pictures of a reviewer's pack, drawn once and kept beside it.
+"""The pictures of a review report, drawn once and kept beside it.
 
 Here: keeping them in the store, and giving them as they were recorded. Not here: drawing (`adapters/pages/pictures.py`)
-and the pack itself (`adapters/days/review_reports.py`).
+and the report itself (`adapters/days/review_reports.py`).
 
 The record of a verdict has the digest of its pictures, so that a writer of the store cannot show others. What
-an older record lacks, or what the store lost, is drawn again from the pack, one at a time, and kept in memory.
+an older record lacks, or what the store lost, is drawn again from the report, one at a time, and kept in memory.
 """
 
 import base64
@@ -29,7 +29,7 @@ LOG = logging.getLogger(__name__)
 
 
 def write_pictures(store: Store, fingerprint: str, drawn: Mapping[str, bytes]) -> str:
-    """Keeps the pictures of a pack; gives the digest by which the record refers to them."""
+    """Store the pictures of a report, and return the digest by which the record refers to them."""
     document = {name: base64.b64encode(png).decode() for name, png in drawn.items()}
     store.write_document(ASSET, fingerprint, json.dumps(document).encode())
     return digest(document)
@@ -59,7 +59,7 @@ class ReviewPictures:
         self._one_at_a_time = threading.Lock()
 
     def of(self, judged: Evaluation, review_report: ReviewReport) -> dict[str, bytes]:
-        """Every picture of a pack by its name, as PNG."""
+        """Every picture of a report by its name, as PNG."""
         key = pictures_key(judged)
         with self._one_at_a_time:
             if key not in self._kept:

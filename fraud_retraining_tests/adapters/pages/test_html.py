@@ -221,7 +221,7 @@ class TestPeriod:
 
 def test_a_version_without_a_pack_says_so(place: tuple[Ledger, Store]):
     history, _ = told(place, 2)
-    assert "No reviewer's pack was made for this version." in Read(card_html(history, None)).text
+    assert "No review report was made for this version." in Read(card_html(history, None)).text
 
 
 class TestCard:
