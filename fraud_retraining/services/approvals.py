@@ -1,8 +1,8 @@
-"""The one desk at which people decide about releases, whichever way they come.
+"""Decisions of people about releases, the same for every channel.
 
-Here: what a decision does, in order: expire what is late, verify the record, write the answer down, move the alias.
-Command line, Dagster's job, the page and Slack are ways to this desk and decide nothing themselves. Not here: who
-somebody is (`domain/releases/reviewers.py`), whether it is allowed (`domain/releases/lifecycle.py`), and how the alias
+Here: what a decision does, in order: expire what is late, verify the record, record the decision, move the alias.
+Command line, Dagster's job, the page and Slack call this and decide nothing themselves. Not here: the identity of a
+person (`domain/releases/reviewers.py`), whether it is allowed (`domain/releases/lifecycle.py`), and how the alias
 moves (`services/promotion.py`).
 """
 
@@ -30,7 +30,7 @@ LOG = logging.getLogger(__name__)
 
 
 class ReleaseApprovals:
-    """Approve, reject, roll back, resume: bound to version and artifact, recorded, the first answer wins."""
+    """Approve, reject, roll back, resume: bound to version and artifact, recorded, the first decision wins."""
 
     def __init__(self, ledger: Ledger, registry: Registry, policy: ReviewerPolicy) -> None:
         self.ledger = ledger
@@ -61,8 +61,8 @@ class ReleaseApprovals:
             version: what is approved.
             identity: who approves.
             reason: why.
-            channel: the way that the answer came by.
-            expected_digest: the artifact that was asked about, where the way says so.
+            channel: the channel of the decision.
+            expected_digest: the artifact that the reviewer saw, where the channel says so.
             nonce: what makes a link work once.
 
         Raises:
@@ -79,7 +79,7 @@ class ReleaseApprovals:
         decision = ReviewerDecision(
             Decision.APPROVE, identity, channel, reason, expected_digest=expected_digest, nonce=nonce
         )
-        release = self._decide(version, decision)
+        release = self._apply_decision(version, decision)
         return self._promoted(release) if release.state is ReleaseState.APPROVED else release
 
     def reject(
@@ -102,7 +102,7 @@ class ReleaseApprovals:
         decision = ReviewerDecision(
             Decision.REJECT, identity, channel, reason, expected_digest=expected_digest, nonce=nonce
         )
-        release = self._decide(version, decision)
+        release = self._apply_decision(version, decision)
         self._point_candidate()
         return release
 
@@ -162,9 +162,9 @@ class ReleaseApprovals:
 
     @contextmanager
     def recording_refusals(self, version: int | None, wanted: str, by: str, channel: str) -> Iterator[None]:
-        """Records whoever is turned away before there is an identity to decide with, or for what waits to be decided.
+        """Records a refusal before there is an identity, or about the version that waits.
 
-        `with desk.recording_refusals(...): identity = identify_by_slack(policy, user)`
+        `with approvals.recording_refusals(...): identity = identify_by_slack(policy, user)`
         """
         try:
             yield
@@ -197,7 +197,7 @@ class ReleaseApprovals:
         finally:
             self._point_candidate()
 
-    def _decide(self, version: int, decision: ReviewerDecision) -> Release:
+    def _apply_decision(self, version: int, decision: ReviewerDecision) -> Release:
         self.ledger.expire_due(actor=DEADLINE, channel=DEADLINE)
         self._known(version)
         return self.ledger.record_decision(version, decision, self.policy)
@@ -218,5 +218,5 @@ class ReleaseApprovals:
 
 
 def _is_refusal(error: RetrainingError) -> bool:
-    """An answer to the person, damage included; an MLflow that is down refuses nobody."""
+    """Whether an error refuses the person, damage included; an unreachable MLflow refuses no one."""
     return isinstance(error, IntegrityError) or not isinstance(error, DependencyUnreachable)

@@ -1,6 +1,6 @@
-"""Draining the outbox: each message to its destination, or to the file where that cannot be reached with what is known.
+"""Draining the outbox: each message to its destination, or to the file where this process lacks the credentials.
 
-Here: draining, and what becomes of a message that does not arrive. Not here: the destinations (`adapters/alerts/`, one
+Here: draining, and undelivered messages. Not here: the destinations (`adapters/alerts/`, one
 module each), what is sent and when again (`adapters/alerts/outbox.py`), and what a message says (`domain/alerts/`).
 Secrets come from the environment only.
 """
@@ -38,7 +38,7 @@ LOG = logging.getLogger("fraud_retraining.alerts")
 
 
 class Notifier:
-    """One process's way to every destination, and to the file of alerts."""
+    """Delivery from one process to every destination, and to the file of alerts."""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class Notifier:
         return FALLBACK.send(delivery, self._means)
 
     def ways(self) -> dict[str, str]:
-        """How it stands with each kind of destination, in words."""
+        """State of each kind of destination, in words."""
         return {one.kind: self._way(one) for one in self.destinations}
 
     def forget_links(self) -> None:
@@ -91,20 +91,20 @@ class Notifier:
             return "off"
         missing = lacking(destination, self._means.policy, self._means.environment)
         if missing:
-            told = f"{' and '.join(missing)} {'are' if len(missing) > 1 else 'is'} not set here"
-            return told if destination.pages else f"{told}: alerts go to {self.file} and the log"
+            problem = f"{' and '.join(missing)} {'are' if len(missing) > 1 else 'is'} not set here"
+            return problem if destination.pages else f"{problem}: alerts go to {self.file} and the log"
         return destination.summary(self._means.policy)
 
     def _is_able(self, destination: Destination) -> bool:
         policy, environment = self._means.policy, self._means.environment
         return destination.is_on(policy) and not lacking(destination, policy, environment)
 
-    def _signed(self, asked: Mapping[str, Any]) -> str:
-        """The signed link that a message asks for."""
+    def _signed(self, wanted: Mapping[str, Any]) -> str:
+        """The signed link for a message."""
         base = self._means.policy.links.releases
         if self._links is None or base is None:
             raise NotFromHere(f"this process cannot sign links: {LINK_VARIABLE} is not set here")
-        return self._links.fill(base, asked)
+        return self._links.fill(base, wanted)
 
 
 class Drained(Value):
@@ -117,13 +117,13 @@ class Drained(Value):
     errors: tuple[str, ...] = ()
 
     def summary(self) -> str:
-        """It in words."""
+        """The same in words."""
         parts = [f"{number} {name.replace('_', ' ')}" for name, number in self if isinstance(number, int) and number]
         return "; ".join([", ".join(parts) or "nothing to send", *self.errors])
 
 
 def drain(outbox: Outbox, notifier: Notifier, policy: AlertPolicy, *, seconds: float = 30) -> Drained:
-    """Sends what is due, in order, until nothing is left, nobody answers, or the time is over.
+    """Sends due messages in order, until none is left, no destination answers, or the time is over.
 
     A kind of destination that does not answer is left alone until the next time. What this process has no credentials
     for is left to one that has and was at work within two minutes; else it goes to the file.
@@ -148,7 +148,7 @@ def drain(outbox: Outbox, notifier: Notifier, policy: AlertPolicy, *, seconds: f
 
 
 def _escalated(outbox: Outbox, policy: AlertPolicy) -> int:
-    """Wakes somebody for what was not taken in time."""
+    """Pages for messages that were not delivered in time."""
     if not any(one.pages and one.is_on(policy) for one in outbox.composers):
         return 0
     late = outbox.overdue(timedelta(minutes=policy.escalate_after_minutes))
@@ -168,23 +168,23 @@ def _undelivered(
     outbox: Outbox, notifier: Notifier, policy: AlertPolicy, delivery: Delivery, error: Undelivered, done: Drained
 ) -> Drained:
     LOG.error("%s of %s to %s: %s", delivery.action, delivery.notice.key, delivery.destination, error)
-    told = (*done.errors, f"{delivery.destination}: {error}")
+    errors = (*done.errors, f"{delivery.destination}: {error}")
     age = outbox.now() - delivery.created_at
     if error.hopeless or age > timedelta(hours=policy.give_up_after_hours):
         outbox.give_up(delivery, str(error))
         if delivery.action is Action.OPEN:
             notifier.write(delivery)
             _escalate(outbox, policy, delivery.notice)
-        return done.model_copy(update={"given_up": done.given_up + 1, "errors": told})
+        return done.model_copy(update={"given_up": done.given_up + 1, "errors": errors})
     found = notifier.destination_of(delivery)
     if error.blocked and found is not None and found.escalates and delivery.action is Action.OPEN:
         _escalate(outbox, policy, delivery.notice)
     outbox.postpone(delivery, str(error), error.wait)
-    return done.model_copy(update={"failed": done.failed + 1, "errors": told})
+    return done.model_copy(update={"failed": done.failed + 1, "errors": errors})
 
 
 class Alerting(Value):
-    """Where alerts go, what waits to be sent, and what nothing has cured yet.
+    """State of alerting: destinations, backlog and open notices.
 
     Each kind of destination has a field of its own name, which says in words how it stands with it.
     """
@@ -192,21 +192,21 @@ class Alerting(Value):
     model_config = ConfigDict(frozen=True, extra="allow")
     __pydantic_extra__: dict[str, str]
 
-    attended: dict[str, datetime] = Field(description="When somebody last delivered, by kind of destination.")
+    attended: dict[str, datetime] = Field(description="Time of the last delivery, by kind of destination.")
     backlog: Backlog
     open: tuple[OpenNotice, ...]
-    problems: tuple[str, ...] = Field(description="What keeps people from being told.")
+    problems: tuple[str, ...] = Field(description="Problems that keep alerts from arriving.")
 
     def summary(self) -> str:
-        """It in words."""
+        """The same in words."""
         titles = {one.kind: one.title for one in DESTINATIONS}
         ways = "; ".join(f"{titles.get(kind, kind)}: {way}" for kind, way in self.__pydantic_extra__.items())
-        told = [f"{one.notice.title}{f', {one.seen} times' if one.seen > 1 else ''}" for one in self.open]
-        return f"{ways}; open: {', '.join(told) or 'none'}"
+        titled = [f"{one.notice.title}{f', {one.seen} times' if one.seen > 1 else ''}" for one in self.open]
+        return f"{ways}; open: {', '.join(titled) or 'none'}"
 
 
 def alerting(outbox: Outbox, notifier: Notifier, policy: AlertPolicy) -> Alerting:
-    """How it stands with telling people, as seen from this process."""
+    """Return the state of alerting, as seen from this process."""
     backlog, attended = outbox.backlog(), outbox.last_senders()
     return Alerting(
         **notifier.ways(),

@@ -1,4 +1,4 @@
-"""What an auditor takes away: events as Parquet and CSV, one page that needs nothing else, and the chain's head.
+"""Exports for an auditor: events as Parquet and CSV, one page that needs nothing else, and the chain's head.
 
 Here: which events belong to a version or a period, and writing them with the page. Not here: what the page says
 (`adapters/pages/html.py`).
@@ -43,7 +43,7 @@ class Export(Value):
 
 
 def export_version(ledger: Ledger, version: int, review_report: ReviewReport | None, folder: Path) -> Export:
-    """The whole story of a version.
+    """Write everything about a version.
 
     Raises:
         Conflict: the ledger knows no such version.
@@ -82,7 +82,7 @@ def _write(folder: Path, about: str, rows: Sequence[Row], page: str, found: Veri
     reported = io.BytesIO()
     pq.write_table(rows_table(rows), reported, compression="zstd")
     contents = {PARQUET: reported.getvalue(), CSV: _csv(rows).encode(), REPORT: page.encode()}
-    told = Export(
+    export = Export(
         folder=str(folder),
         about=about,
         events=len(rows),
@@ -93,11 +93,11 @@ def _write(folder: Path, about: str, rows: Sequence[Row], page: str, found: Veri
     )
     with reaching("write", folder):
         folder.mkdir(parents=True, exist_ok=True)
-    document = json.dumps(told.model_dump(mode="json", exclude={"folder"}), indent=1)
+    document = json.dumps(export.model_dump(mode="json", exclude={"folder"}), indent=1)
     for name, data in {**contents, HEAD: document.encode()}.items():
         with replacing(folder / name) as file:
             file.write(data)
-    return told
+    return export
 
 
 def _csv(rows: Iterable[Row]) -> str:

@@ -1,7 +1,7 @@
 """The model card of every version where people look for it: in the registry's description, and as a page of the run.
 
 Here: writing cards from the record, and noticing which ones the record has left behind. Not here: what a card says
-(`domain/review/model_card.py`). A card is only a view: whoever moves a release does not depend on it.
+(`domain/review/model_card.py`). A card is only a view: moving a release does not depend on it.
 """
 
 from fraud_retraining.adapters.days.review_reports import read_review_report
@@ -41,7 +41,7 @@ class Cards:
         return self._refresh(self._registry.version(version))
 
     def refresh_stale(self) -> list[int]:
-        """Writes every card that the record has left behind, whoever moved its release; gives their versions."""
+        """Writes every card that the record has left behind, by any channel; gives their versions."""
         shown = [(version, self._last_event(version.version)) for version in self._registry.versions()]
         stale = [version for version, seq in shown if seq is not None and version.tags.get(SHOWS) != str(seq)]
         for version in stale:
@@ -70,7 +70,7 @@ class Cards:
         return event.seq if event is not None else None
 
     def _review_report(self, history: ReleaseHistory) -> ReviewReport | None:
-        """The reviewer's pack; one that is damaged is left out of the card, which says that there is none."""
+        """The review report; a damaged one is left out of the card, which says that there is none."""
         if history.evaluation is None:
             return None
         try:

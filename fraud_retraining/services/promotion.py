@@ -1,7 +1,7 @@
 """Moving the champion: the ledger's record and the registry's alias, in the one order that survives a crash.
 
-Here: verification from the record, intent, compare-and-set, outcome, smoke test, the way back when it fails, and what
-an interrupted promotion comes to. Not here: whether a release may be promoted (`domain/releases/lifecycle.py`) and who
+Here: verification from the record, intent, compare-and-set, outcome, smoke test, the way back when it fails, and the
+end of an interrupted promotion. Not here: whether a release may be promoted (`domain/releases/lifecycle.py`) and who
 decided (`services/approvals.py`).
 
     verify the record -> write the intent -> move the alias -> write the outcome -> smoke test -> write its result
@@ -70,8 +70,8 @@ class Promoter:
         """Makes an approved version champion, or for a rollback one that was champion before.
 
         Verdict and artifact are verified from the record first. A human who moves the alias meanwhile wins. A champion
-        that fails its smoke test is rolled back. What somebody else carried out meanwhile is carried out. `lease` is
-        that of a retrain which promotes by itself; a person needs none.
+        that fails its smoke test is rolled back. A promotion that another process finished meanwhile counts as done.
+        `lease` is that of a retrain which promotes automatically; a person needs none.
 
         Raises:
             Conflict: not approved, a newer champion, another promotion under way, the alias was moved meanwhile, or
@@ -92,7 +92,7 @@ class Promoter:
             return self._known(version)
 
     def retire(self, actor: str, channel: str, reason: str) -> Release:
-        """Takes a champion that MLflow has lost out of service, in somebody's name; the next candidate waits.
+        """Takes a champion that MLflow has lost out of service, in a person's name; the next candidate waits.
 
         Raises:
             Conflict: MLflow still has it, or there is none.
@@ -115,7 +115,7 @@ class Promoter:
         return None
 
     def recover(self, actor: str) -> list[Release]:
-        """Finishes or undoes what was interrupted, and records a champion that somebody moved by hand."""
+        """Finishes or undoes interrupted promotions, and records a champion that a person moved by hand."""
         with self._ledger.promotion_lock():
             return self._recover(actor)
 
@@ -182,7 +182,7 @@ class Promoter:
         self._registry.set_version_tags(version, {LEDGER_HEAD: f"{head.seq}:{head.hash}"})
 
     def _require_admitted(self, version: int) -> None:
-        """Refuses an approval by somebody whom the settings, as they are now, do not let approve."""
+        """Refuses an approval by a person whom the present settings do not let approve."""
         moves = self._ledger.events(EventKind.RELEASE_MOVED, version=version)
         approvals = [event for event in moves if event.payload["to"] == ReleaseState.APPROVED]
         if approvals:
@@ -201,8 +201,8 @@ class Promoter:
         self._ledger.finish_promotion(intent, outcome, actor=actor, channel=channel)
         if isinstance(outcome, HumanMoved):
             raise Conflict(
-                f"version {intent.version} was not promoted: somebody moved the alias to "
-                f"version {outcome.champion} meanwhile, and their move stands",
+                f"version {intent.version} was not promoted: a person moved the alias to "
+                f"version {outcome.champion} meanwhile, and that move stands",
                 remedy="look at the registry; a rollback or a new retrain moves it again.",
             )
         if isinstance(outcome, Undo):
@@ -256,7 +256,7 @@ class Promoter:
     # -- the smoke test, and the way back
 
     def _prove(self) -> str | None:
-        """Puts a champion that nobody has tested since its promotion to the smoke test, and acts on a failed one.
+        """Smoke tests a champion that was not tested since its promotion, and acts on a failure.
 
         A champion that a human put there is theirs: it is not tested and not taken away. Gives what went wrong.
         """
@@ -292,13 +292,13 @@ class Promoter:
         return result
 
     def _require_unmoved(self, champion: Release) -> None:
-        """Somebody who moved the alias during the test wins, and the test says nothing about their choice."""
+        """A person who moved the alias during the test wins; the test says nothing about the new champion."""
         serving = self._serving()
         if serving != champion.version:
             self._ledger.champion_moved(serving, actor="somebody", channel="registry")
             raise Conflict(
-                f"version {champion.version} does not serve any more: somebody moved the alias to version {serving}, "
-                "and their move stands"
+                f"version {champion.version} does not serve any more: a person moved the alias to version {serving}, "
+                "and that move stands"
             )
 
     def _take_back(self, failed: Release, problem: str) -> str:

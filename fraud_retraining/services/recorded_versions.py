@@ -1,9 +1,9 @@
 """Versions of the registry, each held against what the chain of events says of it.
 
-Here: the champion and any other version for whoever compares with it, scores by it or registers beside it. Not here:
+Here: the champion and any other version, for comparing, scoring or registering. Not here:
 the comparison itself (`domain/audit/record_checks.py`), and moving the champion (`services/promotion.py`).
 
-MLflow's tags can be edited by whoever reaches MLflow. What a model learnt from, its digest, fingerprint and as-of day
+Everyone who reaches MLflow can edit its tags. What a model learnt from, its digest, fingerprint and as-of day
 are the chain's; a tag that says otherwise is refused.
 """
 
@@ -52,7 +52,7 @@ def recorded_champion(registry: Registry, ledger: Ledger) -> ModelVersion | None
     Raises:
         RecordAltered: its tags are not what was recorded, or the ledger has no release of it.
         ChampionLost: MLflow has lost the champion that the ledger knows.
-        Conflict: somebody took the alias away, and the ledger does not know yet.
+        Conflict: the alias was removed, and the ledger does not know yet.
     """
     serving = registry.champion()
     if serving is not None:
@@ -62,7 +62,7 @@ def recorded_champion(registry: Registry, ledger: Ledger) -> ModelVersion | None
         return None
     require_kept(registry, ledger)
     raise Conflict(
-        f"nobody serves in MLflow, but version {known.version} does in the ledger: somebody took the alias away",
+        f"no version serves in MLflow, but version {known.version} does in the ledger: the alias was removed",
         remedy="champion_sensor records it within a minute; then the next candidate waits for a human. If it "
         f"was not meant, `fraud-retraining rollback --to {known.version}` afterwards.",
     )
@@ -150,6 +150,6 @@ def _champions(versions: list[ModelVersion], ledger: Ledger) -> list[str]:
     serving = next((version.version for version in versions if CHAMPION in version.aliases), None)
     if (known.version if known else None) == serving:
         return []
-    here = f"version {known.version}" if known else "nobody"
-    there = f"version {serving}" if serving is not None else "nobody"
+    here = f"version {known.version}" if known else "no version"
+    there = f"version {serving}" if serving is not None else "no version"
     return [f"the champion is {here} in the ledger, {there} in MLflow"]

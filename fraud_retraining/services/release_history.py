@@ -1,6 +1,6 @@
 """Finding what the ledger has about a version.
 
-Here: which events a story is told from. Not here: telling it (`domain/audit/history.py`).
+Here: the events that a history is built from. Not here: building it (`domain/audit/history.py`).
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ ANYWHERE = (EventKind.CHAMPION_MOVED_OUTSIDE, EventKind.NOTICE_OPENED, EventKind
 
 
 def read_release_history(ledger: Ledger, version: int) -> ReleaseHistory:
-    """The story of a version.
+    """Return the history of a version.
 
     Raises:
         Conflict: the ledger knows no such version.
@@ -36,7 +36,7 @@ def read_release_history(ledger: Ledger, version: int) -> ReleaseHistory:
 
 
 def events_about(ledger: EventLog, release: Release) -> list[Event]:
-    """Every event that may belong to a release's story, once each, in order."""
+    """Every event that may belong to a release's history, once each, in order."""
     found: Iterator[Event] = chain(
         ledger.events(fingerprint=release.fingerprint),
         ledger.events(version=release.version),

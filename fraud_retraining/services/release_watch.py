@@ -1,6 +1,6 @@
-"""What has to be minded about releases while nobody looks: deadlines, reminders, ended processes, the champion.
+"""Unattended checks of releases: deadlines, reminders, ended processes, the champion.
 
-Here: one look, which can be repeated at any time and by several daemons. Not here: how often
+Here: one round of checks, which can be repeated at any time and by several daemons. Not here: how often
 (`orchestration/sensors/releases.py`), and which rule decides (`domain/releases/lifecycle.py`).
 """
 
@@ -27,14 +27,14 @@ CHAMPION = "champion"
 
 @dataclass(frozen=True)
 class NoticeBatch:
-    """What people have to be told, and up to which row of the ledger that is everything."""
+    """Notices to send, and the last row of the ledger that they cover."""
 
     notices: tuple[ReleaseNotice, ...]
     cursor: int
 
 
 class ReleaseWatch:
-    """Minds releases by the record and the registry."""
+    """Checks releases by the ledger and the registry."""
 
     def __init__(self, ledger: Ledger, registry: Registry, policy: ReviewerPolicy) -> None:
         self._ledger = ledger
@@ -42,7 +42,7 @@ class ReleaseWatch:
         self._promoter = Promoter(ledger, registry, policy)
 
     def check_deadlines(self) -> list[Release]:
-        """Expires what is late and records every reminder that is due, once; gives what expired. Asks no MLflow."""
+        """Expires late releases and records each due reminder once; returns what expired. Does not call MLflow."""
         expired = self._ledger.expire_due(actor=DEADLINE, channel=WATCH)
         now = self._ledger.now()
         for release in self._ledger.waiting():
@@ -57,7 +57,7 @@ class ReleaseWatch:
 
         Raises:
             DependencyUnreachable: MLflow or the artifact store did not answer, which says nothing about the champion.
-            ChampionLost: MLflow does not have it any more; recorded, and told, once.
+            ChampionLost: MLflow does not have it any more; recorded and announced once.
         """
         try:
             finished = self._promoter.finish_approved()
@@ -92,7 +92,7 @@ class ReleaseWatch:
         self._ledger.stop_for(error)
 
     def notices_after(self, after: int | None) -> NoticeBatch:
-        """What the record holds after a row that people have to be told; at the first look, of the last day."""
+        """Return the notices of the events after a row; on the first call, of the last day."""
         head, since = self._ledger.head().seq, self._ledger.now() - FIRST_LOOK
         found = self._ledger.events(ANNOUNCED_KINDS, after=after or 0)
         events = [one for one in found if one.seq <= head and (after is not None or one.at >= since)]

@@ -1,4 +1,4 @@
-"""How far the record lets candidates go by themselves.
+"""Whether the ledger permits a candidate to be promoted automatically.
 
 Here: reading together what `domain/releases/trust.py` judges. Not here: the rule.
 """
@@ -28,12 +28,12 @@ WARNINGS = "warnings"
 
 
 def read_standing(ledger: Ledger, policy: EarnedPolicy) -> Standing:
-    """How far trust has grown by now."""
+    """Return the earned trust at present."""
     return standing(policy, ledger.events(RECORD), ledger.now())
 
 
 def permission_for(ledger: Ledger, policy: PromotionPolicy, release: Release) -> Permission:
-    """Whether a registered candidate may go by itself, and why or why not; by the verdict that the record holds."""
+    """Return whether a registered candidate may be promoted automatically, with the reason, by its recorded verdict."""
     why = _why_human(ledger, release)
     if why is not None:
         return Permission(False, f"a human decides: {why}")
@@ -49,7 +49,7 @@ def _why_human(ledger: Ledger, release: Release) -> str | None:
         return "the record does not hold the verdict that it was registered with"
     past = ledger.latest_champions()
     if champion is None and evaluation.champion_version is None and past:
-        return f"nobody serves, so it was compared with nobody, though version {past[0].version} has served"
+        return f"no version serves, so it was compared with none, though version {past[0].version} has served"
     return release.needs_human or why_human(evaluation, champion.version if champion else None)
 
 

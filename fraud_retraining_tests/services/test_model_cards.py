@@ -81,7 +81,7 @@ def test_the_card_follows_the_release_from_candidate_to_champion_and_away(
     description, page = shown(registry, version)
     assert description == text and len(text) <= MOST_CHARACTERS
     assert "does not serve: awaiting approval" in description
-    assert "Nobody has decided about it." in Read(page).text and "img" in Read(page).elements
+    assert "There is no decision about it." in Read(page).text and "img" in Read(page).elements
 
     approved(sqlite_ledger, version, by="alice", reason="better at night")
     promoted(sqlite_ledger, version, None)

@@ -94,7 +94,7 @@ def test_an_alias_on_a_version_that_the_ledger_does_not_know_is_not_opened(serve
 
 def test_an_alias_that_was_taken_away_is_not_read_as_no_champion(served: Backend):
     served.move_by_hand(None)
-    with pytest.raises(Conflict, match="somebody took the alias away"):
+    with pytest.raises(Conflict, match="the alias was removed"):
         recorded_champion(served.registry, served.ledger)
 
 

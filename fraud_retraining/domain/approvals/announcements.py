@@ -1,7 +1,7 @@
-"""What people are told about releases: one notice an event of the record, in words that need no dashboard.
+"""Notices about releases: one an event of the ledger, in words that need no dashboard.
 
-Here: which events are told, how urgent they are, and what ends an alarm. Not here: to whom and by which way
-(`support/notices.py`, the outbox), and Slack's blocks (`serving/`).
+Here: which events are announced, their severity, and what ends an alarm. Not here: recipients and channels
+(`orchestration/release_notifier.py`, the outbox), and Slack's blocks (`domain/approvals/slack_request.py`).
 """
 
 from collections.abc import Callable, Mapping
@@ -33,27 +33,27 @@ ANNOUNCED_KINDS = (
     EventKind.RECORD_ALTERED,
     EventKind.RECORD_RESTORED,
 )
-"""The events that `notice_of` has something to say about."""
+"""Kinds of events that `notice_of` makes notices of."""
 
 
 class ReleaseNotice(Value):
-    """One thing that people are told. The same event always gives the same notice."""
+    """Notice about one event. The same event always gives the same notice."""
 
     kind: str = Field(description="What happened, in a word: waiting, reminder, promoted, expired, ...")
     severity: Severity
     title: str
     text: str
-    remedy: str = Field("", description="What somebody can do now.")
+    remedy: str = Field("", description="What a reader can do now.")
     version: int | None
     dedup_key: str = Field(description="Notices with one key are one alarm.")
     resolves: bool = Field(False, description="Whether it ends the alarm of its key instead of raising it.")
-    seq: int = Field(description="Row of the ledger that it tells of.")
+    seq: int = Field(description="Row of the ledger that it is about.")
 
 
 def notice_of(event: Event) -> ReleaseNotice | None:
-    """What people are told about an event of the record; None where it is nobody's business."""
-    release_notifier = _TELLERS.get(event.kind)
-    return release_notifier(event) if release_notifier is not None else None
+    """Return the notice about an event of the ledger; None for an event that is not announced."""
+    make = _NOTICE_MAKERS.get(event.kind)
+    return make(event) if make is not None else None
 
 
 def _notice(event: Event, kind: str, severity: Severity, title: str, text: str, **more: Any) -> ReleaseNotice:
@@ -81,7 +81,7 @@ def _moved(event: Event) -> ReleaseNotice | None:
                 "warning",
                 f"Version {version} expired",
                 f"{reason}; the champion stays",
-                remedy="the next retrain gives a new candidate; ask for one with `fraud-retraining retrain`.",
+                remedy="the next retrain gives a new candidate; request one with `fraud-retraining retrain`.",
             )
         case ReleaseState.WITHDRAWN:
             return _notice(event, "withdrawn", "warning", f"Version {version} was withdrawn {by}", reason)
@@ -98,14 +98,16 @@ def _waiting(event: Event) -> ReleaseNotice:
         "warning",
         f"Version {event.version} waits for a reviewer until {_minute(release['deadline'])}",
         f"as of {event.as_of}, trigger {release['trigger']}; {event.payload['reason']}",
-        remedy=_decide(event.version),
+        remedy=_decision_commands(event.version),
     )
 
 
 def _approved_once(event: Event) -> ReleaseNotice:
     who = event.payload["release"]["first_approval_by"]
     title = f"Version {event.version} was approved by {who}, and needs a second reviewer"
-    return _notice(event, "first_approval", "info", title, str(event.payload["reason"]), remedy=_decide(event.version))
+    return _notice(
+        event, "first_approval", "info", title, str(event.payload["reason"]), remedy=_decision_commands(event.version)
+    )
 
 
 def _reminded(event: Event) -> ReleaseNotice:
@@ -113,7 +115,7 @@ def _reminded(event: Event) -> ReleaseNotice:
     title = f"Version {event.version} still waits: {left}"
     text = f"It expires at {_minute(event.payload['deadline'])}; then the champion stays."
     key = f"release {event.version} {event.payload['reminder']}"
-    return _notice(event, "reminder", "warning", title, text, remedy=_decide(event.version), dedup_key=key)
+    return _notice(event, "reminder", "warning", title, text, remedy=_decision_commands(event.version), dedup_key=key)
 
 
 def _promoted(event: Event) -> ReleaseNotice:
@@ -139,8 +141,8 @@ def _moved_outside(event: Event) -> ReleaseNotice:
         event,
         "alias_moved",
         "critical",
-        f"Somebody moved the champion by hand, from {before} to {now}{known}",
-        "Their move stands and is recorded; no gate and no reviewer stood behind it.",
+        f"The champion was moved by hand, from {before} to {now}{known}",
+        "The move stands and is recorded; no gate and no reviewer approved it.",
         remedy="if it was not meant, `fraud-retraining rollback --to VERSION`.",
         dedup_key=f"alias {event.seq}",
     )
@@ -195,7 +197,7 @@ def _restored(event: Event) -> ReleaseNotice:
     return _notice(event, "record_restored", "info", title, reason, resolves=True, dedup_key="record altered")
 
 
-_TELLERS: Mapping[str, Callable[[Event], ReleaseNotice | None]] = MappingProxyType(
+_NOTICE_MAKERS: Mapping[str, Callable[[Event], ReleaseNotice | None]] = MappingProxyType(
     {
         EventKind.RELEASE_MOVED: _moved,
         EventKind.APPROVAL_RECORDED: _approved_once,
@@ -213,7 +215,7 @@ _TELLERS: Mapping[str, Callable[[Event], ReleaseNotice | None]] = MappingProxyTy
 )
 
 
-def _decide(version: int | None) -> str:
+def _decision_commands(version: int | None) -> str:
     return f"`{approve_command(version or 0)}` or `{reject_command(version or 0)}`."
 
 

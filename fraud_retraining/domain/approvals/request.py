@@ -30,13 +30,18 @@ def page_address(release: Release, links: LinkPolicy) -> str | None:
 
 
 def request_links(release: Release, links: LinkPolicy) -> tuple[Link, ...]:
-    """Where somebody can look before they answer."""
+    """Return the pages to look at before a decision."""
     places = {"Page of the version": page_address(release, links), "Registry": registry_address(release, links)}
     return tuple(Link(text=name, url=address) for name, address in places.items() if address)
 
 
 def approve_command(version: int, by: str = NAME_PLACEHOLDER) -> str:
-    """The command that approves, ready for a shell."""
+    r"""Return the command that approves, ready for a shell.
+
+    Examples:
+        >>> approve_command(7, "Ada Smith")
+        'fraud-retraining approve 7 --by \'Ada Smith\' --reason "..."'
+    """
     return f'fraud-retraining approve {version} --by {shlex.quote(by)} --reason "..."'
 
 
@@ -51,18 +56,18 @@ def request_subject(release: Release) -> str:
 
 
 def request_text(history: ReleaseHistory, review_report: ReviewReport | None, links: LinkPolicy) -> str:
-    """The whole request as plain text, as an e-mail carries it."""
+    """Return the whole request as plain text, as an e-mail carries it."""
     release, summary = history.release, review_summary(history, review_report)
-    parts = [request_subject(release), *_asked(history)]
+    parts = [request_subject(release), *_request_lines(history)]
     if summary is not None:
         parts += _summed_up(summary)
     parts += ["", *_answers(release, links)]
     return "\n".join(parts) + "\n"
 
 
-def _asked(history: ReleaseHistory) -> Iterator[str]:
+def _request_lines(history: ReleaseHistory) -> Iterator[str]:
     if history.asked is not None:
-        yield f"Asked for by {history.asked.summary}."
+        yield f"Requested by {history.asked.summary}."
     if history.release.deadline is not None:
         yield f"To be decided before {history.release.deadline:%Y-%m-%d %H:%M} UTC; then the champion stays."
 

@@ -1,7 +1,7 @@
-"""How a request for a decision looks in Slack, while it waits and once somebody has decided.
+"""The request for a decision in Slack, while it waits and once it is decided.
 
-Here: pure functions from a version's story to Block Kit. Not here: escaping (`domain/alerts/slack_markup.py`), what
-people are told in words (`domain/approvals/announcements.py`), sending (`adapters/alerts/slack.py`) and the clicks
+Here: pure functions from a version's history to Block Kit. Not here: escaping (`domain/alerts/slack_markup.py`),
+notices in words (`domain/approvals/announcements.py`), sending (`adapters/alerts/slack.py`) and the clicks
 (`serving/slack_actions.py`).
 """
 
@@ -32,7 +32,7 @@ from fraud_retraining.domain.values.interval import Interval
 APPROVE, REJECT, REASON_VIEW = "approve_release", "reject_release", "reject_release_reason"
 REASON_BLOCK, REASON_INPUT = "reason", "text"
 LINK = "signed_link"
-"""Where a message says to whom a link has to be made out when it is sent."""
+"""Field of a message that names the recipient of a link; the link is made when the message is sent."""
 MOST_LINES = 8
 
 
@@ -56,35 +56,37 @@ class DecisionButtons(NamedTuple):
 
     @property
     def text(self) -> str:
-        """It as the value of a button."""
+        """The value of the button."""
         return f"{self.version}:{self.digest}"
 
 
 def request_message(history: ReleaseHistory, review_report: ReviewReport | None, links: LinkPolicy) -> Body:
-    """The request for a decision: what is asked, what the model learnt from, how it did, and two buttons."""
+    """Return the request for a decision: the version, what the model learnt from, how it did, and two buttons."""
     release = history.release
     title = f"Version {release.version} waits for a decision"
     return {
         "text": mrkdwn(f"{title}: {release.model} as of {release.as_of}", SECTION),
         "blocks": [
             header(f":large_blue_circle: {title}"),
-            *_told(history, review_report, links),
+            *_blocks(history, review_report, links),
             section(f"*On the command line*\n`{approve_command(release.version)}`"),
             {"type": "actions", "block_id": f"release-{release.version}", "elements": list(_buttons(release))},
         ],
     }
 
 
-def decided_message(history: ReleaseHistory, review_report: ReviewReport | None, links: LinkPolicy, told: str) -> Body:
+def decided_message(
+    history: ReleaseHistory, review_report: ReviewReport | None, links: LinkPolicy, outcome: str
+) -> Body:
     """The same message once it is decided: who, when and why; no buttons."""
     title = f"Version {history.release.version}: {str(history.release.state).replace('_', ' ')}"
     return {
-        "text": mrkdwn(f"{title}. {told}", SECTION),
+        "text": mrkdwn(f"{title}. {outcome}", SECTION),
         "blocks": [
             header(f":white_check_mark: {title}"),
-            section(f"*Came to*\n{mrkdwn(told, SECTION - 100)}"),
+            section(f"*Came to*\n{mrkdwn(outcome, SECTION - 100)}"),
             *_decided(history.release),
-            *_told(history, review_report, links),
+            *_blocks(history, review_report, links),
         ],
     }
 
@@ -95,13 +97,13 @@ def _decided(release: Release) -> Iterator[Body]:
         yield section(f"*Decided by*\n{mrkdwn(who, 500)}")
 
 
-def reason_view(asked: DecisionButtons) -> Body:
-    """The dialog that asks why a version is rejected."""
+def reason_view(pressed: DecisionButtons) -> Body:
+    """Return the dialog for the reason of a rejection."""
     return {
         "type": "modal",
         "callback_id": REASON_VIEW,
-        "private_metadata": asked.text,
-        "title": {"type": "plain_text", "text": f"Reject version {asked.version}"},
+        "private_metadata": pressed.text,
+        "title": {"type": "plain_text", "text": f"Reject version {pressed.version}"},
         "submit": {"type": "plain_text", "text": "Reject"},
         "blocks": [
             {
@@ -120,7 +122,7 @@ def reason_view(asked: DecisionButtons) -> Body:
 
 
 def personal_link_message(release: Release, reviewer: str) -> Body:
-    """What a reviewer gets as a direct message: a link that is theirs alone and works once, still to be made.
+    """Return the direct message to a reviewer: a personal link that works once, still to be made.
 
     The link proves who follows it, so it is made when the message is sent (`with_signed_link`) and stored nowhere.
     """
@@ -129,13 +131,13 @@ def personal_link_message(release: Release, reviewer: str) -> Body:
 
 
 def with_signed_link(body: Mapping[str, Any], url: str) -> Body:
-    """The message with the link that it asks for."""
+    """Return the message with its link filled in."""
     sent = {name: value for name, value in body.items() if name != LINK}
     link = secret_link(url, "Look and decide")
     return {**sent, "text": f"{body['text']} {link} (this link is yours alone and works once)."}
 
 
-def _told(history: ReleaseHistory, review_report: ReviewReport | None, links: LinkPolicy) -> Iterator[Body]:
+def _blocks(history: ReleaseHistory, review_report: ReviewReport | None, links: LinkPolicy) -> Iterator[Body]:
     release = history.release
     yield from fields(list(_facts(history)), 1500)
     for name, lines in (
@@ -148,7 +150,7 @@ def _told(history: ReleaseHistory, review_report: ReviewReport | None, links: Li
         if lines:
             yield section(f"*{name}*\n{bullets(lines, SECTION - 100, each=300, most=MOST_LINES)}")
     places = {
-        "The whole reviewer's pack": page_address(release, links),
+        "The whole review report": page_address(release, links),
         "The version in the registry": registry_address(release, links),
     }
     shown = [marked_up(slack_link(Link(text=name, url=address))) for name, address in places.items() if address]
@@ -179,10 +181,10 @@ def _metrics(history: ReleaseHistory, review_report: ReviewReport | None) -> Ite
     intervals = review_report.intervals if review_report else {}
     for name in sorted(candidate, key=reading_order):
         known = intervals.get(name)
-        told = _figure(candidate[name], known.candidate if known else None)
+        figure = _figure(candidate[name], known.candidate if known else None)
         beside = _figure(champion.get(name), known.champion if known else None)
-        if told:
-            yield f"{name.replace('_', ' ')}: {told}, " + (f"champion {beside}" if beside else "no champion beside")
+        if figure:
+            yield f"{name.replace('_', ' ')}: {figure}, " + (f"champion {beside}" if beside else "no champion beside")
 
 
 def _figure(value: float | None, interval: Interval | None) -> str:

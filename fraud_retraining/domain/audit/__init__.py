@@ -1,4 +1,4 @@
-"""What an auditor reads and what is kept for them: histories, periods, replays of the record, retention, archives.
+"""Audit: histories of versions, reports of periods, replay of the release states, retention, archives.
 
 Not here: the database (`adapters/ledger`), pages (`adapters/pages`) and the commands (`commands/audit.py`).
 """

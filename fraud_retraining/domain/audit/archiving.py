@@ -23,7 +23,7 @@ LIVE = OPEN | {ReleaseState.PROMOTING, ReleaseState.PROMOTED}
 
 
 class Archived(Value):
-    """What `history_archived` says: which rows went, where to, and what the releases among them had come to."""
+    """Payload of `history_archived`: which rows were moved out, where to, and the last states of their releases."""
 
     first: int = Field(description="First row that went.")
     through: Head = Field(description="Last row that went; the chain goes on from it.")
@@ -38,23 +38,23 @@ class Archived(Value):
 
 
 def archived(rows: Iterable[Row]) -> Archived | None:
-    """The newest archiving that the rows tell of.
+    """Return the newest archiving among the rows.
 
-    A row whose content does not give its hash tells nothing, nor does one that took younger rows than it ever may.
+    A row whose content does not give its hash does not count, nor does one that moved younger rows than permitted.
     """
-    told = [found for row in sorted(rows) if (found := _told(row)) is not None]
-    return told[-1] if told else None
+    valid = [found for row in sorted(rows) if (found := _archived(row)) is not None]
+    return valid[-1] if valid else None
 
 
-def _told(row: Row) -> Archived | None:
+def _archived(row: Row) -> Archived | None:
     if row.kind != EventKind.HISTORY_ARCHIVED or row.hash != row_hash(row):
         return None
     event = Event.of(row)
     try:
-        told = Archived.model_validate(event.payload)
+        found = Archived.model_validate(event.payload)
     except ValidationError:
         return None
-    return told if told.newest < cut_off(event.at, told.retention_days) else None
+    return found if found.newest < cut_off(event.at, found.retention_days) else None
 
 
 def release_key(model: str, version: int) -> str:
@@ -64,8 +64,8 @@ def release_key(model: str, version: int) -> str:
 
 def release_digest(row: Mapping[str, Any]) -> str:
     """Digest of a release's row; fields that are not set do not count, so that a later schema may add some."""
-    told = canonical_json({name: value for name, value in row.items() if value not in (None, "")})
-    return sha256(told.encode()).hexdigest()
+    text = canonical_json({name: value for name, value in row.items() if value not in (None, "")})
+    return sha256(text.encode()).hexdigest()
 
 
 def cut_off(now: datetime, retention_days: int) -> datetime:
@@ -74,7 +74,7 @@ def cut_off(now: datetime, retention_days: int) -> datetime:
 
 
 def live(releases: Iterable[Release]) -> list[Release]:
-    """Releases whose whole story stays, however old: those that are open, that serve, or that served just before."""
+    """Return releases whose whole history stays at any age: open ones, champions, and the champions before these."""
     known = list(releases)
     serving = [release for release in known if release.state in LIVE]
     before = {(release.model, release.champion_before) for release in serving}
@@ -82,7 +82,7 @@ def live(releases: Iterable[Release]) -> list[Release]:
 
 
 def standing_pauses(events: Iterable[Event]) -> list[int]:
-    """The rows that began a pause which nobody has ended: they stay, or what was paused would go on by itself."""
+    """Return the rows that began a pause which is still in force: they stay, or automation would resume by itself."""
     began: dict[tuple[str, str | None], int] = {}
     for event in sorted(events, key=lambda event: event.seq):
         if event.kind == EventKind.AUTOMATION_RESUMED:

@@ -1,10 +1,10 @@
-"""The story of one version, from the record alone: why it was made, from what, how it was judged, who let it serve.
+"""History of one version, from the ledger alone: trigger, data, verdict, decisions and service.
 
 Here: reading the events about a version in their order, and what follows from them. Not here: finding the events
 (`services/release_history.py`) and showing the history (`commands/implementation/audit_tables.py`,
 `adapters/pages/html.py`, `domain/review/model_card.py`).
 
-What the record does not say is None, never a guess: a version of an older ledger has a shorter story.
+What the ledger does not say is None, never a guess: a version of an older ledger has a shorter history.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -31,7 +31,7 @@ LIBRARIES_SHOWN = 3
 
 
 class Step(Value):
-    """Something that happened to the version: what, when, by whom, by which way, and why."""
+    """One event of the version: what, when, by whom, through which channel, and why."""
 
     seq: int
     at: datetime
@@ -42,7 +42,7 @@ class Step(Value):
 
 
 class RequestRecord(Value):
-    """Why and by whom the retrain was asked for."""
+    """Recorded request for the retrain: trigger, reason and requester."""
 
     trigger: str
     reason: str
@@ -65,7 +65,7 @@ class Change(Value):
 
 
 class Libraries(Value):
-    """By which libraries the version was made, against those of the champion."""
+    """Libraries that made the version, compared with those of the champion."""
 
     compared: bool = Field(description="Whether the record says by what the champion was made.")
     moved: tuple[Change, ...] = Field((), description="Packages of another version, those that fit and score first.")
@@ -73,7 +73,7 @@ class Libraries(Value):
 
 
 class ReleaseHistory(Value):
-    """Everything that the record says about one version."""
+    """Everything that the ledger says about one version. `audit show --json` prints it: field names are a contract."""
 
     release: Release
     asked: RequestRecord | None
@@ -81,7 +81,7 @@ class ReleaseHistory(Value):
     model: TrainedModel | None
     making: Making | None
     evaluation: Evaluation | None
-    steps: tuple[Step, ...] = Field(description="Its release's moves, refused answers included, oldest first.")
+    steps: tuple[Step, ...] = Field(description="Moves of its release, refused decisions included, oldest first.")
     decision: Step | None = Field(description="The approval or rejection that counted.")
     replaced: int | None = Field(description="Champion that it took the place of; none if there was none.")
     served: tuple[tuple[datetime, datetime | None], ...] = Field((), description="From when to when it was champion.")
@@ -98,7 +98,7 @@ class ReleaseHistory(Value):
 
     @property
     def gates(self) -> tuple[GateResult, ...]:
-        """What every gate said."""
+        """Result of every gate."""
         return self.evaluation.verdict.gates if self.evaluation else ()
 
     @property
@@ -111,19 +111,19 @@ class ReleaseHistory(Value):
 
     @property
     def live(self) -> bool:
-        """Whether it serves, as far as the ledger knows."""
+        """Whether it serves, by the ledger."""
         return self.release.state is ReleaseState.PROMOTED
 
 
 def build_release_history(
     release: Release, events: Iterable[Event], champion_trained: Event | None, configurations: Iterable[Event]
 ) -> ReleaseHistory:
-    """The story of a release.
+    """Return the history of a release.
 
     Args:
-        release: as it stands.
+        release: its present state.
         events: every event about its fingerprint, its version or its as-of day.
-        champion_trained: the event of the training of the champion it was judged against, if there was one.
+        champion_trained: the training event of the champion that it was compared with, if there was one.
         configurations: every event about settings and environment.
     """
     own = sorted((event for event in events if _about(release, event)), key=lambda event: event.seq)
@@ -137,7 +137,7 @@ def build_release_history(
     configured = list(configurations)
     return ReleaseHistory(
         release=release,
-        asked=_asked(own, trained),
+        asked=_request(own, trained),
         window=window,
         model=model,
         making=_making(trained),
@@ -175,8 +175,8 @@ def _model(trained: Event | None) -> TrainedModel | None:
 
 
 def _making(trained: Event | None) -> Making | None:
-    told = trained.payload.get("making") if trained else None
-    return Making.model_validate(told) if told else None
+    making = trained.payload.get("making") if trained else None
+    return Making.model_validate(making) if making else None
 
 
 def _window(events: Sequence[Event], trained: Event | None) -> TrainingWindow | None:
@@ -185,12 +185,12 @@ def _window(events: Sequence[Event], trained: Event | None) -> TrainingWindow | 
     return TrainingWindow.model_validate(built.payload) if built else None
 
 
-def _asked(events: Sequence[Event], trained: Event | None) -> RequestRecord | None:
-    """The last request before it was trained; of a run that nobody recorded, what the training itself says."""
-    asked = _last(events, K.RETRAIN_REQUESTED, trained)
-    if asked is not None:
-        told = {name: str(asked.payload.get(name, "")) for name in ("trigger", "reason")}
-        return RequestRecord(**told, by=asked.actor, via=asked.channel, at=asked.at)
+def _request(events: Sequence[Event], trained: Event | None) -> RequestRecord | None:
+    """The last request before it was trained; of a run without a recorded request, the training event."""
+    request = _last(events, K.RETRAIN_REQUESTED, trained)
+    if request is not None:
+        given = {name: str(request.payload.get(name, "")) for name in ("trigger", "reason")}
+        return RequestRecord(**given, by=request.actor, via=request.channel, at=request.at)
     making = _making(trained)
     if trained is None or making is None:
         return None
@@ -242,7 +242,7 @@ def _words(event: Event, version: int) -> tuple[str, str]:
 
 
 def _named(version: object) -> str:
-    return "nobody" if version is None else f"version {version}"
+    return "no version" if version is None else f"version {version}"
 
 
 def _decision(events: Sequence[Event]) -> Step | None:
@@ -294,24 +294,24 @@ def _rewritten(events: Sequence[Event]) -> tuple[str, ...]:
 
 
 def _alerts(release: Release, events: Iterable[Event]) -> Iterator[Step]:
-    """What people were told about its as-of day or about itself."""
+    """Notices about its as-of day or about itself."""
     for event in events:
         meant = event.as_of == release.as_of or event.payload.get("version") == release.version
         if event.kind in (K.NOTICE_OPENED, K.NOTICE_RESOLVED, K.RETRAIN_FAILED) and meant:
             subject = f": {event.subject}" if event.subject else ""
-            yield _step(event, f"{str(event.kind).replace('_', ' ')}{subject}", _told(event.payload))
+            yield _step(event, f"{str(event.kind).replace('_', ' ')}{subject}", _headline(event.payload))
 
 
-def _told(payload: Mapping[str, Any]) -> str:
-    """The sentence of a payload that says most."""
+def _headline(payload: Mapping[str, Any]) -> str:
+    """The most informative sentence of a payload."""
     return next((str(payload[key]) for key in ("title", "what", "summary", "why") if payload.get(key)), "")
 
 
 def _inputs_changed(before: TrainedModel | None, after: TrainedModel | None) -> tuple[str, ...]:
     if before is None or after is None:
         return ()
-    told = changes(before.determined_by, after.determined_by)
-    return tuple(one for one in told if not one.startswith(("day ", "as of ", "roles of ")))
+    found = changes(before.determined_by, after.determined_by)
+    return tuple(one for one in found if not one.startswith(("day ", "as of ", "roles of ")))
 
 
 def _changed(before: Event | None, after: Event | None, configurations: Sequence[Event]) -> tuple[Change, ...]:
@@ -361,12 +361,14 @@ def _in_force(configurations: Iterable[Event], subject: str, seq: int) -> Mappin
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
-    """Every value that is another one, by its dotted name, in the order of the names.
+    """Return every value that differs, by its dotted name, in the order of the names.
 
     Packages are compared only where both sides name them: an older record has their digest alone.
     """
     apart = {PACKAGES} if (PACKAGES in before) is not (PACKAGES in after) else set()
-    old, new = (dict(_flat({name: told for name, told in one.items() if name not in apart})) for one in (before, after))
+    old, new = (
+        dict(_flat({name: value for name, value in one.items() if name not in apart})) for one in (before, after)
+    )
     return [
         Change(what=name, before=_shown(old, name), after=_shown(new, name))
         for name in sorted({*old, *new})
@@ -435,10 +437,10 @@ def _standing(history: ReleaseHistory) -> str:
     since = f"{history.served[-1][0]:%Y-%m-%d %H:%M} UTC" if history.served else ""
     if history.live:
         return f"Version {release.version} serves since {since}."
-    told = str(release.state).replace("_", " ")
+    state = str(release.state).replace("_", " ")
     at = f"{release.moved_at:%Y-%m-%d %H:%M} UTC"
     reason = f": {release.reason}" if release.reason else ""
-    return f"Version {release.version} does not serve: {told} by {release.moved_by} at {at}{reason}."
+    return f"Version {release.version} does not serve: {state} by {release.moved_by} at {at}{reason}."
 
 
 def _judged(history: ReleaseHistory) -> str:
@@ -450,13 +452,13 @@ def _judged(history: ReleaseHistory) -> str:
     left = f"; {skipped} did not apply" if skipped else ""
     against = history.evaluation.champion_version
     beside = f" beside version {against}" if against is not None else " with no champion beside it"
-    asked = f" A human had to decide: {history.release.needs_human}." if history.release.needs_human else ""
-    return f"It was judged{beside} and passed {passed} of {len(gates)} gates{left}.{asked}"
+    human = f" A human had to decide: {history.release.needs_human}." if history.release.needs_human else ""
+    return f"It was judged{beside} and passed {passed} of {len(gates)} gates{left}.{human}"
 
 
 def _let(history: ReleaseHistory) -> str:
     if history.decision is None:
-        return "Nobody has decided about it." if not history.served else "It was made champion by hand."
+        return "There is no decision about it." if not history.served else "It was made champion by hand."
     decision = history.decision
     reason = f": {decision.reason}" if decision.reason else ", without a reason"
     took = f" It took the place of {_named(history.replaced)}." if history.served else ""

@@ -1,4 +1,4 @@
-"""What happened in a period: retrains, decisions, promotions, alerts, and what was configured otherwise.
+"""Report of a period: retrains, decisions, promotions, alerts, and changes of settings.
 
 Here: reading it off the events of the period. Not here: finding and showing them (`adapters/pages/html.py`).
 """
@@ -31,11 +31,11 @@ class Period(Value):
 
 
 def summary(period: Period, events: Sequence[Event]) -> str:
-    """The period in a sentence."""
+    """Return the period in a sentence."""
     counts = {kind: sum(event.kind == kind for event in events) for kind in K}
     decided = [event.payload.get("to") for event in events if event.kind == K.RELEASE_MOVED]
     return (
-        f"From {period.first} to {period.last}: {counts[K.RETRAIN_REQUESTED]} retrains asked for, "
+        f"From {period.first} to {period.last}: {counts[K.RETRAIN_REQUESTED]} retrains requested, "
         f"{counts[K.MODEL_TRAINED]} models trained, {counts[K.VERSION_REGISTERED]} versions registered, "
         f"{decided.count(S.APPROVED)} approved, {decided.count(S.REJECTED)} rejected, {decided.count(S.EXPIRED)} "
         f"expired, {counts[K.FLOOR_EXCEPTED]} exceptions from floors, {counts[K.PROMOTION_DONE]} promotions, "
@@ -56,34 +56,34 @@ def grids(events: Sequence[Event], before: Mapping[str, Mapping[str, Any]]) -> t
 
 
 def retrains_grid(events: Sequence[Event]) -> Grid:
-    """Every retrain that was asked for, and what it came to."""
+    """Every requested retrain and its result."""
     columns = ("at (UTC)", "as of", "trigger", "reason", "by", "version", "average precision", "champion's", "came to")
-    asked = [event for event in events if event.kind == K.RETRAIN_REQUESTED]
-    rows = (_retrain(event, list(_until_next(event, events))) for event in asked)
+    requests = [event for event in events if event.kind == K.RETRAIN_REQUESTED]
+    rows = (_retrain(event, list(_until_next(event, events))) for event in requests)
     return grid("retrains", "Retrains", columns, rows)
 
 
-def _until_next(asked: Event, events: Iterable[Event]) -> Iterator[Event]:
-    """What happened to the as-of day until it was asked for again."""
+def _until_next(request: Event, events: Iterable[Event]) -> Iterator[Event]:
+    """Events of the as-of day until the next request for it."""
     for event in events:
-        if event.seq <= asked.seq or event.as_of != asked.as_of:
+        if event.seq <= request.seq or event.as_of != request.as_of:
             continue
         if event.kind == K.RETRAIN_REQUESTED:
             return
         yield event
 
 
-def _retrain(asked: Event, followed: Sequence[Event]) -> tuple[Cell, ...]:
+def _retrain(request: Event, followed: Sequence[Event]) -> tuple[Cell, ...]:
     judged = next((event for event in followed if event.kind == K.MODEL_EVALUATED), None)
     evaluation = Evaluation.model_validate(judged.payload) if judged else None
     evidence = evaluation.evidence if evaluation else None
     version = next((event.version for event in followed if event.version is not None), None)
     return (
-        _at(asked),
-        str(asked.as_of or NONE),
-        str(asked.payload.get("trigger", NONE)),
-        str(asked.payload.get("reason", "")),
-        f"{asked.actor} ({asked.channel})",
+        _at(request),
+        str(request.as_of or NONE),
+        str(request.payload.get("trigger", NONE)),
+        str(request.payload.get("reason", "")),
+        f"{request.actor} ({request.channel})",
         version if version is not None else NONE,
         number(evidence.beside.values.get("average_precision") if evidence else None),
         number(evidence.champion.values.get("average_precision") if evidence and evidence.champion else None),
@@ -105,7 +105,7 @@ def _came_to(followed: Sequence[Event], evaluation: Evaluation | None) -> str:
 
 
 def decisions_grid(events: Sequence[Event]) -> Grid:
-    """Every answer, the refused ones too."""
+    """Every decision, the refused ones too."""
     rows = (
         (
             _at(event),
@@ -156,11 +156,11 @@ def _promotion(event: Event) -> tuple[Cell, ...] | None:
 
 
 def _named(version: object) -> str:
-    return "nobody" if version is None else f"version {version}"
+    return "no version" if version is None else f"version {version}"
 
 
 def alerts_grid(events: Sequence[Event]) -> Grid:
-    """What people were told, and what failed."""
+    """Notices and failures."""
     kinds = (K.NOTICE_OPENED, K.NOTICE_RESOLVED, K.RETRAIN_FAILED, K.INGEST_FAILED, *PAUSING, K.SMOKE_TESTED)
     return _plain_grid("alerts", "Alerts and failures", events, kinds)
 

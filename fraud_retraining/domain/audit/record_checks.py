@@ -1,4 +1,4 @@
-"""What is acted on, held against what the chain of events says.
+"""Comparison of stored state with the chain of events.
 
 Here: a release's working row against its last event, a version of the registry against what was recorded of it, and the
 refusal where they differ. Not here: whether the chain is whole (`domain/ledger/events.py`), whether its moves are legal
@@ -24,7 +24,7 @@ RESTORE = (
 
 
 def record_altered(problems: Sequence[str]) -> RecordAltered:
-    """The refusal to act on a record that was changed."""
+    """Return the refusal to act on an altered record."""
     return RecordAltered(
         "The record of decisions was changed; nothing is promoted, compared or scored by it.",
         culprits=problems,
@@ -35,7 +35,7 @@ def record_altered(problems: Sequence[str]) -> RecordAltered:
 def recorded_releases(
     rows: Mapping[int, Row], stored: Iterable[Mapping[str, Any]], archived: Mapping[str, str]
 ) -> list[Release]:
-    """The releases of one model as their last events have them.
+    """Return the releases of one model as their last events have them.
 
     Args:
         rows: the last row of the chain about each version.
@@ -45,7 +45,7 @@ def recorded_releases(
     Raises:
         RecordAltered: names every release whose working row is another one, or that only one of them knows.
     """
-    events = {version: _told(row) for version, row in rows.items()}
+    events = {version: _release_in(row) for version, row in rows.items()}
     known = {row["version"]: row for row in stored}
     releases: dict[int, Release] = {}
     problems: list[str] = []
@@ -63,7 +63,7 @@ def recorded_releases(
 def row_difference(
     stored: Mapping[str, Any] | None, recorded: Release | None, archived: Mapping[str, str]
 ) -> str | None:
-    """In what a release's working row is not what the chain says, as a clause; None where they agree."""
+    """Return how a release's working row differs from the chain, as a clause; None where they agree."""
     if stored is None:
         assert recorded is not None
         return f"release {recorded.model} version {recorded.version} is in the chain but not in the table of releases"
@@ -77,8 +77,8 @@ def row_difference(
     except ValidationError as error:
         return f"{named}: its row is no release ({', '.join(str(one['loc'][0]) for one in error.errors())})"
     names = sorted(name for name in Release.model_fields if getattr(row, name) != getattr(recorded, name))
-    told = "; ".join(f"{name} is {_short(row, name)}, recorded {_short(recorded, name)}" for name in names)
-    return f"{named}: {', '.join(names)} differ from its last event ({told})" if names else None
+    differences = "; ".join(f"{name} is {_short(row, name)}, recorded {_short(recorded, name)}" for name in names)
+    return f"{named}: {', '.join(names)} differ from its last event ({differences})" if names else None
 
 
 def _short(release: Release, name: str) -> str:
@@ -91,22 +91,22 @@ def _row_of(row: Row | None) -> str:
     return f", row {row.seq}" if row is not None else ""
 
 
-def _told(row: Row) -> Release:
-    """The release that a row of the chain tells of.
+def _release_in(row: Row) -> Release:
+    """The release in the payload of a row of the chain.
 
     Raises:
-        RecordAltered: its content does not give its hash, or it tells of none.
+        RecordAltered: its content does not give its hash, or it holds none.
     """
     if row.hash != row_hash(row):
         raise record_altered([f"row {row.seq} is not what was written: its content does not give its hash"])
     try:
         return Release.model_validate(json.loads(row.payload)["release"])
     except (ValidationError, ValueError, KeyError, TypeError) as error:
-        raise record_altered([f"row {row.seq} tells of no release: {str(error)[:200]}"]) from error
+        raise record_altered([f"row {row.seq} holds no release: {str(error)[:200]}"]) from error
 
 
 def require_recorded(what: str, found: Mapping[str, object], recorded: Mapping[str, object]) -> None:
-    """Refuse a version of the registry that does not say of itself what the chain says of it.
+    """Refuse a version of the registry whose tags differ from the chain.
 
     Raises:
         RecordAltered: names every tag that differs.

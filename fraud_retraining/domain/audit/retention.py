@@ -2,7 +2,7 @@
 
 Here: the policy and the rule. Not here: deleting (`adapters/mlflow/registry.py`).
 
-What an audit needs stays whatever the numbers say: every version with its run, its documents and its tags, and what
+What an audit needs always stays: every version with its run, its documents and its tags, and what
 the ledger remembers. What goes is the model file of a candidate that can never serve any more, and the run of a
 retrain that came to no version. What may still be served or rolled back to is not touched, nor is what the ledger does
 not know.

@@ -1,11 +1,11 @@
-"""The releases as their events made them: the state machine, run again over the chain.
+"""Replay of the ledger: the state machine of releases, run again over the chain of events.
 
 Here: one event after the other gives the next state of its release, by the rules of `domain/releases/lifecycle.py`, and
-is refused where the release that it tells of is not that state. Not here: whether the rows of the chain are the ones
+is refused where the release in its payload is not that state. Not here: whether the rows of the chain are the ones
 that were written (`domain/ledger/events.py`), and where they are kept (`adapters/ledger/ledger.py`).
 
-A row of the table of releases, a tag in MLflow or a snapshot in an event is thus never believed for itself: it has to
-be what the moves before it come to, each made by whom the event names.
+A row of the table of releases, a tag in MLflow or a snapshot in an event is thus never trusted by itself: it must be
+the result of the moves before it, each made by the actor that its event names.
 """
 
 import json
@@ -53,7 +53,7 @@ class ReleaseReplay:
     """The releases of every model after the events that were taken so far, in order.
 
     `incomplete` says that the first rows of the chain were archived and are not at hand: then the first event about a
-    release is believed about what was before it, because nothing is left to hold it against.
+    release is trusted about the state before it, because nothing is left to compare it with.
     """
 
     def __init__(self, *, incomplete: bool = False) -> None:
@@ -64,7 +64,7 @@ class ReleaseReplay:
         self._excepted: set[tuple[str, int | None, str]] = set()
 
     def take(self, row: Row) -> str | None:
-        """The next event; gives why it is no legal move, None where it is one or is about no release."""
+        """Apply the next event; return why it is no legal move, None if it is legal or about no release."""
         if row.kind not in REPLAYED:
             return None
         try:
@@ -87,62 +87,62 @@ class ReleaseReplay:
         return [one for one in found if not states or one.state in states]
 
     def _taken(self, row: Row, payload: Mapping[str, Any]) -> None:
-        told = Release.model_validate(payload["release"])
-        _require_same("the event is about another release than it tells of", _about(row), _about(told))
-        key = (told.model, told.version)
+        recorded = Release.model_validate(payload["release"])
+        _require_same("the event is about another release than its payload", _about(row), _about(recorded))
+        key = (recorded.model, recorded.version)
         if row.kind == EventKind.VERSION_REGISTERED or key in self.releases or not self._incomplete:
-            _require_notice(self._next(row, payload, told), told)
-        self.releases[key] = told
-        self._require_one_of(told)
+            _require_result(self._next(row, payload, recorded), recorded)
+        self.releases[key] = recorded
+        self._require_one_of(recorded)
 
-    def _next(self, row: Row, payload: Mapping[str, Any], told: Release) -> Release:
+    def _next(self, row: Row, payload: Mapping[str, Any], recorded: Release) -> Release:
         if row.kind == EventKind.VERSION_REGISTERED:
-            return self._registered(row, told)
-        before = self.releases.get((told.model, told.version))
+            return self._registered(row, recorded)
+        before = self.releases.get((recorded.model, recorded.version))
         if before is None:
-            raise NotAMove(f"version {told.version} was never registered")
-        moved = Moved(by=row.actor, via=row.channel, at=datetime.fromisoformat(row.at), reason=told.reason)
+            raise NotAMove(f"version {recorded.version} was never registered")
+        moved = Moved(by=row.actor, via=row.channel, at=datetime.fromisoformat(row.at), reason=recorded.reason)
         match row.kind:
             case EventKind.RELEASE_MOVED:
-                return self._moved(row, payload, before, told, moved)
+                return self._moved(row, payload, before, recorded, moved)
             case EventKind.APPROVAL_RECORDED:
                 return _approved_first(payload, before, moved)
             case EventKind.PROMOTION_INTENDED:
                 return self._intended(row, payload, before)
         return self._ended(row, payload, before, moved)
 
-    def _registered(self, row: Row, told: Release) -> Release:
-        if (told.model, told.version) in self.releases:
-            raise NotAMove(f"version {told.version} was registered before")
-        if any(told.fingerprint == other.fingerprint for other in self.of_model(told.model)):
-            raise NotAMove(f"the fingerprint of version {told.version} is another version's")
+    def _registered(self, row: Row, recorded: Release) -> Release:
+        if (recorded.model, recorded.version) in self.releases:
+            raise NotAMove(f"version {recorded.version} was registered before")
+        if any(recorded.fingerprint == other.fingerprint for other in self.of_model(recorded.model)):
+            raise NotAMove(f"the fingerprint of version {recorded.version} is another version's")
         at = datetime.fromisoformat(row.at)
-        fixed = told.model_dump(include=_SET_AT_REGISTRATION)
+        fixed = recorded.model_dump(include=_SET_AT_REGISTRATION)
         return Release(**fixed, state=S.REGISTERED, opened_at=at, moved_at=at, moved_by=row.actor)
 
-    def _moved(self, row: Row, payload: Mapping[str, Any], before: Release, told: Release, moved: Moved) -> Release:
+    def _moved(self, row: Row, payload: Mapping[str, Any], before: Release, recorded: Release, moved: Moved) -> Release:
         said = (payload["from"], payload["to"], payload["reason"])
-        _require_same("the move is not the one that it says", said, (before.state, told.state, told.reason))
-        if told.state is S.PROMOTED:
+        _require_same("the move is not the one that it says", said, (before.state, recorded.state, recorded.reason))
+        if recorded.state is S.PROMOTED:
             self._require_by_hand(row)
             return adopt(before, moved)
         if before.state is S.PROMOTED:
-            return _replaced(before, told.state, moved)
-        if told.state is S.AWAITING_APPROVAL:
-            return _asked(before, told, moved)
-        if told.state in (S.APPROVED, S.REJECTED):
-            _require_decided(payload, told.state, moved)
-            self._require_excepted(row, told)
-        return move(before, told.state, moved)
+            return _replaced(before, recorded.state, moved)
+        if recorded.state is S.AWAITING_APPROVAL:
+            return _awaiting(before, recorded, moved)
+        if recorded.state in (S.APPROVED, S.REJECTED):
+            _require_decided(payload, recorded.state, moved)
+            self._require_excepted(row, recorded)
+        return move(before, recorded.state, moved)
 
     def _require_by_hand(self, row: Row) -> None:
         if self._by_hand.get(row.model) != (row.txn, row.version):
-            raise NotAMove(f"version {row.version} became champion without a promotion, nor did anybody move the alias")
+            raise NotAMove(f"version {row.version} became champion without a promotion, and no person moved the alias")
 
-    def _require_excepted(self, row: Row, told: Release) -> None:
-        """Who lets a version serve whose verdict did not pass says so in an event of its own."""
+    def _require_excepted(self, row: Row, recorded: Release) -> None:
+        """An approval of a version whose verdict did not pass needs an event that records the exception."""
         made = (row.txn, row.version, row.actor) in self._excepted
-        if told.state is S.APPROVED and not told.verdict_passed and not made:
+        if recorded.state is S.APPROVED and not recorded.verdict_passed and not made:
             raise NotAMove(
                 f"version {row.version} was approved though its gates did not pass, and no exception was made"
             )
@@ -171,13 +171,15 @@ class ReleaseReplay:
             raise NotAMove(f"a promotion that came to {payload['outcome']} is not {row.kind}")
         return end_promotion(before, intent, outcome, moved).model_copy(update={"reason": moved.reason})
 
-    def _require_one_of(self, told: Release) -> None:
+    def _require_one_of(self, recorded: Release) -> None:
         """At most one champion and one promotion a model."""
-        if told.state not in (S.PROMOTED, S.PROMOTING):
+        if recorded.state not in (S.PROMOTED, S.PROMOTING):
             return
-        others = [one.version for one in self.of_model(told.model, told.state) if one.version != told.version]
+        others = [
+            one.version for one in self.of_model(recorded.model, recorded.state) if one.version != recorded.version
+        ]
         if others:
-            raise NotAMove(f"version {others[0]} is {told.state} too")
+            raise NotAMove(f"version {others[0]} is {recorded.state} too")
 
 
 _SET_AT_REGISTRATION = set(Release.model_fields) - {
@@ -221,14 +223,14 @@ def _approved_first(payload: Mapping[str, Any], before: Release, moved: Moved) -
     return before.model_copy(update={"first_approval_by": moved.by})
 
 
-def _asked(before: Release, told: Release, moved: Moved) -> Release:
-    if told.deadline is None or told.deadline < moved.at:
-        raise NotAMove(f"version {told.version} waits without a deadline that lies ahead")
-    return request_approval(before, 1, moved).model_copy(update={"deadline": told.deadline})
+def _awaiting(before: Release, recorded: Release, moved: Moved) -> Release:
+    if recorded.deadline is None or recorded.deadline < moved.at:
+        raise NotAMove(f"version {recorded.version} waits without a deadline that lies ahead")
+    return request_approval(before, 1, moved).model_copy(update={"deadline": recorded.deadline})
 
 
 def _replaced(champion: Release, to: ReleaseState, moved: Moved) -> Release:
-    """The champion that a promotion, a rollback or somebody's hand took the alias from, or that cannot serve."""
+    """The champion that lost the alias to a promotion, a rollback or a person, or that cannot serve."""
     if to is S.ROLLED_BACK:
         return clear_champion(champion, moved)
     if to is not S.SUPERSEDED:
@@ -237,7 +239,7 @@ def _replaced(champion: Release, to: ReleaseState, moved: Moved) -> Release:
 
 
 def _require_decided(payload: Mapping[str, Any], to: ReleaseState, moved: Moved) -> None:
-    """A decision is that of a person who is named with how they proved it, or an approval by the policy."""
+    """A decision is that of a person who is named with how they proved it, or an approval by the settings."""
     if to is S.APPROVED and moved.by == POLICY and "identity" not in payload:
         return
     _require_identity(payload, moved)
@@ -246,18 +248,20 @@ def _require_decided(payload: Mapping[str, Any], to: ReleaseState, moved: Moved)
 def _require_identity(payload: Mapping[str, Any], moved: Moved) -> None:
     identity = payload.get("identity")
     if not identity:
-        raise NotAMove(f"{moved.by} decided, but no answer of theirs is recorded")
+        raise NotAMove(f"{moved.by} decided, but no decision of theirs is recorded")
     if identity["name"] != moved.by or not moved.via.endswith(f", {identity['how']}"):
         raise NotAMove(
-            f"the answer of {identity['name']} ({identity['how']}) is recorded as {moved.by}'s ({moved.via})"
+            f"the decision of {identity['name']} ({identity['how']}) is recorded as {moved.by}'s ({moved.via})"
         )
 
 
-def _require_notice(expected: Release, told: Release) -> None:
-    names = [name for name in Release.model_fields if getattr(expected, name) != getattr(told, name)]
+def _require_result(expected: Release, recorded: Release) -> None:
+    names = [name for name in Release.model_fields if getattr(expected, name) != getattr(recorded, name)]
     if names:
-        differing = "; ".join(f"{name} is {getattr(told, name)}, not {getattr(expected, name)}" for name in names)
-        raise NotAMove(f"what it says of version {told.version} does not follow from the moves before it: {differing}")
+        differing = "; ".join(f"{name} is {getattr(recorded, name)}, not {getattr(expected, name)}" for name in names)
+        raise NotAMove(
+            f"what it says of version {recorded.version} does not follow from the moves before it: {differing}"
+        )
 
 
 def _require_same(why: str, found: object, expected: object) -> None:

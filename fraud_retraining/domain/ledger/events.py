@@ -1,4 +1,4 @@
-"""What the ledger remembers: kinds of events, their canonical text, and the chain of hashes that binds them.
+"""Events of the ledger: their kinds, canonical text, and the chain of hashes that binds them.
 
 Here: how a row is encoded and hashed, and how a chain is verified. Not here: where rows are kept
 (`adapters/ledger/ledger.py`) and what may happen to a release (`domain/releases/lifecycle.py`).
@@ -23,7 +23,7 @@ NO_HASH = "0" * 64
 
 
 class EventKind(StrEnum):
-    """Everything that is worth remembering for years."""
+    """Kinds of events. The values are stored and never change."""
 
     RETRAIN_DECIDED = "retrain_decided"
     RETRAIN_REQUESTED = "retrain_requested"
@@ -75,7 +75,7 @@ RELEASE_KINDS = frozenset(
         EventKind.APPROVAL_RECORDED,
     }
 )
-"""Events that tell a release as it then was, under `release` in their payload."""
+"""Kinds of events that hold the release as it then was, under `release` in their payload."""
 
 
 class Row(NamedTuple):
@@ -118,7 +118,7 @@ class Event(Value):
 
     @classmethod
     def of(cls, row: Row) -> Self:
-        """The event that a stored row tells."""
+        """Return the event of a stored row."""
         values = {name: value for name, value in row._asdict().items() if name in cls.model_fields}
         return cls(**{**values, "payload": json.loads(row.payload)})
 
@@ -194,7 +194,12 @@ def _plain_field(name: str, value: Any) -> Any:
 
 
 def canonical_json(value: Any) -> str:
-    """One text for one plain value: sorted keys, no blanks, ASCII."""
+    """Return the one text of a plain value: sorted keys, no blanks, ASCII.
+
+    Examples:
+        >>> canonical_json({"b": 1, "a": [True, None]})
+        '{"a":[true,null],"b":1}'
+    """
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 

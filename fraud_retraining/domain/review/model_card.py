@@ -155,7 +155,7 @@ def lineage(history: ReleaseHistory) -> Iterator[tuple[str, str]]:
         yield "installed", made_by.installed_digest
     if history.model is not None:
         yield "MLflow run", history.model.run_id
-    yield "replaced", f"version {history.replaced}" if history.replaced is not None else "nobody"
+    yield "replaced", f"version {history.replaced}" if history.replaced is not None else "no version"
 
 
 def approvals(history: ReleaseHistory) -> Iterator[str]:

@@ -206,17 +206,17 @@ class TestPeriod:
             ["approved", "alice"], ["approved", "bob"], ["rejected", "alice"],
         ]  # fmt: skip
         assert [cells[1:4] for cells in read.cells if len(cells) == 7 and "version" in cells[1]] == [
-            ["version 1", "nobody", "promotion"],
+            ["version 1", "no version", "promotion"],
             ["version 2", "version 1", "promotion"],
             ["version 1", "version 2", "rollback"],
         ]
         assert ["settings: gates.alert_budget", "10", "20"] in [cells[2:] for cells in read.cells]
-        assert "4 retrains asked for, 4 models trained, 4 versions registered, 2 approved, 1 rejected" in read.text
+        assert "4 retrains requested, 4 models trained, 4 versions registered, 2 approved, 1 rejected" in read.text
 
     def test_an_empty_period_is_a_page_too(self):
         span = Period(first=date(2020, 1, 1), last=date(2020, 1, 2))
         exported = Exported(at=AT, head=NOTHING, chain_ok=True)
-        assert "0 retrains asked for" in Read(period_html("m", span, [], {}, exported)).text
+        assert "0 retrains requested" in Read(period_html("m", span, [], {}, exported)).text
 
 
 def test_a_version_without_a_pack_says_so(place: tuple[Ledger, Store]):
