@@ -71,7 +71,12 @@ from fraud_retraining.orchestration.state.inventory import (
     DAY_ASSETS,
     Inventory,
 )
-from fraud_retraining.orchestration.state.readiness import days_behind, days_of_window, first_trainable, unbroken
+from fraud_retraining.orchestration.state.readiness import (
+    contiguous_ranges,
+    days_behind,
+    days_of_window,
+    first_trainable,
+)
 from fraud_retraining.orchestration.tags import days_of_tags, trigger_of
 from fraud_retraining.services.delivery import drain
 from fraud_retraining.settings import Settings
@@ -204,7 +209,7 @@ class Pipeline:
                 remedy="name days that are there, or correct lake.uri; a day lies under year=YYYY/month=MM/day=DD/.",
             )
         runs, refused = [], []
-        for run in unbroken(arrived):
+        for run in contiguous_ranges(arrived):
             try:
                 runs.append(self._run_days(run))
             except DataInvalid as error:
@@ -351,17 +356,17 @@ class Pipeline:
             DataInvalid: names every day that was refused; all others stand.
         """
         refused: list[DataInvalid] = []
-        for days in unbroken(self._stale_days(arrived)):
+        for days in contiguous_ranges(self._stale_days(arrived)):
             refused += self._attempt(days, [TRANSACTIONS, ENTITY_DAYS])
         # A run of days stops at its first refused day; the days beside it get a second run.
         bad = _blamed(refused)
-        for days in unbroken(day for day in self._stale_days(arrived) if bad and day not in bad):
+        for days in contiguous_ranges(day for day in self._stale_days(arrived) if bad and day not in bad):
             refused += self._attempt(days, [TRANSACTIONS, ENTITY_DAYS])
         inventory = Inventory(self.store, self.settings, arrived, made=(FEATURES,))
         problems = inventory.unchecked(arrived)
         if refused or problems:
             raise _together(refused, problems, inventory.unfit(arrived))
-        for days in unbroken(inventory.stale_features(featured)):
+        for days in contiguous_ranges(inventory.stale_features(featured)):
             self._run_days(days, [FEATURES])
 
     def _others(self, standing: dict[date, DayFiles]) -> list[DataInvalid]:

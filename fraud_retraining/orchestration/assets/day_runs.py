@@ -98,7 +98,7 @@ class _Made:
     metadata: dict[date, dict[str, Any]] = field(default_factory=dict)
 
 
-def materialize_makeable(
+def materialize_assets(
     context: dg.AssetExecutionContext, makers: Mapping[str, Maker], progress: Progress
 ) -> Iterator[dg.MaterializeResult]:
     """Materializes several assets of one step, in order; for some days there may be nothing to make.

@@ -59,7 +59,7 @@ from fraud_retraining.domain.training.scoring import FittedModel
 from fraud_retraining.domain.values.digests import digest, table_digest
 from fraud_retraining.domain.values.errors import DataInvalid
 from fraud_retraining.orchestration import drift_rendering
-from fraud_retraining.orchestration.assets.day_runs import Maker, materialize_makeable
+from fraud_retraining.orchestration.assets.day_runs import Maker, materialize_assets
 from fraud_retraining.orchestration.names import (
     FEATURES,
     TRANSACTIONS,
@@ -122,7 +122,7 @@ def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
             PERFORMANCE: Maker(monitor.performance, _performance_metadata),
         }
         wanted = {asset: maker for asset, maker in makers.items() if dg.AssetKey(asset) in context.selected_asset_keys}
-        yield from materialize_makeable(context, wanted, resources.progress)
+        yield from materialize_assets(context, wanted, resources.progress)
 
     return [monitoring]
 

@@ -36,7 +36,7 @@ from fraud_retraining.orchestration.names import (
 from fraud_retraining.orchestration.runs.requests import record_decision
 from fraud_retraining.orchestration.state.first_days import remember_first_day
 from fraud_retraining.orchestration.state.monitoring import MonitoringState, ServedBy, former_champions, serving
-from fraud_retraining.orchestration.state.readiness import Readiness, Work, unbroken
+from fraud_retraining.orchestration.state.readiness import Readiness, Work, contiguous_ranges
 from fraud_retraining.orchestration.state.sources import Sources
 from fraud_retraining.orchestration.state.trigger_inputs import (
     RETRAINING,
@@ -103,7 +103,7 @@ def monitor_next(sources: Sources, instance: dg.DagsterInstance) -> TickResult:
     due = MonitoringState(sources.settings, sources.lake, sources.store, served_by, watched).due()
     if not due:
         return dg.SkipReason(f"every ingested day up to {latest} is watched, as far as labels have matured")
-    days = next(unbroken(due))
+    days = next(contiguous_ranges(due))
     inputs = digest([champion.fingerprint, {day.isoformat(): due[day] for day in days}])
     tried = instance.get_run_records(dg.RunsFilter(job_name=MONITOR, tags={INPUTS_TAG: inputs}))
     if tried and (wait := _wait(tried[0], len(tried))):

@@ -86,10 +86,10 @@ def days_behind(settings: Settings, days: Iterable[date]) -> list[date]:
     return sorted(wanted | {earlier for day in wanted for earlier in lookback(settings.feature_plan, day)})
 
 
-def unbroken(days: Iterable[date], longest: int | None = None) -> Iterator[DayRange]:
+def contiguous_ranges(days: Iterable[date], longest: int | None = None) -> Iterator[DayRange]:
     """Ranges of days without a gap, of at most `longest` days each.
 
-    >>> [str(days.end) for days in unbroken([date(2024, 3, 1), date(2024, 3, 2), date(2024, 3, 5)])]
+    >>> [str(days.end) for days in contiguous_ranges([date(2024, 3, 1), date(2024, 3, 2), date(2024, 3, 5)])]
     ['2024-03-02', '2024-03-05']
     """
     ordered = sorted(days)
@@ -178,7 +178,7 @@ class Readiness:
         alone.listing = self.listing
         alone.reach_back_to(ingested)
         days = days_of_window(self._settings, ingested)
-        return None if alone._hindrance(ingested, days) or alone._stale_behind(days) else ingested
+        return None if alone._blocking_reason(ingested, days) or alone._stale_behind(days) else ingested
 
     @cached_property
     def inventory(self) -> Inventory:
@@ -221,29 +221,29 @@ class Readiness:
         """
         for as_of in sorted(as_of_days):
             missing = self._missing_features(as_of)
-            for days in unbroken(missing, DAYS_IN_ONE_RUN):
+            for days in contiguous_ranges(missing, DAYS_IN_ONE_RUN):
                 return self._work(days, (FEATURES,))
         if self.stale:
-            days = next(unbroken(self.stale, DAYS_IN_ONE_RUN))
+            days = next(contiguous_ranges(self.stale, DAYS_IN_ONE_RUN))
             # Features in the same run only if no other day is pending: they may look back on it.
             alone = set(self.stale) <= set(days) and not self.refused
             wanted = alone and set(days) <= set(self.featured)
             return self._work(days, (TRANSACTIONS, ENTITY_DAYS, *((FEATURES,) if wanted else ())))
-        for days in unbroken(self.stale_features, DAYS_IN_ONE_RUN):
+        for days in contiguous_ranges(self.stale_features, DAYS_IN_ONE_RUN):
             return self._work(days, (FEATURES,))
         return None
 
     def _missing_features(self, as_of: date) -> list[date]:
         """Days of a window whose features have to be made, if nothing else of the window is missing."""
         days = days_of_window(self._settings, as_of)
-        if self._hindrance(as_of, days) is not None or self._stale_behind(days):
+        if self._blocking_reason(as_of, days) is not None or self._stale_behind(days):
             return []
         return [day for day in days.needed if day in self.stale_features]
 
     def of(self, as_of: date) -> Ready | NotReady:
         """Whether the window of an as-of day can be built."""
         days = days_of_window(self._settings, as_of)
-        why = self._hindrance(as_of, days)
+        why = self._blocking_reason(as_of, days)
         if why is not None:
             return NotReady(as_of=as_of, why=why)
         pending = self._pending(days)
@@ -265,7 +265,7 @@ class Readiness:
             inputs=digest([versions, assets, self.inventory.recipes.every(), self._settings.validation]),
         )
 
-    def _hindrance(self, as_of: date, days: WindowDays) -> str | None:
+    def _blocking_reason(self, as_of: date, days: WindowDays) -> str | None:
         if as_of not in self.arrived:
             return f"{as_of} has not arrived"
         behind = [day for day in days_behind(self._settings, days.needed) if day in self.arrived]

@@ -11,7 +11,7 @@ import pytest
 from fraud_retraining.adapters.storage.locations import FolderLocation
 from fraud_retraining.adapters.storage.store import Partition, Store
 from fraud_retraining.domain.values.errors import DataInvalid
-from fraud_retraining.orchestration.assets.day_runs import DayWork, Maker, materialize_days, materialize_makeable
+from fraud_retraining.orchestration.assets.day_runs import DayWork, Maker, materialize_assets, materialize_days
 from fraud_retraining.orchestration.names import RANGE_END, RANGE_START
 from fraud_retraining.orchestration.partitions import BACKFILL_DAYS_IN_ONE_RUN, day_partitions
 from fraud_retraining.orchestration.runs.progress import LogProgress
@@ -97,7 +97,7 @@ def test_a_day_with_nothing_to_make_is_an_observation_and_no_error(store: Store,
         specs=[dg.AssetSpec(ASSET, skippable=True)], partitions_def=DAYS, backfill_policy=BACKFILL_DAYS_IN_ONE_RUN
     )
     def monitored(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
-        yield from materialize_makeable(context, {ASSET: Maker(make, lambda partition: {})}, LogProgress())
+        yield from materialize_assets(context, {ASSET: Maker(make, lambda partition: {})}, LogProgress())
 
     assert run(monitored, instance, THIRD).success
     assert reported(instance) == {str(FIRST): "d1", str(THIRD): "d3"}

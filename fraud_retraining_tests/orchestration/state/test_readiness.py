@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from fraud_retraining.domain.values.errors import SettingsError
 from fraud_retraining.orchestration.state.readiness import (
+    contiguous_ranges,
     days_behind,
     days_of_window,
     first_trainable,
-    unbroken,
 )
 from fraud_retraining.settings import Settings
 
@@ -22,14 +22,14 @@ some_days = st.sets(st.integers(0, 60)).map(lambda numbers: {FIRST + timedelta(d
 
 @given(some_days, st.one_of(st.none(), st.integers(1, 10)))
 def test_ranges_cover_every_day_once_in_order_and_none_is_too_long(days: set[date], longest: int | None) -> None:
-    ranges = list(unbroken(days, longest))
+    ranges = list(contiguous_ranges(days, longest))
     assert [day for one in ranges for day in one] == sorted(days)
     assert all(longest is None or len(one) <= longest for one in ranges)
 
 
 @given(some_days)
 def test_two_ranges_are_never_neighbours_unless_one_was_full(days: set[date]) -> None:
-    ranges = list(unbroken(days))
+    ranges = list(contiguous_ranges(days))
     assert all(later.start > earlier.end + timedelta(days=1) for earlier, later in pairwise(ranges))
 
 
