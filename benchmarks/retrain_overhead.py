@@ -135,7 +135,7 @@ def _pipeline() -> Any:
 
 def _prepare(options: argparse.Namespace) -> dict[str, float]:
     """Every day ingested and featurized, and a champion of a short window as of two days earlier."""
-    from fraud_retraining.domain.retraining.triggers import Trigger
+    from fraud_retraining.domain.retraining.triggers.values import Trigger
     from fraud_retraining.domain.values.days import DayRange
 
     watch, pipeline = Stopwatch(), _pipeline()
@@ -146,7 +146,7 @@ def _prepare(options: argparse.Namespace) -> dict[str, float]:
 
 
 def _ours(options: argparse.Namespace) -> dict[str, float]:
-    from fraud_retraining.domain.retraining.triggers import Trigger
+    from fraud_retraining.domain.retraining.triggers.values import Trigger
 
     for library in LIBRARIES:
         importlib.import_module(library)

@@ -145,7 +145,7 @@ def _parsed(outcome: dict[str, Any]) -> Life:
 
 def _lived(options: argparse.Namespace) -> dict[str, Any]:
     """A first champion, then day after day what automation makes of it; as plain values."""
-    from fraud_retraining.domain.retraining.triggers import Trigger
+    from fraud_retraining.domain.retraining.triggers.values import Trigger
     from fraud_retraining.simulation import SimulationPolicy, Simulator
 
     logging.disable(logging.CRITICAL)

@@ -220,7 +220,7 @@ def _retrain(options: argparse.Namespace) -> dict[str, Any]:
 
 def _retrained(as_of: date) -> dict[str, Any]:
     from fraud_retraining.commands.implementation.pipeline import Pipeline
-    from fraud_retraining.domain.retraining.triggers import Trigger
+    from fraud_retraining.domain.retraining.triggers.values import Trigger
     from fraud_retraining.orchestration.runs.progress import LogProgress
     from fraud_retraining.settings import load_settings
 

@@ -170,15 +170,15 @@ def test_what_happened_to_releases_is_reported_exactly_once(settings: Settings) 
     record, tick = Record(settings.home / LEDGER), release_tick(settings)
     record.keep()
     tick()
-    whole = record.told()
+    whole = record.reported()
     assert ("release 3 waiting", 1, 0) in whole["notices"], "its request lost its buttons"
     assert ("champion artifact", 1, 1) in whole["notices"], "the last alarm is open"
     tick()
-    assert record.told() == whole, "a cursor that was lost sends nothing twice"
+    assert record.reported() == whole, "a cursor that was lost sends nothing twice"
 
     for nth in deaths(record.from_here(tick)):
         tick()
-        assert record.told() == whole, f"killed at write {nth}"
+        assert record.reported() == whole, f"killed at write {nth}"
 
 
 @dg.op
@@ -224,11 +224,11 @@ def test_a_run_whose_process_is_gone_is_failed_and_reported_exactly_once(setting
     record.keep()
     dead = DeadRun(settings, record)
     dead.begin()()
-    whole = record.told()
+    whole = record.reported()
     assert sum(whole["notices"].values()) == 2, "the dead run, and the pause"
     for nth in deaths(dead.begin):
         dead.tick()
-        assert record.told() == whole, f"killed at write {nth}"
+        assert record.reported() == whole, f"killed at write {nth}"
         assert [run.status for run in dead.instance.get_runs()] == [dg.DagsterRunStatus.FAILURE]
 
 
@@ -304,17 +304,17 @@ def require_requested_once(job: str, ask: Ask, look: Ask | None = None) -> None:
     record, again = Record(automation.settings.home / LEDGER), look or ask
     record.keep()
     wanted = requested_run(ask(automation))
-    whole = record.told()
+    whole = record.reported()
     assert requested_run(again(automation)) == wanted, "a request without a run is made again"
-    assert record.told() == whole
+    assert record.reported() == whole
     for nth in deaths(record.from_here(lambda: ask(automation))):
         assert requested_run(again(automation)) == wanted, f"killed at write {nth}"
-        assert record.told() == whole, f"killed at write {nth}"
+        assert record.reported() == whole, f"killed at write {nth}"
     if wanted is not None:
         job_def = automation.definitions.resolve_job_def(job)
         run = automation.instance.create_run_for_job(job_def, status=dg.DagsterRunStatus.STARTED, tags=dict(wanted[2]))
         assert requested_run(again(automation)) is None, "a run that is under way is requested once"
-        assert record.told() == whole
+        assert record.reported() == whole
         automation.instance.delete_run(run.run_id)
     automation.instance.dispose()
 
@@ -474,7 +474,7 @@ class Minded:
         """
         versions = self._world.registry.versions()
         candidate = self._world.registry.candidate()
-        reported = self._record.told()
+        reported = self._record.reported()
         events = Counter(
             (kind, version) for kind, _, version in reported["events"].elements() if kind not in BEGUN_AGAIN
         )

@@ -6,7 +6,7 @@ import dagster as dg
 import pytest
 
 from fraud_retraining.domain.data.day_checks import DAY_CHECKS
-from fraud_retraining.orchestration.checks.data_checks import DAYS_TOLD_APART
+from fraud_retraining.orchestration.checks.data_checks import DAYS_REPORTED_SINGLY
 from fraud_retraining.orchestration.instance import open_instance
 from fraud_retraining_tests.support.command_line import run
 from fraud_retraining_tests.support.places import START, Place
@@ -46,9 +46,9 @@ def test_a_range_of_one_day_shows_its_results_too(place: Place) -> None:
 
 @pytest.mark.slow
 def test_of_a_long_range_the_last_day_and_those_that_did_not_pass_show_it(place: Place) -> None:
-    before, bad, last = (START + timedelta(days=DAYS_TOLD_APART + n) for n in (0, 1, 2))
+    before, bad, last = (START + timedelta(days=DAYS_REPORTED_SINGLY + n) for n in (0, 1, 2))
     place.write_day(bad, place.read_day(bad).slice(0, 10))
-    assert ingest(DAYS_TOLD_APART + 3) == 3
+    assert ingest(DAYS_REPORTED_SINGLY + 3) == 3
     assert reported("row_count") == {before: True, bad: False, last: True}, (
         "the days around the bad one stand as two ranges"
     )
