@@ -1,4 +1,4 @@
-"""The command line as a user meets it: answers, exit codes, messages, and a champion that no failure touches."""
+"""The command line as a user sees it: answers, exit codes, messages, and a champion that no failure touches."""
 
 import inspect
 import json
@@ -112,8 +112,8 @@ class TestRetrain:
         assert [gate["name"] for gate in one["gates"] if not gate["passed"]][:1] == ["average_precision_floor"]
         judged = ledger().verdict(ledger().release_by_version(one["model_version"]))
         assert (judged.champion_version, judged.newer_champion) == (1, 2)
-        reported = [event.kind for event in ledger().events() if event.seq > events]
-        assert not {EventKind.RETRAIN_FAILED, EventKind.NOTICE_OPENED} & set(reported)
+        kinds = [event.kind for event in ledger().events() if event.seq > events]
+        assert not {EventKind.RETRAIN_FAILED, EventKind.NOTICE_OPENED} & set(kinds)
         assert champion() == before
 
     def test_a_candidate_below_a_floor_is_refused_with_every_number(self, home: Place) -> None:
@@ -224,10 +224,10 @@ def test_an_ingest_names_the_days_that_cannot_be_read_beside_those_that_fail_a_c
     place.write_day(other, place.read_day(other).slice(0, 20))
     code, answer, _ = run("ingest", "--from", str(START), "--to", str(other + timedelta(days=1)))
     assert code == 3
-    reported = answer["error"]["culprits"]
-    assert any(str(USED) in line and "TX_AMOUNT" in line for line in reported), reported
-    assert any(str(other) in line and "row_count" in line for line in reported), reported
-    assert not any("gave no result" in line for line in reported)
+    culprits = answer["error"]["culprits"]
+    assert any(str(USED) in line and "TX_AMOUNT" in line for line in culprits), culprits
+    assert any(str(other) in line and "row_count" in line for line in culprits), culprits
+    assert not any("gave no result" in line for line in culprits)
 
 
 @pytest.mark.slow
@@ -256,9 +256,9 @@ def test_bad_input_is_refused_by_name_and_touches_no_champion(case: str, home: P
     before = champion()
     spoil(home)
     got, answer, _ = retrain()
-    reported = json.dumps(answer)
-    assert got == code, reported
-    assert culprit in reported, reported
+    text = json.dumps(answer)
+    assert got == code, text
+    assert culprit in text, text
     if code == 3:
         assert answer["status"] == "data_invalid"
         assert answer["model_version"] is None
@@ -328,7 +328,7 @@ class TestUsage:
         assert (code, answer["status"], answer["as_of"]) == (3, "data_invalid", None)
 
     @pytest.mark.parametrize("arguments", [("retrain", "--as-of", "yesterday"), ("approve",), ("frobnicate",)])
-    def test_a_usage_error_is_reported_as_json_too(self, arguments: tuple[str, ...]) -> None:
+    def test_a_usage_error_is_json_too(self, arguments: tuple[str, ...]) -> None:
         code, answer, _ = run(*arguments)
         assert (code, answer["error"]["kind"], answer["error"]["exit_code"]) == (2, "UsageError", 2)
         assert arguments[-1] in answer["error"]["message"] or "version" in answer["error"]["message"]
@@ -345,18 +345,18 @@ class TestUsage:
 
 
 class TestForPeople:
-    def test_the_version_is_shown(self) -> None:
-        reported = CliRunner().invoke(cli.app, ["--version"])
-        assert (reported.exit_code, reported.stdout.split()) == (0, ["fraud-retraining", version("fraud-retraining")])
+    def test_the_version_is_printed(self) -> None:
+        result = CliRunner().invoke(cli.app, ["--version"])
+        assert (result.exit_code, result.stdout.split()) == (0, ["fraud-retraining", version("fraud-retraining")])
 
     def test_shells_complete_commands(self) -> None:
-        requested = {
+        environment = {
             "_FRAUD_RETRAINING_COMPLETE": "complete_bash",
             "COMP_WORDS": "fraud-retraining re",
             "COMP_CWORD": "1",
         }
-        reported = CliRunner().invoke(cli.app, [], env=requested, prog_name="fraud-retraining")
-        assert reported.stdout.split() == ["retrain", "reject", "retire-champion", "resume"]
+        result = CliRunner().invoke(cli.app, [], env=environment, prog_name="fraud-retraining")
+        assert result.stdout.split() == ["retrain", "reject", "retire-champion", "resume"]
 
 
 def test_help_loads_no_heavy_library() -> None:

@@ -1,4 +1,4 @@
-"""The settings: every setting has a default, and all problems are refused in one message."""
+"""The settings: every key has a default, and one error lists everything that is refused."""
 
 from pathlib import Path
 from typing import Any
@@ -88,21 +88,21 @@ def test_a_window_without_a_strategy_is_rolling(monkeypatch: pytest.MonkeyPatch)
 def test_every_problem_is_in_one_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FRAUD_RETRAINING_LAEK__URI", "typo")
     error = refused(tmp_path, {"windw": {}, "holdout": {"days": 0}, "model": {"params": {"depth": 3}}})
-    reported = "\n".join(error.culprits)
+    text = "\n".join(error.culprits)
     assert len(error.culprits) == 4
     for culprit in ("FRAUD_RETRAINING_LAEK__URI", "windw: no such key", "holdout.days", "no parameter depth"):
-        assert culprit in reported
+        assert culprit in text
 
 
-def test_a_contradiction_is_reported_beside_what_is_wrong_by_itself(tmp_path: Path) -> None:
+def test_values_that_conflict_are_listed_beside_those_that_are_invalid(tmp_path: Path) -> None:
     values = {"windw": {}, "holdout": {"days": 0}, "gates": {"alert_entity": "card"}, "entities": {"x": {"col": "X"}}}
-    reported = "\n".join(refused(tmp_path, {**values, "features": {"numeric": ["A", "A"]}}).culprits)
+    text = "\n".join(refused(tmp_path, {**values, "features": {"numeric": ["A", "A"]}}).culprits)
     for culprit in ("windw: no such key", "holdout.days", "entities.x.column"):
-        assert culprit in reported
-    assert "alert_entity" not in reported, "the entities are not known, so nothing can be said about references to them"
-    reported = "\n".join(refused(tmp_path, {"windw": {}, "features": {"numeric": ["A", "A"]}}).culprits)
-    assert "windw: no such key" in reported
-    assert "column A is named twice" in reported
+        assert culprit in text
+    assert "alert_entity" not in text, "the entities are not known, so nothing can be said about references to them"
+    text = "\n".join(refused(tmp_path, {"windw": {}, "features": {"numeric": ["A", "A"]}}).culprits)
+    assert "windw: no such key" in text
+    assert "column A is named twice" in text
 
 
 EMAIL = {

@@ -42,9 +42,9 @@ def run(*arguments: str) -> tuple[int, str, str]:
 
 
 def test_a_list_without_events_says_so():
-    told = Console(file=StringIO())
-    print_events([], told)
-    assert told.file.getvalue() == "The ledger has no such event.\n"  # type: ignore[attr-defined]
+    console = Console(file=StringIO())
+    print_events([], console)
+    assert console.file.getvalue() == "The ledger has no such event.\n"  # type: ignore[attr-defined]
 
 
 def answer(*arguments: str) -> tuple[int, dict[str, Any]]:
@@ -71,7 +71,7 @@ class TestShow:
     def test_one_screen_answers_why_a_version_is_live(self, life: Ledger):
         code, out, _ = run("audit", "show", "2")
         assert code == 0
-        told = " ".join(out.split())
+        text = " ".join(out.split())
         as_of = FIRST + timedelta(days=2)
         for expected in (
             "It was judged beside version 1 and passed 7 of 7 gates; 1 did not apply.",
@@ -86,7 +86,7 @@ class TestShow:
             "replaced version 1",
             "rolled back alice (command line) alerts doubled",
         ):
-            assert expected in told, f"{expected!r} is not in\n{out}"
+            assert expected in text, f"{expected!r} is not in\n{out}"
         assert len(out.splitlines()) <= 60, "it is one screen"
 
     @pytest.mark.parametrize("columns", [60, 80, 120])
@@ -102,23 +102,23 @@ class TestShow:
         assert "\x1b" not in out
         assert "[bold]loud[/bold]" in out
 
-    def test_programs_get_the_whole_story(self, life: Ledger):
+    def test_programs_get_the_whole_history(self, life: Ledger):
         code, history = answer("audit", "show", "2")
         assert code == 0
         assert history["window"] == window(FIRST + timedelta(days=2)).model_dump(mode="json")
         assert history["decision"]["reason"] == HOSTILE
         assert len(history["data_digest"]) == 64
 
-    def test_a_pack_that_was_changed_is_told_and_takes_nothing_from_the_record(self, life: Ledger):
+    def test_a_review_report_that_was_changed_is_reported_and_leaves_the_record_whole(self, life: Ledger):
         fingerprint = life.release_by_version(2).fingerprint
         open_store(load_settings()).write_document("review_pack", fingerprint, b"{}")
         code, out, err = run("audit", "show", "2")
         assert code == 0 and "passed 7 of 7 gates" in out
         assert "is not the one that was recorded" in err
 
-    def test_a_version_that_nobody_knows(self, life: Ledger):
-        code, told = answer("audit", "show", "41")
-        assert (code, told["error"]["exit_code"]) == (5, 5)
+    def test_a_version_that_does_not_exist(self, life: Ledger):
+        code, result = answer("audit", "show", "41")
+        assert (code, result["error"]["exit_code"]) == (5, 5)
 
 
 class TestVerify:
@@ -128,8 +128,8 @@ class TestVerify:
         for named in (f"{head.seq}:{head.hash}", str(tmp_path / "out" / "head.json")):
             assert answer("audit", "verify", "--head", named)[0] == 0
         other = f"{head.seq}:{'0' * 64}"
-        code, told = answer("audit", "verify", "--head", other)
-        assert (code, told["ok"], told["first_bad"]) == (1, False, head.seq)
+        code, result = answer("audit", "verify", "--head", other)
+        assert (code, result["ok"], result["first_bad"]) == (1, False, head.seq)
 
     def test_each_way_to_change_the_record_is_named_by_its_row(self, life: Ledger):
         url, rows, head = load_settings().ledger_url, list(life.rows()), life.head()
@@ -167,12 +167,12 @@ class TestVerify:
 class TestExport:
     def test_a_period_and_a_version(self, life: Ledger, tmp_path: Path):
         today = datetime.now(UTC).date()
-        code, told = answer("audit", "export", "--from", str(today), "--to", str(today), "--out", str(tmp_path / "p"))
-        assert (code, told["events"]) == (0, life.head().seq)
+        code, result = answer("audit", "export", "--from", str(today), "--to", str(today), "--out", str(tmp_path / "p"))
+        assert (code, result["events"]) == (0, life.head().seq)
         code, out, _ = run("audit", "export", "--version", "2", "--out", str(tmp_path / "v"))
         assert code == 0 and f"head {life.head().seq}:{life.head().hash}" in out
         page = Read((tmp_path / "v" / "report.html").read_text())
-        assert "img" in page.elements, "the reviewer's pack is in it"
+        assert "img" in page.elements, "the review report is in it"
 
     @pytest.mark.parametrize(
         "arguments",
@@ -191,8 +191,8 @@ class TestExport:
 
 class TestArchive:
     def test_nothing_goes_unless_the_settings_say_so(self, life: Ledger, tmp_path: Path):
-        code, told = answer("audit", "archive", "--out", str(tmp_path / "archive"))
-        assert (code, told["error"]["kind"]) == (2, "SettingsError")
+        code, result = answer("audit", "archive", "--out", str(tmp_path / "archive"))
+        assert (code, result["error"]["kind"]) == (2, "SettingsError")
         assert life.verify().archived == 0
 
     def test_what_is_old_is_moved_out_and_verified_together(
@@ -205,14 +205,14 @@ class TestArchive:
             patch.setitem(statements.CLOCKS, "sqlite", f"SELECT '{then:%Y-%m-%dT%H:%M:%S.000Z}'")
             configured(ledger, {"note": "long ago"})
         folder = str(tmp_path / "archive")
-        code, told = answer("audit", "archive", "--out", folder)
-        assert (code, told["archived"]["first"], told["archived"]["through"]["seq"]) == (0, 1, 2)
+        code, result = answer("audit", "archive", "--out", folder)
+        assert (code, result["archived"]["first"], result["archived"]["through"]["seq"]) == (0, 1, 2)
         assert answer("audit", "archive", "--out", folder) == (0, {"archived": None})
         code, found = answer("audit", "verify")
         assert (code, found["archived"], found["count"]) == (0, 2, 3)
         assert answer("audit", "verify", "--archive", folder)[1]["archived"] == 0
-        code, told = answer("audit", "verify", "--head", f"1:{'0' * 64}")
-        assert (code, "was archived" in told["error"]["message"]) == (2, True)
+        code, result = answer("audit", "verify", "--head", f"1:{'0' * 64}")
+        assert (code, "was archived" in result["error"]["message"]) == (2, True)
 
     def test_less_than_a_year_is_refused(self, home: Place):
         home.configure(ledger={"retention_days": 364})
@@ -220,12 +220,12 @@ class TestArchive:
 
 
 class TestAChangedRecord:
-    def test_rows_of_releases_are_named_and_written_anew_by_somebody(self, life: Ledger):
+    def test_rows_of_releases_are_named_and_written_anew_in_the_name_of_a_user(self, life: Ledger):
         run_sql(life._url, "UPDATE releases SET state = 'approved', decided_by = 'alice' WHERE version = 4")
         code, out, err = run("audit", "verify")
         assert code == 1 and "release fraud_detector version 4: decided_by, state differ from its last event" in err
-        code, told = answer("audit", "verify")
-        assert code == 1 and not told["ok"] and told["releases"]
+        code, result = answer("audit", "verify")
+        assert code == 1 and not result["ok"] and result["releases"]
         code, out, _ = run("audit", "restore", "--by", "alice", "--reason", "edited by hand")
         assert code == 0 and "version 4" in out
         assert life.verify().ok and life.release_by_version(4).state == "awaiting_approval"
@@ -270,8 +270,8 @@ class TestAChangedRecord:
 
 
 def test_a_sqlite_ledger_has_no_roles(life: Ledger):
-    code, told = answer("audit", "grant", "--role", "app")
-    assert (code, "only PostgreSQL knows roles" in told["error"]["message"]) == (2, True)
+    code, result = answer("audit", "grant", "--role", "app")
+    assert (code, "only PostgreSQL knows roles" in result["error"]["message"]) == (2, True)
 
 
 @pytest.mark.slow
@@ -281,8 +281,8 @@ def test_a_retrain_leaves_a_record_a_pack_and_a_card(place: Place, tmp_path: Pat
     assert answer("retrain", "--as-of", str(AS_OF), "--reason", "the first")[1]["status"] == "promoted"
     later = AS_OF + timedelta(days=2)
     place.configure(promotion={"mode": "manual"}, gates={"max_regression": 1.0, "max_unproven_regression": 1.0})
-    code, told = answer("retrain", "--as-of", str(later), "--reason", "for the auditor")
-    assert (code, told["status"]) == (0, "awaiting_approval"), told
+    code, result = answer("retrain", "--as-of", str(later), "--reason", "for the auditor")
+    assert (code, result["status"]) == (0, "awaiting_approval"), result
 
     history = answer("audit", "show", "2")[1]
     assert (history["asked"]["reason"], history["asked"]["via"]) == ("for the auditor", "command line")
@@ -310,7 +310,7 @@ def test_a_retrain_leaves_a_record_a_pack_and_a_card(place: Place, tmp_path: Pat
     names = {one.path for one in registry._client.list_artifacts(run_id)}
     assert {"model_card.html", "review.json", "evaluation.json", "pictures"} <= names
 
-    code, told = answer("audit", "export", "--version", "2", "--out", str(tmp_path / "out"))
+    code, result = answer("audit", "export", "--version", "2", "--out", str(tmp_path / "out"))
     page = Read((tmp_path / "out" / "report.html").read_text())
     assert code == 0 and page.elements.count("img") == 4
     assert "The 20 transactions on which candidate and champion disagree most" in page.text

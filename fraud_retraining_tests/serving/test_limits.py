@@ -1,4 +1,4 @@
-"""What strangers may ask: bodies, heads, connections and time have bounds; every answer is typed and has headers."""
+"""Limits of the web app: bodies, heads, connections and time; every response has a type and the strict headers."""
 
 import asyncio
 import socket

@@ -38,15 +38,15 @@ def refused(site: Site_) -> list[str]:
 def test_a_click_approves_promotes_and_the_message_then_says_who_and_has_no_buttons(site: Site_) -> None:
     site.backend.champion(0)
     waiting = site.backend.waiting(1)
-    site.tell()
-    asked = json.dumps(site.request())
+    site.notify()
+    request = json.dumps(site.request())
     for shown in (f"Version {waiting.version}", "schedule", "average precision: 0.7000", "passed", "Decide before"):
-        assert shown in asked
+        assert shown in request
     began = time.monotonic()
     assert site.click("approve").status_code == 200
     assert time.monotonic() - began < 3, "Slack waits three seconds"
     site.settled(waiting, "promoted")
-    site.tell()
+    site.notify()
     message = site.request()
     assert not [block for block in message["blocks"] if block["type"] == "actions"]
     assert "anna" in json.dumps(message["blocks"])
@@ -59,7 +59,7 @@ def test_a_click_approves_promotes_and_the_message_then_says_who_and_has_no_butt
 
 def test_a_rejection_asks_for_the_reason_first(site: Site_) -> None:
     waiting = site.backend.waiting(0)
-    site.tell()
+    site.notify()
     value = site.button("reject")
     assert site.click("reject").status_code == 200
     deadline = time.monotonic() + 20
@@ -72,13 +72,13 @@ def test_a_rejection_asks_for_the_reason_first(site: Site_) -> None:
     site.settled(waiting, "rejected")
     release = site.backend.ledger.release_by_version(waiting.version)
     assert (release.reason, release.decided_by) == ("scores jump on new merchants", "anna")
-    site.tell()
+    site.notify()
     assert any("was rejected by anna" in text for text in site.slack.thread(site.request()))
 
 
-def test_of_two_clicks_the_first_wins_and_the_other_is_told(site: Site_) -> None:
+def test_of_two_clicks_the_first_wins_and_the_other_user_gets_a_message(site: Site_) -> None:
     waiting = site.backend.waiting(0)
-    site.tell()
+    site.notify()
     value = site.button("approve")
     answers: list[int] = []
 
@@ -94,7 +94,7 @@ def test_of_two_clicks_the_first_wins_and_the_other_is_told(site: Site_) -> None
     site.settled(waiting, "promoted")
     deadline = time.monotonic() + 60
     while not any("That was not done" in text for user in (ANNA, BERT) for text in site.slack.direct(user)):
-        assert time.monotonic() < deadline, "the second was told nothing"
+        assert time.monotonic() < deadline, "the second user got no message"
         time.sleep(0.1)
     release = site.backend.ledger.release_by_version(waiting.version)
     loser = BERT if release.decided_by == "anna" else ANNA
@@ -104,21 +104,21 @@ def test_of_two_clicks_the_first_wins_and_the_other_is_told(site: Site_) -> None
 
 def test_a_replayed_click_changes_nothing(site: Site_) -> None:
     waiting = site.backend.waiting(0)
-    site.tell()
+    site.notify()
     value = site.button("approve")
     site.click("approve")
     site.settled(waiting, "promoted")
     before = site.backend.ledger.release_by_version(waiting.version)
     assert site.click("approve", BERT, value=value).status_code == 200
-    assert "anna" in site.told_no(BERT)
+    assert "anna" in site.refusal_sent_to(BERT)
     assert site.backend.ledger.release_by_version(waiting.version) == before
 
 
 def test_a_request_is_bound_to_its_artifact(site: Site_) -> None:
     waiting = site.backend.waiting(0)
-    site.tell()
+    site.notify()
     site.click("approve", value=f"{waiting.version}:{'0' * 64}")
-    assert "is not the model that was shown" in site.told_no(ANNA)
+    assert "is not the model that was shown" in site.refusal_sent_to(ANNA)
     assert site.backend.states()[waiting.version] == "awaiting_approval"
 
 
@@ -146,17 +146,17 @@ def test_what_slack_did_not_sign_now_is_refused_recorded_and_never_an_error(
 
 def test_a_stranger_in_slack_is_refused_and_recorded(site: Site_) -> None:
     waiting = site.backend.waiting(0)
-    site.tell()
+    site.notify()
     assert site.click("approve", EVE).status_code == 403
     assert refused(site) == [EVE]
     assert site.backend.states()[waiting.version] == "awaiting_approval"
 
 
-def test_whoever_asked_for_the_retrain_cannot_approve_it(site: Site_) -> None:
+def test_the_requester_of_the_retrain_cannot_approve_it(site: Site_) -> None:
     waiting = site.backend.waiting(0, trigger="manual", requested_by="anna")
-    site.tell()
+    site.notify()
     site.click("approve")
-    assert "asked for" in site.told_no(ANNA)
+    assert "asked for" in site.refusal_sent_to(ANNA)
     assert site.backend.states()[waiting.version] == "awaiting_approval"
     assert refused(site) == ["anna"]
 
@@ -164,18 +164,18 @@ def test_whoever_asked_for_the_retrain_cannot_approve_it(site: Site_) -> None:
 def test_while_slack_is_down_the_request_waits_and_the_desk_decides(site: Site_) -> None:
     waiting = site.backend.waiting(0)
     site.slack.is_down = True
-    site.tell()
+    site.notify()
     assert site.slack.messages == []
     site.backend.approvals.reject(waiting.version, _anna(), "while Slack was down", channel="command line")
     site.slack.is_down = False
-    site.tell()
+    site.notify()
     assert site.backend.states()[waiting.version] == "rejected"
 
 
-def test_the_same_news_brought_twice_is_told_once(site: Site_) -> None:
+def test_a_notice_that_is_enqueued_twice_is_sent_once(site: Site_) -> None:
     site.backend.waiting(0)
-    site.tell()
-    site.tell()
+    site.notify()
+    site.notify()
     assert len(site.slack.shown(CHANNEL)) == 1
 
 
@@ -189,24 +189,24 @@ def test_mail_and_webhook_hear_of_a_request_in_full_and_of_the_decision(site: Si
     alerts = settings.alerts.model_copy(update=more)
     site.release_notifier._settings = settings.model_copy(update={"alerts": alerts})
     waiting = site.backend.waiting(0)
-    site.tell()
+    site.notify()
     site.give_reason(site.button("reject"), "R&D says *no* to <this>")
     site.settled(waiting, "rejected")
-    site.tell()
+    site.notify()
     lines = [json.loads(line) for line in site.notifier.file.read_text().splitlines()]
     for destination in ("email:m@b.example", "webhook"):
-        asked, decided = [line for line in lines if line["destination"] == destination]
-        assert f"fraud-retraining approve {waiting.version}" in asked["text"]
-        assert (asked["action"], decided["action"]) == ("open", "reply")
+        request, decided = [line for line in lines if line["destination"] == destination]
+        assert f"fraud-retraining approve {waiting.version}" in request["text"]
+        assert (request["action"], decided["action"]) == ("open", "reply")
         assert "was rejected by anna" in decided["text"]
         assert "R&D says *no* to <this>" in decided["text"], "nothing of Slack's escaping is in other messages"
 
 
 def test_each_reviewer_gets_a_link_of_their_own(site: Site_) -> None:
     waiting = site.backend.waiting(0)
-    site.tell()
-    (told,) = site.slack.direct(BERT)
-    token = re.search(r"link=([^|>]+)", told)
+    site.notify()
+    (message,) = site.slack.direct(BERT)
+    token = re.search(r"link=([^|>]+)", message)
     assert token is not None
     link = site.links.read(token[1])
     assert (link.version, link.digest, link.reviewer) == (waiting.version, waiting.artifact_digest, "bert")
@@ -225,8 +225,8 @@ def test_a_signed_link_is_made_when_it_is_sent_and_lies_nowhere(
     assert len(site.slack.shown(CHANNEL)) == 1, "the others do not wait for it"
     later = Outbox(site.outbox._url, model=site.outbox.model, clock=lambda: datetime.now(UTC) + timedelta(hours=1))
     drain(later, site.notifier, site.policy)
-    (told,) = site.slack.direct(BERT)
-    token = re.search(r"link=([^|>]+)", told)
+    (message,) = site.slack.direct(BERT)
+    token = re.search(r"link=([^|>]+)", message)
     assert token is not None
     assert site.links.read(token[1]).version == waiting.version
     stored = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
@@ -265,7 +265,7 @@ def test_the_pages_show_what_waits_and_every_release(site: Site_) -> None:
     assert f"/releases/{waiting.version}" in index.text
     page = site.http.get(f"/releases/{waiting.version}")
     assert "waits for a reviewer" in page.text
-    assert "<form" not in page.text, "nobody is known here"
+    assert "<form" not in page.text, "no user is logged in"
     assert page.headers["content-security-policy"].startswith("default-src 'none'")
     assert site.http.get("/releases/999").status_code == 404
 
@@ -319,9 +319,9 @@ def test_the_login_proxy_decides_from_its_own_page_only(site: Site_) -> None:
     assert site.http.post(url, data=form).status_code == 403
     assert site.http.post(url, data=form, headers=elsewhere).status_code == 403
     assert site.http.post(url, data=form, headers={**here, "X-Login": "mallory"}).status_code == 403
-    untold = site.http.post(url, data={**form, "reason": " \t"}, headers=here)
-    assert untold.status_code == 400
-    assert "without a reason" in untold.text and "<form" in untold.text, "the form comes back"
+    refused = site.http.post(url, data={**form, "reason": " \t"}, headers=here)
+    assert refused.status_code == 400
+    assert "without a reason" in refused.text and "<form" in refused.text, "the form comes back"
     assert site.http.post(url, data=form, headers=here).status_code == 200
     release = site.backend.ledger.release_by_version(waiting.version)
     assert (release.decided_by, release.decided_via, release.reason) == (
@@ -336,7 +336,7 @@ def test_the_login_proxy_decides_from_its_own_page_only(site: Site_) -> None:
     [{}, {"X-Proxy-Secret": "a guess"}, {"X-Proxy-Secret": ""}, {"X-Forwarded-For": "10.0.0.1", "X-Proxy-Secret": "é"}],
     ids=["no secret", "a wrong one", "an empty one", "another address"],
 )
-def test_whoever_reaches_the_port_is_not_the_login_proxy(site: Site_, claimed: dict[str, str]) -> None:
+def test_a_client_of_the_port_is_not_the_login_proxy(site: Site_, claimed: dict[str, str]) -> None:
     waiting = site.backend.waiting(0)
     headers = {"X-Login": "anna", "Origin": str(site.http.base_url).rstrip("/"), **claimed}
     encoded = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]

@@ -41,7 +41,7 @@ def page_of(site: Site_, version: int | None = None, token: str = "") -> str:
 
 
 def choose(phone: Visit, answer: str, reason: str = "") -> None:
-    """Opens the part of the page that asks to confirm an answer."""
+    """Open the part of the page in which a decision is confirmed."""
     phone.page.locator(".choices summary", has_text=answer).tap()
     if reason:
         phone.page.locator(f".{answer.lower()} textarea").fill(reason)

@@ -136,10 +136,10 @@ print(*model.predict(frame)["fraud_probability"])
 assert not [name for name in sys.modules if name.split(".")[0] == "fraud_retraining"]
 """
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    told = subprocess.run(
+    scored = subprocess.run(
         [sys.executable, "-I", "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True
     )
-    assert told.returncode == 0, told.stderr
-    dear, cheap = map(float, told.stdout.split())
+    assert scored.returncode == 0, scored.stderr
+    dear, cheap = map(float, scored.stdout.split())
     assert dear > cheap
     assert registry.download(registry.champion().version)

@@ -31,7 +31,7 @@ CHANNEL = "#ml-alerts"
 
 
 class Reviewed_(NamedTuple):
-    """Versions with a whole history, with the app in front of them."""
+    """A ledger with a history, with the app in front of it."""
 
     address: str
     ledger: Ledger
@@ -59,8 +59,8 @@ class Site_:
     policy: AlertPolicy
     links: ReleaseLinks
 
-    def tell(self) -> None:
-        """What the sensors do every half minute."""
+    def notify(self) -> None:
+        """Do what the sensors do every half minute."""
         watch = self.backend.watch
         watch.check_deadlines()
         for notice in watch.notices_after(0).notices:
@@ -128,8 +128,8 @@ class Site_:
             assert time.monotonic() < deadline, f"it stays {self.backend.states()[release.version]}"
             time.sleep(0.1)
 
-    def told_no(self, user: str) -> str:
-        """Wait until a user was notified that the click did nothing, and return the text."""
+    def refusal_sent_to(self, user: str) -> str:
+        """Wait for the message that the click of a user did nothing, and return it."""
         deadline = time.monotonic() + 60
         while not (found := [text for text in self.slack.direct(user) if "That was not done" in text]):
             assert time.monotonic() < deadline, f"{user} got no message"

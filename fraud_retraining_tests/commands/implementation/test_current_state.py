@@ -1,4 +1,4 @@
-"""What the last retrains came to, as `status` tells it from the ledger."""
+"""Results of the last retrains, as `status` reads them from the ledger."""
 
 from datetime import date
 from pathlib import Path
@@ -11,15 +11,15 @@ from fraud_retraining.domain.ledger.events import EventKind
 FIRST, SECOND = date(2024, 3, 1), date(2024, 3, 2)
 
 
-def told(tmp_path: Path, *events: tuple[EventKind, date, dict[str, str]]) -> list[tuple[date, str]]:
+def results(tmp_path: Path, *events: tuple[EventKind, date, dict[str, str]]) -> list[tuple[date, str]]:
     ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
     for kind, as_of, payload in events:
-        ledger.append(kind, actor="somebody", keys=EventKeys(as_of=as_of), payload=payload)
+        ledger.append(kind, actor="ada", keys=EventKeys(as_of=as_of), payload=payload)
     return [(retrain.as_of, retrain.came_to) for retrain in last_retrains(ledger)]
 
 
-def test_each_retrain_is_told_by_what_was_said_of_its_own_day(tmp_path: Path) -> None:
-    assert told(
+def test_a_retrain_has_the_result_of_its_own_as_of_day(tmp_path: Path) -> None:
+    assert results(
         tmp_path,
         (EventKind.RETRAIN_REQUESTED, SECOND, {"trigger": "backfill"}),
         (EventKind.RETRAIN_REQUESTED, FIRST, {"trigger": "backfill"}),
@@ -29,8 +29,8 @@ def test_each_retrain_is_told_by_what_was_said_of_its_own_day(tmp_path: Path) ->
     ) == [(SECOND, "days cannot be used"), (FIRST, "another retrain is under way")]
 
 
-def test_a_retrain_that_found_its_model_and_one_that_says_nothing_are_told_apart(tmp_path: Path) -> None:
-    assert told(
+def test_a_retrain_without_an_event_of_its_own_has_no_outcome_yet(tmp_path: Path) -> None:
+    assert results(
         tmp_path,
         (EventKind.RETRAIN_REQUESTED, FIRST, {"trigger": "manual"}),
         (EventKind.RETRAIN_FINISHED, FIRST, {"status": "already_trained"}),

@@ -1,4 +1,4 @@
-"""What the demo asks of its lake. Living through it takes minutes: `make demo`."""
+"""The settings of the demo. The whole demo takes minutes: `make demo`."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Decisions on the command line as a reviewer meets them: who they are, what they are told, with which exit code."""
+"""Release decisions on the command line: proof of identity, messages and exit codes."""
 
 import json
 import os
@@ -60,7 +60,7 @@ def approvals(trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def printed(*arguments: str) -> str:
-    """What a person reads."""
+    """The output for people, in one line."""
     result = CliRunner().invoke(app, list(arguments))
     return " ".join((result.stdout + result.stderr).split())
 
@@ -75,9 +75,9 @@ def test_what_waits_is_listed_with_its_numbers_and_its_time(approvals: Console):
     assert 23 * 3600 < waiting["seconds_left"] <= 24 * 3600
     assert waiting["candidate"]["average_precision"] == 0.7
     assert waiting["champion"] is None
-    told = printed("pending")
+    text = printed("pending")
     for part in (f"Version {version} as of 2026-11-01", "hours left", "average_precision", "0.7000"):
-        assert part in told
+        assert part in text
 
 
 def test_a_name_is_enough_where_nothing_better_is_configured_and_the_record_says_so(approvals: Console):
@@ -88,10 +88,10 @@ def test_a_name_is_enough_where_nothing_better_is_configured_and_the_record_says
     assert approvals.backend.serving() == version
 
 
-def test_people_read_who_decided_and_how(approvals: Console):
+def test_the_message_names_who_decided_and_how(approvals: Console):
     version = approvals.backend.waiting(0).version
-    told = printed("approve", str(version), "--by", "alice")
-    assert f"version {version} as of 2026-11-01 is promoted by alice (command line, unverified)" in told
+    text = printed("approve", str(version), "--by", "alice")
+    assert f"version {version} as of 2026-11-01 is promoted by alice (command line, unverified)" in text
 
 
 def test_the_second_answer_leaves_with_5_and_the_name_of_the_first(approvals: Console):
@@ -159,7 +159,7 @@ def test_without_anything_that_says_who_decides_it_is_a_usage_error(approvals: C
     assert (code, answer["error"]["message"]) == (2, "nothing says who decides")
 
 
-def test_ones_own_candidate_is_for_somebody_else(approvals: Console):
+def test_the_requester_cannot_approve_the_candidate(approvals: Console):
     approvals.configure(reviewers=[{"name": "alice", "os_user": account()}, "bob"])
     version = approvals.backend.waiting(0, trigger="manual", requested_by=account()).version
     code, answer, _ = run("approve", str(version))
@@ -176,7 +176,7 @@ def test_ones_own_candidate_is_for_somebody_else(approvals: Console):
         ({"reviewers": [ALICE, {"name": "bob", "os_user": "bdoe"}]}, "needs require_verified: true"),
         ({}, "and 0 can"),
     ],
-    ids=["two names", "one proof", "proofs that are not asked for", "anybody"],
+    ids=["two names", "one proof", "proofs that are not required", "no reviewers"],
 )
 def test_two_names_are_not_two_people(approvals: Console, promotion: dict[str, Any], said: str):
     approvals.configure(two_person=True, **promotion)
@@ -185,7 +185,7 @@ def test_two_names_are_not_two_people(approvals: Console, promotion: dict[str, A
     assert any(said in culprit for culprit in answer["error"]["culprits"]), answer
 
 
-def test_two_people_have_to_say_yes(approvals: Console, monkeypatch: pytest.MonkeyPatch):
+def test_two_different_reviewers_have_to_approve(approvals: Console, monkeypatch: pytest.MonkeyPatch):
     bob = {"name": "bob", "os_user": account()}
     approvals.configure(reviewers=[ALICE, bob], two_person=True, require_verified=True)
     version = approvals.backend.waiting(0).version
@@ -215,7 +215,7 @@ def test_a_changed_artifact_leaves_with_1_and_the_champion_stays(approvals: Cons
     assert approvals.backend.serving() == champion.version
 
 
-def test_a_rollback_pauses_automatic_promotion_until_somebody_resumes(approvals: Console):
+def test_a_rollback_pauses_automatic_promotion_until_a_user_resumes(approvals: Console):
     first, second = approvals.backend.champion(0), approvals.backend.champion(1)
     assert run("rollback", "--to", "9", "--by", "alice", "--reason", "x")[0] == 5
     code, answer, _ = run("rollback", "--to", str(first.version), "--by", "alice", "--reason", "alerts doubled")
@@ -261,7 +261,7 @@ def test_status_offers_the_way_back_from_a_damaged_champion(approvals: Console):
 
 
 @pytest.mark.slow
-def test_a_token_is_asked_for_at_a_terminal_and_not_shown(approvals: Console):
+def test_a_token_is_typed_at_a_terminal_and_not_shown(approvals: Console):
     approvals.configure(reviewers=[ALICE])
     version = approvals.backend.waiting(0).version
     code, said = _at_a_terminal(["approve", str(version), "--by", "alice"], "Token of alice", TOKEN)
@@ -274,7 +274,7 @@ def _at_a_terminal(arguments: list[str], prompt: str, answer: str, seconds: floa
     """Exit code of a command whose prompt was answered at a terminal, and everything that the terminal showed."""
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "fraud_retraining.cli", *arguments]
-    # a session of its own: the command has no other terminal to ask at than this one
+    # a session of its own: the command has no other terminal than this one
     process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
     os.close(theirs)
     said, answered, deadline = "", False, time.monotonic() + seconds
@@ -292,7 +292,7 @@ def _at_a_terminal(arguments: list[str], prompt: str, answer: str, seconds: floa
 
 
 def _read(terminal: int) -> str | None:
-    """What a terminal shows next, if anything; None once nobody writes to it any more."""
+    """What a terminal shows next, if anything; None once its other end is closed."""
     if not select.select([terminal], [], [], 0.2)[0]:
         return ""
     try:
@@ -337,7 +337,7 @@ def test_a_link_is_printed_alone_and_only_that_it_was_made_is_recorded(
     assert approvals.backend.ledger.verify().ok
 
 
-def test_whoever_cannot_decide_gets_no_link(approvals: Console, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_a_reviewer_gets_a_link_to_a_waiting_version(approvals: Console, monkeypatch: pytest.MonkeyPatch) -> None:
     with_page(approvals, monkeypatch)
     waiting, champion = approvals.backend.waiting(0), approvals.backend.champion(1)
     code, answer, _ = run("link", str(waiting.version), "--for", "mallory")
