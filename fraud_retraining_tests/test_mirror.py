@@ -54,6 +54,8 @@ COVERED_ELSEWHERE: dict[str, str] = {
     "commands/ingest": "as it is called, in test_cli.py",
     "commands/backfill": "as it is called, in test_cli.py",
     "commands/status": "called in test_cli.py, its sentences in commands/implementation/test_current_state.py",
+    "commands/implementation/day_ingest": "stale, missing and refused days in test_cli.py and test_foreign_lake.py",
+    "commands/implementation/job_runner": "runs that end, fail and are interrupted in test_cli.py and test_faults.py",
     "commands/implementation/pipeline": "retrains, backfills and refusals in test_cli.py and test_end_to_end.py",
     "commands/implementation/retrain_output": "tables in orchestration/test_side_by_side.py, JSON in test_cli.py",
     "commands/clean": "as it is called, in test_cli_limits.py",
