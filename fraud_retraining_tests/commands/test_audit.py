@@ -24,7 +24,7 @@ from fraud_retraining.domain.values.digests import digest
 from fraud_retraining.orchestration.resources import open_heads, open_ledger, open_registry, open_store
 from fraud_retraining.services.release_history import read_release_history
 from fraud_retraining.settings import load_settings
-from fraud_retraining_tests.support.ledger_history import FIRST, HOSTILE, configured, lived, window
+from fraud_retraining_tests.support.ledger_history import FIRST, HOSTILE, configured, window, with_history
 from fraud_retraining_tests.support.pages_read import Read
 from fraud_retraining_tests.support.places import AS_OF, Place, enter
 from fraud_retraining_tests.support.tampering import put_back, run_sql, tamper
@@ -64,7 +64,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
 @pytest.fixture
 def life(home: Place) -> Ledger:
     settings = load_settings()
-    return lived(open_ledger(settings), open_store(settings))
+    return with_history(open_ledger(settings), open_store(settings))
 
 
 class TestShow:

@@ -37,7 +37,7 @@ from fraud_retraining.domain.review.report import ReviewReport
 from fraud_retraining.domain.review.tables import metrics_grid
 from fraud_retraining.orchestration.evaluation_rendering import evaluation_metadata, flat_metrics
 from fraud_retraining.services.release_history import read_release_history
-from fraud_retraining_tests.support.ledger_history import lived
+from fraud_retraining_tests.support.ledger_history import with_history
 from fraud_retraining_tests.support.pages_read import Read
 from fraud_retraining_tests.support.recorded import Record
 from fraud_retraining_tests.support.reviews import AS_OF, MATURITY, POLICY, fitted, judged, sampled
@@ -75,7 +75,7 @@ def shown() -> tuple[Evaluation, ReviewReport]:
 def history(shown: tuple[Evaluation, ReviewReport], tmp_path_factory: pytest.TempPathFactory) -> ReleaseHistory:
     folder = tmp_path_factory.mktemp("life")
     store = Store(open_location(str(folder / "store"), s3=None, cache=folder / "cache"), scratch=folder / "scratch")
-    reported = read_release_history(lived(Ledger(f"sqlite:///{folder}/ledger.db"), store), 2)
+    reported = read_release_history(with_history(Ledger(f"sqlite:///{folder}/ledger.db"), store), 2)
     return reported.model_copy(update={"evaluation": shown[0]})
 
 

@@ -17,7 +17,7 @@ from fraud_retraining.domain.audit.period import Period
 from fraud_retraining.domain.ledger.events import EventKind, Row, row_hash, verify_chain
 from fraud_retraining.domain.values.errors import Conflict, DependencyUnreachable
 from fraud_retraining.services.exports import export_period, export_version
-from fraud_retraining_tests.support.ledger_history import FIRST, HOSTILE, configured, lived, waiting
+from fraud_retraining_tests.support.ledger_history import FIRST, HOSTILE, configured, waiting, with_history
 from fraud_retraining_tests.support.pages_read import Read
 from fraud_retraining_tests.support.tampering import tamper
 
@@ -31,7 +31,7 @@ def rows_in(folder: Path) -> list[Row]:
 
 
 def test_a_period_is_exported_row_by_row_and_every_hash_can_be_recomputed(ledger: Ledger, tmp_path: Path):
-    lived(ledger)
+    with_history(ledger)
     done = export_period(ledger, EVER, tmp_path / "out")
     rows = rows_in(tmp_path / "out")
     assert rows == list(ledger.rows())
@@ -40,7 +40,7 @@ def test_a_period_is_exported_row_by_row_and_every_hash_can_be_recomputed(ledger
 
 
 def test_the_files_are_those_whose_digests_the_head_file_names(sqlite_ledger: Ledger, tmp_path: Path):
-    lived(sqlite_ledger)
+    with_history(sqlite_ledger)
     done = export_period(sqlite_ledger, EVER, tmp_path / "out")
     told = json.loads((tmp_path / "out" / "head.json").read_text())
     assert told["head"] == sqlite_ledger.head().model_dump(mode="json")
@@ -53,7 +53,7 @@ def test_the_files_are_those_whose_digests_the_head_file_names(sqlite_ledger: Le
 
 
 def test_a_version_comes_with_everything_about_it_and_nothing_about_others(sqlite_ledger: Ledger, tmp_path: Path):
-    lived(sqlite_ledger)
+    with_history(sqlite_ledger)
     export_version(sqlite_ledger, 2, None, tmp_path / "two")
     rows = rows_in(tmp_path / "two")
     as_of = (FIRST + timedelta(days=2)).isoformat()
@@ -97,7 +97,7 @@ def test_a_spreadsheet_takes_no_text_for_a_formula(sqlite_ledger: Ledger, tmp_pa
 
 
 def test_the_export_of_a_chain_that_was_changed_says_so(sqlite_ledger: Ledger, sqlite_url: str, tmp_path: Path):
-    lived(sqlite_ledger)
+    with_history(sqlite_ledger)
     tamper(sqlite_url, "UPDATE audit_events SET actor = 'mallory' WHERE seq = 9")
     done = export_period(sqlite_ledger, EVER, tmp_path / "out")
     assert (done.chain_ok, done.first_bad) == (False, 9)
@@ -141,7 +141,7 @@ def test_the_time_of_the_export_is_the_databases(sqlite_ledger: Ledger, tmp_path
 def test_the_recipe_of_the_documentation_verifies_an_export(
     sqlite_ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, str] | None
 ):
-    lived(sqlite_ledger)
+    with_history(sqlite_ledger)
     export_period(sqlite_ledger, EVER, tmp_path / "out")
     monkeypatch.chdir(tmp_path / "out")
     rows = rows_in(Path())

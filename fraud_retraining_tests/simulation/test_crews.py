@@ -23,7 +23,7 @@ def test_shares_of_tactics_sum_to_one_before_and_after_the_shift() -> None:
     assert sum(tactic.share_after for tactic in TACTICS) == pytest.approx(1)
 
 
-def test_a_day_is_the_same_whatever_day_was_wanted_before() -> None:
+def test_a_day_is_the_same_after_any_other_day() -> None:
     roster = Roster(POLICY)
     later, earlier = roster.on(30), roster.on(5)
     assert same(later, Roster(POLICY).on(30))

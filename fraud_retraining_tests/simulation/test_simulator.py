@@ -53,7 +53,7 @@ class TestTheSameLakeAgain:
     def test_a_day_can_be_made_without_making_those_before_it(self, lake: list[pa.Table]) -> None:
         assert Simulator(policy()).table(day(37)).equals(lake[37])
 
-    def test_days_may_be_asked_for_in_any_order(self, lake: list[pa.Table]) -> None:
+    def test_days_may_be_made_in_any_order(self, lake: list[pa.Table]) -> None:
         simulator = Simulator(policy())
         assert all(simulator.table(day(index)).equals(lake[index]) for index in (33, 4, 4, 31))
 
@@ -164,7 +164,7 @@ class TestRates:
         assert pc.count_distinct(table["CUSTOMER_ID"]).as_py() == pytest.approx(0.4 * volume, rel=0.1)
         assert pc.count_distinct(table["TERMINAL_ID"]).as_py() > 0.2 * volume
 
-    def test_people_pay_by_day_and_rarely_at_night(self, lake: list[pa.Table]) -> None:
+    def test_customers_pay_by_day_and_rarely_at_night(self, lake: list[pa.Table]) -> None:
         honest = of_scenario(lake[:30], 0)
         night = pc.mean(pc.cast(pc.less_equal(pc.hour(honest["TX_DATETIME"]), 6), pa.float64())).as_py()
         assert 0.01 < night < 0.15

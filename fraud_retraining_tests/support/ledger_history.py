@@ -175,7 +175,7 @@ def promoted(ledger: Ledger, version: int, expected: int | None, rollback: bool 
     return ledger.finish_promotion(intent, recovery(intent, version), actor="alice", channel="command line")
 
 
-def lived(ledger: Ledger, store: Store | None = None) -> Ledger:
+def with_history(ledger: Ledger, store: Store | None = None) -> Ledger:
     """Version 1 served; the settings changed; 2 replaced it and was rolled back; 3 was rejected; 4 waits."""
     configured(ledger, {"window": {"days": 10}, "gates": {"alert_budget": 10}})
     waiting(ledger, 1, FIRST, None, store)

@@ -27,7 +27,7 @@ from fraud_retraining.serving.release_site import LoginProxy, ReleaseSite
 from fraud_retraining.serving.slack_actions import Slack as SlackSetup
 from fraud_retraining.settings import Settings
 from fraud_retraining_tests.support.approvals_fixture import Backend
-from fraud_retraining_tests.support.ledger_history import lived
+from fraud_retraining_tests.support.ledger_history import with_history
 from fraud_retraining_tests.support.release_apps import (
     ANNA,
     BERT,
@@ -73,7 +73,7 @@ def reviewed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reviewed_]:
     """Versions with whole review reports: 1 serves, 4 waits and is decided by anna or bert."""
     folder = tmp_path_factory.mktemp("reviewed")
     store = Store(FolderLocation(folder / "store"), folder / "scratch")
-    ledger = lived(Ledger(f"sqlite:///{folder}/ledger.db"), store)
+    ledger = with_history(Ledger(f"sqlite:///{folder}/ledger.db"), store)
     links = ReleaseLinks(SECRET, hours=24)
     reviewers = (Reviewer(name="anna"), Reviewer(name="bert"))
     policy = ReviewerPolicy(reviewers=reviewers, proxy_header="X-Login", proxy_peers=("127.0.0.0/8",))

@@ -1,4 +1,4 @@
-"""Fixtures of `people.py`. To be named in a test module's `pytest_plugins`."""
+"""Fixtures of `reviewers.py`. To be named in a test module's `pytest_plugins`."""
 
 from collections.abc import Iterator
 

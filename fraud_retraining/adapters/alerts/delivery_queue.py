@@ -57,6 +57,7 @@ class DeliveryQueue(EventLog):
 
     def claim(self, without: Collection[str] = ()) -> Delivery | None:
         """Claim the next message to send for a minute; kinds of destination in `without` are skipped."""
+        # Read first: a sensor looks often, and an empty queue must not take the ledger's write lock.
         if self._database.read(lambda cn: rows().due(cn, self.model, self._stamp(cn), without)) is None:
             return None
 

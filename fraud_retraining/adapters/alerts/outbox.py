@@ -147,6 +147,7 @@ class Outbox(DeliveryQueue):
 
     def resolve_after(self, success: Success, *, channel: str = "dagster") -> list[str]:
         """Resolve every notice whose cause a success has removed, and return their keys."""
+        # Read first: most successes resolve nothing, and a write excludes every other writer.
         if not any(remaining_notice(known.notice, success) != known.notice for known in self.open_notices()):
             return []
 

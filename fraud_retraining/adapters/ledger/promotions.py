@@ -84,6 +84,7 @@ class PromotionRecords(VerifiedRecords):
                     remedy="Wait for it; an interrupted promotion is finished or undone at the next start.",
                 )
             moved = moved_by(tx, actor, channel, reason)
+            # The event below gets this number: the head is locked, so no other row can come in between.
             intent = Intent(
                 seq=tx.head.seq + 1,
                 model=self.model,
@@ -120,6 +121,7 @@ class PromotionRecords(VerifiedRecords):
             moved = moved_by(tx, actor, channel, intent.reason)
             ended = end_promotion(release, intent, outcome, moved)
             if isinstance(outcome, Complete):
+                # The old champion goes first: a unique index allows one promoted release a model.
                 self._set_champion(tx, intent, ended, moved)
             kind = EventKind.PROMOTION_DONE if isinstance(outcome, Complete) else EventKind.PROMOTION_UNDONE
             tx.update_release(row_of(ended))

@@ -228,6 +228,7 @@ class ReleaseRecords(EventLog):
             **{name: where[name] for name in ("version", "fingerprint") if name in where},
         }
         gone = archived(sql().events(cn, {"kind": EventKind.HISTORY_ARCHIVED}))
+        # Filtered by state only after the comparison: a forged state must not hide a release from it.
         rows, stored = sql().last_release_rows(cn, about), sql().releases(cn, about)
         found = recorded_releases(rows, stored, gone.releases if gone else {})
         return [one for one in found if all(_matches(one, name, value) for name, value in where.items())]

@@ -45,6 +45,7 @@ def events(
     """Rows of the chain whose columns have the given values (or one of them, for a sequence)."""
     statement = sa.select(EVENTS).where(EVENTS.c.seq > after, *_conditions(EVENTS, where))
     statement = statement.order_by(EVENTS.c.seq.desc() if newest else EVENTS.c.seq).limit(limit)
+    # Streamed: a chain of years does not fit into memory.
     return (Row(*row) for row in connection.execute(statement.execution_options(yield_per=1000)))
 
 

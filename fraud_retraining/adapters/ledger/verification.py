@@ -137,6 +137,7 @@ class VerifiedRecords(ReleaseRecords, AutomationRecords):
             for subject in Automation:
                 self._pause(tx, subject, f"the record was changed: {'; '.join(error.culprits)[:500]}")
 
+        # The caller raises `error` in any case, so a record that cannot be written does not replace it.
         try:
             self._database.write(work)
         except RetrainingError as unwritten:

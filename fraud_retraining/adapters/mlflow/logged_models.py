@@ -23,6 +23,7 @@ from fraud_retraining.domain.training.windows import TrainingWindow, WindowDay
 from fraud_retraining.domain.values.digests import digest
 from fraud_retraining.domain.values.schemas import IS_FRAUD
 
+# The column of MLflow's database that holds a dataset's digest has 36 characters.
 DATASET_DIGEST_LENGTH = 36
 FEATURES = "transaction_features"
 
@@ -110,6 +111,7 @@ class LoggedModels(Artifacts):
                 on_built(artifact_digest)
                 self._client.log_model_artifacts(logged.model_id, str(folder))
             self._client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
+        # Read back before the digest is recorded: an artifact store may accept an upload and lose a part of it.
         self._read_artifact(logged.model_id, artifact_digest)
         return str(logged.model_id), artifact_digest
 

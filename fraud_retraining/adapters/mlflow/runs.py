@@ -25,6 +25,7 @@ from fraud_retraining.adapters.mlflow.tags import (
 )
 from fraud_retraining.domain.values.errors import DependencyUnreachable, IntegrityError
 
+# MLflow's server takes at most 100 parameters and 100 tags in one request.
 BATCH = 100
 EXPERIMENT_NOTE = (
     "Runs of the unattended retraining pipeline (`fraud_retraining`). A run is one trained model; its name is the "

@@ -172,7 +172,7 @@ class Versions(Artifacts):
             with self._call(what):
                 self._client.create_model_version(self.model_name, f"models:/{model_id}", run_id, **about)
         except DependencyUnreachable:
-            # The reply may be lost, not the request.
+            # The reply may be lost, not the request: then the version is there.
             if self.version_by_fingerprint(tags[FINGERPRINT]) is None:
                 raise
 

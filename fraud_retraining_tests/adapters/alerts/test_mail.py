@@ -245,7 +245,7 @@ def test_a_slow_server_takes_no_more_than_its_time(
     assert time.monotonic() - begun < 4
 
 
-def test_a_wrong_password_is_told_without_it(console: Console, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_wrong_password_is_reported_without_it(console: Console, caplog: pytest.LogCaptureFixture) -> None:
     console.open(a_notice(Category.UNEXPECTED))
     done = console.drain(ALERTS_SMTP_USER=USER, ALERTS_SMTP_PASSWORD="wr0ng-and-secret")
     assert "535: wrong password ***" in done.errors[0]

@@ -62,7 +62,7 @@ def kinds(outbox: Outbox) -> list[str]:
     return [event.kind for event in outbox.events()]
 
 
-def test_a_notice_is_told_once_however_often_it_is_opened(outbox: Outbox) -> None:
+def test_a_notice_is_sent_once_however_often_it_is_opened(outbox: Outbox) -> None:
     notice = a_notice(Category.UNEXPECTED)
     assert [opened(outbox, notice).seen for _ in range(5)] == [1, 2, 3, 4, 5]
     assert drained(outbox) == [("slack:#ml-oncall", "open"), ("pagerduty", "open")]
@@ -88,7 +88,7 @@ def test_counting_changes_the_message_that_waits_or_updates_the_one_that_was_sen
     assert outbox.claim() is None
 
 
-def test_the_failure_of_a_run_is_recorded_once_whoever_tells_it(outbox: Outbox) -> None:
+def test_the_failure_of_a_run_is_recorded_once_from_any_process(outbox: Outbox) -> None:
     notice = a_notice(Category.WORKER_DIED)
     assert failed(outbox, "run-1", notice) is not None
     assert failed(outbox, "run-1", notice) is None
@@ -99,7 +99,7 @@ def test_the_failure_of_a_run_is_recorded_once_whoever_tells_it(outbox: Outbox) 
     assert kinds(outbox).count("notice_opened") == 1
 
 
-def test_a_notice_is_resolved_once_where_it_was_told(outbox: Outbox) -> None:
+def test_a_notice_is_resolved_once_where_it_was_sent(outbox: Outbox) -> None:
     notice = a_notice(Category.UNEXPECTED)
     opened(outbox, notice)
     drained(outbox)
@@ -115,7 +115,7 @@ def test_a_notice_is_resolved_once_where_it_was_told(outbox: Outbox) -> None:
     assert opened(outbox, notice).new
 
 
-def test_nobody_is_woken_for_what_was_over_before_it_was_sent(outbox: Outbox) -> None:
+def test_no_page_is_sent_for_what_was_over_before_it_was_sent(outbox: Outbox) -> None:
     notice = a_notice(Category.UNEXPECTED)
     opened(outbox, notice)
     outbox.resolve(notice.key, "it passed")
@@ -222,9 +222,7 @@ class TestDelivery:
         clock.advance(minutes=2)
         assert drained(outbox) == [("slack:#ml-alerts", "open"), ("slack:#ml-alerts", "reply")]
 
-    def test_a_wait_that_was_asked_for_holds_for_the_whole_kind_of_destination(
-        self, outbox: Outbox, clock: Clock
-    ) -> None:
+    def test_a_requested_wait_holds_for_the_whole_kind_of_destination(self, outbox: Outbox, clock: Clock) -> None:
         opened(outbox, a_notice(Category.UNEXPECTED))
         opened(outbox, a_notice(Category.GATE_FAILED))
         delivery = outbox.claim()

@@ -79,7 +79,7 @@ def test_a_notice_begins_is_counted_and_ends_in_one_thread(console: Console, rec
     assert list(receiver.taken.values())[-1]["thread"] != first["thread"], "the same again later is another incident"
 
 
-def test_news_that_nothing_has_to_cure_is_over_as_it_is_told(console: Console, receiver: Receiver) -> None:
+def test_news_without_a_problem_is_resolved_as_it_is_sent(console: Console, receiver: Receiver) -> None:
     notice = a_notice(Category.CONFLICT)
     console.open(notice)
     console.outbox.resolve(notice.key, "told", messages=())
@@ -99,7 +99,7 @@ def test_a_receiver_that_took_it_and_answered_badly_knows_it_again(console: Cons
     assert len(receiver.taken) == 1
 
 
-def test_another_secret_is_refused_and_neither_is_told(console: Console, receiver: Receiver) -> None:
+def test_another_secret_is_refused_and_neither_is_shown(console: Console, receiver: Receiver) -> None:
     console.open(a_notice(Category.GATE_FAILED))
     wrong = "another-secret-0123456789-abcdefgh"
     done = console.drain(ALERTS_WEBHOOK_SECRET=wrong)
@@ -131,7 +131,7 @@ def test_what_a_refusal_means(console: Console, receiver: Receiver, status: int,
     assert (console.home / "alerts.jsonl").exists() == bool(given_up), "what never arrives stands in the file"
 
 
-def test_what_it_asks_to_wait_is_waited_and_a_forged_wait_is_bounded(console: Console, receiver: Receiver) -> None:
+def test_a_requested_wait_is_kept_and_a_forged_wait_is_bounded(console: Console, receiver: Receiver) -> None:
     console.open(a_notice(Category.GATE_FAILED))
     receiver.fail(429, {"Retry-After": "120"})
     console.drain()
@@ -144,7 +144,7 @@ def test_what_it_asks_to_wait_is_waited_and_a_forged_wait_is_bounded(console: Co
     assert console.drain() == Drained(sent=1)
 
 
-def test_an_outage_loses_nothing_and_wakes_somebody(console: Console, receiver: Receiver) -> None:
+def test_an_outage_loses_nothing_and_pages_a_person(console: Console, receiver: Receiver) -> None:
     console.policy = console.policy.model_copy(update={"pagerduty": PagerDutyPolicy(api_url="https://127.0.0.1:9")})
     receiver.is_down = True
     console.open(a_notice(Category.GATE_FAILED))

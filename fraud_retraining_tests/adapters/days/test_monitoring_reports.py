@@ -79,7 +79,7 @@ def test_reports_about_an_earlier_champion_do_not_count(store: Store) -> None:
     assert history[-1].worst == ("amount",)
 
 
-def test_only_the_days_that_are_asked_for_are_read(store: Store) -> None:
+def test_only_the_requested_days_are_read(store: Store) -> None:
     for day in DAYS:
         write_report(store, day, NEW, 0.1)
     assert [one.day for one in drift_history(store, NEW, DAYS[3:])] == DAYS[3:]

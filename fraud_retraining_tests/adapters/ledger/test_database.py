@@ -171,7 +171,7 @@ def test_a_place_where_no_ledger_can_be_kept_is_refused_without_its_password(url
     assert "hunter2" not in str(refusal.value)
 
 
-def test_an_unreachable_server_is_told_without_its_password():
+def test_an_unreachable_server_is_reported_without_its_password():
     ledger = Ledger("postgresql://ledger:hunter2@127.0.0.1:1/fraud", patience=0.3)
     with pytest.raises(DependencyUnreachable) as failure:
         ledger.head()

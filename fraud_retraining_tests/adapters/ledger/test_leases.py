@@ -87,7 +87,7 @@ def test_of_processes_that_ask_at_once_exactly_one_gets_it(ledger: Ledger, spawn
     assert answers == ["Busy: another retrain is under way"] * 2 + ["took 1"]
 
 
-def test_the_one_who_comes_second_is_told_and_gets_it_when_it_is_given_back(ledger: Ledger) -> None:
+def test_the_second_owner_is_refused_and_gets_the_lease_when_it_is_given_back(ledger: Ledger) -> None:
     leases = ledger.retrain_lease(LONG)
     first = leases.take(owner("a"), PURPOSE)
     with pytest.raises(Busy, match="run a"):

@@ -233,7 +233,7 @@ def ten(sqlite_ledger: Ledger) -> Ledger:
     return sqlite_ledger
 
 
-def test_a_record_that_nobody_touched_verifies(ten: Ledger):
+def test_an_untouched_record_verifies(ten: Ledger):
     verification = ten.verify(ten.head())
     assert verification.ok and verification.count == 10 and verification.head == ten.head()
 
@@ -352,7 +352,7 @@ def test_a_release_is_opened_with_its_facts(ledger: Ledger):
     assert (event.fingerprint, event.as_of) == ("f1", date(2026, 11, 1))
 
 
-def test_the_second_answer_is_refused_told_and_recorded(ledger: Ledger):
+def test_the_second_decision_is_refused_with_a_reason_and_recorded(ledger: Ledger):
     waiting(ledger, 1)
     answer(ledger, 1, Decision.APPROVE, "alice", reason="better by .02")
     with pytest.raises(Conflict, match=r"it was approved by alice at .* UTC: better by \.02") as refusal:
@@ -371,7 +371,7 @@ def test_a_stranger_is_refused_and_recorded(ledger: Ledger):
     assert ledger.last(EventKind.DECISION_REFUSED).actor == "mallory"
 
 
-def test_a_version_that_nobody_knows_is_said_so(ledger: Ledger):
+def test_an_unknown_version_is_refused_as_unknown(ledger: Ledger):
     with pytest.raises(SettingsError, match="version 41 of fraud_detector has no release"):
         answer(ledger, 41, Decision.APPROVE)
 
@@ -400,7 +400,7 @@ def test_a_candidate_whose_gates_failed_supersedes_nothing(ledger: Ledger):
     assert states(ledger) == {1: S.AWAITING_APPROVAL, 2: S.GATE_FAILED}
 
 
-def test_what_nobody_decided_in_time_expires_once_and_is_no_longer_decided(ledger: Ledger):
+def test_a_release_that_is_not_decided_in_time_expires_once(ledger: Ledger):
     waiting(ledger, 1, hours=0.3 / 3600)
     assert ledger.expire_due(actor="policy", channel="sensor") == [] or states(ledger) == {1: S.EXPIRED}
     time.sleep(0.4)
@@ -554,7 +554,7 @@ def _at_once(url: str, step: str) -> dict[str, str]:
 
 
 @pytest.mark.slow
-def test_of_two_decisions_at_once_one_wins_and_the_other_is_told(ledger: Ledger, ledger_url: str):
+def test_of_two_decisions_at_once_one_wins_and_the_other_is_refused(ledger: Ledger, ledger_url: str):
     waiting(ledger, 2)
     heard = _at_once(ledger_url, "decide")
     winner, loser = ("alice", "bob") if heard["alice"] == "won" else ("bob", "alice")

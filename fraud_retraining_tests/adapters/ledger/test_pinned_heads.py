@@ -25,7 +25,7 @@ def test_objects_are_read_back_in_order_and_one_that_is_no_head_is_named(locatio
         heads.heads()
 
 
-def test_a_file_is_added_to_and_read_by_nobody_else(tmp_path: Path):
+def test_a_file_is_appended_to_and_private(tmp_path: Path):
     heads = HeadFile(tmp_path / "kept" / "heads")
     assert heads.heads() == []
     heads.pin(FIRST, NOW)

@@ -46,7 +46,7 @@ def test_a_stopped_one_has_not(child: "subprocess.Popen[str]") -> None:
     assert not has_ended(other)
 
 
-def test_a_killed_one_has_even_before_anybody_asked_how_it_ended(child: "subprocess.Popen[str]") -> None:
+def test_a_killed_process_has_ended_even_before_it_is_waited_for(child: "subprocess.Popen[str]") -> None:
     other = identity(child)
     child.kill()
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)

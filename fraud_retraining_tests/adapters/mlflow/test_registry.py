@@ -259,7 +259,7 @@ def test_the_champion_moves_from_the_expected_one_only(registry):
     assert registry.champion().version == second
 
 
-def test_moving_twice_is_moving_once_and_moving_back_to_nobody_is_allowed(registry):
+def test_moving_twice_is_moving_once_and_moving_back_to_no_champion_is_allowed(registry):
     version = released(registry).version
     registry.compare_and_set_champion(None, version)
     registry.compare_and_set_champion(None, version)

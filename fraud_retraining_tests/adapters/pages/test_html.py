@@ -33,7 +33,7 @@ from fraud_retraining.domain.review.model_card import MOST_CHARACTERS, SHORTENED
 from fraud_retraining.domain.values.digests import digest
 from fraud_retraining.domain.values.errors import IntegrityError
 from fraud_retraining.services.release_history import events_about, read_release_history
-from fraud_retraining_tests.support.ledger_history import FIRST, HOSTILE, lived
+from fraud_retraining_tests.support.ledger_history import FIRST, HOSTILE, with_history
 from fraud_retraining_tests.support.pages_read import Read
 from fraud_retraining_tests.support.reviews import review_report
 
@@ -46,10 +46,10 @@ AT = datetime(2026, 11, 24, 12, tzinfo=UTC)
 def place(tmp_path_factory: pytest.TempPathFactory) -> tuple[Ledger, Store]:
     folder = tmp_path_factory.mktemp("life")
     store = Store(open_location(str(folder / "store"), s3=None, cache=folder / "cache"), scratch=folder / "scratch")
-    return lived(Ledger(f"sqlite:///{folder}/ledger.db"), store), store
+    return with_history(Ledger(f"sqlite:///{folder}/ledger.db"), store), store
 
 
-def told(place: tuple[Ledger, Store], version: int):
+def history_of(place: tuple[Ledger, Store], version: int):
     ledger, store = place
     history = read_release_history(ledger, version)
     return history, read_review_report(store, history.release.fingerprint, history.evaluation.review_digest)
@@ -59,7 +59,7 @@ def told(place: tuple[Ledger, Store], version: int):
 def pages(place: tuple[Ledger, Store]) -> dict[str, str]:
     ledger, _ = place
     exported = Exported(at=AT, head=ledger.head(), chain_ok=True)
-    history, shown = told(place, 2)
+    history, shown = history_of(place, 2)
     events = list(ledger.events())
     span = Period(first=date(2020, 1, 1), last=date(2100, 1, 1))
     return {
@@ -92,13 +92,13 @@ def read_by(environment: Environment, name: str) -> Iterator[str]:
         yield from (found for found in read_by(environment, node.template.value) if found not in imported)
 
 
-def test_no_path_through_a_page_meets_a_name_that_nobody_fills(
+def test_no_path_through_a_page_meets_a_name_without_a_value(
     place: tuple[Ledger, Store], monkeypatch: pytest.MonkeyPatch
 ):
     environment = pages_of._templates()
     given = filled(monkeypatch, environment)
     ledger, _ = place
-    history, shown = told(place, 2)
+    history, shown = history_of(place, 2)
     exported, events = Exported(at=AT, head=ledger.head(), chain_ok=True), list(ledger.events())
     version_html(history, shown, events, exported)
     card_html(history, None)
@@ -169,7 +169,7 @@ class TestAStranger:
         assert [cells for cells in read.cells if cells and cells[0] == day and digest(day) in cells]
 
     def test_which_gates_it_passed_and_by_how_much(self, pages: dict[str, str], place: tuple[Ledger, Store]):
-        read, (history, _) = Read(pages["version"]), told(place, 2)
+        read, (history, _) = Read(pages["version"]), history_of(place, 2)
         for gate in history.gates:
             row = read.row(gate.name)
             assert row[1] == ("passed" if gate.applicable else "not applicable")
@@ -220,13 +220,13 @@ class TestPeriod:
 
 
 def test_a_version_without_a_pack_says_so(place: tuple[Ledger, Store]):
-    history, _ = told(place, 2)
+    history, _ = history_of(place, 2)
     assert "No review report was made for this version." in Read(card_html(history, None)).text
 
 
 class TestCard:
     def test_it_has_every_section_and_fits_into_the_registry(self, place: tuple[Ledger, Store]):
-        text = card_markdown(*told(place, 2))
+        text = card_markdown(*history_of(place, 2))
         assert len(text) <= MOST_CHARACTERS
         sections = [line[3:] for line in text.splitlines() if line.startswith("## ")]
         assert sections == [
@@ -236,22 +236,22 @@ class TestCard:
         assert SHORTENED not in text
 
     def test_what_does_not_fit_is_left_out_by_whole_sections_and_said(self, place: tuple[Ledger, Store]):
-        history, shown = told(place, 2)
+        history, shown = history_of(place, 2)
         many = tuple(one.model_copy(update={"value": f"city {n}"}) for n in range(99) for one in shown.slices[:1])
         text = card_markdown(history, shown.model_copy(update={"slices": many}))
         assert len(text) <= MOST_CHARACTERS and text.endswith(SHORTENED)
         assert "## Approvals" in text and "## Slices" not in text
 
     def test_no_text_of_the_record_is_markup(self, place: tuple[Ledger, Store]):
-        text = card_markdown(*told(place, 2))
+        text = card_markdown(*history_of(place, 2))
         assert "<script>" not in text.replace(r"\<", "") and "[x](" not in text and "\x1b" not in text
         assert r"\[x\](javascript:1)" in text
 
     def test_limits_name_what_was_not_shown(self, place: tuple[Ledger, Store]):
-        first = " ".join(limits(*told(place, 1)))
+        first = " ".join(limits(*history_of(place, 1)))
         assert "It has seen no fraud that happened after 2026-11-07, 7 days before its as-of day." in first
         assert "It was not compared with a champion: there is no champion yet." in first
-        second = " ".join(limits(*told(place, 2)))
+        second = " ".join(limits(*history_of(place, 2)))
         assert "not shown to be better" not in second
         assert "Slices with too few frauds to be judged: amount_band under 10" in second
         assert "What had drifted by 2026-11-14 from what the champion learnt from: amount." in second

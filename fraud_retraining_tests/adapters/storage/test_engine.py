@@ -87,7 +87,7 @@ class TestReading:
 
 
 class TestStreams:
-    def test_batches_come_in_order_and_hold_at_most_the_rows_asked_for(self, engine, tmp_path):
+    def test_batches_come_in_order_and_hold_at_most_the_requested_rows(self, engine, tmp_path):
         path = written(tmp_path / "a.parquet", pa.table({"n": list(range(10_000))}), row_group_size=3_000)
         batches = list(engine.batches(engine.read_parquet([path]), rows=700))
         assert max(batch.num_rows for batch in batches) <= 700

@@ -76,7 +76,7 @@ LEFTOVERS = (
 )
 
 
-def test_leftovers_are_no_part_of_a_day_and_nobody_is_told(location: Location, lake: Lake) -> None:
+def test_leftovers_are_no_part_of_a_day_and_are_not_reported(location: Location, lake: Lake) -> None:
     arrive(location, *LEFTOVERS, "year=2024/month=03/day=02/a.parquet")
     found = lake.listing()
     assert (list(found.days), found.set_aside) == ([date(2024, 3, 2)], ())
@@ -138,7 +138,7 @@ DAY = date(2024, 3, 1)
 FOLDER = "year=2024/month=03/day=01"
 
 
-def test_every_parquet_file_of_a_day_is_read_whatever_its_name_and_hour(location: Location, lake: Lake) -> None:
+def test_every_parquet_file_of_a_day_is_read_under_any_name_and_hour(location: Location, lake: Lake) -> None:
     read = [
         f"{FOLDER}/{name}"
         for name in (
@@ -228,7 +228,9 @@ class TestWhatFootersSay:
             "lake.limits.max_file_rows",
         )
 
-    def test_equal_values_count_at_their_full_width_whatever_the_writer_says(self, lake: Callable[..., Lake]) -> None:
+    def test_equal_values_count_at_their_full_width_despite_the_writer_s_statistics(
+        self, lake: Callable[..., Lake]
+    ) -> None:
         most = self.ROWS * (8 + 16 + 84)
         assert self.refusal(lake(max_file_decoded_bytes=most - 1)) == (
             f"{self.FIRST} has 32,400,000 bytes once decoded, and a file may have 32,399,999",
@@ -237,7 +239,7 @@ class TestWhatFootersSay:
         fits = lake(max_file_decoded_bytes=most)
         assert len(fits.fetch(fits.days()[DAY]).paths) == 2
 
-    def test_columns_that_nobody_reads_do_not_count(self, lake: Callable[..., Lake]) -> None:
+    def test_columns_that_are_not_read_do_not_count(self, lake: Callable[..., Lake]) -> None:
         fits = lake({"number"}, max_file_decoded_bytes=self.ROWS * 8)
         assert len(fits.fetch(fits.days()[DAY]).paths) == 2
 
@@ -376,7 +378,7 @@ def test_every_path_has_a_meaning(path: str) -> None:
     assert meaning is None or isinstance(meaning, DayPath) or path.startswith(meaning.path)
 
 
-def test_only_the_asked_for_days_are_given(location: Location, lake: Lake) -> None:
+def test_only_the_requested_days_are_given(location: Location, lake: Lake) -> None:
     arrive(location, *(f"year=2024/month={month:02d}/day=15/a.parquet" for month in range(1, 7)))
     within = DayRange(start=date(2024, 2, 15), end=date(2024, 4, 14))
     assert list(lake.days(within)) == [date(2024, 2, 15), date(2024, 3, 15)]

@@ -103,7 +103,7 @@ def test_files_go_there_and_come_back_the_same(location: Location, tmp_path: Pat
     assert hashlib.sha256(copy.read_bytes()).digest() == hashlib.sha256(source.read_bytes()).digest()
 
 
-def test_many_files_are_fetched_in_the_order_asked_for(location: Location) -> None:
+def test_many_files_are_fetched_in_the_requested_order(location: Location) -> None:
     for number in range(30):
         location.write_bytes(f"f{number:02d}", str(number).encode())
     wanted = list(reversed(location.list()))
@@ -202,7 +202,7 @@ def cached(cache: Path) -> list[bytes]:
     return sorted(file.read_bytes() for file in cache.rglob("*") if file.is_file())
 
 
-def test_a_file_in_the_cache_is_not_asked_for_again(misbehaving: "MisbehavingServer", patient_place: Location) -> None:
+def test_a_file_in_the_cache_is_not_requested_again(misbehaving: "MisbehavingServer", patient_place: Location) -> None:
     misbehaving.behaviour = misbehaving.in_turn(misbehaving.body(b"12345"), misbehaving.status(503))
     wanted = [ObjectInfo("a.parquet", 5, "etag")]
     assert patient_place.fetch(wanted) == patient_place.fetch(wanted)

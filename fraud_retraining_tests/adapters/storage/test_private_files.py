@@ -32,7 +32,7 @@ def test_what_is_made_is_for_this_account_only(tmp_path: Path, umask: int) -> No
     assert list(exposed(file.parent, [file])) == []
 
 
-def test_what_exists_is_left_and_told_with_its_remedy(tmp_path: Path) -> None:
+def test_what_exists_is_left_and_reported_with_its_remedy(tmp_path: Path) -> None:
     home, file = tmp_path / "home", tmp_path / "home" / "alerts.jsonl"
     home.mkdir()
     file.write_text("x")
@@ -46,7 +46,7 @@ def test_what_exists_is_left_and_told_with_its_remedy(tmp_path: Path) -> None:
     assert file.read_text() == "x"
 
 
-def test_a_process_closes_whatever_it_creates_later(tmp_path: Path, umask: int) -> None:
+def test_a_process_makes_all_that_it_creates_later_private(tmp_path: Path, umask: int) -> None:
     close_new_files()
     (tmp_path / "file").touch()
     (tmp_path / "folder").mkdir()

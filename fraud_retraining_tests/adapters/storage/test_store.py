@@ -174,7 +174,7 @@ class Interrupted(FolderLocation):
         self._meanwhile()
 
 
-def test_the_writer_that_lost_is_told_what_stands(tmp_path: Path) -> None:
+def test_the_writer_that_lost_gets_the_record_that_stands(tmp_path: Path) -> None:
     other = Store(FolderLocation(tmp_path / "store"), tmp_path / "scratch")
     ours = Store(Interrupted(tmp_path / "store", lambda: write(other, 2)), tmp_path / "scratch")
     assert write(ours, 1).digest == "digest-2"
