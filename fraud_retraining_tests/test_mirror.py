@@ -121,7 +121,7 @@ TO_DO: frozenset[str] = frozenset(
         "domain/audit/history",
         "domain/audit/period",
         "domain/audit/record_checks",
-        "domain/audit/replay",
+        "domain/audit/state_replay",
         "domain/monitoring/test_wide_drift.py",
         "domain/releases/candidate",
         "domain/releases/champions",

@@ -190,7 +190,7 @@ class ReleaseApprovals:
         return None
 
     def _promoted(self, approved: Release) -> Release:
-        """Carries out an approval; the candidate waits no more, whatever comes of it."""
+        """Carries out an approval; the candidate waits no more, also if that fails."""
         actor, via = approved.decided_by or RECOVERY, approved.decided_via or RECOVERY
         try:
             return self._promoter.promote(approved.version, actor=actor, channel=via, reason=approved.reason)

@@ -46,6 +46,9 @@ from fraud_retraining.services.smoke_test import SmokeResult, smoke_test
 
 RECOVERY = "recovery"
 SMOKE_TEST = "smoke test"
+UNKNOWN_PERSON = "somebody"
+"""Stored name of the actor of a move in MLflow, which does not say who made it."""
+
 CHAMPION_SET_KINDS = (EventKind.PROMOTION_DONE, EventKind.CHAMPION_MOVED_OUTSIDE)
 
 
@@ -231,7 +234,7 @@ class Promoter:
         ]
         self._finish_clearing()
         require_kept(self._registry, self._ledger)
-        self._ledger.champion_moved(self._serving(), actor="somebody", channel="registry")
+        self._ledger.champion_moved(self._serving(), actor=UNKNOWN_PERSON, channel="registry")
         self._prove()
         return finished
 
@@ -295,7 +298,7 @@ class Promoter:
         """A person who moved the alias during the test wins; the test says nothing about the new champion."""
         serving = self._serving()
         if serving != champion.version:
-            self._ledger.champion_moved(serving, actor="somebody", channel="registry")
+            self._ledger.champion_moved(serving, actor=UNKNOWN_PERSON, channel="registry")
             raise Conflict(
                 f"version {champion.version} does not serve any more: a person moved the alias to version {serving}, "
                 "and that move stands"

@@ -14,7 +14,7 @@ from fraud_retraining.domain.releases.lifecycle import Release
 from fraud_retraining.domain.values.errors import Conflict
 
 ANYWHERE = (EventKind.CHAMPION_MOVED_OUTSIDE, EventKind.NOTICE_OPENED, EventKind.NOTICE_RESOLVED)
-"""Events that may be about a version whatever as-of day they name."""
+"""Events that may be about a version under any as-of day."""
 
 
 def read_release_history(ledger: Ledger, version: int) -> ReleaseHistory:

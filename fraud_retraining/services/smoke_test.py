@@ -48,7 +48,7 @@ def _scored(folder: Path) -> SmokeResult:
             return SmokeResult(passed=False, problem="the artifact holds no input example to score")
         scores = np.asarray(model.predict(example)["fraud_probability"], dtype=float)
         expected = fitted_model(read_files(folder)).predict(example)
-    except Exception as error:  # noqa: BLE001 (whatever a model raises when it is loaded or scores, it cannot serve)
+    except Exception as error:  # noqa: BLE001 (a model that raises any error when it is loaded or scores cannot serve)
         return SmokeResult(passed=False, problem=f"{type(error).__name__}: {error}"[:1000])
     problem = _problem(scores, expected)
     return SmokeResult(passed=not problem, rows=len(scores), problem=problem)

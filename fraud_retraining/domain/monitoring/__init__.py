@@ -1,4 +1,4 @@
-"""What the days under the champion say: drift, live performance, the age of fixed evaluation days.
+"""Monitoring of the champion: drift, live performance, the age of fixed evaluation days.
 
-Not here: whether that asks for a retrain (`domain/retraining/triggers/`).
+Not here: whether that triggers a retrain (`domain/retraining/triggers/`).
 """

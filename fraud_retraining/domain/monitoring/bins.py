@@ -1,7 +1,7 @@
-"""How the values of a feature are told apart, and counting them.
+"""Bins of the values of a feature, and counts by bin.
 
-Here: bins of numbers and of categories, and the Ibis expressions that count a table's rows by them. Not here: what two
-counts say about each other (`domain/monitoring/drift.py`) and which rows are counted (`adapters/days/day_counts.py`).
+Here: bins of numbers and of categories, and the Ibis expressions that count a table's rows by them. Not here: distances
+of two counts (`domain/monitoring/drift.py`) and which rows are counted (`adapters/days/day_counts.py`).
 
 Missing values have a bin of their own. So have numbers below and above all that were seen when the bins were chosen,
 and categories that were rare or absent then: what is new is counted, not lost in a neighbour's bin.
@@ -56,22 +56,22 @@ class Bins(Value):
         return ("below", *(f"to {edge:.4g}" for edge in self.edges[1:]), "above", "missing")
 
     def of(self, column: ir.Column) -> ir.IntegerColumn:
-        """The number of each value's bin."""
+        """Return the number of each value's bin."""
         rest, missing = self.size - 2, self.size - 1
         if self.categories is not None:
-            absent, told = column.isnull(), [column == word for word in self.categories]
+            absent, matches = column.isnull(), [column == word for word in self.categories]
         else:
             absent = column.isnull() | column.isnan() if column.type().is_floating() else column.isnull()
-            told = [column <= ibis.literal(edge, "float64") for edge in self.edges]
-        cases = [(absent, missing), *((when, number) for number, when in enumerate(told))]
+            matches = [column <= ibis.literal(edge, "float64") for edge in self.edges]
+        cases = [(absent, missing), *((when, number) for number, when in enumerate(matches))]
         return ibis.cases(*((when, _number(number)) for when, number in cases), else_=_number(rest))
 
 
 def number_bins(name: str, sample: Numbers, bins: int) -> Bins:
-    """Bins of equal weight over a sample of a feature's values.
+    """Return bins of equal weight over a sample of a feature's values.
 
     A value that is more frequent than a bin has one of its own, and the others share what is left: a feature that is
-    zero nearly always is told apart where it is not.
+    zero nearly always still has bins for its other values.
     """
     known = sample[~np.isnan(sample)]
     if not len(known):
@@ -124,7 +124,7 @@ def parcels(columns: Sequence[T], size: int = COLUMNS_AT_ONCE) -> Iterator[Seque
 def bin_counts(rows: ir.Table, bins: Sequence[Bins], by: Mapping[str, ir.Column] | None = None) -> ir.Table:
     """Rows by feature and bin, one line each, in one pass over the columns; empty bins are left out.
 
-    The memory that it takes grows with the number of `bins`: ask for `parcels` of them. `by` tells rows apart by
+    The memory that it takes grows with the number of `bins`: pass `parcels` of them. `by` groups rows by
     further columns, such as their day.
     """
     keys = dict(by or {})

@@ -1,11 +1,11 @@
-"""How far a day is from the days that the champion has learnt from.
+"""Drift of a day against the days that the champion was trained on.
 
-Here: the profile that a training window leaves behind, two measures of distance between counts, and the report of a
-day. Not here: bins and counting (`domain/monitoring/bins.py`) and whether to retrain (`domain/retraining/triggers/`).
+Here: the profile of a training window, two measures of distance between counts, and the report of a day. Not here: bins
+and counting (`domain/monitoring/bins.py`) and whether to retrain (`domain/retraining/triggers/`).
 
 No two days are alike. So each feature's distance is set against `usual`, the distance that nine in ten of the
-reference's own days keep from all the others: what goes beyond it is its drift. A feature whose weekends differ from
-its weekdays is thereby not said to drift every Saturday, and one that has always kept still is judged from nought.
+reference's own days stay below: the excess is its drift. A feature whose weekends differ from its weekdays thus does
+not drift every Saturday, and one that never moved is judged from zero.
 
 Of many features, some are over any threshold every day. Three rules keep the report of a wide lake honest. `usual` is
 what the greatest of so many calm features keeps under, not what one does. Drift counts where the features that drifted
@@ -61,7 +61,7 @@ class DriftPolicy(Policy):
         "psi", description="Measure that the threshold is about: psi (0 to infinity) or jensen_shannon (0 to 1)."
     )
     bins: int = Field(10, ge=2, le=100, description="Bins of a number, of equal weight in the training window.")
-    categories: int = Field(30, ge=1, le=1000, description="Categories that are told apart, the most frequent ones.")
+    categories: int = Field(30, ge=1, le=1000, description="Most frequent categories that have a bin of their own.")
     left_out: dict[str, str] = Field(
         dict.fromkeys(
             (one.name for one in CALENDAR_FEATURES), "follows the calendar: a single day never holds all of it"
@@ -106,7 +106,7 @@ class DriftPolicy(Policy):
         return {**plan.topics, **named}
 
     def group_names(self, plan: FeaturePlan) -> tuple[str, ...]:
-        """Every group that a report tells of, in the model's order; the scores and the fraud rate last."""
+        """Every group of a report, in the model's order; the scores and the fraud rate last."""
         grouped = self.grouped(plan)
         return (*dict.fromkeys(grouped[name] for name in self.judged(plan)), SCORES, FRAUD_RATE)
 
@@ -160,7 +160,7 @@ def _floored(shares: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 class FeatureProfile(Value):
-    """What one feature was like on the days of the reference."""
+    """Distribution of one feature on the reference days."""
 
     bins: Bins
     counts: Counts = Field(description="Rows of all the days in each bin.")
@@ -199,9 +199,9 @@ class FraudDay(Value):
 
 
 class ReferenceProfile(Value):
-    """What a training window leaves behind, so that a day can be held against it without reading it again."""
+    """Profile of a training window: a day is compared with it without reading the window again."""
 
-    fingerprint: str = Field(description="The model that learnt from the window.")
+    fingerprint: str = Field(description="The model that was trained on the window.")
     as_of: date
     training: DayRange
     features: tuple[FeatureProfile, ...]
@@ -217,7 +217,7 @@ class ReferenceProfile(Value):
 
 
 class HoldoutProfile(Value):
-    """What a model's scores were like on its holdout, which it had not learnt from."""
+    """Distribution of a model's scores on its holdout."""
 
     fingerprint: str
     score: FeatureProfile
@@ -271,7 +271,7 @@ class FeatureDrift(Value):
     importance: float = Field(1.0, description="Share that the feature has in the model; 1 where it is not known.")
     heavy: str = Field("", description="The heavy keys without which the distance is usual, if they are why.")
     missing: float = Field(description="Share of the day's rows that have no value.")
-    new: float = Field(description="Share of the day's rows outside everything that the reference's bins told apart.")
+    new: float = Field(description="Share of the day's rows outside the reference's bins.")
     newcomers: tuple[tuple[str, int], ...] = Field((), description="Categories without a bin, and their rows.")
     counts: Counts
 
@@ -289,7 +289,7 @@ class FraudRateDrift(Value):
 
 
 class DriftReport(Value):
-    """What is known at the end of a day about how far it is from what the champion has learnt from."""
+    """Drift report of a day under a champion."""
 
     day: date
     version: int = Field(description="The champion that this is about.")
@@ -415,7 +415,7 @@ class HeavyKeys(NamedTuple):
     rows: int
 
     def summary(self) -> str:
-        """Which ones, in words."""
+        """The entity and its first keys, in words."""
         named = ", ".join(map(str, self.keys[:3])) + (", ..." if len(self.keys) > 3 else "")
         return f"{self.entity} {named}"
 
@@ -448,8 +448,8 @@ def without_heavy(profile: FeatureProfile, found: FeatureDrift, rest: Counts, st
 def excused(found: FeatureDrift, heavy: HeavyKeys, left: float) -> FeatureDrift:
     """A feature's drift when heavy keys are left out, if that is less; and which keys they are."""
     rows = sum(found.counts)
-    told = f"{heavy.summary()}: {heavy.rows / rows:.1%} of the rows; {found.drift:.3f} with them"
-    return found.model_copy(update={"drift": left, "heavy": told}) if left < found.drift else found
+    reason = f"{heavy.summary()}: {heavy.rows / rows:.1%} of the rows; {found.drift:.3f} with them"
+    return found.model_copy(update={"drift": left, "heavy": reason}) if left < found.drift else found
 
 
 def fraud_rate_drift(

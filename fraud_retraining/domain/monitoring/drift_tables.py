@@ -64,10 +64,10 @@ def _feature_row(one: FeatureDrift, threshold: float) -> tuple[Cell, ...]:
 
 
 def _rate_row(rate: FraudRateDrift, threshold: float) -> tuple[Cell, ...]:
-    told = f"{rate.rate:.3%} on {rate.day} ({rate.frauds:,} of {rate.rows:,}), learnt from {rate.reference:.3%}"
+    shown = f"{rate.rate:.3%} on {rate.day} ({rate.frauds:,} of {rate.rows:,}), learnt from {rate.reference:.3%}"
     usual = f"{rate.deviation:.3%}"
     result = _result(rate.drift, threshold)
-    return (FRAUD_RATE, FRAUD_RATE, number(rate.drift), NONE, NONE, NONE, usual, NONE, told, NONE, result)
+    return (FRAUD_RATE, FRAUD_RATE, number(rate.drift), NONE, NONE, NONE, usual, NONE, shown, NONE, result)
 
 
 def _result(drift: float, threshold: float) -> str:
@@ -75,7 +75,7 @@ def _result(drift: float, threshold: float) -> str:
 
 
 def left_out_grid(report: DriftReport) -> Grid:
-    """What was not judged, and why."""
+    """Features that were not judged, with the reason."""
     return grid("left_out", "Not judged", ("feature", "why"), left_out_reasons(report).items())
 
 

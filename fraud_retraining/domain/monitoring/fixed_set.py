@@ -1,4 +1,4 @@
-"""How old the fixed evaluation days are, and how far from the days that are judged today.
+"""Age of the fixed evaluation days, and their drift from the days that are judged today.
 
 Here: their age, and the drift of scores and features from them to the holdout. Not here: the comparison of two models
 on them (`domain/evaluation/gates/`).
@@ -36,7 +36,7 @@ class FixedSetAge(Value):
 
     @property
     def summary(self) -> str:
-        """It in a sentence."""
+        """Age and drift in a sentence."""
         moved = ", ".join(f"{name} {index:.2f}" for name, index in self.most_moved.items())
         scores = f", scores {self.score_drift:.2f}" if self.score_drift is not None else ""
         return (

@@ -1,13 +1,13 @@
-"""How good the service is at what it is for: the scores that it gave, against labels that have become trustworthy.
+"""Live performance: the scores that served, against labels that are mature.
 
 Here: the metrics of a day and of the last days together, and what a trigger reads of them. Not here: metrics
-(`domain/evaluation/metrics.py`), which version scored which day (`orchestration/state/monitoring.py`) and when it is
-too little (`domain/retraining/triggers/`).
+(`domain/evaluation/metrics.py`), which version scored which day (`orchestration/state/monitoring.py`) and when it
+has decayed (`domain/retraining/triggers/`).
 
 One day has few frauds, and its average precision varies with them. So a day's report also judges the week that ends
 with it: that is the number to act on. With a retrain every other day and labels that take a week, no mature week
-belongs to the present champion, and most belong to several. So it is the service that is judged, whoever was champion:
-each version on the days that it served against what its own holdout promised, weighted by the frauds of those days.
+belongs to the present champion, and most belong to several. So the service is judged, across champions: each version on
+the days that it served against what its own holdout promised, weighted by the frauds of those days.
 """
 
 import math
@@ -57,7 +57,7 @@ class ServedPart(Value):
 
 
 class PerformanceReport(Value):
-    """What the service was worth on a day, told once the day's labels are mature."""
+    """Live performance of a day, reported once the day's labels are mature."""
 
     day: date
     version: int = Field(description="The version that scored the day: the champion of the time.")
@@ -131,8 +131,10 @@ def _compared(week: Live, compared: Sequence[ServedPart], known: Sequence[Served
 
 def _versions(parts: Sequence[ServedPart]) -> str:
     """The versions with their as-of days, and how many days old each was at most when it served."""
-    told = [f"{one.version} (as of {one.as_of}, up to {(max(one.days) - one.as_of).days} days old)" for one in parts]
-    return f"version{'' if len(told) == 1 else 's'} {', '.join(told)}"
+    described = [
+        f"{one.version} (as of {one.as_of}, up to {(max(one.days) - one.as_of).days} days old)" for one in parts
+    ]
+    return f"version{'' if len(described) == 1 else 's'} {', '.join(described)}"
 
 
 def measure(judged: Judged, days: Sequence[date], policy: MetricsPolicy) -> Live:

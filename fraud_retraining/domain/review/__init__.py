@@ -1,4 +1,4 @@
-"""What a reviewer sees of a candidate: the report, its tables and first screen, and the model card.
+"""Review of a candidate: the report, its tables and first screen, and the model card.
 
-Not here: asking for the decision (`domain/approvals`), drawing and pages (`adapters/pages`).
+Not here: requests for the decision (`domain/approvals`), drawing and pages (`adapters/pages`).
 """

@@ -57,8 +57,8 @@ METRICS: Mapping[str, tuple[str, str]] = MappingProxyType(
 WORDS: Mapping[str, str] = MappingProxyType(
     {
         "champion": "The version that serves now.",
-        "candidate": "The version that is decided about.",
-        "gate": "A rule that a candidate must pass before anybody is asked.",
+        "candidate": "The version under decision.",
+        "gate": "A rule that a candidate must pass before a reviewer decides.",
         "interval": "Where the value would lie in 95 of 100 other draws of customers, or as many as the settings say.",
         "holdout": "The days after the training window that both models are judged on.",
     }
@@ -107,7 +107,7 @@ class GateLine(Value):
 
 
 class ReviewSummary(Value):
-    """What a reviewer has to know first."""
+    """The first screen of a reviewer."""
 
     standing: Standing
     title: str
@@ -231,7 +231,7 @@ def _result(gate: GateResult) -> str:
 
 def metric_name(name: str) -> str:
     """A metric as people call it; Card Precision with its budget."""
-    words = next((told for start, (told, _) in METRICS.items() if name.startswith(start)), name.replace("_", " "))
+    words = next((title for start, (title, _) in METRICS.items() if name.startswith(start)), name.replace("_", " "))
     return f"{words}@{name.rsplit('_', 1)[1]}" if name.startswith("card_precision") else words
 
 

@@ -30,7 +30,7 @@ def markdown(text: object) -> str:
 
 
 def purpose(history: ReleaseHistory, review_report: ReviewReport | None) -> str:
-    """What the model is for, and what it is not for."""
+    """Return the purpose of the model, and what it is not for."""
     alerts = (
         f" Each day the {review_report.alert_budget} {review_report.alert_entity}s with the highest scores are meant "
         "to be looked at."
@@ -111,10 +111,10 @@ def _comparison_limits(history: ReleaseHistory) -> Iterator[str]:
 def _slice_limits(review_report: ReviewReport | None) -> Iterator[str]:
     if review_report is None:
         return
-    untold = [f"{one.slice} {one.value}" for one in review_report.slices if one.average_precision is None]
+    unmeasured = [f"{one.slice} {one.value}" for one in review_report.slices if one.average_precision is None]
     worse = [f"{one.slice} {one.value} ({one.difference:+.3f})" for one in review_report.slices if (one.high or 0) < 0]
-    if untold:
-        yield f"Slices with too few frauds to be judged: {_some(untold)}."
+    if unmeasured:
+        yield f"Slices with too few frauds to be judged: {_some(unmeasured)}."
     if worse:
         yield f"Slices in which it is worse than the champion, and not by chance: {_some(worse)}."
 
@@ -159,7 +159,7 @@ def lineage(history: ReleaseHistory) -> Iterator[tuple[str, str]]:
 
 
 def approvals(history: ReleaseHistory) -> Iterator[str]:
-    """Who let it serve, or did not, and why."""
+    """Return who approved or rejected it, and why."""
     for step in history.steps:
         if step.what in DECIDED or step.what.endswith("refused"):
             reason = f": {step.reason}" if step.reason else ""
@@ -195,7 +195,7 @@ def _sections(history: ReleaseHistory, review_report: ReviewReport | None) -> It
         gates = gates_grid(history.evaluation.verdict)
         yield _section("Gates", _grid(_without_last_column(gates)))
     yield _section("Limits", _listed(limits(history, review_report)))
-    yield _section("Lineage", "\n".join(f"- {name}: {markdown(told)}" for name, told in lineage(history)))
+    yield _section("Lineage", "\n".join(f"- {name}: {markdown(text)}" for name, text in lineage(history)))
     if decided := tuple(approvals(history)):
         yield _section("Approvals", _listed(decided))
     if review_report is not None:

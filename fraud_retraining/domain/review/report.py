@@ -1,6 +1,6 @@
-"""What a reviewer looks at before a candidate may serve: the values, computed once, when it is judged.
+"""The review report of a candidate as values, computed once, when it is judged.
 
-Here: the reviewer's pack as one small document. Not here: how it is made (`domain/review/assembly.py`), how it is drawn
+Here: the report as one small document. Not here: how it is made (`domain/review/assembly.py`), how it is drawn
 and laid out (`adapters/pages/pictures.py`, `adapters/pages/html.py`), and whether the candidate is good enough
 (`domain/evaluation/gates/`).
 """
@@ -112,7 +112,7 @@ class Disagreement(Value):
 
 
 class ReviewReport(Value):
-    """Everything that a reviewer is shown about one candidate, beside its gates."""
+    """Everything that a reviewer sees of one candidate, beside its gates."""
 
     as_of: date
     fingerprint: str
@@ -143,7 +143,7 @@ class ReviewReport(Value):
     disagreements: tuple[Disagreement, ...] = ()
 
     def document(self) -> dict[str, JsonValue]:
-        """The pack as JSON, numbers with as many digits as anybody reads."""
+        """The report as JSON, numbers with six significant digits."""
         return {name: _short(value) for name, value in self.model_dump(mode="json").items()}
 
 

@@ -1,6 +1,6 @@
 """The tables that people read about a candidate, each made once and shown alike everywhere.
 
-Here: the grids of gates, metrics and the reviewer's pack. Not here: how a grid is printed: in Dagster
+Here: the grids of gates, metrics and the review report. Not here: how a grid is printed: in Dagster
 (`orchestration/rendering.py`), in HTML (`adapters/pages/html.py`), on a terminal
 (`commands/implementation/audit_tables.py`).
 """
@@ -101,11 +101,11 @@ def importance_grid(importance: Mapping[str, float]) -> Grid:
     return grid("importance", "Importance (share of the gain)", ("feature", "importance"), rows)
 
 
-# ---------------------------------------------------------------- the reviewer's pack
+# ---------------------------------------------------------------- the review report
 
 
 def review_grids(review_report: ReviewReport) -> tuple[Grid, ...]:
-    """The tables of a pack, in the order in which they are read; what was not measured is not among them."""
+    """Return the tables of a report in reading order, without those that were not measured."""
     found = (
         alerts_grid(review_report),
         scores_grid(review_report),
@@ -119,13 +119,13 @@ def review_grids(review_report: ReviewReport) -> tuple[Grid, ...]:
 
 
 def left_out(review_report: ReviewReport) -> tuple[str, ...]:
-    """What the pack does not show, and why."""
-    told = []
+    """Return what the report does not show, and why."""
+    reasons = []
     if review_report.drift is None:
-        told.append("Drift: no day before this retrain has a drift report under the champion.")
+        reasons.append("Drift: no day before this retrain has a drift report under the champion.")
     if review_report.not_compared:
-        told.append(f"Comparison with a champion: {review_report.not_compared}.")
-    return tuple(told)
+        reasons.append(f"Comparison with a champion: {review_report.not_compared}.")
+    return tuple(reasons)
 
 
 def alerts_grid(review_report: ReviewReport) -> Grid | None:
