@@ -217,7 +217,7 @@ def test_a_signed_link_is_made_when_it_is_sent_and_lies_nowhere(
 ) -> None:
     waiting = site.backend.waiting(0)
     for notice in site.backend.watch.notices_after(0).notices:
-        site.release_notifier.tell(notice)
+        site.release_notifier.notify(notice)
     without = Notifier(site.policy, tmp_path, {"SLACK_BOT_TOKEN": TOKEN})
     done = drain(site.outbox, without, site.policy)
     assert "this process cannot sign links" in " ".join(done.errors)
