@@ -69,7 +69,7 @@ def library_versions(libraries: Iterable[str] = FITTING_LIBRARIES) -> dict[str, 
 
 @cache
 def environment() -> Environment:
-    """What this process is made of; it does not change while the process lives."""
+    """What this process is made of; it does not change while the process runs."""
     folder = _source("fraud_retraining").parent
     lock = folder.parent / LOCK
     return Environment(
