@@ -17,7 +17,7 @@ earlier timestamp, or the same timestamp and a smaller transaction_id.
   it began) look at the longest window. A label counts when it was known before day d+L+1 began, where d is the day of
   the labelled transaction.
 - Label features of a plan with `labels_as_known` end with day D-1 and read every fraud that was known before D began,
-  whatever the age of its transaction (`entity_label_days`); a transaction not known as fraud then counts as none.
+  at any age of its transaction (`entity_label_days`); a transaction not known as fraud then counts as none.
 
 Cost follows the new day: by their time of day, the last 24 hours are the part of today before t and the part of
 yesterday after it, so one sort of two days serves the exact window; whole days come from `entity_days`.

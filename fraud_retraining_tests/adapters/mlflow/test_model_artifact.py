@@ -56,7 +56,7 @@ def test_the_digest_is_what_sha256sum_says(files, tmp_path):
     for name, data in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(data)
-    told = subprocess.run(
+    summed = subprocess.run(
         "find * -type f | LC_ALL=C sort | xargs sha256sum | sha256sum",
         shell=True,
         cwd=tmp_path,
@@ -64,7 +64,7 @@ def test_the_digest_is_what_sha256sum_says(files, tmp_path):
         capture_output=True,
         text=True,
     )
-    assert told.stdout.split()[0] == files_digest(files)
+    assert summed.stdout.split()[0] == files_digest(files)
 
 
 def test_the_scorer_counts_the_digest_as_the_registry_does(tmp_path):

@@ -46,7 +46,7 @@ def facts(**changed) -> DayFacts:
 def checked(
     table: pa.Table | None = None,
     *,
-    told: DayFacts | None = None,
+    of: DayFacts | None = None,
     earlier=(9, 10, 11),
     columns=("note",),
     policy=POLICY,
@@ -54,7 +54,7 @@ def checked(
 ):
     rows = ibis.memtable(day_table() if table is None else table)
     before = DaysBefore(earlier, None if columns is None else frozenset(columns), same_delivery)
-    results = day_checks(DayEvidence(rows, told or facts(), MAPPING, DAY, policy, before))
+    results = day_checks(DayEvidence(rows, of or facts(), MAPPING, DAY, policy, before))
     return {result.name: result for result in results}
 
 
@@ -215,14 +215,14 @@ class TestFraudRate:
 
 class TestArrival:
     def test_too_many_rejects_fail_with_their_reasons(self):
-        assert checked(told=facts(rejects={"null key": 1}))["rejects_share"].passed
-        result = checked(told=facts(rejects={"null key": 1, "duplicate id": 1}))["rejects_share"]
+        assert checked(of=facts(rejects={"null key": 1}))["rejects_share"].passed
+        result = checked(of=facts(rejects={"null key": 1, "duplicate id": 1}))["rejects_share"]
         assert (result.passed, result.value) == (False, 2 / 12)
         assert "duplicate id: 1" in result.message
 
     def test_labels_that_no_list_holds_are_named_with_the_remedy(self):
-        told = facts(rejects={"label in neither list": 7}, unlisted_labels={"disputed": 6, "?": 1})
-        message = checked(told=told)["rejects_share"].message
+        unlisted = facts(rejects={"label in neither list": 7}, unlisted_labels={"disputed": 6, "?": 1})
+        message = checked(of=unlisted)["rejects_share"].message
         assert "'disputed' 6, '?' 1; name them under labels.fraud_values or labels.genuine_values" in message
 
     @pytest.mark.parametrize(
@@ -230,18 +230,18 @@ class TestArrival:
     )
     def test_files_come_after_the_day_and_not_too_late(self, hours, passes):
         arrived = datetime(2024, 3, 1, tzinfo=UTC) + timedelta(hours=hours)
-        assert checked(told=facts(arrived_at=arrived))["freshness"].passed is passes
+        assert checked(of=facts(arrived_at=arrived))["freshness"].passed is passes
 
     def test_history_that_is_delivered_years_later_is_not_late(self):
         arrived = datetime(2024, 3, 1, tzinfo=UTC) + timedelta(days=365 * 8)
-        result = checked(told=facts(arrived_at=arrived))["freshness"]
+        result = checked(of=facts(arrived_at=arrived))["freshness"]
         assert (result.passed, result.value) == (True, None)
         assert "history" in result.message
 
     def test_a_late_delivery_of_many_days_warns_at_its_first_day_only(self):
         late = facts(arrived_at=datetime(2024, 3, 1, tzinfo=UTC) + timedelta(days=20))
-        assert not checked(told=late)["freshness"].passed
-        result = checked(told=late, same_delivery=True)["freshness"]
+        assert not checked(of=late)["freshness"].passed
+        result = checked(of=late, same_delivery=True)["freshness"]
         assert (result.passed, result.value) == (True, None)
         assert "together with the day before, 20 days after" in result.message
 
@@ -254,7 +254,7 @@ class TestArrival:
         assert delivered_together(arrived, before) is together
 
     def test_an_unknown_arrival_passes_and_says_so(self):
-        result = checked(told=facts(arrived_at=None))["freshness"]
+        result = checked(of=facts(arrived_at=None))["freshness"]
         assert (result.passed, result.value) == (True, None)
         assert "not known" in result.message
 
@@ -271,7 +271,7 @@ class TestNewColumns:
         ids=["as the day before", "one went", "one is new", "nothing to compare with"],
     )
     def test_a_column_that_appears_and_that_nothing_reads_is_named(self, unread, before, passes):
-        result = checked(told=facts(ignored_columns=unread), columns=before)["new_columns"]
+        result = checked(of=facts(ignored_columns=unread), columns=before)["new_columns"]
         assert result.passed is passes
         assert ("channel" in result.message) is not passes
 
@@ -291,5 +291,5 @@ class TestIngestedDay:
         arrival = Arrival(files=1, source_version="v")
         rows = canonical(ibis.memtable(raw), MAPPING)
         day = ingest(lambda shape: shape(rows, MAPPING, DAY).to_pyarrow(), MAPPING, arrival=arrival)
-        results = checked(day.accepted, told=day.facts)
+        results = checked(day.accepted, of=day.facts)
         assert failing(results) == {"rejects_share"}

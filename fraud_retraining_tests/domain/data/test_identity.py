@@ -112,11 +112,11 @@ def random_codes(alphabet: str, length: int, count: int, seed: int) -> list[str]
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 HONEST: dict[str, tuple[list[str], list[str]]] = {
-    "capitals tell keys apart, and few days share any": (
+    "capitals distinguish keys, and few days share any": (
         random_codes(LETTERS + LETTERS.upper() + "0123456789", 4, 60_000, 1),
         random_codes(LETTERS + LETTERS.upper() + "0123456789", 4, 60_000, 2),
     ),
-    "capitals tell keys apart, and all come again": (
+    "capitals distinguish keys, and all come again": (
         [f"{sign}{n}" for n in range(300) for sign in "aA"],
         [f"{sign}{n}" for n in range(200, 500) for sign in "aA"],
     ),

@@ -52,10 +52,10 @@ def wide(**columns) -> pa.Table:
 
 
 def ingested(table: pa.Table, mapping: LakeMapping = MAPPING, day: date = LEAP_DAY) -> Ingested:
-    return ingest(asked(table, mapping, day), mapping, arrival=Arrival(files=1, source_version="v1"))
+    return ingest(query_of(table, mapping, day), mapping, arrival=Arrival(files=1, source_version="v1"))
 
 
-def asked(table: pa.Table, mapping: LakeMapping = MAPPING, day: date = LEAP_DAY) -> DayQuery:
+def query_of(table: pa.Table, mapping: LakeMapping = MAPPING, day: date = LEAP_DAY) -> DayQuery:
     rows = canonical(ibis.memtable(table), mapping)
     return lambda shape: shape(rows, mapping, day).to_pyarrow()
 
@@ -388,7 +388,7 @@ class TestKeys:
             (pa.array([7, None, 9], pa.float32()), [7, None, 9]),
             (pa.nulls(3), [None] * 3),
         ],
-        ids=["integers", "floats as pandas makes them", "text", "float32", "nobody has one"],
+        ids=["integers", "floats as pandas makes them", "text", "float32", "no row has one"],
     )
     def test_rows_may_lack_a_key_that_is_nullable(self, values, keys):
         result = self.ingested(self.DEVICE, rows=3, CARD=values)
@@ -492,7 +492,7 @@ class TestDuplicates:
             "a fraud of the same moment",
             "a fraud of an unknown moment",
             "genuine at an unknown moment",
-            "a known label, whatever its moment",
+            "a known label, at any moment",
         ],
     )
     def test_of_copies_that_differ_the_one_that_says_most_stays_in_any_order(self, first, second, stays):
@@ -651,7 +651,7 @@ class TestLaws:
 
     def test_facts_tell_what_arrived(self):
         arrival = Arrival(files=2, source_version="etag", arrived_at=datetime(2024, 3, 1, 4, tzinfo=UTC))
-        query = asked(lake(4, BAD=[0, 1, None, 1], SUM=[1.0, 2.0, 3.0, 6.0]))
+        query = query_of(lake(4, BAD=[0, 1, None, 1], SUM=[1.0, 2.0, 3.0, 6.0]))
         facts = ingest(query, MAPPING, arrival=arrival, ignored=["x"]).facts
         assert (facts.rows, facts.labelled, facts.frauds, facts.fraud_rate) == (4, 3, 2, 2 / 3)
         assert (facts.min_amount, facts.mean_amount, facts.max_amount) == (1.0, 3.0, 6.0)

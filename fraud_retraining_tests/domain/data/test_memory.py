@@ -1,4 +1,4 @@
-"""The engine's limit follows the machine, and a limit that was too small is told with the value to set."""
+"""The engine's limit follows the machine, and a limit that was too small is reported with the value to set."""
 
 import re
 

@@ -81,8 +81,8 @@ def test_the_real_case_is_no_decay_at_its_age_and_was_one_against_the_fresh_hold
     """.612 on the holdout, .566 on the days then served: as it was measured on real card data."""
     against_fresh = live(0.566, FRESH)
     assert against_fresh.high < against_fresh.holdout_low
-    for told in (profile(OLD), profile(None)):
-        against_age = live(0.566, told.expected_live)
+    for profiled in (profile(OLD), profile(None)):
+        against_age = live(0.566, profiled.expected_live)
         assert against_age.high >= against_age.holdout_low
 
 

@@ -1,4 +1,4 @@
-"""Intervals are honest about noise: of customers, of pairs, and whatever the order of the rows."""
+"""Intervals are honest about noise: of customers, of pairs, and in any order of the rows."""
 
 import numpy as np
 import pytest

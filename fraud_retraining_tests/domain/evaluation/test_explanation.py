@@ -13,19 +13,19 @@ ESTIMATORS = {"xgboost": "shap", "hist_gradient_boosting": "permutation", "logis
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_the_feature_that_makes_the_label_has_the_greatest_effect(estimator):
-    told = explain(fitted(estimator), rows())
-    assert told.method == ESTIMATORS[estimator]
-    assert told.effects.shape == (len(rows()), len(FEATURES))
-    assert max(told.shares, key=told.shares.__getitem__) == "amount"
-    assert sum(told.shares.values()) == pytest.approx(1)
+    found = explain(fitted(estimator), rows())
+    assert found.method == ESTIMATORS[estimator]
+    assert found.effects.shape == (len(rows()), len(FEATURES))
+    assert max(found.shares, key=found.shares.__getitem__) == "amount"
+    assert sum(found.shares.values()) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("estimator", ["xgboost", "logistic_regression"])
 def test_the_effects_on_a_row_add_up_to_itslog_odds(estimator):
     model = fitted(estimator)
-    told = explain(model, rows())
-    assert told.of_rows
-    rest = log_odds(model.predict(rows())) - told.effects.sum(axis=1)
+    found = explain(model, rows())
+    assert found.of_rows
+    rest = log_odds(model.predict(rows())) - found.effects.sum(axis=1)
     assert np.ptp(rest) < 1e-3, "all but the same base for every row"
 
 

@@ -111,13 +111,13 @@ def test_card_precision_looks_as_deep_as_a_resample_needs_to_spend_its_budget():
 @EXAMPLES
 def test_every_interval_of_a_metric_holds_what_the_rows_are_worth_and_no_other_value_than_theirs(rows):
     values = evaluate(rows, POLICY).values
-    told = intervals(rows)
-    assert told.keys() <= {name for name, value in values.items() if value is not None}
-    for name, found in told.items():
-        assert found.candidate.value == pytest.approx(values[name])
-        assert found.candidate.low <= found.candidate.high
-    if "expected_calibration_error" in told:
-        error = told["expected_calibration_error"].candidate
+    found = intervals(rows)
+    assert found.keys() <= {name for name, value in values.items() if value is not None}
+    for name, one in found.items():
+        assert one.candidate.value == pytest.approx(values[name])
+        assert one.candidate.low <= one.candidate.high
+    if "expected_calibration_error" in found:
+        error = found["expected_calibration_error"].candidate
         assert 0 <= error.low <= error.value <= error.high
 
 
@@ -152,8 +152,8 @@ def test_the_difference_of_two_models_is_as_sure_as_the_paired_test_says():
 
 def test_a_model_against_itself_differs_by_nothing():
     rows = noisy_pair(2).candidate
-    for told in intervals(rows, rows).values():
-        assert (told.difference.low, told.difference.high) == (0, 0)
+    for found in intervals(rows, rows).values():
+        assert (found.difference.low, found.difference.high) == (0, 0)
 
 
 @pytest.mark.parametrize(
@@ -168,10 +168,10 @@ def test_rows_that_give_no_curve_give_none(rows):
 
 def test_scores_that_are_no_probabilities_have_a_ranking_and_no_loss():
     rows = noisy_pair(4).candidate
-    told = intervals(rows.with_scores(rows.scores * 5 + 2))
-    assert set(told) == {"average_precision", "roc_auc", f"card_precision_at_{BUDGET}", "recall_at_1pct_fpr"}
+    found = intervals(rows.with_scores(rows.scores * 5 + 2))
+    assert set(found) == {"average_precision", "roc_auc", f"card_precision_at_{BUDGET}", "recall_at_1pct_fpr"}
 
 
 def test_only_frauds_have_no_area_under_a_curve_of_two_classes():
-    told = intervals(judged([1, 1, 1], [0.1, 0.2, 0.3]))
-    assert "roc_auc" not in told and told["average_precision"].candidate.value == 1
+    found = intervals(judged([1, 1, 1], [0.1, 0.2, 0.3]))
+    assert "roc_auc" not in found and found["average_precision"].candidate.value == 1

@@ -6,6 +6,7 @@ import pytest
 
 from fraud_retraining.domain.features.lineage import (
     DayDigests,
+    MadeDays,
     facts_lookback,
     features_inputs,
     labels_lookback,
@@ -31,7 +32,7 @@ def inputs(changed: int, part: str) -> dict[str, str]:
     """Inputs of the features of `DAY` after one part of an earlier day changed."""
     days = digests()
     days[before(changed)] = days[before(changed)].model_copy(update={part: "other"})
-    return features_inputs(PLAN, DAY, digests(), days, "plan", "code")
+    return features_inputs(PLAN, DAY, MadeDays(digests(), days, {}), "plan", "code")
 
 
 def test_facts_of_the_longest_window_and_labels_after_the_delay_are_looked_back_on() -> None:
@@ -54,10 +55,20 @@ def test_facts_of_the_longest_window_and_labels_after_the_delay_are_looked_back_
     ],
 )
 def test_only_what_features_may_use_makes_a_day_stale(days: int, part: str, stale: bool) -> None:
-    unchanged = features_inputs(PLAN, DAY, digests(), digests(), "plan", "code")
+    unchanged = features_inputs(PLAN, DAY, MadeDays(digests(), digests(), {}), "plan", "code")
     assert (inputs(days, part) != unchanged) is stale
 
 
 def test_without_a_fraud_share_no_label_is_looked_back_on() -> None:
     plan = FeaturePlan(entities={"customer": EntityPolicy(column="c", windows_days=(1, 3))}, label_delay_days=2)
     assert labels_lookback(plan, DAY) == []
+
+
+def test_labels_as_known_depend_on_the_days_on_which_they_became_known() -> None:
+    plan = PLAN.model_copy(update={"labels_as_known": True})
+
+    def inputs_with(known: dict[date, str]) -> dict[str, str]:
+        return features_inputs(plan, DAY, MadeDays(digests(), digests(), known), "plan", "code")
+
+    assert inputs_with({before(1): "a"}) != inputs_with({before(1): "b"})
+    assert inputs_with({before(4): "a"}) == inputs_with({before(4): "b"}), "beyond the longest window"

@@ -437,11 +437,11 @@ def test_rows_without_the_key_change_no_feature_of_the_others(engine: Engine):
     pd.testing.assert_frame_equal(found.loc[wanted.index], wanted)
 
 
-@pytest.mark.parametrize("nobody", [0, 1], ids=["today nobody has it", "yesterday nobody had it"])
-def test_a_day_on_which_nobody_has_a_text_key_meets_its_neighbours(engine: Engine, nobody: int):
+@pytest.mark.parametrize("without", [0, 1], ids=["no row of today has it", "no row of yesterday has it"])
+def test_a_day_without_any_text_key_joins_with_the_days_beside_it(engine: Engine, without: int):
     """Such a day does not know that the key is text, and has it as integers without a value."""
     rows = [transaction(n, at(n % 3, hour=n), customer=n % 2, terminal=f"t{n % 2}") for n in range(12)]
-    rows = [row | {"terminal": None} if row["timestamp"].date() == at(nobody).date() else row for row in rows]
+    rows = [row | {"terminal": None} if row["timestamp"].date() == at(without).date() else row for row in rows]
     found = computed(engine, NULLABLE, rows)
     assert len(found) == 4
     assert not found[OWN].isna().any().any()

@@ -19,7 +19,7 @@ from fraud_retraining.domain.values.schemas import (
 
 
 class Model(Policy):
-    """Stands for whatever steers a fit."""
+    """Stands for the settings of a fit."""
 
     estimator: str = "xgboost"
     params: dict[str, float] = {}
@@ -68,7 +68,7 @@ class TestFingerprint:
         assert changes(made(), made()) == []
 
     @pytest.mark.parametrize(
-        ("other", "told"),
+        ("other", "change"),
         [
             (lambda: made(manifest(training=altered(TRAINING, digest="x"))), "day 2024-03-20 changed"),
             (lambda: made(manifest(holdout=altered(HOLDOUT, digest="x"))), "day 2024-03-23 changed"),
@@ -92,9 +92,9 @@ class TestFingerprint:
             (lambda: made(xgboost="3.3"), "libraries xgboost: 3.2 -> 3.3"),
         ],
     )
-    def test_whatever_determines_the_model_changes_it_and_is_told(self, other, told):
+    def test_each_input_of_the_model_changes_it_and_is_named(self, other, change):
         assert other().digest != made().digest
-        assert changes(made(), other()) == [told]
+        assert changes(made(), other()) == [change]
 
     def test_how_many_rows_a_day_has_is_already_in_its_digest(self):
         assert made(manifest(training=altered(TRAINING, rows=11))).digest == made().digest

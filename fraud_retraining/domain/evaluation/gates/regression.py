@@ -48,7 +48,7 @@ def _regression(policy: GatePolicy, comparison: Comparison | NotCompared | None)
 
     So an equal candidate passes at least 97 of 100 times at any noise; one that is worse by twice max_regression
     is caught 92 of 100 times at .006 (where no rule that passes 97 equal ones catches more than 93) and nearly always
-    from about 14,000 transactions a day on, where the deviation is below .005. On holdouts too small to tell,
+    from about 14,000 transactions a day on, where the deviation is below .005. On holdouts too small to decide,
     `max_unproven_regression` bounds what can slip through, and the floors stand.
     """
     if isinstance(comparison, NotCompared):

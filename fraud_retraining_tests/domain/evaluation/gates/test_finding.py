@@ -1,4 +1,4 @@
-"""A finding's numbers are there, and are shown with as many digits as it takes to tell them apart."""
+"""A finding's numbers are there, and are shown with enough digits to distinguish them."""
 
 import pytest
 from hypothesis import given

@@ -33,7 +33,7 @@ def test_without_a_champion_to_compare_the_gate_says_so_and_passes(reason):
         (-0.0101, 0.0001, False, "proved worse, by more than may be lost"),
         (-0.011, 0.006, True, "chance could explain it"),
         (-0.02, 0.006, False, "beyond chance"),
-        (-0.04, 0.03, True, "a holdout too noisy to tell"),
+        (-0.04, 0.03, True, "a holdout too noisy to decide"),
         (-0.06, 0.2, False, "too much to excuse by noise"),
     ],
 )
