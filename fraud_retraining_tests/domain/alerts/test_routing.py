@@ -15,11 +15,8 @@ from fraud_retraining.domain.alerts.notices import (
     LinkPolicy,
     Notice,
     PagerDutyPolicy,
-    Passed,
     failure_notice,
-    gate_lines,
     paused_notice,
-    sentences,
 )
 from fraud_retraining.domain.alerts.pagerduty import pagerduty_event
 from fraud_retraining.domain.alerts.routing import (
@@ -30,8 +27,7 @@ from fraud_retraining.domain.alerts.routing import (
 )
 from fraud_retraining.domain.alerts.slack import slack_message
 from fraud_retraining.domain.alerts.slack_markup import mrkdwn, web_address
-from fraud_retraining.domain.alerts.text import clean, dedup_key
-from fraud_retraining.domain.evaluation.gates import GateResult
+from fraud_retraining.domain.alerts.text import dedup_key
 from fraud_retraining_tests.support.notices import AS_OF, LINKS, a_failure, a_notice, an_occasion
 from fraud_retraining_tests.support.reviewers import limits_of
 
@@ -220,17 +216,6 @@ def test_trigger_and_resolve_name_the_same_incident_however_long_its_key() -> No
     assert dedup_key(a_notice()) == f"fraud_detector/dependency:as-of {AS_OF}"
 
 
-def test_a_failed_gate_says_by_how_much_and_when_it_last_passed() -> None:
-    failed = [
-        GateResult(name="floor", passed=False, value=0.231, threshold=0.3, margin=-0.069, message="too low"),
-        GateResult(name="leakage", passed=False, message="raised KeyError"),
-    ]
-    assert gate_lines(failed, {"floor": Passed(0.4123, AS_OF)}) == (
-        "floor: 0.231 against 0.3, missed by 0.069; last passed with 0.4123 as of 2026-11-20",
-        "leakage: raised KeyError; has not passed before",
-    )
-
-
 def test_a_pause_is_told_with_its_cause_and_the_way_back() -> None:
     notice = paused_notice("gate_failed:f00d", 2, an_occasion(), LINKS)
     told = json.dumps(slack_message(notice))
@@ -239,26 +224,8 @@ def test_a_pause_is_told_with_its_cause_and_the_way_back() -> None:
     assert notice.severity is Severity.CRITICAL
 
 
-def test_clean_text_is_one_printable_line() -> None:
-    assert clean("a\n b\t\x1b[31mc\u202e", 100) == "a b [31mc"
-    assert clean("x" * 11, 10) == "x" * 9 + "…"
-
-
 def _first(block: dict[str, Any]) -> str:
     return str(block.get("text", {}).get("text", ""))
-
-
-@pytest.mark.parametrize(
-    ("parts", "told"),
-    [
-        (("it failed its gates", "version 11 serves"), "It failed its gates. Version 11 serves."),
-        (("Done.", "", "why so? ", "average_precision: 0.3"), "Done. Why so? average_precision: 0.3."),
-        (("`resume` lets it go on", "see:"), "`resume` lets it go on. See:"),
-        ((), ""),
-    ],
-)
-def test_parts_of_a_message_do_not_run_together(parts: tuple[str, ...], told: str) -> None:
-    assert sentences(*parts) == told
 
 
 def test_why_and_what_serves_are_sentences_of_their_own_in_every_message() -> None:
