@@ -156,7 +156,7 @@ def test_the_requester_of_the_retrain_cannot_approve_it(site: Site_) -> None:
     waiting = site.backend.waiting(0, trigger="manual", requested_by="anna")
     site.notify()
     site.click("approve")
-    assert "asked for" in site.refusal_sent_to(ANNA)
+    assert "anna requested version" in site.refusal_sent_to(ANNA)
     assert site.backend.states()[waiting.version] == "awaiting_approval"
     assert refused(site) == ["anna"]
 
