@@ -6,12 +6,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings as hypothesis_settings
 
 from fraud_retraining.simulation import SimulationPolicy, Simulator
 from fraud_retraining_tests.support.places import DAYS, START, Place, enter
 
 if TYPE_CHECKING:
     from fraud_retraining_tests.support.approvals_fixture import Backend, Trained
+
+# Examples run on machines of any speed and load: a law does not depend on the time that an example takes.
+hypothesis_settings.register_profile("fraud_retraining", deadline=None)
+hypothesis_settings.load_profile("fraud_retraining")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
