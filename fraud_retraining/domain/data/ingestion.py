@@ -271,7 +271,9 @@ def _with_label(accepted: pa.Table) -> pa.Table:
 
 def _sorted_rejects(rejects: pa.Table) -> pa.Table:
     ordered = rejects.select([REASON, *(name for name in rejects.column_names if name != REASON)])
-    return ordered.sort_by([(name, "ascending") for name in ordered.column_names])
+    # pyarrow reads a sort key that begins with a dot or a bracket as a path, not as the name of a column.
+    numbered = ordered.rename_columns([str(number) for number in range(ordered.num_columns)])
+    return ordered.take(pc.sort_indices(numbered, [(name, "ascending") for name in numbered.column_names]))
 
 
 class _Delivery(NamedTuple):

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from hypothesis import HealthCheck, given
+from hypothesis import HealthCheck, example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
@@ -153,6 +153,7 @@ ENTITIES = st.one_of(st.just("customer"), WORDS)
 
 @hypothesis_settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(WORDS, WORDS, ENTITIES, WORDS)
+@example(numeric="rank", category=".", entity="customer", column="rank")
 def test_what_settings_accept_can_be_worked_with(
     config: Path, tmp_path_factory: pytest.TempPathFactory, numeric: str, category: str, entity: str, column: str
 ) -> None:
