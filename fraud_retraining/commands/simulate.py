@@ -10,7 +10,7 @@ import typer
 
 from fraud_retraining.commands.support.config import read_settings
 from fraud_retraining.commands.support.failures import reported_failures
-from fraud_retraining.commands.support.options import DAY, Config, Json, checked_value, day_of
+from fraud_retraining.commands.support.options import DAY, Config, Json, SimulatedLabels, checked_value, day_of
 from fraud_retraining.commands.support.output import err, out, print_json
 from fraud_retraining.commands.support.progress import RichProgress
 
@@ -19,13 +19,20 @@ if TYPE_CHECKING:
     from fraud_retraining.simulation import SimulationPolicy
 
 
-# Nine parameters: typer makes one option of each, and reads its type and help from the signature.
+# Ten parameters: typer makes one option of each, and reads its type and help from the signature.
 def simulate(
     start: Annotated[datetime, typer.Option(formats=DAY, help="First day of the lake.")],
     days: Annotated[int, typer.Option(help="How many days.")],
     transactions_per_day: Annotated[int, typer.Option(help="Mean transactions a day.")] = 10_000,
     seed: Annotated[int, typer.Option(help="The same seed gives the same lake.")] = 7,
     shift_on: Annotated[datetime | None, typer.Option(formats=DAY, help="Day on which fraudsters change.")] = None,
+    labels: Annotated[
+        SimulatedLabels,
+        typer.Option(
+            help="How frauds become known. none: by the lake's column TX_FRAUD, without times; column: reported late, "
+            "with LABELLED_AT; feed: reported late, in a label feed by the day known."
+        ),
+    ] = SimulatedLabels.NONE,
     live: Annotated[bool, typer.Option("--live", help="Then add a day every so often, until interrupted.")] = False,
     seconds_per_day: Annotated[float, typer.Option(min=0.01, help="How often a day is added with --live.")] = 60,
     config: Config = None,
@@ -33,7 +40,10 @@ def simulate(
 ) -> None:
     """Write a lake of simulated transactions, with fraudsters who adapt."""
     with reported_failures(as_json=as_json):
-        from fraud_retraining.commands.implementation.simulated_lake import write_simulated_lake
+        from fraud_retraining.commands.implementation.simulated_lake import (
+            label_feed_uri,
+            write_simulated_lake,
+        )
         from fraud_retraining.simulation import SimulationPolicy
 
         policy = checked_value(
@@ -46,12 +56,14 @@ def simulate(
         )
         settings = read_settings(config)
         with RichProgress() as progress:
-            rows = write_simulated_lake(settings, policy, progress)
-        grown = _grow(settings, policy, seconds_per_day) if live else 0
+            rows = write_simulated_lake(settings, policy, progress, labels=labels)
+        feed = label_feed_uri(settings) if labels is SimulatedLabels.FEED else None
+        grown = _grow(settings, policy, seconds_per_day, labels) if live else 0
         if as_json:
             print_json(
                 {
                     "lake": settings.lake_uri,
+                    "label_feed": feed,
                     "start": policy.start,
                     "end": policy.end,
                     "days": days,
@@ -63,14 +75,16 @@ def simulate(
             out.print(
                 f"{rows:,} transactions of {policy.start} to {policy.end} in {settings.lake_uri}", highlight=False
             )
+            if feed is not None and settings.labels.uri is None:
+                out.print(f"Label feed in {feed}; use it with labels: {{use: as_known, uri: {feed}}}", highlight=False)
 
 
-def _grow(settings: "Settings", policy: "SimulationPolicy", seconds: float) -> int:
+def _grow(settings: "Settings", policy: "SimulationPolicy", seconds: float, labels: SimulatedLabels) -> int:
     """Add a day every so many seconds until interrupted; return the number of days."""
     from fraud_retraining.commands.implementation.simulated_lake import grow_simulated_lake
 
     err.print(f"Every {seconds:g} s a day arrives in {settings.lake_uri}; Ctrl-C ends it.", highlight=False)
-    return grow_simulated_lake(settings, policy, _pause(seconds), _print_arrival)
+    return grow_simulated_lake(settings, policy, _pause(seconds), _print_arrival, labels)
 
 
 def _pause(seconds: float) -> Callable[[], bool]:

@@ -1,6 +1,7 @@
 """Options and arguments that several commands have, and values made of them."""
 
 from datetime import date, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +21,14 @@ Verbose = Annotated[bool, typer.Option("--verbose", help="Show Dagster's log on 
 Version = Annotated[int, typer.Argument(min=1, max=MOST_VERSION, help="Version of the registered model.")]
 By = Annotated[str | None, typer.Option(help="Who decides; not needed where your token or account says so.")]
 Reason = Annotated[str, typer.Option(help="Why, in a sentence that an auditor can read.")]
+
+
+class SimulatedLabels(StrEnum):
+    """How a simulated lake says which transactions were frauds."""
+
+    NONE = "none"
+    COLUMN = "column"
+    FEED = "feed"
 
 
 def day_of(value: datetime | None) -> date | None:
