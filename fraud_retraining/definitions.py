@@ -11,6 +11,7 @@ from fraud_retraining.orchestration.assets import (
     evaluation,
     features,
     ingestion,
+    labels,
     monitoring,
     promotion,
     training,
@@ -46,6 +47,7 @@ def build_definitions(settings: Settings | None = None, **overrides: Any) -> dg.
         assets=described(
             with_hooks(
                 *ingestion.build_assets(days),
+                *labels.build_assets(days, settings),
                 *features.build_assets(days, settings.feature_plan),
                 *training.build_assets(as_of_days, settings),
                 *evaluation.build_assets(as_of_days),

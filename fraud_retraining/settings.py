@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import yaml
-from pydantic import BeforeValidator, Field, StringConstraints, ValidationError
+from pydantic import BeforeValidator, Field, StringConstraints, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -168,6 +168,9 @@ def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(pairs)
 
 
+FRESH_HOLDOUT_DAYS = 3
+
+
 class Settings(BaseSettings):
     """All settings, checked as a whole before anything starts."""
 
@@ -211,6 +214,17 @@ class Settings(BaseSettings):
     environment: Literal["development", "staging", "production"] = Field(
         "production", description="Where this runs; schedules and sensors of a development start switched off."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_holdout_as_known(cls, values: Any) -> Any:
+        """Labels as known judge on the last 3 days, where settings do not say how many."""
+        labels = values.get("labels") if isinstance(values, Mapping) else None
+        use = labels.get("use") if isinstance(labels, Mapping) else getattr(labels, "use", None)
+        holdout = values.get("holdout", {}) if use == "as_known" else None
+        if isinstance(holdout, Mapping) and "days" not in holdout:
+            return {**values, "holdout": {**holdout, "days": FRESH_HOLDOUT_DAYS}}
+        return values
 
     @classmethod
     def settings_customise_sources(
@@ -276,15 +290,20 @@ class Settings(BaseSettings):
         return self.triggers.performance or PerformanceTriggerPolicy()
 
     @property
+    def label_values(self) -> LabelValues:
+        """How the lake, or the label feed where there is one, writes labels."""
+        return LabelValues(fraud_values=self.labels.fraud_values, genuine_values=self.labels.genuine_values)
+
+    @property
     def mapping(self) -> LakeMapping:
         """How a row of the lake becomes a canonical transaction."""
         return LakeMapping(
-            columns=self.columns,
+            columns=self.columns.model_copy(update={"is_fraud": None}) if self.labels.uri else self.columns,
             entities=self.entities,
             numeric=self.features.numeric,
             categorical=self.features.categorical,
             slices=self.slice_columns,
-            labels=LabelValues(fraud_values=self.labels.fraud_values, genuine_values=self.labels.genuine_values),
+            labels=LabelValues() if self.labels.uri else self.label_values,
         )
 
     @property
@@ -302,6 +321,7 @@ class Settings(BaseSettings):
             slices=self.slice_columns,
             label_delay_days=self.labels.delay_days,
             labelled_at=self.columns.labelled_at is not None,
+            labels_as_known=self.labels.use == "as_known",
         )
 
 

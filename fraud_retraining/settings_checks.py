@@ -44,11 +44,12 @@ def conflicts(settings: "Settings", broken: Collection[str] = ()) -> list[str]:
         (_columns_mapped_twice, {"columns", "entities", "features"}),
         (_forbidden_features, {"columns", "entities", "features"}),
         (_name_problems, {"entities", "features", "gates", "labels"}),
+        (_label_problems, {"columns", "labels"}),
         (_window_problems, {"holdout", "window"}),
         (_reference_problems, {"entities", "features", "gates"}),
         (_secret_problems, {"alerts", "ledger", "mlflow"}),
         (_reviewer_problems, {"promotion"}),
-        (_url_problems, {"ledger", "mlflow", "lake", "store"}),
+        (_url_problems, {"ledger", "mlflow", "lake", "store", "labels"}),
     )
     return [problem for rule, about in rules if about.isdisjoint(broken) for problem in rule(settings)]
 
@@ -151,6 +152,21 @@ def _name_problems(settings: "Settings") -> list[str]:
     ]
 
 
+def _label_problems(settings: "Settings") -> list[str]:
+    labels, columns = settings.labels, settings.columns
+    problems = []
+    if columns.is_fraud is None and labels.uri is None:
+        problems.append("columns.is_fraud is null: name the column with the label, or a label feed (labels.uri)")
+    if labels.use == "as_known" and labels.uri is None and columns.labelled_at is None:
+        problems.append(
+            "labels.use: as_known needs to know when labels became known: a label feed (labels.uri) or a column "
+            "(columns.labelled_at)"
+        )
+    if labels.uri is not None and columns.labelled_at is not None:
+        problems.append("labels.uri and columns.labelled_at both say when labels became known: keep one of them")
+    return problems
+
+
 def _window_problems(settings: "Settings") -> list[str]:
     if isinstance(settings.window, ExpandingWindow) or settings.holdout.days <= settings.window.days:
         return []
@@ -230,6 +246,7 @@ def _url_problems(settings: "Settings") -> list[str]:
         "lake.s3.endpoint": settings.lake.s3.endpoint,
         "lake.uri": settings.lake.uri,
         "store.uri": settings.store.uri,
+        "labels.uri": settings.labels.uri,
         "alerts.webhook.url": settings.alerts.webhook.url if settings.alerts.webhook else None,
     }
     return [f"{key}: {why}" for key, url in addresses.items() if url and "://" in url and (why := _bad_address(url))]

@@ -11,6 +11,10 @@ PACKAGE = TESTS.parent / "fraud_retraining"
 
 # Module: the reason why it has no test file of its own, with the path of the test that covers it.
 COVERED_ELSEWHERE: dict[str, str] = {
+    "adapters/days/known_labels": "labels of a feed in windows: orchestration/test_label_feed.py",
+    "orchestration/assets/labels": "through the ingest job: orchestration/test_label_feed.py",
+    "orchestration/state/label_days": "through readiness: orchestration/test_label_feed.py",
+    "orchestration/state/window_labels": "through windows: orchestration/test_label_feed.py",
     "adapters/alerts/pagerduty": "sent to a real server, with its refusals: services/test_delivery.py",
     "adapters/alerts/registry": "a list; a destination that is added to it: services/test_own_destination.py",
     "adapters/alerts/slack": "sent to a real server, with its refusals: services/test_delivery.py",
@@ -105,6 +109,7 @@ COVERED_ELSEWHERE: dict[str, str] = {
 
 # Test file below a package: what it tests that is more than one module.
 ACROSS_MODULES: dict[str, str] = {
+    "orchestration/test_label_feed.py": "labels of a feed, over assets, readiness, windows and commands",
     "domain/evaluation/test_report_weights.py": "weights of known frauds, over judged rows, metrics and resamples",
     "domain/features/test_labels_as_known.py": "label features as known, over features and their lineage",
     "adapters/storage/test_missing_numbers.py": "NaN and null from files through ingestion, checks, features and drift",

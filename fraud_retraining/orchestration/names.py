@@ -4,7 +4,14 @@ Here: names only. Dashboards, alerts and stored runs refer to them: for Dagster 
 """
 
 from fraud_retraining.adapters.days.monitoring_reports import DRIFT, PERFORMANCE, SCORED
-from fraud_retraining.domain.features.columns import ENTITY_DAYS, FEATURES, RAW, TRANSACTIONS
+from fraud_retraining.domain.features.columns import (
+    ENTITY_DAYS,
+    ENTITY_LABEL_DAYS,
+    FEATURES,
+    LABELS,
+    RAW,
+    TRANSACTIONS,
+)
 
 WINDOW = "training_window"
 MODEL = "fraud_model"
@@ -63,6 +70,7 @@ __all__ = [
     "DRIFT",
     "DRIFT_TAG",
     "ENTITY_DAYS",
+    "ENTITY_LABEL_DAYS",
     "EVALUATION",
     "FAILED_RUNS_SENSOR",
     "FEATURES",
@@ -71,6 +79,7 @@ __all__ = [
     "INGEST_SECONDS_TAG",
     "INGEST_SENSOR",
     "INPUTS_TAG",
+    "LABELS",
     "MODEL",
     "MODEL_CARDS_SENSOR",
     "MONITOR",

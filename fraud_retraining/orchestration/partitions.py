@@ -8,6 +8,7 @@ from datetime import date
 
 import dagster as dg
 
+from fraud_retraining.domain.features.columns import ENTITY_DAYS, ENTITY_LABEL_DAYS, TRANSACTIONS
 from fraud_retraining.domain.features.point_in_time import FeaturePlan
 from fraud_retraining.domain.training.windows import ExpandingWindow, HoldoutPolicy, WindowPolicy
 
@@ -33,15 +34,19 @@ def feature_mappings(plan: FeaturePlan) -> dict[str, dg.PartitionMapping]:
     """Days of `transactions` and of `entity_days` that `transaction_features`[D] reads."""
     delayed = any(entity.fraud_share for entity in plan.entities.values())
     longest = max((max(entity.windows_days) for entity in plan.entities.values()), default=1)
-    delay = plan.label_delay_days if delayed else 0
-    return {"transactions": looking_back(1), "entity_days": looking_back(delay + longest, 1)}
+    delay = plan.label_lag_days if delayed else 0
+    return {
+        TRANSACTIONS: looking_back(1),
+        ENTITY_DAYS: looking_back(delay + longest, 1),
+        ENTITY_LABEL_DAYS: looking_back(longest, 1),
+    }
 
 
-def window_mapping(window: WindowPolicy, holdout: HoldoutPolicy, label_delay_days: int) -> dg.PartitionMapping:
+def window_mapping(window: WindowPolicy, holdout: HoldoutPolicy, label_lag_days: int) -> dg.PartitionMapping:
     """Days of `transaction_features` that `training_window`[A] reads."""
     if isinstance(window, ExpandingWindow):
         return dg.AllPartitionMapping()
-    return looking_back(label_delay_days + holdout.days + window.days - 1, label_delay_days)
+    return looking_back(label_lag_days + holdout.days + window.days - 1, label_lag_days)
 
 
 def days_of(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> list[date]:

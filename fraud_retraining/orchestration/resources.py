@@ -84,6 +84,25 @@ def open_lake(settings: Settings) -> "Lake":
         limits=settings.lake.limits,
         timestamp=settings.columns.timestamp,
         columns={lake for parts in settings.mapping.lake_names.values() for lake in parts},
+        label_feed=_open_label_feed(settings),
+    )
+
+
+def _open_label_feed(settings: Settings) -> "Lake | None":
+    """The label feed, where there is one: folders by the day known, as in the lake."""
+    from fraud_retraining.adapters.storage.lake import EARLIEST, Lake
+
+    labels = settings.labels
+    if labels.uri is None:
+        return None
+    named = (labels.columns.transaction_id, labels.columns.known_at, labels.columns.is_fraud, labels.columns.source)
+    return Lake(
+        open_location_of(settings, labels.uri),
+        first_day=settings.lake.first_day or EARLIEST,
+        limits=settings.lake.limits,
+        timestamp=labels.columns.known_at,
+        columns={name for name in named if name is not None},
+        setting="labels.uri",
     )
 
 

@@ -4,7 +4,7 @@ Here: scoring a feature day batch by batch, and laying scores and labels side by
 which day (`orchestration/state/monitoring.py`) and what the scores are worth (`domain/monitoring/live_performance.py`).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
 
@@ -34,10 +34,17 @@ def scored_rows(model: FittedModel, path: Path) -> pa.Table:
     return pa.concat_tables(parts) if parts else empty
 
 
-def judged_rows(days: Sequence[tuple[date, Path, Path]], *, entity: str, label_delay_days: int) -> Judged:
+def judged_rows(
+    days: Sequence[tuple[date, Path, Path]],
+    *,
+    entity: str,
+    label_delay_days: int,
+    frauds: Mapping[date, pa.Array] | None = None,
+) -> Judged:
     """Rows whose label was known when their day became mature, with their scores.
 
-    `days` gives for each day its transactions and its scores.
+    `days` gives for each day its transactions and its scores; `frauds` by day the ids of frauds of a label feed, in
+    which every other transaction is then genuine.
 
     Raises:
         IntegrityError: the scores are not those of the transactions.
@@ -51,10 +58,18 @@ def judged_rows(days: Sequence[tuple[date, Path, Path]], *, entity: str, label_d
                 f"The scores of {day} are not those of its transactions.",
                 remedy=f"materialize scored_transactions of {day} again.",
             )
+        if frauds is not None:
+            rows = _with_feed(rows, frauds.get(day))
         known = _known(rows, day + timedelta(days=label_delay_days))
         tables.append(rows.filter(known).select([TIMESTAMP, entity, AMOUNT, IS_FRAUD]))
         scores.append(score[SCORE].filter(known).to_numpy())
     return Judged.from_table(pa.concat_tables(tables), np.concatenate(scores), entity=entity)
+
+
+def _with_feed(rows: pa.Table, frauds: pa.Array | None) -> pa.Table:
+    ids = rows[TRANSACTION_ID]
+    fraud = pc.is_in(ids, value_set=frauds.cast(ids.type)) if frauds is not None else pa.repeat(False, len(ids))
+    return rows.set_column(rows.column_names.index(IS_FRAUD), IS_FRAUD, fraud.cast(pa.int8()))
 
 
 def _read(path: Path, columns: Iterable[str]) -> pa.Table:

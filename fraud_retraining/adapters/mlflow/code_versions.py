@@ -26,7 +26,7 @@ class Part(NamedTuple):
 PARTS = {
     "ingestion": Part(
         "1",
-        "87fc37126836ff12c11924ab64369c80bf32ca5bce313fe852d0d0ac50ef6b9e",
+        "cbcb26df70352dbe01b7c59310fa9a33a2632394b0641890c0a5e1bc5e47fe2d",
         (
             "fraud_retraining.domain.values.days",
             "fraud_retraining.domain.data.canonical",
@@ -36,9 +36,18 @@ PARTS = {
             "fraud_retraining.domain.data.lake_mapping",
         ),
     ),
+    "labels": Part(
+        "1",
+        "d028ee049ba5de59f2eea1a865e4136a2bfcc1075a5e08e26a9b6d0e56d7475d",
+        (
+            "fraud_retraining.domain.data.canonical",
+            "fraud_retraining.domain.labels.events",
+            "fraud_retraining.domain.labels.feed",
+        ),
+    ),
     "features": Part(
         "1",
-        "cb69ff409deb74512f00a57278f241b2320b63048e17e2336a533e2eda18b439",
+        "d2e903d132ff8454fce51b7874756028a35fddb38c0c3fae2b4c739815f6e031",
         ("fraud_retraining.domain.values.days", "fraud_retraining.domain.features.point_in_time"),
     ),
     "scoring": Part(

@@ -83,10 +83,15 @@ class Lake:
         timestamp: str = "TX_DATETIME",
         columns: Collection[str] | None = None,
         today: Callable[[], date] = lambda: datetime.now(UTC).date(),
+        label_feed: "Lake | None" = None,
+        setting: str = "lake.uri",
     ) -> None:
         """`timestamp` is the lake's name of the column with the time, for messages to users; `columns` are those
         that are read, by default all."""
         self._timestamp = timestamp
+        self._setting = setting
+        self.label_feed = label_feed
+        """Labels by the day known, in a lake of their own; None where there is no such feed."""
         self._columns = columns
         self._limits = limits or DayLimits()
         self._location = location
@@ -172,11 +177,12 @@ class Lake:
 
     def _no_lake(self) -> DataInvalid:
         if not one_file(self.uri):
-            return DataInvalid(f"there is no lake at {self.uri}", remedy="Correct lake.uri in the settings.")
+            what = self._setting.partition(".")[0]
+            return DataInvalid(f"there is no {what} at {self.uri}", remedy=f"Correct {self._setting} in the settings.")
         return DataInvalid(
             f"there is no lake at {self.uri}: it is written like one file, and a lake is a folder of days ({LAYOUT})",
             remedy=f"split it, for example in DuckDB with\n  {how_to_split(self.uri, self._timestamp)}\n"
-            "and name the new folder as lake.uri.",
+            f"and name the new folder as {self._setting}.",
         )
 
     def _is_parquet(self, info: ObjectInfo) -> bool:

@@ -25,7 +25,8 @@ def canonical(raw: ibis.Table, mapping: LakeMapping, text_keys: Collection[str] 
 
     Where the mapping lists labels, `delivered_label` holds the label as it came, and a listed one is 1 or 0. Text keys
     that are empty become null; numbers that are not finite become null; zero has one sign. `text_keys`
-    are keys that are text in other files of the day.
+    are keys that are text in other files of the day. Without a label column (a lake beside a label feed) every label is
+    null.
     """
     columns = {name: [raw[lake] for lake in parts] for name, parts in mapping.lake_names.items()}
     convert: dict[str, Callable[[ibis.Column], ibis.Value]] = {
@@ -39,7 +40,11 @@ def canonical(raw: ibis.Table, mapping: LakeMapping, text_keys: Collection[str] 
     selected = {
         name: convert[name](parts[0]) if len(parts) == 1 else _joined_key(parts) for name, parts in columns.items()
     }
-    if mapping.labels.frauds:
+    if IS_FRAUD not in columns:
+        place = list(selected).index(AMOUNT) + 1
+        named = list(selected.items())
+        selected = dict([*named[:place], (IS_FRAUD, ibis.null("float64")), *named[place:]])
+    elif mapping.labels.frauds:
         text = _delivered_label(columns[IS_FRAUD][0])
         selected |= {IS_FRAUD: _listed_label(text, mapping.labels), DELIVERED_LABEL: text}
     return raw.select(*(value.name(name) for name, value in selected.items()))

@@ -79,7 +79,7 @@ class LakeMapping(Value):
     @property
     def lake_names(self) -> dict[str, tuple[str, ...]]:
         """Every canonical column, in canonical order, and the columns of the lake that it is made of: one, or more."""
-        core = {name: (getattr(self.columns, name),) for name in CORE_COLUMNS}
+        core = {name: (column,) for name in CORE_COLUMNS if (column := getattr(self.columns, name)) is not None}
         known = {LABELLED_AT: (self.columns.labelled_at,)} if self.columns.labelled_at else {}
         further = {name: (name,) for name in (*self.numeric, *self.categories)}
         return core | known | self.keys | further

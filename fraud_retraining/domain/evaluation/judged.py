@@ -21,6 +21,7 @@ Integers = NDArray[np.integer[Any]]
 Mask = NDArray[np.bool_]
 
 MISSING = "(missing)"
+REPORT_WEIGHT = "report_weight"
 
 
 class Categories(NamedTuple):
@@ -59,6 +60,14 @@ def _encoded(values: pa.ChunkedArray | pa.Array) -> tuple[Integers, pa.Array]:
     rank[order] = np.arange(len(order))
     rank[-1] = -1
     return rank[pc.fill_null(encoded.indices, -1).to_numpy()], encoded.dictionary.take(pa.array(order))
+
+
+def _report_weights(table: pa.Table) -> Floats | None:
+    """How many frauds a known one stands for, by row; None where that is one everywhere."""
+    if REPORT_WEIGHT not in table.column_names:
+        return None
+    weights = table[REPORT_WEIGHT].to_numpy()
+    return None if (weights == 1.0).all() else weights.astype(np.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,6 +114,7 @@ class Judged:
             days=table[TIMESTAMP].cast(pa.date32()).cast(pa.int32()).to_numpy(),
             amounts=table[AMOUNT].to_numpy().astype(np.float64),
             slices={name: categories(table[name]) for name in slices},
+            report_weights=_report_weights(table),
         )
 
     def with_scores(self, scores: Floats) -> Self:

@@ -17,6 +17,7 @@ RAW, TRANSACTIONS, ENTITY_DAYS, FEATURES = (
     "entity_days",
     "transaction_features",
 )
+LABELS, ENTITY_LABEL_DAYS = "labels", "entity_label_days"
 SUMS = {
     "key": ("key", "the entity's key"),
     "count": ("bigint", "transactions of the day"),
@@ -28,6 +29,20 @@ SUMS = {
     "frauds": ("bigint", "how many of those are frauds"),
 }
 LABEL_SUMS = ("labelled", "frauds")
+LABEL_EVENTS = {
+    TRANSACTION_ID: ("key", "one row a transaction whose label changed"),
+    "day": ("date", "day of the transaction"),
+    "known_at": ("timestamp", "when the label became known, UTC"),
+    IS_FRAUD: ("tinyint", "1 or 0 from then on"),
+    "known_before": ("tinyint", "the same before that day; null while nothing was known"),
+    "source": ("string", "who said so, as the feed names it"),
+}
+REPORTS = {
+    "key": ("key", "the entity's key"),
+    "day": ("date", "day of the transactions"),
+    "frauds": ("bigint", "frauds that became known less those that were taken back"),
+    "known_on": ("date", "day on which they did"),
+}
 CORE = {
     TRANSACTION_ID: ("key", "one row an id"),
     TIMESTAMP: ("timestamp", "when it happened, UTC"),
@@ -55,9 +70,11 @@ class Column(NamedTuple):
 
 def table_columns(mapping: LakeMapping, plan: FeaturePlan) -> Mapping[str, tuple[Column, ...]]:
     """The columns of each table, in order."""
+    labels = {LABELS: tuple(_labels(plan)), ENTITY_LABEL_DAYS: tuple(_entity_label_days(plan))}
     return {
         RAW: tuple(_raw(mapping)),
         TRANSACTIONS: tuple(_transactions(mapping)),
+        **(labels if plan.labels_as_known else {}),
         ENTITY_DAYS: tuple(_entity_days(plan)),
         FEATURES: tuple(_features(plan)),
     }
@@ -91,6 +108,21 @@ def _entity_days(plan: FeaturePlan) -> Iterator[Column]:
             yield Column(f"{entity}.{name}", kind, f"{entity} and day: {description}", made_of)
 
 
+def _labels(plan: FeaturePlan) -> Iterator[Column]:
+    sources = {TRANSACTION_ID: (TRANSACTION_ID,), "day": (TIMESTAMP,), **{name: (name,) for name in plan.entities}}
+    keys = {name: ("key", f"key of the {name}") for name in plan.entities}
+    for name, (kind, description) in (LABEL_EVENTS | keys).items():
+        yield Column(name, kind, description, tuple((TRANSACTIONS, column) for column in sources.get(name, ())))
+
+
+def _entity_label_days(plan: FeaturePlan) -> Iterator[Column]:
+    sources = {"day": ("day",), "frauds": (IS_FRAUD, "known_before"), "known_on": ("known_at",)}
+    for entity in (name for name, policy in plan.entities.items() if policy.fraud_share):
+        for name, (kind, description) in REPORTS.items():
+            made_of = tuple((LABELS, column) for column in sources.get(name, (entity,)))
+            yield Column(f"{entity}.{name}", kind, f"{entity} and day: {description}", made_of)
+
+
 def _features(plan: FeaturePlan) -> Iterator[Column]:
     for name in plan.columns:
         yield Column(name, *_feature_type(name, plan), _feature_sources(name, plan))
@@ -119,6 +151,9 @@ def _feature_sources(name: str, plan: FeaturePlan) -> tuple[tuple[str, str], ...
         return ((TRANSACTIONS, name),)
     entity = topic if topic in plan.entities else topic.removesuffix("_labels")
     key = (TRANSACTIONS, entity)
+    if topic != entity and plan.labels_as_known:
+        counted = ((ENTITY_DAYS, f"{entity}.{column}") for column in ("key", "count"))
+        return (key, *counted, *((ENTITY_LABEL_DAYS, f"{entity}.{column}") for column in REPORTS))
     if topic != entity:
         return (key, *((ENTITY_DAYS, f"{entity}.{column}") for column in ("key", *LABEL_SUMS)))
     sums = (column for column in SUMS if column not in LABEL_SUMS)

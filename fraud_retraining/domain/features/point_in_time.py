@@ -132,15 +132,14 @@ class Feature(NamedTuple):
     """A feature that is computed here: everything else follows from this row.
 
     `value` gives one number a transaction, never null. A windowed feature is there once a window, as `<name>_<n>d`. One
-    that reads labels is there for entities with `fraud_share`, looks back the label delay further, and belongs to the
-    topic `<entity>_labels`; `only` names the use of labels that it is for, where it is not for both.
+    that reads labels is there for entities with `fraud_share` and one use of labels, `mature` or `as_known`; mature
+    labels look back the label delay further. It belongs to the topic `<entity>_labels`.
     """
 
     name: str
     value: Callable[[Seen], ir.NumericValue]
     windowed: bool = False
-    labels: bool = False
-    only: Literal["mature", "as_known"] | None = None
+    labels: Literal["mature", "as_known"] | None = None
 
 
 class CalendarFeature(NamedTuple):
@@ -216,29 +215,24 @@ ENTITY_FEATURES = (
     ),
     Feature("amount_zscore", _amount_zscore, windowed=True),
     Feature("seconds_since_previous", _seconds_since_previous),
-    Feature("fraud_share", _fraud_share, windowed=True, labels=True),
-    Feature(
-        "labelled_count",
-        lambda seen: seen.counted(f"days{seen.window}_labelled"),
-        windowed=True,
-        labels=True,
-        only="mature",
-    ),
-    Feature(
-        "known_frauds",
-        lambda seen: seen.counted(f"days{seen.window}_frauds"),
-        windowed=True,
-        labels=True,
-        only="as_known",
-    ),
-    Feature("days_since_first_fraud", _days_since("first_fraud"), labels=True),
-    Feature("days_since_last_fraud", _days_since("last_fraud"), labels=True),
-    Feature("days_since_last_nonfraud", _days_since("last_nonfraud"), labels=True),
-    Feature("days_since_fraud_streak_began", _days_since("fraud_streak_began"), labels=True),
-    Feature("fraud_streak", lambda seen: seen.counted("fraud_streak"), labels=True),
-    Feature("days_since_fraud_became_known", _days_since("last_report"), labels=True, only="as_known"),
+    Feature("fraud_share", _fraud_share, windowed=True, labels="mature"),
+    Feature("labelled_count", lambda seen: seen.counted(f"days{seen.window}_labelled"), windowed=True, labels="mature"),
+    Feature("known_fraud_share", _fraud_share, windowed=True, labels="as_known"),
+    Feature("known_frauds", lambda seen: seen.counted(f"days{seen.window}_frauds"), windowed=True, labels="as_known"),
+    Feature("days_since_first_fraud", _days_since("first_fraud"), labels="mature"),
+    Feature("days_since_last_fraud", _days_since("last_fraud"), labels="mature"),
+    Feature("days_since_last_nonfraud", _days_since("last_nonfraud"), labels="mature"),
+    Feature("days_since_fraud_streak_began", _days_since("fraud_streak_began"), labels="mature"),
+    Feature("fraud_streak", lambda seen: seen.counted("fraud_streak"), labels="mature"),
+    Feature("days_since_first_known_fraud", _days_since("first_fraud"), labels="as_known"),
+    Feature("days_since_last_known_fraud", _days_since("last_fraud"), labels="as_known"),
+    Feature("days_since_last_unreported", _days_since("last_nonfraud"), labels="as_known"),
+    Feature("days_since_known_fraud_streak_began", _days_since("fraud_streak_began"), labels="as_known"),
+    Feature("known_fraud_streak", lambda seen: seen.counted("fraud_streak"), labels="as_known"),
+    Feature("days_since_fraud_became_known", _days_since("last_report"), labels="as_known"),
 )
-"""Every feature of an entity, in the order that a model reads them: one row each, and nothing else to change."""
+"""Every feature of an entity, in the order that a model reads them: one row each, and nothing else to change. Labels as
+known have names of their own: a model that learnt from mature labels is never given the others in their place."""
 
 
 def entity_features(entity: str, policy: EntityPolicy, *, labels_as_known: bool = False) -> Iterator[NamedFeature]:
@@ -247,7 +241,7 @@ def entity_features(entity: str, policy: EntityPolicy, *, labels_as_known: bool 
     wanted = [
         feature
         for feature in ENTITY_FEATURES
-        if feature.only in (None, use) and (policy.fraud_share or not feature.labels)
+        if feature.labels is None or (policy.fraud_share and feature.labels == use)
     ]
     for windowed, together in groupby(wanted, key=lambda feature: feature.windowed):
         features = list(together)

@@ -242,7 +242,7 @@ def entity_label_days(events: ibis.Table, entity: str) -> ibis.Table:
     rows = events.select(key=events[entity], day=events[TRANSACTION_DAY], frauds=fraud - before)
     rows = rows.filter(rows.key.notnull())
     sums = rows.group_by(["key", "day"]).agg(frauds=rows.frauds.sum())
-    return sums.filter(sums.frauds != 0).order_by(["day", "key"])
+    return sums.filter(sums.frauds != 0)
 
 
 def reports_by_delay(first_reports: Mapping[str, Sequence[tuple[str, int]]]) -> dict[str, dict[int, int]]:

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping
 from datetime import date
 from typing import Any
 
-from pydantic import BaseModel, Field, JsonValue
+from pydantic import BaseModel, Field, JsonValue, SerializerFunctionWrapHandler, model_serializer
 
-from fraud_retraining.domain.training.windows import TrainingWindow
+from fraud_retraining.domain.training.windows import LabelsUsed, TrainingWindow
 from fraud_retraining.domain.values.base import Value
 from fraud_retraining.domain.values.digests import digest
 
@@ -39,6 +39,13 @@ class Fingerprint(Value):
     model: dict[str, JsonValue] = Field(description="Estimator, parameters, seed and further settings of the fit.")
     code: str = Field(description="Digest of the versions of the code that computes features and fits.")
     libraries: dict[str, str] = Field(description="Versions of the libraries that the fit depends on.")
+    labels: LabelsUsed | None = Field(None, description="Labels as known; None where all labels are mature.")
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leaves out what a model of mature labels did not have in earlier versions, so that its digest stays."""
+        written: dict[str, Any] = write(self)
+        return written if self.labels is not None else {k: v for k, v in written.items() if k != "labels"}
 
     @property
     def digest(self) -> str:
@@ -77,13 +84,14 @@ def fingerprint(window: TrainingWindow, *, model: BaseModel, code: str, librarie
         code=code,
         # Sorted for readers of the record; the digest sorts keys itself.
         libraries=dict(sorted(libraries.items())),
+        labels=window.labels,
     )
 
 
 def changes(before: Fingerprint, after: Fingerprint) -> list[str]:
     """Differences between two fingerprints as text: days that changed, came or went, and all other parts by name."""
     found = _changed_days(before, after)
-    for name in ("as_of", "label_delay_days", "features", "categorical", "features_policy", "code"):
+    for name in ("as_of", "label_delay_days", "features", "categorical", "features_policy", "code", "labels"):
         if getattr(before, name) != getattr(after, name):
             found.append(f"{name.replace('_', ' ')} changed")
     for name in ("model", "libraries"):

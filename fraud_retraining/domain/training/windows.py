@@ -7,10 +7,11 @@ here: whether the days' data is good (`domain/training/window_checks.py`) and re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
+from fraud_retraining.domain.labels.delays import ReportingDelays
 from fraud_retraining.domain.values.base import Policy, Value
 from fraud_retraining.domain.values.days import DayRange
 from fraud_retraining.domain.values.schemas import (
@@ -108,7 +109,7 @@ def first_as_of_day(
     >>> print(first_as_of_day(date(2026, 1, 1), *policies))
     2026-02-13
     """
-    judged = timedelta(days=labels.delay_days + holdout.days)
+    judged = timedelta(days=labels.lag_days + holdout.days)
     if isinstance(window, ExpandingWindow):
         return max(window.start, first_day) + judged
     return first_day + judged + timedelta(days=max(window.days - 1 - missing, 0))
@@ -117,7 +118,8 @@ def first_as_of_day(
 def window_days(as_of: date, window: WindowPolicy, holdout: HoldoutPolicy, labels: LabelPolicy) -> WindowDays:
     """The days of an as-of day; the same whenever it is computed.
 
-    Mature through M = as_of - delay; holdout M-H+1 .. M; a rolling window is the W days before the holdout. Fixed
+    Mature through M = as_of - delay, or M = as_of where labels are used as known; holdout M-H+1 .. M; a rolling window
+    is the W days before the holdout. Fixed
     evaluation days that end after M do not judge yet: their labels are not known as of then.
 
     >>> found = window_days(date(2026, 3, 31), RollingWindow(days=30), HoldoutPolicy(days=7), LabelPolicy(delay_days=7))
@@ -128,8 +130,8 @@ def window_days(as_of: date, window: WindowPolicy, holdout: HoldoutPolicy, label
         ValueError: an expanding window whose start lies at or after the holdout, or a fixed evaluation range that
             the training days touch.
     """
-    mature = as_of - timedelta(days=labels.delay_days)
-    held = DayRange(start=mature - timedelta(days=holdout.days - 1), end=mature)
+    judged = as_of - timedelta(days=labels.lag_days)
+    held = DayRange(start=judged - timedelta(days=holdout.days - 1), end=judged)
     last = held.start - timedelta(days=1)
     recent_from, recent_weight = None, 1.0
     if isinstance(window, ExpandingWindow):
@@ -144,7 +146,7 @@ def window_days(as_of: date, window: WindowPolicy, holdout: HoldoutPolicy, label
     training = DayRange(start=first, end=last)
     fixed = DayRange(start=holdout.fixed.start, end=holdout.fixed.end) if holdout.fixed else None
     # A backfill of an early as-of day must not judge by labels that were unknown then.
-    if fixed is not None and fixed.end > mature:
+    if fixed is not None and fixed.end > as_of - timedelta(days=labels.delay_days):
         fixed = None
     if fixed is not None and fixed.start <= training.end and training.start <= fixed.end:
         raise ValueError(
@@ -173,6 +175,16 @@ class WindowDay(Value):
     weight: float = 1.0
 
 
+class LabelsUsed(Value):
+    """Which labels a window knows, where they are used as known."""
+
+    feed: bool = Field(description="Whether labels come from a feed; otherwise transactions carry them.")
+    delays: ReportingDelays | None = Field(
+        None, description="Reporting delays, by which young known frauds weigh; None where there were too few frauds."
+    )
+    days: tuple[tuple[date, str], ...] = Field((), description="Days of the feed by the day known: day, digest.")
+
+
 class TrainingWindow(Value):
     """The manifest of a window: which days, pinned how, with how many rows and which label cut-off; no copy of rows."""
 
@@ -188,10 +200,22 @@ class TrainingWindow(Value):
     features: tuple[str, ...] = Field(description="Feature columns in the order that the model reads.")
     categorical: tuple[str, ...] = Field((), description="Those of `features` that hold categories.")
     features_policy: str = Field(description="Digest of the feature policy.")
+    labels: LabelsUsed | None = Field(None, description="Labels as known; None where all labels are mature.")
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leaves out what a window of mature labels did not have in earlier versions, so that its digest stays."""
+        written: dict[str, Any] = write(self)
+        return written if self.labels is not None else {k: v for k, v in written.items() if k != "labels"}
+
+    def report_weight(self, day: date) -> float:
+        """How many frauds a known one of a day stands for; 1 where all are known."""
+        delays = self.labels.delays if self.labels else None
+        return 1.0 if delays is None else delays.weight((self.days.as_of - day).days)
 
     @property
     def rows(self) -> int:
-        """Training rows with a known label."""
+        """Training rows with a known label; as known, young rows without a report are among them."""
         return sum(day.rows for day in self.training)
 
     @property
@@ -224,9 +248,14 @@ class FeatureDay(Value):
     label_days: tuple[tuple[date | None, int, int], ...] = Field(
         description="Day on which labels became known (null: with the label delay), labelled rows, frauds."
     )
+    rows: int | None = Field(
+        None, description="All rows, where those without a report count as genuine; None where they count as unknown."
+    )
 
     def known(self, as_of: date) -> tuple[int, int]:
-        """Labelled rows and frauds that exist for `as_of`."""
+        """Rows that count and frauds among them, as known at the end of `as_of`."""
+        if self.rows is not None:
+            return self.rows, sum(frauds for day, _, frauds in self.label_days if day is not None and day <= as_of)
         known = [(rows, frauds) for day, rows, frauds in self.label_days if day is None or day <= as_of]
         return sum(rows for rows, _ in known), sum(frauds for _, frauds in known)
 
@@ -247,6 +276,7 @@ def build_manifest(
     *,
     label_delay_days: int,
     features: WindowFeatures,
+    labels: LabelsUsed | None = None,
 ) -> TrainingWindow:
     """The manifest of `days` from what was found of each; days that were not found are named as missing."""
 
@@ -273,4 +303,5 @@ def build_manifest(
         features=features.names,
         categorical=features.categorical,
         features_policy=features.policy_digest,
+        labels=labels,
     )

@@ -5,7 +5,7 @@ Here: names, types and the policies that map and validate a day. Not here: readi
 
 from enum import StrEnum
 from fnmatch import fnmatchcase
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -29,8 +29,10 @@ class ColumnPolicy(Policy):
     transaction_id: ColumnName = Field("TRANSACTION_ID", description="Column that names a transaction; unique.")
     timestamp: ColumnName = Field("TX_DATETIME", description="Column with the time of the transaction, UTC if naive.")
     amount: ColumnName = Field("TX_AMOUNT", description="Column with the amount, in one currency, not negative.")
-    is_fraud: ColumnName = Field(
-        "TX_FRAUD", description="Column with the label: 1 fraud, 0 not, missing unknown; other values: see labels."
+    is_fraud: ColumnName | None = Field(
+        "TX_FRAUD",
+        description="Column with the label: 1 fraud, 0 not, missing unknown; other values: see labels. "
+        "Not read where there is a label feed (labels.uri).",
     )
     labelled_at: ColumnName | None = Field(
         None,
@@ -157,6 +159,33 @@ class LabelPolicy(LabelValues):
     """The label delay, and how the lake writes labels."""
 
     delay_days: int = Field(7, ge=0, le=365, description="Days until a transaction's label is trustworthy.")
+    use: Literal["mature", "as_known"] = Field(
+        "mature",
+        description="mature: labels count from the label delay on; as_known: each from the day after it became known.",
+    )
+    uri: str | None = Field(
+        None,
+        min_length=1,
+        description="Label feed by the day known: folder or s3:// URI, <uri>/year=YYYY/month=MM/day=DD/*.parquet.",
+    )
+    columns: LabelColumns = Field(LabelColumns(), description="What the label feed calls its columns.")
+    reach_days: int = Field(
+        120, ge=1, le=3660, description="Age in days up to which a transaction is looked up for a label of the feed."
+    )
+    min_delay_frauds: int = Field(
+        50, ge=1, description="Frauds of mature days that an estimate of the reporting delay needs, as_known."
+    )
+
+    @property
+    def lag_days(self) -> int:
+        """Days from the holdout's last day to the as-of day: the label delay, or none as known."""
+        return 0 if self.use == "as_known" else self.delay_days
+
+    @model_validator(mode="after")
+    def _feed_is_read_as_known(self) -> Self:
+        if self.uri is not None and self.use == "mature":
+            raise ValueError("a label feed (uri) says when each label became known: set use: as_known")
+        return self
 
 
 class ValidationPolicy(Policy):

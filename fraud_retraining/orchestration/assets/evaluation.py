@@ -14,6 +14,7 @@ import dagster as dg
 import numpy as np
 import pyarrow as pa
 
+from fraud_retraining.adapters.days.known_labels import KnownLabels
 from fraud_retraining.adapters.days.monitoring_reports import drift_reports, profile_name, write_profile
 from fraud_retraining.adapters.days.review_reports import read_review_report, write_review_report
 from fraud_retraining.adapters.days.window_rows import WindowRows
@@ -35,7 +36,7 @@ from fraud_retraining.domain.evaluation.gates import (
     comparable,
     judge,
 )
-from fraud_retraining.domain.evaluation.judged import Judged, Pair
+from fraud_retraining.domain.evaluation.judged import REPORT_WEIGHT, Judged, Pair
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.monitoring.bins import number_bins, number_counts
 from fraud_retraining.domain.monitoring.drift import SCORE, DriftReport, FeatureProfile, HoldoutProfile
@@ -259,9 +260,9 @@ def _judged(days: Sequence[WindowDay], judging: Judging) -> JudgedDays:
     fair = _fair(days, champion)
     sample = RowSample(sum(day.rows for day in days if day.day in fair or not fair))
     tables, scores, rivals = [], [], []
-    for batch in WindowRows(judging.resources.store, days, judging.window.days.as_of, read)():
+    for batch in _rows(days, judging.window, judging.resources.store, read)():
         judging.resources.retrain_lease.hold()
-        tables.append(pa.Table.from_batches([batch]).select([*kept, IS_FRAUD]))
+        tables.append(pa.Table.from_batches([batch]).select([*kept, *_label_columns(batch)]))
         scores.append(candidate.predict(batch))
         if champion is not None:
             rivals.append(champion.model.predict(batch))
@@ -276,6 +277,15 @@ def _judged(days: Sequence[WindowDay], judging: Judging) -> JudgedDays:
         return JudgedDays(judged, judging.opponent, (), sample)
     comparison = _compared(judged, np.concatenate(rivals), fair, judging.opponent, gates.min_compared_frauds)
     return JudgedDays(judged, comparison, fair if isinstance(comparison, Pair) else (), sample)
+
+
+def _label_columns(batch: pa.RecordBatch) -> list[str]:
+    return [name for name in (IS_FRAUD, REPORT_WEIGHT) if name in batch.schema.names]
+
+
+def _rows(days: Sequence[WindowDay], window: TrainingWindow, store: Store, columns: Sequence[str]) -> WindowRows:
+    """Rows of some days of a window, with the labels that its as-of day knows."""
+    return WindowRows(store, days, window.days.as_of, columns, KnownLabels.of(window, store))
 
 
 def _fair(days: Sequence[WindowDay], champion: Champion | None) -> tuple[date, ...]:
@@ -356,7 +366,7 @@ def _aged(window: TrainingWindow, resources: EvaluationResources, log: Logger) -
     """The average precision of a champion of the usual serving age on the holdout; None where none can be scored."""
     settings, registry, ledger = resources.settings, resources.registry, resources.ledger
     schedule = settings.triggers.schedule
-    age = serving_age(settings.labels.delay_days, settings.holdout.days, schedule.every_hours // 24 if schedule else 1)
+    age = serving_age(settings.labels.lag_days, settings.holdout.days, schedule.every_hours // 24 if schedule else 1)
     as_of = window.days.as_of
     found = champion_of_age(ledger.releases(), as_of, serving_age=age, holdout_days=settings.holdout.days)
     if found is None:
@@ -384,9 +394,9 @@ def _scored(model: FittedModel, window: TrainingWindow, resources: EvaluationRes
     kept = [TIMESTAMP, alert_column, AMOUNT]
     read = [TRANSACTION_ID, *kept, *model.features]
     tables, scores = [], []
-    for batch in WindowRows(resources.store, window.holdout, window.days.as_of, read)():
+    for batch in _rows(window.holdout, window, resources.store, read)():
         resources.retrain_lease.hold()
-        tables.append(pa.Table.from_batches([batch]).select([*kept, IS_FRAUD]))
+        tables.append(pa.Table.from_batches([batch]).select([*kept, *_label_columns(batch)]))
         scores.append(model.predict(batch))
     return Judged.from_table(pa.concat_tables(tables), np.concatenate(scores), entity=alert_column)
 

@@ -17,13 +17,14 @@ import pyarrow.compute as pc
 from fraud_retraining.adapters.storage.engine import Engine, PreparedQuery
 from fraud_retraining.adapters.storage.store import Partition, Store
 from fraud_retraining.domain.features import point_in_time as features
-from fraud_retraining.domain.features.lineage import lookback
+from fraud_retraining.domain.features.lineage import label_days_lookback, lookback
 from fraud_retraining.domain.values.digests import ColumnDigests, digest, table_digest
 from fraud_retraining.domain.values.errors import DataInvalid
 from fraud_retraining.domain.values.schemas import IS_FRAUD, LABELLED_AT
 from fraud_retraining.orchestration.assets.day_runs import DayWork, materialize_days
 from fraud_retraining.orchestration.names import (
     ENTITY_DAYS,
+    ENTITY_LABEL_DAYS,
     FEATURES,
     TRANSACTIONS,
 )
@@ -38,6 +39,8 @@ from fraud_retraining.settings import Settings
 GROUP = "features"
 TODAY, YESTERDAY = "__today", "__yesterday"
 LABEL_STATISTICS = ("labelled", "frauds")
+REPORTS = "__reports_{}"
+"""Name of the table of an entity's label days; an entity cannot have such a name."""
 
 
 def build_assets(partitions: dg.PartitionsDefinition, plan: features.FeaturePlan) -> list[dg.AssetsDefinition]:
@@ -72,6 +75,11 @@ def build_assets(partitions: dg.PartitionsDefinition, plan: features.FeaturePlan
         deps=[
             dg.AssetDep(TRANSACTIONS, partition_mapping=mappings[TRANSACTIONS]),
             dg.AssetDep(entity_days, partition_mapping=mappings[ENTITY_DAYS]),
+            *(
+                [dg.AssetDep(ENTITY_LABEL_DAYS, partition_mapping=mappings[ENTITY_LABEL_DAYS])]
+                if plan.labels_as_known
+                else []
+            ),
         ],
         backfill_policy=BACKFILL_DAYS_IN_ONE_RUN,
         kinds={"duckdb", "parquet"},
@@ -145,6 +153,7 @@ def _sums_of(plan: features.FeaturePlan, entity: str) -> Callable[[ir.DateScalar
 
 def _features(day: date, *, store: Store, engine: Engine, inventory: Inventory) -> Partition:
     _require_checked(inventory, [*lookback(inventory.plan, day), day])
+    _require_labels(inventory, day)
     inputs = inventory.features_inputs(day)
     known = inventory.features.get(day)
     if known is not None and known.inputs == inputs:
@@ -158,6 +167,9 @@ def _features(day: date, *, store: Store, engine: Engine, inventory: Inventory) 
             today=tables[TODAY],
             yesterday=tables.get(YESTERDAY),
             entity_days={entity: tables[entity] for entity in plan.entities if entity in tables},
+            entity_label_days={
+                entity: tables[name] for entity in plan.entities if (name := REPORTS.format(entity)) in tables
+            },
         ),
         recipe=inventory.plan_digest,
     )
@@ -176,7 +188,33 @@ def _tables(day: date, store: Store, inventory: Inventory) -> dict[str, list[Pat
         present = [inventory.entity_days[earlier] for earlier in days if earlier in inventory.entity_days]
         if present:
             tables[entity] = store.paths(present, entity)
+    reports = [inventory.entity_label_days[known] for known in _label_days(inventory, day)]
+    for entity, policy in inventory.plan.entities.items():
+        if reports and policy.fraud_share:
+            tables[REPORTS.format(entity)] = store.paths(reports, entity)
     return tables
+
+
+def _label_days(inventory: Inventory, day: date) -> list[date]:
+    """Days whose labels the features of `day` read, as far as they have been made."""
+    return [known for known in label_days_lookback(inventory.plan, day) if known in inventory.entity_label_days]
+
+
+def _require_labels(inventory: Inventory, day: date) -> None:
+    """Refuses a day whose labels are not all there: they would be read as days without a report.
+
+    Raises:
+        DataInvalid: names the days known whose labels have not been made.
+    """
+    known = [one for one in label_days_lookback(inventory.plan, day) if one in inventory.transactions]
+    missing = [one for one in known if one not in inventory.entity_label_days]
+    if missing:
+        raise DataInvalid(
+            f"features of {day} need labels that have not been made",
+            culprits=[f"labels known on {one}" for one in missing],
+            remedy="materialize labels and entity_label_days of those days, or run the job `ingest`.",
+            days=missing,
+        )
 
 
 def label_days(table: pa.Table) -> list[list[Any]]:

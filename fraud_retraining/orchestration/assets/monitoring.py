@@ -12,8 +12,10 @@ from functools import cached_property
 from typing import Any
 
 import dagster as dg
+import pyarrow as pa
 
 from fraud_retraining.adapters.days.day_counts import Counter, DayCounts, counts_without, heavy_keys_of
+from fraud_retraining.adapters.days.known_labels import frauds_by_day
 from fraud_retraining.adapters.days.live_rows import judged_rows, scored_rows
 from fraud_retraining.adapters.days.monitoring_reports import (
     DRIFT,
@@ -421,7 +423,18 @@ class Monitor:
             list(zip(days, transactions, scores, strict=True)),
             entity=self._state.metrics.alert_column,
             label_delay_days=self._settings.labels.delay_days,
+            frauds=self._feed_frauds(days),
         )
+
+    def _feed_frauds(self, days: Sequence[date]) -> dict[date, pa.Array] | None:
+        """Frauds of a label feed as they were known when each day became mature; None without a feed."""
+        if self._settings.labels.uri is None:
+            return None
+        found: dict[date, pa.Array] = {}
+        for day in days:
+            known = self._state.label_days([day])
+            found |= {of: ids for of, ids in frauds_by_day(known, self._store).items() if of == day}
+        return found
 
 
 def _require_features(version: ModelVersion, model: FittedModel, features: Partition) -> None:

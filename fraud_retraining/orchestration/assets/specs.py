@@ -15,7 +15,9 @@ from fraud_retraining.adapters.mlflow.code_versions import code_version
 from fraud_retraining.adapters.mlflow.environment import PACKAGE
 from fraud_retraining.domain.features.columns import (
     ENTITY_DAYS,
+    ENTITY_LABEL_DAYS,
     FEATURES,
+    LABELS,
     RAW,
     TRANSACTIONS,
     Column,
@@ -34,11 +36,13 @@ from fraud_retraining.settings import Settings
 
 DATA_GROUPS = ("ingestion", "features")
 AS_OF_GROUPS = ("training", "evaluation", "promotion")
-WITH_PERSONAL_DATA = (RAW, TRANSACTIONS, ENTITY_DAYS, FEATURES, SCORED)
+WITH_PERSONAL_DATA = (RAW, TRANSACTIONS, LABELS, ENTITY_DAYS, ENTITY_LABEL_DAYS, FEATURES, SCORED)
 TAG_DAY, TAG_PERSONAL = "fraud_retraining/partitioned_by", "fraud_retraining/personal_data"
 CODE = {
     TRANSACTIONS: ("ingestion",),
+    LABELS: ("labels",),
     ENTITY_DAYS: ("features",),
+    ENTITY_LABEL_DAYS: ("labels",),
     FEATURES: ("features",),
     MODEL: MODEL_CODE,
 }
@@ -100,7 +104,7 @@ def _freshness(spec: dg.AssetSpec, settings: Settings) -> dg.FreshnessPolicy | N
 
     Monitoring has no policy: it waits for days and labels, and reports itself which are missing.
     """
-    if spec.key.path[-1] in (TRANSACTIONS, ENTITY_DAYS, FEATURES):
+    if spec.key.path[-1] in (TRANSACTIONS, LABELS, ENTITY_DAYS, ENTITY_LABEL_DAYS, FEATURES):
         late = timedelta(hours=settings.validation.max_arrival_hours)
         return dg.FreshnessPolicy.time_window(fail_window=timedelta(days=1) + late, warn_window=timedelta(hours=30))
     schedule = settings.triggers.schedule

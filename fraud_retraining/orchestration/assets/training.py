@@ -14,6 +14,7 @@ import pyarrow as pa
 from pydantic import Field, ValidationError
 
 from fraud_retraining.adapters.days.day_counts import measure_reference
+from fraud_retraining.adapters.days.known_labels import KnownLabels
 from fraud_retraining.adapters.days.monitoring_reports import profile_name, write_profile
 from fraud_retraining.adapters.days.window_rows import WindowRows
 from fraud_retraining.adapters.ledger.event_log import EventKeys
@@ -36,7 +37,6 @@ from fraud_retraining.domain.training.fingerprint import Fingerprint, fingerprin
 from fraud_retraining.domain.training.fitting import Batches, OnRound, fit
 from fraud_retraining.domain.training.windows import (
     ExpandingWindow,
-    FeatureDay,
     TrainingWindow,
     WindowDays,
     WindowFeatures,
@@ -68,6 +68,7 @@ from fraud_retraining.orchestration.state.inventory import (
 )
 from fraud_retraining.orchestration.state.readiness import days_behind, days_of_window
 from fraud_retraining.orchestration.state.reproducibility import mark_versions
+from fraud_retraining.orchestration.state.window_labels import WindowLabels
 from fraud_retraining.services.recorded_versions import recorded_digests, require_kept
 from fraud_retraining.settings import Settings
 
@@ -117,7 +118,7 @@ class RetrainForm(dg.Config):
 
 def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> list[dg.AssetsDefinition]:
     """The assets of this group."""
-    mapping = window_mapping(settings.window, settings.holdout, settings.labels.delay_days)
+    mapping = window_mapping(settings.window, settings.holdout, settings.labels.lag_days)
 
     @dg.asset(
         name=WINDOW,
@@ -227,15 +228,9 @@ def _build_window(as_of: date, settings: Settings, lake: Lake, store: Store) -> 
     inventory = Inventory(store, settings, used)
     arrived = {day: files for day, files in lake.days(DayRange(start=used[0], end=used[-1])).items() if day in used}
     _require_current(days, arrived, inventory)
-    found = {
-        day: FeatureDay(
-            digest=inventory.transactions[day].digest,
-            features_digest=partition.digest,
-            label_days=partition.facts["label_days"],
-        )
-        for day, partition in inventory.features.items()
-        if day in days.needed and day in arrived
-    }
+    features = {day: one for day, one in inventory.features.items() if day in days.needed and day in arrived}
+    labels = WindowLabels.of(DayRange(start=days.needed[0], end=as_of), features, settings, lake, store)
+    found = {day: labels.feature_day(one, inventory.transactions[day].digest) for day, one in features.items()}
     return build_manifest(
         days,
         found,
@@ -246,6 +241,7 @@ def _build_window(as_of: date, settings: Settings, lake: Lake, store: Store) -> 
             categorical=tuple(name for name in plan.categorical if name in settings.learnt_features),
             policy_digest=digest(plan),
         ),
+        labels=labels.used,
     )
 
 
@@ -309,7 +305,9 @@ def _train(
     window: TrainingWindow, determined_by: Fingerprint, resources: TrainingResources, dagster_run_id: str
 ) -> TrainedRun:
     settings, lease, mlflow = resources.settings, resources.retrain_lease, resources.mlflow
-    rows = WindowRows(resources.store, window.training, window.days.as_of, [TRANSACTION_ID, *window.features])
+    known = KnownLabels.of(window, resources.store)
+    columns = [TRANSACTION_ID, *window.features]
+    rows = WindowRows(resources.store, window.training, window.days.as_of, columns, known)
     on_round = _rounds(resources.progress, lease)
     model = fit(settings.model, window.features, window.categorical, _watched(rows, lease), on_round=on_round)
     return resources.registry.log_model(

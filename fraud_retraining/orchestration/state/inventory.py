@@ -24,7 +24,7 @@ from fraud_retraining.domain.features.lineage import DayDigests
 from fraud_retraining.domain.features.point_in_time import FeaturePlan
 from fraud_retraining.domain.values.digests import digest
 from fraud_retraining.domain.values.errors import IntegrityError
-from fraud_retraining.orchestration.names import ENTITY_DAYS, FEATURES, TRANSACTIONS
+from fraud_retraining.orchestration.names import ENTITY_DAYS, ENTITY_LABEL_DAYS, FEATURES, TRANSACTIONS
 from fraud_retraining.settings import Settings
 
 LOG = logging.getLogger(__name__)
@@ -126,6 +126,11 @@ class Inventory:
         return self._records(ENTITY_DAYS)
 
     @cached_property
+    def entity_label_days(self) -> dict[date, Partition]:
+        """Partitions of `entity_label_days` by the day known; none unless labels are used as known."""
+        return self._store.readable(ENTITY_LABEL_DAYS, self._days) if self.plan.labels_as_known else {}
+
+    @cached_property
     def features(self) -> dict[date, Partition]:
         """Partitions of `transaction_features`."""
         return self._records(FEATURES)
@@ -167,7 +172,9 @@ class Inventory:
         return lineage.features_inputs(
             self.plan,
             day,
-            lineage.MadeDays(self._digests_of_transactions, self._digests_of_entity_days, {}),
+            lineage.MadeDays(
+                self._digests_of_transactions, self._digests_of_entity_days, self._digests_of_entity_label_days
+            ),
             self._recipes.plan,
             self._recipes.features_code,
         )
@@ -175,6 +182,10 @@ class Inventory:
     @cached_property
     def _digests_of_transactions(self) -> Mapping[date, DayDigests]:
         return {day: day_digests(partition) for day, partition in self.transactions.items()}
+
+    @cached_property
+    def _digests_of_entity_label_days(self) -> Mapping[date, str]:
+        return {day: partition.digest for day, partition in self.entity_label_days.items()}
 
     @cached_property
     def _digests_of_entity_days(self) -> Mapping[date, DayDigests]:

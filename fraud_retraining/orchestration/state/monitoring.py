@@ -13,7 +13,7 @@ Four rules keep the numbers valid:
 """
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cached_property
@@ -33,10 +33,13 @@ from fraud_retraining.domain.values.base import Value
 from fraud_retraining.domain.values.days import DayRange
 from fraud_retraining.domain.values.digests import digest
 from fraud_retraining.domain.values.errors import DataInvalid
+from fraud_retraining.orchestration.names import LABELS
 from fraud_retraining.orchestration.state.inventory import DAY_ASSETS, Inventory, day_digests
 from fraud_retraining.settings import Settings
 
 LOG = logging.getLogger(__name__)
+LABEL_RULES = {"delay_days", "fraud_values", "genuine_values"}
+"""Settings of labels that live performance depends on."""
 VERSION, HINDSIGHT = "version", "hindsight"
 
 
@@ -237,10 +240,19 @@ class MonitoringState:
             return f"labels are mature up to {mature}, and the champion has learnt from days up to then"
         if record is None:
             return f"{mature}, the day that has become mature, has no features in the store"
+        if self.settings.labels.uri is not None:
+            known = [one for one in self.label_days([mature]) if one.day <= day]
+            frauds = sum(n for one in known for of, _, n in one.facts["by_day"] if of == mature.isoformat())
+            return FraudDay(day=mature, rows=record.facts["rows"], frauds=frauds)
         rows, frauds = FeatureDay(
             digest=record.digest, features_digest=record.digest, label_days=record.facts["label_days"]
         ).known(day)
         return FraudDay(day=mature, rows=rows, frauds=frauds)
+
+    def label_days(self, days: Sequence[date]) -> list[Partition]:
+        """Label days of the feed on which labels of `days` became known before the last of them was mature."""
+        known_on = DayRange(start=min(days), end=max(days) + self._delay)
+        return list(self._store.readable(LABELS, known_on).values())
 
     def performance(self, day: date) -> Plan:
         """The live performance of a day.
@@ -280,12 +292,15 @@ class MonitoringState:
         )
 
     def _performance_inputs(self, recent: Iterable[date]) -> dict[str, str]:
-        labels = {day.isoformat(): day_digests(self.inventory.transactions[day]).labels for day in recent}
-        scores = {day.isoformat(): [self.scored[day].digest, self.scored[day].facts[FINGERPRINT]] for day in recent}
+        days = sorted(recent)
+        labels = {day.isoformat(): day_digests(self.inventory.transactions[day]).labels for day in days}
+        if self.settings.labels.uri is not None:
+            labels = {one.day.isoformat(): one.digest for one in self.label_days(days)}
+        scores = {day.isoformat(): [self.scored[day].digest, self.scored[day].facts[FINGERPRINT]] for day in days}
         return {
             "scores": digest(scores),
             "labels": digest(labels),
-            "policy": digest([self.metrics.model_dump(), self.settings.labels]),
+            "policy": digest([self.metrics.model_dump(), self.settings.labels.model_dump(include=LABEL_RULES)]),
         }
 
     def _stands(self, asset: str, day: date, wanted: Make) -> Plan:

@@ -9,12 +9,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from functools import cached_property
 from itertools import groupby
+from typing import Any
 
 from pydantic import Field
 
 from fraud_retraining.adapters.storage.lake import DayFiles, Lake, LakeListing
 from fraud_retraining.adapters.storage.store import Store
-from fraud_retraining.domain.features.lineage import lookback
+from fraud_retraining.domain.features.lineage import label_days_lookback, lookback
 from fraud_retraining.domain.training.windows import WindowDays, window_days
 from fraud_retraining.domain.values.base import Value
 from fraud_retraining.domain.values.days import DayRange
@@ -22,13 +23,16 @@ from fraud_retraining.domain.values.digests import digest
 from fraud_retraining.domain.values.errors import SettingsError
 from fraud_retraining.orchestration.names import (
     ENTITY_DAYS,
+    ENTITY_LABEL_DAYS,
     FEATURES,
+    LABELS,
     TRANSACTIONS,
 )
 from fraud_retraining.orchestration.state.inventory import (
     DAY_ASSETS,
     Inventory,
 )
+from fraud_retraining.orchestration.state.label_days import LabelInventory
 from fraud_retraining.settings import Settings
 
 DAYS_IN_ONE_RUN = 62
@@ -205,12 +209,29 @@ class Readiness:
         return sorted(day for day in found if day in current)
 
     @cached_property
+    def labels(self) -> LabelInventory:
+        """The labels of the arrived days; of no day unless labels are used as known."""
+        as_known = self._settings.labels.use == "as_known"
+        return LabelInventory.of(self.arrived if as_known else (), self._settings, self._store, self._lake.label_feed)
+
+    @cached_property
+    def stale_labels(self) -> list[date]:
+        """Days known whose labels have to be made, oldest first; none before the transactions of all days are made."""
+        # A label refers to any day before it: made earlier, its transaction would count as unknown.
+        return [] if self.stale else self.labels.stale()
+
+    @cached_property
     def stale_features(self) -> list[date]:
         """Days whose features have to be made, oldest first; without those that look back on a refused or stale day."""
         # Features made from a stale day would be made twice: once now, once after its ingest.
         unsound = {*self.refused, *self.stale}
+        unread = {*self.labels.refused, *self.stale_labels}
         plan = self._settings.feature_plan
-        sound = [day for day in self.featured if not unsound & {day, *lookback(plan, day)}]
+        sound = [
+            day
+            for day in self.featured
+            if not unsound & {day, *lookback(plan, day)} and not unread & {*label_days_lookback(plan, day)}
+        ]
         return self.inventory.stale_features(sound)
 
     def work(self, as_of_days: Iterable[date] = ()) -> Work | None:
@@ -228,10 +249,16 @@ class Readiness:
             # Features in the same run only if no other day is pending: they may look back on it.
             alone = set(self.stale) <= set(days) and not self.refused
             wanted = alone and set(days) <= set(self.featured)
-            return self._work(days, (TRANSACTIONS, ENTITY_DAYS, *((FEATURES,) if wanted else ())))
+            return self._work(days, (TRANSACTIONS, *self._label_assets, ENTITY_DAYS, *((FEATURES,) if wanted else ())))
+        for days in contiguous_ranges(self.stale_labels, DAYS_IN_ONE_RUN):
+            return self._work(days, self._label_assets)
         for days in contiguous_ranges(self.stale_features, DAYS_IN_ONE_RUN):
             return self._work(days, (FEATURES,))
         return None
+
+    @property
+    def _label_assets(self) -> tuple[str, ...]:
+        return (LABELS, ENTITY_LABEL_DAYS) if self._settings.labels.use == "as_known" else ()
 
     def _missing_features(self, as_of: date) -> list[date]:
         """Days of a window whose features have to be made, if nothing else of the window is missing."""
@@ -258,7 +285,9 @@ class Readiness:
         return sum(record.facts["rows"] for day, record in found if as_of is None or day > as_of)
 
     def _work(self, days: DayRange, assets: tuple[str, ...]) -> Work:
-        versions = {day.isoformat(): self.arrived[day].version for day in days}
+        versions: dict[str, Any] = {day.isoformat(): self.arrived[day].version for day in days}
+        feed = {day: files.version for day, files in self.labels.arrived.items() if day in days}
+        versions |= {f"labels {day.isoformat()}": version for day, version in feed.items()}
         return Work(
             days=days,
             assets=assets,
@@ -272,13 +301,20 @@ class Readiness:
         bad = [day for day in behind if day in self.refused]
         if bad:
             return f"{bad[0]} is refused: {self.refused[bad[0]]}"
+        unread = [day for day in self.labels.refused if days.needed[0] <= day <= as_of]
+        if unread:
+            return f"labels of {unread[0]} are refused: {self.labels.refused[unread[0]]}"
         missing = [day for day in days.needed if day not in self.arrived]
         if len(missing) > self._settings.validation.max_missing_days:
             return f"{_several(missing)} {'has' if len(missing) == 1 else 'have'} not arrived"
         return None
 
     def _pending(self, days: WindowDays) -> list[date]:
-        return self._stale_behind(days) or [day for day in days.needed if day in self.stale_features]
+        return (
+            self._stale_behind(days)
+            or [day for day in self.stale_labels if day <= days.as_of]
+            or [day for day in days.needed if day in self.stale_features]
+        )
 
     def _stale_behind(self, days: WindowDays) -> list[date]:
         """Days of a window, and those that their features look back on, that are stale."""
@@ -293,7 +329,9 @@ class Readiness:
             for day in days_behind(self._settings, days.needed)
             if day in transactions
         }
-        return digest([as_of.isoformat(), used, behind, self._settings.model_dump(mode="json")])
+        labels = [[day.isoformat(), one.digest] for day, one in self.labels.labels.items() if day <= as_of]
+        found = [as_of.isoformat(), used, behind, self._settings.model_dump(mode="json")]
+        return digest([*found, labels] if labels else found)
 
 
 def _several(days: Sequence[date]) -> str:

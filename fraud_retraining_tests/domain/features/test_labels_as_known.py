@@ -106,14 +106,14 @@ def _of_terminal(terminal: int, rows: list[dict[str, Any]], reports: list[Report
     values: dict[str, float] = {}
     for window in (1, 3, 5):
         inside = [one for age, of in ages.items() if age <= window for one in of]
-        values[f"terminal_fraud_share_{window}d"] = sum(inside) / len(inside) if inside else 0.0
+        values[f"terminal_known_fraud_share_{window}d"] = sum(inside) / len(inside) if inside else 0.0
         values[f"terminal_known_frauds_{window}d"] = sum(inside)
     return values | {
-        "terminal_days_since_first_fraud": max(frauds, default=never),
-        "terminal_days_since_last_fraud": min(frauds, default=never),
-        "terminal_days_since_last_nonfraud": nonfraud,
-        "terminal_days_since_fraud_streak_began": max(streak, default=never),
-        "terminal_fraud_streak": sum(streak.values()),
+        "terminal_days_since_first_known_fraud": max(frauds, default=never),
+        "terminal_days_since_last_known_fraud": min(frauds, default=never),
+        "terminal_days_since_last_unreported": nonfraud,
+        "terminal_days_since_known_fraud_streak_began": max(streak, default=never),
+        "terminal_known_fraud_streak": sum(streak.values()),
         "terminal_days_since_fraud_became_known": min((reported[age] for age in frauds), default=never),
     }
 
@@ -176,8 +176,8 @@ def test_a_label_known_the_moment_before_the_day_changes_its_features_whatever_i
     rows = [transaction(1, at(before, hour=1)), transaction(9, at(hour=1))]
     known = computed(engine, rows, [Report(1, BEGINS - timedelta(microseconds=1))]).loc[9]
     late = computed(engine, rows, [Report(1, BEGINS)]).loc[9]
-    assert known.terminal_days_since_last_fraud == before and known.terminal_days_since_fraud_became_known == 1
-    assert (late.terminal_days_since_last_fraud, late.terminal_fraud_share_5d) == (LONGEST + 1, 0)
+    assert known.terminal_days_since_last_known_fraud == before and known.terminal_days_since_fraud_became_known == 1
+    assert (late.terminal_days_since_last_known_fraud, late.terminal_known_fraud_share_5d) == (LONGEST + 1, 0)
 
 
 def test_a_label_that_was_taken_back_is_forgotten(engine: Engine):
@@ -196,7 +196,7 @@ def test_as_known_looks_back_on_days_of_reports_and_on_no_day_more_than_amounts_
     assert label_days_lookback(AS_KNOWN, DAY) == [DAY - timedelta(days=n) for n in (5, 4, 3, 2, 1)]
     assert labels_lookback(AS_KNOWN, DAY) == [] and label_days_lookback(PLAN, DAY) == []
     assert lookback(AS_KNOWN, DAY) == [DAY - timedelta(days=n) for n in (5, 4, 3, 2, 1)]
-    assert AS_KNOWN.horizons["terminal_fraud_share_3d"] == 3 and PLAN.horizons["terminal_fraud_share_3d"] == 5
+    assert AS_KNOWN.horizons["terminal_known_fraud_share_3d"] == 3 and PLAN.horizons["terminal_fraud_share_3d"] == 5
     assert AS_KNOWN.label_day(DAY) == date(2026, 3, 13)
 
 

@@ -1,0 +1,149 @@
+"""Stored days of labels, and which of them are stale.
+
+Here: the records of `labels` and `entity_label_days` by the day known, and their inputs from the present feed,
+transactions and settings. Not here: which labels count (`domain/labels/events.py`).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from functools import cached_property
+from typing import Any, Self
+
+from fraud_retraining.adapters.mlflow.code_versions import code_version
+from fraud_retraining.adapters.storage.lake import DayFiles, Lake
+from fraud_retraining.adapters.storage.store import Partition, Store
+from fraud_retraining.domain.values.days import DayRange
+from fraud_retraining.domain.values.digests import digest
+from fraud_retraining.domain.values.errors import IntegrityError
+from fraud_retraining.orchestration.names import ENTITY_LABEL_DAYS, LABELS, TRANSACTIONS
+from fraud_retraining.settings import Settings
+
+REFUSED = "refused"
+
+
+@dataclass
+class LabelInventory:
+    """The records of some days known, and of the transactions that their labels may refer to; read once.
+
+    `labels` and `sums` are updated by a run as it makes days.
+    """
+
+    settings: Settings
+    store: Store
+    arrived: Mapping[date, DayFiles]
+    transactions: Mapping[date, Partition]
+    labels: dict[date, Partition]
+    sums: dict[date, Partition]
+    days: tuple[date, ...] = field(default=())
+
+    @classmethod
+    def of(cls, days: Iterable[date], settings: Settings, store: Store, feed: Lake | None) -> Self:
+        """Reads feed and store once for days known; without `feed` its files are not looked at.
+
+        Raises:
+            DataInvalid: there is no feed at labels.uri.
+            DependencyUnreachable: feed or store cannot be reached.
+        """
+        wanted = tuple(sorted(set(days)))
+        if not wanted:
+            return cls(settings, store, {}, {}, {}, {})
+        first = wanted[0] - timedelta(days=settings.labels.reach_days)
+        reach = list(DayRange(start=first, end=wanted[-1]))
+        arrived = feed.days(DayRange(start=wanted[0], end=wanted[-1])) if feed is not None else {}
+        return cls(
+            settings,
+            store,
+            arrived,
+            store.readable(TRANSACTIONS, reach),
+            store.readable(LABELS, reach),
+            store.readable(ENTITY_LABEL_DAYS, wanted),
+            wanted,
+        )
+
+    @property
+    def has_feed(self) -> bool:
+        """Whether labels come from a feed; otherwise transactions carry them."""
+        return self.settings.labels.uri is not None
+
+    @property
+    def labelled_entities(self) -> tuple[str, ...]:
+        """Entities of which frauds are summed up."""
+        return tuple(name for name, entity in self.settings.entities.items() if entity.fraud_share)
+
+    def transactions_behind(self, day: date) -> list[Partition]:
+        """Transactions that a label known on a day may refer to, oldest first."""
+        return [self.transactions[earlier] for earlier in self._reach(day, self.transactions)]
+
+    def labels_before(self, day: date) -> list[Partition]:
+        """Labels of earlier days that changed something, oldest first."""
+        earlier = [self.labels[known] for known in self._reach(day, self.labels) if known < day]
+        return [one for one in earlier if one.facts["events"]]
+
+    def key_types(self, partitions: Sequence[Partition]) -> dict[str, str]:
+        """Whether each key is integer or text; the latest day wins."""
+        return {name: kind for one in partitions for name, kind in one.facts["key_types"].items()}
+
+    def labels_inputs(self, day: date) -> dict[str, str]:
+        """Inputs of `labels` of a day known."""
+        files = self.arrived.get(day)
+        part = "facts" if self.has_feed else "labels"
+        behind = [[one.day.isoformat(), one.facts[part]] for one in self.transactions_behind(day)]
+        earlier = [[one.day.isoformat(), one.digest] for one in self.labels_before(day)]
+        return {
+            "source": files.version if files else "",
+            "transactions": digest(behind),
+            "earlier": digest(earlier if self.has_feed else []),
+            "settings": self._recipe,
+            "code": code_version("labels"),
+        }
+
+    def sums_inputs(self, day: date) -> dict[str, str]:
+        """Inputs of `entity_label_days` of a day known."""
+        return {
+            "labels": self.labels[day].digest,
+            "entities": digest(self.labelled_entities),
+            "code": code_version("labels"),
+        }
+
+    def stale(self) -> list[date]:
+        """Days known whose labels or sums are missing or were made from something else; without refused ones."""
+        refused = self.refused
+        return [
+            day for day in self.days if day not in refused and self.transactions_behind(day) and self._is_stale(day)
+        ]
+
+    def _is_stale(self, day: date) -> bool:
+        if day not in self.labels or self.labels[day].inputs != self.labels_inputs(day):
+            return True
+        return day not in self.sums or self.sums[day].inputs != self.sums_inputs(day)
+
+    def refuse(self, day: date, why: str) -> None:
+        """Records that the labels of a day cannot be read, so that they are not tried again until inputs change."""
+        self.store.annotate(LABELS, day, REFUSED, {"inputs": self.labels_inputs(day), "why": why})
+
+    @cached_property
+    def refused(self) -> dict[date, str]:
+        """Days known whose labels were refused as they are now, with the reason."""
+        found = {day: self._refusal(day) for day in self.days if day in self.arrived}
+        return {day: str(one["why"]) for day, one in found.items() if one.get("inputs") == self.labels_inputs(day)}
+
+    def _refusal(self, day: date) -> dict[str, Any]:
+        try:
+            return self.store.annotation(LABELS, day, REFUSED) or {}
+        except IntegrityError:  # made again like any other day
+            return {}
+
+    def digests(self) -> dict[date, str]:
+        """Digests of `entity_label_days` by day known, for the inputs of features."""
+        return {day: one.digest for day, one in self.sums.items()}
+
+    @cached_property
+    def _recipe(self) -> str:
+        settings = self.settings
+        columns = [settings.labels.columns, settings.label_values] if self.has_feed else [settings.labels.delay_days]
+        return digest([settings.labels.reach_days, list(settings.entities), columns])
+
+    def _reach(self, day: date, among: Mapping[date, Partition]) -> list[date]:
+        first = day - timedelta(days=self.settings.labels.reach_days)
+        return sorted(one for one in among if first <= one <= day)

@@ -1,0 +1,121 @@
+"""What is known of the labels of a window's days at the end of its as-of day.
+
+Here: counts by day from stored facts, the reporting delays that follow, and the label days that a manifest pins. Not
+here: the estimate (`domain/labels/delays.py`), and labels of rows (`adapters/days/known_labels.py`).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Self
+
+from fraud_retraining.adapters.storage.lake import Lake
+from fraud_retraining.adapters.storage.store import Partition, Store
+from fraud_retraining.domain.labels.delays import ReportingDelays, estimate_delays
+from fraud_retraining.domain.labels.events import reports_by_delay
+from fraud_retraining.domain.training.windows import FeatureDay, LabelsUsed
+from fraud_retraining.domain.values.days import DayRange
+from fraud_retraining.domain.values.errors import DataInvalid
+from fraud_retraining.orchestration.state.label_days import LabelInventory
+from fraud_retraining.settings import Settings
+
+Counts = tuple[date | None, int, int]
+"""Day known (null: with the label delay), labels, frauds."""
+
+
+@dataclass(frozen=True)
+class WindowLabels:
+    """Labels of some days as known: what the manifest says of them, and counts of each day."""
+
+    used: LabelsUsed | None
+    as_of: date
+    by_day: Mapping[date, Sequence[Counts]]
+
+    @classmethod
+    def mature(cls, as_of: date) -> Self:
+        """Mature labels, whose counts the features of each day hold."""
+        return cls(None, as_of, {})
+
+    @classmethod
+    def of(
+        cls, days: DayRange, features: Mapping[date, Partition], settings: Settings, lake: Lake, store: Store
+    ) -> Self:
+        """Labels of the days of a window, up to its as-of day, the last of `days`.
+
+        Raises:
+            DataInvalid: label days are missing or out of date, or too few frauds of mature days are known.
+        """
+        if settings.labels.use == "mature":
+            return cls.mature(days.end)
+        inventory = LabelInventory.of(days, settings, store, lake.label_feed)
+        _require_current(inventory, days.end)
+        if not inventory.has_feed:
+            found = {day: _counts(one.facts["label_days"]) for day, one in features.items()}
+            return cls(LabelsUsed(feed=False, delays=_delays(_reports(found), days.end, settings)), days.end, found)
+        labels = {day: one for day, one in inventory.labels.items() if day <= days.end}
+        reports = reports_by_delay({day.isoformat(): one.facts["first_reports"] for day, one in labels.items()})
+        delays = _delays({date.fromisoformat(day): one for day, one in reports.items()}, days.end, settings)
+        pinned = tuple((day, labels[day].digest) for day in sorted(labels) if day in days)
+        return cls(LabelsUsed(feed=True, delays=delays, days=pinned), days.end, _by_day(labels, days))
+
+    def feature_day(self, features: Partition, digest: str) -> FeatureDay:
+        """Facts of a day of the window; `digest` is that of its transactions."""
+        day, rows = features.day, None
+        counts = self.by_day.get(day, ()) if self.used else _counts(features.facts["label_days"])
+        delays = self.used.delays if self.used else None
+        young = delays is not None and (self.as_of - day).days < delays.delay_days
+        if self.used is not None and (self.used.feed or young):
+            rows = features.facts["rows"]
+        return FeatureDay(digest=digest, features_digest=features.digest, label_days=tuple(counts), rows=rows)
+
+
+def _require_current(inventory: LabelInventory, as_of: date) -> None:
+    problems = [f"labels known on {day}: {why}" for day, why in inventory.refused.items()]
+    problems += [f"labels known on {day} are missing or out of date" for day in inventory.stale()]
+    if problems:
+        raise DataInvalid(
+            f"labels that the window as of {as_of} needs cannot be used",
+            culprits=problems,
+            remedy=f"run the job `ingest` for those days, or `fraud-retraining retrain --as-of {as_of}`, which does.",
+        )
+
+
+def _delays(reports: Mapping[date, Mapping[int, int]], as_of: date, settings: Settings) -> ReportingDelays:
+    labels = settings.labels
+    found = estimate_delays(reports, as_of, labels.delay_days, labels.min_delay_frauds)
+    if found is None:
+        raise DataInvalid(
+            f"the reporting delay of frauds cannot be estimated as of {as_of}: fewer than {labels.min_delay_frauds} "
+            f"frauds of days that are {labels.delay_days} or more days old were known",
+            remedy="wait for more labels, lower labels.min_delay_frauds, or set labels.use: mature.",
+        )
+    return found
+
+
+def _counts(label_days: Sequence[Sequence[object]]) -> list[Counts]:
+    return [
+        (date.fromisoformat(str(day)) if day is not None else None, int(str(labels)), int(str(frauds)))
+        for day, labels, frauds in label_days
+    ]
+
+
+def _reports(counts: Mapping[date, Sequence[Counts]]) -> dict[date, dict[int, int]]:
+    """Frauds by day and delay in days; a label before its transaction was known at once."""
+    found: dict[date, dict[int, int]] = {}
+    for day, rows in counts.items():
+        for known_on, _, frauds in rows:
+            if known_on is not None and frauds:
+                delay = max((known_on - day).days, 0)
+                by_delay = found.setdefault(day, {})
+                by_delay[delay] = by_delay.get(delay, 0) + frauds
+    return found
+
+
+def _by_day(labels: Mapping[date, Partition], days: DayRange) -> dict[date, list[Counts]]:
+    found: dict[date, list[Counts]] = {}
+    for known_on in sorted(labels):
+        for text, new, frauds in labels[known_on].facts["by_day"]:
+            day = date.fromisoformat(text)
+            if day in days:
+                found.setdefault(day, []).append((known_on, new, frauds))
+    return found

@@ -1,0 +1,203 @@
+"""A label feed is matched with transactions, makes only what it changes, and gives windows the labels known in time."""
+
+import shutil
+from collections.abc import Iterator
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from fraud_retraining.adapters.days.known_labels import KnownLabels
+from fraud_retraining.adapters.days.window_rows import REPORT_WEIGHT, WindowRows
+from fraud_retraining.domain.training.windows import TrainingWindow
+from fraud_retraining.domain.values.schemas import TRANSACTION_ID
+from fraud_retraining.orchestration.names import ENTITY_LABEL_DAYS, FEATURES, LABELS, WINDOW
+from fraud_retraining.orchestration.resources import open_lake, open_store
+from fraud_retraining.orchestration.state.readiness import Readiness
+from fraud_retraining.settings import load_settings
+from fraud_retraining.simulation import SimulationPolicy, Simulator, lake_path
+from fraud_retraining.simulation.reports import FEED_SCHEMA, Feed, ReportPolicy, Reports
+from fraud_retraining_tests.support.command_line import run
+from fraud_retraining_tests.support.places import START, Place, enter
+
+DAYS = 17
+LAST = START + timedelta(days=DAYS - 1)
+AS_OF = LAST
+POLICY = SimulationPolicy(start=START, days=DAYS, transactions_per_day=1500, seed=4, fraud_rate=0.03)
+SETTINGS: dict[str, Any] = {
+    "labels": {"delay_days": 4, "use": "as_known", "min_delay_frauds": 20, "columns": {"source": "source"}},
+    "holdout": {"days": 3},
+    "validation": {"min_rows": 3000, "min_holdout_frauds": 5},
+    "gates": {"max_calibration_error": 50, "min_average_precision": 0.01},
+}
+
+
+def answer_of(*arguments: str, code: int | None = 0) -> dict[str, Any]:
+    """The answer of a command, which ends with `code`; None: with any."""
+    found, answer, err = run(*arguments)
+    assert code in (None, found), (found, answer, err)
+    return answer
+
+
+def feed_file(place: Place, day: date, name: str = "labels.parquet") -> Path:
+    return place.folder / "feed" / Path(lake_path(day)).parent / name
+
+
+def deliver(place: Place, day: date, events: pa.Table, name: str = "labels.parquet") -> None:
+    path = feed_file(place, day, name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(events, path)
+
+
+def event(number: int | None, known_at: datetime, is_fraud: int = 1, source: str = "bank") -> dict[str, Any]:
+    return {"transaction_id": number, "is_fraud": is_fraud, "known_at": known_at, "source": source}
+
+
+def noon(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, 12)
+
+
+@pytest.fixture(scope="module")
+def ingested(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """A lake without labels and its feed, ingested."""
+    place = Place(tmp_path_factory.mktemp("feed"))
+    feed = Feed(Reports(ReportPolicy(median_days=1.5), seed=4, start=START))
+    for day, table in Simulator(POLICY):
+        place.write_day(day, table.drop_columns(["TX_FRAUD"]))
+        deliver(place, day, feed.after(day, table))
+    place.configure(**{**SETTINGS, "labels": {**SETTINGS["labels"], "uri": str(place.folder / "feed")}})
+    with pytest.MonkeyPatch.context() as patch:
+        enter(place, patch)
+        answer_of("ingest", "--from", START.isoformat(), "--to", LAST.isoformat())
+        yield place
+
+
+@pytest.fixture
+def place(ingested: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """The same in a folder of the test's own."""
+    own = Place(tmp_path)
+    for name in ("lake", "feed", "home"):
+        shutil.copytree(ingested.folder / name, own.folder / name)
+    own.configure(**{**SETTINGS, "labels": {**SETTINGS["labels"], "uri": str(own.folder / "feed")}})
+    enter(own, monkeypatch)
+    return own
+
+
+def readiness() -> Readiness:
+    settings = load_settings()
+    return Readiness(settings, open_lake(settings), open_store(settings))
+
+
+def known_frauds(place: Place, as_of: date) -> dict[date, int]:
+    """Frauds by day of the transaction as the files say at the end of a day, by the obvious rule."""
+    happened, last = {}, {}
+    for n in range(DAYS):
+        day = START + timedelta(days=n)
+        happened |= dict.fromkeys(place.read_day(day)["TRANSACTION_ID"].to_pylist(), day)
+        for file in sorted(feed_file(place, day).parent.glob("*.parquet")):
+            for one in pq.ParquetFile(file).read().sort_by("known_at").to_pylist():
+                if day <= as_of:
+                    last[one["transaction_id"]] = one["is_fraud"]
+    found: dict[date, int] = {}
+    for number, is_fraud in last.items():
+        found[happened[number]] = found.get(happened[number], 0) + is_fraud
+    return found
+
+
+def unreported(place: Place, day: date) -> list[int]:
+    """Ids of a day that the feed never names."""
+    files = [pq.ParquetFile(file).read() for file in (place.folder / "feed").rglob("*.parquet")]
+    named = {number for file in files for number in file["transaction_id"].to_pylist()}
+    return [number for number in place.read_day(day)["TRANSACTION_ID"].to_pylist() if number not in named]
+
+
+def test_a_window_counts_the_frauds_that_were_known_at_the_end_of_its_as_of_day(ingested: Place):
+    answer = answer_of("retrain", "--as-of", AS_OF.isoformat(), code=None)
+    settings = load_settings()
+    store = open_store(settings)
+    document = store.read_document(WINDOW, AS_OF.isoformat())
+    assert document is not None, answer
+    window = TrainingWindow.model_validate_json(document)
+    expected = known_frauds(ingested, AS_OF)
+    assert {day.day: day.frauds for day in (*window.training, *window.holdout)} == {
+        day: expected.get(day, 0) for day in window.days.needed
+    }
+    assert window.days.holdout.end == AS_OF, "judged on the last days"
+    assert window.labels is not None and window.labels.delays is not None and window.labels.feed
+    rows = WindowRows(store, window.holdout, AS_OF, [TRANSACTION_ID], KnownLabels.of(window, store))
+    stands_for = [max(batch.column(REPORT_WEIGHT).to_pylist()) for batch in rows()]
+    assert stands_for == sorted(stands_for) and stands_for[-1] > stands_for[0] >= 1, "the younger, the more"
+    assert answer["status"] in {"awaiting_approval", "promoted", "gate_failed"}
+    assert answer["window"]["holdout_frauds"] > 5
+
+
+def test_labels_that_arrive_make_their_day_and_later_features_only(place: Place):
+    assert readiness().work() is None
+    day = LAST - timedelta(days=1)
+    terminals = set(place.read_day(LAST)["TERMINAL_ID"].to_pylist())
+    number = next(one["TRANSACTION_ID"] for one in place.read_day(day).to_pylist() if one["TERMINAL_ID"] in terminals)
+    deliver(
+        place, day, pa.Table.from_pylist([event(number, noon(day) + timedelta(hours=11))], FEED_SCHEMA), "more.parquet"
+    )
+    work = readiness().work()
+    assert work is not None
+    assert (set(work.assets), work.days.start) == ({LABELS, ENTITY_LABEL_DAYS}, day)
+    before = open_store(load_settings()).partitions(FEATURES, [day, LAST])
+    answer_of("ingest", "--from", day.isoformat(), "--to", LAST.isoformat())
+    after = open_store(load_settings()).partitions(FEATURES, [day, LAST])
+    assert before[day] == after[day], "the day on which a label becomes known does not see it"
+    assert before[LAST].digest != after[LAST].digest
+    assert readiness().work() is None
+
+
+def test_labels_that_cannot_count_are_kept_aside_counted_and_harm_nothing(place: Place):
+    day = LAST
+    ids = unreported(place, day - timedelta(days=3))
+    late = place.read_day(day)
+    after = late["TRANSACTION_ID"].to_pylist()[-1]
+    odd = [
+        event(ids[0], noon(day)),
+        event(ids[0], noon(day)),
+        event(ids[1], noon(day)),
+        event(ids[1], noon(day) + timedelta(hours=1), is_fraud=0),
+        event(-5, noon(day)),
+        event(None, noon(day)),
+        event(ids[2], noon(day) + timedelta(days=3)),
+        event(after, datetime(day.year, day.month, day.day)),
+        event(ids[3], noon(day), is_fraud=7),
+    ]
+    deliver(place, day, pa.Table.from_pylist(odd, FEED_SCHEMA))
+    answer_of("ingest", "--from", day.isoformat(), "--to", day.isoformat())
+    store = open_store(load_settings())
+    record = store.partitions(LABELS, [day])[day]
+    events = pq.ParquetFile(store.paths([record], "rows")[0]).read()
+    assert dict(zip(events["transaction_id"].to_pylist(), events["is_fraud"].to_pylist(), strict=True)) == {
+        ids[0]: 1, ids[1]: 0,
+    }  # fmt: skip
+    assert record.facts["rejects"] == {
+        "known before the transaction": 1,
+        "known outside its day": 1,
+        "label not 0/1": 1,
+        "a later label of the same day counts": 1,
+        "null transaction id": 1,
+        "unknown transaction": 1,
+    }
+    assert store.paths([record], "rejects")
+
+
+def test_columns_that_are_not_as_mapped_are_refused_by_name_and_are_not_tried_again(place: Place):
+    deliver(place, LAST, pa.table({"id": [1], "known_at": [noon(LAST)]}))
+    answer = answer_of("ingest", "--from", LAST.isoformat(), "--to", LAST.isoformat(), code=3)
+    assert "labels.columns.transaction_id" in str(answer["error"]) and "id" in str(answer["error"])
+    ready = readiness()
+    assert ready.labels.refused.keys() == {LAST} and ready.work() is None
+    assert "are refused" in str(ready.of(LAST))
+
+
+def test_a_feed_that_is_not_there_is_an_error_that_names_the_setting(place: Place):
+    shutil.rmtree(place.folder / "feed")
+    answer = answer_of("ingest", "--from", LAST.isoformat(), "--to", LAST.isoformat(), code=3)
+    assert "labels.uri" in str(answer["error"])
