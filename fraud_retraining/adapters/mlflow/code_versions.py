@@ -47,7 +47,7 @@ PARTS = {
     ),
     "features": Part(
         "1",
-        "d2e903d132ff8454fce51b7874756028a35fddb38c0c3fae2b4c739815f6e031",
+        "d3178cf6ca976fef585151b2100095e156a1a86ff0952a7e884b536c9099b861",
         ("fraud_retraining.domain.values.days", "fraud_retraining.domain.features.point_in_time"),
     ),
     "scoring": Part(

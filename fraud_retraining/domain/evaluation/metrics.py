@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from fraud_retraining.domain.evaluation.judged import Categories, Floats, Integers, Judged, Mask
-from fraud_retraining.domain.values.base import Policy, Value
+from fraud_retraining.domain.values.base import ExtendedValue, Policy, Value
 from fraud_retraining.domain.values.schemas import (
     TRANSACTION,
     TRANSACTION_ID,
@@ -315,19 +315,32 @@ def _most_frequent(column: Categories, most: int) -> Categories:
     return Categories(code[column.codes], (*(column.names[i] for i in kept), OTHER))
 
 
-class Metrics(Value):
+class Metrics(ExtendedValue):
     """One model on one set of rows."""
+
+    ADDED = frozenset({"expected_frauds"})
 
     rows: int
     frauds: int
     values: dict[str, float | None] = Field(description="Every metric under its name; None where it is not defined.")
     slices: tuple[SliceMetrics, ...] = ()
     calibration: Calibration | None = None
+    expected_frauds: float | None = Field(
+        None, description="Frauds to be expected, where `frauds` are those known of days that are still reported."
+    )
 
     @property
     def fraud_rate(self) -> float | None:
-        """Share of the rows that are frauds."""
-        return self.frauds / self.rows if self.rows else None
+        """Share of the rows that are frauds, those that are not known yet included."""
+        frauds = self.frauds if self.expected_frauds is None else self.expected_frauds
+        return frauds / self.rows if self.rows else None
+
+    @property
+    def frauds_words(self) -> str:
+        """How many of the rows are frauds, in words."""
+        if self.expected_frauds is None:
+            return f"{self.frauds:,}"
+        return f"{self.frauds:,} known, {self.expected_frauds:,.0f} to be expected"
 
 
 CALIBRATION_ERROR = "expected_calibration_error"
@@ -376,6 +389,7 @@ def evaluate(judged: Judged, policy: MetricsPolicy) -> Metrics:
         values=dict(zip(metric_names(policy), values, strict=True)),
         slices=tuple(_slice_metrics(judged, losses, policy)),
         calibration=calibrated,
+        expected_frauds=None if judged.weights is None else judged.expected_frauds,
     )
 
 

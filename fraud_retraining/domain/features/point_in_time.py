@@ -28,13 +28,13 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cached_property
 from itertools import groupby
-from typing import Any, Literal, NamedTuple, Self, overload
+from typing import Literal, NamedTuple, Self, overload
 
 import ibis
 import ibis.expr.types as ir
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, model_validator
 
-from fraud_retraining.domain.values.base import Value
+from fraud_retraining.domain.values.base import ExtendedValue, Value
 from fraud_retraining.domain.values.days import Day, DayRange, start_of
 from fraud_retraining.domain.values.schemas import (
     AMOUNT,
@@ -259,8 +259,10 @@ class Lookback(Value):
     entity_days: dict[str, DayRange] = Field(description="By entity: the days whose statistics are read.")
 
 
-class FeaturePlan(Value):
+class FeaturePlan(ExtendedValue):
     """Which features a model reads; fixes their names and order."""
+
+    ADDED = frozenset({"labels_as_known"})
 
     entities: dict[str, EntityPolicy] = Field(description="Entities whose behaviour is a feature, by canonical name.")
     numeric: tuple[ColumnName, ...] = Field((), description="Numeric columns of the lake that pass through.")
@@ -269,12 +271,6 @@ class FeaturePlan(Value):
     label_delay_days: int = Field(7, ge=0, le=365, description="Days until a label is trustworthy.")
     labelled_at: bool = Field(False, description="Whether transactions say when their label became known.")
     labels_as_known: bool = Field(False, description="Whether label features read each label from when it was known.")
-
-    @model_serializer(mode="wrap")
-    def _as_before(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leaves out what a plan of before did not have, so that its digest stays."""
-        written: dict[str, Any] = write(self)
-        return written if self.labels_as_known else {k: v for k, v in written.items() if k != "labels_as_known"}
 
     @model_validator(mode="after")
     def _distinct_columns(self) -> Self:

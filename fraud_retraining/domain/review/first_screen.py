@@ -165,7 +165,7 @@ def _of_interval(difference: Interval, lower_is_better: bool = False) -> Standin
 def _rows(judged: Evaluation, review_report: ReviewReport | None) -> str:
     measured = judged.evidence.candidate_compared or judged.evidence.candidate
     span_of_days = f" of {review_report.first_day} to {review_report.last_day}" if review_report else ""
-    return f"{measured.rows:,} transactions{span_of_days}, {measured.frauds:,} of them frauds"
+    return f"{measured.rows:,} transactions{span_of_days}, {measured.frauds_words} of them frauds"
 
 
 def _differences(judged: Evaluation, review_report: ReviewReport | None) -> Iterator[Difference]:

@@ -59,7 +59,7 @@ def metrics_grid(
         columns += ["difference's interval"] if known else []
     rows = (tuple(_metric(name, candidate, champion, known)) for name in sorted(candidate.values, key=reading_order))
     shared = "Both on the same" if champion is not None else "On"
-    note = f"{shared} {candidate.rows:,} rows with {candidate.frauds:,} frauds."
+    note = f"{shared} {candidate.rows:,} rows with {candidate.frauds_words} frauds."
     return grid("metrics", "Metrics on the holdout", tuple(columns), rows, note)
 
 

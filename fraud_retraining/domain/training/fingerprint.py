@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping
 from datetime import date
 from typing import Any
 
-from pydantic import BaseModel, Field, JsonValue, SerializerFunctionWrapHandler, model_serializer
+from pydantic import BaseModel, Field, JsonValue
 
 from fraud_retraining.domain.training.windows import LabelsUsed, TrainingWindow
-from fraud_retraining.domain.values.base import Value
+from fraud_retraining.domain.values.base import ExtendedValue, Value
 from fraud_retraining.domain.values.digests import digest
 
 
@@ -24,8 +24,10 @@ class DayPin(Value):
     weight: float = 1.0
 
 
-class Fingerprint(Value):
+class Fingerprint(ExtendedValue):
     """Everything that determines a model and its verdict; two models with one fingerprint are the same model."""
+
+    ADDED = frozenset({"labels"})
 
     as_of: date = Field(description="Also the cut-off of labels that say when they became known.")
     label_delay_days: int
@@ -40,12 +42,6 @@ class Fingerprint(Value):
     code: str = Field(description="Digest of the versions of the code that computes features and fits.")
     libraries: dict[str, str] = Field(description="Versions of the libraries that the fit depends on.")
     labels: LabelsUsed | None = Field(None, description="Labels as known; None where all labels are mature.")
-
-    @model_serializer(mode="wrap")
-    def _as_before(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leaves out what a model of mature labels did not have in earlier versions, so that its digest stays."""
-        written: dict[str, Any] = write(self)
-        return written if self.labels is not None else {k: v for k, v in written.items() if k != "labels"}
 
     @property
     def digest(self) -> str:

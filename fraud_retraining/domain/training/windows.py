@@ -7,12 +7,12 @@ here: whether the days' data is good (`domain/training/window_checks.py`) and re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, model_validator
 
 from fraud_retraining.domain.labels.delays import ReportingDelays
-from fraud_retraining.domain.values.base import Policy, Value
+from fraud_retraining.domain.values.base import ExtendedValue, Policy, Value
 from fraud_retraining.domain.values.days import DayRange
 from fraud_retraining.domain.values.schemas import (
     LabelPolicy,
@@ -185,8 +185,10 @@ class LabelsUsed(Value):
     days: tuple[tuple[date, str], ...] = Field((), description="Days of the feed by the day known: day, digest.")
 
 
-class TrainingWindow(Value):
+class TrainingWindow(ExtendedValue):
     """The manifest of a window: which days, pinned how, with how many rows and which label cut-off; no copy of rows."""
+
+    ADDED = frozenset({"labels"})
 
     days: WindowDays
     label_delay_days: int
@@ -201,12 +203,6 @@ class TrainingWindow(Value):
     categorical: tuple[str, ...] = Field((), description="Those of `features` that hold categories.")
     features_policy: str = Field(description="Digest of the feature policy.")
     labels: LabelsUsed | None = Field(None, description="Labels as known; None where all labels are mature.")
-
-    @model_serializer(mode="wrap")
-    def _as_before(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leaves out what a window of mature labels did not have in earlier versions, so that its digest stays."""
-        written: dict[str, Any] = write(self)
-        return written if self.labels is not None else {k: v for k, v in written.items() if k != "labels"}
 
     def report_weight(self, day: date) -> float:
         """How many frauds a known one of a day stands for; 1 where all are known."""

@@ -3,7 +3,9 @@
 Not here: the values themselves, which are defined beside the rules that use them.
 """
 
-from pydantic import BaseModel, ConfigDict
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
 
 class Value(BaseModel):
@@ -16,6 +18,22 @@ class Value(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ExtendedValue(Value):
+    """A value that got fields in a later version: they are left out while they hold their default.
+
+    So what was digested or stored before has the same digest after. `ADDED` names those fields.
+    """
+
+    ADDED: ClassVar[frozenset[str]] = frozenset()
+
+    @model_serializer(mode="wrap")
+    def _without_added_defaults(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        written: dict[str, Any] = write(self)
+        fields = type(self).model_fields
+        unused = {name for name in self.ADDED if getattr(self, name) == fields[name].default}
+        return {name: value for name, value in written.items() if name not in unused}
 
 
 class Policy(Value):

@@ -112,3 +112,12 @@ def test_card_precision_expects_right_alerts_of_frauds_that_are_not_known_but_ne
 
     assert 0 < precision(1.0) < precision(1.5) <= 1.0
     assert precision(1000.0) == 1.0
+
+
+def test_metrics_say_how_many_frauds_are_known_and_how_many_to_be_expected():
+    found, plain = evaluate(rows(2), POLICY), evaluate(rows(2, weights=None), POLICY)
+    assert found.frauds == plain.frauds and found.expected_frauds is not None
+    assert found.fraud_rate == found.expected_frauds / found.rows
+    assert found.frauds_words == f"{found.frauds} known, {found.expected_frauds:.0f} to be expected"
+    assert plain.expected_frauds is None and "expected_frauds" not in plain.model_dump()
+    assert type(found).model_validate(found.model_dump()) == found

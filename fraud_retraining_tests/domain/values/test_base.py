@@ -3,7 +3,8 @@
 import pytest
 from pydantic import ValidationError
 
-from fraud_retraining.domain.values.base import Policy, Value
+from fraud_retraining.domain.values.base import ExtendedValue, Policy, Value
+from fraud_retraining.domain.values.digests import digest
 
 
 class Limit(Policy):
@@ -22,3 +23,18 @@ def test_a_value_never_changes_and_is_equal_by_its_fields() -> None:
         limit.rows = 2  # type: ignore[misc]
     assert limit == Limit(rows=1) != Limit(rows=2)
     assert len({limit, Limit(rows=1)}) == 1
+
+
+def test_a_field_of_a_later_version_is_left_out_while_it_holds_its_default() -> None:
+    class Before(ExtendedValue):
+        days: int
+
+    class After(ExtendedValue):
+        ADDED = frozenset({"labels"})
+
+        days: int
+        labels: str | None = None
+
+    assert digest(After(days=3)) == digest(Before(days=3)) != digest(After(days=3, labels="x"))
+    assert After.model_validate_json(After(days=3, labels="x").model_dump_json()).labels == "x"
+    assert After.model_validate(Before(days=3).model_dump()) == After(days=3)

@@ -25,7 +25,7 @@ def calibration(policy: GatePolicy, evidence: Evidence) -> Finding:
         policy.max_calibration_error - value,
         f"Scores are off by {found.error:.5f} on average, {value:.0%} of the fraud rate {rate:.5f} beyond chance; "
         f"{policy.max_calibration_error:.0%} is allowed. The scores expect {expected:,.0f} frauds, "
-        f"{evidence.candidate.frauds:,} were there.",
+        f"{evidence.candidate.frauds_words} were there.",
         {"error": found.error, "chance": found.chance, "fraud_rate": rate, "expected_frauds": expected},
     )
 
