@@ -6,7 +6,9 @@ gates; in the other every trigger is off. Both are drawn by what the product say
 All settings but `promotion.mode` are the shipped ones. Ends with exit code 1 when the first does not recover, or the
 second does.
 
-    python -m benchmarks.shift_recovery [--seed 7] [--transactions-per-day 6000] [--out docs/images/shift.png]
+    python -m benchmarks.shift_recovery [--seed 7] [--labels none|feed] [--transactions-per-day 6000] [--out FILE]
+
+With `--labels feed` frauds are reported late, to a label feed, and labels are used as known.
 """
 
 import argparse
@@ -107,6 +109,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--transactions-per-day", type=int, default=6000)
     parser.add_argument("--out", type=Path, default=Path("docs/images/shift.png"))
+    parser.add_argument("--labels", choices=("none", "feed"), default="none")
     parser.add_argument("--side", choices=TRIGGERS)
     return parser.parse_args()
 
@@ -118,7 +121,9 @@ def _run(options: argparse.Namespace, place: Path, side: str) -> Life:
     """One life in a process, a home and a lake of its own."""
     place.mkdir()
     lake = {"uri": str(place / "lake")}
-    settings = {"lake": lake, "promotion": {"mode": "auto"}, "triggers": TRIGGERS[side]}
+    settings: dict[str, Any] = {"lake": lake, "promotion": {"mode": "auto"}, "triggers": TRIGGERS[side]}
+    if options.labels == "feed":
+        settings["labels"] = {"use": "as_known", "uri": str(place / "labels"), "columns": {"source": "source"}}
     (place / "retraining.yaml").write_text(json.dumps(settings))
     environment = {
         **os.environ,
@@ -127,6 +132,7 @@ def _run(options: argparse.Namespace, place: Path, side: str) -> Life:
         "PYTHONWARNINGS": "ignore",
     }
     sizes = ["--seed", str(options.seed), "--transactions-per-day", str(options.transactions_per_day)]
+    sizes += ["--labels", options.labels]
     command = [sys.executable, "-m", "benchmarks.shift_recovery", "--side", side, *sizes]
     watch = Stopwatch()
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True, env=environment)
@@ -145,6 +151,8 @@ def _parsed(outcome: dict[str, Any]) -> Life:
 
 def _lived(options: argparse.Namespace) -> dict[str, Any]:
     """A first champion, then day after day what automation makes of it; as plain values."""
+    from fraud_retraining.commands.implementation.simulated_lake import LakeWriter
+    from fraud_retraining.commands.support.options import SimulatedLabels
     from fraud_retraining.domain.retraining.triggers.values import Trigger
     from fraud_retraining.simulation import SimulationPolicy, Simulator
 
@@ -154,8 +162,9 @@ def _lived(options: argparse.Namespace) -> dict[str, Any]:
         start=START, days=DAYS, transactions_per_day=size, seed=options.seed, fraud_rate=FRAUD_RATE, shift_on=SHIFT
     )
     automation = Automation()
+    writer = LakeWriter(automation.settings, policy, SimulatedLabels(options.labels))
     for day, table in Simulator(policy):
-        automation.land(day, table)
+        writer.put(day, table)
         if day == FIRST_AS_OF:
             done = automation.pipeline.retrain(day, Trigger.MANUAL, "the first champion")
             assert done.status == "promoted", done.message
@@ -176,17 +185,7 @@ class Automation:
         self.settings = load_settings()
         self.pipeline = Pipeline(self.settings, LogProgress())
         self.definitions = build_definitions(self.settings)
-        self.instance, self.lake_root = self.pipeline.instance, Path(self.settings.lake_uri)
-
-    def land(self, day: date, table: Any) -> None:
-        """A day arrives."""
-        import pyarrow.parquet as pq
-
-        from fraud_retraining.simulation import lake_path
-
-        path = self.lake_root / lake_path(day)
-        path.parent.mkdir(parents=True)
-        pq.write_table(table, path, compression="zstd")
+        self.instance = self.pipeline.instance
 
     def live(self, day: date) -> None:
         """A day is ingested and watched; at 02:00 of the next it is decided whether to retrain."""
@@ -241,7 +240,7 @@ class Automation:
                 for event in ledger.events(EventKind.RETRAIN_REQUESTED)
             ],
             "label_delay": self.settings.labels.delay_days,
-            "learns_after": self.settings.labels.delay_days + self.settings.holdout.days,
+            "learns_after": self.settings.labels.lag_days + self.settings.holdout.days,
         }
 
 

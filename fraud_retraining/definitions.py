@@ -17,7 +17,13 @@ from fraud_retraining.orchestration.assets import (
     training,
 )
 from fraud_retraining.orchestration.assets.specs import described
-from fraud_retraining.orchestration.checks import data_checks, drift_checks, model_checks, performance_checks
+from fraud_retraining.orchestration.checks import (
+    data_checks,
+    drift_checks,
+    label_checks,
+    model_checks,
+    performance_checks,
+)
 from fraud_retraining.orchestration.jobs.asset_jobs import build_jobs
 from fraud_retraining.orchestration.jobs.cleaning import build_clean_job
 from fraud_retraining.orchestration.jobs.decide_release import decide_release
@@ -58,6 +64,7 @@ def build_definitions(settings: Settings | None = None, **overrides: Any) -> dg.
         ),
         asset_checks=[
             *data_checks.build_checks(days, as_of_days),
+            *label_checks.build_checks(days, settings),
             *model_checks.build_checks(as_of_days),
             *drift_checks.build_checks(days, settings),
             *performance_checks.build_checks(days),

@@ -6,6 +6,7 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -14,6 +15,8 @@ from fraud_retraining.adapters.days.known_labels import KnownLabels
 from fraud_retraining.adapters.days.window_rows import REPORT_WEIGHT, WindowRows
 from fraud_retraining.domain.training.windows import TrainingWindow
 from fraud_retraining.domain.values.schemas import TRANSACTION_ID
+from fraud_retraining.orchestration.checks.label_checks import SILENCE
+from fraud_retraining.orchestration.instance import open_instance
 from fraud_retraining.orchestration.names import ENTITY_LABEL_DAYS, FEATURES, LABELS, WINDOW
 from fraud_retraining.orchestration.resources import open_lake, open_store
 from fraud_retraining.orchestration.state.readiness import Readiness
@@ -201,3 +204,23 @@ def test_a_feed_that_is_not_there_is_an_error_that_names_the_setting(place: Plac
     shutil.rmtree(place.folder / "feed")
     answer = answer_of("ingest", "--from", LAST.isoformat(), "--to", LAST.isoformat(), code=3)
     assert "labels.uri" in str(answer["error"])
+
+
+def test_a_feed_that_falls_silent_is_a_warning_and_no_day_without_fraud(place: Place):
+    for n in range(3):
+        deliver(place, LAST - timedelta(days=n), FEED_SCHEMA.empty_table())
+    answer_of("ingest", "--from", (LAST - timedelta(days=2)).isoformat(), "--to", LAST.isoformat())
+    key = dg.AssetCheckKey(dg.AssetKey(LABELS), SILENCE)
+    evaluation = latest_evaluation(open_instance(), key)
+    assert not evaluation.passed and evaluation.severity is dg.AssetCheckSeverity.WARN
+    assert f"0 frauds were reported on {LAST}" in str(evaluation.description)
+    labels = answer_of("status")["labels"]
+    assert labels["known_until"] == LAST.isoformat() and labels["reporting"]["frauds"] == 0
+    assert 0 < labels["known_within"]["1"] < labels["known_within"]["7"] <= 1
+
+
+def latest_evaluation(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> dg.AssetCheckEvaluation:
+    records = instance.event_log_storage.get_asset_check_execution_history(key, limit=1)
+    event = records[0].event
+    assert event is not None and event.dagster_event is not None
+    return event.dagster_event.asset_check_evaluation_data

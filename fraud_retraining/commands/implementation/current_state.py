@@ -13,6 +13,7 @@ from fraud_retraining.adapters.alerts.file import ALERT_FILE
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.mlflow.registry import Registry
 from fraud_retraining.adapters.storage.private_files import exposed
+from fraud_retraining.domain.labels.reporting import Reporting, reporting_on
 from fraud_retraining.domain.ledger.events import Event, EventKind
 from fraud_retraining.domain.releases.lifecycle import Release, ReleaseState
 from fraud_retraining.domain.releases.trust import Standing
@@ -23,10 +24,18 @@ from fraud_retraining.domain.training.windows import TrainingWindow
 from fraud_retraining.domain.values.base import Value
 from fraud_retraining.domain.values.errors import ChampionLost, DataInvalid
 from fraud_retraining.orchestration.instance import open_instance
-from fraud_retraining.orchestration.resources import open_lake, open_ledger, open_notifier, open_outbox, open_registry
+from fraud_retraining.orchestration.resources import (
+    open_lake,
+    open_ledger,
+    open_notifier,
+    open_outbox,
+    open_registry,
+    open_store,
+)
 from fraud_retraining.orchestration.runs.failed_runs import unreported_failures
 from fraud_retraining.orchestration.runs.health import automation_health
 from fraud_retraining.orchestration.runs.resource_definitions import open_outcomes
+from fraud_retraining.orchestration.state.label_days import first_reports
 from fraud_retraining.orchestration.state.reproducibility import irreproducible_versions
 from fraud_retraining.orchestration.state.trigger_inputs import last_as_of, paused
 from fraud_retraining.services.delivery import Alerting, alerting
@@ -35,6 +44,9 @@ from fraud_retraining.services.track_record import read_standing
 from fraud_retraining.settings import LEDGER_FILE, MLFLOW_FILE, Settings
 
 LAST_RETRAINS = 5
+MONTH = 30
+WITHIN = (1, 2, 3, 7, 14)
+"""Days after a transaction for which the share of known frauds is shown."""
 NO_OUTCOME = "no outcome yet"
 
 
@@ -69,6 +81,24 @@ class Due(Value):
     why: str
 
 
+class LabelState(Value):
+    """Labels as known: the last day on which some became known, and how late frauds are reported."""
+
+    known_until: date
+    reporting: Reporting
+    known_within: dict[int, float] = Field(description="Share of the frauds known within so many days, of this month.")
+    known_within_before: dict[int, float] = Field({}, description="The same of the month before.")
+
+    def summary(self) -> str:
+        """The last day's reports, and the shares with their trend."""
+        before = self.known_within_before
+        shares = [
+            f"{share:.0%}{f' (was {before[days]:.0%})' if days in before else ''} within {days} d"
+            for days, share in self.known_within.items()
+        ]
+        return f"{self.reporting.summary()}; of frauds known: {', '.join(shares) or 'none yet'}"
+
+
 class State(Value):
     """The state of lake, releases, retrains and alerts."""
 
@@ -78,6 +108,7 @@ class State(Value):
     champion: VersionState | None
     candidate: VersionState | None
     window: str | None
+    labels: LabelState | None = None
     promotion_mode: str
     promotion_paused: Pause | None = None
     trust: Standing | None = None
@@ -99,6 +130,8 @@ class State(Value):
             yield "alarm", self.champion_problem
         yield "candidate", _version_words(self.candidate) or "none"
         yield "window", self.window or "none yet"
+        if self.labels is not None:
+            yield "labels", self.labels.summary()
         yield "promotion", self._promotion_words()
         if self.trust is not None:
             yield "trust", f"{'earned' if self.trust.earned else 'not earned yet'}: {self.trust.summary}"
@@ -133,6 +166,7 @@ def read_state(settings: Settings) -> State:
         champion=_champion(ledger, registry),
         candidate=_candidate(ledger),
         window=_window_words(window),
+        labels=_labels(settings),
         promotion_mode=settings.promotion.mode,
         promotion_paused=ledger.pause(Automation.PROMOTION),
         trust=read_standing(ledger, settings.promotion.earned) if settings.promotion.mode == "earned" else None,
@@ -202,6 +236,35 @@ def _latest_day(settings: Settings) -> tuple[date | None, str | None]:
         return max(found.days), None
     aside = f"; {len(found.set_aside)} set aside, such as {found.set_aside[0]}" if found.set_aside else ""
     return None, f"no day has arrived{aside}"
+
+
+def _labels(settings: Settings) -> LabelState | None:
+    """How labels come in; None where they are used once they are mature, or none were made yet."""
+    if settings.labels.use != "as_known":
+        return None
+    today = datetime.now(UTC).date()
+    # A lake of the past is looked at from its own last day.
+    latest = _latest_day(settings)[0] or today
+    reports = first_reports(open_store(settings), latest - timedelta(days=2 * MONTH), latest)
+    if not reports:
+        return None
+    last = max(reports)
+    return LabelState(
+        known_until=last,
+        reporting=reporting_on(last, reports),
+        known_within=_known_within(reports, last - timedelta(days=MONTH - 1), last),
+        known_within_before=_known_within(reports, last - timedelta(days=2 * MONTH - 1), last - timedelta(days=MONTH)),
+    )
+
+
+def _known_within(reports: Mapping[date, Mapping[int, int]], first: date, last: date) -> dict[int, float]:
+    """Share of the reports of some days that came within 1, 2, 3, 7 and 14 days."""
+    counts: dict[int, int] = {}
+    for day, by_delay in reports.items():
+        for delay, count in by_delay.items() if first <= day <= last else ():
+            counts[delay] = counts.get(delay, 0) + count
+    total = sum(counts.values())
+    return {n: sum(c for delay, c in counts.items() if delay <= n) / total for n in WITHIN} if total else {}
 
 
 def _champion(ledger: Ledger, registry: Registry) -> VersionState | None:

@@ -22,6 +22,18 @@ from fraud_retraining.settings import Settings
 REFUSED = "refused"
 
 
+def first_reports(store: Store, first: date, last: date) -> dict[date, dict[int, int]]:
+    """First reports of frauds by label day and delay in days, of the label days that have been made."""
+    made = store.readable(LABELS, DayRange(start=first, end=last))
+    found: dict[date, dict[int, int]] = {}
+    for known_on, record in made.items():
+        delays = found.setdefault(known_on, {})
+        for day, count in record.facts["first_reports"]:
+            delay = (known_on - date.fromisoformat(day)).days
+            delays[delay] = delays.get(delay, 0) + count
+    return found
+
+
 @dataclass
 class LabelInventory:
     """The records of some days known, and of the transactions that their labels may refer to; read once.
