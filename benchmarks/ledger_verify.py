@@ -21,7 +21,8 @@ from pathlib import Path
 
 from fraud_retraining.adapters.ledger.event_log import sql
 from fraud_retraining.adapters.ledger.ledger import Ledger
-from fraud_retraining.domain.ledger.events import EventKind, Row, canonical_json, chained
+from fraud_retraining.domain.ledger.events import EventKind
+from fraud_retraining.domain.ledger.hash_chain import Row, canonical_json, chained
 
 DIGEST = "0123456789abcdef" * 4
 FIRST = date(2026, 1, 1)

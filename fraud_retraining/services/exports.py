@@ -21,7 +21,8 @@ from fraud_retraining.adapters.ledger.verification import Verification
 from fraud_retraining.adapters.pages.html import Exported, period_html, version_html
 from fraud_retraining.adapters.storage.locations import reaching, replacing
 from fraud_retraining.domain.audit.period import Period
-from fraud_retraining.domain.ledger.events import Event, EventKind, Head, Row
+from fraud_retraining.domain.ledger.events import Event, EventKind
+from fraud_retraining.domain.ledger.hash_chain import Head, Row
 from fraud_retraining.domain.review.report import ReviewReport
 from fraud_retraining.domain.values.base import Value
 from fraud_retraining.services.release_history import events_about, read_release_history

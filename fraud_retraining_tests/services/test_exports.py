@@ -14,7 +14,8 @@ from fraud_retraining.adapters.ledger import statements
 from fraud_retraining.adapters.ledger.archive import rows_table, table_rows
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.domain.audit.period import Period
-from fraud_retraining.domain.ledger.events import EventKind, Row, row_hash, verify_chain
+from fraud_retraining.domain.ledger.events import EventKind
+from fraud_retraining.domain.ledger.hash_chain import Row, row_hash, verify_chain
 from fraud_retraining.domain.values.errors import Conflict, DependencyUnreachable
 from fraud_retraining.services.exports import export_period, export_version
 from fraud_retraining_tests.support.ledger_history import FIRST, HOSTILE, configured, waiting, with_history

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fraud_retraining.adapters.ledger import guards
-from fraud_retraining.domain.ledger.events import Row, canonical_json, chained
+from fraud_retraining.domain.ledger.hash_chain import Row, canonical_json, chained
 
 Change = Callable[[sqlite3.Connection], None]
 

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from fraud_retraining.adapters.ledger.engines import driver_url
 from fraud_retraining.adapters.ledger.guards import TABLES
-from fraud_retraining.domain.ledger.events import Row
+from fraud_retraining.domain.ledger.hash_chain import Row
 from fraud_retraining_tests.support.ledgers import sqlite_path
 
 

@@ -20,7 +20,8 @@ from fraud_retraining.domain.alerts.composer import Composer
 from fraud_retraining.domain.alerts.failures import Severity
 from fraud_retraining.domain.alerts.notices import Action, Message, Notice
 from fraud_retraining.domain.alerts.routing import COMPOSERS, composer_of
-from fraud_retraining.domain.ledger.events import canonical_json, plain
+from fraud_retraining.domain.ledger.events import plain
+from fraud_retraining.domain.ledger.hash_chain import canonical_json
 from fraud_retraining.domain.values.digests import digest
 from fraud_retraining.domain.values.redaction import redact
 

@@ -1,7 +1,7 @@
 """The append-only log of events, and the words in which other records are kept beside it.
 
 Here: adding events to the chain and finding them again. Not here: releases and promotions
-(`adapters/ledger/ledger.py`), how rows are chained (`domain/ledger/events.py`), and SQL
+(`adapters/ledger/ledger.py`), how rows are chained (`domain/ledger/hash_chain.py`), and SQL
 (`adapters/ledger/statements.py`).
 """
 
@@ -11,15 +11,8 @@ from functools import cached_property
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fraud_retraining.domain.ledger.events import (
-    RELEASE_KINDS,
-    Event,
-    EventKind,
-    Head,
-    Row,
-    canonical_json,
-    plain,
-)
+from fraud_retraining.domain.ledger.events import RELEASE_KINDS, Event, EventKind, plain
+from fraud_retraining.domain.ledger.hash_chain import Head, Row, canonical_json
 from fraud_retraining.domain.values.redaction import redact
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
-from fraud_retraining.domain.ledger.events import NO_HASH
+from fraud_retraining.domain.ledger.hash_chain import NO_HASH
 
 if TYPE_CHECKING:
     import sqlalchemy as sa

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from fraud_retraining.adapters.ledger.event_log import sql
 from fraud_retraining.adapters.ledger.processes import has_ended
-from fraud_retraining.domain.ledger.events import canonical_json, plain
+from fraud_retraining.domain.ledger.events import plain
+from fraud_retraining.domain.ledger.hash_chain import canonical_json
 from fraud_retraining.domain.retraining import leases as rules
 from fraud_retraining.domain.retraining.leases import Lease, LeasePolicy, Owner, Purpose
 from fraud_retraining.domain.values.errors import Conflict, DependencyUnreachable

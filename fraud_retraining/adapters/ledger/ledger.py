@@ -2,7 +2,7 @@
 
 Here: the one class that callers use. Its parts are beside it: `event_log.py` (events), `releases.py`, `decisions.py`,
 `promotions.py`, `automation.py` (pauses and requests) and `verification.py`. Not here: which moves are allowed
-(`domain/releases/lifecycle.py`), how rows are chained (`domain/ledger/events.py`), and SQL
+(`domain/releases/lifecycle.py`), how rows are chained (`domain/ledger/hash_chain.py`), and SQL
 (`adapters/ledger/database.py`).
 """
 

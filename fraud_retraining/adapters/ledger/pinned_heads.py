@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from fraud_retraining.adapters.storage.locations import reaching
-from fraud_retraining.domain.ledger.events import Head
+from fraud_retraining.domain.ledger.hash_chain import Head
 from fraud_retraining.domain.values.errors import IntegrityError
 
 if TYPE_CHECKING:

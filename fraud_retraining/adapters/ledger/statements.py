@@ -12,7 +12,8 @@ import sqlalchemy as sa
 
 from fraud_retraining.adapters.ledger.tables import EVENTS, HEAD, LEASES, RELEASES
 from fraud_retraining.domain.audit.record_checks import record_altered
-from fraud_retraining.domain.ledger.events import RELEASE_KINDS, Head, Row
+from fraud_retraining.domain.ledger.events import RELEASE_KINDS
+from fraud_retraining.domain.ledger.hash_chain import Head, Row
 
 CLOCKS = {
     "sqlite": "SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now')",

@@ -2,7 +2,7 @@
 
 Here: recomputing the chain, replaying releases, comparing both with the working rows, with the guards and with heads
 that were kept elsewhere; stopping automation where something differs; restoring the working rows. Not here: how rows
-are chained (`domain/ledger/events.py`) and how releases are replayed (`domain/audit/state_replay.py`).
+are chained (`domain/ledger/hash_chain.py`) and how releases are replayed (`domain/audit/state_replay.py`).
 """
 
 import logging
@@ -20,7 +20,8 @@ from fraud_retraining.adapters.ledger.releases import ReleaseRecords, row_of
 from fraud_retraining.domain.audit.archiving import archived
 from fraud_retraining.domain.audit.record_checks import record_altered, row_difference
 from fraud_retraining.domain.audit.state_replay import ReleaseReplay
-from fraud_retraining.domain.ledger.events import NOTHING, BadRow, Event, EventKind, Head, Row, plain, verify_chain
+from fraud_retraining.domain.ledger.events import Event, EventKind, plain
+from fraud_retraining.domain.ledger.hash_chain import NOTHING, BadRow, Head, Row, verify_chain
 from fraud_retraining.domain.releases.lifecycle import Release
 from fraud_retraining.domain.retraining.pauses import PAUSING, Automation, paused
 from fraud_retraining.domain.values.base import Value

@@ -6,7 +6,7 @@ keeps. Not here: comparing (`adapters/ledger/verification.py`), and heads in fil
 
 from fraud_retraining.adapters.mlflow.tags import LEDGER_HEAD
 from fraud_retraining.adapters.mlflow.versions import Versions
-from fraud_retraining.domain.ledger.events import Head
+from fraud_retraining.domain.ledger.hash_chain import Head
 from fraud_retraining.domain.values.errors import IntegrityError
 
 

@@ -20,7 +20,7 @@ from fraud_retraining.adapters.ledger.verification import Verification
 from fraud_retraining.domain.audit.archiving import Archived
 from fraud_retraining.domain.audit.history import ReleaseHistory
 from fraud_retraining.domain.audit.period import Period
-from fraud_retraining.domain.ledger.events import Head
+from fraud_retraining.domain.ledger.hash_chain import Head
 from fraud_retraining.domain.review.report import ReviewReport
 from fraud_retraining.domain.values.errors import (
     DependencyUnreachable,

@@ -14,7 +14,8 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from fraud_retraining.domain.ledger.events import Event, EventKind, Head, Row, canonical_json, row_hash
+from fraud_retraining.domain.ledger.events import Event, EventKind
+from fraud_retraining.domain.ledger.hash_chain import Head, Row, canonical_json, row_hash
 from fraud_retraining.domain.releases.lifecycle import OPEN, Release, ReleaseState
 from fraud_retraining.domain.values.base import Value
 

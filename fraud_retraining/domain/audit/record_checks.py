@@ -1,8 +1,8 @@
 """Comparison of stored state with the chain of events.
 
 Here: a release's working row against its last event, a version of the registry against what was recorded of it, and the
-refusal where they differ. Not here: whether the chain is whole (`domain/ledger/events.py`), whether its moves are legal
-(`domain/audit/state_replay.py`), and reading any of it (`adapters/`).
+refusal where they differ. Not here: whether the chain is whole (`domain/ledger/hash_chain.py`), whether its moves are
+legal (`domain/audit/state_replay.py`), and reading any of it (`adapters/`).
 """
 
 import json
@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from fraud_retraining.domain.audit.archiving import release_digest, release_key
-from fraud_retraining.domain.ledger.events import Row, row_hash
+from fraud_retraining.domain.ledger.hash_chain import Row, row_hash
 from fraud_retraining.domain.releases.lifecycle import Release
 from fraud_retraining.domain.values.errors import RecordAltered
 

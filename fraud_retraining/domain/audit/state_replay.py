@@ -2,7 +2,7 @@
 
 Here: one event after the other gives the next state of its release, by the rules of `domain/releases/lifecycle.py`, and
 is refused where the release in its payload is not that state. Not here: whether the rows of the chain are the ones
-that were written (`domain/ledger/events.py`), and where they are kept (`adapters/ledger/ledger.py`).
+that were written (`domain/ledger/hash_chain.py`), and where they are kept (`adapters/ledger/ledger.py`).
 
 A row of the table of releases, a tag in MLflow or a snapshot in an event is thus never trusted by itself: it must be
 the result of the moves before it, each made by the actor that its event names.
@@ -16,7 +16,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from fraud_retraining.domain.ledger.events import RELEASE_KINDS, EventKind, Row
+from fraud_retraining.domain.ledger.events import RELEASE_KINDS, EventKind
+from fraud_retraining.domain.ledger.hash_chain import Row
 from fraud_retraining.domain.releases.lifecycle import (
     Complete,
     HumanMoved,

@@ -13,7 +13,8 @@ from fraud_retraining.adapters.ledger.archive import Archives, ArchivingLedger, 
 from fraud_retraining.adapters.ledger.event_log import EventKeys
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.domain.audit.archiving import Archived
-from fraud_retraining.domain.ledger.events import EventKind, Head
+from fraud_retraining.domain.ledger.events import EventKind
+from fraud_retraining.domain.ledger.hash_chain import Head
 from fraud_retraining.domain.retraining.pauses import Automation
 from fraud_retraining.domain.values.errors import IntegrityError, SettingsError
 from fraud_retraining_tests.support.ledgers import opened, promoted

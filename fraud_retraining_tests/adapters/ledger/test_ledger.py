@@ -20,7 +20,8 @@ from fraud_retraining.adapters.ledger.promotions import AliasMove
 from fraud_retraining.adapters.ledger.releases import NewRelease
 from fraud_retraining.adapters.ledger.statements import events
 from fraud_retraining.adapters.ledger.tables import EVENTS, HEAD
-from fraud_retraining.domain.ledger.events import EventKind, Head, canonical_json, chained
+from fraud_retraining.domain.ledger.events import EventKind
+from fraud_retraining.domain.ledger.hash_chain import Head, canonical_json, chained
 from fraud_retraining.domain.releases.lifecycle import (
     Complete,
     Decision,

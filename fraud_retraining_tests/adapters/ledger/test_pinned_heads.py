@@ -7,7 +7,7 @@ import pytest
 
 from fraud_retraining.adapters.ledger.pinned_heads import HeadFile, HeadObjects
 from fraud_retraining.adapters.storage.locations import Location
-from fraud_retraining.domain.ledger.events import Head
+from fraud_retraining.domain.ledger.hash_chain import Head
 from fraud_retraining.domain.values.errors import IntegrityError
 
 NOW = datetime(2026, 11, 26, tzinfo=UTC)

@@ -6,7 +6,7 @@ import pytest
 
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.ledger.verification import Verification
-from fraud_retraining.domain.ledger.events import Head, Row
+from fraud_retraining.domain.ledger.hash_chain import Head, Row
 from fraud_retraining_tests.support.ledgers import promoted, waiting
 from fraud_retraining_tests.support.tampering import put_back, run_sql, tamper
 

@@ -28,7 +28,7 @@ from fraud_retraining.adapters.storage.opening import open_location
 from fraud_retraining.adapters.storage.store import Store
 from fraud_retraining.domain.alerts.notices import LinkPolicy
 from fraud_retraining.domain.audit.period import Period
-from fraud_retraining.domain.ledger.events import NOTHING
+from fraud_retraining.domain.ledger.hash_chain import NOTHING
 from fraud_retraining.domain.review.model_card import MOST_CHARACTERS, SHORTENED, card_markdown, limits, markdown
 from fraud_retraining.domain.values.digests import digest
 from fraud_retraining.domain.values.errors import IntegrityError

@@ -1,0 +1,121 @@
+"""The chain of hashes that binds the rows of the ledger, and its verification.
+
+Here: what a row is, its canonical text and hash, and the first row at which a chain is not what was written. Not here:
+the kinds of events (`events.py`), where rows are kept (`adapters/ledger/ledger.py`), and whether the moves in them
+follow the rules (`domain/audit/state_replay.py`).
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from fraud_retraining.domain.values.base import Value
+
+NO_HASH = "0" * 64
+
+
+class Row(NamedTuple):
+    """One row of the chain, exactly as it is stored.
+
+    `at` and `as_of` are ISO texts (UTC), `payload` is canonical JSON, `txn` names the transaction that wrote it.
+    """
+
+    seq: int
+    at: str
+    model: str
+    kind: str
+    actor: str
+    channel: str
+    subject: str | None
+    as_of: str | None
+    version: int | None
+    fingerprint: str | None
+    payload: str
+    txn: str
+    prev_hash: str
+    hash: str
+
+
+class Head(Value):
+    """The last row of a chain. Kept elsewhere, it shows later that nothing was cut off."""
+
+    seq: int = 0
+    hash: str = NO_HASH
+
+
+NOTHING = Head()
+"""The head of a chain that has no row yet."""
+
+
+class BadRow(NamedTuple):
+    """The first row at which a chain is not what was written."""
+
+    seq: int
+    why: str
+
+
+def canonical_json(value: Any) -> str:
+    """Return the one text of a plain value: sorted keys, no blanks, ASCII.
+
+    Examples:
+        >>> canonical_json({"b": 1, "a": [True, None]})
+        '{"a":[true,null],"b":1}'
+    """
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+def row_hash(row: Row) -> str:
+    """SHA-256 of the previous row's hash followed by the canonical JSON of this row without its two hashes."""
+    content = row._asdict()
+    previous = content.pop("prev_hash")
+    del content["hash"]
+    return hashlib.sha256((previous + canonical_json(content)).encode()).hexdigest()
+
+
+def chained(row: Row) -> Row:
+    """The row with its own hash filled in."""
+    return row._replace(hash=row_hash(row))
+
+
+def _fault(row: Row, after: Head) -> BadRow | None:
+    if row.seq > after.seq + 1:
+        return BadRow(after.seq + 1, f"row {after.seq + 1} is missing: row {row.seq} follows row {after.seq}")
+    if row.seq <= after.seq:
+        return BadRow(row.seq, f"row {row.seq} comes after row {after.seq}")
+    if row.prev_hash != after.hash:
+        return BadRow(row.seq, f"row {row.seq} does not follow from row {after.seq}: its previous hash is another one")
+    if row.hash != row_hash(row):
+        return BadRow(row.seq, f"row {row.seq} is not what was written: its content does not give its hash")
+    return None
+
+
+def verify_chain(rows: Iterable[Row], *heads: Head, start: Head = NOTHING) -> tuple[Head, BadRow | None]:
+    """The last good row, and the first bad one with the reason, if there is one.
+
+    `heads` are rows known from elsewhere (exports, the head row): a chain that ends before one of them, or that has
+    another row in its place, was cut or written anew. `start` is the last row that was archived: the chain goes on
+    from there, and about rows before it these rows say nothing.
+    """
+    known: dict[int, set[str]] = {}
+    for head in heads:
+        known.setdefault(head.seq, set()).add(head.hash)
+    known.pop(NOTHING.seq, None)
+    last = start
+    if known.get(start.seq, {start.hash}) != {start.hash}:
+        return NOTHING, _other_head(start.seq)
+    for row in rows:
+        fault = _fault(row, last)
+        if fault is None and known.get(row.seq, {row.hash}) != {row.hash}:
+            fault = _other_head(row.seq)
+        if fault is not None:
+            return last, fault
+        last = Head(seq=row.seq, hash=row.hash)
+    cut = max(known, default=0)
+    if cut > last.seq:
+        return last, BadRow(last.seq + 1, f"the chain was cut: it ends at row {last.seq}, a known head is row {cut}")
+    return last, None
+
+
+def _other_head(seq: int) -> BadRow:
+    return BadRow(seq, f"row {seq} is not the row that was known as the head of the chain")
