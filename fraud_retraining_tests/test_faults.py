@@ -20,7 +20,7 @@ from fraud_retraining.adapters.mlflow.model_artifact import PREFIX
 from fraud_retraining.adapters.mlflow.tags import ENDED_WHY
 from fraud_retraining.domain.data.validation import Report
 from fraud_retraining.domain.ledger.events import EventKind
-from fraud_retraining.domain.releases.lifecycle import ReleaseState
+from fraud_retraining.domain.releases.release import ReleaseState
 from fraud_retraining.orchestration.instance import open_instance
 from fraud_retraining.orchestration.resources import open_registry, open_store
 from fraud_retraining.orchestration.runs.failed_runs import close_abandoned, fail_dead

@@ -100,6 +100,7 @@ COVERED_ELSEWHERE: dict[str, str] = {
     "domain/audit/record_checks": "working rows and tags that were changed: services/test_record_attacks.py",
     "domain/audit/state_replay": "each kind of forged event: services/test_record_attacks.py",
     "domain/releases/candidate": "values without rules; stages that pass them on: test_retrain_releases.py",
+    "domain/releases/release": "values without rules; states and moves: domain/releases/test_lifecycle.py",
     "domain/releases/champions": "the age on the holdout decides: domain/evaluation/test_ageing.py",
     "domain/retraining/requesters": "requests as a ledger records them: orchestration/runs/test_requests.py",
     "domain/retraining/statuses": "names only; every status as an outcome: test_retrain_releases.py",

@@ -11,7 +11,7 @@ from fraud_retraining.commands.support.decisions import open_decisions
 from fraud_retraining.commands.support.failures import print_failure, reported_failures
 from fraud_retraining.commands.support.options import DAY, By, Config, Json, Reason, Version, day_of
 from fraud_retraining.commands.support.output import err, out, print_json
-from fraud_retraining.domain.releases.lifecycle import MOST_VERSION
+from fraud_retraining.domain.releases.release import MOST_VERSION
 
 audit = typer.Typer(help="The ledger: the append-only record of every decision.", no_args_is_help=True)
 

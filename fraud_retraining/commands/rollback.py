@@ -7,7 +7,7 @@ import typer
 from fraud_retraining.commands.support.decisions import open_decisions, print_decision
 from fraud_retraining.commands.support.failures import reported_failures
 from fraud_retraining.commands.support.options import By, Config, Json, Reason
-from fraud_retraining.domain.releases.lifecycle import MOST_VERSION
+from fraud_retraining.domain.releases.release import MOST_VERSION
 
 
 def rollback(

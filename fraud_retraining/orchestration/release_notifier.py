@@ -21,7 +21,7 @@ from fraud_retraining.domain.approvals.request import request_links, request_tex
 from fraud_retraining.domain.approvals.slack_request import decided_message, personal_link_message, request_message
 from fraud_retraining.domain.audit.history import ReleaseHistory
 from fraud_retraining.domain.ledger.events import EventKind
-from fraud_retraining.domain.releases.lifecycle import ReleaseState
+from fraud_retraining.domain.releases.release import ReleaseState
 from fraud_retraining.domain.review.report import ReviewReport
 from fraud_retraining.domain.values.errors import RecordAltered, RetrainingError
 from fraud_retraining.services.release_history import read_release_history

@@ -2,8 +2,8 @@
 
 Here: what a decision does, in order: expire what is late, verify the record, record the decision, move the alias.
 Command line, Dagster's job, the page and Slack call this and decide nothing themselves. Not here: the identity of a
-person (`domain/releases/reviewers.py`), whether it is allowed (`domain/releases/lifecycle.py`), and how the alias
-moves (`services/promotion.py`).
+person (`domain/releases/reviewers.py`), whether it is allowed (`domain/releases/approval_rules.py`), and how the
+alias moves (`services/promotion.py`).
 """
 
 import logging
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from fraud_retraining.adapters.ledger.decisions import ReviewerDecision
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.mlflow.registry import Registry
-from fraud_retraining.domain.releases.lifecycle import Decision, Release, ReleaseState
+from fraud_retraining.domain.releases.release import Decision, Release, ReleaseState
 from fraud_retraining.domain.releases.reviewers import Identity, ReviewerPolicy
 from fraud_retraining.domain.retraining.pauses import Automation, Pause
 from fraud_retraining.domain.values.errors import (

@@ -18,15 +18,13 @@ from fraud_retraining.domain.ledger.events import Event, EventKind
 from fraud_retraining.domain.releases.lifecycle import (
     Complete,
     HumanMoved,
-    Intent,
     Outcome,
-    Release,
-    ReleaseState,
     Supersede,
     Undo,
     promotion_of,
     recovery,
 )
+from fraud_retraining.domain.releases.release import Intent, Release, ReleaseState
 from fraud_retraining.domain.releases.reviewers import ReviewerPolicy
 from fraud_retraining.domain.releases.trust import require_approver
 from fraud_retraining.domain.releases.verdict_checks import require_recorded_verdict

@@ -17,7 +17,7 @@ from fraud_retraining.adapters.mlflow.tags import AS_OF, FINGERPRINT, TRAINED_ON
 from fraud_retraining.adapters.mlflow.versions import ModelVersion
 from fraud_retraining.domain.audit.record_checks import require_recorded
 from fraud_retraining.domain.ledger.events import EventKind
-from fraud_retraining.domain.releases.lifecycle import Release
+from fraud_retraining.domain.releases.release import Release
 from fraud_retraining.domain.values.days import DayRange
 from fraud_retraining.domain.values.errors import ChampionLost, Conflict, RecordAltered
 

@@ -10,7 +10,7 @@ from fraud_retraining.adapters.ledger.event_log import EventLog
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.domain.audit.history import ReleaseHistory, build_release_history
 from fraud_retraining.domain.ledger.events import Event, EventKind
-from fraud_retraining.domain.releases.lifecycle import Release
+from fraud_retraining.domain.releases.release import Release
 from fraud_retraining.domain.values.errors import Conflict
 
 ANYWHERE = (EventKind.CHAMPION_MOVED_OUTSIDE, EventKind.NOTICE_OPENED, EventKind.NOTICE_RESOLVED)

@@ -1,7 +1,8 @@
 """Unattended checks of releases: deadlines, reminders, ended processes, the champion.
 
 Here: one round of checks, which can be repeated at any time and by several daemons. Not here: how often
-(`orchestration/sensors/releases.py`), and which rule decides (`domain/releases/lifecycle.py`).
+(`orchestration/sensors/releases.py`), and which rule decides (`domain/releases/approval_rules.py`,
+`domain/releases/lifecycle.py`).
 """
 
 from dataclasses import dataclass
@@ -15,7 +16,8 @@ from fraud_retraining.adapters.mlflow.versions import ModelVersion
 from fraud_retraining.domain.approvals.announcements import ANNOUNCED_KINDS, ReleaseNotice, notice_of
 from fraud_retraining.domain.audit.record_checks import record_altered
 from fraud_retraining.domain.ledger.events import EventKind
-from fraud_retraining.domain.releases.lifecycle import Release, Reminder, reminders_due
+from fraud_retraining.domain.releases.approval_rules import reminders_due
+from fraud_retraining.domain.releases.release import Release, Reminder
 from fraud_retraining.domain.releases.reviewers import ReviewerPolicy
 from fraud_retraining.domain.values.errors import ChampionLost, IntegrityError, RecordAltered
 from fraud_retraining.services.promotion import Promoter

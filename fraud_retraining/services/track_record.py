@@ -6,7 +6,7 @@ Here: reading together what `domain/releases/trust.py` judges. Not here: the rul
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.domain.ledger.events import Event, EventKind
 from fraud_retraining.domain.releases.candidate import Evaluation
-from fraud_retraining.domain.releases.lifecycle import Release
+from fraud_retraining.domain.releases.release import Release
 from fraud_retraining.domain.releases.trust import (
     RECORD,
     Candidate,

@@ -11,7 +11,7 @@ from fraud_retraining.adapters.pages.html import DecisionForm, answer_html, rele
 from fraud_retraining.adapters.pages.pictures import CAPTIONS
 from fraud_retraining.adapters.pages.review_pictures import pictures_key
 from fraud_retraining.domain.audit.history import ReleaseHistory
-from fraud_retraining.domain.releases.lifecycle import MOST_VERSION, Decision, Release, ReleaseState
+from fraud_retraining.domain.releases.release import MOST_VERSION, Decision, Release, ReleaseState
 from fraud_retraining.domain.releases.reviewers import identify_by_link, identify_by_proxy
 from fraud_retraining.domain.review.report import ReviewReport
 from fraud_retraining.domain.values.errors import (

@@ -17,7 +17,7 @@ from fraud_retraining.adapters.pages.signed_links import ReleaseLinks, SignedLin
 from fraud_retraining.adapters.storage.store import Store
 from fraud_retraining.domain.alerts.notices import LinkPolicy
 from fraud_retraining.domain.audit.history import ReleaseHistory
-from fraud_retraining.domain.releases.lifecycle import Decision, Release
+from fraud_retraining.domain.releases.release import Decision, Release
 from fraud_retraining.domain.releases.reviewers import Identity, ReviewerPolicy, is_proxy
 from fraud_retraining.domain.review.report import ReviewReport
 from fraud_retraining.domain.values.errors import NotPermitted, RetrainingError

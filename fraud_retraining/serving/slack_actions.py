@@ -19,7 +19,7 @@ from fraud_retraining.domain.approvals.slack_request import (
     decided_message,
     reason_view,
 )
-from fraud_retraining.domain.releases.lifecycle import Decision, Release, ReleaseState
+from fraud_retraining.domain.releases.release import Decision, Release, ReleaseState
 from fraud_retraining.domain.releases.reviewers import identify_by_slack
 from fraud_retraining.domain.values.errors import RetrainingError
 from fraud_retraining.serving.release_pages import thanks

@@ -28,7 +28,7 @@ from fraud_retraining.adapters.storage.store import Store
 from fraud_retraining.definitions import build_definitions
 from fraud_retraining.domain.alerts.notices import SlackPolicy, Topic
 from fraud_retraining.domain.ledger.events import EventKind
-from fraud_retraining.domain.releases.lifecycle import Decision
+from fraud_retraining.domain.releases.release import Decision
 from fraud_retraining.domain.values.errors import DataInvalid
 from fraud_retraining.orchestration.names import (
     CHAMPION_SENSOR,

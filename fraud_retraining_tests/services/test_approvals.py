@@ -11,7 +11,7 @@ from fraud_retraining.adapters.mlflow.model_artifact import read_files
 from fraud_retraining.adapters.mlflow.tags import ARTIFACT_DIGEST
 from fraud_retraining.domain.evaluation.gates import GATES, Finding, Gate, GateResult, Verdict
 from fraud_retraining.domain.ledger.events import EventKind
-from fraud_retraining.domain.releases.lifecycle import ReleaseState
+from fraud_retraining.domain.releases.release import ReleaseState
 from fraud_retraining.domain.releases.reviewers import Proof, ReviewerPolicy
 from fraud_retraining.domain.retraining.pauses import Automation
 from fraud_retraining.domain.training.scoring import files_digest

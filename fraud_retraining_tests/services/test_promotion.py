@@ -6,7 +6,8 @@ from fraud_retraining.adapters.ledger.decisions import ReviewerDecision
 from fraud_retraining.adapters.ledger.event_log import EventKeys
 from fraud_retraining.adapters.ledger.promotions import AliasMove
 from fraud_retraining.domain.ledger.events import EventKind
-from fraud_retraining.domain.releases.lifecycle import Complete, Decision, ReleaseState
+from fraud_retraining.domain.releases.lifecycle import Complete
+from fraud_retraining.domain.releases.release import Decision, ReleaseState
 from fraud_retraining.domain.retraining.pauses import Automation
 from fraud_retraining.domain.values.errors import Conflict, DependencyUnreachable, GateFailed
 from fraud_retraining.services.promotion import Promoter

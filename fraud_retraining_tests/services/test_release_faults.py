@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fraud_retraining.domain.ledger.events import EventKind
-from fraud_retraining.domain.releases.lifecycle import ReleaseState
+from fraud_retraining.domain.releases.release import ReleaseState
 from fraud_retraining_tests.support import killed_process as mortals
 from fraud_retraining_tests.support.approvals_fixture import BROKEN, Backend, Trained, new_backend, require_invariants
 

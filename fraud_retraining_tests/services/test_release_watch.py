@@ -173,7 +173,7 @@ def test_while_all_is_well_nothing_is_recorded(backend: Backend):
 
 
 def test_what_was_approved_and_never_promoted_is_promoted_by_the_watch(backend: Backend):
-    from fraud_retraining.domain.releases.lifecycle import Decision
+    from fraud_retraining.domain.releases.release import Decision
 
     version = backend.waiting(0).version
     backend.ledger.record_decision(version, ReviewerDecision(Decision.APPROVE, person("alice"), "cli"), backend.policy)

@@ -33,7 +33,7 @@ from fraud_retraining.domain.evaluation.gates import (
 from fraud_retraining.domain.evaluation.metrics import Metrics
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.releases.candidate import Evaluation
-from fraud_retraining.domain.releases.lifecycle import Release, ReleaseState
+from fraud_retraining.domain.releases.release import Release, ReleaseState
 from fraud_retraining.domain.releases.reviewers import ReviewerPolicy
 from fraud_retraining.domain.training.scoring import files_digest
 from fraud_retraining.domain.values.digests import digest

@@ -24,7 +24,7 @@ from fraud_retraining.adapters.mlflow.tags import ARTIFACT_DIGEST
 from fraud_retraining.adapters.storage.locations import FolderLocation
 from fraud_retraining.adapters.storage.store import RECORD, Store
 from fraud_retraining.commands.support.progress import RichProgress
-from fraud_retraining.domain.releases.lifecycle import ReleaseState
+from fraud_retraining.domain.releases.release import ReleaseState
 
 Call = Callable[..., bool]
 

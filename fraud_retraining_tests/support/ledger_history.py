@@ -16,7 +16,8 @@ from fraud_retraining.adapters.storage.store import Store
 from fraud_retraining.domain.evaluation.gates import Verdict, judge
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.releases.candidate import Evaluation, Making, TrainedModel
-from fraud_retraining.domain.releases.lifecycle import Decision, Release, recovery
+from fraud_retraining.domain.releases.lifecycle import recovery
+from fraud_retraining.domain.releases.release import Decision, Release
 from fraud_retraining.domain.releases.reviewers import Proof
 from fraud_retraining.domain.training.fingerprint import fingerprint
 from fraud_retraining.domain.training.fitting import ModelPolicy

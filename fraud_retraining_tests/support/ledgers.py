@@ -8,7 +8,8 @@ from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.ledger.promotions import AliasMove
 from fraud_retraining.adapters.ledger.releases import NewRelease
 from fraud_retraining.domain.ledger.events import EventKind
-from fraud_retraining.domain.releases.lifecycle import Decision, Release, recovery
+from fraud_retraining.domain.releases.lifecycle import recovery
+from fraud_retraining.domain.releases.release import Decision, Release
 from fraud_retraining.domain.releases.reviewers import Identity, Proof, ReviewerPolicy
 
 ANYBODY = ReviewerPolicy()

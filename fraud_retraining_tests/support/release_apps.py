@@ -18,7 +18,7 @@ from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.pages.signed_links import ReleaseLinks
 from fraud_retraining.adapters.storage.store import Store
 from fraud_retraining.domain.alerts.notices import AlertPolicy
-from fraud_retraining.domain.releases.lifecycle import Release
+from fraud_retraining.domain.releases.release import Release
 from fraud_retraining.orchestration.release_notifier import OutboxReleaseNotifier
 from fraud_retraining.services.delivery import Notifier, drain
 from fraud_retraining_tests.support.approvals_fixture import Backend

@@ -29,7 +29,7 @@ from fraud_retraining.domain.audit.archiving import (
 )
 from fraud_retraining.domain.ledger.events import RELEASE_KINDS, Event, EventKind
 from fraud_retraining.domain.ledger.hash_chain import NOTHING, Head, Row, verify_chain
-from fraud_retraining.domain.releases.lifecycle import Release
+from fraud_retraining.domain.releases.release import Release
 from fraud_retraining.domain.retraining.pauses import PAUSING
 from fraud_retraining.domain.values.errors import Conflict, IntegrityError, SettingsError
 

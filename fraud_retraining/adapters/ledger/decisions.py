@@ -15,16 +15,13 @@ from fraud_retraining.adapters.ledger.releases import ReleaseRecords, moved_by, 
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.releases.lifecycle import (
     PENDING,
-    Decision,
-    Moved,
-    Release,
-    ReleaseState,
     move,
     newer_than,
     next_state,
     outdated_by,
     request_approval,
 )
+from fraud_retraining.domain.releases.release import Decision, Moved, Release, ReleaseState
 from fraud_retraining.domain.releases.reviewers import Identity, ReviewerPolicy, admit, as_recorded
 from fraud_retraining.domain.retraining.leases import Lease
 from fraud_retraining.domain.values.errors import Conflict, RetrainingError

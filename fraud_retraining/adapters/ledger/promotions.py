@@ -18,11 +18,7 @@ from fraud_retraining.domain.releases.lifecycle import (
     PENDING,
     Complete,
     HumanMoved,
-    Intent,
-    Moved,
     Outcome,
-    Release,
-    ReleaseState,
     adopt,
     begin_promotion,
     clear_champion,
@@ -31,6 +27,7 @@ from fraud_retraining.domain.releases.lifecycle import (
     outdated_by,
     replace_champion,
 )
+from fraud_retraining.domain.releases.release import Intent, Moved, Release, ReleaseState
 from fraud_retraining.domain.retraining.leases import Lease
 from fraud_retraining.domain.retraining.pauses import Automation
 from fraud_retraining.domain.values.errors import Conflict

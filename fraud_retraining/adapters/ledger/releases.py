@@ -15,15 +15,8 @@ from fraud_retraining.domain.audit.archiving import archived
 from fraud_retraining.domain.audit.record_checks import recorded_releases
 from fraud_retraining.domain.ledger.events import Event, EventKind
 from fraud_retraining.domain.releases.candidate import Evaluation
-from fraud_retraining.domain.releases.lifecycle import (
-    MOST_VERSION,
-    RESTORABLE,
-    Moved,
-    Release,
-    ReleaseState,
-    latest_champions,
-    move,
-)
+from fraud_retraining.domain.releases.lifecycle import RESTORABLE, latest_champions, move
+from fraud_retraining.domain.releases.release import MOST_VERSION, Moved, Release, ReleaseState
 from fraud_retraining.domain.retraining.leases import Lease
 from fraud_retraining.domain.values.errors import IntegrityError, SettingsError
 

@@ -22,7 +22,7 @@ from fraud_retraining.domain.audit.record_checks import record_altered, row_diff
 from fraud_retraining.domain.audit.state_replay import ReleaseReplay
 from fraud_retraining.domain.ledger.events import Event, EventKind, plain
 from fraud_retraining.domain.ledger.hash_chain import NOTHING, BadRow, Head, Row, verify_chain
-from fraud_retraining.domain.releases.lifecycle import Release
+from fraud_retraining.domain.releases.release import Release
 from fraud_retraining.domain.retraining.pauses import PAUSING, Automation, paused
 from fraud_retraining.domain.values.base import Value
 from fraud_retraining.domain.values.errors import RecordAltered, RetrainingError, SettingsError

@@ -26,7 +26,7 @@ from fraud_retraining.domain.audit.history import ReleaseHistory, about, why
 from fraud_retraining.domain.audit.period import Period
 from fraud_retraining.domain.ledger.events import Event
 from fraud_retraining.domain.ledger.hash_chain import Head
-from fraud_retraining.domain.releases.lifecycle import Release
+from fraud_retraining.domain.releases.release import Release
 from fraud_retraining.domain.review import model_card as card
 from fraud_retraining.domain.review.first_screen import glossary, review_summary
 from fraud_retraining.domain.review.report import ReviewReport

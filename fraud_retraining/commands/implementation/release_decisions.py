@@ -1,7 +1,7 @@
 """Release decisions from the command line: approve, reject, roll back, resume, and what waits.
 
 Here: the identity of the user at the terminal. Not here: what a decision does (`services/approvals.py`) and whether it
-is allowed (`domain/releases/lifecycle.py`, `domain/releases/reviewers.py`).
+is allowed (`domain/releases/approval_rules.py`, `domain/releases/reviewers.py`).
 """
 
 import logging
@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from fraud_retraining.adapters.storage.accounts import account
-from fraud_retraining.domain.releases.lifecycle import Release, ReleaseState
+from fraud_retraining.domain.releases.release import Release, ReleaseState
 from fraud_retraining.domain.releases.reviewers import Identity, ReviewerPolicy, identify
 from fraud_retraining.domain.retraining.pauses import Automation, Pause
 from fraud_retraining.domain.values.base import Value

@@ -13,7 +13,7 @@ from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.pages.signed_links import LINK_VARIABLE, ReleaseLinks
 from fraud_retraining.adapters.storage.accounts import account
 from fraud_retraining.domain.ledger.events import EventKind
-from fraud_retraining.domain.releases.lifecycle import Release, ReleaseState
+from fraud_retraining.domain.releases.release import Release, ReleaseState
 from fraud_retraining.domain.releases.reviewers import Reviewer
 from fraud_retraining.domain.values.base import Value
 from fraud_retraining.domain.values.errors import Conflict, NotPermitted, SettingsError

@@ -11,7 +11,7 @@ from fraud_retraining.commands.support.output import out, print_json
 
 if TYPE_CHECKING:
     from fraud_retraining.commands.implementation.release_decisions import Decisions
-    from fraud_retraining.domain.releases.lifecycle import Release
+    from fraud_retraining.domain.releases.release import Release
 
 
 def open_decisions(by: str | None, config: Path | None) -> "Decisions":
@@ -28,7 +28,7 @@ def _prompt_for_token(name: str) -> str:
 
 def print_decision(release: "Release", *, as_json: bool) -> None:
     """The state of a release after a decision, and who decided."""
-    from fraud_retraining.domain.releases.lifecycle import ReleaseState
+    from fraud_retraining.domain.releases.release import ReleaseState
 
     if as_json:
         print_json(release.model_dump(mode="json"))

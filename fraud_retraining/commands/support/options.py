@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fraud_retraining.domain.releases.lifecycle import MOST_VERSION
+from fraud_retraining.domain.releases.release import MOST_VERSION
 from fraud_retraining.domain.values.errors import SettingsError
 
 DAY = ["%Y-%m-%d"]

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from fraud_retraining.domain.approvals.request import approve_command, reject_command
 from fraud_retraining.domain.ledger.events import Event, EventKind
-from fraud_retraining.domain.releases.lifecycle import ReleaseState, Reminder
+from fraud_retraining.domain.releases.release import ReleaseState, Reminder
 from fraud_retraining.domain.releases.trust import POLICY
 from fraud_retraining.domain.retraining.pauses import Automation
 from fraud_retraining.domain.values.base import Value

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from fraud_retraining.domain.alerts.notices import Link, LinkPolicy
 from fraud_retraining.domain.audit.history import ReleaseHistory
-from fraud_retraining.domain.releases.lifecycle import Release
+from fraud_retraining.domain.releases.release import Release
 from fraud_retraining.domain.review.first_screen import ReviewSummary, review_summary
 from fraud_retraining.domain.review.report import ReviewReport
 

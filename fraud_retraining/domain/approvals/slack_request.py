@@ -24,7 +24,7 @@ from fraud_retraining.domain.alerts.slack_markup import (
 from fraud_retraining.domain.approvals.request import approve_command, page_address, registry_address
 from fraud_retraining.domain.audit.history import ReleaseHistory, libraries_line
 from fraud_retraining.domain.evaluation.metrics import reading_order
-from fraud_retraining.domain.releases.lifecycle import MOST_VERSION, Release
+from fraud_retraining.domain.releases.release import MOST_VERSION, Release
 from fraud_retraining.domain.review.report import ReviewReport
 from fraud_retraining.domain.values.grids import span
 from fraud_retraining.domain.values.interval import Interval

@@ -16,7 +16,8 @@ from pydantic import Field, ValidationError
 
 from fraud_retraining.domain.ledger.events import Event, EventKind
 from fraud_retraining.domain.ledger.hash_chain import Head, Row, canonical_json, row_hash
-from fraud_retraining.domain.releases.lifecycle import OPEN, Release, ReleaseState
+from fraud_retraining.domain.releases.lifecycle import OPEN
+from fraud_retraining.domain.releases.release import Release, ReleaseState
 from fraud_retraining.domain.values.base import Value
 
 LEAST_DAYS = 365

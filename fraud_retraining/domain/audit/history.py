@@ -16,7 +16,7 @@ from pydantic import Field
 from fraud_retraining.domain.evaluation.gates import GateResult
 from fraud_retraining.domain.ledger.events import RELEASE_KINDS, Event, EventKind
 from fraud_retraining.domain.releases.candidate import Evaluation, Making, TrainedModel
-from fraud_retraining.domain.releases.lifecycle import Release, ReleaseState
+from fraud_retraining.domain.releases.release import Release, ReleaseState
 from fraud_retraining.domain.training.fingerprint import changes
 from fraud_retraining.domain.training.windows import TrainingWindow, WindowDay
 from fraud_retraining.domain.values.base import Value

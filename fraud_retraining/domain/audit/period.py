@@ -10,7 +10,7 @@ from typing import Any
 from fraud_retraining.domain.audit.history import about, differences
 from fraud_retraining.domain.ledger.events import Event, EventKind
 from fraud_retraining.domain.releases.candidate import Evaluation
-from fraud_retraining.domain.releases.lifecycle import ReleaseState
+from fraud_retraining.domain.releases.release import ReleaseState
 from fraud_retraining.domain.retraining.pauses import PAUSING
 from fraud_retraining.domain.values.base import Value
 from fraud_retraining.domain.values.grids import NONE, Cell, Grid, grid, number

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from fraud_retraining.domain.audit.archiving import release_digest, release_key
 from fraud_retraining.domain.ledger.hash_chain import Row, row_hash
-from fraud_retraining.domain.releases.lifecycle import Release
+from fraud_retraining.domain.releases.release import Release
 from fraud_retraining.domain.values.errors import RecordAltered
 
 VERIFY = "run `fraud-retraining audit verify`, which names the first bad row, and find out who changed it"

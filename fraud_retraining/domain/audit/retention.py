@@ -15,7 +15,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from fraud_retraining.domain.releases.lifecycle import OPEN, Release, ReleaseState
+from fraud_retraining.domain.releases.lifecycle import OPEN
+from fraud_retraining.domain.releases.release import Release, ReleaseState
 from fraud_retraining.domain.values.base import Policy, Value
 
 LIVE = OPEN | {ReleaseState.PROMOTING, ReleaseState.PROMOTED}

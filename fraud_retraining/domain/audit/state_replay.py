@@ -21,11 +21,7 @@ from fraud_retraining.domain.ledger.hash_chain import Row
 from fraud_retraining.domain.releases.lifecycle import (
     Complete,
     HumanMoved,
-    Intent,
-    Moved,
     Outcome,
-    Release,
-    ReleaseState,
     Undo,
     adopt,
     begin_promotion,
@@ -35,6 +31,7 @@ from fraud_retraining.domain.releases.lifecycle import (
     move,
     request_approval,
 )
+from fraud_retraining.domain.releases.release import Intent, Moved, Release, ReleaseState
 from fraud_retraining.domain.releases.trust import POLICY
 from fraud_retraining.domain.values.errors import RetrainingError
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from datetime import date
 
 from fraud_retraining.domain.evaluation.ageing import age_on_holdout
-from fraud_retraining.domain.releases.lifecycle import Release
+from fraud_retraining.domain.releases.release import Release
 
 TOLERANCE_DAYS = 3
 

@@ -1,9 +1,9 @@
 """State machine of a release, safe against two moves at the same time.
 
-Here: states and moves, the promotion rule, supersession, deadlines and reminders, and the end of an interrupted
-promotion. Every function takes a release and returns the next one, or refuses. Not here: keeping releases
-(`adapters/ledger/ledger.py`), moving the registry's alias (`adapters/mlflow/registry.py`), who a reviewer is
-(`domain/releases/reviewers.py`) and whether a human has to decide (`domain/releases/trust.py`).
+Here: which state follows which, the promotion rule, supersession, and the end of an interrupted promotion. Every
+function takes a release and returns the next one, or refuses. Not here: the release itself (`release.py`), who may
+decide and until when (`approval_rules.py`, `reviewers.py`), keeping releases (`adapters/ledger/ledger.py`), moving the
+registry's alias (`adapters/mlflow/registry.py`) and whether a human has to decide (`trust.py`).
 
     registered ──> awaiting_approval ──> approved ──> promoting ──> promoted ──> superseded
         │  └────────────(auto)───────────────^            ^                └──> rolled_back
@@ -11,50 +11,22 @@ promotion. Every function takes a release and returns the next one, or refuses. 
         └──> gate_failed     from any open state: rejected (if it waits), expired (if it waits), superseded, withdrawn
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
-from enum import StrEnum
+from datetime import date, timedelta
 from types import MappingProxyType
 from typing import Protocol
 
-from pydantic import Field
-
-from fraud_retraining.domain.releases.reviewers import Identity, ReviewerPolicy, admit, is_requester
-from fraud_retraining.domain.retraining.requesters import UNKNOWN
-from fraud_retraining.domain.values.base import Value
-from fraud_retraining.domain.values.errors import Conflict, GateFailed, NotPermitted, SettingsError
-
-
-class ReleaseState(StrEnum):
-    """State of a release."""
-
-    REGISTERED = "registered"
-    AWAITING_APPROVAL = "awaiting_approval"
-    APPROVED = "approved"
-    PROMOTING = "promoting"
-    PROMOTED = "promoted"
-    SUPERSEDED = "superseded"
-    REJECTED = "rejected"
-    EXPIRED = "expired"
-    GATE_FAILED = "gate_failed"
-    ROLLED_BACK = "rolled_back"
-    WITHDRAWN = "withdrawn"
-
-
-class Decision(StrEnum):
-    """A reviewer's decision."""
-
-    APPROVE = "approve"
-    REJECT = "reject"
-
-
-class Reminder(StrEnum):
-    """Times at which reviewers are reminded of a waiting candidate."""
-
-    HALF_TIME = "half_time"
-    LAST_HOUR = "last_hour"
-
+from fraud_retraining.domain.releases.approval_rules import (
+    check_deadline,
+    check_reviewer,
+    check_shown,
+    check_without_human,
+    is_first_of_two,
+)
+from fraud_retraining.domain.releases.release import Decision, Intent, Moved, Release, ReleaseState
+from fraud_retraining.domain.releases.reviewers import Identity, ReviewerPolicy
+from fraud_retraining.domain.values.errors import Conflict, GateFailed, SettingsError
 
 S = ReleaseState
 OPEN = frozenset({S.REGISTERED, S.AWAITING_APPROVAL, S.APPROVED})
@@ -77,82 +49,6 @@ MOVES: Mapping[ReleaseState, frozenset[ReleaseState]] = MappingProxyType(
         **{state: frozenset[ReleaseState]() for state in TERMINAL},
     }
 )
-
-
-MOST_VERSION = 2**31 - 1
-"""The greatest version number that every database can store."""
-
-
-class Release(Value):
-    """One candidate and its state. Times are aware, UTC, from the ledger's clock."""
-
-    model: str
-    version: int
-    fingerprint: str
-    as_of: date
-    trigger: str
-    state: ReleaseState
-    artifact_digest: str
-    verdict_passed: bool
-    verdict_digest: str = Field("", description="Digest of the gates' document, to be verified before a promotion.")
-    needs_human: str | None = Field(
-        None, description="Why a human has to decide in every promotion.mode; null: the mode decides."
-    )
-    floors_missed: str | None = Field(
-        None, description="Floors that it misses though it is proven better than the champion: a human may except it."
-    )
-    requested_by: str = Field(
-        "", description="The person who requested the retrain, who may not approve it; empty: automation."
-    )
-    champion_before: int | None = Field(None, description="The champion when it was registered, then the one replaced.")
-    deadline: datetime | None = None
-    first_approval_by: str | None = Field(None, description="Who approved first, where two people have to.")
-    decided_by: str | None = None
-    decided_via: str | None = None
-    decided_at: datetime | None = None
-    reason: str = Field("", description="Why it was moved last.")
-    opened_at: datetime
-    moved_at: datetime
-    moved_by: str
-    promoted_at: datetime | None = Field(None, description="When it first became champion.")
-    intent: int | None = Field(None, description="Ledger row of the unfinished promotion.")
-
-    @property
-    def was_promoted(self) -> bool:
-        """Whether it has ever been champion, and can thus be rolled back to."""
-        return self.promoted_at is not None
-
-    @property
-    def may_serve(self) -> bool:
-        """Whether its verdict lets it serve: it passed, or a human may except the floors that it misses."""
-        return self.verdict_passed or bool(self.floors_missed)
-
-
-class Moved(Value):
-    """Who moves a release, through which channel, when, and why."""
-
-    by: str
-    via: str
-    at: datetime
-    reason: str = ""
-
-
-class Intent(Value):
-    """A promotion that was written down before the alias was touched."""
-
-    seq: int = Field(description="Ledger row that holds it.")
-    model: str
-    version: int
-    expected_champion: int | None = Field(
-        description="Version that the alias named before; moved only if it still does."
-    )
-    artifact_digest: str
-    rollback: bool
-    came_from: ReleaseState
-    actor: str
-    channel: str
-    reason: str = ""
-    at: datetime
 
 
 class Dated(Protocol):
@@ -192,31 +88,8 @@ def _checked(release: Release, to: ReleaseState, moved: Moved) -> None:
     if to in NEEDS_VERDICT and not release.may_serve:
         raise GateFailed(f"version {release.version} cannot become {to.replace('_', ' ')}: its gates did not pass")
     if to is S.APPROVED and release.state is S.REGISTERED:
-        _refuse_without_human(release)
-    _checked_deadline(release, to, moved.at)
-
-
-def _refuse_without_human(release: Release) -> None:
-    """A release that is approved without waiting for a human must be one that the promotion mode may decide."""
-    if release.needs_human or not release.verdict_passed:
-        why = release.needs_human or "its gates did not pass"
-        raise GateFailed(
-            f"version {release.version} cannot be approved by itself: {why}", remedy="A human has to decide."
-        )
-
-
-def _checked_deadline(release: Release, to: ReleaseState, at: datetime) -> None:
-    """A waiting release can be decided before its deadline and expires from it on: always exactly one of the two."""
-    if release.state is not S.AWAITING_APPROVAL or release.deadline is None:
-        return
-    late = at >= release.deadline
-    if late and to in {S.APPROVED, S.REJECTED}:
-        raise Conflict(
-            f"version {release.version} expired at {release.deadline:%Y-%m-%d %H:%M:%S} UTC",
-            remedy="The champion stays. Ask for a new retrain.",
-        )
-    if not late and to is S.EXPIRED:
-        raise Conflict(f"version {release.version} may be decided until {release.deadline:%Y-%m-%d %H:%M:%S} UTC")
+        check_without_human(release)
+    check_deadline(release, to, moved.at)
 
 
 def _placed(release: Release, to: ReleaseState, moved: Moved, **more: object) -> Release:
@@ -248,20 +121,6 @@ def request_approval(release: Release, hours: float, moved: Moved) -> Release:
     return _placed(release, S.AWAITING_APPROVAL, moved, deadline=moved.at + timedelta(hours=hours))
 
 
-def reminders_due(release: Release, now: datetime, sent: Collection[Reminder]) -> tuple[Reminder, ...]:
-    """Return the reminders that are due now: at half time, and an hour before the deadline.
-
-    The last hour makes half time pointless, and a release that waits for less than an hour is announced only once.
-    """
-    if release.state is not S.AWAITING_APPROVAL or release.deadline is None or now >= release.deadline:
-        return ()
-    requested, last_hour = release.moved_at, release.deadline - timedelta(hours=1)
-    if requested < last_hour <= now:
-        return () if Reminder.LAST_HOUR in sent else (Reminder.LAST_HOUR,)
-    half_time = requested + (release.deadline - requested) / 2
-    return (Reminder.HALF_TIME,) if half_time <= now and Reminder.HALF_TIME not in sent else ()
-
-
 def next_state(
     release: Release,
     decision: Decision,
@@ -288,44 +147,14 @@ def next_state(
         SettingsError: a rejection without a reason.
     """
     to = S.APPROVED if decision is Decision.APPROVE else S.REJECTED
-    admit(policy, identity)
-    if decision is Decision.APPROVE:
-        _refuse_own(release, policy, identity)
+    check_reviewer(release, decision, policy, identity)
     if release.state is not S.AWAITING_APPROVAL:
         raise _refuse(release, to)
-    if digest is not None and digest != release.artifact_digest:
-        raise Conflict(
-            f"version {release.version} is not the model that was shown",
-            culprits=[f"shown {digest}", f"registered {release.artifact_digest}"],
-            remedy="Look at `fraud-retraining pending` and decide about what waits now.",
-        )
-    two = to is S.APPROVED and needs_two(release, policy)
-    if two and release.first_approval_by is None:
+    check_shown(release, digest)
+    if to is S.APPROVED and is_first_of_two(release, policy, identity):
         _checked(release, to, moved)
         return release.model_copy(update={"first_approval_by": identity.name})
-    if two and release.first_approval_by == identity.name:
-        raise Conflict(
-            f"{identity.name} has approved version {release.version} already",
-            remedy="A second reviewer has to approve.",
-        )
     return move(release, to, moved)
-
-
-def needs_two(release: Release, policy: ReviewerPolicy) -> bool:
-    """Whether two reviewers have to approve: by policy, or because the requester of the retrain is unknown.
-
-    An unknown requester could otherwise approve alone. With one reviewer there is no second.
-    """
-    return policy.two_person or (release.requested_by == UNKNOWN and len(policy.reviewers) > 1)
-
-
-def _refuse_own(release: Release, policy: ReviewerPolicy, identity: Identity) -> None:
-    """The requester of a retrain cannot approve it, under any trigger."""
-    if is_requester(policy, identity, release.requested_by):
-        raise NotPermitted(
-            f"{identity.name} requested version {release.version} and cannot approve it",
-            remedy="Let another reviewer decide.",
-        )
 
 
 @dataclass(frozen=True)

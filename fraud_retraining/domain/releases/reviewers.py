@@ -1,8 +1,9 @@
 """Who may decide about releases, and how they prove who they are.
 
-Here: reviewers, their proofs, the rule of two people, and the identity that a proof gives. Every function takes a
-presented proof and returns an identity, or refuses. Not here: what a decision does (`domain/releases/lifecycle.py`),
-and how a token, a Slack signature or a proxy's header is received (the command line, `serving/`).
+Here: reviewers, their proofs, and the identity that a proof gives. Every function takes a presented proof and returns
+an identity, or refuses. Not here: which decisions a reviewer may make, and until when (`approval_rules.py`), what a
+decision does (`lifecycle.py`), and how a token, a Slack signature or a proxy's header is received (the command line,
+`serving/`).
 """
 
 import hashlib

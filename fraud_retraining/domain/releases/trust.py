@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 from pydantic import Field
 
 from fraud_retraining.domain.ledger.events import Event, EventKind
-from fraud_retraining.domain.releases.lifecycle import ReleaseState
+from fraud_retraining.domain.releases.release import ReleaseState
 from fraud_retraining.domain.releases.reviewers import Identity, Proof, ReviewerPolicy, admit
 from fraud_retraining.domain.retraining.pauses import Pause
 from fraud_retraining.domain.values.base import Policy, Value

@@ -20,14 +20,8 @@ from fraud_retraining.adapters.mlflow.versions import ModelVersion, NewVersion
 from fraud_retraining.adapters.storage.store import Store
 from fraud_retraining.domain.alerts.notices import mlflow_version_url, release_url
 from fraud_retraining.domain.releases.candidate import Evaluation, RegisteredVersion, ReleaseOutcome, TrainedModel
-from fraud_retraining.domain.releases.lifecycle import (
-    Await,
-    Promote,
-    Release,
-    ReleaseState,
-    Supersede,
-    promotion_of,
-)
+from fraud_retraining.domain.releases.lifecycle import Await, Promote, Supersede, promotion_of
+from fraud_retraining.domain.releases.release import Release, ReleaseState
 from fraud_retraining.domain.releases.trust import POLICY
 from fraud_retraining.domain.releases.verdict_checks import floors_missed, require_registrable, why_human
 from fraud_retraining.domain.retraining.leases import Lease

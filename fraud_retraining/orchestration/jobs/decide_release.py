@@ -13,7 +13,7 @@ from pydantic import Field
 
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.mlflow.registry import Registry
-from fraud_retraining.domain.releases.lifecycle import Release, ReleaseState
+from fraud_retraining.domain.releases.release import Release, ReleaseState
 from fraud_retraining.domain.releases.reviewers import identify
 from fraud_retraining.domain.values.errors import RetrainingError
 from fraud_retraining.orchestration.names import DECIDE

@@ -14,7 +14,7 @@ import dagster as dg
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.ledger.pinned_heads import PinnedHeads
 from fraud_retraining.adapters.mlflow.registry import Registry
-from fraud_retraining.domain.releases.lifecycle import Release
+from fraud_retraining.domain.releases.release import Release
 from fraud_retraining.domain.values.errors import ChampionLost, Conflict, RecordAltered
 from fraud_retraining.orchestration.names import CHAMPION_SENSOR, RELEASES_SENSOR
 from fraud_retraining.orchestration.release_notifier import ReleaseNotifier

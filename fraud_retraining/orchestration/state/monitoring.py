@@ -27,7 +27,7 @@ from fraud_retraining.domain.evaluation.metrics import MetricsPolicy
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.monitoring.drift import FraudDay
 from fraud_retraining.domain.monitoring.live_performance import RECENT_DAYS
-from fraud_retraining.domain.releases.lifecycle import Release
+from fraud_retraining.domain.releases.release import Release
 from fraud_retraining.domain.training.windows import FeatureDay
 from fraud_retraining.domain.values.base import Value
 from fraud_retraining.domain.values.days import DayRange

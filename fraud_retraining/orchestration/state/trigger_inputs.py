@@ -14,7 +14,7 @@ from fraud_retraining.adapters.days.monitoring_reports import drift_history, liv
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.storage.store import Store
 from fraud_retraining.domain.ledger.events import Event, EventKind
-from fraud_retraining.domain.releases.lifecycle import ReleaseState
+from fraud_retraining.domain.releases.release import ReleaseState
 from fraud_retraining.domain.retraining.triggers.decision import begins_again, days_to_check, first_reason
 from fraud_retraining.domain.retraining.triggers.drift import DriftDay, DriftRetrain
 from fraud_retraining.domain.retraining.triggers.performance import LivePerformance

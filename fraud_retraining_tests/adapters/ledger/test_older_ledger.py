@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fraud_retraining.adapters.ledger.ledger import Ledger
-from fraud_retraining.domain.releases.lifecycle import ReleaseState
+from fraud_retraining.domain.releases.release import ReleaseState
 from fraud_retraining.domain.values.errors import RecordAltered
 from fraud_retraining_tests.support.ledgers import waiting
 

@@ -9,7 +9,7 @@ from fraud_retraining.adapters.ledger.archive import ArchivingLedger
 from fraud_retraining.adapters.ledger.decisions import ReviewerDecision
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.ledger.roles import FORBIDDEN, OwnedLedger
-from fraud_retraining.domain.releases.lifecycle import Decision
+from fraud_retraining.domain.releases.release import Decision
 from fraud_retraining.domain.values.errors import SettingsError
 from fraud_retraining_tests.support.ledgers import ANYBODY, person, promoted, waiting
 from fraud_retraining_tests.support.tampering import run_sql

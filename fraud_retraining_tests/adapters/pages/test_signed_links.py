@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime
 import pytest
 
 from fraud_retraining.adapters.pages.signed_links import ReleaseLinks
-from fraud_retraining.domain.releases.lifecycle import Release, ReleaseState
+from fraud_retraining.domain.releases.release import Release, ReleaseState
 from fraud_retraining.domain.values.errors import NotPermitted
 
 SECRET = "s" * 32

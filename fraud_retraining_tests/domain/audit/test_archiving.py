@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from fraud_retraining.domain.audit.archiving import Archived, archived, live, release_digest, standing_pauses
 from fraud_retraining.domain.ledger.events import Event, EventKind, plain
 from fraud_retraining.domain.ledger.hash_chain import NO_HASH, Head, Row, canonical_json, chained, verify_chain
-from fraud_retraining.domain.releases.lifecycle import Release, ReleaseState
+from fraud_retraining.domain.releases.release import Release, ReleaseState
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 DAY = timedelta(days=1)

@@ -14,7 +14,7 @@ from fraud_retraining.domain.evaluation.ageing import (
 from fraud_retraining.domain.monitoring.drift import FeatureProfile, HoldoutProfile
 from fraud_retraining.domain.monitoring.live_performance import Live, ServedPart, service_level
 from fraud_retraining.domain.releases.champions import champion_of_age
-from fraud_retraining.domain.releases.lifecycle import Release, ReleaseState
+from fraud_retraining.domain.releases.release import Release, ReleaseState
 from fraud_retraining.domain.values.interval import Interval
 
 AS_OF = date(2026, 11, 30)

@@ -1,13 +1,11 @@
-"""What may happen to a release, who is told when it came second, and what an interrupted promotion comes to."""
+"""What may happen to a release, what a second decision is refused with, and how an interrupted promotion ends."""
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from itertools import product
-from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from fraud_retraining.domain.releases import lifecycle as releases
 from fraud_retraining.domain.releases.lifecycle import (
     BY_HAND,
     MOVES,
@@ -15,14 +13,8 @@ from fraud_retraining.domain.releases.lifecycle import (
     TERMINAL,
     Await,
     Complete,
-    Decision,
     HumanMoved,
-    Intent,
-    Moved,
     Promote,
-    Release,
-    ReleaseState,
-    Reminder,
     Supersede,
     Undo,
     adopt,
@@ -36,39 +28,13 @@ from fraud_retraining.domain.releases.lifecycle import (
     outdated_by,
     promotion_of,
     recovery,
-    reminders_due,
     replace_champion,
     request_approval,
 )
-from fraud_retraining.domain.releases.reviewers import Identity, Proof, ReviewerPolicy
+from fraud_retraining.domain.releases.release import Decision, Intent, ReleaseState
 from fraud_retraining.domain.releases.trust import PromotionPolicy
-from fraud_retraining.domain.retraining.requesters import UNKNOWN
-from fraud_retraining.domain.values.errors import Conflict, GateFailed, NotPermitted, SettingsError
-
-S = ReleaseState
-NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
-ANYBODY = ReviewerPolicy()
-
-
-def release(state: ReleaseState = S.REGISTERED, version: int = 5, as_of: date = date(2026, 11, 20), **more) -> Release:
-    values = {"trigger": "schedule", "artifact_digest": "d", "verdict_passed": True, "opened_at": NOON, **more}
-    fixed = {"model": "fraud_detector", "fingerprint": f"f{version}", "moved_at": NOON, "moved_by": "alice"}
-    return Release(version=version, as_of=as_of, state=state, **{**fixed, **values})
-
-
-def waiting(**more) -> Release:
-    return release(S.AWAITING_APPROVAL, **{"deadline": NOON + timedelta(hours=24), **more})
-
-
-def by(who: str = "bob", at: datetime = NOON + timedelta(hours=1), reason: str = "because") -> Moved:
-    return Moved(by=who, via="cli", at=at, reason=reason)
-
-
-def decide(
-    before: Release, decision: Decision, policy: ReviewerPolicy, moved: Moved, how: Proof = Proof.NOTHING, **more: Any
-) -> Release:
-    """The answer of whoever moves it."""
-    return releases.next_state(before, decision, policy, Identity(name=moved.by, how=how), moved, **more)
+from fraud_retraining.domain.values.errors import Conflict, GateFailed, SettingsError
+from fraud_retraining_tests.support.waiting_releases import ANYBODY, MISSED, NOON, S, by, decide, release, waiting
 
 
 def intent(version: int = 5, expected: int | None = 4, rollback: bool = False, reason: str = "because") -> Intent:
@@ -126,134 +92,11 @@ def test_nobody_decides_on_a_release_that_does_not_wait():
         decide(release(S.REGISTERED), Decision.APPROVE, ANYBODY, by())
 
 
-@pytest.mark.parametrize("decision", Decision)
-@pytest.mark.parametrize(("seconds", "decided"), [(-1, True), (0, False), (1, False)])
-def test_at_its_deadline_a_release_is_expired_and_not_a_moment_before(decision, seconds, decided):
-    moved = by(at=NOON + timedelta(hours=24, seconds=seconds))
-    if decided:
-        assert decide(waiting(), decision, ANYBODY, moved).state in {S.APPROVED, S.REJECTED}
-        with pytest.raises(Conflict, match="may be decided until"):
-            move(waiting(), S.EXPIRED, moved)
-    else:
-        assert move(waiting(), S.EXPIRED, moved).state is S.EXPIRED
-        with pytest.raises(Conflict, match="expired at 2026-11-23 12:00:00 UTC"):
-            decide(waiting(), decision, ANYBODY, moved)
-
-
 @pytest.mark.parametrize("reason", ["", "  "])
 def test_a_rejection_needs_a_reason_and_an_approval_does_not(reason: str):
     with pytest.raises(SettingsError, match="without a reason"):
         decide(waiting(), Decision.REJECT, ANYBODY, by(reason=reason))
     assert decide(waiting(), Decision.APPROVE, ANYBODY, by(reason=reason)).state is S.APPROVED
-
-
-def test_only_reviewers_decide_where_reviewers_are_named():
-    policy = ReviewerPolicy(reviewers=("alice",))
-    for decision in Decision:
-        with pytest.raises(NotPermitted, match="mallory is not a reviewer"):
-            decide(waiting(), decision, policy, by("mallory"))
-    assert decide(waiting(), Decision.APPROVE, policy, by("alice")).state is S.APPROVED
-
-
-def test_a_name_alone_is_not_believed_where_proof_is_asked_for_or_could_be_given():
-    provable = ReviewerPolicy(reviewers=({"name": "alice", "os_user": "adoe"},))
-    strict = ReviewerPolicy(reviewers=("alice",), require_verified=True)
-    for policy in (provable, strict):
-        with pytest.raises(NotPermitted, match="alice has not proven to be alice"):
-            decide(waiting(), Decision.APPROVE, policy, by("alice"))
-        for proof in set(Proof) - {Proof.NOTHING}:
-            assert decide(waiting(), Decision.APPROVE, policy, by("alice"), proof).state is S.APPROVED
-
-
-def test_nobody_approves_what_they_asked_for_themselves_but_they_may_reject_it():
-    own = waiting(trigger="manual", requested_by="bob")
-    with pytest.raises(NotPermitted, match="bob requested version 5"):
-        decide(own, Decision.APPROVE, ANYBODY, by("bob"))
-    assert decide(own, Decision.REJECT, ANYBODY, by("bob")).state is S.REJECTED
-    assert decide(waiting(requested_by=""), Decision.APPROVE, ANYBODY, by("bob")).state is S.APPROVED
-
-
-@pytest.mark.parametrize("asked_as", ["bob", "bdoe", "U0BOB"])
-@pytest.mark.parametrize("trigger", ["manual", "drift+manual", "schedule", "backfill"])
-def test_whoever_asked_under_another_of_their_names_cannot_approve_it_either(asked_as: str, trigger: str):
-    bob = {"name": "bob", "os_user": "bdoe", "slack_id": "U0BOB"}
-    policy = ReviewerPolicy(reviewers=(bob, "alice"))
-    own = waiting(trigger=trigger, requested_by=asked_as)
-    with pytest.raises(NotPermitted, match="bob requested version 5"):
-        decide(own, Decision.APPROVE, policy, by("bob"), Proof.SLACK)
-    assert decide(own, Decision.APPROVE, policy, by("alice"), Proof.SLACK).state is S.APPROVED
-
-
-def test_where_nobody_knows_who_asked_no_reviewer_approves_alone():
-    own = waiting(requested_by=UNKNOWN)
-    pair = ReviewerPolicy(reviewers=("alice", "bob"))
-    first = decide(own, Decision.APPROVE, pair, by("alice"))
-    assert (first.state, first.first_approval_by) == (S.AWAITING_APPROVAL, "alice")
-    with pytest.raises(Conflict, match="A second reviewer"):
-        decide(first, Decision.APPROVE, pair, by("alice"))
-    assert decide(first, Decision.APPROVE, pair, by("bob")).state is S.APPROVED
-    alone = ReviewerPolicy(reviewers=("alice",))
-    assert decide(own, Decision.APPROVE, alone, by("alice")).state is S.APPROVED, "there is no second reviewer"
-
-
-def test_an_answer_to_another_artifact_than_was_registered_decides_nothing():
-    with pytest.raises(Conflict, match="not the model that was shown"):
-        decide(waiting(), Decision.APPROVE, ANYBODY, by(), digest="another")
-    assert decide(waiting(), Decision.APPROVE, ANYBODY, by(), digest="d").state is S.APPROVED
-
-
-TWO = ReviewerPolicy(two_person=True)
-
-
-def test_where_two_have_to_approve_the_first_leaves_it_waiting_and_another_one_decides():
-    first = decide(waiting(), Decision.APPROVE, TWO, by("alice"))
-    assert (first.state, first.first_approval_by, first.decided_by) == (S.AWAITING_APPROVAL, "alice", None)
-    assert (first.moved_at, first.deadline) == (waiting().moved_at, waiting().deadline), "the deadline stands"
-    second = decide(first, Decision.APPROVE, TWO, by("bob"))
-    assert (second.state, second.first_approval_by, second.decided_by) == (S.APPROVED, "alice", "bob")
-
-
-def test_nobody_is_two_people():
-    first = decide(waiting(), Decision.APPROVE, TWO, by("alice"))
-    with pytest.raises(Conflict, match="alice has approved version 5 already"):
-        decide(first, Decision.APPROVE, TWO, by("alice"))
-
-
-@pytest.mark.parametrize("who", ["alice", "bob"])
-def test_one_no_is_enough_even_after_ones_own_yes(who: str):
-    first = decide(waiting(), Decision.APPROVE, TWO, by("alice"))
-    assert decide(first, Decision.REJECT, TWO, by(who)).state is S.REJECTED
-
-
-def test_a_first_approval_comes_too_late_as_any_other():
-    with pytest.raises(Conflict, match="expired"):
-        decide(waiting(), Decision.APPROVE, TWO, by(at=NOON + timedelta(hours=24)))
-
-
-@pytest.mark.parametrize(
-    ("hours_after", "sent", "due"),
-    [
-        (11.9, [], []),
-        (12, [], [Reminder.HALF_TIME]),
-        (12.1, [Reminder.HALF_TIME], []),
-        (22.9, [], [Reminder.HALF_TIME]),
-        (23, [Reminder.HALF_TIME], [Reminder.LAST_HOUR]),
-        (23.5, [], [Reminder.LAST_HOUR]),
-        (23.5, [Reminder.HALF_TIME, Reminder.LAST_HOUR], []),
-        (24, [], []),
-    ],
-)
-def test_reviewers_are_reminded_at_half_time_and_an_hour_before_the_deadline(hours_after, sent, due):
-    asked = request_approval(release(), 24, by(at=NOON))
-    assert list(reminders_due(asked, NOON + timedelta(hours=hours_after), sent)) == due
-
-
-def test_what_waits_for_an_hour_or_less_has_no_last_hour_and_what_was_decided_no_reminder():
-    asked = request_approval(release(), 1, by(at=NOON))
-    assert reminders_due(asked, NOON + timedelta(minutes=10), ()) == ()
-    assert reminders_due(asked, NOON + timedelta(minutes=40), ()) == (Reminder.HALF_TIME,)
-    approved = decide(waiting(), Decision.APPROVE, ANYBODY, by())
-    assert reminders_due(approved, NOON + timedelta(hours=23.5), ()) == ()
 
 
 def test_a_first_champion_that_cannot_serve_is_rolled_back_to_nothing():
@@ -276,9 +119,6 @@ def test_without_a_passed_verdict_a_release_only_ends():
     assert move(failed, S.GATE_FAILED, by()).state is S.GATE_FAILED
 
 
-MISSED = {"verdict_passed": False, "floors_missed": "average_precision_floor", "needs_human": "it misses a floor"}
-
-
 def test_a_missed_floor_can_be_excepted_by_a_human_with_a_reason_only():
     asked = request_approval(release(**MISSED), 24, by(at=NOON))
     assert asked.state is S.AWAITING_APPROVAL
@@ -299,13 +139,6 @@ def test_a_missed_floor_can_be_excepted_by_a_human_with_a_reason_only():
         at=NOON,
     )
     assert begin_promotion(approved, None, intent).state is S.PROMOTING
-
-
-@pytest.mark.parametrize("more", [MISSED, {"needs_human": "it was not compared"}])
-def test_what_needs_a_human_is_never_approved_without_having_waited_for_one(more: dict[str, Any]):
-    with pytest.raises(GateFailed, match="by itself"):
-        move(release(**more), S.APPROVED, by())
-    assert decide(waiting(**more), Decision.APPROVE, ANYBODY, by()).state is S.APPROVED
 
 
 def test_a_deadline_is_counted_from_the_moment_of_asking():

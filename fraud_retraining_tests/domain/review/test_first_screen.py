@@ -10,7 +10,7 @@ from fraud_retraining.domain.evaluation.comparison import Comparison
 from fraud_retraining.domain.evaluation.gates import GATES, NO_CHAMPION, GateResult, NotCompared, Verdict
 from fraud_retraining.domain.evaluation.metrics import MetricsPolicy, metric_names
 from fraud_retraining.domain.releases.candidate import Evaluation
-from fraud_retraining.domain.releases.lifecycle import Release, ReleaseState
+from fraud_retraining.domain.releases.release import Release, ReleaseState
 from fraud_retraining.domain.review.first_screen import METRICS, Standing, glossary, metric_name, review_summary
 from fraud_retraining.domain.values.interval import Interval
 from fraud_retraining_tests.support.reviews import AS_OF, evidence_of, fitted, review_report
