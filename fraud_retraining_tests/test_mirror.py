@@ -94,7 +94,7 @@ COVERED_ELSEWHERE: dict[str, str] = {
     "domain/alerts/slack": "limits, hostile text and secrets over all forms: domain/alerts/test_routing.py",
     "domain/alerts/slack_markup": "escaping against Slack's own rules: domain/alerts/test_routing.py",
     "domain/alerts/webhook": "payload and signature as a receiver gets them: adapters/alerts/test_webhook.py",
-    "domain/approvals/slack_request": "messages, buttons and links over HTTP: serving/test_release_app.py",
+    "domain/release_messages/slack_request": "messages, buttons and links over HTTP: serving/test_release_app.py",
     "domain/audit/history": "histories of whole ledgers: services/test_release_history.py",
     "domain/audit/period": "every table of a period, as its page shows it: adapters/pages/test_html.py",
     "domain/audit/record_checks": "working rows and tags that were changed: services/test_record_attacks.py",

@@ -1,7 +1,7 @@
 """Notices of releases, written to the outbox: requests with buttons, replies in their threads, and alarms.
 
-Here: which message a notice of a release becomes. Not here: its text (`domain/approvals/announcements.py`,
-`domain/approvals/slack_request.py`) and sending (`services/delivery.py`).
+Here: which message a notice of a release becomes. Not here: its text (`domain/release_messages/announcements.py`,
+`domain/release_messages/slack_request.py`) and sending (`services/delivery.py`).
 """
 
 from collections.abc import Callable, Iterator
@@ -16,11 +16,15 @@ from fraud_retraining.domain.alerts.failures import Audience, Severity
 from fraud_retraining.domain.alerts.notices import SLACK, Action, Message, Notice, runbook_link, sentences
 from fraud_retraining.domain.alerts.routing import composer_of, opening_messages
 from fraud_retraining.domain.alerts.slack_markup import SECTION, mrkdwn
-from fraud_retraining.domain.approvals.announcements import ReleaseNotice
-from fraud_retraining.domain.approvals.request import request_links, request_text
-from fraud_retraining.domain.approvals.slack_request import decided_message, personal_link_message, request_message
 from fraud_retraining.domain.audit.history import ReleaseHistory
 from fraud_retraining.domain.ledger.events import EventKind
+from fraud_retraining.domain.release_messages.announcements import ReleaseNotice
+from fraud_retraining.domain.release_messages.request import request_links, request_text
+from fraud_retraining.domain.release_messages.slack_request import (
+    decided_message,
+    personal_link_message,
+    request_message,
+)
 from fraud_retraining.domain.releases.release import ReleaseState
 from fraud_retraining.domain.review.report import ReviewReport
 from fraud_retraining.domain.values.errors import RecordAltered, RetrainingError

@@ -1,6 +1,6 @@
 """Actions in Slack: signatures verified, a button or a reason turned into a decision, the message updated.
 
-Not here: the messages (`domain/approvals/slack_request.py`) and the shape of payloads (`slack_payloads.py`).
+Not here: the messages (`domain/release_messages/slack_request.py`) and the shape of payloads (`slack_payloads.py`).
 """
 
 import logging
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fraud_retraining.domain.alerts.slack_markup import TEXT, mrkdwn
-from fraud_retraining.domain.approvals.slack_request import (
+from fraud_retraining.domain.release_messages.slack_request import (
     APPROVE,
     REASON_BLOCK,
     REASON_INPUT,

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError, field_validator
 
-from fraud_retraining.domain.approvals.slack_request import (
+from fraud_retraining.domain.release_messages.slack_request import (
     APPROVE,
     REASON_BLOCK,
     REASON_INPUT,

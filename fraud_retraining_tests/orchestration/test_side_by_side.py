@@ -16,12 +16,12 @@ from fraud_retraining.commands.implementation.audit_tables import print_history
 from fraud_retraining.commands.implementation.pipeline import Retrained
 from fraud_retraining.commands.implementation.retrain_output import print_retrain, retrain_answer
 from fraud_retraining.domain.alerts.notices import LinkPolicy
-from fraud_retraining.domain.approvals.slack_request import request_message
 from fraud_retraining.domain.audit.history import ReleaseHistory
 from fraud_retraining.domain.audit.period import retrains_grid
 from fraud_retraining.domain.evaluation.gates import EvaluatedRows, collect_evidence, judge
 from fraud_retraining.domain.evaluation.judged import Pair
 from fraud_retraining.domain.ledger.events import EventKind
+from fraud_retraining.domain.release_messages.slack_request import request_message
 from fraud_retraining.domain.releases.candidate import Evaluation
 from fraud_retraining.domain.retraining.statuses import RetrainStatus
 from fraud_retraining.domain.retraining.triggers.values import Trigger

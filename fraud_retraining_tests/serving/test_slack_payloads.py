@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from fraud_retraining.domain.approvals.slack_request import (
+from fraud_retraining.domain.release_messages.slack_request import (
     APPROVE,
     REASON_BLOCK,
     REASON_INPUT,

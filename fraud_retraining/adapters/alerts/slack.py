@@ -16,7 +16,7 @@ from fraud_retraining.adapters.alerts.destination import (
 from fraud_retraining.adapters.alerts.records import Delivery
 from fraud_retraining.domain.alerts.notices import Action, AlertPolicy
 from fraud_retraining.domain.alerts.slack import SlackComposer
-from fraud_retraining.domain.approvals.slack_request import LINK, with_signed_link
+from fraud_retraining.domain.release_messages.slack_request import LINK, with_signed_link
 
 if TYPE_CHECKING:
     from slack_sdk import WebClient

@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Any
 
 from fraud_retraining.adapters.pages.pictures import CAPTIONS, HEIGHT, WIDTH, pictures
 from fraud_retraining.domain.alerts.notices import LinkPolicy
-from fraud_retraining.domain.approvals.request import NAME_PLACEHOLDER, approve_command, registry_address
 from fraud_retraining.domain.audit import period
 from fraud_retraining.domain.audit.history import ReleaseHistory, about, why
 from fraud_retraining.domain.audit.period import Period
 from fraud_retraining.domain.ledger.events import Event
 from fraud_retraining.domain.ledger.hash_chain import Head
+from fraud_retraining.domain.release_messages.request import NAME_PLACEHOLDER, approve_command, registry_address
 from fraud_retraining.domain.releases.release import Release
 from fraud_retraining.domain.review import model_card as card
 from fraud_retraining.domain.review.first_screen import glossary, review_summary

@@ -1,7 +1,7 @@
 """Slack's markup: the one way in which text is escaped, and the blocks that messages are made of.
 
 Here: escaping, links, headers, sections, bullets, within the limits of Block Kit. Not here: what a message says
-(`slack.py` for notices, `domain/approvals/slack_request.py` for requests).
+(`slack.py` for notices, `domain/release_messages/slack_request.py` for requests).
 
 Limits: https://docs.slack.dev/reference/block-kit/blocks
 """

@@ -1,6 +1,6 @@
 """Releases: states, reviewers, whether a human has to decide, and what a stored verdict permits.
 
-Not here: moving the champion (`services/promotion.py`), and requests for a decision (`domain/approvals`).
+Not here: moving the champion (`services/promotion.py`), and requests for a decision (`domain/release_messages`).
 
 Public: `release.Release`, `release.ReleaseState`, `reviewers.ReviewerPolicy`, `trust.PromotionPolicy`,
 `verdict_checks.require_verdict`, `candidate.Evaluation`.

@@ -10,7 +10,7 @@ from fraud_retraining.adapters.ledger.decisions import ReviewerDecision
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.ledger.pinned_heads import HeadFile
 from fraud_retraining.definitions import build_definitions
-from fraud_retraining.domain.approvals.announcements import ReleaseNotice
+from fraud_retraining.domain.release_messages.announcements import ReleaseNotice
 from fraud_retraining.domain.releases.release import Decision
 from fraud_retraining.domain.values.errors import DependencyUnreachable
 from fraud_retraining.orchestration.names import (

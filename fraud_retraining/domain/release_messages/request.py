@@ -1,7 +1,7 @@
 """The request for an approval: where the version stands in the registry, which command answers, and all of it as text.
 
 Here: addresses, commands, and a request that can be sent as plain text. Not here: the request in Slack
-(`domain/approvals/slack_request.py`) and as a page (`adapters/pages/html.py`).
+(`domain/release_messages/slack_request.py`) and as a page (`adapters/pages/html.py`).
 """
 
 import shlex

@@ -1,7 +1,7 @@
 """The request for a decision in Slack, while it waits and once it is decided.
 
 Here: pure functions from a version's history to Block Kit. Not here: escaping (`domain/alerts/slack_markup.py`),
-notices in words (`domain/approvals/announcements.py`), sending (`adapters/alerts/slack.py`) and the clicks
+notices in words (`domain/release_messages/announcements.py`), sending (`adapters/alerts/slack.py`) and the clicks
 (`serving/slack_actions.py`).
 """
 
@@ -21,9 +21,9 @@ from fraud_retraining.domain.alerts.slack_markup import (
     section,
     slack_link,
 )
-from fraud_retraining.domain.approvals.request import approve_command, page_address, registry_address
 from fraud_retraining.domain.audit.history import ReleaseHistory, libraries_line
 from fraud_retraining.domain.evaluation.metrics import reading_order
+from fraud_retraining.domain.release_messages.request import approve_command, page_address, registry_address
 from fraud_retraining.domain.releases.release import MOST_VERSION, Release
 from fraud_retraining.domain.review.report import ReviewReport
 from fraud_retraining.domain.values.grids import span

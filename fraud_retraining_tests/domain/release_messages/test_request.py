@@ -4,13 +4,13 @@ import json
 import shlex
 
 from fraud_retraining.domain.alerts.notices import LinkPolicy
-from fraud_retraining.domain.approvals.request import (
+from fraud_retraining.domain.release_messages.request import (
     approve_command,
     registry_address,
     request_links,
     request_text,
 )
-from fraud_retraining.domain.approvals.slack_request import request_message
+from fraud_retraining.domain.release_messages.slack_request import request_message
 from fraud_retraining_tests.domain.review.test_first_screen import a_history
 from fraud_retraining_tests.support.reviews import review_report
 

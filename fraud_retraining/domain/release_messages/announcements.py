@@ -1,7 +1,7 @@
 """Notices about releases: one an event of the ledger, in words that need no dashboard.
 
 Here: which events are announced, their severity, and what ends an alarm. Not here: recipients and channels
-(`orchestration/release_notifier.py`, the outbox), and Slack's blocks (`domain/approvals/slack_request.py`).
+(`orchestration/release_notifier.py`, the outbox), and Slack's blocks (`domain/release_messages/slack_request.py`).
 """
 
 from collections.abc import Callable, Mapping
@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from fraud_retraining.domain.approvals.request import approve_command, reject_command
 from fraud_retraining.domain.ledger.events import Event, EventKind
+from fraud_retraining.domain.release_messages.request import approve_command, reject_command
 from fraud_retraining.domain.releases.release import ReleaseState, Reminder
 from fraud_retraining.domain.releases.trust import POLICY
 from fraud_retraining.domain.retraining.pauses import Automation
