@@ -19,7 +19,7 @@ COVERED_ELSEWHERE: dict[str, str] = {
     "adapters/alerts/pagerduty": "sent to a real server, with its refusals: services/test_delivery.py",
     "adapters/alerts/registry": "a list; a destination that is added to it: services/test_own_destination.py",
     "adapters/alerts/slack": "sent to a real server, with its refusals: services/test_delivery.py",
-    "adapters/ledger/guards": "guards that are taken away or altered: services/test_record_attacks.py",
+    "adapters/ledger/append_only_triggers": "guards that are taken away or altered: services/test_record_attacks.py",
     "adapters/storage/s3": "each kind of location passes the same tests: adapters/storage/test_locations.py",
     "adapters/alerts/delivery_queue": "a part of Outbox: adapters/alerts/test_outbox.py",
     "adapters/alerts/records": "values that the outbox gives: adapters/alerts/test_outbox.py",

@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from fraud_retraining.adapters.ledger import guards
+from fraud_retraining.adapters.ledger import append_only_triggers
 from fraud_retraining.domain.ledger.hash_chain import Row, canonical_json, chained
 
 Change = Callable[[sqlite3.Connection], None]
@@ -16,14 +16,14 @@ Change = Callable[[sqlite3.Connection], None]
 def past_the_guards(file: Path, *changes: str | Change) -> None:
     """Changes in one transaction; the triggers are taken away before and put up again after."""
     with closing(sqlite3.connect(file)) as raw:
-        for name in guards.SQLITE:
+        for name in append_only_triggers.SQLITE:
             raw.execute(f"DROP TRIGGER IF EXISTS {name}")
         for change in changes:
             if isinstance(change, str):
                 raw.executescript(change)
             else:
                 change(raw)
-        for made_by in guards.SQLITE.values():
+        for made_by in append_only_triggers.SQLITE.values():
             raw.execute(made_by)
         raw.commit()
 

@@ -5,8 +5,8 @@ from contextlib import closing
 
 import sqlalchemy as sa
 
+from fraud_retraining.adapters.ledger.append_only_triggers import TABLES
 from fraud_retraining.adapters.ledger.engines import driver_url
-from fraud_retraining.adapters.ledger.guards import TABLES
 from fraud_retraining.domain.ledger.hash_chain import Row
 from fraud_retraining_tests.support.ledgers import sqlite_path
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from fraud_retraining.adapters.ledger import guards
+from fraud_retraining.adapters.ledger import append_only_triggers
 from fraud_retraining.adapters.ledger.automation import AutomationRecords
 from fraud_retraining.adapters.ledger.event_log import sql
 from fraud_retraining.adapters.ledger.releases import ReleaseRecords, row_of
@@ -192,7 +192,7 @@ def _verified(
 ) -> Verification:
     """What one state of the database comes to, held against heads that were kept elsewhere."""
     at = datetime.fromisoformat(sql().clock(cn))
-    missing = tuple(f"the table {problem}" for problem in guards.missing_tables(cn))
+    missing = tuple(f"the table {problem}" for problem in append_only_triggers.missing_tables(cn))
     newest = max(pins, key=lambda head: head.seq, default=None)
     if missing:
         why = "; ".join(missing)
@@ -207,7 +207,7 @@ def _verified(
     bad = bad or replayed.problem
     stored = sql().releases(cn, {})
     differing = _differing(stored, replayed.releases, gone.releases if gone else {}) if bad is None else ()
-    weak = (*guards.guard_problems(cn), *(_head_problems(stated, last) if bad is None else ()))
+    weak = (*append_only_triggers.guard_problems(cn), *(_head_problems(stated, last) if bad is None else ()))
     return Verification(
         ok=bad is None and not differing and not weak,
         at=at,
@@ -223,12 +223,12 @@ def _verified(
 
 
 def _weakness(cn: "sa.Connection", newest: Head | None) -> tuple[str, ...]:
-    missing = tuple(f"the table {problem}" for problem in guards.missing_tables(cn))
+    missing = tuple(f"the table {problem}" for problem in append_only_triggers.missing_tables(cn))
     if missing:
         return missing
     last = sql().last_row(cn)
     lost = () if newest is None or _holds(cn, newest, last) else (f"row {newest.seq}, which was pinned, is not in it",)
-    return (*guards.guard_problems(cn), *_head_problems(sql().stated_head(cn), last), *lost)
+    return (*append_only_triggers.guard_problems(cn), *_head_problems(sql().stated_head(cn), last), *lost)
 
 
 def _holds(cn: "sa.Connection", head: Head, last: Head) -> bool:
@@ -246,7 +246,7 @@ def _write_anew(tx: "Transaction", recorded: Mapping[tuple[str, int], Release]) 
     for row in sql().releases(tx.connection, {}):
         found = recorded.get((row["model"], row["version"]))
         if row_difference(row, found, gone.releases if gone else {}) is not None:
-            with guards.suspended(tx.connection, "releases_no_delete"):
+            with append_only_triggers.suspended(tx.connection, "releases_no_delete"):
                 tx.delete_release(row)
     stored = {(row["model"], row["version"]) for row in sql().releases(tx.connection, {})}
     for key, release in recorded.items():

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from fraud_retraining.adapters.days.review_reports import read_review_report
 from fraud_retraining.adapters.ledger.archive import Archives, ArchivingLedger
-from fraud_retraining.adapters.ledger.roles import OwnedLedger
+from fraud_retraining.adapters.ledger.database_grants import OwnedLedger
 from fraud_retraining.adapters.ledger.verification import Verification
 from fraud_retraining.domain.audit.archiving import Archived
 from fraud_retraining.domain.audit.history import ReleaseHistory

@@ -5,7 +5,7 @@ Every guard is put up anew in its present form: `audit verify` compares the data
 
 from alembic import op
 
-from fraud_retraining.adapters.ledger.guards import install
+from fraud_retraining.adapters.ledger.append_only_triggers import install
 
 revision = "0004"
 down_revision = "0003"

@@ -1,7 +1,7 @@
 """What the application's own role may do in the ledger's PostgreSQL: add to the record, never change it.
 
 Here: the grants as SQL, and carrying them out. Not here: creating the role and its password, which is for the
-database's operator. The guards in `adapters/ledger/migrations` stop every role but the owner of the tables; a role
+database's operator. The guards of `append_only_triggers.py` stop every role but the owner of the tables; a role
 that does not own them, and has only these grants, cannot take the guards away either.
 """
 

@@ -6,9 +6,9 @@ import pytest
 import sqlalchemy as sa
 
 from fraud_retraining.adapters.ledger.archive import ArchivingLedger
+from fraud_retraining.adapters.ledger.database_grants import FORBIDDEN, OwnedLedger
 from fraud_retraining.adapters.ledger.decisions import ReviewerDecision
 from fraud_retraining.adapters.ledger.ledger import Ledger
-from fraud_retraining.adapters.ledger.roles import FORBIDDEN, OwnedLedger
 from fraud_retraining.domain.releases.release import Decision
 from fraud_retraining.domain.values.errors import SettingsError
 from fraud_retraining_tests.support.ledgers import ANYBODY, person, promoted, waiting

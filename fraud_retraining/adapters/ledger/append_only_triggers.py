@@ -1,8 +1,8 @@
-"""What keeps the record from being rewritten inside its database, and whether it is still there as it was installed.
+"""Triggers that keep the record append-only inside its database, and whether they are still there as installed.
 
 Here: the triggers of SQLite and PostgreSQL as statements, installing them, and comparing what the database has with
 them: tables that are tables, triggers with their whole definition, switched on. Not here: who may do what
-(`adapters/ledger/roles.py`) and whether the rows are what was written (`adapters/ledger/ledger.py`).
+(`adapters/ledger/database_grants.py`) and whether the rows are what was written (`adapters/ledger/verification.py`).
 
 A later change of a guard needs a migration that calls `install` again.
 """
