@@ -12,7 +12,7 @@ from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 from fraud_retraining.definitions import build_definitions
 from fraud_retraining.domain.data.day_checks import DAY_CHECKS
 from fraud_retraining.domain.evaluation.gates import GATES
-from fraud_retraining.domain.features.columns import RAW
+from fraud_retraining.domain.features.column_lineage import RAW
 from fraud_retraining.domain.training.window_checks import WINDOW_CHECKS
 from fraud_retraining.orchestration.assets.specs import AS_OF_GROUPS, TAG_DAY, TAG_PERSONAL
 from fraud_retraining.orchestration.assets.training import RetrainForm

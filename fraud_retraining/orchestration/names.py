@@ -4,7 +4,7 @@ Here: names only. Dashboards, alerts and stored runs refer to them: for Dagster 
 """
 
 from fraud_retraining.adapters.days.monitoring_reports import DRIFT, PERFORMANCE, SCORED
-from fraud_retraining.domain.features.columns import (
+from fraud_retraining.domain.features.column_lineage import (
     ENTITY_DAYS,
     ENTITY_LABEL_DAYS,
     FEATURES,

@@ -8,7 +8,7 @@ from datetime import date
 
 import dagster as dg
 
-from fraud_retraining.domain.features.columns import ENTITY_DAYS, ENTITY_LABEL_DAYS, TRANSACTIONS
+from fraud_retraining.domain.features.column_lineage import ENTITY_DAYS, ENTITY_LABEL_DAYS, TRANSACTIONS
 from fraud_retraining.domain.features.point_in_time import FeaturePlan
 from fraud_retraining.domain.training.windows import ExpandingWindow, HoldoutPolicy, WindowPolicy
 

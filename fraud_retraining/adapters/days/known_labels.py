@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fraud_retraining.adapters.storage.store import Partition, Store
-from fraud_retraining.domain.features.columns import LABELS
+from fraud_retraining.domain.features.column_lineage import LABELS
 from fraud_retraining.domain.labels.events import TRANSACTION_DAY
 from fraud_retraining.domain.training.windows import TrainingWindow
 from fraud_retraining.domain.values.errors import IntegrityError

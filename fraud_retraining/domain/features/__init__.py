@@ -2,5 +2,5 @@
 
 Not here: running the expressions (`adapters/storage/engine.py`) and which days a model learns from (`domain/training`).
 Public: `point_in_time.FeaturePlan`, `point_in_time.transaction_features`, `point_in_time.ENTITY_FEATURES`,
-`columns.table_columns`, `lineage.features_inputs`.
+`column_lineage.table_columns`, `partition_inputs.features_inputs`.
 """

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from fraud_retraining.adapters.storage.engine import Engine, PreparedQuery
 from fraud_retraining.adapters.storage.store import Partition, Store
 from fraud_retraining.domain.features import point_in_time as features
-from fraud_retraining.domain.features.lineage import label_days_lookback, lookback
+from fraud_retraining.domain.features.partition_inputs import label_days_lookback, lookback
 from fraud_retraining.domain.values.digests import ColumnDigests, digest, table_digest
 from fraud_retraining.domain.values.errors import DataInvalid
 from fraud_retraining.domain.values.schemas import IS_FRAUD, LABELLED_AT

@@ -13,7 +13,7 @@ import dagster as dg
 
 from fraud_retraining.adapters.mlflow.code_versions import code_version
 from fraud_retraining.adapters.mlflow.environment import PACKAGE
-from fraud_retraining.domain.features.columns import (
+from fraud_retraining.domain.features.column_lineage import (
     ENTITY_DAYS,
     ENTITY_LABEL_DAYS,
     FEATURES,

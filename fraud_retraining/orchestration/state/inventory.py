@@ -1,7 +1,7 @@
 """Stored partitions of some days, and which of them are stale.
 
 Here: reading the records of day partitions and comparing their inputs with the present ones. Not here: the dependencies
-between partitions (`domain/features/lineage.py`).
+between partitions (`domain/features/partition_inputs.py`).
 """
 
 import logging
@@ -19,8 +19,8 @@ from fraud_retraining.domain.data.day_checks import DAY_CHECKS, delivered_togeth
 from fraud_retraining.domain.data.identity import Identity
 from fraud_retraining.domain.data.reproducibility import StoredDay
 from fraud_retraining.domain.data.validation import Report
-from fraud_retraining.domain.features import lineage
-from fraud_retraining.domain.features.lineage import DayDigests
+from fraud_retraining.domain.features import partition_inputs
+from fraud_retraining.domain.features.partition_inputs import DayDigests
 from fraud_retraining.domain.features.point_in_time import FeaturePlan
 from fraud_retraining.domain.values.digests import digest
 from fraud_retraining.domain.values.errors import IntegrityError
@@ -160,19 +160,19 @@ class Inventory:
 
     def transactions_inputs(self, files: DayFiles) -> dict[str, str]:
         """Inputs of `transactions` of the day as they are now."""
-        return lineage.transactions_inputs(files.version, self._recipes.mapping, self._recipes.ingestion_code)
+        return partition_inputs.transactions_inputs(files.version, self._recipes.mapping, self._recipes.ingestion_code)
 
     def entity_days_inputs(self, day: date) -> dict[str, str]:
         """Inputs of `entity_days` of the day as they are now."""
         digests = day_digests(self.transactions[day])
-        return lineage.entity_days_inputs(digests, self._recipes.plan, self._recipes.features_code)
+        return partition_inputs.entity_days_inputs(digests, self._recipes.plan, self._recipes.features_code)
 
     def features_inputs(self, day: date) -> dict[str, str]:
         """Inputs of `transaction_features` of the day as they are now."""
-        return lineage.features_inputs(
+        return partition_inputs.features_inputs(
             self.plan,
             day,
-            lineage.MadeDays(
+            partition_inputs.MadeDays(
                 self._digests_of_transactions, self._digests_of_entity_days, self._digests_of_entity_label_days
             ),
             self._recipes.plan,

@@ -1,7 +1,7 @@
 """Days that still have to be ingested, and as-of days whose window can be built.
 
 Here: comparing the lake with the store for all the days that a retrain needs. Not here: what makes a partition stale
-(`domain/features/lineage.py`) and starting the runs (`commands/implementation/pipeline.py`,
+(`domain/features/partition_inputs.py`) and starting the runs (`commands/implementation/pipeline.py`,
 `orchestration/sensors/triggering.py`).
 """
 
@@ -15,7 +15,7 @@ from pydantic import Field
 
 from fraud_retraining.adapters.storage.lake import DayFiles, Lake, LakeListing
 from fraud_retraining.adapters.storage.store import Store
-from fraud_retraining.domain.features.lineage import label_days_lookback, lookback
+from fraud_retraining.domain.features.partition_inputs import label_days_lookback, lookback
 from fraud_retraining.domain.training.windows import WindowDays, window_days
 from fraud_retraining.domain.values.base import Value
 from fraud_retraining.domain.values.days import DayRange

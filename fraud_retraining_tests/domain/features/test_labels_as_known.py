@@ -13,7 +13,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from fraud_retraining.adapters.storage.engine import Engine
-from fraud_retraining.domain.features.lineage import label_days_lookback, labels_lookback, lookback
+from fraud_retraining.domain.features.partition_inputs import label_days_lookback, labels_lookback, lookback
 from fraud_retraining.domain.features.point_in_time import FeaturePlan, entity_days, transaction_features
 from fraud_retraining.domain.values.digests import digest
 from fraud_retraining.domain.values.schemas import EntityPolicy

@@ -4,7 +4,7 @@ from datetime import date, timedelta
 
 import pytest
 
-from fraud_retraining.domain.features.lineage import (
+from fraud_retraining.domain.features.partition_inputs import (
     DayDigests,
     MadeDays,
     facts_lookback,

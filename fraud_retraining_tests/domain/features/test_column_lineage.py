@@ -1,6 +1,6 @@
 """The catalogue of columns: every column has a description, and sources that exist."""
 
-from fraud_retraining.domain.features.columns import FEATURES, RAW, TRANSACTIONS, Column, table_columns
+from fraud_retraining.domain.features.column_lineage import FEATURES, RAW, TRANSACTIONS, Column, table_columns
 from fraud_retraining.settings import Settings
 
 SETTINGS = Settings(features={"numeric": ("risk",), "categorical": ("channel",)})

@@ -1,8 +1,9 @@
 """Inputs of each partition as digests: a partition is made again when one of them changes.
 
-Here: the inputs of a day of each asset. Labels and facts
-(everything but labels) have digests of their own: features look back on facts of every day, but on labels only of
-days that the label delay has released, so a label that arrives makes no other day stale before its time.
+Here: the inputs of a day of each asset. Labels and facts (everything but labels) have digests of their own: features
+look back on facts of every day, but on labels only of days that the label delay has released, so a label that arrives
+makes no other day stale before its time. Not here: reading the digests and comparing them with a stored day
+(`orchestration/state/inventory.py`), and the lineage of columns (`column_lineage.py`).
 """
 
 from collections.abc import Mapping
