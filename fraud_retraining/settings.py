@@ -35,8 +35,8 @@ from fraud_retraining.domain.data.lake_mapping import LakeMapping
 from fraud_retraining.domain.evaluation.gates import GatePolicy
 from fraud_retraining.domain.features.point_in_time import FeaturePlan
 from fraud_retraining.domain.monitoring.drift import DriftPolicy
+from fraud_retraining.domain.releases.promotion_mode import PromotionPolicy
 from fraud_retraining.domain.releases.reviewers import PROXY_SECRET_VARIABLE
-from fraud_retraining.domain.releases.trust import PromotionPolicy
 from fraud_retraining.domain.retraining.budget import BudgetPolicy
 from fraud_retraining.domain.retraining.triggers.drift import DriftTriggerPolicy
 from fraud_retraining.domain.retraining.triggers.performance import PerformanceTriggerPolicy

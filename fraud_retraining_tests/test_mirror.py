@@ -97,7 +97,7 @@ COVERED_ELSEWHERE: dict[str, str] = {
     "domain/release_messages/slack_request": "messages, buttons and links over HTTP: serving/test_release_app.py",
     "domain/audit/history": "histories of whole ledgers: services/test_release_history.py",
     "domain/audit/period": "every table of a period, as its page shows it: adapters/pages/test_html.py",
-    "domain/audit/record_checks": "working rows and tags that were changed: services/test_record_attacks.py",
+    "domain/audit/stored_state": "working rows and tags that were changed: services/test_record_attacks.py",
     "domain/audit/state_replay": "each kind of forged event: services/test_record_attacks.py",
     "domain/releases/candidate": "values without rules; stages that pass them on: test_retrain_releases.py",
     "domain/releases/release": "values without rules; states and moves: domain/releases/test_lifecycle.py",

@@ -1,7 +1,7 @@
 """Versions of the registry, each held against what the chain of events says of it.
 
 Here: the champion and any other version, for comparing, scoring or registering. Not here:
-the comparison itself (`domain/audit/record_checks.py`), and moving the champion (`services/promotion.py`).
+the comparison itself (`domain/audit/stored_state.py`), and moving the champion (`services/promotion.py`).
 
 Everyone who reaches MLflow can edit its tags. What a model learnt from, its digest, fingerprint and as-of day
 are the chain's; a tag that says otherwise is refused.
@@ -15,7 +15,7 @@ from fraud_retraining.adapters.mlflow.registry import Registry
 from fraud_retraining.adapters.mlflow.tags import ARTIFACT_DIGEST as DIGEST
 from fraud_retraining.adapters.mlflow.tags import AS_OF, FINGERPRINT, TRAINED_ON
 from fraud_retraining.adapters.mlflow.versions import ModelVersion
-from fraud_retraining.domain.audit.record_checks import require_recorded
+from fraud_retraining.domain.audit.stored_state import require_recorded
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.releases.release import Release
 from fraud_retraining.domain.values.days import DayRange

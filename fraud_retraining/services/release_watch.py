@@ -13,7 +13,7 @@ from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.ledger.pinned_heads import PinnedHeads
 from fraud_retraining.adapters.mlflow.registry import Registry
 from fraud_retraining.adapters.mlflow.versions import ModelVersion
-from fraud_retraining.domain.audit.record_checks import record_altered
+from fraud_retraining.domain.audit.stored_state import record_altered
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.release_messages.announcements import ANNOUNCED_KINDS, ReleaseNotice, notice_of
 from fraud_retraining.domain.releases.approval_rules import reminders_due

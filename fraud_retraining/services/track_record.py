@@ -1,13 +1,12 @@
 """Whether the ledger permits a candidate to be promoted automatically.
 
-Here: reading together what `domain/releases/trust.py` judges. Not here: the rule.
+Here: reading together what `domain/releases/promotion_mode.py` judges. Not here: the rule.
 """
 
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.domain.ledger.events import Event, EventKind
 from fraud_retraining.domain.releases.candidate import Evaluation
-from fraud_retraining.domain.releases.release import Release
-from fraud_retraining.domain.releases.trust import (
+from fraud_retraining.domain.releases.promotion_mode import (
     RECORD,
     Candidate,
     EarnedPolicy,
@@ -18,6 +17,7 @@ from fraud_retraining.domain.releases.trust import (
     by_trust,
     standing,
 )
+from fraud_retraining.domain.releases.release import Release
 from fraud_retraining.domain.releases.verdict_checks import why_human
 from fraud_retraining.domain.retraining.pauses import Automation
 from fraud_retraining.domain.retraining.requesters import recorded_request

@@ -17,8 +17,8 @@ from fraud_retraining.adapters.ledger.promotions import AliasMove
 from fraud_retraining.adapters.ledger.tables import RELEASES
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.ledger.hash_chain import Head
+from fraud_retraining.domain.releases.promotion_mode import POLICY
 from fraud_retraining.domain.releases.release import ReleaseState
-from fraud_retraining.domain.releases.trust import POLICY
 from fraud_retraining.domain.retraining.pauses import Automation
 from fraud_retraining.domain.values.errors import RecordAltered
 from fraud_retraining_tests.support.forgeries import Change, forged_event, past_the_guards, rewritten_history

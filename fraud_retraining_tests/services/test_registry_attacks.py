@@ -13,9 +13,9 @@ from fraud_retraining.adapters.mlflow.model_artifact import read_files
 from fraud_retraining.adapters.mlflow.tags import ARTIFACT_DIGEST, AS_OF, FINGERPRINT, TRAINED_ON
 from fraud_retraining.adapters.mlflow.versions import NewVersion
 from fraud_retraining.domain.ledger.events import EventKind
+from fraud_retraining.domain.releases.promotion_mode import PromotionPolicy
 from fraud_retraining.domain.releases.release import Decision, ReleaseState
 from fraud_retraining.domain.releases.reviewers import Identity, Proof, ReviewerPolicy
-from fraud_retraining.domain.releases.trust import PromotionPolicy
 from fraud_retraining.domain.retraining.pauses import Automation
 from fraud_retraining.domain.training.scoring import files_digest
 from fraud_retraining.domain.values.errors import (

@@ -9,8 +9,8 @@ from fraud_retraining.domain.evaluation.gates import Verdict
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.releases.candidate import Evaluation
 from fraud_retraining.domain.releases.lifecycle import recovery
+from fraud_retraining.domain.releases.promotion_mode import EarnedPolicy, PromotionPolicy
 from fraud_retraining.domain.releases.release import Decision, ReleaseState
-from fraud_retraining.domain.releases.trust import EarnedPolicy, PromotionPolicy
 from fraud_retraining.domain.retraining.requesters import UNKNOWN, Requester
 from fraud_retraining.domain.values.digests import digest
 from fraud_retraining.services.track_record import permission_for, read_standing

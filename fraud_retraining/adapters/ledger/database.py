@@ -24,7 +24,7 @@ from fraud_retraining.adapters.ledger.engines import driver_url, migrated
 from fraud_retraining.adapters.ledger.failures import failure, passes, sqlite_code
 from fraud_retraining.adapters.ledger.statements import clock, head, last_row
 from fraud_retraining.adapters.ledger.tables import EVENTS, HEAD, LEASES, RELEASES, USED_LINKS
-from fraud_retraining.domain.audit.record_checks import record_altered
+from fraud_retraining.domain.audit.stored_state import record_altered
 from fraud_retraining.domain.ledger.hash_chain import Head, Row, chained
 from fraud_retraining.domain.values.errors import Conflict, DependencyUnreachable
 from fraud_retraining.domain.values.redaction import redact

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from fraud_retraining.adapters.ledger.event_log import EventLog, clean_text, sql
 from fraud_retraining.adapters.ledger.leases import require_current
 from fraud_retraining.domain.audit.archiving import archived
-from fraud_retraining.domain.audit.record_checks import recorded_releases
+from fraud_retraining.domain.audit.stored_state import recorded_releases
 from fraud_retraining.domain.ledger.events import Event, EventKind
 from fraud_retraining.domain.releases.candidate import Evaluation
 from fraud_retraining.domain.releases.lifecycle import RESTORABLE, latest_champions, move

@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from fraud_retraining.adapters.ledger.tables import EVENTS, HEAD, LEASES, RELEASES
-from fraud_retraining.domain.audit.record_checks import record_altered
+from fraud_retraining.domain.audit.stored_state import record_altered
 from fraud_retraining.domain.ledger.events import RELEASE_KINDS
 from fraud_retraining.domain.ledger.hash_chain import Head, Row
 

@@ -18,8 +18,8 @@ from fraud_retraining.adapters.ledger.automation import AutomationRecords
 from fraud_retraining.adapters.ledger.event_log import sql
 from fraud_retraining.adapters.ledger.releases import ReleaseRecords, row_of
 from fraud_retraining.domain.audit.archiving import archived
-from fraud_retraining.domain.audit.record_checks import record_altered, row_difference
 from fraud_retraining.domain.audit.state_replay import ReleaseReplay
+from fraud_retraining.domain.audit.stored_state import record_altered, row_difference
 from fraud_retraining.domain.ledger.events import Event, EventKind, plain
 from fraud_retraining.domain.ledger.hash_chain import NOTHING, BadRow, Head, Row, verify_chain
 from fraud_retraining.domain.releases.release import Release

@@ -16,7 +16,7 @@ from fraud_retraining.adapters.mlflow.head_tags import HeadTags
 from fraud_retraining.adapters.mlflow.logged_models import LoggedModels
 from fraud_retraining.adapters.mlflow.runs import TrainedRun, trained_run
 from fraud_retraining.adapters.mlflow.tags import ARTIFACT_DIGEST, ARTIFACT_REMOVED, FINGERPRINT
-from fraud_retraining.domain.audit.record_checks import require_recorded
+from fraud_retraining.domain.audit.stored_state import require_recorded
 
 
 class Registry(LoggedModels, Aliases, HeadTags):

@@ -15,8 +15,8 @@ from fraud_retraining.adapters.mlflow.registry import Registry
 from fraud_retraining.adapters.storage.private_files import exposed
 from fraud_retraining.domain.labels.reporting import Reporting, reporting_on
 from fraud_retraining.domain.ledger.events import Event, EventKind
+from fraud_retraining.domain.releases.promotion_mode import Standing
 from fraud_retraining.domain.releases.release import Release, ReleaseState
-from fraud_retraining.domain.releases.trust import Standing
 from fraud_retraining.domain.retraining.pauses import Automation, Pause
 from fraud_retraining.domain.retraining.triggers.schedule import next_due
 from fraud_retraining.domain.retraining.triggers.values import Paused

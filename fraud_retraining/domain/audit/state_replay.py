@@ -31,8 +31,8 @@ from fraud_retraining.domain.releases.lifecycle import (
     move,
     request_approval,
 )
+from fraud_retraining.domain.releases.promotion_mode import POLICY
 from fraud_retraining.domain.releases.release import Intent, Moved, Release, ReleaseState
-from fraud_retraining.domain.releases.trust import POLICY
 from fraud_retraining.domain.values.errors import RetrainingError
 
 S = ReleaseState

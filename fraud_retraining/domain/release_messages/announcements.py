@@ -12,8 +12,8 @@ from pydantic import Field
 
 from fraud_retraining.domain.ledger.events import Event, EventKind
 from fraud_retraining.domain.release_messages.request import approve_command, reject_command
+from fraud_retraining.domain.releases.promotion_mode import POLICY
 from fraud_retraining.domain.releases.release import ReleaseState, Reminder
-from fraud_retraining.domain.releases.trust import POLICY
 from fraud_retraining.domain.retraining.pauses import Automation
 from fraud_retraining.domain.values.base import Value
 

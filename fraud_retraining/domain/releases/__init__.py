@@ -2,6 +2,6 @@
 
 Not here: moving the champion (`services/promotion.py`), and requests for a decision (`domain/release_messages`).
 
-Public: `release.Release`, `release.ReleaseState`, `reviewers.ReviewerPolicy`, `trust.PromotionPolicy`,
+Public: `release.Release`, `release.ReleaseState`, `reviewers.ReviewerPolicy`, `promotion_mode.PromotionPolicy`,
 `verdict_checks.require_verdict`, `candidate.Evaluation`.
 """

@@ -2,7 +2,8 @@
 
 Here: the rule of two people, the refusal of an approval of one's own retrain or of another model than was shown, what
 needs a human, the deadline, and reminders before it. Not here: how a reviewer proves who they are (`reviewers.py`),
-which state follows (`lifecycle.py`), and whether the promotion mode lets a candidate go without a human (`trust.py`).
+which state follows (`lifecycle.py`), and whether the promotion mode lets a candidate go without a human
+(`promotion_mode.py`).
 """
 
 from collections.abc import Collection

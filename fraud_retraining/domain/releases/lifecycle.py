@@ -3,7 +3,7 @@
 Here: which state follows which, the promotion rule, supersession, and the end of an interrupted promotion. Every
 function takes a release and returns the next one, or refuses. Not here: the release itself (`release.py`), who may
 decide and until when (`approval_rules.py`, `reviewers.py`), keeping releases (`adapters/ledger/ledger.py`), moving the
-registry's alias (`adapters/mlflow/registry.py`) and whether a human has to decide (`trust.py`).
+registry's alias (`adapters/mlflow/registry.py`) and whether a human has to decide (`promotion_mode.py`).
 
     registered ──> awaiting_approval ──> approved ──> promoting ──> promoted ──> superseded
         │  └────────────(auto)───────────────^            ^                └──> rolled_back

@@ -9,8 +9,8 @@ from typing import Literal
 
 from fraud_retraining.domain.evaluation.gates import GateResult, Verdict, incomplete
 from fraud_retraining.domain.releases.candidate import Evaluation
+from fraud_retraining.domain.releases.promotion_mode import POLICY
 from fraud_retraining.domain.releases.release import Release
-from fraud_retraining.domain.releases.trust import POLICY
 from fraud_retraining.domain.values.digests import digest
 from fraud_retraining.domain.values.errors import GateFailed, IntegrityError
 

@@ -1,7 +1,7 @@
 """Pauses of automation, read from the ledger.
 
 Here: whether a pause is in force. Not here: who pauses (a rollback pauses promotion, repeated failures pause
-retraining) and what a pause leads to (`domain/releases/trust.py`, the sensors).
+retraining) and what a pause leads to (`domain/releases/promotion_mode.py`, the sensors).
 """
 
 from collections.abc import Iterable

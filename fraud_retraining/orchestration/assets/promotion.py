@@ -21,8 +21,8 @@ from fraud_retraining.adapters.storage.store import Store
 from fraud_retraining.domain.alerts.notices import mlflow_version_url, release_url
 from fraud_retraining.domain.releases.candidate import Evaluation, RegisteredVersion, ReleaseOutcome, TrainedModel
 from fraud_retraining.domain.releases.lifecycle import Await, Promote, Supersede, promotion_of
+from fraud_retraining.domain.releases.promotion_mode import POLICY
 from fraud_retraining.domain.releases.release import Release, ReleaseState
-from fraud_retraining.domain.releases.trust import POLICY
 from fraud_retraining.domain.releases.verdict_checks import floors_missed, require_registrable, why_human
 from fraud_retraining.domain.retraining.leases import Lease
 from fraud_retraining.domain.retraining.statuses import RetrainStatus

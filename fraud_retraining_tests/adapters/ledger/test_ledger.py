@@ -23,9 +23,9 @@ from fraud_retraining.adapters.ledger.tables import EVENTS, HEAD
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.ledger.hash_chain import Head, canonical_json, chained
 from fraud_retraining.domain.releases.lifecycle import Complete, HumanMoved, Undo, recovery
+from fraud_retraining.domain.releases.promotion_mode import POLICY
 from fraud_retraining.domain.releases.release import Decision, Release, ReleaseState
 from fraud_retraining.domain.releases.reviewers import ReviewerPolicy
-from fraud_retraining.domain.releases.trust import POLICY
 from fraud_retraining.domain.values.errors import Conflict, GateFailed, IntegrityError, SettingsError
 from fraud_retraining_tests.support.ledgers import (
     ANYBODY,

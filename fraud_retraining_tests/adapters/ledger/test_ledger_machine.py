@@ -15,9 +15,9 @@ from fraud_retraining.adapters.ledger.promotions import AliasMove
 from fraud_retraining.adapters.ledger.releases import NewRelease
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.releases.lifecycle import TERMINAL, Await, Promote, Supersede, promotion_of, recovery
+from fraud_retraining.domain.releases.promotion_mode import POLICY
 from fraud_retraining.domain.releases.release import Decision, Intent, Release, ReleaseState
 from fraud_retraining.domain.releases.reviewers import ReviewerPolicy
-from fraud_retraining.domain.releases.trust import POLICY
 from fraud_retraining.domain.retraining.pauses import Automation
 from fraud_retraining.domain.values.errors import Conflict, GateFailed, NotPermitted, RetrainingError
 from fraud_retraining_tests.support.ledgers import person

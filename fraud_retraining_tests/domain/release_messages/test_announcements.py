@@ -4,7 +4,7 @@ import pytest
 
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.release_messages.announcements import ANNOUNCED_KINDS, ReleaseNotice, notice_of
-from fraud_retraining.domain.releases.trust import POLICY
+from fraud_retraining.domain.releases.promotion_mode import POLICY
 from fraud_retraining.domain.retraining.pauses import Automation
 from fraud_retraining_tests.support.recorded import Record
 

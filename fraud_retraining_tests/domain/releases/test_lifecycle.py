@@ -31,8 +31,8 @@ from fraud_retraining.domain.releases.lifecycle import (
     replace_champion,
     request_approval,
 )
+from fraud_retraining.domain.releases.promotion_mode import PromotionPolicy
 from fraud_retraining.domain.releases.release import Decision, Intent, ReleaseState
-from fraud_retraining.domain.releases.trust import PromotionPolicy
 from fraud_retraining.domain.values.errors import Conflict, GateFailed, SettingsError
 from fraud_retraining_tests.support.waiting_releases import ANYBODY, MISSED, NOON, S, by, decide, release, waiting
 

@@ -7,8 +7,8 @@ import pytest
 
 from fraud_retraining.domain.evaluation.gates import GATES, Evidence, Finding, Gate, GatePolicy, GateResult, Verdict
 from fraud_retraining.domain.releases.candidate import Evaluation
+from fraud_retraining.domain.releases.promotion_mode import POLICY
 from fraud_retraining.domain.releases.release import Release, ReleaseState
-from fraud_retraining.domain.releases.trust import POLICY
 from fraud_retraining.domain.releases.verdict_checks import (
     floors_missed,
     outcome_of,

@@ -17,8 +17,8 @@ from fraud_retraining.adapters.mlflow.versions import NewVersion
 from fraud_retraining.definitions import build_definitions
 from fraud_retraining.domain.audit.retention import RetentionPolicy
 from fraud_retraining.domain.ledger.events import EventKind
+from fraud_retraining.domain.releases.promotion_mode import POLICY
 from fraud_retraining.domain.releases.release import ReleaseState
-from fraud_retraining.domain.releases.trust import POLICY
 from fraud_retraining.domain.retraining.budget import BudgetPolicy
 from fraud_retraining.domain.retraining.leases import Owner, Purpose
 from fraud_retraining.domain.values.errors import Busy, IntegrityError

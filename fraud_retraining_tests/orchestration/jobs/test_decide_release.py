@@ -10,7 +10,7 @@ import pytest
 from fraud_retraining.adapters.mlflow.registry import Registry
 from fraud_retraining.definitions import build_definitions
 from fraud_retraining.domain.ledger.events import EventKind
-from fraud_retraining.domain.releases.trust import PromotionPolicy
+from fraud_retraining.domain.releases.promotion_mode import PromotionPolicy
 from fraud_retraining.orchestration.names import (
     DECIDE,
 )

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from fraud_retraining.domain.ledger.events import EventKind
-from fraud_retraining.domain.releases import trust
-from fraud_retraining.domain.releases.trust import (
+from fraud_retraining.domain.releases import promotion_mode
+from fraud_retraining.domain.releases.promotion_mode import (
     POLICY,
     Candidate,
     EarnedPolicy,
@@ -62,7 +62,7 @@ NONE: dict[str, Happening] = {
 
 def test_every_incident_is_in_the_documentation_in_these_words():
     told = " ".join(DOCS.read_text().split())
-    assert [incident.what for incident in trust.INCIDENTS if incident.what not in told] == []
+    assert [incident.what for incident in promotion_mode.INCIDENTS if incident.what not in told] == []
 
 
 @pytest.mark.parametrize("happening", NONE)

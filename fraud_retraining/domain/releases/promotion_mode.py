@@ -1,7 +1,7 @@
-"""Whether a human has to decide: promotion by hand, by policy, or by policy once trust is earned.
+"""The promotion mode: a human decides (manual), the gates alone (auto), or the gates once trust is earned (earned).
 
-Here: earned trust by the ledger, what makes a candidate unusual, and the permission that follows. Not here:
-the states of a release (`domain/releases/lifecycle.py`) and who may decide (`domain/releases/reviewers.py`).
+Here: earned trust by the ledger, what makes a candidate unusual, and the permission that follows. Not here: the states
+of a release (`lifecycle.py`), who may decide (`reviewers.py`) and until when (`approval_rules.py`).
 
 Trust grows with every release that a human approved and that was promoted; a human's rejection, or an incident, resets
 it. Releases without a decision (expired, superseded) and those that a policy decided do not count.
