@@ -160,7 +160,7 @@ def _prepare(options: argparse.Namespace) -> dict[str, Any]:
 def _write_transactions(day: date, store: "Store", inputs: dict[str, str]) -> None:
     from fraud_retraining.domain.data.day_checks import DAY_CHECKS
     from fraud_retraining.domain.data.ingestion import DayFacts
-    from fraud_retraining.domain.data.validation import CheckResult, Report
+    from fraud_retraining.domain.data.rule_results import CheckResult, Report
     from fraud_retraining.orchestration.names import (
         TRANSACTIONS,
     )

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from fraud_retraining.adapters.ledger.processes import this_process
 from fraud_retraining.domain.ledger.events import EventKind
-from fraud_retraining.domain.retraining.leases import Owner, Purpose
+from fraud_retraining.domain.retraining.lease_rules import Owner, Purpose
 from fraud_retraining_tests.support.command_line import champion, ledger, retrain, run
 from fraud_retraining_tests.support.places import AS_OF, Place
 

@@ -18,7 +18,7 @@ import pytest
 
 from fraud_retraining.adapters.mlflow.model_artifact import PREFIX
 from fraud_retraining.adapters.mlflow.tags import ENDED_WHY
-from fraud_retraining.domain.data.validation import Report
+from fraud_retraining.domain.data.rule_results import Report
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.releases.release import ReleaseState
 from fraud_retraining.orchestration.instance import open_instance

@@ -14,7 +14,7 @@ from fraud_retraining.adapters.pages.pictures import pictures
 from fraud_retraining.domain.review.report import ReviewReport
 from fraud_retraining.domain.review.tables import importance_grid, left_out, review_grids, window_grid
 from fraud_retraining.domain.training.windows import TrainingWindow
-from fraud_retraining.domain.values.grids import Grid
+from fraud_retraining.domain.values.plain_tables import Grid
 
 
 def markdown_image(png: bytes, alt: str) -> MarkdownMetadataValue:

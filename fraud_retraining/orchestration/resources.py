@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from dagster_aws.s3 import S3Resource
 
     from fraud_retraining.adapters.alerts.outbox import Outbox
+    from fraud_retraining.adapters.ledger.chain_heads import PinnedHeads
     from fraud_retraining.adapters.ledger.ledger import Ledger
-    from fraud_retraining.adapters.ledger.pinned_heads import PinnedHeads
     from fraud_retraining.adapters.mlflow.registry import Registry
     from fraud_retraining.adapters.pages.signed_links import ReleaseLinks
     from fraud_retraining.adapters.storage.engine import Engine
@@ -136,7 +136,7 @@ def open_ledger(settings: Settings) -> "Ledger":
 
 def open_heads(settings: Settings) -> "PinnedHeads":
     """The pinned heads of the ledger's chain, which are kept outside of its database."""
-    from fraud_retraining.adapters.ledger.pinned_heads import HeadFile, HeadObjects
+    from fraud_retraining.adapters.ledger.chain_heads import HeadFile, HeadObjects
 
     if "://" in settings.heads_uri:
         return HeadObjects(open_location_of(settings, settings.heads_uri))

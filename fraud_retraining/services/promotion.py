@@ -28,7 +28,7 @@ from fraud_retraining.domain.releases.promotion_mode import require_approver
 from fraud_retraining.domain.releases.release import Intent, Release, ReleaseState
 from fraud_retraining.domain.releases.reviewers import ReviewerPolicy
 from fraud_retraining.domain.releases.verdict_checks import require_recorded_verdict
-from fraud_retraining.domain.retraining.leases import Lease
+from fraud_retraining.domain.retraining.lease_rules import Lease
 from fraud_retraining.domain.values.errors import (
     ChampionLost,
     Conflict,

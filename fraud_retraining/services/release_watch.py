@@ -8,9 +8,9 @@ Here: one round of checks, which can be repeated at any time and by several daem
 from dataclasses import dataclass
 from datetime import timedelta
 
+from fraud_retraining.adapters.ledger.chain_heads import PinnedHeads
 from fraud_retraining.adapters.ledger.event_log import EventKeys
 from fraud_retraining.adapters.ledger.ledger import Ledger
-from fraud_retraining.adapters.ledger.pinned_heads import PinnedHeads
 from fraud_retraining.adapters.mlflow.registry import Registry
 from fraud_retraining.adapters.mlflow.versions import ModelVersion
 from fraud_retraining.domain.audit.stored_state import record_altered

@@ -9,7 +9,7 @@ import pytest
 from fraud_retraining.adapters.storage.locations import FolderLocation
 from fraud_retraining.adapters.storage.store import Store
 from fraud_retraining.domain.releases.candidate import RegisteredVersion, ReleaseOutcome
-from fraud_retraining.domain.retraining.statuses import RetrainStatus
+from fraud_retraining.domain.retraining.retrain_status import RetrainStatus
 from fraud_retraining.domain.values.errors import DataInvalid, IntegrityError
 from fraud_retraining.orchestration.io_managers import DocumentIOManager, read_document
 

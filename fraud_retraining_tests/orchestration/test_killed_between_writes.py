@@ -15,10 +15,10 @@ import pytest
 from mlflow import MlflowClient
 
 from fraud_retraining.adapters.alerts.outbox import Outbox
+from fraud_retraining.adapters.ledger.chain_heads import HeadFile
 from fraud_retraining.adapters.ledger.decisions import ReviewerDecision
 from fraud_retraining.adapters.ledger.event_log import EventKeys
 from fraud_retraining.adapters.ledger.ledger import Ledger
-from fraud_retraining.adapters.ledger.pinned_heads import HeadFile
 from fraud_retraining.adapters.ledger.processes import this_process
 from fraud_retraining.adapters.mlflow.tags import LEDGER_HEAD, RELEASE_STATUS
 from fraud_retraining.adapters.mlflow.versions import NewVersion

@@ -23,7 +23,7 @@ from fraud_retraining.domain.evaluation.judged import Pair
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.release_messages.slack_request import request_message
 from fraud_retraining.domain.releases.candidate import Evaluation
-from fraud_retraining.domain.retraining.statuses import RetrainStatus
+from fraud_retraining.domain.retraining.retrain_status import RetrainStatus
 from fraud_retraining.domain.retraining.triggers.values import Trigger
 from fraud_retraining.domain.review.assembly import (
     ReviewContext,

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from fraud_retraining.adapters.ledger.chain_heads import HeadFile
 from fraud_retraining.adapters.ledger.decisions import ReviewerDecision
 from fraud_retraining.adapters.ledger.event_log import EventKeys
-from fraud_retraining.adapters.ledger.pinned_heads import HeadFile
 from fraud_retraining.adapters.mlflow.model_artifact import read_files
 from fraud_retraining.adapters.mlflow.tags import ARTIFACT_DIGEST, AS_OF, FINGERPRINT, TRAINED_ON
 from fraud_retraining.adapters.mlflow.versions import NewVersion

@@ -11,7 +11,7 @@ from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.ledger.processes import this_process
 from fraud_retraining.adapters.ledger.promotions import AliasMove
 from fraud_retraining.adapters.ledger.releases import NewRelease
-from fraud_retraining.domain.retraining.leases import Lease, LeasePolicy, Owner, Purpose
+from fraud_retraining.domain.retraining.lease_rules import Lease, LeasePolicy, Owner, Purpose
 from fraud_retraining.domain.values.errors import RetrainingError
 
 AS_OF = date(2026, 11, 1)

@@ -15,7 +15,7 @@ from dagster._core.errors import DagsterUserCodeExecutionError
 
 from fraud_retraining.commands.implementation.pipeline import Pipeline
 from fraud_retraining.definitions import build_definitions
-from fraud_retraining.domain.retraining.leases import LeasePolicy
+from fraud_retraining.domain.retraining.lease_rules import LeasePolicy
 from fraud_retraining.domain.retraining.triggers.values import Retrain, Trigger
 from fraud_retraining.domain.values.errors import RetrainingError
 from fraud_retraining.orchestration.instance import open_instance

@@ -1,4 +1,4 @@
-"""The ledger's database: events, releases, leases, guards, roles, migrations, archives, pinned heads.
+"""The ledger's database: events, releases, leases, triggers, grants, migrations, archives, kept chain heads.
 
 Not here: what events mean (`domain/ledger`, `domain/audit`), and notices (`adapters/alerts`).
 Public: `ledger.Ledger`, `archive.ArchivingLedger`, `database_grants.OwnedLedger`, `leases.Leases`, and the values that

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from fraud_retraining.adapters.ledger.event_log import EventLog, sql
 from fraud_retraining.adapters.ledger.leases import Leases
 from fraud_retraining.domain.ledger.events import Event, EventKind
-from fraud_retraining.domain.retraining.leases import LeasePolicy
+from fraud_retraining.domain.retraining.lease_rules import LeasePolicy
 from fraud_retraining.domain.retraining.pauses import PAUSING, Automation, Pause, paused
 from fraud_retraining.domain.retraining.requesters import Requester, request_of
 

@@ -23,7 +23,7 @@ from fraud_retraining.domain.releases.lifecycle import (
 )
 from fraud_retraining.domain.releases.release import Decision, Moved, Release, ReleaseState
 from fraud_retraining.domain.releases.reviewers import Identity, ReviewerPolicy, admit, as_recorded
-from fraud_retraining.domain.retraining.leases import Lease
+from fraud_retraining.domain.retraining.lease_rules import Lease
 from fraud_retraining.domain.values.errors import Conflict, RetrainingError
 
 if TYPE_CHECKING:

@@ -1,8 +1,8 @@
 """Leases in the ledger's database, and the heartbeat that keeps one.
 
 Here: one lease per name, read and written in the ledger's transactions, on the database's clock, so that it holds
-between machines. Not here: who may have it (`domain/retraining/leases.py`) and what is done under it
-(`orchestration/runs/lease.py`).
+between machines. Not here: who may have it (`domain/retraining/lease_rules.py`) and what is done under it
+(`orchestration/runs/retrain_lease.py`).
 """
 
 import json
@@ -16,8 +16,8 @@ from fraud_retraining.adapters.ledger.event_log import sql
 from fraud_retraining.adapters.ledger.processes import has_ended
 from fraud_retraining.domain.ledger.events import plain
 from fraud_retraining.domain.ledger.hash_chain import canonical_json
-from fraud_retraining.domain.retraining import leases as rules
-from fraud_retraining.domain.retraining.leases import Lease, LeasePolicy, Owner, Purpose
+from fraud_retraining.domain.retraining import lease_rules as rules
+from fraud_retraining.domain.retraining.lease_rules import Lease, LeasePolicy, Owner, Purpose
 from fraud_retraining.domain.values.errors import Conflict, DependencyUnreachable
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """Processes of this machine: which one this is, and whether another one has ended.
 
-Here: what the operating system says. Not here: what follows from it (`domain/retraining/leases.py`).
+Here: what the operating system says. Not here: what follows from it (`domain/retraining/lease_rules.py`).
 """
 
 import os
@@ -8,7 +8,7 @@ import socket
 from functools import cache
 from pathlib import Path
 
-from fraud_retraining.domain.retraining.leases import Process
+from fraud_retraining.domain.retraining.lease_rules import Process
 
 PROC = Path("/proc")
 STATE, START_TIME = 0, 19

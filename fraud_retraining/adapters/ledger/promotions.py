@@ -28,7 +28,7 @@ from fraud_retraining.domain.releases.lifecycle import (
     replace_champion,
 )
 from fraud_retraining.domain.releases.release import Intent, Moved, Release, ReleaseState
-from fraud_retraining.domain.retraining.leases import Lease
+from fraud_retraining.domain.retraining.lease_rules import Lease
 from fraud_retraining.domain.retraining.pauses import Automation
 from fraud_retraining.domain.values.errors import Conflict
 

@@ -17,7 +17,7 @@ from fraud_retraining.domain.ledger.events import Event, EventKind
 from fraud_retraining.domain.releases.candidate import Evaluation
 from fraud_retraining.domain.releases.lifecycle import RESTORABLE, latest_champions, move
 from fraud_retraining.domain.releases.release import MOST_VERSION, Moved, Release, ReleaseState
-from fraud_retraining.domain.retraining.leases import Lease
+from fraud_retraining.domain.retraining.lease_rules import Lease
 from fraud_retraining.domain.values.errors import IntegrityError, SettingsError
 
 if TYPE_CHECKING:

@@ -1,8 +1,8 @@
 """MLflow as the pipeline uses it: runs with their models, versions of the registered model, and its aliases.
 
 Here: the one class that callers use, and what needs runs and versions together. Its parts are beside it:
-`connection.py`, `runs.py`, `artifacts.py`, `logged_models.py`, `versions.py`, `aliases.py`, `head_tags.py`. Not here:
-whether a version may serve (`domain/releases/lifecycle.py`) and who decided (`adapters/ledger/ledger.py`).
+`connection.py`, `runs.py`, `artifacts.py`, `logged_models.py`, `versions.py`, `aliases.py`, `chain_head_tags.py`. Not
+here: whether a version may serve (`domain/releases/lifecycle.py`) and who decided (`adapters/ledger/ledger.py`).
 
 Two rules hold in all parts. "There is nothing" is said only when MLflow answered that there is nothing; any other
 failure is `DependencyUnreachable`, within the timeout. And nothing is opened before its digest is the recorded one.
@@ -12,7 +12,7 @@ from collections.abc import Collection
 from datetime import datetime
 
 from fraud_retraining.adapters.mlflow.aliases import Aliases
-from fraud_retraining.adapters.mlflow.head_tags import HeadTags
+from fraud_retraining.adapters.mlflow.chain_head_tags import HeadTags
 from fraud_retraining.adapters.mlflow.logged_models import LoggedModels
 from fraud_retraining.adapters.mlflow.runs import TrainedRun, trained_run
 from fraud_retraining.adapters.mlflow.tags import ARTIFACT_DIGEST, ARTIFACT_REMOVED, FINGERPRINT

@@ -38,7 +38,7 @@ from fraud_retraining.domain.review.tables import (
     window_grid,
 )
 from fraud_retraining.domain.values.base import Value
-from fraud_retraining.domain.values.grids import Cell, Grid, grid
+from fraud_retraining.domain.values.plain_tables import Cell, Grid, grid
 
 if TYPE_CHECKING:
     from jinja2 import Environment

@@ -21,7 +21,7 @@ from fraud_retraining.domain.review.report import ReviewReport
 from fraud_retraining.domain.review.tables import gates_grid, metrics_grid
 from fraud_retraining.domain.training.windows import TrainingWindow
 from fraud_retraining.domain.values.errors import RecordAltered
-from fraud_retraining.domain.values.grids import Cell, Grid, span
+from fraud_retraining.domain.values.plain_tables import Cell, Grid, span
 from fraud_retraining.services.exports import Export
 
 MOST_DAYS = 48

@@ -25,7 +25,7 @@ from fraud_retraining.commands.implementation.job_runner import CHANNEL, JobRunn
 from fraud_retraining.domain.releases.candidate import Evaluation, ReleaseOutcome, TrainedModel
 from fraud_retraining.domain.retraining.budget import Ending, allowance, require_time
 from fraud_retraining.domain.retraining.requesters import Requester
-from fraud_retraining.domain.retraining.statuses import RetrainStatus
+from fraud_retraining.domain.retraining.retrain_status import RetrainStatus
 from fraud_retraining.domain.retraining.triggers.values import Trigger
 from fraud_retraining.domain.training.windows import TrainingWindow
 from fraud_retraining.domain.values.days import DayRange
@@ -51,10 +51,10 @@ from fraud_retraining.orchestration.names import (
     WINDOW,
 )
 from fraud_retraining.orchestration.resources import open_ledger, open_notifier, open_outbox
-from fraud_retraining.orchestration.runs.lease import INGEST_STAGE
 from fraud_retraining.orchestration.runs.outcomes import EndedRun
 from fraud_retraining.orchestration.runs.progress import Progress
 from fraud_retraining.orchestration.runs.requests import record_request
+from fraud_retraining.orchestration.runs.retrain_lease import INGEST_STAGE
 from fraud_retraining.orchestration.runs.spending import FinishedRetrain, past_spendings, record_finished
 from fraud_retraining.services.delivery import drain
 from fraud_retraining.settings import Settings

@@ -12,7 +12,7 @@ from rich.table import Table
 from fraud_retraining.commands.implementation.pipeline import Retrained
 from fraud_retraining.commands.support.output import metric_text, metrics_table
 from fraud_retraining.domain.releases.candidate import Evaluation
-from fraud_retraining.domain.retraining.statuses import RetrainStatus
+from fraud_retraining.domain.retraining.retrain_status import RetrainStatus
 from fraud_retraining.domain.training.windows import TrainingWindow
 
 JsonAnswer = dict[str, Any]

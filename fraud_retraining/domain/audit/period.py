@@ -13,7 +13,7 @@ from fraud_retraining.domain.releases.candidate import Evaluation
 from fraud_retraining.domain.releases.release import ReleaseState
 from fraud_retraining.domain.retraining.pauses import PAUSING
 from fraud_retraining.domain.values.base import Value
-from fraud_retraining.domain.values.grids import NONE, Cell, Grid, grid, number
+from fraud_retraining.domain.values.plain_tables import NONE, Cell, Grid, grid, number
 
 K = EventKind
 S = ReleaseState

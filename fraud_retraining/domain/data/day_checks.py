@@ -1,7 +1,7 @@
 """Whether a day is good enough to be trained on.
 
 Here: the rules of a stored day and the evidence that they read. Not here: how rules become results
-(`domain/data/validation.py`) and which rows of a day are refused (`domain/data/ingestion.py`).
+(`domain/data/rule_results.py`) and which rows of a day are refused (`domain/data/ingestion.py`).
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ import pyarrow as pa
 from fraud_retraining.domain.data.ingestion import DayFacts, DayQuery, null_key
 from fraud_retraining.domain.data.lake_columns import TEXT
 from fraud_retraining.domain.data.lake_mapping import LakeMapping
-from fraud_retraining.domain.data.validation import SAMPLE, CheckResult, Measure, Rule, Severity, listed, results_of
+from fraud_retraining.domain.data.rule_results import SAMPLE, CheckResult, Measure, Rule, Severity, listed, results_of
 from fraud_retraining.domain.values.days import Day, start_of
 from fraud_retraining.domain.values.schemas import (
     AMOUNT,

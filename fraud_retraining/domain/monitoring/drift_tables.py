@@ -12,7 +12,7 @@ from fraud_retraining.domain.monitoring.drift import (
     left_out_reasons,
 )
 from fraud_retraining.domain.monitoring.live_performance import PerformanceReport
-from fraud_retraining.domain.values.grids import NONE, Cell, Grid, grid, number, span
+from fraud_retraining.domain.values.plain_tables import NONE, Cell, Grid, grid, number, span
 
 
 def drift_grid(report: DriftReport) -> Grid:

@@ -26,8 +26,8 @@ from fraud_retraining.domain.evaluation.metrics import reading_order
 from fraud_retraining.domain.release_messages.request import approve_command, page_address, registry_address
 from fraud_retraining.domain.releases.release import MOST_VERSION, Release
 from fraud_retraining.domain.review.report import ReviewReport
-from fraud_retraining.domain.values.grids import span
 from fraud_retraining.domain.values.interval import Interval
+from fraud_retraining.domain.values.plain_tables import span
 
 APPROVE, REJECT, REASON_VIEW = "approve_release", "reject_release", "reject_release_reason"
 REASON_BLOCK, REASON_INPUT = "reason", "text"

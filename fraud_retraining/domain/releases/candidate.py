@@ -10,8 +10,8 @@ from pydantic import Field
 
 from fraud_retraining.domain.evaluation.ageing import Aged
 from fraud_retraining.domain.evaluation.gates import Evidence, Verdict
-from fraud_retraining.domain.monitoring.fixed_set import FixedSetAge
-from fraud_retraining.domain.retraining.statuses import RetrainStatus
+from fraud_retraining.domain.monitoring.fixed_evaluation_days import FixedSetAge
+from fraud_retraining.domain.retraining.retrain_status import RetrainStatus
 from fraud_retraining.domain.training.fingerprint import Fingerprint
 from fraud_retraining.domain.values.base import Value
 from fraud_retraining.domain.values.days import DayRange

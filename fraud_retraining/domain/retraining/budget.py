@@ -1,7 +1,8 @@
 """What a retrain may cost, in time and money.
 
 Here: the policy, the tightest limit of one retrain, and when it is exceeded or will be. Not here: clocks, checking
-at each round (`orchestration/runs/lease.py`), and recording what past retrains took (`orchestration/runs/spending.py`).
+at each round (`orchestration/runs/retrain_lease.py`), and recording what past retrains took
+(`orchestration/runs/spending.py`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,7 @@ from typing import NamedTuple
 
 from pydantic import Field
 
-from fraud_retraining.domain.retraining.statuses import RetrainStatus
+from fraud_retraining.domain.retraining.retrain_status import RetrainStatus
 from fraud_retraining.domain.values.base import Policy, Value
 from fraud_retraining.domain.values.errors import BudgetExceeded
 

@@ -19,8 +19,8 @@ from fraud_retraining.domain.evaluation.metrics import CALIBRATION_ERROR, readin
 from fraud_retraining.domain.releases.candidate import Evaluation
 from fraud_retraining.domain.review.report import ReviewReport
 from fraud_retraining.domain.values.base import Value
-from fraud_retraining.domain.values.grids import number, span
 from fraud_retraining.domain.values.interval import Interval
+from fraud_retraining.domain.values.plain_tables import number, span
 
 AVERAGE_PRECISION = "average_precision"
 FIRST_METRICS = (AVERAGE_PRECISION, "card_precision", "recall", "expected")

@@ -14,7 +14,7 @@ from fraud_retraining.domain.audit.history import ReleaseHistory, why
 from fraud_retraining.domain.evaluation.comparison import Comparison
 from fraud_retraining.domain.review.report import ReviewReport
 from fraud_retraining.domain.review.tables import gates_grid, metrics_grid, slices_grid
-from fraud_retraining.domain.values.grids import Grid, share, span
+from fraud_retraining.domain.values.plain_tables import Grid, share, span
 
 MOST_CHARACTERS = 5000
 DECIDED = frozenset({"approved", "rejected", "rolled back", "expired", "withdrawn", "approval recorded"})

@@ -13,7 +13,7 @@ from fraud_retraining.domain.evaluation.uncertainty import MetricIntervals
 from fraud_retraining.domain.monitoring.drift_tables import drift_grid
 from fraud_retraining.domain.review.report import QUANTILES, MatureDay, ReviewReport
 from fraud_retraining.domain.training.windows import TrainingWindow
-from fraud_retraining.domain.values.grids import NONE, Grid, grid, number, share, span
+from fraud_retraining.domain.values.plain_tables import NONE, Grid, grid, number, share, span
 
 COUNT = 10
 METHODS = {

@@ -1,14 +1,14 @@
 """Whether a window is good enough to be trained on.
 
 Here: the rules of a window's manifest and the evidence they look at. Not here: how rules become results
-(`domain/data/validation.py`) and which days a window has (`domain/training/windows.py`).
+(`domain/data/rule_results.py`) and which days a window has (`domain/training/windows.py`).
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 
-from fraud_retraining.domain.data.validation import CheckResult, Measure, Rule, Severity, listed, results_of
+from fraud_retraining.domain.data.rule_results import CheckResult, Measure, Rule, Severity, listed, results_of
 from fraud_retraining.domain.training.windows import TrainingWindow, WindowDay
 from fraud_retraining.domain.values.schemas import IS_FRAUD, TIMESTAMP, TRANSACTION_ID, ValidationPolicy
 

@@ -40,7 +40,7 @@ from fraud_retraining.domain.evaluation.judged import REPORT_WEIGHT, Judged, Pai
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.monitoring.bins import number_bins, number_counts
 from fraud_retraining.domain.monitoring.drift import SCORE, DriftReport, FeatureProfile, HoldoutProfile
-from fraud_retraining.domain.monitoring.fixed_set import FixedSetAge, fixed_set_age
+from fraud_retraining.domain.monitoring.fixed_evaluation_days import FixedSetAge, fixed_set_age
 from fraud_retraining.domain.monitoring.live_performance import measure
 from fraud_retraining.domain.releases.candidate import Evaluation, TrainedModel
 from fraud_retraining.domain.releases.champions import champion_of_age
@@ -70,8 +70,8 @@ from fraud_retraining.orchestration.names import (
     WINDOW,
 )
 from fraud_retraining.orchestration.resources import ResourceBundle
-from fraud_retraining.orchestration.runs.lease import RetrainLease
 from fraud_retraining.orchestration.runs.progress import Progress
+from fraud_retraining.orchestration.runs.retrain_lease import RetrainLease
 from fraud_retraining.orchestration.runs.retries import retried
 from fraud_retraining.services.recorded_versions import recorded_champion, recorded_version
 from fraud_retraining.settings import Settings

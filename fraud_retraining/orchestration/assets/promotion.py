@@ -24,8 +24,8 @@ from fraud_retraining.domain.releases.lifecycle import Await, Promote, Supersede
 from fraud_retraining.domain.releases.promotion_mode import POLICY
 from fraud_retraining.domain.releases.release import Release, ReleaseState
 from fraud_retraining.domain.releases.verdict_checks import floors_missed, require_registrable, why_human
-from fraud_retraining.domain.retraining.leases import Lease
-from fraud_retraining.domain.retraining.statuses import RetrainStatus
+from fraud_retraining.domain.retraining.lease_rules import Lease
+from fraud_retraining.domain.retraining.retrain_status import RetrainStatus
 from fraud_retraining.domain.training.windows import TrainingWindow
 from fraud_retraining.domain.values.digests import digest
 from fraud_retraining.domain.values.errors import Conflict, RetrainingError
@@ -40,8 +40,8 @@ from fraud_retraining.orchestration.names import (
 )
 from fraud_retraining.orchestration.rendering import links_of
 from fraud_retraining.orchestration.resources import ResourceBundle
-from fraud_retraining.orchestration.runs.lease import RetrainLease
 from fraud_retraining.orchestration.runs.requests import request_of_run
+from fraud_retraining.orchestration.runs.retrain_lease import RetrainLease
 from fraud_retraining.orchestration.runs.retries import retried
 from fraud_retraining.orchestration.state.check_reports import readable_report
 from fraud_retraining.orchestration.state.inventory import Inventory

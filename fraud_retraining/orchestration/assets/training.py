@@ -57,10 +57,10 @@ from fraud_retraining.orchestration.names import (
 from fraud_retraining.orchestration.partitions import days_of, window_mapping
 from fraud_retraining.orchestration.rendering import importance_table, links_of, window_table
 from fraud_retraining.orchestration.resources import ResourceBundle
-from fraud_retraining.orchestration.runs.lease import RetrainLease
 from fraud_retraining.orchestration.runs.mlflow_run import MlflowRun
 from fraud_retraining.orchestration.runs.progress import Progress
 from fraud_retraining.orchestration.runs.requests import record_request, request_of_run
+from fraud_retraining.orchestration.runs.retrain_lease import RetrainLease
 from fraud_retraining.orchestration.runs.retries import retried
 from fraud_retraining.orchestration.state.check_reports import require_window_checks
 from fraud_retraining.orchestration.state.inventory import (

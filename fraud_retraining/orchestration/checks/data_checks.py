@@ -15,7 +15,7 @@ from fraud_retraining.adapters.storage.engine import Engine
 from fraud_retraining.adapters.storage.store import Partition, Store
 from fraud_retraining.domain.data.day_checks import DAY_CHECKS, DayEvidence, DaysBefore, day_checks
 from fraud_retraining.domain.data.ingestion import DayFacts
-from fraud_retraining.domain.data.validation import CheckResult, Report, Severity
+from fraud_retraining.domain.data.rule_results import CheckResult, Report, Severity
 from fraud_retraining.domain.training.window_checks import WINDOW_CHECKS, WindowEvidence, window_checks
 from fraud_retraining.domain.training.windows import TrainingWindow
 from fraud_retraining.domain.values.digests import digest

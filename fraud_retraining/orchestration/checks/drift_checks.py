@@ -11,7 +11,7 @@ import dagster as dg
 
 from fraud_retraining.adapters.days.monitoring_reports import DRIFT, report_of, whole_reports
 from fraud_retraining.adapters.storage.store import Store
-from fraud_retraining.domain.data.validation import CheckResult, Report, Severity
+from fraud_retraining.domain.data.rule_results import CheckResult, Report, Severity
 from fraud_retraining.domain.monitoring.drift import DriftReport, left_out_reasons
 from fraud_retraining.orchestration.checks.data_checks import results, specs
 from fraud_retraining.orchestration.partitions import days_of

@@ -9,7 +9,7 @@ from datetime import timedelta
 import dagster as dg
 
 from fraud_retraining.adapters.storage.store import Store
-from fraud_retraining.domain.data.validation import CheckResult, Report, Severity
+from fraud_retraining.domain.data.rule_results import CheckResult, Report, Severity
 from fraud_retraining.domain.labels.reporting import MAX_SLOWDOWN, MIN_RATIO, Reporting, reporting_on
 from fraud_retraining.orchestration.checks.data_checks import results, specs
 from fraud_retraining.orchestration.names import LABELS

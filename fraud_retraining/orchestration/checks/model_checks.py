@@ -9,7 +9,7 @@ import dagster as dg
 
 from fraud_retraining.adapters.storage.store import Store
 from fraud_retraining.domain.evaluation.gates import GATES, GateResult
-from fraud_retraining.domain.monitoring.fixed_set import FixedSetAge
+from fraud_retraining.domain.monitoring.fixed_evaluation_days import FixedSetAge
 from fraud_retraining.domain.releases.candidate import Evaluation
 from fraud_retraining.domain.releases.verdict_checks import floors_missed
 from fraud_retraining.orchestration.io_managers import read_document

@@ -10,7 +10,7 @@ import dagster as dg
 
 from fraud_retraining.adapters.days.monitoring_reports import PERFORMANCE, report_of, whole_reports
 from fraud_retraining.adapters.storage.store import Store
-from fraud_retraining.domain.data.validation import CheckResult, Report, Severity
+from fraud_retraining.domain.data.rule_results import CheckResult, Report, Severity
 from fraud_retraining.domain.monitoring.live_performance import PerformanceReport
 from fraud_retraining.domain.retraining.triggers.performance import PerformanceTriggerPolicy, decay
 from fraud_retraining.orchestration.checks.data_checks import results, specs

@@ -21,7 +21,7 @@ from fraud_retraining.adapters.mlflow.tags import DAGSTER_RUN, FINGERPRINT
 from fraud_retraining.domain.audit.retention import KeptRun, KeptVersion, Removal, RetentionPolicy, removals
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.retraining.budget import Spent
-from fraud_retraining.domain.retraining.leases import Owner, Purpose
+from fraud_retraining.domain.retraining.lease_rules import Owner, Purpose
 from fraud_retraining.domain.values.errors import Busy
 from fraud_retraining.orchestration.names import CLEAN
 from fraud_retraining.orchestration.runs.spending import past_spendings, record_lost

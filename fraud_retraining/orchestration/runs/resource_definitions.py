@@ -28,11 +28,11 @@ from fraud_retraining.settings import Settings
 
 if TYPE_CHECKING:
     from fraud_retraining.adapters.storage.engine import Engine
-    from fraud_retraining.domain.retraining.leases import LeasePolicy
+    from fraud_retraining.domain.retraining.lease_rules import LeasePolicy
     from fraud_retraining.orchestration.release_notifier import ReleaseNotifier
-    from fraud_retraining.orchestration.runs.lease import RetrainLease
     from fraud_retraining.orchestration.runs.mlflow_run import MlflowRun
     from fraud_retraining.orchestration.runs.outcomes import Outcomes
+    from fraud_retraining.orchestration.runs.retrain_lease import RetrainLease
 
 
 def open_outcomes(settings: Settings) -> "Outcomes":
@@ -50,7 +50,7 @@ def retrain_lease(settings: Settings, policy: "LeasePolicy | None" = None) -> dg
         description="One retrain at a time, within the budget, for every trigger.",
     )
     def lease(context: dg.InitResourceContext) -> Iterator["RetrainLease"]:
-        from fraud_retraining.orchestration.runs.lease import LeaseRules, RetrainLease, failure_of, requester_of
+        from fraud_retraining.orchestration.runs.retrain_lease import LeaseRules, RetrainLease, failure_of, requester_of
 
         run, instance = context.run, context.instance
         assert run is not None and instance is not None, "a lease is held by a run"

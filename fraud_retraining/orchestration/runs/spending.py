@@ -12,7 +12,7 @@ from fraud_retraining.adapters.ledger.event_log import EventKeys
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.domain.ledger.events import Event, EventKind
 from fraud_retraining.domain.retraining.budget import BudgetPolicy, Ending, Spending, Spent
-from fraud_retraining.domain.retraining.leases import Lease
+from fraud_retraining.domain.retraining.lease_rules import Lease
 
 CHANNEL = "dagster"
 

@@ -11,7 +11,7 @@ import dagster as dg
 from pydantic import ValidationError
 
 from fraud_retraining.adapters.ledger.processes import has_ended, this_process
-from fraud_retraining.domain.retraining.leases import Process
+from fraud_retraining.domain.retraining.lease_rules import Process
 
 WORKER_TAG = "fraud_retraining/worker"
 

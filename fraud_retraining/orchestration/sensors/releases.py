@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 
 import dagster as dg
 
+from fraud_retraining.adapters.ledger.chain_heads import PinnedHeads
 from fraud_retraining.adapters.ledger.ledger import Ledger
-from fraud_retraining.adapters.ledger.pinned_heads import PinnedHeads
 from fraud_retraining.adapters.mlflow.registry import Registry
 from fraud_retraining.domain.releases.release import Release
 from fraud_retraining.domain.values.errors import ChampionLost, Conflict, RecordAltered

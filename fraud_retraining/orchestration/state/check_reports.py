@@ -6,7 +6,7 @@ Here: reading reports back. Not here: making them (`orchestration/checks/data_ch
 from pydantic import ValidationError
 
 from fraud_retraining.adapters.storage.store import Store
-from fraud_retraining.domain.data.validation import Report
+from fraud_retraining.domain.data.rule_results import Report
 from fraud_retraining.domain.training.window_checks import WINDOW_CHECKS
 from fraud_retraining.domain.training.windows import TrainingWindow
 from fraud_retraining.domain.values.digests import digest

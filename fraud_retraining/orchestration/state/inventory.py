@@ -18,7 +18,7 @@ from fraud_retraining.adapters.storage.store import Partition, Store
 from fraud_retraining.domain.data.day_checks import DAY_CHECKS, delivered_together
 from fraud_retraining.domain.data.identity import Identity
 from fraud_retraining.domain.data.reproducibility import StoredDay
-from fraud_retraining.domain.data.validation import Report
+from fraud_retraining.domain.data.rule_results import Report
 from fraud_retraining.domain.features import partition_inputs
 from fraud_retraining.domain.features.partition_inputs import DayDigests
 from fraud_retraining.domain.features.point_in_time import FeaturePlan

@@ -15,7 +15,7 @@ import pytest
 from fraud_retraining.adapters.ledger.leases import Heartbeat
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.domain.ledger.events import EventKind
-from fraud_retraining.domain.retraining.leases import LeasePolicy
+from fraud_retraining.domain.retraining.lease_rules import LeasePolicy
 from fraud_retraining.domain.values.errors import Busy, Conflict
 from fraud_retraining_tests.support.lease_holders import PURPOSE, owner, write
 from fraud_retraining_tests.support.ledgers import approved

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from fraud_retraining.adapters.ledger.processes import has_ended, this_process
-from fraud_retraining.domain.retraining.leases import Process
+from fraud_retraining.domain.retraining.lease_rules import Process
 
 ASK = (
     "from fraud_retraining.adapters.ledger.processes import this_process; "

@@ -13,7 +13,7 @@ from fraud_retraining.domain.data.canonical import canonical
 from fraud_retraining.domain.data.day_checks import DAY_CHECKS, DayEvidence, DaysBefore, day_checks, delivered_together
 from fraud_retraining.domain.data.ingestion import Arrival, DayFacts, ingest
 from fraud_retraining.domain.data.lake_mapping import LakeMapping
-from fraud_retraining.domain.data.validation import CheckResult, Measure, Rule, results_of
+from fraud_retraining.domain.data.rule_results import CheckResult, Measure, Rule, results_of
 from fraud_retraining.domain.training.window_checks import WINDOW_CHECKS
 from fraud_retraining.domain.values.errors import DependencyUnreachable
 from fraud_retraining.domain.values.schemas import ValidationPolicy

@@ -4,7 +4,7 @@ from datetime import date, timedelta
 
 import pytest
 
-from fraud_retraining.domain.data.validation import CheckResult
+from fraud_retraining.domain.data.rule_results import CheckResult
 from fraud_retraining.domain.training.window_checks import WINDOW_CHECKS, WindowEvidence, window_checks
 from fraud_retraining.domain.training.windows import (
     HoldoutPolicy,

@@ -20,7 +20,7 @@ from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.releases.promotion_mode import POLICY
 from fraud_retraining.domain.releases.release import ReleaseState
 from fraud_retraining.domain.retraining.budget import BudgetPolicy
-from fraud_retraining.domain.retraining.leases import Owner, Purpose
+from fraud_retraining.domain.retraining.lease_rules import Owner, Purpose
 from fraud_retraining.domain.values.errors import Busy, IntegrityError
 from fraud_retraining.orchestration.jobs.cleaning import build_clean_job, clean, removable
 from fraud_retraining.orchestration.names import (

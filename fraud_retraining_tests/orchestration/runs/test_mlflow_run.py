@@ -12,7 +12,7 @@ from mlflow.entities import Run
 from fraud_retraining.adapters.ledger.processes import this_process
 from fraud_retraining.adapters.mlflow.tags import DAGSTER_RUN, ENDED_WHY
 from fraud_retraining.definitions import build_definitions
-from fraud_retraining.domain.retraining.leases import Process
+from fraud_retraining.domain.retraining.lease_rules import Process
 from fraud_retraining.domain.training.windows import TrainingWindow
 from fraud_retraining.domain.values.errors import SettingsError
 from fraud_retraining.orchestration.assets.training import _with_window

@@ -8,7 +8,7 @@ import pytest
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.ledger.processes import this_process
 from fraud_retraining.domain.retraining.budget import BudgetPolicy, Ending
-from fraud_retraining.domain.retraining.leases import Lease, Owner, Purpose
+from fraud_retraining.domain.retraining.lease_rules import Lease, Owner, Purpose
 from fraud_retraining.orchestration.runs.spending import (
     FinishedRetrain,
     past_spendings,

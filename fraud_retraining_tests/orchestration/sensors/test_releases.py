@@ -6,9 +6,9 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from fraud_retraining.adapters.ledger.chain_heads import HeadFile
 from fraud_retraining.adapters.ledger.decisions import ReviewerDecision
 from fraud_retraining.adapters.ledger.ledger import Ledger
-from fraud_retraining.adapters.ledger.pinned_heads import HeadFile
 from fraud_retraining.definitions import build_definitions
 from fraud_retraining.domain.release_messages.announcements import ReleaseNotice
 from fraud_retraining.domain.releases.release import Decision

@@ -6,7 +6,7 @@ import pytest
 
 from fraud_retraining.adapters.storage.locations import FolderLocation
 from fraud_retraining.adapters.storage.store import Store
-from fraud_retraining.domain.data.validation import CheckResult, Report
+from fraud_retraining.domain.data.rule_results import CheckResult, Report
 from fraud_retraining.domain.training.window_checks import WINDOW_CHECKS
 from fraud_retraining.domain.training.windows import TrainingWindow
 from fraud_retraining.domain.values.digests import digest

@@ -12,7 +12,7 @@ from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.ledger.processes import this_process
 from fraud_retraining.domain.alerts.failures import Category
 from fraud_retraining.domain.ledger.events import EventKind
-from fraud_retraining.domain.retraining.leases import Owner, Purpose
+from fraud_retraining.domain.retraining.lease_rules import Owner, Purpose
 from fraud_retraining.domain.retraining.triggers.values import Trigger
 from fraud_retraining.orchestration.state.trigger_inputs import answered_days, answers_to, running, unfinished
 

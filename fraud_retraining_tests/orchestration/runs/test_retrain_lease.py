@@ -14,11 +14,11 @@ from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.ledger.processes import this_process
 from fraud_retraining.domain.ledger.events import Event, EventKind
 from fraud_retraining.domain.retraining.budget import BudgetPolicy
-from fraud_retraining.domain.retraining.leases import LeasePolicy, Owner, Purpose
-from fraud_retraining.domain.retraining.statuses import RetrainStatus
+from fraud_retraining.domain.retraining.lease_rules import LeasePolicy, Owner, Purpose
+from fraud_retraining.domain.retraining.retrain_status import RetrainStatus
 from fraud_retraining.domain.values.errors import BudgetExceeded, Busy, Conflict
-from fraud_retraining.orchestration.runs.lease import LeaseRules, RetrainLease, RunRequester, requester_of
 from fraud_retraining.orchestration.runs.resource_definitions import retrain_lease
+from fraud_retraining.orchestration.runs.retrain_lease import LeaseRules, RetrainLease, RunRequester, requester_of
 from fraud_retraining.orchestration.runs.spending import FinishedRetrain, record_finished
 from fraud_retraining.settings import Settings
 

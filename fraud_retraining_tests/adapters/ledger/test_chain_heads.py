@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fraud_retraining.adapters.ledger.pinned_heads import HeadFile, HeadObjects
+from fraud_retraining.adapters.ledger.chain_heads import HeadFile, HeadObjects
 from fraud_retraining.adapters.storage.locations import Location
 from fraud_retraining.domain.ledger.hash_chain import Head
 from fraud_retraining.domain.values.errors import IntegrityError

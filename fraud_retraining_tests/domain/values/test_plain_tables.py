@@ -2,8 +2,8 @@
 
 import pytest
 
-from fraud_retraining.domain.values.grids import NONE, grid, number, share, span
 from fraud_retraining.domain.values.interval import Interval
+from fraud_retraining.domain.values.plain_tables import NONE, grid, number, share, span
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fraud_retraining.domain.data.validation import Measure, Report, Rule, listed, results_of
+from fraud_retraining.domain.data.rule_results import Measure, Report, Rule, listed, results_of
 
 NUMBERS = st.integers(-5, 5)
 

@@ -1,7 +1,7 @@
 """The lease of a run that makes it the only retrain, with the clock of its budget; as-of assets check both.
 
 Here: taking the lease at the first as-of asset of a run (or waiting for it), keeping it, checking the budget, and the
-entry in the ledger when the run ends. Not here: the rules (`domain/retraining/leases.py`,
+entry in the ledger when the run ends. Not here: the rules (`domain/retraining/lease_rules.py`,
 `domain/retraining/budget.py`).
 """
 
@@ -29,8 +29,8 @@ from fraud_retraining.domain.retraining.budget import (
     require_projection,
     require_time,
 )
-from fraud_retraining.domain.retraining.leases import Lease, LeasePolicy, Owner, Purpose
-from fraud_retraining.domain.retraining.statuses import RetrainStatus
+from fraud_retraining.domain.retraining.lease_rules import Lease, LeasePolicy, Owner, Purpose
+from fraud_retraining.domain.retraining.retrain_status import RetrainStatus
 from fraud_retraining.domain.retraining.triggers.values import Trigger
 from fraud_retraining.domain.values.errors import Busy
 from fraud_retraining.orchestration.names import (

@@ -1,8 +1,8 @@
 """Heads of the chain, kept outside of its database, so that a ledger that was cut, deleted or put back is noticed.
 
 Here: keeping the head and reading back what was kept: lines of a file that is only added to, or objects of their own on
-S3, which object lock keeps. Not here: comparing them with the chain (`adapters/ledger/ledger.py`), and the copy in
-MLflow (`adapters/mlflow/registry.py`).
+S3, which object lock keeps. Not here: comparing them with the chain (`adapters/ledger/verification.py`), and the
+copy in MLflow (`adapters/mlflow/chain_head_tags.py`).
 """
 
 import os

@@ -1,7 +1,7 @@
 """Heads of the ledger's chain, kept as tags in MLflow.
 
 There the ledger's own role cannot write: a chain that was cut or written anew no longer has the head that MLflow
-keeps. Not here: comparing (`adapters/ledger/verification.py`), and heads in files (`adapters/ledger/pinned_heads.py`).
+keeps. Not here: comparing (`adapters/ledger/verification.py`), and heads in files (`adapters/ledger/chain_heads.py`).
 """
 
 from fraud_retraining.adapters.mlflow.tags import LEDGER_HEAD

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from fraud_retraining.domain.monitoring.fixed_set import fixed_set_age
+from fraud_retraining.domain.monitoring.fixed_evaluation_days import fixed_set_age
 from fraud_retraining_tests.support.judged_rows import judged
 
 AS_OF = date(2026, 11, 30)

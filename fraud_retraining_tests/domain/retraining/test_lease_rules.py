@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from fraud_retraining.domain.retraining.leases import (
+from fraud_retraining.domain.retraining.lease_rules import (
     Claim,
     Lease,
     LeasePolicy,
