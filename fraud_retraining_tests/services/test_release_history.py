@@ -19,11 +19,11 @@ from fraud_retraining_tests.support.ledger_history import (
     HOSTILE,
     approved,
     asked,
-    lived,
     promoted,
     trained,
     waiting,
     window,
+    with_history,
 )
 
 pytest_plugins = ("fraud_retraining_tests.support.databases",)
@@ -31,7 +31,7 @@ pytest_plugins = ("fraud_retraining_tests.support.databases",)
 
 @pytest.fixture(scope="module")
 def life(tmp_path_factory: pytest.TempPathFactory) -> Ledger:
-    return lived(Ledger(f"sqlite:///{tmp_path_factory.mktemp('life')}/ledger.db"))
+    return with_history(Ledger(f"sqlite:///{tmp_path_factory.mktemp('life')}/ledger.db"))
 
 
 def test_what_trained_it_is_told_to_the_last_digest(life: Ledger):
