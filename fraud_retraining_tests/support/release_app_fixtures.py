@@ -1,4 +1,4 @@
-"""The fixture of `offices.py`. To be named in a test module's `pytest_plugins`."""
+"""The fixture of `release_apps.py`. To be named in a test module's `pytest_plugins`."""
 
 import threading
 import time

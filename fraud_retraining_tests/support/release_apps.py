@@ -1,6 +1,6 @@
 """The app of releases over real HTTP, with real parts behind it and Slack beside it.
 
-The fixture `office` stands in `office_fixtures.py`.
+The fixture `office` stands in `release_app_fixtures.py`.
 """
 
 import hashlib

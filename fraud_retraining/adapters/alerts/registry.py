@@ -1,4 +1,9 @@
-"""Every destination of alerts. A new one is a class of its own and a line here and in `domain/alerts/routing.py`."""
+"""Every destination of alerts, as the outbox is drained to them.
+
+A new one needs, besides its line here: its composer in `domain/alerts/` with a line in `domain/alerts/routing.py`, its
+policy with a key in `AlertPolicy` (`domain/alerts/notices.py`) and in `retraining.yaml`, and its module beside this
+one. CONTRIBUTING, "Add an alert destination", has the steps.
+"""
 
 from fraud_retraining.adapters.alerts.destination import Destination
 from fraud_retraining.adapters.alerts.file import FileDestination
