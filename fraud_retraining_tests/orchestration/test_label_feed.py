@@ -117,6 +117,7 @@ def unreported(place: Place, day: date) -> list[int]:
     return [number for number in place.read_day(day)["TRANSACTION_ID"].to_pylist() if number not in named]
 
 
+@pytest.mark.slow
 def test_a_window_counts_the_frauds_that_were_known_at_the_end_of_its_as_of_day(ingested: Place):
     answer = answer_of("retrain", "--as-of", AS_OF.isoformat(), code=None)
     settings = load_settings()
@@ -135,6 +136,14 @@ def test_a_window_counts_the_frauds_that_were_known_at_the_end_of_its_as_of_day(
     assert stands_for == sorted(stands_for) and stands_for[-1] > stands_for[0] >= 1, "the younger, the more"
     assert answer["status"] in {"awaiting_approval", "promoted", "gate_failed"}
     assert answer["window"]["holdout_frauds"] > 5
+
+
+@pytest.mark.slow
+def test_a_retrain_makes_the_labels_that_it_needs(place: Place):
+    shutil.rmtree(place.home / "store")
+    answer = answer_of("retrain", "--as-of", AS_OF.isoformat(), code=None)
+    assert answer["status"] != "data_invalid", answer["error"]
+    assert answer["window"]["frauds"] > 50
 
 
 def test_labels_that_arrive_make_their_day_and_later_features_only(place: Place):
@@ -206,6 +215,7 @@ def test_a_feed_that_is_not_there_is_an_error_that_names_the_setting(place: Plac
     assert "labels.uri" in str(answer["error"])
 
 
+@pytest.mark.slow
 def test_a_feed_that_falls_silent_is_a_warning_and_no_day_without_fraud(place: Place):
     for n in range(3):
         deliver(place, LAST - timedelta(days=n), FEED_SCHEMA.empty_table())

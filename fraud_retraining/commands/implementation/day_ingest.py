@@ -18,8 +18,10 @@ from fraud_retraining.domain.values.errors import DataInvalid
 from fraud_retraining.orchestration.names import (
     CHANNEL_TAG,
     ENTITY_DAYS,
+    ENTITY_LABEL_DAYS,
     FEATURES,
     INGEST,
+    LABELS,
     RANGE_END,
     RANGE_START,
     TRANSACTIONS,
@@ -27,6 +29,7 @@ from fraud_retraining.orchestration.names import (
 from fraud_retraining.orchestration.resources import open_lake, open_store
 from fraud_retraining.orchestration.runs.outcomes import THRESHOLDS
 from fraud_retraining.orchestration.state.inventory import DAY_ASSETS, Inventory
+from fraud_retraining.orchestration.state.label_days import LabelInventory
 from fraud_retraining.orchestration.state.readiness import (
     contiguous_ranges,
     days_behind,
@@ -147,6 +150,10 @@ class DayIngest:
         problems = inventory.unchecked(arrived)
         if refused or problems:
             raise _together(refused, problems, inventory.unfit(arrived))
+        # After all transactions: a label may refer to any day before it.
+        for days in contiguous_ranges(self._stale_labels(arrived)):
+            self._run_days(days, [LABELS, ENTITY_LABEL_DAYS])
+        inventory = Inventory(self.store, self._settings, arrived, made=(FEATURES,))
         for days in contiguous_ranges(inventory.stale_features(featured)):
             self._run_days(days, [FEATURES])
 
@@ -163,6 +170,14 @@ class DayIngest:
         unreported = {day for day in inventory.transactions if inventory.report(day) is None}
         stale = {*inventory.stale_transactions(arrived), *inventory.stale_entity_days(), *unreported}
         return sorted(day for day in stale if day in arrived)
+
+    def _stale_labels(self, arrived: dict[date, DayFiles]) -> list[date]:
+        """Days known whose labels have to be made; none unless labels are used as known."""
+        if self._settings.labels.use != "as_known":
+            return []
+        inventory = LabelInventory.of(arrived, self._settings, self.store, self.lake.label_feed)
+        # One that was refused is tried again: a user who asks for it wants to hear why.
+        return sorted({*inventory.stale(), *inventory.refused})
 
     def _attempt(self, days: DayRange, assets: Sequence[str]) -> list[DataInvalid]:
         try:

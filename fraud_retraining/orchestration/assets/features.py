@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from fraud_retraining.adapters.storage.engine import Engine, PreparedQuery
 from fraud_retraining.adapters.storage.store import Partition, Store
+from fraud_retraining.domain.data.refused_days import ranges
 from fraud_retraining.domain.features import point_in_time as features
 from fraud_retraining.domain.features.partition_inputs import label_days_lookback, lookback
 from fraud_retraining.domain.values.digests import ColumnDigests, digest, table_digest
@@ -211,7 +212,7 @@ def _require_labels(inventory: Inventory, day: date) -> None:
     if missing:
         raise DataInvalid(
             f"features of {day} need labels that have not been made",
-            culprits=[f"labels known on {one}" for one in missing],
+            culprits=[f"labels known on {ranges(missing)}"],
             remedy="materialize labels and entity_label_days of those days, or run the job `ingest`.",
             days=missing,
         )

@@ -11,6 +11,7 @@ from typing import Self
 
 from fraud_retraining.adapters.storage.lake import Lake
 from fraud_retraining.adapters.storage.store import Partition, Store
+from fraud_retraining.domain.data.refused_days import ranges
 from fraud_retraining.domain.labels.delays import ReportingDelays, estimate_delays
 from fraud_retraining.domain.labels.events import reports_by_delay
 from fraud_retraining.domain.training.windows import FeatureDay, LabelsUsed
@@ -71,7 +72,8 @@ class WindowLabels:
 
 def _require_current(inventory: LabelInventory, as_of: date) -> None:
     problems = [f"labels known on {day}: {why}" for day, why in inventory.refused.items()]
-    problems += [f"labels known on {day} are missing or out of date" for day in inventory.stale()]
+    if stale := inventory.stale():
+        problems.append(f"labels known on {ranges(stale)} are missing or out of date")
     if problems:
         raise DataInvalid(
             f"labels that the window as of {as_of} needs cannot be used",
