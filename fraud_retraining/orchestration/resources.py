@@ -74,7 +74,7 @@ def open_location_of(settings: Settings, uri: str) -> "Location":
 
 def open_lake(settings: Settings) -> "Lake":
     """The lake of raw days."""
-    from fraud_retraining.adapters.storage.lake import EARLIEST, Lake
+    from fraud_retraining.adapters.storage.lake import EARLIEST, Lake, Naming
     from fraud_retraining.orchestration.partitions import DEFAULT_FIRST_DAY
 
     first_day = DEFAULT_FIRST_DAY if "://" in settings.lake_uri else EARLIEST
@@ -82,15 +82,17 @@ def open_lake(settings: Settings) -> "Lake":
         open_location_of(settings, settings.lake_uri),
         first_day=settings.lake.first_day or first_day,
         limits=settings.lake.limits,
-        timestamp=settings.columns.timestamp,
-        columns={lake for parts in settings.mapping.lake_names.values() for lake in parts},
+        naming=Naming(
+            timestamp=settings.columns.timestamp,
+            columns={lake for parts in settings.mapping.lake_names.values() for lake in parts},
+        ),
         label_feed=_open_label_feed(settings),
     )
 
 
 def _open_label_feed(settings: Settings) -> "Lake | None":
     """The label feed, where there is one: folders by the day known, as in the lake."""
-    from fraud_retraining.adapters.storage.lake import EARLIEST, Lake
+    from fraud_retraining.adapters.storage.lake import EARLIEST, Lake, Naming
 
     labels = settings.labels
     if labels.uri is None:
@@ -100,9 +102,7 @@ def _open_label_feed(settings: Settings) -> "Lake | None":
         open_location_of(settings, labels.uri),
         first_day=settings.lake.first_day or EARLIEST,
         limits=settings.lake.limits,
-        timestamp=labels.columns.known_at,
-        columns={name for name in named if name is not None},
-        setting="labels.uri",
+        naming=Naming("labels.uri", labels.columns.known_at, {name for name in named if name is not None}),
     )
 
 

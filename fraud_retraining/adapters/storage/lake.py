@@ -71,6 +71,15 @@ class LakeListing(NamedTuple):
     set_aside: tuple[SetAside, ...]
 
 
+class Naming(NamedTuple):
+    """Names of a lake in the settings and in its files, for reading and for messages to users."""
+
+    setting: str = "lake.uri"
+    timestamp: str = "TX_DATETIME"
+    columns: Collection[str] | None = None
+    """Columns that are read; None: all."""
+
+
 class Lake:
     """Transactions as they arrive, one folder a UTC day, one or several Parquet files in it."""
 
@@ -80,19 +89,13 @@ class Lake:
         *,
         first_day: date = EARLIEST,
         limits: DayLimits | None = None,
-        timestamp: str = "TX_DATETIME",
-        columns: Collection[str] | None = None,
+        naming: Naming | None = None,
         today: Callable[[], date] = lambda: datetime.now(UTC).date(),
         label_feed: "Lake | None" = None,
-        setting: str = "lake.uri",
     ) -> None:
-        """`timestamp` is the lake's name of the column with the time, for messages to users; `columns` are those
-        that are read, by default all."""
-        self._timestamp = timestamp
-        self._setting = setting
+        self._naming = naming or Naming()
         self.label_feed = label_feed
         """Labels by the day known, in a lake of their own; None where there is no such feed."""
-        self._columns = columns
         self._limits = limits or DayLimits()
         self._location = location
         self._first_day = first_day
@@ -173,16 +176,18 @@ class Lake:
             )
 
     def _size(self, info: ObjectInfo, path: Path) -> FileSize:
-        return FileSize(info.path, *_told_by_footer(path, self._columns))
+        return FileSize(info.path, *_told_by_footer(path, self._naming.columns))
 
     def _no_lake(self) -> DataInvalid:
         if not one_file(self.uri):
-            what = self._setting.partition(".")[0]
-            return DataInvalid(f"there is no {what} at {self.uri}", remedy=f"Correct {self._setting} in the settings.")
+            what = self._naming.setting.partition(".")[0]
+            return DataInvalid(
+                f"there is no {what} at {self.uri}", remedy=f"Correct {self._naming.setting} in the settings."
+            )
         return DataInvalid(
             f"there is no lake at {self.uri}: it is written like one file, and a lake is a folder of days ({LAYOUT})",
-            remedy=f"split it, for example in DuckDB with\n  {how_to_split(self.uri, self._timestamp)}\n"
-            f"and name the new folder as {self._setting}.",
+            remedy=f"split it, for example in DuckDB with\n  {how_to_split(self.uri, self._naming.timestamp)}\n"
+            f"and name the new folder as {self._naming.setting}.",
         )
 
     def _is_parquet(self, info: ObjectInfo) -> bool:

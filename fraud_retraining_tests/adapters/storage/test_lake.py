@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fraud_retraining.adapters.storage.lake import Lake
+from fraud_retraining.adapters.storage.lake import Lake, Naming
 from fraud_retraining.adapters.storage.locations import FolderLocation, Listing, Location, ObjectInfo
 from fraud_retraining.domain.data.lake_layout import LAYOUT, DayLimits, DayPath, meaning_of
 from fraud_retraining.domain.values.days import DayRange
@@ -213,7 +213,7 @@ class TestWhatFootersSay:
         table = pa.table({"number": pa.array([0] * self.ROWS, pa.int64()), "word": [self.WORD] * self.ROWS})
         arrive(location, self.FIRST, content=parquet(table))
         arrive(location, self.SECOND, content=parquet(table.slice(0, 1000)))
-        return lambda columns=None, **limits: Lake(location, columns=columns, limits=DayLimits(**limits))
+        return lambda columns=None, **limits: Lake(location, naming=Naming(columns=columns), limits=DayLimits(**limits))
 
     @staticmethod
     def refusal(lake: Lake) -> tuple[str, ...]:
@@ -470,7 +470,7 @@ def test_one_file_is_no_lake_and_the_statement_that_is_named_makes_one(
         with duckdb.connect() as connection:
             connection.execute(f"COPY ({rows}) TO '{name}'")
             with pytest.raises(DataInvalid, match="written like one file") as refused:
-                Lake(FolderLocation(tmp_path / name), timestamp="at o'clock").days()
+                Lake(FolderLocation(tmp_path / name), naming=Naming(timestamp="at o'clock")).days()
             connection.execute(refused.value.remedy.split("\n")[1])
         assert list(Lake(FolderLocation(tmp_path / "lake")).days()) == [date(2024, 3, 1), date(2024, 3, 2)]
 
