@@ -234,3 +234,33 @@ def latest_evaluation(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> dg
     event = records[0].event
     assert event is not None and event.dagster_event is not None
     return event.dagster_event.asset_check_evaluation_data
+
+
+@pytest.mark.slow
+def test_a_column_with_the_time_of_the_label_is_used_as_known_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    place, reports = Place(tmp_path), Reports(ReportPolicy(median_days=1.5), seed=4, start=START, label_delay_days=4)
+    expected = {}
+    ends = datetime.combine(AS_OF + timedelta(days=1), datetime.min.time())
+    for day, table in Simulator(POLICY):
+        labelled = reports.labelled(day, table)
+        place.write_day(day, labelled)
+        rows = zip(labelled["TX_FRAUD"].to_pylist(), labelled["LABELLED_AT"].to_pylist(), strict=True)
+        expected[day] = sum(is_fraud for is_fraud, known_at in rows if known_at < ends)
+    place.configure(
+        **{**SETTINGS, "columns": {"labelled_at": "LABELLED_AT"}, "labels": {**SETTINGS["labels"], "columns": {}}}
+    )
+    enter(place, monkeypatch)
+    answer = answer_of("retrain", "--as-of", AS_OF.isoformat(), code=None)
+    assert answer["status"] != "data_invalid", answer["error"]
+    document = open_store(load_settings()).read_document(WINDOW, AS_OF.isoformat())
+    assert document is not None
+    window = TrainingWindow.model_validate_json(document)
+    assert window.labels is not None and not window.labels.feed and window.labels.delays is not None
+    assert {day.day: day.frauds for day in (*window.training, *window.holdout)} == {
+        day: expected[day] for day in window.days.needed
+    }
+    young = window.holdout[-1]
+    assert young.rows == len(place.read_day(AS_OF)), "a young row without a report counts as genuine"
+    assert [window.report_weight(day.day) for day in window.holdout] == sorted(
+        window.report_weight(day.day) for day in window.holdout
+    )

@@ -10,7 +10,7 @@ import pytest
 
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.releases.release import ReleaseState
-from fraud_retraining_tests.support import killed_process as mortals
+from fraud_retraining_tests.support import killed_process as killed
 from fraud_retraining_tests.support.approvals_fixture import BROKEN, Backend, Trained, new_backend, require_invariants
 
 pytest_plugins = ("fraud_retraining_tests.support.databases",)
@@ -34,7 +34,7 @@ def order(backend: Backend, url: str, act: str, version: int, **more: Any) -> di
 
 def kill(backend: Backend, url: str, act: str, version: int, dies: str, folder: Path) -> None:
     """Let a process do it and die of it."""
-    process = mortals.start(order(backend, url, act, version, dies=dies), folder / "log")
+    process = killed.start(order(backend, url, act, version, dies=dies), folder / "log")
     process.join(120)
     assert process.exitcode == -signal.SIGKILL, (folder / "log").read_text()
 
@@ -54,7 +54,7 @@ def there(trained: Trained, ledger_url: str) -> tuple[Backend, str]:
     return new_backend(trained, ledger_url), ledger_url
 
 
-APPROVING = [point for point in mortals.POINTS if "way back" not in point and "taken away" not in point]
+APPROVING = [point for point in killed.POINTS if "way back" not in point and "taken away" not in point]
 
 
 @pytest.mark.parametrize("dies", APPROVING)
@@ -186,13 +186,13 @@ def test_an_alias_that_was_moved_away_and_back_during_a_promotion_ends_in_one_ch
     assert [other.version, champion.version, candidate.version] == [OTHER, CHAMPION, CANDIDATE]
     moves = AWAY_AND_BACK[meddling]
     log = tmp_path / "log"
-    process = mortals.start(order(backend, url, "approve", CANDIDATE, dies=dies, meddling=moves), log)
+    process = killed.start(order(backend, url, "approve", CANDIDATE, dies=dies, meddling=moves), log)
     process.join(120)
     said = log.read_text()
     undone = meddling == "seen by the move and gone when it is judged"
     reached = dies is not None and not (dies == "after the alias" and "seen" in meddling)
     assert process.exitcode == (-signal.SIGKILL if reached else 5 if undone else 0), said
-    assert said.count("somebody moved the alias") == sum(map(len, moves.values())) or reached, said
+    assert said.count("a user moved the alias") == sum(map(len, moves.values())) or reached, said
     for _ in range(2):
         backend.watch.check_champion()
         require_invariants(backend)
@@ -210,7 +210,7 @@ def at_once(backend: Backend, url: str, folder: Path, *orders: dict[str, Any]) -
     go, processes = folder / "go", []
     for number, one in enumerate(orders):
         about = {"go": str(go), "ready": str(folder / f"ready{number}")}
-        processes.append(mortals.start(order(backend, url, **one, **about), folder / f"log{number}"))
+        processes.append(killed.start(order(backend, url, **one, **about), folder / f"log{number}"))
     deadline = time.monotonic() + 120
     while not all((folder / f"ready{number}").exists() for number in range(len(orders))):
         assert time.monotonic() < deadline, [path.read_text() for path in folder.glob("log*")]
