@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import yaml
-from pydantic import BeforeValidator, Field, StringConstraints, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, StringConstraints, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -171,6 +171,14 @@ def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 FRESH_HOLDOUT_DAYS = 3
 
 
+def _section(values: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """A section of the settings as it was given; empty where it was not, or is no section."""
+    given = values.get(name)
+    if isinstance(given, BaseModel):
+        return given.model_dump(exclude_unset=True)
+    return dict(given) if isinstance(given, Mapping) else {}
+
+
 class Settings(BaseSettings):
     """All settings, checked as a whole before anything starts."""
 
@@ -200,6 +208,10 @@ class Settings(BaseSettings):
         RollingWindow(), description="Which days a model learns from."
     )
     holdout: HoldoutPolicy = Field(HoldoutPolicy(), description="Which days judge it.")
+    judging: Literal["fresh", "mature"] = Field(
+        "fresh",
+        description="With labels as_known: judge on the last days as far as labels are known, or on mature days.",
+    )
     validation: ValidationPolicy = Field(ValidationPolicy(), description="What days and windows must be like.")
     model: ModelPolicy = Field(ModelPolicy(), description="What is trained.")
     gates: GatePolicy = Field(GatePolicy(), description="What a candidate must prove.")
@@ -217,12 +229,19 @@ class Settings(BaseSettings):
 
     @model_validator(mode="before")
     @classmethod
-    def _short_holdout_as_known(cls, values: Any) -> Any:
-        """Labels as known judge on the last 3 days, where settings do not say how many."""
-        labels = values.get("labels") if isinstance(values, Mapping) else None
-        use = labels.get("use") if isinstance(labels, Mapping) else getattr(labels, "use", None)
-        holdout = values.get("holdout", {}) if use == "as_known" else None
-        if isinstance(holdout, Mapping) and "days" not in holdout:
+    def _as_known_where_times_are_known(cls, values: Any) -> Any:
+        """Labels as known need label times: without them they are mature ones.
+
+        With them, and judged fresh, the holdout is 3 days where settings do not say how many.
+        """
+        if not isinstance(values, Mapping):
+            return values
+        labels, columns, holdout = (_section(values, name) for name in ("labels", "columns", "holdout"))
+        if labels.get("use") != "as_known":
+            return values
+        if not labels.get("uri") and not columns.get("labelled_at"):
+            return {**values, "labels": {**labels, "use": "mature"}}
+        if values.get("judging", "fresh") == "fresh" and "days" not in holdout:
             return {**values, "holdout": {**holdout, "days": FRESH_HOLDOUT_DAYS}}
         return values
 
@@ -288,6 +307,11 @@ class Settings(BaseSettings):
     def performance_rule(self) -> PerformanceTriggerPolicy:
         """When live performance is too low; the trigger's rule, or its default where the trigger is off."""
         return self.triggers.performance or PerformanceTriggerPolicy()
+
+    @property
+    def window_labels(self) -> LabelPolicy:
+        """Labels by which windows choose their days: mature ones where judging is."""
+        return self.labels if self.judging == "fresh" else self.labels.model_copy(update={"use": "mature"})
 
     @property
     def label_values(self) -> LabelValues:

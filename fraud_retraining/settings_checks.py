@@ -157,11 +157,6 @@ def _label_problems(settings: "Settings") -> list[str]:
     problems = []
     if columns.is_fraud is None and labels.uri is None:
         problems.append("columns.is_fraud is null: name the column with the label, or a label feed (labels.uri)")
-    if labels.use == "as_known" and labels.uri is None and columns.labelled_at is None:
-        problems.append(
-            "labels.use: as_known needs to know when labels became known: a label feed (labels.uri) or a column "
-            "(columns.labelled_at)"
-        )
     if labels.uri is not None and columns.labelled_at is not None:
         problems.append("labels.uri and columns.labelled_at both say when labels became known: keep one of them")
     return problems

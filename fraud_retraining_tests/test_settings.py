@@ -268,3 +268,39 @@ def test_keys_as_lakes_have_them_are_accepted(tmp_path: Path, values: Any) -> No
     (tmp_path / "settings.yaml").write_text(yaml.safe_dump(values))
     settings = load_settings(tmp_path / "settings.yaml")
     assert settings.mapping and settings.feature_plan
+
+
+@pytest.mark.parametrize(
+    ("given", "use", "holdout", "lag"),
+    [
+        pytest.param({}, "mature", 7, 7, id="by default"),
+        pytest.param({"labels": {"use": "as_known"}}, "mature", 7, 7, id="no label times: mature"),
+        pytest.param({"labels": {"use": "as_known", "uri": "/feed"}}, "as_known", 3, 0, id="a feed"),
+        pytest.param(
+            {"labels": {"use": "as_known"}, "columns": {"labelled_at": "AT"}}, "as_known", 3, 0, id="a column"
+        ),
+        pytest.param(
+            {"labels": {"use": "as_known", "uri": "/feed"}, "holdout": {"days": 5}}, "as_known", 5, 0, id="own holdout"
+        ),
+        pytest.param(
+            {"labels": {"use": "as_known", "uri": "/feed"}, "judging": "mature"}, "as_known", 7, 7, id="judged mature"
+        ),
+    ],
+)
+def test_labels_are_used_as_known_where_their_times_are_known(
+    given: dict[str, object], use: str, holdout: int, lag: int
+):
+    found = Settings(**given)
+    assert (found.labels.use, found.holdout.days, found.window_labels.lag_days) == (use, holdout, lag)
+
+
+def test_a_feed_without_use_as_known_and_a_lake_without_any_label_are_refused(tmp_path: Path):
+    for text, words in (
+        ("labels: {uri: /feed}", "set use: as_known"),
+        ("columns: {is_fraud: null}", "columns.is_fraud is null"),
+        ("labels: {use: as_known, uri: /feed}\ncolumns: {labelled_at: AT}", "keep one of them"),
+    ):
+        path = tmp_path / "settings.yaml"
+        path.write_text(text)
+        with pytest.raises(SettingsError, match=words):
+            load_settings(path)

@@ -366,7 +366,9 @@ def _aged(window: TrainingWindow, resources: EvaluationResources, log: Logger) -
     """The average precision of a champion of the usual serving age on the holdout; None where none can be scored."""
     settings, registry, ledger = resources.settings, resources.registry, resources.ledger
     schedule = settings.triggers.schedule
-    age = serving_age(settings.labels.lag_days, settings.holdout.days, schedule.every_hours // 24 if schedule else 1)
+    age = serving_age(
+        settings.window_labels.lag_days, settings.holdout.days, schedule.every_hours // 24 if schedule else 1
+    )
     as_of = window.days.as_of
     found = champion_of_age(ledger.releases(), as_of, serving_age=age, holdout_days=settings.holdout.days)
     if found is None:

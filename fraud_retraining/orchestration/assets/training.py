@@ -118,7 +118,7 @@ class RetrainForm(dg.Config):
 
 def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> list[dg.AssetsDefinition]:
     """The assets of this group."""
-    mapping = window_mapping(settings.window, settings.holdout, settings.labels.lag_days)
+    mapping = window_mapping(settings.window, settings.holdout, settings.window_labels.lag_days)
 
     @dg.asset(
         name=WINDOW,

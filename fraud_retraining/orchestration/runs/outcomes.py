@@ -342,7 +342,7 @@ class Outcomes:
             return ""
         settings = self._settings
         try:
-            days = window_days(as_of, settings.window, settings.holdout, settings.labels)
+            days = window_days(as_of, settings.window, settings.holdout, settings.window_labels)
         except ValueError as error:
             return f"none: {error}"
         training, holdout = days.training, days.holdout

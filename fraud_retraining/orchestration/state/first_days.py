@@ -36,7 +36,7 @@ def first_day_of_lake(settings: Settings) -> date:
 def first_as_of_partition(settings: Settings, first_day: date) -> date:
     """The first as-of day that can be trained on a lake that begins on `first_day`."""
     missing = settings.validation.max_missing_days
-    return first_as_of_day(first_day, settings.window, settings.holdout, settings.labels, missing)
+    return first_as_of_day(first_day, settings.window, settings.holdout, settings.window_labels, missing)
 
 
 def remember_first_day(settings: Settings, first_day: date | None) -> None:

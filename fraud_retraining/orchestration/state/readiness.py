@@ -68,7 +68,7 @@ def days_of_window(settings: Settings, as_of: date) -> WindowDays:
         SettingsError: there is no such window.
     """
     try:
-        return window_days(as_of, settings.window, settings.holdout, settings.labels)
+        return window_days(as_of, settings.window, settings.holdout, settings.window_labels)
     except ValueError as error:
         raise SettingsError(f"as of {as_of} there is no window: {error}") from None
 

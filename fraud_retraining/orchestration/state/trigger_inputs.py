@@ -73,7 +73,7 @@ def collect(
         last_drift=_last_drift(requests, days),
         performance=watched.performance,
         last_performance=_last_performance(requests, days),
-        learns_after_days=settings.labels.lag_days + settings.holdout.days,
+        learns_after_days=settings.window_labels.lag_days + settings.holdout.days,
         running=running(instance, ledger),
         failed=tuple(_failed(ledger, requests)),
         unfinished=left,
