@@ -64,7 +64,7 @@ MOMENTS = {
     "after the policy's approval": Moment(
         Ledger, "move_release", lambda _, version, to, **__: to is ReleaseState.APPROVED, after=True
     ),
-    "after a reviewer's approval": Moment(Ledger, "decide", after=True),
+    "after a reviewer's approval": Moment(Ledger, "record_decision", after=True),
     "after the intent": Moment(Ledger, "intend_promotion", after=True),
     "after the alias": Moment(Registry, "compare_and_set_champion", after=True),
     "after the outcome": Moment(Ledger, "finish_promotion", after=True),
