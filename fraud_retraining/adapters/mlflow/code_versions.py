@@ -38,7 +38,7 @@ PARTS = {
     ),
     "labels": Part(
         "1",
-        "d028ee049ba5de59f2eea1a865e4136a2bfcc1075a5e08e26a9b6d0e56d7475d",
+        "4c4c8b2331ce50027edf68d9b67c9ef6be3b339d9c7f0c8de0e753dd302e0f7d",
         (
             "fraud_retraining.domain.data.canonical",
             "fraud_retraining.domain.labels.events",

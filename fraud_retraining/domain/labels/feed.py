@@ -10,6 +10,7 @@ import ibis
 import pyarrow as pa
 
 from fraud_retraining.domain.data.canonical import (
+    NO_WHOLE_KEY,
     canonical_key,
     canonical_label,
     canonical_text,
@@ -20,10 +21,8 @@ from fraud_retraining.domain.data.lake_columns import (
     KEY_TYPES,
     LABEL_TYPES,
     LISTED_LABEL_TYPES,
-    TEXT,
     TIME_TYPES,
     AcceptedTypes,
-    key_kinds,
     type_problems,
 )
 from fraud_retraining.domain.labels.events import KNOWN_AT, SOURCE
@@ -60,21 +59,27 @@ def _expected(columns: LabelColumns, values: LabelValues) -> list[tuple[str, str
     return expected
 
 
-def has_text_ids(schemas: Schemas, columns: LabelColumns) -> bool:
-    """Whether a file of the day has transaction ids that are text."""
-    return TEXT in key_kinds(schemas, columns.transaction_id)
-
-
 def canonical_feed(raw: ibis.Table, columns: LabelColumns, values: LabelValues, *, text_ids: bool) -> ibis.Table:
     """Rows of the feed as transaction_id, known_at, is_fraud (float64, null where it says neither) and source (text).
 
-    `text_ids` says whether transactions have text ids; the feed's then become text too.
+    `text_ids` says whether transactions have text ids: the feed's become what theirs are. Text that is no integer
+    where theirs are integers names no transaction (`NO_WHOLE_KEY`).
     """
     label = ibis.literal(1.0) if columns.is_fraud is None else canonical_label(raw[columns.is_fraud], values)
     source = ibis.null("string") if columns.source is None else canonical_text(raw[columns.source])
     return raw.select(
-        (canonical_text_key if text_ids else canonical_key)(raw[columns.transaction_id]).name(TRANSACTION_ID),
+        _matching_id(raw[columns.transaction_id], text_ids=text_ids).name(TRANSACTION_ID),
         canonical_time(raw[columns.known_at]).name(KNOWN_AT),
         label.cast("float64").name(IS_FRAUD),
         source.name(SOURCE),
     )
+
+
+def _matching_id(column: ibis.Column, *, text_ids: bool) -> ibis.Value:
+    """An id of the feed in the type of the transactions' ids."""
+    if text_ids:
+        return canonical_text_key(column)
+    key = canonical_key(column)
+    if not key.type().is_string():
+        return key
+    return key.isnull().ifelse(ibis.null("int64"), key.try_cast("int64").fill_null(NO_WHOLE_KEY))

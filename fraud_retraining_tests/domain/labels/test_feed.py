@@ -6,7 +6,8 @@ import ibis
 import pyarrow as pa
 import pytest
 
-from fraud_retraining.domain.labels.feed import canonical_feed, check_feed, has_text_ids
+from fraud_retraining.domain.data.canonical import NO_WHOLE_KEY
+from fraud_retraining.domain.labels.feed import canonical_feed, check_feed
 from fraud_retraining.domain.values.errors import DataInvalid
 from fraud_retraining.domain.values.schemas import LabelColumns, LabelValues
 
@@ -52,6 +53,9 @@ def test_every_problem_is_named_with_the_setting_and_the_columns_that_are_there(
     assert "knownAt" in message and "labels.columns" in message
 
 
-def test_text_ids_are_recognized():
-    text = pa.schema([("transaction_id", pa.string())])
-    assert has_text_ids({"a": text}, LabelColumns()) and not has_text_ids({"a": FEED}, LabelColumns())
+@pytest.mark.parametrize("ids", [["7", None, "x-7", ""], [7.0, None, 7.5, float("nan")]], ids=["text", "floats"])
+def test_ids_become_integers_where_transactions_have_integers(ids: list[object]):
+    """Exported files turn integers into text, or into floats where one is missing."""
+    table = pa.table({"transaction_id": ids, "is_fraud": [1] * 4, "known_at": [NOON] * 4})
+    found = [row["transaction_id"] for row in read(table, LabelColumns())]
+    assert found == [7, None, NO_WHOLE_KEY, None], "what is no integer names no transaction, and is not missing"
