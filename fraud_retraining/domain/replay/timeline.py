@@ -1,0 +1,249 @@
+"""The timeline of one policy: day by day the decision about a retrain, its model, the verdict, and who serves.
+
+Here: the state that follows from each decision. Not here: reading, fitting and judging. A timeline is a generator: it
+yields a question, is sent the answer, and returns what happened, so that the questions of several timelines can be
+answered at the same time, and one answer can serve several of them.
+
+A day A is decided at the hour of the schedule on the next morning, when its transactions are in. What is promoted then
+serves from day A + 1 on. Nothing is asked about days after A.
+"""
+
+from collections.abc import Generator, Sequence
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Literal
+
+from pydantic import Field
+
+from fraud_retraining.domain.replay.policies import ReplayPolicy
+from fraud_retraining.domain.retraining.triggers.decision import decide
+from fraud_retraining.domain.retraining.triggers.drift import DriftDay, DriftRetrain
+from fraud_retraining.domain.retraining.triggers.performance import LivePerformance
+from fraud_retraining.domain.retraining.triggers.registry import TriggerInputs, TriggerPolicy
+from fraud_retraining.domain.retraining.triggers.schedule import due_at
+from fraud_retraining.domain.retraining.triggers.values import Decision, Retrain, Trigger
+from fraud_retraining.domain.values.base import Value
+from fraud_retraining.domain.values.days import DayRange
+from fraud_retraining.domain.values.errors import DataInvalid
+
+DAY = timedelta(days=1)
+ALL_DAYS = 0
+Outcome = Literal["promoted", "refused", "asked", "failed"]
+
+
+class ReplayedModel(Value):
+    """A model that a timeline knows: its fingerprint, as-of day, training days, and what its fit took."""
+
+    fingerprint: str
+    as_of: date
+    training: DayRange
+    seconds: float = Field(description="Seconds of the fit.")
+
+
+class Look(Value):
+    """Question: what is known at the end of a day, under the champion of then."""
+
+    as_of: date
+    champion: ReplayedModel
+    served: tuple[tuple[date, str], ...] = Field(description="Days served so far, with the fingerprint of each model.")
+    last_as_of: date
+    drift_days: int | None = Field(description="Last days whose drift is asked for; 0 for all, None for none.")
+
+
+class Seen(Value):
+    """Answer to `Look`."""
+
+    unready: str = Field("", description="Why no window can be built as of the day; nothing where one can.")
+    new_rows: int = 0
+    drift: tuple[DriftDay, ...] = ()
+    performance: LivePerformance | None = None
+
+
+class Train(Value):
+    """Question: the model as of a day."""
+
+    as_of: date
+
+
+class NotTrained(Value):
+    """Answer to `Train`: there is no model, with the reason."""
+
+    reason: str
+
+
+class Judge(Value):
+    """Question: whether a candidate may replace the champion."""
+
+    candidate: ReplayedModel
+    champion: ReplayedModel | None
+
+
+class Judgement(Value):
+    """Answer to `Judge`."""
+
+    outcome: Literal["promoted", "refused", "asked"]
+    reason: str = ""
+    seconds: float = 0.0
+
+
+Question = Look | Train | Judge
+Answer = Seen | ReplayedModel | NotTrained | Judgement
+
+
+class Step(Value):
+    """The decision as of a day: a retrain with its outcome, or the reason for none."""
+
+    as_of: date
+    reason: str
+    triggers: tuple[str, ...] = ()
+    outcome: Outcome | None = Field(None, description="Null where no retrain was requested.")
+    verdict: str = Field("", description="Why it was refused, asked about or failed.")
+    fingerprint: str | None = None
+
+
+class Life(Value):
+    """What happened under one policy: its decisions, who served each day, and the seconds of compute."""
+
+    policy: str
+    steps: tuple[Step, ...]
+    served: tuple[tuple[date, str], ...]
+    as_of: dict[str, date] = Field(description="As-of day of each model that served.")
+    seconds: float
+
+    def count(self, outcome: Outcome) -> int:
+        """Retrains with an outcome."""
+        return sum(step.outcome == outcome for step in self.steps)
+
+
+class State(Value):
+    """A timeline between two decisions."""
+
+    champion: ReplayedModel
+    last_as_of: date
+    served: tuple[tuple[date, str], ...] = ()
+    last_drift: DriftRetrain | None = None
+    last_performance: date | None = None
+    seconds: float = 0.0
+
+
+Timeline = Generator[Question, Answer, Life]
+
+
+def timeline(policy: ReplayPolicy, triggers: TriggerPolicy, days: DayRange, *, learns_after_days: int) -> Timeline:
+    """Live through the days that are served, from a first model as of the day before.
+
+    The first model serves whatever its gates say, so that there is something to compare.
+
+    Args:
+        policy: the name, and whether it retrains at all.
+        triggers: the triggers of the policy's settings.
+        days: the days that are served.
+        learns_after_days: days until a day enters the window, as the drift trigger has them.
+
+    Raises:
+        DataInvalid: there is no first model.
+    """
+    first = yield from _first(policy, days.start - DAY)
+    state, steps = State(champion=first, last_as_of=first.as_of, seconds=first.seconds), []
+    made = {first.fingerprint: first.as_of}
+    for day in days:
+        if policy.retrains and day > days.start:
+            step, state = yield from _step(triggers, state, day - DAY, learns_after_days)
+            steps.append(step)
+            made[state.champion.fingerprint] = state.champion.as_of
+        state = state.model_copy(update={"served": (*state.served, (day, state.champion.fingerprint))})
+    return Life(policy=policy.name, steps=tuple(steps), served=state.served, as_of=made, seconds=state.seconds)
+
+
+def _first(policy: ReplayPolicy, as_of: date) -> Generator[Question, Answer, ReplayedModel]:
+    answer = yield Train(as_of=as_of)
+    if isinstance(answer, ReplayedModel):
+        return answer
+    reason = answer.reason if isinstance(answer, NotTrained) else "it was not answered"
+    raise DataInvalid(
+        f"policy {policy.name!r} has no first model as of {as_of}, the day before the first served day",
+        culprits=[reason],
+        remedy="begin with a later day (--from), or ingest the days before it.",
+    )
+
+
+def _step(
+    triggers: TriggerPolicy, state: State, as_of: date, learns_after_days: int
+) -> Generator[Question, Answer, tuple[Step, State]]:
+    decision = yield from _decision(triggers, state, as_of, learns_after_days)
+    if not isinstance(decision, Retrain):
+        return Step(as_of=as_of, reason=decision.reason), state
+    step = Step(as_of=as_of, reason=decision.reason, triggers=decision.triggers)
+    trained = yield Train(as_of=as_of)
+    if not isinstance(trained, ReplayedModel):
+        reason = trained.reason if isinstance(trained, NotTrained) else ""
+        return step.model_copy(update={"outcome": "failed", "verdict": reason}), state
+    judgement = yield Judge(candidate=trained, champion=state.champion)
+    assert isinstance(judgement, Judgement)
+    step = step.model_copy(
+        update={"outcome": judgement.outcome, "verdict": judgement.reason, "fingerprint": trained.fingerprint}
+    )
+    return step, _after(state, decision, trained, judgement)
+
+
+def _after(state: State, decision: Retrain, trained: ReplayedModel, judgement: Judgement) -> State:
+    """The state after a retrain that had an outcome."""
+    changes: dict[str, object] = {
+        "last_as_of": trained.as_of,
+        "seconds": state.seconds + trained.seconds + judgement.seconds,
+    }
+    if judgement.outcome == "promoted":
+        changes["champion"] = trained
+    if Trigger.DRIFT in decision.triggers and decision.drift_since is not None:
+        changes["last_drift"] = DriftRetrain(as_of=trained.as_of, since=decision.drift_since)
+    if Trigger.PERFORMANCE in decision.triggers:
+        changes["last_performance"] = trained.as_of
+    return state.model_copy(update=changes)
+
+
+def _decision(
+    triggers: TriggerPolicy, state: State, as_of: date, learns_after_days: int
+) -> Generator[Question, Answer, Decision]:
+    """The decision of all triggers as of a day.
+
+    Drift is first asked for the days alone that can fire; the days before them say only since when, and cost as much.
+    """
+    drift_days = triggers.drift.days[1] if triggers.drift else None
+    while True:
+        seen = yield Look(
+            as_of=as_of,
+            champion=state.champion,
+            served=state.served,
+            last_as_of=state.last_as_of,
+            drift_days=drift_days,
+        )
+        assert isinstance(seen, Seen)
+        if not drift_days or not _may_fire(triggers, seen.drift):
+            return decide(triggers, _inputs(triggers, state, as_of, seen, learns_after_days))
+        drift_days = ALL_DAYS
+
+
+def _may_fire(triggers: TriggerPolicy, recent: Sequence[DriftDay]) -> bool:
+    policy = triggers.drift
+    return policy is not None and sum(day.value > policy.threshold for day in recent) >= policy.days[0]
+
+
+def _inputs(triggers: TriggerPolicy, state: State, as_of: date, seen: Seen, learns_after_days: int) -> TriggerInputs:
+    return TriggerInputs(
+        now=decided_at(triggers, as_of),
+        ready={} if seen.unready else {as_of: as_of.isoformat()},
+        unready={as_of: seen.unready} if seen.unready else {},
+        last_as_of=state.last_as_of,
+        new_rows=seen.new_rows,
+        drift=seen.drift,
+        last_drift=state.last_drift,
+        performance=seen.performance,
+        last_performance=state.last_performance,
+        learns_after_days=learns_after_days,
+    )
+
+
+def decided_at(triggers: TriggerPolicy, as_of: date) -> datetime:
+    """When a day is decided: at the hour of the schedule on the next day, UTC; without a schedule when it has begun."""
+    if triggers.schedule is not None:
+        return due_at(triggers.schedule, as_of)
+    return datetime.combine(as_of + DAY, time(), UTC)
