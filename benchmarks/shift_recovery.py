@@ -1,6 +1,6 @@
-"""What unattended retraining is worth when fraudsters change: the champion day by day, with it and without.
+"""Average precision under unattended retraining when fraudsters change: the champion day by day, with it and without.
 
-Two homes with the same first champion live through the same simulated lake, a day at a time, each decision taken at
+Two homes with the same first champion receive the same simulated lake, a day at a time, each decision taken at
 02:00 of the next day by what schedules and sensors call. One has the triggers as they are shipped and promotes by its
 gates; in the other every trigger is off. Both are drawn by what the product says of them, `production_performance`.
 All settings but `promotion.mode` are the shipped ones. Ends with exit code 1 when the first does not recover, or the
@@ -45,24 +45,24 @@ class Retrain(NamedTuple):
     promoted: bool
 
 
-class Life(NamedTuple):
-    """What one home has been through: average precision of each day that was served, and its retrains."""
+class RunHistory(NamedTuple):
+    """One home: average precision of each day that was served, and its retrains."""
 
-    worth: dict[date, float]
+    average_precision: dict[date, float]
     retrains: list[Retrain]
     label_delay: int
     learns_after: int
 
     def mean(self, first: date, last: date) -> float:
         """Mean of the daily average precision over some days."""
-        return fmean(value for day, value in self.worth.items() if first <= day <= last)
+        return fmean(value for day, value in self.average_precision.items() if first <= day <= last)
 
 
-class ReleaseHistory(NamedTuple):
+class Comparison(NamedTuple):
     """Both sides: with retraining and without."""
 
-    unattended: Life
-    alone: Life
+    unattended: RunHistory
+    alone: RunHistory
 
     @property
     def matures(self) -> date:
@@ -95,13 +95,13 @@ def main() -> int:
     """Run both sides, draw them, and say whether the first recovers and the second does not."""
     options = _options()
     if options.side:
-        print(json.dumps(_lived(options)))
+        print(json.dumps(_simulated_run(options)))
         return 0
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(len(TRIGGERS)) as pool:
-        history = ReleaseHistory(*pool.map(lambda side: _run(options, Path(folder) / side, side), TRIGGERS))
+        comparison = Comparison(*pool.map(lambda side: _run(options, Path(folder) / side, side), TRIGGERS))
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    draw(history, options.out)
-    return _told(history)
+    draw(comparison, options.out)
+    return _report(comparison)
 
 
 def _options() -> argparse.Namespace:
@@ -114,21 +114,21 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-# ---------------------------------------------------------------- living
+# ---------------------------------------------------------------- running
 
 
-def _run(options: argparse.Namespace, place: Path, side: str) -> Life:
-    """One life in a process, a home and a lake of its own."""
-    place.mkdir()
-    lake = {"uri": str(place / "lake")}
+def _run(options: argparse.Namespace, folder: Path, side: str) -> RunHistory:
+    """One run in a process, a home and a lake of its own."""
+    folder.mkdir()
+    lake = {"uri": str(folder / "lake")}
     settings: dict[str, Any] = {"lake": lake, "promotion": {"mode": "auto"}, "triggers": TRIGGERS[side]}
     if options.labels == "feed":
-        settings["labels"] = {"use": "as_known", "uri": str(place / "labels"), "columns": {"source": "source"}}
-    (place / "retraining.yaml").write_text(json.dumps(settings))
+        settings["labels"] = {"use": "as_known", "uri": str(folder / "labels"), "columns": {"source": "source"}}
+    (folder / "retraining.yaml").write_text(json.dumps(settings))
     environment = {
         **os.environ,
-        "FRAUD_RETRAINING_HOME": str(place / "home"),
-        "FRAUD_RETRAINING_CONFIG": str(place / "retraining.yaml"),
+        "FRAUD_RETRAINING_HOME": str(folder / "home"),
+        "FRAUD_RETRAINING_CONFIG": str(folder / "retraining.yaml"),
         "PYTHONWARNINGS": "ignore",
     }
     sizes = ["--seed", str(options.seed), "--transactions-per-day", str(options.transactions_per_day)]
@@ -140,16 +140,16 @@ def _run(options: argparse.Namespace, place: Path, side: str) -> Life:
     return _parsed(json.loads(done.stdout.splitlines()[-1]))
 
 
-def _parsed(outcome: dict[str, Any]) -> Life:
-    return Life(
-        worth={date.fromisoformat(day): value for day, value in outcome["worth"].items()},
+def _parsed(outcome: dict[str, Any]) -> RunHistory:
+    return RunHistory(
+        average_precision={date.fromisoformat(day): value for day, value in outcome["average_precision"].items()},
         retrains=[Retrain(date.fromisoformat(day), *rest) for day, *rest in outcome["retrains"]],
         label_delay=outcome["label_delay"],
         learns_after=outcome["learns_after"],
     )
 
 
-def _lived(options: argparse.Namespace) -> dict[str, Any]:
+def _simulated_run(options: argparse.Namespace) -> dict[str, Any]:
     """A first champion, then day after day what automation makes of it; as plain values."""
     from fraud_retraining.commands.implementation.simulated_lake import LakeWriter
     from fraud_retraining.commands.support.options import SimulatedLabels
@@ -169,7 +169,7 @@ def _lived(options: argparse.Namespace) -> dict[str, Any]:
             done = automation.pipeline.retrain(day, Trigger.MANUAL, "the first champion")
             assert done.status == "promoted", done.message
         if day > FIRST_AS_OF:
-            automation.live(day)
+            automation.run_day(day)
     return automation.results()
 
 
@@ -187,7 +187,7 @@ class Automation:
         self.definitions = build_definitions(self.settings)
         self.instance = self.pipeline.instance
 
-    def live(self, day: date) -> None:
+    def run_day(self, day: date) -> None:
         """A day is ingested and watched; at 02:00 of the next it is decided whether to retrain."""
         from fraud_retraining.orchestration.names import (
             INGEST,
@@ -223,7 +223,7 @@ class Automation:
         return "done" if result.success else f"{job} failed"
 
     def results(self) -> dict[str, Any]:
-        """The life as plain values."""
+        """The run as plain values."""
         from fraud_retraining.adapters.days.monitoring_reports import PERFORMANCE, report_of
         from fraud_retraining.domain.ledger.events import EventKind
         from fraud_retraining.domain.monitoring.live_performance import PerformanceReport
@@ -234,7 +234,9 @@ class Automation:
         ledger = self.pipeline.ledger
         promoted = {event.as_of for event in ledger.events(EventKind.PROMOTION_DONE)}
         return {
-            "worth": {str(day): one.average_precision.value for day, one in measured.items() if one.average_precision},
+            "average_precision": {
+                str(day): one.average_precision.value for day, one in measured.items() if one.average_precision
+            },
             "retrains": [
                 (str(event.as_of), event.payload["trigger"], event.as_of in promoted)
                 for event in ledger.events(EventKind.RETRAIN_REQUESTED)
@@ -244,15 +246,15 @@ class Automation:
         }
 
 
-# ---------------------------------------------------------------- telling
+# ---------------------------------------------------------------- reporting
 
 
-def _told(history: ReleaseHistory) -> int:
-    for name, value in history.means().items():
+def _report(comparison: Comparison) -> int:
+    for name, value in comparison.means().items():
         print(f"average precision {name + ':':45}{value:6.3f}")
-    for one in history.unattended.retrains:
+    for one in comparison.unattended.retrains:
         print(f"as of {one.as_of}: {one.trigger}{'' if one.promoted else ', stopped by its gates'}")
-    before, _, after, alone = history.means().values()
+    before, _, after, alone = comparison.means().values()
     claims = {
         f"it is back within {TOLERANCE} of {before:.3f} ({after:.3f})": after >= before - TOLERANCE,
         f"without triggers it stays {FAR_BELOW} below ({alone:.3f})": alone < before - FAR_BELOW,
@@ -263,7 +265,7 @@ def _told(history: ReleaseHistory) -> int:
     return 1 if failed else 0
 
 
-def draw(history: ReleaseHistory, out: Path) -> None:
+def draw(comparison: Comparison, out: Path) -> None:
     """The picture: both sides day by day, what happened when, and which retrains there were."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -271,13 +273,13 @@ def draw(history: ReleaseHistory, out: Path) -> None:
     figure = Figure(figsize=(9, 4.4), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    for life, color, name in (
-        (history.alone, ORANGE, "every trigger off: the first champion serves on"),
-        (history.unattended, BLUE, "unattended: triggers and gates as shipped"),
+    for run, color, name in (
+        (comparison.alone, ORANGE, "every trigger off: the first champion serves on"),
+        (comparison.unattended, BLUE, "unattended: triggers and gates as shipped"),
     ):
-        _draw_life(axes, life, color, name)
-    _draw_days(axes, history)
-    _draw_retrains(axes, history)
+        _draw_history(axes, run, color, name)
+    _draw_days(axes, comparison)
+    _draw_retrains(axes, comparison)
     axes.set(ylim=(-0.13, 1.0), xlabel="days since the shift", ylabel="average precision of the day")
     axes.set_yticks([0, 0.2, 0.4, 0.6, 0.8, 1.0])
     axes.grid(axis="y", color="#E6E6E6")
@@ -286,26 +288,33 @@ def draw(history: ReleaseHistory, out: Path) -> None:
     figure.savefig(out, format="png", metadata={"Software": None})
 
 
-def _draw_life(axes: Any, life: Life, color: str, name: str) -> None:
-    days = sorted(life.worth)
-    axes.plot([_number(day) for day in days], [life.worth[day] for day in days], ".-", color=color, lw=1.8, label=name)
+def _draw_history(axes: Any, run: RunHistory, color: str, name: str) -> None:
+    days = sorted(run.average_precision)
+    axes.plot(
+        [_number(day) for day in days],
+        [run.average_precision[day] for day in days],
+        ".-",
+        color=color,
+        lw=1.8,
+        label=name,
+    )
 
 
-def _draw_days(axes: Any, history: ReleaseHistory) -> None:
+def _draw_days(axes: Any, comparison: Comparison) -> None:
     marked = (
         (SHIFT, "fraudsters and\ncustomers change"),
-        (history.matures, "first labels of it\nare mature"),
-        (history.helps, "first shifted day in the\ntraining window"),
+        (comparison.matures, "first labels of it\nare mature"),
+        (comparison.helps, "first shifted day in the\ntraining window"),
     )
     for day, words in marked:
         axes.axvline(_number(day), color=GREY, lw=1, ls=":")
         axes.annotate(words, (_number(day), 0.99), (4, 0), textcoords="offset points", va="top", fontsize=8, color=GREY)
 
 
-def _draw_retrains(axes: Any, history: ReleaseHistory) -> None:
+def _draw_retrains(axes: Any, comparison: Comparison) -> None:
     """A row of marks under the lines; a hollow one came to a candidate that the gates stopped."""
     for trigger, (marker, color) in MARKS.items():
-        days = [one for one in history.unattended.retrains[1:] if one.trigger == trigger]
+        days = [one for one in comparison.unattended.retrains[1:] if one.trigger == trigger]
         for promoted, face in ((True, color), (False, "none")):
             shown = [_number(one.as_of) for one in days if one.promoted is promoted]
             axes.plot(shown, [-0.07] * len(shown), marker, ms=7, color=color, markerfacecolor=face, ls="none")

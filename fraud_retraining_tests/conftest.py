@@ -9,7 +9,7 @@ import pytest
 from hypothesis import settings as hypothesis_settings
 
 from fraud_retraining.simulation import SimulationPolicy, Simulator
-from fraud_retraining_tests.support.places import DAYS, START, Place, enter
+from fraud_retraining_tests.support.project_homes import DAYS, START, ProjectHome, use_home
 
 if TYPE_CHECKING:
     from fraud_retraining_tests.support.approvals_fixture import Backend, Trained
@@ -36,11 +36,11 @@ def handbook() -> Path:
 @pytest.fixture(scope="session")
 def small_lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """26 simulated days of about 2,000 transactions, 2 % of them frauds."""
-    place = Place(tmp_path_factory.mktemp("small"))
+    project = ProjectHome(tmp_path_factory.mktemp("small"))
     policy = SimulationPolicy(start=START, days=DAYS, transactions_per_day=2000, seed=11, fraud_rate=0.02)
     for day, table in Simulator(policy):
-        place.write_day(day, table)
-    return place.lake
+        project.write_day(day, table)
+    return project.lake
 
 
 @pytest.fixture(scope="session")
@@ -56,12 +56,12 @@ def s3_endpoint() -> Iterator[str]:
 
 
 @pytest.fixture
-def place(tmp_path: Path, small_lake: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+def project(tmp_path: Path, small_lake: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ProjectHome]:
     """A fresh home over a copy of the small lake."""
-    fresh = Place(tmp_path)
+    fresh = ProjectHome(tmp_path)
     shutil.copytree(small_lake, fresh.lake)
     fresh.configure()
-    enter(fresh, monkeypatch)
+    use_home(fresh, monkeypatch)
     yield fresh
 
 
@@ -82,25 +82,25 @@ def backend(trained: "Trained", tmp_path: Path) -> "Backend":
 
 
 @pytest.fixture(scope="session")
-def lived(tmp_path_factory: pytest.TempPathFactory, small_lake: Path) -> Place:
+def promoted_home(tmp_path_factory: pytest.TempPathFactory, small_lake: Path) -> ProjectHome:
     """A home with a champion as of `AS_OF`, promoted by policy."""
-    place = Place(tmp_path_factory.mktemp("lived"))
-    shutil.copytree(small_lake, place.lake)
-    place.configure(promotion={"mode": "auto"})
+    project = ProjectHome(tmp_path_factory.mktemp("promoted"))
+    shutil.copytree(small_lake, project.lake)
+    project.configure(promotion={"mode": "auto"})
     with pytest.MonkeyPatch.context() as patch:
-        enter(place, patch)
+        use_home(project, patch)
         from fraud_retraining_tests.support.command_line import retrain
 
         code, answer, _ = retrain()
     assert (code, answer["status"]) == (0, "promoted"), answer
-    return place
+    return project
 
 
 @pytest.fixture
-def home(lived: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+def home(promoted_home: ProjectHome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ProjectHome:
     """A copy of that home, for a test to break."""
-    shutil.copytree(lived.folder, tmp_path / "copy")
-    copy = Place(tmp_path / "copy")
+    shutil.copytree(promoted_home.folder, tmp_path / "copy")
+    copy = ProjectHome(tmp_path / "copy")
     copy.configure(promotion={"mode": "auto"})
-    enter(copy, monkeypatch)
+    use_home(copy, monkeypatch)
     return copy

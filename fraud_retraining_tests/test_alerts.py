@@ -18,7 +18,7 @@ from fraud_retraining.orchestration.runs.workers import worker_of
 from fraud_retraining.settings import load_settings
 from fraud_retraining_tests.support.command_line import champion, ledger, retrain
 from fraud_retraining_tests.support.daemons import daemon_over, wait_until
-from fraud_retraining_tests.support.places import AS_OF, Place
+from fraud_retraining_tests.support.project_homes import AS_OF, ProjectHome
 from fraud_retraining_tests.support.reviewers import TOKEN, Slack
 
 pytest_plugins = ("fraud_retraining_tests.support.reviewer_fixtures",)
@@ -40,7 +40,7 @@ def reported(kind: EventKind) -> list[dict[str, Any]]:
 
 
 def test_bad_data_is_reported_once_without_credentials_and_ended_by_a_new_delivery(
-    home: Place, monkeypatch: pytest.MonkeyPatch
+    home: ProjectHome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("SLACK_BOT_TOKEN", raising=False)
     before, good = champion(), home.read_day(USED)
@@ -66,7 +66,7 @@ def test_bad_data_is_reported_once_without_credentials_and_ended_by_a_new_delive
 
 
 def test_a_failed_gate_is_reported_with_its_miss_and_what_passed_last_and_ended_by_the_next_that_passes(
-    home: Place, slack: Slack, slack_on: dict[str, Any]
+    home: ProjectHome, slack: Slack, slack_on: dict[str, Any]
 ) -> None:
     before, later = champion(), AS_OF + timedelta(days=1)
     home.configure(promotion={"mode": "auto"}, gates={"min_average_precision": 0.999}, alerts=slack_on)
@@ -90,7 +90,9 @@ def test_a_failed_gate_is_reported_with_its_miss_and_what_passed_last_and_ended_
     assert len(slack.shown("#ml-alerts")) == 1
 
 
-def test_an_outage_is_reported_with_the_original_exit_code(home: Place, slack: Slack, slack_on: dict[str, Any]) -> None:
+def test_an_outage_is_reported_with_the_original_exit_code(
+    home: ProjectHome, slack: Slack, slack_on: dict[str, Any]
+) -> None:
     down = {"tracking_uri": "http://127.0.0.1:9", "timeout_seconds": 2}
     home.configure(promotion={"mode": "auto"}, mlflow=down, alerts=slack_on)
     assert retrain()[0] == 7
@@ -108,17 +110,17 @@ def test_an_outage_is_reported_with_the_original_exit_code(home: Place, slack: S
 
 @pytest.mark.timeout(900)
 def test_a_killed_worker_is_noticed_by_the_real_daemon_within_about_a_minute(
-    place: Place, slack: Slack, slack_on: dict[str, Any]
+    project: ProjectHome, slack: Slack, slack_on: dict[str, Any]
 ) -> None:
-    place.configure(promotion={"mode": "auto"}, triggers={"poll_seconds": 5, "drift": None}, alerts=slack_on)
-    place.home.mkdir(parents=True)
+    project.configure(promotion={"mode": "auto"}, triggers={"poll_seconds": 5, "drift": None}, alerts=slack_on)
+    project.home.mkdir(parents=True)
     instance = open_instance()
 
     def at_work() -> dg.DagsterRun | None:
         runs = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
         return next((run for run in runs if worker_of(run) is not None), None)
 
-    with daemon_over(place) as daemon:
+    with daemon_over(project) as daemon:
         wait_until(at_work, daemon)
         run = at_work()
         assert run is not None
@@ -141,5 +143,5 @@ def test_a_killed_worker_is_noticed_by_the_real_daemon_within_about_a_minute(
     instance.dispose()
 
 
-def alert_lines(place: Place) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (place.home / "alerts.jsonl").read_text().splitlines()]
+def alert_lines(project: ProjectHome) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (project.home / "alerts.jsonl").read_text().splitlines()]

@@ -22,14 +22,14 @@ from fraud_retraining.domain.retraining.triggers.registry import trigger_names
 from fraud_retraining.orchestration.state.readiness import first_trainable
 from fraud_retraining.settings import HOME_VARIABLE, load_settings
 from fraud_retraining_tests.support.command_line import champion, ledger, retrain, run
-from fraud_retraining_tests.support.places import AS_OF, DAYS, START, Place, enter
+from fraud_retraining_tests.support.project_homes import AS_OF, DAYS, START, ProjectHome, use_home
 
 USED = AS_OF - timedelta(days=8)
 """A day of the training window as of `AS_OF`."""
 
 
 class TestRetrain:
-    def test_a_first_retrain_waits_for_a_human_and_says_everything(self, place: Place) -> None:
+    def test_a_first_retrain_waits_for_a_human_and_says_everything(self, project: ProjectHome) -> None:
         code, answer, _ = retrain()
         assert (code, answer["status"], answer["model_version"]) == (0, "awaiting_approval", 1)
         window = answer["window"]
@@ -47,7 +47,7 @@ class TestRetrain:
         assert status["candidate"]["state"] == "awaiting_approval"
         assert "2024-02-25" in status["next"]["why"]
 
-    def test_the_same_again_trains_nothing_and_registers_nothing(self, home: Place) -> None:
+    def test_the_same_again_trains_nothing_and_registers_nothing(self, home: ProjectHome) -> None:
         before = champion()
         code, answer, _ = retrain()
         assert (code, answer["status"], answer["model_version"]) == (0, "already_trained", 1)
@@ -55,7 +55,9 @@ class TestRetrain:
         assert len(ledger().releases()) == 1
 
     @pytest.mark.slow
-    def test_one_changed_row_of_a_used_day_makes_another_model_and_the_ledger_names_the_day(self, home: Place) -> None:
+    def test_one_changed_row_of_a_used_day_makes_another_model_and_the_ledger_names_the_day(
+        self, home: ProjectHome
+    ) -> None:
         fingerprint = retrain()[1]["fingerprint"]
         table = home.read_day(USED)
         amounts = table["TX_AMOUNT"].to_pylist()
@@ -71,7 +73,7 @@ class TestRetrain:
         assert ledger().verify().ok
 
     @pytest.mark.slow
-    def test_a_later_day_is_judged_against_the_champion_on_the_same_rows(self, home: Place) -> None:
+    def test_a_later_day_is_judged_against_the_champion_on_the_same_rows(self, home: ProjectHome) -> None:
         code, answer, _ = retrain(AS_OF + timedelta(days=2))
         regression = next(gate for gate in answer["gates"] if gate["name"] == "no_regression")
         assert regression["applicable"]
@@ -82,7 +84,7 @@ class TestRetrain:
         assert (code, answer["status"]) in {(0, "promoted"), (4, "gate_failed")}
 
     @pytest.mark.slow
-    def test_a_backfill_gives_each_day_its_model_and_never_replaces_a_newer_champion(self, home: Place) -> None:
+    def test_a_backfill_gives_each_day_its_model_and_never_replaces_a_newer_champion(self, home: ProjectHome) -> None:
         before = champion()
         first = AS_OF - timedelta(days=4)
         code, answer, _ = run("backfill", "--from", str(first), "--to", str(AS_OF - timedelta(days=1)), "--every", "2")
@@ -96,7 +98,7 @@ class TestRetrain:
     @pytest.mark.slow
     @pytest.mark.timeout(900)
     def test_an_older_day_is_judged_against_the_champion_of_its_time_and_its_failed_gates_are_no_incident(
-        self, home: Place
+        self, home: ProjectHome
     ) -> None:
         lenient = {"max_regression": 1, "max_unproven_regression": 1, "max_slice_regression": 1}
         home.configure(promotion={"mode": "auto"}, gates=lenient)
@@ -116,7 +118,7 @@ class TestRetrain:
         assert not {EventKind.RETRAIN_FAILED, EventKind.NOTICE_OPENED} & set(kinds)
         assert champion() == before
 
-    def test_a_candidate_below_a_floor_is_refused_with_every_number(self, home: Place) -> None:
+    def test_a_candidate_below_a_floor_is_refused_with_every_number(self, home: ProjectHome) -> None:
         before = champion()
         home.configure(promotion={"mode": "auto"}, gates={"min_average_precision": 0.999})
         code, answer, _stderr = retrain(AS_OF + timedelta(days=1))
@@ -125,47 +127,47 @@ class TestRetrain:
         assert "average_precision_floor" in failed
         assert champion() == before
 
-    def test_days_are_ingested_in_one_run_and_only_once(self, place: Place) -> None:
+    def test_days_are_ingested_in_one_run_and_only_once(self, project: ProjectHome) -> None:
         last = START + timedelta(days=5)
         code, answer, _ = run("ingest", "--from", str(START), "--to", str(last))
         assert (code, answer["days"], len(answer["dagster_run_ids"])) == (0, 6, 1)
-        records = sorted((place.home / "store" / "transaction_features").rglob("_partition.json"))
+        records = sorted((project.home / "store" / "transaction_features").rglob("_partition.json"))
         before = [record.stat().st_mtime_ns for record in records]
         assert len(before) == 6
         run("ingest", "--from", str(START), "--to", str(last))
         assert [record.stat().st_mtime_ns for record in records] == before
 
 
-def _without_day(home: Place) -> None:
+def _without_day(home: ProjectHome) -> None:
     home.day_file(USED).unlink()
 
 
-def _empty_day(home: Place) -> None:
+def _empty_day(home: ProjectHome) -> None:
     home.write_day(USED, home.read_day(USED).slice(0, 0))
 
 
-def _corrupt_day(home: Place) -> None:
+def _corrupt_day(home: ProjectHome) -> None:
     file = home.day_file(USED)
     file.write_bytes(file.read_bytes()[:-200] + b"x" * 200)
 
 
-def _without_column(home: Place) -> None:
+def _without_column(home: ProjectHome) -> None:
     home.write_day(USED, home.read_day(USED).drop_columns(["TERMINAL_ID"]))
 
 
-def _retyped_column(home: Place) -> None:
+def _retyped_column(home: ProjectHome) -> None:
     table = home.read_day(USED)
     position = table.schema.get_field_index("TX_AMOUNT")
     home.write_day(USED, table.set_column(position, "TX_AMOUNT", pc.cast(table["TX_AMOUNT"], pa.string())))
 
 
-def _all_fraud(home: Place) -> None:
+def _all_fraud(home: ProjectHome) -> None:
     table = home.read_day(USED)
     position = table.schema.get_field_index("TX_FRAUD")
     home.write_day(USED, table.set_column(position, "TX_FRAUD", pa.array([1] * len(table), pa.int8())))
 
 
-def _tenfold_day(home: Place) -> None:
+def _tenfold_day(home: ProjectHome) -> None:
     table = home.read_day(USED)
     position = table.schema.get_field_index("TRANSACTION_ID")
     copies = [
@@ -174,23 +176,23 @@ def _tenfold_day(home: Place) -> None:
     home.write_day(USED, pa.concat_tables(copies))
 
 
-def _no_lake(home: Place) -> None:
+def _no_lake(home: ProjectHome) -> None:
     home.configure(lake={"uri": str(home.folder / "nowhere")})
 
 
-def _too_few_rows(home: Place) -> None:
+def _too_few_rows(home: ProjectHome) -> None:
     home.configure(validation={"min_rows": 10_000_000})
 
 
-def _unknown_key(home: Place) -> None:
+def _unknown_key(home: ProjectHome) -> None:
     home.configure(windw={"days": 8}, holdout={"days": 99})
 
 
-def _forbidden_feature(home: Place) -> None:
+def _forbidden_feature(home: ProjectHome) -> None:
     home.configure(features={"numeric": ["TX_FRAUD_SCENARIO"]})
 
 
-def _mlflow_down(home: Place) -> None:
+def _mlflow_down(home: ProjectHome) -> None:
     home.configure(mlflow={"tracking_uri": "http://127.0.0.1:9", "timeout_seconds": 4})
 
 
@@ -210,7 +212,7 @@ BAD_INPUT = {
 }
 
 
-def test_a_window_that_is_not_fit_is_shown_with_its_days_and_rows(home: Place) -> None:
+def test_a_window_that_is_not_fit_is_shown_with_its_days_and_rows(home: ProjectHome) -> None:
     _too_few_rows(home)
     code, answer, _ = retrain()
     assert (code, answer["status"]) == (3, "data_invalid")
@@ -218,10 +220,10 @@ def test_a_window_that_is_not_fit_is_shown_with_its_days_and_rows(home: Place) -
     assert 0 < answer["window"]["frauds"] < answer["window"]["rows"]
 
 
-def test_an_ingest_names_the_days_that_cannot_be_read_beside_those_that_fail_a_check(place: Place) -> None:
-    _retyped_column(place)
+def test_an_ingest_names_the_days_that_cannot_be_read_beside_those_that_fail_a_check(project: ProjectHome) -> None:
+    _retyped_column(project)
     other = USED + timedelta(days=2)
-    place.write_day(other, place.read_day(other).slice(0, 20))
+    project.write_day(other, project.read_day(other).slice(0, 20))
     code, answer, _ = run("ingest", "--from", str(START), "--to", str(other + timedelta(days=1)))
     assert code == 3
     culprits = answer["error"]["culprits"]
@@ -231,7 +233,7 @@ def test_an_ingest_names_the_days_that_cannot_be_read_beside_those_that_fail_a_c
 
 
 @pytest.mark.slow
-def test_features_are_removed_by_retiring_them_first(home: Place) -> None:
+def test_features_are_removed_by_retiring_them_first(home: ProjectHome) -> None:
     later = AS_OF + timedelta(days=2)
     home.configure(entities={"terminal": {"windows_days": [1]}})
     code, answer, _ = retrain(later)
@@ -251,7 +253,7 @@ def test_features_are_removed_by_retiring_them_first(home: Place) -> None:
 
 
 @pytest.mark.parametrize("case", BAD_INPUT)
-def test_bad_input_is_refused_by_name_and_touches_no_champion(case: str, home: Place) -> None:
+def test_bad_input_is_refused_by_name_and_touches_no_champion(case: str, home: ProjectHome) -> None:
     spoil, code, culprit = BAD_INPUT[case]
     before = champion()
     spoil(home)
@@ -277,7 +279,7 @@ def test_bad_input_is_refused_by_name_and_touches_no_champion(case: str, home: P
     ids=["checks that gave no result"],
 )
 def test_a_day_without_a_passed_check_stops_a_window_built_alone(
-    home: Place, spoil: Callable[[Place], None], culprit: str
+    home: ProjectHome, spoil: Callable[[ProjectHome], None], culprit: str
 ) -> None:
     from fraud_retraining.definitions import build_definitions
     from fraud_retraining.domain.values.errors import DataInvalid
@@ -295,35 +297,37 @@ class TestUsage:
     def test_a_simulated_lake_lies_where_the_settings_say(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        place = Place(tmp_path)
-        place.configure()
-        enter(place, monkeypatch)
+        project = ProjectHome(tmp_path)
+        project.configure()
+        use_home(project, monkeypatch)
         code, answer, _ = run(
             "simulate", "--start", "2024-03-01", "--days", "2", "--transactions-per-day", "500", "--seed", "3"
         )
         assert (code, answer["days"]) == (0, 2)
-        assert place.read_day(START.replace(month=3, day=2)).num_rows > 300
+        assert project.read_day(START.replace(month=3, day=2)).num_rows > 300
 
-    def test_an_impossible_argument_is_a_usage_error(self, place: Place) -> None:
+    def test_an_impossible_argument_is_a_usage_error(self, project: ProjectHome) -> None:
         assert run("ingest", "--from", "2024-02-05", "--to", "2024-02-01")[0] == 2
         assert run("retrain", "--trigger", "boredom")[0] == 2
 
-    def test_an_as_of_day_that_is_too_early_names_the_first_that_can_be_trained(self, place: Place) -> None:
+    def test_an_as_of_day_that_is_too_early_names_the_first_that_can_be_trained(self, project: ProjectHome) -> None:
         code, answer, _ = retrain(START + timedelta(days=5))
         assert (code, answer["status"]) == (3, "data_invalid")
         first = START + timedelta(days=13)
         assert "is too early" in answer["message"] and f"retrain as of {first} or later" in answer["message"]
         assert first_trainable(load_settings(), [START + timedelta(days=n) for n in range(DAYS)]) == first
 
-    def test_an_as_of_day_that_has_not_arrived_is_named(self, place: Place) -> None:
+    def test_an_as_of_day_that_has_not_arrived_is_named(self, project: ProjectHome) -> None:
         code, answer, _ = retrain(START + timedelta(days=DAYS))
         assert (code, answer["status"]) == (3, "data_invalid")
         assert "has not arrived" in answer["message"]
         assert answer["error"]["culprits"] == [f"the last day that has is {START + timedelta(days=DAYS - 1)}"]
         assert answer["error"]["exit_code"] == 3
 
-    def test_a_lake_that_is_not_there_has_no_latest_day_and_is_answered_like_any_bad_data(self, place: Place) -> None:
-        _no_lake(place)
+    def test_a_lake_that_is_not_there_has_no_latest_day_and_is_answered_like_any_bad_data(
+        self, project: ProjectHome
+    ) -> None:
+        _no_lake(project)
         code, answer, _ = run("retrain")
         assert (code, answer["status"], answer["as_of"]) == (3, "data_invalid", None)
 

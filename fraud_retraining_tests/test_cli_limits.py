@@ -6,13 +6,13 @@ from fraud_retraining.adapters.ledger.processes import this_process
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.retraining.lease_rules import Owner, Purpose
 from fraud_retraining_tests.support.command_line import champion, ledger, retrain, run
-from fraud_retraining_tests.support.places import AS_OF, Place
+from fraud_retraining_tests.support.project_homes import AS_OF, ProjectHome
 
 LATER = AS_OF + timedelta(days=1)
 AUTO = {"promotion": {"mode": "auto"}}
 
 
-def test_a_retrain_that_takes_too_long_is_ended_and_the_champion_stays(home: Place) -> None:
+def test_a_retrain_that_takes_too_long_is_ended_and_the_champion_stays(home: ProjectHome) -> None:
     before = champion()
     home.configure(**AUTO, budget={"max_hours": 0.0001, "price_per_hour": 100})
     code, answer, _ = retrain(LATER)
@@ -29,7 +29,7 @@ def test_a_retrain_that_takes_too_long_is_ended_and_the_champion_stays(home: Pla
     assert failed.payload["kind"] == "BudgetExceeded"
 
 
-def test_a_retrain_that_finds_another_one_leaves_with_5_and_names_it(home: Place) -> None:
+def test_a_retrain_that_finds_another_one_leaves_with_5_and_names_it(home: ProjectHome) -> None:
     before = champion()
     lease = ledger().retrain_lease().take(Owner(run_id="the first", process=this_process()), Purpose(as_of=AS_OF))
     code, answer, _ = retrain(LATER)
@@ -44,7 +44,7 @@ def test_a_retrain_that_finds_another_one_leaves_with_5_and_names_it(home: Place
     assert run("clean")[0] == 0
 
 
-def test_what_no_audit_needs_goes_and_what_serves_stays(home: Place) -> None:
+def test_what_no_audit_needs_goes_and_what_serves_stays(home: ProjectHome) -> None:
     before = champion()
     home.configure(
         **AUTO, gates={"min_average_precision": 0.999}, retention={"failed_runs": 0, "rejected_artifacts": 0}

@@ -23,7 +23,7 @@ from fraud_retraining.settings import load_settings
 from fraud_retraining_tests.support.approvals_fixture import an_evaluation
 from fraud_retraining_tests.support.command_line import champion, run
 from fraud_retraining_tests.support.older_home import AS_OF, TINY, write_lake
-from fraud_retraining_tests.support.places import Place, enter
+from fraud_retraining_tests.support.project_homes import ProjectHome, use_home
 from fraud_retraining_tests.support.trigger_inputs import LAST, LATE
 
 TEXT = (Path(__file__).resolve().parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
@@ -87,16 +87,16 @@ def test_the_trigger_of_the_example_requests_a_retrain() -> None:
 
 
 @pytest.fixture
-def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ProjectHome:
     """A lake of two weeks, and settings under which a model serves after one retrain."""
-    place = Place(tmp_path)
-    write_lake(place)
-    place.configure(**TINY)
-    enter(place, monkeypatch)
-    return place
+    project = ProjectHome(tmp_path)
+    write_lake(project)
+    project.configure(**TINY)
+    use_home(project, monkeypatch)
+    return project
 
 
-def test_the_feature_of_the_example_is_learned_from(tiny: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_feature_of_the_example_is_learned_from(tiny: ProjectHome, monkeypatch: pytest.MonkeyPatch) -> None:
     (code,) = blocks("Add a feature")
     row = eval(code, {"Feature": point_in_time.Feature})
     monkeypatch.setattr(point_in_time, "ENTITY_FEATURES", (*point_in_time.ENTITY_FEATURES, row))
@@ -111,7 +111,7 @@ def test_the_feature_of_the_example_is_learned_from(tiny: Place, monkeypatch: py
 
 
 def test_the_estimator_of_the_example_is_accepted_trained_saved_loaded_and_serves(
-    tiny: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: ProjectHome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import mlflow
 

@@ -29,7 +29,7 @@ from fraud_retraining.orchestration.resources import open_registry, open_store
 from fraud_retraining.orchestration.runs.progress import LogProgress
 from fraud_retraining.settings import load_settings
 from fraud_retraining.simulation import SimulationPolicy, Simulator
-from fraud_retraining_tests.support.places import Place, enter, merged
+from fraud_retraining_tests.support.project_homes import ProjectHome, merged, use_home
 from fraud_retraining_tests.support.wide_lakes import (
     NUMBER_NAMES,
     WORD_NAMES,
@@ -49,10 +49,12 @@ QUICK = {
 """The shipped settings but for a smaller model, of which nothing here is: windows, bins and thresholds are default."""
 
 
-def settle(place: Place, lake: Path, monkeypatch: pytest.MonkeyPatch, more: Mapping[str, Any] | None = None) -> None:
+def settle(
+    project: ProjectHome, lake: Path, monkeypatch: pytest.MonkeyPatch, more: Mapping[str, Any] | None = None
+) -> None:
     shipped = {"lake": {"uri": str(lake)}, "promotion": {"mode": "auto"}, **QUICK}
-    place.config.write_text(yaml.safe_dump(merged(shipped, more or {})))
-    enter(place, monkeypatch)
+    project.config.write_text(yaml.safe_dump(merged(shipped, more or {})))
+    use_home(project, monkeypatch)
 
 
 def live_with(as_of: date, days: DayRange, since: date | None = None) -> None:
@@ -98,7 +100,7 @@ def decided(known: Sequence[DriftDay]) -> Retrain | Skip:
 def test_six_weeks_of_the_handbook_never_request_a_retrain(
     handbook: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settle(Place(tmp_path), handbook, monkeypatch)
+    settle(ProjectHome(tmp_path), handbook, monkeypatch)
     days = DayRange(start=date(2018, 7, 4), end=date(2018, 8, 14))
     live_with(date(2018, 7, 3), days)
 
@@ -121,12 +123,12 @@ START = date(2026, 1, 1)
 def test_a_shift_of_a_young_lake_requests_a_retrain_on_the_second_day_and_calm_days_never_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = Place(tmp_path)
-    settle(place, place.lake, monkeypatch)
+    project = ProjectHome(tmp_path)
+    settle(project, project.lake, monkeypatch)
     shift_on = START + timedelta(days=SHIFT_AFTER)
     policy = SimulationPolicy(start=START, days=SHIFT_AFTER + 3, transactions_per_day=2000, fraud_rate=0.02, seed=5)
     for day, table in Simulator(policy.model_copy(update={"shift_on": shift_on})):
-        place.write_day(day, table)
+        project.write_day(day, table)
     days = DayRange(start=shift_on - timedelta(days=2), end=shift_on + timedelta(days=2))
     live_with(days.start - timedelta(days=1), days)
 
@@ -141,7 +143,7 @@ def test_a_shift_of_a_young_lake_requests_a_retrain_on_the_second_day_and_calm_d
     assert "customer_amount_ratio" in decision.reason
 
     for day, table in Simulator(policy).since(shift_on):
-        place.write_day(day, table)
+        project.write_day(day, table)
     Pipeline(load_settings(), LogProgress()).ingest(days)
     monitor(days)
     calm = history(days)
@@ -173,8 +175,8 @@ WIDE: dict[str, Any] = {
 def test_a_wide_lake_is_calm_though_five_of_its_columns_drift_and_its_shift_is_found_on_its_day(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = Place(tmp_path)
-    settle(place, place.lake, monkeypatch, WIDE)
+    project = ProjectHome(tmp_path)
+    settle(project, project.lake, monkeypatch, WIDE)
     policy = SimulationPolicy(
         start=WIDE_START,
         days=WIDE_SHIFT + 1,
@@ -185,7 +187,7 @@ def test_a_wide_lake_is_calm_though_five_of_its_columns_drift_and_its_shift_is_f
     )
     busy = range(WIDE_AS_OF + 8, WIDE_AS_OF + 14)
     for day, table in wide_days(policy, drift_from=WIDE_LOOK_BACK + WIDE_TRAINING, heavy=busy):
-        place.write_day(day, table)
+        project.write_day(day, table)
     as_of = WIDE_START + timedelta(days=WIDE_AS_OF)
     days = DayRange(start=as_of + timedelta(days=1), end=policy.end)
     live_with(as_of, days, since=WIDE_START)

@@ -24,7 +24,7 @@ from fraud_retraining.orchestration.resources import open_registry, open_store
 from fraud_retraining.settings import load_settings
 from fraud_retraining.simulation import lake_path
 from fraud_retraining_tests.support.command_line import champion, ledger, retrain, run
-from fraud_retraining_tests.support.places import AS_OF, START, Place, enter
+from fraud_retraining_tests.support.project_homes import AS_OF, START, ProjectHome, use_home
 
 USED = AS_OF - timedelta(days=8)
 
@@ -33,7 +33,7 @@ USED = AS_OF - timedelta(days=8)
 class Lake:
     """A lake that a test delivers to, in a folder or a bucket, and a home that knows nothing yet."""
 
-    place: Place
+    project: ProjectHome
     uri: str
     s3: Any = None
 
@@ -42,9 +42,9 @@ class Lake:
         return self.uri.removeprefix("s3://").split("/")[0]
 
     def configure(self, **changes: Any) -> None:
-        self.place.configure(**{"promotion": {"mode": "auto"}, **self._places(), **changes})
+        self.project.configure(**{"promotion": {"mode": "auto"}, **self._project_homes(), **changes})
 
-    def _places(self) -> dict[str, Any]:
+    def _project_homes(self) -> dict[str, Any]:
         if self.s3 is None:
             return {}
         s3 = {"endpoint": self.s3.meta.endpoint_url, "region": "us-east-1"}
@@ -52,7 +52,7 @@ class Lake:
 
     def deliver(self, day: date, table: pa.Table) -> None:
         if self.s3 is None:
-            self.place.write_day(day, table)
+            self.project.write_day(day, table)
         else:
             buffer = BytesIO()
             pq.write_table(table, buffer)
@@ -60,24 +60,24 @@ class Lake:
 
     def remove(self, day: date) -> None:
         if self.s3 is None:
-            self.place.day_file(day).unlink()
+            self.project.day_file(day).unlink()
         else:
             self.s3.delete_object(Bucket=self.bucket, Key=f"lake/{lake_path(day)}")
 
 
 @pytest.fixture(params=["folder", "s3"])
-def lake(request: pytest.FixtureRequest, place: Place, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lake]:
+def lake(request: pytest.FixtureRequest, project: ProjectHome, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lake]:
     """The small lake in a folder, and the same in a bucket; with S3 the store lies there too."""
-    delivered = Lake(place, str(place.lake))
+    delivered = Lake(project, str(project.lake))
     if request.param == "s3":
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "nothing")
         client = boto3.client("s3", endpoint_url=request.getfixturevalue("s3_endpoint"), region_name="us-east-1")
-        delivered = Lake(place, f"s3://payments-{uuid4().hex[:12]}", client)
+        delivered = Lake(project, f"s3://payments-{uuid4().hex[:12]}", client)
         client.create_bucket(Bucket=delivered.bucket)
-        for file in place.lake.rglob("*.parquet"):
-            client.upload_file(str(file), delivered.bucket, f"lake/{file.relative_to(place.lake)}")
-        shutil.rmtree(place.lake)
+        for file in project.lake.rglob("*.parquet"):
+            client.upload_file(str(file), delivered.bucket, f"lake/{file.relative_to(project.lake)}")
+        shutil.rmtree(project.lake)
     delivered.configure()
     yield delivered
 
@@ -98,7 +98,7 @@ def test_a_life_of_retrains_on_a_folder_and_on_s3(lake: Lake, small_lake: Path) 
     assert (code, first["status"], first["model_version"]) == (0, "promoted", 1)
     assert first["window"]["missing_days"] == []
 
-    shutil.rmtree(lake.place.home / "cache", ignore_errors=True)
+    shutil.rmtree(lake.project.home / "cache", ignore_errors=True)
     code, again, _ = retrain()
     assert (code, again["status"], again["fingerprint"]) == (0, "already_trained", first["fingerprint"])
 
@@ -123,15 +123,17 @@ def test_a_life_of_retrains_on_a_folder_and_on_s3(lake: Lake, small_lake: Path) 
 
 
 @pytest.mark.slow
-def test_a_folder_and_s3_give_the_same_model(lake: Lake, lived: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_and_s3_give_the_same_model(
+    lake: Lake, promoted_home: ProjectHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _, answer, _ = retrain()
     assert set(open_store(load_settings()).partitions(FEATURES, [USED, AS_OF])) == {USED}
-    assert (lake.place.home / "store").exists() is (lake.s3 is None)
+    assert (lake.project.home / "store").exists() is (lake.s3 is None)
     if lake.s3 is not None:
         keys = lake.s3.list_objects_v2(Bucket=lake.bucket, Prefix="store/transaction_features/")["KeyCount"]
         assert keys >= 2 * 12
     model = model_of(1)
-    enter(lived, monkeypatch)
+    use_home(promoted_home, monkeypatch)
     assert answer["fingerprint"] == retrain()[1]["fingerprint"]
     assert model_of(1) == model
 
@@ -141,8 +143,8 @@ FIXED = {"start": str(START + timedelta(days=1)), "end": str(START + timedelta(d
 
 
 class TestFixedEvaluationDays:
-    def test_they_judge_candidate_and_champion_and_the_gate_reads_them(self, place: Place) -> None:
-        place.configure(promotion={"mode": "auto"}, holdout={"fixed": FIXED})
+    def test_they_judge_candidate_and_champion_and_the_gate_reads_them(self, project: ProjectHome) -> None:
+        project.configure(promotion={"mode": "auto"}, holdout={"fixed": FIXED})
         code, first, _ = retrain()
         assert (code, first["status"]) == (0, "promoted"), first
         assert first["metrics"]["fixed_candidate"]["average_precision"] > 0.05
@@ -151,7 +153,7 @@ class TestFixedEvaluationDays:
         assert (gate["passed"], gate["applicable"]) == (True, False)
         assert "no champion" in gate["message"]
 
-        place.configure(
+        project.configure(
             promotion={"mode": "auto"},
             holdout={"fixed": FIXED},
             model={"params": {"n_estimators": 1, "max_depth": 1}},
@@ -171,14 +173,14 @@ class TestFixedEvaluationDays:
         assert logged["fixed_champion.average_precision"] == both[1]["average_precision"]
 
     @pytest.mark.slow
-    def test_no_model_learns_from_them(self, place: Place) -> None:
-        place.configure(promotion={"mode": "auto"}, holdout={"fixed": FIXED})
+    def test_no_model_learns_from_them(self, project: ProjectHome) -> None:
+        project.configure(promotion={"mode": "auto"}, holdout={"fixed": FIXED})
         first = retrain()[1]
         day = date.fromisoformat(FIXED["start"])
-        table = place.read_day(day)
+        table = project.read_day(day)
         position = table.schema.get_field_index("TX_FRAUD")
         labels = [1 - label if n % 40 == 0 else label for n, label in enumerate(table["TX_FRAUD"].to_pylist())]
-        place.write_day(day, table.set_column(position, "TX_FRAUD", pa.array(labels, pa.int8())))
+        project.write_day(day, table.set_column(position, "TX_FRAUD", pa.array(labels, pa.int8())))
 
         second = retrain()[1]
         assert second["fingerprint"] != first["fingerprint"]
@@ -187,9 +189,9 @@ class TestFixedEvaluationDays:
         assert second["metrics"]["candidate"] == first["metrics"]["candidate"]
         assert model_of(second["model_version"]) == model_of(first["model_version"])
 
-    def test_a_window_that_would_learn_from_them_is_refused(self, place: Place) -> None:
+    def test_a_window_that_would_learn_from_them_is_refused(self, project: ProjectHome) -> None:
         touching = {"start": str(AS_OF - timedelta(days=13)), "end": str(AS_OF - timedelta(days=12))}
-        place.configure(holdout={"fixed": touching})
+        project.configure(holdout={"fixed": touching})
         code, answer, _ = retrain()
         assert code == 2
         assert "overlap the training window" in answer["error"]["message"]

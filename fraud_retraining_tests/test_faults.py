@@ -29,8 +29,8 @@ from fraud_retraining.settings import load_settings
 from fraud_retraining.simulation import SimulationPolicy, Simulator
 from fraud_retraining_tests.adapters.conftest import MisbehavingServer
 from fraud_retraining_tests.support.command_line import champion, ledger, retrain, run
-from fraud_retraining_tests.support.faults import run_alone, run_killed, run_with
-from fraud_retraining_tests.support.places import AS_OF, DAYS, START, Place, enter
+from fraud_retraining_tests.support.faults import run_killed, run_undisturbed, run_with
+from fraud_retraining_tests.support.project_homes import AS_OF, DAYS, START, ProjectHome, use_home
 from fraud_retraining_tests.support.registries import free_port, serving_at, store_in
 
 LATER = AS_OF + timedelta(days=2)
@@ -76,31 +76,31 @@ def require_complete_record(version: int, fingerprint: str) -> None:
 @pytest.fixture(scope="session")
 def ingested(tmp_path_factory: pytest.TempPathFactory, small_lake: Path) -> Path:
     """A home that has ingested what a retrain as of `AS_OF` needs, and trained nothing."""
-    place = Place(tmp_path_factory.mktemp("ingested"))
-    shutil.copytree(small_lake, place.lake)
-    place.configure(promotion={"mode": "auto"})
+    project = ProjectHome(tmp_path_factory.mktemp("ingested"))
+    shutil.copytree(small_lake, project.lake)
+    project.configure(promotion={"mode": "auto"})
     with pytest.MonkeyPatch.context() as patch:
-        enter(place, patch)
+        use_home(project, patch)
         code, answer, _ = run("ingest", "--from", str(START), "--to", str(AS_OF))
     assert code == 0, answer
-    return place.folder
+    return project.folder
 
 
 @pytest.fixture
-def ready(ingested: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+def ready(ingested: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ProjectHome:
     """A copy of that home."""
     shutil.copytree(ingested, tmp_path / "ready")
-    place = Place(tmp_path / "ready")
-    place.configure(promotion={"mode": "auto"})
-    enter(place, monkeypatch)
-    return place
+    project = ProjectHome(tmp_path / "ready")
+    project.configure(promotion={"mode": "auto"})
+    use_home(project, monkeypatch)
+    return project
 
 
 @pytest.fixture(scope="session")
-def undisturbed(lived: Place) -> Iterator[tuple[str, bytes]]:
+def undisturbed(promoted_home: ProjectHome) -> Iterator[tuple[str, bytes]]:
     """Fingerprint and booster of the same retrain when nothing goes wrong."""
     with pytest.MonkeyPatch.context() as patch:
-        enter(lived, patch)
+        use_home(promoted_home, patch)
         yield ledger().releases()[0].fingerprint, model_of(1)
 
 
@@ -122,8 +122,8 @@ class TestKilled:
             "before the record of features",
         ],
     )
-    def test_while_a_day_is_made(self, moment: str, place: Place, undisturbed: tuple[str, bytes]) -> None:
-        place.configure(promotion={"mode": "auto"})
+    def test_while_a_day_is_made(self, moment: str, project: ProjectHome, undisturbed: tuple[str, bytes]) -> None:
+        project.configure(promotion={"mode": "auto"})
         run_killed(moment, "ingest", "--from", str(START), "--to", str(AS_OF))
         require_invariants(champions=0)
         code, answer, _ = retrain()
@@ -143,7 +143,7 @@ class TestKilled:
         ],
     )
     def test_before_there_is_anything_to_promote(
-        self, moment: str, trained: int, ready: Place, undisturbed: tuple[str, bytes]
+        self, moment: str, trained: int, ready: ProjectHome, undisturbed: tuple[str, bytes]
     ) -> None:
         run_killed(moment, "retrain", "--as-of", str(AS_OF), "--json")
         require_invariants(champions=0)
@@ -168,7 +168,7 @@ class TestKilled:
             ("after the outcome", 2),
         ],
     )
-    def test_while_a_champion_is_replaced(self, moment: str, serving: int, home: Place) -> None:
+    def test_while_a_champion_is_replaced(self, moment: str, serving: int, home: ProjectHome) -> None:
         home.configure(promotion={"mode": "auto"}, gates=LENIENT)
         run_killed(moment, "retrain", "--as-of", str(LATER), "--json")
         now = champion()
@@ -185,7 +185,7 @@ class TestKilled:
         assert [release.version for release in ledger().releases(ReleaseState.PROMOTED)] == [2]
 
     @pytest.mark.parametrize("moment", ["after a reviewer's approval", "after the alias"])
-    def test_while_a_reviewer_approves(self, moment: str, home: Place) -> None:
+    def test_while_a_reviewer_approves(self, moment: str, home: ProjectHome) -> None:
         home.configure(promotion={"mode": "manual"}, gates=LENIENT)
         assert retrain(LATER)[1]["status"] == "awaiting_approval"
         decision = ("approve", "2", "--by", "alice", "--reason", "better on the new fraud", "--json")
@@ -200,7 +200,7 @@ class TestKilled:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_a_second_death_on_the_way_back_changes_nothing(ready: Place, undisturbed: tuple[str, bytes]) -> None:
+def test_a_second_death_on_the_way_back_changes_nothing(ready: ProjectHome, undisturbed: tuple[str, bytes]) -> None:
     for moment in ("after the upload", "after registering", "after the intent", "after the alias"):
         run_killed(moment, "retrain", "--as-of", str(AS_OF), "--json")
         assert ledger().verify().ok
@@ -212,7 +212,7 @@ def test_a_second_death_on_the_way_back_changes_nothing(ready: Place, undisturbe
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_what_a_killed_retrain_left_open_in_mlflow_is_ended_and_its_model_adopted(ready: Place) -> None:
+def test_what_a_killed_retrain_left_open_in_mlflow_is_ended_and_its_model_adopted(ready: ProjectHome) -> None:
     run_killed("after the upload", "retrain", "--as-of", str(AS_OF), "--json")
     settings = load_settings()
     registry, instance = open_registry(settings), open_instance()
@@ -231,10 +231,10 @@ def test_what_a_killed_retrain_left_open_in_mlflow_is_ended_and_its_model_adopte
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("moment", ["before the record of features", "in the fifth round of boosting"])
 def test_memory_that_runs_out_is_a_typed_failure_and_the_next_run_works(
-    moment: str, place: Place, undisturbed: tuple[str, bytes]
+    moment: str, project: ProjectHome, undisturbed: tuple[str, bytes]
 ) -> None:
-    place.configure(promotion={"mode": "auto"})
-    ended = run_with("exhaust", moment, "retrain", "--as-of", str(AS_OF), "--json")
+    project.configure(promotion={"mode": "auto"})
+    ended = run_with("exhaust memory", moment, "retrain", "--as-of", str(AS_OF), "--json")
     answer = json.loads(ended.stdout)
     assert (ended.returncode, answer["error"]["message"]) == (7, "there is not enough memory"), ended.stderr[-3000:]
     failed = ledger().last(EventKind.RETRAIN_FAILED, as_of=AS_OF)
@@ -246,28 +246,28 @@ def test_memory_that_runs_out_is_a_typed_failure_and_the_next_run_works(
     require_same_model(answer, undisturbed)
 
 
-def test_an_engine_with_too_little_memory_names_its_knob(place: Place) -> None:
-    place.configure(engine={"memory_limit": "1MB"})
+def test_an_engine_with_too_little_memory_names_its_knob(project: ProjectHome) -> None:
+    project.configure(engine={"memory_limit": "1MB"})
     code, answer, _ = run("ingest", "--from", str(START), "--to", str(START))
     assert code == 7
     assert "engine.memory_limit" in answer["error"]["remedy"]
-    place.configure()
+    project.configure()
     assert run("ingest", "--from", str(START), "--to", str(START))[0] == 0
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path, small_lake: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
-    """A place on a disk of 64 MB."""
+def small_disk(tmp_path: Path, small_lake: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ProjectHome]:
+    """A project on a disk of 64 MB."""
     disk = tmp_path / "disk"
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(disk)]
     if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("a small disk cannot be mounted here")
-    place = Place(disk)
-    shutil.copytree(small_lake, place.lake)
-    place.configure(promotion={"mode": "auto"}, gates=LENIENT)
-    enter(place, monkeypatch)
-    yield place
+    project = ProjectHome(disk)
+    shutil.copytree(small_lake, project.lake)
+    project.configure(promotion={"mode": "auto"}, gates=LENIENT)
+    use_home(project, monkeypatch)
+    yield project
     subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
@@ -280,17 +280,17 @@ def fill(disk: Path, left: int) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_a_disk_that_fills_up_publishes_nothing_and_the_next_run_works(small_disk: Place) -> None:
-    assert run_alone("retrain", "--as-of", str(AS_OF))[1]["status"] == "promoted"
+def test_a_disk_that_fills_up_publishes_nothing_and_the_next_run_works(small_disk: ProjectHome) -> None:
+    assert run_undisturbed("retrain", "--as-of", str(AS_OF))[1]["status"] == "promoted"
     before = champion()
     for left in (0, 200_000, 1_000_000):
         ballast = fill(small_disk.folder, left)
-        code, answer = run_alone("retrain", "--as-of", str(LATER))
+        code, answer = run_undisturbed("retrain", "--as-of", str(LATER))
         ballast.unlink()
         assert code == 7, answer
         assert champion() == before
         assert ledger().verify().ok
-    code, answer = run_alone("retrain", "--as-of", str(LATER))
+    code, answer = run_undisturbed("retrain", "--as-of", str(LATER))
     assert (code, answer["status"]) == (0, "promoted"), answer
     require_invariants(champions=1)
 
@@ -307,8 +307,8 @@ class TestDays:
         found = open_store(load_settings()).partitions("transactions", self.days)
         return {day: partition.facts["rows"] for day, partition in found.items()}
 
-    def test_a_corrupt_day_is_refused_by_name_and_the_others_stand(self, place: Place) -> None:
-        file = place.day_file(self.days[2])
+    def test_a_corrupt_day_is_refused_by_name_and_the_others_stand(self, project: ProjectHome) -> None:
+        file = project.day_file(self.days[2])
         file.write_bytes(file.read_bytes()[:-200])
         code, answer, _ = self.ingest()
         assert code == 3
@@ -316,19 +316,21 @@ class TestDays:
         assert str(self.days[2]) in str(answer)
         assert set(self.stored()) == {*self.days} - {self.days[2]}
 
-    def test_the_same_file_twice_and_the_same_ids_twice_count_once(self, place: Place) -> None:
-        once = {day: place.read_day(day).num_rows for day in self.days}
-        shutil.copy(place.day_file(self.days[1]), place.day_file(self.days[1]).with_name("again.parquet"))
-        table = place.read_day(self.days[2])
-        place.write_day(self.days[2], pa.concat_tables([table, table.slice(0, 100)]))
+    def test_the_same_file_twice_and_the_same_ids_twice_count_once(self, project: ProjectHome) -> None:
+        once = {day: project.read_day(day).num_rows for day in self.days}
+        shutil.copy(project.day_file(self.days[1]), project.day_file(self.days[1]).with_name("again.parquet"))
+        table = project.read_day(self.days[2])
+        project.write_day(self.days[2], pa.concat_tables([table, table.slice(0, 100)]))
         code, answer, _ = self.ingest()
         assert (code, answer["rows"]) == (0, sum(once.values())), answer
         assert self.stored() == once
 
-    def test_a_column_that_is_added_is_ignored_with_a_warning_and_one_that_goes_is_refused(self, place: Place) -> None:
-        table = place.read_day(self.days[2])
-        place.write_day(self.days[2], table.append_column("TX_DEVICE", pa.array(["phone"] * table.num_rows)))
-        place.write_day(self.days[4], place.read_day(self.days[4]).drop_columns(["TX_AMOUNT"]))
+    def test_a_column_that_is_added_is_ignored_with_a_warning_and_one_that_goes_is_refused(
+        self, project: ProjectHome
+    ) -> None:
+        table = project.read_day(self.days[2])
+        project.write_day(self.days[2], table.append_column("TX_DEVICE", pa.array(["phone"] * table.num_rows)))
+        project.write_day(self.days[4], project.read_day(self.days[4]).drop_columns(["TX_AMOUNT"]))
         code, answer, _ = self.ingest()
         assert code == 3
         assert "TX_AMOUNT" in str(answer)
@@ -346,9 +348,9 @@ class TestLabels:
 
     used = AS_OF - timedelta(days=6)
 
-    def label(self, place: Place, day: date, late: int, known_on: date | None = None) -> None:
+    def label(self, project: ProjectHome, day: date, late: int, known_on: date | None = None) -> None:
         """Every label of the day is known after two days; `late` of the others turn to fraud on `known_on`."""
-        table = place.read_day(day)
+        table = project.read_day(day)
         table = table.select([name for name in table.column_names if name != "LABELLED_AT"])
         labels = table["TX_FRAUD"].to_pylist()
         known = [datetime.combine(day + timedelta(days=2), time(12))] * len(labels)
@@ -356,17 +358,17 @@ class TestLabels:
             labels[row], known[row] = 1, datetime.combine(known_on or day, time(12))
         position = table.schema.get_field_index("TX_FRAUD")
         turned = table.set_column(position, "TX_FRAUD", pa.array(labels, pa.int8()))
-        place.write_day(day, turned.append_column("LABELLED_AT", pa.array(known, pa.timestamp("us"))))
+        project.write_day(day, turned.append_column("LABELLED_AT", pa.array(known, pa.timestamp("us"))))
 
     @pytest.mark.slow
-    def test_the_cut_off_stands_and_a_later_retrain_uses_what_is_known_by_then(self, place: Place) -> None:
-        place.configure(columns={"labelled_at": "LABELLED_AT"}, promotion={"mode": "auto"}, gates=LENIENT)
+    def test_the_cut_off_stands_and_a_later_retrain_uses_what_is_known_by_then(self, project: ProjectHome) -> None:
+        project.configure(columns={"labelled_at": "LABELLED_AT"}, promotion={"mode": "auto"}, gates=LENIENT)
         for n in range(DAYS):
-            self.label(place, START + timedelta(days=n), late=0)
+            self.label(project, START + timedelta(days=n), late=0)
         first = retrain()[1]
         frauds = frauds_of(first, self.used)
 
-        self.label(place, self.used, late=25, known_on=AS_OF + timedelta(days=1))
+        self.label(project, self.used, late=25, known_on=AS_OF + timedelta(days=1))
         again = retrain()[1]
         assert again["as_of"] == first["as_of"]
         assert frauds_of(again, self.used) == frauds, "what was not known by the as-of day does not exist for it"
@@ -384,7 +386,9 @@ def frauds_of(answer: dict[str, Any], day: date) -> int:
 
 
 @pytest.mark.parametrize("failure", ["answers 503", "answers 500", "hangs", "crawls"])
-def test_s3_that_fails_is_reported_in_bounded_time(home: Place, monkeypatch: pytest.MonkeyPatch, failure: str) -> None:
+def test_s3_that_fails_is_reported_in_bounded_time(
+    home: ProjectHome, monkeypatch: pytest.MonkeyPatch, failure: str
+) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "nothing")
     before = champion()
@@ -413,7 +417,7 @@ def test_s3_that_fails_is_reported_in_bounded_time(home: Place, monkeypatch: pyt
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("moment", ["before the evaluation is recorded", "before registering", "after registering"])
 def test_an_mlflow_that_dies_around_registration_is_an_outage_and_the_re_run_registers_once(
-    moment: str, ready: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    moment: str, ready: ProjectHome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     port = free_port()
     monkeypatch.setenv("FRAUD_RETRAINING_MLFLOW__TRACKING_URI", f"http://127.0.0.1:{port}")
@@ -421,7 +425,7 @@ def test_an_mlflow_that_dies_around_registration_is_an_outage_and_the_re_run_reg
     server = (port, store_in(tmp_path), tmp_path / "served", tmp_path / "mlflow.log")
     with serving_at(*server) as process:
         monkeypatch.setenv("FAULTS_SERVER", str(process.pid))
-        ended = run_with("unplug", moment, "retrain", "--as-of", str(AS_OF), "--json")
+        ended = run_with("stop server", moment, "retrain", "--as-of", str(AS_OF), "--json")
     assert ended.returncode == 7, ended.stdout + ended.stderr[-3000:]
     assert f"127.0.0.1:{port}" in str(json.loads(ended.stdout)["error"])
     assert ledger().verify().ok
@@ -455,13 +459,15 @@ class TestCalendar:
         tables = dict(Simulator(SimulationPolicy(start=first, days=count, transactions_per_day=2000, fraud_rate=0.02)))
         found = {}
         for zone in ("UTC", "America/New_York", "Pacific/Kiritimati"):
-            place = Place(tmp_path / zone)
+            project = ProjectHome(tmp_path / zone)
             for day, table in tables.items():
-                place.write_day(day, table)
-            place.configure()
-            enter(place, monkeypatch)
+                project.write_day(day, table)
+            project.configure()
+            use_home(project, monkeypatch)
             monkeypatch.setenv("TZ", zone)
-            code, answer = run_alone("ingest", "--from", str(first), "--to", str(first + timedelta(days=count - 1)))
+            code, answer = run_undisturbed(
+                "ingest", "--from", str(first), "--to", str(first + timedelta(days=count - 1))
+            )
             assert code == 0, answer
             store = open_store(load_settings())
             found[zone] = [

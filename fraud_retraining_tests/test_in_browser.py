@@ -27,7 +27,7 @@ from fraud_retraining.settings import load_settings
 from fraud_retraining_tests.support.browsers import DESKTOP, PHONE, Visit, keep, require_readable, visiting
 from fraud_retraining_tests.support.command_line import retrain, run
 from fraud_retraining_tests.support.daemons import daemon_over, releases_over, webserver_over
-from fraud_retraining_tests.support.places import AS_OF, DAYS, START, Place, enter
+from fraud_retraining_tests.support.project_homes import AS_OF, DAYS, START, ProjectHome, use_home
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator
@@ -55,29 +55,29 @@ A_DAY = 26 * 3600
 
 
 @pytest.fixture(scope="module", autouse=True)
-def waiting(lived: Place, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+def waiting(promoted_home: ProjectHome, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProjectHome]:
     """A home with a champion and a candidate of the lake's last day that waits for a reviewer."""
-    place = Place(tmp_path_factory.mktemp("waiting") / "copy")
-    shutil.copytree(lived.folder, place.folder)
+    project = ProjectHome(tmp_path_factory.mktemp("waiting") / "copy")
+    shutil.copytree(promoted_home.folder, project.folder)
     for later in range((CANDIDATE - START).days + 1, DAYS):
-        place.day_file(START + timedelta(days=later)).unlink()
-    place.configure(
+        project.day_file(START + timedelta(days=later)).unlink()
+    project.configure(
         environment="development",
         promotion={"mode": "manual", "reviewers": ["anna", "bert"]},
         gates={"max_regression": 0.05},
         triggers={"poll_seconds": 5},
     )
     with pytest.MonkeyPatch.context() as patch:
-        enter(place, patch)
+        use_home(project, patch)
         for name, value in SECRETS.items():
             patch.setenv(name, value)
         code, answer, _ = retrain(CANDIDATE)
         assert (code, answer["status"]) == (0, "awaiting_approval"), answer
-        yield place
+        yield project
 
 
 @pytest.fixture(scope="module")
-def ui(waiting: Place) -> Iterator[str]:
+def ui(waiting: ProjectHome) -> Iterator[str]:
     with webserver_over(waiting) as address:
         yield address
 
@@ -132,7 +132,7 @@ def test_the_checks_of_an_asset_show_their_results(
     approvals.picture(f"checks_of_{asset}")
 
 
-def test_a_partition_is_materialized_by_clicking(ui: str, approvals: Visit, waiting: Place) -> None:
+def test_a_partition_is_materialized_by_clicking(ui: str, approvals: Visit, waiting: ProjectHome) -> None:
     page = approvals.page
     with daemon_over(waiting):
         page.goto(f"{ui}/assets/transactions?view=partitions")
@@ -155,7 +155,7 @@ def test_a_partition_is_materialized_by_clicking(ui: str, approvals: Visit, wait
 
 
 def test_schedules_and_sensors_show_their_last_ticks_and_why_they_skipped(
-    ui: str, approvals: Visit, waiting: Place
+    ui: str, approvals: Visit, waiting: ProjectHome
 ) -> None:
     page = approvals.page
     page.goto(f"{ui}/automation")
@@ -232,7 +232,7 @@ def somebody_skipped(ticks: "Locator") -> bool:
 
 
 @pytest.fixture(scope="module")
-def releases(waiting: Place) -> Iterator[str]:
+def releases(waiting: ProjectHome) -> Iterator[str]:
     with releases_over(waiting, SECRETS) as address:
         yield address
 
@@ -267,13 +267,15 @@ def test_the_candidate_with_its_pack_is_readable_on_a_phone(releases: str, brows
 def screens_of(phone: Visit) -> list[bytes]:
     """The first screen of a page, its pictures, and what is folded away behind them."""
     seen = []
-    for place in ("main", ".pictures", ".fold"):
-        phone.page.locator(place).first.evaluate("one => one.scrollIntoView()")
+    for part in ("main", ".pictures", ".fold"):
+        phone.page.locator(part).first.evaluate("one => one.scrollIntoView()")
         seen.append(phone.page.screenshot())
     return seen
 
 
-def test_an_exported_report_needs_nothing_from_elsewhere(waiting: Place, tmp_path: Path, browser: "Browser") -> None:
+def test_an_exported_report_needs_nothing_from_elsewhere(
+    waiting: ProjectHome, tmp_path: Path, browser: "Browser"
+) -> None:
     (release,) = open_ledger(load_settings()).waiting()
     code, _, told = run("audit", "export", "--version", str(release.version), "--out", str(tmp_path / "version"))
     assert code == 0, told

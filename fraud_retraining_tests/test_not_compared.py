@@ -6,7 +6,7 @@ import pytest
 
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining_tests.support.command_line import champion, ledger, retrain, run
-from fraud_retraining_tests.support.places import AS_OF, Place
+from fraud_retraining_tests.support.project_homes import AS_OF, ProjectHome
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -15,7 +15,7 @@ ANY_SCORES = {"min_distinct_scores": 2, "max_importance": 1}
 LAST = AS_OF + timedelta(days=3)
 
 
-def test_a_champion_that_has_learnt_the_holdout_is_not_replaced_without_a_human(home: Place) -> None:
+def test_a_champion_that_has_learnt_the_holdout_is_not_replaced_without_a_human(home: ProjectHome) -> None:
     """Labels that are believed later move the whole holdout into the days that the champion has learnt from."""
     before = champion()
     home.configure(promotion={"mode": "auto"}, labels={"delay_days": 9}, model=CRIPPLED, gates=ANY_SCORES)
@@ -35,7 +35,7 @@ def test_a_champion_that_has_learnt_the_holdout_is_not_replaced_without_a_human(
     assert ledger().verify().ok
 
 
-def test_a_better_candidate_under_a_floor_waits_for_an_exception(home: Place) -> None:
+def test_a_better_candidate_under_a_floor_waits_for_an_exception(home: ProjectHome) -> None:
     lenient = {"max_regression": 1, "max_unproven_regression": 1, "max_slice_regression": 1, **ANY_SCORES}
     home.configure(promotion={"mode": "auto"}, gates=lenient, model=CRIPPLED)
     code, answer, _ = retrain(AS_OF + timedelta(days=1))

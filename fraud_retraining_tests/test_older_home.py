@@ -12,14 +12,14 @@ from fraud_retraining.orchestration.resources import open_registry
 from fraud_retraining.settings import load_settings
 from fraud_retraining_tests.support.command_line import champion, ledger, run
 from fraud_retraining_tests.support.older_home import AS_OF, FIRST_AS_OF, older_home
-from fraud_retraining_tests.support.places import Place, enter
+from fraud_retraining_tests.support.project_homes import ProjectHome, use_home
 
 
 @pytest.fixture
-def older(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
-    place = older_home(tmp_path)
-    enter(place, monkeypatch)
-    yield place
+def older(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ProjectHome]:
+    project = older_home(tmp_path)
+    use_home(project, monkeypatch)
+    yield project
 
 
 def require_its_libraries() -> None:
@@ -28,7 +28,7 @@ def require_its_libraries() -> None:
         pytest.skip(f"the libraries that fit a model are others than those of the home: {recorded[-1]}")
 
 
-def test_status_and_the_record_say_what_they_said(older: Place) -> None:
+def test_status_and_the_record_say_what_they_said(older: ProjectHome) -> None:
     code, answer, _ = run("status")
     assert (code, answer["champion"]["version"], answer["champion"]["as_of"]) == (0, 2, str(AS_OF))
     code, answer, _ = run("audit", "verify")
@@ -38,7 +38,7 @@ def test_status_and_the_record_say_what_they_said(older: Place) -> None:
         assert (code, answer["release"]["state"]) == (0, state), answer
 
 
-def test_nothing_of_it_is_made_again(older: Place) -> None:
+def test_nothing_of_it_is_made_again(older: ProjectHome) -> None:
     """Days stay as they are, and the model of the same as-of day is the one that is there."""
     require_its_libraries()
     before = {path: path.stat().st_mtime_ns for path in (older.home / "store").rglob("*.parquet")}
@@ -52,7 +52,7 @@ def never(policy: GatePolicy, evidence: Evidence) -> Finding:
 
 
 def test_with_a_gate_that_its_verdicts_do_not_have_its_releases_are_shown_and_brought_back(
-    older: Place, monkeypatch: pytest.MonkeyPatch
+    older: ProjectHome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Older releases keep the verdict of their own gates, also where a new gate would fail."""
     of_then = list(GATES)
@@ -67,14 +67,16 @@ def test_with_a_gate_that_its_verdicts_do_not_have_its_releases_are_shown_and_br
 
 
 @pytest.mark.slow
-def test_with_such_a_gate_its_latest_model_is_not_judged_again(older: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_such_a_gate_its_latest_model_is_not_judged_again(
+    older: ProjectHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
     require_its_libraries()
     monkeypatch.setitem(GATES, "never", Gate("Nothing passes it.", never))
     code, answer, _ = run("retrain", "--as-of", str(AS_OF))
     assert (code, answer["status"], answer["model_version"]) == (0, "already_trained", 2), answer
 
 
-def test_its_models_score_and_the_older_one_is_brought_back(older: Place) -> None:
+def test_its_models_score_and_the_older_one_is_brought_back(older: ProjectHome) -> None:
     import mlflow
 
     registry = open_registry(load_settings())

@@ -7,13 +7,15 @@ from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.orchestration.resources import open_ledger
 from fraud_retraining.settings import load_settings
 from fraud_retraining_tests.support.command_line import retrain, run
-from fraud_retraining_tests.support.places import Place
+from fraud_retraining_tests.support.project_homes import ProjectHome
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_candidate_that_is_not_routine_waits_says_why_and_is_not_decided_by_its_requester(place: Place) -> None:
-    place.configure(promotion={"mode": "earned", "reviewers": [{"name": "alice", "os_user": account()}, "bob"]})
+def test_a_candidate_that_is_not_routine_waits_says_why_and_is_not_decided_by_its_requester(
+    project: ProjectHome,
+) -> None:
+    project.configure(promotion={"mode": "earned", "reviewers": [{"name": "alice", "os_user": account()}, "bob"]})
     code, answer, _ = retrain()
     assert (code, answer["status"]) == (0, "awaiting_approval")
     for clause in ("trust is not earned yet", "its trigger is manual", "no usual range yet: 0 of 5"):
@@ -28,7 +30,7 @@ def test_a_candidate_that_is_not_routine_waits_says_why_and_is_not_decided_by_it
     assert registered.payload["release"]["requested_by"] == account()
     code, refused, _ = run("approve", "1")
     assert (code, refused["error"]["message"]) == (2, "alice requested version 1 and cannot approve it")
-    place.configure(promotion={"mode": "earned", "reviewers": ["alice", "bob"]})
+    project.configure(promotion={"mode": "earned", "reviewers": ["alice", "bob"]})
     code, approved, _ = run("approve", "1", "--by", "bob")
     assert (code, approved["state"]) == (0, "promoted")
     assert run("status")[1]["trust"]["approved"] == 1

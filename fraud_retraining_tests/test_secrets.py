@@ -12,8 +12,8 @@ import pytest
 from sqlalchemy import make_url
 
 from fraud_retraining_tests.support.command_line import ledger
-from fraud_retraining_tests.support.faults import run_alone
-from fraud_retraining_tests.support.places import AS_OF, Place
+from fraud_retraining_tests.support.faults import run_undisturbed
+from fraud_retraining_tests.support.project_homes import AS_OF, ProjectHome
 
 pytest_plugins = ("fraud_retraining_tests.support.databases",)
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -59,8 +59,8 @@ def forms(secret: str) -> set[bytes]:
     return {secret.encode(), quote(secret).encode(), quote(secret, safe="").encode()}
 
 
-def require_unwritten(place: Place, secrets: dict[str, str], said: str) -> None:
-    texts = [*written(place.folder), ("the output", said.encode())]
+def require_unwritten(project: ProjectHome, secrets: dict[str, str], said: str) -> None:
+    texts = [*written(project.folder), ("the output", said.encode())]
     texts += [("the ledger", json.dumps(event.payload).encode()) for event in ledger().events()]
     assert len(texts) > 100
     found = {
@@ -73,7 +73,7 @@ def require_unwritten(place: Place, secrets: dict[str, str], said: str) -> None:
 
 
 def test_no_secret_is_written_where_all_goes_well_or_anything_fails(
-    place: Place, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+    project: ProjectHome, postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, secret in SECRETS.items():
         monkeypatch.setenv(name, secret)
@@ -87,27 +87,27 @@ def test_no_secret_is_written_where_all_goes_well_or_anything_fails(
         "email": {"host": "127.0.0.1", "port": 9, "sender": "alerts@bank.example", "channels": people},
         "webhook": {"url": "http://127.0.0.1:9/hook"},
     }
-    place.configure(promotion={"mode": "auto"}, alerts=alerts)
+    project.configure(promotion={"mode": "auto"}, alerts=alerts)
     said = []
 
-    code, answer = run_alone("retrain", "--as-of", str(AS_OF))
+    code, answer = run_undisturbed("retrain", "--as-of", str(AS_OF))
     assert (code, answer["status"]) == (0, "promoted"), answer
     said.append(answer)
 
-    place.configure(promotion={"mode": "auto"}, alerts=alerts, validation={"min_rows": 10_000_000})
-    said.append(run_alone("retrain", "--as-of", str(AS_OF))[1])
+    project.configure(promotion={"mode": "auto"}, alerts=alerts, validation={"min_rows": 10_000_000})
+    said.append(run_undisturbed("retrain", "--as-of", str(AS_OF))[1])
     mlflow = "http://fraud:planted-in-an-address@127.0.0.1:9"
     monkeypatch.setenv("FRAUD_RETRAINING_MLFLOW__TRACKING_URI", mlflow)
     monkeypatch.setenv("FRAUD_RETRAINING_MLFLOW__TIMEOUT_SECONDS", "2")
-    code, answer = run_alone("retrain", "--as-of", str(AS_OF))
+    code, answer = run_undisturbed("retrain", "--as-of", str(AS_OF))
     assert code == 7, answer
-    said += [answer, *(run_alone(*command)[1] for command in (("status",), ("audit", "list")))]
+    said += [answer, *(run_undisturbed(*command)[1] for command in (("status",), ("audit", "list")))]
     secrets["MLflow's address"] = "planted-in-an-address"
-    require_unwritten(place, secrets, json.dumps(said))
+    require_unwritten(project, secrets, json.dumps(said))
 
     lost = postgres_url.rpartition(":")[0] + ":9/nowhere"
     monkeypatch.setenv("FRAUD_RETRAINING_LEDGER__URL", lost)
-    code, answer = run_alone("status")
+    code, answer = run_undisturbed("status")
     assert code == 7, answer
     monkeypatch.setenv("FRAUD_RETRAINING_LEDGER__URL", postgres_url)
-    require_unwritten(place, secrets, json.dumps(answer))
+    require_unwritten(project, secrets, json.dumps(answer))

@@ -35,7 +35,7 @@ from fraud_retraining.orchestration.state.monitoring import HINDSIGHT
 from fraud_retraining.simulation import SimulationPolicy, Simulator, lake_path
 from fraud_retraining_tests.support.command_line import retrain
 from fraud_retraining_tests.support.daemons import Daemon, Watched, daemon_over, wait_until
-from fraud_retraining_tests.support.places import Place, enter, merged
+from fraud_retraining_tests.support.project_homes import ProjectHome, merged, use_home
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -92,35 +92,35 @@ LAST_STEP = [*AFTER[3:], AFTER[-1] + timedelta(days=1), AFTER[-1] + MATURES]
 
 
 @dataclass
-class Life:
-    """What a place has been through."""
+class RunHistory:
+    """Events and reports of one project, read after its last day."""
 
     drift: dict[date, float] = field(default_factory=dict)
-    said: list[str] = field(default_factory=list)
+    skip_reasons: list[str] = field(default_factory=list)
     requests: list[Event] = field(default_factory=list)
     tags: dict[str, dict[str, str]] = field(default_factory=dict)
-    worth: dict[date, PerformanceReport] = field(default_factory=dict)
+    performance: dict[date, PerformanceReport] = field(default_factory=dict)
     decay: list[EventKind] = field(default_factory=list)
     verified: bool = False
 
     def mean(self, days: Sequence[date]) -> float:
         """Mean average precision of the days: each is that of who served it, however late it was scored."""
-        found = [one.today.average_precision for day, one in self.worth.items() if day in days]
-        assert len(found) == len(days), f"of {days} only {sorted(self.worth)} were served and judged"
+        found = [one.today.average_precision for day, one in self.performance.items() if day in days]
+        assert len(found) == len(days), f"of {days} only {sorted(self.performance)} were served and judged"
         return fmean(one.value for one in found if one is not None)
 
-    def asked_by(self, trigger: Trigger) -> list[Event]:
+    def requested_by(self, trigger: Trigger) -> list[Event]:
         """The requests in which a trigger has part."""
         return [one for one in self.requests if trigger in one.payload["trigger"].split("+")]
 
 
-class Living(Watched):
-    """A place that lives through the lake."""
+class DaemonRun(Watched):
+    """A daemon over a project whose lake grows."""
 
-    def __init__(self, place: Place, coming: Path) -> None:
-        super().__init__(place, coming)
+    def __init__(self, project: ProjectHome, future_lake: Path) -> None:
+        super().__init__(project, future_lake)
         self.store = open_store(self.settings)
-        self.life = Life()
+        self.history = RunHistory()
 
     def land_all(self, days: Iterable[date]) -> None:
         """Days arrive, one right after the other."""
@@ -131,7 +131,7 @@ class Living(Watched):
         """Whether the champion has scored a day, and how far it is from what was learnt is known."""
         record = self.store.partition(DRIFT, day)
         if record is not None:
-            self.life.drift.setdefault(day, report_of(record, DriftReport).value)
+            self.history.drift.setdefault(day, report_of(record, DriftReport).value)
         return record is not None
 
     def settled(self, day: date) -> bool:
@@ -150,100 +150,100 @@ class Living(Watched):
         live = {day for day, record in scored.items() if not record.facts[HINDSIGHT]}
         return set(scored) == set(days) and live <= set(self.store.partitions(PERFORMANCE, days))
 
-    def says(self, words: str) -> bool:
-        """Whether the decision has lately said so; what it said is kept."""
+    def has_skipped_with(self, words: str) -> bool:
+        """Whether the sensor lately gave such a skip reason; the reason is kept."""
         state = next((one for one in self.instance.all_instigator_state() if one.name == RETRAIN_SENSOR), None)
         ticks = self.instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=5) if state else []
         found = [tick.skip_reason for tick in ticks if tick.skip_reason and words in tick.skip_reason]
-        self.life.said.extend(found[:1])
+        self.history.skip_reasons.extend(found[:1])
         return bool(found)
 
-    def lived(self) -> Life:
-        """What it has been through."""
+    def read_history(self) -> RunHistory:
+        """Read requests, runs and performance."""
         ledger = open_ledger(self.settings)
-        self.life.requests = list(ledger.events(EventKind.RETRAIN_REQUESTED))
-        self.life.tags = {run.run_id: dict(run.tags) for run in self.runs(RETRAIN)}
+        self.history.requests = list(ledger.events(EventKind.RETRAIN_REQUESTED))
+        self.history.tags = {run.run_id: dict(run.tags) for run in self.runs(RETRAIN)}
         records = self.store.partitions(PERFORMANCE, [*BEFORE, *AFTER])
-        self.life.worth = {day: report_of(record, PerformanceReport) for day, record in records.items()}
-        self.life.decay = [one.kind for one in ledger.events() if one.subject == Topic.PERFORMANCE_DECAYED]
-        self.life.verified = ledger.verify().ok
-        return self.life
+        self.history.performance = {day: report_of(record, PerformanceReport) for day, record in records.items()}
+        self.history.decay = [one.kind for one in ledger.events() if one.subject == Topic.PERFORMANCE_DECAYED]
+        self.history.verified = ledger.verify().ok
+        return self.history
 
 
 @contextmanager
-def living(place: Place, coming: Path, **settings: Any) -> Iterator[tuple[Living, Daemon]]:
-    """A place with these settings, a daemon over it, and the process as its user."""
-    place.configure(**merged(SETTINGS, settings))
+def running(project: ProjectHome, future_lake: Path, **settings: Any) -> Iterator[tuple[DaemonRun, Daemon]]:
+    """A project with these settings, a daemon over it, and the process as its user."""
+    project.configure(**merged(SETTINGS, settings))
     with pytest.MonkeyPatch.context() as patch:
-        enter(place, patch)
-        life = Living(place, coming)
-        with daemon_over(place) as daemon:
-            yield life, daemon
-        life.instance.dispose()
+        use_home(project, patch)
+        run = DaemonRun(project, future_lake)
+        with daemon_over(project) as daemon:
+            yield run, daemon
+        run.instance.dispose()
 
 
 @pytest.fixture(scope="module")
-def coming(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def future_lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Every day of the lake, also those that have not arrived."""
-    place = Place(tmp_path_factory.mktemp("coming"))
+    project = ProjectHome(tmp_path_factory.mktemp("future"))
     for one, table in Simulator(LAKE):
-        place.write_day(one, table)
-    return place.lake
+        project.write_day(one, table)
+    return project.lake
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory, coming: Path) -> Place:
-    """A place whose champion has learnt from the time before, as of `FIRST_AS_OF`."""
-    place = Place(tmp_path_factory.mktemp("served"))
-    place.configure(**SETTINGS)
+def served(tmp_path_factory: pytest.TempPathFactory, future_lake: Path) -> ProjectHome:
+    """A project whose champion has learnt from the time before, as of `FIRST_AS_OF`."""
+    project = ProjectHome(tmp_path_factory.mktemp("served"))
+    project.configure(**SETTINGS)
     with pytest.MonkeyPatch.context() as patch:
-        enter(place, patch)
+        use_home(project, patch)
         for number in range((FIRST_AS_OF - START).days + 1):
             one = START + timedelta(days=number)
-            place.write_day(one, pq.ParquetFile(coming / lake_path(one)).read())
+            project.write_day(one, pq.ParquetFile(future_lake / lake_path(one)).read())
         code, answer, _ = retrain(FIRST_AS_OF)
     assert (code, answer["status"]) == (0, "promoted"), answer
-    return place
+    return project
 
 
 @pytest.fixture(scope="module")
-def left_alone(served: Place, coming: Path, tmp_path_factory: pytest.TempPathFactory) -> Life:
+def without_triggers(served: ProjectHome, future_lake: Path, tmp_path_factory: pytest.TempPathFactory) -> RunHistory:
     """The champion without any retrain: every trigger is off."""
-    place = Place(tmp_path_factory.mktemp("alone") / "place")
-    shutil.copytree(served.folder, place.folder)
+    project = ProjectHome(tmp_path_factory.mktemp("alone") / "project")
+    shutil.copytree(served.folder, project.folder)
     off = {"poll_seconds": 5, "schedule": None, "drift": None}
-    with living(place, coming, triggers=off) as (life, daemon):
-        wait_until(partial(life.at_rest, FIRST_AS_OF), daemon)
-        life.land_all([*chain.from_iterable(STEPS), *LAST_STEP])
-        wait_until(lambda: life.judged(AFTER), daemon, PATIENCE)
-        wait_until(lambda: life.says("every trigger is off"), daemon)
-        return life.lived()
+    with running(project, future_lake, triggers=off) as (run, daemon):
+        wait_until(partial(run.at_rest, FIRST_AS_OF), daemon)
+        run.land_all([*chain.from_iterable(STEPS), *LAST_STEP])
+        wait_until(lambda: run.judged(AFTER), daemon, PATIENCE)
+        wait_until(lambda: run.has_skipped_with("every trigger is off"), daemon)
+        return run.read_history()
 
 
 @pytest.fixture(scope="module")
-def unattended(served: Place, coming: Path, tmp_path_factory: pytest.TempPathFactory) -> Life:
-    """The life with the triggers as they are shipped; days arrive when those before are done with."""
-    place = Place(tmp_path_factory.mktemp("unattended") / "place")
-    shutil.copytree(served.folder, place.folder)
-    with living(place, coming, triggers={"poll_seconds": 5}) as (life, daemon):
-        wait_until(partial(life.at_rest, FIRST_AS_OF), daemon)
+def unattended(served: ProjectHome, future_lake: Path, tmp_path_factory: pytest.TempPathFactory) -> RunHistory:
+    """The history with the triggers as they are shipped; days arrive when those before are done with."""
+    project = ProjectHome(tmp_path_factory.mktemp("unattended") / "project")
+    shutil.copytree(served.folder, project.folder)
+    with running(project, future_lake, triggers={"poll_seconds": 5}) as (run, daemon):
+        wait_until(partial(run.at_rest, FIRST_AS_OF), daemon)
         for step in STEPS:
-            life.land_all(step)
-            wait_until(partial(life.settled, step[-1]), daemon, PATIENCE)
+            run.land_all(step)
+            wait_until(partial(run.settled, step[-1]), daemon, PATIENCE)
             if step[-1] == SECOND_DAY:
-                wait_until(lambda: life.answered() == SECOND_DAY, daemon)
+                wait_until(lambda: run.answered() == SECOND_DAY, daemon)
             if step[-1] == THIRD_DAY:
-                wait_until(lambda: life.says("answered by the retrain as of"), daemon)
+                wait_until(lambda: run.has_skipped_with("answered by the retrain as of"), daemon)
             if step[-1] >= LEARNT:
-                wait_until(partial(life.at_rest, step[-1]), daemon, PATIENCE)
-        life.land_all(LAST_STEP)
-        wait_until(lambda: life.judged(AFTER), daemon, PATIENCE)
-        return life.lived()
+                wait_until(partial(run.at_rest, step[-1]), daemon, PATIENCE)
+        run.land_all(LAST_STEP)
+        wait_until(lambda: run.judged(AFTER), daemon, PATIENCE)
+        return run.read_history()
 
 
-def test_the_change_is_seen_within_two_days_and_requests_a_retrain(unattended: Life) -> None:
+def test_the_change_is_seen_within_two_days_and_requests_a_retrain(unattended: RunHistory) -> None:
     assert unattended.drift[BEFORE[-1]] <= THRESHOLD < unattended.drift[SHIFT]
-    first = unattended.asked_by(Trigger.DRIFT)[0]
+    first = unattended.requested_by(Trigger.DRIFT)[0]
     assert first.as_of == SECOND_DAY
     assert (first.actor, first.payload["drift_since"]) == ("automation", str(SHIFT))
     tags = unattended.tags[first.payload["dagster_run_id"]]
@@ -251,34 +251,36 @@ def test_the_change_is_seen_within_two_days_and_requests_a_retrain(unattended: L
     assert tags["as_of"] == str(first.as_of)
 
 
-def test_it_says_when_the_labels_can_be_learnt_and_does_not_retrain_in_a_circle_before(unattended: Life) -> None:
+def test_it_says_when_the_labels_can_be_learnt_and_does_not_retrain_in_a_circle_before(unattended: RunHistory) -> None:
     reported = f"days since {SHIFT} are in the training window from as-of day {HELPS} on"
-    first, *again = unattended.asked_by(Trigger.DRIFT)
+    first, *again = unattended.requested_by(Trigger.DRIFT)
     assert reported in first.payload["reason"]
-    assert any(f"answered by the retrain as of {first.as_of}; {reported}" in said for said in unattended.said)
+    assert any(
+        f"answered by the retrain as of {first.as_of}; {reported}" in reason for reason in unattended.skip_reasons
+    )
     assert [one.as_of for one in again if one.as_of and one.as_of < HELPS] == []
 
 
 def test_once_shifted_days_have_matured_it_is_as_good_as_before_and_without_triggers_it_is_not(
-    unattended: Life, left_alone: Life
+    unattended: RunHistory, without_triggers: RunHistory
 ) -> None:
-    assert left_alone.requests[0].payload["trigger"] == Trigger.MANUAL
-    assert len(left_alone.requests) == 1
-    before, after, alone = unattended.mean(BEFORE), unattended.mean(AFTER), left_alone.mean(AFTER)
+    assert without_triggers.requests[0].payload["trigger"] == Trigger.MANUAL
+    assert len(without_triggers.requests) == 1
+    before, after, alone = unattended.mean(BEFORE), unattended.mean(AFTER), without_triggers.mean(AFTER)
     print(f"before {before:.3f}, after {after:.3f}, with every trigger off {alone:.3f}")
     assert after >= before - TOLERANCE
     assert alone < before - FAR_BELOW
 
 
-def test_decay_is_reported_once_though_its_champion_has_been_followed_by_then(unattended: Life) -> None:
+def test_decay_is_reported_once_though_its_champion_has_been_followed_by_then(unattended: RunHistory) -> None:
     """Every other day brings another champion: what is mature was always served by an earlier one."""
     assert unattended.decay[:1] == [EventKind.NOTICE_OPENED]
     assert all(before != after for before, after in pairwise(unattended.decay)), unattended.decay
 
 
-def test_every_step_of_it_is_in_the_ledger(unattended: Life, left_alone: Life) -> None:
+def test_every_step_of_it_is_in_the_ledger(unattended: RunHistory, without_triggers: RunHistory) -> None:
     assert unattended.verified
-    assert left_alone.verified
+    assert without_triggers.verified
     for requested in unattended.requests[1:]:
         assert unattended.tags[requested.payload["dagster_run_id"]]["trigger"] == requested.payload["trigger"]
         assert requested.payload["reason"]

@@ -1,4 +1,4 @@
-"""Places for the storage tests: a folder, a bucket on a real S3-speaking server, and a server that misbehaves."""
+"""Locations for the storage tests: a folder, a bucket on a real S3-speaking server, and a server that misbehaves."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -52,14 +52,14 @@ def bucket(s3_client: Any) -> str:
 
 @pytest.fixture(params=["folder", "s3"])
 def root_uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Where a test keeps its files: the same tests run on both kinds of place."""
+    """Where a test keeps its files: the same tests run on both kinds of location."""
     if request.param == "folder":
         return str(tmp_path / "place")
     return f"s3://{request.getfixturevalue('bucket')}/place"
 
 
 @pytest.fixture
-def open_place(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Location]:
+def open_at(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Location]:
     """Opens a URI as another process would: with nothing in memory, but with this machine's cache."""
 
     def opened(uri: str, cache: Path | None = None, policy: TransferPolicy | None = None) -> Location:
@@ -70,8 +70,8 @@ def open_place(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., 
 
 
 @pytest.fixture
-def location(root_uri: str, open_place: Callable[..., Location]) -> Location:
-    return open_place(root_uri)
+def location(root_uri: str, open_at: Callable[..., Location]) -> Location:
+    return open_at(root_uri)
 
 
 class MisbehavingServer:
@@ -166,13 +166,13 @@ def misbehaving() -> Iterator[MisbehavingServer]:
 
 
 @pytest.fixture
-def hasty_place(misbehaving: MisbehavingServer, tmp_path: Path) -> Location:
+def hasty_location(misbehaving: MisbehavingServer, tmp_path: Path) -> Location:
     """A location on the misbehaving server that gives up within a second or two."""
     return _on(misbehaving, tmp_path, deadline_seconds=1.0)
 
 
 @pytest.fixture
-def patient_place(misbehaving: MisbehavingServer, tmp_path: Path) -> Location:
+def patient_location(misbehaving: MisbehavingServer, tmp_path: Path) -> Location:
     """A location on the misbehaving server that makes all of its three attempts."""
     return _on(misbehaving, tmp_path, deadline_seconds=30)
 

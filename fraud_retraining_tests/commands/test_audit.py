@@ -26,7 +26,7 @@ from fraud_retraining.services.release_history import read_release_history
 from fraud_retraining.settings import load_settings
 from fraud_retraining_tests.support.ledger_history import FIRST, HOSTILE, configured, window, with_history
 from fraud_retraining_tests.support.pages_read import Read
-from fraud_retraining_tests.support.places import AS_OF, Place, enter
+from fraud_retraining_tests.support.project_homes import AS_OF, ProjectHome, use_home
 from fraud_retraining_tests.support.tampering import put_back, run_sql, tamper
 
 WIDE = {"COLUMNS": "200", "TERM": "dumb"}
@@ -54,21 +54,21 @@ def answer(*arguments: str) -> tuple[int, dict[str, Any]]:
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
-    place = Place(tmp_path)
-    place.configure()
-    enter(place, monkeypatch)
-    return place
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ProjectHome:
+    project = ProjectHome(tmp_path)
+    project.configure()
+    use_home(project, monkeypatch)
+    return project
 
 
 @pytest.fixture
-def life(home: Place) -> Ledger:
+def history_ledger(home: ProjectHome) -> Ledger:
     settings = load_settings()
     return with_history(open_ledger(settings), open_store(settings))
 
 
 class TestShow:
-    def test_one_screen_answers_why_a_version_is_live(self, life: Ledger):
+    def test_one_screen_answers_why_a_version_is_live(self, history_ledger: Ledger):
         code, out, _ = run("audit", "show", "2")
         assert code == 0
         text = " ".join(out.split())
@@ -80,7 +80,7 @@ class TestShow:
             "2026-10-31 to 2026-11-09 (rolling): 100,000 rows, 800 frauds (0.80%)",
             f"{as_of - timedelta(days=10)} {digest((as_of - timedelta(days=10)).isoformat())[:8]}",
             "n_estimators=20",
-            life.release_by_version(2).artifact_digest,
+            history_ledger.release_by_version(2).artifact_digest,
             "no_regression passed 0.0773 -0.0100 0.0873",
             "gates.alert_budget: 10 -> 20",
             "replaced version 1",
@@ -90,49 +90,49 @@ class TestShow:
         assert len(out.splitlines()) <= 60, "it is one screen"
 
     @pytest.mark.parametrize("columns", [60, 80, 120])
-    def test_a_digest_stands_on_the_line_of_its_day(self, life: Ledger, columns: int):
+    def test_a_digest_stands_on_the_line_of_its_day(self, history_ledger: Ledger, columns: int):
         narrow = Console(file=StringIO(), width=columns)
-        print_history(read_release_history(life, 2), None, narrow)
+        print_history(read_release_history(history_ledger, 2), None, narrow)
         _, _, days = narrow.file.getvalue().partition("Day digests")  # type: ignore[attr-defined]
         assert re.search(r"^  \d{4}-\d\d-\d\d [0-9a-f]{8}", days, re.MULTILINE)
         assert not re.search(r"^[0-9a-f]{8}\b", days, re.MULTILINE)
 
-    def test_a_hostile_text_is_shown_and_not_obeyed(self, life: Ledger):
+    def test_a_hostile_text_is_shown_and_not_obeyed(self, history_ledger: Ledger):
         out = run("audit", "show", "2")[1] + run("audit", "list")[1]
         assert "\x1b" not in out
         assert "[bold]loud[/bold]" in out
 
-    def test_programs_get_the_whole_history(self, life: Ledger):
+    def test_programs_get_the_whole_history(self, history_ledger: Ledger):
         code, history = answer("audit", "show", "2")
         assert code == 0
         assert history["window"] == window(FIRST + timedelta(days=2)).model_dump(mode="json")
         assert history["decision"]["reason"] == HOSTILE
         assert len(history["data_digest"]) == 64
 
-    def test_a_review_report_that_was_changed_is_reported_and_leaves_the_record_whole(self, life: Ledger):
-        fingerprint = life.release_by_version(2).fingerprint
+    def test_a_review_report_that_was_changed_is_reported_and_leaves_the_record_whole(self, history_ledger: Ledger):
+        fingerprint = history_ledger.release_by_version(2).fingerprint
         open_store(load_settings()).write_document("review_pack", fingerprint, b"{}")
         code, out, err = run("audit", "show", "2")
         assert code == 0 and "passed 7 of 7 gates" in out
         assert "is not the one that was recorded" in err
 
-    def test_a_version_that_does_not_exist(self, life: Ledger):
+    def test_a_version_that_does_not_exist(self, history_ledger: Ledger):
         code, result = answer("audit", "show", "41")
         assert (code, result["error"]["exit_code"]) == (5, 5)
 
 
 class TestVerify:
-    def test_a_head_that_was_exported_is_compared(self, life: Ledger, tmp_path: Path):
+    def test_a_head_that_was_exported_is_compared(self, history_ledger: Ledger, tmp_path: Path):
         assert answer("audit", "export", "--version", "2", "--out", str(tmp_path / "out"))[0] == 0
-        head = life.head()
+        head = history_ledger.head()
         for named in (f"{head.seq}:{head.hash}", str(tmp_path / "out" / "head.json")):
             assert answer("audit", "verify", "--head", named)[0] == 0
         other = f"{head.seq}:{'0' * 64}"
         code, result = answer("audit", "verify", "--head", other)
         assert (code, result["ok"], result["first_bad"]) == (1, False, head.seq)
 
-    def test_each_way_to_change_the_record_is_named_by_its_row(self, life: Ledger):
-        url, rows, head = load_settings().ledger_url, list(life.rows()), life.head()
+    def test_each_way_to_change_the_record_is_named_by_its_row(self, history_ledger: Ledger):
+        url, rows, head = load_settings().ledger_url, list(history_ledger.rows()), history_ledger.head()
         cut = f"UPDATE ledger_head SET seq = 9, hash = '{rows[8].hash}'"
         changes = {
             "edited": (["UPDATE audit_events SET payload = '{}' WHERE seq = 5"], 5),
@@ -155,22 +155,22 @@ class TestVerify:
         assert code == 1 and "the guard audit_events_no_update is missing" in err, "the rows are back, the guards not"
 
     @pytest.mark.parametrize("named", ["nowhere.json", "12", "12:abc", "head:of:nothing"])
-    def test_what_is_no_head_is_a_usage_error(self, life: Ledger, named: str):
+    def test_what_is_no_head_is_a_usage_error(self, history_ledger: Ledger, named: str):
         assert answer("audit", "verify", "--head", named)[0] == 2
 
-    def test_a_file_that_is_no_head_is_a_usage_error(self, life: Ledger, tmp_path: Path):
+    def test_a_file_that_is_no_head_is_a_usage_error(self, history_ledger: Ledger, tmp_path: Path):
         for text in ("{}x", "[]", '{"head": {"seq": "many"}}'):
             (tmp_path / "head.json").write_text(text)
             assert answer("audit", "verify", "--head", str(tmp_path / "head.json"))[0] == 2, text
 
 
 class TestExport:
-    def test_a_period_and_a_version(self, life: Ledger, tmp_path: Path):
+    def test_a_period_and_a_version(self, history_ledger: Ledger, tmp_path: Path):
         today = datetime.now(UTC).date()
         code, result = answer("audit", "export", "--from", str(today), "--to", str(today), "--out", str(tmp_path / "p"))
-        assert (code, result["events"]) == (0, life.head().seq)
+        assert (code, result["events"]) == (0, history_ledger.head().seq)
         code, out, _ = run("audit", "export", "--version", "2", "--out", str(tmp_path / "v"))
-        assert code == 0 and f"head {life.head().seq}:{life.head().hash}" in out
+        assert code == 0 and f"head {history_ledger.head().seq}:{history_ledger.head().hash}" in out
         page = Read((tmp_path / "v" / "report.html").read_text())
         assert "img" in page.elements, "the review report is in it"
 
@@ -184,19 +184,19 @@ class TestExport:
         ],
         ids=["nothing", "half a period", "backwards", "both"],
     )
-    def test_what_is_neither_is_a_usage_error(self, life: Ledger, tmp_path: Path, arguments: tuple[str, ...]):
+    def test_what_is_neither_is_a_usage_error(self, history_ledger: Ledger, tmp_path: Path, arguments: tuple[str, ...]):
         assert answer("audit", "export", "--out", str(tmp_path / "out"), *arguments)[0] == 2
         assert not (tmp_path / "out").exists()
 
 
 class TestArchive:
-    def test_nothing_goes_unless_the_settings_say_so(self, life: Ledger, tmp_path: Path):
+    def test_nothing_goes_unless_the_settings_say_so(self, history_ledger: Ledger, tmp_path: Path):
         code, result = answer("audit", "archive", "--out", str(tmp_path / "archive"))
         assert (code, result["error"]["kind"]) == (2, "SettingsError")
-        assert life.verify().archived == 0
+        assert history_ledger.verify().archived == 0
 
     def test_what_is_old_is_moved_out_and_verified_together(
-        self, home: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, home: ProjectHome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ):
         home.configure(ledger={"retention_days": 400})
         ledger = open_ledger(load_settings())
@@ -214,53 +214,55 @@ class TestArchive:
         code, result = answer("audit", "verify", "--head", f"1:{'0' * 64}")
         assert (code, "was archived" in result["error"]["message"]) == (2, True)
 
-    def test_less_than_a_year_is_refused(self, home: Place):
+    def test_less_than_a_year_is_refused(self, home: ProjectHome):
         home.configure(ledger={"retention_days": 364})
         assert answer("audit", "verify")[0] == 2
 
 
 class TestAChangedRecord:
-    def test_rows_of_releases_are_named_and_written_anew_in_the_name_of_a_user(self, life: Ledger):
-        run_sql(life._url, "UPDATE releases SET state = 'approved', decided_by = 'alice' WHERE version = 4")
+    def test_rows_of_releases_are_named_and_written_anew_in_the_name_of_a_user(self, history_ledger: Ledger):
+        run_sql(history_ledger._url, "UPDATE releases SET state = 'approved', decided_by = 'alice' WHERE version = 4")
         code, out, err = run("audit", "verify")
         assert code == 1 and "release fraud_detector version 4: decided_by, state differ from its last event" in err
         code, result = answer("audit", "verify")
         assert code == 1 and not result["ok"] and result["releases"]
         code, out, _ = run("audit", "restore", "--by", "alice", "--reason", "edited by hand")
         assert code == 0 and "version 4" in out
-        assert life.verify().ok and life.release_by_version(4).state == "awaiting_approval"
-        assert life.last(EventKind.RECORD_RESTORED).payload["reason"] == "edited by hand"
+        assert history_ledger.verify().ok and history_ledger.release_by_version(4).state == "awaiting_approval"
+        assert history_ledger.last(EventKind.RECORD_RESTORED).payload["reason"] == "edited by hand"
 
-    def test_rows_that_no_event_made_go_and_lost_ones_come_back(self, life: Ledger):
+    def test_rows_that_no_event_made_go_and_lost_ones_come_back(self, history_ledger: Ledger):
         run_sql(
-            life._url,
+            history_ledger._url,
             "CREATE TABLE copied AS SELECT * FROM releases WHERE version = 4",
             "UPDATE copied SET version = 9, fingerprint = 'f9'",
             "INSERT INTO releases SELECT * FROM copied",
             "DROP TABLE copied",
         )
-        before = life.verify()
+        before = history_ledger.verify()
         assert any("version 9" in problem and "no event made it" in problem for problem in before.releases)
         assert run("audit", "restore", "--by", "alice", "--reason", "r")[0] == 0
-        assert life.verify().ok and life.release_by_version(9) is None
+        assert history_ledger.verify().ok and history_ledger.release_by_version(9) is None
 
-    def test_a_chain_that_was_changed_is_not_restored_from(self, life: Ledger):
-        tamper(life._url, "UPDATE audit_events SET actor = 'mallory' WHERE seq = 3")
+    def test_a_chain_that_was_changed_is_not_restored_from(self, history_ledger: Ledger):
+        tamper(history_ledger._url, "UPDATE audit_events SET actor = 'mallory' WHERE seq = 3")
         code, _, err = run("audit", "restore", "--by", "alice", "--reason", "r")
         assert code == 1 and "row 3 is not what was written" in err
 
-    def test_a_ledger_that_is_gone_is_noticed_by_the_head_that_was_kept(self, life: Ledger, home: Place):
+    def test_a_ledger_that_is_gone_is_noticed_by_the_head_that_was_kept(
+        self, history_ledger: Ledger, home: ProjectHome
+    ):
         settings = load_settings()
-        open_heads(settings).pin(life.head(), life.now())
+        open_heads(settings).pin(history_ledger.head(), history_ledger.now())
         code, out, err = run("audit", "verify")
-        assert code == 0 and f"row {life.head().seq} was pinned outside of it" in " ".join(out.split()), err
-        life._database._started().dispose()
+        assert code == 0 and f"row {history_ledger.head().seq} was pinned outside of it" in " ".join(out.split()), err
+        history_ledger._database._started().dispose()
         for file in settings.home.glob("ledger.db*"):
             file.unlink()
         code, _, err = run("audit", "verify")
         assert code == 1 and "the chain was cut: it ends at row 0" in err
 
-    def test_an_empty_ledger_beside_registered_versions_is_no_whole_one(self, home: Place):
+    def test_an_empty_ledger_beside_registered_versions_is_no_whole_one(self, home: ProjectHome):
         registry = open_registry(load_settings())
         registry._client.create_registered_model(registry.model_name)
         source, tags = (load_settings().home / "artifacts" / "model").as_uri(), {"fingerprint": "f1"}
@@ -269,18 +271,18 @@ class TestAChangedRecord:
         assert code == 1 and "the ledger knows no release, but MLflow has versions 1" in err
 
 
-def test_a_sqlite_ledger_has_no_roles(life: Ledger):
+def test_a_sqlite_ledger_has_no_roles(history_ledger: Ledger):
     code, result = answer("audit", "grant", "--role", "app")
     assert (code, "only PostgreSQL knows roles" in result["error"]["message"]) == (2, True)
 
 
 @pytest.mark.slow
-def test_a_retrain_leaves_a_record_a_pack_and_a_card(place: Place, tmp_path: Path):
+def test_a_retrain_leaves_a_record_a_pack_and_a_card(project: ProjectHome, tmp_path: Path):
     """Through the real pipeline: a champion, then a candidate that is judged beside it."""
-    place.configure(promotion={"mode": "auto"}, gates={"min_slice_frauds": 5})
+    project.configure(promotion={"mode": "auto"}, gates={"min_slice_frauds": 5})
     assert answer("retrain", "--as-of", str(AS_OF), "--reason", "the first")[1]["status"] == "promoted"
     later = AS_OF + timedelta(days=2)
-    place.configure(promotion={"mode": "manual"}, gates={"max_regression": 1.0, "max_unproven_regression": 1.0})
+    project.configure(promotion={"mode": "manual"}, gates={"max_regression": 1.0, "max_unproven_regression": 1.0})
     code, result = answer("retrain", "--as-of", str(later), "--reason", "for the auditor")
     assert (code, result["status"]) == (0, "awaiting_approval"), result
 

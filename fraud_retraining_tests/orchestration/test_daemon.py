@@ -15,7 +15,7 @@ from fraud_retraining.orchestration.resources import open_ledger, open_registry
 from fraud_retraining.simulation import lake_path
 from fraud_retraining_tests.support.daemons import Watched, daemon_over, wait_until
 from fraud_retraining_tests.support.killed_daemon import STAGES
-from fraud_retraining_tests.support.places import DAYS, START, Place, enter
+from fraud_retraining_tests.support.project_homes import DAYS, START, ProjectHome, use_home
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -25,21 +25,21 @@ FIRST = DAYS - 6
 
 @pytest.fixture
 def watched(tmp_path: Path, small_lake: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watched]:
-    place = Place(tmp_path)
+    project = ProjectHome(tmp_path)
     for day in (START + timedelta(days=n) for n in range(FIRST)):
-        place.day_file(day).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(small_lake / lake_path(day), place.day_file(day))
-    place.configure(promotion={"mode": "auto"}, triggers={"poll_seconds": 5, "drift": None})
-    enter(place, monkeypatch)
-    place.home.mkdir(parents=True)
-    watching = Watched(place, small_lake)
+        project.day_file(day).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(small_lake / lake_path(day), project.day_file(day))
+    project.configure(promotion={"mode": "auto"}, triggers={"poll_seconds": 5, "drift": None})
+    use_home(project, monkeypatch)
+    project.home.mkdir(parents=True)
+    watching = Watched(project, small_lake)
     yield watching
     watching.instance.dispose()
 
 
 def test_unattended_downtime_and_a_power_cut_lose_nothing_and_double_nothing(watched: Watched) -> None:
     last = START + timedelta(days=FIRST - 1)
-    with daemon_over(watched.place) as daemon:
+    with daemon_over(watched.project) as daemon:
         wait_until(lambda: watched.champion() == last, daemon)
 
         one = last + timedelta(days=1)
@@ -72,7 +72,7 @@ def test_unattended_downtime_and_a_power_cut_lose_nothing_and_double_nothing(wat
 
 def test_two_daemons_publish_once(watched: Watched) -> None:
     last = START + timedelta(days=FIRST - 1)
-    with daemon_over(watched.place) as first, daemon_over(watched.place) as second:
+    with daemon_over(watched.project) as first, daemon_over(watched.project) as second:
         wait_until(lambda: watched.champion() == last, first)
         wait_until(lambda: all(run.is_finished for job in (INGEST, RETRAIN) for run in watched.runs(job)), second)
     assert watched.trained() == [last]
@@ -83,7 +83,7 @@ def test_two_daemons_publish_once(watched: Watched) -> None:
 def test_a_daemon_that_dies_at_any_stage_of_a_tick_loses_no_run_and_doubles_none(watched: Watched) -> None:
     first = START + timedelta(days=FIRST - 1)
     days = [first + timedelta(days=n) for n in range(1, len(STAGES) + 1)]
-    with daemon_over(watched.place) as daemon:
+    with daemon_over(watched.project) as daemon:
         for stage, day in zip(STAGES, days, strict=True):
             watched.land(day)
             daemon.kill()

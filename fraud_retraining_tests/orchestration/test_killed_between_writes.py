@@ -64,10 +64,10 @@ from fraud_retraining.settings import Settings, load_settings
 from fraud_retraining_tests.orchestration.sensors.test_next_runs import END, Automation
 from fraud_retraining_tests.support import ledger_history
 from fraud_retraining_tests.support.approvals_fixture import BROKEN, Backend, touched
-from fraud_retraining_tests.support.crashes import deaths, dying_at
+from fraud_retraining_tests.support.crashes import killed_at, moments
 from fraud_retraining_tests.support.ledger_history import FIRST
 from fraud_retraining_tests.support.ledgers import ANYBODY, person, waiting
-from fraud_retraining_tests.support.places import START, Place, enter
+from fraud_retraining_tests.support.project_homes import START, ProjectHome, use_home
 from fraud_retraining_tests.support.registries import a_window
 
 ASKER_TAGS = ("dagster/sensor_name", "dagster/schedule_name")
@@ -79,8 +79,8 @@ LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture
-def settings(place: Place) -> Settings:
-    place.configure(promotion={"reviewers": [{"name": "anna", "slack_id": "U0ANNA"}]})
+def settings(project: ProjectHome) -> Settings:
+    project.configure(promotion={"reviewers": [{"name": "anna", "slack_id": "U0ANNA"}]})
     loaded = load_settings()
     alerts = loaded.alerts.model_copy(
         update={
@@ -176,7 +176,7 @@ def test_what_happened_to_releases_is_reported_exactly_once(settings: Settings) 
     tick()
     assert record.reported() == whole, "a cursor that was lost sends nothing twice"
 
-    for nth in deaths(record.from_here(tick)):
+    for nth in moments(record.from_here(tick)):
         tick()
         assert record.reported() == whole, f"killed at write {nth}"
 
@@ -226,7 +226,7 @@ def test_a_run_whose_process_is_gone_is_failed_and_reported_exactly_once(setting
     dead.begin()()
     whole = record.reported()
     assert sum(whole["notices"].values()) == 2, "the dead run, and the pause"
-    for nth in deaths(dead.begin):
+    for nth in moments(dead.begin):
         dead.tick()
         assert record.reported() == whole, f"killed at write {nth}"
         assert [run.status for run in dead.instance.get_runs()] == [dg.DagsterRunStatus.FAILURE]
@@ -257,7 +257,7 @@ def test_what_is_sent_is_sent_and_at_most_the_last_message_twice(settings: Setti
 
     begin()()
     whole = Counter(lines())
-    for nth in deaths(begin):
+    for nth in moments(begin):
         send()
         assert Outbox(settings.ledger_url, model=settings.model.name).backlog().waiting == 0
         more = Counter(lines()) - whole
@@ -269,29 +269,29 @@ def test_what_is_sent_is_sent_and_at_most_the_last_message_twice(settings: Setti
 
 
 @pytest.fixture(scope="session")
-def watched_folder(lived: Place, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def watched_folder(promoted_home: ProjectHome, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with a champion, whose days are all ingested and watched."""
     with pytest.MonkeyPatch.context() as patch:
-        place = moved(lived.folder, tmp_path_factory.mktemp("watched"), patch)
+        project = moved(promoted_home.folder, tmp_path_factory.mktemp("watched"), patch)
         automation = Automation()
         assert all(succeeded for *_, succeeded in automation.ingest_all())
         while isinstance(request := automation.tick(MONITORING_SENSOR), dg.RunRequest):
             assert automation.run(MONITOR, request)
         automation.instance.dispose()
-        return place.folder
+        return project.folder
 
 
-def moved(folder: Path, to: Path, patch: pytest.MonkeyPatch) -> Place:
+def moved(folder: Path, to: Path, patch: pytest.MonkeyPatch) -> ProjectHome:
     """A copy that the process then uses."""
     shutil.copytree(folder, to / "copy")
-    place = Place(to / "copy")
-    place.configure(promotion={"mode": "auto"})
-    enter(place, patch)
-    return place
+    project = ProjectHome(to / "copy")
+    project.configure(promotion={"mode": "auto"})
+    use_home(project, patch)
+    return project
 
 
 @pytest.fixture
-def watched(watched_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+def watched(watched_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ProjectHome:
     return moved(watched_folder, tmp_path, monkeypatch)
 
 
@@ -307,7 +307,7 @@ def require_requested_once(job: str, ask: Ask, look: Ask | None = None) -> None:
     whole = record.reported()
     assert requested_run(again(automation)) == wanted, "a request without a run is made again"
     assert record.reported() == whole
-    for nth in deaths(record.from_here(lambda: ask(automation))):
+    for nth in moments(record.from_here(lambda: ask(automation))):
         assert requested_run(again(automation)) == wanted, f"killed at write {nth}"
         assert record.reported() == whole, f"killed at write {nth}"
     if wanted is not None:
@@ -327,20 +327,20 @@ def requested_run(answer: dg.RunRequest | str) -> Wanted | None:
     return answer.run_key, answer.partition_key, tags, answer.asset_selection
 
 
-def deliver_again(place: Place, day: date) -> None:
-    table = place.read_day(day)
-    place.write_day(day, table.slice(0, table.num_rows - 1))
+def deliver_again(project: ProjectHome, day: date) -> None:
+    table = project.read_day(day)
+    project.write_day(day, table.slice(0, table.num_rows - 1))
 
 
-def leave_odd_folder(place: Place, name: str) -> None:
-    folder = place.lake / name
+def leave_odd_folder(project: ProjectHome, name: str) -> None:
+    folder = project.lake / name
     folder.mkdir(parents=True)
-    shutil.copy(place.day_file(START), folder / "x.parquet")
+    shutil.copy(project.day_file(START), folder / "x.parquet")
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_days_that_arrived_are_requested_once_and_odd_folders_reported_once(watched: Place) -> None:
+def test_days_that_arrived_are_requested_once_and_odd_folders_reported_once(watched: ProjectHome) -> None:
     deliver_again(watched, END)
     leave_odd_folder(watched, "year=2024/month=13/day=01")
     require_requested_once(INGEST, lambda automation: automation.tick(INGEST_SENSOR))
@@ -351,13 +351,13 @@ def test_days_that_arrived_are_requested_once_and_odd_folders_reported_once(watc
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_retrain_that_is_due_is_decided_and_requested_once(watched: Place) -> None:
+def test_a_retrain_that_is_due_is_decided_and_requested_once(watched: ProjectHome) -> None:
     require_requested_once(RETRAIN, lambda automation: automation.tick(RETRAIN_SENSOR))
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_what_a_schedule_could_not_request_its_sensor_does(watched: Place) -> None:
+def test_what_a_schedule_could_not_request_its_sensor_does(watched: ProjectHome) -> None:
     at = datetime.combine(END + timedelta(days=1), time(2), UTC)
     require_requested_once(
         RETRAIN,
@@ -368,7 +368,7 @@ def test_what_a_schedule_could_not_request_its_sensor_does(watched: Place) -> No
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_automation_pauses_once_and_goes_on_once(watched: Place) -> None:
+def test_automation_pauses_once_and_goes_on_once(watched: ProjectHome) -> None:
     calm = {"promotion": {"mode": "auto"}, "triggers": {"retry_minutes": 0}}
     watched.configure(**calm)
     automation = Automation()
@@ -397,7 +397,7 @@ def fail_for_its_data(automation: Automation) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_decay_is_reported_once_and_its_end_is_reported_once(watched: Place) -> None:
+def test_decay_is_reported_once_and_its_end_is_reported_once(watched: ProjectHome) -> None:
     def tick(automation: Automation) -> dg.RunRequest | str:
         return automation.tick(MONITORING_SENSOR)
 
@@ -413,7 +413,7 @@ def test_decay_is_reported_once_and_its_end_is_reported_once(watched: Place) -> 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_preview_writes_nothing_and_gives_the_same_again(watched: Place) -> None:
+def test_a_preview_writes_nothing_and_gives_the_same_again(watched: ProjectHome) -> None:
     deliver_again(watched, END)
     shutil.rmtree(watched.home / "store" / "drift_report" / f"day={END - timedelta(days=1)}")
     at = datetime.combine(END + timedelta(days=1), time(5), UTC)
@@ -424,7 +424,7 @@ def test_a_preview_writes_nothing_and_gives_the_same_again(watched: Place) -> No
         lambda: automation.tick(MONITORING_SENSOR),
     ]
     for ask in asks:
-        with dying_at(1):
+        with killed_at(1):
             wanted = requested_run(ask())
         assert wanted is not None
         assert requested_run(ask()) == wanted
@@ -437,11 +437,11 @@ def test_a_preview_writes_nothing_and_gives_the_same_again(watched: Place) -> No
 BEGUN_AGAIN = (EventKind.PROMOTION_INTENDED, EventKind.PROMOTION_UNDONE)
 
 
-class Minded:
-    """A world that can be put back, and one look of the champion's sensor at it."""
+class Recorded:
+    """A backend that can be put back, and one tick of the champion's sensor."""
 
     def __init__(self, backend: Backend, folder: Path) -> None:
-        self._world = backend
+        self._backend = backend
         self._heads = folder / "heads"
         self._kept_heads = folder / "heads.kept"
         self._mlflow = Path(backend.trained.uri.removeprefix("sqlite:///"))
@@ -462,7 +462,7 @@ class Minded:
         return self.tick
 
     def tick(self) -> str:
-        resources = {"ledger": self._world.ledger, "registry": self._world.registry, "heads": HeadFile(self._heads)}
+        resources = {"ledger": self._backend.ledger, "registry": self._backend.registry, "heads": HeadFile(self._heads)}
         context = dg.build_sensor_context(instance=self._instance, repository_def=self._repository, resources=resources)
         with context:
             return str(self._repository.get_sensor_def(CHAMPION_SENSOR).evaluate_tick(context).skip_message)
@@ -472,8 +472,8 @@ class Minded:
 
         A promotion may be begun again after it was undone, so its intents and their numbers are left out.
         """
-        versions = self._world.registry.versions()
-        candidate = self._world.registry.candidate()
+        versions = self._backend.registry.versions()
+        candidate = self._backend.registry.candidate()
         reported = self._record.reported()
         events = Counter(
             (kind, version) for kind, _, version in reported["events"].elements() if kind not in BEGUN_AGAIN
@@ -481,17 +481,17 @@ class Minded:
         return {
             **reported,
             "events": events,
-            "states": self._world.states(),
-            "serving": self._world.serving(),
+            "states": self._backend.states(),
+            "serving": self._backend.serving(),
             "candidate": candidate.version if candidate else None,
             "vouched": [one.version for one in versions if LEDGER_HEAD in one.tags],
         }
 
     def require_heads(self) -> None:
         """The last head is kept in both places."""
-        head = self._world.ledger.head()
+        head = self._backend.ledger.head()
         assert HeadFile(self._heads).heads()[-1] == head
-        assert head in self._world.registry.pinned_heads()
+        assert head in self._backend.registry.pinned_heads()
 
 
 def approved_only(backend: Backend) -> None:
@@ -530,15 +530,15 @@ def test_the_champion_is_minded_to_the_end(
     backend: Backend, tmp_path: Path, happened: Callable[[Backend], object]
 ) -> None:
     happened(backend)
-    minded = Minded(backend, tmp_path)
-    minded.keep()
-    minded.begin()()
-    whole = minded.found()
-    for nth in deaths(minded.begin):
-        minded.tick()
-        assert minded.found() == whole, f"killed at write {nth}"
+    recorded = Recorded(backend, tmp_path)
+    recorded.keep()
+    recorded.begin()()
+    whole = recorded.found()
+    for nth in moments(recorded.begin):
+        recorded.tick()
+        assert recorded.found() == whole, f"killed at write {nth}"
         if happened is nothing_new:
-            minded.require_heads()
+            recorded.require_heads()
         assert backend.ledger.verify().ok
 
 
@@ -546,16 +546,16 @@ def test_the_champion_is_minded_to_the_end(
 @pytest.mark.timeout(900)
 def test_a_champion_that_is_damaged_and_mended_is_reported_once_each(backend: Backend, tmp_path: Path) -> None:
     backend.champion(0)
-    minded = Minded(backend, tmp_path)
-    minded.tick()
+    recorded = Recorded(backend, tmp_path)
+    recorded.tick()
 
     def sweep() -> None:
-        minded.keep()
-        minded.begin()()
-        whole = minded.found()
-        for nth in deaths(minded.begin):
-            minded.tick()
-            assert minded.found() == whole, f"killed at write {nth}"
+        recorded.keep()
+        recorded.begin()()
+        whole = recorded.found()
+        for nth in moments(recorded.begin):
+            recorded.tick()
+            assert recorded.found() == whole, f"killed at write {nth}"
 
     with touched(backend.trained.folders[0]) as folder:
         (folder / "MLmodel").unlink()
@@ -601,7 +601,7 @@ def test_a_card_is_written_to_the_end(backend: Backend, tmp_path: Path) -> None:
 
     begin()()
     whole = card()
-    for nth in deaths(begin):
+    for nth in moments(begin):
         tick()
         assert card() == whole, f"killed at write {nth}"
 

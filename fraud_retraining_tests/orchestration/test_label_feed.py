@@ -24,7 +24,7 @@ from fraud_retraining.settings import load_settings
 from fraud_retraining.simulation import SimulationPolicy, Simulator, lake_path
 from fraud_retraining.simulation.reports import FEED_SCHEMA, Feed, ReportPolicy, Reports
 from fraud_retraining_tests.support.command_line import run
-from fraud_retraining_tests.support.places import START, Place, enter
+from fraud_retraining_tests.support.project_homes import START, ProjectHome, use_home
 
 DAYS = 17
 LAST = START + timedelta(days=DAYS - 1)
@@ -45,12 +45,12 @@ def answer_of(*arguments: str, code: int | None = 0) -> dict[str, Any]:
     return answer
 
 
-def feed_file(place: Place, day: date, name: str = "labels.parquet") -> Path:
-    return place.folder / "feed" / Path(lake_path(day)).parent / name
+def feed_file(project: ProjectHome, day: date, name: str = "labels.parquet") -> Path:
+    return project.folder / "feed" / Path(lake_path(day)).parent / name
 
 
-def deliver(place: Place, day: date, events: pa.Table, name: str = "labels.parquet") -> None:
-    path = feed_file(place, day, name)
+def deliver(project: ProjectHome, day: date, events: pa.Table, name: str = "labels.parquet") -> None:
+    path = feed_file(project, day, name)
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(events, path)
 
@@ -64,28 +64,28 @@ def noon(day: date) -> datetime:
 
 
 @pytest.fixture(scope="module")
-def ingested(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+def ingested(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProjectHome]:
     """A lake without labels and its feed, ingested."""
-    place = Place(tmp_path_factory.mktemp("feed"))
+    project = ProjectHome(tmp_path_factory.mktemp("feed"))
     feed = Feed(Reports(ReportPolicy(median_days=1.5), seed=4, start=START))
     for day, table in Simulator(POLICY):
-        place.write_day(day, table.drop_columns(["TX_FRAUD"]))
-        deliver(place, day, feed.after(day, table))
-    place.configure(**{**SETTINGS, "labels": {**SETTINGS["labels"], "uri": str(place.folder / "feed")}})
+        project.write_day(day, table.drop_columns(["TX_FRAUD"]))
+        deliver(project, day, feed.after(day, table))
+    project.configure(**{**SETTINGS, "labels": {**SETTINGS["labels"], "uri": str(project.folder / "feed")}})
     with pytest.MonkeyPatch.context() as patch:
-        enter(place, patch)
+        use_home(project, patch)
         answer_of("ingest", "--from", START.isoformat(), "--to", LAST.isoformat())
-        yield place
+        yield project
 
 
 @pytest.fixture
-def place(ingested: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+def project(ingested: ProjectHome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ProjectHome:
     """The same in a folder of the test's own."""
-    own = Place(tmp_path)
+    own = ProjectHome(tmp_path)
     for name in ("lake", "feed", "home"):
         shutil.copytree(ingested.folder / name, own.folder / name)
     own.configure(**{**SETTINGS, "labels": {**SETTINGS["labels"], "uri": str(own.folder / "feed")}})
-    enter(own, monkeypatch)
+    use_home(own, monkeypatch)
     return own
 
 
@@ -94,13 +94,13 @@ def readiness() -> Readiness:
     return Readiness(settings, open_lake(settings), open_store(settings))
 
 
-def known_frauds(place: Place, as_of: date) -> dict[date, int]:
+def known_frauds(project: ProjectHome, as_of: date) -> dict[date, int]:
     """Frauds by day of the transaction as the files say at the end of a day, by the obvious rule."""
     happened, last = {}, {}
     for n in range(DAYS):
         day = START + timedelta(days=n)
-        happened |= dict.fromkeys(place.read_day(day)["TRANSACTION_ID"].to_pylist(), day)
-        for file in sorted(feed_file(place, day).parent.glob("*.parquet")):
+        happened |= dict.fromkeys(project.read_day(day)["TRANSACTION_ID"].to_pylist(), day)
+        for file in sorted(feed_file(project, day).parent.glob("*.parquet")):
             for one in pq.ParquetFile(file).read().sort_by("known_at").to_pylist():
                 if day <= as_of:
                     last[one["transaction_id"]] = one["is_fraud"]
@@ -110,15 +110,15 @@ def known_frauds(place: Place, as_of: date) -> dict[date, int]:
     return found
 
 
-def unreported(place: Place, day: date) -> list[int]:
+def unreported(project: ProjectHome, day: date) -> list[int]:
     """Ids of a day that the feed never names."""
-    files = [pq.ParquetFile(file).read() for file in (place.folder / "feed").rglob("*.parquet")]
+    files = [pq.ParquetFile(file).read() for file in (project.folder / "feed").rglob("*.parquet")]
     named = {number for file in files for number in file["transaction_id"].to_pylist()}
-    return [number for number in place.read_day(day)["TRANSACTION_ID"].to_pylist() if number not in named]
+    return [number for number in project.read_day(day)["TRANSACTION_ID"].to_pylist() if number not in named]
 
 
 @pytest.mark.slow
-def test_a_window_counts_the_frauds_that_were_known_at_the_end_of_its_as_of_day(ingested: Place):
+def test_a_window_counts_the_frauds_that_were_known_at_the_end_of_its_as_of_day(ingested: ProjectHome):
     answer = answer_of("retrain", "--as-of", AS_OF.isoformat(), code=None)
     settings = load_settings()
     store = open_store(settings)
@@ -139,20 +139,23 @@ def test_a_window_counts_the_frauds_that_were_known_at_the_end_of_its_as_of_day(
 
 
 @pytest.mark.slow
-def test_a_retrain_makes_the_labels_that_it_needs(place: Place):
-    shutil.rmtree(place.home / "store")
+def test_a_retrain_makes_the_labels_that_it_needs(project: ProjectHome):
+    shutil.rmtree(project.home / "store")
     answer = answer_of("retrain", "--as-of", AS_OF.isoformat(), code=None)
     assert answer["status"] != "data_invalid", answer["error"]
     assert answer["window"]["frauds"] > 50
 
 
-def test_labels_that_arrive_make_their_day_and_later_features_only(place: Place):
+def test_labels_that_arrive_make_their_day_and_later_features_only(project: ProjectHome):
     assert readiness().work() is None
     day = LAST - timedelta(days=1)
-    terminals = set(place.read_day(LAST)["TERMINAL_ID"].to_pylist())
-    number = next(one["TRANSACTION_ID"] for one in place.read_day(day).to_pylist() if one["TERMINAL_ID"] in terminals)
+    terminals = set(project.read_day(LAST)["TERMINAL_ID"].to_pylist())
+    number = next(one["TRANSACTION_ID"] for one in project.read_day(day).to_pylist() if one["TERMINAL_ID"] in terminals)
     deliver(
-        place, day, pa.Table.from_pylist([event(number, noon(day) + timedelta(hours=11))], FEED_SCHEMA), "more.parquet"
+        project,
+        day,
+        pa.Table.from_pylist([event(number, noon(day) + timedelta(hours=11))], FEED_SCHEMA),
+        "more.parquet",
     )
     work = readiness().work()
     assert work is not None
@@ -165,10 +168,10 @@ def test_labels_that_arrive_make_their_day_and_later_features_only(place: Place)
     assert readiness().work() is None
 
 
-def test_labels_that_cannot_count_are_kept_aside_counted_and_harm_nothing(place: Place):
+def test_labels_that_cannot_count_are_kept_aside_counted_and_harm_nothing(project: ProjectHome):
     day = LAST
-    ids = unreported(place, day - timedelta(days=3))
-    late = place.read_day(day)
+    ids = unreported(project, day - timedelta(days=3))
+    late = project.read_day(day)
     after = late["TRANSACTION_ID"].to_pylist()[-1]
     odd = [
         event(ids[0], noon(day)),
@@ -181,7 +184,7 @@ def test_labels_that_cannot_count_are_kept_aside_counted_and_harm_nothing(place:
         event(after, datetime(day.year, day.month, day.day)),
         event(ids[3], noon(day), is_fraud=7),
     ]
-    deliver(place, day, pa.Table.from_pylist(odd, FEED_SCHEMA))
+    deliver(project, day, pa.Table.from_pylist(odd, FEED_SCHEMA))
     answer_of("ingest", "--from", day.isoformat(), "--to", day.isoformat())
     store = open_store(load_settings())
     record = store.partitions(LABELS, [day])[day]
@@ -200,8 +203,8 @@ def test_labels_that_cannot_count_are_kept_aside_counted_and_harm_nothing(place:
     assert store.paths([record], "rejects")
 
 
-def test_columns_that_are_not_as_mapped_are_refused_by_name_and_are_not_tried_again(place: Place):
-    deliver(place, LAST, pa.table({"id": [1], "known_at": [noon(LAST)]}))
+def test_columns_that_are_not_as_mapped_are_refused_by_name_and_are_not_tried_again(project: ProjectHome):
+    deliver(project, LAST, pa.table({"id": [1], "known_at": [noon(LAST)]}))
     answer = answer_of("ingest", "--from", LAST.isoformat(), "--to", LAST.isoformat(), code=3)
     assert "labels.columns.transaction_id" in str(answer["error"]) and "id" in str(answer["error"])
     ready = readiness()
@@ -209,16 +212,16 @@ def test_columns_that_are_not_as_mapped_are_refused_by_name_and_are_not_tried_ag
     assert "are refused" in str(ready.of(LAST))
 
 
-def test_a_feed_that_is_not_there_is_an_error_that_names_the_setting(place: Place):
-    shutil.rmtree(place.folder / "feed")
+def test_a_feed_that_is_not_there_is_an_error_that_names_the_setting(project: ProjectHome):
+    shutil.rmtree(project.folder / "feed")
     answer = answer_of("ingest", "--from", LAST.isoformat(), "--to", LAST.isoformat(), code=3)
     assert "labels.uri" in str(answer["error"])
 
 
 @pytest.mark.slow
-def test_a_feed_that_falls_silent_is_a_warning_and_no_day_without_fraud(place: Place):
+def test_a_feed_that_falls_silent_is_a_warning_and_no_day_without_fraud(project: ProjectHome):
     for n in range(3):
-        deliver(place, LAST - timedelta(days=n), FEED_SCHEMA.empty_table())
+        deliver(project, LAST - timedelta(days=n), FEED_SCHEMA.empty_table())
     answer_of("ingest", "--from", (LAST - timedelta(days=2)).isoformat(), "--to", LAST.isoformat())
     key = dg.AssetCheckKey(dg.AssetKey(LABELS), SILENCE)
     evaluation = latest_evaluation(open_instance(), key)
@@ -238,18 +241,21 @@ def latest_evaluation(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> dg
 
 @pytest.mark.slow
 def test_a_column_with_the_time_of_the_label_is_used_as_known_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    place, reports = Place(tmp_path), Reports(ReportPolicy(median_days=1.5), seed=4, start=START, label_delay_days=4)
+    project, reports = (
+        ProjectHome(tmp_path),
+        Reports(ReportPolicy(median_days=1.5), seed=4, start=START, label_delay_days=4),
+    )
     expected = {}
     ends = datetime.combine(AS_OF + timedelta(days=1), datetime.min.time())
     for day, table in Simulator(POLICY):
         labelled = reports.labelled(day, table)
-        place.write_day(day, labelled)
+        project.write_day(day, labelled)
         rows = zip(labelled["TX_FRAUD"].to_pylist(), labelled["LABELLED_AT"].to_pylist(), strict=True)
         expected[day] = sum(is_fraud for is_fraud, known_at in rows if known_at < ends)
-    place.configure(
+    project.configure(
         **{**SETTINGS, "columns": {"labelled_at": "LABELLED_AT"}, "labels": {**SETTINGS["labels"], "columns": {}}}
     )
-    enter(place, monkeypatch)
+    use_home(project, monkeypatch)
     answer = answer_of("retrain", "--as-of", AS_OF.isoformat(), code=None)
     assert answer["status"] != "data_invalid", answer["error"]
     document = open_store(load_settings()).read_document(WINDOW, AS_OF.isoformat())
@@ -260,7 +266,7 @@ def test_a_column_with_the_time_of_the_label_is_used_as_known_too(tmp_path: Path
         day: expected[day] for day in window.days.needed
     }
     young = window.holdout[-1]
-    assert young.rows == len(place.read_day(AS_OF)), "a young row without a report counts as genuine"
+    assert young.rows == len(project.read_day(AS_OF)), "a young row without a report counts as genuine"
     assert [window.report_weight(day.day) for day in window.holdout] == sorted(
         window.report_weight(day.day) for day in window.holdout
     )

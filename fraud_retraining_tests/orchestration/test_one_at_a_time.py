@@ -20,7 +20,7 @@ from fraud_retraining.cli import app
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.orchestration.resources import open_ledger, open_registry
 from fraud_retraining.settings import load_settings
-from fraud_retraining_tests.support.places import AS_OF, START, Place, enter
+from fraud_retraining_tests.support.project_homes import AS_OF, START, ProjectHome, use_home
 from fraud_retraining_tests.support.retrainers import EXPIRES_SECONDS
 
 pytest_plugins = ["fraud_retraining_tests.support.databases"]
@@ -31,29 +31,29 @@ Spawn = Callable[..., Child]
 
 
 @pytest.fixture(scope="module")
-def ingested(tmp_path_factory: pytest.TempPathFactory, small_lake: Path) -> Place:
+def ingested(tmp_path_factory: pytest.TempPathFactory, small_lake: Path) -> ProjectHome:
     """A home whose days are ready to be learnt from."""
-    place = Place(tmp_path_factory.mktemp("ingested"))
-    shutil.copytree(small_lake, place.lake)
-    place.configure(promotion={"mode": "auto"})
+    project = ProjectHome(tmp_path_factory.mktemp("ingested"))
+    shutil.copytree(small_lake, project.lake)
+    project.configure(promotion={"mode": "auto"})
     with pytest.MonkeyPatch.context() as patch:
-        enter(place, patch)
+        use_home(project, patch)
         assert command("ingest", "--from", str(START), "--to", str(AS_OF))[0] == 0
         open_registry(load_settings()).ensure_experiment()
-    return place
+    return project
 
 
 @pytest.fixture
-def home(ingested: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+def home(ingested: ProjectHome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ProjectHome:
     shutil.copytree(ingested.folder, tmp_path / "copy")
-    copy = Place(tmp_path / "copy")
+    copy = ProjectHome(tmp_path / "copy")
     copy.configure(promotion={"mode": "auto"})
-    enter(copy, monkeypatch)
+    use_home(copy, monkeypatch)
     return copy
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
-def database(request: pytest.FixtureRequest, home: Place, monkeypatch: pytest.MonkeyPatch) -> str:
+def database(request: pytest.FixtureRequest, home: ProjectHome, monkeypatch: pytest.MonkeyPatch) -> str:
     """Where the ledger is kept: the default under the home, or a PostgreSQL that several machines share."""
     if request.param == "postgres":
         monkeypatch.setenv("FRAUD_RETRAINING_LEDGER__URL", request.getfixturevalue("postgres_url"))
@@ -61,7 +61,7 @@ def database(request: pytest.FixtureRequest, home: Place, monkeypatch: pytest.Mo
 
 
 @pytest.fixture
-def spawn(home: Place) -> Iterator[Spawn]:
+def spawn(home: ProjectHome) -> Iterator[Spawn]:
     """Starts a process of its own that retrains as `retrainers` says."""
     running: list[Child] = []
 
@@ -118,7 +118,7 @@ def first_to_say(children: list[Child]) -> tuple[Child, Child]:
 
 
 def test_of_two_processes_at_once_one_trains_and_the_other_one_reports_it(
-    home: Place, database: str, spawn: Spawn
+    home: ProjectHome, database: str, spawn: Spawn
 ) -> None:
     go_on = home.folder / "go on"
     said = {heard(child): child for child in [spawn("wait", str(AS_OF), str(go_on)) for _ in range(2)]}
@@ -134,7 +134,7 @@ def test_of_two_processes_at_once_one_trains_and_the_other_one_reports_it(
     require_one_publication()
 
 
-def test_where_the_policy_says_so_the_other_waits_and_finds_it_done(home: Place, spawn: Spawn) -> None:
+def test_where_the_policy_says_so_the_other_waits_and_finds_it_done(home: ProjectHome, spawn: Spawn) -> None:
     home.configure(promotion={"mode": "auto"}, triggers={"when_busy": "queue"})
     go_on = home.folder / "go on"
     trains, other = first_to_say([spawn("wait", str(AS_OF), str(go_on)) for _ in range(2)])
@@ -148,7 +148,7 @@ def test_where_the_policy_says_so_the_other_waits_and_finds_it_done(home: Place,
     require_one_publication()
 
 
-def test_after_a_worker_was_killed_in_training_the_next_retrain_need_not_wait(home: Place, spawn: Spawn) -> None:
+def test_after_a_worker_was_killed_in_training_the_next_retrain_need_not_wait(home: ProjectHome, spawn: Spawn) -> None:
     killed = spawn("wait", str(AS_OF), str(home.folder / "never"))
     assert heard(killed) == "training"
     killed.kill()
@@ -160,7 +160,7 @@ def test_after_a_worker_was_killed_in_training_the_next_retrain_need_not_wait(ho
 
 
 def test_a_worker_that_was_stopped_in_evaluation_and_goes_on_publishes_nothing(
-    home: Place, database: str, spawn: Spawn
+    home: ProjectHome, database: str, spawn: Spawn
 ) -> None:
     stopped = spawn("stop", str(AS_OF))
     _, status = os.waitpid(stopped.pid, os.WUNTRACED)

@@ -20,7 +20,7 @@ from fraud_retraining.orchestration.resources import open_ledger
 from fraud_retraining.settings import Settings, load_settings
 from fraud_retraining_tests.support.command_line import run
 from fraud_retraining_tests.support.daemons import daemon_over, wait_until
-from fraud_retraining_tests.support.places import AS_OF, START, Place
+from fraud_retraining_tests.support.project_homes import AS_OF, START, ProjectHome
 
 AS_OF_ASSETS = ("training_window", "fraud_model", "model_evaluation", "registered_model", "production_model")
 
@@ -48,9 +48,9 @@ def test_every_as_of_asset_belongs_to_the_one_pool() -> None:
 
 
 @pytest.fixture
-def instance(place: Place) -> Iterator[dg.DagsterInstance]:
-    place.configure(environment="development")
-    place.home.mkdir(parents=True, exist_ok=True)
+def instance(project: ProjectHome) -> Iterator[dg.DagsterInstance]:
+    project.configure(environment="development")
+    project.home.mkdir(parents=True, exist_ok=True)
     with open_instance() as opened:
         yield opened
 
@@ -76,7 +76,7 @@ def click(instance: dg.DagsterInstance, day: date) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_a_retrain_that_is_clicked_while_another_runs_waits_in_the_queue(
-    place: Place, instance: dg.DagsterInstance
+    project: ProjectHome, instance: dg.DagsterInstance
 ) -> None:
     days = [AS_OF - timedelta(days=1), AS_OF]
     assert run("ingest", "--from", str(START), "--to", str(AS_OF))[0] == 0
@@ -86,7 +86,7 @@ def test_a_retrain_that_is_clicked_while_another_runs_waits_in_the_queue(
         return sorted(clicked, key=lambda one: one.storage_id)
 
     click(instance, days[0])
-    with daemon_over(place) as daemon:
+    with daemon_over(project) as daemon:
         wait_until(lambda: [one.dagster_run.status for one in records()] == [dg.DagsterRunStatus.STARTED], daemon)
         click(instance, days[1])
         wait_until(lambda: [one.dagster_run.is_finished for one in records()] == [True, True], daemon, 900)

@@ -38,7 +38,7 @@ S = ReleaseState
 
 @pytest.fixture
 def sqlite_url(tmp_path: Path) -> str:
-    """Where the world's ledger lies."""
+    """Address of the ledger."""
     return f"sqlite:///{tmp_path}/ledger.db"
 
 

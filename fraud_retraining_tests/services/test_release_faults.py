@@ -50,7 +50,7 @@ def require_one_notice(backend: Backend) -> None:
 
 @pytest.fixture
 def there(trained: Trained, ledger_url: str) -> tuple[Backend, str]:
-    """A world whose ledger is on SQLite, or on a real PostgreSQL."""
+    """A backend whose ledger is on SQLite, or on a real PostgreSQL."""
     return new_backend(trained, ledger_url), ledger_url
 
 

@@ -30,12 +30,12 @@ pytest_plugins = ("fraud_retraining_tests.support.databases",)
 
 
 @pytest.fixture(scope="module")
-def life(tmp_path_factory: pytest.TempPathFactory) -> Ledger:
-    return with_history(Ledger(f"sqlite:///{tmp_path_factory.mktemp('life')}/ledger.db"))
+def history_ledger(tmp_path_factory: pytest.TempPathFactory) -> Ledger:
+    return with_history(Ledger(f"sqlite:///{tmp_path_factory.mktemp('history_ledger')}/ledger.db"))
 
 
-def test_what_trained_it_is_told_to_the_last_digest(life: Ledger):
-    history = read_release_history(life, 2)
+def test_what_trained_it_is_told_to_the_last_digest(history_ledger: Ledger):
+    history = read_release_history(history_ledger, 2)
     as_of = FIRST + timedelta(days=2)
     assert history.window == window(as_of)
     assert {day.digest for use, day in history.days if use == "training"} == {
@@ -44,7 +44,7 @@ def test_what_trained_it_is_told_to_the_last_digest(life: Ledger):
     assert history.making.parameters["n_estimators"] == 20 and history.making.parameters["reg_lambda"] == 5.0
     assert history.making.environment == environment()
     assert history.making.window_digest == digest(history.window)
-    assert history.data_digest != read_release_history(life, 1).data_digest
+    assert history.data_digest != read_release_history(history_ledger, 1).data_digest
     assert (history.asked.trigger, history.asked.reason, history.asked.by) == (
         "schedule",
         "48 hours are over",
@@ -54,8 +54,8 @@ def test_what_trained_it_is_told_to_the_last_digest(life: Ledger):
     assert history.asked.model_copy(update={"reason": ""}).summary == "schedule"
 
 
-def test_who_approved_it_and_why_survives_what_came_later(life: Ledger):
-    history = read_release_history(life, 2)
+def test_who_approved_it_and_why_survives_what_came_later(history_ledger: Ledger):
+    history = read_release_history(history_ledger, 2)
     assert history.release.state == "rolled_back" and history.release.reason == "alerts doubled"
     assert (history.decision.what, history.decision.by, history.decision.via) == (
         "approved", "bob", "command line, own token",
@@ -64,8 +64,8 @@ def test_who_approved_it_and_why_survives_what_came_later(life: Ledger):
     assert history.replaced == 1
 
 
-def test_it_says_when_a_version_served_and_that_it_came_back(life: Ledger):
-    first, second = read_release_history(life, 1), read_release_history(life, 2)
+def test_it_says_when_a_version_served_and_that_it_came_back(history_ledger: Ledger):
+    first, second = read_release_history(history_ledger, 1), read_release_history(history_ledger, 2)
     assert first.live and not second.live
     (began, ended), (again, still) = first.served
     assert began < ended <= again and still is None
@@ -77,15 +77,15 @@ def test_it_says_when_a_version_served_and_that_it_came_back(life: Ledger):
     assert "rollback begun, in place of version 2" in [step.what for step in first.steps]
 
 
-def test_gates_come_with_value_threshold_and_margin(life: Ledger):
-    gates = {gate.name: gate for gate in read_release_history(life, 2).gates}
+def test_gates_come_with_value_threshold_and_margin(history_ledger: Ledger):
+    gates = {gate.name: gate for gate in read_release_history(history_ledger, 2).gates}
     assert gates["no_regression"].applicable and gates["no_regression"].margin > 0
     assert gates["average_precision_floor"].threshold == 0.1
-    assert not {gate.name: gate for gate in read_release_history(life, 1).gates}["no_regression"].applicable
+    assert not {gate.name: gate for gate in read_release_history(history_ledger, 1).gates}["no_regression"].applicable
 
 
-def test_a_rejection_names_who_and_why(life: Ledger):
-    history = read_release_history(life, 3)
+def test_a_rejection_names_who_and_why(history_ledger: Ledger):
+    history = read_release_history(history_ledger, 3)
     assert (history.decision.what, history.decision.by, history.decision.reason) == (
         "rejected",
         "alice",
@@ -137,18 +137,20 @@ class TestLibraries:
         assert differences({"a": 1}, {"a": 1, "packages": {"scipy": "1.17"}}) == []
 
 
-def test_settings_that_changed_since_the_champion_are_a_difference(life: Ledger):
-    changed = {change.what: change for change in read_release_history(life, 2).changed}
+def test_settings_that_changed_since_the_champion_are_a_difference(history_ledger: Ledger):
+    changed = {change.what: change for change in read_release_history(history_ledger, 2).changed}
     assert changed["gates.alert_budget"] == Change(what="gates.alert_budget", before="10", after="20")
     assert changed["note"].before == "(not there)"
-    assert read_release_history(life, 1).changed == ()
-    assert read_release_history(life, 3).changed == read_release_history(life, 2).changed, "version 1 served again"
+    assert read_release_history(history_ledger, 1).changed == ()
+    assert read_release_history(history_ledger, 3).changed == read_release_history(history_ledger, 2).changed, (
+        "version 1 served again"
+    )
 
 
-def test_steps_are_its_own(life: Ledger):
+def test_steps_are_its_own(history_ledger: Ledger):
     for version in (1, 2, 3, 4):
-        told = {step.seq for step in read_release_history(life, version).steps}
-        assert told <= {event.seq for event in life.events(version=version)}
+        told = {step.seq for step in read_release_history(history_ledger, version).steps}
+        assert told <= {event.seq for event in history_ledger.events(version=version)}
 
 
 def test_an_as_of_day_that_was_trained_twice_keeps_the_two_apart(sqlite_ledger: Ledger):
@@ -221,9 +223,9 @@ def test_a_training_that_said_less_has_a_shorter_story(sqlite_ledger: Ledger):
     assert history.model == model
 
 
-def test_a_version_that_nobody_knows_is_told_with_those_that_are_known(life: Ledger):
+def test_a_version_that_nobody_knows_is_told_with_those_that_are_known(history_ledger: Ledger):
     with pytest.raises(Conflict, match="knows no version 41") as refusal:
-        read_release_history(life, 41)
+        read_release_history(history_ledger, 41)
     assert "1, 2, 3, 4" in refusal.value.remedy
 
 
@@ -246,5 +248,5 @@ def test_a_difference_names_what_is_another_value_now(before, after, told):
     assert [(one.what, one.before, one.after) for one in differences(before, after)] == told
 
 
-def test_a_life_leaves_a_whole_chain(life: Ledger, tmp_path: Path):
-    assert life.verify().ok
+def test_a_life_leaves_a_whole_chain(history_ledger: Ledger, tmp_path: Path):
+    assert history_ledger.verify().ok

@@ -9,7 +9,7 @@ from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.cli import app
 from fraud_retraining.orchestration.resources import open_ledger, open_registry
 from fraud_retraining.settings import load_settings
-from fraud_retraining_tests.support.places import AS_OF
+from fraud_retraining_tests.support.project_homes import AS_OF
 
 
 def run(*arguments: str) -> tuple[int, dict[str, Any], str]:

@@ -19,7 +19,7 @@ class Killed(BaseException):
 
 
 @contextmanager
-def dying_at(nth: int) -> Iterator[None]:
+def killed_at(nth: int) -> Iterator[None]:
     """Ends the process at its n-th write."""
     done = 0
     writing: set[Any] = set()
@@ -50,23 +50,23 @@ def dying_at(nth: int) -> Iterator[None]:
         sa.event.remove(sa.engine.Engine, "commit", commit)
 
 
-def deaths(begin: Callable[[], Callable[[], object]]) -> Iterator[int]:
+def moments(begin: Callable[[], Callable[[], object]]) -> Iterator[int]:
     """Dies at every write in turn, each time from a fresh beginning, and then gives the number of the write.
 
     `begin` makes a beginning and gives the work that is to be done from it.
     """
     for nth in range(1, MOST_WRITES):
-        if not _dies(begin(), nth):
+        if not _is_killed(begin(), nth):
             assert nth > 1, "the work writes nothing"
             return
         yield nth
     raise AssertionError(f"the work writes more than {MOST_WRITES} times")
 
 
-def _dies(work: Callable[[], object], nth: int) -> bool:
+def _is_killed(work: Callable[[], object], nth: int) -> bool:
     """Whether the work came to its n-th write."""
     try:
-        with dying_at(nth):
+        with killed_at(nth):
             work()
     except Killed:
         return True

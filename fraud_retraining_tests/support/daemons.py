@@ -1,4 +1,4 @@
-"""Real servers over a place, each a process of its own that a test starts, kills and ends: Dagster's daemon, its
+"""Real servers over a project, each a process of its own that a test starts, kills and ends: Dagster's daemon, its
 webserver, the app of releases.
 """
 
@@ -24,7 +24,7 @@ from fraud_retraining.orchestration.resources import open_ledger, open_store
 from fraud_retraining.orchestration.state.trigger_inputs import last_as_of
 from fraud_retraining.settings import load_settings
 from fraud_retraining.simulation import lake_path
-from fraud_retraining_tests.support.places import Place
+from fraud_retraining_tests.support.project_homes import ProjectHome
 
 ROOT = Path(fraud_retraining.__file__).parents[1]
 WORKSPACE = str(ROOT / "workspace.yaml")
@@ -32,24 +32,24 @@ RUN = ["run", "--workspace", WORKSPACE]
 
 
 class Server:
-    """A command over a place, in a process group of its own."""
+    """A command over a project, in a process group of its own."""
 
     def __init__(
-        self, place: Place, name: str, command: Sequence[str], secrets: Mapping[str, str] | None = None
+        self, project: ProjectHome, name: str, command: Sequence[str], secrets: Mapping[str, str] | None = None
     ) -> None:
-        self.place = place
-        self.log = place.folder / f"{name}.log"
+        self.project = project
+        self.log = project.folder / f"{name}.log"
         self._command = [sys.executable, "-m", *command]
         self._secrets = dict(secrets or {})
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        self.place.home.mkdir(parents=True, exist_ok=True)
+        self.project.home.mkdir(parents=True, exist_ok=True)
         environment = {
             **os.environ,
-            "FRAUD_RETRAINING_HOME": str(self.place.home),
-            "FRAUD_RETRAINING_CONFIG": str(self.place.config),
-            "DAGSTER_HOME": str(dagster_home(self.place.home)),
+            "FRAUD_RETRAINING_HOME": str(self.project.home),
+            "FRAUD_RETRAINING_CONFIG": str(self.project.config),
+            "DAGSTER_HOME": str(dagster_home(self.project.home)),
             "PYTHONWARNINGS": "ignore",
             "PYTHONPATH": str(ROOT),
             **self._secrets,
@@ -61,7 +61,7 @@ class Server:
                 stderr=log,
                 stdin=subprocess.DEVNULL,
                 env=environment,
-                cwd=self.place.folder,
+                cwd=self.project.folder,
                 start_new_session=True,
             )
 
@@ -97,8 +97,8 @@ class Server:
 class Daemon(Server):
     """`dagster-daemon run`."""
 
-    def __init__(self, place: Place) -> None:
-        super().__init__(place, "daemon", ["dagster._daemon", *RUN])
+    def __init__(self, project: ProjectHome) -> None:
+        super().__init__(project, "daemon", ["dagster._daemon", *RUN])
 
     def start(self, dies: str | None = None) -> None:
         """Starts it; `dies` names a stage of a sensor's tick at which it is killed."""
@@ -108,9 +108,9 @@ class Daemon(Server):
 
 
 @contextmanager
-def daemon_over(place: Place) -> Iterator[Daemon]:
+def daemon_over(project: ProjectHome) -> Iterator[Daemon]:
     """A running daemon, ended afterwards in any case."""
-    daemon = Daemon(place)
+    daemon = Daemon(project)
     daemon.start()
     try:
         yield daemon
@@ -119,25 +119,25 @@ def daemon_over(place: Place) -> Iterator[Daemon]:
 
 
 @contextmanager
-def webserver_over(place: Place) -> Iterator[str]:
+def webserver_over(project: ProjectHome) -> Iterator[str]:
     """The address of Dagster's UI."""
     command = ["dagster_webserver", "--workspace", WORKSPACE]
-    with _serving(place, "webserver", command, {}) as address:
+    with _serving(project, "webserver", command, {}) as address:
         yield address
 
 
 @contextmanager
-def releases_over(place: Place, secrets: Mapping[str, str]) -> Iterator[str]:
+def releases_over(project: ProjectHome, secrets: Mapping[str, str]) -> Iterator[str]:
     """The address of the page of releases, as `fraud-retraining serve-approvals` shows it."""
-    with _serving(place, "releases", ["fraud_retraining.cli", "serve-approvals"], secrets) as address:
+    with _serving(project, "releases", ["fraud_retraining.cli", "serve-approvals"], secrets) as address:
         yield f"{address}/releases"
 
 
 @contextmanager
-def _serving(place: Place, name: str, command: Sequence[str], secrets: Mapping[str, str]) -> Iterator[str]:
+def _serving(project: ProjectHome, name: str, command: Sequence[str], secrets: Mapping[str, str]) -> Iterator[str]:
     """The address of a server that answers, ended afterwards in any case."""
     port = free_port()
-    server = Server(place, name, [*command, "--host", "127.0.0.1", "--port", str(port)], secrets)
+    server = Server(project, name, [*command, "--host", "127.0.0.1", "--port", str(port)], secrets)
     server.start()
     try:
         wait_until(lambda: _listens(port), server)
@@ -174,16 +174,16 @@ def wait_until(what: Callable[[], object], server: Server, seconds: float = 240)
 
 
 class Watched:
-    """A place that a daemon works on, and what has come of it so far."""
+    """A project that a daemon works on, and what has come of it so far."""
 
-    def __init__(self, place: Place, later: Path) -> None:
-        self.place, self._later = place, later
+    def __init__(self, project: ProjectHome, later: Path) -> None:
+        self.project, self._later = project, later
         self.settings = load_settings()
         self.instance = open_instance()
 
     def land(self, day: date) -> None:
         """A day arrives, as one rename."""
-        target = self.place.day_file(day)
+        target = self.project.day_file(day)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(self._later / lake_path(day), target.with_suffix(".part"))
         target.with_suffix(".part").rename(target)

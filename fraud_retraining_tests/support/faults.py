@@ -1,9 +1,9 @@
-"""The command line in a process that meets a misfortune: `python -m fraud_retraining_tests.support.faults die MOMENT
+"""The command line in a process that meets a fault: `python -m fraud_retraining_tests.support.faults kill MOMENT
 retrain`.
 
-Just before or just after one call of an adapter the process kills itself with SIGKILL (`die`), needs more memory
-than there is (`exhaust`), or sees the server die whose process `FAULTS_SERVER` names (`unplug`). Everything else is
-the product.
+Just before or just after one call of an adapter the process kills itself with SIGKILL (`kill`), needs more memory
+than there is (`exhaust memory`), or kills the server whose process `FAULTS_SERVER` names (`stop server`). Everything
+else is the product.
 """
 
 import json
@@ -71,57 +71,57 @@ MOMENTS = {
 }
 
 
-def die() -> None:
+def kill() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def exhaust() -> None:
+def exhaust_memory() -> None:
     np.ones(2**50)
 
 
-def unplug() -> None:
+def stop_server() -> None:
     os.kill(int(os.environ["FAULTS_SERVER"]), signal.SIGKILL)
 
 
-MISFORTUNES = {"die": die, "exhaust": exhaust, "unplug": unplug}
+FAULTS = {"kill": kill, "exhaust memory": exhaust_memory, "stop server": stop_server}
 
 
-def arm(misfortune: Callable[[], None], moment: Moment) -> None:
+def arm(fault: Callable[[], None], moment: Moment) -> None:
     """Makes it happen to this process at that moment."""
     call = getattr(moment.owner, moment.method)
     left = moment.nth
 
-    def fatal(*args: Any, **kwargs: Any) -> Any:
+    def faulty(*args: Any, **kwargs: Any) -> Any:
         nonlocal left
         fits = moment.fits(*args, **kwargs)
         left -= fits
         due = fits and left == 0
         if due and not moment.after:
-            misfortune()
+            fault()
         answer = call(*args, **kwargs)
         if due:
-            misfortune()
+            fault()
         return answer
 
-    setattr(moment.owner, moment.method, fatal)
+    setattr(moment.owner, moment.method, faulty)
 
 
-def run_with(misfortune: str, moment: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run_with(fault: str, moment: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Runs the command in a process of its own, to which that happens."""
-    command = [sys.executable, "-m", "fraud_retraining_tests.support.faults", misfortune, moment, *arguments]
+    command = [sys.executable, "-m", "fraud_retraining_tests.support.faults", fault, moment, *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=900)
 
 
 def run_killed(moment: str, *arguments: str) -> None:
     """Runs the command in a process of its own, which has to die at that moment."""
-    ended = run_with("die", moment, *arguments)
+    ended = run_with("kill", moment, *arguments)
     assert ended.returncode == -signal.SIGKILL, (
         f"it was not killed: {ended.returncode}\n{ended.stdout}\n{ended.stderr[-3000:]}"
     )
 
 
-def run_alone(*arguments: str) -> tuple[int, dict[str, Any]]:
-    """Exit code and answer of the command in a process of its own, which meets with nothing."""
+def run_undisturbed(*arguments: str) -> tuple[int, dict[str, Any]]:
+    """Exit code and answer of the command in a process of its own, to which nothing happens."""
     command = [sys.executable, "-m", "fraud_retraining.cli", *arguments, "--json"]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=900)
     assert ended.stdout, f"{ended.returncode}\n{ended.stderr[-3000:]}"
@@ -129,5 +129,5 @@ def run_alone(*arguments: str) -> tuple[int, dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    arm(MISFORTUNES[sys.argv.pop(1)], MOMENTS[sys.argv.pop(1)])
+    arm(FAULTS[sys.argv.pop(1)], MOMENTS[sys.argv.pop(1)])
     cli.main()

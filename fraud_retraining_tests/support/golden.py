@@ -25,7 +25,7 @@ from fraud_retraining.domain.evaluation.metrics import evaluate
 from fraud_retraining.domain.training.fitting import ModelPolicy, fit
 from fraud_retraining.orchestration.runs.progress import LogProgress
 from fraud_retraining.settings import load_settings
-from fraud_retraining_tests.support.places import Place, enter
+from fraud_retraining_tests.support.project_homes import ProjectHome, use_home
 
 FILE = Path(__file__).with_name("golden_metrics.json")
 FIRST = date(2024, 1, 1)
@@ -99,12 +99,12 @@ class Features:
             FEATURES,
         )
 
-        self.place = Place(folder)
+        self.project = ProjectHome(folder)
         for day, table in lake():
-            self.place.write_day(day, table)
-        self.place.configure(features={"categorical": ["CHANNEL"]})
+            self.project.write_day(day, table)
+        self.project.configure(features={"categorical": ["CHANNEL"]})
         with pytest.MonkeyPatch.context() as patch:
-            enter(self.place, patch)
+            use_home(self.project, patch)
             self.settings = load_settings()
             pipeline = Pipeline(self.settings, LogProgress())
             pipeline.ingest(DayRange(start=FIRST, end=FIRST + timedelta(days=DAYS - 1)))

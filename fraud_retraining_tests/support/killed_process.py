@@ -80,7 +80,7 @@ def _at(point: tuple[type, str, str, int], happens: Callable[[], None]) -> None:
     setattr(owner, method, disturbed)
 
 
-def _die() -> None:
+def _kill() -> None:
     """Die with nothing flushed and nothing reported."""
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -111,7 +111,7 @@ def decide(order: dict[str, Any], log: str) -> None:
     for point, versions in order.get("meddling", {}).items():
         _at(MEDDLING[point], partial(_meddle, order, versions))
     if order.get("dies"):
-        _at(POINTS[order["dies"]], _die)
+        _at(POINTS[order["dies"]], _kill)
     _wait_for_go(order, record, there)
     try:
         acts[order["act"]]()

@@ -15,7 +15,7 @@ from datetime import date, timedelta
 from pathlib import Path
 
 from fraud_retraining.simulation import SimulationPolicy, Simulator
-from fraud_retraining_tests.support.places import Place
+from fraud_retraining_tests.support.project_homes import ProjectHome
 
 ARCHIVE = Path(__file__).with_name("older_home.tar.xz")
 MADE_AT = Path("/tmp/fraud-retraining-older-home")
@@ -35,55 +35,55 @@ TINY = {
 }
 
 
-def older_home(folder: Path) -> Place:
-    """The older home, unpacked at another place than it was made at."""
+def older_home(folder: Path) -> ProjectHome:
+    """The older home, unpacked at another path than it was made at."""
     with tarfile.open(ARCHIVE) as archive:
         archive.extractall(folder, filter="data")
-    place = Place(folder)
-    settings = place.config.read_text()
-    place.config.write_text(settings.replace(str(MADE_AT), str(folder)))
-    _move_artifacts(place.home / "mlflow.db", str(MADE_AT), str(folder))
-    return place
+    project = ProjectHome(folder)
+    settings = project.config.read_text()
+    project.config.write_text(settings.replace(str(MADE_AT), str(folder)))
+    _move_artifacts(project.home / "mlflow.db", str(MADE_AT), str(folder))
+    return project
 
 
 def _move_artifacts(database: Path, before: str, after: str) -> None:
     """MLflow records whole paths."""
-    places = {
+    columns_with_paths = {
         "experiments": ["artifact_location"],
         "runs": ["artifact_uri"],
         "logged_models": ["artifact_location"],
         "model_versions": ["source", "storage_location"],
     }
     with closing(sqlite3.connect(database)) as connection, connection:
-        for table, columns in places.items():
+        for table, columns in columns_with_paths.items():
             for column in columns:
                 connection.execute(f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (before, after))
 
 
-def write_lake(place: Place) -> None:
+def write_lake(project: ProjectHome) -> None:
     """The tiny lake that it was made from."""
     policy = SimulationPolicy(start=START, days=DAYS, transactions_per_day=200, seed=5, fraud_rate=0.05)
     for day, table in Simulator(policy):
-        place.write_day(day, table)
-        os.utime(place.day_file(day), (WRITTEN_AT, WRITTEN_AT))
+        project.write_day(day, table)
+        os.utime(project.day_file(day), (WRITTEN_AT, WRITTEN_AT))
 
 
 def make() -> None:
     """Simulates a tiny lake, retrains as of two days and packs lake, home and settings."""
     shutil.rmtree(MADE_AT, ignore_errors=True)
-    place = Place(MADE_AT)
-    write_lake(place)
-    place.configure(**TINY)
-    here = {"FRAUD_RETRAINING_HOME": str(place.home), "FRAUD_RETRAINING_CONFIG": str(place.config)}
+    project = ProjectHome(MADE_AT)
+    write_lake(project)
+    project.configure(**TINY)
+    here = {"FRAUD_RETRAINING_HOME": str(project.home), "FRAUD_RETRAINING_CONFIG": str(project.config)}
     for as_of in (FIRST_AS_OF, AS_OF):
         command = [sys.executable, "-m", "fraud_retraining.cli", "retrain", "--as-of", str(as_of), "--json"]
         subprocess.run(command, check=True, env={**os.environ, **here})
     with tarfile.open(ARCHIVE, "w:xz", preset=9) as archive:
-        archive.add(MADE_AT, ".", filter=_nobodys)
+        archive.add(MADE_AT, ".", filter=_without_owner)
     shutil.rmtree(MADE_AT)
 
 
-def _nobodys(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+def _without_owner(entry: tarfile.TarInfo) -> tarfile.TarInfo:
     entry.uid = entry.gid = 0
     entry.uname = entry.gname = ""
     return entry

@@ -35,7 +35,7 @@ from fraud_retraining.settings import load_settings
 EXPIRES_SECONDS = 3.0
 
 
-class Waiting:
+class WaitingInTraining:
     """Says that training began, and waits there until a file appears."""
 
     def __init__(self, until: Path) -> None:
@@ -43,7 +43,7 @@ class Waiting:
 
     def start(self, task: str, total: int) -> None:
         if task == "fraud_model" and not self._until.exists():
-            say("training")
+            report("training")
             while not self._until.exists():
                 time.sleep(0.05)
 
@@ -51,7 +51,7 @@ class Waiting:
         pass
 
 
-class Stopping:
+class StoppedInEvaluation:
     """Stops the process in mid-evaluation, as a debugger, a full host or a suspended machine would."""
 
     def start(self, task: str, total: int) -> None:
@@ -62,7 +62,7 @@ class Stopping:
             os.kill(os.getpid(), signal.SIGSTOP)
 
 
-class Dying:
+class KilledInTraining:
     """Kills the process in the third round of boosting, as the out-of-memory killer would."""
 
     def start(self, task: str, total: int) -> None:
@@ -73,20 +73,20 @@ class Dying:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def say(words: str) -> None:
+def report(words: str) -> None:
     print(words, flush=True)
 
 
-def wait(as_of: date, until: Path) -> None:
+def train_when_file_appears(as_of: date, until: Path) -> None:
     """A retrain that waits in training."""
-    say(Pipeline(load_settings(), Waiting(until)).retrain(as_of, Trigger.MANUAL).status)
+    report(Pipeline(load_settings(), WaitingInTraining(until)).retrain(as_of, Trigger.MANUAL).status)
 
 
-def stop(as_of: date) -> None:
+def stop_in_evaluation(as_of: date) -> None:
     """A retrain that stops itself in evaluation, with a lease that does not last long."""
     settings = load_settings()
     lease = retrain_lease(settings, LeasePolicy(expires_seconds=EXPIRES_SECONDS))
-    definitions = build_definitions(settings, progress=Stopping(), retrain_lease=lease)
+    definitions = build_definitions(settings, progress=StoppedInEvaluation(), retrain_lease=lease)
     try:
         definitions.resolve_job_def(RETRAIN).execute_in_process(
             instance=open_instance(), partition_key=as_of.isoformat(), run_id=str(uuid4())
@@ -95,7 +95,7 @@ def stop(as_of: date) -> None:
         raise error.user_exception from error
 
 
-def die(as_of: date, trigger: Trigger) -> None:
+def train_until_killed(as_of: date, trigger: Trigger) -> None:
     """A retrain that is killed while it trains: decided by automation, or requested by hand or as a backfill."""
     settings = load_settings()
     tags = {BACKFILL_TAG: "b"} if trigger is Trigger.BACKFILL else {}
@@ -104,7 +104,7 @@ def die(as_of: date, trigger: Trigger) -> None:
         wanted = Retrain(as_of=as_of, triggers=(trigger,), reason="why", inputs="inputs", drift_since=since)
         record_decision("decision", wanted, "a test", open_ledger(settings))
         tags = {DECISION_TAG: "decision", TRIGGER_TAG: trigger.value, REASON_TAG: "why"}
-    build_definitions(settings, progress=Dying()).resolve_job_def(RETRAIN).execute_in_process(
+    build_definitions(settings, progress=KilledInTraining()).resolve_job_def(RETRAIN).execute_in_process(
         instance=open_instance(), partition_key=as_of.isoformat(), tags={AS_OF_TAG: as_of.isoformat(), **tags}
     )
 
@@ -112,13 +112,13 @@ def die(as_of: date, trigger: Trigger) -> None:
 def main(what: str, as_of: str, *more: str) -> int:
     try:
         if what == "wait":
-            wait(date.fromisoformat(as_of), Path(*more))
-        elif what == "die":
-            die(date.fromisoformat(as_of), Trigger(*more))
+            train_when_file_appears(date.fromisoformat(as_of), Path(*more))
+        elif what == "killed":
+            train_until_killed(date.fromisoformat(as_of), Trigger(*more))
         else:
-            stop(date.fromisoformat(as_of))
+            stop_in_evaluation(date.fromisoformat(as_of))
     except RetrainingError as error:
-        say(f"{type(error).__name__}: {error.what}")
+        report(f"{type(error).__name__}: {error.what}")
         return error.exit_code
     return 0
 

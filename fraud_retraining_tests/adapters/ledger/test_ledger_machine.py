@@ -24,7 +24,7 @@ from fraud_retraining_tests.support.ledgers import person
 
 S = ReleaseState
 REVIEWERS = ("alice", "bob")
-PEOPLE = st.sampled_from([*REVIEWERS, "mallory"])
+USERS = st.sampled_from([*REVIEWERS, "mallory"])
 DAYS = st.integers(0, 6)
 PIPELINE = {"actor": POLICY, "channel": "dagster"}
 
@@ -62,17 +62,17 @@ class Releases(RuleBasedStateMachine):
         day=DAYS,
         passed=st.sampled_from([True, True, True, False]),
         automatic=st.booleans(),
-        asked_by=st.sampled_from(["", "alice"]),
+        requester=st.sampled_from(["", "alice"]),
         hours=st.sampled_from([24, 24, 24, 1e-7]),
     )
-    def retrain(self, day: int, passed: bool, automatic: bool, asked_by: str, hours: float) -> None:
+    def retrain(self, day: int, passed: bool, automatic: bool, requester: str, hours: float) -> None:
         self.version += 1
         new = NewRelease(
             self.version,
             f"f{self.version}",
             date(2026, 11, 1) + timedelta(days=day),
-            trigger="manual" if asked_by else "schedule",
-            requested_by=asked_by,
+            trigger="manual" if requester else "schedule",
+            requested_by=requester,
             artifact_digest=f"d{self.version}",
             verdict_passed=passed,
         )
@@ -93,7 +93,7 @@ class Releases(RuleBasedStateMachine):
     @rule(
         data=st.data(),
         decision=st.sampled_from(Decision),
-        who=PEOPLE,
+        who=USERS,
         nonce=st.sampled_from([None, None, "n1", "n2"]),
         right_digest=st.sampled_from([True, True, True, False]),
     )

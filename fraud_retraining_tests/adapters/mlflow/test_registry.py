@@ -99,7 +99,7 @@ def artifact_folder(registry: Registry, run: TrainedRun) -> Path:
     return Path(registry._client.get_logged_model(run.model_id).artifact_location.removeprefix("file://"))
 
 
-def live_a_life(registry: Registry) -> None:
+def train_register_and_promote(registry: Registry) -> None:
     """Train, find, register, promote, read back."""
     fingerprint = a_fingerprint()
     assert registry.champion() is None
@@ -125,12 +125,12 @@ def live_a_life(registry: Registry) -> None:
 
 
 def test_a_model_lives_from_training_to_champion(registry):
-    live_a_life(registry)
+    train_register_and_promote(registry)
 
 
 @pytest.mark.slow
 def test_a_model_lives_the_same_life_on_a_tracking_server(server):
-    live_a_life(registry_at(server))
+    train_register_and_promote(registry_at(server))
 
 
 def test_the_run_explains_the_model(registry):

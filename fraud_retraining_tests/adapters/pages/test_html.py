@@ -43,23 +43,23 @@ AT = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> tuple[Ledger, Store]:
+def record(tmp_path_factory: pytest.TempPathFactory) -> tuple[Ledger, Store]:
     folder = tmp_path_factory.mktemp("life")
     store = Store(open_location(str(folder / "store"), s3=None, cache=folder / "cache"), scratch=folder / "scratch")
     return with_history(Ledger(f"sqlite:///{folder}/ledger.db"), store), store
 
 
-def history_of(place: tuple[Ledger, Store], version: int):
-    ledger, store = place
+def history_of(record: tuple[Ledger, Store], version: int):
+    ledger, store = record
     history = read_release_history(ledger, version)
     return history, read_review_report(store, history.release.fingerprint, history.evaluation.review_digest)
 
 
 @pytest.fixture(scope="module")
-def pages(place: tuple[Ledger, Store]) -> dict[str, str]:
-    ledger, _ = place
+def pages(record: tuple[Ledger, Store]) -> dict[str, str]:
+    ledger, _ = record
     exported = Exported(at=AT, head=ledger.head(), chain_ok=True)
-    history, shown = history_of(place, 2)
+    history, shown = history_of(record, 2)
     events = list(ledger.events())
     span = Period(first=date(2020, 1, 1), last=date(2100, 1, 1))
     return {
@@ -93,12 +93,12 @@ def read_by(environment: Environment, name: str) -> Iterator[str]:
 
 
 def test_no_path_through_a_page_meets_a_name_without_a_value(
-    place: tuple[Ledger, Store], monkeypatch: pytest.MonkeyPatch
+    record: tuple[Ledger, Store], monkeypatch: pytest.MonkeyPatch
 ):
     environment = pages_of._templates()
     given = filled(monkeypatch, environment)
-    ledger, _ = place
-    history, shown = history_of(place, 2)
+    ledger, _ = record
+    history, shown = history_of(record, 2)
     exported, events = Exported(at=AT, head=ledger.head(), chain_ok=True), list(ledger.events())
     version_html(history, shown, events, exported)
     card_html(history, None)
@@ -168,8 +168,8 @@ class TestAStranger:
         day = (FIRST - timedelta(days=8)).isoformat()
         assert [cells for cells in read.cells if cells and cells[0] == day and digest(day) in cells]
 
-    def test_which_gates_it_passed_and_by_how_much(self, pages: dict[str, str], place: tuple[Ledger, Store]):
-        read, (history, _) = Read(pages["version"]), history_of(place, 2)
+    def test_which_gates_it_passed_and_by_how_much(self, pages: dict[str, str], record: tuple[Ledger, Store]):
+        read, (history, _) = Read(pages["version"]), history_of(record, 2)
         for gate in history.gates:
             row = read.row(gate.name)
             assert row[1] == ("passed" if gate.applicable else "not applicable")
@@ -188,8 +188,8 @@ class TestAStranger:
     def test_what_was_configured_otherwise(self, pages: dict[str, str]):
         assert Read(pages["version"]).row("gates.alert_budget") == ["gates.alert_budget", "10", "20"]
 
-    def test_where_the_chain_ended(self, pages: dict[str, str], place: tuple[Ledger, Store]):
-        head = place[0].head()
+    def test_where_the_chain_ended(self, pages: dict[str, str], record: tuple[Ledger, Store]):
+        head = record[0].head()
         for name in ("version", "period"):
             assert f"--head {head.seq}:{head.hash}" in Read(pages[name]).text
 
@@ -219,14 +219,14 @@ class TestPeriod:
         assert "0 retrains requested" in Read(period_html("m", span, [], {}, exported)).text
 
 
-def test_a_version_without_a_pack_says_so(place: tuple[Ledger, Store]):
-    history, _ = history_of(place, 2)
+def test_a_version_without_a_pack_says_so(record: tuple[Ledger, Store]):
+    history, _ = history_of(record, 2)
     assert "No review report was made for this version." in Read(card_html(history, None)).text
 
 
 class TestCard:
-    def test_it_has_every_section_and_fits_into_the_registry(self, place: tuple[Ledger, Store]):
-        text = card_markdown(*history_of(place, 2))
+    def test_it_has_every_section_and_fits_into_the_registry(self, record: tuple[Ledger, Store]):
+        text = card_markdown(*history_of(record, 2))
         assert len(text) <= MOST_CHARACTERS
         sections = [line[3:] for line in text.splitlines() if line.startswith("## ")]
         assert sections == [
@@ -235,23 +235,23 @@ class TestCard:
         ]  # fmt: skip
         assert SHORTENED not in text
 
-    def test_what_does_not_fit_is_left_out_by_whole_sections_and_said(self, place: tuple[Ledger, Store]):
-        history, shown = history_of(place, 2)
+    def test_what_does_not_fit_is_left_out_by_whole_sections_and_said(self, record: tuple[Ledger, Store]):
+        history, shown = history_of(record, 2)
         many = tuple(one.model_copy(update={"value": f"city {n}"}) for n in range(99) for one in shown.slices[:1])
         text = card_markdown(history, shown.model_copy(update={"slices": many}))
         assert len(text) <= MOST_CHARACTERS and text.endswith(SHORTENED)
         assert "## Approvals" in text and "## Slices" not in text
 
-    def test_no_text_of_the_record_is_markup(self, place: tuple[Ledger, Store]):
-        text = card_markdown(*history_of(place, 2))
+    def test_no_text_of_the_record_is_markup(self, record: tuple[Ledger, Store]):
+        text = card_markdown(*history_of(record, 2))
         assert "<script>" not in text.replace(r"\<", "") and "[x](" not in text and "\x1b" not in text
         assert r"\[x\](javascript:1)" in text
 
-    def test_limits_name_what_was_not_shown(self, place: tuple[Ledger, Store]):
-        first = " ".join(limits(*history_of(place, 1)))
+    def test_limits_name_what_was_not_shown(self, record: tuple[Ledger, Store]):
+        first = " ".join(limits(*history_of(record, 1)))
         assert "It has seen no fraud that happened after 2026-11-07, 7 days before its as-of day." in first
         assert "It was not compared with a champion: there is no champion yet." in first
-        second = " ".join(limits(*history_of(place, 2)))
+        second = " ".join(limits(*history_of(record, 2)))
         assert "not shown to be better" not in second
         assert "Slices with too few frauds to be judged: amount_band under 10" in second
         assert "What had drifted by 2026-11-14 from what the champion learnt from: amount." in second

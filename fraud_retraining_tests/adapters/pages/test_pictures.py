@@ -49,8 +49,8 @@ def test_the_same_pack_gives_the_same_bytes():
 @pytest.mark.parametrize("name", list(CAPTIONS))
 def test_every_label_stands_whole_within_its_picture(name):
     long = tuple(
-        one.model_copy(update={"name": f"merchant_category_code_{place}_fraud_share_30_days_smoothed"})
-        for place, one in enumerate(review_report().features)
+        one.model_copy(update={"name": f"merchant_category_code_{position}_fraud_share_30_days_smoothed"})
+        for position, one in enumerate(review_report().features)
     )
     figure = figures(review_report().model_copy(update={"features": long}))[name]
     figure.canvas.draw()

@@ -176,7 +176,7 @@ def test_what_is_not_read_does_not_change_the_version(location: Location, lake: 
     assert lake.days()[DAY].version == before
 
 
-def test_keys_of_s3_that_no_path_leads_to(bucket: str, s3_client: Any, open_place: Callable[..., Location]) -> None:
+def test_keys_of_s3_that_no_path_leads_to(bucket: str, s3_client: Any, open_at: Callable[..., Location]) -> None:
     for key in (
         f"place/{FOLDER}/a.parquet",
         f"place/{FOLDER}/",
@@ -185,7 +185,7 @@ def test_keys_of_s3_that_no_path_leads_to(bucket: str, s3_client: Any, open_plac
     ):
         s3_client.put_object(Bucket=bucket, Key=key, Body=b"" if key.endswith("/") else b"rows")
     s3_client.put_object(Bucket=bucket, Key="place/year=2024/month=03/day=02//c.parquet", Body=b"rows")
-    lake = Lake(open_place(f"s3://{bucket}/place"))
+    lake = Lake(open_at(f"s3://{bucket}/place"))
     found = lake.listing()
     assert [info.path for info in found.days[DAY].files] == [f"{FOLDER}/a.parquet"]
     assert len(found.set_aside) == 1
@@ -342,7 +342,7 @@ class TestFoldersThatAreOdd:
         (root / "year=2024/month=03/day=03").mkdir(mode=0)
         (root / "year=2024/month=04").mkdir(mode=0)
         (root / "year=2024/month=03/day=02/a.parquet").chmod(0)
-        with as_nobody():
+        with as_unprivileged_user():
             found = Lake(FolderLocation(root)).listing()
             why = self.refused(root)
             with pytest.raises(DataInvalid, match="day=03 cannot be read: Permission denied"):
@@ -354,13 +354,13 @@ class TestFoldersThatAreOdd:
 
     def test_a_root_that_may_not_be_read_is_no_empty_lake(self, root: Path) -> None:
         root.chmod(0o111)
-        with as_nobody(), pytest.raises(DependencyUnreachable, match="cannot list"):
+        with as_unprivileged_user(), pytest.raises(DependencyUnreachable, match="cannot list"):
             Lake(FolderLocation(root)).days()
         root.chmod(0o755)
 
 
 @contextmanager
-def as_nobody() -> Iterator[None]:
+def as_unprivileged_user() -> Iterator[None]:
     """The rights of nobody in particular, where the tests run as root."""
     if os.geteuid() != 0:
         yield
@@ -400,10 +400,10 @@ class ListedPrefixes:
 @given(st.dates(date(2000, 1, 1), date(2030, 1, 1)), st.integers(0, 120))
 def test_a_range_lists_the_months_that_it_touches_and_no_other(start: date, days: int) -> None:
     within = DayRange(start=start, end=date.fromordinal(start.toordinal() + days))
-    place = ListedPrefixes()
-    Lake(place).days(within)  # type: ignore[arg-type]
+    location = ListedPrefixes()
+    Lake(location).days(within)  # type: ignore[arg-type]
     touched = {(day.year, day.month) for day in within}
-    assert place.asked == {f"year={y}/month={text}" for y, m in touched for text in (f"{m:02d}", str(m))}
+    assert location.asked == {f"year={y}/month={text}" for y, m in touched for text in (f"{m:02d}", str(m))}
 
 
 def test_the_version_follows_every_change_of_a_day_and_nothing_else(location: Location, lake: Lake) -> None:
@@ -475,10 +475,10 @@ def test_one_file_is_no_lake_and_the_statement_that_is_named_makes_one(
         assert list(Lake(FolderLocation(tmp_path / "lake")).days()) == [date(2024, 3, 1), date(2024, 3, 2)]
 
 
-def test_an_unreachable_lake_is_no_empty_lake(misbehaving: "MisbehavingServer", hasty_place: Location) -> None:
+def test_an_unreachable_lake_is_no_empty_lake(misbehaving: "MisbehavingServer", hasty_location: Location) -> None:
     misbehaving.behaviour = misbehaving.status(503)
     with pytest.raises(DependencyUnreachable):
-        Lake(hasty_place).days(DayRange(start=date(2024, 1, 1), end=date(2024, 12, 31)))
+        Lake(hasty_location).days(DayRange(start=date(2024, 1, 1), end=date(2024, 12, 31)))
 
 
 def test_the_handbook_is_a_lake() -> None:

@@ -41,7 +41,7 @@ def listed(location: Location, path: str) -> ObjectInfo:
     return next(info for info in location.list() if info.path == path)
 
 
-# Both kinds of place
+# Both kinds of location
 
 
 def test_what_is_written_is_listed_and_read(location: Location) -> None:
@@ -167,17 +167,17 @@ def test_a_uri_that_is_no_place_is_a_settings_error(uri: str, tmp_path: Path) ->
         open_location(uri, s3=None, cache=tmp_path)
 
 
-def test_the_whole_bucket_is_a_place_too(bucket: str, open_place: Opener) -> None:
-    whole = open_place(f"s3://{bucket}")
+def test_the_whole_bucket_is_a_place_too(bucket: str, open_at: Opener) -> None:
+    whole = open_at(f"s3://{bucket}")
     assert whole.exists_root()
-    open_place(f"s3://{bucket}/deep/er").write_bytes("a", b"1")
+    open_at(f"s3://{bucket}/deep/er").write_bytes("a", b"1")
     assert [info.path for info in whole.list()] == ["deep/er/a"]
 
 
-def test_a_bucket_that_is_not_there_is_invalid_and_not_empty(open_place: Opener) -> None:
-    place = open_place("s3://no-such-bucket-here/x")
-    assert not place.exists_root()
-    for ask in (place.list, lambda: place.read_bytes("a"), lambda: place.write_bytes("a", b"")):
+def test_a_bucket_that_is_not_there_is_invalid_and_not_empty(open_at: Opener) -> None:
+    location = open_at("s3://no-such-bucket-here/x")
+    assert not location.exists_root()
+    for ask in (location.list, lambda: location.read_bytes("a"), lambda: location.write_bytes("a", b"")):
         with pytest.raises(DataInvalid, match="no bucket no-such-bucket-here"):
             ask()
 
@@ -202,45 +202,45 @@ def cached(cache: Path) -> list[bytes]:
     return sorted(file.read_bytes() for file in cache.rglob("*") if file.is_file())
 
 
-def test_a_file_in_the_cache_is_not_requested_again(misbehaving: "MisbehavingServer", patient_place: Location) -> None:
+def test_a_file_in_the_cache_is_not_requested_again(
+    misbehaving: "MisbehavingServer", patient_location: Location
+) -> None:
     misbehaving.behaviour = misbehaving.in_turn(misbehaving.body(b"12345"), misbehaving.status(503))
     wanted = [ObjectInfo("a.parquet", 5, "etag")]
-    assert patient_place.fetch(wanted) == patient_place.fetch(wanted)
+    assert patient_location.fetch(wanted) == patient_location.fetch(wanted)
     assert misbehaving.requests == 1
 
 
-def test_a_cut_copy_in_the_cache_is_fetched_again(bucket: str, open_place: Opener) -> None:
-    place = open_place(f"s3://{bucket}")
-    place.write_bytes("a", b"12345")
-    [copy] = place.fetch(place.list())
+def test_a_cut_copy_in_the_cache_is_fetched_again(bucket: str, open_at: Opener) -> None:
+    location = open_at(f"s3://{bucket}")
+    location.write_bytes("a", b"12345")
+    [copy] = location.fetch(location.list())
     copy.write_bytes(b"123")
-    [again] = place.fetch(place.list())
+    [again] = location.fetch(location.list())
     assert again.read_bytes() == b"12345"
 
 
 def test_the_cache_drops_the_longest_unused_but_never_what_the_call_uses(
-    bucket: str, open_place: Opener, cache: Path
+    bucket: str, open_at: Opener, cache: Path
 ) -> None:
-    place = open_place(f"s3://{bucket}", cache, TransferPolicy(cache_bytes=25, cache_keep_seconds=0))
+    location = open_at(f"s3://{bucket}", cache, TransferPolicy(cache_bytes=25, cache_keep_seconds=0))
     for name in "abc":
-        place.write_bytes(name, name.encode() * 10)
-    infos = {info.path: info for info in place.list()}
+        location.write_bytes(name, name.encode() * 10)
+    infos = {info.path: info for info in location.list()}
     for name in "ab":
-        place.fetch([infos[name]])
+        location.fetch([infos[name]])
         time.sleep(0.02)
-    place.fetch([infos["a"]])
-    place.fetch([infos["c"]])
+    location.fetch([infos["a"]])
+    location.fetch([infos["c"]])
     assert cached(cache) == [b"a" * 10, b"c" * 10]
-    assert [path.read_bytes()[:1] for path in place.fetch(list(infos.values()))] == [b"a", b"b", b"c"]
+    assert [path.read_bytes()[:1] for path in location.fetch(list(infos.values()))] == [b"a", b"b", b"c"]
 
 
-def test_the_cache_keeps_what_was_used_lately_even_beyond_its_size(
-    bucket: str, open_place: Opener, cache: Path
-) -> None:
-    place = open_place(f"s3://{bucket}", cache, TransferPolicy(cache_bytes=0, cache_keep_seconds=60))
+def test_the_cache_keeps_what_was_used_lately_even_beyond_its_size(bucket: str, open_at: Opener, cache: Path) -> None:
+    location = open_at(f"s3://{bucket}", cache, TransferPolicy(cache_bytes=0, cache_keep_seconds=60))
     for name in "ab":
-        place.write_bytes(name, name.encode())
-        place.fetch([listed(place, name)])
+        location.write_bytes(name, name.encode())
+        location.fetch([listed(location, name)])
     assert cached(cache) == [b"a", b"b"]
 
 
@@ -255,11 +255,11 @@ FAILURES: dict[str, Callable[["MisbehavingServer"], object]] = {
     "hangs up": lambda server: server.body(b"", claimed=10),
 }
 CALLS = {
-    "list": lambda place: place.list(),
-    "exists_root": lambda place: place.exists_root(),
-    "read": lambda place: place.read_bytes("a"),
-    "write": lambda place: place.write_bytes("a", b"1"),
-    "fetch": lambda place: place.fetch([ObjectInfo(f"{n}.parquet", 10, "etag") for n in range(20)]),
+    "list": lambda location: location.list(),
+    "exists_root": lambda location: location.exists_root(),
+    "read": lambda location: location.read_bytes("a"),
+    "write": lambda location: location.write_bytes("a", b"1"),
+    "fetch": lambda location: location.fetch([ObjectInfo(f"{n}.parquet", 10, "etag") for n in range(20)]),
 }
 
 
@@ -274,47 +274,49 @@ CALLS = {
     ],
 )
 def test_s3_that_fails_ends_as_unreachable_in_bounded_time(
-    misbehaving: "MisbehavingServer", hasty_place: Location, cache: Path, call: str, failure: str
+    misbehaving: "MisbehavingServer", hasty_location: Location, cache: Path, call: str, failure: str
 ) -> None:
     misbehaving.behaviour = FAILURES[failure](misbehaving)
     begun = time.monotonic()
     with pytest.raises(DependencyUnreachable) as refused:
-        CALLS[call](hasty_place)
+        CALLS[call](hasty_location)
     assert time.monotonic() - begun < 5
     assert refused.value.exit_code == 7
     assert "s3://bucket/x" in str(refused.value) and refused.value.remedy
     assert cached(cache) == []
 
 
-def test_refused_credentials_are_not_emptiness(misbehaving: "MisbehavingServer", patient_place: Location) -> None:
+def test_refused_credentials_are_not_emptiness(misbehaving: "MisbehavingServer", patient_location: Location) -> None:
     misbehaving.behaviour = misbehaving.status(403)
     for ask in CALLS.values():
         with pytest.raises(DependencyUnreachable, match="403"):
-            ask(patient_place)
+            ask(patient_location)
 
 
 def test_nothing_that_listens_is_unreachable(
-    tmp_path: Path, hasty_place: Location, misbehaving: "MisbehavingServer"
+    tmp_path: Path, hasty_location: Location, misbehaving: "MisbehavingServer"
 ) -> None:
     misbehaving.close()
     begun = time.monotonic()
     with pytest.raises(DependencyUnreachable):
-        hasty_place.list()
+        hasty_location.list()
     assert time.monotonic() - begun < 5
 
 
-def test_a_passing_failure_is_retried(misbehaving: "MisbehavingServer", patient_place: Location) -> None:
+def test_a_passing_failure_is_retried(misbehaving: "MisbehavingServer", patient_location: Location) -> None:
     misbehaving.behaviour = misbehaving.in_turn(
         misbehaving.status(503), misbehaving.status(500), misbehaving.body(b"12345")
     )
-    assert patient_place.read_bytes("a") == b"12345"
+    assert patient_location.read_bytes("a") == b"12345"
     assert misbehaving.requests == 3
 
 
 @pytest.mark.parametrize("claimed", [5, 3], ids=["shorter than it claims", "shorter than the listing says"])
-def test_a_truncated_body_is_retried(misbehaving: "MisbehavingServer", patient_place: Location, claimed: int) -> None:
+def test_a_truncated_body_is_retried(
+    misbehaving: "MisbehavingServer", patient_location: Location, claimed: int
+) -> None:
     misbehaving.behaviour = misbehaving.in_turn(misbehaving.body(b"123", claimed), misbehaving.body(b"12345"))
-    [copy] = patient_place.fetch([ObjectInfo("a", 5, "etag")])
+    [copy] = patient_location.fetch([ObjectInfo("a", 5, "etag")])
     assert copy.read_bytes() == b"12345"
 
 
@@ -324,11 +326,11 @@ def test_a_truncated_body_is_retried(misbehaving: "MisbehavingServer", patient_p
     ids=["truncated", "other bytes"],
 )
 def test_wrong_bytes_that_stay_wrong_are_refused_and_never_cached(
-    misbehaving: "MisbehavingServer", patient_place: Location, cache: Path, content: bytes, wrong: str
+    misbehaving: "MisbehavingServer", patient_location: Location, cache: Path, content: bytes, wrong: str
 ) -> None:
     misbehaving.behaviour = misbehaving.body(content)
     with pytest.raises(IntegrityError, match=wrong):
-        patient_place.fetch([ObjectInfo("a", 5, CONTENT + hashlib.sha256(b"12345").hexdigest())])
+        patient_location.fetch([ObjectInfo("a", 5, CONTENT + hashlib.sha256(b"12345").hexdigest())])
     assert misbehaving.requests == 3
     assert cached(cache) == []
 
@@ -360,22 +362,22 @@ def files_limited_to(size: int) -> Iterator[None]:
 
 
 def test_a_file_that_does_not_fit_leaves_the_old_one_and_nothing_else(tmp_path: Path) -> None:
-    place = FolderLocation(tmp_path / "place")
-    place.write_bytes("a", b"old")
+    location = FolderLocation(tmp_path / "place")
+    location.write_bytes("a", b"old")
     with files_limited_to(10_000), pytest.raises(DependencyUnreachable) as refused:
-        place.write_bytes("a", bytes(100_000))
+        location.write_bytes("a", bytes(100_000))
     assert str(tmp_path / "place" / "a") in str(refused.value)
     assert "Free space" in refused.value.remedy
-    assert place.read_bytes("a") == b"old"
+    assert location.read_bytes("a") == b"old"
     assert [path.name for path in (tmp_path / "place").iterdir()] == ["a"]
 
 
 def test_a_cache_that_does_not_fit_is_a_full_disk_and_not_a_failing_s3(
-    misbehaving: "MisbehavingServer", patient_place: Location, cache: Path
+    misbehaving: "MisbehavingServer", patient_location: Location, cache: Path
 ) -> None:
     misbehaving.behaviour = misbehaving.body(bytes(100_000))
     with files_limited_to(10_000), pytest.raises(DependencyUnreachable, match=str(cache)) as refused:
-        patient_place.fetch([ObjectInfo("a", 100_000, "etag")])
+        patient_location.fetch([ObjectInfo("a", 100_000, "etag")])
     assert "Free space" in refused.value.remedy
     assert cached(cache) == []
 
@@ -384,15 +386,15 @@ def test_a_full_disk_at_the_last_moment_publishes_nothing(tmp_path: Path, monkey
     def full(handle: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    place = FolderLocation(tmp_path / "place")
+    location = FolderLocation(tmp_path / "place")
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(DependencyUnreachable, match="No space left"):
-        place.write_bytes("a", b"1")
+        location.write_bytes("a", b"1")
     assert list((tmp_path / "place").iterdir()) == []
 
 
 @contextmanager
-def as_nobody() -> Iterator[None]:
+def as_unprivileged_user() -> Iterator[None]:
     """Root may read everything, so a test that runs as root lets go of that for a while."""
     mine = os.geteuid()
     if mine == 0:
@@ -405,12 +407,12 @@ def as_nobody() -> Iterator[None]:
 
 @pytest.mark.parametrize("call", ["list", "exists_root", "read", "write"])
 def test_a_folder_that_may_not_be_read_is_not_empty(tmp_path: Path, call: str) -> None:
-    place = FolderLocation(tmp_path / "closed" / "place")
-    place.write_bytes("a", b"1")
+    location = FolderLocation(tmp_path / "closed" / "place")
+    location.write_bytes("a", b"1")
     (tmp_path / "closed").chmod(0)
     try:
-        with as_nobody(), pytest.raises(DependencyUnreachable, match="Permission denied") as refused:
-            CALLS[call](place)
+        with as_unprivileged_user(), pytest.raises(DependencyUnreachable, match="Permission denied") as refused:
+            CALLS[call](location)
     finally:
         (tmp_path / "closed").chmod(0o755)
     assert str(tmp_path) in str(refused.value)
@@ -418,12 +420,12 @@ def test_a_folder_that_may_not_be_read_is_not_empty(tmp_path: Path, call: str) -
 
 
 def test_what_a_killed_writer_left_is_never_seen_and_goes_in_time(tmp_path: Path) -> None:
-    place = FolderLocation(tmp_path)
+    location = FolderLocation(tmp_path)
     old, young = tmp_path / ".old.tmp", tmp_path / ".young.tmp"
     old.write_bytes(b"half")
     young.write_bytes(b"half")
     os.utime(old, (0, 0))
-    assert place.list() == []
-    place.write_bytes("a", b"1")
+    assert location.list() == []
+    location.write_bytes("a", b"1")
     assert not old.exists()
     assert young.exists()

@@ -1,4 +1,4 @@
-"""Which place a URI names."""
+"""Which location a URI names."""
 
 from pathlib import Path
 

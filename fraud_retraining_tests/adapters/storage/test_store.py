@@ -151,9 +151,9 @@ def test_young_files_that_no_record_names_stay_because_their_writer_may_live(sto
 
 
 def test_of_two_writers_one_stands_and_the_files_of_both_are_readable(
-    store: Store, tmp_path: Path, root_uri: str, open_place: Callable[..., Location]
+    store: Store, tmp_path: Path, root_uri: str, open_at: Callable[..., Location]
 ) -> None:
-    stores = [Store(open_place(root_uri), tmp_path / "scratch") for _ in range(4)]
+    stores = [Store(open_at(root_uri), tmp_path / "scratch") for _ in range(4)]
     with ThreadPoolExecutor(len(stores)) as pool:
         answers = list(pool.map(lambda pair: write(pair[1], pair[0]), enumerate(stores)))
     standing = store.partition("transactions", DAY)
@@ -184,9 +184,9 @@ def test_the_writer_that_lost_gets_the_record_that_stands(tmp_path: Path) -> Non
 
 
 DAMAGE: dict[str, Callable[[Location, Partition], None]] = {
-    "file is gone": lambda place, record: place.delete(record.files["rows"].path),
-    "file is cut": lambda place, record: place.write_bytes(record.files["rows"].path, b"PAR1"),
-    "content is another": lambda place, record: place.write_bytes(
+    "file is gone": lambda location, record: location.delete(record.files["rows"].path),
+    "file is cut": lambda location, record: location.write_bytes(record.files["rows"].path, b"PAR1"),
+    "content is another": lambda location, record: location.write_bytes(
         record.files["rows"].path, bytes(record.files["rows"].size)
     ),
 }
@@ -228,7 +228,7 @@ def test_a_damaged_partition_counts_as_not_made_until_it_was_written_again(
     store: Store, location: Location, damage: str
 ) -> None:
     good, bad = write(store, day=DAY - timedelta(days=1)), write(store)
-    DAMAGE.get(damage, lambda place, _: place.write_bytes(RECORD, b"{"))(location, bad)
+    DAMAGE.get(damage, lambda location, _: location.write_bytes(RECORD, b"{"))(location, bad)
     if damage == "content is another":
         with pytest.raises(IntegrityError, match="another digest"):
             store.paths([bad], "rows")
@@ -254,17 +254,17 @@ def test_a_mark_of_damage_does_not_outlive_what_it_speaks_of(store: Store, locat
 @pytest.mark.parametrize("damage", [*DAMAGE, "record is cut"])
 def test_ingesting_a_damaged_day_again_mends_it(store: Store, location: Location, damage: str) -> None:
     record = write(store)
-    DAMAGE.get(damage, lambda place, _: place.write_bytes(RECORD, b"{"))(location, record)
+    DAMAGE.get(damage, lambda location, _: location.write_bytes(RECORD, b"{"))(location, record)
     mended = write(store)
     assert mended == record
     assert values(store, mended) == {1.0}
 
 
 def test_a_store_that_cannot_be_read_is_not_an_empty_one(
-    misbehaving: "MisbehavingServer", hasty_place: Location, tmp_path: Path
+    misbehaving: "MisbehavingServer", hasty_location: Location, tmp_path: Path
 ) -> None:
     misbehaving.behaviour = misbehaving.status(503)
-    store = Store(hasty_place, tmp_path / "scratch")
+    store = Store(hasty_location, tmp_path / "scratch")
     begun = time.monotonic()
     for ask in (
         lambda: store.partition("transactions", DAY),

@@ -22,7 +22,7 @@ from fraud_retraining.domain.releases.reviewers import token_digest
 from fraud_retraining.settings import REVIEWER_TOKEN_VARIABLE
 from fraud_retraining_tests.support.approvals_fixture import Backend, Trained, new_backend, require_invariants, touched
 from fraud_retraining_tests.support.command_line import run
-from fraud_retraining_tests.support.places import Place, enter
+from fraud_retraining_tests.support.project_homes import ProjectHome, use_home
 
 TOKEN = "d41d8cd98f00b204e9800998ecf8427e-of-alice"
 ALICE = {"name": "alice", "token_sha256": token_digest(TOKEN)}
@@ -31,14 +31,14 @@ ALICE = {"name": "alice", "token_sha256": token_digest(TOKEN)}
 class Console:
     """A home whose registry holds a few versions, and its command line."""
 
-    def __init__(self, backend: Backend, place: Place) -> None:
+    def __init__(self, backend: Backend, project: ProjectHome) -> None:
         self.backend = backend
-        self.place = place
+        self.project = project
         self.configure()
 
     def configure(self, page: str | None = None, **promotion: Any) -> None:
         registry = self.backend.registry
-        self.place.configure(
+        self.project.configure(
             alerts={"links": {"releases": page}},
             mlflow={"tracking_uri": registry.tracking_uri, "experiment": registry.experiment},
             model={"name": registry.model_name},
@@ -52,11 +52,11 @@ class Console:
 
 @pytest.fixture
 def approvals(trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Console:
-    place = Place(tmp_path)
-    place.home.mkdir()
-    place.lake.mkdir()
-    enter(place, monkeypatch)
-    return Console(new_backend(trained, f"sqlite:///{place.home}/ledger.db"), place)
+    project = ProjectHome(tmp_path)
+    project.home.mkdir()
+    project.lake.mkdir()
+    use_home(project, monkeypatch)
+    return Console(new_backend(trained, f"sqlite:///{project.home}/ledger.db"), project)
 
 
 def printed(*arguments: str) -> str:
@@ -123,7 +123,7 @@ def test_a_token_is_never_written_down(approvals: Console, monkeypatch: pytest.M
     version = approvals.backend.waiting(0).version
     monkeypatch.setenv(REVIEWER_TOKEN_VARIABLE, TOKEN)
     said = printed("reject", str(version), "--reason", "no") + printed("status") + printed("audit", "list")
-    stored = b"".join(path.read_bytes() for path in approvals.place.home.rglob("*") if path.is_file())
+    stored = b"".join(path.read_bytes() for path in approvals.project.home.rglob("*") if path.is_file())
     assert TOKEN not in said
     assert TOKEN.encode() not in stored
 
@@ -333,7 +333,7 @@ def test_a_link_is_printed_alone_and_only_that_it_was_made_is_recorded(
     assert (event.version, event.payload["reviewer"]) == (waiting.version, "bob")
     assert token not in event.model_dump_json() and read.nonce not in event.model_dump_json()
     assert answer["expires_at"].startswith(waiting.deadline.isoformat()[:19])
-    assert not list(approvals.place.home.glob("alerts*")), "no file gets it"
+    assert not list(approvals.project.home.glob("alerts*")), "no file gets it"
     assert approvals.backend.ledger.verify().ok
 
 

@@ -98,7 +98,7 @@ def candidate(ledger: Ledger, registry: Registry, number: int, came_to: ReleaseS
 
 
 @pytest.fixture
-def lived(ledger: Ledger, registry: Registry) -> list[TrainedRun]:
+def promoted_home(ledger: Ledger, registry: Registry) -> list[TrainedRun]:
     """Three candidates that never served, an approved one, and two failed retrains of which one left a model."""
     never = [candidate(ledger, registry, number, ReleaseState.SUPERSEDED) for number in (1, 2, 3)]
     approved = candidate(ledger, registry, 4, ReleaseState.APPROVED)
@@ -111,9 +111,9 @@ def lived(ledger: Ledger, registry: Registry) -> list[TrainedRun]:
 
 
 def test_what_goes_is_recorded_with_its_reason_and_gone(
-    ledger: Ledger, registry: Registry, lived: list[TrainedRun]
+    ledger: Ledger, registry: Registry, promoted_home: list[TrainedRun]
 ) -> None:
-    first, second, third, approved, refused = lived
+    first, second, third, approved, refused = promoted_home
     before = {run.run_id for run in registry.runs()}
     removed = clean(ledger, registry, ONE_EACH, **WHO)
     assert [(one.what, one.version) for one in removed] == [("artifact", 1), ("artifact", 2), ("artifact", 3)]
@@ -134,9 +134,9 @@ def test_what_goes_is_recorded_with_its_reason_and_gone(
 
 
 def test_failed_runs_beyond_the_latest_go_with_their_model(
-    ledger: Ledger, registry: Registry, lived: list[TrainedRun]
+    ledger: Ledger, registry: Registry, promoted_home: list[TrainedRun]
 ) -> None:
-    refused = lived[-1]
+    refused = promoted_home[-1]
     settings = Settings(retention=RetentionPolicy(failed_runs=1, rejected_artifacts=0))
     assert ("run", refused.run_id) in [(one.what, one.run_id) for one in clean(ledger, registry, settings, **WHO)]
     left = {run.tags["dagster_run_id"] for run in registry.runs()}
@@ -146,14 +146,16 @@ def test_failed_runs_beyond_the_latest_go_with_their_model(
     assert (event.payload["what"], event.as_of) == ("run", AS_OF)
 
 
-def test_looking_changes_nothing(ledger: Ledger, registry: Registry, lived: list[TrainedRun]) -> None:
+def test_looking_changes_nothing(ledger: Ledger, registry: Registry, promoted_home: list[TrainedRun]) -> None:
     head = ledger.head()
     assert len(removable(ledger, registry, ONE_EACH.retention)) == 3
     assert ledger.head() == head
     assert all(run.holds_artifact for run in registry.runs() if "fingerprint" in run.tags)
 
 
-def test_nothing_goes_while_a_retrain_is_under_way(ledger: Ledger, registry: Registry, lived: list[TrainedRun]) -> None:
+def test_nothing_goes_while_a_retrain_is_under_way(
+    ledger: Ledger, registry: Registry, promoted_home: list[TrainedRun]
+) -> None:
     ledger.retrain_lease().take(Owner(run_id="busy", process=this_process()), Purpose(as_of=AS_OF))
     with pytest.raises(Busy, match="busy"):
         clean(ledger, registry, ONE_EACH, **WHO)
@@ -161,7 +163,9 @@ def test_nothing_goes_while_a_retrain_is_under_way(ledger: Ledger, registry: Reg
     assert list(ledger.events(EventKind.ARTIFACTS_REMOVED)) == []
 
 
-def test_the_job_cleans_up_and_is_no_retrain(ledger: Ledger, registry: Registry, lived: list[TrainedRun]) -> None:
+def test_the_job_cleans_up_and_is_no_retrain(
+    ledger: Ledger, registry: Registry, promoted_home: list[TrainedRun]
+) -> None:
     endings = len(list(ledger.events(EventKind.RETRAIN_FINISHED)))
     assert run_job(ledger, registry).success
     assert len(list(ledger.events(EventKind.ARTIFACTS_REMOVED))) == 3

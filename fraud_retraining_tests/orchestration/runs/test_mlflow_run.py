@@ -23,7 +23,7 @@ from fraud_retraining.orchestration.runs.workers import WORKER_TAG
 from fraud_retraining.settings import Settings, load_settings
 from fraud_retraining_tests.support.approvals_fixture import Backend
 from fraud_retraining_tests.support.command_line import ledger, retrain, run
-from fraud_retraining_tests.support.places import AS_OF, START, Place
+from fraud_retraining_tests.support.project_homes import AS_OF, START, ProjectHome
 
 
 def client() -> MlflowClient:
@@ -38,7 +38,7 @@ def runs() -> list[Run]:
     return list(client().search_runs([experiment.experiment_id], order_by=["attributes.start_time ASC"]))
 
 
-def test_a_run_is_named_by_as_of_day_and_trigger_and_marked(home: Place) -> None:
+def test_a_run_is_named_by_as_of_day_and_trigger_and_marked(home: ProjectHome) -> None:
     (trained,) = runs()
     assert trained.info.run_name == f"{AS_OF} manual"
     assert trained.info.status == "FINISHED"
@@ -53,7 +53,7 @@ def test_a_run_is_named_by_as_of_day_and_trigger_and_marked(home: Place) -> None
     }
 
 
-def test_model_and_versions_are_described(home: Place) -> None:
+def test_model_and_versions_are_described(home: ProjectHome) -> None:
     name = load_settings().model.name
     model, version = client().get_registered_model(name), client().get_model_version(name, "1")
     assert "candidate" in model.description and "champion" in model.description
@@ -61,7 +61,7 @@ def test_model_and_versions_are_described(home: Place) -> None:
     assert (version.tags["automated_retrain"], version.tags["release_status"]) == ("true", "promoted")
 
 
-def test_a_run_names_its_data_with_schema_digest_and_place_but_holds_no_row(home: Place) -> None:
+def test_a_run_names_its_data_with_schema_digest_and_place_but_holds_no_row(home: ProjectHome) -> None:
     (trained,) = runs()
     settings = load_settings()
     inputs = {item.tags[0].value: item for item in trained.inputs.dataset_inputs}
@@ -75,7 +75,7 @@ def test_a_run_names_its_data_with_schema_digest_and_place_but_holds_no_row(home
     assert inputs["training"].dataset.digest != inputs["holdout"].dataset.digest
 
 
-def test_what_trains_nothing_leaves_no_run(home: Place) -> None:
+def test_what_trains_nothing_leaves_no_run(home: ProjectHome) -> None:
     first = [one.info.run_id for one in runs()]
     assert retrain()[1]["status"] == "already_trained"
     code, refused, _ = retrain(AS_OF - timedelta(days=20))
@@ -84,7 +84,7 @@ def test_what_trains_nothing_leaves_no_run(home: Place) -> None:
     assert [one.info.run_id for one in runs()] == first
 
 
-def test_the_trigger_names_the_run_its_reason_describes_it_and_what_a_person_wrote_stays(home: Place) -> None:
+def test_the_trigger_names_the_run_its_reason_describes_it_and_what_a_person_wrote_stays(home: ProjectHome) -> None:
     name = load_settings().model.name
     client().update_registered_model(name, "Ours.")
     lenient = {"max_regression": 1.0, "max_unproven_regression": 1.0, "max_slice_regression": 1.0}
@@ -99,7 +99,7 @@ def test_the_trigger_names_the_run_its_reason_describes_it_and_what_a_person_wro
     assert client().get_registered_model(name).description == "Ours."
 
 
-def test_the_launch_form_gives_a_reason_and_a_window_for_one_run(home: Place) -> None:
+def test_the_launch_form_gives_a_reason_and_a_window_for_one_run(home: ProjectHome) -> None:
     home.configure(promotion={"mode": "manual"})
     said = {"reason": "a shorter memory, once", "window_days": 6}
     job = build_definitions(load_settings()).resolve_job_def("retrain")

@@ -31,7 +31,7 @@ from fraud_retraining.orchestration.sensors.next_runs import resume
 from fraud_retraining.orchestration.state.trigger_inputs import RETRAINING
 from fraud_retraining.services.delivery import drain
 from fraud_retraining.settings import Settings, load_settings
-from fraud_retraining_tests.support.places import Place, enter
+from fraud_retraining_tests.support.project_homes import ProjectHome, use_home
 
 AS_OF = "2024-02-23"
 DAYS = dg.DailyPartitionsDefinition("2024-02-01", end_date="2024-03-01")
@@ -84,9 +84,9 @@ class Runs:
 
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    place = Place(tmp_path)
-    place.configure()
-    enter(place, monkeypatch)
+    project = ProjectHome(tmp_path)
+    project.configure()
+    use_home(project, monkeypatch)
     return load_settings().model_copy(update={"retries": RetryPolicy(delay_seconds=0)})
 
 

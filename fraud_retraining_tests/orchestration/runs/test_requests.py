@@ -26,7 +26,7 @@ from fraud_retraining.orchestration.state.readiness import Readiness
 from fraud_retraining.orchestration.state.sources import Sources
 from fraud_retraining.orchestration.state.trigger_inputs import collect, unfinished
 from fraud_retraining.settings import Settings, load_settings
-from fraud_retraining_tests.support.places import Place
+from fraud_retraining_tests.support.project_homes import ProjectHome
 from fraud_retraining_tests.support.trigger_inputs import DisputesPolicy, WithDisputes, WithDisputesInputs, disputes
 
 AS_OF = date(2026, 11, 20)
@@ -45,8 +45,8 @@ TYPED = {
 
 
 @pytest.fixture
-def settings(place: Place) -> Settings:
-    place.configure()
+def settings(project: ProjectHome) -> Settings:
+    project.configure()
     return load_settings()
 
 

@@ -20,7 +20,7 @@ from fraud_retraining.orchestration.runs.failed_runs import fail_dead, notify_un
 from fraud_retraining.orchestration.runs.resource_definitions import open_outcomes
 from fraud_retraining.orchestration.runs.workers import WORKER_TAG, Fate, fate_of, worker_of
 from fraud_retraining.settings import Settings, load_settings
-from fraud_retraining_tests.support.places import Place, enter
+from fraud_retraining_tests.support.project_homes import ProjectHome, use_home
 
 RUN = """
 import sys, time
@@ -89,9 +89,9 @@ def test_a_run_without_a_process_on_it_has_none(tags: dict[str, str]) -> None:
 
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    place = Place(tmp_path)
-    place.configure()
-    enter(place, monkeypatch)
+    project = ProjectHome(tmp_path)
+    project.configure()
+    use_home(project, monkeypatch)
     return load_settings()
 
 

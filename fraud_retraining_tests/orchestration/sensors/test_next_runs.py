@@ -40,13 +40,13 @@ from fraud_retraining.orchestration.state.inventory import DAY_ASSETS, Inventory
 from fraud_retraining.orchestration.state.trigger_inputs import last_as_of, paused
 from fraud_retraining.settings import Settings, load_settings
 from fraud_retraining.simulation import SimulationPolicy, Simulator
-from fraud_retraining_tests.support.places import AS_OF, DAYS, START, Place
+from fraud_retraining_tests.support.project_homes import AS_OF, DAYS, START, ProjectHome
 
 END = START + timedelta(days=DAYS - 1)
 
 
 class Automation:
-    """The schedules and sensors of a place, ticked by hand; requested runs are run at once."""
+    """The schedules and sensors of a project, ticked by hand; requested runs are run at once."""
 
     def __init__(self) -> None:
         self.settings: Settings = load_settings()
@@ -104,7 +104,7 @@ class Automation:
 
 
 @pytest.fixture
-def automation(place: Place) -> Iterator[Automation]:
+def automation(project: ProjectHome) -> Iterator[Automation]:
     ticking = Automation()
     yield ticking
     ticking.instance.dispose()
@@ -112,14 +112,14 @@ def automation(place: Place) -> Iterator[Automation]:
 
 @pytest.fixture(scope="session")
 def ingested_home(tmp_path_factory: pytest.TempPathFactory, small_lake: Path) -> Path:
-    """The store of a place whose whole lake was ingested through the sensor."""
+    """The store of a project whose whole lake was ingested through the sensor."""
     with pytest.MonkeyPatch.context() as patch:
-        from fraud_retraining_tests.support.places import enter
+        from fraud_retraining_tests.support.project_homes import use_home
 
-        fresh = Place(tmp_path_factory.mktemp("ingested"))
+        fresh = ProjectHome(tmp_path_factory.mktemp("ingested"))
         shutil.copytree(small_lake, fresh.lake)
         fresh.configure()
-        enter(fresh, patch)
+        use_home(fresh, patch)
         ticking = Automation()
         assert all(ok for _, _, ok in ticking.ingest_all())
         ticking.instance.dispose()
@@ -128,27 +128,27 @@ def ingested_home(tmp_path_factory: pytest.TempPathFactory, small_lake: Path) ->
 
 @pytest.fixture
 def ready(ingested_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Automation]:
-    """A fresh copy of a place whose whole lake was ingested."""
-    from fraud_retraining_tests.support.places import enter
+    """A fresh copy of a project whose whole lake was ingested."""
+    from fraud_retraining_tests.support.project_homes import use_home
 
-    fresh = Place(tmp_path / "ready")
+    fresh = ProjectHome(tmp_path / "ready")
     shutil.copytree(ingested_home, fresh.folder)
     fresh.configure()
-    enter(fresh, monkeypatch)
+    use_home(fresh, monkeypatch)
     ticking = Automation()
     yield ticking
     ticking.instance.dispose()
 
 
-def touch(place_folder: Path, day: date) -> None:
+def touch(project_folder: Path, day: date) -> None:
     """Delivers a day again, one row of it changed."""
     import pyarrow as pa
 
-    place = Place(place_folder)
-    table = place.read_day(day)
+    project = ProjectHome(project_folder)
+    table = project.read_day(day)
     amounts = table["TX_AMOUNT"].to_pylist()
     amounts[0] += 1.0
-    place.write_day(day, table.set_column(table.column_names.index("TX_AMOUNT"), "TX_AMOUNT", pa.array(amounts)))
+    project.write_day(day, table.set_column(table.column_names.index("TX_AMOUNT"), "TX_AMOUNT", pa.array(amounts)))
 
 
 # ------------------------------------------------------------------ ingest
@@ -163,8 +163,8 @@ def test_a_fresh_lake_is_ingested_oldest_first_and_then_there_is_nothing_to_do(a
     assert END in store.partitions("transaction_features", [END])
 
 
-def test_a_lake_that_is_not_there_is_said_so(place: Place) -> None:
-    shutil.rmtree(place.lake)
+def test_a_lake_that_is_not_there_is_said_so(project: ProjectHome) -> None:
+    shutil.rmtree(project.lake)
     automation = Automation()
     assert "there is no lake at" in str(automation.tick(INGEST_SENSOR))
     assert "there is no lake at" in str(automation.tick(RETRAIN_SENSOR))
@@ -180,17 +180,17 @@ def test_a_day_that_was_delivered_again_is_ingested_again_with_what_looks_back_o
 
 
 def test_a_day_that_cannot_be_read_is_tried_once_and_stops_no_other_day(ready: Automation) -> None:
-    place = Place(Path(ready.settings.lake_uri).parent)
+    project = ProjectHome(Path(ready.settings.lake_uri).parent)
     bad, good = END + timedelta(days=1), END + timedelta(days=2)
-    place.write_day(good, place.read_day(END))
-    place.day_file(bad).parent.mkdir(parents=True)
-    place.day_file(bad).write_bytes(b"no parquet")
-    table = place.read_day(END)
+    project.write_day(good, project.read_day(END))
+    project.day_file(bad).parent.mkdir(parents=True)
+    project.day_file(bad).write_bytes(b"no parquet")
+    table = project.read_day(END)
     column = table["TX_DATETIME"]
     import pyarrow as pa
 
     later = pa.array([at + timedelta(days=2) for at in column.to_pylist()], column.type)
-    place.write_day(good, table.set_column(table.column_names.index("TX_DATETIME"), "TX_DATETIME", later))
+    project.write_day(good, table.set_column(table.column_names.index("TX_DATETIME"), "TX_DATETIME", later))
     done = ready.ingest_all()
     assert [ok for _, _, ok in done].count(False) == 1
     assert good in open_store(ready.settings).partitions("transactions", [good])
@@ -202,12 +202,12 @@ def test_a_day_that_cannot_be_read_is_tried_once_and_stops_no_other_day(ready: A
 def test_a_day_that_failed_its_checks_is_not_checked_again_until_the_rules_or_the_day_change(
     ready: Automation,
 ) -> None:
-    place = Place(Path(ready.settings.lake_uri).parent)
+    project = ProjectHome(Path(ready.settings.lake_uri).parent)
     day = END
-    place.write_day(day, place.read_day(day).slice(0, 50))
+    project.write_day(day, project.read_day(day).slice(0, 50))
     assert False in [ok for _, _, ok in ready.ingest_all()]
     assert f"{day} stays refused" in str(ready.tick(INGEST_SENSOR))
-    place.configure(validation={"min_row_count_ratio": 0})
+    project.configure(validation={"min_row_count_ratio": 0})
     lenient = Automation()
     assert isinstance(lenient.tick(INGEST_SENSOR), dg.RunRequest)
     assert all(ok for _, _, ok in lenient.ingest_all())
@@ -217,7 +217,7 @@ def test_odd_folders_are_reported_once_and_stop_no_day(ready: Automation) -> Non
     lake = Path(ready.settings.lake_uri)
     for odd in ("month=02/day=__HIVE_DEFAULT_PARTITION__", "month=13/day=01"):
         (lake / "year=2024" / odd).mkdir(parents=True)
-        shutil.copy(Place(lake.parent).day_file(END), lake / "year=2024" / odd / "x.parquet")
+        shutil.copy(ProjectHome(lake.parent).day_file(END), lake / "year=2024" / odd / "x.parquet")
     for _ in range(2):
         assert ready.tick(INGEST_SENSOR) == f"every day up to {END} is ingested as the lake has it"
     (reported,) = open_outbox(ready.settings).open_notices()
@@ -314,18 +314,20 @@ def test_what_failed_for_another_reason_is_tried_again_with_growing_pauses(autom
 
 
 def test_a_machine_too_slow_for_the_days_that_arrive_still_comes_to_a_retrain(
-    place: Place, small_lake: Path, monkeypatch: pytest.MonkeyPatch
+    project: ProjectHome, small_lake: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A day arrives with every run of the ingest, so that there is always one that has not been ingested."""
     waiting = [START + timedelta(days=n) for n in range(19, DAYS)]
     for day in waiting:
-        shutil.rmtree(place.day_file(day).parent)
+        shutil.rmtree(project.day_file(day).parent)
     slow = Automation()
     done = []
     for day in waiting:
         request = slow.tick(INGEST_SENSOR)
         assert isinstance(request, dg.RunRequest)
-        shutil.copytree((small_lake / place.day_file(day).relative_to(place.lake)).parent, place.day_file(day).parent)
+        shutil.copytree(
+            (small_lake / project.day_file(day).relative_to(project.lake)).parent, project.day_file(day).parent
+        )
         assert slow.run(INGEST, request)
         done.append((request.tags[RANGE_END], [key.to_user_string() for key in request.asset_selection or ()]))
         requested = slow.tick(RETRAIN_SENSOR)
@@ -372,7 +374,7 @@ def test_the_schedule_retrains_at_its_hour_and_says_otherwise_when_it_will(ready
     assert f"as of {END + timedelta(days=2)}, is due {END + timedelta(days=3)} 02:00 UTC" in str(next_night)
 
 
-def test_an_as_of_day_whose_days_are_not_ingested_waits(place: Place) -> None:
+def test_an_as_of_day_whose_days_are_not_ingested_waits(project: ProjectHome) -> None:
     reported = str(Automation().tick(RETRAIN_SENSOR))
     assert "no model has been trained yet, and" in reported
     assert "still have to be ingested" in reported
@@ -388,8 +390,8 @@ def test_a_retrain_that_waits_in_the_queue_keeps_others_away(ready: Automation) 
 
 
 def test_two_failures_with_one_cause_pause_automation_and_new_input_resumes_it(ready: Automation) -> None:
-    place = Place(Path(ready.settings.lake_uri).parent)
-    place.configure(validation={"min_rows": 10_000_000}, triggers={"retry_minutes": 0})
+    project = ProjectHome(Path(ready.settings.lake_uri).parent)
+    project.configure(validation={"min_rows": 10_000_000}, triggers={"retry_minutes": 0})
     strict = Automation()
     ledger = open_ledger(strict.settings)
     keys = []
@@ -402,7 +404,7 @@ def test_two_failures_with_one_cause_pause_automation_and_new_input_resumes_it(r
     assert "automation is paused" in str(strict.tick(RETRAIN_SENSOR))
     assert "goes on with new input or `fraud-retraining resume`" in str(strict.tick(RETRAIN_SENSOR))
     assert len(list(ledger.events(EventKind.AUTOMATION_PAUSED))) == 1, "it says so once"
-    place.configure(triggers={"retry_minutes": 0})
+    project.configure(triggers={"retry_minutes": 0})
     mended = Automation()
     assert isinstance(mended.tick(RETRAIN_SENSOR), dg.RunRequest)
     assert paused(ledger) is None
@@ -431,16 +433,16 @@ def test_a_retrain_that_died_before_it_came_to_an_answer_is_requested_again(read
 def test_a_retrain_that_was_killed_begins_again_with_its_window_though_a_day_has_arrived(
     ready: Automation, trigger: Trigger
 ) -> None:
-    place = Place(Path(ready.settings.lake_uri).parent)
-    place.configure(triggers={"retry_minutes": 0})
+    project = ProjectHome(Path(ready.settings.lake_uri).parent)
+    project.configure(triggers={"retry_minutes": 0})
     module = "fraud_retraining_tests.support.retrainers"
-    died = subprocess.run([sys.executable, "-m", module, "die", str(END), trigger], capture_output=True, text=True)
+    died = subprocess.run([sys.executable, "-m", module, "killed", str(END), trigger], capture_output=True, text=True)
     assert died.returncode == -signal.SIGKILL, died.stderr[-3000:]
     again = Automation()
     assert "was failed" in fail_dead(again.instance, open_outcomes(again.settings))
     newest = END + timedelta(days=1)
     lake = SimulationPolicy(start=START, days=DAYS + 1, transactions_per_day=2000, seed=11, fraud_rate=0.02)
-    place.write_day(newest, Simulator(lake).table(newest))
+    project.write_day(newest, Simulator(lake).table(newest))
     assert all(ok for _, _, ok in again.ingest_all())
     request = again.tick(RETRAIN_SENSOR)
     assert isinstance(request, dg.RunRequest), request
@@ -454,7 +456,7 @@ def test_a_retrain_that_was_killed_begins_again_with_its_window_though_a_day_has
 
 
 def test_the_days_that_the_champion_serves_are_watched_and_the_decision_knows_of_them(ready: Automation) -> None:
-    Place(Path(ready.settings.lake_uri).parent).configure(promotion={"mode": "auto"})
+    ProjectHome(Path(ready.settings.lake_uri).parent).configure(promotion={"mode": "auto"})
     watching = Automation()
     assert watching.tick(MONITORING_SENSOR) == "there is no champion yet whose days could be watched"
     request = watching.tick(RETRAIN_SENSOR)

@@ -9,7 +9,7 @@ from mlflow import MlflowClient
 from fraud_retraining.orchestration.resources import open_registry
 from fraud_retraining.settings import load_settings
 from fraud_retraining_tests.support.command_line import ledger, retrain, run
-from fraud_retraining_tests.support.places import AS_OF, Place
+from fraud_retraining_tests.support.project_homes import AS_OF, ProjectHome
 
 TRAINING = AS_OF - timedelta(days=8)
 HOLDOUT = AS_OF - timedelta(days=3)
@@ -17,7 +17,7 @@ HISTORY = AS_OF - timedelta(days=14)
 AFTERWARDS = AS_OF - timedelta(days=1)
 
 
-def rewrite(home: Place, day: object) -> pa.Table:
+def rewrite(home: ProjectHome, day: object) -> pa.Table:
     """One amount of the day becomes another; gives the table that was there."""
     before = home.read_day(day)
     amounts = before["TX_AMOUNT"].to_pylist()
@@ -41,7 +41,7 @@ def reported() -> list[dict]:
 
 
 @pytest.mark.parametrize("day", [TRAINING, HOLDOUT, HISTORY], ids=["training", "holdout", "history"])
-def test_a_day_that_is_rewritten_after_it_was_used_marks_the_version(home: Place, day: object) -> None:
+def test_a_day_that_is_rewritten_after_it_was_used_marks_the_version(home: ProjectHome, day: object) -> None:
     rewrite(home, day)
     ingest(day)
     ingest(day)
@@ -53,7 +53,7 @@ def test_a_day_that_is_rewritten_after_it_was_used_marks_the_version(home: Place
     assert ledger().verify().ok
 
 
-def test_a_version_whose_days_are_intact_is_untouched(home: Place) -> None:
+def test_a_version_whose_days_are_intact_is_untouched(home: ProjectHome) -> None:
     rewrite(home, AFTERWARDS)
     ingest(AFTERWARDS)
     assert reported() == []
@@ -61,13 +61,13 @@ def test_a_version_whose_days_are_intact_is_untouched(home: Place) -> None:
     assert run("status")[1]["not_reproducible"] == {}
 
 
-def test_files_that_are_delivered_again_as_they_were_mark_nothing(home: Place) -> None:
+def test_files_that_are_delivered_again_as_they_were_mark_nothing(home: ProjectHome) -> None:
     home.write_day(TRAINING, home.read_day(TRAINING))
     ingest(TRAINING)
     assert reported() == []
 
 
-def test_the_next_retrain_makes_up_for_a_tag_that_a_crash_left_out(home: Place) -> None:
+def test_the_next_retrain_makes_up_for_a_tag_that_a_crash_left_out(home: ProjectHome) -> None:
     rewrite(home, TRAINING)
     ingest(TRAINING)
     settings = load_settings()
@@ -79,7 +79,7 @@ def test_the_next_retrain_makes_up_for_a_tag_that_a_crash_left_out(home: Place) 
     assert len(reported()) == 1
 
 
-def test_a_day_that_is_put_back_makes_the_version_reproducible_again(home: Place) -> None:
+def test_a_day_that_is_put_back_makes_the_version_reproducible_again(home: ProjectHome) -> None:
     before = rewrite(home, TRAINING)
     ingest(TRAINING)
     home.write_day(TRAINING, before)
@@ -91,7 +91,7 @@ def test_a_day_that_is_put_back_makes_the_version_reproducible_again(home: Place
 
 
 @pytest.mark.slow
-def test_days_that_are_read_by_other_settings_are_not_rewritten(home: Place) -> None:
+def test_days_that_are_read_by_other_settings_are_not_rewritten(home: ProjectHome) -> None:
     home.configure(promotion={"mode": "auto"}, features={"numeric": ["TX_DISTANCE_KM"]})
     retrain()
     assert reported() == []

@@ -39,7 +39,7 @@ SMALL: dict[str, Any] = {
 
 
 @dataclass
-class Place:
+class ProjectHome:
     """A lake, a home and a settings file of one test's own."""
 
     folder: Path
@@ -80,12 +80,12 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
     return out
 
 
-def enter(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes the process a user of this place: its home, its settings, nothing else of the environment."""
+def use_home(project: ProjectHome, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes the process a user of this project: its home, its settings, nothing else of the environment."""
     import os
 
     for name in list(os.environ):
         if name.startswith(("FRAUD_RETRAINING_", "DAGSTER_HOME", "SLACK_", "PAGERDUTY_")):
             monkeypatch.delenv(name)
-    monkeypatch.setenv("FRAUD_RETRAINING_HOME", str(place.home))
-    monkeypatch.setenv("FRAUD_RETRAINING_CONFIG", str(place.config))
+    monkeypatch.setenv("FRAUD_RETRAINING_HOME", str(project.home))
+    monkeypatch.setenv("FRAUD_RETRAINING_CONFIG", str(project.config))
