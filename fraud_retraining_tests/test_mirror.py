@@ -12,6 +12,8 @@ PACKAGE = TESTS.parent / "fraud_retraining"
 # Module: the reason why it has no test file of its own, with the path of the test that covers it.
 COVERED_ELSEWHERE: dict[str, str] = {
     "orchestration/checks/label_checks": "through the ingest job: orchestration/test_label_feed.py",
+    "adapters/days/judged_days": "a candidate beside every kind of champion: test_not_compared.py",
+    "orchestration/state/window_assembly": "window and model of a retrain: orchestration/runs/test_mlflow_run.py",
     "adapters/days/known_labels": "labels of a feed in windows: orchestration/test_label_feed.py",
     "orchestration/assets/labels": "through the ingest job: orchestration/test_label_feed.py",
     "orchestration/state/label_days": "through readiness: orchestration/test_label_feed.py",

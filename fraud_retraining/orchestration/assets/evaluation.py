@@ -8,16 +8,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from logging import Logger
-from typing import Any
 
 import dagster as dg
 import numpy as np
 import pyarrow as pa
 
-from fraud_retraining.adapters.days.known_labels import KnownLabels
+from fraud_retraining.adapters.days.judged_days import (
+    DaysToJudge,
+    JudgedDays,
+    Rival,
+    judged_days,
+    label_columns,
+    labelled_rows,
+)
 from fraud_retraining.adapters.days.monitoring_reports import drift_reports, profile_name, write_profile
 from fraud_retraining.adapters.days.review_reports import read_review_report, write_review_report
-from fraud_retraining.adapters.days.window_rows import WindowRows
 from fraud_retraining.adapters.ledger.event_log import EventKeys
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.mlflow.registry import Registry
@@ -33,10 +38,9 @@ from fraud_retraining.domain.evaluation.gates import (
     Evidence,
     NotCompared,
     collect_evidence,
-    comparable,
     judge,
 )
-from fraud_retraining.domain.evaluation.judged import REPORT_WEIGHT, Judged, Pair
+from fraud_retraining.domain.evaluation.judged import Judged, Pair
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.monitoring.bins import number_bins, number_counts
 from fraud_retraining.domain.monitoring.drift import SCORE, DriftReport, FeatureProfile, HoldoutProfile
@@ -55,12 +59,11 @@ from fraud_retraining.domain.review.assembly import (
     label_maturity,
 )
 from fraud_retraining.domain.review.report import ReviewReport
-from fraud_retraining.domain.review.row_sample import RowSample
 from fraud_retraining.domain.training.scoring import FittedModel
 from fraud_retraining.domain.training.windows import HoldoutPolicy, TrainingWindow, WindowDay
 from fraud_retraining.domain.values.days import DayRange
 from fraud_retraining.domain.values.errors import DataInvalid, IntegrityError, RecordAltered
-from fraud_retraining.domain.values.schemas import AMOUNT, IS_FRAUD, TIMESTAMP, TRANSACTION_ID
+from fraud_retraining.domain.values.schemas import AMOUNT, TIMESTAMP, TRANSACTION_ID
 from fraud_retraining.orchestration.evaluation_rendering import age_metrics, evaluation_metadata, flat_metrics
 from fraud_retraining.orchestration.names import (
     EVALUATION,
@@ -100,6 +103,12 @@ class Champion:
     model: FittedModel
     trained_on: DayRange
 
+    @property
+    def rival(self) -> Rival:
+        """The champion as a candidate is compared with it."""
+        named = f"champion version {self.version.version} (as of {self.version.as_of})"
+        return Rival(named, self.model, self.trained_on)
+
 
 @dataclass(frozen=True)
 class Judging:
@@ -120,16 +129,6 @@ class Judging:
     def champion(self) -> Champion | None:
         """The champion, where there is one to compare with."""
         return self.opponent if isinstance(self.opponent, Champion) else None
-
-
-@dataclass(frozen=True)
-class JudgedDays:
-    """The candidate on every row of some days, and both models on the rows that the champion was not trained on."""
-
-    candidate: Judged
-    comparison: Pair | NotCompared
-    compared: tuple[date, ...]
-    sample: RowSample
 
 
 def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
@@ -253,44 +252,15 @@ def _of_its_time(candidate: TrainedModel, resources: EvaluationResources) -> Cha
 
 
 def _judged(days: Sequence[WindowDay], judging: Judging) -> JudgedDays:
-    champion, settings, candidate = judging.champion, judging.settings, judging.candidate
-    gates = settings.gates
-    kept = [TIMESTAMP, gates.alert_column, AMOUNT, *gates.slices]
-    read = [TRANSACTION_ID, *kept, *candidate.features, *_champion_features(champion, settings)]
-    fair = _fair(days, champion)
-    sample = RowSample(sum(day.rows for day in days if day.day in fair or not fair))
-    tables, scores, rivals = [], [], []
-    for batch in _rows(days, judging.window, judging.resources.store, read)():
-        judging.resources.retrain_lease.hold()
-        tables.append(pa.Table.from_batches([batch]).select([*kept, *_label_columns(batch)]))
-        scores.append(candidate.predict(batch))
-        if champion is not None:
-            rivals.append(champion.model.predict(batch))
-        if batch.column(TIMESTAMP)[0].as_py().date() in fair or not fair:
-            sample.add(batch, scores[-1], rivals[-1] if champion is not None and fair else None)
-    if not tables:
-        raise DataInvalid("no day that judges the model has a labelled row", culprits=[day.day for day in days])
-    judged = Judged.from_table(
-        pa.concat_tables(tables), np.concatenate(scores), entity=gates.alert_column, slices=gates.slices
+    opponent, resources = judging.opponent, judging.resources
+    _champion_features(judging.champion, judging.settings)
+    return judged_days(
+        DaysToJudge(days, judging.window, resources.store),
+        judging.candidate,
+        opponent if isinstance(opponent, NotCompared) else opponent.rival,
+        judging.settings.gates,
+        on_batch=resources.retrain_lease.hold,
     )
-    if isinstance(judging.opponent, NotCompared):
-        return JudgedDays(judged, judging.opponent, (), sample)
-    comparison = _compared(judged, np.concatenate(rivals), fair, judging.opponent, gates.min_compared_frauds)
-    return JudgedDays(judged, comparison, fair if isinstance(comparison, Pair) else (), sample)
-
-
-def _label_columns(batch: pa.RecordBatch) -> list[str]:
-    return [name for name in (IS_FRAUD, REPORT_WEIGHT) if name in batch.schema.names]
-
-
-def _rows(days: Sequence[WindowDay], window: TrainingWindow, store: Store, columns: Sequence[str]) -> WindowRows:
-    """Rows of some days of a window, with the labels that its as-of day knows."""
-    return WindowRows(store, days, window.days.as_of, columns, KnownLabels.of(window, store))
-
-
-def _fair(days: Sequence[WindowDay], champion: Champion | None) -> tuple[date, ...]:
-    """Those of the days that the champion was not trained on; all of them without a champion."""
-    return tuple(day.day for day in days if champion is None or day.day not in champion.trained_on)
 
 
 def _champion_features(champion: Champion | None, settings: Settings) -> Sequence[str]:
@@ -313,15 +283,6 @@ def _champion_features(champion: Champion | None, settings: Settings) -> Sequenc
             "remove both. If the lake has them no more, another model.name begins without a champion.",
         )
     return champion.model.features
-
-
-def _compared(
-    judged: Judged, rival: np.ndarray[Any, Any], fair: Sequence[date], champion: Champion, min_frauds: int
-) -> Pair | NotCompared:
-    epoch = date(1970, 1, 1)
-    mask = np.isin(judged.days, [(day - epoch).days for day in fair])
-    named = f"champion version {champion.version.version} (as of {champion.version.as_of})"
-    return comparable(judged, rival, mask, named=named, min_frauds=min_frauds)
 
 
 def _evidence(judging: Judging, holdout: JudgedDays, fixed: JudgedDays | None) -> Evidence:
@@ -396,9 +357,9 @@ def _scored(model: FittedModel, window: TrainingWindow, resources: EvaluationRes
     kept = [TIMESTAMP, alert_column, AMOUNT]
     read = [TRANSACTION_ID, *kept, *model.features]
     tables, scores = [], []
-    for batch in _rows(window.holdout, window, resources.store, read)():
+    for batch in labelled_rows(DaysToJudge(window.holdout, window, resources.store), read)():
         resources.retrain_lease.hold()
-        tables.append(pa.Table.from_batches([batch]).select([*kept, *_label_columns(batch)]))
+        tables.append(pa.Table.from_batches([batch]).select([*kept, *label_columns(batch)]))
         scores.append(model.predict(batch))
     return Judged.from_table(pa.concat_tables(tables), np.concatenate(scores), entity=alert_column)
 

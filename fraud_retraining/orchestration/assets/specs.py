@@ -25,13 +25,11 @@ from fraud_retraining.domain.features.column_lineage import (
 )
 from fraud_retraining.domain.training.estimators.registry import ESTIMATORS
 from fraud_retraining.orchestration.assets.day_runs import COLUMN_LINEAGE
-from fraud_retraining.orchestration.assets.training import (
-    MODEL_CODE,
-)
 from fraud_retraining.orchestration.names import (
     MODEL,
     SCORED,
 )
+from fraud_retraining.orchestration.state.window_assembly import MODEL_CODE
 from fraud_retraining.settings import Settings
 
 DATA_GROUPS = ("ingestion", "features")

@@ -6,7 +6,6 @@ a model is fitted (`domain/training/fitting.py`).
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date
 from typing import Any
 
 import dagster as dg
@@ -19,13 +18,12 @@ from fraud_retraining.adapters.days.monitoring_reports import profile_name, writ
 from fraud_retraining.adapters.days.window_rows import WindowRows
 from fraud_retraining.adapters.ledger.event_log import EventKeys
 from fraud_retraining.adapters.ledger.ledger import Ledger
-from fraud_retraining.adapters.mlflow.code_versions import code_version
-from fraud_retraining.adapters.mlflow.environment import environment, fitting_libraries, library_versions
+from fraud_retraining.adapters.mlflow.environment import environment
 from fraud_retraining.adapters.mlflow.logged_models import TrainingSource
 from fraud_retraining.adapters.mlflow.registry import Registry
 from fraud_retraining.adapters.mlflow.runs import TrainedRun
 from fraud_retraining.adapters.storage.engine import Engine
-from fraud_retraining.adapters.storage.lake import DayFiles, Lake
+from fraud_retraining.adapters.storage.lake import Lake
 from fraud_retraining.adapters.storage.store import Store
 from fraud_retraining.domain.alerts.notices import mlflow_run_url
 from fraud_retraining.domain.data.reproducibility import rewritten_days
@@ -33,18 +31,14 @@ from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.monitoring.drift import ReferenceProfile
 from fraud_retraining.domain.releases.candidate import Making, TrainedModel
 from fraud_retraining.domain.retraining.requesters import RetrainRequest
-from fraud_retraining.domain.training.fingerprint import Fingerprint, fingerprint
+from fraud_retraining.domain.training.fingerprint import Fingerprint
 from fraud_retraining.domain.training.fitting import Batches, OnRound, fit
 from fraud_retraining.domain.training.windows import (
     ExpandingWindow,
     TrainingWindow,
-    WindowDays,
-    WindowFeatures,
-    build_manifest,
 )
-from fraud_retraining.domain.values.days import DayRange
 from fraud_retraining.domain.values.digests import digest
-from fraud_retraining.domain.values.errors import DataInvalid, SettingsError
+from fraud_retraining.domain.values.errors import SettingsError
 from fraud_retraining.domain.values.schemas import TRANSACTION_ID
 from fraud_retraining.orchestration.names import (
     FEATURES,
@@ -66,15 +60,13 @@ from fraud_retraining.orchestration.state.check_reports import require_window_ch
 from fraud_retraining.orchestration.state.inventory import (
     Inventory,
 )
-from fraud_retraining.orchestration.state.readiness import days_behind, days_of_window
 from fraud_retraining.orchestration.state.reproducibility import mark_versions
-from fraud_retraining.orchestration.state.window_labels import WindowLabels
+from fraud_retraining.orchestration.state.window_assembly import build_window, model_fingerprint
 from fraud_retraining.services.recorded_versions import recorded_digests, require_kept
 from fraud_retraining.settings import Settings
 
 GROUP = "training"
 EXAMPLE_ROWS = 20
-MODEL_CODE = ("ingestion", "features", "scoring", "training")
 
 
 @dataclass(frozen=True)
@@ -138,7 +130,7 @@ def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
         resources.retrain_lease.hold(WINDOW)
         require_kept(resources.registry, ledger)
         as_of, wanted = days_of(context)[0], _with_window(settings, config.window_days)
-        window = _build_window(as_of, wanted, resources.lake, store)
+        window = build_window(as_of, wanted, resources.lake, store)
         for change in _record_window(window, Inventory(store, settings, window.digests), ledger):
             context.log.warning(change)
         mark_versions(settings, store, resources.registry, ledger)
@@ -160,7 +152,7 @@ def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
         settings, ledger = resources.settings, resources.ledger
         resources.retrain_lease.hold(MODEL)
         require_window_checks(resources.store, training_window)
-        determined_by = _fingerprint(training_window, settings)
+        determined_by = model_fingerprint(training_window, settings)
         context.instance.add_run_tags(context.run_id, {FINGERPRINT_TAG: determined_by.digest})
         model = _found_or_trained(training_window, determined_by, resources, context.run_id)
         if ledger.last(EventKind.MODEL_TRAINED, fingerprint=model.fingerprint) is None:
@@ -220,52 +212,6 @@ def _with_window(settings: Settings, days: int) -> Settings:
     return settings.model_copy(update={"window": changed})
 
 
-def _build_window(as_of: date, settings: Settings, lake: Lake, store: Store) -> TrainingWindow:
-    days = days_of_window(settings, as_of)
-    plan = settings.feature_plan
-    history = sorted(set(days_behind(settings, days.needed)) - set(days.needed))
-    used = sorted({*history, *days.needed})
-    inventory = Inventory(store, settings, used)
-    arrived = {day: files for day, files in lake.days(DayRange(start=used[0], end=used[-1])).items() if day in used}
-    _require_current(days, arrived, inventory)
-    features = {day: one for day, one in inventory.features.items() if day in days.needed and day in arrived}
-    labels = WindowLabels.of(DayRange(start=days.needed[0], end=as_of), features, settings, lake, store)
-    found = {day: labels.feature_day(one, inventory.transactions[day].digest) for day, one in features.items()}
-    return build_manifest(
-        days,
-        found,
-        {day: inventory.transactions[day].digest for day in history if day in inventory.transactions},
-        label_delay_days=settings.labels.delay_days,
-        features=WindowFeatures(
-            names=settings.learnt_features,
-            categorical=tuple(name for name in plan.categorical if name in settings.learnt_features),
-            policy_digest=digest(plan),
-        ),
-        labels=labels.used,
-    )
-
-
-def _require_current(days: WindowDays, arrived: Mapping[date, DayFiles], inventory: Inventory) -> None:
-    """Refuses days whose partitions in the store are missing, out of date, or without passed checks.
-
-    Raises:
-        DataInvalid: names the days.
-    """
-    stale = dict.fromkeys(inventory.stale_transactions(arrived), "has arrived but is not ingested as it is now")
-    stale |= {day: "its sums are missing or out of date" for day in inventory.stale_entity_days() if day not in stale}
-    current = [day for day in days.needed if day in inventory.entity_days and day not in stale]
-    stale |= dict.fromkeys(inventory.stale_features(current), "its features are missing or out of date")
-    problems = [*(f"{day}: {why}" for day, why in sorted(stale.items())), *inventory.unchecked(arrived)]
-    if problems:
-        raise DataInvalid(
-            f"days that the window as of {days.as_of} needs cannot be used",
-            culprits=problems,
-            remedy=f"materialize them with the job `ingest`, or run `fraud-retraining retrain --as-of {days.as_of}`, "
-            "which does; days that failed a check have to be delivered again.",
-            days=[*stale, *inventory.unfit(arrived)],
-        )
-
-
 def _record_window(window: TrainingWindow, inventory: Inventory, ledger: Ledger) -> list[str]:
     """Records the window, and each day that was rewritten since a window used it; returns a warning for each."""
     as_of, warnings = window.days.as_of, []
@@ -290,15 +236,6 @@ def _record_window(window: TrainingWindow, inventory: Inventory, ledger: Ledger)
         payload=window.model_dump(mode="json"),
     )
     return warnings
-
-
-def _fingerprint(window: TrainingWindow, settings: Settings) -> Fingerprint:
-    return fingerprint(
-        window,
-        model=settings.model.model_copy(update={"threads": 0}),
-        code=code_version(*MODEL_CODE),
-        libraries=library_versions(fitting_libraries(settings.model.estimator)),
-    )
 
 
 def _train(
