@@ -309,9 +309,24 @@ class Settings(BaseSettings):
         return self.triggers.performance or PerformanceTriggerPolicy()
 
     @property
+    def label_times(self) -> bool:
+        """Whether it is known when labels became known: from a feed, or from a column."""
+        return self.labels.uri is not None or self.columns.labelled_at is not None
+
+    @property
+    def watches_missed_frauds(self) -> bool:
+        """Whether known frauds of served days are held against the alert budget: the trigger `labels` reads them."""
+        return self.triggers.labels is not None and self.label_times
+
+    @property
     def window_labels(self) -> LabelPolicy:
         """Labels by which windows choose their days: mature ones where judging is."""
         return self.labels if self.judging == "fresh" else self.labels.model_copy(update={"use": "mature"})
+
+    @property
+    def learns_after_days(self) -> int:
+        """Days from a day until the training window of a retrain reaches it."""
+        return self.window_labels.lag_days + self.holdout.days
 
     @property
     def label_values(self) -> LabelValues:

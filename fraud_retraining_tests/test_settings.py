@@ -1,5 +1,6 @@
 """The settings: every key has a default, and one error lists everything that is refused."""
 
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 import yaml
 
 from fraud_retraining.adapters.alerts.pagerduty import PAGERDUTY_VARIABLE
+from fraud_retraining.domain.training.windows import window_days
 from fraud_retraining.domain.values.errors import SettingsError
 from fraud_retraining.settings import Settings, load_settings
 
@@ -292,6 +294,19 @@ def test_labels_are_used_as_known_where_their_times_are_known(
 ):
     found = Settings(**given)
     assert (found.labels.use, found.holdout.days, found.window_labels.lag_days) == (use, holdout, lag)
+
+
+@pytest.mark.parametrize(
+    ("values", "days"),
+    [({}, 14), ({"labels": {"use": "as_known", "uri": "feed"}}, 3), ({"holdout": {"days": 4}}, 11)],
+    ids=["mature", "as known", "a shorter holdout"],
+)
+def test_days_are_learnt_from_the_as_of_day_that_triggers_promise(tmp_path: Path, values: Any, days: int) -> None:
+    settings = load_settings(written(tmp_path, {"lake": {"uri": "lake"}, **values}))
+    assert settings.learns_after_days == days
+    day, window = date(2026, 3, 1), (settings.window, settings.holdout, settings.window_labels)
+    assert day in window_days(day + timedelta(days=days), *window).training
+    assert day not in window_days(day + timedelta(days=days - 1), *window).training
 
 
 def test_a_feed_without_use_as_known_and_a_lake_without_any_label_are_refused(tmp_path: Path):

@@ -16,7 +16,7 @@ from fraud_retraining.domain.values.errors import SettingsError
 def retrain(
     as_of: Annotated[datetime | None, typer.Option(formats=DAY, help="Last day that counts; else the latest.")] = None,
     trigger: Annotated[
-        str, typer.Option(help="schedule, new_data, drift, performance, manual or backfill.")
+        str, typer.Option(help="schedule, new_data, drift, performance, labels, manual or backfill.")
     ] = "manual",
     reason: Annotated[str, typer.Option(help="Why, for the record.")] = "",
     config: Config = None,

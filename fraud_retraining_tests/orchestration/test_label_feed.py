@@ -12,14 +12,26 @@ import pyarrow.parquet as pq
 import pytest
 
 from fraud_retraining.adapters.days.known_labels import KnownLabels
+from fraud_retraining.adapters.days.monitoring_reports import MISSED, served_frauds
 from fraud_retraining.adapters.days.window_rows import REPORT_WEIGHT, WindowRows
+from fraud_retraining.definitions import build_definitions
 from fraud_retraining.domain.training.windows import TrainingWindow
 from fraud_retraining.domain.values.schemas import TRANSACTION_ID
 from fraud_retraining.orchestration.checks.label_checks import SILENCE
 from fraud_retraining.orchestration.instance import open_instance
-from fraud_retraining.orchestration.names import ENTITY_LABEL_DAYS, FEATURES, LABELS, WINDOW
-from fraud_retraining.orchestration.resources import open_lake, open_store
+from fraud_retraining.orchestration.names import (
+    ENTITY_LABEL_DAYS,
+    FEATURES,
+    LABELS,
+    MONITOR,
+    RANGE_END,
+    RANGE_START,
+    WINDOW,
+)
+from fraud_retraining.orchestration.resources import open_lake, open_ledger, open_store
+from fraud_retraining.orchestration.state.monitoring import MonitoringState, ServedBy, serving
 from fraud_retraining.orchestration.state.readiness import Readiness
+from fraud_retraining.orchestration.state.trigger_inputs import Watched
 from fraud_retraining.settings import load_settings
 from fraud_retraining.simulation import SimulationPolicy, Simulator, lake_path
 from fraud_retraining.simulation.reports import FEED_SCHEMA, Feed, ReportPolicy, Reports
@@ -237,6 +249,46 @@ def latest_evaluation(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> dg
     event = records[0].event
     assert event is not None and event.dagster_event is not None
     return event.dagster_event.asset_check_evaluation_data
+
+
+def defrauded(project: ProjectHome, day: date, known_by: date) -> int:
+    """Customers of a day with a fraud that the feed's files say at the end of another day."""
+    rows = project.read_day(day)
+    customers = dict(zip(rows["TRANSACTION_ID"].to_pylist(), rows["CUSTOMER_ID"].to_pylist(), strict=True))
+    last: dict[int, int] = {}
+    for n in range((known_by - day).days + 1):
+        for file in sorted(feed_file(project, day + timedelta(days=n)).parent.glob("*.parquet")):
+            for one in pq.ParquetFile(file).read().sort_by("known_at").to_pylist():
+                last[one["transaction_id"]] = one["is_fraud"]
+    return len({customers[number] for number, is_fraud in last.items() if is_fraud and number in customers})
+
+
+@pytest.mark.slow
+def test_known_frauds_of_served_days_are_held_against_the_alert_budget(project: ProjectHome):
+    as_of, served = LAST - timedelta(days=3), [LAST - timedelta(days=n) for n in (2, 1, 0)]
+    project.configure(
+        **{
+            **SETTINGS,
+            "labels": {**SETTINGS["labels"], "uri": str(project.folder / "feed")},
+            "gates": {**SETTINGS["gates"], "alert_budget": 5},
+        },
+        promotion={"mode": "auto"},
+        triggers={"labels": {}},
+    )
+    settings = load_settings()
+    assert answer_of("retrain", "--as-of", as_of.isoformat(), code=None)["status"] == "promoted"
+    tags = {RANGE_START: served[0].isoformat(), RANGE_END: served[-1].isoformat()}
+    done = build_definitions(settings).resolve_job_def(MONITOR).execute_in_process(instance=open_instance(), tags=tags)
+    assert done.success
+    store, ledger = open_store(settings), open_ledger(settings)
+    found = served_frauds(store, served)
+    assert {one.day: one.known for one in found} == {day: defrauded(project, day, LAST) for day in served}
+    assert 0 < sum(one.missed for one in found) < sum(one.known for one in found)
+    assert all(one.promised_missed is not None and one.promised_frauds > 5 for one in found)
+    watched = Watched.of(settings, ledger, store, LAST)
+    assert (watched.served, watched.learnt_until) == (found, as_of - timedelta(days=3))
+    state = MonitoringState(settings, open_lake(settings), store, ServedBy(serving(ledger)), served)
+    assert not any(MISSED in assets for assets in state.due().values()), "as long as no further label arrives"
 
 
 @pytest.mark.slow

@@ -40,11 +40,13 @@ def judged_rows(
     entity: str,
     label_delay_days: int,
     frauds: Mapping[date, pa.Array] | None = None,
+    as_of: date | None = None,
 ) -> Judged:
     """Rows whose label was known when their day became mature, with their scores.
 
     `days` gives for each day its transactions and its scores; `frauds` by day the ids of frauds of a label feed, in
-    which every other transaction is then genuine.
+    which every other transaction is then genuine. With `as_of` labels are those known at the end of that day: of a day
+    that is not mature then, a row that is not known as fraud counts as genuine.
 
     Raises:
         IntegrityError: the scores are not those of the transactions.
@@ -60,7 +62,10 @@ def judged_rows(
             )
         if frauds is not None:
             rows = _with_feed(rows, frauds.get(day))
-        known = _known(rows, day + timedelta(days=label_delay_days))
+        mature = day + timedelta(days=label_delay_days)
+        young = as_of is not None and as_of < mature
+        rows = _as_known(rows, as_of) if as_of is not None and young else rows
+        known = pc.is_valid(rows[IS_FRAUD]) if young else _known(rows, mature)
         tables.append(rows.filter(known).select([TIMESTAMP, entity, AMOUNT, IS_FRAUD]))
         scores.append(score[SCORE].filter(known).to_numpy())
     return Judged.from_table(pa.concat_tables(tables), np.concatenate(scores), entity=entity)
@@ -77,10 +82,24 @@ def _read(path: Path, columns: Iterable[str]) -> pa.Table:
     return file.read(columns=[name for name in columns if name in file.schema_arrow.names])
 
 
+def _as_known(rows: pa.Table, as_of: date) -> pa.Table:
+    """Rows of a young day; only where they say since when is a label known."""
+    if LABELLED_AT not in rows.column_names:
+        return rows
+    reported = pc.and_(pc.is_valid(rows[IS_FRAUD]), pc.fill_null(_known_by(rows, as_of), False))
+    young = pc.if_else(reported, rows[IS_FRAUD], pa.scalar(0, rows[IS_FRAUD].type))
+    return rows.set_column(rows.column_names.index(IS_FRAUD), IS_FRAUD, young)
+
+
 def _known(rows: pa.Table, as_of: date) -> pa.ChunkedArray:
     """Whether each label is known as of a day; one that does not say since when is, once its day is mature."""
     known = pc.is_valid(rows[IS_FRAUD])
     if LABELLED_AT not in rows.column_names:
         return known
+    return pc.and_(known, pc.fill_null(_known_by(rows, as_of), True))
+
+
+def _known_by(rows: pa.Table, as_of: date) -> pa.ChunkedArray:
+    """Whether labels became known by the end of a day; null where they do not say."""
     end = pa.scalar(datetime.combine(as_of + timedelta(days=1), time()), pa.timestamp("us"))
-    return pc.and_(known, pc.fill_null(pc.less(rows[LABELLED_AT], end), True))
+    return pc.less(rows[LABELLED_AT], end)

@@ -1,7 +1,7 @@
 """What monitoring leaves in the store, and reading it back: profiles of models, reports of days.
 
 Here: under which names they are kept. Not here: making them (`orchestration/state/monitoring.py`) and what they say
-(`domain/monitoring/drift.py`, `domain/monitoring/live_performance.py`).
+(`domain/monitoring/`).
 
 A drift report says which model it is about, and a history of drift holds only those about the model that it is asked
 for: what a day was against an earlier champion says nothing about the present one. Performance is that of the service,
@@ -18,20 +18,23 @@ from pydantic import BaseModel, ValidationError
 from fraud_retraining.adapters.storage.store import Partition, Store
 from fraud_retraining.domain.monitoring.drift import DriftReport, HoldoutProfile, ReferenceProfile
 from fraud_retraining.domain.monitoring.live_performance import PerformanceReport
+from fraud_retraining.domain.monitoring.missed_frauds import MissedFrauds
 from fraud_retraining.domain.retraining.triggers.drift import DriftDay
+from fraud_retraining.domain.retraining.triggers.labels import ServedFrauds
 from fraud_retraining.domain.retraining.triggers.performance import LivePerformance
 from fraud_retraining.domain.values.errors import IntegrityError
 
 SCORED = "scored_transactions"
 DRIFT = "drift_report"
 PERFORMANCE = "production_performance"
+MISSED = "missed_frauds"
 REFERENCE_PROFILE, HOLDOUT_PROFILE = "reference_profile", "holdout_profile"
 REPORT = "report"
 FINGERPRINT = "fingerprint"
 
 Value = TypeVar("Value", bound=BaseModel)
 Profile = TypeVar("Profile", ReferenceProfile, HoldoutProfile)
-_REPORTS: dict[str, type[BaseModel]] = {DRIFT: DriftReport, PERFORMANCE: PerformanceReport}
+_REPORTS: dict[str, type[BaseModel]] = {DRIFT: DriftReport, PERFORMANCE: PerformanceReport, MISSED: MissedFrauds}
 LOG = logging.getLogger(__name__)
 _NAMES: dict[type[BaseModel], str] = {ReferenceProfile: REFERENCE_PROFILE, HoldoutProfile: HOLDOUT_PROFILE}
 
@@ -91,6 +94,11 @@ def live_performance(store: Store, days: Iterable[date]) -> LivePerformance | No
     latest = max(store.standing(PERFORMANCE, days), default=None)
     found = whole_reports(store, PERFORMANCE, days).get(latest) if latest else None
     return report_of(found, PerformanceReport).live_performance if found else None
+
+
+def served_frauds(store: Store, days: Iterable[date]) -> tuple[ServedFrauds, ...]:
+    """Known frauds of those days by the scores that served them, oldest first; days without a report are left out."""
+    return tuple(report_of(record, MissedFrauds).served for record in whole_reports(store, MISSED, days).values())
 
 
 def whole_reports(store: Store, asset: str, days: Iterable[date]) -> dict[date, Partition]:

@@ -24,11 +24,12 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from fraud_retraining.domain.evaluation.ageing import Aged, expected_live
+from fraud_retraining.domain.evaluation.alert_recall import AlertRecall
 from fraud_retraining.domain.features.point_in_time import CALENDAR_FEATURES, FeaturePlan
 from fraud_retraining.domain.monitoring.bins import Bins
 from fraud_retraining.domain.retraining.triggers.drift import DriftDay
 from fraud_retraining.domain.training.windows import WindowDay
-from fraud_retraining.domain.values.base import Policy, Value
+from fraud_retraining.domain.values.base import ExtendedValue, Policy, Value
 from fraud_retraining.domain.values.days import DayRange
 from fraud_retraining.domain.values.interval import Interval
 
@@ -216,13 +217,16 @@ class ReferenceProfile(Value):
         return not self.missing_counted and feature.bins.categories is None and counts[-1] > 0
 
 
-class HoldoutProfile(Value):
+class HoldoutProfile(ExtendedValue):
     """Distribution of a model's scores on its holdout."""
+
+    ADDED = frozenset({"alerts"})
 
     fingerprint: str
     score: FeatureProfile
     average_precision: Interval | None = Field(description="None where the holdout has no fraud.")
     aged: Aged | None = Field(None, description="What a model of the age at which models serve reached on it.")
+    alerts: AlertRecall | None = Field(None, description="Frauds inside and outside of the alert budget.")
 
     @property
     def expected_live(self) -> Interval | None:

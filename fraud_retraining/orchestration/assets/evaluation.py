@@ -31,6 +31,7 @@ from fraud_retraining.adapters.pages.pictures import pictures
 from fraud_retraining.adapters.pages.review_pictures import write_pictures
 from fraud_retraining.adapters.storage.store import Store
 from fraud_retraining.domain.evaluation.ageing import Aged, serving_age
+from fraud_retraining.domain.evaluation.alert_recall import alert_recall
 from fraud_retraining.domain.evaluation.gates import (
     NO_CHAMPION,
     NO_FIXED_SET,
@@ -206,8 +207,7 @@ def _judge_candidate(
         "pictures_digest": write_pictures(resources.store, review_report.fingerprint, drawn),
     }
     evaluation = evaluation.model_copy(update=kept)
-    bins = judging.settings.drift.bins
-    profile = _holdout_profile(model, holdout.candidate, review_report, evaluation.aged, bins=bins)
+    profile = _holdout_profile(judging, holdout.candidate, review_report, evaluation.aged)
     if profile is not None:
         _keep_profile(profile, model.run_id, resources)
     return JudgedCandidate(evaluation, review_report, drawn)
@@ -400,19 +400,20 @@ def _latest_drift(as_of: date, champion: Champion | None, store: Store) -> Drift
 
 
 def _holdout_profile(
-    model: TrainedModel, judged: Judged, review_report: ReviewReport, aged: Aged | None, *, bins: int
+    judging: Judging, judged: Judged, review_report: ReviewReport, aged: Aged | None
 ) -> HoldoutProfile | None:
     """The distribution of scores on the holdout, the reference for later days; None where rows cannot be ranked."""
     if not judged.rankable:
         return None
-    edges = number_bins(SCORE, judged.scores, bins)
+    edges = number_bins(SCORE, judged.scores, judging.settings.drift.bins)
     days = [number_counts(edges, judged.scores[judged.days == day]) for day in np.unique(judged.days)]
     reached = review_report.intervals.get("average_precision")
     return HoldoutProfile(
-        fingerprint=model.fingerprint,
+        fingerprint=judging.model.fingerprint,
         score=FeatureProfile.of(edges, days),
         average_precision=reached.candidate if reached else None,
         aged=aged,
+        alerts=alert_recall(judged, judging.settings.gates),
     )
 
 

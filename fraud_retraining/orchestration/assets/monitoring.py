@@ -1,8 +1,7 @@
 """Monitoring: the champion's scores of each day, the drift of the day from its training data, and live performance.
 
 Here: the day assets of the group `monitoring`. Not here: what is up to date and what is due
-(`orchestration/state/monitoring.py`), and the measures (`domain/monitoring/drift.py`,
-`domain/monitoring/live_performance.py`).
+(`orchestration/state/monitoring.py`), and the measures (`domain/monitoring/`).
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -20,6 +19,7 @@ from fraud_retraining.adapters.days.live_rows import judged_rows, scored_rows
 from fraud_retraining.adapters.days.monitoring_reports import (
     DRIFT,
     FINGERPRINT,
+    MISSED,
     PERFORMANCE,
     REPORT,
     SCORED,
@@ -37,6 +37,7 @@ from fraud_retraining.adapters.mlflow.versions import ModelVersion
 from fraud_retraining.adapters.storage.engine import Engine
 from fraud_retraining.adapters.storage.lake import Lake
 from fraud_retraining.adapters.storage.store import Partition, Store
+from fraud_retraining.domain.evaluation.alert_recall import alert_recall
 from fraud_retraining.domain.evaluation.judged import Judged
 from fraud_retraining.domain.evaluation.metrics import evaluate
 from fraud_retraining.domain.monitoring.drift import (
@@ -57,6 +58,7 @@ from fraud_retraining.domain.monitoring.drift import (
     without_heavy,
 )
 from fraud_retraining.domain.monitoring.live_performance import PerformanceReport, ServedPart, measure
+from fraud_retraining.domain.monitoring.missed_frauds import MissedFrauds
 from fraud_retraining.domain.training.scoring import FittedModel
 from fraud_retraining.domain.values.digests import digest, table_digest
 from fraud_retraining.domain.values.errors import DataInvalid
@@ -122,6 +124,7 @@ def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
             SCORED: Maker(monitor.scores, _scores_metadata),
             DRIFT: Maker(monitor.drift, monitor.drift_metadata),
             PERFORMANCE: Maker(monitor.performance, _performance_metadata),
+            MISSED: Maker(monitor.missed, _missed_metadata),
         }
         wanted = {asset: maker for asset, maker in makers.items() if dg.AssetKey(asset) in context.selected_asset_keys}
         yield from materialize_assets(context, wanted, resources.progress)
@@ -131,7 +134,15 @@ def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
 
 def _specs(settings: Settings) -> list[dg.AssetSpec]:
     mature = dg.AssetDep(FEATURES, partition_mapping=looking_back(settings.labels.delay_days))
+    missed = dg.AssetSpec(
+        MISSED,
+        deps=[SCORED, TRANSACTIONS],
+        skippable=True,
+        kinds={"python"},
+        description="Frauds of the day that are known by now, and those of them that no alert was about.",
+    )
     return [
+        *([missed] if settings.watches_missed_frauds else []),
         dg.AssetSpec(
             SCORED,
             deps=[FEATURES],
@@ -415,24 +426,51 @@ class Monitor:
                 promised_rows=sum(holdout.score.counts) if holdout else 0,
             )
 
-    def _judged_rows(self, days: Sequence[date]) -> Judged:
-        """Labelled rows of some days under the scores that served them, with labels known within the label delay."""
+    def missed(self, day: date) -> Partition | NotMade:
+        """The known frauds of a day that no alert was about."""
+        plan = self._state.missed(day)
+        if not isinstance(plan, Make):
+            return plan
+        assert plan.known_by is not None
+        alerts = alert_recall(self._judged_rows((day,), plan.known_by), self._state.metrics)
+        if alerts is None:
+            return NotMade(f"scores of {day} are not all numbers")
+        scored = self._state.scored[day]
+        fingerprint = scored.facts[FINGERPRINT]
+        holdout = read_profile(self._store, HoldoutProfile, fingerprint)
+        report = MissedFrauds(
+            day=day,
+            version=scored.facts[VERSION],
+            fingerprint=fingerprint,
+            known_by=plan.known_by,
+            alerts=alerts,
+            promised=holdout.alerts if holdout else None,
+        )
+        facts = {FINGERPRINT: fingerprint, REPORT: report.model_dump(mode="json")}
+        return self._store.write(MISSED, day, {}, digest=digest(report), inputs=plan.inputs, facts=facts)
+
+    def _judged_rows(self, days: Sequence[date], known_by: date | None = None) -> Judged:
+        """Labelled rows of some days under the scores that served them, with labels known within the label delay.
+
+        With `known_by` labels are those known at its end, at the latest.
+        """
         transactions = self._store.paths([self._state.inventory.transactions[day] for day in days], TABLE)
         scores = self._store.paths([self._state.scored[day] for day in days], TABLE)
         return judged_rows(
             list(zip(days, transactions, scores, strict=True)),
             entity=self._state.metrics.alert_column,
             label_delay_days=self._settings.labels.delay_days,
-            frauds=self._feed_frauds(days),
+            frauds=self._feed_frauds(days, known_by or date.max),
+            as_of=known_by,
         )
 
-    def _feed_frauds(self, days: Sequence[date]) -> dict[date, pa.Array] | None:
-        """Frauds of a label feed as they were known when each day became mature; None without a feed."""
+    def _feed_frauds(self, days: Sequence[date], known_by: date) -> dict[date, pa.Array] | None:
+        """Frauds of a label feed as they were known when each day became mature, or before; None without a feed."""
         if self._settings.labels.uri is None:
             return None
         found: dict[date, pa.Array] = {}
         for day in days:
-            known = self._state.label_days([day])
+            known = [one for one in self._state.label_days([day]) if one.day <= known_by]
             found |= {of: ids for of, ids in frauds_by_day(known, self._store).items() if of == day}
         return found
 
@@ -456,6 +494,18 @@ def _scores_metadata(record: Partition) -> dict[str, Any]:
         "fingerprint": record.facts[FINGERPRINT],
         "in hindsight": record.facts[HINDSIGHT],
         "digest": record.digest,
+    }
+
+
+def _missed_metadata(record: Partition) -> dict[str, Any]:
+    report = report_of(record, MissedFrauds)
+    promised = report.served.promised_missed
+    return {
+        "known_frauds": report.alerts.frauds,
+        "outside_of_budget": report.alerts.missed,
+        "promised_share": promised if promised is not None else "not known",
+        "known_by": report.known_by.isoformat(),
+        "champion_version": report.version,
     }
 
 

@@ -17,7 +17,7 @@ import dagster as dg
 from dagster._core.errors import DagsterAssetCheckFailedError
 
 from fraud_retraining.adapters.alerts.outbox import Announcement, Outbox
-from fraud_retraining.adapters.days.monitoring_reports import DRIFT, PERFORMANCE, SCORED
+from fraud_retraining.adapters.days.monitoring_reports import DRIFT, MISSED, PERFORMANCE, SCORED
 from fraud_retraining.adapters.ledger.event_log import EventKeys
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.storage.store import Store
@@ -69,7 +69,7 @@ from fraud_retraining.settings import Settings
 T = TypeVar("T")
 
 AS_OF_ASSETS = frozenset({WINDOW, MODEL, EVALUATION, REGISTERED, PRODUCTION})
-MONITORED = frozenset({SCORED, DRIFT, PERFORMANCE})
+MONITORED = frozenset({SCORED, DRIFT, PERFORMANCE, MISSED})
 AFTER_MODEL = frozenset({EVALUATION, f"{EVALUATION}_checks", REGISTERED, PRODUCTION})
 ASSET_JOB = "__ASSET_JOB"
 JOBS: Mapping[str, Job] = MappingProxyType(

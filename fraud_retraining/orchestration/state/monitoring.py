@@ -18,7 +18,14 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cached_property
 
-from fraud_retraining.adapters.days.monitoring_reports import DRIFT, FINGERPRINT, PERFORMANCE, SCORED, is_whole
+from fraud_retraining.adapters.days.monitoring_reports import (
+    DRIFT,
+    FINGERPRINT,
+    MISSED,
+    PERFORMANCE,
+    SCORED,
+    is_whole,
+)
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.mlflow.versions import ModelVersion
 from fraud_retraining.adapters.storage.lake import Lake
@@ -86,12 +93,14 @@ class NotMade:
 class Make:
     """Monitoring of a day that is missing or out of date, with its inputs.
 
-    `version` is the model of the scores; `recent` are the days that are measured together.
+    `version` is the model of the scores; `recent` are the days that are measured together; `known_by` is the day at
+    whose end the labels are known.
     """
 
     inputs: dict[str, str]
     version: int = 0
     recent: tuple[date, ...] = ()
+    known_by: date | None = None
 
 
 Plan = Partition | NotMade | Make
@@ -252,7 +261,13 @@ class MonitoringState:
     def label_days(self, days: Sequence[date]) -> list[Partition]:
         """Label days of the feed on which labels of `days` became known before the last of them was mature."""
         known_on = DayRange(start=min(days), end=max(days) + self._delay)
-        return list(self._store.readable(LABELS, known_on).values())
+        return [record for day, record in self._label_records.items() if day in known_on]
+
+    @cached_property
+    def _label_records(self) -> dict[date, Partition]:
+        """Label days on which labels of any of the days, of their weeks, or of what matures with them became known."""
+        first, last = self.days[0] - max(self._delay, timedelta(days=RECENT_DAYS)), self.days[-1] + self._delay
+        return self._store.readable(LABELS, DayRange(start=first, end=last))
 
     def performance(self, day: date) -> Plan:
         """The live performance of a day.
@@ -260,21 +275,58 @@ class MonitoringState:
         Raises:
             DataInvalid: the day has not been ingested, or its scores are not those of its transactions.
         """
+        scored = self._served(day)
+        if isinstance(scored, NotMade):
+            return scored
+        if not self._is_mature(day):
+            mature = day + self._delay
+            return NotMade(f"the labels of {day} are not mature until {mature} has arrived (now: {self.latest})")
+        self._require_own_scores(scored)
+        recent = self._served_week(scored.day)
+        return self._stands(PERFORMANCE, day, Make(self._performance_inputs(recent), recent=recent))
+
+    def missed(self, day: date) -> Plan:
+        """The known frauds of a day that no alert was about; made again with each day on which labels arrive.
+
+        Raises:
+            DataInvalid: the day has not been ingested, or its scores are not those of its transactions.
+        """
+        scored = self._served(day)
+        if isinstance(scored, NotMade):
+            return scored
+        if self.latest is None or self.latest < day:
+            return NotMade(f"no label of {day} can be known: the lake ends on {self.latest}")
+        self._require_own_scores(scored)
+        known_by = min(self.latest, day + self._delay)
+        return self._stands(MISSED, day, Make(self._missed_inputs(scored, known_by), known_by=known_by))
+
+    def _missed_inputs(self, scored: Partition, known_by: date) -> dict[str, str]:
+        labels: object = day_digests(self.inventory.transactions[scored.day]).labels
+        if self.settings.labels.uri is not None:
+            labels = [one.digest for one in self.label_days([scored.day]) if one.day <= known_by]
+        alerts = [self.metrics.alert_budget, self.metrics.alert_entity]
+        return {
+            "scores": digest([scored.digest, scored.facts[FINGERPRINT]]),
+            "labels": digest(labels),
+            "known_by": known_by.isoformat(),
+            "policy": digest([alerts, self.settings.labels.model_dump(include=LABEL_RULES)]),
+        }
+
+    def _served(self, day: date) -> Partition | NotMade:
+        """The scores of a day that a version served."""
         scored = self.scored.get(day)
         if scored is None:
             return NotMade(f"no champion has scored {day}")
         if scored.facts[HINDSIGHT]:
             return NotMade(f"version {scored.facts[VERSION]}, which scored {day}, was made after it: it did not serve")
-        if not self._is_mature(day):
-            mature = day + self._delay
-            return NotMade(f"the labels of {day} are not mature until {mature} has arrived (now: {self.latest})")
-        if scored.inputs["transactions"] != self._facts(day):
+        return scored
+
+    def _require_own_scores(self, scored: Partition) -> None:
+        if scored.inputs["transactions"] != self._facts(scored.day):
             raise DataInvalid(
-                f"the scores of {day} are not those of its transactions as they are now",
-                remedy=f"materialize scored_transactions of {day} again.",
+                f"the scores of {scored.day} are not those of its transactions as they are now",
+                remedy=f"materialize scored_transactions of {scored.day} again.",
             )
-        recent = self._served_week(scored.day)
-        return self._stands(PERFORMANCE, day, Make(self._performance_inputs(recent), recent=recent))
 
     def _is_mature(self, day: date) -> bool:
         return self.latest is not None and self.latest >= day + self._delay
@@ -316,6 +368,7 @@ class MonitoringState:
                     SCORED: isinstance(self.scores(day), Make),
                     DRIFT: isinstance(self.drift(day), Make),
                     PERFORMANCE: self._performance_is_due(day),
+                    MISSED: self.settings.watches_missed_frauds and self._missed_is_due(day),
                 }
                 found[day] = tuple(asset for asset, is_due in wanted.items() if is_due)
         return {day: assets for day, assets in found.items() if assets}
@@ -324,9 +377,18 @@ class MonitoringState:
         """Whether performance has to be made, also if its scores have to be made first."""
         if not isinstance(self.scores(day), Make):
             return isinstance(self.performance(day), Make)
+        return self._will_have_served(day) and self._is_mature(day)
+
+    def _missed_is_due(self, day: date) -> bool:
+        """Whether missed frauds have to be counted, also if the day has to be scored first."""
+        if not isinstance(self.scores(day), Make):
+            return isinstance(self.missed(day), Make)
+        return self._will_have_served(day)
+
+    def _will_have_served(self, day: date) -> bool:
+        """Whether scores of a day, which have to be made, are of a version that served it."""
         known, champion = self._scorer(day), self._champion_of(day)
-        serves = not known.facts[HINDSIGHT] if known else champion is not None and champion.as_of < day
-        return serves and self._is_mature(day)
+        return not known.facts[HINDSIGHT] if known else champion is not None and champion.as_of < day
 
     def _featured(self, day: date) -> bool:
         record = self.inventory.features.get(day)
@@ -342,7 +404,7 @@ def serving(ledger: Ledger) -> Serving | None:
     release = ledger.champion()
     if release is None:
         return None
-    found = _recorded(release, ledger)
+    found = recorded_serving(release, ledger)
     if found is None:
         raise no_profile(f"champion version {release.version}")
     return found
@@ -354,14 +416,15 @@ def former_champions(ledger: Ledger, first: date) -> Iterator[Serving]:
     A champion without training days in the ledger is left out.
     """
     for release in ledger.latest_champions():
-        found = _recorded(release, ledger)
+        found = recorded_serving(release, ledger)
         if found is not None:
             yield found
             if found.as_of < first:
                 return
 
 
-def _recorded(release: Release, ledger: Ledger) -> Serving | None:
+def recorded_serving(release: Release, ledger: Ledger) -> Serving | None:
+    """What the ledger knows of a version that served; None where its training days are not there."""
     trained = ledger.last(EventKind.MODEL_TRAINED, fingerprint=release.fingerprint)
     if trained is None:
         return None

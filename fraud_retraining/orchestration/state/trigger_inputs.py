@@ -10,13 +10,14 @@ from typing import NamedTuple
 
 import dagster as dg
 
-from fraud_retraining.adapters.days.monitoring_reports import drift_history, live_performance
+from fraud_retraining.adapters.days.monitoring_reports import drift_history, live_performance, served_frauds
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.storage.store import Store
 from fraud_retraining.domain.ledger.events import Event, EventKind
 from fraud_retraining.domain.releases.release import ReleaseState
 from fraud_retraining.domain.retraining.triggers.decision import begins_again, days_to_check, first_reason
 from fraud_retraining.domain.retraining.triggers.drift import DriftDay, DriftRetrain
+from fraud_retraining.domain.retraining.triggers.labels import ServedFrauds
 from fraud_retraining.domain.retraining.triggers.performance import LivePerformance
 from fraud_retraining.domain.retraining.triggers.registry import TriggerInputs, trigger_names
 from fraud_retraining.domain.retraining.triggers.schedule import grid
@@ -24,6 +25,7 @@ from fraud_retraining.domain.retraining.triggers.values import Failed, Paused, R
 from fraud_retraining.orchestration.names import (
     RETRAIN,
 )
+from fraud_retraining.orchestration.state.monitoring import recorded_serving
 from fraud_retraining.orchestration.state.readiness import Readiness, Ready
 from fraud_retraining.orchestration.state.sources import Sources
 from fraud_retraining.orchestration.tags import as_of_day
@@ -72,8 +74,12 @@ def collect(
         drift=watched.drift,
         last_drift=_last_drift(requests, days),
         performance=watched.performance,
-        last_performance=_last_performance(requests, days),
-        learns_after_days=settings.window_labels.lag_days + settings.holdout.days,
+        last_performance=_last_answered(requests, Trigger.PERFORMANCE, days),
+        label_times=settings.label_times,
+        served=watched.served,
+        learnt_until=watched.learnt_until,
+        last_labels=_last_answered(requests, Trigger.LABELS, days),
+        learns_after_days=settings.learns_after_days,
         running=running(instance, ledger),
         failed=tuple(_failed(ledger, requests)),
         unfinished=left,
@@ -82,21 +88,26 @@ def collect(
 
 
 class Watched(NamedTuple):
-    """Results of monitoring: drift from the training data of the champion, and live performance."""
+    """Results of monitoring: drift from the training data of the champion, live performance, and missed frauds."""
 
     drift: tuple[DriftDay, ...] = ()
     performance: LivePerformance | None = None
+    served: tuple[ServedFrauds, ...] = ()
+    learnt_until: date | None = None
 
     @classmethod
     def of(cls, settings: Settings, ledger: Ledger, store: Store, latest: date | None) -> "Watched":
-        """Drift against the ledger's champion, and live performance of all versions that served, of the latest days."""
+        """Drift against the ledger's champion, and what all versions that served were worth, of the latest days."""
         champion = ledger.champion()
         if champion is None or latest is None:
             return cls()
         triggers, days = settings.triggers, watched_days(settings, latest)
+        serving = recorded_serving(champion, ledger) if settings.watches_missed_frauds else None
         return cls(
             drift=drift_history(store, champion.fingerprint, days) if triggers.drift else (),
             performance=live_performance(store, days) if triggers.performance else None,
+            served=served_frauds(store, days) if settings.watches_missed_frauds else (),
+            learnt_until=serving.training.end if serving else None,
         )
 
 
@@ -235,8 +246,8 @@ def _last_drift(requests: Sequence[Event], answered: Collection[date]) -> DriftR
     return DriftRetrain(as_of=found.answered, since=date.fromisoformat(since)) if found and since else None
 
 
-def _last_performance(requests: Sequence[Event], answered: Collection[date]) -> date | None:
-    found = answers_to(requests, Trigger.PERFORMANCE, answered)
+def _last_answered(requests: Sequence[Event], trigger: Trigger, answered: Collection[date]) -> date | None:
+    found = answers_to(requests, trigger, answered)
     return found.answered if found is not None else None
 
 

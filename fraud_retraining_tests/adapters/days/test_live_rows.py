@@ -2,6 +2,7 @@
 
 from datetime import date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -59,9 +60,9 @@ def test_an_empty_day_has_no_scores(model: FittedModel, tmp_path: Path) -> None:
     assert (found.num_rows, found.column_names) == (0, ["transaction_id", "score"])
 
 
-def judged(tmp_path: Path, table: pa.Table, scored: pa.Table | None = None, delay: int = 7):
+def judged(tmp_path: Path, table: pa.Table, scored: pa.Table | None = None, **more: Any):
     paths = written(tmp_path / "rows.parquet", table), written(tmp_path / "scores.parquet", scored or scores(table))
-    return judged_rows([(DAY, *paths)], entity="customer", label_delay_days=delay)
+    return judged_rows([(DAY, *paths)], entity="customer", label_delay_days=7, **more)
 
 
 def test_scores_and_labels_lie_side_by_side(tmp_path: Path) -> None:
@@ -97,3 +98,24 @@ def test_scores_of_other_rows_are_refused(tmp_path: Path) -> None:
     table = transactions()
     with pytest.raises(IntegrityError, match="2026-03-01"):
         judged(tmp_path, table, scores(table.slice(1)))
+
+
+@pytest.mark.parametrize(
+    ("as_of", "labels", "why"),
+    [
+        (DAY, [1, 0, 0, 0], "only the first is known by then; the others count as genuine"),
+        (DAY + timedelta(days=2), [1, 1, 0, 0], "one more"),
+        (DAY + timedelta(days=7), [1, 1, 1], "mature: a label that does not say counts, one that comes later does not"),
+    ],
+)
+def test_of_a_young_day_what_is_not_known_as_fraud_counts_as_genuine(
+    tmp_path: Path, as_of: date, labels: list[int], why: str
+) -> None:
+    known = [NOON, NOON + timedelta(days=2), None, NOON + timedelta(days=9)]
+    table = transactions(rows=4, known=known).set_column(4, "is_fraud", pa.array([1, 1, 1, 1], pa.int8()))
+    assert judged(tmp_path, table, as_of=as_of).labels.tolist() == labels, why
+
+
+def test_frauds_of_a_feed_are_the_only_ones_of_a_young_day(tmp_path: Path) -> None:
+    table = transactions(rows=3).set_column(4, "is_fraud", pa.array([None, None, None], pa.int8()))
+    assert judged(tmp_path, table, as_of=DAY, frauds={DAY: pa.array([1])}).labels.tolist() == [0, 1, 0]

@@ -71,7 +71,7 @@ def failed(ledger: Ledger, as_of: date, run_id: str, category: Category, kind: s
 LATER = AS_OF + timedelta(days=1)
 
 
-@pytest.mark.parametrize("trigger", [Trigger.DRIFT, Trigger.PERFORMANCE])
+@pytest.mark.parametrize("trigger", [Trigger.DRIFT, Trigger.PERFORMANCE, Trigger.LABELS])
 def test_a_request_is_answered_by_an_outcome_and_not_by_the_request(ledger: Ledger, trigger: Trigger) -> None:
     run_id = requested(ledger, AS_OF, f"schedule+{trigger}", drift_since="2026-11-20")
     requests = list(ledger.events(EventKind.RETRAIN_REQUESTED))

@@ -45,7 +45,6 @@ class DriftInputs(CommonInputs):
 
     drift: tuple[DriftDay, ...] = Field((), description="Reports against the present champion, oldest first.")
     last_drift: DriftRetrain | None = None
-    learns_after_days: int = Field(14, description="Label delay and holdout: days until a day enters the window.")
 
 
 def drift(policy: DriftTriggerPolicy, inputs: DriftInputs) -> TriggerResult:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from fraud_retraining.domain.retraining.triggers.drift import DriftInputs, DriftTriggerPolicy, drift
+from fraud_retraining.domain.retraining.triggers.labels import LabelsInputs, LabelsTriggerPolicy, labels
 from fraud_retraining.domain.retraining.triggers.new_data import NewDataInputs, NewDataTriggerPolicy, new_data
 from fraud_retraining.domain.retraining.triggers.performance import (
     PerformanceInputs,
@@ -30,6 +31,7 @@ class TriggerPolicy(Policy):
     performance: PerformanceTriggerPolicy | None = Field(
         None, description="Live performance. Its decay warns and alerts also where this is null, by the defaults."
     )
+    labels: LabelsTriggerPolicy | None = Field(None, description="Known frauds outside of the alert budget.")
     poll_seconds: int = Field(20, ge=5, le=3600, description="Seconds between two looks of the sensors.")
     when_busy: Literal["skip", "queue"] = Field(
         "skip",
@@ -41,7 +43,7 @@ class TriggerPolicy(Policy):
     )
 
 
-class TriggerInputs(DriftInputs, NewDataInputs, PerformanceInputs):
+class TriggerInputs(DriftInputs, NewDataInputs, PerformanceInputs, LabelsInputs):
     """All inputs of a decision."""
 
 
@@ -52,6 +54,7 @@ TRIGGERS: dict[str, Rule] = {
     Trigger.DRIFT.value: drift,
     Trigger.NEW_DATA.value: new_data,
     Trigger.PERFORMANCE.value: performance,
+    Trigger.LABELS.value: labels,
 }
 """The rule of each trigger: its own policy and the inputs give its result. A decision names them in this order."""
 

@@ -19,6 +19,7 @@ class Trigger(StrEnum):
     NEW_DATA = "new_data"
     DRIFT = "drift"
     PERFORMANCE = "performance"
+    LABELS = "labels"
     MANUAL = "manual"
     BACKFILL = "backfill"
 
@@ -68,6 +69,7 @@ class CommonInputs(Value):
     unready: Mapping[date, str] = Field(default_factory=dict, description="As-of day: why it cannot be built yet.")
     pending: frozenset[date] = Field(frozenset(), description="Those of `unready` that only wait for an ingest.")
     last_as_of: date | None = Field(None, description="Latest as-of day that was trained.")
+    learns_after_days: int = Field(14, description="Days from a day until it enters the training window.")
     running: Running | None = None
     failed: tuple[Failed, ...] = Field((), description="Failures since the last success or resume, oldest first.")
     unfinished: Unfinished | None = None

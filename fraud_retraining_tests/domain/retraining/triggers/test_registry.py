@@ -54,4 +54,5 @@ def test_a_trigger_whose_settings_have_no_field_is_not_taken_for_one_that_is_off
 
 
 def test_the_words_for_why_a_retrain_was_asked_for_are_the_triggers_and_those_of_people() -> None:
-    assert trigger_names() == ("schedule", "new_data", "drift", "performance", "manual", "backfill", "disputes")
+    names = ("schedule", "new_data", "drift", "performance", "labels", "manual", "backfill", "disputes")
+    assert trigger_names() == names

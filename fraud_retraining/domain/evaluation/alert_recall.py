@@ -1,0 +1,44 @@
+"""Frauds inside and outside of the alert budget: what a model's alerts catch, day by day.
+
+Here: the count on judged rows. Not here: what a trigger makes of it (`domain/retraining/triggers/labels.py`).
+"""
+
+from pydantic import Field
+
+from fraud_retraining.domain.evaluation.judged import Judged
+from fraud_retraining.domain.evaluation.metrics import MetricsPolicy, daily_suspects
+from fraud_retraining.domain.values.base import Value
+
+
+class AlertRecall(Value):
+    """Entities with a known fraud, each once a day, and how many of them no alert of their day was about."""
+
+    budget: int = Field(description="Alerts a day.")
+    entity: str = Field(description="What an alert is about.")
+    frauds: int = Field(description="Entities with a known fraud.")
+    missed: int = Field(description="Those outside of the budget.")
+    missed_share: float | None = Field(
+        description="Share that is missed; frauds of days that are known in part count by their weight. None without."
+    )
+
+
+def alert_recall(judged: Judged, policy: MetricsPolicy) -> AlertRecall | None:
+    """What the highest scores of each day miss, up to the alert budget; None where scores cannot be ranked.
+
+    Each day counts by itself: an entity that was found on an earlier day is alerted again.
+    """
+    if not judged.rankable:
+        return None
+    frauds, missed, weighted, weighted_missed = 0, 0, 0.0, 0.0
+    for day, _, defrauded in daily_suspects(judged):
+        here, outside = int(defrauded.sum()), int(defrauded[policy.alert_budget :].sum())
+        weight = judged.day_weight(day)
+        frauds, missed = frauds + here, missed + outside
+        weighted, weighted_missed = weighted + weight * here, weighted_missed + weight * outside
+    return AlertRecall(
+        budget=policy.alert_budget,
+        entity=policy.alert_entity,
+        frauds=frauds,
+        missed=missed,
+        missed_share=weighted_missed / weighted if weighted else None,
+    )
