@@ -25,7 +25,7 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	else $(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r requirements.lock && $(BIN)/python -m pip install --disable-pip-version-check --no-deps -e . ; fi
 	@touch $@
 
-demo: install ## Simulate a lake and live through a month of retrains
+demo: install ## Simulate a lake and its label feed, and retrain every 48 hours through a change of fraud
 	FRAUD_RETRAINING_HOME="$(DEMO_HOME)" FRAUD_RETRAINING_CONFIG= $(BIN)/fraud-retraining demo
 
 test: install ## All tests but the slow ones

@@ -168,7 +168,7 @@ def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(pairs)
 
 
-FRESH_HOLDOUT_DAYS = 3
+FRESH_HOLDOUT_DAYS, MATURE_HOLDOUT_DAYS = 3, HoldoutPolicy().days
 
 
 def _section(values: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -177,6 +177,11 @@ def _section(values: Mapping[str, Any], name: str) -> dict[str, Any]:
     if isinstance(given, BaseModel):
         return given.model_dump(exclude_unset=True)
     return dict(given) if isinstance(given, Mapping) else {}
+
+
+def _completed(values: Mapping[str, Any], name: str, section: dict[str, Any]) -> dict[str, Any]:
+    """The section under its name; nothing where what was given is no section, which its own check refuses."""
+    return {name: section} if isinstance(values.get(name, {}), Mapping | BaseModel) else {}
 
 
 class Settings(BaseSettings):
@@ -229,21 +234,28 @@ class Settings(BaseSettings):
 
     @model_validator(mode="before")
     @classmethod
-    def _as_known_where_times_are_known(cls, values: Any) -> Any:
-        """Labels as known need label times: without them they are mature ones.
+    def _defaults_that_follow_label_times(cls, values: Any) -> Any:
+        """`labels.use` and `holdout.days` where the settings leave them out, or say null.
 
-        With them, and judged fresh, the holdout is 3 days where settings do not say how many.
+        Labels are used as known where there are label times, a feed or a column; without any they are mature ones. With
+        labels as known and judged fresh the holdout is 3 days.
         """
         if not isinstance(values, Mapping):
             return values
         labels, columns, holdout = (_section(values, name) for name in ("labels", "columns", "holdout"))
-        if labels.get("use") != "as_known":
-            return values
-        if not labels.get("uri") and not columns.get("labelled_at"):
-            return {**values, "labels": {**labels, "use": "mature"}}
-        if values.get("judging", "fresh") == "fresh" and "days" not in holdout:
-            return {**values, "holdout": {**holdout, "days": FRESH_HOLDOUT_DAYS}}
-        return values
+        times = bool(labels.get("uri") or columns.get("labelled_at"))
+        use = labels.get("use") or ("as_known" if times else "mature")
+        if use == "as_known" and not times:
+            use = "mature"
+        fresh = use == "as_known" and values.get("judging", "fresh") == "fresh"
+        days = FRESH_HOLDOUT_DAYS if fresh else MATURE_HOLDOUT_DAYS
+        return {
+            **values,
+            **_completed(values, "labels", {**labels, "use": use}),
+            **_completed(
+                values, "holdout", {**holdout, "days": days if holdout.get("days") is None else holdout["days"]}
+            ),
+        }
 
     @classmethod
     def settings_customise_sources(

@@ -277,9 +277,12 @@ def test_keys_as_lakes_have_them_are_accepted(tmp_path: Path, values: Any) -> No
     [
         pytest.param({}, "mature", 7, 7, id="by default"),
         pytest.param({"labels": {"use": "as_known"}}, "mature", 7, 7, id="no label times: mature"),
-        pytest.param({"labels": {"use": "as_known", "uri": "/feed"}}, "as_known", 3, 0, id="a feed"),
+        pytest.param({"labels": {"uri": "/feed"}}, "as_known", 3, 0, id="a feed"),
+        pytest.param({"labels": {"uri": "/feed", "use": None}, "holdout": {"days": None}}, "as_known", 3, 0, id="null"),
+        pytest.param({"labels": {"use": "as_known", "uri": "/feed"}}, "as_known", 3, 0, id="a feed, as known"),
+        pytest.param({"columns": {"labelled_at": "AT"}}, "as_known", 3, 0, id="a column"),
         pytest.param(
-            {"labels": {"use": "as_known"}, "columns": {"labelled_at": "AT"}}, "as_known", 3, 0, id="a column"
+            {"columns": {"labelled_at": "AT"}, "labels": {"use": "mature"}}, "mature", 7, 7, id="a column, mature"
         ),
         pytest.param(
             {"labels": {"use": "as_known", "uri": "/feed"}, "holdout": {"days": 5}}, "as_known", 5, 0, id="own holdout"
@@ -311,9 +314,9 @@ def test_days_are_learnt_from_the_as_of_day_that_triggers_promise(tmp_path: Path
 
 def test_a_feed_without_use_as_known_and_a_lake_without_any_label_are_refused(tmp_path: Path):
     for text, words in (
-        ("labels: {uri: /feed}", "set use: as_known"),
+        ("labels: {uri: /feed, use: mature}", "set use: as_known"),
         ("columns: {is_fraud: null}", "columns.is_fraud is null"),
-        ("labels: {use: as_known, uri: /feed}\ncolumns: {labelled_at: AT}", "keep one of them"),
+        ("labels: {uri: /feed}\ncolumns: {labelled_at: AT}", "keep one of them"),
     ):
         path = tmp_path / "settings.yaml"
         path.write_text(text)

@@ -1,4 +1,4 @@
-"""`fraud-retraining demo`: a month of retrains on a simulated lake."""
+"""`fraud-retraining demo`: retrains on a simulated lake and label feed."""
 
 from typing import Annotated
 
@@ -16,13 +16,13 @@ def demo(
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Simulate a lake, and retrain on it every two days of a month."""
+    """Simulate a lake, and retrain on it every two days of a finished."""
     with reported_failures(as_json=as_json, verbose=verbose):
         from fraud_retraining.commands.implementation import demonstration
 
         with RichProgress() as progress:
-            month = demonstration.run_month(progress, transactions_per_day, seed, err, verbose=verbose)
+            finished = demonstration.run_demo(progress, transactions_per_day, seed, err, verbose=verbose)
         if as_json:
-            print_json(month.answer())
+            print_json(finished.answer())
         else:
-            month.print(out)
+            finished.print(out)

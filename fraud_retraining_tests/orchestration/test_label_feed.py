@@ -29,8 +29,10 @@ from fraud_retraining.orchestration.names import (
     WINDOW,
 )
 from fraud_retraining.orchestration.resources import open_lake, open_ledger, open_store
+from fraud_retraining.orchestration.sensors.next_runs import monitor_next
 from fraud_retraining.orchestration.state.monitoring import MonitoringState, ServedBy, serving
 from fraud_retraining.orchestration.state.readiness import Readiness
+from fraud_retraining.orchestration.state.sources import Sources
 from fraud_retraining.orchestration.state.trigger_inputs import Watched
 from fraud_retraining.settings import load_settings
 from fraud_retraining.simulation import SimulationPolicy, Simulator, lake_path
@@ -322,3 +324,36 @@ def test_a_column_with_the_time_of_the_label_is_used_as_known_too(tmp_path: Path
     assert [window.report_weight(day.day) for day in window.holdout] == sorted(
         window.report_weight(day.day) for day in window.holdout
     )
+
+
+@pytest.mark.slow
+def test_a_champion_of_mature_labels_is_followed_by_a_human_once_label_times_are_configured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    project = ProjectHome(tmp_path)
+    reports = Reports(ReportPolicy(median_days=1.5), seed=4, start=START, label_delay_days=4)
+    for day, table in Simulator(POLICY):
+        project.write_day(day, reports.labelled(day, table))
+    own = {
+        **SETTINGS,
+        "labels": {"delay_days": 4, "min_delay_frauds": 20},
+        "window": {"days": 6},
+        "promotion": {"mode": "auto"},
+    }
+    project.configure(**own)
+    use_home(project, monkeypatch)
+    before = answer_of("retrain", "--as-of", (AS_OF - timedelta(days=1)).isoformat())
+    assert before["status"] == "promoted"
+    assert not any("learnt with" in one for one in answer_of("status")["problems"])
+
+    project.configure(**own, columns={"labelled_at": "LABELLED_AT"})
+    [switched] = [one for one in answer_of("status")["problems"] if "learnt with mature labels" in one]
+    assert "champion version 1 cannot be scored" in switched and "waits for a human" in switched
+    settings = load_settings()
+    sources = Sources(settings, open_lake(settings), open_store(settings), open_ledger(settings))
+    skipped = monitor_next(sources, open_instance())
+    assert isinstance(skipped, dg.SkipReason) and "learnt with mature labels" in str(skipped.skip_message)
+    answer = answer_of("retrain", "--as-of", AS_OF.isoformat())
+    assert answer["status"] == "awaiting_approval", answer
+    [regression] = [gate for gate in answer["gates"] if gate["name"] == "no_regression"]
+    assert "version 1 cannot be scored: it learnt with mature labels" in regression["message"]

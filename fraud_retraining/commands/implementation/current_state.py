@@ -36,6 +36,7 @@ from fraud_retraining.orchestration.runs.failed_runs import unreported_failures
 from fraud_retraining.orchestration.runs.health import automation_health
 from fraud_retraining.orchestration.runs.resource_definitions import open_outcomes
 from fraud_retraining.orchestration.state.label_days import first_reports
+from fraud_retraining.orchestration.state.label_use import champion_of_other_label_use
 from fraud_retraining.orchestration.state.reproducibility import irreproducible_versions
 from fraud_retraining.orchestration.state.trigger_inputs import last_as_of, paused
 from fraud_retraining.services.delivery import Alerting, alerting
@@ -182,6 +183,7 @@ def read_state(settings: Settings) -> State:
             *_unrecorded_failures(settings),
             *_exposed(settings),
             *_record(ledger, registry),
+            *filter(None, [champion_of_other_label_use(ledger, settings)]),
         ),
         not_reproducible={version: found.reason for version, found in irreproducible_versions(ledger).items()},
         ledger_events=ledger.head().seq,

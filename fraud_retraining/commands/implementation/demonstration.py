@@ -1,4 +1,4 @@
-"""The demo: a simulated lake in which fraudsters change their tactics, and a month of retrains every 48 hours.
+"""The demo: a simulated lake and label feed in which fraudsters change their tactics, and retrains every 48 hours.
 
 Here: the as-of days, the mistakes made on purpose on some of them, and the table of results. Nothing is faked: every
 line of the table is a retrain that ran through the same jobs as any other.
@@ -22,7 +22,8 @@ from fraud_retraining.adapters.storage.private_files import private_folder
 from fraud_retraining.commands.implementation.development_servers import LINKS
 from fraud_retraining.commands.implementation.pipeline import Pipeline, Retrained
 from fraud_retraining.commands.implementation.retrain_output import STYLES, retrain_answer
-from fraud_retraining.commands.implementation.simulated_lake import write_simulated_lake
+from fraud_retraining.commands.implementation.simulated_lake import FEED_FOLDER, write_simulated_lake
+from fraud_retraining.commands.support.options import SimulatedLabels
 from fraud_retraining.domain.alerts.notices import sentences
 from fraud_retraining.domain.retraining.triggers.values import Trigger
 from fraud_retraining.domain.values.days import DayRange
@@ -37,20 +38,22 @@ from fraud_retraining.settings import (
 )
 from fraud_retraining.simulation import SimulationPolicy
 
-DAYS = 75
-SHIFT_AFTER = 48
+DAYS = 69
 FIRST_AS_OF = 50
 EVERY = 2
 MISTAKE_AT = 52
 MISTAKEN_PARAMS = {"n_estimators": 3, "max_depth": 1}
 REPEATED_AT = 54
+SHIFT_AFTER = 56
 ROWS_OF_DAYS = 15
 """Days whose rows a training window of the demo has at least, however few rows a day has."""
+HOLDOUT_DAYS = 3
+"""The holdout of labels as known, as it is shipped."""
 MARKER = "this-is-the-demo"
 
 
 @dataclass
-class Month:
+class DemoRun:
     """The retrains of the demo, in order."""
 
     home: Path
@@ -62,7 +65,7 @@ class Month:
     """Each with the reason for its result."""
 
     def answer(self) -> dict[str, Any]:
-        """The month as one JSON object."""
+        """The run as one JSON object."""
         return {
             "home": self.home,
             "lake": self.lake,
@@ -73,15 +76,18 @@ class Month:
         }
 
     def print(self, out: Console) -> None:
-        """Print the month as a table, and how to look at it in Dagster."""
-        table = Table("as of", "learnt from", "candidate", "champion", "came to", "why", title="A month of retrains")
+        """Print the retrains as a table, and how to look at it in Dagster."""
+        table = Table(
+            "as of", "learnt from", "candidate", "champion", "came to", "why", title="A retrain every 48 hours"
+        )
         for done, reason in self.retrains:
             table.add_row(str(done.as_of), _training_days(done), *_both(done), _result(done), reason)
         out.print(table)
         out.print(
-            "[bold]candidate[/] and [bold]champion[/]: average precision on the same holdout. Fraudsters changed "
-            f"tactics on {self.shift_on}. Their new frauds reach the holdout 7 days later, when their labels are "
-            "trustworthy, and the training window 7 days after that; only then can a model learn them.",
+            "[bold]candidate[/] and [bold]champion[/]: average precision on the same holdout, the last 3 days. "
+            f"Fraudsters changed tactics on {self.shift_on}. Their frauds are reported to a label feed over the next "
+            "days, and each report counts from the next day on; the first days of the change are in the training "
+            f"window from as-of day {self.shift_on + timedelta(days=HOLDOUT_DAYS)} on.",
             highlight=False,
         )
         out.print(
@@ -96,8 +102,8 @@ class Month:
         )
 
 
-def run_month(progress: Progress, transactions_per_day: int, seed: int, err: Console, *, verbose: bool) -> Month:
-    """Simulate the lake and run the retrains of the month, in a folder `demo` of its own under the home."""
+def run_demo(progress: Progress, transactions_per_day: int, seed: int, err: Console, *, verbose: bool) -> DemoRun:
+    """Simulate the lake and run the retrains, in a folder `demo` of its own under the home."""
     started = monotonic()
     home = _fresh_home(transactions_per_day)
     start = datetime.now(UTC).date() - timedelta(days=DAYS)
@@ -110,19 +116,19 @@ def run_month(progress: Progress, transactions_per_day: int, seed: int, err: Con
     )
     with _at_home(home):
         settings = load_settings()
-        message = f"Simulating {DAYS} days of transactions in {settings.lake_uri}"
+        message = f"Simulating {DAYS} days of transactions in {settings.lake_uri}, and reports of fraud"
         err.print(message, highlight=False, markup=False, soft_wrap=True)
-        rows = write_simulated_lake(settings, policy, progress)
-        month = Month(home, settings.lake_uri, policy.start + timedelta(days=SHIFT_AFTER), rows)
+        rows = write_simulated_lake(settings, policy, progress, labels=SimulatedLabels.FEED)
+        demo = DemoRun(home, settings.lake_uri, policy.start + timedelta(days=SHIFT_AFTER), rows)
         pipeline = Pipeline(settings, progress, verbose=verbose)
         err.print("Ingesting the days before the first model", highlight=False)
         pipeline.ingest(DayRange(start=start, end=start + timedelta(days=FIRST_AS_OF)))
         for done, reason in _retrains(pipeline, settings, progress, start, verbose=verbose):
-            month.retrains.append((done, reason))
+            demo.retrains.append((done, reason))
             line = f"As of {done.as_of}: {done.status.value.replace('_', ' ')}. {reason}"
             err.print(line, highlight=False, markup=False, soft_wrap=True)
-    month.seconds = monotonic() - started
-    return month
+    demo.seconds = monotonic() - started
+    return demo
 
 
 def _retrains(
@@ -192,6 +198,7 @@ def demo_values(home: Path, transactions_per_day: int) -> dict[str, Any]:
     least = min(Settings().validation.min_rows, ROWS_OF_DAYS * transactions_per_day)
     return {
         "lake": {"uri": str(home / "lake")},
+        "labels": {"uri": str(home / FEED_FOLDER), "columns": {"source": "source"}},
         "validation": {"min_rows": least},
         "promotion": {"mode": "auto"},
         "model": {"params": {"n_estimators": 100, "learning_rate": 0.1, "max_bin": 256}},

@@ -23,7 +23,7 @@ Cost follows the new day: by their time of day, the last 24 hours are the part o
 yesterday after it, so one sort of two days serves the exact window; whole days come from `entity_days`.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cached_property
@@ -317,6 +317,21 @@ class FeaturePlan(ExtendedValue):
     def label_lag_days(self) -> int:
         """Latest days whose transactions label features leave out: the label delay, or none as known."""
         return 0 if self.labels_as_known else self.label_delay_days
+
+    def other_label_use(self, features: Iterable[str]) -> str | None:
+        """Why a model with these features has no scores under this plan, if it learnt with the other use of labels.
+
+        None for a model whose features the plan gives, and for one that lacks others.
+        """
+        other = self.model_copy(update={"labels_as_known": not self.labels_as_known})
+        missing = set(features) - set(self.names)
+        if not missing or not missing <= set(other.names):
+            return None
+        before, now = ("mature labels", "as known") if self.labels_as_known else ("labels as known", "once mature")
+        return (
+            f"it learnt with {before}, and the present settings use labels {now} (labels.use): its label features are "
+            "not made any more"
+        )
 
     def label_day(self, day: date) -> date:
         """The latest day whose labels the features of `day` may use."""

@@ -67,7 +67,9 @@ class FixedEvaluation(Policy):
 class HoldoutPolicy(Policy):
     """The latest mature days, which the gates judge on."""
 
-    days: int = Field(7, ge=1, le=365, description="Length of the holdout in days.")
+    days: int = Field(
+        7, ge=1, le=365, description="Length of the holdout in days; by default 7, or 3 where it is judged fresh."
+    )
     fixed: FixedEvaluation | None = Field(
         None, description="Optional {start:, end:} of days that judge too; they lie before every training window."
     )

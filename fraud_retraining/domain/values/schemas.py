@@ -161,7 +161,8 @@ class LabelPolicy(LabelValues):
     delay_days: int = Field(7, ge=0, le=365, description="Days until a transaction's label is trustworthy.")
     use: Literal["mature", "as_known"] = Field(
         "mature",
-        description="mature: labels count from the label delay on; as_known: each from the day after it became known.",
+        description="mature: labels count from the label delay on; as_known: each from the day after it became known. "
+        "By default as_known where there are label times (uri, or columns.labelled_at).",
     )
     uri: str | None = Field(
         None,

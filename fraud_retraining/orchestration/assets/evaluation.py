@@ -228,8 +228,18 @@ def _opponent(
     if serving is None:
         return NO_CHAMPION
     if serving.as_of <= candidate.as_of:
-        return _loaded(resources.registry, serving)
+        champion = _loaded(resources.registry, serving)
+        return _other_label_use(champion, resources.settings) or champion
     return _of_its_time(candidate, resources)
+
+
+def _other_label_use(champion: Champion, settings: Settings) -> NotCompared | None:
+    """Why a champion that learnt with the other use of labels is not compared; None for any other champion.
+
+    Without a comparison a candidate waits for a human in every mode.
+    """
+    why = settings.feature_plan.other_label_use(champion.model.features)
+    return NotCompared(reason=f"version {champion.version.version} cannot be scored: {why}") if why else None
 
 
 def _loaded(registry: Registry, version: ModelVersion) -> Champion:

@@ -35,6 +35,7 @@ from fraud_retraining.orchestration.names import (
 )
 from fraud_retraining.orchestration.runs.requests import record_decision
 from fraud_retraining.orchestration.state.first_days import remember_first_day
+from fraud_retraining.orchestration.state.label_use import champion_of_other_label_use
 from fraud_retraining.orchestration.state.monitoring import MonitoringState, ServedBy, former_champions, serving
 from fraud_retraining.orchestration.state.readiness import Readiness, Work, contiguous_ranges
 from fraud_retraining.orchestration.state.sources import Sources
@@ -98,6 +99,8 @@ def monitor_next(sources: Sources, instance: dg.DagsterInstance) -> TickResult:
         return dg.SkipReason(str(error))
     if champion is None or latest is None:
         return dg.SkipReason("there is no champion yet whose days could be watched")
+    if other := champion_of_other_label_use(sources.ledger, sources.settings):
+        return dg.SkipReason(other)
     watched = watched_days(sources.settings, latest)
     served_by = ServedBy(champion, tuple(former_champions(sources.ledger, watched[0])))
     due = MonitoringState(sources.settings, sources.lake, sources.store, served_by, watched).due()
