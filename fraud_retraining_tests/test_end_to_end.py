@@ -93,7 +93,7 @@ def model_of(version: int) -> bytes:
 
 
 @pytest.mark.slow
-def test_a_life_of_retrains_on_a_folder_and_on_s3(lake: Lake, small_lake: Path) -> None:
+def test_a_history_of_retrains_on_a_folder_and_on_s3(lake: Lake, small_lake: Path) -> None:
     code, first, _ = retrain()
     assert (code, first["status"], first["model_version"]) == (0, "promoted", 1)
     assert first["window"]["missing_days"] == []

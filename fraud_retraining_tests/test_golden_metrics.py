@@ -18,7 +18,7 @@ def test_the_lake_is_the_one_that_the_bounds_were_measured_on() -> None:
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
-def test_an_estimator_is_worth_what_it_was_worth(features: Features, estimator: str) -> None:
+def test_an_estimator_is_as_good_as_before(features: Features, estimator: str) -> None:
     found = moved(STORED, estimator, features.measured(estimator))
     assert not found, "\n".join(found)
 

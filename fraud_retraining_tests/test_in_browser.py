@@ -206,15 +206,15 @@ def as_if_switched_on_yesterday(schedule: str) -> None:
 def require_skip_reason(approvals: Visit, address: str, reason: re.Pattern[str]) -> None:
     """Opens the page of a schedule or sensor until the tick that is clicked gives the reason."""
     page, until = approvals.page, time.monotonic() + 180
-    told = ""
-    while not reason.search(told):
-        assert time.monotonic() < until, f"{address} last said {told!r}"
+    text = ""
+    while not reason.search(text):
+        assert time.monotonic() < until, f"{address} last said {text!r}"
         page.goto(address)
         page.get_by_text("Latest tick").wait_for()
         ticks = page.get_by_role("button", name="0 runs requested")
         if somebody_skipped(ticks):
             ticks.first.click()
-            told = page.get_by_role("dialog").get_by_text("Skip reason").locator("..").inner_text()
+            text = page.get_by_role("dialog").get_by_text("Skip reason").locator("..").inner_text()
 
 
 def somebody_skipped(ticks: "Locator") -> bool:
@@ -237,7 +237,7 @@ def releases(waiting: ProjectHome) -> Iterator[str]:
         yield address
 
 
-def test_the_candidate_with_its_pack_is_readable_on_a_phone(releases: str, browser: "Browser") -> None:
+def test_the_candidate_with_its_review_report_is_readable_on_a_phone(releases: str, browser: "Browser") -> None:
     settings = load_settings()
     links = open_links(settings)
     assert links is not None
@@ -277,8 +277,8 @@ def test_an_exported_report_needs_nothing_from_elsewhere(
     waiting: ProjectHome, tmp_path: Path, browser: "Browser"
 ) -> None:
     (release,) = open_ledger(load_settings()).waiting()
-    code, _, told = run("audit", "export", "--version", str(release.version), "--out", str(tmp_path / "version"))
-    assert code == 0, told
+    code, _, text = run("audit", "export", "--version", str(release.version), "--out", str(tmp_path / "version"))
+    assert code == 0, text
     (report,) = (tmp_path / "version").rglob("*.html")
     for device in (DESKTOP, PHONE):
         with visiting(browser, device) as reader:

@@ -59,8 +59,8 @@ def forms(secret: str) -> set[bytes]:
     return {secret.encode(), quote(secret).encode(), quote(secret, safe="").encode()}
 
 
-def require_unwritten(project: ProjectHome, secrets: dict[str, str], said: str) -> None:
-    texts = [*written(project.folder), ("the output", said.encode())]
+def require_unwritten(project: ProjectHome, secrets: dict[str, str], outputs: str) -> None:
+    texts = [*written(project.folder), ("the output", outputs.encode())]
     texts += [("the ledger", json.dumps(event.payload).encode()) for event in ledger().events()]
     assert len(texts) > 100
     found = {
@@ -80,30 +80,30 @@ def test_no_secret_is_written_where_all_goes_well_or_anything_fails(
     monkeypatch.setenv("FRAUD_RETRAINING_LEDGER__URL", postgres_url)
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "fraud")
     secrets = {**SECRETS, "the ledger's password": str(make_url(postgres_url).password)}
-    people = {key: ["oncall@bank.example"] for key in ("data", "model", "oncall")}
+    channels = {key: ["oncall@bank.example"] for key in ("data", "model", "oncall")}
     alerts = {
         "slack": {"api_url": "http://127.0.0.1:9/"},
         "pagerduty": {"api_url": "https://127.0.0.1:9"},
-        "email": {"host": "127.0.0.1", "port": 9, "sender": "alerts@bank.example", "channels": people},
+        "email": {"host": "127.0.0.1", "port": 9, "sender": "alerts@bank.example", "channels": channels},
         "webhook": {"url": "http://127.0.0.1:9/hook"},
     }
     project.configure(promotion={"mode": "auto"}, alerts=alerts)
-    said = []
+    outputs = []
 
     code, answer = run_undisturbed("retrain", "--as-of", str(AS_OF))
     assert (code, answer["status"]) == (0, "promoted"), answer
-    said.append(answer)
+    outputs.append(answer)
 
     project.configure(promotion={"mode": "auto"}, alerts=alerts, validation={"min_rows": 10_000_000})
-    said.append(run_undisturbed("retrain", "--as-of", str(AS_OF))[1])
+    outputs.append(run_undisturbed("retrain", "--as-of", str(AS_OF))[1])
     mlflow = "http://fraud:planted-in-an-address@127.0.0.1:9"
     monkeypatch.setenv("FRAUD_RETRAINING_MLFLOW__TRACKING_URI", mlflow)
     monkeypatch.setenv("FRAUD_RETRAINING_MLFLOW__TIMEOUT_SECONDS", "2")
     code, answer = run_undisturbed("retrain", "--as-of", str(AS_OF))
     assert code == 7, answer
-    said += [answer, *(run_undisturbed(*command)[1] for command in (("status",), ("audit", "list")))]
+    outputs += [answer, *(run_undisturbed(*command)[1] for command in (("status",), ("audit", "list")))]
     secrets["MLflow's address"] = "planted-in-an-address"
-    require_unwritten(project, secrets, json.dumps(said))
+    require_unwritten(project, secrets, json.dumps(outputs))
 
     lost = postgres_url.rpartition(":")[0] + ":9/nowhere"
     monkeypatch.setenv("FRAUD_RETRAINING_LEDGER__URL", lost)

@@ -181,7 +181,7 @@ LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         (LAUGHS, "holds more than 100000 values"),
         ("features: {numeric: &a [*a]}", "holds itself"),
@@ -191,12 +191,12 @@ LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
     ],
     ids=["a billion laughs", "itself", "lists", "mappings", "bytes"],
 )
-def test_a_file_without_bounds_is_refused(tmp_path: Path, text: str, said: str) -> None:
-    assert said in str(refused(tmp_path, text).culprits[0])
+def test_a_file_without_bounds_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    assert message in str(refused(tmp_path, text).culprits[0])
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "said"),
+    ("name", "value", "message"),
     [
         ("PROMOTION", '{"require_verified": true, "require_verified": false}', "the key require_verified stands twice"),
         ("PROMOTION", '{"a":' * 100_000, "nested without end"),
@@ -208,12 +208,12 @@ def test_a_file_without_bounds_is_refused(tmp_path: Path, text: str, said: str) 
     ],
 )
 def test_what_the_environment_cannot_mean_is_refused_without_its_secrets(
-    monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, message: str
 ) -> None:
     monkeypatch.setenv(f"FRAUD_RETRAINING_{name}", value)
     with pytest.raises(SettingsError) as caught:
         load_settings()
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "hunter2" not in str(caught.value)
 
 

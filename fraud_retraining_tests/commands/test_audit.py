@@ -277,7 +277,7 @@ def test_a_sqlite_ledger_has_no_roles(history_ledger: Ledger):
 
 
 @pytest.mark.slow
-def test_a_retrain_leaves_a_record_a_pack_and_a_card(project: ProjectHome, tmp_path: Path):
+def test_a_retrain_leaves_a_record_a_review_report_and_a_card(project: ProjectHome, tmp_path: Path):
     """Through the real pipeline: a champion, then a candidate that is judged beside it."""
     project.configure(promotion={"mode": "auto"}, gates={"min_slice_frauds": 5})
     assert answer("retrain", "--as-of", str(AS_OF), "--reason", "the first")[1]["status"] == "promoted"

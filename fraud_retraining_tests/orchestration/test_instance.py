@@ -53,8 +53,8 @@ def test_a_launch_that_a_slow_code_server_fails_is_tried_again(tmp_path: Path, m
         queue = instance.get_concurrency_config().run_queue_config
         assert queue is not None
         assert (queue.max_user_code_failure_retries, queue.user_code_failure_retry_delay) == (5, 60)
-    said = inspect.getsource(queued_run_coordinator_daemon)
-    assert "failed to reach the user code server" in said, (
+    source = inspect.getsource(queued_run_coordinator_daemon)
+    assert "failed to reach the user code server" in source, (
         "`domain/alerts/classification.py` knows Dagster's words for it"
     )
     assert "User code server request timed out" in inspect.getsource(client)

@@ -121,9 +121,9 @@ def test_of_two_processes_at_once_one_trains_and_the_other_one_reports_it(
     home: ProjectHome, database: str, spawn: Spawn
 ) -> None:
     go_on = home.folder / "go on"
-    said = {heard(child): child for child in [spawn("wait", str(AS_OF), str(go_on)) for _ in range(2)]}
-    assert set(said) == {"training", "Busy: another retrain is under way"}
-    trains, other = said["training"], said["Busy: another retrain is under way"]
+    first_lines = {heard(child): child for child in [spawn("wait", str(AS_OF), str(go_on)) for _ in range(2)]}
+    assert set(first_lines) == {"training", "Busy: another retrain is under way"}
+    trains, other = first_lines["training"], first_lines["Busy: another retrain is under way"]
     assert other.wait(60) == 5
     go_on.touch()
     assert heard(trains) == "promoted"

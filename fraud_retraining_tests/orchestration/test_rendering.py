@@ -30,7 +30,7 @@ def test_whole_numbers_stay_numbers_and_everything_else_is_text():
     assert table.records[0].data["rows"] == slices.rows[0][2]
 
 
-def test_a_pack_is_metadata_that_dagster_takes_and_names_every_part():
+def test_a_review_report_is_metadata_that_dagster_takes_and_names_every_part():
     metadata = review_metadata(review_report("xgboost", None, drift=False))
     assert set(pictures(review_report())) <= set(metadata)
     assert metadata["not_shown"].startswith("Drift: no day before this retrain")

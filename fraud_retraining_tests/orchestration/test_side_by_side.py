@@ -151,5 +151,5 @@ def test_what_is_said_of_the_difference_has_the_interval_that_the_gate_judged(
     shown: tuple[Evaluation, ReviewReport], history: ReleaseHistory
 ) -> None:
     difference = shown[0].evidence.comparison.difference
-    said = [limit for limit in limits(history, shown[1]) if "not shown to be better" in limit]
-    assert all(f"{difference.low:+.4f}" in limit for limit in said)
+    sentences = [limit for limit in limits(history, shown[1]) if "not shown to be better" in limit]
+    assert all(f"{difference.low:+.4f}" in limit for limit in sentences)

@@ -88,7 +88,7 @@ def test_an_approval_without_mlflow_changes_nothing(backend: Backend):
 
 
 @pytest.mark.parametrize("second", ["approve", "reject"])
-def test_the_second_answer_is_told_who_decided_and_when(backend: Backend, second: str):
+def test_the_second_answer_names_who_decided_and_when(backend: Backend, second: str):
     version = backend.waiting(0).version
     first = backend.approvals.approve(version, BOB, "fine", channel="Slack")
     with pytest.raises(Conflict, match=r"it was promoted by bob at 20\d\d-") as caught:
@@ -142,7 +142,7 @@ def test_two_people_approve_on_two_channels(backend: Backend):
     require_invariants(backend)
 
 
-def test_an_unknown_version_is_told_which_there_are(backend: Backend):
+def test_an_unknown_version_is_refused_with_those_that_there_are(backend: Backend):
     backend.waiting(0)
     for act in (backend.approvals.approve, backend.approvals.reject):
         with pytest.raises(Conflict, match="no release of version 7") as caught:
@@ -251,12 +251,12 @@ def test_an_artifact_that_was_changed_together_with_its_tag_is_refused_by_the_le
 
 def _record_verdict(backend: Backend, model: int, verdict: Verdict) -> None:
     run = backend.trained.runs[model]
-    told = an_evaluation(run.fingerprint, backend.ledger.releases()[0].as_of, verdict=verdict)
+    evaluation = an_evaluation(run.fingerprint, backend.ledger.releases()[0].as_of, verdict=verdict)
     backend.ledger.append(
         EventKind.MODEL_EVALUATED,
         actor="mallory",
         keys=EventKeys(fingerprint=run.fingerprint),
-        payload=told.model_dump(mode="json"),
+        payload=evaluation.model_dump(mode="json"),
     )
 
 
@@ -333,7 +333,7 @@ def test_a_rollback_to_a_damaged_version_is_refused(backend: Backend):
     require_invariants(backend)
 
 
-def test_a_candidate_that_cannot_serve_is_told_to_whoever_approved_it(backend: Backend):
+def test_a_candidate_that_cannot_serve_is_reported_to_whoever_approved_it(backend: Backend):
     champion = backend.champion(0)
     release = backend.waiting(4)
     with pytest.raises(GateFailed, match=f"version {champion.version} serves again") as caught:

@@ -1,4 +1,4 @@
-"""People are told over real HTTP: by the routing table, once, whatever Slack and PagerDuty answer."""
+"""People are notified over real HTTP: by the routing table, once, whatever Slack and PagerDuty answer."""
 
 import json
 from itertools import pairwise
@@ -89,15 +89,15 @@ def test_each_row_of_the_routing_table(case: str, approvals: Console) -> None:
     (message,) = approvals.slack.messages
     assert approvals.slack.shown(channel) == [message]
     assert message["text"].startswith(mark)
-    told = json.dumps(message["blocks"])
+    text = json.dumps(message["blocks"])
     for expected in ("fraud_detector", "version 7, as of 2026-11-18, keeps serving", notice.why[0]):
-        assert expected in told
-    assert "<https://dagster.example/runs/run-1|Dagster run>" in told
-    assert f"<https://docs.example/r#{notice.category.replace('_', '-')}|Runbook>" in told
+        assert expected in text
+    assert "<https://dagster.example/runs/run-1|Dagster run>" in text
+    assert f"<https://docs.example/r#{notice.category.replace('_', '-')}|Runbook>" in text
     assert list(approvals.pagerduty.incidents.values()) == (["triggered"] if pages else [])
 
 
-def test_a_failed_gate_is_told_by_how_much_and_with_its_last_passing_value(approvals: Console) -> None:
+def test_a_failed_gate_is_reported_by_how_much_and_with_its_last_passing_value(approvals: Console) -> None:
     approvals.open(a_notice(Category.GATE_FAILED, gates=GATES))
     approvals.drain()
     assert GATES[0] in json.dumps(approvals.slack.messages[0]["blocks"])
@@ -157,14 +157,14 @@ class TestOutages:
         approvals.open(a_notice(Category.UNEXPECTED))
         approvals.slack.fail(status, times=3)
         approvals.pagerduty.fail(status, times=3)
-        asked: dict[str, list[int]] = {"slack": [], "pagerduty": []}
+        attempts: dict[str, list[int]] = {"slack": [], "pagerduty": []}
         for second in range(0, 150, 5):
-            before = {name: len(getattr(approvals, name).requests) for name in asked}
+            before = {name: len(getattr(approvals, name).requests) for name in attempts}
             approvals.drain()
-            for name, seconds in asked.items():
+            for name, seconds in attempts.items():
                 seconds += [second] * (len(getattr(approvals, name).requests) - before[name])
             approvals.clock.advance(seconds=5)
-        for seconds in asked.values():
+        for seconds in attempts.values():
             pauses = [later - earlier for earlier, later in pairwise(seconds)]
             assert len(pauses) == 3
             assert pauses == sorted(set(pauses))
@@ -241,13 +241,15 @@ class TestOutages:
         assert approvals.drain().given_up == 1
         assert approvals.outbox.backlog().waiting == 0
 
-    def test_a_wrong_key_is_told_without_the_key(self, approvals: Console, caplog: pytest.LogCaptureFixture) -> None:
+    def test_a_wrong_key_is_reported_without_the_key(
+        self, approvals: Console, caplog: pytest.LogCaptureFixture
+    ) -> None:
         approvals.open(a_notice(Category.UNEXPECTED))
         done = approvals.drain(SLACK_BOT_TOKEN="xoxb-wrong-one", PAGERDUTY_ROUTING_KEY="w" * 32)
-        told = json.dumps([done.errors, caplog.text, approvals.outbox.backlog().last_error])
-        assert "invalid_auth" in told
-        assert "xoxb-wrong-one" not in told
-        assert "w" * 32 not in told
+        text = json.dumps([done.errors, caplog.text, approvals.outbox.backlog().last_error])
+        assert "invalid_auth" in text
+        assert "xoxb-wrong-one" not in text
+        assert "w" * 32 not in text
 
     def test_a_sender_that_died_is_replaced(self, approvals: Console) -> None:
         approvals.open(a_notice(Category.GATE_FAILED))

@@ -43,12 +43,12 @@ def test_a_period_is_exported_row_by_row_and_every_hash_can_be_recomputed(ledger
 def test_the_files_are_those_whose_digests_the_head_file_names(sqlite_ledger: Ledger, tmp_path: Path):
     with_history(sqlite_ledger)
     done = export_period(sqlite_ledger, EVER, tmp_path / "out")
-    told = json.loads((tmp_path / "out" / "head.json").read_text())
-    assert told["head"] == sqlite_ledger.head().model_dump(mode="json")
+    head_file = json.loads((tmp_path / "out" / "head.json").read_text())
+    assert head_file["head"] == sqlite_ledger.head().model_dump(mode="json")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "events.csv", "events.parquet", "head.json", "report.html",
     ]  # fmt: skip
-    for name, digest in told["files"].items():
+    for name, digest in head_file["files"].items():
         assert sha256((tmp_path / "out" / name).read_bytes()).hexdigest() == digest
     assert sqlite_ledger.verify(done.head).ok
 

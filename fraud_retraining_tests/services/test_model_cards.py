@@ -99,7 +99,7 @@ def test_the_card_follows_the_release_from_candidate_to_champion_and_away(
     assert f"version {newer} was promoted" in shown(registry, version)[0]
 
 
-def test_a_damaged_pack_is_left_out_of_the_card(registry: Registry, sqlite_ledger: Ledger, store: Store):
+def test_a_damaged_review_report_is_left_out_of_the_card(registry: Registry, sqlite_ledger: Ledger, store: Store):
     version = registered(registry)
     release = waiting(sqlite_ledger, version, FIRST, None, store)
     store.write_document("review_pack", release.fingerprint, b"{}")
@@ -113,7 +113,7 @@ def test_a_version_that_the_ledger_does_not_know_has_no_card(registry: Registry,
     assert SHOWS not in registry.version(version).tags
 
 
-def test_a_registry_that_is_down_is_told(sqlite_ledger: Ledger, store: Store):
+def test_a_registry_that_is_down_is_reported(sqlite_ledger: Ledger, store: Store):
     down = Registry("http://127.0.0.1:9", "e", "m", timeout_seconds=3)
     with pytest.raises(DependencyUnreachable):
         Cards(sqlite_ledger, down, store).refresh_stale()

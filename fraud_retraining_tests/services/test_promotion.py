@@ -149,8 +149,8 @@ def test_an_unfinished_first_champion_that_failed_is_recorded_as_such(backend: B
     intent = backend.ledger.intend_promotion(AliasMove(bad, None), **BY)
     backend.registry.compare_and_set_champion(None, bad)
     backend.ledger.finish_promotion(intent, Complete(), **BY)
-    told = {"passed": False, "rows": 0, "problem": "cannot be loaded"}
-    backend.ledger.append(EventKind.SMOKE_TESTED, actor="smoke test", keys=EventKeys(version=bad), payload=told)
+    failure = {"passed": False, "rows": 0, "problem": "cannot be loaded"}
+    backend.ledger.append(EventKind.SMOKE_TESTED, actor="smoke test", keys=EventKeys(version=bad), payload=failure)
     backend.move_by_hand(None)
     backend.promoter.recover("start")
     assert backend.states() == {bad: "rolled_back"}

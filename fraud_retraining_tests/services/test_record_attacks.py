@@ -283,8 +283,8 @@ def test_a_changed_record_is_recorded_once_and_stops_what_goes_on_by_itself(file
     for _ in range(3):
         with pytest.raises(RecordAltered):
             ledger.require_intact()
-    (told,) = ledger.events(EventKind.RECORD_ALTERED)
-    assert "version 4: state" in told.payload["culprits"][0]
+    (altered,) = ledger.events(EventKind.RECORD_ALTERED)
+    assert "version 4: state" in altered.payload["culprits"][0]
     assert ledger.pause(Automation.PROMOTION) is not None and ledger.pause(Automation.RETRAINING) is not None
 
 

@@ -222,8 +222,8 @@ def test_a_champion_that_mlflow_lost_is_not_nobody(served: Backend, lose: Callab
             ask()
         assert "retire-champion" in lost.value.remedy
     assert served.ledger.champion() is not None, "it was not recorded as taken away by hand"
-    told = served.ledger.last(EventKind.CHAMPION_CHECKED)
-    assert told is not None and not told.payload["sound"]
+    checked = served.ledger.last(EventKind.CHAMPION_CHECKED)
+    assert checked is not None and not checked.payload["sound"]
     with pytest.raises(ChampionLost):
         served.watch.check_champion()
     assert len(list(served.ledger.events(EventKind.CHAMPION_CHECKED))) == 1

@@ -188,11 +188,11 @@ def test_an_alias_that_was_moved_away_and_back_during_a_promotion_ends_in_one_ch
     log = tmp_path / "log"
     process = killed.start(order(backend, url, "approve", CANDIDATE, dies=dies, meddling=moves), log)
     process.join(120)
-    said = log.read_text()
+    output = log.read_text()
     undone = meddling == "seen by the move and gone when it is judged"
     reached = dies is not None and not (dies == "after the alias" and "seen" in meddling)
-    assert process.exitcode == (-signal.SIGKILL if reached else 5 if undone else 0), said
-    assert said.count("a user moved the alias") == sum(map(len, moves.values())) or reached, said
+    assert process.exitcode == (-signal.SIGKILL if reached else 5 if undone else 0), output
+    assert output.count("a user moved the alias") == sum(map(len, moves.values())) or reached, output
     for _ in range(2):
         backend.watch.check_champion()
         require_invariants(backend)
@@ -221,7 +221,7 @@ def at_once(backend: Backend, url: str, folder: Path, *orders: dict[str, Any]) -
     return [(one.exitcode, (folder / f"log{number}").read_text()) for number, one in enumerate(processes)]
 
 
-def test_of_two_approvals_in_one_second_the_first_wins_and_the_other_is_told(
+def test_of_two_approvals_in_one_second_the_first_wins_and_the_other_is_refused(
     there: tuple[Backend, str], tmp_path: Path
 ):
     backend, url = there
@@ -236,7 +236,7 @@ def test_of_two_approvals_in_one_second_the_first_wins_and_the_other_is_told(
     assert sorted(code for code, _ in both) == [0, 5], both
     winner = ("alice", "bob")[[code for code, _ in both].index(0)]
     assert backend.ledger.release_by_version(candidate.version).decided_by == winner
-    refused = next(said for code, said in both if code == 5)
+    refused = next(output for code, output in both if code == 5)
     assert f"by {winner} at 20" in refused, refused
     assert backend.states() == {champion.version: "superseded", candidate.version: "promoted"}
     assert [event.version for event in backend.ledger.events(EventKind.PROMOTION_DONE)] == [1, 2]

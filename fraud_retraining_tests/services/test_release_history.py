@@ -18,8 +18,8 @@ from fraud_retraining_tests.support.ledger_history import (
     FIRST,
     HOSTILE,
     approved,
-    asked,
     promoted,
+    request_retrain,
     trained,
     waiting,
     window,
@@ -34,7 +34,7 @@ def history_ledger(tmp_path_factory: pytest.TempPathFactory) -> Ledger:
     return with_history(Ledger(f"sqlite:///{tmp_path_factory.mktemp('history_ledger')}/ledger.db"))
 
 
-def test_what_trained_it_is_told_to_the_last_digest(history_ledger: Ledger):
+def test_what_trained_it_is_reported_to_the_last_digest(history_ledger: Ledger):
     history = read_release_history(history_ledger, 2)
     as_of = FIRST + timedelta(days=2)
     assert history.window == window(as_of)
@@ -97,7 +97,9 @@ def test_a_rejection_names_who_and_why(history_ledger: Ledger):
 class TestLibraries:
     """Which libraries made a version, against those of the champion."""
 
-    def told(self, tmp_path: Path, packages: tuple[dict[str, str] | None, ...], xgboost: str = "3.2.0") -> str:
+    def libraries_line(
+        self, tmp_path: Path, packages: tuple[dict[str, str] | None, ...], xgboost: str = "3.2.0"
+    ) -> str:
         """The line about version 2, whose environment and champion's were recorded with these packages."""
         ledger = Ledger(f"sqlite:///{tmp_path}/ledger.db")
         for version, named in enumerate(packages, start=1):
@@ -119,18 +121,18 @@ class TestLibraries:
 
     def test_the_same(self, tmp_path: Path):
         same = {"numpy": "2.4", "scipy": "1.17"}
-        assert self.told(tmp_path, (same, same)) == "Same libraries as version 1."
+        assert self.libraries_line(tmp_path, (same, same)) == "Same libraries as version 1."
 
     def test_what_fits_and_scores_is_named_before_what_stands_beside_it(self, tmp_path: Path):
         before, after = {"scipy": "1.16", "xgboost-cpu": "3.2.0"}, {"scipy": "1.17", "xgboost-cpu": "3.3.0", "new": "1"}
-        line = self.told(tmp_path, (before, after), xgboost="3.3.0")
+        line = self.libraries_line(tmp_path, (before, after), xgboost="3.3.0")
         assert line == (
             "Libraries moved since version 1: xgboost-cpu 3.2.0 \u2192 3.3.0, new (not there) \u2192 1, "
             "scipy 1.16 \u2192 1.17."
         )
 
     def test_an_older_record_says_what_it_can(self, tmp_path: Path):
-        line = self.told(tmp_path, (None, {"scipy": "1.17"}), xgboost="3.3.0")
+        line = self.libraries_line(tmp_path, (None, {"scipy": "1.17"}), xgboost="3.3.0")
         assert line == ("Libraries moved since version 1: xgboost-cpu 3.2.0 \u2192 3.3.0, and packages not on record.")
 
     def test_packages_of_one_side_alone_are_no_change_of_the_settings(self):
@@ -149,14 +151,14 @@ def test_settings_that_changed_since_the_champion_are_a_difference(history_ledge
 
 def test_steps_are_its_own(history_ledger: Ledger):
     for version in (1, 2, 3, 4):
-        told = {step.seq for step in read_release_history(history_ledger, version).steps}
-        assert told <= {event.seq for event in history_ledger.events(version=version)}
+        steps = {step.seq for step in read_release_history(history_ledger, version).steps}
+        assert steps <= {event.seq for event in history_ledger.events(version=version)}
 
 
 def test_an_as_of_day_that_was_trained_twice_keeps_the_two_apart(sqlite_ledger: Ledger):
     """The second time with another window: each version has its own, and its own request."""
     waiting(sqlite_ledger, 1, FIRST, None)
-    asked(sqlite_ledger, FIRST, trigger="manual", reason="again")
+    request_retrain(sqlite_ledger, FIRST, trigger="manual", reason="again")
     other = window(FIRST).model_copy(update={"features_policy": digest("other plan")}).model_dump(mode="json")
     sqlite_ledger.append(EventKind.WINDOW_BUILT, actor="pipeline", keys=EventKeys(as_of=FIRST), payload=other)
     history = read_release_history(sqlite_ledger, 1)
@@ -164,17 +166,17 @@ def test_an_as_of_day_that_was_trained_twice_keeps_the_two_apart(sqlite_ledger: 
     assert history.asked.reason == "48 hours are over"
 
 
-def test_a_day_that_was_rewritten_afterwards_is_told_until_it_is_back(sqlite_ledger: Ledger):
+def test_a_day_that_was_rewritten_afterwards_is_reported_until_it_is_back(sqlite_ledger: Ledger):
     waiting(sqlite_ledger, 1, FIRST, None)
     used = (FIRST - timedelta(days=5)).isoformat()
     keys = EventKeys(subject="version 1", version=1, as_of=FIRST)
     for rewritten in ([used], []):
-        said = {"rewritten": rewritten, "reproducible": not rewritten, "reason": ""}
-        sqlite_ledger.append(EventKind.REPRODUCIBILITY_CHANGED, payload=said, actor="pipeline", keys=keys)
+        payload = {"rewritten": rewritten, "reproducible": not rewritten, "reason": ""}
+        sqlite_ledger.append(EventKind.REPRODUCIBILITY_CHANGED, payload=payload, actor="pipeline", keys=keys)
         assert read_release_history(sqlite_ledger, 1).rewritten == tuple(rewritten)
 
 
-def test_alerts_about_the_day_or_the_version_are_told(sqlite_ledger: Ledger):
+def test_alerts_about_the_day_or_the_version_are_reported(sqlite_ledger: Ledger):
     waiting(sqlite_ledger, 1, FIRST, None)
     notice = {"title": "the artifact is damaged"}
     sqlite_ledger.append(
@@ -205,7 +207,7 @@ def test_a_champion_made_by_hand_says_so(sqlite_ledger: Ledger):
     assert read_release_history(sqlite_ledger, 1).served[0][1] is not None
 
 
-def test_a_training_that_said_less_has_a_shorter_story(sqlite_ledger: Ledger):
+def test_a_training_that_said_less_has_a_shorter_history(sqlite_ledger: Ledger):
     """As the ledger of an earlier version of this software has it."""
     model = trained(sqlite_ledger, FIRST)
     event = sqlite_ledger.last(EventKind.MODEL_TRAINED)
@@ -223,14 +225,14 @@ def test_a_training_that_said_less_has_a_shorter_story(sqlite_ledger: Ledger):
     assert history.model == model
 
 
-def test_a_version_that_nobody_knows_is_told_with_those_that_are_known(history_ledger: Ledger):
+def test_an_unknown_version_is_refused_with_those_that_are_known(history_ledger: Ledger):
     with pytest.raises(Conflict, match="knows no version 41") as refusal:
         read_release_history(history_ledger, 41)
     assert "1, 2, 3, 4" in refusal.value.remedy
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "told"),
+    ("before", "after", "expected"),
     [
         ({"a": {"b": 1}}, {"a": {"b": 1}}, []),
         ({"a": {"b": 1}}, {"a": {"b": 2}}, [("a.b", "1", "2")]),
@@ -244,9 +246,9 @@ def test_a_version_that_nobody_knows_is_told_with_those_that_are_known(history_l
         ({}, {"long": "x" * 500}, [("long", "(not there)", "x" * 120 + "...")]),
     ],
 )
-def test_a_difference_names_what_is_another_value_now(before, after, told):
-    assert [(one.what, one.before, one.after) for one in differences(before, after)] == told
+def test_a_difference_names_what_is_another_value_now(before, after, expected):
+    assert [(one.what, one.before, one.after) for one in differences(before, after)] == expected
 
 
-def test_a_life_leaves_a_whole_chain(history_ledger: Ledger, tmp_path: Path):
+def test_a_history_leaves_a_whole_chain(history_ledger: Ledger, tmp_path: Path):
     assert history_ledger.verify().ok

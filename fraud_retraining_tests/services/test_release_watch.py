@@ -21,7 +21,7 @@ def kinds(backend: Backend, after: int | None = None) -> list[str]:
     return [notice.kind for notice in backend.watch.notices_after(after).notices]
 
 
-def test_what_nobody_decided_expires_the_champion_stays_and_people_are_told(backend: Backend):
+def test_what_nobody_decided_expires_the_champion_stays_and_reviewers_are_notified(backend: Backend):
     champion = backend.champion(0)
     release = backend.waiting(1, hours=SOON)
     before = backend.ledger.head().seq
@@ -53,28 +53,28 @@ def test_reviewers_are_reminded_once_however_often_and_by_however_many_it_is_loo
     backend: Backend, monkeypatch: pytest.MonkeyPatch
 ):
     backend.waiting(0, hours=24)
-    asked = backend.ledger.now()
+    requested_at = backend.ledger.now()
     reminders: list[tuple[float, list[str]]] = []
     for hours in (0, 11, 12.5, 13, 23.5, 23.9):
-        monkeypatch.setattr(type(backend.ledger), "now", lambda _, at=asked + timedelta(hours=hours): at)
+        monkeypatch.setattr(type(backend.ledger), "now", lambda _, at=requested_at + timedelta(hours=hours): at)
         before = backend.ledger.head().seq
         for watch in (backend.watch, backend.watch):
             watch.check_deadlines()
         events = backend.ledger.events(EventKind.REVIEWERS_REMINDED, after=before)
         reminders.append((hours, [event.payload["reminder"] for event in events]))
     assert [found for _, found in reminders] == [[], [], ["half_time"], [], ["last_hour"], []]
-    told = [notice.dedup_key for notice in backend.watch.notices_after(0).notices if notice.kind == "reminder"]
-    assert told == ["release 1 half_time", "release 1 last_hour"]
+    notices = [notice.dedup_key for notice in backend.watch.notices_after(0).notices if notice.kind == "reminder"]
+    assert notices == ["release 1 half_time", "release 1 last_hour"]
 
 
-def test_news_are_told_from_where_they_were_told_last(backend: Backend):
+def test_news_are_reported_from_where_the_last_report_ended(backend: Backend):
     first = backend.watch.notices_after(None)
     assert first.notices == ()
     backend.champion(0)
-    told = backend.watch.notices_after(first.cursor)
-    assert [notice.kind for notice in told.notices] == ["promoted", "smoke_test_passed"]
-    assert backend.watch.notices_after(told.cursor).notices == ()
-    assert backend.watch.notices_after(first.cursor) == told, "asked again, the same is told"
+    news = backend.watch.notices_after(first.cursor)
+    assert [notice.kind for notice in news.notices] == ["promoted", "smoke_test_passed"]
+    assert backend.watch.notices_after(news.cursor).notices == ()
+    assert backend.watch.notices_after(first.cursor) == news, "read again, it is the same"
 
 
 def test_a_first_look_tells_nothing_that_is_older_than_a_day(backend: Backend, monkeypatch: pytest.MonkeyPatch):
@@ -116,7 +116,7 @@ def _changed(folder) -> None:
 
 
 @pytest.mark.parametrize("damage", [_deleted, _changed], ids=["deleted", "changed"])
-def test_a_damaged_champion_is_told_once_offers_the_last_good_version_and_ends_with_a_rollback(
+def test_a_damaged_champion_is_reported_once_offers_the_last_good_version_and_ends_with_a_rollback(
     backend: Backend, damage: Callable
 ):
     good, champion = backend.champion(0), backend.champion(1)

@@ -46,12 +46,12 @@ def judged_as(ledger, judged: Evaluation, warnings: tuple[str, ...] = (), asker:
 def requested(ledger, version: int, asker: str) -> str:
     """A run that automation decided on, unless a person asked for it."""
     run, as_of = f"run {version}", ledger_day(version)
-    told = {"trigger": "schedule", "reason": ""}
+    recorded = {"trigger": "schedule", "reason": ""}
     ledger.append_once(
-        EventKind.RETRAIN_DECIDED, keys=EventKeys(subject=run, as_of=as_of), payload=told, actor="automation"
+        EventKind.RETRAIN_DECIDED, keys=EventKeys(subject=run, as_of=as_of), payload=recorded, actor="automation"
     )
     by = Requester(name=asker or UNKNOWN, channel="command line")
-    ledger.record_retrain_request(run, as_of, decided=None if asker else run, asker=by, **told)
+    ledger.record_retrain_request(run, as_of, decided=None if asker else run, asker=by, **recorded)
     return run
 
 
@@ -128,8 +128,8 @@ def test_an_incident_puts_it_back_to_manual(trusted, incident: str):
         case "alias":
             trusted.champion_moved(5, actor="somebody", channel="registry")
         case "artifact":
-            told = {"version": 6, "sound": False, "problem": "x", "last_good": 5}
-            trusted.append(EventKind.CHAMPION_CHECKED, actor="watch", payload=told, keys=EventKeys(version=6))
+            recorded = {"version": 6, "sound": False, "problem": "x", "last_good": 5}
+            trusted.append(EventKind.CHAMPION_CHECKED, actor="watch", payload=recorded, keys=EventKeys(version=6))
         case "smoke test":
             trusted.append(
                 EventKind.SMOKE_TESTED, actor="smoke test", payload={"passed": False}, keys=EventKeys(version=6)

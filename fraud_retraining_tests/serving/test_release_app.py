@@ -161,7 +161,7 @@ def test_the_requester_of_the_retrain_cannot_approve_it(site: Site_) -> None:
     assert refused(site) == ["anna"]
 
 
-def test_while_slack_is_down_the_request_waits_and_the_desk_decides(site: Site_) -> None:
+def test_while_slack_is_down_the_request_waits_and_the_page_decides(site: Site_) -> None:
     waiting = site.backend.waiting(0)
     site.slack.is_down = True
     site.notify()

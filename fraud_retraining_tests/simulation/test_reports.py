@@ -35,7 +35,7 @@ def delays(lake: dict[date, pa.Table], made: Reports) -> np.ndarray:
     return np.array(found)
 
 
-def test_the_median_delay_is_as_asked_for_and_twice_as_slow_is_twice_as_slow(lake: dict[date, pa.Table]):
+def test_the_median_delay_is_as_requested_and_twice_as_slow_is_twice_as_slow(lake: dict[date, pa.Table]):
     usual = delays(lake, reports(analyst_share=0.0))
     slow = delays(lake, reports(analyst_share=0.0, median_days=5.0))
     assert np.median(usual) == pytest.approx(2.5, rel=0.15)

@@ -72,7 +72,7 @@ def configured(ledger: Ledger, settings: Mapping[str, Any], actor: str = "alice"
         )
 
 
-def asked(ledger: Ledger, as_of: date, trigger: str = "schedule", reason: str = "48 hours are over") -> None:
+def request_retrain(ledger: Ledger, as_of: date, trigger: str = "schedule", reason: str = "48 hours are over") -> None:
     payload = {"trigger": trigger, "reason": reason}
     ledger.append(
         EventKind.RETRAIN_REQUESTED, actor="automation", channel="sensor", keys=EventKeys(as_of=as_of), payload=payload
@@ -143,7 +143,7 @@ def waiting(
     ledger: Ledger, version: int, as_of: date, champion: int | None, store: Store | None = None, xgboost: str = "3.2.0"
 ) -> Release:
     """A version that was requested, trained, judged and registered, and waits."""
-    asked(ledger, as_of)
+    request_retrain(ledger, as_of)
     model = trained(ledger, as_of, xgboost=xgboost)
     evaluation = evaluated(ledger, model, champion, store)
     new = NewRelease(

@@ -47,11 +47,11 @@ class DisputesInputs(CommonInputs):
 
 def disputes(policy: DisputesPolicy, known: DisputesInputs) -> TriggerResult:
     """Fires when more payments are disputed than the policy allows."""
-    told = f"disputes: {known.disputed:.1%} of payments"
+    share = f"disputes: {known.disputed:.1%} of payments"
     if known.disputed <= policy.rate:
-        return f"{told}, up to {policy.rate:.1%} are accepted"
+        return f"{share}, up to {policy.rate:.1%} are accepted"
     as_of = latest_ready(known)
-    return f"{told}, but {as_of}" if isinstance(as_of, str) else Fired(as_of=as_of, reason=told)
+    return f"{share}, but {as_of}" if isinstance(as_of, str) else Fired(as_of=as_of, reason=share)
 
 
 class WithDisputes(TriggerPolicy):

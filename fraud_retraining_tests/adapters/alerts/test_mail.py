@@ -96,8 +96,8 @@ def test_each_address_of_the_audience_gets_one_thread_of_begin_and_end(console: 
         assert last["In-Reply-To"] == last["References"] == first["Message-ID"] != last["Message-ID"]
         assert last["Subject"] == f"Re: {first['Subject']}"
         assert parts(last)[0].startswith(f"Resolved: retrain as of {AS_OF} passed")
-        for said in parts(first):
-            assert all(word in said for word in (notice.title, notice.serving, notice.why[0], "fraud_detector"))
+        for part in parts(first):
+            assert all(word in part for word in (notice.title, notice.serving, notice.why[0], "fraud_detector"))
         assert '<a href="https://dagster.example/runs/run-1">Dagster run</a>' in parts(first)[1]
         threads.add(first["Message-ID"])
     assert len(threads) == 2
@@ -156,8 +156,8 @@ def test_hostile_names_add_no_header_no_recipient_and_no_markup(console: Console
 
 def test_an_address_with_a_line_break_in_the_outbox_is_given_up(console: Console) -> None:
     body = console_body()
-    told = Message(destination="email:a@b.example\r\nBcc: evil@evil.example", action=Action.OPEN, body=body)
-    console.outbox.open(a_notice(), [told])
+    message = Message(destination="email:a@b.example\r\nBcc: evil@evil.example", action=Action.OPEN, body=body)
+    console.outbox.open(a_notice(), [message])
     assert console.drain().given_up == 1
     assert console.server.mails == []
 

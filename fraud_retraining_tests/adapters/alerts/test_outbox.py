@@ -244,10 +244,10 @@ class TestDelivery:
         late = a_notice(Category.GATE_FAILED)
         opened(outbox, late)
         opened(outbox, a_notice(Category.UNEXPECTED))
-        told = a_notice(Category.DATA_VALIDATION)
-        opened(outbox, told)
+        reported = a_notice(Category.DATA_VALIDATION)
+        opened(outbox, reported)
         while (delivery := outbox.claim()) is not None:
-            if delivery.notice.key == told.key:
+            if delivery.notice.key == reported.key:
                 outbox.sent(delivery, {})
         assert outbox.overdue(timedelta(minutes=15)) == []
         clock.advance(minutes=15)

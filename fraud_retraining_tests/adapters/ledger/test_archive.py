@@ -33,8 +33,8 @@ def at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     def back(days: int) -> None:
         then = datetime.now(UTC) - timedelta(days=days)
         for dialect in real:
-            said = f"SELECT '{then:%Y-%m-%dT%H:%M:%S.000Z}'"
-            monkeypatch.setitem(statements.CLOCKS, dialect, said if days else real[dialect])
+            clock = f"SELECT '{then:%Y-%m-%dT%H:%M:%S.000Z}'"
+            monkeypatch.setitem(statements.CLOCKS, dialect, clock if days else real[dialect])
 
     return back
 
@@ -76,18 +76,18 @@ def test_rows_survive_the_way_through_a_table(sqlite_ledger: Ledger):
 def test_what_is_old_goes_and_the_rest_verifies(aged: Ledger, ledger_url: str, tmp_path: Path):
     before = list(aged.rows())
     head = aged.head()
-    told = move_out(ledger_url, tmp_path / "archive")
-    assert told is not None
+    archived = move_out(ledger_url, tmp_path / "archive")
+    assert archived is not None
     left = list(aged.rows())
-    assert (told.first, left[0].seq, left[0].prev_hash) == (1, told.through.seq + 1, told.through.hash)
-    assert left[:-1] == before[told.through.seq :]
+    assert (archived.first, left[0].seq, left[0].prev_hash) == (1, archived.through.seq + 1, archived.through.hash)
+    assert left[:-1] == before[archived.through.seq :]
     assert (left[-1].kind, left[-1].actor) == ("history_archived", "olga")
     verification = aged.verify(head)
     assert verification.ok, verification.why
-    assert (verification.archived, verification.count) == (told.through.seq, head.seq + 1)
+    assert (verification.archived, verification.count) == (archived.through.seq, head.seq + 1)
 
 
-def test_the_story_of_the_champion_and_of_the_one_before_it_stays_however_old(
+def test_the_history_of_the_champion_and_of_the_one_before_it_stays_however_old(
     aged: Ledger, ledger_url: str, tmp_path: Path
 ):
     move_out(ledger_url, tmp_path)
@@ -99,14 +99,14 @@ def test_the_story_of_the_champion_and_of_the_one_before_it_stays_however_old(
 def test_the_archive_and_what_is_left_are_one_chain(aged: Ledger, ledger_url: str, tmp_path: Path):
     before = list(aged.rows())
     early = Head(seq=2, hash=before[1].hash)
-    told = move_out(ledger_url, tmp_path)
-    assert told is not None
+    archived = move_out(ledger_url, tmp_path)
+    assert archived is not None
     with pytest.raises(SettingsError, match="row 2 was archived"):
         aged.verify(early)
     assert aged.verify(early, archive=Archives(tmp_path)).ok
-    assert list(Archives(tmp_path)) == before[: told.through.seq]
-    assert aged.verify(told.through).ok
-    assert aged.verify(told.through.model_copy(update={"hash": "0" * 64})).first_bad == told.through.seq
+    assert list(Archives(tmp_path)) == before[: archived.through.seq]
+    assert aged.verify(archived.through).ok
+    assert aged.verify(archived.through.model_copy(update={"hash": "0" * 64})).first_bad == archived.through.seq
 
 
 def test_archiving_again_goes_on_where_it_stopped(aged: Ledger, ledger_url: str, tmp_path: Path):
@@ -157,9 +157,9 @@ def _killed(*_: object, **__: object) -> None:
 
 @pytest.mark.parametrize("left_of_the_cut", [0, 1, 2])
 def test_rows_missing_after_the_cut_are_named(aged: Ledger, ledger_url: str, tmp_path: Path, left_of_the_cut: int):
-    told = move_out(ledger_url, tmp_path)
-    assert told is not None
-    seq = told.through.seq + 1 + left_of_the_cut
+    archived = move_out(ledger_url, tmp_path)
+    assert archived is not None
+    seq = archived.through.seq + 1 + left_of_the_cut
     tamper(ledger_url, f"DELETE FROM audit_events WHERE seq = {seq}")
     assert aged.verify().first_bad == seq
 
@@ -193,8 +193,8 @@ def test_an_edited_archiving_is_found(aged: Ledger, ledger_url: str, tmp_path: P
 
 
 def test_a_release_whose_events_went_is_still_checked(aged: Ledger, ledger_url: str, tmp_path: Path):
-    told = move_out(ledger_url, tmp_path)
-    assert told is not None and "fraud_detector/1" in told.releases
+    archived = move_out(ledger_url, tmp_path)
+    assert archived is not None and "fraud_detector/1" in archived.releases
     tamper(ledger_url, "UPDATE releases SET decided_by = 'mallory' WHERE version = 1")
     verification = aged.verify()
     assert not verification.ok and "version 1" in verification.why
@@ -240,8 +240,8 @@ def test_a_pause_that_stands_stays_and_one_that_ended_goes(
     at(500)
     ledger.append(EventKind.AUTOMATION_RESUMED, actor="alice", keys=EventKeys(subject="retraining"))
     at(0)
-    told = move_out(ledger_url, tmp_path)
-    assert told is not None and told.through.seq == 1
+    archived = move_out(ledger_url, tmp_path)
+    assert archived is not None and archived.through.seq == 1
     left = next(iter(ledger.rows()))
     assert (left.kind, left.subject) == ("automation_paused", "promotion")
     assert ledger.pause(Automation.PROMOTION) is not None and ledger.pause(Automation.RETRAINING) is None
@@ -253,7 +253,7 @@ def test_two_models_share_one_archive(aged: Ledger, ledger_url: str, tmp_path: P
     at(500)
     opened(other, 1)
     at(0)
-    told = move_out(ledger_url, tmp_path)
-    assert told is not None
+    archived = move_out(ledger_url, tmp_path)
+    assert archived is not None
     assert [row.kind for row in other.rows()] == ["version_registered"], "it is open, so its story stays"
     assert aged.verify().ok

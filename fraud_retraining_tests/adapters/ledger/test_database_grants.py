@@ -33,7 +33,7 @@ def app_url(postgres_url: str, role: str) -> str:
     return sa.make_url(postgres_url).set(username=role, password="app").render_as_string(hide_password=False)
 
 
-def test_releases_live_their_whole_life_under_the_role(app_url: str):
+def test_releases_pass_through_all_states_under_the_role(app_url: str):
     ledger = Ledger(app_url)
     promoted(ledger, 1, day=1)
     promoted(ledger, 2, day=3, expected=1)

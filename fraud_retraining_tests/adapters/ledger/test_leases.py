@@ -157,9 +157,9 @@ def test_a_worker_that_was_stopped_and_goes_on_is_refused(
     if taken_meanwhile:
         Heartbeat(leases, leases.take(owner("next"), PURPOSE)).start()
     child.send_signal(signal.SIGCONT)
-    said = heard(child)
-    assert said.startswith("Conflict: this retrain lost its lease"), said
-    assert ("run next" in said) is taken_meanwhile
+    output = heard(child)
+    assert output.startswith("Conflict: this retrain lost its lease"), output
+    assert ("run next" in output) is taken_meanwhile
     assert ledger.head() == before, "nothing was written"
 
 

@@ -538,11 +538,11 @@ def test_a_human_who_moves_the_alias_during_a_promotion_wins(ledger: Ledger):
 def _at_once(url: str, step: str) -> dict[str, str]:
     spawn = multiprocessing.get_context("spawn")
     barrier, answers = spawn.Barrier(2), spawn.Queue()
-    people = [spawn.Process(target=attempt, args=(url, step, who, barrier, answers)) for who in ("alice", "bob")]
-    for process in people:
+    processes = [spawn.Process(target=attempt, args=(url, step, who, barrier, answers)) for who in ("alice", "bob")]
+    for process in processes:
         process.start()
-    heard = dict(answers.get(timeout=120) for _ in people)
-    for process in people:
+    heard = dict(answers.get(timeout=120) for _ in processes)
+    for process in processes:
         process.join(60)
     return heard
 

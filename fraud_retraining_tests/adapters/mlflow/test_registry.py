@@ -142,14 +142,14 @@ def test_the_run_explains_the_model(registry):
         document={"as_of": AS_OF},
         pictures={"precision_recall": b"\x89PNG"},
     )
-    told = registry._client.get_run(run.run_id)
-    assert told.data.params["estimator"] == "xgboost"
-    assert told.data.params["n_estimators"] == "5"
-    assert told.data.metrics["average_precision"] == 0.7
-    assert told.data.metrics["recall at 1_"] == 0.5
-    assert "undefined" not in told.data.metrics
-    assert told.data.tags["verdict"] == "passed"
-    assert {item.tags[0].value for item in told.inputs.dataset_inputs} == {"training", "holdout"}
+    logged = registry._client.get_run(run.run_id)
+    assert logged.data.params["estimator"] == "xgboost"
+    assert logged.data.params["n_estimators"] == "5"
+    assert logged.data.metrics["average_precision"] == 0.7
+    assert logged.data.metrics["recall at 1_"] == 0.5
+    assert "undefined" not in logged.data.metrics
+    assert logged.data.tags["verdict"] == "passed"
+    assert {item.tags[0].value for item in logged.inputs.dataset_inputs} == {"training", "holdout"}
     names = {item.path for item in registry._client.list_artifacts(run.run_id)}
     assert names == {
         "evaluation.json",

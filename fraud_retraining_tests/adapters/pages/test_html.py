@@ -219,7 +219,7 @@ class TestPeriod:
         assert "0 retrains requested" in Read(period_html("m", span, [], {}, exported)).text
 
 
-def test_a_version_without_a_pack_says_so(record: tuple[Ledger, Store]):
+def test_a_version_without_a_review_report_says_so(record: tuple[Ledger, Store]):
     history, _ = history_of(record, 2)
     assert "No review report was made for this version." in Read(card_html(history, None)).text
 
@@ -264,14 +264,14 @@ class TestCard:
         assert unescaped == text.replace("\n", " ")
 
 
-class TestPack:
-    def test_a_pack_is_read_as_it_was_recorded(self, tmp_path: Path):
+class TestReviewReport:
+    def test_a_review_report_is_read_as_it_was_recorded(self, tmp_path: Path):
         store = Store(open_location(str(tmp_path), s3=None, cache=tmp_path / "c"), scratch=tmp_path / "s")
         recorded = write_review_report(store, review_report())
         assert read_review_report(store, review_report().fingerprint, recorded).document() == review_report().document()
         assert read_review_report(store, "0" * 64) is None
 
-    def test_a_pack_that_was_changed_is_refused(self, tmp_path: Path):
+    def test_a_review_report_that_was_changed_is_refused(self, tmp_path: Path):
         store = Store(open_location(str(tmp_path), s3=None, cache=tmp_path / "c"), scratch=tmp_path / "s")
         recorded = write_review_report(store, review_report())
         write_review_report(store, review_report().model_copy(update={"frauds": 1}))

@@ -42,7 +42,7 @@ def test_a_feature_whose_name_looks_like_a_formula_is_drawn():
     assert pictures(odd)["features"].startswith(b"\x89PNG")
 
 
-def test_the_same_pack_gives_the_same_bytes():
+def test_the_same_review_report_gives_the_same_bytes():
     assert pictures(review_report()) == pictures(review_report())
 
 

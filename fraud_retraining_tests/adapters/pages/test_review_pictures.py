@@ -26,7 +26,7 @@ def test_pictures_are_read_as_they_were_kept(tmp_path: Path):
     assert pictures_key(judged) == recorded[:16]
 
 
-def test_pictures_that_were_changed_lost_or_never_kept_are_drawn_from_the_pack(tmp_path: Path):
+def test_pictures_that_were_changed_lost_or_never_kept_are_drawn_from_the_review_report(tmp_path: Path):
     store = a_store(tmp_path)
     recorded = write_pictures(store, FINGERPRINT, PNGS)
     judged = an_evaluation(FINGERPRINT, AS_OF, pictures_digest=recorded, review_digest="1" * 64)

@@ -385,12 +385,12 @@ def test_only_the_requested_days_are_given(location: Location, lake: Lake) -> No
 
 
 class ListedPrefixes:
-    """A location that tells which prefixes it was asked for."""
+    """A location that keeps which prefixes were listed."""
 
     uri = "nowhere"
 
     def __init__(self) -> None:
-        self.asked: set[str] = set()
+        self.prefixes: set[str] = set()
 
     def survey(self, prefix: str = "") -> Listing:
         self.asked.add(prefix)
@@ -403,7 +403,7 @@ def test_a_range_lists_the_months_that_it_touches_and_no_other(start: date, days
     location = ListedPrefixes()
     Lake(location).days(within)  # type: ignore[arg-type]
     touched = {(day.year, day.month) for day in within}
-    assert location.asked == {f"year={y}/month={text}" for y, m in touched for text in (f"{m:02d}", str(m))}
+    assert location.prefixes == {f"year={y}/month={text}" for y, m in touched for text in (f"{m:02d}", str(m))}
 
 
 def test_the_version_follows_every_change_of_a_day_and_nothing_else(location: Location, lake: Lake) -> None:
@@ -439,9 +439,9 @@ def test_a_day_that_is_written_while_it_is_read_is_refused(location: Location, l
 
 def test_a_lake_that_is_not_there_is_no_empty_lake(lake: Lake) -> None:
     within = DayRange(start=LEAP_DAY, end=LEAP_DAY)
-    for ask in (lambda: lake.days(), lambda: lake.days(within)):
+    for request in (lambda: lake.days(), lambda: lake.days(within)):
         with pytest.raises(DataInvalid, match="there is no lake at") as refused:
-            ask()
+            request()
         assert refused.value.exit_code == 3
         assert lake.uri in str(refused.value) and "lake.uri" in refused.value.remedy
 

@@ -177,9 +177,9 @@ def test_the_whole_bucket_is_a_place_too(bucket: str, open_at: Opener) -> None:
 def test_a_bucket_that_is_not_there_is_invalid_and_not_empty(open_at: Opener) -> None:
     location = open_at("s3://no-such-bucket-here/x")
     assert not location.exists_root()
-    for ask in (location.list, lambda: location.read_bytes("a"), lambda: location.write_bytes("a", b"")):
+    for request in (location.list, lambda: location.read_bytes("a"), lambda: location.write_bytes("a", b"")):
         with pytest.raises(DataInvalid, match="no bucket no-such-bucket-here"):
-            ask()
+            request()
 
 
 def test_importing_the_adapters_loads_no_storage_library() -> None:
@@ -288,9 +288,9 @@ def test_s3_that_fails_ends_as_unreachable_in_bounded_time(
 
 def test_refused_credentials_are_not_emptiness(misbehaving: "MisbehavingServer", patient_location: Location) -> None:
     misbehaving.behaviour = misbehaving.status(403)
-    for ask in CALLS.values():
+    for request in CALLS.values():
         with pytest.raises(DependencyUnreachable, match="403"):
-            ask(patient_location)
+            request(patient_location)
 
 
 def test_nothing_that_listens_is_unreachable(

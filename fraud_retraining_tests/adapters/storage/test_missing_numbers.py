@@ -229,9 +229,9 @@ class _ShareOfMissing:
 def test_duckdb_still_errs_where_its_rewrite_is_on_or_the_setting_can_go(tmp_path: Path) -> None:
     """Why the engine switches a rewrite off. If this fails after an upgrade, DuckDB has mended it."""
     pq.write_table(pa.table({"x": [1.0, NAN, 2.0, NAN]}), tmp_path / "rows.parquet")
-    asked = "SELECT sum(isnan(x)::INT) FROM '{}'".format(tmp_path / "rows.parquet")
+    statement = "SELECT sum(isnan(x)::INT) FROM '{}'".format(tmp_path / "rows.parquet")
     with duckdb.connect() as trusting:
-        assert trusting.execute(asked).fetchall() == [(0,)]
+        assert trusting.execute(statement).fetchall() == [(0,)]
     with duckdb.connect(config={"disabled_optimizers": "statistics_propagation"}) as careful:
-        assert careful.execute(asked).fetchall() == [(2,)]
-        assert careful.cursor().execute(asked).fetchall() == [(2,)]
+        assert careful.execute(statement).fetchall() == [(2,)]
+        assert careful.cursor().execute(statement).fetchall() == [(2,)]

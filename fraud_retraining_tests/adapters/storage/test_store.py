@@ -233,9 +233,9 @@ def test_a_damaged_partition_counts_as_not_made_until_it_was_written_again(
         with pytest.raises(IntegrityError, match="another digest"):
             store.paths([bad], "rows")
     days = [DAY - timedelta(days=n) for n in range(5)]
-    for asked in (days, [DAY, good.day]):
-        assert store.readable("transactions", asked) == {good.day: good}
-        found = store.standing("transactions", asked)
+    for days_wanted in (days, [DAY, good.day]):
+        assert store.readable("transactions", days_wanted) == {good.day: good}
+        found = store.standing("transactions", days_wanted)
         assert (list(found), found[good.day].problem) == ([good.day, DAY], "")
         assert found[DAY].problem.startswith(FOLDER)
         assert found[DAY].record == (None if damage == "record is cut" else bad)
@@ -266,13 +266,13 @@ def test_a_store_that_cannot_be_read_is_not_an_empty_one(
     misbehaving.behaviour = misbehaving.status(503)
     store = Store(hasty_location, tmp_path / "scratch")
     begun = time.monotonic()
-    for ask in (
+    for request in (
         lambda: store.partition("transactions", DAY),
         lambda: store.partitions("transactions", [DAY + timedelta(days=n) for n in range(60)]),
         lambda: write(store),
     ):
         with pytest.raises(DependencyUnreachable):
-            ask()
+            request()
     assert time.monotonic() - begun < 10
 
 

@@ -122,9 +122,9 @@ def test_a_token_is_never_written_down(approvals: Console, monkeypatch: pytest.M
     approvals.configure(reviewers=[ALICE])
     version = approvals.backend.waiting(0).version
     monkeypatch.setenv(REVIEWER_TOKEN_VARIABLE, TOKEN)
-    said = printed("reject", str(version), "--reason", "no") + printed("status") + printed("audit", "list")
+    output = printed("reject", str(version), "--reason", "no") + printed("status") + printed("audit", "list")
     stored = b"".join(path.read_bytes() for path in approvals.project.home.rglob("*") if path.is_file())
-    assert TOKEN not in said
+    assert TOKEN not in output
     assert TOKEN.encode() not in stored
 
 
@@ -169,7 +169,7 @@ def test_the_requester_cannot_approve_the_candidate(approvals: Console):
 
 
 @pytest.mark.parametrize(
-    ("promotion", "said"),
+    ("promotion", "output"),
     [
         ({"reviewers": ["alice", "bob"]}, "needs require_verified: true"),
         ({"reviewers": [ALICE, "bob"], "require_verified": True}, "and 1 can"),
@@ -178,11 +178,11 @@ def test_the_requester_cannot_approve_the_candidate(approvals: Console):
     ],
     ids=["two names", "one proof", "proofs that are not required", "no reviewers"],
 )
-def test_two_names_are_not_two_people(approvals: Console, promotion: dict[str, Any], said: str):
+def test_two_names_are_not_two_people(approvals: Console, promotion: dict[str, Any], output: str):
     approvals.configure(two_person=True, **promotion)
     code, answer, _ = run("pending")
     assert code == 2
-    assert any(said in culprit for culprit in answer["error"]["culprits"]), answer
+    assert any(output in culprit for culprit in answer["error"]["culprits"]), answer
 
 
 def test_two_different_reviewers_have_to_approve(approvals: Console, monkeypatch: pytest.MonkeyPatch):
@@ -264,10 +264,10 @@ def test_status_offers_the_way_back_from_a_damaged_champion(approvals: Console):
 def test_a_token_is_typed_at_a_terminal_and_not_shown(approvals: Console):
     approvals.configure(reviewers=[ALICE])
     version = approvals.backend.waiting(0).version
-    code, said = _at_a_terminal(["approve", str(version), "--by", "alice"], "Token of alice", TOKEN)
-    assert code == 0, said
-    assert "is promoted by alice (command line, own token)" in " ".join(said.split())
-    assert TOKEN not in said
+    code, output = _at_a_terminal(["approve", str(version), "--by", "alice"], "Token of alice", TOKEN)
+    assert code == 0, output
+    assert "is promoted by alice (command line, own token)" in " ".join(output.split())
+    assert TOKEN not in output
 
 
 def _at_a_terminal(arguments: list[str], prompt: str, answer: str, seconds: float = 120) -> tuple[int, str]:
@@ -277,14 +277,14 @@ def _at_a_terminal(arguments: list[str], prompt: str, answer: str, seconds: floa
     # a session of its own: the command has no other terminal than this one
     process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
     os.close(theirs)
-    said, answered, deadline = "", False, time.monotonic() + seconds
+    output, answered, deadline = "", False, time.monotonic() + seconds
     try:
         while time.monotonic() < deadline and (piece := _read(ours)) is not None:
-            said += piece
-            if prompt in said and not answered and not termios.tcgetattr(ours)[3] & termios.ECHO:
+            output += piece
+            if prompt in output and not answered and not termios.tcgetattr(ours)[3] & termios.ECHO:
                 os.write(ours, f"{answer}\n".encode())
                 answered = True
-        return process.wait(10), said
+        return process.wait(10), output
     finally:
         process.kill()
         process.wait()

@@ -135,12 +135,12 @@ def test_what_formats_nothing_stays_readable(text: str, shown: str) -> None:
 
 def test_hostile_text_mentions_nobody_and_makes_no_section_of_its_own() -> None:
     notice = a_notice().model_copy(update={"why": (HOSTILE,), "serving": HOSTILE, "title": HOSTILE})
-    told = json.dumps(slack_message(notice), ensure_ascii=False)
-    assert "<!channel>" not in told
-    assert "<@U1>" not in told
-    assert "|click>" not in told
-    assert "\u202e" not in told
-    assert told.count(r"*What to do*\n") == 1
+    text = json.dumps(slack_message(notice), ensure_ascii=False)
+    assert "<!channel>" not in text
+    assert "<@U1>" not in text
+    assert "|click>" not in text
+    assert "\u202e" not in text
+    assert text.count(r"*What to do*\n") == 1
 
 
 def test_secrets_are_blanked_everywhere() -> None:
@@ -149,9 +149,9 @@ def test_secrets_are_blanked_everywhere() -> None:
     notice = a_notice().model_copy(
         update={"why": (secret,), "facts": ((secret, secret),), "serving": secret, "title": secret, "links": links}
     )
-    told = json.dumps([slack_message(notice, resolved=secret), pagerduty_event(notice, secret)])
+    text = json.dumps([slack_message(notice, resolved=secret), pagerduty_event(notice, secret)])
     for hidden in ("hunter2", "abc123", "xoxb-1"):
-        assert hidden not in told
+        assert hidden not in text
 
 
 def test_a_long_list_says_how_much_is_left_out() -> None:
@@ -164,9 +164,9 @@ def test_a_long_list_says_how_much_is_left_out() -> None:
 
 def test_links_are_links_only_where_they_lead_to_the_web() -> None:
     bare = failure_notice(a_failure(Category.GATE_FAILED), an_occasion(), LinkPolicy())
-    told = json.dumps(slack_message(bare)["blocks"])
-    assert "Runbook: docs/runbook.md#gate-failed" in told
-    assert "dagster.example" not in told
+    text = json.dumps(slack_message(bare)["blocks"])
+    assert "Runbook: docs/runbook.md#gate-failed" in text
+    assert "dagster.example" not in text
     assert web_address("javascript:alert(1)") is None
     assert web_address("https://x/a|b>c d") == "https://x/a%7Cb%3Ec%20d"
     full = failure_notice(a_failure(Category.GATE_FAILED), an_occasion(mlflow_run_id="m1"), LINKS)
@@ -194,7 +194,7 @@ def test_where_a_notice_goes(category: Category, policy: AlertPolicy, where: lis
     assert [message.destination for message in opening_messages(a_notice(category), policy)] == where
 
 
-def test_what_is_told_again_changes_slack_only_and_what_ends_goes_where_it_was_told() -> None:
+def test_what_is_reported_again_changes_slack_only_and_what_ends_goes_where_it_was_reported() -> None:
     notice = a_notice(Category.UNEXPECTED)
     assert [(m.destination, m.action) for m in update_messages(notice, BOTH, 2)] == [("slack:#ml-oncall", "update")]
     ended = closing_messages(notice, ("slack:#ml-oncall", "pagerduty", "file"), "it passed")
@@ -216,11 +216,11 @@ def test_trigger_and_resolve_name_the_same_incident_however_long_its_key() -> No
     assert dedup_key(a_notice()) == f"fraud_detector/dependency:as-of {AS_OF}"
 
 
-def test_a_pause_is_told_with_its_cause_and_the_way_back() -> None:
+def test_a_pause_is_reported_with_its_cause_and_the_way_back() -> None:
     notice = paused_notice("gate_failed:f00d", 2, an_occasion(), LINKS)
-    told = json.dumps(slack_message(notice))
-    assert "gate_failed:f00d" in told
-    assert "fraud-retraining resume" in told
+    text = json.dumps(slack_message(notice))
+    assert "gate_failed:f00d" in text
+    assert "fraud-retraining resume" in text
     assert notice.severity is Severity.CRITICAL
 
 

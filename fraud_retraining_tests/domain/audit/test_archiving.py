@@ -23,7 +23,7 @@ def row(seq: int, kind: str = EventKind.MODEL_TRAINED, payload: object = None, b
     return chained(Row(seq=seq, at=NOW.isoformat(), prev_hash=before, hash="", **about))
 
 
-def told(through: int, newest: datetime = NOW - 400 * DAY, days: int = 400) -> Archived:
+def archive_event(through: int, newest: datetime = NOW - 400 * DAY, days: int = 400) -> Archived:
     return Archived(
         first=1,
         through=Head(seq=through, hash="a" * 64),
@@ -40,22 +40,22 @@ def archiving(seq: int, facts: Archived) -> Row:
     return row(seq, EventKind.HISTORY_ARCHIVED, facts.model_dump(mode="json"))
 
 
-class TestWhatAnArchivingTells:
+class TestArchivedRows:
     def test_the_newest_counts(self) -> None:
-        rows = [archiving(9, told(5, NOW - 500 * DAY)), archiving(4, told(2, NOW - 600 * DAY))]
+        rows = [archiving(9, archive_event(5, NOW - 500 * DAY)), archiving(4, archive_event(2, NOW - 600 * DAY))]
         found = archived([*rows, row(10)])
         assert found is not None and found.through.seq == 5
 
     @pytest.mark.parametrize(
         "made_up",
         [
-            archiving(9, told(5, newest=NOW - 399 * DAY)),
-            archiving(9, told(5, NOW - 500 * DAY))._replace(actor="mallory"),
+            archiving(9, archive_event(5, newest=NOW - 399 * DAY)),
+            archiving(9, archive_event(5, NOW - 500 * DAY))._replace(actor="mallory"),
             row(9, EventKind.HISTORY_ARCHIVED, {"through": {"seq": 5, "hash": "a" * 64}}),
-            row(9, EventKind.HISTORY_ARCHIVED, {**told(5).model_dump(mode="json"), "retention_days": 30}),
-            row(9, EventKind.MODEL_TRAINED, told(5, NOW - 500 * DAY).model_dump(mode="json")),
+            row(9, EventKind.HISTORY_ARCHIVED, {**archive_event(5).model_dump(mode="json"), "retention_days": 30}),
+            row(9, EventKind.MODEL_TRAINED, archive_event(5, NOW - 500 * DAY).model_dump(mode="json")),
         ],
-        ids=["too young", "edited", "half told", "less than a year", "another kind"],
+        ids=["too young", "edited", "incomplete", "less than a year", "another kind"],
     )
     def test_what_was_made_up_tells_nothing(self, made_up: Row) -> None:
         assert archived([made_up]) is None

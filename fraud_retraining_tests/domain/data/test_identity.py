@@ -149,7 +149,7 @@ def test_a_sample_is_bounded_and_holds_no_value() -> None:
     assert sample == sample_of(distinct(f"card-{n}" for n in reversed(range(5000))))
 
 
-def test_a_clash_names_the_latest_day_and_is_told_alike_on_each_later_one():
+def test_a_clash_names_the_latest_day_and_is_reported_alike_on_each_later_one():
     before = {MONDAY: spelt("742"), TUESDAY: spelt("743")}
     (clash,) = clashes(spelt("0742", "5411"), before)
     assert clash.words("MCC") == (

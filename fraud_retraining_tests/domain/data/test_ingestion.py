@@ -96,7 +96,7 @@ class TestMapping:
 
 
 class TestColumns:
-    def test_every_problem_is_told_at_once(self):
+    def test_every_problem_is_reported_at_once(self):
         schema = wide(ID=None, AT=["noon"], SUM=["1"], BAD=["yes"], CARD=[[1]], KNOWN=[1], risk=["high"]).schema
         assert column_problems({"day.parquet": schema}, WIDE) == [
             "ID (transaction_id) is missing",
@@ -143,7 +143,7 @@ class TestColumns:
             "CARD (customer) is integer in a and text in b; expected one of them"
         ]
 
-    def test_a_missing_column_is_told_with_the_nearest_name_and_all_that_are_there(self):
+    def test_a_missing_column_is_reported_with_the_nearest_name_and_all_that_are_there(self):
         with pytest.raises(DataInvalid) as refused:
             check_columns({"a": lake(CARD=None, Card_Id=[7]).schema}, MAPPING)
         assert refused.value.culprits == (

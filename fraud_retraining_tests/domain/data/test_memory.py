@@ -38,7 +38,7 @@ def test_what_is_no_limit_is_refused() -> None:
 
 
 @given(limit=st.integers(1, 200_000).map(lambda number: f"{number}MB"), usable=st.integers(10**8, 10**12))
-def test_what_is_told_is_more_than_before_and_never_all_there_is(limit: str, usable: int) -> None:
+def test_what_is_reported_is_more_than_before_and_never_all_there_is(limit: str, usable: int) -> None:
     larger = larger_memory_limit(limit, usable)
     remedy = memory_remedy(limit, usable)
     assert "engine.memory_limit" in remedy

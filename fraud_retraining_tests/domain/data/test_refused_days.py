@@ -12,7 +12,7 @@ def days(*numbers: int) -> list[date]:
     return [FIRST + timedelta(days=number) for number in numbers]
 
 
-def test_days_are_told_as_ranges():
+def test_days_are_reported_as_ranges():
     assert ranges(days(0)) == "2024-03-01"
     assert ranges(days(0, 1, 2)) == "2024-03-01 to 2024-03-03 (3 days)"
     assert ranges(days(5, 0, 1)) == "2024-03-01 to 2024-03-02 and 2024-03-06 (3 days)"
@@ -30,6 +30,6 @@ def test_one_problem_of_74_days_is_one_line_with_one_remedy():
     assert remedy_of(refused.values()) == "map it. deliver it again."
 
 
-def test_few_of_many_remedies_are_told():
+def test_few_of_many_remedies_are_reported():
     many = [DataInvalid("x", remedy=f"do {number}") for number in range(5)]
     assert remedy_of(many) == "do 0. do 1. do 2. (and 2 more)"

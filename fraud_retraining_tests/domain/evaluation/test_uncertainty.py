@@ -109,7 +109,7 @@ def test_card_precision_looks_as_deep_as_a_resample_needs_to_spend_its_budget():
 
 @given(awkward_rows())
 @EXAMPLES
-def test_every_interval_of_a_metric_holds_what_the_rows_are_worth_and_no_other_value_than_theirs(rows):
+def test_every_interval_of_a_metric_holds_what_the_rows_give_and_no_other_value_than_theirs(rows):
     values = evaluate(rows, POLICY).values
     found = intervals(rows)
     assert found.keys() <= {name for name, value in values.items() if value is not None}

@@ -1,4 +1,4 @@
-"""The measures agree with scipy, a day is set against what the days of its reference do to each other, and told so."""
+"""The measures agree with scipy, a day is compared with the days of its reference among each other; reports say so."""
 
 from datetime import date, timedelta
 from typing import Any
@@ -236,19 +236,19 @@ class TestWhatCounts:
     def test_drift_counts_where_it_holds_enough_of_the_model(
         self, features: tuple[tuple[str, float, float], ...], value: float, why: str
     ) -> None:
-        told = one_report(*features)
-        assert told.value == pytest.approx(value), why
-        assert told.drift_day.value == told.value
-        assert bool(told.drift_day.worst) is (value > 0.2), why
-        assert told.counts("transaction") is (value > 0.2), why
+        drift_report = one_report(*features)
+        assert drift_report.value == pytest.approx(value), why
+        assert drift_report.drift_day.value == drift_report.value
+        assert bool(drift_report.drift_day.worst) is (value > 0.2), why
+        assert drift_report.counts("transaction") is (value > 0.2), why
 
     def test_where_no_importance_is_known_the_greatest_counts(self) -> None:
         assert one_report(("a", 0.3, 1.0), ("b", 0.1, 1.0), min_importance=0).value == 0.3
 
     def test_the_reason_of_a_retrain_names_the_most_important_first(self) -> None:
-        told = one_report(("junk", 6.0, 0.01), ("amount", 0.4, 0.3))
-        assert told.over() == ("junk", "amount")
-        assert told.drift_day.worst == ("amount", "junk")
+        drift_report = one_report(("junk", 6.0, 0.01), ("amount", 0.4, 0.3))
+        assert drift_report.over() == ("junk", "amount")
+        assert drift_report.drift_day.worst == ("amount", "junk")
 
 
 class TestHeavyKeys:
@@ -439,15 +439,17 @@ def report(*features: FeatureDrift, rate: float | None = None) -> DriftReport:
 
 class TestReport:
     def test_it_tells_a_trigger_the_greatest_drift_and_what_is_over_the_threshold(self) -> None:
-        told = report(feature("a", "transaction", 0.1), feature("b", "customer", 0.5), feature("c", "customer", 0.3))
-        assert told.drift_day.model_dump() == {"day": day(40), "value": 0.5, "worst": ("b", "c")}
-        assert told.over("transaction") == ()
-        assert told.maximum("customer") == 0.5
-        assert told.maximum(SCORES) is None
+        drift_report = report(
+            feature("a", "transaction", 0.1), feature("b", "customer", 0.5), feature("c", "customer", 0.3)
+        )
+        assert drift_report.drift_day.model_dump() == {"day": day(40), "value": 0.5, "worst": ("b", "c")}
+        assert drift_report.over("transaction") == ()
+        assert drift_report.maximum("customer") == 0.5
+        assert drift_report.maximum(SCORES) is None
 
     def test_the_fraud_rate_counts_like_a_feature(self) -> None:
-        told = report(feature("a", "transaction", 0.1), rate=0.4)
-        assert (told.value, told.over()) == (0.4, (FRAUD_RATE,))
+        drift_report = report(feature("a", "transaction", 0.1), rate=0.4)
+        assert (drift_report.value, drift_report.over()) == (0.4, (FRAUD_RATE,))
 
     def test_exactly_the_threshold_is_not_over_it(self) -> None:
         assert report(feature("a", "transaction", 0.2)).over() == ()
@@ -463,8 +465,8 @@ class TestReport:
         }
 
     def test_it_survives_being_written_and_read(self) -> None:
-        told = report(feature("a", "transaction", 0.1), rate=0.4)
-        assert DriftReport.model_validate(told.model_dump(mode="json")) == told
+        drift_report = report(feature("a", "transaction", 0.1), rate=0.4)
+        assert DriftReport.model_validate(drift_report.model_dump(mode="json")) == drift_report
 
 
 class TestProfilesOfEarlierVersions:

@@ -73,7 +73,7 @@ def test_live_performance_lies_beside_the_week_and_the_holdout() -> None:
     )
 
 
-def test_the_week_is_told_by_who_served_it() -> None:
+def test_the_week_is_reported_by_the_version_that_served_it() -> None:
     week = Live(first=DAY, last=DAY, rows=9, frauds=2, values={}, intervals={})
     part = ServedPart(version=3, as_of=date(2026, 3, 7), days=(DAY,), rows=9, frauds=2, average_precision=0.5)
     report = PerformanceReport(

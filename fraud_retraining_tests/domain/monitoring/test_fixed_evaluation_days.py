@@ -58,11 +58,11 @@ def test_the_feature_that_moved_is_named(after: pa.Table, moved: str):
     assert found.drift_index > 0.1
 
 
-def test_scores_that_moved_are_told_beside_the_features():
+def test_scores_that_moved_are_reported_beside_the_features():
     assert age(rows(seed=1), scored(shift=3, seed=1)).score_drift > 0.25
 
 
-def test_without_samples_the_age_is_told_all_the_same():
+def test_without_samples_the_age_is_reported_all_the_same():
     both = (scored(), scored().with_scores(np.full(2000, np.nan)))
     found = fixed_set_age(AS_OF, DAYS, scores=both, samples=(None, rows()), importance=IMPORTANCE)
     assert (found.age_days, found.drift_index, found.score_drift) == (198, 0.0, None)

@@ -1,4 +1,4 @@
-"""Live performance has the metrics of the gates and an interval from resampling; a trigger is told the week."""
+"""Live performance has the metrics of the gates and an interval from resampling; a trigger gets the week."""
 
 from datetime import date, timedelta
 
@@ -111,10 +111,10 @@ def report(day: float | None, week: float | None, *parts: ServedPart) -> Perform
 def test_the_service_is_judged_by_who_served_against_what_each_promised(
     parts: tuple[ServedPart, ...], value: float, promised_low: float | None, why: str
 ) -> None:
-    told = report(0.2, 0.5, *parts).live_performance
-    assert told is not None, why
-    assert told.value == pytest.approx(value), why
-    assert told.holdout_low == (None if promised_low is None else pytest.approx(promised_low)), why
+    performance = report(0.2, 0.5, *parts).live_performance
+    assert performance is not None, why
+    assert performance.value == pytest.approx(value), why
+    assert performance.holdout_low == (None if promised_low is None else pytest.approx(promised_low)), why
 
 
 def test_fewer_compared_frauds_make_a_wider_interval() -> None:
@@ -127,19 +127,19 @@ def test_fewer_compared_frauds_make_a_wider_interval() -> None:
 
 
 def test_what_is_compared_is_said_with_days_rows_versions_and_their_age() -> None:
-    told = report(0.2, 0.5, part(1, 0.2, 10, promise(0.7)), part(2, 0.4, 30, promise(0.5))).live_performance
-    assert told is not None
-    assert told.compared == (
+    performance = report(0.2, 0.5, part(1, 0.2, 10, promise(0.7)), part(2, 0.4, 30, promise(0.5))).live_performance
+    assert performance is not None
+    assert performance.compared == (
         "4 days, 2,000 rows, 40 frauds, served by versions 1 (as of 2026-03-10, up to 2 days old), "
         "2 (as of 2026-03-20, up to 2 days old); holdouts of 7,000 rows"
     )
-    assert "promised 0.550 (at least 0.500): it is low" in told.summary("low")
+    assert "promised 0.550 (at least 0.500): it is low" in performance.summary("low")
 
 
-def test_a_trigger_is_told_nothing_of_days_without_a_fraud() -> None:
+def test_a_trigger_gets_nothing_of_days_without_a_fraud() -> None:
     assert report(None, None).live_performance is None
 
 
 def test_it_survives_being_written_and_read() -> None:
-    told = report(0.2, None)
-    assert PerformanceReport.model_validate(told.model_dump(mode="json")) == told
+    performance = report(0.2, None)
+    assert PerformanceReport.model_validate(performance.model_dump(mode="json")) == performance

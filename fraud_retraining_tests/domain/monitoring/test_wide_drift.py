@@ -172,14 +172,14 @@ def wide() -> Wide:
 
 def test_a_calm_month_of_150_further_columns_has_no_drifted_day_and_a_shift_is_found_on_its_day(wide: Wide) -> None:
     calm = [wide.report(index) for index in range(FIRST_CALM, SHIFT)]
-    greatest = [max(one.psi - wide.profiles[one.name].usual["psi"] for one in told.features) for told in calm]
-    drifted = [told.day for told in calm if told.value > THRESHOLD]
+    greatest = [max(one.psi - wide.profiles[one.name].usual["psi"] for one in one_day.features) for one_day in calm]
+    drifted = [one_day.day for one_day in calm if one_day.value > THRESHOLD]
     print(f"drifted of {CALM} calm days: by the greatest {sum(v > THRESHOLD for v in greatest)}, now {len(drifted)}")
     assert sum(value > THRESHOLD for value in greatest) >= 23, "it is no control where the greatest feature is calm"
     assert drifted == []
-    assert all(told.over() for told in calm[1:]), "what drifted stays in the table"
+    assert all(one_day.over() for one_day in calm[1:]), "what drifted stays in the table"
     shifted = [wide.report(index) for index in range(SHIFT, SHIFT + SHIFTED)]
-    assert all(told.value > THRESHOLD for told in shifted)
+    assert all(one_day.value > THRESHOLD for one_day in shifted)
     assert "customer_amount_ratio_3d" in shifted[0].drift_day.worst[:2]
 
 

@@ -1,4 +1,4 @@
-"""People are told what happened, how urgent it is, and what to type; an alarm ends under the key it began with."""
+"""Notices say what happened, how urgent it is, and what to type; an alarm ends under the key it began with."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from fraud_retraining.domain.retraining.pauses import Automation
 from fraud_retraining_tests.support.recorded import Record
 
 
-def told(event) -> ReleaseNotice:
+def only_notice(event) -> ReleaseNotice:
     notice = notice_of(event)
     assert notice is not None
     assert notice == notice_of(event)
@@ -18,7 +18,7 @@ def told(event) -> ReleaseNotice:
 
 
 def test_a_candidate_that_waits_tells_until_when_why_and_what_to_type():
-    notice = told(Record().move(7, "awaiting_approval", "registered", reason="promotion.mode is manual"))
+    notice = only_notice(Record().move(7, "awaiting_approval", "registered", reason="promotion.mode is manual"))
     assert (notice.kind, notice.version) == ("waiting", 7)
     assert "2026-09-02 08:00 UTC" in notice.title
     assert "promotion.mode is manual" in notice.text
@@ -40,12 +40,12 @@ def test_a_candidate_that_waits_tells_until_when_why_and_what_to_type():
         ("promoted", "superseded", None),
     ],
 )
-def test_every_end_of_waiting_is_told_and_what_a_promotion_tells_anyway_is_not(to, before, kind):
+def test_every_end_of_waiting_is_reported_and_what_a_promotion_reports_anyway_is_not(to, before, kind):
     notice = notice_of(Record().move(7, to, before))
     assert (notice.kind if notice else None) == kind
 
 
-def test_an_approval_by_policy_is_told_by_its_promotion():
+def test_an_approval_by_policy_is_reported_by_its_promotion():
     assert notice_of(Record().move(7, "approved", "registered", actor=POLICY)) is None
 
 
@@ -53,7 +53,7 @@ def test_a_reminder_says_how_much_time_is_left_and_each_is_one_notice():
     record = Record()
     deadline = "2026-09-02T08:00:00Z"
     half, last = (
-        told(record.add(EventKind.REVIEWERS_REMINDED, 7, reminder=reminder, deadline=deadline))
+        only_notice(record.add(EventKind.REVIEWERS_REMINDED, 7, reminder=reminder, deadline=deadline))
         for reminder in ("half_time", "last_hour")
     )
     assert "half of the time" in half.title and "an hour is left" in last.title
@@ -61,38 +61,38 @@ def test_a_reminder_says_how_much_time_is_left_and_each_is_one_notice():
 
 
 def test_a_rollback_is_urgent_and_names_both_versions():
-    notice = told(Record().promote(3, "bob", rollback=True, before=5))
+    notice = only_notice(Record().promote(3, "bob", rollback=True, before=5))
     assert notice.severity == "critical"
     assert "Version 3 serves again: version 5 was rolled back by bob" in notice.title
-    assert told(Record().promote(3, before=None)).title == "Version 3 is champion in place of no version"
+    assert only_notice(Record().promote(3, before=None)).title == "Version 3 is champion in place of no version"
 
 
 def test_two_promotions_of_one_version_are_two_notices():
     record = Record()
-    assert told(record.promote(3)).dedup_key != told(record.promote(3)).dedup_key
+    assert only_notice(record.promote(3)).dedup_key != only_notice(record.promote(3)).dedup_key
 
 
 def test_an_alias_moved_by_hand_names_whence_and_whither():
-    notice = told(Record().add(EventKind.CHAMPION_MOVED_OUTSIDE, 9, **{"from": 3, "to": 9, "known": False}))
+    notice = only_notice(Record().add(EventKind.CHAMPION_MOVED_OUTSIDE, 9, **{"from": 3, "to": 9, "known": False}))
     assert "from version 3 to version 9, which this pipeline did not register" in notice.title
-    gone = told(Record().add(EventKind.CHAMPION_MOVED_OUTSIDE, None, **{"from": 3, "to": None, "known": False}))
+    gone = only_notice(Record().add(EventKind.CHAMPION_MOVED_OUTSIDE, None, **{"from": 3, "to": None, "known": False}))
     assert "to no version" in gone.title
 
 
 def test_a_damaged_champion_offers_the_last_good_version_and_its_alarm_ends_when_it_is_sound():
     record = Record()
-    damaged = told(record.add(EventKind.CHAMPION_CHECKED, 5, sound=False, problem="one byte", last_good=4))
+    damaged = only_notice(record.add(EventKind.CHAMPION_CHECKED, 5, sound=False, problem="one byte", last_good=4))
     assert "rollback --to 4" in damaged.remedy and damaged.severity == "critical" and not damaged.resolves
-    nothing = told(record.add(EventKind.CHAMPION_CHECKED, 5, sound=False, problem="gone", last_good=None))
+    nothing = only_notice(record.add(EventKind.CHAMPION_CHECKED, 5, sound=False, problem="gone", last_good=None))
     assert "no other sound version" in nothing.remedy
-    sound = told(record.add(EventKind.CHAMPION_CHECKED, 4, sound=True, problem="", last_good=None))
+    sound = only_notice(record.add(EventKind.CHAMPION_CHECKED, 4, sound=True, problem="", last_good=None))
     assert sound.resolves and sound.dedup_key == damaged.dedup_key == nothing.dedup_key
 
 
 def test_a_failed_smoke_test_ends_with_one_that_passes():
     record = Record()
-    failed = told(record.add(EventKind.SMOKE_TESTED, 5, passed=False, problem="no input example"))
-    passed = told(record.add(EventKind.SMOKE_TESTED, 4, passed=True, problem=""))
+    failed = only_notice(record.add(EventKind.SMOKE_TESTED, 5, passed=False, problem="no input example"))
+    passed = only_notice(record.add(EventKind.SMOKE_TESTED, 4, passed=True, problem=""))
     assert failed.severity == "critical" and "no input example" in failed.text
     assert passed.resolves and passed.dedup_key == failed.dedup_key
 
@@ -100,7 +100,7 @@ def test_a_failed_smoke_test_ends_with_one_that_passes():
 def test_a_pause_of_promotion_ends_with_its_resumption_and_retraining_is_not_this_modules_business():
     record = Record()
     paused, resumed = (
-        told(record.add(kind, subject=Automation.PROMOTION, reason="x"))
+        only_notice(record.add(kind, subject=Automation.PROMOTION, reason="x"))
         for kind in (EventKind.AUTOMATION_PAUSED, EventKind.AUTOMATION_RESUMED)
     )
     assert resumed.resolves and paused.dedup_key == resumed.dedup_key
@@ -108,12 +108,14 @@ def test_a_pause_of_promotion_ends_with_its_resumption_and_retraining_is_not_thi
 
 
 def test_a_first_approval_asks_for_the_second():
-    notice = told(Record().add(EventKind.APPROVAL_RECORDED, 7, release={"first_approval_by": "alice"}, reason="fine"))
+    notice = only_notice(
+        Record().add(EventKind.APPROVAL_RECORDED, 7, release={"first_approval_by": "alice"}, reason="fine")
+    )
     assert "approved by alice, and needs a second reviewer" in notice.title
 
 
-def test_an_undone_promotion_is_told():
-    assert told(Record().add(EventKind.PROMOTION_UNDONE, 7)).kind == "promotion_undone"
+def test_an_undone_promotion_is_reported():
+    assert only_notice(Record().add(EventKind.PROMOTION_UNDONE, 7)).kind == "promotion_undone"
 
 
 def test_other_events_are_nobodys_business():

@@ -36,7 +36,7 @@ def test_only_reviewers_decide_where_reviewers_are_named():
     assert decide(waiting(), Decision.APPROVE, policy, by("alice")).state is S.APPROVED
 
 
-def test_a_name_alone_is_not_believed_where_proof_is_asked_for_or_could_be_given():
+def test_a_name_alone_is_not_believed_where_proof_is_requested_or_could_be_given():
     provable = ReviewerPolicy(reviewers=({"name": "alice", "os_user": "adoe"},))
     strict = ReviewerPolicy(reviewers=("alice",), require_verified=True)
     for policy in (provable, strict):
@@ -46,7 +46,7 @@ def test_a_name_alone_is_not_believed_where_proof_is_asked_for_or_could_be_given
             assert decide(waiting(), Decision.APPROVE, policy, by("alice"), proof).state is S.APPROVED
 
 
-def test_nobody_approves_what_they_asked_for_themselves_but_they_may_reject_it():
+def test_nobody_approves_what_they_requested_themselves_but_they_may_reject_it():
     own = waiting(trigger="manual", requested_by="bob")
     with pytest.raises(NotPermitted, match="bob requested version 5"):
         decide(own, Decision.APPROVE, ANYBODY, by("bob"))
@@ -54,12 +54,12 @@ def test_nobody_approves_what_they_asked_for_themselves_but_they_may_reject_it()
     assert decide(waiting(requested_by=""), Decision.APPROVE, ANYBODY, by("bob")).state is S.APPROVED
 
 
-@pytest.mark.parametrize("asked_as", ["bob", "bdoe", "U0BOB"])
+@pytest.mark.parametrize("requester", ["bob", "bdoe", "U0BOB"])
 @pytest.mark.parametrize("trigger", ["manual", "drift+manual", "schedule", "backfill"])
-def test_whoever_asked_under_another_of_their_names_cannot_approve_it_either(asked_as: str, trigger: str):
+def test_whoever_asked_under_another_of_their_names_cannot_approve_it_either(requester: str, trigger: str):
     bob = {"name": "bob", "os_user": "bdoe", "slack_id": "U0BOB"}
     policy = ReviewerPolicy(reviewers=(bob, "alice"))
-    own = waiting(trigger=trigger, requested_by=asked_as)
+    own = waiting(trigger=trigger, requested_by=requester)
     with pytest.raises(NotPermitted, match="bob requested version 5"):
         decide(own, Decision.APPROVE, policy, by("bob"), Proof.SLACK)
     assert decide(own, Decision.APPROVE, policy, by("alice"), Proof.SLACK).state is S.APPROVED
@@ -125,14 +125,14 @@ def test_a_first_approval_comes_too_late_as_any_other():
     ],
 )
 def test_reviewers_are_reminded_at_half_time_and_an_hour_before_the_deadline(hours_after, sent, due):
-    asked = request_approval(release(), 24, by(at=NOON))
-    assert list(reminders_due(asked, NOON + timedelta(hours=hours_after), sent)) == due
+    waits = request_approval(release(), 24, by(at=NOON))
+    assert list(reminders_due(waits, NOON + timedelta(hours=hours_after), sent)) == due
 
 
 def test_what_waits_for_an_hour_or_less_has_no_last_hour_and_what_was_decided_no_reminder():
-    asked = request_approval(release(), 1, by(at=NOON))
-    assert reminders_due(asked, NOON + timedelta(minutes=10), ()) == ()
-    assert reminders_due(asked, NOON + timedelta(minutes=40), ()) == (Reminder.HALF_TIME,)
+    waits = request_approval(release(), 1, by(at=NOON))
+    assert reminders_due(waits, NOON + timedelta(minutes=10), ()) == ()
+    assert reminders_due(waits, NOON + timedelta(minutes=40), ()) == (Reminder.HALF_TIME,)
     approved = decide(waiting(), Decision.APPROVE, ANYBODY, by())
     assert reminders_due(approved, NOON + timedelta(hours=23.5), ()) == ()
 

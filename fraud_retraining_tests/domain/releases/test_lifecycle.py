@@ -81,7 +81,7 @@ def test_a_decision_names_who_when_and_how():
     assert approved.decided_at == NOON + timedelta(hours=1)
 
 
-def test_the_second_answer_is_told_who_decided_and_when():
+def test_the_second_answer_names_who_decided_and_when():
     approved = decide(waiting(), Decision.APPROVE, ANYBODY, by("bob", reason="looks right"))
     with pytest.raises(Conflict, match="it was approved by bob at 2026-11-22 13:00:00 UTC: looks right"):
         decide(approved, Decision.REJECT, ANYBODY, by("carol"))
@@ -120,11 +120,11 @@ def test_without_a_passed_verdict_a_release_only_ends():
 
 
 def test_a_missed_floor_can_be_excepted_by_a_human_with_a_reason_only():
-    asked = request_approval(release(**MISSED), 24, by(at=NOON))
-    assert asked.state is S.AWAITING_APPROVAL
+    waits = request_approval(release(**MISSED), 24, by(at=NOON))
+    assert waits.state is S.AWAITING_APPROVAL
     with pytest.raises(SettingsError, match="without a reason"):
-        decide(asked, Decision.APPROVE, ANYBODY, by(reason=" "))
-    approved = decide(asked, Decision.APPROVE, ANYBODY, by(reason="fraud has changed; it is the better one"))
+        decide(waits, Decision.APPROVE, ANYBODY, by(reason=" "))
+    approved = decide(waits, Decision.APPROVE, ANYBODY, by(reason="fraud has changed; it is the better one"))
     assert approved.state is S.APPROVED
     intent = Intent(
         seq=1,

@@ -61,8 +61,8 @@ NONE: dict[str, Happening] = {
 
 
 def test_every_incident_is_in_the_documentation_in_these_words():
-    told = " ".join(DOCS.read_text().split())
-    assert [incident.what for incident in promotion_mode.INCIDENTS if incident.what not in told] == []
+    text = " ".join(DOCS.read_text().split())
+    assert [incident.what for incident in promotion_mode.INCIDENTS if incident.what not in text] == []
 
 
 @pytest.mark.parametrize("happening", NONE)
@@ -244,9 +244,9 @@ def test_a_routine_candidate_goes_by_itself_once_trust_is_earned_and_not_before(
 
 
 def test_an_unusual_candidate_asks_however_much_trust_there_is():
-    asked = by_trust(THREE, stands(trusted()), USUAL.model_copy(update={"trigger": "performance"}))
-    assert not asked.automatic
-    assert "trigger is performance" in asked.why
+    choice = by_trust(THREE, stands(trusted()), USUAL.model_copy(update={"trigger": "performance"}))
+    assert not choice.automatic
+    assert "trigger is performance" in choice.why
 
 
 def test_defaults_are_twenty_releases_and_sixty_days():

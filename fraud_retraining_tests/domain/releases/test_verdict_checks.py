@@ -121,8 +121,14 @@ NOT_COMPARED = "Not compared: champion version 3 has learnt from every day that 
 
 def verdict(compared: dict[str, float] | None = None, *, applicable: bool = True, **failed: str) -> Verdict:
     """A verdict in which the named gates have failed; `compared` are the numbers of the gate against the champion."""
-    told = {"numbers": compared or {}, "applicable": applicable, **({} if applicable else {"message": NOT_COMPARED})}
-    changed = tuple(one.model_copy(update=told) if one.name == "no_regression" else one for one in gates(**failed))
+    comparison = {
+        "numbers": compared or {},
+        "applicable": applicable,
+        **({} if applicable else {"message": NOT_COMPARED}),
+    }
+    changed = tuple(
+        one.model_copy(update=comparison) if one.name == "no_regression" else one for one in gates(**failed)
+    )
     return Verdict(passed=not failed, gates=changed)
 
 

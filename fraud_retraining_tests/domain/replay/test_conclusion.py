@@ -23,7 +23,7 @@ def test_present_settings_that_are_best_are_compared_with_no_retrain() -> None:
     )
 
 
-def test_a_difference_that_chance_could_explain_is_told_as_such() -> None:
+def test_a_difference_that_chance_could_explain_is_reported_as_such() -> None:
     noisy = [0.5, 0.9, 0.1, 0.6, 0.2, 0.8, 0.5, 0.3] * 3
     policies = [
         result_of("present settings", noisy),

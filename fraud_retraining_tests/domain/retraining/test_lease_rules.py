@@ -46,13 +46,13 @@ class TestTaking:
         lease = taken()
         assert (lease.token, lease.owner, lease.expires_at) == (1, owner(), later(120))
 
-    def test_the_second_is_told_who_for_what_and_since_when(self) -> None:
+    def test_the_second_is_refused_with_who_for_what_and_since_when(self) -> None:
         with pytest.raises(Busy) as refused:
             taken(taken(), owner("b"), later(30))
-        told = str(refused.value)
+        message = str(refused.value)
         assert refused.value.exit_code == 5
         for part in ("run a", "process 1 on worker-1", "as of 2026-11-23", "drift", "2026-11-24 12:00:00 UTC"):
-            assert part in told
+            assert part in message
 
     def test_the_same_owner_gets_the_same_token_and_more_time(self) -> None:
         again = taken(taken(), at=later(100))
@@ -89,7 +89,7 @@ class TestKeeping:
         with pytest.raises(Conflict, match="no sign of life"):
             renew(lease, lease, POLICY, later(120))
 
-    def test_whoever_was_overtaken_is_told_by_whom(self) -> None:
+    def test_whoever_was_overtaken_learns_by_whom(self) -> None:
         mine = taken()
         current = taken(mine, owner("b"), later(600))
         for refused in (lambda: renew(current, mine, POLICY, later(601)), lambda: require(current, mine, later(601))):

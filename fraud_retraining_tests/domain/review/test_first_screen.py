@@ -57,7 +57,7 @@ def compared(low: float, value: float, high: float) -> Comparison:
 
 
 @pytest.mark.parametrize(
-    ("comparison", "standing", "said"),
+    ("comparison", "standing", "expected"),
     [
         (compared(0.01, 0.02, 0.03), Standing.BETTER, "differs by +0.0200; 95% interval +0.0100 to +0.0300."),
         (compared(-0.03, -0.02, -0.01), Standing.WORSE, "differs by -0.0200"),
@@ -67,10 +67,10 @@ def compared(low: float, value: float, high: float) -> Comparison:
         (NotCompared(reason="it has learnt from every day"), Standing.NOT_COMPARED, "It has learnt from every day."),
     ],
 )
-def test_the_standing_follows_from_the_interval(comparison: Any, standing: Standing, said: str):
+def test_the_standing_follows_from_the_interval(comparison: Any, standing: Standing, expected: str):
     found = review_summary(a_history(comparison), review_report())
     assert found is not None
-    assert found.standing is standing and said in found.sentence
+    assert found.standing is standing and expected in found.sentence
 
 
 def test_average_precision_has_the_interval_that_the_gate_decided_by_and_lower_errors_are_better():
@@ -102,7 +102,7 @@ def test_gates_that_did_not_pass_come_first_and_the_others_are_counted():
 
 
 @pytest.mark.parametrize(
-    ("libraries", "said"),
+    ("libraries", "expected"),
     [
         (None, "The record does not say by which libraries it was made."),
         (Libraries(compared=False), "No champion to compare libraries with."),
@@ -121,10 +121,10 @@ def test_gates_that_did_not_pass_come_first_and_the_others_are_counted():
         ),
     ],
 )
-def test_libraries_are_a_line(libraries: Libraries | None, said: str):
+def test_libraries_are_a_line(libraries: Libraries | None, expected: str):
     found = review_summary(a_history(libraries=libraries), review_report())
     assert found is not None
-    assert found.libraries == said
+    assert found.libraries == expected
 
 
 def test_every_metric_and_gate_is_explained():

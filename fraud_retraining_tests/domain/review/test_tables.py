@@ -78,7 +78,7 @@ def test_metrics_of_other_rows_have_no_difference_and_undefined_ones_no_value():
     assert rows_of(metrics_grid(evaluate(HARD["no fraud"], POLICY)))[0]["candidate"] == "-"
 
 
-def test_a_pack_with_everything_shows_everything():
+def test_a_review_report_with_everything_shows_everything():
     shown = grids(review_report())
     assert list(shown) == [
         "alerts",
@@ -117,7 +117,7 @@ def test_slices_show_the_champion_only_where_both_were_compared():
     assert len(records) == len(review_report().slices)
 
 
-def test_the_way_effects_were_measured_is_told():
+def test_the_way_effects_were_measured_is_reported():
     note = grids(review_report("hist_gradient_boosting"))["feature_effects"].note
     assert "shuffled among the rows" in note and "the terms of the linear model" in note
 

@@ -82,7 +82,7 @@ def test_a_rejection_by_form_keeps_the_champion(backend: Backend) -> None:
 
 
 @pytest.mark.parametrize(
-    ("promotion", "form", "said"),
+    ("promotion", "form", "expected"),
     [
         ({}, {"decision": "reject", "reviewer": "alice"}, "without a reason"),
         ({}, {"decision": "approve", "reviewer": "alice", "version": 9}, "no release of version 9"),
@@ -101,10 +101,10 @@ def test_a_rejection_by_form_keeps_the_champion(backend: Backend) -> None:
     ids=["no reason", "no such version", "a stranger", "a reviewer who could prove it elsewhere", "proof is required"],
 )
 def test_a_refusal_fails_the_run_in_words_and_is_recorded(
-    backend: Backend, promotion: dict[str, Any], form: dict[str, Any], said: str
+    backend: Backend, promotion: dict[str, Any], form: dict[str, Any], expected: str
 ) -> None:
     version = backend.waiting(0).version
-    assert said in failure(launch(backend, promotion, **{"version": version, "reason": "", **form}))
+    assert expected in failure(launch(backend, promotion, **{"version": version, "reason": "", **form}))
     assert backend.states() == {version: "awaiting_approval"}
     assert backend.kinds(EventKind.DECISION_REFUSED) == ["decision_refused"]
 

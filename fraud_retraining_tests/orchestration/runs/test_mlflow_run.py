@@ -101,12 +101,12 @@ def test_the_trigger_names_the_run_its_reason_describes_it_and_what_a_person_wro
 
 def test_the_launch_form_gives_a_reason_and_a_window_for_one_run(home: ProjectHome) -> None:
     home.configure(promotion={"mode": "manual"})
-    said = {"reason": "a shorter memory, once", "window_days": 6}
+    config = {"reason": "a shorter memory, once", "window_days": 6}
     job = build_definitions(load_settings()).resolve_job_def("retrain")
     done = job.execute_in_process(
         instance=open_instance(),
         partition_key=str(AS_OF),
-        run_config={"ops": {"training_window": {"config": said}}},
+        run_config={"ops": {"training_window": {"config": config}}},
         raise_on_error=False,
     )
     events = {event.kind: event for event in ledger().events()}

@@ -202,7 +202,7 @@ def test_a_retrain_that_found_another_one_under_way_did_not_fail(runs: Runs) -> 
     assert runs.outbox.open_notices() == []
 
 
-class TestRunsThatCannotTell:
+class TestRunsWithoutAnOutcome:
     def test_a_ledger_that_is_down_changes_no_fate_and_is_reported_later(self, runs: Runs) -> None:
         file = Path(runs.settings.ledger_url.removeprefix("sqlite:///"))
         file.mkdir(parents=True)

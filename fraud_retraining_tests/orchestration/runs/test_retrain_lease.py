@@ -169,10 +169,10 @@ class TestTheSecondOne:
     def test_waits_for_its_turn_where_the_policy_says_so_or_it_is_a_backfill(
         self, ledger: Ledger, trigger: str, when_busy: str
     ) -> None:
-        said: list[str] = []
+        messages: list[str] = []
         first = lease_of(ledger, policy=SHORT)
         rules = LeaseRules(BudgetPolicy(), when_busy, SHORT)
-        second = RetrainLease(ledger, RunRequester("b", AS_OF, trigger), rules, notify=said.append)
+        second = RetrainLease(ledger, RunRequester("b", AS_OF, trigger), rules, notify=messages.append)
         token = first.hold().token
         ending = threading.Timer(1.5, first.close, [None])
         ending.start()
@@ -180,8 +180,8 @@ class TestTheSecondOne:
         ending.join()
         second.close(None)
         assert finished(ledger) == [("a", "incomplete"), ("b", "incomplete")]
-        assert len(said) == 1
-        assert "waiting: another retrain is under way: run a" in said[0]
+        assert len(messages) == 1
+        assert "waiting: another retrain is under way: run a" in messages[0]
 
     def test_waits_no_longer_than_a_retrain_may_take(self, ledger: Ledger) -> None:
         first = lease_of(ledger)

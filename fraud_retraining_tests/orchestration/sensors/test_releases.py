@@ -83,8 +83,8 @@ def test_an_interrupted_approval_is_finished_and_a_damaged_champion_found(backen
     heard = Heard()
     version = backend.waiting(0).version
     backend.ledger.record_decision(version, ReviewerDecision(Decision.APPROVE, person("alice"), "cli"), ANYBODY)
-    said = tick(backend, CHAMPION_SENSOR, heard)
-    assert (backend.serving(), said.skip_message) == (version, f"version {version} is promoted")
+    result = tick(backend, CHAMPION_SENSOR, heard)
+    assert (backend.serving(), result.skip_message) == (version, f"version {version} is promoted")
     with touched(backend.trained.folders[0]) as folder:
         (folder / "MLmodel").unlink()
         tick(backend, CHAMPION_SENSOR, heard)
@@ -98,8 +98,8 @@ def test_a_promotion_under_way_is_waited_for_by_the_next_tick(
     lock = Ledger.promotion_lock
     monkeypatch.setattr(Ledger, "promotion_lock", lambda self: lock(self, wait=0.2))
     with lock(backend.ledger):
-        said = tick(backend, CHAMPION_SENSOR, Heard())
-    assert "another process has held" in said.skip_message
+        result = tick(backend, CHAMPION_SENSOR, Heard())
+    assert "another process has held" in result.skip_message
 
 
 def test_a_changed_record_is_reported_and_stops_both_sensors_without_failing_a_tick(backend: Backend) -> None:

@@ -109,7 +109,7 @@ def test_slices_that_lost_are_named_worst_case_included():
 
 
 @pytest.mark.parametrize(
-    ("difference", "deviation", "said"),
+    ("difference", "deviation", "ending"),
     [
         (0.02, 0.006, "against the champion's 0.730: difference +0.020 (95% interval +0.008 to +0.032), no loss."),
         (-0.005, 0.006, "difference -0.0050 (95% interval -0.017 to +0.007), within the 0.0100 that it may lose."),
@@ -121,10 +121,10 @@ def test_slices_that_lost_are_named_worst_case_included():
          "chance could explain it."),
     ],
 )  # fmt: skip
-def test_the_regression_gate_tells_a_reviewer_how_sure_it_is(difference, deviation, said):
+def test_the_regression_gate_tells_a_reviewer_how_sure_it_is(difference, deviation, ending):
     message = result("no_regression", comparison=comparison(difference, deviation)).message
     assert message.startswith("On the same 67,000 rows, average precision 0.")
-    assert message.endswith(said)
+    assert message.endswith(ending)
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_the_regression_gate_tells_a_reviewer_how_sure_it_is(difference, deviati
         (0.002, 0.05, -0.01, 0.012),
     ],
 )
-def test_a_difference_is_told_against_the_limit_that_it_was_held_against(difference, deviation, threshold, margin):
+def test_a_difference_is_reported_against_the_limit_that_it_was_held_against(difference, deviation, threshold, margin):
     regression = next(
         gate
         for gate in judge(POLICY, evidence(comparison=comparison(difference, deviation))).gates

@@ -75,7 +75,7 @@ BOTH_READY = {EARLIER: "earlier", NEWER: "newer"}
 
 
 @pytest.mark.parametrize("trigger", list(Trigger))
-def test_a_retrain_that_died_keeps_its_window_whatever_asked_for_it_though_a_day_has_arrived(trigger: Trigger) -> None:
+def test_a_retrain_that_died_keeps_its_window_whatever_requested_it_though_a_day_has_arrived(trigger: Trigger) -> None:
     policy = TriggerPolicy(drift=DriftTriggerPolicy(), new_data=NewDataTriggerPolicy(rows=1))
     more = {"reason": "why it was asked for", "drift_since": EARLIER if trigger is Trigger.DRIFT else None}
     given = {"ready": BOTH_READY, "drift": drifting(0.3, 0.3), "new_rows": 5, "now": LATE - DAY}
@@ -167,5 +167,5 @@ def test_an_integrity_failure_pauses_at_once_and_only_a_person_resumes() -> None
     assert isinstance(decide(ONLY_SCHEDULE, known(failed=since_then)), Retrain)
 
 
-def test_with_every_trigger_off_nothing_is_asked_for() -> None:
+def test_with_every_trigger_off_nothing_is_requested() -> None:
     assert decide(TriggerPolicy(schedule=None, drift=None), known()) == Skip(reason="every trigger is off")

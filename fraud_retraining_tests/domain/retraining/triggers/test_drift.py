@@ -47,7 +47,7 @@ def test_a_drift_retrain_says_from_when_on_the_new_fraud_can_be_learnt() -> None
 
 def test_drift_that_was_answered_does_not_retrain_in_a_circle_before_its_labels_can_be_learnt() -> None:
     """One shift on 1 March, seen every day since: one retrain at once, the next when shifted days are in the window."""
-    shift, last, last_drift, asked = date(2024, 3, 1), LAST, None, []
+    shift, last, last_drift, retrains = date(2024, 3, 1), LAST, None, []
     for n in range(40):
         latest = shift + n * DAY
         history = drifting(*(0.4 if day >= shift else 0.05 for day in (latest - i * DAY for i in range(20, -1, -1))))
@@ -56,11 +56,11 @@ def test_drift_that_was_answered_does_not_retrain_in_a_circle_before_its_labels_
             ONLY_DRIFT, known(ready={latest: str(latest)}, last_as_of=last, drift=history, last_drift=last_drift)
         )
         if isinstance(decision, Retrain):
-            asked.append(latest)
+            retrains.append(latest)
             last, last_drift = latest, DriftRetrain(as_of=latest, since=decision.drift_since or latest)
-    assert asked[0] == shift + DAY
-    assert asked[1] == shift + 14 * DAY
-    assert all((after - before).days >= 4 for before, after in pairwise(asked))
+    assert retrains[0] == shift + DAY
+    assert retrains[1] == shift + 14 * DAY
+    assert all((after - before).days >= 4 for before, after in pairwise(retrains))
 
 
 def test_a_new_drift_after_an_answered_one_cools_down_first() -> None:

@@ -26,7 +26,7 @@ def walk(
     hours: Iterator[datetime], policy: TriggerPolicy = ONLY_SCHEDULE, asleep: Any = lambda now: False
 ) -> list[Any]:
     """Lives through the hours: every day's data is there at midnight, every retrain that is asked for succeeds."""
-    last, asked = LAST, []
+    last, retrains = LAST, []
     for now in hours:
         if asleep(now):
             continue
@@ -34,9 +34,9 @@ def walk(
         ready = {day: str(day) for day in days_to_check(policy, last, latest, now) if day <= latest}
         decision = decide(policy, known(now=now, ready=ready, last_as_of=last))
         if isinstance(decision, Retrain):
-            asked.append((now, decision.as_of))
+            retrains.append((now, decision.as_of))
             last = decision.as_of
-    return asked
+    return retrains
 
 
 def hourly(first: datetime, last: datetime) -> Iterator[datetime]:
@@ -48,20 +48,20 @@ def hourly(first: datetime, last: datetime) -> Iterator[datetime]:
 
 def test_a_whole_leap_year_of_ticks_gives_a_retrain_each_48_hours_and_not_one_more() -> None:
     start, end = datetime(2024, 2, 27, tzinfo=UTC), datetime(2025, 3, 1, tzinfo=UTC)
-    asked = walk(hourly(start, end))
-    days = [as_of for _, as_of in asked]
+    retrains = walk(hourly(start, end))
+    days = [as_of for _, as_of in retrains]
     assert days == [LAST + 2 * n * DAY for n in range(1, len(days) + 1)]
-    assert {after - before for (before, _), (after, _) in pairwise(asked)} == {timedelta(hours=48)}
-    assert all(now == due_at(SchedulePolicy(), as_of) for now, as_of in asked)
+    assert {after - before for (before, _), (after, _) in pairwise(retrains)} == {timedelta(hours=48)}
+    assert all(now == due_at(SchedulePolicy(), as_of) for now, as_of in retrains)
     assert days[-1] >= date(2025, 2, 26)
 
 
 def test_the_nights_of_daylight_saving_and_the_ends_of_months_are_nights_like_any_other() -> None:
     around = [date(2024, 3, 31), date(2024, 10, 27), date(2024, 12, 31), date(2024, 2, 29), date(2024, 1, 31)]
     for day in around:
-        asked = grid(SchedulePolicy(), day - 2 * DAY, datetime.combine(day + 3 * DAY, datetime.min.time(), UTC))
-        assert asked == [day, day + 2 * DAY][: len(asked)]
-        assert asked[0] == day
+        retrains = grid(SchedulePolicy(), day - 2 * DAY, datetime.combine(day + 3 * DAY, datetime.min.time(), UTC))
+        assert retrains == [day, day + 2 * DAY][: len(retrains)]
+        assert retrains[0] == day
 
 
 @settings(deadline=None, max_examples=40)
@@ -69,31 +69,31 @@ def test_the_nights_of_daylight_saving_and_the_ends_of_months_are_nights_like_an
 def test_downtime_loses_nothing_and_ends_in_one_retrain_of_the_grid(start: int, hours: int) -> None:
     begin = datetime(2024, 6, 1, tzinfo=UTC) + timedelta(days=start)
     down = (begin, begin + timedelta(hours=hours))
-    asked = walk(
+    retrains = walk(
         hourly(datetime(2024, 5, 20, tzinfo=UTC), datetime(2024, 7, 10, tzinfo=UTC)),
         asleep=lambda now: down[0] <= now < down[1],
     )
-    days = [as_of for _, as_of in asked]
+    days = [as_of for _, as_of in retrains]
     assert all((as_of - LAST).days % 2 == 0 for as_of in days)
     assert len(set(days)) == len(days)
-    before = max(as_of for now, as_of in asked if now < down[0])
+    before = max(as_of for now, as_of in retrains if now < down[0])
     missed = grid(SchedulePolicy(), before, down[1])
-    woken = [as_of for now, as_of in asked if now == down[1]]
+    woken = [as_of for now, as_of in retrains if now == down[1]]
     assert woken == missed[-1:]
     assert all((after - before).days >= 2 for before, after in pairwise(days))
 
 
 def test_data_that_is_always_three_days_late_still_gets_its_retrains() -> None:
-    policy, last, asked = ONLY_SCHEDULE, LAST, []
+    policy, last, retrains = ONLY_SCHEDULE, LAST, []
     for now in hourly(datetime(2024, 3, 1, tzinfo=UTC), datetime(2024, 4, 1, tzinfo=UTC)):
         latest = now.date() - 4 * DAY
         ready = {day: str(day) for day in days_to_check(policy, last, latest, now) if day <= latest}
         decision = decide(policy, known(now=now, ready=ready, last_as_of=last))
         if isinstance(decision, Retrain):
-            asked.append(decision.as_of)
+            retrains.append(decision.as_of)
             last = decision.as_of
-    assert len(asked) >= 12
-    assert all((after - before).days == 2 for before, after in pairwise(asked))
+    assert len(retrains) >= 12
+    assert all((after - before).days == 2 for before, after in pairwise(retrains))
 
 
 def test_before_its_hour_a_retrain_is_not_due_and_the_skip_says_when_it_is() -> None:
