@@ -1,4 +1,9 @@
-"""The unattended retraining of a payments company's fraud model."""
+"""The unattended retraining of a payments company's fraud model.
+
+Here: what assembles the packages below (`definitions`, `settings`, `cli`). Not here: anything else.
+
+Public: `definitions.build_definitions`, `definitions.defs`, `settings.load_settings`, `settings.Settings`, `cli.app`.
+"""
 
 import os
 

@@ -1,10 +1,15 @@
 """Each module has its test file at the same path, and each test file below a package is about one module.
 
-Exceptions stand here with their reason. Migrations are covered by `adapters/ledger/test_older_ledger.py`.
+Each package says what does not belong in it, and its public names. Exceptions stand here with their reason. Migrations
+are covered by `adapters/ledger/test_older_ledger.py`.
 """
 
+import ast
 import re
+from fnmatch import fnmatch
 from pathlib import Path
+
+import pytest
 
 TESTS = Path(__file__).resolve().parent
 PACKAGE = TESTS.parent / "fraud_retraining"
@@ -173,3 +178,45 @@ def test_no_exception_is_without_need() -> None:
     assert sorted(module for module in COVERED_ELSEWHERE if mirrored(module) in TEST_FILES) == []
     assert sorted(ACROSS_MODULES.keys() - TEST_FILES) == []
     assert sorted(ACROSS_MODULES.keys() & {mirrored(module) for module in MODULES}) == []
+
+
+PACKAGES = sorted(path.parent for path in [*PACKAGE.rglob("__init__.py"), TESTS / "support" / "__init__.py"])
+WITHOUT_NAMES = {PACKAGE / "adapters/ledger/migrations/versions"}
+
+
+def _defined(module: Path) -> set[str]:
+    """Names that a module defines or imports at its top."""
+    found: set[str] = set()
+    for node in ast.parse(module.read_text()).body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            found.update(alias.asname or alias.name for alias in node.names)
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            found.update(name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name))
+    return found
+
+
+def _exists(package: Path, public: str) -> bool:
+    """Whether a package has this module, sub-package or name, as `module`, `module.name` or `name`."""
+    module, _, name = public.partition(".")
+    file, folder = package / f"{module}.py", package / module
+    if name:
+        return file.is_file() and any(fnmatch(one, name) for one in _defined(file))
+    return file.is_file() or (folder / "__init__.py").is_file() or module in _defined(package / "__init__.py")
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda package: str(package.relative_to(TESTS.parent)))
+def test_each_package_says_what_does_not_belong_in_it_and_which_of_its_names_are_public(package: Path) -> None:
+    text = ast.get_docstring(ast.parse((package / "__init__.py").read_text())) or ""
+    assert text, f"{package.name}/__init__.py has no docstring"
+    if package in WITHOUT_NAMES:
+        return
+    assert "Not here:" in text, f"{package.name}/__init__.py: say what does not belong here"
+    public = text.partition("Public:")[2].partition("\n\n")[0].partition("Not here:")[0]
+    names = [name for name in re.findall(r"`([\w.*]+)`", public) if name not in ("__all__",)]
+    assert names, f"{package.name}/__init__.py: name what others use after `Public:`"
+    assert [name for name in names if not _exists(package, name)] == [], (
+        f"{package.name}/__init__.py names what is gone"
+    )

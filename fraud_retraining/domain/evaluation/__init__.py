@@ -2,5 +2,5 @@
 
 Not here: live days (`domain/monitoring`), what a verdict leads to (`domain/releases`).
 Public: `judged.Judged`, `metrics.evaluate`, `comparison.compare`, `uncertainty.metric_intervals`,
-`explanation.explain`, and `gates` (`judge`, `GATES`, `Verdict`).
+`explanation.explain`, `gates`.
 """

@@ -2,5 +2,5 @@
 
 Not here: what is computed (`domain`), and checks (`orchestration/checks`).
 
-Public: `build_assets` of each module, `specs.described`.
+Public: `ingestion.build_assets`, and the function of that name in each module but `specs`, `day_runs`.
 """

@@ -2,5 +2,5 @@
 
 Not here: the rules (`domain/data`, `domain/evaluation`, `domain/monitoring`), and reading reports (`state`).
 
-Public: `build_checks` of each module.
+Public: `data_checks.build_checks`, and the function of that name in each module.
 """

@@ -2,6 +2,8 @@
 
 Here: the Alembic environment and its revisions. Not here: queries. `HEAD` is kept beside the revisions so that a ledger
 that is up to date is recognised without importing Alembic.
+
+Public: `HEAD`, `VERSION_TABLE`.
 """
 
 HEAD = "0004"

@@ -3,6 +3,8 @@
 Here: one file a topic (`floors`, `regression`, `scores`, `importance`), the evidence that the gates read, the registry
 and the verdict. Not here: how the numbers are measured (`domain/evaluation/metrics.py`,
 `domain/evaluation/comparison.py`) and what a verdict leads to (`domain/releases/lifecycle.py`).
+
+Public: what `__all__` lists; first of all `GATES`, `GatePolicy`, `collect_evidence`, `judge`, `Verdict`.
 """
 
 from fraud_retraining.domain.evaluation.gates.evidence import (
