@@ -23,6 +23,7 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	if $(BIN)/python -m uv --version >/dev/null 2>&1 && $(BIN)/python -m uv pip install --compile-bytecode --python $(BIN)/python --require-hashes -r requirements.lock; \
 	then $(BIN)/python -m uv pip install --python $(BIN)/python --no-deps -e . ; \
 	else $(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r requirements.lock && $(BIN)/python -m pip install --disable-pip-version-check --no-deps -e . ; fi
+	$(BIN)/python -m compileall -q fraud_retraining
 	@touch $@
 
 demo: install ## Simulate a lake and its label feed, and retrain every 48 hours through a change of fraud
