@@ -76,7 +76,7 @@ def environment() -> Environment:
         package=version(PACKAGE),
         commit=_commit(folder),
         lock_digest=sha256(lock.read_bytes()).hexdigest() if lock.is_file() else None,
-        installed_digest=digest(sorted(f"{one.name}=={one.version}" for one in distributions())),
+        installed_digest=digest(sorted(f"{name}=={number}" for name, number in _installed())),
         python=platform.python_version(),
     )
 
@@ -84,7 +84,13 @@ def environment() -> Environment:
 @cache
 def installed_packages() -> dict[str, str]:
     """The version of every installed distribution, by its name in small letters."""
-    return dict(sorted((str(one.name).lower(), one.version) for one in distributions() if one.name))
+    return dict(sorted((str(name).lower(), number) for name, number in _installed() if name))
+
+
+@cache
+def _installed() -> tuple[tuple[str | None, str], ...]:
+    """Name and version of every distribution; each read of `metadata` parses the whole file again, README included."""
+    return tuple((found["Name"], found["Version"]) for found in (one.metadata for one in distributions()))
 
 
 def _commit(folder: Path) -> str | None:
