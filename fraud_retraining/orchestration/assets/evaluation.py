@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from logging import Logger
+from typing import Any
 
 import dagster as dg
 import numpy as np
@@ -28,7 +29,7 @@ from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.mlflow.registry import Registry
 from fraud_retraining.adapters.mlflow.versions import ModelVersion
 from fraud_retraining.adapters.pages.pictures import pictures
-from fraud_retraining.adapters.pages.review_pictures import write_pictures
+from fraud_retraining.adapters.pages.review_pictures import ReviewPictures, write_pictures
 from fraud_retraining.adapters.storage.store import Store
 from fraud_retraining.domain.evaluation.ageing import Aged, serving_age
 from fraud_retraining.domain.evaluation.alert_recall import alert_recall
@@ -153,8 +154,7 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
         resources.retrain_lease.hold(EVALUATION)
         known = recorded_evaluation(resources.ledger, fraud_model.fingerprint)
         if known is not None:
-            report = read_review_report(resources.store, known.fingerprint, known.review_digest)
-            context.add_output_metadata(evaluation_metadata(known, report))
+            context.add_output_metadata(_known_metadata(known, resources.store))
             return known
         judged = _judge_candidate(training_window, fraud_model, resources, context.log)
         _record(judged, fraud_model, resources)
@@ -219,6 +219,12 @@ def recorded_evaluation(ledger: Ledger, fingerprint: str) -> Evaluation | None:
         return None
     event = ledger.last(EventKind.MODEL_EVALUATED, fingerprint=fingerprint)
     return Evaluation.model_validate({**event.payload, "reused": True}) if event else None
+
+
+def _known_metadata(known: Evaluation, store: Store) -> dict[str, Any]:
+    """What Dagster shows of an evaluation that was made before, its pictures as they were kept."""
+    report = read_review_report(store, known.fingerprint, known.review_digest)
+    return evaluation_metadata(known, report, ReviewPictures(store).of(known, report) if report else None)
 
 
 def _opponent(
