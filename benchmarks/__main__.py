@@ -6,6 +6,7 @@ import sys
 BENCHMARKS = (
     "data_stage",
     "features_of_a_day",
+    "label_day",
     "drift_of_a_day",
     "profile_memory",
     "retrain_overhead",
