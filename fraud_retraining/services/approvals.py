@@ -40,6 +40,7 @@ class ReleaseApprovals:
 
     def pending(self) -> list[Release]:
         """What waits for a reviewer, and what was approved and is not promoted yet, by version."""
+        # A deadline holds when it passes and not when the sensor next looks.
         self.ledger.expire_due(actor=DEADLINE, channel=DEADLINE)
         return self.ledger.releases(ReleaseState.AWAITING_APPROVAL, ReleaseState.APPROVED, ReleaseState.PROMOTING)
 
@@ -71,9 +72,12 @@ class ReleaseApprovals:
             IntegrityError: artifact or verdict is not what was recorded; nothing was changed.
             GateFailed: it could not serve; the champion before does.
         """
+        # First of all, so that a stranger causes no work on the registry.
         self.ledger.admit(self.policy, identity, Decision.APPROVE, version, channel=channel)
+        # Verified before the approval is recorded: an approval of what cannot serve would have to be taken back.
         with self.recording_refusals(version, Decision.APPROVE, identity.name, channel):
             finished = self._prepared(version)
+        # The same person again, after an interruption: this is their approval, and not a second answer.
         if finished is not None and finished.decided_by == identity.name:
             return finished
         decision = ReviewerDecision(

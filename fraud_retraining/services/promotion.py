@@ -83,6 +83,7 @@ class Promoter:
         with self._ledger.promotion_lock():
             if rollback:
                 self._retire_lost(actor, channel, f"rolled back to version {version}: {reason}")
+            # An unfinished intent comes first: until its outcome is recorded, nobody knows who serves.
             self._recover(actor)
             release = self.verify(version)
             if not rollback and release.state is ReleaseState.PROMOTED and release.decided_by == actor:
@@ -173,6 +174,7 @@ class Promoter:
             self._require_admitted(version)
         serving = self._serving()
         move = AliasMove(version, serving, rollback)
+        # The intent is on disk before the alias moves: whoever finds it knows what the alias was to become.
         intent = self._ledger.intend_promotion(move, actor=actor, channel=channel, reason=reason, lease=lease)
         self._carry_out(intent, actor, channel)
         return self._prove()
@@ -196,6 +198,7 @@ class Promoter:
             outcome = Complete()
         except Conflict:
             outcome = self._judged(intent)
+        # The alias may have moved although the request failed.
         except RetrainingError:
             self._settle(intent, actor, channel)
             raise
@@ -230,6 +233,7 @@ class Promoter:
             self._ledger.finish_promotion(intent, self._judged(intent), actor=actor, channel=RECOVERY)
             for intent in self._ledger.unfinished_intents()
         ]
+        # Before the registry is compared: else an alias that this pipeline took away would look like a human's move.
         self._finish_clearing()
         require_kept(self._registry, self._ledger)
         self._ledger.champion_moved(self._serving(), actor=UNKNOWN_PERSON, channel="registry")
@@ -244,6 +248,7 @@ class Promoter:
         try:
             self.verify(release.version)
             self._require_admitted(release.version)
+        # Not a fault of this candidate: everything stops.
         except RecordAltered:
             raise
         except (IntegrityError, GateFailed, NotPermitted) as error:
@@ -281,6 +286,7 @@ class Promoter:
                 culprits=error.culprits,
                 remedy="champion_sensor repeats it within a minute.",
             ) from error
+        # A failed test means something only if it loaded the version that is meant.
         if not result.passed:
             self._require_unmoved(champion)
         self._ledger.append(

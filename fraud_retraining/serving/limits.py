@@ -24,6 +24,7 @@ HEADERS: Mapping[str, str] = {
     "base-uri 'none'; frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
+    # A page behind a signed link may not stay in a shared browser or a proxy.
     "Cache-Control": "no-store",
 }
 BODY_BYTES = 64_000
@@ -139,6 +140,7 @@ class _Response:
             raise ConnectionAbortedError(refusal.why)
         body = refusal.why.encode()
         headers = [(b"content-type", PLAIN.encode()), (b"content-length", str(len(body)).encode())]
+        # The rest of a refused body is still on the line, and would be read as the next request.
         closing = [*headers, (b"connection", b"close")]
         await self({"type": "http.response.start", "status": refusal.status, "headers": closing})
         await self._send({"type": "http.response.body", "body": body})
@@ -214,6 +216,7 @@ def server_config(app: "ASGIApp", host: str, port: int) -> Config:
         host=host,
         port=port,
         log_level="warning",
+        # h11, also where httptools is installed: the limits below are those of this protocol.
         http=BoundedConnection,
         ws="none",
         proxy_headers=False,  # X-Forwarded-For can be forged; `promotion.proxy_peers` checks the peer itself

@@ -28,6 +28,7 @@ class LruCache(Generic[V]):
             if key in self._kept:
                 self._kept.move_to_end(key)
                 return self._kept[key]
+        # Outside of the lock: rendering takes long, and other keys may be read meanwhile.
         made = make()
         if not complete(made):
             return made

@@ -36,6 +36,7 @@ def verified_files(folder: Path, expected: str) -> dict[str, bytes]:
     Raises:
         MlflowException: the files are not those whose digest is expected; nothing of them was parsed.
     """
+    # What is verified is what is opened: these bytes are passed on, and no file is read a second time.
     files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     lines = (f"{hashlib.sha256(files[path]).hexdigest()}  {path}\n" for path in sorted(files))
     found = hashlib.sha256("".join(lines).encode()).hexdigest()
@@ -54,6 +55,7 @@ def _fitted_model_type(folder: Path, digest: str) -> "type[FittedModel]":
     compiled is left among the verified files.
     """
     name, where = f"{READER}_{digest[:16]}", folder / PACKAGE / READER
+    # A .pyc beside the sources would change the digest of the folder that was just verified.
     before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
         if name not in sys.modules:

@@ -67,6 +67,7 @@ def slack_endpoint(site: ReleaseSite, slack: Slack) -> Any:
         from starlette.concurrency import run_in_threadpool
 
         body = await request.body()
+        # Slack's library would parse the body before it verifies the signature.
         if not _signed(verifier, body, request.headers):
             await run_in_threadpool(site.record_forgery, "a signature that does not verify", SLACK)
             return PlainTextResponse("the signature does not verify", status_code=401)
@@ -177,6 +178,7 @@ def _show_decided(site: ReleaseSite, client: Any, body: Mapping[str, Any], relea
     from slack_sdk.errors import SlackClientError
 
     container = body.get("container") or {}
+    # A reason comes from a dialog, which has no message of its own.
     if "message_ts" not in container:
         return
     history, review_report = site.history(release.version)

@@ -82,6 +82,7 @@ _INTERACTIONS: TypeAdapter[Any] = TypeAdapter(_Pressed | _Submitted)
 def is_release_interaction(body: bytes) -> bool:
     """Whether a signed body is a click on one of our buttons, or the reason typed after one."""
     try:
+        # Bounded before it is read: the number of fields of a form is the sender's choice.
         (payload,) = parse_qs(body.decode("utf-8"), strict_parsing=True, max_num_fields=FIELDS)["payload"]
         _INTERACTIONS.validate_python(json.loads(payload))
     except (KeyError, ValueError, RecursionError, ValidationError):

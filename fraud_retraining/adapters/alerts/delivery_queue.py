@@ -174,6 +174,8 @@ class DeliveryQueue(EventLog):
         now = self._now(tx.connection)
         for message in messages:
             pending = _pending(rows().deliveries_of(tx.connection, notice), message.destination, stamp(now))
+            # The message that waits is changed in its place: after an outage a channel gets the last state, not each of
+            # them.
             if message.action is Action.UPDATE and pending and pending[-1]["action"] in (Action.OPEN, Action.UPDATE):
                 rows().update_delivery(tx.connection, pending[-1]["id"], message=_stored(message))
                 continue
@@ -248,6 +250,7 @@ def rows() -> ModuleType:
 
 def pause_after(attempts: int) -> timedelta:
     """How long to wait after so many attempts: doubled each time up to five minutes, with jitter."""
+    # The exponent is bounded: a message that fails for days would overflow the time.
     longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(attempts - 1, 10))
     return longest * random.uniform(0.75, 1)
 

@@ -141,6 +141,7 @@ def ended_after(seconds: float, end: Callable[[], None]) -> Iterator[None]:
         while not done.wait(wait):
             over.set()
             end()
+            # Again each second: what is connected anew after the first end would wait without limit.
             wait = 1.0
 
     threading.Thread(target=watch, daemon=True).start()

@@ -60,6 +60,7 @@ def forget_links(home: Path) -> None:
     if "?link=" in text:
         fresh = private_file(file.with_suffix(".new"))
         fresh.write_text(redact(text), encoding="utf-8")
+        # One rename: a process that dies meanwhile leaves the old file or the new one.
         fresh.replace(file)
 
 

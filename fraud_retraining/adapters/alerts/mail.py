@@ -96,6 +96,7 @@ def mail_of(delivery: Delivery, policy: EmailPolicy) -> EmailMessage:
 def _send(policy: EmailPolicy, mail: EmailMessage, login: tuple[str, str] | None) -> None:
     context = ssl.create_default_context()
     client = smtplib.SMTP(timeout=policy.timeout_seconds)
+    # Connected here and not by smtplib, whose connecting reads the server's greeting outside of the time limit.
     client.sock = socket.create_connection((policy.host, policy.port), policy.timeout_seconds)
     try:
         with ended_after(3 * policy.timeout_seconds, lambda: hang_up(client.sock)):
@@ -110,6 +111,7 @@ def _send(policy: EmailPolicy, mail: EmailMessage, login: tuple[str, str] | None
             if login is not None:
                 client.login(*login)
             client.send_message(mail)
+        # The mail is taken: a farewell that fails must not make it be sent again.
         with suppress(OSError):
             client.putcmd("quit")
     finally:
@@ -146,6 +148,7 @@ def _refusal(error: OSError | UnicodeError, password: str) -> Undelivered:
 def _answered(code: int, words: bytes | str, password: str, is_content: bool = False) -> Undelivered:
     said = words.decode("utf-8", "replace") if isinstance(words, bytes) else words
     why = f"the mail server answered {code}: {_words(said, password)}"
+    # Only the answer to the content is final: a refused login or sender is mended by an operator.
     is_final = code >= 500
     return Undelivered(why, hopeless=is_final and is_content, blocked=is_final and not is_content)
 

@@ -89,6 +89,7 @@ def _client(means: SendingMeans) -> "WebClient":
     if means.policy.slack is not None:
         client.base_url = means.policy.slack.api_url
     client.timeout = TIMEOUT_SECONDS
+    # Nor does it repeat a lost connection: the outbox counts attempts, with pauses that grow.
     client.retry_handlers = []
     return client
 
@@ -112,6 +113,7 @@ def _refusal(error: "SlackApiError") -> Undelivered:
     problem = f"Slack answered {status}: {code}"
     if status == 429 or code in ("ratelimited", "rate_limited"):
         return Undelivered(problem, wait=retry_after(headers))
+    # An answer that is not Slack's JSON comes from something on the way.
     if (isinstance(status, int) and status >= 500) or code is None or code in PASSING:
         return Undelivered(problem)
     if code in BODY_REFUSED:

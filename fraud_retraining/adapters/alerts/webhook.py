@@ -94,6 +94,7 @@ def posted_body(delivery: Delivery) -> bytes:
 def _post(url: str, body: bytes, headers: Mapping[str, str], timeout: float) -> tuple[int, str, dict[str, str]]:
     """Status, the beginning of the answer, and its headers."""
     parts = urlsplit(url)
+    # Not urllib: it follows redirects and the environment's proxy, and either would send the signed message elsewhere.
     kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
     target = f"{parts.path or '/'}{f'?{parts.query}' if parts.query else ''}"
     with closing(kind(parts.hostname or "", parts.port, timeout=timeout)) as connection:
@@ -102,6 +103,7 @@ def _post(url: str, body: bytes, headers: Mapping[str, str], timeout: float) -> 
         with ended_after(3 * timeout, lambda: hang_up(opened)):
             connection.request("POST", target, body, dict(headers))
             with closing(connection.getresponse()) as answer:
+                # The beginning is enough for a message; an answer without end is not read.
                 said = answer.read1(READ).decode("utf-8", "replace") if answer.status >= 300 else ""
                 return answer.status, said, dict(answer.getheaders())
 

@@ -124,6 +124,7 @@ def suspended(cn: "sa.Connection", name: str) -> Iterator[None]:
         down, up = f"ALTER TABLE {table} DISABLE TRIGGER {name}", f"ALTER TABLE {table} ENABLE TRIGGER {name}"
     cn.exec_driver_sql(down)
     yield
+    # Not in a `finally`: after an error the transaction is rolled back, and the guard is there again.
     cn.exec_driver_sql(up)
 
 
@@ -168,6 +169,7 @@ def _sqlite_problems(cn: "sa.Connection") -> Iterator[str]:
 
 _OURS = "c.relnamespace = current_schema()::regnamespace AND c.relname IN ('audit_events', 'ledger_head', 'releases')"
 _KINDS = f"SELECT c.relname, c.relkind::text, c.relrowsecurity, c.relhasrules FROM pg_class c WHERE {_OURS}"
+# A WHEN clause, a list of columns, or a function of the same name in another schema leaves the body as it was.
 _TRIGGERS = f"""SELECT t.tgname, c.relname, t.tgtype::int, t.tgenabled::text, p.proname, p.prosrc,
     t.tgqual IS NOT NULL OR array_length(t.tgattr, 1) > 0, p.pronamespace = c.relnamespace
     FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_proc p ON p.oid = t.tgfoid
@@ -177,6 +179,7 @@ _TRIGGERS = f"""SELECT t.tgname, c.relname, t.tgtype::int, t.tgenabled::text, p.
 def _postgresql_kinds(cn: "sa.Connection") -> dict[str, str]:
     kinds = {}
     for name, kind, by_row, rules in cn.exec_driver_sql(_KINDS):
+        # A rule or row-level security can turn a write into nothing, without an error.
         plain_table = kind in "rp" and not by_row and not rules
         kinds[name] = "table" if plain_table else "no plain table: a view, or with rules or row-level security on it"
     return kinds
@@ -189,6 +192,7 @@ def _postgresql_problems(cn: "sa.Connection") -> Iterator[str]:
             yield f"the guard {name} is missing"
             continue
         table, kind, enabled, function, body, narrowed, at_home = there[name]
+        # O and A fire in ordinary sessions; R fires on replicas only, D never.
         if enabled not in ("O", "A"):
             yield f"the guard {name} is switched off"
         same = (table, kind, function, _plain(body)) == (

@@ -57,6 +57,7 @@ class HeadFile:
         """Every head that was kept."""
         with reaching("read", self._file):
             try:
+                # A strange byte makes a line that is no head, and that is reported with its number.
                 lines = self._file.read_text(encoding="ascii", errors="replace").splitlines()
             except FileNotFoundError:
                 return []
@@ -67,6 +68,7 @@ class HeadFile:
         line = f"{head.seq}:{head.hash} {at.isoformat(timespec='seconds')}\n"
         with reaching("write", self._file):
             self._file.parent.mkdir(parents=True, exist_ok=True)
+            # One write of a whole line at the end: lines of two processes never mix.
             handle = os.open(self._file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
             try:
                 os.write(handle, line.encode("ascii"))

@@ -132,6 +132,7 @@ class Database:
     @contextmanager
     def _hold_file(self, name: str, wait: float) -> Iterator[None]:
         path = f"{self._url.database}.{name.replace(os.sep, '-')}.lock"
+        # SQLite's lock on the file ends with the process; a file that stands for a lock would outlive a kill.
         held = sqlite3.connect(path, timeout=wait, isolation_level=None)
         try:
             held.execute("BEGIN EXCLUSIVE")
@@ -174,15 +175,18 @@ class Database:
             except (exc.DBAPIError, OSError) as error:
                 if not passes(error) or time.monotonic() + pause > deadline:
                     raise failure(error, self.shown) from error
+            # Spread, so that processes that got into each other's way do not meet again at once.
             time.sleep(pause * random.uniform(0.5, 1))
             pause = min(2 * pause, 1.0)
 
 
 def _lock_head(connection: sa.Connection) -> Head:
     """The head, which no other transaction can move until this one ends."""
+    # The row lock makes writers take turns; in SQLite BEGIN IMMEDIATE has done so already.
     if connection.dialect.name == "postgresql":
         connection.execute(sa.select(HEAD.c.id).with_for_update())
     stated, last = head(connection), last_row(connection)
+    # With a head row that was set back, the next event would take the place of one that is there.
     if stated != last:
         raise record_altered([f"its head row names row {stated.seq}, but its last row is row {last.seq}"])
     return stated
@@ -194,6 +198,7 @@ def _has(connection: sa.Connection, txn: str) -> bool:
 
 def _with_advisory(connection: sa.Connection, name: str, wait: float) -> sa.Connection:
     """The connection, in a transaction that holds the named lock."""
+    # Advisory locks have numbers: 64 bits of a digest keep names apart.
     key = int.from_bytes(sha256(f"fraud_retraining {name}".encode()).digest()[:8], "big", signed=True)
     deadline = time.monotonic() + wait
     try:

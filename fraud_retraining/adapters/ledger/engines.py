@@ -35,6 +35,7 @@ def driver_url(url: str) -> sa.URL:
             raise SettingsError("a PostgreSQL ledger needs psycopg", remedy="pip install 'fraud-retraining[postgres]'")
         return parsed.set(drivername="postgresql+psycopg")
     if backend == "sqlite" and parsed.database and parsed.database != ":memory:":
+        # Absolute: Dagster starts runs in other working folders.
         return parsed.set(drivername="sqlite+pysqlite", database=os.path.abspath(parsed.database))
     raise SettingsError(
         f"a ledger cannot be kept in {parsed.render_as_string(hide_password=True)}",
@@ -49,6 +50,7 @@ def _engine(url: sa.URL) -> sa.Engine:
         connect_args: dict[str, Any] = {"timeout": BUSY_SECONDS}
     else:
         connect_args = {"connect_timeout": CONNECT_SECONDS, "application_name": "fraud-retraining ledger"}
+    # Errors go to logs: SQLAlchemy would quote the values of the statement in them.
     engine = sa.create_engine(url, poolclass=NullPool, connect_args=connect_args, hide_parameters=True)
     if url.get_backend_name() == "sqlite":
         sa.event.listen(engine, "connect", _prepare_sqlite)
@@ -60,12 +62,14 @@ def _engine(url: sa.URL) -> sa.Engine:
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
     """Transactions are begun by us, and a commit is on the disk before it is believed."""
+    # Left to itself, pysqlite begins a transaction before some statements only.
     connection.isolation_level = None
     connection.execute("PRAGMA synchronous=FULL")
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:
     writes = connection.get_execution_options().get("ledger_write")
+    # A plain BEGIN locks at the first write, after its reads: of two such writers one fails instead of waiting.
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
@@ -90,6 +94,7 @@ def migrated(url: sa.URL, shown: str) -> sa.Engine:
     """An engine whose schema is this code's revision; of several processes that start at once, one migrates."""
     engine = _engine(url)
     with engine.connect() as connection:
+        # Without a lock first: nearly every start finds the schema up to date.
         if _revision(connection) == migrations.HEAD:
             return engine
     if engine.dialect.name == "sqlite":
@@ -97,6 +102,7 @@ def migrated(url: sa.URL, shown: str) -> sa.Engine:
     with engine.connect() as connection, connection.execution_options(ledger_write=True).begin():
         if connection.dialect.name == "postgresql":
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(MIGRATION_LOCK)))
+        # Again under the lock: another process may have migrated meanwhile.
         if _revision(connection) != migrations.HEAD:
             _upgrade(connection, shown)
     return engine
@@ -119,6 +125,7 @@ def _upgrade(connection: sa.Connection, shown: str) -> None:
     from alembic.util import CommandError
 
     config = Config()
+    # Alembic's configuration takes a single % for the beginning of a variable.
     config.set_main_option("script_location", str(Path(migrations.__file__).parent).replace("%", "%%"))
     config.attributes["connection"] = connection
     try:

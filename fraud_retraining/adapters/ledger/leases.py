@@ -135,6 +135,7 @@ class Heartbeat:
                 self._refusal = refusal
                 return
             else:
+                # The time before the request: the lease counts from then, however long the answer took.
                 self._seen = began
 
 

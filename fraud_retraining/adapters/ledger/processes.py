@@ -29,6 +29,7 @@ def has_ended(process: Process) -> bool:
     if not _exists(process.pid):
         return True
     stat = _stat(process.pid)
+    # Another start time: the number was given to another process since.
     return stat is not None and (stat[STATE] == ZOMBIE or stat[START_TIME] != process.started)
 
 
@@ -47,6 +48,7 @@ def _exists(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
+    # The process is there; it belongs to another account.
     except PermissionError:
         return True
     return True

@@ -70,6 +70,7 @@ class PromotionRecords(VerifiedRecords):
                 version that never was champion; or the lease of the retrain that promotes was lost.
             RecordAltered: the record is not what was written, so it cannot be known what was approved.
         """
+        # Before the transaction: what is found is recorded, and a rollback would take that away.
         self.require_intact()
 
         def work(tx: "Transaction") -> Intent:

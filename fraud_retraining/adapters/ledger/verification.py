@@ -162,6 +162,7 @@ class VerifiedRecords(ReleaseRecords, AutomationRecords):
             gone = archived(sql().events(tx.connection, {"kind": EventKind.HISTORY_ARCHIVED}))
             rows = _Replayed(sql().events(tx.connection, {}), incomplete=gone is not None)
             found = _verified(tx.connection, (), self._pins(), None, rows)
+            # A chain that is not whole cannot say what the table should hold.
             if found.first_bad or found.guards:
                 raise record_altered(found.problems)
             if found.releases:

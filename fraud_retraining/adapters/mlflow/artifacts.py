@@ -67,6 +67,7 @@ class Artifacts(Runs):
 
         with self._call(f"find the artifact of {what}"):
             place = get_artifact_repository(location, self.tracking_uri, self.tracking_uri)
+            # An address of the registry stands for the place at which the files lie.
             place = place.repo if isinstance(place, ModelsArtifactRepository) else place
         if isinstance(place, LocalArtifactRepository) and (odd := odd_files(Path(place.artifact_dir))):
             raise IntegrityError(

@@ -121,6 +121,7 @@ def limit_waiting(seconds: float) -> None:
     per_attempt = max(1, int((seconds - BACKOFF_SECONDS) / ATTEMPTS))
     os.environ.update(
         MLFLOW_HTTP_REQUEST_TIMEOUT=str(per_attempt),
+        # MLflow counts repetitions, without the first request.
         MLFLOW_HTTP_REQUEST_MAX_RETRIES=str(ATTEMPTS - 1),
         MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR="1",
         MLFLOW_HTTP_REQUEST_BACKOFF_JITTER="0.5",
@@ -132,6 +133,7 @@ def limit_waiting(seconds: float) -> None:
     )
     from mlflow.store.db import utils as database
 
+    # MLflow tries a database that it cannot open with pauses of 0.1, 0.3, 0.7, ... s: as shipped a minute and more.
     database.MAX_RETRY_COUNT = max(1, (int(10 * seconds) // 2).bit_length() - 1)
 
 

@@ -95,7 +95,9 @@ def _installed() -> tuple[tuple[str | None, str], ...]:
 
 def _commit(folder: Path) -> str | None:
     """The commit of a checkout that holds this code; none where it is installed, or where there is no git."""
+    # A package that is installed into somebody's checkout is not made from that commit.
     tracked = _git(folder, "ls-files", "--error-unmatch", "__init__.py")
+    # Tags are left out: one that is set later would give the same commit another name.
     return _git(folder, "describe", "--always", "--dirty", "--exclude=*", "--abbrev=40") if tracked else None
 
 

@@ -101,6 +101,7 @@ def built(model: FittedModel, example: pa.Table, **identity: Any) -> Iterator[Pa
         mlflow.pyfunc.save_model(
             path=str(folder),
             mlflow_model=Model(**identity),
+            # A path: MLflow then keeps source code. It would pickle an object.
             python_model=str(_source(SCORER)),
             artifacts={MODEL: str(staged)},
             model_config={"model_digest": files_digest(read_files(staged))},
@@ -108,6 +109,7 @@ def built(model: FittedModel, example: pa.Table, **identity: Any) -> Iterator[Pa
             input_example=rows,
             pip_requirements=requirements(model.estimator),
         )
+        # Saving runs the scorer once; its bytecode depends on the version of Python, and would be part of the digest.
         for cache in list(folder.rglob("__pycache__")):
             shutil.rmtree(cache)
         yield folder

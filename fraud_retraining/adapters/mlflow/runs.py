@@ -70,6 +70,7 @@ class Runs(MlflowConnection):
             self._create(what, self._create_experiment)
             with self._call(what):
                 known = self._client.get_experiment_by_name(self.experiment)
+        # MLflow finds a deleted experiment by its name, and refuses each run in it with another message.
         if known is None or known.lifecycle_stage != "active":
             raise DependencyUnreachable(
                 f"The experiment {self.experiment} was deleted in MLflow.",
@@ -141,6 +142,7 @@ class Runs(MlflowConnection):
         from mlflow.entities import Metric, Param, RunTag
 
         now = int(time.time() * 1000)
+        # MLflow stores infinity as the largest number, and NaN as 0 with a mark: neither is a measurement.
         finite = {name: value for name, value in (metrics or {}).items() if abs(value) < float("inf")}
         measured = [Metric(_metric_name(name), float(value), now, 0) for name, value in finite.items()]
         given = [Param(name, str(value)) for name, value in (params or {}).items()]
@@ -163,6 +165,7 @@ class Runs(MlflowConnection):
     def read_document(self, run_id: str, name: str) -> bytes | None:
         """A document from the artifacts of a run; None means that the run has none of that name."""
         with TemporaryDirectory() as scratch, self._call(f"download {name}"):
+            # Listed first: a download that fails says as little of a missing file as of a store that is down.
             if name not in {listed.path for listed in self._client.list_artifacts(run_id)}:
                 return None
             return Path(self._client.download_artifacts(run_id, name, scratch)).read_bytes()

@@ -117,6 +117,7 @@ class Versions(Artifacts):
         named: dict[int, tuple[str, ...]] = {}
         for alias, number in model.aliases.items() if model is not None else ():
             named[int(number)] = (*named.get(int(number), ()), alias)
+        # A search gives versions without their aliases, so these come from the registered model.
         found = self._versions_where(f"name = '{self.model_name}'")
         return [replace(version, aliases=named.get(version.version, ())) for version in found]
 
@@ -164,6 +165,7 @@ class Versions(Artifacts):
 
     def _create_version(self, run_id: str, tags: dict[str, str]) -> None:
         model_id = self.run(run_id).model_id
+        # Before registering: no version ever names files that are not the recorded ones.
         self._read_artifact(model_id, tags[ARTIFACT_DIGEST])
         what = "register a version"
         self._describe_model()
@@ -186,8 +188,10 @@ class Versions(Artifacts):
 
     def _only_version(self, fingerprint: str) -> ModelVersion:
         """The oldest version of a fingerprint; later ones, born of a repeated request, are removed."""
+        # Creating a version cannot be made idempotent: a request that was repeated made two.
         first, *doubles = self.versions_of(fingerprint)
         for double in doubles:
+            # One that an alias names is somebody's by now.
             if not self.version(double.version).aliases:
                 with self._call(f"remove version {double.version}, a double of version {first.version}"):
                     self._client.delete_model_version(self.model_name, str(double.version))

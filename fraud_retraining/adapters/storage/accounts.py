@@ -13,6 +13,7 @@ def account() -> str | None:
     None where the system has no name for it, as for an arbitrary user id in a container.
     """
     try:
+        # Not `getpass.getuser`: it believes the environment, which any user can set.
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
         return None

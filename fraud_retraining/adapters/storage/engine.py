@@ -94,6 +94,7 @@ class Engine:
         config = {
             "memory_limit": memory_limit,
             "temp_directory": str(self._spill),
+            # No download at run time, and no code that was not installed with this program.
             "autoinstall_known_extensions": "false",
             "autoload_known_extensions": "false",
             "allow_community_extensions": "false",
@@ -137,6 +138,7 @@ class Engine:
     def memtable(self, table: pa.Table) -> ibis.Table:
         """An Arrow table as a table of this engine; nothing is copied."""
         name = ibis.util.gen_name("arrow")
+        # A cursor does not see what the connection registered: `batches` registers it again.
         self._tables[name] = table
         self._connection.register(name, table)
         return self._backend.table(name)
@@ -155,12 +157,14 @@ class Engine:
         views = {table: f"{query.name}_{table}" for table in tables}
         files = tuple(str(path) for paths in tables.values() for path in paths)
         with self._translated(files):
+            # The day is a variable and no literal, so that the compiled statement serves every day.
             self._connection.execute(f"SET VARIABLE {THIS_DAY} = DATE '{day.isoformat()}'")
             for table, paths in tables.items():
                 listed = tuple(str(path) for path in paths)
                 self._connection.execute(
                     f"CREATE OR REPLACE VIEW {views[table]} AS {self._select(listed, query.keep_nan, query.columns)}"
                 )
+            # Another type of a column changes the SQL that Ibis writes, so it is part of the key.
             kinds = {view: str(self._connection.table(view).types) for view in views.values()}
             key = f"{query.name} {query.recipe} {kinds}"
             if key not in self._prepared:
@@ -204,6 +208,8 @@ class Engine:
         Each stream has a cursor of its own, so several may be read at once.
         """
         schema = expression.schema().to_pyarrow()
+        # A stream on the connection itself would end at the next query; a cursor knows no registered table and no time
+        # zone.
         with self._translated(self._sources(expression)), self._connection.cursor() as cursor:
             cursor.execute("SET timezone = 'UTC'")
             for name, table in self._arrow_tables(expression):
@@ -212,7 +218,10 @@ class Engine:
                 yield batch if batch.schema.equals(schema) else batch.cast(schema)
 
     def _select(self, files: Sequence[str], keep_nan: bool = False, columns: Sequence[str] | None = None) -> str:
+        # Escaped: DuckDB takes `[` and `*` in a file's name for a pattern.
         listed = ", ".join(_quoted(glob.escape(file)) for file in files)
+        # By name and without folder names: files of one day may differ in their order of columns, and DuckDB would read
+        # `day=01` as a column.
         source = f"read_parquet([{listed}], union_by_name = true, hive_partitioning = false)"
         described = self._connection.sql(f"SELECT * FROM {source}")
         kinds = dict(zip(described.columns, map(str, described.types), strict=True))
@@ -255,6 +264,7 @@ class Engine:
                 culprits=[said],
                 remedy=self._more_memory,
             ) from error
+        # DuckDB does not always name the file that it failed on, so each is read by itself.
         _refuse_files([file for file in files if not self._readable(file)], error)
         if isinstance(error, duckdb.IOException):
             raise DependencyUnreachable("the engine could not read or write", culprits=[said]) from error
@@ -315,6 +325,7 @@ def read_schemas(paths: Sequence[Path]) -> dict[Path, pa.Schema]:
         try:
             schemas[path] = pq.read_schema(path)
         except (OSError, pa.ArrowException) as error:
+            # pyarrow raises OSError for a bad footer too, then without a number of the system.
             if isinstance(error, OSError) and error.errno is not None:
                 raise DependencyUnreachable("a file of the lake could not be read", culprits=[error]) from error
             corrupt.append((path, error))
@@ -358,6 +369,7 @@ def _spill_folder(parent: Path) -> Iterator[Path]:
 def _clear_dead(parent: Path) -> None:
     for folder in parent.glob("engine-*"):
         try:
+            # A lock ends with its process, however it died; a process id would be used again.
             _lock(folder / "alive").close()
         except BlockingIOError:
             continue
@@ -386,6 +398,7 @@ def _lock(path: Path, *, wait: bool = False) -> IO[bytes]:
 def _read_as(column: str, kind: str, keep_nan: bool) -> str:
     """How a column of a Parquet file is read."""
     if kind in _NANOSECONDS:
+        # Cut and not cast: DuckDB rounds, which puts the last moment of a day into the next.
         return f"make_timestamp(epoch_ns({column}) // 1000) AS {column}"
     if kind in _FLOATS and not keep_nan:
         return f"CASE WHEN isnan({column}) THEN NULL ELSE {column} END AS {column}"

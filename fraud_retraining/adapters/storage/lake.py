@@ -122,6 +122,7 @@ class Lake:
         """
         prefixes = [""] if within is None else list(_month_prefixes(within))
         found = [info for listing in in_parallel(self._location.survey, prefixes) for info in listing]
+        # An empty listing is asked for a second time: a lake that is not there is no lake without days.
         if not found and not self._location.exists_root():
             raise self._no_lake()
         listing = _sorted_out(found, self._first_day, self._today())
@@ -151,6 +152,7 @@ class Lake:
                 remedy="deliver the day as Parquet, for example by DuckDB: COPY (FROM 'rows.csv') TO 'part-0.parquet'; "
                 "other days stand.",
             )
+        # Before fetching: the listing knows the bytes, and a day that is too large is not downloaded.
         self._require_bytes(files.day, chosen)
         paths = tuple(self._location.fetch(chosen))
         self._require_sizes(files.day, [self._size(info, path) for info, path in zip(chosen, paths, strict=True)])
@@ -205,6 +207,7 @@ def _told_by_footer(path: Path, columns: Collection[str] | None) -> tuple[int, i
         return 0, 0
     leaves = [n for n in range(footer.num_columns) if columns is None or footer.schema.column(n).path in columns]
     groups = [footer.row_group(number) for number in range(footer.num_row_groups)]
+    # The footer's total may be wrong or forged; what is read are the row groups.
     rows = max(footer.num_rows, sum(group.num_rows for group in groups))
     return rows, sum(_decoded_bytes(group.column(leaf), group.num_rows) for group in groups for leaf in leaves)
 
@@ -255,6 +258,7 @@ class _Day:
             self.uncertain |= set() if meaning.certain else {info.path}
 
     def settled(self, day: date) -> DayFiles:
+        # What cannot be read is part of the version: once it is mended, the day is looked at again.
         broken = [ObjectInfo(path, 0, why) for path, why in self.unreadable]
         return DayFiles(
             day,
@@ -279,6 +283,7 @@ def _sorted_out(found: Iterable[ObjectInfo], first: date, today: date) -> LakeLi
     odd = {day: why for day, one in days.items() if (why := _oddity(day, one, first, today))}
     set_aside = [SetAside(path, whys[0]) for path, whys in aside.items()]
     set_aside += [SetAside(days[day].folder, why) for day, why in odd.items()]
+    # A day ahead of the clock may not become the as-of day.
     real = {day: days[day].settled(day) for day in sorted(days) if day not in odd and day <= today}
     return LakeListing(real, tuple(sorted(set_aside)))
 
@@ -292,6 +297,7 @@ def _oddity(day: date, found: _Day, first: date, today: date) -> str:
 
 
 def _version(files: Iterable[ObjectInfo]) -> str:
+    # Sorted: S3 and file systems list in different orders.
     listing = [[info.path, info.size, info.version] for info in sorted(files)]
     return hashlib.sha256(json.dumps(listing).encode()).hexdigest()
 

@@ -34,6 +34,7 @@ LocalFiles = list[Path]
 
 CONTENT = "sha256:"
 STALE_SECONDS = 3600.0
+# A quota and a file-size limit refuse like a full disk, and have the same remedy.
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 _ODD = frozenset({errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR})
@@ -157,6 +158,7 @@ class FolderLocation:
         with reaching("read", self._local(path)):
             try:
                 return self._local(path).read_bytes()
+            # A parent that is a file means absent too; every other failure is "could not read".
             except (FileNotFoundError, NotADirectoryError):
                 return None
 
@@ -166,6 +168,7 @@ class FolderLocation:
             try:
                 with self._local(info.path).open("rb") as file:
                     return file.read(count)
+            # Others write to this folder: a file may go between listing and reading it.
             except FileNotFoundError:
                 return b""
 
@@ -196,6 +199,7 @@ class FolderLocation:
 
     def _walk(self, folder: Path) -> Iterator[ObjectInfo]:
         try:
+            # Names with a dot are temporary files of writers, here and in other programs.
             entries = [entry for entry in os.scandir(folder) if not entry.name.startswith(".")]
         except (FileNotFoundError, NotADirectoryError):
             return
@@ -221,12 +225,14 @@ class FolderLocation:
         if found.size != wanted.size:
             return f"{wanted.path}: has {found.size} bytes, not {wanted.size}"
         if wanted.version.startswith(CONTENT):
+            # A recorded digest is compared with the bytes: the time of a file says nothing of damage.
             same = CONTENT + self._digest(found) == wanted.version
             return None if same else f"{wanted.path}: its content has another digest"
         return None if found.version == wanted.version else f"{wanted.path}: was written again"
 
     def _digest(self, found: ObjectInfo) -> str:
         version, known = self._seen.get(found.path, ("", ""))
+        # A digest is kept as long as time and size stay, as one run reads a partition several times.
         if version != found.version:
             file = self._local(found.path)
             with reaching("read", file), file.open("rb") as content:
@@ -285,6 +291,7 @@ class Survey:
         if not _is_unicode(path.name):
             return "has a name that is not UTF-8"
         if is_link:
+            # A link out of the lake would read files that the settings do not name.
             real, root = os.path.realpath(path), os.path.realpath(self._root)
             if real in {os.path.realpath(folder) for folder in above}:
                 return "is a symbolic link that leads back to a folder above it"
@@ -294,9 +301,11 @@ class Survey:
             return ""
         if not stat.S_ISREG(found.st_mode):
             return f"is {_KINDS.get(stat.S_IFMT(found.st_mode), 'no regular file')}, not a file"
+        # Asked of the system: mode bits alone know nothing of access lists.
         return "" if os.access(path, os.R_OK, effective_ids=True) else "cannot be read: permission denied"
 
     def _odd(self, path: Path, problem: str, *, is_folder: bool = False) -> ObjectInfo:
+        # A name that is not UTF-8 cannot be written to JSON or the ledger as it is.
         shown = os.fsencode(path.relative_to(self._root)).decode("utf-8", "backslashreplace")
         return ObjectInfo(shown, 0, problem, problem=problem, is_folder=is_folder)
 
@@ -360,8 +369,10 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         with temporary.open("xb") as file:
             yield file
             file.flush()
+            # Before the rename: after a power cut a file system may keep the name without the bytes.
             os.fsync(file.fileno())
         os.replace(temporary, path)
+        # The rename itself is on disk once its folder is.
         _sync_folder(path.parent)
 
 

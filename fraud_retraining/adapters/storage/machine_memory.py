@@ -30,6 +30,7 @@ def _group_limits(root: Path) -> Iterator[int]:
         else:
             continue
         inner = Path(group.lstrip("/"))
+        # Every group above limits too; inside a container the path of the host may not be there, the mount itself is.
         for folder in (mount, *(mount / above for above in (inner, *inner.parents))):
             limit = _limit(folder / name)
             if limit is not None and limit < _UNLIMITED:

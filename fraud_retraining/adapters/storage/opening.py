@@ -24,6 +24,7 @@ def open_location(uri: str, *, s3: "S3Resource | None", cache: Path, policy: Tra
     if parts.scheme in ("s3", "s3a"):
         from fraud_retraining.adapters.storage.s3 import S3Location
 
+        # Not `urlsplit`: it would cut a prefix at `?` and `#`, which keys may have.
         bucket, _, prefix = uri.partition("://")[2].partition("/")
         if not bucket:
             raise SettingsError(f"{uri} names no bucket", remedy="Write it as s3://bucket/prefix.")

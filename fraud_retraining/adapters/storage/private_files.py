@@ -15,6 +15,7 @@ FOLDER, FILE, OTHERS = 0o700, 0o600, 0o077
 
 def close_new_files() -> None:
     """Make files that this process and its children create readable by its own account only."""
+    # `umask` can only be read by setting it; what it already forbids stays forbidden.
     os.umask(os.umask(OTHERS) | OTHERS)
 
 
@@ -29,6 +30,7 @@ def private_file(file: Path) -> Path:
     """The file; made empty if it is missing, for this account only. SQLite gives its mode to what it puts beside it."""
     private_folder(file.parent)
     with suppress(FileExistsError):
+        # Created with its mode: a `chmod` afterwards would leave it open for a moment.
         os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, FILE))
     return file
 

@@ -69,6 +69,7 @@ class S3Location:
         Raises:
             DataInvalid: there is no such bucket.
         """
+        # The slash at the end: without it `day=1` would list `day=11` too.
         start = self._key(prefix) + "/" if prefix else self._base
         return sorted(self._within_deadline(lambda: self._list(start)))
 
@@ -145,6 +146,7 @@ class S3Location:
                 "max_pool_connections": max(10, self._policy.parallel),
                 "retries": {"total_max_attempts": self._attempts, "mode": "standard"},
             },
+            # A listing that s3fs remembers would hide what arrived since.
             use_listings_cache=False,
             skip_instance_cache=True,
         )
@@ -155,6 +157,7 @@ class S3Location:
         from fsspec.asyn import sync
         from fsspec.exceptions import FSTimeoutError
 
+        # One deadline over all attempts: retries and timeouts of each layer would add up to minutes.
         seconds = self._policy.deadline_seconds + moved / self._policy.slowest_bytes_per_second
         try:
             answer: Answer = sync(self._fs.loop, work, timeout=seconds)
@@ -235,6 +238,7 @@ class S3Location:
         try:
             return [problem for problem in await asyncio.gather(*tasks) if problem]
         finally:
+            # One failure ends the fetch: the others would go on writing to the cache after the error was raised.
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -254,11 +258,13 @@ class S3Location:
         return None
 
     async def _receive(self, info: ObjectInfo, copy: Path) -> None:
+        # The server refuses other bytes than those listed, instead of sending half of one file and half of the next.
         condition = {} if info.version.startswith(CONTENT) else {"IfMatch": f'"{info.version}"'}
         answer = await self._call("get_object", Key=self._key(info.path), **condition)
         digest, size = hashlib.sha256(), 0
         with temporary_file(copy.parent) as local:
             with reaching("write", copy):
+                # Unbuffered: a full disk shows at the write that fills it and not when the file is closed.
                 file = local.open("xb", buffering=0)
             with file:
                 async with aclosing(_chunks(answer["Body"])) as chunks:
@@ -269,6 +275,7 @@ class S3Location:
                         size += len(chunk)
                 with reaching("write", copy):
                     os.fsync(file.fileno())
+            # Before the rename: a copy under its final name is trusted by its size alone.
             _require_same(info, size, digest.hexdigest())
             with reaching("write", copy):
                 os.replace(local, copy)
@@ -365,6 +372,7 @@ class ObjectCache:
             try:
                 if copy.stat().st_size != size:
                     return False
+                # The time of the file is its time of last use; access times are off on many file systems.
                 os.utime(copy)
             except FileNotFoundError:
                 return False
@@ -376,6 +384,7 @@ class ObjectCache:
         copies = sorted(self._copies())
         excess = sum(size for _, size, _ in copies) + needed - self._limit
         for used, size, copy in copies:
+            # Sorted by last use: from the first copy that was used lately on, all were.
             if excess <= 0 or used > time.time() - self._keep_seconds:
                 return
             if copy not in in_use:

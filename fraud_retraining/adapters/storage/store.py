@@ -95,6 +95,7 @@ class Store:
             found = Partition.model_validate_json(data)
         except ValidationError as error:
             raise self._damaged([f"{path}: {error.errors()[0]['msg']}"], [day]) from error
+        # A record that was copied from another folder is well-formed, and of another day.
         if (found.asset, found.day) != (asset, day):
             raise self._damaged([f"{path}: is the record of {found.asset} of {found.day}"], [day])
         return found
@@ -124,6 +125,7 @@ class Store:
         wanted = sorted(set(days))
         records = dict(zip(wanted, in_parallel(lambda day: self._standing(asset, day), wanted), strict=True))
         there = [day for day, one in records.items() if one.record is not None and one.record.files]
+        # Listed after the records were read: the other way round, files of a newer record would look lost.
         sizes = self._sizes(asset, there)
         return {
             day: Standing(one.record, self._loss(one.record, sizes) if one.record else one.problem)
@@ -146,10 +148,13 @@ class Store:
         The files of the partition that was there before stay for readers that still hold its record; older ones go.
         """
         folder = _folder(asset, day)
+        # Read before anything is written: readers may still hold this record, so its files have to stay.
         before = self._standing(asset, day).record
         files = {name: self._put_table(folder, name, table) for name, table in tables.items()}
         record = Partition(asset=asset, day=day, digest=digest, files=files, inputs=dict(inputs), facts=dict(facts))
+        # Last, after every file that it names: a writer that dies before it has written nothing.
         self._location.write_bytes(f"{folder}/{RECORD}", record.model_dump_json().encode())
+        # Read again: of two writers the later record wins, and both go on with that one.
         stands = self.partition(asset, day) or record
         self._prune(folder, [kept for kept in (before, record, stands) if kept is not None])
         return stands
@@ -230,6 +235,7 @@ class Store:
         mark = f"{_folder(record.asset, record.day)}/{DAMAGED}"
         try:
             self._location.write_bytes(mark, json.dumps({"damaged": record.files[name].path}).encode())
+        # The mark is a help for later readers; the damage itself is raised in any case.
         except DependencyUnreachable as error:
             LOG.warning("%s cannot be marked as damaged: %s", record.files[name].path, error)
 
@@ -237,6 +243,7 @@ class Store:
         with temporary_file(self._scratch) as local, reaching("write", local):
             _write_parquet(table, local)
             size, digest = local.stat().st_size, _file_digest(local)
+            # The name follows the content: a second writer of the same table replaces nothing by other bytes.
             path = f"{folder}/{_checked(name)}-{digest[:16]}.parquet"
             self._location.put_file(local, path)
         return StoredFile(path=path, size=size, rows=table.num_rows, digest=digest)

@@ -74,11 +74,14 @@ def read_yaml(path: Path) -> Any:
         yaml.YAMLError: it is no YAML, a key stands twice, or it is too large, too deep or multiplies itself.
         OSError, UnicodeDecodeError, ValueError: as Python says of files, texts and dates.
     """
+    # Before parsing: aliases within aliases ("billion laughs") make gigabytes of a small text, a large one takes
+    # minutes.
     if path.stat().st_size > MOST_BYTES:
         raise yaml.YAMLError(f"it has more than {MOST_BYTES:,} bytes")
     loader = _Loader(path.read_text(encoding="utf-8"))
     try:
         node = loader.get_single_node()
+        # An anchor may name a node that holds it; PyYAML builds an endless structure of that.
         if node is not None and _size(node, MOST_NODES) > MOST_NODES:
             raise yaml.YAMLError("something in it holds itself")
         return None if node is None else loader.construct_document(node)

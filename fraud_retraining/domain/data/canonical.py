@@ -69,6 +69,7 @@ def canonical_key(column: ibis.Column) -> ibis.Value:
     source = column.type()
     if source.is_floating():
         return _whole_key(column)
+    # An unsigned key of 64 bits may be larger than any int64.
     as_text = source.is_string() or source.is_uint64() or source.is_uuid()
     return canonical_text_key(column) if as_text else _typed(column, "int64")
 
@@ -90,6 +91,7 @@ def canonical_text_key(column: ibis.Column) -> ibis.Value:
 
 def _joined_key(parts: Sequence[ibis.Column]) -> ibis.Value:
     """Several columns as one key; different parts never give the same text, and one that is missing misses the key."""
+    # Escaped, so that ("a|b", "c") and ("a", "b|c") stay two keys.
     texts = [canonical_text_key(part).replace(ESCAPE, ESCAPE * 2).replace(JOINT, ESCAPE + JOINT) for part in parts]
     # Half a key is no key: rows of different parties would share it.
     missing = ibis.or_(*(text.isnull() for text in texts))

@@ -85,6 +85,7 @@ def spelling_of(words: pa.Array) -> Spelling | None:
     """How distinct values of text are written; None where there is no value."""
     if not len(words):
         return None
+    # The narrowest kind that fits all values, in the order of `_KINDS`.
     kind = next(
         (kind for kind, rule in _KINDS.items() if pc.all(pc.match_substring_regex(words, rule)).as_py()), "text"
     )
@@ -109,6 +110,7 @@ def sample_of(words: pa.Array) -> str:
     Days that share values so share them in their samples, and no value can be read from one.
     """
     # The smallest hashes: two days that share values have them in both samples (a bottom-k sketch).
+    # Hashes and not values: facts of a day lie in the open, keys of customers do not.
     plain = _hashes(_without_form(words)) >> np.uint64(32)
     least = np.argpartition(plain, SAMPLED)[:SAMPLED] if len(plain) > SAMPLED else np.arange(len(plain))
     chosen = words.take(pa.array(least))

@@ -48,6 +48,7 @@ def judge(rows: ibis.Table, mapping: LakeMapping, day: Day) -> ibis.Table:
     amount, time, label = rows[AMOUNT], rows[TIMESTAMP], rows[IS_FRAUD]
     rules = (
         *((rows[name].isnull(), null_key(mapping, name)) for name in mapping.required_keys),
+        # DuckDB cannot raise for one row: the conversion leaves a number here that no key has.
         *((rows[name] == NO_WHOLE_KEY, fraction_key(mapping, name)) for name in mapping.keys if _is_whole(rows[name])),
         (time.isnull(), RejectReason.NULL_TIMESTAMP),
         (amount.isnull(), RejectReason.NULL_AMOUNT),
@@ -114,6 +115,7 @@ def settle_duplicates(judged: ibis.Table) -> ibis.Table:
 def _telling(rows: ibis.Table) -> list[ibis.Value]:
     """How rows of one transaction are ordered, the one that says most first; only equal contents have equal places."""
     label = rows[IS_FRAUD]
+    # A copy without a label never hides one with a label.
     order = [ibis.asc(label.isnull())]
     if LABELLED_AT in rows.columns:
         no_time = (label == 1).ifelse(_END_OF_TIME, None)
@@ -207,6 +209,7 @@ def ingest(
     """
     table, dropped = _judged_table(query)
     reason = table[REASON]
+    # A day without a reject is the usual one, and is not copied.
     if reason.null_count == len(table):
         accepted, rejects = table, table.slice(0, 0)
     else:
@@ -334,6 +337,7 @@ def _shared_texts(accepted: pa.Table, mapping: LakeMapping) -> dict[str, pa.Arra
 def _unlisted_labels(rejects: pa.Table) -> dict[str, int]:
     if DELIVERED_LABEL not in rejects.column_names:
         return {}
+    # A few and cut short: they go into messages, and a lake's values are not ours to spread.
     labels = rejects.filter(pc.equal(rejects[REASON], str(RejectReason.UNLISTED_LABEL)))[DELIVERED_LABEL]
     counts = {item["values"]: item["counts"] for item in pc.value_counts(labels).to_pylist()}
     most = sorted(counts.items(), key=lambda one: (-one[1], one[0]))[:_LABELS_NAMED]

@@ -123,6 +123,7 @@ def type_problems(schemas: Mapping[str, pa.Schema], lake: str, accepted: Accepte
     wrong: dict[str, list[str]] = {}
     ambiguous = []
     for file, schema in schemas.items():
+        # DuckDB matches names without regard to capitals: of two such columns it would read either.
         if sum(column.casefold() == lake.casefold() for column in schema.names) > 1:
             ambiguous.append(file)
         elif lake in schema.names and not _accepts(accepted, schema.field(lake).type):

@@ -139,6 +139,7 @@ def _result(rule: Rule[Subject], measure: Measure | Exception, failed: bool) -> 
         name=rule.name,
         passed=not failed,
         severity=rule.severity,
+        # JSON has no NaN; the failure itself is in `passed`.
         value=measure.value if measure.value is not None and isfinite(measure.value) else None,
         threshold=measure.threshold,
         message=message,

@@ -70,6 +70,7 @@ class Ranking:
 
     def average_precision(self, weights: NDArray[np.float32]) -> Floats:
         """Average precision under each column of customer weights; NaN where no fraud has weight."""
+        # A step's sum is exact in float32; the running sum over all rows of a window is not.
         alerts: Floats = np.cumsum(self._rows @ weights, axis=0, dtype=np.float64)
         gained: Floats = (self._frauds @ weights).astype(np.float64)
         caught: Floats = np.cumsum(gained, axis=0)
@@ -134,6 +135,7 @@ def _resampled(pair: Pair, subsets: Sequence[Mask], resamples: int, seed: int) -
         for model in (pair.candidate, pair.champion)
     ]
     drawn: list[list[Floats]] = [[] for _ in rankings]
+    # Pieces outside, models inside: every model and slice sees the same customers in the same resample.
     for weights in customer_weights(count, resamples, seed):
         for values, ranking in zip(drawn, rankings, strict=True):
             values.append(ranking.average_precision(weights))
@@ -155,6 +157,7 @@ def customer_weights(customers: int, resamples: int, seed: int) -> Iterator[NDAr
 @lru_cache(maxsize=1)
 def _poisson_table() -> NDArray[np.float32]:
     """Poisson(1) by 16-bit quantiles: ten times faster to draw from than the exact generator, mean 1 to four digits."""
+    # Fewer than 1 in 10^9 draws lie above 11: less than a quantile of 16 bits can show.
     k = np.arange(12)
     distribution = np.cumsum(np.exp(-1) / np.cumprod(np.maximum(k, 1)))
     return np.searchsorted(distribution, (np.arange(65_536) + 0.5) / 65_536).astype(np.float32)
@@ -162,6 +165,7 @@ def _poisson_table() -> NDArray[np.float32]:
 
 def _interval(drawn: Floats, confidence: float) -> Interval:
     """The first value with the percentile interval of the others."""
+    # A resample that drew no fraud has no average precision, and says nothing about it.
     resampled = drawn[1:][np.isfinite(drawn[1:])]
     low, high = np.quantile(resampled, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Interval(value=float(drawn[0]), low=float(low), high=float(high), deviation=float(resampled.std(ddof=1)))

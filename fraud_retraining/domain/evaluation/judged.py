@@ -58,6 +58,7 @@ def _encoded(values: pa.ChunkedArray | pa.Array) -> tuple[Integers, pa.Array]:
     order = pc.sort_indices(encoded.dictionary).to_numpy()
     rank = np.empty(len(order) + 1, dtype=np.int64)
     rank[order] = np.arange(len(order))
+    # A missing key has the code -1, which as an index is this last entry.
     rank[-1] = -1
     return rank[pc.fill_null(encoded.indices, -1).to_numpy()], encoded.dictionary.take(pa.array(order))
 
@@ -67,6 +68,7 @@ def _report_weights(table: pa.Table) -> Floats | None:
     if REPORT_WEIGHT not in table.column_names:
         return None
     weights = table[REPORT_WEIGHT].to_numpy()
+    # None keeps counts of frauds whole numbers, as reports on mature labels have them.
     return None if (weights == 1.0).all() else weights.astype(np.float64)
 
 
@@ -160,6 +162,7 @@ class Judged:
     @cached_property
     def ranked(self) -> Integers:
         """Positions of the rows by falling score."""
+        # Not stable, which is faster: readers take equal scores as one threshold.
         return np.argsort(-self.scores)
 
     @cached_property

@@ -121,6 +121,7 @@ def recall_at_fpr(judged: Judged, accepted: float = ACCEPTED_FPR) -> float | Non
     if not 0 < judged.frauds < len(judged) or not judged.rankable:
         return None
     curve = _curve(judged)
+    # A genuine row weighs 1 also where known frauds weigh more, so the difference counts rows.
     kept = curve.alerts - curve.frauds <= accepted * (len(judged) - judged.frauds)
     return float(curve.frauds[kept].max(initial=0) / judged.expected_frauds)
 
@@ -199,6 +200,7 @@ def card_precision_at_k(judged: Judged, k: int) -> float | None:
 def _entity_day(judged: Judged, today: Mask, entities: int) -> tuple[Floats, Mask]:
     """Each entity's highest score of the day, -inf for one without a row, and whether it was defrauded."""
     highest = np.full(entities, -np.inf)
+    # An entity has several rows a day: assignment by index would keep the last one, not the highest.
     np.maximum.at(highest, judged.entities[today], judged.scores[today])
     defrauded = np.zeros(entities, dtype=bool)
     defrauded[judged.entities[today & (judged.labels == 1)]] = True
@@ -309,6 +311,7 @@ def _most_frequent(column: Categories, most: int) -> Categories:
     rows = np.bincount(column.codes, minlength=len(column.names))
     if np.count_nonzero(rows) <= most:
         return column
+    # One place is left for the rest together. Sorted again, so that codes stay in the order of the names.
     kept = np.sort(np.argsort(-rows, kind="stable")[: most - 1])
     code = np.full(len(column.names), len(kept))
     code[kept] = np.arange(len(kept))

@@ -98,6 +98,7 @@ class Alerting:
 
     def _reached(self, day: DaySuspects, left: NDArray[np.float32]) -> tuple[Integers, Mask]:
         """As many suspects, highest first, as spend the budget in every column."""
+        # A customer is missing in 37 % of the resamples (Poisson of mean 1): twice the budget is mostly enough.
         kept = 2 * self.budget
         # Only as many suspects as can be alerted about: sorting all of them by resample would dominate the time.
         while kept < len(day.entities) and left[day.entities[:kept]].sum(axis=0).min() < self.budget:
@@ -151,6 +152,7 @@ class Filed:
             np.cumsum(self.frauds @ weights, axis=0, dtype=np.float64),
             totals[0],
             totals[1],
+            # A resample may draw no fraud at all: 0 over this small number is 0.
             dict(self._measured(weights, np.maximum(totals, 1e-9))),
         )
 
@@ -226,6 +228,7 @@ def curve(drawn: Drawn, confidence: float) -> tuple[CurvePoint, ...]:
     recall = drawn.caught[:, 0] / drawn.frauds[0]
     columns = (drawn.thresholds, recall, precision[:, 0], low, high, drawn.alerts[:, 0])
     return tuple(
+        # The highest thresholds have few alerts, and their percentiles can lie to one side of the value.
         CurvePoint(threshold=t, recall=r, precision=p, low=min(lo, p), high=max(hi, p), alerts=round(n))
         for t, r, p, lo, hi, n in zip(*(column.tolist() for column in columns), strict=True)
     )
@@ -291,6 +294,7 @@ def _recall_at_fpr(drawn: Drawn) -> Floats:
 
 def _intervals(drawn: list[Floats], exact: list[float], confidence: float) -> MetricIntervals:
     models = (_interval(values, value, confidence) for values, value in zip(drawn, exact, strict=True))
+    # Shifting to the exact value can move a bound below 0, where no metric is.
     candidate, *champion = (model.model_copy(update={"low": max(0.0, model.low)}) for model in models)
     if not champion:
         return MetricIntervals(candidate=candidate)

@@ -279,6 +279,7 @@ class FeaturePlan(ExtendedValue):
             raise ValueError(f"{len(nameless)} features have no name that a column can have")
         columns = self.columns
         twice = sorted({name for name in columns if columns.count(name) > 1} - {AMOUNT})
+        # The amount is a column of its own and a feature, and stands once.
         if twice or columns.count(AMOUNT) > 1:
             raise ValueError(f"feature columns named twice: {', '.join(twice or [AMOUNT])}")
         return self
@@ -378,6 +379,7 @@ def entity_days(transactions: ir.Table, entity: str, plan: FeaturePlan, day: Day
     )
     return rows.group_by("key").agg(
         count=rows.count(),
+        # Parallel sums of float64 depend on the order of the rows, unless every partial sum is exact.
         amount_sum=rows.gridded.sum(),
         amount_sumsq=(rows.gridded * rows.gridded).sum(),
         amount_max=rows.amount.max(),
@@ -409,6 +411,7 @@ def transaction_features(
     for entity, policy in plan.entities.items():
         rows = _beside(rows, TRANSACTION_ID, _last_24_hours(plan, day, entity, today, yesterday))
         history = entity_days.get(entity)
+        # An empty table of the right types, so that the first day of a lake has the same columns as any other.
         history = _no_entity_days(today, entity, plan, day) if history is None else history
         if policy.fraud_share and plan.labels_as_known:
             history = _with_known_frauds(history, (entity_label_days or {}).get(entity), policy, day)
@@ -515,6 +518,7 @@ def _with_known_frauds(days: ir.Table, reports: ir.Table | None, policy: EntityP
     left, right = days.key, known.report_key
     if left.type() != right.type():
         left, right = left.cast("string"), right.cast("string")
+    # Reports of days without a transaction in sight find no row here: only frauds beside their day count.
     joined = days.left_join(known, [left == right, days.day == known.report_day])
     return joined.mutate(
         labelled=joined["count"], frauds=joined.known_frauds.fill_null(0), known_on=joined.last_report

@@ -75,9 +75,11 @@ def estimate_delays(frauds: FraudsByDelay, as_of: date, delay_days: int, min_fra
         for delay, count in by_delay.items()
         if delay <= delay_days
     )
+    # Counted on mature days only: young ones have reported their fast frauds, and would look like enough.
     if mature < min_frauds:
         return None
     shares = [1.0] * (delay_days + 1)
+    # From the longest delay back: the share within the longest is 1 by definition, and each hazard takes its part away.
     for delay in range(delay_days, 0, -1):
         reported, at_risk = _reports(frauds, as_of, delay)
         hazard = (reported + PRIOR_REPORTS) / (at_risk + PRIOR_AT_RISK)

@@ -55,6 +55,7 @@ def judged_events(events: ibis.Table, transactions: ibis.Table, day: Day, entiti
     and the keys of `entities`, of every day that a label may refer to. An id that several days hold means the latest
     transaction before the label.
     """
+    # A feed may deliver a file twice; a repeated row is no second event.
     matched = _matched(events.distinct(), transactions, entities)
     known_at, happened_at, start = matched[KNOWN_AT], matched[_HAPPENED_AT], start_of(day)
     rules = (
@@ -75,6 +76,7 @@ def _matched(events: ibis.Table, transactions: ibis.Table, entities: Collection[
         **{name: transactions[name] for name in entities},
     )
     joined = events.left_join(found, events[TRANSACTION_ID] == found[_FOUND]).drop(_FOUND)
+    # An id may be used again after years: a label means the latest transaction that was there before it.
     late = joined[_HAPPENED_AT] > joined[KNOWN_AT]
     same_event = ibis.window(
         group_by=list(events.columns), order_by=[ibis.asc(late), ibis.desc(joined[_HAPPENED_AT], nulls_first=False)]
@@ -97,6 +99,7 @@ def settled_events(judged: ibis.Table, earlier: ibis.Table | None) -> ibis.Table
             group_by=[TRANSACTION_ID, REASON],
             order_by=[
                 ibis.desc(judged[KNOWN_AT]),
+                # At one moment fraud comes first, so that the result does not depend on the order of files.
                 ibis.desc(judged[IS_FRAUD]),
                 ibis.asc(judged[SOURCE], nulls_first=False),
             ],
@@ -107,6 +110,7 @@ def settled_events(judged: ibis.Table, earlier: ibis.Table | None) -> ibis.Table
     counts = rows[REASON].isnull()
     reason = ibis.cases(
         (~counts, rows[REASON]),
+        # Before the comparison with earlier days: a label that was corrected on its day never was what was known.
         (rows["__place"] > 0, str(LabelReject.SUPERSEDED)),
         (rows[BEFORE].notnull() & (rows[BEFORE] == rows[IS_FRAUD].cast("int8")), str(LabelReject.REPEATED)),
         else_=ibis.null("string"),
@@ -189,6 +193,7 @@ def split_events(settled: pa.Table, entities: Sequence[str]) -> LabelDay:
     columns = [TRANSACTION_ID, TRANSACTION_DAY, *entities, KNOWN_AT, IS_FRAUD, BEFORE, SOURCE]
     events = events.select(columns)
     at = columns.index(IS_FRAUD)
+    # float64 until here, because a delivered label may be neither 0 nor 1.
     events = events.set_column(at, IS_FRAUD, events[IS_FRAUD].cast(pa.int8()))
     rejects = settled.filter(pc.invert(counts)).select([REASON, TRANSACTION_ID, KNOWN_AT, IS_FRAUD, SOURCE])
     rejects = rejects.sort_by([(name, "ascending") for name in rejects.column_names])
@@ -197,6 +202,7 @@ def split_events(settled: pa.Table, entities: Sequence[str]) -> LabelDay:
 
 def in_order(events: pa.Table, rejects: pa.Table | None = None) -> LabelDay:
     """The day with its facts; the same content gives the same rows in the same order."""
+    # Parallel scans give rows in any order, and the day's digest is over them.
     events = events.sort_by([(TRANSACTION_DAY, "ascending"), (TRANSACTION_ID, "ascending")]).combine_chunks()
     rejects = events.slice(0, 0) if rejects is None else rejects
     return LabelDay(events, rejects, _facts(events, rejects))

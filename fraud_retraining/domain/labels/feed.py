@@ -82,4 +82,5 @@ def _matching_id(column: ibis.Column, *, text_ids: bool) -> ibis.Value:
     key = canonical_key(column)
     if not key.type().is_string():
         return key
+    # An id that is missing and one that names no transaction are rejected for different reasons.
     return key.isnull().ifelse(ibis.null("int64"), key.try_cast("int64").fill_null(NO_WHOLE_KEY))

@@ -35,6 +35,7 @@ class Reporting(Value):
     def silent(self) -> bool:
         """Whether far fewer reports came than usual."""
         usual = self.usual_frauds
+        # Where few reports come, a day without any is chance.
         return usual is not None and usual >= MIN_USUAL_REPORTS and self.frauds < MIN_RATIO * usual
 
     @property

@@ -56,6 +56,7 @@ def needs_two(release: Release, policy: ReviewerPolicy) -> bool:
 
     An unknown requester could otherwise approve alone. With one reviewer there is no second.
     """
+    # Dagster's UI has no login: whoever launched the run may be the one who approves it.
     return policy.two_person or (release.requested_by == UNKNOWN and len(policy.reviewers) > 1)
 
 
@@ -88,6 +89,7 @@ def check_deadline(release: Release, to: ReleaseState, at: datetime) -> None:
     """A waiting release can be decided before its deadline and expires from it on: always exactly one of the two."""
     if release.state is not S.AWAITING_APPROVAL or release.deadline is None:
         return
+    # One comparison for both ends: no moment at which a release can neither be decided nor expire.
     late = at >= release.deadline
     if late and to in {S.APPROVED, S.REJECTED}:
         raise Conflict(

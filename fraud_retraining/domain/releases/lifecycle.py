@@ -85,6 +85,7 @@ def _checked(release: Release, to: ReleaseState, moved: Moved) -> None:
             f"version {release.version} cannot become {to.replace('_', ' ')} without a reason",
             remedy="Say why, in a sentence that an auditor can read.",
         )
+    # Asked at each of these moves: no way to the champion leads around the verdict.
     if to in NEEDS_VERDICT and not release.may_serve:
         raise GateFailed(f"version {release.version} cannot become {to.replace('_', ' ')}: its gates did not pass")
     if to is S.APPROVED and release.state is S.REGISTERED:
@@ -148,6 +149,7 @@ def next_state(
     """
     to = S.APPROVED if decision is Decision.APPROVE else S.REJECTED
     check_reviewer(release, decision, policy, identity)
+    # After the reviewer is admitted: who may not decide does not learn what was decided.
     if release.state is not S.AWAITING_APPROVAL:
         raise _refuse(release, to)
     check_shown(release, digest)
@@ -197,6 +199,7 @@ def promotion_of(
 
 def champion_of_time(releases: Iterable[Release], as_of: date) -> Release | None:
     """Return the champion at the time of an old as-of day: of all former champions, the newest as of before it."""
+    # Only what served: a rejected candidate was never what a day was compared with.
     past = [one for one in releases if one.was_promoted and one.as_of < as_of]
     return max(past, key=lambda one: (one.as_of, one.version), default=None)
 
@@ -291,6 +294,7 @@ def end_promotion(release: Release, intent: Intent, outcome: Outcome, moved: Mov
         case Undo():
             return _placed(release, intent.came_from, moved, intent=None)
         case HumanMoved(champion):
+            # A version that was to be brought back stays restorable; a new one was overtaken.
             to = intent.came_from if intent.rollback else S.SUPERSEDED
             named = f"version {champion}" if champion is not None else "no version"
             why = moved.model_copy(update={"reason": f"the champion was moved to {named} by hand meanwhile"})
@@ -326,4 +330,5 @@ def clear_champion(champion: Release, moved: Moved) -> Release:
 def latest_champions(releases: Iterable[Release]) -> list[Release]:
     """Return former champions that can be restored, the one that served last first."""
     past = [release for release in releases if release.state in RESTORABLE and release.was_promoted]
+    # By the time of the move: a rollback can bring a lower number back.
     return sorted(past, key=lambda release: (release.moved_at, release.version), reverse=True)

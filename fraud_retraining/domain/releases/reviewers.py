@@ -95,6 +95,7 @@ class ReviewerPolicy(Policy):
     @classmethod
     def _networks(cls, peers: tuple[str, ...]) -> tuple[str, ...]:
         for peer in peers:
+            # 0.0.0.0/0 would believe the header of everybody.
             if ip_network(peer).prefixlen == 0:
                 raise ValueError(f"{peer} is every address there is")
         return peers
@@ -150,6 +151,7 @@ def identify(
         NotPermitted: no reviewer has the token, or token or account belong to another person than claimed.
         SettingsError: there is neither a name nor a proof.
     """
+    # A token outweighs the account: it is the reviewer's own, an account may be shared.
     if token:
         return _agreed(_by_token(policy, token), Proof.TOKEN, claimed)
     owner = next((one for one in policy.reviewers if account is not None and one.os_user == account), None)
@@ -164,6 +166,7 @@ def identify(
 
 def token_digest(token: str) -> str:
     """Return the digest of a token, as settings hold it."""
+    # A plain digest is enough: tokens are random and long, unlike passwords.
     return hashlib.sha256(token.strip().encode()).hexdigest()
 
 
@@ -229,6 +232,7 @@ def is_proxy(policy: ReviewerPolicy, secret: str, presented: str, peer: str | No
         presented: what the request presents.
         peer: the address that the connection comes from.
     """
+    # Without either, any client could send the header.
     if not secret and not policy.proxy_peers:
         return False
     if secret and not hmac.compare_digest(presented.encode("utf-8", "replace"), secret.encode()):
@@ -241,6 +245,7 @@ def _is_among(networks: Sequence[str], peer: str | None) -> bool:
         address = ip_address(peer or "")
     except ValueError:
         return False
+    # A server that listens on IPv6 sees IPv4 clients as ::ffff:10.1.2.3.
     inner = getattr(address, "ipv4_mapped", None) or address
     return any(one in ip_network(network) for network in networks for one in {address, inner})
 

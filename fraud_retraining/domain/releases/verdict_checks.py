@@ -32,6 +32,7 @@ def floors_missed(verdict: Verdict) -> tuple[str, ...]:
     has has passed. A floor that gave no result is not one that was missed.
     """
     failed = verdict.failed
+    # A gate without a value gave no result; that is no missed floor.
     only_floors = bool(failed) and all(gate.name in FLOORS and gate.value is not None for gate in failed)
     return tuple(gate.name for gate in failed) if only_floors and _proven_better(verdict) else ()
 
@@ -152,6 +153,7 @@ def require_recorded_verdict(release: Release, evaluation: Evaluation | None) ->
             culprits=[f"registered {release.verdict_digest or 'none'}", f"recorded {found}"],
             remedy="Run `fraud-retraining audit verify`, and train again.",
         )
+    # A gate that was added since may not keep a former champion from being brought back.
     require = require_passed if release.was_promoted else require_verdict
     require(evaluation, release.fingerprint)
     by_itself = release.decided_by == POLICY and not release.was_promoted

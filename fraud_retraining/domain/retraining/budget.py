@@ -132,6 +132,7 @@ def allowance(policy: BudgetPolicy, past: Sequence[Spent], now: datetime) -> All
 
 def _ratio_limit(policy: BudgetPolicy, past: Sequence[Spent]) -> list[Allowance]:
     """Too few past retrains say nothing about how long one takes."""
+    # A retrain that found its model, or failed early, was short, and would make the next one look slow.
     latest = [one.spending.seconds for one in past if one.spending.trained][-MEDIAN_OF:]
     if policy.max_ratio_to_median is None or len(latest) < LEAST_PAST:
         return []
@@ -145,6 +146,7 @@ def _month_limit(policy: BudgetPolicy, past: Sequence[Spent], now: datetime) -> 
         return []
     spent = spent_in_month(past, now)
     left = policy.max_monthly_cost - spent
+    # Compared before the price: a month that is used up begins no retrain, whatever an hour costs.
     if left <= 0:
         raise BudgetExceeded(
             f"the budget of {now:%B %Y} is used up: no retrain begins, the champion stays",
@@ -192,6 +194,7 @@ def projected(elapsed: float, rounds: Rounds) -> float | None:
         elapsed: seconds so far.
         rounds: progress of boosting and its measured time.
     """
+    # A rate from a few rounds, or from the first ones alone, is no measure of the rest.
     if rounds.timed < FAIR_ROUNDS or rounds.done < FAIR_SHARE * rounds.total:
         return None
     return elapsed + rounds.seconds / rounds.timed * (rounds.total - rounds.done)

@@ -102,12 +102,14 @@ def take(current: Lease | None, claim: Claim, policy: LeasePolicy, now: datetime
         Busy: another run holds it.
     """
     if current is not None and current.held(now):
+        # A take that was repeated after a lost answer.
         if current.owner == claim.owner:
             return renew(current, current, policy, now)
         if not gone and not _same_run(current, claim.owner):
             raise busy(current)
     return Lease(
         name=claim.name,
+        # Higher each time: a late write of the owner before is known by its lower token.
         token=current.token + 1 if current else 1,
         owner=claim.owner,
         purpose=claim.purpose,
@@ -140,6 +142,7 @@ def require(current: Lease | None, mine: Lease, now: datetime) -> Lease:
     """
     if current is None or current.token != mine.token or current.owner != mine.owner:
         raise _stale(mine, _taken_by(current))
+    # Also when nobody took it: others may have relied on its expiry.
     if not current.held(now):
         raise _stale(mine, f"no sign of life between {_time(current.seen_at)} and {_time(now)}")
     return current

@@ -39,6 +39,7 @@ class Pause(Value):
 def paused(events: Iterable[Event], subject: Automation) -> Pause | None:
     """Return the pause in force, None if it was resumed since; of several the first, which began it."""
     standing: Pause | None = None
+    # By the row and not the time: a database's clock may be set back.
     for event in sorted(events, key=lambda event: event.seq):
         if event.subject != subject or event.kind not in PAUSING:
             continue

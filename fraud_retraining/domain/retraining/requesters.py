@@ -66,6 +66,7 @@ def request_of(
         trigger: the word that a person gave.
         reason: the reason that a person gave.
     """
+    # A decision counts once and for its day: else a person could run it again, and approve the result as automation's.
     if decision is None or used or decision.as_of != as_of:
         return RetrainRequest(
             actor=requester.name,

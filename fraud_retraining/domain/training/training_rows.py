@@ -61,6 +61,7 @@ class TrainingRows:
         seen = 0
         for batch in self.batches():
             if batch.num_rows:
+                # Labels are checked before sampling: a bad one among rows that are left out is a bad day all the same.
                 table = self._sampled(_labelled(batch), seen)
                 yield table.select([name for name in (*self.features, IS_FRAUD, WEIGHT) if name in table.column_names])
             # Counted before sampling: the position of a row does not depend on what was kept.
@@ -111,6 +112,7 @@ def _uniform(table: pa.Table, first: int, seed: int) -> np.ndarray[Any, Any]:
         from pandas.util import hash_array
 
         texts = table.column(TRANSACTION_ID).cast(pa.string()).to_numpy(zero_copy_only=False)
+        # pandas' hash is the same in every process; Python's own is salted.
         keys = hash_array(texts, categorize=False)
     # The upper 53 bits fill a float64 exactly, so all numbers are equally likely.
     return (_mixed(keys, seed) >> np.uint64(11)).astype(np.float64) * 2.0**-53
@@ -179,6 +181,7 @@ class Census:
         """Count a block."""
         if not self.rows:
             self.first = {position: column[0] for position, column in enumerate(block.columns)}
+        # Only columns that were constant so far are looked at: after a few blocks, none is left.
         self.first = {position: value for position, value in self.first.items() if _all(block.columns[position], value)}
         self.rows += len(block.label)
         self.frauds += int(block.label.sum(dtype=np.float64))

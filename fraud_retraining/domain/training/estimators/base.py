@@ -113,6 +113,7 @@ class Estimator(ABC, Generic[Parameters]):
 def permuted(core: Core, columns: Sequence[FloatColumn], seed: int) -> Matrix:
     """Contributions of an estimator that has no exact ones: the change of the log-odds when a feature is shuffled."""
     unchanged = log_odds(core.probability(columns))
+    # One order for all features, so that their effects differ by the feature alone.
     order = np.random.default_rng(seed).permutation(len(unchanged))
     effects = np.zeros((len(unchanged), len(columns)))
     for position, column in enumerate(columns):
@@ -123,5 +124,6 @@ def permuted(core: Core, columns: Sequence[FloatColumn], seed: int) -> Matrix:
 
 def log_odds(scores: Matrix) -> Matrix:
     """Log-odds of probabilities; 0 and 1 are moved in by a little, so that all are finite."""
+    # A tree of few rows can give exactly 0 or 1, whose log-odds are infinite.
     kept = np.clip(scores, SMALLEST, 1 - SMALLEST)
     return np.asarray(np.log(kept / (1 - kept)), np.float64)

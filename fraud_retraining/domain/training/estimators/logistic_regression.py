@@ -57,6 +57,7 @@ class LogisticCore:
         """Standard deviation of each feature's contribution."""
         spread = {position: abs(term["coefficient"]) for position, term in self.numeric.items()}
         for position, levels in self.categorical.items():
+            # Of a one-hot group only differences count: its mean is taken off, as the intercept can carry it.
             share, weight = np.asarray(levels["shares"]), np.asarray(levels["coefficients"])
             spread[position] = float(np.sqrt(share @ (weight - share @ weight) ** 2))
         return [spread[position] for position in sorted(spread)]

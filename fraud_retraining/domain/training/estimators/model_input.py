@@ -83,6 +83,7 @@ def category_texts(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 def _whole(column: pa.ChunkedArray) -> bool:
     values = column.drop_null().to_numpy()
+    # From 2**53 on, neighbouring whole numbers share a float: two categories would become one.
     return bool((np.abs(values) < 2**53).all() and (values == np.trunc(values)).all())
 
 

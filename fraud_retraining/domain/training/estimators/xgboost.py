@@ -70,6 +70,7 @@ class BoosterCore:
         if not len(columns[0]):
             return np.empty(0)
         table = pa.Table.from_arrays([pa.array(column) for column in columns], names=list(self.features))
+        # The names were just given in their order: there is nothing to validate.
         return np.asarray(self.booster.inplace_predict(table, validate_features=False), np.float64)
 
     def importance(self) -> list[float]:
