@@ -341,6 +341,11 @@ class Settings(BaseSettings):
         return self.window_labels.lag_days + self.holdout.days
 
     @property
+    def judges_fresh(self) -> bool:
+        """Whether candidates are judged on labels that are not mature yet, so that they are judged again later."""
+        return self.labels.use == "as_known" and self.judging == "fresh"
+
+    @property
     def label_values(self) -> LabelValues:
         """How the lake, or the label feed where there is one, writes labels."""
         return LabelValues(fraud_values=self.labels.fraud_values, genuine_values=self.labels.genuine_values)

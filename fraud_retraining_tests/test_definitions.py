@@ -16,6 +16,7 @@ from fraud_retraining.domain.features.column_lineage import RAW
 from fraud_retraining.domain.training.window_checks import WINDOW_CHECKS
 from fraud_retraining.orchestration.assets.specs import AS_OF_GROUPS, TAG_DAY, TAG_PERSONAL
 from fraud_retraining.orchestration.assets.training import RetrainForm
+from fraud_retraining.orchestration.names import JUDGE_AGAIN, MATURED, MATURED_VERDICT_SENSOR, MONITOR
 from fraud_retraining.orchestration.state.readiness import days_of_window
 from fraud_retraining.settings import Settings
 
@@ -185,3 +186,19 @@ def test_loading_them_imports_no_heavy_library(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True)
     allowed = {"sqlalchemy.orm"}  # Dagster's own storage.
     assert set(eval(done.stdout)) <= allowed, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("labels", "again"),
+    [({}, False), ({"use": "as_known", "uri": "/feed"}, True), ({"use": "as_known"}, False)],
+)
+def test_verdicts_are_judged_again_only_where_label_times_are_known(labels: dict[str, str], again: bool) -> None:
+    settings = Settings(labels=labels)
+    found = build_definitions(settings)
+    names = {key.to_user_string() for key in found.resolve_asset_graph().get_all_asset_keys()}
+    sensors = {sensor.name for sensor in found.sensors or ()}
+    jobs = set(found.get_repository_def().job_names)
+    assert [MATURED in names, MATURED_VERDICT_SENSOR in sensors, JUDGE_AGAIN in jobs] == [again] * 3
+    if again:
+        selected = found.resolve_job_def(MONITOR).asset_layer.executable_asset_keys
+        assert dg.AssetKey(MATURED) not in selected, "its partitions are as-of days"

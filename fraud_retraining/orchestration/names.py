@@ -16,6 +16,7 @@ from fraud_retraining.domain.features.column_lineage import (
 WINDOW = "training_window"
 MODEL = "fraud_model"
 EVALUATION = "model_evaluation"
+MATURED = "matured_verdict"
 REGISTERED = "registered_model"
 PRODUCTION = "production_model"
 WINDOW_REPORT = "training_window_checks"
@@ -24,6 +25,7 @@ WINDOW_REPORT = "training_window_checks"
 INGEST = "ingest"
 RETRAIN = "retrain"
 MONITOR = "monitor"
+JUDGE_AGAIN = "judge_again"
 DECIDE = "decide_release"
 CLEAN = "clean"
 RETRAIN_POOL = "retrain"
@@ -35,6 +37,7 @@ RETRAIN_SCHEDULE = "retrain_schedule"
 INGEST_SENSOR = "ingest_sensor"
 RETRAIN_SENSOR = "retrain_sensor"
 MONITORING_SENSOR = "monitoring_sensor"
+MATURED_VERDICT_SENSOR = "matured_verdict_sensor"
 RELEASES_SENSOR = "releases_sensor"
 CHAMPION_SENSOR = "champion_sensor"
 FAILED_RUNS_SENSOR = "failed_runs_sensor"
@@ -79,7 +82,10 @@ __all__ = [
     "INGEST_SECONDS_TAG",
     "INGEST_SENSOR",
     "INPUTS_TAG",
+    "JUDGE_AGAIN",
     "LABELS",
+    "MATURED",
+    "MATURED_VERDICT_SENSOR",
     "MISSED",
     "MODEL",
     "MODEL_CARDS_SENSOR",

@@ -13,12 +13,20 @@ from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.pages.signed_links import ReleaseLinks
 from fraud_retraining.adapters.storage.store import Store
 from fraud_retraining.domain.alerts.failures import Audience, Severity
-from fraud_retraining.domain.alerts.notices import SLACK, Action, Message, Notice, runbook_link, sentences
+from fraud_retraining.domain.alerts.notices import (
+    SLACK,
+    Action,
+    Message,
+    Notice,
+    Topic,
+    runbook_link,
+    sentences,
+)
 from fraud_retraining.domain.alerts.routing import composer_of, opening_messages
 from fraud_retraining.domain.alerts.slack_markup import SECTION, mrkdwn
 from fraud_retraining.domain.audit.history import ReleaseHistory
 from fraud_retraining.domain.ledger.events import EventKind
-from fraud_retraining.domain.release_messages.announcements import ReleaseNotice
+from fraud_retraining.domain.release_messages.announcements import REFUTED, ReleaseNotice
 from fraud_retraining.domain.release_messages.request import request_links, request_text
 from fraud_retraining.domain.release_messages.slack_request import (
     decided_message,
@@ -36,8 +44,15 @@ FOLLOW = frozenset(
 )
 """Kinds of notices that are replies in the thread of the request."""
 
-SEVERITIES = {"info": Severity.INFO, "warning": Severity.MEDIUM, "critical": Severity.CRITICAL}
+SEVERITIES = {
+    "info": Severity.INFO,
+    "warning": Severity.MEDIUM,
+    "high": Severity.HIGH,
+    "critical": Severity.CRITICAL,
+}
 CATEGORY = "release"
+TOPICS = {REFUTED: Topic.PROMOTION_REFUTED}
+"""Kinds of notices with a topic, and a section of the runbook, of their own."""
 
 Write = Callable[[Writing], object]
 
@@ -135,18 +150,18 @@ class OutboxReleaseNotifier:
         return work
 
     def _notice(self, notice: ReleaseNotice, key: str) -> Notice:
-        severity = SEVERITIES[notice.severity]
+        severity, category = SEVERITIES[notice.severity], TOPICS.get(notice.kind, CATEGORY)
         return Notice(
             key=key,
             model=self._settings.model.name,
-            category=CATEGORY,
+            category=category,
             severity=severity,
             audience=Audience.ONCALL if severity is Severity.CRITICAL else Audience.MODEL,
             title=notice.title,
             why=(notice.text,) if notice.text else (),
             serving=self._serving(),
             todo=notice.remedy,
-            links=(runbook_link(CATEGORY, self._settings.alerts.links),),
+            links=(runbook_link(category, self._settings.alerts.links),),
         )
 
     def _serving(self) -> str:

@@ -14,6 +14,7 @@ from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.ledger.promotions import AliasMove
 from fraud_retraining.adapters.mlflow.registry import Registry
 from fraud_retraining.adapters.mlflow.tags import LEDGER_HEAD
+from fraud_retraining.domain.evaluation.matured import MaturedVerdict
 from fraud_retraining.domain.ledger.events import Event, EventKind
 from fraud_retraining.domain.releases.lifecycle import (
     Complete,
@@ -163,6 +164,12 @@ class Promoter:
     def last_good(self) -> Release | None:
         """The version that served last before the present champion and could serve again: its artifact is sound."""
         return self._sound_one(self._ledger.latest_champions())
+
+    def restorable(self, version: int) -> Release | None:
+        """A former champion that could serve again; None where it cannot: it has no sound artifact, failed its last
+        smoke test, or mature labels refuted it."""
+        past = [one for one in self._ledger.latest_champions() if one.version == version]
+        return self._sound_one(one for one in past if not self._is_refuted(one))
 
     # -- one promotion
 
@@ -361,6 +368,10 @@ class Promoter:
     def _failed_smoke(self, release: Release) -> bool:
         tested = self._last_about(release, (EventKind.SMOKE_TESTED,))
         return tested is not None and not tested.payload["passed"]
+
+    def _is_refuted(self, release: Release) -> bool:
+        matured = self._last_about(release, (EventKind.MATURED_VERDICT,))
+        return matured is not None and MaturedVerdict.model_validate(matured.payload).refuted
 
     def _last_about(self, release: Release, kinds: tuple[EventKind, ...]) -> Event | None:
         return self._ledger.last(kinds, version=release.version)

@@ -14,17 +14,20 @@ from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.mlflow.registry import Registry
 from fraud_retraining.adapters.mlflow.versions import ModelVersion
 from fraud_retraining.domain.audit.stored_state import record_altered
+from fraud_retraining.domain.evaluation.matured import MaturedVerdict
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.release_messages.announcements import ANNOUNCED_KINDS, ReleaseNotice, notice_of
 from fraud_retraining.domain.releases.approval_rules import reminders_due
+from fraud_retraining.domain.releases.promotion_mode import POLICY, PromotionPolicy
 from fraud_retraining.domain.releases.release import Release, Reminder
 from fraud_retraining.domain.releases.reviewers import ReviewerPolicy
-from fraud_retraining.domain.values.errors import ChampionLost, IntegrityError, RecordAltered
-from fraud_retraining.services.promotion import Promoter
+from fraud_retraining.domain.values.errors import ChampionLost, GateFailed, IntegrityError, RecordAltered
+from fraud_retraining.services.promotion import CHAMPION_SET_KINDS, Promoter
 
 DEADLINE, WATCH = "deadline", "watch"
 FIRST_LOOK = timedelta(days=1)
 CHAMPION = "champion"
+K = EventKind
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class ReleaseWatch:
     def __init__(self, ledger: Ledger, registry: Registry, policy: ReviewerPolicy) -> None:
         self._ledger = ledger
         self._registry = registry
+        self._policy = policy
         self._promoter = Promoter(ledger, registry, policy)
 
     def check_deadlines(self) -> list[Release]:
@@ -55,7 +59,8 @@ class ReleaseWatch:
     def check_champion(self) -> list[Release]:
         """Finishes what ended processes left, and looks whether the champion is the recorded one and sound.
 
-        Gives the releases that it finished.
+        A champion whose promotion mature labels refuted is rolled back where the settings say so. Gives the releases
+        that it finished or brought back.
 
         Raises:
             DependencyUnreachable: MLflow or the artifact store did not answer, which says nothing about the champion.
@@ -66,6 +71,7 @@ class ReleaseWatch:
         except ChampionLost as lost:
             self._record_lost(lost)
             raise
+        finished += self._answer_refuted()
         self._check_artifact()
         self._promoter.point_candidate()
         return finished
@@ -118,6 +124,47 @@ class ReleaseWatch:
             channel=WATCH,
         )
 
+    def _answer_refuted(self) -> list[Release]:
+        """Rolls back a refuted champion to the version that it was compared with, by `promotion.on_refuted`.
+
+        Where that version cannot serve, this is recorded once, and the champion stays.
+        """
+        refuted = self._refuted_champion()
+        rolls_back = isinstance(self._policy, PromotionPolicy) and self._policy.on_refuted == "rollback"
+        if refuted is None or not rolls_back or self._ledger.last(K.DECISION_REFUSED, subject=_rollback_of(refuted)):
+            return []
+        to = refuted.champion_version
+        if self._promoter.restorable(to) is None:
+            self._refuse_rollback(refuted, f"version {to} cannot serve again")
+            return []
+        try:
+            return [self._promoter.promote(to, actor=POLICY, channel=WATCH, reason=refuted.summary, rollback=True)]
+        except RecordAltered:
+            raise
+        except (IntegrityError, GateFailed) as error:
+            self._refuse_rollback(refuted, "; ".join([error.what, *error.culprits]))
+            return []
+
+    def _refuted_champion(self) -> MaturedVerdict | None:
+        """The verdict that refutes the champion; None also where it was made champion again since, by whomever."""
+        champion = self._ledger.champion()
+        if champion is None:
+            return None
+        last = self._ledger.last((*CHAMPION_SET_KINDS, K.MATURED_VERDICT), version=champion.version)
+        if last is None or last.kind != K.MATURED_VERDICT:
+            return None
+        verdict = MaturedVerdict.model_validate(last.payload)
+        return verdict if verdict.refuted else None
+
+    def _refuse_rollback(self, refuted: MaturedVerdict, why: str) -> None:
+        self._ledger.append_once(
+            K.DECISION_REFUSED,
+            keys=EventKeys(subject=_rollback_of(refuted), as_of=refuted.as_of, version=refuted.version),
+            payload={"decision": "rollback", "refused": why},
+            actor=POLICY,
+            channel=WATCH,
+        )
+
     def _check_artifact(self) -> None:
         """Records a champion whose artifact is damaged, and that it is sound again; nothing while all is well."""
         serving = self._registry.champion()
@@ -152,3 +199,7 @@ class ReleaseWatch:
         except IntegrityError as error:
             return "; ".join([error.what, *error.culprits])
         return None
+
+
+def _rollback_of(refuted: MaturedVerdict) -> str:
+    return f"rollback of refuted version {refuted.version}"

@@ -9,8 +9,9 @@ from fraud_retraining.adapters.ledger.event_log import EventKeys
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.ledger.releases import NewRelease
 from fraud_retraining.adapters.mlflow.environment import environment
-from fraud_retraining.domain.audit.history import Change, differences, libraries_line
+from fraud_retraining.domain.audit.history import Change, differences, libraries_line, why
 from fraud_retraining.domain.ledger.events import EventKind
+from fraud_retraining.domain.review.model_card import card_markdown
 from fraud_retraining.domain.values.digests import digest
 from fraud_retraining.domain.values.errors import Conflict
 from fraud_retraining.services.release_history import read_release_history
@@ -25,6 +26,7 @@ from fraud_retraining_tests.support.ledger_history import (
     window,
     with_history,
 )
+from fraud_retraining_tests.support.matured import matured, record
 
 pytest_plugins = ("fraud_retraining_tests.support.databases",)
 
@@ -223,6 +225,16 @@ def test_a_training_that_said_less_has_a_shorter_history(sqlite_ledger: Ledger):
     history = read_release_history(sqlite_ledger, 1)
     assert (history.making, history.asked, history.evaluation) == (None, None, None)
     assert history.model == model
+
+
+def test_a_verdict_that_was_judged_again_is_in_the_history_and_in_its_sentence(tmp_path: Path):
+    ledger, verdict = with_history(Ledger(f"sqlite:///{tmp_path}/ledger.db")), matured(version=2, champion=1)
+    record(ledger, verdict)
+    history = read_release_history(ledger, 2)
+    assert history.matured == verdict
+    assert verdict.summary in why(history) and verdict.summary in card_markdown(history, None).replace("\\", "")
+    assert [step.reason for step in history.steps if step.what == "judged again: refuted"] == [verdict.summary]
+    assert read_release_history(ledger, 1).matured is None
 
 
 def test_an_unknown_version_is_refused_with_those_that_are_known(history_ledger: Ledger):

@@ -7,11 +7,13 @@ import pytest
 
 from fraud_retraining.adapters.ledger.decisions import ReviewerDecision
 from fraud_retraining.domain.ledger.events import EventKind
+from fraud_retraining.domain.releases.promotion_mode import PromotionPolicy
 from fraud_retraining.domain.values.errors import ChampionLost, DependencyUnreachable
 from fraud_retraining.services.approvals import ReleaseApprovals
 from fraud_retraining.services.release_watch import ReleaseWatch
 from fraud_retraining_tests.support.approvals_fixture import Backend, require_invariants, touched
 from fraud_retraining_tests.support.ledgers import person
+from fraud_retraining_tests.support.matured import matured, record
 
 HOUR = 1.0
 SOON = 1e-7
@@ -181,3 +183,59 @@ def test_what_was_approved_and_never_promoted_is_promoted_by_the_watch(backend: 
     assert backend.watch.check_champion() == []
     done = backend.ledger.last(EventKind.PROMOTION_DONE)
     assert (done.actor, done.channel) == ("alice", "cli, unverified"), "in the name of whoever approved it"
+
+
+class TestARefutedChampion:
+    """Version 2 took the place of version 1 and is refuted."""
+
+    @pytest.fixture
+    def refuted(self, backend: Backend) -> Backend:
+        backend.champion(0)
+        backend.champion(1)
+        record(backend.ledger, matured(version=2, champion=1))
+        return backend
+
+    def watch(self, backend: Backend, on_refuted: str = "rollback") -> ReleaseWatch:
+        return ReleaseWatch(backend.ledger, backend.registry, PromotionPolicy(on_refuted=on_refuted))
+
+    def test_stays_and_is_reported_once_where_settings_say_alert(self, refuted: Backend):
+        for _ in range(2):
+            assert self.watch(refuted, "alert").check_champion() == []
+        assert refuted.serving() == 2
+        assert kinds(refuted).count("refuted") == 1
+        require_invariants(refuted)
+
+    def test_is_rolled_back_once_where_settings_say_so(self, refuted: Backend):
+        (back,) = self.watch(refuted).check_champion()
+        assert (back.version, refuted.serving(), back.moved_by) == (1, 1, "promotion policy")
+        assert self.watch(refuted).check_champion() == []
+        assert refuted.states() == {1: "promoted", 2: "rolled_back"}
+        assert refuted.ledger.pause("promotion") is not None
+        require_invariants(refuted)
+
+    def test_that_a_person_brings_back_stays(self, refuted: Backend):
+        self.watch(refuted).check_champion()
+        refuted.promoter.promote(2, actor="alice", channel="cli", reason="we know better", rollback=True)
+        assert self.watch(refuted).check_champion() == []
+        assert refuted.serving() == 2
+
+    def test_stays_where_the_one_before_cannot_serve_and_that_is_recorded_once(self, refuted: Backend):
+        with touched(refuted.trained.folders[0]) as folder:
+            _deleted(folder)
+            for _ in range(2):
+                assert self.watch(refuted).check_champion() == []
+        (event,) = refuted.ledger.events(EventKind.DECISION_REFUSED)
+        assert (event.version, event.payload) == (
+            2, {"decision": "rollback", "refused": "version 1 cannot serve again"},
+        )  # fmt: skip
+        assert refuted.serving() == 2
+
+    def test_goes_back_to_no_version_that_was_refuted_itself(self, refuted: Backend):
+        record(refuted.ledger, matured(version=1, champion=3))
+        assert self.watch(refuted).check_champion() == []
+        assert refuted.serving() == 2
+
+    def test_that_was_replaced_needs_no_way_back(self, refuted: Backend):
+        refuted.champion(2)
+        assert self.watch(refuted).check_champion() == []
+        assert refuted.serving() == 3

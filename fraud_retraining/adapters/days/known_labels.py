@@ -4,7 +4,7 @@ Here: reading label days from the store, and putting labels and report weights b
 (`domain/labels/events.py`) and which days a window has (`domain/training/windows.py`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from typing import Self
@@ -17,6 +17,7 @@ from fraud_retraining.adapters.storage.store import Partition, Store
 from fraud_retraining.domain.features.column_lineage import LABELS
 from fraud_retraining.domain.labels.events import TRANSACTION_DAY
 from fraud_retraining.domain.training.windows import TrainingWindow
+from fraud_retraining.domain.values.days import DayRange
 from fraud_retraining.domain.values.errors import IntegrityError
 from fraud_retraining.domain.values.schemas import IS_FRAUD, LABELLED_AT, TRANSACTION_ID
 
@@ -89,6 +90,19 @@ def _known_frauds(window: TrainingWindow, store: Store) -> dict[date, pa.Array]:
             remedy="materialize training_window of the as-of day again, and what follows from it.",
         )
     return frauds_by_day(list(records.values()), store)
+
+
+def mature_frauds(
+    store: Store, days: Iterable[date], delay_days: int, known_by: date = date.max
+) -> dict[date, pa.Array]:
+    """Ids of the frauds of a label feed by day of the transaction, as they were known when each day became mature, or
+    at the end of `known_by` where that is earlier."""
+    found: dict[date, pa.Array] = {}
+    for day in days:
+        stored = store.readable(LABELS, DayRange(start=day, end=day + timedelta(days=delay_days)))
+        known = [one for known_on, one in stored.items() if known_on <= known_by]
+        found |= {of: ids for of, ids in frauds_by_day(known, store).items() if of == day}
+    return found
 
 
 def frauds_by_day(records: Sequence[Partition], store: Store) -> dict[date, pa.Array]:

@@ -5,6 +5,7 @@ which day (`orchestration/state/monitoring.py`) and what the scores are worth (`
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fraud_retraining.adapters.days.window_rows import BATCH_ROWS
-from fraud_retraining.domain.evaluation.judged import Judged
+from fraud_retraining.domain.evaluation.judged import Floats, Judged
 from fraud_retraining.domain.training.scoring import FittedModel
 from fraud_retraining.domain.values.errors import IntegrityError
 from fraud_retraining.domain.values.schemas import AMOUNT, IS_FRAUD, LABELLED_AT, TIMESTAMP, TRANSACTION_ID
@@ -34,41 +35,80 @@ def scored_rows(model: FittedModel, path: Path) -> pa.Table:
     return pa.concat_tables(parts) if parts else empty
 
 
-def judged_rows(
-    days: Sequence[tuple[date, Path, Path]],
-    *,
-    entity: str,
-    label_delay_days: int,
-    frauds: Mapping[date, pa.Array] | None = None,
-    as_of: date | None = None,
-) -> Judged:
-    """Rows whose label was known when their day became mature, with their scores.
+@dataclass(frozen=True)
+class RowLabels:
+    """How rows of some days are labelled, and to which entity they belong.
 
-    `days` gives for each day its transactions and its scores; `frauds` by day the ids of frauds of a label feed, in
-    which every other transaction is then genuine. With `as_of` labels are those known at the end of that day: of a day
-    that is not mature then, a row that is not known as fraud counts as genuine.
+    `frauds` are by day the ids of frauds of a label feed, in which every other transaction is then genuine; None where
+    transactions carry their labels. With `as_of` labels are those known at the end of that day: of a day that is not
+    mature then, a row that is not known as fraud counts as genuine. Else they are those known when each day became
+    mature, `delay_days` later.
+    """
+
+    entity: str
+    delay_days: int
+    frauds: Mapping[date, pa.Array] | None = None
+    as_of: date | None = None
+
+
+def judged_rows(days: Sequence[tuple[date, Path, Path]], labels: RowLabels) -> Judged:
+    """Rows whose label is known, with their scores.
+
+    `days` gives for each day its transactions and its scores.
 
     Raises:
         IntegrityError: the scores are not those of the transactions.
     """
     tables, scores = [], []
     for day, transactions, scored in days:
-        rows = _read(transactions, dict.fromkeys([TRANSACTION_ID, TIMESTAMP, entity, AMOUNT, IS_FRAUD, LABELLED_AT]))
+        rows, known = _labelled(day, transactions, labels)
         score = _read(scored, [TRANSACTION_ID, SCORE])
-        if not rows[TRANSACTION_ID].equals(score[TRANSACTION_ID]):
-            raise IntegrityError(
-                f"The scores of {day} are not those of its transactions.",
-                remedy=f"materialize scored_transactions of {day} again.",
-            )
-        if frauds is not None:
-            rows = _with_feed(rows, frauds.get(day))
-        mature = day + timedelta(days=label_delay_days)
-        young = as_of is not None and as_of < mature
-        rows = _as_known(rows, as_of) if as_of is not None and young else rows
-        known = pc.is_valid(rows[IS_FRAUD]) if young else _known(rows, mature)
-        tables.append(rows.filter(known).select([TIMESTAMP, entity, AMOUNT, IS_FRAUD]))
+        _require_same_ids(day, rows, score)
+        tables.append(rows.filter(known).select([TIMESTAMP, labels.entity, AMOUNT, IS_FRAUD]))
         scores.append(score[SCORE].filter(known).to_numpy())
-    return Judged.from_table(pa.concat_tables(tables), np.concatenate(scores), entity=entity)
+    return Judged.from_table(pa.concat_tables(tables), np.concatenate(scores), entity=labels.entity)
+
+
+def rows_of_two(
+    days: Sequence[tuple[date, Path, Path]], models: tuple[FittedModel, FittedModel], labels: RowLabels
+) -> tuple[Judged, Floats]:
+    """The same rows under two models: judged by the first, with the scores of the second beside.
+
+    `days` gives for each day its transactions and its features.
+
+    Raises:
+        IntegrityError: the features are not those of the transactions.
+    """
+    tables, scores = [], []
+    for day, transactions, features in days:
+        rows, known = _labelled(day, transactions, labels)
+        scored = [scored_rows(model, features) for model in models]
+        _require_same_ids(day, rows, scored[0])
+        tables.append(rows.filter(known).select([TIMESTAMP, labels.entity, AMOUNT, IS_FRAUD]))
+        scores.append([one[SCORE].filter(known).to_numpy() for one in scored])
+    first, second = (np.concatenate(parts) for parts in zip(*scores, strict=True))
+    return Judged.from_table(pa.concat_tables(tables), first, entity=labels.entity), second
+
+
+def _labelled(day: date, transactions: Path, labels: RowLabels) -> tuple[pa.Table, pa.ChunkedArray]:
+    """Rows of a day with their labels, and whether each label is known."""
+    columns = dict.fromkeys([TRANSACTION_ID, TIMESTAMP, labels.entity, AMOUNT, IS_FRAUD, LABELLED_AT])
+    rows = _read(transactions, columns)
+    if labels.frauds is not None:
+        rows = _with_feed(rows, labels.frauds.get(day))
+    mature = day + timedelta(days=labels.delay_days)
+    if labels.as_of is None or labels.as_of >= mature:
+        return rows, _known(rows, mature)
+    rows = _as_known(rows, labels.as_of)
+    return rows, pc.is_valid(rows[IS_FRAUD])
+
+
+def _require_same_ids(day: date, rows: pa.Table, scored: pa.Table) -> None:
+    if not rows[TRANSACTION_ID].equals(scored[TRANSACTION_ID]):
+        raise IntegrityError(
+            f"The scores of {day} are not those of its transactions.",
+            remedy=f"materialize scored_transactions of {day} again.",
+        )
 
 
 def _with_feed(rows: pa.Table, frauds: pa.Array | None) -> pa.Table:

@@ -238,6 +238,8 @@ def _headline(history: ReleaseHistory) -> list[tuple[str, str]]:
         lines.append(
             ("judged against", f"version {against}" if against is not None else "nobody: there was no champion")
         )
+    if history.matured is not None:
+        lines.append(("judged again", history.matured.outcome.replace("_", " ")))
     if history.served:
         lines += [("served (UTC)", "; ".join(spans))]
         lines += [("took the place of", f"version {history.replaced}" if history.replaced is not None else "nobody")]

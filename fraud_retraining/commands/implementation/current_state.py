@@ -13,6 +13,7 @@ from fraud_retraining.adapters.alerts.file import ALERT_FILE
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.mlflow.registry import Registry
 from fraud_retraining.adapters.storage.private_files import exposed
+from fraud_retraining.domain.evaluation.matured import MaturedCounts
 from fraud_retraining.domain.labels.reporting import Reporting, reporting_on
 from fraud_retraining.domain.ledger.events import Event, EventKind
 from fraud_retraining.domain.releases.promotion_mode import Standing
@@ -113,6 +114,9 @@ class State(Value):
     promotion_mode: str
     promotion_paused: Pause | None = None
     trust: Standing | None = None
+    matured_verdicts: MaturedCounts | None = Field(
+        None, description="How often mature labels confirmed or refuted verdicts; null while none was judged again."
+    )
     last_release: str | None = None
     champion_problem: str | None = None
     next: Due
@@ -136,6 +140,8 @@ class State(Value):
         yield "promotion", self._promotion_words()
         if self.trust is not None:
             yield "trust", f"{'earned' if self.trust.earned else 'not earned yet'}: {self.trust.summary}"
+        if self.matured_verdicts is not None:
+            yield "judged again", self.matured_verdicts.summary
         if self.last_release:
             yield "last release", self.last_release
         yield "next", self.next.why
@@ -171,6 +177,7 @@ def read_state(settings: Settings) -> State:
         promotion_mode=settings.promotion.mode,
         promotion_paused=ledger.pause(Automation.PROMOTION),
         trust=read_standing(ledger, settings.promotion.earned) if settings.promotion.mode == "earned" else None,
+        matured_verdicts=_matured_verdicts(ledger),
         last_release=_last_release(ledger),
         champion_problem=_champion_problem(ledger, registry),
         next=_due(settings, ledger, latest),
@@ -295,6 +302,11 @@ def _candidate(ledger: Ledger) -> VersionState | None:
         ReleaseState.REGISTERED, ReleaseState.AWAITING_APPROVAL, ReleaseState.APPROVED, ReleaseState.PROMOTING
     )
     return _state(waiting[-1]) if waiting else None
+
+
+def _matured_verdicts(ledger: Ledger) -> MaturedCounts | None:
+    outcomes = [event.payload["outcome"] for event in ledger.events(EventKind.MATURED_VERDICT)]
+    return MaturedCounts.of(outcomes) if outcomes else None
 
 
 def _last_release(ledger: Ledger) -> str | None:

@@ -120,6 +120,7 @@ class Topic(StrEnum):
     AUTOMATION_PAUSED = "automation_paused"
     PERFORMANCE_DECAYED = "performance_decayed"
     LAKE_SET_ASIDE = "lake_set_aside"
+    PROMOTION_REFUTED = "promotion_refuted"
 
 
 class Link(Value):

@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import Field
 
 from fraud_retraining.domain.evaluation.gates import GateResult
+from fraud_retraining.domain.evaluation.matured import MaturedVerdict
 from fraud_retraining.domain.ledger.events import RELEASE_KINDS, Event, EventKind
 from fraud_retraining.domain.releases.candidate import Evaluation, Making, TrainedModel
 from fraud_retraining.domain.releases.release import Release, ReleaseState
@@ -24,7 +25,12 @@ from fraud_retraining.domain.values.digests import digest
 
 K = EventKind
 SETTINGS, ENVIRONMENT, PACKAGES, PYTHON = "settings", "environment", "packages", "Python"
-MOVED = RELEASE_KINDS - {K.VERSION_REGISTERED} | {K.DECISION_REFUSED, K.CHAMPION_MOVED_OUTSIDE, K.FLOOR_EXCEPTED}
+MOVED = RELEASE_KINDS - {K.VERSION_REGISTERED} | {
+    K.DECISION_REFUSED,
+    K.CHAMPION_MOVED_OUTSIDE,
+    K.FLOOR_EXCEPTED,
+    K.MATURED_VERDICT,
+}
 DECISIONS = frozenset({ReleaseState.APPROVED, ReleaseState.REJECTED})
 SHOWN_CHANGE = 120
 LIBRARIES_SHOWN = 3
@@ -90,6 +96,9 @@ class ReleaseHistory(Value):
     changed: tuple[Change, ...] = Field((), description="Settings and environment against the champion's, back then.")
     inputs_changed: tuple[str, ...] = Field((), description="Parts of the fingerprint, days apart, against the same.")
     libraries: Libraries | None = Field(None, description="None where the record does not say what made it.")
+    matured: MaturedVerdict | None = Field(
+        None, description="The verdict measured again on mature labels; none where it was not, or not yet."
+    )
 
     @property
     def data_digest(self) -> str | None:
@@ -151,6 +160,7 @@ def build_release_history(
         changed=_changed(champion_trained, trained, configured),
         inputs_changed=_inputs_changed(before, model),
         libraries=_libraries(champion_trained, trained, configured),
+        matured=_matured(own),
     )
 
 
@@ -161,6 +171,11 @@ def _about(release: Release, event: Event) -> bool:
     if event.version is not None:
         return event.version == release.version
     return event.fingerprint in (None, release.fingerprint)
+
+
+def _matured(events: Sequence[Event]) -> MaturedVerdict | None:
+    found = _last(events, K.MATURED_VERDICT)
+    return MaturedVerdict.model_validate(found.payload) if found else None
 
 
 def _last(events: Sequence[Event], kind: EventKind, before: Event | None = None) -> Event | None:
@@ -233,6 +248,9 @@ def _words(event: Event, version: int) -> tuple[str, str]:
             return f"promoted, in place of {_named(intent.get('expected_champion'))}", str(intent.get("reason", ""))
         case K.FLOOR_EXCEPTED:
             return f"exception made for {payload['floors']}", str(payload.get("reason", ""))
+        case K.MATURED_VERDICT:
+            verdict = MaturedVerdict.model_validate(payload)
+            return f"judged again: {verdict.outcome.replace('_', ' ')}", verdict.summary
         case K.PROMOTION_UNDONE:
             return "promotion undone", str(payload["release"].get("reason", ""))
         case K.CHAMPION_MOVED_OUTSIDE:
@@ -429,7 +447,8 @@ def libraries_line(history: ReleaseHistory) -> str:
 
 def why(history: ReleaseHistory) -> str:
     """Why it serves, or does not, in two or three sentences."""
-    return " ".join([_standing(history), _judged(history), _let(history)])
+    again = [history.matured.summary] if history.matured else []
+    return " ".join([_standing(history), _judged(history), *again, _let(history)])
 
 
 def _standing(history: ReleaseHistory) -> str:

@@ -45,6 +45,7 @@ class EventKind(StrEnum):
     CHAMPION_MOVED_OUTSIDE = "champion_moved_outside"
     CHAMPION_CHECKED = "champion_checked"
     SMOKE_TESTED = "smoke_tested"
+    MATURED_VERDICT = "matured_verdict"
     REVIEWERS_REMINDED = "reviewers_reminded"
     LINK_MADE = "link_made"
     CONFIGURATION_CHANGED = "configuration_changed"

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from fraud_retraining.domain.evaluation.matured import MaturedVerdict
 from fraud_retraining.domain.ledger.events import Event, EventKind
 from fraud_retraining.domain.release_messages.request import approve_command, reject_command
 from fraud_retraining.domain.releases.promotion_mode import POLICY
@@ -17,7 +18,7 @@ from fraud_retraining.domain.releases.release import ReleaseState, Reminder
 from fraud_retraining.domain.retraining.pauses import Automation
 from fraud_retraining.domain.values.base import Value
 
-Severity = Literal["info", "warning", "critical"]
+Severity = Literal["info", "warning", "high", "critical"]
 
 ANNOUNCED_KINDS = (
     EventKind.RELEASE_MOVED,
@@ -28,12 +29,16 @@ ANNOUNCED_KINDS = (
     EventKind.CHAMPION_MOVED_OUTSIDE,
     EventKind.CHAMPION_CHECKED,
     EventKind.SMOKE_TESTED,
+    EventKind.MATURED_VERDICT,
     EventKind.AUTOMATION_PAUSED,
     EventKind.AUTOMATION_RESUMED,
     EventKind.RECORD_ALTERED,
     EventKind.RECORD_RESTORED,
 )
 """Kinds of events that `notice_of` makes notices of."""
+
+REFUTED = "refuted"
+"""Kind of the notice about a promotion that mature labels refute."""
 
 
 class ReleaseNotice(Value):
@@ -172,6 +177,21 @@ def _smoke_tested(event: Event) -> ReleaseNotice:
     return _notice(event, "smoke_test_failed", "critical", title, event.payload["problem"], remedy=remedy, **key)
 
 
+def _matured(event: Event) -> ReleaseNotice | None:
+    verdict = MaturedVerdict.model_validate(event.payload)
+    if not verdict.refuted:
+        return None
+    return _notice(
+        event,
+        REFUTED,
+        "high",
+        f"Mature labels refute the promotion of version {verdict.version}",
+        verdict.summary,
+        remedy=f"if it still serves, `fraud-retraining rollback --to {verdict.champion_version} --reason TEXT` brings "
+        f"back version {verdict.champion_version}.",
+    )
+
+
 def _paused(event: Event) -> ReleaseNotice | None:
     if event.subject != Automation.PROMOTION:
         return None
@@ -207,6 +227,7 @@ _NOTICE_MAKERS: Mapping[str, Callable[[Event], ReleaseNotice | None]] = MappingP
         EventKind.CHAMPION_MOVED_OUTSIDE: _moved_outside,
         EventKind.CHAMPION_CHECKED: _checked,
         EventKind.SMOKE_TESTED: _smoke_tested,
+        EventKind.MATURED_VERDICT: _matured,
         EventKind.AUTOMATION_PAUSED: _paused,
         EventKind.AUTOMATION_RESUMED: _paused,
         EventKind.RECORD_ALTERED: _altered,

@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import Field
 
+from fraud_retraining.domain.evaluation.matured import MaturedOutcome
 from fraud_retraining.domain.ledger.events import Event, EventKind
 from fraud_retraining.domain.releases.release import ReleaseState
 from fraud_retraining.domain.releases.reviewers import Identity, Proof, ReviewerPolicy, admit
@@ -48,6 +49,10 @@ class PromotionPolicy(ReviewerPolicy):
     )
     approval_hours: float = Field(24, gt=0, le=24 * 30, description="Hours after which a waiting candidate expires.")
     earned: EarnedPolicy = Field(EarnedPolicy(), description="What the record must show in mode earned.")
+    on_refuted: Literal["alert", "rollback"] = Field(
+        "alert",
+        description="When mature labels refute the champion's promotion: alert, or also roll back to the one before.",
+    )
 
 
 def require_approver(policy: ReviewerPolicy, by: str, identity: Mapping[str, Any] | None) -> None:
@@ -159,6 +164,11 @@ INCIDENTS = (
         lambda event: None if event.payload["passed"] else f"failed smoke test of version {event.version}",
     ),
     Incident(
+        EventKind.MATURED_VERDICT,
+        "a promotion that mature labels refuted",
+        lambda event: f"refuted promotion of version {event.version}" if _refuted(event) else None,
+    ),
+    Incident(
         EventKind.CHAMPION_CHECKED,
         "a damaged or deleted artifact of the champion",
         lambda event: None if event.payload["sound"] else f"damaged artifact of version {event.version}",
@@ -191,6 +201,10 @@ that a person interrupted, and live performance that decays: there the pipeline 
 
 RECORD = tuple(dict.fromkeys((EventKind.RELEASE_MOVED, EventKind.PROMOTION_DONE, *(one.kind for one in INCIDENTS))))
 """The events that `standing` has to see."""
+
+
+def _refuted(event: Event) -> bool:
+    return bool(event.payload.get("outcome") == MaturedOutcome.REFUTED)
 
 
 def _pages(event: Event) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 
 import dagster as dg
 
+from fraud_retraining.adapters.days.stored_days import EARLIER, stored_day
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.mlflow.registry import Registry
 from fraud_retraining.adapters.storage.engine import Engine, lake_day
@@ -34,9 +35,7 @@ from fraud_retraining.orchestration.resources import ResourceBundle
 from fraud_retraining.orchestration.runs.progress import Progress
 from fraud_retraining.orchestration.runs.retries import retried
 from fraud_retraining.orchestration.state.inventory import (
-    EARLIER,
     Inventory,
-    stored_day,
 )
 from fraud_retraining.orchestration.state.readiness import days_behind, days_of_window
 from fraud_retraining.orchestration.state.reproducibility import mark_versions

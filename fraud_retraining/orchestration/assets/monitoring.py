@@ -14,8 +14,8 @@ import dagster as dg
 import pyarrow as pa
 
 from fraud_retraining.adapters.days.day_counts import Counter, DayCounts, counts_without, heavy_keys_of
-from fraud_retraining.adapters.days.known_labels import frauds_by_day
-from fraud_retraining.adapters.days.live_rows import judged_rows, scored_rows
+from fraud_retraining.adapters.days.known_labels import mature_frauds
+from fraud_retraining.adapters.days.live_rows import RowLabels, judged_rows, scored_rows
 from fraud_retraining.adapters.days.monitoring_reports import (
     DRIFT,
     FINGERPRINT,
@@ -458,21 +458,18 @@ class Monitor:
         scores = self._store.paths([self._state.scored[day] for day in days], TABLE)
         return judged_rows(
             list(zip(days, transactions, scores, strict=True)),
-            entity=self._state.metrics.alert_column,
-            label_delay_days=self._settings.labels.delay_days,
-            frauds=self._feed_frauds(days, known_by or date.max),
-            as_of=known_by,
+            RowLabels(
+                self._state.metrics.alert_column,
+                self._settings.labels.delay_days,
+                self._feed_frauds(days, known_by or date.max),
+                known_by,
+            ),
         )
 
     def _feed_frauds(self, days: Sequence[date], known_by: date) -> dict[date, pa.Array] | None:
         """Frauds of a label feed as they were known when each day became mature, or before; None without a feed."""
-        if self._settings.labels.uri is None:
-            return None
-        found: dict[date, pa.Array] = {}
-        for day in days:
-            known = [one for one in self._state.label_days([day]) if one.day <= known_by]
-            found |= {of: ids for of, ids in frauds_by_day(known, self._store).items() if of == day}
-        return found
+        labels = self._settings.labels
+        return mature_frauds(self._store, days, labels.delay_days, known_by) if labels.uri is not None else None
 
 
 def _require_features(version: ModelVersion, model: FittedModel, features: Partition) -> None:

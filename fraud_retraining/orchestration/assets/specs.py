@@ -26,6 +26,7 @@ from fraud_retraining.domain.features.column_lineage import (
 from fraud_retraining.domain.training.estimators.registry import ESTIMATORS
 from fraud_retraining.orchestration.assets.day_runs import COLUMN_LINEAGE
 from fraud_retraining.orchestration.names import (
+    MATURED,
     MODEL,
     SCORED,
 )
@@ -86,7 +87,7 @@ def _own_tags(spec: dg.AssetSpec) -> Mapping[str, str]:
 
 def _tags(spec: dg.AssetSpec) -> dict[str, str]:
     return {
-        TAG_DAY: "as_of_day" if spec.group_name in AS_OF_GROUPS else "day",
+        TAG_DAY: "as_of_day" if spec.group_name in AS_OF_GROUPS or spec.key.path[-1] == MATURED else "day",
         TAG_PERSONAL: "yes" if spec.key.path[-1] in WITH_PERSONAL_DATA else "no",
     }
 

@@ -9,13 +9,14 @@ from collections.abc import Set as AbstractSet
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
-from fraud_retraining.orchestration.names import INGEST, MONITOR, RETRAIN, RETRAIN_TAG
+from fraud_retraining.orchestration.names import INGEST, JUDGE_AGAIN, MATURED, MONITOR, RETRAIN, RETRAIN_TAG
 from fraud_retraining.settings import Settings
 
 BEFORE_RETRAINS = "1"
 """Priority in the queue: a day is scored by the version that served it, before a retrain promotes another one."""
 
 DAY_ASSETS = dg.AssetSelection.groups("ingestion", "features") - dg.AssetSelection.assets("raw_transactions")
+MATURED_VERDICTS = dg.AssetSelection.assets(MATURED)
 MONITORING_ASSETS = dg.AssetSelection.groups("monitoring")
 AS_OF_ASSETS = dg.AssetSelection.groups("training", "evaluation", "promotion")
 
@@ -42,13 +43,24 @@ def build_jobs(
         ),
         dg.define_asset_job(
             MONITOR,
-            selection=MONITORING_ASSETS,
+            selection=MONITORING_ASSETS - MATURED_VERDICTS if settings.judges_fresh else MONITORING_ASSETS,
             hooks=hooks,
             executor_def=dg.in_process_executor,
             tags={"dagster/priority": BEFORE_RETRAINS},
             description="The champion's scores, drift and live performance of a day or a range of days in one run.",
         ),
+        *([_judge_again(hooks)] if settings.judges_fresh else []),
     ]
+
+
+def _judge_again(hooks: AbstractSet[dg.HookDefinition]) -> UnresolvedAssetJobDefinition:
+    return dg.define_asset_job(
+        JUDGE_AGAIN,
+        selection=MATURED_VERDICTS,
+        hooks=hooks,
+        executor_def=dg.in_process_executor,
+        description="The comparison of an as-of day's release with its champion again, with mature labels.",
+    )
 
 
 def max_runtime(settings: Settings) -> int:

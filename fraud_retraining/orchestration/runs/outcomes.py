@@ -52,6 +52,8 @@ from fraud_retraining.orchestration.names import (
     DECIDE,
     EVALUATION,
     INGEST,
+    JUDGE_AGAIN,
+    MATURED,
     MODEL,
     MONITOR,
     PRODUCTION,
@@ -69,11 +71,18 @@ from fraud_retraining.settings import Settings
 T = TypeVar("T")
 
 AS_OF_ASSETS = frozenset({WINDOW, MODEL, EVALUATION, REGISTERED, PRODUCTION})
-MONITORED = frozenset({SCORED, DRIFT, PERFORMANCE, MISSED})
+MONITORED = frozenset({SCORED, DRIFT, PERFORMANCE, MISSED, MATURED})
 AFTER_MODEL = frozenset({EVALUATION, f"{EVALUATION}_checks", REGISTERED, PRODUCTION})
 ASSET_JOB = "__ASSET_JOB"
 JOBS: Mapping[str, Job] = MappingProxyType(
-    {INGEST: "ingest", MONITOR: "monitor", RETRAIN: "retrain", CLEAN: "clean", DECIDE: "decide"}
+    {
+        INGEST: "ingest",
+        MONITOR: "monitor",
+        JUDGE_AGAIN: "monitor",
+        RETRAIN: "retrain",
+        CLEAN: "clean",
+        DECIDE: "decide",
+    }
 )
 KINDS: Mapping[Job, EventKind] = MappingProxyType(
     {

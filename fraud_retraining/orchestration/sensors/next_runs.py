@@ -26,6 +26,7 @@ from fraud_retraining.orchestration.names import (
     DRIFT_TAG,
     INGEST,
     INPUTS_TAG,
+    JUDGE_AGAIN,
     MONITOR,
     RANGE_END,
     RANGE_START,
@@ -35,6 +36,7 @@ from fraud_retraining.orchestration.names import (
 )
 from fraud_retraining.orchestration.runs.requests import record_decision
 from fraud_retraining.orchestration.state.first_days import remember_first_day
+from fraud_retraining.orchestration.state.fresh_verdicts import due_verdicts
 from fraud_retraining.orchestration.state.label_use import champion_of_other_label_use
 from fraud_retraining.orchestration.state.monitoring import MonitoringState, ServedBy, former_champions, serving
 from fraud_retraining.orchestration.state.readiness import Readiness, Work, contiguous_ranges
@@ -113,6 +115,28 @@ def monitor_next(sources: Sources, instance: dg.DagsterInstance) -> TickResult:
         return dg.SkipReason(f"{days.start} to {days.end} failed {len(tried)} times; the next try is {wait}")
     tags = {RANGE_START: days.start.isoformat(), RANGE_END: days.end.isoformat(), INPUTS_TAG: inputs}
     return dg.RunRequest(run_key=f"{inputs}:{len(tried)}", tags=tags)
+
+
+def judge_again_next(sources: Sources, instance: dg.DagsterInstance) -> TickResult:
+    """The next run that measures fresh verdicts again, of the oldest as-of day; one at a time, a failed one again
+    after growing pauses."""
+    under_way = instance.get_runs(dg.RunsFilter(job_name=JUDGE_AGAIN, statuses=UNFINISHED), limit=1)
+    if under_way:
+        return dg.SkipReason(f"a verdict is being measured again: Dagster run {under_way[0].run_id[:8]}")
+    try:
+        due = due_verdicts(sources)
+    except RecordAltered as altered:
+        return _stopped(sources.ledger, altered)
+    except DataInvalid as error:
+        return dg.SkipReason(str(error))
+    if not due.ready:
+        return dg.SkipReason(due.summary)
+    as_of = due.ready[0].release.as_of
+    inputs = digest([as_of.isoformat(), [one.release.fingerprint for one in due.of(as_of)]])
+    tried = instance.get_run_records(dg.RunsFilter(job_name=JUDGE_AGAIN, tags={INPUTS_TAG: inputs}))
+    if tried and (wait := _wait(tried[0], len(tried))):
+        return dg.SkipReason(f"the verdict as of {as_of} failed {len(tried)} times; the next try is {wait}")
+    return dg.RunRequest(run_key=f"{inputs}:{len(tried)}", partition_key=as_of.isoformat(), tags={INPUTS_TAG: inputs})
 
 
 def latest_performance(sources: Sources) -> LivePerformance | None:

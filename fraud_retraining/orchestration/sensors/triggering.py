@@ -1,4 +1,4 @@
-"""Sensors that start runs: ingests of days that arrived or changed, monitoring, and retrains that a trigger requests.
+"""Sensors that start runs: ingest, monitoring, verdicts that are measured again, and retrains that a trigger requests.
 
 Here: how often they look. Not here: which run starts, and why none does (`next_runs.py`).
 """
@@ -11,6 +11,8 @@ import dagster as dg
 from fraud_retraining.orchestration.names import (
     INGEST,
     INGEST_SENSOR,
+    JUDGE_AGAIN,
+    MATURED_VERDICT_SENSOR,
     MONITOR,
     MONITORING_SENSOR,
     RETRAIN,
@@ -20,6 +22,7 @@ from fraud_retraining.orchestration.runs.outcomes import Outcomes
 from fraud_retraining.orchestration.sensors.next_runs import (
     TickResult,
     ingest_next,
+    judge_again_next,
     latest_performance,
     monitor_next,
     retrain_if_due,
@@ -41,7 +44,8 @@ class NotifyingSources(Sources):
 
 def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
     """The sensors that start runs."""
-    return [_ingest_sensor(settings), _retrain_sensor(settings), _monitoring_sensor(settings)]
+    again = [_matured_verdict_sensor(settings)] if settings.judges_fresh else []
+    return [_ingest_sensor(settings), _retrain_sensor(settings), _monitoring_sensor(settings), *again]
 
 
 def _status(settings: Settings) -> dg.DefaultSensorStatus:
@@ -101,3 +105,18 @@ def _monitoring_sensor(settings: Settings) -> dg.SensorDefinition:
         return answer
 
     return monitoring_sensor
+
+
+def _matured_verdict_sensor(settings: Settings) -> dg.SensorDefinition:
+    @dg.sensor(
+        name=MATURED_VERDICT_SENSOR,
+        job_name=JUDGE_AGAIN,
+        minimum_interval_seconds=settings.triggers.poll_seconds,
+        default_status=_status(settings),
+        description="Measures the verdict of a release again once the labels of its holdout are mature.",
+        required_resource_keys=Sources.keys(),
+    )
+    def matured_verdict_sensor(context: dg.SensorEvaluationContext) -> TickResult:
+        return judge_again_next(Sources.of(context), context.instance)
+
+    return matured_verdict_sensor

@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from fraud_retraining.adapters.days.stored_days import stored_day
 from fraud_retraining.adapters.mlflow.code_versions import code_version
 from fraud_retraining.adapters.storage.lake import DayFiles
 from fraud_retraining.adapters.storage.store import Partition, Store
@@ -29,7 +30,6 @@ from fraud_retraining.settings import Settings
 
 LOG = logging.getLogger(__name__)
 CHECKS = "checks"
-EARLIER = "earlier_digests"
 REFUSED = "refused"
 
 FACTS = {
@@ -76,11 +76,6 @@ class Recipes:
 def day_digests(partition: Partition) -> DayDigests:
     """The three digests that `partition` was written with."""
     return DayDigests(whole=partition.digest, facts=partition.facts["facts"], labels=partition.facts["labels"])
-
-
-def stored_day(partition: Partition) -> StoredDay:
-    """The digest of `transactions` of a day, and those that it had before."""
-    return StoredDay(digest=partition.digest, **partition.facts.get(EARLIER, {}))
 
 
 class Inventory:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fraud_retraining.adapters.days.live_rows import judged_rows, scored_rows
+from fraud_retraining.adapters.days.live_rows import RowLabels, judged_rows, rows_of_two, scored_rows
 from fraud_retraining.domain.training.fitting import FittedModel, ModelPolicy, fit
 from fraud_retraining.domain.values.errors import IntegrityError
 
@@ -62,7 +62,7 @@ def test_an_empty_day_has_no_scores(model: FittedModel, tmp_path: Path) -> None:
 
 def judged(tmp_path: Path, table: pa.Table, scored: pa.Table | None = None, **more: Any):
     paths = written(tmp_path / "rows.parquet", table), written(tmp_path / "scores.parquet", scored or scores(table))
-    return judged_rows([(DAY, *paths)], entity="customer", label_delay_days=7, **more)
+    return judged_rows([(DAY, *paths)], RowLabels("customer", 7, **more))
 
 
 def test_scores_and_labels_lie_side_by_side(tmp_path: Path) -> None:
@@ -119,3 +119,20 @@ def test_of_a_young_day_what_is_not_known_as_fraud_counts_as_genuine(
 def test_frauds_of_a_feed_are_the_only_ones_of_a_young_day(tmp_path: Path) -> None:
     table = transactions(rows=3).set_column(4, "is_fraud", pa.array([None, None, None], pa.int8()))
     assert judged(tmp_path, table, as_of=DAY, frauds={DAY: pa.array([1])}).labels.tolist() == [0, 1, 0]
+
+
+def test_two_models_are_laid_over_the_same_rows_with_the_labels_of_a_feed(model: FittedModel, tmp_path: Path) -> None:
+    other = fit(
+        ModelPolicy(params={"n_estimators": 2, "max_bin": 64}),
+        ("amount",),
+        (),
+        lambda: iter(transactions(rows=400).select(["amount", "is_fraud"]).to_batches()),
+    )
+    table = transactions()
+    path = written(tmp_path / "day.parquet", table.drop_columns(["is_fraud"]))
+    labels = RowLabels("customer", 7, {DAY: pa.array([3, 5])})
+    with_labels = written(tmp_path / "rows.parquet", table)
+    first, second = rows_of_two([(DAY, with_labels, path)], (model, other), labels)
+    assert np.flatnonzero(first.labels).tolist() == [3, 5]
+    np.testing.assert_array_equal(first.scores, model.predict(table))
+    np.testing.assert_array_equal(second, other.predict(table))

@@ -2,10 +2,12 @@
 
 import pytest
 
-from fraud_retraining.domain.ledger.events import EventKind
+from fraud_retraining.domain.evaluation.matured import MaturedVerdict
+from fraud_retraining.domain.ledger.events import Event, EventKind
 from fraud_retraining.domain.release_messages.announcements import ANNOUNCED_KINDS, ReleaseNotice, notice_of
 from fraud_retraining.domain.releases.promotion_mode import POLICY
 from fraud_retraining.domain.retraining.pauses import Automation
+from fraud_retraining_tests.support.matured import matured
 from fraud_retraining_tests.support.recorded import Record
 
 
@@ -121,3 +123,22 @@ def test_an_undone_promotion_is_reported():
 def test_other_events_are_nobodys_business():
     for kind in set(EventKind) - set(ANNOUNCED_KINDS):
         assert notice_of(Record().add(kind, 7)) is None
+
+
+def again(verdict: MaturedVerdict) -> Event:
+    event = Record().add(EventKind.MATURED_VERDICT, verdict.version)
+    return event.model_copy(update={"payload": verdict.model_dump(mode="json")})
+
+
+def test_a_refuted_promotion_is_reported_with_both_differences_and_the_way_back():
+    verdict = matured(version=7, champion=6, now=-0.2)
+    notice = only_notice(again(verdict))
+    assert (notice.kind, notice.severity) == ("refuted", "high")
+    assert "-0.200" in notice.text and "+0.020" in notice.text
+    assert "rollback --to 6" in notice.remedy
+
+
+@pytest.mark.parametrize("now", [0.1, -0.01, None])
+def test_a_promotion_that_is_not_refuted_is_not_reported(now: float | None):
+    verdict = matured(version=7, champion=6, now=now, reason="version 6 is gone")
+    assert notice_of(again(verdict)) is None

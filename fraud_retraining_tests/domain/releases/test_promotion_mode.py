@@ -41,6 +41,7 @@ INCIDENTS: dict[str, Happening] = {
     "a rollback": lambda record: record.promote(1, rollback=True),
     "a first champion taken away": lambda record: record.move(3, "rolled_back", "promoted"),
     "a failed smoke test": lambda record: record.add(EventKind.SMOKE_TESTED, 3, passed=False, problem="x"),
+    "a refuted promotion": lambda record: record.add(EventKind.MATURED_VERDICT, 3, outcome="refuted"),
     "a damaged artifact": lambda record: record.add(EventKind.CHAMPION_CHECKED, 3, sound=False, problem="x"),
     "a moved alias": lambda record: record.add(EventKind.CHAMPION_MOVED_OUTSIDE, 2, **{"from": 3, "to": 2}),
     "a changed record": lambda record: record.add(EventKind.RECORD_ALTERED, None, what="x", culprits=[]),
@@ -55,6 +56,9 @@ NONE: dict[str, Happening] = {
     ),
     "a candidate that its gates stopped": lambda record: record.add(
         EventKind.RETRAIN_FAILED, None, category="gate_failed", severity="medium", cause="gate_failed:as-of"
+    ),
+    "a promotion that mature labels confirmed": lambda record: record.add(
+        EventKind.MATURED_VERDICT, 3, outcome="confirmed"
     ),
     "a message that wakes nobody": lambda record: record.add(EventKind.NOTICE_OPENED, None, severity="high", title="x"),
 }
