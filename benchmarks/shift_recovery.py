@@ -6,9 +6,10 @@ gates; in the other every trigger is off. Both are drawn by what the product say
 All settings but `promotion.mode` are the shipped ones. Ends with exit code 1 when the first does not recover, or the
 second does.
 
-    python -m benchmarks.shift_recovery [--seed 7] [--labels none|feed] [--transactions-per-day 6000] [--out FILE]
+    python -m benchmarks.shift_recovery [--seed 7] [--labels none|feed] [--report-days 2.5] [--shift-days 3]
 
-With `--labels feed` frauds are reported late, to a label feed, and labels are used as known.
+With `--labels feed` frauds are reported late, to a label feed, and used as known. `--shift-days 20` makes the
+change of fraudsters gradual; customers change on one day.
 """
 
 import argparse
@@ -30,6 +31,7 @@ START = date(2026, 1, 1)
 FIRST_AS_OF, SHIFT, DAYS = START + timedelta(days=54), START + timedelta(days=62), 100
 FRAUD_RATE = 0.015
 ENOUGH_DAYS = 7
+STEADY_DAYS, JUDGED_DAYS = 3, 30
 TOLERANCE, FAR_BELOW = 0.03, 0.15
 UNATTENDED, ALONE = "unattended", "alone"
 BLUE, ORANGE, GREY, RED = "#0072B2", "#D55E00", "#6B6B6B", "#AA3377"
@@ -56,6 +58,16 @@ class RunHistory(NamedTuple):
     def mean(self, first: date, last: date) -> float:
         """Mean of the daily average precision over some days."""
         return fmean(value for day, value in self.average_precision.items() if first <= day <= last)
+
+    def days_to_recover(self) -> int | None:
+        """Days from the shift to the first of `STEADY_DAYS` whose mean is as good as before it; None: it never is."""
+        enough = self.mean(FIRST_AS_OF, SHIFT - timedelta(days=1)) - TOLERANCE
+        served = [day for day in self.average_precision if day >= SHIFT]
+        steady = timedelta(days=STEADY_DAYS - 1)
+        found = (
+            day for day in sorted(served) if day + steady <= max(served) and self.mean(day, day + steady) >= enough
+        )
+        return next((_number(day) for day in found), None)
 
 
 class Comparison(NamedTuple):
@@ -110,6 +122,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--transactions-per-day", type=int, default=6000)
     parser.add_argument("--out", type=Path, default=Path("docs/images/shift.png"))
     parser.add_argument("--labels", choices=("none", "feed"), default="none")
+    parser.add_argument("--report-days", type=float, default=2.5, help="median delay of a report of fraud")
+    parser.add_argument("--shift-days", type=int, default=3, help="days over which fraudsters change")
     parser.add_argument("--side", choices=TRIGGERS)
     return parser.parse_args()
 
@@ -132,7 +146,8 @@ def _run(options: argparse.Namespace, folder: Path, side: str) -> RunHistory:
         "PYTHONWARNINGS": "ignore",
     }
     sizes = ["--seed", str(options.seed), "--transactions-per-day", str(options.transactions_per_day)]
-    sizes += ["--labels", options.labels]
+    sizes += ["--labels", options.labels, "--report-days", str(options.report_days)]
+    sizes += ["--shift-days", str(options.shift_days)]
     command = [sys.executable, "-m", "benchmarks.shift_recovery", "--side", side, *sizes]
     watch = Stopwatch()
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True, env=environment)
@@ -155,14 +170,21 @@ def _simulated_run(options: argparse.Namespace) -> dict[str, Any]:
     from fraud_retraining.commands.support.options import SimulatedLabels
     from fraud_retraining.domain.retraining.triggers.values import Trigger
     from fraud_retraining.simulation import SimulationPolicy, Simulator
+    from fraud_retraining.simulation.reports import ReportPolicy
 
     logging.disable(logging.CRITICAL)
-    size = options.transactions_per_day
     policy = SimulationPolicy(
-        start=START, days=DAYS, transactions_per_day=size, seed=options.seed, fraud_rate=FRAUD_RATE, shift_on=SHIFT
+        start=START,
+        days=DAYS,
+        transactions_per_day=options.transactions_per_day,
+        seed=options.seed,
+        fraud_rate=FRAUD_RATE,
+        shift_on=SHIFT,
+        shift_days=options.shift_days,
     )
     automation = Automation()
-    writer = LakeWriter(automation.settings, policy, SimulatedLabels(options.labels))
+    reports = ReportPolicy(median_days=options.report_days)
+    writer = LakeWriter(automation.settings, policy, SimulatedLabels(options.labels), reports)
     for day, table in Simulator(policy):
         writer.put(day, table)
         if day == FIRST_AS_OF:
@@ -252,6 +274,11 @@ class Automation:
 def _report(comparison: Comparison) -> int:
     for name, value in comparison.means().items():
         print(f"average precision {name + ':':45}{value:6.3f}")
+    for name, run in (("unattended", comparison.unattended), ("every trigger off", comparison.alone)):
+        after = run.mean(SHIFT, SHIFT + timedelta(days=JUDGED_DAYS - 1))
+        days = run.days_to_recover()
+        back = "never back" if days is None else f"back after {days} days"
+        print(f"{name}: {back} (mean of {STEADY_DAYS} days); {after:.3f} over the {JUDGED_DAYS} days from the shift on")
     for one in comparison.unattended.retrains:
         print(f"as of {one.as_of}: {one.trigger}{'' if one.promoted else ', stopped by its gates'}")
     before, _, after, alone = comparison.means().values()

@@ -19,13 +19,14 @@ if TYPE_CHECKING:
     from fraud_retraining.simulation import SimulationPolicy
 
 
-# Ten parameters: typer makes one option of each, and reads its type and help from the signature.
+# Eleven parameters: typer makes one option of each, and reads its type and help from the signature.
 def simulate(
     start: Annotated[datetime, typer.Option(formats=DAY, help="First day of the lake.")],
     days: Annotated[int, typer.Option(help="How many days.")],
     transactions_per_day: Annotated[int, typer.Option(help="Mean transactions a day.")] = 10_000,
     seed: Annotated[int, typer.Option(help="The same seed gives the same lake.")] = 7,
     shift_on: Annotated[datetime | None, typer.Option(formats=DAY, help="Day on which fraudsters change.")] = None,
+    shift_days: Annotated[int, typer.Option(help="Days over which they change, one after the other.")] = 3,
     labels: Annotated[
         SimulatedLabels,
         typer.Option(
@@ -53,6 +54,7 @@ def simulate(
             transactions_per_day=transactions_per_day,
             seed=seed,
             shift_on=day_of(shift_on),
+            shift_days=shift_days,
         )
         settings = read_settings(config)
         with RichProgress() as progress:
@@ -76,7 +78,7 @@ def simulate(
                 f"{rows:,} transactions of {policy.start} to {policy.end} in {settings.lake_uri}", highlight=False
             )
             if feed is not None and settings.labels.uri is None:
-                out.print(f"Label feed in {feed}; use it with labels: {{use: as_known, uri: {feed}}}", highlight=False)
+                out.print(f"Label feed in {feed}; use it with labels: {{uri: {feed}}}", highlight=False)
 
 
 def _grow(settings: "Settings", policy: "SimulationPolicy", seconds: float, labels: SimulatedLabels) -> int:

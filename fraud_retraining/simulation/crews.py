@@ -14,7 +14,6 @@ from fraud_retraining.simulation.policy import SimulationPolicy
 from fraud_retraining.simulation.randomness import Stream, generator, trait
 
 RAMP_DAYS = 7
-CHANGE_DAYS = 3
 _AGE_AT_START = 11
 
 
@@ -58,18 +57,18 @@ class Crews:
         self.size = max(1, round(strikes / tactic.strikes_a_day))
         self._strikes_a_day = strikes / self.size
         crew = np.arange(self.size, dtype=np.int64)
-        self._begins, self._ends = self._career(policy.shift_index, crew, largest)
+        self._begins, self._ends = self._career(policy, crew, largest)
         self.campaign = np.zeros(self.size, dtype=np.int64)
         self._caught = np.zeros(self.size, dtype=np.int64)
         age = tactic.longest_days * trait(self._seed, _AGE_AT_START, crew + 1000 * tactic.scenario)
         self._age = np.where(self._begins < RAMP_DAYS, age.astype(np.int64), 0)
 
     def _career(
-        self, shift: int | None, crew: NDArray[np.int64], largest: float
+        self, policy: SimulationPolicy, crew: NDArray[np.int64], largest: float
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """First day at work and first day no more, for each crew."""
-        never = np.iinfo(np.int64).max
-        change = np.full(self.size, never) if shift is None else shift + crew % CHANGE_DAYS
+        never, shift = np.iinfo(np.int64).max, policy.shift_index
+        change = np.full(self.size, never) if shift is None else shift + crew % policy.shift_days
         from_start = crew < round(self.size * self._tactic.share_before / largest)
         stays = crew < round(self.size * self._tactic.share_after / largest)
         return np.where(from_start, crew * RAMP_DAYS // self.size, change), np.where(stays, never, change)

@@ -23,6 +23,12 @@ class SimulationPolicy(Policy):
     shift_on: date | None = Field(
         None, description="Day on which fraudsters change tactics and customers take to wallets; none means never."
     )
+    shift_days: int = Field(
+        3,
+        ge=1,
+        le=60,
+        description="Days over which fraudsters change tactics, one after the other, from `shift_on` on.",
+    )
     fraud_rate: float = Field(0.008, ge=0.001, le=0.05, description="Share of frauds, once the short ramp is over.")
     wallet_share: float = Field(
         0.4, ge=0, le=0.9, description="Share of payments in person that become small wallet payments on `shift_on`."

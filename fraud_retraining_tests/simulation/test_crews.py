@@ -45,3 +45,17 @@ def test_a_crew_that_was_caught_begins_another_campaign() -> None:
             assert campaign >= seen.get(crew, 0)
             seen[crew] = campaign
     assert max(seen.values()) > 0
+
+
+def test_a_gradual_shift_replaces_crews_one_after_the_other() -> None:
+    """Mule terminals exist after the shift alone; a gradual one brings a few of their crews each day."""
+
+    def mules(shift_days: int) -> list[int]:
+        roster = Roster(POLICY.model_copy(update={"shift_days": shift_days}))
+        return [len(roster.on(index)[MULE_TERMINAL].crew) for index in (39, 42, 50, 60)]
+
+    sudden, gradual = mules(3), mules(20)
+    assert sudden[0] == gradual[0] == 0
+    assert sudden[1] == pytest.approx(sudden[3], rel=0.2)
+    assert gradual == sorted(gradual) and 0 < gradual[1] < gradual[2] < gradual[3]
+    assert gradual[3] == pytest.approx(sudden[3], rel=0.2)

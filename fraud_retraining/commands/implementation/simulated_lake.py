@@ -34,13 +34,17 @@ class LakeWriter:
     """
 
     def __init__(
-        self, settings: Settings, policy: SimulationPolicy, labels: SimulatedLabels = SimulatedLabels.NONE
+        self,
+        settings: Settings,
+        policy: SimulationPolicy,
+        labels: SimulatedLabels = SimulatedLabels.NONE,
+        reports: ReportPolicy | None = None,
     ) -> None:
         self._labels, self._policy = labels, policy
         self._lake = open_location_of(settings, settings.lake_uri)
         self._feed = open_location_of(settings, label_feed_uri(settings)) if labels is SimulatedLabels.FEED else None
         delay = settings.labels.delay_days
-        self._reports = Reports(ReportPolicy(), seed=policy.seed, start=policy.start, label_delay_days=delay)
+        self._reports = Reports(reports or ReportPolicy(), seed=policy.seed, start=policy.start, label_delay_days=delay)
         self._pending = Feed(self._reports)
 
     def go_on_at(self, day: date, simulator: Simulator) -> None:
