@@ -40,6 +40,7 @@ def config_folder() -> Path:
 def storage_failure(error: BaseException) -> DependencyUnreachable | None:
     """A failure of Dagster's or MLflow's own storage under the home folder, with its remedy; None for other errors."""
     for cause in causes(error):
+        # SQLite reports a full disk as an operational error without a number of the system.
         full = isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
         if full or isinstance(cause, sqlite3.OperationalError) or _closed_home(cause):
             return DependencyUnreachable(

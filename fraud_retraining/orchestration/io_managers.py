@@ -27,6 +27,7 @@ class DocumentIOManager(dg.IOManager):
 
     def load_input(self, context: dg.InputContext) -> Any:
         """Reads the document back as the type that the downstream asset declares."""
+        # The type that the reading asset declares: a document of an older version is refused here, and not half used.
         kind = context.dagster_type.typing_type
         return read_document(self._store, _asset(context), context.partition_key, kind)
 

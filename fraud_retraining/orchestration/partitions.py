@@ -26,7 +26,10 @@ def day_partitions(first_day: date) -> dg.DailyPartitionsDefinition:
 def looking_back(first: int, last: int = 0) -> dg.TimeWindowPartitionMapping:
     """Days D-first .. D-last of the asset that is read."""
     return dg.TimeWindowPartitionMapping(
-        start_offset=-first, end_offset=-last, allow_nonexistent_upstream_partitions=True
+        # The first days of a lake look back on days before it; Dagster would refuse their partitions.
+        start_offset=-first,
+        end_offset=-last,
+        allow_nonexistent_upstream_partitions=True,
     )
 
 
@@ -45,6 +48,7 @@ def feature_mappings(plan: FeaturePlan) -> dict[str, dg.PartitionMapping]:
 def window_mapping(window: WindowPolicy, holdout: HoldoutPolicy, label_lag_days: int) -> dg.PartitionMapping:
     """Days of `transaction_features` that `training_window`[A] reads."""
     if isinstance(window, ExpandingWindow):
+        # Dagster has no mapping that begins at a fixed day and ends at a moving one.
         return dg.AllPartitionMapping()
     return looking_back(label_lag_days + holdout.days + window.days - 1, label_lag_days)
 

@@ -77,6 +77,7 @@ def open_lake(settings: Settings) -> "Lake":
     from fraud_retraining.adapters.storage.lake import EARLIEST, Lake, Naming
     from fraud_retraining.orchestration.partitions import DEFAULT_FIRST_DAY
 
+    # The partitions of a remote lake begin with this day where it cannot be listed in time; both have to agree.
     first_day = DEFAULT_FIRST_DAY if "://" in settings.lake_uri else EARLIEST
     return Lake(
         open_location_of(settings, settings.lake_uri),
@@ -131,6 +132,7 @@ def open_ledger(settings: Settings) -> "Ledger":
     from fraud_retraining.adapters.ledger.ledger import Ledger
 
     private_folder(settings.home)
+    # A function and no list: heads are read when the chain is verified, and not by every process that opens the ledger.
     return Ledger(settings.ledger_url, model=settings.model.name, pins=lambda: open_heads(settings).heads())
 
 

@@ -61,6 +61,7 @@ class Bins(Value):
         if self.categories is not None:
             absent, matches = column.isnull(), [column == word for word in self.categories]
         else:
+            # First of all cases: to DuckDB NaN is the greatest number, and would fall into the last bin.
             absent = column.isnull() | column.isnan() if column.type().is_floating() else column.isnull()
             matches = [column <= ibis.literal(edge, "float64") for edge in self.edges]
         cases = [(absent, missing), *((when, number) for number, when in enumerate(matches))]
@@ -112,6 +113,7 @@ def number_counts(bins: Bins, values: Numbers) -> tuple[int, ...]:
 
 def category_bins(name: str, counts: Iterable[tuple[str, int]], most: int) -> Bins:
     """A bin for each of the most frequent categories, equally frequent ones in the order of the text."""
+    # Ties in the order of the text: which category gets a bin may not depend on threads.
     ranked = sorted(counts, key=lambda one: (-one[1], one[0]))
     return Bins(name=name, categories=tuple(word for word, _ in ranked[:most]))
 
@@ -144,6 +146,7 @@ def category_counts(rows: ir.Table, names: Sequence[str], most: int) -> ir.Table
 
 def newcomers(rows: ir.Table, bins: Sequence[Bins], most: int = NEWCOMERS) -> ir.Table:
     """The most frequent categories that have no bin of their own, and how often each occurs."""
+    # SQL has no empty list.
     other = {one.name: rows[one.name].notin(one.categories or ("",)) for one in bins}
     return _most_frequent(rows, other, most)
 

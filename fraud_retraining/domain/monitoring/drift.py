@@ -183,6 +183,7 @@ class FeatureProfile(Value):
     def of(cls, bins: Bins, days: Sequence[Counts]) -> "FeatureProfile":
         """The profile of a feature from its counts on each day."""
         whole = np.asarray(days, np.int64).sum(axis=0)
+        # Each day against all the others: against a whole that holds it, the distance would be too small.
         pairs = [(whole - day, day) for day in np.asarray(days, np.int64) if 0 < day.sum() < whole.sum()]
         usual = {
             name: float(np.quantile([measure(others, day) for others, day in pairs], USUAL_SHARE)) if pairs else 0.0
@@ -325,6 +326,7 @@ class DriftReport(Value):
 
     def _counted(self) -> float:
         held = 0.0
+        # From the farthest on, until the features so far carry enough of the model to matter.
         ranked = sorted((one for one in self.features if one.group != SCORES), key=lambda one: -one.drift)
         for one in ranked:
             held += one.importance
@@ -429,6 +431,7 @@ def heavy_keys(entity: str, rows_by_key: Iterable[tuple[object, int]], rows: int
     kept: list[object] = []
     held = 0
     for key, count in sorted(rows_by_key, key=lambda one: (-one[1], str(one[0]))):
+        # Were most of the day left out, nothing would be left to compare.
         if count <= HEAVY_SHARE * rows or held + count > MOST_HEAVY_ROWS * rows:
             break
         kept.append(key)
@@ -471,7 +474,9 @@ def fraud_rate_drift(
     expected = frauds / rows
     days = [one.frauds / one.rows for one in known]
     chance = math.sqrt(expected * (1 - expected) / day.rows)
+    # A few training days can vary less than chance alone makes a day of this size vary.
     deviation = max(chance, float(np.std(days, ddof=1)) if len(days) > 1 else 0.0)
+    # As a ratio: half as many frauds is as far away as twice as many.
     apart = abs(math.log(max(day.frauds, 0.5) / day.rows / expected))
     return FraudRateDrift(
         day=day.day,

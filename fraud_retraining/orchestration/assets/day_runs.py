@@ -54,6 +54,7 @@ def materialize_days(
         raise _refusal(asset, refused)
     for partition in done:
         context.add_asset_metadata(metadata[partition.day], partition_key=partition.day.isoformat())
+    # Before the single days: Dagster shows the last event of a partition, and that has to be the day's own.
     yield dg.MaterializeResult(data_version=dg.DataVersion(_version(done)))
     if len(done) > 1:
         _report_each(context, asset, done, metadata)
@@ -69,6 +70,7 @@ def _refreshed(
     for count, day in enumerate(days, start=1):
         try:
             done.append(work.refresh(day))
+        # Only bad data: an outage must end the run, so that it is tried again as a whole.
         except DataInvalid as error:
             refused[day] = error
             context.log.error(f"{asset} of {day} is refused: {error}")
@@ -112,6 +114,7 @@ def materialize_assets(
     made = {}
     for asset, maker in makers.items():
         made[asset] = found = _make_days(context, asset, days, maker, progress)
+        # Dagster takes a result for the whole range of the run: one that lacks a day may not be reported as such.
         if len(found.done) == len(days):
             yield _result(context, asset, found)
     for asset, found in made.items():

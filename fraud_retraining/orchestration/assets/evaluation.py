@@ -152,6 +152,7 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
         """Metrics of candidate and champion on the same holdout rows, every gate, and the verdict."""
         resources = EvaluationResources.of(context)
         resources.retrain_lease.hold(EVALUATION)
+        # A release rests on the verdict that it was registered with: a second one could differ from it.
         known = recorded_evaluation(resources.ledger, fraud_model.fingerprint)
         if known is not None:
             context.add_output_metadata(_known_metadata(known, resources.store))

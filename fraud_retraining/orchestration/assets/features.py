@@ -186,6 +186,7 @@ def _tables(day: date, store: Store, inventory: Inventory) -> dict[str, list[Pat
     if needed.yesterday in inventory.transactions:
         tables[YESTERDAY] = store.paths([inventory.transactions[needed.yesterday]], "rows")
     for entity, days in needed.entity_days.items():
+        # A day that never arrived is a day without transactions; how many may be missing, the checks of the window say.
         present = [inventory.entity_days[earlier] for earlier in days if earlier in inventory.entity_days]
         if present:
             tables[entity] = store.paths(present, entity)

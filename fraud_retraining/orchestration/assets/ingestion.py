@@ -110,6 +110,7 @@ class DayIngestion:
     def of_days(cls, days: Sequence[date], lake: Lake, store: Store, settings: Settings) -> "DayIngestion":
         """Reads lake and store once for all days of a run, `days` in order."""
         reach = reach_of(settings, days[0])
+        # Later days too: a day that arrives late is compared with those that are there.
         around = DayRange(start=days[0] - reach, end=days[-1] + reach)
         inventory = Inventory(store, settings, around, made=(TRANSACTIONS,))
         before = {day: record for day in days if (record := inventory.before(day)) is not None}
@@ -125,6 +126,7 @@ def _ingest_day(
 ) -> Partition:
     """The partition of a day; a day that is refused is remembered, so that it is not tried again until it changes."""
     files = _arrived(resources.lake, ingestion.arrived, day)
+    # Before the day is read: also a delivery that is refused has been seen.
     log_event(_observation(day, files))
     try:
         beside = ingestion.inventory.beside(day, ingestion.arrived, ingestion.reach)

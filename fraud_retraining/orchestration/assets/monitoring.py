@@ -371,6 +371,7 @@ class Monitor:
         """A profile from the store, else from the champion's run in MLflow; it is then stored again."""
         champion = self._champion
         assert champion is not None
+        # The store may have been emptied; the run in MLflow has a copy for as long as the version exists.
         kept = read_profile(self._store, kind, champion.fingerprint)
         if kept is not None:
             return kept

@@ -149,6 +149,7 @@ def _registered(candidate: Candidate, resources: PromotionResources, dagster_run
     lease = resources.retrain_lease.hold(REGISTERED)
     model, evaluation = candidate.model, candidate.evaluation
     known = resources.ledger.release_by_fingerprint(model.fingerprint)
+    # From the record, and not because the graph says that the check before has passed.
     require_registrable(evaluation, model.fingerprint, known)
     resources.retrain_lease.hold()
     champion = recorded_champion(resources.registry, resources.ledger)
@@ -214,6 +215,7 @@ def _register(candidate: Candidate, resources: PromotionResources, facts: Mappin
         artifact_digest=version.artifact_digest,
         verdict_passed=evaluation.verdict.passed,
         verdict_digest=digest(evaluation.verdict),
+        # Stored with the release: a reviewer and a later promotion read the reason of the day on which it was judged.
         needs_human=why_human(evaluation, evaluation.champion_version),
         floors_missed=floors_missed(evaluation.verdict) if evaluation.newer_champion is None else (),
         requested_by=request.requested_by,
@@ -275,6 +277,7 @@ def _moved(release: Release, resources: PromotionResources, promoter: Promoter, 
         case Await():
             return ledger.await_decision(release.version, hours=policy.approval_hours, reason=allowed.why, **by)
         case Promote():
+            # Two events, so that a crash in between leaves an approval that the champion's sensor carries out.
             ledger.move_release(release.version, ReleaseState.APPROVED, reason=allowed.why, **by)
             return promoter.promote(release.version, reason=allowed.why, **by)
 

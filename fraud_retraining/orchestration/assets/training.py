@@ -126,8 +126,10 @@ def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
         """Which days the model of this as-of day learns from and is judged on, pinned by digest; no copy of rows."""
         resources = WindowResources.of(context)
         settings, store, ledger = resources.settings, resources.store, resources.ledger
+        # Recorded before the lease is taken: a request that is refused or waits is on the record too.
         record_request(context.run_id, _tags_of_request(context.run.tags, config), settings, ledger)
         resources.retrain_lease.hold(WINDOW)
+        # Early: a champion that MLflow has lost would end the retrain after the training instead of before it.
         require_kept(resources.registry, ledger)
         as_of, wanted = days_of(context)[0], _with_window(settings, config.window_days)
         window = build_window(as_of, wanted, resources.lake, store)
@@ -155,6 +157,8 @@ def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
         determined_by = model_fingerprint(training_window, settings)
         context.instance.add_run_tags(context.run_id, {FINGERPRINT_TAG: determined_by.digest})
         model = _found_or_trained(training_window, determined_by, resources, context.run_id)
+        # A process that died after the upload left a model without this event; the next run finds the model and records
+        # it.
         if ledger.last(EventKind.MODEL_TRAINED, fingerprint=model.fingerprint) is None:
             making = _making(training_window, settings, request_of_run(context.run_id, ledger))
             _record_model(model, making, ledger, context.run_id)
@@ -293,6 +297,7 @@ def _rounds(progress: Progress, lease: RetrainLease) -> OnRound:
 
     def report(done: int, total: int) -> None:
         nonlocal started
+        # First: what it raises ends the training, and the round is not reported as done.
         lease.on_round(done, total)
         if not started:
             progress.start(MODEL, total)

@@ -30,6 +30,7 @@ def build_jobs(
             INGEST,
             selection=DAY_ASSETS,
             hooks=hooks,
+            # Dagster's default executor starts a process a step, whose imports take longer than most of the steps.
             executor_def=dg.in_process_executor,
             description="Ingest, check, sum up and featurize a day or a range of days in one run.",
         ),
@@ -38,6 +39,8 @@ def build_jobs(
             selection=AS_OF_ASSETS,
             hooks=hooks,
             executor_def=dg.in_process_executor,
+            # A last resort: it marks the run as failed, and its process may live on; the lease stops what that one
+            # writes.
             tags={RETRAIN_TAG: "1", "dagster/max_runtime": str(max_runtime(settings))},
             description="Window, model, evaluation, release of one as-of day.",
         ),

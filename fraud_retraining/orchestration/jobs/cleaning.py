@@ -74,6 +74,7 @@ def build_clean_job(hooks: AbstractSet[dg.HookDefinition] = frozenset()) -> dg.J
     ) -> None:
         try:
             removed = clean(ledger, registry, settings, actor=POLICY, channel="dagster")
+        # No failure: tomorrow's run removes the same.
         except Busy as busy:
             context.log.info(f"left for the next time: {busy}")
             return
@@ -101,6 +102,7 @@ def removal_message(removal: Removal) -> str:
 
 
 def _remove(removal: Removal, ledger: Ledger, registry: Registry, actor: str, channel: str) -> None:
+    # Recorded first: an artifact that is gone without a word in the record would look like an attack.
     event = ledger.append(
         EventKind.ARTIFACTS_REMOVED,
         actor=actor,

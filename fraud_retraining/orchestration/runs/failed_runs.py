@@ -23,6 +23,7 @@ from fraud_retraining.orchestration.runs.workers import Fate, fate_of, worker_of
 LOOK_BACK = timedelta(days=1)
 OVERLAP = timedelta(minutes=10)
 FROM_OUTSIDE = "This run has been marked as failed from outside the execution context."
+# Canceling too: a run that was asked to stop and whose process died first stays so for ever.
 STARTED = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 
 
@@ -43,6 +44,7 @@ def fail_dead(instance: dg.DagsterInstance, outcomes: Outcomes) -> str:
     """Fails every started run whose process is gone, and returns a summary."""
     runs = instance.get_runs(dg.RunsFilter(statuses=STARTED))
     fates = {run.run_id: fate_of(worker_of(run)) for run in runs}
+    # Only what is certain: a process on another machine may be at work.
     dead = [run for run in runs if fates[run.run_id] is Fate.GONE and _fail(instance, run, outcomes)]
     unseen = [run for run in runs if fates[run.run_id] is Fate.UNKNOWN]
     found = [f"{_short(run)} was failed: {WORKER_GONE}" for run in dead]
@@ -77,6 +79,7 @@ def _fail(instance: dg.DagsterInstance, run: dg.DagsterRun, outcomes: Outcomes) 
         instance.report_run_canceled(now, f"Canceled: {WORKER_GONE}.")
         return True
     worker = worker_of(run)
+    # The kernel's out-of-memory killer leaves no other trace than the absence of the process.
     message = f"{WORKER_GONE}: process {worker.pid if worker else '?'}"
     message += f" on {worker.host if worker else '?'} was killed, or ran out of memory"
     instance.report_run_failed(now, message)
@@ -125,6 +128,7 @@ def recorded_failure(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Record
 
 def _message_from_outside(instance: dg.DagsterInstance, run: dg.DagsterRun, ends: list[str]) -> str:
     """The reason of a run that was failed from outside: in the message of its end, or in the event before it."""
+    # Dagster writes this sentence itself where it was given no reason.
     reason = next((message for message in ends if message and message != FROM_OUTSIDE), None)
     if reason is not None:
         return reason
@@ -137,6 +141,7 @@ def _from_error(step: str | None, error: SerializableErrorInfo) -> RecordedFailu
     # Dagster wraps the error of a step in errors of its own; the first that is not Dagster's has the reason.
     source = next((one for one in chain if not (one.cls_name or "").startswith("Dagster")), chain[-1])
     message = source.message.strip()
+    # Dagster's text of an error begins with the name of its class, at times after that of its module.
     message = message.partition(f"{source.cls_name}: ")[2] or message
     return RecordedFailure(step, tuple(one.cls_name or "" for one in chain), message)
 

@@ -36,6 +36,7 @@ def automation_health(instance: dg.DagsterInstance, now: datetime) -> Automation
 
 def _last_heartbeat(instance: dg.DagsterInstance) -> datetime | None:
     """The oldest of the latest heartbeats: a daemon is several loops, and it works only while each of them does."""
+    # Heartbeats of loops that are switched off stay in the database, and only grow older.
     required = [str(kind) for kind in instance.get_required_daemon_types()]
     beats = {kind: beat.timestamp for kind, beat in instance.get_daemon_heartbeats().items() if kind in required}
     return datetime.fromtimestamp(min(beats.values()), UTC) if beats else None
@@ -50,6 +51,7 @@ def _failing(instance: dg.DagsterInstance) -> Iterator[str]:
 
 def _failures_in_a_row(instance: dg.DagsterInstance, state: InstigatorState) -> str | None:
     """The error of the last tick, if it and those before it all failed."""
+    # Without ticks that are under way: the newest one is, most of the time.
     ended = [TickStatus.SUCCESS, TickStatus.SKIPPED, TickStatus.FAILURE]
     ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=FAILURES_IN_A_ROW, statuses=ended)
     if len(ticks) < FAILURES_IN_A_ROW or any(tick.status != TickStatus.FAILURE for tick in ticks):

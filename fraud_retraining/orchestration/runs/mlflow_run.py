@@ -72,6 +72,7 @@ class MlflowRun:
         # After its yield dagster-mlflow ends the run only while an exception is in flight; otherwise it stays active.
         for _ in self._tracking:
             pass
+        # MLflow keeps one active run a process: left open, it would take the metrics of the next job.
         if mlflow.active_run() is not None:
             mlflow.end_run("FAILED" if self._failed() else "FINISHED")
 
@@ -115,4 +116,5 @@ def _is_abandoned(record: dg.RunRecord, now: datetime) -> bool:
     fate = fate_of(worker_of(run))
     if run.status not in ENDINGS or fate is Fate.ALIVE:
         return False
+    # What cannot be seen from here gets time to end its run itself.
     return fate is Fate.GONE or now - record.update_timestamp.astimezone(UTC) > TIME_TO_CLOSE

@@ -73,6 +73,7 @@ T = TypeVar("T")
 AS_OF_ASSETS = frozenset({WINDOW, MODEL, EVALUATION, REGISTERED, PRODUCTION})
 MONITORED = frozenset({SCORED, DRIFT, PERFORMANCE, MISSED, MATURED})
 AFTER_MODEL = frozenset({EVALUATION, f"{EVALUATION}_checks", REGISTERED, PRODUCTION})
+# The name under which Dagster runs assets that were selected in the UI.
 ASSET_JOB = "__ASSET_JOB"
 JOBS: Mapping[str, Job] = MappingProxyType(
     {
@@ -203,6 +204,7 @@ class Outcomes:
             return
         why = decay(self._settings.performance_rule, live)
         known = any(one.notice.key == Topic.PERFORMANCE_DECAYED for one in self._outbox.open_notices())
+        # A notice that is open is resolved by a measurement only: no measurement is no recovery.
         if why is None and known:
             self._outbox.resolve(Topic.PERFORMANCE_DECAYED, live.summary(None))
         elif why is not None and not known:
@@ -235,6 +237,7 @@ class Outcomes:
         try:
             return self._from_report(run)
         except RetrainingError as unread:
+            # The name of the check is in the message: where the report is lost, that much is still known.
             kind = GateFailed if EVALUATION in str(error) else DataInvalid
             return kind(str(error), culprits=[f"its report cannot be read: {unread.what}"])
 
@@ -340,6 +343,7 @@ class Outcomes:
     def _serving(self) -> str:
         try:
             champion = self._ledger.champion()
+        # The alert about a failure must go out also while the ledger may not be believed.
         except RecordAltered:
             return "unknown: the ledger was altered, so it cannot say which version serves"
         if champion is None:

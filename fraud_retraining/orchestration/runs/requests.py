@@ -46,6 +46,7 @@ def record_request(
         reason=tags.get(REASON_TAG, ""),
     )
     made_by = {**environment().model_dump(mode="json"), PACKAGES: installed_packages()}
+    # Recorded with the request, before anything is made by them.
     for subject, payload in ((SETTINGS, settings.model_dump(mode="json")), (ENVIRONMENT, made_by)):
         ledger.append_changed(
             EventKind.CONFIGURATION_CHANGED,

@@ -63,6 +63,7 @@ def retrain_lease(settings: Settings, policy: "LeasePolicy | None" = None) -> dg
         try:
             yield opened
         finally:
+            # In a `finally`: a lease that is kept after a failure would block retrains until it expires.
             opened.close(failure_of(instance, run.run_id))
 
     return lease

@@ -92,6 +92,7 @@ class RetrainLease:
         requester: RunRequester,
         rules: LeaseRules,
         *,
+        # A wall clock that is set while a retrain runs would use up its budget, or give it more.
         clock: Callable[[], float] = time.monotonic,
         notify: Callable[[str], None] | None = None,
     ) -> None:
@@ -118,6 +119,7 @@ class RetrainLease:
         if self._held is None:
             self._held = self._begin()
         held = self._held
+        # First: once the lease is lost, nothing may be written, whatever the budget says.
         held.heartbeat.require()
         if stage and stage != held.stage:
             held.stages, held.stage, held.stage_began = self._by_stage(held), stage, self._clock()
@@ -153,6 +155,7 @@ class RetrainLease:
         if self._held is None:
             return
         held, self._held = self._held, None
+        # A beat that is under way could otherwise renew the lease after it was given back.
         held.heartbeat.stop()
         finished = FinishedRetrain(
             dagster_run_id=self._requester.run_id,
@@ -179,6 +182,7 @@ class RetrainLease:
 
     def _allowed(self, held: Held) -> Allowance:
         if held.allowed is None:
+            # Once a retrain: what other retrains spend meanwhile does not shorten this one.
             held.allowed = allowance(self._budget, past_spendings(self._ledger), held.lease.taken_at)
         return held.allowed
 
@@ -223,6 +227,7 @@ class RetrainLease:
     def _try(self) -> Lease:
         owner = Owner(run_id=self._requester.run_id, process=this_process())
         lost = self._leases.abandoned()
+        # Taking the lease removes the last sign of a retrain that died: its time is recorded first.
         if lost is not None and lost.owner is not None and lost.owner.run_id != owner.run_id:
             record_lost(self._ledger, self._budget, lost)
         return self._leases.take(owner, Purpose(as_of=self._requester.as_of, trigger=self._requester.trigger))
@@ -260,6 +265,7 @@ def failure_of(instance: dg.DagsterInstance, run_id: str) -> str | None:
     for record in found.records:
         event = record.event_log_entry.dagster_event
         error = event.step_failure_data.error if event else None
+        # Dagster wraps the error of a step; the innermost one says what happened.
         while error is not None and error.cause is not None:
             error = error.cause
         return error.cls_name if error is not None and error.cls_name else "error"

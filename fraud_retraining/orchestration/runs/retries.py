@@ -35,6 +35,7 @@ def retried(compute: Compute) -> Compute:
     @wraps(compute)
     def piecewise(context: Any, *args: Any, **resources: Any) -> Iterator[Any]:
         with _outages(context, context.resources.settings.retries):
+            # A generator runs after its function has returned: the handler has to surround its steps.
             yield from compute(context, *args, **resources)
 
     return piecewise if inspect.isgeneratorfunction(compute) else once

@@ -58,6 +58,7 @@ def record_lost(ledger: Ledger, budget: BudgetPolicy, lease: Lease) -> Event | N
     lost = FinishedRetrain(
         dagster_run_id=lease.owner.run_id,
         status=Ending.LOST,
+        # Up to its last sign of life: when exactly it died is not known.
         seconds=(lease.seen_at - lease.taken_at).total_seconds(),
         trigger=lease.purpose.trigger,
         as_of=lease.purpose.as_of,

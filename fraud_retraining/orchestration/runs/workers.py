@@ -44,5 +44,6 @@ def worker(context: dg.InitResourceContext) -> Process:
     """This process, written to the tags of the run."""
     here = this_process()
     if context.instance is not None and context.dagster_run is not None:
+        # Written before the first step: a process that dies in it is known already.
         context.instance.add_run_tags(context.dagster_run.run_id, {WORKER_TAG: here.model_dump_json()})
     return here

@@ -20,6 +20,7 @@ from fraud_retraining.orchestration.runs.outcomes import Outcomes
 from fraud_retraining.services.delivery import Notifier, drain
 from fraud_retraining.settings import Settings
 
+# Well below the minute for which a message is claimed.
 DRAIN_SECONDS = 25
 
 

@@ -69,6 +69,7 @@ def ingest_next(
     `notify_set_aside` gets the lake's address and its files that belong to no day. A failed run is tried again after
     growing pauses; a refused day only when it is delivered again.
     """
+    # One at a time: two ingests of overlapping days would make the same partitions twice.
     under_way = instance.get_runs(dg.RunsFilter(job_name=INGEST, statuses=UNFINISHED), limit=1)
     if under_way:
         return dg.SkipReason(f"an ingest is under way: Dagster run {under_way[0].run_id[:8]}")
@@ -114,6 +115,7 @@ def monitor_next(sources: Sources, instance: dg.DagsterInstance) -> TickResult:
     if tried and (wait := _wait(tried[0], len(tried))):
         return dg.SkipReason(f"{days.start} to {days.end} failed {len(tried)} times; the next try is {wait}")
     tags = {RANGE_START: days.start.isoformat(), RANGE_END: days.end.isoformat(), INPUTS_TAG: inputs}
+    # Dagster never starts a second run for a key, also after a failure: the number of the attempt makes a new one.
     return dg.RunRequest(run_key=f"{inputs}:{len(tried)}", tags=tags)
 
 
@@ -211,6 +213,7 @@ def _pause(ledger: Ledger, pause: Pause) -> None:
 
 def _ingest(work: Work, attempt: int) -> dg.RunRequest:
     return dg.RunRequest(
+        # A key that is only the date would drop a day that is delivered again: it holds the inputs and the attempt.
         run_key=f"{work.inputs}:{attempt}",
         tags={
             RANGE_START: work.days.start.isoformat(),

@@ -42,6 +42,7 @@ def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
     ) -> dg.SensorResult:
         watch = ReleaseWatch(ledger, registry, settings.promotion)
         altered = _checked(watch.check_deadlines, watch)
+        # The cursor moves after the messages are written: a tick that dies in between writes them again, once each.
         news = watch.notices_after(int(context.cursor) if context.cursor else None)
         for notice in news.notices:
             release_notifier.notify(notice)

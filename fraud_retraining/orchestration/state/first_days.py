@@ -26,6 +26,7 @@ def first_day_of_lake(settings: Settings) -> date:
     if settings.lake.first_day:
         return settings.lake.first_day
     if _is_remote(settings):
+        # Loading the definitions happens in every process, and a listing of a large bucket takes minutes.
         return _remembered(settings) or _listed(settings) or DEFAULT_FIRST_DAY
     try:
         return min(open_lake(settings).days(), default=DEFAULT_FIRST_DAY)
@@ -59,6 +60,7 @@ def _listed(settings: Settings) -> date | None:
     except RetrainingError as error:
         LOG.warning("days are offered from %s on until a sensor has seen the lake: %s", DEFAULT_FIRST_DAY, error.what)
         return None
+    # A read-only home must not keep the web server from starting.
     with suppress(OSError):
         remember_first_day(settings, first)
     return first

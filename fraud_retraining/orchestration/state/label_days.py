@@ -89,6 +89,7 @@ class LabelInventory:
 
     def labels_before(self, day: date) -> list[Partition]:
         """Labels of earlier days that changed something, oldest first."""
+        # A day without changes cannot have changed what is known: left out, its making leaves later days as they are.
         earlier = [self.labels[known] for known in self._reach(day, self.labels) if known < day]
         return [one for one in earlier if one.facts["events"]]
 
@@ -99,6 +100,7 @@ class LabelInventory:
     def labels_inputs(self, day: date) -> dict[str, str]:
         """Inputs of `labels` of a day known."""
         files = self.arrived.get(day)
+        # Labels of a feed refer to ids, times and keys: labels in the lake itself are no input then.
         part = "facts" if self.has_feed else "labels"
         behind = [[one.day.isoformat(), one.facts[part]] for one in self.transactions_behind(day)]
         earlier = [[one.day.isoformat(), one.digest] for one in self.labels_before(day)]

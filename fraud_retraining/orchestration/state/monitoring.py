@@ -181,6 +181,7 @@ class MonitoringState:
         serving = self._champion_of(day)
         if serving is None:
             return NotMade("there is no champion yet")
+        # Scores on its own training days flatter a model, and would enter live performance later.
         if day in serving.training:
             return NotMade(f"{serving.name} has learnt from {day}")
         return Make(inputs, version=serving.version)
@@ -188,6 +189,7 @@ class MonitoringState:
     def _champion_of(self, day: date) -> Serving | None:
         """The champion on a day: the last promoted of those with an earlier as-of day, else the present one."""
         made_before = (one for one in (self.champion, *self._former) if one is not None and one.as_of < day)
+        # Days before every champion are scored by the present one, in hindsight, so that there is a history to look at.
         return next(made_before, self.champion)
 
     def _facts(self, day: date) -> str:
@@ -220,6 +222,7 @@ class MonitoringState:
         champion = self.champion
         if champion is None:
             return NotMade("there is no champion yet")
+        # Also days before the training window: the window is the reference, and drift looks forward from it.
         if day <= champion.training.end:
             return NotMade(f"{champion.name} has learnt from days up to {champion.training.end}")
         return self._stands(DRIFT, day, Make(self._drift_inputs(day, champion)))
@@ -250,6 +253,7 @@ class MonitoringState:
         if record is None:
             return f"{mature}, the day that has become mature, has no features in the store"
         if self.settings.labels.uri is not None:
+            # Labels that came later are left out: the report of a day is the same whenever it is made.
             known = [one for one in self.label_days([mature]) if one.day <= day]
             frauds = sum(n for one in known for of, _, n in one.facts["by_day"] if of == mature.isoformat())
             return FraudDay(day=mature, rows=record.facts["rows"], frauds=frauds)

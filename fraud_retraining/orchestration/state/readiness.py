@@ -35,6 +35,7 @@ from fraud_retraining.orchestration.state.inventory import (
 from fraud_retraining.orchestration.state.label_days import LabelInventory
 from fraud_retraining.settings import Settings
 
+# Bounded, so that the first ingest of a long lake shows progress and loses at most one run when it is killed.
 DAYS_IN_ONE_RUN = 62
 
 
@@ -277,6 +278,7 @@ class Readiness:
         if pending:
             why = f"{_several(pending)} still {'has' if len(pending) == 1 else 'have'} to be ingested"
             return NotReady(as_of=as_of, why=why, pending=True)
+        # The digest tells triggers whether a window that failed has changed since.
         return Ready(as_of=as_of, inputs=self._inputs(as_of, days))
 
     def rows_after(self, as_of: date | None) -> int:

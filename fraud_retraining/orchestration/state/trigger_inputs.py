@@ -232,6 +232,7 @@ class AnsweredAsOf(NamedTuple):
 def answers_to(requests: Sequence[Event], trigger: str, answered: Collection[date]) -> AnsweredAsOf | None:
     """The last request of a trigger with an outcome: of the retrain of its as-of day, or of a later one."""
     for request in reversed(requests):
+        # Triggers that fired together share one request.
         if request.as_of is None or trigger not in request.payload["trigger"].split("+"):
             continue
         days = [day for day in answered if day >= request.as_of]
@@ -255,6 +256,7 @@ def _failed(ledger: Ledger, requests: Sequence[Event]) -> Iterator[Failed]:
     """Failures since automation was last resumed, with the inputs of their retrains."""
     resumed = ledger.last(EventKind.AUTOMATION_RESUMED, subject=RETRAINING)
     inputs = {event.payload.get("dagster_run_id"): event.payload.get("inputs") for event in requests}
+    # A person who resumes has seen the failures before: they count no more.
     for event in ledger.events(EventKind.RETRAIN_FAILED, after=resumed.seq if resumed else 0):
         made_from = inputs.get(event.payload.get("dagster_run_id"))
         if made_from and event.as_of is not None:

@@ -49,6 +49,7 @@ class WindowLabels:
         if settings.labels.use == "mature":
             return cls.mature(days.end)
         inventory = LabelInventory.of(days, settings, store, lake.label_feed)
+        # A manifest over stale label days would pin what is about to be replaced.
         _require_current(inventory, days.end)
         if not inventory.has_feed:
             found = {day: _counts(one.facts["label_days"]) for day, one in features.items()}

@@ -40,6 +40,7 @@ def decide(policy: TriggerPolicy, inputs: TriggerInputs) -> Decision:
     if wanted is None and not fired:
         return Skip(reason="; ".join(str(answer) for answer in given.values()) or "every trigger is off")
     wanted = wanted or _together(fired, inputs)
+    # After the triggers: the skip then says what is kept for when the running one has ended.
     if inputs.running is not None:
         return Skip(reason=f"{_running(inputs.running)}; kept until it has ended: {wanted.reason}")
     return _after_failures(policy, inputs, wanted)
@@ -131,6 +132,7 @@ def _after_failures(policy: TriggerPolicy, inputs: TriggerInputs, wanted: Retrai
             reason=f"automation is paused since {paused.since:%Y-%m-%d %H:%M} UTC after {paused.cause}; it "
             f"goes on with new input or `fraud-retraining resume`. Kept: {wanted.reason}"
         )
+    # Whatever the input: new data does not make damaged bytes sound.
     if inputs.failed and _is_integrity(last := inputs.failed[-1].cause):
         reason = f"the last retrain found stored bytes that are not what was recorded ({last}): a person has to look"
         return Pause(as_of=wanted.as_of, cause=last, inputs=wanted.inputs, reason=reason)

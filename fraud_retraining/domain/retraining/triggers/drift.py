@@ -54,6 +54,7 @@ def drift(policy: DriftTriggerPolicy, inputs: DriftInputs) -> TriggerResult:
     over = [day for day in recent if day.value > policy.threshold]
     if not recent:
         return "drift: no day has been compared with the champion's training window yet"
+    # The latest day too: a shift that has passed by needs no retrain any more.
     if len(over) < needed or recent[-1] not in over:
         return (
             f"drift: {len(over)} of the last {len(recent)} days to {recent[-1].day} over {policy.threshold:g} "
@@ -73,6 +74,7 @@ def _drift_again(
     helps = since + timedelta(days=inputs.learns_after_days)
     entry = f"days since {since} are in the training window from as-of day {helps} on"
     last = inputs.last_drift
+    # Until shifted days can be learnt, a further retrain costs its time and learns nothing of them.
     if last is not None and last.as_of >= since and as_of < helps:
         return f"drift: since {since}, answered by the retrain as of {last.as_of}; {entry}, before that none can help"
     if last is not None and (as_of - last.as_of).days < policy.cooldown_days:

@@ -79,6 +79,7 @@ def decay(policy: PerformanceTriggerPolicy, live: LivePerformance) -> str | None
     floor = policy.min_average_precision
     if floor is not None and live.value < floor:
         return f"under the floor of {floor:.3f}"
+    # Interval against interval: a week and a holdout both have few frauds.
     if policy.below_holdout and live.holdout_low is not None and live.high < live.holdout_low:
         return (
             f"under the {live.holdout_low:.3f} that the holdouts of who served let expect, by more than the noise of "

@@ -61,6 +61,7 @@ TRIGGERS: dict[str, Rule] = {
 
 def trigger_results(policy: TriggerPolicy, inputs: TriggerInputs) -> dict[str, TriggerResult]:
     """Return the result of every trigger that is on, by its name."""
+    # Without a default: a row without its field is a mistake, and no trigger that is off.
     own = {name: getattr(policy, name) for name in TRIGGERS}
     return {name: rule(own[name], inputs) for name, rule in TRIGGERS.items() if own[name] is not None}
 

@@ -26,6 +26,7 @@ def schedule(policy: SchedulePolicy, inputs: CommonInputs) -> TriggerResult:
     """Fire when the next as-of day of the grid is due and ready; without any model, on the latest day."""
     if inputs.last_as_of is None:
         return _first(inputs)
+    # The sensor leaves a due retrain to the schedule for a moment: else both would request it.
     due = grid(policy, inputs.last_as_of, inputs.now - inputs.grace)
     if not due:
         as_of, at = next_due(policy, inputs.last_as_of, inputs.last_as_of)
@@ -74,6 +75,7 @@ def next_due(policy: SchedulePolicy, last_as_of: date | None, latest: date) -> t
 def grid(policy: SchedulePolicy, last_as_of: date, now: datetime) -> list[date]:
     """Return the as-of days after the last one that are due by now, oldest first."""
     days, step = [], timedelta(hours=policy.every_hours)
+    # Counted from the last as-of day: a calendar rule ("every second day of the month") slips at each month's end.
     as_of = last_as_of + step
     while due_at(policy, as_of) <= now:
         days.append(as_of)
