@@ -215,6 +215,7 @@ def _reviewer_problems(settings: "Settings") -> list[str]:
     problems = []
     if not policy.require_verified:
         problems.append("promotion.two_person needs require_verified: true, or one person could give two names")
+    # Two names without proof may be one person.
     proven = [one.name for one in policy.reviewers if policy.proxy_header or one.provable_somewhere]
     if len(proven) < 2:
         problems.append(
@@ -228,6 +229,7 @@ def _holds_secret(url: str) -> bool:
     """Whether a URL has a password, before its host or among its parameters."""
     try:
         parts = urlsplit(url)
+        # Drivers take passwords as parameters too (`?password=...`).
         return bool(parts.password) or any(is_secret_name(name) for name, _ in parse_qsl(parts.query))
     except ValueError:
         return False

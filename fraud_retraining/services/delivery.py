@@ -68,6 +68,7 @@ class Notifier:
         Raises:
             Undelivered: it did not arrive.
         """
+        # What was opened in the file is also closed there: elsewhere nobody has seen it.
         diverted = FALLBACK.kind in (delivery.receipt or {})
         found = self.destination_of(delivery)
         if found is not None and self._is_able(found) and not diverted:
@@ -136,12 +137,14 @@ def drain(outbox: Outbox, notifier: Notifier, policy: AlertPolicy, *, seconds: f
     done = Drained(escalated=_escalated(outbox, policy))
     unable = {one.kind for one in notifier.destinations} - set(notifier.kinds())
     left = {kind for kind in unable if outbox.has_sender(kind)}
+    # Bounded: a sensor's tick that takes long holds up the daemon's other ticks.
     until = time.monotonic() + seconds
     while time.monotonic() < until and (delivery := outbox.claim(left)) is not None:
         try:
             outbox.sent(delivery, notifier.send(delivery))
             done = done.model_copy(update={"sent": done.sent + 1})
         except Undelivered as error:
+            # The other messages of that kind would wait for the same timeout.
             left |= set() if error.hopeless or error.blocked or isinstance(error, NotFromHere) else {delivery.kind}
             done = _undelivered(outbox, notifier, policy, delivery, error, done)
     return done

@@ -75,6 +75,7 @@ class Crews:
 
     def work(self, index: int) -> Strikes:
         """The strikes of the day with this number; afterwards every crew is where the next day finds it."""
+        # A generator of its own a day and tactic: changing one tactic leaves all other draws as they were.
         random = generator(self._seed, Stream.CREW, self._tactic.scenario, index)
         at_work = (self._begins <= index) & (index < self._ends)
         strikes = random.poisson(self._strikes_a_day, self.size) * at_work

@@ -71,6 +71,7 @@ class Payments(NamedTuple):
 def day_table(day: date, payments: Payments, terminal_id: NDArray[np.int64], distance: NDArray[np.float64]) -> pa.Table:
     """The lake's table of a day from payments in order; ids grow with time and are unique over all days."""
     since_epoch = (day - _EPOCH).days
+    # An errand late at night could otherwise fall into the next day's folder.
     milliseconds = np.minimum((payments.second * 1000).astype(np.int64), DAY_SECONDS * 1000 - 1)
     online = payments.channel == Channel.ONLINE
     columns = [

@@ -101,6 +101,7 @@ def heavy_keys_of(engine: Engine, paths: Sequence[Path], entities: Sequence[str]
     for entity in entities:
         table = engine.read_parquet(paths, columns=[entity])
         counted = table.filter(table[entity].notnull()).group_by(entity).agg(**{ROWS: ibis._.count()})
+        # Filtered in the engine: a day has millions of keys, and at most a hundred are heavy.
         known = engine.to_arrow(counted.filter(ibis._[ROWS] > HEAVY_SHARE * rows))
         heavy = heavy_keys(entity, zip(known[entity].to_pylist(), known[ROWS].to_pylist(), strict=True), rows)
         found += [heavy] if heavy else []
@@ -114,6 +115,7 @@ def counts_without(engine: Engine, paths: Sequence[Path], bins: Sequence[Bins], 
         columns = [heavy.entity, *(one.name for one in some if one.name != heavy.entity)]
         rows = engine.read_parquet(paths, columns=columns)
         key = rows[heavy.entity]
+        # SQL's NOT IN is null for a missing key, which would drop its row.
         kept = rows.filter(key.isnull() | key.notin(list(heavy.keys)))
         counts |= tallies(engine.to_arrow(bin_counts(kept, some)), some)
     return counts
@@ -218,6 +220,7 @@ def _thinned(path: Path, number: int, names: Sequence[str], wanted: int) -> pa.T
     file = pq.ParquetFile(path)
     if not file.num_row_groups:
         return file.read(columns=list(names))
+    # One row group and not the file: a sample that reads the whole window would cost as much as the count.
     group = file.read_row_group(number % file.num_row_groups, columns=list(names))
     return group.take(np.arange(0, group.num_rows, max(1, group.num_rows // max(wanted, 1))))
 

@@ -87,6 +87,7 @@ def judged_days(
         scores.append(candidate.predict(batch))
         if rival is not None:
             rivals.append(rival.model.predict(batch))
+        # The first row stands for the batch: batches never hold rows of two days.
         if batch.column(TIMESTAMP)[0].as_py().date() in fair or not fair:
             sample.add(batch, scores[-1], rivals[-1] if rival is not None and fair else None)
     if not tables:

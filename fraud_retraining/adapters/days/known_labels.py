@@ -54,6 +54,7 @@ class KnownLabels:
         if self.frauds is not None:
             known = self.frauds.get(day)
             ids = batch.column(TRANSACTION_ID)
+            # Cast: ids that a feed gives as 32 bits would equal none of 64 bits.
             fraud = pc.is_in(ids, value_set=known.cast(ids.type)) if known is not None else pa.repeat(False, len(ids))
             return _with_labels(batch, fraud.cast(pa.int8()))
         label, labelled_at = batch.column(IS_FRAUD), batch.column(LABELLED_AT)
@@ -112,6 +113,7 @@ def frauds_by_day(records: Sequence[Partition], store: Store) -> dict[date, pa.A
     for path in store.paths(records, EVENTS):
         table = pq.read_table(path, columns=columns)
         ids, days, labels = (table[name].to_pylist() for name in columns)
+        # In the order of the days known: the last change of a transaction wins.
         state |= dict(zip(ids, zip(days, labels, strict=True), strict=True))
     found: dict[date, list[object]] = {}
     for number, (day, is_fraud) in state.items():

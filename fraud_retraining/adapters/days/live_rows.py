@@ -31,6 +31,7 @@ def scored_rows(model: FittedModel, path: Path) -> pa.Table:
         pa.table({TRANSACTION_ID: batch.column(TRANSACTION_ID), SCORE: model.predict(batch)})
         for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=columns)
     ]
+    # A day without rows has no batch, and its table still needs the columns.
     empty = pa.schema([file.schema_arrow.field(TRANSACTION_ID), pa.field(SCORE, pa.float64())]).empty_table()
     return pa.concat_tables(parts) if parts else empty
 

@@ -37,6 +37,7 @@ def read_review_report(store: Store, fingerprint: str, expected: str = "") -> Re
         review_report = ReviewReport.model_validate(document)
     except (ValueError, ValidationError) as error:
         raise _changed(fingerprint, f"it cannot be understood: {type(error).__name__}") from error
+    # Over the document and not the bytes: layout may differ, content may not.
     if expected and digest(document) != expected:
         raise _changed(fingerprint, "its digest is another one")
     return review_report

@@ -61,6 +61,7 @@ class WindowRows:
                 rows += batch.num_rows
                 frauds += pc.sum(batch.column(IS_FRAUD)).as_py() or 0
                 yield _with_weights(batch, day.weight, stands_for)
+            # The digest pins the features; what is known of labels is counted again.
             if (rows, frauds) != (day.rows, day.frauds):
                 raise _other_days(
                     [f"{day.day}: {rows} rows and {frauds} frauds instead of {day.rows} and {day.frauds}"]
@@ -100,6 +101,7 @@ def _with_weights(batch: pa.RecordBatch, weight: float, stands_for: float | None
     weights = np.full(batch.num_rows, weight, dtype=np.float32)
     if stands_for is None:
         return batch.append_column(WEIGHT, pa.array(weights))
+    # Only frauds: for a genuine row there is nothing that is not reported yet.
     weights[batch.column(IS_FRAUD).to_numpy() == 1] *= stands_for
     batch = batch.append_column(WEIGHT, pa.array(weights))
     return batch.append_column(REPORT_WEIGHT, pa.array(np.full(batch.num_rows, stands_for)))

@@ -181,6 +181,7 @@ def _figure(title: str, panels: int = 1) -> "tuple[Figure, list[Axes]]":
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    # Not pyplot: it keeps figures in a global list and is not safe in a server's threads.
     figure = Figure(figsize=INCHES, dpi=DOTS, layout="constrained")
     FigureCanvasAgg(figure)
     drawn = [figure.add_subplot(1, panels, place + 1) for place in range(panels)]

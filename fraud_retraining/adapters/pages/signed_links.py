@@ -47,6 +47,7 @@ class ReleaseLinks:
         return f"{base.rstrip('/')}/{int(wanted['version'])}?link={token}"
 
     def _signed(self, version: int, digest: str, reviewer: str) -> str:
+        # The nonce makes each link another one; the ledger lets each decide once.
         return str(self._serializer.dumps([version, digest, reviewer, uuid4().hex]))
 
     def read(self, token: str) -> SignedLink:

@@ -66,6 +66,7 @@ def serve(settings: Settings, host: str, port: int) -> None:
     from fraud_retraining.serving.limits import server_config
 
     config = server_config(build_app(site_of(settings), slack_of(settings)), host, port)
+    # Bound here: uvicorn would log a port that is taken, and exit without an error of ours.
     with _listening(host, port) as listening:
         uvicorn.Server(config).run(sockets=[listening])
 

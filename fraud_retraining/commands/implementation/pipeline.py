@@ -229,6 +229,7 @@ class Pipeline:
         Raises:
             BudgetExceeded: at once if the month's budget is used up.
         """
+        # Once, before the ingest: what is spent meanwhile by others does not end this retrain halfway.
         allowed = allowance(self.settings.budget, past_spendings(self.ledger), self.ledger.now())
 
         def require() -> None:

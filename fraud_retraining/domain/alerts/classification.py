@@ -198,6 +198,7 @@ def causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _behind(error: BaseException) -> BaseException | None:
+    # SQLAlchemy keeps the driver's error in `orig`, urllib the socket's in `reason`; neither is a cause.
     for name in ("orig", "reason"):
         hidden = getattr(error, name, None)
         if isinstance(hidden, BaseException):
@@ -251,6 +252,7 @@ def _status(error: BaseException) -> int | None:
     found = [getattr(holder, name, None) for holder in (error, response) for name in ("status_code", "status", "code")]
     if isinstance(response, Mapping):
         found.append(_entry(response, "ResponseMetadata", "HTTPStatusCode"))
+    # `type` and not `isinstance`: True is an int, and a status may be a text.
     return next((value for value in found if type(value) is int and 100 <= value < 600), None)
 
 
@@ -278,6 +280,7 @@ def _by_sqlstate(error: BaseException) -> Judgement | None:
 
 def _by_sqlite(error: BaseException) -> Judgement | None:
     code = getattr(error, "sqlite_errorcode", None)
+    # The low byte is the primary code; extended codes say more in the upper ones.
     return _SQLITE.get(code & 0xFF) if isinstance(code, int) else None
 
 
@@ -304,6 +307,7 @@ def _by_names(names: set[str]) -> Judgement | None:
 
 def _by_words(error: BaseException) -> Judgement | None:
     """Words count only in errors of libraries and of the operating system, never in Python's own."""
+    # A KeyError whose key reads "timed out" is a bug, and no outage.
     if type(error).__module__ == "builtins" and not isinstance(error, OSError):
         return None
     text = str(error).lower()
@@ -316,6 +320,7 @@ def _judge_text(kinds: Sequence[str], words: str) -> Judgement:
     family = {kind.__name__: category for kind, category in FAMILY.items()}
     family |= {DependencyUnreachable.__name__: Category.DEPENDENCY, Busy.__name__: Category.CONFLICT}
     family |= {NotPermitted.__name__: Category.SETTINGS}
+    # Of stored errors only names are left: the family's own names decide before any words do.
     for kind in kinds:
         if kind in family:
             return Judgement(family[kind])

@@ -166,6 +166,7 @@ def cause_of(category: Category, about: About) -> str:
         >>> cause_of(Category.SETTINGS, About(work="clean"))
         'settings:clean'
     """
+    # The fingerprint first: the same model fails for the same cause, whichever day it is tried again.
     if about.fingerprint:
         return f"{category}:{about.fingerprint[:16]}"
     of = f"{about.work} " if about.work else ""

@@ -44,6 +44,8 @@ def archived(rows: Iterable[Row]) -> Archived | None:
 
     A row whose content does not give its hash does not count, nor does one that moved younger rows than permitted.
     """
+    # Only rows that hash as they should: an event that was written into the table by hand could hide any number of
+    # rows.
     valid = [found for row in sorted(rows) if (found := _archived(row)) is not None]
     return valid[-1] if valid else None
 

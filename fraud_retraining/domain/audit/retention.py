@@ -81,7 +81,9 @@ def removals(policy: RetentionPolicy, runs: Iterable[KeptRun], versions: Iterabl
     by_id = {run.run_id: run for run in runs}
     known = [version for version in versions if version.run_id in by_id]
     registered = {version.run_id for version in known}
+    # Without an end in the ledger a run may be under way, or none of ours.
     loose = [run for run in by_id.values() if run.run_id not in registered and run.succeeded is not None]
+    # Two versions may share one artifact: it stays while either of them may serve.
     idle = [version for version in known if version.idle and _alone(version, known)]
     artifacts = [*_rejected(policy, by_id, idle, loose), *_former(policy, by_id, idle)]
     spared = {run.run_id for run in loose if run.holds_artifact} - {gone.run_id for gone in artifacts}
@@ -137,6 +139,7 @@ def _runs(policy: RetentionPolicy, loose: Sequence[KeptRun]) -> Iterator[Removal
 
 
 def _beyond(kept: int, runs: Iterable[KeptRun]) -> list[KeptRun]:
+    # With the id, so that runs of one second are always removed in the same order.
     return sorted(runs, key=lambda run: (run.started_at, run.run_id), reverse=True)[kept:]
 
 

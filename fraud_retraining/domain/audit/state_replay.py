@@ -88,6 +88,7 @@ class ReleaseReplay:
         recorded = Release.model_validate(payload["release"])
         _require_same("the event is about another release than its payload", _about(row), _about(recorded))
         key = (recorded.model, recorded.version)
+        # Without the archived rows the first event about a release has nothing that it could follow from.
         if row.kind == EventKind.VERSION_REGISTERED or key in self.releases or not self._incomplete:
             _require_result(self._next(row, payload, recorded), recorded)
         self.releases[key] = recorded
@@ -115,6 +116,7 @@ class ReleaseReplay:
         if any(recorded.fingerprint == other.fingerprint for other in self.of_model(recorded.model)):
             raise NotAMove(f"the fingerprint of version {recorded.version} is another version's")
         at = datetime.fromisoformat(row.at)
+        # Only what is set at registration is taken over: a later field in the first event would be believed otherwise.
         fixed = recorded.model_dump(include=_SET_AT_REGISTRATION)
         return Release(**fixed, state=S.REGISTERED, opened_at=at, moved_at=at, moved_by=row.actor)
 
@@ -134,6 +136,7 @@ class ReleaseReplay:
         return move(before, recorded.state, moved)
 
     def _require_by_hand(self, row: Row) -> None:
+        # The same transaction: a move by hand of last year explains no champion of today.
         if self._by_hand.get(row.model) != (row.txn, row.version):
             raise NotAMove(f"version {row.version} became champion without a promotion, and no person moved the alias")
 
@@ -162,6 +165,7 @@ class ReleaseReplay:
 
     def _ended(self, row: Row, payload: Mapping[str, Any], before: Release, moved: Moved) -> Release:
         intent = Intent.model_validate(payload["intent"])
+        # The intent itself may be among the archived rows.
         known = self._intents.pop((row.model, before.version), intent)
         _require_same("it ends another promotion than the one that was begun", intent, known)
         outcome = _OUTCOMES[payload["outcome"]]

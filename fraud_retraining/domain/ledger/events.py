@@ -113,6 +113,7 @@ def plain(value: Any) -> Any:
         TypeError: something that has no canonical text.
     """
     match value:
+        # Before text and numbers: a StrEnum is both, and its value is what is stored.
         case Enum():
             return plain(value.value)
         case None | bool() | int():
@@ -136,6 +137,7 @@ def plain(value: Any) -> Any:
         case tuple() if hasattr(value, "_asdict"):
             return plain(value._asdict())
         case Set():
+            # By their text: elements of a set may be of types that cannot be compared.
             return sorted((plain(item) for item in value), key=canonical_json)
         case Sequence() if not isinstance(value, bytes | bytearray | memoryview):
             return [plain(item) for item in value]

@@ -62,6 +62,8 @@ def canonical_json(value: Any) -> str:
         >>> canonical_json({"b": 1, "a": [True, None]})
         '{"a":[true,null],"b":1}'
     """
+    # Stored hashes are over these very bytes: no option may change. ASCII, so that no Unicode form makes two texts of
+    # one.
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
@@ -79,6 +81,7 @@ def chained(row: Row) -> Row:
 
 
 def _fault(row: Row, after: Head) -> BadRow | None:
+    # Numbers before hashes: "row 12 is missing" says more than that row 13 does not follow.
     if row.seq > after.seq + 1:
         return BadRow(after.seq + 1, f"row {after.seq + 1} is missing: row {row.seq} follows row {after.seq}")
     if row.seq <= after.seq:
@@ -100,6 +103,7 @@ def verify_chain(rows: Iterable[Row], *heads: Head, start: Head = NOTHING) -> tu
     known: dict[int, set[str]] = {}
     for head in heads:
         known.setdefault(head.seq, set()).add(head.hash)
+    # A head from before the first row proves nothing.
     known.pop(NOTHING.seq, None)
     last = start
     if known.get(start.seq, {start.hash}) != {start.hash}:
@@ -111,6 +115,7 @@ def verify_chain(rows: Iterable[Row], *heads: Head, start: Head = NOTHING) -> tu
         if fault is not None:
             return last, fault
         last = Head(seq=row.seq, hash=row.hash)
+    # Rows that were cut off leave a chain that is whole; only a head that was kept elsewhere shows it.
     cut = max(known, default=0)
     if cut > last.seq:
         return last, BadRow(last.seq + 1, f"the chain was cut: it ends at row {last.seq}, a known head is row {cut}")

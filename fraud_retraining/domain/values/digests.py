@@ -134,6 +134,7 @@ def _ordered(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _ordered(item) for key, item in value.items()}
     if isinstance(value, (set, frozenset)):
+        # By their text: elements may be of types that have no order.
         return sorted((_ordered(item) for item in value), key=repr)
     if isinstance(value, (list, tuple)):
         return [_ordered(item) for item in value]
