@@ -4,6 +4,7 @@ People read tables on stdout, and progress on stderr; with `--json` stdout is ex
 command does (`commands/`, one file each).
 """
 
+import gc
 from typing import Annotated
 
 import typer
@@ -82,6 +83,9 @@ def every_command(
 def main() -> None:
     """Entry point; usage errors leave with 2, as settings errors do."""
     close_new_files()
+    # A command imports some hundred thousand objects that stay: as often as Python is set to, it walks them again and
+    # again.
+    gc.set_threshold(20_000, 50, 50)
     app()
 
 
