@@ -30,10 +30,10 @@ demo: install ## Simulate a lake and its label feed, and retrain every 48 hours 
 	FRAUD_RETRAINING_HOME="$(DEMO_HOME)" FRAUD_RETRAINING_CONFIG= $(BIN)/fraud-retraining demo
 
 test: install ## All tests but the slow ones
-	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test-slow: install ## The slow tests
-	$(BIN)/python -m pytest -m slow -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -m slow -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 lint: install ## Formatting, lint, types, import contracts, definitions
 	$(BIN)/ruff format --check .
@@ -41,7 +41,6 @@ lint: install ## Formatting, lint, types, import contracts, definitions
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	FRAUD_RETRAINING_HOME="$(CURDIR)/.fraud_retraining/lint" $(BIN)/dg check defs
-	FRAUD_RETRAINING_HOME="$(CURDIR)/.fraud_retraining/lint" $(BIN)/dagster definitions validate
 
 dev: install ## Dagster and MLflow on a lake that grows by a day a minute, or on yours if the settings name one
 	$(BIN)/fraud-retraining dev

@@ -1,5 +1,6 @@
 """What tests of several layers share: the handbook lake, and a small pipeline after its first retrain."""
 
+import gc
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,9 +20,38 @@ hypothesis_settings.register_profile("fraud_retraining", deadline=None)
 hypothesis_settings.load_profile("fraud_retraining")
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """End-to-end tests first, units last: two workers that take file after file then end together."""
-    items.sort(key=lambda item: len(item.path.relative_to(config.rootpath).parts))
+# Python walks the millions of objects of the libraries again and again; as often as this, it takes half the time.
+gc.set_threshold(20_000, 50, 50)
+
+LONGEST = (
+    "test_faults.py",
+    "test_shift.py",
+    "orchestration/test_killed_between_writes.py",
+    "test_drift_controls.py",
+    "test_end_to_end.py",
+    "orchestration/sensors/test_next_runs.py",
+    "test_in_browser.py",
+    "orchestration/test_daemon.py",
+    "test_alerts.py",
+    "domain/monitoring/test_wide_drift.py",
+    "orchestration/test_one_at_a_time.py",
+    "orchestration/test_label_feed.py",
+    "orchestration/assets/test_monitoring.py",
+)
+"""Files that take minutes, the longest first."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, then end-to-end tests, units last: two workers that take file after file end together.
+
+    The Makefile turns off that pytest-xdist puts files with the most tests first, for those are units.
+    """
+    items.sort(key=lambda item: _turn(item.path.relative_to(Path(__file__).parent)))
+
+
+def _turn(file: Path) -> tuple[int, int]:
+    name = file.as_posix()
+    return LONGEST.index(name) if name in LONGEST else len(LONGEST), len(file.parts)
 
 
 @pytest.fixture(scope="session")

@@ -2,11 +2,13 @@
 
 import subprocess
 import sys
+import tomllib
 from datetime import date
 from pathlib import Path
 
 import dagster as dg
 import pytest
+import yaml
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 
 from fraud_retraining.definitions import build_definitions
@@ -35,6 +37,16 @@ GROUPS = {
     "production_performance": "monitoring",
 }
 DRIFT_GROUPS = ("transaction", "customer", "terminal", "terminal_labels", "scores", "fraud_rate")
+
+
+def test_dg_dagster_and_the_workspace_load_the_same_module() -> None:
+    """`make lint` loads the one that `dg` names."""
+    root = Path(__file__).parents[1]
+    tools = tomllib.loads((root / "pyproject.toml").read_text())["tool"]
+    (workspace,) = yaml.safe_load((root / "workspace.yaml").read_text())["load_from"]
+    by_dg = tools["dg"]["project"]["code_location_target_module"]
+    assert tools["dagster"]["module_name"] == by_dg == workspace["python_module"]["module_name"]
+    assert tools["dagster"]["code_location_name"] == workspace["python_module"]["location_name"]
 
 
 @pytest.fixture(scope="module")
