@@ -47,10 +47,17 @@ def comparable(candidate: Judged, champion: Floats, fair: Mask, *, named: str, m
         return NotCompared(reason=f"{named} gives scores that are not numbers for {wrong:,} of {len(rows):,} rows")
     if rows.frauds < min_frauds:
         return NotCompared(
-            reason=f"the {len(rows):,} rows that {named} has not learnt from hold {rows.frauds} frauds, and "
+            reason=f"the {len(rows):,} rows that {named} has not learnt from hold {_frauds(rows)}, and "
             f"gates.min_compared_frauds requires {min_frauds}"
         )
     return Pair(rows, rival)
+
+
+def _frauds(rows: Judged) -> str:
+    """The frauds of some rows; where not all are known yet, how many there are to be expected."""
+    if rows.weights is None:
+        return f"{rows.frauds} frauds"
+    return f"{rows.frauds} known frauds ({rows.expected_frauds:,.0f} to be expected)"
 
 
 class ScoreSummary(Value):

@@ -14,11 +14,12 @@ from fraud_retraining.domain.evaluation.gates.finding import (
     measured,
 )
 from fraud_retraining.domain.evaluation.gates.policy import GatePolicy
+from fraud_retraining.domain.evaluation.metrics import Metrics
 
 
 def no_regression(policy: GatePolicy, evidence: Evidence) -> Finding | NotApplicable:
     """Average precision against the champion on the holdout."""
-    return _regression(policy, evidence.comparison)
+    return _regression(policy, evidence.comparison, _known(evidence.beside))
 
 
 def fixed_no_regression(policy: GatePolicy, evidence: Evidence) -> Finding | NotApplicable:
@@ -26,7 +27,16 @@ def fixed_no_regression(policy: GatePolicy, evidence: Evidence) -> Finding | Not
     return _regression(policy, evidence.fixed)
 
 
-def _regression(policy: GatePolicy, comparison: Comparison | NotCompared | None) -> Finding | NotApplicable:
+def _known(metrics: Metrics) -> str:
+    """How many frauds of the rows are known, where more are to be expected; else nothing."""
+    if metrics.expected_frauds is None:
+        return ""
+    return f" with {metrics.frauds:,} known frauds ({metrics.expected_frauds:,.0f} to be expected)"
+
+
+def _regression(
+    policy: GatePolicy, comparison: Comparison | NotCompared | None, known: str = ""
+) -> Finding | NotApplicable:
     """Whether the candidate is worse than the champion by more than `max_regression`, and not by chance.
 
     Fails when the difference is below -max_regression *and* the whole paired interval is below 0, or when the
@@ -64,7 +74,7 @@ def _regression(policy: GatePolicy, comparison: Comparison | NotCompared | None)
         value,
         -allowed,
         value + allowed,
-        _regression_message(policy, comparison, hard),
+        _regression_message(policy, comparison, hard, known),
         {
             "low": difference.low,
             "high": difference.high,
@@ -78,7 +88,7 @@ def _regression(policy: GatePolicy, comparison: Comparison | NotCompared | None)
     )
 
 
-def _regression_message(policy: GatePolicy, comparison: Comparison, hard: float) -> str:
+def _regression_message(policy: GatePolicy, comparison: Comparison, hard: float, known: str) -> str:
     difference = comparison.difference
     shown, limit, _ = figures(difference.value, -policy.max_regression)
     allowed = limit.lstrip("-")
@@ -93,7 +103,7 @@ def _regression_message(policy: GatePolicy, comparison: Comparison, hard: float)
     else:
         judgement = f"more than the {allowed} that it may lose, but chance could explain it"
     return (
-        f"On the same {comparison.rows:,} rows, average precision {comparison.candidate.value:.3f} against "
+        f"On the same {comparison.rows:,} rows{known}, average precision {comparison.candidate.value:.3f} against "
         f"the champion's {comparison.champion.value:.3f}: difference {_signed(shown)} "
         f"({comparison.confidence:.0%} interval {difference.low:+.3f} to {difference.high:+.3f}), {judgement}."
     )

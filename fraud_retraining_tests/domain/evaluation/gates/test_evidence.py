@@ -1,5 +1,7 @@
 """The candidate is measured on all rows, and compared on the rows that neither model learned from."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -84,3 +86,10 @@ def test_both_are_compared_on_the_rows_that_neither_has_learnt_from():
     assert isinstance(found, Pair)
     assert (len(found.candidate), found.candidate.frauds) == (95, 20)
     assert found.champion.scores.tolist() == rival[fair].tolist()
+
+
+def test_too_few_known_frauds_are_named_beside_those_to_be_expected():
+    known = replace(scored(FRAUDS, np.linspace(0.9, 0.1, 100)), report_weights=np.full(100, 3.0))
+    found = comparable(known, np.full(100, 0.2), np.arange(100) >= 6, named="version 3", min_frauds=20)
+    assert isinstance(found, NotCompared)
+    assert "hold 19 known frauds (57 to be expected), and gates.min_compared_frauds requires 20" in found.reason

@@ -12,7 +12,7 @@ from fraud_retraining.domain.evaluation.gates import (
 )
 from fraud_retraining.domain.evaluation.gates.regression import _regression
 from fraud_retraining.domain.evaluation.judged import Judged, Pair
-from fraud_retraining_tests.support.gate_evidence import POLICY, comparison, evidence, lost_in, result
+from fraud_retraining_tests.support.gate_evidence import POLICY, comparison, evidence, lost_in, metrics, result
 
 
 @pytest.mark.parametrize("reason", [NO_CHAMPION, NotCompared(reason="version 12 was trained on every holdout day")])
@@ -143,3 +143,10 @@ def test_a_difference_is_reported_against_the_limit_that_it_was_held_against(dif
         if gate.name == "no_regression"
     )
     assert (regression.threshold, regression.margin) == pytest.approx((threshold, margin))
+
+
+def test_a_comparison_on_known_frauds_says_how_many_and_how_many_are_to_be_expected():
+    young = metrics().model_copy(update={"expected_frauds": 1400.2})
+    found = result("no_regression", candidate=young, champion=young)
+    assert found.message.startswith("On the same 67,000 rows with 560 known frauds (1,400 to be expected), average")
+    assert result("no_regression").message.startswith("On the same 67,000 rows, average precision")
