@@ -7,6 +7,9 @@ champion alone finds counts as false alarms.
 """
 
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, datetime, timedelta
@@ -23,7 +26,7 @@ from fraud_retraining.definitions import build_definitions
 from fraud_retraining.domain.evaluation.matured import MaturedOutcome, MaturedVerdict
 from fraud_retraining.domain.ledger.events import Event, EventKind
 from fraud_retraining.domain.values.digests import digest
-from fraud_retraining.orchestration.assets.matured_verdicts import MaturedResources
+from fraud_retraining.orchestration.assets.matured_verdicts import MaturedResources, measure_again
 from fraud_retraining.orchestration.instance import open_instance
 from fraud_retraining.orchestration.names import FEATURES, JUDGE_AGAIN
 from fraud_retraining.orchestration.resources import open_lake, open_ledger, open_registry, open_store
@@ -197,17 +200,32 @@ def test_a_verdict_waits_for_its_labels_and_for_their_ingest(project: ProjectHom
     assert f"not mature until {LAST} has arrived" in waiting
 
 
-def test_killed_after_measuring_the_same_is_measured_and_recorded_once(project: ProjectHome):
+KILLED = """
+from fraud_retraining.adapters.ledger.ledger import Ledger
+from fraud_retraining_tests.orchestration.assets.test_matured_verdicts import measure_what_is_due
+from fraud_retraining_tests.support.faults import Moment, arm, kill
+
+arm(kill, Moment(Ledger, "append_once"))
+measure_what_is_due()
+"""
+
+
+def measure_what_is_due() -> None:
+    for fresh in due_verdicts(sources()).ready:
+        measure_again(fresh, resources().verdicts)
+
+
+def test_killed_between_measuring_and_recording_the_same_event_is_there_once(project: ProjectHome):
     (fresh,) = due_verdicts(sources()).ready
-    lost = resources().verdicts.measure(fresh)
+    expected = digest(resources().verdicts.measure(fresh))
+    killed = subprocess.run([sys.executable, "-c", KILLED], capture_output=True, text=True, timeout=600)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr[-3000:]
     assert matured() == []
-    found = resources().verdicts.measure(fresh)
-    assert digest(found) == digest(lost)
-    for _ in range(2):
-        resources().verdicts.record(found, fresh.release)
+    measure_what_is_due()
     (event,) = matured()
-    assert digest(MaturedVerdict.model_validate(event.payload)) == digest(lost)
-    assert due_verdicts(sources()).ready == ()
+    assert digest(MaturedVerdict.model_validate(event.payload)) == expected
+    resources().verdicts.record(MaturedVerdict.model_validate(event.payload), fresh.release)
+    assert matured() == [event], "a second process that measured it too records nothing"
     assert open_ledger(load_settings()).verify().ok
 
 
