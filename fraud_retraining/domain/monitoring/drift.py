@@ -17,7 +17,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, timedelta
 from functools import cached_property
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +25,9 @@ from pydantic import Field, model_validator
 
 from fraud_retraining.domain.evaluation.ageing import Aged, expected_live
 from fraud_retraining.domain.evaluation.alert_recall import AlertRecall
+from fraud_retraining.domain.evaluation.judged import Judged
 from fraud_retraining.domain.features.point_in_time import CALENDAR_FEATURES, FeaturePlan
-from fraud_retraining.domain.monitoring.bins import Bins
+from fraud_retraining.domain.monitoring.bins import Bins, number_bins, number_counts
 from fraud_retraining.domain.retraining.triggers.drift import DriftDay
 from fraud_retraining.domain.training.windows import WindowDay
 from fraud_retraining.domain.values.base import ExtendedValue, Policy, Value
@@ -228,6 +229,20 @@ class HoldoutProfile(ExtendedValue):
     average_precision: Interval | None = Field(description="None where the holdout has no fraud.")
     aged: Aged | None = Field(None, description="What a model of the age at which models serve reached on it.")
     alerts: AlertRecall | None = Field(None, description="Frauds inside and outside of the alert budget.")
+
+    @classmethod
+    def of(cls, fingerprint: str, judged: Judged, *, bins: int, **measured: Any) -> Self:
+        """The profile of a model from its scores on the holdout, which have to be numbers.
+
+        Args:
+            fingerprint: the model's.
+            judged: the rows of the holdout under the model.
+            bins: bins of the scores.
+            measured: `average_precision`, `aged` and `alerts`, as they were measured on the same rows.
+        """
+        edges = number_bins(SCORE, judged.scores, bins)
+        days = [number_counts(edges, judged.scores[judged.days == day]) for day in np.unique(judged.days)]
+        return cls(fingerprint=fingerprint, score=FeatureProfile.of(edges, days), **measured)
 
     @property
     def expected_live(self) -> Interval | None:

@@ -44,8 +44,7 @@ from fraud_retraining.domain.evaluation.gates import (
 )
 from fraud_retraining.domain.evaluation.judged import Judged, Pair
 from fraud_retraining.domain.ledger.events import EventKind
-from fraud_retraining.domain.monitoring.bins import number_bins, number_counts
-from fraud_retraining.domain.monitoring.drift import SCORE, DriftReport, FeatureProfile, HoldoutProfile
+from fraud_retraining.domain.monitoring.drift import DriftReport, HoldoutProfile
 from fraud_retraining.domain.monitoring.fixed_evaluation_days import FixedSetAge, fixed_set_age
 from fraud_retraining.domain.monitoring.live_performance import measure
 from fraud_retraining.domain.releases.candidate import Evaluation, TrainedModel
@@ -422,12 +421,11 @@ def _holdout_profile(
     """The distribution of scores on the holdout, the reference for later days; None where rows cannot be ranked."""
     if not judged.rankable:
         return None
-    edges = number_bins(SCORE, judged.scores, judging.settings.drift.bins)
-    days = [number_counts(edges, judged.scores[judged.days == day]) for day in np.unique(judged.days)]
     reached = review_report.intervals.get("average_precision")
-    return HoldoutProfile(
-        fingerprint=judging.model.fingerprint,
-        score=FeatureProfile.of(edges, days),
+    return HoldoutProfile.of(
+        judging.model.fingerprint,
+        judged,
+        bins=judging.settings.drift.bins,
         average_precision=reached.candidate if reached else None,
         aged=aged,
         alerts=alert_recall(judged, judging.settings.gates),

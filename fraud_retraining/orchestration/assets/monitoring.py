@@ -4,7 +4,7 @@ Here: the day assets of the group `monitoring`. Not here: what is up to date and
 (`orchestration/state/monitoring.py`), and the measures (`domain/monitoring/`).
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
@@ -13,7 +13,7 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 
-from fraud_retraining.adapters.days.day_counts import Counter, DayCounts, counts_without, heavy_keys_of
+from fraud_retraining.adapters.days.day_drift import DayDrift, DriftedDay, DriftReference, DriftRules
 from fraud_retraining.adapters.days.known_labels import mature_frauds
 from fraud_retraining.adapters.days.live_rows import RowLabels, judged_rows, scored_rows
 from fraud_retraining.adapters.days.monitoring_reports import (
@@ -41,21 +41,10 @@ from fraud_retraining.domain.evaluation.alert_recall import alert_recall
 from fraud_retraining.domain.evaluation.judged import Judged
 from fraud_retraining.domain.evaluation.metrics import evaluate
 from fraud_retraining.domain.monitoring.drift import (
-    MISSING_MISCOUNTED,
     SCORE,
-    SCORES,
     DriftReport,
-    FeatureDrift,
-    FeatureProfile,
-    FeatureRole,
-    FraudDay,
-    FraudRateDrift,
     HoldoutProfile,
     ReferenceProfile,
-    excused,
-    feature_drift,
-    fraud_rate_drift,
-    without_heavy,
 )
 from fraud_retraining.domain.monitoring.live_performance import PerformanceReport, ServedPart, measure
 from fraud_retraining.domain.monitoring.missed_frauds import MissedFrauds
@@ -87,7 +76,6 @@ from fraud_retraining.services.recorded_versions import recorded_champion, recor
 from fraud_retraining.settings import Settings
 
 GROUP = "monitoring"
-NO_LABELS = "the labels say nothing: no fraud, or no known label, in the training days or on that day"
 
 
 @dataclass(frozen=True)
@@ -228,7 +216,7 @@ class Monitor:
         plan = self._state.drift(day)
         if not isinstance(plan, Make):
             return plan
-        report = self._report(day)
+        report = self._day_drift.report(self._drifted_day(day))
         return self._store.write(
             DRIFT,
             day,
@@ -238,73 +226,27 @@ class Monitor:
             facts={FINGERPRINT: report.fingerprint, REPORT: report.model_dump(mode="json")},
         )
 
-    def _report(self, day: date) -> DriftReport:
-        champion = self._state.champion
-        assert champion is not None
-        policy, plan, threshold = self._settings.drift, self._settings.feature_plan, self._settings.drift_threshold
-        features = self._state.features(day)
-        if not features.facts["rows"]:
-            raise DataInvalid(f"{day} has no transactions, so nothing of it can be compared")
-        score, no_score = self._score_drift(day)
-        labels = self._state.mature_labels(day)
-        rate = self._fraud_rate(labels)
-        counted = self._count(self._counter, day, features)
-        miscounted = {
-            one.bins.name: MISSING_MISCOUNTED
-            for one in self._judged
-            if self.profile.miscounts(one, counted.counts[one.bins.name])
-        }
-        drifts = self._without_heavy_keys(list(self._feature_drifts(counted, miscounted)), features)
-        found = [*drifts, *([score] if score else [])]
-        return DriftReport(
+    def _drifted_day(self, day: date) -> DriftedDay:
+        features, scored = self._state.features(day), self._state.own_scores(day)
+        return DriftedDay(
             day=day,
-            version=champion.version,
-            fingerprint=champion.fingerprint,
-            statistic=policy.statistic,
-            threshold=threshold,
             rows=features.facts["rows"],
-            features=tuple(sorted(found, key=lambda one: (-one.drift, one.name))),
-            left_out={**self._left_out(), **miscounted},
-            groups=policy.group_names(plan),
-            scores=no_score,
-            fraud_rate=rate,
-            no_fraud_rate="" if rate else labels if isinstance(labels, str) else NO_LABELS,
-            min_importance=policy.min_importance if self._importance else 0.0,
+            features=self._store.paths([features], TABLE),
+            scores=self._store.paths([scored], TABLE)
+            if scored
+            else f"{day} was scored by another version, which then served, or by none",
+            labels=self._state.mature_labels(day),
         )
 
-    def _feature_drifts(self, counted: DayCounts, left_out: Collection[str]) -> Iterator[FeatureDrift]:
-        policy = self._settings.drift
-        groups = policy.grouped(self._settings.feature_plan)
-        for profile in self._judged:
-            name = profile.bins.name
-            if name in left_out:
-                continue
-            importance = self._importance.get(name, 0.0) if self._importance else 1.0
-            yield feature_drift(
-                profile,
-                counted.counts[name],
-                FeatureRole(groups[name], importance, features=len(self._judged)),
-                statistic=policy.statistic,
-                newcomers=counted.newcomers.get(name, ()),
-            )
-
-    def _without_heavy_keys(self, found: list[FeatureDrift], record: Partition) -> list[FeatureDrift]:
-        """The same drifts; a feature over the threshold because of a few heavy keys has its drift without them."""
-        over = {one.name: one for one in found if one.drift > self._settings.drift_threshold}
-        profiles = {profile.bins.name: profile for profile in self._judged if profile.bins.name in over}
-        if not over:
-            return found
-        # Only for features over the threshold: finding heavy keys reads the rows of the day once more.
-        paths, statistic = self._store.paths([record], TABLE), self._settings.drift.statistic
-        bins = [profile.bins for profile in profiles.values()]
-        entities = tuple(self._settings.feature_plan.entities)
-        for heavy in heavy_keys_of(self._engine, paths, entities, record.facts["rows"]):
-            rest = counts_without(self._engine, paths, bins, heavy)
-            for name, profile in profiles.items():
-                full = next(one for one in found if one.name == name)
-                left = without_heavy(profile, full, rest[name], statistic)
-                over[name] = min(over[name], excused(full, heavy, left), key=lambda one: one.drift)
-        return [over.get(one.name, one) for one in found]
+    @cached_property
+    def _day_drift(self) -> DayDrift:
+        champion, settings = self._state.champion, self._settings
+        assert champion is not None
+        return DayDrift(
+            DriftReference(champion.version, champion.fingerprint, self.profile, self.holdout, self._importance),
+            DriftRules(settings.drift, settings.feature_plan, settings.drift_threshold),
+            self._engine,
+        )
 
     @cached_property
     def _importance(self) -> dict[str, float]:
@@ -313,42 +255,6 @@ class Monitor:
         assert champion is not None
         shares = self._model(champion.version)[1].importance()
         return {} if not any(shares.values()) else shares
-
-    def _score_drift(self, day: date) -> tuple[FeatureDrift | None, str]:
-        """The drift of the scores from those on the holdout, or why it cannot be measured."""
-        scored = self._state.own_scores(day)
-        if scored is None:
-            return None, f"{day} was scored by another version, which then served, or by none"
-        if self.holdout is None:
-            return None, "the champion has left no profile of its scores on the holdout"
-        counts = self._count(Counter(self._engine, [self.holdout.score.bins]), day, scored).counts[SCORE]
-        statistic = self._settings.drift.statistic
-        return feature_drift(self.holdout.score, counts, FeatureRole(SCORES), statistic=statistic), ""
-
-    def _fraud_rate(self, labels: FraudDay | str) -> FraudRateDrift | None:
-        if isinstance(labels, str):
-            return None
-        factor, threshold = self._settings.drift.max_fraud_rate_factor, self._settings.drift_threshold
-        return fraud_rate_drift(self.profile.fraud_days, labels, factor=factor, threshold=threshold)
-
-    def _count(self, counter: Counter, day: date, record: Partition) -> DayCounts:
-        return counter.count(day, self._store.paths([record], TABLE))
-
-    @cached_property
-    def _counter(self) -> Counter:
-        return Counter(self._engine, [profile.bins for profile in self._judged])
-
-    @cached_property
-    def _judged(self) -> list[FeatureProfile]:
-        """The profiles of features that the present settings define and do not leave out."""
-        names = self._settings.drift.judged(self._settings.feature_plan)
-        return [profile for profile in self.profile.features if profile.bins.name in names]
-
-    def _left_out(self) -> dict[str, str]:
-        profiled = {profile.bins.name for profile in self.profile.features}
-        given = self._settings.drift.left_out
-        gone = profiled - set(self._settings.feature_plan.names)
-        return {**self.profile.left_out, **given, **dict.fromkeys(sorted(gone), "the settings do not give it any more")}
 
     @cached_property
     def profile(self) -> ReferenceProfile:

@@ -5,20 +5,19 @@ rules (`domain/data/day_checks.py`, `domain/training/window_checks.py`). A check
 in its run; the report that it leaves blocks every later run that needs the day.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from datetime import date, timedelta
 from typing import Any
 
 import dagster as dg
 
 from fraud_retraining.adapters.storage.engine import Engine
-from fraud_retraining.adapters.storage.store import Partition, Store
+from fraud_retraining.adapters.storage.store import Store
 from fraud_retraining.domain.data.day_checks import DAY_CHECKS, DayEvidence, DaysBefore, day_checks
 from fraud_retraining.domain.data.ingestion import DayFacts
 from fraud_retraining.domain.data.rule_results import CheckResult, Report, Severity
-from fraud_retraining.domain.training.window_checks import WINDOW_CHECKS, WindowEvidence, window_checks
+from fraud_retraining.domain.training.window_checks import WINDOW_CHECKS
 from fraud_retraining.domain.training.windows import TrainingWindow
-from fraud_retraining.domain.values.digests import digest
 from fraud_retraining.domain.values.errors import DataInvalid
 from fraud_retraining.orchestration.io_managers import read_document
 from fraud_retraining.orchestration.names import (
@@ -34,6 +33,7 @@ from fraud_retraining.orchestration.state.inventory import (
     CHECKS,
     Inventory,
 )
+from fraud_retraining.orchestration.state.window_assembly import window_report
 from fraud_retraining.settings import Settings
 
 ROWS = "rows"
@@ -184,23 +184,6 @@ def day_report(day: date, inventory: Inventory, settings: Settings, store: Store
 
 def _window_report(as_of: date, settings: Settings, store: Store) -> Report:
     window: TrainingWindow = read_document(store, WINDOW, as_of.isoformat(), TrainingWindow)
-    used = [day.day for day in (*window.training, *window.holdout, *window.fixed)]
-    inventory = Inventory(store, settings, [*used, *(day for day, _ in window.history)])
-    found = window_checks(
-        WindowEvidence(
-            window,
-            settings.validation,
-            columns=feature_columns([inventory.features[day] for day in used if day in inventory.features]),
-            digests={day: partition.digest for day, partition in inventory.transactions.items()},
-            features_digests={day: partition.digest for day, partition in inventory.features.items()},
-        )
-    )
-    report = Report(digest=digest(window), rules=digest(settings.validation), results=found)
+    report = window_report(window, settings, store)
     store.write_document(WINDOW_REPORT, as_of.isoformat(), report.model_dump_json(indent=2).encode())
     return report
-
-
-def feature_columns(partitions: Sequence[Partition]) -> frozenset[str]:
-    """Columns that the features of every one of these days have, as their records name them."""
-    every = [frozenset(partition.facts["columns"]) for partition in partitions]
-    return frozenset.intersection(*every) if every else frozenset()

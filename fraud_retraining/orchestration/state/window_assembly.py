@@ -1,17 +1,19 @@
-"""The manifest of a window from what the store holds, and the fingerprint of the model that it gives.
+"""The manifest of a window from what the store holds, its checks, and the fingerprint of the model that it gives.
 
 Here: reading the records of the days and refusing those that are out of date. Not here: which days a window has and
 what its manifest says (`domain/training/windows.py`), and its labels (`window_labels.py`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 
 from fraud_retraining.adapters.mlflow.code_versions import code_version
 from fraud_retraining.adapters.mlflow.environment import fitting_libraries, library_versions
 from fraud_retraining.adapters.storage.lake import DayFiles, Lake
-from fraud_retraining.adapters.storage.store import Store
+from fraud_retraining.adapters.storage.store import Partition, Store
+from fraud_retraining.domain.data.rule_results import Report
 from fraud_retraining.domain.training.fingerprint import Fingerprint, fingerprint
+from fraud_retraining.domain.training.window_checks import WindowEvidence, window_checks
 from fraud_retraining.domain.training.windows import TrainingWindow, WindowDays, WindowFeatures, build_manifest
 from fraud_retraining.domain.values.days import DayRange
 from fraud_retraining.domain.values.digests import digest
@@ -84,3 +86,25 @@ def _require_current(days: WindowDays, arrived: Mapping[date, DayFiles], invento
             "which does; days that failed a check have to be delivered again.",
             days=[*stale, *inventory.unfit(arrived)],
         )
+
+
+def window_report(window: TrainingWindow, settings: Settings, store: Store) -> Report:
+    """The checks of a window's manifest against what the store holds now."""
+    used = [day.day for day in (*window.training, *window.holdout, *window.fixed)]
+    inventory = Inventory(store, settings, [*used, *(day for day, _ in window.history)])
+    found = window_checks(
+        WindowEvidence(
+            window,
+            settings.validation,
+            columns=feature_columns([inventory.features[day] for day in used if day in inventory.features]),
+            digests={day: partition.digest for day, partition in inventory.transactions.items()},
+            features_digests={day: partition.digest for day, partition in inventory.features.items()},
+        )
+    )
+    return Report(digest=digest(window), rules=digest(settings.validation), results=found)
+
+
+def feature_columns(partitions: Sequence[Partition]) -> frozenset[str]:
+    """Columns that the features of every one of these days have, as their records name them."""
+    every = [frozenset(partition.facts["columns"]) for partition in partitions]
+    return frozenset.intersection(*every) if every else frozenset()
