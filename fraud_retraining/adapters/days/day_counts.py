@@ -42,6 +42,7 @@ from fraud_retraining.domain.monitoring.drift import (
     DriftPolicy,
     FeatureProfile,
     HeavyKeys,
+    Reference,
     ReferenceProfile,
     fraud_days,
     heavy_keys,
@@ -134,22 +135,47 @@ def measure_reference(
     Raises:
         IntegrityError: the store no longer holds a day with the manifest's digest.
     """
+    chosen = reference_bins(store, engine, window, plan, policy)
+    return chosen.profile(window, fingerprint, counts_by_day(engine, chosen.paths, chosen.bins))
+
+
+class ReferenceBins(NamedTuple):
+    """The bins of a training window's features, the days that each is counted on, and the files of all days."""
+
+    paths: dict[date, Path]
+    reference: Reference
+    bins: list[Bins]
+
+    def profile(
+        self, window: TrainingWindow, fingerprint: str, days: Mapping[date, Mapping[str, Counts]]
+    ) -> ReferenceProfile:
+        """The profile of the window, from the counts of its days."""
+        return ReferenceProfile(
+            fingerprint=fingerprint,
+            as_of=window.days.as_of,
+            training=window.days.training,
+            features=tuple(
+                FeatureProfile.of(one, [days[day][one.name] for day in self.reference.days[one.name]])
+                for one in self.bins
+            ),
+            left_out=self.reference.left_out,
+            fraud_days=fraud_days(window.training),
+            missing_counted=True,
+        )
+
+
+def reference_bins(
+    store: Store, engine: Engine, window: TrainingWindow, plan: FeaturePlan, policy: DriftPolicy
+) -> ReferenceBins:
+    """The bins that a training window is counted by.
+
+    Raises:
+        IntegrityError: the store no longer holds a day with the manifest's digest.
+    """
     paths = _paths(store, window)
     reference = reference_days(plan, policy, tuple(paths), _first_day(window))
     judged = {name: reference.days[name] for name in plan.names if name in reference.days}
-    bins = choose_bins(engine, paths, judged, plan.categorical, policy)
-    days = counts_by_day(engine, paths, bins)
-    return ReferenceProfile(
-        fingerprint=fingerprint,
-        as_of=window.days.as_of,
-        training=window.days.training,
-        features=tuple(
-            FeatureProfile.of(one, [days[day][one.name] for day in reference.days[one.name]]) for one in bins
-        ),
-        left_out=reference.left_out,
-        fraud_days=fraud_days(window.training),
-        missing_counted=True,
-    )
+    return ReferenceBins(paths, reference, choose_bins(engine, paths, judged, plan.categorical, policy))
 
 
 def _paths(store: Store, window: TrainingWindow) -> dict[date, Path]:
