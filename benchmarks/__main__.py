@@ -10,6 +10,7 @@ BENCHMARKS = (
     "drift_of_a_day",
     "profile_memory",
     "retrain_overhead",
+    "replay_overhead",
     "orchestration",
     "ledger_verify",
     "training_memory",
