@@ -20,6 +20,7 @@ from fraud_retraining.commands.ingest import ingest
 from fraud_retraining.commands.link import link
 from fraud_retraining.commands.pending import pending
 from fraud_retraining.commands.reject import reject
+from fraud_retraining.commands.replay import replay
 from fraud_retraining.commands.resume import resume
 from fraud_retraining.commands.retire_champion import retire_champion
 from fraud_retraining.commands.retrain import retrain
@@ -44,6 +45,7 @@ COMMANDS = (
     ingest,
     retrain,
     backfill,
+    replay,
     status,
     approve,
     reject,

@@ -17,6 +17,12 @@ PACKAGE = TESTS.parent / "fraud_retraining"
 # Module: the reason why it has no test file of its own, with the path of the test that covers it.
 COVERED_ELSEWHERE: dict[str, str] = {
     "orchestration/checks/label_checks": "through the ingest job: orchestration/test_label_feed.py",
+    "adapters/days/day_drift": "drift reports of days: orchestration/assets/test_monitoring.py",
+    "commands/implementation/replay_answers": "questions of real days: commands/test_replay.py",
+    "commands/implementation/replay_drift": "the trigger drift on real days: commands/test_replay.py",
+    "commands/implementation/replay_files": "what is kept, and a kill: commands/test_replay.py",
+    "commands/implementation/replay_output": "as it is called: commands/test_replay.py",
+    "commands/implementation/replay_run": "one process and two: commands/test_replay.py",
     "adapters/days/judged_days": "a candidate beside every kind of champion: test_not_compared.py",
     "orchestration/state/window_assembly": "window and model of a retrain: orchestration/runs/test_mlflow_run.py",
     "adapters/days/known_labels": "labels of a feed in windows: orchestration/test_label_feed.py",

@@ -1,4 +1,4 @@
-"""Pages for readers: the model card, the report of a version or a period, and review reports in any page.
+"""Pages for readers: the model card, reports of a version, a period or a replay, and review reports in any page.
 
 Here: laying out what the domain says, in HTML that needs nothing from elsewhere. Not here: what is said
 (`domain/audit/history.py`, `domain/review/model_card.py`, `domain/audit/period.py`, `domain/review/tables.py`) and
@@ -18,6 +18,7 @@ from importlib.resources import files
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from fraud_retraining.adapters.pages import replay_pictures
 from fraud_retraining.adapters.pages.pictures import CAPTIONS, HEIGHT, WIDTH, pictures
 from fraud_retraining.domain.alerts.notices import LinkPolicy
 from fraud_retraining.domain.audit import period
@@ -27,6 +28,8 @@ from fraud_retraining.domain.ledger.events import Event
 from fraud_retraining.domain.ledger.hash_chain import Head
 from fraud_retraining.domain.release_messages.request import NAME_PLACEHOLDER, approve_command, registry_address
 from fraud_retraining.domain.releases.release import Release
+from fraud_retraining.domain.replay.results import Replay
+from fraud_retraining.domain.replay.tables import tables
 from fraud_retraining.domain.review import model_card as card
 from fraud_retraining.domain.review.first_screen import glossary, review_summary
 from fraud_retraining.domain.review.report import ReviewReport
@@ -180,6 +183,24 @@ def period_html(
         grids=period.grids(events, before),
         events=events,
         **_chain(exported),
+    )
+
+
+def replay_html(found: Replay) -> str:
+    """A replay as a page that needs nothing from elsewhere; it ends in the conclusion."""
+    drawn = base64.b64encode(replay_pictures.replay_png(found)).decode()
+    picture = Picture(
+        source=f"data:image/png;base64,{drawn}",
+        caption="Average precision of each served day, and the amount caught beyond the present settings.",
+        width=replay_pictures.WIDTH,
+        height=replay_pictures.HEIGHT,
+    )
+    return _template("replay.html.j2").render(
+        title=f"Replay of {found.first} to {found.last}",
+        found=found,
+        days=len(found.policies[0].days),
+        pictures=[picture],
+        grids=tables(found),
     )
 
 

@@ -3,13 +3,16 @@
 Here: which policies are named, and the words. Not here: the numbers (`results.py`, `comparison.py`).
 """
 
+import math
 from collections.abc import Sequence
 
-from fraud_retraining.domain.replay.comparison import mean_difference
+from fraud_retraining.domain.replay.comparison import BLOCK_DAYS, mean_difference
 from fraud_retraining.domain.replay.policies import NEVER, PRESENT
 from fraud_retraining.domain.replay.results import PolicyResult
+from fraud_retraining.domain.values.schemas import LabelPolicy
 
 DAYS_A_MONTH = 30.4
+FEW_DAYS = 28
 
 
 def best(policies: Sequence[PolicyResult]) -> PolicyResult:
@@ -38,6 +41,35 @@ def conclusion(policies: Sequence[PolicyResult], budget: int, confidence: float)
     )
 
 
+def limits(labels: LabelPolicy, window_labels: LabelPolicy, *, label_times: bool, days: int) -> tuple[str, ...]:
+    """What a replay rests on and what it cannot know.
+
+    Args:
+        labels: how the present settings use labels.
+        window_labels: the same for windows.
+        label_times: whether the settings say when labels became known.
+        days: number of served days.
+    """
+    if label_times:
+        known = "Decisions know the labels that were known at the end of their day, by the times that labels have."
+    else:
+        known = (
+            f"The lake does not say when labels became known: each counts as known {labels.delay_days} days after its "
+            "transaction. Whether it was known earlier or later then cannot be told."
+        )
+    use = "as known" if window_labels.use == "as_known" else "mature labels only"
+    return (
+        f"{known} The present settings train and judge on {use}.",
+        "Served days are judged by all labels that are known today. Days that were delivered again since are taken as "
+        "they are now.",
+        "The first model of each policy, as of the day before the first served day, serves whatever its gates say. "
+        "After that a candidate that passes its gates serves from the day after its as-of day on; where a person would "
+        "have been asked in every mode, the champion stays.",
+        f"Intervals are from a paired bootstrap of blocks of {BLOCK_DAYS} days over {days} served days"
+        + (", which are few: they are too narrow rather than too wide." if days < FEW_DAYS else "."),
+    )
+
+
 def _signed(value: float) -> str:
     """A difference with two decimals and its sign, without a leading 0.
 
@@ -48,6 +80,11 @@ def _signed(value: float) -> str:
 
 
 def _hours(hours: float) -> str:
+    """A time of compute as people say it.
+
+    >>> _hours(14.2), _hours(1.24), _hours(0.02)
+    ('14 hours', '1.2 hours', '2 minutes')
+    """
     if hours >= 10:
         return f"{hours:,.0f} hours"
-    return f"{hours:.1f} hours" if hours >= 1 else f"{hours * 60:.0f} minutes"
+    return f"{hours:.1f} hours" if hours >= 1 else f"{max(2, math.ceil(hours * 60))} minutes"

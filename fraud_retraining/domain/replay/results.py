@@ -13,7 +13,7 @@ from pydantic import Field
 
 from fraud_retraining.domain.evaluation.judged import Integers, Judged
 from fraud_retraining.domain.evaluation.metrics import average_precision, daily_alerts
-from fraud_retraining.domain.replay.timeline import Life
+from fraud_retraining.domain.replay.timeline import Life, Step
 from fraud_retraining.domain.values.base import Value
 from fraud_retraining.domain.values.interval import Interval
 
@@ -58,6 +58,20 @@ class PolicyResult(Value):
     hours: float = Field(description="Hours of compute of all fits and judgements.")
     cost: float | None = None
     against_present: Differences | None = None
+
+
+class Replay(Value):
+    """A replay of some days under several policies."""
+
+    first: date
+    last: date
+    alert_budget: int
+    alert_entity: str
+    confidence: float
+    policies: tuple[PolicyResult, ...]
+    steps: dict[str, tuple[Step, ...]] = Field(description="Decisions by policy, oldest first.")
+    limits: tuple[str, ...] = Field(description="What the numbers rest on, and what cannot be known, in sentences.")
+    conclusion: str
 
 
 def measured_days(served: Judged, budget: int) -> tuple[DayResult, ...]:

@@ -22,6 +22,7 @@ from fraud_retraining.adapters.pages.html import (
     period_html,
     release_html,
     releases_html,
+    replay_html,
     version_html,
 )
 from fraud_retraining.adapters.storage.opening import open_location
@@ -35,6 +36,7 @@ from fraud_retraining.domain.values.errors import IntegrityError
 from fraud_retraining.services.release_history import events_about, read_release_history
 from fraud_retraining_tests.support.ledger_history import FIRST, HOSTILE, with_history
 from fraud_retraining_tests.support.pages_read import Read
+from fraud_retraining_tests.support.replay_results import replay_of, result_of
 from fraud_retraining_tests.support.reviews import review_report
 
 pytest_plugins = ("fraud_retraining_tests.support.databases",)
@@ -66,6 +68,7 @@ def pages(record: tuple[Ledger, Store]) -> dict[str, str]:
         "version": version_html(history, shown, events_about(ledger, history.release), exported),
         "card": card_html(history, shown),
         "period": period_html("fraud_detector", span, events, {}, exported),
+        "replay": replay_html(replay_of(result_of("present settings", [0.5]), result_of(HOSTILE_NAME, [0.6]))),
     }
 
 
@@ -106,6 +109,7 @@ def test_no_path_through_a_page_meets_a_name_without_a_value(
     releases_html([], [history.release])
     release_html(history, None, None, LinkPolicy())
     answer_html("Busy", "Later.")
+    replay_html(replay_of(result_of("present settings", [0.5])))
     whole = {name for name in environment.list_templates() if name.split(".")[0] in PAGES}
     assert len(whole) == len(PAGES)
     for name in whole:
@@ -113,7 +117,8 @@ def test_no_path_through_a_page_meets_a_name_without_a_value(
     assert {"served", "opened", "consequences"} <= given["release.html.j2"]
 
 
-PAGES = ("version", "card", "period", "releases", "release", "answer")
+PAGES = ("version", "card", "period", "releases", "release", "answer", "replay")
+HOSTILE_NAME = "\x1b[31m<script>alert('reason')</script>"
 UPGRADED = """
 import sys
 from pathlib import Path
@@ -137,7 +142,7 @@ def test_an_upgrade_under_a_running_process_changes_none_of_its_pages(tmp_path: 
     assert "Come back later." in done.stdout, done.stderr
 
 
-@pytest.mark.parametrize("name", ["version", "card", "period"])
+@pytest.mark.parametrize("name", ["version", "card", "period", "replay"])
 def test_a_page_needs_nothing_from_elsewhere_and_runs_nothing(pages: dict[str, str], name: str):
     read = Read(pages[name])
     assert read.open == []
@@ -147,7 +152,7 @@ def test_a_page_needs_nothing_from_elsewhere_and_runs_nothing(pages: dict[str, s
     assert "url(" not in pages[name] and "@import" not in pages[name]
 
 
-@pytest.mark.parametrize("name", ["version", "card", "period"])
+@pytest.mark.parametrize("name", ["version", "card", "period", "replay"])
 def test_a_hostile_text_is_shown_as_it_was_written(pages: dict[str, str], name: str):
     assert "default-src 'none'" in pages[name]
     assert "<script>" not in pages[name] and "\x1b" not in pages[name]

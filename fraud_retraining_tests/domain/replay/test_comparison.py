@@ -1,36 +1,13 @@
 """Differences of two policies: exactly 0 with itself, paired, and with the noise of whole blocks of days."""
 
-from datetime import date, timedelta
-
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fraud_retraining.domain.replay.comparison import BLOCK_DAYS, block_draws, compared, mean_difference
-from fraud_retraining.domain.replay.results import DayResult, PolicyResult
+from fraud_retraining_tests.support.replay_results import result_of
 
 values = st.lists(st.one_of(st.none(), st.floats(0, 1)), min_size=1, max_size=40)
-
-
-def result_of(name: str, precisions: list[float | None]) -> PolicyResult:
-    days = tuple(
-        DayResult(
-            day=date(2024, 3, 1) + timedelta(days=n),
-            rows=10,
-            frauds=int(value is not None),
-            average_precision=value,
-            card_precision=value or 0,
-            amount_caught=100 * (value or 0),
-        )
-        for n, value in enumerate(precisions)
-    )
-    counts = dict.fromkeys(("retrains", "promotions", "refusals", "asked", "failed"), 0)
-    known = [one for one in precisions if one is not None]
-    mean = float(np.mean(known)) if known else None
-    total = sum(day.amount_caught for day in days)
-    return PolicyResult(
-        name=name, days=days, average_precision=mean, card_precision=0.0, amount_caught=total, hours=1.0, **counts
-    )
 
 
 @given(values)

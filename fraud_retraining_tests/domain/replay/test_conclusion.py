@@ -1,7 +1,7 @@
 """The sentence of a replay."""
 
 from fraud_retraining.domain.replay.conclusion import best, conclusion
-from fraud_retraining_tests.domain.replay.test_comparison import result_of
+from fraud_retraining_tests.support.replay_results import result_of
 
 
 def test_the_best_policy_is_named_against_the_present_settings() -> None:
