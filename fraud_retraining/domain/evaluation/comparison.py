@@ -44,6 +44,12 @@ class Comparison(Value):
     slices: tuple[SliceDifference, ...] = ()
 
 
+class NotCompared(Value):
+    """Why there is no champion to compare with on these rows. Never used for a champion that could not be read."""
+
+    reason: str = Field(min_length=1, description="Clause, such as 'there is no champion yet'.")
+
+
 class Ranking:
     """One model's ranking of the rows, prepared so that a resample costs two sparse products and no sorting.
 

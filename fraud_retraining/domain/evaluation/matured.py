@@ -14,8 +14,7 @@ from enum import StrEnum
 
 from pydantic import Field
 
-from fraud_retraining.domain.evaluation.comparison import Comparison
-from fraud_retraining.domain.evaluation.gates.evidence import NotCompared
+from fraud_retraining.domain.evaluation.comparison import Comparison, NotCompared
 from fraud_retraining.domain.training.windows import TrainingWindow
 from fraud_retraining.domain.values.base import Value
 from fraud_retraining.domain.values.interval import Interval

@@ -7,12 +7,12 @@ and the verdict. Not here: how the numbers are measured (`domain/evaluation/metr
 Public: what `__all__` lists; first of all `GATES`, `GatePolicy`, `collect_evidence`, `judge`, `Verdict`.
 """
 
+from fraud_retraining.domain.evaluation.comparison import NotCompared
 from fraud_retraining.domain.evaluation.gates.evidence import (
     NO_CHAMPION,
     NO_FIXED_SET,
     EvaluatedRows,
     Evidence,
-    NotCompared,
     ScoreSummary,
     collect_evidence,
     comparable,

@@ -11,18 +11,11 @@ from typing import Self
 import numpy as np
 from pydantic import Field
 
-from fraud_retraining.domain.evaluation.comparison import Comparison, compare
+from fraud_retraining.domain.evaluation.comparison import Comparison, NotCompared, compare
 from fraud_retraining.domain.evaluation.gates.policy import GatePolicy
 from fraud_retraining.domain.evaluation.judged import Floats, Judged, Mask, Pair
 from fraud_retraining.domain.evaluation.metrics import Metrics, evaluate
 from fraud_retraining.domain.values.base import Value
-
-
-class NotCompared(Value):
-    """Why there is no champion to compare with on these rows. Never used for a champion that could not be read."""
-
-    reason: str = Field(min_length=1, description="Clause, such as 'there is no champion yet'.")
-
 
 NO_CHAMPION = NotCompared(reason="there is no champion yet")
 

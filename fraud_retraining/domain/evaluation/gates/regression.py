@@ -4,8 +4,8 @@ from statistics import NormalDist
 
 import numpy as np
 
-from fraud_retraining.domain.evaluation.comparison import Comparison, SliceDifference
-from fraud_retraining.domain.evaluation.gates.evidence import Evidence, NotCompared
+from fraud_retraining.domain.evaluation.comparison import Comparison, NotCompared, SliceDifference
+from fraud_retraining.domain.evaluation.gates.evidence import Evidence
 from fraud_retraining.domain.evaluation.gates.finding import (
     Finding,
     NotApplicable,
