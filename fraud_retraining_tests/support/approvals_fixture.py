@@ -167,7 +167,7 @@ class Backend:
     def champion(self, model: int) -> Release:
         """The version of a trained model, made champion by its policy."""
         release = self.registered(model)
-        by = {"actor": "promotion policy", "channel": "dagster"}
+        by: dict[str, Any] = {"actor": "promotion policy", "channel": "dagster"}
         self.ledger.move_release(release.version, ReleaseState.APPROVED, reason="mode auto", **by)
         return self.promoter.promote(release.version, reason="mode auto", **by)
 

@@ -162,4 +162,4 @@ def require_within(what: "Locator", width: int) -> dict[str, float]:
     assert box is not None, f"{what} is not shown"
     assert box["x"] >= 0, what
     assert box["x"] + box["width"] <= width + 0.5, what
-    return dict(box)
+    return {"x": box["x"], "y": box["y"], "width": box["width"], "height": box["height"]}

@@ -91,7 +91,8 @@ class Cluster:
             text=True,
             timeout=2 * START_SECONDS,
             check=False,
-            **self._as,
+            user=self._as.get("user"),
+            group=self._as.get("group"),
         )
         assert done.returncode == 0, f"{program} failed: {done.stderr}"
 

@@ -39,7 +39,7 @@ def _passed(plan: FeaturePlan, row: pd.Series) -> dict[str, Any]:
 
 
 def _by_entity(plan: FeaturePlan, row: pd.Series, history: pd.DataFrame) -> dict[str, float]:
-    features = {}
+    features: dict[str, float] = {}
     for entity, policy in plan.entities.items():
         same = history[history[entity] == row[entity]]
         for window in policy.windows_days:

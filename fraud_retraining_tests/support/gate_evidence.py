@@ -1,6 +1,8 @@
 """A sound candidate beside a champion that is as good, and the numbers that gates read of both."""
 
+from collections.abc import Sequence
 from statistics import NormalDist
+from typing import Any
 
 from fraud_retraining.domain.evaluation.comparison import Comparison, SliceDifference
 from fraud_retraining.domain.evaluation.gates import (
@@ -19,11 +21,11 @@ POLICY = GatePolicy()
 REACH = NormalDist().inv_cdf(0.975)
 
 
-def interval(value, deviation=0.006):
+def interval(value: float, deviation: float = 0.006) -> Interval:
     return Interval(value=value, low=value - REACH * deviation, high=value + REACH * deviation, deviation=deviation)
 
 
-def comparison(difference=0.0, deviation=0.006, slices=()):
+def comparison(difference: float = 0.0, deviation: float = 0.006, slices: Sequence[SliceDifference] = ()) -> Comparison:
     return Comparison(
         rows=67_000,
         frauds=560,
@@ -32,28 +34,30 @@ def comparison(difference=0.0, deviation=0.006, slices=()):
         difference=interval(difference, deviation),
         resamples=500,
         confidence=0.95,
-        slices=slices,
+        slices=tuple(slices),
     )
 
 
-def lost_in(value, difference, deviation=0.01):
+def lost_in(value: str, difference: float, deviation: float = 0.01) -> SliceDifference:
     return SliceDifference(
         slice="country", value=value, frauds=80, candidate=0.7 + difference, champion=0.7,
         difference=interval(difference, deviation),
     )  # fmt: skip
 
 
-def calibrated(error=0.001, chance=0.0005):
+def calibrated(error: float = 0.001, chance: float = 0.0005) -> Calibration:
     one = CalibrationBin(rows=67_000, expected=600.0, observed=560, chance=chance * 67_000)
     return Calibration(bins=(one,), error=error, chance=chance)
 
 
-def metrics(average_precision=0.73, roc_auc=0.88, calibration=None):
+def metrics(
+    average_precision: float | None = 0.73, roc_auc: float | None = 0.88, calibration: Calibration | None = None
+) -> Metrics:
     values = {"average_precision": average_precision, "roc_auc": roc_auc}
     return Metrics(rows=67_000, frauds=560, values=values, calibration=calibration or calibrated())
 
 
-def evidence(**changes):
+def evidence(**changes: Any) -> Evidence:
     """A sound candidate beside a champion as good, with some of it changed."""
     sound = {
         "candidate": metrics(),
@@ -66,5 +70,5 @@ def evidence(**changes):
     return Evidence(**sound | changes)
 
 
-def result(name, policy=POLICY, **changes) -> GateResult:
+def result(name: str, policy: GatePolicy = POLICY, **changes: Any) -> GateResult:
     return next(one for one in judge(policy, evidence(**changes)).gates if one.name == name)

@@ -157,13 +157,10 @@ def main() -> None:
     """Measures anew and replaces the file."""
     with TemporaryDirectory() as folder:
         features = Features(Path(folder))
-        found = {
-            "lake": lake_digest(),
-            "libraries": library_versions(LIBRARIES),
-            "metrics": {estimator: features.measured(estimator) for estimator in ESTIMATORS},
-        }
+        measured = {estimator: features.measured(estimator) for estimator in ESTIMATORS}
+        found = {"lake": lake_digest(), "libraries": library_versions(LIBRARIES), "metrics": measured}
         if "--seeds" in sys.argv:
-            for estimator, values in found["metrics"].items():
+            for estimator, values in measured.items():
                 seeds = [features.measured(estimator, seed) for seed in range(8)]
                 for name in METRICS:
                     spread = max(abs(one[name] - values[name]) for one in seeds)

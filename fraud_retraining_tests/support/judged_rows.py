@@ -1,5 +1,7 @@
 """Judged rows for tests of metrics: hand-made, noisy, and awkward ones."""
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 from hypothesis import settings
@@ -14,7 +16,9 @@ EXAMPLES = settings(deadline=None, max_examples=60)
 FEW = settings(deadline=None, max_examples=15)
 
 
-def judged(labels, scores, customers=None, days=None, amounts=None, **slices):
+def judged(
+    labels: Any, scores: Any, customers: Any = None, days: Any = None, amounts: Any = None, **slices: Any
+) -> Judged:
     """Judged rows with every column that is not given made up: one customer a row, one day, amount 1."""
     rows = len(labels)
     return Judged(
@@ -27,7 +31,9 @@ def judged(labels, scores, customers=None, days=None, amounts=None, **slices):
     )
 
 
-def noisy_pair(seed, rows=3000, customers=400, noise=(0.5, 0.5), rate=0.03):
+def noisy_pair(
+    seed: int, rows: int = 3000, customers: int = 400, noise: tuple[float, float] = (0.5, 0.5), rate: float = 0.03
+) -> Pair:
     """Two models that see the same signal, each through noise of its own."""
     random = np.random.default_rng(seed)
     labels = (random.random(rows) < rate).astype(np.int8)
@@ -38,7 +44,7 @@ def noisy_pair(seed, rows=3000, customers=400, noise=(0.5, 0.5), rate=0.03):
 
 
 @st.composite
-def awkward_rows(draw):
+def awkward_rows(draw: st.DrawFn) -> Judged:
     """Few rows with many equal scores, entities that return and days that are uneven."""
     rows = draw(st.integers(2, 60))
     return judged(

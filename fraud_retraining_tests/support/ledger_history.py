@@ -171,8 +171,8 @@ def approved(ledger: Ledger, version: int, by: str = "alice", reason: str = "bet
 
 
 def promoted(ledger: Ledger, version: int, expected: int | None, rollback: bool = False, reason: str = "") -> Release:
-    why = {"actor": "alice", "channel": "command line", "reason": reason}
-    intent = ledger.intend_promotion(AliasMove(version, expected, rollback=rollback), **why)
+    move = AliasMove(version, expected, rollback=rollback)
+    intent = ledger.intend_promotion(move, actor="alice", channel="command line", reason=reason)
     return ledger.finish_promotion(intent, recovery(intent, version), actor="alice", channel="command line")
 
 

@@ -32,6 +32,7 @@ from fraud_retraining.domain.training.windows import (
     WindowDay,
     window_days,
 )
+from fraud_retraining.domain.values.days import DayRange
 from fraud_retraining.domain.values.schemas import LabelPolicy
 
 FEATURES = ("amount", "count", "city")
@@ -72,7 +73,7 @@ def fitted(estimator: str = "xgboost") -> FittedModel:
 def a_window() -> TrainingWindow:
     days = window_days(AS_OF, RollingWindow(days=3), HoldoutPolicy(days=2), LabelPolicy())
 
-    def pinned(these) -> tuple[WindowDay, ...]:
+    def pinned(these: DayRange) -> tuple[WindowDay, ...]:
         return tuple(
             WindowDay(day=day, digest=f"{day}", features_digest=f"f{day}", rows=500, frauds=20) for day in these
         )

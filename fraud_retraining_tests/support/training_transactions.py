@@ -1,6 +1,7 @@
 """Transactions with a known rule of fraud, and small parameters of each estimator."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,14 +17,16 @@ FEATURES = (*NUMERIC, "city")
 
 ESTIMATORS = ("xgboost", "hist_gradient_boosting", "logistic_regression")
 
-SMALL = {
+SMALL: dict[str, dict[str, Any]] = {
     "xgboost": {"n_estimators": 12, "max_depth": 3, "learning_rate": 0.3, "max_bin": 64},
     "hist_gradient_boosting": {"max_iter": 12, "max_leaf_nodes": 8, "learning_rate": 0.3},
     "logistic_regression": {},
 }
 
 
-def policy(estimator: str = "xgboost", *, seed: int = 7, downsample: float | None = None, threads: int = 1, **params):
+def policy(
+    estimator: str = "xgboost", *, seed: int = 7, downsample: float | None = None, threads: int = 1, **params: Any
+) -> ModelPolicy:
     return ModelPolicy(
         estimator=estimator, seed=seed, downsample=downsample, threads=threads, params={**SMALL[estimator], **params}
     )
@@ -54,7 +57,7 @@ def given_in(table: pa.Table, rows: int = 1000) -> Batches:
     return batches
 
 
-def changed(table: pa.Table, name: str, values) -> pa.Table:
+def changed(table: pa.Table, name: str, values: Any) -> pa.Table:
     position = table.schema.get_field_index(name)
     return table.set_column(position, name, pa.array(values))
 

@@ -12,13 +12,15 @@ NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 ANYBODY = ReviewerPolicy()
 
 
-def release(state: ReleaseState = S.REGISTERED, version: int = 5, as_of: date = date(2026, 11, 20), **more) -> Release:
+def release(
+    state: ReleaseState = S.REGISTERED, version: int = 5, as_of: date = date(2026, 11, 20), **more: Any
+) -> Release:
     values = {"trigger": "schedule", "artifact_digest": "d", "verdict_passed": True, "opened_at": NOON, **more}
     fixed = {"model": "fraud_detector", "fingerprint": f"f{version}", "moved_at": NOON, "moved_by": "alice"}
     return Release(version=version, as_of=as_of, state=state, **{**fixed, **values})
 
 
-def waiting(**more) -> Release:
+def waiting(**more: Any) -> Release:
     return release(S.AWAITING_APPROVAL, **{"deadline": NOON + timedelta(hours=24), **more})
 
 
