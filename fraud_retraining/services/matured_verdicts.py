@@ -31,7 +31,7 @@ from fraud_retraining.domain.evaluation.matured import (
 )
 from fraud_retraining.domain.features.column_lineage import FEATURES, TRANSACTIONS
 from fraud_retraining.domain.ledger.events import Event, EventKind
-from fraud_retraining.domain.releases.release import Release, ReleaseState
+from fraud_retraining.domain.releases.release import Release
 from fraud_retraining.domain.training.scoring import FittedModel
 from fraud_retraining.domain.training.windows import TrainingWindow, WindowDay
 from fraud_retraining.domain.values.days import DayRange
@@ -39,13 +39,13 @@ from fraud_retraining.domain.values.errors import DataInvalid, IntegrityError, R
 from fraud_retraining.services.recorded_versions import recorded_version
 
 ROWS = "rows"
-LOOK_BACK = timedelta(days=90)
-"""Releases of an older as-of day are not looked at any more: a daemon that stood still for longer leaves them out."""
+CATCH_UP_DAYS = 90
+"""Days after which a mature verdict is not looked at any more: a daemon that stood still for longer leaves it out."""
 
 
 @dataclass(frozen=True)
 class FreshVerdict:
-    """A release that was judged on labels as known: its champion then, and the days that neither model learnt from."""
+    """A promotion on labels as known: its champion then, and the days that neither model learnt from."""
 
     release: Release
     champion: Release
@@ -58,15 +58,16 @@ class FreshVerdict:
         return mature_on((day.day for day in self.days), delay_days)
 
 
-def fresh_verdicts(ledger: Ledger, latest: date) -> Iterator[FreshVerdict]:
-    """Promoted and approved releases whose fresh verdict was not measured again, oldest as-of day first.
+def fresh_verdicts(ledger: Ledger, latest: date, delay_days: int) -> Iterator[FreshVerdict]:
+    """Promoted releases whose fresh verdict was not measured again, oldest as-of day first.
 
-    `latest` is the last day that has arrived.
+    `latest` is the last day that has arrived, `delay_days` is how long labels take to be mature.
     """
     done = {event.version for event in ledger.events(EventKind.MATURED_VERDICT)}
-    served = [one for one in ledger.releases() if one.was_promoted or one.state is ReleaseState.APPROVED]
+    first = latest - timedelta(days=delay_days + CATCH_UP_DAYS)
+    served = [one for one in ledger.releases() if one.was_promoted and one.as_of >= first]
     for release in sorted(served, key=lambda one: (one.as_of, one.version)):
-        if release.version not in done and release.as_of >= latest - LOOK_BACK:
+        if release.version not in done:
             found = _fresh(ledger, release)
             if found is not None:
                 yield found

@@ -38,21 +38,21 @@ def due_verdicts(sources: Sources) -> DueVerdicts:
         RecordAltered: the ledger was changed.
     """
     readiness = Readiness(sources.settings, sources.lake, sources.store)
-    latest = readiness.latest
-    found = list(fresh_verdicts(sources.ledger, latest)) if latest is not None else []
-    why = [(one, _waits_for(one, readiness, latest, sources.settings.labels.delay_days)) for one in found if latest]
+    latest, delay = readiness.latest, sources.settings.labels.delay_days
+    found = fresh_verdicts(sources.ledger, latest, delay) if latest is not None else ()
+    why = [(one, _waits_for(one, readiness, delay)) for one in found]
     return DueVerdicts(
         ready=tuple(one for one, reason in why if reason is None),
         waiting=tuple(f"version {one.release.version}: {reason}" for one, reason in why if reason is not None),
     )
 
 
-def _waits_for(fresh: FreshVerdict, readiness: Readiness, latest: date | None, delay_days: int) -> str | None:
+def _waits_for(fresh: FreshVerdict, readiness: Readiness, delay_days: int) -> str | None:
     """Why a fresh verdict cannot be measured yet; None if it can.
 
     Live performance takes the labels of a day as mature from the same day on.
     """
-    mature = fresh.mature_on(delay_days)
+    latest, mature = readiness.latest, fresh.mature_on(delay_days)
     if latest is None or latest < mature:
         return f"its labels are not mature until {mature} has arrived (now: {latest})"
     first = fresh.days[0].day
