@@ -47,7 +47,7 @@ PARTS = {
     ),
     "features": Part(
         "1",
-        "d3178cf6ca976fef585151b2100095e156a1a86ff0952a7e884b536c9099b861",
+        "a716db0d264ced92605df57489e5f48a5292bbef40f27b4e115d9c82422b8b91",
         ("fraud_retraining.domain.values.days", "fraud_retraining.domain.features.point_in_time"),
     ),
     "scoring": Part(

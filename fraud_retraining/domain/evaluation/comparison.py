@@ -63,16 +63,16 @@ class Ranking:
         from scipy.sparse import csc_array
 
         scores, fraud = judged.scores, judged.labels == 1
-        counted = np.ones(len(judged)) if judged.weights is None else judged.weights
+        one = np.ones(len(judged))
         thresholds = np.unique(scores[fraud])
         step = len(thresholds) - np.searchsorted(thresholds, scores, side="right")
         shape = (len(thresholds), customer_count)
 
-        def counts(kept: Mask) -> Any:
-            return csc_array((counted[kept].astype(np.float32), (step[kept], customers[kept])), shape=shape)
+        def counts(kept: Mask, each: Floats) -> Any:
+            return csc_array((each[kept].astype(np.float32), (step[kept], customers[kept])), shape=shape)
 
-        self._rows = counts(step < len(thresholds))
-        self._frauds = counts(fraud)
+        self._rows = counts(step < len(thresholds), one)
+        self._frauds = counts(fraud, one if judged.weights is None else judged.weights)
 
     def average_precision(self, weights: NDArray[np.float32]) -> Floats:
         """Average precision under each column of customer weights; NaN where no fraud has weight."""
@@ -81,6 +81,8 @@ class Ranking:
         gained: Floats = (self._frauds @ weights).astype(np.float64)
         caught: Floats = np.cumsum(gained, axis=0)
         precision = np.divide(caught, alerts, out=np.zeros_like(caught), where=alerts > 0)
+        # Known frauds that stand for others can be more than the alerts.
+        np.minimum(precision, 1.0, out=precision)
         total: Floats = gained.sum(axis=0)
         area: Floats = np.full_like(total, np.nan)
         np.divide((gained * precision).sum(axis=0), total, out=area, where=total > 0)

@@ -80,8 +80,11 @@ class Judged:
     is a text column as `Categories`. All have one entry a row.
 
     Where labels are used as known, `report_weights` say how many frauds of a row's age there are for each that is known
-    (`domain/labels/delays.py`). A known fraud then counts so often in every metric; a row that is not known as fraud
-    counts once, as genuine. Without them every row counts once.
+    (`domain/labels/delays.py`). A known fraud of weight w then counts as w frauds in every metric. The w - 1 others are
+    not reported yet and stand among the rows that are not known as fraud, so as many genuine rows of its kind are taken
+    off: the number of rows stays, and every sum over them is unbiased if reports do not depend on the score (Horvitz &
+    Thompson 1952; for learning from positive and unlabelled rows du Plessis, Niu & Sugiyama 2015, "Convex formulation
+    for learning from positive and unlabeled data"). Without weights every row counts once.
     """
 
     labels: NDArray[np.int8]
@@ -146,14 +149,20 @@ class Judged:
 
     @cached_property
     def weights(self) -> Floats | None:
-        """What each row counts: a known fraud for those of its age that are not known yet, any other row for itself;
-        None where every row counts once."""
+        """How many frauds each known one stands for, 1 of any other row; None where all frauds are known."""
         return None if self.report_weights is None else np.where(self.labels == 1, self.report_weights, 1.0)
 
     @cached_property
     def expected_frauds(self) -> float:
         """How many frauds there are to be expected among the rows, those that are not known yet included."""
         return float(self.frauds) if self.weights is None else float(self.weights[self.labels == 1].sum())
+
+    def losses(self, of_fraud: Floats, of_genuine: Floats) -> Floats:
+        """Loss of every row from what it is if the row is a fraud, and if it is none; their mean is the metric."""
+        if self.weights is None:
+            return np.where(self.labels == 1, of_fraud, of_genuine)
+        known = self.weights * of_fraud - (self.weights - 1) * of_genuine
+        return np.where(self.labels == 1, known, of_genuine)
 
     def day_weight(self, day: int) -> float:
         """How many frauds a known one of a day stands for."""

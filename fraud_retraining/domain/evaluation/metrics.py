@@ -78,16 +78,26 @@ class Curve(NamedTuple):
 
     @classmethod
     def of(cls, labels: NDArray[np.int8], scores: Floats, weights: Floats | None = None) -> Self:
-        """The curve of rows that are sorted by falling score; `weights` say what each row counts."""
+        """The curve of rows that are sorted by falling score; `weights` say how many frauds a known one stands for."""
         # Equal scores share a threshold: no order among them may be credited.
         last = np.flatnonzero(np.r_[scores[1:] != scores[:-1], True])
         if weights is not None:
-            return cls(np.cumsum(labels * weights)[last], np.cumsum(weights)[last])
+            return cls(np.cumsum(labels * weights)[last], last + 1)
         return cls(np.cumsum(labels, dtype=np.int64)[last], last + 1)
+
+    @property
+    def precision(self) -> Floats:
+        """Share of the alerts that are frauds. Known frauds can stand for more than there are alerts: at most 1."""
+        return np.minimum(self.frauds / self.alerts, 1.0)
+
+    @property
+    def false(self) -> Floats | Integers:
+        """Alerts that are no frauds, from the highest threshold on; an estimate of it never falls."""
+        return np.maximum.accumulate(self.alerts - self.frauds)
 
     def average_precision(self) -> float:
         """Area under precision over recall, as steps."""
-        return float(np.diff(self.frauds, prepend=0) @ (self.frauds / self.alerts) / self.frauds[-1])
+        return float(np.diff(self.frauds, prepend=0) @ self.precision / self.frauds[-1])
 
 
 def _curve(judged: Judged) -> Curve:
@@ -96,21 +106,37 @@ def _curve(judged: Judged) -> Curve:
 
 
 def average_precision(judged: Judged) -> float | None:
-    """Area under the precision-recall curve as a step function, by scikit-learn; None without a fraud."""
+    """Area under the precision-recall curve as a step function, by scikit-learn; None without a fraud.
+
+    Where frauds are known in part our own curve gives it: scikit-learn has no row that stands for several frauds.
+    """
     if not judged.frauds or not judged.rankable:
         return None
+    if judged.weights is not None:
+        return _curve(judged).average_precision()
     from sklearn.metrics import average_precision_score
 
-    return float(average_precision_score(judged.labels, judged.scores, sample_weight=judged.weights))
+    return float(average_precision_score(judged.labels, judged.scores))
 
 
 def roc_auc(judged: Judged) -> float | None:
     """Chance that a fraud scores above a transaction that is none, by scikit-learn; None unless both are there."""
     if not 0 < judged.frauds < len(judged) or not judged.rankable:
         return None
+    if judged.weights is not None:
+        return _partial_roc_auc(_curve(judged), len(judged) - judged.expected_frauds)
     from sklearn.metrics import roc_auc_score
 
-    return float(roc_auc_score(judged.labels, judged.scores, sample_weight=judged.weights))
+    return float(roc_auc_score(judged.labels, judged.scores))
+
+
+def _partial_roc_auc(curve: Curve, genuine: float) -> float | None:
+    """Area under the curve of frauds over genuine rows, by the trapezoidal rule; None if no genuine row is expected."""
+    if genuine <= 0:
+        return None
+    false, caught = np.r_[0, curve.alerts - curve.frauds], np.r_[0, curve.frauds]
+    area = float(np.diff(false) @ (caught[1:] + caught[:-1]) / 2)
+    return min(max(area / (genuine * float(caught[-1])), 0.0), 1.0)
 
 
 def recall_at_fpr(judged: Judged, accepted: float = ACCEPTED_FPR) -> float | None:
@@ -121,8 +147,7 @@ def recall_at_fpr(judged: Judged, accepted: float = ACCEPTED_FPR) -> float | Non
     if not 0 < judged.frauds < len(judged) or not judged.rankable:
         return None
     curve = _curve(judged)
-    # A genuine row weighs 1 also where known frauds weigh more, so the difference counts rows.
-    kept = curve.alerts - curve.frauds <= accepted * (len(judged) - judged.frauds)
+    kept = curve.false <= accepted * (len(judged) - judged.expected_frauds)
     return float(curve.frauds[kept].max(initial=0) / judged.expected_frauds)
 
 
@@ -130,9 +155,16 @@ def brier_score(judged: Judged) -> float | None:
     """Mean squared difference between score and label, by scikit-learn; None unless the scores are probabilities."""
     if not judged.probable:
         return None
+    if judged.weights is not None:
+        return float(squared_losses(judged).mean())
     from sklearn.metrics import brier_score_loss
 
-    return float(brier_score_loss(judged.labels, judged.scores, sample_weight=judged.weights, pos_label=1))
+    return float(brier_score_loss(judged.labels, judged.scores, pos_label=1))
+
+
+def squared_losses(judged: Judged) -> Floats:
+    """Squared difference between score and label of every row."""
+    return judged.losses((1 - judged.scores) ** 2, judged.scores**2)
 
 
 def log_losses(judged: Judged) -> Floats:
@@ -140,7 +172,7 @@ def log_losses(judged: Judged) -> Floats:
     # The same rounding step as scikit-learn, or the two would differ on scores of exactly 0 and 1.
     step = np.finfo(np.float64).eps
     kept = np.clip(judged.scores, step, 1 - step)
-    return -np.log(np.where(judged.labels == 1, kept, 1 - kept))
+    return judged.losses(-np.log(kept), -np.log(1 - kept))
 
 
 class DaySuspects(NamedTuple):
@@ -384,7 +416,7 @@ def evaluate(judged: Judged, policy: MetricsPolicy) -> Metrics:
         recall_at_fpr(judged),
         brier_score(judged),
         calibrated.error if calibrated else None,
-        float(np.average(losses, weights=judged.weights)) if losses is not None else None,
+        float(losses.mean()) if losses is not None else None,
     )
     return Metrics(
         rows=len(judged),
@@ -419,9 +451,8 @@ def _slice_metrics(judged: Judged, losses: Floats | None, policy: MetricsPolicy)
 
 def _mean_losses(column: Categories, judged: Judged, losses: Floats) -> Floats:
     """The mean loss of each slice; NaN of one without rows."""
-    weights = np.ones(len(judged)) if judged.weights is None else judged.weights
-    rows = np.bincount(column.codes, weights)
-    return np.divide(np.bincount(column.codes, losses * weights), rows, out=np.full(len(rows), np.nan), where=rows > 0)
+    rows = np.bincount(column.codes)
+    return np.divide(np.bincount(column.codes, losses), rows, out=np.full(len(rows), np.nan), where=rows > 0)
 
 
 def _average_precision(labels: NDArray[np.int8], scores: Floats, weights: Floats | None, here: Mask) -> float:

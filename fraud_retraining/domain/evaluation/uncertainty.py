@@ -31,6 +31,7 @@ from fraud_retraining.domain.evaluation.metrics import (
     card_precision_name,
     daily_suspects,
     log_losses,
+    squared_losses,
 )
 from fraud_retraining.domain.values.base import Value
 from fraud_retraining.domain.values.interval import Interval
@@ -127,16 +128,17 @@ class Filed:
         fraud = judged.labels == 1
         reached = position < len(thresholds)
         shape = (len(thresholds), count)
-        counted = np.ones(len(judged)) if judged.weights is None else judged.weights
+        one = np.ones(len(judged))
+        known = one if judged.weights is None else judged.weights
 
-        def filed(kept: Mask) -> Any:
-            return _sums(counted[kept], position[kept], judged.entities[kept], shape)
+        def filed(kept: Mask, each: Floats) -> Any:
+            return _sums(each[kept], position[kept], judged.entities[kept], shape)
 
-        totals = [np.bincount(judged.entities, kept, count) for kept in (counted, counted * fraud, None)]
+        totals = [np.bincount(judged.entities, each, count) for each in (one, known * fraud)]
         return cls(
             thresholds,
-            filed(reached),
-            filed(reached & fraud),
+            filed(reached, one),
+            filed(reached & fraud, known),
             np.stack(totals).astype(np.float32),
             _losses(judged, count),
             _surprise(judged, count),
@@ -159,7 +161,7 @@ class Filed:
     def _measured(self, weights: NDArray[np.float32], totals: Floats) -> Iterator[tuple[str, Floats]]:
         yield card_precision_name(self.alerting.budget), self.alerting.precision(weights)
         if self.surprise is not None:
-            yield CALIBRATION_ERROR, np.abs(self.surprise @ weights).sum(axis=0) / totals[2]
+            yield CALIBRATION_ERROR, np.abs(self.surprise @ weights).sum(axis=0) / totals[0]
         yield from ((name, sums @ weights / totals[0]) for name, sums in self.losses.items())
 
 
@@ -190,11 +192,9 @@ def _losses(judged: Judged, customers: int) -> dict[str, NDArray[np.float32]]:
     """Sums by customer of the metrics that are means over the rows."""
     if not judged.probable:
         return {}
-    squares = (judged.scores - judged.labels) ** 2
-    counted = np.ones(len(judged)) if judged.weights is None else judged.weights
     return {
-        name: np.bincount(judged.entities, values * counted, customers).astype(np.float32)
-        for name, values in (("brier_score", squares), ("log_loss", log_losses(judged)))
+        name: np.bincount(judged.entities, values, customers).astype(np.float32)
+        for name, values in (("brier_score", squared_losses(judged)), ("log_loss", log_losses(judged)))
     }
 
 
@@ -222,7 +222,7 @@ def _joined(parts: list[Drawn]) -> Drawn:
 
 def curve(drawn: Drawn, confidence: float) -> tuple[CurvePoint, ...]:
     """Precision over recall at each threshold, from the highest on, with the interval of the precision."""
-    precision = drawn.caught / np.maximum(drawn.alerts, 1e-9)
+    precision = _precision(drawn)
     resampled = np.where(drawn.alerts[:, 1:] > 0, precision[:, 1:], np.nan)
     low, high = _quantiles(resampled, confidence)
     recall = drawn.caught[:, 0] / drawn.frauds[0]
@@ -268,13 +268,18 @@ def _centred(drawn: Floats) -> Floats:
 
 def _metrics(drawn: Drawn) -> dict[str, Floats]:
     gained = np.diff(drawn.caught, axis=0, prepend=0)
-    precision = drawn.caught / np.maximum(drawn.alerts, 1e-9)
+    precision = _precision(drawn)
     return {
         "average_precision": (gained * precision).sum(axis=0) / np.maximum(drawn.frauds, 1e-9),
         "roc_auc": _roc_auc(drawn),
         "recall_at_1pct_fpr": _recall_at_fpr(drawn),
         **drawn.measured,
     }
+
+
+def _precision(drawn: Drawn) -> Floats:
+    # Known frauds that stand for others can be more than the alerts.
+    return np.minimum(drawn.caught / np.maximum(drawn.alerts, 1e-9), 1.0)
 
 
 def _roc_auc(drawn: Drawn) -> Floats:
@@ -287,7 +292,8 @@ def _roc_auc(drawn: Drawn) -> Floats:
 
 def _recall_at_fpr(drawn: Drawn) -> Floats:
     """Between two thresholds in a straight line: the steps are too wide to operate at."""
-    false = (drawn.alerts - drawn.caught) / np.maximum(drawn.rows - drawn.frauds, 1e-9)
+    # Interpolation needs a rate that never falls; an estimate from frauds known in part can.
+    false = np.maximum.accumulate(drawn.alerts - drawn.caught, axis=0) / np.maximum(drawn.rows - drawn.frauds, 1e-9)
     recall = drawn.caught / np.maximum(drawn.frauds, 1e-9)
     return np.array([np.interp(ACCEPTED_FPR, false[:, column], recall[:, column]) for column in range(false.shape[1])])
 
