@@ -32,6 +32,7 @@ from fraud_retraining.domain.audit.archiving import LEAST_DAYS
 from fraud_retraining.domain.audit.retention import RetentionPolicy
 from fraud_retraining.domain.data.lake_layout import DayLimits
 from fraud_retraining.domain.data.lake_mapping import LakeMapping
+from fraud_retraining.domain.data.validation import ValidationPolicy
 from fraud_retraining.domain.evaluation.gates import GatePolicy
 from fraud_retraining.domain.features.point_in_time import FeaturePlan
 from fraud_retraining.domain.monitoring.drift import DriftPolicy
@@ -55,7 +56,6 @@ from fraud_retraining.domain.values.schemas import (
     EntityPolicy,
     LabelPolicy,
     LabelValues,
-    ValidationPolicy,
 )
 from fraud_retraining.settings_checks import conflicts, feature_name_problems, unmappable, validation_problems
 

@@ -42,7 +42,7 @@ class ReleaseLinks:
         return f"{base.rstrip('/')}/{release.version}?link={self.token(release, reviewer)}"
 
     def fill(self, base: str, wanted: Mapping[str, Any]) -> str:
-        """The link that a message needs (`release_messages/slack_request.py`); only what is sent ever holds it."""
+        """The link that a message needs (`domain/release_messages/slack_request.py`); only what is sent holds it."""
         token = self._signed(int(wanted["version"]), str(wanted["digest"]), str(wanted["reviewer"]))
         return f"{base.rstrip('/')}/{int(wanted['version'])}?link={token}"
 

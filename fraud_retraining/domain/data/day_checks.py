@@ -18,6 +18,7 @@ from fraud_retraining.domain.data.ingestion import DayFacts, DayQuery, null_key
 from fraud_retraining.domain.data.lake_columns import TEXT
 from fraud_retraining.domain.data.lake_mapping import LakeMapping
 from fraud_retraining.domain.data.rule_results import SAMPLE, CheckResult, Measure, Rule, Severity, listed, results_of
+from fraud_retraining.domain.data.validation import RejectReason, ValidationPolicy
 from fraud_retraining.domain.values.days import Day, start_of
 from fraud_retraining.domain.values.schemas import (
     AMOUNT,
@@ -26,8 +27,6 @@ from fraud_retraining.domain.values.schemas import (
     LABELLED_AT,
     TIMESTAMP,
     TRANSACTION_ID,
-    RejectReason,
-    ValidationPolicy,
 )
 
 MIN_EARLIER_DAYS = 3

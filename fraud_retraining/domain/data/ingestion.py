@@ -20,16 +20,10 @@ from fraud_retraining.domain.data.canonical import NO_WHOLE_KEY, canonical, spli
 from fraud_retraining.domain.data.identity import Spelling, samples, spellings
 from fraud_retraining.domain.data.lake_columns import INTEGER, TEXT
 from fraud_retraining.domain.data.lake_mapping import DELIVERED_LABEL, REASON, SURPLUS, LakeMapping
+from fraud_retraining.domain.data.validation import RejectReason
 from fraud_retraining.domain.values.base import Value
 from fraud_retraining.domain.values.days import Day, start_of
-from fraud_retraining.domain.values.schemas import (
-    AMOUNT,
-    IS_FRAUD,
-    LABELLED_AT,
-    TIMESTAMP,
-    TRANSACTION_ID,
-    RejectReason,
-)
+from fraud_retraining.domain.values.schemas import AMOUNT, IS_FRAUD, LABELLED_AT, TIMESTAMP, TRANSACTION_ID
 
 _LABELS_NAMED, _LABEL_LETTERS = 5, 40
 _PLACE, _RANK = "__place", "__rank"

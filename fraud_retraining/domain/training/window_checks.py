@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from datetime import date
 
 from fraud_retraining.domain.data.rule_results import CheckResult, Measure, Rule, Severity, listed, results_of
+from fraud_retraining.domain.data.validation import ValidationPolicy
 from fraud_retraining.domain.training.windows import TrainingWindow, WindowDay
-from fraud_retraining.domain.values.schemas import IS_FRAUD, TIMESTAMP, TRANSACTION_ID, ValidationPolicy
+from fraud_retraining.domain.values.schemas import IS_FRAUD, TIMESTAMP, TRANSACTION_ID
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,10 @@ from fraud_retraining.adapters.storage.engine import Engine, PreparedQuery, lake
 from fraud_retraining.domain.data.day_checks import DayEvidence, day_checks, day_profile
 from fraud_retraining.domain.data.ingestion import Arrival, Ingested, ingest
 from fraud_retraining.domain.data.lake_mapping import LakeMapping
+from fraud_retraining.domain.data.validation import ValidationPolicy
 from fraud_retraining.domain.features.point_in_time import FeaturePlan, transaction_features
 from fraud_retraining.domain.monitoring.bins import number_bins, number_counts
 from fraud_retraining.domain.training.estimators.model_input import category_texts
-from fraud_retraining.domain.values.schemas import ValidationPolicy
 
 DAY = date(2024, 2, 29)
 ROWS = 12

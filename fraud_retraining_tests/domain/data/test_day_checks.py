@@ -14,9 +14,9 @@ from fraud_retraining.domain.data.day_checks import DAY_CHECKS, DayEvidence, Day
 from fraud_retraining.domain.data.ingestion import Arrival, DayFacts, ingest
 from fraud_retraining.domain.data.lake_mapping import LakeMapping
 from fraud_retraining.domain.data.rule_results import CheckResult, Measure, Rule, results_of
+from fraud_retraining.domain.data.validation import ValidationPolicy
 from fraud_retraining.domain.training.window_checks import WINDOW_CHECKS
 from fraud_retraining.domain.values.errors import DependencyUnreachable
-from fraud_retraining.domain.values.schemas import ValidationPolicy
 
 DAY = date(2024, 2, 29)
 NOON = datetime(2024, 2, 29, 12)

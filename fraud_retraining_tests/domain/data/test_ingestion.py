@@ -20,9 +20,10 @@ from fraud_retraining.domain.data.canonical import canonical, split_keys
 from fraud_retraining.domain.data.ingestion import Arrival, DayQuery, Ingested, classify, ingest
 from fraud_retraining.domain.data.lake_columns import check_columns, column_problems, ignored_columns, same_shape
 from fraud_retraining.domain.data.lake_mapping import LakeMapping
+from fraud_retraining.domain.data.validation import RejectReason
 from fraud_retraining.domain.values.digests import table_digest
 from fraud_retraining.domain.values.errors import DataInvalid
-from fraud_retraining.domain.values.schemas import ColumnPolicy, RejectReason
+from fraud_retraining.domain.values.schemas import ColumnPolicy
 
 LEAP_DAY = date(2024, 2, 29)
 NOON = datetime(2024, 2, 29, 12)

@@ -1,9 +1,9 @@
-"""Policies of columns, labels and validation refuse what contradicts itself."""
+"""Policies of columns and labels refuse what contradicts itself."""
 
 import pytest
 from pydantic import ValidationError
 
-from fraud_retraining.domain.values.schemas import LabelPolicy, ValidationPolicy, label_texts
+from fraud_retraining.domain.values.schemas import LabelPolicy, label_texts
 
 
 @pytest.mark.parametrize(
@@ -33,8 +33,3 @@ def test_a_listed_label_matches_the_texts_that_a_lake_may_hold(value: bool | flo
 def test_labels_that_contradict_each_other_are_refused(values: dict[str, object], problem: str) -> None:
     with pytest.raises(ValidationError, match=problem):
         LabelPolicy(**values)
-
-
-def test_bounds_in_the_wrong_order_are_refused() -> None:
-    with pytest.raises(ValidationError, match="min_fraud_rate is above max_fraud_rate"):
-        ValidationPolicy(min_fraud_rate=0.2, max_fraud_rate=0.1)
