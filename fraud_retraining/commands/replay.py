@@ -36,12 +36,12 @@ def replay(
         with RichProgress() as progress:
             from fraud_retraining.commands.implementation.replay_policies import policies_of
             from fraud_retraining.commands.implementation.replay_run import ReplayRequest
-            from fraud_retraining.commands.implementation.replay_run import replay as lived
+            from fraud_retraining.commands.implementation.replay_run import replay as replayed
 
             settings = read_settings(config)
             price = cost_per_hour if cost_per_hour is not None else settings.budget.price_per_hour or None
             request = ReplayRequest(days, policies_of(policies, settings), processes, price)
-            found = lived(request, settings, progress)
+            found = replayed(request, settings, progress)
         from fraud_retraining.commands.implementation.replay_output import print_replay, replay_answer, write_page
 
         written = write_page(found, page or settings.home / "replay" / "report.html")

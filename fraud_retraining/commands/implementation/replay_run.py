@@ -34,14 +34,23 @@ from fraud_retraining.domain.replay.comparison import compared
 from fraud_retraining.domain.replay.conclusion import conclusion, limits
 from fraud_retraining.domain.replay.policies import PRESENT
 from fraud_retraining.domain.replay.results import PolicyResult, Replay, measured_days, policy_result
-from fraud_retraining.domain.replay.timeline import Answer, Judge, Life, Look, Question, Timeline, Train, timeline
+from fraud_retraining.domain.replay.timeline import (
+    Answer,
+    Judge,
+    Look,
+    PolicyHistory,
+    Question,
+    Timeline,
+    Train,
+    timeline,
+)
 from fraud_retraining.domain.values.days import DayRange
 from fraud_retraining.domain.values.digests import digest
 from fraud_retraining.domain.values.errors import DataInvalid
 from fraud_retraining.orchestration.runs.progress import Progress
 from fraud_retraining.settings import Settings
 
-LIVING, SCORING = "replay", "served days"
+REPLAYING, SCORING = "replay", "served days"
 FOLDER = "replay"
 
 
@@ -122,19 +131,19 @@ def _end_with_parent() -> None:
 
 
 @dataclass
-class Lives:
+class Timelines:
     """The timelines of all policies, advanced as answers come in."""
 
     work: dict[str, Work]
     timelines: dict[str, Timeline]
     pool: Executor
     advance: Callable[[int], None]
-    ended: dict[str, Life] = field(default_factory=dict)
+    ended: dict[str, PolicyHistory] = field(default_factory=dict)
     _waiting: dict[str, tuple[Future[Any], list[str]]] = field(default_factory=dict)
     _done: dict[str, int] = field(default_factory=dict)
 
-    def live(self) -> dict[str, Life]:
-        """Every life, by policy."""
+    def histories(self) -> dict[str, PolicyHistory]:
+        """The history of every policy."""
         for name, running in self.timelines.items():
             self._ask(name, next(running))
         while self._waiting:
@@ -203,9 +212,9 @@ def replay(request: ReplayRequest, settings: Settings, progress: Progress) -> Re
     }
     _require_days(work[PRESENT.name], settings)
     with workers(request.processes) as pool:
-        lives = _lives(request, work, pool, progress)
-        _score(work, lives, pool, progress)
-    results = [_result(work[name], life, request.cost_per_hour) for name, life in lives.items()]
+        histories = _histories(request, work, pool, progress)
+        _score(work, histories, pool, progress)
+    results = [_result(work[name], history, request.cost_per_hour) for name, history in histories.items()]
     present = next(one for one in results if one.name == PRESENT.name)
     confidence, budget = settings.gates.confidence, settings.gates.alert_budget
     return Replay(
@@ -215,7 +224,7 @@ def replay(request: ReplayRequest, settings: Settings, progress: Progress) -> Re
         alert_entity=settings.gates.alert_entity,
         confidence=confidence,
         policies=tuple(compared(one, present, confidence) for one in results),
-        steps={name: life.steps for name, life in lives.items()},
+        steps={name: history.steps for name, history in histories.items()},
         limits=limits(
             settings.labels, settings.window_labels, label_times=settings.label_times, days=len(request.days)
         ),
@@ -255,8 +264,10 @@ def _require_days(work: Work, settings: Settings) -> None:
         )
 
 
-def _lives(request: ReplayRequest, work: dict[str, Work], pool: Executor, progress: Progress) -> dict[str, Life]:
-    progress.start(LIVING, len(work) * len(request.days))
+def _histories(
+    request: ReplayRequest, work: dict[str, Work], pool: Executor, progress: Progress
+) -> dict[str, PolicyHistory]:
+    progress.start(REPLAYING, len(work) * len(request.days))
     timelines = {
         one.policy.name: timeline(
             one.policy,
@@ -266,15 +277,15 @@ def _lives(request: ReplayRequest, work: dict[str, Work], pool: Executor, progre
         )
         for one in request.policies
     }
-    ended = Lives(work, timelines, pool, lambda done: progress.advance(LIVING, done)).live()
+    ended = Timelines(work, timelines, pool, lambda done: progress.advance(REPLAYING, done)).histories()
     return {name: ended[name] for name in work}
 
 
-def _score(work: dict[str, Work], lives: dict[str, Life], pool: Executor, progress: Progress) -> None:
+def _score(work: dict[str, Work], histories: dict[str, PolicyHistory], pool: Executor, progress: Progress) -> None:
     """Keeps the scores of every served day by every model that served it, each once."""
     wanted: dict[str, tuple[Work, dict[date, None]]] = {}
-    for name, life in lives.items():
-        for day, fingerprint in life.served:
+    for name, history in histories.items():
+        for day, fingerprint in history.served:
             wanted.setdefault(fingerprint, (work[name], {}))[1][day] = None
     progress.start(SCORING, sum(len(days) for _, days in wanted.values()))
     done, futures = 0, [pool.submit(scored, of, fingerprint, list(days)) for fingerprint, (of, days) in wanted.items()]
@@ -283,9 +294,9 @@ def _score(work: dict[str, Work], lives: dict[str, Life], pool: Executor, progre
         progress.advance(SCORING, done)
 
 
-def _result(work: Work, life: Life, cost_per_hour: float | None) -> PolicyResult:
+def _result(work: Work, history: PolicyHistory, cost_per_hour: float | None) -> PolicyResult:
     past, gates = work.past, work.settings.gates
-    tables = [past.scored(fingerprint, [day])[0] for day, fingerprint in life.served]
+    tables = [past.scored(fingerprint, [day])[0] for day, fingerprint in history.served]
     table = pa.concat_tables(tables)
     served = Judged.from_table(table, table[SCORE].to_numpy(), entity=gates.alert_column)
-    return policy_result(life, measured_days(served, gates.alert_budget), cost_per_hour)
+    return policy_result(history, measured_days(served, gates.alert_budget), cost_per_hour)

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from fraud_retraining.domain.evaluation.judged import Integers, Judged
 from fraud_retraining.domain.evaluation.metrics import average_precision, daily_alerts
-from fraud_retraining.domain.replay.timeline import Life, Step
+from fraud_retraining.domain.replay.timeline import PolicyHistory, Step
 from fraud_retraining.domain.values.base import Value
 from fraud_retraining.domain.values.interval import Interval
 
@@ -96,27 +96,27 @@ def _day(served: Judged, day: int, right: Integers, budget: int) -> DayResult:
     )
 
 
-def policy_result(life: Life, days: Sequence[DayResult], cost_per_hour: float | None) -> PolicyResult:
+def policy_result(history: PolicyHistory, days: Sequence[DayResult], cost_per_hour: float | None) -> PolicyResult:
     """The sums of a policy; differences are laid beside it later."""
-    hours = life.seconds / HOUR_SECONDS
+    hours = history.seconds / HOUR_SECONDS
     judged = [day.average_precision for day in days if day.average_precision is not None]
-    retrains = sum(step.outcome is not None for step in life.steps)
+    retrains = sum(step.outcome is not None for step in history.steps)
     return PolicyResult(
-        name=life.policy,
+        name=history.policy,
         days=tuple(days),
         average_precision=fmean(judged) if judged else None,
         card_precision=fmean(day.card_precision for day in days) if days else 0.0,
         amount_caught=float(sum(day.amount_caught for day in days)),
         retrains=retrains,
-        promotions=life.count("promoted"),
-        refusals=life.count("refused"),
-        asked=life.count("asked"),
-        failed=life.count("failed"),
+        promotions=history.count("promoted"),
+        refusals=history.count("refused"),
+        asked=history.count("asked"),
+        failed=history.count("failed"),
         hours=hours,
         cost=None if cost_per_hour is None else hours * cost_per_hour,
     )
 
 
-def model_ages(life: Life) -> Mapping[date, int]:
+def model_ages(history: PolicyHistory) -> Mapping[date, int]:
     """How many days old the model was that served each day."""
-    return {day: (day - life.as_of[fingerprint]).days for day, fingerprint in life.served}
+    return {day: (day - history.as_of[fingerprint]).days for day, fingerprint in history.served}

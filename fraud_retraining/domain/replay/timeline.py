@@ -100,7 +100,7 @@ class Step(Value):
     fingerprint: str | None = None
 
 
-class Life(Value):
+class PolicyHistory(Value):
     """What happened under one policy: its decisions, who served each day, and the seconds of compute."""
 
     policy: str
@@ -125,11 +125,11 @@ class State(Value):
     seconds: float = 0.0
 
 
-Timeline = Generator[Question, Answer, Life]
+Timeline = Generator[Question, Answer, PolicyHistory]
 
 
 def timeline(policy: ReplayPolicy, triggers: TriggerPolicy, days: DayRange, *, learns_after_days: int) -> Timeline:
-    """Live through the days that are served, from a first model as of the day before.
+    """Go through the days that are served, from a first model as of the day before.
 
     The first model serves whatever its gates say, so that there is something to compare.
 
@@ -151,7 +151,7 @@ def timeline(policy: ReplayPolicy, triggers: TriggerPolicy, days: DayRange, *, l
             steps.append(step)
             made[state.champion.fingerprint] = state.champion.as_of
         state = state.model_copy(update={"served": (*state.served, (day, state.champion.fingerprint))})
-    return Life(policy=policy.name, steps=tuple(steps), served=state.served, as_of=made, seconds=state.seconds)
+    return PolicyHistory(policy=policy.name, steps=tuple(steps), served=state.served, as_of=made, seconds=state.seconds)
 
 
 def _first(policy: ReplayPolicy, as_of: date) -> Generator[Question, Answer, ReplayedModel]:

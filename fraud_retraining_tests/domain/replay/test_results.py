@@ -10,7 +10,7 @@ from fraud_retraining.domain.evaluation.metrics import card_precision_at_k
 from fraud_retraining.domain.replay.policies import PRESENT
 from fraud_retraining.domain.replay.results import EPOCH, measured_days, model_ages, policy_result
 from fraud_retraining.domain.retraining.triggers.registry import TriggerPolicy
-from fraud_retraining_tests.support.replayed_worlds import DAYS, World, lived
+from fraud_retraining_tests.support.seeded_answers import DAYS, SeededAnswers, history_under
 
 FIRST = (date(2024, 3, 1) - EPOCH).days
 
@@ -53,15 +53,15 @@ def test_a_day_without_a_fraud_has_no_average_precision() -> None:
     )
     (day,) = measured_days(calm, 1)
     assert day.average_precision is None
-    result = policy_result(lived(PRESENT, TriggerPolicy(), World({}).answer), [day], cost_per_hour=None)
+    result = policy_result(history_under(PRESENT, TriggerPolicy(), SeededAnswers({}).answer), [day], cost_per_hour=None)
     assert result.average_precision is None
     assert result.cost is None
 
 
 def test_retrains_are_counted_by_outcome_and_cost_their_hours() -> None:
-    life = lived(PRESENT, TriggerPolicy(), World({}).answer)
-    result = policy_result(life, measured_days(served(), 1), cost_per_hour=7200)
+    history = history_under(PRESENT, TriggerPolicy(), SeededAnswers({}).answer)
+    result = policy_result(history, measured_days(served(), 1), cost_per_hour=7200)
     assert result.retrains == result.promotions + result.refusals + result.asked + result.failed > 0
-    assert result.cost == pytest.approx(2 * life.seconds)
-    assert set(model_ages(life)) == set(DAYS)
-    assert min(model_ages(life).values()) >= 1
+    assert result.cost == pytest.approx(2 * history.seconds)
+    assert set(model_ages(history)) == set(DAYS)
+    assert min(model_ages(history).values()) >= 1

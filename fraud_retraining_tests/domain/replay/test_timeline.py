@@ -12,7 +12,7 @@ from fraud_retraining.domain.retraining.triggers.drift import DriftTriggerPolicy
 from fraud_retraining.domain.retraining.triggers.registry import TriggerPolicy
 from fraud_retraining.domain.retraining.triggers.schedule import SchedulePolicy
 from fraud_retraining.domain.values.errors import DataInvalid
-from fraud_retraining_tests.support.replayed_worlds import DAY, DAYS, World, lived, model_of
+from fraud_retraining_tests.support.seeded_answers import DAY, DAYS, SeededAnswers, history_under, model_of
 
 EVERY_DAY = [DAYS.start + n * DAY for n in range(-40, len(DAYS))]
 seeds = st.lists(st.integers(0, 5), min_size=len(EVERY_DAY), max_size=len(EVERY_DAY))
@@ -23,8 +23,8 @@ triggers = st.builds(
 )
 
 
-def world(drawn: list[int]) -> World:
-    return World(dict(zip(EVERY_DAY, drawn, strict=True)))
+def seeded(drawn: list[int]) -> SeededAnswers:
+    return SeededAnswers(dict(zip(EVERY_DAY, drawn, strict=True)))
 
 
 @given(seeds, seeds, triggers, st.integers(1, len(DAYS) - 1))
@@ -34,33 +34,33 @@ def test_a_decision_does_not_change_with_what_comes_after_its_day(
 ) -> None:
     as_of = DAYS.start + cut * DAY
     other = [b if day <= as_of else a for day, b, a in zip(EVERY_DAY, before, after, strict=True)]
-    lives = [lived(PRESENT, policy, world(drawn).answer) for drawn in (before, other)]
-    known = [[step for step in life.steps if step.as_of <= as_of] for life in lives]
+    histories = [history_under(PRESENT, policy, seeded(drawn).answer) for drawn in (before, other)]
+    known = [[step for step in history.steps if step.as_of <= as_of] for history in histories]
     assert known[0] == known[1]
-    served = [[one for one in life.served if one[0] <= as_of + DAY] for life in lives]
+    served = [[one for one in history.served if one[0] <= as_of + DAY] for history in histories]
     assert served[0] == served[1]
 
 
 @given(seeds, triggers)
 @settings(max_examples=40, deadline=None)
 def test_no_question_is_about_a_day_after_the_one_that_is_decided(drawn: list[int], policy: TriggerPolicy) -> None:
-    asked = world(drawn)
-    life = lived(PRESENT, policy, asked.answer)
+    asked = seeded(drawn)
+    history = history_under(PRESENT, policy, asked.answer)
     looks = [one for one in asked.asked if isinstance(one, Look)]
     assert [one.as_of for one in looks] == sorted(one.as_of for one in looks)
     assert all(day <= one.as_of for one in looks for day, _ in one.served)
-    assert all(life.as_of[fingerprint] < day for day, fingerprint in life.served)
+    assert all(history.as_of[fingerprint] < day for day, fingerprint in history.served)
 
 
 @given(seeds, triggers)
 @settings(max_examples=30, deadline=None)
 def test_without_retrains_the_first_model_serves_throughout(drawn: list[int], policy: TriggerPolicy) -> None:
-    asked = world(drawn)
-    life = lived(NEVER, policy, asked.answer)
+    asked = seeded(drawn)
+    history = history_under(NEVER, policy, asked.answer)
     first = DAYS.start - DAY
     assert asked.asked == [Train(as_of=first)]
-    assert life.served == tuple((day, model_of(first).fingerprint) for day in DAYS)
-    assert not life.steps
+    assert history.served == tuple((day, model_of(first).fingerprint) for day in DAYS)
+    assert not history.steps
 
 
 @given(seeds, triggers)
@@ -69,9 +69,9 @@ def test_asking_for_fewer_days_of_drift_first_changes_no_decision(drawn: list[in
     def with_every_day(question: object) -> object:
         if isinstance(question, Look) and question.drift_days is not None:
             question = question.model_copy(update={"drift_days": ALL_DAYS})
-        return world(drawn).answer(question)  # type: ignore[arg-type]
+        return seeded(drawn).answer(question)  # type: ignore[arg-type]
 
-    lazy, eager = lived(PRESENT, policy, world(drawn).answer), lived(PRESENT, policy, with_every_day)  # type: ignore[arg-type]
+    lazy, eager = history_under(PRESENT, policy, seeded(drawn).answer), history_under(PRESENT, policy, with_every_day)  # type: ignore[arg-type]
     assert [(one.outcome, one.triggers) for one in lazy.steps] == [(one.outcome, one.triggers) for one in eager.steps]
     assert lazy.served == eager.served
 
@@ -80,19 +80,19 @@ def answer_well(question: object) -> object:
     if isinstance(question, Look):
         return Seen()
     if isinstance(question, Judge):
-        return World({}).answer(question.model_copy(update={"candidate": model_of(date(2000, 1, 1))}))
+        return SeededAnswers({}).answer(question.model_copy(update={"candidate": model_of(date(2000, 1, 1))}))
     assert isinstance(question, Train)
     return model_of(question.as_of)
 
 
 def test_the_schedule_gives_a_retrain_every_so_many_days_from_the_first_model_on() -> None:
     policy = TriggerPolicy(schedule=SchedulePolicy(every_hours=240), drift=None)
-    life = lived(PRESENT, policy, answer_well)  # type: ignore[arg-type]
-    retrains = [step.as_of for step in life.steps if step.outcome]
+    history = history_under(PRESENT, policy, answer_well)  # type: ignore[arg-type]
+    retrains = [step.as_of for step in history.steps if step.outcome]
     assert retrains == [DAYS.start - DAY + n * timedelta(days=10) for n in (1, 2)]
-    assert life.seconds >= 30
+    assert history.seconds >= 30
 
 
 def test_a_policy_without_a_first_model_is_refused_by_name() -> None:
     with pytest.raises(DataInvalid, match=r"present settings.*2024-02-29"):
-        lived(PRESENT, TriggerPolicy(), lambda _: NotTrained(reason="no such day"))
+        history_under(PRESENT, TriggerPolicy(), lambda _: NotTrained(reason="no such day"))

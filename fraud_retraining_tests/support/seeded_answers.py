@@ -1,4 +1,4 @@
-"""A world that answers the questions of a replay's timeline from a seed, without data."""
+"""Answers to the questions of a replay's timeline from a seed, without data."""
 
 import random
 from collections.abc import Callable, Mapping
@@ -10,9 +10,9 @@ from fraud_retraining.domain.replay.timeline import (
     Answer,
     Judge,
     Judgement,
-    Life,
     Look,
     NotTrained,
+    PolicyHistory,
     Question,
     ReplayedModel,
     Seen,
@@ -27,7 +27,7 @@ DAYS = DayRange(start=date(2024, 3, 1), end=date(2024, 3, 30))
 
 
 @dataclass
-class World:
+class SeededAnswers:
     """Drift, failures and verdicts by day: those of a day follow from its seed alone."""
 
     seeds: Mapping[date, int]
@@ -64,15 +64,15 @@ def _drift_days(look: Look) -> list[date]:
     return days[-look.drift_days :]
 
 
-def lived(
+def history_under(
     policy: ReplayPolicy, triggers: TriggerPolicy, answer: Callable[[Question], Answer], days: DayRange = DAYS
-) -> Life:
-    """The life under a policy, whose questions a function answers."""
+) -> PolicyHistory:
+    """The history under a policy, whose questions a function answers."""
     running = timeline(policy, triggers, days, learns_after_days=14)
     question = next(running)
     while True:
         try:
             question = running.send(answer(question))
         except StopIteration as done:
-            life: Life = done.value
-            return life
+            history: PolicyHistory = done.value
+            return history
