@@ -338,7 +338,8 @@ class Settings(BaseSettings):
     @property
     def learns_after_days(self) -> int:
         """Days from a day until the training window of a retrain reaches it."""
-        return self.window_labels.lag_days + self.holdout.days
+        # A second fit learns from the holdout too; where it does not agree with the judged one, days are learnt later.
+        return self.window_labels.lag_days + (0 if self.window.refit.enabled else self.holdout.days)
 
     @property
     def judges_fresh(self) -> bool:

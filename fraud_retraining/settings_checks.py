@@ -163,9 +163,15 @@ def _label_problems(settings: "Settings") -> list[str]:
 
 
 def _window_problems(settings: "Settings") -> list[str]:
+    problems = []
+    if settings.window.refit.enabled and settings.window_labels.lag_days == 0:
+        problems.append(
+            "window.refit.enabled needs days after the holdout, on which both fits are compared: the holdout ends with "
+            "the as-of day, as labels are used as known; set judging: mature, or leave it off"
+        )
     if isinstance(settings.window, ExpandingWindow) or settings.holdout.days <= settings.window.days:
-        return []
-    return [f"holdout.days ({settings.holdout.days}) is longer than window.days ({settings.window.days})"]
+        return problems
+    return [*problems, f"holdout.days ({settings.holdout.days}) is longer than window.days ({settings.window.days})"]
 
 
 def _reference_problems(settings: "Settings") -> list[str]:

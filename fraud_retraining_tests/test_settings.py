@@ -312,6 +312,12 @@ def test_days_are_learnt_from_the_as_of_day_that_triggers_promise(tmp_path: Path
     assert day not in window_days(day + timedelta(days=days - 1), *window).training
 
 
+def test_a_second_fit_needs_days_after_the_holdout(tmp_path: Path) -> None:
+    feed = {"labels": {"use": "as_known", "uri": "feed"}, "window": {"refit": {"enabled": True}}}
+    assert "set judging: mature" in str(refused(tmp_path, feed))
+    assert load_settings(written(tmp_path, {**feed, "judging": "mature"})).window.refit.enabled
+
+
 def test_a_feed_without_use_as_known_and_a_lake_without_any_label_are_refused(tmp_path: Path):
     for text, words in (
         ("labels: {uri: /feed, use: mature}", "set use: as_known"),

@@ -17,6 +17,7 @@ from fraud_retraining.adapters.mlflow.tags import AS_OF, FINGERPRINT, TRAINED_ON
 from fraud_retraining.adapters.mlflow.versions import ModelVersion
 from fraud_retraining.domain.audit.stored_state import require_recorded
 from fraud_retraining.domain.ledger.events import EventKind
+from fraud_retraining.domain.releases.candidate import ModelFit, Refit
 from fraud_retraining.domain.releases.release import Release
 from fraud_retraining.domain.values.days import DayRange
 from fraud_retraining.domain.values.errors import ChampionLost, Conflict, RecordAltered
@@ -94,15 +95,35 @@ def champion_lost(registry: Registry, ledger: Ledger, champion: Release) -> Cham
     )
 
 
-def _trained_on(release: Release, ledger: Ledger) -> str:
-    trained = ledger.last(EventKind.MODEL_TRAINED, fingerprint=release.fingerprint)
+def recorded_second_fit(ledger: Ledger, fingerprint: str) -> ModelFit | None:
+    """The second fit that was released for a fingerprint; None where the judged one was."""
+    judged = ledger.last(EventKind.MODEL_EVALUATED, fingerprint=fingerprint)
+    refit = judged.payload.get("refit") if judged is not None else None
+    return Refit.model_validate(refit).fit if refit and refit["serves"] else None
+
+
+def recorded_judged_fit(ledger: Ledger, fingerprint: str) -> ModelFit | None:
+    """The fit that was judged for a fingerprint; None where the ledger does not say."""
+    trained = ledger.last(EventKind.MODEL_TRAINED, fingerprint=fingerprint)
     if trained is None:
+        return None
+    return ModelFit.model_validate({name: trained.payload[name] for name in ModelFit.model_fields})
+
+
+def trained_days(ledger: Ledger, fingerprint: str) -> DayRange | None:
+    """The days that the released fit of a fingerprint has learnt from; None where the ledger does not say."""
+    released = recorded_second_fit(ledger, fingerprint) or recorded_judged_fit(ledger, fingerprint)
+    return released.training if released is not None else None
+
+
+def _trained_on(release: Release, ledger: Ledger) -> str:
+    days = trained_days(ledger, release.fingerprint)
+    if days is None:
         raise RecordAltered(
             f"the ledger does not say what version {release.version} has learnt from",
             remedy="Promote a model that this version of the software has trained: `fraud-retraining retrain`, or roll "
             "back to another version.",
         )
-    days = DayRange.model_validate(trained.payload["training"])
     return f"{days.start}/{days.end}"
 
 

@@ -56,6 +56,9 @@ MOMENTS = {
     "before the upload is complete": Moment(
         Registry, "log_numbers", lambda *_, tags=None, **__: ARTIFACT_DIGEST in (tags or {})
     ),
+    "before the second upload is complete": Moment(
+        Registry, "log_numbers", lambda *_, tags=None, **__: ARTIFACT_DIGEST in (tags or {}), 2
+    ),
     "after the upload": Moment(Registry, "log_model", after=True),
     "before the evaluation is recorded": Moment(Registry, "record_evaluation"),
     "before registering": Moment(Registry, "register"),

@@ -15,7 +15,7 @@ from fraud_retraining.adapters.mlflow.aliases import Aliases
 from fraud_retraining.adapters.mlflow.chain_head_tags import HeadTags
 from fraud_retraining.adapters.mlflow.logged_models import LoggedModels
 from fraud_retraining.adapters.mlflow.runs import TrainedRun, trained_run
-from fraud_retraining.adapters.mlflow.tags import ARTIFACT_DIGEST, ARTIFACT_REMOVED, FINGERPRINT
+from fraud_retraining.adapters.mlflow.tags import ARTIFACT_DIGEST, ARTIFACT_REMOVED, FINGERPRINT, REFIT_OF
 from fraud_retraining.domain.audit.stored_state import require_recorded
 
 
@@ -25,6 +25,8 @@ class Registry(LoggedModels, Aliases, HeadTags):
     def find_run(self, fingerprint: str, recorded: Collection[str] | None = None) -> TrainedRun | None:
         """The run that trained this fingerprint and uploaded it completely: the registered one, else the oldest.
 
+        Where a second fit was registered in place of the judged one, it is the run of the judged one.
+
         `recorded` are the digests that the ledger knows for it: a run with another digest was not made by this
         pipeline, also when its tags say so, and is passed over; a version with another digest is refused.
 
@@ -32,8 +34,8 @@ class Registry(LoggedModels, Aliases, HeadTags):
             RecordAltered: the registered version's run is not the one that was recorded.
         """
         version = self.version_by_fingerprint(fingerprint)
-        if version is not None:
-            run = self.run(version.run_id)
+        run = self.run(version.run_id) if version is not None else None
+        if version is not None and run is not None and run.tags.get(REFIT_OF) != fingerprint:
             if recorded is not None:
                 require_recorded(
                     f"run {run.run_id} of version {version.version}",
@@ -60,7 +62,7 @@ class Registry(LoggedModels, Aliases, HeadTags):
             get_artifact_repository(location, tracking_uri=self.tracking_uri).delete_artifacts()
         removed = {ARTIFACT_REMOVED: at.isoformat(timespec="seconds")}
         self.log_numbers(run_id, tags=removed)
-        for version in self.versions_of(run.fingerprint):
+        for version in self.versions_of(run.tags.get(REFIT_OF, run.fingerprint)):
             if version.run_id == run_id:
                 self.set_version_tags(version.version, removed)
 

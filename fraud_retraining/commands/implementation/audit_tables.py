@@ -16,7 +16,7 @@ from fraud_retraining.domain.audit.archiving import Archived
 from fraud_retraining.domain.audit.history import ReleaseHistory, Step, about, why
 from fraud_retraining.domain.evaluation.comparison import Comparison
 from fraud_retraining.domain.ledger.events import Event
-from fraud_retraining.domain.releases.candidate import Environment
+from fraud_retraining.domain.releases.candidate import Environment, Refit
 from fraud_retraining.domain.review.report import ReviewReport
 from fraud_retraining.domain.review.tables import gates_grid, metrics_grid
 from fraud_retraining.domain.training.windows import TrainingWindow
@@ -85,6 +85,8 @@ def _facts(history: ReleaseHistory) -> Iterable[tuple[str, str]]:
         yield "requested", f"trigger {release.trigger}"
     if history.window is not None:
         yield from _window(history.window, history.data_digest or "")
+    if history.evaluation is not None and history.evaluation.refit is not None:
+        yield "released fit", _released_fit(history.evaluation.refit)
     if history.making is not None:
         yield "parameters", _parameters(history)
         yield "made by", _environment(history.making.environment)
@@ -114,6 +116,11 @@ def _window(window: TrainingWindow, data_digest: str) -> Iterable[tuple[str, str
     )
     if window.missing:
         yield "missing days", ", ".join(map(str, window.missing))
+
+
+def _released_fit(refit: Refit) -> str:
+    run = f" (MLflow run {refit.fit.run_id})" if refit.fit is not None else ""
+    return f"{refit.summary}{run}"
 
 
 def _parameters(history: ReleaseHistory) -> str:

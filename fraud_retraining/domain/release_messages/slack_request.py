@@ -166,6 +166,8 @@ def _facts(history: ReleaseHistory) -> Iterator[tuple[str, str]]:
         training, holdout = window.days.training, window.days.holdout
         yield "Learnt from", f"{training.start} to {training.end}: {window.rows:,} rows, {window.frauds:,} frauds"
         yield "Judged on", f"{holdout.start} to {holdout.end}: {window.holdout_rows:,} rows"
+    if history.evaluation is not None and history.evaluation.refit is not None:
+        yield "Released fit", history.evaluation.refit.summary
     if release.needs_human is not None:
         yield "Needs a human", release.needs_human
     if release.deadline is not None:

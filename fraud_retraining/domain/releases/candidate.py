@@ -9,11 +9,12 @@ from typing import Any
 from pydantic import Field
 
 from fraud_retraining.domain.evaluation.ageing import Aged
+from fraud_retraining.domain.evaluation.agreement import Agreement
 from fraud_retraining.domain.evaluation.gates import Evidence, Verdict
 from fraud_retraining.domain.monitoring.fixed_evaluation_days import FixedSetAge
 from fraud_retraining.domain.retraining.retrain_status import RetrainStatus
 from fraud_retraining.domain.training.fingerprint import Fingerprint
-from fraud_retraining.domain.values.base import Value
+from fraud_retraining.domain.values.base import ExtendedValue, Value
 from fraud_retraining.domain.values.days import DayRange
 
 
@@ -55,8 +56,40 @@ class Making(Value):
     window_digest: str = Field(description="Digest of the manifest that it was trained from.")
 
 
-class Evaluation(Value):
+class ModelFit(Value):
+    """One fit of a candidate's recipe: the judged one, or a second one on window and holdout."""
+
+    fingerprint: str = Field(description="Digest of what determined it; the release has that of the judged fit.")
+    run_id: str = Field(description="MLflow run that holds the artifact.")
+    artifact_digest: str
+    training: DayRange
+
+
+class Refit(Value):
+    """Which fit of a candidate is released: the judged one, or one on window and holdout that agrees with it."""
+
+    fit: ModelFit | None = Field(description="None where there was no day to compare it on.")
+    agreement: Agreement | None = Field(description="None without a second fit.")
+    serves: bool = Field(description="Whether the second fit is the one that is released.")
+
+    @property
+    def summary(self) -> str:
+        """Which fit is released, and why."""
+        if self.fit is None or self.agreement is None:
+            return "the judged fit is released: no day after the holdout could compare it with a second one"
+        days, found = self.fit.training, self.agreement
+        if self.serves:
+            return (
+                f"a second fit on {days.start} to {days.end} is released; it agrees with the judged one {found.summary}"
+            )
+        differs = f"{found.summary}; {'; '.join(found.problems)}"
+        return f"the judged fit is released: a second one on {days.start} to {days.end} differs {differs}"
+
+
+class Evaluation(ExtendedValue):
     """Measurements of candidate and champion on the same rows, and the verdict."""
+
+    ADDED = frozenset({"refit"})
 
     as_of: date
     fingerprint: str
@@ -76,6 +109,12 @@ class Evaluation(Value):
     review_digest: str = Field("", description="Digest of the review report that was made with it.")
     pictures_digest: str = Field("", description="Digest of that report's pictures, as the store has them.")
     reused: bool = Field(False, description="Whether the verdict was found in the ledger instead of judged again.")
+    refit: Refit | None = Field(None, description="The second fit on window and holdout; None where there is none.")
+
+    @property
+    def second_fit(self) -> ModelFit | None:
+        """The second fit, where it is the one that is released."""
+        return self.refit.fit if self.refit is not None and self.refit.serves else None
 
 
 class RegisteredVersion(Value):

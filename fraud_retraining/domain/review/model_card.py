@@ -55,6 +55,9 @@ def data(history: ReleaseHistory) -> Iterator[str]:
         f"Learnt from {days.training.start} to {days.training.end} ({days.strategy}, {len(window.training)} days): "
         f"{window.rows:,} transactions, {window.frauds:,} frauds{rate}."
     )
+    refit = history.evaluation.refit if history.evaluation is not None else None
+    if refit is not None:
+        yield f"After the verdict {refit.summary}."
     yield (
         f"Judged on {days.holdout.start} to {days.holdout.end}: {window.holdout_rows:,} transactions, "
         f"{window.holdout_frauds:,} frauds; neither model had learnt from a row that compares them."
@@ -82,11 +85,9 @@ def _time_limits(history: ReleaseHistory) -> Iterator[str]:
         yield history.evaluation.fixed_age.summary
     if history.window is None:
         return
-    days = history.window.days
-    yield (
-        f"It has seen no fraud that happened after {days.training.end}, "
-        f"{(days.as_of - days.training.end).days} days before its as-of day."
-    )
+    second = history.evaluation.second_fit if history.evaluation is not None else None
+    as_of, last = history.window.days.as_of, (second or history.window.days).training.end
+    yield f"It has seen no fraud that happened after {last}, {(as_of - last).days} days before its as-of day."
     if history.evaluation is not None and history.evaluation.aged is not None:
         yield history.evaluation.aged.summary
     if history.window.missing:

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field, JsonValue
 
-from fraud_retraining.domain.training.windows import LabelsUsed, TrainingWindow
+from fraud_retraining.domain.training.windows import LabelsUsed, RefitPolicy, TrainingWindow
 from fraud_retraining.domain.values.base import ExtendedValue, Value
 from fraud_retraining.domain.values.digests import digest
 
@@ -27,7 +27,7 @@ class DayPin(Value):
 class Fingerprint(ExtendedValue):
     """Everything that determines a model and its verdict; two models with one fingerprint are the same model."""
 
-    ADDED = frozenset({"labels"})
+    ADDED = frozenset({"labels", "refit"})
 
     as_of: date = Field(description="Also the cut-off of labels that say when they became known.")
     label_delay_days: int
@@ -42,6 +42,7 @@ class Fingerprint(ExtendedValue):
     code: str = Field(description="Digest of the versions of the code that computes features and fits.")
     libraries: dict[str, str] = Field(description="Versions of the libraries that the fit depends on.")
     labels: LabelsUsed | None = Field(None, description="Labels as known; None where all labels are mature.")
+    refit: RefitPolicy | None = Field(None, description="Bounds of a second fit on window and holdout; None without.")
 
     @property
     def digest(self) -> str:
@@ -60,8 +61,15 @@ class Fingerprint(ExtendedValue):
         return next(name for name in roles if any(pin.day == day for pin in getattr(self, name)))
 
 
-def fingerprint(window: TrainingWindow, *, model: BaseModel, code: str, libraries: Mapping[str, str]) -> Fingerprint:
-    """The fingerprint of the model that `model` gives on `window`."""
+def fingerprint(
+    window: TrainingWindow,
+    *,
+    model: BaseModel,
+    code: str,
+    libraries: Mapping[str, str],
+    refit: RefitPolicy | None = None,
+) -> Fingerprint:
+    """The fingerprint of the model that `model` gives on `window`; `refit` where it may be fitted again."""
 
     def pins(days: Iterable[Any]) -> tuple[DayPin, ...]:
         return tuple(DayPin(**day.model_dump(include=set(DayPin.model_fields))) for day in days)
@@ -81,13 +89,14 @@ def fingerprint(window: TrainingWindow, *, model: BaseModel, code: str, librarie
         # Sorted for readers of the record; the digest sorts keys itself.
         libraries=dict(sorted(libraries.items())),
         labels=window.labels,
+        refit=refit,
     )
 
 
 def changes(before: Fingerprint, after: Fingerprint) -> list[str]:
     """Differences between two fingerprints as text: days that changed, came or went, and all other parts by name."""
     found = _changed_days(before, after)
-    for name in ("as_of", "label_delay_days", "features", "categorical", "features_policy", "code", "labels"):
+    for name in ("as_of", "label_delay_days", "features", "categorical", "features_policy", "code", "labels", "refit"):
         if getattr(before, name) != getattr(after, name):
             found.append(f"{name.replace('_', ' ')} changed")
     for name in ("model", "libraries"):

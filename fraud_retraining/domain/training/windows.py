@@ -19,21 +19,42 @@ from fraud_retraining.domain.values.schemas import (
 )
 
 
-class RollingWindow(Policy):
+class RefitPolicy(Policy):
+    """A second fit of the judged recipe on window and holdout, which serves if it agrees with the judged one."""
+
+    enabled: bool = Field(False, description="Whether a candidate that passed its gates is fitted again with them.")
+    min_rank_correlation: float = Field(
+        0.8, ge=-1, le=1, description="Least rank correlation of both fits' scores on days after the holdout."
+    )
+    max_alert_ratio: float = Field(
+        2.0, ge=1, description="Most alerts of the second fit at the judged threshold, as a multiple; or as a fraction."
+    )
+    max_calibration_difference: float = Field(
+        0.5, gt=0, description="Most that the expected frauds of both fits may differ, as a share of the judged one's."
+    )
+
+
+class FittedWindow(Policy):
+    """What every window has."""
+
+    refit: RefitPolicy = Field(RefitPolicy(), description="A second fit on window and holdout.")
+
+
+class RollingWindow(FittedWindow):
     """The `days` days before the holdout."""
 
     strategy: Literal["rolling"] = "rolling"
     days: int = Field(30, ge=1, le=3660, description="Length of the training window in days.")
 
 
-class ExpandingWindow(Policy):
+class ExpandingWindow(FittedWindow):
     """Every day from `start` to the holdout."""
 
     strategy: Literal["expanding"]
     start: date = Field(description="First day of the training window.")
 
 
-class WeightedWindow(Policy):
+class WeightedWindow(FittedWindow):
     """A rolling window whose latest days count more."""
 
     strategy: Literal["weighted"]

@@ -5,7 +5,7 @@ Here: the as-of asset of the group `evaluation`. Not here: the metrics (`domain/
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from logging import Logger
 from typing import Any
@@ -65,6 +65,8 @@ from fraud_retraining.domain.training.windows import HoldoutPolicy, TrainingWind
 from fraud_retraining.domain.values.days import DayRange
 from fraud_retraining.domain.values.errors import DataInvalid, IntegrityError, RecordAltered
 from fraud_retraining.domain.values.schemas import AMOUNT, TIMESTAMP, TRANSACTION_ID
+from fraud_retraining.orchestration.assets.refit import fit_again
+from fraud_retraining.orchestration.assets.training import FitResources
 from fraud_retraining.orchestration.evaluation_rendering import age_metrics, evaluation_metadata, flat_metrics
 from fraud_retraining.orchestration.names import (
     EVALUATION,
@@ -73,11 +75,13 @@ from fraud_retraining.orchestration.names import (
     TRANSACTIONS,
     WINDOW,
 )
-from fraud_retraining.orchestration.resources import ResourceBundle
-from fraud_retraining.orchestration.runs.progress import Progress
-from fraud_retraining.orchestration.runs.retrain_lease import RetrainLease
 from fraud_retraining.orchestration.runs.retries import retried
-from fraud_retraining.services.recorded_versions import recorded_champion, recorded_version
+from fraud_retraining.services.recorded_versions import (
+    recorded_champion,
+    recorded_judged_fit,
+    recorded_second_fit,
+    recorded_version,
+)
 from fraud_retraining.settings import Settings
 
 GROUP = "evaluation"
@@ -85,15 +89,8 @@ DRIFT_DAYS = 7
 
 
 @dataclass(frozen=True)
-class EvaluationResources(ResourceBundle):
+class EvaluationResources(FitResources):
     """Resources of `model_evaluation`."""
-
-    settings: Settings
-    store: Store
-    registry: Registry
-    ledger: Ledger
-    progress: Progress
-    retrain_lease: RetrainLease
 
 
 @dataclass(frozen=True)
@@ -157,6 +154,7 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
             context.add_output_metadata(_known_metadata(known, resources.store))
             return known
         judged = _judge_candidate(training_window, fraud_model, resources, context.log)
+        judged = _fitted_again(judged, training_window, fraud_model, resources, context.run_id)
         _record(judged, fraud_model, resources)
         context.add_output_metadata(evaluation_metadata(judged.evaluation, judged.review_report, judged.pictures))
         resources.progress.advance(EVALUATION, 3)
@@ -172,6 +170,8 @@ class JudgedCandidate:
     evaluation: Evaluation
     review_report: ReviewReport
     pictures: Mapping[str, bytes]
+    fit: FittedModel
+    profile: HoldoutProfile | None
 
 
 def _judge_candidate(
@@ -210,7 +210,25 @@ def _judge_candidate(
     profile = _holdout_profile(judging, holdout.candidate, review_report, evaluation.aged)
     if profile is not None:
         _keep_profile(profile, model.run_id, resources)
-    return JudgedCandidate(evaluation, review_report, drawn)
+    return JudgedCandidate(evaluation, review_report, drawn, judging.candidate, profile)
+
+
+def _fitted_again(
+    judged: JudgedCandidate,
+    window: TrainingWindow,
+    model: TrainedModel,
+    resources: EvaluationResources,
+    dagster_run_id: str,
+) -> JudgedCandidate:
+    """The candidate with its second fit, where the settings ask for one and it may be promoted."""
+    evaluation = judged.evaluation
+    wanted = resources.settings.window.refit.enabled and evaluation.newer_champion is None
+    if not wanted or not evaluation.verdict.passed:
+        return judged
+    refit = fit_again(window, model, judged.fit, resources, dagster_run_id)
+    if refit.serves and refit.fit is not None and judged.profile is not None:
+        _log_profile(judged.profile, refit.fit.run_id, resources)
+    return replace(judged, evaluation=evaluation.model_copy(update={"refit": refit}))
 
 
 def recorded_evaluation(ledger: Ledger, fingerprint: str) -> Evaluation | None:
@@ -234,7 +252,7 @@ def _opponent(
     if serving is None:
         return NO_CHAMPION
     if serving.as_of <= candidate.as_of:
-        champion = _loaded(resources.registry, serving)
+        champion = _as_judged(serving, resources)
         return _other_label_use(champion, resources.settings) or champion
     return _of_its_time(candidate, resources)
 
@@ -252,13 +270,33 @@ def _loaded(registry: Registry, version: ModelVersion) -> Champion:
     return Champion(version, registry.load(version.run_id, expected_digest=version.artifact_digest), version.trained_on)
 
 
+def _as_judged(version: ModelVersion, resources: EvaluationResources) -> Champion:
+    """A version by the fit of it that was judged, which has not learnt from its own holdout.
+
+    The candidate is the judged fit of its recipe too: the two are compared at the same distance from their training. A
+    second fit of the champion has learnt from most days of the candidate's holdout, and from later days than the
+    candidate. Where the judged fit is gone, the one that serves is compared, on the days that it has not learnt from.
+    """
+    registry, ledger = resources.registry, resources.ledger
+    judged = recorded_judged_fit(ledger, version.fingerprint)
+    if judged is None or recorded_second_fit(ledger, version.fingerprint) is None:
+        return _loaded(registry, version)
+    try:
+        fitted = registry.load(judged.run_id, expected_digest=judged.artifact_digest)
+    except RecordAltered:  # an IntegrityError too, but an altered ledger must stop the evaluation
+        raise
+    except IntegrityError:
+        return _loaded(registry, version)
+    return Champion(version, fitted, judged.training)
+
+
 def _of_its_time(candidate: TrainedModel, resources: EvaluationResources) -> Champion | NotCompared:
     registry, ledger = resources.registry, resources.ledger
     then = champion_of_time(ledger.releases(), candidate.as_of)
     if then is None:
         return NotCompared(reason=f"no version as of a day before {candidate.as_of} has served")
     try:
-        champion = _loaded(registry, recorded_version(registry.version(then.version), ledger))
+        champion = _as_judged(recorded_version(registry.version(then.version), ledger), resources)
         _champion_features(champion, resources.settings)
     except RecordAltered:  # an IntegrityError too, but an altered ledger must stop the evaluation
         raise
@@ -434,6 +472,10 @@ def _holdout_profile(
 
 def _keep_profile(profile: HoldoutProfile, run_id: str, resources: EvaluationResources) -> None:
     write_profile(resources.store, profile)
+    _log_profile(profile, run_id, resources)
+
+
+def _log_profile(profile: HoldoutProfile, run_id: str, resources: EvaluationResources) -> None:
     document = profile.model_dump(mode="json")
     resources.registry.log_document(run_id, f"{profile_name(HoldoutProfile)}.json", document)
 

@@ -50,7 +50,7 @@ from fraud_retraining.domain.monitoring.live_performance import PerformanceRepor
 from fraud_retraining.domain.monitoring.missed_frauds import MissedFrauds
 from fraud_retraining.domain.training.scoring import FittedModel
 from fraud_retraining.domain.values.digests import digest, table_digest
-from fraud_retraining.domain.values.errors import DataInvalid
+from fraud_retraining.domain.values.errors import DataInvalid, IntegrityError
 from fraud_retraining.orchestration import drift_rendering
 from fraud_retraining.orchestration.assets.day_runs import Maker, materialize_assets
 from fraud_retraining.orchestration.names import (
@@ -341,7 +341,9 @@ class Monitor:
         assert plan.known_by is not None
         alerts = alert_recall(self._judged_rows((day,), plan.known_by), self._state.metrics)
         if alerts is None:
-            return NotMade(f"scores of {day} are not all numbers")
+            raise IntegrityError(
+                f"scores of {day} are not all numbers", remedy=f"materialize scored_transactions of {day} again."
+            )
         scored = self._state.scored[day]
         fingerprint = scored.facts[FINGERPRINT]
         holdout = read_profile(self._store, HoldoutProfile, fingerprint)

@@ -15,7 +15,7 @@ import dagster as dg
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.ledger.releases import NewRelease
 from fraud_retraining.adapters.mlflow.registry import Registry
-from fraud_retraining.adapters.mlflow.tags import AUTOMATED
+from fraud_retraining.adapters.mlflow.tags import AUTOMATED, RELEASED_FIT
 from fraud_retraining.adapters.mlflow.versions import ModelVersion, NewVersion
 from fraud_retraining.adapters.storage.store import Store
 from fraud_retraining.domain.alerts.notices import mlflow_version_url, release_url
@@ -196,14 +196,20 @@ def _refresh_cards(cards: Cards, log: Logger) -> None:
 def _register(candidate: Candidate, resources: PromotionResources, facts: Mapping[str, Any], lease: Lease) -> int:
     ledger, model, evaluation = resources.ledger, candidate.model, candidate.evaluation
     request = request_of_run(facts["dagster_run_id"], ledger)
+    second = evaluation.second_fit
     version = resources.registry.register(
         NewVersion(
-            model.run_id,
+            second.run_id if second else model.run_id,
             fingerprint=model.fingerprint,
-            artifact_digest=model.artifact_digest,
+            artifact_digest=second.artifact_digest if second else model.artifact_digest,
             as_of=model.as_of,
-            trained_on=candidate.window.days.training,
-            tags={AUTOMATED: "true", "trigger": request.trigger, "dagster_run_id": facts["dagster_run_id"]},
+            trained_on=second.training if second else candidate.window.days.training,
+            tags={
+                AUTOMATED: "true",
+                "trigger": request.trigger,
+                "dagster_run_id": facts["dagster_run_id"],
+                **({RELEASED_FIT: "second" if second else "judged"} if evaluation.refit else {}),
+            },
         ),
         taken=[one.version for one in ledger.releases() if one.fingerprint != model.fingerprint],
     )

@@ -82,8 +82,8 @@ class WindowResources(ResourceBundle):
 
 
 @dataclass(frozen=True)
-class TrainingResources(ResourceBundle):
-    """Resources of `fraud_model`."""
+class FitResources(ResourceBundle):
+    """Resources by which a model is fitted."""
 
     settings: Settings
     store: Store
@@ -91,8 +91,14 @@ class TrainingResources(ResourceBundle):
     registry: Registry
     ledger: Ledger
     progress: Progress
-    mlflow: MlflowRun
     retrain_lease: RetrainLease
+
+
+@dataclass(frozen=True)
+class TrainingResources(FitResources):
+    """Resources of `fraud_model`."""
+
+    mlflow: MlflowRun
 
 
 class RetrainForm(dg.Config):
@@ -178,8 +184,9 @@ def _found_or_trained(
     run = known
     if run is None:
         # The profile goes first: a run whose model was uploaded counts as trained, and must have its profile.
-        _keep_profile(window, determined_by, resources)
-        run = _train(window, determined_by, resources, dagster_run_id)
+        run_id = resources.mlflow.run_id
+        keep_profile(window, determined_by.digest, run_id, resources)
+        run = train(window, determined_by, run_id, run_tags(window, dagster_run_id), resources)
     return TrainedModel(
         as_of=window.days.as_of,
         fingerprint=determined_by.digest,
@@ -242,41 +249,40 @@ def _record_window(window: TrainingWindow, inventory: Inventory, ledger: Ledger)
     return warnings
 
 
-def _train(
-    window: TrainingWindow, determined_by: Fingerprint, resources: TrainingResources, dagster_run_id: str
+def train(
+    window: TrainingWindow, determined_by: Fingerprint, run_id: str, tags: Mapping[str, str], resources: FitResources
 ) -> TrainedRun:
-    settings, lease, mlflow = resources.settings, resources.retrain_lease, resources.mlflow
+    """Fits on the training days of a window, and puts the model into a run of MLflow."""
+    settings, lease = resources.settings, resources.retrain_lease
     known = KnownLabels.of(window, resources.store)
     columns = [TRANSACTION_ID, *window.features]
     rows = WindowRows(resources.store, window.training, window.days.as_of, columns, known)
     on_round = _rounds(resources.progress, lease)
     model = fit(settings.model, window.features, window.categorical, _watched(rows, lease), on_round=on_round)
     return resources.registry.log_model(
-        mlflow.run_id,
+        run_id,
         model,
         TrainingSource(window, determined_by, rows_uri=f"{settings.store_uri}/{FEATURES}"),
         example=_example(rows),
-        tags=_tags(window, dagster_run_id),
+        tags=tags,
         # Before the upload: a model whose upload is cut off by a crash is recognized by the digest in the ledger.
         on_built=lambda artifact_digest: resources.ledger.append(
             EventKind.ARTIFACT_BUILT,
             actor="pipeline",
             channel="dagster",
             keys=EventKeys(as_of=window.days.as_of, fingerprint=determined_by.digest),
-            payload={"artifact_digest": artifact_digest, "run_id": mlflow.run_id},
+            payload={"artifact_digest": artifact_digest, "run_id": run_id},
         ),
     )
 
 
-def _keep_profile(window: TrainingWindow, determined_by: Fingerprint, resources: TrainingResources) -> None:
+def keep_profile(window: TrainingWindow, fingerprint: str, run_id: str, resources: FitResources) -> None:
     """Stores the reference profile of the training rows, which drift of later days is measured against."""
     settings, store = resources.settings, resources.store
-    profile = measure_reference(
-        store, resources.engine, window, settings.feature_plan, settings.drift, determined_by.digest
-    )
+    profile = measure_reference(store, resources.engine, window, settings.feature_plan, settings.drift, fingerprint)
     write_profile(store, profile)
     name = f"{profile_name(ReferenceProfile)}.json"
-    resources.registry.log_document(resources.mlflow.run_id, name, profile.model_dump(mode="json"))
+    resources.registry.log_document(run_id, name, profile.model_dump(mode="json"))
 
 
 def _watched(rows: WindowRows, lease: RetrainLease) -> Batches:
@@ -311,7 +317,8 @@ def _example(rows: WindowRows) -> pa.Table:
     return pa.Table.from_batches([next(rows())]).slice(0, EXAMPLE_ROWS)
 
 
-def _tags(window: TrainingWindow, dagster_run_id: str) -> dict[str, str]:
+def run_tags(window: TrainingWindow, dagster_run_id: str) -> dict[str, str]:
+    """Tags of a run of MLflow that holds a model of a window."""
     training, holdout = window.days.training, window.days.holdout
     return {
         "as_of": window.days.as_of.isoformat(),

@@ -25,6 +25,7 @@ from fraud_retraining.domain.retraining.lease_rules import Owner, Purpose
 from fraud_retraining.domain.values.errors import Busy
 from fraud_retraining.orchestration.names import CLEAN
 from fraud_retraining.orchestration.runs.spending import past_spendings, record_lost
+from fraud_retraining.services.recorded_versions import recorded_judged_fit
 from fraud_retraining.settings import Settings
 
 POLICY = "retention policy"
@@ -43,7 +44,17 @@ def removable(ledger: Ledger, registry: Registry, policy: RetentionPolicy) -> li
         )
         for version in registry.versions()
     ]
-    return removals(policy, [_kept(run, endings) for run in registry.runs()], versions)
+    compared = _compared_fits(ledger)
+    found = removals(policy, [_kept(run, endings) for run in registry.runs()], versions)
+    return [removal for removal in found if removal.run_id not in compared]
+
+
+def _compared_fits(ledger: Ledger) -> set[str]:
+    """Runs of judged fits whose second fit serves or may serve next: later candidates are compared with them."""
+    champion = ledger.champion()
+    releases = [*([champion] if champion else []), *ledger.waiting()]
+    fits = [recorded_judged_fit(ledger, release.fingerprint) for release in releases]
+    return {fit.run_id for fit in fits if fit is not None}
 
 
 def clean(ledger: Ledger, registry: Registry, settings: Settings, *, actor: str, channel: str) -> list[Removal]:

@@ -31,7 +31,6 @@ from fraud_retraining.adapters.mlflow.versions import ModelVersion
 from fraud_retraining.adapters.storage.lake import Lake
 from fraud_retraining.adapters.storage.store import Partition, Store
 from fraud_retraining.domain.evaluation.metrics import MetricsPolicy
-from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.monitoring.drift import FraudDay
 from fraud_retraining.domain.monitoring.live_performance import RECENT_DAYS
 from fraud_retraining.domain.releases.release import Release
@@ -42,6 +41,7 @@ from fraud_retraining.domain.values.digests import digest
 from fraud_retraining.domain.values.errors import DataInvalid
 from fraud_retraining.orchestration.names import LABELS
 from fraud_retraining.orchestration.state.inventory import DAY_ASSETS, Inventory, day_digests
+from fraud_retraining.services.recorded_versions import trained_days
 from fraud_retraining.settings import Settings
 
 LOG = logging.getLogger(__name__)
@@ -429,14 +429,14 @@ def former_champions(ledger: Ledger, first: date) -> Iterator[Serving]:
 
 def recorded_serving(release: Release, ledger: Ledger) -> Serving | None:
     """What the ledger knows of a version that served; None where its training days are not there."""
-    trained = ledger.last(EventKind.MODEL_TRAINED, fingerprint=release.fingerprint)
-    if trained is None:
+    training = trained_days(ledger, release.fingerprint)
+    if training is None:
         return None
     return Serving(
         version=release.version,
         fingerprint=release.fingerprint,
         as_of=release.as_of,
-        training=DayRange.model_validate(trained.payload["training"]),
+        training=training,
     )
 
 

@@ -16,6 +16,7 @@ from pydantic import Field
 from fraud_retraining.adapters.storage.lake import DayFiles, Lake, LakeListing
 from fraud_retraining.adapters.storage.store import Store
 from fraud_retraining.domain.features.partition_inputs import label_days_lookback, lookback
+from fraud_retraining.domain.training.refit import unjudged_days
 from fraud_retraining.domain.training.windows import WindowDays, window_days
 from fraud_retraining.domain.values.base import Value
 from fraud_retraining.domain.values.days import DayRange
@@ -266,7 +267,14 @@ class Readiness:
         days = days_of_window(self._settings, as_of)
         if self._blocking_reason(as_of, days) is not None or self._stale_behind(days):
             return []
-        return [day for day in days.needed if day in self.stale_features]
+        return [day for day in self._featured_for(days) if day in self.stale_features]
+
+    def _featured_for(self, days: WindowDays) -> tuple[date, ...]:
+        """Days whose features a retrain reads: those of its window, and those that compare a second fit."""
+        if not self._settings.window.refit.enabled:
+            return days.needed
+        later = [day for span in unjudged_days(days) for day in span if day in self.arrived and day not in self.refused]
+        return (*days.needed, *later)
 
     def of(self, as_of: date) -> Ready | NotReady:
         """Whether the window of an as-of day can be built."""
@@ -315,12 +323,12 @@ class Readiness:
         return (
             self._stale_behind(days)
             or [day for day in self.stale_labels if day <= days.as_of]
-            or [day for day in days.needed if day in self.stale_features]
+            or [day for day in self._featured_for(days) if day in self.stale_features]
         )
 
     def _stale_behind(self, days: WindowDays) -> list[date]:
         """Days of a window, and those that their features look back on, that are stale."""
-        behind = set(days_behind(self._settings, days.needed))
+        behind = set(days_behind(self._settings, self._featured_for(days)))
         return [day for day in self.stale if day in behind]
 
     def _inputs(self, as_of: date, days: WindowDays) -> str:

@@ -33,6 +33,7 @@ def model_fingerprint(window: TrainingWindow, settings: Settings) -> Fingerprint
         model=settings.model.model_copy(update={"threads": 0}),
         code=code_version(*MODEL_CODE),
         libraries=library_versions(fitting_libraries(settings.model.estimator)),
+        refit=settings.window.refit if settings.window.refit.enabled else None,
     )
 
 

@@ -7,6 +7,7 @@ import pytest
 from fraud_retraining.domain.training.fingerprint import changes, fingerprint
 from fraud_retraining.domain.training.windows import (
     HoldoutPolicy,
+    RefitPolicy,
     RollingWindow,
     TrainingWindow,
     WindowDay,
@@ -89,6 +90,7 @@ class TestFingerprint:
             (lambda: made(manifest(label_delay_days=8)), "label delay days changed"),
             (lambda: made(model=Model(seed=8)), "model seed: 7 -> 8"),
             (lambda: made(code="x"), "code changed"),
+            (lambda: made().model_copy(update={"refit": RefitPolicy(enabled=True)}), "refit changed"),
             (lambda: made(xgboost="3.3"), "libraries xgboost: 3.2 -> 3.3"),
         ],
     )
@@ -98,6 +100,9 @@ class TestFingerprint:
 
     def test_how_many_rows_a_day_has_is_already_in_its_digest(self):
         assert made(manifest(training=altered(TRAINING, rows=11))).digest == made().digest
+
+    def test_without_a_second_fit_nothing_of_it_is_digested(self):
+        assert "refit" not in made().model_dump(mode="json")
 
     def test_it_survives_storage(self):
         stored = made().model_dump_json()
