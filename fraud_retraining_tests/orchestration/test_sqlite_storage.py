@@ -1,0 +1,81 @@
+"""Dagster's SQLite storage with kept engines: the same files, and statements that are compiled once."""
+
+from pathlib import Path
+
+import dagster as dg
+import pytest
+import yaml
+from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
+from sqlalchemy.sql.compiler import SQLCompiler
+
+from fraud_retraining.orchestration.instance import open_instance
+from fraud_retraining.orchestration.sqlite_storage import SqliteStorage
+
+
+@dg.asset
+def number() -> int:
+    """Any asset."""
+    return 1
+
+
+def opened(storage: type[DagsterSqliteStorage], folder: Path) -> dg.DagsterInstance:
+    """An instance whose state lies in a folder, through that storage."""
+    named = {"module": storage.__module__, "class": storage.__name__, "config": {"base_dir": str(folder)}}
+    (folder / "dagster.yaml").write_text(yaml.safe_dump({"storage": {"custom": named}}))
+    return dg.DagsterInstance.from_config(str(folder))
+
+
+def materialize(instance: dg.DagsterInstance) -> str:
+    """Id of a run that made the asset."""
+    return dg.materialize([number], instance=instance).run_id
+
+
+def test_the_project_uses_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FRAUD_RETRAINING_HOME", str(tmp_path))
+    with open_instance() as instance:
+        data = instance.get_ref().storage_data
+    assert data is not None
+    assert isinstance(data.rehydrate(as_type=DagsterSqliteStorage), SqliteStorage)
+
+
+@pytest.mark.parametrize(
+    ("writes", "reads"), [(SqliteStorage, DagsterSqliteStorage), (DagsterSqliteStorage, SqliteStorage)]
+)
+def test_its_files_are_those_of_dagsters_own_storage(
+    writes: type[DagsterSqliteStorage], reads: type[DagsterSqliteStorage], tmp_path: Path
+) -> None:
+    with opened(writes, tmp_path) as instance:
+        first = materialize(instance)
+        wrote = [entry.dagster_event for entry in instance.all_logs(first)]
+    with opened(reads, tmp_path) as instance:
+        assert [entry.dagster_event for entry in instance.all_logs(first)] == wrote
+        second = materialize(instance)
+        assert {run.run_id for run in instance.get_runs()} == {first, second}
+        latest = instance.get_latest_materialization_event(number.key)
+        assert latest is not None
+        assert latest.run_id == second
+
+
+def test_statements_are_compiled_once_and_not_at_each_connection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled: list[object] = []
+    as_shipped = SQLCompiler.__init__
+
+    def counted(self: SQLCompiler, *arguments: object, **more: object) -> None:
+        compiled.append(self)
+        as_shipped(self, *arguments, **more)
+
+    def compilations(storage: type[DagsterSqliteStorage]) -> int:
+        folder = tmp_path / storage.__name__
+        folder.mkdir()
+        with opened(storage, folder) as instance:
+            run = instance.create_run_for_job(dg.Definitions([number]).resolve_implicit_global_asset_job_def())
+            compiled.clear()
+            for _ in range(10):
+                instance.report_engine_event("An event.", run)
+                instance.get_run_by_id(run.run_id)
+            return len(compiled)
+
+    monkeypatch.setattr(SQLCompiler, "__init__", counted)
+    assert compilations(SqliteStorage) * 3 < compilations(DagsterSqliteStorage)
