@@ -91,6 +91,7 @@ class ArchivingLedger(EventLog):
             SettingsError: this user does not own the ledger's tables.
             Conflict: another process archived meanwhile.
         """
+        # Asked first: who may not delete would otherwise leave an archive of rows that the ledger still has.
         self._database.read(_require_owner)
         found = self._database.read(lambda cn: _outlived(cn, retention_days))
         if found is None:
@@ -105,6 +106,7 @@ class ArchivingLedger(EventLog):
         self._event(tx, EventKind.HISTORY_ARCHIVED, facts.model_dump(mode="json"), actor=actor, channel=channel)
         going = events.c.seq.between(facts.first, facts.through.seq)
         with _guard_suspended(tx.connection):
+            # Of two processes that archive, the second finds nothing left to delete: its count tells it.
             gone = tx.connection.execute(events.delete().where(going)).rowcount
         if gone != facts.through.seq - facts.first + 1:
             raise Conflict("another process archived the same rows", remedy="Look at `audit list` and try again.")

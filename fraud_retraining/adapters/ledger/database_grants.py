@@ -59,6 +59,7 @@ def _statements(cn: "sa.Connection", role: str) -> list[str]:
     return [
         f"REVOKE CREATE ON SCHEMA {schema} FROM PUBLIC, {to}",
         f"GRANT USAGE ON SCHEMA {schema} TO {to}",
+        # Taken before given, so that a role which was given more by hand keeps nothing of it.
         *taken,
         *rights,
         *(f"GRANT USAGE ON SEQUENCE {name} TO {to}" for name in _sequences(cn)),

@@ -156,6 +156,7 @@ class EventLog:
             yield from page
             after = page[-1].seq
 
+    # A statement of its own for each page: a reader that stops half way leaves no transaction open in the database.
     def _page(self, where: Mapping[str, Any], after: int) -> list[Row]:
         return self._database.read(lambda cn: list(sql().events(cn, where, after=after, limit=PAGE)))
 
@@ -186,6 +187,7 @@ def tables() -> ModuleType:
 
 def clean_text(value: str) -> str:
     """A text that every database can hold, without secrets."""
+    # PostgreSQL refuses NUL in a text, and no driver can encode half of a surrogate pair.
     return redact(str(value).replace("\x00", "").encode("utf-8", "replace").decode())
 
 

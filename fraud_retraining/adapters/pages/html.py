@@ -282,6 +282,7 @@ def _templates() -> "Environment":
     made = Environment(
         loader=DictLoader(TEMPLATES),
         autoescape=True,
+        # A name that is misspelt in a template fails; by default it would show as nothing, on a page that is evidence.
         undefined=StrictUndefined,
         finalize=_shown,
         trim_blocks=True,
