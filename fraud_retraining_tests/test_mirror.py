@@ -22,6 +22,7 @@ COVERED_ELSEWHERE: dict[str, str] = {
     "commands/implementation/replay_drift": "the trigger drift on real days: commands/test_replay.py",
     "commands/implementation/replay_files": "what is kept, and a kill: commands/test_replay.py",
     "commands/implementation/replay_output": "as it is called: commands/test_replay.py",
+    "commands/implementation/replay_served": "triggers on served days: commands/test_replay.py",
     "commands/implementation/replay_run": "one process and two: commands/test_replay.py",
     "adapters/days/judged_days": "a candidate beside every kind of champion: test_not_compared.py",
     "orchestration/state/window_assembly": "window and model of a retrain: orchestration/runs/test_mlflow_run.py",

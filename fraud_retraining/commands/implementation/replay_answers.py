@@ -26,6 +26,7 @@ from fraud_retraining.commands.implementation.replay_drift import (
     reference_of,
 )
 from fraud_retraining.commands.implementation.replay_files import KeptFiles
+from fraud_retraining.commands.implementation.replay_served import ServedDays
 from fraud_retraining.domain.evaluation.alert_recall import alert_recall
 from fraud_retraining.domain.evaluation.gates import (
     NO_CHAMPION,
@@ -68,6 +69,7 @@ from fraud_retraining.orchestration.names import FEATURES, TRANSACTIONS
 from fraud_retraining.orchestration.resources import open_engine, open_lake, open_store
 from fraud_retraining.orchestration.state.check_reports import refuse_failed
 from fraud_retraining.orchestration.state.readiness import days_of_window
+from fraud_retraining.orchestration.state.trigger_inputs import watched_days
 from fraud_retraining.orchestration.state.window_assembly import build_window, model_fingerprint, window_report
 from fraud_retraining.orchestration.state.window_labels import WindowLabels
 from fraud_retraining.settings import Settings
@@ -83,6 +85,7 @@ class PastDays:
         self._settings = settings
         self._days = days
         self._kept = kept
+        self._promises: dict[str, HoldoutProfile | None] = {}
         self._last_drift: tuple[ReplayedModel, ChampionDrift] | None = None
 
     @cached_property
@@ -104,11 +107,29 @@ class PastDays:
         return self._judgement(question)
 
     def _seen(self, look: Look) -> Seen:
+        triggers = self._settings.triggers
+        recent = set(watched_days(self._settings, look.as_of))
+        watched = [one for one in look.served if one[0] in recent]
         return Seen(
             unready=self._unready(look.as_of),
             new_rows=self._rows_between(look.last_as_of, look.as_of),
             drift=self._drift(look) if look.drift_days is not None else (),
+            performance=self._served_days.performance(look.served, look.as_of) if triggers.performance else None,
+            served=self._served_days.missed(watched, look.as_of) if self._settings.watches_missed_frauds else (),
+            label_times=self._settings.label_times,
         )
+
+    @cached_property
+    def _served_days(self) -> ServedDays:
+        return ServedDays(self._settings, self.store, self._kept, self._featured.__getitem__, self._promise)
+
+    def _promise(self, fingerprint: str) -> HoldoutProfile | None:
+        """What a model promised on its holdout; None where its scores cannot be ranked."""
+        if fingerprint not in self._promises:
+            model = self._kept.fit(fingerprint)
+            assert model is not None
+            self._promises[fingerprint] = self._holdout(self.window(model.as_of), model)
+        return self._promises[fingerprint]
 
     def _drift(self, look: Look) -> tuple[DriftDay, ...]:
         champion = look.champion
@@ -240,7 +261,8 @@ class PastDays:
             return EvaluatedRows(judged.candidate, judged.comparison)
 
         holdout = rows(window.holdout)
-        if self._settings.triggers.drift:
+        triggers = self._settings.triggers
+        if triggers.drift or triggers.performance or self._settings.watches_missed_frauds:
             self._keep_holdout(asked.candidate.fingerprint, lambda: holdout.candidate)
 
         return collect_evidence(

@@ -7,16 +7,15 @@ Here: which days are compared, and their features, scores and labels as they wer
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
 
 from fraud_retraining.adapters.days.counts_in_memory import MemoryCounter, memory_counts_by_day
 from fraud_retraining.adapters.days.day_counts import reference_bins
 from fraud_retraining.adapters.days.day_drift import DayDrift, DriftedDay, DriftReference, DriftRules
-from fraud_retraining.adapters.days.live_rows import scored_rows
 from fraud_retraining.adapters.storage.engine import Engine
 from fraud_retraining.adapters.storage.lake import Lake
 from fraud_retraining.adapters.storage.store import Store
 from fraud_retraining.commands.implementation.replay_files import KeptFiles
+from fraud_retraining.commands.implementation.replay_served import TABLE, VERSION, day_scores
 from fraud_retraining.domain.monitoring.drift import HoldoutProfile, ReferenceProfile
 from fraud_retraining.domain.replay.timeline import ReplayedModel
 from fraud_retraining.domain.retraining.triggers.drift import DriftDay
@@ -27,8 +26,6 @@ from fraud_retraining.orchestration.state.monitoring import MonitoringState, Ser
 from fraud_retraining.orchestration.state.trigger_inputs import watched_days
 from fraud_retraining.settings import Settings
 
-TABLE = "rows"
-VERSION = 1
 NOT_SERVED = "the day was served by another model"
 
 
@@ -75,7 +72,6 @@ class ChampionDrift:
     ) -> None:
         self._sources = sources
         self._champion = champion
-        self._model = model
         importance = model.importance()
         shares = importance if any(importance.values()) else {}
         self._reference = DriftReference(VERSION, champion.fingerprint, *profiles, shares)
@@ -95,21 +91,17 @@ class ChampionDrift:
 
         def make() -> DriftDay:
             paths = self._sources.store.paths([features], TABLE)
-            scores = NOT_SERVED if not served else [self._scores(features.digest, paths[0])]
+            fingerprint = self._champion.fingerprint
             compared = DriftedDay(
                 day=day,
                 rows=features.facts["rows"],
                 features=paths,
-                scores=scores,
+                scores=[day_scores(self._sources.kept, fingerprint, features, paths[0])] if served else NOT_SERVED,
                 labels=labels,
             )
             return self._drift.report(compared).drift_day
 
         return self._sources.kept.document("drift", key, DriftDay, make)
-
-    def _scores(self, features_digest: str, features: Path) -> Path:
-        key = [self._champion.fingerprint, features_digest]
-        return self._sources.kept.table_path("day_scores", key, lambda: scored_rows(self._model, features))
 
 
 def monitoring_of(sources: DriftSources, lake: Lake, champion: ReplayedModel, days: Sequence[date]) -> MonitoringState:

@@ -61,7 +61,9 @@ def policies_of(path: Path, settings: Settings) -> tuple[PolicySettings, ...]:
             culprits=problems,
             remedy="correct each line above; every key and its bounds stand in retraining.yaml.",
         )
-    return tuple(PolicySettings(policy, made) for policy, made in found if not isinstance(made, list))
+    made_of = tuple(PolicySettings(policy, made) for policy, made in found if not isinstance(made, list))
+    require_features(made_of, settings)
+    return made_of
 
 
 def _read(path: Path) -> object:
@@ -100,7 +102,19 @@ def _values(policy: ReplayPolicy, settings: Settings) -> dict[str, Any]:
     return laid_over(base, overrides)
 
 
-def same_features(policies: Sequence[PolicySettings], settings: Settings) -> list[str]:
-    """Names of the policies whose features are those of the settings."""
+def require_features(policies: Sequence[PolicySettings], settings: Settings) -> None:
+    """Refuse policies whose features are not those that the store holds.
+
+    Raises:
+        SettingsError: names the policies.
+    """
     wanted = digest(settings.feature_plan)
-    return [one.policy.name for one in policies if digest(one.settings.feature_plan) == wanted]
+    other = [one for one in policies if digest(one.settings.feature_plan) != wanted]
+    if other:
+        raise SettingsError(
+            "Policies need other features than those that the store holds.",
+            culprits=[f"{one.policy.name}: labels.use: {one.settings.labels.use}" for one in other],
+            remedy="label features mean something else there: ingest and replay with those settings in a home of its "
+            "own (FRAUD_RETRAINING_HOME), and lay the two reports side by side; judging: mature needs no other "
+            "features.",
+        )

@@ -17,6 +17,7 @@ from pydantic import Field
 from fraud_retraining.domain.replay.policies import ReplayPolicy
 from fraud_retraining.domain.retraining.triggers.decision import decide
 from fraud_retraining.domain.retraining.triggers.drift import DriftDay, DriftRetrain
+from fraud_retraining.domain.retraining.triggers.labels import ServedFrauds
 from fraud_retraining.domain.retraining.triggers.performance import LivePerformance
 from fraud_retraining.domain.retraining.triggers.registry import TriggerInputs, TriggerPolicy
 from fraud_retraining.domain.retraining.triggers.schedule import due_at
@@ -56,6 +57,8 @@ class Seen(Value):
     new_rows: int = 0
     drift: tuple[DriftDay, ...] = ()
     performance: LivePerformance | None = None
+    served: tuple[ServedFrauds, ...] = Field((), description="Known frauds of served days, for the trigger `labels`.")
+    label_times: bool = True
 
 
 class Train(Value):
@@ -122,6 +125,7 @@ class State(Value):
     served: tuple[tuple[date, str], ...] = ()
     last_drift: DriftRetrain | None = None
     last_performance: date | None = None
+    last_labels: date | None = None
     seconds: float = 0.0
 
 
@@ -197,6 +201,8 @@ def _after(state: State, decision: Retrain, trained: ReplayedModel, judgement: J
         changes["last_drift"] = DriftRetrain(as_of=trained.as_of, since=decision.drift_since)
     if Trigger.PERFORMANCE in decision.triggers:
         changes["last_performance"] = trained.as_of
+    if Trigger.LABELS in decision.triggers:
+        changes["last_labels"] = trained.as_of
     return state.model_copy(update=changes)
 
 
@@ -238,6 +244,10 @@ def _inputs(triggers: TriggerPolicy, state: State, as_of: date, seen: Seen, lear
         last_drift=state.last_drift,
         performance=seen.performance,
         last_performance=state.last_performance,
+        served=seen.served,
+        label_times=seen.label_times,
+        learnt_until=state.champion.training.end,
+        last_labels=state.last_labels,
         learns_after_days=learns_after_days,
     )
 

@@ -36,13 +36,19 @@ def test_a_policy_wins_over_the_environment_whose_values_the_present_settings_ha
     assert found["other"].settings.window.days == 20  # type: ignore[union-attr]
 
 
-def test_labels_used_otherwise_have_the_holdout_that_belongs_to_them(tmp_path: Path) -> None:
+def test_labels_judged_otherwise_have_the_holdout_that_belongs_to_them(tmp_path: Path) -> None:
     present = Settings(labels={"use": "as_known", "uri": str(tmp_path)})
-    found = read(
-        tmp_path, present, mature={"labels": {"use": "mature"}}, told={"judging": "mature", "holdout": {"days": 3}}
-    )
+    named = {"judging": "mature", "holdout": {"days": 3}}
+    found = read(tmp_path, present, mature={"judging": "mature"}, named=named)
     assert (present.holdout.days, found["mature"].settings.holdout.days) == (3, 7)
     assert found["named"].settings.holdout.days == 3
+
+
+def test_a_policy_whose_features_the_store_does_not_hold_is_named(tmp_path: Path) -> None:
+    present = Settings(columns={"labelled_at": "LABELLED_AT"})
+    with pytest.raises(SettingsError, match="other features") as refused:
+        read(tmp_path, present, mature={"labels": {"use": "mature"}})
+    assert refused.value.culprits == ("mature: labels.use: mature",)
 
 
 @pytest.mark.parametrize(
