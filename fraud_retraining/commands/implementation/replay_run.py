@@ -52,6 +52,7 @@ from fraud_retraining.settings import Settings
 
 REPLAYING, SCORING = "replay", "served days"
 FOLDER = "replay"
+NO_REFIT = "The present settings fit a candidate again on window and holdout (window.refit); a replay does not."
 
 
 @dataclass(frozen=True)
@@ -225,8 +226,9 @@ def replay(request: ReplayRequest, settings: Settings, progress: Progress) -> Re
         confidence=confidence,
         policies=tuple(compared(one, present, confidence) for one in results),
         steps={name: history.steps for name, history in histories.items()},
-        limits=limits(
-            settings.labels, settings.window_labels, label_times=settings.label_times, days=len(request.days)
+        limits=(
+            *limits(settings.labels, settings.window_labels, label_times=settings.label_times, days=len(request.days)),
+            *([NO_REFIT] if settings.window.refit.enabled else []),
         ),
         conclusion=conclusion(results, budget, confidence),
     )
