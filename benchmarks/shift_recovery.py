@@ -34,6 +34,7 @@ ENOUGH_DAYS = 7
 STEADY_DAYS, JUDGED_DAYS = 3, 30
 TOLERANCE, FAR_BELOW = 0.03, 0.15
 UNATTENDED, ALONE = "unattended", "alone"
+BOTTOM, TOP, WORDS_TOP, WORDS_HEIGHT, WORDS_WIDTH = -0.13, 1.25, 1.24, 0.1, 7
 BLUE, ORANGE, GREY, RED = "#0072B2", "#D55E00", "#6B6B6B", "#AA3377"
 MARKS = {"schedule": ("^", GREY), "drift": ("D", RED), "schedule+drift": ("s", RED)}
 TRIGGERS: dict[str, dict[str, None]] = {UNATTENDED: {}, ALONE: {"schedule": None, "drift": None}}
@@ -307,7 +308,7 @@ def draw(comparison: Comparison, out: Path) -> None:
         _draw_history(axes, run, color, name)
     _draw_days(axes, comparison)
     _draw_retrains(axes, comparison)
-    axes.set(ylim=(-0.13, 1.0), xlabel="days since the shift", ylabel="average precision of the day")
+    axes.set(ylim=(BOTTOM, TOP), xlabel="days since the shift", ylabel="average precision of the day")
     axes.set_yticks([0, 0.2, 0.4, 0.6, 0.8, 1.0])
     axes.grid(axis="y", color="#E6E6E6")
     axes.spines[["top", "right"]].set_visible(False)
@@ -333,9 +334,14 @@ def _draw_days(axes: Any, comparison: Comparison) -> None:
         (comparison.matures, "first labels of it\nare mature"),
         (comparison.helps, "first shifted day in the\ntraining window"),
     )
-    for day, words in marked:
-        axes.axvline(_number(day), color=GREY, lw=1, ls=":")
-        axes.annotate(words, (_number(day), 0.99), (4, 0), textcoords="offset points", va="top", fontsize=8, color=GREY)
+    level, last = 0, None
+    for day, words in sorted(marked):
+        # Words of neighbouring days would overlap: each goes under the one before.
+        level = level + 1 if last is not None and _number(day) - last < WORDS_WIDTH else 0
+        last = _number(day)
+        axes.axvline(last, ymax=(WORDS_TOP - BOTTOM) / (TOP - BOTTOM), color=GREY, lw=1, ls=":")
+        at = (last, WORDS_TOP - level * WORDS_HEIGHT)
+        axes.annotate(words, at, (4, 0), textcoords="offset points", va="top", fontsize=8, color=GREY)
 
 
 def _draw_retrains(axes: Any, comparison: Comparison) -> None:
