@@ -34,9 +34,8 @@ from fraud_retraining.domain.ledger.events import Event, EventKind
 from fraud_retraining.domain.releases.release import Release
 from fraud_retraining.domain.training.scoring import FittedModel
 from fraud_retraining.domain.training.windows import TrainingWindow, WindowDay
-from fraud_retraining.domain.values.days import DayRange
 from fraud_retraining.domain.values.errors import DataInvalid, IntegrityError, RecordAltered
-from fraud_retraining.services.recorded_versions import recorded_version
+from fraud_retraining.services.recorded_versions import recorded_version, trained_days
 
 ROWS = "rows"
 CATCH_UP_DAYS = 90
@@ -80,10 +79,12 @@ def _fresh(ledger: Ledger, release: Release) -> FreshVerdict | None:
         return None
     champion = ledger.release_by_version(evaluation.champion_version)
     window = _window(ledger, release, trained)
-    taught = [_trained(ledger, champion)] if champion is not None else []
-    if window is None or champion is None or None in taught or not is_fresh(window):
+    if window is None or champion is None or not is_fresh(window):
         return None
-    learnt = [DayRange.model_validate(one.payload["training"]) for one in (trained, *taught) if one is not None]
+    taught = [trained_days(ledger, one.fingerprint) for one in (release, champion)]
+    learnt = [days for days in taught if days is not None]
+    if len(learnt) < len(taught):
+        return None
     days = tuple(day for day in window.holdout if not any(day.day in training for training in learnt))
     return FreshVerdict(release, champion, days, window, evaluation.evidence.comparison) if days else None
 
