@@ -1,5 +1,4 @@
-"""The command line in a process that meets a fault: `python -m fraud_retraining_tests.support.faults kill MOMENT
-retrain`.
+"""The command line in a process of its own that meets a fault.
 
 Just before or just after one call of an adapter the process kills itself with SIGKILL (`kill`), needs more memory
 than there is (`exhaust memory`), or kills the server whose process `FAULTS_SERVER` names (`stop server`). Everything
@@ -13,7 +12,10 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from multiprocessing import get_context
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -109,10 +111,55 @@ def arm(fault: Callable[[], None], moment: Moment) -> None:
     setattr(moment.owner, moment.method, faulty)
 
 
-def run_with(fault: str, moment: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Runs the command in a process of its own, to which that happens."""
-    command = [sys.executable, "-m", "fraud_retraining_tests.support.faults", fault, moment, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=900)
+PRELOADED = [
+    "fraud_retraining.definitions",
+    "sklearn.metrics",
+    "xgboost",
+    "matplotlib.figure",
+]
+"""What a command imports before it does anything that a test disturbs; none reads settings or starts a thread."""
+
+
+class Command(NamedTuple):
+    """A command line, and what a process that is started by hand has besides."""
+
+    arguments: tuple[str, ...]
+    environment: dict[str, str]
+    folder: Path
+    out: Path
+    err: Path
+
+    def run(self, fault: str | None, moment: str | None) -> None:
+        """In this process, whose environment, folder and streams it changes."""
+        os.environ.clear()
+        os.environ.update(self.environment)
+        os.chdir(self.folder)
+        for number, file in ((1, self.out), (2, self.err)):
+            os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), number)
+        sys.argv = ["fraud-retraining", *self.arguments]
+        if fault and moment:
+            arm(FAULTS[fault], MOMENTS[moment])
+        cli.main()
+
+
+def run_with(fault: str | None, moment: str | None, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs the command in a process of its own, to which that happens.
+
+    The process is forked from one that has only imported: each would import the same libraries for seconds.
+    """
+    processes = get_context("forkserver")
+    processes.set_forkserver_preload(PRELOADED)
+    with TemporaryDirectory() as said:
+        command = Command(arguments, dict(os.environ), Path.cwd(), Path(said, "out"), Path(said, "err"))
+        process = processes.Process(target=command.run, args=(fault, moment))
+        process.start()
+        process.join(900)
+        if process.exitcode is None:
+            process.kill()
+            raise AssertionError(f"it did not end: {command.err.read_text()[-3000:]}")
+        return subprocess.CompletedProcess(
+            arguments, process.exitcode, command.out.read_text(), command.err.read_text()
+        )
 
 
 def run_killed(moment: str, *arguments: str) -> None:
@@ -125,12 +172,6 @@ def run_killed(moment: str, *arguments: str) -> None:
 
 def run_undisturbed(*arguments: str) -> tuple[int, dict[str, Any]]:
     """Exit code and answer of the command in a process of its own, to which nothing happens."""
-    command = [sys.executable, "-m", "fraud_retraining.cli", *arguments, "--json"]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=900)
+    ended = run_with(None, None, *arguments, "--json")
     assert ended.stdout, f"{ended.returncode}\n{ended.stderr[-3000:]}"
     return ended.returncode, json.loads(ended.stdout)
-
-
-if __name__ == "__main__":
-    arm(FAULTS[sys.argv.pop(1)], MOMENTS[sys.argv.pop(1)])
-    cli.main()
