@@ -20,9 +20,17 @@ class RichProgress(AbstractContextManager["RichProgress"]):
     """
 
     def __init__(self) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
 
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        counted = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+        columns = (TextColumn("{task.description}"), *counted)
         self._bars = Progress(*columns, console=err, disable=not err.is_terminal)
         self._tasks: dict[str, TaskID] = {}
         self._totals: dict[str, int] = {}
