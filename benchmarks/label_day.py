@@ -28,7 +28,8 @@ from benchmarks.measuring import Stopwatch
 from fraud_retraining.adapters.storage.engine import Engine, PreparedQuery
 from fraud_retraining.domain.labels.events import LabelDay, judged_events, settled_events, split_events
 from fraud_retraining.domain.labels.feed import canonical_feed
-from fraud_retraining.domain.values.schemas import LabelColumns, LabelValues
+from fraud_retraining.domain.labels.policy import LabelColumns
+from fraud_retraining.domain.values.schemas import LabelValues
 
 DAY = date(2026, 7, 1)
 ENTITIES = ("customer", "terminal")

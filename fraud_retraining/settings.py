@@ -35,6 +35,7 @@ from fraud_retraining.domain.data.lake_mapping import LakeMapping
 from fraud_retraining.domain.data.validation import ValidationPolicy
 from fraud_retraining.domain.evaluation.gates import GatePolicy
 from fraud_retraining.domain.features.point_in_time import FeaturePlan
+from fraud_retraining.domain.labels.policy import LabelPolicy
 from fraud_retraining.domain.monitoring.drift import DriftPolicy
 from fraud_retraining.domain.releases.promotion_mode import PromotionPolicy
 from fraud_retraining.domain.releases.reviewers import PROXY_SECRET_VARIABLE
@@ -54,7 +55,6 @@ from fraud_retraining.domain.values.schemas import (
     ColumnFeaturePolicy,
     ColumnPolicy,
     EntityPolicy,
-    LabelPolicy,
     LabelValues,
 )
 from fraud_retraining.settings_checks import conflicts, feature_name_problems, unmappable, validation_problems

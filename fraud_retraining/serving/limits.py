@@ -1,6 +1,6 @@
 """Limits of the web app against any client: heads, bodies, connections and time, and the headers of every response.
 
-Here: what holds for each request, checked before anything is read. Not here: what the app answers (`release_pages.py`,
+Here: what holds for each request, checked before anything is read. Not here: what the app answers (`release_routes.py`,
 `slack_actions.py`).
 
 A body is read up to a limit that its path sets, within a time; more is refused before it is read. Every failure is

@@ -1,13 +1,13 @@
 """The web app of releases, assembled: the pages, Slack's actions, and the limits around both.
 
 Reading is open to every client that reaches the app; deciding needs a signed one-time link, the header of a configured
-login proxy, or an action in Slack whose signature verifies. Not here: the answers (`release_pages.py`,
+login proxy, or an action in Slack whose signature verifies. Not here: the answers (`release_routes.py`,
 `slack_actions.py`) and what a decision does (`services/approvals.py`).
 """
 
 from typing import TYPE_CHECKING
 
-from fraud_retraining.serving import release_pages
+from fraud_retraining.serving import release_routes
 from fraud_retraining.serving.limits import Limited
 from fraud_retraining.serving.release_site import ReleaseSite
 from fraud_retraining.serving.slack_actions import Slack, slack_endpoint
@@ -25,8 +25,8 @@ def build_app(site: ReleaseSite, slack: Slack | None) -> "ASGIApp":
     from starlette.applications import Starlette
     from starlette.routing import Route
 
-    routes = release_pages.routes(site)
+    routes = release_routes.routes(site)
     if slack is not None:
         routes.append(Route(SLACK_ACTIONS, slack_endpoint(site, slack), methods=["POST"]))
-    app = Starlette(routes=routes, exception_handlers=release_pages.exception_handlers())
+    app = Starlette(routes=routes, exception_handlers=release_routes.exception_handlers())
     return Limited(app, {SLACK_ACTIONS: SLACK_BYTES})

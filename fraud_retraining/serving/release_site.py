@@ -1,6 +1,6 @@
 """Releases as the web app shows them: histories, review reports and pictures kept in memory, and decisions recorded.
 
-Here: what every way into the app shares. Not here: HTTP (`release_pages.py`), Slack (`slack_actions.py`), and what a
+Here: what every way into the app shares. Not here: HTTP (`release_routes.py`), Slack (`slack_actions.py`), and what a
 decision does (`services/approvals.py`).
 """
 

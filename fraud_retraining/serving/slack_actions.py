@@ -22,7 +22,7 @@ from fraud_retraining.domain.release_messages.slack_request import (
 from fraud_retraining.domain.releases.release import Decision, Release, ReleaseState
 from fraud_retraining.domain.releases.reviewers import identify_by_slack
 from fraud_retraining.domain.values.errors import RetrainingError
-from fraud_retraining.serving.release_pages import thanks
+from fraud_retraining.serving.release_routes import thanks
 from fraud_retraining.serving.release_site import DecisionBinding, ReleaseSite
 from fraud_retraining.serving.slack_payloads import NO_INTERACTION, is_release_interaction
 

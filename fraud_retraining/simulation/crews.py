@@ -1,8 +1,9 @@
 """Fraudsters and their careers: who is at work on a day, in which campaign, and when they move on.
 
-Here: the tactics with their habits, and the roster that follows every crew from day to day: a crew works a campaign
+Here: the roster that follows every crew from day to day: a crew works a campaign
 (a stolen card, a terminal, a batch of cards) until it was caught too often or the campaign has grown old, and begins
-the next one elsewhere on the following day. Not here: the payments of a campaign (`tactics.py`).
+the next one elsewhere on the following day. Not here: what the tactics are (`tactics.py`) and the payments
+of a campaign (`fraudulent_payments.py`).
 """
 
 from typing import NamedTuple
@@ -12,31 +13,10 @@ from numpy.typing import NDArray
 
 from fraud_retraining.simulation.policy import SimulationPolicy
 from fraud_retraining.simulation.randomness import Stream, generator, trait
+from fraud_retraining.simulation.tactics import MULE_TERMINAL, TACTICS, Tactic
 
 RAMP_DAYS = 7
 _AGE_AT_START = 11
-
-
-class Tactic(NamedTuple):
-    """How a kind of fraudster works, and its share of all frauds before and after the shift; shares sum to 1."""
-
-    scenario: int
-    share_before: float
-    share_after: float
-    strikes_a_day: float
-    payments_a_strike: float
-    caught: float
-    strikes_survived: int
-    longest_days: int
-
-
-LONE_THEFT = Tactic(1, 0.08, 0.08, 1.0, 1.0, 1.0, 1, 1)
-CARD_TESTING = Tactic(2, 0.20, 0.00, 1.0, 6.0, 0.3, 4, 14)
-SKIMMED_TERMINAL = Tactic(3, 0.32, 0.00, 2.0, 1.0, 0.05, 4, 30)
-TAKEOVER = Tactic(4, 0.40, 0.15, 1.5, 1.0, 0.25, 3, 14)
-MULE_TERMINAL = Tactic(5, 0.00, 0.60, 5.0, 1.0, 0.1, 4, 7)
-HOPPING = Tactic(6, 0.00, 0.17, 1.0, 7.0, 0.5, 1, 3)
-TACTICS = (LONE_THEFT, CARD_TESTING, SKIMMED_TERMINAL, TAKEOVER, MULE_TERMINAL, HOPPING)
 
 
 class Strikes(NamedTuple):

@@ -1,7 +1,7 @@
 """Payments on their way into the lake, and the lake's columns.
 
 Here: the arrays that honest customers and fraudsters both produce, and the table of a day made from them.
-Not here: who pays what (`behaviour.py`, `tactics.py`).
+Not here: who pays what (`behaviour.py`, `fraudulent_payments.py`).
 """
 
 from collections.abc import Sequence

@@ -1,8 +1,8 @@
 """Reports of fraud: when it becomes known which simulated transactions were frauds, and by whom.
 
 Here: delays by tactic, what the analysts find at once, frauds that nobody reports, reports that are taken back. Not
-here: the frauds themselves (`tactics.py`) and writing files. The reports about a day's transactions depend on the seed
-and the day alone, so a feed can be continued later like the lake.
+here: the frauds themselves (`fraudulent_payments.py`) and writing files. The reports about a day's transactions depend
+on the seed and the day alone, so a feed can be continued later like the lake.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from fraud_retraining.domain.values.base import Policy
-from fraud_retraining.simulation.crews import (
+from fraud_retraining.simulation.randomness import Stream, generator
+from fraud_retraining.simulation.tactics import (
     CARD_TESTING,
     HOPPING,
     LONE_THEFT,
@@ -24,7 +25,6 @@ from fraud_retraining.simulation.crews import (
     SKIMMED_TERMINAL,
     TAKEOVER,
 )
-from fraud_retraining.simulation.randomness import Stream, generator
 
 DAY_MICROSECONDS = 86_400_000_000
 FEED_SCHEMA = pa.schema(

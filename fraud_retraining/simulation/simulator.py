@@ -12,10 +12,10 @@ import pyarrow as pa
 
 from fraud_retraining.simulation.behaviour import honest_payments
 from fraud_retraining.simulation.crews import Roster
+from fraud_retraining.simulation.fraudulent_payments import fraudulent_payments
 from fraud_retraining.simulation.payments import Payments, day_table
 from fraud_retraining.simulation.policy import SimulationPolicy
 from fraud_retraining.simulation.population import Population
-from fraud_retraining.simulation.tactics import fraudulent_payments
 
 
 class Simulator:

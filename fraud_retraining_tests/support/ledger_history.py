@@ -14,6 +14,7 @@ from fraud_retraining.adapters.ledger.releases import NewRelease
 from fraud_retraining.adapters.mlflow.environment import environment
 from fraud_retraining.adapters.storage.store import Store
 from fraud_retraining.domain.evaluation.gates import Verdict, judge
+from fraud_retraining.domain.labels.policy import LabelPolicy
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.releases.candidate import Evaluation, Making, TrainedModel
 from fraud_retraining.domain.releases.lifecycle import recovery
@@ -29,7 +30,6 @@ from fraud_retraining.domain.training.windows import (
     window_days,
 )
 from fraud_retraining.domain.values.digests import digest
-from fraud_retraining.domain.values.schemas import LabelPolicy
 from fraud_retraining_tests.support.ledgers import ANYBODY, person
 from fraud_retraining_tests.support.reviews import POLICY, evidence_of, fitted, review_report
 

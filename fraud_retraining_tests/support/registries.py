@@ -22,6 +22,7 @@ import numpy as np
 import pyarrow as pa
 
 from fraud_retraining.adapters.mlflow.registry import Registry
+from fraud_retraining.domain.labels.policy import LabelPolicy
 from fraud_retraining.domain.training.fingerprint import Fingerprint, fingerprint
 from fraud_retraining.domain.training.fitting import ModelPolicy, fit
 from fraud_retraining.domain.training.scoring import FittedModel
@@ -33,7 +34,6 @@ from fraud_retraining.domain.training.windows import (
     window_days,
 )
 from fraud_retraining.domain.values.days import DayRange
-from fraud_retraining.domain.values.schemas import LabelPolicy
 
 FEATURES = ("amount", "count", "city")
 AS_OF = date(2018, 8, 1)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 
-from fraud_retraining.domain.replay.policies import ReplayPolicy
+from fraud_retraining.domain.replay.replaceable_settings import ReplayPolicy
 from fraud_retraining.domain.replay.timeline import (
     Answer,
     Judge,

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from fraud_retraining.domain.evaluation.judged import Floats
+from fraud_retraining.domain.evaluation.metric_intervals import CurvePoint
 from fraud_retraining.domain.evaluation.metrics import Calibration
-from fraud_retraining.domain.evaluation.uncertainty import CurvePoint
 from fraud_retraining.domain.review.report import ReviewReport
 
 if TYPE_CHECKING:

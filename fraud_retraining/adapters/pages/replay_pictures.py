@@ -8,7 +8,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from fraud_retraining.adapters.pages.pictures import GREY
-from fraud_retraining.domain.replay.policies import NEVER, PRESENT
+from fraud_retraining.domain.replay.replaceable_settings import NEVER, PRESENT
 from fraud_retraining.domain.replay.results import PolicyResult, Replay
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.mlflow.registry import Registry
 from fraud_retraining.adapters.storage.private_files import exposed
 from fraud_retraining.domain.evaluation.matured import MaturedCounts
-from fraud_retraining.domain.labels.reporting import Reporting, reporting_on
+from fraud_retraining.domain.labels.feed_health import Reporting, reporting_on
 from fraud_retraining.domain.ledger.events import Event, EventKind
 from fraud_retraining.domain.releases.promotion_mode import Standing
 from fraud_retraining.domain.releases.release import Release, ReleaseState

@@ -1,7 +1,7 @@
 """The policies of a replay as settings: the present ones with those of each policy laid over them.
 
 Here: reading the file, and refusing values that no settings may have. Not here: which settings a policy may replace
-(`domain/replay/policies.py`).
+(`domain/replay/replaceable_settings.py`).
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from fraud_retraining.adapters.storage.yaml_file import read_yaml
-from fraud_retraining.domain.replay.policies import ReplayPolicy, laid_over, read_policies
+from fraud_retraining.domain.replay.replaceable_settings import ReplayPolicy, laid_over, read_policies
 from fraud_retraining.domain.training.windows import RefitPolicy
 from fraud_retraining.domain.values.digests import digest
 from fraud_retraining.domain.values.errors import SettingsError

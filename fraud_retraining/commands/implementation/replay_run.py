@@ -32,7 +32,7 @@ from fraud_retraining.domain.evaluation.judged import Judged
 from fraud_retraining.domain.monitoring.drift import SCORE
 from fraud_retraining.domain.replay.comparison import compared
 from fraud_retraining.domain.replay.conclusion import conclusion, limits
-from fraud_retraining.domain.replay.policies import PRESENT
+from fraud_retraining.domain.replay.replaceable_settings import PRESENT
 from fraud_retraining.domain.replay.results import PolicyResult, Replay, measured_days, policy_result
 from fraud_retraining.domain.replay.timeline import (
     Answer,

@@ -1,7 +1,7 @@
 """Signed links to a waiting version for one reviewer, where no Slack sends them.
 
 Here: who may get one, and the event that records for whom it was made; never the link itself. Not here: signing
-(`adapters/pages/signed_links.py`) and the decision made by it (`serving/release_pages.py`).
+(`adapters/pages/signed_links.py`) and the decision made by it (`serving/release_routes.py`).
 """
 
 from datetime import datetime, timedelta

@@ -1,7 +1,7 @@
 """Failures as values: category, severity, audience, and a cause that is the same for the same failure tried again.
 
 Here: what follows from a category. Not here: the errors themselves (`domain/values/errors.py`), the category of an
-error (`domain/alerts/classification.py`), carrying out a retry (`orchestration/runs/retries.py`), and messages
+error (`domain/alerts/classification.py`), carrying out a retry (`orchestration/runs/step_retries.py`), and messages
 (`domain/alerts/notices.py`).
 """
 

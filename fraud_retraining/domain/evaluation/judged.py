@@ -80,11 +80,11 @@ class Judged:
     is a text column as `Categories`. All have one entry a row.
 
     Where labels are used as known, `report_weights` say how many frauds of a row's age there are for each that is known
-    (`domain/labels/delays.py`). A known fraud of weight w then counts as w frauds in every metric. The w - 1 others are
-    not reported yet and stand among the rows that are not known as fraud, so as many genuine rows of its kind are taken
-    off: the number of rows stays, and every sum over them is unbiased if reports do not depend on the score (Horvitz &
-    Thompson 1952; for learning from positive and unlabelled rows du Plessis, Niu & Sugiyama 2015, "Convex formulation
-    for learning from positive and unlabeled data"). Without weights every row counts once.
+    (`domain/labels/reporting_delays.py`). A known fraud of weight w then counts as w frauds in every metric. The w - 1
+    others are not reported yet and stand among the rows that are not known as fraud, so as many genuine rows of its
+    kind are taken off: the number of rows stays, and every sum over them is unbiased if reports do not depend on the
+    score (Horvitz & Thompson 1952; for learning from positive and unlabelled rows du Plessis, Niu & Sugiyama 2015,
+    "Convex formulation for learning from positive and unlabeled data"). Without weights every row counts once.
     """
 
     labels: NDArray[np.int8]

@@ -26,8 +26,9 @@ from fraud_retraining.domain.data.lake_columns import (
     type_problems,
 )
 from fraud_retraining.domain.labels.events import KNOWN_AT, SOURCE
+from fraud_retraining.domain.labels.policy import LabelColumns
 from fraud_retraining.domain.values.errors import DataInvalid
-from fraud_retraining.domain.values.schemas import IS_FRAUD, TRANSACTION_ID, LabelColumns, LabelValues
+from fraud_retraining.domain.values.schemas import IS_FRAUD, TRANSACTION_ID, LabelValues
 
 Schemas = Mapping[str, pa.Schema]
 

@@ -18,8 +18,8 @@ from typing import TypeVar
 from pydantic import Field
 
 from fraud_retraining.domain.evaluation.judged import Judged
+from fraud_retraining.domain.evaluation.metric_intervals import draw, metric_intervals
 from fraud_retraining.domain.evaluation.metrics import MetricsPolicy, evaluate
-from fraud_retraining.domain.evaluation.uncertainty import draw, metric_intervals
 from fraud_retraining.domain.retraining.triggers.performance import LivePerformance
 from fraud_retraining.domain.values.base import Value
 from fraud_retraining.domain.values.interval import Interval

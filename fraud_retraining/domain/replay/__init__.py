@@ -2,6 +2,6 @@
 
 Not here: reading days, fitting and judging (`commands/implementation/replay_answers.py`), the triggers that a timeline
 asks (`domain/retraining/triggers`), and the metrics (`domain/evaluation`).
-Public: `policies.read_policies`, `timeline.timeline`, `results.measured_days`, `comparison.compared`,
+Public: `replaceable_settings.read_policies`, `timeline.timeline`, `results.measured_days`, `comparison.compared`,
 `conclusion.conclusion`.
 """

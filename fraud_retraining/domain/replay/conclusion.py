@@ -6,10 +6,10 @@ Here: which policies are named, and the words. Not here: the numbers (`results.p
 import math
 from collections.abc import Sequence
 
+from fraud_retraining.domain.labels.policy import LabelPolicy
 from fraud_retraining.domain.replay.comparison import BLOCK_DAYS, mean_difference
-from fraud_retraining.domain.replay.policies import NEVER, PRESENT
+from fraud_retraining.domain.replay.replaceable_settings import NEVER, PRESENT
 from fraud_retraining.domain.replay.results import PolicyResult
-from fraud_retraining.domain.values.schemas import LabelPolicy
 
 DAYS_A_MONTH = 30.4
 FEW_DAYS = 28

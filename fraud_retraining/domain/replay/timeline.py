@@ -14,7 +14,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from fraud_retraining.domain.replay.policies import ReplayPolicy
+from fraud_retraining.domain.replay.replaceable_settings import ReplayPolicy
 from fraud_retraining.domain.retraining.triggers.decision import decide
 from fraud_retraining.domain.retraining.triggers.drift import DriftDay, DriftRetrain
 from fraud_retraining.domain.retraining.triggers.labels import ServedFrauds

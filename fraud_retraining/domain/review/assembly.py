@@ -19,8 +19,8 @@ from fraud_retraining.domain.evaluation.comparison import Comparison
 from fraud_retraining.domain.evaluation.explanation import Explanation, explain
 from fraud_retraining.domain.evaluation.gates import Evidence, NotCompared
 from fraud_retraining.domain.evaluation.judged import MISSING, Floats, Judged
+from fraud_retraining.domain.evaluation.metric_intervals import Drawn, MetricIntervals, curve, draw, metric_intervals
 from fraud_retraining.domain.evaluation.metrics import Metrics, MetricsPolicy, daily_alerts
-from fraud_retraining.domain.evaluation.uncertainty import Drawn, MetricIntervals, curve, draw, metric_intervals
 from fraud_retraining.domain.monitoring.drift import DriftReport, population_stability_index
 from fraud_retraining.domain.review.report import (
     QUANTILES,

@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from pydantic import Field, JsonValue
 
+from fraud_retraining.domain.evaluation.metric_intervals import CurvePoint, MetricIntervals
 from fraud_retraining.domain.evaluation.metrics import Calibration
-from fraud_retraining.domain.evaluation.uncertainty import CurvePoint, MetricIntervals
 from fraud_retraining.domain.monitoring.drift import DriftReport
 from fraud_retraining.domain.training.estimators.base import ContributionMethod
 from fraud_retraining.domain.values.base import Value

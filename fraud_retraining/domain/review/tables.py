@@ -8,8 +8,8 @@ Here: the grids of gates, metrics and the review report. Not here: how a grid is
 from collections.abc import Iterator, Mapping
 
 from fraud_retraining.domain.evaluation.gates import GateResult, Verdict
+from fraud_retraining.domain.evaluation.metric_intervals import MetricIntervals
 from fraud_retraining.domain.evaluation.metrics import Metrics, reading_order
-from fraud_retraining.domain.evaluation.uncertainty import MetricIntervals
 from fraud_retraining.domain.monitoring.drift_tables import drift_grid
 from fraud_retraining.domain.review.report import QUANTILES, MatureDay, ReviewReport
 from fraud_retraining.domain.training.windows import TrainingWindow

@@ -11,12 +11,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from fraud_retraining.domain.labels.delays import ReportingDelays
+from fraud_retraining.domain.labels.policy import LabelPolicy
+from fraud_retraining.domain.labels.reporting_delays import ReportingDelays
 from fraud_retraining.domain.values.base import ExtendedValue, Policy, Value
 from fraud_retraining.domain.values.days import DayRange
-from fraud_retraining.domain.values.schemas import (
-    LabelPolicy,
-)
 
 
 class RefitPolicy(Policy):

@@ -1,6 +1,6 @@
 """A value with its confidence interval.
 
-Not here: how it is computed (`domain/evaluation/comparison.py`, `domain/evaluation/uncertainty.py`).
+Not here: how it is computed (`domain/evaluation/comparison.py`, `domain/evaluation/metric_intervals.py`).
 """
 
 from pydantic import Field

@@ -1,11 +1,13 @@
 """The canonical transaction: its columns, the entities it belongs to, and how a user's lake is mapped to it.
 
 Here: names, types and the policies that map a day and its labels. Not here: reading files (`adapters/storage/lake.py`),
-and which rows, days and windows are refused (`domain/data/validation.py`).
+labels of a feed (`domain/labels/policy.py`),
+and which rows, days and windows are refused (`domain/data/ingestion.py`, `domain/data/day_checks.py`,
+`domain/training/window_checks.py`).
 """
 
 from fnmatch import fnmatchcase
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
@@ -140,50 +142,3 @@ class LabelValues(Policy):
     def genuine(self) -> tuple[str, ...]:
         """Labels of everything else, as `label_texts` spells them."""
         return tuple(text for value in self.genuine_values for text in label_texts(value))
-
-
-class LabelColumns(Policy):
-    """What the label feed calls its columns."""
-
-    transaction_id: ColumnName = Field("transaction_id", description="Column that names the transaction.")
-    is_fraud: ColumnName | None = Field(
-        "is_fraud", description="Column with the label; null: every row of the feed is a fraud."
-    )
-    known_at: ColumnName = Field("known_at", description="Column with the time at which the label became known, UTC.")
-    source: ColumnName | None = Field(
-        None, description="Optional column with the origin: chargeback, dispute, analyst, customer, rule; free text."
-    )
-
-
-class LabelPolicy(LabelValues):
-    """The label delay, and how the lake writes labels."""
-
-    delay_days: int = Field(7, ge=0, le=365, description="Days until a transaction's label is trustworthy.")
-    use: Literal["mature", "as_known"] = Field(
-        "mature",
-        description="mature: labels count from the label delay on; as_known: each from the day after it became known. "
-        "By default as_known where there are label times (uri, or columns.labelled_at).",
-    )
-    uri: str | None = Field(
-        None,
-        min_length=1,
-        description="Label feed by the day known: folder or s3:// URI, <uri>/year=YYYY/month=MM/day=DD/*.parquet.",
-    )
-    columns: LabelColumns = Field(LabelColumns(), description="What the label feed calls its columns.")
-    reach_days: int = Field(
-        120, ge=1, le=3660, description="Age in days up to which a transaction is looked up for a label of the feed."
-    )
-    min_delay_frauds: int = Field(
-        50, ge=1, description="Frauds of mature days that an estimate of the reporting delay needs, as_known."
-    )
-
-    @property
-    def lag_days(self) -> int:
-        """Days from the holdout's last day to the as-of day: the label delay, or none as known."""
-        return 0 if self.use == "as_known" else self.delay_days
-
-    @model_validator(mode="after")
-    def _feed_is_read_as_known(self) -> Self:
-        if self.uri is not None and self.use == "mature":
-            raise ValueError("a label feed (uri) says when each label became known: set use: as_known")
-        return self

@@ -75,7 +75,7 @@ from fraud_retraining.orchestration.names import (
     TRANSACTIONS,
     WINDOW,
 )
-from fraud_retraining.orchestration.runs.retries import retried
+from fraud_retraining.orchestration.runs.step_retries import retried
 from fraud_retraining.services.recorded_versions import (
     recorded_champion,
     recorded_judged_fit,

@@ -33,7 +33,7 @@ from fraud_retraining.orchestration.names import (
 from fraud_retraining.orchestration.partitions import BACKFILL_DAYS_IN_ONE_RUN, days_of
 from fraud_retraining.orchestration.resources import ResourceBundle
 from fraud_retraining.orchestration.runs.progress import Progress
-from fraud_retraining.orchestration.runs.retries import retried
+from fraud_retraining.orchestration.runs.step_retries import retried
 from fraud_retraining.orchestration.state.inventory import (
     Inventory,
 )

@@ -16,7 +16,7 @@ from fraud_retraining.domain.evaluation.matured import MaturedVerdict
 from fraud_retraining.domain.values.digests import digest
 from fraud_retraining.orchestration.names import EVALUATION, FEATURES, LABELS, MATURED
 from fraud_retraining.orchestration.partitions import looking_back
-from fraud_retraining.orchestration.runs.retries import retried
+from fraud_retraining.orchestration.runs.step_retries import retried
 from fraud_retraining.orchestration.state.fresh_verdicts import due_verdicts
 from fraud_retraining.orchestration.state.sources import Sources
 from fraud_retraining.services.matured_verdicts import FreshVerdict, MaturedVerdicts

@@ -42,7 +42,7 @@ from fraud_retraining.orchestration.rendering import links_of
 from fraud_retraining.orchestration.resources import ResourceBundle
 from fraud_retraining.orchestration.runs.requests import request_of_run
 from fraud_retraining.orchestration.runs.retrain_lease import RetrainLease
-from fraud_retraining.orchestration.runs.retries import retried
+from fraud_retraining.orchestration.runs.step_retries import retried
 from fraud_retraining.orchestration.state.check_reports import readable_report
 from fraud_retraining.orchestration.state.inventory import Inventory
 from fraud_retraining.services.model_cards import Cards

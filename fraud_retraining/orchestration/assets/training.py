@@ -55,7 +55,7 @@ from fraud_retraining.orchestration.runs.mlflow_run import MlflowRun
 from fraud_retraining.orchestration.runs.progress import Progress
 from fraud_retraining.orchestration.runs.requests import record_request, request_of_run
 from fraud_retraining.orchestration.runs.retrain_lease import RetrainLease
-from fraud_retraining.orchestration.runs.retries import retried
+from fraud_retraining.orchestration.runs.step_retries import retried
 from fraud_retraining.orchestration.state.check_reports import require_window_checks
 from fraud_retraining.orchestration.state.inventory import (
     Inventory,

@@ -28,7 +28,7 @@ from fraud_retraining.orchestration.names import (
 from fraud_retraining.orchestration.partitions import days_of
 from fraud_retraining.orchestration.rendering import figure
 from fraud_retraining.orchestration.runs.progress import Progress
-from fraud_retraining.orchestration.runs.retries import retried
+from fraud_retraining.orchestration.runs.step_retries import retried
 from fraud_retraining.orchestration.state.inventory import (
     CHECKS,
     Inventory,

@@ -15,7 +15,7 @@ from fraud_retraining.domain.data.rule_results import CheckResult, Report, Sever
 from fraud_retraining.domain.monitoring.drift import DriftReport, left_out_reasons
 from fraud_retraining.orchestration.checks.data_checks import results, specs
 from fraud_retraining.orchestration.partitions import days_of
-from fraud_retraining.orchestration.runs.retries import retried
+from fraud_retraining.orchestration.runs.step_retries import retried
 from fraud_retraining.settings import Settings
 
 NAMED = 5

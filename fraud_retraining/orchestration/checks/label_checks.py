@@ -1,6 +1,6 @@
 """Whether labels keep coming, as asset checks of `labels`, which warn and never block.
 
-Here: the reports of each label day against the days before. Not here: the rule (`domain/labels/reporting.py`).
+Here: the reports of each label day against the days before. Not here: the rule (`domain/labels/feed_health.py`).
 """
 
 from collections.abc import Iterator
@@ -10,11 +10,11 @@ import dagster as dg
 
 from fraud_retraining.adapters.storage.store import Store
 from fraud_retraining.domain.data.rule_results import CheckResult, Report, Severity
-from fraud_retraining.domain.labels.reporting import MAX_SLOWDOWN, MIN_RATIO, Reporting, reporting_on
+from fraud_retraining.domain.labels.feed_health import MAX_SLOWDOWN, MIN_RATIO, Reporting, reporting_on
 from fraud_retraining.orchestration.checks.data_checks import results, specs
 from fraud_retraining.orchestration.names import LABELS
 from fraud_retraining.orchestration.partitions import days_of
-from fraud_retraining.orchestration.runs.retries import retried
+from fraud_retraining.orchestration.runs.step_retries import retried
 from fraud_retraining.orchestration.state.label_days import first_reports
 from fraud_retraining.settings import Settings
 

@@ -15,7 +15,7 @@ from fraud_retraining.domain.releases.verdict_checks import floors_missed
 from fraud_retraining.orchestration.io_managers import read_document
 from fraud_retraining.orchestration.names import EVALUATION
 from fraud_retraining.orchestration.partitions import days_of
-from fraud_retraining.orchestration.runs.retries import retried
+from fraud_retraining.orchestration.runs.step_retries import retried
 from fraud_retraining.settings import Settings
 
 FIXED_AGE = "fixed_set_age"

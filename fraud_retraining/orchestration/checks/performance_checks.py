@@ -15,7 +15,7 @@ from fraud_retraining.domain.monitoring.live_performance import PerformanceRepor
 from fraud_retraining.domain.retraining.triggers.performance import PerformanceTriggerPolicy, decay
 from fraud_retraining.orchestration.checks.data_checks import results, specs
 from fraud_retraining.orchestration.partitions import days_of
-from fraud_retraining.orchestration.runs.retries import retried
+from fraud_retraining.orchestration.runs.step_retries import retried
 from fraud_retraining.settings import Settings
 
 DECAY = "live_performance"

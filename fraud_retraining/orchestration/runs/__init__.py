@@ -2,6 +2,7 @@
 
 Not here: what the run computes (`orchestration/assets`), and which run starts next (`orchestration/sensors`).
 
-Public: `resource_definitions.build_resources`, `retries.retried`, `retrain_lease.RetrainLease`, `progress.Progress`,
-`requests.record_request`, `outcomes.Outcomes`, `failed_runs.recorded_failure`, `health.automation_health`.
+Public: `resource_definitions.build_resources`, `step_retries.retried`, `retrain_lease.RetrainLease`,
+`progress.Progress`, `requests.record_request`, `outcomes.Outcomes`, `failed_runs.recorded_failure`,
+`health.automation_health`.
 """

@@ -22,7 +22,7 @@ from fraud_retraining.orchestration.resources import (
     open_store,
 )
 from fraud_retraining.orchestration.runs.progress import LogProgress
-from fraud_retraining.orchestration.runs.retries import attempted
+from fraud_retraining.orchestration.runs.step_retries import attempted
 from fraud_retraining.orchestration.runs.workers import worker
 from fraud_retraining.settings import Settings
 

@@ -1,7 +1,7 @@
 """What is known of the labels of a window's days at the end of its as-of day.
 
 Here: counts by day from stored facts, the reporting delays that follow, and the label days that a manifest pins. Not
-here: the estimate (`domain/labels/delays.py`), and labels of rows (`adapters/days/known_labels.py`).
+here: the estimate (`domain/labels/reporting_delays.py`), and labels of rows (`adapters/days/known_labels.py`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,8 +12,8 @@ from typing import Self
 from fraud_retraining.adapters.storage.lake import Lake
 from fraud_retraining.adapters.storage.store import Partition, Store
 from fraud_retraining.domain.data.refused_days import ranges
-from fraud_retraining.domain.labels.delays import ReportingDelays, estimate_delays
 from fraud_retraining.domain.labels.events import reports_by_delay
+from fraud_retraining.domain.labels.reporting_delays import ReportingDelays, estimate_delays
 from fraud_retraining.domain.training.windows import FeatureDay, LabelsUsed
 from fraud_retraining.domain.values.days import DayRange
 from fraud_retraining.domain.values.errors import DataInvalid

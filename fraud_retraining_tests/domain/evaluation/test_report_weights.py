@@ -10,8 +10,8 @@ from numpy.testing import assert_allclose
 
 from fraud_retraining.domain.evaluation.comparison import Ranking, compare
 from fraud_retraining.domain.evaluation.judged import Judged, Pair
+from fraud_retraining.domain.evaluation.metric_intervals import draw, metric_intervals
 from fraud_retraining.domain.evaluation.metrics import MetricsPolicy, calibration, evaluate
-from fraud_retraining.domain.evaluation.uncertainty import draw, metric_intervals
 
 POLICY = MetricsPolicy(min_slice_frauds=2, resamples=100, alert_budget=5)
 EXACT = ("average_precision", "roc_auc", "recall_at_1pct_fpr", "brier_score", "log_loss")

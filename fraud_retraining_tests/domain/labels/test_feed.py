@@ -8,8 +8,9 @@ import pytest
 
 from fraud_retraining.domain.data.canonical import NO_WHOLE_KEY
 from fraud_retraining.domain.labels.feed import canonical_feed, check_feed
+from fraud_retraining.domain.labels.policy import LabelColumns
 from fraud_retraining.domain.values.errors import DataInvalid
-from fraud_retraining.domain.values.schemas import LabelColumns, LabelValues
+from fraud_retraining.domain.values.schemas import LabelValues
 
 NOON = datetime(2026, 3, 1, 12)
 NUMBERS, TEXTS = LabelValues(), LabelValues(fraud_values=("fraud",), genuine_values=("legit",))

@@ -7,7 +7,7 @@ import pytest
 
 from fraud_retraining.domain.evaluation.judged import Judged
 from fraud_retraining.domain.evaluation.metrics import card_precision_at_k
-from fraud_retraining.domain.replay.policies import PRESENT
+from fraud_retraining.domain.replay.replaceable_settings import PRESENT
 from fraud_retraining.domain.replay.results import EPOCH, measured_days, model_ages, policy_result
 from fraud_retraining.domain.retraining.triggers.registry import TriggerPolicy
 from fraud_retraining_tests.support.seeded_answers import DAYS, SeededAnswers, history_under

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fraud_retraining.domain.replay.policies import NEVER, PRESENT
+from fraud_retraining.domain.replay.replaceable_settings import NEVER, PRESENT
 from fraud_retraining.domain.replay.timeline import ALL_DAYS, Judge, Look, NotTrained, Seen, Train
 from fraud_retraining.domain.retraining.triggers.drift import DriftTriggerPolicy
 from fraud_retraining.domain.retraining.triggers.registry import TriggerPolicy

@@ -6,6 +6,7 @@ import pytest
 
 from fraud_retraining.domain.evaluation.gates import NO_CHAMPION, EvaluatedRows, GatePolicy, collect_evidence, judge
 from fraud_retraining.domain.evaluation.metrics import evaluate
+from fraud_retraining.domain.labels.policy import LabelPolicy
 from fraud_retraining.domain.review.tables import (
     gates_grid,
     importance_grid,
@@ -21,7 +22,6 @@ from fraud_retraining.domain.training.windows import (
     WindowDay,
     window_days,
 )
-from fraud_retraining.domain.values.schemas import LabelPolicy
 from fraud_retraining_tests.support.reviews import (
     POLICY,
     evidence_of,

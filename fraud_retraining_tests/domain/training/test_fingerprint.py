@@ -4,6 +4,7 @@ from datetime import date, timedelta
 
 import pytest
 
+from fraud_retraining.domain.labels.policy import LabelPolicy
 from fraud_retraining.domain.training.fingerprint import changes, fingerprint
 from fraud_retraining.domain.training.windows import (
     HoldoutPolicy,
@@ -14,9 +15,6 @@ from fraud_retraining.domain.training.windows import (
     window_days,
 )
 from fraud_retraining.domain.values.base import Policy
-from fraud_retraining.domain.values.schemas import (
-    LabelPolicy,
-)
 
 
 class Model(Policy):

@@ -5,6 +5,7 @@ from datetime import date, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fraud_retraining.domain.labels.policy import LabelPolicy
 from fraud_retraining.domain.training.fingerprint import changes, fingerprint
 from fraud_retraining.domain.training.fitting import ModelPolicy
 from fraud_retraining.domain.training.refit import refit_fingerprint, refit_window, unjudged_days
@@ -19,7 +20,6 @@ from fraud_retraining.domain.training.windows import (
     build_manifest,
     window_days,
 )
-from fraud_retraining.domain.values.schemas import LabelPolicy
 
 AS_OF = date(2026, 3, 31)
 

@@ -6,6 +6,7 @@ import pytest
 
 from fraud_retraining.domain.data.rule_results import CheckResult
 from fraud_retraining.domain.data.validation import ValidationPolicy
+from fraud_retraining.domain.labels.policy import LabelPolicy
 from fraud_retraining.domain.training.window_checks import WINDOW_CHECKS, WindowEvidence, window_checks
 from fraud_retraining.domain.training.windows import (
     HoldoutPolicy,
@@ -14,7 +15,6 @@ from fraud_retraining.domain.training.windows import (
     WindowDay,
     window_days,
 )
-from fraud_retraining.domain.values.schemas import LabelPolicy
 
 POLICY = ValidationPolicy(min_rows=100, max_reject_share=0.1)
 AS_OF = date(2024, 3, 31)

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fraud_retraining.domain.labels.policy import LabelPolicy
 from fraud_retraining.domain.training.windows import (
     ExpandingWindow,
     FeatureDay,
@@ -22,7 +23,6 @@ from fraud_retraining.domain.training.windows import (
     window_days,
 )
 from fraud_retraining.domain.values.days import DayRange
-from fraud_retraining.domain.values.schemas import LabelPolicy
 
 A = date(2018, 8, 14)
 

@@ -3,7 +3,8 @@
 import pytest
 from pydantic import ValidationError
 
-from fraud_retraining.domain.values.schemas import LabelPolicy, label_texts
+from fraud_retraining.domain.labels.policy import LabelPolicy
+from fraud_retraining.domain.values.schemas import label_texts
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from fraud_retraining.orchestration.resources import open_ledger, open_notifier,
 from fraud_retraining.orchestration.runs.failed_runs import looked_until, notify_unreported
 from fraud_retraining.orchestration.runs.outcomes import HOOKS, EndedRun, Outcomes
 from fraud_retraining.orchestration.runs.resource_definitions import build_resources, open_outcomes
-from fraud_retraining.orchestration.runs.retries import retried
+from fraud_retraining.orchestration.runs.step_retries import retried
 from fraud_retraining.orchestration.sensors.next_runs import resume
 from fraud_retraining.orchestration.state.trigger_inputs import RETRAINING
 from fraud_retraining.services.delivery import drain

@@ -120,7 +120,7 @@ def chance_of_missing(days: Sequence[ServedFrauds]) -> float:
     >>> days = [ServedFrauds(day=date(2026, 3, 1), version=1, known=50, missed=n, promised_missed=0.2,
     ...     promised_frauds=200) for n in (10, 30)]
     >>> [round(chance_of_missing([one]), 3) for one in days]
-    [0.558, 0.0]
+    [0.556, 0.0]
     """
     from scipy.special import betainc
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fraud_retraining.domain.replay.policies import NEVER, PRESENT, laid_over, read_policies
+from fraud_retraining.domain.replay.replaceable_settings import NEVER, PRESENT, laid_over, read_policies
 from fraud_retraining.domain.values.errors import SettingsError
 
 

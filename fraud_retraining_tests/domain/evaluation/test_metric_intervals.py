@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from fraud_retraining.domain.evaluation.comparison import compare
+from fraud_retraining.domain.evaluation.metric_intervals import Alerting, curve, draw, metric_intervals
 from fraud_retraining.domain.evaluation.metrics import (
     MetricsPolicy,
     average_precision,
@@ -22,7 +23,6 @@ from fraud_retraining.domain.evaluation.metrics import (
     recall_at_fpr,
     roc_auc,
 )
-from fraud_retraining.domain.evaluation.uncertainty import Alerting, curve, draw, metric_intervals
 from fraud_retraining_tests.support.judged_rows import EXAMPLES, awkward_rows, judged, noisy_pair
 
 BUDGET = 20

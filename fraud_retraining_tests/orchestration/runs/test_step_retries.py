@@ -13,7 +13,7 @@ import pytest
 from fraud_retraining.definitions import build_definitions
 from fraud_retraining.domain.alerts.failures import RetryPolicy
 from fraud_retraining.domain.values.errors import DataInvalid, DependencyUnreachable, GateFailed
-from fraud_retraining.orchestration.runs.retries import attempted, pause, retried
+from fraud_retraining.orchestration.runs.step_retries import attempted, pause, retried
 from fraud_retraining.settings import Settings
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}

@@ -2,7 +2,8 @@
 
 Here: how a recoverable failure (`domain/alerts/classification.py`) becomes a retry of Dagster's, with the pauses of its
 `RetryPolicy`. The policy is not set on the assets: Dagster would then also retry a step that a user interrupted, and
-the only exception that it excludes is its own `Failure`, which would hide the error that the command line shows.
+the only exception that it excludes is its own `Failure`, which would hide the error that the command line shows. Not
+here: a whole retrain that is tried again (`domain/retraining/triggers/decision.py`).
 """
 
 import inspect

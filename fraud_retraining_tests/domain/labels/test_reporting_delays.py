@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fraud_retraining.domain.labels.delays import MAX_WEIGHT, ReportingDelays, estimate_delays
+from fraud_retraining.domain.labels.reporting_delays import MAX_WEIGHT, ReportingDelays, estimate_delays
 
 AS_OF = date(2026, 3, 14)
 TRUE_SHARES = np.cumsum([0.1, 0.25, 0.25, 0.15, 0.1, 0.08, 0.05, 0.02])

@@ -2,7 +2,7 @@
 
 from datetime import date, timedelta
 
-from fraud_retraining.domain.labels.reporting import reporting_on
+from fraud_retraining.domain.labels.feed_health import reporting_on
 
 DAY = date(2026, 3, 20)
 

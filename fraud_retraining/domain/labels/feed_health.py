@@ -1,7 +1,7 @@
 """How a source of labels is doing: whether reports still come, and whether they come later than they did.
 
-Here: the newest label days against those before. Not here: the distribution of delays (`domain/labels/delays.py`).
-A feed that falls silent would otherwise look like days without fraud.
+Here: the newest label days against those before. Not here: the distribution of delays
+(`domain/labels/reporting_delays.py`). A feed that falls silent would otherwise look like days without fraud.
 """
 
 from collections.abc import Mapping, Sequence

@@ -5,7 +5,7 @@ from urllib.parse import urlencode
 import pytest
 
 from fraud_retraining.domain.values.errors import SettingsError
-from fraud_retraining.serving.release_pages import FIELDS, form_fields, host_of
+from fraud_retraining.serving.release_routes import FIELDS, form_fields, host_of
 
 
 def test_a_form_loses_what_cannot_be_printed_and_keeps_lines() -> None:
