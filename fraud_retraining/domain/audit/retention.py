@@ -8,7 +8,7 @@ retrain that came to no version. What may still be served or rolled back to is n
 not know.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from operator import itemgetter
 from typing import Literal
@@ -76,8 +76,13 @@ class Removal(Value):
     reason: str
 
 
-def removals(policy: RetentionPolicy, runs: Iterable[KeptRun], versions: Iterable[KeptVersion]) -> list[Removal]:
-    """What goes, the oldest first."""
+def removals(
+    policy: RetentionPolicy,
+    runs: Iterable[KeptRun],
+    versions: Iterable[KeptVersion],
+    compared: Collection[str] = (),
+) -> list[Removal]:
+    """What goes, the oldest first. `compared` are runs that later candidates are compared with: they stay."""
     by_id = {run.run_id: run for run in runs}
     known = [version for version in versions if version.run_id in by_id]
     registered = {version.run_id for version in known}
@@ -90,7 +95,9 @@ def removals(policy: RetentionPolicy, runs: Iterable[KeptRun], versions: Iterabl
     gone_runs = [gone for gone in _runs(policy, loose) if gone.run_id not in spared]
     with_run = {gone.run_id for gone in gone_runs}
     found = [*gone_runs, *(gone for gone in artifacts if gone.run_id not in with_run)]
-    return sorted(found, key=lambda gone: by_id[gone.run_id].started_at)
+    return sorted(
+        (gone for gone in found if gone.run_id not in compared), key=lambda gone: by_id[gone.run_id].started_at
+    )
 
 
 def _alone(version: KeptVersion, known: Sequence[KeptVersion]) -> bool:

@@ -44,9 +44,7 @@ def removable(ledger: Ledger, registry: Registry, policy: RetentionPolicy) -> li
         )
         for version in registry.versions()
     ]
-    compared = _compared_fits(ledger)
-    found = removals(policy, [_kept(run, endings) for run in registry.runs()], versions)
-    return [removal for removal in found if removal.run_id not in compared]
+    return removals(policy, [_kept(run, endings) for run in registry.runs()], versions, _compared_fits(ledger))
 
 
 def _compared_fits(ledger: Ledger) -> set[str]:

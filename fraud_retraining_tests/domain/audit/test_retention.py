@@ -160,3 +160,12 @@ def _after(runs: list[KeptRun], found: list[Removal]) -> list[KeptRun]:
         for run in runs
         if what.get(run.run_id) != "run"
     ]
+
+
+def test_a_run_that_later_candidates_are_compared_with_stays() -> None:
+    runs = [run(day) for day in range(1, 4)]
+    versions = [version(day, ReleaseState.REJECTED) for day in range(1, 4)]
+    gone = [one.run_id for one in removals(NONE, runs, versions)]
+    assert gone
+    left = [one.run_id for one in removals(NONE, runs, versions, {gone[0]})]
+    assert left == gone[1:]
