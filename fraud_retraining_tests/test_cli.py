@@ -360,7 +360,7 @@ class TestForPeople:
             "COMP_CWORD": "1",
         }
         result = CliRunner().invoke(cli.app, [], env=environment, prog_name="fraud-retraining")
-        assert result.stdout.split() == ["retrain", "reject", "retire-champion", "resume"]
+        assert result.stdout.split() == ["retrain", "replay", "reject", "retire-champion", "resume"]
 
 
 def test_help_loads_no_heavy_library() -> None:

@@ -105,15 +105,17 @@ def recorded_second_fit(ledger: Ledger, fingerprint: str) -> ModelFit | None:
 def recorded_judged_fit(ledger: Ledger, fingerprint: str) -> ModelFit | None:
     """The fit that was judged for a fingerprint; None where the ledger does not say."""
     trained = ledger.last(EventKind.MODEL_TRAINED, fingerprint=fingerprint)
-    if trained is None:
+    if trained is None or not set(ModelFit.model_fields) <= trained.payload.keys():
         return None
     return ModelFit.model_validate({name: trained.payload[name] for name in ModelFit.model_fields})
 
 
 def trained_days(ledger: Ledger, fingerprint: str) -> DayRange | None:
     """The days that the released fit of a fingerprint has learnt from; None where the ledger does not say."""
-    released = recorded_second_fit(ledger, fingerprint) or recorded_judged_fit(ledger, fingerprint)
-    return released.training if released is not None else None
+    if released := recorded_second_fit(ledger, fingerprint):
+        return released.training
+    trained = ledger.last(EventKind.MODEL_TRAINED, fingerprint=fingerprint)
+    return None if trained is None else DayRange.model_validate(trained.payload["training"])
 
 
 def _trained_on(release: Release, ledger: Ledger) -> str:
