@@ -30,12 +30,14 @@ LONGEST = (
     "test_drift_controls.py",
     "test_end_to_end.py",
     "orchestration/sensors/test_next_runs.py",
+    "test_performance_trigger.py",
     "test_in_browser.py",
     "orchestration/test_daemon.py",
     "test_alerts.py",
     "domain/monitoring/test_wide_drift.py",
     "orchestration/test_one_at_a_time.py",
     "orchestration/test_label_feed.py",
+    "orchestration/assets/test_refit.py",
     "orchestration/assets/test_monitoring.py",
 )
 """Files that take minutes, the longest first."""
