@@ -393,7 +393,7 @@ class ListedPrefixes:
         self.prefixes: set[str] = set()
 
     def survey(self, prefix: str = "") -> Listing:
-        self.asked.add(prefix)
+        self.prefixes.add(prefix)
         return [ObjectInfo("year=2024/month=01/day=01/a.parquet", 1, "1")]
 
 
