@@ -7,12 +7,13 @@ import os
 import signal
 import sys
 import time
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from uuid import uuid4
 
 from dagster._core.errors import DagsterUserCodeExecutionError
 
+from fraud_retraining.adapters.ledger.leases import Leases
 from fraud_retraining.commands.implementation.pipeline import Pipeline
 from fraud_retraining.definitions import build_definitions
 from fraud_retraining.domain.retraining.lease_rules import LeasePolicy
@@ -54,12 +55,23 @@ class WaitingInTraining:
 class StoppedInEvaluation:
     """Stops the process in mid-evaluation, as a debugger, a full host or a suspended machine would."""
 
+    def __init__(self, leases: Leases) -> None:
+        self._leases = leases
+
     def start(self, task: str, total: int) -> None:
         pass
 
     def advance(self, task: str, done: int) -> None:
         if task == "model_evaluation" and done == 1:
+            # Just after a sign of life: one that is stopped while it writes it would keep SQLite's lock.
+            before = self._seen_at()
+            while self._seen_at() == before:
+                time.sleep(0.01)
             os.kill(os.getpid(), signal.SIGSTOP)
+
+    def _seen_at(self) -> datetime | None:
+        holder = self._leases.holder()
+        return holder.seen_at if holder else None
 
 
 class KilledInTraining:
@@ -85,8 +97,9 @@ def train_when_file_appears(as_of: date, until: Path) -> None:
 def stop_in_evaluation(as_of: date) -> None:
     """A retrain that stops itself in evaluation, with a lease that does not last long."""
     settings = load_settings()
-    lease = retrain_lease(settings, LeasePolicy(expires_seconds=EXPIRES_SECONDS))
-    definitions = build_definitions(settings, progress=StoppedInEvaluation(), retrain_lease=lease)
+    policy = LeasePolicy(expires_seconds=EXPIRES_SECONDS)
+    stopped = StoppedInEvaluation(open_ledger(settings).retrain_lease(policy))
+    definitions = build_definitions(settings, progress=stopped, retrain_lease=retrain_lease(settings, policy))
     try:
         definitions.resolve_job_def(RETRAIN).execute_in_process(
             instance=open_instance(), partition_key=as_of.isoformat(), run_id=str(uuid4())
