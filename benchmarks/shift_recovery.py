@@ -6,10 +6,13 @@ gates; in the other every trigger is off. Both are drawn by what the product say
 All settings but `promotion.mode` are the shipped ones. Ends with exit code 1 when the first does not recover, or the
 second does.
 
-    python -m benchmarks.shift_recovery [--seed 7] [--labels none|feed] [--report-days 2.5] [--shift-days 3]
+    python -m benchmarks.shift_recovery [--seed 7] [--labels none|column|feed] [--report-days 2.5] [--shift-days 3]
+                                        [--refit] [--calm]
 
-With `--labels feed` frauds are reported late, to a label feed, and used as known. `--shift-days 20` makes the
-change of fraudsters gradual; customers change on one day.
+With `--labels feed` frauds are reported late, to a label feed, and used as known; with `column` the lake says when a
+label became known. `--shift-days 20` makes the change of fraudsters gradual; customers change on one day. `--calm` is
+the negative control: six weeks without a change, every trigger on; ends with exit code 1 when one fires but the
+schedule, or mature labels refute a promotion.
 """
 
 import argparse
@@ -19,6 +22,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
@@ -26,6 +30,7 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 from benchmarks.measuring import Stopwatch
+from fraud_retraining.simulation.reports import LABELLED_AT
 
 START = date(2026, 1, 1)
 FIRST_AS_OF, SHIFT, DAYS = START + timedelta(days=54), START + timedelta(days=62), 100
@@ -41,11 +46,23 @@ TRIGGERS: dict[str, dict[str, None]] = {UNATTENDED: {}, ALONE: {"schedule": None
 
 
 class Retrain(NamedTuple):
-    """A retrain that automation requested."""
+    """A retrain that automation requested, how it ended, and what mature labels said of it later if they were asked."""
 
     as_of: date
     trigger: str
-    promoted: bool
+    status: str
+    matured: str
+
+    @property
+    def promoted(self) -> bool:
+        """Whether its candidate became champion."""
+        return self.status == "promoted"
+
+    @property
+    def summary(self) -> str:
+        """All of it, in words."""
+        later = f", {self.matured} by mature labels" if self.matured else ""
+        return f"as of {self.as_of}: {self.trigger}, {self.status.replace('_', ' ')}{later}"
 
 
 class RunHistory(NamedTuple):
@@ -112,9 +129,10 @@ def main() -> int:
         return 0
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(len(TRIGGERS)) as pool:
         comparison = Comparison(*pool.map(lambda side: _run(options, Path(folder) / side, side), TRIGGERS))
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    draw(comparison, options.out)
-    return _report(comparison)
+    if not options.calm:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        draw(comparison, options.out)
+    return _report(comparison, options.calm)
 
 
 def _options() -> argparse.Namespace:
@@ -122,9 +140,11 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--transactions-per-day", type=int, default=6000)
     parser.add_argument("--out", type=Path, default=Path("docs/images/shift.png"))
-    parser.add_argument("--labels", choices=("none", "feed"), default="none")
+    parser.add_argument("--labels", choices=("none", "column", "feed"), default="none")
     parser.add_argument("--report-days", type=float, default=2.5, help="median delay of a report of fraud")
     parser.add_argument("--shift-days", type=int, default=3, help="days over which fraudsters change")
+    parser.add_argument("--refit", action="store_true", help="fit the verdict's recipe again on window and holdout")
+    parser.add_argument("--calm", action="store_true", help="nobody changes, and every trigger is on: which one fires?")
     parser.add_argument("--side", choices=TRIGGERS)
     return parser.parse_args()
 
@@ -135,11 +155,7 @@ def _options() -> argparse.Namespace:
 def _run(options: argparse.Namespace, folder: Path, side: str) -> RunHistory:
     """One run in a process, a home and a lake of its own."""
     folder.mkdir()
-    lake = {"uri": str(folder / "lake")}
-    settings: dict[str, Any] = {"lake": lake, "promotion": {"mode": "auto"}, "triggers": TRIGGERS[side]}
-    if options.labels == "feed":
-        settings["labels"] = {"use": "as_known", "uri": str(folder / "labels"), "columns": {"source": "source"}}
-    (folder / "retraining.yaml").write_text(json.dumps(settings))
+    (folder / "retraining.yaml").write_text(json.dumps(_settings(options, folder, side)))
     environment = {
         **os.environ,
         "FRAUD_RETRAINING_HOME": str(folder / "home"),
@@ -148,12 +164,30 @@ def _run(options: argparse.Namespace, folder: Path, side: str) -> RunHistory:
     }
     sizes = ["--seed", str(options.seed), "--transactions-per-day", str(options.transactions_per_day)]
     sizes += ["--labels", options.labels, "--report-days", str(options.report_days)]
-    sizes += ["--shift-days", str(options.shift_days)]
+    sizes += ["--shift-days", str(options.shift_days), *(["--calm"] if options.calm else [])]
     command = [sys.executable, "-m", "benchmarks.shift_recovery", "--side", side, *sizes]
     watch = Stopwatch()
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True, env=environment)
     print(f"{side}: {DAYS - (FIRST_AS_OF - START).days - 1} days run in {watch.read()['seconds']:.0f} s", flush=True)
     return _parsed(json.loads(done.stdout.splitlines()[-1]))
+
+
+def _settings(options: argparse.Namespace, folder: Path, side: str) -> dict[str, Any]:
+    """The shipped settings, mode `auto`, and what the options say."""
+    triggers: dict[str, Any] = dict(TRIGGERS[side])
+    if options.calm and side == UNATTENDED:
+        triggers = {"performance": {}} if options.labels == "none" else {"performance": {}, "labels": {}}
+    settings: dict[str, Any] = {
+        "lake": {"uri": str(folder / "lake")},
+        "promotion": {"mode": "auto"},
+        "triggers": triggers,
+        "window": {"refit": {"enabled": options.refit}},
+    }
+    if options.labels == "feed":
+        settings["labels"] = {"uri": str(folder / "labels"), "columns": {"source": "source"}}
+    if options.labels == "column":
+        settings["columns"] = {"labelled_at": LABELLED_AT}
+    return settings
 
 
 def _parsed(outcome: dict[str, Any]) -> RunHistory:
@@ -180,7 +214,7 @@ def _simulated_run(options: argparse.Namespace) -> dict[str, Any]:
         transactions_per_day=options.transactions_per_day,
         seed=options.seed,
         fraud_rate=FRAUD_RATE,
-        shift_on=SHIFT,
+        shift_on=None if options.calm else SHIFT,
         shift_days=options.shift_days,
     )
     automation = Automation()
@@ -214,6 +248,7 @@ class Automation:
         """A day is ingested and watched; at 02:00 of the next it is decided whether to retrain."""
         from fraud_retraining.orchestration.names import (
             INGEST,
+            JUDGE_AGAIN,
             MONITOR,
             RETRAIN,
         )
@@ -224,6 +259,8 @@ class Automation:
         night = datetime.combine(day + timedelta(days=1), time(2), UTC)
         self._until_done(INGEST, lambda: next_runs.ingest_next(sources, self.instance, night))
         self._until_done(MONITOR, lambda: next_runs.monitor_next(sources, self.instance))
+        if self.settings.judges_fresh:
+            self._until_done(JUDGE_AGAIN, lambda: next_runs.judge_again_next(sources, self.instance))
         request = next_runs.retrain_if_due(sources, self.instance, night)
         outcome = self._run(RETRAIN, request) if hasattr(request, "run_key") else request.skip_message
         print(f"{day}: {outcome}", file=sys.stderr, flush=True)
@@ -255,13 +292,19 @@ class Automation:
         records = self.pipeline.store.partitions(PERFORMANCE, days)
         measured = {day: report_of(record, PerformanceReport).today for day, record in records.items()}
         ledger = self.pipeline.ledger
-        promoted = {event.as_of for event in ledger.events(EventKind.PROMOTION_DONE)}
+        ended = {event.as_of: event.payload["status"] for event in ledger.events(EventKind.RETRAIN_FINISHED)}
+        matured = {event.as_of: event.payload["outcome"] for event in ledger.events(EventKind.MATURED_VERDICT)}
         return {
             "average_precision": {
                 str(day): one.average_precision.value for day, one in measured.items() if one.average_precision
             },
             "retrains": [
-                (str(event.as_of), event.payload["trigger"], event.as_of in promoted)
+                (
+                    str(event.as_of),
+                    event.payload["trigger"],
+                    ended.get(event.as_of, "failed"),
+                    matured.get(event.as_of, ""),
+                )
                 for event in ledger.events(EventKind.RETRAIN_REQUESTED)
             ],
             "label_delay": self.settings.labels.delay_days,
@@ -272,7 +315,31 @@ class Automation:
 # ---------------------------------------------------------------- reporting
 
 
-def _report(comparison: Comparison) -> int:
+def _report(comparison: Comparison, calm: bool) -> int:
+    claims = _calm_claims(comparison) if calm else _shift_claims(comparison)
+    for one in comparison.unattended.retrains:
+        print(one.summary)
+    failed = [claim for claim, holds in claims.items() if not holds]
+    for claim in failed:
+        print(f"NOT SO: {claim}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _calm_claims(comparison: Comparison) -> dict[str, bool]:
+    first = FIRST_AS_OF + timedelta(days=1)
+    for name, run in (("unattended", comparison.unattended), ("never retrained", comparison.alone)):
+        print(f"{name}: average precision {run.mean(first, date.max):.3f}")
+    retrains = comparison.unattended.retrains[1:]
+    outcomes = Counter(one.status for one in retrains) + Counter(one.matured for one in retrains if one.matured)
+    print("; ".join(f"{outcome.replace('_', ' ')}: {count}" for outcome, count in outcomes.items()))
+    early = [one for one in retrains if one.trigger != "schedule"]
+    return {
+        f"no trigger fires on calm days ({', '.join(f'{one.trigger} as of {one.as_of}' for one in early)})": not early,
+        "mature labels refute no promotion": not any(one.matured == "refuted" and one.promoted for one in retrains),
+    }
+
+
+def _shift_claims(comparison: Comparison) -> dict[str, bool]:
     for name, value in comparison.means().items():
         print(f"average precision {name + ':':45}{value:6.3f}")
     for name, run in (("unattended", comparison.unattended), ("every trigger off", comparison.alone)):
@@ -280,17 +347,11 @@ def _report(comparison: Comparison) -> int:
         days = run.days_to_recover()
         back = "never back" if days is None else f"back after {days} days"
         print(f"{name}: {back} (mean of {STEADY_DAYS} days); {after:.3f} over the {JUDGED_DAYS} days from the shift on")
-    for one in comparison.unattended.retrains:
-        print(f"as of {one.as_of}: {one.trigger}{'' if one.promoted else ', stopped by its gates'}")
     before, _, after, alone = comparison.means().values()
-    claims = {
+    return {
         f"it is back within {TOLERANCE} of {before:.3f} ({after:.3f})": after >= before - TOLERANCE,
         f"without triggers it stays {FAR_BELOW} below ({alone:.3f})": alone < before - FAR_BELOW,
     }
-    failed = [claim for claim, holds in claims.items() if not holds]
-    for claim in failed:
-        print(f"NOT SO: {claim}", file=sys.stderr)
-    return 1 if failed else 0
 
 
 def draw(comparison: Comparison, out: Path) -> None:
