@@ -12,7 +12,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from fraud_retraining.adapters.days.known_labels import KnownLabels
-from fraud_retraining.adapters.days.monitoring_reports import MISSED, served_frauds
+from fraud_retraining.adapters.days.monitoring_reports import (
+    MISSED,
+    PERFORMANCE,
+    live_performance,
+    matured_performance,
+    performance_history,
+    served_frauds,
+)
 from fraud_retraining.adapters.days.window_rows import REPORT_WEIGHT, WindowRows
 from fraud_retraining.definitions import build_definitions
 from fraud_retraining.domain.training.windows import TrainingWindow
@@ -267,7 +274,7 @@ def defrauded(project: ProjectHome, day: date, known_by: date) -> int:
 
 @pytest.mark.slow
 def test_known_frauds_of_served_days_are_held_against_the_alert_budget(project: ProjectHome):
-    as_of, served = LAST - timedelta(days=3), [LAST - timedelta(days=n) for n in (2, 1, 0)]
+    as_of, served = LAST - timedelta(days=5), [LAST - timedelta(days=n) for n in (4, 3, 2, 1, 0)]
     project.configure(
         **{
             **SETTINGS,
@@ -284,13 +291,26 @@ def test_known_frauds_of_served_days_are_held_against_the_alert_budget(project: 
     assert done.success
     store, ledger = open_store(settings), open_ledger(settings)
     found = served_frauds(store, served)
-    assert {one.day: one.known for one in found} == {day: defrauded(project, day, LAST) for day in served}
+    assert {one.day: one.known for one in found} == {
+        day: defrauded(project, day, min(LAST, day + timedelta(days=4))) for day in served
+    }
     assert 0 < sum(one.missed for one in found) < sum(one.known for one in found)
     assert all(one.promised_missed is not None and one.promised_frauds > 5 for one in found)
     watched = Watched.of(settings, ledger, store, LAST)
     assert (watched.served, watched.learnt_until) == (found, as_of - timedelta(days=3))
     state = MonitoringState(settings, open_lake(settings), store, ServedBy(serving(ledger)), served)
-    assert not any(MISSED in assets for assets in state.due().values()), "as long as no further label arrives"
+    due = {asset for assets in state.due().values() for asset in assets}
+    assert not due & {MISSED, PERFORMANCE}, "as long as no further label arrives"
+    reports = performance_history(store, served)
+    assert [(one.day, one.known_by, one.is_mature) for one in reports] == [
+        (served[0], LAST, True),
+        (served[1], LAST, False),
+    ], "judged after three days, as a holdout is, and again after the label delay of four"
+    early = reports[1]
+    assert early.delays is not None and 0 < early.today.frauds <= early.recent.frauds
+    assert watched.matured is None, "the trigger performance is off"
+    assert matured_performance(store, served) == reports[0].live_performance
+    assert live_performance(store, served) == early.live_performance
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fraud_retraining.adapters.days.window_rows import BATCH_ROWS
-from fraud_retraining.domain.evaluation.judged import Floats, Judged
+from fraud_retraining.domain.evaluation.judged import REPORT_WEIGHT, Floats, Judged
 from fraud_retraining.domain.training.scoring import FittedModel
 from fraud_retraining.domain.values.errors import IntegrityError
 from fraud_retraining.domain.values.schemas import AMOUNT, IS_FRAUD, LABELLED_AT, TIMESTAMP, TRANSACTION_ID
@@ -43,13 +43,14 @@ class RowLabels:
     `frauds` are by day the ids of frauds of a label feed, in which every other transaction is then genuine; None where
     transactions carry their labels. With `as_of` labels are those known at the end of that day: of a day that is not
     mature then, a row that is not known as fraud counts as genuine. Else they are those known when each day became
-    mature, `delay_days` later.
+    mature, `delay_days` later. `weights` say by day how many frauds a known one stands for; None: one everywhere.
     """
 
     entity: str
     delay_days: int
     frauds: Mapping[date, pa.Array] | None = None
     as_of: date | None = None
+    weights: Mapping[date, float] | None = None
 
 
 def judged_rows(days: Sequence[tuple[date, Path, Path]], labels: RowLabels) -> Judged:
@@ -65,7 +66,7 @@ def judged_rows(days: Sequence[tuple[date, Path, Path]], labels: RowLabels) -> J
         rows, known = _labelled(day, transactions, labels)
         score = _read(scored, [TRANSACTION_ID, SCORE])
         _require_same_ids(day, rows, score)
-        tables.append(rows.filter(known).select([TIMESTAMP, labels.entity, AMOUNT, IS_FRAUD]))
+        tables.append(_kept(day, rows.filter(known), labels))
         scores.append(score[SCORE].filter(known).to_numpy())
     return Judged.from_table(pa.concat_tables(tables), np.concatenate(scores), entity=labels.entity)
 
@@ -85,7 +86,7 @@ def rows_of_two(
         rows, known = _labelled(day, transactions, labels)
         scored = [scored_rows(model, features) for model in models]
         _require_same_ids(day, rows, scored[0])
-        tables.append(rows.filter(known).select([TIMESTAMP, labels.entity, AMOUNT, IS_FRAUD]))
+        tables.append(_kept(day, rows.filter(known), labels))
         scores.append([one[SCORE].filter(known).to_numpy() for one in scored])
     first, second = (np.concatenate(parts) for parts in zip(*scores, strict=True))
     return Judged.from_table(pa.concat_tables(tables), first, entity=labels.entity), second
@@ -102,6 +103,14 @@ def _labelled(day: date, transactions: Path, labels: RowLabels) -> tuple[pa.Tabl
         return rows, _known(rows, mature)
     rows = _as_known(rows, labels.as_of)
     return rows, pc.is_valid(rows[IS_FRAUD])
+
+
+def _kept(day: date, rows: pa.Table, labels: RowLabels) -> pa.Table:
+    """The columns that are judged, with the weight of the day."""
+    kept = rows.select([TIMESTAMP, labels.entity, AMOUNT, IS_FRAUD])
+    if labels.weights is None:
+        return kept
+    return kept.append_column(REPORT_WEIGHT, pa.array(np.full(kept.num_rows, labels.weights[day])))
 
 
 def _require_same_ids(day: date, rows: pa.Table, scored: pa.Table) -> None:

@@ -85,7 +85,7 @@ def performance_history(store: Store, days: Iterable[date]) -> tuple[Performance
 
 
 def live_performance(store: Store, days: Iterable[date]) -> LivePerformance | None:
-    """What the service was worth on the latest mature days, also under earlier champions; None while that is not known.
+    """What the service was worth on the latest judged days, also under earlier champions; None while that is not known.
 
     Where the latest report cannot be read back, it is not known until that was made again: an older one says nothing
     about today.
@@ -94,6 +94,15 @@ def live_performance(store: Store, days: Iterable[date]) -> LivePerformance | No
     latest = max(store.standing(PERFORMANCE, days), default=None)
     found = whole_reports(store, PERFORMANCE, days).get(latest) if latest else None
     return report_of(found, PerformanceReport).live_performance if found else None
+
+
+def matured_performance(store: Store, days: Iterable[date]) -> LivePerformance | None:
+    """The same on the latest mature days, where later ones were judged on labels as known; None where none were."""
+    history = performance_history(store, days)
+    if not history or history[-1].is_mature:
+        return None
+    mature = [report for report in history if report.is_mature]
+    return mature[-1].live_performance if mature else None
 
 
 def served_frauds(store: Store, days: Iterable[date]) -> tuple[ServedFrauds, ...]:

@@ -20,8 +20,9 @@ from pydantic import Field
 from fraud_retraining.domain.evaluation.judged import Judged
 from fraud_retraining.domain.evaluation.metric_intervals import draw, metric_intervals
 from fraud_retraining.domain.evaluation.metrics import MetricsPolicy, evaluate
+from fraud_retraining.domain.labels.reporting_delays import ReportingDelays
 from fraud_retraining.domain.retraining.triggers.performance import LivePerformance
-from fraud_retraining.domain.values.base import Value
+from fraud_retraining.domain.values.base import ExtendedValue, Value
 from fraud_retraining.domain.values.interval import Interval
 
 RECENT_DAYS = 7
@@ -56,8 +57,10 @@ class ServedPart(Value):
     promised_rows: int = Field(0, description="Rows of that holdout.")
 
 
-class PerformanceReport(Value):
-    """Live performance of a day, reported once the day's labels are mature."""
+class PerformanceReport(ExtendedValue):
+    """Live performance of a day: on labels as known, where they are used so, and again once they are mature."""
+
+    ADDED = frozenset({"delays"})
 
     day: date
     version: int = Field(description="The version that scored the day: the champion of the time.")
@@ -67,6 +70,14 @@ class PerformanceReport(Value):
     recent: Live = Field(description="The week that ends with the day, by the scores that served it.")
     parts: tuple[ServedPart, ...] = Field((), description="The same week by version, in the order of their days.")
     holdout: Interval | None = Field(None, description="What the holdout of the day's version lets expect.")
+    delays: ReportingDelays | None = Field(
+        None, description="Reporting delays, by which known frauds weigh; None where labels are mature."
+    )
+
+    @property
+    def is_mature(self) -> bool:
+        """Whether it rests on mature labels."""
+        return self.delays is None
 
     @property
     def live_performance(self) -> LivePerformance | None:
@@ -74,7 +85,10 @@ class PerformanceReport(Value):
         reached = self.recent.average_precision
         if reached is None:
             return None
-        return service_level(self.recent, reached, self.parts)
+        found = service_level(self.recent, reached, self.parts)
+        if self.is_mature:
+            return found
+        return found.model_copy(update={"compared": f"labels as known by {self.known_by}; {found.compared}"})
 
 
 def service_level(week: Live, reached: Interval, parts: Sequence[ServedPart]) -> LivePerformance:

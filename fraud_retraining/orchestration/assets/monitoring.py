@@ -6,7 +6,7 @@ Here: the day assets of the group `monitoring`. Not here: what is up to date and
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from functools import cached_property
 from typing import Any
 
@@ -150,7 +150,8 @@ def _specs(settings: Settings) -> list[dg.AssetSpec]:
             deps=[SCORED, TRANSACTIONS],
             skippable=True,
             kinds={"python"},
-            description="What the service was worth on the day and its week, once the day's labels are mature.",
+            description="What the service was worth on the day and its week: on labels as known, where they are used "
+            "so, and once they are mature.",
         ),
     ]
 
@@ -298,30 +299,31 @@ class Monitor:
         if not isinstance(plan, Make):
             return plan
         scored = self._state.scored[day]
-        fingerprint, delay = scored.facts[FINGERPRINT], self._settings.labels.delay_days
+        fingerprint = scored.facts[FINGERPRINT]
         holdout = read_profile(self._store, HoldoutProfile, fingerprint)
         report = PerformanceReport(
             day=day,
             version=scored.facts[VERSION],
             fingerprint=fingerprint,
-            known_by=date.fromordinal(day.toordinal() + delay),
-            today=measure(self._judged_rows((day,)), (day,), self._state.metrics),
-            recent=measure(self._judged_rows(plan.recent), plan.recent, self._state.metrics),
-            parts=tuple(self._served_parts(plan.recent)),
+            known_by=plan.known_by or day + timedelta(days=self._settings.labels.delay_days),
+            today=measure(self._judged_rows((day,), plan), (day,), self._state.metrics),
+            recent=measure(self._judged_rows(plan.recent, plan), plan.recent, self._state.metrics),
+            parts=tuple(self._served_parts(plan)),
             holdout=holdout.expected_live if holdout else None,
+            delays=plan.delays,
         )
         facts = {FINGERPRINT: fingerprint, REPORT: report.model_dump(mode="json")}
         return self._store.write(PERFORMANCE, day, {}, digest=digest(report), inputs=plan.inputs, facts=facts)
 
-    def _served_parts(self, days: Sequence[date]) -> Iterator[ServedPart]:
+    def _served_parts(self, plan: Make) -> Iterator[ServedPart]:
         """The days by the version that served them, each with the performance on its own holdout."""
         by_version: dict[str, list[date]] = {}
-        for day in days:
+        for day in plan.recent:
             by_version.setdefault(self._state.scored[day].facts[FINGERPRINT], []).append(day)
         for fingerprint, served in by_version.items():
             scored = self._state.scored[served[0]]
             holdout = read_profile(self._store, HoldoutProfile, fingerprint)
-            judged = self._judged_rows(served)
+            judged = self._judged_rows(served, plan)
             yield ServedPart(
                 version=scored.facts[VERSION],
                 as_of=date.fromisoformat(scored.facts["as_of"]),
@@ -339,7 +341,7 @@ class Monitor:
         if not isinstance(plan, Make):
             return plan
         assert plan.known_by is not None
-        alerts = alert_recall(self._judged_rows((day,), plan.known_by), self._state.metrics)
+        alerts = alert_recall(self._judged_rows((day,), plan), self._state.metrics)
         if alerts is None:
             raise IntegrityError(
                 f"scores of {day} are not all numbers", remedy=f"materialize scored_transactions of {day} again."
@@ -358,11 +360,12 @@ class Monitor:
         facts = {FINGERPRINT: fingerprint, REPORT: report.model_dump(mode="json")}
         return self._store.write(MISSED, day, {}, digest=digest(report), inputs=plan.inputs, facts=facts)
 
-    def _judged_rows(self, days: Sequence[date], known_by: date | None = None) -> Judged:
+    def _judged_rows(self, days: Sequence[date], plan: Make) -> Judged:
         """Labelled rows of some days under the scores that served them, with labels known within the label delay.
 
-        With `known_by` labels are those known at its end, at the latest.
+        Where the plan says by when, labels are those known at its end, at the latest, and weigh by its delays.
         """
+        known_by, delays = plan.known_by, plan.delays
         transactions = self._store.paths([self._state.inventory.transactions[day] for day in days], TABLE)
         scores = self._store.paths([self._state.scored[day] for day in days], TABLE)
         return judged_rows(
@@ -372,6 +375,7 @@ class Monitor:
                 self._settings.labels.delay_days,
                 self._feed_frauds(days, known_by or date.max),
                 known_by,
+                {day: delays.weight((known_by - day).days) for day in days} if known_by and delays else None,
             ),
         )
 

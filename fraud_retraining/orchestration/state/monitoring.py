@@ -9,7 +9,8 @@ Four rules keep the numbers valid:
   later champion does not score it again; when the day's rows are delivered again, the same version scores them.
 - A model is never measured on a day that it was trained on.
 - Scores of a day up to the as-of day of their model are not live, and no performance is computed from them.
-- Performance is that of the service: of a week, by the scores that served it, of any version.
+- Performance is that of the service: of a week, by the scores that served it, of any version. Where labels are used as
+  known, it is judged on them at the age of a holdout, and again when they are mature.
 """
 
 import logging
@@ -31,6 +32,7 @@ from fraud_retraining.adapters.mlflow.versions import ModelVersion
 from fraud_retraining.adapters.storage.lake import Lake
 from fraud_retraining.adapters.storage.store import Partition, Store
 from fraud_retraining.domain.evaluation.metrics import MetricsPolicy
+from fraud_retraining.domain.labels.reporting_delays import ReportingDelays, estimate_delays
 from fraud_retraining.domain.monitoring.drift import FraudDay
 from fraud_retraining.domain.monitoring.live_performance import RECENT_DAYS
 from fraud_retraining.domain.releases.release import Release
@@ -41,6 +43,7 @@ from fraud_retraining.domain.values.digests import digest
 from fraud_retraining.domain.values.errors import DataInvalid
 from fraud_retraining.orchestration.names import LABELS
 from fraud_retraining.orchestration.state.inventory import DAY_ASSETS, Inventory, day_digests
+from fraud_retraining.orchestration.state.label_days import first_reports
 from fraud_retraining.services.recorded_versions import trained_days
 from fraud_retraining.settings import Settings
 
@@ -48,6 +51,8 @@ LOG = logging.getLogger(__name__)
 LABEL_RULES = {"delay_days", "fraud_values", "genuine_values"}
 """Settings of labels that live performance depends on."""
 VERSION, HINDSIGHT = "version", "hindsight"
+DELAYS_REACH = timedelta(days=60)
+"""Label days from which reporting delays are estimated."""
 
 
 class Serving(Value):
@@ -101,6 +106,7 @@ class Make:
     version: int = 0
     recent: tuple[date, ...] = ()
     known_by: date | None = None
+    delays: ReportingDelays | None = None
 
 
 Plan = Partition | NotMade | Make
@@ -282,12 +288,58 @@ class MonitoringState:
         scored = self._served(day)
         if isinstance(scored, NotMade):
             return scored
-        if not self._is_mature(day):
-            mature = day + self._delay
-            return NotMade(f"the labels of {day} are not mature until {mature} has arrived (now: {self.latest})")
+        known_by = self._judged_by(day)
+        if known_by is None:
+            first = day + self._first_age
+            what = "are not mature" if first == day + self._delay else "are not judged"
+            return NotMade(f"the labels of {day} {what} until {first} has arrived (now: {self.latest})")
         self._require_own_scores(scored)
         recent = self._served_week(scored.day)
-        return self._stands(PERFORMANCE, day, Make(self._performance_inputs(recent), recent=recent))
+        if known_by == day + self._delay:
+            return self._stands(PERFORMANCE, day, Make(self._performance_inputs(recent), recent=recent))
+        return self._performance_as_known(day, known_by, recent)
+
+    def _performance_as_known(self, day: date, known_by: date, recent: tuple[date, ...]) -> Plan:
+        """Performance on labels as known at the end of a day, with the reporting delays that were known then."""
+        labels = {one.day.isoformat(): one.digest for one in self.label_days(recent) if one.day <= known_by}
+        inputs = {**self._performance_inputs(recent), "labels": digest(labels), "known_by": known_by.isoformat()}
+        stands = self._stands(PERFORMANCE, day, Make(inputs))
+        if not isinstance(stands, Make):
+            return stands
+        delays = self._delays(known_by)
+        if delays is None:
+            return NotMade(
+                f"the reporting delay of frauds cannot be estimated as of {known_by}: {day} is judged with mature "
+                "labels"
+            )
+        return Make(inputs, recent=recent, known_by=known_by, delays=delays)
+
+    def _delays(self, as_of: date) -> ReportingDelays | None:
+        """The reporting delays of frauds as known at the end of a day; None where too few frauds were known."""
+        policy = self.settings.labels
+        first = as_of - DELAYS_REACH
+        reports: dict[date, dict[int, int]] = {}
+        for known_on, delays in first_reports(self._store, first, as_of).items():
+            for delay, frauds in delays.items():
+                day = known_on - timedelta(days=delay)
+                # Of earlier days only the slow reports lie within reach: delays would look longer than they are.
+                if day >= first:
+                    by_delay = reports.setdefault(day, {})
+                    by_delay[delay] = by_delay.get(delay, 0) + frauds
+        return estimate_delays(reports, as_of, policy.delay_days, policy.min_delay_frauds)
+
+    @property
+    def _first_age(self) -> timedelta:
+        """Age at which a day is judged first: that of a holdout's first day, or mature."""
+        as_known = self.settings.window_labels.use == "as_known"
+        return min(timedelta(days=self.settings.holdout.days), self._delay) if as_known else self._delay
+
+    def _judged_by(self, day: date) -> date | None:
+        """The day whose knowledge of labels a day is judged with now; None while it is too young."""
+        latest = self.latest
+        if latest is None or latest < day + self._first_age:
+            return None
+        return day + (self._delay if latest >= day + self._delay else self._first_age)
 
     def missed(self, day: date) -> Plan:
         """The known frauds of a day that no alert was about; made again with each day on which labels arrive.
@@ -331,9 +383,6 @@ class MonitoringState:
                 f"the scores of {scored.day} are not those of its transactions as they are now",
                 remedy=f"materialize scored_transactions of {scored.day} again.",
             )
-
-    def _is_mature(self, day: date) -> bool:
-        return self.latest is not None and self.latest >= day + self._delay
 
     def _served_week(self, last: date) -> tuple[date, ...]:
         """The days of the week that ends with a day that were served, by whichever version."""
@@ -381,7 +430,7 @@ class MonitoringState:
         """Whether performance has to be made, also if its scores have to be made first."""
         if not isinstance(self.scores(day), Make):
             return isinstance(self.performance(day), Make)
-        return self._will_have_served(day) and self._is_mature(day)
+        return self._will_have_served(day) and self._judged_by(day) is not None
 
     def _missed_is_due(self, day: date) -> bool:
         """Whether missed frauds have to be counted, also if the day has to be scored first."""

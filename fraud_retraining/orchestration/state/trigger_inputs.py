@@ -10,7 +10,12 @@ from typing import NamedTuple
 
 import dagster as dg
 
-from fraud_retraining.adapters.days.monitoring_reports import drift_history, live_performance, served_frauds
+from fraud_retraining.adapters.days.monitoring_reports import (
+    drift_history,
+    live_performance,
+    matured_performance,
+    served_frauds,
+)
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.storage.store import Store
 from fraud_retraining.domain.ledger.events import Event, EventKind
@@ -74,6 +79,7 @@ def collect(
         drift=watched.drift,
         last_drift=_last_drift(requests, days),
         performance=watched.performance,
+        matured=watched.matured,
         last_performance=_last_answered(requests, Trigger.PERFORMANCE, days),
         label_times=settings.label_times,
         served=watched.served,
@@ -92,6 +98,7 @@ class Watched(NamedTuple):
 
     drift: tuple[DriftDay, ...] = ()
     performance: LivePerformance | None = None
+    matured: LivePerformance | None = None
     served: tuple[ServedFrauds, ...] = ()
     learnt_until: date | None = None
 
@@ -106,6 +113,7 @@ class Watched(NamedTuple):
         return cls(
             drift=drift_history(store, champion.fingerprint, days) if triggers.drift else (),
             performance=live_performance(store, days) if triggers.performance else None,
+            matured=matured_performance(store, days) if triggers.performance else None,
             served=served_frauds(store, days) if settings.watches_missed_frauds else (),
             learnt_until=serving.training.end if serving else None,
         )

@@ -136,3 +136,8 @@ def test_two_models_are_laid_over_the_same_rows_with_the_labels_of_a_feed(model:
     assert np.flatnonzero(first.labels).tolist() == [3, 5]
     np.testing.assert_array_equal(first.scores, model.predict(table))
     np.testing.assert_array_equal(second, other.predict(table))
+
+
+def test_known_frauds_of_a_young_day_carry_its_weight(tmp_path: Path) -> None:
+    found = judged(tmp_path, transactions(rows=5), as_of=DAY, frauds={DAY: pa.array([1])}, weights={DAY: 2.5})
+    assert (found.frauds, found.expected_frauds) == (1, 2.5)

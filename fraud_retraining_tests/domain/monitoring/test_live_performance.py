@@ -7,6 +7,7 @@ import pytest
 
 from fraud_retraining.domain.evaluation.judged import Judged
 from fraud_retraining.domain.evaluation.metrics import MetricsPolicy
+from fraud_retraining.domain.labels.reporting_delays import ReportingDelays
 from fraud_retraining.domain.monitoring.live_performance import (
     Live,
     PerformanceReport,
@@ -143,3 +144,13 @@ def test_a_trigger_gets_nothing_of_days_without_a_fraud() -> None:
 def test_it_survives_being_written_and_read() -> None:
     performance = report(0.2, None)
     assert PerformanceReport.model_validate(performance.model_dump(mode="json")) == performance
+
+
+def test_a_report_on_labels_as_known_says_so_and_one_on_mature_labels_is_stored_as_before() -> None:
+    first = report(0.5, 0.5)
+    assert first.is_mature and "delays" not in first.model_dump(mode="json")
+    delays = ReportingDelays(as_of=DAY, delay_days=1, counts=(5, 5), shares=(0.5, 1.0))
+    early = first.model_copy(update={"delays": delays, "known_by": DAY + timedelta(days=3)})
+    assert not early.is_mature
+    live = early.live_performance
+    assert live is not None and live.compared.startswith("labels as known by 2026-03-04; ")

@@ -1,4 +1,7 @@
-"""The trigger `performance`: a retrain when live performance on mature days is below its floor or its promise."""
+"""The trigger `performance`: a retrain when live performance is below its floor or its promise.
+
+Where labels are used as known, days are judged on them first, and again once their labels are mature.
+"""
 
 from datetime import date
 
@@ -9,10 +12,10 @@ from fraud_retraining.domain.values.base import Policy, Value
 
 
 class PerformanceTriggerPolicy(Policy):
-    """A retrain when the performance of the service on mature days falls, across champions."""
+    """A retrain when the performance of the service falls, across champions."""
 
     min_average_precision: float | None = Field(
-        None, ge=0, le=1, description="Average precision on matured days below which to retrain; null sets no floor."
+        None, ge=0, le=1, description="Average precision of judged days below which to retrain; null sets no floor."
     )
     below_holdout: bool = Field(
         True, description="Whether to retrain when it is below the holdouts of who served by more than the noise."
@@ -29,7 +32,7 @@ class PerformanceTriggerPolicy(Policy):
 
 
 class LivePerformance(Value):
-    """Average precision of the service on mature days, across champions, beside what its versions promised."""
+    """Average precision of the service on judged days, across champions, beside what its versions promised."""
 
     first: date
     last: date
@@ -54,14 +57,26 @@ class PerformanceInputs(CommonInputs):
     """Inputs of the trigger `performance`."""
 
     performance: LivePerformance | None = None
+    matured: LivePerformance | None = Field(
+        None, description="That of the latest mature days, where `performance` rests on labels as known."
+    )
     last_performance: date | None = Field(None, description="As-of day of the last retrain by this trigger.")
 
 
 def performance(policy: PerformanceTriggerPolicy, inputs: PerformanceInputs) -> TriggerResult:
     """Fire when live performance has decayed and no retrain was started for it lately."""
-    live = inputs.performance
-    if live is None:
-        return "performance: no matured day has been judged yet"
+    if inputs.performance is None:
+        return "performance: no day has been judged yet"
+    found = _result(policy, inputs, inputs.performance)
+    matured, last = inputs.matured, inputs.last_performance
+    # What a retrain since then has answered is not asked for again when its labels mature.
+    if isinstance(found, Fired) or matured is None or (last is not None and matured.last <= last):
+        return found
+    later = _result(policy, inputs, matured)
+    return later if isinstance(later, Fired) else found
+
+
+def _result(policy: PerformanceTriggerPolicy, inputs: PerformanceInputs, live: LivePerformance) -> TriggerResult:
     value = f"performance: average precision {live.value:.3f} on {live.first} to {live.last}"
     why = decay(policy, live)
     if why is None:

@@ -7,9 +7,14 @@ import pytest
 from fraud_retraining.domain.retraining.triggers.decision import (
     decide,
 )
-from fraud_retraining.domain.retraining.triggers.performance import LivePerformance, PerformanceTriggerPolicy
+from fraud_retraining.domain.retraining.triggers.performance import (
+    LivePerformance,
+    PerformanceTriggerPolicy,
+    performance,
+)
 from fraud_retraining.domain.retraining.triggers.registry import TriggerPolicy
 from fraud_retraining.domain.retraining.triggers.values import (
+    Fired,
     Retrain,
     Skip,
 )
@@ -34,3 +39,29 @@ def test_performance_fires_under_its_floor_or_under_its_own_holdout(
     assert isinstance(decide(policy, known(performance=judged)), Retrain) is fires, why
     recent = decide(policy, known(performance=judged, last_performance=date(2024, 2, 25)))
     assert isinstance(recent, Skip), "it cools down"
+
+
+def week(value: float, last: date) -> LivePerformance:
+    return LivePerformance(first=date(2024, 2, 1), last=last, value=value, high=1.0)
+
+
+@pytest.mark.parametrize(
+    ("as_known", "matured", "answered", "fires", "why"),
+    [
+        (0.4, 0.6, None, True, "low on labels as known"),
+        (0.6, 0.4, None, True, "low once labels are mature"),
+        (0.6, 0.6, None, False, "high on both"),
+        (0.6, 0.4, date(2024, 2, 16), False, "what matured was answered by a retrain since then"),
+        (0.6, 0.4, date(2024, 2, 15), True, "a retrain before does not answer it"),
+    ],
+)
+def test_days_are_judged_on_labels_as_known_and_again_when_they_are_mature(
+    as_known: float, matured: float, answered: date | None, fires: bool, why: str
+) -> None:
+    inputs = known(
+        performance=week(as_known, date(2024, 2, 20)),
+        matured=week(matured, date(2024, 2, 16)),
+        last_performance=answered,
+    )
+    policy = PerformanceTriggerPolicy(min_average_precision=0.5)
+    assert isinstance(performance(policy, inputs), Fired) is fires, why
