@@ -290,7 +290,8 @@ class Automation:
 
         days = [START + timedelta(days=number) for number in range(DAYS)]
         records = self.pipeline.store.partitions(PERFORMANCE, days)
-        measured = {day: report_of(record, PerformanceReport).today for day, record in records.items()}
+        reports = {day: report_of(record, PerformanceReport) for day, record in records.items()}
+        measured = {day: report.today for day, report in reports.items() if report.is_mature}
         ledger = self.pipeline.ledger
         ended = {event.as_of: event.payload["status"] for event in ledger.events(EventKind.RETRAIN_FINISHED)}
         matured = {event.as_of: event.payload["outcome"] for event in ledger.events(EventKind.MATURED_VERDICT)}

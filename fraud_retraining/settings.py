@@ -339,7 +339,7 @@ class Settings(BaseSettings):
     def learns_after_days(self) -> int:
         """Days from a day until the training window of a retrain reaches it."""
         # A second fit learns from the holdout too; where it does not agree with the judged one, days are learnt later.
-        return self.window_labels.lag_days + (0 if self.window.refit.enabled else self.holdout.days)
+        return self.window_labels.lag_days + (0 if self.window.refit.enabled else self.holdout.longest)
 
     @property
     def judges_fresh(self) -> bool:

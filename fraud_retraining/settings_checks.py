@@ -169,9 +169,11 @@ def _window_problems(settings: "Settings") -> list[str]:
             "window.refit.enabled needs days after the holdout, on which both fits are compared: the holdout ends with "
             "the as-of day, as labels are used as known; set judging: mature, or leave it off"
         )
-    if isinstance(settings.window, ExpandingWindow) or settings.holdout.days <= settings.window.days:
+    if isinstance(settings.window, ExpandingWindow) or settings.holdout.longest <= settings.window.days:
         return problems
-    return [*problems, f"holdout.days ({settings.holdout.days}) is longer than window.days ({settings.window.days})"]
+    name = "days" if settings.holdout.frauds is None else "max_days"
+    length = settings.holdout.longest
+    return [*problems, f"holdout.{name} ({length}) is longer than window.days ({settings.window.days})"]
 
 
 def _reference_problems(settings: "Settings") -> list[str]:

@@ -50,7 +50,7 @@ def window_mapping(window: WindowPolicy, holdout: HoldoutPolicy, label_lag_days:
     if isinstance(window, ExpandingWindow):
         # Dagster has no mapping that begins at a fixed day and ends at a moving one.
         return dg.AllPartitionMapping()
-    return looking_back(label_lag_days + holdout.days + window.days - 1, label_lag_days)
+    return looking_back(label_lag_days + holdout.longest + window.days - 1, label_lag_days)
 
 
 def days_of(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> list[date]:

@@ -23,6 +23,7 @@ from fraud_retraining.adapters.days.monitoring_reports import (
 from fraud_retraining.adapters.days.window_rows import REPORT_WEIGHT, WindowRows
 from fraud_retraining.definitions import build_definitions
 from fraud_retraining.domain.training.windows import TrainingWindow
+from fraud_retraining.domain.values.errors import DataInvalid
 from fraud_retraining.domain.values.schemas import TRANSACTION_ID
 from fraud_retraining.orchestration.checks.label_checks import SILENCE
 from fraud_retraining.orchestration.instance import open_instance
@@ -41,6 +42,7 @@ from fraud_retraining.orchestration.state.monitoring import MonitoringState, Ser
 from fraud_retraining.orchestration.state.readiness import Readiness
 from fraud_retraining.orchestration.state.sources import Sources
 from fraud_retraining.orchestration.state.trigger_inputs import Watched
+from fraud_retraining.orchestration.state.window_assembly import build_window, window_report
 from fraud_retraining.settings import load_settings
 from fraud_retraining.simulation import SimulationPolicy, Simulator, lake_path
 from fraud_retraining.simulation.reports import FEED_SCHEMA, Feed, ReportPolicy, Reports
@@ -167,6 +169,48 @@ def test_a_retrain_makes_the_labels_that_it_needs(project: ProjectHome):
     assert answer["window"]["frauds"] > 50
 
 
+def window_under(project: ProjectHome, labels: dict[str, Any], holdout: dict[str, Any]) -> TrainingWindow:
+    feed = {"uri": str(project.folder / "feed")}
+    project.configure(
+        **{**SETTINGS, "labels": {**SETTINGS["labels"], **feed, **labels}, "holdout": holdout, "window": {"days": 5}}
+    )
+    settings = load_settings()
+    return build_window(AS_OF, settings, open_lake(settings), open_store(settings))
+
+
+def test_a_holdout_is_as_short_as_the_wanted_frauds_allow(project: ProjectHome):
+    known = known_frauds(project, AS_OF)
+    last = [known.get(AS_OF - timedelta(days=age), 0) for age in range(6)]
+    for wanted, length in ((1, 2), (sum(last[:3]) + 1, 4), (sum(last[:4]), 4), (10_000, 5)):
+        window = window_under(project, {}, {"days": 2, "frauds": wanted, "max_days": 5})
+        held, training = window.days.holdout, window.days.training
+        assert (held.end, len(held), len(training)) == (AS_OF, length, 5), wanted
+        assert training.end == held.start - timedelta(days=1)
+        assert window.holdout_frauds == sum(last[:length])
+        assert window.labels is not None and min(day for day, _ in window.labels.days) >= training.start
+
+
+def test_with_too_few_frauds_for_their_delays_a_window_has_mature_days(project: ProjectHome):
+    window = window_under(project, {"min_delay_frauds": 10_000}, {"days": 3})
+    assert window.days.holdout.end == AS_OF - timedelta(days=4), "the label delay before the as-of day"
+    assert window.labels is not None and window.labels.delays is None
+    assert all(window.report_weight(day) == 1 for day in window.days.needed)
+    expected = known_frauds(project, AS_OF)
+    assert {day.day: day.frauds for day in window.training} == {day: expected[day] for day in window.days.training}
+    settings = load_settings()
+    results = {one.name: one for one in window_report(window, settings, open_store(settings)).results}
+    assert not results["reporting_delays"].passed
+    assert "too few frauds are known" in results["reporting_delays"].message
+
+
+def test_mature_days_that_are_not_ingested_are_named(project: ProjectHome):
+    for age in range(8, 12):
+        shutil.rmtree(project.home / "store" / FEATURES / f"day={AS_OF - timedelta(days=age)}")
+    with pytest.raises(DataInvalid, match="too few frauds are known as of") as refused:
+        window_under(project, {"min_delay_frauds": 10_000}, {"days": 3})
+    assert "fraud-retraining ingest --from" in str(refused.value)
+
+
 def test_labels_that_arrive_make_their_day_and_later_features_only(project: ProjectHome):
     assert readiness().work() is None
     day = LAST - timedelta(days=1)
@@ -187,6 +231,17 @@ def test_labels_that_arrive_make_their_day_and_later_features_only(project: Proj
     assert before[day] == after[day], "the day on which a label becomes known does not see it"
     assert before[LAST].digest != after[LAST].digest
     assert readiness().work() is None
+
+
+def test_the_reporting_delay_of_each_label_day_is_drawn_over_the_partitions(ingested: ProjectHome):
+    record = open_store(load_settings()).partition(LABELS, AS_OF)
+    shown = open_instance().get_latest_materialization_event(dg.AssetKey(LABELS))
+    assert record is not None and shown is not None and shown.asset_materialization is not None
+    found = {name: value.value for name, value in shown.asset_materialization.metadata.items()}
+    delays = [(AS_OF - date.fromisoformat(day)).days for day, n in record.facts["first_reports"] for _ in range(n)]
+    assert found["mean_reporting_delay_days"] == pytest.approx(sum(delays) / len(delays))
+    assert found["reported_within_3_days"] == pytest.approx(sum(delay <= 3 for delay in delays) / len(delays))
+    assert 0 < found["reported_within_1_days"] < found["reported_within_7_days"] <= 1
 
 
 def test_labels_that_cannot_count_are_kept_aside_counted_and_harm_nothing(project: ProjectHome):

@@ -14,7 +14,7 @@ from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.mlflow.registry import Registry
 from fraud_retraining.adapters.storage.private_files import exposed
 from fraud_retraining.domain.evaluation.matured import MaturedCounts
-from fraud_retraining.domain.labels.feed_health import Reporting, reporting_on
+from fraud_retraining.domain.labels.feed_health import Reporting, reporting_on, shares_within
 from fraud_retraining.domain.ledger.events import Event, EventKind
 from fraud_retraining.domain.releases.promotion_mode import Standing
 from fraud_retraining.domain.releases.release import Release, ReleaseState
@@ -47,7 +47,6 @@ from fraud_retraining.settings import LEDGER_FILE, MLFLOW_FILE, Settings
 
 LAST_RETRAINS = 5
 MONTH = 30
-WITHIN = (1, 2, 3, 7, 14)
 """Days after a transaction for which the share of known frauds is shown."""
 NO_OUTCOME = "no outcome yet"
 
@@ -272,8 +271,7 @@ def _known_within(reports: Mapping[date, Mapping[int, int]], first: date, last: 
     for day, by_delay in reports.items():
         for delay, count in by_delay.items() if first <= day <= last else ():
             counts[delay] = counts.get(delay, 0) + count
-    total = sum(counts.values())
-    return {n: sum(c for delay, c in counts.items() if delay <= n) / total for n in WITHIN} if total else {}
+    return shares_within(counts)
 
 
 def _champion(ledger: Ledger, registry: Registry) -> VersionState | None:

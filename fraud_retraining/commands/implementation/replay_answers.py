@@ -311,6 +311,11 @@ class PastDays:
         labels = WindowLabels.of(
             DayRange(start=self._days.start, end=latest), features, settings, self.lake, self.store
         )
+        if labels.needs_mature_days:
+            raise DataInvalid(
+                f"too few frauds are known as of {latest} to say what the last days were worth",
+                remedy="end the replay on an earlier day, or lower labels.min_delay_frauds.",
+            )
         digests = self.store.partitions(TRANSACTIONS, self._days)
         return build_manifest(
             WindowDays(strategy="rolling", as_of=latest, training=self._days, holdout=self._days),

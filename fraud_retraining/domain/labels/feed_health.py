@@ -17,6 +17,7 @@ RECENT_DAYS, EARLIER_DAYS = 7, 21
 MIN_USUAL_REPORTS = 3
 """Median of reports a day below which a day without any is nothing unusual."""
 MIN_RATIO, MAX_SLOWDOWN = 0.2, 1.5
+WITHIN_DAYS = (1, 2, 3, 7, 14)
 
 Reports = Mapping[date, Mapping[int, int]]
 """By day known: first reports of frauds by their delay in days."""
@@ -50,6 +51,16 @@ class Reporting(Value):
         late = f", {self.delay:.1f} days after the transaction" if self.delay is not None else ""
         before = f" ({self.usual_delay:.1f} before)" if self.usual_delay is not None else ""
         return f"{self.frauds} frauds were reported on {self.day} ({usual}); in the last week{late}{before}"
+
+
+def shares_within(delays: Mapping[int, int]) -> dict[int, float]:
+    """Share of reports that came within 1, 2, 3, 7 and 14 days; `delays` counts them by days, empty without any.
+
+    >>> shares_within({0: 1, 3: 3})
+    {1: 0.25, 2: 0.25, 3: 1.0, 7: 1.0, 14: 1.0}
+    """
+    total = sum(delays.values())
+    return {n: sum(c for delay, c in delays.items() if delay <= n) / total for n in WITHIN_DAYS} if total else {}
 
 
 def reporting_on(day: date, reports: Reports) -> Reporting:

@@ -142,6 +142,21 @@ def _both_classes(evidence: WindowEvidence) -> Measure:
     )
 
 
+def _reporting_delays(evidence: WindowEvidence) -> Measure:
+    window = evidence.window
+    unknown = window.labels is not None and window.labels.delays is None
+    last = window.days.holdout.end
+    return Measure(
+        value=int(unknown),
+        found=f"too few frauds are known to estimate how late they are reported: days up to {last} are used, whose "
+        "labels are mature"
+        if unknown
+        else "known, or not needed",
+        most=0,
+        threshold="labels.min_delay_frauds known frauds of mature days, where labels are used as known",
+    )
+
+
 def _every_day(window: TrainingWindow) -> tuple[WindowDay, ...]:
     return (*window.training, *window.holdout, *window.fixed)
 
@@ -155,6 +170,9 @@ _WINDOW_RULES: tuple[Rule[WindowEvidence], ...] = (
     Rule("no_overlap", "error", "No training day judges the model or comes after one that does.", _no_overlap),
     Rule("digests", "error", "Every day is still the one that the manifest names.", _digests),
     Rule("both_classes", "error", "Frauds and others to learn from.", _both_classes),
+    Rule(
+        "reporting_delays", "warn", "It is known how late frauds are reported, where that matters.", _reporting_delays
+    ),
 )
 WINDOW_CHECKS: dict[str, tuple[Severity, str]] = listed(_WINDOW_RULES)
 

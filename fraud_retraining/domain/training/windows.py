@@ -7,6 +7,7 @@ here: whether the days' data is good (`domain/training/window_checks.py`) and re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
+from itertools import accumulate
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -89,12 +90,43 @@ class HoldoutPolicy(Policy):
     days: int = Field(
         7, ge=1, le=365, description="Length of the holdout in days; by default 7, or 3 where it is judged fresh."
     )
+    frauds: int | None = Field(
+        None,
+        ge=1,
+        description="Known frauds to judge on: the holdout is then as short as holds them, from `days` to `max_days`; "
+        "null keeps it at `days`.",
+    )
+    max_days: int = Field(14, ge=1, le=365, description="Longest holdout that `frauds` leads to.")
     fixed: FixedEvaluation | None = Field(
         None, description="Optional {start:, end:} of days that judge too; they lie before every training window."
     )
     fixed_max_age_days: int = Field(
         180, ge=1, le=3660, description="Age of the fixed days from which a check warns that they are out of date."
     )
+
+    @model_validator(mode="after")
+    def _bounds_ordered(self) -> Self:
+        if self.frauds is not None and self.max_days < self.days:
+            raise ValueError(f"max_days ({self.max_days}) is shorter than days ({self.days})")
+        return self
+
+    @property
+    def longest(self) -> int:
+        """Most days that it can have."""
+        return self.days if self.frauds is None else self.max_days
+
+    def length(self, last: date, frauds: Mapping[date, int]) -> int:
+        """How many days up to `last` it has, where so many frauds of each day are known.
+
+        >>> policy = HoldoutPolicy(days=2, frauds=10, max_days=4)
+        >>> [policy.length(date(2026, 3, 4), {date(2026, 3, day): n for day in range(1, 5)}) for n in (9, 4, 1)]
+        [2, 3, 4]
+        """
+        if self.frauds is None:
+            return self.days
+        known = accumulate(frauds.get(last - timedelta(days=age), 0) for age in range(self.max_days))
+        enough = (days for days, found in enumerate(known, start=1) if found >= self.frauds)
+        return max(self.days, next(enough, self.max_days))
 
 
 class WindowDays(Value):
@@ -130,17 +162,19 @@ def first_as_of_day(
     >>> print(first_as_of_day(date(2026, 1, 1), *policies))
     2026-02-13
     """
-    judged = timedelta(days=labels.lag_days + holdout.days)
+    judged = timedelta(days=labels.lag_days + holdout.longest)
     if isinstance(window, ExpandingWindow):
         return max(window.start, first_day) + judged
     return first_day + judged + timedelta(days=max(window.days - 1 - missing, 0))
 
 
-def window_days(as_of: date, window: WindowPolicy, holdout: HoldoutPolicy, labels: LabelPolicy) -> WindowDays:
+def window_days(
+    as_of: date, window: WindowPolicy, holdout: HoldoutPolicy, labels: LabelPolicy, judged_days: int | None = None
+) -> WindowDays:
     """The days of an as-of day; the same whenever it is computed.
 
     Mature through M = as_of - delay, or M = as_of where labels are used as known; holdout M-H+1 .. M; a rolling window
-    is the W days before the holdout. Fixed
+    is the W days before the holdout. H is `judged_days`; without them the longest that the holdout can have. Fixed
     evaluation days that end after M do not judge yet: their labels are not known as of then.
 
     >>> found = window_days(date(2026, 3, 31), RollingWindow(days=30), HoldoutPolicy(days=7), LabelPolicy(delay_days=7))
@@ -152,7 +186,7 @@ def window_days(as_of: date, window: WindowPolicy, holdout: HoldoutPolicy, label
             the training days touch.
     """
     judged = as_of - timedelta(days=labels.lag_days)
-    held = DayRange(start=judged - timedelta(days=holdout.days - 1), end=judged)
+    held = DayRange(start=judged - timedelta(days=(judged_days or holdout.longest) - 1), end=judged)
     last = held.start - timedelta(days=1)
     recent_from, recent_weight = None, 1.0
     if isinstance(window, ExpandingWindow):

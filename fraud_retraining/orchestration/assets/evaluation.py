@@ -381,11 +381,9 @@ def _aged(window: TrainingWindow, resources: EvaluationResources, log: Logger) -
     """The average precision of a champion of the usual serving age on the holdout; None where none can be scored."""
     settings, registry, ledger = resources.settings, resources.registry, resources.ledger
     schedule = settings.triggers.schedule
-    age = serving_age(
-        settings.window_labels.lag_days, settings.holdout.days, schedule.every_hours // 24 if schedule else 1
-    )
-    as_of = window.days.as_of
-    found = champion_of_age(ledger.releases(), as_of, serving_age=age, holdout_days=settings.holdout.days)
+    as_of, holdout = window.days.as_of, window.days.holdout
+    age = serving_age((as_of - holdout.end).days, len(holdout), schedule.every_hours // 24 if schedule else 1)
+    found = champion_of_age(ledger.releases(), as_of, serving_age=age, holdout_days=len(holdout))
     if found is None:
         return None
     release, days = found

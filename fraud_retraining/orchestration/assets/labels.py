@@ -4,6 +4,7 @@ Here: the assets `labels` and `entity_label_days`, by the day known; they exist 
 here: which labels count (`domain/labels/events.py`).
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -28,6 +29,7 @@ from fraud_retraining.domain.labels.events import (
     split_events,
 )
 from fraud_retraining.domain.labels.feed import canonical_feed, check_feed
+from fraud_retraining.domain.labels.feed_health import shares_within
 from fraud_retraining.domain.values.digests import digest, table_digest
 from fraud_retraining.domain.values.errors import DataInvalid
 from fraud_retraining.domain.values.schemas import TRANSACTION_ID
@@ -196,11 +198,24 @@ def _metadata(partition: Partition) -> dict[str, Any]:
         "reversed": facts["reversed"],
         "kept_aside": sum(facts["rejects"].values()),
         "digest": partition.digest,
+        **_reporting_delay(partition),
     }
     for name in ("rejects", "sources"):
         if facts[name]:
             metadata[name] = dg.MetadataValue.md("\n".join(f"- {key}: {count}" for key, count in facts[name].items()))
     return metadata
+
+
+def _reporting_delay(partition: Partition) -> dict[str, float]:
+    """How late the first reports of the day are, as numbers: the UI draws them over the partitions."""
+    delays: Counter[int] = Counter()
+    for day, count in partition.facts["first_reports"]:
+        delays[(partition.day - date.fromisoformat(day)).days] += count
+    if not delays.total():
+        return {}
+    mean = sum(delay * count for delay, count in delays.items()) / delays.total()
+    within = {f"reported_within_{days}_days": share for days, share in shares_within(delays).items()}
+    return {"mean_reporting_delay_days": mean, **within}
 
 
 # ---------------------------------------------------------------- entity_label_days

@@ -59,7 +59,7 @@ def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
         partitions_def=partitions,
         deps=[
             EVALUATION,
-            dg.AssetDep(FEATURES, partition_mapping=looking_back(settings.holdout.days - 1)),
+            dg.AssetDep(FEATURES, partition_mapping=looking_back(settings.holdout.longest - 1)),
             dg.AssetDep(LABELS, partition_mapping=after),
         ],
         output_required=False,

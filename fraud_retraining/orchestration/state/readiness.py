@@ -16,6 +16,7 @@ from pydantic import Field
 from fraud_retraining.adapters.storage.lake import DayFiles, Lake, LakeListing
 from fraud_retraining.adapters.storage.store import Store
 from fraud_retraining.domain.features.partition_inputs import label_days_lookback, lookback
+from fraud_retraining.domain.labels.policy import LabelPolicy
 from fraud_retraining.domain.training.refit import unjudged_days
 from fraud_retraining.domain.training.windows import WindowDays, window_days
 from fraud_retraining.domain.values.base import Value
@@ -63,14 +64,18 @@ class NotReady(Value):
     pending: bool = Field(False, description="Whether only an ingest of days that have arrived is missing.")
 
 
-def days_of_window(settings: Settings, as_of: date) -> WindowDays:
-    """The days of the window of an as-of day under these settings.
+def days_of_window(
+    settings: Settings, as_of: date, labels: LabelPolicy | None = None, judged_days: int | None = None
+) -> WindowDays:
+    """The days of the window of an as-of day under these settings; `labels` replaces how windows use labels.
+
+    Where the length of the holdout depends on labels it is the longest; `judged_days` says it once it is known.
 
     Raises:
         SettingsError: there is no such window.
     """
     try:
-        return window_days(as_of, settings.window, settings.holdout, settings.window_labels)
+        return window_days(as_of, settings.window, settings.holdout, labels or settings.window_labels, judged_days)
     except ValueError as error:
         raise SettingsError(f"as of {as_of} there is no window: {error}") from None
 

@@ -5,7 +5,9 @@ what its manifest says (`domain/training/windows.py`), and its labels (`window_l
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
+from typing import Self
 
 from fraud_retraining.adapters.mlflow.code_versions import code_version
 from fraud_retraining.adapters.mlflow.environment import fitting_libraries, library_versions
@@ -14,7 +16,13 @@ from fraud_retraining.adapters.storage.store import Partition, Store
 from fraud_retraining.domain.data.rule_results import Report
 from fraud_retraining.domain.training.fingerprint import Fingerprint, fingerprint
 from fraud_retraining.domain.training.window_checks import WindowEvidence, window_checks
-from fraud_retraining.domain.training.windows import TrainingWindow, WindowDays, WindowFeatures, build_manifest
+from fraud_retraining.domain.training.windows import (
+    FeatureDay,
+    TrainingWindow,
+    WindowDays,
+    WindowFeatures,
+    build_manifest,
+)
 from fraud_retraining.domain.values.days import DayRange
 from fraud_retraining.domain.values.digests import digest
 from fraud_retraining.domain.values.errors import DataInvalid
@@ -45,27 +53,71 @@ def build_window(as_of: date, settings: Settings, lake: Lake, store: Store) -> T
         SettingsError: there is no such window.
     """
     days = days_of_window(settings, as_of)
-    plan = settings.feature_plan
-    history = sorted(set(days_behind(settings, days.needed)) - set(days.needed))
-    used = sorted({*history, *days.needed})
-    inventory = Inventory(store, settings, used)
-    arrived = {day: files for day, files in lake.days(DayRange(start=used[0], end=used[-1])).items() if day in used}
-    _require_current(days, arrived, inventory)
-    features = {day: one for day, one in inventory.features.items() if day in days.needed and day in arrived}
-    labels = WindowLabels.of(DayRange(start=days.needed[0], end=as_of), features, settings, lake, store)
-    found = {day: labels.feature_day(one, inventory.transactions[day].digest) for day, one in features.items()}
-    return build_manifest(
-        days,
-        found,
-        {day: inventory.transactions[day].digest for day in history if day in inventory.transactions},
-        label_delay_days=settings.labels.delay_days,
-        features=WindowFeatures(
-            names=settings.learnt_features,
-            categorical=tuple(name for name in plan.categorical if name in settings.learnt_features),
-            policy_digest=digest(plan),
-        ),
-        labels=labels.used,
-    )
+    found = StoredDays.of(days, settings, lake, store)
+    if found.labels.needs_mature_days and settings.judges_fresh:
+        days, found = _with_mature_labels(as_of, settings, lake, store)
+    frauds = {day: one.known(as_of)[1] for day, one in found.features.items()}
+    judged_days = settings.holdout.length(days.holdout.end, frauds)
+    labels = settings.labels.model_copy(update={"use": "as_known" if days.holdout.end == as_of else "mature"})
+    return found.manifest(days_of_window(settings, as_of, labels, judged_days), settings)
+
+
+def _with_mature_labels(as_of: date, settings: Settings, lake: Lake, store: Store) -> "tuple[WindowDays, StoredDays]":
+    """The window whose days all have mature labels, for when too few frauds are known to weigh those of young days."""
+    days = days_of_window(settings, as_of, settings.labels.model_copy(update={"use": "mature"}))
+    try:
+        return days, StoredDays.of(days, settings, lake, store)
+    except DataInvalid as error:
+        first, last = days.needed[0], days.needed[-1]
+        raise DataInvalid(
+            f"too few frauds are known as of {as_of} to use labels as known, and {error.what}",
+            culprits=error.culprits,
+            remedy="wait for more labels, lower labels.min_delay_frauds, or first run `fraud-retraining ingest --from "
+            f"{first} --to {last}`.",
+            days=error.days,
+        ) from error
+
+
+@dataclass(frozen=True)
+class StoredDays:
+    """What the store holds of the days that a window may have."""
+
+    features: Mapping[date, FeatureDay]
+    transactions: Mapping[date, str]
+    labels: WindowLabels
+
+    @classmethod
+    def of(cls, days: WindowDays, settings: Settings, lake: Lake, store: Store) -> Self:
+        """The days of a window, and those that their features look back on.
+
+        Raises:
+            DataInvalid: days or labels are missing, out of date, or failed a check.
+        """
+        used = days_behind(settings, days.needed)
+        inventory = Inventory(store, settings, used)
+        arrived = {day: files for day, files in lake.days(DayRange(start=used[0], end=used[-1])).items() if day in used}
+        _require_current(days, arrived, inventory)
+        made = {day: one for day, one in inventory.features.items() if day in days.needed and day in arrived}
+        labels = WindowLabels.of(DayRange(start=days.needed[0], end=days.as_of), made, settings, lake, store)
+        transactions = {day: one.digest for day, one in inventory.transactions.items()}
+        return cls({day: labels.feature_day(one, transactions[day]) for day, one in made.items()}, transactions, labels)
+
+    def manifest(self, days: WindowDays, settings: Settings) -> TrainingWindow:
+        """The manifest of a window whose days are among these."""
+        history = set(days_behind(settings, days.needed)) - set(days.needed)
+        plan = settings.feature_plan
+        return build_manifest(
+            days,
+            self.features,
+            {day: found for day, found in self.transactions.items() if day in history},
+            label_delay_days=settings.labels.delay_days,
+            features=WindowFeatures(
+                names=settings.learnt_features,
+                categorical=tuple(name for name in plan.categorical if name in settings.learnt_features),
+                policy_digest=digest(plan),
+            ),
+            labels=self.labels.known_from(days.needed[0]),
+        )
 
 
 def _require_current(days: WindowDays, arrived: Mapping[date, DayFiles], inventory: Inventory) -> None:

@@ -44,7 +44,7 @@ class WindowLabels:
         """Labels of the days of a window, up to its as-of day, the last of `days`.
 
         Raises:
-            DataInvalid: label days are missing or out of date, or too few frauds of mature days are known.
+            DataInvalid: label days are missing or out of date.
         """
         if settings.labels.use == "mature":
             return cls.mature(days.end)
@@ -59,6 +59,17 @@ class WindowLabels:
         delays = _delays({date.fromisoformat(day): one for day, one in reports.items()}, days.end, settings)
         pinned = tuple((day, labels[day].digest) for day in sorted(labels) if day in days)
         return cls(LabelsUsed(feed=True, delays=delays, days=pinned), days.end, _by_day(labels, days))
+
+    @property
+    def needs_mature_days(self) -> bool:
+        """Whether too few frauds of mature days are known to say how many of a young day are still to be reported."""
+        return self.used is not None and self.used.delays is None
+
+    def known_from(self, first: date) -> LabelsUsed | None:
+        """What the manifest of a window that begins on `first` says of them."""
+        if self.used is None:
+            return None
+        return self.used.model_copy(update={"days": tuple(one for one in self.used.days if one[0] >= first)})
 
     def feature_day(self, features: Partition, digest: str) -> FeatureDay:
         """Facts of a day of the window; `digest` is that of its transactions."""
@@ -83,16 +94,8 @@ def _require_current(inventory: LabelInventory, as_of: date) -> None:
         )
 
 
-def _delays(reports: Mapping[date, Mapping[int, int]], as_of: date, settings: Settings) -> ReportingDelays:
-    labels = settings.labels
-    found = estimate_delays(reports, as_of, labels.delay_days, labels.min_delay_frauds)
-    if found is None:
-        raise DataInvalid(
-            f"the reporting delay of frauds cannot be estimated as of {as_of}: fewer than {labels.min_delay_frauds} "
-            f"frauds of days that are {labels.delay_days} or more days old were known",
-            remedy="wait for more labels, lower labels.min_delay_frauds, or set labels.use: mature.",
-        )
-    return found
+def _delays(reports: Mapping[date, Mapping[int, int]], as_of: date, settings: Settings) -> ReportingDelays | None:
+    return estimate_delays(reports, as_of, settings.labels.delay_days, settings.labels.min_delay_frauds)
 
 
 def _counts(label_days: Sequence[Sequence[object]]) -> list[Counts]:
