@@ -6,6 +6,7 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import boto3
 import dagster as dg
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -47,11 +48,14 @@ from fraud_retraining.settings import load_settings
 from fraud_retraining.simulation import SimulationPolicy, Simulator, lake_path
 from fraud_retraining.simulation.reports import FEED_SCHEMA, Feed, ReportPolicy, Reports
 from fraud_retraining_tests.support.command_line import run
+from fraud_retraining_tests.support.faults import run_killed
 from fraud_retraining_tests.support.project_homes import START, ProjectHome, use_home
+from fraud_retraining_tests.support.registries import free_port
 
 DAYS = 17
 LAST = START + timedelta(days=DAYS - 1)
 AS_OF = LAST
+LAST_DAYS = [LAST - timedelta(days=age) for age in (3, 2, 1, 0)]
 POLICY = SimulationPolicy(start=START, days=DAYS, transactions_per_day=1500, seed=4, fraud_rate=0.03)
 SETTINGS: dict[str, Any] = {
     "labels": {"delay_days": 4, "use": "as_known", "min_delay_frauds": 20, "columns": {"source": "source"}},
@@ -292,6 +296,97 @@ def test_a_feed_that_is_not_there_is_an_error_that_names_the_setting(project: Pr
     shutil.rmtree(project.folder / "feed")
     answer = answer_of("ingest", "--from", LAST.isoformat(), "--to", LAST.isoformat(), code=3)
     assert "labels.uri" in str(answer["error"])
+
+
+def made(days: list[date]) -> dict[str, dict[date, str]]:
+    """Digests of what the store holds of labels, their sums, and features."""
+    store = open_store(load_settings())
+    assets = (LABELS, ENTITY_LABEL_DAYS, FEATURES)
+    return {asset: {day: one.digest for day, one in store.partitions(asset, days).items()} for asset in assets}
+
+
+def deliver_in_three_files(project: ProjectHome, days: list[date]) -> None:
+    """More labels of each day known, about transactions of two days before, in two files beside the first."""
+    for day in days:
+        ids = unreported(project, day - timedelta(days=2))[:60]
+        for part in range(2):
+            events = [event(number, noon(day) + timedelta(minutes=part)) for number in ids[part::2]]
+            deliver(project, day, pa.Table.from_pylist(events, FEED_SCHEMA), f"more-{part}.parquet")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(ingested: ProjectHome, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[date, str]]:
+    """The digests of the last four days once three files of labels came for each, and nothing went wrong."""
+    own = ProjectHome(tmp_path_factory.mktemp("undisturbed"))
+    for name in ("lake", "feed", "home"):
+        shutil.copytree(ingested.folder / name, own.folder / name)
+    own.configure(**{**SETTINGS, "labels": {**SETTINGS["labels"], "uri": str(own.folder / "feed")}})
+    with pytest.MonkeyPatch.context() as patch:
+        use_home(own, patch)
+        before = made(LAST_DAYS)
+        deliver_in_three_files(own, LAST_DAYS)
+        answer_of("ingest", "--from", LAST_DAYS[0].isoformat(), "--to", LAST.isoformat())
+        found = made(LAST_DAYS)
+        counts = [one.facts["events"] for one in open_store(load_settings()).partitions(LABELS, LAST_DAYS).values()]
+    assert min(counts) >= 60, "the labels of all three files count"
+    assert all(found[LABELS][day] != before[LABELS][day] for day in LAST_DAYS)
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "before the record of labels",
+        "after the record of labels",
+        "before the record of entity label days",
+        "before the record of features",
+    ],
+)
+def test_killed_while_labels_are_ingested_the_next_run_ends_in_the_same_digests(
+    moment: str, project: ProjectHome, undisturbed: dict[str, dict[date, str]]
+):
+    deliver_in_three_files(project, LAST_DAYS)
+    days = ("--from", LAST_DAYS[0].isoformat(), "--to", LAST.isoformat())
+    run_killed(moment, "ingest", *days)
+    assert made(LAST_DAYS) != undisturbed
+    answer_of("ingest", *days)
+    assert made(LAST_DAYS) == undisturbed
+    assert readiness().work() is None
+
+
+@pytest.mark.slow
+def test_a_feed_on_s3_gives_the_same_labels_and_an_outage_loses_nothing(
+    project: ProjectHome, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    deliver_in_three_files(project, LAST_DAYS)
+    client = boto3.client("s3", endpoint_url=s3_endpoint, region_name="us-east-1")
+    client.create_bucket(Bucket="label-feed")
+    for file in sorted((project.folder / "feed").rglob("*.parquet")):
+        key = f"reports/{file.relative_to(project.folder / 'feed')}"
+        client.put_object(Bucket="label-feed", Key=key, Body=file.read_bytes())
+    days = ("--from", LAST_DAYS[0].isoformat(), "--to", LAST.isoformat())
+    answer_of("ingest", *days)
+    from_folder = made(LAST_DAYS)
+
+    def read_from(endpoint: str) -> None:
+        s3 = {"endpoint": endpoint, "region": "us-east-1", "max_attempts": 2}
+        feed = {"uri": "s3://label-feed/reports"}
+        lake = {"uri": str(project.lake), "s3": s3}
+        project.configure(**{**SETTINGS, "labels": {**SETTINGS["labels"], **feed}, "lake": lake})
+
+    read_from(f"http://127.0.0.1:{free_port()}")
+    answer = answer_of("ingest", *days, code=7)
+    assert "s3://label-feed/reports" in str(answer["error"])
+    assert made(LAST_DAYS) == from_folder, "nothing is lost"
+    read_from(s3_endpoint)
+    answer_of("ingest", *days)
+    assert made(LAST_DAYS) == from_folder
+    labels = open_store(load_settings()).partitions(LABELS, LAST_DAYS)
+    sources = {day: one.inputs["source"] for day, one in labels.items()}
+    assert sources == {day: one.version for day, one in readiness().labels.arrived.items() if day in LAST_DAYS}
 
 
 @pytest.mark.slow

@@ -51,6 +51,9 @@ MOMENTS = {
     "after the record of an ingested day": Moment(FolderLocation, "write_bytes", record_of("transactions"), 3, True),
     "before the checks of a day": Moment(Store, "annotate", nth=3),
     "before the record of entity days": Moment(FolderLocation, "write_bytes", record_of("entity_days"), 3),
+    "before the record of labels": Moment(FolderLocation, "write_bytes", record_of("labels"), 2),
+    "after the record of labels": Moment(FolderLocation, "write_bytes", record_of("labels"), 2, True),
+    "before the record of entity label days": Moment(FolderLocation, "write_bytes", record_of("entity_label_days"), 2),
     "before the record of features": Moment(FolderLocation, "write_bytes", record_of("transaction_features"), 3),
     "in the fifth round of boosting": Moment(
         RichProgress, "advance", lambda _, task, done: (task, done) == ("fraud_model", 5)
