@@ -26,7 +26,8 @@ import pyarrow.parquet as pq
 
 from benchmarks.measuring import Stopwatch
 from fraud_retraining.adapters.storage.engine import Engine
-from fraud_retraining.domain.features.point_in_time import FeaturePlan, entity_days, transaction_features
+from fraud_retraining.domain.features.plan import FeaturePlan
+from fraud_retraining.domain.features.point_in_time import entity_days, transaction_features
 from fraud_retraining.domain.values.schemas import EntityPolicy
 
 DAY = date(2026, 7, 1)

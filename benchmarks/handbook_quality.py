@@ -28,7 +28,8 @@ import pyarrow.compute as pc
 from fraud_retraining.adapters.storage.engine import Engine
 from fraud_retraining.domain.evaluation.judged import Judged
 from fraud_retraining.domain.evaluation.metrics import average_precision, card_precision_at_k, roc_auc
-from fraud_retraining.domain.features.point_in_time import FeaturePlan, entity_days, transaction_features
+from fraud_retraining.domain.features.plan import FeaturePlan
+from fraud_retraining.domain.features.point_in_time import entity_days, transaction_features
 from fraud_retraining.domain.training.fitting import ModelPolicy, fit
 from fraud_retraining.domain.values.days import DayRange
 from fraud_retraining.domain.values.schemas import EntityPolicy

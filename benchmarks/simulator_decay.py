@@ -21,12 +21,9 @@ from rich.console import Console
 from rich.table import Table
 from sklearn.metrics import average_precision_score
 
-from fraud_retraining.domain.features.point_in_time import (
-    CALENDAR_FEATURES,
-    FeaturePlan,
-    entity_days,
-    transaction_features,
-)
+from fraud_retraining.domain.features.definitions import CALENDAR_FEATURES
+from fraud_retraining.domain.features.plan import FeaturePlan
+from fraud_retraining.domain.features.point_in_time import entity_days, transaction_features
 from fraud_retraining.domain.review.assembly import stability_index
 from fraud_retraining.domain.training.fitting import FittedModel, ModelPolicy, fit
 from fraud_retraining.domain.values.schemas import EntityPolicy

@@ -34,7 +34,7 @@ from fraud_retraining.domain.data.lake_layout import DayLimits
 from fraud_retraining.domain.data.lake_mapping import LakeMapping
 from fraud_retraining.domain.data.validation import ValidationPolicy
 from fraud_retraining.domain.evaluation.gates import GatePolicy
-from fraud_retraining.domain.features.point_in_time import FeaturePlan
+from fraud_retraining.domain.features.plan import FeaturePlan
 from fraud_retraining.domain.labels.policy import LabelPolicy
 from fraud_retraining.domain.monitoring.drift import DriftPolicy
 from fraud_retraining.domain.releases.promotion_mode import PromotionPolicy

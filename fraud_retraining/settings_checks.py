@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from fraud_retraining.adapters.alerts.destination import secret_problems
 from fraud_retraining.adapters.alerts.registry import DESTINATIONS
-from fraud_retraining.domain.features.point_in_time import FeaturePlan
+from fraud_retraining.domain.features.plan import FeaturePlan
 from fraud_retraining.domain.training.windows import ExpandingWindow
 from fraud_retraining.domain.values.names import column_problem, entity_problem, feature_problem, shown, twins
 from fraud_retraining.domain.values.redaction import is_secret_name

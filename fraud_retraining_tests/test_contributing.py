@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from fraud_retraining.domain.evaluation import gates
-from fraud_retraining.domain.features import point_in_time
+from fraud_retraining.domain.features import definitions
 from fraud_retraining.domain.retraining.triggers import registry, values
 from fraud_retraining.domain.retraining.triggers.decision import decide
 from fraud_retraining.domain.training.estimators.registry import ESTIMATORS
@@ -98,8 +98,8 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ProjectHome:
 
 def test_the_feature_of_the_example_is_learned_from(tiny: ProjectHome, monkeypatch: pytest.MonkeyPatch) -> None:
     (code,) = blocks("Add a feature")
-    row = eval(code, {"Feature": point_in_time.Feature})
-    monkeypatch.setattr(point_in_time, "ENTITY_FEATURES", (*point_in_time.ENTITY_FEATURES, row))
+    row = eval(code, {"Feature": definitions.Feature})
+    monkeypatch.setattr(definitions, "ENTITY_FEATURES", (*definitions.ENTITY_FEATURES, row))
     code, answer, _ = run("retrain", "--as-of", str(AS_OF))
     assert (code, answer["status"]) == (0, "promoted"), answer
     serving = open_registry(load_settings()).champion()

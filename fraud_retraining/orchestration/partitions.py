@@ -9,7 +9,7 @@ from datetime import date
 import dagster as dg
 
 from fraud_retraining.domain.features.column_lineage import ENTITY_DAYS, ENTITY_LABEL_DAYS, TRANSACTIONS
-from fraud_retraining.domain.features.point_in_time import FeaturePlan
+from fraud_retraining.domain.features.plan import FeaturePlan
 from fraud_retraining.domain.training.windows import ExpandingWindow, HoldoutPolicy, WindowPolicy
 
 DEFAULT_FIRST_DAY = date(2015, 1, 1)

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fraud_retraining.domain.features.point_in_time import MAX_RATIO, MAX_ZSCORE, FeaturePlan, never_seen_seconds
+from fraud_retraining.domain.features.definitions import MAX_RATIO, MAX_ZSCORE, never_seen_seconds
+from fraud_retraining.domain.features.plan import FeaturePlan
 from fraud_retraining.domain.values.schemas import EntityPolicy
 
 DAY = pd.Timedelta(days=1)

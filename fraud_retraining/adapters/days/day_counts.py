@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from fraud_retraining.adapters.days.window_rows import ASSET, TABLE
 from fraud_retraining.adapters.storage.engine import Engine, PreparedQuery
 from fraud_retraining.adapters.storage.store import Partition, Store
-from fraud_retraining.domain.features.point_in_time import FeaturePlan
+from fraud_retraining.domain.features.plan import FeaturePlan
 from fraud_retraining.domain.monitoring.bins import (
     ROWS,
     TEXTS_AT_ONCE,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from fraud_retraining.adapters.days.day_counts import Counter, DayCounts, counts_without, heavy_keys_of
 from fraud_retraining.adapters.storage.engine import Engine
-from fraud_retraining.domain.features.point_in_time import FeaturePlan
+from fraud_retraining.domain.features.plan import FeaturePlan
 from fraud_retraining.domain.monitoring.bins import Bins
 from fraud_retraining.domain.monitoring.drift import (
     MISSING_MISCOUNTED,

@@ -47,8 +47,13 @@ PARTS = {
     ),
     "features": Part(
         "1",
-        "a716db0d264ced92605df57489e5f48a5292bbef40f27b4e115d9c82422b8b91",
-        ("fraud_retraining.domain.values.days", "fraud_retraining.domain.features.point_in_time"),
+        "ecad38f240e37ff5d93789f9d1bf0557eb00eb66db3010f06f3ec3f5ca63dd06",
+        (
+            "fraud_retraining.domain.values.days",
+            "fraud_retraining.domain.features.definitions",
+            "fraud_retraining.domain.features.plan",
+            "fraud_retraining.domain.features.point_in_time",
+        ),
     ),
     "scoring": Part(
         "1",

@@ -1,6 +1,6 @@
 """Point-in-time features of a transaction, their inputs, and the lineage of columns.
 
 Not here: running the expressions (`adapters/storage/engine.py`) and which days a model learns from (`domain/training`).
-Public: `point_in_time.FeaturePlan`, `point_in_time.transaction_features`, `point_in_time.ENTITY_FEATURES`,
-`column_lineage.table_columns`, `partition_inputs.features_inputs`.
+Public: `plan.FeaturePlan`, `definitions.ENTITY_FEATURES`, `point_in_time.transaction_features`,
+`online.online_features`, `column_lineage.table_columns`, `partition_inputs.features_inputs`.
 """

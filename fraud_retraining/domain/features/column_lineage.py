@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from fraud_retraining.domain.data.lake_mapping import LakeMapping
-from fraud_retraining.domain.features.point_in_time import CALENDAR_FEATURES, FeaturePlan
+from fraud_retraining.domain.features.definitions import CALENDAR_FEATURES
+from fraud_retraining.domain.features.plan import FeaturePlan
 from fraud_retraining.domain.values.schemas import AMOUNT, IS_FRAUD, LABELLED_AT, TIMESTAMP, TRANSACTION_ID
 
 RAW, TRANSACTIONS, ENTITY_DAYS, FEATURES = (

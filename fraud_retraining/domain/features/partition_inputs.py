@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import date, timedelta
 from typing import NamedTuple
 
-from fraud_retraining.domain.features.point_in_time import FeaturePlan
+from fraud_retraining.domain.features.plan import FeaturePlan
 from fraud_retraining.domain.values.base import Value
 from fraud_retraining.domain.values.digests import digest
 

@@ -26,7 +26,8 @@ from pydantic import Field, model_validator
 from fraud_retraining.domain.evaluation.ageing import Aged, expected_live
 from fraud_retraining.domain.evaluation.alert_recall import AlertRecall
 from fraud_retraining.domain.evaluation.judged import Judged
-from fraud_retraining.domain.features.point_in_time import CALENDAR_FEATURES, FeaturePlan
+from fraud_retraining.domain.features.definitions import CALENDAR_FEATURES
+from fraud_retraining.domain.features.plan import FeaturePlan
 from fraud_retraining.domain.monitoring.bins import Bins, number_bins, number_counts
 from fraud_retraining.domain.retraining.triggers.drift import DriftDay
 from fraud_retraining.domain.training.windows import WindowDay

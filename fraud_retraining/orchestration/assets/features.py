@@ -1,6 +1,6 @@
 """Features: the sufficient statistics of each entity and day, and the point-in-time features of each transaction.
 
-Here: the day assets of the group `features`. Not here: what a feature is (`domain/features/point_in_time.py`).
+Here: the day assets of the group `features`. Not here: what a feature is (`domain/features/definitions.py`).
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -19,6 +19,7 @@ from fraud_retraining.adapters.storage.store import Partition, Store
 from fraud_retraining.domain.data.refused_days import ranges
 from fraud_retraining.domain.features import point_in_time as features
 from fraud_retraining.domain.features.partition_inputs import label_days_lookback, lookback
+from fraud_retraining.domain.features.plan import FeaturePlan
 from fraud_retraining.domain.values.digests import ColumnDigests, digest, table_digest
 from fraud_retraining.domain.values.errors import DataInvalid
 from fraud_retraining.domain.values.schemas import IS_FRAUD, LABELLED_AT
@@ -44,7 +45,7 @@ REPORTS = "__reports_{}"
 """Name of the table of an entity's label days; an entity cannot have such a name."""
 
 
-def build_assets(partitions: dg.PartitionsDefinition, plan: features.FeaturePlan) -> list[dg.AssetsDefinition]:
+def build_assets(partitions: dg.PartitionsDefinition, plan: FeaturePlan) -> list[dg.AssetsDefinition]:
     """The assets of this group."""
     mappings = feature_mappings(plan)
 
@@ -145,7 +146,7 @@ def _entity_days(day: date, *, store: Store, engine: Engine, inventory: Inventor
     return store.write(ENTITY_DAYS, day, tables, digest=whole, inputs=inputs, facts=facts)
 
 
-def _sums_of(plan: features.FeaturePlan, entity: str) -> Callable[[ir.DateScalar, Mapping[str, ir.Table]], ir.Table]:
+def _sums_of(plan: FeaturePlan, entity: str) -> Callable[[ir.DateScalar, Mapping[str, ir.Table]], ir.Table]:
     def build(day: ir.DateScalar, tables: Mapping[str, ir.Table]) -> ir.Table:
         return features.entity_days(tables[TODAY], entity, plan, day).order_by("key").mutate(day=day)
 

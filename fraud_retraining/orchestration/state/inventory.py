@@ -22,7 +22,7 @@ from fraud_retraining.domain.data.reproducibility import StoredDay
 from fraud_retraining.domain.data.rule_results import Report
 from fraud_retraining.domain.features import partition_inputs
 from fraud_retraining.domain.features.partition_inputs import DayDigests
-from fraud_retraining.domain.features.point_in_time import FeaturePlan
+from fraud_retraining.domain.features.plan import FeaturePlan
 from fraud_retraining.domain.values.digests import digest
 from fraud_retraining.domain.values.errors import IntegrityError
 from fraud_retraining.orchestration.names import ENTITY_DAYS, ENTITY_LABEL_DAYS, FEATURES, TRANSACTIONS

@@ -1,7 +1,7 @@
 """Whether the champion learnt with the use of labels of the present settings.
 
 Here: the features of its record in the ledger. Not here: which features belong to which use
-(`domain/features/point_in_time.py`).
+(`domain/features/definitions.py`).
 """
 
 from fraud_retraining.adapters.ledger.ledger import Ledger

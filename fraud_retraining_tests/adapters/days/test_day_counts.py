@@ -12,7 +12,7 @@ from fraud_retraining.adapters.days.day_counts import Counter, measure_reference
 from fraud_retraining.adapters.storage.engine import Engine
 from fraud_retraining.adapters.storage.opening import open_location
 from fraud_retraining.adapters.storage.store import Store
-from fraud_retraining.domain.features.point_in_time import FeaturePlan
+from fraud_retraining.domain.features.plan import FeaturePlan
 from fraud_retraining.domain.monitoring.bins import COLUMNS_AT_ONCE, category_bins, number_bins, number_counts
 from fraud_retraining.domain.monitoring.drift import DriftPolicy, ReferenceProfile
 from fraud_retraining.domain.training.windows import TrainingWindow, WindowDay, WindowDays

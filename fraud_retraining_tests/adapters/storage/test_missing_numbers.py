@@ -21,7 +21,8 @@ from fraud_retraining.domain.data.day_checks import DayEvidence, day_checks, day
 from fraud_retraining.domain.data.ingestion import Arrival, Ingested, ingest
 from fraud_retraining.domain.data.lake_mapping import LakeMapping
 from fraud_retraining.domain.data.validation import ValidationPolicy
-from fraud_retraining.domain.features.point_in_time import FeaturePlan, transaction_features
+from fraud_retraining.domain.features.plan import FeaturePlan
+from fraud_retraining.domain.features.point_in_time import transaction_features
 from fraud_retraining.domain.monitoring.bins import number_bins, number_counts
 from fraud_retraining.domain.training.estimators.model_input import category_texts
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from fraud_retraining.adapters.storage.engine import Engine
 from fraud_retraining.domain.features.partition_inputs import label_days_lookback, labels_lookback, lookback
-from fraud_retraining.domain.features.point_in_time import FeaturePlan, entity_days, transaction_features
+from fraud_retraining.domain.features.plan import FeaturePlan
+from fraud_retraining.domain.features.point_in_time import entity_days, transaction_features
 from fraud_retraining.domain.values.digests import digest
 from fraud_retraining.domain.values.schemas import EntityPolicy
 from fraud_retraining_tests.domain.features.test_point_in_time import DAY, PLAN, at, table, transaction

@@ -12,7 +12,8 @@ from fraud_retraining.domain.features.partition_inputs import (
     labels_lookback,
     lookback,
 )
-from fraud_retraining.domain.features.point_in_time import EntityPolicy, FeaturePlan
+from fraud_retraining.domain.features.plan import FeaturePlan
+from fraud_retraining.domain.values.schemas import EntityPolicy
 
 PLAN = FeaturePlan(
     entities={"customer": EntityPolicy(column="c", windows_days=(1, 3), fraud_share=True)}, label_delay_days=2

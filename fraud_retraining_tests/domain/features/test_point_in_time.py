@@ -11,18 +11,11 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import ValidationError
 
 from fraud_retraining.adapters.storage.engine import Engine
-from fraud_retraining.domain.features import point_in_time
-from fraud_retraining.domain.features.point_in_time import (
-    Feature,
-    FeaturePlan,
-    entity_days,
-    never_seen_seconds,
-    no_label_days,
-    transaction_features,
-)
+from fraud_retraining.domain.features.definitions import never_seen_seconds, no_label_days
+from fraud_retraining.domain.features.plan import FeaturePlan
+from fraud_retraining.domain.features.point_in_time import entity_days, transaction_features
 from fraud_retraining.domain.values.days import DayRange
 from fraud_retraining.domain.values.schemas import EntityPolicy
 from fraud_retraining_tests.support.features_reference import reference_features
@@ -120,79 +113,6 @@ def assert_agrees(engine: Engine, plan: FeaturePlan, rows: list[dict[str, Any]])
 def one(engine: Engine, rows: list[dict[str, Any]], number: Any, plan: FeaturePlan = PLAN) -> pd.Series:
     found = computed(engine, plan, rows)
     return found[found.transaction_id == number].iloc[0]
-
-
-# ---------------------------------------------------------------- the plan
-
-
-def test_a_plan_fixes_names_and_order():
-    plan = FeaturePlan(
-        entities={"card": EntityPolicy(column="x", windows_days=(1, 7), fraud_share=True)},
-        numeric=("distance",),
-        categorical=("country",),
-        slices=("channel", "country"),
-        labelled_at=True,
-    )
-    assert plan.names == (
-        "amount", "hour", "weekend", "night",
-        "card_count_1d", "card_mean_amount_1d", "card_max_amount_1d", "card_max_ratio_1d",
-        "card_amount_ratio_1d", "card_amount_zscore_1d",
-        "card_count_7d", "card_mean_amount_7d", "card_max_amount_7d", "card_max_ratio_7d",
-        "card_amount_ratio_7d", "card_amount_zscore_7d",
-        "card_seconds_since_previous",
-        "card_fraud_share_1d", "card_labelled_count_1d", "card_fraud_share_7d", "card_labelled_count_7d",
-        "card_days_since_first_fraud", "card_days_since_last_fraud",
-        "card_days_since_last_nonfraud", "card_days_since_fraud_streak_began", "card_fraud_streak",
-        "distance", "country",
-    )  # fmt: skip
-    assert plan.columns[:6] == ("transaction_id", "timestamp", "card", "is_fraud", "labelled_at", "channel")
-    assert plan.columns[6:] == plan.names
-
-
-def test_a_feature_is_one_row_and_everything_else_follows(engine: Engine, monkeypatch: pytest.MonkeyPatch):
-    """As CONTRIBUTING.md says it: a row of `ENTITY_FEATURES`, and nothing else."""
-    row = Feature("amount_over_mean", lambda seen: (seen.amount - seen.past.mean).fill_null(0), windowed=True)
-    monkeypatch.setattr(point_in_time, "ENTITY_FEATURES", (*point_in_time.ENTITY_FEATURES, row))
-    names = [f"customer_amount_over_mean_{window}d" for window in (1, 3, 5)]
-    assert [name for name in PLAN.names if "over_mean" in name and name.startswith("customer")] == names
-    assert [PLAN.horizons[name] for name in names] == [1, 3, 5]
-    assert {PLAN.topics[name] for name in names} == {"customer"}
-    found = one(engine, [transaction(1, at(hour=8), 10), transaction(2, at(hour=9), 16)], 2)
-    assert [found[name] for name in names] == [6, 6, 6]
-
-
-@pytest.mark.parametrize(("name", "wrong"), [("", "no name"), ("a b", "no name"), ("count", "named twice")])
-def test_a_feature_without_a_name_or_with_that_of_another_is_refused(
-    monkeypatch: pytest.MonkeyPatch, name: str, wrong: str
-):
-    row = Feature(name, lambda seen: seen.amount, windowed=True)
-    monkeypatch.setattr(point_in_time, "ENTITY_FEATURES", (*point_in_time.ENTITY_FEATURES, row))
-    with pytest.raises(ValidationError, match=wrong):
-        FeaturePlan(**PLAN.model_dump())
-
-
-def test_with_the_default_delay_and_windows_a_day_looks_back_37_days():
-    plan = FeaturePlan(
-        entities={"customer": EntityPolicy(column="c"), "terminal": EntityPolicy(column="t", fraud_share=True)}
-    )
-    needed = plan.lookback(date(2026, 3, 31))
-    assert needed.yesterday == date(2026, 3, 30)
-    assert needed.entity_days["customer"] == DayRange(start=date(2026, 3, 1), end=date(2026, 3, 30))
-    assert needed.entity_days["terminal"] == DayRange(start=date(2026, 2, 22), end=date(2026, 3, 30))
-
-
-@pytest.mark.parametrize(
-    "columns",
-    [
-        pytest.param({"numeric": ("hour",)}, id="a column of the lake named like one of ours"),
-        pytest.param({"categorical": ("customer",)}, id="an entity that would also be a category"),
-        pytest.param({"numeric": ("x",), "categorical": ("x",)}, id="one column twice"),
-        pytest.param({"numeric": ("amount",)}, id="the amount, which is a feature anyway"),
-    ],
-)
-def test_a_plan_refuses_two_columns_of_one_name(columns: dict[str, tuple[str, ...]]):
-    with pytest.raises(ValidationError, match="named twice"):
-        FeaturePlan(entities=PLAN.entities, **columns)
 
 
 # ---------------------------------------------------------------- the meaning of single features

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import entropy
 
-from fraud_retraining.domain.features.point_in_time import FeaturePlan
+from fraud_retraining.domain.features.plan import FeaturePlan
 from fraud_retraining.domain.monitoring.bins import Bins
 from fraud_retraining.domain.monitoring.drift import (
     FALSE_DAYS,

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from fraud_retraining.adapters.storage.engine import Engine, lake_day
 from fraud_retraining.domain.data.ingestion import Arrival, ingest
 from fraud_retraining.domain.features import point_in_time as features
+from fraud_retraining.domain.features.plan import FeaturePlan
 from fraud_retraining.domain.monitoring.bins import bin_counts, category_bins, newcomers, number_bins
 from fraud_retraining.domain.values.errors import SettingsError
 from fraud_retraining.domain.values.names import column_problem, entity_problem, feature_problem, twins
@@ -91,7 +92,7 @@ def _count(engine: Engine, settings: Settings, table: pa.Table) -> None:
     assert engine.to_arrow(newcomers(engine.memtable(table), bins[1:])).num_rows == 1
 
 
-def _learn(plan: features.FeaturePlan, table: pa.Table) -> None:
+def _learn(plan: FeaturePlan, table: pa.Table) -> None:
     import xgboost as xgb
 
     names = [name for name in plan.names if name not in plan.categorical]

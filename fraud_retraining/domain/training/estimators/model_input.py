@@ -1,7 +1,7 @@
 """Rows as a model reads them: one float32 column per feature, categories as codes of a vocabulary.
 
 Fitting and scoring both use it, and it is part of the reader that travels with a model: it imports nothing of this
-package but the errors. Not here: which features a model reads (`domain/features/point_in_time.py`).
+package but the errors. Not here: which features a model reads (`domain/features/plan.py`).
 """
 
 from collections.abc import Mapping, Sequence
