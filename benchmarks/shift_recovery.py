@@ -294,6 +294,7 @@ class Automation:
         measured = {day: report.today for day, report in reports.items() if report.is_mature}
         ledger = self.pipeline.ledger
         ended = {event.as_of: event.payload["status"] for event in ledger.events(EventKind.RETRAIN_FINISHED)}
+        ended |= {event.as_of: event.payload["category"] for event in ledger.events(EventKind.RETRAIN_FAILED)}
         matured = {event.as_of: event.payload["outcome"] for event in ledger.events(EventKind.MATURED_VERDICT)}
         return {
             "average_precision": {
