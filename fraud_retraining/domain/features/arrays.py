@@ -19,12 +19,15 @@ SECONDS_OF_HOUR = 3600
 MICROSECONDS = np.timedelta64(1, "us")
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(eq=False, slots=True)
 class NullableArray:
     """One entry a row; `missing` marks those that are null, None where none is. What a null stands in is null.
 
+    A null's entry holds anything, zeros to divide by among them: compute under `np.errstate(all="ignore")`.
+
     >>> sums, counts = NullableArray.of([6.0, 0.0]), NullableArray.of([3, 0])
-    >>> (sums / counts.nullif(0)).fill_null(-1).values.tolist()
+    >>> with np.errstate(all="ignore"):
+    ...     (sums / counts.nullif(0)).fill_null(-1).values.tolist()
     [2.0, -1.0]
     """
 
@@ -73,8 +76,7 @@ class NullableArray:
 
     def sqrt(self) -> "NullableArray":
         """Square root."""
-        with np.errstate(all="ignore"):
-            return NullableArray(np.sqrt(self.values), self.missing)
+        return NullableArray(np.sqrt(self.values), self.missing)
 
     def abs(self) -> "NullableArray":
         """Absolute value."""
@@ -82,8 +84,7 @@ class NullableArray:
 
     def cast(self, kind: str) -> "NullableArray":
         """Entries of another type, by its name: int8, float32, float64."""
-        with np.errstate(all="ignore"):
-            return NullableArray(self.values.astype(kind), self.missing)
+        return NullableArray(self.values.astype(kind), self.missing)
 
     # ------------------------------------------------------------ nulls
 
@@ -128,10 +129,7 @@ class NullableArray:
 
     def _with(self, operation: Callable[..., NDArray[Any]], other: Operand) -> "NullableArray":
         value, missing = _parts(other)
-        # A null's entry holds anything, zeros to divide by among them.
-        with np.errstate(all="ignore"):
-            found = operation(self.values, value)
-        return NullableArray(found, _either(self.missing, missing))
+        return NullableArray(operation(self.values, value), _either(self.missing, missing))
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,17 +42,22 @@ class KeysInMemory:
 
     def __init__(self, table: pa.Table) -> None:
         self._rows = {key: row for row, key in enumerate(table.column(0).to_pylist())}
-        self._table = table.drop_columns(table.column_names[0])
+        # A row of nulls at the end stands for every key that is not known.
+        self._unknown = table.num_rows
+        self._columns = {name: _with_null(nullable(table[name])) for name in table.column_names[1:]}
 
     def of(self, keys: Sequence[Key | None]) -> Mapping[str, NullableArray]:
         """Statistics of keys, in their order; null for keys that are not known."""
-        rows = pa.array([None if key is None else self._rows.get(key) for key in keys], pa.int64())
+        rows = np.array([self._rows.get(key, self._unknown) for key in keys], np.int64)
         return {
-            name: nullable(column) for name, column in zip(self._table.column_names, self._taken(rows), strict=True)
+            name: NullableArray.of(values[rows], missing[rows]) for name, (values, missing) in self._columns.items()
         }
 
-    def _taken(self, rows: pa.Array) -> list[pa.Array]:
-        return [column.combine_chunks().take(rows) for column in self._table.columns]
+
+def _with_null(column: NullableArray) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Entries and which are null, with a null behind them."""
+    values = np.concatenate([column.values, np.zeros(1, column.values.dtype)])
+    return values, np.concatenate([column.isnull().values, [True]])
 
 
 def nullable(column: pa.Array | pa.ChunkedArray) -> NullableArray:
@@ -186,7 +191,8 @@ def online_features(
         rows |= states[entity].of(batch.keys[entity])
         rows |= _recent(entity, batch, clocks, today, yesterday)
     begins = np.datetime64(today.day, "us")
-    return {name: value.cast("float32").values for name, value in plan.own_features(rows, begins).items()}
+    with np.errstate(all="ignore"):
+        return {name: value.cast("float32").values for name, value in plan.own_features(rows, begins).items()}
 
 
 def _recent(
