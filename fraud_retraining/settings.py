@@ -8,7 +8,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Mapping
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -334,6 +334,12 @@ class Settings(BaseSettings):
     def window_labels(self) -> LabelPolicy:
         """Labels by which windows choose their days: mature ones where judging is."""
         return self.labels if self.judging == "fresh" else self.labels.model_copy(update={"use": "mature"})
+
+    @property
+    def judged_at_age(self) -> timedelta:
+        """Age at which a served day is judged first: that of a holdout's first day on labels as known, or mature."""
+        mature = timedelta(days=self.labels.delay_days)
+        return min(timedelta(days=self.holdout.days), mature) if self.window_labels.use == "as_known" else mature
 
     @property
     def learns_after_days(self) -> int:

@@ -110,12 +110,15 @@ class PastDays:
         triggers = self._settings.triggers
         recent = set(watched_days(self._settings, look.as_of))
         watched = [one for one in look.served if one[0] in recent]
+        served = self._served_days
+        performance, matured = served.performance(look.served, look.as_of) if triggers.performance else (None, None)
         return Seen(
             unready=self._unready(look.as_of),
             new_rows=self._rows_between(look.last_as_of, look.as_of),
             drift=self._drift(look) if look.drift_days is not None else (),
-            performance=self._served_days.performance(look.served, look.as_of) if triggers.performance else None,
-            served=self._served_days.missed(watched, look.as_of) if self._settings.watches_missed_frauds else (),
+            performance=performance,
+            matured=matured,
+            served=served.missed(watched, look.as_of) if self._settings.watches_missed_frauds else (),
             label_times=self._settings.label_times,
         )
 

@@ -17,12 +17,14 @@ from fraud_retraining.commands.implementation.replay_files import KeptFiles
 from fraud_retraining.domain.evaluation.alert_recall import AlertRecall, alert_recall
 from fraud_retraining.domain.evaluation.judged import Judged
 from fraud_retraining.domain.evaluation.metrics import average_precision
+from fraud_retraining.domain.labels.reporting_delays import ReportingDelays
 from fraud_retraining.domain.monitoring.drift import HoldoutProfile
 from fraud_retraining.domain.monitoring.live_performance import ServedPart, measure, service_level
 from fraud_retraining.domain.monitoring.missed_frauds import MissedFrauds
 from fraud_retraining.domain.retraining.triggers.labels import ServedFrauds
 from fraud_retraining.domain.retraining.triggers.performance import LivePerformance
 from fraud_retraining.orchestration.names import TRANSACTIONS
+from fraud_retraining.orchestration.state.label_days import delays_known_on
 from fraud_retraining.settings import Settings
 
 TABLE = "rows"
@@ -48,22 +50,33 @@ class ServedDays:
     features: Callable[[date], Partition]
     promise: Callable[[str], HoldoutProfile | None]
 
-    def performance(self, served: Served, as_of: date) -> LivePerformance | None:
-        """The latest week whose labels are mature, across models; None while there is none, or without a fraud."""
-        mature = [one for one in served if one[0] <= as_of - timedelta(days=self.settings.labels.delay_days)]
-        week = [one for one in mature if one[0] >= mature[-1][0] - WEEK]
+    def performance(self, served: Served, as_of: date) -> tuple[LivePerformance | None, LivePerformance | None]:
+        """The latest judged week across models, and the latest mature one beside it where that is another.
+
+        None while there is none, or without a fraud.
+        """
+        mature = self._level(_last_week(served, as_of - timedelta(days=self.settings.labels.delay_days)))
+        week = _last_week(served, as_of - self.settings.judged_at_age)
+        known_by = week[-1][0] + self.settings.judged_at_age if week else as_of
+        if not week or self.settings.judged_at_age.days >= self.settings.labels.delay_days:
+            return mature, None
+        delays = delays_known_on(self.store, self.settings.labels, known_by)
+        # Without delays the pipeline waits until labels are mature.
+        return (mature, None) if delays is None else (self._level(week, delays), mature)
+
+    def _level(self, week: Served, delays: ReportingDelays | None = None) -> LivePerformance | None:
         if not week:
             return None
         days = [day for day, _ in week]
-        live = measure(self._judged(week), days, self.settings.gates)
+        live = measure(self._judged(week, delays=delays), days, self.settings.gates)
         if live.average_precision is None:
             return None
-        parts = [self._part(week, fingerprint) for fingerprint in dict.fromkeys(one for _, one in week)]
+        parts = [self._part(week, fingerprint, delays) for fingerprint in dict.fromkeys(one for _, one in week)]
         return service_level(live, live.average_precision, parts)
 
-    def _part(self, week: Served, fingerprint: str) -> ServedPart:
+    def _part(self, week: Served, fingerprint: str, delays: ReportingDelays | None) -> ServedPart:
         own = [one for one in week if one[1] == fingerprint]
-        rows, promise, model = self._judged(own), self.promise(fingerprint), self.kept.fit(fingerprint)
+        rows, promise, model = self._judged(own, delays=delays), self.promise(fingerprint), self.kept.fit(fingerprint)
         assert model is not None
         return ServedPart(
             version=VERSION,
@@ -97,9 +110,13 @@ class ServedDays:
             promised=promise.alerts if promise else None,
         )
 
-    def _judged(self, served: Served, as_of: date | None = None) -> Judged:
-        """Rows of served days with labels known when each was mature, or at the end of `as_of`."""
+    def _judged(self, served: Served, as_of: date | None = None, delays: ReportingDelays | None = None) -> Judged:
+        """Rows of served days with labels known when each was mature, or at the end of `as_of`.
+
+        With `delays` labels are those known at the end of their as-of day, and weigh by them.
+        """
         labels, days = self.settings.labels, [day for day, _ in served]
+        as_of = delays.as_of if delays else as_of
         records = self.store.partitions(TRANSACTIONS, days)
         paths = self.store.paths([records[day] for day in days], TABLE)
         features = [self.features(day) for day in days]
@@ -109,5 +126,12 @@ class ServedDays:
             for (_, fingerprint), record, path in zip(served, features, read, strict=True)
         ]
         frauds = mature_frauds(self.store, days, labels.delay_days, as_of or date.max) if labels.uri else None
-        known = RowLabels(self.settings.gates.alert_column, labels.delay_days, frauds, as_of)
+        weights = {day: delays.weight((delays.as_of - day).days) for day in days} if delays else None
+        known = RowLabels(self.settings.gates.alert_column, labels.delay_days, frauds, as_of, weights)
         return judged_rows(list(zip(days, paths, scores, strict=True)), known)
+
+
+def _last_week(served: Served, last: date) -> Served:
+    """The served days of the week that ends with the last one up to a day."""
+    until = [one for one in served if one[0] <= last]
+    return [one for one in until if one[0] >= until[-1][0] - WEEK]

@@ -57,6 +57,7 @@ class Seen(Value):
     new_rows: int = 0
     drift: tuple[DriftDay, ...] = ()
     performance: LivePerformance | None = None
+    matured: LivePerformance | None = Field(None, description="The latest mature week, where `performance` is another.")
     served: tuple[ServedFrauds, ...] = Field((), description="Known frauds of served days, for the trigger `labels`.")
     label_times: bool = True
 
@@ -243,6 +244,7 @@ def _inputs(triggers: TriggerPolicy, state: State, as_of: date, seen: Seen, lear
         drift=seen.drift,
         last_drift=state.last_drift,
         performance=seen.performance,
+        matured=seen.matured,
         last_performance=state.last_performance,
         served=seen.served,
         label_times=seen.label_times,

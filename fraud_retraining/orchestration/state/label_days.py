@@ -13,6 +13,8 @@ from typing import Any, Self
 from fraud_retraining.adapters.mlflow.code_versions import code_version
 from fraud_retraining.adapters.storage.lake import DayFiles, Lake
 from fraud_retraining.adapters.storage.store import Partition, Store
+from fraud_retraining.domain.labels.policy import LabelPolicy
+from fraud_retraining.domain.labels.reporting_delays import ReportingDelays, estimate_delays
 from fraud_retraining.domain.values.days import DayRange
 from fraud_retraining.domain.values.digests import digest
 from fraud_retraining.domain.values.errors import IntegrityError
@@ -20,6 +22,8 @@ from fraud_retraining.orchestration.names import ENTITY_LABEL_DAYS, LABELS, TRAN
 from fraud_retraining.settings import Settings
 
 REFUSED = "refused"
+DELAYS_REACH = timedelta(days=60)
+"""Label days from which the reporting delays of served days are estimated."""
 
 
 def first_reports(store: Store, first: date, last: date) -> dict[date, dict[int, int]]:
@@ -32,6 +36,20 @@ def first_reports(store: Store, first: date, last: date) -> dict[date, dict[int,
             delay = (known_on - date.fromisoformat(day)).days
             delays[delay] = delays.get(delay, 0) + count
     return found
+
+
+def delays_known_on(store: Store, policy: LabelPolicy, as_of: date) -> ReportingDelays | None:
+    """Reporting delays of frauds as known at the end of a day; None where too few frauds were known."""
+    first = as_of - DELAYS_REACH
+    reports: dict[date, dict[int, int]] = {}
+    for known_on, delays in first_reports(store, first, as_of).items():
+        for delay, frauds in delays.items():
+            day = known_on - timedelta(days=delay)
+            # Of earlier days only the slow reports lie within reach: delays would look longer than they are.
+            if day >= first:
+                by_delay = reports.setdefault(day, {})
+                by_delay[delay] = by_delay.get(delay, 0) + frauds
+    return estimate_delays(reports, as_of, policy.delay_days, policy.min_delay_frauds)
 
 
 @dataclass

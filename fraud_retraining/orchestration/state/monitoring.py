@@ -32,7 +32,7 @@ from fraud_retraining.adapters.mlflow.versions import ModelVersion
 from fraud_retraining.adapters.storage.lake import Lake
 from fraud_retraining.adapters.storage.store import Partition, Store
 from fraud_retraining.domain.evaluation.metrics import MetricsPolicy
-from fraud_retraining.domain.labels.reporting_delays import ReportingDelays, estimate_delays
+from fraud_retraining.domain.labels.reporting_delays import ReportingDelays
 from fraud_retraining.domain.monitoring.drift import FraudDay
 from fraud_retraining.domain.monitoring.live_performance import RECENT_DAYS
 from fraud_retraining.domain.releases.release import Release
@@ -43,7 +43,7 @@ from fraud_retraining.domain.values.digests import digest
 from fraud_retraining.domain.values.errors import DataInvalid
 from fraud_retraining.orchestration.names import LABELS
 from fraud_retraining.orchestration.state.inventory import DAY_ASSETS, Inventory, day_digests
-from fraud_retraining.orchestration.state.label_days import first_reports
+from fraud_retraining.orchestration.state.label_days import delays_known_on
 from fraud_retraining.services.recorded_versions import trained_days
 from fraud_retraining.settings import Settings
 
@@ -51,8 +51,6 @@ LOG = logging.getLogger(__name__)
 LABEL_RULES = {"delay_days", "fraud_values", "genuine_values"}
 """Settings of labels that live performance depends on."""
 VERSION, HINDSIGHT = "version", "hindsight"
-DELAYS_REACH = timedelta(days=60)
-"""Label days from which reporting delays are estimated."""
 
 
 class Serving(Value):
@@ -290,7 +288,7 @@ class MonitoringState:
             return scored
         known_by = self._judged_by(day)
         if known_by is None:
-            first = day + self._first_age
+            first = day + self.settings.judged_at_age
             what = "are not mature" if first == day + self._delay else "are not judged"
             return NotMade(f"the labels of {day} {what} until {first} has arrived (now: {self.latest})")
         self._require_own_scores(scored)
@@ -306,7 +304,7 @@ class MonitoringState:
         stands = self._stands(PERFORMANCE, day, Make(inputs))
         if not isinstance(stands, Make):
             return stands
-        delays = self._delays(known_by)
+        delays = delays_known_on(self._store, self.settings.labels, known_by)
         if delays is None:
             return NotMade(
                 f"the reporting delay of frauds cannot be estimated as of {known_by}: {day} is judged with mature "
@@ -314,32 +312,12 @@ class MonitoringState:
             )
         return Make(inputs, recent=recent, known_by=known_by, delays=delays)
 
-    def _delays(self, as_of: date) -> ReportingDelays | None:
-        """The reporting delays of frauds as known at the end of a day; None where too few frauds were known."""
-        policy = self.settings.labels
-        first = as_of - DELAYS_REACH
-        reports: dict[date, dict[int, int]] = {}
-        for known_on, delays in first_reports(self._store, first, as_of).items():
-            for delay, frauds in delays.items():
-                day = known_on - timedelta(days=delay)
-                # Of earlier days only the slow reports lie within reach: delays would look longer than they are.
-                if day >= first:
-                    by_delay = reports.setdefault(day, {})
-                    by_delay[delay] = by_delay.get(delay, 0) + frauds
-        return estimate_delays(reports, as_of, policy.delay_days, policy.min_delay_frauds)
-
-    @property
-    def _first_age(self) -> timedelta:
-        """Age at which a day is judged first: that of a holdout's first day, or mature."""
-        as_known = self.settings.window_labels.use == "as_known"
-        return min(timedelta(days=self.settings.holdout.days), self._delay) if as_known else self._delay
-
     def _judged_by(self, day: date) -> date | None:
         """The day whose knowledge of labels a day is judged with now; None while it is too young."""
         latest = self.latest
-        if latest is None or latest < day + self._first_age:
+        if latest is None or latest < day + self.settings.judged_at_age:
             return None
-        return day + (self._delay if latest >= day + self._delay else self._first_age)
+        return day + (self._delay if latest >= day + self._delay else self.settings.judged_at_age)
 
     def missed(self, day: date) -> Plan:
         """The known frauds of a day that no alert was about; made again with each day on which labels arrive.
