@@ -131,6 +131,7 @@ class TestRetrain:
         last = START + timedelta(days=5)
         code, answer, _ = run("ingest", "--from", str(START), "--to", str(last))
         assert (code, answer["days"], len(answer["dagster_run_ids"])) == (0, 6, 1)
+        assert answer["labels"] is None, "labels count once they are mature"
         records = sorted((project.home / "store" / "transaction_features").rglob("_partition.json"))
         before = [record.stat().st_mtime_ns for record in records]
         assert len(before) == 6

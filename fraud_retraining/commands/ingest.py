@@ -1,5 +1,6 @@
 """`fraud-retraining ingest`: the day assets of a range of days."""
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +13,7 @@ from fraud_retraining.commands.support.output import err, first_names, out, prin
 from fraud_retraining.commands.support.progress import RichProgress
 
 if TYPE_CHECKING:
-    from fraud_retraining.commands.implementation.pipeline import Ingested
+    from fraud_retraining.commands.implementation.pipeline import Ingested, IngestedLabels
 
 SET_ASIDE_SHOWN = 10
 
@@ -34,13 +35,15 @@ def ingest(
 
             done = Pipeline(read_settings(config), progress, verbose=verbose).ingest(days)
         if as_json:
-            print_json(done.__dict__)
+            print_json(asdict(done))
         else:
             _print(done)
 
 
 def _print(done: "Ingested") -> None:
     out.print(f"{done.rows:,} transactions on {done.days} days; {done.rejected:,} rows rejected.", highlight=False)
+    if done.labels is not None:
+        out.print(_labels_words(done.labels), highlight=False)
     if done.missing:
         out.print(f"{len(done.missing)} days of the range have not arrived: {first_names(done.missing)}")
     if done.unread_files:
@@ -49,3 +52,11 @@ def _print(done: "Ingested") -> None:
         err.print(f"set aside: {one['path']} {one['why']}", markup=False, highlight=False)
     if len(done.set_aside) > SET_ASIDE_SHOWN:
         err.print(f"set aside: {len(done.set_aside) - SET_ASIDE_SHOWN} more")
+
+
+def _labels_words(labels: "IngestedLabels") -> str:
+    from fraud_retraining.domain.labels.feed_health import reasons
+
+    aside = labels.kept_aside
+    kept = f"{sum(aside.values()):,} kept aside: {reasons(aside)}" if aside else "none kept aside"
+    return f"{labels.known:,} labels became known; {kept}."

@@ -11,6 +11,7 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
 from fraud_retraining.adapters.days.known_labels import KnownLabels
 from fraud_retraining.adapters.days.monitoring_reports import (
@@ -22,6 +23,7 @@ from fraud_retraining.adapters.days.monitoring_reports import (
     served_frauds,
 )
 from fraud_retraining.adapters.days.window_rows import REPORT_WEIGHT, WindowRows
+from fraud_retraining.cli import app
 from fraud_retraining.definitions import build_definitions
 from fraud_retraining.domain.training.windows import TrainingWindow
 from fraud_retraining.domain.values.errors import DataInvalid
@@ -265,7 +267,7 @@ def test_labels_that_cannot_count_are_kept_aside_counted_and_harm_nothing(projec
         event(ids[3], noon(day), is_fraud=7),
     ]
     deliver(project, day, pa.Table.from_pylist(odd, FEED_SCHEMA))
-    answer_of("ingest", "--from", day.isoformat(), "--to", day.isoformat())
+    answer = answer_of("ingest", "--from", day.isoformat(), "--to", day.isoformat())
     store = open_store(load_settings())
     record = store.partitions(LABELS, [day])[day]
     events = pq.ParquetFile(store.paths([record], "rows")[0]).read()
@@ -281,6 +283,22 @@ def test_labels_that_cannot_count_are_kept_aside_counted_and_harm_nothing(projec
         "unknown transaction": 1,
     }
     assert store.paths([record], "rejects")
+    assert answer["labels"] == {"known": 2, "kept_aside": record.facts["rejects"]}
+    assert sum(answer_of("status")["labels"]["kept_aside"].values()) >= 6, "of the whole month"
+
+
+def test_an_ingest_says_which_labels_it_kept_aside(project: ProjectHome):
+    first = LAST - timedelta(days=1)
+    (number,) = unreported(project, first)[:1]
+    unknown = [event(-n, noon(first)) for n in (1, 2)]
+    deliver(project, first, pa.Table.from_pylist(unknown, FEED_SCHEMA))
+    early = event(number, datetime(first.year, first.month, first.day) - timedelta(days=1))
+    deliver(project, LAST, pa.Table.from_pylist([event(number, noon(LAST)), early], FEED_SCHEMA))
+    answer = CliRunner().invoke(app, ["ingest", "--from", first.isoformat(), "--to", LAST.isoformat()])
+    assert "1 labels became known; 3 kept aside: unknown transaction 2, known outside its day 1." in answer.stdout
+    deliver(project, LAST, pa.Table.from_pylist([event(number, noon(LAST))], FEED_SCHEMA))
+    answer = CliRunner().invoke(app, ["ingest", "--from", LAST.isoformat(), "--to", LAST.isoformat()])
+    assert "1 labels became known; none kept aside." in answer.stdout
 
 
 def test_columns_that_are_not_as_mapped_are_refused_by_name_and_are_not_tried_again(project: ProjectHome):

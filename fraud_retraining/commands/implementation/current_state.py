@@ -14,7 +14,8 @@ from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.mlflow.registry import Registry
 from fraud_retraining.adapters.storage.private_files import exposed
 from fraud_retraining.domain.evaluation.matured import MaturedCounts
-from fraud_retraining.domain.labels.feed_health import Reporting, reporting_on, shares_within
+from fraud_retraining.domain.labels.events import FAULTS
+from fraud_retraining.domain.labels.feed_health import Reporting, kept_aside, reasons, reporting_on, shares_within
 from fraud_retraining.domain.ledger.events import Event, EventKind
 from fraud_retraining.domain.releases.promotion_mode import Standing
 from fraud_retraining.domain.releases.release import Release, ReleaseState
@@ -23,8 +24,10 @@ from fraud_retraining.domain.retraining.triggers.schedule import next_due
 from fraud_retraining.domain.retraining.triggers.values import Paused
 from fraud_retraining.domain.training.windows import TrainingWindow
 from fraud_retraining.domain.values.base import Value
+from fraud_retraining.domain.values.days import DayRange
 from fraud_retraining.domain.values.errors import ChampionLost, DataInvalid
 from fraud_retraining.orchestration.instance import open_instance
+from fraud_retraining.orchestration.names import LABELS
 from fraud_retraining.orchestration.resources import (
     open_lake,
     open_ledger,
@@ -36,7 +39,7 @@ from fraud_retraining.orchestration.resources import (
 from fraud_retraining.orchestration.runs.failed_runs import unreported_failures
 from fraud_retraining.orchestration.runs.health import automation_health
 from fraud_retraining.orchestration.runs.resource_definitions import open_outcomes
-from fraud_retraining.orchestration.state.label_days import first_reports
+from fraud_retraining.orchestration.state.label_days import reports_of
 from fraud_retraining.orchestration.state.label_use import champion_of_other_label_use
 from fraud_retraining.orchestration.state.reproducibility import irreproducible_versions
 from fraud_retraining.orchestration.state.trigger_inputs import last_as_of, paused
@@ -89,15 +92,18 @@ class LabelState(Value):
     reporting: Reporting
     known_within: dict[int, float] = Field(description="Share of the frauds known within so many days, of this month.")
     known_within_before: dict[int, float] = Field({}, description="The same of the month before.")
+    kept_aside: dict[str, int] = Field({}, description="Labels of this month that do not count, by reason.")
 
     def summary(self) -> str:
-        """The last day's reports, and the shares with their trend."""
+        """The last day's reports, the shares with their trend, and faulty labels."""
         before = self.known_within_before
         shares = [
             f"{share:.0%}{f' (was {before[days]:.0%})' if days in before else ''} within {days} d"
             for days, share in self.known_within.items()
         ]
-        return f"{self.reporting.summary()}; of frauds known: {', '.join(shares) or 'none yet'}"
+        faulty = {reason: count for reason, count in self.kept_aside.items() if reason in FAULTS}
+        aside = f"; faulty labels of {MONTH} days kept aside: {reasons(faulty)}" if faulty else ""
+        return f"{self.reporting.summary()}; of frauds known: {', '.join(shares) or 'none yet'}{aside}"
 
 
 class State(Value):
@@ -253,23 +259,27 @@ def _labels(settings: Settings) -> LabelState | None:
     today = datetime.now(UTC).date()
     # A lake of the past is looked at from its own last day.
     latest = _latest_day(settings)[0] or today
-    reports = first_reports(open_store(settings), latest - timedelta(days=2 * MONTH), latest)
-    if not reports:
+    made = open_store(settings).readable(LABELS, DayRange(start=latest - timedelta(days=2 * MONTH), end=latest))
+    if not made:
         return None
-    last = max(reports)
+    reports, last = reports_of(made), max(made)
+    month = DayRange(start=last - timedelta(days=MONTH - 1), end=last)
     return LabelState(
         known_until=last,
         reporting=reporting_on(last, reports),
-        known_within=_known_within(reports, last - timedelta(days=MONTH - 1), last),
-        known_within_before=_known_within(reports, last - timedelta(days=2 * MONTH - 1), last - timedelta(days=MONTH)),
+        known_within=_known_within(reports, month),
+        known_within_before=_known_within(
+            reports, DayRange(start=last - timedelta(days=2 * MONTH - 1), end=last - timedelta(days=MONTH))
+        ),
+        kept_aside=kept_aside(one.facts["rejects"] for day, one in made.items() if day in month),
     )
 
 
-def _known_within(reports: Mapping[date, Mapping[int, int]], first: date, last: date) -> dict[int, float]:
+def _known_within(reports: Mapping[date, Mapping[int, int]], days: DayRange) -> dict[int, float]:
     """Share of the reports of some days that came within 1, 2, 3, 7 and 14 days."""
     counts: dict[int, int] = {}
     for day, by_delay in reports.items():
-        for delay, count in by_delay.items() if first <= day <= last else ():
+        for delay, count in by_delay.items() if day in days else ():
             counts[delay] = counts.get(delay, 0) + count
     return shares_within(counts)
 

@@ -6,7 +6,7 @@ executed (`job_runner.py`), and how a result is printed (`retrain_output.py`, `c
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import cached_property, wraps
@@ -22,6 +22,7 @@ from fraud_retraining.adapters.storage.lake import Lake, some_of
 from fraud_retraining.adapters.storage.store import Store
 from fraud_retraining.commands.implementation.day_ingest import DayIngest
 from fraud_retraining.commands.implementation.job_runner import CHANNEL, JobRunner, logged
+from fraud_retraining.domain.labels.feed_health import kept_aside
 from fraud_retraining.domain.releases.candidate import Evaluation, ReleaseOutcome, TrainedModel
 from fraud_retraining.domain.retraining.budget import Ending, allowance, require_time
 from fraud_retraining.domain.retraining.requesters import Requester
@@ -42,6 +43,7 @@ from fraud_retraining.orchestration.names import (
     CHANNEL_TAG,
     EVALUATION,
     INGEST_SECONDS_TAG,
+    LABELS,
     MODEL,
     PRODUCTION,
     REASON_TAG,
@@ -65,12 +67,21 @@ DRAIN_SECONDS = 5
 
 
 @dataclass(frozen=True)
+class IngestedLabels:
+    """Labels of the label days of an ingest: how many became known, and those kept aside by reason."""
+
+    known: int
+    kept_aside: dict[str, int]
+
+
+@dataclass(frozen=True)
 class Ingested:
-    """The result of an ingest."""
+    """The result of an ingest; `labels` is None where labels are used once they are mature."""
 
     days: int
     rows: int
     rejected: int
+    labels: IngestedLabels | None = None
     missing: tuple[date, ...] = ()
     unread_files: tuple[str, ...] = ()
     set_aside: tuple[dict[str, str], ...] = ()
@@ -156,6 +167,7 @@ class Pipeline:
             days=len(arrived),
             rows=sum(partition.facts["rows"] for partition in partitions.values()),
             rejected=sum(sum(partition.facts["rejects"].values()) for partition in partitions.values()),
+            labels=self._labels(arrived),
             missing=tuple(day for day in days if day not in arrived),
             unread_files=tuple(
                 file for partition in partitions.values() for file in partition.facts.get("unread_files", ())
@@ -163,6 +175,12 @@ class Pipeline:
             set_aside=tuple(one._asdict() for one in listing.set_aside),
             dagster_run_ids=tuple(runs),
         )
+
+    def _labels(self, days: Iterable[date]) -> IngestedLabels | None:
+        if self.settings.labels.use != "as_known":
+            return None
+        facts = [partition.facts for partition in self.store.partitions(LABELS, days).values()]
+        return IngestedLabels(sum(one["events"] for one in facts), kept_aside(one["rejects"] for one in facts))
 
     @_then_deliver
     def retrain(self, as_of: date | None, trigger: str, reason: str = "") -> Retrained:

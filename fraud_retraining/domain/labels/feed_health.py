@@ -1,10 +1,12 @@
 """How a source of labels is doing: whether reports still come, and whether they come later than they did.
 
-Here: the newest label days against those before. Not here: the distribution of delays
-(`domain/labels/reporting_delays.py`). A feed that falls silent would otherwise look like days without fraud.
+Here: the newest label days against those before, and labels that were kept aside. Not here: the distribution of delays
+(`domain/labels/reporting_delays.py`), and why a label is kept aside (`domain/labels/events.py`). A feed that falls
+silent would otherwise look like days without fraud.
 """
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, timedelta
 from statistics import median
 
@@ -61,6 +63,27 @@ def shares_within(delays: Mapping[int, int]) -> dict[int, float]:
     """
     total = sum(delays.values())
     return {n: sum(c for delay, c in delays.items() if delay <= n) / total for n in WITHIN_DAYS} if total else {}
+
+
+def kept_aside(rejects: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """Labels that do not count, by reason, the most frequent first; `rejects` has the counts of each label day.
+
+    >>> kept_aside([{"known before": 1}, {"unknown transaction": 2}, {}])
+    {'unknown transaction': 2, 'known before': 1}
+    """
+    total: Counter[str] = Counter()
+    for one in rejects:
+        total.update(one)
+    return dict(sorted(total.items(), key=lambda one: (-one[1], one[0])))
+
+
+def reasons(counts: Mapping[str, int]) -> str:
+    """Counts by reason in words.
+
+    >>> reasons({"unknown transaction": 1200, "known before": 1})
+    'unknown transaction 1,200, known before 1'
+    """
+    return ", ".join(f"{reason} {count:,}" for reason, count in counts.items())
 
 
 def reporting_on(day: date, reports: Reports) -> Reporting:

@@ -28,7 +28,11 @@ DELAYS_REACH = timedelta(days=60)
 
 def first_reports(store: Store, first: date, last: date) -> dict[date, dict[int, int]]:
     """First reports of frauds by label day and delay in days, of the label days that have been made."""
-    made = store.readable(LABELS, DayRange(start=first, end=last))
+    return reports_of(store.readable(LABELS, DayRange(start=first, end=last)))
+
+
+def reports_of(made: Mapping[date, Partition]) -> dict[date, dict[int, int]]:
+    """First reports of frauds by label day and delay in days."""
     found: dict[date, dict[int, int]] = {}
     for known_on, record in made.items():
         delays = found.setdefault(known_on, {})

@@ -1,11 +1,12 @@
-"""Results of the last retrains, as `status` reads them from the ledger."""
+"""Results of the last retrains, as `status` reads them from the ledger, and its words on labels."""
 
 from datetime import date
 from pathlib import Path
 
 from fraud_retraining.adapters.ledger.event_log import EventKeys
 from fraud_retraining.adapters.ledger.ledger import Ledger
-from fraud_retraining.commands.implementation.current_state import last_retrains
+from fraud_retraining.commands.implementation.current_state import LabelState, last_retrains
+from fraud_retraining.domain.labels.feed_health import Reporting
 from fraud_retraining.domain.ledger.events import EventKind
 
 FIRST, SECOND = date(2024, 3, 1), date(2024, 3, 2)
@@ -36,3 +37,12 @@ def test_a_retrain_without_an_event_of_its_own_has_no_outcome_yet(tmp_path: Path
         (EventKind.RETRAIN_FINISHED, FIRST, {"status": "already_trained"}),
         (EventKind.RETRAIN_REQUESTED, FIRST, {"trigger": "manual"}),
     ) == [(FIRST, "already trained"), (FIRST, "no outcome yet")]
+
+
+def test_status_names_labels_that_point_to_a_fault_of_the_feed() -> None:
+    reporting = Reporting(day=FIRST, frauds=4, usual_frauds=5, delay=None, usual_delay=None)
+    repeated = {"known before": 9, "a later label of the same day counts": 2}
+    state = LabelState(known_until=FIRST, reporting=reporting, known_within={}, kept_aside=repeated)
+    assert "kept aside" not in state.summary(), "a feed's daily life"
+    faulty = state.model_copy(update={"kept_aside": {**repeated, "unknown transaction": 1200}})
+    assert faulty.summary().endswith("; faulty labels of 30 days kept aside: unknown transaction 1,200")
