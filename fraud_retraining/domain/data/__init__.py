@@ -2,5 +2,6 @@
 
 Not here: reading files (`adapters/storage`), features (`domain/features`), windows of days (`domain/training`).
 Public: `ingestion.ingest`, `validation.ValidationPolicy`, `day_checks.day_checks`, `rule_results.results_of`,
-`identity.clashes`, `lake_layout.meaning_of`, `memory.default_memory_limit`, `reproducibility.Reproducibility`.
+`identity.clashes`, `lake_layout.meaning_of`, `memory.default_memory_limit`, `reproducibility.Reproducibility`,
+`request_rows.RequestReader`.
 """
