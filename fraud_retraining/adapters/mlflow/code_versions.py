@@ -47,7 +47,7 @@ PARTS = {
     ),
     "features": Part(
         "1",
-        "ecad38f240e37ff5d93789f9d1bf0557eb00eb66db3010f06f3ec3f5ca63dd06",
+        "562df29d9f15a3e1ee05d45d171185aec1e83aea551fab7e0a8804d45616ceac",
         (
             "fraud_retraining.domain.values.days",
             "fraud_retraining.domain.features.definitions",

@@ -48,6 +48,12 @@ def gridded(amount: Numbers) -> Numbers:
     return (amount + GRID_SHIFT) - GRID_SHIFT
 
 
+def passed_through(number: Numbers) -> Numbers:
+    """A numeric column of the lake as a feature: float32, null where it is beyond what float32 holds."""
+    # In the cast it would become infinite, and a fit refuses infinite values.
+    return (number.abs() <= LARGEST).ifelse(number, None).cast("float32")
+
+
 def column_of(entity: str, name: str) -> str:
     """The column in which a statistic of an entity stands beside a transaction."""
     return f"__{entity}_{name}"

@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from fraud_retraining.domain.features.arrays import MICROSECONDS, NullableArray
-from fraud_retraining.domain.features.definitions import Past, column_of, gridded
+from fraud_retraining.domain.features.definitions import Past, column_of, gridded, passed_through
 from fraud_retraining.domain.features.plan import FeaturePlan
 from fraud_retraining.domain.values.schemas import AMOUNT, TIMESTAMP
 
@@ -193,6 +193,18 @@ def online_features(
     begins = np.datetime64(today.day, "us")
     with np.errstate(all="ignore"):
         return {name: value.cast("float32").values for name, value in plan.own_features(rows, begins).items()}
+
+
+def numeric_features(plan: FeaturePlan, numeric: Mapping[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float32]]:
+    """The numeric columns that pass through, of transactions with those columns in float64; NaN is null in both.
+
+    Categories pass through as the text that they are.
+    """
+    features = {name: passed_through(NullableArray(numeric[name])) for name in plan.numeric}
+    return {
+        name: value.values if value.missing is None else np.where(value.missing, np.float32("nan"), value.values)
+        for name, value in features.items()
+    }
 
 
 def _recent(

@@ -30,12 +30,7 @@ from typing import overload
 import ibis
 import ibis.expr.types as ir
 
-from fraud_retraining.domain.features.definitions import (
-    LARGEST,
-    column_of,
-    gridded,
-    no_label_days,
-)
+from fraud_retraining.domain.features.definitions import column_of, gridded, no_label_days, passed_through
 from fraud_retraining.domain.features.plan import FeaturePlan
 from fraud_retraining.domain.values.days import Day, start_of
 from fraud_retraining.domain.values.schemas import (
@@ -270,11 +265,7 @@ def _own_features(rows: ir.Table, plan: FeaturePlan, day: Day) -> dict[str, ir.V
 
 
 def _pass_through(rows: ir.Table, plan: FeaturePlan) -> dict[str, ir.Value]:
-    numeric = {}
-    for name in plan.numeric:
-        # A number beyond float32 would become infinite in the cast, and a fit refuses infinite values.
-        finite = (rows[name].abs() <= LARGEST).ifelse(rows[name], None)
-        numeric[name] = finite.cast("float32")
+    numeric = {name: passed_through(rows[name]) for name in plan.numeric}
     return numeric | {name: rows[name].cast("string") for name in (*plan.slices, *plan.categorical)}
 
 

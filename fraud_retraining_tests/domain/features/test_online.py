@@ -12,7 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fraud_retraining.adapters.storage.engine import Engine
-from fraud_retraining.domain.features.online import Batch, KeyDay, KeysInMemory, RecentDay, online_features
+from fraud_retraining.domain.features.definitions import LARGEST
+from fraud_retraining.domain.features.online import (
+    Batch,
+    KeyDay,
+    KeysInMemory,
+    RecentDay,
+    numeric_features,
+    online_features,
+)
 from fraud_retraining.domain.features.plan import FeaturePlan
 from fraud_retraining.domain.features.point_in_time import entity_days, entity_state, transaction_features
 from fraud_retraining.domain.values.schemas import EntityPolicy
@@ -191,3 +199,22 @@ def test_a_day_of_a_key_gives_the_sums_before_and_after_a_moment():
 def test_the_clock_of_a_day_counts_from_its_midnight():
     rows = table(PLAN, [transaction(1, datetime(2026, 3, 14, 0, 0, 1))])
     assert Batch.of(rows, PLAN).clocks(DAY) == [1_000_000]
+
+
+BEYOND = float(np.nextafter(LARGEST, np.inf))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.none() | st.sampled_from([LARGEST, -LARGEST, BEYOND, -BEYOND, 1e-45]) | st.floats(), min_size=1))
+def test_numeric_columns_pass_through_as_in_the_batch(engine: Engine, numbers: list[float | None]) -> None:
+    plan = FeaturePlan(entities={}, numeric=("risk",))
+    rows = [transaction(number, at(0), 1.0, risk=risk) for number, risk in enumerate(numbers)]
+    day = engine.to_arrow(
+        transaction_features(plan, DAY, today=engine.memtable(table(plan, rows)), yesterday=None, entity_days={})
+    )
+    batch = day["risk"].to_numpy(zero_copy_only=False)
+    online = numeric_features(plan, {"risk": np.array(numbers, np.float64)})["risk"]
+    assert online.dtype == np.float32
+    missing = np.isnan(batch)
+    np.testing.assert_array_equal(np.isnan(online), missing)
+    assert online[~missing].tobytes() == batch[~missing].tobytes()
