@@ -142,7 +142,7 @@ def test_tables_have_a_schema_and_each_feature_its_columns(graph: AssetGraph) ->
     assert reported["hour"] == {("transactions", "timestamp")}
     assert ("entity_days", "terminal.frauds") in reported["terminal_fraud_share_7d"]
     assert ("entity_days", "terminal.frauds") not in reported["terminal_count_7d"]
-    assert columns["hour"].description == "about the transaction; made of transactions (timestamp)", (
+    assert columns["hour"].description == "hour of the day, UTC; made of transactions (timestamp)", (
         "Dagster's open-source UI draws no lineage of columns"
     )
     assert "looks back 1 day; made of transactions (customer, timestamp, amount) and entity_days (customer.key" in (

@@ -47,7 +47,7 @@ PARTS = {
     ),
     "features": Part(
         "1",
-        "562df29d9f15a3e1ee05d45d171185aec1e83aea551fab7e0a8804d45616ceac",
+        "f87ea090911de92bce4bf5e2472fe1cffb6c6bb71ed0f49275459e85f4de951a",
         (
             "fraud_retraining.domain.values.days",
             "fraud_retraining.domain.features.definitions",

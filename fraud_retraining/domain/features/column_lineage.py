@@ -134,14 +134,11 @@ def _feature_type(name: str, plan: FeaturePlan) -> tuple[str, str]:
         return CORE[name]
     if name in plan.entities:
         return "key", f"key of the {name}"
+    meaning = plan.meanings.get(name, "only for slices of the evaluation; no feature")
     if name in (*plan.categorical, *plan.slices):
-        return "string", "category" if name in plan.categorical else "only for slices of the evaluation; no feature"
-    topic = plan.topics.get(name, "transaction")
-    days = plan.horizons.get(name, 0)
-    description = f"about the {topic.replace('_', ' ')}" + (
-        f"; looks back {days} day{'s' if days > 1 else ''}" if days else ""
-    )
-    return "float", description
+        return "string", meaning
+    days = plan.horizons[name]
+    return "float", meaning + (f"; looks back {days} day{'s' if days > 1 else ''}" if days else "")
 
 
 def _feature_sources(name: str, plan: FeaturePlan) -> tuple[tuple[str, str], ...]:

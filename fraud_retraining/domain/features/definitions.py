@@ -132,12 +132,14 @@ class Seen:
 class Feature(NamedTuple):
     """A feature that is computed here: everything else follows from this row.
 
-    `value` gives one number a transaction, never null. A windowed feature is there once a window, as `<name>_<n>d`. One
+    `meaning` says in words what it is; `{entity}` and `{window}` stand for the entity and its window in words. `value`
+    gives one number a transaction, never null. A windowed feature is there once a window, as `<name>_<n>d`. One
     that reads labels is there for entities with `fraud_share` and one use of labels, `mature` or `as_known`; mature
     labels look back the label delay further. It belongs to the topic `<entity>_labels`.
     """
 
     name: str
+    meaning: str
     value: Callable[[Seen], Numbers]
     windowed: bool = False
     labels: Literal["mature", "as_known"] | None = None
@@ -147,7 +149,22 @@ class CalendarFeature(NamedTuple):
     """A feature of the moment alone: from the timestamp."""
 
     name: str
+    meaning: str
     value: Callable[[Any], Numbers]
+
+
+class _WindowWords(NamedTuple):
+    """A window in words: of one day, and of more."""
+
+    one: str
+    more: str
+
+
+_WINDOW_WORDS = {
+    None: _WindowWords("the last 24 hours", "the last {days} days"),
+    "mature": _WindowWords("the last day with mature labels", "the last {days} days with mature labels"),
+    "as_known": _WindowWords("the day before", "the {days} days before"),
+}
 
 
 class NamedFeature(NamedTuple):
@@ -156,6 +173,14 @@ class NamedFeature(NamedTuple):
     name: str
     feature: Feature
     window: int
+    entity: str
+
+    @property
+    def meaning(self) -> str:
+        """What it is, in words."""
+        words = _WINDOW_WORDS[self.feature.labels]
+        window = (words.one if self.window == 1 else words.more).format(days=self.window)
+        return self.feature.meaning.format(entity=self.entity.replace("_", " "), window=window)
 
 
 def _mean_amount(seen: Seen) -> Numbers:
@@ -195,42 +220,151 @@ def _days_since(which: str) -> Callable[[Seen], Numbers]:
 
 
 CALENDAR_FEATURES = (
-    CalendarFeature("hour", lambda timestamp: timestamp.hour()),
-    CalendarFeature("weekend", lambda timestamp: (timestamp.day_of_week.index() >= SATURDAY).cast("int8")),
-    CalendarFeature("night", lambda timestamp: (timestamp.hour() <= LAST_NIGHT_HOUR).cast("int8")),
+    CalendarFeature("hour", "hour of the day, UTC", lambda timestamp: timestamp.hour()),
+    CalendarFeature(
+        "weekend",
+        "whether it is Saturday or Sunday, UTC",
+        lambda timestamp: (timestamp.day_of_week.index() >= SATURDAY).cast("int8"),
+    ),
+    CalendarFeature(
+        "night",
+        f"whether it is before {LAST_NIGHT_HOUR + 1}:00, UTC",
+        lambda timestamp: (timestamp.hour() <= LAST_NIGHT_HOUR).cast("int8"),
+    ),
 )
 
 ENTITY_FEATURES = (
-    Feature("count", lambda seen: seen.past.count + 1, windowed=True),
-    Feature("mean_amount", lambda seen: least(_mean_amount(seen), LARGEST), windowed=True),
-    Feature("max_amount", lambda seen: least(_max_amount(seen), LARGEST), windowed=True),
+    Feature(
+        "count",
+        "transactions of the {entity} in {window}, with this one",
+        lambda seen: seen.past.count + 1,
+        windowed=True,
+    ),
+    Feature(
+        "mean_amount",
+        "mean amount of the {entity} in {window}, with this transaction",
+        lambda seen: least(_mean_amount(seen), LARGEST),
+        windowed=True,
+    ),
+    Feature(
+        "max_amount",
+        "greatest amount of the {entity} in {window}, with this transaction",
+        lambda seen: least(_max_amount(seen), LARGEST),
+        windowed=True,
+    ),
     Feature(
         "max_ratio",
+        "greatest amount relative to the mean of the {entity} in {window}, with this transaction",
         lambda seen: (gridded(_max_amount(seen)) / _mean_amount(seen).nullif(0)).fill_null(NO_PAST_RATIO),
         windowed=True,
     ),
     Feature(
         "amount_ratio",
+        "amount relative to the {entity}'s earlier mean in {window}",
         lambda seen: least((seen.amount / seen.past.mean.nullif(0)).fill_null(NO_PAST_RATIO), MAX_RATIO),
         windowed=True,
     ),
-    Feature("amount_zscore", _amount_zscore, windowed=True),
-    Feature("seconds_since_previous", _seconds_since_previous),
-    Feature("fraud_share", _fraud_share, windowed=True, labels="mature"),
-    Feature("labelled_count", lambda seen: seen.counted(f"days{seen.window}_labelled"), windowed=True, labels="mature"),
-    Feature("known_fraud_share", _fraud_share, windowed=True, labels="as_known"),
-    Feature("known_frauds", lambda seen: seen.counted(f"days{seen.window}_frauds"), windowed=True, labels="as_known"),
-    Feature("days_since_first_fraud", _days_since("first_fraud"), labels="mature"),
-    Feature("days_since_last_fraud", _days_since("last_fraud"), labels="mature"),
-    Feature("days_since_last_nonfraud", _days_since("last_nonfraud"), labels="mature"),
-    Feature("days_since_fraud_streak_began", _days_since("fraud_streak_began"), labels="mature"),
-    Feature("fraud_streak", lambda seen: seen.counted("fraud_streak"), labels="mature"),
-    Feature("days_since_first_known_fraud", _days_since("first_fraud"), labels="as_known"),
-    Feature("days_since_last_known_fraud", _days_since("last_fraud"), labels="as_known"),
-    Feature("days_since_last_unreported", _days_since("last_nonfraud"), labels="as_known"),
-    Feature("days_since_known_fraud_streak_began", _days_since("fraud_streak_began"), labels="as_known"),
-    Feature("known_fraud_streak", lambda seen: seen.counted("fraud_streak"), labels="as_known"),
-    Feature("days_since_fraud_became_known", _days_since("last_report"), labels="as_known"),
+    Feature(
+        "amount_zscore",
+        "amount in standard deviations from the {entity}'s earlier mean in {window}",
+        _amount_zscore,
+        windowed=True,
+    ),
+    Feature("seconds_since_previous", "seconds since the {entity}'s previous transaction", _seconds_since_previous),
+    Feature(
+        "fraud_share",
+        "share of frauds among the {entity}'s labelled transactions in {window}",
+        _fraud_share,
+        windowed=True,
+        labels="mature",
+    ),
+    Feature(
+        "labelled_count",
+        "labelled transactions of the {entity} in {window}",
+        lambda seen: seen.counted(f"days{seen.window}_labelled"),
+        windowed=True,
+        labels="mature",
+    ),
+    Feature(
+        "known_fraud_share",
+        "share of known frauds among the {entity}'s transactions in {window}",
+        _fraud_share,
+        windowed=True,
+        labels="as_known",
+    ),
+    Feature(
+        "known_frauds",
+        "known frauds of the {entity} in {window}",
+        lambda seen: seen.counted(f"days{seen.window}_frauds"),
+        windowed=True,
+        labels="as_known",
+    ),
+    Feature(
+        "days_since_first_fraud",
+        "days since the first fraud of the {entity} in {window}",
+        _days_since("first_fraud"),
+        labels="mature",
+    ),
+    Feature(
+        "days_since_last_fraud",
+        "days since the last fraud of the {entity} in {window}",
+        _days_since("last_fraud"),
+        labels="mature",
+    ),
+    Feature(
+        "days_since_last_nonfraud",
+        "days since the last non-fraud of the {entity} in {window}",
+        _days_since("last_nonfraud"),
+        labels="mature",
+    ),
+    Feature(
+        "days_since_fraud_streak_began",
+        "days since the first fraud of the {entity} after the last non-fraud in {window}",
+        _days_since("fraud_streak_began"),
+        labels="mature",
+    ),
+    Feature(
+        "fraud_streak",
+        "frauds of the {entity} after the last non-fraud in {window}",
+        lambda seen: seen.counted("fraud_streak"),
+        labels="mature",
+    ),
+    Feature(
+        "days_since_first_known_fraud",
+        "days since the first known fraud of the {entity} in {window}",
+        _days_since("first_fraud"),
+        labels="as_known",
+    ),
+    Feature(
+        "days_since_last_known_fraud",
+        "days since the last known fraud of the {entity} in {window}",
+        _days_since("last_fraud"),
+        labels="as_known",
+    ),
+    Feature(
+        "days_since_last_unreported",
+        "days since the last transaction of the {entity} not known as fraud in {window}",
+        _days_since("last_nonfraud"),
+        labels="as_known",
+    ),
+    Feature(
+        "days_since_known_fraud_streak_began",
+        "days since the first known fraud of the {entity} after the last transaction not known as fraud in {window}",
+        _days_since("fraud_streak_began"),
+        labels="as_known",
+    ),
+    Feature(
+        "known_fraud_streak",
+        "known frauds of the {entity} after the last transaction not known as fraud in {window}",
+        lambda seen: seen.counted("fraud_streak"),
+        labels="as_known",
+    ),
+    Feature(
+        "days_since_fraud_became_known",
+        "days since a fraud of the {entity} in {window} last became known",
+        _days_since("last_report"),
+        labels="as_known",
+    ),
 )
 """Every feature of an entity, in the order that a model reads them: one row each, and nothing else to change. Labels as
 known have names of their own: a model that learnt from mature labels is never given the others in their place."""
@@ -248,6 +382,7 @@ def entity_features(entity: str, policy: EntityPolicy, *, labels_as_known: bool 
         features = list(together)
         if windowed:
             for window in policy.windows_days:
-                yield from (NamedFeature(f"{entity}_{one.name}_{window}d", one, window) for one in features)
+                yield from (NamedFeature(f"{entity}_{one.name}_{window}d", one, window, entity) for one in features)
         else:
-            yield from (NamedFeature(f"{entity}_{one.name}", one, max(policy.windows_days)) for one in features)
+            longest = max(policy.windows_days)
+            yield from (NamedFeature(f"{entity}_{one.name}", one, longest, entity) for one in features)

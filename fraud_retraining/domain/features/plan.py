@@ -64,7 +64,7 @@ class FeaturePlan(ExtendedValue):
     @property
     def names(self) -> tuple[str, ...]:
         """Features in the order that a model reads them."""
-        own = (one.name for _, one in self._entity_features())
+        own = (one.name for one in self._entity_features())
         return (AMOUNT, *(one.name for one in definitions.CALENDAR_FEATURES), *own, *self.numeric, *self.categorical)
 
     @property
@@ -78,16 +78,23 @@ class FeaturePlan(ExtendedValue):
     def topics(self) -> dict[str, str]:
         """Topic of each feature: the transaction itself, an entity, or an entity's labels."""
         about = {
-            one.name: f"{entity}_labels" if one.feature.labels else entity for entity, one in self._entity_features()
+            one.name: f"{one.entity}_labels" if one.feature.labels else one.entity for one in self._entity_features()
         }
         return {name: about.get(name, "transaction") for name in self.names}
+
+    @property
+    def meanings(self) -> dict[str, str]:
+        """What each feature is, in words, for those who read why a transaction has its score."""
+        own = {AMOUNT: "amount of the transaction"}
+        own |= {one.name: one.meaning for one in definitions.CALENDAR_FEATURES}
+        own |= {one.name: one.meaning for one in self._entity_features()}
+        return {name: own.get(name, f"{name} as delivered") for name in self.names}
 
     @property
     def horizons(self) -> dict[str, int]:
         """How many days each feature looks back on: a lake that is younger cannot give it in full."""
         own = {
-            one.name: one.window + (self.label_lag_days if one.feature.labels else 0)
-            for _, one in self._entity_features()
+            one.name: one.window + (self.label_lag_days if one.feature.labels else 0) for one in self._entity_features()
         }
         return {name: own.get(name, 0) for name in self.names}
 
@@ -143,10 +150,9 @@ class FeaturePlan(ExtendedValue):
     def _first_day(self, day: date, policy: EntityPolicy) -> date:
         return _days_before(day, max(policy.windows_days) + (self.label_lag_days if policy.fraud_share else 0))
 
-    def _entity_features(self) -> Iterator[tuple[str, NamedFeature]]:
+    def _entity_features(self) -> Iterator[NamedFeature]:
         for entity, policy in self.entities.items():
-            for one in entity_features(entity, policy, labels_as_known=self.labels_as_known):
-                yield entity, one
+            yield from entity_features(entity, policy, labels_as_known=self.labels_as_known)
 
 
 def _days_before(day: date, days: int) -> date:

@@ -21,12 +21,14 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 
 def test_a_feature_is_one_row_and_everything_else_follows(engine: Engine, monkeypatch: pytest.MonkeyPatch):
     """As CONTRIBUTING.md says it: a row of `ENTITY_FEATURES`, and nothing else."""
-    row = Feature("amount_over_mean", lambda seen: (seen.amount - seen.past.mean).fill_null(0), windowed=True)
+    words = "amount less the {entity}'s earlier mean in {window}"
+    row = Feature("amount_over_mean", words, lambda seen: (seen.amount - seen.past.mean).fill_null(0), windowed=True)
     monkeypatch.setattr(definitions, "ENTITY_FEATURES", (*definitions.ENTITY_FEATURES, row))
     names = [f"customer_amount_over_mean_{window}d" for window in (1, 3, 5)]
     assert [name for name in PLAN.names if "over_mean" in name and name.startswith("customer")] == names
     assert [PLAN.horizons[name] for name in names] == [1, 3, 5]
     assert {PLAN.topics[name] for name in names} == {"customer"}
+    assert PLAN.meanings[names[1]] == "amount less the customer's earlier mean in the last 3 days"
     rows = [transaction(1, at(hour=8), 10), transaction(2, at(hour=9), 16)]
     lake = Lake(engine, PLAN, rows)
     found = lake.batch_features(DAY)
@@ -38,7 +40,7 @@ def test_a_feature_is_one_row_and_everything_else_follows(engine: Engine, monkey
 def test_a_feature_without_a_name_or_with_that_of_another_is_refused(
     monkeypatch: pytest.MonkeyPatch, name: str, wrong: str
 ):
-    row = Feature(name, lambda seen: seen.amount, windowed=True)
+    row = Feature(name, "amount", lambda seen: seen.amount, windowed=True)
     monkeypatch.setattr(definitions, "ENTITY_FEATURES", (*definitions.ENTITY_FEATURES, row))
     with pytest.raises(ValidationError, match=wrong):
         FeaturePlan(**PLAN.model_dump())

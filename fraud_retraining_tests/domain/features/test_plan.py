@@ -35,6 +35,45 @@ def test_a_plan_fixes_names_and_order():
     assert plan.columns[6:] == plan.names
 
 
+@pytest.mark.parametrize("labels_as_known", [False, True])
+def test_every_feature_has_a_meaning_of_its_own_in_plain_words(labels_as_known: bool):
+    windows = EntityPolicy(column="x", windows_days=(1, 7, 30), fraud_share=True)
+    plan = FeaturePlan(
+        entities={"customer": windows, "card_reader": windows},
+        numeric=("distance",),
+        categorical=("country",),
+        slices=("channel",),
+        labels_as_known=labels_as_known,
+    )
+    meanings = plan.meanings
+    assert tuple(meanings) == plan.names
+    assert len(set(meanings.values())) == len(meanings)
+    assert [text for text in meanings.values() if not text.strip() or set("{}_") & set(text)] == []
+    about = {name: topic.removesuffix("_labels").replace("_", " ") for name, topic in plan.topics.items()}
+    assert [name for name, entity in about.items() if entity != "transaction" and entity not in meanings[name]] == []
+    assert [name for name in meanings if name.endswith("_7d") and "7 days" not in meanings[name]] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "meaning"),
+    [
+        ("amount", "amount of the transaction"),
+        ("night", "whether it is before 7:00, UTC"),
+        ("distance", "distance as delivered"),
+        ("card_count_1d", "transactions of the card in the last 24 hours, with this one"),
+        ("card_amount_ratio_7d", "amount relative to the card's earlier mean in the last 7 days"),
+        (
+            "card_fraud_share_1d",
+            "share of frauds among the card's labelled transactions in the last day with mature labels",
+        ),
+        ("card_days_since_last_fraud", "days since the last fraud of the card in the last 7 days with mature labels"),
+    ],
+)
+def test_a_meaning_names_entity_and_window(name: str, meaning: str):
+    card = EntityPolicy(column="x", windows_days=(1, 7), fraud_share=True)
+    assert FeaturePlan(entities={"card": card}, numeric=("distance",)).meanings[name] == meaning
+
+
 def test_with_the_default_delay_and_windows_a_day_looks_back_37_days():
     plan = FeaturePlan(
         entities={"customer": EntityPolicy(column="c"), "terminal": EntityPolicy(column="t", fraud_share=True)}
