@@ -14,6 +14,7 @@ from fraud_retraining.orchestration.assets import (
     labels,
     matured_verdicts,
     monitoring,
+    online_state,
     promotion,
     training,
 )
@@ -56,6 +57,7 @@ def build_definitions(settings: Settings | None = None, **overrides: Any) -> dg.
                 *ingestion.build_assets(days),
                 *labels.build_assets(days, settings),
                 *features.build_assets(days, settings.feature_plan),
+                *online_state.build_assets(days, settings.feature_plan),
                 *training.build_assets(as_of_days, settings),
                 *evaluation.build_assets(as_of_days),
                 *promotion.build_assets(as_of_days),

@@ -9,6 +9,7 @@ from fraud_retraining.domain.features.column_lineage import (
     ENTITY_LABEL_DAYS,
     FEATURES,
     LABELS,
+    ONLINE_STATE,
     RAW,
     TRANSACTIONS,
 )
@@ -92,6 +93,7 @@ __all__ = [
     "MONITOR",
     "MONITORING_SENSOR",
     "NOTICES_SENSOR",
+    "ONLINE_STATE",
     "PARTITION_TAG",
     "PERFORMANCE",
     "PRODUCTION",

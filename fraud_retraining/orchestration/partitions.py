@@ -45,6 +45,18 @@ def feature_mappings(plan: FeaturePlan) -> dict[str, dg.PartitionMapping]:
     }
 
 
+def state_mappings(plan: FeaturePlan) -> dict[str, dg.PartitionMapping]:
+    """Days that `online_state`[D] reads: those that `transaction_features`[D+1] reads of the past."""
+    delayed = any(entity.fraud_share for entity in plan.entities.values())
+    longest = max((max(entity.windows_days) for entity in plan.entities.values()), default=1)
+    delay = plan.label_lag_days if delayed else 0
+    return {
+        TRANSACTIONS: looking_back(0),
+        ENTITY_DAYS: looking_back(delay + longest - 1),
+        ENTITY_LABEL_DAYS: looking_back(longest - 1),
+    }
+
+
 def window_mapping(window: WindowPolicy, holdout: HoldoutPolicy, label_lag_days: int) -> dg.PartitionMapping:
     """Days of `transaction_features` that `training_window`[A] reads."""
     if isinstance(window, ExpandingWindow):

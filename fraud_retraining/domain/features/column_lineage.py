@@ -19,6 +19,7 @@ RAW, TRANSACTIONS, ENTITY_DAYS, FEATURES = (
     "transaction_features",
 )
 LABELS, ENTITY_LABEL_DAYS = "labels", "entity_label_days"
+ONLINE_STATE = "online_state"
 SUMS = {
     "key": ("key", "the entity's key"),
     "count": ("bigint", "transactions of the day"),

@@ -9,7 +9,7 @@ the lake will see it, but the later one was scored without it.
 """
 
 from bisect import bisect_left
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from itertools import accumulate
@@ -18,15 +18,13 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from fraud_retraining.domain.features.arrays import MICROSECONDS, NullableArray
 from fraud_retraining.domain.features.definitions import Past, column_of, gridded, passed_through
+from fraud_retraining.domain.features.key_tables import Key, TransactionsByKey
 from fraud_retraining.domain.features.plan import FeaturePlan
-from fraud_retraining.domain.values.schemas import AMOUNT, TIMESTAMP
-
-Key = Hashable
+from fraud_retraining.domain.values.schemas import AMOUNT, TIMESTAMP, TRANSACTION_ID
 
 
 class EntityState(Protocol):
@@ -35,39 +33,6 @@ class EntityState(Protocol):
     def of(self, keys: Sequence[Key | None]) -> Mapping[str, NullableArray]:
         """Statistics under the names of `column_of`, an entry a key; null for keys that are not known."""
         ...
-
-
-class KeysInMemory:
-    """The state of an entity as a table: `point_in_time.entity_state` with its key first."""
-
-    def __init__(self, table: pa.Table) -> None:
-        self._rows = {key: row for row, key in enumerate(table.column(0).to_pylist())}
-        # A row of nulls at the end stands for every key that is not known.
-        self._unknown = table.num_rows
-        self._columns = {name: _with_null(nullable(table[name])) for name in table.column_names[1:]}
-
-    def of(self, keys: Sequence[Key | None]) -> Mapping[str, NullableArray]:
-        """Statistics of keys, in their order; null for keys that are not known."""
-        rows = np.array([self._rows.get(key, self._unknown) for key in keys], np.int64)
-        return {
-            name: NullableArray.of(values[rows], missing[rows]) for name, (values, missing) in self._columns.items()
-        }
-
-
-def _with_null(column: NullableArray) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """Entries and which are null, with a null behind them."""
-    values = np.concatenate([column.values, np.zeros(1, column.values.dtype)])
-    return values, np.concatenate([column.isnull().values, [True]])
-
-
-def nullable(column: pa.Array | pa.ChunkedArray) -> NullableArray:
-    """A column of Arrow as an array with its nulls."""
-    if isinstance(column, pa.ChunkedArray):
-        column = column.combine_chunks()
-    kind = "datetime64[us]" if pa.types.is_timestamp(column.type) else None
-    plain = column.cast(pa.int64()) if kind else column
-    values = pc.fill_null(plain, 0).to_numpy(zero_copy_only=False)
-    return NullableArray.of(values.astype(kind) if kind else values, pc.is_null(column).to_numpy(zero_copy_only=False))
 
 
 class Sums(NamedTuple):
@@ -139,7 +104,7 @@ class Batch(NamedTuple):
     def of(cls, rows: pa.Table, plan: FeaturePlan) -> "Batch":
         """Rows of a canonical table."""
         return cls(
-            rows["transaction_id"].to_pylist(),
+            rows[TRANSACTION_ID].to_pylist(),
             rows[TIMESTAMP].cast(pa.timestamp("us")).to_numpy(),
             rows[AMOUNT].to_numpy(),
             {entity: rows[entity].to_pylist() for entity in plan.entities},
@@ -150,11 +115,36 @@ class Batch(NamedTuple):
         return ((self.timestamps - np.datetime64(day, "us")) // MICROSECONDS).tolist()
 
 
-class RecentDay:
-    """The transactions of one day that were scored or added, by key of each entity."""
+class FinishedDay:
+    """The transactions of a whole day as columns: `transaction_id`, `timestamp`, `amount`, and the keys."""
 
-    def __init__(self, plan: FeaturePlan, day: date) -> None:
+    def __init__(self, rows: pa.Table, plan: FeaturePlan, day: date) -> None:
+        self._ids = rows[TRANSACTION_ID]
+        times = rows[TIMESTAMP].cast(pa.timestamp("us")).to_numpy()
+        self._clocks = (times - np.datetime64(day, "us")) // MICROSECONDS
+        self._amounts = rows[AMOUNT].to_numpy()
+        self._by_key = {entity: TransactionsByKey(rows[entity]) for entity in plan.entities}
+
+    def of(self, entity: str, key: Key) -> KeyDay | None:
+        """The transactions of a key; None where there are none."""
+        rows = self._by_key[entity].rows(key)
+        if not len(rows):
+            return None
+        found = KeyDay()
+        for row in rows[np.argsort(self._clocks[rows], kind="stable")]:
+            found.add(int(self._clocks[row]), self._ids[int(row)].as_py(), float(self._amounts[row]))
+        return found
+
+
+class RecentDay:
+    """The transactions of one day, by key of each entity: those that were scored or added, and of a finished day all.
+
+    Those of a finished day are laid out for a key when it is first asked for.
+    """
+
+    def __init__(self, plan: FeaturePlan, day: date, finished: FinishedDay | None = None) -> None:
         self.day = day
+        self._finished = finished
         self._keys: dict[str, dict[Key, KeyDay]] = {entity: {} for entity in plan.entities}
 
     def add(self, batch: Batch) -> None:
@@ -163,11 +153,20 @@ class RecentDay:
         for entity, known in self._keys.items():
             for key, clock, number, amount in zip(batch.keys[entity], clocks, batch.ids, amounts, strict=True):
                 if key is not None:
-                    known.setdefault(key, KeyDay()).add(clock, number, amount)
+                    found = self.of(entity, key)
+                    if found is None:
+                        found = known[key] = KeyDay()
+                    found.add(clock, number, amount)
 
     def of(self, entity: str, key: Key | None) -> KeyDay | None:
         """The transactions of a key; None where there are none."""
-        return self._keys[entity].get(key) if key is not None else None
+        if key is None:
+            return None
+        known = self._keys[entity]
+        found = known.get(key)
+        if found is None and self._finished is not None and (found := self._finished.of(entity, key)) is not None:
+            known[key] = found
+        return found
 
 
 def online_features(

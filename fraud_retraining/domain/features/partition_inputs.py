@@ -79,6 +79,16 @@ def features_inputs(
     code: str,
 ) -> dict[str, str]:
     """Inputs of `transaction_features`[day]; an absent day counts as a day without transactions."""
+    return {"transactions": made.transactions[day].whole, **_history_inputs(plan, day, made, plan_digest, code)}
+
+
+def online_state_inputs(plan: FeaturePlan, day: date, made: MadeDays, plan_digest: str, code: str) -> dict[str, str]:
+    """Inputs of `online_state`[day], which features of the day after it read."""
+    return _history_inputs(plan, day + timedelta(days=1), made, plan_digest, code)
+
+
+def _history_inputs(plan: FeaturePlan, day: date, made: MadeDays, plan_digest: str, code: str) -> dict[str, str]:
+    """What the features of `day` read of the days before it."""
     transactions, entity_days = made.transactions, made.entity_days
 
     def facts(of: Digests, days: list[date]) -> str:
@@ -90,7 +100,6 @@ def features_inputs(
     reports = label_days_lookback(plan, day)
     known = digest([[d.isoformat(), made.entity_label_days[d]] for d in reports if d in made.entity_label_days])
     return {
-        "transactions": transactions[day].whole,
         # Facts and labels apart: a label that arrives late must not make features stale that cannot use it.
         "previous": facts(transactions, [day - timedelta(days=1)]),
         "entity_facts": facts(entity_days, facts_lookback(plan, day)),

@@ -35,16 +35,22 @@ class DayWork(NamedTuple):
 
 
 def materialize_days(
-    context: dg.AssetExecutionContext, asset: str, work: DayWork, progress: Progress
+    context: dg.AssetExecutionContext,
+    asset: str,
+    work: DayWork,
+    progress: Progress,
+    days: Sequence[date] | None = None,
 ) -> Iterator[dg.MaterializeResult]:
     """Refreshes the run's days, oldest first, and reports each with its digest as the data version.
 
+    `days` are those of them that are made, where it is not all of them.
     A day whose data is refused does not stop the others: they stay, and are reported, before the error is raised.
 
     Raises:
         DataInvalid: names every day that was refused, with the reason.
     """
-    done, refused = _refreshed(context, asset, work, progress)
+    every = days_of(context)
+    done, refused = _refreshed(context, asset, work, progress, every if days is None else days)
     work.settle(done)
     lineage = column_lineage(context, asset)
     metadata = {day.day: {**work.metadata(day), **(lineage if day is done[-1] else {})} for day in done}
@@ -52,6 +58,10 @@ def materialize_days(
         # Reported before the error: Dagster drops the result of a failed step, and with it the days that were made.
         _report_each(context, asset, done, metadata)
         raise _refusal(asset, refused)
+    if len(done) < len(every):
+        # Dagster takes a result for the whole range of the run.
+        _report_each(context, asset, done, metadata)
+        return
     for partition in done:
         context.add_asset_metadata(metadata[partition.day], partition_key=partition.day.isoformat())
     # Before the single days: Dagster shows the last event of a partition, and that has to be the day's own.
@@ -61,11 +71,10 @@ def materialize_days(
 
 
 def _refreshed(
-    context: dg.AssetExecutionContext, asset: str, work: DayWork, progress: Progress
+    context: dg.AssetExecutionContext, asset: str, work: DayWork, progress: Progress, days: Sequence[date]
 ) -> tuple[list[Partition], dict[date, DataInvalid]]:
     done: list[Partition] = []
     refused: dict[date, DataInvalid] = {}
-    days = days_of(context)
     progress.start(asset, len(days))
     for count, day in enumerate(days, start=1):
         try:

@@ -105,7 +105,8 @@ def build_assets(partitions: dg.PartitionsDefinition, plan: FeaturePlan) -> list
     return [entity_days, transaction_features]
 
 
-def _require_checked(inventory: Inventory, days: list[date]) -> None:
+def require_checked(inventory: Inventory, days: list[date]) -> None:
+    """Refuses the last of some days where it was not ingested, or one of them did not pass its checks."""
     day = days[-1]
     if day not in inventory.transactions:
         raise DataInvalid(f"transactions of {day} have not been ingested", remedy=f"ingest {day} first.")
@@ -120,7 +121,7 @@ def _require_checked(inventory: Inventory, days: list[date]) -> None:
 
 
 def _entity_days(day: date, *, store: Store, engine: Engine, inventory: Inventory) -> Partition:
-    _require_checked(inventory, [day])
+    require_checked(inventory, [day])
     inputs = inventory.entity_days_inputs(day)
     known = inventory.entity_days.get(day)
     if known is not None and known.inputs == inputs:
@@ -154,8 +155,8 @@ def _sums_of(plan: FeaturePlan, entity: str) -> Callable[[ir.DateScalar, Mapping
 
 
 def _features(day: date, *, store: Store, engine: Engine, inventory: Inventory) -> Partition:
-    _require_checked(inventory, [*lookback(inventory.plan, day), day])
-    _require_labels(inventory, day)
+    require_checked(inventory, [*lookback(inventory.plan, day), day])
+    require_labels(inventory, day)
     inputs = inventory.features_inputs(day)
     known = inventory.features.get(day)
     if known is not None and known.inputs == inputs:
@@ -186,7 +187,13 @@ def _tables(day: date, store: Store, inventory: Inventory) -> dict[str, list[Pat
     tables = {TODAY: store.paths([inventory.transactions[day]], "rows")}
     if needed.yesterday in inventory.transactions:
         tables[YESTERDAY] = store.paths([inventory.transactions[needed.yesterday]], "rows")
-    for entity, days in needed.entity_days.items():
+    return tables | history_tables(day, store, inventory)
+
+
+def history_tables(day: date, store: Store, inventory: Inventory) -> dict[str, list[Path]]:
+    """The files of whole days before `day` that its features read, by entity; their reports under `REPORTS`."""
+    tables = {}
+    for entity, days in inventory.plan.lookback(day).entity_days.items():
         # A day that never arrived is a day without transactions; how many may be missing, the checks of the window say.
         present = [inventory.entity_days[earlier] for earlier in days if earlier in inventory.entity_days]
         if present:
@@ -203,7 +210,7 @@ def _label_days(inventory: Inventory, day: date) -> list[date]:
     return [known for known in label_days_lookback(inventory.plan, day) if known in inventory.entity_label_days]
 
 
-def _require_labels(inventory: Inventory, day: date) -> None:
+def require_labels(inventory: Inventory, day: date) -> None:
     """Refuses a day whose labels are not all there: they would be read as days without a report.
 
     Raises:

@@ -18,6 +18,7 @@ from fraud_retraining.domain.features.column_lineage import (
     ENTITY_LABEL_DAYS,
     FEATURES,
     LABELS,
+    ONLINE_STATE,
     RAW,
     TRANSACTIONS,
     Column,
@@ -33,9 +34,9 @@ from fraud_retraining.orchestration.names import (
 from fraud_retraining.orchestration.state.window_assembly import MODEL_CODE
 from fraud_retraining.settings import Settings
 
-DATA_GROUPS = ("ingestion", "features")
+DATA_GROUPS = ("ingestion", "features", "serving")
 AS_OF_GROUPS = ("training", "evaluation", "promotion")
-WITH_PERSONAL_DATA = (RAW, TRANSACTIONS, LABELS, ENTITY_DAYS, ENTITY_LABEL_DAYS, FEATURES, SCORED)
+WITH_PERSONAL_DATA = (RAW, TRANSACTIONS, LABELS, ENTITY_DAYS, ENTITY_LABEL_DAYS, FEATURES, ONLINE_STATE, SCORED)
 TAG_DAY, TAG_PERSONAL = "fraud_retraining/partitioned_by", "fraud_retraining/personal_data"
 CODE = {
     TRANSACTIONS: ("ingestion",),
@@ -43,6 +44,7 @@ CODE = {
     ENTITY_DAYS: ("features",),
     ENTITY_LABEL_DAYS: ("labels",),
     FEATURES: ("features",),
+    ONLINE_STATE: ("features",),
     MODEL: MODEL_CODE,
 }
 CODE_LENGTH = 12
@@ -103,7 +105,7 @@ def _freshness(spec: dg.AssetSpec, settings: Settings) -> dg.FreshnessPolicy | N
 
     Monitoring has no policy: it waits for days and labels, and reports itself which are missing.
     """
-    if spec.key.path[-1] in (TRANSACTIONS, LABELS, ENTITY_DAYS, ENTITY_LABEL_DAYS, FEATURES):
+    if spec.key.path[-1] in (TRANSACTIONS, LABELS, ENTITY_DAYS, ENTITY_LABEL_DAYS, FEATURES, ONLINE_STATE):
         late = timedelta(hours=settings.validation.max_arrival_hours)
         return dg.FreshnessPolicy.time_window(fail_window=timedelta(days=1) + late, warn_window=timedelta(hours=30))
     schedule = settings.triggers.schedule

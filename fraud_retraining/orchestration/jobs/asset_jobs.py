@@ -15,7 +15,7 @@ from fraud_retraining.settings import Settings
 BEFORE_RETRAINS = "1"
 """Priority in the queue: a day is scored by the version that served it, before a retrain promotes another one."""
 
-DAY_ASSETS = dg.AssetSelection.groups("ingestion", "features") - dg.AssetSelection.assets("raw_transactions")
+DAY_ASSETS = dg.AssetSelection.groups("ingestion", "features", "serving") - dg.AssetSelection.assets("raw_transactions")
 MATURED_VERDICTS = dg.AssetSelection.assets(MATURED)
 MONITORING_ASSETS = dg.AssetSelection.groups("monitoring")
 AS_OF_ASSETS = dg.AssetSelection.groups("training", "evaluation", "promotion")

@@ -25,7 +25,13 @@ from fraud_retraining.domain.features.partition_inputs import DayDigests
 from fraud_retraining.domain.features.plan import FeaturePlan
 from fraud_retraining.domain.values.digests import digest
 from fraud_retraining.domain.values.errors import IntegrityError
-from fraud_retraining.orchestration.names import ENTITY_DAYS, ENTITY_LABEL_DAYS, FEATURES, TRANSACTIONS
+from fraud_retraining.orchestration.names import (
+    ENTITY_DAYS,
+    ENTITY_LABEL_DAYS,
+    FEATURES,
+    ONLINE_STATE,
+    TRANSACTIONS,
+)
 from fraud_retraining.settings import Settings
 
 LOG = logging.getLogger(__name__)
@@ -66,6 +72,11 @@ class Recipes:
     def features_code(self) -> str:
         """Version of the feature code."""
         return code_version("features")
+
+    @cached_property
+    def feature_version(self) -> str:
+        """Digest of the feature plan and the feature code: states of another one are not scored with."""
+        return digest([self.plan, self.features_code])
 
     def every(self) -> dict[str, str]:
         """All of them by name."""
@@ -130,6 +141,18 @@ class Inventory:
         """Partitions of `transaction_features`."""
         return self._records(FEATURES)
 
+    @cached_property
+    def online_states(self) -> dict[date, Partition]:
+        """Partitions of `online_state`; a damaged one counts as missing."""
+        return self._store.readable(ONLINE_STATE, self._days)
+
+    @property
+    def key_types(self) -> dict[str, str]:
+        """Whether each key is integer or text, as the latest day that says so has it."""
+        return {
+            name: kind for _, one in sorted(self.transactions.items()) for name, kind in one.facts["key_types"].items()
+        }
+
     def _records(self, asset: str) -> dict[date, Partition]:
         if asset not in self._made:
             return self._store.partitions(asset, self._days)
@@ -165,13 +188,19 @@ class Inventory:
     def features_inputs(self, day: date) -> dict[str, str]:
         """Inputs of `transaction_features` of the day as they are now."""
         return partition_inputs.features_inputs(
-            self.plan,
-            day,
-            partition_inputs.MadeDays(
-                self._digests_of_transactions, self._digests_of_entity_days, self._digests_of_entity_label_days
-            ),
-            self._recipes.plan,
-            self._recipes.features_code,
+            self.plan, day, self._made_days, self._recipes.plan, self._recipes.features_code
+        )
+
+    def online_state_inputs(self, day: date) -> dict[str, str]:
+        """Inputs of `online_state` of the day as they are now."""
+        return partition_inputs.online_state_inputs(
+            self.plan, day, self._made_days, self._recipes.plan, self._recipes.features_code
+        )
+
+    @cached_property
+    def _made_days(self) -> partition_inputs.MadeDays:
+        return partition_inputs.MadeDays(
+            self._digests_of_transactions, self._digests_of_entity_days, self._digests_of_entity_label_days
         )
 
     @cached_property

@@ -28,6 +28,7 @@ from fraud_retraining.orchestration.names import (
     ENTITY_LABEL_DAYS,
     FEATURES,
     LABELS,
+    ONLINE_STATE,
     TRANSACTIONS,
 )
 from fraud_retraining.orchestration.state.inventory import (
@@ -256,12 +257,32 @@ class Readiness:
             # Features in the same run only if no other day is pending: they may look back on it.
             alone = set(self.stale) <= set(days) and not self.refused
             wanted = alone and set(days) <= set(self.featured)
-            return self._work(days, (TRANSACTIONS, *self._label_assets, ENTITY_DAYS, *((FEATURES,) if wanted else ())))
+            made = (TRANSACTIONS, *self._label_assets, ENTITY_DAYS)
+            return self._work(days, (*made, FEATURES, *self._state_beside(days)) if wanted else made)
         for days in contiguous_ranges(self.stale_labels, DAYS_IN_ONE_RUN):
             return self._work(days, self._label_assets)
         for days in contiguous_ranges(self.stale_features, DAYS_IN_ONE_RUN):
-            return self._work(days, (FEATURES,))
+            return self._work(days, (FEATURES, *self._state_beside(days)))
+        if self.stale_state is not None:
+            return self._work(DayRange(start=self.stale_state, end=self.stale_state), (ONLINE_STATE,))
         return None
+
+    @cached_property
+    def stale_state(self) -> date | None:
+        """The latest ingested day, if the state after it has to be made and can be; no earlier state is made again."""
+        day = max(self.inventory.transactions, default=None)
+        if day is None or day not in self.arrived or day not in self.inventory.entity_days:
+            return None
+        unsound, unread = {*self.refused, *self.stale}, {*self.labels.refused, *self.stale_labels}
+        plan, next_day = self._settings.feature_plan, day + timedelta(days=1)
+        if unsound & {day, *lookback(plan, next_day)} or unread & {*label_days_lookback(plan, next_day)}:
+            return None
+        known = self.inventory.online_states.get(day)
+        return day if known is None or known.inputs != self.inventory.online_state_inputs(day) else None
+
+    def _state_beside(self, days: DayRange) -> tuple[str, ...]:
+        """The state after the latest day is made in the run that makes its features."""
+        return (ONLINE_STATE,) if days.end == self.latest else ()
 
     @property
     def _label_assets(self) -> tuple[str, ...]:

@@ -6,13 +6,13 @@ from typing import Any
 import ibis
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fraud_retraining.adapters.storage.engine import Engine
 from fraud_retraining.domain.features.arrays import NullableArray, coalesce, greatest, least
-from fraud_retraining.domain.features.online import nullable
 
 EXPRESSIONS: dict[str, Callable[[Any, Any, Any], Any]] = {
     "sum": lambda a, b, n: a + b + n + 1,
@@ -41,6 +41,12 @@ columns = st.lists(st.tuples(numbers, numbers, st.one_of(st.none(), st.integers(
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     with Engine(temp_directory=tmp_path_factory.mktemp("spill"), threads=1) as engine:
         yield engine
+
+
+def nullable(column: pa.ChunkedArray) -> NullableArray:
+    """A column of numbers as an array with its nulls."""
+    values = pc.fill_null(column, 0).to_numpy()
+    return NullableArray.of(values, pc.is_null(column).to_numpy())
 
 
 @settings(max_examples=30, deadline=None)
