@@ -27,6 +27,7 @@ GROUPS = {
     "transactions": "ingestion",
     "entity_days": "features",
     "transaction_features": "features",
+    "online_state": "serving",
     "training_window": "training",
     "fraud_model": "training",
     "model_evaluation": "evaluation",
@@ -61,7 +62,9 @@ def test_every_asset_is_there_in_its_group_and_partitioned(graph: AssetGraph) ->
 
 
 def test_lineage_runs_from_the_lake_to_production(graph: AssetGraph) -> None:
-    assert upstream(graph, "production_model") == {name for name, group in GROUPS.items() if group != "monitoring"}
+    assert upstream(graph, "production_model") == {
+        name for name, group in GROUPS.items() if group not in ("monitoring", "serving")
+    }
 
 
 def test_monitoring_looks_at_days_and_not_at_windows(graph: AssetGraph) -> None:
@@ -101,7 +104,7 @@ def test_drift_and_decay_warn_and_never_block(graph: AssetGraph) -> None:
 def test_days_of_a_range_take_one_run_and_as_of_days_one_each(graph: AssetGraph) -> None:
     policies = {key.to_user_string(): graph.get(key).backfill_policy for key in graph.executable_asset_keys}
     single = {name for name, policy in policies.items() if policy and policy.max_partitions_per_run is None}
-    day_groups = ("ingestion", "features", "monitoring")
+    day_groups = ("ingestion", "features", "serving", "monitoring")
     assert single == {name for name, group in GROUPS.items() if group in day_groups} - {"raw_transactions"}
     assert {name for name, policy in policies.items() if policy is None} == set(GROUPS) - single - {RAW}
 
@@ -110,7 +113,7 @@ def test_every_asset_has_an_owner_a_code_version_tags_and_its_code(graph: AssetG
     nodes = {key.to_user_string(): graph.get(key) for key in graph.get_all_asset_keys()}
     for name, node in nodes.items():
         assert node.owners == [
-            "team:data-platform" if GROUPS[name] in ("ingestion", "features") else "team:fraud-models"
+            "team:data-platform" if GROUPS[name] in ("ingestion", "features", "serving") else "team:fraud-models"
         ]
         assert {TAG_DAY, TAG_PERSONAL} <= set(node.tags)
         assert (node.code_version is None) is (name == "raw_transactions")

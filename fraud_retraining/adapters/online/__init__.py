@@ -1,5 +1,5 @@
 """What the scorer reads and writes: published states, and the log of what was scored.
 
 Not here: the features (`domain/features/live.py`), scoring (`services/live_scoring.py`) and HTTP (`serving/`).
-Public: `published_state.publish`, `published_state.PublishedState`, `serving_log.ServingLog`.
+Public: `published_state.publish`, `published_state.PublishedState`.
 """

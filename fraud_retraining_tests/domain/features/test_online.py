@@ -12,20 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fraud_retraining.adapters.storage.engine import Engine
-<<<<<<< HEAD
 from fraud_retraining.domain.features.definitions import LARGEST
-from fraud_retraining.domain.features.online import (
-    Batch,
-    KeyDay,
-    KeysInMemory,
-    RecentDay,
-    numeric_features,
-    online_features,
-)
-=======
 from fraud_retraining.domain.features.key_tables import StateTable
-from fraud_retraining.domain.features.online import Batch, KeyDay, RecentDay, online_features
->>>>>>> a466344 (Publish the state that the next day's features are made with)
+from fraud_retraining.domain.features.online import Batch, KeyDay, RecentDay, numeric_features, online_features
 from fraud_retraining.domain.features.plan import FeaturePlan
 from fraud_retraining.domain.features.point_in_time import entity_days, entity_state, transaction_features
 from fraud_retraining.domain.values.schemas import EntityPolicy

@@ -11,7 +11,7 @@ from fraud_retraining.settings import Settings
 @pytest.mark.parametrize(
     ("job", "assets"),
     [
-        (INGEST, {"transactions", "entity_days", "transaction_features"}),
+        (INGEST, {"transactions", "entity_days", "transaction_features", "online_state"}),
         (MONITOR, {"scored_transactions", "drift_report", "production_performance"}),
         (
             RETRAIN,

@@ -1,0 +1,109 @@
+"""The state after a day is published by its ingest, and gives the next day's features as the batch computes them."""
+
+from datetime import date, timedelta
+
+import dagster as dg
+import pyarrow.parquet as pq
+import pytest
+
+from fraud_retraining.adapters.online.published_state import PublishedState
+from fraud_retraining.definitions import build_definitions
+from fraud_retraining.domain.features.live import LiveFeatures
+from fraud_retraining.domain.features.online import Batch
+from fraud_retraining.domain.values.errors import DataInvalid, IntegrityError
+from fraud_retraining.orchestration.instance import open_instance
+from fraud_retraining.orchestration.names import FEATURES, INGEST, ONLINE_STATE, TRANSACTIONS
+from fraud_retraining.orchestration.resources import open_lake, open_store
+from fraud_retraining.orchestration.state.inventory import Recipes
+from fraud_retraining.orchestration.state.readiness import Readiness
+from fraud_retraining.settings import load_settings
+from fraud_retraining_tests.support.command_line import run
+from fraud_retraining_tests.support.project_homes import START, ProjectHome
+
+
+def day(number: int) -> date:
+    return START + timedelta(days=number)
+
+
+def ingest(first: int, last: int) -> None:
+    code, answer, _ = run("ingest", "--from", day(first).isoformat(), "--to", day(last).isoformat())
+    assert code == 0, answer
+
+
+def made() -> list[date]:
+    return list(open_store(load_settings()).readable(ONLINE_STATE, [day(number) for number in range(26)]))
+
+
+def published() -> PublishedState:
+    settings = load_settings()
+    return PublishedState(
+        open_store(settings), settings.home / "online", settings.feature_plan, Recipes(settings).feature_version
+    )
+
+
+def test_the_last_day_of_an_ingest_is_published_and_has_the_features_of_the_batch(project: ProjectHome):
+    ingest(0, 6)
+    assert made() == [day(6)]
+    ingest(7, 7)
+    assert made() == [day(6), day(7)]
+    current = published().current()
+    assert current is not None and current.day == day(7)
+    store, plan = open_store(load_settings()), load_settings().feature_plan
+    live = LiveFeatures(plan)
+    live.publish(published().open(day(6)))
+    rows, features = (
+        pq.read_table(*store.paths([record], "rows"))
+        for record in (store.partition(TRANSACTIONS, day(7)), store.partition(FEATURES, day(7)))
+        if record is not None
+    )
+    found = live.features(Batch.of(rows, plan))
+    assert all(age.exact for age in found.ages) and len(found.features) > 30
+    unlike = [
+        name for name, values in found.features.items() if values.tobytes() != features[name].to_numpy().tobytes()
+    ]
+    assert unlike == []
+
+
+def test_an_earlier_day_is_made_by_itself_and_not_published(project: ProjectHome):
+    ingest(0, 6)
+    job = build_definitions(load_settings()).resolve_job_def(INGEST)
+    tags = {"dagster/asset_partition_range_start": str(day(3)), "dagster/asset_partition_range_end": str(day(4))}
+    result = job.execute_in_process(instance=open_instance(), tags=tags, asset_selection=[dg.AssetKey(ONLINE_STATE)])
+    assert result.success and made() == [day(3), day(4), day(6)]
+    current = published().current()
+    assert current is not None and current.day == day(6)
+
+
+def test_readiness_asks_for_a_state_that_is_missing_or_made_of_something_else(project: ProjectHome):
+    ingest(0, 25)
+    settings = load_settings()
+    assert Readiness(settings, open_lake(settings), open_store(settings)).stale_state is None
+    for file in (project.home / "store" / ONLINE_STATE / f"day={day(25)}").iterdir():
+        file.unlink()
+    readiness = Readiness(settings, open_lake(settings), open_store(settings))
+    assert readiness.stale_state == day(25)
+    work = readiness.work()
+    assert work is not None and work.assets == (ONLINE_STATE,) and work.days.start == day(25)
+
+
+def test_a_state_of_other_features_or_one_that_was_changed_is_not_opened(project: ProjectHome):
+    ingest(0, 3)
+    settings = load_settings()
+    other = PublishedState(open_store(settings), settings.home / "online", settings.feature_plan, "f" * 64)
+    with pytest.raises(DataInvalid, match="features of version"):
+        other.open(day(3))
+    with pytest.raises(DataInvalid, match="has not been made"):
+        published().open(day(2))
+    (file,) = (project.home / "store" / ONLINE_STATE / f"day={day(3)}").glob("terminal-*.parquet")
+    file.write_bytes(file.read_bytes()[:-1] + b"X")
+    with pytest.raises(IntegrityError):
+        published().open(day(3))
+
+
+def test_copies_are_shared_and_old_ones_go(project: ProjectHome):
+    for last in range(5):
+        ingest(last, last)
+        published().open(day(last))
+        published().open(day(last))
+    copies = sorted(path.name[:10] for path in (project.home / "online").iterdir())
+    assert copies == [str(day(number)) for number in (2, 3, 4)]
