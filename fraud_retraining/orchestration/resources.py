@@ -103,7 +103,9 @@ def _open_label_feed(settings: Settings) -> "Lake | None":
         open_location_of(settings, labels.uri),
         first_day=settings.lake.first_day or EARLIEST,
         limits=settings.lake.limits,
-        naming=Naming("labels.uri", labels.columns.known_at, {name for name in named if name is not None}),
+        naming=Naming(
+            "labels.uri", "label feed", labels.columns.known_at, {name for name in named if name is not None}
+        ),
     )
 
 

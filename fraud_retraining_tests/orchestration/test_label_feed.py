@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,12 @@ from fraud_retraining.adapters.days.monitoring_reports import (
     served_frauds,
 )
 from fraud_retraining.adapters.days.window_rows import REPORT_WEIGHT, WindowRows
+from fraud_retraining.adapters.ledger.event_log import EventKeys
 from fraud_retraining.cli import app
 from fraud_retraining.definitions import build_definitions
+from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.training.windows import TrainingWindow
-from fraud_retraining.domain.values.errors import DataInvalid
+from fraud_retraining.domain.values.errors import DataInvalid, DependencyUnreachable
 from fraud_retraining.domain.values.schemas import TRANSACTION_ID
 from fraud_retraining.orchestration.checks.label_checks import SILENCE
 from fraud_retraining.orchestration.instance import open_instance
@@ -37,12 +39,13 @@ from fraud_retraining.orchestration.names import (
     MONITOR,
     RANGE_END,
     RANGE_START,
+    REASON_TAG,
     WINDOW,
 )
 from fraud_retraining.orchestration.resources import open_lake, open_ledger, open_store
-from fraud_retraining.orchestration.sensors.next_runs import monitor_next
+from fraud_retraining.orchestration.sensors.next_runs import monitor_next, retrain_if_due
 from fraud_retraining.orchestration.state.monitoring import MonitoringState, ServedBy, serving
-from fraud_retraining.orchestration.state.readiness import Readiness
+from fraud_retraining.orchestration.state.readiness import NotReady, Readiness, Ready
 from fraud_retraining.orchestration.state.sources import Sources
 from fraud_retraining.orchestration.state.trigger_inputs import Watched
 from fraud_retraining.orchestration.state.window_assembly import build_window, window_report
@@ -314,6 +317,127 @@ def test_a_feed_that_is_not_there_is_an_error_that_names_the_setting(project: Pr
     shutil.rmtree(project.folder / "feed")
     answer = answer_of("ingest", "--from", LAST.isoformat(), "--to", LAST.isoformat(), code=3)
     assert "labels.uri" in str(answer["error"])
+
+
+# ------------------------------------------------------------------ labels of the as-of day that have not arrived
+
+TOMORROW = LAST + timedelta(days=1)
+AWAITED = f"labels of {LAST} have not arrived (they are waited for until the transactions of {TOMORROW} have)"
+
+
+def configured(project: ProjectHome, **labels: Any) -> None:
+    feed = {"uri": str(project.folder / "feed")}
+    project.configure(**{**SETTINGS, "labels": {**SETTINGS["labels"], **feed, **labels}})
+
+
+def trained_as_of(day: date) -> None:
+    """A retrain as of a day that had an outcome."""
+    payload = {"kind": "GateFailed", "category": "gate_failed", "cause": "gate_failed:x"}
+    ledger = open_ledger(load_settings())
+    ledger.append(EventKind.RETRAIN_FAILED, keys=EventKeys(as_of=day), actor="a test", payload=payload)
+
+
+def decided(after: date = LAST) -> tuple[date, str] | str:
+    """What automation decides in the night after a day: as-of day and reason of a retrain, or why there is none."""
+    settings = load_settings()
+    sources = Sources(settings, open_lake(settings), open_store(settings), open_ledger(settings))
+    now = datetime.combine(after + timedelta(days=1), time(3), UTC)
+    answer = retrain_if_due(sources, open_instance(), now)
+    if isinstance(answer, dg.SkipReason):
+        return str(answer.skip_message)
+    return date.fromisoformat(str(answer.partition_key)), answer.tags[REASON_TAG]
+
+
+def without_labels_of_the_last_day(project: ProjectHome) -> pa.Table:
+    """Takes the last label day away; it is ingested as a day without labels."""
+    events = pq.ParquetFile(feed_file(project, LAST)).read()
+    shutil.rmtree(feed_file(project, LAST).parent)
+    answer_of("ingest", "--from", LAST.isoformat(), "--to", LAST.isoformat())
+    return events
+
+
+def test_automation_waits_for_the_labels_of_its_as_of_day_and_a_first_model_does_not(project: ProjectHome):
+    events = without_labels_of_the_last_day(project)
+    assert readiness().of(LAST) == NotReady(as_of=LAST, why=AWAITED)
+    before = decided()
+    assert isinstance(before, tuple) and before[0] == LAST - timedelta(days=1), "the newest day with labels"
+    trained_as_of(LAST - timedelta(days=2))
+    assert f"schedule: a retrain as of {LAST} is due, but {AWAITED}" in str(decided())
+    status = answer_of("status")
+    assert status["labels"]["awaited"] == AWAITED
+    assert status["labels"]["known_until"] == str(LAST - timedelta(days=1)), "a late day is none without reports"
+    assert status["next"]["as_of"] == LAST.isoformat()
+    assert status["next"]["why"].endswith("its transactions are there, its labels have not arrived")
+
+    deliver(project, LAST, events)
+    assert "still has to be ingested" in str(decided())
+    answer_of("ingest", "--from", LAST.isoformat(), "--to", LAST.isoformat())
+    requested = decided()
+    assert isinstance(requested, tuple) and requested[0] == LAST
+    assert "without the labels" not in requested[1]
+    assert answer_of("status")["labels"]["awaited"] is None
+
+
+def test_a_wait_is_over_when_the_next_day_is_there_and_the_reason_says_what_is_missing(project: ProjectHome):
+    without_labels_of_the_last_day(project)
+    trained_as_of(LAST - timedelta(days=2))
+    project.write_day(TOMORROW, Simulator(POLICY).table(TOMORROW).drop_columns(["TX_FRAUD"]))
+    answer_of("ingest", "--from", TOMORROW.isoformat(), "--to", TOMORROW.isoformat())
+    requested = decided()
+    assert isinstance(requested, tuple) and requested[0] == LAST
+    assert requested[1].endswith(f"; without the labels of {LAST}, which have not arrived")
+    assert isinstance(readiness().of(TOMORROW), NotReady), "its own labels are waited for"
+    configured(project, wait_days=2)
+    assert "(they are waited for until the transactions of 2024-02-19 have)" in str(decided())
+
+
+@pytest.mark.parametrize(("wait_days", "says_so"), [(1, False), (0, True)])
+def test_a_later_label_day_counts_as_arrival_and_without_a_wait_nothing_has_to(
+    project: ProjectHome, wait_days: int, says_so: bool
+):
+    without_labels_of_the_last_day(project)
+    trained_as_of(LAST - timedelta(days=2))
+    configured(project, wait_days=wait_days)
+    if wait_days:
+        deliver(project, TOMORROW, FEED_SCHEMA.empty_table())
+    ready = readiness().of(LAST)
+    assert isinstance(ready, Ready) and ready.labelled is not says_so
+    requested = decided()
+    assert isinstance(requested, tuple) and requested[0] == LAST
+    assert ("without the labels" in requested[1]) is says_so
+
+
+def test_a_retrain_by_hand_does_not_wait_and_says_that_labels_have_not_arrived(project: ProjectHome):
+    strict = {**SETTINGS, "validation": {"min_rows": 10_000_000}}
+    project.configure(**{**strict, "labels": {**SETTINGS["labels"], "uri": str(project.folder / "feed")}})
+    answer = answer_of("retrain", "--as-of", LAST.isoformat(), code=3)
+    assert (answer["labels_arrived"], answer["window"]["train_end"]) == (True, str(LAST - timedelta(days=3)))
+    without_labels_of_the_last_day(project)
+    printed = CliRunner().invoke(app, ["retrain", "--as-of", LAST.isoformat()])
+    assert f"Labels of {LAST} have not arrived: no report of that day is known." in printed.stdout
+    assert answer_of("retrain", "--as-of", str(LAST - timedelta(days=1)), code=3)["labels_arrived"] is True
+
+
+def test_rows_of_a_day_that_waits_for_labels_are_no_new_data_yet(project: ProjectHome):
+    rows = readiness().rows_after(LAST - timedelta(days=2))
+    waits = len(project.read_day(LAST))
+    without_labels_of_the_last_day(project)
+    assert readiness().rows_after(LAST - timedelta(days=2)) == rows - waits > 0
+
+
+def test_a_feed_that_cannot_be_read_is_no_feed_that_is_late(project: ProjectHome, monkeypatch: pytest.MonkeyPatch):
+    shutil.rmtree(project.folder / "feed")
+    missing = f"there is no label feed at {project.folder / 'feed'}"
+    assert missing in str(decided()) and "labels.uri" in str(decided())
+    assert f"the label feed: {missing}" in answer_of("status")["problems"]
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    s3 = {"endpoint": f"http://127.0.0.1:{free_port()}", "region": "us-east-1", "max_attempts": 1}
+    labels = {**SETTINGS["labels"], "uri": "s3://label-feed/reports"}
+    project.configure(**{**SETTINGS, "labels": labels, "lake": {"uri": str(project.lake), "s3": s3}})
+    with pytest.raises(DependencyUnreachable):
+        decided()
+    assert "s3://label-feed/reports" in str(answer_of("status", code=7)["error"])
 
 
 def made(days: list[date]) -> dict[str, dict[date, str]]:

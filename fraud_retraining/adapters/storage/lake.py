@@ -75,6 +75,7 @@ class Naming(NamedTuple):
     """Names of a lake in the settings and in its files, for reading and for messages to users."""
 
     setting: str = "lake.uri"
+    kind: str = "lake"
     timestamp: str = "TX_DATETIME"
     columns: Collection[str] | None = None
     """Columns that are read; None: all."""
@@ -181,13 +182,11 @@ class Lake:
         return FileSize(info.path, *_told_by_footer(path, self._naming.columns))
 
     def _no_lake(self) -> DataInvalid:
+        missing, kind = f"there is no {self._naming.kind} at {self.uri}", self._naming.kind
         if not one_file(self.uri):
-            what = self._naming.setting.partition(".")[0]
-            return DataInvalid(
-                f"there is no {what} at {self.uri}", remedy=f"Correct {self._naming.setting} in the settings."
-            )
+            return DataInvalid(missing, remedy=f"Correct {self._naming.setting} in the settings.")
         return DataInvalid(
-            f"there is no lake at {self.uri}: it is written like one file, and a lake is a folder of days ({LAYOUT})",
+            f"{missing}: it is written like one file, and a {kind} is a folder of days ({LAYOUT})",
             remedy=f"split it, for example in DuckDB with\n  {how_to_split(self.uri, self._naming.timestamp)}\n"
             f"and name the new folder as {self._naming.setting}.",
         )

@@ -14,6 +14,7 @@ from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.mlflow.registry import Registry
 from fraud_retraining.adapters.storage.private_files import exposed
 from fraud_retraining.domain.evaluation.matured import MaturedCounts
+from fraud_retraining.domain.labels.arrival import LabelArrival
 from fraud_retraining.domain.labels.events import FAULTS
 from fraud_retraining.domain.labels.feed_health import Reporting, kept_aside, reasons, reporting_on, shares_within
 from fraud_retraining.domain.ledger.events import Event, EventKind
@@ -39,7 +40,7 @@ from fraud_retraining.orchestration.resources import (
 from fraud_retraining.orchestration.runs.failed_runs import unreported_failures
 from fraud_retraining.orchestration.runs.health import automation_health
 from fraud_retraining.orchestration.runs.resource_definitions import open_outcomes
-from fraud_retraining.orchestration.state.label_days import reports_of
+from fraud_retraining.orchestration.state.label_days import label_arrival, reports_of
 from fraud_retraining.orchestration.state.label_use import champion_of_other_label_use
 from fraud_retraining.orchestration.state.reproducibility import irreproducible_versions
 from fraud_retraining.orchestration.state.trigger_inputs import last_as_of, paused
@@ -92,18 +93,20 @@ class LabelState(Value):
     reporting: Reporting
     known_within: dict[int, float] = Field(description="Share of the frauds known within so many days, of this month.")
     known_within_before: dict[int, float] = Field({}, description="The same of the month before.")
+    awaited: str | None = Field(None, description="Labels of the last day that automatic retrains wait for.")
     kept_aside: dict[str, int] = Field({}, description="Labels of this month that do not count, by reason.")
 
     def summary(self) -> str:
-        """The last day's reports, the shares with their trend, and faulty labels."""
+        """The last day's reports, the shares with their trend, faulty labels, and labels that are waited for."""
         before = self.known_within_before
         shares = [
             f"{share:.0%}{f' (was {before[days]:.0%})' if days in before else ''} within {days} d"
             for days, share in self.known_within.items()
         ]
         faulty = {reason: count for reason, count in self.kept_aside.items() if reason in FAULTS}
-        aside = f"; faulty labels of {MONTH} days kept aside: {reasons(faulty)}" if faulty else ""
-        return f"{self.reporting.summary()}; of frauds known: {', '.join(shares) or 'none yet'}{aside}"
+        parts = [self.reporting.summary(), f"of frauds known: {', '.join(shares) or 'none yet'}"]
+        parts += [f"faulty labels of {MONTH} days kept aside: {reasons(faulty)}"] if faulty else []
+        return "; ".join([*parts, self.awaited] if self.awaited else parts)
 
 
 class State(Value):
@@ -168,6 +171,7 @@ def read_state(settings: Settings) -> State:
     """Read the state; nothing is changed."""
     ledger, registry = open_ledger(settings), open_registry(settings)
     latest, problem = _latest_day(settings)
+    arrival, feed_problem = _label_arrival(settings, latest)
     window = ledger.last(EventKind.WINDOW_BUILT)
     health = automation_health(open_instance(), datetime.now(UTC))
     alerts = alerting(open_outbox(settings), open_notifier(settings), settings.alerts)
@@ -178,19 +182,19 @@ def read_state(settings: Settings) -> State:
         champion=_champion(ledger, registry),
         candidate=_candidate(ledger),
         window=_window_words(window),
-        labels=_labels(settings),
+        labels=_labels(settings, arrival),
         promotion_mode=settings.promotion.mode,
         promotion_paused=ledger.pause(Automation.PROMOTION),
         trust=read_standing(ledger, settings.promotion.earned) if settings.promotion.mode == "earned" else None,
         matured_verdicts=_matured_verdicts(ledger),
         last_release=_last_release(ledger),
         champion_problem=_champion_problem(ledger, registry),
-        next=_due(settings, ledger, latest),
+        next=_due(settings, ledger, latest, arrival),
         runs=last_retrains(ledger),
         automation=_automation_words(health.daemon, paused(ledger)),
         alerts=alerts,
         problems=(
-            *_problems(health.problems, paused(ledger), problem),
+            *_problems(health.problems, paused(ledger), problem, feed_problem),
             *alerts.problems,
             *_unrecorded_failures(settings),
             *_exposed(settings),
@@ -207,12 +211,14 @@ def _automation_words(daemon: str, pause: Paused | None) -> str:
     return f"{words}; retrains are paused since {pause.since:%Y-%m-%d %H:%M} UTC" if pause else words
 
 
-def _problems(health: Sequence[str], pause: Paused | None, lake: str | None) -> Iterator[str]:
+def _problems(health: Sequence[str], pause: Paused | None, lake: str | None, feed: str | None) -> Iterator[str]:
     yield from health
     if pause is not None:
         yield f"retrains are paused after {pause.cause}: deliver other input, or `fraud-retraining resume`"
     if lake is not None:
         yield f"the lake: {lake}"
+    if feed is not None:
+        yield f"the label feed: {feed}"
 
 
 def _unrecorded_failures(settings: Settings) -> Iterator[str]:
@@ -252,7 +258,17 @@ def _latest_day(settings: Settings) -> tuple[date | None, str | None]:
     return None, f"no day has arrived{aside}"
 
 
-def _labels(settings: Settings) -> LabelState | None:
+def _label_arrival(settings: Settings, latest: date | None) -> tuple[LabelArrival | None, str | None]:
+    """How far the label feed has come, or its problem; neither where there is no feed, or no day in the lake."""
+    if latest is None:
+        return None, None
+    try:
+        return label_arrival(settings, open_lake(settings).label_feed, latest), None
+    except DataInvalid as error:
+        return None, error.what
+
+
+def _labels(settings: Settings, arrival: LabelArrival | None) -> LabelState | None:
     """How labels come in; None where they are used once they are mature, or none were made yet."""
     if settings.labels.use != "as_known":
         return None
@@ -260,6 +276,8 @@ def _labels(settings: Settings) -> LabelState | None:
     # A lake of the past is looked at from its own last day.
     latest = _latest_day(settings)[0] or today
     made = open_store(settings).readable(LABELS, DayRange(start=latest - timedelta(days=2 * MONTH), end=latest))
+    # A day that waits for its labels would look like a day without reports.
+    made = {day: one for day, one in made.items() if arrival is None or day <= arrival.settled}
     if not made:
         return None
     reports, last = reports_of(made), max(made)
@@ -271,6 +289,7 @@ def _labels(settings: Settings) -> LabelState | None:
         known_within_before=_known_within(
             reports, DayRange(start=last - timedelta(days=2 * MONTH - 1), end=last - timedelta(days=MONTH))
         ),
+        awaited=arrival.awaited(arrival.latest) if arrival else None,
         kept_aside=kept_aside(one.facts["rejects"] for day, one in made.items() if day in month),
     )
 
@@ -380,17 +399,20 @@ def _window_words(event: Event | None) -> str | None:
     )
 
 
-def _due(settings: Settings, ledger: Ledger, latest: date | None) -> Due:
+def _due(settings: Settings, ledger: Ledger, latest: date | None, arrival: LabelArrival | None) -> Due:
     schedule = settings.triggers.schedule
     if schedule is None:
         return Due(at=None, as_of=None, why="nothing by schedule: triggers.schedule is off")
     last = last_as_of(ledger)
-    as_of, at = next_due(schedule, last, latest or datetime.now(UTC).date() - timedelta(days=1))
+    newest = arrival.settled if arrival else latest
+    as_of, at = next_due(schedule, last, newest or datetime.now(UTC).date() - timedelta(days=1))
     since = (
         f"{schedule.every_hours} hours after the last as-of day, {last}" if last else "no model has been trained yet"
     )
     arrived = latest is not None and latest >= as_of
     ready = "its data is there" if arrived else "its data has not arrived yet"
+    if arrived and arrival and arrival.awaited(as_of):
+        ready = "its transactions are there, its labels have not arrived"
     return Due(at=at, as_of=as_of, why=f"retrain as of {as_of}, due {at:%Y-%m-%d %H:%M} UTC: {since}; {ready}")
 
 

@@ -29,7 +29,7 @@ from fraud_retraining.orchestration.names import (
 from fraud_retraining.orchestration.resources import open_lake, open_store
 from fraud_retraining.orchestration.runs.outcomes import THRESHOLDS
 from fraud_retraining.orchestration.state.inventory import DAY_ASSETS, Inventory
-from fraud_retraining.orchestration.state.label_days import LabelInventory
+from fraud_retraining.orchestration.state.label_days import LabelInventory, label_arrival
 from fraud_retraining.orchestration.state.readiness import (
     contiguous_ranges,
     days_behind,
@@ -115,6 +115,16 @@ class DayIngest:
         arrived = {day: files for day, files in arrived.items() if day in needed}
         self._require_window(as_of, window.needed, arrived)
         self._bring_up(arrived, [day for day in window.needed if day in arrived])
+
+    def labels_arrived(self, as_of: date) -> bool | None:
+        """Whether the feed has delivered the labels of an as-of day; None where there is no feed.
+
+        Raises:
+            DataInvalid: there is no feed.
+            DependencyUnreachable: the feed cannot be reached.
+        """
+        found = label_arrival(self._settings, self.lake.label_feed, as_of)
+        return None if found is None else found.arrived(as_of)
 
     def _require_window(self, as_of: date, needed: Sequence[date], arrived: Collection[date]) -> None:
         """Refuse an as-of day that is too early for its window, before anything is ingested for it."""

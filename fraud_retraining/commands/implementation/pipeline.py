@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import cached_property, wraps
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from uuid import uuid4
 
 import dagster as dg
@@ -102,6 +102,14 @@ class Retrained:
     dagster_run_id: str | None = None
     error: RetrainingError | None = None
     message: str = ""
+    labels_arrived: bool | None = None
+
+
+class _Prepared(NamedTuple):
+    """The days of a retrain, ingested: the seconds that it took, and whether a feed has the labels of the as-of day."""
+
+    seconds: float
+    labels_arrived: bool | None
 
 
 def _then_deliver(command: Callable[..., T]) -> Callable[..., T]:
@@ -198,14 +206,15 @@ class Pipeline:
         tags[CHANNEL_TAG] = CHANNEL
         requester = Requester(name=account() or f"user id {os.getuid()}", channel=CHANNEL)
         record_request(run_id, tags, self.settings, self.ledger, requester)
-        started = None
+        started, arrived = None, None
         try:
-            tags[INGEST_SECONDS_TAG] = f"{self._prepare(as_of, trigger, run_id):.3f}"
+            seconds, arrived = self._prepare(as_of, trigger, run_id)
+            tags[INGEST_SECONDS_TAG] = f"{seconds:.3f}"
             started = run_id
             self._runner.run(RETRAIN, run_id, tags, partition=as_of)
         except (DataInvalid, GateFailed) as error:
-            return self._refused(as_of, trigger, started, error)
-        return self._answer(as_of, trigger, run_id)
+            return replace(self._refused(as_of, trigger, started, error), labels_arrived=arrived)
+        return replace(self._answer(as_of, trigger, run_id), labels_arrived=arrived)
 
     def backfill(self, days: DayRange, every: int) -> list[Retrained]:
         """Retrains as of each Nth day of the range, in order; an as-of day that is refused does not stop the others."""
@@ -223,8 +232,8 @@ class Pipeline:
             self._runner.outcomes.notify_pause()
             drain(open_outbox(self.settings), open_notifier(self.settings), self.settings.alerts, seconds=DRAIN_SECONDS)
 
-    def _prepare(self, as_of: date, trigger: str, run_id: str) -> float:
-        """Ingest what the retrain needs; return the seconds, which count toward its budget.
+    def _prepare(self, as_of: date, trigger: str, run_id: str) -> _Prepared:
+        """Ingest what the retrain needs; the seconds count toward its budget.
 
         A failure is recorded here: there is no run yet whose sensor could record it.
         """
@@ -232,7 +241,7 @@ class Pipeline:
         try:
             self._days.require_budget = self._budget_from(began)
             self._days.make_ready(as_of)
-            return time.monotonic() - began
+            return _Prepared(time.monotonic() - began, self._days.labels_arrived(as_of))
         except BaseException as error:  # an interrupt is recorded too
             if isinstance(error, BudgetExceeded):
                 self._record_ingest_spent(as_of, trigger, run_id, time.monotonic() - began)

@@ -39,6 +39,7 @@ def retrain_answer(done: Retrained) -> JsonAnswer:
         "dagster_run_id": done.dagster_run_id,
         "trigger": str(done.trigger),
         "window": _window(done.window) if done.window else None,
+        "labels_arrived": done.labels_arrived,
         "metrics": _metrics(done.evaluation),
         "gates": [gate.model_dump(mode="json") for gate in done.evaluation.verdict.gates] if done.evaluation else [],
         "message": done.message,
@@ -90,6 +91,8 @@ def print_retrain(done: Retrained, out: Console) -> None:
             f"({done.window.holdout_rows:,} rows, {done.window.holdout_frauds:,} frauds).",
             highlight=False,
         )
+    if done.labels_arrived is False:
+        out.print(f"Labels of {done.as_of} have not arrived: no report of that day is known.", highlight=False)
     if done.evaluation is not None:
         out.print(*_metrics_tables(done.evaluation))
         out.print(_gates_table(done.evaluation))

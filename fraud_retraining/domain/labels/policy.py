@@ -4,11 +4,11 @@ Here: the label delay, the use of labels, and the columns of a feed. Not here: h
 (`domain/values/schemas.py`), because lake and feed share that.
 """
 
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from fraud_retraining.domain.values.base import Policy
+from fraud_retraining.domain.values.base import ExtendedValue, Policy
 from fraud_retraining.domain.values.schemas import ColumnName, LabelValues
 
 
@@ -25,8 +25,10 @@ class LabelColumns(Policy):
     )
 
 
-class LabelPolicy(LabelValues):
+class LabelPolicy(ExtendedValue, LabelValues):
     """The label delay, and how the lake writes labels."""
+
+    ADDED: ClassVar[frozenset[str]] = frozenset({"wait_days"})
 
     delay_days: int = Field(7, ge=0, le=365, description="Days until a transaction's label is trustworthy.")
     use: Literal["mature", "as_known"] = Field(
@@ -45,6 +47,12 @@ class LabelPolicy(LabelValues):
     )
     min_delay_frauds: int = Field(
         50, ge=1, description="Frauds of mature days that an estimate of the reporting delay needs, as_known."
+    )
+    wait_days: int = Field(
+        1,
+        ge=0,
+        le=14,
+        description="Days of transactions that an automatic retrain waits for the feed's labels of its as-of day.",
     )
 
     @property

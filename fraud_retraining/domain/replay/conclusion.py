@@ -57,6 +57,11 @@ def limits(labels: LabelPolicy, window_labels: LabelPolicy, *, label_times: bool
             f"The lake does not say when labels became known: each counts as known {labels.delay_days} days after its "
             "transaction. Whether it was known earlier or later then cannot be told."
         )
+    if labels.uri is not None and labels.wait_days:
+        known += (
+            " When the feed delivered them is not recorded, so no decision waits for the labels of its day "
+            "(labels.wait_days)."
+        )
     use = "as known" if window_labels.use == "as_known" else "mature labels only"
     return (
         f"{known} The present settings train and judge on {use}.",

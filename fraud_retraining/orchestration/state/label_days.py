@@ -13,6 +13,7 @@ from typing import Any, Self
 from fraud_retraining.adapters.mlflow.code_versions import code_version
 from fraud_retraining.adapters.storage.lake import DayFiles, Lake
 from fraud_retraining.adapters.storage.store import Partition, Store
+from fraud_retraining.domain.labels.arrival import LabelArrival
 from fraud_retraining.domain.labels.policy import LabelPolicy
 from fraud_retraining.domain.labels.reporting_delays import ReportingDelays, estimate_delays
 from fraud_retraining.domain.values.days import DayRange
@@ -24,6 +25,22 @@ from fraud_retraining.settings import Settings
 REFUSED = "refused"
 DELAYS_REACH = timedelta(days=60)
 """Label days from which the reporting delays of served days are estimated."""
+LATER = timedelta(days=7)
+"""Label days after an as-of day that show that its own has arrived; bounded, as a feed is listed by month."""
+
+
+def label_arrival(settings: Settings, feed: Lake | None, latest: date) -> LabelArrival | None:
+    """The label days that the feed has delivered around the last day of transactions; None where there is no feed.
+
+    Raises:
+        DataInvalid: there is no feed at labels.uri.
+        DependencyUnreachable: the feed cannot be reached.
+    """
+    if feed is None:
+        return None
+    wait_days = settings.labels.wait_days
+    found = feed.days(DayRange(start=latest - timedelta(days=wait_days), end=latest + LATER))
+    return LabelArrival(latest=latest, delivered=max(found, default=None), wait_days=wait_days)
 
 
 def first_reports(store: Store, first: date, last: date) -> dict[date, dict[int, int]]:

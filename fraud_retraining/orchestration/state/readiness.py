@@ -16,6 +16,7 @@ from pydantic import Field
 from fraud_retraining.adapters.storage.lake import DayFiles, Lake, LakeListing
 from fraud_retraining.adapters.storage.store import Store
 from fraud_retraining.domain.features.partition_inputs import label_days_lookback, lookback
+from fraud_retraining.domain.labels.arrival import LabelArrival
 from fraud_retraining.domain.labels.policy import LabelPolicy
 from fraud_retraining.domain.training.refit import unjudged_days
 from fraud_retraining.domain.training.windows import WindowDays, window_days
@@ -35,7 +36,7 @@ from fraud_retraining.orchestration.state.inventory import (
     DAY_ASSETS,
     Inventory,
 )
-from fraud_retraining.orchestration.state.label_days import LabelInventory
+from fraud_retraining.orchestration.state.label_days import LabelInventory, label_arrival
 from fraud_retraining.settings import Settings
 
 # Bounded, so that the first ingest of a long lake shows progress and loses at most one run when it is killed.
@@ -55,6 +56,7 @@ class Ready(Value):
 
     as_of: date
     inputs: str
+    labelled: bool = Field(True, description="Whether the labels of the day have arrived, where a feed delivers them.")
 
 
 class NotReady(Value):
@@ -144,6 +146,24 @@ class Readiness:
     def first(self) -> date | None:
         """The first day that has arrived; read with the latest."""
         return min(self.listing.days, default=None)
+
+    @cached_property
+    def label_arrival(self) -> LabelArrival | None:
+        """How far the label feed has come; None where there is no feed, or no day has arrived.
+
+        Raises:
+            DataInvalid: there is no lake, or no feed.
+            DependencyUnreachable: lake or feed cannot be reached.
+        """
+        return None if self.latest is None else label_arrival(self._settings, self._lake.label_feed, self.latest)
+
+    @property
+    def settled(self) -> date | None:
+        """The last day that has arrived whose labels are not waited for; None where no label is."""
+        arrival = self.label_arrival
+        if arrival is None or arrival.settled == arrival.latest:
+            return None
+        return max((day for day in self.listing.days if day <= arrival.settled), default=None)
 
     def reach_back_to(self, as_of: date) -> None:
         """Includes the days of an earlier as-of day; must be called before anything is read about it."""
@@ -306,6 +326,8 @@ class Readiness:
         """Whether the window of an as-of day can be built."""
         days = days_of_window(self._settings, as_of)
         why = self._blocking_reason(as_of, days)
+        # After what blocks, as a refused day has to be named; before what is pending, as a schedule waits for that.
+        why = why or (self.label_arrival.awaited(as_of) if self.label_arrival else None)
         if why is not None:
             return NotReady(as_of=as_of, why=why)
         pending = self._pending(days)
@@ -313,12 +335,18 @@ class Readiness:
             why = f"{_several(pending)} still {'has' if len(pending) == 1 else 'have'} to be ingested"
             return NotReady(as_of=as_of, why=why, pending=True)
         # The digest tells triggers whether a window that failed has changed since.
-        return Ready(as_of=as_of, inputs=self._inputs(as_of, days))
+        return Ready(as_of=as_of, inputs=self._inputs(as_of, days), labelled=self._labelled(as_of))
+
+    def _labelled(self, as_of: date) -> bool:
+        arrival = self.label_arrival
+        return arrival is None or arrival.arrived(as_of) or any(day >= as_of for day in self.labels.arrived)
 
     def rows_after(self, as_of: date | None) -> int:
-        """Accepted rows of ingested days after an as-of day."""
-        found = self.inventory.transactions.items()
-        return sum(record.facts["rows"] for day, record in found if as_of is None or day > as_of)
+        """Accepted rows of ingested days after an as-of day, without days whose labels are waited for."""
+        found, arrival = self.inventory.transactions.items(), self.label_arrival
+        # A retrain cannot reach days that wait: counted now, they would ask for a retrain once more later.
+        last = arrival.settled if arrival else date.max
+        return sum(record.facts["rows"] for day, record in found if (as_of is None or day > as_of) and day <= last)
 
     def _work(self, days: DayRange, assets: tuple[str, ...]) -> Work:
         versions: dict[str, Any] = {day.isoformat(): self.arrived[day].version for day in days}

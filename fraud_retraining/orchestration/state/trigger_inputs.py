@@ -74,6 +74,7 @@ def collect(
         ready={one.as_of: one.inputs for one in found if isinstance(one, Ready)},
         unready={one.as_of: one.why for one in found if not isinstance(one, Ready)},
         pending=frozenset(one.as_of for one in found if not isinstance(one, Ready) and one.pending),
+        unlabelled=frozenset(one.as_of for one in found if isinstance(one, Ready) and not one.labelled),
         last_as_of=answered,
         new_rows=readiness.rows_after(answered) if settings.triggers.new_data else 0,
         drift=watched.drift,
@@ -131,17 +132,17 @@ def candidate_as_of_days(sources: Sources, readiness: Readiness, now: datetime) 
     """As-of days that a decision may choose, oldest first: due ones, an unfinished one, and the latest.
 
     Where days arrive faster than they are ingested, the latest is never ready. So the last as-of day that lacks only
-    features is among them.
+    features is among them; and where the latest waits for its labels, the last day that does not.
 
     Raises:
-        DataInvalid: there is no lake.
+        DataInvalid: there is no lake, or no feed.
     """
     if readiness.latest is None:
         return []
     settings, ledger = sources.settings, sources.ledger
     answered = last_as_of(ledger)
     left = unfinished(ledger, answered)
-    wanted = days_to_check(settings.triggers, answered, readiness.latest, now)
+    wanted = days_to_check(settings.triggers, answered, readiness.latest, now, readiness.settled)
     if left is not None and left.as_of <= readiness.latest:
         wanted = [*wanted, left.as_of]
     within_reach = readiness.within_reach()

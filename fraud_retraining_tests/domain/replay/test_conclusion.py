@@ -1,6 +1,7 @@
-"""The sentence of a replay."""
+"""The sentence of a replay, and what it cannot know."""
 
-from fraud_retraining.domain.replay.conclusion import best, conclusion
+from fraud_retraining.domain.labels.policy import LabelPolicy
+from fraud_retraining.domain.replay.conclusion import best, conclusion, limits
 from fraud_retraining_tests.support.replay_results import result_of
 
 
@@ -41,3 +42,13 @@ def test_without_a_fraud_nothing_is_said() -> None:
 def test_of_equal_policies_the_one_with_less_compute_is_best() -> None:
     cheap = result_of("cheap", [0.5]).model_copy(update={"hours": 0.1})
     assert best([result_of("dear", [0.5]), cheap]) == cheap
+
+
+def test_a_replay_says_that_it_waits_for_no_labels_of_a_feed() -> None:
+    def known(labels: LabelPolicy) -> str:
+        return limits(labels, labels, label_times=True, days=30)[0]
+
+    feed = LabelPolicy(uri="s3://payments/labels", use="as_known")
+    assert "no decision waits for the labels of its day" in known(feed)
+    for other in (feed.model_copy(update={"wait_days": 0}), LabelPolicy(use="as_known")):
+        assert "waits" not in known(other)

@@ -61,10 +61,18 @@ def _again(policy: TriggerPolicy, inputs: TriggerInputs, fired: Mapping[str, Fir
     if digest is None or _tries(inputs, digest)[1] >= policy.max_failures:
         return None
     reason = f"{reason}: {one.reason}" if one.reason else reason
-    return Retrain(as_of=one.as_of, triggers=one.triggers, reason=reason, inputs=digest, drift_since=one.drift_since)
+    return Retrain(
+        as_of=one.as_of,
+        triggers=one.triggers,
+        reason=_with_missing_labels(reason, one.as_of, inputs),
+        inputs=digest,
+        drift_since=one.drift_since,
+    )
 
 
 AGAIN = re.compile(r"^again as of \S+, as the last try ended with \w+(: )?")
+UNLABELLED = "; without the labels of {day}, which have not arrived"
+WITHOUT_LABELS = re.compile(UNLABELLED.format(day=r"\S+") + "$")
 BEGUN_AGAIN = frozenset(
     {Category.WORKER_DIED, Category.OUT_OF_RESOURCES, Category.DEPENDENCY, Category.UNEXPECTED, Category.INTERRUPTED}
 )
@@ -83,7 +91,12 @@ def first_reason(reason: str) -> str:
         >>> first_reason("again as of 2026-03-01, as the last try ended with dependency: schedule: it is due")
         'schedule: it is due'
     """
-    return AGAIN.sub("", reason)
+    # Labels may have arrived since the first attempt.
+    return WITHOUT_LABELS.sub("", AGAIN.sub("", reason))
+
+
+def _with_missing_labels(reason: str, as_of: date, inputs: TriggerInputs) -> str:
+    return reason + UNLABELLED.format(day=as_of) if as_of in inputs.unlabelled else reason
 
 
 def _tries(inputs: TriggerInputs, digest: str) -> tuple[str, int]:
@@ -92,11 +105,20 @@ def _tries(inputs: TriggerInputs, digest: str) -> tuple[str, int]:
     return causes.most_common(1)[0] if causes else ("", 0)
 
 
-def days_to_check(policy: TriggerPolicy, last_as_of: date | None, latest: date, now: datetime) -> list[date]:
-    """Return the as-of days whose readiness a decision may need: the latest day, and the due ones."""
+def days_to_check(
+    policy: TriggerPolicy, last_as_of: date | None, latest: date, now: datetime, settled: date | None = None
+) -> list[date]:
+    """Return the as-of days whose readiness a decision may need: the latest day, and the due ones.
+
+    `settled` is the last day whose labels are not waited for, where later days wait: it is among them, and the last due
+    day up to it, so that a wait holds back the newest days only.
+    """
     due = grid(policy.schedule, last_as_of, now) if policy.schedule and last_as_of else []
     recent = [day for day in due if day <= latest][-2:]
-    return sorted({*recent, *due[:1], latest})
+    wanted = {*recent, *due[:1], latest}
+    if settled is not None and (last_as_of is None or settled > last_as_of):
+        wanted |= {settled, *[day for day in due if day <= settled][-1:]}
+    return sorted(wanted)
 
 
 def _together(fired: Mapping[str, Fired], inputs: TriggerInputs) -> Retrain:
@@ -104,7 +126,7 @@ def _together(fired: Mapping[str, Fired], inputs: TriggerInputs) -> Retrain:
     return Retrain(
         as_of=as_of,
         triggers=tuple(fired),
-        reason="; ".join(answer.reason for answer in fired.values()),
+        reason=_with_missing_labels("; ".join(answer.reason for answer in fired.values()), as_of, inputs),
         inputs=inputs.ready[as_of],
         drift_since=next((answer.drift_since for answer in fired.values() if answer.drift_since), None),
     )

@@ -4,7 +4,12 @@ from datetime import UTC, date, datetime, time, timedelta
 
 from pydantic import Field
 
-from fraud_retraining.domain.retraining.triggers.values import CommonInputs, Fired, TriggerResult
+from fraud_retraining.domain.retraining.triggers.values import (
+    CommonInputs,
+    Fired,
+    TriggerResult,
+    why_unready,
+)
 from fraud_retraining.domain.values.base import Policy
 
 MOST_WAITED_FOR = 3
@@ -48,8 +53,7 @@ def schedule(policy: SchedulePolicy, inputs: CommonInputs) -> TriggerResult:
 def _first(inputs: CommonInputs) -> TriggerResult:
     if inputs.ready:
         return Fired(as_of=max(inputs.ready), reason="schedule: no model has been trained yet")
-    why = inputs.unready[max(inputs.unready)] if inputs.unready else "no day has arrived"
-    return f"schedule: no model has been trained yet, and {why}"
+    return f"schedule: no model has been trained yet, and {why_unready(inputs) or 'no day has arrived'}"
 
 
 def due_at(policy: SchedulePolicy, as_of: date) -> datetime:

@@ -68,6 +68,9 @@ class CommonInputs(Value):
     ready: Mapping[date, str] = Field(description="As-of day: digest of what its model would be made from.")
     unready: Mapping[date, str] = Field(default_factory=dict, description="As-of day: why it cannot be built yet.")
     pending: frozenset[date] = Field(frozenset(), description="Those of `unready` that only wait for an ingest.")
+    unlabelled: frozenset[date] = Field(
+        frozenset(), description="Those of `ready` whose labels have not arrived and are no longer waited for."
+    )
     last_as_of: date | None = Field(None, description="Latest as-of day that was trained.")
     learns_after_days: int = Field(14, description="Days from a day until it enters the training window.")
     running: Running | None = None
@@ -121,4 +124,16 @@ def latest_ready(inputs: CommonInputs) -> date | str:
     newer = [day for day in inputs.ready if inputs.last_as_of is None or day > inputs.last_as_of]
     if newer:
         return max(newer)
-    return f"no day after the last as-of day, {inputs.last_as_of}, is ready" if inputs.last_as_of else "no day is ready"
+    none = f"no day after the last as-of day, {inputs.last_as_of}, is ready" if inputs.last_as_of else "no day is ready"
+    why = why_unready(inputs)
+    return f"{none}: {why}" if why else none
+
+
+def why_unready(inputs: CommonInputs) -> str | None:
+    """Return why the newest as-of day that is not trained yet is not ready; None where none is known.
+
+    A day that only waits for an ingest comes first: it will be ready next.
+    """
+    newer = [day for day in inputs.unready if inputs.last_as_of is None or day > inputs.last_as_of]
+    pending = [day for day in newer if day in inputs.pending]
+    return inputs.unready[max(pending or newer)] if newer else None

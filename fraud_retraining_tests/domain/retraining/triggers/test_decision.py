@@ -1,20 +1,27 @@
 """What triggers that fire together come to, and what a running, failed, paused or unfinished retrain changes."""
 
-from datetime import date, timedelta
-from typing import Any
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, time, timedelta
+from itertools import accumulate
+from typing import Any, NamedTuple
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fraud_retraining.domain.alerts.failures import Category
+from fraud_retraining.domain.labels.arrival import LabelArrival
 from fraud_retraining.domain.retraining.triggers.decision import (
     INTEGRITY,
     begins_again,
+    days_to_check,
     decide,
     first_reason,
 )
 from fraud_retraining.domain.retraining.triggers.drift import DriftTriggerPolicy
 from fraud_retraining.domain.retraining.triggers.new_data import NewDataTriggerPolicy
 from fraud_retraining.domain.retraining.triggers.registry import TriggerPolicy
+from fraud_retraining.domain.retraining.triggers.schedule import SchedulePolicy, grid
 from fraud_retraining.domain.retraining.triggers.values import (
     Failed,
     Pause,
@@ -169,3 +176,119 @@ def test_an_integrity_failure_pauses_at_once_and_only_a_person_resumes() -> None
 
 def test_with_every_trigger_off_nothing_is_requested() -> None:
     assert decide(TriggerPolicy(schedule=None, drift=None), known()) == Skip(reason="every trigger is off")
+
+
+# ------------------------------------------------------------------ labels that have not arrived
+
+FIRST, LIVED = date(2024, 6, 1), 20
+
+
+class Seen(NamedTuple):
+    """A moment of a life with a feed: what has arrived, what was decided, and the last as-of day before."""
+
+    now: datetime
+    arrival: LabelArrival
+    last: date | None
+    decision: Any
+
+
+def lives(policy: TriggerPolicy, wait_days: int, late: list[int], labels_late: list[int | None]) -> Iterator[Seen]:
+    """Every six hours a decision. Transactions and labels of a day are so many hours late; None: labels never come.
+
+    A day of transactions does not come before the one that precedes it; every retrain succeeds at once.
+    """
+    midnights = [datetime.combine(FIRST + n * DAY, time(), UTC) + DAY for n in range(len(late))]
+    transactions = list(accumulate((at + timedelta(hours=h) for at, h in zip(midnights, late, strict=True)), max))
+    labels = [at + timedelta(hours=h) for at, h in zip(midnights, labels_late, strict=True) if h is not None]
+    days = [n for n, h in enumerate(labels_late) if h is not None]
+    last = None
+    for tick in range(4 * len(late) + 40):
+        now = midnights[0] + timedelta(hours=6 * tick)
+        arrived = [FIRST + n * DAY for n, at in enumerate(transactions) if at <= now]
+        delivered = [FIRST + n * DAY for n, at in zip(days, labels, strict=True) if at <= now]
+        if not arrived:
+            continue
+        arrival = LabelArrival(latest=arrived[-1], delivered=max(delivered, default=None), wait_days=wait_days)
+        settled = arrival.settled if arrival.settled in arrived else None
+        waits = {day: arrival.awaited(day) for day in days_to_check(policy, last, arrived[-1], now, settled)}
+        inputs = known(
+            now=now,
+            ready={day: str(day) for day, why in waits.items() if why is None and day in arrived},
+            unready={day: why or "it has not arrived" for day, why in waits.items() if why or day not in arrived},
+            last_as_of=last,
+            new_rows=sum(day <= arrival.settled and (last is None or day > last) for day in arrived),
+        )
+        decision = decide(policy, inputs)
+        yield Seen(now, arrival, last, decision)
+        last = decision.as_of if isinstance(decision, Retrain) else last
+
+
+hours = st.lists(st.sampled_from([0, 6, 30]), min_size=LIVED, max_size=LIVED)
+label_hours = st.lists(st.sampled_from([0, 6, 12, 30, 54, None]), min_size=LIVED, max_size=LIVED)
+
+
+@settings(max_examples=40)
+@given(st.integers(0, 4), hours, label_hours)
+def test_a_trigger_gets_the_newest_day_that_is_labelled_or_no_longer_waited_for(
+    wait_days: int, late: list[int], labels_late: list[int | None]
+) -> None:
+    policy = TriggerPolicy(schedule=None, drift=None, new_data=NewDataTriggerPolicy(rows=1))
+    for seen in lives(policy, wait_days, late, labels_late):
+        newest = seen.arrival.settled
+        due = newest >= FIRST and (seen.last is None or newest > seen.last)
+        assert (seen.decision.as_of if isinstance(seen.decision, Retrain) else None) == (newest if due else None)
+        if not due and newest < seen.arrival.latest:
+            assert isinstance(seen.decision, Skip)
+
+
+@settings(max_examples=40)
+@given(st.integers(0, 4), st.sampled_from([24, 48, 72]), hours, label_hours)
+def test_the_schedule_gets_the_newest_due_day_that_is_labelled_or_no_longer_waited_for(
+    wait_days: int, every: int, late: list[int], labels_late: list[int | None]
+) -> None:
+    policy = TriggerPolicy(schedule=SchedulePolicy(every_hours=every), drift=None)
+    as_of_days = []
+    for seen in lives(policy, wait_days, late, labels_late):
+        settled = seen.arrival.settled
+        due = [settled] if seen.last is None else grid(policy.schedule or SchedulePolicy(), seen.last, seen.now)
+        ready = [day for day in due if FIRST <= day <= settled]
+        assert (seen.decision.as_of if isinstance(seen.decision, Retrain) else None) == max(ready, default=None)
+        as_of_days += [seen.decision.as_of] if ready else []
+    assert as_of_days == sorted(set(as_of_days))
+    last = FIRST + (LIVED - 1 - wait_days) * DAY
+    assert (last - as_of_days[-1]).days < every / 24, "no feed starves the schedule"
+
+
+def test_a_feed_that_is_always_a_day_late_is_retrained_with_as_of_every_day() -> None:
+    policy = TriggerPolicy(schedule=SchedulePolicy(every_hours=24), drift=None)
+    for wait_days, unlabelled in ((1, False), (0, True)):
+        seen = list(lives(policy, wait_days, [0] * LIVED, [24] * LIVED))
+        as_of_days = [one.decision.as_of for one in seen if isinstance(one.decision, Retrain)]
+        assert as_of_days == [FIRST + n * DAY for n in range(LIVED)]
+        arrived = [one.arrival.arrived(one.decision.as_of) for one in seen if isinstance(one.decision, Retrain)]
+        assert arrived[1:-1] == [not unlabelled] * (LIVED - 2)
+
+
+def test_a_skip_says_which_labels_are_waited_for_and_until_when() -> None:
+    awaited = LabelArrival(latest=NEWER, delivered=EARLIER, wait_days=1).awaited(NEWER)
+    assert awaited is not None
+    policy = TriggerPolicy(new_data=NewDataTriggerPolicy(rows=1))
+    skipped = decide(policy, known(ready={}, unready={NEWER: awaited}, drift=drifting(0.3, 0.3), new_rows=5))
+    assert isinstance(skipped, Skip)
+    said = "labels of 2024-02-28 have not arrived (they are waited for until the transactions of 2024-02-29 have)"
+    assert skipped.reason.count(said) == 3, "by schedule, drift and new data alike"
+    assert f"schedule: a retrain as of 2024-02-28 is due, but {said}" in skipped.reason
+
+
+def test_a_retrain_without_the_labels_of_its_day_says_so_as_long_as_they_are_missing() -> None:
+    missing = {"unlabelled": frozenset({NEWER})}
+    requested = decide(ONLY_SCHEDULE, known(**missing))
+    assert isinstance(requested, Retrain)
+    assert requested.reason.endswith("; without the labels of 2024-02-28, which have not arrived")
+    reason = first_reason(requested.reason)
+    assert reason == "schedule: 48 hours since the last as-of day, 2024-02-26"
+    for changes, words in ((missing, "; without the labels of 2024-02-28, which have not arrived"), ({}, "")):
+        again = decide(ONLY_SCHEDULE, known(unfinished=left(NEWER, reason=reason), **changes))
+        assert isinstance(again, Retrain)
+        assert again.reason == f"again as of 2024-02-28, as the last try ended with worker_died: {reason}{words}"
+        assert first_reason(again.reason) == reason
