@@ -97,15 +97,15 @@ class LabelState(Value):
     kept_aside: dict[str, int] = Field({}, description="Labels of this month that do not count, by reason.")
 
     def summary(self) -> str:
-        """The last day's reports, the shares with their trend, faulty labels, and labels that are waited for."""
+        """The last day's reports, the shares with their trend, labels kept aside, and labels that are waited for."""
         before = self.known_within_before
         shares = [
             f"{share:.0%}{f' (was {before[days]:.0%})' if days in before else ''} within {days} d"
             for days, share in self.known_within.items()
         ]
-        faulty = {reason: count for reason, count in self.kept_aside.items() if reason in FAULTS}
+        odd = {reason: count for reason, count in self.kept_aside.items() if reason in FAULTS}
         parts = [self.reporting.summary(), f"of frauds known: {', '.join(shares) or 'none yet'}"]
-        parts += [f"faulty labels of {MONTH} days kept aside: {reasons(faulty)}"] if faulty else []
+        parts += [f"labels of {MONTH} days kept aside: {reasons(odd)}"] if odd else []
         return "; ".join([*parts, self.awaited] if self.awaited else parts)
 
 

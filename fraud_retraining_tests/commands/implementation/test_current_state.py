@@ -39,10 +39,10 @@ def test_a_retrain_without_an_event_of_its_own_has_no_outcome_yet(tmp_path: Path
     ) == [(FIRST, "already trained"), (FIRST, "no outcome yet")]
 
 
-def test_status_names_labels_that_point_to_a_fault_of_the_feed() -> None:
+def test_status_names_labels_that_may_point_to_a_fault_of_the_feed() -> None:
     reporting = Reporting(day=FIRST, frauds=4, usual_frauds=5, delay=None, usual_delay=None)
     repeated = {"known before": 9, "a later label of the same day counts": 2}
     state = LabelState(known_until=FIRST, reporting=reporting, known_within={}, kept_aside=repeated)
     assert "kept aside" not in state.summary(), "a feed's daily life"
-    faulty = state.model_copy(update={"kept_aside": {**repeated, "unknown transaction": 1200}})
-    assert faulty.summary().endswith("; faulty labels of 30 days kept aside: unknown transaction 1,200")
+    odd = state.model_copy(update={"kept_aside": {**repeated, "unknown transaction": 1200}})
+    assert odd.summary().endswith("; labels of 30 days kept aside: unknown transaction 1,200")
