@@ -26,6 +26,7 @@ from fraud_retraining.commands.retire_champion import retire_champion
 from fraud_retraining.commands.retrain import retrain
 from fraud_retraining.commands.rollback import rollback
 from fraud_retraining.commands.serve_approvals import serve_approvals
+from fraud_retraining.commands.serve_scores import serve_scores
 from fraud_retraining.commands.simulate import simulate
 from fraud_retraining.commands.status import status
 from fraud_retraining.commands.support.failures import JsonUsageErrors
@@ -56,6 +57,7 @@ COMMANDS = (
     link,
     clean,
     demo,
+    serve_scores,
     serve_approvals,
     dev,
 )

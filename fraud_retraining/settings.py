@@ -43,6 +43,7 @@ from fraud_retraining.domain.retraining.budget import BudgetPolicy
 from fraud_retraining.domain.retraining.triggers.drift import DriftTriggerPolicy
 from fraud_retraining.domain.retraining.triggers.performance import PerformanceTriggerPolicy
 from fraud_retraining.domain.retraining.triggers.registry import TriggerPolicy
+from fraud_retraining.domain.serving.policy import ServingPolicy
 from fraud_retraining.domain.training.fitting import ModelPolicy
 from fraud_retraining.domain.training.windows import HoldoutPolicy, RollingWindow, WindowPolicy
 from fraud_retraining.domain.values.base import Policy
@@ -223,6 +224,7 @@ class Settings(BaseSettings):
     promotion: PromotionPolicy = Field(PromotionPolicy(), description="Who lets a candidate serve.")
     drift: DriftPolicy = Field(DriftPolicy(), description="How days are compared with what the champion learnt from.")
     triggers: TriggerPolicy = Field(TriggerPolicy(), description="When a retrain is requested.")
+    serving: ServingPolicy = Field(ServingPolicy(), description="How `serve-scores` answers.")
     mlflow: MlflowPolicy = Field(MlflowPolicy(), description="Where runs and versions are kept.")
     budget: BudgetPolicy = Field(BudgetPolicy(), description="What a retrain may cost.")
     retention: RetentionPolicy = Field(RetentionPolicy(), description="What is kept of ended retrains.")

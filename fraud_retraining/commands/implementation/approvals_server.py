@@ -4,10 +4,10 @@ Not here: what the app answers (`serving/`).
 """
 
 import os
-import socket
 
 from fraud_retraining.adapters.alerts.slack import SLACK_VARIABLE
 from fraud_retraining.adapters.pages.signed_links import LEAST_CHARACTERS, LINK_VARIABLE, ReleaseLinks
+from fraud_retraining.commands.implementation.listening import listening_socket
 from fraud_retraining.domain.releases.reviewers import PROXY_SECRET_VARIABLE, require_proxy_proof
 from fraud_retraining.domain.values.errors import SettingsError
 from fraud_retraining.orchestration.resources import open_ledger, open_links, open_registry, open_store
@@ -66,21 +66,8 @@ def serve(settings: Settings, host: str, port: int) -> None:
     from fraud_retraining.serving.limits import server_config
 
     config = server_config(build_app(site_of(settings), slack_of(settings)), host, port)
-    # Bound here: uvicorn would log a port that is taken, and exit without an error of ours.
-    with _listening(host, port) as listening:
+    with listening_socket(host, port) as listening:
         uvicorn.Server(config).run(sockets=[listening])
-
-
-def _listening(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family)
-    except (OSError, OverflowError) as error:
-        raise SettingsError(
-            f"cannot listen at {host}, port {port}",
-            culprits=[error],
-            remedy="end what listens there already, or name another one with --host and --port.",
-        ) from None
 
 
 def decision_ways(settings: Settings) -> str:

@@ -394,7 +394,7 @@ class Readiness:
             if day in transactions
         }
         labels = [[day.isoformat(), one.digest] for day, one in self.labels.labels.items() if day <= as_of]
-        found = [as_of.isoformat(), used, behind, self._settings.model_dump(mode="json")]
+        found = [as_of.isoformat(), used, behind, self._settings.model_dump(mode="json", exclude={"serving"})]
         return digest([*found, labels] if labels else found)
 
 

@@ -1,0 +1,108 @@
+"""The server that scores transactions, set up from the settings.
+
+Not here: what the app answers (`serving/score_app.py`) and scoring (`services/live_scoring.py`).
+"""
+
+import ipaddress
+import os
+import re
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Event, Thread
+
+from fraud_retraining.adapters.online.published_state import PublishedState
+from fraud_retraining.adapters.online.serving_log import ServingLog
+from fraud_retraining.commands.implementation.listening import listening_socket
+from fraud_retraining.domain.values.errors import SettingsError
+from fraud_retraining.orchestration.resources import open_ledger, open_location_of, open_registry, open_store
+from fraud_retraining.orchestration.state.inventory import Recipes
+from fraud_retraining.services.live_scoring import LiveScorer
+from fraud_retraining.serving.score_app import build_app
+from fraud_retraining.settings import Settings
+
+ONLINE = "online"
+"""The folder under the home that holds copies of states, and the journal of what was scored."""
+
+
+def scorer_of(settings: Settings) -> LiveScorer:
+    """The scorer that these settings describe; nothing is loaded yet."""
+    plan, folder = settings.feature_plan, settings.home / ONLINE
+    version = Recipes(settings).feature_version
+    store = open_location_of(settings, settings.store_uri)
+    return LiveScorer(
+        plan,
+        settings.mapping,
+        settings.serving,
+        registry=open_registry(settings),
+        ledger=open_ledger(settings),
+        states=PublishedState(open_store(settings), folder / "states", plan, version),
+        open_log=lambda key_types: ServingLog(store, folder / "journal", plan, _process_name(), key_types),
+        feature_version=version,
+    )
+
+
+def serve(settings: Settings, host: str, port: int, notify: Callable[[str], None]) -> None:
+    """Serve until interrupted; then requests under way are answered, and the serving log is moved to the store.
+
+    Raises:
+        SettingsError: the address cannot be listened at, or others than this machine could ask without a key.
+    """
+    import uvicorn
+
+    from fraud_retraining.serving.limits import server_config
+
+    if not settings.serving.api_keys and not _only_this_machine(host):
+        raise SettingsError(
+            f"anybody who reaches {host} could have transactions scored",
+            remedy="put the SHA-256 of a key of your choice into serving.api_keys, or listen at 127.0.0.1.",
+        )
+    with listening_socket(host, port) as listening:
+        scorer = scorer_of(settings)
+        scorer.follow()
+        config = server_config(build_app(scorer, settings.mapping), host, port)
+        address, taken = listening.getsockname()[:2]
+        notify(f"http://{f'[{address}]' if ':' in address else address}:{taken}")
+        policy = settings.serving
+        with _repeating(scorer.follow, policy.follow_seconds), _repeating(scorer.flush, policy.flush_seconds):
+            try:
+                # uvicorn answers what is under way, and raises the signal again; ended by it, nothing could be flushed.
+                signal.signal(signal.SIGTERM, lambda *_: None)
+                uvicorn.Server(config).run(sockets=[listening])
+            except KeyboardInterrupt:
+                pass
+        scorer.flush()
+
+
+def _process_name() -> str:
+    """A name that no other process has or had."""
+    return f"{re.sub('[^A-Za-z0-9.-]', '-', socket.gethostname())[:60]}-{os.getpid()}-{time.time_ns():x}".lstrip("-.")
+
+
+def _only_this_machine(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+@contextmanager
+def _repeating(work: Callable[[], None], seconds: float) -> Iterator[None]:
+    """Do something every so often in a thread of its own, as long as the block runs."""
+    done = Event()
+
+    def repeat() -> None:
+        while not done.wait(seconds):
+            work()
+
+    thread = Thread(target=repeat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()

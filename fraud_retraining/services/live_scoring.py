@@ -1,0 +1,360 @@
+"""Scores of live transactions by the champion of the moment, with the features that the batch will find for them.
+
+Here: raw rows become canonical, get their features, a score, a decision and reasons, and are written to the serving
+log; the champion and the online state are followed. Not here: HTTP (`serving/score_app.py`), how features are computed
+(`domain/features/live.py`) and where states are kept (`adapters/online/`).
+
+A version is loaded after its digest was held against the ledger; nothing of its artifact is executed. What cannot be
+loaded leaves the former version, or state, in service, and is told by `problems`.
+"""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from threading import Lock
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from fraud_retraining.adapters.ledger.ledger import Ledger
+from fraud_retraining.adapters.mlflow.registry import Registry
+from fraud_retraining.adapters.online.published_state import PublishedState
+from fraud_retraining.adapters.online.serving_log import ServingLog
+from fraud_retraining.domain.data.lake_mapping import LakeMapping
+from fraud_retraining.domain.data.request_rows import CanonicalRows, RequestReader, RowProblem
+from fraud_retraining.domain.features.live import DAY, LiveFeatures, StateAge
+from fraud_retraining.domain.features.online import Batch, numeric_features
+from fraud_retraining.domain.features.plan import FeaturePlan
+from fraud_retraining.domain.features.row_digests import RowDigests
+from fraud_retraining.domain.serving.policy import ServingPolicy
+from fraud_retraining.domain.serving.served_rows import Sampler, ServedRows
+from fraud_retraining.domain.training.estimators.model_input import FloatColumn, category_codes
+from fraud_retraining.domain.training.scoring import FittedModel
+from fraud_retraining.domain.values.errors import DataInvalid, RetrainingError
+from fraud_retraining.domain.values.schemas import AMOUNT
+from fraud_retraining.services.recorded_versions import recorded_champion
+
+LOG = logging.getLogger("fraud_retraining.scores")
+MODEL, STATE, SERVING_LOG = "model", "state", "serving log"
+TOO_LATE = "the day is over, and its state is no longer kept"
+AHEAD = "is in the future: a wrong clock, or a local time without its zone"
+INFINITE = "is too large for a model"
+
+
+class Reason(NamedTuple):
+    """A feature that raised the score: its name, what it is in words, its value, and by how much (log-odds)."""
+
+    feature: str
+    meaning: str
+    value: float | str | None
+    contribution: float
+
+
+class Answer(NamedTuple):
+    """What is said of one transaction. `score` is P(fraud)."""
+
+    transaction_id: int | str
+    score: float
+    decision: str
+    state: StateAge
+    features_digest: str
+    reasons: list[Reason] | None
+
+
+class Answers(NamedTuple):
+    """The answers to a request, in its order; or the problems of its rows, and then no answer."""
+
+    model_version: int
+    feature_version: str
+    answers: list[Answer]
+    problems: list[RowProblem]
+
+
+class NotReady(Exception):
+    """Nothing can be scored now; the message says why."""
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """The version that scores."""
+
+    version: int
+    fitted: FittedModel
+
+
+class ScoredColumns(NamedTuple):
+    """Features of the rows of a request, as columns by name: float32, text for categories, float64 for the amount."""
+
+    amounts: NDArray[np.float64]
+    own: Mapping[str, NDArray[np.float32]]
+    numeric: Mapping[str, NDArray[np.float32]]
+    categories: Mapping[str, Sequence[str | None]]
+
+    def value(self, name: str, row: int) -> float | str | None:
+        """One feature of one row; None where it is missing."""
+        if name in self.categories:
+            return self.categories[name][row]
+        number = float(self.amounts[row] if name == AMOUNT else self._numbers(name)[row])
+        return None if np.isnan(number) else number
+
+    def columns(self, model: FittedModel) -> list[FloatColumn]:
+        """The columns that a model reads, as `model_input.float_columns` makes them."""
+        return [
+            category_codes(pa.chunked_array([pa.array(self.categories[name], pa.string())]), model.vocabularies[name])
+            if name in model.vocabularies
+            else self._numbers(name)
+            for name in model.features
+        ]
+
+    def _numbers(self, name: str) -> FloatColumn:
+        if name == AMOUNT:
+            with np.errstate(over="ignore"):
+                return self.amounts.astype(np.float32)
+        return self.own[name] if name in self.own else self.numeric[name]
+
+
+class LiveScorer:
+    """Scores transactions; one thread at a time scores, and another one may follow champion and state."""
+
+    def __init__(
+        self,
+        plan: FeaturePlan,
+        mapping: LakeMapping,
+        policy: ServingPolicy,
+        *,
+        registry: Registry,
+        ledger: Ledger,
+        states: PublishedState,
+        open_log: Callable[[Mapping[str, str]], ServingLog],
+        feature_version: str,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.policy = policy
+        self.feature_version = feature_version
+        self.problems: dict[str, str] = {}
+        """What could not be loaded or written, by what it is about; empty while all is well."""
+        self._plan, self._mapping = plan, mapping
+        self._registry, self._ledger, self._states = registry, ledger, states
+        # The log has the types of the keys, which the first state tells.
+        self._open_log = open_log
+        self._log: ServingLog | None = None
+        self._clock = clock
+        self._live = LiveFeatures(plan)
+        self._digests, self._sampler = RowDigests(plan), Sampler(plan, policy.sample_share)
+        self._model: ServedModel | None = None
+        self._reader: RequestReader | None = None
+        self._lock = Lock()
+
+    # ------------------------------------------------------------ following
+
+    @property
+    def model_version(self) -> int | None:
+        """The version that scores; None before the first is loaded."""
+        return self._model.version if self._model else None
+
+    @property
+    def state_day(self) -> date | None:
+        """The last whole day of the newest state; None before the first is loaded."""
+        newest = self._live.newest
+        return newest.day if newest else None
+
+    @property
+    def waiting_rows(self) -> int:
+        """Answers that are in the journal of this machine and not yet in the store."""
+        return self._log.waiting.rows if self._log else 0
+
+    def follow(self) -> None:
+        """Load the champion and the published state if they changed since the last time."""
+        self._attempt(MODEL, self._follow_model)
+        self._attempt(STATE, self._follow_state)
+
+    def flush(self) -> None:
+        """Move the serving log to the store."""
+        if self._log is not None:
+            self._attempt(SERVING_LOG, self._log.flush)
+
+    def _attempt(self, what: str, load: Callable[[], Any]) -> None:
+        try:
+            load()
+        except RetrainingError as error:
+            said = " ".join(str(error).split())
+            if self.problems.get(what) != said:
+                LOG.error("%s: %s", what, said)
+            self.problems[what] = said
+        else:
+            if self.problems.pop(what, None) is not None:
+                LOG.warning("%s: as it should be again", what)
+
+    def _follow_model(self) -> None:
+        version = self._registry.champion()
+        if version is not None and version.version == self.model_version:
+            return
+        recorded = recorded_champion(self._registry, self._ledger)
+        if recorded is None:
+            raise DataInvalid("there is no champion yet", remedy="promote a version, then it is served.")
+        fitted = self._registry.load(recorded.run_id, expected_digest=recorded.artifact_digest)
+        lacking = [name for name in fitted.features if name not in self._plan.names]
+        if lacking:
+            raise DataInvalid(
+                f"version {recorded.version} reads features that the settings do not make; the former one stays",
+                culprits=lacking,
+                remedy="run the scorer with the settings that the version was trained with.",
+            )
+        self._model = ServedModel(recorded.version, fitted)
+        LOG.warning("version %d serves", recorded.version)
+
+    def _follow_state(self) -> None:
+        current, newest = self._states.current(), self._live.newest
+        if current is None:
+            raise DataInvalid("no online state is published", remedy="ingest the latest day of the lake.")
+        if newest is not None and (newest.day, newest.digest) == (current.day, current.digest):
+            return
+        # Read before the lock is taken: transactions are scored with the former state in the meantime.
+        state, key_types = self._states.open(current.day), self._states.key_types(current.day)
+        log, scored = self._log, {}
+        if log is None:
+            log = self._open_log(key_types)
+            # What was scored before this process began is the past of what it will score.
+            scored = log.recent([current.day + DAY * after for after in range(1, self.policy.max_late_days + 2)])
+        with self._lock:
+            self._live.publish(state)
+            for _, batch in sorted(scored.items()):
+                self._live.add(batch)
+            self._reader, self._log = RequestReader(self._mapping, key_types), log
+        LOG.warning("the state after %s serves", current.day)
+
+    # ------------------------------------------------------------ scoring
+
+    def score(self, rows: Sequence[Any], *, reasons: bool | None = None) -> Answers:
+        """Score raw transactions, in the lake's own column names.
+
+        `reasons` says whether answers name the features behind their score; None: where the decision is not the one
+        below every threshold. Rows with a problem are named, and then none of the request is scored.
+
+        Raises:
+            NotReady: no version or no state is there, or none that is good enough.
+        """
+        with self._lock:
+            if self._model is None or self._reader is None or self._log is None:
+                raise NotReady("; ".join(self.problems.values()) or "starting")
+            return self._score(rows, self._model, self._reader, self._log, reasons)
+
+    def add(self, rows: Sequence[Any]) -> list[RowProblem]:
+        """Take note of transactions that are not scored here; returns the problems of rows, and then none was taken."""
+        with self._lock:
+            if self._reader is None:
+                raise NotReady("; ".join(self.problems.values()) or "starting")
+            transactions, problems = self._reader.read(rows)
+            found = [*problems, *self._ahead(transactions)]
+            if not found and transactions.ids:
+                self._live.add(_batch(transactions))
+            return found
+
+    def _score(
+        self, rows: Sequence[Any], model: ServedModel, reader: RequestReader, log: ServingLog, reasons: bool | None
+    ) -> Answers:
+        transactions, unread = reader.read(rows)
+        problems = [*unread, *self._ahead(transactions)] or self._days(transactions)
+        if problems or not transactions.ids:
+            return Answers(model.version, self.feature_version, [], problems)
+        live = self._live.features(_batch(transactions))
+        numeric = numeric_features(self._plan, transactions.numeric)
+        found = ScoredColumns(transactions.amounts, live.features, numeric, transactions.categories)
+        columns = found.columns(model.fitted)
+        if infinite := [row for row, amount in enumerate(transactions.amounts) if np.isinf(np.float32(amount))]:
+            field = self._mapping.columns.amount
+            problems = [RowProblem(transactions.places[row], field, INFINITE) for row in infinite]
+            return Answers(model.version, self.feature_version, [], problems)
+        scores = model.fitted.core.probability(columns)
+        digests = self._digests.of(*found)
+        decisions = [self.policy.decision(score) for score in scores.tolist()]
+        log.append(
+            ServedRows(
+                ids=transactions.ids,
+                timestamps=transactions.timestamps,
+                amounts=transactions.amounts,
+                keys=transactions.keys,
+                scored_at=self._clock(),
+                version=model.version,
+                feature_version=self.feature_version,
+                scores=scores,
+                decisions=decisions,
+                state_days=[age.day for age in live.ages],
+                digests=digests,
+                samples=self._sampler.of(transactions.ids, *found),
+            )
+        )
+        wanted = [
+            row for row, one in enumerate(decisions) if (one != self.policy.otherwise if reasons is None else reasons)
+        ]
+        named = dict(zip(wanted, self._reasons(model.fitted, columns, found, wanted), strict=True))
+        answers = [
+            Answer(number, score, decision, age, name, named.get(row))
+            for row, (number, score, decision, age, name) in enumerate(
+                zip(transactions.ids, scores.tolist(), decisions, live.ages, digests, strict=True)
+            )
+        ]
+        return Answers(model.version, self.feature_version, answers, [])
+
+    def _ahead(self, rows: CanonicalRows) -> list[RowProblem]:
+        """Rows from the future."""
+        latest = np.datetime64(self._clock().replace(tzinfo=None), "us") + np.timedelta64(
+            self.policy.max_ahead_seconds, "s"
+        )
+        field = self._mapping.columns.timestamp
+        return [RowProblem(rows.places[row], field, AHEAD) for row in np.flatnonzero(rows.timestamps > latest).tolist()]
+
+    def _days(self, rows: CanonicalRows) -> list[RowProblem]:
+        """Rows of days whose state is no longer kept.
+
+        Raises:
+            NotReady: the state of a day is missing or too late, and the settings say that such rows are refused.
+        """
+        newest = self._live.newest
+        days = rows.timestamps.astype("datetime64[D]").tolist()
+        ages = {day: self._live.age_on(day) for day in set(days)}
+        late = {day for day, age in ages.items() if age.day is None and newest is not None and day <= newest.day}
+        if late:
+            field = self._mapping.columns.timestamp
+            return [
+                RowProblem(place, field, TOO_LATE) for place, day in zip(rows.places, days, strict=True) if day in late
+            ]
+        for day, age in sorted(ages.items()):
+            lacking = age.day is None or age.days_late > self.policy.max_late_days
+            if lacking and self.policy.without_state == "refuse":
+                raise NotReady(
+                    f"transactions of {day} need the state after the day before; the newest is after {age.day}"
+                    if age.day
+                    else "no online state is published"
+                )
+        return []
+
+    def _reasons(
+        self, model: FittedModel, columns: Sequence[FloatColumn], found: ScoredColumns, rows: Sequence[int]
+    ) -> list[list[Reason]]:
+        """The features that raised the scores of some rows the most."""
+        if not rows or not self.policy.reasons:
+            return [[] for _ in rows]
+        effects = model.core.contributions([column[list(rows)] for column in columns], model.seed)
+        meanings = self._plan.meanings
+        best = np.argsort(-effects, axis=1, kind="stable")[:, : self.policy.reasons]
+        return [
+            [
+                Reason(
+                    model.features[place],
+                    meanings[model.features[place]],
+                    found.value(model.features[place], row),
+                    effect,
+                )
+                for place in order.tolist()
+                if (effect := float(effects[number, place])) > 0
+            ]
+            for number, (row, order) in enumerate(zip(rows, best, strict=True))
+        ]
+
+
+def _batch(rows: CanonicalRows) -> Batch:
+    return Batch(rows.ids, rows.timestamps, rows.amounts, rows.keys)

@@ -1,0 +1,267 @@
+"""The real server: raw transactions in, the scores and features of the batch out, to the last bit."""
+
+import http.client
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, timedelta
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from fraud_retraining.adapters.online.served_days import ServedDays
+from fraud_retraining.commands.implementation.scores_server import serve
+from fraud_retraining.domain.features.row_digests import RowDigests
+from fraud_retraining.domain.values.errors import SettingsError
+from fraud_retraining.orchestration.names import FEATURES, ONLINE_STATE
+from fraud_retraining.orchestration.resources import open_ledger, open_location_of, open_registry, open_store
+from fraud_retraining.services.recorded_versions import recorded_champion
+from fraud_retraining.settings import load_settings
+from fraud_retraining_tests.support.command_line import run
+from fraud_retraining_tests.support.project_homes import AS_OF, ProjectHome
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+NEXT = AS_OF + timedelta(days=1)
+KEY = "a key that a client keeps"
+CHANGES: dict[str, Any] = {
+    "promotion": {"mode": "auto"},
+    "serving": {
+        "decisions": [{"name": "block", "at": 0.6}, {"name": "review", "at": 0.2}],
+        "follow_seconds": 0.5,
+        "flush_seconds": 1,
+        "sample_share": 0.2,
+        "max_batch": 200,
+        "api_keys": [sha256(KEY.encode()).hexdigest()],
+    },
+}
+
+
+@dataclass
+class Client:
+    """Asks a scorer over one connection."""
+
+    port: int
+    key: str | None = KEY
+
+    def ask(self, path: str, body: Any = None, raw: bytes | None = None) -> tuple[int, Any]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        headers = {"Content-Type": "application/json", **({"X-API-Key": self.key} if self.key else {})}
+        data = raw if raw is not None else None if body is None else json.dumps(body).encode()
+        connection.request("GET" if data is None else "POST", path, data, headers)
+        answer = connection.getresponse()
+        text = answer.read()
+        connection.close()
+        return answer.status, json.loads(text) if answer.headers.get_content_type() == "application/json" else text
+
+    def wait_until_ready(self, **expected: Any) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for _ in range(240):
+            try:
+                status, found = self.ask("/ready")
+            except OSError:
+                status = 0
+            if status == 200 and all(found[name] == value for name, value in expected.items()):
+                return found
+            time.sleep(0.25)
+        raise AssertionError(f"not ready: {found}")
+
+
+@contextmanager
+def serving(log: Path) -> Iterator[tuple[Client, subprocess.Popen[str]]]:
+    """A scorer of the present home in a process of its own."""
+    command = [sys.executable, "-m", "fraud_retraining.cli", "serve-scores", "--port", "0"]
+    with log.open("w") as out:
+        process = subprocess.Popen(command, stderr=out, stdout=out, text=True)
+        try:
+            for _ in range(240):
+                said = log.read_text()
+                if "/score" in said or process.poll() is not None:
+                    break
+                time.sleep(0.25)
+            assert "/score" in said, said
+            client = Client(int(said.split("/score")[0].rpartition(":")[2]))
+            client.wait_until_ready()
+            yield client, process
+        finally:
+            process.terminate()
+            process.wait(timeout=60)
+
+
+def raw_rows(project: ProjectHome, day: date) -> list[dict[str, Any]]:
+    """The transactions of a day as a payment service would send them, in order of time."""
+    table = project.read_day(day)
+    table = table.drop_columns([name for name in table.column_names if name.startswith("TX_FRAUD")])
+    rows = table.sort_by([("TX_DATETIME", "ascending"), ("TRANSACTION_ID", "ascending")]).to_pylist()
+    return [{**row, "TX_DATETIME": row["TX_DATETIME"].isoformat()} for row in rows]
+
+
+def ingest(first: date, last: date) -> None:
+    code, answer, _ = run("ingest", "--from", first.isoformat(), "--to", last.isoformat())
+    assert code == 0, answer
+
+
+@pytest.fixture
+def ready(home: ProjectHome) -> ProjectHome:
+    """A home with a champion, whose lake ends with the champion's as-of day, and with the state after it."""
+    home.configure(**CHANGES)
+    ingest(AS_OF, AS_OF)
+    return home
+
+
+def batch_features(day: date) -> pa.Table:
+    store = open_store(load_settings())
+    record = store.partition(FEATURES, day)
+    assert record is not None
+    return pq.read_table(*store.paths([record], "rows"))
+
+
+def test_raw_transactions_get_the_scores_and_features_of_the_batch(ready: ProjectHome, tmp_path: Path):
+    rows = raw_rows(ready, NEXT)
+    with serving(tmp_path / "log") as (client, _):
+        answers = [client.ask("/score", row)[1] for row in rows[:50]]
+        for first in range(50, len(rows), 150):
+            status, found = client.ask("/score/batch?reasons=true", {"transactions": rows[first : first + 150]})
+            assert status == 200, found
+            answers += found["scores"]
+        metrics = client.ask("/metrics")[1].decode()
+        assert 'scorer_requests_total{path="/score",status="200"} 50.0' in metrics
+        # The next state is taken over while this one serves.
+        ingest(NEXT, NEXT)
+        client.wait_until_ready(state_day=NEXT.isoformat())
+    settings = load_settings()
+    champion = recorded_champion(open_registry(settings), open_ledger(settings))
+    assert champion is not None
+    features = batch_features(NEXT)
+    model = open_registry(settings).load(champion.run_id, expected_digest=champion.artifact_digest)
+    ids = features["transaction_id"].to_pylist()
+    wanted = dict(zip(ids, RowDigests(settings.feature_plan).of_table(features), strict=True))
+    scores = dict(zip(ids, model.predict(features).tolist(), strict=True))
+    assert {one["transaction_id"]: one["features_digest"] for one in answers} == wanted
+    assert {one["transaction_id"]: one["score"] for one in answers} == scores
+    assert {one["state"]["day"] for one in answers} == {AS_OF.isoformat()}
+    assert {one["decision"] for one in answers} >= {"accept", "review"}
+    explained = [one for one in answers[50:] if one["reasons"]]
+    assert explained and all(len(one["reasons"]) <= 3 for one in explained)
+    log = ServedDays(open_location_of(settings, settings.store_uri)).read(NEXT)
+    assert log is not None and sorted(log["transaction_id"].to_pylist()) == sorted(ids)
+    assert 0.1 < sum(one is not None for one in log["features"].to_pylist()) / len(ids) < 0.3
+
+
+def test_a_process_that_was_killed_knows_the_day_again(ready: ProjectHome, tmp_path: Path):
+    rows = raw_rows(ready, NEXT)[:600]
+    with serving(tmp_path / "first") as (client, process):
+        for first in range(0, 400, 200):
+            assert client.ask("/score/batch", {"transactions": rows[first : first + 200]})[0] == 200
+        process.kill()
+        process.wait()
+    with serving(tmp_path / "second") as (client, _):
+        found = client.ask("/score/batch", {"transactions": rows[400:]})[1]["scores"]
+    ingest(NEXT, NEXT)
+    settings, features = load_settings(), batch_features(NEXT)
+    wanted = dict(
+        zip(features["transaction_id"].to_pylist(), RowDigests(settings.feature_plan).of_table(features), strict=True)
+    )
+    assert all(one["features_digest"] == wanted[one["transaction_id"]] for one in found)
+    log = ServedDays(open_location_of(settings, settings.store_uri)).read(NEXT)
+    assert log is not None and log["transaction_id"].to_pylist() == [row["TRANSACTION_ID"] for row in rows]
+
+
+def test_a_promotion_is_served_within_five_seconds_and_no_request_fails(ready: ProjectHome, tmp_path: Path):
+    code, answer, _ = run("retrain", "--as-of", (AS_OF - timedelta(days=2)).isoformat(), "--trigger", "backfill")
+    assert code in (0, 4), answer
+    rows, statuses, done = raw_rows(ready, NEXT), [], threading.Event()
+    with serving(tmp_path / "log") as (client, _):
+        before = client.wait_until_ready()["model_version"]
+
+        def ask_on() -> None:
+            while not done.is_set():
+                statuses.append(client.ask("/score", rows[len(statuses) % len(rows)])[0])
+
+        thread = threading.Thread(target=ask_on)
+        thread.start()
+        try:
+            code, answer, _ = run("retrain", "--as-of", (AS_OF + timedelta(days=2)).isoformat())
+            if answer["status"] == "awaiting_approval":
+                code, answer, _ = run("approve", str(answer["model_version"]), "--by", "anna", "--reason", "good")
+            assert code == 0, answer
+            began = time.monotonic()
+            after = client.wait_until_ready(model_version=answer.get("model_version", before + 1))
+            assert time.monotonic() - began < 5 and after["model_version"] != before
+            run("rollback", "--to", str(before), "--reason", "a test", "--by", "anna")
+            began = time.monotonic()
+            client.wait_until_ready(model_version=before)
+            assert time.monotonic() - began < 5
+        finally:
+            done.set()
+            thread.join()
+    assert set(statuses) == {200} and len(statuses) > 20
+
+
+def test_what_cannot_be_loaded_leaves_the_former_in_service_and_is_told(ready: ProjectHome, tmp_path: Path):
+    with serving(tmp_path / "log") as (client, _):
+        before = client.wait_until_ready()
+        (file,) = (ready.home / "store" / ONLINE_STATE).glob("current.json")
+        named = json.loads(file.read_text())
+        file.write_text(json.dumps({**named, "day": NEXT.isoformat()}))
+        for _ in range(60):
+            found = client.ask("/ready")[1]
+            if found["problems"]:
+                break
+            time.sleep(0.25)
+        assert "has not been made" in found["problems"]["state"]
+        assert found["state_day"] == before["state_day"]
+        assert client.ask("/score", raw_rows(ready, NEXT)[0])[0] == 200
+        file.write_text(json.dumps(named))
+        for _ in range(60):
+            if not client.ask("/ready")[1]["problems"]:
+                break
+            time.sleep(0.25)
+        assert client.ask("/ready")[1]["problems"] == {}
+
+
+def test_bad_requests_are_refused_by_name_and_leave_no_trace_in_the_log(ready: ProjectHome, tmp_path: Path):
+    row = raw_rows(ready, NEXT)[0]
+    secret = "4111-1111-1111-1111"
+    with serving(tmp_path / "log") as (client, _):
+        assert Client(client.port, key=None).ask("/score", row)[0] == 401
+        assert Client(client.port, key="another").ask("/score", row)[0] == 401
+        assert client.ask("/score", raw=b"[" * 5000)[0] == 400
+        assert client.ask("/score", raw=b'{"TRANSACTION_ID": ' + b"9" * 5000 + b"}")[0] in (400, 422)
+        assert client.ask("/score", raw=b"\xff\xfe")[0] == 400
+        assert client.ask("/score/batch", {"transactions": [row] * 201})[0] == 422
+        assert client.ask("/score/batch", [row])[0] == 422
+        assert client.ask("/score/batch", {"transactions": []})[0] == 200
+        assert client.ask("/score", raw=b" " * 70_000)[0] == 413
+        status, found = client.ask("/score", {**row, "TX_AMOUNT": secret, "CUSTOMER_ID": secret, "TX_DATETIME": secret})
+        assert status == 422
+        assert {one["field"] for one in found["problems"]} == {"TX_AMOUNT", "CUSTOMER_ID", "TX_DATETIME"}
+        assert secret not in json.dumps(found)
+        late = client.ask("/score", {**row, "TX_DATETIME": "2023-01-01T00:00:00Z"})
+        assert (late[0], late[1]["problems"][0]["field"]) == (422, "TX_DATETIME")
+        ahead = client.ask("/score", {**row, "TX_DATETIME": "2999-01-01T00:00:00Z"})
+        assert (ahead[0], ahead[1]["problems"][0]["field"]) == (422, "TX_DATETIME")
+        later = client.ask("/score", {**row, "TX_DATETIME": (NEXT + timedelta(days=5)).isoformat() + "T00:00:00Z"})
+        assert later[0] == 503 and AS_OF.isoformat() in later[1]["error"]
+        assert client.ask("/score", {**row, "TX_AMOUNT": 1e39})[0] == 422
+        taken = client.ask("/transactions", {"transactions": [row]})
+        assert taken == (200, {"taken": 1})
+        schema = client.ask("/openapi.json")[1]
+    assert "TX_AMOUNT" in json.dumps(schema["paths"]["/score"]["post"]["requestBody"])
+    assert secret not in (tmp_path / "log").read_text()
+    assert str(row["TRANSACTION_ID"]) not in (tmp_path / "log").read_text()
+
+
+def test_others_than_this_machine_need_a_key(ready: ProjectHome):
+    ready.configure(promotion={"mode": "auto"})
+    with pytest.raises(SettingsError, match=r"serving\.api_keys"):
+        serve(load_settings(), "0.0.0.0", 0, print)
