@@ -47,7 +47,7 @@ PARTS = {
     ),
     "features": Part(
         "1",
-        "f87ea090911de92bce4bf5e2472fe1cffb6c6bb71ed0f49275459e85f4de951a",
+        "fb6110cadf89088101ee406314d59731dca0555a61d10a4aded5ff498b509a5d",
         (
             "fraud_retraining.domain.values.days",
             "fraud_retraining.domain.features.definitions",

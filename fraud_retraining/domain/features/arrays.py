@@ -14,6 +14,8 @@ import ibis
 import numpy as np
 from numpy.typing import NDArray
 
+from fraud_retraining.domain.features.row_program import Recorded
+
 Operand: TypeAlias = "NullableArray | float | int | None"
 SECONDS_OF_HOUR = 3600
 MICROSECONDS = np.timedelta64(1, "us")
@@ -144,26 +146,35 @@ class _DayOfWeek:
 
 
 Numbers: TypeAlias = Any
-"""An Ibis expression or a `NullableArray`; Ibis has no types that a checker could tell apart from any other."""
+"""An Ibis expression, a `NullableArray` or a `Recorded`; Ibis has no types that a checker could tell apart from any
+other."""
 
 
-def greatest(*values: Any) -> Any:
+def greatest(first: Numbers, *others: Any) -> Numbers:
     """The greatest of some columns, row by row; nulls do not count, as in DuckDB."""
-    return ibis.greatest(*values) if _is_expression(values) else reduce(_extreme(np.greater), values)
+    if isinstance(first, Recorded):
+        return reduce(Recorded.greatest, others, first)
+    if isinstance(first, NullableArray):
+        return reduce(_extreme(np.greater), others, first)
+    return ibis.greatest(first, *others)
 
 
-def least(*values: Any) -> Any:
+def least(first: Numbers, *others: Any) -> Numbers:
     """The least of some columns, row by row; nulls do not count."""
-    return ibis.least(*values) if _is_expression(values) else reduce(_extreme(np.less), values)
+    if isinstance(first, Recorded):
+        return reduce(Recorded.least, others, first)
+    if isinstance(first, NullableArray):
+        return reduce(_extreme(np.less), others, first)
+    return ibis.least(first, *others)
 
 
-def coalesce(*values: Any) -> Any:
+def coalesce(first: Numbers, *others: Any) -> Numbers:
     """The first of some columns that is not null, row by row."""
-    return ibis.coalesce(*values) if _is_expression(values) else reduce(_first, values)
-
-
-def _is_expression(values: tuple[Any, ...]) -> bool:
-    return any(isinstance(value, ibis.Expr) for value in values)
+    if isinstance(first, Recorded):
+        return reduce(Recorded.coalesce, others, first)
+    if isinstance(first, NullableArray):
+        return reduce(_first, others, first)
+    return ibis.coalesce(first, *others)
 
 
 def _extreme(beyond: Callable[..., NDArray[Any]]) -> Callable[[NullableArray, Operand], NullableArray]:

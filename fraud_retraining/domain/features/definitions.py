@@ -1,8 +1,9 @@
 """The features of a transaction, each written once.
 
 Here: one row a feature, with its arithmetic over what is known of the transaction and of its entities' past. The same
-row is evaluated twice: over the days of a lake as Ibis expressions (`point_in_time.py`), and over a batch that is
-scored as arrays (`arrays.py`). Not here: which of them a model reads (`plan.py`), and the statistics themselves.
+row is evaluated over the days of a lake as Ibis expressions (`point_in_time.py`), over a batch that is scored as arrays
+(`arrays.py`), and over a single transaction as plain numbers (`row_program.py`). Not here: which of them a model reads
+(`plan.py`), and the statistics themselves.
 
 What the windows hold, and which labels count, stands in `point_in_time.py`.
 """
@@ -11,12 +12,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import ibis.expr.types as ir
 import numpy as np
 
-from fraud_retraining.domain.features.arrays import NullableArray, Numbers, coalesce, greatest, least
+from fraud_retraining.domain.features.arrays import Numbers, coalesce, greatest, least
+from fraud_retraining.domain.features.row_program import Recorded
 from fraud_retraining.domain.values.schemas import AMOUNT, EntityPolicy
 
 LAST_NIGHT_HOUR = 6
@@ -69,6 +71,10 @@ def no_label_days(policy: EntityPolicy, label_lag_days: int) -> int:
     return label_lag_days + max(policy.windows_days) + 1
 
 
+Rows: TypeAlias = "ir.Table | Mapping[str, Numbers]"
+Moment: TypeAlias = "ir.TimestampScalar | np.datetime64 | Recorded"
+
+
 class Past(NamedTuple):
     """Earlier transactions of an entity, as sums."""
 
@@ -96,15 +102,15 @@ class Seen:
     """Inputs of a feature of an entity: one row a transaction of `day`, with the history of its entity.
 
     `rows` has the transaction's own columns and, by `column_of`, the statistics of its entity: an Ibis table for a day,
-    or arrays for a batch that is scored. `begins` is the first moment of the day. `window` is the window in days, and
-    the longest one for a feature that has none of its own.
+    arrays for a batch that is scored, or numbers that are recorded. `begins` is the first moment of the day. `window`
+    is the window in days, and the longest one for a feature that has none of its own.
     """
 
-    rows: "ir.Table | Mapping[str, NullableArray]"
+    rows: Rows
     entity: str
     policy: EntityPolicy
     label_lag_days: int
-    begins: "ir.TimestampScalar | np.datetime64"
+    begins: Moment
     window: int
 
     @cached_property

@@ -6,7 +6,8 @@ Here: tables in the order of their keys, and how a key is found in them. Not her
 
 from bisect import bisect_left
 from collections.abc import Hashable, Mapping, Sequence
-from typing import TypeAlias
+from math import isnan
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from fraud_retraining.domain.features.arrays import NullableArray
 from fraud_retraining.domain.features.definitions import Past, column_of
 from fraud_retraining.domain.features.plan import FeaturePlan
+from fraud_retraining.domain.features.row_program import Number
 
 Key: TypeAlias = Hashable
 Floats: TypeAlias = NDArray[np.float64]
@@ -26,27 +28,29 @@ class SortedKeys:
 
     def __init__(self, keys: "NDArray[np.int64] | pa.LargeStringArray") -> None:
         self._keys = keys
-        self._texts = _Texts(keys) if isinstance(keys, pa.Array) else None
+        self._kind = str if isinstance(keys, pa.Array) else int
+        # Arrow and DuckDB order text by its bytes in UTF-8, which is how Python orders it too.
+        self._in_order: Any = _Texts(keys) if isinstance(keys, pa.Array) else keys
 
     def __len__(self) -> int:
         return len(self._keys)
 
+    def place(self, key: Key | None) -> int:
+        """The place of a key; -1 for one that is not there, or is None."""
+        if not isinstance(key, self._kind):
+            return -1
+        place = bisect_left(self._in_order, key)
+        return place if place < len(self._keys) and self._in_order[place] == key else -1
+
     def places(self, keys: Sequence[Key | None]) -> NDArray[np.int64]:
-        """The place of each key; -1 for one that is not there, or is None."""
-        if self._texts is not None:
-            return np.array([self._place_of_text(key) for key in keys], np.int64)
+        """The place of each key, as `place` gives it."""
+        if self._kind is str:
+            return np.array([self.place(key) for key in keys], np.int64)
         wanted = np.array([key if isinstance(key, int) else 0 for key in keys], np.int64)
         places = np.searchsorted(self._keys, wanted)
         found = (places < len(self._keys)) & np.array([isinstance(key, int) for key in keys], bool)
         found[found] = self._keys[places[found]] == wanted[found]
         return np.where(found, places, -1)
-
-    def _place_of_text(self, key: Key | None) -> int:
-        if not isinstance(key, str) or self._texts is None:
-            return -1
-        # Arrow and DuckDB order text by its bytes in UTF-8, which is how Python orders it too.
-        place = bisect_left(self._texts, key)
-        return place if place < len(self._texts) and self._texts[place] == key else -1
 
 
 class _Texts:
@@ -72,8 +76,10 @@ class StateTable:
     def __init__(self, keys: SortedKeys, values: Floats, names: Sequence[str], times: Sequence[str]) -> None:
         self.names = tuple(names)
         self._keys = keys
-        self._values = values
+        # Of a file that is mapped into memory too: a row of a plain array is found in half the time.
+        self._values = np.asarray(values)
         self._times = frozenset(times)
+        self._unknown: Mapping[str, Number] = dict.fromkeys(self.names)
 
     @classmethod
     def from_table(cls, table: pa.Table) -> "StateTable":
@@ -105,6 +111,17 @@ class StateTable:
             name: NullableArray(self._typed(name, rows[:, place]), missing[:, place] if lacking[place] else None)
             for place, name in enumerate(self.names)
         }
+
+    def one(self, key: Key | None) -> Mapping[str, Number]:
+        """Statistics of one key as numbers, times in microseconds since 1970; null for a key that is not known."""
+        place = self._keys.place(key)
+        if place < 0:
+            return self._unknown
+        known = {
+            name: None if isnan(value) else value
+            for name, value in zip(self.names, self._values[place].tolist(), strict=True)
+        }
+        return known | {name: int(time) for name in self._times if (time := known[name]) is not None}
 
     def _typed(self, name: str, values: Floats) -> NDArray[np.generic]:
         if name not in self._times:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fraud_retraining.domain.features.key_tables import StateTable
-from fraud_retraining.domain.features.online import Batch, EntityState, RecentDay, online_features
+from fraud_retraining.domain.features.online import Batch, EntityState, OnlineFeatures, RecentDay
 from fraud_retraining.domain.features.plan import FeaturePlan
 
 DAY = timedelta(days=1)
@@ -58,6 +58,7 @@ class LiveFeatures:
 
     def __init__(self, plan: FeaturePlan) -> None:
         self.plan = plan
+        self._features = OnlineFeatures(plan)
         self._states: dict[date, OnlineState] = {}
         self._days: dict[date, RecentDay] = {}
         self._nothing = {entity: StateTable.empty(plan, entity) for entity in plan.entities}
@@ -109,7 +110,7 @@ class LiveFeatures:
         today.add(batch)
         state = self._states[age.day] if age.day is not None else None
         known = state.entities if state is not None else self._nothing
-        return online_features(self.plan, batch, states=known, today=today, yesterday=self._days.get(day - DAY))
+        return self._features.of(batch, states=known, today=today, yesterday=self._days.get(day - DAY))
 
     def _day(self, day: date) -> RecentDay:
         if day not in self._days:

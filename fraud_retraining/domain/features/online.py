@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from itertools import accumulate
 from operator import itemgetter
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +24,12 @@ from fraud_retraining.domain.features.arrays import MICROSECONDS, NullableArray
 from fraud_retraining.domain.features.definitions import Past, column_of, gridded, passed_through
 from fraud_retraining.domain.features.key_tables import Key, TransactionsByKey
 from fraud_retraining.domain.features.plan import FeaturePlan
+from fraud_retraining.domain.features.row_program import BEGINS, Number, RowProgram
 from fraud_retraining.domain.values.schemas import AMOUNT, TIMESTAMP, TRANSACTION_ID
+
+SMALL_BATCH = 8
+"""Transactions up to which each is computed by itself, as plain numbers. Measured with the shipped features: one takes
+a fifth of the time of arrays, which cost nearly the same for one as for ten; from ten on arrays are faster."""
 
 
 class EntityState(Protocol):
@@ -32,6 +37,10 @@ class EntityState(Protocol):
 
     def of(self, keys: Sequence[Key | None]) -> Mapping[str, NullableArray]:
         """Statistics under the names of `column_of`, an entry a key; null for keys that are not known."""
+        ...
+
+    def one(self, key: Key | None) -> Mapping[str, Number]:
+        """The same of one key, as numbers of a `RowProgram`."""
         ...
 
 
@@ -169,29 +178,69 @@ class RecentDay:
         return found
 
 
-def online_features(
-    plan: FeaturePlan,
-    batch: Batch,
-    *,
-    states: Mapping[str, EntityState],
-    today: RecentDay,
-    yesterday: RecentDay | None,
-) -> dict[str, NDArray[np.float32]]:
-    """The features that are computed here, of transactions of one day that `today` holds; float32, an entry each.
+_Recent: TypeAlias = Sequence[Sequence[Number]]
+"""Of each transaction the values that `_recent_columns` names."""
 
-    `states` are those of the day, by entity. `yesterday` is None where nothing is known of it.
-    """
-    clocks = batch.clocks(today.day)
-    rows: dict[str, NullableArray] = {
-        TIMESTAMP: NullableArray(batch.timestamps),
-        AMOUNT: NullableArray(batch.amounts),
-    }
-    for entity in plan.entities:
-        rows |= states[entity].of(batch.keys[entity])
-        rows |= _recent(entity, batch, clocks, today, yesterday)
-    begins = np.datetime64(today.day, "us")
-    with np.errstate(all="ignore"):
-        return {name: value.cast("float32").values for name, value in plan.own_features(rows, begins).items()}
+
+class OnlineFeatures:
+    """The features of a plan that are computed here; batches of more than `small_batch` transactions as arrays."""
+
+    def __init__(self, plan: FeaturePlan, small_batch: int = SMALL_BATCH) -> None:
+        self._plan = plan
+        self._small_batch = small_batch
+        self._program = RowProgram(plan.own_features)
+        self._recent = {entity: _recent_columns(entity) for entity in plan.entities}
+
+    def of(
+        self, batch: Batch, *, states: Mapping[str, EntityState], today: RecentDay, yesterday: RecentDay | None
+    ) -> dict[str, NDArray[np.float32]]:
+        """Those of at least one transaction of a day, all of which `today` holds; float32, an entry each.
+
+        `states` are those of the day, by entity. `yesterday` is None where nothing is known of it.
+        """
+        clocks = batch.clocks(today.day)
+        recent = {entity: _recent(entity, batch, clocks, today, yesterday) for entity in self._plan.entities}
+        compute = self._row_by_row if len(clocks) <= self._small_batch else self._as_arrays
+        # Divisions by zero are those of IEEE 754, and no reason to warn.
+        with np.errstate(all="ignore"):
+            return compute(batch, clocks, today.day, states, recent)
+
+    def _row_by_row(
+        self,
+        batch: Batch,
+        clocks: Sequence[int],
+        day: date,
+        states: Mapping[str, EntityState],
+        recent: Mapping[str, _Recent],
+    ) -> dict[str, NDArray[np.float32]]:
+        begins = int(np.datetime64(day, "us").astype(np.int64))
+        found = []
+        for place, (clock, amount) in enumerate(zip(clocks, batch.amounts.tolist(), strict=True)):
+            row: dict[str, Number] = {BEGINS: begins, TIMESTAMP: begins + clock, AMOUNT: amount}
+            for entity, columns in self._recent.items():
+                row |= states[entity].one(batch.keys[entity][place])
+                row |= zip(columns, recent[entity][place], strict=True)
+            found.append(self._program.run(row))
+        features = np.array(found, np.float64).T.astype(np.float32, order="C")
+        return dict(zip(self._program.names, features, strict=True))
+
+    def _as_arrays(
+        self,
+        batch: Batch,
+        clocks: Sequence[int],
+        day: date,
+        states: Mapping[str, EntityState],
+        recent: Mapping[str, _Recent],
+    ) -> dict[str, NDArray[np.float32]]:
+        rows: dict[str, NullableArray] = {
+            TIMESTAMP: NullableArray(batch.timestamps),
+            AMOUNT: NullableArray(batch.amounts),
+        }
+        for entity, columns in self._recent.items():
+            rows |= states[entity].of(batch.keys[entity])
+            rows |= zip(columns, map(_array, zip(*recent[entity], strict=True)), strict=True)
+        features = self._plan.own_features(rows, np.datetime64(day, "us"))
+        return {name: value.cast("float32").values for name, value in features.items()}
 
 
 def numeric_features(plan: FeaturePlan, numeric: Mapping[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float32]]:
@@ -206,27 +255,22 @@ def numeric_features(plan: FeaturePlan, numeric: Mapping[str, NDArray[np.float64
     }
 
 
-def _recent(
-    entity: str, batch: Batch, clocks: Sequence[int], today: RecentDay, yesterday: RecentDay | None
-) -> dict[str, NullableArray]:
+def _recent(entity: str, batch: Batch, clocks: Sequence[int], today: RecentDay, yesterday: RecentDay | None) -> _Recent:
     """The last 24 hours of a batch's keys, up to each transaction."""
-    keys = batch.keys[entity]
-    earlier, lasts, later = [], [], []
-    for key, clock, number in zip(keys, clocks, batch.ids, strict=True):
+    found: list[tuple[Number, ...]] = []
+    for key, clock, number in zip(batch.keys[entity], clocks, batch.ids, strict=True):
         now, before = today.of(entity, key), yesterday.of(entity, key) if yesterday else None
-        sums, last = now.before(clock, number) if now else (Sums(), None)
-        earlier.append(sums)
-        lasts.append(last)
-        later.append(before.after(clock) if before else Sums())
-    found = {"clock": NullableArray.of(np.array(clocks, np.int64), _missing(keys))}
-    found["last"] = NullableArray.of(np.array([last or 0 for last in lasts], np.int64), _missing(lasts))
-    for name, sums_of in (("today", earlier), ("yesterday", later)):
-        found |= {
-            f"{name}_{field}": NullableArray(np.array(values))
-            for field, values in zip(Past._fields, zip(*sums_of, strict=True), strict=True)
-        }
-    return {column_of(entity, name): values for name, values in found.items()}
+        earlier, last = now.before(clock, number) if now else (Sums(), None)
+        later = before.after(clock) if before else Sums()
+        found.append((None if key is None else clock, last, *earlier, *later))
+    return found
 
 
-def _missing(values: Sequence[Any]) -> NDArray[np.bool_]:
-    return np.array([value is None for value in values])
+def _recent_columns(entity: str) -> tuple[str, ...]:
+    sums = (f"{day}_{name}" for day in ("today", "yesterday") for name in Past._fields)
+    return tuple(column_of(entity, name) for name in ("clock", "last", *sums))
+
+
+def _array(values: Sequence[Number]) -> NullableArray:
+    missing = np.array([value is None for value in values])
+    return NullableArray.of(np.array([0 if value is None else value for value in values]), missing)

@@ -4,17 +4,15 @@ Here: the plan that follows from the settings. Not here: the features (`definiti
 (`point_in_time.py`, `online.py`).
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from datetime import date, timedelta
 from typing import Self
 
-import ibis.expr.types as ir
-import numpy as np
 from pydantic import Field, model_validator
 
 from fraud_retraining.domain.features import definitions
-from fraud_retraining.domain.features.arrays import NullableArray, Numbers
-from fraud_retraining.domain.features.definitions import NamedFeature, Seen, entity_features
+from fraud_retraining.domain.features.arrays import Numbers
+from fraud_retraining.domain.features.definitions import Moment, NamedFeature, Rows, Seen, entity_features
 from fraud_retraining.domain.values.base import ExtendedValue, Value
 from fraud_retraining.domain.values.days import DayRange
 from fraud_retraining.domain.values.schemas import (
@@ -103,9 +101,7 @@ class FeaturePlan(ExtendedValue):
         """Latest days whose transactions label features leave out: the label delay, or none as known."""
         return 0 if self.labels_as_known else self.label_delay_days
 
-    def own_features(
-        self, rows: "ir.Table | Mapping[str, NullableArray]", begins: "ir.TimestampScalar | np.datetime64"
-    ) -> dict[str, Numbers]:
+    def own_features(self, rows: Rows, begins: Moment) -> dict[str, Numbers]:
         """Every feature that is computed here, of the transactions of one day with the statistics of their entities.
 
         `rows` and `begins` as in `definitions.Seen`. The amount and the columns that pass through are not among them.

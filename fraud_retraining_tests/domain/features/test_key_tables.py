@@ -30,7 +30,9 @@ keys = st.one_of(
 def test_every_key_is_found_at_its_place_and_no_other(drawn, others):
     kind, present = drawn
     column = in_key_order(pa.table({"key": pa.array(list(present), kind)}))["key"]
-    places = SortedKeys(key_array(column)).places([*present, *others]).tolist()
+    in_order = SortedKeys(key_array(column))
+    places = in_order.places([*present, *others]).tolist()
+    assert places == [in_order.place(key) for key in [*present, *others]]
     found = column.to_pylist()
     assert [found[place] for place in places[: len(present)]] == list(present)
     assert all(
@@ -63,4 +65,8 @@ def test_the_transactions_of_a_key_are_all_of_them(drawn):
 def test_times_are_exact_to_the_microsecond():
     moment = np.datetime64("2026-03-14T23:59:59.999999", "us")
     made = pa.table({"key": [7], "__customer_last_at": pa.array([moment], pa.timestamp("us"))})
-    assert StateTable.from_table(made).of([7])["__customer_last_at"].values.tolist() == [moment.item()]
+    state = StateTable.from_table(made)
+    assert state.of([7])["__customer_last_at"].values.tolist() == [moment.item()]
+    assert (
+        state.one(7) == {"__customer_last_at": moment.astype(np.int64)} and state.one(8)["__customer_last_at"] is None
+    )

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fraud_retraining.adapters.storage.engine import Engine
 from fraud_retraining.domain.features.live import LiveFeatures, OnlineState, StateAge
-from fraud_retraining.domain.features.online import Batch, FinishedDay, RecentDay
+from fraud_retraining.domain.features.online import SMALL_BATCH, Batch, FinishedDay, RecentDay
 from fraud_retraining.domain.features.plan import FeaturePlan
 from fraud_retraining_tests.domain.features.test_online import (
     AS_KNOWN,
@@ -79,6 +79,19 @@ def test_one_of_yesterday_that_comes_after_midnight_is_scored_with_the_state_of_
     assert_same_bits({2: named[2]}, {2: lake.batch_features(BEFORE)[2]})
     assert_same_bits({3: named[3]}, {3: lake.batch_features(DAY)[3]})
     assert [age.day for age in ages] == [BEFORE - timedelta(days=1), BEFORE]
+
+
+@pytest.mark.parametrize("size", [1, SMALL_BATCH, 2 * SMALL_BATCH + 2, 40])
+def test_batches_of_any_size_that_span_two_days_have_the_bits_of_the_lake(engine: Engine, size: int):
+    rows = [transaction(n, at(days_before=int(n < 20), hour=n % 20), 0.37 * n, customer=n % 3) for n in range(40)]
+    lake = Lake(engine, PLAN, rows)
+    live = LiveFeatures(PLAN)
+    for day in (BEFORE - timedelta(days=1), BEFORE):
+        live.publish(state_after(lake, day))
+    found: dict[Any, Any] = {}
+    for first in range(0, len(rows), size):
+        found |= scored(live, lake, rows[first : first + size])[0]
+    assert_same_bits(found, lake.batch_features(BEFORE) | lake.batch_features(DAY))
 
 
 def test_a_state_that_is_late_or_missing_is_said(engine: Engine):

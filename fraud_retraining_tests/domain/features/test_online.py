@@ -14,7 +14,14 @@ from hypothesis import strategies as st
 from fraud_retraining.adapters.storage.engine import Engine
 from fraud_retraining.domain.features.definitions import LARGEST
 from fraud_retraining.domain.features.key_tables import StateTable
-from fraud_retraining.domain.features.online import Batch, KeyDay, RecentDay, numeric_features, online_features
+from fraud_retraining.domain.features.online import (
+    SMALL_BATCH,
+    Batch,
+    KeyDay,
+    OnlineFeatures,
+    RecentDay,
+    numeric_features,
+)
 from fraud_retraining.domain.features.plan import FeaturePlan
 from fraud_retraining.domain.features.point_in_time import entity_days, entity_state, transaction_features
 from fraud_retraining.domain.values.schemas import EntityPolicy
@@ -91,8 +98,11 @@ class Lake:
             for entity in self.plan.entities
         }
 
-    def online(self, day: date, parts: Sequence[Rows]) -> dict[Any, dict[str, np.float32]]:
+    def online(
+        self, day: date, parts: Sequence[Rows], small_batch: int = SMALL_BATCH
+    ) -> dict[Any, dict[str, np.float32]]:
         """Features of the rows of a day, which come in batches."""
+        online = OnlineFeatures(self.plan, small_batch)
         yesterday = RecentDay(self.plan, day - timedelta(days=1))
         yesterday.add(Batch.of(self.day(yesterday.day), self.plan))
         today, states = RecentDay(self.plan, day), self.states(day)
@@ -100,7 +110,7 @@ class Lake:
         for part in parts:
             batch = Batch.of(table(self.plan, part), self.plan)
             today.add(batch)
-            features = online_features(self.plan, batch, states=states, today=today, yesterday=yesterday)
+            features = online.of(batch, states=states, today=today, yesterday=yesterday)
             for place, number in enumerate(batch.ids):
                 found[number] = {name: values[place] for name, values in features.items()}
         return found
@@ -157,7 +167,9 @@ def test_in_order_of_time_every_feature_has_the_bits_of_its_day(
     if not today:
         return
     parts = [today[first : first + size] for first in range(0, len(today), size)]
-    assert_same_bits(lake.online(DAY, parts), lake.batch_features(DAY))
+    wanted = lake.batch_features(DAY)
+    for small_batch in (0, SMALL_BATCH):
+        assert_same_bits(lake.online(DAY, parts, small_batch), wanted)
 
 
 def test_within_a_batch_the_order_does_not_matter(engine: Engine):
