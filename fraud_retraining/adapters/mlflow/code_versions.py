@@ -62,7 +62,7 @@ PARTS = {
     ),
     "training": Part(
         "1",
-        "9c93eb9bbc5e432634c8d40a25418c7ef2b89db5bd5128353a5be0ca0720f6e9",
+        "9e6ae63ed91bffa15956821cec3058168b12c533e0678ae80c96b94c503a98d7",
         (
             "fraud_retraining.domain.training.fitting",
             "fraud_retraining.domain.training.training_rows",

@@ -4,6 +4,7 @@ import numpy as np
 import pyarrow.compute as pc
 import pytest
 
+from fraud_retraining.domain.training.estimators.xgboost import MATRIX_ROWS
 from fraud_retraining.domain.training.fitting import (
     ModelPolicy,
     fit,
@@ -68,3 +69,18 @@ def test_the_ubj_is_a_model_of_plain_xgboost(tmp_path):
     classifier.load_model(tmp_path / "model.ubj")
     plain = classifier.predict_proba(UNSEEN.select(["amount", "count"]).to_pandas())[:, 1]
     assert np.array_equal(plain.astype(np.float64), fitted.predict(UNSEEN))
+
+
+def test_rows_have_the_same_scores_as_a_matrix_and_as_a_table():
+    """An assumption about XGBoost: few rows are scored in the one form and many in the other, missing values and
+    categories (other, missing, known, beyond the vocabulary) among them."""
+    fitted = fit(policy(), FEATURES, ("city",), given_in(TRAINING))
+    random, rows = np.random.default_rng(7), MATRIX_ROWS + 2
+    columns = [np.where(random.random(rows) < 0.2, np.nan, random.standard_normal(rows)) for _ in NUMERIC]
+    columns.append(random.integers(0, len(fitted.vocabularies["city"]) + 3, rows))
+    every = fitted.core.probability([column.astype(np.float32) for column in columns])
+    assert len(set(every)) > rows / 10
+    for count in (1, 2, 3, 17, MATRIX_ROWS - 1, MATRIX_ROWS, MATRIX_ROWS + 1):
+        for first in (0, 1):
+            part = [column[first : first + count].astype(np.float32) for column in columns]
+            assert fitted.core.probability(part).tobytes() == every[first : first + count].tobytes(), count
