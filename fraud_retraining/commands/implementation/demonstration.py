@@ -20,6 +20,7 @@ from rich.table import Table
 
 from fraud_retraining.adapters.storage.private_files import private_folder
 from fraud_retraining.commands.implementation.development_servers import LINKS
+from fraud_retraining.commands.implementation.live_demonstration import ServedDay, serve_day
 from fraud_retraining.commands.implementation.pipeline import Pipeline, Retrained
 from fraud_retraining.commands.implementation.retrain_output import STYLES, retrain_answer
 from fraud_retraining.commands.implementation.simulated_lake import FEED_FOLDER, write_simulated_lake
@@ -41,6 +42,7 @@ from fraud_retraining.simulation import SimulationPolicy
 DAYS = 69
 FIRST_AS_OF = 50
 EVERY = 2
+LAST_AS_OF = FIRST_AS_OF + (DAYS - 1 - FIRST_AS_OF) // EVERY * EVERY
 MISTAKE_AT = 52
 MISTAKEN_PARAMS = {"n_estimators": 3, "max_depth": 1}
 REPEATED_AT = 54
@@ -49,6 +51,8 @@ ROWS_OF_DAYS = 15
 """Days whose rows a training window of the demo has at least, however few rows a day has."""
 HOLDOUT_DAYS = 3
 """The holdout of labels as known, as it is shipped."""
+REVIEWED_FROM = 0.3
+"""Score from which the demo has a transaction reviewed."""
 MARKER = "this-is-the-demo"
 
 
@@ -63,6 +67,7 @@ class DemoRun:
     seconds: float = 0.0
     retrains: list[tuple[Retrained, str]] = field(default_factory=list)
     """Each with the reason for its result."""
+    served: ServedDay | None = None
 
     def answer(self) -> dict[str, Any]:
         """The run as one JSON object."""
@@ -73,6 +78,7 @@ class DemoRun:
             "transactions": self.transactions,
             "seconds": round(self.seconds, 1),
             "retrains": [{**retrain_answer(done), "told": reason} for done, reason in self.retrains],
+            "served": self.served.answer() if self.served else None,
         }
 
     def print(self, out: Console) -> None:
@@ -90,6 +96,8 @@ class DemoRun:
             f"window from as-of day {self.shift_on + timedelta(days=HOLDOUT_DAYS)} on.",
             highlight=False,
         )
+        if self.served:
+            out.print(self.served.summary(), highlight=False, soft_wrap=True)
         out.print(
             f"{self.transactions:,} transactions, {len(self.retrains)} retrains, {self.seconds:.0f} s.", highlight=False
         )
@@ -127,8 +135,20 @@ def run_demo(progress: Progress, transactions_per_day: int, seed: int, err: Cons
             demo.retrains.append((done, reason))
             line = f"As of {done.as_of}: {done.status.value.replace('_', ' ')}. {reason}"
             err.print(line, highlight=False, markup=False, soft_wrap=True)
+            if done.as_of == start + timedelta(days=LAST_AS_OF - EVERY):
+                demo.served = _serve(pipeline, settings, start + timedelta(days=LAST_AS_OF), err)
     demo.seconds = monotonic() - started
     return demo
+
+
+def _serve(pipeline: Pipeline, settings: Settings, day: date, err: Console) -> ServedDay | None:
+    """The day scored live by the champion, before the last retrain ingests it; None where small days gave no champion."""
+    if pipeline.ledger.champion() is None:
+        return None
+    before = day - timedelta(days=1)
+    pipeline.ingest(DayRange(start=before, end=before))
+    err.print(f"Scoring the transactions of {day} as they come in", highlight=False)
+    return serve_day(settings, pipeline.lake, day)
 
 
 def _retrains(
@@ -202,6 +222,7 @@ def demo_values(home: Path, transactions_per_day: int) -> dict[str, Any]:
         "validation": {"min_rows": least},
         "promotion": {"mode": "auto"},
         "model": {"params": {"n_estimators": 100, "learning_rate": 0.1, "max_bin": 256}},
+        "serving": {"decisions": [{"name": "review", "at": REVIEWED_FROM}]},
         "alerts": {"links": LINKS},
     }
 

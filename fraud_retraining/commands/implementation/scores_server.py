@@ -10,8 +10,9 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Event, Thread
+from typing import TYPE_CHECKING
 
 from fraud_retraining.adapters.online.published_state import PublishedState
 from fraud_retraining.adapters.online.serving_log import ServingLog
@@ -22,6 +23,9 @@ from fraud_retraining.orchestration.state.inventory import Recipes
 from fraud_retraining.services.live_scoring import LiveScorer
 from fraud_retraining.serving.score_app import build_app
 from fraud_retraining.settings import Settings
+
+if TYPE_CHECKING:
+    from uvicorn import Server
 
 ONLINE = "online"
 """The folder under the home that holds copies of states, and the journal of what was scored."""
@@ -50,30 +54,49 @@ def serve(settings: Settings, host: str, port: int, notify: Callable[[str], None
     Raises:
         SettingsError: the address cannot be listened at, or others than this machine could ask without a key.
     """
-    import uvicorn
-
-    from fraud_retraining.serving.limits import server_config
-
     if not settings.serving.api_keys and not _only_this_machine(host):
         raise SettingsError(
             f"anybody who reaches {host} could have transactions scored",
             remedy="put the SHA-256 of a key of your choice into serving.api_keys, or listen at 127.0.0.1.",
         )
-    with listening_socket(host, port) as listening:
-        scorer = scorer_of(settings)
-        scorer.follow()
-        config = server_config(build_app(scorer, settings.mapping), host, port)
-        address, taken = listening.getsockname()[:2]
-        notify(f"http://{f'[{address}]' if ':' in address else address}:{taken}")
-        policy = settings.serving
-        with _repeating(scorer.follow, policy.follow_seconds), _repeating(scorer.flush, policy.flush_seconds):
-            try:
-                # uvicorn answers what is under way, and raises the signal again; ended by it, nothing could be flushed.
-                signal.signal(signal.SIGTERM, lambda *_: None)
-                uvicorn.Server(config).run(sockets=[listening])
-            except KeyboardInterrupt:
-                pass
-        scorer.flush()
+    with listening_socket(host, port) as listening, _server(settings, listening) as server:
+        notify(_address(listening))
+        # uvicorn answers what is under way, and raises the signal again; ended by it, nothing could be flushed.
+        signal.signal(signal.SIGTERM, lambda *_: None)
+        with suppress(KeyboardInterrupt):
+            server.run(sockets=[listening])
+
+
+@contextmanager
+def serving(settings: Settings) -> Iterator[str]:
+    """The address of a scorer on a free port of this machine, which runs in a thread as long as the block."""
+    with listening_socket("127.0.0.1", 0) as listening, _server(settings, listening) as server:
+        thread = Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+        thread.start()
+        try:
+            yield _address(listening)
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+@contextmanager
+def _server(settings: Settings, listening: socket.socket) -> Iterator["Server"]:
+    """The server of a scorer that follows champion and state; afterwards its log is in the store."""
+    import uvicorn
+
+    from fraud_retraining.serving.limits import server_config
+
+    scorer, policy = scorer_of(settings), settings.serving
+    scorer.follow()
+    with _repeating(scorer.follow, policy.follow_seconds), _repeating(scorer.flush, policy.flush_seconds):
+        yield uvicorn.Server(server_config(build_app(scorer, settings.mapping), *listening.getsockname()[:2]))
+    scorer.flush()
+
+
+def _address(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def _process_name() -> str:
