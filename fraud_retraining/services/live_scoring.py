@@ -186,7 +186,7 @@ class LiveScorer:
             self.problems[what] = said
         else:
             if self.problems.pop(what, None) is not None:
-                LOG.warning("%s: as it should be again", what)
+                LOG.info("%s: as it should be again", what)
 
     def _follow_model(self) -> None:
         version = self._registry.champion()
@@ -204,7 +204,7 @@ class LiveScorer:
                 remedy="run the scorer with the settings that the version was trained with.",
             )
         self._model = ServedModel(recorded.version, fitted)
-        LOG.warning("version %d serves", recorded.version)
+        LOG.info("version %d serves", recorded.version)
 
     def _follow_state(self) -> None:
         current, newest = self._states.current(), self._live.newest
@@ -224,7 +224,7 @@ class LiveScorer:
             for _, batch in sorted(scored.items()):
                 self._live.add(batch)
             self._reader, self._log = RequestReader(self._mapping, key_types), log
-        LOG.warning("the state after %s serves", current.day)
+        LOG.info("the state after %s serves", current.day)
 
     # ------------------------------------------------------------ scoring
 

@@ -8,7 +8,6 @@ No transaction, key or value of a request is ever written to a log of this serve
 
 import hmac
 import json
-import logging
 from collections.abc import Callable, Mapping
 from hashlib import sha256
 from time import perf_counter
@@ -32,7 +31,6 @@ KEY_HEADER = "x-api-key"
 BYTES_A_ROW = 4_000
 """Bytes of a request for each transaction that it may hold."""
 LATENCIES = (0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.05, 0.1, 0.25, 1.0)
-LOG = logging.getLogger("fraud_retraining.scores")
 
 FULL = Refusal(429, "Too many requests are under way; try again in a moment.")
 NO_KEY = Refusal(401, "Send one of the configured keys as X-API-Key.")

@@ -142,7 +142,7 @@ def run_demo(progress: Progress, transactions_per_day: int, seed: int, err: Cons
 
 
 def _serve(pipeline: Pipeline, settings: Settings, day: date, err: Console) -> ServedDay | None:
-    """The day scored live by the champion, before the last retrain ingests it; None where small days gave no champion."""
+    """The day scored live by the champion, before the last retrain ingests it; None where there is no champion."""
     if pipeline.ledger.champion() is None:
         return None
     before = day - timedelta(days=1)

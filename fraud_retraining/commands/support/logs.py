@@ -28,4 +28,5 @@ def set_up_logging(verbose: bool) -> None:
             handler.setFormatter(PlainLines())
     for name in ("mlflow", "alembic", "dagster", "urllib3", "botocore"):
         logging.getLogger(name).setLevel(logging.INFO if verbose else logging.ERROR)
-    logging.getLogger("fraud_retraining.lease").setLevel(logging.INFO)
+    for name in ("fraud_retraining.lease", "fraud_retraining.scores"):
+        logging.getLogger(name).setLevel(logging.INFO)
