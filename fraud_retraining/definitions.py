@@ -25,6 +25,7 @@ from fraud_retraining.orchestration.checks import (
     label_checks,
     model_checks,
     performance_checks,
+    skew_checks,
 )
 from fraud_retraining.orchestration.jobs.asset_jobs import build_jobs
 from fraud_retraining.orchestration.jobs.cleaning import build_clean_job
@@ -72,6 +73,7 @@ def build_definitions(settings: Settings | None = None, **overrides: Any) -> dg.
             *model_checks.build_checks(as_of_days),
             *drift_checks.build_checks(days, settings),
             *performance_checks.build_checks(days),
+            *skew_checks.build_checks(days),
         ],
         jobs=[*build_jobs(settings, HOOKS), decide_release.with_hooks(HOOKS), build_clean_job(HOOKS)],
         schedules=build_schedules(settings),

@@ -41,7 +41,7 @@ GROUPS = {
     "training": ("training_window", "fraud_model"),
     "evaluation": ("model_evaluation",),
     "promotion": ("registered_model", "production_model"),
-    "monitoring": ("scored_transactions", "drift_report", "production_performance"),
+    "monitoring": ("scored_transactions", "drift_report", "production_performance", "served_skew"),
 }
 SCHEDULES = ("daily_ingest", "daily_clean", "retrain_schedule")
 SENSORS = ("ingest_sensor", "retrain_sensor", "monitoring_sensor", "releases_sensor", "champion_sensor")

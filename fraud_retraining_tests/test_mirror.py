@@ -101,6 +101,7 @@ COVERED_ELSEWHERE: dict[str, str] = {
     "orchestration/assets/training": "window and model of a retrain: orchestration/runs/test_mlflow_run.py",
     "orchestration/checks/drift_checks": "one check a group that warns: orchestration/assets/test_monitoring.py",
     "orchestration/checks/performance_checks": "the check of decay: orchestration/assets/test_monitoring.py",
+    "orchestration/checks/skew_checks": "the check of served skew: orchestration/assets/test_served_skew.py",
     "orchestration/names": "names only; their use in the definitions: test_definitions.py",
     "orchestration/release_notifier": "requests, threads and alarms: serving/test_release_app.py",
     "orchestration/runs/failed_runs": "runs that Dagster or a kill ended: orchestration/runs/test_outcomes.py",
@@ -134,6 +135,7 @@ COVERED_ELSEWHERE: dict[str, str] = {
 
 # Test file below a package: what it tests that is more than one module.
 ACROSS_MODULES: dict[str, str] = {
+    "orchestration/assets/test_served_skew.py": "what was served beside the batch, over monitoring, notices, promotion",
     "orchestration/test_label_feed.py": "labels of a feed, over assets, readiness, windows and commands",
     "domain/evaluation/test_report_weights.py": "weights of known frauds, over judged rows, metrics and resamples",
     "domain/features/test_labels_as_known.py": "label features as known, over features and the inputs of their days",

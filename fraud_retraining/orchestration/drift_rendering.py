@@ -1,4 +1,4 @@
-"""Drift reports and live performance as Dagster's metadata.
+"""Drift reports, live performance and served skew as Dagster's metadata.
 
 Here: which numbers are plotted over the days, and which tables and pictures are beside them. Not here: their content
 (`domain/monitoring/drift_tables.py`) and drawing (`adapters/pages/drift_pictures.py`).
@@ -10,6 +10,8 @@ from fraud_retraining.adapters.pages.drift_pictures import worst_png
 from fraud_retraining.domain.monitoring.drift import SCORE, DriftReport, HoldoutProfile, ReferenceProfile
 from fraud_retraining.domain.monitoring.drift_tables import drift_grid, left_out_grid, live_grid, served_grid
 from fraud_retraining.domain.monitoring.live_performance import PerformanceReport
+from fraud_retraining.domain.monitoring.served_skew import ServedSkew
+from fraud_retraining.domain.monitoring.skew_reasons import Reason
 from fraud_retraining.orchestration.rendering import grid_table, markdown_image
 
 
@@ -48,4 +50,20 @@ def performance_metadata(report: PerformanceReport) -> dict[str, Any]:
         "champion_version": report.version,
         "performance": grid_table(live_grid(report)),
         "served": grid_table(served_grid(report)),
+    }
+
+
+def skew_metadata(report: ServedSkew) -> dict[str, Any]:
+    """Share and counts by reason as numbers that are plotted over the days, and the features in a sentence."""
+    share = {"equal_share": report.equal_share} if report.equal_share is not None else {}
+    return {
+        **share,
+        "served": report.served,
+        "transactions": report.distinct,
+        "not_in_lake": report.not_in_lake,
+        "not_served": report.not_served,
+        "different": report.different,
+        # Nought too: a number that is absent on calm days could not be plotted.
+        **{reason.value: report.differing.get(reason, 0) for reason in Reason},
+        "summary": report.summary(),
     }

@@ -19,6 +19,7 @@ from fraud_retraining.adapters.storage.store import Partition, Store
 from fraud_retraining.domain.monitoring.drift import DriftReport, HoldoutProfile, ReferenceProfile
 from fraud_retraining.domain.monitoring.live_performance import PerformanceReport
 from fraud_retraining.domain.monitoring.missed_frauds import MissedFrauds
+from fraud_retraining.domain.monitoring.served_skew import ServedSkew
 from fraud_retraining.domain.retraining.triggers.drift import DriftDay
 from fraud_retraining.domain.retraining.triggers.labels import ServedFrauds
 from fraud_retraining.domain.retraining.triggers.performance import LivePerformance
@@ -28,13 +29,20 @@ SCORED = "scored_transactions"
 DRIFT = "drift_report"
 PERFORMANCE = "production_performance"
 MISSED = "missed_frauds"
+SKEW = "served_skew"
 REFERENCE_PROFILE, HOLDOUT_PROFILE = "reference_profile", "holdout_profile"
 REPORT = "report"
 FINGERPRINT = "fingerprint"
 
 Value = TypeVar("Value", bound=BaseModel)
 Profile = TypeVar("Profile", ReferenceProfile, HoldoutProfile)
-_REPORTS: dict[str, type[BaseModel]] = {DRIFT: DriftReport, PERFORMANCE: PerformanceReport, MISSED: MissedFrauds}
+LATEST = "latest"
+_REPORTS: dict[str, type[BaseModel]] = {
+    DRIFT: DriftReport,
+    PERFORMANCE: PerformanceReport,
+    MISSED: MissedFrauds,
+    SKEW: ServedSkew,
+}
 LOG = logging.getLogger(__name__)
 _NAMES: dict[type[BaseModel], str] = {ReferenceProfile: REFERENCE_PROFILE, HoldoutProfile: HOLDOUT_PROFILE}
 
@@ -108,6 +116,31 @@ def matured_performance(store: Store, days: Iterable[date]) -> LivePerformance |
 def served_frauds(store: Store, days: Iterable[date]) -> tuple[ServedFrauds, ...]:
     """Known frauds of those days by the scores that served them, oldest first; days without a report are left out."""
     return tuple(report_of(record, MissedFrauds).served for record in whole_reports(store, MISSED, days).values())
+
+
+def note_skew(store: Store, report: ServedSkew) -> None:
+    """Keep a report as the latest one, unless nothing was compared on its day or there is one of a later day."""
+    if not report.compared:
+        return
+    try:
+        known = latest_skew(store)
+    except IntegrityError as error:
+        LOG.warning("%s", error)
+        known = None
+    if known is None or report.day >= known.day:
+        store.write_document(SKEW, LATEST, report.model_dump_json().encode())
+
+
+def latest_skew(store: Store) -> ServedSkew | None:
+    """The report of the last day whose answers were compared with the batch; None where none were.
+
+    Raises:
+        IntegrityError: it cannot be understood.
+    """
+    data = store.read_document(SKEW, LATEST)
+    if data is None:
+        return None
+    return _parsed(ServedSkew, data, f"the latest {SKEW}", f"materialize {SKEW} of the last day served again.")
 
 
 def whole_reports(store: Store, asset: str, days: Iterable[date]) -> dict[date, Partition]:

@@ -5,21 +5,22 @@ Here: writing and reading those parts. Not here: the rows that were not flushed 
 A part is written once, under a name that only its segment has; a flush that is done again replaces it by the same rows.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import date
 from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fraud_retraining.adapters.storage.locations import Location, reaching, temporary_file
+from fraud_retraining.adapters.storage.locations import Location, ObjectInfo, reaching, temporary_file
 from fraud_retraining.adapters.storage.private_files import private_file
 from fraud_retraining.domain.serving.served_rows import ORDER, schema
+from fraud_retraining.domain.values.digests import digest
 from fraud_retraining.domain.values.errors import IntegrityError
 from fraud_retraining.domain.values.schemas import TRANSACTION_ID
 
 FOLDER = "serving_log"
-_KIND = ".parquet"
+_KIND, _DAY = ".parquet", "day="
 _ALWAYS = [field for field in schema((), {}) if field.name != TRANSACTION_ID]
 """Columns that every part has with the same type; those of keys differ."""
 
@@ -29,6 +30,15 @@ class ServedDays:
 
     def __init__(self, location: Location) -> None:
         self._location = location
+
+    def days(self, among: Iterable[date]) -> set[date]:
+        """Those of some days that have parts, in one listing that does not grow with the parts."""
+        named = set(self._location.folders(FOLDER))
+        return {day for day in among if f"{_DAY}{day}" in named}
+
+    def version(self, day: date) -> str:
+        """Digest of which parts a day has, from a listing; it changes with every part."""
+        return digest([[info.path, info.size, info.version] for info in self._infos(day)])
 
     def read(self, day: date) -> pa.Table | None:
         """Every row of a day in the order in which they were scored; None where there is none.
@@ -48,11 +58,7 @@ class ServedDays:
         self, day: date, columns: Collection[str] | None = None, *, without: Collection[str] = ()
     ) -> list[pa.Table]:
         """The parts of a day with some columns, without those of some segments; errors as of `read`."""
-        infos = [
-            info
-            for info in self._location.list(_folder(day))
-            if info.path.endswith(_KIND) and PurePosixPath(info.path).stem not in without
-        ]
+        infos = [info for info in self._infos(day) if PurePosixPath(info.path).stem not in without]
         tables, damaged = [], []
         for info, path in zip(infos, self._location.fetch(infos), strict=True):
             try:
@@ -67,6 +73,9 @@ class ServedDays:
                 days=[day],
             )
         return tables
+
+    def _infos(self, day: date) -> list[ObjectInfo]:
+        return [info for info in self._location.list(_folder(day)) if info.path.endswith(_KIND)]
 
     def put(self, day: date, segment: str, rows: pa.Table, scratch: Path) -> None:
         """Writes the rows of a segment that belong to a day; `scratch` is a private local folder.
@@ -102,4 +111,4 @@ def _read(path: Path, columns: Collection[str] | None) -> pa.Table:
 
 
 def _folder(day: date) -> str:
-    return f"{FOLDER}/day={day.isoformat()}"
+    return f"{FOLDER}/{_DAY}{day}"

@@ -95,8 +95,11 @@ class Location(Protocol):
     def list(self, prefix: str = "") -> Listing:
         """Every file below a folder, sorted by path; names that begin with a dot are never seen."""
 
+    def folders(self, prefix: str) -> Sequence[str]:
+        """Names of the folders directly below a folder, sorted, however many files lie in them."""
+
     def survey(self, prefix: str = "") -> Listing:
-        """The same, and what cannot be read below that folder, with its problem, instead of failing for it."""
+        """As `list`, and what cannot be read below that folder, with its problem, instead of failing for it."""
 
     def exists_root(self) -> bool:
         """Whether the place itself is there."""
@@ -143,8 +146,17 @@ class FolderLocation:
         with reaching("list", top):
             return sorted(self._walk(top))
 
+    def folders(self, prefix: str) -> Sequence[str]:
+        """Names of the folders directly below a folder, sorted, however many files lie in them."""
+        top = self._local(prefix)
+        with reaching("list", top):
+            try:
+                return sorted(one.name for one in os.scandir(top) if one.is_dir() and not one.name.startswith("."))
+            except (FileNotFoundError, NotADirectoryError):
+                return []
+
     def survey(self, prefix: str = "") -> Listing:
-        """The same, and what cannot be read below that folder, with its problem, instead of failing for it."""
+        """As `list`, and what cannot be read below that folder, with its problem, instead of failing for it."""
         with reaching("list", self._root):
             return sorted(Survey(self._root).entries(prefix))
 

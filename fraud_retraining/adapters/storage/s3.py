@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 import os
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing, suppress
 from functools import cached_property
 from io import FileIO
@@ -73,8 +73,14 @@ class S3Location:
         start = self._key(prefix) + "/" if prefix else self._base
         return sorted(self._within_deadline(lambda: self._list(start)))
 
+    def folders(self, prefix: str) -> Sequence[str]:
+        """Names of the prefixes directly below a prefix, sorted, however many objects they have."""
+        start = self._key(prefix) + "/"
+        found = self._within_deadline(lambda: self._folders(start))
+        return sorted(name for name in found if not name.startswith("."))
+
     def survey(self, prefix: str = "") -> Listing:
-        """The same, and keys that cannot be requested, with the problem."""
+        """As `list`, and keys that cannot be requested, with the problem."""
         start = self._key(prefix) + "/" if prefix else self._base
         return sorted(self._within_deadline(lambda: self._list(start, all_keys=True)))
 
@@ -188,15 +194,24 @@ class S3Location:
     async def _page(self, prefix: str, **arguments: Any) -> dict[str, Any]:
         return await self._call("list_objects_v2", Prefix=prefix, **arguments)
 
+    async def _pages(self, prefix: str, **arguments: Any) -> AsyncIterator[dict[str, Any]]:
+        page: dict[str, Any] = await self._page(prefix, **arguments)
+        yield page
+        while page.get("IsTruncated"):
+            page = await self._page(prefix, ContinuationToken=page["NextContinuationToken"], **arguments)
+            yield page
+
     async def _list(self, prefix: str, *, all_keys: bool = False) -> Listing:
         found: Listing = []
-        page: dict[str, Any] = await self._page(prefix)
-        while True:
+        async for page in self._pages(prefix):
             listed = [info for item in page.get("Contents", ()) if (info := self._info(item)) is not None]
             found += [info for info in listed if all_keys or not info.problem]
-            if not page.get("IsTruncated"):
-                return found
-            page = await self._page(prefix, ContinuationToken=page["NextContinuationToken"])
+        return found
+
+    async def _folders(self, prefix: str) -> set[str]:
+        # The delimiter makes S3 name each prefix once, in place of every object below it.
+        pages = self._pages(prefix, Delimiter="/")
+        return {one["Prefix"][len(prefix) : -1] async for page in pages for one in page.get("CommonPrefixes", ())}
 
     def _info(self, item: dict[str, Any]) -> ObjectInfo | None:
         path = item["Key"][len(self._base) :]

@@ -81,6 +81,11 @@ class Store:
         self._scratch = scratch
         self._grace_seconds = grace_seconds
 
+    @property
+    def location(self) -> Location:
+        """The place itself, for what lies there beside partitions and documents: the serving log."""
+        return self._location
+
     def partition(self, asset: str, day: date) -> Partition | None:
         """The record of a partition; None means that it was never committed.
 

@@ -19,6 +19,7 @@ from pydantic import Field
 from fraud_retraining.domain.features.plan import FeaturePlan
 from fraud_retraining.domain.features.row_digests import Floats32, RowDigests
 from fraud_retraining.domain.monitoring.skew_reasons import (
+    REMEDIES,
     WORDS,
     Bools,
     DayRows,
@@ -99,6 +100,16 @@ class ServedSkew(Value):
             f"of the last day served, {self.day}, {self.unexplained:,} of {self.served:,} rows had other features than "
             f"the batch, {WORDS[Reason.UNEXPLAINED]}"
         )
+
+    @property
+    def remedy(self) -> str:
+        """What to do: about differences without a reason first, else about the most frequent reason."""
+        if not self.compared:
+            return "Compare ids and timestamps of the requests with those of the lake."
+        if not self.different:
+            return ""
+        worst = Reason.UNEXPLAINED if self.unexplained else max(self.differing, key=self.differing.__getitem__)
+        return REMEDIES[worst]
 
     def summary(self) -> str:
         """Numbers, reasons and features, in a sentence or two; no id."""

@@ -62,6 +62,23 @@ WORDS: Mapping[Reason, str] = MappingProxyType(
 )
 """The reasons as clauses about a transaction."""
 
+REMEDIES: Mapping[Reason, str] = MappingProxyType(
+    {
+        Reason.OTHER_VERSION: "Restart the scorer with the software and the settings that make transaction_features.",
+        Reason.TRANSACTION_DIFFERS: "Compare what clients send with what the lake gets: zone of times, amounts, keys.",
+        Reason.NO_STATE: "Ingest each day before the next is served; /ready says what the scorer cannot load.",
+        Reason.STALE_STATE: "Ingest each day before the next is served; /ready says what the scorer cannot load.",
+        Reason.MISSING_TRANSACTION: "Have every transaction scored, or post the others to /transactions.",
+        Reason.LATE_ARRIVAL: "Send transactions as soon as they are made; what comes late cannot be known earlier.",
+        Reason.OTHER_SCORER: "Give one scorer the whole traffic, or post the other part to its /transactions.",
+        Reason.EXTRA_TRANSACTION: "See why the lake does not have them: rejected rows, or an incomplete delivery.",
+        Reason.STATE_CHANGED: "Nothing is to be done: earlier days were delivered again after it was loaded.",
+        Reason.UNEXPLAINED: "Find out which side computes the named features otherwise (scorer and batch, software and "
+        "libraries of both). Until a later day is clean, a person decides on every promotion.",
+    }
+)
+"""What to do about each reason."""
+
 PAST_REASONS = (
     Reason.TRANSACTION_DIFFERS,
     Reason.MISSING_TRANSACTION,

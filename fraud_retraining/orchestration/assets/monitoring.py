@@ -1,4 +1,4 @@
-"""Monitoring: the champion's scores of each day, the drift of the day from its training data, and live performance.
+"""Monitoring: the champion's scores of each day, its drift from the training data, live performance, and served skew.
 
 Here: the day assets of the group `monitoring`. Not here: what is up to date and what is due
 (`orchestration/state/monitoring.py`), and the measures (`domain/monitoring/`).
@@ -8,10 +8,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from fraud_retraining.adapters.days.day_drift import DayDrift, DriftedDay, DriftReference, DriftRules
 from fraud_retraining.adapters.days.known_labels import mature_frauds
@@ -23,7 +25,9 @@ from fraud_retraining.adapters.days.monitoring_reports import (
     PERFORMANCE,
     REPORT,
     SCORED,
+    SKEW,
     Profile,
+    note_skew,
     parse_profile,
     profile_name,
     read_profile,
@@ -48,9 +52,11 @@ from fraud_retraining.domain.monitoring.drift import (
 )
 from fraud_retraining.domain.monitoring.live_performance import PerformanceReport, ServedPart, measure
 from fraud_retraining.domain.monitoring.missed_frauds import MissedFrauds
+from fraud_retraining.domain.monitoring.served_skew import Batch, ServedSkew, compare_served
 from fraud_retraining.domain.training.scoring import FittedModel
 from fraud_retraining.domain.values.digests import digest, table_digest
 from fraud_retraining.domain.values.errors import DataInvalid, IntegrityError
+from fraud_retraining.domain.values.schemas import AMOUNT, TIMESTAMP, TRANSACTION_ID
 from fraud_retraining.orchestration import drift_rendering
 from fraud_retraining.orchestration.assets.day_runs import Maker, materialize_assets
 from fraud_retraining.orchestration.names import (
@@ -94,7 +100,7 @@ class MonitoringResources(ResourceBundle):
 def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> list[dg.AssetsDefinition]:
     """The assets of this group."""
 
-    # One step for three assets: a range of days then loads the champion once.
+    # One step for all of them: a range of days then loads the champion once.
     @dg.multi_asset(
         name=GROUP,
         group_name=GROUP,
@@ -113,8 +119,12 @@ def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
             DRIFT: Maker(monitor.drift, monitor.drift_metadata),
             PERFORMANCE: Maker(monitor.performance, _performance_metadata),
             MISSED: Maker(monitor.missed, _missed_metadata),
+            SKEW: Maker(monitor.skew, _skew_metadata),
         }
         wanted = {asset: maker for asset, maker in makers.items() if dg.AssetKey(asset) in context.selected_asset_keys}
+        # Where nothing is scored live, nothing is said of it day by day.
+        if len(wanted) > 1 and not monitor.serves:
+            wanted.pop(SKEW, None)
         yield from materialize_assets(context, wanted, resources.progress)
 
     return [monitoring]
@@ -152,6 +162,14 @@ def _specs(settings: Settings) -> list[dg.AssetSpec]:
             kinds={"python"},
             description="What the service was worth on the day and its week: on labels as known, where they are used "
             "so, and once they are mature.",
+        ),
+        dg.AssetSpec(
+            SKEW,
+            deps=[FEATURES],
+            skippable=True,
+            kinds={"python"},
+            description="Answers of the scorer about the day's transactions that rested on other features than the "
+            "batch's, and why.",
         ),
     ]
 
@@ -360,6 +378,37 @@ class Monitor:
         facts = {FINGERPRINT: fingerprint, REPORT: report.model_dump(mode="json")}
         return self._store.write(MISSED, day, {}, digest=digest(report), inputs=plan.inputs, facts=facts)
 
+    @property
+    def serves(self) -> bool:
+        """Whether transactions of any of the days were scored live."""
+        return self._state.has_serving_log
+
+    def skew(self, day: date) -> Partition | NotMade:
+        """The answers of a day beside the batch's features."""
+        plan = self._state.skew(day)
+        if not isinstance(plan, Make):
+            return plan
+        served = self._state.served_days.read(day)
+        if served is None or not served.num_rows:
+            return NotMade(f"no transaction of {day} was scored live")
+        report = compare_served(day, served, self._batch(day), self._settings.feature_plan)
+        facts = {REPORT: report.model_dump(mode="json")}
+        made = self._store.write(SKEW, day, {}, digest=digest(report), inputs=plan.inputs, facts=facts)
+        note_skew(self._store, report)
+        return made
+
+    def _batch(self, day: date) -> Batch:
+        features, plan = self._state.features(day), self._settings.feature_plan
+        before = self._state.inventory.transactions.get(day - timedelta(days=1))
+        (path,) = self._store.paths([features], TABLE)
+        lake = pq.read_table(path, columns=[TRANSACTION_ID, TIMESTAMP, AMOUNT, *plan.entities])
+        ids = None
+        if before is not None:
+            (earlier,) = self._store.paths([before], TABLE)
+            ids = pq.read_table(earlier, columns=[TRANSACTION_ID])[TRANSACTION_ID]
+        made_by = digest([features.inputs["plan"], features.inputs["code"]])
+        return Batch(lake, _parts(path, plan.names), ids, made_by, self._state.state_changed(day))
+
     def _judged_rows(self, days: Sequence[date], plan: Make) -> Judged:
         """Labelled rows of some days under the scores that served them, with labels known within the label delay.
 
@@ -405,6 +454,17 @@ def _scores_metadata(record: Partition) -> dict[str, Any]:
         "in hindsight": record.facts[HINDSIGHT],
         "digest": record.digest,
     }
+
+
+def _parts(path: Path, columns: Sequence[str]) -> Iterator[pa.Table]:
+    """A table in its row groups: all features of a day at once take several times their memory."""
+    with pq.ParquetFile(path) as file:
+        for group in range(file.num_row_groups):
+            yield file.read_row_group(group, columns=list(columns))
+
+
+def _skew_metadata(record: Partition) -> dict[str, Any]:
+    return drift_rendering.skew_metadata(report_of(record, ServedSkew))
 
 
 def _missed_metadata(record: Partition) -> dict[str, Any]:

@@ -34,7 +34,7 @@ from fraud_retraining.orchestration.names import ENTITY_DAYS, ENTITY_LABEL_DAYS,
 from fraud_retraining.orchestration.partitions import BACKFILL_DAYS_IN_ONE_RUN, days_of, state_mappings
 from fraud_retraining.orchestration.runs.progress import Progress
 from fraud_retraining.orchestration.runs.step_retries import retried
-from fraud_retraining.orchestration.state.inventory import Inventory
+from fraud_retraining.orchestration.state.inventory import REPLACED, Inventory
 from fraud_retraining.settings import Settings
 
 GROUP = "serving"
@@ -105,6 +105,10 @@ def refresh_state(day: date, *, store: Store, engine: Engine, inventory: Invento
         "transactions": tables[RECENT].num_rows,
     }
     whole = digest([table_digest(table) for table in tables.values()])
+    if known is not None:
+        # Scorers may have loaded them: it is a reason why they computed other features than the batch.
+        replaced = [*known.facts.get(REPLACED, ()), known.digest]
+        facts[REPLACED] = [one for one in dict.fromkeys(replaced) if one != whole]
     return store.write(ONLINE_STATE, day, tables, digest=whole, inputs=inputs, facts=facts)
 
 

@@ -79,7 +79,7 @@ def build_checks(days: dg.PartitionsDefinition, as_of_days: dg.PartitionsDefinit
 def specs(
     asset: str, rules: Mapping[str, tuple[Severity, str]], partitions: dg.PartitionsDefinition
 ) -> list[dg.AssetCheckSpec]:
-    """One asset check a rule; an error blocks, a warning does not."""
+    """One asset check a rule; an error blocks, a warning does not, also where a result of it is an error."""
     return [
         dg.AssetCheckSpec(
             name, asset=asset, description=description, blocking=severity == "error", partitions_def=partitions
@@ -103,16 +103,18 @@ def results(
     # Dagster attaches the result of a range to no partition, and then shows each of its days as skipped.
     if not context.has_partition_key:
         for day, result in _single_results(reports):
-            context.op_execution_context.log_event(_evaluation(asset, day, result))  # type: ignore[arg-type]
+            blocking = rules[result.name][0] == "error"
+            context.op_execution_context.log_event(_evaluation(asset, day, result, blocking))  # type: ignore[arg-type]
     for name, (severity, _) in rules.items():
         found = {day: result for day, report in reports.items() for result in report.results if result.name == name}
         failed = {day: result for day, result in found.items() if not result.passed}
         shown = failed or dict(list(found.items())[-1:])
+        severe = any(result.severity == "error" for result in failed.values())
         yield dg.AssetCheckResult(
             asset_key=asset,
             check_name=name,
             passed=not failed,
-            severity=SEVERITIES[severity],
+            severity=SEVERITIES["error" if severe else severity],
             description="\n".join(f"{day}: {result.message}" for day, result in list(shown.items())[:20]),
             metadata=_numbers(found, failed),
         )
@@ -126,7 +128,7 @@ def _single_results(reports: Mapping[date, Report]) -> Iterator[tuple[date, Chec
                 yield day, result
 
 
-def _evaluation(asset: str, day: date, result: CheckResult) -> dg.AssetCheckEvaluation:
+def _evaluation(asset: str, day: date, result: CheckResult, blocking: bool) -> dg.AssetCheckEvaluation:
     return dg.AssetCheckEvaluation(
         asset_key=dg.AssetKey(asset),
         check_name=result.name,
@@ -134,7 +136,7 @@ def _evaluation(asset: str, day: date, result: CheckResult) -> dg.AssetCheckEval
         severity=SEVERITIES[result.severity],
         description=result.message,
         metadata=_numbers({day: result}, {}),
-        blocking=result.severity == "error",
+        blocking=blocking,
         partition=day.isoformat(),
     )
 

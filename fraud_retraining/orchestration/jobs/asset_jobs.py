@@ -50,7 +50,7 @@ def build_jobs(
             hooks=hooks,
             executor_def=dg.in_process_executor,
             tags={"dagster/priority": BEFORE_RETRAINS},
-            description="The champion's scores, drift and live performance of a day or a range of days in one run.",
+            description="The champion's scores, drift, live performance and served skew of days in one run.",
         ),
         *([_judge_again(hooks)] if settings.judges_fresh else []),
     ]

@@ -37,6 +37,8 @@ from fraud_retraining.settings import Settings
 LOG = logging.getLogger(__name__)
 CHECKS = "checks"
 REFUSED = "refused"
+REPLACED = "replaced"
+"""Fact of an online state: digests of the states of the same day that were there before it."""
 
 FACTS = {
     TRANSACTIONS: {"rows", "facts", "labels", "key_types", "rejects", "ignored_columns"},

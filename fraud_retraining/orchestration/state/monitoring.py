@@ -3,7 +3,7 @@
 Here: comparing stored monitoring with its present inputs, for the champion and some days. Not here: making it
 (`orchestration/assets/monitoring.py`).
 
-Four rules keep the numbers valid:
+Four rules keep the numbers of scores valid:
 
 - A day is scored once, by the champion of that time, even if a later one is promoted before the scores are made. A
   later champion does not score it again; when the day's rows are delivered again, the same version scores them.
@@ -25,10 +25,12 @@ from fraud_retraining.adapters.days.monitoring_reports import (
     MISSED,
     PERFORMANCE,
     SCORED,
+    SKEW,
     is_whole,
 )
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.mlflow.versions import ModelVersion
+from fraud_retraining.adapters.online.served_days import ServedDays
 from fraud_retraining.adapters.storage.lake import Lake
 from fraud_retraining.adapters.storage.store import Partition, Store
 from fraud_retraining.domain.evaluation.metrics import MetricsPolicy
@@ -41,16 +43,19 @@ from fraud_retraining.domain.values.base import Value
 from fraud_retraining.domain.values.days import DayRange
 from fraud_retraining.domain.values.digests import digest
 from fraud_retraining.domain.values.errors import DataInvalid
-from fraud_retraining.orchestration.names import LABELS
-from fraud_retraining.orchestration.state.inventory import DAY_ASSETS, Inventory, day_digests
+from fraud_retraining.orchestration.names import LABELS, ONLINE_STATE
+from fraud_retraining.orchestration.state.inventory import DAY_ASSETS, REPLACED, Inventory, day_digests
 from fraud_retraining.orchestration.state.label_days import delays_known_on
 from fraud_retraining.services.recorded_versions import trained_days
 from fraud_retraining.settings import Settings
 
 LOG = logging.getLogger(__name__)
+DAY = timedelta(days=1)
 LABEL_RULES = {"delay_days", "fraud_values", "genuine_values"}
 """Settings of labels that live performance depends on."""
 VERSION, HINDSIGHT = "version", "hindsight"
+SERVED = "served"
+"""The input of a served skew that is seen in a listing of the serving log."""
 
 
 class Serving(Value):
@@ -127,6 +132,7 @@ class MonitoringState:
         self.days = tuple(sorted(set(days)))
         self._lake = lake
         self._store = store
+        self.served_days = ServedDays(store.location)
         self._delay = timedelta(days=settings.labels.delay_days)
         around = {day - timedelta(days=n) for day in self.days for n in range(RECENT_DAYS)}
         self._around = sorted(around)
@@ -386,6 +392,75 @@ class MonitoringState:
             "policy": digest([self.metrics.model_dump(), self.settings.labels.model_dump(include=LABEL_RULES)]),
         }
 
+    def skew(self, day: date) -> Plan:
+        """What the answers of a day rested on, beside the batch's features.
+
+        Raises:
+            DataInvalid: the day has not been ingested, or its features are not those of its transactions.
+        """
+        if day not in self._logged:
+            return NotMade(f"no transaction of {day} was scored live")
+        features = self.features(day)
+        if features.inputs["plan"] != self.inventory.plan_digest:
+            return NotMade(f"transaction_features of {day} were made with other settings of features")
+        inputs = {**self._skew_inputs(day), SERVED: self.served_days.version(day)}
+        return self._stands(SKEW, day, Make(inputs))
+
+    @cached_property
+    def has_serving_log(self) -> bool:
+        """Whether transactions of any of the days were scored live."""
+        return bool(self._logged)
+
+    @cached_property
+    def _logged(self) -> set[date]:
+        """Days whose transactions were scored live."""
+        return self.served_days.days(self.days)
+
+    @cached_property
+    def _skews(self) -> dict[date, Partition]:
+        return self._store.readable(SKEW, self._logged)
+
+    @cached_property
+    def _states(self) -> dict[date, Partition]:
+        """The online state that each day's transactions are scored with, by its own day."""
+        return self._store.readable(ONLINE_STATE, [day - DAY for day in self._logged])
+
+    def state_changed(self, day: date) -> bool:
+        """Whether the state for a day's transactions is another one than scorers may have loaded.
+
+        It was made again, or the features of the day were made of something else since.
+        """
+        state, features = self._states.get(day - DAY), self.features(day)
+        if state is None:
+            return False
+        return bool(state.facts.get(REPLACED)) or any(
+            features.inputs.get(name) != made_of for name, made_of in state.inputs.items()
+        )
+
+    def _skew_inputs(self, day: date) -> dict[str, str]:
+        """Inputs of a served skew but for the answers.
+
+        Answers that come late are taken in once, when the next day has arrived: a report would else be made again for
+        each of them.
+        """
+        features, state = self.features(day), self._states.get(day - DAY)
+        before = self.inventory.transactions.get(day - DAY)
+        return {
+            "features": digest([features.digest, features.inputs]),
+            "state": digest([state.inputs, state.facts.get(REPLACED)]) if state else "",
+            "day_before": day_digests(before).facts if before else "",
+            "next_day": "arrived" if self.latest is not None and self.latest > day else "",
+        }
+
+    def _skew_is_due(self, day: date) -> bool:
+        """Whether a served skew has to be made; found without a listing of the day's answers."""
+        if day not in self._logged:
+            return False
+        known = self._skews.get(day)
+        if known is None or not is_whole(known):
+            return isinstance(self.skew(day), Make)
+        return {**self._skew_inputs(day), SERVED: known.inputs.get(SERVED, "")} != known.inputs
+
     def _stands(self, asset: str, day: date, wanted: Make) -> Plan:
         known = self._store.readable(asset, [day]).get(day)
         return known if known is not None and known.inputs == wanted.inputs and is_whole(known) else wanted
@@ -400,6 +475,7 @@ class MonitoringState:
                     DRIFT: isinstance(self.drift(day), Make),
                     PERFORMANCE: self._performance_is_due(day),
                     MISSED: self.settings.watches_missed_frauds and self._missed_is_due(day),
+                    SKEW: self._skew_is_due(day),
                 }
                 found[day] = tuple(asset for asset, is_due in wanted.items() if is_due)
         return {day: assets for day, assets in found.items() if assets}

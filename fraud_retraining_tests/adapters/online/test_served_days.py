@@ -65,6 +65,18 @@ def test_parts_with_other_entities_and_types_of_keys_are_read_together(days: Ser
     ]
 
 
+def test_days_with_parts_are_found_and_their_version_follows_the_parts(days: ServedDays, tmp_path: Path) -> None:
+    around = [DAY - timedelta(days=1), DAY, DAY + timedelta(days=1)]
+    assert days.days(around) == set()
+    put(days, tmp_path, "a-1", rows(tmp_path, [1], scored=EVENING))
+    (tmp_path / "place" / "serving_log" / "day=old").mkdir()
+    first = days.version(DAY)
+    assert days.days(around) == {DAY}
+    assert first == days.version(DAY)
+    put(days, tmp_path, "a-2", rows(tmp_path, [2], scored=EVENING))
+    assert days.version(DAY) != first
+
+
 def test_every_damaged_part_is_named(days: ServedDays, tmp_path: Path) -> None:
     for segment in ("a-1", "a-2", "a-3", "a-4"):
         put(days, tmp_path, segment, rows(tmp_path, list(range(200)), sampled=True))

@@ -58,6 +58,13 @@ def test_a_prefix_is_a_folder_and_not_the_beginning_of_a_name(location: Location
     assert location.list("day=2") == []
 
 
+def test_folders_are_named_once_and_one_level_deep(location: Location) -> None:
+    for path in ("log/day=2/a", "log/day=2/b", "log/day=1/c/d", "log/.hidden/x", "log/file", "other/day=9/x"):
+        location.write_bytes(path, b"1")
+    assert list(location.folders("log")) == ["day=1", "day=2"]
+    assert list(location.folders("log/file")) == list(location.folders("nothing")) == []
+
+
 def test_absent_is_none_and_an_empty_file_is_not(location: Location) -> None:
     location.write_bytes("empty", b"")
     assert location.read_bytes("empty") == b""

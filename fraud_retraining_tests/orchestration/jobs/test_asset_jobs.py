@@ -12,7 +12,7 @@ from fraud_retraining.settings import Settings
     ("job", "assets"),
     [
         (INGEST, {"transactions", "entity_days", "transaction_features", "online_state"}),
-        (MONITOR, {"scored_transactions", "drift_report", "production_performance"}),
+        (MONITOR, {"scored_transactions", "drift_report", "production_performance", "served_skew"}),
         (
             RETRAIN,
             {"training_window", "fraud_model", "model_evaluation", "registered_model", "production_model"},
