@@ -7,6 +7,7 @@ BENCHMARKS = (
     "data_stage",
     "features_of_a_day",
     "label_day",
+    "live_scoring",
     "drift_of_a_day",
     "profile_memory",
     "retrain_overhead",

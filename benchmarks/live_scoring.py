@@ -1,0 +1,258 @@
+"""Scoring live transactions: the state of a million customers, and the time of a request beside MLflow's own server.
+
+Here: a home with a small champion and a published state of many keys; the real `serve-scores` gets raw transactions and
+computes their features, and `mlflow models serve` of the same version gets ready feature rows. Both are asked at the
+same rate over the same number of connections, each in a process of its own, one after the other. Beside it: making
+the state from 30 days of sums, opening it, and batches of 1,000.
+
+    python -m benchmarks.live_scoring [--keys 1000000] [--rate 200] [--seconds 20]
+"""
+
+import argparse
+import http.client
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from benchmarks.measuring import Stopwatch
+from fraud_retraining.adapters.online.published_state import RECENT, PublishedState, publish
+from fraud_retraining.adapters.storage.engine import Engine
+from fraud_retraining.domain.features.column_lineage import ONLINE_STATE
+from fraud_retraining.domain.features.point_in_time import entity_state
+from fraud_retraining.orchestration.names import FEATURES
+from fraud_retraining.orchestration.resources import open_registry, open_store
+from fraud_retraining.orchestration.state.inventory import Recipes
+from fraud_retraining.settings import Settings, load_settings
+
+START, DAYS, ROWS = date(2026, 1, 1), 36, 3000
+LAST = START + timedelta(days=DAYS - 1)
+CONNECTIONS = 8
+HISTORY_DAYS, ACTIVE_SHARE = 30, 0.2
+BATCH = 1000
+SEED = 7
+
+
+def main() -> int:
+    """Measures and prints; exit code 0."""
+    options = _options()
+    if options.part == "make":
+        print(json.dumps(_made_state(options.keys)))
+        return 0
+    with tempfile.TemporaryDirectory(prefix="live-scoring-") as folder:
+        _prepare(Path(folder))
+        command = [sys.executable, "-m", "benchmarks.live_scoring", "--part", "make", "--keys", str(options.keys)]
+        made = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout.splitlines()[-1])
+        print(
+            f"state of {options.keys:,} customers from {HISTORY_DAYS} days of sums: made in {made['seconds']:.1f} s "
+            f"({made['cpu']:.1f} s of CPU, {made['megabytes']:.0f} MB), opened in {made['copy']:.1f} s the first time "
+            f"and in {made['open']:.2f} s again",
+            flush=True,
+        )
+        raw, features = _requests()
+        with _server([sys.executable, "-m", "fraud_retraining.cli", "serve-scores", "--port"], "/ready") as port:
+            ours = _at_rate(port, "/score", raw, options)
+            print(f"serve-scores, raw transactions, {options.rate} a second: {_percentiles(ours)}", flush=True)
+            rows = [json.loads(one) for one in raw[:BATCH]]
+            body = json.dumps({"transactions": rows}).encode()
+            batches = [_ask(http.client.HTTPConnection("127.0.0.1", port), "/score/batch", body) for _ in range(12)]
+            print(f"batches of {BATCH:,}: {BATCH / statistics.median(batches):,.0f} transactions a second", flush=True)
+        mlflow = [sys.executable, "-m", "mlflow", "models", "serve", "--env-manager", "local", "-w", "1", "-m"]
+        settings = load_settings()
+        os.environ["MLFLOW_TRACKING_URI"] = settings.tracking_uri
+        # MLflow starts `uvicorn` by its name.
+        os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+        with _server([*mlflow, f"models:/{settings.model.name}@champion", "--port"], "/ping") as port:
+            theirs = _at_rate(port, "/invocations", features, options)
+            print(f"MLflow's server, ready features, {options.rate} a second: {_percentiles(theirs)}")
+    return 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--keys", type=int, default=1_000_000)
+    parser.add_argument("--rate", type=int, default=200)
+    parser.add_argument("--seconds", type=int, default=20)
+    parser.add_argument("--part", choices=("make",))
+    return parser.parse_args()
+
+
+def _prepare(folder: Path) -> None:
+    """A home with a champion, in the environment of this process."""
+    values = {
+        "lake": {"uri": str(folder / "lake")},
+        "promotion": {"mode": "auto"},
+        "validation": {"min_rows": 1000},
+        "window": {"days": 20},
+        "gates": {"min_average_precision": 0.01, "max_calibration_error": 50},
+        "serving": {"max_batch": BATCH},
+    }
+    (folder / "retraining.yaml").write_text(json.dumps(values))
+    os.environ["FRAUD_RETRAINING_HOME"] = str(folder / "home")
+    os.environ["FRAUD_RETRAINING_CONFIG"] = str(folder / "retraining.yaml")
+    cli = [sys.executable, "-m", "fraud_retraining.cli"]
+    days = ["--from", START.isoformat(), "--to", LAST.isoformat()]
+    for arguments in (
+        ["simulate", "--start", START.isoformat(), "--days", str(DAYS), "--transactions-per-day", str(ROWS)],
+        ["ingest", *days],
+        ["retrain", "--as-of", LAST.isoformat()],
+    ):
+        subprocess.run([*cli, *arguments], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def _made_state(keys: int) -> dict[str, float]:
+    """Makes the state of many customers, publishes it in the home's store, and opens it twice."""
+    settings = load_settings()
+    store, plan = open_store(settings), settings.feature_plan
+    partition = store.partition(ONLINE_STATE, LAST)
+    assert partition is not None, "the ingest has published the state"
+    paths = {name: store.paths([partition], name)[0] for name in (*plan.entities, RECENT)}
+    tables = {name: pq.read_table(path) for name, path in paths.items()}
+    history = _history(keys)
+    watch = Stopwatch()
+    with Engine(temp_directory=settings.home / "spill") as engine:
+        found = entity_state(plan, LAST + timedelta(days=1), "customer", engine.memtable(history))
+        tables["customer"] = engine.to_arrow(found.order_by(found.columns[0]))
+    written = store.write(
+        ONLINE_STATE, LAST, tables, digest=f"{keys:064x}", inputs=partition.inputs, facts=partition.facts
+    )
+    publish(store, written)
+    made = watch.read()
+    states = PublishedState(store, settings.home / "online" / "states", plan, Recipes(settings).feature_version)
+    times = []
+    for _ in range(2):
+        again = Stopwatch()
+        states.open(LAST)
+        times.append(again.read()["seconds"])
+    return {**made, "copy": times[0], "open": times[1]}
+
+
+def _history(keys: int) -> pa.Table:
+    """Sums of some days, on each of which a share of the customers is active."""
+    rng = np.random.default_rng(SEED)
+    parts = []
+    for before in range(HISTORY_DAYS):
+        day = LAST - timedelta(days=before)
+        active = np.sort(rng.choice(keys, int(keys * ACTIVE_SHARE), replace=False)).astype(np.int64)
+        amounts = np.round(rng.gamma(2.0, 40.0, len(active)), 2)
+        parts.append(
+            pa.table(
+                {
+                    "key": active,
+                    "count": np.ones(len(active), np.int64),
+                    "amount_sum": amounts,
+                    "amount_sumsq": amounts * amounts,
+                    "amount_max": amounts,
+                    "last_at": np.full(len(active), np.datetime64(day, "us")),
+                    "labelled": np.ones(len(active), np.int64),
+                    "frauds": np.zeros(len(active), np.int64),
+                    "day": pa.array([day] * len(active), pa.date32()),
+                }
+            )
+        )
+    return pa.concat_tables(parts)
+
+
+def _requests() -> tuple[list[bytes], list[bytes]]:
+    """Bodies of requests: raw transactions of the day after the last, and feature rows as MLflow takes them."""
+    settings = load_settings()
+    store = open_store(settings)
+    record = store.partition(FEATURES, max(store.partitions(FEATURES, _days())))
+    assert record is not None, "the retrain has made features"
+    (path,) = store.paths([record], "rows")
+    table = pq.read_table(path).slice(0, BATCH)
+    model = open_registry(settings).champion()
+    assert model is not None, "the retrain was promoted"
+    names = open_registry(settings).load(model.run_id, expected_digest=model.artifact_digest).features
+    rows = table.to_pylist()
+    raw = [json.dumps(_raw(row, number, settings)).encode() for number, row in enumerate(rows)]
+    ready = [json.dumps({"dataframe_records": [{name: row[name] for name in names}]}).encode() for row in rows]
+    return raw, ready
+
+
+def _raw(row: dict[str, Any], number: int, settings: Settings) -> dict[str, Any]:
+    moment = row["timestamp"].replace(year=LAST.year, month=LAST.month, day=LAST.day) + timedelta(days=1)
+    names = settings.columns
+    keys = {entity.parts[0]: row[name] for name, entity in settings.entities.items()}
+    return {
+        names.transaction_id: 10**12 + number,
+        names.timestamp: moment.isoformat(),
+        names.amount: row["amount"],
+        **keys,
+    }
+
+
+def _days() -> Iterator[date]:
+    return (START + timedelta(days=number) for number in range(DAYS))
+
+
+@contextmanager
+def _server(command: Sequence[str], ready: str) -> Iterator[int]:
+    """A server on a free port of this machine, as soon as it is ready."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    process = subprocess.Popen([*command, str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(600):
+            assert process.poll() is None, f"{' '.join(command)} ended with {process.returncode}"
+            try:
+                connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+                connection.request("GET", ready)
+                if connection.getresponse().status == 200:
+                    break
+            except OSError:
+                pass
+            time.sleep(0.2)
+        yield port
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def _at_rate(port: int, path: str, bodies: Sequence[bytes], options: argparse.Namespace) -> list[float]:
+    """Times of requests that are sent at a rate, whatever the answers take; the wait for a connection counts."""
+    began = time.perf_counter() + 1.0
+
+    def ask(connection: int) -> list[float]:
+        client, times = http.client.HTTPConnection("127.0.0.1", port, timeout=30), []
+        for number in range(connection, options.rate * options.seconds, CONNECTIONS):
+            due = began + number / options.rate
+            time.sleep(max(0.0, due - time.perf_counter()))
+            _ask(client, path, bodies[number % len(bodies)])
+            times.append(time.perf_counter() - due)
+        return times
+
+    with ThreadPoolExecutor(CONNECTIONS) as pool:
+        return sorted(one for times in pool.map(ask, range(CONNECTIONS)) for one in times)
+
+
+def _ask(client: http.client.HTTPConnection, path: str, body: bytes) -> float:
+    began = time.perf_counter()
+    client.request("POST", path, body, {"Content-Type": "application/json"})
+    answer = client.getresponse()
+    said = answer.read()
+    assert answer.status == 200, said[:300]
+    return time.perf_counter() - began
+
+
+def _percentiles(times: Sequence[float]) -> str:
+    at = {share: times[min(len(times) - 1, int(len(times) * share))] * 1000 for share in (0.5, 0.99)}
+    return f"p50 {at[0.5]:.1f} ms, p99 {at[0.99]:.1f} ms, {len(times):,} requests"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
