@@ -26,6 +26,7 @@ from fraud_retraining.commands.implementation.retrain_output import STYLES, retr
 from fraud_retraining.commands.implementation.simulated_lake import FEED_FOLDER, write_simulated_lake
 from fraud_retraining.commands.support.options import SimulatedLabels
 from fraud_retraining.domain.alerts.notices import sentences
+from fraud_retraining.domain.monitoring.served_skew import ServedSkew
 from fraud_retraining.domain.retraining.triggers.values import Trigger
 from fraud_retraining.domain.values.days import DayRange
 from fraud_retraining.domain.values.errors import RetrainingError
@@ -68,6 +69,7 @@ class DemoRun:
     retrains: list[tuple[Retrained, str]] = field(default_factory=list)
     """Each with the reason for its result."""
     served: ServedDay | None = None
+    skew: ServedSkew | None = None
 
     def answer(self) -> dict[str, Any]:
         """The run as one JSON object."""
@@ -79,6 +81,7 @@ class DemoRun:
             "seconds": round(self.seconds, 1),
             "retrains": [{**retrain_answer(done), "told": reason} for done, reason in self.retrains],
             "served": self.served.answer() if self.served else None,
+            "served_skew": self.skew,
         }
 
     def print(self, out: Console) -> None:
@@ -98,6 +101,8 @@ class DemoRun:
         )
         if self.served:
             out.print(self.served.summary(), highlight=False, soft_wrap=True)
+        if self.skew:
+            out.print(f"Computed again in the batch: {self.skew.summary()}.", highlight=False, soft_wrap=True)
         out.print(
             f"{self.transactions:,} transactions, {len(self.retrains)} retrains, {self.seconds:.0f} s.", highlight=False
         )
@@ -137,6 +142,8 @@ def run_demo(progress: Progress, transactions_per_day: int, seed: int, err: Cons
             err.print(line, highlight=False, markup=False, soft_wrap=True)
             if done.as_of == start + timedelta(days=LAST_AS_OF - EVERY):
                 demo.served = _serve(pipeline, settings, start + timedelta(days=LAST_AS_OF), err)
+        if demo.served:
+            demo.skew = pipeline.served_skew(demo.served.day)
     demo.seconds = monotonic() - started
     return demo
 

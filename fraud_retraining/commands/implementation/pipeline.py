@@ -16,6 +16,7 @@ from uuid import uuid4
 import dagster as dg
 from pydantic import BaseModel
 
+from fraud_retraining.adapters.days.monitoring_reports import report_of
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.storage.accounts import account
 from fraud_retraining.adapters.storage.lake import Lake, some_of
@@ -23,6 +24,7 @@ from fraud_retraining.adapters.storage.store import Store
 from fraud_retraining.commands.implementation.day_ingest import DayIngest
 from fraud_retraining.commands.implementation.job_runner import CHANNEL, JobRunner, logged
 from fraud_retraining.domain.labels.feed_health import kept_aside
+from fraud_retraining.domain.monitoring.served_skew import ServedSkew
 from fraud_retraining.domain.releases.candidate import Evaluation, ReleaseOutcome, TrainedModel
 from fraud_retraining.domain.retraining.budget import Ending, allowance, require_time
 from fraud_retraining.domain.retraining.requesters import Requester
@@ -45,9 +47,13 @@ from fraud_retraining.orchestration.names import (
     INGEST_SECONDS_TAG,
     LABELS,
     MODEL,
+    MONITOR,
     PRODUCTION,
+    RANGE_END,
+    RANGE_START,
     REASON_TAG,
     RETRAIN,
+    SKEW,
     TRANSACTIONS,
     TRIGGER_TAG,
     WINDOW,
@@ -189,6 +195,13 @@ class Pipeline:
             return None
         facts = [partition.facts for partition in self.store.partitions(LABELS, days).values()]
         return IngestedLabels(sum(one["events"] for one in facts), kept_aside(one["rejects"] for one in facts))
+
+    def served_skew(self, day: date) -> ServedSkew | None:
+        """What live answers of a day rested on, beside the batch's features; None where nothing of it was served."""
+        tags = {RANGE_START: day.isoformat(), RANGE_END: day.isoformat(), CHANNEL_TAG: CHANNEL}
+        self._runner.run(MONITOR, str(uuid4()), tags, assets=[SKEW])
+        record = self.store.partition(SKEW, day)
+        return report_of(record, ServedSkew) if record is not None else None
 
     @_then_deliver
     def retrain(self, as_of: date | None, trigger: str, reason: str = "") -> Retrained:
