@@ -1,9 +1,11 @@
-"""Whether the ledger permits a candidate to be promoted automatically.
+"""Whether the ledger, and what was served last, permit a candidate to be promoted automatically.
 
 Here: reading together what `domain/releases/promotion_mode.py` judges. Not here: the rule.
 """
 
+from fraud_retraining.adapters.days.monitoring_reports import latest_skew
 from fraud_retraining.adapters.ledger.ledger import Ledger
+from fraud_retraining.adapters.storage.store import Store
 from fraud_retraining.domain.ledger.events import Event, EventKind
 from fraud_retraining.domain.releases.candidate import Evaluation
 from fraud_retraining.domain.releases.promotion_mode import (
@@ -22,6 +24,7 @@ from fraud_retraining.domain.releases.verdict_checks import why_human
 from fraud_retraining.domain.retraining.pauses import Automation
 from fraud_retraining.domain.retraining.requesters import recorded_request
 from fraud_retraining.domain.values.digests import digest
+from fraud_retraining.domain.values.errors import IntegrityError
 
 WARNINGS = "warnings"
 """Where the facts of a registered version keep what checks and gates warned of."""
@@ -32,12 +35,27 @@ def read_standing(ledger: Ledger, policy: EarnedPolicy) -> Standing:
     return standing(policy, ledger.events(RECORD), ledger.now())
 
 
-def permission_for(ledger: Ledger, policy: PromotionPolicy, release: Release) -> Permission:
-    """Return whether a registered candidate may be promoted automatically, with the reason, by its recorded verdict."""
+def skew_concern(store: Store) -> str | None:
+    """Why nothing is to be promoted unasked: the last day served had differences without a reason; None otherwise.
+
+    A new model would be trained on the batch's features and scored with the others.
+    """
+    try:
+        latest = latest_skew(store)
+    except IntegrityError as error:
+        return error.what
+    return latest.concern if latest is not None else None
+
+
+def permission_for(ledger: Ledger, policy: PromotionPolicy, release: Release, concern: str | None = None) -> Permission:
+    """Return whether a registered candidate may be promoted automatically, with the reason, by its recorded verdict.
+
+    `concern` is what has to be looked at before anything is promoted unasked (`skew_concern`).
+    """
     why = _why_human(ledger, release)
     if why is not None:
         return Permission(False, f"a human decides: {why}")
-    decided = by_mode(policy, ledger.pause(Automation.PROMOTION))
+    decided = by_mode(policy, ledger.pause(Automation.PROMOTION), concern)
     if decided is not None:
         return decided
     return by_trust(policy.earned, read_standing(ledger, policy.earned), _candidate(ledger, policy.earned, release))

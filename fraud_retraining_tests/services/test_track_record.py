@@ -149,6 +149,19 @@ def test_a_rollback_pauses_even_mode_auto(trusted):
     assert permission_for(trusted, auto, candidate).automatic
 
 
+@pytest.mark.parametrize("mode", ["auto", "earned", "manual"])
+def test_answers_that_differ_without_a_reason_ask_in_the_automatic_modes(trusted, mode: str):
+    policy, candidate = EARNED.model_copy(update={"mode": mode}), registered(trusted, 7, 0.73)
+    assert permission_for(trusted, policy, candidate).automatic is (mode != "manual")
+    asked = permission_for(trusted, policy, candidate, "of the last day served, 12 rows had other features")
+    assert not asked.automatic
+    assert asked.why == (
+        "promotion.mode is manual: a human decides"
+        if mode == "manual"
+        else "a human decides: of the last day served, 12 rows had other features"
+    )
+
+
 def not_compared(version: int, champion: int | None) -> Evaluation:
     judged = an_evaluation(f"f{version}", ledger_day(version), 0.73)
     gates = tuple(

@@ -127,7 +127,7 @@ def note_skew(store: Store, report: ServedSkew) -> None:
     except IntegrityError as error:
         LOG.warning("%s", error)
         known = None
-    if known is None or report.day >= known.day:
+    if known is None or (report.day >= known.day and report != known):
         store.write_document(SKEW, LATEST, report.model_dump_json().encode())
 
 

@@ -46,7 +46,7 @@ from fraud_retraining.orchestration.state.reproducibility import irreproducible_
 from fraud_retraining.orchestration.state.trigger_inputs import last_as_of, paused
 from fraud_retraining.services.delivery import Alerting, alerting
 from fraud_retraining.services.recorded_versions import require_kept
-from fraud_retraining.services.track_record import read_standing
+from fraud_retraining.services.track_record import read_standing, skew_concern
 from fraud_retraining.settings import LEDGER_FILE, MLFLOW_FILE, Settings
 
 LAST_RETRAINS = 5
@@ -199,7 +199,7 @@ def read_state(settings: Settings) -> State:
             *_unrecorded_failures(settings),
             *_exposed(settings),
             *_record(ledger, registry),
-            *filter(None, [champion_of_other_label_use(ledger, settings)]),
+            *filter(None, [champion_of_other_label_use(ledger, settings), skew_concern(open_store(settings))]),
         ),
         not_reproducible={version: found.reason for version, found in irreproducible_versions(ledger).items()},
         ledger_events=ledger.head().seq,

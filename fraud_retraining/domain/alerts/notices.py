@@ -121,6 +121,7 @@ class Topic(StrEnum):
     PERFORMANCE_DECAYED = "performance_decayed"
     LAKE_SET_ASIDE = "lake_set_aside"
     PROMOTION_REFUTED = "promotion_refuted"
+    SERVED_SKEW = "served_skew"
 
 
 class Link(Value):
@@ -300,6 +301,19 @@ def decay_notice(measured: str, days: str, occasion: Occasion, links: LinkPolicy
         why=(measured,),
         todo="See whether fraud or data changed (drift_report, production_performance). Retrains learn the new fraud "
         "once its labels are in the training window; until then consider rules beside the model.",
+    )
+
+
+def skew_notice(found: str, remedy: str, occasion: Occasion, links: LinkPolicy) -> Notice:
+    """Return the notice that a day was served with other features than the batch's. A later day resolves it."""
+    return Notice(
+        key=Topic.SERVED_SKEW,
+        **_surroundings(Topic.SERVED_SKEW, occasion, links),
+        severity=Severity.HIGH,
+        audience=Audience.MODEL,
+        title=f"Served with other features than the batch's on {', '.join(map(str, occasion.days))}",
+        why=(found,),
+        todo=remedy,
     )
 
 

@@ -251,12 +251,17 @@ def _out_of_range(name: str, value: float | None, past: Sequence[float | None], 
     return f"{name} is {value:.4f}, usual is {low - slack:.4f} to {high + slack:.4f}"
 
 
-def by_mode(policy: PromotionPolicy, pause: Pause | None) -> Permission | None:
-    """Return whether a candidate whose gates passed may be promoted automatically; None if earned trust decides."""
+def by_mode(policy: PromotionPolicy, pause: Pause | None, concern: str | None = None) -> Permission | None:
+    """Return whether a candidate whose gates passed may be promoted automatically; None if earned trust decides.
+
+    `concern` is what a person has to look at before, whatever the candidate is like, as a clause.
+    """
     if policy.mode == "manual":
         return Permission(False, "promotion.mode is manual: a human decides")
     if pause is not None:
         return Permission(False, f"a human decides: automatic promotion is {pause.summary}")
+    if concern is not None:
+        return Permission(False, f"a human decides: {concern}")
     return Permission(True, "all gates passed and promotion.mode is auto") if policy.mode == "auto" else None
 
 

@@ -386,6 +386,9 @@ class Monitor:
     def skew(self, day: date) -> Partition | NotMade:
         """The answers of a day beside the batch's features."""
         plan = self._state.skew(day)
+        if isinstance(plan, Partition):
+            # The document of the latest day may have been lost or damaged since.
+            note_skew(self._store, report_of(plan, ServedSkew))
         if not isinstance(plan, Make):
             return plan
         served = self._state.served_days.read(day)

@@ -48,7 +48,7 @@ from fraud_retraining.orchestration.state.inventory import Inventory
 from fraud_retraining.services.model_cards import Cards
 from fraud_retraining.services.promotion import Promoter
 from fraud_retraining.services.recorded_versions import recorded_champion
-from fraud_retraining.services.track_record import WARNINGS, permission_for
+from fraud_retraining.services.track_record import WARNINGS, permission_for, skew_concern
 from fraud_retraining.settings import Settings
 
 GROUP = "promotion"
@@ -274,7 +274,7 @@ def _moved(release: Release, resources: PromotionResources, promoter: Promoter, 
     if champion is not None and _is_older(release, champion) and not release.may_serve:
         why = f"judged, not promotable: its gates did not pass, and champion version {champion.version} is newer"
         return ledger.move_release(release.version, ReleaseState.GATE_FAILED, reason=why, **by)
-    allowed = permission_for(ledger, policy, release)
+    allowed = permission_for(ledger, policy, release, skew_concern(resources.store))
     answer = promotion_of(release, champion, automatic=allowed.automatic, passed=release.may_serve)
     match answer:
         case Supersede(reason):

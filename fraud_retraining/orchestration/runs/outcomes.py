@@ -37,11 +37,13 @@ from fraud_retraining.domain.alerts.notices import (
     paused_notice,
     set_aside_key,
     set_aside_notice,
+    skew_notice,
 )
 from fraud_retraining.domain.alerts.routing import opening_messages, update_messages
 from fraud_retraining.domain.data.lake_layout import SetAside
 from fraud_retraining.domain.evaluation.gates import GateResult
 from fraud_retraining.domain.ledger.events import Event, EventKind
+from fraud_retraining.domain.monitoring.served_skew import ServedSkew
 from fraud_retraining.domain.releases.candidate import Evaluation, TrainedModel
 from fraud_retraining.domain.retraining.triggers.performance import LivePerformance, decay
 from fraud_retraining.domain.training.windows import window_days
@@ -210,6 +212,22 @@ class Outcomes:
         elif why is not None and not known:
             occasion = Occasion(model=self._settings.model.name, job="monitor", serving=self._serving())
             self.open(decay_notice(live.summary(why), f"{live.first} to {live.last}", occasion, self._links))
+
+    def notify_skew(self, latest: ServedSkew | None) -> None:
+        """Opens the notice of answers that differ from the batch without a reason, once; or resolves it by a later day.
+
+        While no day was compared (`latest` is None) the notice stays as it is.
+        """
+        if latest is None:
+            return
+        known = any(one.notice.key == Topic.SERVED_SKEW for one in self._outbox.open_notices())
+        if known and not latest.unexplained:
+            self._outbox.resolve(Topic.SERVED_SKEW, f"{latest.day}: {latest.summary()}")
+        elif latest.unexplained and not known:
+            occasion = Occasion(
+                model=self._settings.model.name, job="monitor", days=(latest.day,), serving=self._serving()
+            )
+            self.open(skew_notice(latest.summary(), latest.remedy, occasion, self._links))
 
     def notify_set_aside(self, uri: str, set_aside: Sequence[SetAside]) -> None:
         """Opens the notice of files in the lake that are not read, once for the same files; or resolves it."""

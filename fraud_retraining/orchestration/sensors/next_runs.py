@@ -4,22 +4,24 @@ Here: reading the state, calling the domain, and returning its answer as a run r
 that is done (`schedules.py`, `triggering.py`) and the decision itself (`domain/retraining/triggers/`).
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from fraud_retraining.adapters.days.monitoring_reports import live_performance
+from fraud_retraining.adapters.days.monitoring_reports import latest_skew, live_performance
 from fraud_retraining.adapters.ledger.event_log import EventKeys
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.domain.data.lake_layout import SetAside
 from fraud_retraining.domain.ledger.events import EventKind
+from fraud_retraining.domain.monitoring.served_skew import ServedSkew
 from fraud_retraining.domain.retraining.requesters import AUTOMATION
 from fraud_retraining.domain.retraining.triggers.decision import decide
 from fraud_retraining.domain.retraining.triggers.performance import LivePerformance
 from fraud_retraining.domain.retraining.triggers.values import Pause, Retrain, Skip
 from fraud_retraining.domain.values.digests import digest
-from fraud_retraining.domain.values.errors import DataInvalid, RecordAltered
+from fraud_retraining.domain.values.errors import DataInvalid, IntegrityError, RecordAltered
 from fraud_retraining.orchestration.names import (
     AS_OF_TAG,
     DECISION_TAG,
@@ -49,6 +51,7 @@ from fraud_retraining.orchestration.state.trigger_inputs import (
     watched_days,
 )
 
+LOG = logging.getLogger(__name__)
 FIRST_WAIT, LONGEST_WAIT = timedelta(minutes=1), timedelta(hours=1)
 
 TickResult = dg.RunRequest | dg.SkipReason
@@ -148,6 +151,15 @@ def latest_performance(sources: Sources) -> LivePerformance | None:
     except DataInvalid:
         return None
     return None if latest is None else live_performance(sources.store, watched_days(sources.settings, latest))
+
+
+def latest_served(sources: Sources) -> ServedSkew | None:
+    """The last day whose answers were compared with the batch; None while there is none that can be read back."""
+    try:
+        return latest_skew(sources.store)
+    except IntegrityError as error:
+        LOG.warning("%s", error)
+        return None
 
 
 def retrain_if_due(

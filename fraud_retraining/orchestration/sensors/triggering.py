@@ -24,6 +24,7 @@ from fraud_retraining.orchestration.sensors.next_runs import (
     ingest_next,
     judge_again_next,
     latest_performance,
+    latest_served,
     monitor_next,
     retrain_if_due,
 )
@@ -93,7 +94,8 @@ def _monitoring_sensor(settings: Settings) -> dg.SensorDefinition:
         minimum_interval_seconds=settings.triggers.poll_seconds,
         default_status=_status(settings),
         description="Scores the days that the champion serves, measures their drift from its training data, and their "
-        "performance once their labels are mature; notifies when live performance decays, and when it recovers.",
+        "performance once their labels are mature, and compares live answers with the batch; notifies when live "
+        "performance decays or answers differ without a reason, and when that is over.",
         required_resource_keys=NotifyingSources.keys(),
     )
     def monitoring_sensor(context: dg.SensorEvaluationContext) -> TickResult:
@@ -102,6 +104,7 @@ def _monitoring_sensor(settings: Settings) -> dg.SensorDefinition:
         # Only when nothing is left to monitor: halfway through a range of days the latest performance is not the last.
         if isinstance(answer, dg.SkipReason):
             sources.outcomes.notify_decay(latest_performance(sources))
+            sources.outcomes.notify_skew(latest_served(sources))
         return answer
 
     return monitoring_sensor

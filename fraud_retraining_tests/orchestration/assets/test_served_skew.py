@@ -27,11 +27,15 @@ from fraud_retraining.domain.serving.served_rows import Sampler, ServedRows
 from fraud_retraining.domain.values.schemas import TIMESTAMP
 from fraud_retraining.orchestration.instance import open_instance
 from fraud_retraining.orchestration.names import MONITOR, RANGE_END, RANGE_START, TRANSACTIONS
-from fraud_retraining.orchestration.resources import open_lake, open_ledger, open_store
+from fraud_retraining.orchestration.resources import open_lake, open_ledger, open_outbox, open_store
+from fraud_retraining.orchestration.runs.resource_definitions import open_outcomes
+from fraud_retraining.orchestration.sensors.next_runs import latest_served
 from fraud_retraining.orchestration.state.inventory import Recipes
 from fraud_retraining.orchestration.state.monitoring import MonitoringState, ServedBy, former_champions, serving
+from fraud_retraining.orchestration.state.sources import Sources
+from fraud_retraining.services.track_record import skew_concern
 from fraud_retraining.settings import load_settings
-from fraud_retraining_tests.support.command_line import run
+from fraud_retraining_tests.support.command_line import retrain, run
 from fraud_retraining_tests.support.project_homes import START, ProjectHome, use_home
 
 LAST = 25
@@ -206,6 +210,49 @@ def test_a_wrong_digest_fails_the_check(home: ProjectHome) -> None:
     assert not failed.passed and failed.severity is dg.AssetCheckSeverity.ERROR and not failed.blocking
     assert "3 of" in str(failed.description) and "without a known reason" in str(failed.description)
     assert latest_skew(open_store(load_settings())) == found
+
+
+def notify() -> None:
+    settings = load_settings()
+    sources = Sources(settings, open_lake(settings), open_store(settings), open_ledger(settings))
+    open_outcomes(settings).notify_skew(latest_served(sources))
+
+
+def test_a_difference_without_a_reason_notifies_and_asks_before_a_promotion_until_a_later_day_is_clean(
+    home: ProjectHome,
+) -> None:
+    outbox = open_outbox(load_settings())
+    notify()
+    assert outbox.open_notices() == []
+    serve(24, wrong=(7, 8, 1200))
+    monitor(24, 24)
+    notify()
+    notify()
+    (opened,) = outbox.open_notices()
+    assert (opened.notice.key, opened.notice.audience, opened.notice.severity) == ("served_skew", "model", "high")
+    assert "3 of" in opened.notice.why[0] and opened.seen == 1
+    code, answer, _ = retrain(day(24))
+    assert (code, answer["status"]) == (0, "awaiting_approval"), answer
+    assert f"of the last day served, {day(24)}, 3 of" in answer["message"]
+    code, answer, _ = run("status")
+    assert any("without a known reason" in problem for problem in answer["problems"])
+    serve(25)
+    monitor(25, 25)
+    notify()
+    assert outbox.open_notices() == []
+    code, answer, _ = retrain(day(25))
+    assert (code, answer["status"]) == (0, "promoted"), answer
+
+
+def test_a_latest_report_that_cannot_be_read_asks_and_is_made_again(home: ProjectHome) -> None:
+    serve(24)
+    monitor(24, 24)
+    store = open_store(load_settings())
+    assert skew_concern(store) is None
+    store.write_document(SKEW, "latest", b"{}")
+    assert "is damaged" in str(skew_concern(store))
+    monitor(24, 24)
+    assert skew_concern(store) is None
 
 
 def test_known_reasons_only_warn(home: ProjectHome) -> None:
