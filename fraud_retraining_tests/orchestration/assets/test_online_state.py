@@ -3,6 +3,7 @@
 from datetime import date, timedelta
 
 import dagster as dg
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -72,6 +73,23 @@ def test_an_earlier_day_is_made_by_itself_and_not_published(project: ProjectHome
     assert result.success and made() == [day(3), day(4), day(6)]
     current = published().current()
     assert current is not None and current.day == day(6)
+
+
+def test_a_state_that_is_made_again_names_those_that_scorers_may_have_loaded(project: ProjectHome):
+    ingest(0, 3)
+    store = open_store(load_settings())
+    digests = []
+    for amount in (None, 7.0, 8.0):
+        if amount is not None:
+            table = project.read_day(day(3))
+            changed = pa.array([amount] * table.num_rows)
+            project.write_day(day(3), table.set_column(table.column_names.index("TX_AMOUNT"), "TX_AMOUNT", changed))
+            ingest(3, 3)
+        record = store.partition(ONLINE_STATE, day(3))
+        assert record is not None
+        assert record.facts.get("replaced", []) == digests
+        digests.append(record.digest)
+    assert len(set(digests)) == 3
 
 
 def test_readiness_asks_for_a_state_that_is_missing_or_made_of_something_else(project: ProjectHome):

@@ -11,6 +11,7 @@ from typing import Any
 import dagster as dg
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -210,6 +211,19 @@ def test_a_wrong_digest_fails_the_check(home: ProjectHome) -> None:
     assert not failed.passed and failed.severity is dg.AssetCheckSeverity.ERROR and not failed.blocking
     assert "3 of" in str(failed.description) and "without a known reason" in str(failed.description)
     assert latest_skew(open_store(load_settings())) == found
+
+
+def test_a_state_that_rested_on_days_before_they_were_corrected_is_a_reason(home: ProjectHome) -> None:
+    serve(24)
+    table = home.read_day(day(23))
+    raised = pc.add(table["TX_AMOUNT"], 1.0)
+    home.write_day(day(23), table.set_column(table.column_names.index("TX_AMOUNT"), "TX_AMOUNT", raised))
+    code, answer, _ = run("ingest", "--from", str(day(23)), "--to", str(day(24)))
+    assert code == 0, answer
+    failed = check(monitor(24, 24))
+    found = report(24)
+    assert found is not None and found.differing.keys() == {Reason.STATE_CHANGED}
+    assert found.not_in_lake == 0 and failed.severity is dg.AssetCheckSeverity.WARN
 
 
 def notify() -> None:
