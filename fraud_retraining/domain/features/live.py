@@ -115,8 +115,10 @@ class LiveFeatures:
     def _day(self, day: date) -> RecentDay:
         if day not in self._days:
             self._days[day] = RecentDay(self.plan, day)
-            # Only the last days are read: the others are of transactions that came much too late, or of no state.
-            for old in sorted(self._days)[: -(KEPT_STATES + 2)]:
+            # Days of no state are few, whatever is sent; those that the newest state goes with stay.
+            newest = max(self._states, default=None)
+            others = [one for one in self._days if newest is None or abs(one - newest) > DAY]
+            for old in sorted(others)[: -(KEPT_STATES + 2)]:
                 del self._days[old]
         return self._days.setdefault(day, RecentDay(self.plan, day))
 

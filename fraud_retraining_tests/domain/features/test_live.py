@@ -127,3 +127,16 @@ def test_days_that_are_long_gone_are_forgotten(engine: Engine):
     for days in range(40, 0, -1):
         live.add(Batch.of(table(PLAN, [transaction(days, at(days_before=days), 1.0)]), PLAN))
     assert len(live._days) <= 4
+
+
+def test_later_days_do_not_take_the_place_of_those_that_the_state_goes_with(engine: Engine):
+    rows = [transaction(1, at(days_before=1, hour=20), 1.0), transaction(2, at(hour=1), 2.0)]
+    lake = Lake(engine, PLAN, rows)
+    live = LiveFeatures(PLAN)
+    live.publish(state_after(lake, BEFORE))
+    for days in range(1, 9):
+        live.add(Batch.of(table(PLAN, [transaction(10 + days, at(days_before=-days), 1.0)]), PLAN))
+    named, ages = scored(live, lake, rows[1:])
+    assert ages[0].exact
+    assert_same_bits(named, lake.batch_features(DAY))
+    assert len(live._days) <= 7
