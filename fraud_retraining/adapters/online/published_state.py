@@ -12,6 +12,7 @@ the digest of the partition.
 import json
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
 from tempfile import mkdtemp
@@ -115,7 +116,14 @@ class PublishedState:
                 f"materialize {ONLINE_STATE} of {day} again.",
             )
         copy = self._copy(partition)
-        entities = {entity: _open_table(copy / entity, self._plan, entity) for entity in self._plan.entities}
+        try:
+            entities = {entity: _open_table(copy / entity, self._plan, entity) for entity in self._plan.entities}
+        except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+            raise IntegrityError(
+                f"the copy {copy} of the state after {day} cannot be read",
+                culprits=[f"{type(error).__name__}: {error}"],
+                remedy="remove that folder; the copy is then made again.",
+            ) from error
         rows = pq.read_table(*self._store.paths([partition], RECENT))
         recent = RecentDay(self._plan, day, FinishedDay(rows, self._plan, day))
         return OnlineState(day, partition.digest, entities, recent)
@@ -147,10 +155,18 @@ class PublishedState:
                     raise
             finally:
                 shutil.rmtree(made, ignore_errors=True)
-        for old in sorted(path for path in self._folder.iterdir() if path.name[0] != ".")[:-COPIES_KEPT]:
+        self._remove_old(target)
+        return target
+
+    def _remove_old(self, newest: Path) -> None:
+        """Remove copies but the last few that were made; by name the newest could be first, as its digest may be."""
+        others = [path for path in self._folder.iterdir() if path.name[0] != "." and path != newest]
+        with suppress(FileNotFoundError):
+            # Another scorer of this machine may remove them too.
+            others.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)
+        for old in others[COPIES_KEPT - 1 :]:
             # What another scorer has mapped stays readable for it.
             shutil.rmtree(old, ignore_errors=True)
-        return target
 
 
 def _write_table(folder: Path, table: pa.Table) -> None:

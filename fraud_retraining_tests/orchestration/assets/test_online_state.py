@@ -125,3 +125,12 @@ def test_copies_are_shared_and_old_ones_go(project: ProjectHome):
         published().open(day(last))
     copies = sorted(path.name[:10] for path in (project.home / "online").iterdir())
     assert copies == [str(day(number)) for number in (2, 3, 4)]
+
+
+def test_a_new_copy_stays_whatever_the_others_are_named(project: ProjectHome):
+    ingest(0, 0)
+    # As of the same day that was ingested again: the digest decides which name comes first.
+    for digest in ("x", "y", "z"):
+        (project.home / "online" / f"{day(0)}-{digest * 16}").mkdir(parents=True)
+    assert published().open(day(0)).day == day(0)
+    assert len(list((project.home / "online").iterdir())) == 3
