@@ -67,7 +67,6 @@ COVERED_ELSEWHERE: dict[str, str] = {
     "commands/serve_scores": "the real server: serving/test_score_app.py",
     "commands/implementation/scores_server": "the real server: serving/test_score_app.py",
     "commands/implementation/listening": "a port that is taken: commands/implementation/test_approvals_server.py",
-    "services/live_scoring": "through the real server: serving/test_score_app.py",
     "commands/approve": "as it is called, in commands/implementation/test_release_decisions.py",
     "commands/reject": "as it is called, in commands/implementation/test_release_decisions.py",
     "commands/rollback": "as it is called, in commands/implementation/test_release_decisions.py",

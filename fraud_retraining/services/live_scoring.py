@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.mlflow.registry import Registry
-from fraud_retraining.adapters.online.published_state import PublishedState
+from fraud_retraining.adapters.online.published_state import CurrentState, PublishedState
 from fraud_retraining.adapters.online.serving_log import ServingLog
 from fraud_retraining.domain.data.lake_mapping import LakeMapping
 from fraud_retraining.domain.data.request_rows import CanonicalRows, RequestReader, RowProblem
-from fraud_retraining.domain.features.live import DAY, LiveFeatures, StateAge
+from fraud_retraining.domain.features.live import DAY, LiveFeatures, OnlineState, StateAge
 from fraud_retraining.domain.features.online import Batch, numeric_features
 from fraud_retraining.domain.features.plan import FeaturePlan
 from fraud_retraining.domain.features.row_digests import RowDigests
@@ -141,6 +141,7 @@ class LiveScorer:
         # The log has the types of the keys, which the first state tells.
         self._open_log = open_log
         self._log: ServingLog | None = None
+        self._followed: CurrentState | None = None
         self._clock = clock
         self._live = LiveFeatures(plan)
         self._digests, self._sampler = RowDigests(plan), Sampler(plan, policy.sample_share)
@@ -180,13 +181,23 @@ class LiveScorer:
         try:
             load()
         except RetrainingError as error:
-            said = " ".join(str(error).split())
-            if self.problems.get(what) != said:
-                LOG.error("%s: %s", what, said)
-            self.problems[what] = said
+            self._tell(what, str(error))
+        except Exception as error:
+            # Whoever follows goes on: what serves must not stay for ever because of one fault that nobody foresaw.
+            if self._tell(what, f"{type(error).__name__}: {error}"):
+                LOG.exception("%s: not foreseen", what)
         else:
             if self.problems.pop(what, None) is not None:
                 LOG.info("%s: as it should be again", what)
+
+    def _tell(self, what: str, why: str) -> bool:
+        """Keep a problem; logged, and True, where it is another one than before."""
+        said = " ".join(why.split())
+        if self.problems.get(what) == said:
+            return False
+        LOG.error("%s: %s", what, said)
+        self.problems[what] = said
+        return True
 
     def _follow_model(self) -> None:
         version = self._registry.champion()
@@ -210,21 +221,38 @@ class LiveScorer:
         current, newest = self._states.current(), self._live.newest
         if current is None:
             raise DataInvalid("no online state is published", remedy="ingest the latest day of the lake.")
-        if newest is not None and (newest.day, newest.digest) == (current.day, current.digest):
+        if current == self._followed:
             return
+        if newest is not None and current.day < newest.day:
+            raise DataInvalid(
+                f"the store names the state after {current.day} as current; that after {newest.day} still serves",
+                remedy="ingest the latest day of the lake, or start the scorer again if the lake was set back.",
+            )
         # Read before the lock is taken: transactions are scored with the former state in the meantime.
         state, key_types = self._states.open(current.day), self._states.key_types(current.day)
-        log, scored = self._log, {}
+        log, scored, earlier = self._log, {}, None
         if log is None:
+            earlier = self._state_before(current.day)
             log = self._open_log(key_types)
             # What was scored before this process began is the past of what it will score.
             scored = log.recent([current.day + DAY * after for after in range(1, self.policy.max_late_days + 2)])
         with self._lock:
+            if earlier is not None:
+                self._live.publish(earlier)
             self._live.publish(state)
             for _, batch in sorted(scored.items()):
                 self._live.add(batch)
             self._reader, self._log = RequestReader(self._mapping, key_types), log
+        self._followed = current
         LOG.info("the state after %s serves", current.day)
+
+    def _state_before(self, day: date) -> OnlineState | None:
+        """The state that transactions of a day itself are scored with, which come after it was ingested."""
+        try:
+            return self._states.open(day - DAY)
+        except RetrainingError as error:
+            LOG.info("transactions of %s are not scored: %s", day, " ".join(str(error).split()))
+            return None
 
     # ------------------------------------------------------------ scoring
 
@@ -260,18 +288,20 @@ class LiveScorer:
         problems = [*unread, *self._ahead(transactions)] or self._days(transactions)
         if problems or not transactions.ids:
             return Answers(model.version, self.feature_version, [], problems)
-        live = self._live.features(_batch(transactions))
-        numeric = numeric_features(self._plan, transactions.numeric)
-        found = ScoredColumns(transactions.amounts, live.features, numeric, transactions.categories)
-        columns = found.columns(model.fitted)
         if infinite := [row for row, amount in enumerate(transactions.amounts) if np.isinf(np.float32(amount))]:
             field = self._mapping.columns.amount
             problems = [RowProblem(transactions.places[row], field, INFINITE) for row in infinite]
             return Answers(model.version, self.feature_version, [], problems)
+        # From here on the transactions count as the past of others.
+        live = self._live.features(_batch(transactions))
+        numeric = numeric_features(self._plan, transactions.numeric)
+        found = ScoredColumns(transactions.amounts, live.features, numeric, transactions.categories)
+        columns = found.columns(model.fitted)
         scores = model.fitted.core.probability(columns)
         digests = self._digests.of(*found)
         decisions = [self.policy.decision(score) for score in scores.tolist()]
-        log.append(
+        self._keep(
+            log,
             ServedRows(
                 ids=transactions.ids,
                 timestamps=transactions.timestamps,
@@ -285,7 +315,7 @@ class LiveScorer:
                 state_days=[age.day for age in live.ages],
                 digests=digests,
                 samples=self._sampler.of(transactions.ids, *found),
-            )
+            ),
         )
         wanted = [
             row for row, one in enumerate(decisions) if (one != self.policy.otherwise if reasons is None else reasons)
@@ -298,6 +328,18 @@ class LiveScorer:
             )
         ]
         return Answers(model.version, self.feature_version, answers, [])
+
+    def _keep(self, log: ServingLog, rows: ServedRows) -> None:
+        """Write answers to the log.
+
+        Raises:
+            NotReady: the journal cannot be written.
+        """
+        try:
+            log.append(rows)
+        except RetrainingError as error:
+            self._tell(SERVING_LOG, str(error))
+            raise NotReady("the serving log cannot be written, and nothing is answered that is not in it") from error
 
     def _ahead(self, rows: CanonicalRows) -> list[RowProblem]:
         """Rows from the future."""

@@ -1,0 +1,127 @@
+"""What a scorer does with what it cannot read or write; how it scores is tested over HTTP (`serving`)."""
+
+import json
+import logging
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from fraud_retraining.commands.implementation.scores_server import scorer_of
+from fraud_retraining.orchestration.names import ONLINE_STATE
+from fraud_retraining.services.live_scoring import MODEL, SERVING_LOG, STATE, LiveScorer, NotReady
+from fraud_retraining.settings import load_settings
+from fraud_retraining_tests.support.command_line import run
+from fraud_retraining_tests.support.project_homes import AS_OF, ProjectHome
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+NEXT = AS_OF + timedelta(days=1)
+
+
+@pytest.fixture
+def ready(home: ProjectHome) -> ProjectHome:
+    home.configure(promotion={"mode": "auto"})
+    ingest(AS_OF.isoformat())
+    return home
+
+
+def ingest(day: str) -> None:
+    code, answer, _ = run("ingest", "--from", day, "--to", day)
+    assert code == 0, answer
+
+
+def following() -> LiveScorer:
+    scorer = scorer_of(load_settings())
+    scorer.follow()
+    assert scorer.problems == {}
+    return scorer
+
+
+def transaction(number: int, **changes: Any) -> dict[str, Any]:
+    """A transaction of the day after the state, of keys that the lake does not have."""
+    key = 900_000_000 + number
+    made = {"TRANSACTION_ID": key, "TX_DATETIME": f"{NEXT}T10:00:00Z", "CUSTOMER_ID": key, "TERMINAL_ID": key}
+    return {**made, "TX_AMOUNT": 10.0, **changes}
+
+
+def digest(scorer: LiveScorer, row: dict[str, Any]) -> str:
+    (answer,) = scorer.score([row]).answers
+    return answer.features_digest
+
+
+def test_a_transaction_that_is_refused_is_not_the_past_of_others(ready: ProjectHome):
+    scorer = following()
+    alone = digest(scorer, transaction(1))
+    two = transaction(2)
+    keys = {"CUSTOMER_ID": two["CUSTOMER_ID"], "TERMINAL_ID": two["TERMINAL_ID"]}
+    earlier = transaction(3, **keys, TX_DATETIME=f"{NEXT}T09:00:00Z", TX_AMOUNT=3.5e38)
+    refused = scorer.score([transaction(4, **keys, TX_DATETIME=f"{NEXT}T09:00:00Z"), earlier])
+    assert [(one.row, one.field) for one in refused.problems] == [(1, "TX_AMOUNT")]
+    assert digest(scorer, two) == alone
+
+
+def test_a_fault_that_nobody_foresaw_is_told_and_does_not_end_following(
+    ready: ProjectHome, monkeypatch: pytest.MonkeyPatch
+):
+    scorer = following()
+
+    def broken() -> None:
+        raise ZeroDivisionError("in a library")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(scorer._registry, "champion", broken)
+        scorer.follow()
+        assert scorer.problems == {MODEL: "ZeroDivisionError: in a library"}
+    scorer.follow()
+    assert scorer.problems == {}
+
+
+def test_a_damaged_copy_of_a_state_is_named(ready: ProjectHome):
+    following()
+    (about,) = (ready.home / "online" / "states").glob("*/terminal/about.json")
+    good = about.read_text()
+    about.write_text("{")
+    scorer = scorer_of(load_settings())
+    scorer.follow()
+    assert str(about.parent.parent) in scorer.problems[STATE] and "remove that folder" in scorer.problems[STATE]
+    about.write_text(good)
+    scorer.follow()
+    assert scorer.problems == {}
+
+
+def test_a_state_is_taken_over_once_and_never_an_earlier_one(ready: ProjectHome, caplog: pytest.LogCaptureFixture):
+    caplog.set_level(logging.INFO, "fraud_retraining.scores")
+    scorer = following()
+    current = ready.home / "store" / ONLINE_STATE / "current.json"
+    named = json.loads(current.read_text())
+    current.write_text(json.dumps({**named, "digest": "0" * 64}))
+    for _ in range(3):
+        scorer.follow()
+    assert sum("serves" in one for one in caplog.messages if one.startswith("the state")) == 2
+    current.write_text(json.dumps({**named, "day": (AS_OF - timedelta(days=1)).isoformat()}))
+    scorer.follow()
+    assert f"that after {AS_OF} still serves" in scorer.problems[STATE] and scorer.state_day == AS_OF
+
+
+def test_nothing_is_answered_that_the_journal_did_not_take(ready: ProjectHome):
+    scorer = following()
+    journal = ready.home / "online" / "journal"
+    journal.rename(journal.with_name("elsewhere"))
+    with pytest.raises(NotReady, match="serving log"):
+        scorer.score([transaction(1)])
+    assert str(journal) in scorer.problems[SERVING_LOG]
+    journal.with_name("elsewhere").rename(journal)
+    assert scorer.score([transaction(1)]).answers
+    scorer.flush()
+    assert scorer.problems == {}
+
+
+def test_a_scorer_that_starts_again_scores_transactions_of_the_day_before(ready: ProjectHome):
+    row = transaction(1)
+    scored = digest(following(), row)
+    ingest(NEXT.isoformat())
+    again = following()
+    assert again.state_day == NEXT
+    (answer,) = again.score([row]).answers
+    assert (answer.features_digest, answer.state.day, answer.state.days_late) == (scored, AS_OF, 0)
