@@ -66,6 +66,9 @@ COVERED_ELSEWHERE: dict[str, str] = {
     "domain/data/lake_mapping": "mappings that are refused, in domain/data/test_ingestion.py",
     "commands/serve_scores": "the real server: serving/test_score_app.py",
     "commands/implementation/scores_server": "the real server: serving/test_score_app.py",
+    "adapters/online/redis_layout": "bytes and script as they are used: adapters/online/test_redis_states.py",
+    "adapters/online/redis_server": "a real server, gone, late and refused: adapters/online/test_redis_states.py",
+    "domain/features/local_states": "one process, by any order and day: domain/features/test_live.py",
     "commands/implementation/listening": "a port that is taken: commands/implementation/test_approvals_server.py",
     "commands/approve": "as it is called, in commands/implementation/test_release_decisions.py",
     "commands/reject": "as it is called, in commands/implementation/test_release_decisions.py",
@@ -152,6 +155,7 @@ ACROSS_MODULES: dict[str, str] = {
     "services/test_record_attacks.py": "attacks on the record that approvals and promotion rest on",
     "services/test_registry_attacks.py": "attacks on MLflow's registry that promotion rests on",
     "services/test_release_faults.py": "faults of database and registry in approvals, promotion and release watch",
+    "serving/test_shared_state.py": "several scorers that share a Redis, over server, processes and states",
     "serving/test_release_pages_in_browser.py": "pages, scripts and forms of releases in a browser",
     "domain/monitoring/test_wide_drift.py": "many features together, over drift, heavy keys and bins",
 }

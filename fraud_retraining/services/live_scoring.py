@@ -2,16 +2,18 @@
 
 Here: raw rows become canonical, get their features, a score, a decision and reasons, and are written to the serving
 log; the champion and the online state are followed. Not here: HTTP (`serving/score_app.py`), how features are computed
-(`domain/features/live.py`) and where states are kept (`adapters/online/`).
+(`domain/features/live.py`) and where states are kept (`domain/features/local_states.py`, `adapters/online/`).
 
 A version is loaded after its digest was held against the ledger; nothing of its artifact is executed. What cannot be
-loaded leaves the former version, or state, in service, and is told by `problems`.
+loaded leaves the former version, or state, in service, and is told by `problems`. Where states are shared and do not
+answer, nothing is scored, or, where the settings say so, with nothing known; what was scored so is added to them later.
 """
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from functools import partial
 from threading import Lock
 from typing import Any, NamedTuple
 
@@ -25,7 +27,17 @@ from fraud_retraining.adapters.online.published_state import CurrentState, Publi
 from fraud_retraining.adapters.online.serving_log import ServingLog
 from fraud_retraining.domain.data.lake_mapping import LakeMapping
 from fraud_retraining.domain.data.request_rows import CanonicalRows, RequestReader, RowProblem
-from fraud_retraining.domain.features.live import DAY, LiveFeatures, OnlineState, StateAge
+from fraud_retraining.domain.features.live import (
+    DAY,
+    LiveFeatures,
+    LiveRows,
+    LiveStates,
+    OnlineState,
+    StateAge,
+    StatesMoved,
+    part,
+)
+from fraud_retraining.domain.features.local_states import LocalStates
 from fraud_retraining.domain.features.online import Batch, numeric_features
 from fraud_retraining.domain.features.plan import FeaturePlan
 from fraud_retraining.domain.features.row_digests import RowDigests
@@ -33,12 +45,15 @@ from fraud_retraining.domain.serving.policy import ServingPolicy
 from fraud_retraining.domain.serving.served_rows import Sampler, ServedRows
 from fraud_retraining.domain.training.estimators.model_input import FloatColumn, category_codes
 from fraud_retraining.domain.training.scoring import FittedModel
-from fraud_retraining.domain.values.errors import DataInvalid, RetrainingError
+from fraud_retraining.domain.values.errors import DataInvalid, DependencyUnreachable, RetrainingError
 from fraud_retraining.domain.values.schemas import AMOUNT
 from fraud_retraining.services.recorded_versions import recorded_champion
 
 LOG = logging.getLogger("fraud_retraining.scores")
-MODEL, STATE, SERVING_LOG = "model", "state", "serving log"
+MODEL, STATE, SERVING_LOG, SHARED = "model", "state", "serving log", "shared state"
+PROBLEMS = (MODEL, STATE, SERVING_LOG, SHARED)
+FILLED_AT_ONCE = 1000
+"""Transactions of the serving log that are added while nothing is scored."""
 TOO_LATE = "the day is over, and its state is no longer kept"
 AHEAD = "is in the future: a wrong clock, or a local time without its zone"
 INFINITE = "is too large for a model"
@@ -128,6 +143,7 @@ class LiveScorer:
         registry: Registry,
         ledger: Ledger,
         states: PublishedState,
+        kept: LiveStates,
         open_log: Callable[[Mapping[str, str]], ServingLog],
         feature_version: str,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -143,7 +159,10 @@ class LiveScorer:
         self._log: ServingLog | None = None
         self._followed: CurrentState | None = None
         self._clock = clock
+        self._kept = kept
         self._live = LiveFeatures(plan)
+        self._unsent: list[Batch] = []
+        """What was scored while the place for states did not answer."""
         self._digests, self._sampler = RowDigests(plan), Sampler(plan, policy.sample_share)
         self._model: ServedModel | None = None
         self._reader: RequestReader | None = None
@@ -159,8 +178,15 @@ class LiveScorer:
     @property
     def state_day(self) -> date | None:
         """The last whole day of the newest state; None before the first is loaded."""
-        newest = self._live.newest
+        newest = self._kept.newest
         return newest.day if newest else None
+
+    @property
+    def ready(self) -> bool:
+        """Whether transactions can be scored, or could a moment ago."""
+        if self._model is None or self.state_day is None:
+            return False
+        return SHARED not in self.problems or self.policy.without_state == "score"
 
     @property
     def waiting_rows(self) -> int:
@@ -187,8 +213,12 @@ class LiveScorer:
             if self._tell(what, f"{type(error).__name__}: {error}"):
                 LOG.exception("%s: not foreseen", what)
         else:
-            if self.problems.pop(what, None) is not None:
-                LOG.info("%s: as it should be again", what)
+            self._well(what)
+
+    def _well(self, what: str) -> None:
+        """Drop a problem that is over."""
+        if self.problems.pop(what, None) is not None:
+            LOG.info("%s: as it should be again", what)
 
     def _tell(self, what: str, why: str) -> bool:
         """Keep a problem; logged, and True, where it is another one than before."""
@@ -218,40 +248,60 @@ class LiveScorer:
         LOG.info("version %d serves", recorded.version)
 
     def _follow_state(self) -> None:
-        current, newest = self._states.current(), self._live.newest
+        current = self._states.current()
         if current is None:
             raise DataInvalid("no online state is published", remedy="ingest the latest day of the lake.")
-        if current == self._followed:
+        if self._log is None:
+            key_types = self._states.key_types(current.day)
+            self._reader, self._log = RequestReader(self._mapping, key_types), self._open_log(key_types)
+        self._attempt(SHARED, partial(self._follow_kept, current.day, self._log))
+        newest = self._kept.newest
+        if SHARED in self.problems or (newest and newest.day >= current.day and current == self._followed):
             return
         if newest is not None and current.day < newest.day:
             raise DataInvalid(
                 f"the store names the state after {current.day} as current; that after {newest.day} still serves",
                 remedy="ingest the latest day of the lake, or start the scorer again if the lake was set back.",
             )
-        # Read before the lock is taken: transactions are scored with the former state in the meantime.
-        state, key_types = self._states.open(current.day), self._states.key_types(current.day)
-        log, scored, earlier = self._log, {}, None
-        if log is None:
-            earlier = self._state_before(current.day)
-            log = self._open_log(key_types)
-            # What was scored before this process began is the past of what it will score.
-            scored = log.recent([current.day + DAY * after for after in range(1, self.policy.max_late_days + 2)])
-        with self._lock:
-            if earlier is not None:
-                self._live.publish(earlier)
-            self._live.publish(state)
-            for _, batch in sorted(scored.items()):
-                self._live.add(batch)
-            self._reader, self._log = RequestReader(self._mapping, key_types), log
+        if newest != (current.day, current.digest) and not self._take_over(self._states.open(current.day)):
+            return
+        if not self._kept.age_on(current.day).exact and (earlier := self._state_before(current.day)) is not None:
+            self._take_over(earlier)
+        self._reader = RequestReader(self._mapping, self._states.key_types(current.day))
         self._followed = current
         LOG.info("the state after %s serves", current.day)
+
+    def _take_over(self, state: OnlineState) -> bool:
+        """Publish a state where states are kept; False where another process is about to."""
+        if self._kept.newest == (state.day, state.digest):
+            return True
+        # Transactions are scored with the former state in the meantime.
+        if not self._kept.prepare(state):
+            return False
+        with self._lock:
+            self._kept.publish(state)
+        return True
+
+    def _follow_kept(self, day: date, log: ServingLog) -> None:
+        """Take note of what others have published, and add what is lacking of the days after a day."""
+        self._kept.follow()
+        if not self._kept.lacks_transactions:
+            return
+        # What was scored before this process began, or before a shared place lost it, is the past of what comes.
+        found = log.recent([day + DAY * after for after in range(1, self.policy.max_late_days + 2)])
+        for _, batch in sorted(found.items()):
+            for first in range(0, len(batch.ids), FILLED_AT_ONCE):
+                some = part(batch, range(first, min(first + FILLED_AT_ONCE, len(batch.ids))))
+                with self._lock:
+                    self._kept.add(some)
+        self._kept.filled()
 
     def _state_before(self, day: date) -> OnlineState | None:
         """The state that transactions of a day itself are scored with, which come after it was ingested."""
         try:
             return self._states.open(day - DAY)
         except RetrainingError as error:
-            LOG.info("transactions of %s are not scored: %s", day, " ".join(str(error).split()))
+            LOG.info("transactions of %s are not scored: %s", day, _sentence(error))
             return None
 
     # ------------------------------------------------------------ scoring
@@ -271,21 +321,29 @@ class LiveScorer:
             return self._score(rows, self._model, self._reader, self._log, reasons)
 
     def add(self, rows: Sequence[Any]) -> list[RowProblem]:
-        """Take note of transactions that are not scored here; returns the problems of rows, and then none was taken."""
+        """Take note of transactions that are not scored here; returns the problems of rows, and then none was taken.
+
+        Raises:
+            NotReady: nothing can be taken note of now.
+        """
         with self._lock:
             if self._reader is None:
                 raise NotReady("; ".join(self.problems.values()) or "starting")
             transactions, problems = self._reader.read(rows)
             found = [*problems, *self._ahead(transactions)]
             if not found and transactions.ids:
-                self._live.add(_batch(transactions))
+                try:
+                    self._kept.add(_batch(transactions))
+                except DependencyUnreachable as error:
+                    self._tell(SHARED, str(error))
+                    raise NotReady(_sentence(error)) from None
             return found
 
     def _score(
         self, rows: Sequence[Any], model: ServedModel, reader: RequestReader, log: ServingLog, reasons: bool | None
     ) -> Answers:
         transactions, unread = reader.read(rows)
-        problems = [*unread, *self._ahead(transactions)] or self._days(transactions)
+        problems = [*unread, *self._ahead(transactions)]
         if problems or not transactions.ids:
             return Answers(model.version, self.feature_version, [], problems)
         if infinite := [row for row, amount in enumerate(transactions.amounts) if np.isinf(np.float32(amount))]:
@@ -293,7 +351,9 @@ class LiveScorer:
             problems = [RowProblem(transactions.places[row], field, INFINITE) for row in infinite]
             return Answers(model.version, self.feature_version, [], problems)
         # From here on the transactions count as the past of others.
-        live = self._live.features(_batch(transactions))
+        live = self._features(transactions)
+        if not isinstance(live, LiveRows):
+            return Answers(model.version, self.feature_version, [], live)
         numeric = numeric_features(self._plan, transactions.numeric)
         found = ScoredColumns(transactions.amounts, live.features, numeric, transactions.categories)
         columns = found.columns(model.fitted)
@@ -341,6 +401,32 @@ class LiveScorer:
             self._tell(SERVING_LOG, str(error))
             raise NotReady("the serving log cannot be written, and nothing is answered that is not in it") from error
 
+    def _features(self, rows: CanonicalRows) -> LiveRows | list[RowProblem]:
+        """The features of rows, or the problems of rows of days whose state is no longer kept.
+
+        Raises:
+            NotReady: the state of a day is missing, too late or does not answer, and the settings refuse such rows.
+        """
+        batch = _batch(rows)
+        while True:
+            if problems := self._days(rows):
+                return problems
+            try:
+                while self._unsent:
+                    self._kept.add(self._unsent[0])
+                    del self._unsent[0]
+                found = self._live.of(batch, self._kept)
+            except StatesMoved:
+                continue
+            except DependencyUnreachable as error:
+                self._tell(SHARED, str(error))
+                if self.policy.without_state == "refuse":
+                    raise NotReady(_sentence(error)) from None
+                self._unsent.append(batch)
+                return self._live.of(batch, LocalStates(self._plan))
+            self._well(SHARED)
+            return found
+
     def _ahead(self, rows: CanonicalRows) -> list[RowProblem]:
         """Rows from the future."""
         latest = np.datetime64(self._clock().replace(tzinfo=None), "us") + np.timedelta64(
@@ -355,9 +441,9 @@ class LiveScorer:
         Raises:
             NotReady: the state of a day is missing or too late, and the settings say that such rows are refused.
         """
-        newest = self._live.newest
+        newest = self._kept.newest
         days = rows.timestamps.astype("datetime64[D]").tolist()
-        ages = {day: self._live.age_on(day) for day in set(days)}
+        ages = {day: self._kept.age_on(day) for day in set(days)}
         late = {day for day, age in ages.items() if age.day is None and newest is not None and day <= newest.day}
         if late:
             field = self._mapping.columns.timestamp
@@ -370,7 +456,7 @@ class LiveScorer:
                 raise NotReady(
                     f"transactions of {day} need the state after the day before; the newest is after {age.day}"
                     if age.day
-                    else "no online state is published"
+                    else "; ".join(self.problems.values()) or "no online state is published"
                 )
         return []
 
@@ -400,3 +486,7 @@ class LiveScorer:
 
 def _batch(rows: CanonicalRows) -> Batch:
     return Batch(rows.ids, rows.timestamps, rows.amounts, rows.keys)
+
+
+def _sentence(error: RetrainingError) -> str:
+    return " ".join(str(error).split())

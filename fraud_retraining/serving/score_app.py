@@ -19,7 +19,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, G
 
 from fraud_retraining.domain.data.lake_mapping import LakeMapping
 from fraud_retraining.domain.data.request_rows import RowProblem
-from fraud_retraining.services.live_scoring import Answer, Answers, LiveScorer, NotReady, Reason
+from fraud_retraining.services.live_scoring import PROBLEMS, Answer, Answers, LiveScorer, NotReady, Reason
 from fraud_retraining.serving.limits import Limited, Refusal
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Metrics:
         day = scorer.state_day
         self.state.set((day.toordinal() - 719_163) if day else 0)
         self.waiting.set(scorer.waiting_rows)
-        for what in ("model", "state", "serving log"):
+        for what in PROBLEMS:
             self.problems.labels(what).set(what in scorer.problems)
         return generate_latest(self.registry)
 
@@ -123,7 +123,7 @@ def _add_state(app: FastAPI, scorer: LiveScorer, metrics: Metrics) -> None:
 
     @app.get(READY, summary="Whether transactions can be scored", response_model=None)
     async def ready() -> Response:
-        loaded = scorer.model_version is not None and scorer.state_day is not None
+        loaded = scorer.ready
         content = {
             "ready": loaded,
             "model_version": scorer.model_version,

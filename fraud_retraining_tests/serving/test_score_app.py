@@ -77,9 +77,9 @@ class Client:
 
 
 @contextmanager
-def serving(log: Path) -> Iterator[tuple[Client, subprocess.Popen[str]]]:
+def serving(log: Path, *options: str) -> Iterator[tuple[Client, subprocess.Popen[str]]]:
     """A scorer of the present home in a process of its own."""
-    command = [sys.executable, "-m", "fraud_retraining.cli", "serve-scores", "--port", "0"]
+    command = [sys.executable, "-m", "fraud_retraining.cli", "serve-scores", "--port", "0", *options]
     with log.open("w") as out:
         process = subprocess.Popen(command, stderr=out, stdout=out, text=True)
         try:

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from fraud_retraining.domain.features.live import LiveFeatures
+from fraud_retraining.domain.features.local_states import LocalStates
 from fraud_retraining.domain.features.online import Batch as Transactions
 from fraud_retraining.domain.features.plan import FeaturePlan
 from fraud_retraining.domain.features.row_digests import RowDigests
@@ -59,9 +60,9 @@ def transactions(rows: Sequence[Paid]) -> Transactions:
     )
 
 
-def features(live: LiveFeatures, rows: Sequence[Paid]) -> dict[str, Any]:
+def features(live: LocalStates, rows: Sequence[Paid]) -> dict[str, Any]:
     """Every feature of the plan, as arrays; the amount as float64."""
-    own = live.features(transactions(rows)).features
+    own = LiveFeatures(PLAN).of(transactions(rows), live).features
     return {
         **own,
         AMOUNT: np.array([row.amount for row in rows], np.float64),
@@ -72,7 +73,7 @@ def features(live: LiveFeatures, rows: Sequence[Paid]) -> dict[str, Any]:
 
 def batch(rows: Sequence[Paid], *, before: Sequence[int] = (), parts: int = 2, state_changed: bool = False) -> Batch:
     """The day as the lake has it, features in several parts."""
-    live = LiveFeatures(PLAN)
+    live = LocalStates(PLAN)
     live.add(transactions(rows))
     found = features(live, rows)
     lake = pa.table(
@@ -94,7 +95,7 @@ class Scorer:
     """Answers transactions as they come; `log` has what it would have written."""
 
     def __init__(self, name: str = "a") -> None:
-        self.live = LiveFeatures(PLAN)
+        self.live = LocalStates(PLAN)
         self.log: list[dict[str, Any]] = []
         self._name = name
 

@@ -15,8 +15,13 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 from fraud_retraining.adapters.online.published_state import PublishedState
+from fraud_retraining.adapters.online.redis_server import RedisServer
+from fraud_retraining.adapters.online.redis_states import RedisStates
 from fraud_retraining.adapters.online.serving_log import ServingLog
 from fraud_retraining.commands.implementation.listening import listening_socket
+from fraud_retraining.domain.features.live import LiveStates
+from fraud_retraining.domain.features.local_states import LocalStates
+from fraud_retraining.domain.features.plan import FeaturePlan
 from fraud_retraining.domain.values.errors import SettingsError
 from fraud_retraining.orchestration.resources import open_ledger, open_location_of, open_registry, open_store
 from fraud_retraining.orchestration.state.inventory import Recipes
@@ -43,9 +48,17 @@ def scorer_of(settings: Settings) -> LiveScorer:
         registry=open_registry(settings),
         ledger=open_ledger(settings),
         states=PublishedState(open_store(settings), folder / "states", plan, version),
+        kept=_kept_states(settings, plan, version),
         open_log=lambda key_types: ServingLog(store, folder / "journal", plan, _process_name(), key_types),
         feature_version=version,
     )
+
+
+def _kept_states(settings: Settings, plan: FeaturePlan, version: str) -> LiveStates:
+    policy = settings.serving
+    if policy.state_store == "redis" and policy.redis_url:
+        return RedisStates(plan, RedisServer(policy.redis_url, policy.redis_timeout_seconds), version)
+    return LocalStates(plan)
 
 
 def serve(settings: Settings, host: str, port: int, notify: Callable[[str], None]) -> None:

@@ -5,9 +5,9 @@ Here: tables in the order of their keys, and how a key is found in them. Not her
 """
 
 from bisect import bisect_left
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from math import isnan
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +21,24 @@ from fraud_retraining.domain.features.row_program import Number
 
 Key: TypeAlias = Hashable
 Floats: TypeAlias = NDArray[np.float64]
+
+
+class KeyPlaces(Protocol):
+    """Distinct keys, each with its place in a table."""
+
+    def __len__(self) -> int: ...
+
+    def place(self, key: Key | None) -> int:
+        """The place of a key; -1 for one that is not there, or is None."""
+        ...
+
+    def places(self, keys: Sequence[Key | None]) -> NDArray[np.int64]:
+        """The place of each key, as `place` gives it."""
+        ...
+
+    def between(self, first: int, last: int) -> Sequence[Key]:
+        """The keys from one place up to another, without that."""
+        ...
 
 
 class SortedKeys:
@@ -52,6 +70,33 @@ class SortedKeys:
         found[found] = self._keys[places[found]] == wanted[found]
         return np.where(found, places, -1)
 
+    def between(self, first: int, last: int) -> Sequence[Key]:
+        """The keys from one place up to another, without that."""
+        return self._keys[first:last].tolist()
+
+
+class FetchedKeys:
+    """A few distinct keys in any order."""
+
+    def __init__(self, keys: Sequence[Key]) -> None:
+        self._keys = keys
+        self._places = {key: place for place, key in enumerate(keys)}
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def place(self, key: Key | None) -> int:
+        """The place of a key; -1 for one that is not there, or is None."""
+        return self._places.get(key, -1)
+
+    def places(self, keys: Sequence[Key | None]) -> NDArray[np.int64]:
+        """The place of each key, as `place` gives it."""
+        return np.array([self.place(key) for key in keys], np.int64)
+
+    def between(self, first: int, last: int) -> Sequence[Key]:
+        """The keys from one place up to another, without that."""
+        return self._keys[first:last]
+
 
 class _Texts:
     """An Arrow array of text as `bisect` reads it: entries are made when they are looked at."""
@@ -73,7 +118,7 @@ class StateTable:
     ages, and times as microseconds, which are named in `times`.
     """
 
-    def __init__(self, keys: SortedKeys, values: Floats, names: Sequence[str], times: Sequence[str]) -> None:
+    def __init__(self, keys: KeyPlaces, values: Floats, names: Sequence[str], times: Sequence[str]) -> None:
         self.names = tuple(names)
         self._keys = keys
         # Of a file that is mapped into memory too: a row of a plain array is found in half the time.
@@ -94,10 +139,20 @@ class StateTable:
         """One in which no key is known."""
         names = state_columns(plan, entity)
         times = [name for name in names if name == column_of(entity, "last_at")]
-        return cls(SortedKeys(np.empty(0, np.int64)), np.empty((0, len(names))), names, times)
+        return cls(FetchedKeys([]), np.empty((0, len(names))), names, times)
+
+    def of_keys(self, keys: Sequence[Key], values: Floats) -> "StateTable":
+        """One with the columns of this, of a few keys and their rows of statistics one after the other."""
+        rows = values.reshape(len(keys), len(self.names))
+        return StateTable(FetchedKeys(keys), rows, self.names, tuple(self._times))
 
     def __len__(self) -> int:
         return len(self._keys)
+
+    def parts(self, size: int) -> Iterator[tuple[Sequence[Key], Floats]]:
+        """Every key with its row of statistics, at most `size` at a time."""
+        for first in range(0, len(self), size):
+            yield self._keys.between(first, first + size), self._values[first : first + size]
 
     def of(self, keys: Sequence[Key | None]) -> Mapping[str, NullableArray]:
         """Statistics of keys, in their order; null for keys that are not known."""
@@ -185,6 +240,11 @@ class TransactionsByKey:
         if place < 0:
             return np.empty(0, np.int64)
         return self._rows[self._starts[place] : self._starts[place + 1]]
+
+    def each(self) -> Iterator[tuple[Key, NDArray[np.int64]]]:
+        """Every key with the places of its transactions, in no order."""
+        for place, key in enumerate(self._keys.between(0, len(self._keys))):
+            yield key, self._rows[self._starts[place] : self._starts[place + 1]]
 
 
 def _starts(ordered: pa.Array) -> NDArray[np.int64]:

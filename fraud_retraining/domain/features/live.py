@@ -1,7 +1,8 @@
 """Features of transactions of any day that can be scored now, and how old the state is that they rest on.
 
-Here: which state and which days' transactions a transaction is scored with. Not here: the features themselves
-(`online.py`), and where states come from (`adapters/online/`).
+Here: what a place for states has to offer, and the features of a batch with what it knows. Not here: the features
+themselves (`online.py`), the places (`local_states.py`; `adapters/online/redis_states.py`), and where states come from
+(`adapters/online/published_state.py`).
 
 The state after day D serves transactions of D+1. It is published once D is ingested; until then transactions of D+1 are
 scored with the state before, a day late. What is late is said with each transaction. A transaction of D or of D-1 that
@@ -9,15 +10,15 @@ comes after the state of D was published is scored with the state of its own day
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, timedelta
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fraud_retraining.domain.features.key_tables import StateTable
-from fraud_retraining.domain.features.online import Batch, EntityState, OnlineFeatures, RecentDay
+from fraud_retraining.domain.features.online import Batch, DayByKey, EntityState, OnlineFeatures, RecentDay
 from fraud_retraining.domain.features.plan import FeaturePlan
 
 DAY = timedelta(days=1)
@@ -30,8 +31,15 @@ class OnlineState(NamedTuple):
 
     day: date
     digest: str
-    entities: Mapping[str, EntityState]
+    entities: Mapping[str, StateTable]
     recent: RecentDay
+
+
+class StateName(NamedTuple):
+    """Which state: the last whole day that it knows, and its digest."""
+
+    day: date
+    digest: str
 
 
 class StateAge(NamedTuple):
@@ -46,6 +54,72 @@ class StateAge(NamedTuple):
         return self.day is not None and not self.days_late
 
 
+class Known(NamedTuple):
+    """What transactions of one day are scored with. `today` holds them, and `yesterday` is None if nothing is known."""
+
+    age: StateAge
+    entities: Mapping[str, EntityState]
+    today: DayByKey
+    yesterday: DayByKey | None
+
+
+class StatesMoved(Exception):
+    """Another state was published while a batch was looked at; its ages have to be looked up again."""
+
+
+class LiveStates(Protocol):
+    """Where the last states and the transactions since are kept: in one process, or shared by several.
+
+    A place that is shared raises `DependencyUnreachable` from every method that asks it, where it does not answer.
+    """
+
+    @property
+    def newest(self) -> StateName | None:
+        """The state that was published for the latest day, as of the last time that it was looked up."""
+        ...
+
+    @property
+    def lacks_transactions(self) -> bool:
+        """Whether those that were scored since the newest state have to be added again, and `filled` be called."""
+        ...
+
+    def filled(self) -> None:
+        """Says that everything that was scored before has been added."""
+        ...
+
+    def follow(self) -> None:
+        """Looks up what others have published."""
+        ...
+
+    def prepare(self, state: OnlineState) -> bool:
+        """Brings a state to where it is kept, unseen until `publish`; False where another process is doing so."""
+        ...
+
+    def publish(self, state: OnlineState) -> None:
+        """Takes a state over that was prepared. One of an earlier day than the newest serves late transactions alone.
+
+        The lake's transactions of its day take the place of those that were scored: rows that the lake refused, or that
+        never came here, count as they do in the lake.
+        """
+        ...
+
+    def age_on(self, day: date) -> StateAge:
+        """The state that transactions of a day are scored with."""
+        ...
+
+    def add(self, batch: Batch) -> None:
+        """Adds transactions of any days that are not scored here; those that were added before stay as they are."""
+        ...
+
+    def know(self, day: date, batch: Batch) -> Known:
+        """Adds transactions of a day, and gives what is known of their keys then.
+
+        Raises:
+            StatesMoved: other states are published than those that `age_on` told of.
+        """
+        ...
+
+
 class LiveRows(NamedTuple):
     """The features that are computed here, of transactions in any order: float32, an entry each; and their states."""
 
@@ -54,76 +128,45 @@ class LiveRows(NamedTuple):
 
 
 class LiveFeatures:
-    """The states that are published, and the transactions since; for one thread at a time."""
+    """The features of a plan, with what a place for states knows."""
 
     def __init__(self, plan: FeaturePlan) -> None:
-        self.plan = plan
         self._features = OnlineFeatures(plan)
-        self._states: dict[date, OnlineState] = {}
-        self._days: dict[date, RecentDay] = {}
-        self._nothing = {entity: StateTable.empty(plan, entity) for entity in plan.entities}
 
-    @property
-    def newest(self) -> OnlineState | None:
-        """The state that was published for the latest day."""
-        return self._states[max(self._states)] if self._states else None
+    def of(self, batch: Batch, states: LiveStates) -> LiveRows:
+        """Adds transactions, and gives their features with what is known now.
 
-    def publish(self, state: OnlineState) -> None:
-        """Takes a state over. One of an earlier day than the newest serves late transactions alone.
-
-        The lake's transactions of its day take the place of those that were scored: rows that the lake refused, or that
-        never came here, count as they do in the lake.
+        Raises:
+            StatesMoved: other states are published than those that `age_on` told of.
         """
-        self._states[state.day] = state
-        newest = max(self._states)
-        self._states = {day: one for day, one in self._states.items() if day > newest - KEPT_STATES * DAY}
-        self._days[state.day] = state.recent
-        self._days = {day: one for day, one in self._days.items() if day >= newest - KEPT_STATES * DAY}
-
-    def add(self, batch: Batch) -> None:
-        """Adds transactions that are not scored here."""
-        for day, rows in _by_day(batch).items():
-            self._day(day).add(_part(batch, rows))
-
-    def age_on(self, day: date) -> StateAge:
-        """The state that transactions of a day are scored with."""
-        found = max((one for one in self._states if one < day), default=None)
-        return StateAge(found, (day - found).days - 1) if found is not None else StateAge(None)
-
-    def features(self, batch: Batch) -> LiveRows:
-        """Adds transactions, and gives their features with what is known now."""
-        days = _by_day(batch)
+        days = by_day(batch)
         if len(days) == 1:
             ((day, _),) = days.items()
-            return LiveRows(self._features_of(day, batch), [self.age_on(day)] * len(batch.ids))
+            features, age = self._of_day(day, batch, states)
+            return LiveRows(features, [age] * len(batch.ids))
         columns: dict[str, NDArray[np.float32]] = {}
         ages: list[StateAge] = [StateAge(None)] * len(batch.ids)
         for day, rows in sorted(days.items()):
-            for name, values in self._features_of(day, _part(batch, rows)).items():
+            features, age = self._of_day(day, part(batch, rows), states)
+            for name, values in features.items():
                 columns.setdefault(name, np.empty(len(batch.ids), np.float32))[rows] = values
             for row in rows:
-                ages[row] = self.age_on(day)
+                ages[row] = age
         return LiveRows(columns, ages)
 
-    def _features_of(self, day: date, batch: Batch) -> dict[str, NDArray[np.float32]]:
-        today, age = self._day(day), self.age_on(day)
-        today.add(batch)
-        state = self._states[age.day] if age.day is not None else None
-        known = state.entities if state is not None else self._nothing
-        return self._features.of(batch, states=known, today=today, yesterday=self._days.get(day - DAY))
-
-    def _day(self, day: date) -> RecentDay:
-        if day not in self._days:
-            self._days[day] = RecentDay(self.plan, day)
-            # Days of no state are few, whatever is sent; those that the newest state goes with stay.
-            newest = max(self._states, default=None)
-            others = [one for one in self._days if newest is None or abs(one - newest) > DAY]
-            for old in sorted(others)[: -(KEPT_STATES + 2)]:
-                del self._days[old]
-        return self._days.setdefault(day, RecentDay(self.plan, day))
+    def _of_day(self, day: date, batch: Batch, states: LiveStates) -> tuple[dict[str, NDArray[np.float32]], StateAge]:
+        known = states.know(day, batch)
+        features = self._features.of(batch, states=known.entities, today=known.today, yesterday=known.yesterday)
+        return features, known.age
 
 
-def _by_day(batch: Batch) -> dict[date, list[int]]:
+def age_among(states: Iterable[date], day: date) -> StateAge:
+    """The state that transactions of a day are scored with, among those after some days."""
+    found = max((one for one in states if one < day), default=None)
+    return StateAge(found, (day - found).days - 1) if found is not None else StateAge(None)
+
+
+def by_day(batch: Batch) -> dict[date, list[int]]:
     """Places of a batch's transactions by their day."""
     days = batch.timestamps.astype("datetime64[D]").tolist()
     if days.count(days[0]) == len(days) if days else True:
@@ -134,7 +177,8 @@ def _by_day(batch: Batch) -> dict[date, list[int]]:
     return dict(places)
 
 
-def _part(batch: Batch, places: Sequence[int]) -> Batch:
+def part(batch: Batch, places: Sequence[int]) -> Batch:
+    """Some transactions of a batch, by their places."""
     if len(places) == len(batch.ids):
         return batch
     return Batch(

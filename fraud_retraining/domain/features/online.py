@@ -9,7 +9,7 @@ the lake will see it, but the later one was scored without it.
 """
 
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from itertools import accumulate
@@ -41,6 +41,19 @@ class EntityState(Protocol):
 
     def one(self, key: Key | None) -> Mapping[str, Number]:
         """The same of one key, as numbers of a `RowProgram`."""
+        ...
+
+
+class DayByKey(Protocol):
+    """Transactions of one day, by key of each entity."""
+
+    @property
+    def day(self) -> date:
+        """The day."""
+        ...
+
+    def of(self, entity: str, key: Key | None) -> "KeyDay | None":
+        """The transactions of a key; None where there are none."""
         ...
 
 
@@ -144,6 +157,15 @@ class FinishedDay:
             found.add(int(self._clocks[row]), self._ids[int(row)].as_py(), float(self._amounts[row]))
         return found
 
+    def each(self, entity: str) -> Iterator[tuple[Key, list[tuple[int, Any, float]]]]:
+        """Every key with its transactions: time of day in microseconds, id and amount, in order of time."""
+        ids, clocks, amounts = self._ids.to_pylist(), self._clocks.tolist(), self._amounts.tolist()
+        for key, rows in self._by_key[entity].each():
+            yield (
+                key,
+                [(clocks[row], ids[row], amounts[row]) for row in rows[np.argsort(self._clocks[rows], kind="stable")]],
+            )
+
 
 class RecentDay:
     """The transactions of one day, by key of each entity: those that were scored or added, and of a finished day all.
@@ -153,7 +175,7 @@ class RecentDay:
 
     def __init__(self, plan: FeaturePlan, day: date, finished: FinishedDay | None = None) -> None:
         self.day = day
-        self._finished = finished
+        self.finished = finished
         self._keys: dict[str, dict[Key, KeyDay]] = {entity: {} for entity in plan.entities}
 
     def add(self, batch: Batch) -> None:
@@ -173,7 +195,7 @@ class RecentDay:
             return None
         known = self._keys[entity]
         found = known.get(key)
-        if found is None and self._finished is not None and (found := self._finished.of(entity, key)) is not None:
+        if found is None and self.finished is not None and (found := self.finished.of(entity, key)) is not None:
             known[key] = found
         return found
 
@@ -192,7 +214,7 @@ class OnlineFeatures:
         self._recent = {entity: _recent_columns(entity) for entity in plan.entities}
 
     def of(
-        self, batch: Batch, *, states: Mapping[str, EntityState], today: RecentDay, yesterday: RecentDay | None
+        self, batch: Batch, *, states: Mapping[str, EntityState], today: DayByKey, yesterday: DayByKey | None
     ) -> dict[str, NDArray[np.float32]]:
         """Those of at least one transaction of a day, all of which `today` holds; float32, an entry each.
 
@@ -255,7 +277,7 @@ def numeric_features(plan: FeaturePlan, numeric: Mapping[str, NDArray[np.float64
     }
 
 
-def _recent(entity: str, batch: Batch, clocks: Sequence[int], today: RecentDay, yesterday: RecentDay | None) -> _Recent:
+def _recent(entity: str, batch: Batch, clocks: Sequence[int], today: DayByKey, yesterday: DayByKey | None) -> _Recent:
     """The last 24 hours of a batch's keys, up to each transaction."""
     found: list[tuple[Number, ...]] = []
     for key, clock, number in zip(batch.keys[entity], clocks, batch.ids, strict=True):

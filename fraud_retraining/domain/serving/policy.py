@@ -3,7 +3,9 @@
 Not here: scoring (`services/live_scoring.py`) and HTTP (`serving/score_app.py`).
 """
 
+import re
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, StringConstraints, model_validator
 
@@ -48,6 +50,17 @@ class ServingPolicy(Policy):
     )
     flush_seconds: float = Field(60, gt=0, le=3600, description="How often the serving log is moved to the store.")
     sample_share: float = Field(0.01, ge=0, le=1, description="Share of answers whose features the serving log keeps.")
+    state_store: Literal["file", "redis"] = Field(
+        "file",
+        description="Where states and the day's transactions are: files and memory of one process, or a Redis that "
+        "several share.",
+    )
+    redis_url: str | None = Field(
+        None, description="redis://host:6379/0, or rediss:// for TLS; its password is REDIS_PASSWORD."
+    )
+    redis_timeout_seconds: float = Field(
+        0.2, gt=0, le=10, description="Longest that Redis may take to connect and to answer; then it counts as gone."
+    )
     api_keys: tuple[KeyDigest, ...] = Field(
         (),
         description="SHA-256 of each key that a client may send as X-API-Key; without any, only this machine may ask.",
@@ -62,7 +75,31 @@ class ServingPolicy(Policy):
             raise ValueError("two decisions begin at the same score")
         return self
 
+    @model_validator(mode="after")
+    def _redis_that_can_be_asked(self) -> Self:
+        if self.redis_url is None:
+            if self.state_store == "redis":
+                raise ValueError("state_store redis needs redis_url")
+            return self
+        if problem := _redis_problem(self.redis_url):
+            raise ValueError(f"redis_url {problem}")
+        return self
+
     def decision(self, score: float) -> str:
         """The decision that a score leads to."""
         reached = [one for one in self.decisions if score >= one.at]
         return max(reached, key=lambda one: one.at).name if reached else self.otherwise
+
+
+def _redis_problem(url: str) -> str | None:
+    """What is wrong with an address; it may hold a password, so nothing of it is repeated."""
+    try:
+        parts = urlsplit(url)
+        whole = parts.scheme in ("redis", "rediss") and parts.hostname and parts.port != 0
+    except ValueError:
+        whole = False
+    if not whole or not re.fullmatch(r"(/\d{0,5})?", parts.path) or parts.query or parts.fragment:
+        return "has to be redis://host:port/number, or rediss:// for TLS, without parameters"
+    if parts.password is not None:
+        return "holds a password; it comes from the environment only (REDIS_PASSWORD)"
+    return None

@@ -36,3 +36,29 @@ def test_decisions_that_no_score_could_choose_between_are_refused(decisions: lis
 def test_a_key_is_given_by_its_digest_and_never_itself():
     with pytest.raises(ValidationError):
         ServingPolicy.model_validate({"api_keys": ["my key"]})
+
+
+@pytest.mark.parametrize("url", ["redis://cache", "rediss://scorer@cache.example:6380/3", "redis://[::1]:6379/0"])
+def test_a_redis_is_named_by_its_address(url: str):
+    assert ServingPolicy(state_store="redis", redis_url=url).redis_url == url
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        (None, "needs redis_url"),
+        ("redis://:hunter2@cache/0", "REDIS_PASSWORD"),
+        ("redis://user:hunter2@cache/0", "REDIS_PASSWORD"),
+        ("redis://user:hunter2/hunter2@cache/0", "has to be"),
+        ("redis://cache/0?password=hunter2", "has to be"),
+        ("redis://cache:70000/0", "has to be"),
+        ("redis://[::1/0", "has to be"),
+        ("redis://cache/hunter2", "has to be"),
+        ("http://cache/0", "has to be"),
+        ("cache:6379", "has to be"),
+    ],
+)
+def test_an_address_that_cannot_be_used_or_holds_a_password_is_refused_without_it(url: str | None, why: str):
+    with pytest.raises(ValidationError, match=why) as refused:
+        ServingPolicy(state_store="redis", redis_url=url)
+    assert "hunter2" not in refused.value.errors()[0]["msg"]

@@ -10,6 +10,7 @@ import pytest
 from fraud_retraining.adapters.online.published_state import PublishedState
 from fraud_retraining.definitions import build_definitions
 from fraud_retraining.domain.features.live import LiveFeatures
+from fraud_retraining.domain.features.local_states import LocalStates
 from fraud_retraining.domain.features.online import Batch
 from fraud_retraining.domain.values.errors import DataInvalid, IntegrityError
 from fraud_retraining.orchestration.instance import open_instance
@@ -50,14 +51,14 @@ def test_the_last_day_of_an_ingest_is_published_and_has_the_features_of_the_batc
     current = published().current()
     assert current is not None and current.day == day(7)
     store, plan = open_store(load_settings()), load_settings().feature_plan
-    live = LiveFeatures(plan)
-    live.publish(published().open(day(6)))
+    states = LocalStates(plan)
+    states.publish(published().open(day(6)))
     rows, features = (
         pq.read_table(*store.paths([record], "rows"))
         for record in (store.partition(TRANSACTIONS, day(7)), store.partition(FEATURES, day(7)))
         if record is not None
     )
-    found = live.features(Batch.of(rows, plan))
+    found = LiveFeatures(plan).of(Batch.of(rows, plan), states)
     assert all(age.exact for age in found.ages) and len(found.features) > 30
     unlike = [
         name for name, values in found.features.items() if values.tobytes() != features[name].to_numpy().tobytes()

@@ -20,6 +20,7 @@ from fraud_retraining.adapters.online.published_state import PublishedState
 from fraud_retraining.adapters.online.serving_log import ServingLog
 from fraud_retraining.definitions import build_definitions
 from fraud_retraining.domain.features.live import LiveFeatures
+from fraud_retraining.domain.features.local_states import LocalStates
 from fraud_retraining.domain.features.online import Batch
 from fraud_retraining.domain.features.row_digests import RowDigests
 from fraud_retraining.domain.monitoring.served_skew import ServedSkew
@@ -59,8 +60,8 @@ def serve(number: int, *, rows: pa.Table | None = None, wrong: Sequence[int] = (
     settings = load_settings()
     plan, store, version = settings.feature_plan, open_store(settings), Recipes(settings).feature_version
     states = PublishedState(store, settings.home / "online", plan, version)
-    live, key_types = LiveFeatures(plan), states.key_types(day(number - 1))
-    live.publish(states.open(day(number - 1)))
+    live, kept, key_types = LiveFeatures(plan), LocalStates(plan), states.key_types(day(number - 1))
+    kept.publish(states.open(day(number - 1)))
     log = ServingLog(store.location, settings.home / "journal", plan, name, key_types)
     table = rows_of(number) if rows is None else rows
     batch = Batch.of(table, plan)
@@ -76,7 +77,7 @@ def serve(number: int, *, rows: pa.Table | None = None, wrong: Sequence[int] = (
         )
         # What comes late is scored when it comes.
         now = max(now, part.timestamps.max()) + np.timedelta64(1, "us")
-        found = live.features(part)
+        found = live.of(part, kept)
         columns: Any = (part.amounts, found.features, {}, {})
         named = digests.of(*columns)
         log.append(

@@ -1,0 +1,89 @@
+"""Several real servers that share a real Redis: the features of the batch, and an outage."""
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fraud_retraining.domain.features.row_digests import RowDigests
+from fraud_retraining.settings import load_settings
+from fraud_retraining_tests.serving.test_score_app import (
+    AS_OF,
+    CHANGES,
+    NEXT,
+    Client,
+    batch_features,
+    ingest,
+    raw_rows,
+    serving,
+)
+from fraud_retraining_tests.support.project_homes import ProjectHome
+from fraud_retraining_tests.support.redis_servers import RedisProcess
+
+pytest_plugins = ["fraud_retraining_tests.support.redis_servers"]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+@pytest.fixture
+def ready(home: ProjectHome, redis_server: RedisProcess) -> ProjectHome:
+    """A home with a champion and a state, whose scorers share a Redis."""
+    # Its own timeout is for a machine that is not as busy as that of the tests.
+    shared = {"state_store": "redis", "redis_url": redis_server.url, "redis_timeout_seconds": 5}
+    home.configure(**{**CHANGES, "serving": {**CHANGES["serving"], **shared}})
+    ingest(AS_OF, AS_OF)
+    return home
+
+
+def scored(client: Client, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    status, found = client.ask("/score/batch?reasons=false", {"transactions": list(rows)})
+    assert status == 200, found
+    return found["scores"]
+
+
+def wanted_digests() -> dict[Any, str]:
+    features = batch_features(NEXT)
+    digests = RowDigests(load_settings().feature_plan).of_table(features)
+    return dict(zip(features["transaction_id"].to_pylist(), digests, strict=True))
+
+
+def wait_for_no_problem(client: Client) -> None:
+    for _ in range(240):
+        status, found = client.ask("/ready")
+        if status == 200 and not found["problems"]:
+            return
+        time.sleep(0.25)
+    raise AssertionError(found)
+
+
+def test_two_scorers_have_the_features_of_the_batch_before_and_after_an_outage_of_redis(
+    ready: ProjectHome, redis_server: RedisProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    rows, answers = raw_rows(ready, NEXT)[:400], []
+    with serving(tmp_path / "one") as (refusing, _):
+        monkeypatch.setenv("FRAUD_RETRAINING_SERVING__WITHOUT_STATE", "score")
+        with serving(tmp_path / "two") as (scoring, _):
+            both = (refusing, scoring)
+            for number, first in enumerate(range(0, 200, 20)):
+                answers += scored(both[number % 2], rows[first : first + 20])
+            redis_server.stop()
+            status, found = refusing.ask("/score", rows[200])
+            assert status == 503 and f"Redis at 127.0.0.1:{redis_server.port}" in found["error"]
+            assert refusing.ask("/ready")[0] == 503
+            assert refusing.ask("/transactions", {"transactions": rows[200:201]})[0] == 503
+            without = scored(scoring, rows[200:220])
+            assert {one["state"]["day"] for one in without} == {None}
+            # It comes back empty, and scorers bring back what it held.
+            redis_server.start()
+            for client in both:
+                wait_for_no_problem(client)
+            for number, first in enumerate(range(220, 400, 20)):
+                answers += scored(both[number % 2], rows[first : first + 20])
+    assert {one["state"]["day"] for one in answers} == {AS_OF.isoformat()}
+    ingest(NEXT, NEXT)
+    wanted = wanted_digests()
+    assert all(one["features_digest"] == wanted[one["transaction_id"]] for one in answers)
+    said = (tmp_path / "one").read_text() + (tmp_path / "two").read_text()
+    assert "as it should be again" in said and os.environ["REDIS_PASSWORD"] not in said
