@@ -68,6 +68,7 @@ COVERED_ELSEWHERE: dict[str, str] = {
     "commands/implementation/scores_server": "the real server: serving/test_score_app.py",
     "adapters/online/redis_layout": "bytes and script as they are used: adapters/online/test_redis_states.py",
     "adapters/online/redis_server": "a real server, gone, late and refused: adapters/online/test_redis_states.py",
+    "commands/implementation/worker_processes": "a worker that is killed: serving/test_shared_state.py",
     "domain/features/local_states": "one process, by any order and day: domain/features/test_live.py",
     "commands/implementation/listening": "a port that is taken: commands/implementation/test_approvals_server.py",
     "commands/approve": "as it is called, in commands/implementation/test_release_decisions.py",

@@ -13,6 +13,7 @@ from fraud_retraining.commands.support.output import err
 def serve_scores(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on; 0: any that is free.")] = 8090,
+    processes: Annotated[int, typer.Option(min=1, max=256, help="Processes; several need a shared Redis.")] = 1,
     config: Config = None,
 ) -> None:
     """Score live transactions with the champion, its features computed here."""
@@ -22,4 +23,4 @@ def serve_scores(
         def listening(address: str) -> None:
             err.print(f"{address}/score", highlight=False, markup=False, soft_wrap=True)
 
-        scores_server.serve(read_settings(config), host, port, listening)
+        scores_server.serve(read_settings(config), host, port, listening, processes)

@@ -1,6 +1,7 @@
-"""Several real servers that share a real Redis: the features of the batch, and an outage."""
+"""Several real servers that share a real Redis: the features of the batch, an outage, and a worker that is killed."""
 
 import os
+import signal
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,7 +9,11 @@ from typing import Any
 
 import pytest
 
+from fraud_retraining.adapters.online.served_days import ServedDays
+from fraud_retraining.commands.implementation.scores_server import scorer_of, serve
 from fraud_retraining.domain.features.row_digests import RowDigests
+from fraud_retraining.domain.values.errors import SettingsError
+from fraud_retraining.orchestration.resources import open_location_of
 from fraud_retraining.settings import load_settings
 from fraud_retraining_tests.serving.test_score_app import (
     AS_OF,
@@ -87,3 +92,50 @@ def test_two_scorers_have_the_features_of_the_batch_before_and_after_an_outage_o
     assert all(one["features_digest"] == wanted[one["transaction_id"]] for one in answers)
     said = (tmp_path / "one").read_text() + (tmp_path / "two").read_text()
     assert "as it should be again" in said and os.environ["REDIS_PASSWORD"] not in said
+
+
+def workers_of(parent: int) -> list[int]:
+    """Its children that score; Python's resource tracker is one too."""
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    return [int(one) for one in children if b"spawn_main" in Path(f"/proc/{one}/cmdline").read_bytes()]
+
+
+def test_a_worker_that_is_killed_is_replaced_and_the_others_go_on(ready: ProjectHome, tmp_path: Path):
+    rows, answers = raw_rows(ready, NEXT)[:200], []
+    with serving(tmp_path / "log", "--processes", "2") as (client, process):
+        before = workers_of(process.pid)
+        assert len(before) == 2
+        for row in rows[:60]:
+            answers += scored(client, [row])
+        os.kill(before[0], signal.SIGKILL)
+        for row in rows[60:]:
+            while True:
+                try:
+                    answers += scored(client, [row])
+                    break
+                except (OSError, AssertionError):
+                    # The killed worker's connection, or the new one that has nothing loaded yet.
+                    time.sleep(0.1)
+        for _ in range(240):
+            if len(workers := workers_of(process.pid)) == 2:
+                break
+            time.sleep(0.25)
+        assert len(workers) == 2 and before[0] not in workers and before[1] in workers
+    assert not any(Path(f"/proc/{one}").exists() for one in workers)
+    ingest(NEXT, NEXT)
+    wanted = wanted_digests()
+    assert all(one["features_digest"] == wanted[one["transaction_id"]] for one in answers)
+    settings = load_settings()
+    # What the killed one had not brought to the store is found by the next that starts.
+    scorer = scorer_of(settings)
+    scorer.follow()
+    scorer.flush()
+    log = ServedDays(open_location_of(settings, settings.store_uri)).read(NEXT)
+    assert log is not None and set(log["transaction_id"].to_pylist()) == {row["TRANSACTION_ID"] for row in rows}
+    assert "is replaced" in (tmp_path / "log").read_text()
+
+
+def test_several_processes_need_a_redis(ready: ProjectHome):
+    ready.configure(**CHANGES)
+    with pytest.raises(SettingsError, match=r"serving\.state_store"):
+        serve(load_settings(), "127.0.0.1", 0, print, processes=2)

@@ -19,6 +19,7 @@ from fraud_retraining.adapters.online.redis_server import RedisServer
 from fraud_retraining.adapters.online.redis_states import RedisStates
 from fraud_retraining.adapters.online.serving_log import ServingLog
 from fraud_retraining.commands.implementation.listening import listening_socket
+from fraud_retraining.commands.implementation.worker_processes import run_processes
 from fraud_retraining.domain.features.live import LiveStates
 from fraud_retraining.domain.features.local_states import LocalStates
 from fraud_retraining.domain.features.plan import FeaturePlan
@@ -61,19 +62,38 @@ def _kept_states(settings: Settings, plan: FeaturePlan, version: str) -> LiveSta
     return LocalStates(plan)
 
 
-def serve(settings: Settings, host: str, port: int, notify: Callable[[str], None]) -> None:
+def serve(settings: Settings, host: str, port: int, notify: Callable[[str], None], processes: int = 1) -> None:
     """Serve until interrupted; then requests under way are answered, and the serving log is moved to the store.
 
+    Several processes listen at one socket, and each has its own connection to Redis, its own champion and its own log.
+
     Raises:
-        SettingsError: the address cannot be listened at, or others than this machine could ask without a key.
+        SettingsError: the address cannot be listened at, others than this machine could ask without a key, or several
+            processes would each know a part of the day.
     """
+    if processes > 1 and settings.serving.state_store != "redis":
+        raise SettingsError(
+            f"{processes} processes would each know a part of the day's transactions",
+            remedy="set serving.state_store: redis, or serve with one process.",
+        )
     if not settings.serving.api_keys and not _only_this_machine(host):
         raise SettingsError(
             f"anybody who reaches {host} could have transactions scored",
             remedy="put the SHA-256 of a key of your choice into serving.api_keys, or listen at 127.0.0.1.",
         )
-    with listening_socket(host, port) as listening, _server(settings, listening) as server:
-        notify(_address(listening))
+    with listening_socket(host, port) as listening:
+        if processes == 1:
+            _serve(settings, listening, notify)
+        else:
+            notify(_address(listening))
+            run_processes(processes, _serve, settings, listening)
+
+
+def _serve(settings: Settings, listening: socket.socket, notify: Callable[[str], None] | None = None) -> None:
+    """Serve at a socket until this process is terminated."""
+    with _server(settings, listening) as server:
+        if notify is not None:
+            notify(_address(listening))
         # uvicorn answers what is under way, and raises the signal again; ended by it, nothing could be flushed.
         signal.signal(signal.SIGTERM, lambda *_: None)
         with suppress(KeyboardInterrupt):
