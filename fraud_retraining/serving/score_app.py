@@ -20,7 +20,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, G
 from fraud_retraining.domain.data.lake_mapping import LakeMapping
 from fraud_retraining.domain.data.request_rows import RowProblem
 from fraud_retraining.services.live_scoring import PROBLEMS, Answer, Answers, LiveScorer, NotReady, Reason
-from fraud_retraining.serving.limits import Limited, Refusal
+from fraud_retraining.serving.limits import HEADERS, Limited, Refusal
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -33,6 +33,9 @@ BYTES_A_ROW = 4_000
 LATENCIES = (0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.05, 0.1, 0.25, 1.0)
 
 FULL = Refusal(429, "Too many requests are under way; try again in a moment.")
+NOT_JSON = Refusal(415, "Send JSON, with Content-Type: application/json.")
+OTHER_HOST = Refusal(403, "Without keys only this machine may ask, as localhost or 127.0.0.1.")
+OWN_NAMES = (b"localhost", b"127.0.0.1", b"[::1]")
 NO_KEY = Refusal(401, "Send one of the configured keys as X-API-Key.")
 
 
@@ -83,8 +86,8 @@ def build_app(scorer: LiveScorer, mapping: LakeMapping) -> "ASGIApp":
     _add_state(app, scorer, metrics)
     policy = scorer.policy
     many = policy.max_batch * BYTES_A_ROW
-    guarded = Guarded(app, policy.api_keys, policy.max_waiting, metrics)
-    return Limited(guarded, {SCORE: 16 * BYTES_A_ROW, BATCH: many, TRANSACTIONS: many})
+    limited = Limited(app, {SCORE: 16 * BYTES_A_ROW, BATCH: many, TRANSACTIONS: many})
+    return Guarded(limited, policy.api_keys, policy.max_waiting, metrics)
 
 
 def _add_scoring(app: FastAPI, scorer: LiveScorer, mapping: LakeMapping, metrics: Metrics) -> None:
@@ -241,7 +244,7 @@ def _documented(schema: Mapping[str, Any], answer: str) -> dict[str, Any]:
         "requestBody": {"required": True, "content": {"application/json": {"schema": dict(schema)}}},
         "responses": {
             "200": {"description": answer, "content": {"application/json": {"schema": {"type": "object"}}}},
-            **dict.fromkeys(("400", "401", "413", "422", "429", "503"), error),
+            **dict.fromkeys(("400", "401", "403", "413", "415", "422", "429", "503"), error),
         },
     }
 
@@ -250,9 +253,11 @@ def _documented(schema: Mapping[str, Any], answer: str) -> dict[str, Any]:
 
 
 class Guarded:
-    """An app that counts its requests, refuses those beyond a number under way, and asks for a key.
+    """An app that counts its requests, refuses those beyond a number under way, and asks for a key and for JSON; all
+    before a body is read.
 
-    Health, readiness and metrics take no key: they say nothing of a transaction.
+    Without keys only this machine may ask, by its own name: a page of a browser there must not. Health, readiness and
+    metrics take no key: they say nothing of a transaction.
     """
 
     def __init__(self, app: "ASGIApp", key_digests: tuple[str, ...], most: int, metrics: Metrics) -> None:
@@ -278,7 +283,9 @@ class Guarded:
         try:
             refusal = self._refusal(scope)
             if refusal is not None:
-                await JSONResponse({"error": refusal.why}, status_code=refusal.status)(scope, receive, counting)
+                # The body is still on the line, and would be read as the next request.
+                headers = {**HEADERS, "Connection": "close"}
+                await JSONResponse({"error": refusal.why}, refusal.status, headers)(scope, receive, counting)
             else:
                 await self._app(scope, receive, counting)
         finally:
@@ -289,8 +296,18 @@ class Guarded:
     def _refusal(self, scope: "Scope") -> Refusal | None:
         if self._under_way > self._most:
             return FULL
-        if not self._digests:
-            return None
-        sent = [value for name, value in scope["headers"] if name == KEY_HEADER.encode()]
-        found = sha256(sent[0]).hexdigest() if len(sent) == 1 else ""
-        return None if any(hmac.compare_digest(found, one) for one in self._digests) else NO_KEY
+        if self._digests:
+            key = _header(scope, KEY_HEADER)
+            if not any(hmac.compare_digest(sha256(key).hexdigest(), one) for one in self._digests):
+                return NO_KEY
+        elif _header(scope, "host").rpartition(b":")[0].lower() not in OWN_NAMES:
+            return OTHER_HOST
+        # A page of another site can send a form without being asked, but not this.
+        media = _header(scope, "content-type").partition(b";")[0].strip().lower()
+        return None if scope["method"] != "POST" or media == b"application/json" else NOT_JSON
+
+
+def _header(scope: "Scope", name: str) -> bytes:
+    """The value of a header that was sent once; empty otherwise."""
+    sent = [value for sent, value in scope["headers"] if sent == name.encode()]
+    return sent[0] if len(sent) == 1 else b""

@@ -52,10 +52,13 @@ class Client:
 
     port: int
     key: str | None = KEY
+    content: str = "application/json"
+    host: str | None = None
 
     def ask(self, path: str, body: Any = None, raw: bytes | None = None) -> tuple[int, Any]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-        headers = {"Content-Type": "application/json", **({"X-API-Key": self.key} if self.key else {})}
+        headers = {"Content-Type": self.content, **({"X-API-Key": self.key} if self.key else {})}
+        headers |= {"Host": self.host} if self.host else {}
         data = raw if raw is not None else None if body is None else json.dumps(body).encode()
         connection.request("GET" if data is None else "POST", path, data, headers)
         answer = connection.getresponse()
@@ -235,6 +238,7 @@ def test_bad_requests_are_refused_by_name_and_leave_no_trace_in_the_log(ready: P
     with serving(tmp_path / "log") as (client, _):
         assert Client(client.port, key=None).ask("/score", row)[0] == 401
         assert Client(client.port, key="another").ask("/score", row)[0] == 401
+        assert Client(client.port, content="text/plain").ask("/score", row)[0] == 415
         assert client.ask("/score", raw=b"[" * 5000)[0] == 400
         assert client.ask("/score", raw=b'{"TRANSACTION_ID": ' + b"9" * 5000 + b"}")[0] in (400, 422)
         assert client.ask("/score", raw=b"\xff\xfe")[0] == 400
@@ -265,3 +269,12 @@ def test_others_than_this_machine_need_a_key(ready: ProjectHome):
     ready.configure(promotion={"mode": "auto"})
     with pytest.raises(SettingsError, match=r"serving\.api_keys"):
         serve(load_settings(), "0.0.0.0", 0, print)
+
+
+def test_without_keys_a_page_of_another_site_cannot_ask(ready: ProjectHome, tmp_path: Path):
+    ready.configure(promotion={"mode": "auto"})
+    row = raw_rows(ready, NEXT)[0]
+    with serving(tmp_path / "log") as (client, _):
+        assert Client(client.port, key=None).ask("/score", row)[0] == 200
+        assert Client(client.port, key=None, host="shop.example:80").ask("/score", row)[0] == 403
+        assert Client(client.port, key=None, content="text/plain").ask("/score", row)[0] == 415

@@ -80,16 +80,14 @@ class KeyDay:
         if place < len(self._seen) and self._seen[place][:2] == (clock, number):
             return
         self._seen.insert(place, (clock, number, amount))
-        # In order of arrival this is the last place, and nothing is computed again.
+        # Summed when they are read: many that come in falling order of time would be summed again for each.
         del self._until[place:]
-        for _, _, one in self._seen[place:]:
-            self._until.append(_with(self._until[-1] if self._until else None, one))
         self._greatest_from.clear()
 
     def before(self, clock: int, number: Any) -> tuple[Sums, int | None]:
         """Those before a transaction, and the time of the last of them."""
         place = bisect_left(self._seen, (clock, number), key=itemgetter(0, 1))
-        return (self._until[place - 1], self._seen[place - 1][0]) if place else (Sums(), None)
+        return (self._sums_until(place), self._seen[place - 1][0]) if place else (Sums(), None)
 
     def after(self, clock: int) -> Sums:
         """Those after a time of day."""
@@ -100,11 +98,17 @@ class KeyDay:
             # Of equal amounts the earlier one stays: 0.0 and -0.0 have other bits.
             backwards = accumulate((amount for _, _, amount in reversed(self._seen)), lambda late, one: max(one, late))
             self._greatest_from.extend(reversed(list(backwards)))
-        every, past = self._until[-1], self._until[place - 1] if place else Sums()
+        every, past = self._sums_until(len(self._seen)), self._sums_until(place) if place else Sums()
         # Sums on the grid are exact, and so are their differences.
         return Sums(
             every.rows - past.rows, every.total - past.total, every.squares - past.squares, self._greatest_from[place]
         )
+
+    def _sums_until(self, place: int) -> Sums:
+        """The sums of the first transactions, at least one."""
+        for _, _, amount in self._seen[len(self._until) : place]:
+            self._until.append(_with(self._until[-1] if self._until else None, amount))
+        return self._until[place - 1]
 
 
 def _with(before: Sums | None, amount: float) -> Sums:

@@ -202,6 +202,13 @@ def test_a_day_of_a_key_gives_the_sums_before_and_after_a_moment():
     assert (day.after(4), day.after(5), day.after(9)) == ((3, 13.0, 69.0, 7.0), (1, 7.0, 49.0, 7.0), (0, 0.0, 0.0, 0.0))
 
 
+def test_transactions_in_falling_order_of_time_are_summed_once():
+    day, count = KeyDay(), 20_000
+    for clock in range(count, 0, -1):
+        day.add(clock, clock, 1.0)
+    assert day.before(count, count)[0].rows == count - 1 and day.after(1).rows == count - 1
+
+
 def test_the_clock_of_a_day_counts_from_its_midnight():
     rows = table(PLAN, [transaction(1, datetime(2026, 3, 14, 0, 0, 1))])
     assert Batch.of(rows, PLAN).clocks(DAY) == [1_000_000]
