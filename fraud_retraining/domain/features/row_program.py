@@ -36,8 +36,8 @@ class RowProgram:
     Run it under `np.errstate(all="ignore")`, as with arrays: a division by zero is infinite or NaN.
 
     >>> program = RowProgram(lambda row, begins: {"mean": (row["sum"] / row["count"].nullif(0)).fill_null(-1)})
-    >>> program.names, program.run({"sum": 6.0, "count": 3}), program.run({"sum": 0.0, "count": 0})
-    (('mean',), [2.0], [-1.0])
+    >>> program.run({"begins": 0, "sum": 6.0, "count": 3}), program.run({"begins": 0, "sum": 0.0, "count": 0})
+    ([2.0], [-1.0])
     """
 
     def __init__(self, features: "Callable[[Mapping[str, Recorded], Recorded], Mapping[str, Recorded]]") -> None:
