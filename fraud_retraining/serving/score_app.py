@@ -14,6 +14,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -81,6 +82,8 @@ class Metrics:
 def build_app(scorer: LiveScorer, mapping: LakeMapping) -> "ASGIApp":
     """The app within its limits."""
     app = FastAPI(title="fraud_retraining scores", version="1", docs_url=None, redoc_url=None)
+    # FastAPI's own answer would repeat what was sent.
+    app.add_exception_handler(RequestValidationError, _wrong_parameter)
     metrics = Metrics()
     _add_scoring(app, scorer, mapping, metrics)
     _add_state(app, scorer, metrics)
@@ -206,6 +209,10 @@ def _refused(problems: list[RowProblem]) -> Response:
     return JSONResponse(content, status_code=422)
 
 
+async def _wrong_parameter(request: Request, error: Exception) -> Response:
+    return _problem(422, "The parameter reasons is true or false.")
+
+
 def _problem(status: int, why: str) -> Response:
     return JSONResponse({"error": why}, status_code=status)
 
@@ -216,14 +223,21 @@ def _problem(status: int, why: str) -> Response:
 def _schemas(mapping: LakeMapping, most: int) -> tuple[dict[str, Any], dict[str, Any]]:
     """The JSON schemas of one transaction and of several, in the lake's own column names."""
     columns = mapping.columns
-    key = {"type": ["integer", "string"]}
+    keys = {
+        part: {
+            "type": ["integer", "string", *([] if name in mapping.required_keys else ["null"])],
+            "description": "An integer or text, as in the days of the lake.",
+        }
+        for name, parts in mapping.keys.items()
+        for part in parts
+    }
     properties: dict[str, Any] = {
         columns.timestamp: {"type": "string", "format": "date-time", "description": "ISO 8601; UTC without a zone."},
         columns.amount: {"type": "number", "minimum": 0},
     }
-    properties |= {part: key for parts in mapping.keys.values() for part in parts}
-    properties |= {name: {"type": ["number", "null"]} for name in mapping.numeric}
-    properties |= {name: {"type": ["string", "integer", "null"]} for name in mapping.categories}
+    properties |= keys
+    properties |= {name: {"type": ["number", "boolean", "null"]} for name in mapping.numeric}
+    properties |= {name: {"type": ["string", "number", "boolean", "null"]} for name in mapping.categories}
     required = [
         columns.timestamp,
         columns.amount,
@@ -238,15 +252,60 @@ def _schemas(mapping: LakeMapping, most: int) -> tuple[dict[str, Any], dict[str,
     return one, several
 
 
+TEXT, NUMBER, WHOLE = {"type": "string"}, {"type": "number"}, {"type": "integer"}
+ABOUT = {"model_version": WHOLE, "feature_version": TEXT}
+ANSWER: dict[str, Any] = {
+    "transaction_id": {"type": ["integer", "string"]},
+    "score": {"type": "number", "minimum": 0, "maximum": 1, "description": "Probability of fraud."},
+    "decision": TEXT,
+    "state": {
+        "type": "object",
+        "description": "The last whole day that the features rest on, and how many days that is too early.",
+        "properties": {"day": {"type": ["string", "null"], "format": "date"}, "days_late": WHOLE},
+    },
+    "features_digest": TEXT,
+    "reasons": {
+        "type": "array",
+        "description": "Features that raised the score the most, with their share of its log-odds.",
+        "items": {
+            "type": "object",
+            "properties": {
+                "feature": TEXT,
+                "meaning": TEXT,
+                "value": {"type": ["number", "string", "null"]},
+                "contribution": NUMBER,
+            },
+        },
+    },
+}
+ERROR: dict[str, Any] = {
+    "error": TEXT,
+    "problems": {
+        "type": "array",
+        "items": {"type": "object", "properties": {"row": WHOLE, "field": TEXT, "problem": TEXT}},
+    },
+}
+ANSWERS: dict[str, dict[str, Any]] = {
+    "Score": {**ABOUT, **ANSWER},
+    "Scores": {**ABOUT, "scores": {"type": "array", "items": {"type": "object", "properties": ANSWER}}},
+    "Taken": {"taken": WHOLE},
+}
+
+
 def _documented(schema: Mapping[str, Any], answer: str) -> dict[str, Any]:
-    error = {"description": "Refused; says why.", "content": {"application/json": {"schema": {"type": "object"}}}}
+    error = {"description": "Refused; says why.", "content": _content(ERROR)}
     return {
         "requestBody": {"required": True, "content": {"application/json": {"schema": dict(schema)}}},
         "responses": {
-            "200": {"description": answer, "content": {"application/json": {"schema": {"type": "object"}}}},
-            **dict.fromkeys(("400", "401", "403", "413", "415", "422", "429", "503"), error),
+            "200": {"description": answer, "content": _content(ANSWERS[answer])},
+            **dict.fromkeys(("400", "401", "403", "415", "422", "429", "503"), error),
+            "413": {"description": "The body is too long.", "content": {"text/plain": {"schema": TEXT}}},
         },
     }
+
+
+def _content(properties: Mapping[str, Any]) -> dict[str, Any]:
+    return {"application/json": {"schema": {"type": "object", "properties": dict(properties)}}}
 
 
 # ---------------------------------------------------------------- guarding

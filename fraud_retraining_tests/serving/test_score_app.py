@@ -244,6 +244,10 @@ def test_bad_requests_are_refused_by_name_and_leave_no_trace_in_the_log(ready: P
         assert client.ask("/score", raw=b"\xff\xfe")[0] == 400
         assert client.ask("/score/batch", {"transactions": [row] * 201})[0] == 422
         assert client.ask("/score/batch", [row])[0] == 422
+        assert client.ask(f"/score?reasons={secret}", row) == (
+            422,
+            {"error": "The parameter reasons is true or false."},
+        )
         assert client.ask("/score/batch", {"transactions": []})[0] == 200
         assert client.ask("/score", raw=b" " * 70_000)[0] == 413
         status, found = client.ask("/score", {**row, "TX_AMOUNT": secret, "CUSTOMER_ID": secret, "TX_DATETIME": secret})
