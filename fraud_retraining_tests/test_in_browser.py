@@ -213,17 +213,22 @@ def require_skip_reason(approvals: Visit, address: str, reason: re.Pattern[str])
         page.goto(address)
         page.get_by_text("Latest tick").wait_for()
         ticks = page.get_by_role("button", name="0 runs requested")
-        if somebody_skipped(ticks):
+        if appears(ticks.first):
             ticks.first.click()
-            text = page.get_by_role("dialog").get_by_text("Skip reason").locator("..").inner_text()
+            # The page draws itself anew while ticks come, and a tick that is under way has no reason yet.
+            dialog = page.get_by_role("dialog")
+            if appears(dialog.get_by_text("Skip reason")):
+                text = " ".join(dialog.get_by_text("Skip reason").locator("..").all_inner_texts())
+            else:
+                text = " ".join(dialog.all_inner_texts())
 
 
-def somebody_skipped(ticks: "Locator") -> bool:
-    """Waits a while for a first tick without a request; its row shows the reason when it is clicked."""
+def appears(what: "Locator") -> bool:
+    """Waits a while for something on the page."""
     from playwright.sync_api import TimeoutError
 
     try:
-        ticks.first.wait_for(timeout=5000)
+        what.wait_for(timeout=5000)
     except TimeoutError:
         return False
     return True
