@@ -45,7 +45,7 @@ from fraud_retraining.domain.serving.policy import ServingPolicy
 from fraud_retraining.domain.serving.served_rows import Sampler, ServedRows
 from fraud_retraining.domain.training.estimators.model_input import FloatColumn, category_codes
 from fraud_retraining.domain.training.scoring import FittedModel
-from fraud_retraining.domain.values.errors import DataInvalid, DependencyUnreachable, RetrainingError
+from fraud_retraining.domain.values.errors import Conflict, DataInvalid, DependencyUnreachable, RetrainingError
 from fraud_retraining.domain.values.schemas import AMOUNT
 from fraud_retraining.services.recorded_versions import recorded_champion
 
@@ -207,7 +207,7 @@ class LiveScorer:
         try:
             load()
         except RetrainingError as error:
-            self._tell(what, str(error))
+            self._tell(what, _sentence(error))
         except Exception as error:
             # Whoever follows goes on: what serves must not stay for ever because of one fault that nobody foresaw.
             if self._tell(what, f"{type(error).__name__}: {error}"):
@@ -236,6 +236,14 @@ class LiveScorer:
         recorded = recorded_champion(self._registry, self._ledger)
         if recorded is None:
             raise DataInvalid("there is no champion yet", remedy="promote a version, then it is served.")
+        known = self._ledger.champion()
+        # Whoever reaches MLflow can move the alias, to a version that was rejected too.
+        if known is None or known.version != recorded.version:
+            raise Conflict(
+                f"MLflow names version {recorded.version} as champion, the ledger "
+                f"{f'version {known.version}' if known else 'none'}",
+                remedy="the former one stays until champion_sensor has recorded the move, within a minute.",
+            )
         fitted = self._registry.load(recorded.run_id, expected_digest=recorded.artifact_digest)
         lacking = [name for name in fitted.features if name not in self._plan.names]
         if lacking:
@@ -335,7 +343,7 @@ class LiveScorer:
                 try:
                     self._kept.add(_batch(transactions))
                 except DependencyUnreachable as error:
-                    self._tell(SHARED, str(error))
+                    self._tell(SHARED, _sentence(error))
                     raise NotReady(_sentence(error)) from None
             return found
 
@@ -398,7 +406,7 @@ class LiveScorer:
         try:
             log.append(rows)
         except RetrainingError as error:
-            self._tell(SERVING_LOG, str(error))
+            self._tell(SERVING_LOG, _sentence(error))
             raise NotReady("the serving log cannot be written, and nothing is answered that is not in it") from error
 
     def _features(self, rows: CanonicalRows) -> LiveRows | list[RowProblem]:
@@ -419,7 +427,7 @@ class LiveScorer:
             except StatesMoved:
                 continue
             except DependencyUnreachable as error:
-                self._tell(SHARED, str(error))
+                self._tell(SHARED, _sentence(error))
                 if self.policy.without_state == "refuse":
                     raise NotReady(_sentence(error)) from None
                 self._unsent.append(batch)
@@ -489,4 +497,5 @@ def _batch(rows: CanonicalRows) -> Batch:
 
 
 def _sentence(error: RetrainingError) -> str:
-    return " ".join(str(error).split())
+    """What is wrong, its culprits and the remedy, in a line."""
+    return "; ".join(filter(None, [error.what, *error.culprits, error.remedy]))

@@ -17,6 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from mlflow import MlflowClient
 
 from fraud_retraining.adapters.online.served_days import ServedDays
 from fraud_retraining.commands.implementation.scores_server import serve
@@ -77,6 +78,22 @@ class Client:
                 return found
             time.sleep(0.25)
         raise AssertionError(f"not ready: {found}")
+
+    def wait_until_told(self, what: str) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for _ in range(60):
+            found = self.ask("/ready")[1]
+            if what in found["problems"]:
+                return found
+            time.sleep(0.25)
+        raise AssertionError(f"no problem of the {what}: {found}")
+
+
+def point_champion(version: int) -> None:
+    """Moves the alias in MLflow, past the ledger."""
+    settings = load_settings()
+    client = MlflowClient(settings.tracking_uri, settings.tracking_uri)
+    client.set_registered_model_alias(settings.model.name, "champion", str(version))
 
 
 @contextmanager
@@ -204,6 +221,13 @@ def test_a_promotion_is_served_within_five_seconds_and_no_request_fails(ready: P
             began = time.monotonic()
             client.wait_until_ready(model_version=before)
             assert time.monotonic() - began < 5
+            # Moved by hand, and the ledger does not know yet.
+            point_champion(after["model_version"])
+            found = client.wait_until_told("model")
+            assert f"names version {after['model_version']}" in found["problems"]["model"]
+            assert found["model_version"] == before
+            point_champion(before)
+            client.wait_until_ready(problems={})
         finally:
             done.set()
             thread.join()
