@@ -47,7 +47,7 @@ PARTS = {
     ),
     "features": Part(
         "1",
-        "fb6110cadf89088101ee406314d59731dca0555a61d10a4aded5ff498b509a5d",
+        "5e5a5db1523355b43604f90bcd14d502f4739d39b8e2369e300796db3893b649",
         (
             "fraud_retraining.domain.values.days",
             "fraud_retraining.domain.features.definitions",

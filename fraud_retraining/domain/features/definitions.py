@@ -26,8 +26,11 @@ SATURDAY = 5
 
 GRID_SHIFT = 1.5 * 2.0**42
 """Adding and taking away this number rounds an amount to a multiple of 2**-10. Sums run over such amounts, because
-float64 adds them exactly up to 2**43 (their squares up to 2**33) in any order of addition: a day computed
-twice is the same to the last bit."""
+float64 adds them exactly up to 2**43 in any order of addition: a day computed twice is the same to the last bit."""
+
+SQUARES_SHIFT = 1.5 * 2.0**65
+"""Adding and taking away this number rounds a square to a multiple of 2**13. Squares are summed in two parts: float64
+adds these multiples exactly up to 2**66, and what is left of each square, at most 2**12, over a million squares."""
 
 NO_PAST_RATIO = 1.0
 NO_PAST_ZSCORE = 0.0
@@ -48,6 +51,12 @@ SECOND_MICROSECONDS = 1_000_000
 def gridded(amount: Numbers) -> Numbers:
     """Amounts on the grid on which they are summed."""
     return (amount + GRID_SHIFT) - GRID_SHIFT
+
+
+def in_two_parts(square: Numbers) -> tuple[Numbers, Numbers]:
+    """A square, or a sum of them, as two numbers that add up to it exactly; each is summed for itself."""
+    high = (square + SQUARES_SHIFT) - SQUARES_SHIFT
+    return high, square - high
 
 
 def passed_through(number: Numbers) -> Numbers:

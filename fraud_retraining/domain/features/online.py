@@ -21,7 +21,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from fraud_retraining.domain.features.arrays import MICROSECONDS, NullableArray
-from fraud_retraining.domain.features.definitions import Past, column_of, gridded, passed_through
+from fraud_retraining.domain.features.definitions import Past, column_of, gridded, in_two_parts, passed_through
 from fraud_retraining.domain.features.key_tables import Key, TransactionsByKey
 from fraud_retraining.domain.features.plan import FeaturePlan
 from fraud_retraining.domain.features.row_program import BEGINS, Number, RowProgram
@@ -58,12 +58,21 @@ class DayByKey(Protocol):
 
 
 class Sums(NamedTuple):
-    """Transactions of a key: how many, the sums of their amounts and squares on the grid, and the greatest amount."""
+    """Transactions of a key: how many, the sums of their amounts and squares on the grid, and the greatest amount.
+
+    The sum of squares is in the two parts of `in_two_parts`.
+    """
 
     rows: int = 0
     total: float = 0.0
-    squares: float = 0.0
+    high_squares: float = 0.0
+    low_squares: float = 0.0
     maximum: float = 0.0
+
+    @property
+    def past(self) -> Past:
+        """The same as features read it."""
+        return Past(self.rows, self.total, self.high_squares + self.low_squares, self.maximum)
 
 
 @dataclass(slots=True)
@@ -101,7 +110,11 @@ class KeyDay:
         every, past = self._sums_until(len(self._seen)), self._sums_until(place) if place else Sums()
         # Sums on the grid are exact, and so are their differences.
         return Sums(
-            every.rows - past.rows, every.total - past.total, every.squares - past.squares, self._greatest_from[place]
+            every.rows - past.rows,
+            every.total - past.total,
+            every.high_squares - past.high_squares,
+            every.low_squares - past.low_squares,
+            self._greatest_from[place],
         )
 
     def _sums_until(self, place: int) -> Sums:
@@ -113,9 +126,16 @@ class KeyDay:
 
 def _with(before: Sums | None, amount: float) -> Sums:
     summed = gridded(amount)
+    high, low = in_two_parts(summed * summed)
     if before is None:
-        return Sums(1, summed, summed * summed, amount)
-    return Sums(before.rows + 1, before.total + summed, before.squares + summed * summed, max(before.maximum, amount))
+        return Sums(1, summed, high, low, amount)
+    return Sums(
+        before.rows + 1,
+        before.total + summed,
+        before.high_squares + high,
+        before.low_squares + low,
+        max(before.maximum, amount),
+    )
 
 
 class Batch(NamedTuple):
@@ -288,7 +308,7 @@ def _recent(entity: str, batch: Batch, clocks: Sequence[int], today: DayByKey, y
         now, before = today.of(entity, key), yesterday.of(entity, key) if yesterday else None
         earlier, last = now.before(clock, number) if now else (Sums(), None)
         later = before.after(clock) if before else Sums()
-        found.append((None if key is None else clock, last, *earlier, *later))
+        found.append((None if key is None else clock, last, *earlier.past, *later.past))
     return found
 
 

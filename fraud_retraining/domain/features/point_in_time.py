@@ -30,7 +30,13 @@ from typing import overload
 import ibis
 import ibis.expr.types as ir
 
-from fraud_retraining.domain.features.definitions import column_of, gridded, no_label_days, passed_through
+from fraud_retraining.domain.features.definitions import (
+    column_of,
+    gridded,
+    in_two_parts,
+    no_label_days,
+    passed_through,
+)
 from fraud_retraining.domain.features.plan import FeaturePlan
 from fraud_retraining.domain.values.days import Day, start_of
 from fraud_retraining.domain.values.schemas import (
@@ -57,7 +63,7 @@ def entity_days(transactions: ir.Table, entity: str, plan: FeaturePlan, day: Day
         count=rows.count(),
         # Parallel sums of float64 depend on the order of the rows, unless every partial sum is exact.
         amount_sum=rows.gridded.sum(),
-        amount_sumsq=(rows.gridded * rows.gridded).sum(),
+        amount_sumsq=_sum_of_squares(rows.gridded * rows.gridded),
         amount_max=rows.amount.max(),
         last_at=rows.timestamp.max(),
         labelled=rows.label.count(),
@@ -167,9 +173,15 @@ def _past_sums(name: str, amount: ir.FloatingColumn, window: object) -> dict[str
     return {
         f"{name}_count": amount.count().over(window),
         f"{name}_total": summed.sum().over(window),
-        f"{name}_squares": (summed * summed).sum().over(window),
+        f"{name}_squares": _sum_of_squares(summed * summed, window),
         f"{name}_maximum": amount.max().over(window),
     }
+
+
+def _sum_of_squares(squares: ir.FloatingColumn, window: object = None) -> ir.Value:
+    """Their sum, which is the same in any order; rounded once."""
+    high, low = (part.sum() if window is None else part.sum().over(window) for part in in_two_parts(squares))
+    return high + low
 
 
 def _whole_days(days: ir.Table, entity: str, policy: EntityPolicy, plan: FeaturePlan, day: Day) -> ir.Table:
@@ -182,7 +194,7 @@ def _whole_days(days: ir.Table, entity: str, policy: EntityPolicy, plan: Feature
             columns |= {
                 f"days{window}_count": _within(days, day, window, "count").sum(),
                 f"days{window}_total": _within(days, day, window, "amount_sum").sum(),
-                f"days{window}_squares": _within(days, day, window, "amount_sumsq").sum(),
+                f"days{window}_squares": _sum_of_squares(_within(days, day, window, "amount_sumsq")),
                 f"days{window}_maximum": _within(days, day, window, "amount_max").max(),
             }
     if policy.fraud_share:

@@ -1,13 +1,16 @@
 """A feature is written once: a row gives its names, its horizon, and its values in a batch and online."""
 
+import math
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from fraud_retraining.adapters.storage.engine import Engine
 from fraud_retraining.domain.features import definitions
-from fraud_retraining.domain.features.definitions import Feature
+from fraud_retraining.domain.features.definitions import Feature, gridded, in_two_parts
 from fraud_retraining.domain.features.plan import FeaturePlan
 from fraud_retraining_tests.domain.features.test_online import Lake, assert_same_bits
 from fraud_retraining_tests.domain.features.test_point_in_time import DAY, PLAN, at, transaction
@@ -44,3 +47,11 @@ def test_a_feature_without_a_name_or_with_that_of_another_is_refused(
     monkeypatch.setattr(definitions, "ENTITY_FEATURES", (*definitions.ENTITY_FEATURES, row))
     with pytest.raises(ValidationError, match=wrong):
         FeaturePlan(**PLAN.model_dump())
+
+
+@given(st.lists(st.floats(0, 1e9) | st.floats(0, 1), min_size=1, max_size=200), st.randoms())
+def test_squares_add_up_to_their_exact_sum_in_any_order(amounts, random):
+    squares = [gridded(amount) ** 2 for amount in amounts]
+    random.shuffle(amounts)
+    high, low = (sum(part) for part in zip(*(in_two_parts(gridded(amount) ** 2) for amount in amounts), strict=True))
+    assert high + low == math.fsum(squares)

@@ -36,6 +36,8 @@ NULLABLE = FeaturePlan(
     label_delay_days=1,
 )
 LONGEST = 12
+DAY_AND_MORE = 9 * 1440
+"""Minutes of a day and the days before it."""
 Rows = list[dict[str, Any]]
 
 
@@ -178,6 +180,23 @@ def test_within_a_batch_the_order_does_not_matter(engine: Engine):
     assert_same_bits(lake.online(DAY, [rows[::-1]]), lake.batch_features(DAY))
 
 
+def test_large_amounts_have_the_same_bits_in_any_order(engine: Engine):
+    """Large and nearly alike: the variance is what is left of sums of squares beyond 2**53 parts of the grid."""
+    rng = np.random.default_rng(5)
+    moments = rng.permutation(DAY_AND_MORE)[:600]
+    rows = [
+        transaction(number, at(int(m // 1440), int(m % 1440 // 60), int(m % 60)), amount, customer=1, terminal=1)
+        for number, (m, amount) in enumerate(zip(moments, np.round(rng.uniform(1e6, 1.0001e6, 600), 2), strict=True))
+    ]
+    lake = Lake(engine, PLAN, rows)
+    today = sorted((row for row in rows if row["timestamp"].date() == DAY), key=lambda row: row["timestamp"])
+    assert len(today) > 20
+    wanted = lake.batch_features(DAY)
+    assert_same_bits(lake.online(DAY, [today[::-1]], 0), wanted)
+    assert_same_bits(lake.online(DAY, [[row] for row in today]), wanted)
+    assert_same_bits(Lake(engine, PLAN, rows[::-1]).batch_features(DAY), wanted)
+
+
 def test_one_that_comes_late_is_scored_as_the_lake_will_see_it_and_the_one_before_without_it(engine: Engine):
     early, late, after = (transaction(n, at(hour=hour), 10) for n, hour in ((1, 8), (2, 9), (3, 10)))
     lake = Lake(engine, PLAN, [early, late, after])
@@ -196,10 +215,11 @@ def test_a_day_of_a_key_gives_the_sums_before_and_after_a_moment():
     day = KeyDay()
     for clock, number, amount in ((5, "b", 2.0), (9, "a", 7.0), (5, "a", 4.0)):
         day.add(clock, number, amount)
-    assert day.before(5, "a") == ((0, 0.0, 0.0, 0.0), None)
-    assert day.before(5, "b") == ((1, 4.0, 16.0, 4.0), 5)
-    assert day.before(10, "z") == ((3, 13.0, 69.0, 7.0), 9)
-    assert (day.after(4), day.after(5), day.after(9)) == ((3, 13.0, 69.0, 7.0), (1, 7.0, 49.0, 7.0), (0, 0.0, 0.0, 0.0))
+    until = [day.before(*moment) for moment in ((5, "a"), (5, "b"), (10, "z"))]
+    assert [last for _, last in until] == [None, 5, 9]
+    assert [sums.past for sums, _ in until] == [(0, 0.0, 0.0, 0.0), (1, 4.0, 16.0, 4.0), (3, 13.0, 69.0, 7.0)]
+    later = [day.after(clock).past for clock in (4, 5, 9)]
+    assert later == [(3, 13.0, 69.0, 7.0), (1, 7.0, 49.0, 7.0), (0, 0.0, 0.0, 0.0)]
 
 
 def test_transactions_in_falling_order_of_time_are_summed_once():
