@@ -16,6 +16,7 @@ from fraud_retraining.commands.backfill import backfill
 from fraud_retraining.commands.clean import clean
 from fraud_retraining.commands.demo import demo
 from fraud_retraining.commands.dev import dev
+from fraud_retraining.commands.doctor import doctor
 from fraud_retraining.commands.ingest import ingest
 from fraud_retraining.commands.link import link
 from fraud_retraining.commands.pending import pending
@@ -48,6 +49,7 @@ COMMANDS = (
     backfill,
     replay,
     status,
+    doctor,
     approve,
     reject,
     rollback,

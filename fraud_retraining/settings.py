@@ -421,6 +421,15 @@ def load_settings(config: Path | str | None = None) -> Settings:
     return settings
 
 
+def settings_source(config: Path | str | None = None) -> str:
+    """Where `load_settings` takes the settings from, in words: the file, and names of variables of the environment."""
+    path = _config_path(config)
+    beside = {HOME_VARIABLE, CONFIG_VARIABLE, REVIEWER_TOKEN_VARIABLE, PROXY_SECRET_VARIABLE}
+    names = sorted(name for name in os.environ if name.upper().startswith(PREFIX) and name.upper() not in beside)
+    sources = [str(path.absolute()) if path else f"defaults, for there is no {DEFAULT_CONFIG} here", *names]
+    return ", ".join(sources)
+
+
 def _settings_error(problems: list[str], path: Path | None) -> SettingsError:
     source = f"{path} and the environment" if path else "the environment"
     return SettingsError(

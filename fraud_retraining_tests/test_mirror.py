@@ -64,6 +64,7 @@ COVERED_ELSEWHERE: dict[str, str] = {
     "domain/data/canonical": "conversions through ingestion, in domain/data/test_ingestion.py",
     "domain/data/lake_columns": "types and columns of delivered files, in domain/data/test_ingestion.py",
     "domain/data/lake_mapping": "mappings that are refused, in domain/data/test_ingestion.py",
+    "commands/implementation/examination": "as it is called: commands/test_doctor.py",
     "commands/serve_scores": "the real server: serving/test_score_app.py",
     "commands/implementation/scores_server": "the real server: serving/test_score_app.py",
     "adapters/online/redis_layout": "bytes and script as they are used: adapters/online/test_redis_states.py",

@@ -4,11 +4,17 @@ Here: finding its `dagster.yaml`, and failures of the machine under it. Not here
 """
 
 import errno
+import importlib
 import os
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
+import yaml
+from dagster._core.instance.ref import InstanceRef
+from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
+from dagster._serdes import ConfigurableClassData
 
 import fraud_retraining
 from fraud_retraining.adapters.storage.private_files import private_folder
@@ -85,3 +91,42 @@ def open_instance() -> dg.DagsterInstance:
     # `dagster.yaml` reads the home from the environment.
     os.environ[HOME_VARIABLE] = str(home)
     return dg.DagsterInstance.from_config(str(config_folder()))
+
+
+Revisions = dict[str, tuple[str | None, str | None]]
+
+
+def storage_revisions() -> Revisions | None:
+    """The schema's revision of each of Dagster's stores, and that of the installed Dagster; None where none is there.
+
+    Nothing is made: opening the instance would make the storage.
+
+    Raises:
+        SettingsError: there is no `dagster.yaml`.
+    """
+    os.environ[HOME_VARIABLE] = str(home_folder())
+    stored = InstanceRef.from_dir(str(config_folder())).storage_data
+    if stored is None:
+        return None
+    config = yaml.safe_load(stored.config_yaml) or {}
+    if issubclass(_class_of(stored), DagsterSqliteStorage):
+        if not (Path(_text(config["base_dir"])) / "history" / "runs.db").is_file():
+            return None
+    else:
+        # Other storages make their tables when they are opened, unless this says not to.
+        stored = stored._replace(config_yaml=yaml.safe_dump({**config, "should_autocreate_tables": False}))
+    storage: Any = stored.rehydrate(as_type=_class_of(stored))
+    stores = {"runs": storage.run_storage, "events": storage.event_log_storage, "schedules": storage.schedule_storage}
+    found = {name: store.alembic_version() for name, store in stores.items()}
+    known = {name: version for name, version in found.items() if version is not None}
+    return None if all(there is None for there, _ in known.values()) else known
+
+
+def _class_of(stored: ConfigurableClassData) -> type:
+    found: type = getattr(importlib.import_module(stored.module_name), stored.class_name)
+    return found
+
+
+def _text(value: str | dict[str, str]) -> str:
+    """A text of `dagster.yaml`, or of the environment variable that it names."""
+    return value if isinstance(value, str) else os.environ[value["env"]]

@@ -11,7 +11,7 @@ from dagster._daemon.run_coordinator import queued_run_coordinator_daemon
 from dagster._grpc import client
 from xgboost.core import XGBoostError
 
-from fraud_retraining.orchestration.instance import machine_failure, open_instance
+from fraud_retraining.orchestration.instance import machine_failure, open_instance, storage_revisions
 
 
 def raised(error: BaseException, cause: BaseException | None) -> BaseException:
@@ -58,3 +58,14 @@ def test_a_launch_that_a_slow_code_server_fails_is_tried_again(tmp_path: Path, m
         "`domain/alerts/classification.py` knows Dagster's words for it"
     )
     assert "User code server request timed out" in inspect.getsource(client)
+
+
+def test_revisions_of_the_storage_are_read_without_making_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "home"
+    monkeypatch.setenv("FRAUD_RETRAINING_HOME", str(home))
+    assert storage_revisions() is None
+    assert not home.exists()
+    open_instance()
+    found = storage_revisions()
+    assert found is not None and set(found) == {"runs", "events", "schedules"}
+    assert all(there == wanted for there, wanted in found.values())
