@@ -35,7 +35,7 @@ from fraud_retraining.adapters.storage.engine import Engine
 from fraud_retraining.domain.features.column_lineage import ONLINE_STATE
 from fraud_retraining.domain.features.point_in_time import entity_state
 from fraud_retraining.orchestration.names import FEATURES
-from fraud_retraining.orchestration.resources import open_registry, open_store
+from fraud_retraining.orchestration.resources import open_ledger, open_registry, open_store
 from fraud_retraining.orchestration.state.inventory import Recipes
 from fraud_retraining.settings import Settings, load_settings
 
@@ -130,9 +130,10 @@ def _made_state(keys: int) -> dict[str, float]:
     written = store.write(
         ONLINE_STATE, LAST, tables, digest=f"{keys:064x}", inputs=partition.inputs, facts=partition.facts
     )
-    publish(store, written)
+    ledger = open_ledger(settings)
+    publish(store, ledger, written)
     made = watch.read()
-    states = PublishedState(store, settings.home / "online" / "states", plan, Recipes(settings).feature_version)
+    states = PublishedState(store, ledger, settings.home / "online" / "states", plan, Recipes(settings).feature_version)
     times = []
     for _ in range(2):
         again = Stopwatch()

@@ -1,6 +1,7 @@
 """The online state in the store: publishing a partition of `online_state`, and opening the one that is published.
 
-Here: the document that names the current partition, and the local copy that scorers of one machine share. Not here:
+Here: the event of the ledger that vouches for a partition, the document that names the current one, and the local copy
+that scorers of one machine share. Not here:
 what a state holds (`orchestration/assets/online_state.py`) and which transactions it serves
 (`domain/features/live.py`).
 
@@ -23,6 +24,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
+from fraud_retraining.adapters.ledger.event_log import EventKeys
+from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.storage.locations import reaching
 from fraud_retraining.adapters.storage.private_files import private_folder
 from fraud_retraining.adapters.storage.store import Partition, Store
@@ -38,7 +41,9 @@ from fraud_retraining.domain.features.key_tables import (
 from fraud_retraining.domain.features.live import OnlineState
 from fraud_retraining.domain.features.online import FinishedDay, RecentDay
 from fraud_retraining.domain.features.plan import FeaturePlan
+from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.values.base import Value
+from fraud_retraining.domain.values.digests import digest
 from fraud_retraining.domain.values.errors import DataInvalid, IntegrityError
 
 RECENT = "recent"
@@ -55,12 +60,37 @@ class CurrentState(Value):
     digest: str
 
 
-def publish(store: Store, partition: Partition) -> None:
-    """Make a partition the one that scorers load, unless one of a later day is."""
-    current = current_state(store)
+def publish(store: Store, ledger: Ledger, partition: Partition) -> None:
+    """Record a partition, and make it the one that scorers load, unless one of a later day is."""
+    if not is_recorded(ledger, partition):
+        ledger.append(
+            EventKind.STATE_PUBLISHED,
+            actor="pipeline",
+            channel="dagster",
+            keys=EventKeys(subject=partition.day.isoformat()),
+            payload={"digest": partition.digest, "record_digest": digest(partition), **_counts(partition)},
+        )
+    try:
+        current = current_state(store)
+    except IntegrityError:
+        # What is there is no use to anybody, and is replaced.
+        current = None
     if current is None or partition.day >= current.day:
         named = CurrentState(day=partition.day, digest=partition.digest)
         store.write_document(ONLINE_STATE, CURRENT, named.model_dump_json().encode())
+
+
+def is_recorded(ledger: Ledger, partition: Partition) -> bool:
+    """Whether this partition, with exactly its files, is the one that was published last for its day.
+
+    Who writes to the store can replace a state together with its record; the ledger then still names the former one.
+    """
+    known = ledger.last(EventKind.STATE_PUBLISHED, subject=partition.day.isoformat())
+    return known is not None and known.payload["record_digest"] == digest(partition)
+
+
+def _counts(partition: Partition) -> dict[str, Any]:
+    return {name: partition.facts.get(name) for name in ("feature_version", "keys", "transactions")}
 
 
 def current_state(store: Store) -> CurrentState | None:
@@ -82,11 +112,22 @@ def current_state(store: Store) -> CurrentState | None:
         ) from error
 
 
-class PublishedState:
-    """The states of a store, opened from copies under a local folder."""
+def is_published(store: Store, partition: Partition) -> bool:
+    """Whether scorers load this partition, or one of a later day; a run may be killed after it made one."""
+    try:
+        current = current_state(store)
+    except IntegrityError:
+        return False
+    named = CurrentState(day=partition.day, digest=partition.digest)
+    return current is not None and (current.day > partition.day or current == named)
 
-    def __init__(self, store: Store, folder: Path, plan: FeaturePlan, feature_version: str) -> None:
+
+class PublishedState:
+    """The states of a store that the ledger knows, opened from copies under a local folder."""
+
+    def __init__(self, store: Store, ledger: Ledger, folder: Path, plan: FeaturePlan, feature_version: str) -> None:
         self._store = store
+        self._ledger = ledger
         self._folder = folder
         self._plan = plan
         self._feature_version = feature_version
@@ -104,7 +145,7 @@ class PublishedState:
 
         Raises:
             DataInvalid: there is none, or it was made of other features than those of this process.
-            IntegrityError: its files are not those that were written.
+            IntegrityError: it is not the one that was published, or its files are not those that were written.
         """
         partition = self._partition(day)
         found = partition.facts.get("feature_version")
@@ -134,11 +175,18 @@ class PublishedState:
             raise DataInvalid(
                 f"{ONLINE_STATE} of {day} has not been made", remedy=f"materialize {ONLINE_STATE} of {day}."
             )
+        if not is_recorded(self._ledger, partition):
+            raise IntegrityError(
+                f"{ONLINE_STATE} of {day} is not the state that the ledger says was published",
+                culprits=[f"the record in the store has the digest {digest(partition)}"],
+                remedy=f"find out who wrote to the store, then materialize {ONLINE_STATE} of {day} again.",
+                days=[day],
+            )
         return partition
 
     def _copy(self, partition: Partition) -> Path:
         """The folder of a partition's copy, made if it is not there."""
-        target = self._folder / f"{partition.day}-{partition.digest[:16]}"
+        target = self._folder / f"{partition.day}-{digest(partition)[:16]}"
         if target.is_dir():
             return target
         private_folder(self._folder)

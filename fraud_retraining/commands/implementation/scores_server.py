@@ -41,14 +41,14 @@ def scorer_of(settings: Settings) -> LiveScorer:
     """The scorer that these settings describe; nothing is loaded yet."""
     plan, folder = settings.feature_plan, settings.home / ONLINE
     version = Recipes(settings).feature_version
-    store = open_location_of(settings, settings.store_uri)
+    store, ledger = open_location_of(settings, settings.store_uri), open_ledger(settings)
     return LiveScorer(
         plan,
         settings.mapping,
         settings.serving,
         registry=open_registry(settings),
-        ledger=open_ledger(settings),
-        states=PublishedState(open_store(settings), folder / "states", plan, version),
+        ledger=ledger,
+        states=PublishedState(open_store(settings), ledger, folder / "states", plan, version),
         kept=_kept_states(settings, plan, version),
         open_log=lambda key_types: ServingLog(store, folder / "journal", plan, _process_name(), key_types),
         feature_version=version,

@@ -46,6 +46,7 @@ class EventKind(StrEnum):
     CHAMPION_CHECKED = "champion_checked"
     SMOKE_TESTED = "smoke_tested"
     MATURED_VERDICT = "matured_verdict"
+    STATE_PUBLISHED = "state_published"
     REVIEWERS_REMINDED = "reviewers_reminded"
     LINK_MADE = "link_made"
     CONFIGURATION_CHANGED = "configuration_changed"

@@ -5,7 +5,7 @@ of D+1: the statistics that `transaction_features`[D+1] joins, and the transacti
 here: the statistics (`domain/features/point_in_time.py`) and reading them to score (`adapters/online/`).
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from functools import partial
 from typing import Any
@@ -14,7 +14,8 @@ import dagster as dg
 import ibis.expr.types as ir
 import pyarrow.parquet as pq
 
-from fraud_retraining.adapters.online.published_state import RECENT, publish
+from fraud_retraining.adapters.ledger.ledger import Ledger
+from fraud_retraining.adapters.online.published_state import RECENT, is_recorded, publish
 from fraud_retraining.adapters.storage.engine import Engine, PreparedQuery
 from fraud_retraining.adapters.storage.store import Partition, Store
 from fraud_retraining.domain.features.partition_inputs import lookback
@@ -60,6 +61,7 @@ def build_assets(partitions: dg.PartitionsDefinition, plan: FeaturePlan) -> list
         context: dg.AssetExecutionContext,
         settings: dg.ResourceParam[Settings],
         store: dg.ResourceParam[Store],
+        ledger: dg.ResourceParam[Ledger],
         engine: dg.ResourceParam[Engine],
         progress: dg.ResourceParam[Progress],
     ) -> Iterator[dg.MaterializeResult]:
@@ -69,15 +71,20 @@ def build_assets(partitions: dg.PartitionsDefinition, plan: FeaturePlan) -> list
         days = days_of(context) if alone else days_of(context)[-1:]
         behind = {earlier for day in days for earlier in lookback(plan, day + DAY)}
         inventory = Inventory(store, settings, {*days, *behind})
-        refresh = partial(refresh_state, store=store, engine=engine, inventory=inventory)
-        work = DayWork(refresh, _metadata, lambda made: publish(store, made[-1]) if made else None)
+        refresh = partial(refresh_state, store=store, ledger=ledger, engine=engine, inventory=inventory)
+        work = DayWork(refresh, _metadata, partial(_publish, store, ledger))
         yield from materialize_days(context, ONLINE_STATE, work, progress, days)
 
     return [online_state]
 
 
-def refresh_state(day: date, *, store: Store, engine: Engine, inventory: Inventory) -> Partition:
-    """The state after a day, made again only if something that it is made of changed."""
+def _publish(store: Store, ledger: Ledger, made: Sequence[Partition]) -> None:
+    for partition in made:
+        publish(store, ledger, partition)
+
+
+def refresh_state(day: date, *, store: Store, ledger: Ledger, engine: Engine, inventory: Inventory) -> Partition:
+    """The state after a day, made again if something that it is made of changed, or the ledger does not know it."""
     plan = inventory.plan
     require_checked(inventory, [*lookback(plan, day + DAY), day])
     require_labels(inventory, day + DAY)
@@ -85,7 +92,8 @@ def refresh_state(day: date, *, store: Store, engine: Engine, inventory: Invento
         raise DataInvalid(f"{ENTITY_DAYS} of {day} have not been made", remedy=f"ingest {day} first.")
     inputs = inventory.online_state_inputs(day)
     known = inventory.online_states.get(day)
-    if known is not None and known.inputs == inputs:
+    # Without its event it was made by a run that was killed, or by somebody else.
+    if known is not None and known.inputs == inputs and is_recorded(ledger, known):
         return known
     sources = history_tables(day + DAY, store, inventory)
     tables = {
@@ -108,7 +116,8 @@ def refresh_state(day: date, *, store: Store, engine: Engine, inventory: Invento
     if known is not None:
         # Scorers may have loaded them: it is a reason why they computed other features than the batch.
         replaced = [*known.facts.get(REPLACED, ()), known.digest]
-        facts[REPLACED] = [one for one in dict.fromkeys(replaced) if one != whole]
+        if others := [one for one in dict.fromkeys(replaced) if one != whole]:
+            facts[REPLACED] = others
     return store.write(ONLINE_STATE, day, tables, digest=whole, inputs=inputs, facts=facts)
 
 

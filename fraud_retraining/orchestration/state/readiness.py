@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import Field
 
+from fraud_retraining.adapters.online.published_state import is_published
 from fraud_retraining.adapters.storage.lake import DayFiles, Lake, LakeListing
 from fraud_retraining.adapters.storage.store import Store
 from fraud_retraining.domain.features.partition_inputs import label_days_lookback, lookback
@@ -298,7 +299,9 @@ class Readiness:
         if unsound & {day, *lookback(plan, next_day)} or unread & {*label_days_lookback(plan, next_day)}:
             return None
         known = self.inventory.online_states.get(day)
-        return day if known is None or known.inputs != self.inventory.online_state_inputs(day) else None
+        if known is None or known.inputs != self.inventory.online_state_inputs(day):
+            return day
+        return None if is_published(self._store, known) else day
 
     def _state_beside(self, days: DayRange) -> tuple[str, ...]:
         """The state after the latest day is made in the run that makes its features."""

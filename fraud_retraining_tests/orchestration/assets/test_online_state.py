@@ -15,7 +15,7 @@ from fraud_retraining.domain.features.online import Batch
 from fraud_retraining.domain.values.errors import DataInvalid, IntegrityError
 from fraud_retraining.orchestration.instance import open_instance
 from fraud_retraining.orchestration.names import FEATURES, INGEST, ONLINE_STATE, TRANSACTIONS
-from fraud_retraining.orchestration.resources import open_lake, open_store
+from fraud_retraining.orchestration.resources import open_lake, open_ledger, open_store
 from fraud_retraining.orchestration.state.inventory import Recipes
 from fraud_retraining.orchestration.state.readiness import Readiness
 from fraud_retraining.settings import load_settings
@@ -39,7 +39,11 @@ def made() -> list[date]:
 def published() -> PublishedState:
     settings = load_settings()
     return PublishedState(
-        open_store(settings), settings.home / "online", settings.feature_plan, Recipes(settings).feature_version
+        open_store(settings),
+        open_ledger(settings),
+        settings.home / "online",
+        settings.feature_plan,
+        Recipes(settings).feature_version,
     )
 
 
@@ -105,10 +109,50 @@ def test_readiness_asks_for_a_state_that_is_missing_or_made_of_something_else(pr
     assert work is not None and work.assets == (ONLINE_STATE,) and work.days.start == day(25)
 
 
+def test_readiness_asks_for_a_state_that_was_made_and_not_published(project: ProjectHome):
+    """A run may be killed after it wrote the state, or something else may have written where it is named."""
+    ingest(0, 25)
+    settings = load_settings()
+    named = project.home / "store" / ONLINE_STATE / "current.json"
+    for content in (None, b"{}"):
+        if content is None:
+            named.unlink()
+        else:
+            named.write_bytes(content)
+        assert Readiness(settings, open_lake(settings), open_store(settings)).stale_state == day(25)
+        ingest(25, 25)
+        current = published().current()
+        assert current is not None and current.day == day(25)
+        assert Readiness(settings, open_lake(settings), open_store(settings)).stale_state is None
+
+
+def test_a_state_that_somebody_else_wrote_is_not_opened_and_is_made_again(project: ProjectHome):
+    """With its record, which fits its files: only the ledger knows better."""
+    ingest(0, 3)
+    store = open_store(load_settings())
+    record = store.partition(ONLINE_STATE, day(3))
+    assert record is not None
+    names = list(record.files)
+    tables = {name: pq.read_table(*store.paths([record], name)) for name in names}
+    column = next(name for name in tables["customer"].column_names if name.endswith("total"))
+    forged = pa.array([1e6] * tables["customer"].num_rows)
+    tables["customer"] = tables["customer"].set_column(tables["customer"].column_names.index(column), column, forged)
+    store.write(ONLINE_STATE, day(3), tables, digest=record.digest, inputs=record.inputs, facts=record.facts)
+    with pytest.raises(IntegrityError, match="not the state that the ledger says"):
+        published().open(day(3))
+    with pytest.raises(IntegrityError):
+        published().key_types(day(3))
+    ingest(3, 3)
+    again = store.partition(ONLINE_STATE, day(3))
+    assert again == record
+    published().open(day(3))
+
+
 def test_a_state_of_other_features_or_one_that_was_changed_is_not_opened(project: ProjectHome):
     ingest(0, 3)
     settings = load_settings()
-    other = PublishedState(open_store(settings), settings.home / "online", settings.feature_plan, "f" * 64)
+    ledger, folder = open_ledger(settings), settings.home / "online"
+    other = PublishedState(open_store(settings), ledger, folder, settings.feature_plan, "f" * 64)
     with pytest.raises(DataInvalid, match="features of version"):
         other.open(day(3))
     with pytest.raises(DataInvalid, match="has not been made"):

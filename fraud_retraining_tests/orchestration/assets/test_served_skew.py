@@ -59,7 +59,7 @@ def serve(number: int, *, rows: pa.Table | None = None, wrong: Sequence[int] = (
     """Answers a day's transactions in their order, as a scorer does; `wrong` are places of wrong digests."""
     settings = load_settings()
     plan, store, version = settings.feature_plan, open_store(settings), Recipes(settings).feature_version
-    states = PublishedState(store, settings.home / "online", plan, version)
+    states = PublishedState(store, open_ledger(settings), settings.home / "online", plan, version)
     live, kept, key_types = LiveFeatures(plan), LocalStates(plan), states.key_types(day(number - 1))
     kept.publish(states.open(day(number - 1)))
     log = ServingLog(store.location, settings.home / "journal", plan, name, key_types)
