@@ -10,6 +10,7 @@ answer, nothing is scored, or, where the settings say so, with nothing known; wh
 """
 
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -21,6 +22,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from fraud_retraining.adapters.ledger.event_log import EventKeys
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.mlflow.registry import Registry
 from fraud_retraining.adapters.online.published_state import CurrentState, PublishedState
@@ -41,6 +43,8 @@ from fraud_retraining.domain.features.local_states import LocalStates
 from fraud_retraining.domain.features.online import Batch, numeric_features
 from fraud_retraining.domain.features.plan import FeaturePlan
 from fraud_retraining.domain.features.row_digests import RowDigests
+from fraud_retraining.domain.ledger.events import EventKind
+from fraud_retraining.domain.serving.log_parts import RANGES, ranges_of
 from fraud_retraining.domain.serving.policy import ServingPolicy
 from fraud_retraining.domain.serving.served_rows import Sampler, ServedRows
 from fraud_retraining.domain.training.estimators.model_input import FloatColumn, category_codes
@@ -50,8 +54,9 @@ from fraud_retraining.domain.values.schemas import AMOUNT
 from fraud_retraining.services.recorded_versions import recorded_champion
 
 LOG = logging.getLogger("fraud_retraining.scores")
-MODEL, STATE, SERVING_LOG, SHARED = "model", "state", "serving log", "shared state"
-PROBLEMS = (MODEL, STATE, SERVING_LOG, SHARED)
+MODEL, STATE, SERVING_LOG, SHARED, LEDGER = "model", "state", "serving log", "shared state", "ledger"
+RECORD_SECONDS = 3600
+PROBLEMS = (MODEL, STATE, SERVING_LOG, SHARED, LEDGER)
 FILLED_AT_ONCE = 1000
 """Transactions of the serving log that are added while nothing is scored."""
 TOO_LATE = "the day is over, and its state is no longer kept"
@@ -161,6 +166,8 @@ class LiveScorer:
         self._clock = clock
         self._kept = kept
         self._live = LiveFeatures(plan)
+        self._unrecorded: dict[date, dict[str, str]] = {}
+        self._record_next = time.monotonic()
         self._unsent: list[Batch] = []
         """What was scored while the place for states did not answer."""
         self._digests, self._sampler = RowDigests(plan), Sampler(plan, policy.sample_share)
@@ -198,10 +205,28 @@ class LiveScorer:
         self._attempt(MODEL, self._follow_model)
         self._attempt(STATE, self._follow_state)
 
-    def flush(self) -> None:
-        """Move the serving log to the store."""
-        if self._log is not None:
-            self._attempt(SERVING_LOG, self._log.flush)
+    def flush(self, *, last: bool = False) -> None:
+        """Move the serving log to the store, and name its new parts in the ledger: every hour, and at the `last`."""
+        if self._log is None:
+            return
+        self._attempt(SERVING_LOG, self._log.flush)
+        for day, parts in self._log.take_put().items():
+            self._unrecorded.setdefault(day, {}).update(parts)
+        if last or time.monotonic() >= self._record_next:
+            self._attempt(LEDGER, self._record_parts)
+
+    def _record_parts(self) -> None:
+        """Let the ledger vouch for what was answered: who writes to the store could otherwise change it."""
+        for day, parts in sorted(self._unrecorded.items()):
+            self._ledger.append(
+                EventKind.ANSWERS_LOGGED,
+                actor="scorer",
+                channel="serving log",
+                keys=EventKeys(subject=day.isoformat()),
+                payload={RANGES: ranges_of(parts)},
+            )
+            del self._unrecorded[day]
+            self._record_next = time.monotonic() + RECORD_SECONDS
 
     def _attempt(self, what: str, load: Callable[[], Any]) -> None:
         try:

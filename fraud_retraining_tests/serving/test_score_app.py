@@ -22,6 +22,8 @@ from mlflow import MlflowClient
 from fraud_retraining.adapters.online.served_days import ServedDays
 from fraud_retraining.commands.implementation.scores_server import serve
 from fraud_retraining.domain.features.row_digests import RowDigests
+from fraud_retraining.domain.ledger.events import EventKind
+from fraud_retraining.domain.serving.log_parts import RANGES, PartRange, changed_ranges
 from fraud_retraining.domain.values.errors import SettingsError
 from fraud_retraining.orchestration.names import FEATURES, ONLINE_STATE
 from fraud_retraining.orchestration.resources import open_ledger, open_location_of, open_registry, open_store
@@ -172,7 +174,12 @@ def test_raw_transactions_get_the_scores_and_features_of_the_batch(ready: Projec
     assert {one["decision"] for one in answers} >= {"accept", "review"}
     explained = [one for one in answers[50:] if one["reasons"]]
     assert explained and all(len(one["reasons"]) <= 3 for one in explained)
-    log = ServedDays(open_location_of(settings, settings.store_uri)).read(NEXT)
+    served_days = ServedDays(open_location_of(settings, settings.store_uri))
+    recorded = open_ledger(settings).events(EventKind.ANSWERS_LOGGED, subject=NEXT.isoformat())
+    ranges = [PartRange.model_validate(one) for event in recorded for one in event.payload[RANGES]]
+    assert sum(one.parts for one in ranges) == len(served_days.digests(NEXT)) > 0
+    assert not list(changed_ranges(ranges, served_days.digests(NEXT)))
+    log = served_days.read(NEXT)
     assert log is not None and sorted(log["transaction_id"].to_pylist()) == sorted(ids)
     assert 0.1 < sum(one is not None for one in log["features"].to_pylist()) / len(ids) < 0.3
 

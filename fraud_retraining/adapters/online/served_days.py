@@ -5,6 +5,7 @@ Here: writing and reading those parts. Not here: the rows that were not flushed 
 A part is written once, under a name that only its segment has; a flush that is done again replaces it by the same rows.
 """
 
+import hashlib
 from collections.abc import Collection, Iterable, Sequence
 from datetime import date
 from pathlib import Path, PurePosixPath
@@ -77,8 +78,22 @@ class ServedDays:
     def _infos(self, day: date) -> list[ObjectInfo]:
         return [info for info in self._location.list(_folder(day)) if info.path.endswith(_KIND)]
 
-    def put(self, day: date, segment: str, rows: pa.Table, scratch: Path) -> None:
-        """Writes the rows of a segment that belong to a day; `scratch` is a private local folder.
+    def digests(self, day: date) -> dict[str, str]:
+        """SHA-256 of each part of a day, by the name of its segment.
+
+        Raises:
+            DependencyUnreachable: the location does not answer.
+        """
+        infos = self._infos(day)
+        return {
+            PurePosixPath(info.path).stem: _sha256(path)
+            for info, path in zip(infos, self._location.fetch(infos), strict=True)
+        }
+
+    def put(self, day: date, segment: str, rows: pa.Table, scratch: Path) -> str:
+        """Writes the rows of a segment that belong to a day, and gives the SHA-256 of the part.
+
+        `scratch` is a private local folder.
 
         Raises:
             DependencyUnreachable: the location does not answer, or the local disk refuses.
@@ -86,7 +101,10 @@ class ServedDays:
         with temporary_file(scratch) as local:
             with reaching("write", local):
                 pq.write_table(rows, private_file(local), compression="zstd", write_page_checksum=True)
+            # Of what was written here, not of what a store gives back.
+            written = _sha256(local)
             self._location.put_file(local, f"{_folder(day)}/{segment}{_KIND}")
+        return written
 
 
 def in_order(parts: Sequence[pa.Table]) -> pa.Table:
@@ -98,6 +116,11 @@ def in_order(parts: Sequence[pa.Table]) -> pa.Table:
         types[field.name] = known if known == field.type else pa.string()
     cast = [part.cast(pa.schema([(name, types[name]) for name in part.column_names])) for part in parts]
     return pa.concat_tables(cast, promote_options="default").sort_by([(name, "ascending") for name in ORDER])
+
+
+def _sha256(path: Path) -> str:
+    with reaching("read", path), path.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _read(path: Path, columns: Collection[str] | None) -> pa.Table:

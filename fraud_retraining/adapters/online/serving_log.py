@@ -82,6 +82,7 @@ class ServingLog:
         self._current: Segment | None = None
         self._full = journal_segments.take_leftovers(self._folder)
         self._dropped = 0
+        self._put: dict[date, dict[str, str]] = {}
         for segment in self._full:
             self._count_dropped(segment.dropped)
 
@@ -142,6 +143,12 @@ class ServingLog:
                 self._end_current()
             self._publish(current)
 
+    def take_put(self) -> dict[date, dict[str, str]]:
+        """Parts that were put into the store since the last time: of each day, by name the SHA-256."""
+        with self._flushing:
+            put, self._put = self._put, {}
+        return put
+
     def recent(self, days: Collection[date]) -> dict[date, Batch]:
         """The transactions of some days that were scored, by day, in the order in which they were; by every scorer.
 
@@ -187,7 +194,8 @@ class ServingLog:
         found = read_segment(segment.path)
         if found is not None:
             for day, rows in _by_day(found.table).items():
-                self._days.put(day, segment.path.stem, rows, self._folder)
+                name = segment.path.stem
+                self._put.setdefault(day, {})[name] = self._days.put(day, name, rows, self._folder)
             self._count_dropped(found.dropped - segment.dropped)
         segment.remove()
         with self._appending:

@@ -124,7 +124,7 @@ def _server(settings: Settings, listening: socket.socket) -> Iterator["Server"]:
     scorer.follow()
     with _repeating(scorer.follow, policy.follow_seconds), _repeating(scorer.flush, policy.flush_seconds):
         yield uvicorn.Server(server_config(build_app(scorer, settings.mapping), *listening.getsockname()[:2]))
-    scorer.flush()
+    scorer.flush(last=True)
 
 
 def _address(listening: socket.socket) -> str:

@@ -47,6 +47,7 @@ class EventKind(StrEnum):
     SMOKE_TESTED = "smoke_tested"
     MATURED_VERDICT = "matured_verdict"
     STATE_PUBLISHED = "state_published"
+    ANSWERS_LOGGED = "answers_logged"
     REVIEWERS_REMINDED = "reviewers_reminded"
     LINK_MADE = "link_made"
     CONFIGURATION_CHANGED = "configuration_changed"

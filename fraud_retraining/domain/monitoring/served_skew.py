@@ -34,6 +34,10 @@ from fraud_retraining.domain.values.schemas import TRANSACTION_ID
 
 NAMED = 5
 """Features that a message names."""
+ALTERED_REMEDY = (
+    "Find out who wrote to the serving log, and bring those parts back from a backup. Until a later day is clean, a "
+    "person decides on every promotion."
+)
 NUMBERS, CATEGORIES, DIGEST = "features", "categories", "features_digest"
 
 
@@ -65,6 +69,9 @@ class ServedSkew(Value):
     columns: dict[str, int] = Field(description="Answers about another value than the lake's, by column.")
     sampled: int = Field(description="Differing answers whose features the serving log keeps.")
     features: tuple[FeatureDifference, ...] = Field(description="Features in which those differ.")
+    altered: tuple[str, ...] = Field(
+        (), description="Parts of the serving log that are not as the scorer recorded them in the ledger."
+    )
 
     @property
     def compared(self) -> int:
@@ -87,13 +94,20 @@ class ServedSkew(Value):
         return self.differing.get(Reason.UNEXPLAINED, 0)
 
     @property
+    def needs_person(self) -> bool:
+        """Whether something cannot be explained: differences without a reason, or a log that was altered."""
+        return bool(self.unexplained or self.altered)
+
+    @property
     def concern(self) -> str | None:
-        """What a person should look at before anything is promoted; None without unexplained differences.
+        """What a person should look at before anything is promoted; None where all can be explained.
 
         >>> ServedSkew(day="2026-03-01", served=4000, distinct=4000, not_in_lake=0, equal=3988, not_served=0,
         ...            differing={"unexplained": 12}, columns={}, sampled=0, features=()).concern
         'of the last day served, 2026-03-01, 12 of 4,000 rows had other features than the batch, without a known reason'
         """
+        if self.altered:
+            return f"{self._altered_summary}, the last day served"
         if not self.unexplained:
             return None
         return (
@@ -104,6 +118,8 @@ class ServedSkew(Value):
     @property
     def remedy(self) -> str:
         """What to do: about differences without a reason first, else about the most frequent reason."""
+        if self.altered:
+            return ALTERED_REMEDY
         if not self.compared:
             return "Compare ids and timestamps of the requests with those of the lake."
         if not self.different:
@@ -113,6 +129,16 @@ class ServedSkew(Value):
 
     def summary(self) -> str:
         """Numbers, reasons and features, in a sentence or two; no id."""
+        return f"{self._altered_summary}; {self._differences_summary}" if self.altered else self._differences_summary
+
+    @property
+    def _altered_summary(self) -> str:
+        more = f" and {len(self.altered) - NAMED} more" if len(self.altered) > NAMED else ""
+        named = ", ".join(self.altered[:NAMED])
+        return f"the serving log of {self.day} is not as the scorer recorded it ({named}{more})"
+
+    @property
+    def _differences_summary(self) -> str:
         if not self.compared:
             return f"{self.served:,} answers, about transactions that the lake does not have: nothing was compared"
         aside = f"; {self.not_in_lake:,} more are not in the lake" if self.not_in_lake else ""
@@ -157,7 +183,9 @@ class Batch(NamedTuple):
     state_changed: bool
 
 
-def compare_served(day: date, served: pa.Table, batch: Batch, plan: FeaturePlan) -> ServedSkew:
+def compare_served(
+    day: date, served: pa.Table, batch: Batch, plan: FeaturePlan, altered: Sequence[str] = ()
+) -> ServedSkew:
     """The report of a day.
 
     Args:
@@ -165,6 +193,7 @@ def compare_served(day: date, served: pa.Table, batch: Batch, plan: FeaturePlan)
         served: answers in the order in which they were given, with columns as of `served_rows.schema`.
         batch: the batch's side.
         plan: features of both sides.
+        altered: parts of the log that are not as they were recorded.
     """
     ids = served[TRANSACTION_ID]
     place = _places(ids, batch.lake[TRANSACTION_ID])
@@ -190,6 +219,7 @@ def compare_served(day: date, served: pa.Table, batch: Batch, plan: FeaturePlan)
         columns=found.columns,
         sampled=len(samples),
         features=tuple(_feature_differences(samples, dict(zip(differing.tolist(), found.reasons, strict=True)))),
+        altered=tuple(altered),
     )
 
 

@@ -44,6 +44,7 @@ from fraud_retraining.adapters.storage.store import Partition, Store
 from fraud_retraining.domain.evaluation.alert_recall import alert_recall
 from fraud_retraining.domain.evaluation.judged import Judged
 from fraud_retraining.domain.evaluation.metrics import evaluate
+from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.monitoring.drift import (
     SCORE,
     DriftReport,
@@ -53,6 +54,7 @@ from fraud_retraining.domain.monitoring.drift import (
 from fraud_retraining.domain.monitoring.live_performance import PerformanceReport, ServedPart, measure
 from fraud_retraining.domain.monitoring.missed_frauds import MissedFrauds
 from fraud_retraining.domain.monitoring.served_skew import Batch, ServedSkew, compare_served
+from fraud_retraining.domain.serving.log_parts import RANGES, PartRange, changed_ranges
 from fraud_retraining.domain.training.scoring import FittedModel
 from fraud_retraining.domain.values.digests import digest, table_digest
 from fraud_retraining.domain.values.errors import DataInvalid, IntegrityError
@@ -381,11 +383,13 @@ class Monitor:
     @property
     def serves(self) -> bool:
         """Whether transactions of any of the days were scored live."""
-        return self._state.has_serving_log
+        return self._state.has_serving_log or any(any(self._recorded_parts(day)) for day in self._state.days)
 
     def skew(self, day: date) -> Partition | NotMade:
         """The answers of a day beside the batch's features."""
         plan = self._state.skew(day)
+        if isinstance(plan, NotMade) and not self._state.was_served(day):
+            self._require_none_recorded(day)
         if isinstance(plan, Partition):
             # The document of the latest day may have been lost or damaged since.
             note_skew(self._store, report_of(plan, ServedSkew))
@@ -393,12 +397,28 @@ class Monitor:
             return plan
         served = self._state.served_days.read(day)
         if served is None or not served.num_rows:
+            self._require_none_recorded(day)
             return NotMade(f"no transaction of {day} was scored live")
-        report = compare_served(day, served, self._batch(day), self._settings.feature_plan)
+        altered = changed_ranges(self._recorded_parts(day), self._state.served_days.digests(day))
+        named = [one.summary for one in altered]
+        report = compare_served(day, served, self._batch(day), self._settings.feature_plan, named)
         facts = {REPORT: report.model_dump(mode="json")}
         made = self._store.write(SKEW, day, {}, digest=digest(report), inputs=plan.inputs, facts=facts)
         note_skew(self._store, report)
         return made
+
+    def _require_none_recorded(self, day: date) -> None:
+        if any(self._recorded_parts(day)):
+            raise IntegrityError(
+                f"the ledger says that answers about transactions of {day} were logged, and the store has none of them",
+                remedy="find out who removed them, and bring the serving log of that day back from a backup.",
+                days=[day],
+            )
+
+    def _recorded_parts(self, day: date) -> Iterator[PartRange]:
+        """What scorers recorded of their answers about transactions of a day."""
+        for event in self._ledger.events(EventKind.ANSWERS_LOGGED, subject=day.isoformat()):
+            yield from map(PartRange.model_validate, event.payload[RANGES])
 
     def _batch(self, day: date) -> Batch:
         features, plan = self._state.features(day), self._settings.feature_plan

@@ -43,13 +43,18 @@ def build_checks(partitions: dg.PartitionsDefinition) -> list[dg.AssetChecksDefi
 
 
 def _result(report: ServedSkew) -> CheckResult:
-    passed = bool(report.compared) and not report.different
+    passed = bool(report.compared) and not (report.different or report.altered)
     return CheckResult(
         name=SKEW,
         passed=passed,
-        severity="error" if report.unexplained else "warn",
+        severity="error" if report.needs_person else "warn",
         value=report.equal_share,
         threshold="1",
         message=f"{report.summary()} {report.remedy}".strip(),
-        numbers={"served": report.served, "different": report.different, "unexplained": report.unexplained},
+        numbers={
+            "served": report.served,
+            "different": report.different,
+            "unexplained": report.unexplained,
+            "altered": len(report.altered),
+        },
     )

@@ -214,16 +214,16 @@ class Outcomes:
             self.open(decay_notice(live.summary(why), f"{live.first} to {live.last}", occasion, self._links))
 
     def notify_skew(self, latest: ServedSkew | None) -> None:
-        """Opens the notice of answers that differ from the batch without a reason, once; or resolves it by a later day.
+        """Opens the notice of answers that differ without a reason or were altered, once; a later day resolves it.
 
         While no day was compared (`latest` is None) the notice stays as it is.
         """
         if latest is None:
             return
         known = any(one.notice.key == Topic.SERVED_SKEW for one in self._outbox.open_notices())
-        if known and not latest.unexplained:
+        if known and not latest.needs_person:
             self._outbox.resolve(Topic.SERVED_SKEW, f"{latest.day}: {latest.summary()}")
-        elif latest.unexplained and not known:
+        elif latest.needs_person and not known:
             occasion = Occasion(
                 model=self._settings.model.name, job="monitor", days=(latest.day,), serving=self._serving()
             )

@@ -411,6 +411,10 @@ class MonitoringState:
         """Whether transactions of any of the days were scored live."""
         return bool(self._logged)
 
+    def was_served(self, day: date) -> bool:
+        """Whether the store has answers about transactions of a day."""
+        return day in self._logged
+
     @cached_property
     def _logged(self) -> set[date]:
         """Days whose transactions were scored live."""

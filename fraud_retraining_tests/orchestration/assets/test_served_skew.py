@@ -16,16 +16,21 @@ import pyarrow.parquet as pq
 import pytest
 
 from fraud_retraining.adapters.days.monitoring_reports import SKEW, latest_skew, report_of
+from fraud_retraining.adapters.ledger.event_log import EventKeys
 from fraud_retraining.adapters.online.published_state import PublishedState
+from fraud_retraining.adapters.online.served_days import ServedDays
 from fraud_retraining.adapters.online.serving_log import ServingLog
 from fraud_retraining.definitions import build_definitions
 from fraud_retraining.domain.features.live import LiveFeatures
 from fraud_retraining.domain.features.local_states import LocalStates
 from fraud_retraining.domain.features.online import Batch
 from fraud_retraining.domain.features.row_digests import RowDigests
+from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.monitoring.served_skew import ServedSkew
 from fraud_retraining.domain.monitoring.skew_reasons import Reason
+from fraud_retraining.domain.serving.log_parts import RANGES, ranges_of
 from fraud_retraining.domain.serving.served_rows import Sampler, ServedRows
+from fraud_retraining.domain.values.errors import IntegrityError
 from fraud_retraining.domain.values.schemas import TIMESTAMP
 from fraud_retraining.orchestration.instance import open_instance
 from fraud_retraining.orchestration.names import MONITOR, RANGE_END, RANGE_START, TRANSACTIONS
@@ -98,6 +103,18 @@ def serve(number: int, *, rows: pa.Table | None = None, wrong: Sequence[int] = (
         )
     log.flush()
     log.close()
+
+
+def record_parts(number: int) -> None:
+    """As the scorer does every hour."""
+    settings = load_settings()
+    open_ledger(settings).append(
+        EventKind.ANSWERS_LOGGED,
+        actor="scorer",
+        channel="serving log",
+        keys=EventKeys(subject=day(number).isoformat()),
+        payload={RANGES: ranges_of(ServedDays(open_store(settings).location).digests(day(number)))},
+    )
 
 
 def monitor(first: int, last: int) -> dg.ExecuteInProcessResult:
@@ -212,6 +229,31 @@ def test_a_wrong_digest_fails_the_check(home: ProjectHome) -> None:
     assert not failed.passed and failed.severity is dg.AssetCheckSeverity.ERROR and not failed.blocking
     assert "3 of" in str(failed.description) and "without a known reason" in str(failed.description)
     assert latest_skew(open_store(load_settings())) == found
+
+
+def test_a_serving_log_that_was_altered_fails_the_check_and_asks_a_person(home: ProjectHome) -> None:
+    serve(24, wrong=(7,))
+    record_parts(24)
+    (part,) = (home.home / "store" / "serving_log" / f"day={day(24)}").glob("*.parquet")
+    genuine = part.read_bytes()
+    part.unlink()
+    serve(24, name="other")
+    (other,) = part.parent.glob("*.parquet")
+    other.rename(part)
+    result = monitor(24, 24)
+    found = report(24)
+    assert found is not None and (found.different, found.altered) == (0, (part.stem,))
+    failed = check(result)
+    assert not failed.passed and failed.severity is dg.AssetCheckSeverity.ERROR
+    assert "is not as the scorer recorded it" in str(failed.description)
+    assert "is not as the scorer recorded it" in str(skew_concern(open_store(load_settings())))
+    part.unlink()
+    with pytest.raises(IntegrityError, match="the store has none of them"):
+        monitor(24, 24)
+    part.write_bytes(genuine)
+    monitor(24, 24)
+    found = report(24)
+    assert found is not None and (found.unexplained, found.altered) == (1, ())
 
 
 def test_a_state_that_rested_on_days_before_they_were_corrected_is_a_reason(home: ProjectHome) -> None:
