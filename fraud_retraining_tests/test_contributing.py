@@ -96,6 +96,7 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ProjectHome:
     return project
 
 
+@pytest.mark.slow
 def test_the_feature_of_the_example_is_learned_from(tiny: ProjectHome, monkeypatch: pytest.MonkeyPatch) -> None:
     (code,) = blocks("Add a feature")
     row = eval(code, {"Feature": definitions.Feature})
@@ -110,6 +111,7 @@ def test_the_feature_of_the_example_is_learned_from(tiny: ProjectHome, monkeypat
     assert all(model.importance()[name] > 0 for name in added)
 
 
+@pytest.mark.slow
 def test_the_estimator_of_the_example_is_accepted_trained_saved_loaded_and_serves(
     tiny: ProjectHome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -143,6 +143,7 @@ FIXED = {"start": str(START + timedelta(days=1)), "end": str(START + timedelta(d
 
 
 class TestFixedEvaluationDays:
+    @pytest.mark.slow
     def test_they_judge_candidate_and_champion_and_the_gate_reads_them(self, project: ProjectHome) -> None:
         project.configure(promotion={"mode": "auto"}, holdout={"fixed": FIXED})
         code, first, _ = retrain()

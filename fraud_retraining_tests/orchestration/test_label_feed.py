@@ -220,6 +220,7 @@ def test_mature_days_that_are_not_ingested_are_named(project: ProjectHome):
     assert "fraud-retraining ingest --from" in str(refused.value)
 
 
+@pytest.mark.slow
 def test_labels_that_arrive_make_their_day_and_later_features_only(project: ProjectHome):
     assert readiness().work() is None
     day = LAST - timedelta(days=1)

@@ -52,19 +52,26 @@ class Lake:
 
     def __init__(self, engine: Engine, plan: FeaturePlan, rows: Rows) -> None:
         self.engine, self.plan, self.rows = engine, plan, rows
+        self._entity_days: dict[tuple[str, date], pa.Table] = {}
 
     def day(self, day: date) -> pa.Table:
         return table(self.plan, [row for row in self.rows if row["timestamp"].date() == day])
 
     def history(self, entity: str, day: date) -> ibis.Table:
         days = [day - timedelta(days=age) for age in range(1, LONGEST + 1)]
-        found = [
-            self.engine.to_arrow(
-                entity_days(self.engine.memtable(self.day(one)), entity, self.plan, one).mutate(day=ibis.literal(one))
-            )
-            for one in days
-        ]
-        return self.engine.memtable(pa.concat_tables([one for one in found if len(one)] or found[:1]))
+        with_rows = {row["timestamp"].date() for row in self.rows}
+        found = [self._entity_day(entity, one) for one in days if one in with_rows]
+        return self.engine.memtable(
+            pa.concat_tables([one for one in found if len(one)] or [self._entity_day(entity, days[0])])
+        )
+
+    def _entity_day(self, entity: str, day: date) -> pa.Table:
+        """Computed once: a property is tested over many moments of one lake."""
+        if (entity, day) not in self._entity_days:
+            rows = self.engine.memtable(self.day(day))
+            sums = entity_days(rows, entity, self.plan, day).mutate(day=ibis.literal(day))
+            self._entity_days[entity, day] = self.engine.to_arrow(sums)
+        return self._entity_days[entity, day]
 
     def reports(self, entity: str) -> ibis.Table:
         """Every fraud becomes known on the day after it."""

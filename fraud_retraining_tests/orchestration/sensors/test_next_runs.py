@@ -170,6 +170,7 @@ def test_a_lake_that_is_not_there_is_said_so(project: ProjectHome) -> None:
     assert "there is no lake at" in str(automation.tick(RETRAIN_SENSOR))
 
 
+@pytest.mark.slow
 def test_a_day_that_was_delivered_again_is_ingested_again_with_what_looks_back_on_it(ready: Automation) -> None:
     day = END - timedelta(days=1)
     touch(Path(ready.settings.lake_uri).parent, day)
@@ -455,6 +456,7 @@ def test_a_retrain_that_was_killed_begins_again_with_its_window_though_a_day_has
 # ------------------------------------------------------------------ monitor
 
 
+@pytest.mark.slow
 def test_the_days_that_the_champion_serves_are_watched_and_the_decision_knows_of_them(ready: Automation) -> None:
     ProjectHome(Path(ready.settings.lake_uri).parent).configure(promotion={"mode": "auto"})
     watching = Automation()
