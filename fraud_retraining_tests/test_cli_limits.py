@@ -2,6 +2,8 @@
 
 from datetime import timedelta
 
+import pytest
+
 from fraud_retraining.adapters.ledger.processes import this_process
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.retraining.lease_rules import Owner, Purpose
@@ -44,6 +46,7 @@ def test_a_retrain_that_finds_another_one_leaves_with_5_and_names_it(home: Proje
     assert run("clean")[0] == 0
 
 
+@pytest.mark.slow
 def test_what_no_audit_needs_goes_and_what_serves_stays(home: ProjectHome) -> None:
     before = champion()
     home.configure(

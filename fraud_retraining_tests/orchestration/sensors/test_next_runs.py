@@ -314,6 +314,7 @@ def test_what_failed_for_another_reason_is_tried_again_with_growing_pauses(autom
     assert request.run_key == f"{request.tags[INPUTS_TAG]}:0"
 
 
+@pytest.mark.slow
 def test_a_machine_too_slow_for_the_days_that_arrive_still_comes_to_a_retrain(
     project: ProjectHome, small_lake: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

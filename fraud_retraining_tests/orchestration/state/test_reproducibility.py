@@ -67,6 +67,7 @@ def test_files_that_are_delivered_again_as_they_were_mark_nothing(home: ProjectH
     assert reported() == []
 
 
+@pytest.mark.slow
 def test_the_next_retrain_makes_up_for_a_tag_that_a_crash_left_out(home: ProjectHome) -> None:
     rewrite(home, TRAINING)
     ingest(TRAINING)
