@@ -3,7 +3,7 @@
 Here: names only. Dashboards, alerts and stored runs refer to them: for Dagster a changed name is another object.
 """
 
-from fraud_retraining.adapters.days.monitoring_reports import DRIFT, MISSED, PERFORMANCE, SCORED, SKEW
+from fraud_retraining.adapters.days.monitoring_reports import DRIFT, MISSED, PERFORMANCE, SCORED, SHADOW, SKEW
 from fraud_retraining.domain.features.column_lineage import (
     ENTITY_DAYS,
     ENTITY_LABEL_DAYS,
@@ -109,6 +109,7 @@ __all__ = [
     "RETRAIN_SENSOR",
     "RETRAIN_TAG",
     "SCORED",
+    "SHADOW",
     "SKEW",
     "TRANSACTIONS",
     "TRIGGER_TAG",

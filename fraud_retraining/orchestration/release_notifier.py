@@ -26,7 +26,7 @@ from fraud_retraining.domain.alerts.routing import composer_of, opening_messages
 from fraud_retraining.domain.alerts.slack_markup import SECTION, mrkdwn
 from fraud_retraining.domain.audit.history import ReleaseHistory
 from fraud_retraining.domain.ledger.events import EventKind
-from fraud_retraining.domain.release_messages.announcements import REFUTED, ReleaseNotice
+from fraud_retraining.domain.release_messages.announcements import REFUTED, WORSE, ReleaseNotice
 from fraud_retraining.domain.release_messages.request import request_links, request_text
 from fraud_retraining.domain.release_messages.slack_request import (
     decided_message,
@@ -51,7 +51,7 @@ SEVERITIES = {
     "critical": Severity.CRITICAL,
 }
 CATEGORY = "release"
-TOPICS = {REFUTED: Topic.PROMOTION_REFUTED}
+TOPICS = {REFUTED: Topic.PROMOTION_REFUTED, WORSE: Topic.PROMOTION_WORSE}
 """Kinds of notices with a topic, and a section of the runbook, of their own."""
 
 Write = Callable[[Writing], object]

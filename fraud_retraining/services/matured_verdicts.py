@@ -32,10 +32,9 @@ from fraud_retraining.domain.evaluation.matured import (
 from fraud_retraining.domain.features.column_lineage import FEATURES, TRANSACTIONS
 from fraud_retraining.domain.ledger.events import Event, EventKind
 from fraud_retraining.domain.releases.release import Release
-from fraud_retraining.domain.training.scoring import FittedModel
 from fraud_retraining.domain.training.windows import TrainingWindow, WindowDay
-from fraud_retraining.domain.values.errors import DataInvalid, IntegrityError, RecordAltered
-from fraud_retraining.services.recorded_versions import recorded_version, trained_days
+from fraud_retraining.domain.values.errors import DataInvalid
+from fraud_retraining.services.recorded_versions import clause_of, recorded_model, require_columns, trained_days
 
 ROWS = "rows"
 CATCH_UP_DAYS = 90
@@ -131,7 +130,7 @@ class MaturedVerdicts:
         try:
             found = self._compared(fresh)
         except DataInvalid as error:
-            return self._verdict(fresh, MaturedOutcome.NOT_MEASURED, reason=_clause(error))
+            return self._verdict(fresh, MaturedOutcome.NOT_MEASURED, reason=clause_of(error))
         if isinstance(found, NotCompared):
             return self._verdict(fresh, MaturedOutcome.UNDECIDED, reason=found.reason)
         now = Difference.of(found)
@@ -170,9 +169,11 @@ class MaturedVerdicts:
 
     def _compared(self, fresh: FreshVerdict) -> Comparison | NotCompared:
         features, transactions = self._records(fresh)
-        models = self._model(fresh.release), self._model(fresh.champion)
+        releases = fresh.release, fresh.champion
+        first, second = (recorded_model(one, self._registry, self._ledger) for one in releases)
+        models = first, second
         for record in features:
-            _require_columns(record, models)
+            require_columns(record, models)
         days = [day.day for day in fresh.days]
         paths = zip(days, self._store.paths(transactions, ROWS), self._store.paths(features, ROWS), strict=True)
         frauds = mature_frauds(self._store, days, self._delay_days) if self._feed else None
@@ -186,20 +187,6 @@ class MaturedVerdicts:
         if isinstance(pair, NotCompared):
             return pair
         return compare(pair, self._gates) or NotCompared(reason="none of the rows is known as fraud")
-
-    def _model(self, release: Release) -> FittedModel:
-        """A model by the record: its version's tags and its artifact's digest are those of the chain.
-
-        Raises:
-            DataInvalid: it is gone, or not what was recorded; nothing of it was opened.
-        """
-        try:
-            version = recorded_version(self._registry.version(release.version), self._ledger)
-            return self._registry.load(version.run_id, expected_digest=release.artifact_digest)
-        except RecordAltered:
-            raise
-        except IntegrityError as error:
-            raise DataInvalid(f"version {release.version} cannot be opened: {_clause(error)}") from error
 
     def _records(self, fresh: FreshVerdict) -> tuple[list[Partition], list[Partition]]:
         """Features and transactions of the days, which have the rows that were judged.
@@ -227,14 +214,3 @@ class MaturedVerdicts:
             return not stored_day(stored).still_holds(judged.digest, same_rules=True)
         age = (window.days.as_of - judged.day).days
         return stored.facts["rows"] != judged.rows if age < window.label_delay_days else False
-
-
-def _require_columns(features: Partition, models: tuple[FittedModel, ...]) -> None:
-    needed = {name for model in models for name in model.features}
-    missing = sorted(needed - set(features.facts["columns"]))
-    if missing:
-        raise DataInvalid(f"the present settings do not give {', '.join(missing)}")
-
-
-def _clause(error: DataInvalid | IntegrityError) -> str:
-    return "; ".join([error.what.rstrip("."), *error.culprits])

@@ -14,7 +14,7 @@ from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.ledger.promotions import AliasMove
 from fraud_retraining.adapters.mlflow.registry import Registry
 from fraud_retraining.adapters.mlflow.tags import LEDGER_HEAD
-from fraud_retraining.domain.evaluation.matured import MaturedVerdict
+from fraud_retraining.domain.evaluation.matured import MaturedOutcome
 from fraud_retraining.domain.ledger.events import Event, EventKind
 from fraud_retraining.domain.releases.lifecycle import (
     Complete,
@@ -49,6 +49,7 @@ UNKNOWN_PERSON = "somebody"
 """Stored name of the actor of a move in MLflow, which does not say who made it."""
 
 CHAMPION_SET_KINDS = (EventKind.PROMOTION_DONE, EventKind.CHAMPION_MOVED_OUTSIDE)
+REFUTING_KINDS = (EventKind.MATURED_VERDICT, EventKind.PROMOTION_WATCHED)
 
 
 class Promoter:
@@ -167,7 +168,7 @@ class Promoter:
 
     def restorable(self, version: int) -> Release | None:
         """A former champion that could serve again; None where it cannot: it has no sound artifact, failed its last
-        smoke test, or mature labels refuted it."""
+        smoke test, or mature labels or its watch refuted it."""
         past = [one for one in self._ledger.latest_champions() if one.version == version]
         return self._sound_one(one for one in past if not self._is_refuted(one))
 
@@ -370,8 +371,8 @@ class Promoter:
         return tested is not None and not tested.payload["passed"]
 
     def _is_refuted(self, release: Release) -> bool:
-        matured = self._last_about(release, (EventKind.MATURED_VERDICT,))
-        return matured is not None and MaturedVerdict.model_validate(matured.payload).refuted
+        found = (self._last_about(release, (kind,)) for kind in REFUTING_KINDS)
+        return any(event is not None and event.payload["outcome"] == MaturedOutcome.REFUTED for event in found)
 
     def _last_about(self, release: Release, kinds: tuple[EventKind, ...]) -> Event | None:
         return self._ledger.last(kinds, version=release.version)

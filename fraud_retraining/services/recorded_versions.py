@@ -7,6 +7,7 @@ Everyone who reaches MLflow can edit its tags. What a model learnt from, its dig
 are the chain's; a tag that says otherwise is refused.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from fraud_retraining.adapters.ledger.ledger import Ledger
@@ -15,12 +16,21 @@ from fraud_retraining.adapters.mlflow.registry import Registry
 from fraud_retraining.adapters.mlflow.tags import ARTIFACT_DIGEST as DIGEST
 from fraud_retraining.adapters.mlflow.tags import AS_OF, FINGERPRINT, TRAINED_ON
 from fraud_retraining.adapters.mlflow.versions import ModelVersion
+from fraud_retraining.adapters.storage.store import Partition
 from fraud_retraining.domain.audit.stored_state import require_recorded
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.releases.candidate import ModelFit, Refit
 from fraud_retraining.domain.releases.release import Release
+from fraud_retraining.domain.training.scoring import FittedModel
 from fraud_retraining.domain.values.days import DayRange
-from fraud_retraining.domain.values.errors import ChampionLost, Conflict, RecordAltered
+from fraud_retraining.domain.values.errors import (
+    ChampionLost,
+    Conflict,
+    DataInvalid,
+    IntegrityError,
+    RecordAltered,
+    RetrainingError,
+)
 
 
 def recorded_version(version: ModelVersion, ledger: Ledger) -> ModelVersion:
@@ -93,6 +103,39 @@ def champion_lost(registry: Registry, ledger: Ledger, champion: Release) -> Cham
         remedy=f"{back}`fraud-retraining retire-champion --by WHO --reason TEXT` records that it serves no more; the "
         "next candidate then starts over and waits for a human. MLflow cannot restore what was deleted.",
     )
+
+
+def recorded_model(release: Release, registry: Registry, ledger: Ledger) -> FittedModel:
+    """A model by the record: its version's tags and its artifact's digest are those of the chain.
+
+    Raises:
+        DataInvalid: it is gone, or not what was recorded; nothing of it was opened.
+        RecordAltered: MLflow says something else of the version than the record.
+    """
+    try:
+        version = recorded_version(registry.version(release.version), ledger)
+        return registry.load(version.run_id, expected_digest=release.artifact_digest)
+    except RecordAltered:
+        raise
+    except IntegrityError as error:
+        raise DataInvalid(f"version {release.version} cannot be opened: {clause_of(error)}") from error
+
+
+def require_columns(features: Partition, models: Sequence[FittedModel]) -> None:
+    """Refuse the features of a day that lack a column of one of the models.
+
+    Raises:
+        DataInvalid: names the columns.
+    """
+    needed = {name for model in models for name in model.features}
+    missing = sorted(needed - set(features.facts["columns"]))
+    if missing:
+        raise DataInvalid(f"the present settings do not give {', '.join(missing)}")
+
+
+def clause_of(error: RetrainingError) -> str:
+    """What an error says, with its culprits, as a clause."""
+    return "; ".join([error.what.rstrip("."), *error.culprits])
 
 
 def recorded_second_fit(ledger: Ledger, fingerprint: str) -> ModelFit | None:

@@ -6,7 +6,7 @@ Here: one round of checks, which can be repeated at any time and by several daem
 """
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, timedelta
 
 from fraud_retraining.adapters.ledger.chain_heads import PinnedHeads
 from fraud_retraining.adapters.ledger.event_log import EventKeys
@@ -15,7 +15,8 @@ from fraud_retraining.adapters.mlflow.registry import Registry
 from fraud_retraining.adapters.mlflow.versions import ModelVersion
 from fraud_retraining.domain.audit.stored_state import record_altered
 from fraud_retraining.domain.evaluation.matured import MaturedVerdict
-from fraud_retraining.domain.ledger.events import EventKind
+from fraud_retraining.domain.ledger.events import Event, EventKind
+from fraud_retraining.domain.monitoring.promotion_watch import PromotionWatch
 from fraud_retraining.domain.release_messages.announcements import ANNOUNCED_KINDS, ReleaseNotice, notice_of
 from fraud_retraining.domain.releases.approval_rules import reminders_due
 from fraud_retraining.domain.releases.promotion_mode import POLICY, PromotionPolicy
@@ -36,6 +37,17 @@ class NoticeBatch:
 
     notices: tuple[ReleaseNotice, ...]
     cursor: int
+
+
+@dataclass(frozen=True)
+class _Refutation:
+    """What refutes a promotion: by mature labels, or by its watch."""
+
+    version: int
+    as_of: date
+    to: int
+    summary: str
+    subject: str
 
 
 class ReleaseWatch:
@@ -59,8 +71,8 @@ class ReleaseWatch:
     def check_champion(self) -> list[Release]:
         """Finishes what ended processes left, and looks whether the champion is the recorded one and sound.
 
-        A champion whose promotion mature labels refuted is rolled back where the settings say so. Gives the releases
-        that it finished or brought back.
+        A champion whose promotion mature labels or its watch refuted is rolled back where the settings say so. Gives
+        the releases that it finished or brought back.
 
         Raises:
             DependencyUnreachable: MLflow or the artifact store did not answer, which says nothing about the champion.
@@ -125,15 +137,17 @@ class ReleaseWatch:
         )
 
     def _answer_refuted(self) -> list[Release]:
-        """Rolls back a refuted champion to the version that it was compared with, by `promotion.on_refuted`.
+        """Rolls back a refuted champion to the version that it was compared with, where the settings say so.
 
         Where that version cannot serve, this is recorded once, and the champion stays.
         """
-        refuted = self._refuted_champion()
-        rolls_back = isinstance(self._policy, PromotionPolicy) and self._policy.on_refuted == "rollback"
-        if refuted is None or not rolls_back or self._ledger.last(K.DECISION_REFUSED, subject=_rollback_of(refuted)):
-            return []
-        to = refuted.champion_version
+        for refuted in self._refutations():
+            if not self._ledger.last(K.DECISION_REFUSED, subject=refuted.subject):
+                return self._roll_back(refuted)
+        return []
+
+    def _roll_back(self, refuted: _Refutation) -> list[Release]:
+        to = refuted.to
         if self._promoter.restorable(to) is None:
             self._refuse_rollback(refuted, f"version {to} cannot serve again")
             return []
@@ -145,21 +159,25 @@ class ReleaseWatch:
             self._refuse_rollback(refuted, "; ".join([error.what, *error.culprits]))
             return []
 
-    def _refuted_champion(self) -> MaturedVerdict | None:
-        """The verdict that refutes the champion; None also where it was made champion again since, by whomever."""
-        champion = self._ledger.champion()
-        if champion is None:
-            return None
-        last = self._ledger.last((*CHAMPION_SET_KINDS, K.MATURED_VERDICT), version=champion.version)
-        if last is None or last.kind != K.MATURED_VERDICT:
-            return None
-        verdict = MaturedVerdict.model_validate(last.payload)
-        return verdict if verdict.refuted else None
+    def _refutations(self) -> list[_Refutation]:
+        """What refutes the champion and is answered by a rollback, in the order in which it was recorded.
 
-    def _refuse_rollback(self, refuted: MaturedVerdict, why: str) -> None:
+        None also where the version was made champion again since, by whomever.
+        """
+        champion = self._ledger.champion()
+        if champion is None or not isinstance(self._policy, PromotionPolicy):
+            return []
+        made = self._ledger.last(CHAMPION_SET_KINDS, version=champion.version)
+        kinds = [kind for kind, answer in _answers(self._policy).items() if answer == "rollback"]
+        if made is None or not kinds:
+            return []
+        events = self._ledger.events(tuple(kinds), version=champion.version, after=made.seq)
+        return [found for event in events if (found := _refutation(event)) is not None]
+
+    def _refuse_rollback(self, refuted: _Refutation, why: str) -> None:
         self._ledger.append_once(
             K.DECISION_REFUSED,
-            keys=EventKeys(subject=_rollback_of(refuted), as_of=refuted.as_of, version=refuted.version),
+            keys=EventKeys(subject=refuted.subject, as_of=refuted.as_of, version=refuted.version),
             payload={"decision": "rollback", "refused": why},
             actor=POLICY,
             channel=WATCH,
@@ -201,5 +219,18 @@ class ReleaseWatch:
         return None
 
 
-def _rollback_of(refuted: MaturedVerdict) -> str:
-    return f"rollback of refuted version {refuted.version}"
+def _answers(policy: PromotionPolicy) -> dict[EventKind, str]:
+    """What follows from each kind of event that refutes a promotion."""
+    return {K.MATURED_VERDICT: policy.on_refuted, K.PROMOTION_WATCHED: policy.on_worse}
+
+
+def _refutation(event: Event) -> _Refutation | None:
+    if event.kind == K.MATURED_VERDICT:
+        found = MaturedVerdict.model_validate(event.payload)
+        subject = f"rollback of refuted version {found.version}"
+        refuted = _Refutation(found.version, found.as_of, found.champion_version, found.summary, subject)
+        return refuted if found.refuted else None
+    watch = PromotionWatch.model_validate(event.payload)
+    subject = f"rollback of version {watch.version}, which is worse live"
+    refuted = _Refutation(watch.version, watch.as_of, watch.predecessor_version, watch.summary, subject)
+    return refuted if watch.refuted else None

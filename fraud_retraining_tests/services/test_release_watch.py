@@ -1,7 +1,8 @@
 """While nobody looks: deadlines pass, reviewers are reminded once, and a champion that was touched is noticed."""
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import date, timedelta
+from typing import Any
 
 import pytest
 
@@ -10,10 +11,11 @@ from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.releases.promotion_mode import PromotionPolicy
 from fraud_retraining.domain.values.errors import ChampionLost, DependencyUnreachable
 from fraud_retraining.services.approvals import ReleaseApprovals
+from fraud_retraining.services.promotion_watches import watched_promotions
 from fraud_retraining.services.release_watch import ReleaseWatch
 from fraud_retraining_tests.support.approvals_fixture import Backend, require_invariants, touched
 from fraud_retraining_tests.support.ledgers import person
-from fraud_retraining_tests.support.matured import matured, record
+from fraud_retraining_tests.support.matured import matured, record, record_watch, watched
 
 HOUR = 1.0
 SOON = 1e-7
@@ -239,3 +241,39 @@ class TestARefutedChampion:
         refuted.champion(2)
         assert self.watch(refuted).check_champion() == []
         assert refuted.serving() == 3
+
+
+class TestAChampionThatIsWorseLive:
+    """Version 2 took the place of version 1, and its watch refuted it."""
+
+    @pytest.fixture
+    def worse(self, backend: Backend) -> Backend:
+        backend.champion(0)
+        backend.champion(1)
+        record_watch(backend.ledger, watched(2, 1))
+        return backend
+
+    def watch(self, backend: Backend, **answers: Any) -> ReleaseWatch:
+        return ReleaseWatch(backend.ledger, backend.registry, PromotionPolicy(**answers))
+
+    def test_is_rolled_back_once_by_the_setting_of_its_own(self, worse: Backend):
+        assert self.watch(worse, on_refuted="rollback").check_champion() == []
+        (back,) = self.watch(worse, on_worse="rollback").check_champion()
+        assert (back.version, worse.serving(), back.moved_by) == (1, 1, "promotion policy")
+        assert self.watch(worse, on_worse="rollback").check_champion() == []
+        assert worse.promoter.restorable(2) is None, "no rollback goes back to it by itself"
+        assert watched_promotions(worse.ledger, 14, date.min) == ()
+        require_invariants(worse)
+
+    def test_stays_where_mature_labels_refuted_the_one_before(self, worse: Backend):
+        record(worse.ledger, matured(version=1, champion=3))
+        for _ in range(2):
+            assert self.watch(worse, on_worse="rollback").check_champion() == []
+        (refused,) = worse.ledger.events(EventKind.DECISION_REFUSED)
+        assert (refused.version, refused.payload["refused"]) == (2, "version 1 cannot serve again")
+        assert worse.serving() == 2
+
+    def test_that_was_replaced_is_not_answered(self, worse: Backend):
+        worse.champion(2)
+        assert self.watch(worse, on_worse="rollback").check_champion() == []
+        assert worse.serving() == 3

@@ -19,6 +19,7 @@ from fraud_retraining.adapters.storage.store import Partition, Store
 from fraud_retraining.domain.monitoring.drift import DriftReport, HoldoutProfile, ReferenceProfile
 from fraud_retraining.domain.monitoring.live_performance import PerformanceReport
 from fraud_retraining.domain.monitoring.missed_frauds import MissedFrauds
+from fraud_retraining.domain.monitoring.promotion_watch import WatchReport
 from fraud_retraining.domain.monitoring.served_skew import ServedSkew
 from fraud_retraining.domain.retraining.triggers.drift import DriftDay
 from fraud_retraining.domain.retraining.triggers.labels import ServedFrauds
@@ -30,6 +31,8 @@ DRIFT = "drift_report"
 PERFORMANCE = "production_performance"
 MISSED = "missed_frauds"
 SKEW = "served_skew"
+SHADOW = "shadow_scores"
+WATCH = "promotion_watch"
 REFERENCE_PROFILE, HOLDOUT_PROFILE = "reference_profile", "holdout_profile"
 REPORT = "report"
 FINGERPRINT = "fingerprint"
@@ -42,6 +45,7 @@ _REPORTS: dict[str, type[BaseModel]] = {
     PERFORMANCE: PerformanceReport,
     MISSED: MissedFrauds,
     SKEW: ServedSkew,
+    WATCH: WatchReport,
 }
 LOG = logging.getLogger(__name__)
 _NAMES: dict[type[BaseModel], str] = {ReferenceProfile: REFERENCE_PROFILE, HoldoutProfile: HOLDOUT_PROFILE}

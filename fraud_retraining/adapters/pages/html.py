@@ -261,6 +261,8 @@ def _headline(history: ReleaseHistory) -> list[tuple[str, str]]:
         )
     if history.matured is not None:
         lines.append(("judged again", history.matured.outcome.replace("_", " ")))
+    if history.watch is not None:
+        lines.append(("watched live", history.watch.standing))
     if history.served:
         lines += [("served (UTC)", "; ".join(spans))]
         lines += [("took the place of", f"version {history.replaced}" if history.replaced is not None else "nobody")]

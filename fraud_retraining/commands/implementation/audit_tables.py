@@ -154,6 +154,8 @@ def _interval(history: ReleaseHistory) -> str:
 def _surroundings(history: ReleaseHistory) -> Iterable[tuple[str, str]]:
     if history.matured is not None:
         yield "judged again", history.matured.outcome.replace("_", " ")
+    if history.watch is not None:
+        yield "watched live", history.watch.standing
     if history.rewritten:
         yield "rewritten", f"days that hold other rows now, so it cannot be made again: {', '.join(history.rewritten)}"
     changed = [f"{one.what}: {one.before} -> {one.after}" for one in history.changed] + list(history.inputs_changed)

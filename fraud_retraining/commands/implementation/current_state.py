@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 from pydantic import Field
 
 from fraud_retraining.adapters.alerts.file import ALERT_FILE
+from fraud_retraining.adapters.days.monitoring_reports import WATCH, report_of, whole_reports
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.mlflow.registry import Registry
 from fraud_retraining.adapters.storage.private_files import exposed
@@ -18,6 +19,7 @@ from fraud_retraining.domain.labels.arrival import LabelArrival
 from fraud_retraining.domain.labels.events import FAULTS
 from fraud_retraining.domain.labels.feed_health import Reporting, kept_aside, reasons, reporting_on, shares_within
 from fraud_retraining.domain.ledger.events import Event, EventKind
+from fraud_retraining.domain.monitoring.promotion_watch import PromotionWatch, WatchReport
 from fraud_retraining.domain.releases.promotion_mode import Standing
 from fraud_retraining.domain.releases.release import Release, ReleaseState
 from fraud_retraining.domain.retraining.pauses import Automation, Pause
@@ -125,6 +127,9 @@ class State(Value):
     matured_verdicts: MaturedCounts | None = Field(
         None, description="How often mature labels confirmed or refuted verdicts; null while none was judged again."
     )
+    promotion_watch: str | None = Field(
+        None, description="The champion beside the version before it, on live rows; null while none was compared."
+    )
     last_release: str | None = None
     champion_problem: str | None = None
     next: Due
@@ -150,6 +155,8 @@ class State(Value):
             yield "trust", f"{'earned' if self.trust.earned else 'not earned yet'}: {self.trust.summary}"
         if self.matured_verdicts is not None:
             yield "judged again", self.matured_verdicts.summary
+        if self.promotion_watch is not None:
+            yield "watched live", self.promotion_watch
         if self.last_release:
             yield "last release", self.last_release
         yield "next", self.next.why
@@ -187,6 +194,7 @@ def read_state(settings: Settings) -> State:
         promotion_paused=ledger.pause(Automation.PROMOTION),
         trust=read_standing(ledger, settings.promotion.earned) if settings.promotion.mode == "earned" else None,
         matured_verdicts=_matured_verdicts(ledger),
+        promotion_watch=_promotion_watch(settings, ledger, latest),
         last_release=_last_release(ledger),
         champion_problem=_champion_problem(ledger, registry),
         next=_due(settings, ledger, latest, arrival),
@@ -334,6 +342,28 @@ def _candidate(ledger: Ledger) -> VersionState | None:
 def _matured_verdicts(ledger: Ledger) -> MaturedCounts | None:
     outcomes = [event.payload["outcome"] for event in ledger.events(EventKind.MATURED_VERDICT)]
     return MaturedCounts.of(outcomes) if outcomes else None
+
+
+def _promotion_watch(settings: Settings, ledger: Ledger, latest: date | None) -> str | None:
+    """The event of the champion's watch; while that goes on, its last look."""
+    champion = ledger.champion()
+    if champion is None:
+        return None
+    ended = ledger.last(EventKind.PROMOTION_WATCHED, version=champion.version)
+    if ended is not None:
+        found = PromotionWatch.model_validate(ended.payload)
+    elif latest is not None and settings.promotion.watch_days:
+        span = settings.promotion.watch_days + settings.judged_at_age.days + 1
+        days = DayRange(start=latest - timedelta(days=span), end=latest)
+        reports = whole_reports(open_store(settings), WATCH, days).values()
+        looks = [report_of(record, WatchReport).of(champion.version) for record in reports]
+        taken = [look for look in looks if look is not None]
+        if not taken:
+            return None
+        found = taken[-1]
+    else:
+        return None
+    return f"version {found.version}: {found.standing}. {found.summary}"
 
 
 def _last_release(ledger: Ledger) -> str | None:

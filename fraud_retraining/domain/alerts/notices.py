@@ -121,6 +121,7 @@ class Topic(StrEnum):
     PERFORMANCE_DECAYED = "performance_decayed"
     LAKE_SET_ASIDE = "lake_set_aside"
     PROMOTION_REFUTED = "promotion_refuted"
+    PROMOTION_WORSE = "promotion_worse"
     SERVED_SKEW = "served_skew"
 
 

@@ -16,6 +16,7 @@ from pydantic import Field
 from fraud_retraining.domain.evaluation.gates import GateResult
 from fraud_retraining.domain.evaluation.matured import MaturedVerdict
 from fraud_retraining.domain.ledger.events import RELEASE_KINDS, Event, EventKind
+from fraud_retraining.domain.monitoring.promotion_watch import PromotionWatch
 from fraud_retraining.domain.releases.candidate import Evaluation, Making, TrainedModel
 from fraud_retraining.domain.releases.release import Release, ReleaseState
 from fraud_retraining.domain.training.fingerprint import changes
@@ -30,6 +31,7 @@ MOVED = RELEASE_KINDS - {K.VERSION_REGISTERED} | {
     K.CHAMPION_MOVED_OUTSIDE,
     K.FLOOR_EXCEPTED,
     K.MATURED_VERDICT,
+    K.PROMOTION_WATCHED,
 }
 DECISIONS = frozenset({ReleaseState.APPROVED, ReleaseState.REJECTED})
 SHOWN_CHANGE = 120
@@ -99,6 +101,9 @@ class ReleaseHistory(Value):
     matured: MaturedVerdict | None = Field(
         None, description="The verdict measured again on mature labels; none where it was not, or not yet."
     )
+    watch: PromotionWatch | None = Field(
+        None, description="How it compared with the version before it on live rows; none while that is watched."
+    )
 
     @property
     def data_digest(self) -> str | None:
@@ -161,6 +166,7 @@ def build_release_history(
         inputs_changed=_inputs_changed(before, model),
         libraries=_libraries(champion_trained, trained, configured),
         matured=_matured(own),
+        watch=_watch(own),
     )
 
 
@@ -176,6 +182,11 @@ def _about(release: Release, event: Event) -> bool:
 def _matured(events: Sequence[Event]) -> MaturedVerdict | None:
     found = _last(events, K.MATURED_VERDICT)
     return MaturedVerdict.model_validate(found.payload) if found else None
+
+
+def _watch(events: Sequence[Event]) -> PromotionWatch | None:
+    found = _last(events, K.PROMOTION_WATCHED)
+    return PromotionWatch.model_validate(found.payload) if found else None
 
 
 def _last(events: Sequence[Event], kind: EventKind, before: Event | None = None) -> Event | None:
@@ -251,6 +262,9 @@ def _words(event: Event, version: int) -> tuple[str, str]:
         case K.MATURED_VERDICT:
             verdict = MaturedVerdict.model_validate(payload)
             return f"judged again: {verdict.outcome.replace('_', ' ')}", verdict.summary
+        case K.PROMOTION_WATCHED:
+            watch = PromotionWatch.model_validate(payload)
+            return f"watched: {watch.standing}", watch.summary
         case K.PROMOTION_UNDONE:
             return "promotion undone", str(payload["release"].get("reason", ""))
         case K.CHAMPION_MOVED_OUTSIDE:
@@ -447,7 +461,7 @@ def libraries_line(history: ReleaseHistory) -> str:
 
 def why(history: ReleaseHistory) -> str:
     """Why it serves, or does not, in two or three sentences."""
-    again = [history.matured.summary] if history.matured else []
+    again = [one.summary for one in (history.matured, history.watch) if one is not None]
     return " ".join([_standing(history), _judged(history), *again, _let(history)])
 
 

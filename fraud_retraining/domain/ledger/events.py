@@ -48,6 +48,7 @@ class EventKind(StrEnum):
     MATURED_VERDICT = "matured_verdict"
     STATE_PUBLISHED = "state_published"
     ANSWERS_LOGGED = "answers_logged"
+    PROMOTION_WATCHED = "promotion_watched"
     REVIEWERS_REMINDED = "reviewers_reminded"
     LINK_MADE = "link_made"
     CONFIGURATION_CHANGED = "configuration_changed"

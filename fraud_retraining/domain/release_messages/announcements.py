@@ -10,8 +10,9 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from fraud_retraining.domain.evaluation.matured import MaturedVerdict
+from fraud_retraining.domain.evaluation.matured import MaturedOutcome, MaturedVerdict
 from fraud_retraining.domain.ledger.events import Event, EventKind
+from fraud_retraining.domain.monitoring.promotion_watch import PromotionWatch
 from fraud_retraining.domain.release_messages.request import approve_command, reject_command
 from fraud_retraining.domain.releases.promotion_mode import POLICY
 from fraud_retraining.domain.releases.release import ReleaseState, Reminder
@@ -30,6 +31,7 @@ ANNOUNCED_KINDS = (
     EventKind.CHAMPION_CHECKED,
     EventKind.SMOKE_TESTED,
     EventKind.MATURED_VERDICT,
+    EventKind.PROMOTION_WATCHED,
     EventKind.AUTOMATION_PAUSED,
     EventKind.AUTOMATION_RESUMED,
     EventKind.RECORD_ALTERED,
@@ -39,6 +41,8 @@ ANNOUNCED_KINDS = (
 
 REFUTED = "refuted"
 """Kind of the notice about a promotion that mature labels refute."""
+WORSE = "worse_live"
+"""Kind of the notice about a promotion that is clearly worse on live rows."""
 
 
 class ReleaseNotice(Value):
@@ -192,6 +196,25 @@ def _matured(event: Event) -> ReleaseNotice | None:
     )
 
 
+def _watched(event: Event) -> ReleaseNotice | None:
+    watch = PromotionWatch.model_validate(event.payload)
+    before = f"version {watch.predecessor_version}"
+    if watch.outcome is MaturedOutcome.NOT_MEASURED:
+        title = f"Version {watch.version} cannot be watched beside {before}"
+        return _notice(event, "not_watched", "warning", title, watch.summary)
+    if not watch.refuted:
+        return None
+    return _notice(
+        event,
+        WORSE,
+        "high",
+        f"Version {watch.version} is clearly worse on live rows than {before}, which it replaced",
+        watch.summary,
+        remedy=f"if it still serves, `fraud-retraining rollback --to {watch.predecessor_version} --reason TEXT` brings "
+        f"back {before}.",
+    )
+
+
 def _paused(event: Event) -> ReleaseNotice | None:
     if event.subject != Automation.PROMOTION:
         return None
@@ -228,6 +251,7 @@ _NOTICE_MAKERS: Mapping[str, Callable[[Event], ReleaseNotice | None]] = MappingP
         EventKind.CHAMPION_CHECKED: _checked,
         EventKind.SMOKE_TESTED: _smoke_tested,
         EventKind.MATURED_VERDICT: _matured,
+        EventKind.PROMOTION_WATCHED: _watched,
         EventKind.AUTOMATION_PAUSED: _paused,
         EventKind.AUTOMATION_RESUMED: _paused,
         EventKind.RECORD_ALTERED: _altered,

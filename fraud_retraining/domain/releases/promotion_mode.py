@@ -53,6 +53,14 @@ class PromotionPolicy(ReviewerPolicy):
         "alert",
         description="When mature labels refute the champion's promotion: alert, or also roll back to the one before.",
     )
+    on_worse: Literal["alert", "rollback"] = Field(
+        "alert",
+        description="When live rows show the champion clearly worse than the version before it: alert, or also roll "
+        "back to that one.",
+    )
+    watch_days: int = Field(
+        14, ge=0, le=60, description="Days after a promotion on which the two versions are compared; 0: never."
+    )
 
 
 def require_approver(policy: ReviewerPolicy, by: str, identity: Mapping[str, Any] | None) -> None:
@@ -167,6 +175,11 @@ INCIDENTS = (
         EventKind.MATURED_VERDICT,
         "a promotion that mature labels refuted",
         lambda event: f"refuted promotion of version {event.version}" if _refuted(event) else None,
+    ),
+    Incident(
+        EventKind.PROMOTION_WATCHED,
+        "a promotion that was clearly worse on live rows",
+        lambda event: f"version {event.version} worse than the one before" if _refuted(event) else None,
     ),
     Incident(
         EventKind.CHAMPION_CHECKED,

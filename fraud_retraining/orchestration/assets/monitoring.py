@@ -25,7 +25,9 @@ from fraud_retraining.adapters.days.monitoring_reports import (
     PERFORMANCE,
     REPORT,
     SCORED,
+    SHADOW,
     SKEW,
+    WATCH,
     Profile,
     note_skew,
     parse_profile,
@@ -61,6 +63,7 @@ from fraud_retraining.domain.values.errors import DataInvalid, IntegrityError
 from fraud_retraining.domain.values.schemas import AMOUNT, TIMESTAMP, TRANSACTION_ID
 from fraud_retraining.orchestration import drift_rendering
 from fraud_retraining.orchestration.assets.day_runs import Maker, materialize_assets
+from fraud_retraining.orchestration.assets.promotion_watch import WatchMakers, shadow_metadata, watch_metadata
 from fraud_retraining.orchestration.names import (
     FEATURES,
     TRANSACTIONS,
@@ -122,8 +125,13 @@ def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
             PERFORMANCE: Maker(monitor.performance, _performance_metadata),
             MISSED: Maker(monitor.missed, _missed_metadata),
             SKEW: Maker(monitor.skew, _skew_metadata),
+            SHADOW: Maker(monitor.watches.shadow, shadow_metadata),
+            WATCH: Maker(monitor.watches.watch, watch_metadata),
         }
         wanted = {asset: maker for asset, maker in makers.items() if dg.AssetKey(asset) in context.selected_asset_keys}
+        # Where no promotion is watched, nothing is said of it day by day.
+        if len(wanted) > 1 and not monitor.watches.any:
+            wanted = {asset: maker for asset, maker in wanted.items() if asset not in (SHADOW, WATCH)}
         # Where nothing is scored live, nothing is said of it day by day.
         if len(wanted) > 1 and not monitor.serves:
             wanted.pop(SKEW, None)
@@ -173,6 +181,21 @@ def _specs(settings: Settings) -> list[dg.AssetSpec]:
             description="Answers of the scorer about the day's transactions that rested on other features than the "
             "batch's, and why.",
         ),
+        dg.AssetSpec(
+            SHADOW,
+            deps=[FEATURES],
+            skippable=True,
+            kinds={"parquet"},
+            description="The scores of the day by versions that did not serve it: those before a champion that is "
+            "watched.",
+        ),
+        dg.AssetSpec(
+            WATCH,
+            deps=[SCORED, SHADOW, TRANSACTIONS],
+            skippable=True,
+            kinds={"python"},
+            description="Each promotion of the last days beside the version that it replaced, on the same live rows.",
+        ),
     ]
 
 
@@ -188,6 +211,7 @@ class Monitor:
         self._engine = resources.engine
         self._registry = resources.registry
         self._models: dict[int, tuple[ModelVersion, FittedModel]] = {}
+        self.watches = WatchMakers(state, resources.store, resources.registry, resources.ledger)
 
     @classmethod
     def of_days(cls, days: Sequence[date], resources: MonitoringResources) -> "Monitor":

@@ -30,13 +30,14 @@ from fraud_retraining.orchestration.names import (
     MATURED,
     MODEL,
     SCORED,
+    SHADOW,
 )
 from fraud_retraining.orchestration.state.window_assembly import MODEL_CODE
 from fraud_retraining.settings import Settings
 
 DATA_GROUPS = ("ingestion", "features", "serving")
 AS_OF_GROUPS = ("training", "evaluation", "promotion")
-WITH_PERSONAL_DATA = (RAW, TRANSACTIONS, LABELS, ENTITY_DAYS, ENTITY_LABEL_DAYS, FEATURES, ONLINE_STATE, SCORED)
+WITH_PERSONAL_DATA = (RAW, TRANSACTIONS, LABELS, ENTITY_DAYS, ENTITY_LABEL_DAYS, FEATURES, ONLINE_STATE, SCORED, SHADOW)
 TAG_DAY, TAG_PERSONAL = "fraud_retraining/partitioned_by", "fraud_retraining/personal_data"
 CODE = {
     TRANSACTIONS: ("ingestion",),

@@ -17,7 +17,7 @@ import dagster as dg
 from dagster._core.errors import DagsterAssetCheckFailedError
 
 from fraud_retraining.adapters.alerts.outbox import Announcement, Outbox
-from fraud_retraining.adapters.days.monitoring_reports import DRIFT, MISSED, PERFORMANCE, SCORED, SKEW
+from fraud_retraining.adapters.days.monitoring_reports import DRIFT, MISSED, PERFORMANCE, SCORED, SHADOW, SKEW, WATCH
 from fraud_retraining.adapters.ledger.event_log import EventKeys
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.storage.store import Store
@@ -73,7 +73,7 @@ from fraud_retraining.settings import Settings
 T = TypeVar("T")
 
 AS_OF_ASSETS = frozenset({WINDOW, MODEL, EVALUATION, REGISTERED, PRODUCTION})
-MONITORED = frozenset({SCORED, DRIFT, PERFORMANCE, MISSED, SKEW, MATURED})
+MONITORED = frozenset({SCORED, DRIFT, PERFORMANCE, MISSED, SKEW, SHADOW, WATCH, MATURED})
 AFTER_MODEL = frozenset({EVALUATION, f"{EVALUATION}_checks", REGISTERED, PRODUCTION})
 # The name under which Dagster runs assets that were selected in the UI.
 ASSET_JOB = "__ASSET_JOB"

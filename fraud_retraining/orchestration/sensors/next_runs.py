@@ -5,8 +5,8 @@ that is done (`schedules.py`, `triggering.py`) and the decision itself (`domain/
 """
 
 import logging
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 
@@ -41,6 +41,7 @@ from fraud_retraining.orchestration.state.first_days import remember_first_day
 from fraud_retraining.orchestration.state.fresh_verdicts import due_verdicts
 from fraud_retraining.orchestration.state.label_use import champion_of_other_label_use
 from fraud_retraining.orchestration.state.monitoring import MonitoringState, ServedBy, former_champions, serving
+from fraud_retraining.orchestration.state.promotion_watch import WatchState
 from fraud_retraining.orchestration.state.readiness import Readiness, Work, contiguous_ranges
 from fraud_retraining.orchestration.state.sources import Sources
 from fraud_retraining.orchestration.state.trigger_inputs import (
@@ -109,7 +110,8 @@ def monitor_next(sources: Sources, instance: dg.DagsterInstance) -> TickResult:
         return dg.SkipReason(other)
     watched = watched_days(sources.settings, latest)
     served_by = ServedBy(champion, tuple(former_champions(sources.ledger, watched[0])))
-    due = MonitoringState(sources.settings, sources.lake, sources.store, served_by, watched).due()
+    state = MonitoringState(sources.settings, sources.lake, sources.store, served_by, watched)
+    due = _merged(state.due(), WatchState.of(state, sources.store, sources.ledger, watched).due())
     if not due:
         return dg.SkipReason(f"every ingested day up to {latest} is watched, as far as labels have matured")
     days = next(contiguous_ranges(due))
@@ -120,6 +122,12 @@ def monitor_next(sources: Sources, instance: dg.DagsterInstance) -> TickResult:
     tags = {RANGE_START: days.start.isoformat(), RANGE_END: days.end.isoformat(), INPUTS_TAG: inputs}
     # Dagster never starts a second run for a key, also after a failure: the number of the attempt makes a new one.
     return dg.RunRequest(run_key=f"{inputs}:{len(tried)}", tags=tags)
+
+
+def _merged(*found: Mapping[date, tuple[str, ...]]) -> dict[date, tuple[str, ...]]:
+    """The assets that are due by day, oldest first."""
+    days = sorted({day for due in found for day in due})
+    return {day: tuple(asset for due in found for asset in due.get(day, ())) for day in days}
 
 
 def judge_again_next(sources: Sources, instance: dg.DagsterInstance) -> TickResult:

@@ -181,7 +181,7 @@ class MonitoringState:
         Raises:
             DataInvalid: the day has not been ingested, or its features are not those of its transactions.
         """
-        known, inputs = self.scored.get(day), {"transactions": self._facts(day)}
+        known, inputs = self.scored.get(day), {"transactions": self.facts(day)}
         if known is not None and known.inputs == inputs:
             return known
         made_by = self._scorer(day)
@@ -202,8 +202,12 @@ class MonitoringState:
         # Days before every champion are scored by the present one, in hindsight, so that there is a history to look at.
         return next(made_before, self.champion)
 
-    def _facts(self, day: date) -> str:
-        """Digest of a day's transactions without their labels: the input of scores."""
+    def facts(self, day: date) -> str:
+        """Digest of a day's transactions without their labels: the input of scores.
+
+        Raises:
+            DataInvalid: the day has not been ingested.
+        """
         if day not in self.inventory.transactions:
             raise DataInvalid(f"transactions of {day} have not been ingested", remedy=f"ingest {day} first.")
         return day_digests(self.inventory.transactions[day]).facts
@@ -214,7 +218,7 @@ class MonitoringState:
         Raises:
             DataInvalid: they are missing or out of date.
         """
-        self._facts(day)
+        self.facts(day)
         found = self.inventory.features.get(day)
         if found is None or found.inputs["transactions"] != self.inventory.transactions[day].digest:
             raise DataInvalid(
@@ -240,7 +244,7 @@ class MonitoringState:
     def _drift_inputs(self, day: date, champion: Serving) -> dict[str, str]:
         scored = self.own_scores(day)
         # Labels of the day itself are no input of drift: without this, each late label would make the report anew.
-        features = {**self.features(day).inputs, "transactions": self._facts(day)}
+        features = {**self.features(day).inputs, "transactions": self.facts(day)}
         return {
             FINGERPRINT: champion.fingerprint,
             "features": digest(features),
@@ -362,7 +366,7 @@ class MonitoringState:
         return scored
 
     def _require_own_scores(self, scored: Partition) -> None:
-        if scored.inputs["transactions"] != self._facts(scored.day):
+        if scored.inputs["transactions"] != self.facts(scored.day):
             raise DataInvalid(
                 f"the scores of {scored.day} are not those of its transactions as they are now",
                 remedy=f"materialize scored_transactions of {scored.day} again.",
@@ -377,7 +381,7 @@ class MonitoringState:
             if day in week
             and not record.facts[HINDSIGHT]
             and day in self.inventory.transactions
-            and record.inputs["transactions"] == self._facts(day)
+            and record.inputs["transactions"] == self.facts(day)
         )
 
     def _performance_inputs(self, recent: Iterable[date]) -> dict[str, str]:

@@ -7,7 +7,7 @@ from fraud_retraining.domain.ledger.events import Event, EventKind
 from fraud_retraining.domain.release_messages.announcements import ANNOUNCED_KINDS, ReleaseNotice, notice_of
 from fraud_retraining.domain.releases.promotion_mode import POLICY
 from fraud_retraining.domain.retraining.pauses import Automation
-from fraud_retraining_tests.support.matured import matured
+from fraud_retraining_tests.support.matured import matured, watched
 from fraud_retraining_tests.support.recorded import Record
 
 
@@ -142,3 +142,16 @@ def test_a_refuted_promotion_is_reported_with_both_differences_and_the_way_back(
 def test_a_promotion_that_is_not_refuted_is_not_reported(now: float | None):
     verdict = matured(version=7, champion=6, now=now, reason="version 6 is gone")
     assert notice_of(again(verdict)) is None
+
+
+def looked(now: float | None) -> Event:
+    watch = watched(7, 6, now, reason="version 6 is gone")
+    event = Record().add(EventKind.PROMOTION_WATCHED, 7)
+    return event.model_copy(update={"payload": watch.model_dump(mode="json")})
+
+
+def test_a_promotion_that_is_worse_live_is_reported_with_the_way_back():
+    notice = only_notice(looked(-0.2))
+    assert (notice.kind, notice.severity, "rollback --to 6" in notice.remedy) == ("worse_live", "high", True)
+    assert "-0.200" in notice.text
+    assert (only_notice(looked(None)).kind, notice_of(looked(0.1))) == ("not_watched", None)

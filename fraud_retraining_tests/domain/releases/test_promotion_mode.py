@@ -42,6 +42,7 @@ INCIDENTS: dict[str, Happening] = {
     "a first champion taken away": lambda record: record.move(3, "rolled_back", "promoted"),
     "a failed smoke test": lambda record: record.add(EventKind.SMOKE_TESTED, 3, passed=False, problem="x"),
     "a refuted promotion": lambda record: record.add(EventKind.MATURED_VERDICT, 3, outcome="refuted"),
+    "a promotion that is worse live": lambda record: record.add(EventKind.PROMOTION_WATCHED, 3, outcome="refuted"),
     "a damaged artifact": lambda record: record.add(EventKind.CHAMPION_CHECKED, 3, sound=False, problem="x"),
     "a moved alias": lambda record: record.add(EventKind.CHAMPION_MOVED_OUTSIDE, 2, **{"from": 3, "to": 2}),
     "a changed record": lambda record: record.add(EventKind.RECORD_ALTERED, None, what="x", culprits=[]),
@@ -60,6 +61,7 @@ NONE: dict[str, Happening] = {
     "a promotion that mature labels confirmed": lambda record: record.add(
         EventKind.MATURED_VERDICT, 3, outcome="confirmed"
     ),
+    "a watch that found nothing": lambda record: record.add(EventKind.PROMOTION_WATCHED, 3, outcome="undecided"),
     "a message that wakes nobody": lambda record: record.add(EventKind.NOTICE_OPENED, None, severity="high", title="x"),
 }
 
