@@ -37,6 +37,8 @@ GROUPS = {
     "drift_report": "monitoring",
     "production_performance": "monitoring",
     "served_skew": "monitoring",
+    "shadow_scores": "monitoring",
+    "promotion_watch": "monitoring",
 }
 DRIFT_GROUPS = ("transaction", "customer", "terminal", "terminal_labels", "scores", "fraud_rate")
 

@@ -12,7 +12,17 @@ from fraud_retraining.settings import Settings
     ("job", "assets"),
     [
         (INGEST, {"transactions", "entity_days", "transaction_features", "online_state"}),
-        (MONITOR, {"scored_transactions", "drift_report", "production_performance", "served_skew"}),
+        (
+            MONITOR,
+            {
+                "scored_transactions",
+                "drift_report",
+                "production_performance",
+                "served_skew",
+                "shadow_scores",
+                "promotion_watch",
+            },
+        ),
         (
             RETRAIN,
             {"training_window", "fraud_model", "model_evaluation", "registered_model", "production_model"},
