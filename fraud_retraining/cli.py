@@ -17,6 +17,7 @@ from fraud_retraining.commands.clean import clean
 from fraud_retraining.commands.demo import demo
 from fraud_retraining.commands.dev import dev
 from fraud_retraining.commands.doctor import doctor
+from fraud_retraining.commands.export_scorer import export_scorer
 from fraud_retraining.commands.ingest import ingest
 from fraud_retraining.commands.link import link
 from fraud_retraining.commands.pending import pending
@@ -60,6 +61,7 @@ COMMANDS = (
     clean,
     demo,
     serve_scores,
+    export_scorer,
     serve_approvals,
     dev,
 )

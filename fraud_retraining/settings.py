@@ -403,7 +403,7 @@ def load_settings(config: Path | str | None = None) -> Settings:
     Raises:
         SettingsError: every problem that was found, in one message.
     """
-    path = _config_path(config)
+    path = config_path(config)
     values = _read_yaml(path) if path else {}
     problems = _unknown_variables()
     try:
@@ -423,7 +423,7 @@ def load_settings(config: Path | str | None = None) -> Settings:
 
 def settings_source(config: Path | str | None = None) -> str:
     """Where `load_settings` takes the settings from, in words: the file, and names of variables of the environment."""
-    path = _config_path(config)
+    path = config_path(config)
     beside = {HOME_VARIABLE, CONFIG_VARIABLE, REVIEWER_TOKEN_VARIABLE, PROXY_SECRET_VARIABLE}
     names = sorted(name for name in os.environ if name.upper().startswith(PREFIX) and name.upper() not in beside)
     sources = [str(path.absolute()) if path else f"defaults, for there is no {DEFAULT_CONFIG} here", *names]
@@ -439,7 +439,12 @@ def _settings_error(problems: list[str], path: Path | None) -> SettingsError:
     )
 
 
-def _config_path(config: Path | str | None) -> Path | None:
+def config_path(config: Path | str | None) -> Path | None:
+    """The settings file that `load_settings` reads; None where there is none.
+
+    Raises:
+        SettingsError: one is named and not there.
+    """
     named = config or os.environ.get(CONFIG_VARIABLE)
     if named:
         path = Path(named).expanduser()

@@ -181,11 +181,12 @@ def _answered(score: Callable[[], Answers], metrics: Metrics, *, single: bool) -
         if not answer.state.exact:
             metrics.late.inc()
     about = {"model_version": found.model_version, "feature_version": found.feature_version}
-    answers = [_answer(answer) for answer in found.answers]
+    answers = [answer_document(answer) for answer in found.answers]
     return JSONResponse({**about, **answers[0]} if single else {**about, "scores": answers})
 
 
-def _answer(answer: Answer) -> dict[str, Any]:
+def answer_document(answer: Answer) -> dict[str, Any]:
+    """What a client is answered about one transaction, as JSON."""
     day = answer.state.day
     return {
         "transaction_id": answer.transaction_id,

@@ -23,6 +23,7 @@ from fraud_retraining.commands.implementation.worker_processes import run_proces
 from fraud_retraining.domain.features.live import LiveStates
 from fraud_retraining.domain.features.local_states import LocalStates
 from fraud_retraining.domain.features.plan import FeaturePlan
+from fraud_retraining.domain.serving.policy import ServingPolicy
 from fraud_retraining.domain.values.errors import SettingsError
 from fraud_retraining.orchestration.resources import open_ledger, open_location_of, open_registry, open_store
 from fraud_retraining.orchestration.state.inventory import Recipes
@@ -122,8 +123,15 @@ def _server(settings: Settings, listening: socket.socket) -> Iterator["Server"]:
 
     scorer, policy = scorer_of(settings), settings.serving
     scorer.follow()
-    with _repeating(scorer.follow, policy.follow_seconds), _repeating(scorer.flush, policy.flush_seconds):
+    with following(scorer, policy):
         yield uvicorn.Server(server_config(build_app(scorer, settings.mapping), *listening.getsockname()[:2]))
+
+
+@contextmanager
+def following(scorer: LiveScorer, policy: ServingPolicy) -> Iterator[None]:
+    """Follow champion and state, and move the log to the store, as long as the block runs; at its end all of it."""
+    with _repeating(scorer.follow, policy.follow_seconds), _repeating(scorer.flush, policy.flush_seconds):
+        yield
     scorer.flush(last=True)
 
 
