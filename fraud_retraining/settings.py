@@ -34,6 +34,7 @@ from fraud_retraining.domain.data.lake_layout import DayLimits
 from fraud_retraining.domain.data.lake_mapping import LakeMapping
 from fraud_retraining.domain.data.validation import ValidationPolicy
 from fraud_retraining.domain.evaluation.gates import GatePolicy
+from fraud_retraining.domain.evaluation.score_fits import ScoresPolicy
 from fraud_retraining.domain.features.plan import FeaturePlan
 from fraud_retraining.domain.labels.policy import LabelPolicy
 from fraud_retraining.domain.monitoring.drift import DriftPolicy
@@ -221,6 +222,7 @@ class Settings(BaseSettings):
     validation: ValidationPolicy = Field(ValidationPolicy(), description="What days and windows must be like.")
     model: ModelPolicy = Field(ModelPolicy(), description="What is trained.")
     gates: GatePolicy = Field(GatePolicy(), description="What a candidate must prove.")
+    scores: ScoresPolicy = Field(ScoresPolicy(), description="What the scores of a new version mean.")
     promotion: PromotionPolicy = Field(PromotionPolicy(), description="Who lets a candidate serve.")
     drift: DriftPolicy = Field(DriftPolicy(), description="How days are compared with what the champion learnt from.")
     triggers: TriggerPolicy = Field(TriggerPolicy(), description="When a retrain is requested.")

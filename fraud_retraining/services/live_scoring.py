@@ -74,7 +74,7 @@ class Reason(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What is said of one transaction. `score` is P(fraud)."""
+    """What is said of one transaction. `score` is the model's, through its score mapping where it has one."""
 
     transaction_id: int | str
     score: float
@@ -390,7 +390,7 @@ class LiveScorer:
         numeric = numeric_features(self._plan, transactions.numeric)
         found = ScoredColumns(transactions.amounts, live.features, numeric, transactions.categories)
         columns = found.columns(model.fitted)
-        scores = model.fitted.core.probability(columns)
+        scores = model.fitted.scores_of(columns)
         digests = self._digests.of(*found)
         decisions = [self.policy.decision(score) for score in scores.tolist()]
         self._keep(

@@ -57,8 +57,12 @@ PARTS = {
     ),
     "scoring": Part(
         "1",
-        "18cfb6cc9d5cb2384933531aef3ec6f9031a8daa732bb40232d0bd882ad3d2cd",
-        ("fraud_retraining.domain.training.estimators.model_input", "fraud_retraining.domain.training.scoring"),
+        "8d36830f8e19a57783469a6f561119fba3e539234d143090b9b7eb593927f843",
+        (
+            "fraud_retraining.domain.training.estimators.model_input",
+            "fraud_retraining.domain.training.score_mapping",
+            "fraud_retraining.domain.training.scoring",
+        ),
     ),
     "training": Part(
         "1",

@@ -48,13 +48,15 @@ class LoggedModels(Artifacts):
         *,
         example: pa.Table,
         tags: Mapping[str, str],
+        fingerprint: str | None = None,
         on_built: Callable[[str], object] = str,
     ) -> TrainedRun:
         """Put a fitted model with everything that explains it into a run.
 
         The run is addressed by its id: it may be the active one, as dagster-mlflow's is, or any other. No row of the
-        window goes into MLflow. `on_built` gets the artifact's digest before the upload begins, for the record: an
-        upload whose process ends is recognised by it.
+        window goes into MLflow. `fingerprint` is that of the artifact where more determines it than the fit, as a score
+        mapping does; None: that of the source. `on_built` gets the artifact's digest before the upload begins, for the
+        record: an upload whose process ends is recognised by it.
         """
         self._describe_training(run_id, model, tags, source)
         with self._call("record the datasets of a run"):
@@ -64,7 +66,7 @@ class LoggedModels(Artifacts):
         self.log_numbers(
             run_id,
             tags={
-                FINGERPRINT: source.fingerprint.digest,
+                FINGERPRINT: fingerprint or source.fingerprint.digest,
                 LOGGED_MODEL: model_id,
                 ARTIFACT_DIGEST: artifact_digest,
             },

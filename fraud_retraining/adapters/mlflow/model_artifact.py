@@ -35,6 +35,7 @@ SHIPPED = {
     "model_input": "fraud_retraining.domain.training.estimators.model_input",
     "base": "fraud_retraining.domain.training.estimators.base",
     "registry": "fraud_retraining.domain.training.estimators.registry",
+    "score_mapping": "fraud_retraining.domain.training.score_mapping",
     "scoring": "fraud_retraining.domain.training.scoring",
 }
 """The modules of the reader, by the names that they have inside it."""

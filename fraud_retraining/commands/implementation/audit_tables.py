@@ -87,6 +87,8 @@ def _facts(history: ReleaseHistory) -> Iterable[tuple[str, str]]:
         yield from _window(history.window, history.data_digest or "")
     if history.evaluation is not None and history.evaluation.refit is not None:
         yield "released fit", _released_fit(history.evaluation.refit)
+    if history.evaluation is not None and history.evaluation.released_mapping is not None:
+        yield "score mapping", history.evaluation.released_mapping.summary
     if history.making is not None:
         yield "parameters", _parameters(history)
         yield "made by", _environment(history.making.environment)

@@ -168,6 +168,9 @@ def _facts(history: ReleaseHistory) -> Iterator[tuple[str, str]]:
         yield "Judged on", f"{holdout.start} to {holdout.end}: {window.holdout_rows:,} rows"
     if history.evaluation is not None and history.evaluation.refit is not None:
         yield "Released fit", history.evaluation.refit.summary
+    mapping = history.evaluation.released_mapping if history.evaluation is not None else None
+    if mapping is not None:
+        yield "Score mapping", mapping.summary
     if release.needs_human is not None:
         yield "Needs a human", release.needs_human
     if release.deadline is not None:

@@ -11,6 +11,7 @@ from pydantic import Field
 from fraud_retraining.domain.evaluation.ageing import Aged
 from fraud_retraining.domain.evaluation.agreement import Agreement
 from fraud_retraining.domain.evaluation.gates import Evidence, Verdict
+from fraud_retraining.domain.evaluation.score_fits import MappingRecord
 from fraud_retraining.domain.monitoring.fixed_evaluation_days import FixedSetAge
 from fraud_retraining.domain.retraining.retrain_status import RetrainStatus
 from fraud_retraining.domain.training.fingerprint import Fingerprint
@@ -86,10 +87,17 @@ class Refit(Value):
         return f"the judged fit is released: a second one on {days.start} to {days.end} differs {differs}"
 
 
+class MappedFit(Value):
+    """The fit that is released with its score mapping, as an artifact of its own."""
+
+    fit: ModelFit = Field(description="Its fingerprint is the digest of the fit's and of the mapping.")
+    mapping: MappingRecord = Field(description="The mapping of this artifact, a second fit's where one is released.")
+
+
 class Evaluation(ExtendedValue):
     """Measurements of candidate and champion on the same rows, and the verdict."""
 
-    ADDED = frozenset({"refit"})
+    ADDED = frozenset({"refit", "mapping", "mapped"})
 
     as_of: date
     fingerprint: str
@@ -110,6 +118,18 @@ class Evaluation(ExtendedValue):
     pictures_digest: str = Field("", description="Digest of that report's pictures, as the store has them.")
     reused: bool = Field(False, description="Whether the verdict was found in the ledger instead of judged again.")
     refit: Refit | None = Field(None, description="The second fit on window and holdout; None where there is none.")
+    mapping: MappingRecord | None = Field(None, description="The judged fit's score mapping; None where none was made.")
+    mapped: MappedFit | None = Field(None, description="The artifact with the score mapping, which is released.")
+
+    @property
+    def released_fit(self) -> ModelFit | None:
+        """The fit that is released, where it is not the judged one as it was judged."""
+        return self.mapped.fit if self.mapped is not None else self.second_fit
+
+    @property
+    def released_mapping(self) -> MappingRecord | None:
+        """The score mapping of what is released, or why it has none."""
+        return self.mapped.mapping if self.mapped is not None else self.mapping
 
     @property
     def second_fit(self) -> ModelFit | None:

@@ -58,6 +58,9 @@ def data(history: ReleaseHistory) -> Iterator[str]:
     refit = history.evaluation.refit if history.evaluation is not None else None
     if refit is not None:
         yield f"After the verdict {refit.summary}."
+    mapping = history.evaluation.released_mapping if history.evaluation is not None else None
+    if mapping is not None:
+        yield f"Score mapping ({mapping.contract.replace('_', ' ')}): {mapping.summary}."
     yield (
         f"Judged on {days.holdout.start} to {days.holdout.end}: {window.holdout_rows:,} transactions, "
         f"{window.holdout_frauds:,} frauds; neither model had learnt from a row that compares them."

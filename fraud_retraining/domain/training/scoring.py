@@ -5,7 +5,7 @@ Here: what production needs to score, and nothing that it does not, because this
 (`domain/training/estimators/`), and where models are kept (`adapters/mlflow/registry.py`).
 
 A model is a handful of named files, none of them pickle: `model.json` holds estimator, features, category
-vocabularies, parameters, seed and library versions; beside it is the file of the estimator itself.
+vocabularies, parameters, seed, library versions and the score mapping; beside it is the file of the estimator itself.
 `FittedModel.from_files` takes bytes, so that exactly the bytes whose digest was verified are the bytes that are parsed.
 """
 
@@ -13,7 +13,7 @@ import hashlib
 import json
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,12 +23,17 @@ import numpy as np
 from fraud_retraining.domain.training.estimators.base import Core
 from fraud_retraining.domain.training.estimators.model_input import float_columns
 from fraud_retraining.domain.training.estimators.registry import ESTIMATORS
+from fraud_retraining.domain.training.score_mapping import ScoreMapping
 from fraud_retraining.domain.values.errors import IntegrityError
 
 if TYPE_CHECKING:
-    from fraud_retraining.domain.training.estimators.model_input import Rows
+    from collections.abc import Sequence
+
+    from fraud_retraining.domain.training.estimators.model_input import FloatColumn, Rows
 
 FORMAT = 1
+MAPPED_FORMAT = 2
+"""The format of a model with a score mapping: who knows of no mapping must not read it as if it had none."""
 DESCRIPTION = "model.json"
 
 
@@ -46,6 +51,7 @@ class FittedModel:
     """A fitted model: its features, how it was fitted, and its scores.
 
     `facts` are numbers about the fit (rows, frauds, sum of weights, constant features); they decide nothing.
+    `mapping` makes its scores mean what those before it meant; None: its scores are those of the estimator.
     """
 
     estimator: str
@@ -57,16 +63,33 @@ class FittedModel:
     seed: int = 0
     versions: dict[str, str] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
+    mapping: ScoreMapping | None = field(default=None, repr=False)
 
     classes_ = (0, 1)
 
     def predict(self, batch: "Rows") -> np.ndarray[Any, Any]:
-        """P(fraud) of each row, float64, in the order of the rows. Categories never seen before are allowed.
+        """The score of each row, float64, in the order of the rows. Categories never seen before are allowed.
+
+        It is P(fraud) as the estimator gives it, through the score mapping where the model has one.
 
         Takes a record batch, a table or a pandas frame with at least the feature columns; for a million rows at a
         time or many more, feed batches.
         """
-        return self.core.probability(float_columns(batch, self.features, self.vocabularies))
+        return self.scores_of(float_columns(batch, self.features, self.vocabularies))
+
+    def scores_of(self, columns: "Sequence[FloatColumn]") -> np.ndarray[Any, Any]:
+        """The score of each row of columns of numbers, as `model_input.float_columns` makes them."""
+        scores = self.core.probability(columns)
+        return scores if self.mapping is None else self.mapping(scores)
+
+    @property
+    def unmapped(self) -> "FittedModel":
+        """The same model without a score mapping."""
+        return self if self.mapping is None else replace(self, mapping=None)
+
+    def with_mapping(self, mapping: ScoreMapping | None) -> "FittedModel":
+        """The same model with another score mapping."""
+        return replace(self, mapping=mapping)
 
     def predict_proba(self, batch: "Rows") -> np.ndarray[Any, Any]:
         """scikit-learn's form of `predict`: one column for "no fraud", one for "fraud"."""
@@ -83,8 +106,10 @@ class FittedModel:
     @cached_property
     def description(self) -> dict[str, Any]:
         """What `model.json` says."""
+        # Without a mapping nothing is added: such a model keeps the bytes, and so the digest, that it always had.
+        mapped = {} if self.mapping is None else {"score_mapping": self.mapping.document()}
         return {
-            "format": FORMAT,
+            "format": FORMAT if self.mapping is None else MAPPED_FORMAT,
             "estimator": self.estimator,
             "features": list(self.features),
             "categorical": list(self.categorical),
@@ -93,6 +118,7 @@ class FittedModel:
             "seed": self.seed,
             "versions": self.versions,
             "facts": self.facts,
+            **mapped,
         }
 
     def files(self) -> dict[str, bytes]:
@@ -110,13 +136,15 @@ class FittedModel:
         """
         try:
             about = json.loads(files[DESCRIPTION])
-            if about["format"] != FORMAT:
+            if about["format"] not in (FORMAT, MAPPED_FORMAT):
                 raise IntegrityError(
-                    f"The model has format {about['format']}; this package reads format {FORMAT}.",
+                    f"The model has format {about['format']}; this package reads formats {FORMAT} and {MAPPED_FORMAT}.",
                     remedy="Use the package version that the model's requirements name.",
                 )
             features = tuple(about["features"])
             core = ESTIMATORS[about["estimator"]].load(files, features)
+            mapped = about["format"] == MAPPED_FORMAT
+            mapping = ScoreMapping.from_document(about["score_mapping"]) if mapped else None
         except (KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
             raise IntegrityError("The files are not a fitted model.", culprits=[*sorted(files), repr(error)]) from error
         return cls(
@@ -129,6 +157,7 @@ class FittedModel:
             seed=about["seed"],
             versions=about["versions"],
             facts=about["facts"],
+            mapping=mapping,
         )
 
     def save(self, folder: Path) -> None:

@@ -43,14 +43,15 @@ from fraud_retraining.domain.evaluation.gates import (
     judge,
 )
 from fraud_retraining.domain.evaluation.judged import Judged, Pair
+from fraud_retraining.domain.evaluation.score_fits import FittedMapping
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.monitoring.drift import DriftReport, HoldoutProfile
 from fraud_retraining.domain.monitoring.fixed_evaluation_days import FixedSetAge, fixed_set_age
 from fraud_retraining.domain.monitoring.live_performance import measure
-from fraud_retraining.domain.releases.candidate import Evaluation, TrainedModel
+from fraud_retraining.domain.releases.candidate import Evaluation, ModelFit, TrainedModel
 from fraud_retraining.domain.releases.champions import champion_of_age
 from fraud_retraining.domain.releases.lifecycle import champion_of_time
-from fraud_retraining.domain.releases.verdict_checks import outcome_of
+from fraud_retraining.domain.releases.verdict_checks import floors_missed, outcome_of
 from fraud_retraining.domain.review.assembly import (
     ReviewContext,
     ReviewedModel,
@@ -60,12 +61,19 @@ from fraud_retraining.domain.review.assembly import (
     label_maturity,
 )
 from fraud_retraining.domain.review.report import ReviewReport
+from fraud_retraining.domain.training.refit import refit_window
 from fraud_retraining.domain.training.scoring import FittedModel
 from fraud_retraining.domain.training.windows import HoldoutPolicy, TrainingWindow, WindowDay
 from fraud_retraining.domain.values.days import DayRange
 from fraud_retraining.domain.values.errors import DataInvalid, IntegrityError, RecordAltered
 from fraud_retraining.domain.values.schemas import AMOUNT, TIMESTAMP, TRANSACTION_ID
 from fraud_retraining.orchestration.assets.refit import fit_again
+from fraud_retraining.orchestration.assets.score_contract import (
+    Followed,
+    candidate_mapping,
+    mapped_fit,
+    second_fit_mapping,
+)
 from fraud_retraining.orchestration.assets.training import FitResources
 from fraud_retraining.orchestration.evaluation_rendering import age_metrics, evaluation_metadata, flat_metrics
 from fraud_retraining.orchestration.names import (
@@ -95,15 +103,19 @@ class EvaluationResources(FitResources):
 
 @dataclass(frozen=True)
 class Champion:
-    """The serving version, loaded, and the days it was trained on."""
+    """The serving version, loaded: the fit that is compared, the days it has learnt from, and the version as served.
+
+    `model` is without a score mapping: what it is measured by does not depend on what its scores were made to mean.
+    """
 
     version: ModelVersion
     model: FittedModel
     trained_on: DayRange
+    followed: Followed
 
     @property
     def rival(self) -> Rival:
-        """The champion as a candidate is compared with it."""
+        """The champion as a candidate is compared with it: both by the scores of their estimators."""
         named = f"champion version {self.version.version} (as of {self.version.as_of})"
         return Rival(named, self.model, self.trained_on)
 
@@ -155,6 +167,7 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
             return known
         judged = _judge_candidate(training_window, fraud_model, resources, context.log)
         judged = _fitted_again(judged, training_window, fraud_model, resources, context.run_id)
+        judged = _mapped(judged, training_window, fraud_model, resources, context.run_id)
         _record(judged, fraud_model, resources)
         context.add_output_metadata(evaluation_metadata(judged.evaluation, judged.review_report, judged.pictures))
         resources.progress.advance(EVALUATION, 3)
@@ -172,6 +185,7 @@ class JudgedCandidate:
     pictures: Mapping[str, bytes]
     fit: FittedModel
     profile: HoldoutProfile | None
+    mapping: FittedMapping | None
 
 
 def _judge_candidate(
@@ -190,12 +204,20 @@ def _judge_candidate(
     )
     holdout = _judged(window.holdout, judging)
     fixed = _judged(window.fixed, judging) if window.fixed else None
+    champion = judging.champion
+    mapping = candidate_mapping(
+        window, judging.candidate, champion.followed if champion else None, holdout.candidate, resources
+    )
     progress.advance(EVALUATION, 1)
     evidence = _evidence(judging, holdout, fixed)
     progress.advance(EVALUATION, 2)
     lease.hold()
     evaluation = _verdict(judging, serving, holdout, evidence).model_copy(
-        update={"fixed_age": _fixed_age(judging, holdout, fixed), "aged": _aged(window, resources, log)}
+        update={
+            "fixed_age": _fixed_age(judging, holdout, fixed),
+            "aged": _aged(window, resources, log),
+            "mapping": mapping.record if mapping else None,
+        }
     )
     review_report = _review_report(evaluation, judging, holdout, fixed)
     lease.hold()
@@ -207,10 +229,14 @@ def _judge_candidate(
         "pictures_digest": write_pictures(resources.store, review_report.fingerprint, drawn),
     }
     evaluation = evaluation.model_copy(update=kept)
-    profile = _holdout_profile(judging, holdout.candidate, review_report, evaluation.aged)
+    # Later days are held against it by the scores that are served.
+    as_served = holdout.candidate
+    if mapping is not None and mapping.mapping is not None:
+        as_served = as_served.with_scores(mapping.mapping(as_served.scores))
+    profile = _holdout_profile(judging, as_served, review_report, evaluation.aged)
     if profile is not None:
         _keep_profile(profile, model.run_id, resources)
-    return JudgedCandidate(evaluation, review_report, drawn, judging.candidate, profile)
+    return JudgedCandidate(evaluation, review_report, drawn, judging.candidate, profile, mapping)
 
 
 def _fitted_again(
@@ -229,6 +255,35 @@ def _fitted_again(
     if refit.serves and refit.fit is not None and judged.profile is not None:
         _log_profile(judged.profile, refit.fit.run_id, resources)
     return replace(judged, evaluation=evaluation.model_copy(update={"refit": refit}))
+
+
+def _mapped(
+    judged: JudgedCandidate,
+    window: TrainingWindow,
+    model: TrainedModel,
+    resources: EvaluationResources,
+    dagster_run_id: str,
+) -> JudgedCandidate:
+    """The candidate with the artifact that holds its score mapping, where it may be promoted."""
+    evaluation, mapping = judged.evaluation, judged.mapping
+    promotable = evaluation.verdict.passed or floors_missed(evaluation.verdict)
+    if mapping is None or mapping.mapping is None or evaluation.newer_champion is not None or not promotable:
+        return judged
+    fit, fitted, learnt = ModelFit(**model.model_dump(include=set(ModelFit.model_fields))), judged.fit, window
+    if (second := evaluation.second_fit) is not None:
+        fit, learnt = second, refit_window(window)
+        fitted = resources.registry.load(second.run_id, expected_digest=second.artifact_digest)
+        mapping = second_fit_mapping(window, judged.fit.with_mapping(mapping.mapping), fitted, resources)
+        if mapping.mapping is None:
+            raise DataInvalid(
+                "the second fit's scores cannot be made to mean what those of the judged fit mean",
+                culprits=[mapping.record.reason],
+                remedy="switch window.refit off for this retrain: then the judged fit is released.",
+            )
+    mapped = mapped_fit(model, fit, fitted, mapping, learnt, resources, dagster_run_id)
+    if mapped is not None and judged.profile is not None:
+        _log_profile(judged.profile, mapped.fit.run_id, resources)
+    return replace(judged, evaluation=evaluation.model_copy(update={"mapped": mapped}))
 
 
 def recorded_evaluation(ledger: Ledger, fingerprint: str) -> Evaluation | None:
@@ -267,7 +322,9 @@ def _other_label_use(champion: Champion, settings: Settings) -> NotCompared | No
 
 
 def _loaded(registry: Registry, version: ModelVersion) -> Champion:
-    return Champion(version, registry.load(version.run_id, expected_digest=version.artifact_digest), version.trained_on)
+    served = registry.load(version.run_id, expected_digest=version.artifact_digest)
+    followed = Followed(version.version, version.artifact_digest, served, version.trained_on)
+    return Champion(version, served.unmapped, version.trained_on, followed)
 
 
 def _as_judged(version: ModelVersion, resources: EvaluationResources) -> Champion:
@@ -278,16 +335,17 @@ def _as_judged(version: ModelVersion, resources: EvaluationResources) -> Champio
     candidate. Where the judged fit is gone, the one that serves is compared, on the days that it has not learnt from.
     """
     registry, ledger = resources.registry, resources.ledger
+    served = _loaded(registry, version)
     judged = recorded_judged_fit(ledger, version.fingerprint)
     if judged is None or recorded_second_fit(ledger, version.fingerprint) is None:
-        return _loaded(registry, version)
+        return served
     try:
         fitted = registry.load(judged.run_id, expected_digest=judged.artifact_digest)
     except RecordAltered:  # an IntegrityError too, but an altered ledger must stop the evaluation
         raise
     except IntegrityError:
-        return _loaded(registry, version)
-    return Champion(version, fitted, judged.training)
+        return served
+    return Champion(version, fitted, judged.training, served.followed)
 
 
 def _of_its_time(candidate: TrainedModel, resources: EvaluationResources) -> Champion | NotCompared:
@@ -488,14 +546,16 @@ def _no_fixed_set(holdout: HoldoutPolicy, as_of: date) -> NotCompared:
 def _record(judged: JudgedCandidate, model: TrainedModel, resources: EvaluationResources) -> None:
     """Records the evaluation in MLflow, then in the ledger: an event in the ledger means that MLflow has it too."""
     evaluation, registry = judged.evaluation, resources.registry
-    registry.record_evaluation(
-        model.run_id,
-        metrics={**flat_metrics(evaluation.evidence), **age_metrics(evaluation)},
-        tags={"verdict": outcome_of(evaluation.verdict)},
-        document=evaluation.model_dump(mode="json"),
-        pictures=judged.pictures,
-    )
-    registry.log_document(model.run_id, "review.json", judged.review_report.document())
+    # The run of the artifact with the mapping too: it is the one that the version names.
+    for run_id in (model.run_id, *([evaluation.mapped.fit.run_id] if evaluation.mapped else [])):
+        registry.record_evaluation(
+            run_id,
+            metrics={**flat_metrics(evaluation.evidence), **age_metrics(evaluation)},
+            tags={"verdict": outcome_of(evaluation.verdict)},
+            document=evaluation.model_dump(mode="json"),
+            pictures=judged.pictures,
+        )
+        registry.log_document(run_id, "review.json", judged.review_report.document())
     resources.ledger.append(
         EventKind.MODEL_EVALUATED,
         actor="pipeline",

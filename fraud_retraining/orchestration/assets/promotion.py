@@ -196,12 +196,12 @@ def _refresh_cards(cards: Cards, log: Logger) -> None:
 def _register(candidate: Candidate, resources: PromotionResources, facts: Mapping[str, Any], lease: Lease) -> int:
     ledger, model, evaluation = resources.ledger, candidate.model, candidate.evaluation
     request = request_of_run(facts["dagster_run_id"], ledger)
-    second = evaluation.second_fit
+    second, released = evaluation.second_fit, evaluation.released_fit
     version = resources.registry.register(
         NewVersion(
-            second.run_id if second else model.run_id,
+            released.run_id if released else model.run_id,
             fingerprint=model.fingerprint,
-            artifact_digest=second.artifact_digest if second else model.artifact_digest,
+            artifact_digest=released.artifact_digest if released else model.artifact_digest,
             as_of=model.as_of,
             trained_on=second.training if second else candidate.window.days.training,
             tags={

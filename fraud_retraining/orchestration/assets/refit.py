@@ -45,7 +45,7 @@ def fit_again(
 
     A second fit that an earlier process made is found, and so is its result.
     """
-    days = _comparable_days(window, resources)
+    days = comparable_days(window, resources)
     if not days:
         return NOTHING_TO_COMPARE
     own = refit_window(window)
@@ -69,7 +69,7 @@ def fit_again(
     return Refit(fit=fit, agreement=found, serves=found.agrees)
 
 
-def _comparable_days(window: TrainingWindow, resources: FitResources) -> list[Partition]:
+def comparable_days(window: TrainingWindow, resources: FitResources) -> list[Partition]:
     """Features of the days after the holdout, made from their transactions as they are, oldest first."""
     wanted = [day for days in unjudged_days(window.days) for day in days]
     inventory = Inventory(resources.store, resources.settings, wanted)

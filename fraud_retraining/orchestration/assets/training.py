@@ -4,8 +4,9 @@ Here: the as-of assets of the group `training`. Not here: which days a window ha
 a model is fitted (`domain/training/fitting.py`).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 import dagster as dg
@@ -265,14 +266,21 @@ def train(
         TrainingSource(window, determined_by, rows_uri=f"{settings.store_uri}/{FEATURES}"),
         example=_example(rows),
         tags=tags,
-        # Before the upload: a model whose upload is cut off by a crash is recognized by the digest in the ledger.
-        on_built=lambda artifact_digest: resources.ledger.append(
-            EventKind.ARTIFACT_BUILT,
-            actor="pipeline",
-            channel="dagster",
-            keys=EventKeys(as_of=window.days.as_of, fingerprint=determined_by.digest),
-            payload={"artifact_digest": artifact_digest, "run_id": run_id},
-        ),
+        on_built=record_artifact(resources, window.days.as_of, determined_by.digest, run_id),
+    )
+
+
+def record_artifact(resources: FitResources, as_of: date, fingerprint: str, run_id: str) -> Callable[[str], object]:
+    """Records an artifact by its digest before it is uploaded.
+
+    A model whose upload is cut off by a crash is recognized by the digest in the ledger.
+    """
+    return lambda artifact_digest: resources.ledger.append(
+        EventKind.ARTIFACT_BUILT,
+        actor="pipeline",
+        channel="dagster",
+        keys=EventKeys(as_of=as_of, fingerprint=fingerprint),
+        payload={"artifact_digest": artifact_digest, "run_id": run_id},
     )
 
 
@@ -311,6 +319,13 @@ def _rounds(progress: Progress, lease: RetrainLease) -> OnRound:
         progress.advance(MODEL, done)
 
     return report
+
+
+def example_rows(window: TrainingWindow, resources: FitResources) -> pa.Table:
+    """Some training rows of a window, as an example of what its model reads."""
+    columns = [TRANSACTION_ID, *window.features]
+    known = KnownLabels.of(window, resources.store)
+    return _example(WindowRows(resources.store, window.training, window.days.as_of, columns, known))
 
 
 def _example(rows: WindowRows) -> pa.Table:

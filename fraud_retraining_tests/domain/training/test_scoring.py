@@ -9,6 +9,7 @@ import pytest
 
 from fraud_retraining.domain.training.estimators.registry import ESTIMATORS
 from fraud_retraining.domain.training.fitting import ModelPolicy, fit
+from fraud_retraining.domain.training.score_mapping import through
 from fraud_retraining.domain.training.scoring import FittedModel
 from fraud_retraining.domain.values.errors import DataInvalid, IntegrityError
 
@@ -105,8 +106,8 @@ def test_an_infinite_amount_is_refused_by_name(model):
 
 def test_a_model_of_a_newer_format_or_with_a_file_missing_is_refused(model):
     files = model.files()
-    newer = {**files, "model.json": json.dumps({**json.loads(files["model.json"]), "format": 2}).encode()}
-    with pytest.raises(IntegrityError, match="format 2"):
+    newer = {**files, "model.json": json.dumps({**json.loads(files["model.json"]), "format": 3}).encode()}
+    with pytest.raises(IntegrityError, match="format 3"):
         FittedModel.from_files(newer)
     for name in files:
         with pytest.raises(IntegrityError, match="not a fitted model"):
@@ -118,3 +119,20 @@ def test_scrambled_bytes_are_refused_as_such(model):
     for name in files:
         with pytest.raises(IntegrityError):
             FittedModel.from_files({**files, name: b"\x80\x04 not a model"})
+
+
+def test_a_mapping_travels_in_the_model_and_is_in_every_score(model):
+    before, mapped = model.files(), model.with_mapping(through([0.1, 0.5], [0.2, 0.4], {"rows": 7}))
+    again = FittedModel.from_files(mapped.files())
+    assert again.mapping == mapped.mapping and json.loads(mapped.files()["model.json"])["format"] == 2
+    frame = rows(50)
+    assert np.array_equal(again.predict(frame), mapped.mapping(model.predict(frame)))
+    assert np.array_equal(again.predict_proba(frame)[:, 1], again.predict(frame))
+    assert again.unmapped.files()["model.json"] == before["model.json"], (
+        "without it the model has the bytes that it had before"
+    )
+    assert b"score_mapping" not in before["model.json"]
+    broken = json.loads(mapped.files()["model.json"])
+    broken["score_mapping"]["mapped"] = [0.4, 0.2]
+    with pytest.raises(IntegrityError, match="not a fitted model"):
+        FittedModel.from_files({**mapped.files(), "model.json": json.dumps(broken).encode()})
