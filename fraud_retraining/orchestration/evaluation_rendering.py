@@ -7,12 +7,13 @@ content of tables (`domain/review/tables.py`).
 from collections.abc import Mapping
 from typing import Any
 
+from fraud_retraining.domain.evaluation.alert_volume import AlertChange
 from fraud_retraining.domain.evaluation.comparison import Comparison
 from fraud_retraining.domain.evaluation.gates import Evidence
 from fraud_retraining.domain.releases.candidate import Evaluation
 from fraud_retraining.domain.releases.verdict_checks import outcome_of
 from fraud_retraining.domain.review.report import ReviewReport
-from fraud_retraining.domain.review.tables import gates_grid, metrics_grid
+from fraud_retraining.domain.review.tables import gates_grid, metrics_grid, thresholds_grid
 from fraud_retraining.orchestration.rendering import figure, grid_table, review_metadata
 
 
@@ -77,7 +78,7 @@ def _numbers_and_tables(evaluation: Evaluation, review_report: ReviewReport | No
     numbers = {name: figure(value) for name, value in found if not name.startswith("fixed")}
     intervals = review_report.intervals if review_report else None
     metrics = metrics_grid(evidence.beside, evidence.champion, intervals)
-    fixed = evidence.fixed_beside
+    fixed, alerts = evidence.fixed_beside, evidence.alerts
     on_fixed = review_report.fixed_intervals if review_report else None
     return {
         **numbers,
@@ -85,6 +86,7 @@ def _numbers_and_tables(evaluation: Evaluation, review_report: ReviewReport | No
         "champion_version": evaluation.champion_version or "none",
         "gates": grid_table(gates_grid(evaluation.verdict)),
         "metrics": grid_table(metrics),
+        **({"thresholds": grid_table(thresholds_grid(alerts))} if isinstance(alerts, AlertChange) else {}),
         **({"fixed_metrics": grid_table(metrics_grid(fixed, evidence.fixed_champion, on_fixed))} if fixed else {}),
         "reused": evaluation.reused,
     }

@@ -51,7 +51,7 @@ from fraud_retraining.domain.training.estimators.model_input import FloatColumn,
 from fraud_retraining.domain.training.scoring import FittedModel
 from fraud_retraining.domain.values.errors import Conflict, DataInvalid, DependencyUnreachable, RetrainingError
 from fraud_retraining.domain.values.schemas import AMOUNT
-from fraud_retraining.services.recorded_versions import recorded_champion
+from fraud_retraining.services.recorded_versions import recorded_champion, recorded_thresholds
 
 LOG = logging.getLogger("fraud_retraining.scores")
 MODEL, STATE, SERVING_LOG, SHARED, LEDGER = "model", "state", "serving log", "shared state", "ledger"
@@ -103,6 +103,8 @@ class ServedModel:
 
     version: int
     fitted: FittedModel
+    thresholds: Mapping[str, float]
+    """The least score of each decision."""
 
 
 class ScoredColumns(NamedTuple):
@@ -181,6 +183,11 @@ class LiveScorer:
     def model_version(self) -> int | None:
         """The version that scores; None before the first is loaded."""
         return self._model.version if self._model else None
+
+    @property
+    def thresholds(self) -> Mapping[str, float]:
+        """The least score of each decision under the version that scores."""
+        return self._model.thresholds if self._model else {}
 
     @property
     def state_day(self) -> date | None:
@@ -277,7 +284,8 @@ class LiveScorer:
                 culprits=lacking,
                 remedy="run the scorer with the settings that the version was trained with.",
             )
-        self._model = ServedModel(recorded.version, fitted)
+        chosen = recorded_thresholds(self._ledger, recorded.fingerprint) if self.policy.chooses else {}
+        self._model = ServedModel(recorded.version, fitted, self.policy.thresholds(chosen))
         LOG.info("version %d serves", recorded.version)
 
     def _follow_state(self) -> None:
@@ -392,7 +400,7 @@ class LiveScorer:
         columns = found.columns(model.fitted)
         scores = model.fitted.scores_of(columns)
         digests = self._digests.of(*found)
-        decisions = [self.policy.decision(score) for score in scores.tolist()]
+        decisions = [self.policy.decision(score, model.thresholds) for score in scores.tolist()]
         self._keep(
             log,
             ServedRows(

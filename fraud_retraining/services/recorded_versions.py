@@ -18,6 +18,7 @@ from fraud_retraining.adapters.mlflow.tags import AS_OF, FINGERPRINT, TRAINED_ON
 from fraud_retraining.adapters.mlflow.versions import ModelVersion
 from fraud_retraining.adapters.storage.store import Partition
 from fraud_retraining.domain.audit.stored_state import require_recorded
+from fraud_retraining.domain.evaluation.alert_volume import Threshold
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.releases.candidate import ModelFit, Refit
 from fraud_retraining.domain.releases.release import Release
@@ -151,6 +152,23 @@ def recorded_judged_fit(ledger: Ledger, fingerprint: str) -> ModelFit | None:
     if trained is None or not set(ModelFit.model_fields) <= trained.payload.keys():
         return None
     return ModelFit.model_validate({name: trained.payload[name] for name in ModelFit.model_fields})
+
+
+def recorded_thresholds(ledger: Ledger, fingerprint: str) -> dict[tuple[str, int], float]:
+    """The least scores that a release has chosen for its decisions, by name and alerts a day.
+
+    For a decision that it has not chosen, as it is older than the decision or the settings have changed since, it is
+    what the latest release has chosen that has: a score means the same in all of them (`scores.contract`).
+    """
+    found: dict[tuple[str, int], float] = {}
+    releases = sorted(ledger.releases(), key=lambda one: (one.fingerprint != fingerprint, -one.version))
+    for release in releases:
+        judged = ledger.last(EventKind.MODEL_EVALUATED, fingerprint=release.fingerprint)
+        for one in judged.payload.get("thresholds", ()) if judged is not None else ():
+            threshold = Threshold.model_validate(one)
+            if threshold.alerts_per_day is not None:
+                found.setdefault((threshold.name, threshold.alerts_per_day), threshold.at)
+    return found
 
 
 def trained_days(ledger: Ledger, fingerprint: str) -> DayRange | None:

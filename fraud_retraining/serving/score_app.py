@@ -134,6 +134,7 @@ def _add_state(app: FastAPI, scorer: LiveScorer, metrics: Metrics) -> None:
             "ready": loaded,
             "model_version": scorer.model_version,
             "feature_version": scorer.feature_version,
+            "thresholds": dict(scorer.thresholds),
             "state_day": scorer.state_day.isoformat() if scorer.state_day else None,
             "problems": dict(scorer.problems),
         }

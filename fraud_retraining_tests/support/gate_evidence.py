@@ -1,9 +1,11 @@
 """A sound candidate beside a champion that is as good, and the numbers that gates read of both."""
 
 from collections.abc import Sequence
+from datetime import date
 from statistics import NormalDist
 from typing import Any
 
+from fraud_retraining.domain.evaluation.alert_volume import AlertChange, ThresholdAlerts
 from fraud_retraining.domain.evaluation.comparison import Comparison, SliceDifference
 from fraud_retraining.domain.evaluation.gates import (
     NO_FIXED_SET,
@@ -57,6 +59,19 @@ def metrics(
     return Metrics(rows=67_000, frauds=560, values=values, calibration=calibration or calibrated())
 
 
+def threshold_alerts(value: float = 1.0, half: float = 0.04, champion: int = 700, **changes: Any) -> ThresholdAlerts:
+    """A threshold at which the candidate has so many times the champion's alerts, give or take `half`."""
+    ratio = Interval(value=value, low=value - half, high=value + half, deviation=half / 2)
+    counted = {"candidate": round(champion * value), "champion": champion, "ratio": ratio}
+    return ThresholdAlerts(**{"name": "review", "at": 0.42, **counted, **changes})
+
+
+def alert_changes(*thresholds: ThresholdAlerts) -> AlertChange:
+    """Thresholds as they were counted on a week."""
+    first, last = date(2026, 3, 1), date(2026, 3, 7)
+    return AlertChange(first=first, last=last, days=7, rows=70_000, confidence=0.95, thresholds=thresholds)
+
+
 def evidence(**changes: Any) -> Evidence:
     """A sound candidate beside a champion as good, with some of it changed."""
     sound = {
@@ -66,6 +81,7 @@ def evidence(**changes: Any) -> Evidence:
         "fixed": NO_FIXED_SET,
         "scores": ScoreSummary(distinct=60_000, not_finite=0, minimum=0.0001, maximum=0.99),
         "importance": {"amount": 0.6, "night": 0.4},
+        "alerts": alert_changes(threshold_alerts()),
     }
     return Evidence(**sound | changes)
 

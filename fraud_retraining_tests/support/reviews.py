@@ -27,6 +27,7 @@ from fraud_retraining.domain.review.report import MatureDay, ReviewReport
 from fraud_retraining.domain.review.row_sample import RowSample
 from fraud_retraining.domain.training.fitting import ModelPolicy, fit
 from fraud_retraining.domain.training.scoring import FittedModel
+from fraud_retraining_tests.support.gate_evidence import alert_changes, threshold_alerts
 
 FIRST = date(2026, 11, 1)
 AS_OF = date(2026, 11, 14)
@@ -84,7 +85,12 @@ def sampled(candidate: FittedModel, champion: FittedModel | None, batch_rows: in
 def evidence_of(candidate: FittedModel, champion: FittedModel | None) -> Evidence:
     mine = judged(candidate)
     pair = Pair(mine, judged(champion)) if champion else NO_CHAMPION
-    return collect_evidence(POLICY, holdout=EvaluatedRows(mine, pair), importance=candidate.importance())
+    return collect_evidence(
+        POLICY,
+        holdout=EvaluatedRows(mine, pair),
+        importance=candidate.importance(),
+        alerts=alert_changes(threshold_alerts()) if champion else NO_CHAMPION,
+    )
 
 
 MATURITY = tuple(
@@ -138,7 +144,11 @@ def review_report_of(
     on_fixed = EvaluatedRows(fixed[0], Pair(*fixed) if len(fixed) > 1 else NO_FIXED_SET) if fixed else NO_FIXED_SET
     pair = Pair(mine, rival) if rival is not None else NO_CHAMPION
     evidence = collect_evidence(
-        POLICY, holdout=EvaluatedRows(mine, pair), importance=candidate.importance(), fixed=on_fixed
+        POLICY,
+        holdout=EvaluatedRows(mine, pair),
+        importance=candidate.importance(),
+        fixed=on_fixed,
+        alerts=alert_changes(threshold_alerts()),
     )
     models = ReviewedModels(
         candidate=ReviewedModel(mine, candidate),

@@ -24,6 +24,7 @@ from fraud_retraining.domain.alerts.notices import LinkPolicy
 from fraud_retraining.domain.audit import period
 from fraud_retraining.domain.audit.history import ReleaseHistory, about, why
 from fraud_retraining.domain.audit.period import Period
+from fraud_retraining.domain.evaluation.alert_volume import AlertChange
 from fraud_retraining.domain.ledger.events import Event
 from fraud_retraining.domain.ledger.hash_chain import Head
 from fraud_retraining.domain.release_messages.request import NAME_PLACEHOLDER, approve_command, registry_address
@@ -38,6 +39,7 @@ from fraud_retraining.domain.review.tables import (
     left_out,
     metrics_grid,
     review_grids,
+    thresholds_grid,
     window_grid,
 )
 from fraud_retraining.domain.values.base import Value
@@ -227,6 +229,9 @@ def _facts(history: ReleaseHistory, review_report: ReviewReport | None) -> dict[
         "data": list(card.data(history)),
         "metrics": metrics_grid(evidence.beside, evidence.champion, intervals) if evidence else None,
         "gates": gates_grid(judged.verdict) if judged else None,
+        "thresholds": thresholds_grid(evidence.alerts)
+        if evidence and isinstance(evidence.alerts, AlertChange)
+        else None,
         "limits": card.limits(history, review_report),
         "approvals": list(card.approvals(history)),
         "lineage": list(card.lineage(history)),

@@ -14,11 +14,12 @@ from rich.text import Text
 from fraud_retraining.adapters.ledger.verification import Verification
 from fraud_retraining.domain.audit.archiving import Archived
 from fraud_retraining.domain.audit.history import ReleaseHistory, Step, about, why
+from fraud_retraining.domain.evaluation.alert_volume import AlertChange
 from fraud_retraining.domain.evaluation.comparison import Comparison
 from fraud_retraining.domain.ledger.events import Event
 from fraud_retraining.domain.releases.candidate import Environment, Refit
 from fraud_retraining.domain.review.report import ReviewReport
-from fraud_retraining.domain.review.tables import gates_grid, metrics_grid
+from fraud_retraining.domain.review.tables import gates_grid, metrics_grid, thresholds_grid
 from fraud_retraining.domain.training.windows import TrainingWindow
 from fraud_retraining.domain.values.errors import RecordAltered
 from fraud_retraining.domain.values.plain_tables import Cell, Grid, span
@@ -71,6 +72,8 @@ def print_history(history: ReleaseHistory, review_report: ReviewReport | None, o
         evidence = history.evaluation.evidence
         intervals = review_report.intervals if review_report else None
         out.print(_table(metrics_grid(evidence.beside, evidence.champion, intervals)))
+        if isinstance(evidence.alerts, AlertChange):
+            out.print(_table(thresholds_grid(evidence.alerts)))
         out.print(_gates(history))
     _print_steps("What happened", history.steps[-MOST_STEPS:], out)
     _print_steps("Alerts", history.alerts[-MOST_STEPS:], out)

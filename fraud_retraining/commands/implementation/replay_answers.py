@@ -33,6 +33,7 @@ from fraud_retraining.domain.evaluation.gates import (
     NO_FIXED_SET,
     EvaluatedRows,
     Evidence,
+    NotCompared,
     collect_evidence,
     judge,
 )
@@ -274,6 +275,7 @@ class PastDays:
             importance=candidate.importance(),
             columns=[*features.numeric, *features.categorical],
             fixed=rows(window.fixed) if window.fixed else NO_FIXED_SET,
+            alerts=NotCompared(reason="a replay lives with fits without a score mapping"),
         )
 
     def _rival(self, champion: ReplayedModel) -> Rival:

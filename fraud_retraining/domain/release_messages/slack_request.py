@@ -22,10 +22,12 @@ from fraud_retraining.domain.alerts.slack_markup import (
     slack_link,
 )
 from fraud_retraining.domain.audit.history import ReleaseHistory, libraries_line
+from fraud_retraining.domain.evaluation.alert_volume import AlertChange
 from fraud_retraining.domain.evaluation.metrics import reading_order
 from fraud_retraining.domain.release_messages.request import approve_command, page_address, registry_address
 from fraud_retraining.domain.releases.release import MOST_VERSION, Release
 from fraud_retraining.domain.review.report import ReviewReport
+from fraud_retraining.domain.review.tables import threshold_lines
 from fraud_retraining.domain.values.interval import Interval
 from fraud_retraining.domain.values.plain_tables import span
 
@@ -142,6 +144,7 @@ def _blocks(history: ReleaseHistory, review_report: ReviewReport | None, links: 
     yield from fields(list(_facts(history)), 1500)
     for name, lines in (
         ("Metrics, champion beside", list(_metrics(history, review_report))),
+        ("Thresholds, against the champion", list(_thresholds(history))),
         ("Gates", [f"{'passed' if gate.passed else 'FAILED'} {gate.name}: {gate.message}" for gate in history.gates]),
         ("Drift", list(_drift(review_report))),
         ("Libraries", [libraries_line(history)] if history.evaluation else []),
@@ -175,6 +178,12 @@ def _facts(history: ReleaseHistory) -> Iterator[tuple[str, str]]:
         yield "Needs a human", release.needs_human
     if release.deadline is not None:
         yield "Decide before", f"{release.deadline:%Y-%m-%d %H:%M} UTC"
+
+
+def _thresholds(history: ReleaseHistory) -> Iterator[str]:
+    alerts = history.evaluation.evidence.alerts if history.evaluation is not None else None
+    if isinstance(alerts, AlertChange):
+        yield from threshold_lines(alerts)
 
 
 def _metrics(history: ReleaseHistory, review_report: ReviewReport | None) -> Iterator[str]:

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from fraud_retraining.domain.evaluation.ageing import Aged
 from fraud_retraining.domain.evaluation.agreement import Agreement
+from fraud_retraining.domain.evaluation.alert_volume import Threshold
 from fraud_retraining.domain.evaluation.gates import Evidence, Verdict
 from fraud_retraining.domain.evaluation.score_fits import MappingRecord
 from fraud_retraining.domain.monitoring.fixed_evaluation_days import FixedSetAge
@@ -97,7 +98,7 @@ class MappedFit(Value):
 class Evaluation(ExtendedValue):
     """Measurements of candidate and champion on the same rows, and the verdict."""
 
-    ADDED = frozenset({"refit", "mapping", "mapped"})
+    ADDED = frozenset({"refit", "mapping", "mapped", "thresholds"})
 
     as_of: date
     fingerprint: str
@@ -120,6 +121,9 @@ class Evaluation(ExtendedValue):
     refit: Refit | None = Field(None, description="The second fit on window and holdout; None where there is none.")
     mapping: MappingRecord | None = Field(None, description="The judged fit's score mapping; None where none was made.")
     mapped: MappedFit | None = Field(None, description="The artifact with the score mapping, which is released.")
+    thresholds: tuple[Threshold, ...] = Field(
+        (), description="Least scores that were chosen for decisions with alerts a day, on the latest days."
+    )
 
     @property
     def released_fit(self) -> ModelFit | None:

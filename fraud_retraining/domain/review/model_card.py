@@ -11,9 +11,10 @@ import re
 from collections.abc import Iterator
 
 from fraud_retraining.domain.audit.history import ReleaseHistory, why
+from fraud_retraining.domain.evaluation.alert_volume import AlertChange
 from fraud_retraining.domain.evaluation.comparison import Comparison
 from fraud_retraining.domain.review.report import ReviewReport
-from fraud_retraining.domain.review.tables import gates_grid, metrics_grid, slices_grid
+from fraud_retraining.domain.review.tables import gates_grid, metrics_grid, slices_grid, threshold_lines
 from fraud_retraining.domain.values.plain_tables import Grid, share, span
 
 MOST_CHARACTERS = 5000
@@ -196,6 +197,8 @@ def _sections(history: ReleaseHistory, review_report: ReviewReport | None) -> It
             "Metrics",
             _grid(metrics_grid(evidence.beside, evidence.champion, review_report.intervals if review_report else None)),
         )
+        if isinstance(evidence.alerts, AlertChange):
+            yield _section("Thresholds", _listed(threshold_lines(evidence.alerts)))
         gates = gates_grid(history.evaluation.verdict)
         yield _section("Gates", _grid(_without_last_column(gates)))
     yield _section("Limits", _listed(limits(history, review_report)))

@@ -7,6 +7,7 @@ Here: the grids of gates, metrics and the review report. Not here: how a grid is
 
 from collections.abc import Iterator, Mapping
 
+from fraud_retraining.domain.evaluation.alert_volume import AlertChange, Change
 from fraud_retraining.domain.evaluation.gates import GateResult, Verdict
 from fraud_retraining.domain.evaluation.metric_intervals import MetricIntervals
 from fraud_retraining.domain.evaluation.metrics import Metrics, reading_order
@@ -81,6 +82,64 @@ def _metric(
     yield number(value - other if same and value is not None and other is not None else None, "+.4f")
     if known:
         yield span(interval.difference if interval else None, "+.4f")
+
+
+def thresholds_grid(alerts: AlertChange) -> Grid:
+    """What each threshold does: alerts, money stopped and customers disturbed a day, and what changes."""
+    columns = (
+        "threshold",
+        "from score",
+        "alerts a day",
+        "champion's",
+        "change",
+        "its interval",
+        "money stopped a day",
+        "change in money",
+        "genuine customers disturbed a day",
+        "change in customers",
+    )
+    rows = (
+        (
+            one.name,
+            number(one.at),
+            number(one.candidate / alerts.days, ",.1f"),
+            number(one.champion / alerts.days, ",.1f"),
+            number(one.ratio.value - 1 if one.ratio else None, "+.1%"),
+            f"{one.ratio.low - 1:+.1%} to {one.ratio.high - 1:+.1%}" if one.ratio else NONE,
+            number(one.money.candidate if one.money else None, ",.0f"),
+            _change(one.money, ",.0f"),
+            number(one.disturbed.candidate if one.disturbed else None, ",.1f"),
+            _change(one.disturbed, ",.1f"),
+        )
+        for one in alerts.thresholds
+    )
+    judged = f"; money and customers on {alerts.judged_days} days with labels" if alerts.judged_days else ""
+    note = (
+        f"Alerts on {alerts.rows:,} transactions of {alerts.first} to {alerts.last}, labelled or not{judged}; "
+        f"intervals of {alerts.confidence:.0%}."
+    )
+    return grid("thresholds", "What thresholds do", columns, rows, note)
+
+
+def threshold_lines(alerts: AlertChange) -> Iterator[str]:
+    """The same in a line a threshold."""
+    for one in alerts.thresholds:
+        told = [f"{one.name} from {one.at:.4g} on: {one.candidate / alerts.days:,.1f} alerts a day"]
+        if one.ratio is not None:
+            told.append(f"{one.ratio.value - 1:+.1%} ({one.ratio.low - 1:+.1%} to {one.ratio.high - 1:+.1%})")
+        if one.money is not None:
+            told.append(f"money stopped {_change(one.money, ',.0f')} a day")
+        if one.disturbed is not None:
+            told.append(f"genuine customers disturbed {_change(one.disturbed, ',.1f')} a day")
+        yield ", ".join(told)
+
+
+def _change(change: Change | None, form: str) -> str:
+    """A difference with its interval."""
+    if change is None:
+        return NONE
+    found = change.difference
+    return f"{found.value:+{form}} ({found.low:+{form}} to {found.high:+{form}})"
 
 
 def window_grid(window: TrainingWindow) -> Grid:

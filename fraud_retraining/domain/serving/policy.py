@@ -4,12 +4,14 @@ Not here: scoring (`services/live_scoring.py`) and HTTP (`serving/score_app.py`)
 """
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, StringConstraints, model_validator
 
 from fraud_retraining.domain.values.base import Policy
+from fraud_retraining.domain.values.errors import SettingsError
 
 KeyDigest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
@@ -18,7 +20,19 @@ class DecisionPolicy(Policy):
     """A decision, and the score from which it is taken."""
 
     name: str = Field(min_length=1, max_length=40, description="What the answer says: block, review.")
-    at: float = Field(gt=0, le=1, description="Least score, a probability of fraud.")
+    at: float | None = Field(None, gt=0, le=1, description="Least score; or null with alerts_per_day.")
+    alerts_per_day: int | None = Field(
+        None,
+        ge=1,
+        le=100_000_000,
+        description="Transactions a day that reach the least score, which each release chooses on its latest days.",
+    )
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Self:
+        if (self.at is None) == (self.alerts_per_day is None):
+            raise ValueError(f"decision {self.name} needs either at or alerts_per_day")
+        return self
 
 
 class ServingPolicy(Policy):
@@ -71,7 +85,7 @@ class ServingPolicy(Policy):
         names = [*(one.name for one in self.decisions), self.otherwise]
         if len(set(names)) < len(names):
             raise ValueError("decisions and otherwise name one decision twice")
-        if len({one.at for one in self.decisions}) < len(self.decisions):
+        if len({(one.at, one.alerts_per_day) for one in self.decisions}) < len(self.decisions):
             raise ValueError("two decisions begin at the same score")
         return self
 
@@ -85,10 +99,37 @@ class ServingPolicy(Policy):
             raise ValueError(f"redis_url {problem}")
         return self
 
-    def decision(self, score: float) -> str:
-        """The decision that a score leads to."""
-        reached = [one for one in self.decisions if score >= one.at]
-        return max(reached, key=lambda one: one.at).name if reached else self.otherwise
+    @property
+    def chooses(self) -> bool:
+        """Whether releases choose the least score of a decision."""
+        return any(one.alerts_per_day is not None for one in self.decisions)
+
+    def thresholds(self, chosen: Mapping[tuple[str, int], float]) -> dict[str, float]:
+        """The least score of each decision, in their order.
+
+        Args:
+            chosen: by name and alerts a day, what releases have chosen.
+
+        Raises:
+            SettingsError: names the decisions whose least score no release has chosen.
+        """
+        found = {
+            one.name: one.at if one.alerts_per_day is None else chosen.get((one.name, one.alerts_per_day))
+            for one in self.decisions
+        }
+        known = {name: at for name, at in found.items() if at is not None}
+        if len(known) < len(found):
+            raise SettingsError(
+                "no release has chosen the least score of a decision yet",
+                culprits=sorted(found.keys() - known.keys()),
+                remedy="the next retrain chooses it (serving.decisions: alerts_per_day); until then give it as at.",
+            )
+        return known
+
+    def decision(self, score: float, thresholds: Mapping[str, float]) -> str:
+        """The decision that a score leads to, by the least score of each."""
+        reached = [name for name, at in thresholds.items() if score >= at]
+        return max(reached, key=lambda name: thresholds[name]) if reached else self.otherwise
 
 
 def _redis_problem(url: str) -> str | None:

@@ -33,6 +33,7 @@ from fraud_retraining.adapters.pages.review_pictures import ReviewPictures, writ
 from fraud_retraining.adapters.storage.store import Store
 from fraud_retraining.domain.evaluation.ageing import Aged, serving_age
 from fraud_retraining.domain.evaluation.alert_recall import alert_recall
+from fraud_retraining.domain.evaluation.alert_volume import AlertChange
 from fraud_retraining.domain.evaluation.gates import (
     NO_CHAMPION,
     NO_FIXED_SET,
@@ -70,9 +71,13 @@ from fraud_retraining.domain.values.schemas import AMOUNT, TIMESTAMP, TRANSACTIO
 from fraud_retraining.orchestration.assets.refit import fit_again
 from fraud_retraining.orchestration.assets.score_contract import (
     Followed,
+    alerts_beside_champion,
     candidate_mapping,
+    chosen_thresholds,
     mapped_fit,
+    recent_scores,
     second_fit_mapping,
+    served_scores,
 )
 from fraud_retraining.orchestration.assets.training import FitResources
 from fraud_retraining.orchestration.evaluation_rendering import age_metrics, evaluation_metadata, flat_metrics
@@ -204,12 +209,12 @@ def _judge_candidate(
     )
     holdout = _judged(window.holdout, judging)
     fixed = _judged(window.fixed, judging) if window.fixed else None
-    champion = judging.champion
-    mapping = candidate_mapping(
-        window, judging.candidate, champion.followed if champion else None, holdout.candidate, resources
-    )
+    followed = judging.champion.followed if judging.champion else None
+    settings, recent = resources.settings, recent_scores(window, judging.candidate, followed, resources)
+    mapping = candidate_mapping(window, recent, followed, holdout.candidate, settings.scores.contract)
+    alerts = alerts_beside_champion(recent, mapping, _as_served(holdout, mapping, judging.champion), settings)
     progress.advance(EVALUATION, 1)
-    evidence = _evidence(judging, holdout, fixed)
+    evidence = _evidence(judging, holdout, fixed, alerts)
     progress.advance(EVALUATION, 2)
     lease.hold()
     evaluation = _verdict(judging, serving, holdout, evidence).model_copy(
@@ -217,6 +222,7 @@ def _judge_candidate(
             "fixed_age": _fixed_age(judging, holdout, fixed),
             "aged": _aged(window, resources, log),
             "mapping": mapping.record if mapping else None,
+            "thresholds": chosen_thresholds(recent, mapping.mapping if mapping else None, settings.serving.decisions),
         }
     )
     review_report = _review_report(evaluation, judging, holdout, fixed)
@@ -397,7 +403,23 @@ def _champion_features(champion: Champion | None, settings: Settings) -> Sequenc
     return champion.model.features
 
 
-def _evidence(judging: Judging, holdout: JudgedDays, fixed: JudgedDays | None) -> Evidence:
+def _as_served(judged: JudgedDays, found: FittedMapping | None, champion: Champion | None) -> Pair | None:
+    """Both models on rows with labels, by scores as they would be served.
+
+    None where no rows compare them, and where a second fit of the champion serves, which has learnt from most of them.
+    """
+    pair = judged.comparison
+    if not isinstance(pair, Pair) or champion is None or champion.followed.trained_on != champion.trained_on:
+        return None
+    mapping = found.mapping if found else None
+    own = served_scores(mapping, pair.candidate.scores)
+    theirs = served_scores(champion.followed.served.mapping, pair.champion.scores)
+    return Pair(pair.candidate.with_scores(own), pair.champion.with_scores(theirs))
+
+
+def _evidence(
+    judging: Judging, holdout: JudgedDays, fixed: JudgedDays | None, alerts: AlertChange | NotCompared
+) -> Evidence:
     settings = judging.settings
     return collect_evidence(
         settings.gates,
@@ -407,6 +429,7 @@ def _evidence(judging: Judging, holdout: JudgedDays, fixed: JudgedDays | None) -
         fixed=EvaluatedRows(fixed.candidate, fixed.comparison)
         if fixed
         else _no_fixed_set(settings.holdout, judging.model.as_of),
+        alerts=alerts,
     )
 
 

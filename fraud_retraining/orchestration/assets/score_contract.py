@@ -1,34 +1,66 @@
-"""The score mapping of a candidate, and the artifact that it travels in.
+"""The score mapping of a candidate, what thresholds do under it, and the artifact that it travels in.
 
-Here: on which rows it is fitted, and putting the released fit with its mapping into a run of MLflow. Not here: the fits
-(`domain/evaluation/score_fits.py`) and the mapping as a function (`domain/training/score_mapping.py`).
+Here: on which rows it is fitted and alerts are counted, and putting the released fit with its mapping into a run of
+MLflow. Not here: the fits (`domain/evaluation/score_fits.py`), the mapping as a function
+(`domain/training/score_mapping.py`) and counting alerts (`domain/evaluation/alert_volume.py`).
 
 A fit is determined by its fingerprint, the mapping by the champion of the moment too. So `fraud_model` stays the fit
 alone, and the fit with its mapping is an artifact of its own, made after the verdict, as a second fit is. What it was
 made of is its fingerprint: a run that was cut off finds it again, and another champion gives another one.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from fraud_retraining.adapters.days.live_rows import SCORE, scored_rows
-from fraud_retraining.adapters.days.window_rows import ASSET, TABLE
+from fraud_retraining.adapters.days.window_rows import ASSET, BATCH_ROWS, TABLE
 from fraud_retraining.adapters.mlflow.logged_models import TrainingSource
 from fraud_retraining.adapters.mlflow.tags import REFIT_OF
 from fraud_retraining.adapters.storage.store import Partition
-from fraud_retraining.domain.evaluation.judged import Floats, Judged
-from fraud_retraining.domain.evaluation.score_fits import FittedMapping, MappingRecord, calibrated, matched
+from fraud_retraining.domain.evaluation.alert_volume import (
+    AlertChange,
+    ScoredRows,
+    Threshold,
+    alert_change,
+    highest,
+)
+from fraud_retraining.domain.evaluation.gates import NotCompared
+from fraud_retraining.domain.evaluation.judged import (
+    Categories,
+    Floats,
+    Integers,
+    Judged,
+    Pair,
+    categories,
+    entity_codes,
+)
+from fraud_retraining.domain.evaluation.score_fits import (
+    Contract,
+    FittedMapping,
+    MappingRecord,
+    calibrated,
+    matched,
+)
 from fraud_retraining.domain.releases.candidate import MappedFit, ModelFit, TrainedModel
+from fraud_retraining.domain.serving.policy import DecisionPolicy
+from fraud_retraining.domain.training.score_mapping import ScoreMapping
 from fraud_retraining.domain.training.scoring import FittedModel
 from fraud_retraining.domain.training.windows import TrainingWindow
 from fraud_retraining.domain.values.days import DayRange
 from fraud_retraining.domain.values.digests import digest
+from fraud_retraining.domain.values.schemas import TRANSACTION_ID
 from fraud_retraining.orchestration.assets.refit import comparable_days
 from fraud_retraining.orchestration.assets.training import FitResources, example_rows, record_artifact, run_tags
 from fraud_retraining.services.recorded_versions import recorded_digests
+from fraud_retraining.settings import Settings
+
+ALERT_BUDGET = "alert budget"
+"""What the threshold is called that is judged where the settings name no decision."""
 
 
 @dataclass(frozen=True)
@@ -41,35 +73,147 @@ class Followed:
     trained_on: DayRange
 
 
+@dataclass(frozen=True, eq=False)
+class RecentScores:
+    """The latest days that neither model has learnt from: the candidate without a mapping, the champion as it serves.
+
+    `days_of_rows` are places in `days`; `champion` is None without one. Each column has one entry a row.
+    """
+
+    days: Sequence[Partition]
+    candidate: Floats
+    champion: Floats | None
+    days_of_rows: Integers
+    customers: Integers
+    slices: Mapping[str, Categories]
+
+
+def recent_scores(
+    window: TrainingWindow, candidate: FittedModel, followed: Followed | None, resources: FitResources
+) -> RecentScores:
+    """Scores of both models for every row of the latest days, with or without a label."""
+    gates = resources.settings.gates
+    days = recent_days(window, followed.trained_on if followed else None, resources)
+    models = [candidate, *([followed.served] if followed else [])]
+    kept = [gates.alert_column, *gates.slices]
+    columns = list(dict.fromkeys([TRANSACTION_ID, *kept, *(name for model in models for name in model.features)]))
+    tables: list[pa.Table] = []
+    places: list[Integers] = []
+    scores: list[list[Floats]] = [[np.empty(0)] for _ in models]
+    for place, path in enumerate(resources.store.paths(days, TABLE)):
+        for batch in pq.ParquetFile(path).iter_batches(batch_size=BATCH_ROWS, columns=columns):
+            resources.retrain_lease.hold()
+            tables.append(pa.Table.from_batches([batch]).select(kept))
+            places.append(np.full(batch.num_rows, place))
+            for model, found in zip(models, scores, strict=True):
+                found.append(model.predict(batch))
+    own, *theirs = (np.concatenate(found) for found in scores)
+    rows = pa.concat_tables(tables) if tables else None
+    return RecentScores(
+        days=days,
+        candidate=own,
+        champion=theirs[0] if theirs else None,
+        days_of_rows=np.concatenate(places) if places else np.empty(0, np.int64),
+        customers=entity_codes(rows[gates.alert_column]) if rows is not None else np.empty(0, np.int64),
+        slices={name: categories(rows[name]) for name in gates.slices} if rows is not None else {},
+    )
+
+
 def candidate_mapping(
-    window: TrainingWindow,
-    candidate: FittedModel,
-    followed: Followed | None,
-    judged: Judged,
-    resources: FitResources,
+    window: TrainingWindow, recent: RecentScores, followed: Followed | None, judged: Judged, contract: Contract
 ) -> FittedMapping | None:
     """The mapping of a candidate; None where the settings want none.
 
     Args:
         window: the candidate's.
-        candidate: without a mapping.
+        recent: both models on the latest days.
         followed: the champion that it is compared with; None without one.
         judged: the candidate on the holdout, with labels.
-        resources: settings and store.
+        contract: what its scores are to mean.
     """
-    contract = resources.settings.scores.contract
     if contract == "none":
         return None
-    if contract == "probability" or followed is None:
+    if contract == "probability" or followed is None or recent.champion is None:
         pins = tuple((day.day, day.features_digest) for day in window.holdout)
         empty = MappingRecord(contract="probability", matched_to="labels", days=pins, rows=0, knots=0)
         return calibrated(judged, empty)
-    days = recent_days(window, followed.trained_on, resources)
-    own, theirs = scores_of((candidate, followed.served), days, resources)
-    record = _record(days, len(own)).model_copy(
+    record = _record(recent.days, len(recent.candidate)).model_copy(
         update={"champion_version": followed.version, "champion_digest": followed.artifact_digest}
     )
-    return matched(own, theirs, record)
+    return matched(recent.candidate, recent.champion, record)
+
+
+def chosen_thresholds(
+    recent: RecentScores, mapping: ScoreMapping | None, decisions: Sequence[DecisionPolicy]
+) -> tuple[Threshold, ...]:
+    """The least scores of decisions with alerts a day, by the candidate's scores as they would be served."""
+    if not len(recent.candidate):
+        return ()
+    scores = served_scores(mapping, recent.candidate)
+    return tuple(
+        Threshold(name=one.name, at=highest(scores, alerts * len(recent.days)), alerts_per_day=alerts)
+        for one in decisions
+        if (alerts := one.alerts_per_day) is not None
+    )
+
+
+def alerts_beside_champion(
+    recent: RecentScores, found: FittedMapping | None, judged: Pair | None, settings: Settings
+) -> AlertChange | NotCompared:
+    """What each threshold does under candidate and champion; or why that is not compared.
+
+    Rows that the mapping was fitted on are counted by a mapping that was fitted on the others.
+
+    Args:
+        recent: both models on the latest days.
+        found: the candidate's mapping.
+        judged: both models on rows with labels, by scores as they would be served; None where none compare them.
+        settings: decisions, alert budget and resamples.
+    """
+    if recent.champion is None:
+        return NotCompared(reason="there is no champion whose alerts it could keep")
+    if found is None:
+        return NotCompared(reason="scores.contract is none, so scores need not mean what the champion's mean")
+    if not len(recent.candidate):
+        return NotCompared(reason="there is no day that neither model has learnt from")
+    rows = ScoredRows(
+        days=[day.day for day in recent.days],
+        candidate=_held_out(recent, found),
+        champion=recent.champion,
+        customers=recent.customers,
+        slices=recent.slices,
+    )
+    days, theirs = len(recent.days), recent.champion
+    decisions = settings.serving.decisions or (
+        DecisionPolicy(name=ALERT_BUDGET, alerts_per_day=settings.gates.alert_budget),
+    )
+    thresholds = [
+        Threshold(
+            name=one.name,
+            at=highest(theirs, (one.alerts_per_day or 0) * days) if one.at is None else one.at,
+            alerts_per_day=one.alerts_per_day,
+        )
+        for one in decisions
+    ]
+    return alert_change(rows, thresholds, settings.gates, judged)
+
+
+def served_scores(mapping: ScoreMapping | None, scores: Floats) -> Floats:
+    """Scores of an estimator as they are served."""
+    return scores if mapping is None else mapping(scores)
+
+
+def _held_out(recent: RecentScores, found: FittedMapping) -> Floats:
+    """The candidate's scores as they would be served, each by a mapping that was fitted on other rows."""
+    if found.record.matched_to != "champion" or recent.champion is None:
+        return served_scores(found.mapping, recent.candidate)
+    # By days: rows of one day are more alike than those of another one.
+    part = recent.days_of_rows if len(recent.days) > 1 else np.arange(len(recent.candidate))
+    scores = recent.candidate.copy()
+    for half in (part % 2 == 0, part % 2 == 1):
+        mapping = matched(recent.candidate[~half], recent.champion[~half], found.record).mapping
+        scores[half] = served_scores(mapping, recent.candidate[half])
+    return scores
 
 
 def second_fit_mapping(
@@ -84,15 +228,16 @@ def second_fit_mapping(
     return matched(own, theirs, _record(days, len(own)).model_copy(update={"matched_to": "judged_fit"}))
 
 
-def recent_days(window: TrainingWindow, learnt: DayRange, resources: FitResources) -> list[Partition]:
-    """The latest days that neither a candidate nor who learnt `learnt` has learnt from, oldest first.
+def recent_days(window: TrainingWindow, learnt: DayRange | None, resources: FitResources) -> list[Partition]:
+    """The latest days that neither a candidate has learnt from nor a champion, which learnt `learnt`; oldest first.
 
     Those are the days after the holdout, whose labels are not known yet; where there are none, the holdout.
     """
-    after = [day for day in comparable_days(window, resources) if day.day not in learnt]
+    known = learnt or ()
+    after = [day for day in comparable_days(window, resources) if day.day not in known]
     if after:
         return after
-    held = {day.day: day.features_digest for day in window.holdout if day.day not in learnt}
+    held = {day.day: day.features_digest for day in window.holdout if day.day not in known}
     stored = resources.store.partitions(ASSET, held)
     return [stored[day] for day in sorted(held) if day in stored and stored[day].digest == held[day]]
 

@@ -4,6 +4,7 @@ from datetime import date
 
 import pytest
 
+from fraud_retraining.domain.evaluation.alert_volume import Change
 from fraud_retraining.domain.evaluation.gates import NO_CHAMPION, EvaluatedRows, GatePolicy, collect_evidence, judge
 from fraud_retraining.domain.evaluation.metrics import evaluate
 from fraud_retraining.domain.labels.policy import LabelPolicy
@@ -13,6 +14,8 @@ from fraud_retraining.domain.review.tables import (
     left_out,
     metrics_grid,
     review_grids,
+    threshold_lines,
+    thresholds_grid,
     window_grid,
 )
 from fraud_retraining.domain.training.windows import (
@@ -22,6 +25,8 @@ from fraud_retraining.domain.training.windows import (
     WindowDay,
     window_days,
 )
+from fraud_retraining.domain.values.interval import Interval
+from fraud_retraining_tests.support.gate_evidence import alert_changes, threshold_alerts
 from fraud_retraining_tests.support.reviews import (
     POLICY,
     evidence_of,
@@ -146,3 +151,22 @@ def test_the_window_lists_every_day_what_it_is_for_and_its_whole_digest():
         ("2018-08-05", "training"), ("2018-08-06", "training"), ("2018-08-07", "holdout"),
     ]  # fmt: skip
     assert records[0]["day digest"] == "d" * 64
+
+
+def test_what_a_threshold_changes_stands_in_a_row_and_in_a_line():
+    difference = Interval(value=-12.0, low=-80.0, high=51.0, deviation=30.0)
+    money = Change(candidate=900.0, champion=912.0, difference=difference)
+    alerts = alert_changes(
+        threshold_alerts(1.04, 0.03, money=money),
+        threshold_alerts(name="block", at=0.9, candidate=2, champion=0, ratio=None),
+    )
+    found = thresholds_grid(alerts)
+    assert found.rows[0] == (
+        "review", "0.4200", "104.0", "100.0", "+4.0%", "+1.0% to +7.0%", "900", "-12 (-80 to +51)", "-", "-",
+    )  # fmt: skip
+    assert found.rows[1][2:6] == ("0.3", "0.0", "-", "-")
+    review, block = threshold_lines(alerts)
+    assert review == (
+        "review from 0.42 on: 104.0 alerts a day, +4.0% (+1.0% to +7.0%), money stopped -12 (-80 to +51) a day"
+    )
+    assert block == "block from 0.9 on: 0.3 alerts a day"

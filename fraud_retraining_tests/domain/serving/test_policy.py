@@ -4,6 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from fraud_retraining.domain.serving.policy import ServingPolicy
+from fraud_retraining.domain.values.errors import SettingsError
 
 POLICY = ServingPolicy(decisions=({"name": "review", "at": 0.2}, {"name": "block", "at": 0.9}))
 
@@ -13,8 +14,8 @@ POLICY = ServingPolicy(decisions=({"name": "review", "at": 0.2}, {"name": "block
     [(0.0, "accept"), (0.19999, "accept"), (0.2, "review"), (0.89, "review"), (0.9, "block"), (1.0, "block")],
 )
 def test_the_highest_threshold_that_is_reached_decides(score: float, decision: str):
-    assert POLICY.decision(score) == decision
-    assert ServingPolicy(otherwise="pass").decision(score) == "pass"
+    assert POLICY.decision(score, POLICY.thresholds({})) == decision
+    assert ServingPolicy(otherwise="pass").decision(score, {}) == "pass"
 
 
 @pytest.mark.parametrize(
@@ -26,11 +27,25 @@ def test_the_highest_threshold_that_is_reached_decides(score: float, decision: s
         [{"name": "block", "at": 0}],
         [{"name": "block", "at": 1.1}],
         [{"name": "", "at": 0.5}],
+        [{"name": "block"}],
+        [{"name": "block", "at": 0.5, "alerts_per_day": 10}],
+        [{"name": "block", "alerts_per_day": 10}, {"name": "review", "alerts_per_day": 10}],
+        [{"name": "block", "alerts_per_day": 0}],
     ],
 )
 def test_decisions_that_no_score_could_choose_between_are_refused(decisions: list[dict[str, object]]):
     with pytest.raises(ValidationError):
         ServingPolicy.model_validate({"decisions": decisions})
+
+
+def test_a_decision_with_alerts_a_day_begins_where_a_release_says():
+    policy = ServingPolicy(decisions=({"name": "review", "alerts_per_day": 100}, {"name": "block", "at": 0.9}))
+    found = policy.thresholds({("review", 100): 0.3, ("review", 50): 0.5, ("hold", 100): 0.1})
+    assert found == {"review": 0.3, "block": 0.9}
+    assert [policy.decision(score, found) for score in (0.29, 0.3, 0.95)] == ["accept", "review", "block"]
+    with pytest.raises(SettingsError, match="review"):
+        policy.thresholds({("review", 50): 0.5})
+    assert policy.chooses and not POLICY.chooses
 
 
 def test_a_key_is_given_by_its_digest_and_never_itself():

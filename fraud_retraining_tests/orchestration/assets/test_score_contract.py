@@ -12,10 +12,13 @@ import pytest
 from fraud_retraining.adapters.days.live_rows import SCORE, scored_rows
 from fraud_retraining.adapters.days.window_rows import TABLE
 from fraud_retraining.adapters.mlflow.tags import REFIT_OF
+from fraud_retraining.commands.implementation.scores_server import scorer_of
+from fraud_retraining.domain.evaluation.alert_volume import AlertChange
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.releases.candidate import Evaluation
 from fraud_retraining.domain.training.scoring import FittedModel
 from fraud_retraining.orchestration.resources import open_registry, open_store
+from fraud_retraining.services.live_scoring import MODEL
 from fraud_retraining.services.recorded_versions import recorded_champion, recorded_judged_fit
 from fraud_retraining.settings import load_settings
 from fraud_retraining_tests.support.command_line import champion, ledger, retrain, run
@@ -25,12 +28,14 @@ from fraud_retraining_tests.support.project_homes import AS_OF, START, ProjectHo
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 NEXT = AS_OF + timedelta(days=2)
+REVIEWED = 60
 
 
 def configure(project: ProjectHome, **changes: Any) -> None:
     # The regression gate is wide open: what is tested is what becomes of a version that is promoted.
     gates = {"max_regression": 1.0, "max_unproven_regression": 1.0, "max_slice_regression": 1.0}
-    project.configure(promotion={"mode": "auto"}, gates=gates, **changes)
+    decisions = [{"name": "review", "alerts_per_day": REVIEWED}, {"name": "block", "at": 0.5}]
+    project.configure(promotion={"mode": "auto"}, gates=gates, serving={"decisions": decisions}, **changes)
 
 
 def evaluation(fingerprint: str) -> Evaluation:
@@ -125,6 +130,35 @@ def test_the_first_version_is_calibrated_and_the_next_keeps_the_alerts_of_every_
         "scores mean what those of version 1 mean"
         in (registry.read_document(registry.version(2).run_id, "model_card.html") or b"").decode()
     )
+
+
+def test_thresholds_are_chosen_judged_recorded_and_served(home: ProjectHome) -> None:
+    code, answer, _ = retrain(NEXT)
+    assert (code, answer["status"]) == (0, "promoted"), answer["message"]
+    found = evaluation(answer["fingerprint"])
+    (chosen,) = found.thresholds
+    assert (chosen.name, chosen.alerts_per_day) == ("review", REVIEWED)
+    days = [NEXT - timedelta(days=1), NEXT]
+    assert (scores(served(2), *days) >= chosen.at).sum() == REVIEWED * len(days)
+
+    alerts = found.evidence.alerts
+    assert isinstance(alerts, AlertChange) and (alerts.first, alerts.last, alerts.days) == (*days, 2)
+    review, block = alerts.thresholds
+    assert (review.name, review.champion, block.name, block.at) == ("review", REVIEWED * len(days), "block", 0.5)
+    assert review.ratio is not None and 0.5 < review.ratio.value < 2
+    assert review.money is not None and review.disturbed is not None and alerts.judged_days > 0
+    gate = next(one for one in found.verdict.gates if one.name == "score_contract")
+    assert gate.passed and f"review (from {review.at:.4g} on)" in gate.message
+
+    scorer = scorer_of(load_settings())
+    scorer.follow()
+    assert (scorer.model_version, scorer.thresholds) == (2, {"review": chosen.at, "block": 0.5}), scorer.problems
+    # A decision that no release has chosen a score for is not guessed.
+    decisions = [{"name": "review", "alerts_per_day": REVIEWED + 1}]
+    home.configure(promotion={"mode": "auto"}, serving={"decisions": decisions})
+    other = scorer_of(load_settings())
+    other.follow()
+    assert other.model_version is None and "review" in other.problems[MODEL]
 
 
 def test_the_same_retrain_again_makes_no_further_artifact(home: ProjectHome) -> None:

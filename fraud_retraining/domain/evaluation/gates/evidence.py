@@ -11,11 +11,12 @@ from typing import Self
 import numpy as np
 from pydantic import Field
 
+from fraud_retraining.domain.evaluation.alert_volume import AlertChange
 from fraud_retraining.domain.evaluation.comparison import Comparison, NotCompared, compare
 from fraud_retraining.domain.evaluation.gates.policy import GatePolicy
 from fraud_retraining.domain.evaluation.judged import Floats, Judged, Mask, Pair
 from fraud_retraining.domain.evaluation.metrics import Metrics, evaluate
-from fraud_retraining.domain.values.base import Value
+from fraud_retraining.domain.values.base import ExtendedValue, Value
 
 NO_CHAMPION = NotCompared(reason="there is no champion yet")
 
@@ -73,8 +74,10 @@ class ScoreSummary(Value):
         )
 
 
-class Evidence(Value):
+class Evidence(ExtendedValue):
     """Everything that the gates read: numbers only, so that a stored verdict can be judged again."""
+
+    ADDED = frozenset({"alerts"})
 
     candidate: Metrics = Field(description="The candidate on the whole holdout.")
     candidate_compared: Metrics | None = Field(None, description="The candidate on the rows where both were judged.")
@@ -87,6 +90,9 @@ class Evidence(Value):
     scores: ScoreSummary
     importance: dict[str, float]
     columns: tuple[str, ...] = Field((), description="Features that are columns of the lake as they came.")
+    alerts: AlertChange | NotCompared | None = Field(
+        None, description="Alerts of both models at each threshold; None where they were not counted."
+    )
 
     @property
     def beside(self) -> Metrics:
@@ -122,6 +128,7 @@ def collect_evidence(
     importance: Mapping[str, float],
     columns: Collection[str] = (),
     fixed: EvaluatedRows | NotCompared = NO_FIXED_SET,
+    alerts: AlertChange | NotCompared | None = None,
 ) -> Evidence:
     """Measure what the gates read.
 
@@ -131,6 +138,7 @@ def collect_evidence(
         importance: importance of every feature of the candidate.
         columns: those of its features that are further columns of the lake, which may hold more than they should.
         fixed: the rows of the fixed evaluation days, or why there are none.
+        alerts: both models at each threshold, or why they are not compared.
     """
     measured = evaluate(holdout.candidate, policy)
     rows, fixed_comparison = (None, fixed) if isinstance(fixed, NotCompared) else (fixed.candidate, fixed.comparison)
@@ -147,6 +155,7 @@ def collect_evidence(
         scores=ScoreSummary.of(holdout.candidate),
         importance=dict(importance),
         columns=tuple(columns),
+        alerts=alerts,
     )
 
 

@@ -7,7 +7,7 @@ from pydantic import Field
 from fraud_retraining.domain.evaluation.metrics import MetricsPolicy
 
 Severity = Literal["error", "warn"]
-Advisory = Literal["no_slice_regression", "calibration"]
+Advisory = Literal["no_slice_regression", "calibration", "score_contract"]
 """Gates that the settings may turn into warnings; every other gate stops a release that fails it."""
 
 
@@ -40,5 +40,14 @@ class GatePolicy(MetricsPolicy):
         gt=0,
         le=1,
         description="Average precision beyond which a column of the lake that matters most counts as a leak; 1: never.",
+    )
+    max_alert_change: float = Field(
+        0.1, ge=0, le=100, description="Share by which alerts at a threshold may differ from the champion's."
+    )
+    max_slice_alert_change: float = Field(
+        0.5, ge=0, le=100, description="The same in one slice; a new kind of fraud may move alerts between slices."
+    )
+    min_alerts: int = Field(
+        50, ge=1, description="Alerts of one of the models that a threshold needs to be judged, overall or in a slice."
     )
     advisory: tuple[Advisory, ...] = Field((), description="Gates that only warn.")

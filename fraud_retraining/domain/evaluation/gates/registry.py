@@ -1,5 +1,6 @@
 """The gates by name, in the order in which a verdict has them."""
 
+from fraud_retraining.domain.evaluation.gates.alerts import score_contract
 from fraud_retraining.domain.evaluation.gates.finding import Gate
 from fraud_retraining.domain.evaluation.gates.floors import average_precision_floor, roc_auc_floor
 from fraud_retraining.domain.evaluation.gates.importance import feature_importance
@@ -18,6 +19,7 @@ GATES: dict[str, Gate] = {
     "no_slice_regression": Gate("The candidate is not much worse in any slice.", no_slice_regression),
     "calibration": Gate("The candidate's scores can be read as probabilities.", calibration),
     "score_variety": Gate("The candidate's scores are probabilities and not all the same.", score_variety),
+    "score_contract": Gate("Thresholds give as many alerts as with the champion.", score_contract),
     "feature_importance": Gate("Features matter, and none decides alone as a leaked label would.", feature_importance),
 }
 """A name is stored in verdicts; do not change it later."""

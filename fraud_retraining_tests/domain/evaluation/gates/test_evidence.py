@@ -33,6 +33,7 @@ def test_evidence_is_gathered_on_the_whole_holdout_and_compared_on_the_shared_da
         holdout=EvaluatedRows(holdout, pair),
         importance={"a": 1, "b": 1},
         fixed=EvaluatedRows(holdout, NO_FIXED_SET),
+        alerts=NotCompared(reason="scores.contract is none"),
     )
     assert (found.candidate.rows, found.candidate_compared.rows) == (3000, 2000)
     assert (found.champion.rows, found.comparison.rows) == (2000, 2000)
