@@ -17,6 +17,7 @@ BENCHMARKS = (
     "training_memory",
     "handbook_quality",
     "simulator_decay",
+    "fixed_threshold",
     "shift_recovery",
     "house",
 )

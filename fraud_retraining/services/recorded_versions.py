@@ -158,13 +158,16 @@ def recorded_thresholds(ledger: Ledger, fingerprint: str) -> dict[tuple[str, int
     """The least scores that a release has chosen for its decisions, by name and alerts a day.
 
     For a decision that it has not chosen, as it is older than the decision or the settings have changed since, it is
-    what the latest release has chosen that has: a score means the same in all of them (`scores.contract`).
+    what the latest release has chosen whose scores keep their meaning (`scores.contract`).
     """
     found: dict[tuple[str, int], float] = {}
     releases = sorted(ledger.releases(), key=lambda one: (one.fingerprint != fingerprint, -one.version))
     for release in releases:
         judged = ledger.last(EventKind.MODEL_EVALUATED, fingerprint=release.fingerprint)
-        for one in judged.payload.get("thresholds", ()) if judged is not None else ():
+        payload = judged.payload if judged is not None else {}
+        if release.fingerprint != fingerprint and not payload.get("mapping"):
+            continue
+        for one in payload.get("thresholds", ()):
             threshold = Threshold.model_validate(one)
             if threshold.alerts_per_day is not None:
                 found.setdefault((threshold.name, threshold.alerts_per_day), threshold.at)

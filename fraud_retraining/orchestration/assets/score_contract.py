@@ -91,9 +91,14 @@ class RecentScores:
 def recent_scores(
     window: TrainingWindow, candidate: FittedModel, followed: Followed | None, resources: FitResources
 ) -> RecentScores:
-    """Scores of both models for every row of the latest days, with or without a label."""
-    gates = resources.settings.gates
-    days = recent_days(window, followed.trained_on if followed else None, resources)
+    """Scores of both models for every row of the latest days, with or without a label.
+
+    No day is read where nothing rests on it: without a champion to follow, and without a threshold to choose.
+    """
+    settings, gates = resources.settings, resources.settings.gates
+    compared = followed is not None and settings.scores.contract != "none"
+    learnt = followed.trained_on if followed else None
+    days = recent_days(window, learnt, resources) if compared or settings.serving.chooses else []
     models = [candidate, *([followed.served] if followed else [])]
     kept = [gates.alert_column, *gates.slices]
     columns = list(dict.fromkeys([TRANSACTION_ID, *kept, *(name for model in models for name in model.features)]))
