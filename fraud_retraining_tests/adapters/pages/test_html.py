@@ -235,8 +235,8 @@ class TestCard:
         assert len(text) <= MOST_CHARACTERS
         sections = [line[3:] for line in text.splitlines() if line.startswith("## ")]
         assert sections == [
-            "Why it stands where it stands", "Purpose", "Data", "Metrics", "Gates", "Limits", "Lineage", "Approvals",
-            "Slices",
+            "Why it stands where it stands", "Purpose", "Data", "Metrics", "Thresholds", "Gates", "Limits", "Lineage",
+            "Approvals", "Slices",
         ]  # fmt: skip
         assert SHORTENED not in text
 
