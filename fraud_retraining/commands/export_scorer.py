@@ -1,6 +1,5 @@
 """`fraud-retraining export-scorer`: the scorer as a model that MLflow's own server takes."""
 
-import warnings
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -48,16 +47,13 @@ def _write(settings: "Settings", config: Path | None, folder: Path) -> None:
         raise Conflict(f"{folder} is there already", remedy="name a folder that is not, or remove it.")
     source, code = config_path(config), find_spec(CODE)
     assert code is not None and code.origin is not None
-    with warnings.catch_warnings():
-        # MLflow warns that it does not look into the rows: the scorer does.
-        warnings.simplefilter("ignore", UserWarning)
-        mlflow.pyfunc.save_model(
-            path=str(folder),
-            # A path: MLflow then keeps source code. It would pickle an object.
-            python_model=code.origin,
-            model_config={
-                "settings": str(source.resolve()) if source else None,
-                "home": str(settings.home.resolve()),
-            },
-            pip_requirements=[f"{name}=={version}" for name, version in library_versions(("mlflow",)).items()],
-        )
+    mlflow.pyfunc.save_model(
+        path=str(folder),
+        # A path: MLflow then keeps source code. It would pickle an object.
+        python_model=code.origin,
+        model_config={
+            "settings": str(source.resolve()) if source else None,
+            "home": str(settings.home.resolve()),
+        },
+        pip_requirements=[f"{name}=={version}" for name, version in library_versions(("mlflow",)).items()],
+    )
