@@ -19,6 +19,7 @@ from fraud_retraining.commands.dev import dev
 from fraud_retraining.commands.doctor import doctor
 from fraud_retraining.commands.export_scorer import export_scorer
 from fraud_retraining.commands.ingest import ingest
+from fraud_retraining.commands.init import init
 from fraud_retraining.commands.link import link
 from fraud_retraining.commands.pending import pending
 from fraud_retraining.commands.reject import reject
@@ -44,6 +45,7 @@ app = typer.Typer(
 
 # `--help` lists the commands in this order. A command is called as its function, `_` as `-`.
 COMMANDS = (
+    init,
     simulate,
     ingest,
     retrain,

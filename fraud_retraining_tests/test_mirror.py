@@ -66,6 +66,7 @@ COVERED_ELSEWHERE: dict[str, str] = {
     "domain/data/lake_columns": "types and columns of delivered files, in domain/data/test_ingestion.py",
     "domain/data/lake_mapping": "mappings that are refused, in domain/data/test_ingestion.py",
     "commands/implementation/examination": "as it is called: commands/test_doctor.py",
+    "commands/implementation/first_settings": "as it is called: commands/test_init.py",
     "commands/serve_scores": "the real server: serving/test_score_app.py",
     "commands/implementation/scores_server": "the real server: serving/test_score_app.py",
     "commands/implementation/mlflow_scorer": "through MLflow's own server: commands/test_export_scorer.py",

@@ -1,0 +1,170 @@
+"""The proposed settings as the text of a `retraining.yaml`, each with its reason as a comment.
+
+Here: the text. Not here: what is proposed (`roles.py`, `volumes.py`).
+"""
+
+import json
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import date
+from typing import Any
+
+from fraud_retraining.domain.proposal.facts import ColumnFacts, DayFacts
+from fraud_retraining.domain.proposal.roles import ROW_NUMBER, Entity, Roles
+from fraud_retraining.domain.proposal.volumes import Proposed, Volumes
+from fraud_retraining.domain.values.schemas import TRANSACTION
+
+WIDTH = 118
+
+
+def settings_text(
+    roles: Roles, volumes: Volumes, days: Sequence[DayFacts], *, lake: str, source: str, partly: bool = False
+) -> str:
+    """The text of the settings file.
+
+    Args:
+        roles: which column is what.
+        volumes: windows and thresholds.
+        days: the days that were counted.
+        lake: address of the lake.
+        source: what was looked at.
+        partly: whether only the last days of a lake were looked at.
+    """
+    return "\n".join([*_head(days, source, partly), *_lines(roles, volumes, lake)]) + "\n"
+
+
+def _head(days: Sequence[DayFacts], source: str, partly: bool) -> Iterator[str]:
+    rows, frauds = sum(day.rows for day in days), sum(day.frauds for day in days)
+    labelled = sum(day.labelled for day in days)
+    only = "the last " if partly else ""
+    yield from _comment(
+        f"Proposed by `fraud-retraining init` from {source}: {rows:,} rows on {only}{len(days)} days, "
+        f"{days[0].day} to {days[-1].day}; {labelled:,} labelled, {frauds:,} of them frauds. Each comment says what "
+        "was seen. Every key, with its default, stands in the retraining.yaml of the project."
+    )
+    yield ""
+
+
+def _lines(roles: Roles, volumes: Volumes, lake: str) -> Iterator[str]:
+    settings = volumes.settings
+    yield f"lake: {{uri: {_plain(lake)}}}"
+    yield ""
+    yield from _columns(roles)
+    yield ""
+    yield from _entities(roles.entities, volumes.windows_days)
+    yield ""
+    yield from _features(roles)
+    yield ""
+    yield "labels:"
+    if roles.fraud_values:
+        yield from _comment(f"{roles.label.words}.", 2)
+        yield f"  fraud_values: {_plain(roles.fraud_values)}"
+        yield f"  genuine_values: {_plain(roles.genuine_values)}"
+    yield from _keys(settings, "labels")
+    for section in ("window", "holdout", "validation"):
+        yield ""
+        yield f"{section}:"
+        yield from _keys(settings, section)
+    yield ""
+    yield "gates:"
+    yield from _keys(settings, "gates")
+    alert = roles.entities[0].name if roles.entities else TRANSACTION
+    yield from _comment(
+        "Whom an alert is about, and resamples draw."
+        if roles.entities
+        else "No column is a key that comes back: alerts are about single transactions, and no feature looks back.",
+        2,
+    )
+    yield f"  alert_entity: {alert}"
+    yield ""
+    yield from _comment("A reviewer approves each candidate; auto and earned are explained in docs/releases.md.")
+    yield "promotion: {mode: manual}"
+
+
+def _columns(roles: Roles) -> Iterator[str]:
+    yield "columns:"
+    named: list[tuple[str, ColumnFacts | None]] = [
+        ("transaction_id", roles.transaction_id),
+        ("timestamp", roles.time),
+        ("amount", roles.amount),
+        ("is_fraud", roles.label),
+        ("labelled_at", roles.label_time),
+    ]
+    for canonical, column in named:
+        if column is None:
+            if canonical == "transaction_id":
+                yield from _comment("No column names a transaction: the number of its row in the file was added.", 2)
+                yield f"  transaction_id: {ROW_NUMBER}"
+            continue
+        yield from _comment(f"{column.words}{_converted(roles, canonical)}.", 2)
+        yield f"  {canonical}: {_plain(column.name)}"
+
+
+def _converted(roles: Roles, canonical: str) -> str:
+    if canonical == "transaction_id" and roles.transaction_id is not None:
+        copies = roles.transaction_id.known - roles.transaction_id.distinct
+        several = f"; {copies:,} rows have the id of another one, docs/lake.md says which copy counts"
+        return several if copies else ", one a row"
+    if canonical == "timestamp" and roles.time_reading:
+        start = roles.origin or date(1970, 1, 1)
+        unit = roles.time.kind in ("integer", "number")
+        return f"; read as {roles.time_reading} since {start}" if unit else f"; read as {roles.time_reading}"
+    if canonical == "amount" and roles.amount.least.startswith("-"):
+        return "; rows with a negative amount are rejected by name"
+    if canonical == "is_fraud" and roles.label.missing:
+        return "; a missing label is unknown, never genuine"
+    return ""
+
+
+def _entities(entities: Sequence[Entity], windows: Sequence[int]) -> Iterator[str]:
+    if not entities:
+        yield from _comment("No column is a key that comes back, such as a customer, card or merchant.")
+        yield "entities: {}"
+        return
+    yield "entities:"
+    for one in entities:
+        many = one.column.known / max(1, one.column.distinct)
+        yield from _comment(f"{one.column.words}; {many:,.1f} transactions each.", 2)
+        yield f"  {one.name}:"
+        yield f"    column: {_plain(one.column.name)}"
+        if one.column.missing:
+            yield "    nullable: true"
+        yield f"    windows_days: {_plain(list(windows))}"
+        if one.fraud_share:
+            yield from _comment("Frauds of others here say something about the next transaction.", 4)
+            yield "    fraud_share: true"
+
+
+def _features(roles: Roles) -> Iterator[str]:
+    yield "features:"
+    for key, columns in (("numeric", roles.numeric), ("categorical", roles.categorical)):
+        yield from _comments((one.words for one in columns), 2)
+        yield f"  {key}: {_plain([one.name for one in columns])}"
+    yield from _comments((f"{one.words}; its name says that it holds the answer" for one in roles.forbidden), 2)
+    yield f"  forbidden: {_plain([one.name for one in roles.forbidden])}"
+    yield from _comments((f"left out: {one.words}; {why}" for one, why in roles.left_out), 2)
+
+
+def _keys(settings: Mapping[str, Proposed], section: str) -> Iterator[str]:
+    for name, (value, why) in settings.items():
+        part, _, key = name.partition(".")
+        if part == section:
+            yield from _comment(f"{why}.", 2)
+            yield f"  {key}: {value}"
+
+
+def _comments(sentences: Iterable[str], indent: int) -> Iterator[str]:
+    for sentence in sentences:
+        yield from _comment(sentence, indent)
+
+
+def _comment(sentence: str, indent: int = 0) -> Iterator[str]:
+    start = " " * indent + "# "
+    # A value of the data may hold anything, and a comment ends with its line.
+    plain = "".join(sign if sign.isprintable() else "?" for sign in sentence)
+    yield from textwrap.wrap(plain, WIDTH, initial_indent=start, subsequent_indent=start, break_long_words=False)
+
+
+def _plain(value: Any) -> str:
+    """A value as YAML writes it on one line; texts in quotes where they could be read as anything else."""
+    return json.dumps(value, ensure_ascii=False)
