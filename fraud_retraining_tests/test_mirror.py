@@ -30,6 +30,7 @@ COVERED_ELSEWHERE: dict[str, str] = {
     "adapters/days/known_labels": "labels of a feed in windows: orchestration/test_label_feed.py",
     "adapters/days/stored_days": "days that were rewritten: orchestration/state/test_reproducibility.py",
     "orchestration/state/fresh_verdicts": "what is due and what waits: orchestration/assets/test_matured_verdicts.py",
+    "services/candidate_shadows": "which candidate, its figures: orchestration/assets/test_promotion_watch.py",
     "services/matured_verdicts": "measured, recorded and refused: orchestration/assets/test_matured_verdicts.py",
     "orchestration/state/promotion_watch": "what is due and scored: orchestration/assets/test_promotion_watch.py",
     "orchestration/assets/labels": "through the ingest job: orchestration/test_label_feed.py",

@@ -9,11 +9,15 @@ from fraud_retraining.adapters.ledger.event_log import EventKeys
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.ledger.releases import NewRelease
 from fraud_retraining.adapters.mlflow.environment import environment
+from fraud_retraining.adapters.pages.html import release_html
+from fraud_retraining.domain.alerts.notices import LinkPolicy
 from fraud_retraining.domain.audit.history import Change, differences, libraries_line, why
 from fraud_retraining.domain.ledger.events import EventKind
+from fraud_retraining.domain.monitoring.candidate_shadow import CandidateShadow, ShadowFigures
 from fraud_retraining.domain.review.model_card import card_markdown
 from fraud_retraining.domain.values.digests import digest
 from fraud_retraining.domain.values.errors import Conflict
+from fraud_retraining.services.candidate_shadows import record_shadow
 from fraud_retraining.services.release_history import read_release_history
 from fraud_retraining_tests.support.ledger_history import (
     FIRST,
@@ -26,7 +30,7 @@ from fraud_retraining_tests.support.ledger_history import (
     window,
     with_history,
 )
-from fraud_retraining_tests.support.matured import matured, record
+from fraud_retraining_tests.support.matured import matured, record, record_watch, watched
 
 pytest_plugins = ("fraud_retraining_tests.support.databases",)
 
@@ -235,6 +239,27 @@ def test_a_verdict_that_was_judged_again_is_in_the_history_and_in_its_sentence(t
     assert verdict.summary in why(history) and verdict.summary in card_markdown(history, None).replace("\\", "")
     assert [step.reason for step in history.steps if step.what == "judged again: refuted"] == [verdict.summary]
     assert read_release_history(ledger, 1).matured is None
+
+
+def test_what_live_rows_said_before_and_after_a_promotion_is_in_the_history_and_on_the_page(tmp_path: Path):
+    ledger = with_history(Ledger(f"sqlite:///{tmp_path}/ledger.db"))
+    release, watch = ledger.release_by_version(2), watched(2, 1)
+    assert release is not None
+    figures = ShadowFigures(0.97, 100, 0.12, 1.08, 5_000, 4_800)
+    shadow = CandidateShadow(
+        version=2, as_of=FIRST, champion_version=1, days=(FIRST,), rows=9, alert_entity="customer", **vars(figures)
+    )
+    for _ in range(2):
+        record_shadow(ledger, shadow, release.fingerprint)
+        record_watch(ledger, watch)
+    history = read_release_history(ledger, 2)
+    assert (history.shadow, history.watch) == (shadow, watch)
+    said = [step.reason for step in history.steps if step.what in ("scored in shadow", "watched: clearly worse, ended")]
+    assert said == [shadow.summary, watch.summary]
+    assert watch.summary in why(history)
+    page = release_html(history, None, None, LinkPolicy())
+    assert "12% of the 100 daily alerts would be about others" in page and "clearly worse, ended" in page
+    assert (read_release_history(ledger, 1).shadow, read_release_history(ledger, 1).watch) == (None, None)
 
 
 def test_an_unknown_version_is_refused_with_those_that_are_known(history_ledger: Ledger):

@@ -15,12 +15,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fraud_retraining.adapters.days.window_rows import BATCH_ROWS
-from fraud_retraining.domain.evaluation.judged import REPORT_WEIGHT, Floats, Judged
+from fraud_retraining.domain.evaluation.judged import REPORT_WEIGHT, Floats, Judged, entity_codes
+from fraud_retraining.domain.monitoring.candidate_shadow import ScoresOfTwo
 from fraud_retraining.domain.training.scoring import FittedModel
 from fraud_retraining.domain.values.errors import IntegrityError
 from fraud_retraining.domain.values.schemas import AMOUNT, IS_FRAUD, LABELLED_AT, TIMESTAMP, TRANSACTION_ID
 
 SCORE = "score"
+DAY = "(day)"
 
 
 def scored_rows(model: FittedModel, path: Path) -> pa.Table:
@@ -90,6 +92,29 @@ def rows_of_two(
         scores.append([one[SCORE].filter(known).to_numpy() for one in scored])
     first, second = (np.concatenate(parts) for parts in zip(*scores, strict=True))
     return Judged.from_table(pa.concat_tables(tables), first, entity=labels.entity), second
+
+
+def scores_of_two(days: Sequence[tuple[date, Path, Path, Path]], entity: str) -> ScoresOfTwo:
+    """Rows of some days under two models, whatever is known of their labels.
+
+    `days` gives for each day its transactions and the scores of both.
+
+    Raises:
+        IntegrityError: scores are not those of the transactions.
+    """
+    tables, scores = [], []
+    for day, transactions, *scored in days:
+        rows = _read(transactions, dict.fromkeys([TRANSACTION_ID, entity, AMOUNT]))
+        both = [_read(path, [TRANSACTION_ID, SCORE]) for path in scored]
+        for one in both:
+            _require_same_ids(day, rows, one)
+        number = pa.array(np.full(rows.num_rows, (day - date(1970, 1, 1)).days, dtype=np.int32))
+        tables.append(rows.select(list(dict.fromkeys([entity, AMOUNT]))).append_column(DAY, number))
+        scores.append([one[SCORE].to_numpy() for one in both])
+    whole = pa.concat_tables(tables)
+    candidate, champion = (np.concatenate(parts) for parts in zip(*scores, strict=True))
+    amounts = whole[AMOUNT].to_numpy().astype(np.float64)
+    return ScoresOfTwo(whole[DAY].to_numpy(), entity_codes(whole[entity]), amounts, candidate, champion)
 
 
 def _labelled(day: date, transactions: Path, labels: RowLabels) -> tuple[pa.Table, pa.ChunkedArray]:

@@ -266,6 +266,8 @@ def _headline(history: ReleaseHistory) -> list[tuple[str, str]]:
         )
     if history.matured is not None:
         lines.append(("judged again", history.matured.outcome.replace("_", " ")))
+    if history.shadow is not None:
+        lines.append(("what would change", history.shadow.summary))
     if history.watch is not None:
         lines.append(("watched live", history.watch.standing))
     if history.served:

@@ -159,6 +159,8 @@ def _interval(history: ReleaseHistory) -> str:
 def _surroundings(history: ReleaseHistory) -> Iterable[tuple[str, str]]:
     if history.matured is not None:
         yield "judged again", history.matured.outcome.replace("_", " ")
+    if history.shadow is not None:
+        yield "in shadow", history.shadow.summary
     if history.watch is not None:
         yield "watched live", history.watch.standing
     if history.rewritten:

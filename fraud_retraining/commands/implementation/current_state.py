@@ -19,6 +19,7 @@ from fraud_retraining.domain.labels.arrival import LabelArrival
 from fraud_retraining.domain.labels.events import FAULTS
 from fraud_retraining.domain.labels.feed_health import Reporting, kept_aside, reasons, reporting_on, shares_within
 from fraud_retraining.domain.ledger.events import Event, EventKind
+from fraud_retraining.domain.monitoring.candidate_shadow import CandidateShadow
 from fraud_retraining.domain.monitoring.promotion_watch import PromotionWatch, WatchReport
 from fraud_retraining.domain.releases.promotion_mode import Standing
 from fraud_retraining.domain.releases.release import Release, ReleaseState
@@ -119,6 +120,9 @@ class State(Value):
     lake_problem: str | None = None
     champion: VersionState | None
     candidate: VersionState | None
+    candidate_shadow: str | None = Field(
+        None, description="What would change if the candidate served, on the latest days; null while not compared."
+    )
     window: str | None
     labels: LabelState | None = None
     promotion_mode: str
@@ -147,6 +151,8 @@ class State(Value):
         if self.champion_problem:
             yield "alarm", self.champion_problem
         yield "candidate", _version_words(self.candidate) or "none"
+        if self.candidate_shadow is not None:
+            yield "in shadow", self.candidate_shadow
         yield "window", self.window or "none yet"
         if self.labels is not None:
             yield "labels", self.labels.summary()
@@ -188,6 +194,7 @@ def read_state(settings: Settings) -> State:
         lake_problem=problem,
         champion=_champion(ledger, registry),
         candidate=_candidate(ledger),
+        candidate_shadow=_candidate_shadow(ledger),
         window=_window_words(window),
         labels=_labels(settings, arrival),
         promotion_mode=settings.promotion.mode,
@@ -337,6 +344,12 @@ def _candidate(ledger: Ledger) -> VersionState | None:
         ReleaseState.REGISTERED, ReleaseState.AWAITING_APPROVAL, ReleaseState.APPROVED, ReleaseState.PROMOTING
     )
     return _state(waiting[-1]) if waiting else None
+
+
+def _candidate_shadow(ledger: Ledger) -> str | None:
+    waiting = ledger.waiting()
+    found = ledger.last(EventKind.CANDIDATE_SHADOWED, version=waiting[-1].version) if waiting else None
+    return CandidateShadow.model_validate(found.payload).summary if found is not None else None
 
 
 def _matured_verdicts(ledger: Ledger) -> MaturedCounts | None:

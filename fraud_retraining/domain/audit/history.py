@@ -16,6 +16,7 @@ from pydantic import Field
 from fraud_retraining.domain.evaluation.gates import GateResult
 from fraud_retraining.domain.evaluation.matured import MaturedVerdict
 from fraud_retraining.domain.ledger.events import RELEASE_KINDS, Event, EventKind
+from fraud_retraining.domain.monitoring.candidate_shadow import CandidateShadow
 from fraud_retraining.domain.monitoring.promotion_watch import PromotionWatch
 from fraud_retraining.domain.releases.candidate import Evaluation, Making, TrainedModel
 from fraud_retraining.domain.releases.release import Release, ReleaseState
@@ -32,6 +33,7 @@ MOVED = RELEASE_KINDS - {K.VERSION_REGISTERED} | {
     K.FLOOR_EXCEPTED,
     K.MATURED_VERDICT,
     K.PROMOTION_WATCHED,
+    K.CANDIDATE_SHADOWED,
 }
 DECISIONS = frozenset({ReleaseState.APPROVED, ReleaseState.REJECTED})
 SHOWN_CHANGE = 120
@@ -101,6 +103,9 @@ class ReleaseHistory(Value):
     matured: MaturedVerdict | None = Field(
         None, description="The verdict measured again on mature labels; none where it was not, or not yet."
     )
+    shadow: CandidateShadow | None = Field(
+        None, description="The last comparison with the champion on new days, while it waited; none without one."
+    )
     watch: PromotionWatch | None = Field(
         None, description="How it compared with the version before it on live rows; none while that is watched."
     )
@@ -166,6 +171,7 @@ def build_release_history(
         inputs_changed=_inputs_changed(before, model),
         libraries=_libraries(champion_trained, trained, configured),
         matured=_matured(own),
+        shadow=_shadow(own),
         watch=_watch(own),
     )
 
@@ -182,6 +188,11 @@ def _about(release: Release, event: Event) -> bool:
 def _matured(events: Sequence[Event]) -> MaturedVerdict | None:
     found = _last(events, K.MATURED_VERDICT)
     return MaturedVerdict.model_validate(found.payload) if found else None
+
+
+def _shadow(events: Sequence[Event]) -> CandidateShadow | None:
+    found = _last(events, K.CANDIDATE_SHADOWED)
+    return CandidateShadow.model_validate(found.payload) if found else None
 
 
 def _watch(events: Sequence[Event]) -> PromotionWatch | None:
@@ -262,6 +273,8 @@ def _words(event: Event, version: int) -> tuple[str, str]:
         case K.MATURED_VERDICT:
             verdict = MaturedVerdict.model_validate(payload)
             return f"judged again: {verdict.outcome.replace('_', ' ')}", verdict.summary
+        case K.CANDIDATE_SHADOWED:
+            return "scored in shadow", CandidateShadow.model_validate(payload).summary
         case K.PROMOTION_WATCHED:
             watch = PromotionWatch.model_validate(payload)
             return f"watched: {watch.standing}", watch.summary

@@ -62,7 +62,7 @@ def agreement(judged: Floats, refitted: Floats, policy: RefitPolicy, days: tuple
         first=days[0],
         last=days[1],
         rows=len(judged),
-        rank_correlation=_rank_correlation(judged, refitted),
+        rank_correlation=rank_correlation(judged, refitted),
         alert_ratio=_alert_ratio(judged, refitted, alerts),
         calibration_difference=_calibration_difference(judged, refitted),
     )
@@ -80,7 +80,8 @@ def _problems(found: Agreement, policy: RefitPolicy) -> Iterator[str]:
         yield f"expected frauds {_share(difference)} differ by more than {apart:.0%}"
 
 
-def _rank_correlation(judged: Floats, refitted: Floats) -> float | None:
+def rank_correlation(judged: Floats, refitted: Floats) -> float | None:
+    """Spearman's rank correlation of two models' scores; None where one gives all rows one score, or no numbers."""
     from scipy.stats import rankdata
 
     if len(judged) < 2 or not (np.isfinite(judged).all() and np.isfinite(refitted).all()):

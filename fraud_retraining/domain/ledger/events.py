@@ -49,6 +49,7 @@ class EventKind(StrEnum):
     STATE_PUBLISHED = "state_published"
     ANSWERS_LOGGED = "answers_logged"
     PROMOTION_WATCHED = "promotion_watched"
+    CANDIDATE_SHADOWED = "candidate_shadowed"
     REVIEWERS_REMINDED = "reviewers_reminded"
     LINK_MADE = "link_made"
     CONFIGURATION_CHANGED = "configuration_changed"

@@ -15,6 +15,7 @@ from statistics import NormalDist
 from pydantic import Field
 
 from fraud_retraining.domain.evaluation.matured import Difference, MaturedOutcome
+from fraud_retraining.domain.monitoring.candidate_shadow import CandidateShadow
 from fraud_retraining.domain.values.base import Value
 from fraud_retraining.domain.values.days import DayRange
 from fraud_retraining.domain.values.interval import Interval
@@ -101,6 +102,7 @@ class WatchReport(Value):
 
     day: date
     watches: tuple[PromotionWatch, ...]
+    shadow: CandidateShadow | None = Field(None, description="The candidate that waited then, beside the champion.")
 
     def of(self, version: int) -> PromotionWatch | None:
         """The look at a version; None where none was taken."""

@@ -187,14 +187,15 @@ def _specs(settings: Settings) -> list[dg.AssetSpec]:
             skippable=True,
             kinds={"parquet"},
             description="The scores of the day by versions that did not serve it: those before a champion that is "
-            "watched.",
+            "watched, and the candidate that waits.",
         ),
         dg.AssetSpec(
             WATCH,
             deps=[SCORED, SHADOW, TRANSACTIONS],
             skippable=True,
             kinds={"python"},
-            description="Each promotion of the last days beside the version that it replaced, on the same live rows.",
+            description="Each promotion of the last days beside the version that it replaced, on the same live rows; "
+            "the candidate that waits beside the champion.",
         ),
     ]
 

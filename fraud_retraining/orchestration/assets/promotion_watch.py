@@ -4,8 +4,10 @@ Here: the day assets `shadow_scores` and `promotion_watch` of the step `monitori
 (`orchestration/state/promotion_watch.py`), and comparing and recording (`services/promotion_watches.py`).
 """
 
+from collections.abc import Iterable
 from datetime import date, timedelta
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -19,6 +21,7 @@ from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.mlflow.registry import Registry
 from fraud_retraining.adapters.storage.store import Partition, Store
 from fraud_retraining.domain.evaluation.gates import NotCompared
+from fraud_retraining.domain.monitoring.candidate_shadow import CandidateShadow
 from fraud_retraining.domain.monitoring.promotion_watch import WatchReport
 from fraud_retraining.domain.training.scoring import FittedModel
 from fraud_retraining.domain.values.digests import digest, table_digest
@@ -28,11 +31,14 @@ from fraud_retraining.orchestration.state.monitoring import MonitoringState, Not
 from fraud_retraining.orchestration.state.promotion_watch import (
     UNSCORED,
     DueLook,
+    DueShadow,
+    ScoredBy,
     ShadowPlan,
     WatchPlan,
     WatchState,
     table_of,
 )
+from fraud_retraining.services.candidate_shadows import compare_shadow, record_shadow
 from fraud_retraining.services.promotion_watches import Look, PromotionWatches
 from fraud_retraining.services.recorded_versions import clause_of, recorded_model, require_columns
 
@@ -54,8 +60,8 @@ class WatchMakers:
 
     @property
     def any(self) -> bool:
-        """Whether a promotion is watched."""
-        return bool(self._state.watched)
+        """Whether a promotion is watched, or a candidate waits."""
+        return self._state.any
 
     def shadow(self, day: date) -> Partition | NotMade:
         """The scores of a day by the versions that a watch reads and that did not serve it.
@@ -128,21 +134,32 @@ class WatchMakers:
             # Before the report: one that is there is not made again, and its event would never be written.
             watches.record(watch, due.promotion.fingerprint)
             made.append(watch)
-        report = WatchReport(day=day, watches=tuple(made))
+        report = WatchReport(day=day, watches=tuple(made), shadow=self._compared(plan.shadow))
         facts = {REPORT: report.model_dump(mode="json")}
         return self._store.write(WATCH, day, {}, digest=digest(report), inputs=plan.inputs, facts=facts)
 
+    def _compared(self, due: DueShadow | None) -> CandidateShadow | None:
+        """The waiting candidate beside the champion; recorded, so that what a reviewer saw stays known."""
+        if due is None:
+            return None
+        shadow = compare_shadow(due.candidate, self._paths(due.days), self._monitoring.metrics)
+        record_shadow(self._ledger, shadow, due.candidate.fingerprint)
+        return shadow
+
     def _look(self, due: DueLook) -> Look:
-        days = tuple(
+        return Look(due.promotion, self._paths(due.days), due.missing, due.ends)
+
+    def _paths(self, days: Iterable[tuple[Partition, ScoredBy, ScoredBy]]) -> tuple[tuple[date, Path, Path, Path], ...]:
+        """Of each day the files of its transactions and of both scores."""
+        return tuple(
             (
                 rows.day,
                 self._store.paths([rows], TABLE)[0],
                 self._store.paths([own.partition], own.table)[0],
                 self._store.paths([other.partition], other.table)[0],
             )
-            for rows, own, other in due.days
+            for rows, own, other in days
         )
-        return Look(due.promotion, days, due.missing, due.ends)
 
     def _labels(self, look: Look, known_by: date) -> RowLabels | NotCompared:
         """The labels of a look's rows as they were known; young frauds weigh by the reporting delays known then."""
@@ -168,7 +185,9 @@ def shadow_metadata(record: Partition) -> dict[str, Any]:
 
 def watch_metadata(record: Partition) -> dict[str, Any]:
     """Each look, and the difference of the last one."""
-    watches = report_of(record, WatchReport).watches
+    report = report_of(record, WatchReport)
+    watches, waits = report.watches, report.shadow
     last = watches[-1].difference if watches else None
     numbers = {"difference": last.difference.value} if last else {}
-    return {**numbers, **{f"version {one.version}": f"{one.standing}: {one.summary}" for one in watches}}
+    looks = {f"version {one.version}": f"{one.standing}: {one.summary}" for one in watches}
+    return {**numbers, **looks, **({f"candidate version {waits.version}": waits.summary} if waits else {})}

@@ -1,4 +1,4 @@
-"""State of the watches over promotions: scores that they need of a day, and the looks that are due on a day.
+"""State of the watches over promotions and of the waiting candidate: scores that they need, and looks that are due.
 
 Here: comparing what is stored with what the watches read. Not here: scoring and comparing
 (`orchestration/assets/promotion_watch.py`, `services/promotion_watches.py`).
@@ -15,12 +15,14 @@ from fraud_retraining.adapters.days.monitoring_reports import SCORED, SHADOW, WA
 from fraud_retraining.adapters.days.window_rows import TABLE
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.storage.store import Partition, Store
+from fraud_retraining.domain.monitoring.candidate_shadow import ShadowedCandidate
 from fraud_retraining.domain.monitoring.promotion_watch import WatchedPromotion, needed_versions
 from fraud_retraining.domain.values.digests import digest
 from fraud_retraining.domain.values.errors import DataInvalid
 from fraud_retraining.orchestration.names import LABELS, TRANSACTIONS
 from fraud_retraining.orchestration.state.inventory import day_digests
 from fraud_retraining.orchestration.state.monitoring import HINDSIGHT, LABEL_RULES, VERSION, MonitoringState, NotMade
+from fraud_retraining.services.candidate_shadows import shadowed_candidate
 from fraud_retraining.services.promotion_watches import first_watched, watched_promotions
 
 PREFIX = "version_"
@@ -62,12 +64,22 @@ class DueLook:
 
 
 @dataclass(frozen=True)
+class DueShadow:
+    """The waiting candidate beside the champion: the days that both have scored, with their transactions and scores."""
+
+    candidate: ShadowedCandidate
+    days: tuple[tuple[Partition, ScoredBy, ScoredBy], ...]
+    inputs: str
+
+
+@dataclass(frozen=True)
 class WatchPlan:
-    """The looks of a day, and the day at whose end the labels are known."""
+    """The looks of a day, the day at whose end the labels are known, and the waiting candidate where there is one."""
 
     inputs: dict[str, str]
     known_by: date
     looks: tuple[DueLook, ...]
+    shadow: DueShadow | None
 
 
 class WatchState:
@@ -77,15 +89,25 @@ class WatchState:
         monitoring: the monitoring of the same days.
         store: where the days are.
         watched: promotions whose watch goes on.
+        candidate: the candidate that waits for a reviewer.
     """
 
-    def __init__(self, monitoring: MonitoringState, store: Store, watched: Iterable[WatchedPromotion]) -> None:
+    def __init__(
+        self,
+        monitoring: MonitoringState,
+        store: Store,
+        watched: Iterable[WatchedPromotion],
+        candidate: ShadowedCandidate | None,
+    ) -> None:
         self._monitoring = monitoring
         self._store = store
         self._settings = monitoring.settings
         self._age = monitoring.settings.judged_at_age
         self.watched = tuple(watched)
-        days = sorted({day for one in self.watched for day in one.days})
+        self._candidate = candidate
+        latest = monitoring.latest
+        self._fair = candidate.fair_days(latest) if candidate is not None and latest is not None else ()
+        days = sorted({day for one in self.watched for day in one.days} | set(self._fair))
         self._transactions = store.readable(TRANSACTIONS, days)
         self._scored = store.readable(SCORED, days)
         self._shadows = store.readable(SHADOW, days)
@@ -95,7 +117,13 @@ class WatchState:
         """The watches that may go on on some days."""
         settings = monitoring.settings
         first = first_watched(min(days), settings.promotion.watch_days, settings.judged_at_age)
-        return cls(monitoring, store, watched_promotions(ledger, settings.promotion.watch_days, first))
+        watched = watched_promotions(ledger, settings.promotion.watch_days, first)
+        return cls(monitoring, store, watched, shadowed_candidate(ledger))
+
+    @property
+    def any(self) -> bool:
+        """Whether a promotion is watched, or a candidate waits."""
+        return bool(self.watched) or self._candidate is not None
 
     def add_shadow(self, record: Partition) -> None:
         """Adds scores that were made since."""
@@ -104,7 +132,7 @@ class WatchState:
     def due(self) -> dict[date, tuple[str, ...]]:
         """Days with scores or looks to be made, and these; days without features are left out."""
         found: dict[date, tuple[str, ...]] = {}
-        for day in self._monitoring.days if self.watched else ():
+        for day in self._monitoring.days if self.any else ():
             try:
                 wanted = {
                     SHADOW: isinstance(self.shadow(day), ShadowPlan),
@@ -123,8 +151,10 @@ class WatchState:
             DataInvalid: the day has not been ingested, or its features are not those of its transactions.
         """
         needed = needed_versions(self.watched, day)
+        if self._candidate is not None and day in self._fair:
+            needed |= {self._candidate.version, self._candidate.champion_version}
         if not needed:
-            return NotMade(f"no promotion is watched on {day}")
+            return NotMade(f"no promotion is watched on {day}, and no candidate waits")
         inputs = {"transactions": self._monitoring.facts(day)}
         served = self._served(day, inputs)
         wanted = needed - {served.facts[VERSION]} if served else needed
@@ -147,20 +177,29 @@ class WatchState:
         if self._monitoring.latest != day:
             return NotMade(f"looks are taken on the last day that has arrived, {self._monitoring.latest}")
         self._monitoring.facts(day)
-        known_by = self._known_by(day)
+        known_by, shadow = self._known_by(day), self._due_shadow()
         due = [one for one in self.watched if known_by is not None and one.is_due(known_by, self._age)]
-        if known_by is None or not due:
-            return NotMade(f"no promotion is watched whose days have labels on {day}")
-        looks = [self._look(one, known_by) for one in due]
+        looks = [self._look(one, known_by) for one in due if known_by is not None]
         taken = tuple(look for look in looks if look.days or look.missing or look.ends)
-        if not taken:
-            return NotMade(f"no watched day is scored by both versions on {day}")
+        if not taken and shadow is None:
+            return NotMade(f"no day with labels by {day} was scored by both versions of a promotion that is watched")
         inputs = {table_of(look.promotion.version): look.inputs for look in taken}
+        inputs |= {table_of(shadow.candidate.version): shadow.inputs} if shadow else {}
         known = self._store.readable(WATCH, [day]).get(day)
         # A watch that has ended since is no reason to compare the others again.
         if known is not None and inputs.items() <= known.inputs.items() and is_whole(known):
             return known
-        return WatchPlan(inputs, known_by, taken)
+        return WatchPlan(inputs, known_by or day, taken, shadow)
+
+    def _due_shadow(self) -> DueShadow | None:
+        """The days that candidate and champion have both scored; None without one."""
+        one = self._candidate
+        if one is None:
+            return None
+        days, _ = self._days_of_two(self._fair, (one.version, one.champion_version))
+        budget = [self._settings.gates.alert_budget, self._settings.gates.alert_column]
+        files = [[by.partition.files[by.table].digest for by in both] for _, *both in days]
+        return DueShadow(one, days, digest([one.version, one.champion_version, files, budget])) if days else None
 
     def _known_by(self, day: date) -> date | None:
         """The last day up to one whose labels are in; with a feed its days may come later than the transactions."""
@@ -170,19 +209,26 @@ class WatchState:
         return max(self._store.readable(LABELS, reach), default=None)
 
     def _look(self, one: WatchedPromotion, known_by: date) -> DueLook:
-        found, missing = [], one.obstacle
-        for day in one.live_days(known_by - self._age):
+        versions = one.version, one.predecessor_version
+        days, missing = self._days_of_two(one.live_days(known_by - self._age), versions)
+        missing = one.obstacle or missing
+        return DueLook(one, days, missing, one.is_over(known_by, self._age), self._inputs(one, days, missing, known_by))
+
+    def _days_of_two(
+        self, days: Iterable[date], versions: tuple[int, int]
+    ) -> tuple[tuple[tuple[Partition, ScoredBy, ScoredBy], ...], str]:
+        """The days that both versions have scored, as their transactions are; and why one did not score another."""
+        found, missing = [], ""
+        for day in days:
             rows = self._transactions.get(day)
             if rows is None:
                 continue
             inputs = {"transactions": day_digests(rows).facts}
-            both = [self._scores(day, version, inputs) for version in (one.version, one.predecessor_version)]
-            own, other = both
+            own, other = (self._scores(day, version, inputs) for version in versions)
             if isinstance(own, ScoredBy) and isinstance(other, ScoredBy):
                 found.append((rows, own, other))
-            missing = next((reason for reason in both if isinstance(reason, str) and reason), missing)
-        days = tuple(found)
-        return DueLook(one, days, missing, one.is_over(known_by, self._age), self._inputs(one, days, missing, known_by))
+            missing = next((reason for reason in (own, other) if isinstance(reason, str) and reason), missing)
+        return tuple(found), missing
 
     def _served(self, day: date, inputs: dict[str, str]) -> Partition | None:
         """The scores that the service gave a day, if they are those of its rows."""

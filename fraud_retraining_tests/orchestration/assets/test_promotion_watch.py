@@ -22,6 +22,7 @@ from fraud_retraining.adapters.days.monitoring_reports import SHADOW, WATCH
 from fraud_retraining.definitions import build_definitions
 from fraud_retraining.domain.evaluation.matured import MaturedOutcome
 from fraud_retraining.domain.ledger.events import Event, EventKind
+from fraud_retraining.domain.monitoring.candidate_shadow import CandidateShadow
 from fraud_retraining.domain.monitoring.promotion_watch import PromotionWatch
 from fraud_retraining.orchestration.assets.promotion_watch import WatchMakers
 from fraud_retraining.orchestration.instance import open_instance
@@ -186,7 +187,8 @@ def incident() -> str | None:
 
 def take_looks(last: int = SECOND + 1 + DELAY) -> None:
     """What the job makes of the watches alone: other monitoring takes most of its time."""
-    settings, days = load_settings(), [day(SECOND + 1), day(last)]
+    settings = load_settings()
+    days = [day(number) for number in range(SECOND, last + 1)]
     ledger, store = open_ledger(settings), open_store(settings)
     state = MonitoringState(settings, open_lake(settings), store, ServedBy(serving(ledger)), days)
     makers = WatchMakers(state, store, open_registry(settings), ledger)
@@ -259,3 +261,25 @@ def test_a_predecessor_that_is_lost_is_said_once_and_nothing_is_moved(project: P
     assert found.outcome is MaturedOutcome.NOT_MEASURED and "version 1 cannot be opened" in found.reason
     assert (watch().check_champion(), champion()) == ([], 2)
     assert [one.kind for one in watch().notices_after(0).notices][-1] == "not_watched"
+
+
+def test_a_candidate_that_waits_is_scored_beside_the_champion_and_that_is_shown(
+    one_champion: ProjectHome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    project = copy_of(one_champion, tmp_path, monkeypatch)
+    project.configure(**settings_of(promotion={"mode": "manual"}))
+    waiting = answer_of("retrain", "--as-of", str(day(SECOND)))
+    assert waiting["status"] == "awaiting_approval"
+    ingest(project, SECOND)
+    take_looks(SECOND)
+    (event,) = open_ledger(load_settings()).events(EventKind.CANDIDATE_SHADOWED)
+    found = CandidateShadow.model_validate(event.payload)
+    assert (found.version, found.champion_version, found.days) == (2, 1, (day(SECOND),))
+    assert (found.rows, found.alerts) == (800, 100)
+    assert found.rank_correlation is not None and found.rank_correlation > 0.5
+    assert found.other_alerts is not None and found.other_alerts < 0.5
+    take_looks(SECOND)
+    assert list(open_ledger(load_settings()).events(EventKind.CANDIDATE_SHADOWED)) == [event]
+    assert "rank correlation" in answer_of("status")["candidate_shadow"]
+    assert answer_of("audit", "show", "2")["shadow"]["alert_entity"] == "customer"
+    assert stored(WATCH) == {SECOND: []}
