@@ -118,6 +118,7 @@ class TestRetrain:
         assert not {EventKind.RETRAIN_FAILED, EventKind.NOTICE_OPENED} & set(kinds)
         assert champion() == before
 
+    @pytest.mark.slow
     def test_a_candidate_below_a_floor_is_refused_with_every_number(self, home: ProjectHome) -> None:
         before = champion()
         home.configure(promotion={"mode": "auto"}, gates={"min_average_precision": 0.999})
@@ -127,6 +128,7 @@ class TestRetrain:
         assert "average_precision_floor" in failed
         assert champion() == before
 
+    @pytest.mark.slow
     def test_days_are_ingested_in_one_run_and_only_once(self, project: ProjectHome) -> None:
         last = START + timedelta(days=5)
         code, answer, _ = run("ingest", "--from", str(START), "--to", str(last))
@@ -221,6 +223,7 @@ def test_a_window_that_is_not_fit_is_shown_with_its_days_and_rows(home: ProjectH
     assert 0 < answer["window"]["frauds"] < answer["window"]["rows"]
 
 
+@pytest.mark.slow
 def test_an_ingest_names_the_days_that_cannot_be_read_beside_those_that_fail_a_check(project: ProjectHome) -> None:
     _retyped_column(project)
     other = USED + timedelta(days=2)

@@ -70,6 +70,7 @@ def test_the_last_day_of_an_ingest_is_published_and_has_the_features_of_the_batc
     assert unlike == []
 
 
+@pytest.mark.slow
 def test_an_earlier_day_is_made_by_itself_and_not_published(project: ProjectHome):
     ingest(0, 6)
     job = build_definitions(load_settings()).resolve_job_def(INGEST)
@@ -80,6 +81,7 @@ def test_an_earlier_day_is_made_by_itself_and_not_published(project: ProjectHome
     assert current is not None and current.day == day(6)
 
 
+@pytest.mark.slow
 def test_a_state_that_is_made_again_names_those_that_scorers_may_have_loaded(project: ProjectHome):
     ingest(0, 3)
     store = open_store(load_settings())
@@ -97,6 +99,7 @@ def test_a_state_that_is_made_again_names_those_that_scorers_may_have_loaded(pro
     assert len(set(digests)) == 3
 
 
+@pytest.mark.slow
 def test_readiness_asks_for_a_state_that_is_missing_or_made_of_something_else(project: ProjectHome):
     ingest(0, 25)
     settings = load_settings()
@@ -109,6 +112,7 @@ def test_readiness_asks_for_a_state_that_is_missing_or_made_of_something_else(pr
     assert work is not None and work.assets == (ONLINE_STATE,) and work.days.start == day(25)
 
 
+@pytest.mark.slow
 def test_readiness_asks_for_a_state_that_was_made_and_not_published(project: ProjectHome):
     """A run may be killed after it wrote the state, or something else may have written where it is named."""
     ingest(0, 25)

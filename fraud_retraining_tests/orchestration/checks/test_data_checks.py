@@ -28,6 +28,7 @@ def ingest(days: int) -> int:
     return run("ingest", "--from", str(START), "--to", str(START + timedelta(days=days - 1)))[0]
 
 
+@pytest.mark.slow
 def test_each_day_of_a_short_range_shows_its_own_results(project: ProjectHome) -> None:
     bad = START + timedelta(days=1)
     project.write_day(bad, project.read_day(bad).slice(0, 0))

@@ -84,6 +84,7 @@ def test_what_trains_nothing_leaves_no_run(home: ProjectHome) -> None:
     assert [one.info.run_id for one in runs()] == first
 
 
+@pytest.mark.slow
 def test_the_trigger_names_the_run_its_reason_describes_it_and_what_a_person_wrote_stays(home: ProjectHome) -> None:
     name = load_settings().model.name
     client().update_registered_model(name, "Ours.")
@@ -99,6 +100,7 @@ def test_the_trigger_names_the_run_its_reason_describes_it_and_what_a_person_wro
     assert client().get_registered_model(name).description == "Ours."
 
 
+@pytest.mark.slow
 def test_the_launch_form_gives_a_reason_and_a_window_for_one_run(home: ProjectHome) -> None:
     home.configure(promotion={"mode": "manual"})
     config = {"reason": "a shorter memory, once", "window_days": 6}

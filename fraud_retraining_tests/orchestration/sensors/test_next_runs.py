@@ -154,6 +154,7 @@ def touch(project_folder: Path, day: date) -> None:
 # ------------------------------------------------------------------ ingest
 
 
+@pytest.mark.slow
 def test_a_fresh_lake_is_ingested_oldest_first_and_then_there_is_nothing_to_do(automation: Automation) -> None:
     done = automation.ingest_all()
     assert all(ok for _, _, ok in done)
@@ -413,6 +414,7 @@ def test_two_failures_with_one_cause_pause_automation_and_new_input_resumes_it(r
     assert ledger.last(EventKind.AUTOMATION_RESUMED) is not None
 
 
+@pytest.mark.slow
 def test_a_retrain_that_died_before_it_came_to_an_answer_is_requested_again(ready: Automation) -> None:
     request = ready.tick(RETRAIN_SENSOR)
     assert isinstance(request, dg.RunRequest)

@@ -80,6 +80,7 @@ def test_the_next_retrain_makes_up_for_a_tag_that_a_crash_left_out(home: Project
     assert len(reported()) == 1
 
 
+@pytest.mark.slow
 def test_a_day_that_is_put_back_makes_the_version_reproducible_again(home: ProjectHome) -> None:
     before = rewrite(home, TRAINING)
     ingest(TRAINING)
