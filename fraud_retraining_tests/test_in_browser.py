@@ -38,10 +38,18 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 GROUPS = {
     "ingestion": ("raw_transactions", "transactions"),
     "features": ("entity_days", "transaction_features"),
+    "serving": ("online_state",),
     "training": ("training_window", "fraud_model"),
     "evaluation": ("model_evaluation",),
     "promotion": ("registered_model", "production_model"),
-    "monitoring": ("scored_transactions", "drift_report", "production_performance", "served_skew"),
+    "monitoring": (
+        "scored_transactions",
+        "drift_report",
+        "production_performance",
+        "served_skew",
+        "shadow_scores",
+        "promotion_watch",
+    ),
 }
 SCHEDULES = ("daily_ingest", "daily_clean", "retrain_schedule")
 SENSORS = ("ingest_sensor", "retrain_sensor", "monitoring_sensor", "releases_sensor", "champion_sensor")
@@ -100,7 +108,7 @@ def test_the_lineage_shows_every_group_and_asset(ui: str, approvals: Visit) -> N
     for group in GROUPS:
         graph.get_by_text(group, exact=True).first.wait_for()
     page.get_by_role("button", name="Hide navigation").click()
-    page.set_viewport_size({"width": 2300, "height": 1000})
+    page.set_viewport_size({"width": 2400, "height": 2000})
     page.keyboard.press("Alt+e")
     for group, assets in GROUPS.items():
         graph.get_by_text(group, exact=True).first.wait_for()
