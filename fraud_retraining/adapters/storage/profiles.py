@@ -16,6 +16,7 @@ from uuid import uuid4
 
 import duckdb
 
+from fraud_retraining.adapters.storage.locations import reaching
 from fraud_retraining.domain.proposal.facts import (
     BOOLEAN,
     DECIMAL_COMMA,
@@ -39,6 +40,8 @@ SAMPLE = 5_000
 FEW_VALUES = 12
 NEARLY_UNIQUE = 0.85
 """Estimates of distinct values above this share of the rows are counted."""
+NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
+"""The name of DuckDB's folder for rows without a value."""
 GROUP = 40
 """Columns that one query counts."""
 CSV = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz")
@@ -78,6 +81,9 @@ class Profiler:
 
     def __init__(self, *, memory_limit: str, threads: int | None, temp_directory: Path) -> None:
         self._spill = temp_directory / f"init-{uuid4().hex[:8]}"
+        with reaching("make", self._spill):
+            # DuckDB makes the last folder only, and only once it spills.
+            self._spill.mkdir(parents=True)
         config: dict[str, Any] = {
             "memory_limit": memory_limit,
             "temp_directory": str(self._spill),
@@ -151,7 +157,7 @@ class Profiler:
         with self._reading(source.sql):
             described = self._connection.execute(f"DESCRIBE SELECT * FROM {source.sql}").fetchall()
             names = {str(row[0]): str(row[1]) for row in described}
-            sample = self._connection.execute(f"SELECT * FROM {source.sql} LIMIT {SAMPLE}").to_arrow_table()
+            sample = self._connection.sql(f"SELECT * FROM {source.sql} LIMIT {SAMPLE}").to_arrow_table()
             tried = {
                 name: possible_readings(
                     [str(value) for value in sample.column(name).to_pylist() if value is not None], source.delimiter
@@ -160,86 +166,83 @@ class Profiler:
                 else ()
                 for name, kind in names.items()
             }
-            rows = self._connection.execute(f"SELECT count(*) FROM {source.sql}").fetchone()
-            if not rows or not rows[0]:
-                raise DataInvalid("there are no rows", remedy="name a file or lake with transactions.")
             facts: list[ColumnFacts] = []
             listed = list(names)
             for start in range(0, len(listed), GROUP):
                 part = {name: names[name] for name in listed[start : start + GROUP]}
-                facts += self._counted(source, part, tried, int(rows[0]))
+                facts += self._counted(source, part, tried)
             return facts
 
     def _counted(
-        self, source: Source, names: Mapping[str, str], tried: Mapping[str, Sequence[str]], rows: int
+        self, source: Source, names: Mapping[str, str], tried: Mapping[str, Sequence[str]]
     ) -> list[ColumnFacts]:
-        selected: list[str] = []
-        for name, kind in names.items():
-            value = _value(name, kind)
+        """Facts of some columns by two passes: how many values there are, then what those values are."""
+        selected = ["count(*)"]
+        for name, type_name in names.items():
+            value = _value(name, type_name)
             selected += [f"count({value})", f"approx_count_distinct({value})"]
-            ordered = f"min({value})::VARCHAR, max({value})::VARCHAR"
-            selected.append(ordered if _kind(kind) not in ("other", "empty") else "NULL, NULL")
             selected += [f"count({_read(value, reading)})" for reading in tried[name]]
-        counted = iter(self._connection.execute(f"SELECT {', '.join(selected)} FROM {source.sql}").fetchone() or ())
-        found = []
-        for name, kind in names.items():
-            known, distinct, least, most = (next(counted) for _ in range(4))
+        rows, *answers = self._one_row(source, selected)
+        if not rows:
+            raise DataInvalid("there are no rows", remedy="name a file or lake with transactions.")
+        counted, found = iter(answers), []
+        for name, type_name in names.items():
+            known, distinct = next(counted), next(counted)
             readable = tuple(reading for reading in tried[name] if next(counted) == known)
-            found.append(self._facts(source, name, kind, rows, (known, min(distinct, known), least, most), readable))
+            found.append(_column(source, name, type_name, (rows, known, min(distinct, known)), readable))
+        return self._looked_into(source, names, found)
+
+    def _looked_into(
+        self, source: Source, names: Mapping[str, str], columns: Sequence[ColumnFacts]
+    ) -> list[ColumnFacts]:
+        """The same with ranges, the values where they are few, and an exact count where it may be an id."""
+        selected: list[str] = []
+        for one in columns:
+            value = _value(one.name, names[one.name])
+            ranged = _read(value, one.readings[0]) if one.readings else value
+            is_ranged, is_few, is_id = one.kind in ("integer", "number", "time"), _has_few(one), _may_be_id(one)
+            selected.append(f"min({ranged})::VARCHAR" if is_ranged else "NULL")
+            selected.append(f"max({ranged})::VARCHAR" if is_ranged else "NULL")
+            selected.append(
+                f"list_sort(list(DISTINCT {value}::VARCHAR) FILTER ({value} IS NOT NULL))" if is_few else "NULL"
+            )
+            # Whether every row has its own is what makes an id, and an estimate cannot say it.
+            selected.append(f"count(DISTINCT hash({value}))" if is_id else "NULL")
+        answers = iter(self._one_row(source, selected))
+        found = []
+        for one in columns:
+            least, most, values, exact = (next(answers) for _ in range(4))
+            few = tuple(values) if values is not None and len(values) <= FEW_VALUES else ()
+            found.append(
+                one.model_copy(
+                    update={
+                        "least": least or "",
+                        "most": most or "",
+                        "values": few,
+                        "distinct": len(values) if values is not None else one.distinct if exact is None else exact,
+                        "exact": values is not None or exact is not None,
+                    }
+                )
+            )
         return found
 
-    def _facts(
-        self, source: Source, name: str, type_name: str, rows: int, counts: tuple[Any, ...], readable: tuple[str, ...]
-    ) -> ColumnFacts:
-        known, distinct, least, most = counts
-        kind: Kind = "empty" if not known else kind_of(readable[0]) if readable else _kind(type_name)
-        # A text of Parquet stays text; only its times are converted.
-        if not source.texts and readable and kind != "time":
-            kind = "text" if known else "empty"
-        value = _value(name, type_name)
-        if readable and kind in ("integer", "number", "time"):
-            ranged = _read(value, readable[0])
-            least, most = self._connection.execute(
-                f"SELECT min({ranged})::VARCHAR, max({ranged})::VARCHAR FROM {source.sql}"
-            ).fetchone() or ("", "")
-        exact = kind in ("integer", "text") and distinct >= NEARLY_UNIQUE * known
-        if exact:
-            # Whether every row has its own is what makes an id, and an estimate cannot say it.
-            (distinct,) = self._connection.execute(f"SELECT count(DISTINCT {value}) FROM {source.sql}").fetchone() or (
-                distinct,
-            )
-        few: tuple[str, ...] = ()
-        if distinct <= FEW_VALUES and kind not in ("empty", "other", "time"):
-            listed = self._connection.execute(
-                f"SELECT DISTINCT {value}::VARCHAR FROM {source.sql} WHERE {value} IS NOT NULL ORDER BY 1"
-                f" LIMIT {2 * FEW_VALUES}"
-            ).fetchall()
-            few = tuple(str(row[0]) for row in listed)
-        return ColumnFacts(
-            name=name,
-            kind=kind,
-            rows=rows,
-            missing=rows - known,
-            distinct=len(few) or distinct,
-            exact=exact or bool(few),
-            least=str(least or "") if kind != "text" else "",
-            most=str(most or "") if kind != "text" else "",
-            values=few if len(few) <= FEW_VALUES else (),
-            readings=readable if kind in ("time", "text") or source.texts else (),
-        )
+    def _one_row(self, source: Source, selected: Sequence[str]) -> tuple[Any, ...]:
+        return self._connection.execute(f"SELECT {', '.join(selected)} FROM {source.sql}").fetchone() or ()
 
     def days(self, source: Source, roles: Roles) -> list[DayFacts]:
-        """Rows, labelled rows and frauds of every UTC day, oldest first; rows without a time are on none.
+        """Rows, labelled rows and frauds of every UTC day, oldest first.
 
         Raises:
-            DataInvalid: no row has a time.
+            DataInvalid: a row has no time, so that it belongs to no day.
         """
         time, label = time_sql(roles), label_sql(roles)
         with self._reading(source.sql):
             found = self._connection.execute(
                 f"SELECT ({time})::DATE AS day, count(*), count({label}), coalesce(sum({label}), 0) "
-                f"FROM {source.sql} WHERE ({time}) IS NOT NULL GROUP BY 1 ORDER BY 1"
+                f"FROM {source.sql} GROUP BY 1 ORDER BY 1 NULLS FIRST"
             ).fetchall()
+        if found and found[0][0] is None:
+            raise _without_time(found[0][1], roles)
         if not found:
             raise DataInvalid(
                 "no row has a time", culprits=[roles.time.words], remedy="see --time-column, --time-format."
@@ -256,17 +259,12 @@ class Profiler:
         """
         time = time_sql(roles)
         with self._reading(source.sql), _whole_folder(lake) as folder:
-            without = self._connection.execute(f"SELECT count(*) FROM {source.sql} WHERE ({time}) IS NULL").fetchone()
-            if without and without[0]:
-                raise DataInvalid(
-                    f"{without[0]:,} rows have no time that can be read from {roles.time.name}",
-                    remedy="correct or remove them, or name another --time-column or --time-format.",
-                )
             columns = [_column_sql(source, name, roles) for name in self._names(source) if name.lower() not in FOLDERS]
             added = [f"row_number() OVER () AS {quoted(ROW_NUMBER)}"] if roles.transaction_id is None else []
             parts = [f"strftime(\"__time\", '{sign}') AS {part}" for part, sign in _PARTS.items()]
             # Sorted, which DuckDB does on disk: otherwise a file of a day would be begun for every few of its rows.
-            self._connection.execute("SET preserve_insertion_order = true")
+            # The number of a row is its place in the file; nothing else depends on the order.
+            self._connection.execute(f"SET preserve_insertion_order = {'true' if added else 'false'}")
             self._connection.execute(f"SET partitioned_write_max_open_files = {min(max(days, 100), 1000)}")
             inner = f'SELECT *, {time} AS "__time"{"".join(f", {one}" for one in added)} FROM {source.sql}'
             written = self._connection.execute(
@@ -274,6 +272,8 @@ class Profiler:
                 f'ORDER BY "__time") TO {literal(str(folder))} '
                 "(FORMAT parquet, COMPRESSION zstd, PARTITION_BY (year, month, day))"
             ).fetchone()
+            if (folder / f"year={NO_VALUE}").exists():
+                raise _without_time(0, roles)
         return int(written[0]) if written else 0
 
     def _names(self, source: Source) -> list[str]:
@@ -286,7 +286,7 @@ class Profiler:
         except duckdb.OutOfMemoryException as error:
             raise DependencyUnreachable(
                 f"the engine ran out of memory or disk: {str(error).splitlines()[0]}",
-                remedy="raise engine.memory_limit, or free disk space under FRAUD_RETRAINING_HOME.",
+                remedy="free disk space under FRAUD_RETRAINING_HOME, or give this machine more memory.",
             ) from error
         except duckdb.IOException as error:
             raise DependencyUnreachable(
@@ -299,6 +299,34 @@ class Profiler:
                 culprits=[line for line in str(error).splitlines() if line.strip()][:6],
                 remedy="correct the rows that are named, or write the file anew as UTF-8 CSV or Parquet.",
             ) from error
+
+
+def _without_time(rows: int, roles: Roles) -> DataInvalid:
+    return DataInvalid(
+        f"{f'{rows:,}' if rows else 'some'} rows have no time that can be read from {roles.time.name}",
+        remedy="correct or remove them, or name another --time-column or --time-format.",
+    )
+
+
+def _column(
+    source: Source, name: str, type_name: str, counts: tuple[int, int, int], readable: tuple[str, ...]
+) -> ColumnFacts:
+    """A column by its counts (rows, rows with a value, distinct values) and how its texts can be read."""
+    rows, known, distinct = counts
+    kind: Kind = "empty" if not known else kind_of(readable[0]) if readable else _kind(type_name)
+    # A text of Parquet stays text; only its times are converted.
+    if not source.texts and readable and known and kind != "time":
+        kind = "text"
+    readings = readable if kind == "time" or source.texts else ()
+    return ColumnFacts(name=name, kind=kind, rows=rows, missing=rows - known, distinct=distinct, readings=readings)
+
+
+def _has_few(one: ColumnFacts) -> bool:
+    return one.distinct <= FEW_VALUES and one.kind not in ("empty", "other", "time")
+
+
+def _may_be_id(one: ColumnFacts) -> bool:
+    return one.kind in ("integer", "text") and one.distinct >= NEARLY_UNIQUE * one.known and not _has_few(one)
 
 
 _PARTS = {"year": "%Y", "month": "%m", "day": "%d"}

@@ -17,7 +17,7 @@ from fraud_retraining.adapters.storage.locations import reaching, replacing
 from fraud_retraining.adapters.storage.machine_memory import usable_memory
 from fraud_retraining.adapters.storage.opening import open_location
 from fraud_retraining.adapters.storage.profiles import Profiler
-from fraud_retraining.domain.data.memory import default_memory_limit
+from fraud_retraining.domain.data.memory import default_memory_limit, limit_bytes
 from fraud_retraining.domain.proposal.facts import ColumnFacts, DayFacts
 from fraud_retraining.domain.proposal.roles import Choices, Roles, Undecided, decide_roles
 from fraud_retraining.domain.proposal.settings_text import settings_text
@@ -30,6 +30,9 @@ from fraud_retraining.settings_checks import validation_problems
 
 LOOKED_AT_DAYS = 60
 """The last days of a lake that are counted; a file is counted as a whole."""
+
+MOST_MEMORY = "1GB"
+"""Beyond it rows are sorted on disk, which costs little: a file of any size takes no more."""
 
 Answering = Callable[[Undecided, Choices], Choices]
 
@@ -82,10 +85,15 @@ def write_first_settings(
     # Also of a relative path: Dagster starts runs in other working folders.
     place = lake if lake is not None and "://" in lake else str(Path(lake or "lake").expanduser().absolute())
     spill = home_folder() / "scratch"
-    with Profiler(memory_limit=default_memory_limit(usable_memory()), threads=None, temp_directory=spill) as profiler:
+    with Profiler(memory_limit=_memory_limit(), threads=None, temp_directory=spill) as profiler:
         if transactions is None:
             return _of_lake(profiler, place, target, choices, answer, notify)
         return _of_file(profiler, transactions.expanduser(), place, target, choices, answer, notify)
+
+
+def _memory_limit() -> str:
+    usual = default_memory_limit(usable_memory())
+    return usual if limit_bytes(usual) < limit_bytes(MOST_MEMORY) else MOST_MEMORY
 
 
 def _of_file(

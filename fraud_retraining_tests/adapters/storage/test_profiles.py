@@ -224,6 +224,8 @@ def test_what_is_there_is_not_overwritten_and_a_failure_leaves_nothing(profiler:
     assert [one.name for one in lake.iterdir()] == ["mine"]
     written_csv(file, [*(usual(number) for number in range(30)), usual(31, tx_time="no time")])
     with pytest.raises(DataInvalid, match="1 rows have no time"):
+        profiler.days(source, roles)
+    with pytest.raises(DataInvalid, match="rows have no time"):
         profiler.write_lake(source, roles, tmp_path / "lake", 2)
     assert not [one for one in tmp_path.iterdir() if "lake" in one.name]
 
@@ -238,3 +240,22 @@ def test_files_without_rows_are_refused(profiler: Profiler, tmp_path: Path, cont
         profiler.file(tmp_path / "b.csv")
     with pytest.raises(DataInvalid, match="no Parquet file"):
         profiler.file(tmp_path)
+
+
+@pytest.mark.slow
+def test_what_does_not_fit_into_memory_is_sorted_on_disk_and_nothing_of_it_stays(tmp_path: Path) -> None:
+    import duckdb
+
+    duckdb.sql(
+        "COPY (SELECT md5(i::VARCHAR) AS id, TIMESTAMP '2026-01-01' + to_hours((hash(i) % 480)::INT) AS created_at,"
+        " i % 97 AS amount, i % 50 = 0 AS is_fraud, repeat(md5(i::VARCHAR), 8) AS note FROM range(400000) t(i))"
+        f" TO '{tmp_path}/a.parquet'"
+    )
+    spill = tmp_path / "not" / "there"
+    with Profiler(memory_limit="100MB", threads=1, temp_directory=spill) as small:
+        count, _ = made(small, tmp_path / "a.parquet", tmp_path / "lake")
+    assert count == 400_000
+    assert list(spill.iterdir()) == []
+    assert (
+        sum(len(pq.ParquetFile(file).read(columns=["id"])) for file in (tmp_path / "lake").rglob("*.parquet")) == count
+    )
