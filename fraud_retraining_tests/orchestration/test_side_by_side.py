@@ -18,7 +18,7 @@ from fraud_retraining.commands.implementation.retrain_output import print_retrai
 from fraud_retraining.domain.alerts.notices import LinkPolicy
 from fraud_retraining.domain.audit.history import ReleaseHistory
 from fraud_retraining.domain.audit.period import retrains_grid
-from fraud_retraining.domain.evaluation.gates import EvaluatedRows, collect_evidence, judge
+from fraud_retraining.domain.evaluation.gates import NO_CHAMPION, EvaluatedRows, collect_evidence, judge
 from fraud_retraining.domain.evaluation.judged import Pair
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.release_messages.slack_request import request_message
@@ -52,7 +52,9 @@ def shown() -> tuple[Evaluation, ReviewReport]:
     whole = judged(candidate)
     fair = whole.days >= np.unique(whole.days)[2]
     pair = Pair(whole.where(fair), judged(champion).where(fair))
-    evidence = collect_evidence(POLICY, holdout=EvaluatedRows(whole, pair), importance=candidate.importance())
+    evidence = collect_evidence(
+        POLICY, holdout=EvaluatedRows(whole, pair), importance=candidate.importance(), alerts=NO_CHAMPION
+    )
     models = ReviewedModels(
         candidate=ReviewedModel(pair.candidate, candidate),
         champion=ReviewedModel(pair.champion, champion),
