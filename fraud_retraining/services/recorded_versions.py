@@ -154,13 +154,13 @@ def recorded_judged_fit(ledger: Ledger, fingerprint: str) -> ModelFit | None:
     return ModelFit.model_validate({name: trained.payload[name] for name in ModelFit.model_fields})
 
 
-def recorded_thresholds(ledger: Ledger, fingerprint: str) -> dict[tuple[str, int], float]:
-    """The least scores that a release has chosen for its decisions, by name and alerts a day.
+def recorded_thresholds(ledger: Ledger, fingerprint: str) -> dict[tuple[str, str], float]:
+    """The least scores that a release has chosen for its decisions, by name and what they were chosen by.
 
     For a decision that it has not chosen, as it is older than the decision or the settings have changed since, it is
     what the latest release has chosen whose scores keep their meaning (`scores.contract`).
     """
-    found: dict[tuple[str, int], float] = {}
+    found: dict[tuple[str, str], float] = {}
     releases = sorted(ledger.releases(), key=lambda one: (one.fingerprint != fingerprint, -one.version))
     for release in releases:
         judged = ledger.last(EventKind.MODEL_EVALUATED, fingerprint=release.fingerprint)
@@ -169,8 +169,7 @@ def recorded_thresholds(ledger: Ledger, fingerprint: str) -> dict[tuple[str, int
             continue
         for one in payload.get("thresholds", ()):
             threshold = Threshold.model_validate(one)
-            if threshold.alerts_per_day is not None:
-                found.setdefault((threshold.name, threshold.alerts_per_day), threshold.at)
+            found.setdefault((threshold.name, threshold.choice), threshold.at)
     return found
 
 

@@ -6,6 +6,7 @@ from functools import cache
 import numpy as np
 import pyarrow as pa
 
+from fraud_retraining.domain.evaluation.cost_curve import cost_curve
 from fraud_retraining.domain.evaluation.gates import (
     NO_CHAMPION,
     NO_FIXED_SET,
@@ -25,6 +26,7 @@ from fraud_retraining.domain.review.assembly import (
 )
 from fraud_retraining.domain.review.report import MatureDay, ReviewReport
 from fraud_retraining.domain.review.row_sample import RowSample
+from fraud_retraining.domain.serving.policy import CostPolicy
 from fraud_retraining.domain.training.fitting import ModelPolicy, fit
 from fraud_retraining.domain.training.scoring import FittedModel
 from fraud_retraining_tests.support.gate_evidence import alert_changes, threshold_alerts
@@ -93,6 +95,9 @@ def evidence_of(candidate: FittedModel, champion: FittedModel | None) -> Evidenc
     )
 
 
+COSTS = CostPolicy(alert=3.0, disturbed=8.0, alerts_per_day=40)
+"""What a decision costs whose score the report chooses."""
+
 MATURITY = tuple(
     MatureDay(
         day=FIRST + timedelta(days=n), use="holdout", age_days=13 - n, rows=1010, labelled=1000 - 10 * n, frauds=100 - n
@@ -156,13 +161,15 @@ def review_report_of(
         sample=sampled(candidate, champion),
         fixed=fixed,
     )
-    return assemble_review_report(
+    assembled = assemble_review_report(
         ReviewSubject(AS_OF, "f" * 64, champion_version=1 if champion else None),
         models,
         evidence,
         POLICY,
         ReviewContext(MATURITY, DRIFT if drift else None),
     )
+    curve = cost_curve("review", COSTS, mine)
+    return assembled.model_copy(update={"costs": (curve,) if curve else ()})
 
 
 @cache

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from fraud_retraining.domain.evaluation.cost_curve import CostCurve
 from fraud_retraining.domain.evaluation.judged import Floats
 from fraud_retraining.domain.evaluation.metric_intervals import CurvePoint
 from fraud_retraining.domain.evaluation.metrics import Calibration
@@ -55,6 +56,7 @@ def figures(review_report: ReviewReport) -> "dict[str, Figure]":
         "scores": scores(review_report),
         "calibration": calibration(review_report),
         "features": features(review_report),
+        **({"costs": costs(review_report.costs)} if review_report.costs else {}),
     }
 
 
@@ -76,6 +78,7 @@ CAPTIONS = {
     "scores": "Scores of the transactions that are no fraud, and of the frauds",
     "calibration": "Fraud rate against score",
     "features": "What moves the scores",
+    "costs": "Costs a day of each decision, by the alerts that its score gives",
 }
 
 
@@ -164,6 +167,28 @@ def features(review_report: ReviewReport) -> "Figure":
     axes.set_yticks(places, [_plain(one.name) for one in shown], fontsize=8)
     axes.set(xlabel=f"Share of the effect on the log-odds\n(mean absolute, {review_report.effects.rows:,} rows)")
     axes.legend(frameon=False, loc="lower right")
+    return figure
+
+
+def costs(curves: Sequence[CostCurve]) -> "Figure":
+    """Costs a day over alerts a day, a panel a decision; the vertical line is the score that was chosen."""
+    figure, panels = _figure("Costs a day", panels=len(curves))
+    for axes, curve in zip(panels, curves, strict=True):
+        points = [point for point in curve.points if point.alerts > 0]
+        alerts = [point.alerts for point in points]
+        parts = ("missed", "alerting", "disturbed")
+        for part, dash in zip(parts, ("--", ":", "-."), strict=True):
+            axes.plot(alerts, [getattr(point, part) for point in points], color=GREY, ls=dash, lw=1.2, label=part)
+        axes.plot(alerts, [point.total for point in points], color=CANDIDATE.color, label="together", zorder=3)
+        if curve.chosen.alerts > 0:
+            chosen = f"from {curve.at:.4g} on"
+            axes.axvline(curve.chosen.alerts, color=CHAMPION.color, lw=1.2, label=chosen)
+        if curve.alerts_per_day is not None:
+            axes.axvspan(curve.alerts_per_day, max(alerts, default=1), color=GREY, alpha=0.12, lw=0)
+        axes.set(xscale="log", xlabel="Alerts a day (log scale)")
+        axes.set_title(_plain(curve.name), loc="right", fontsize=9)
+        axes.legend(frameon=False, loc="best", fontsize=8)
+    panels[0].set(ylabel="Costs, in the currency of the amounts")
     return figure
 
 

@@ -30,7 +30,8 @@ class Threshold(Value):
 
     name: str
     at: float
-    alerts_per_day: int | None = Field(None, description="The alerts a day that it was chosen for; None: it was given.")
+    alerts_per_day: int | None = Field(None, description="The alerts a day that it was chosen for; None: otherwise.")
+    choice: str = Field("", description="What it was chosen by, as the settings of then say; empty: it was given.")
 
 
 class Change(Value):

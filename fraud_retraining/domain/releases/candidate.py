@@ -122,7 +122,7 @@ class Evaluation(ExtendedValue):
     mapping: MappingRecord | None = Field(None, description="The judged fit's score mapping; None where none was made.")
     mapped: MappedFit | None = Field(None, description="The artifact with the score mapping, which is released.")
     thresholds: tuple[Threshold, ...] = Field(
-        (), description="Least scores that were chosen for decisions with alerts a day, on the latest days."
+        (), description="Least scores that were chosen for decisions with alerts a day or costs."
     )
 
     @property

@@ -10,11 +10,12 @@ from typing import Any, Literal
 
 from pydantic import Field, JsonValue
 
+from fraud_retraining.domain.evaluation.cost_curve import CostCurve
 from fraud_retraining.domain.evaluation.metric_intervals import CurvePoint, MetricIntervals
 from fraud_retraining.domain.evaluation.metrics import Calibration
 from fraud_retraining.domain.monitoring.drift import DriftReport
 from fraud_retraining.domain.training.estimators.base import ContributionMethod
-from fraud_retraining.domain.values.base import Value
+from fraud_retraining.domain.values.base import ExtendedValue, Value
 
 QUANTILES = (0.5, 0.9, 0.99, 0.999)
 Use = Literal["training", "holdout", "fixed"]
@@ -111,8 +112,10 @@ class Disagreement(Value):
     because: tuple[str, ...] = Field((), description="Features whose effects differ most; none without SHAP values.")
 
 
-class ReviewReport(Value):
+class ReviewReport(ExtendedValue):
     """Everything that a reviewer sees of one candidate, beside its gates."""
+
+    ADDED = frozenset({"costs"})
 
     as_of: date
     fingerprint: str
@@ -137,6 +140,7 @@ class ReviewReport(Value):
     features: tuple[FeatureReview, ...]
     slices: tuple[SliceReview, ...]
     maturity: tuple[MatureDay, ...]
+    costs: tuple[CostCurve, ...] = Field((), description="Of decisions whose least score costs choose.")
     drift: DriftReport | None = Field(
         None, description="The latest day's under the champion; none where there is none."
     )

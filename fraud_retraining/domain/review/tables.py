@@ -5,9 +5,10 @@ Here: the grids of gates, metrics and the review report. Not here: how a grid is
 (`commands/implementation/audit_tables.py`).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from fraud_retraining.domain.evaluation.alert_volume import AlertChange, Change
+from fraud_retraining.domain.evaluation.cost_curve import CostCurve
 from fraud_retraining.domain.evaluation.gates import GateResult, Verdict
 from fraud_retraining.domain.evaluation.metric_intervals import MetricIntervals
 from fraud_retraining.domain.evaluation.metrics import Metrics, reading_order
@@ -121,6 +122,30 @@ def thresholds_grid(alerts: AlertChange) -> Grid:
     return grid("thresholds", "What thresholds do", columns, rows, note)
 
 
+def costs_grid(curves: Sequence[CostCurve]) -> Grid:
+    """The score that was chosen for each decision with costs, and what it costs a day."""
+    columns = ("decision", "from score", "alerts a day", "missed frauds", "alerts", "customers disturbed", "together")
+    rows = (
+        (
+            curve.name,
+            number(curve.at),
+            number(curve.chosen.alerts, ",.1f"),
+            *(
+                number(cost, ",.0f")
+                for cost in (
+                    curve.chosen.missed,
+                    curve.chosen.alerting,
+                    curve.chosen.disturbed,
+                    curve.chosen.total,
+                )
+            ),
+        )
+        for curve in curves
+    )
+    note = f"Costs a day on {curves[0].days} judged days, in the currency of the amounts; the cheapest score is chosen."
+    return grid("costs", "What decisions cost", columns, rows, note)
+
+
 def threshold_lines(alerts: AlertChange) -> Iterator[str]:
     """The same in a line a threshold."""
     for one in alerts.thresholds:
@@ -166,6 +191,7 @@ def importance_grid(importance: Mapping[str, float]) -> Grid:
 def review_grids(review_report: ReviewReport) -> tuple[Grid, ...]:
     """Return the tables of a report in reading order, without those that were not measured."""
     found = (
+        costs_grid(review_report.costs) if review_report.costs else None,
         alerts_grid(review_report),
         scores_grid(review_report),
         features_grid(review_report),

@@ -11,28 +11,50 @@ from urllib.parse import urlsplit
 from pydantic import Field, StringConstraints, model_validator
 
 from fraud_retraining.domain.values.base import Policy
+from fraud_retraining.domain.values.digests import digest
 from fraud_retraining.domain.values.errors import SettingsError
 
 KeyDigest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+class CostPolicy(Policy):
+    """What a decision costs a day at each score, in the currency of the amounts."""
+
+    missed: float = Field(1.0, ge=0, le=1000, description="A fraud below the score, as a share of its amount.")
+    alert: float = Field(0.0, ge=0, description="A transaction that reaches it, such as its review.")
+    disturbed: float = Field(0.0, ge=0, description="A genuine customer with such a transaction, once a day.")
+    alerts_per_day: int | None = Field(
+        None, ge=1, le=100_000_000, description="Most transactions a day that may reach it; null: any number."
+    )
 
 
 class DecisionPolicy(Policy):
     """A decision, and the score from which it is taken."""
 
     name: str = Field(min_length=1, max_length=40, description="What the answer says: block, review.")
-    at: float | None = Field(None, gt=0, le=1, description="Least score; or null with alerts_per_day.")
+    at: float | None = Field(None, gt=0, le=1, description="Least score; or null with one of the next two.")
     alerts_per_day: int | None = Field(
         None,
         ge=1,
         le=100_000_000,
         description="Transactions a day that reach the least score, which each release chooses on its latest days.",
     )
+    costs: CostPolicy | None = Field(
+        None, description="What it costs: each release chooses the cheapest least score on its judged days."
+    )
 
     @model_validator(mode="after")
     def _one_of_two(self) -> Self:
-        if (self.at is None) == (self.alerts_per_day is None):
-            raise ValueError(f"decision {self.name} needs either at or alerts_per_day")
+        if sum(one is not None for one in (self.at, self.alerts_per_day, self.costs)) != 1:
+            raise ValueError(f"decision {self.name} needs one of at, alerts_per_day and costs")
         return self
+
+    @property
+    def choice(self) -> str | None:
+        """What a release chooses its least score by; None where it is given."""
+        if self.costs is not None:
+            return f"costs {digest(self.costs)}"
+        return None if self.alerts_per_day is None else f"{self.alerts_per_day} alerts a day"
 
 
 class ServingPolicy(Policy):
@@ -85,7 +107,7 @@ class ServingPolicy(Policy):
         names = [*(one.name for one in self.decisions), self.otherwise]
         if len(set(names)) < len(names):
             raise ValueError("decisions and otherwise name one decision twice")
-        if len({(one.at, one.alerts_per_day) for one in self.decisions}) < len(self.decisions):
+        if len({one.choice or one.at for one in self.decisions}) < len(self.decisions):
             raise ValueError("two decisions begin at the same score")
         return self
 
@@ -102,27 +124,26 @@ class ServingPolicy(Policy):
     @property
     def chooses(self) -> bool:
         """Whether releases choose the least score of a decision."""
-        return any(one.alerts_per_day is not None for one in self.decisions)
+        return any(one.choice is not None for one in self.decisions)
 
-    def thresholds(self, chosen: Mapping[tuple[str, int], float]) -> dict[str, float]:
+    def thresholds(self, chosen: Mapping[tuple[str, str], float]) -> dict[str, float]:
         """The least score of each decision, in their order.
 
         Args:
-            chosen: by name and alerts a day, what releases have chosen.
+            chosen: by name and choice, what releases have chosen.
 
         Raises:
             SettingsError: names the decisions whose least score no release has chosen.
         """
         found = {
-            one.name: one.at if one.alerts_per_day is None else chosen.get((one.name, one.alerts_per_day))
-            for one in self.decisions
+            one.name: one.at if one.choice is None else chosen.get((one.name, one.choice)) for one in self.decisions
         }
         known = {name: at for name, at in found.items() if at is not None}
         if len(known) < len(found):
             raise SettingsError(
                 "no release has chosen the least score of a decision yet",
                 culprits=sorted(found.keys() - known.keys()),
-                remedy="the next retrain chooses it (serving.decisions: alerts_per_day); until then give it as at.",
+                remedy="the next retrain chooses it; until then give it as `at` in serving.decisions.",
             )
         return known
 

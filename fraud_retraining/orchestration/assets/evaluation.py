@@ -74,6 +74,7 @@ from fraud_retraining.orchestration.assets.score_contract import (
     alerts_beside_champion,
     candidate_mapping,
     chosen_thresholds,
+    cost_curves,
     mapped_fit,
     recent_scores,
     second_fit_mapping,
@@ -212,7 +213,10 @@ def _judge_candidate(
     followed = judging.champion.followed if judging.champion else None
     settings, recent = resources.settings, recent_scores(window, judging.candidate, followed, resources)
     mapping = candidate_mapping(window, recent, followed, holdout.candidate, settings.scores.contract)
-    alerts = alerts_beside_champion(recent, mapping, _as_served(holdout, mapping, judging.champion), settings)
+    served = mapping.mapping if mapping else None
+    curves = cost_curves(holdout.candidate, served, settings.serving.decisions)
+    pair = _as_served(holdout, mapping, judging.champion)
+    alerts = alerts_beside_champion(recent, mapping, pair, curves, settings)
     progress.advance(EVALUATION, 1)
     evidence = _evidence(judging, holdout, fixed, alerts)
     progress.advance(EVALUATION, 2)
@@ -222,10 +226,10 @@ def _judge_candidate(
             "fixed_age": _fixed_age(judging, holdout, fixed),
             "aged": _aged(window, resources, log),
             "mapping": mapping.record if mapping else None,
-            "thresholds": chosen_thresholds(recent, mapping.mapping if mapping else None, settings.serving.decisions),
+            "thresholds": chosen_thresholds(recent, served, curves, settings.serving.decisions),
         }
     )
-    review_report = _review_report(evaluation, judging, holdout, fixed)
+    review_report = _review_report(evaluation, judging, holdout, fixed).model_copy(update={"costs": tuple(curves)})
     lease.hold()
     drawn = pictures(review_report)
     # Report and pictures are stored before the evaluation that refers to them: a crash in between leaves no evaluation

@@ -29,6 +29,7 @@ from fraud_retraining.domain.evaluation.alert_volume import (
     alert_change,
     highest,
 )
+from fraud_retraining.domain.evaluation.cost_curve import CostCurve, cost_curve
 from fraud_retraining.domain.evaluation.gates import NotCompared
 from fraud_retraining.domain.evaluation.judged import (
     Categories,
@@ -145,21 +146,41 @@ def candidate_mapping(
 
 
 def chosen_thresholds(
-    recent: RecentScores, mapping: ScoreMapping | None, decisions: Sequence[DecisionPolicy]
+    recent: RecentScores,
+    mapping: ScoreMapping | None,
+    curves: Sequence[CostCurve],
+    decisions: Sequence[DecisionPolicy],
 ) -> tuple[Threshold, ...]:
-    """The least scores of decisions with alerts a day, by the candidate's scores as they would be served."""
-    if not len(recent.candidate):
-        return ()
-    scores = served_scores(mapping, recent.candidate)
-    return tuple(
-        Threshold(name=one.name, at=highest(scores, alerts * len(recent.days)), alerts_per_day=alerts)
-        for one in decisions
-        if (alerts := one.alerts_per_day) is not None
-    )
+    """The least scores of decisions with alerts a day or costs, by the candidate's scores as they would be served.
+
+    `curves` are the costs of decisions on the judged days. What no row could choose is left out.
+    """
+    scores, cheapest = served_scores(mapping, recent.candidate), {one.name: one.at for one in curves}
+    found = []
+    for one in decisions:
+        if one.alerts_per_day is not None and len(scores):
+            at = highest(scores, one.alerts_per_day * len(recent.days))
+        elif one.costs is not None and one.name in cheapest:
+            at = cheapest[one.name]
+        else:
+            continue
+        found.append(Threshold(name=one.name, at=at, alerts_per_day=one.alerts_per_day, choice=one.choice or ""))
+    return tuple(found)
+
+
+def cost_curves(judged: Judged, mapping: ScoreMapping | None, decisions: Sequence[DecisionPolicy]) -> list[CostCurve]:
+    """What each decision with costs would cost on the judged days, by scores as they would be served."""
+    rows = judged.with_scores(served_scores(mapping, judged.scores))
+    found = [cost_curve(one.name, one.costs, rows) for one in decisions if one.costs is not None]
+    return [one for one in found if one is not None]
 
 
 def alerts_beside_champion(
-    recent: RecentScores, found: FittedMapping | None, judged: Pair | None, settings: Settings
+    recent: RecentScores,
+    found: FittedMapping | None,
+    judged: Pair | None,
+    curves: Sequence[CostCurve],
+    settings: Settings,
 ) -> AlertChange | NotCompared:
     """What each threshold does under candidate and champion; or why that is not compared.
 
@@ -169,6 +190,7 @@ def alerts_beside_champion(
         recent: both models on the latest days.
         found: the candidate's mapping.
         judged: both models on rows with labels, by scores as they would be served; None where none compare them.
+        curves: the costs of decisions; at the score that they choose both models are counted.
         settings: decisions, alert budget and resamples.
     """
     if recent.champion is None:
@@ -184,19 +206,26 @@ def alerts_beside_champion(
         customers=recent.customers,
         slices=recent.slices,
     )
-    days, theirs = len(recent.days), recent.champion
-    decisions = settings.serving.decisions or (
-        DecisionPolicy(name=ALERT_BUDGET, alerts_per_day=settings.gates.alert_budget),
-    )
-    thresholds = [
-        Threshold(
-            name=one.name,
-            at=highest(theirs, (one.alerts_per_day or 0) * days) if one.at is None else one.at,
-            alerts_per_day=one.alerts_per_day,
-        )
+    budget = DecisionPolicy(name=ALERT_BUDGET, alerts_per_day=settings.gates.alert_budget)
+    thresholds = _judged_thresholds(settings.serving.decisions, recent, curves)
+    return alert_change(rows, thresholds or _judged_thresholds([budget], recent, ()), settings.gates, judged)
+
+
+def _judged_thresholds(
+    decisions: Sequence[DecisionPolicy], recent: RecentScores, curves: Sequence[CostCurve]
+) -> list[Threshold]:
+    """The scores at which both models are counted; for alerts a day the one that gives them under the champion."""
+    found = {one.name: one.at for one in curves}
+    for one in decisions:
+        if one.at is not None:
+            found[one.name] = one.at
+        elif one.alerts_per_day is not None and recent.champion is not None:
+            found[one.name] = highest(recent.champion, one.alerts_per_day * len(recent.days))
+    return [
+        Threshold(name=one.name, at=found[one.name], alerts_per_day=one.alerts_per_day, choice=one.choice or "")
         for one in decisions
+        if one.name in found
     ]
-    return alert_change(rows, thresholds, settings.gates, judged)
 
 
 def served_scores(mapping: ScoreMapping | None, scores: Floats) -> Floats:

@@ -31,6 +31,9 @@ def test_the_highest_threshold_that_is_reached_decides(score: float, decision: s
         [{"name": "block", "at": 0.5, "alerts_per_day": 10}],
         [{"name": "block", "alerts_per_day": 10}, {"name": "review", "alerts_per_day": 10}],
         [{"name": "block", "alerts_per_day": 0}],
+        [{"name": "block", "at": 0.5, "costs": {}}],
+        [{"name": "block", "costs": {"alert": -1}}],
+        [{"name": "block", "costs": {}}, {"name": "review", "costs": {}}],
     ],
 )
 def test_decisions_that_no_score_could_choose_between_are_refused(decisions: list[dict[str, object]]):
@@ -40,11 +43,12 @@ def test_decisions_that_no_score_could_choose_between_are_refused(decisions: lis
 
 def test_a_decision_with_alerts_a_day_begins_where_a_release_says():
     policy = ServingPolicy(decisions=({"name": "review", "alerts_per_day": 100}, {"name": "block", "at": 0.9}))
-    found = policy.thresholds({("review", 100): 0.3, ("review", 50): 0.5, ("hold", 100): 0.1})
+    by_alerts, other = "100 alerts a day", "50 alerts a day"
+    found = policy.thresholds({("review", by_alerts): 0.3, ("review", other): 0.5, ("hold", by_alerts): 0.1})
     assert found == {"review": 0.3, "block": 0.9}
     assert [policy.decision(score, found) for score in (0.29, 0.3, 0.95)] == ["accept", "review", "block"]
     with pytest.raises(SettingsError, match="review"):
-        policy.thresholds({("review", 50): 0.5})
+        policy.thresholds({("review", other): 0.5})
     assert policy.chooses and not POLICY.chooses
 
 

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from fraud_retraining.adapters.days.live_rows import SCORE, scored_rows
+from fraud_retraining.adapters.days.review_reports import read_review_report
 from fraud_retraining.adapters.days.window_rows import TABLE
 from fraud_retraining.adapters.mlflow.tags import REFIT_OF
+from fraud_retraining.adapters.pages.review_pictures import read_pictures
 from fraud_retraining.commands.implementation.scores_server import scorer_of
 from fraud_retraining.domain.evaluation.alert_volume import AlertChange
 from fraud_retraining.domain.ledger.events import EventKind
@@ -34,7 +36,11 @@ REVIEWED = 60
 def configure(project: ProjectHome, **changes: Any) -> None:
     # The regression gate is wide open: what is tested is what becomes of a version that is promoted.
     gates = {"max_regression": 1.0, "max_unproven_regression": 1.0, "max_slice_regression": 1.0}
-    decisions = [{"name": "review", "alerts_per_day": REVIEWED}, {"name": "block", "at": 0.5}]
+    decisions = [
+        {"name": "review", "alerts_per_day": REVIEWED},
+        {"name": "block", "at": 0.5},
+        {"name": "call", "costs": {"alert": 2.0, "disturbed": 5.0}},
+    ]
     project.configure(promotion={"mode": "auto"}, gates=gates, serving={"decisions": decisions}, **changes)
 
 
@@ -136,14 +142,19 @@ def test_thresholds_are_chosen_judged_recorded_and_served(home: ProjectHome) -> 
     code, answer, _ = retrain(NEXT)
     assert (code, answer["status"]) == (0, "promoted"), answer["message"]
     found = evaluation(answer["fingerprint"])
-    (chosen,) = found.thresholds
+    chosen, call = found.thresholds
     assert (chosen.name, chosen.alerts_per_day) == ("review", REVIEWED)
     days = [NEXT - timedelta(days=1), NEXT]
     assert (scores(served(2), *days) >= chosen.at).sum() == REVIEWED * len(days)
 
     alerts = found.evidence.alerts
     assert isinstance(alerts, AlertChange) and (alerts.first, alerts.last, alerts.days) == (*days, 2)
-    review, block = alerts.thresholds
+    review, block, called = alerts.thresholds
+    assert (call.name, called.name, called.at) == ("call", "call", call.at)
+    report = read_review_report(open_store(load_settings()), found.fingerprint, found.review_digest)
+    assert report is not None and [curve.at for curve in report.costs] == [call.at]
+    stored = read_pictures(open_store(load_settings()), found.fingerprint, found.pictures_digest)
+    assert stored is not None and "costs" in stored
     assert (review.name, review.champion, block.name, block.at) == ("review", REVIEWED * len(days), "block", 0.5)
     assert review.ratio is not None and 0.5 < review.ratio.value < 2
     assert review.money is not None and review.disturbed is not None and alerts.judged_days > 0
@@ -152,7 +163,9 @@ def test_thresholds_are_chosen_judged_recorded_and_served(home: ProjectHome) -> 
 
     scorer = scorer_of(load_settings())
     scorer.follow()
-    assert (scorer.model_version, scorer.thresholds) == (2, {"review": chosen.at, "block": 0.5}), scorer.problems
+    assert (scorer.model_version, scorer.thresholds) == (2, {"review": chosen.at, "block": 0.5, "call": call.at}), (
+        scorer.problems
+    )
     # A decision that no release has chosen a score for is not guessed.
     decisions = [{"name": "review", "alerts_per_day": REVIEWED + 1}]
     home.configure(promotion={"mode": "auto"}, serving={"decisions": decisions})
