@@ -152,7 +152,7 @@ def test_thresholds_are_chosen_judged_recorded_and_served(home: ProjectHome) -> 
     review, block, called = alerts.thresholds
     assert (call.name, called.name, called.at) == ("call", "call", call.at)
     report = read_review_report(open_store(load_settings()), found.fingerprint, found.review_digest)
-    assert report is not None and [curve.at for curve in report.costs] == [call.at]
+    assert report is not None and [curve.at for curve in report.costs] == [pytest.approx(call.at, rel=1e-5)]
     stored = read_pictures(open_store(load_settings()), found.fingerprint, found.pictures_digest)
     assert stored is not None and "costs" in stored
     assert (review.name, review.champion, block.name, block.at) == ("review", REVIEWED * len(days), "block", 0.5)
