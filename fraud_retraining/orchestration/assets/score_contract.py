@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from fraud_retraining.adapters.days.live_rows import SCORE, scored_rows
 from fraud_retraining.adapters.days.window_rows import ASSET, BATCH_ROWS, TABLE
 from fraud_retraining.adapters.mlflow.logged_models import TrainingSource
-from fraud_retraining.adapters.mlflow.tags import REFIT_OF
+from fraud_retraining.adapters.mlflow.tags import AUTOMATED, NOTE, REFIT_OF
 from fraud_retraining.adapters.storage.store import Partition
 from fraud_retraining.domain.evaluation.alert_volume import (
     AlertChange,
@@ -60,6 +60,7 @@ from fraud_retraining.orchestration.assets.training import FitResources, example
 from fraud_retraining.services.recorded_versions import recorded_digests
 from fraud_retraining.settings import Settings
 
+TRIGGER = "trigger"
 ALERT_BUDGET = "alert budget"
 """What the threshold is called that is judged where the settings name no decision."""
 
@@ -313,7 +314,11 @@ def mapped_fit(
     fingerprint = digest({"fit": fit.fingerprint, "score_mapping": found.mapping.document()})
     run = registry.find_run(fingerprint, recorded_digests(ledger, fingerprint))
     if run is None:
-        tags = {**run_tags(window, dagster_run_id), REFIT_OF: model.fingerprint}
+        # Why it was retrained stands on the run that the version names, as on that of the fit.
+        told = {
+            name: text for name, text in registry.run(fit.run_id).tags.items() if name in (AUTOMATED, TRIGGER, NOTE)
+        }
+        tags = {**told, **run_tags(window, dagster_run_id), REFIT_OF: model.fingerprint}
         run_id = registry.start_run(f"{as_of} with its score mapping", tags)
         run = registry.log_model(
             run_id,

@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from fraud_retraining.adapters.ledger.processes import this_process
-from fraud_retraining.adapters.mlflow.tags import DAGSTER_RUN, ENDED_WHY
+from fraud_retraining.adapters.mlflow.tags import DAGSTER_RUN, ENDED_WHY, REFIT_OF
 from fraud_retraining.definitions import build_definitions
 from fraud_retraining.domain.retraining.lease_rules import Process
 from fraud_retraining.domain.training.windows import TrainingWindow
@@ -38,19 +38,21 @@ def runs() -> list[Run]:
     return list(client().search_runs([experiment.experiment_id], order_by=["attributes.start_time ASC"]))
 
 
+def fits() -> list[Run]:
+    """Those of the Dagster runs that trained; the others hold a fit with its score mapping."""
+    return [one for one in runs() if REFIT_OF not in one.data.tags]
+
+
 def test_a_run_is_named_by_as_of_day_and_trigger_and_marked(home: ProjectHome) -> None:
-    (trained,) = runs()
+    trained, mapped = runs()
+    assert [one.info.run_id for one in fits()] == [trained.info.run_id]
     assert trained.info.run_name == f"{AS_OF} manual"
-    assert trained.info.status == "FINISHED"
-    reported = {
-        name: trained.data.tags.get(name) for name in ("automated_retrain", "trigger", "as_of", "release_status")
-    }
-    assert reported == {
-        "automated_retrain": "true",
-        "trigger": "manual",
-        "as_of": str(AS_OF),
-        "release_status": "promoted",
-    }
+    assert mapped.info.run_name == f"{AS_OF} with its score mapping"
+    for one in (trained, mapped):
+        assert one.info.status == "FINISHED"
+        reported = [one.data.tags.get(name) for name in ("automated_retrain", "trigger", "as_of", "verdict")]
+        assert reported == ["true", "manual", str(AS_OF), "passed"]
+    assert mapped.data.tags["release_status"] == "promoted", "the version is its model"
 
 
 def test_model_and_versions_are_described(home: ProjectHome) -> None:
@@ -62,7 +64,7 @@ def test_model_and_versions_are_described(home: ProjectHome) -> None:
 
 
 def test_a_run_names_its_data_with_schema_digest_and_place_but_holds_no_row(home: ProjectHome) -> None:
-    (trained,) = runs()
+    (trained,) = fits()
     settings = load_settings()
     inputs = {item.tags[0].value: item for item in trained.inputs.dataset_inputs}
     assert set(inputs) == {"training", "holdout"}
@@ -95,7 +97,10 @@ def test_the_trigger_names_the_run_its_reason_describes_it_and_what_a_person_wro
     tags = client().get_run(answer["mlflow_run_id"]).data.tags
     assert tags["mlflow.runName"] == f"{AS_OF} drift"
     assert tags["mlflow.note.content"] == "two of three days over .2"
-    assert tags["release_status"] == answer["status"] == "awaiting_approval"
+    version = client().get_model_version(name, str(answer["model_version"]))
+    of_version = client().get_run(version.run_id).data.tags
+    assert of_version["mlflow.note.content"] == tags["mlflow.note.content"]
+    assert of_version["release_status"] == answer["status"] == "awaiting_approval"
     assert tags["dagster_run_id"] == answer["dagster_run_id"]
     assert client().get_registered_model(name).description == "Ours."
 
@@ -115,7 +120,7 @@ def test_the_launch_form_gives_a_reason_and_a_window_for_one_run(home: ProjectHo
     window = TrainingWindow.model_validate(events["window_built"].payload)
     assert (len(window.days.training), load_settings().window.days) == (6, 8)
     assert events["retrain_requested"].payload["reason"] == "a shorter memory, once"
-    (trained,) = [one for one in runs() if one.data.tags["dagster_run_id"] == done.run_id]
+    (trained,) = [one for one in fits() if one.data.tags["dagster_run_id"] == done.run_id]
     assert trained.data.tags["mlflow.note.content"] == "a shorter memory, once"
 
 
