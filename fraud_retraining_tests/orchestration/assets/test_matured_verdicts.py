@@ -22,16 +22,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from fraud_retraining.adapters.days.monitoring_reports import report_of
+from fraud_retraining.adapters.storage.store import Partition
 from fraud_retraining.definitions import build_definitions
 from fraud_retraining.domain.evaluation.matured import MaturedOutcome, MaturedVerdict
 from fraud_retraining.domain.ledger.events import Event, EventKind
+from fraud_retraining.domain.monitoring.promotion_watch import WatchReport
 from fraud_retraining.domain.values.digests import digest
 from fraud_retraining.orchestration.assets.matured_verdicts import MaturedResources, measure_again
+from fraud_retraining.orchestration.assets.promotion_watch import WatchMakers
 from fraud_retraining.orchestration.instance import open_instance
 from fraud_retraining.orchestration.names import FEATURES, JUDGE_AGAIN
 from fraud_retraining.orchestration.resources import open_lake, open_ledger, open_registry, open_store
 from fraud_retraining.orchestration.sensors.next_runs import judge_again_next
 from fraud_retraining.orchestration.state.fresh_verdicts import DueVerdicts, due_verdicts
+from fraud_retraining.orchestration.state.monitoring import MonitoringState, ServedBy, serving
 from fraud_retraining.orchestration.state.sources import Sources
 from fraud_retraining.services.release_watch import ReleaseWatch
 from fraud_retraining.services.track_record import read_standing
@@ -250,3 +255,22 @@ def test_what_is_gone_is_said_on_record_and_fails_nothing(project: ProjectHome, 
     found = resources().verdicts.measure(fresh)
     assert (found.outcome, found.now) == (MaturedOutcome.NOT_MEASURED, None)
     assert why in found.reason and found.summary == f"Cannot be measured: {found.reason}."
+
+
+def test_the_watch_judges_young_days_by_labels_as_known_with_weights(project: ProjectHome):
+    """Terminal frauds are reported late, so young days show cards alone: the watch cannot call version 2 worse yet."""
+    settings, days = load_settings(), [WORSE + timedelta(days=n) for n in range(1, 5)]
+    ledger, store, registry = open_ledger(settings), open_store(settings), open_registry(settings)
+    state = MonitoringState(settings, open_lake(settings), store, ServedBy(serving(ledger)), days)
+    makers = WatchMakers(state, store, registry, ledger)
+    for day in days:
+        makers.shadow(day)
+    made = makers.watch(LAST)
+    assert isinstance(made, Partition)
+    (watch,) = report_of(made, WatchReport).watches
+    assert (watch.version, watch.predecessor_version, watch.known_by) == (2, 1, LAST)
+    assert watch.days == (days[0], days[1]), "from the age of the holdout's first day on"
+    assert watch.difference is not None and watch.difference.frauds == 30
+    assert (watch.outcome is MaturedOutcome.REFUTED, watch.ends) == (False, False)
+    assert list(ledger.events(EventKind.PROMOTION_WATCHED)) == []
+    assert makers.watch(LAST) == made, "nothing has changed since"
