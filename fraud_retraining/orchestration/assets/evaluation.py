@@ -22,7 +22,13 @@ from fraud_retraining.adapters.days.judged_days import (
     label_columns,
     labelled_rows,
 )
-from fraud_retraining.adapters.days.monitoring_reports import drift_reports, profile_name, write_profile
+from fraud_retraining.adapters.days.monitoring_reports import (
+    Profile,
+    drift_reports,
+    profile_name,
+    read_profile,
+    write_profile,
+)
 from fraud_retraining.adapters.days.review_reports import read_review_report, write_review_report
 from fraud_retraining.adapters.ledger.event_log import EventKeys
 from fraud_retraining.adapters.ledger.ledger import Ledger
@@ -46,7 +52,7 @@ from fraud_retraining.domain.evaluation.gates import (
 from fraud_retraining.domain.evaluation.judged import Judged, Pair
 from fraud_retraining.domain.evaluation.score_fits import FittedMapping
 from fraud_retraining.domain.ledger.events import EventKind
-from fraud_retraining.domain.monitoring.drift import DriftReport, HoldoutProfile
+from fraud_retraining.domain.monitoring.drift import DriftReport, HoldoutProfile, ReferenceProfile
 from fraud_retraining.domain.monitoring.fixed_evaluation_days import FixedSetAge, fixed_set_age
 from fraud_retraining.domain.monitoring.live_performance import measure
 from fraud_retraining.domain.releases.candidate import Evaluation, ModelFit, TrainedModel
@@ -291,8 +297,13 @@ def _mapped(
                 remedy="switch window.refit off for this retrain: then the judged fit is released.",
             )
     mapped = mapped_fit(model, fit, fitted, mapping, learnt, resources, dagster_run_id)
-    if mapped is not None and judged.profile is not None:
-        _log_profile(judged.profile, mapped.fit.run_id, resources)
+    if mapped is not None:
+        # The version's run is the one of this artifact: monitoring looks there for what the store has lost.
+        reference = read_profile(resources.store, ReferenceProfile, model.fingerprint)
+        if judged.profile is not None:
+            _log_profile(judged.profile, mapped.fit.run_id, resources)
+        if reference is not None:
+            _log_profile(reference, mapped.fit.run_id, resources)
     return replace(judged, evaluation=evaluation.model_copy(update={"mapped": mapped}))
 
 
@@ -558,9 +569,9 @@ def _keep_profile(profile: HoldoutProfile, run_id: str, resources: EvaluationRes
     _log_profile(profile, run_id, resources)
 
 
-def _log_profile(profile: HoldoutProfile, run_id: str, resources: EvaluationResources) -> None:
+def _log_profile(profile: Profile, run_id: str, resources: EvaluationResources) -> None:
     document = profile.model_dump(mode="json")
-    resources.registry.log_document(run_id, f"{profile_name(HoldoutProfile)}.json", document)
+    resources.registry.log_document(run_id, f"{profile_name(type(profile))}.json", document)
 
 
 def _no_fixed_set(holdout: HoldoutPolicy, as_of: date) -> NotCompared:
