@@ -235,10 +235,11 @@ class Profiler:
         Raises:
             DataInvalid: a row has no time, so that it belongs to no day.
         """
-        time, label = time_sql(roles), label_sql(roles)
+        time, label, rejected = time_sql(roles), label_sql(roles), _rejected_sql(source, roles)
         with self._reading(source.sql):
             found = self._connection.execute(
-                f"SELECT ({time})::DATE AS day, count(*), count({label}), coalesce(sum({label}), 0) "
+                f"SELECT ({time})::DATE AS day, count(*), count({label}), coalesce(sum({label}), 0), "
+                f"count(*) FILTER ({rejected}) "
                 f"FROM {source.sql} GROUP BY 1 ORDER BY 1 NULLS FIRST"
             ).fetchall()
         if found and found[0][0] is None:
@@ -247,7 +248,10 @@ class Profiler:
             raise DataInvalid(
                 "no row has a time", culprits=[roles.time.words], remedy="see --time-column, --time-format."
             )
-        return [DayFacts(day=day, rows=rows, labelled=known, frauds=int(frauds)) for day, rows, known, frauds in found]
+        return [
+            DayFacts(day=day, rows=rows, labelled=known, frauds=int(frauds), rejected=bad)
+            for day, rows, known, frauds, bad in found
+        ]
 
     def write_lake(self, source: Source, roles: Roles, lake: Path, days: int) -> int:
         """Write all rows of a source as a lake, one folder a UTC day; whole or not at all. The number of rows.
@@ -391,6 +395,17 @@ def label_sql(roles: Roles) -> str:
         others = ", ".join(literal(value.strip().lower()) for value in roles.genuine_values)
         return f"(CASE WHEN {text} IN ({listed}) THEN 1 WHEN {text} IN ({others}) THEN 0 END)"
     return f"(CASE WHEN {text} IN ('true', '1', '1.0') THEN 1 WHEN {text} IN ('false', '0', '0.0') THEN 0 END)"
+
+
+def _rejected_sql(source: Source, roles: Roles) -> str:
+    """Whether a row will be rejected for its amount or its id, as SQL."""
+    amount = _value(roles.amount.name, "VARCHAR" if source.texts else "DOUBLE")
+    if source.texts:
+        amount = _read(amount, roles.amount.readings[0] if roles.amount.readings else NUMBER)
+    bad = f"{amount} IS NULL OR {amount} < 0"
+    if roles.transaction_id is None:
+        return bad
+    return f"{bad} OR {_value(roles.transaction_id.name, 'VARCHAR')} IS NULL"
 
 
 def _column_sql(source: Source, name: str, roles: Roles) -> str:

@@ -76,6 +76,7 @@ class DayFacts(Value):
     rows: int
     labelled: int
     frauds: int
+    rejected: int = Field(0, description="Rows without an id, or without an amount of nought or more.")
 
 
 def possible_readings(texts: Sequence[str], delimiter: str = ",") -> tuple[str, ...]:

@@ -281,6 +281,12 @@ class _Picker:
 
     def amount(self, *taken: ColumnFacts | None) -> ColumnFacts | None:
         if (said := self.named("amount")) is not None:
+            if said.kind not in ("integer", "number"):
+                raise SettingsError(
+                    f"--amount-column names {said.name}, whose values are not all numbers",
+                    culprits=[said.words],
+                    remedy="correct the values, or name a column of numbers.",
+                )
             return said
         numbers = [
             one

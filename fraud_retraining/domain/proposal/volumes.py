@@ -17,6 +17,8 @@ LEAST_DAYS = 8
 USUAL_WINDOW, USUAL_HOLDOUT, FRESH_HOLDOUT, USUAL_DELAY = 30, 7, 3, 7
 RANDOM_FACTOR = 10
 """The average precision that a first model has to reach, as a multiple of what guessing gets."""
+MOST_REJECTED = 0.2
+"""Above this share of a day's rows the wrong column was named, or its sign is turned."""
 LEAST_BUDGET, USUAL_BUDGET = 5, 100
 
 
@@ -43,7 +45,8 @@ def proposed_volumes(days: Sequence[DayFacts], *, label_times: bool) -> Volumes:
         label_times: whether it is known when labels became known.
 
     Raises:
-        DataInvalid: there are too few days for a first model, or none of its rows is labelled a fraud.
+        DataInvalid: there are too few days for a first model, none of its rows is labelled a fraud, or too many of a
+            day would be rejected.
     """
     known = [day for day in days if day.labelled]
     if not known or not any(day.frauds for day in known):
@@ -122,7 +125,24 @@ def _validation(
     if missing := span - len(days):
         allowed = min(missing, needed)
         found["validation.max_missing_days"] = Proposed(allowed, f"{missing} of {span} days have no rows")
-    return found | _row_counts(days, usual)
+    return found | _row_counts(days, usual) | _rejects(days, usual)
+
+
+def _rejects(days: Sequence[DayFacts], usual: ValidationPolicy) -> dict[str, Proposed]:
+    """How many rows of a day may be rejected, where the usual bound would refuse days that are there."""
+    worst = max(days, key=lambda day: day.rejected / day.rows)
+    share = worst.rejected / worst.rows
+    if share > MOST_REJECTED:
+        raise DataInvalid(
+            f"{worst.rejected:,} of {worst.rows:,} rows of {worst.day} would be rejected: they have no id, no amount, "
+            "or a negative one",
+            remedy="name other columns (--amount-column, --transaction-id-column), or turn the sign; refunds are no "
+            "payments.",
+        )
+    if share <= usual.max_reject_share / 1.5:
+        return {}
+    words = f"{worst.rejected:,} of {worst.rows:,} rows of {worst.day} have no id, no amount, or a negative one"
+    return {"validation.max_reject_share": Proposed(rounded(2 * share), f"{words}; they are rejected by name")}
 
 
 def _row_counts(days: Sequence[DayFacts], usual: ValidationPolicy) -> dict[str, Proposed]:

@@ -151,6 +151,11 @@ def test_what_was_said_wins_and_has_to_exist() -> None:
         assert "TX_DATETIME" in str(raised.value)
 
 
+def test_an_amount_that_is_text_is_refused() -> None:
+    with pytest.raises(SettingsError, match="not all numbers"):
+        roles(*USUAL, column("price", "text"), amount="price")
+
+
 def test_columns_that_no_feature_can_be_are_left_out_with_the_reason() -> None:
     odd = (
         column("a[0]", "number"),

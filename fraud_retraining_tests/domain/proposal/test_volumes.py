@@ -83,3 +83,14 @@ def test_too_few_days_and_no_fraud_are_refused_with_a_remedy() -> None:
         proposed_volumes(lake(3), label_times=False)
     with pytest.raises(DataInvalid, match="no row is labelled a fraud"):
         proposed_volumes(lake(60, frauds=0), label_times=False)
+
+
+def test_rows_that_will_be_rejected_are_allowed_for_until_the_column_looks_wrong() -> None:
+    def with_refunds(count: int) -> Volumes:
+        days = [day.model_copy(update={"rejected": count if place == 5 else 0}) for place, day in enumerate(lake(30))]
+        return proposed_volumes(days, label_times=False)
+
+    assert "validation.max_reject_share" not in with_refunds(0).settings
+    assert value(with_refunds(40), "validation.max_reject_share") == 0.08
+    with pytest.raises(DataInvalid, match="300 of 1,000 rows of 2026-01-06 would be rejected"):
+        with_refunds(300)
