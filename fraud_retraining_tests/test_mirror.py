@@ -138,7 +138,6 @@ COVERED_ELSEWHERE: dict[str, str] = {
     "domain/retraining/retrain_status": "names only; every status as an outcome: test_retrain_releases.py",
     "domain/review/model_card": "cards of real versions: services/test_model_cards.py",
     "domain/review/report": "values; a whole report and its JSON: domain/review/test_assembly.py",
-    "services/recorded_versions": "tags, versions and champions that were changed: services/test_registry_attacks.py",
 }
 
 # Test file below a package: what it tests that is more than one module.
