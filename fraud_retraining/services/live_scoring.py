@@ -41,6 +41,7 @@ from fraud_retraining.domain.features.live import (
 )
 from fraud_retraining.domain.features.local_states import LocalStates
 from fraud_retraining.domain.features.online import Batch, numeric_features
+from fraud_retraining.domain.features.partition_inputs import lookback
 from fraud_retraining.domain.features.plan import FeaturePlan
 from fraud_retraining.domain.features.row_digests import RowDigests
 from fraud_retraining.domain.ledger.events import EventKind
@@ -291,7 +292,12 @@ class LiveScorer:
     def _follow_state(self) -> None:
         current = self._states.current()
         if current is None:
-            raise DataInvalid("no online state is published", remedy="ingest the latest day of the lake.")
+            today = self._clock().date()
+            days = (today - min(lookback(self._plan, today), default=today - DAY)).days
+            raise DataInvalid(
+                "no online state is published",
+                remedy=f"run fraud-retraining ingest for the last {days} days of the lake: features look back on them.",
+            )
         if self._log is None:
             key_types = self._states.key_types(current.day)
             self._reader, self._log = RequestReader(self._mapping, key_types), self._open_log(key_types)

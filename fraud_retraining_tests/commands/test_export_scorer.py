@@ -23,7 +23,7 @@ from fraud_retraining.services.recorded_versions import recorded_champion
 from fraud_retraining.settings import load_settings
 from fraud_retraining_tests.serving.test_score_app import CHANGES, batch_features, ingest, raw_rows
 from fraud_retraining_tests.support.command_line import run
-from fraud_retraining_tests.support.project_homes import AS_OF, ProjectHome
+from fraud_retraining_tests.support.project_homes import AS_OF, LOOKED_BACK_ON, ProjectHome
 
 NEXT = AS_OF + timedelta(days=1)
 
@@ -81,7 +81,7 @@ def mlflow_server(model: Path, log: Path) -> Iterator[int]:
 @pytest.mark.timeout(600)
 def test_raw_transactions_get_the_scores_and_features_of_the_batch(home: ProjectHome, tmp_path: Path) -> None:
     home.configure(**CHANGES)
-    ingest(AS_OF, AS_OF)
+    ingest(LOOKED_BACK_ON, AS_OF)
     rows = raw_rows(home, NEXT)
     code, written, _ = run("export-scorer", "--out", str(tmp_path / "scorer"))
     assert (code, written) == (0, {"written": str(tmp_path / "scorer")})

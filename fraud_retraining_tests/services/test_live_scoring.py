@@ -2,7 +2,7 @@
 
 import json
 import logging
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ from fraud_retraining.orchestration.names import ONLINE_STATE
 from fraud_retraining.services.live_scoring import MODEL, SERVING_LOG, STATE, LiveScorer, NotReady
 from fraud_retraining.settings import load_settings
 from fraud_retraining_tests.support.command_line import run
-from fraud_retraining_tests.support.project_homes import AS_OF, ProjectHome
+from fraud_retraining_tests.support.project_homes import AS_OF, LOOKED_BACK_ON, ProjectHome
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -22,12 +22,12 @@ NEXT = AS_OF + timedelta(days=1)
 @pytest.fixture
 def ready(home: ProjectHome) -> ProjectHome:
     home.configure(promotion={"mode": "auto"})
-    ingest(AS_OF.isoformat())
+    ingest(LOOKED_BACK_ON, AS_OF)
     return home
 
 
-def ingest(day: str) -> None:
-    code, answer, _ = run("ingest", "--from", day, "--to", day)
+def ingest(first: date, last: date) -> None:
+    code, answer, _ = run("ingest", "--from", first.isoformat(), "--to", last.isoformat())
     assert code == 0, answer
 
 
@@ -120,7 +120,7 @@ def test_nothing_is_answered_that_the_journal_did_not_take(ready: ProjectHome):
 def test_a_scorer_that_starts_again_scores_transactions_of_the_day_before(ready: ProjectHome):
     row = transaction(1)
     scored = digest(following(), row)
-    ingest(NEXT.isoformat())
+    ingest(NEXT, NEXT)
     again = following()
     assert again.state_day == NEXT
     (answer,) = again.score([row]).answers

@@ -30,7 +30,7 @@ from fraud_retraining.orchestration.resources import open_ledger, open_location_
 from fraud_retraining.services.recorded_versions import recorded_champion
 from fraud_retraining.settings import load_settings
 from fraud_retraining_tests.support.command_line import run
-from fraud_retraining_tests.support.project_homes import AS_OF, ProjectHome
+from fraud_retraining_tests.support.project_homes import AS_OF, LOOKED_BACK_ON, ProjectHome
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -136,7 +136,7 @@ def ingest(first: date, last: date) -> None:
 def ready(home: ProjectHome) -> ProjectHome:
     """A home with a champion, whose lake ends with the champion's as-of day, and with the state after it."""
     home.configure(**CHANGES)
-    ingest(AS_OF, AS_OF)
+    ingest(LOOKED_BACK_ON, AS_OF)
     return home
 
 

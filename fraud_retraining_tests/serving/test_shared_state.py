@@ -25,7 +25,7 @@ from fraud_retraining_tests.serving.test_score_app import (
     raw_rows,
     serving,
 )
-from fraud_retraining_tests.support.project_homes import ProjectHome
+from fraud_retraining_tests.support.project_homes import LOOKED_BACK_ON, ProjectHome
 from fraud_retraining_tests.support.redis_servers import RedisProcess
 
 pytest_plugins = ["fraud_retraining_tests.support.redis_servers"]
@@ -38,7 +38,7 @@ def ready(home: ProjectHome, redis_server: RedisProcess) -> ProjectHome:
     # Its own timeout is for a machine that is not as busy as that of the tests.
     shared = {"state_store": "redis", "redis_url": redis_server.url, "redis_timeout_seconds": 5}
     home.configure(**{**CHANGES, "serving": {**CHANGES["serving"], **shared}})
-    ingest(AS_OF, AS_OF)
+    ingest(LOOKED_BACK_ON, AS_OF)
     return home
 
 

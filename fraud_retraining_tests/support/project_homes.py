@@ -20,6 +20,8 @@ DAYS = 26
 
 
 AS_OF = START + timedelta(days=22)
+LOOKED_BACK_ON = AS_OF - timedelta(days=4)
+"""The first day that features of the day after `AS_OF` look back on, by the settings below."""
 
 
 SMALL: dict[str, Any] = {

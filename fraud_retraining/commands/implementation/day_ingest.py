@@ -22,6 +22,7 @@ from fraud_retraining.orchestration.names import (
     FEATURES,
     INGEST,
     LABELS,
+    ONLINE_STATE,
     RANGE_END,
     RANGE_START,
     TRANSACTIONS,
@@ -31,6 +32,7 @@ from fraud_retraining.orchestration.runs.outcomes import THRESHOLDS
 from fraud_retraining.orchestration.state.inventory import DAY_ASSETS, Inventory
 from fraud_retraining.orchestration.state.label_days import LabelInventory, label_arrival
 from fraud_retraining.orchestration.state.readiness import (
+    Readiness,
     contiguous_ranges,
     days_behind,
     days_of_window,
@@ -115,6 +117,10 @@ class DayIngest:
         arrived = {day: files for day, files in arrived.items() if day in needed}
         self._require_window(as_of, window.needed, arrived)
         self._bring_up(arrived, [day for day in window.needed if day in arrived])
+        # What is promoted can then be served. Where features look back on days that no window needs, those are first to
+        # be ingested, which is the daily work and no retrain's.
+        if Readiness(self._settings, self.lake, self.store).stale_state == as_of:
+            self._run_days(DayRange(start=as_of, end=as_of), [ONLINE_STATE])
 
     def labels_arrived(self, as_of: date) -> bool | None:
         """Whether the feed has delivered the labels of an as-of day; None where there is no feed.

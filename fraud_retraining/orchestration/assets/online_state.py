@@ -5,7 +5,7 @@ of D+1: the statistics that `transaction_features`[D+1] joins, and the transacti
 here: the statistics (`domain/features/point_in_time.py`) and reading them to score (`adapters/online/`).
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from functools import partial
 from typing import Any
@@ -17,10 +17,13 @@ import pyarrow.parquet as pq
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.online.published_state import RECENT, is_recorded, publish
 from fraud_retraining.adapters.storage.engine import Engine, PreparedQuery
+from fraud_retraining.adapters.storage.lake import Lake
 from fraud_retraining.adapters.storage.store import Partition, Store
+from fraud_retraining.domain.data.refused_days import ranges
 from fraud_retraining.domain.features.partition_inputs import lookback
 from fraud_retraining.domain.features.plan import FeaturePlan
 from fraud_retraining.domain.features.point_in_time import entity_state
+from fraud_retraining.domain.values.days import DayRange
 from fraud_retraining.domain.values.digests import digest, table_digest
 from fraud_retraining.domain.values.errors import DataInvalid
 from fraud_retraining.domain.values.schemas import AMOUNT, TIMESTAMP, TRANSACTION_ID
@@ -60,6 +63,7 @@ def build_assets(partitions: dg.PartitionsDefinition, plan: FeaturePlan) -> list
     def online_state(
         context: dg.AssetExecutionContext,
         settings: dg.ResourceParam[Settings],
+        lake: dg.ResourceParam[Lake],
         store: dg.ResourceParam[Store],
         ledger: dg.ResourceParam[Ledger],
         engine: dg.ResourceParam[Engine],
@@ -71,7 +75,15 @@ def build_assets(partitions: dg.PartitionsDefinition, plan: FeaturePlan) -> list
         days = days_of(context) if alone else days_of(context)[-1:]
         behind = {earlier for day in days for earlier in lookback(plan, day + DAY)}
         inventory = Inventory(store, settings, {*days, *behind})
-        refresh = partial(refresh_state, store=store, ledger=ledger, engine=engine, inventory=inventory)
+        arrived = lake.days(DayRange(start=min(behind | {*days}), end=max(days)))
+        pending = [day for day in arrived if day in behind and day not in inventory.transactions]
+        if pending and not alone:
+            # The ingest of a day by itself is no mistake, only nothing to score with.
+            context.log.warning(f"not made, because {_pending(pending)}")
+            days = []
+        refresh = partial(
+            refresh_state, store=store, ledger=ledger, engine=engine, inventory=inventory, pending=pending
+        )
         work = DayWork(refresh, _metadata, partial(_publish, store, ledger))
         yield from materialize_days(context, ONLINE_STATE, work, progress, days)
 
@@ -83,9 +95,31 @@ def _publish(store: Store, ledger: Ledger, made: Sequence[Partition]) -> None:
         publish(store, ledger, partition)
 
 
-def refresh_state(day: date, *, store: Store, ledger: Ledger, engine: Engine, inventory: Inventory) -> Partition:
-    """The state after a day, made again if something that it is made of changed, or the ledger does not know it."""
+def _pending(days: Sequence[date]) -> str:
+    return f"features look back on days that have arrived and are not ingested: {ranges(days)}"
+
+
+def refresh_state(
+    day: date,
+    *,
+    store: Store,
+    ledger: Ledger,
+    engine: Engine,
+    inventory: Inventory,
+    pending: Collection[date] = (),
+) -> Partition:
+    """The state after a day, made again if something that it is made of changed, or the ledger does not know it.
+
+    `pending` are days that have arrived and are not ingested: a state without one that it looks back on would score as
+    if nothing had happened on it.
+    """
     plan = inventory.plan
+    if lacking := sorted({*pending} & {*lookback(plan, day + DAY)}):
+        raise DataInvalid(
+            f"{ONLINE_STATE} of {day} cannot be made: {_pending(lacking)}",
+            remedy=f"fraud-retraining ingest --from {lacking[0]} --to {day}",
+            days=[day],
+        )
     require_checked(inventory, [*lookback(plan, day + DAY), day])
     require_labels(inventory, day + DAY)
     if day not in inventory.entity_days:

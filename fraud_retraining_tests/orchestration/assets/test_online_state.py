@@ -152,6 +152,20 @@ def test_a_state_that_somebody_else_wrote_is_not_opened_and_is_made_again(projec
     published().open(day(3))
 
 
+def test_a_state_that_would_not_know_days_that_have_arrived_is_not_made(project: ProjectHome):
+    ingest(0, 2)
+    before = made()
+    ingest(5, 5)
+    assert made() == before, "days 3 and 4 are in the lake, and not ingested"
+    job = build_definitions(load_settings()).resolve_job_def(INGEST)
+    alone = [dg.AssetKey(ONLINE_STATE)]
+    with pytest.raises(DataInvalid, match="not ingested") as refused:
+        job.execute_in_process(instance=open_instance(), partition_key=str(day(5)), asset_selection=alone)
+    assert refused.value.remedy == f"fraud-retraining ingest --from {day(3)} --to {day(5)}"
+    ingest(3, 5)
+    assert made() == [*before, day(5)]
+
+
 def test_a_state_of_other_features_or_one_that_was_changed_is_not_opened(project: ProjectHome):
     ingest(0, 3)
     settings = load_settings()
