@@ -25,14 +25,14 @@ def test_every_threshold_keeps_its_alerts_on_the_rows_of_the_fit() -> None:
     found = matched(candidate, champion, BY_CHAMPION)
     assert found.mapping is not None and found.record.knots == len(found.mapping.scores) > 100
     mapped = found.mapping(candidate)
-    for alerts in (10, 50, 100, 500, 2500, 25_000):
+    for alerts, off in ((20, 0.5), (100, 0.2), (500, 0.1), (2500, 0.03), (25_000, 0.03)):
         threshold = np.sort(champion)[-alerts]
-        assert (mapped >= threshold).sum() == pytest.approx(alerts, rel=0.03)
+        assert (mapped >= threshold).sum() == pytest.approx(alerts, rel=off)
     assert (np.argsort(mapped, kind="stable") == np.argsort(candidate, kind="stable")).all()
 
 
 @given(
-    st.integers(0, 40).flatmap(
+    st.integers(1001, 1040).flatmap(
         lambda rows: st.tuples(
             *(npst.arrays(np.float64, rows, elements=st.sampled_from([0.0, 1e-9, 0.1, 0.2, 0.5, 1.0])) for _ in "12")
         )
@@ -48,8 +48,10 @@ def test_equal_constant_few_and_no_scores_give_a_rising_mapping_or_a_reason(two)
         assert len(np.unique(mapped)) == len(np.unique(candidate)) and not np.isnan(mapped).any()
 
 
-def test_one_row_and_no_rows() -> None:
-    found = matched(np.array([0.2]), np.array([0.6]), BY_CHAMPION)
+def test_few_rows_and_no_rows() -> None:
+    found = matched(np.full(1000, 0.2), np.full(1000, 0.6), BY_CHAMPION)
+    assert found.mapping is None and "1000 rows that neither had learnt are too few" in found.record.reason
+    found = matched(np.full(1001, 0.2), np.full(1001, 0.6), BY_CHAMPION)
     assert found.mapping is not None and found.mapping(np.array([0.2])) == [0.6]
     assert matched(np.empty(0), np.empty(0), BY_CHAMPION).record.reason == "there are no rows that neither had learnt"
     with pytest.raises(ValueError, match="1 scores"):
