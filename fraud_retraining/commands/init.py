@@ -142,6 +142,7 @@ def _answer(written: "FirstSettings") -> dict[str, Any]:
         "categorical": [one.name for one in roles.categorical],
         "forbidden": [one.name for one in roles.forbidden],
         "left_out": {one.name: why for one, why in roles.left_out},
+        "may_be_entities": [one.name for one in roles.recurring],
     }
 
 
@@ -154,6 +155,7 @@ def _print(written: "FirstSettings") -> None:
     found = {**answer["columns"], **{f"entity {name}": column for name, column in answer["entities"].items()}}
     found |= {name: ", ".join(answer[name]) for name in ("numeric", "categorical", "forbidden")}
     found["left out"] = ", ".join(answer["left_out"])
+    found["may be entities"] = ", ".join(answer["may_be_entities"])
     for name, value in found.items():
         if value:
             table.add_row(name, Text(value))

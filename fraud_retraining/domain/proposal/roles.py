@@ -37,6 +37,8 @@ EPOCH_FROM, EPOCH_TO = 946_684_800, 4_102_444_800
 MOST_CATEGORIES, MOST_FEATURES = 50, 60
 LEAST_KEYS = 10
 """Fewer values than this are a category and no key."""
+LEAST_RETURNS = 3
+"""Rows of each value, on average, from which a column of any name may be a key."""
 
 _FRAUD = ("fraud", "fraudulent", "chargeback", "bad", "y", "yes", "true", "t", "1", "positive")
 _GENUINE = ("legit", "legitimate", "genuine", "good", "normal", "ok", "n", "no", "false", "f", "0", "negative")
@@ -135,6 +137,8 @@ class Roles(NamedTuple):
     categorical: tuple[ColumnFacts, ...]
     forbidden: tuple[ColumnFacts, ...]
     left_out: tuple[tuple[ColumnFacts, str], ...]
+    recurring: tuple[ColumnFacts, ...] = ()
+    """Where there is no entity: columns whose values come back as those of a key do, whatever they are called."""
 
 
 def plain_name(name: str) -> str:
@@ -177,7 +181,7 @@ def decide_roles(columns: Sequence[ColumnFacts], choices: Choices, *, is_file: b
     numeric, categorical, forbidden, left_out = _features(rest, entities)
     return Roles(
         identity, time, reading, origin, amount, label, label_time, fraud_values, genuine_values, entities,
-        numeric, categorical, forbidden, left_out,
+        numeric, categorical, forbidden, left_out, () if entities else tuple(filter(_recurs, rest)),
     )  # fmt: skip
 
 
@@ -413,6 +417,12 @@ def _is_label(column: ColumnFacts) -> bool:
 def _is_key(column: ColumnFacts) -> bool:
     # A key that every row has anew joins nothing.
     return column.kind in ("integer", "text") and LEAST_KEYS <= column.distinct < 0.9 * column.known
+
+
+def _recurs(column: ColumnFacts) -> bool:
+    """Whether each of many values comes back several times."""
+    often = column.distinct * LEAST_RETURNS <= column.known
+    return column.kind in ("integer", "text") and column.distinct > MOST_CATEGORIES and often
 
 
 def _entity_of(name: str) -> tuple[str, bool]:

@@ -51,7 +51,7 @@ def _lines(roles: Roles, volumes: Volumes, lake: str) -> Iterator[str]:
     yield ""
     yield from _columns(roles)
     yield ""
-    yield from _entities(roles.entities, volumes.windows_days)
+    yield from _entities(roles.entities, volumes.windows_days, roles.recurring)
     yield ""
     yield from _features(roles)
     yield ""
@@ -72,7 +72,7 @@ def _lines(roles: Roles, volumes: Volumes, lake: str) -> Iterator[str]:
     yield from _comment(
         "Whom an alert is about, and resamples draw."
         if roles.entities
-        else "No column is a key that comes back: alerts are about single transactions, and no feature looks back.",
+        else "Without entities alerts are about single transactions, and no feature looks back.",
         2,
     )
     yield f"  alert_entity: {alert}"
@@ -116,9 +116,19 @@ def _converted(roles: Roles, canonical: str) -> str:
     return ""
 
 
-def _entities(entities: Sequence[Entity], windows: Sequence[int]) -> Iterator[str]:
+def _without_entities(recurring: Sequence[ColumnFacts]) -> str:
+    if not recurring:
+        return "No column is a key that comes back, such as a customer, card or merchant."
+    named = ", ".join(one.name for one in recurring)
+    return (
+        f"No column's name speaks of a customer, card or merchant. Values come back in {named}: where one of them is "
+        f"such a key, say so (init --force --entity card={recurring[0].name}); most features look back on keys."
+    )
+
+
+def _entities(entities: Sequence[Entity], windows: Sequence[int], recurring: Sequence[ColumnFacts]) -> Iterator[str]:
     if not entities:
-        yield from _comment("No column is a key that comes back, such as a customer, card or merchant.")
+        yield from _comment(_without_entities(recurring))
         yield "entities: {}"
         return
     yield "entities:"

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fraud_retraining.domain.proposal.facts import ColumnFacts, DayFacts
-from fraud_retraining.domain.proposal.roles import Entity, Roles
+from fraud_retraining.domain.proposal.roles import Choices, Entity, Roles, decide_roles
 from fraud_retraining.domain.proposal.settings_text import settings_text
 from fraud_retraining.domain.proposal.volumes import proposed_volumes
 
@@ -68,3 +68,20 @@ def test_any_names_of_columns_come_back_as_they_are(names: list[str]) -> None:
     assert found["entities"]["customer"]["column"] == names[4]
     assert (found["features"]["numeric"], found["features"]["forbidden"]) == ([names[5]], [names[6]])
     assert found["promotion"] == {"mode": "manual"}
+
+
+def test_without_entities_it_says_which_columns_could_be_some() -> None:
+    columns = [
+        facts("Buchungszeit", "time"),
+        facts("Betrag"),
+        facts("Betrug", "integer", distinct=2, values=("0", "1")),
+        facts("KartenNr", "integer", distinct=4_000),
+        facts("Land", "text", distinct=3, values=("AT", "CH", "DE")),
+        facts("Nummer", "integer", distinct=ROWS),
+    ]
+    roles = decide_roles(columns, Choices(label="Betrug"), is_file=True)
+    assert [one.name for one in roles.recurring] == ["KartenNr"]
+    said = settings_text(roles, proposed_volumes(DAYS, label_times=False), DAYS, lake="/lake", source="a.csv")
+    assert "init --force --entity card=KartenNr" in " ".join(said.replace("#", "").split())
+    named = decide_roles(columns, Choices(label="Betrug", entities={"card": "KartenNr"}), is_file=True)
+    assert named.recurring == () and [one.name for one in named.entities] == ["card"]
