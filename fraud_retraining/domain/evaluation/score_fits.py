@@ -28,6 +28,9 @@ FIRST_RANK = 1000
 """The highest rank at which one version follows another score by score: the number of scores above a threshold is known
 to some 3 % there. A mapping that follows single scores learns their noise, each version that of the one before: over 15
 retrains a threshold of 1 % of 3,000 transactions a day then lost 11 % of its alerts."""
+FIRST_SHARE = 0.05
+"""The same as a share of the rows, where they are few: most of them are then still followed score by score."""
+LEAST_ROWS = 100
 SMALLEST = 1e-12
 RIDGE = 1e-9
 STEPS = 100
@@ -119,24 +122,23 @@ def matched(candidate: Floats, followed: Floats, record: MappingRecord) -> Fitte
         raise ValueError(f"{len(candidate)} scores of the candidate, {len(followed)} of whom it follows")
     if not len(candidate):
         return unmapped(record, "there are no rows that neither had learnt")
-    if len(candidate) <= FIRST_RANK:
-        return unmapped(
-            record, f"{len(candidate)} rows that neither had learnt are too few; more than {FIRST_RANK:,} are needed"
-        )
+    if len(candidate) < LEAST_ROWS:
+        return unmapped(record, f"{len(candidate)} rows that neither had learnt are too few; {LEAST_ROWS} are needed")
     if not (np.isfinite(candidate).all() and np.isfinite(followed).all()):
         return unmapped(record, "some scores are not numbers")
     own, theirs = np.sort(candidate)[::-1], np.sort(followed)[::-1]
-    places = _ranks(len(own), FIRST_RANK)
+    highest = min(FIRST_RANK, int(np.ceil(FIRST_SHARE * len(own))))
+    places = _ranks(len(own), highest)
     scores = own[places]
     # Rows of one score are alerted on together: they stand for the rank in their middle.
     first = np.searchsorted(-own, -scores, side="left")
     last = np.searchsorted(-own, -scores, side="right") - 1
     found, at = np.unique(scores, return_index=True)
-    top = own[_ranks(FIRST_RANK)]
+    top = own[_ranks(highest)]
     top = np.unique(top[top > found[-1]])
     return recorded(
         np.concatenate([found, top]),
-        np.concatenate([theirs[(first + last) // 2][at], _beyond(top, own[:FIRST_RANK], theirs[:FIRST_RANK])]),
+        np.concatenate([theirs[(first + last) // 2][at], _beyond(top, own[:highest], theirs[:highest])]),
         record,
     )
 
