@@ -3,8 +3,10 @@
 Here: the settings, the two fits, and what is recorded of a fit. Not here: the mapping as a function
 (`domain/training/score_mapping.py`), and which rows it is fitted on (`orchestration/assets/score_contract.py`).
 
-`alert_rate`: the candidate's score of each rank becomes the score that the champion gave that rank of the same rows,
-so a threshold keeps its number of alerts. `probability`: the scores become the share of frauds among the labels, by
+`alert_rate`: a score of the candidate becomes the score above which the champion alerted on as many of the same rows,
+so that a threshold keeps its number of alerts. Where the two numbers differ by no more than chance, the score stays as
+it is: a mapping that followed single rows would learn their noise, each version that of the one before. `probability`:
+the scores become the share of frauds among the labels, by
 beta calibration (Kull, Silva Filho & Flach 2017, "Beta calibration", PMLR 54).
 """
 
@@ -14,7 +16,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from pydantic import Field
 
-from fraud_retraining.domain.evaluation.judged import Floats, Judged
+from fraud_retraining.domain.evaluation.judged import Floats, Integers, Judged
 from fraud_retraining.domain.evaluation.metrics import calibration
 from fraud_retraining.domain.training.score_mapping import ScoreMapping, through
 from fraud_retraining.domain.values.base import Policy, Value
@@ -23,14 +25,8 @@ from fraud_retraining.domain.values.digests import digest
 Contract = Literal["alert_rate", "probability", "none"]
 
 KNOTS = 200
-"""Ranks at which a mapping is fitted: many among the highest, and fewer and fewer below."""
-FIRST_RANK = 1000
-"""The highest rank at which one version follows another score by score: the number of scores above a threshold is known
-to some 3 % there. A mapping that follows single scores learns their noise, each version that of the one before: over 15
-retrains a threshold of 1 % of 3,000 transactions a day then lost 11 % of its alerts."""
-FIRST_SHARE = 0.05
-"""The same as a share of the rows, where they are few: most of them are then still followed score by score."""
-LEAST_ROWS = 100
+"""Ranks at which a mapping is fitted: each of the highest, and fewer and fewer below."""
+SIDES: tuple[Literal["right", "left"], ...] = ("right", "left")
 SMALLEST = 1e-12
 RIDGE = 1e-9
 STEPS = 100
@@ -108,11 +104,16 @@ def unmapped(record: MappingRecord, reason: str) -> FittedMapping:
 
 
 def matched(candidate: Floats, followed: Floats, record: MappingRecord) -> FittedMapping:
-    """The mapping by which the candidate's score of each rank becomes the score that is followed there.
+    """The mapping by which a threshold gives as many alerts as by the scores that are followed.
+
+    At a score t the candidate alerts on a rows and the followed one on b; d rows are alerted on by one of them alone,
+    which is the variance of b - a where neither alerts more (McNemar 1947). Of the difference the share
+    max(0, 1 - d / (b - a)^2) is taken for real: the positive part of James and Stein's estimate, in one dimension. So
+    noise is not handed on from version to version, and another scale of the scores is followed in full.
 
     Args:
         candidate: the candidate's scores without a mapping.
-        followed: the scores, as they are served, of whom it follows, on the same rows in any order.
+        followed: the scores, as they are served, of whom it follows, on the same rows in the same order.
         record: what is recorded of the fit.
 
     Raises:
@@ -122,49 +123,32 @@ def matched(candidate: Floats, followed: Floats, record: MappingRecord) -> Fitte
         raise ValueError(f"{len(candidate)} scores of the candidate, {len(followed)} of whom it follows")
     if not len(candidate):
         return unmapped(record, "there are no rows that neither had learnt")
-    if len(candidate) < LEAST_ROWS:
-        return unmapped(record, f"{len(candidate)} rows that neither had learnt are too few; {LEAST_ROWS} are needed")
     if not (np.isfinite(candidate).all() and np.isfinite(followed).all()):
         return unmapped(record, "some scores are not numbers")
-    own, theirs = np.sort(candidate)[::-1], np.sort(followed)[::-1]
-    highest = min(FIRST_RANK, int(np.ceil(FIRST_SHARE * len(own))))
-    places = _ranks(len(own), highest)
-    scores = own[places]
-    # Rows of one score are alerted on together: they stand for the rank in their middle.
-    first = np.searchsorted(-own, -scores, side="left")
-    last = np.searchsorted(-own, -scores, side="right") - 1
-    found, at = np.unique(scores, return_index=True)
-    top = own[_ranks(highest)]
-    top = np.unique(top[top > found[-1]])
-    return recorded(
-        np.concatenate([found, top]),
-        np.concatenate([theirs[(first + last) // 2][at], _beyond(top, own[:highest], theirs[:highest])]),
-        record,
-    )
+    scores = np.unique(np.sort(candidate)[::-1][_ranks(len(candidate))])
+    above, from_it = _alerts(candidate, scores)
+    their_above, their_from = _alerts(followed, scores)
+    both_above, both_from = _alerts(np.minimum(candidate, followed), scores)
+    # Rows of one score are alerted on together: they count by half.
+    own, theirs = (above + from_it) / 2, (their_above + their_from) / 2
+    alone = np.maximum(above + their_above - 2 * both_above, from_it + their_from - 2 * both_from)
+    difference = theirs - own
+    with np.errstate(divide="ignore", invalid="ignore"):
+        real = np.where(difference != 0, np.maximum(0.0, 1.0 - np.maximum(alone, 1) / difference**2), 0.0)
+    places = np.clip(np.ceil(theirs - real * difference).astype(np.int64) - 1, 0, len(followed) - 1)
+    return recorded(scores, np.where(real > 0, np.sort(followed)[::-1][places], scores), record)
 
 
-def _beyond(scores: Floats, own: Floats, theirs: Floats) -> Floats:
-    """What the highest scores are mapped to: log-odds rise from the last of them on as those of all of them do.
-
-    One number is fitted, the slope by least squares, so that the mapping follows another scale and not single scores.
-    """
-    (below, above), (their_below, their_above) = _logarithms(own), _logarithms(theirs)
-    odds, their_odds = below + above, their_below + their_above
-    rise, their_rise = odds - odds[-1], their_odds - their_odds[-1]
-    spread = float(rise @ rise)
-    slope = float(rise @ their_rise) / spread if spread > 0 else 1.0
-    wanted_below, wanted_above = _logarithms(scores)
-    return _share(their_odds[-1] + slope * (wanted_below + wanted_above - odds[-1]))
+def _alerts(scores: Floats, thresholds: Floats) -> tuple[Integers, Integers]:
+    """How many scores are above each threshold, and how many reach it."""
+    rising = np.sort(scores)
+    above, reach = (len(rising) - np.searchsorted(rising, thresholds, side=side) for side in SIDES)
+    return above, reach
 
 
-def _share(odds: Floats) -> Floats:
-    """The probability of log-odds."""
-    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * odds)), np.float64)
-
-
-def _ranks(rows: int, first: int = 1) -> Any:
-    """Places in a falling order from a rank on, ever more apart."""
-    return np.unique(np.geomspace(first, rows, KNOTS).round().astype(np.int64)) - 1
+def _ranks(rows: int) -> Any:
+    """Places in a falling order: every one of the first, then ever more apart."""
+    return np.unique(np.geomspace(1, rows, min(KNOTS, rows)).round().astype(np.int64)) - 1
 
 
 def calibrated(judged: Judged, record: MappingRecord) -> FittedMapping:
@@ -197,7 +181,8 @@ class _BetaCurve(NamedTuple):
 
     def __call__(self, scores: Floats) -> Floats:
         below, above = _logarithms(scores)
-        return _share(self.rise * below + self.fall * above + self.level)
+        odds = self.rise * below + self.fall * above + self.level
+        return np.asarray(0.5 * (1.0 + np.tanh(0.5 * odds)), np.float64)
 
 
 def _logarithms(scores: Floats) -> tuple[Floats, Floats]:
