@@ -74,7 +74,7 @@ class TestShow:
         text = " ".join(out.split())
         as_of = FIRST + timedelta(days=2)
         for expected in (
-            "It was judged beside version 1 and passed 7 of 7 gates; 1 did not apply.",
+            "It was judged beside version 1 and passed 8 of 8 gates; 1 did not apply.",
             "approved by bob (command line, own token)",
             "schedule: 48 hours are over (automation, sensor,",
             "2026-10-31 to 2026-11-09 (rolling): 100,000 rows, 800 frauds (0.80%)",
@@ -113,7 +113,7 @@ class TestShow:
         fingerprint = history_ledger.release_by_version(2).fingerprint
         open_store(load_settings()).write_document("review_pack", fingerprint, b"{}")
         code, out, err = run("audit", "show", "2")
-        assert code == 0 and "passed 7 of 7 gates" in out
+        assert code == 0 and "passed 8 of 8 gates" in out
         assert "is not the one that was recorded" in err
 
     def test_a_version_that_does_not_exist(self, history_ledger: Ledger):

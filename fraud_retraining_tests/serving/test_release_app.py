@@ -362,7 +362,7 @@ def test_pictures_have_addresses_of_their_own_that_a_browser_may_keep(reviewed: 
     client = httpx.Client(base_url=reviewed.address, timeout=60)
     page = client.get("/releases/4").text
     addresses = re.findall(r'src="(/releases/4/pictures/[0-9a-f]{16}/[a-z_]+\.png)"', page)
-    assert len(addresses) == 4 and "data:" not in page
+    assert len(addresses) == 5 and "data:" not in page
     first = client.get(addresses[0])
     assert first.content.startswith(b"\x89PNG")
     assert "immutable" in first.headers["cache-control"]

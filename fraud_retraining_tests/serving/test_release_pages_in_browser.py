@@ -148,7 +148,7 @@ def test_the_first_screen_of_a_phone_has_the_verdict_the_differences_the_gates_a
         assert box["y"] + box["height"] <= PHONE["viewport"]["height"], part
     assert "Better than the champion" in phone.text()
     assert "average precision 0.8927 0.8154 +0.0773" in phone.text()
-    assert phone.page.locator(".pictures img").count() == 4
+    assert phone.page.locator(".pictures img").count() == 5
     screens = phone.page.evaluate("document.documentElement.scrollHeight / window.innerHeight")
     assert screens < 5, "everything but the first screen and the pictures is folded"
     require_readable(phone)

@@ -86,6 +86,7 @@ def test_metrics_of_other_rows_have_no_difference_and_undefined_ones_no_value():
 def test_a_review_report_with_everything_shows_everything():
     shown = grids(review_report())
     assert list(shown) == [
+        "costs",
         "alerts",
         "score_quantiles",
         "feature_effects",

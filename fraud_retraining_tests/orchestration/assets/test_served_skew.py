@@ -155,8 +155,8 @@ def ingested(tmp_path_factory: pytest.TempPathFactory, promoted_home: ProjectHom
     copy.configure(promotion={"mode": "auto"})
     with pytest.MonkeyPatch.context() as patch:
         use_home(copy, patch)
-        for number in (23, 24, 25):
-            code, answer, _ = run("ingest", "--from", str(day(number)), "--to", str(day(number)))
+        for first, last in ((18, 23), (24, 24), (25, 25)):
+            code, answer, _ = run("ingest", "--from", str(day(first)), "--to", str(day(last)))
             assert code == 0, answer
     return copy
 
