@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 from fraud_retraining.adapters.pages.html import DecisionForm, answer_html, release_html, releases_html
-from fraud_retraining.adapters.pages.pictures import CAPTIONS
+from fraud_retraining.adapters.pages.pictures import picture_names
 from fraud_retraining.adapters.pages.review_pictures import pictures_key
 from fraud_retraining.domain.audit.history import ReleaseHistory
 from fraud_retraining.domain.releases.release import MOST_VERSION, Decision, Release, ReleaseState
@@ -142,7 +142,7 @@ def _release_page(
     if judged is None or review_report is None:
         return release_html(history, review_report, form, site.addresses)
     folder = f"/releases/{history.release.version}/pictures/{pictures_key(judged)}"
-    pictures = {name: f"{folder}/{name}.png" for name in CAPTIONS}
+    pictures = {name: f"{folder}/{name}.png" for name in picture_names(review_report)}
     return release_html(history, review_report, form, site.addresses, pictures)
 
 

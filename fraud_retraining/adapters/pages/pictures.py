@@ -44,6 +44,11 @@ WIDTH, HEIGHT = (int(side * DOTS) for side in INCHES)
 """Pixels of a picture. Its texts are large against it, so that they can be read on a phone."""
 
 
+def picture_names(review_report: ReviewReport) -> tuple[str, ...]:
+    """The names of its pictures, in the order in which they are looked at; nothing is drawn."""
+    return tuple(name for name in CAPTIONS if name != "costs" or review_report.costs)
+
+
 def pictures(review_report: ReviewReport) -> dict[str, bytes]:
     """Every picture of a report by its name, as PNG, in the order in which they are looked at."""
     return {name: _png(figure) for name, figure in figures(review_report).items()}

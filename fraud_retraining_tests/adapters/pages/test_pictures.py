@@ -8,7 +8,7 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.text import Text
 
-from fraud_retraining.adapters.pages.pictures import CAPTIONS, HEIGHT, WIDTH, figures, pictures
+from fraud_retraining.adapters.pages.pictures import CAPTIONS, HEIGHT, WIDTH, figures, picture_names, pictures
 from fraud_retraining_tests.support.reviews import fitted, hard_to_draw, review_report, review_report_of
 
 HARD = hard_to_draw()
@@ -40,6 +40,13 @@ def test_a_feature_whose_name_looks_like_a_formula_is_drawn():
         update={"features": (first.model_copy(update={"name": r"amount_$^{\frac"}), *rest)}
     )
     assert pictures(odd)["features"].startswith(b"\x89PNG")
+
+
+def test_a_page_names_the_pictures_that_are_drawn():
+    """A page that named another one would show a broken picture."""
+    for report in (review_report(), review_report().model_copy(update={"costs": ()})):
+        assert tuple(figures(report)) == picture_names(report)
+    assert "costs" not in picture_names(report)
 
 
 def test_the_same_review_report_gives_the_same_bytes():
