@@ -55,7 +55,7 @@ lock: install ## Resolve the newest allowed versions again
 	$(BIN)/python -m uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --no-emit-index-url \
 	  --no-emit-find-links --python-version 3.11 --upgrade --all-extras pyproject.toml -o requirements.lock
 	$(BIN)/python -m uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --no-emit-index-url \
-	  --no-emit-find-links --python-version 3.11 --upgrade --extra postgres --extra kubernetes -c requirements.lock \
+	  --no-emit-find-links --python-version 3.11 --upgrade --extra postgres --extra kubernetes --extra redis -c requirements.lock \
 	  pyproject.toml -o deploy/requirements.lock
 	$(BIN)/python -m uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --no-emit-index-url \
 	  --no-emit-find-links --python-version 3.11 --upgrade deploy/build.in -o deploy/build.lock

@@ -26,16 +26,31 @@ from fraud_retraining.adapters.alerts.slack import SLACK_VARIABLE
 from fraud_retraining.adapters.pages.signed_links import LEAST_CHARACTERS, LINK_VARIABLE
 from fraud_retraining.cli import app
 from fraud_retraining.commands.implementation.approvals_server import SIGNING_VARIABLE
-from fraud_retraining.orchestration.names import (
-    RETRAIN_TAG,
-)
+from fraud_retraining.orchestration.names import RETRAIN_TAG
+from fraud_retraining.serving import limits, score_app
 from fraud_retraining.settings import CONFIG_VARIABLE, HOME_VARIABLE, load_settings
 
 ROOT = Path(__file__).resolve().parents[1]
 DEPLOY = ROOT / "deploy"
-MANIFESTS = ("releases.yaml", "watchdog.yaml")
-KINDS = {"Deployment": k8s.V1Deployment, "Service": k8s.V1Service, "CronJob": k8s.V1CronJob}
-OTHERS = re.compile(r"(AWS|MLFLOW)_[A-Z_]+|DAGSTER_HOME|DAGSTER_PG_PASSWORD")
+HOME = "/var/lib/fraud-retraining"
+MANIFESTS = ("namespace.yaml", "accounts.yaml", "limits.yaml", "network.yaml", "scores.yaml", "releases.yaml")
+MANIFESTS += ("watchdog.yaml",)
+KINDS = {
+    "Namespace": k8s.V1Namespace,
+    "ServiceAccount": k8s.V1ServiceAccount,
+    "Role": k8s.V1Role,
+    "RoleBinding": k8s.V1RoleBinding,
+    "LimitRange": k8s.V1LimitRange,
+    "NetworkPolicy": k8s.V1NetworkPolicy,
+    "Deployment": k8s.V1Deployment,
+    "Service": k8s.V1Service,
+    "HorizontalPodAutoscaler": k8s.V2HorizontalPodAutoscaler,
+    "PodDisruptionBudget": k8s.V1PodDisruptionBudget,
+    "CronJob": k8s.V1CronJob,
+}
+OTHERS = re.compile(r"(AWS|MLFLOW)_[A-Z_]+|DAGSTER_HOME|DAGSTER_PG_PASSWORD|REDIS_PASSWORD")
+SECRETS = {"fraud-retraining": "secrets.env.example", "fraud-retraining-scores": "secrets.scores.env.example"}
+"""The file that says what is in each secret."""
 """Variables that libraries read, and those of Dagster's chart."""
 
 
@@ -45,6 +60,16 @@ def values() -> dict[str, Any]:
 
 def manifests() -> list[dict[str, Any]]:
     return [one for name in MANIFESTS for one in yaml.safe_load_all((DEPLOY / "kubernetes" / name).read_text())]
+
+
+def of_kind(kind: str) -> dict[str, dict[str, Any]]:
+    """The manifests of a kind by name."""
+    return {one["metadata"]["name"]: one for one in manifests() if one["kind"] == kind}
+
+
+def containers() -> list[dict[str, Any]]:
+    """The containers of every manifest."""
+    return [one for pod in holding("containers", manifests()) for one in pod["containers"]]
 
 
 def location() -> dict[str, Any]:
@@ -133,14 +158,14 @@ def test_every_image_is_this_projects_in_its_present_version() -> None:
     assert {(one["image"]["repository"], one["image"]["tag"]) for one in parts} == {
         ("example/fraud-retraining", version)
     }
-    assert {one["image"] for one in holding("command", manifests())} == {f"example/fraud-retraining:{version}"}
+    assert {one["image"] for one in containers()} == {f"example/fraud-retraining:{version}"}
 
 
 # ------------------------------------------------------------------ commands, variables, settings
 
 
 def test_every_command_is_one_of_the_command_line() -> None:
-    commands = [one["command"] for one in holding("command", manifests())]
+    commands = [one["command"] for one in containers()]
     lines = re.findall(r"^(?:.*`)?(fraud-retraining [a-z][^`#|\n]*)", (DEPLOY / "README.md").read_text(), re.MULTILINE)
     commands += [line.split() for line in lines]
     assert len(commands) >= 5
@@ -158,16 +183,24 @@ def test_the_image_and_the_chart_start_programs_that_the_packages_bring() -> Non
     programs = {entry.name for entry in metadata.entry_points(group="console_scripts")}
     command = yaml.safe_load(of("CMD")[0])
     assert {command[0], "dagster-daemon", "dagster-webserver", "fraud-retraining"} <= programs
-    for words in (command, location()["codeServerArgs"]):
+    for words in (command, location()["dagsterApiGrpcArgs"]):
         assert words[words.index("--module-name") + 1] == "fraud_retraining.definitions"
     assert str(location()["port"]) == command[command.index("--port") + 1]
     assert str(location()["port"]) in of("EXPOSE")[0].split()
 
 
+def in_secret(name: str) -> dict[str, str]:
+    """What a secret holds, with a digest in the place of the word that stands for one."""
+    text = (DEPLOY / SECRETS[name]).read_text().replace("SHA-256-OF-A-KEY", "0" * 64)
+    return dict(line.split("=", 1) for line in text.splitlines() if line)
+
+
 def variables() -> dict[str, str]:
     """Every environment variable that anything in `deploy/` gives, with its value where it has one."""
-    found = dict(line.split("=", 1) for line in (DEPLOY / "secrets.env.example").read_text().splitlines() if line)
-    for one in (location(), *holding("command", manifests())):
+    found: dict[str, str] = {}
+    for name in SECRETS:
+        found |= in_secret(name)
+    for one in (location(), *containers()):
         found |= {entry["name"]: entry.get("value", "") for entry in one["env"]}
     return found
 
@@ -192,7 +225,7 @@ def test_every_variable_is_one_that_is_read_and_the_settings_are_accepted(
 
 
 def test_no_secret_is_in_a_settings_file_or_a_manifest() -> None:
-    secrets = dict(line.split("=", 1) for line in (DEPLOY / "secrets.env.example").read_text().splitlines())
+    secrets = in_secret("fraud-retraining") | in_secret("fraud-retraining-scores")
     assert {value for name, value in secrets.items() if name.endswith(("TOKEN", "SECRET", "KEY", "PASSWORD"))} <= {
         "TOKEN",
         "SECRET",
@@ -200,7 +233,7 @@ def test_no_secret_is_in_a_settings_file_or_a_manifest() -> None:
         "PASSWORD",
         "AT-LEAST-32-RANDOM-CHARACTERS-HERE",
     }
-    for one in (location(), *holding("command", manifests())):
+    for one in (location(), *containers()):
         assert not {entry["name"] for entry in one["env"] if "value" in entry} & secrets.keys()
 
 
@@ -291,7 +324,7 @@ def test_runs_get_the_code_locations_pods_and_the_launchers_resources() -> None:
     context = K8sContainerContext.create_from_config(
         {"k8s": {**given, "security_context": location()["securityContext"]}}
     )
-    assert len(context.run_k8s_config.pod_spec_config["volumes"]) == 2
+    assert len(context.run_k8s_config.pod_spec_config["volumes"]) == 3
     run = values()["runLauncher"]["config"]["k8sRunLauncher"]["runK8sConfig"]
     as_model(k8s.V1Container, {"name": "run", **run["containerConfig"]})
     as_model(k8s.V1PodSpec, {"containers": [], **run["podSpecConfig"]})
@@ -314,15 +347,98 @@ def test_kubernetes_knows_every_key_of_every_manifest() -> None:
         as_model(k8s.V1Container, {"name": "a", "imagee": "b"})
 
 
-def test_no_pod_is_root_and_what_is_mounted_is_there() -> None:
+def relaxed(pod: Mapping[str, Any], container: Mapping[str, Any]) -> list[str]:
+    """What a container asks for beyond the Pod Security Standard "restricted", and a root folder that is written."""
+    whole, own = pod.get("securityContext") or {}, container.get("securityContext") or {}
+    both = {**whole, **own}
+    wanted = {
+        "not root": both.get("runAsNonRoot") is True and str(both.get("runAsUser")) == of("USER")[0].split(":")[0],
+        "seccomp": (both.get("seccompProfile") or {}).get("type") == "RuntimeDefault",
+        "no escalation": own.get("allowPrivilegeEscalation") is False,
+        "no capability": (own.get("capabilities") or {}) == {"drop": ["ALL"]},
+        "read-only root": own.get("readOnlyRootFilesystem") is True,
+        "nothing of the host": not {"hostNetwork", "hostPID", "hostIPC"} & pod.keys()
+        and not any("hostPath" in volume for volume in pod.get("volumes") or []),
+    }
+    return [f"{container['name']}: {rule}" for rule, holds in wanted.items() if not holds]
+
+
+def test_no_pod_asks_for_more_than_the_namespace_allows_and_what_is_mounted_is_there() -> None:
+    labels = of_kind("Namespace")["fraud-retraining"]["metadata"]["labels"]
+    assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
     for pod in holding("containers", manifests()):
-        assert pod["securityContext"]["runAsNonRoot"]
-        assert str(pod["securityContext"]["runAsUser"]) == of("USER")[0].split(":")[0]
         volumes = {one["name"] for one in pod["volumes"]}
         for container in pod["containers"]:
+            assert not relaxed(pod, container)
             assert {one["name"] for one in container["volumeMounts"]} == volumes
-            assert container["securityContext"]["allowPrivilegeEscalation"] is False
-    assert {one["name"] for one in location()["volumes"]} == {one["name"] for one in location()["volumeMounts"]}
+            assert container["resources"]["requests"].keys() == {"cpu", "memory"}
+            assert container["resources"]["limits"]["memory"]
+            # What is written is named: the home, and the folder of temporary files.
+            written = {one["mountPath"] for one in container["volumeMounts"] if not one.get("readOnly")}
+            assert written == {HOME, "/tmp"}
+    for given in (location(), values()["dagsterDaemon"], values()["dagsterWebserver"]):
+        pod = {"securityContext": given["podSecurityContext"], "volumes": given["volumes"]}
+        assert not relaxed(pod, {"name": "dagster", "securityContext": given["securityContext"]})
+        assert {one["name"] for one in given["volumes"]} == {one["name"] for one in given["volumeMounts"]}
+    with_root = {"name": "a", "securityContext": {"allowPrivilegeEscalation": False}}
+    assert "a: not root" in relaxed({}, with_root)
+
+
+def test_accounts_have_no_role_but_the_launchers() -> None:
+    accounts = of_kind("ServiceAccount")
+    for pod in holding("containers", manifests()):
+        assert pod["automountServiceAccountToken"] is False
+        assert accounts[pod["serviceAccountName"]]["automountServiceAccountToken"] is False
+    (binding,) = of_kind("RoleBinding").values()
+    assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "dagster", "namespace": "fraud-retraining"}]
+    assert values()["rbacEnabled"] is False
+    assert values()["dagster-user-deployments"]["rbacEnabled"] is False
+    for rule in of_kind("Role")[binding["roleRef"]["name"]]["rules"]:
+        assert "*" not in rule["verbs"]
+        assert "secrets" not in rule["resources"]
+
+
+def test_nothing_talks_to_anything_but_by_a_policy() -> None:
+    policies = of_kind("NetworkPolicy")
+    assert policies["deny-all"]["spec"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    opened = {
+        one["spec"]["podSelector"]["matchLabels"].get("app"): [
+            port["port"] for rule in one["spec"]["ingress"] for port in rule["ports"]
+        ]
+        for one in policies.values()
+        if "ingress" in one["spec"]
+    }
+    for name, service in of_kind("Service").items():
+        (pod,) = (one["spec"]["template"]["spec"] for key, one in of_kind("Deployment").items() if key == name)
+        (container,) = pod["containers"]
+        assert opened[service["spec"]["selector"]["app"]] == [one["containerPort"] for one in container["ports"]]
+    (ui,) = (one for one in policies["dagster-ui"]["spec"]["ingress"])
+    assert ui["ports"] == [{"port": values()["dagsterWebserver"]["service"]["port"]}]
+    (code,) = policies["code-server"]["spec"]["ingress"]
+    assert code["ports"] == [{"port": location()["port"]}]
+
+
+def test_every_service_of_several_pods_survives_a_drained_node() -> None:
+    guarded = {name: one["spec"] for name, one in of_kind("PodDisruptionBudget").items()}
+    for name, deployment in of_kind("Deployment").items():
+        assert guarded[name]["selector"] == deployment["spec"]["selector"]
+        scaled = of_kind("HorizontalPodAutoscaler").get(name)
+        least = scaled["spec"]["minReplicas"] if scaled else deployment["spec"]["replicas"]
+        assert least >= 2
+        # A number of pods beside an autoscaler would undo what it did, at every apply.
+        assert ("replicas" in deployment["spec"]) is (scaled is None)
+
+
+def test_the_scorer_is_asked_where_it_answers_and_goes_when_it_has_answered() -> None:
+    (pod,) = (one["spec"]["template"]["spec"] for one in [of_kind("Deployment")["fraud-retraining-scores"]])
+    (container,) = pod["containers"]
+    command = container["command"]
+    assert container["ports"] == [{"name": "http", "containerPort": int(command[command.index("--port") + 1])}]
+    paths = {name: container[f"{name}Probe"]["httpGet"]["path"] for name in ("startup", "readiness", "liveness")}
+    assert paths == {"startup": score_app.HEALTH, "readiness": score_app.READY, "liveness": score_app.HEALTH}
+    waits = int(container["lifecycle"]["preStop"]["exec"]["command"][1])
+    assert pod["terminationGracePeriodSeconds"] > waits + limits.ANSWER_SECONDS
+    assert "redis" in pins(DEPLOY / "requirements.lock")
 
 
 def test_settings_secrets_and_instance_are_called_alike_everywhere() -> None:
@@ -336,8 +452,9 @@ def test_settings_secrets_and_instance_are_called_alike_everywhere() -> None:
     }
     assert mounted == {settings, "dagster-instance"}
     assert [one["configMap"]["name"] for one in location()["volumes"] if "configMap" in one] == [settings]
-    secrets = {source["secretRef"]["name"] for one in holding("command", manifests()) for source in one["envFrom"]}
-    assert secrets == {one["name"] for one in location()["envSecrets"]}
+    secrets = {source["secretRef"]["name"] for one in containers() for source in one["envFrom"]}
+    assert secrets == SECRETS.keys()
+    assert {one["name"] for one in location()["envSecrets"]} < secrets
     assert all(f"generic {name} " in (DEPLOY / "README.md").read_text() for name in secrets)
     assert values()["global"]["postgresqlSecretName"] in (DEPLOY / "kubernetes" / "watchdog.yaml").read_text()
 
@@ -346,8 +463,8 @@ def test_kustomize_builds_them() -> None:
     if shutil.which("kubectl") is None:
         pytest.skip("kubectl is not installed")
     built = subprocess.run(["kubectl", "kustomize", DEPLOY / "kubernetes"], capture_output=True, text=True, check=True)
-    kinds = sorted(one["kind"] for one in yaml.safe_load_all(built.stdout))
-    assert kinds == ["ConfigMap", "CronJob", "Deployment", "Service"]
+    kinds = {one["kind"] for one in yaml.safe_load_all(built.stdout)}
+    assert kinds == {"ConfigMap", *KINDS}
 
 
 def test_links_of_the_notes_lead_somewhere() -> None:
