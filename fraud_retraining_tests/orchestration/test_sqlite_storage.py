@@ -1,15 +1,20 @@
 """Dagster's SQLite storage with kept engines: the same files, and statements that are compiled once."""
 
+import os
+import shutil
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import dagster as dg
 import pytest
 import yaml
+from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from fraud_retraining.orchestration.instance import open_instance
-from fraud_retraining.orchestration.sqlite_storage import SqliteStorage
+from fraud_retraining.orchestration.sqlite_storage import EventLogStorage, SqliteStorage, _engine
 
 
 @dg.asset
@@ -28,6 +33,14 @@ def opened(storage: type[DagsterSqliteStorage], folder: Path) -> dg.DagsterInsta
 def materialize(instance: dg.DagsterInstance) -> str:
     """Id of a run that made the asset."""
     return dg.materialize([number], instance=instance).run_id
+
+
+def until(happened: Callable[[], bool], seconds: float = 20) -> bool:
+    """Whether it happened within that time."""
+    deadline = time.monotonic() + seconds
+    while not happened() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return happened()
 
 
 def test_the_project_uses_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,3 +92,56 @@ def test_statements_are_compiled_once_and_not_at_each_connection(
 
     monkeypatch.setattr(SQLCompiler, "__init__", counted)
     assert compilations(SqliteStorage) * 3 < compilations(DagsterSqliteStorage)
+
+
+def test_a_home_that_was_emptied_is_filled_anew(tmp_path: Path) -> None:
+    folder = tmp_path / "home"
+    for _ in range(2):
+        folder.mkdir()
+        with opened(SqliteStorage, folder) as instance:
+            run = materialize(instance)
+            assert [found.run_id for found in instance.get_runs()] == [run]
+            assert instance.all_logs(run)
+        shutil.rmtree(folder)
+
+
+def test_connections_are_kept_within_a_process_and_not_across_a_fork(tmp_path: Path) -> None:
+    with opened(SqliteStorage, tmp_path) as instance:
+        run = materialize(instance)
+        storage = instance.event_log_storage
+        assert isinstance(storage, EventLogStorage)
+
+        def connection() -> int:
+            with storage.run_connection(run) as opened_:
+                return id(opened_.connection.dbapi_connection)
+
+        assert connection() == connection()
+        child = os.fork()
+        if not child:
+            os._exit(_engine(storage.conn_string_for_shard(run), SQLITE_BUSY_TIMEOUT_SECONDS).pool.checkedin())
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_who_watches_a_run_hears_of_its_events(tmp_path: Path) -> None:
+    with opened(SqliteStorage, tmp_path) as instance:
+        run = instance.create_run_for_job(dg.Definitions([number]).resolve_implicit_global_asset_job_def())
+        instance.report_engine_event("Begun.", run)
+        heard: list[str] = []
+        watching = instance.event_log_storage
+        watching.watch(run.run_id, None, lambda entry, _: heard.append(entry.user_message or entry.message))
+        try:
+            instance.report_engine_event("Gone on.", run)
+            assert until(lambda: any("Gone on." in one for one in heard))
+        finally:
+            watching.dispose()
+
+
+def test_reading_marks_nothing_as_changed_or_a_watcher_would_wake_itself(tmp_path: Path) -> None:
+    with opened(SqliteStorage, tmp_path) as instance:
+        run = materialize(instance)
+        storage = instance.event_log_storage
+        assert isinstance(storage, EventLogStorage)
+        file = Path(storage.path_for_shard(run))
+        before = file.stat().st_mtime_ns
+        assert instance.all_logs(run)
+        assert file.stat().st_mtime_ns == before

@@ -66,7 +66,7 @@ PARTS = {
     ),
     "training": Part(
         "1",
-        "9e6ae63ed91bffa15956821cec3058168b12c533e0678ae80c96b94c503a98d7",
+        "0018e0e0b0b692d81f52bc0efac40065af8520991726274fbdb4ff006e0a11b5",
         (
             "fraud_retraining.domain.training.fitting",
             "fraud_retraining.domain.training.training_rows",

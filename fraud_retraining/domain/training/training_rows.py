@@ -25,6 +25,8 @@ Batches: TypeAlias = Callable[[], Iterator[pa.RecordBatch]]
 WEIGHT = "weight"
 BLOCK_ROWS = 1 << 18
 COMPACT_AT = 1 << 20
+HELD_BYTES = 1 << 27
+"""Memory up to which the first pass's blocks are kept for the next ones, instead of reading the rows again."""
 
 
 @dataclass(frozen=True)
@@ -217,15 +219,21 @@ def _all(column: FloatColumn, value: np.float32) -> bool:
 
 @dataclass
 class TrainingBlocks:
-    """The training rows as blocks of numbers; each pass is held against the first."""
+    """The training rows as blocks of numbers: few are kept in memory; of more, each pass is held against the first."""
 
     rows: TrainingRows
     features: tuple[str, ...]
     words: dict[str, tuple[str, ...]]
     census: Census | None = field(default=None, init=False)
+    held: tuple[Block, ...] | None = field(default=None, init=False, repr=False)
 
     def __iter__(self) -> Iterator[Block]:
+        yield from self._read() if self.held is None else self.held
+
+    def _read(self) -> Iterator[Block]:
         census = Census()
+        held: list[Block] = []
+        room = HELD_BYTES
         for table in self.rows:
             block = Block(
                 float_columns(table, self.features, self.words),
@@ -233,8 +241,13 @@ class TrainingBlocks:
                 table.column(WEIGHT).to_numpy(),
             )
             census.add(block)
+            room -= block.nbytes
+            # From the first block on that finds no room, none is kept: the memory is the estimator's.
+            held = [*held, block] if room >= 0 else []
             yield block
         self._close(census)
+        if room >= 0:
+            self.held = tuple(held)
 
     def _close(self, census: Census) -> None:
         if self.census is None:

@@ -126,7 +126,27 @@ def test_one_constant_feature_is_allowed_and_named():
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
-def test_rows_that_change_between_passes_are_refused(estimator):
+def test_few_rows_are_read_once_and_many_in_each_pass_for_the_same_model(estimator, monkeypatch):
+    def passes_and_scores() -> tuple[int, list[float]]:
+        passes = 0
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            nonlocal passes
+            passes += 1
+            yield from TRAINING.to_batches()
+
+        return (lambda model: (passes, model.predict(UNSEEN).tolist()))(fit(policy(estimator), NUMERIC, (), batches))
+
+    once, scores = passes_and_scores()
+    monkeypatch.setattr("fraud_retraining.domain.training.training_rows.HELD_BYTES", 0)
+    again, same = passes_and_scores()
+    assert once == 1 < again
+    assert scores == same
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_rows_that_change_between_passes_are_refused(estimator, monkeypatch):
+    monkeypatch.setattr("fraud_retraining.domain.training.training_rows.HELD_BYTES", 0)
     passes = iter([TRAINING, TRAINING.take(np.arange(8000)[::-1]), TRAINING, TRAINING, TRAINING])
     with pytest.raises(DataInvalid, match="between two passes"):
         fit(policy(estimator), NUMERIC, (), lambda: given_in(next(passes))())

@@ -32,6 +32,11 @@ class Block:
     label: FloatColumn
     weight: FloatColumn
 
+    @property
+    def nbytes(self) -> int:
+        """The memory of its numbers."""
+        return sum(column.nbytes for column in (*self.columns, self.label, self.weight))
+
 
 class Blocks(Protocol):
     """The training rows as blocks of numbers. Each pass over them gives the same blocks."""
@@ -41,7 +46,7 @@ class Blocks(Protocol):
     """Vocabulary of each categorical feature."""
 
     def __iter__(self) -> Iterator[Block]:
-        """One pass; it never holds more than a block."""
+        """One pass, block after block."""
 
     def in_memory(self, dtype: Any) -> tuple[Matrix, Matrix, Matrix]:
         """The whole matrix (rows x features), the labels and the weights."""
