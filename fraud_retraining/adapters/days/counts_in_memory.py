@@ -1,8 +1,8 @@
-"""Counts of days by many different bins: a replay compares the same days with one champion after another.
+"""Counts of small days: their numbers are read into memory, where numpy counts them a column at a time.
 
-Here: counting the numbers of a day by numpy, a column at a time. Not here: categories, and the counts of the pipeline,
-which take less memory, and longer for small days because every champion's bins are a query of their own
-(`adapters/days/day_counts.py`). Both give the same counts.
+Here: that, and which days are small. Not here: categories, and the queries that count large days
+(`adapters/days/day_counts.py`): they take less memory, and longer for small days, because every champion's bins are
+a query of their own. Both give the same counts.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,6 +17,35 @@ from fraud_retraining.adapters.days.day_counts import Counter, DayCounts, counts
 from fraud_retraining.adapters.storage.engine import Engine
 from fraud_retraining.domain.monitoring.bins import Bins, number_counts
 from fraud_retraining.domain.monitoring.drift import Counts
+
+VALUES_AT_ONCE = 10_000_000
+"""Rows times columns of a day up to which its numbers are read into memory: 80 MB, for a moment."""
+
+
+class SizedCounter:
+    """Counts days by fixed bins: small ones in memory, large ones by a query."""
+
+    def __init__(self, engine: Engine, bins: Sequence[Bins]) -> None:
+        self._columns = len(bins)
+        self._small, self._large = MemoryCounter(engine, bins), Counter(engine, bins)
+
+    def count(self, day: date, paths: Sequence[Path]) -> DayCounts:
+        """The counts of a day's files."""
+        return (self._small if _is_small(paths, self._columns) else self._large).count(day, paths)
+
+
+def sized_counts_by_day(
+    engine: Engine, paths: Mapping[date, Path], bins: Sequence[Bins]
+) -> dict[date, dict[str, Counts]]:
+    """The counts of several days, small ones in memory and large ones by a query, as `counts_by_day` gives them."""
+    small = {day: path for day, path in paths.items() if _is_small([path], len(bins))}
+    large = {day: path for day, path in paths.items() if day not in small}
+    counted = memory_counts_by_day(engine, small, bins) if small else {}
+    return counted | (counts_by_day(engine, large, bins) if large else {})
+
+
+def _is_small(paths: Sequence[Path], columns: int) -> bool:
+    return sum(pq.read_metadata(path).num_rows for path in paths) * columns <= VALUES_AT_ONCE
 
 
 class MemoryCounter:

@@ -53,6 +53,9 @@ from fraud_retraining.domain.values.digests import digest
 from fraud_retraining.domain.values.errors import IntegrityError
 from fraud_retraining.domain.values.schemas import TIMESTAMP
 
+CountsByDay = Callable[[Engine, Mapping[date, Path], Sequence[Bins]], dict[date, dict[str, Counts]]]
+"""Gives the counts of several days by some bins."""
+
 TODAY, DAY = "today", "day"
 SAMPLE_DAYS = 10
 
@@ -129,6 +132,7 @@ def measure_reference(
     plan: FeaturePlan,
     policy: DriftPolicy,
     fingerprint: str,
+    count: CountsByDay,
 ) -> ReferenceProfile:
     """The profile of a training window: every row of its days, whether its label is known or not.
 
@@ -136,7 +140,7 @@ def measure_reference(
         IntegrityError: the store no longer holds a day with the manifest's digest.
     """
     chosen = reference_bins(store, engine, window, plan, policy)
-    return chosen.profile(window, fingerprint, counts_by_day(engine, chosen.paths, chosen.bins))
+    return chosen.profile(window, fingerprint, count(engine, chosen.paths, chosen.bins))
 
 
 class ReferenceBins(NamedTuple):

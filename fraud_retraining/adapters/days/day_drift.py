@@ -11,7 +11,8 @@ from datetime import date
 from functools import cached_property
 from pathlib import Path
 
-from fraud_retraining.adapters.days.day_counts import Counter, DayCounts, counts_without, heavy_keys_of
+from fraud_retraining.adapters.days.counts_in_memory import SizedCounter
+from fraud_retraining.adapters.days.day_counts import DayCounts, counts_without, heavy_keys_of
 from fraud_retraining.adapters.storage.engine import Engine
 from fraud_retraining.domain.features.plan import FeaturePlan
 from fraud_retraining.domain.monitoring.bins import Bins
@@ -84,7 +85,7 @@ class DayDrift:
         self._reference = reference
         self._rules = rules
         self._engine = engine
-        self._counter_of: CounterOf = counter or (lambda bins: Counter(engine, bins).count)
+        self._counter_of: CounterOf = counter or (lambda bins: SizedCounter(engine, bins).count)
 
     def report(self, day: DriftedDay) -> DriftReport:
         """The report of a day.

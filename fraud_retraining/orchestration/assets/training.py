@@ -13,6 +13,7 @@ import dagster as dg
 import pyarrow as pa
 from pydantic import Field, ValidationError
 
+from fraud_retraining.adapters.days.counts_in_memory import sized_counts_by_day
 from fraud_retraining.adapters.days.day_counts import measure_reference
 from fraud_retraining.adapters.days.known_labels import KnownLabels
 from fraud_retraining.adapters.days.monitoring_reports import profile_name, write_profile
@@ -287,7 +288,9 @@ def record_artifact(resources: FitResources, as_of: date, fingerprint: str, run_
 def keep_profile(window: TrainingWindow, fingerprint: str, run_id: str, resources: FitResources) -> None:
     """Stores the reference profile of the training rows, which drift of later days is measured against."""
     settings, store = resources.settings, resources.store
-    profile = measure_reference(store, resources.engine, window, settings.feature_plan, settings.drift, fingerprint)
+    profile = measure_reference(
+        store, resources.engine, window, settings.feature_plan, settings.drift, fingerprint, sized_counts_by_day
+    )
     write_profile(store, profile)
     name = f"{profile_name(ReferenceProfile)}.json"
     resources.registry.log_document(run_id, name, profile.model_dump(mode="json"))

@@ -8,7 +8,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fraud_retraining.adapters.days.counts_in_memory import MemoryCounter, memory_counts_by_day
+from fraud_retraining.adapters.days.counts_in_memory import (
+    MemoryCounter,
+    SizedCounter,
+    memory_counts_by_day,
+    sized_counts_by_day,
+)
 from fraud_retraining.adapters.days.day_counts import Counter, counts_by_day
 from fraud_retraining.adapters.storage.engine import Engine
 from fraud_retraining.domain.monitoring.bins import category_bins, number_bins
@@ -47,3 +52,18 @@ def test_every_bin_has_the_same_rows_as_by_query(day: Path, tmp_path: Path) -> N
         assert MemoryCounter(engine, bins).count(DAY, [day]) == expected
         assert memory_counts_by_day(engine, {DAY: day}, bins) == counts_by_day(engine, {DAY: day}, bins)
         assert MemoryCounter(engine, bins[:1]).count(DAY, [day]).counts == {"amount": expected.counts["amount"]}
+
+
+@pytest.mark.parametrize("values", [0, 700, 10_000])
+def test_where_a_day_is_counted_is_a_matter_of_its_size_alone(
+    day: Path, tmp_path: Path, values: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fraud_retraining.adapters.days.counts_in_memory.VALUES_AT_ONCE", values)
+    few = tmp_path / "few.parquet"
+    pq.write_table(pq.read_table(day).slice(0, 200), few)
+    paths = {DAY: day, date(2024, 3, 2): few}
+    bins = [number_bins("amount", np.arange(50.0), 10), category_bins("channel", [("chip", 3)], 30)]
+    with Engine(memory_limit="200MB", threads=1, temp_directory=tmp_path / "spill") as engine:
+        assert SizedCounter(engine, bins).count(DAY, [day, few]) == Counter(engine, bins).count(DAY, [day, few])
+        by_day = sized_counts_by_day(engine, paths, bins)
+        assert by_day == {one: MemoryCounter(engine, bins).count(one, [path]).counts for one, path in paths.items()}

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from fraud_retraining.adapters.days.day_counts import Counter, measure_reference
+from fraud_retraining.adapters.days.day_counts import Counter, counts_by_day, measure_reference
 from fraud_retraining.adapters.storage.engine import Engine
 from fraud_retraining.adapters.storage.opening import open_location
 from fraud_retraining.adapters.storage.store import Store
@@ -80,7 +80,7 @@ def window(store: Store, sizes: tuple[int, ...] = SIZES, history: int = 10) -> T
 
 
 def profile(store: Store, engine: Engine, given: TrainingWindow) -> ReferenceProfile:
-    return measure_reference(store, engine, given, PLAN, POLICY, "f" * 64)
+    return measure_reference(store, engine, given, PLAN, POLICY, "f" * 64, counts_by_day)
 
 
 def test_every_row_of_the_window_is_counted_once(store: Store, engine: Engine) -> None:
@@ -170,7 +170,7 @@ def test_a_wide_table_is_counted_by_queries_of_bounded_width(store: Store, tmp_p
         wide = pa.table({**dict(zip(table.column_names, table.columns, strict=True)), **columns})
         store.write("transaction_features", day(number), {"rows": wide}, digest=f"d{number}", inputs={}, facts={})
     with Engine(temp_directory=tmp_path / "spill", memory_limit="64MB", threads=2) as small:
-        found = measure_reference(store, small, given, plan, POLICY, "f" * 64)
+        found = measure_reference(store, small, given, plan, POLICY, "f" * 64, counts_by_day)
         records = store.partitions("transaction_features", [day(0)])
         counted = Counter(small, [one.bins for one in found.features])
         counts = counted.count(day(0), store.paths(records.values(), "rows")).counts
