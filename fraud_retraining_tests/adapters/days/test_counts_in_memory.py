@@ -60,7 +60,8 @@ def test_where_a_day_is_counted_is_a_matter_of_its_size_alone(
 ) -> None:
     monkeypatch.setattr("fraud_retraining.adapters.days.counts_in_memory.VALUES_AT_ONCE", values)
     few = tmp_path / "few.parquet"
-    pq.write_table(pq.read_table(day).slice(0, 200), few)
+    later = pa.array([np.datetime64("2024-03-02T10:00:00", "us")] * 200)
+    pq.write_table(pq.read_table(day).slice(0, 200).set_column(0, "timestamp", later), few)
     paths = {DAY: day, date(2024, 3, 2): few}
     bins = [number_bins("amount", np.arange(50.0), 10), category_bins("channel", [("chip", 3)], 30)]
     with Engine(memory_limit="200MB", threads=1, temp_directory=tmp_path / "spill") as engine:
