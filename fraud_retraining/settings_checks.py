@@ -8,6 +8,7 @@ import fnmatch
 import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit
 
@@ -16,6 +17,7 @@ from pydantic import ValidationError
 from fraud_retraining.adapters.alerts.destination import secret_problems
 from fraud_retraining.adapters.alerts.registry import DESTINATIONS
 from fraud_retraining.domain.features.plan import FeaturePlan
+from fraud_retraining.domain.training.estimators.registry import ESTIMATORS
 from fraud_retraining.domain.training.windows import ExpandingWindow
 from fraud_retraining.domain.values.names import column_problem, entity_problem, feature_problem, shown, twins
 from fraud_retraining.domain.values.redaction import is_secret_name
@@ -49,6 +51,7 @@ def conflicts(settings: "Settings", broken: Collection[str] = ()) -> list[str]:
         (_reference_problems, {"entities", "features", "gates"}),
         (_secret_problems, {"alerts", "ledger", "mlflow"}),
         (_reviewer_problems, {"promotion"}),
+        (_model_problems, {"model"}),
         (_url_problems, {"ledger", "mlflow", "lake", "store", "labels"}),
     )
     return [problem for rule, about in rules if about.isdisjoint(broken) for problem in rule(settings)]
@@ -231,6 +234,16 @@ def _reviewer_problems(settings: "Settings") -> list[str]:
             "slack_id, token_sha256 or os_user, or set proxy_header"
         )
     return problems
+
+
+def _model_problems(settings: "Settings") -> list[str]:
+    """Libraries of the estimator that are not installed; only those of an extra can be missing."""
+    estimator = ESTIMATORS[settings.model.estimator]
+    missing = [name for name in estimator.fitting_libraries if estimator.extra and find_spec(name) is None]
+    return [
+        f"model.estimator is {settings.model.estimator}, and {name} is not installed. {estimator.remedy}"
+        for name in missing
+    ]
 
 
 def _holds_secret(url: str) -> bool:

@@ -128,7 +128,11 @@ def test_every_asset_has_an_owner_a_code_version_tags_and_its_code(graph: AssetG
 
 @pytest.mark.parametrize(
     ("estimator", "kinds"),
-    [("xgboost", {"mlflow", "xgboost"}), ("logistic_regression", {"mlflow", "scikitlearn"})],
+    [
+        ("xgboost", {"mlflow", "xgboost"}),
+        ("catboost", {"mlflow", "catboost"}),
+        ("logistic_regression", {"mlflow", "scikitlearn"}),
+    ],
 )
 def test_kinds_name_what_is_really_used(estimator: str, kinds: set[str]) -> None:
     settings = Settings(model={"estimator": estimator, "params": {}})

@@ -31,9 +31,12 @@ FILE = Path(__file__).with_name("golden_metrics.json")
 FIRST = date(2024, 1, 1)
 DAYS, LEARNT, ROWS = 18, range(4, 13), 600
 """Days of the lake, those that are learnt from (the days after them judge), and transactions a day."""
-LIBRARIES = ("duckdb", "ibis-framework", "numpy", "pandas", "pyarrow", "scikit-learn", "scipy", "xgboost-cpu")
+BOOSTERS = ("xgboost-cpu", "lightgbm", "catboost")
+LIBRARIES = ("duckdb", "ibis-framework", "numpy", "pandas", "pyarrow", "scikit-learn", "scipy", *BOOSTERS)
 ESTIMATORS: dict[str, dict[str, Any]] = {
     "xgboost": {"n_estimators": 60, "learning_rate": 0.1, "max_bin": 256},
+    "lightgbm": {"num_iterations": 60, "learning_rate": 0.1},
+    "catboost": {"iterations": 60, "learning_rate": 0.15},
     "hist_gradient_boosting": {"max_iter": 60},
     "logistic_regression": {},
 }

@@ -45,6 +45,8 @@ PARAMS = {
         "colsample_bytree": 1.0,
         "min_child_weight": 1.0,
     },
+    "lightgbm": {"num_iterations": 5, "learning_rate": 0.3, "feature_fraction": 1.0},
+    "catboost": {"iterations": 5, "learning_rate": 0.3, "rsm": 1.0},
     "hist_gradient_boosting": {"max_iter": 5},
     "logistic_regression": {},
 }

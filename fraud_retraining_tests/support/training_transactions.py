@@ -15,10 +15,12 @@ NUMERIC = ("amount", "count", "ratio", "noise")
 
 FEATURES = (*NUMERIC, "city")
 
-ESTIMATORS = ("xgboost", "hist_gradient_boosting", "logistic_regression")
+ESTIMATORS = ("xgboost", "lightgbm", "catboost", "hist_gradient_boosting", "logistic_regression")
 
 SMALL: dict[str, dict[str, Any]] = {
     "xgboost": {"n_estimators": 12, "max_depth": 3, "learning_rate": 0.3, "max_bin": 64},
+    "lightgbm": {"num_iterations": 12, "num_leaves": 8, "learning_rate": 0.3, "max_bin": 63, "feature_fraction": 1.0},
+    "catboost": {"iterations": 12, "depth": 3, "learning_rate": 0.3, "border_count": 64, "rsm": 1.0},
     "hist_gradient_boosting": {"max_iter": 12, "max_leaf_nodes": 8, "learning_rate": 0.3},
     "logistic_regression": {},
 }

@@ -57,7 +57,7 @@ PARTS = {
     ),
     "scoring": Part(
         "1",
-        "8d36830f8e19a57783469a6f561119fba3e539234d143090b9b7eb593927f843",
+        "8e46764419380e9026d1d78f0f5c3843b238cb3fe99c1a12b5c3e407214bf54e",
         (
             "fraud_retraining.domain.training.estimators.model_input",
             "fraud_retraining.domain.training.score_mapping",
@@ -66,12 +66,14 @@ PARTS = {
     ),
     "training": Part(
         "1",
-        "0018e0e0b0b692d81f52bc0efac40065af8520991726274fbdb4ff006e0a11b5",
+        "a86b46c3dfe706b77f949f296e8ff68dd7c79db695690baabc033952ad3c732f",
         (
             "fraud_retraining.domain.training.fitting",
             "fraud_retraining.domain.training.training_rows",
             "fraud_retraining.domain.training.estimators.base",
+            "fraud_retraining.domain.training.estimators.catboost",
             "fraud_retraining.domain.training.estimators.hist_gradient_boosting",
+            "fraud_retraining.domain.training.estimators.lightgbm",
             "fraud_retraining.domain.training.estimators.logistic_regression",
             "fraud_retraining.domain.training.estimators.xgboost",
         ),

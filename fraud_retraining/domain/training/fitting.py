@@ -29,7 +29,9 @@ class ModelPolicy(Policy):
         "fraud_detector", description="Name of the registered model."
     )
     estimator: str = Field(
-        "xgboost", description="xgboost streams any number of rows; the other two hold the window in memory."
+        "xgboost",
+        description="xgboost and lightgbm stream any number of rows; catboost, hist_gradient_boosting "
+        "and logistic_regression hold the window in memory. lightgbm and catboost need the extra of that name.",
     )
     params: dict[str, bool | int | float | str | None] = Field(
         {}, description="Parameters of the estimator that differ from the shipped defaults, by name."
@@ -38,7 +40,7 @@ class ModelPolicy(Policy):
     downsample: float | None = Field(
         None, gt=0, le=1, description="Share of non-frauds to keep; kept ones weigh 1/share. Null keeps all."
     )
-    threads: int = Field(0, ge=0, le=1024, description="Threads of XGBoost; 0 is every core. The model is the same.")
+    threads: int = Field(0, ge=0, le=1024, description="Threads of the fit; 0 is every core. The model is the same.")
 
     @field_validator("name")
     @classmethod
@@ -81,7 +83,10 @@ class ModelPolicy(Policy):
 def _problems(error: ValidationError, estimator: str, known: tuple[str, ...]) -> str:
     unknown = [str(problem["loc"][0]) for problem in error.errors() if problem["type"] == "extra_forbidden"]
     wrong = [
-        f"{problem['loc'][0]}: {problem['msg']}" for problem in error.errors() if problem["type"] != "extra_forbidden"
+        # What several parameters do not fit together has no place of its own.
+        ": ".join([*map(str, problem["loc"][:1]), problem["msg"].removeprefix("Value error, ")])
+        for problem in error.errors()
+        if problem["type"] != "extra_forbidden"
     ]
     if unknown:
         wrong.insert(0, f"{estimator} has no parameter {', '.join(unknown)}; it has {', '.join(known)}")

@@ -24,7 +24,7 @@ from fraud_retraining.domain.training.estimators.base import Core
 from fraud_retraining.domain.training.estimators.model_input import float_columns
 from fraud_retraining.domain.training.estimators.registry import ESTIMATORS
 from fraud_retraining.domain.training.score_mapping import ScoreMapping
-from fraud_retraining.domain.values.errors import IntegrityError
+from fraud_retraining.domain.values.errors import IntegrityError, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -133,6 +133,7 @@ class FittedModel:
 
         Raises:
             IntegrityError: a file is absent or unreadable, or was written by a newer version of this package.
+            SettingsError: the library of the model's estimator is not installed here.
         """
         try:
             about = json.loads(files[DESCRIPTION])
@@ -145,6 +146,11 @@ class FittedModel:
             core = ESTIMATORS[about["estimator"]].load(files, features)
             mapped = about["format"] == MAPPED_FORMAT
             mapping = ScoreMapping.from_document(about["score_mapping"]) if mapped else None
+        except ModuleNotFoundError as error:
+            raise SettingsError(
+                f"The model is one of {about['estimator']}, and {error.name} is not installed here.",
+                remedy=ESTIMATORS[about["estimator"]].remedy,
+            ) from error
         except (KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
             raise IntegrityError("The files are not a fitted model.", culprits=[*sorted(files), repr(error)]) from error
         return cls(

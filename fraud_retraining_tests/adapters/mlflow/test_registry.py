@@ -173,7 +173,7 @@ def test_a_model_goes_into_the_active_run_and_leaves_it_running(registry):
         assert registry._client.get_run(run.run_id).info.status == "RUNNING"
 
 
-@pytest.mark.parametrize("estimator", ["hist_gradient_boosting", "logistic_regression"])
+@pytest.mark.parametrize("estimator", ["lightgbm", "catboost", "hist_gradient_boosting", "logistic_regression"])
 def test_the_other_estimators_come_back_without_pickle(registry, estimator):
     run = train(registry, a_fingerprint(), estimator)
     files = registry.download(register(registry, run).version)

@@ -8,7 +8,13 @@ from fraud_retraining.domain.evaluation.explanation import explain
 from fraud_retraining.domain.training.estimators.base import log_odds
 from fraud_retraining_tests.support.registries import FEATURES, fitted, rows
 
-ESTIMATORS = {"xgboost": "shap", "hist_gradient_boosting": "permutation", "logistic_regression": "linear"}
+ESTIMATORS = {
+    "xgboost": "shap",
+    "lightgbm": "shap",
+    "catboost": "shap",
+    "hist_gradient_boosting": "permutation",
+    "logistic_regression": "linear",
+}
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
@@ -20,7 +26,7 @@ def test_the_feature_that_makes_the_label_has_the_greatest_effect(estimator):
     assert sum(found.shares.values()) == pytest.approx(1)
 
 
-@pytest.mark.parametrize("estimator", ["xgboost", "logistic_regression"])
+@pytest.mark.parametrize("estimator", ["xgboost", "lightgbm", "catboost", "logistic_regression"])
 def test_the_effects_on_a_row_add_up_to_itslog_odds(estimator):
     model = fitted(estimator)
     found = explain(model, rows())

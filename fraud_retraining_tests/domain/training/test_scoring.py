@@ -17,6 +17,8 @@ FEATURES = ("amount", "count", "city", "ratio")
 
 PARAMS = {
     "xgboost": {"n_estimators": 10, "max_bin": 64},
+    "lightgbm": {"num_iterations": 10},
+    "catboost": {"iterations": 10},
     "hist_gradient_boosting": {"max_iter": 10},
     "logistic_regression": {},
 }
@@ -53,7 +55,14 @@ def test_a_model_answers_the_same_after_a_trip_through_files(model, tmp_path):
 
 
 def test_no_file_of_a_model_is_a_pickle(model):
-    assert set(model.files()) <= {"model.json", "model.ubj", "model.skops", "coefficients.json"}
+    assert set(model.files()) <= {
+        "model.json",
+        "model.ubj",
+        "model.txt",
+        "model.cbm",
+        "model.skops",
+        "coefficients.json",
+    }
     for data in model.files().values():
         assert not data.startswith(b"\x80")
 

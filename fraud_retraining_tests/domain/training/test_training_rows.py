@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from fraud_retraining.domain.training.estimators import registry
 from fraud_retraining.domain.training.estimators.base import MAX_CATEGORIES
 from fraud_retraining.domain.training.fitting import (
     fit,
@@ -83,7 +84,9 @@ def test_a_thousand_categories_are_capped_and_the_rare_ones_are_other(estimator)
     names = np.random.default_rng(3).zipf(1.3, 8000) % 1000
     table = changed(TRAINING, "city", [f"city {name}" for name in names])
     model = fit(policy(estimator), FEATURES, ("city",), given_in(table))
-    assert len(model.vocabularies["city"]) == MAX_CATEGORIES
+    most = registry.ESTIMATORS[estimator].max_categories(policy(estimator).parameters)
+    assert most == (MAX_CATEGORIES if estimator != "catboost" else 10_000)
+    assert len(model.vocabularies["city"]) == min(most, len(set(names)))
     assert np.isfinite(model.predict(table)).all()
 
 

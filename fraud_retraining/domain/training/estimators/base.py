@@ -93,10 +93,19 @@ class Estimator(ABC, Generic[Parameters]):
     """Distributions whose versions determine the fit: part of the fingerprint."""
     scoring_libraries: ClassVar[tuple[str, ...]]
     """Distributions that score needs beside numpy, pandas and pyarrow: requirements of the model's artifact."""
+    extra: ClassVar[str | None] = None
+    """The extra of this package that brings its libraries; None: they come with the package."""
 
     def max_categories(self, parameters: Parameters) -> int:
         """Most categories that a vocabulary may hold; rarer ones count as `other`."""
         return MAX_CATEGORIES
+
+    @property
+    def remedy(self) -> str:
+        """What to do where a library of its own is missing."""
+        if self.extra is None:
+            return "Install the requirements of the model."
+        return f'Install the extra: pip install "fraud-retraining[{self.extra}]"'
 
     @abstractmethod
     def fit(self, parameters: Parameters, blocks: Blocks, options: FitOptions) -> Core:

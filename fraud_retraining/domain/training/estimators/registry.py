@@ -3,12 +3,16 @@
 from typing import Any
 
 from fraud_retraining.domain.training.estimators.base import Estimator
+from fraud_retraining.domain.training.estimators.catboost import CatBoost
 from fraud_retraining.domain.training.estimators.hist_gradient_boosting import HistGradientBoosting
+from fraud_retraining.domain.training.estimators.lightgbm import LightGBM
 from fraud_retraining.domain.training.estimators.logistic_regression import LogisticRegression
 from fraud_retraining.domain.training.estimators.xgboost import XGBoost
 
 ESTIMATORS: dict[str, Estimator[Any]] = {
     "xgboost": XGBoost(),
+    "lightgbm": LightGBM(),
+    "catboost": CatBoost(),
     "hist_gradient_boosting": HistGradientBoosting(),
     "logistic_regression": LogisticRegression(),
 }
