@@ -41,6 +41,7 @@ from fraud_retraining.domain.monitoring.drift import DriftPolicy
 from fraud_retraining.domain.releases.promotion_mode import PromotionPolicy
 from fraud_retraining.domain.releases.reviewers import PROXY_SECRET_VARIABLE
 from fraud_retraining.domain.retraining.budget import BudgetPolicy
+from fraud_retraining.domain.retraining.run_resources import KubernetesPolicy
 from fraud_retraining.domain.retraining.triggers.drift import DriftTriggerPolicy
 from fraud_retraining.domain.retraining.triggers.performance import PerformanceTriggerPolicy
 from fraud_retraining.domain.retraining.triggers.registry import TriggerPolicy
@@ -229,6 +230,7 @@ class Settings(BaseSettings):
     serving: ServingPolicy = Field(ServingPolicy(), description="How `serve-scores` answers.")
     mlflow: MlflowPolicy = Field(MlflowPolicy(), description="Where runs and versions are kept.")
     budget: BudgetPolicy = Field(BudgetPolicy(), description="What a retrain may cost.")
+    kubernetes: KubernetesPolicy = Field(KubernetesPolicy(), description="Runs that are pods of Kubernetes.")
     retention: RetentionPolicy = Field(RetentionPolicy(), description="What is kept of ended retrains.")
     retries: RetryPolicy = Field(RetryPolicy(), description="How often a step is tried after an outage.")
     alerts: AlertPolicy = Field(AlertPolicy(), description="Where alerts go.")

@@ -56,6 +56,7 @@ DECISION_TAG = "fraud_retraining/decision"
 CHANNEL_TAG = "fraud_retraining/channel"
 INGEST_SECONDS_TAG = "fraud_retraining/ingest_seconds"
 FINGERPRINT_TAG = "fingerprint"
+POD_TAG = "dagster-k8s/config"
 PARTITION_TAG = "dagster/partition"
 BACKFILL_TAG = "dagster/backfill"
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
@@ -96,6 +97,7 @@ __all__ = [
     "ONLINE_STATE",
     "PARTITION_TAG",
     "PERFORMANCE",
+    "POD_TAG",
     "PRODUCTION",
     "RANGE_END",
     "RANGE_START",

@@ -3,13 +3,15 @@
 Here: which assets run together. Not here: when (`orchestration/sensors`).
 """
 
+import json
 import math
 from collections.abc import Set as AbstractSet
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
-from fraud_retraining.orchestration.names import INGEST, JUDGE_AGAIN, MATURED, MONITOR, RETRAIN, RETRAIN_TAG
+from fraud_retraining.domain.retraining.run_resources import KubernetesPolicy
+from fraud_retraining.orchestration.names import INGEST, JUDGE_AGAIN, MATURED, MONITOR, POD_TAG, RETRAIN, RETRAIN_TAG
 from fraud_retraining.settings import Settings
 
 BEFORE_RETRAINS = "1"
@@ -41,7 +43,11 @@ def build_jobs(
             executor_def=dg.in_process_executor,
             # A last resort: it marks the run as failed, and its process may live on; the lease stops what that one
             # writes.
-            tags={RETRAIN_TAG: "1", "dagster/max_runtime": str(max_runtime(settings))},
+            tags={
+                RETRAIN_TAG: "1",
+                "dagster/max_runtime": str(max_runtime(settings)),
+                **pod_tags(settings.kubernetes),
+            },
             description="Window, model, evaluation, release of one as-of day.",
         ),
         dg.define_asset_job(
@@ -70,3 +76,10 @@ def max_runtime(settings: Settings) -> int:
     """Seconds after which Dagster ends a retrain; twice the budget where it may wait for another one first."""
     waits = settings.triggers.when_busy == "queue"
     return math.ceil(settings.budget.max_seconds * (2 if waits else 1))
+
+
+def pod_tags(policy: KubernetesPolicy) -> dict[str, str]:
+    """The tag that gives the pod of a retrain its resources, over those of the launcher; none where none are set."""
+    if policy.retrain is None:
+        return {}
+    return {POD_TAG: json.dumps({"container_config": {"resources": policy.retrain.model_dump()}})}

@@ -1,10 +1,12 @@
 """Jobs: which assets run together, and how long a retrain may take in Dagster."""
 
+import json
+
 import pytest
 
 from fraud_retraining.definitions import build_definitions
 from fraud_retraining.orchestration.jobs.asset_jobs import max_runtime
-from fraud_retraining.orchestration.names import INGEST, MONITOR, RETRAIN, RETRAIN_TAG
+from fraud_retraining.orchestration.names import INGEST, MONITOR, POD_TAG, RETRAIN, RETRAIN_TAG
 from fraud_retraining.settings import Settings
 
 
@@ -46,3 +48,12 @@ def test_a_retrain_that_may_wait_for_another_one_has_twice_the_time() -> None:
         for when_busy in ("queue", "skip")
     )
     assert (max_runtime(skips), max_runtime(waits)) == (1800, 3600)
+
+
+def test_on_kubernetes_the_pods_of_retrains_alone_have_resources_of_their_own() -> None:
+    amounts = {"requests": {"cpu": "4", "memory": "16Gi"}, "limits": {"cpu": "8", "memory": "32Gi"}}
+    defs = build_definitions(Settings.model_validate({"kubernetes": {"retrain": amounts}}))
+    tag = defs.resolve_job_def(RETRAIN).tags[POD_TAG]
+    assert json.loads(tag) == {"container_config": {"resources": amounts}}
+    assert POD_TAG not in defs.resolve_job_def(INGEST).tags | defs.resolve_job_def(MONITOR).tags
+    assert POD_TAG not in build_definitions(Settings()).resolve_job_def(RETRAIN).tags
