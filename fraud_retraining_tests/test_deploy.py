@@ -17,7 +17,6 @@ from dagster._config import validate_config
 from dagster._core.instance.config import dagster_instance_config_schema
 from dagster_aws.s3.compute_log_manager import S3ComputeLogManager
 from dagster_k8s.container_context import K8sContainerContext
-from dagster_k8s.launcher import K8sRunLauncher
 from dagster_k8s.models import k8s_model_from_dict, k8s_snake_case_dict
 from typer.main import get_command
 
@@ -26,6 +25,7 @@ from fraud_retraining.adapters.alerts.slack import SLACK_VARIABLE
 from fraud_retraining.adapters.pages.signed_links import LEAST_CHARACTERS, LINK_VARIABLE
 from fraud_retraining.cli import app
 from fraud_retraining.commands.implementation.approvals_server import SIGNING_VARIABLE
+from fraud_retraining.orchestration.kubernetes_launcher import KubernetesRunLauncher
 from fraud_retraining.orchestration.names import RETRAIN_TAG
 from fraud_retraining.serving import limits, score_app
 from fraud_retraining.settings import CONFIG_VARIABLE, HOME_VARIABLE, load_settings
@@ -303,21 +303,15 @@ def test_an_instance_that_dagster_does_not_know_is_refused() -> None:
 
 
 def test_dagsters_launcher_and_log_manager_accept_their_configuration() -> None:
-    launcher = values()["runLauncher"]["config"]["k8sRunLauncher"]
-    run = {re.sub("([A-Z])", r"_\1", key).lower(): value for key, value in launcher["runK8sConfig"].items()}
-    flat = snake({key: value for key, value in launcher.items() if key != "runK8sConfig"})
-    needed = {
-        "service_account_name": "a",
-        "instance_config_map": "b",
-        "postgres_password_secret": "c",
-        "dagster_home": "d",
-    }
-    checked(Shape(K8sRunLauncher.config_type()), {**flat, **needed, "run_k8s_config": run})
+    assert values()["runLauncher"]["type"] == "CustomRunLauncher"
+    launcher = values()["runLauncher"]["config"]["customRunLauncher"]
+    assert getattr(importlib.import_module(launcher["module"]), launcher["class"]) is KubernetesRunLauncher
+    checked(Shape(KubernetesRunLauncher.config_type()), launcher["config"])
     logs = snake(values()["computeLogManager"]["config"]["s3ComputeLogManager"])
     checked(Shape(S3ComputeLogManager.config_type()), logs)
 
 
-def test_runs_get_the_code_locations_pods_and_the_launchers_resources() -> None:
+def test_runs_get_the_code_locations_volumes_and_not_its_resources() -> None:
     """The chart hands the code location's `resources` on to runs, over the launcher's."""
     assert "resources" not in location()
     given = {"volumes": location()["volumes"], "volume_mounts": location()["volumeMounts"]}
@@ -325,10 +319,6 @@ def test_runs_get_the_code_locations_pods_and_the_launchers_resources() -> None:
         {"k8s": {**given, "security_context": location()["securityContext"]}}
     )
     assert len(context.run_k8s_config.pod_spec_config["volumes"]) == 3
-    run = values()["runLauncher"]["config"]["k8sRunLauncher"]["runK8sConfig"]
-    as_model(k8s.V1Container, {"name": "run", **run["containerConfig"]})
-    as_model(k8s.V1PodSpec, {"containers": [], **run["podSpecConfig"]})
-    assert run["containerConfig"]["resources"]["limits"]["memory"]
 
 
 # ------------------------------------------------------------------ Kubernetes

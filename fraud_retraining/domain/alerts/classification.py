@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from fraud_retraining.domain.alerts.failures import About, Category, ErrorText, Failure, Judgement, failure_of
+from fraud_retraining.domain.alerts.pod_endings import OOM_KILLED
 from fraud_retraining.domain.values.errors import (
     BudgetExceeded,
     Busy,
@@ -147,6 +148,8 @@ _DAGSTER_WORDS: Mapping[str, Category] = MappingProxyType(
         WORKER_GONE: Category.WORKER_DIED,
         "Run execution process for": Category.WORKER_DIED,
         "seconds to start": Category.WORKER_DIED,
+        # Before the words that every such message has.
+        OOM_KILLED: Category.OUT_OF_RESOURCES,
         "run worker status": Category.WORKER_DIED,
         "failed to reach the user code server": Category.DEPENDENCY,
         "User code server request timed out": Category.DEPENDENCY,

@@ -13,17 +13,21 @@ import dagster as dg
 from dagster._core.events import JobFailureData
 from dagster_shared.error import SerializableErrorInfo
 
+from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.mlflow.registry import Registry
 from fraud_retraining.domain.alerts.classification import WORKER_GONE
+from fraud_retraining.domain.retraining.budget import BudgetPolicy
 from fraud_retraining.domain.values.errors import DependencyUnreachable
 from fraud_retraining.orchestration.runs.mlflow_run import end_abandoned
 from fraud_retraining.orchestration.runs.outcomes import EndedRun, Outcomes, is_failure
+from fraud_retraining.orchestration.runs.spending import record_lost
 from fraud_retraining.orchestration.runs.workers import Fate, fate_of, worker_of
 
 LOOK_BACK = timedelta(days=1)
 OVERLAP = timedelta(minutes=10)
 FROM_OUTSIDE = "This run has been marked as failed from outside the execution context."
 # Canceling too: a run that was asked to stop and whose process died first stays so for ever.
+ENDED_BADLY = (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 STARTED = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 
 
@@ -50,6 +54,24 @@ def fail_dead(instance: dg.DagsterInstance, outcomes: Outcomes) -> str:
     found = [f"{_short(run)} was failed: {WORKER_GONE}" for run in dead]
     found += [f"{_short(run)} cannot be seen from here" for run in unseen]
     return "; ".join(found) or _alive(len(runs))
+
+
+def fence_ended(instance: dg.DagsterInstance, ledger: Ledger, budget: BudgetPolicy) -> str:
+    """Takes the lease from a retrain whose run was failed or canceled, and returns a summary.
+
+    Monitoring fails a run from outside, and its process may live on: without the lease nothing that it writes is
+    accepted, and the next retrain does not have to wait for it.
+    """
+    leases = ledger.retrain_lease()
+    held = leases.holder()
+    run = instance.get_run_by_id(held.owner.run_id) if held is not None and held.owner is not None else None
+    if held is None or run is None or run.status not in ENDED_BADLY:
+        return ""
+    # Its time would be missing in the budget of the month, if the process is gone after all.
+    record_lost(ledger, budget, held)
+    # Nothing happens where another retrain has it by now: the token is another one.
+    leases.give_back(held)
+    return f"{_short(run)} has ended for Dagster, and its process lost the lease"
 
 
 def close_abandoned(instance: dg.DagsterInstance, registry: Registry) -> str:

@@ -8,11 +8,13 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from fraud_retraining.adapters.alerts.outbox import Outbox
+from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.mlflow.registry import Registry
 from fraud_retraining.orchestration.names import DEAD_RUNS_SENSOR, FAILED_RUNS_SENSOR, NOTICES_SENSOR
 from fraud_retraining.orchestration.runs.failed_runs import (
     close_abandoned,
     fail_dead,
+    fence_ended,
     looked_until,
     notify_unreported,
 )
@@ -33,15 +35,17 @@ def build_alert_sensors(settings: Settings) -> list[dg.SensorDefinition]:
         minimum_interval_seconds=15,
         default_status=status,
         description="Fails runs whose process is gone: killed, or out of memory. Dagster's default launcher does not. "
-        "Ends what they left open in MLflow.",
+        "Takes the lease from retrains that Dagster failed from outside, and ends what is left open in MLflow.",
     )
     def dead_runs_sensor(
         context: dg.SensorEvaluationContext,
         outcomes: dg.ResourceParam[Outcomes],
         registry: dg.ResourceParam[Registry],
+        ledger: dg.ResourceParam[Ledger],
     ) -> dg.SkipReason:
         failed = fail_dead(context.instance, outcomes)
-        return dg.SkipReason("; ".join(filter(None, [failed, close_abandoned(context.instance, registry)])))
+        fenced = fence_ended(context.instance, ledger, settings.budget)
+        return dg.SkipReason("; ".join(filter(None, [failed, fenced, close_abandoned(context.instance, registry)])))
 
     @dg.sensor(
         name=FAILED_RUNS_SENSOR,
