@@ -145,6 +145,7 @@ ACROSS_MODULES: dict[str, str] = {
     "orchestration/assets/test_served_skew.py": "what was served beside the batch, over monitoring, notices, promotion",
     "orchestration/test_label_feed.py": "labels of a feed, over assets, readiness, windows and commands",
     "domain/evaluation/test_report_weights.py": "weights of known frauds, over judged rows, metrics and resamples",
+    "domain/evaluation/test_row_weights.py": "weights of a control group, over judged rows, metrics and resamples",
     "domain/features/test_labels_as_known.py": "label features as known, over features and the inputs of their days",
     "adapters/storage/test_missing_numbers.py": "NaN and null from files through ingestion, checks, features and drift",
     "adapters/ledger/test_ledger_machine.py": "any order of calls: a state machine over ledger, event log and guards",

@@ -3,6 +3,7 @@
 Here: the count on judged rows. Not here: what a trigger makes of it (`domain/retraining/triggers/labels.py`).
 """
 
+import numpy as np
 from pydantic import Field
 
 from fraud_retraining.domain.evaluation.judged import Judged
@@ -18,7 +19,8 @@ class AlertRecall(Value):
     frauds: int = Field(description="Entities with a known fraud.")
     missed: int = Field(description="Those outside of the budget.")
     missed_share: float | None = Field(
-        description="Share that is missed; frauds of days that are known in part count by their weight. None without."
+        description="Share that is missed; frauds of days that are known in part, and of the control group, count by "
+        "their weight. None without."
     )
 
 
@@ -30,11 +32,13 @@ def alert_recall(judged: Judged, policy: MetricsPolicy) -> AlertRecall | None:
     if not judged.rankable:
         return None
     frauds, missed, weighted, weighted_missed = 0, 0, 0.0, 0.0
-    for day, _, defrauded in daily_suspects(judged):
+    for day, _, defrauded, counts in daily_suspects(judged):
         here, outside = int(defrauded.sum()), int(defrauded[policy.alert_budget :].sum())
         weight = judged.day_weight(day)
         frauds, missed = frauds + here, missed + outside
-        weighted, weighted_missed = weighted + weight * here, weighted_missed + weight * outside
+        stand_for = defrauded.astype(np.float64) if counts is None else defrauded * counts
+        weighted += weight * float(stand_for.sum())
+        weighted_missed += weight * float(stand_for[policy.alert_budget :].sum())
     return AlertRecall(
         budget=policy.alert_budget,
         entity=policy.alert_entity,

@@ -161,21 +161,21 @@ def _effects(at: float, judged: Pair, policy: MetricsPolicy) -> tuple[Change, Ch
     """Money of frauds stopped, and customers disturbed, a day."""
     rows, days = judged.candidate, len(np.unique(judged.candidate.days))
     own, theirs = rows.scores >= at, judged.champion.scores >= at
-    fraud = rows.labels == 1
-    counts = np.ones(len(rows)) if rows.report_weights is None else rows.report_weights
-    amounts = np.where(fraud, rows.amounts * counts, 0.0)
-    columns = [own * amounts, theirs * amounts, *(_once_a_day(one & ~fraud, judged) for one in (own, theirs))]
+    weights = rows.counts if rows.weights is None else rows.weights
+    amounts = np.where(rows.labels == 1, rows.amounts * weights, 0.0)
+    genuine = rows.labels == 0
+    columns = [own * amounts, theirs * amounts, *(_once_a_day(one & genuine, judged) for one in (own, theirs))]
     drawn = _drawn(_by_customer(rows.customers, columns), policy) / days
     return _change(drawn[0], drawn[1], policy.confidence), _change(drawn[2], drawn[3], policy.confidence)
 
 
 def _once_a_day(alerted: Mask, judged: Pair) -> Floats:
-    """1 for the first of a customer's alerted rows of each day."""
+    """What the first of a customer's alerted rows of each day stands for, 0 of any other."""
     places = np.flatnonzero(alerted)
     keys = np.column_stack([judged.candidate.customers[places], judged.candidate.days[places]])
     _, first = np.unique(keys, axis=0, return_index=True)
     found = np.zeros(len(alerted))
-    found[places[first]] = 1.0
+    found[places[first]] = judged.candidate.counts[places[first]]
     return found
 
 

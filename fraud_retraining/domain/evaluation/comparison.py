@@ -63,7 +63,7 @@ class Ranking:
         from scipy.sparse import csc_array
 
         scores, fraud = judged.scores, judged.labels == 1
-        one = np.ones(len(judged))
+        one = judged.counts
         thresholds = np.unique(scores[fraud])
         step = len(thresholds) - np.searchsorted(thresholds, scores, side="right")
         shape = (len(thresholds), customer_count)
@@ -103,7 +103,7 @@ def compare(pair: Pair, policy: MetricsPolicy) -> Comparison | None:
     everything = np.ones(len(pair.candidate), dtype=bool)
     ((candidate, champion),) = _resampled(pair, [everything], policy.resamples, policy.seed)
     return Comparison(
-        rows=len(pair.candidate),
+        rows=pair.candidate.rows,
         frauds=pair.candidate.frauds,
         candidate=_interval(candidate, policy.confidence),
         champion=_interval(champion, policy.confidence),
@@ -119,14 +119,14 @@ def _slice_differences(pair: Pair, policy: MetricsPolicy) -> Iterator[SliceDiffe
     slices = [
         (name, value, mask)
         for name, value, mask in slice_masks(pair.candidate, policy)
-        if not mask.all() and pair.candidate.labels[mask].sum() >= policy.min_slice_frauds
+        if not mask.all() and (pair.candidate.labels[mask] == 1).sum() >= policy.min_slice_frauds
     ]
     drawn = _resampled(pair, [mask for _, _, mask in slices], min(policy.resamples, SLICE_RESAMPLES), policy.seed)
     for (name, value, mask), (candidate, champion) in zip(slices, drawn, strict=True):
         yield SliceDifference(
             slice=name,
             value=value,
-            frauds=int(pair.candidate.labels[mask].sum()),
+            frauds=int((pair.candidate.labels[mask] == 1).sum()),
             candidate=candidate[0],
             champion=champion[0],
             difference=_interval(candidate - champion, policy.confidence),

@@ -58,14 +58,15 @@ class _Steps(NamedTuple):
 def cost_curve(name: str, costs: CostPolicy, judged: Judged) -> CostCurve | None:
     """The costs of a decision at every score; None without a known fraud.
 
-    A known fraud counts as often as there are frauds of its age. The first point is the score 1, which next to nothing
+    A known fraud counts as often as there are frauds of its age, and a row of the control group as often as it stands
+    for others; alerts are counted on all rows, blocked ones too. The first point is the score 1, which next to nothing
     reaches. Of equally cheap scores the highest is chosen; where even the highest gives too many alerts, that one.
     """
     if not judged.frauds or not judged.rankable:
         return None
     steps, days = _steps(judged), len(np.unique(judged.days))
-    counts = np.ones(len(judged)) if judged.report_weights is None else judged.report_weights
-    whole = float((judged.amounts * counts)[judged.labels == 1].sum())
+    weights = judged.counts if judged.weights is None else judged.weights
+    whole = float((judged.amounts * weights)[judged.labels == 1].sum())
     missed = costs.missed * (whole - steps.stopped) / days
     alerting, disturbed = costs.alert * steps.alerts / days, costs.disturbed * steps.disturbed / days
     most = np.inf if costs.alerts_per_day is None else costs.alerts_per_day * days
@@ -95,13 +96,15 @@ def cost_curve(name: str, costs: CostPolicy, judged: Judged) -> CostCurve | None
 def _steps(judged: Judged) -> _Steps:
     order = np.argsort(-judged.scores, kind="stable")
     scores, fraud = judged.scores[order], judged.labels[order] == 1
-    counts = np.ones(len(judged)) if judged.report_weights is None else judged.report_weights
-    amounts = np.where(fraud, (judged.amounts * counts)[order], 0.0)
+    weights = judged.counts if judged.weights is None else judged.weights
+    amounts = np.where(fraud, (judged.amounts * weights)[order], 0.0)
+    genuine, stand_for = judged.labels[order] == 0, judged.counts[order]
     # The first genuine row of a customer's day, from the highest score down, is the one that disturbs.
-    keys = np.column_stack([judged.customers[order], judged.days[order]])[~fraud]
+    keys = np.column_stack([judged.customers[order], judged.days[order]])[genuine]
     _, first = np.unique(keys, axis=0, return_index=True)
     disturbing = np.zeros(len(scores))
-    disturbing[np.flatnonzero(~fraud)[first]] = 1.0
+    places = np.flatnonzero(genuine)[first]
+    disturbing[places] = stand_for[places]
     last = np.flatnonzero(np.append(np.diff(scores) != 0, True))
     at, alerts = scores[last], (last + 1).astype(np.float64)
     stopped, disturbed = np.cumsum(amounts)[last], np.cumsum(disturbing)[last]

@@ -87,14 +87,22 @@ class Alerting:
     def precision(self, weights: NDArray[np.float32]) -> Floats:
         """Card Precision under each column of customer weights; who is detected is not alerted about again."""
         left = weights.copy()
-        right = np.zeros(weights.shape[1])
+        right, seen, spent = (np.zeros(weights.shape[1]) for _ in range(3))
         for day, known in zip(self.days, self.day_weights, strict=True):
             suspects, defrauded = self._reached(day, left)
             # A customer of weight 3 stands for three, each of whom can get an alert.
             open_ = left[suspects]
-            alerts = np.clip(self.budget - (np.cumsum(open_, axis=0) - open_), 0, open_)[defrauded]
-            left[suspects[defrauded]] -= alerts
-            right += np.minimum(alerts.sum(axis=0) * known, self.budget)
+            alerts = np.clip(self.budget - (np.cumsum(open_, axis=0) - open_), 0, open_)
+            left[suspects[defrauded]] -= alerts[defrauded]
+            if day.counts is None:
+                right += np.minimum(alerts[defrauded].sum(axis=0) * known, self.budget)
+                continue
+            counts = day.counts[: len(suspects), None]
+            spent += alerts.sum(axis=0)
+            seen += (alerts * counts).sum(axis=0)
+            right += (alerts * counts)[defrauded].sum(axis=0) * known
+        if self.days[0].counts is not None:
+            right = np.minimum(right / np.maximum(seen, 1e-9), 1.0) * spent
         return np.asarray(right / (self.budget * len(self.days)))
 
     def _reached(self, day: DaySuspects, left: NDArray[np.float32]) -> tuple[Integers, Mask]:
@@ -128,7 +136,7 @@ class Filed:
         fraud = judged.labels == 1
         reached = position < len(thresholds)
         shape = (len(thresholds), count)
-        one = np.ones(len(judged))
+        one = judged.counts
         known = one if judged.weights is None else judged.weights
 
         def filed(kept: Mask, each: Floats) -> Any:
@@ -169,8 +177,9 @@ def _thresholds(judged: Judged) -> Floats:
     """Scores to look at, falling: steps of recall among the frauds, steps of the number of alerts among all rows."""
     frauds = np.sort(judged.scores[judged.labels == 1])
     recalls = frauds[np.unique(np.linspace(0, len(frauds) - 1, THRESHOLDS).round().astype(int))]
-    alerts = np.unique(np.geomspace(1, len(judged), THRESHOLDS).astype(int)) - 1
-    return np.unique(np.concatenate([recalls, judged.scores[judged.ranked[alerts]]]))[::-1]
+    ranked = judged.ranked if judged.row_weights is None else judged.ranked[judged.known[judged.ranked]]
+    alerts = np.unique(np.geomspace(1, len(ranked), THRESHOLDS).astype(int)) - 1
+    return np.unique(np.concatenate([recalls, judged.scores[ranked[alerts]]]))[::-1]
 
 
 def _sums(values: Floats, steps: Any, customers: Any, shape: tuple[int, int]) -> Any:
@@ -185,7 +194,9 @@ def _surprise(judged: Judged, customers: int) -> Any:
         return None
     bin_ = calibration_bin(judged)
     known = 1.0 if judged.report_weights is None else judged.report_weights
-    return _sums(judged.scores - judged.labels * known, bin_, judged.entities, (int(bin_.max()) + 1, customers))
+    surprise = judged.scores - judged.labels * known
+    surprise = surprise if judged.row_weights is None else surprise * judged.row_weights
+    return _sums(surprise, bin_, judged.entities, (int(bin_.max()) + 1, customers))
 
 
 def _losses(judged: Judged, customers: int) -> dict[str, NDArray[np.float32]]:

@@ -77,12 +77,16 @@ class Curve(NamedTuple):
     alerts: Integers | Floats
 
     @classmethod
-    def of(cls, labels: NDArray[np.int8], scores: Floats, weights: Floats | None = None) -> Self:
-        """The curve of rows that are sorted by falling score; `weights` say how many frauds a known one stands for."""
+    def of(
+        cls, labels: NDArray[np.int8], scores: Floats, weights: Floats | None = None, counts: Floats | None = None
+    ) -> Self:
+        """The curve of rows that are sorted by falling score; `weights` say how many frauds a known one stands for, and
+        `counts` how many rows each stands for, none of which is 0."""
         # Equal scores share a threshold: no order among them may be credited.
         last = np.flatnonzero(np.r_[scores[1:] != scores[:-1], True])
         if weights is not None:
-            return cls(np.cumsum(labels * weights)[last], last + 1)
+            alerts = last + 1 if counts is None else np.cumsum(counts)[last]
+            return cls(np.cumsum(labels * weights)[last], alerts)
         return cls(np.cumsum(labels, dtype=np.int64)[last], last + 1)
 
     @property
@@ -101,8 +105,18 @@ class Curve(NamedTuple):
 
 
 def _curve(judged: Judged) -> Curve:
-    weights = None if judged.weights is None else judged.weights[judged.ranked]
-    return Curve.of(judged.labels[judged.ranked], judged.scores[judged.ranked], weights)
+    return _sorted_curve(judged, _known_ranked(judged))
+
+
+def _known_ranked(judged: Judged) -> Integers:
+    """Positions of the rows whose outcome is known, by falling score."""
+    return judged.ranked if judged.row_weights is None else judged.ranked[judged.known[judged.ranked]]
+
+
+def _sorted_curve(judged: Judged, ranked: Integers) -> Curve:
+    weights = None if judged.weights is None else judged.weights[ranked]
+    counts = None if judged.row_weights is None else judged.row_weights[ranked]
+    return Curve.of(judged.labels[ranked], judged.scores[ranked], weights, counts)
 
 
 def average_precision(judged: Judged) -> float | None:
@@ -112,7 +126,7 @@ def average_precision(judged: Judged) -> float | None:
     """
     if not judged.frauds or not judged.rankable:
         return None
-    if judged.weights is not None:
+    if judged.weighted:
         return _curve(judged).average_precision()
     from sklearn.metrics import average_precision_score
 
@@ -121,10 +135,10 @@ def average_precision(judged: Judged) -> float | None:
 
 def roc_auc(judged: Judged) -> float | None:
     """Chance that a fraud scores above a transaction that is none, by scikit-learn; None unless both are there."""
-    if not 0 < judged.frauds < len(judged) or not judged.rankable:
+    if not 0 < judged.frauds < judged.rows or not judged.rankable:
         return None
-    if judged.weights is not None:
-        return _partial_roc_auc(_curve(judged), len(judged) - judged.expected_frauds)
+    if judged.weighted:
+        return _partial_roc_auc(_curve(judged), judged.population - judged.expected_frauds)
     from sklearn.metrics import roc_auc_score
 
     return float(roc_auc_score(judged.labels, judged.scores))
@@ -144,31 +158,34 @@ def recall_at_fpr(judged: Judged, accepted: float = ACCEPTED_FPR) -> float | Non
 
     Only thresholds that exist are operated at: nothing is interpolated between two of them.
     """
-    if not 0 < judged.frauds < len(judged) or not judged.rankable:
+    if not 0 < judged.frauds < judged.rows or not judged.rankable:
         return None
     curve = _curve(judged)
-    kept = curve.false <= accepted * (len(judged) - judged.expected_frauds)
+    kept = curve.false <= accepted * (judged.population - judged.expected_frauds)
     return float(curve.frauds[kept].max(initial=0) / judged.expected_frauds)
 
 
 def brier_score(judged: Judged) -> float | None:
     """Mean squared difference between score and label, by scikit-learn; None unless the scores are probabilities."""
-    if not judged.probable:
+    if not judged.probable or not judged.rows:
         return None
-    if judged.weights is not None:
-        return float(squared_losses(judged).mean())
+    if judged.weighted:
+        return judged.mean(squared_losses(judged))
     from sklearn.metrics import brier_score_loss
 
     return float(brier_score_loss(judged.labels, judged.scores, pos_label=1))
 
 
 def squared_losses(judged: Judged) -> Floats:
-    """Squared difference between score and label of every row."""
+    """Squared difference between score and label of every row, times the rows that it stands for."""
     return judged.losses((1 - judged.scores) ** 2, judged.scores**2)
 
 
 def log_losses(judged: Judged) -> Floats:
-    """Logarithmic loss of every row, with scores kept off 0 and 1 by one rounding step as scikit-learn does."""
+    """Logarithmic loss of every row, times the rows that it stands for.
+
+    Scores are kept off 0 and 1 by one rounding step, as scikit-learn does.
+    """
     # The same rounding step as scikit-learn, or the two would differ on scores of exactly 0 and 1.
     step = np.finfo(np.float64).eps
     kept = np.clip(judged.scores, step, 1 - step)
@@ -176,11 +193,17 @@ def log_losses(judged: Judged) -> Floats:
 
 
 class DaySuspects(NamedTuple):
-    """One day's entities by falling maximum score, and whether each has a fraud that day."""
+    """One day's entities by falling maximum score, and whether each has a fraud that day.
+
+    `counts` say for how many entities each stands: 0 for one with a blocked row whose outcome nobody knows, else as
+    many as the row of it that stands for most. That is right where the control group is drawn by entity and day; None
+    where each stands for itself.
+    """
 
     day: int
     entities: Integers
     defrauded: Mask
+    counts: Floats | None = None
 
 
 def daily_suspects(judged: Judged) -> Iterator[DaySuspects]:
@@ -191,15 +214,18 @@ def daily_suspects(judged: Judged) -> Iterator[DaySuspects]:
         present = np.flatnonzero(highest > -np.inf)
         # Stable: entities of equal score keep the order of their codes, so the metric is repeatable.
         ranked = present[np.argsort(-highest[present], kind="stable")]
-        yield DaySuspects(int(day), ranked, defrauded[ranked])
+        counts = None if judged.row_weights is None else _entity_counts(judged, judged.days == day, count)[ranked]
+        yield DaySuspects(int(day), ranked, defrauded[ranked], counts)
 
 
 class DayAlerts(NamedTuple):
-    """The entities that one day's alerts were about, and those of them that were right."""
+    """The entities that one day's alerts were about, those of them that were right, and how many both stand for."""
 
     day: int
     alerts: Integers
     right: Integers
+    stands_for: float
+    right_stands_for: float
 
 
 def daily_alerts(judged: Judged, k: int) -> Iterator[DayAlerts]:
@@ -208,11 +234,13 @@ def daily_alerts(judged: Judged, k: int) -> Iterator[DayAlerts]:
     An alert is right, and its entity detected, if the entity has a fraud that day.
     """
     detected = np.zeros(judged.entities.max(initial=-1) + 1, dtype=bool)
-    for day, suspects, defrauded in daily_suspects(judged):
+    for day, suspects, defrauded, counts in daily_suspects(judged):
         alerted = np.flatnonzero(~detected[suspects])[:k]
-        right = suspects[alerted[defrauded[alerted]]]
+        hits = alerted[defrauded[alerted]]
+        right = suspects[hits]
         detected[right] = True
-        yield DayAlerts(day, suspects[alerted], right)
+        both = [float(len(one) if counts is None else counts[one].sum()) for one in (alerted, hits)]
+        yield DayAlerts(day, suspects[alerted], right, *both)
 
 
 def card_precision_at_k(judged: Judged, k: int) -> float | None:
@@ -222,11 +250,33 @@ def card_precision_at_k(judged: Judged, k: int) -> float | None:
     longer counted on later days. The divisor is `k` also on a day with fewer than `k` entities, as in the published
     code: an alert that was not needed is not a success. Where frauds are known in part, a right alert of a day counts
     as often as a known fraud of it does, and a day at most as if all its alerts were right.
+
+    Where rows were blocked, the alerts are those about all rows. Which share of them is right is estimated on all days
+    together from those whose outcome is known, each as often as it stands for others.
     """
-    if not len(judged) or not judged.rankable:
+    if not judged.rows or not judged.rankable:
         return None
+    if judged.row_weights is not None:
+        return _estimated_card_precision(judged, k)
     shares = [min(len(day.right) / k * judged.day_weight(day.day), 1.0) for day in daily_alerts(judged, k)]
     return float(np.mean(shares))
+
+
+def _estimated_card_precision(judged: Judged, k: int) -> float | None:
+    days = list(daily_alerts(judged, k))
+    known = sum(day.stands_for for day in days)
+    if not known:
+        return None
+    right = sum(day.right_stands_for * judged.day_weight(day.day) for day in days)
+    return min(right / known, 1.0) * sum(len(day.alerts) for day in days) / (k * len(days))
+
+
+def _entity_counts(judged: Judged, today: Mask, entities: int) -> Floats:
+    """How many entities each one stands for on a day (`DaySuspects`)."""
+    counts = np.zeros(entities)
+    np.maximum.at(counts, judged.entities[today], judged.counts[today])
+    counts[judged.entities[today & ~judged.known]] = 0.0
+    return counts
 
 
 def _entity_day(judged: Judged, today: Mask, entities: int) -> tuple[Floats, Mask]:
@@ -266,23 +316,30 @@ def calibration(judged: Judged, bins: int = CALIBRATION_BINS) -> Calibration | N
     A binned error is above 0 even for a perfect model (Roelofs et al. 2022, "Mitigating Bias in Calibration Error
     Estimation", arXiv:2012.08668): `chance` is that part, the mean absolute deviation of a normal variable with the
     bin's variance. Of a fraud that is known with probability 1/w and then counts w times, the variance is s (w - s) for
-    a score s; without weights that is s (1 - s).
+    a score s; without weights that is s (1 - s). A row that stands for c rows adds c times to the sums, and c squared
+    times to the variance.
     """
-    if not judged.probable:
+    if not judged.probable or not judged.rows:
         return None
     bin_ = calibration_bin(judged, bins)
-    rows = np.bincount(bin_)
-    expected = np.bincount(bin_, weights=judged.scores)
     known = 1.0 if judged.report_weights is None else judged.report_weights
-    observed = np.bincount(bin_, weights=judged.labels * known)
-    chance = np.sqrt(2 / np.pi * np.bincount(bin_, weights=judged.scores * (known - judged.scores)))
+    variances = judged.scores * (known - judged.scores)
+    if judged.row_weights is None:
+        rows = np.bincount(bin_)
+    else:
+        rows = np.bincount(bin_, weights=judged.known).astype(int)
+        variances = variances * judged.row_weights**2
+    counts: Floats | float = 1.0 if judged.row_weights is None else judged.row_weights
+    expected = np.bincount(bin_, weights=judged.scores * counts)
+    observed = np.bincount(bin_, weights=judged.labels * known * counts)
+    chance = np.sqrt(2 / np.pi * np.bincount(bin_, weights=variances))
     return Calibration(
         bins=tuple(
             CalibrationBin(rows=r, expected=e, observed=int(o) if judged.weights is None else o, chance=c)
             for r, e, o, c in np.column_stack([rows, expected, observed, chance])[rows > 0].tolist()
         ),
-        error=float(np.abs(expected - observed).sum() / len(judged)),
-        chance=float(chance.sum() / len(judged)),
+        error=float(np.abs(expected - observed).sum() / judged.population),
+        chance=float(chance.sum() / judged.population),
     )
 
 
@@ -290,7 +347,7 @@ def calibration_bin(judged: Judged, bins: int = CALIBRATION_BINS) -> Integers:
     """The bin of each row, rising with its score."""
     rising = judged.ranked[::-1]
     scores = judged.scores[rising]
-    mass = np.cumsum(scores)
+    mass = np.cumsum(scores if judged.row_weights is None else scores * judged.row_weights[rising])
     edges = np.unique(scores[np.searchsorted(mass, mass[-1] * np.arange(1, bins) / bins)])
     ends = np.searchsorted(scores, edges, side="right")
     bin_ = np.empty(len(scores), dtype=np.int64)
@@ -350,10 +407,47 @@ def _most_frequent(column: Categories, most: int) -> Categories:
     return Categories(code[column.codes], (*(column.names[i] for i in kept), OTHER))
 
 
+class SelectedRows(Value):
+    """What is known, and what is not, of rows of which some were blocked."""
+
+    rows: int = Field(description="All rows, blocked ones too.")
+    unknown: int = Field(description="Blocked rows whose outcome nobody knows.")
+    stands_for: float = Field(description="Rows that those with a known outcome stand for.")
+    effective_frauds: float = Field(description="Frauds of equal weight that would say as much as the known ones.")
+    naive: dict[str, float | None] = Field(description="The metrics if every unknown row were taken for genuine.")
+    alerts: int = Field(description="Rows with the highest scores, as many as the alert budget of all days.")
+    precision: tuple[float, float] = Field(description="Least and most of these that can be frauds, as a share.")
+    recall: tuple[float, float] | None = Field(
+        description="Least and most share of all frauds that can be among them; None where there may be none."
+    )
+
+    @property
+    def represented(self) -> float:
+        """How many of the blocked rows the control group stands for; 0 where there is none."""
+        return max(self.stands_for - (self.rows - self.unknown), 0.0)
+
+    @property
+    def summary(self) -> str:
+        """What the metrics rest on, in a sentence or two."""
+        seen = f"{self.unknown:,} of {self.rows:,} rows were blocked and are unknown"
+        if self.represented >= 1:
+            return (
+                f"{seen}; a control group stands for {self.represented:,.0f} of them by inverse propensity, and the "
+                f"known frauds say as much as {self.effective_frauds:,.0f} of equal weight."
+            )
+        found = f"between {self.precision[0]:.0%} and {self.precision[1]:.0%} are frauds"
+        if self.recall is not None:
+            found += f", between {self.recall[0]:.0%} and {self.recall[1]:.0%} of all"
+        return (
+            f"{seen}, and no control group stands for them: the metrics hold for the other rows alone. Of the "
+            f"{self.alerts:,} highest scores {found}; more cannot be known."
+        )
+
+
 class Metrics(ExtendedValue):
     """One model on one set of rows."""
 
-    ADDED = frozenset({"expected_frauds"})
+    ADDED = frozenset({"expected_frauds", "selected"})
 
     rows: int
     frauds: int
@@ -361,21 +455,36 @@ class Metrics(ExtendedValue):
     slices: tuple[SliceMetrics, ...] = ()
     calibration: Calibration | None = None
     expected_frauds: float | None = Field(
-        None, description="Frauds to be expected, where `frauds` are those known of days that are still reported."
+        None,
+        description="Frauds to be expected, where `frauds` are those known of days that are still reported, or of rows "
+        "of which some stand for others.",
     )
+    selected: SelectedRows | None = Field(None, description="What is unknown, where some of the rows were blocked.")
 
     @property
     def fraud_rate(self) -> float | None:
         """Share of the rows that are frauds, those that are not known yet included."""
         frauds = self.frauds if self.expected_frauds is None else self.expected_frauds
-        return frauds / self.rows if self.rows else None
+        rows = self.rows if self.selected is None else self.selected.stands_for
+        return frauds / rows if rows else None
 
     @property
     def frauds_words(self) -> str:
         """How many of the rows are frauds, in words."""
         if self.expected_frauds is None:
             return f"{self.frauds:,}"
-        return f"{self.frauds:,} known, {self.expected_frauds:,.0f} to be expected"
+        return f"{self.frauds:,} known, {self.expected_frauds:,.0f} to be expected{self._worth}"
+
+    @property
+    def frauds_to_expect(self) -> str:
+        """The same as a clause of a sentence; empty where all frauds are known."""
+        if self.expected_frauds is None:
+            return ""
+        return f" with {self.frauds:,} known frauds ({self.expected_frauds:,.0f} to be expected{self._worth})"
+
+    @property
+    def _worth(self) -> str:
+        return "" if self.selected is None else f", worth {self.selected.effective_frauds:,.0f} of equal weight"
 
 
 CALIBRATION_ERROR = "expected_calibration_error"
@@ -408,7 +517,21 @@ def reading_order(name: str) -> tuple[int, str]:
 def evaluate(judged: Judged, policy: MetricsPolicy) -> Metrics:
     """All metrics of one model on the rows, overall and by slice."""
     calibrated = calibration(judged)
-    losses = log_losses(judged) if judged.probable else None
+    losses = log_losses(judged) if judged.probable and judged.rows else None
+    return Metrics(
+        rows=judged.rows,
+        frauds=judged.frauds,
+        values=_values(judged, policy, calibrated, losses),
+        slices=tuple(_slice_metrics(judged, losses, policy)),
+        calibration=calibrated,
+        expected_frauds=None if judged.weights is None else judged.expected_frauds,
+        selected=_selected(judged, policy),
+    )
+
+
+def _values(
+    judged: Judged, policy: MetricsPolicy, calibrated: Calibration | None, losses: Floats | None
+) -> dict[str, float | None]:
     values = (
         average_precision(judged),
         roc_auc(judged),
@@ -416,25 +539,47 @@ def evaluate(judged: Judged, policy: MetricsPolicy) -> Metrics:
         recall_at_fpr(judged),
         brier_score(judged),
         calibrated.error if calibrated else None,
-        float(losses.mean()) if losses is not None else None,
+        judged.mean(losses) if losses is not None else None,
     )
-    return Metrics(
+    return dict(zip(metric_names(policy), values, strict=True))
+
+
+def _selected(judged: Judged, policy: MetricsPolicy) -> SelectedRows | None:
+    """What is unknown of the rows, and between which bounds it lies; None where nothing was blocked.
+
+    The bounds are what the unknown rows could be at worst and at best: each of them a fraud or genuine (Manski 1989,
+    "Anatomy of the selection problem"). They rest on no control group, and are sharp.
+    """
+    if judged.row_weights is None or not judged.rankable:
+        return None
+    genuine = judged.assuming(fraud=False)
+    losses = log_losses(genuine) if genuine.probable and len(genuine) else None
+    alerts = min(policy.alert_budget * len(np.unique(judged.days)), len(judged))
+    top = np.zeros(len(judged), dtype=bool)
+    top[judged.ranked[:alerts]] = True
+    fraud, unknown = judged.labels == 1, ~judged.known
+    caught, above, below = (int(one.sum()) for one in (fraud & top, unknown & top, unknown & ~top))
+    missed = judged.frauds - caught
+    least = caught / (caught + missed + below) if caught + missed + below else None
+    most = (caught + above) / (caught + above + missed) if caught + above + missed else None
+    return SelectedRows(
         rows=len(judged),
-        frauds=judged.frauds,
-        values=dict(zip(metric_names(policy), values, strict=True)),
-        slices=tuple(_slice_metrics(judged, losses, policy)),
-        calibration=calibrated,
-        expected_frauds=None if judged.weights is None else judged.expected_frauds,
+        unknown=int(unknown.sum()),
+        stands_for=judged.population,
+        effective_frauds=judged.effective_frauds,
+        naive=_values(genuine, policy, calibration(genuine), losses),
+        alerts=alerts,
+        precision=(caught / alerts, (caught + above) / alerts) if alerts else (0.0, 0.0),
+        recall=(least, most) if least is not None and most is not None else None,
     )
 
 
 def _slice_metrics(judged: Judged, losses: Floats | None, policy: MetricsPolicy) -> Iterator[SliceMetrics]:
-    labels, scores = judged.labels[judged.ranked], judged.scores[judged.ranked]
-    weights = None if judged.weights is None else judged.weights[judged.ranked]
+    ranked = _known_ranked(judged)
     for name, column in sliced(judged, policy).items():
-        codes = column.codes[judged.ranked]
+        codes = column.codes[ranked]
         rows = np.bincount(codes)
-        frauds = np.bincount(codes, weights=labels).astype(int)
+        frauds = np.bincount(codes, weights=judged.labels[ranked]).astype(int)
         loss = _mean_losses(column, judged, losses) if losses is not None else None
         for code in np.flatnonzero(rows):
             here = codes == code
@@ -445,15 +590,11 @@ def _slice_metrics(judged: Judged, losses: Floats | None, policy: MetricsPolicy)
                 rows=int(rows[code]),
                 frauds=int(frauds[code]),
                 log_loss=float(loss[code]) if loss is not None else None,
-                average_precision=_average_precision(labels, scores, weights, here) if enough else None,
+                average_precision=_sorted_curve(judged, ranked[here]).average_precision() if enough else None,
             )
 
 
 def _mean_losses(column: Categories, judged: Judged, losses: Floats) -> Floats:
     """The mean loss of each slice; NaN of one without rows."""
-    rows = np.bincount(column.codes)
+    rows = np.bincount(column.codes, judged.row_weights)
     return np.divide(np.bincount(column.codes, losses), rows, out=np.full(len(rows), np.nan), where=rows > 0)
-
-
-def _average_precision(labels: NDArray[np.int8], scores: Floats, weights: Floats | None, here: Mask) -> float:
-    return Curve.of(labels[here], scores[here], None if weights is None else weights[here]).average_precision()

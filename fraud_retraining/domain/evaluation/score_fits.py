@@ -156,7 +156,7 @@ def calibrated(judged: Judged, record: MappingRecord) -> FittedMapping:
 
     Where labels are used as known, a known fraud counts as often as there are frauds of its age.
     """
-    record = record.model_copy(update={"rows": len(judged), "frauds": judged.frauds})
+    record = record.model_copy(update={"rows": judged.rows, "frauds": judged.frauds})
     if judged.frauds < LEAST_FRAUDS:
         return unmapped(record, f"{judged.frauds} frauds are too few to fit it on; {LEAST_FRAUDS} are needed")
     if not judged.probable:
@@ -197,10 +197,10 @@ def _beta_calibration(judged: Judged) -> _BetaCurve | None:
     the label w: it counts as w frauds, and w - 1 rows of its kind that are not known as fraud are taken off.
     """
     below, above = _logarithms(judged.scores)
-    counts = np.ones(len(judged)) if judged.report_weights is None else judged.report_weights
-    labels: Floats = np.where(judged.labels == 1, counts, 0.0)
+    reports = np.ones(len(judged)) if judged.report_weights is None else judged.report_weights
+    labels: Floats = np.where(judged.labels == 1, reports, 0.0)
     for columns in ((below, above), (below,), (above,)):
-        found = _logistic(np.column_stack([*columns, np.ones(len(judged))]), labels)
+        found = _logistic(np.column_stack([*columns, np.ones(len(judged))]), labels, judged.row_weights)
         if found is not None and (found[:-1] > 0).all():
             rise = found[0] if columns[0] is below else 0.0
             fall = found[-2] if columns[-1] is above else 0.0
@@ -208,18 +208,22 @@ def _beta_calibration(judged: Judged) -> _BetaCurve | None:
     return None
 
 
-def _logistic(columns: Floats, labels: Floats) -> Floats | None:
-    """Coefficients of the logistic regression, by Newton's method; None where it does not settle.
+def _logistic(columns: Floats, labels: Floats, counts: Floats | None = None) -> Floats | None:
+    """Coefficients of the logistic regression, by Newton's method; None where it does not settle. `counts` say how many
+    rows each one stands for.
 
     scikit-learn's takes no labels above 1; the likelihood is concave with them too.
     """
     found = np.zeros(columns.shape[1])
-    found[-1] = _log_odds(labels.mean())
+    found[-1] = _log_odds(float(np.average(labels, weights=counts)))
     ridge = RIDGE * len(labels) * np.eye(len(found))
     for _ in range(STEPS):
         share = 0.5 * (1.0 + np.tanh(0.5 * (columns @ found)))
-        curvature = (columns * (share * (1 - share))[:, None]).T @ columns + ridge
-        step = np.linalg.solve(curvature, columns.T @ (labels - share) - ridge @ found)
+        spread, missing = share * (1 - share), labels - share
+        if counts is not None:
+            spread, missing = spread * counts, missing * counts
+        curvature = (columns * spread[:, None]).T @ columns + ridge
+        step = np.linalg.solve(curvature, columns.T @ missing - ridge @ found)
         # A long step may overshoot where the curve is flat.
         found = found + step / max(1.0, float(np.abs(step).max()) / LONGEST_STEP)
         if np.abs(step).max() < SETTLED:
@@ -238,7 +242,7 @@ def _error_after(judged: Judged) -> float | None:
     scores = np.empty(len(judged))
     for mask in (half, ~half):
         fitted_on = judged.where(~mask)
-        curve = _beta_calibration(fitted_on) if 0 < fitted_on.frauds < len(fitted_on) else None
+        curve = _beta_calibration(fitted_on) if 0 < fitted_on.frauds < fitted_on.rows else None
         if curve is None:
             return None
         scores[mask] = curve(judged.scores[mask])

@@ -55,13 +55,16 @@ def metrics_grid(
 ) -> Grid:
     """Every metric with its interval, of both models, and their difference if they were measured on the same rows."""
     known = intervals or {}
+    selected = candidate.selected
     columns = ["metric", "candidate", *(["interval"] if known else [])]
+    columns += ["if blocked were genuine"] if selected is not None else []
     if champion is not None:
         columns += ["champion", *(["champion's interval"] if known else []), "difference"]
         columns += ["difference's interval"] if known else []
     rows = (tuple(_metric(name, candidate, champion, known)) for name in sorted(candidate.values, key=reading_order))
     shared = "Both on the same" if champion is not None else "On"
     note = f"{shared} {candidate.rows:,} rows with {candidate.frauds_words} frauds."
+    note += f" {selected.summary}" if selected is not None else ""
     return grid("metrics", "Metrics on the holdout", tuple(columns), rows, note)
 
 
@@ -73,6 +76,8 @@ def _metric(
     yield number(value)
     if known:
         yield span(interval.candidate if interval else None)
+    if candidate.selected is not None:
+        yield number(candidate.selected.naive.get(name))
     if champion is None:
         return
     other = champion.values.get(name)

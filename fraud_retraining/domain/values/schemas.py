@@ -7,11 +7,11 @@ and which rows, days and windows are refused (`domain/data/ingestion.py`, `domai
 """
 
 from fnmatch import fnmatchcase
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from fraud_retraining.domain.values.base import Policy
+from fraud_retraining.domain.values.base import ExtendedValue, Policy
 
 ColumnName = Annotated[str, Field(min_length=1)]
 
@@ -20,13 +20,19 @@ TIMESTAMP = "timestamp"
 AMOUNT = "amount"
 IS_FRAUD = "is_fraud"
 LABELLED_AT = "labelled_at"
+PROPENSITY = "propensity"
+"""Probability with which the outcome of a transaction could be seen: 1 of one that was let through in any case, less of
+the control group, 0 of one that was blocked and that the control group stands for, null of one that was blocked and
+that nothing stands for."""
 CORE_COLUMNS = (TRANSACTION_ID, TIMESTAMP, AMOUNT, IS_FRAUD)
 TRANSACTION = "transaction"
 """Name used instead of an entity where alerts are about single transactions."""
 
 
-class ColumnPolicy(Policy):
+class ColumnPolicy(ExtendedValue, Policy):
     """Names of the canonical columns in the lake."""
+
+    ADDED: ClassVar[frozenset[str]] = frozenset({"decision", "propensity"})
 
     transaction_id: ColumnName = Field("TRANSACTION_ID", description="Column that names a transaction; unique.")
     timestamp: ColumnName = Field("TX_DATETIME", description="Column with the time of the transaction, UTC if naive.")
@@ -39,6 +45,12 @@ class ColumnPolicy(Policy):
     labelled_at: ColumnName | None = Field(
         None,
         description="Optional column that says when the label became known; makes the label cut-off exact per row.",
+    )
+    decision: ColumnName | None = Field(
+        None, description="Optional column with what production did; a transaction that was blocked has no outcome."
+    )
+    propensity: ColumnName | None = Field(
+        None, description="Optional column with the probability that the transaction was let through, in (0, 1]."
     )
 
 
@@ -142,3 +154,46 @@ class LabelValues(Policy):
     def genuine(self) -> tuple[str, ...]:
         """Labels of everything else, as `label_texts` spells them."""
         return tuple(text for value in self.genuine_values for text in label_texts(value))
+
+
+class BlockedPolicy(Policy):
+    """Which transactions were blocked, and which were let through by chance to stand for them: the control group."""
+
+    decisions: tuple[LabelValue, ...] = Field(
+        ("block", "decline"),
+        min_length=1,
+        description="Decisions that stop a transaction, in columns.decision; any other lets it through.",
+    )
+    control_decisions: tuple[LabelValue, ...] = Field(
+        (), description="Decisions of the control group: let through by chance, though it was to be blocked."
+    )
+    control_share: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="Share of the transactions to be blocked that is let through by chance, where it is the same for "
+        "all; otherwise columns.propensity.",
+    )
+    max_weight: float = Field(
+        20.0, ge=1, le=1000, description="Most rows that one of the control group stands for; caps 1 / propensity."
+    )
+
+    @property
+    def blocking(self) -> tuple[str, ...]:
+        """Decisions that block, as `label_texts` spells them."""
+        return tuple(text for value in self.decisions for text in label_texts(value))
+
+    @property
+    def letting_through(self) -> tuple[str, ...]:
+        """Decisions of the control group, as `label_texts` spells them."""
+        return tuple(text for value in self.control_decisions for text in label_texts(value))
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if "" in (*self.blocking, *self.letting_through):
+            raise ValueError("an empty decision is always missing: decisions and control_decisions cannot list it")
+        if both := sorted({*self.blocking} & {*self.letting_through}):
+            raise ValueError(f"decisions and control_decisions both list {', '.join(both)} (capitals do not matter)")
+        if bool(self.control_decisions) != (self.control_share is not None):
+            raise ValueError("control_decisions and control_share are given together, or neither of them")
+        return self

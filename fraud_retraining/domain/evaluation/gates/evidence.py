@@ -31,7 +31,7 @@ def comparable(candidate: Judged, champion: Floats, fair: Mask, *, named: str, m
         named: the champion as a message names it, such as `champion version 3 (as of 2026-11-18)`.
         min_frauds: frauds that the compared rows need.
     """
-    if not fair.any():
+    if not fair.any() or not candidate.known[fair].any():
         return NotCompared(reason=f"{named} has learnt from every day that judges this candidate")
     rows = candidate.where(fair)
     rival = rows.with_scores(champion[fair])
@@ -39,9 +39,11 @@ def comparable(candidate: Judged, champion: Floats, fair: Mask, *, named: str, m
     if not rival.rankable:
         wrong = np.count_nonzero(~np.isfinite(rival.scores))
         return NotCompared(reason=f"{named} gives scores that are not numbers for {wrong:,} of {len(rows):,} rows")
-    if rows.frauds < min_frauds:
+    # Few rows that stand for many say no more than few.
+    enough = rows.frauds if rows.row_weights is None else min(rows.frauds, rows.effective_frauds)
+    if enough < min_frauds:
         return NotCompared(
-            reason=f"the {len(rows):,} rows that {named} has not learnt from hold {_frauds(rows)}, and "
+            reason=f"the {rows.rows:,} rows that {named} has not learnt from hold {_frauds(rows)}, and "
             f"gates.min_compared_frauds requires {min_frauds}"
         )
     return Pair(rows, rival)
@@ -51,7 +53,8 @@ def _frauds(rows: Judged) -> str:
     """The frauds of some rows; where not all are known yet, how many there are to be expected."""
     if rows.weights is None:
         return f"{rows.frauds} frauds"
-    return f"{rows.frauds} known frauds ({rows.expected_frauds:,.0f} to be expected)"
+    worth = "" if rows.row_weights is None else f", worth {rows.effective_frauds:,.0f} of equal weight"
+    return f"{rows.frauds} known frauds ({rows.expected_frauds:,.0f} to be expected{worth})"
 
 
 class ScoreSummary(Value):

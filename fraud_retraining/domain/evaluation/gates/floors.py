@@ -24,4 +24,10 @@ def roc_auc_floor(policy: GatePolicy, evidence: Evidence) -> Finding:
 
 
 def _all_rows(evidence: Evidence) -> str:
-    return f"all {evidence.candidate.rows:,} holdout rows"
+    selected = evidence.candidate.selected
+    rows = f"all {evidence.candidate.rows:,} holdout rows"
+    if selected is None:
+        return rows
+    if selected.represented < 1:
+        return f"{rows} that were not blocked ({selected.unknown:,} were, and no control group stands for them)"
+    return f"{rows}, of which a control group stands for {selected.represented:,.0f} blocked ones,"

@@ -14,24 +14,16 @@ from fraud_retraining.domain.evaluation.gates.finding import (
     measured,
 )
 from fraud_retraining.domain.evaluation.gates.policy import GatePolicy
-from fraud_retraining.domain.evaluation.metrics import Metrics
 
 
 def no_regression(policy: GatePolicy, evidence: Evidence) -> Finding | NotApplicable:
     """Average precision against the champion on the holdout."""
-    return _regression(policy, evidence.comparison, _known(evidence.beside))
+    return _regression(policy, evidence.comparison, evidence.beside.frauds_to_expect)
 
 
 def fixed_no_regression(policy: GatePolicy, evidence: Evidence) -> Finding | NotApplicable:
     """Average precision against the champion on the fixed evaluation days."""
     return _regression(policy, evidence.fixed)
-
-
-def _known(metrics: Metrics) -> str:
-    """How many frauds of the rows are known, where more are to be expected; else nothing."""
-    if metrics.expected_frauds is None:
-        return ""
-    return f" with {metrics.frauds:,} known frauds ({metrics.expected_frauds:,.0f} to be expected)"
 
 
 def _regression(
