@@ -373,6 +373,7 @@ class Settings(BaseSettings):
             categorical=self.features.categorical,
             slices=self.slice_columns,
             labels=LabelValues() if self.labels.uri else self.label_values,
+            blocked=self.labels.blocked if self.columns.decision is not None else None,
         )
 
     @property
@@ -391,6 +392,7 @@ class Settings(BaseSettings):
             label_delay_days=self.labels.delay_days,
             labelled_at=self.columns.labelled_at is not None,
             labels_as_known=self.labels.use == "as_known",
+            propensity=self.columns.decision is not None,
         )
 
 

@@ -162,6 +162,15 @@ def _label_problems(settings: "Settings") -> list[str]:
         problems.append("columns.is_fraud is null: name the column with the label, or a label feed (labels.uri)")
     if labels.uri is not None and columns.labelled_at is not None:
         problems.append("labels.uri and columns.labelled_at both say when labels became known: keep one of them")
+    control = labels.blocked.control_share is not None
+    if columns.decision is None and columns.propensity is not None:
+        problems.append("columns.propensity says nothing without columns.decision: name the column with the decision")
+    if columns.decision is None and control:
+        problems.append("labels.blocked.control_share needs columns.decision, the column with what production did")
+    if columns.propensity is not None and control:
+        problems.append(
+            "columns.propensity and labels.blocked.control_share both give the propensity: keep one of them"
+        )
     return problems
 
 

@@ -330,6 +330,16 @@ def test_a_feed_without_use_as_known_and_a_lake_without_any_label_are_refused(tm
     for text, words in (
         ("labels: {uri: /feed, use: mature}", "set use: as_known"),
         ("columns: {is_fraud: null}", "columns.is_fraud is null"),
+        ("columns: {propensity: P}", "says nothing without columns.decision"),
+        ("labels: {blocked: {control_decisions: [hold], control_share: 0.1}}", "needs columns.decision"),
+        (
+            "columns: {decision: D, propensity: P}\nlabels: {blocked: {control_decisions: [h], control_share: 0.1}}",
+            "both give the propensity",
+        ),
+        ("labels: {blocked: {control_share: 0.1}}", "given together"),
+        ("labels: {blocked: {decisions: [Block], control_decisions: [block], control_share: 0.1}}", "both list block"),
+        ("labels: {blocked: {decisions: [' ']}}", "an empty decision"),
+        ("columns: {decision: D}\nfeatures: {categorical: [D]}", "cannot be a further feature"),
         ("labels: {uri: /feed}\ncolumns: {labelled_at: AT}", "keep one of them"),
     ):
         path = tmp_path / "settings.yaml"

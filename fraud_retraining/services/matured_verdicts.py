@@ -12,7 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from fraud_retraining.adapters.days.known_labels import mature_frauds
+import numpy as np
+
+from fraud_retraining.adapters.days.known_labels import mature_frauds, mature_reviews
 from fraud_retraining.adapters.days.live_rows import RowLabels, rows_of_two
 from fraud_retraining.adapters.days.stored_days import stored_day
 from fraud_retraining.adapters.ledger.event_log import EventKeys
@@ -177,11 +179,12 @@ class MaturedVerdicts:
         days = [day.day for day in fresh.days]
         paths = zip(days, self._store.paths(transactions, ROWS), self._store.paths(features, ROWS), strict=True)
         frauds = mature_frauds(self._store, days, self._delay_days) if self._feed else None
-        labels = RowLabels(self._gates.alert_column, self._delay_days, frauds)
+        reviews = mature_reviews(self._store, days, self._delay_days) if self._feed else {}
+        labels = RowLabels(self._gates.alert_column, self._delay_days, frauds, reviewed=reviews)
         candidate, rival = rows_of_two(list(paths), models, labels)
         if not candidate.rankable:
             return NotCompared(reason=f"version {fresh.release.version} gives scores that are not numbers")
-        every = candidate.labels >= 0
+        every = np.ones(len(candidate), dtype=np.bool_)
         named, least = f"version {fresh.champion.version}", self._gates.min_compared_frauds
         pair = comparable(candidate, rival, every, named=named, min_frauds=least)
         if isinstance(pair, NotCompared):
@@ -213,4 +216,9 @@ class MaturedVerdicts:
         if self._feed:
             return not stored_day(stored).still_holds(judged.digest, same_rules=True)
         age = (window.days.as_of - judged.day).days
-        return stored.facts["rows"] != judged.rows if age < window.label_delay_days else False
+        if age >= window.label_delay_days:
+            return False
+        blocked = stored.facts.get("blocked") or {"blocked": 0, "unseen": 0}
+        # How many of the blocked rows were reviewed by then is not kept: any number of them is possible.
+        most = stored.facts["rows"] - blocked["blocked"]
+        return not most - blocked["unseen"] <= judged.rows <= most

@@ -18,6 +18,7 @@ from fraud_retraining.adapters.days.window_rows import WindowRows
 from fraud_retraining.adapters.storage.store import Store
 from fraud_retraining.domain.evaluation.gates import GatePolicy, NotCompared, comparable
 from fraud_retraining.domain.evaluation.judged import REPORT_WEIGHT, Judged, Pair
+from fraud_retraining.domain.labels.blocked import ROW_WEIGHT
 from fraud_retraining.domain.review.row_sample import RowSample
 from fraud_retraining.domain.training.scoring import FittedModel
 from fraud_retraining.domain.training.windows import TrainingWindow, WindowDay
@@ -89,7 +90,7 @@ def judged_days(
             rivals.append(rival.model.predict(batch))
         # The first row stands for the batch: batches never hold rows of two days.
         if batch.column(TIMESTAMP)[0].as_py().date() in fair or not fair:
-            sample.add(batch, scores[-1], rivals[-1] if rival is not None and fair else None)
+            _add(sample, batch, scores[-1], rivals[-1] if rival is not None and fair else None)
     if not tables:
         raise DataInvalid("no day that judges the model has a labelled row", culprits=[day.day for day in judged.days])
     rows = Judged.from_table(
@@ -101,15 +102,27 @@ def judged_days(
     return JudgedDays(rows, comparison, fair if isinstance(comparison, Pair) else (), sample)
 
 
+def _add(
+    sample: RowSample, batch: pa.RecordBatch, scores: np.ndarray[Any, Any], rival: np.ndarray[Any, Any] | None
+) -> None:
+    """The rows of a batch whose label is known: no other one is an example of anything."""
+    known = batch.column(IS_FRAUD).is_valid()
+    if batch.column(IS_FRAUD).null_count:
+        mask = known.to_numpy(zero_copy_only=False)
+        batch, scores, rival = batch.filter(known), scores[mask], rival[mask] if rival is not None else None
+    if batch.num_rows:
+        sample.add(batch, scores, rival)
+
+
 def label_columns(batch: pa.RecordBatch) -> list[str]:
     """The columns of labels that a batch has."""
-    return [name for name in (IS_FRAUD, REPORT_WEIGHT) if name in batch.schema.names]
+    return [name for name in (IS_FRAUD, REPORT_WEIGHT, ROW_WEIGHT) if name in batch.schema.names]
 
 
 def labelled_rows(judged: DaysToJudge, columns: Sequence[str]) -> WindowRows:
-    """Rows of some days of a window, with the labels that its as-of day knows."""
+    """Rows of some days of a window, with the labels that its as-of day knows; blocked ones without an outcome too."""
     window, store = judged.window, judged.store
-    return WindowRows(store, judged.days, window.days.as_of, columns, KnownLabels.of(window, store))
+    return WindowRows(store, judged.days, window.days.as_of, columns, KnownLabels.of(window, store), unknown=True)
 
 
 def _fair(days: Sequence[WindowDay], rival: Rival | None) -> tuple[date, ...]:

@@ -5,21 +5,31 @@ which day (`orchestration/state/monitoring.py`) and what the scores are worth (`
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from fraud_retraining.adapters.days.known_labels import feed_labels, without_outcome_null
 from fraud_retraining.adapters.days.window_rows import BATCH_ROWS
 from fraud_retraining.domain.evaluation.judged import REPORT_WEIGHT, Floats, Judged, entity_codes
+from fraud_retraining.domain.labels.blocked import (
+    ROW_WEIGHT,
+    by_outcome,
+    has_outcome,
+    propensities,
+    was_blocked,
+    was_reviewed,
+)
 from fraud_retraining.domain.monitoring.candidate_shadow import ScoresOfTwo
 from fraud_retraining.domain.training.scoring import FittedModel
 from fraud_retraining.domain.values.errors import IntegrityError
-from fraud_retraining.domain.values.schemas import AMOUNT, IS_FRAUD, LABELLED_AT, TIMESTAMP, TRANSACTION_ID
+from fraud_retraining.domain.values.schemas import AMOUNT, IS_FRAUD, LABELLED_AT, PROPENSITY, TIMESTAMP, TRANSACTION_ID
 
 SCORE = "score"
 DAY = "(day)"
@@ -46,6 +56,7 @@ class RowLabels:
     transactions carry their labels. With `as_of` labels are those known at the end of that day: of a day that is not
     mature then, a row that is not known as fraud counts as genuine. Else they are those known when each day became
     mature, `delay_days` later. `weights` say by day how many frauds a known one stands for; None: one everywhere.
+    `reviewed` are of a feed: by day the ids of blocked transactions that were found to be genuine.
     """
 
     entity: str
@@ -53,10 +64,11 @@ class RowLabels:
     frauds: Mapping[date, pa.Array] | None = None
     as_of: date | None = None
     weights: Mapping[date, float] | None = None
+    reviewed: Mapping[date, pa.Array] = field(default_factory=dict)
 
 
 def judged_rows(days: Sequence[tuple[date, Path, Path]], labels: RowLabels) -> Judged:
-    """Rows whose label is known, with their scores.
+    """Rows whose label is known, and those that were blocked and whose outcome nobody knows, with their scores.
 
     `days` gives for each day its transactions and its scores.
 
@@ -65,11 +77,11 @@ def judged_rows(days: Sequence[tuple[date, Path, Path]], labels: RowLabels) -> J
     """
     tables, scores = [], []
     for day, transactions, scored in days:
-        rows, known = _labelled(day, transactions, labels)
+        rows, kept = _labelled(day, transactions, labels)
         score = _read(scored, [TRANSACTION_ID, SCORE])
         _require_same_ids(day, rows, score)
-        tables.append(_kept(day, rows.filter(known), labels))
-        scores.append(score[SCORE].filter(known).to_numpy())
+        tables.append(_kept(day, rows.filter(kept), labels))
+        scores.append(score[SCORE].filter(kept).to_numpy())
     return Judged.from_table(pa.concat_tables(tables), np.concatenate(scores), entity=labels.entity)
 
 
@@ -85,11 +97,11 @@ def rows_of_two(
     """
     tables, scores = [], []
     for day, transactions, features in days:
-        rows, known = _labelled(day, transactions, labels)
+        rows, kept = _labelled(day, transactions, labels)
         scored = [scored_rows(model, features) for model in models]
         _require_same_ids(day, rows, scored[0])
-        tables.append(_kept(day, rows.filter(known), labels))
-        scores.append([one[SCORE].filter(known).to_numpy() for one in scored])
+        tables.append(_kept(day, rows.filter(kept), labels))
+        scores.append([one[SCORE].filter(kept).to_numpy() for one in scored])
     first, second = (np.concatenate(parts) for parts in zip(*scores, strict=True))
     return Judged.from_table(pa.concat_tables(tables), first, entity=labels.entity), second
 
@@ -118,24 +130,37 @@ def scores_of_two(days: Sequence[tuple[date, Path, Path, Path]], entity: str) ->
 
 
 def _labelled(day: date, transactions: Path, labels: RowLabels) -> tuple[pa.Table, pa.ChunkedArray]:
-    """Rows of a day with their labels, and whether each label is known."""
-    columns = dict.fromkeys([TRANSACTION_ID, TIMESTAMP, labels.entity, AMOUNT, IS_FRAUD, LABELLED_AT])
+    """Rows of a day with their labels, and whether each is kept: its label is known, or it was blocked."""
+    columns = dict.fromkeys([TRANSACTION_ID, TIMESTAMP, labels.entity, AMOUNT, IS_FRAUD, LABELLED_AT, PROPENSITY])
     rows = _read(transactions, columns)
     if labels.frauds is not None:
-        rows = _with_feed(rows, labels.frauds.get(day))
+        rows = _with_labels(rows, feed_labels(rows, labels.frauds.get(day), labels.reviewed.get(day)))
     mature = day + timedelta(days=labels.delay_days)
     if labels.as_of is None or labels.as_of >= mature:
-        return rows, _known(rows, mature)
+        return _with_unknown(rows, _known(rows, mature))
     rows = _as_known(rows, labels.as_of)
-    return rows, pc.is_valid(rows[IS_FRAUD])
+    return _with_unknown(rows, pc.is_valid(rows[IS_FRAUD]))
+
+
+def _with_unknown(rows: pa.Table, labelled: pa.ChunkedArray) -> tuple[pa.Table, pa.ChunkedArray]:
+    if PROPENSITY not in rows.column_names:
+        return rows, labelled
+    propensity = propensities(rows)
+    known = has_outcome(propensity, labelled.to_numpy())
+    labels = pc.if_else(pa.array(known), rows[IS_FRAUD], pa.scalar(None, rows[IS_FRAUD].type))
+    kept = pa.chunked_array([pa.array(known | was_blocked(propensity))])
+    return by_outcome(_with_labels(rows, labels), known), kept
 
 
 def _kept(day: date, rows: pa.Table, labels: RowLabels) -> pa.Table:
     """The columns that are judged, with the weight of the day."""
-    kept = rows.select([TIMESTAMP, labels.entity, AMOUNT, IS_FRAUD])
+    further = [name for name in (ROW_WEIGHT,) if name in rows.column_names]
+    kept = rows.select([TIMESTAMP, labels.entity, AMOUNT, IS_FRAUD, *further])
     if labels.weights is None:
         return kept
-    return kept.append_column(REPORT_WEIGHT, pa.array(np.full(kept.num_rows, labels.weights[day])))
+    # A review of a blocked row is its own: no other one waits to be reported beside it.
+    weights = np.where(was_reviewed(propensities(rows)), 1.0, labels.weights[day])
+    return kept.append_column(REPORT_WEIGHT, pa.array(weights))
 
 
 def _require_same_ids(day: date, rows: pa.Table, scored: pa.Table) -> None:
@@ -146,10 +171,8 @@ def _require_same_ids(day: date, rows: pa.Table, scored: pa.Table) -> None:
         )
 
 
-def _with_feed(rows: pa.Table, frauds: pa.Array | None) -> pa.Table:
-    ids = rows[TRANSACTION_ID]
-    fraud = pc.is_in(ids, value_set=frauds.cast(ids.type)) if frauds is not None else pa.repeat(False, len(ids))
-    return rows.set_column(rows.column_names.index(IS_FRAUD), IS_FRAUD, fraud.cast(pa.int8()))
+def _with_labels(rows: pa.Table, labels: Any) -> pa.Table:
+    return rows.set_column(rows.column_names.index(IS_FRAUD), IS_FRAUD, labels)
 
 
 def _read(path: Path, columns: Iterable[str]) -> pa.Table:
@@ -163,7 +186,7 @@ def _as_known(rows: pa.Table, as_of: date) -> pa.Table:
         return rows
     reported = pc.and_(pc.is_valid(rows[IS_FRAUD]), pc.fill_null(_known_by(rows, as_of), False))
     young = pc.if_else(reported, rows[IS_FRAUD], pa.scalar(0, rows[IS_FRAUD].type))
-    return rows.set_column(rows.column_names.index(IS_FRAUD), IS_FRAUD, young)
+    return _with_labels(rows, without_outcome_null(rows, young, reported))
 
 
 def _known(rows: pa.Table, as_of: date) -> pa.ChunkedArray:

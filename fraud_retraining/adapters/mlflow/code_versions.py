@@ -26,7 +26,7 @@ class Part(NamedTuple):
 PARTS = {
     "ingestion": Part(
         "1",
-        "cbcb26df70352dbe01b7c59310fa9a33a2632394b0641890c0a5e1bc5e47fe2d",
+        "d2fcf6a915aece23eb80abd52f68b0be991629612db4930856e649d7cbfde473",
         (
             "fraud_retraining.domain.values.days",
             "fraud_retraining.domain.data.canonical",
@@ -38,7 +38,7 @@ PARTS = {
     ),
     "labels": Part(
         "1",
-        "4c4c8b2331ce50027edf68d9b67c9ef6be3b339d9c7f0c8de0e753dd302e0f7d",
+        "9fdf8308d2f9484139ecd3cae156d126d3edd9d224681b4eab2d6b50b853b1ab",
         (
             "fraud_retraining.domain.data.canonical",
             "fraud_retraining.domain.labels.events",
@@ -47,7 +47,7 @@ PARTS = {
     ),
     "features": Part(
         "1",
-        "5e5a5db1523355b43604f90bcd14d502f4739d39b8e2369e300796db3893b649",
+        "3d0a281c68fd1471a898500b3f660cee2731ffadf28b5d2bfcbb368523613317",
         (
             "fraud_retraining.domain.values.days",
             "fraud_retraining.domain.features.definitions",

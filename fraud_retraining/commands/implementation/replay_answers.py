@@ -13,7 +13,7 @@ from typing import Literal
 
 import pyarrow as pa
 
-from fraud_retraining.adapters.days.judged_days import DaysToJudge, Rival, judged_days, labelled_rows
+from fraud_retraining.adapters.days.judged_days import DaysToJudge, Rival, judged_days, label_columns, labelled_rows
 from fraud_retraining.adapters.days.known_labels import KnownLabels
 from fraud_retraining.adapters.days.window_rows import WindowRows
 from fraud_retraining.adapters.storage.lake import Lake
@@ -37,7 +37,7 @@ from fraud_retraining.domain.evaluation.gates import (
     collect_evidence,
     judge,
 )
-from fraud_retraining.domain.evaluation.judged import Judged
+from fraud_retraining.domain.evaluation.judged import REPORT_WEIGHT, Judged
 from fraud_retraining.domain.monitoring.drift import SCORE, HoldoutProfile
 from fraud_retraining.domain.monitoring.live_performance import measure
 from fraud_retraining.domain.releases.candidate import Evaluation
@@ -65,7 +65,7 @@ from fraud_retraining.domain.training.windows import (
 from fraud_retraining.domain.values.days import DayRange
 from fraud_retraining.domain.values.digests import digest
 from fraud_retraining.domain.values.errors import DataInvalid
-from fraud_retraining.domain.values.schemas import AMOUNT, IS_FRAUD, TIMESTAMP, TRANSACTION_ID
+from fraud_retraining.domain.values.schemas import AMOUNT, TIMESTAMP, TRANSACTION_ID
 from fraud_retraining.orchestration.names import FEATURES, TRANSACTIONS
 from fraud_retraining.orchestration.resources import open_engine, open_lake, open_store
 from fraud_retraining.orchestration.state.check_reports import refuse_failed
@@ -296,7 +296,7 @@ class PastDays:
         rows = labelled_rows(DaysToJudge([day], self.truth, self.store), [TRANSACTION_ID, *kept, *model.features])
         parts = [
             pa.Table.from_batches([batch])
-            .select([*kept, IS_FRAUD])
+            .select([*kept, *(name for name in label_columns(batch) if name != REPORT_WEIGHT)])
             .append_column(SCORE, pa.array(model.predict(batch)))
             for batch in rows()
         ]

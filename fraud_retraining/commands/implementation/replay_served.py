@@ -24,7 +24,7 @@ from fraud_retraining.domain.monitoring.missed_frauds import MissedFrauds
 from fraud_retraining.domain.retraining.triggers.labels import ServedFrauds
 from fraud_retraining.domain.retraining.triggers.performance import LivePerformance
 from fraud_retraining.orchestration.names import TRANSACTIONS
-from fraud_retraining.orchestration.state.label_days import delays_known_on
+from fraud_retraining.orchestration.state.label_days import delays_known_on, reviews_of
 from fraud_retraining.settings import Settings
 
 TABLE = "rows"
@@ -127,7 +127,8 @@ class ServedDays:
         ]
         frauds = mature_frauds(self.store, days, labels.delay_days, as_of or date.max) if labels.uri else None
         weights = {day: delays.weight((delays.as_of - day).days) for day in days} if delays else None
-        known = RowLabels(self.settings.gates.alert_column, labels.delay_days, frauds, as_of, weights)
+        reviews = reviews_of(self.settings, self.store, days, as_of or date.max)
+        known = RowLabels(self.settings.gates.alert_column, labels.delay_days, frauds, as_of, weights, reviews)
         return judged_rows(list(zip(days, paths, scores, strict=True)), known)
 
 

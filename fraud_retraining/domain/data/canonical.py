@@ -4,6 +4,7 @@ Here: how a value is converted. Not here: which rows are refused (`domain/data/i
 """
 
 from collections.abc import Callable, Collection, Sequence
+from enum import IntEnum
 
 import ibis
 import ibis.expr.datatypes as dt
@@ -11,13 +12,30 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fraud_retraining.domain.data.lake_mapping import DELIVERED_LABEL, LakeMapping
-from fraud_retraining.domain.values.schemas import AMOUNT, IS_FRAUD, LABELLED_AT, TIMESTAMP, LabelValues
+from fraud_retraining.domain.values.schemas import (
+    AMOUNT,
+    IS_FRAUD,
+    LABELLED_AT,
+    PROPENSITY,
+    TIMESTAMP,
+    BlockedPolicy,
+    LabelValues,
+)
 
 JOINT, ESCAPE = "|", "\\"
 _ESCAPED, _ESCAPED_JOINT = "\x01", "\x02"
 LARGEST_WHOLE = 2.0**53
 NO_WHOLE_KEY = -(2**63)
 """Stands for a float key that is no whole number until its row is rejected; no float stands for it."""
+
+
+class DecisionFault(IntEnum):
+    """Stands for a propensity until its row is rejected."""
+
+    NO_DECISION = -1
+    NO_PROPENSITY = -2
+    NO_PROBABILITY = -3
+    SURELY_BLOCKED = -4
 
 
 def canonical(raw: ibis.Table, mapping: LakeMapping, text_keys: Collection[str] = ()) -> ibis.Table:
@@ -37,9 +55,15 @@ def canonical(raw: ibis.Table, mapping: LakeMapping, text_keys: Collection[str] 
     }
     convert |= {name: canonical_text_key if name in text_keys else canonical_key for name in mapping.keys}
     convert |= dict.fromkeys(mapping.numeric, _number) | dict.fromkeys(mapping.categories, _category)
+    observed = columns.pop(PROPENSITY, None)
+    place = list(mapping.lake_names).index(PROPENSITY) if observed else 0
     selected = {
         name: convert[name](parts[0]) if len(parts) == 1 else _joined_key(parts) for name, parts in columns.items()
     }
+    if observed and mapping.blocked is not None:
+        named = list(selected.items())
+        found = (PROPENSITY, canonical_propensity(observed[0], *observed[1:], policy=mapping.blocked))
+        selected = dict([*named[:place], found, *named[place:]])
     if IS_FRAUD not in columns:
         place = list(selected).index(AMOUNT) + 1
         named = list(selected.items())
@@ -129,6 +153,38 @@ def _known_number(column: ibis.Column) -> ibis.Value:
 def canonical_label(column: ibis.Column, labels: LabelValues) -> ibis.Value:
     """A label as float64: 1 fraud, 0 not, null where it is missing or in no list; else the number that came."""
     return _listed_label(_delivered_label(column), labels) if labels.frauds else _label(column)
+
+
+def canonical_propensity(
+    decision: ibis.Column, propensity: ibis.Column | None = None, *, policy: BlockedPolicy
+) -> ibis.Value:
+    """Probability, as float64, with which the outcome of a transaction could be seen (`schemas.PROPENSITY`).
+
+    Of a transaction that was let through it is what the lake says, or the share of the control group, at least
+    1 / `max_weight`. Of one that was blocked it is 0 where the control group stands for it, and null where it could
+    never have been let through. What cannot be is a `DecisionFault`.
+    """
+    text = _delivered_label(decision).lower()
+    blocked = text.isin(policy.blocking)
+    least = 1 / policy.max_weight
+    if propensity is None:
+        share = policy.control_share
+        stands = ibis.null("float64") if share is None else ibis.literal(0.0)
+        control = text.isin(policy.letting_through) if share is not None else ibis.literal(False)
+        seen = control.ifelse(ibis.literal(max(share or 1.0, least)), 1.0)
+        return ibis.cases((text.isnull(), float(DecisionFault.NO_DECISION)), (blocked, stands), else_=seen)
+    number = _known_number(propensity)
+    # Beyond [0, 1] for every row: a blocked one whose propensity is nonsense says that the column is another.
+    outside = (number < 0) | (number > 1) | ((number == 0) & ~blocked)
+    return ibis.cases(
+        (text.isnull(), float(DecisionFault.NO_DECISION)),
+        (outside, float(DecisionFault.NO_PROBABILITY)),
+        (blocked & (number == 1), float(DecisionFault.SURELY_BLOCKED)),
+        (blocked & (number == 0), ibis.null("float64")),
+        (blocked, 0.0),
+        (number.isnull(), float(DecisionFault.NO_PROPENSITY)),
+        else_=ibis.greatest(number, least),
+    )
 
 
 def _label(column: ibis.Column) -> ibis.Value:

@@ -25,6 +25,7 @@ from fraud_retraining.domain.values.schemas import (
     CORE_COLUMNS,
     IS_FRAUD,
     LABELLED_AT,
+    PROPENSITY,
     TIMESTAMP,
     TRANSACTION_ID,
 )
@@ -144,6 +145,7 @@ def _canonical_types(day: DayEvidence) -> dict[str, dt.DataType]:
     mapping = day.mapping
     core = dict(zip(CORE_COLUMNS, (dt.int64, dt.Timestamp(scale=6), dt.float64, dt.int8), strict=True))
     known = {LABELLED_AT: dt.Timestamp(scale=6)} if mapping.columns.labelled_at else {}
+    known |= {PROPENSITY: dt.float64} if mapping.blocked is not None else {}
     keys = {name: _key_type(day, name) for name in mapping.keys}
     further = dict.fromkeys(mapping.numeric, dt.float64) | dict.fromkeys(mapping.categories, dt.string)
     return core | known | keys | further

@@ -7,7 +7,7 @@ result (`adapters/storage/store.py`) and whether the day as a whole is good enou
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import ibis
 import numpy as np
@@ -16,14 +16,14 @@ import pyarrow.compute as pc
 import pyarrow.types as pat
 from pydantic import AwareDatetime, Field
 
-from fraud_retraining.domain.data.canonical import NO_WHOLE_KEY, canonical, split_keys
+from fraud_retraining.domain.data.canonical import NO_WHOLE_KEY, DecisionFault, canonical, split_keys
 from fraud_retraining.domain.data.identity import Spelling, samples, spellings
 from fraud_retraining.domain.data.lake_columns import INTEGER, TEXT
 from fraud_retraining.domain.data.lake_mapping import DELIVERED_LABEL, REASON, SURPLUS, LakeMapping
 from fraud_retraining.domain.data.validation import RejectReason
-from fraud_retraining.domain.values.base import Value
+from fraud_retraining.domain.values.base import ExtendedValue, Value
 from fraud_retraining.domain.values.days import Day, start_of
-from fraud_retraining.domain.values.schemas import AMOUNT, IS_FRAUD, LABELLED_AT, TIMESTAMP, TRANSACTION_ID
+from fraud_retraining.domain.values.schemas import AMOUNT, IS_FRAUD, LABELLED_AT, PROPENSITY, TIMESTAMP, TRANSACTION_ID
 
 _LABELS_NAMED, _LABEL_LETTERS = 5, 40
 _PLACE, _RANK = "__place", "__rank"
@@ -50,9 +50,22 @@ def judge(rows: ibis.Table, mapping: LakeMapping, day: Day) -> ibis.Table:
         (label.notin([0.0, 1.0]), RejectReason.INVALID_LABEL),
         (_unlisted(rows), RejectReason.UNLISTED_LABEL),
         ((time < start) | (time >= start + ibis.interval(days=1)), RejectReason.OUTSIDE_DAY),
+        *_decision_rules(rows),
     )
     reason = ibis.cases(*((broken, str(why)) for broken, why in rules), else_=ibis.null("string"))
     return rows.mutate(**{REASON: reason})
+
+
+def _decision_rules(rows: ibis.Table) -> tuple[tuple[ibis.Value, RejectReason], ...]:
+    if PROPENSITY not in rows.columns:
+        return ()
+    faults = {
+        DecisionFault.NO_DECISION: RejectReason.NULL_DECISION,
+        DecisionFault.NO_PROPENSITY: RejectReason.NULL_PROPENSITY,
+        DecisionFault.NO_PROBABILITY: RejectReason.INVALID_PROPENSITY,
+        DecisionFault.SURELY_BLOCKED: RejectReason.SURELY_BLOCKED,
+    }
+    return tuple((rows[PROPENSITY] == float(fault), reason) for fault, reason in faults.items())
 
 
 def null_key(mapping: LakeMapping, name: str) -> str:
@@ -129,8 +142,20 @@ class Arrival(Value):
     arrived_at: AwareDatetime | None = None
 
 
-class DayFacts(Value):
+class BlockedFacts(Value):
+    """What production did with the transactions of a day."""
+
+    blocked: int = Field(description="Blocked transactions that the control group stands for.")
+    unseen: int = Field(description="Blocked transactions that nothing stands for.")
+    reviewed: int = Field(description="Those of them whose label the day itself carries.")
+    control: int = Field(description="Transactions of the control group.")
+    stands_for: float = Field(description="Blocked transactions that the control group says there are.")
+
+
+class DayFacts(ExtendedValue):
     """What a day was like when it was ingested."""
+
+    ADDED: ClassVar[frozenset[str]] = frozenset({"blocked"})
 
     rows: int = Field(description="Accepted rows.")
     labelled: int = Field(description="Accepted rows whose label is known.")
@@ -149,6 +174,7 @@ class DayFacts(Value):
     key_types: dict[str, str] = Field(description="Whether each key is integer or text; empty where no row says so.")
     spellings: dict[str, Spelling] = Field({}, description="How text keys and categories are written.")
     samples: dict[str, str] = Field({}, description="Which values they have, and in which form, as hashes.")
+    blocked: BlockedFacts | None = Field(None, description="Decisions of production; None where no column has them.")
     ignored_columns: tuple[str, ...] = ()
     unread_files: tuple[str, ...] = Field((), description="Files of the day's folder that are not Parquet.")
     files: int
@@ -308,6 +334,7 @@ def _facts(accepted: pa.Table, rejects: pa.Table, mapping: LakeMapping, delivery
         max_amount=float(amounts.max()) if some else None,
         nulls={name: accepted[name].null_count for name in optional},
         unlisted_labels=_unlisted_labels(rejects),
+        blocked=_blocked(accepted),
         key_types=key_types if some else {},
         spellings=spellings(texts),
         samples=samples(texts),
@@ -326,6 +353,21 @@ def _shared_texts(accepted: pa.Table, mapping: LakeMapping) -> dict[str, pa.Arra
             columns = split_keys(found.pop(name), len(parts))
             found |= {part: pc.unique(column) for part, column in zip(parts, columns, strict=True)}
     return found
+
+
+def _blocked(accepted: pa.Table) -> BlockedFacts | None:
+    if PROPENSITY not in accepted.column_names:
+        return None
+    propensity = accepted[PROPENSITY]
+    unseen, seen = pc.is_null(propensity), propensity.drop_null().to_numpy()
+    control = seen[(seen > 0) & (seen < 1)]
+    return BlockedFacts(
+        blocked=int((seen == 0).sum()),
+        unseen=propensity.null_count,
+        reviewed=pc.sum(pc.and_(unseen, pc.is_valid(accepted[IS_FRAUD]))).as_py() or 0,
+        control=len(control),
+        stands_for=float((1 / control - 1).sum()),
+    )
 
 
 def _unlisted_labels(rejects: pa.Table) -> dict[str, int]:

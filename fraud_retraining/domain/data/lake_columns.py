@@ -13,7 +13,7 @@ import pyarrow.types as pat
 
 from fraud_retraining.domain.data.lake_mapping import LakeMapping
 from fraud_retraining.domain.values.errors import DataInvalid
-from fraud_retraining.domain.values.schemas import AMOUNT, IS_FRAUD, LABELLED_AT, TIMESTAMP, TRANSACTION_ID
+from fraud_retraining.domain.values.schemas import AMOUNT, IS_FRAUD, LABELLED_AT, PROPENSITY, TIMESTAMP, TRANSACTION_ID
 
 INTEGER, TEXT = "integer", "text"
 _FILES_NAMED, _COLUMNS_NAMED = 3, 40
@@ -43,6 +43,8 @@ LABEL_TYPES = AcceptedTypes(
 )
 LISTED_LABEL_TYPES = AcceptedTypes((pat.is_boolean, *_NUMBERS, *_TEXTS), "text, a number or boolean")
 _NUMBER = AcceptedTypes((pat.is_boolean, *_NUMBERS), "a number or boolean")
+_DECISION = AcceptedTypes((pat.is_boolean, pat.is_integer, pat.is_floating, *_TEXTS), "text, an integer or boolean")
+_PROPENSITY = AcceptedTypes(_NUMBERS, "a number")
 _CATEGORY = AcceptedTypes((pat.is_boolean, pat.is_integer, pat.is_floating, *_TEXTS), "text, an integer or boolean")
 
 
@@ -111,6 +113,9 @@ def column_problems(schemas: Mapping[str, pa.Schema], mapping: LakeMapping) -> l
         for lake in mapping.lake_names.get(name, ()):
             label = lake if lake == name else f"{lake} ({name})"
             problems += [f"{label} {problem}" for problem in type_problems(schemas, lake, accepted)]
+    if mapping.blocked is not None:
+        for lake, accepted in zip(mapping.decision_columns, (_DECISION, _PROPENSITY), strict=False):
+            problems += [f"{lake} ({PROPENSITY}) {problem}" for problem in type_problems(schemas, lake, accepted)]
     for name, parts in mapping.keys.items():
         for lake in parts:
             problems += [f"{lake} ({name}) {problem}" for problem in _key_problems(schemas, lake)]

@@ -4,15 +4,17 @@ Here: the mapping as settings give it. Not here: which types a column may have (
 its values become canonical (`domain/data/canonical.py`).
 """
 
-from typing import Self
+from typing import ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from fraud_retraining.domain.values.base import Value
+from fraud_retraining.domain.values.base import ExtendedValue
 from fraud_retraining.domain.values.schemas import (
     CORE_COLUMNS,
     LABELLED_AT,
+    PROPENSITY,
     TRANSACTION_ID,
+    BlockedPolicy,
     ColumnName,
     ColumnPolicy,
     EntityPolicy,
@@ -24,8 +26,10 @@ SURPLUS = "surplus"
 DELIVERED_LABEL = "delivered_label"
 
 
-class LakeMapping(Value):
+class LakeMapping(ExtendedValue):
     """Which column of the lake is which canonical column."""
+
+    ADDED: ClassVar[frozenset[str]] = frozenset({"blocked"})
 
     columns: ColumnPolicy = Field(default_factory=ColumnPolicy, description="Lake names of the canonical columns.")
     entities: dict[str, EntityPolicy] = Field(description="Whom transactions belong to: name and lake column.")
@@ -33,10 +37,12 @@ class LakeMapping(Value):
     categorical: tuple[ColumnName, ...] = Field((), description="Further categories, kept under their lake names.")
     slices: tuple[ColumnName, ...] = Field((), description="Categories that only group the evaluation.")
     labels: LabelValues = Field(LabelValues(), description="How the lake writes labels; by default 1 and 0.")
+    blocked: BlockedPolicy | None = Field(None, description="How decisions are read; None where no column has them.")
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:
-        reserved = (*CORE_COLUMNS, LABELLED_AT, REASON, SURPLUS, DELIVERED_LABEL)
+        reserved = [*CORE_COLUMNS, LABELLED_AT, REASON, SURPLUS, DELIVERED_LABEL]
+        reserved += [PROPENSITY] if self.blocked is not None else []
         same: dict[str, list[str]] = {}
         for name in (*reserved, *self.entities, *self.numeric, *self.categories):
             same.setdefault(name.casefold(), []).append(name)
@@ -77,9 +83,15 @@ class LakeMapping(Value):
         return tuple(dict.fromkeys((*self.categorical, *self.slices)))
 
     @property
+    def decision_columns(self) -> tuple[str, ...]:
+        """The lake's columns of decision and propensity, as far as they are mapped."""
+        return tuple(name for name in (self.columns.decision, self.columns.propensity) if name is not None)
+
+    @property
     def lake_names(self) -> dict[str, tuple[str, ...]]:
         """Every canonical column, in canonical order, and the columns of the lake that it is made of: one, or more."""
-        core = {name: (column,) for name in CORE_COLUMNS if (column := getattr(self.columns, name)) is not None}
-        known = {LABELLED_AT: (self.columns.labelled_at,)} if self.columns.labelled_at else {}
+        columns = {name: getattr(self.columns, name) for name in CORE_COLUMNS} | {LABELLED_AT: self.columns.labelled_at}
+        lake: dict[str, tuple[str, ...]] = {name: (column,) for name, column in columns.items() if column is not None}
+        lake |= {PROPENSITY: self.decision_columns} if self.blocked is not None else {}
         further = {name: (name,) for name in (*self.numeric, *self.categories)}
-        return core | known | self.keys | further
+        return lake | self.keys | further

@@ -50,4 +50,8 @@ class RejectReason(StrEnum):
     INVALID_LABEL = "label not 0/1"
     UNLISTED_LABEL = "label in neither list"
     OUTSIDE_DAY = "timestamp outside its day"
+    NULL_DECISION = "decision missing"
+    NULL_PROPENSITY = "let through, propensity missing"
+    INVALID_PROPENSITY = "propensity not in (0, 1]"
+    SURELY_BLOCKED = "blocked, though its propensity is 1"
     DUPLICATE_ID = "duplicate id, and another copy says more"

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from fraud_retraining.domain.data.lake_mapping import LakeMapping
 from fraud_retraining.domain.features.definitions import CALENDAR_FEATURES
 from fraud_retraining.domain.features.plan import FeaturePlan
-from fraud_retraining.domain.values.schemas import AMOUNT, IS_FRAUD, LABELLED_AT, TIMESTAMP, TRANSACTION_ID
+from fraud_retraining.domain.values.schemas import AMOUNT, IS_FRAUD, LABELLED_AT, PROPENSITY, TIMESTAMP, TRANSACTION_ID
 
 RAW, TRANSACTIONS, ENTITY_DAYS, FEATURES = (
     "raw_transactions",
@@ -51,6 +51,10 @@ CORE = {
     AMOUNT: ("double", "never negative"),
     IS_FRAUD: ("tinyint", "1, 0, or null while it is unknown"),
     LABELLED_AT: ("timestamp", "when the label became known, UTC"),
+    PROPENSITY: (
+        "double",
+        "probability that the outcome could be seen: 1, less in the control group, 0 or null where blocked",
+    ),
 }
 
 

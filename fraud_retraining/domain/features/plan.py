@@ -19,6 +19,7 @@ from fraud_retraining.domain.values.schemas import (
     AMOUNT,
     IS_FRAUD,
     LABELLED_AT,
+    PROPENSITY,
     TIMESTAMP,
     TRANSACTION_ID,
     ColumnName,
@@ -36,7 +37,7 @@ class Lookback(Value):
 class FeaturePlan(ExtendedValue):
     """Which features a model reads; fixes their names and order."""
 
-    ADDED = frozenset({"labels_as_known"})
+    ADDED = frozenset({"labels_as_known", "propensity"})
 
     entities: dict[str, EntityPolicy] = Field(description="Entities whose behaviour is a feature, by canonical name.")
     numeric: tuple[ColumnName, ...] = Field((), description="Numeric columns of the lake that pass through.")
@@ -45,6 +46,9 @@ class FeaturePlan(ExtendedValue):
     label_delay_days: int = Field(7, ge=0, le=365, description="Days until a label is trustworthy.")
     labelled_at: bool = Field(False, description="Whether transactions say when their label became known.")
     labels_as_known: bool = Field(False, description="Whether label features read each label from when it was known.")
+    propensity: bool = Field(
+        False, description="Whether transactions say with which probability they were let through."
+    )
 
     @model_validator(mode="after")
     def _distinct_columns(self) -> Self:
@@ -68,9 +72,10 @@ class FeaturePlan(ExtendedValue):
     @property
     def columns(self) -> tuple[str, ...]:
         """Columns of `transaction_features`: id, time, entities, label, features."""
-        labelled_at = (LABELLED_AT,) if self.labelled_at else ()
+        known = ((LABELLED_AT, self.labelled_at), (PROPENSITY, self.propensity))
+        optional = tuple(name for name, there in known if there)
         slices = tuple(name for name in self.slices if name not in self.categorical)
-        return (TRANSACTION_ID, TIMESTAMP, *self.entities, IS_FRAUD, *labelled_at, *slices, *self.names)
+        return (TRANSACTION_ID, TIMESTAMP, *self.entities, IS_FRAUD, *optional, *slices, *self.names)
 
     @property
     def topics(self) -> dict[str, str]:

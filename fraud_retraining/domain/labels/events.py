@@ -12,16 +12,18 @@ therefore its last change up to then.
 from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import ibis
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from fraud_retraining.domain.values.base import Value
+from fraud_retraining.domain.labels.blocked import propensities, was_reviewed
+from fraud_retraining.domain.values.base import ExtendedValue
 from fraud_retraining.domain.values.days import Day, start_of
-from fraud_retraining.domain.values.schemas import IS_FRAUD, LABELLED_AT, TIMESTAMP, TRANSACTION_ID
+from fraud_retraining.domain.values.schemas import IS_FRAUD, LABELLED_AT, PROPENSITY, TIMESTAMP, TRANSACTION_ID
 
 KNOWN_AT, SOURCE = "known_at", "source"
 TRANSACTION_DAY = "day"
@@ -154,13 +156,18 @@ def carried_events(
     return rows.filter(rows[IS_FRAUD].notnull() & inside)
 
 
-class LabelDayFacts(Value):
+class LabelDayFacts(ExtendedValue):
     """What a day of `labels` was like when it was made."""
+
+    ADDED: ClassVar[frozenset[str]] = frozenset({"reviewed"})
 
     events: int = Field(description="Changes: rows that count.")
     by_day: tuple[tuple[str, int, int], ...] = Field(
         description="By day of the transactions, oldest first: labels that are new, and frauds that came less those "
         "that were taken back."
+    )
+    reviewed: tuple[tuple[str, int, int], ...] = Field(
+        (), description="The same of transactions that were blocked and that nothing stands for, which are not there."
     )
     first_reports: tuple[tuple[str, int], ...] = Field(
         (), description="By day of the transactions: frauds of which nothing was known before."
@@ -172,7 +179,7 @@ class LabelDayFacts(Value):
     @property
     def frauds(self) -> int:
         """Frauds that became known, less those that were taken back."""
-        return sum(frauds for _, _, frauds in self.by_day)
+        return sum(frauds for _, _, frauds in (*self.by_day, *self.reviewed))
 
 
 class LabelDay(NamedTuple):
@@ -190,7 +197,8 @@ def split_events(settled: pa.Table, entities: Sequence[str]) -> LabelDay:
     """Settled labels as a day of `labels`; every delivered label is counted once."""
     counts = pc.is_null(settled[REASON])
     events = settled.filter(counts)
-    columns = [TRANSACTION_ID, TRANSACTION_DAY, *entities, KNOWN_AT, IS_FRAUD, BEFORE, SOURCE]
+    further = [name for name in (PROPENSITY,) if name in events.column_names]
+    columns = [TRANSACTION_ID, TRANSACTION_DAY, *entities, *further, KNOWN_AT, IS_FRAUD, BEFORE, SOURCE]
     events = events.select(columns)
     at = columns.index(IS_FRAUD)
     # float64 until here, because a delivered label may be neither 0 nor 1.
@@ -209,28 +217,45 @@ def in_order(events: pa.Table, rejects: pa.Table | None = None) -> LabelDay:
 
 
 def _facts(events: pa.Table, rejects: pa.Table) -> LabelDayFacts:
-    fraud = events[IS_FRAUD].to_numpy().astype(int)
-    before = pc.fill_null(events[BEFORE], -1).to_numpy().astype(int)
-    days = pc.cast(events[TRANSACTION_DAY], pa.string())
+    propensity = propensities(events)
+    # Reviews of blocked transactions come at once: among reports they would make frauds look known early.
+    open_ = events.filter(pa.array(propensity > 0))
+    by_day, first_reports = _by_day(open_)
+    reviewed, _ = _by_day(events.filter(pa.array(was_reviewed(propensity))))
+    fraud, before = _changes(events)
+    return LabelDayFacts(
+        events=events.num_rows,
+        by_day=by_day,
+        reviewed=reviewed,
+        first_reports=first_reports,
+        reversed=int(((before == 1) & (fraud == 0)).sum()),
+        rejects=_counted(rejects[REASON]) if REASON in rejects.column_names else {},
+        sources=dict(list(_counted(events[SOURCE].drop_null()).items())[:MOST_SOURCES]),
+    )
+
+
+def _changes(events: pa.Table) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """What each transaction is known to be since the change, and before it (-1: nothing)."""
+    return events[IS_FRAUD].to_numpy().astype(int), pc.fill_null(events[BEFORE], -1).to_numpy().astype(int)
+
+
+def _by_day(events: pa.Table) -> tuple[tuple[tuple[str, int, int], ...], tuple[tuple[str, int], ...]]:
+    """By day of the transactions: new labels and frauds; and frauds of which nothing was known before."""
+    fraud, before = _changes(events)
     table = pa.table(
         {
-            "day": days,
+            "day": pc.cast(events[TRANSACTION_DAY], pa.string()),
             "labels": (before == -1).astype(int),
             "frauds": fraud - (before == 1),
             "first": ((before == -1) & (fraud == 1)).astype(int),
         }
     )
     sums = table.group_by("day").aggregate([("labels", "sum"), ("frauds", "sum"), ("first", "sum")]).sort_by("day")
-    rows = list(
-        zip(*(sums[name].to_pylist() for name in ("day", "labels_sum", "frauds_sum", "first_sum")), strict=True)
-    )
-    return LabelDayFacts(
-        events=events.num_rows,
-        by_day=tuple((day, labels, frauds) for day, labels, frauds, _ in rows),
-        first_reports=tuple((day, first) for day, _, _, first in rows if first),
-        reversed=int(((before == 1) & (fraud == 0)).sum()),
-        rejects=_counted(rejects[REASON]) if REASON in rejects.column_names else {},
-        sources=dict(list(_counted(events[SOURCE].drop_null()).items())[:MOST_SOURCES]),
+    columns = (sums[name].to_pylist() for name in ("day", "labels_sum", "frauds_sum", "first_sum"))
+    rows = list(zip(*columns, strict=True))
+    return (
+        tuple((day, labels, frauds) for day, labels, frauds, _ in rows),
+        tuple((day, first) for day, _, _, first in rows if first),
     )
 
 

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from fraud_retraining.domain.values.base import ExtendedValue, Policy
-from fraud_retraining.domain.values.schemas import ColumnName, LabelValues
+from fraud_retraining.domain.values.schemas import BlockedPolicy, ColumnName, LabelValues
 
 
 class LabelColumns(Policy):
@@ -28,7 +28,7 @@ class LabelColumns(Policy):
 class LabelPolicy(ExtendedValue, LabelValues):
     """The label delay, and how the lake writes labels."""
 
-    ADDED: ClassVar[frozenset[str]] = frozenset({"wait_days"})
+    ADDED: ClassVar[frozenset[str]] = frozenset({"wait_days", "blocked"})
 
     delay_days: int = Field(7, ge=0, le=365, description="Days until a transaction's label is trustworthy.")
     use: Literal["mature", "as_known"] = Field(
@@ -53,6 +53,10 @@ class LabelPolicy(ExtendedValue, LabelValues):
         ge=0,
         le=14,
         description="Days of transactions that an automatic retrain waits for the feed's labels of its as-of day.",
+    )
+
+    blocked: BlockedPolicy = Field(
+        BlockedPolicy(), description="Which decisions of columns.decision block, and what stands for the blocked."
     )
 
     @property

@@ -300,14 +300,23 @@ class FeatureDay(Value):
         description="Day on which labels became known (null: with the label delay), labelled rows, frauds."
     )
     rows: int | None = Field(
-        None, description="All rows, where those without a report count as genuine; None where they count as unknown."
+        None,
+        description="All rows that were not blocked, where those without a report count as genuine; None where they "
+        "count as unknown.",
+    )
+    reviewed_days: tuple[tuple[date | None, int, int], ...] = Field(
+        (), description="As `label_days`, of rows that were blocked and that nothing stands for; they are not there."
     )
 
     def known(self, as_of: date) -> tuple[int, int]:
         """Rows that count and frauds among them, as known at the end of `as_of`."""
         if self.rows is not None:
-            return self.rows, sum(frauds for day, _, frauds in self.label_days if day is not None and day <= as_of)
-        known = [(rows, frauds) for day, rows, frauds in self.label_days if day is None or day <= as_of]
+            reported = [one for one in self.label_days if one[0] is not None and one[0] <= as_of]
+            reviewed = [one for one in self.reviewed_days if one[0] is not None and one[0] <= as_of]
+            rows = self.rows + sum(rows for _, rows, _ in reviewed)
+            return rows, sum(frauds for _, _, frauds in (*reported, *reviewed))
+        days = (*self.label_days, *self.reviewed_days)
+        known = [(rows, frauds) for day, rows, frauds in days if day is None or day <= as_of]
         return sum(rows for rows, _ in known), sum(frauds for _, frauds in known)
 
 

@@ -20,9 +20,10 @@ from fraud_retraining.domain.data.refused_days import ranges
 from fraud_retraining.domain.features import point_in_time as features
 from fraud_retraining.domain.features.partition_inputs import label_days_lookback, lookback
 from fraud_retraining.domain.features.plan import FeaturePlan
+from fraud_retraining.domain.labels.blocked import propensities, was_reviewed
 from fraud_retraining.domain.values.digests import ColumnDigests, digest, table_digest
 from fraud_retraining.domain.values.errors import DataInvalid
-from fraud_retraining.domain.values.schemas import IS_FRAUD, LABELLED_AT
+from fraud_retraining.domain.values.schemas import IS_FRAUD, LABELLED_AT, PROPENSITY
 from fraud_retraining.orchestration.assets.day_runs import DayWork, materialize_days
 from fraud_retraining.orchestration.names import (
     ENTITY_DAYS,
@@ -177,7 +178,7 @@ def _features(day: date, *, store: Store, engine: Engine, inventory: Inventory) 
         recipe=inventory.plan_digest,
     )
     table = engine.prepared(query, day, _tables(day, store, inventory))
-    facts = {"rows": table.num_rows, "label_days": label_days(table), "columns": table.column_names}
+    facts = {"rows": table.num_rows, **label_facts(table), "columns": table.column_names}
     return store.write(FEATURES, day, {"rows": table}, digest=table_digest(table), inputs=inputs, facts=facts)
 
 
@@ -225,6 +226,19 @@ def require_labels(inventory: Inventory, day: date) -> None:
             remedy="materialize labels and entity_label_days of those days, or run the job `ingest`.",
             days=missing,
         )
+
+
+def label_facts(table: pa.Table) -> dict[str, Any]:
+    """Counts of the labels of a day by the day they became known (`label_days`).
+
+    Where transactions were blocked, these have their own: `reviewed_days` of those that nothing stands for, and `seen`
+    rows that were not blocked. Labels of those that the control group stands for do not count.
+    """
+    if PROPENSITY not in table.column_names:
+        return {"label_days": label_days(table)}
+    propensity = propensities(table)
+    seen, reviewed = (table.filter(pa.array(mask)) for mask in (propensity > 0, was_reviewed(propensity)))
+    return {"label_days": label_days(seen), "reviewed_days": label_days(reviewed), "seen": seen.num_rows}
 
 
 def label_days(table: pa.Table) -> list[list[Any]]:

@@ -24,7 +24,7 @@ from fraud_retraining.domain.data.lake_mapping import LakeMapping
 from fraud_retraining.domain.values.days import DayRange
 from fraud_retraining.domain.values.digests import ColumnDigests
 from fraud_retraining.domain.values.errors import DataInvalid, SettingsError
-from fraud_retraining.domain.values.schemas import IS_FRAUD, LABELLED_AT, TRANSACTION_ID
+from fraud_retraining.domain.values.schemas import IS_FRAUD, LABELLED_AT, PROPENSITY, TRANSACTION_ID
 from fraud_retraining.orchestration.assets.day_runs import DayWork, materialize_days
 from fraud_retraining.orchestration.names import (
     RAW,
@@ -213,7 +213,8 @@ def _ingest(of: DayInput, inputs: dict[str, str], inventory: Inventory, resource
     facts = {
         **result.facts.model_dump(mode="json"),
         "facts": digests.table(name for name in columns if name not in labels),
-        "labels": digests.table([TRANSACTION_ID, *labels]),
+        # Decisions are among the facts as well: label events of a feed are counted by them.
+        "labels": digests.table([TRANSACTION_ID, *labels, *(name for name in (PROPENSITY,) if name in columns)]),
         # Earlier digests stay with the day: models that were trained on them can be named as irreproducible.
         EARLIER: _earlier_digests(inventory.before(day), inputs, digest),
     }

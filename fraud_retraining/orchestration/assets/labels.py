@@ -32,7 +32,7 @@ from fraud_retraining.domain.labels.feed import canonical_feed, check_feed
 from fraud_retraining.domain.labels.feed_health import shares_within
 from fraud_retraining.domain.values.digests import digest, table_digest
 from fraud_retraining.domain.values.errors import DataInvalid
-from fraud_retraining.domain.values.schemas import TRANSACTION_ID
+from fraud_retraining.domain.values.schemas import PROPENSITY, TRANSACTION_ID
 from fraud_retraining.orchestration.assets.day_runs import DayWork, materialize_days
 from fraud_retraining.orchestration.names import ENTITY_LABEL_DAYS, LABELS, TRANSACTIONS
 from fraud_retraining.orchestration.partitions import BACKFILL_DAYS_IN_ONE_RUN, days_of, looking_back
@@ -129,7 +129,7 @@ def refresh_labels(day: date, *, inventory: LabelInventory, resources: LabelReso
 
 def _from_feed(day: date, inventory: LabelInventory, resources: LabelResources) -> LabelDay:
     """The labels that the feed delivered for a day known; a day without files has none."""
-    entities = tuple(resources.settings.entities)
+    entities = carried_columns(resources.settings)
     behind = inventory.transactions_behind(day)
     if not behind:
         raise DataInvalid(
@@ -166,7 +166,7 @@ def _from_feed(day: date, inventory: LabelInventory, resources: LabelResources) 
 def _carried(day: date, inventory: LabelInventory, resources: LabelResources) -> LabelDay:
     """The labels that transactions carry themselves and that became known on the day."""
     settings = resources.settings
-    behind, entities = inventory.transactions_behind(day), tuple(settings.entities)
+    behind, entities = inventory.transactions_behind(day), carried_columns(settings)
     if not behind:
         raise DataInvalid(f"no transactions up to {day} have been ingested", remedy=f"ingest {day} first.")
     labelled_at = settings.columns.labelled_at is not None
@@ -180,9 +180,14 @@ def _carried(day: date, inventory: LabelInventory, resources: LabelResources) ->
     return in_order(resources.engine.prepared(query, day, paths))
 
 
+def carried_columns(settings: Settings) -> tuple[str, ...]:
+    """Columns of a transaction that its label events carry: the keys, and whether its outcome could be seen."""
+    return (*settings.entities, *((PROPENSITY,) if settings.columns.decision is not None else ()))
+
+
 def _no_events(inventory: LabelInventory, last: Partition, resources: LabelResources) -> pa.Table:
     """An empty day of labels, with the key types of the transactions."""
-    entities = tuple(resources.settings.entities)
+    entities = carried_columns(resources.settings)
     (path,) = resources.store.paths([last], "rows")
     rows = resources.engine.read_parquet([path]).limit(0)
     return resources.engine.to_arrow(
@@ -194,7 +199,7 @@ def _metadata(partition: Partition) -> dict[str, Any]:
     facts = partition.facts
     metadata: dict[str, Any] = {
         "dagster/partition_row_count": facts["events"],
-        "frauds": sum(frauds for _, _, frauds in facts["by_day"]),
+        "frauds": sum(frauds for _, _, frauds in (*facts["by_day"], *facts.get("reviewed", ()))),
         "reversed": facts["reversed"],
         "kept_aside": sum(facts["rejects"].values()),
         "digest": partition.digest,

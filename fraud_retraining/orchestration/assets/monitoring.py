@@ -72,6 +72,7 @@ from fraud_retraining.orchestration.partitions import BACKFILL_DAYS_IN_ONE_RUN, 
 from fraud_retraining.orchestration.resources import ResourceBundle
 from fraud_retraining.orchestration.runs.progress import Progress
 from fraud_retraining.orchestration.runs.step_retries import retried
+from fraud_retraining.orchestration.state.label_days import reviews_of
 from fraud_retraining.orchestration.state.monitoring import (
     HINDSIGHT,
     VERSION,
@@ -373,7 +374,7 @@ class Monitor:
                 version=scored.facts[VERSION],
                 as_of=date.fromisoformat(scored.facts["as_of"]),
                 days=tuple(served),
-                rows=len(judged),
+                rows=judged.rows,
                 frauds=judged.frauds,
                 average_precision=evaluate(judged, self._state.metrics).values["average_precision"],
                 promised=holdout.expected_live if holdout else None,
@@ -473,6 +474,7 @@ class Monitor:
                 self._feed_frauds(days, known_by or date.max),
                 known_by,
                 {day: delays.weight((known_by - day).days) for day in days} if known_by and delays else None,
+                reviews_of(self._settings, self._store, days, known_by or date.max),
             ),
         )
 

@@ -26,7 +26,7 @@ from fraud_retraining.domain.monitoring.promotion_watch import WatchReport
 from fraud_retraining.domain.training.scoring import FittedModel
 from fraud_retraining.domain.values.digests import digest, table_digest
 from fraud_retraining.domain.values.errors import DataInvalid
-from fraud_retraining.orchestration.state.label_days import delays_known_on
+from fraud_retraining.orchestration.state.label_days import delays_known_on, reviews_of
 from fraud_retraining.orchestration.state.monitoring import MonitoringState, NotMade
 from fraud_retraining.orchestration.state.promotion_watch import (
     UNSCORED,
@@ -174,6 +174,7 @@ class WatchMakers:
             mature_frauds(self._store, days, labels.delay_days, known_by) if labels.uri and days else None,
             known_by,
             {day: delays.weight((known_by - day).days) for day in days} if delays else None,
+            reviews_of(self._settings, self._store, days, known_by),
         )
 
 

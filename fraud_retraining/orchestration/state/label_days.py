@@ -10,6 +10,9 @@ from datetime import date, timedelta
 from functools import cached_property
 from typing import Any, Self
 
+import pyarrow as pa
+
+from fraud_retraining.adapters.days.known_labels import mature_reviews
 from fraud_retraining.adapters.mlflow.code_versions import code_version
 from fraud_retraining.adapters.storage.lake import DayFiles, Lake
 from fraud_retraining.adapters.storage.store import Partition, Store
@@ -57,6 +60,19 @@ def reports_of(made: Mapping[date, Partition]) -> dict[date, dict[int, int]]:
             delay = (known_on - date.fromisoformat(day)).days
             delays[delay] = delays.get(delay, 0) + count
     return found
+
+
+def reviews_of(
+    settings: Settings, store: Store, days: Iterable[date], known_by: date = date.max
+) -> dict[date, pa.Array]:
+    """Ids of blocked transactions that the label feed says are genuine, by day; none without feed or decisions.
+
+    As `mature_frauds`: as they were known when each day became mature, or at the end of `known_by`.
+    """
+    labels = settings.labels
+    if labels.uri is None or settings.columns.decision is None:
+        return {}
+    return mature_reviews(store, days, labels.delay_days, known_by)
 
 
 def delays_known_on(store: Store, policy: LabelPolicy, as_of: date) -> ReportingDelays | None:
@@ -195,7 +211,8 @@ class LabelInventory:
     def _recipe(self) -> str:
         settings = self.settings
         columns = [settings.labels.columns, settings.label_values] if self.has_feed else [settings.labels.delay_days]
-        return digest([settings.labels.reach_days, list(settings.entities), columns])
+        decisions = [settings.labels.blocked] if settings.columns.decision is not None else []
+        return digest([settings.labels.reach_days, list(settings.entities), columns, *decisions])
 
     def _reach(self, day: date, among: Mapping[date, Partition]) -> list[date]:
         first = day - timedelta(days=self.settings.labels.reach_days)

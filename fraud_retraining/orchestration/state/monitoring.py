@@ -269,10 +269,15 @@ class MonitoringState:
         if self.settings.labels.uri is not None:
             # Labels that came later are left out: the report of a day is the same whenever it is made.
             known = [one for one in self.label_days([mature]) if one.day <= day]
-            frauds = sum(n for one in known for of, _, n in one.facts["by_day"] if of == mature.isoformat())
-            return FraudDay(day=mature, rows=record.facts["rows"], frauds=frauds)
+            reviewed = _labels_of(mature, "reviewed", known)
+            frauds = sum(n for _, n in (*_labels_of(mature, "by_day", known), *reviewed))
+            rows = record.facts.get("seen", record.facts["rows"]) + sum(rows for rows, _ in reviewed)
+            return FraudDay(day=mature, rows=rows, frauds=frauds)
         rows, frauds = FeatureDay(
-            digest=record.digest, features_digest=record.digest, label_days=record.facts["label_days"]
+            digest=record.digest,
+            features_digest=record.digest,
+            label_days=record.facts["label_days"],
+            reviewed_days=record.facts.get("reviewed_days", ()),
         ).known(day)
         return FraudDay(day=mature, rows=rows, frauds=frauds)
 
@@ -557,3 +562,8 @@ def no_profile(name: str) -> DataInvalid:
         f"{name} has no reference profile, so no day can be held against it",
         remedy="promote a model that this version of the project has trained: its window leaves one behind.",
     )
+
+
+def _labels_of(day: date, fact: str, known: Sequence[Partition]) -> list[tuple[int, int]]:
+    """Labels and frauds of a day's transactions by label day."""
+    return [(labels, n) for one in known for of, labels, n in one.facts.get(fact, ()) if of == day.isoformat()]

@@ -5,7 +5,7 @@ here: the estimate (`domain/labels/reporting_delays.py`), and labels of rows (`a
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Self
 
@@ -31,6 +31,7 @@ class WindowLabels:
     used: LabelsUsed | None
     as_of: date
     by_day: Mapping[date, Sequence[Counts]]
+    reviewed: Mapping[date, Sequence[Counts]] = field(default_factory=dict)
 
     @classmethod
     def mature(cls, as_of: date) -> Self:
@@ -58,7 +59,8 @@ class WindowLabels:
         reports = reports_by_delay({day.isoformat(): one.facts["first_reports"] for day, one in labels.items()})
         delays = _delays({date.fromisoformat(day): one for day, one in reports.items()}, days.end, settings)
         pinned = tuple((day, labels[day].digest) for day in sorted(labels) if day in days)
-        return cls(LabelsUsed(feed=True, delays=delays, days=pinned), days.end, _by_day(labels, days))
+        reviewed = _by_day(labels, days, "reviewed")
+        return cls(LabelsUsed(feed=True, delays=delays, days=pinned), days.end, _by_day(labels, days), reviewed)
 
     @property
     def needs_mature_days(self) -> bool:
@@ -78,8 +80,18 @@ class WindowLabels:
         delays = self.used.delays if self.used else None
         young = delays is not None and (self.as_of - day).days < delays.delay_days
         if self.used is not None and (self.used.feed or young):
-            rows = features.facts["rows"]
-        return FeatureDay(digest=digest, features_digest=features.digest, label_days=tuple(counts), rows=rows)
+            rows = features.facts.get("seen", features.facts["rows"])
+        if self.used is not None and self.used.feed:
+            reviewed = self.reviewed.get(day, ())
+        else:
+            reviewed = _counts(features.facts.get("reviewed_days", ()))
+        return FeatureDay(
+            digest=digest,
+            features_digest=features.digest,
+            label_days=tuple(counts),
+            rows=rows,
+            reviewed_days=tuple(reviewed),
+        )
 
 
 def _require_current(inventory: LabelInventory, as_of: date) -> None:
@@ -117,10 +129,10 @@ def _reports(counts: Mapping[date, Sequence[Counts]]) -> dict[date, dict[int, in
     return found
 
 
-def _by_day(labels: Mapping[date, Partition], days: DayRange) -> dict[date, list[Counts]]:
+def _by_day(labels: Mapping[date, Partition], days: DayRange, fact: str = "by_day") -> dict[date, list[Counts]]:
     found: dict[date, list[Counts]] = {}
     for known_on in sorted(labels):
-        for text, new, frauds in labels[known_on].facts["by_day"]:
+        for text, new, frauds in labels[known_on].facts.get(fact, ()):
             day = date.fromisoformat(text)
             if day in days:
                 found.setdefault(day, []).append((known_on, new, frauds))

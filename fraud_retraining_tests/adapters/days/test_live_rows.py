@@ -141,3 +141,40 @@ def test_two_models_are_laid_over_the_same_rows_with_the_labels_of_a_feed(model:
 def test_known_frauds_of_a_young_day_carry_its_weight(tmp_path: Path) -> None:
     found = judged(tmp_path, transactions(rows=5), as_of=DAY, frauds={DAY: pa.array([1])}, weights={DAY: 2.5})
     assert (found.frauds, found.expected_frauds) == (1, 2.5)
+
+
+def decided(known: list[datetime | None] | None = None) -> pa.Table:
+    """Eight rows of which every second is let through: control, let through, blocked, reviewed, blocked."""
+    table = transactions(rows=8, known=known)
+    chances = [0.25, 1.0, 0.0, 1.0, None, 1.0, None, 1.0]
+    labels = pa.array([1, 0, None, 0, 1, 0, None, 1], pa.int8())
+    return table.set_column(4, "is_fraud", labels).append_column("propensity", pa.array(chances, pa.float64()))
+
+
+def test_blocked_rows_are_scored_and_known_only_by_a_review(tmp_path: Path) -> None:
+    found = judged(tmp_path, decided())
+    assert found.labels.tolist() == [1, 0, -1, 0, 1, 0, -1, 1]
+    assert found.counts.tolist() == [4.0, 1.0, 0.0, 1.0, 1.0, 1.0, 0.0, 1.0]
+    assert (found.rows, found.frauds) == (6, 3)
+
+
+def test_a_young_blocked_row_is_not_genuine_where_a_young_row_without_a_report_is(tmp_path: Path) -> None:
+    """By the evening only the control fraud is reported; the review of the next day is not known yet."""
+    later = NOON + timedelta(days=1)
+    known = [NOON, None, None, None, later, None, None, later]
+    found = judged(tmp_path, decided(known), as_of=DAY, weights={DAY: 3.0})
+    assert found.labels.tolist() == [1, 0, -1, 0, -1, 0, -1, 0]
+    assert found.expected_frauds == 12.0
+
+
+def test_a_review_that_is_known_is_its_own_fraud(tmp_path: Path) -> None:
+    known = [NOON, None, None, None, NOON, None, None, None]
+    found = judged(tmp_path, decided(known), as_of=DAY, weights={DAY: 3.0})
+    assert found.labels.tolist() == [1, 0, -1, 0, 1, 0, -1, 0]
+    assert found.expected_frauds == 13.0
+
+
+def test_in_a_feed_reviews_say_which_blocked_rows_are_genuine(tmp_path: Path) -> None:
+    feed = {"frauds": {DAY: pa.array([0, 4])}, "reviewed": {DAY: pa.array([6])}}
+    assert judged(tmp_path, decided(), **feed).labels.tolist() == [1, 0, -1, 0, 1, 0, 0, 0]
+    assert judged(tmp_path, decided(), frauds={DAY: pa.array([0])}).labels.tolist() == [1, 0, -1, 0, -1, 0, -1, 0]

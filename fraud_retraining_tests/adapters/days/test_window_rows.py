@@ -6,6 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from fraud_retraining.adapters.days.known_labels import KnownLabels, feed_labels
 from fraud_retraining.adapters.days.window_rows import ASSET, WEIGHT, WindowRows
 from fraud_retraining.adapters.storage.locations import FolderLocation
 from fraud_retraining.adapters.storage.store import Store
@@ -78,3 +79,55 @@ def test_all_days_that_are_gone_or_rewritten_are_named_before_any_is_read(store:
     with pytest.raises(IntegrityError) as refusal:
         next(iter(WindowRows(store, [rewritten, counted(SECOND, 1, 0)], AS_OF, ["amount"])()))
     assert list(refusal.value.culprits) == [f"{FIRST}: has another digest", f"{SECOND}: is gone"]
+
+
+CHANCES = [1.0, 0.25, 0.0, None, None, 1.0]
+"""Let through, of the control group, blocked beside it, reviewed, blocked without a review, let through."""
+
+
+def stored_decisions(store: Store, labels: list[int | None]) -> None:
+    rows = {
+        "transaction_id": pa.array(range(6), pa.int64()),
+        "is_fraud": pa.array(labels, pa.int8()),
+        "propensity": pa.array(CHANCES, pa.float64()),
+    }
+    store.write(ASSET, FIRST, {"rows": pa.table(rows)}, digest=f"f{FIRST}", inputs={}, facts={})
+
+
+def decided(store: Store, day: WindowDay, known: KnownLabels | None = None, *, unknown: bool = False) -> list[dict]:
+    rows = WindowRows(store, [day], AS_OF, ["transaction_id"], known, unknown=unknown)
+    return pa.Table.from_batches(list(rows())).to_pylist()
+
+
+def test_a_control_group_stands_for_what_was_blocked_and_a_review_for_itself(store: Store) -> None:
+    stored_decisions(store, [0, 1, 1, 1, None, 0])
+    found = decided(store, counted(FIRST, 4, 2, weight=3.0))
+    assert [(one["transaction_id"], one["weight"]) for one in found] == [(0, 3.0), (1, 12.0), (3, 3.0), (5, 3.0)]
+    assert all("propensity" not in one for one in found)
+
+
+def test_blocked_rows_come_to_those_who_judge_without_a_label_and_weigh_nothing(store: Store) -> None:
+    stored_decisions(store, [0, 1, 1, 1, None, 0])
+    found = decided(store, counted(FIRST, 4, 2), unknown=True)
+    assert [(one["is_fraud"], one["row_weight"]) for one in found] == [
+        (0, 1.0),
+        (1, 4.0),
+        (None, 0.0),
+        (1, 1.0),
+        (None, 0.0),
+        (0, 1.0),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("frauds", "reviewed", "labels"),
+    [
+        (None, None, [0, 0, 0, None, None, 0]),
+        ([1, 3], None, [0, 1, 0, 1, None, 0]),
+        ([1], [4], [0, 1, 0, None, 0, 0]),
+    ],
+)
+def test_in_a_feed_a_blocked_row_is_unknown_until_somebody_has_reviewed_it(frauds, reviewed, labels) -> None:
+    rows = pa.table({"transaction_id": pa.array(range(6), pa.int64()), "propensity": pa.array(CHANCES, pa.float64())})
+    ids = [None if one is None else pa.array(one, pa.int32()) for one in (frauds, reviewed)]
+    assert feed_labels(rows, *ids).to_pylist() == labels

@@ -658,3 +658,89 @@ class TestLaws:
         assert (facts.min_amount, facts.mean_amount, facts.max_amount) == (1.0, 3.0, 6.0)
         assert (facts.files, facts.source_version, facts.ignored_columns) == (2, "etag", ("x",))
         assert facts.arrived_at == arrival.arrived_at
+
+
+NONE = "(null)"
+
+
+def decided(policy: dict, *, propensity: bool = False) -> LakeMapping:
+    columns = COLUMNS | {"decision": "DID"} | ({"propensity": "P"} if propensity else {})
+    return LakeMapping.model_validate({"columns": columns, "entities": ENTITIES, "blocked": policy})
+
+
+def propensities(decisions: list, chances: list | None = None, **policy) -> list:
+    """What becomes of rows by their decision: the propensity, `(null)`, or why the row was rejected."""
+    rows = len(decisions)
+    more = {} if chances is None else {"P": pa.array(chances, pa.float64())}
+    result = ingested(
+        lake(rows, DID=pa.array(decisions, pa.string()), **more), decided(policy, propensity=chances is not None)
+    )
+    found = {row["transaction_id"]: row["propensity"] for row in result.accepted.to_pylist()}
+    found = {number: NONE if one is None else one for number, one in found.items()}
+    found |= {row["transaction_id"]: row["reason"] for row in result.rejects.to_pylist()}
+    assert sorted(found) == list(range(rows))
+    return [found[number] for number in range(rows)]
+
+
+class TestDecisions:
+    def test_without_a_control_group_nothing_stands_for_what_was_blocked(self):
+        assert propensities(["approve", " Block ", "DECLINE", "challenge"]) == [1.0, NONE, NONE, 1.0]
+
+    def test_a_control_group_of_one_share_stands_for_what_was_blocked(self):
+        control = {"control_decisions": ["holdback"], "control_share": 0.1}
+        assert propensities(["approve", "block", "Holdback"], **control) == [1.0, 0.0, 0.1]
+
+    def test_a_share_below_the_cap_of_the_weights_is_capped(self):
+        control = {"control_decisions": ["holdback"], "control_share": 0.01, "max_weight": 20}
+        assert propensities(["holdback", "approve"], **control) == [0.05, 1.0]
+
+    @pytest.mark.parametrize(
+        ("decision", "chance", "becomes"),
+        [
+            ("approve", 1.0, 1.0),
+            ("approve", 0.25, 0.25),
+            ("approve", 0.001, 0.05),
+            ("block", 0.25, 0.0),
+            ("block", None, 0.0),
+            ("block", 0.0, NONE),
+            ("approve", None, str(RejectReason.NULL_PROPENSITY)),
+            ("approve", math.nan, str(RejectReason.NULL_PROPENSITY)),
+            ("approve", 0.0, str(RejectReason.INVALID_PROPENSITY)),
+            ("approve", 1.5, str(RejectReason.INVALID_PROPENSITY)),
+            ("approve", math.inf, str(RejectReason.INVALID_PROPENSITY)),
+            ("block", -0.5, str(RejectReason.INVALID_PROPENSITY)),
+            ("block", 1.0, str(RejectReason.SURELY_BLOCKED)),
+            (None, 0.5, str(RejectReason.NULL_DECISION)),
+            ("  ", 0.5, str(RejectReason.NULL_DECISION)),
+        ],
+    )
+    def test_a_propensity_of_its_own(self, decision, chance, becomes):
+        assert propensities([decision], [chance]) == [becomes]
+
+    def test_a_decision_that_is_missing_rejects_the_row(self):
+        assert propensities([None, "", "block"]) == [str(RejectReason.NULL_DECISION)] * 2 + [NONE]
+
+    def test_decisions_may_be_booleans(self):
+        mapping = decided({"decisions": [True]})
+        assert ingested(lake(2, DID=[True, False]), mapping).accepted["propensity"].to_pylist() == [None, 1.0]
+
+    def test_the_day_says_what_was_blocked_and_whether_the_control_group_fits(self):
+        rows = lake(
+            6,
+            DID=["block"] * 3 + ["approve"] * 3,
+            P=[0.25, 0.25, 0.0, 0.25, 0.5, 1.0],
+            BAD=pa.array([None, None, 1, 0, 0, 0], pa.int64()),
+        )
+        facts = ingested(rows, decided({}, propensity=True)).facts.blocked
+        assert facts.model_dump() == {"blocked": 2, "unseen": 1, "reviewed": 1, "control": 2, "stands_for": 4.0}
+
+    def test_without_decisions_a_day_is_as_it_was(self):
+        result = ingested(lake())
+        assert "propensity" not in result.accepted.column_names
+        assert "blocked" not in result.facts.model_dump()
+        assert "blocked" not in MAPPING.model_dump() and "decision" not in MAPPING.model_dump()["columns"]
+
+    def test_columns_of_the_wrong_type_are_named(self):
+        schema = {"part": lake(DID=[date(2024, 1, 1)], P=["often"]).schema}
+        found = "; ".join(column_problems(schema, decided({}, propensity=True)))
+        assert "DID (propensity)" in found and "P (propensity)" in found

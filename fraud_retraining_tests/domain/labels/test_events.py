@@ -211,3 +211,20 @@ def test_first_reports_become_delays():
 def test_a_key_that_is_missing_has_no_sums(engine: Engine):
     found = label_day(engine, 1, [label(1, 1)], [{**transaction(1), "card": None}])
     assert engine.to_arrow(entity_label_days(engine.memtable(found.events), "card")).num_rows == 0
+
+
+def test_reviews_of_blocked_transactions_are_counted_apart_from_reports(engine: Engine):
+    """Of four reported frauds one was let through, one is of the control group; blocked are the others."""
+    chances = {1: 1.0, 2: 0.05, 3: 0.0, 4: None, 5: None}
+    rows = [transaction(number) | {"propensity": chance} for number, chance in chances.items()]
+    known = engine.memtable(pa.Table.from_pylist(rows, TRANSACTIONS.append(pa.field("propensity", pa.float64()))))
+    delivered = [label(number, 1) for number in (1, 2, 3, 4)] + [label(5, 1, is_fraud=0)]
+    events = engine.memtable(pa.Table.from_pylist(delivered, EVENTS))
+    columns = ["card", "propensity"]
+    judged = judged_events(events, known, FIRST + timedelta(days=1), columns)
+    found = split_events(engine.to_arrow(settled_events(judged, None)), ["card"])
+    assert found.events["propensity"].to_pylist() == [1.0, 0.05, 0.0, None, None]
+    assert found.facts.by_day == ((str(FIRST), 2, 2),)
+    assert found.facts.first_reports == ((str(FIRST), 2),)
+    assert found.facts.reviewed == ((str(FIRST), 2, 1),)
+    assert found.facts.events == 5
