@@ -7,17 +7,18 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import kubernetes.client as k8s
 import pytest
 import yaml
-from dagster import Shape
+from dagster import DagsterInstance, GraphDefinition, JobDefinition, Shape
 from dagster._config import validate_config
 from dagster._core.instance.config import dagster_instance_config_schema
 from dagster_aws.s3.compute_log_manager import S3ComputeLogManager
 from dagster_k8s.container_context import K8sContainerContext
 from dagster_k8s.models import k8s_model_from_dict, k8s_snake_case_dict
+from sqlalchemy import make_url
 from typer.main import get_command
 
 from fraud_retraining.adapters.alerts.pagerduty import PAGERDUTY_VARIABLE
@@ -30,11 +31,20 @@ from fraud_retraining.orchestration.names import RETRAIN_TAG
 from fraud_retraining.serving import limits, score_app
 from fraud_retraining.settings import CONFIG_VARIABLE, HOME_VARIABLE, load_settings
 
+if TYPE_CHECKING:
+    from fraud_retraining_tests.support.databases import Cluster
+
+pytest_plugins = ("fraud_retraining_tests.support.databases",)
+
 ROOT = Path(__file__).resolve().parents[1]
 DEPLOY = ROOT / "deploy"
 HOME = "/var/lib/fraud-retraining"
-MANIFESTS = ("namespace.yaml", "accounts.yaml", "limits.yaml", "network.yaml", "scores.yaml", "releases.yaml")
-MANIFESTS += ("watchdog.yaml",)
+MANIFESTS = tuple(
+    path
+    for folder in ("kubernetes", "cron")
+    for path in sorted((DEPLOY / folder).glob("*.yaml"))
+    if path.name not in {"kustomization.yaml", "retraining.yaml", "dagster.yaml"}
+)
 KINDS = {
     "Namespace": k8s.V1Namespace,
     "ServiceAccount": k8s.V1ServiceAccount,
@@ -59,7 +69,7 @@ def values() -> dict[str, Any]:
 
 
 def manifests() -> list[dict[str, Any]]:
-    return [one for name in MANIFESTS for one in yaml.safe_load_all((DEPLOY / "kubernetes" / name).read_text())]
+    return [one for path in MANIFESTS for one in yaml.safe_load_all(path.read_text())]
 
 
 def of_kind(kind: str) -> dict[str, dict[str, Any]]:
@@ -441,6 +451,8 @@ def test_settings_secrets_and_instance_are_called_alike_everywhere() -> None:
         if "configMap" in volume
     }
     assert mounted == {settings, "dagster-instance"}
+    cron = yaml.safe_load((DEPLOY / "cron" / "kustomization.yaml").read_text())
+    assert [one["name"] for one in cron["configMapGenerator"]] == ["dagster-instance"]
     assert [one["configMap"]["name"] for one in location()["volumes"] if "configMap" in one] == [settings]
     secrets = {source["secretRef"]["name"] for one in containers() for source in one["envFrom"]}
     assert secrets == SECRETS.keys()
@@ -449,12 +461,64 @@ def test_settings_secrets_and_instance_are_called_alike_everywhere() -> None:
     assert values()["global"]["postgresqlSecretName"] in (DEPLOY / "kubernetes" / "watchdog.yaml").read_text()
 
 
-def test_kustomize_builds_them() -> None:
+def kustomized(folder: str) -> list[dict[str, Any]]:
     if shutil.which("kubectl") is None:
         pytest.skip("kubectl is not installed")
-    built = subprocess.run(["kubectl", "kustomize", DEPLOY / "kubernetes"], capture_output=True, text=True, check=True)
-    kinds = {one["kind"] for one in yaml.safe_load_all(built.stdout)}
-    assert kinds == {"ConfigMap", *KINDS}
+    built = subprocess.run(["kubectl", "kustomize", DEPLOY / folder], capture_output=True, text=True, check=True)
+    return list(yaml.safe_load_all(built.stdout))
+
+
+def test_kustomize_builds_what_stands_beside_the_chart() -> None:
+    found = kustomized("kubernetes")
+    assert {one["kind"] for one in found} == {"ConfigMap", *KINDS}
+    assert all(one["metadata"].get("namespace") == "fraud-retraining" for one in found if one["kind"] != "Namespace")
+
+
+def test_kustomize_builds_the_cron_job_with_an_instance_and_without_what_belongs_to_the_daemon() -> None:
+    found = {(one["kind"], one["metadata"]["name"]) for one in kustomized("cron")}
+    assert {("CronJob", "fraud-retraining-retrain"), ("ConfigMap", "dagster-instance")} <= found
+    assert ("CronJob", "fraud-retraining-watchdog") not in found
+    assert not {"Role", "RoleBinding"} & {kind for kind, _ in found}
+
+
+def test_the_cron_job_retrains_once_at_two_and_is_never_two() -> None:
+    jobs = of_kind("CronJob")
+    spec = jobs["fraud-retraining-retrain"]["spec"]
+    minute, hour, days, *rest = spec["schedule"].split()
+    at = load_settings(ROOT / "retraining.yaml").triggers.schedule
+    assert at is not None
+    assert (minute, hour, days, rest) == ("0", str(at.at_hour_utc), f"*/{at.every_hours // 24}", ["*", "*"])
+    job = spec["jobTemplate"]["spec"]
+    assert (job["backoffLimit"], job["activeDeadlineSeconds"]) == (0, 4 * 3600)
+    (container,) = job["template"]["spec"]["containers"]
+    hours = {one["name"]: one.get("value") for one in container["env"]}["FRAUD_RETRAINING_BUDGET__MAX_HOURS"]
+    assert float(hours) * 3600 < job["activeDeadlineSeconds"], "the budget ends it first, and says why"
+    given = yaml.safe_load((DEPLOY / "kubernetes" / "retraining.yaml").read_text())["kubernetes"]["retrain"]
+    assert container["resources"] == given
+    for name, one in jobs.items():
+        assert (one["spec"]["concurrencyPolicy"], one["spec"]["timeZone"]) == ("Forbid", "Etc/UTC"), name
+        assert {"startingDeadlineSeconds", "successfulJobsHistoryLimit", "failedJobsHistoryLimit"} <= one["spec"].keys()
+        assert one["spec"]["jobTemplate"]["spec"]["template"]["spec"]["restartPolicy"] == "Never"
+
+
+def test_dagster_keeps_its_history_in_the_postgresql_that_deploy_describes(
+    postgres: "Cluster", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the driver that SQLAlchemy takes by default Dagster cannot store one event."""
+    here = make_url(postgres.url)
+    instance = yaml.safe_load((DEPLOY / "cron" / "dagster.yaml").read_text())
+    given = instance["storage"]["postgres"]["postgres_db"]
+    assert given["scheme"] == values()["postgresql"]["postgresqlScheme"]
+    own = {"hostname": here.host, "port": here.port, "username": here.username, "db_name": here.database, "params": {}}
+    instance["storage"]["postgres"]["postgres_db"] = {**given, **own}
+    (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(instance))
+    monkeypatch.setenv("DAGSTER_PG_PASSWORD", str(here.password))
+    monkeypatch.setenv(HOME_VARIABLE, str(tmp_path))
+    with DagsterInstance.from_config(str(tmp_path)) as opened:
+        run = opened.create_run_for_job(JobDefinition(graph_def=GraphDefinition(name="nothing")))
+        opened.report_run_failed(run, "as the test says")
+        assert [one.is_failure for one in opened.get_runs()] == [True]
+        assert opened.all_logs(run.run_id)[-1].message == "as the test says"
 
 
 def test_links_of_the_notes_lead_somewhere() -> None:
