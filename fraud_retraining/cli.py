@@ -18,6 +18,7 @@ from fraud_retraining.commands.demo import demo
 from fraud_retraining.commands.dev import dev
 from fraud_retraining.commands.doctor import doctor
 from fraud_retraining.commands.export_scorer import export_scorer
+from fraud_retraining.commands.import_champion import import_champion
 from fraud_retraining.commands.ingest import ingest
 from fraud_retraining.commands.init import init
 from fraud_retraining.commands.link import link
@@ -57,6 +58,7 @@ COMMANDS = (
     reject,
     rollback,
     pending,
+    import_champion,
     retire_champion,
     resume,
     link,

@@ -19,6 +19,7 @@ COVERED_ELSEWHERE: dict[str, str] = {
     "orchestration/checks/label_checks": "through the ingest job: orchestration/test_label_feed.py",
     "adapters/online/published_state": "published by an ingest and opened: orchestration/assets/test_online_state.py",
     "adapters/days/day_drift": "drift reports of days: orchestration/assets/test_monitoring.py",
+    "commands/implementation/champion_import": "from file to champion: commands/test_import_champion.py",
     "commands/implementation/replay_answers": "questions of real days: commands/test_replay.py",
     "commands/implementation/replay_drift": "the trigger drift on real days: commands/test_replay.py",
     "commands/implementation/replay_files": "what is kept, and a kill: commands/test_replay.py",

@@ -57,6 +57,8 @@ CHANNEL_TAG = "fraud_retraining/channel"
 INGEST_SECONDS_TAG = "fraud_retraining/ingest_seconds"
 FINGERPRINT_TAG = "fingerprint"
 POD_TAG = "dagster-k8s/config"
+IMPORTED_TAG = "fraud_retraining/imported"
+"""The fingerprint of the imported model that a run is about; the ledger has to know it."""
 PARTITION_TAG = "dagster/partition"
 BACKFILL_TAG = "dagster/backfill"
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
@@ -80,6 +82,7 @@ __all__ = [
     "FAILED_RUNS_SENSOR",
     "FEATURES",
     "FINGERPRINT_TAG",
+    "IMPORTED_TAG",
     "INGEST",
     "INGEST_SECONDS_TAG",
     "INGEST_SENSOR",

@@ -57,7 +57,7 @@ PARTS = {
     ),
     "scoring": Part(
         "1",
-        "8e46764419380e9026d1d78f0f5c3843b238cb3fe99c1a12b5c3e407214bf54e",
+        "9aa623506daa4e50ef63e46b1fcc3d419465ed0e0b4e1dc42d3c0d804fb4618a",
         (
             "fraud_retraining.domain.training.estimators.model_input",
             "fraud_retraining.domain.training.score_mapping",
@@ -66,7 +66,7 @@ PARTS = {
     ),
     "training": Part(
         "1",
-        "a86b46c3dfe706b77f949f296e8ff68dd7c79db695690baabc033952ad3c732f",
+        "25aeb6ecb1fa58661d2fe5e622c89325e6ae7f03633995be77be4354ee29f3da",
         (
             "fraud_retraining.domain.training.fitting",
             "fraud_retraining.domain.training.training_rows",

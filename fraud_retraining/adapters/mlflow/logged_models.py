@@ -73,6 +73,24 @@ class LoggedModels(Artifacts):
         )
         return self.run(run_id)
 
+    def log_imported(
+        self,
+        run_id: str,
+        model: FittedModel,
+        determined_by: Fingerprint,
+        *,
+        example: pa.Table,
+        on_built: Callable[[str], object] = str,
+    ) -> TrainedRun:
+        """Put a model that was made elsewhere into a run, as `log_model` does with one that was fitted here."""
+        self.log_document(run_id, "fingerprint.json", determined_by.model_dump(mode="json"))
+        self.log_document(run_id, IMPORTANCE, model.importance())
+        model_id, artifact_digest = self._upload(run_id, model, example, on_built)
+        # Last, as there: until then the run counts as holding no model.
+        tags = {FINGERPRINT: determined_by.digest, LOGGED_MODEL: model_id, ARTIFACT_DIGEST: artifact_digest}
+        self.log_numbers(run_id, params={"estimator": model.estimator}, tags=tags)
+        return self.run(run_id)
+
     def _describe_training(
         self, run_id: str, model: FittedModel, tags: Mapping[str, str], source: TrainingSource
     ) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from fraud_retraining.adapters.mlflow.environment import library_versions
-from fraud_retraining.domain.training.estimators.registry import ESTIMATORS
+from fraud_retraining.domain.training.estimators.registry import READERS
 from fraud_retraining.domain.training.scoring import FittedModel, files_digest
 from fraud_retraining.domain.values.errors import IntegrityError
 
@@ -118,7 +118,7 @@ def built(model: FittedModel, example: pa.Table, **identity: Any) -> Iterator[Pa
 
 def requirements(estimator: str) -> list[str]:
     """Libraries that a process needs to score, pinned to the installed versions; MLflow's own search takes 9 s."""
-    libraries = (*SCORING_LIBRARIES, *ESTIMATORS[estimator].scoring_libraries)
+    libraries = (*SCORING_LIBRARIES, *READERS[estimator].scoring_libraries)
     return [f"{name}=={version}" for name, version in library_versions(libraries).items()]
 
 
@@ -136,14 +136,14 @@ def _ship_reader(target: Path, estimator: str) -> None:
     serves, or none. None is empty: an empty file is uploaded in chunked form, which not every proxy passes on.
     """
     target.mkdir(parents=True)
-    kind = type(ESTIMATORS[estimator])
+    kind = type(READERS[estimator])
     for name, module in {**SHIPPED, ESTIMATOR: kind.__module__}.items():
         source = _source(module).read_text(encoding="utf-8")
         for other, imported in SHIPPED.items():
             source = source.replace(f"from {imported} import ", f"from .{other} import ")
         (target / f"{name}.py").write_text(source or "\n", encoding="utf-8")
     # The registry of the reader knows the model's estimator alone: the files of the others do not travel.
-    registry = f"""from .{ESTIMATOR} import {kind.__name__}\n\nESTIMATORS = {{{estimator!r}: {kind.__name__}()}}\n"""
+    registry = f"""from .{ESTIMATOR} import {kind.__name__}\n\nREADERS = {{{estimator!r}: {kind.__name__}()}}\n"""
     (target / "registry.py").write_text(registry, encoding="utf-8")
 
 

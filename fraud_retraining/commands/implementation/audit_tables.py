@@ -87,7 +87,7 @@ def _facts(history: ReleaseHistory) -> Iterable[tuple[str, str]]:
     else:
         yield "requested", f"trigger {release.trigger}"
     if history.window is not None:
-        yield from _window(history.window, history.data_digest or "")
+        yield from _window(history, history.window)
     if history.evaluation is not None and history.evaluation.refit is not None:
         yield "released fit", _released_fit(history.evaluation.refit)
     if history.evaluation is not None and history.evaluation.released_mapping is not None:
@@ -101,17 +101,11 @@ def _facts(history: ReleaseHistory) -> Iterable[tuple[str, str]]:
         yield "MLflow run", history.model.run_id
 
 
-def _window(window: TrainingWindow, data_digest: str) -> Iterable[tuple[str, str]]:
+def _window(history: ReleaseHistory, window: TrainingWindow) -> Iterable[tuple[str, str]]:
     days = window.days
-    rate = f" ({window.frauds / window.rows:.2%})" if window.rows else ""
-    yield (
-        "learnt from",
-        (
-            f"{days.training.start} to {days.training.end} ({days.strategy}): {window.rows:,} rows, "
-            f"{window.frauds:,} frauds{rate}, {len(window.features)} features"
-        ),
-    )
-    yield "data digest", data_digest
+    yield "learnt from", history.learnt_from
+    if history.imported is None:
+        yield "data digest", history.data_digest or ""
     yield (
         "judged on",
         (
@@ -130,6 +124,8 @@ def _released_fit(refit: Refit) -> str:
 
 def _parameters(history: ReleaseHistory) -> str:
     assert history.making is not None
+    if history.imported is not None:
+        return f"those of the imported {history.imported.format} file"
     values = " ".join(f"{name}={value}" for name, value in history.making.parameters.items())
     fitted = history.model.determined_by.model if history.model else {}
     return (

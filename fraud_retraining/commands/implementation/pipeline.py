@@ -6,7 +6,7 @@ executed (`job_runner.py`), and how a result is printed (`retrain_output.py`, `c
 
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import cached_property, wraps
@@ -204,10 +204,17 @@ class Pipeline:
         return report_of(record, ServedSkew) if record is not None else None
 
     @_then_deliver
-    def retrain(self, as_of: date | None, trigger: str, reason: str = "") -> Retrained:
+    def retrain(
+        self,
+        as_of: date | None,
+        trigger: str,
+        reason: str = "",
+        prepare: Callable[[date], Mapping[str, str]] = lambda as_of: {},
+    ) -> Retrained:
         """One retrain: days that are missing or changed are ingested first.
 
         A gate that failed and data that is not usable are outcomes, with the error inside; anything else is raised.
+        `prepare` is called once the days are ready, and gives further tags of the run.
         """
         try:
             as_of = as_of or self._days.latest_day()
@@ -223,6 +230,7 @@ class Pipeline:
         try:
             seconds, arrived = self._prepare(as_of, trigger, run_id)
             tags[INGEST_SECONDS_TAG] = f"{seconds:.3f}"
+            tags |= prepare(as_of)
             started = run_id
             self._runner.run(RETRAIN, run_id, tags, partition=as_of)
         except (DataInvalid, GateFailed) as error:

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from fraud_retraining.adapters.storage.accounts import account
 from fraud_retraining.domain.releases.release import Release, ReleaseState
-from fraud_retraining.domain.releases.reviewers import Identity, ReviewerPolicy, identify
+from fraud_retraining.domain.releases.reviewers import Identity, ReviewerPolicy, admit, identify
 from fraud_retraining.domain.retraining.pauses import Automation, Pause
 from fraud_retraining.domain.values.base import Value
 from fraud_retraining.domain.values.errors import RetrainingError
@@ -48,6 +48,17 @@ class Decisions:
         self._settings = settings
         self._registry = open_registry(settings)
         self._approvals = ReleaseApprovals(open_ledger(settings), self._registry, settings.promotion)
+
+    def admitted(self, action: str) -> Identity:
+        """Who decides, if it is a reviewer.
+
+        Raises:
+            NotPermitted: not a reviewer, or not proven.
+        """
+        identity = self._identity(action, None)
+        with self._approvals.recording_refusals(None, action, identity.name, CHANNEL):
+            admit(self._policy, identity)
+        return identity
 
     def approve(self, version: int, reason: str) -> Release:
         """Approve a waiting version, which becomes champion."""

@@ -84,10 +84,15 @@ def print_retrain(done: Retrained, out: Console) -> None:
     if done.error is None and done.message:
         out.print(done.message, highlight=False, markup=False)
     if done.window is not None and done.model is not None:
-        days = done.window.days
+        days, imported = done.window.days, done.model.determined_by.imported
+        learnt = (
+            f"Learnt through {imported.trained_through}, as is claimed"
+            if imported
+            else f"Learnt from {days.training.start} to {days.training.end} ({done.window.rows:,} rows, "
+            f"{done.window.frauds:,} frauds)"
+        )
         out.print(
-            f"Learnt from {days.training.start} to {days.training.end} ({done.window.rows:,} rows, "
-            f"{done.window.frauds:,} frauds), judged on {days.holdout.start} to {days.holdout.end} "
+            f"{learnt}, judged on {days.holdout.start} to {days.holdout.end} "
             f"({done.window.holdout_rows:,} rows, {done.window.holdout_frauds:,} frauds).",
             highlight=False,
         )

@@ -20,7 +20,7 @@ from fraud_retraining.domain.monitoring.candidate_shadow import CandidateShadow
 from fraud_retraining.domain.monitoring.promotion_watch import PromotionWatch
 from fraud_retraining.domain.releases.candidate import Evaluation, Making, TrainedModel
 from fraud_retraining.domain.releases.release import Release, ReleaseState
-from fraud_retraining.domain.training.fingerprint import changes
+from fraud_retraining.domain.training.fingerprint import ImportedFile, changes
 from fraud_retraining.domain.training.windows import TrainingWindow, WindowDay
 from fraud_retraining.domain.values.base import Value
 from fraud_retraining.domain.values.digests import digest
@@ -109,6 +109,26 @@ class ReleaseHistory(Value):
     watch: PromotionWatch | None = Field(
         None, description="How it compared with the version before it on live rows; none while that is watched."
     )
+
+    @property
+    def imported(self) -> ImportedFile | None:
+        """The file of a model that was made elsewhere; None for one that was fitted here."""
+        return self.model.determined_by.imported if self.model is not None else None
+
+    @property
+    def learnt_from(self) -> str:
+        """What it has learnt from, as far as that is known."""
+        if self.imported is not None:
+            file = f"imported, {self.imported.format} file {self.imported.sha256}"
+            return f"days through {self.imported.trained_through}, as is claimed; {file}"
+        if self.window is None:
+            return "not on record"
+        window, days = self.window, self.window.days
+        rate = f" ({window.frauds / window.rows:.2%})" if window.rows else ""
+        return (
+            f"{days.training.start} to {days.training.end} ({days.strategy}): {window.rows:,} rows, "
+            f"{window.frauds:,} frauds{rate}, {len(window.features)} features"
+        )
 
     @property
     def data_digest(self) -> str | None:

@@ -32,6 +32,7 @@ class EventKind(StrEnum):
     DAY_CHANGED = "day_changed"
     REPRODUCIBILITY_CHANGED = "reproducibility_changed"
     ARTIFACT_BUILT = "artifact_built"
+    MODEL_IMPORTED = "model_imported"
     MODEL_TRAINED = "model_trained"
     MODEL_EVALUATED = "model_evaluated"
     VERSION_REGISTERED = "version_registered"

@@ -167,7 +167,8 @@ def _facts(history: ReleaseHistory) -> Iterator[tuple[str, str]]:
     yield "Trigger", release.trigger + (f": {history.asked.reason}" if history.asked and history.asked.reason else "")
     if window is not None:
         training, holdout = window.days.training, window.days.holdout
-        yield "Learnt from", f"{training.start} to {training.end}: {window.rows:,} rows, {window.frauds:,} frauds"
+        learnt = f"{training.start} to {training.end}: {window.rows:,} rows, {window.frauds:,} frauds"
+        yield "Learnt from", history.learnt_from if history.imported else learnt
         yield "Judged on", f"{holdout.start} to {holdout.end}: {window.holdout_rows:,} rows"
     if history.evaluation is not None and history.evaluation.refit is not None:
         yield "Released fit", history.evaluation.refit.summary

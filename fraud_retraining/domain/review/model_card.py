@@ -52,10 +52,14 @@ def data(history: ReleaseHistory) -> Iterator[str]:
         return
     days = window.days
     rate = f" ({window.frauds / window.rows:.2%})" if window.rows else ""
-    yield (
-        f"Learnt from {days.training.start} to {days.training.end} ({days.strategy}, {len(window.training)} days): "
-        f"{window.rows:,} transactions, {window.frauds:,} frauds{rate}."
-    )
+    if history.imported is not None:
+        yield f"Learnt from {history.learnt_from}."
+        yield f"Drift of later days is measured from {days.training.start} to {days.training.end}."
+    else:
+        yield (
+            f"Learnt from {days.training.start} to {days.training.end} ({days.strategy}, {len(window.training)} days): "
+            f"{window.rows:,} transactions, {window.frauds:,} frauds{rate}."
+        )
     refit = history.evaluation.refit if history.evaluation is not None else None
     if refit is not None:
         yield f"After the verdict {refit.summary}."
@@ -70,7 +74,8 @@ def data(history: ReleaseHistory) -> Iterator[str]:
         f"Labels as they were known on {days.as_of}, believed {window.label_delay_days} days after the transaction; "
         "rows without a label neither teach nor judge."
     )
-    yield f"{len(window.features)} features; data digest {history.data_digest}."
+    if history.imported is None:
+        yield f"{len(window.features)} features; data digest {history.data_digest}."
 
 
 def limits(history: ReleaseHistory, review_report: ReviewReport | None) -> tuple[str, ...]:
@@ -90,7 +95,7 @@ def _time_limits(history: ReleaseHistory) -> Iterator[str]:
     if history.window is None:
         return
     second = history.evaluation.second_fit if history.evaluation is not None else None
-    as_of, last = history.window.days.as_of, (second or history.window.days).training.end
+    as_of, last = history.window.days.as_of, (history.imported or second or history.window.days).training.end
     yield f"It has seen no fraud that happened after {last}, {(as_of - last).days} days before its as-of day."
     if history.evaluation is not None and history.evaluation.aged is not None:
         yield history.evaluation.aged.summary

@@ -12,7 +12,10 @@ from pydantic import BaseModel, Field, JsonValue
 
 from fraud_retraining.domain.training.windows import LabelsUsed, RefitPolicy, TrainingWindow
 from fraud_retraining.domain.values.base import ExtendedValue, Value
+from fraud_retraining.domain.values.days import DayRange
 from fraud_retraining.domain.values.digests import digest
+
+FIRST_DAY = date(1970, 1, 1)
 
 
 class DayPin(Value):
@@ -24,10 +27,23 @@ class DayPin(Value):
     weight: float = 1.0
 
 
+class ImportedFile(Value):
+    """The file of a model that was made elsewhere."""
+
+    format: str = Field(description="ONNX, or the native format of a library.")
+    sha256: str
+    trained_through: date = Field(description="Last day that it has learnt from, as who imported it claims.")
+
+    @property
+    def training(self) -> DayRange:
+        """The days that it may have learnt from: nobody knows the first, so every day up to the last counts."""
+        return DayRange(start=FIRST_DAY, end=self.trained_through)
+
+
 class Fingerprint(ExtendedValue):
     """Everything that determines a model and its verdict; two models with one fingerprint are the same model."""
 
-    ADDED = frozenset({"labels", "refit"})
+    ADDED = frozenset({"labels", "refit", "imported"})
 
     as_of: date = Field(description="Also the cut-off of labels that say when they became known.")
     label_delay_days: int
@@ -43,6 +59,8 @@ class Fingerprint(ExtendedValue):
     libraries: dict[str, str] = Field(description="Versions of the libraries that the fit depends on.")
     labels: LabelsUsed | None = Field(None, description="Labels as known; None where all labels are mature.")
     refit: RefitPolicy | None = Field(None, description="Bounds of a second fit on window and holdout; None without.")
+
+    imported: ImportedFile | None = Field(None, description="None for a model that was fitted here.")
 
     @property
     def digest(self) -> str:
@@ -96,7 +114,8 @@ def fingerprint(
 def changes(before: Fingerprint, after: Fingerprint) -> list[str]:
     """Differences between two fingerprints as text: days that changed, came or went, and all other parts by name."""
     found = _changed_days(before, after)
-    for name in ("as_of", "label_delay_days", "features", "categorical", "features_policy", "code", "labels", "refit"):
+    parts = ("as_of", "label_delay_days", "features", "categorical", "features_policy", "code", "labels", "refit")
+    for name in (*parts, "imported"):
         if getattr(before, name) != getattr(after, name):
             found.append(f"{name.replace('_', ' ')} changed")
     for name in ("model", "libraries"):

@@ -22,7 +22,7 @@ import numpy as np
 
 from fraud_retraining.domain.training.estimators.base import Core
 from fraud_retraining.domain.training.estimators.model_input import float_columns
-from fraud_retraining.domain.training.estimators.registry import ESTIMATORS
+from fraud_retraining.domain.training.estimators.registry import READERS
 from fraud_retraining.domain.training.score_mapping import ScoreMapping
 from fraud_retraining.domain.values.errors import IntegrityError, SettingsError
 
@@ -143,13 +143,13 @@ class FittedModel:
                     remedy="Use the package version that the model's requirements name.",
                 )
             features = tuple(about["features"])
-            core = ESTIMATORS[about["estimator"]].load(files, features)
+            core = READERS[about["estimator"]].load(files, features)
             mapped = about["format"] == MAPPED_FORMAT
             mapping = ScoreMapping.from_document(about["score_mapping"]) if mapped else None
         except ModuleNotFoundError as error:
             raise SettingsError(
                 f"The model is one of {about['estimator']}, and {error.name} is not installed here.",
-                remedy=ESTIMATORS[about["estimator"]].remedy,
+                remedy=READERS[about["estimator"]].remedy,
             ) from error
         except (KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
             raise IntegrityError("The files are not a fitted model.", culprits=[*sorted(files), repr(error)]) from error

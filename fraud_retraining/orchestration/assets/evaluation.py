@@ -218,7 +218,9 @@ def _judge_candidate(
     fixed = _judged(window.fixed, judging) if window.fixed else None
     followed = judging.champion.followed if judging.champion else None
     settings, recent = resources.settings, recent_scores(window, judging.candidate, followed, resources)
-    mapping = candidate_mapping(window, recent, followed, holdout.candidate, settings.scores.contract)
+    # What serves elsewhere keeps its scores as they are: thresholds rest on them.
+    contract = "none" if model.determined_by.imported else settings.scores.contract
+    mapping = candidate_mapping(window, recent, followed, holdout.candidate, contract)
     served = mapping.mapping if mapping else None
     curves = cost_curves(holdout.candidate, served, settings.serving.decisions)
     pair = _as_served(holdout, mapping, judging.champion)
@@ -264,7 +266,8 @@ def _fitted_again(
 ) -> JudgedCandidate:
     """The candidate with its second fit, where the settings ask for one and it may be promoted."""
     evaluation = judged.evaluation
-    wanted = resources.settings.window.refit.enabled and evaluation.newer_champion is None
+    own_recipe = model.determined_by.imported is None
+    wanted = own_recipe and resources.settings.window.refit.enabled and evaluation.newer_champion is None
     if not wanted or not evaluation.verdict.passed:
         return judged
     refit = fit_again(window, model, judged.fit, resources, dagster_run_id)

@@ -53,6 +53,7 @@ from fraud_retraining.settings import Settings
 
 GROUP = "promotion"
 CHANNEL = "dagster"
+IMPORTED_NEEDS_HUMAN = "it is an imported model: what it has learnt from is a claim"
 
 
 @dataclass(frozen=True)
@@ -203,7 +204,7 @@ def _register(candidate: Candidate, resources: PromotionResources, facts: Mappin
             fingerprint=model.fingerprint,
             artifact_digest=released.artifact_digest if released else model.artifact_digest,
             as_of=model.as_of,
-            trained_on=second.training if second else candidate.window.days.training,
+            trained_on=second.training if second else model.training,
             tags={
                 AUTOMATED: "true",
                 "trigger": request.trigger,
@@ -222,7 +223,9 @@ def _register(candidate: Candidate, resources: PromotionResources, facts: Mappin
         verdict_passed=evaluation.verdict.passed,
         verdict_digest=digest(evaluation.verdict),
         # Stored with the release: a reviewer and a later promotion read the reason of the day on which it was judged.
-        needs_human=why_human(evaluation, evaluation.champion_version),
+        needs_human=IMPORTED_NEEDS_HUMAN
+        if model.determined_by.imported
+        else why_human(evaluation, evaluation.champion_version),
         floors_missed=floors_missed(evaluation.verdict) if evaluation.newer_champion is None else (),
         requested_by=request.requested_by,
         champion_before=evaluation.champion_version,

@@ -35,16 +35,18 @@ from fraud_retraining.domain.releases.candidate import Making, TrainedModel
 from fraud_retraining.domain.retraining.requesters import RetrainRequest
 from fraud_retraining.domain.training.fingerprint import Fingerprint
 from fraud_retraining.domain.training.fitting import Batches, OnRound, fit
+from fraud_retraining.domain.training.imported import require_unseen_holdout
 from fraud_retraining.domain.training.windows import (
     ExpandingWindow,
     TrainingWindow,
 )
 from fraud_retraining.domain.values.digests import digest
-from fraud_retraining.domain.values.errors import SettingsError
+from fraud_retraining.domain.values.errors import IntegrityError, RecordAltered, SettingsError
 from fraud_retraining.domain.values.schemas import TRANSACTION_ID
 from fraud_retraining.orchestration.names import (
     FEATURES,
     FINGERPRINT_TAG,
+    IMPORTED_TAG,
     MODEL,
     REASON_TAG,
     RETRAIN_POOL,
@@ -162,13 +164,18 @@ def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
         settings, ledger = resources.settings, resources.ledger
         resources.retrain_lease.hold(MODEL)
         require_window_checks(resources.store, training_window)
-        determined_by = model_fingerprint(training_window, settings)
+        imported = _imported(context.run.tags, ledger)
+        determined_by = imported or model_fingerprint(training_window, settings)
         context.instance.add_run_tags(context.run_id, {FINGERPRINT_TAG: determined_by.digest})
-        model = _found_or_trained(training_window, determined_by, resources, context.run_id)
+        model = (
+            _taken_in(training_window, determined_by, resources)
+            if imported
+            else _found_or_trained(training_window, determined_by, resources, context.run_id)
+        )
         # A process that died after the upload left a model without this event; the next run finds the model and records
         # it.
         if ledger.last(EventKind.MODEL_TRAINED, fingerprint=model.fingerprint) is None:
-            making = _making(training_window, settings, request_of_run(context.run_id, ledger))
+            making = _making(training_window, determined_by, settings, request_of_run(context.run_id, ledger))
             _record_model(model, making, ledger, context.run_id)
         context.add_output_metadata(_model_metadata(model))
         context.add_output_metadata(links_of(mlflow_run=mlflow_run_url(settings.alerts.links, model.run_id)))
@@ -197,6 +204,51 @@ def _found_or_trained(
         artifact_digest=run.artifact_digest,
         reused=known is not None,
         training=window.days.training,
+        importance=registry.importance(run),
+    )
+
+
+def _imported(tags: Mapping[str, str], ledger: Ledger) -> Fingerprint | None:
+    """What the ledger says of the imported model that a run is about; None for a retrain.
+
+    Raises:
+        RecordAltered: the ledger knows of no such import. A tag is only text that a person typed.
+    """
+    if IMPORTED_TAG not in tags:
+        return None
+    event = ledger.last(EventKind.MODEL_IMPORTED, fingerprint=tags[IMPORTED_TAG])
+    if event is None:
+        raise RecordAltered(
+            f"the ledger knows of no imported model {tags[IMPORTED_TAG]}",
+            remedy="Import it with `fraud-retraining import-champion`.",
+        )
+    return Fingerprint.model_validate(event.payload["determined_by"])
+
+
+def _taken_in(window: TrainingWindow, determined_by: Fingerprint, resources: TrainingResources) -> TrainedModel:
+    """The imported model, which was uploaded and recorded before the run began.
+
+    Raises:
+        SettingsError: it may have learnt from days that it would be judged on.
+    """
+    imported, registry = determined_by.imported, resources.registry
+    assert imported is not None
+    require_unseen_holdout(window.days, imported.trained_through)
+    run = registry.find_run(determined_by.digest, recorded_digests(resources.ledger, determined_by.digest))
+    if run is None:
+        raise IntegrityError(
+            f"MLflow has no run of the imported model {determined_by.digest}", remedy="Import the file again."
+        )
+    # Later days are held against these: nobody knows the rows that it has learnt from.
+    keep_profile(window, determined_by.digest, run.run_id, resources)
+    return TrainedModel(
+        as_of=window.days.as_of,
+        fingerprint=determined_by.digest,
+        determined_by=determined_by,
+        run_id=run.run_id,
+        artifact_digest=run.artifact_digest,
+        reused=True,
+        training=imported.training,
         importance=registry.importance(run),
     )
 
@@ -346,11 +398,12 @@ def run_tags(window: TrainingWindow, dagster_run_id: str) -> dict[str, str]:
     }
 
 
-def _making(window: TrainingWindow, settings: Settings, request: RetrainRequest) -> Making:
+def _making(window: TrainingWindow, determined_by: Fingerprint, settings: Settings, request: RetrainRequest) -> Making:
+    imported = determined_by.imported
     return Making(
         trigger=request.trigger,
         reason=request.reason,
-        parameters=settings.model.parameters.model_dump(mode="json"),
+        parameters=(imported or settings.model.parameters).model_dump(mode="json"),
         environment=environment(),
         window_digest=digest(window),
     )

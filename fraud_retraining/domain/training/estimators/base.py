@@ -82,23 +82,15 @@ class Core(Protocol):
         """The estimator as files that are not executable: no pickle."""
 
 
-class Estimator(ABC, Generic[Parameters]):
-    """One way to fit a model, with all that the project has to know of it."""
+class Reader(ABC):
+    """One format of fitted models: how its files become a core that scores."""
 
-    parameters: type[Parameters]
-    """Its parameters, a closed policy with bounds; the defaults are the shipped ones."""
     kind: ClassVar[str]
     """Its kind in Dagster's catalogue of assets."""
-    fitting_libraries: ClassVar[tuple[str, ...]]
-    """Distributions whose versions determine the fit: part of the fingerprint."""
     scoring_libraries: ClassVar[tuple[str, ...]]
     """Distributions that score needs beside numpy, pandas and pyarrow: requirements of the model's artifact."""
     extra: ClassVar[str | None] = None
     """The extra of this package that brings its libraries; None: they come with the package."""
-
-    def max_categories(self, parameters: Parameters) -> int:
-        """Most categories that a vocabulary may hold; rarer ones count as `other`."""
-        return MAX_CATEGORIES
 
     @property
     def remedy(self) -> str:
@@ -108,12 +100,8 @@ class Estimator(ABC, Generic[Parameters]):
         return f'Install the extra: pip install "fraud-retraining[{self.extra}]"'
 
     @abstractmethod
-    def fit(self, parameters: Parameters, blocks: Blocks, options: FitOptions) -> Core:
-        """The core that rows, parameters and seed determine, bit for bit."""
-
-    @abstractmethod
     def versions(self) -> dict[str, str]:
-        """Versions of the libraries that fit, as the model records them."""
+        """Versions of the libraries that fit and score, as the model records them."""
 
     @abstractmethod
     def load(self, files: Mapping[str, bytes], features: tuple[str, ...]) -> Core:
@@ -121,7 +109,25 @@ class Estimator(ABC, Generic[Parameters]):
 
         Raises:
             KeyError, TypeError, ValueError or zipfile.BadZipFile: a file is absent or unreadable.
+            ModuleNotFoundError: its library is not installed.
         """
+
+
+class Estimator(Reader, Generic[Parameters]):
+    """One way to fit a model, with all that the project has to know of it."""
+
+    parameters: type[Parameters]
+    """Its parameters, a closed policy with bounds; the defaults are the shipped ones."""
+    fitting_libraries: ClassVar[tuple[str, ...]]
+    """Distributions whose versions determine the fit: part of the fingerprint."""
+
+    def max_categories(self, parameters: Parameters) -> int:
+        """Most categories that a vocabulary may hold; rarer ones count as `other`."""
+        return MAX_CATEGORIES
+
+    @abstractmethod
+    def fit(self, parameters: Parameters, blocks: Blocks, options: FitOptions) -> Core:
+        """The core that rows, parameters and seed determine, bit for bit."""
 
 
 def permuted(core: Core, columns: Sequence[FloatColumn], seed: int) -> Matrix:

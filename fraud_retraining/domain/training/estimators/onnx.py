@@ -1,0 +1,151 @@
+"""ONNX: a model that was made elsewhere, and is scored by onnxruntime as it is. It is imported, never fitted here.
+
+An ONNX file is a graph of operators: it cannot run code of its own. It is given to onnxruntime as bytes, so that it
+can refer to no other file, and with no library of further operators.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+
+from fraud_retraining.domain.training.estimators.base import ContributionMethod, Core, Matrix, Reader, permuted
+from fraud_retraining.domain.training.estimators.model_input import FloatColumn, stacked
+
+FILE, IMPORTANCE = "model.onnx", "importance.json"
+
+ROWS = 64
+"""Rows that are scored at a time, always as many: kernels choose the order of their sums by the shape, and a row has
+to have the same score alone and among many."""
+
+_NUMBERS = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(int64)": np.int64}
+_FRAUD = (1, "1", True)
+
+
+@dataclass(frozen=True)
+class OnnxCore:
+    """A graph. Importance is the mean change of the log-odds when a feature is shuffled, measured at the import."""
+
+    session: Any = field(repr=False)
+    data: bytes = field(repr=False)
+    shares: tuple[float, ...]
+    contribution_method: ClassVar[ContributionMethod] = "permutation"
+
+    def probability(self, columns: Sequence[FloatColumn]) -> Matrix:
+        """P(fraud) per row."""
+        rows = len(columns[0])
+        found = np.empty(rows)
+        matrix = np.zeros((-(-rows // ROWS) * ROWS, len(columns)), np.float32)
+        matrix[:rows] = stacked(columns)
+        for first in range(0, rows, ROWS):
+            scores = self._scored(matrix[first : first + ROWS])
+            found[first : first + ROWS] = scores[: rows - first]
+        return found
+
+    def _scored(self, matrix: Matrix) -> Matrix:
+        return fraud_column(self.session.run([self._output], self._fed(matrix))[0])
+
+    def _fed(self, matrix: Matrix) -> dict[str, Matrix]:
+        inputs = self.session.get_inputs()
+        if len(inputs) == 1:
+            return {inputs[0].name: matrix.astype(_NUMBERS[inputs[0].type])}
+        return {
+            one.name: matrix[:, position].astype(_NUMBERS[one.type]).reshape((-1, 1) if len(one.shape) > 1 else -1)
+            for position, one in enumerate(inputs)
+        }
+
+    @cached_property
+    def _output(self) -> str:
+        return probability_output(self.session)
+
+    def importance(self) -> list[float]:
+        """Mean absolute change of the log-odds per feature."""
+        return list(self.shares)
+
+    def contributions(self, columns: Sequence[FloatColumn], seed: int) -> Matrix:
+        """Change of the log-odds when a feature is shuffled among the rows: a mean over rows, not exact for one row."""
+        return permuted(self, columns, seed)
+
+    def files(self) -> dict[str, bytes]:
+        """The graph as it came, and the importance that was measured."""
+        return {FILE: self.data, IMPORTANCE: json.dumps(list(self.shares)).encode()}
+
+
+class Onnx(Reader):
+    """Graphs of operators, scored by onnxruntime."""
+
+    kind = "onnx"
+    scoring_libraries = ("onnxruntime",)
+    extra = "onnx"
+
+    def versions(self) -> dict[str, str]:
+        """Version of onnxruntime."""
+        import onnxruntime
+
+        return {"onnxruntime": onnxruntime.__version__}
+
+    def load(self, files: Mapping[str, bytes], features: tuple[str, ...]) -> Core:
+        """The graph, checked by onnxruntime."""
+        shares = tuple(float(share) for share in json.loads(files[IMPORTANCE]))
+        if len(shares) != len(features):
+            raise ValueError(f"{IMPORTANCE} has {len(shares)} numbers for {len(features)} features")
+        return OnnxCore(opened(files[FILE]), files[FILE], shares)
+
+
+def opened(data: bytes) -> Any:
+    """The session of a graph.
+
+    Raises:
+        ValueError: onnxruntime cannot read it, or it has no input of numbers.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    # One thread: sums of several threads come in another order each time.
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    try:
+        session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its errors have no family of their own; the file is the only thing that can be wrong
+        raise ValueError(f"onnxruntime cannot read it: {error}") from error
+    odd = [f"{one.name} is {one.type}" for one in session.get_inputs() if one.type not in _NUMBERS]
+    if odd:
+        raise ValueError(f"inputs have to be numbers: {', '.join(odd)}")
+    return session
+
+
+def probability_output(session: Any) -> str:
+    """The output that holds the probabilities: the one of that name, or the only one of real numbers.
+
+    Raises:
+        ValueError: there is none, or several that could be it.
+    """
+    real = [one.name for one in session.get_outputs() if "float" in one.type or "double" in one.type]
+    named = [name for name in real if "prob" in name.lower()]
+    found = named if len(named) == 1 else real
+    if len(found) != 1:
+        every = ", ".join(f"{one.name} ({one.type})" for one in session.get_outputs())
+        raise ValueError(f"no single output is the probability; there are {every}")
+    return str(found[0])
+
+
+def fraud_column(scores: Any) -> Matrix:
+    """P(fraud) per row from what an output gave: one column, two (no fraud, fraud), or a mapping a row.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    if isinstance(scores, list):
+        labels = [label for label in _FRAUD if scores and label in scores[0]]
+        if not labels or len(scores[0]) != 2:
+            raise ValueError(f"the classes have to be 0 and 1, they are {sorted(scores[0]) if scores else 'none'}")
+        return np.array([row[labels[0]] for row in scores], np.float64)
+    found = np.asarray(scores, np.float64)
+    if found.ndim == 2 and found.shape[1] in (1, 2):
+        return found[:, -1]
+    if found.ndim == 1:
+        return found
+    raise ValueError(f"the output has the shape {found.shape}, it has to be one or two columns")

@@ -1,0 +1,90 @@
+"""ONNX graphs: the scores of the toolkit that made them, the same bits alone and among many, and what is refused."""
+
+import math
+
+import numpy as np
+import pytest
+
+from fraud_retraining.domain.training.estimators.onnx import ROWS, Onnx, OnnxCore, fraud_column, opened
+from fraud_retraining.domain.training.estimators.registry import ESTIMATORS, IMPORTED, READERS
+from fraud_retraining.domain.training.fitting import ModelPolicy
+from fraud_retraining_tests.support.onnx_graphs import DOUBLE, STRING, logistic, of_named_columns
+
+WEIGHTS, BIAS = [0.5, -1.5, 2.0], -1.0
+
+
+def columns(rows: int) -> list[np.ndarray]:
+    return list(np.random.default_rng(rows).standard_normal((3, rows)).astype(np.float32))
+
+
+def core(data: bytes, width: int = 3) -> OnnxCore:
+    return OnnxCore(opened(data), data, (1.0,) * width)
+
+
+def test_it_is_read_and_never_fitted() -> None:
+    assert "onnx" in READERS and "onnx" in IMPORTED and "onnx" not in ESTIMATORS
+    with pytest.raises(ValueError, match="there is no estimator 'onnx'"):
+        ModelPolicy(estimator="onnx")
+
+
+def test_scores_are_those_of_the_graph() -> None:
+    found, given = core(logistic(WEIGHTS, BIAS)), columns(500)
+    expected = [
+        1 / (1 + math.exp(-(sum(w * float(c[row]) for w, c in zip(WEIGHTS, given, strict=True)) + BIAS)))
+        for row in range(500)
+    ]
+    assert found.probability(given) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("data", [logistic(WEIGHTS, BIAS), of_named_columns(["a", "b", "c"])])
+def test_a_row_has_the_same_bits_alone_and_among_many(data: bytes) -> None:
+    found, given = core(data), columns(3 * ROWS + 5)
+    every = found.probability(given)
+    for count in (1, 2, 7, ROWS - 1, ROWS, ROWS + 1):
+        for first in (0, 1, ROWS):
+            part = found.probability([column[first : first + count] for column in given])
+            assert part.tobytes() == every[first : first + count].tobytes(), (count, first)
+
+
+def test_inputs_that_are_a_column_each_are_fed_in_their_order_and_type() -> None:
+    given = [np.array([0.0, 1.0], np.float32), np.array([0.0, -3.0], np.float32)]
+    for kind in (1, DOUBLE):
+        found = core(of_named_columns(["first", "second"], kind), 2)
+        assert found.probability(given) == pytest.approx([0.5, 1 / (1 + math.exp(2))], abs=1e-6)
+
+
+def test_files_give_the_same_core_again_and_no_rows_no_scores() -> None:
+    found = core(logistic(WEIGHTS, BIAS))
+    again = Onnx().load(found.files(), ("a", "b", "c"))
+    assert np.array_equal(again.probability(columns(9)), found.probability(columns(9)))
+    assert again.importance() == found.importance() == [1.0, 1.0, 1.0]
+    assert found.probability(columns(0)).shape == (0,)
+    assert found.contributions(columns(30), seed=1).shape == (30, 3)
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (b"no graph", "onnxruntime cannot read it"),
+        (logistic(WEIGHTS, BIAS)[:-40], "onnxruntime cannot read it"),
+        (of_named_columns(["a"], STRING), "onnxruntime cannot read it|inputs have to be numbers"),
+    ],
+)
+def test_what_cannot_be_scored_is_refused(data: bytes, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        opened(data)
+
+
+def test_each_form_of_probabilities_gives_that_of_fraud() -> None:
+    for given in (
+        [{0: 0.9, 1: 0.1}, {0: 0.2, 1: 0.8}],
+        [{"0": 0.9, "1": 0.1}, {"0": 0.2, "1": 0.8}],
+        np.array([[0.9, 0.1], [0.2, 0.8]]),
+        np.array([[0.1], [0.8]]),
+        np.array([0.1, 0.8]),
+    ):
+        assert fraud_column(given).tolist() == [0.1, 0.8]
+    with pytest.raises(ValueError, match="classes have to be 0 and 1"):
+        fraud_column([{"genuine": 0.9, "fraud": 0.1}])
+    with pytest.raises(ValueError, match="shape"):
+        fraud_column(np.zeros((4, 3)))

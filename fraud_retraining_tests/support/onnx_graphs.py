@@ -1,0 +1,70 @@
+"""Small ONNX files, written field by field: what a file of another toolkit may look like, without that toolkit.
+
+The fields are those of onnx.proto3: a message is a sequence of (number and kind, value).
+"""
+
+import numpy as np
+
+FLOAT, DOUBLE, STRING = 1, 11, 8
+
+
+def logistic(weights: list[float], bias: float, *, rows: str = "N", scale: float = 1.0) -> bytes:
+    """`scale * sigmoid(x @ weights + bias)` of one input `x` (rows x features), as one column `probability`."""
+    matrix = np.array(weights, np.float32).reshape(-1, 1)
+    nodes = [
+        _node("MatMul", ["x", "w"], "wx"),
+        _node("Add", ["wx", "b"], "odds"),
+        _node("Sigmoid", ["odds"], "share"),
+        _node("Mul", ["share", "scale"], "probability"),
+    ]
+    constants = [_tensor("w", matrix), _tensor("b", np.array([bias], np.float32)), _tensor("scale", _one(scale))]
+    return _model(
+        nodes, constants, [_value("x", FLOAT, [rows, len(weights)])], [_value("probability", FLOAT, [rows, 1])]
+    )
+
+
+def of_named_columns(names: list[str], kind: int = FLOAT, outputs: tuple[str, ...] = ("score",)) -> bytes:
+    """`sigmoid` of the sum of inputs that are a column each, under their names; every output is the same."""
+    nodes = [_node("Sum", names, "odds"), *(_node("Sigmoid", ["odds"], name) for name in outputs)]
+    inputs = [_value(name, kind, ["N", 1]) for name in names]
+    return _model(nodes, [], inputs, [_value(name, kind, ["N", 1]) for name in outputs])
+
+
+def _one(value: float) -> np.ndarray:
+    return np.array([value], np.float32)
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 127:
+        out.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*out, value])
+
+
+def _field(number: int, value: int | str | bytes) -> bytes:
+    if isinstance(value, int):
+        return _varint(number << 3) + _varint(value)
+    data = value.encode() if isinstance(value, str) else value
+    return _varint(number << 3 | 2) + _varint(len(data)) + data
+
+
+def _node(operator: str, inputs: list[str], output: str) -> bytes:
+    return b"".join(_field(1, name) for name in inputs) + _field(2, output) + _field(4, operator)
+
+
+def _tensor(name: str, values: np.ndarray) -> bytes:
+    dims = b"".join(_field(1, size) for size in values.shape)
+    return dims + _field(2, FLOAT) + _field(8, name) + _field(9, values.tobytes())
+
+
+def _value(name: str, kind: int, shape: list[int | str]) -> bytes:
+    dims = b"".join(_field(1, _field(1 if isinstance(size, int) else 2, size)) for size in shape)
+    return _field(1, name) + _field(2, _field(1, _field(1, kind) + _field(2, dims)))
+
+
+def _model(nodes: list[bytes], constants: list[bytes], inputs: list[bytes], outputs: list[bytes]) -> bytes:
+    graph = b"".join(_field(1, one) for one in nodes) + _field(2, "graph")
+    graph += b"".join(_field(5, one) for one in constants)
+    graph += b"".join(_field(11, one) for one in inputs) + b"".join(_field(12, one) for one in outputs)
+    return _field(1, 8) + _field(7, graph) + _field(8, _field(1, "") + _field(2, 13))
