@@ -116,6 +116,10 @@ def arm(fault: Callable[[], None], moment: Moment) -> None:
 
 PRELOADED = [
     "fraud_retraining.definitions",
+    "fraud_retraining.commands.implementation.pipeline",
+    "mlflow.pyfunc",
+    "mlflow.store.tracking.sqlalchemy_store",
+    "mlflow.store.model_registry.sqlalchemy_store",
     "sklearn.metrics",
     "xgboost",
     "matplotlib.figure",
