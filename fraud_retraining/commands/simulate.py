@@ -17,9 +17,10 @@ from fraud_retraining.commands.support.progress import RichProgress
 if TYPE_CHECKING:
     from fraud_retraining.settings import Settings
     from fraud_retraining.simulation import SimulationPolicy
+    from fraud_retraining.simulation.decisions import BlockingPolicy
 
 
-# Eleven parameters: typer makes one option of each, and reads its type and help from the signature.
+# Thirteen parameters: typer makes one option of each, and reads its type and help from the signature.
 def simulate(
     start: Annotated[datetime, typer.Option(formats=DAY, help="First day of the lake.")],
     days: Annotated[int, typer.Option(help="How many days.")],
@@ -34,6 +35,14 @@ def simulate(
             "with LABELLED_AT; feed: reported late, in a label feed by the day known."
         ),
     ] = SimulatedLabels.NONE,
+    block_at: Annotated[
+        float | None,
+        typer.Option(help="Share of each day that production blocks, in column DECISION; nothing is known of it then."),
+    ] = None,
+    control_share: Annotated[
+        float,
+        typer.Option(help="Share of customers whose transactions are let through all the same, in column PROPENSITY."),
+    ] = 0.0,
     live: Annotated[bool, typer.Option("--live", help="Then add a day every so often, until interrupted.")] = False,
     seconds_per_day: Annotated[float, typer.Option(min=0.01, help="How often a day is added with --live.")] = 60,
     config: Config = None,
@@ -46,7 +55,13 @@ def simulate(
             write_simulated_lake,
         )
         from fraud_retraining.simulation import SimulationPolicy
+        from fraud_retraining.simulation.decisions import BlockingPolicy
 
+        blocking = None
+        if block_at is not None:
+            blocking = checked_value(BlockingPolicy, block_share=block_at, control_share=control_share)
+        elif control_share:
+            raise typer.BadParameter("--control-share is of what is blocked: give --block-at too")
         policy = checked_value(
             SimulationPolicy,
             start=start.date(),
@@ -58,9 +73,9 @@ def simulate(
         )
         settings = read_settings(config)
         with RichProgress() as progress:
-            rows = write_simulated_lake(settings, policy, progress, labels=labels)
+            rows = write_simulated_lake(settings, policy, progress, labels=labels, blocking=blocking)
         feed = label_feed_uri(settings) if labels is SimulatedLabels.FEED else None
-        grown = _grow(settings, policy, seconds_per_day, labels) if live else 0
+        grown = _grow(settings, policy, seconds_per_day, labels, blocking) if live else 0
         if as_json:
             print_json(
                 {
@@ -79,14 +94,23 @@ def simulate(
             )
             if feed is not None and settings.labels.uri is None:
                 out.print(f"Label feed in {feed}; use it with labels: {{uri: {feed}}}", highlight=False)
+            if blocking is not None and settings.columns.decision is None:
+                more = ", propensity: PROPENSITY" if blocking.control_share else ""
+                out.print(f"Read what was blocked with columns: {{decision: DECISION{more}}}", highlight=False)
 
 
-def _grow(settings: "Settings", policy: "SimulationPolicy", seconds: float, labels: SimulatedLabels) -> int:
+def _grow(
+    settings: "Settings",
+    policy: "SimulationPolicy",
+    seconds: float,
+    labels: SimulatedLabels,
+    blocking: "BlockingPolicy | None",
+) -> int:
     """Add a day every so many seconds until interrupted; return the number of days."""
     from fraud_retraining.commands.implementation.simulated_lake import grow_simulated_lake
 
     err.print(f"Every {seconds:g} s a day arrives in {settings.lake_uri}; Ctrl-C ends it.", highlight=False)
-    return grow_simulated_lake(settings, policy, _pause(seconds), _print_arrival, labels)
+    return grow_simulated_lake(settings, policy, _pause(seconds), _print_arrival, labels, blocking)
 
 
 def _pause(seconds: float) -> Callable[[], bool]:

@@ -124,9 +124,14 @@ class Feed:
         self._reports = reports
         self._pending: dict[date, list[pa.Table]] = {}
 
-    def after(self, day: date, transactions: pa.Table) -> pa.Table:
-        """What became known on `day`, whose transactions are given; days come one after the other."""
+    def after(self, day: date, transactions: pa.Table, unseen: pa.Array | None = None) -> pa.Table:
+        """What became known on `day`, whose transactions are given; days come one after the other.
+
+        `unseen` are ids of which nothing ever becomes known: they were blocked.
+        """
         for known_on, events in self._reports.of(day, transactions).by_day.items():
+            if unseen is not None:
+                events = events.filter(pc.invert(pc.is_in(events["transaction_id"], value_set=unseen)))
             self._pending.setdefault(known_on, []).append(events)
         today = self._pending.pop(day, [])
         if not today:

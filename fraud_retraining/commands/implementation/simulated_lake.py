@@ -16,6 +16,7 @@ from fraud_retraining.orchestration.resources import open_lake, open_location_of
 from fraud_retraining.orchestration.runs.progress import Progress
 from fraud_retraining.settings import Settings
 from fraud_retraining.simulation import SimulationPolicy, Simulator, lake_path, write_lake
+from fraud_retraining.simulation.decisions import Blocking, BlockingPolicy
 from fraud_retraining.simulation.reports import Feed, ReportPolicy, Reports, days_before
 
 FEED_FOLDER = "labels"
@@ -31,6 +32,7 @@ class LakeWriter:
 
     Without label times the column TX_FRAUD is right from the start. With the column LABELLED_AT labels are as reported,
     with the time of the report. With a feed the lake has no label, and each day of the feed what became known on it.
+    With `blocking` production blocked some of the transactions, and nothing becomes known of these.
     """
 
     def __init__(
@@ -39,8 +41,10 @@ class LakeWriter:
         policy: SimulationPolicy,
         labels: SimulatedLabels = SimulatedLabels.NONE,
         reports: ReportPolicy | None = None,
+        blocking: BlockingPolicy | None = None,
     ) -> None:
         self._labels, self._policy = labels, policy
+        self._blocking = Blocking(blocking, seed=policy.seed) if blocking is not None else None
         self._lake = open_location_of(settings, settings.lake_uri)
         self._feed = open_location_of(settings, label_feed_uri(settings)) if labels is SimulatedLabels.FEED else None
         delay = settings.labels.delay_days
@@ -51,17 +55,27 @@ class LakeWriter:
         """Prepares a feed that goes on at `day`: earlier days still have reports to come."""
         if self._feed is not None:
             for earlier in days_before(self._policy.start, day, self._reports.longest):
-                self._pending.after(earlier, simulator.table(earlier))
+                self._reported(earlier, simulator.table(earlier))
 
     def put(self, day: date, table: pa.Table) -> None:
         """Write a day, and the labels that became known on it; days come one after the other."""
+        decisions = self._blocking.of(day, table) if self._blocking is not None else None
         if self._labels is SimulatedLabels.COLUMN:
             table = self._reports.labelled(day, table)
         if self._feed is not None:
             # Labels first: a day of transactions that is there has its labels there too.
-            _put(self._feed, lake_path(day).replace("transactions", "labels"), self._pending.after(day, table))
+            _put(self._feed, lake_path(day).replace("transactions", "labels"), self._reported(day, table))
             table = table.drop_columns(["TX_FRAUD"])
+        if self._blocking is not None and decisions is not None:
+            table = self._blocking.decided(decisions, table)
         _put(self._lake, lake_path(day), table)
+
+    def _reported(self, day: date, table: pa.Table) -> pa.Table:
+        """What became known on a day; of blocked transactions nothing does."""
+        if self._blocking is None:
+            return self._pending.after(day, table)
+        blocked = self._blocking.of(day, table).blocked
+        return self._pending.after(day, table, table["TRANSACTION_ID"].filter(pa.array(blocked)).combine_chunks())
 
 
 def write_simulated_lake(
@@ -71,9 +85,10 @@ def write_simulated_lake(
     *,
     since: date | None = None,
     labels: SimulatedLabels = SimulatedLabels.NONE,
+    blocking: BlockingPolicy | None = None,
 ) -> int:
     """Write the days of the simulation, or those from `since`, over those there; return the number of transactions."""
-    writer = LakeWriter(settings, policy, labels)
+    writer = LakeWriter(settings, policy, labels, blocking=blocking)
     if since is not None:
         writer.go_on_at(since, Simulator(policy))
     days = (policy.end - (since or policy.start)).days + 1
@@ -95,13 +110,14 @@ def grow_simulated_lake(
     pause: Callable[[], bool],
     arrived: Callable[[date, int], None],
     labels: SimulatedLabels = SimulatedLabels.NONE,
+    blocking: BlockingPolicy | None = None,
 ) -> int:
     """Add a day after each pause, from the day after the last one there to yesterday; return the number of days.
 
     `pause` waits and returns whether to go on; `arrived` is called with each day and its number of transactions. Once
     the lake has caught up with the calendar, a day follows when it is over.
     """
-    simulator, writer = Simulator(policy), LakeWriter(settings, policy, labels)
+    simulator, writer = Simulator(policy), LakeWriter(settings, policy, labels, blocking=blocking)
     day = max(open_lake(settings).days(), default=policy.end) + timedelta(days=1)
     writer.go_on_at(day, simulator)
     grown = 0

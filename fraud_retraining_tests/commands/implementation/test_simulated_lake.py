@@ -3,13 +3,16 @@
 from datetime import date, timedelta
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from fraud_retraining.commands.implementation.simulated_lake import grow_simulated_lake, write_simulated_lake
+from fraud_retraining.commands.support.options import SimulatedLabels
 from fraud_retraining.orchestration.resources import open_lake
 from fraud_retraining.settings import Settings
 from fraud_retraining.simulation import SimulationPolicy
+from fraud_retraining.simulation.decisions import BlockingPolicy
 
 START = date(2024, 3, 1)
 POLICY = SimulationPolicy(start=START, days=3, transactions_per_day=200)
@@ -63,3 +66,32 @@ def test_no_day_is_added_before_it_is_over(settings: Settings) -> None:
     write_simulated_lake(settings, future, Counted())
     left = iter([True, True, False])
     assert grow_simulated_lake(settings, future, lambda: next(left), lambda *_: pytest.fail("a day came")) == 0
+
+
+def everything(root: str, last: date) -> pa.Table:
+    return pa.concat_tables(
+        pq.read_table(path)
+        for path in sorted(Path(root).rglob("*.parquet"))
+        if str(path.parent) <= day_folder(root, last)
+    )
+
+
+def day_folder(root: str, day: date) -> str:
+    return f"{root}/year={day:%Y}/month={day:%m}/day={day:%d}"
+
+
+def test_nothing_is_ever_reported_of_what_was_blocked_and_a_lake_goes_on_as_if_made_at_once(
+    settings: Settings, tmp_path: Path
+) -> None:
+    policy = POLICY.model_copy(update={"days": 8, "fraud_rate": 0.05})
+    blocking = BlockingPolicy(block_share=0.1, control_share=0.5)
+    options = {"labels": SimulatedLabels.FEED, "blocking": blocking}
+    write_simulated_lake(settings, policy, Counted(), **options)
+    lake, feed = (everything(str(tmp_path / name), policy.end) for name in ("lake", "labels"))
+    reported = set(feed["transaction_id"].to_pylist())
+    decisions = dict(zip(lake["TRANSACTION_ID"].to_pylist(), lake["DECISION"].to_pylist(), strict=True))
+    assert {decisions[number] for number in reported} == {"approve", "control"}
+    assert "TX_FRAUD" not in lake.column_names
+    write_simulated_lake(settings, policy, Counted(), since=START + timedelta(days=5), **options)
+    assert everything(str(tmp_path / "lake"), policy.end).equals(lake)
+    assert everything(str(tmp_path / "labels"), policy.end).equals(feed)
