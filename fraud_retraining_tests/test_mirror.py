@@ -152,6 +152,7 @@ ACROSS_MODULES: dict[str, str] = {
     "adapters/ledger/test_ledger_machine.py": "any order of calls: a state machine over ledger, event log and guards",
     "adapters/ledger/test_older_ledger.py": "a database of an earlier version is migrated, and reads as before",
     "adapters/ledger/test_tampering.py": "rows changed behind the ledger's back, over ledger, guards and pinned heads",
+    "orchestration/test_blocked_transactions.py": "blocked transactions, from files over windows to the review",
     "orchestration/test_daemon.py": "the daemon runs sensors, schedules and runs together",
     "orchestration/test_killed_between_writes.py": "a process killed between any two writes",
     "orchestration/test_large_days.py": "limits of rows and memory, over lake, ingestion and inventory",

@@ -44,6 +44,8 @@ def _print(done: "Ingested") -> None:
     out.print(f"{done.rows:,} transactions on {done.days} days; {done.rejected:,} rows rejected.", highlight=False)
     if done.labels is not None:
         out.print(_labels_words(done.labels), highlight=False, soft_wrap=True)
+    if done.blocked is not None:
+        out.print(f"{done.blocked}.", highlight=False, soft_wrap=True)
     if done.missing:
         out.print(f"{len(done.missing)} days of the range have not arrived: {first_names(done.missing)}")
     if done.unread_files:

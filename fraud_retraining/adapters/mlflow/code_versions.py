@@ -26,7 +26,7 @@ class Part(NamedTuple):
 PARTS = {
     "ingestion": Part(
         "1",
-        "d2fcf6a915aece23eb80abd52f68b0be991629612db4930856e649d7cbfde473",
+        "6197b25712f3f7ab8fb7f0752669a36a74c20452aa1f8867583712e62c72f02d",
         (
             "fraud_retraining.domain.values.days",
             "fraud_retraining.domain.data.canonical",
@@ -38,7 +38,7 @@ PARTS = {
     ),
     "labels": Part(
         "1",
-        "9fdf8308d2f9484139ecd3cae156d126d3edd9d224681b4eab2d6b50b853b1ab",
+        "e82863237e4afe0c5c2420e0a29078b84e6a1b08bf4b04bb74c7bfa021fcc0a8",
         (
             "fraud_retraining.domain.data.canonical",
             "fraud_retraining.domain.labels.events",

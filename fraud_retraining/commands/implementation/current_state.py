@@ -14,6 +14,7 @@ from fraud_retraining.adapters.days.monitoring_reports import WATCH, report_of, 
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.mlflow.registry import Registry
 from fraud_retraining.adapters.storage.private_files import exposed
+from fraud_retraining.domain.data.ingestion import BlockedFacts
 from fraud_retraining.domain.evaluation.matured import MaturedCounts
 from fraud_retraining.domain.labels.arrival import LabelArrival
 from fraud_retraining.domain.labels.events import FAULTS
@@ -31,7 +32,7 @@ from fraud_retraining.domain.values.base import Value
 from fraud_retraining.domain.values.days import DayRange
 from fraud_retraining.domain.values.errors import ChampionLost, DataInvalid
 from fraud_retraining.orchestration.instance import open_instance
-from fraud_retraining.orchestration.names import LABELS
+from fraud_retraining.orchestration.names import LABELS, TRANSACTIONS
 from fraud_retraining.orchestration.resources import (
     open_lake,
     open_ledger,
@@ -125,6 +126,9 @@ class State(Value):
     )
     window: str | None
     labels: LabelState | None = None
+    blocked: str | None = Field(
+        None, description="What was blocked on the last 30 days and what stands for it; null where no column says so."
+    )
     promotion_mode: str
     promotion_paused: Pause | None = None
     trust: Standing | None = None
@@ -156,6 +160,8 @@ class State(Value):
         yield "window", self.window or "none yet"
         if self.labels is not None:
             yield "labels", self.labels.summary()
+        if self.blocked is not None:
+            yield "blocked", self.blocked
         yield "promotion", self._promotion_words()
         if self.trust is not None:
             yield "trust", f"{'earned' if self.trust.earned else 'not earned yet'}: {self.trust.summary}"
@@ -197,6 +203,7 @@ def read_state(settings: Settings) -> State:
         candidate_shadow=_candidate_shadow(ledger),
         window=_window_words(window),
         labels=_labels(settings, arrival),
+        blocked=_blocked(settings, latest),
         promotion_mode=settings.promotion.mode,
         promotion_paused=ledger.pause(Automation.PROMOTION),
         trust=read_standing(ledger, settings.promotion.earned) if settings.promotion.mode == "earned" else None,
@@ -307,6 +314,14 @@ def _labels(settings: Settings, arrival: LabelArrival | None) -> LabelState | No
         awaited=arrival.awaited(arrival.latest) if arrival else None,
         kept_aside=kept_aside(one.facts["rejects"] for day, one in made.items() if day in month),
     )
+
+
+def _blocked(settings: Settings, latest: date | None) -> str | None:
+    if settings.columns.decision is None or latest is None:
+        return None
+    month = DayRange(start=latest - timedelta(days=MONTH - 1), end=latest)
+    found = BlockedFacts.of_days(one.facts for one in open_store(settings).readable(TRANSACTIONS, month).values())
+    return found.summary if found is not None else None
 
 
 def _known_within(reports: Mapping[date, Mapping[int, int]], days: DayRange) -> dict[int, float]:

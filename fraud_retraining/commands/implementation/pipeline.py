@@ -23,6 +23,7 @@ from fraud_retraining.adapters.storage.lake import Lake, some_of
 from fraud_retraining.adapters.storage.store import Store
 from fraud_retraining.commands.implementation.day_ingest import DayIngest
 from fraud_retraining.commands.implementation.job_runner import CHANNEL, JobRunner, logged
+from fraud_retraining.domain.data.ingestion import BlockedFacts
 from fraud_retraining.domain.labels.feed_health import kept_aside
 from fraud_retraining.domain.monitoring.served_skew import ServedSkew
 from fraud_retraining.domain.releases.candidate import Evaluation, ReleaseOutcome, TrainedModel
@@ -82,7 +83,8 @@ class IngestedLabels:
 
 @dataclass(frozen=True)
 class Ingested:
-    """The result of an ingest; `labels` is None where labels are used once they are mature."""
+    """The result of an ingest; `labels` is None where labels are used once they are mature, `blocked` where no column
+    says what was."""
 
     days: int
     rows: int
@@ -90,6 +92,7 @@ class Ingested:
     labels: IngestedLabels | None = None
     missing: tuple[date, ...] = ()
     unread_files: tuple[str, ...] = ()
+    blocked: str | None = None
     set_aside: tuple[dict[str, str], ...] = ()
     dagster_run_ids: tuple[str, ...] = ()
 
@@ -177,6 +180,7 @@ class Pipeline:
             )
         runs = self._days.make(arrived)
         partitions = self.store.partitions(TRANSACTIONS, arrived)
+        blocked = BlockedFacts.of_days(partition.facts for partition in partitions.values())
         return Ingested(
             days=len(arrived),
             rows=sum(partition.facts["rows"] for partition in partitions.values()),
@@ -186,6 +190,7 @@ class Pipeline:
             unread_files=tuple(
                 file for partition in partitions.values() for file in partition.facts.get("unread_files", ())
             ),
+            blocked=blocked.summary if blocked is not None else None,
             set_aside=tuple(one._asdict() for one in listing.set_aside),
             dagster_run_ids=tuple(runs),
         )

@@ -5,9 +5,9 @@ Here: which rows are refused and why, and the facts that a day leaves behind. No
 result (`adapters/storage/store.py`) and whether the day as a whole is good enough (`domain/data/day_checks.py`).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, ClassVar, NamedTuple, TypeAlias
+from typing import Any, ClassVar, NamedTuple, Self, TypeAlias
 
 import ibis
 import numpy as np
@@ -142,14 +142,49 @@ class Arrival(Value):
     arrived_at: AwareDatetime | None = None
 
 
+LEAST_BLOCKED, LEAST_CONTROL, FAR_APART = 200, 20, 3.0
+"""From so many rows on chance does not explain a control group that is empty, or that stands for a third or three times
+of what was blocked."""
+
+
 class BlockedFacts(Value):
-    """What production did with the transactions of a day."""
+    """What production did with the transactions of a day, or of several."""
 
     blocked: int = Field(description="Blocked transactions that the control group stands for.")
     unseen: int = Field(description="Blocked transactions that nothing stands for.")
     reviewed: int = Field(description="Those of them whose label the day itself carries.")
     control: int = Field(description="Transactions of the control group.")
     stands_for: float = Field(description="Blocked transactions that the control group says there are.")
+
+    @classmethod
+    def of_days(cls, days: Iterable[Mapping[str, Any]]) -> Self | None:
+        """All of some days' facts together; None where none of them says what was blocked."""
+        found = [one["blocked"] for one in days if one.get("blocked")]
+        return cls(**{name: sum(one[name] for one in found) for name in cls.model_fields}) if found else None
+
+    @property
+    def warning(self) -> str | None:
+        """What is wrong with the control group, and the remedy; None where nothing is seen."""
+        unknown = self.unseen - self.reviewed
+        if unknown and not self.control:
+            return (
+                f"nothing stands for the {unknown:,} blocked transactions without a label: metrics hold for the others "
+                "alone; let a share of them through by chance"
+            )
+        if self.blocked >= LEAST_BLOCKED and not self.control:
+            return "the control group is empty: columns.propensity or labels.blocked.control_decisions do not name it"
+        if self.control >= LEAST_CONTROL and not 1 / FAR_APART <= self.stands_for / max(self.blocked, 1) <= FAR_APART:
+            return "the control group stands for another number than was blocked: the propensities are wrong"
+        return None
+
+    @property
+    def summary(self) -> str:
+        """How many were blocked, what stands for them, and what is wrong with it."""
+        found = (
+            f"{self.blocked + self.unseen:,} transactions were blocked; a control group of {self.control:,} stands for "
+            f"{self.stands_for:,.0f} of {self.blocked:,}"
+        )
+        return f"{found}; {self.warning}" if self.warning else found
 
 
 class DayFacts(ExtendedValue):

@@ -187,6 +187,11 @@ class Judged:
         """Whether some row stands for others, or for none."""
         return self.report_weights is not None or self.row_weights is not None
 
+    @property
+    def estimated(self) -> bool:
+        """Whether some row stands for others, so that there are more frauds to be expected than are known."""
+        return self.report_weights is not None or bool((self.counts > 1).any())
+
     @cached_property
     def counts(self) -> Floats:
         """How many rows each one stands for."""

@@ -524,7 +524,7 @@ def evaluate(judged: Judged, policy: MetricsPolicy) -> Metrics:
         values=_values(judged, policy, calibrated, losses),
         slices=tuple(_slice_metrics(judged, losses, policy)),
         calibration=calibrated,
-        expected_frauds=None if judged.weights is None else judged.expected_frauds,
+        expected_frauds=judged.expected_frauds if judged.estimated else None,
         selected=_selected(judged, policy),
     )
 

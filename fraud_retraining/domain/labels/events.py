@@ -23,7 +23,7 @@ from pydantic import Field
 from fraud_retraining.domain.labels.blocked import propensities, was_reviewed
 from fraud_retraining.domain.values.base import ExtendedValue
 from fraud_retraining.domain.values.days import Day, start_of
-from fraud_retraining.domain.values.schemas import IS_FRAUD, LABELLED_AT, PROPENSITY, TIMESTAMP, TRANSACTION_ID
+from fraud_retraining.domain.values.schemas import IS_FRAUD, LABELLED_AT, TIMESTAMP, TRANSACTION_ID
 
 KNOWN_AT, SOURCE = "known_at", "source"
 TRANSACTION_DAY = "day"
@@ -197,8 +197,7 @@ def split_events(settled: pa.Table, entities: Sequence[str]) -> LabelDay:
     """Settled labels as a day of `labels`; every delivered label is counted once."""
     counts = pc.is_null(settled[REASON])
     events = settled.filter(counts)
-    further = [name for name in (PROPENSITY,) if name in events.column_names]
-    columns = [TRANSACTION_ID, TRANSACTION_DAY, *entities, *further, KNOWN_AT, IS_FRAUD, BEFORE, SOURCE]
+    columns = [TRANSACTION_ID, TRANSACTION_DAY, *entities, KNOWN_AT, IS_FRAUD, BEFORE, SOURCE]
     events = events.select(columns)
     at = columns.index(IS_FRAUD)
     # float64 until here, because a delivered label may be neither 0 nor 1.

@@ -19,7 +19,7 @@ from fraud_retraining.adapters.storage.engine import Engine, lake_day
 from fraud_retraining.adapters.storage.lake import DayFiles, Lake
 from fraud_retraining.adapters.storage.store import Partition, Store
 from fraud_retraining.domain.data.identity import Identity, clashes
-from fraud_retraining.domain.data.ingestion import Arrival, DayFacts, ingest
+from fraud_retraining.domain.data.ingestion import Arrival, BlockedFacts, DayFacts, ingest
 from fraud_retraining.domain.data.lake_mapping import LakeMapping
 from fraud_retraining.domain.values.days import DayRange
 from fraud_retraining.domain.values.digests import ColumnDigests
@@ -277,6 +277,8 @@ def _metadata(partition: Partition) -> dict[str, Any]:
             "\n".join(f"- {why}: {count}" for why, count in facts["rejects"].items())
         )
         metadata["rejects_file"] = partition.files[REJECTS].path
+    if (blocked := BlockedFacts.of_days([facts])) is not None:
+        metadata |= blocked.model_dump() | {"control_group": blocked.summary}
     if facts.get("unread_files"):
         metadata["unread_files"] = ", ".join(facts["unread_files"])
     if facts["ignored_columns"]:

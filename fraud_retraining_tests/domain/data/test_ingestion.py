@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from fraud_retraining.domain.data.canonical import canonical, split_keys
-from fraud_retraining.domain.data.ingestion import Arrival, DayQuery, Ingested, classify, ingest
+from fraud_retraining.domain.data.ingestion import Arrival, BlockedFacts, DayQuery, Ingested, classify, ingest
 from fraud_retraining.domain.data.lake_columns import check_columns, column_problems, ignored_columns, same_shape
 from fraud_retraining.domain.data.lake_mapping import LakeMapping
 from fraud_retraining.domain.data.validation import RejectReason
@@ -733,6 +733,29 @@ class TestDecisions:
         )
         facts = ingested(rows, decided({}, propensity=True)).facts.blocked
         assert facts.model_dump() == {"blocked": 2, "unseen": 1, "reviewed": 1, "control": 2, "stands_for": 4.0}
+
+    @pytest.mark.parametrize(
+        ("counts", "words"),
+        [
+            ((0, 40, 39, 0, 0.0), "nothing stands for the 1 blocked transactions without a label"),
+            ((0, 40, 40, 0, 0.0), None),
+            ((199, 0, 0, 0, 0.0), None),
+            ((200, 0, 0, 0, 0.0), "the control group is empty"),
+            ((400, 0, 0, 20, 380.0), None),
+            ((400, 0, 0, 19, 4000.0), None),
+            ((400, 0, 0, 20, 4000.0), "the propensities are wrong"),
+            ((4000, 0, 0, 20, 380.0), "the propensities are wrong"),
+        ],
+    )
+    def test_a_control_group_that_cannot_be_right_is_named(self, counts, words):
+        names = ("blocked", "unseen", "reviewed", "control", "stands_for")
+        facts = BlockedFacts(**dict(zip(names, counts, strict=True)))
+        assert (facts.warning is None) if words is None else words in facts.warning
+        assert BlockedFacts.of_days([{"rows": 1}]) is None
+        both = BlockedFacts.of_days(
+            [{"blocked": facts.model_dump()}, {"blocked": None}, {"blocked": facts.model_dump()}]
+        )
+        assert both.blocked == 2 * counts[0] and both.stands_for == 2 * counts[4]
 
     def test_without_decisions_a_day_is_as_it_was(self):
         result = ingested(lake())

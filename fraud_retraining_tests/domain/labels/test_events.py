@@ -222,7 +222,7 @@ def test_reviews_of_blocked_transactions_are_counted_apart_from_reports(engine: 
     events = engine.memtable(pa.Table.from_pylist(delivered, EVENTS))
     columns = ["card", "propensity"]
     judged = judged_events(events, known, FIRST + timedelta(days=1), columns)
-    found = split_events(engine.to_arrow(settled_events(judged, None)), ["card"])
+    found = split_events(engine.to_arrow(settled_events(judged, None)), columns)
     assert found.events["propensity"].to_pylist() == [1.0, 0.05, 0.0, None, None]
     assert found.facts.by_day == ((str(FIRST), 2, 2),)
     assert found.facts.first_reports == ((str(FIRST), 2),)

@@ -51,7 +51,7 @@ def comparable(candidate: Judged, champion: Floats, fair: Mask, *, named: str, m
 
 def _frauds(rows: Judged) -> str:
     """The frauds of some rows; where not all are known yet, how many there are to be expected."""
-    if rows.weights is None:
+    if not rows.estimated:
         return f"{rows.frauds} frauds"
     worth = "" if rows.row_weights is None else f", worth {rows.effective_frauds:,.0f} of equal weight"
     return f"{rows.frauds} known frauds ({rows.expected_frauds:,.0f} to be expected{worth})"
