@@ -1,4 +1,4 @@
-"""`fraud-retraining clean`: removal of runs and artifacts that retention and audit no longer need."""
+"""`fraud-retraining clean`: removal of runs, artifacts and history that retention and audit no longer need."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
@@ -9,6 +9,7 @@ from fraud_retraining.commands.support.config import read_settings
 from fraud_retraining.commands.support.failures import reported_failures
 from fraud_retraining.commands.support.options import Config, Json
 from fraud_retraining.commands.support.output import out, print_json
+from fraud_retraining.domain.retraining.requesters import COMMAND_LINE
 
 if TYPE_CHECKING:
     from fraud_retraining.domain.audit.retention import Removal
@@ -20,13 +21,17 @@ def clean(
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Remove runs and artifacts beyond those that retention and audit keep, and say which."""
+    """Remove runs, artifacts and Dagster's history beyond those that retention and audit keep, and say which."""
     with reported_failures(as_json=as_json):
-        removals = _remove(read_settings(config), dry_run)
+        settings = read_settings(config)
+        removals, forgotten = _remove(settings, dry_run), _forget(settings, dry_run)
         if as_json:
-            print_json({"dry_run": dry_run, "removed": [removal.model_dump(mode="json") for removal in removals]})
+            removed = [removal.model_dump(mode="json") for removal in removals]
+            print_json({"dry_run": dry_run, "removed": removed, "dagster_runs": forgotten})
         else:
             _print(removals, dry_run)
+            if settings.retention.history_days is not None:
+                out.print(f"{forgotten} runs of Dagster {'would be' if dry_run else 'were'} forgotten.")
 
 
 def _remove(settings: "Settings", dry_run: bool) -> "list[Removal]":
@@ -35,15 +40,37 @@ def _remove(settings: "Settings", dry_run: bool) -> "list[Removal]":
     Raises:
         Busy: a retrain is running.
     """
-    import getpass
-
     from fraud_retraining.orchestration.jobs import cleaning
     from fraud_retraining.orchestration.resources import open_ledger, open_registry
 
     ledger, registry = open_ledger(settings), open_registry(settings)
     if dry_run:
         return cleaning.removable(ledger, registry, settings.retention)
-    return cleaning.clean(ledger, registry, settings, actor=getpass.getuser(), channel="command line")
+    return cleaning.clean(ledger, registry, settings, actor=_actor(), channel=COMMAND_LINE)
+
+
+def _forget(settings: "Settings", dry_run: bool) -> int:
+    """Forget runs of Dagster that retention does not keep; in a dry run only count them."""
+    if settings.retention.history_days is None:
+        return 0
+    from fraud_retraining.orchestration.instance import open_instance
+    from fraud_retraining.orchestration.jobs import cleaning
+    from fraud_retraining.orchestration.resources import open_ledger, open_registry
+
+    instance, ledger, registry = open_instance(), open_ledger(settings), open_registry(settings)
+    if dry_run:
+        return len(cleaning.forgettable_runs(instance, registry, settings, ledger.now()).run_ids)
+    forgotten = cleaning.forget_runs(instance, ledger, registry, settings, actor=_actor(), channel=COMMAND_LINE)
+    return len(forgotten.run_ids)
+
+
+def _actor() -> str:
+    import os
+
+    from fraud_retraining.adapters.storage.accounts import account
+
+    # A pod may run as a number that has no name.
+    return account() or f"user id {os.getuid()}"
 
 
 def _print(removals: "Sequence[Removal]", dry_run: bool) -> None:

@@ -102,6 +102,15 @@ class EventLogStorage(SqliteEventLogStorage):
                 with suppress(FileNotFoundError):
                     os.utime(self.path_for_shard(shard))
 
+    def delete_events(self, run_id: str) -> None:
+        """Delete the events of a run, and the file that holds them: without its rows it would stay as large."""
+        super().delete_events(run_id)
+        with self._db_lock:
+            self._initialized_dbs.discard(run_id)
+            for beside in ("", "-wal", "-shm"):
+                with suppress(FileNotFoundError):
+                    os.unlink(f"{self.path_for_shard(run_id)}{beside}")
+
 
 def _rows_written(connection: Connection) -> int:
     driver = connection.connection.dbapi_connection

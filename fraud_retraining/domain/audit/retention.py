@@ -5,11 +5,11 @@ Here: the policy and the rule. Not here: deleting (`adapters/mlflow/registry.py`
 What an audit needs always stays: every version with its run, its documents and its tags, and what
 the ledger remembers. What goes is the model file of a candidate that can never serve any more, and the run of a
 retrain that came to no version. What may still be served or rolled back to is not touched, nor is what the ledger does
-not know.
+not know. Of Dagster's own history the runs that came to a version stay; the rest may be forgotten after some time.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from operator import itemgetter
 from typing import Literal
 
@@ -32,6 +32,13 @@ class RetentionPolicy(Policy):
     )
     former_champions: int | None = Field(
         None, ge=1, le=10_000, description="Latest former champions whose artifacts are kept for a rollback; null: all."
+    )
+    history_days: int | None = Field(
+        None,
+        ge=30,
+        le=10_000,
+        description="Days that Dagster keeps ended runs with their events and logs; null: all. "
+        "Retrains that came to a version stay.",
     )
 
 
@@ -63,6 +70,14 @@ class KeptVersion(Value):
     def served(self) -> bool:
         """Whether it was champion once."""
         return self.release is not None and self.release.was_promoted
+
+
+class PastRun(Value):
+    """A run of Dagster: when it ended, None while it has not; and the inputs it was requested for, if by a sensor."""
+
+    run_id: str
+    ended_at: datetime | None
+    inputs: str | None = None
 
 
 class Removal(Value):
@@ -98,6 +113,34 @@ def removals(
     return sorted(
         (gone for gone in found if gone.run_id not in compared), key=lambda gone: by_id[gone.run_id].started_at
     )
+
+
+def forgettable(
+    policy: RetentionPolicy, runs: Sequence[PastRun], kept: Collection[str], now: datetime
+) -> list[PastRun]:
+    """Runs of Dagster that may go with their events, the first that ended first.
+
+    Nothing that is decided rests on them: days, verdicts and decisions are in store and ledger. But the sensors count
+    the tries for one input: as long as one of them stays, all stay.
+
+    Parameters
+    ----------
+    policy
+        Its `history_days`; None keeps everything.
+    runs
+        Every run, those that are under way included.
+    kept
+        Ids of runs that stay, whatever their age: those that an audit may ask for.
+    now
+        The present, aware, UTC.
+    """
+    if policy.history_days is None:
+        return []
+    before = now - timedelta(days=policy.history_days)
+    old = [run for run in runs if run.ended_at is not None and run.ended_at < before and run.run_id not in kept]
+    going = {run.run_id for run in old}
+    tried = {run.inputs for run in runs if run.run_id not in going and run.inputs is not None}
+    return sorted((run for run in old if run.inputs not in tried), key=lambda run: (run.ended_at, run.run_id))
 
 
 def _alone(version: KeptVersion, known: Sequence[KeptVersion]) -> bool:

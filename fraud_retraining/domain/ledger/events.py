@@ -64,6 +64,7 @@ class EventKind(StrEnum):
     NOTICE_OPENED = "notice_opened"
     NOTICE_RESOLVED = "notice_resolved"
     ARTIFACTS_REMOVED = "artifacts_removed"
+    RUNS_FORGOTTEN = "runs_forgotten"
     RELEASE_ANNOUNCED = "release_told"
     HISTORY_ARCHIVED = "history_archived"
     RECORD_ALTERED = "record_altered"

@@ -1,4 +1,4 @@
-"""Removal of runs and artifacts that no audit and no rollback needs any more.
+"""Removal of runs, artifacts and history of Dagster that no audit and no rollback needs any more.
 
 Here: reading registry and ledger, and carrying out the retention policy. Not here: the policy
 (`domain/audit/retention.py`).
@@ -7,6 +7,8 @@ Here: reading registry and ledger, and carrying out the retention policy. Not he
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 from uuid import uuid4
 
 import dagster as dg
@@ -18,17 +20,26 @@ from fraud_retraining.adapters.ledger.processes import this_process
 from fraud_retraining.adapters.mlflow.registry import Registry
 from fraud_retraining.adapters.mlflow.runs import RunSummary
 from fraud_retraining.adapters.mlflow.tags import DAGSTER_RUN, FINGERPRINT
-from fraud_retraining.domain.audit.retention import KeptRun, KeptVersion, Removal, RetentionPolicy, removals
+from fraud_retraining.domain.audit.retention import (
+    KeptRun,
+    KeptVersion,
+    PastRun,
+    Removal,
+    RetentionPolicy,
+    forgettable,
+    removals,
+)
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.retraining.budget import Spent
 from fraud_retraining.domain.retraining.lease_rules import Owner, Purpose
 from fraud_retraining.domain.values.errors import Busy
-from fraud_retraining.orchestration.names import CLEAN
+from fraud_retraining.orchestration.names import CLEAN, INPUTS_TAG
 from fraud_retraining.orchestration.runs.spending import past_spendings, record_lost
 from fraud_retraining.services.recorded_versions import recorded_judged_fit
 from fraud_retraining.settings import Settings
 
 POLICY = "retention policy"
+HISTORY = "dagster"
 
 
 def removable(ledger: Ledger, registry: Registry, policy: RetentionPolicy) -> list[Removal]:
@@ -71,16 +82,63 @@ def clean(ledger: Ledger, registry: Registry, settings: Settings, *, actor: str,
     return found
 
 
+class Forgotten(NamedTuple):
+    """Runs of Dagster that went with their events and logs, and the time before which they ended."""
+
+    run_ids: tuple[str, ...] = ()
+    before: datetime | None = None
+
+
+def forgettable_runs(instance: dg.DagsterInstance, registry: Registry, settings: Settings, now: datetime) -> Forgotten:
+    """Runs of Dagster that the policy would forget now."""
+    days = settings.retention.history_days
+    if days is None:
+        return Forgotten()
+    versions = {version.run_id for version in registry.versions()}
+    kept = {run.tags[DAGSTER_RUN] for run in registry.runs() if run.run_id in versions and DAGSTER_RUN in run.tags}
+    runs = [_past(record) for record in instance.get_run_records()]
+    found = forgettable(settings.retention, runs, kept, now)
+    return Forgotten(tuple(run.run_id for run in found), now - timedelta(days=days))
+
+
+def forget_runs(
+    instance: dg.DagsterInstance, ledger: Ledger, registry: Registry, settings: Settings, *, actor: str, channel: str
+) -> Forgotten:
+    """Forget runs of Dagster that the policy does not keep, with their events and logs; recorded before it is done."""
+    forgotten = forgettable_runs(instance, registry, settings, ledger.now())
+    if forgotten.run_ids:
+        ledger.append(
+            EventKind.RUNS_FORGOTTEN,
+            actor=actor,
+            channel=channel,
+            keys=EventKeys(subject=HISTORY),
+            payload={"runs": len(forgotten.run_ids), "ended_before": forgotten.before},
+        )
+    for run_id in forgotten.run_ids:
+        instance.compute_log_manager.delete_logs(prefix=[run_id])
+        instance.delete_run(run_id)
+    return forgotten
+
+
+def _past(record: dg.RunRecord) -> PastRun:
+    run = record.dagster_run
+    # A run that was canceled before it began has no end of its own.
+    ended = datetime.fromtimestamp(record.end_time, UTC) if record.end_time else record.update_timestamp.astimezone(UTC)
+    return PastRun(run_id=run.run_id, ended_at=ended if run.is_finished else None, inputs=run.tags.get(INPUTS_TAG))
+
+
 def build_clean_job(hooks: AbstractSet[dg.HookDefinition] = frozenset()) -> dg.JobDefinition:
     """The job that a schedule runs once a day; `hooks` run when its steps end."""
 
-    @dg.op(description="Removes runs and artifacts beyond those that retention keeps.")
+    @dg.op(description="Removes runs, artifacts and history beyond those that retention keeps.")
     def clean_up(
         context: dg.OpExecutionContext,
         settings: dg.ResourceParam[Settings],
         ledger: dg.ResourceParam[Ledger],
         registry: dg.ResourceParam[Registry],
     ) -> None:
+        forgotten = forget_runs(context.instance, ledger, registry, settings, actor=POLICY, channel="dagster")
+        context.log.info(f"{len(forgotten.run_ids)} runs of Dagster were forgotten")
         try:
             removed = clean(ledger, registry, settings, actor=POLICY, channel="dagster")
         # No failure: tomorrow's run removes the same.
@@ -95,7 +153,7 @@ def build_clean_job(hooks: AbstractSet[dg.HookDefinition] = frozenset()) -> dg.J
         name=CLEAN,
         hooks=hooks,
         executor_def=dg.in_process_executor,
-        description="Retention: runs and artifacts that may go.",
+        description="Retention: runs, artifacts and history that may go.",
     )
     def job() -> None:
         clean_up()

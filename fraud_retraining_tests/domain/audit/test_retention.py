@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fraud_retraining.domain.audit.retention import KeptRun, KeptVersion, Removal, RetentionPolicy, removals
+from fraud_retraining.domain.audit.retention import (
+    KeptRun,
+    KeptVersion,
+    PastRun,
+    Removal,
+    RetentionPolicy,
+    forgettable,
+    removals,
+)
 from fraud_retraining.domain.releases.release import Release, ReleaseState
 
 S = ReleaseState
@@ -169,3 +177,30 @@ def test_a_run_that_later_candidates_are_compared_with_stays() -> None:
     assert gone
     left = [one.run_id for one in removals(NONE, runs, versions, {gone[0]})]
     assert left == gone[1:]
+
+
+NOW = datetime(2026, 11, 1, tzinfo=UTC)
+OLD, RECENT = NOW - timedelta(days=41), NOW - timedelta(days=39)
+FORTY = RetentionPolicy(history_days=40)
+
+
+def past(run_id: str, ended_at: datetime | None, inputs: str | None = None) -> PastRun:
+    return PastRun(run_id=run_id, ended_at=ended_at, inputs=inputs)
+
+
+def test_old_runs_of_dagster_are_forgotten_the_oldest_first() -> None:
+    runs = [past("b", OLD), past("a", OLD - timedelta(days=1)), past("recent", RECENT), past("under way", None)]
+    assert [run.run_id for run in forgettable(FORTY, runs, (), NOW)] == ["a", "b"]
+    assert forgettable(RetentionPolicy(), runs, (), NOW) == []
+
+
+def test_a_run_that_came_to_a_version_is_not_forgotten() -> None:
+    assert [run.run_id for run in forgettable(FORTY, [past("a", OLD), past("b", OLD)], {"a"}, NOW)] == ["b"]
+
+
+@pytest.mark.parametrize("ended", [RECENT, None], ids=["recent", "under way"])
+def test_the_tries_for_one_input_go_together_for_they_are_counted(ended: datetime | None) -> None:
+    """The next try would get the number of one that is there, and Dagster would drop its request."""
+    runs = [past("first", OLD, "x"), past("second", ended, "x"), past("other", OLD, "y")]
+    assert [run.run_id for run in forgettable(FORTY, runs, (), NOW)] == ["other"]
+    assert [run.run_id for run in forgettable(FORTY, [runs[0], past("kept", OLD, "x")], {"kept"}, NOW)] == []

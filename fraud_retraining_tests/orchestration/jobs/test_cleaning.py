@@ -6,6 +6,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+import sqlalchemy as sa
 
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.ledger.processes import this_process
@@ -22,7 +23,13 @@ from fraud_retraining.domain.releases.release import ReleaseState
 from fraud_retraining.domain.retraining.budget import BudgetPolicy
 from fraud_retraining.domain.retraining.lease_rules import Owner, Purpose
 from fraud_retraining.domain.values.errors import Busy, IntegrityError
-from fraud_retraining.orchestration.jobs.cleaning import build_clean_job, clean, removable
+from fraud_retraining.orchestration.jobs.cleaning import (
+    build_clean_job,
+    clean,
+    forget_runs,
+    forgettable_runs,
+    removable,
+)
 from fraud_retraining.orchestration.names import (
     CLEAN,
 )
@@ -41,6 +48,7 @@ from fraud_retraining_tests.support.registries import (
     store_in,
 )
 
+ROOT = Path(__file__).resolve().parents[3]
 WHO = {"actor": "alice", "channel": "command line"}
 MOVER = {"actor": POLICY, "channel": "dagster"}
 ONE_EACH = Settings(retention=RetentionPolicy(successful_runs=1, failed_runs=1, rejected_artifacts=1))
@@ -205,3 +213,51 @@ def test_a_clean_up_that_fails_is_reported_and_ended_by_the_next_that_passes(
     assert cleaned(registry).success
     assert outbox.open_notices() == []
     assert ledger.verify().ok
+
+
+@dg.op(config_schema={"fails": bool})
+def worked(context: dg.OpExecutionContext) -> None:
+    context.log.info("a line of the event log")
+    if context.op_config["fails"]:
+        raise RuntimeError("as the test says")
+
+
+@dg.job(executor_def=dg.in_process_executor)
+def some_work() -> None:
+    worked()
+
+
+def test_dagsters_history_is_forgotten_with_its_events_but_for_runs_that_came_to_a_version(
+    ledger: Ledger, registry: Registry, tmp_path: Path
+) -> None:
+    settings = Settings(retention=RetentionPolicy(history_days=30))
+    (tmp_path / "home").mkdir()
+    (tmp_path / "dagster.yaml").write_text((ROOT / "dagster.yaml").read_text())
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("FRAUD_RETRAINING_HOME", str(tmp_path / "home"))
+        instance = dg.DagsterInstance.from_config(str(tmp_path))
+        runs = [
+            some_work.execute_in_process(
+                {"ops": {"worked": {"config": {"fails": fails}}}}, instance, raise_on_error=False
+            ).run_id
+            for fails in (False, True, False, False)
+        ]
+        done, failed, with_version, recent = runs
+        came_to = trained(registry, with_version)
+        digests = {"fingerprint": came_to.fingerprint, "artifact_digest": came_to.artifact_digest}
+        registry.register(NewVersion(came_to.run_id, as_of=AS_OF, trained_on=a_window().days.training, **digests))
+        with instance.run_storage.connect() as connection:
+            connection.execute(
+                sa.text("UPDATE runs SET start_time = start_time - :by, end_time = end_time - :by WHERE run_id != :id"),
+                {"by": 31 * 86400, "id": recent},
+            )
+        assert forgettable_runs(instance, registry, settings, ledger.now()).run_ids == (done, failed)
+        assert forget_runs(instance, ledger, registry, Settings(), **WHO).run_ids == (), "by default nothing goes"
+        assert forget_runs(instance, ledger, registry, settings, **WHO).run_ids == (done, failed)
+        assert forget_runs(instance, ledger, registry, settings, **WHO).run_ids == ()
+        assert {run.run_id for run in instance.get_runs()} == {with_version, recent}
+        left = {path.stem for path in (tmp_path / "home" / "history" / "runs").glob("*.db")} & set(runs)
+        assert left == {with_version, recent}, "and their files"
+        assert [bool(instance.all_logs(run)) for run in runs] == [False, False, True, True]
+    (event,) = ledger.events(EventKind.RUNS_FORGOTTEN)
+    assert event.payload["runs"] == 2
