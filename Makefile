@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
+LOCKED := postgres redis kubernetes lightgbm catboost onnx dev
 DEMO_HOME ?= $(CURDIR)/.fraud_retraining/demo
 WORKERS ?= 2
 
@@ -53,7 +54,7 @@ bench: install ## The measurements of benchmarks/, side by side
 
 lock: install ## Resolve the newest allowed versions again
 	$(BIN)/python -m uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --no-emit-index-url \
-	  --no-emit-find-links --python-version 3.11 --upgrade --all-extras pyproject.toml -o requirements.lock
+	  --no-emit-find-links --python-version 3.11 --upgrade $(LOCKED:%=--extra %) pyproject.toml -o requirements.lock
 	$(BIN)/python -m uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --no-emit-index-url \
 	  --no-emit-find-links --python-version 3.11 --upgrade --extra postgres --extra kubernetes --extra redis -c requirements.lock \
 	  pyproject.toml -o deploy/requirements.lock

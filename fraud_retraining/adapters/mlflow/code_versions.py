@@ -66,7 +66,7 @@ PARTS = {
     ),
     "training": Part(
         "1",
-        "25aeb6ecb1fa58661d2fe5e622c89325e6ae7f03633995be77be4354ee29f3da",
+        "0a2cbf76a56ae9305234158521b668c71737d2d89f53146ba2e5c6eebfff729f",
         (
             "fraud_retraining.domain.training.fitting",
             "fraud_retraining.domain.training.training_rows",

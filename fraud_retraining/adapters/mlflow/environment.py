@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Iterable
 from functools import cache
 from hashlib import sha256
-from importlib.metadata import distributions, version
+from importlib.metadata import PackageNotFoundError, distributions, version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -21,6 +21,8 @@ from fraud_retraining.domain.values.digests import digest
 PACKAGE, OWN = "fraud-retraining", "fraud_retraining"
 LOCK = "requirements.lock"
 GIT_SECONDS = 10
+OTHER_BUILDS = {"xgboost-cpu": "xgboost"}
+"""A distribution, and another build of the same library that may be installed in its place."""
 FITTING_LIBRARIES = ("duckdb", "ibis-framework", "numpy", "pyarrow", "scikit-learn", "xgboost-cpu")
 
 
@@ -63,8 +65,23 @@ def fitting_libraries(estimator: str) -> tuple[str, ...]:
 
 
 def library_versions(libraries: Iterable[str] = FITTING_LIBRARIES) -> dict[str, str]:
-    """The installed version of each library."""
-    return {name: version(name) for name in libraries}
+    """The installed version of each library, under the name of the distribution that is installed."""
+    return dict(_installed_as(name) for name in libraries)
+
+
+def scoring_versions(libraries: Iterable[str]) -> dict[str, str]:
+    """The installed version of each library, under its own name: a model of a GPU is scored without one."""
+    return {name: _installed_as(name)[1] for name in libraries}
+
+
+def _installed_as(name: str) -> tuple[str, str]:
+    """Name and version of a distribution, or of the one that is installed in its place."""
+    try:
+        return name, version(name)
+    except PackageNotFoundError:
+        if name not in OTHER_BUILDS:
+            raise
+        return OTHER_BUILDS[name], version(OTHER_BUILDS[name])
 
 
 @cache

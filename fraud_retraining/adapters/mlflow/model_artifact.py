@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from fraud_retraining.adapters.mlflow.environment import library_versions
+from fraud_retraining.adapters.mlflow.environment import scoring_versions
 from fraud_retraining.domain.training.estimators.registry import READERS
 from fraud_retraining.domain.training.scoring import FittedModel, files_digest
 from fraud_retraining.domain.values.errors import IntegrityError
@@ -119,7 +119,7 @@ def built(model: FittedModel, example: pa.Table, **identity: Any) -> Iterator[Pa
 def requirements(estimator: str) -> list[str]:
     """Libraries that a process needs to score, pinned to the installed versions; MLflow's own search takes 9 s."""
     libraries = (*SCORING_LIBRARIES, *READERS[estimator].scoring_libraries)
-    return [f"{name}=={version}" for name, version in library_versions(libraries).items()]
+    return [f"{name}=={version}" for name, version in scoring_versions(libraries).items()]
 
 
 def _source(module: str) -> Path:

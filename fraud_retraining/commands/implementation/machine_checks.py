@@ -17,11 +17,15 @@ from packaging.utils import canonicalize_name
 
 import fraud_retraining
 from fraud_retraining.adapters.alerts.file import ALERT_FILE
+from fraud_retraining.adapters.mlflow.environment import OTHER_BUILDS
+from fraud_retraining.adapters.mlflow.gpu import INSTALL as INSTALL_GPU
+from fraud_retraining.adapters.mlflow.gpu import device_problems, gpus, wants_gpu
 from fraud_retraining.adapters.storage.private_files import exposed
 from fraud_retraining.commands.implementation.diagnosis import Answer, Check, fail, ok, warn
 from fraud_retraining.commands.support.output import first_names
+from fraud_retraining.domain.training.fitting import ModelPolicy
 from fraud_retraining.domain.values.errors import DependencyUnreachable, SettingsError
-from fraud_retraining.settings import LEDGER_FILE, MLFLOW_FILE, home_folder
+from fraud_retraining.settings import LEDGER_FILE, MLFLOW_FILE, Settings, home_folder
 
 PACKAGE, LOCK = "fraud-retraining", "requirements.lock"
 GIB = 2**30
@@ -38,6 +42,17 @@ def machine_checks() -> list[Check]:
         Check("home", _home),
         Check("disk", lambda: disk_answer(home_folder())),
     ]
+
+
+def gpu_checks(settings: Settings) -> list[Check]:
+    """The check of the GPU, where models are to be fitted on one."""
+    return [Check("gpu", lambda: _gpu(settings.model))] if wants_gpu(settings.model) else []
+
+
+def _gpu(model: ModelPolicy) -> Answer:
+    if problems := device_problems(model):
+        return fail("; ".join(problems), f"{INSTALL_GPU}; or take device out of model.params.", SettingsError)
+    return ok(", ".join(gpus()))
 
 
 def _python() -> Answer:
@@ -72,7 +87,7 @@ def unmet(wanted: list[Requirement], there: Mapping[str, str]) -> Iterator[str]:
     for one in wanted:
         if one.marker is not None and not one.marker.evaluate({"extra": ""}):
             continue
-        version = there.get(canonicalize_name(one.name))
+        version = there.get(canonicalize_name(one.name)) or there.get(OTHER_BUILDS.get(one.name, ""))
         if version is None:
             yield f"{one.name} is not installed"
         elif not one.specifier.contains(version, prereleases=True):

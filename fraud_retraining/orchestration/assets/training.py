@@ -21,6 +21,7 @@ from fraud_retraining.adapters.days.window_rows import WindowRows
 from fraud_retraining.adapters.ledger.event_log import EventKeys
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.mlflow.environment import environment
+from fraud_retraining.adapters.mlflow.gpu import require_device
 from fraud_retraining.adapters.mlflow.logged_models import TrainingSource
 from fraud_retraining.adapters.mlflow.registry import Registry
 from fraud_retraining.adapters.mlflow.runs import TrainedRun
@@ -141,6 +142,9 @@ def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
         resources.retrain_lease.hold(WINDOW)
         # Early: a champion that MLflow has lost would end the retrain after the training instead of before it.
         require_kept(resources.registry, ledger)
+        # An imported model is not fitted.
+        if IMPORTED_TAG not in context.run.tags:
+            require_device(settings.model)
         as_of, wanted = days_of(context)[0], _with_window(settings, config.window_days)
         window = build_window(as_of, wanted, resources.lake, store)
         for change in _record_window(window, Inventory(store, settings, window.digests), ledger):

@@ -11,6 +11,7 @@ from typing import Self
 
 from fraud_retraining.adapters.mlflow.code_versions import code_version
 from fraud_retraining.adapters.mlflow.environment import fitting_libraries, library_versions
+from fraud_retraining.adapters.mlflow.gpu import device_versions
 from fraud_retraining.adapters.storage.lake import DayFiles, Lake
 from fraud_retraining.adapters.storage.store import Partition, Store
 from fraud_retraining.domain.data.rule_results import Report
@@ -35,12 +36,16 @@ MODEL_CODE = ("ingestion", "features", "scoring", "training")
 
 
 def model_fingerprint(window: TrainingWindow, settings: Settings) -> Fingerprint:
-    """The fingerprint of the model that the settings give on a window."""
+    """The fingerprint of the model that the settings give on a window.
+
+    Raises:
+        SettingsError: it is to be fitted on a GPU, and there is none.
+    """
     return fingerprint(
         window,
         model=settings.model.model_copy(update={"threads": 0}),
         code=code_version(*MODEL_CODE),
-        libraries=library_versions(fitting_libraries(settings.model.estimator)),
+        libraries=library_versions(fitting_libraries(settings.model.estimator)) | device_versions(settings.model),
         refit=settings.window.refit if settings.window.refit.enabled else None,
     )
 

@@ -1,9 +1,12 @@
 """Packages against the lock and the requirements, and write tests that leave nothing."""
 
+import re
+import tomllib
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from fraud_retraining.commands.implementation import machine_checks
 from fraud_retraining.commands.implementation.diagnosis import State
@@ -15,6 +18,7 @@ from fraud_retraining.commands.implementation.machine_checks import (
     unmet,
     write_problem,
 )
+from fraud_retraining.settings import Settings
 
 
 def test_the_projects_own_lock_pins_what_it_needs() -> None:
@@ -75,3 +79,32 @@ def test_little_space_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, f
     usage = machine_checks.shutil.disk_usage(tmp_path)._replace(free=free)
     monkeypatch.setattr(machine_checks.shutil, "disk_usage", lambda place: usage)
     assert disk_answer(tmp_path / "later").state is state
+
+
+def test_another_build_of_a_library_is_in_its_place() -> None:
+    wanted = [Requirement("xgboost-cpu>=3.2,<3.3")]
+    assert list(machine_checks.unmet(wanted, {"xgboost": "3.2.0"})) == []
+    assert list(machine_checks.unmet(wanted, {"xgboost": "3.1.0"})) == [
+        "xgboost-cpu 3.1.0 is there, <3.3,>=3.2 is needed"
+    ]
+    assert list(machine_checks.unmet(wanted, {})) == ["xgboost-cpu is not installed"]
+
+
+def test_a_gpu_is_looked_for_where_models_are_to_be_fitted_on_one() -> None:
+    assert machine_checks.gpu_checks(Settings()) == []
+    ((name, ask),) = machine_checks.gpu_checks(Settings(model={"params": {"device": "cuda"}}))
+    found = ask()
+    assert name == "gpu"
+    assert found.state is State.OK or "pip uninstall -y xgboost-cpu" in found.remedy
+
+
+def test_the_lock_file_holds_every_extra_but_the_build_for_cuda() -> None:
+    """Both builds of XGBoost have the same files: a lock file with both would install one over the other."""
+    root = Path(machine_checks.__file__).parents[3]
+    extras = tomllib.loads((root / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    (locked,) = re.findall(r"^LOCKED := (.*)$", (root / "Makefile").read_text(), re.MULTILINE)
+    held = pins((root / "requirements.lock").read_text())
+    assert set(locked.split()) == set(extras) - {"gpu"}
+    assert "xgboost-cpu" in held and "xgboost" not in held
+    wanted = [Requirement(line).name for name in locked.split() for line in extras[name]]
+    assert [name for name in wanted if canonicalize_name(name) not in held] == []

@@ -21,7 +21,7 @@ from fraud_retraining.domain.training.estimators.base import (
     OnRound,
 )
 from fraud_retraining.domain.training.estimators.model_input import FloatColumn, stacked
-from fraud_retraining.domain.values.base import Policy
+from fraud_retraining.domain.values.base import ExtendedValue, Policy
 
 FILE = "model.ubj"
 
@@ -30,13 +30,15 @@ MATRIX_ROWS = 512
 takes five times as long as all else; from here on both take the same, and a table needs no copy of the rows."""
 
 
-class XGBoostParams(Policy):
+class XGBoostParams(ExtendedValue, Policy):
     """Parameters of XGBoost, with the shipped defaults.
 
     Trees are grown from histograms (`tree_method=hist`, the only method that streams; many bins win back what it loses
     to `exact`). Boosting starts from the fraud rate: from 0.5, a model of few or slow rounds never comes down to it,
     and its probabilities are wrong; average precision on the handbook protocol is the same from either.
     """
+
+    ADDED = frozenset({"device"})
 
     n_estimators: int = Field(200, ge=1, le=10_000, description="Boosting rounds.")
     learning_rate: float = Field(0.05, gt=0, le=1, description="Shrinkage of each tree.")
@@ -59,6 +61,10 @@ class XGBoostParams(Policy):
     )
     max_cat_to_onehot: int = Field(4, ge=1, description="Categories up to which a split takes one against the rest.")
     max_cat_threshold: int = Field(64, ge=1, description="Most categories on one side of a split.")
+    device: Literal["cpu", "cuda"] = Field(
+        "cpu",
+        description="Where trees are grown. On a GPU (extra gpu) two fits of one fingerprint may differ in last bits.",
+    )
 
 
 @dataclass(frozen=True)
@@ -149,6 +155,8 @@ class XGBoost(Estimator[XGBoostParams]):
             rounds,
             callbacks=[_round_callback(rounds, options.on_round)],
         )
+        # Scores are those of the processor wherever the trees were grown: the scorer's, and the batch's.
+        booster.set_param({"device": "cpu"})
         return BoosterCore(booster, blocks.features)
 
     def versions(self) -> dict[str, str]:
