@@ -9,7 +9,7 @@ DEMO_HOME ?= $(CURDIR)/.fraud_retraining/demo
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow lint dev ui bench lock clean
+.PHONY: help install demo test test-slow lint dev ui bench lock image clean
 
 help: ## What can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -60,6 +60,9 @@ lock: install ## Resolve the newest allowed versions again
 	  pyproject.toml -o deploy/requirements.lock
 	$(BIN)/python -m uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --no-emit-index-url \
 	  --no-emit-find-links --python-version 3.11 --upgrade deploy/build.in -o deploy/build.lock
+
+image: install ## The container image; its steps alone where no docker daemon answers
+	PYTHON=$(PYTHON) deploy/build_image.sh $(TAG)
 
 clean: ## Remove the environment and all state
 	rm -rf $(VENV) .fraud_retraining

@@ -1,6 +1,7 @@
 """What `deploy/` says about images, settings and the cluster is what the product, Dagster and Kubernetes accept."""
 
 import importlib
+import os
 import re
 import shutil
 import subprocess
@@ -143,6 +144,18 @@ def test_only_pinned_packages_are_installed_and_each_by_its_hash() -> None:
         blocks = re.split(r"\n(?=\S)", (DEPLOY / name).read_text().replace("\\\n", " ").strip())
         assert blocks
         assert all(re.match(r"[\w.-]+==\S+.* --hash=sha256:[0-9a-f]{64}", block) for block in blocks)
+
+
+def test_the_steps_without_docker_install_what_the_image_does() -> None:
+    script = DEPLOY / "build_image.sh"
+    steps = script.read_text()
+    assert os.access(script, os.X_OK)
+    for lock in ("requirements.lock", "build.lock"):
+        assert f"--require-hashes -r deploy/{lock}" in steps
+    assert "--no-build-isolation" in steps
+    assert '--no-deps "$folder"/dist/*.whl' in steps
+    subprocess.run(["bash", "-n", script], check=True)
+    assert "deploy/build_image.sh --steps" in (ROOT / ".ci" / "run").read_text()
 
 
 def pins(path: Path) -> dict[str, str]:
