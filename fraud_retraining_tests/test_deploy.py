@@ -474,6 +474,50 @@ def test_settings_secrets_and_instance_are_called_alike_everywhere() -> None:
     assert values()["global"]["postgresqlSecretName"] in (DEPLOY / "kubernetes" / "watchdog.yaml").read_text()
 
 
+def test_names_and_ports_that_the_chart_makes_are_those_that_are_used() -> None:
+    launcher = values()["runLauncher"]["config"]["customRunLauncher"]["config"]
+    assert launcher["service_account_name"] == values()["dagster-user-deployments"]["serviceAccount"]["name"]
+    (namespace,) = of_kind("Namespace")
+    assert launcher["job_namespace"] == namespace
+    assert launcher["postgres_password_secret"] == values()["global"]["postgresqlSecretName"]
+    ui = values()["dagsterWebserver"]
+    assert ui["readinessProbe"]["httpGet"]["port"] == ui["service"]["port"]
+
+
+def charted(*command: str) -> str:
+    """What helm makes of the chart that DAGSTER_CHART names, and of the values."""
+    chart = os.environ.get("DAGSTER_CHART")
+    if chart is None or shutil.which("helm") is None:
+        pytest.skip("helm is not installed, or DAGSTER_CHART names no chart: helm pull dagster/dagster --untar")
+    done = subprocess.run(["helm", *command, chart, "-f", DEPLOY / "values.yaml"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_helm_accepts_the_values_and_makes_pods_that_the_namespace_accepts() -> None:
+    assert "0 chart(s) failed" in charted("lint")
+    made = [one for one in yaml.safe_load_all(charted("template", "dagster", "-n", "fraud-retraining")) if one]
+    pods = list(holding("containers", made))
+    assert len(pods) >= 4
+    for pod in pods:
+        for container in [*pod["containers"], *(pod.get("initContainers") or [])]:
+            assert not relaxed(pod, container)
+    assert not {"Role", "RoleBinding"} & {one["kind"] for one in made}
+    names = {(one["kind"], one["metadata"]["name"]): one for one in made}
+    assert {("ServiceAccount", "dagster"), ("ServiceAccount", "dagster-user-deployments")} <= names.keys()
+    instance = yaml.safe_load(names["ConfigMap", "dagster-instance"]["data"]["dagster.yaml"])
+    checked(Shape(dagster_instance_config_schema()), instance)
+    assert instance["run_launcher"]["class"] == KubernetesRunLauncher.__name__
+    # With the selectors of the network policies.
+    for one in made:
+        labels = one["spec"]["template"]["metadata"].get("labels", {}) if one["kind"] == "Deployment" else {}
+        assert one["kind"] != "Deployment" or labels["component"] in {
+            "user-deployments",
+            "dagster-daemon",
+            "dagster-webserver",
+        }
+
+
 def kustomized(folder: str) -> list[dict[str, Any]]:
     if shutil.which("kubectl") is None:
         pytest.skip("kubectl is not installed")
