@@ -19,7 +19,7 @@ from pydantic import Field
 
 from fraud_retraining.domain.evaluation.judged import Judged
 from fraud_retraining.domain.evaluation.metric_intervals import draw, metric_intervals
-from fraud_retraining.domain.evaluation.metrics import MetricsPolicy, evaluate
+from fraud_retraining.domain.evaluation.metrics import MetricsPolicy, SelectedRows, evaluate
 from fraud_retraining.domain.labels.reporting_delays import ReportingDelays
 from fraud_retraining.domain.retraining.triggers.performance import LivePerformance
 from fraud_retraining.domain.values.base import ExtendedValue, Value
@@ -28,8 +28,10 @@ from fraud_retraining.domain.values.interval import Interval
 RECENT_DAYS = 7
 
 
-class Live(Value):
+class Live(ExtendedValue):
     """Metrics of one model over some days that it served."""
+
+    ADDED = frozenset({"selected"})
 
     first: date
     last: date
@@ -37,6 +39,7 @@ class Live(Value):
     frauds: int
     values: dict[str, float | None] = Field(description="Every metric under its name; None where it is not defined.")
     intervals: dict[str, Interval] = Field(description="Of the metrics that have one, on other customers.")
+    selected: SelectedRows | None = Field(None, description="What is unknown, where some of the rows were blocked.")
 
     @property
     def average_precision(self) -> Interval | None:
@@ -86,9 +89,10 @@ class PerformanceReport(ExtendedValue):
         if reached is None:
             return None
         found = service_level(self.recent, reached, self.parts)
-        if self.is_mature:
-            return found
-        return found.model_copy(update={"compared": f"labels as known by {self.known_by}; {found.compared}"})
+        compared = found.compared if self.is_mature else f"labels as known by {self.known_by}; {found.compared}"
+        if self.recent.selected is not None:
+            compared += f"; {self.recent.selected.summary.removesuffix('.')}"
+        return found.model_copy(update={"compared": compared})
 
 
 def service_level(week: Live, reached: Interval, parts: Sequence[ServedPart]) -> LivePerformance:
@@ -163,4 +167,5 @@ def measure(judged: Judged, days: Sequence[date], policy: MetricsPolicy) -> Live
         frauds=metrics.frauds,
         values=metrics.values,
         intervals={name: found.candidate for name, found in intervals.items()},
+        selected=metrics.selected,
     )

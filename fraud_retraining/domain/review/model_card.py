@@ -82,6 +82,7 @@ def limits(history: ReleaseHistory, review_report: ReviewReport | None) -> tuple
     """Where the model must not be trusted more than it was tested."""
     return (
         *_time_limits(history),
+        *_selection_limits(history),
         *_comparison_limits(history),
         *_slice_limits(review_report),
         *_gate_limits(history),
@@ -103,6 +104,12 @@ def _time_limits(history: ReleaseHistory) -> Iterator[str]:
         yield f"Days that were missing: {', '.join(map(str, history.window.missing))}."
     if history.rewritten:
         yield f"It cannot be made again: {', '.join(history.rewritten)} hold other rows now."
+
+
+def _selection_limits(history: ReleaseHistory) -> Iterator[str]:
+    selected = history.evaluation.evidence.candidate.selected if history.evaluation else None
+    if selected is not None:
+        yield f"It was judged on a selection: {selected.summary}"
 
 
 def _comparison_limits(history: ReleaseHistory) -> Iterator[str]:

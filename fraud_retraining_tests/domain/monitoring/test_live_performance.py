@@ -1,11 +1,12 @@
 """Live performance has the metrics of the gates and an interval from resampling; a trigger gets the week."""
 
+from dataclasses import replace
 from datetime import date, timedelta
 
 import numpy as np
 import pytest
 
-from fraud_retraining.domain.evaluation.judged import Judged
+from fraud_retraining.domain.evaluation.judged import UNKNOWN, Judged
 from fraud_retraining.domain.evaluation.metrics import MetricsPolicy
 from fraud_retraining.domain.labels.reporting_delays import ReportingDelays
 from fraud_retraining.domain.monitoring.live_performance import (
@@ -154,3 +155,17 @@ def test_a_report_on_labels_as_known_says_so_and_one_on_mature_labels_is_stored_
     assert not early.is_mature
     live = early.live_performance
     assert live is not None and live.compared.startswith("labels as known by 2026-03-04; ")
+
+
+def test_a_week_of_which_some_was_blocked_says_what_its_numbers_rest_on() -> None:
+    whole = judged()
+    blocked = np.arange(len(whole)) < 40
+    labels = np.where(blocked, UNKNOWN, whole.labels).astype(np.int8)
+    weights = np.where(blocked, 0.0, np.where(np.arange(len(whole)) < 50, 5.0, 1.0))
+    week = measure(replace(whole, labels=labels, row_weights=weights), [DAY], POLICY)
+    first = report(0.5, 0.5)
+    found = first.model_copy(update={"recent": week}).live_performance
+    said = "40 of 4,000 rows were blocked and are unknown; a control group stands for 40"
+    assert found is not None and said in found.compared
+    assert "selected" not in first.model_dump(mode="json")["recent"]
+    assert Live.model_validate(week.model_dump(mode="json")) == week
