@@ -136,6 +136,8 @@ def _answer(written: "FirstSettings") -> dict[str, Any]:
             "amount": roles.amount.name,
             "is_fraud": roles.label.name,
             "labelled_at": roles.label_time.name if roles.label_time else None,
+            "decision": roles.decision.name if roles.decision else None,
+            "propensity": roles.propensity.name if roles.propensity else None,
         },
         "entities": {one.name: one.column.name for one in roles.entities},
         "numeric": [one.name for one in roles.numeric],

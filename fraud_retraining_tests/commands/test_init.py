@@ -56,6 +56,8 @@ def test_own_csv_to_first_champion(folder: Path, small_lake: Path) -> None:
         "amount": "Betrag",
         "is_fraud": "isFraud",
         "labelled_at": None,
+        "decision": None,
+        "propensity": None,
     }
     assert said["entities"] == {"card": "card_number", "merchant": "shop"}
     code, found, _ = run("doctor")

@@ -139,6 +139,13 @@ class Roles(NamedTuple):
     left_out: tuple[tuple[ColumnFacts, str], ...]
     recurring: tuple[ColumnFacts, ...] = ()
     """Where there is no entity: columns whose values come back as those of a key do, whatever they are called."""
+    decision: ColumnFacts | None = None
+    propensity: ColumnFacts | None = None
+
+    @property
+    def blocking(self) -> tuple[str, ...]:
+        """Values of the decision that stop a transaction, by their words."""
+        return _blocking(self.decision) if self.decision is not None else ()
 
 
 def plain_name(name: str) -> str:
@@ -174,7 +181,10 @@ def decide_roles(columns: Sequence[ColumnFacts], choices: Choices, *, is_file: b
     fraud_values, genuine_values = pick.label_values(label)
     if asked or time is None or label is None or amount is None:
         raise Undecided(asked)
-    core = [one.name for one in (identity, time, amount, label, label_time) if one is not None]
+    decision = _decision(columns)
+    propensity = _propensity(columns) if decision is not None else None
+    named = (identity, time, amount, label, label_time, decision, propensity)
+    core = [one.name for one in named if one is not None]
     entities = pick.entities(core)
     keys = {entity.column.name for entity in entities}
     rest = [one for one in columns if one.name not in core and one.name not in keys]
@@ -182,6 +192,7 @@ def decide_roles(columns: Sequence[ColumnFacts], choices: Choices, *, is_file: b
     return Roles(
         identity, time, reading, origin, amount, label, label_time, fraud_values, genuine_values, entities,
         numeric, categorical, forbidden, left_out, () if entities else tuple(filter(_recurs, rest)),
+        decision, propensity,
     )  # fmt: skip
 
 
@@ -356,6 +367,9 @@ _TIME_NAMES = (
 )
 _OTHER_TIMES = (r"label|fraud|charge_?back|report|known|updat|settl|ingest|load|birth|dob|expir|open|first|last",)
 _LABEL_TIMES = (r"(label|labell?ed|fraud|charge_?back|report(ed)?|known|dispute)_?.*(at|time|date|ts|timestamp)",)
+_DECISION_NAMES = (r"(tx_?|auth(orization)?_?|risk_?|fraud_?)?(decision|action|disposition|response|result)",)
+_PROPENSITY_NAMES = (r"(tx_?|decision_?)?propensity(_?score)?",)
+_BLOCKS = re.compile(r"block(ed)?|declined?|reject(ed)?|den(y|ied)|refused?|stop(ped)?")
 _LABEL_NAMES = (
     r"(is_?|tx_?|transaction_?)?(fraud|fraudulent|charge_?back)(_?(label|flag|ind|indicator))?",
     r"label|class|target|y",
@@ -393,6 +407,21 @@ def _is_time_name(name: str) -> bool:
 def _label_time(columns: Sequence[ColumnFacts]) -> ColumnFacts | None:
     found = [one for one in columns if one.kind == "time" and _score(one.name, _LABEL_TIMES, ())]
     return found[0] if len(found) == 1 else None
+
+
+def _blocking(column: ColumnFacts) -> tuple[str, ...]:
+    return tuple(value for value in column.values if _BLOCKS.fullmatch(value.strip().lower()))
+
+
+def _decision(columns: Sequence[ColumnFacts]) -> ColumnFacts | None:
+    """The column that says what production did: by its name, and by a value that is a word for blocking."""
+    found = [one for one in columns if one.kind == "text" and _score(one.name, _DECISION_NAMES, ()) and _blocking(one)]
+    return found[0] if len(found) == 1 else None
+
+
+def _propensity(columns: Sequence[ColumnFacts]) -> ColumnFacts | None:
+    found = [one for one in columns if one.kind in ("number", "integer") and _score(one.name, _PROPENSITY_NAMES, ())]
+    return found[0] if len(found) == 1 and 0 <= float(found[0].least) <= float(found[0].most) <= 1 else None
 
 
 def _epoch_unit(column: ColumnFacts) -> TimeUnit | None:

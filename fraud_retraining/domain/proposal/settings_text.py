@@ -61,6 +61,14 @@ def _lines(roles: Roles, volumes: Volumes, lake: str) -> Iterator[str]:
         yield f"  fraud_values: {_plain(roles.fraud_values)}"
         yield f"  genuine_values: {_plain(roles.genuine_values)}"
     yield from _keys(settings, "labels")
+    if roles.blocking:
+        yield from _comment(
+            "By their words. Without a control group nothing can be said of what was blocked: docs/labels.md."
+            if roles.propensity is None
+            else "By their words.",
+            2,
+        )
+        yield f"  blocked: {{decisions: {_plain(roles.blocking)}}}"
     for section in ("window", "holdout", "validation"):
         yield ""
         yield f"{section}:"
@@ -89,6 +97,8 @@ def _columns(roles: Roles) -> Iterator[str]:
         ("amount", roles.amount),
         ("is_fraud", roles.label),
         ("labelled_at", roles.label_time),
+        ("decision", roles.decision),
+        ("propensity", roles.propensity),
     ]
     for canonical, column in named:
         if column is None:
@@ -111,6 +121,8 @@ def _converted(roles: Roles, canonical: str) -> str:
         return f"; read as {roles.time_reading} since {start}" if unit else f"; read as {roles.time_reading}"
     if canonical == "amount" and roles.amount.least.startswith("-"):
         return "; rows with a negative amount are rejected by name"
+    if canonical == "decision":
+        return "; a blocked transaction is unknown, not genuine (docs/labels.md)"
     if canonical == "is_fraud" and roles.label.missing:
         return "; a missing label is unknown, never genuine"
     return ""

@@ -169,3 +169,25 @@ def test_columns_that_no_feature_can_be_are_left_out_with_the_reason() -> None:
     found = roles(*USUAL, *odd)
     assert [one.name for one, _ in found.left_out] == ["a[0]", "empty", "constant", "note", "hour", "month"]
     assert [one.name for one in found.categorical] == ["mcc"]
+
+
+def test_what_production_did_is_no_feature_but_says_which_labels_are_unknown() -> None:
+    decision = column("DECISION", "text", 3, values=("approve", "Declined", "review"))
+    propensity = column("PROPENSITY", "number", 2, least="0.05", most="1.0")
+    found = roles(*USUAL, decision, propensity)
+    assert (found.decision, found.propensity, found.blocking) == (decision, propensity, ("Declined",))
+    assert not found.numeric and not found.categorical
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        column("DECISION", "text", 2, values=("chip", "swipe")),
+        column("DECISION", "text", 300),
+        column("CHANNEL", "text", 2, values=("blocked", "open")),
+        column("PROPENSITY", "number", 40, least="0.1", most="1.0"),
+    ],
+)
+def test_a_decision_needs_its_name_and_a_word_for_blocking(other: ColumnFacts) -> None:
+    found = roles(*USUAL, other)
+    assert found.decision is found.propensity is None
