@@ -10,7 +10,7 @@ model are the shipped defaults. Ends with exit code 1 when the lake does not sho
 import argparse
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -59,13 +59,16 @@ class Result:
     average_precision: float
 
 
-def featured_days(policy: SimulationPolicy) -> Iterator[tuple[int, pa.Table]]:
-    """Features of each day of the lake, in order, with the history that the day looks back on."""
+def featured_days(
+    policy: SimulationPolicy, seen: Callable[[date, pa.Table], pa.Table] = lambda _, table: table
+) -> Iterator[tuple[int, pa.Table]]:
+    """Features of each day of the lake, in order, with the history that the day looks back on; `seen` makes of a day of
+    the simulator what the lake says of it."""
     engine = ibis.duckdb.connect()
     raw: dict[date, pa.Table] = {}
     statistics: dict[str, dict[date, pa.Table]] = {entity: {} for entity in PLAN.entities}
     for index, (day, lake) in enumerate(Simulator(policy)):
-        raw[day] = lake.select(list(NAMES)).rename_columns(list(NAMES.values()))
+        raw[day] = seen(day, lake).select(list(NAMES)).rename_columns(list(NAMES.values()))
         lookback = PLAN.lookback(day)
         features = transaction_features(
             PLAN,
