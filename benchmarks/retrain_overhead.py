@@ -2,10 +2,10 @@
 
 Ours runs the job `retrain` (window, checks, streamed fit, MLflow, evaluation beside a champion, gates, registration,
 release) on a store whose days are ready and whose champion was trained two days earlier. The bare side reads the same
-feature files into one matrix, fits XGBClassifier with the same parameters and predicts the holdout. Each side runs in
-a process of its own; time excludes imports on both sides.
+feature files into one matrix, fits the library's own classifier with the same parameters and predicts the holdout. Each
+side runs in a process of its own; time excludes imports on both sides.
 
-    python -m benchmarks.retrain_overhead [--rows-per-day 200000] [--days 30]
+    python -m benchmarks.retrain_overhead [--estimator lightgbm] [--rows-per-day 200000] [--days 30]
 """
 
 import argparse
@@ -43,8 +43,13 @@ LIBRARIES = (
     "pandera.pandas",
     "scipy.sparse",
     "sqlalchemy",
-    "xgboost.sklearn",
 )
+CLASSIFIERS = {
+    "xgboost": ("xgboost.sklearn", "XGBClassifier", {"tree_method": "hist"}),
+    "lightgbm": ("lightgbm.sklearn", "LGBMClassifier", {"verbosity": -1}),
+    "catboost": ("catboost", "CatBoostClassifier", {"bootstrap_type": "Bernoulli", "silent": True}),
+}
+"""Module, class and further arguments of the bare side."""
 
 
 def main() -> None:
@@ -66,6 +71,7 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--estimator", choices=tuple(CLASSIFIERS), default="xgboost")
     parser.add_argument("--rows-per-day", type=int, default=200_000)
     parser.add_argument("--days", type=int, default=30, help="length of the training window")
     parser.add_argument("--side", choices=("prepare", "ours", "bare"))
@@ -108,12 +114,13 @@ def _write_lake(folder: Path, options: argparse.Namespace) -> None:
 
 
 def _run(options: argparse.Namespace, folder: Path, side: str, *, window_days: int | None = None) -> dict[str, float]:
-    sizes = ["--rows-per-day", str(options.rows_per_day), "--days", str(options.days)]
+    sizes = ["--rows-per-day", str(options.rows_per_day), "--days", str(options.days), "--estimator", options.estimator]
     command = [sys.executable, "-m", "benchmarks.retrain_overhead", "--side", side, *sizes]
     environment = {
         **os.environ,
         "FRAUD_RETRAINING_HOME": str(folder / "home"),
         "FRAUD_RETRAINING_CONFIG": str(folder / "retraining.yaml"),
+        "FRAUD_RETRAINING_MODEL__ESTIMATOR": options.estimator,
         "OMP_WAIT_POLICY": "passive",
     }
     if window_days is not None:
@@ -148,7 +155,7 @@ def _prepare(options: argparse.Namespace) -> dict[str, float]:
 def _ours(options: argparse.Namespace) -> dict[str, float]:
     from fraud_retraining.domain.retraining.triggers.values import Trigger
 
-    for library in LIBRARIES:
+    for library in (*LIBRARIES, CLASSIFIERS[options.estimator][0]):
         importlib.import_module(library)
     pipeline = _pipeline()
     watch = Stopwatch()
@@ -162,11 +169,12 @@ def _ours(options: argparse.Namespace) -> dict[str, float]:
 def _bare(options: argparse.Namespace) -> dict[str, float]:
     import numpy as np
     import pyarrow.parquet as pq
-    from xgboost import XGBClassifier
 
     from fraud_retraining.orchestration.resources import open_store
     from fraud_retraining.settings import load_settings
 
+    module, name, more = CLASSIFIERS[options.estimator]
+    classifier = getattr(importlib.import_module(module), name)
     settings = load_settings()
     names = list(settings.feature_plan.names)
     store = open_store(settings)
@@ -181,9 +189,8 @@ def _bare(options: argparse.Namespace) -> dict[str, float]:
 
     watch = Stopwatch()
     matrix, labels = read(_training(options))
-    model = XGBClassifier(
-        **settings.model.parameters.model_dump(), tree_method="hist", random_state=settings.model.seed
-    )
+    given = {name: value for name, value in settings.model.parameters.model_dump().items() if value is not None}
+    model = classifier(**given, **more, random_state=settings.model.seed)
     model.fit(matrix, labels)
     model.predict_proba(read(_holdout(options))[0])
     return watch.read()

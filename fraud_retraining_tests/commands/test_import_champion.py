@@ -1,5 +1,6 @@
 """`import-champion`: an existing model serves first, and the first candidate has to beat it."""
 
+import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -8,8 +9,10 @@ import numpy as np
 import pytest
 import yaml
 
+from fraud_retraining.commands.implementation.scores_server import scorer_of
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.orchestration.resources import open_registry
+from fraud_retraining.services.live_scoring import MODEL
 from fraud_retraining.settings import load_settings
 from fraud_retraining_tests.support.command_line import champion, ledger, run
 from fraud_retraining_tests.support.older_home import AS_OF, FIRST_AS_OF, TINY, write_lake
@@ -81,8 +84,18 @@ def test_a_graph_serves_first_and_the_first_candidate_is_compared_with_it(projec
     assert ledger().release_by_version(2).champion_before == 1  # type: ignore[union-attr]
     code, answer, _ = run("audit", "verify")
     assert code == 0, answer
+    scorer = scorer_of(load_settings())
+    scorer.follow()
+    assert scorer.model_version == 2
     code, answer, _ = run("rollback", "--to", "1", "--by", "ana", "--reason", "the old one was better")
     assert (code, champion()) == (0, (1, digest)), answer
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "onnxruntime", None)
+        scorer.follow()
+        assert scorer.model_version == 2, "a scorer without the library goes on with what it has"
+        assert "onnxruntime is not installed" in scorer.problems[MODEL]
+    scorer.follow()
+    assert scorer.model_version == 1 and MODEL not in scorer.problems
 
 
 @pytest.mark.slow

@@ -57,7 +57,7 @@ PARTS = {
     ),
     "scoring": Part(
         "1",
-        "9aa623506daa4e50ef63e46b1fcc3d419465ed0e0b4e1dc42d3c0d804fb4618a",
+        "b3ba36a002cb17bb53ec7574cef49798a22a7143a8930e64eaf60d01026cc48d",
         (
             "fraud_retraining.domain.training.estimators.model_input",
             "fraud_retraining.domain.training.score_mapping",
@@ -66,7 +66,7 @@ PARTS = {
     ),
     "training": Part(
         "1",
-        "0a2cbf76a56ae9305234158521b668c71737d2d89f53146ba2e5c6eebfff729f",
+        "43aa45f272d7087e2ba27600bef4a40e2479ebfff40046147af61ec48a85d070",
         (
             "fraud_retraining.domain.training.fitting",
             "fraud_retraining.domain.training.training_rows",

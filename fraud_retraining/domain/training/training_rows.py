@@ -16,7 +16,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fraud_retraining.domain.training.estimators.base import Block
-from fraud_retraining.domain.training.estimators.model_input import FloatColumn, category_texts, float_columns
+from fraud_retraining.domain.training.estimators.model_input import (
+    FloatColumn,
+    category_texts,
+    float_columns,
+    stack_into,
+)
 from fraud_retraining.domain.values.errors import DataInvalid
 from fraud_retraining.domain.values.schemas import IS_FRAUD, TRANSACTION_ID
 
@@ -276,8 +281,7 @@ class TrainingBlocks:
         first = 0
         for block in self:
             last = first + len(block.label)
-            for position, column in enumerate(block.columns):
-                matrix[first:last, position] = column
+            stack_into(matrix[first:last], block.columns)
             label[first:last], weight[first:last] = block.label, block.weight
             first = last
         return matrix, label, weight

@@ -22,7 +22,7 @@ from fraud_retraining.domain.training.estimators.base import (
     Matrix,
     OnRound,
 )
-from fraud_retraining.domain.training.estimators.model_input import FloatColumn, stacked
+from fraud_retraining.domain.training.estimators.model_input import FloatColumn, stack_into, stacked
 from fraud_retraining.domain.values.base import Policy
 
 FILE = "model.cbm"
@@ -268,8 +268,7 @@ def _window(blocks: Blocks) -> Any:
     first = 0
     for block in blocks:
         last = first + len(block.label)
-        for position, place in enumerate(layout.numeric):
-            numbers[first:last, position] = block.columns[place]
+        stack_into(numbers[first:last], [block.columns[place] for place in layout.numeric])
         texts[first:last] = layout.texts(block.columns)
         first = last
     return layout.pool_of(numbers, texts, label=label, weight=weight)

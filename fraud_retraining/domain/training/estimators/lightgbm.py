@@ -189,26 +189,32 @@ def _row_sequence(blocks: Blocks, rows: int) -> Any:
             return rows
 
         def __getitem__(self, index: Any) -> Matrix:
-            if not isinstance(index, slice):
-                return self.rows(index, index + 1)[0].astype(np.float64)  # LightGBM finds bins in float64 only
-            return self.rows(index.start, index.stop)
+            if isinstance(index, slice):
+                return self.rows(index.start, index.stop)
+            while not self.first <= index < self.first + len(self.held):
+                self.advance(index)
+            return self.held[index - self.first].astype(np.float64)  # LightGBM finds bins in float64 only
+
+        def advance(self, to: int) -> bool:
+            """The next block, or the first where the pass is beyond a row; False at the end of the pass."""
+            if to < self.first:
+                self.restart()
+            block = next(self.pass_, None)
+            if block is not None:
+                self.first, self.held = self.first + len(self.held), stacked(block.columns)
+            return block is not None
 
         def rows(self, start: int, stop: int) -> Matrix:
-            if start < self.first:
-                self.restart()
             parts = []
-            while True:
-                last = self.first + len(self.held)
-                if start < last:
+            while start < stop:
+                if self.first <= start < self.first + len(self.held):
                     parts.append(self.held[start - self.first : stop - self.first])
-                    start = min(stop, last)
-                # At the end the pass is finished as well: only then it is held against the first one.
-                if start == stop and stop < rows:
+                    start += len(parts[-1])
+                elif not self.advance(start):
                     break
-                block = next(self.pass_, None)
-                if block is None:
-                    break
-                self.first, self.held = last, stacked(block.columns)
+            # Only at its end a pass is held against the first one.
+            if stop == rows:
+                self.advance(stop)
             return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     return RowSequence()
