@@ -581,3 +581,10 @@ def test_dagster_keeps_its_history_in_the_postgresql_that_deploy_describes(
 def test_links_of_the_notes_lead_somewhere() -> None:
     for link in re.findall(r"\]\(([^)#]+)\)", (DEPLOY / "README.md").read_text()):
         assert (DEPLOY / link).exists(), link
+
+
+def test_the_instance_on_postgresql_differs_from_the_embedded_one_in_its_storage_alone() -> None:
+    embedded, servers = (yaml.safe_load((folder / "dagster.yaml").read_text()) for folder in (ROOT, DEPLOY / "servers"))
+    assert servers.pop("storage") == {"postgres": {"postgres_url": {"env": "DAGSTER_POSTGRES_URL"}}}
+    embedded.pop("storage")
+    assert servers == embedded
