@@ -4,7 +4,10 @@ import importlib
 import os
 import re
 import shutil
+import signal
+import socket
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
@@ -216,6 +219,36 @@ def in_secret(name: str) -> dict[str, str]:
     """What a secret holds, with a digest in the place of the word that stands for one."""
     text = (DEPLOY / SECRETS[name]).read_text().replace("SHA-256-OF-A-KEY", "0" * 64)
     return dict(line.split("=", 1) for line in text.splitlines() if line)
+
+
+@pytest.mark.slow
+def test_the_probe_of_the_code_server_fails_while_the_process_that_holds_the_code_hangs(tmp_path: Path) -> None:
+    """`dagster code-server start` would answer it from another process."""
+    (tmp_path / "some_assets.py").write_text("import dagster as dg\n\ndefs = dg.Definitions()\n")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    arguments = ["api", "grpc", "-h", "127.0.0.1", "-p", port, "--python-file", "some_assets.py"]
+    server = subprocess.Popen([sys.executable, "-m", "dagster", *arguments], cwd=tmp_path, stderr=subprocess.DEVNULL)
+    program, *words = location()["livenessProbe"]["exec"]["command"]
+    probe = [sys.executable, "-m", program, *(port if word == str(location()["port"]) else word for word in words)]
+
+    def answers(seconds: float = 20) -> bool:
+        """As the kubelet does: no answer in time is a failure."""
+        try:
+            return subprocess.run(probe, capture_output=True, timeout=seconds).returncode == 0
+        except subprocess.TimeoutExpired:
+            return False
+
+    try:
+        assert any(answers() for _ in range(10))
+        server.send_signal(signal.SIGSTOP)
+        assert not answers(6)
+        server.send_signal(signal.SIGCONT)
+        assert answers()
+    finally:
+        server.kill()
+        server.wait()
 
 
 def variables() -> dict[str, str]:

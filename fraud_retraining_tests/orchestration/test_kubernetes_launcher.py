@@ -147,6 +147,7 @@ def test_a_runs_pod_is_one_that_the_namespace_accepts_and_that_is_tried_once(clu
     pod, (container,) = job.spec.template.spec, job.spec.template.spec.containers
     assert (job.spec.backoff_limit, job.spec.ttl_seconds_after_finished, pod.restart_policy) == (0, 86400, "Never")
     assert job.spec.active_deadline_seconds > 4 * 3600
+    assert job.spec.template.metadata.annotations == {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"}
     assert (pod.security_context.run_as_non_root, pod.security_context.run_as_user) == (True, 10001)
     assert pod.security_context.seccomp_profile.type == "RuntimeDefault"
     own = container.security_context
