@@ -117,7 +117,7 @@ def test_the_estimator_of_the_example_is_accepted_trained_saved_loaded_and_serve
 ) -> None:
     import mlflow
 
-    with pytest.raises(ValueError, match="there is no estimator 'decision_tree'; there are xgboost, hist_gradient"):
+    with pytest.raises(ValueError, match="there is no estimator 'decision_tree'; there are xgboost, lightgbm"):
         AllSettings(model={"estimator": "decision_tree"})
     file, row = blocks("Add an estimator")
     (tmp_path / "decision_tree.py").write_text(file)
