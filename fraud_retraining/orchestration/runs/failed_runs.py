@@ -27,6 +27,8 @@ LOOK_BACK = timedelta(days=1)
 OVERLAP = timedelta(minutes=10)
 FROM_OUTSIDE = "This run has been marked as failed from outside the execution context."
 # Canceling too: a run that was asked to stop and whose process died first stays so for ever.
+GIVES_BACK = timedelta(seconds=10)
+"""Time in which a process whose run ended gives its lease back."""
 ENDED_BADLY = (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 STARTED = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 
@@ -56,17 +58,21 @@ def fail_dead(instance: dg.DagsterInstance, outcomes: Outcomes) -> str:
     return "; ".join(found) or _alive(len(runs))
 
 
-def fence_ended(instance: dg.DagsterInstance, ledger: Ledger, budget: BudgetPolicy) -> str:
+def fence_ended(instance: dg.DagsterInstance, ledger: Ledger, budget: BudgetPolicy, now: datetime) -> str:
     """Takes the lease from a retrain whose run was failed or canceled, and returns a summary.
 
     Monitoring fails a run from outside, and its process may live on: without the lease nothing that it writes is
-    accepted, and the next retrain does not have to wait for it.
+    accepted, and the next retrain does not have to wait for it. A process that ended its run itself has a moment to
+    give the lease back, and to record what it came to.
     """
     leases = ledger.retrain_lease()
     held = leases.holder()
-    run = instance.get_run_by_id(held.owner.run_id) if held is not None and held.owner is not None else None
-    if held is None or run is None or run.status not in ENDED_BADLY:
+    found = instance.get_run_record_by_id(held.owner.run_id) if held is not None and held.owner is not None else None
+    if held is None or found is None or found.dagster_run.status not in ENDED_BADLY:
         return ""
+    if found.end_time is not None and now - datetime.fromtimestamp(found.end_time, UTC) < GIVES_BACK:
+        return ""
+    run = found.dagster_run
     # Its time would be missing in the budget of the month, if the process is gone after all.
     record_lost(ledger, budget, held)
     # Nothing happens where another retrain has it by now: the token is another one.

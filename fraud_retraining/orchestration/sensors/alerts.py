@@ -44,7 +44,7 @@ def build_alert_sensors(settings: Settings) -> list[dg.SensorDefinition]:
         ledger: dg.ResourceParam[Ledger],
     ) -> dg.SkipReason:
         failed = fail_dead(context.instance, outcomes)
-        fenced = fence_ended(context.instance, ledger, settings.budget)
+        fenced = fence_ended(context.instance, ledger, settings.budget, datetime.now(UTC))
         return dg.SkipReason("; ".join(filter(None, [failed, fenced, close_abandoned(context.instance, registry)])))
 
     @dg.sensor(

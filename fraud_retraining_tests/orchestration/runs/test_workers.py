@@ -12,11 +12,14 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.ledger.processes import this_process
 from fraud_retraining.domain.alerts.classification import WORKER_GONE
 from fraud_retraining.domain.ledger.events import EventKind
+from fraud_retraining.domain.retraining.budget import BudgetPolicy
+from fraud_retraining.domain.retraining.lease_rules import Owner, Purpose
 from fraud_retraining.orchestration.resources import open_ledger, open_outbox
-from fraud_retraining.orchestration.runs.failed_runs import fail_dead, notify_unreported
+from fraud_retraining.orchestration.runs.failed_runs import fail_dead, fence_ended, notify_unreported
 from fraud_retraining.orchestration.runs.resource_definitions import open_outcomes
 from fraud_retraining.orchestration.runs.workers import WORKER_TAG, Fate, fate_of, worker_of
 from fraud_retraining.settings import Settings, load_settings
@@ -138,3 +141,30 @@ def test_a_run_that_died_while_it_was_being_canceled_is_canceled(settings: Setti
     instance.report_run_canceling(run)
     assert WORKER_GONE in fail_dead(instance, open_outcomes(settings))
     assert [run.status for run in instance.get_runs()] == [dg.DagsterRunStatus.CANCELED]
+
+
+@dg.job
+def retrain() -> None:
+    """A job whose runs are executed nowhere."""
+
+
+@pytest.mark.parametrize(("ending", "loses"), [("failed", True), ("canceled", True), (None, False)])
+def test_a_run_that_dagster_ended_loses_the_lease_which_its_process_still_holds(
+    tmp_path: Path, ending: str | None, loses: bool
+) -> None:
+    ledger, instance = Ledger(f"sqlite:///{tmp_path}/ledger.db"), dg.DagsterInstance.ephemeral()
+    run = instance.create_run_for_job(retrain)
+    leases = ledger.retrain_lease()
+    leases.take(Owner(run_id=run.run_id, process=this_process()), Purpose(trigger="schedule"))
+    if ending is not None:
+        getattr(instance, f"report_run_{ending}")(run, "as the test says")
+    later = datetime.now(UTC) + timedelta(minutes=1)
+    assert bool(fence_ended(instance, ledger, BudgetPolicy(), later)) is loses
+    assert (leases.holder() is None) is loses
+
+
+def test_a_clean_up_keeps_its_lease(tmp_path: Path) -> None:
+    ledger = Ledger(f"sqlite:///{tmp_path}/ledger.db")
+    ledger.retrain_lease().take(Owner(run_id="clean 1", process=this_process()), Purpose(work="clean"))
+    assert fence_ended(dg.DagsterInstance.ephemeral(), ledger, BudgetPolicy(), datetime.now(UTC)) == ""
+    assert ledger.retrain_lease().holder() is not None
