@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from fraud_retraining import cli
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.retraining.triggers.registry import trigger_names
+from fraud_retraining.orchestration.runs.progress import LogProgress
 from fraud_retraining.orchestration.state.readiness import first_trainable
 from fraud_retraining.settings import HOME_VARIABLE, load_settings
 from fraud_retraining_tests.support.command_line import champion, ledger, retrain, run
@@ -313,6 +314,21 @@ class TestUsage:
     def test_an_impossible_argument_is_a_usage_error(self, project: ProjectHome) -> None:
         assert run("ingest", "--from", "2024-02-05", "--to", "2024-02-01")[0] == 2
         assert run("retrain", "--trigger", "boredom")[0] == 2
+
+    @pytest.mark.parametrize(
+        "words", [(), ("--from", "2024-02-05"), ("--latest", "2", "--to", "2024-02-05"), ("--latest", "0")]
+    )
+    def test_days_to_ingest_are_a_range_or_a_number_of_the_latest(
+        self, words: tuple[str, ...], project: ProjectHome
+    ) -> None:
+        assert run("ingest", *words)[0] == 2
+
+    def test_the_latest_days_end_with_the_last_that_has_arrived(self, project: ProjectHome) -> None:
+        from fraud_retraining.commands.implementation.pipeline import Pipeline
+
+        last = START + timedelta(days=DAYS - 1)
+        found = Pipeline(load_settings(), LogProgress()).latest_days(3)
+        assert (found.start, found.end) == (last - timedelta(days=2), last)
 
     def test_an_as_of_day_that_is_too_early_names_the_first_that_can_be_trained(self, project: ProjectHome) -> None:
         code, answer, _ = retrain(START + timedelta(days=5))

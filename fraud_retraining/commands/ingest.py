@@ -8,9 +8,10 @@ import typer
 
 from fraud_retraining.commands.support.config import read_settings
 from fraud_retraining.commands.support.failures import reported_failures
-from fraud_retraining.commands.support.options import DAY, Config, Json, Verbose, checked_value
+from fraud_retraining.commands.support.options import DAY, Config, Json, Verbose, checked_value, day_of
 from fraud_retraining.commands.support.output import err, first_names, out, print_json
 from fraud_retraining.commands.support.progress import RichProgress
+from fraud_retraining.domain.values.errors import SettingsError
 
 if TYPE_CHECKING:
     from fraud_retraining.commands.implementation.pipeline import Ingested, IngestedLabels
@@ -19,8 +20,12 @@ SET_ASIDE_SHOWN = 10
 
 
 def ingest(
-    first: Annotated[datetime, typer.Option("--from", formats=DAY, help="First day.")],
-    last: Annotated[datetime, typer.Option("--to", formats=DAY, help="Last day.")],
+    first: Annotated[datetime | None, typer.Option("--from", formats=DAY, help="First day.")] = None,
+    last: Annotated[datetime | None, typer.Option("--to", formats=DAY, help="Last day.")] = None,
+    latest: Annotated[
+        int | None,
+        typer.Option(min=1, max=400, help="Instead of a range: so many days, up to the last that has arrived."),
+    ] = None,
     config: Config = None,
     as_json: Json = False,
     verbose: Verbose = False,
@@ -29,11 +34,17 @@ def ingest(
     with reported_failures(as_json=as_json, verbose=verbose):
         from fraud_retraining.domain.values.days import DayRange
 
-        days = checked_value(DayRange, start=first.date(), end=last.date())
+        named = first is not None and last is not None and latest is None
+        if not named and (latest is None or first is not None or last is not None):
+            raise SettingsError(
+                "Which days?", remedy="name a range by --from and --to, or --latest and a number of days."
+            )
+        days = checked_value(DayRange, start=day_of(first), end=day_of(last)) if named else None
         with RichProgress() as progress:
             from fraud_retraining.commands.implementation.pipeline import Pipeline
 
-            done = Pipeline(read_settings(config), progress, verbose=verbose).ingest(days)
+            pipeline = Pipeline(read_settings(config), progress, verbose=verbose)
+            done = pipeline.ingest(days or pipeline.latest_days(latest or 1))
         if as_json:
             print_json(asdict(done))
         else:

@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, timedelta
 from functools import cached_property, wraps
 from typing import Any, NamedTuple, TypeVar
 from uuid import uuid4
@@ -162,6 +162,15 @@ class Pipeline:
     def instance(self) -> dg.DagsterInstance:
         """The Dagster instance that the web server shows."""
         return self._runner.instance
+
+    def latest_days(self, count: int) -> DayRange:
+        """So many days, up to the last that has arrived.
+
+        Raises:
+            DataInvalid: there is no lake, or no day in it.
+        """
+        last = self._days.latest_day()
+        return DayRange(start=last - timedelta(days=count - 1), end=last)
 
     @_then_deliver
     def ingest(self, days: DayRange) -> Ingested:
