@@ -473,18 +473,18 @@ class Metrics(ExtendedValue):
         """How many of the rows are frauds, in words."""
         if self.expected_frauds is None:
             return f"{self.frauds:,}"
-        return f"{self.frauds:,} known, {self.expected_frauds:,.0f} to be expected{self._worth}"
+        return f"{self.frauds:,} known{self._worth}, {self.expected_frauds:,.0f} to be expected"
 
     @property
     def frauds_to_expect(self) -> str:
         """The same as a clause of a sentence; empty where all frauds are known."""
         if self.expected_frauds is None:
             return ""
-        return f" with {self.frauds:,} known frauds ({self.expected_frauds:,.0f} to be expected{self._worth})"
+        return f" with {self.frauds:,} known frauds{self._worth} ({self.expected_frauds:,.0f} to be expected)"
 
     @property
     def _worth(self) -> str:
-        return "" if self.selected is None else f", worth {self.selected.effective_frauds:,.0f} of equal weight"
+        return "" if self.selected is None else f" (worth {self.selected.effective_frauds:,.0f} of equal weight)"
 
 
 CALIBRATION_ERROR = "expected_calibration_error"

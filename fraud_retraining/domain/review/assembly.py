@@ -119,7 +119,7 @@ def assemble_review_report(
         not_compared=evidence.comparison.reason if isinstance(evidence.comparison, NotCompared) else "",
         first_day=first,
         last_day=last,
-        rows=len(rows),
+        rows=rows.rows,
         frauds=rows.frauds,
         confidence=policy.confidence,
         curve=curves[0],

@@ -53,8 +53,8 @@ def _frauds(rows: Judged) -> str:
     """The frauds of some rows; where not all are known yet, how many there are to be expected."""
     if not rows.estimated:
         return f"{rows.frauds} frauds"
-    worth = "" if rows.row_weights is None else f", worth {rows.effective_frauds:,.0f} of equal weight"
-    return f"{rows.frauds} known frauds ({rows.expected_frauds:,.0f} to be expected{worth})"
+    worth = "" if rows.row_weights is None else f" (worth {rows.effective_frauds:,.0f} of equal weight)"
+    return f"{rows.frauds} known frauds{worth} ({rows.expected_frauds:,.0f} to be expected)"
 
 
 class ScoreSummary(Value):
