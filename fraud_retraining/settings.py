@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, Field, StringConstraints, ValidationError, model_validator
@@ -30,6 +30,7 @@ from fraud_retraining.domain.alerts.failures import RetryPolicy
 from fraud_retraining.domain.alerts.notices import AlertPolicy
 from fraud_retraining.domain.audit.archiving import LEAST_DAYS
 from fraud_retraining.domain.audit.retention import RetentionPolicy
+from fraud_retraining.domain.data.athena_table import AthenaPolicy
 from fraud_retraining.domain.data.lake_layout import DayLimits
 from fraud_retraining.domain.data.lake_mapping import LakeMapping
 from fraud_retraining.domain.data.validation import ValidationPolicy
@@ -82,8 +83,13 @@ class S3Policy(Policy):
 
 
 class LakePolicy(Policy):
-    """Where transactions arrive."""
+    """Where transactions arrive: files by day, or a table of Athena (`kind: athena`, with the keys of the table)."""
 
+    kind: Literal["files", "athena"] = Field("files", description="Files by day under `uri`, or a table of Athena.")
+    athena: AthenaPolicy | None = Field(
+        None,
+        description="The table of kind athena; its keys (database, table, output, ...) may stand beside `kind`.",
+    )
     uri: str | None = Field(
         None,
         min_length=1,
@@ -95,6 +101,30 @@ class LakePolicy(Policy):
         "earliest), or as last seen on S3.",
     )
     limits: DayLimits = Field(DayLimits(), description="How much a day may be.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keys_of_the_table(cls, given: Any) -> Any:
+        """`database`, `table` and the like, written beside `kind`, are those of the table."""
+        if not isinstance(given, Mapping):
+            return given
+        beside = {name: value for name, value in given.items() if name in AthenaPolicy.model_fields}
+        if not beside:
+            return given
+        table = given.get("athena") or {}
+        if not isinstance(table, Mapping):
+            return given
+        rest = {name: value for name, value in given.items() if name not in beside}
+        return {**rest, "athena": {**table, **beside}}
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if (self.kind == "athena") != (self.athena is not None):
+            raise ValueError("a table of Athena needs kind: athena, and database, table and output beside it")
+        if self.athena is not None and self.uri is not None:
+            raise ValueError("kind: athena reads a table: leave out uri")
+        return self
+
     s3: S3Policy = Field(S3Policy(), description="How S3 is reached, by lake and store alike.")
 
 
@@ -289,6 +319,8 @@ class Settings(BaseSettings):
     @property
     def lake_uri(self) -> str:
         """Where transactions arrive."""
+        if self.lake.athena is not None:
+            return self.lake.athena.uri
         return self.lake.uri or str(self.home / "lake")
 
     @property

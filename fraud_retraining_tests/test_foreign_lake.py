@@ -1,8 +1,9 @@
-"""Lakes as other people have them, from the files to a promoted model: keys that are missing, labels as words.
+"""Lakes as other people have them, from the files to a promoted model: keys that are missing, labels as words, a table.
 
 The numbers are random, and too few to say anything; what is shown is that every row finds its way and its neighbours.
 """
 
+import shutil
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ import yaml
 
 from fraud_retraining.orchestration.resources import open_store
 from fraud_retraining.settings import load_settings
+from fraud_retraining_tests.support.athena_server import athena_server
 from fraud_retraining_tests.support.command_line import run
+from fraud_retraining_tests.support.project_homes import AS_OF, ProjectHome
 
 START = date(2024, 3, 1)
 DAYS = 12
@@ -135,3 +138,34 @@ def test_a_required_key_that_is_missing_names_its_column_and_the_remedy(settle: 
     assert code == 3
     assert "null key device (device_key)" in str(answer)
     assert "set nullable: true under entities.device_key" in str(answer)
+
+
+@pytest.mark.slow
+def test_a_table_of_athena_gives_the_days_and_labels_that_folders_give(
+    project: ProjectHome, small_lake: Path, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, last = AS_OF - timedelta(days=1), AS_OF
+    of_folder = digests_of(first, last)
+    shutil.rmtree(project.home)
+    for name, value in (("AWS_ACCESS_KEY_ID", "nobody"), ("AWS_SECRET_ACCESS_KEY", "nothing")):
+        monkeypatch.setenv(name, value)
+    with athena_server(s3_endpoint) as (address, athena):
+        athena.s3.create_bucket(Bucket="results-of-athena")
+        athena.tables["payments", "transactions"] = small_lake
+        table = {"database": "payments", "table": "transactions", "output": "s3://results-of-athena/queries"}
+        s3 = {"endpoint": s3_endpoint, "region": "us-east-1"}
+        limits = {"endpoint": address, "poll_seconds": 0.02}
+        project.configure(lake={"kind": "athena", "uri": None, "s3": s3, **table, **limits})
+        assert digests_of(first, last) == of_folder
+        assert run("status")[1]["lake"] == "athena://payments.transactions"
+        read = [one for one in athena.statements if one.startswith("UNLOAD")]
+        assert not any("DATE '2024-02-01'" in one for one in read)
+
+
+def digests_of(first: date, last: date) -> dict[date, str]:
+    """The digests of days that were ingested."""
+    code, answer, _ = run("ingest", "--from", str(first), "--to", str(last))
+    assert code == 0, answer
+    days = open_store(load_settings()).partitions("transactions", [first, last])
+    assert set(days) == {first, last}
+    return {day: record.digest for day, record in days.items()}

@@ -2,7 +2,7 @@
 
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import yaml
@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from fraud_retraining.adapters.alerts.pagerduty import PAGERDUTY_VARIABLE
 from fraud_retraining.domain.training.windows import window_days
 from fraud_retraining.domain.values.errors import SettingsError
+from fraud_retraining.orchestration.resources import open_lake
 from fraud_retraining.settings import Settings, load_settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -346,3 +347,41 @@ def test_a_feed_without_use_as_known_and_a_lake_without_any_label_are_refused(tm
         path.write_text(text)
         with pytest.raises(SettingsError, match=words):
             load_settings(path)
+
+
+class TestTableOfAthena:
+    TABLE: ClassVar[dict[str, str]] = {"database": "payments", "table": "tx", "output": "s3://bucket/out"}
+
+    def test_its_keys_stand_beside_the_kind_or_below_it(self, tmp_path: Path) -> None:
+        beside = load_settings(written(tmp_path, {"lake": {"kind": "athena", **self.TABLE}}))
+        below = load_settings(written(tmp_path, {"lake": {"kind": "athena", "athena": self.TABLE}}))
+        assert beside.lake == below.lake
+        assert beside.lake_uri == "athena://payments.tx"
+
+    @pytest.mark.parametrize(
+        ("lake", "said"),
+        [
+            ({"kind": "athena"}, "needs kind: athena"),
+            ({"kind": "athena", "database": "payments", "table": "tx"}, "output"),
+            (TABLE, "needs kind: athena"),
+            ({"kind": "athena", "uri": "lake", **TABLE}, "leave out uri"),
+            ({"kind": "athena", **TABLE, "output": "/folder"}, "output"),
+            ({"kind": "athena", **TABLE, "tabel": "tx"}, "tabel"),
+        ],
+    )
+    def test_what_is_missing_or_too_much_is_named(self, tmp_path: Path, lake: dict[str, str], said: str) -> None:
+        assert said in str(refused(tmp_path, {"lake": lake}))
+
+    def test_the_environment_names_it_too(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name, value in {"kind": "athena", **self.TABLE}.items():
+            monkeypatch.setenv(f"FRAUD_RETRAINING_LAKE__{name.upper()}", value)
+        assert load_settings(written(tmp_path, {})).lake_uri == "athena://payments.tx"
+
+    def test_a_feed_in_a_table_needs_a_lake_that_says_how_to_query_it(self, tmp_path: Path) -> None:
+        feed = {"uri": "athena://payments.labels"}
+        settings = load_settings(written(tmp_path, {"lake": {"kind": "athena", **self.TABLE}, "labels": feed}))
+        found = open_lake(settings).label_feed
+        assert found is not None
+        assert found.uri == "athena://payments.labels"
+        with pytest.raises(SettingsError, match="nothing says how to query it"):
+            open_lake(load_settings(written(tmp_path, {"labels": feed})))

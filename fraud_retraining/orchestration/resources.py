@@ -6,11 +6,13 @@ of Dagster pays for the import of the definitions.
 """
 
 import os
+from collections.abc import Collection
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from fraud_retraining.adapters.storage.private_files import private_file, private_folder
+from fraud_retraining.domain.data.athena_table import SCHEME
 from fraud_retraining.domain.values.errors import SettingsError
 from fraud_retraining.settings import MLFLOW_FILE, Settings
 
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from fraud_retraining.adapters.mlflow.registry import Registry
     from fraud_retraining.adapters.pages.signed_links import ReleaseLinks
     from fraud_retraining.adapters.storage.engine import Engine
-    from fraud_retraining.adapters.storage.lake import Lake
+    from fraud_retraining.adapters.storage.lake import Lake, LakeLocation
     from fraud_retraining.adapters.storage.locations import Location
     from fraud_retraining.adapters.storage.store import Store
     from fraud_retraining.services.delivery import Notifier
@@ -79,16 +81,61 @@ def open_lake(settings: Settings) -> "Lake":
 
     # The partitions of a remote lake begin with this day where it cannot be listed in time; both have to agree.
     first_day = DEFAULT_FIRST_DAY if "://" in settings.lake_uri else EARLIEST
+    columns = {lake for parts in settings.mapping.lake_names.values() for lake in parts}
     return Lake(
-        open_location_of(settings, settings.lake_uri),
+        _open_lake_location(settings, settings.lake_uri, columns),
         first_day=settings.lake.first_day or first_day,
         limits=settings.lake.limits,
-        naming=Naming(
-            timestamp=settings.columns.timestamp,
-            columns={lake for parts in settings.mapping.lake_names.values() for lake in parts},
-        ),
+        naming=Naming("lake", timestamp=settings.columns.timestamp, columns=columns)
+        if settings.lake.athena
+        else Naming(timestamp=settings.columns.timestamp, columns=columns),
         label_feed=_open_label_feed(settings),
     )
+
+
+def _open_lake_location(settings: Settings, uri: str, columns: Collection[str]) -> "LakeLocation":
+    """A folder, an S3 prefix, or a table of Athena.
+
+    Raises:
+        SettingsError: a table without `lake.kind: athena`, which says how it is queried.
+    """
+    if not uri.startswith(SCHEME):
+        return open_location_of(settings, uri)
+    policy = settings.lake.athena
+    if policy is None:
+        raise SettingsError(
+            f"{uri} is a table of Athena, and nothing says how to query it",
+            remedy="set lake.kind: athena with its workgroup and output.",
+        )
+    from fraud_retraining.adapters.storage.athena import AthenaLocation
+    from fraud_retraining.adapters.storage.s3 import ObjectCache, S3Location
+
+    if uri != policy.uri:
+        policy = policy.at(uri)
+    bucket, _, prefix = policy.output.removeprefix("s3://").partition("/")
+    s3, transfer, cache = s3_resource(settings), settings.lake.s3.transfer, settings.home / "cache"
+    return AthenaLocation(
+        policy,
+        lambda: athena_client(settings),
+        columns=sorted(columns),
+        output=S3Location(bucket, prefix.strip("/"), s3=s3, cache=cache, policy=transfer),
+        cache=ObjectCache(cache, limit=transfer.cache_bytes, keep_seconds=transfer.cache_keep_seconds),
+    )
+
+
+def athena_client(settings: Settings) -> Any:
+    """boto3's client of Athena, with the region, profile and attempts of `lake.s3`."""
+    import boto3
+    from botocore.config import Config
+
+    policy, table = settings.lake.s3, settings.lake.athena
+    session = boto3.Session(profile_name=policy.profile, region_name=policy.region)
+    limits = Config(
+        connect_timeout=policy.transfer.connect_seconds,
+        read_timeout=policy.transfer.read_seconds,
+        retries={"mode": "standard", "max_attempts": policy.max_attempts},
+    )
+    return session.client("athena", endpoint_url=table.endpoint if table else None, config=limits)
 
 
 def _open_label_feed(settings: Settings) -> "Lake | None":
@@ -99,13 +146,12 @@ def _open_label_feed(settings: Settings) -> "Lake | None":
     if labels.uri is None:
         return None
     named = (labels.columns.transaction_id, labels.columns.known_at, labels.columns.is_fraud, labels.columns.source)
+    columns = {name for name in named if name is not None}
     return Lake(
-        open_location_of(settings, labels.uri),
+        _open_lake_location(settings, labels.uri, columns),
         first_day=settings.lake.first_day or EARLIEST,
         limits=settings.lake.limits,
-        naming=Naming(
-            "labels.uri", "label feed", labels.columns.known_at, {name for name in named if name is not None}
-        ),
+        naming=Naming("labels.uri", "label feed", labels.columns.known_at, columns),
     )
 
 

@@ -11,9 +11,9 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from fraud_retraining.adapters.storage.locations import Location, ObjectInfo, in_parallel
+from fraud_retraining.adapters.storage.locations import Listing, LocalFiles, ObjectInfo, in_parallel
 from fraud_retraining.domain.data.lake_layout import (
     LAYOUT,
     MAGIC,
@@ -81,12 +81,32 @@ class Naming(NamedTuple):
     """Columns that are read; None: all."""
 
 
+class LakeLocation(Protocol):
+    """What a lake needs of its place: a folder, an S3 prefix, or a table."""
+
+    @property
+    def uri(self) -> str:
+        """The place, as a person would write it."""
+
+    def survey(self, prefix: str = "") -> Listing:
+        """Everything below a folder, what cannot be read with its problem."""
+
+    def exists_root(self) -> bool:
+        """Whether the place itself is there."""
+
+    def first_bytes(self, info: ObjectInfo, count: int) -> bytes:
+        """How a listed file begins."""
+
+    def fetch(self, objects: Sequence[ObjectInfo]) -> LocalFiles:
+        """Local readable files with exactly the bytes of `objects`, in their order."""
+
+
 class Lake:
     """Transactions as they arrive, one folder a UTC day, one or several Parquet files in it."""
 
     def __init__(
         self,
-        location: Location,
+        location: LakeLocation,
         *,
         first_day: date = EARLIEST,
         limits: DayLimits | None = None,

@@ -292,7 +292,7 @@ def _until_interrupted(stop: threading.Event) -> Iterator[None]:
 def own_lake() -> Settings | None:
     """The settings of the user's own lake, where a settings file or the environment names one; else None."""
     settings = load_settings()
-    return settings if settings.lake.uri else None
+    return settings if settings.lake.uri or settings.lake.athena else None
 
 
 def demo_home() -> Path:
