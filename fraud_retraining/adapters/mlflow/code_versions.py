@@ -66,7 +66,7 @@ PARTS = {
     ),
     "training": Part(
         "1",
-        "43aa45f272d7087e2ba27600bef4a40e2479ebfff40046147af61ec48a85d070",
+        "c021d6b655d47319d3563bd1b775c6b478c25713760bd2f1002a36799c04b441",
         (
             "fraud_retraining.domain.training.fitting",
             "fraud_retraining.domain.training.training_rows",

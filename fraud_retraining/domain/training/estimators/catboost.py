@@ -24,6 +24,7 @@ from fraud_retraining.domain.training.estimators.base import (
 )
 from fraud_retraining.domain.training.estimators.model_input import FloatColumn, stack_into, stacked
 from fraud_retraining.domain.values.base import Policy
+from fraud_retraining.domain.values.errors import DataInvalid
 
 FILE = "model.cbm"
 
@@ -152,10 +153,14 @@ class CatBoost(Estimator[CatBoostParams]):
         rounds = _RoundCallback(parameters.iterations, options.on_round)
         try:
             trees.fit(_window(blocks), callbacks=[rounds])
-        except catboost.CatBoostError:
+        except catboost.CatBoostError as error:
             if rounds.raised is not None:
                 raise rounds.raised from None
-            raise
+            raise DataInvalid(
+                "CatBoost cannot learn from the training rows.",
+                culprits=[str(error)[:500]],
+                remedy="Widen the window, or change what it names in model.params.",
+            ) from error
         # A private method: the public one writes files only. A test notices when it moves.
         return _read(_same_each_time(trees)._serialize_model())
 

@@ -3,6 +3,7 @@
 LightGBM holds the rows as bin numbers (a byte a value), with label and weight; the float matrix is never held.
 """
 
+import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ from fraud_retraining.domain.training.estimators.model_input import FloatColumn,
 from fraud_retraining.domain.values.base import Policy
 
 FILE = "model.txt"
+LOG = logging.getLogger("fraud_retraining.lightgbm")
 
 PUSHED_ROWS = 1 << 15
 """Rows that LightGBM is given at a time."""
@@ -109,6 +111,8 @@ class LightGBM(Estimator[LightGBMParams]):
         """The booster: a pass over the blocks for labels and weights, one to find the bins and one to fill them."""
         import lightgbm
 
+        # `verbosity` does not reach the rows of a stream: what is said of them would be printed on stdout.
+        lightgbm.register_logger(LOG)
         given = parameters.model_dump()
         rounds = given.pop("num_iterations")
         given |= {
@@ -121,7 +125,6 @@ class LightGBM(Estimator[LightGBMParams]):
             # Sums in another order round otherwise: without both, the trees depend on the number of threads.
             "deterministic": True,
             "force_row_wise": True,
-            # LightGBM prints on stdout, which belongs to `--json`.
             "verbosity": -1,
         }
         label, weight = _labels_and_weights(blocks)

@@ -5,6 +5,7 @@ import pytest
 from pydantic import ValidationError
 
 from fraud_retraining.domain.training.fitting import ModelPolicy, fit
+from fraud_retraining.domain.values.errors import DataInvalid
 from fraud_retraining_tests.support.training_transactions import FEATURES, TRAINING, UNSEEN, changed, given_in, policy
 
 
@@ -53,6 +54,13 @@ def test_a_model_of_categories_alone_learns_from_hundreds_of_them():
 def test_parameters_that_catboost_would_refuse_at_night_are_refused_at_start(params, message):
     with pytest.raises(ValidationError, match=message):
         ModelPolicy(estimator="catboost", params=params)
+
+
+def test_rows_that_it_cannot_draw_from_are_refused_as_data():
+    few = TRAINING.slice(0, 2)
+    two = changed(few, "is_fraud", np.array([0, 1], np.int8))
+    with pytest.raises(DataInvalid, match=r"CatBoost cannot learn(?s:.*)Too few sampling units"):
+        fit(policy("catboost", subsample=0.1), FEATURES, ("city",), given_in(two))
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,8 @@
 """LightGBM: rows that stream give the trees of rows in memory, and a file that LightGBM alone can open."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -53,3 +56,18 @@ def test_fewer_rows_than_a_leaf_needs_give_the_share_of_frauds():
     model = fit(policy("lightgbm"), FEATURES, ("city",), given_in(few))
     assert model.predict(UNSEEN) == pytest.approx(few["is_fraud"].to_numpy().mean())
     assert set(model.importance().values()) == {0.0}
+
+
+POOR_ROWS = """
+import pyarrow as pa
+from fraud_retraining.domain.training.fitting import ModelPolicy, fit
+
+rows = pa.table({"amount": pa.array([None, 0.0], pa.float32()), "is_fraud": pa.array([1, 0], pa.int8())})
+fit(ModelPolicy(estimator="lightgbm", threads=1), ("amount",), (), lambda: iter(rows.to_batches()))
+"""
+
+
+def test_what_lightgbm_says_of_poor_rows_is_not_on_stdout():
+    """In a process of its own: once a fit has made LightGBM silent, it stays so."""
+    done = subprocess.run([sys.executable, "-c", POOR_ROWS], capture_output=True, text=True, check=True)
+    assert done.stdout == ""
