@@ -150,14 +150,14 @@ def unreported(project: ProjectHome, day: date) -> list[int]:
 
 
 @pytest.mark.slow
-def test_a_window_counts_the_frauds_that_were_known_at_the_end_of_its_as_of_day(ingested: ProjectHome):
+def test_a_window_counts_the_frauds_that_were_known_at_the_end_of_its_as_of_day(project: ProjectHome):
     answer = answer_of("retrain", "--as-of", AS_OF.isoformat(), code=None)
     settings = load_settings()
     store = open_store(settings)
     document = store.read_document(WINDOW, AS_OF.isoformat())
     assert document is not None, answer
     window = TrainingWindow.model_validate_json(document)
-    expected = known_frauds(ingested, AS_OF)
+    expected = known_frauds(project, AS_OF)
     assert {day.day: day.frauds for day in (*window.training, *window.holdout)} == {
         day: expected.get(day, 0) for day in window.days.needed
     }
