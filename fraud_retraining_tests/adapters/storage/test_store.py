@@ -449,3 +449,23 @@ def test_a_writer_killed_at_any_moment_leaves_a_whole_partition(
         os.kill(writer, signal.SIGKILL)
         assert writers.news("ended") == -signal.SIGKILL
         assert check_whole(store) is not None
+
+
+def test_files_are_in_encodings_that_spark_athena_and_pandas_read(store: Store) -> None:
+    rows = pa.table(
+        {
+            "count": pa.array([1, 2, 3], pa.int32()),
+            "at": pa.array([0, 1, 2], pa.timestamp("us")),
+            "share": pa.array([0.5, None, 1.5], pa.float32()),
+            "amount": [0.5, 1.0, 2.0],
+            "channel": ["chip", None, "chip"],
+        }
+    )
+    (path,) = store.paths([write(store, other=rows)], "other")
+    group = pq.read_metadata(path).row_group(0)
+    found = {group.column(n).path_in_schema: set(group.column(n).encodings) for n in range(group.num_columns)}
+    # Spark's vectorized reader refuses BYTE_STREAM_SPLIT.
+    assert found["share"] == found["amount"] == {"PLAIN", "RLE"}
+    assert "DELTA_BINARY_PACKED" in found["count"] & found["at"]
+    assert "RLE_DICTIONARY" in found["channel"]
+    assert pq.read_table(path).equals(rows)
