@@ -46,7 +46,8 @@ class RedisServer:
         self.address = f"Redis at {parts.hostname}:{parts.port or 6379}"
         self.run_id: str | None = None
         """The id of the server's start, as the last connection found it."""
-        self._failed_at: float | None = None
+        self._failed: tuple[float, str] | None = None
+        """When it last did not answer, and why; None where it answered since."""
         self._url, self._user, self._password = url, parts.username, os.environ.get(PASSWORD_VARIABLE)
         self.quick = self._client(timeout_seconds)
         self.bulk = self._client(max(BULK_SECONDS, timeout_seconds))
@@ -83,16 +84,17 @@ class RedisServer:
         Raises:
             DependencyUnreachable: it did not answer in time, or refused; or it did so a moment ago.
         """
-        if self._failed_at is not None and time.monotonic() - self._failed_at < PAUSE_SECONDS:
-            raise self._unreachable("it did not answer a moment ago")
+        if self._failed is not None and time.monotonic() - self._failed[0] < PAUSE_SECONDS:
+            # In the words of the failure itself: who logs what is new would log two that take turns for ever.
+            raise self._unreachable(self._failed[1])
         try:
             yield
         except (self._errors.ConnectionError, self._errors.TimeoutError) as error:
-            self._failed_at = time.monotonic()
-            raise self._unreachable(self._said(error)) from None
+            self._failed = time.monotonic(), self._said(error)
+            raise self._unreachable(self._failed[1]) from None
         except self._errors.RedisError as error:
             raise self._unreachable(self._said(error)) from None
-        self._failed_at = None
+        self._failed = None
 
     def _unreachable(self, why: str) -> DependencyUnreachable:
         return DependencyUnreachable(
