@@ -37,6 +37,7 @@ from fraud_retraining.domain.features.live import (
     OnlineState,
     StateAge,
     StatesMoved,
+    joined,
     part,
 )
 from fraud_retraining.domain.features.local_states import LocalStates
@@ -459,9 +460,7 @@ class LiveScorer:
             if problems := self._days(rows):
                 return problems
             try:
-                while self._unsent:
-                    self._kept.add(self._unsent[0])
-                    del self._unsent[0]
+                self._send()
                 found = self._live.of(batch, self._kept)
             except StatesMoved:
                 continue
@@ -473,6 +472,18 @@ class LiveScorer:
                 return self._live.of(batch, LocalStates(self._plan))
             self._well(SHARED)
             return found
+
+    def _send(self) -> None:
+        """Add what was scored while the place for states did not answer, in few calls: a request waits for them.
+
+        Raises:
+            DependencyUnreachable: it does not answer yet; what was not added is kept.
+        """
+        while self._unsent:
+            rows = np.cumsum([len(one.ids) for one in self._unsent[:FILLED_AT_ONCE]])
+            count = max(1, int(np.searchsorted(rows, FILLED_AT_ONCE, "right")))
+            self._kept.add(joined(self._unsent[:count]))
+            del self._unsent[:count]
 
     def _ahead(self, rows: CanonicalRows) -> list[RowProblem]:
         """Rows from the future."""

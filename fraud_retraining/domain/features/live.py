@@ -187,3 +187,15 @@ def part(batch: Batch, places: Sequence[int]) -> Batch:
         batch.amounts[places],
         {entity: [keys[place] for place in places] for entity, keys in batch.keys.items()},
     )
+
+
+def joined(batches: Sequence[Batch]) -> Batch:
+    """Batches as one, in their order; at least one batch, all with the same entities."""
+    if len(batches) == 1:
+        return batches[0]
+    return Batch(
+        [one for batch in batches for one in batch.ids],
+        np.concatenate([batch.timestamps for batch in batches]),
+        np.concatenate([batch.amounts for batch in batches]),
+        {entity: [key for batch in batches for key in batch.keys[entity]] for entity in batches[0].keys},
+    )

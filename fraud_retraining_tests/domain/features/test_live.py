@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fraud_retraining.adapters.storage.engine import Engine
-from fraud_retraining.domain.features.live import LiveFeatures, LiveStates, OnlineState, StateAge
+from fraud_retraining.domain.features.live import LiveFeatures, LiveStates, OnlineState, StateAge, joined, part
 from fraud_retraining.domain.features.local_states import LocalStates
 from fraud_retraining.domain.features.online import SMALL_BATCH, Batch, FinishedDay, RecentDay
 from fraud_retraining.domain.features.plan import FeaturePlan
@@ -141,3 +141,13 @@ def test_later_days_do_not_take_the_place_of_those_that_the_state_goes_with(engi
     assert ages[0].exact
     assert_same_bits(named, lake.batch_features(DAY))
     assert len(states._days) <= 7
+
+
+@settings(max_examples=20, deadline=None)
+@given(drawn=st.lists(payments, min_size=1, max_size=20), size=st.integers(1, 21))
+def test_parts_of_a_batch_are_joined_to_it(drawn: list[Any], size: int):
+    whole = Batch.of(table(NULLABLE, rows_of(drawn, NULLABLE)), NULLABLE)
+    places = range(len(whole.ids))
+    found = joined([part(whole, places[first : first + size]) for first in places[::size]])
+    assert (found.ids, found.keys) == (whole.ids, whole.keys)
+    assert found.timestamps.tolist() == whole.timestamps.tolist() and found.amounts.tolist() == whole.amounts.tolist()
