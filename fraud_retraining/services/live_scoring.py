@@ -62,6 +62,7 @@ PROBLEMS = (MODEL, STATE, SERVING_LOG, SHARED, LEDGER)
 FILLED_AT_ONCE = 1000
 """Transactions of the serving log that are added while nothing is scored."""
 TOO_LATE = "the day is over, and its state is no longer kept"
+NOT_LOADED = "not loaded yet; try again in a moment"
 AHEAD = "is in the future: a wrong clock, or a local time without its zone"
 INFINITE = "is too large for a model"
 
@@ -196,6 +197,12 @@ class LiveScorer:
         """The last whole day of the newest state; None before the first is loaded."""
         newest = self._kept.newest
         return newest.day if newest else None
+
+    @property
+    def missing(self) -> dict[str, str]:
+        """The problems, and what is not loaded yet, by what they are about."""
+        lacking = {MODEL: self._model is None, STATE: self.state_day is None}
+        return {**{what: NOT_LOADED for what, lacks in lacking.items() if lacks}, **self.problems}
 
     @property
     def ready(self) -> bool:
@@ -365,7 +372,7 @@ class LiveScorer:
         """
         with self._lock:
             if self._model is None or self._reader is None or self._log is None:
-                raise NotReady("; ".join(self.problems.values()) or "starting")
+                raise self._not_ready()
             return self._score(rows, self._model, self._reader, self._log, reasons)
 
     def add(self, rows: Sequence[Any]) -> list[RowProblem]:
@@ -376,7 +383,7 @@ class LiveScorer:
         """
         with self._lock:
             if self._reader is None:
-                raise NotReady("; ".join(self.problems.values()) or "starting")
+                raise self._not_ready()
             transactions, problems = self._reader.read(rows)
             found = [*problems, *self._ahead(transactions)]
             if not found and transactions.ids:
@@ -436,6 +443,9 @@ class LiveScorer:
             )
         ]
         return Answers(model.version, self.feature_version, answers, [])
+
+    def _not_ready(self) -> NotReady:
+        return NotReady("; ".join(f"{what}: {why}" for what, why in self.missing.items()) or "starting")
 
     def _keep(self, log: ServingLog, rows: ServedRows) -> None:
         """Write answers to the log.
@@ -511,10 +521,10 @@ class LiveScorer:
         for day, age in sorted(ages.items()):
             lacking = age.day is None or age.days_late > self.policy.max_late_days
             if lacking and self.policy.without_state == "refuse":
+                if age.day is None:
+                    raise self._not_ready()
                 raise NotReady(
                     f"transactions of {day} need the state after the day before; the newest is after {age.day}"
-                    if age.day
-                    else "; ".join(self.problems.values()) or "no online state is published"
                 )
         return []
 

@@ -136,7 +136,7 @@ def _add_state(app: FastAPI, scorer: LiveScorer, metrics: Metrics) -> None:
             "feature_version": scorer.feature_version,
             "thresholds": dict(scorer.thresholds),
             "state_day": scorer.state_day.isoformat() if scorer.state_day else None,
-            "problems": dict(scorer.problems),
+            "problems": scorer.missing,
         }
         return JSONResponse(content, status_code=200 if loaded else 503)
 
