@@ -2,14 +2,18 @@
 
 import json
 import logging
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fraud_retraining.commands.implementation.scores_server import scorer_of
 from fraud_retraining.orchestration.names import ONLINE_STATE
-from fraud_retraining.services.live_scoring import MODEL, SERVING_LOG, STATE, LiveScorer, NotReady
+from fraud_retraining.services.live_scoring import MODEL, NOT_LOADED, SERVING_LOG, STATE, LiveScorer, NotReady
 from fraud_retraining.settings import load_settings
 from fraud_retraining_tests.support.command_line import run
 from fraud_retraining_tests.support.project_homes import AS_OF, LOOKED_BACK_ON, ProjectHome
@@ -77,17 +81,58 @@ def test_a_fault_that_nobody_foresaw_is_told_and_does_not_end_following(
     assert scorer.problems == {}
 
 
-def test_a_damaged_copy_of_a_state_is_named(ready: ProjectHome):
-    following()
-    (about,) = (ready.home / "online" / "states").glob("*/terminal/about.json")
-    good = about.read_text()
-    about.write_text("{")
+def own_artifact(project: ProjectHome) -> Path:
+    """The file of the champion; MLflow of a copied home would read that of the home that was copied."""
+    with closing(sqlite3.connect(project.home / "mlflow.db")) as database, database:
+        ((location,),) = database.execute(
+            "SELECT storage_location FROM model_versions JOIN registered_model_aliases USING (name, version) "
+            "WHERE alias = 'champion'"
+        )
+        own = project.home / "artifacts" / location.partition("/artifacts/")[2]
+        database.execute(
+            "UPDATE logged_models SET artifact_location = ? WHERE artifact_location = ?", (str(own), location)
+        )
+        assert database.total_changes == 1
+    return own / "artifacts" / "fraud_model" / "model.json"
+
+
+def change_a_byte(file: Path) -> None:
+    data = file.read_bytes()
+    file.write_bytes(data[:500] + bytes([data[500] ^ 1]) + data[501:])
+
+
+def test_a_champion_whose_artifact_was_changed_is_not_served_and_the_former_one_stays(ready: ProjectHome):
     scorer = scorer_of(load_settings())
+    assert scorer.missing == {MODEL: NOT_LOADED, STATE: NOT_LOADED}
+    with pytest.raises(NotReady, match=f"model: {NOT_LOADED}"):
+        scorer.score([transaction(1)])
     scorer.follow()
-    assert str(about.parent.parent) in scorer.problems[STATE] and "remove that folder" in scorer.problems[STATE]
-    about.write_text(good)
+    assert scorer.missing == {} and scorer._model is not None
+    # As if another version served, so that the champion is opened again.
+    scorer._model = replace(scorer._model, version=scorer._model.version - 1)
+    former = scorer.model_version
+    file = own_artifact(ready)
+    good = file.read_bytes()
+    for damage in (change_a_byte, Path.unlink):
+        damage(file)
+        scorer.follow()
+        assert scorer.model_version == former and "is not the one that was recorded" in scorer.missing[MODEL]
+        assert scorer.score([transaction(1)]).model_version == former
+    file.write_bytes(good)
     scorer.follow()
-    assert scorer.problems == {}
+    assert scorer.missing == {} and scorer.model_version != former
+
+
+def test_a_damaged_copy_of_a_state_is_named_and_made_again(ready: ProjectHome, caplog: pytest.LogCaptureFixture):
+    wanted = digest(following(), transaction(1))
+    for name in ("about.json", "values.npy"):
+        (damaged,) = (ready.home / "online" / "states").glob(f"*/terminal/{name}")
+        good = damaged.read_bytes()
+        damaged.write_bytes(good[: len(good) // 2])
+        caplog.clear()
+        scorer = following()
+        assert f"the copy {damaged.parent.parent} of the state" in caplog.text and "made again" in caplog.text
+        assert damaged.read_bytes() == good and digest(scorer, transaction(1)) == wanted
 
 
 def test_a_state_is_taken_over_once_and_never_an_earlier_one(ready: ProjectHome, caplog: pytest.LogCaptureFixture):

@@ -11,6 +11,7 @@ the digest of the partition.
 """
 
 import json
+import logging
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
@@ -51,6 +52,7 @@ RECENT = "recent"
 CURRENT = "current"
 KEYS, KEYS_AS_TEXT, VALUES, ABOUT = "keys.npy", "keys.arrow", "values.npy", "about.json"
 COPIES_KEPT = 3
+LOG = logging.getLogger("fraud_retraining.scores")
 
 
 class CurrentState(Value):
@@ -156,15 +158,7 @@ class PublishedState:
                 remedy=f"run the scorer with the settings and the version of the software that make {ONLINE_STATE}, or "
                 f"materialize {ONLINE_STATE} of {day} again.",
             )
-        copy = self._copy(partition)
-        try:
-            entities = {entity: _open_table(copy / entity, self._plan, entity) for entity in self._plan.entities}
-        except (OSError, ValueError, KeyError, pa.ArrowException) as error:
-            raise IntegrityError(
-                f"the copy {copy} of the state after {day} cannot be read",
-                culprits=[f"{type(error).__name__}: {error}"],
-                remedy="remove that folder; the copy is then made again.",
-            ) from error
+        entities = self._opened(partition)
         rows = pq.read_table(*self._store.paths([partition], RECENT))
         recent = RecentDay(self._plan, day, FinishedDay(rows, self._plan, day))
         return OnlineState(day, partition.digest, entities, recent)
@@ -183,6 +177,28 @@ class PublishedState:
                 days=[day],
             )
         return partition
+
+    def _opened(self, partition: Partition) -> dict[str, StateTable]:
+        """The tables of a partition's copy; one that cannot be read is made again, once."""
+        copy = self._copy(partition)
+        try:
+            return self._tables(copy, partition.day)
+        except IntegrityError as error:
+            # Nobody is asked about what can be fetched and verified again.
+            LOG.error("%s (%s); it is made again", error.what, "; ".join(map(str, error.culprits)))
+            with reaching("remove", copy):
+                shutil.rmtree(copy)
+            return self._tables(self._copy(partition), partition.day)
+
+    def _tables(self, copy: Path, day: date) -> dict[str, StateTable]:
+        try:
+            return {entity: _open_table(copy / entity, self._plan, entity) for entity in self._plan.entities}
+        except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+            raise IntegrityError(
+                f"the copy {copy} of the state after {day} cannot be read",
+                culprits=[f"{type(error).__name__}: {error}"],
+                remedy="see that the disk is sound, and remove that folder; the copy is then made again.",
+            ) from error
 
     def _copy(self, partition: Partition) -> Path:
         """The folder of a partition's copy, made if it is not there."""
