@@ -9,8 +9,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta, timezone
 from hashlib import sha256
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,12 @@ import pytest
 from mlflow import MlflowClient
 
 from fraud_retraining.adapters.online.served_days import ServedDays
+from fraud_retraining.commands.implementation.pipeline import Pipeline
 from fraud_retraining.commands.implementation.scores_server import serve
+from fraud_retraining.commands.support.progress import RichProgress
 from fraud_retraining.domain.features.row_digests import RowDigests
 from fraud_retraining.domain.ledger.events import EventKind
+from fraud_retraining.domain.monitoring.skew_reasons import Reason
 from fraud_retraining.domain.serving.log_parts import RANGES, PartRange, changed_ranges
 from fraud_retraining.domain.values.errors import SettingsError
 from fraud_retraining.orchestration.names import FEATURES, ONLINE_STATE
@@ -261,6 +265,81 @@ def test_what_cannot_be_loaded_leaves_the_former_in_service_and_is_told(ready: P
                 break
             time.sleep(0.25)
         assert client.ask("/ready")[1]["problems"] == {}
+
+
+ZONES = (UTC, timezone(timedelta(hours=5, minutes=30)), timezone(timedelta(hours=-8)))
+AHEAD_BY = timedelta(hours=2)
+
+
+def as_clients_send(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of several clients: zones of their own, one row in 40 of a clock that is wrong, and some that come late."""
+    sent = []
+    for place, row in enumerate(rows):
+        moment = datetime.fromisoformat(row["TX_DATETIME"]).replace(tzinfo=None)
+        if place % 40 == 20:
+            text = (moment + AHEAD_BY).isoformat()
+        elif place % 4 == 3:
+            text = moment.isoformat()
+        else:
+            text = moment.replace(tzinfo=UTC).astimezone(ZONES[place % 4]).isoformat()
+        sent.append((place + (150 if place % 25 == 5 else 0), {**row, "TX_DATETIME": text}))
+    return [row for _, row in sorted(sent, key=itemgetter(0))]
+
+
+def test_under_load_zones_late_rows_a_wrong_clock_and_midnight_give_right_scores_or_a_named_reason(
+    ready: ProjectHome, tmp_path: Path
+):
+    after, answers, lock = NEXT + timedelta(days=1), [], threading.Lock()
+    first, following = as_clients_send(raw_rows(ready, NEXT)[:300]), raw_rows(ready, after)
+    late, exact = following[:150], following[150:300]
+    with serving(tmp_path / "log") as (client, _):
+
+        def ask_on(rows: Iterator[dict[str, Any]]) -> None:
+            while True:
+                with lock:
+                    row = next(rows, None)
+                if row is None:
+                    return
+                answers.append(client.ask("/score?reasons=false", row))
+
+        def load(rows: list[dict[str, Any]]) -> None:
+            shared = iter(rows)
+            threads = [threading.Thread(target=ask_on, args=(shared,)) for _ in range(4)]
+            for one in threads:
+                one.start()
+            for one in threads:
+                one.join()
+
+        load([*first, *late])
+        # Midnight is over, and the day before arrives while the next one is scored.
+        arrival = threading.Thread(target=ingest, args=(NEXT, NEXT))
+        arrival.start()
+        client.wait_until_ready(state_day=NEXT.isoformat())
+        load(exact)
+        arrival.join()
+    assert {status for status, _ in answers} == {200}
+    ingest(after, after)
+    settings = load_settings()
+    with RichProgress() as progress:
+        pipeline = Pipeline(settings, progress, verbose=False)
+        found = {day: pipeline.served_skew(day) for day in (NEXT, after)}
+    assert found[NEXT] and found[NEXT].differing.keys() == {Reason.TRANSACTION_DIFFERS, Reason.LATE_ARRIVAL}
+    assert found[NEXT].columns.keys() == {"timestamp"} and found[NEXT].equal > len(first) / 2
+    assert found[after] and found[after].differing.keys() <= {Reason.STALE_STATE, Reason.LATE_ARRIVAL}
+    assert found[after].differing[Reason.STALE_STATE] > 50
+    champion = recorded_champion(open_registry(settings), open_ledger(settings))
+    assert champion is not None
+    model = open_registry(settings).load(champion.run_id, expected_digest=champion.artifact_digest)
+    for day in (NEXT, after):
+        features = batch_features(day)
+        digests = RowDigests(settings.feature_plan).of_table(features)
+        names = zip(features["transaction_id"].to_pylist(), digests, strict=True)
+        scores = dict(zip(names, model.predict(features).tolist(), strict=True))
+        equal = [one for _, one in answers if (one["transaction_id"], one["features_digest"]) in scores]
+        assert all(one["score"] == scores[one["transaction_id"], one["features_digest"]] for one in equal)
+        assert len(equal) >= found[day].equal
+    said = (tmp_path / "log").read_text()
+    assert "Traceback" not in said and not any(str(row["TRANSACTION_ID"]) in said for row in first)
 
 
 def test_bad_requests_are_refused_by_name_and_leave_no_trace_in_the_log(ready: ProjectHome, tmp_path: Path):
