@@ -23,10 +23,14 @@ SLACK_BYTES = 1_000_000
 def build_app(site: ReleaseSite, slack: Slack | None) -> "ASGIApp":
     """The app within its limits; without `slack` it serves the pages alone."""
     from starlette.applications import Starlette
+    from starlette.middleware import Middleware
     from starlette.routing import Route
+
+    from fraud_retraining.serving.unforeseen import Unforeseen, as_text
 
     routes = release_routes.routes(site)
     if slack is not None:
         routes.append(Route(SLACK_ACTIONS, slack_endpoint(site, slack), methods=["POST"]))
-    app = Starlette(routes=routes, exception_handlers=release_routes.exception_handlers())
+    named = Middleware(Unforeseen, server="releases", answer=as_text)
+    app = Starlette(routes=routes, exception_handlers=release_routes.exception_handlers(), middleware=[named])
     return Limited(app, {SLACK_ACTIONS: SLACK_BYTES})

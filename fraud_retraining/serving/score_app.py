@@ -22,7 +22,7 @@ from fraud_retraining.domain.data.lake_mapping import LakeMapping
 from fraud_retraining.domain.data.request_rows import RowProblem
 from fraud_retraining.services.live_scoring import PROBLEMS, Answer, Answers, LiveScorer, NotReady, Reason
 from fraud_retraining.serving.limits import HEADERS, Limited, Refusal
-from fraud_retraining.serving.unforeseen import Unforeseen
+from fraud_retraining.serving.unforeseen import Unforeseen, as_json
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -85,7 +85,7 @@ def build_app(scorer: LiveScorer, mapping: LakeMapping) -> "ASGIApp":
     app = FastAPI(title="fraud_retraining scores", version="1", docs_url=None, redoc_url=None)
     # FastAPI's own answer would repeat what was sent.
     app.add_exception_handler(RequestValidationError, _wrong_parameter)
-    app.add_middleware(Unforeseen)
+    app.add_middleware(Unforeseen, server="scores", answer=as_json)
     metrics = Metrics()
     _add_scoring(app, scorer, mapping, metrics)
     _add_state(app, scorer, metrics)

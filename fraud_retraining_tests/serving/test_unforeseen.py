@@ -7,7 +7,8 @@ from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
 
 from fraud_retraining.serving.limits import Limited
-from fraud_retraining.serving.unforeseen import Unforeseen
+from fraud_retraining.serving.release_app import build_app
+from fraud_retraining.serving.unforeseen import Unforeseen, as_json, as_text
 
 SECRET = "4111-1111-1111-1111"
 
@@ -15,7 +16,7 @@ SECRET = "4111-1111-1111-1111"
 @pytest.fixture
 def client() -> TestClient:
     app = FastAPI()
-    app.add_middleware(Unforeseen)
+    app.add_middleware(Unforeseen, server="scores", answer=as_json)
 
     @app.post("/lookup")
     async def lookup(request: Request) -> str:
@@ -55,6 +56,20 @@ def test_an_answer_that_has_begun_is_cut_off():
         sent.append(message["type"])
 
     with pytest.raises(ConnectionAbortedError) as cut:
-        asyncio.run(Unforeseen(half)({}, None, send))
+        asyncio.run(Unforeseen(half, "releases", as_text)({}, None, send))
     assert "ValueError at test_unforeseen.py:" in str(cut.value) and SECRET not in str(cut.value)
     assert sent == ["http.response.start"]
+
+
+def test_the_pages_of_releases_name_it_too(caplog: pytest.LogCaptureFixture):
+    class Broken:
+        def __getattr__(self, name: str) -> None:
+            raise KeyError(SECRET)
+
+    # The server sees no error: it would log the message.
+    client = TestClient(build_app(Broken(), None))
+    answer = client.get("/")
+    assert answer.status_code == 500 and "KeyError at test_unforeseen.py:" in answer.text
+    assert "not foreseen: KeyError" in caplog.text
+    assert SECRET not in caplog.text + answer.text
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
