@@ -3,16 +3,20 @@
 Here: the count on judged rows. Not here: what a trigger makes of it (`domain/retraining/triggers/labels.py`).
 """
 
+from typing import ClassVar
+
 import numpy as np
 from pydantic import Field
 
 from fraud_retraining.domain.evaluation.judged import Judged
 from fraud_retraining.domain.evaluation.metrics import MetricsPolicy, daily_suspects
-from fraud_retraining.domain.values.base import Value
+from fraud_retraining.domain.values.base import ExtendedValue
 
 
-class AlertRecall(Value):
+class AlertRecall(ExtendedValue):
     """Entities with a known fraud, each once a day, and how many of them no alert of their day was about."""
+
+    ADDED: ClassVar[frozenset[str]] = frozenset({"missed_share_of_known"})
 
     budget: int = Field(description="Alerts a day.")
     entity: str = Field(description="What an alert is about.")
@@ -22,6 +26,16 @@ class AlertRecall(Value):
         description="Share that is missed; frauds of days that are known in part, and of the control group, count by "
         "their weight. None without."
     )
+    missed_share_of_known: float | None = Field(
+        None,
+        description="The same with every fraud counted for itself, whatever of the blocked transactions it stands for; "
+        "None where that is the same.",
+    )
+
+    @property
+    def promise(self) -> float | None:
+        """The share of known frauds that is to be missed of other days, where known ones are counted."""
+        return self.missed_share if self.missed_share_of_known is None else self.missed_share_of_known
 
 
 def alert_recall(judged: Judged, policy: MetricsPolicy) -> AlertRecall | None:
@@ -31,11 +45,12 @@ def alert_recall(judged: Judged, policy: MetricsPolicy) -> AlertRecall | None:
     """
     if not judged.rankable:
         return None
-    frauds, missed, weighted, weighted_missed = 0, 0, 0.0, 0.0
+    frauds, missed, weighted, weighted_missed, known, known_missed = 0, 0, 0.0, 0.0, 0.0, 0.0
     for day, _, defrauded, counts in daily_suspects(judged):
         here, outside = int(defrauded.sum()), int(defrauded[policy.alert_budget :].sum())
         weight = judged.day_weight(day)
         frauds, missed = frauds + here, missed + outside
+        known, known_missed = known + weight * here, known_missed + weight * outside
         stand_for = defrauded.astype(np.float64) if counts is None else defrauded * counts
         weighted += weight * float(stand_for.sum())
         weighted_missed += weight * float(stand_for[policy.alert_budget :].sum())
@@ -45,4 +60,5 @@ def alert_recall(judged: Judged, policy: MetricsPolicy) -> AlertRecall | None:
         frauds=frauds,
         missed=missed,
         missed_share=weighted_missed / weighted if weighted else None,
+        missed_share_of_known=known_missed / known if known and judged.row_weights is not None else None,
     )

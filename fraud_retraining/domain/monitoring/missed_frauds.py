@@ -32,7 +32,7 @@ class MissedFrauds(Value):
             version=self.version,
             known=self.alerts.frauds,
             missed=self.alerts.missed,
-            promised_missed=promise.missed_share if promise else None,
+            promised_missed=promise.promise if promise else None,
             promised_frauds=promise.frauds if promise else 0,
         )
 
