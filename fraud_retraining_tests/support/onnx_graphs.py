@@ -30,6 +30,34 @@ def of_named_columns(names: list[str], kind: int = FLOAT, outputs: tuple[str, ..
     return _model(nodes, [], inputs, [_value(name, kind, ["N", 1]) for name in outputs])
 
 
+def of_outer_tensor(file: str = "w.bin") -> bytes:
+    """A graph that reads the weights of two columns from a file, by an operator that is never computed beforehand."""
+    entries = [("location", file), ("offset", "0"), ("length", "8")]
+    outer = _field(1, 1) + _field(1, 2) + _field(2, FLOAT) + _field(8, "w") + _field(14, 1)
+    outer += b"".join(_field(13, _field(1, key) + _field(2, value)) for key, value in entries)
+    nodes = [_node("Concat", ["x", "w"], "probability") + _field(5, _axis(0))]
+    return _model(nodes, [outer], [_value("x", FLOAT, ["N", 2])], [_value("probability", FLOAT, ["M", 2])])
+
+
+def of_outer_tensor_in_an_operator() -> bytes:
+    """As `of_outer_tensor`, with the tensor as the attribute of a `Constant` inside a branch of an `If`."""
+    outer = _field(1, 1) + _field(2, FLOAT) + _field(13, _field(1, "location") + _field(2, "w.bin")) + _field(14, 1)
+    constant = _field(2, "w") + _field(4, "Constant") + _field(5, _field(1, "value") + _field(5, outer) + _field(20, 4))
+    branch = _field(1, constant) + _field(2, "branch") + _field(12, _value("w", FLOAT, [1]))
+    choice = _node("If", ["x"], "probability") + _field(5, _field(1, "then_branch") + _field(6, branch) + _field(20, 5))
+    return _model([choice], [], [_value("x", FLOAT, ["N", 2])], [_value("probability", FLOAT, ["N", 1])])
+
+
+def of_one_operator(operator: str, *more: str) -> bytes:
+    """A graph of one input `x` of two columns, an operator and a sigmoid."""
+    nodes = [_node(operator, ["x", *more], "odds"), _node("Sigmoid", ["odds"], "probability")]
+    return _model(nodes, [], [_value("x", FLOAT, ["N", 2])], [_value("probability", FLOAT, ["N", 2])])
+
+
+def _axis(value: int) -> bytes:
+    return _field(1, "axis") + _field(3, value) + _field(20, 2)
+
+
 def _one(value: float) -> np.ndarray:
     return np.array([value], np.float32)
 

@@ -1,11 +1,12 @@
 """ONNX: a model that was made elsewhere, and is scored by onnxruntime as it is. It is imported, never fitted here.
 
-An ONNX file is a graph of operators: it cannot run code of its own. It is given to onnxruntime as bytes, so that it
-can refer to no other file, and with no library of further operators.
+An ONNX file is a graph of operators: it cannot run code of its own. It can refer to other files, which onnxruntime
+would look for in the working folder, and draw by chance: such a graph is refused before onnxruntime has it. There is
+no library of further operators.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar
@@ -23,6 +24,15 @@ to have the same score alone and among many."""
 
 _NUMBERS = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(int64)": np.int64}
 _FRAUD = (1, "1", True)
+_DRAWING = (
+    "Bernoulli",
+    "Multinomial",
+    "RandomNormal",
+    "RandomNormalLike",
+    "RandomUniform",
+    "RandomUniformLike",
+)
+"""Operators whose result is drawn anew each time."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +88,7 @@ class Onnx(Reader):
     """Graphs of operators, scored by onnxruntime."""
 
     kind = "onnx"
-    scoring_libraries = ("onnxruntime",)
+    scoring_libraries = ("onnx", "onnxruntime")
     extra = "onnx"
 
     def versions(self) -> dict[str, str]:
@@ -99,11 +109,14 @@ def opened(data: bytes) -> Any:
     """The session of a graph.
 
     Raises:
-        ValueError: onnxruntime cannot read it, or it has no input of numbers.
+        ValueError: it refers to other files, draws by chance, has no input of numbers, or onnxruntime cannot read it.
     """
     import onnxruntime
 
+    require_self_contained(data)
     options = onnxruntime.SessionOptions()
+    # Bytes may look like both forms; only those of ONNX were checked.
+    options.add_session_config_entry("session.load_model_format", "ONNX")
     # One thread: sums of several threads come in another order each time.
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
@@ -115,6 +128,52 @@ def opened(data: bytes) -> Any:
     if odd:
         raise ValueError(f"inputs have to be numbers: {', '.join(odd)}")
     return session
+
+
+def require_self_contained(data: bytes) -> None:
+    """Refuse a graph whose scores need more than its own bytes and the row.
+
+    Every message of the file is looked at: tensors of initializers (sparse ones too), of attributes, of graphs inside
+    of operators, and of functions.
+
+    Raises:
+        ValueError: it is no ONNX file, a tensor lies in another file, or an operator draws by chance.
+    """
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(data)
+    except DecodeError as error:
+        raise ValueError(f"it is no ONNX file: {error}") from error
+    outside: list[str] = []
+    drawing: list[str] = []
+    for message in _messages(model):
+        if isinstance(message, onnx.TensorProto):
+            if message.data_location == onnx.TensorProto.EXTERNAL or message.external_data:
+                outside.append(message.name or "a tensor without a name")
+        elif isinstance(message, onnx.NodeProto) and _draws(message):
+            drawing.append(f"{message.op_type} {message.name}".rstrip())
+    if outside:
+        raise ValueError(
+            f"tensors lie in other files ({', '.join(outside[:10])}): save it with all its data inside of one file"
+        )
+    if drawing:
+        raise ValueError(f"operators draw by chance, so that no score can be had again: {', '.join(drawing[:10])}")
+
+
+def _messages(message: Any) -> Iterator[Any]:
+    yield message
+    for field_, value in message.ListFields():
+        if field_.message_type is not None:
+            for inner in [value] if hasattr(value, "ListFields") else value:
+                yield from _messages(inner)
+
+
+def _draws(node: Any) -> bool:
+    # The third input of Dropout says that it trains.
+    return node.op_type in _DRAWING or (node.op_type == "Dropout" and len(node.input) > 2 and bool(node.input[2]))
 
 
 def probability_output(session: Any) -> str:

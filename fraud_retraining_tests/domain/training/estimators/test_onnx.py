@@ -1,6 +1,7 @@
 """ONNX graphs: the scores of the toolkit that made them, the same bits alone and among many, and what is refused."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +9,15 @@ import pytest
 from fraud_retraining.domain.training.estimators.onnx import ROWS, Onnx, OnnxCore, fraud_column, opened
 from fraud_retraining.domain.training.estimators.registry import ESTIMATORS, IMPORTED, READERS
 from fraud_retraining.domain.training.fitting import ModelPolicy
-from fraud_retraining_tests.support.onnx_graphs import DOUBLE, STRING, logistic, of_named_columns
+from fraud_retraining_tests.support.onnx_graphs import (
+    DOUBLE,
+    STRING,
+    logistic,
+    of_named_columns,
+    of_one_operator,
+    of_outer_tensor,
+    of_outer_tensor_in_an_operator,
+)
 
 WEIGHTS, BIAS = [0.5, -1.5, 2.0], -1.0
 
@@ -65,14 +74,33 @@ def test_files_give_the_same_core_again_and_no_rows_no_scores() -> None:
 @pytest.mark.parametrize(
     ("data", "why"),
     [
-        (b"no graph", "onnxruntime cannot read it"),
-        (logistic(WEIGHTS, BIAS)[:-40], "onnxruntime cannot read it"),
+        (b"no graph", "no ONNX file"),
+        (logistic(WEIGHTS, BIAS)[:-40], "no ONNX file"),
+        (b"", "onnxruntime cannot read it"),
+        (b"\x00\x00\x00\x00ORTM" + b"\x00" * 60, "no ONNX file"),
         (of_named_columns(["a"], STRING), "onnxruntime cannot read it|inputs have to be numbers"),
     ],
 )
 def test_what_cannot_be_scored_is_refused(data: bytes, why: str) -> None:
     with pytest.raises(ValueError, match=why):
         opened(data)
+
+
+def test_no_graph_reads_another_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "w.bin").write_bytes(np.array([7, 9], np.float32).tobytes())
+    for data in (of_outer_tensor(), of_outer_tensor(str(tmp_path / "w.bin")), of_outer_tensor_in_an_operator()):
+        with pytest.raises(ValueError, match="tensors lie in other files"):
+            opened(data)
+        with pytest.raises(ValueError, match="tensors lie in other files"):
+            Onnx().load({"model.onnx": data, "importance.json": b"[1, 1]"}, ("a", "b"))
+
+
+def test_no_operator_draws_by_chance() -> None:
+    for operator, more in (("RandomNormalLike", ()), ("Bernoulli", ()), ("Dropout", ("ratio", "training"))):
+        with pytest.raises(ValueError, match=f"draw by chance.*{operator}"):
+            opened(of_one_operator(operator, *more))
+    assert opened(of_one_operator("Dropout")) is not None
 
 
 def test_each_form_of_probabilities_gives_that_of_fraud() -> None:
