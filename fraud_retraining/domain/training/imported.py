@@ -67,11 +67,15 @@ class ForeignModel:
 
 
 class Opened(NamedTuple):
-    """What a file holds: the names that it has for its columns (empty: none), how many they are, and the way in."""
+    """What a file holds: the names that it has for its columns (empty: none), how many they are, and the way in.
+
+    `by_name`: each column is an input of its own, so that the names are the model's, whatever stands beside it.
+    """
 
     columns: tuple[str, ...]
     width: int
     core: Callable[[tuple[str, ...]], Core]
+    by_name: bool = False
 
 
 def imported_model(
@@ -120,6 +124,16 @@ def _features(
 ) -> tuple[str, ...]:
     """This project's name of each of the model's columns, in the model's order."""
     own = mapped.columns or foreign.columns or found.columns
+    if set(own) == set(found.columns) and len(own) == len(found.columns):
+        # A signature or a list may have them in another order; the model reads each by its name.
+        own = found.columns
+    elif found.by_name:
+        raise DataInvalid(
+            "The model's inputs have other names than the columns that are named.",
+            culprits=[f"inputs: {', '.join(found.columns)}", f"named: {', '.join(own)}"],
+            remedy="Each input gets the column of its name. Leave `columns` out, and say under `names:` what each "
+            "input is called here.",
+        )
     if not own:
         raise DataInvalid(
             f"The model reads {found.width} columns and does not say which.",
@@ -226,7 +240,7 @@ def _onnx(data: bytes) -> Opened:
     inputs = session.get_inputs()
     if len(inputs) > 1:
         names = tuple(str(one.name) for one in inputs)
-        return Opened(names, len(names), lambda features: OnnxCore(session, data, (0.0,) * len(features)))
+        return Opened(names, len(names), lambda features: OnnxCore(session, data, (0.0,) * len(features)), by_name=True)
     width = inputs[0].shape[-1] if len(inputs[0].shape) == 2 else None
     if not isinstance(width, int):
         raise _Refused(f"its input has the shape {inputs[0].shape}; it has to be rows x a known number of columns")

@@ -90,6 +90,22 @@ def test_a_graph_of_named_inputs_says_its_columns_itself() -> None:
     assert taken_in("onnx", of_named_columns(["ratio", "amount"])).features == ("ratio", "amount")
 
 
+def test_inputs_that_have_names_get_the_column_of_their_name_whatever_the_order_beside_the_model() -> None:
+    data = of_named_columns(["ratio", "amount"])
+    for beside in (("amount", "ratio"), ("ratio", "amount")):
+        model = imported_model(ForeignModel("onnx", data, beside), ColumnMap(), KNOWN, ())
+        assert model.features == ("ratio", "amount")
+    assert taken_in("onnx", data, columns=("amount", "ratio")).features == ("ratio", "amount")
+    renamed = taken_in("onnx", of_named_columns(["r", "amount"]), names={"r": "ratio"})
+    assert renamed.features == ("ratio", "amount")
+    with pytest.raises(DataInvalid, match="inputs have other names") as refusal:
+        taken_in("onnx", of_named_columns(["r", "amount"]), columns=("ratio", "amount"))
+    assert refusal.value.culprits == ("inputs: r, amount", "named: ratio, amount")
+    trees, expected = xgboost_file()
+    model = imported_model(ForeignModel("xgboost", trees, NUMERIC[::-1]), ColumnMap(), KNOWN, ())
+    assert np.array_equal(model.predict(UNSEEN), expected.astype(np.float64))
+
+
 def test_a_scikit_learn_booster_scores_with_its_best_round() -> None:
     import xgboost
 
