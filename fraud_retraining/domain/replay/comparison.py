@@ -23,10 +23,8 @@ def compared(policy: PolicyResult, present: PolicyResult, confidence: float) -> 
     """The policy with its differences from the present settings."""
     differences = Differences(
         average_precision=mean_difference(_precisions(policy.days), _precisions(present.days), confidence),
-        card_precision=_known([day.card_precision for day in policy.days], present, "card_precision", confidence),
-        amount_caught=_total(
-            _known([day.amount_caught for day in policy.days], present, "amount_caught", confidence), len(policy.days)
-        ),
+        card_precision=mean_difference(_right(policy.days), _right(present.days), confidence),
+        amount_caught=_total(_amounts_differ(policy.days, present.days, confidence), len(policy.days)),
     )
     return policy.model_copy(update={"against_present": differences})
 
@@ -35,8 +33,12 @@ def _precisions(days: Sequence[DayResult]) -> list[float | None]:
     return [day.average_precision for day in days]
 
 
-def _known(values: Sequence[float], present: PolicyResult, name: str, confidence: float) -> Interval:
-    found = mean_difference(values, [getattr(day, name) for day in present.days], confidence)
+def _right(days: Sequence[DayResult]) -> list[float | None]:
+    return [day.card_precision for day in days]
+
+
+def _amounts_differ(days: Sequence[DayResult], others: Sequence[DayResult], confidence: float) -> Interval:
+    found = mean_difference([day.amount_caught for day in days], [day.amount_caught for day in others], confidence)
     assert found is not None
     return found
 

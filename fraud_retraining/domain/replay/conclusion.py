@@ -75,6 +75,20 @@ def limits(labels: LabelPolicy, window_labels: LabelPolicy, *, label_times: bool
     )
 
 
+def unknown_limit(policy: PolicyResult) -> tuple[str, ...]:
+    """What blocked rows leave open; nothing where the outcome of every row is known."""
+    unknown = sum(day.unknown for day in policy.days)
+    if not unknown:
+        return ()
+    rows = unknown + sum(day.rows for day in policy.days)
+    return (
+        f"{unknown:,} of {rows:,} rows of the served days were blocked and are unknown: they count neither as frauds "
+        "nor as genuine. Which share of a day's alerts is right is that among those whose outcome is known; amounts "
+        "and shares count a row of the control group as often as it stands for others. Where there is none, they hold "
+        "for rows that were let through alone.",
+    )
+
+
 def _signed(value: float) -> str:
     """A difference with two decimals and its sign, without a leading 0.
 

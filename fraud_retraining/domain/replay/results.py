@@ -7,28 +7,34 @@ Here: average precision, Card Precision and the amount caught by day. Not here: 
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from statistics import fmean
+from typing import ClassVar
 
 import numpy as np
 from pydantic import Field
 
-from fraud_retraining.domain.evaluation.judged import Integers, Judged
-from fraud_retraining.domain.evaluation.metrics import average_precision, daily_alerts
+from fraud_retraining.domain.evaluation.judged import Judged
+from fraud_retraining.domain.evaluation.metrics import DayAlerts, average_precision, daily_alerts
 from fraud_retraining.domain.replay.timeline import PolicyHistory, Step
-from fraud_retraining.domain.values.base import Value
+from fraud_retraining.domain.values.base import ExtendedValue, Value
 from fraud_retraining.domain.values.interval import Interval
 
 EPOCH = date(1970, 1, 1)
 HOUR_SECONDS = 3600
 
 
-class DayResult(Value):
-    """A served day by its labels of today."""
+class DayResult(ExtendedValue):
+    """A served day by its labels of today; of blocked rows nobody knows the outcome, and they count neither way."""
+
+    ADDED: ClassVar[frozenset[str]] = frozenset({"unknown"})
 
     day: date
-    rows: int
+    rows: int = Field(description="Rows whose outcome is known.")
+    unknown: int = Field(0, description="Blocked rows whose outcome nobody knows.")
     frauds: int
     average_precision: float | None = Field(description="Null on a day without a fraud.")
-    card_precision: float = Field(description="Share of the daily alerts that were right.")
+    card_precision: float | None = Field(
+        description="Share of the daily alerts that were right; null where the outcome of none of them is known."
+    )
     amount_caught: float = Field(
         description="Amount of that day's frauds of the entities that alerts were right about."
     )
@@ -38,7 +44,7 @@ class Differences(Value):
     """A policy less the present settings, by day-block bootstrap."""
 
     average_precision: Interval | None = None
-    card_precision: Interval
+    card_precision: Interval | None = None
     amount_caught: Interval = Field(description="Over all served days.")
 
 
@@ -48,7 +54,7 @@ class PolicyResult(Value):
     name: str
     days: tuple[DayResult, ...]
     average_precision: float | None = Field(description="Mean over the days that have a fraud.")
-    card_precision: float = Field(description="Mean over the days.")
+    card_precision: float | None = Field(description="Mean over the days on which it is known.")
     amount_caught: float = Field(description="Sum over the days.")
     retrains: int
     promotions: int
@@ -80,32 +86,42 @@ def measured_days(served: Judged, budget: int) -> tuple[DayResult, ...]:
     Scores of different models are never ranked against each other: every metric ranks within a day. An entity that was
     detected gets no further alert, as Card Precision defines it.
     """
-    return tuple(_day(served, alerts.day, alerts.right, budget) for alerts in daily_alerts(served, budget))
+    return tuple(_day(served, alerts, budget) for alerts in daily_alerts(served, budget))
 
 
-def _day(served: Judged, day: int, right: Integers, budget: int) -> DayResult:
-    today = served.where(served.days == day)
-    caught = (served.days == day) & (served.labels == 1) & np.isin(served.entities, right)
+def _day(served: Judged, alerts: DayAlerts, budget: int) -> DayResult:
+    today = served.where(served.days == alerts.day)
+    caught = (served.days == alerts.day) & (served.labels == 1) & np.isin(served.entities, alerts.right)
+    amounts = served.amounts if served.weights is None else served.amounts * served.weights
     return DayResult(
-        day=EPOCH + timedelta(days=day),
-        rows=len(today),
+        day=EPOCH + timedelta(days=alerts.day),
+        rows=today.rows,
+        unknown=len(today) - today.rows,
         frauds=today.frauds,
         average_precision=average_precision(today),
-        card_precision=len(right) / budget,
-        amount_caught=float(served.amounts[caught].sum()),
+        card_precision=len(alerts.right) / budget if served.row_weights is None else _right_of_known(alerts, budget),
+        amount_caught=float(amounts[caught].sum()),
     )
+
+
+def _right_of_known(alerts: DayAlerts, budget: int) -> float | None:
+    """The share of the day's alerts that were right, as among those whose outcome is known."""
+    if not alerts.stands_for:
+        return None
+    return min(alerts.right_stands_for / alerts.stands_for, 1.0) * len(alerts.alerts) / budget
 
 
 def policy_result(history: PolicyHistory, days: Sequence[DayResult], cost_per_hour: float | None) -> PolicyResult:
     """The sums of a policy; differences are laid beside it later."""
     hours = history.seconds / HOUR_SECONDS
     judged = [day.average_precision for day in days if day.average_precision is not None]
+    right = [day.card_precision for day in days if day.card_precision is not None]
     retrains = sum(step.outcome is not None for step in history.steps)
     return PolicyResult(
         name=history.policy,
         days=tuple(days),
         average_precision=fmean(judged) if judged else None,
-        card_precision=fmean(day.card_precision for day in days) if days else 0.0,
+        card_precision=fmean(right) if right else None if days else 0.0,
         amount_caught=float(sum(day.amount_caught for day in days)),
         retrains=retrains,
         promotions=history.count("promoted"),

@@ -7,6 +7,7 @@ import pytest
 
 from fraud_retraining.domain.evaluation.judged import Judged
 from fraud_retraining.domain.evaluation.metrics import card_precision_at_k
+from fraud_retraining.domain.replay.conclusion import unknown_limit
 from fraud_retraining.domain.replay.replaceable_settings import PRESENT
 from fraud_retraining.domain.replay.results import EPOCH, measured_days, model_ages, policy_result
 from fraud_retraining.domain.retraining.triggers.registry import TriggerPolicy
@@ -32,6 +33,32 @@ def test_amounts_are_those_of_frauds_of_entities_that_alerts_were_right_about() 
     first, second = measured_days(served(), budget=1)
     assert (first.amount_caught, second.amount_caught) == (10, 80)
     assert (first.frauds, first.rows, first.day) == (2, 4, date(2024, 3, 1))
+
+
+def test_a_blocked_alert_is_no_wrong_one_and_the_control_group_counts_as_often_as_it_stands_for_others() -> None:
+    # Of the first day's three alerts one is unknown, one a fraud of the control group, one genuine.
+    rows = Judged(
+        labels=np.array([-1, 1, 0, 1, 0, -1], dtype=np.int8),
+        scores=np.array([0.9, 0.8, 0.7, 0.1, 0.2, 0.9]),
+        customers=np.arange(6),
+        days=np.array([FIRST] * 4 + [FIRST + 1] * 2, dtype=np.int32),
+        amounts=np.array([500.0, 10, 1, 7, 1, 500]),
+        row_weights=np.array([0.0, 3, 1, 1, 1, 0]),
+    )
+    first, second = measured_days(rows, budget=3)
+    assert first.card_precision == pytest.approx(3 / 4)
+    assert (first.amount_caught, first.rows, first.unknown, first.frauds) == (30, 3, 1, 2)
+    assert (second.card_precision, second.amount_caught, second.rows, second.unknown) == (0, 0, 1, 1)
+    assert [day.card_precision for day in measured_days(rows, budget=1)] == [None, None]
+    result = policy_result(history_under(PRESENT, TriggerPolicy(), SeededAnswers({}).answer), [first, second], None)
+    assert result.card_precision == pytest.approx(3 / 8)
+    assert unknown_limit(result)[0].startswith("2 of 6 rows of the served days were blocked and are unknown")
+
+
+def test_without_blocked_rows_a_day_is_written_as_it_was() -> None:
+    days = measured_days(served(), budget=1)
+    assert all("unknown" not in day.model_dump() for day in days)
+    assert [day.card_precision for day in days] == [1, 1]
 
 
 def test_the_mean_over_the_days_is_card_precision() -> None:
