@@ -9,7 +9,7 @@ A metric that the rows cannot give (no fraud among them, scores that are not pro
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import NamedTuple, Self
+from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -407,8 +407,10 @@ def _most_frequent(column: Categories, most: int) -> Categories:
     return Categories(code[column.codes], (*(column.names[i] for i in kept), OTHER))
 
 
-class SelectedRows(Value):
+class SelectedRows(ExtendedValue):
     """What is known, and what is not, of rows of which some were blocked."""
+
+    ADDED: ClassVar[frozenset[str]] = frozenset({"awaits_reports"})
 
     rows: int = Field(description="All rows, blocked ones too.")
     unknown: int = Field(description="Blocked rows whose outcome nobody knows.")
@@ -419,6 +421,9 @@ class SelectedRows(Value):
     precision: tuple[float, float] = Field(description="Least and most of these that can be frauds, as a share.")
     recall: tuple[float, float] | None = Field(
         description="Least and most share of all frauds that can be among them; None where there may be none."
+    )
+    awaits_reports: bool = Field(
+        False, description="Whether frauds are not reported yet, so that both bounds count known ones by their weight."
     )
 
     @property
@@ -438,6 +443,8 @@ class SelectedRows(Value):
         found = f"between {self.precision[0]:.0%} and {self.precision[1]:.0%} are frauds"
         if self.recall is not None:
             found += f", between {self.recall[0]:.0%} and {self.recall[1]:.0%} of all"
+        if self.awaits_reports:
+            found += ", if frauds that are not reported yet score like those that are"
         return (
             f"{seen}, and no control group stands for them: the metrics hold for the other rows alone. Of the "
             f"{self.alerts:,} highest scores {found}; more cannot be known."
@@ -548,7 +555,8 @@ def _selected(judged: Judged, policy: MetricsPolicy) -> SelectedRows | None:
     """What is unknown of the rows, and between which bounds it lies; None where nothing was blocked.
 
     The bounds are what the unknown rows could be at worst and at best: each of them a fraud or genuine (Manski 1989,
-    "Anatomy of the selection problem"). They rest on no control group, and are sharp.
+    "Anatomy of the selection problem"). They rest on no control group, and are sharp. Of days that are known in part
+    the frauds are estimated, as in every metric: what is not reported yet is no surely genuine row.
     """
     if judged.row_weights is None or not judged.rankable:
         return None
@@ -558,8 +566,10 @@ def _selected(judged: Judged, policy: MetricsPolicy) -> SelectedRows | None:
     top = np.zeros(len(judged), dtype=bool)
     top[judged.ranked[:alerts]] = True
     fraud, unknown = judged.labels == 1, ~judged.known
-    caught, above, below = (int(one.sum()) for one in (fraud & top, unknown & top, unknown & ~top))
-    missed = judged.frauds - caught
+    above, below = int((unknown & top).sum()), int((unknown & ~top).sum())
+    reports = fraud if judged.report_weights is None else np.where(fraud, judged.report_weights, 0.0)
+    # Known frauds can stand for more than there are rows that could be frauds.
+    caught, missed = (min(float(reports[here].sum()), int((here & ~unknown).sum())) for here in (top, ~top))
     least = caught / (caught + missed + below) if caught + missed + below else None
     most = (caught + above) / (caught + above + missed) if caught + above + missed else None
     return SelectedRows(
@@ -571,6 +581,7 @@ def _selected(judged: Judged, policy: MetricsPolicy) -> SelectedRows | None:
         alerts=alerts,
         precision=(caught / alerts, (caught + above) / alerts) if alerts else (0.0, 0.0),
         recall=(least, most) if least is not None and most is not None else None,
+        awaits_reports=judged.report_weights is not None,
     )
 
 

@@ -181,6 +181,27 @@ def test_bounds_are_what_the_unknown_rows_could_be_at_worst_and_at_best(seed: in
         assert found.recall == pytest.approx((min(recalls), max(recalls)))
 
 
+def test_a_fraud_that_is_not_reported_yet_is_no_surely_genuine_row_of_the_bounds():
+    labels = np.array([1, 0, UNKNOWN, 1, 0, 0, 0, UNKNOWN], np.int8)
+    mature = Judged(
+        labels=labels,
+        scores=np.linspace(0.9, 0.1, 8),
+        customers=np.arange(8),
+        days=np.zeros(8, np.int32),
+        amounts=np.ones(8),
+        row_weights=(labels != UNKNOWN).astype(float),
+    )
+    three = POLICY.model_copy(update={"alert_budget": 3})
+    known = evaluate(mature, three).selected
+    assert (known.precision, known.recall) == ((1 / 3, 2 / 3), (1 / 3, 2 / 3))
+    assert "awaits_reports" not in known.model_dump() and "not reported yet" not in known.summary
+    fresh = evaluate(replace(mature, report_weights=np.full(8, 2.0)), three).selected
+    assert (fresh.precision, fresh.recall) == ((2 / 3, 1.0), (2 / 5, 3 / 5))
+    assert "if frauds that are not reported yet score like those that are; more cannot be known" in fresh.summary
+    # At most every known row is a fraud.
+    assert evaluate(replace(mature, report_weights=np.full(8, 9.0)), three).selected.precision == (2 / 3, 1.0)
+
+
 def test_what_is_unknown_is_said_with_and_without_a_control_group():
     whole = truth(5, count=4000, customers=600)
     with_group = evaluate(blocked(whole, 1), POLICY)
