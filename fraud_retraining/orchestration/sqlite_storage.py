@@ -8,9 +8,10 @@ own, whose end moves what was written into the file and waits for the disk: half
 """
 
 import os
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from functools import lru_cache
+from threading import Lock
 from typing import Any, Self
 
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
@@ -27,14 +28,25 @@ KEPT = 16
 """Engines: the event log has a file for each run, and a process works on few at a time."""
 FILE = "file"
 
+_KEPT: OrderedDict[tuple[str, float | None, int], Engine] = OrderedDict()
+_KEEPING = Lock()
+
 
 def _engine(address: str, timeout_seconds: float | None = None) -> Engine:
+    """The engine of a file; the one that was longest unused makes room for a new one, and closes its connection."""
     # A connection must not be used on both sides of a fork.
-    return _kept_engine(address, timeout_seconds, os.getpid())
+    key = (address, timeout_seconds, os.getpid())
+    with _KEEPING:
+        engine = _KEPT.get(key) or _KEPT.setdefault(key, _new_engine(address, timeout_seconds))
+        _KEPT.move_to_end(key)
+        unused = [_KEPT.popitem(last=False) for _ in range(len(_KEPT) - KEPT)]
+    for (_, _, process), one in unused:
+        # The connections of the process that this one was forked from are its own to close.
+        one.dispose(close=process == os.getpid())
+    return engine
 
 
-@lru_cache(maxsize=KEPT)
-def _kept_engine(address: str, timeout_seconds: float | None, process: int) -> Engine:
+def _new_engine(address: str, timeout_seconds: float | None) -> Engine:
     """An engine that keeps one connection; threads that need more at a time open and close their own."""
     arguments: dict[str, Any] = {"check_same_thread": False}
     if timeout_seconds is not None:
@@ -90,7 +102,8 @@ class EventLogStorage(SqliteEventLogStorage):
     def _connect(self, shard: str) -> Iterator[Connection]:
         with self._db_lock:
             engine = _engine(self.conn_string_for_shard(shard), SQLITE_BUSY_TIMEOUT_SECONDS)
-            if shard not in self._initialized_dbs:
+            # A run's file that was deleted since is made anew, as empty: its tables are asked for all the same.
+            if shard not in self._initialized_dbs or not os.path.exists(self.path_for_shard(shard)):
                 self._initdb(engine)
                 self._initialized_dbs.add(shard)
             with engine.begin() as connection:

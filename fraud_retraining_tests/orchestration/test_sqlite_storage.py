@@ -14,7 +14,7 @@ from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from fraud_retraining.orchestration.instance import open_instance
-from fraud_retraining.orchestration.sqlite_storage import EventLogStorage, SqliteStorage, _engine
+from fraud_retraining.orchestration.sqlite_storage import KEPT, EventLogStorage, SqliteStorage, _engine
 
 
 @dg.asset
@@ -145,3 +145,30 @@ def test_reading_marks_nothing_as_changed_or_a_watcher_would_wake_itself(tmp_pat
         before = file.stat().st_mtime_ns
         assert instance.all_logs(run)
         assert file.stat().st_mtime_ns == before
+
+
+def test_a_run_whose_events_another_process_deleted_has_none(tmp_path: Path) -> None:
+    with opened(SqliteStorage, tmp_path) as instance, opened(SqliteStorage, tmp_path) as another:
+        run = materialize(instance)
+        assert another.all_logs(run)
+        instance.event_log_storage.delete_events(run)
+        assert another.all_logs(run) == instance.all_logs(run) == []
+
+
+def test_of_many_runs_few_files_are_held_open(tmp_path: Path) -> None:
+    with opened(SqliteStorage, tmp_path) as instance:
+        storage = instance.event_log_storage
+        assert isinstance(storage, EventLogStorage)
+        for number in range(3 * KEPT):
+            with storage.run_connection(f"run-{number}"):
+                pass
+        held = {name for link in Path("/proc/self/fd").iterdir() if "/run-" in (name := target_of(link))}
+    assert 0 < len({name for name in held if name.endswith(".db")}) <= KEPT
+
+
+def target_of(link: Path) -> str:
+    """The file of a descriptor; nothing where it is closed meanwhile."""
+    try:
+        return os.readlink(link)
+    except FileNotFoundError:
+        return ""
