@@ -8,6 +8,8 @@ set -euo pipefail
 : "${MLFLOW_ARTIFACTS_DESTINATION:?s3://bucket/prefix; the server alone needs credentials for it}"
 : "${MLFLOW_FLASK_SERVER_SECRET_KEY:?any long random text, the same for all instances of the server}"
 : "${MLFLOW_AUTH_ADMIN_PASSWORD:?at the first start the password of the user admin, 12 characters at least}"
+: "${MLFLOW_SERVER_ALLOWED_HOSTS:?the names under which clients reach the server: mlflow.example,mlflow.example:5000}"
+export MLFLOW_SERVER_ALLOWED_HOSTS
 export MLFLOW_BACKEND_STORE_URI MLFLOW_ARTIFACTS_DESTINATION MLFLOW_FLASK_SERVER_SECRET_KEY MLFLOW_AUTH_ADMIN_PASSWORD
 export MLFLOW_SERVE_ARTIFACTS=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false
 

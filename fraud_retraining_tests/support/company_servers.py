@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from pathlib import Path
 from uuid import uuid4
 
@@ -28,6 +27,8 @@ from fraud_retraining_tests.support.registries import free_port
 
 SERVERS = Path(__file__).resolve().parents[2] / "deploy" / "servers"
 ADMIN_PASSWORD = "an administrator of the tests"
+HOST = "localhost"
+"""A name, as clients of a company use one: MLflow refuses names that it was not told."""
 PIPELINE, PASSWORD = "pipeline", "a pipeline of the tests"
 AWS = {"AWS_ACCESS_KEY_ID": "nobody", "AWS_SECRET_ACCESS_KEY": "nothing", "AWS_DEFAULT_REGION": "us-east-1"}
 
@@ -73,13 +74,13 @@ def new_database(postgres: Cluster, scheme: str) -> str:
 
 
 def certificate_in(folder: Path) -> tuple[Path, Path]:
-    """A certificate of 127.0.0.1 that nobody else signed, and its key."""
+    """A certificate of `HOST` that nobody else signed, and its key."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
 
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, HOST)])
     made = (
         x509.CertificateBuilder()
         .subject_name(name)
@@ -88,7 +89,7 @@ def certificate_in(folder: Path) -> tuple[Path, Path]:
         .serial_number(x509.random_serial_number())
         .not_valid_before(datetime.now(UTC) - timedelta(days=1))
         .not_valid_after(datetime.now(UTC) + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(HOST)]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .sign(key, hashes.SHA256())
     )
@@ -123,6 +124,7 @@ def company_servers(
         "MLFLOW_TLS_CERTIFICATE": str(certificate),
         "MLFLOW_TLS_KEY": str(key),
         "MLFLOW_PORT": str(port),
+        "MLFLOW_SERVER_ALLOWED_HOSTS": f"{HOST},{HOST}:{port}",
         "MLFLOW_WORKERS": "1",
     }
     log = folder / "mlflow.log"
@@ -130,7 +132,7 @@ def company_servers(
         process = subprocess.Popen(
             [str(SERVERS / "mlflow.sh")], stdout=sink, stderr=subprocess.STDOUT, cwd=folder, env=environment
         )
-    url = f"https://127.0.0.1:{port}"
+    url = f"https://{HOST}:{port}"
     try:
         _wait_until_healthy(f"{url}/health", certificate, process, log)
         _create_user(url, certificate)
