@@ -118,6 +118,7 @@ def _open_lake_location(settings: Settings, uri: str, columns: Collection[str]) 
         policy,
         lambda: athena_client(settings),
         columns=sorted(columns),
+        limits=settings.lake.limits,
         output=S3Location(bucket, prefix.strip("/"), s3=s3, cache=cache, policy=transfer),
         cache=ObjectCache(cache, limit=transfer.cache_bytes, keep_seconds=transfer.cache_keep_seconds),
     )

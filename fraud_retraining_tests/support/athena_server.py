@@ -37,6 +37,7 @@ class Athena:
         )
         self.tables: dict[tuple[str, str], Path] = {}
         self.cutoff: int | None = 10**9
+        self.workgroup: dict[str, Any] = {}
         self.scanned = 1000
         self.queries: dict[str, dict[str, Any]] = {}
         self.statements: list[str] = []
@@ -51,7 +52,7 @@ class Athena:
 
     def _GetWorkGroup(self, WorkGroup: str) -> dict[str, Any]:
         limit = {} if self.cutoff is None else {"BytesScannedCutoffPerQuery": self.cutoff}
-        return {"WorkGroup": {"Name": WorkGroup, "Configuration": limit}}
+        return {"WorkGroup": {"Name": WorkGroup, "Configuration": {**limit, **self.workgroup}}}
 
     def _StartQueryExecution(self, **given: Any) -> dict[str, Any]:
         token = given["ClientRequestToken"]
@@ -103,7 +104,12 @@ class Athena:
         if unload is None:
             cells = [[None if cell is None else str(cell) for cell in row.values()] for row in answer.to_pylist()]
             query["rows"] = [answer.column_names, *cells]
+            bucket, _, key = f"{output}{name}.csv".removeprefix("s3://").partition("/")
+            self.s3.put_object(Bucket=bucket, Key=key, Body=b"rows")
+            self.s3.put_object(Bucket=bucket, Key=f"{key}.metadata", Body=b"columns")
             return
+        # Athena knows names in lower case only.
+        answer = answer.rename_columns([column.lower() for column in answer.column_names])
         target = f"{unload['prefix']}"
         assert "Contents" not in self.s3.list_objects_v2(Bucket=unload["bucket"], Prefix=target), "not empty"
         if wrong == "row twice":

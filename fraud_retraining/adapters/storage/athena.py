@@ -12,6 +12,7 @@ have to be as many. So an attempt that failed half-way leaves files that nobody 
 import csv
 import io
 import logging
+import os
 import re
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -19,15 +20,25 @@ from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import Any
 from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fraud_retraining.adapters.storage.locations import Listing, LocalFiles, ObjectInfo, changed, reaching
+from fraud_retraining.adapters.storage.locations import (
+    Listing,
+    LocalFiles,
+    ObjectInfo,
+    changed,
+    reaching,
+    temporary_file,
+)
 from fraud_retraining.adapters.storage.s3 import ObjectCache, S3Location
 from fraud_retraining.domain.data.athena_table import AthenaPolicy, TableDay, day_of_path, rows_of_version, table_day
+from fraud_retraining.domain.data.lake_layout import DayLimits
+from fraud_retraining.domain.values.digests import digest
 from fraud_retraining.domain.values.errors import DataInvalid, DependencyUnreachable, SettingsError
 
 LOG = logging.getLogger(__name__)
@@ -36,6 +47,8 @@ RAN, RUNNING = "SUCCEEDED", ("QUEUED", "RUNNING")
 OF_USER = 2
 """Athena's category of errors that the query or its tables are the cause of; 1 is the service's own."""
 ORPHANS_AFTER = timedelta(days=1)
+_LISTED: dict[tuple[str, str, str], tuple[float, list[ObjectInfo]]] = {}
+_LISTING = Lock()
 BATCH_ROWS = 131_072
 _MONTH = re.compile(r"year=(\d{4})/month=(\d{1,2})")
 _STAMP = "%Y%m%dT%H%M%SZ"
@@ -47,7 +60,8 @@ class AthenaLocation:
     Args:
         policy: the table.
         client: boto3's client of Athena.
-        columns: columns that are unloaded; None: all.
+        columns: columns that are unloaded, under these very names; None: all.
+        limits: what a day may be; a larger one is refused before it is unloaded or downloaded.
         output: the prefix of `policy.output`.
         cache: where unloaded days are kept.
         setting: the part of the settings that names the table, for messages.
@@ -64,6 +78,7 @@ class AthenaLocation:
         client: Callable[[], Any],
         *,
         columns: Collection[str] | None,
+        limits: DayLimits,
         output: S3Location,
         cache: ObjectCache,
         setting: str = "lake",
@@ -71,9 +86,12 @@ class AthenaLocation:
         self._policy = policy
         self._open = client
         self._columns = columns
+        self._limits = limits
         self._output = output
         self._cache = cache
         self._setting = setting
+
+    one_file_a_day = True
 
     @property
     def uri(self) -> str:
@@ -111,29 +129,61 @@ class AthenaLocation:
     # ------------------------------------------------------------ listing
 
     def _days(self, where: str) -> list[ObjectInfo]:
-        return sorted(_info(table_day(*row)) for row in self._rows(self._policy.days_query(where)))
+        query = self._policy.days_query(where)
+        known = (self._policy.catalog, self._policy.workgroup, query)
+        # Several sensors of a process ask for the same days within seconds, and each query is paid for.
+        with _LISTING:
+            at, found = _LISTED.get(known, (float("-inf"), []))
+            if time.monotonic() - at > self._policy.listing_keep_seconds:
+                found = self._listed_now(where)
+                _LISTED[known] = (time.monotonic(), found)
+        return found
+
+    def _listed_now(self, where: str) -> list[ObjectInfo]:
+        rows = self._rows(self._policy.days_query(where), self._policy.listing_seconds)
+        return sorted(_info(table_day(*row)) for row in rows)
 
     def _day(self, info: ObjectInfo) -> Path:
-        copy = self._cache.place(self.uri, info)
+        day, rows = day_of_path(info.path), rows_of_version(info.version)
+        # What a day's file holds depends on the query, and not on the table alone.
+        asked = digest([self._policy.catalog, self._policy.unload_query(day, self._columns, "")])
+        copy = self._cache.place(f"{self.uri}?{asked}", info)
         if copy.exists():
+            os.utime(copy)
             return copy
-        day = day_of_path(info.path)
+        if rows > self._limits.max_rows:
+            raise self._too_large(day, f"{rows:,} rows", "max_rows", self._limits.max_rows)
         self._require_unchanged(info, day)
-        with self._unloaded(day) as files:
-            self._cache.make_room(sum(file.size for file in files), using=[copy])
-            rows = _joined(self._output.fetch(files), copy)
-        if rows != rows_of_version(info.version):
-            copy.unlink(missing_ok=True)
-            raise changed(self.uri, [f"{day}: {rows} rows were unloaded, and it was listed as {info.version}"])
-        try:
+        with temporary_file(copy.parent) as joined:
+            with self._unloaded(day) as files:
+                parts = self._downloaded(day, files, copy)
+                came = _joined(parts, joined, self._columns)
+                for part in parts:
+                    part.unlink(missing_ok=True)
+            if came != rows:
+                raise changed(self.uri, [f"{day}: {came} rows were unloaded, and it was listed as {info.version}"])
             self._require_unchanged(info, day)
-        except BaseException:
-            copy.unlink(missing_ok=True)
-            raise
+            with reaching("write", copy), joined.open("rb") as written:
+                os.fsync(written.fileno())
+                joined.replace(copy)
         return copy
 
+    def _downloaded(self, day: date, files: Sequence[ObjectInfo], copy: Path) -> Sequence[Path]:
+        """The parts of a day; they lie beside the file that they are joined into until it is written."""
+        size = sum(file.size for file in files)
+        if size > self._limits.max_bytes:
+            raise self._too_large(day, f"{size:,} bytes", "max_bytes", self._limits.max_bytes)
+        self._cache.make_room(2 * size, using=[copy])
+        return self._output.fetch(files)
+
+    def _too_large(self, day: date, found: str, setting: str, most: int) -> DataInvalid:
+        return DataInvalid(
+            f"{day} of {self.uri} has {found}, and a day may have {most:,}",
+            remedy=f"look at the table; or, if it is right, raise lake.limits.{setting} in the settings.",
+        )
+
     def _require_unchanged(self, info: ObjectInfo, day: date) -> None:
-        found = self._days(self._policy.between(day, day))
+        found = self._listed_now(self._policy.between(day, day))
         if [one.version for one in found] != [info.version]:
             now = found[0].version if found else "is gone"
             raise changed(self.uri, [f"{day}: was listed as {info.version}, now {now}"])
@@ -149,11 +199,14 @@ class AthenaLocation:
             )
         query = self._policy.unload_query(day, self._columns, f"{self._output.uri}/{folder}/")
         try:
-            done = self._run(query)
+            done = self._run(query, self._policy.deadline_seconds)
             yield self._files_of(done, folder, day)
         finally:
-            for file in self._output.list(folder):
-                self._output.delete(file.path)
+            self._delete(folder)
+
+    def _delete(self, folder: str) -> None:
+        for file in self._output.list(folder):
+            self._output.delete(file.path)
 
     def _files_of(self, done: Mapping[str, Any], folder: str, day: date) -> list[ObjectInfo]:
         """What the manifest of an UNLOAD names; files beside it are of nobody."""
@@ -164,7 +217,7 @@ class AthenaLocation:
             raise DependencyUnreachable(
                 f"what Athena unloaded of {day} is incomplete",
                 culprits=missing or ["the manifest names no file"],
-                remedy="run again; let no rule of the bucket remove files below the output prefix.",
+                remedy="run again; let no rule of the bucket remove files of this day below the output prefix.",
             )
         return [there[name] for name in manifest]
 
@@ -182,12 +235,14 @@ class AthenaLocation:
         return [line[0] for line in csv.reader(io.StringIO(data.decode())) if line]
 
     def _delete_orphans(self) -> None:
-        """Files of queries that were cut off, older than any query may be."""
-        before = f"{datetime.now(UTC) - ORPHANS_AFTER:{_STAMP}}"
+        """Rows and results of queries that were cut off, older than any query may be."""
+        before = datetime.now(UTC) - ORPHANS_AFTER
         for folder in self._output.folders("unload"):
-            if folder < before:
-                for file in self._output.list(f"unload/{folder}"):
-                    self._output.delete(file.path)
+            if folder < f"{before:{_STAMP}}":
+                self._delete(f"unload/{folder}")
+        for file in self._output.list("results"):
+            if file.modified < before.timestamp():
+                self._output.delete(file.path)
 
     # ------------------------------------------------------------ queries
 
@@ -205,11 +260,32 @@ class AthenaLocation:
                 remedy=f"aws athena update-work-group --work-group {self._policy.workgroup} --configuration-updates "
                 f"BytesScannedCutoffPerQuery={self._policy.max_scanned_bytes}",
             )
+        self._require_own_results(group.get("Configuration", {}))
         return client
 
-    def _rows(self, query: str) -> list[list[str | None]]:
+    def _require_own_results(self, group: Mapping[str, Any]) -> None:
+        """Raise SettingsError where the workgroup puts results elsewhere: the manifest would not be found."""
+        enforced = str(group.get("ResultConfiguration", {}).get("OutputLocation", ""))
+        if group.get("EnforceWorkGroupConfiguration") and not f"{enforced.rstrip('/')}/".startswith(
+            f"{self._output.uri}/"
+        ):
+            raise SettingsError(
+                f"the workgroup {self._policy.workgroup} puts results into {enforced or 'a place of its own'}, "
+                f"which is not below {self._setting}.output",
+                remedy=f"set {self._setting}.output to a prefix of this project's own and the workgroup's result "
+                "location to results/ below it, or let the workgroup not enforce its settings.",
+            )
+
+    def _rows(self, query: str, seconds: float) -> list[list[str | None]]:
         """The rows of a small answer, without its heading."""
-        done = self._run(query)
+        done = self._run(query, seconds)
+        try:
+            return self._answer(done)
+        finally:
+            for kind in (".csv", ".csv.metadata"):
+                self._output.delete(f"results/{done['QueryExecutionId']}{kind}")
+
+    def _answer(self, done: Mapping[str, Any]) -> list[list[str | None]]:
         found: list[list[str | None]] = []
         asked: dict[str, Any] = {"QueryExecutionId": done["QueryExecutionId"]}
         while True:
@@ -220,7 +296,7 @@ class AthenaLocation:
                 return found[1:]
             asked["NextToken"] = page["NextToken"]
 
-    def _run(self, query: str) -> Mapping[str, Any]:
+    def _run(self, query: str, seconds: float) -> Mapping[str, Any]:
         """The execution of a query that succeeded; one that did not, or takes too long, is stopped."""
         with self._translated("start a query"):
             started = self._client.start_query_execution(
@@ -232,7 +308,7 @@ class AthenaLocation:
                 WorkGroup=self._policy.workgroup,
             )["QueryExecutionId"]
         state = RUNNING[0]
-        deadline = time.monotonic() + self._policy.deadline_seconds
+        deadline = time.monotonic() + seconds
         try:
             while state in RUNNING:
                 with self._translated("tell of a query"):
@@ -242,9 +318,9 @@ class AthenaLocation:
                 if state in RUNNING:
                     if time.monotonic() > deadline:
                         raise DependencyUnreachable(
-                            f"Athena needed more than {self._policy.deadline_seconds:g} s for a query of {self.uri}; "
-                            "it was stopped",
-                            remedy=f"run again, or raise {self._setting}.deadline_seconds.",
+                            f"Athena needed more than {seconds:g} s for a query of {self.uri}; it was stopped",
+                            remedy=f"run again, or raise {self._setting}.deadline_seconds (of an unload) or "
+                            f"{self._setting}.listing_seconds.",
                         )
                     time.sleep(self._policy.poll_seconds)
         finally:
@@ -315,21 +391,20 @@ def _info(found: TableDay) -> ObjectInfo:
     return ObjectInfo(found.path, 0, found.version, modified=found.seconds, problem=problem)
 
 
-def _joined(parts: Sequence[Path], target: Path) -> int:
-    """Write the rows of several files into one, a batch at a time, and count them."""
+def _joined(parts: Sequence[Path], target: Path, columns: Collection[str] | None) -> int:
+    """Write the rows of several files into one, a batch at a time, and count them.
+
+    Athena writes names in lower case: columns get the spelling that was asked for.
+    """
     rows = 0
+    spelling = {name.casefold(): name for name in columns or ()}
     schema = pa.unify_schemas([pq.read_schema(part).remove_metadata() for part in parts])
-    with reaching("write", target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f".{target.name}.{uuid4().hex}.partial")
-        try:
-            with pq.ParquetWriter(partial, schema) as writer:
-                for part in parts:
-                    with pq.ParquetFile(part) as file:
-                        for batch in file.iter_batches(batch_size=BATCH_ROWS):
-                            writer.write_table(pa.Table.from_batches([batch]).cast(schema))
-                            rows += batch.num_rows
-            partial.replace(target)
-        finally:
-            partial.unlink(missing_ok=True)
+    named = pa.schema([field.with_name(spelling.get(field.name.casefold(), field.name)) for field in schema])
+    with reaching("write", target), pq.ParquetWriter(target, named) as writer:
+        for part in parts:
+            with pq.ParquetFile(part) as file:
+                for batch in file.iter_batches(batch_size=BATCH_ROWS):
+                    table = pa.Table.from_batches([batch]).select(schema.names).cast(schema)
+                    writer.write_table(table.rename_columns(named.names))
+                    rows += batch.num_rows
     return rows

@@ -82,7 +82,12 @@ class Naming(NamedTuple):
 
 
 class LakeLocation(Protocol):
-    """What a lake needs of its place: a folder, an S3 prefix, or a table."""
+    """What a lake needs of its place: a folder, an S3 prefix, or a table.
+
+    `one_file_a_day` says that the place makes one file of each day, however many rows that has.
+    """
+
+    one_file_a_day: bool
 
     @property
     def uri(self) -> str:
@@ -188,7 +193,11 @@ class Lake:
             )
 
     def _require_sizes(self, day: date, sizes: Sequence[FileSize]) -> None:
-        found = excesses(day, sizes, self._limits)
+        limits = self._limits
+        if self._location.one_file_a_day:
+            whole = {"max_file_rows": limits.max_rows, "max_file_decoded_bytes": limits.max_decoded_bytes}
+            limits = limits.model_copy(update=whole)
+        found = excesses(day, sizes, limits)
         if found:
             settings = dict.fromkeys(f"lake.limits.{one.setting}" for one in found)
             raise DataInvalid(

@@ -88,6 +88,9 @@ class Location(Protocol):
     Whatever cannot be read or written raises `DependencyUnreachable`; only what is known to be absent is None or [].
     """
 
+    one_file_a_day: bool
+    """Whether the place makes one file of each day, however many rows that has."""
+
     @property
     def uri(self) -> str:
         """The place, as a person would write it."""
@@ -129,6 +132,8 @@ class Location(Protocol):
 
 class FolderLocation:
     """A folder of this machine."""
+
+    one_file_a_day = False
 
     def __init__(self, root: Path) -> None:
         self._root = root

@@ -46,6 +46,8 @@ _CHANGED = frozenset({"PreconditionFailed", "412"})
 class S3Location:
     """A bucket, or a prefix within one."""
 
+    one_file_a_day = False
+
     def __init__(
         self, bucket: str, prefix: str, *, s3: "S3Resource | None", cache: Path, policy: TransferPolicy
     ) -> None:

@@ -70,7 +70,7 @@ def dagster_checks() -> list[Check]:
 
 
 def _impatient(settings: Settings, seconds: float) -> Settings:
-    """The settings with every deadline of S3 within that of a check."""
+    """The settings with every deadline of S3 and Athena within that of a check."""
     s3 = settings.lake.s3
     transfer = s3.transfer.model_copy(
         update={
@@ -79,11 +79,16 @@ def _impatient(settings: Settings, seconds: float) -> Settings:
             "read_seconds": min(s3.transfer.read_seconds, seconds),
         }
     )
-    lake = settings.lake.model_copy(update={"s3": s3.model_copy(update={"transfer": transfer})})
+    table = settings.lake.athena
+    if table is not None:
+        table = table.model_copy(update={"listing_seconds": min(table.listing_seconds, seconds)})
+    lake = settings.lake.model_copy(update={"s3": s3.model_copy(update={"transfer": transfer}), "athena": table})
     return settings.model_copy(update={"lake": lake})
 
 
 def _lake(settings: Settings) -> Answer:
+    if settings.lake.athena is not None:
+        return _days_of(open_lake(settings), "lake", "look at lake.day: SQL of a row's UTC day (docs/lake.md).")
     return _days_of(open_lake(settings), "lake.uri", "days arrive under year=YYYY/month=MM/day=DD/ (docs/lake.md).")
 
 

@@ -25,12 +25,12 @@ class AthenaPolicy(Policy):
     table: str = Field(min_length=1, description="Table, or a view for which `modified` is set.")
     output: str = Field(
         pattern=r"^s3://[^/]+(/.*)?$",
-        description="s3:// prefix for results and unloaded rows; of nobody else's, it is emptied.",
+        description="s3:// prefix for results and unloaded rows, of this project alone: they are deleted when read.",
     )
     workgroup: str = Field("primary", min_length=1, description="Workgroup; it has to limit the bytes of a query.")
     catalog: str = Field("AwsDataCatalog", min_length=1, description="Data catalog of the database.")
     day: str = Field(
-        "CAST(day AS date)",
+        "TRY_CAST(day AS date)",
         min_length=1,
         description="SQL of a row's UTC day, of partition columns alone, so that other days are not scanned.",
     )
@@ -44,6 +44,12 @@ class AthenaPolicy(Policy):
     )
     deadline_seconds: float = Field(
         900, gt=0, le=7200, description="Longest that a query may take; then it is stopped."
+    )
+    listing_seconds: float = Field(
+        45, gt=0, le=900, description="Longest that a listing of days may take; a sensor waits for it."
+    )
+    listing_keep_seconds: float = Field(
+        120, ge=0, le=3600, description="Time for which a process believes a listing; every query is paid for."
     )
     poll_seconds: float = Field(1.0, gt=0, le=60, description="Time between two looks at a query that runs.")
     endpoint: str | None = Field(None, description="Endpoint of another server that speaks Athena's protocol.")
@@ -113,12 +119,16 @@ class TableDay(NamedTuple):
 
 
 def table_day(day: str | None, rows: str | None, modified: str | None) -> TableDay:
-    """A row of `AthenaPolicy.days_query`.
+    """A row of `AthenaPolicy.days_query`; a day that is no date is none.
 
     >>> table_day("2026-03-01", "12", "2026-03-02 04:00:00.000 UTC").path
     'year=2026/month=03/day=01/rows.parquet'
     """
-    return TableDay(date.fromisoformat(day[:10]) if day else None, int(rows or 0), modified or "")
+    try:
+        found = date.fromisoformat((day or "")[:10])
+    except ValueError:
+        found = None
+    return TableDay(found, int(rows or 0), modified or "")
 
 
 def day_of_path(path: str) -> date:

@@ -11,10 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from fraud_retraining.adapters.storage import athena
 from fraud_retraining.adapters.storage.athena import AthenaLocation
 from fraud_retraining.adapters.storage.lake import Lake, Naming
 from fraud_retraining.adapters.storage.s3 import ObjectCache, S3Location
 from fraud_retraining.domain.data.athena_table import AthenaPolicy
+from fraud_retraining.domain.data.lake_layout import DayLimits
 from fraud_retraining.domain.values.days import DayRange
 from fraud_retraining.domain.values.errors import DataInvalid, DependencyUnreachable, IntegrityError, SettingsError
 from fraud_retraining_tests.support.athena_server import Athena, athena_server
@@ -45,6 +47,12 @@ class Table(NamedTuple):
         return [one["Key"] for one in found.get("Contents", [])]
 
 
+@pytest.fixture(autouse=True)
+def nothing_listed() -> None:
+    """A process that has listed nothing yet."""
+    athena._LISTED.clear()
+
+
 @pytest.fixture
 def table(s3_endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Table]:
     from dagster_aws.s3 import S3Resource
@@ -59,17 +67,21 @@ def table(s3_endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
         def lake(**changes: Any) -> Lake:
             given = {"database": "payments", "table": "transactions", "output": f"s3://{bucket}/out"}
-            policy = AthenaPolicy(**{**given, "poll_seconds": 0.01, "max_scanned_bytes": 10**9, **changes})
+            columns, limits = changes.pop("columns", COLUMNS), DayLimits(**changes.pop("limits", {}))
+            quick = {"poll_seconds": 0.01, "listing_keep_seconds": 0}
+            policy = AthenaPolicy(**{**given, **quick, "max_scanned_bytes": 10**9, **changes})
             cache = ObjectCache(tmp_path / "cache", limit=10**9, keep_seconds=60)
             output = S3Location(bucket, "out", s3=s3, cache=tmp_path / "cache", policy=_transfer())
             location = AthenaLocation(
                 policy,
                 lambda: boto3.client("athena", endpoint_url=address, region_name="us-east-1"),
-                columns=COLUMNS,
+                columns=columns,
+                limits=limits,
                 output=output,
                 cache=cache,
             )
-            return Lake(location, naming=Naming("lake", columns=COLUMNS), today=lambda: date(2026, 3, 10))
+            naming = Naming("lake", columns=columns)
+            return Lake(location, limits=limits, naming=naming, today=lambda: date(2026, 3, 10))
 
         made = Table(tmp_path / "table", server, bucket, lake)
         for number in range(4):
@@ -99,6 +111,7 @@ def test_a_day_is_listed_and_read_by_the_columns_that_are_needed(table: Table) -
     assert read.column_names == COLUMNS
     assert sorted(read["TRANSACTION_ID"].to_pylist()) == sorted(f"{FIRST}-{number}" for number in range(10))
     assert table.below("unload/") == []
+    assert all(key.endswith("-manifest.csv") for key in table.below("results/"))
     unload = next(one for one in table.server.statements if one.startswith("UNLOAD"))
     assert "BETWEEN DATE '2026-02-27' AND DATE '2026-02-27'" in unload
 
@@ -192,6 +205,54 @@ def test_files_of_queries_that_were_cut_off_long_ago_are_deleted(table: Table) -
 def test_a_service_that_cannot_be_reached_is_an_outage(table: Table) -> None:
     policy = AthenaPolicy(database="payments", table="transactions", output=f"s3://{table.bucket}/out")
     nobody = boto3.client("athena", endpoint_url="http://127.0.0.1:9", region_name="us-east-1")
-    location = AthenaLocation(policy, lambda: nobody, columns=None, output=None, cache=None)  # type: ignore[arg-type]
+    location = AthenaLocation(policy, lambda: nobody, columns=None, limits=DayLimits(), output=None, cache=None)  # type: ignore[arg-type]
     with pytest.raises(DependencyUnreachable, match="could not be reached"):
         location.survey()
+
+
+def test_other_columns_are_another_file(table: Table) -> None:
+    assert rows_of(table.lake(), FIRST).column_names == COLUMNS
+    assert rows_of(table.lake(columns=["SECRET", "TX_AMOUNT"]), FIRST).column_names == ["SECRET", "TX_AMOUNT"]
+
+
+@pytest.mark.parametrize(("limits", "named"), [({"max_rows": 9}, "max_rows"), ({"max_bytes": 500}, "max_bytes")])
+def test_a_day_that_is_larger_than_it_may_be_is_not_downloaded(
+    table: Table, limits: dict[str, int], named: str, tmp_path: Path
+) -> None:
+    with pytest.raises(DataInvalid, match=r"2026-02-27 .* a day may have") as refused:
+        rows_of(table.lake(limits=limits), FIRST)
+    assert f"lake.limits.{named}" in str(refused.value)
+    assert not list((tmp_path / "cache").rglob("*.parquet"))
+    assert table.below("unload/") == []
+
+
+def test_a_day_may_have_as_many_rows_as_days_may_and_not_as_files_may(table: Table) -> None:
+    assert rows_of(table.lake(limits={"max_file_rows": 3}), FIRST).num_rows == 10
+
+
+def test_a_listing_is_believed_for_a_while_and_reading_a_day_looks_again(table: Table) -> None:
+    lake = table.lake(listing_keep_seconds=600)
+    before = lake.days()
+    table.write(FIRST, 12)
+    assert lake.days() == before
+    assert table.lake(listing_keep_seconds=600).days() == before
+    with pytest.raises(IntegrityError, match="was listed as 10 rows"):
+        lake.fetch(before[FIRST])
+
+
+def test_a_workgroup_that_puts_results_elsewhere_is_refused_before_any_query(table: Table) -> None:
+    enforced = {"EnforceWorkGroupConfiguration": True, "ResultConfiguration": {"OutputLocation": "s3://others/results"}}
+    table.server.workgroup = enforced
+    with pytest.raises(SettingsError, match="which is not below"):
+        table.lake().days()
+    assert not table.server.statements
+    enforced["ResultConfiguration"]["OutputLocation"] = f"s3://{table.bucket}/out/results/"  # type: ignore[index]
+    assert table.lake().days()
+
+
+def test_a_partition_that_is_no_day_is_set_aside_and_the_others_are_read(table: Table) -> None:
+    lake = table.lake(day="TRY_CAST(CASE WHEN day = '2026-02-28' THEN 'latest' ELSE day END AS date)")
+    listing = lake.listing()
+    assert FIRST + timedelta(days=1) not in listing.days
+    assert len(listing.days) == 3
+    assert any("have no day" in str(one) for one in listing.set_aside)
