@@ -30,6 +30,9 @@ def import_champion(
     columns: Annotated[
         Path | None, typer.Option(help="YAML file: the model's columns in order, and what they are called here.")
     ] = None,
+    sha256: Annotated[
+        str | None, typer.Option(help="SHA-256 of the model file; has to be named for an address of MLflow.")
+    ] = None,
     as_of: Annotated[datetime | None, typer.Option(formats=DAY, help="Last day that counts; else the latest.")] = None,
     config: Config = None,
     as_json: Json = False,
@@ -45,6 +48,7 @@ def import_champion(
             columns=columns,
             trained_through=trained_through.date(),
             reason=reason,
+            sha256=sha256,
         )
         with RichProgress() as progress:
             importing = ChampionImport(read_settings(config), progress, open_decisions(by, config), verbose=verbose)

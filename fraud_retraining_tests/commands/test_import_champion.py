@@ -120,7 +120,13 @@ def test_a_native_model_of_an_mlflow_registry_is_imported(
         signature = mlflow.models.infer_signature(pd.DataFrame({"amount": [1.0]}))
         named = {"registered_model_name": "legacy", "signature": signature, "pip_requirements": []}
         mlflow.xgboost.log_model(booster, name="model", **named)
+    before = ledger().last(EventKind.MODEL_IMPORTED, as_of=FIRST_AS_OF)
     code, answer, _ = imported("models:/legacy/1", "--as-of", str(FIRST_AS_OF))
+    assert code == 2 and champion() is None and ledger().last(EventKind.MODEL_IMPORTED, as_of=FIRST_AS_OF) == before
+    found = answer["error"]["remedy"].split()[-1].rstrip(".")
+    code, answer, _ = imported("models:/legacy/1", "--as-of", str(FIRST_AS_OF), "--sha256", found)
+    claim = ledger().last(EventKind.MODEL_IMPORTED)
+    assert claim is not None and claim.payload["sha256_named"] == answer["imported"]["sha256"] == found
     assert (code, answer["status"], answer["imported"]["format"]) == (0, "promoted", "xgboost"), answer
     served = open_registry(load_settings()).champion()
     assert served is not None

@@ -63,6 +63,8 @@ class Claim:
     columns: Path | None
     trained_through: date
     reason: str
+    sha256: str | None = None
+    """SHA-256 of the file that is meant; None where none was named."""
 
 
 @dataclass(frozen=True)
@@ -90,12 +92,12 @@ class ChampionImport:
         """Import a model, and approve it in the reviewer's name if it passes the gates.
 
         Raises:
-            SettingsError: the file, its format or the claim cannot be used.
+            SettingsError: the file, its format, its digest or the claim cannot be used.
             DataInvalid: the model reads other columns, or does not score recent rows.
             Conflict: another model is champion.
             NotPermitted: who imports it is no reviewer, or may not approve it alone; then it waits for another one.
         """
-        foreign = read_foreign(claim.source, claim.format, self._registry.tracking_uri)
+        foreign = read_foreign(claim.source, claim.format, self._registry.tracking_uri, claim.sha256)
         plan = self._settings.feature_plan
         model = imported_model(foreign, _column_map(claim.columns), plan.names, plan.categorical)
         unread = tuple(name for name in self._settings.learnt_features if name not in model.features)
@@ -208,6 +210,7 @@ def _recorded(claim: Claim, model: FittedModel, determined_by: Fingerprint, rows
     return {
         "determined_by": determined_by.model_dump(mode="json"),
         "source": claim.source,
+        "sha256_named": claim.sha256,
         "reason": claim.reason,
         "claims": {"trained_through": claim.trained_through},
         "scored": {

@@ -3,13 +3,14 @@
 import json
 import os
 import pickle
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from fraud_retraining.adapters.mlflow.foreign_models import read_foreign
+from fraud_retraining.adapters.mlflow.foreign_models import MOST_BYTES, MOST_DESCRIPTION_BYTES, read_foreign
 from fraud_retraining.domain.values.errors import SettingsError
 
 URI = "sqlite:///none.db"
@@ -66,6 +67,64 @@ def test_an_mlflow_folder_gives_its_native_file_and_the_columns_of_its_signature
     tensor = [{"type": "tensor", "tensor-spec": {"dtype": "float32", "shape": [-1, 2]}}]
     graph = folder(tmp_path / "graph", {"onnx": {"data": "model.onnx"}}, {"model.onnx": b"graph"}, tensor)
     assert read_foreign(graph, None, URI).columns == ()
+
+
+def test_a_digest_that_is_named_has_to_be_that_of_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "m.ubj"
+    file.write_bytes(b"trees")
+    named = sha256(b"trees").hexdigest()
+    for given in (None, named, named.upper()):
+        assert read_foreign(str(file), None, URI, given).digest == named
+    with pytest.raises(SettingsError, match="is not the model that was named") as refusal:
+        read_foreign(str(file), None, URI, "0" * 64)
+    assert refusal.value.culprits == ("named " + "0" * 64, f"found {named}")
+    with pytest.raises(SettingsError, match="is no SHA-256"):
+        read_foreign(str(file), None, URI, named[:12])
+
+
+def test_what_is_too_large_is_not_read(tmp_path: Path) -> None:
+    large = tmp_path / "m.onnx"
+    with large.open("wb") as file:
+        file.truncate(MOST_BYTES + 1)  # takes no room on the disk
+    with pytest.raises(SettingsError, match=r"m\.onnx has more than 1,073,741,824 bytes"):
+        read_foreign(str(large), None, URI)
+    source = folder(tmp_path / "described", {"onnx": {"data": "m.onnx"}}, {"m.onnx": b"graph"})
+    with (tmp_path / "described" / "MLmodel").open("r+b") as file:
+        file.truncate(MOST_DESCRIPTION_BYTES + 1)
+    with pytest.raises(SettingsError, match="MLmodel has more than"):
+        read_foreign(source, None, URI)
+
+
+@pytest.mark.parametrize(
+    "about",
+    [
+        {"flavors": ["onnx"]},
+        {"flavors": {"onnx": "m.onnx"}},
+        {"flavors": {"onnx": {"data": "m.onnx\0"}}},
+        {"flavors": {"onnx": {"data": ["m.onnx"]}}},
+        {"flavors": {"onnx": {"data": "../m.onnx"}}},
+        {"flavors": {"onnx": {"data": "m" * 5000}}},
+        {"flavors": {"onnx": {"data": "m" * 400}}},
+        {"flavors": {"onnx": {"data": "."}}},
+        {"flavors": {"onnx": {"data": "m.onnx"}}, "signature": {"inputs": "[{"}},
+        {"flavors": {"onnx": {"data": "m.onnx"}}, "signature": {"inputs": '{"name": "amount"}'}},
+        {"flavors": {"onnx": {"data": "m.onnx"}}, "signature": ["amount"]},
+        ["flavors"],
+        None,
+    ],
+)
+def test_an_odd_description_is_refused_by_name(tmp_path: Path, about: Any) -> None:
+    for name in ("m.onnx", "other.onnx"):
+        (tmp_path / name).write_bytes(b"graph")
+    (tmp_path / "MLmodel").write_text(yaml.safe_dump(about))
+    with pytest.raises(SettingsError, match=r"MLmodel|cannot be read"):
+        read_foreign(str(tmp_path), None, URI)
+
+
+def test_a_name_that_no_file_can_have_is_refused() -> None:
+    for name in ("m" * 5000, "m\0.onnx", "~nobody-of-this-name/m.onnx"):
+        with pytest.raises(SettingsError, match=r"cannot be read|there is no file"):
+            read_foreign(name, None, URI)
 
 
 def refusals(tmp_path: Path, trap: bytes) -> dict[str, tuple[str, str | None]]:
