@@ -46,14 +46,17 @@ def alert_recall(judged: Judged, policy: MetricsPolicy) -> AlertRecall | None:
     if not judged.rankable:
         return None
     frauds, missed, weighted, weighted_missed, known, known_missed = 0, 0, 0.0, 0.0, 0.0, 0.0
-    for day, _, defrauded, counts in daily_suspects(judged):
-        here, outside = int(defrauded.sum()), int(defrauded[policy.alert_budget :].sum())
-        weight = judged.day_weight(day)
-        frauds, missed = frauds + here, missed + outside
-        known, known_missed = known + weight * here, known_missed + weight * outside
-        stand_for = defrauded.astype(np.float64) if counts is None else defrauded * counts
+    for day in daily_suspects(judged):
+        outside = slice(policy.alert_budget, None)
+        frauds, missed = frauds + int(day.defrauded.sum()), missed + int(day.defrauded[outside].sum())
+        # A blocked fraud that was reviewed stands for itself, whatever is not reported yet of its day.
+        weight = judged.day_weight(day.day) if day.reports is None else 1.0
+        each = day.defrauded.astype(np.float64) if day.reports is None else day.defrauded * day.reports
+        known += weight * float(each.sum())
+        known_missed += weight * float(each[outside].sum())
+        stand_for = each if day.counts is None else each * day.counts
         weighted += weight * float(stand_for.sum())
-        weighted_missed += weight * float(stand_for[policy.alert_budget :].sum())
+        weighted_missed += weight * float(stand_for[outside].sum())
     return AlertRecall(
         budget=policy.alert_budget,
         entity=policy.alert_entity,

@@ -237,7 +237,7 @@ class Judged:
         return float(losses.mean()) if self.row_weights is None else float(losses.sum() / self.population)
 
     def day_weight(self, day: int) -> float:
-        """How many frauds a known one of a day stands for; blocked ones stand for themselves."""
+        """How many frauds a known one of a day stands for, where nothing was blocked: it is the same for all."""
         return 1.0 if self.report_weights is None else float(self.report_weights[self.days == day].max())
 
     @cached_property

@@ -94,13 +94,13 @@ class Alerting:
             open_ = left[suspects]
             alerts = np.clip(self.budget - (np.cumsum(open_, axis=0) - open_), 0, open_)
             left[suspects[defrauded]] -= alerts[defrauded]
-            if day.counts is None:
+            counts, of_frauds = day.counts, day.fraud_counts
+            if counts is None or of_frauds is None:
                 right += np.minimum(alerts[defrauded].sum(axis=0) * known, self.budget)
                 continue
-            counts = day.counts[: len(suspects), None]
             spent += alerts.sum(axis=0)
-            seen += (alerts * counts).sum(axis=0)
-            right += (alerts * counts)[defrauded].sum(axis=0) * known
+            seen += (alerts * counts[: len(suspects), None]).sum(axis=0)
+            right += (alerts * of_frauds[: len(suspects), None])[defrauded].sum(axis=0)
         if self.days[0].counts is not None:
             right = np.minimum(right / np.maximum(seen, 1e-9), 1.0) * spent
         return np.asarray(right / (self.budget * len(self.days)))

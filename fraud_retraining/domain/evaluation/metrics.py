@@ -198,12 +198,22 @@ class DaySuspects(NamedTuple):
     `counts` say for how many entities each stands: 0 for one with a blocked row whose outcome nobody knows, else as
     many as the row of it that stands for most. That is right where the control group is drawn by entity and day; None
     where each stands for itself.
+
+    `reports` say beside it how many frauds each one with a fraud stands for while others are not reported: as many as
+    its own fraud does, of several the one that is known most surely, as a review of a blocked row is. None where
+    nothing was blocked, and `Judged.day_weight` says it of all, and where every fraud is reported.
     """
 
     day: int
     entities: Integers
     defrauded: Mask
     counts: Floats | None = None
+    reports: Floats | None = None
+
+    @property
+    def fraud_counts(self) -> Floats | None:
+        """How many entities with a fraud each one with a known fraud stands for; None where it is the day's weight."""
+        return self.counts if self.counts is None or self.reports is None else self.counts * self.reports
 
 
 def daily_suspects(judged: Judged) -> Iterator[DaySuspects]:
@@ -214,12 +224,26 @@ def daily_suspects(judged: Judged) -> Iterator[DaySuspects]:
         present = np.flatnonzero(highest > -np.inf)
         # Stable: entities of equal score keep the order of their codes, so the metric is repeatable.
         ranked = present[np.argsort(-highest[present], kind="stable")]
-        counts = None if judged.row_weights is None else _entity_counts(judged, judged.days == day, count)[ranked]
-        yield DaySuspects(int(day), ranked, defrauded[ranked], counts)
+        if judged.row_weights is None:
+            yield DaySuspects(int(day), ranked, defrauded[ranked])
+            continue
+        today = judged.days == day
+        reports = _entity_reports(judged, today, count)
+        yield DaySuspects(
+            int(day),
+            ranked,
+            defrauded[ranked],
+            _entity_counts(judged, today, count)[ranked],
+            None if reports is None else reports[ranked],
+        )
 
 
 class DayAlerts(NamedTuple):
-    """The entities that one day's alerts were about, those of them that were right, and how many both stand for."""
+    """The entities that one day's alerts were about, those of them that were right, and how many both stand for.
+
+    Where nothing was blocked, entities stand for themselves here, also while frauds are reported
+    (`Judged.day_weight`).
+    """
 
     day: int
     alerts: Integers
@@ -234,13 +258,14 @@ def daily_alerts(judged: Judged, k: int) -> Iterator[DayAlerts]:
     An alert is right, and its entity detected, if the entity has a fraud that day.
     """
     detected = np.zeros(judged.entities.max(initial=-1) + 1, dtype=bool)
-    for day, suspects, defrauded, counts in daily_suspects(judged):
-        alerted = np.flatnonzero(~detected[suspects])[:k]
-        hits = alerted[defrauded[alerted]]
-        right = suspects[hits]
+    for day in daily_suspects(judged):
+        alerted = np.flatnonzero(~detected[day.entities])[:k]
+        hits = alerted[day.defrauded[alerted]]
+        right = day.entities[hits]
         detected[right] = True
-        both = [float(len(one) if counts is None else counts[one].sum()) for one in (alerted, hits)]
-        yield DayAlerts(day, suspects[alerted], right, *both)
+        both = ((alerted, day.counts), (hits, day.fraud_counts))
+        stand_for = [float(len(one) if counts is None else counts[one].sum()) for one, counts in both]
+        yield DayAlerts(day.day, day.entities[alerted], right, *stand_for)
 
 
 def card_precision_at_k(judged: Judged, k: int) -> float | None:
@@ -267,7 +292,7 @@ def _estimated_card_precision(judged: Judged, k: int) -> float | None:
     known = sum(day.stands_for for day in days)
     if not known:
         return None
-    right = sum(day.right_stands_for * judged.day_weight(day.day) for day in days)
+    right = sum(day.right_stands_for for day in days)
     return min(right / known, 1.0) * sum(len(day.alerts) for day in days) / (k * len(days))
 
 
@@ -277,6 +302,16 @@ def _entity_counts(judged: Judged, today: Mask, entities: int) -> Floats:
     np.maximum.at(counts, judged.entities[today], judged.counts[today])
     counts[judged.entities[today & ~judged.known]] = 0.0
     return counts
+
+
+def _entity_reports(judged: Judged, today: Mask, entities: int) -> Floats | None:
+    """How many frauds the own one of each entity stands for on a day (`DaySuspects`); 1 of an entity without."""
+    if judged.report_weights is None:
+        return None
+    reports = np.full(entities, np.inf)
+    fraud = today & (judged.labels == 1)
+    np.minimum.at(reports, judged.entities[fraud], judged.report_weights[fraud])
+    return np.where(np.isfinite(reports), reports, 1.0)
 
 
 def _entity_day(judged: Judged, today: Mask, entities: int) -> tuple[Floats, Mask]:

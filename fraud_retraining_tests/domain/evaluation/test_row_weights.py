@@ -15,7 +15,7 @@ from fraud_retraining.domain.evaluation.comparison import compare
 from fraud_retraining.domain.evaluation.cost_curve import cost_curve
 from fraud_retraining.domain.evaluation.gates import NotCompared, comparable
 from fraud_retraining.domain.evaluation.judged import UNKNOWN, Judged, Pair
-from fraud_retraining.domain.evaluation.metric_intervals import draw, metric_intervals
+from fraud_retraining.domain.evaluation.metric_intervals import Alerting, draw, metric_intervals
 from fraud_retraining.domain.evaluation.metrics import MetricsPolicy, calibration, card_precision_at_k, evaluate
 from fraud_retraining.domain.serving.policy import CostPolicy
 
@@ -179,6 +179,34 @@ def test_bounds_are_what_the_unknown_rows_could_be_at_worst_and_at_best(seed: in
     assert found.precision == pytest.approx((min(precisions), max(precisions)))
     if found.recall is not None:
         assert found.recall == pytest.approx((min(recalls), max(recalls)))
+
+
+def test_a_reviewed_blocked_fraud_counts_once_while_others_of_its_day_are_reported():
+    """Of ten alerts five are about reviewed blocked frauds; a quarter of the day's other frauds are reported."""
+    reviewed = np.repeat([True, False], 5)
+    rows = Judged(
+        labels=reviewed.astype(np.int8),
+        scores=np.linspace(0.9, 0.1, 10),
+        customers=np.arange(10),
+        days=np.zeros(10, np.int32),
+        amounts=np.ones(10),
+        report_weights=np.where(reviewed, 1.0, 4.0),
+        row_weights=np.ones(10),
+    )
+    assert card_precision_at_k(rows, 10) == 0.5
+    assert Alerting.of(rows, 10).precision(np.ones((10, 1), np.float32)) == pytest.approx([0.5])
+    # A fraud that the control group let through, for two, and reported by a quarter, stands for eight.
+    mixed = replace(
+        rows,
+        labels=np.array([1, 1, 1, 1, 1, 1, 0, 0, 0, 0], np.int8),
+        row_weights=np.array([1.0, 1, 1, 1, 1, 2, 1, 1, 1, 1]),
+    )
+    found = alert_recall(mixed, POLICY)
+    assert (found.frauds, found.missed, found.missed_share) == (6, 1, 8 / 13)
+    assert found.missed_share_of_known == 4 / 9
+    # An entity with both is known by its review.
+    both = replace(mixed, customers=np.array([0, 1, 2, 3, 4, 4, 6, 7, 8, 9]), row_weights=np.ones(10))
+    assert alert_recall(both, POLICY).missed_share == 0
 
 
 def test_a_fraud_that_is_not_reported_yet_is_no_surely_genuine_row_of_the_bounds():
