@@ -5,7 +5,7 @@ The fields are those of onnx.proto3: a message is a sequence of (number and kind
 
 import numpy as np
 
-FLOAT, DOUBLE, STRING = 1, 11, 8
+FLOAT, INT64, DOUBLE, STRING = 1, 7, 11, 8
 
 
 def logistic(weights: list[float], bias: float, *, rows: str = "N", scale: float = 1.0) -> bytes:
@@ -48,10 +48,40 @@ def of_outer_tensor_in_an_operator() -> bytes:
     return _model([choice], [], [_value("x", FLOAT, ["N", 2])], [_value("probability", FLOAT, ["N", 1])])
 
 
-def of_one_operator(operator: str, *more: str) -> bytes:
-    """A graph of one input `x` of two columns, an operator and a sigmoid."""
-    nodes = [_node(operator, ["x", *more], "odds"), _node("Sigmoid", ["odds"], "probability")]
-    return _model(nodes, [], [_value("x", FLOAT, ["N", 2])], [_value("probability", FLOAT, ["N", 2])])
+def of_one_operator(operator: str, *more: str, width: int = 2) -> bytes:
+    """A graph of one input `x` of some columns, an operator that may come before a mean, and a sigmoid."""
+    nodes = [
+        _node(operator, ["x", *more], "odds"),
+        _node("ReduceMean", ["odds"], "mean") + _field(5, _axes(1)),
+        _node("Sigmoid", ["mean"], "probability"),
+    ]
+    return _model(nodes, [], [_value("x", FLOAT, ["N", width])], [_value("probability", FLOAT, ["N", 1])])
+
+
+def over_the_batch() -> bytes:
+    """The sigmoid of each row's two columns less their mean over all rows."""
+    nodes = [
+        _node("ReduceMean", ["x"], "batch") + _field(5, _axes(0)),
+        _node("Sub", ["x", "batch"], "less"),
+        _node("ReduceMean", ["less"], "mean") + _field(5, _axes(1)),
+        _node("Sigmoid", ["mean"], "probability"),
+    ]
+    return _model(nodes, [], [_value("x", FLOAT, ["N", 2])], [_value("probability", FLOAT, ["N", 1])])
+
+
+def of_whole_numbers(names: list[str]) -> bytes:
+    """`sigmoid` of the difference of two inputs of whole numbers that are a column each."""
+    nodes = [
+        _node("Sub", names, "whole"),
+        _node("Cast", ["whole"], "odds") + _field(5, _field(1, "to") + _field(3, FLOAT) + _field(20, 2)),
+        _node("Sigmoid", ["odds"], "score"),
+    ]
+    inputs = [_value(name, INT64, ["N", 1]) for name in names]
+    return _model(nodes, [], inputs, [_value("score", FLOAT, ["N", 1])])
+
+
+def _axes(value: int) -> bytes:
+    return _field(1, "axes") + _varint(8 << 3) + _varint(value) + _field(20, 7)
 
 
 def _axis(value: int) -> bytes:

@@ -39,6 +39,11 @@ TRIGGER = "import"
 """The trigger of an imported model's release."""
 SAMPLED_ROWS = 2000
 """Rows from which the importance of a graph is measured."""
+REPEATED_ROWS = 300
+"""Rows that are scored again, in another order and one by one."""
+ROUNDING = 1e-6
+"""Most that a score of a graph may change when its numbers are rounded to float32, about as much as float32 itself
+rounds a probability; a tree that takes another branch changes it by more."""
 
 Name = Annotated[str, Field(min_length=1, max_length=500)]
 
@@ -232,19 +237,21 @@ def _catboost(data: bytes) -> Opened:
 
 
 def _onnx(data: bytes) -> Opened:
-    session = opened(data)
     try:
+        session = opened(data)
         probability_output(session)
     except ValueError as error:
         raise _Refused(str(error)) from error
     inputs = session.get_inputs()
     if len(inputs) > 1:
         names = tuple(str(one.name) for one in inputs)
-        return Opened(names, len(names), lambda features: OnnxCore(session, data, (0.0,) * len(features)), by_name=True)
+        return Opened(
+            names, len(names), lambda features: OnnxCore(session, data, (0.0,) * len(features), features), by_name=True
+        )
     width = inputs[0].shape[-1] if len(inputs[0].shape) == 2 else None
     if not isinstance(width, int):
         raise _Refused(f"its input has the shape {inputs[0].shape}; it has to be rows x a known number of columns")
-    return Opened((), width, lambda features: OnnxCore(session, data, (0.0,) * len(features)))
+    return Opened((), width, lambda features: OnnxCore(session, data, (0.0,) * len(features), features))
 
 
 _OPENED: Mapping[str, Callable[[bytes], Opened]] = {
@@ -262,7 +269,8 @@ def proven(model: FittedModel, rows: pa.Table) -> FittedModel:
     """The model after it has scored recent rows of this project; a graph with its importance on them.
 
     Raises:
-        DataInvalid: a score is no probability, or all rows have the same one.
+        DataInvalid: a score is no probability, all rows have the same one, a row has not always the same one, or it
+            is another one where numbers are held as float32.
     """
     try:
         scores = model.predict(rows)
@@ -277,6 +285,9 @@ def proven(model: FittedModel, rows: pa.Table) -> FittedModel:
         problems.append(f"scores from {np.nanmin(scores):.6g} to {np.nanmax(scores):.6g} are no probabilities")
     elif np.ptp(scores) == 0:
         problems.append(f"every one of {len(scores):,} rows has the score {scores[0]:.6g}")
+    else:
+        _require_repeated(model, rows.slice(0, REPEATED_ROWS))
+        _require_unrounded(model, rows, scores)
     if problems:
         raise DataInvalid(
             "The model does not score recent rows as one that serves.",
@@ -289,6 +300,65 @@ def proven(model: FittedModel, rows: pa.Table) -> FittedModel:
     columns = float_columns(rows.slice(0, SAMPLED_ROWS), model.features, {})
     effects = np.abs(permuted(model.core, columns, seed=0)).mean(axis=0)
     return replace(model, core=replace(model.core, shares=tuple(float(effect) for effect in effects)))
+
+
+def _require_repeated(model: FittedModel, rows: pa.Table) -> None:
+    """Refuse a model by which the score of a row is not that of the row alone.
+
+    Raises:
+        DataInvalid: a row has another score the second time, in another order, or by itself.
+    """
+    count = rows.num_rows
+    order = np.arange(count)[::-1]
+    found = {
+        "when they are scored again": (model.predict(rows), model.predict(rows)),
+        "in another order": (model.predict(rows)[order], model.predict(rows.take(order))),
+        "one by one": (
+            model.predict(rows),
+            np.concatenate([model.predict(rows.slice(place, 1)) for place in range(count)]),
+        ),
+    }
+    problems = [
+        f"{changed} of {count} rows {how}"
+        for how, (before, after) in found.items()
+        if (changed := int((before.view(np.int64) != after.view(np.int64)).sum()))
+    ]
+    if problems:
+        raise DataInvalid(
+            "The model does not give a row the same score each time.",
+            culprits=[f"another score: {problem}" for problem in problems],
+            remedy="Export it without operators that draw by chance, keep a state, or compute over several rows "
+            "(normalization by the batch, a model in training mode).",
+        )
+
+
+def _require_unrounded(model: FittedModel, rows: pa.Table, scores: np.ndarray) -> None:
+    """Refuse a model of float64 or whole numbers for which float32, as which features are held here, is too coarse.
+
+    XGBoost and CatBoost round to float32 themselves.
+
+    Raises:
+        DataInvalid: a score is another one without the rounding.
+    """
+    core, most = model.core, 0.0
+    if not (isinstance(core, LightGBMCore) or (isinstance(core, OnnxCore) and core.rounded)):
+        return
+    exact = np.column_stack([rows.column(name).cast(pa.float64()).to_numpy() for name in model.features])
+    if isinstance(core, OnnxCore):
+        unrounded, most = core.probability_of(exact), ROUNDING
+    else:
+        unrounded = np.asarray(core.booster.predict(exact), np.float64)
+    differing = np.abs(unrounded - scores) > most
+    if differing.any():
+        place = int(np.abs(unrounded - scores).argmax())
+        raise DataInvalid(
+            "The model was made for numbers that are finer than float32, as which features are held here.",
+            culprits=[
+                f"{int(differing.sum()):,} of {len(scores):,} rows have another score, such as {scores[place]:.6g} "
+                f"instead of {unrounded[place]:.6g}"
+            ],
+            remedy="Train it on features rounded to float32, or scale large numbers down in the lake.",
+        )
 
 
 def require_unseen_holdout(days: WindowDays, trained_through: date) -> None:

@@ -3,6 +3,7 @@
 from datetime import date
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from fraud_retraining.domain.labels.policy import LabelPolicy
@@ -17,7 +18,14 @@ from fraud_retraining.domain.training.imported import (
 from fraud_retraining.domain.training.scoring import FittedModel
 from fraud_retraining.domain.training.windows import HoldoutPolicy, RollingWindow, window_days
 from fraud_retraining.domain.values.errors import DataInvalid, SettingsError
-from fraud_retraining_tests.support.onnx_graphs import logistic, of_named_columns
+from fraud_retraining_tests.support.onnx_graphs import (
+    DOUBLE,
+    logistic,
+    of_named_columns,
+    of_one_operator,
+    of_whole_numbers,
+    over_the_batch,
+)
 from fraud_retraining_tests.support.training_transactions import NUMERIC, TRAINING, UNSEEN
 
 KNOWN = (*NUMERIC, "hour", "city")
@@ -135,7 +143,8 @@ def test_every_column_that_is_not_there_is_named_at_once() -> None:
         (logistic([1.0, 2.0], 0.0), {"columns": ("amount",)}, "reads 2 columns, and 1 are named"),
         (logistic([1.0, 2.0], 0.0), {"columns": ("amount", "amount")}, "amount is named 2 times"),
         (of_named_columns(["amount"], outputs=("one", "two")), {}, "no single output is the probability"),
-        (b"\x00" * 50, {}, "no model of onnx"),
+        (b"\x00" * 50, {}, "it is no ONNX file"),
+        (of_one_operator("RandomNormalLike"), {}, "cannot be imported: operators draw by chance"),
     ],
 )
 def test_a_graph_that_is_not_clear_is_refused(data: bytes, mapped: dict, why: str) -> None:
@@ -169,6 +178,38 @@ def test_recent_rows_prove_a_model_and_give_a_graph_its_importance() -> None:
         proven(taken_in("onnx", logistic([3.0, 0.0], 0.0, scale=100.0), columns=("amount", "noise")), UNSEEN)
     with pytest.raises(DataInvalid, match="could not score recent rows"):
         proven(taken_in("onnx", logistic([3.0, 1.0], 0.0, rows=7), columns=("amount", "noise")), UNSEEN)
+
+
+def test_a_row_has_to_have_the_same_score_alone_and_among_others() -> None:
+    with pytest.raises(DataInvalid, match="the same score each time") as refusal:
+        proven(taken_in("onnx", over_the_batch(), columns=("amount", "noise")), UNSEEN)
+    assert [how.split(" rows ")[1] for how in refusal.value.culprits] == ["in another order", "one by one"]
+
+
+@pytest.mark.parametrize("format", MADE)
+def test_native_files_pass_the_proof(format: str) -> None:
+    model = taken_in(format, MADE[format]()[0])
+    assert proven(model, UNSEEN) is model
+
+
+def test_a_model_for_which_float32_is_too_coarse_is_refused() -> None:
+    import lightgbm
+
+    big = 2.0**24
+    value = np.tile([big, big + 1], 500)
+    params = {"objective": "binary", "verbosity": -1, "num_threads": 1}
+    booster = lightgbm.train(params, lightgbm.Dataset(value[:, None], value > big, feature_name=["amount"]), 3)
+    trees = taken_in("lightgbm", booster.model_to_string().encode())
+    spread = pa.table({"amount": [*value, 1.0, 2.0**25]})
+    with pytest.raises(DataInvalid, match=r"finer than float32(?s:.*)500 of 1,002 rows have another score"):
+        proven(trees, spread)
+    graph = taken_in("onnx", of_whole_numbers(["amount", "ratio"]))
+    rows = pa.table({"amount": [big, big + 1, 3.0], "ratio": [big, big, 2.0]})
+    with pytest.raises(DataInvalid, match=r"finer than float32(?s:.*)1 of 3 rows"):
+        proven(graph, rows)
+    doubles = taken_in("onnx", of_named_columns(["amount", "ratio"], DOUBLE))
+    fine = pa.table({"amount": [0.1, 0.2, 0.3], "ratio": [0.1, 0.7, 0.9]})
+    assert sum(proven(doubles, fine).importance().values()) == pytest.approx(1)
 
 
 def test_the_fingerprint_says_that_it_was_imported_and_follows_file_columns_and_claim() -> None:

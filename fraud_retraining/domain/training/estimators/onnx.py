@@ -15,6 +15,7 @@ import numpy as np
 
 from fraud_retraining.domain.training.estimators.base import ContributionMethod, Core, Matrix, Reader, permuted
 from fraud_retraining.domain.training.estimators.model_input import FloatColumn, stacked
+from fraud_retraining.domain.values.errors import DataInvalid
 
 FILE, IMPORTANCE = "model.onnx", "importance.json"
 
@@ -42,18 +43,50 @@ class OnnxCore:
     session: Any = field(repr=False)
     data: bytes = field(repr=False)
     shares: tuple[float, ...]
+    features: tuple[str, ...]
     contribution_method: ClassVar[ContributionMethod] = "permutation"
 
     def probability(self, columns: Sequence[FloatColumn]) -> Matrix:
-        """P(fraud) per row."""
-        rows = len(columns[0])
+        """P(fraud) per row.
+
+        Raises:
+            DataInvalid: an input takes whole numbers, and a value is missing or no whole number.
+        """
+        return self.probability_of(stacked(columns))
+
+    def probability_of(self, given: Matrix) -> Matrix:
+        """P(fraud) per row of a matrix (rows x features) of float32, or of float64 to see what rounding changes.
+
+        Raises:
+            DataInvalid: an input takes whole numbers, and a value is missing or no whole number.
+        """
+        self._require_whole(given)
+        rows = len(given)
         found = np.empty(rows)
-        matrix = np.zeros((-(-rows // ROWS) * ROWS, len(columns)), np.float32)
-        matrix[:rows] = stacked(columns)
+        matrix = np.zeros((-(-rows // ROWS) * ROWS, given.shape[1]), given.dtype)
+        matrix[:rows] = given
         for first in range(0, rows, ROWS):
             scores = self._scored(matrix[first : first + ROWS])
             found[first : first + ROWS] = scores[: rows - first]
         return found
+
+    @property
+    def rounded(self) -> bool:
+        """Whether an input takes numbers that float32 may not hold."""
+        return any(_NUMBERS[one.type] is not np.float32 for one in self.session.get_inputs())
+
+    def _require_whole(self, given: Matrix) -> None:
+        inputs = self.session.get_inputs()
+        types = [one.type for one in inputs] * (given.shape[1] if len(inputs) == 1 else 1)
+        whole = [place for place, kind in enumerate(types) if _NUMBERS[kind] is np.int64]
+        # NaN and infinity are unequal to what they are cut to, too.
+        odd = [place for place in whole if not (np.trunc(given[:, place]) == given[:, place]).all()]
+        if odd:
+            raise DataInvalid(
+                "The model takes whole numbers, and a value is missing or no whole number.",
+                culprits=[self.features[place] for place in odd],
+                remedy="Export the graph with inputs of float, or make these features whole numbers in every row.",
+            )
 
     def _scored(self, matrix: Matrix) -> Matrix:
         return fraud_column(self.session.run([self._output], self._fed(matrix))[0])
@@ -102,7 +135,7 @@ class Onnx(Reader):
         shares = tuple(float(share) for share in json.loads(files[IMPORTANCE]))
         if len(shares) != len(features):
             raise ValueError(f"{IMPORTANCE} has {len(shares)} numbers for {len(features)} features")
-        return OnnxCore(opened(files[FILE]), files[FILE], shares)
+        return OnnxCore(opened(files[FILE]), files[FILE], shares, features)
 
 
 def opened(data: bytes) -> Any:

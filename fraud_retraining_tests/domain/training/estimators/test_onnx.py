@@ -9,6 +9,7 @@ import pytest
 from fraud_retraining.domain.training.estimators.onnx import ROWS, Onnx, OnnxCore, fraud_column, opened
 from fraud_retraining.domain.training.estimators.registry import ESTIMATORS, IMPORTED, READERS
 from fraud_retraining.domain.training.fitting import ModelPolicy
+from fraud_retraining.domain.values.errors import DataInvalid
 from fraud_retraining_tests.support.onnx_graphs import (
     DOUBLE,
     STRING,
@@ -17,6 +18,7 @@ from fraud_retraining_tests.support.onnx_graphs import (
     of_one_operator,
     of_outer_tensor,
     of_outer_tensor_in_an_operator,
+    of_whole_numbers,
 )
 
 WEIGHTS, BIAS = [0.5, -1.5, 2.0], -1.0
@@ -27,7 +29,7 @@ def columns(rows: int) -> list[np.ndarray]:
 
 
 def core(data: bytes, width: int = 3) -> OnnxCore:
-    return OnnxCore(opened(data), data, (1.0,) * width)
+    return OnnxCore(opened(data), data, (1.0,) * width, ("a", "b", "c")[:width])
 
 
 def test_it_is_read_and_never_fitted() -> None:
@@ -60,6 +62,16 @@ def test_inputs_that_are_a_column_each_are_fed_in_their_order_and_type() -> None
     for kind in (1, DOUBLE):
         found = core(of_named_columns(["first", "second"], kind), 2)
         assert found.probability(given) == pytest.approx([0.5, 1 / (1 + math.exp(2))], abs=1e-6)
+
+
+def test_whole_numbers_are_taken_as_they_are_and_no_other_value_is_made_one() -> None:
+    found = core(of_whole_numbers(["first", "second"]), 2)
+    given = [np.array([3, 5], np.float32), np.array([3, 2], np.float32)]
+    assert found.rounded and found.probability(given) == pytest.approx([0.5, 1 / (1 + math.exp(-3))], abs=1e-6)
+    for odd in (np.nan, 0.5):
+        with pytest.raises(DataInvalid, match="whole number") as refusal:
+            found.probability([given[0], np.array([3, odd], np.float32)])
+        assert refusal.value.culprits == ("b",)
 
 
 def test_files_give_the_same_core_again_and_no_rows_no_scores() -> None:
