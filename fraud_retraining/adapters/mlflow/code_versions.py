@@ -26,7 +26,7 @@ class Part(NamedTuple):
 PARTS = {
     "ingestion": Part(
         "1",
-        "6197b25712f3f7ab8fb7f0752669a36a74c20452aa1f8867583712e62c72f02d",
+        "a6ce51233aedc51a484d20f3f51b0221fc1f6f463d439cf4aaa2f0aab121a050",
         (
             "fraud_retraining.domain.values.days",
             "fraud_retraining.domain.data.canonical",
@@ -38,7 +38,7 @@ PARTS = {
     ),
     "labels": Part(
         "1",
-        "e82863237e4afe0c5c2420e0a29078b84e6a1b08bf4b04bb74c7bfa021fcc0a8",
+        "bc6d412ca52aef5d7e461fba6fd23cd084c2f9f486f936d721c2c0b69eb89710",
         (
             "fraud_retraining.domain.data.canonical",
             "fraud_retraining.domain.labels.events",

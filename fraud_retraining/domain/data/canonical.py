@@ -11,7 +11,7 @@ import ibis.expr.datatypes as dt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fraud_retraining.domain.data.lake_mapping import DELIVERED_LABEL, LakeMapping
+from fraud_retraining.domain.data.lake_mapping import DELIVERED_DECISION, DELIVERED_LABEL, LakeMapping
 from fraud_retraining.domain.values.schemas import (
     AMOUNT,
     IS_FRAUD,
@@ -41,6 +41,7 @@ class DecisionFault(IntEnum):
 def canonical(raw: ibis.Table, mapping: LakeMapping, text_keys: Collection[str] = ()) -> ibis.Table:
     """Lake columns under canonical names and types; the label stays a number, because it may be anything yet.
 
+    Where it names decisions, `delivered_decision` holds them in small letters, until the day's facts count them.
     Where the mapping lists labels, `delivered_label` holds the label as it came, and a listed one is 1 or 0. Text keys
     that are empty become null; numbers that are not finite become null; zero has one sign. `text_keys`
     are keys that are text in other files of the day. Without a label column (a lake beside a label feed) every label is
@@ -64,6 +65,7 @@ def canonical(raw: ibis.Table, mapping: LakeMapping, text_keys: Collection[str] 
         named = list(selected.items())
         found = (PROPENSITY, canonical_propensity(observed[0], *observed[1:], policy=mapping.blocked))
         selected = dict([*named[:place], found, *named[place:]])
+        selected |= {DELIVERED_DECISION: _delivered_decision(observed[0])}
     if IS_FRAUD not in columns:
         place = list(selected).index(AMOUNT) + 1
         named = list(selected.items())
@@ -164,7 +166,7 @@ def canonical_propensity(
     1 / `max_weight`. Of one that was blocked it is 0 where the control group stands for it, and null where it could
     never have been let through. What cannot be is a `DecisionFault`.
     """
-    text = _delivered_label(decision).lower()
+    text = _delivered_decision(decision)
     blocked = text.isin(policy.blocking)
     least = 1 / policy.max_weight
     if propensity is None:
@@ -195,6 +197,10 @@ def _label(column: ibis.Column) -> ibis.Value:
 def _delivered_label(column: ibis.Column) -> ibis.Value:
     """The label as text, null where it is missing or blank; a whole number without decimals."""
     return canonical_text(_typed(column, "float64") if column.type().is_decimal() else column).strip().nullif("")
+
+
+def _delivered_decision(column: ibis.Column) -> ibis.Value:
+    return _delivered_label(column).lower()
 
 
 def _listed_label(text: ibis.Value, labels: LabelValues) -> ibis.Value:

@@ -5,6 +5,7 @@ Here: which rows are refused and why, and the facts that a day leaves behind. No
 result (`adapters/storage/store.py`) and whether the day as a whole is good enough (`domain/data/day_checks.py`).
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar, NamedTuple, Self, TypeAlias
@@ -19,11 +20,19 @@ from pydantic import AwareDatetime, Field
 from fraud_retraining.domain.data.canonical import NO_WHOLE_KEY, DecisionFault, canonical, split_keys
 from fraud_retraining.domain.data.identity import Spelling, samples, spellings
 from fraud_retraining.domain.data.lake_columns import INTEGER, TEXT
-from fraud_retraining.domain.data.lake_mapping import DELIVERED_LABEL, REASON, SURPLUS, LakeMapping
+from fraud_retraining.domain.data.lake_mapping import DELIVERED_DECISION, DELIVERED_LABEL, REASON, SURPLUS, LakeMapping
 from fraud_retraining.domain.data.validation import RejectReason
 from fraud_retraining.domain.values.base import ExtendedValue, Value
 from fraud_retraining.domain.values.days import Day, start_of
-from fraud_retraining.domain.values.schemas import AMOUNT, IS_FRAUD, LABELLED_AT, PROPENSITY, TIMESTAMP, TRANSACTION_ID
+from fraud_retraining.domain.values.schemas import (
+    AMOUNT,
+    IS_FRAUD,
+    LABELLED_AT,
+    PROPENSITY,
+    TIMESTAMP,
+    TRANSACTION_ID,
+    reads_like_blocking,
+)
 
 _LABELS_NAMED, _LABEL_LETTERS = 5, 40
 _PLACE, _RANK = "__place", "__rank"
@@ -106,8 +115,12 @@ def settle_duplicates(judged: ibis.Table) -> ibis.Table:
     known last. Rows without an id are never copies of each other.
     """
     # row_number and rank over one order: rows of equal content share a rank, so only one of them is kept.
-    same_id = ibis.window(group_by=TRANSACTION_ID, order_by=[ibis.asc(REASON, nulls_first=True), *_telling(judged)])
-    place, rank = ibis.row_number().over(same_id), ibis.rank().over(same_id)
+    telling = [ibis.asc(REASON, nulls_first=True), *_telling(judged)]
+    same_id = ibis.window(group_by=TRANSACTION_ID, order_by=telling)
+    # Equal copies too have one order where the day's facts count what they may differ in.
+    alike = [ibis.asc(DELIVERED_DECISION)] if DELIVERED_DECISION in judged.columns else []
+    one_by_one = ibis.window(group_by=TRANSACTION_ID, order_by=[*telling, *alike])
+    place, rank = ibis.row_number().over(one_by_one), ibis.rank().over(same_id)
     placed = judged.mutate(**{_PLACE: place, _RANK: rank})
     # A copy that is broken itself keeps its own reason.
     later = placed[REASON].isnull() & (placed[_RANK] > 0)
@@ -129,7 +142,8 @@ def _telling(rows: ibis.Table) -> list[ibis.Value]:
         order.append(ibis.desc(ibis.coalesce(rows[LABELLED_AT], no_time), nulls_first=False))
     most = (IS_FRAUD, AMOUNT, TIMESTAMP)
     order += [ibis.desc(rows[name], nulls_first=False) for name in most]
-    other = [name for name in rows.columns if name not in (TRANSACTION_ID, REASON, DELIVERED_LABEL, *most)]
+    delivered = (DELIVERED_LABEL, DELIVERED_DECISION)
+    other = [name for name in rows.columns if name not in (TRANSACTION_ID, REASON, *delivered, *most)]
     return order + [ibis.asc(name, nulls_first=False) for name in other]
 
 
@@ -145,26 +159,50 @@ class Arrival(Value):
 LEAST_BLOCKED, LEAST_CONTROL, FAR_APART = 200, 20, 3.0
 """From so many rows on chance does not explain a control group that is empty, or that stands for a third or three times
 of what was blocked."""
+LEAST_DECIDED = 10_000
+"""From so many rows on it is no chance that none was blocked, if one in a thousand is."""
+_DECISIONS_NAMED = 20
 
 
-class BlockedFacts(Value):
+class BlockedFacts(ExtendedValue):
     """What production did with the transactions of a day, or of several."""
+
+    ADDED: ClassVar[frozenset[str]] = frozenset({"decisions", "unlisted"})
 
     blocked: int = Field(description="Blocked transactions that the control group stands for.")
     unseen: int = Field(description="Blocked transactions that nothing stands for.")
     reviewed: int = Field(description="Those of them whose label the day itself carries.")
     control: int = Field(description="Transactions of the control group.")
     stands_for: float = Field(description="Blocked transactions that the control group says there are.")
+    decisions: dict[str, int] = Field({}, description="The most frequent decisions, in small letters, and their rows.")
+    unlisted: dict[str, int] = Field(
+        {}, description="Decisions that read like blocking and that the settings do not list, and their rows."
+    )
 
     @classmethod
     def of_days(cls, days: Iterable[Mapping[str, Any]]) -> Self | None:
         """All of some days' facts together; None where none of them says what was blocked."""
         found = [one["blocked"] for one in days if one.get("blocked")]
-        return cls(**{name: sum(one[name] for one in found) for name in cls.model_fields}) if found else None
+        if not found:
+            return None
+        counts = {name: sum(one[name] for one in found) for name in cls.model_fields if name not in cls.ADDED}
+        # Facts of an earlier version name no decisions.
+        return cls(**counts, **{name: _together(one.get(name, {}) for one in found) for name in cls.ADDED})
 
     @property
     def warning(self) -> str | None:
-        """What is wrong with the control group, and the remedy; None where nothing is seen."""
+        """What is wrong with decisions or the control group, and the remedy; None where nothing is seen."""
+        if self.unlisted:
+            return (
+                f"{sum(self.unlisted.values()):,} transactions count as let through though their decision reads like "
+                f"blocking: {_named(self.unlisted)}; add it to labels.blocked.decisions"
+            )
+        decided = sum(self.decisions.values())
+        if decided >= LEAST_DECIDED and not self.blocked + self.unseen:
+            return (
+                f"none of {decided:,} transactions has a decision of labels.blocked.decisions; columns.decision says "
+                f"{_named(self.decisions)}: correct the list or the column"
+            )
         unknown = self.unseen - self.reviewed
         if unknown and not self.control:
             return (
@@ -185,6 +223,21 @@ class BlockedFacts(Value):
             f"{self.stands_for:,.0f} of {self.blocked:,}"
         )
         return f"{found}; {self.warning}" if self.warning else found
+
+
+def _together(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for one in counts:
+        total.update(one)
+    return _most_frequent(total, _DECISIONS_NAMED)
+
+
+def _most_frequent(counts: Mapping[str, int], most: int) -> dict[str, int]:
+    return dict(sorted(counts.items(), key=lambda one: (-one[1], one[0]))[:most])
+
+
+def _named(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{value!r} ({rows:,})" for value, rows in _most_frequent(counts, _LABELS_NAMED).items())
 
 
 class DayFacts(ExtendedValue):
@@ -269,11 +322,13 @@ def ingest(
         accepted, rejects = table, table.slice(0, 0)
     else:
         accepted, rejects = table.filter(pc.is_null(reason)), table.filter(pc.is_valid(reason))
-    accepted = accepted.drop_columns([name for name in (REASON, DELIVERED_LABEL) if name in table.column_names])
+    decisions = _decision_counts(accepted)
+    inside = (REASON, DELIVERED_LABEL, DELIVERED_DECISION)
+    accepted = accepted.drop_columns([name for name in inside if name in table.column_names])
     # Sorted here, so that the digest does not depend on files or threads.
     accepted = _in_order(_with_label(accepted.combine_chunks()))
-    rejects = _sorted_rejects(rejects)
-    delivery = _Delivery(arrival, tuple(ignored), part_types or {}, dropped)
+    rejects = _sorted_rejects(rejects.drop_columns([DELIVERED_DECISION]) if decisions is not None else rejects)
+    delivery = _Delivery(arrival, tuple(ignored), part_types or {}, dropped, decisions or {})
     return Ingested(accepted, rejects, _facts(accepted, rejects, mapping, delivery))
 
 
@@ -341,6 +396,7 @@ class _Delivery(NamedTuple):
     ignored: tuple[str, ...]
     part_types: Mapping[str, str]
     dropped: int
+    decisions: Mapping[str, int]
 
 
 def _facts(accepted: pa.Table, rejects: pa.Table, mapping: LakeMapping, delivery: _Delivery) -> DayFacts:
@@ -369,7 +425,7 @@ def _facts(accepted: pa.Table, rejects: pa.Table, mapping: LakeMapping, delivery
         max_amount=float(amounts.max()) if some else None,
         nulls={name: accepted[name].null_count for name in optional},
         unlisted_labels=_unlisted_labels(rejects),
-        blocked=_blocked(accepted),
+        blocked=_blocked(accepted, delivery.decisions, mapping),
         key_types=key_types if some else {},
         spellings=spellings(texts),
         samples=samples(texts),
@@ -390,9 +446,20 @@ def _shared_texts(accepted: pa.Table, mapping: LakeMapping) -> dict[str, pa.Arra
     return found
 
 
-def _blocked(accepted: pa.Table) -> BlockedFacts | None:
-    if PROPENSITY not in accepted.column_names:
+def _decision_counts(accepted: pa.Table) -> dict[str, int] | None:
+    """Accepted rows by decision; None where no column has them."""
+    if DELIVERED_DECISION not in accepted.column_names:
         return None
+    return {item["values"]: item["counts"] for item in pc.value_counts(accepted[DELIVERED_DECISION]).to_pylist()}
+
+
+def _blocked(accepted: pa.Table, decisions: Mapping[str, int], mapping: LakeMapping) -> BlockedFacts | None:
+    if PROPENSITY not in accepted.column_names or mapping.blocked is None:
+        return None
+    listed = {*mapping.blocked.blocking, *mapping.blocked.letting_through}
+    unlisted = {value: rows for value, rows in decisions.items() if value not in listed and reads_like_blocking(value)}
+    # Cut short: a lake's values are not ours to spread.
+    named = {value[:_LABEL_LETTERS]: rows for value, rows in _most_frequent(decisions, _DECISIONS_NAMED).items()}
     propensity = accepted[PROPENSITY]
     unseen, seen = pc.is_null(propensity), propensity.drop_null().to_numpy()
     control = seen[(seen > 0) & (seen < 1)]
@@ -402,6 +469,8 @@ def _blocked(accepted: pa.Table) -> BlockedFacts | None:
         reviewed=pc.sum(pc.and_(unseen, pc.is_valid(accepted[IS_FRAUD]))).as_py() or 0,
         control=len(control),
         stands_for=float((1 / control - 1).sum()),
+        decisions=named,
+        unlisted=unlisted,
     )
 
 
@@ -411,5 +480,4 @@ def _unlisted_labels(rejects: pa.Table) -> dict[str, int]:
     # A few and cut short: they go into messages, and a lake's values are not ours to spread.
     labels = rejects.filter(pc.equal(rejects[REASON], str(RejectReason.UNLISTED_LABEL)))[DELIVERED_LABEL]
     counts = {item["values"]: item["counts"] for item in pc.value_counts(labels).to_pylist()}
-    most = sorted(counts.items(), key=lambda one: (-one[1], one[0]))[:_LABELS_NAMED]
-    return {label[:_LABEL_LETTERS]: rows for label, rows in most}
+    return {label[:_LABEL_LETTERS]: rows for label, rows in _most_frequent(counts, _LABELS_NAMED).items()}

@@ -24,6 +24,7 @@ from fraud_retraining.domain.values.schemas import (
 REASON = "reason"
 SURPLUS = "surplus"
 DELIVERED_LABEL = "delivered_label"
+DELIVERED_DECISION = "delivered_decision"
 
 
 class LakeMapping(ExtendedValue):
@@ -42,7 +43,7 @@ class LakeMapping(ExtendedValue):
     @model_validator(mode="after")
     def _distinct(self) -> Self:
         reserved = [*CORE_COLUMNS, LABELLED_AT, REASON, SURPLUS, DELIVERED_LABEL]
-        reserved += [PROPENSITY] if self.blocked is not None else []
+        reserved += [PROPENSITY, DELIVERED_DECISION] if self.blocked is not None else []
         same: dict[str, list[str]] = {}
         for name in (*reserved, *self.entities, *self.numeric, *self.categories):
             same.setdefault(name.casefold(), []).append(name)

@@ -16,7 +16,13 @@ from fraud_retraining.domain.proposal.facts import ISO, TEXT, ColumnFacts
 from fraud_retraining.domain.values.base import Value
 from fraud_retraining.domain.values.errors import SettingsError
 from fraud_retraining.domain.values.names import INSIDE, column_problem, feature_problem
-from fraud_retraining.domain.values.schemas import CORE_COLUMNS, LABELLED_AT, TRANSACTION, EntityPolicy
+from fraud_retraining.domain.values.schemas import (
+    CORE_COLUMNS,
+    LABELLED_AT,
+    TRANSACTION,
+    EntityPolicy,
+    reads_like_blocking,
+)
 
 TimeUnit = Literal["seconds", "milliseconds", "microseconds", "nanoseconds", "minutes", "hours", "days"]
 UNIT_SECONDS: dict[TimeUnit, float] = {
@@ -369,7 +375,6 @@ _OTHER_TIMES = (r"label|fraud|charge_?back|report|known|updat|settl|ingest|load|
 _LABEL_TIMES = (r"(label|labell?ed|fraud|charge_?back|report(ed)?|known|dispute)_?.*(at|time|date|ts|timestamp)",)
 _DECISION_NAMES = (r"(tx_?|auth(orization)?_?|risk_?|fraud_?)?(decision|action|disposition|response|result)",)
 _PROPENSITY_NAMES = (r"(tx_?|decision_?)?propensity(_?score)?",)
-_BLOCKS = re.compile(r"block(ed)?|declined?|reject(ed)?|den(y|ied)|refused?|stop(ped)?")
 _LABEL_NAMES = (
     r"(is_?|tx_?|transaction_?)?(fraud|fraudulent|charge_?back)(_?(label|flag|ind|indicator))?",
     r"label|class|target|y",
@@ -410,7 +415,7 @@ def _label_time(columns: Sequence[ColumnFacts]) -> ColumnFacts | None:
 
 
 def _blocking(column: ColumnFacts) -> tuple[str, ...]:
-    return tuple(value for value in column.values if _BLOCKS.fullmatch(value.strip().lower()))
+    return tuple(value for value in column.values if reads_like_blocking(value))
 
 
 def _decision(columns: Sequence[ColumnFacts]) -> ColumnFacts | None:

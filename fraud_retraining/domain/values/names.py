@@ -9,7 +9,9 @@ from collections.abc import Iterable, Sequence
 
 INTERNAL = "__"
 LONGEST = 200
-INSIDE = frozenset({"reason", "surplus", "delivered_label", "day", "weight", "score", "scores", "fraud_rate"})
+INSIDE = frozenset(
+    {"reason", "surplus", "delivered_label", "delivered_decision", "day", "weight", "score", "scores", "fraud_rate"}
+)
 """Names of columns that the project adds beside those of the lake."""
 
 _ENTITY = re.compile(r"[a-z][a-z0-9_]*")

@@ -6,6 +6,7 @@ and which rows, days and windows are refused (`domain/data/ingestion.py`, `domai
 `domain/training/window_checks.py`).
 """
 
+import re
 from fnmatch import fnmatchcase
 from typing import Annotated, ClassVar, Self
 
@@ -154,6 +155,18 @@ class LabelValues(Policy):
     def genuine(self) -> tuple[str, ...]:
         """Labels of everything else, as `label_texts` spells them."""
         return tuple(text for value in self.genuine_values for text in label_texts(value))
+
+
+_BLOCKS = re.compile(r"block(ed)?|declined?|reject(ed)?|den(y|ied)|refused?|stop(ped)?")
+
+
+def reads_like_blocking(decision: str) -> bool:
+    """Whether a decision of a lake is a usual word for a transaction that was stopped.
+
+    >>> [reads_like_blocking(one) for one in ("Declined", " BLOCK ", "approve")]
+    [True, True, False]
+    """
+    return _BLOCKS.fullmatch(decision.strip().lower()) is not None
 
 
 class BlockedPolicy(Policy):

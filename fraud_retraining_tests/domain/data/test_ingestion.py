@@ -732,7 +732,36 @@ class TestDecisions:
             BAD=pa.array([None, None, 1, 0, 0, 0], pa.int64()),
         )
         facts = ingested(rows, decided({}, propensity=True)).facts.blocked
-        assert facts.model_dump() == {"blocked": 2, "unseen": 1, "reviewed": 1, "control": 2, "stands_for": 4.0}
+        counts = {"blocked": 2, "unseen": 1, "reviewed": 1, "control": 2, "stands_for": 4.0}
+        assert facts.model_dump() == counts | {"decisions": {"approve": 3, "block": 3}}
+
+    def test_a_decision_that_reads_like_blocking_and_is_in_no_list_is_named(self):
+        rows = lake(5, DID=["BLOCKED", " declined", "approve", "Block", None])
+        result = ingested(rows, decided({}))
+        facts = result.facts.blocked
+        assert facts.decisions == {"approve": 1, "block": 1, "blocked": 1, "declined": 1}
+        assert facts.unlisted == {"blocked": 1, "declined": 1}
+        assert "'blocked' (1), 'declined' (1); add it to labels.blocked.decisions" in facts.warning
+        for kept in (result.accepted, result.rejects):
+            assert "delivered_decision" not in kept.column_names
+        listed = decided({"decisions": ["block", "blocked"], "control_decisions": ["declined"], "control_share": 0.5})
+        assert ingested(rows, listed).facts.blocked.unlisted == {}
+
+    def test_a_list_that_no_decision_of_many_is_in_is_named(self):
+        def facts(decisions: dict[str, int], unseen: int = 0) -> BlockedFacts:
+            return BlockedFacts(blocked=0, unseen=unseen, reviewed=unseen, control=0, stands_for=0, decisions=decisions)
+
+        assert "columns.decision says '3' (9,000), '7' (1,000): correct" in facts({"7": 1000, "3": 9000}).warning
+        assert facts({"3": 9999}).warning is None
+        assert facts({"3": 9999, "block": 1}, unseen=1).warning is None
+        month = BlockedFacts.of_days([{"blocked": facts({"3": 6000}).model_dump()}] * 2)
+        assert month.decisions == {"3": 12000} and month.warning is not None
+
+    def test_copies_whose_decisions_mean_the_same_are_counted_alike_in_any_order(self):
+        decisions = ["approve", "challenge"]
+        found = [ingested(lake(2, ID=[1, 1], DID=order), decided({})) for order in (decisions, decisions[::-1])]
+        assert [one.facts.blocked.decisions for one in found] == [{"approve": 1}] * 2
+        assert [one.facts.duplicates_dropped for one in found] == [1, 1]
 
     @pytest.mark.parametrize(
         ("counts", "words"),
