@@ -16,7 +16,8 @@ from dagster_shared.error import SerializableErrorInfo
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.mlflow.registry import Registry
 from fraud_retraining.domain.alerts.classification import WORKER_GONE
-from fraud_retraining.domain.retraining.budget import BudgetPolicy
+from fraud_retraining.domain.ledger.events import EventKind
+from fraud_retraining.domain.retraining.budget import BudgetPolicy, Ending, Spending
 from fraud_retraining.domain.values.errors import DependencyUnreachable
 from fraud_retraining.orchestration.runs.mlflow_run import end_abandoned
 from fraud_retraining.orchestration.runs.outcomes import EndedRun, Outcomes, is_failure
@@ -29,6 +30,8 @@ FROM_OUTSIDE = "This run has been marked as failed from outside the execution co
 # Canceling too: a run that was asked to stop and whose process died first stays so for ever.
 GIVES_BACK = timedelta(seconds=10)
 """Time in which a process whose run ended gives its lease back."""
+UNHEARD = timedelta(minutes=5)
+"""Time after the end of its lease from which a process that cannot be seen is given up."""
 ENDED_BADLY = (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 STARTED = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 
@@ -56,6 +59,37 @@ def fail_dead(instance: dg.DagsterInstance, outcomes: Outcomes) -> str:
     found = [f"{_short(run)} was failed: {WORKER_GONE}" for run in dead]
     found += [f"{_short(run)} cannot be seen from here" for run in unseen]
     return "; ".join(found) or _alive(len(runs))
+
+
+def fail_unheard(
+    instance: dg.DagsterInstance, outcomes: Outcomes, ledger: Ledger, budget: BudgetPolicy, now: datetime
+) -> str:
+    """Fails retrains whose process cannot be seen from here and let its lease expire, and returns a summary.
+
+    Under Dagster such a run stays started, and every other retrain waits for it. A process that lives after all has
+    lost its lease with the expiry: nothing that it writes is accepted.
+    """
+    started = instance.get_runs(dg.RunsFilter(statuses=STARTED))
+    unseen = [run for run in started if fate_of(worker_of(run)) is Fate.UNKNOWN]
+    lease = ledger.retrain_lease().abandoned() if unseen else None
+    found = []
+    for run in unseen:
+        mine = lease if lease is not None and lease.owner is not None and lease.owner.run_id == run.run_id else None
+        gone = mine.expires_at if mine is not None else _lost_since(run, ledger)
+        if gone is None or now - gone < UNHEARD:
+            continue
+        if mine is not None:
+            # Its time would be missing in the budget of the month.
+            record_lost(ledger, budget, mine)
+        why = f"cannot be seen from here, and its lease was abandoned at {gone:%Y-%m-%d %H:%M:%S} UTC"
+        found += [f"{_short(run)} was failed: its process {why}"] if _fail(instance, run, outcomes, why) else []
+    return "; ".join(found)
+
+
+def _lost_since(run: dg.DagsterRun, ledger: Ledger) -> datetime | None:
+    """When another owner of the lease took the run for lost; None where none did."""
+    ended = ledger.last(EventKind.RETRAIN_FINISHED, subject=run.run_id)
+    return ended.at if ended is not None and Spending.model_validate(ended.payload).status == Ending.LOST else None
 
 
 def fence_ended(instance: dg.DagsterInstance, ledger: Ledger, budget: BudgetPolicy, now: datetime) -> str:
@@ -95,7 +129,13 @@ def _alive(runs: int) -> str:
     return "1 run is under way, and its process exists" if runs == 1 else f"{runs} runs are under way, and all exist"
 
 
-def _fail(instance: dg.DagsterInstance, run: dg.DagsterRun, outcomes: Outcomes) -> bool:
+def _fail(
+    instance: dg.DagsterInstance,
+    run: dg.DagsterRun,
+    outcomes: Outcomes,
+    # The kernel's out-of-memory killer leaves no other trace than the absence of the process.
+    why: str = "was killed, or ran out of memory",
+) -> bool:
     """Fails a run whose process is gone, unless it ended in the meantime.
 
     The run is read again: between the list of runs and the look at its process it may have ended by itself.
@@ -107,9 +147,8 @@ def _fail(instance: dg.DagsterInstance, run: dg.DagsterRun, outcomes: Outcomes) 
         instance.report_run_canceled(now, f"Canceled: {WORKER_GONE}.")
         return True
     worker = worker_of(run)
-    # The kernel's out-of-memory killer leaves no other trace than the absence of the process.
     message = f"{WORKER_GONE}: process {worker.pid if worker else '?'}"
-    message += f" on {worker.host if worker else '?'} was killed, or ran out of memory"
+    message += f" on {worker.host if worker else '?'} {why}"
     instance.report_run_failed(now, message)
     ended = EndedRun.of(now)
     if ended is not None:

@@ -14,6 +14,7 @@ from fraud_retraining.orchestration.names import DEAD_RUNS_SENSOR, FAILED_RUNS_S
 from fraud_retraining.orchestration.runs.failed_runs import (
     close_abandoned,
     fail_dead,
+    fail_unheard,
     fence_ended,
     looked_until,
     notify_unreported,
@@ -35,6 +36,7 @@ def build_alert_sensors(settings: Settings) -> list[dg.SensorDefinition]:
         minimum_interval_seconds=15,
         default_status=status,
         description="Fails runs whose process is gone: killed, or out of memory. Dagster's default launcher does not. "
+        "So does it with a retrain that cannot be seen and let its lease expire. "
         "Takes the lease from retrains that Dagster failed from outside, and ends what is left open in MLflow.",
     )
     def dead_runs_sensor(
@@ -44,8 +46,11 @@ def build_alert_sensors(settings: Settings) -> list[dg.SensorDefinition]:
         ledger: dg.ResourceParam[Ledger],
     ) -> dg.SkipReason:
         failed = fail_dead(context.instance, outcomes)
+        unheard = fail_unheard(context.instance, outcomes, ledger, settings.budget, ledger.now())
         fenced = fence_ended(context.instance, ledger, settings.budget, datetime.now(UTC))
-        return dg.SkipReason("; ".join(filter(None, [failed, fenced, close_abandoned(context.instance, registry)])))
+        return dg.SkipReason(
+            "; ".join(filter(None, [failed, unheard, fenced, close_abandoned(context.instance, registry)]))
+        )
 
     @dg.sensor(
         name=FAILED_RUNS_SENSOR,

@@ -17,10 +17,17 @@ from fraud_retraining.adapters.ledger.processes import this_process
 from fraud_retraining.domain.alerts.classification import WORKER_GONE
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.retraining.budget import BudgetPolicy
-from fraud_retraining.domain.retraining.lease_rules import Owner, Purpose
+from fraud_retraining.domain.retraining.lease_rules import LeasePolicy, Owner, Purpose
 from fraud_retraining.orchestration.resources import open_ledger, open_outbox
-from fraud_retraining.orchestration.runs.failed_runs import fail_dead, fence_ended, notify_unreported
+from fraud_retraining.orchestration.runs.failed_runs import (
+    UNHEARD,
+    fail_dead,
+    fail_unheard,
+    fence_ended,
+    notify_unreported,
+)
 from fraud_retraining.orchestration.runs.resource_definitions import open_outcomes
+from fraud_retraining.orchestration.runs.spending import record_lost
 from fraud_retraining.orchestration.runs.workers import WORKER_TAG, Fate, fate_of, worker_of
 from fraud_retraining.settings import Settings, load_settings
 from fraud_retraining_tests.support.project_homes import ProjectHome, use_home
@@ -168,3 +175,34 @@ def test_a_clean_up_keeps_its_lease(tmp_path: Path) -> None:
     ledger.retrain_lease().take(Owner(run_id="clean 1", process=this_process()), Purpose(work="clean"))
     assert fence_ended(dg.DagsterInstance.ephemeral(), ledger, BudgetPolicy(), datetime.now(UTC)) == ""
     assert ledger.retrain_lease().holder() is not None
+
+
+@pytest.mark.parametrize(
+    ("elsewhere", "silence", "taken", "failed"),
+    [
+        (True, UNHEARD, False, True),
+        (True, UNHEARD / 2, False, False),
+        (False, UNHEARD, False, False),
+        (True, UNHEARD, True, True),
+    ],
+    ids=["unseen and silent", "silent for a moment", "stopped, and seen here", "a clean-up took the lease"],
+)
+def test_a_retrain_that_cannot_be_seen_is_failed_once_its_lease_was_abandoned_for_minutes(
+    settings: Settings, elsewhere: bool, silence: timedelta, taken: bool, failed: bool
+) -> None:
+    ledger, instance = open_ledger(settings), dg.DagsterInstance.ephemeral()
+    process = this_process().model_copy(update={"machine": "another"} if elsewhere else {})
+    run = instance.create_run_for_job(retrain, tags={WORKER_TAG: process.model_dump_json()})
+    instance.report_dagster_event(dg.DagsterEvent("PIPELINE_START", retrain.name), run.run_id)
+    leases = ledger.retrain_lease()
+    leases.policy = LeasePolicy(expires_seconds=0.01)
+    lease = leases.take(Owner(run_id=run.run_id, process=process), Purpose(trigger="schedule"))
+    time.sleep(0.05)
+    if taken:
+        record_lost(ledger, BudgetPolicy(), lease)
+        leases.take(Owner(run_id="clean 1", process=this_process()), Purpose(work="clean"))
+    outcomes, now = open_outcomes(settings), lease.expires_at + silence + timedelta(seconds=1)
+    assert bool(fail_unheard(instance, outcomes, ledger, BudgetPolicy(), now)) is failed
+    assert [one.is_failure_or_canceled for one in instance.get_runs()] == [failed]
+    assert len(list(ledger.events((EventKind.RETRAIN_FINISHED, EventKind.RETRAIN_FAILED)))) == 2 * failed
+    assert fail_unheard(instance, outcomes, ledger, BudgetPolicy(), now) == ""
