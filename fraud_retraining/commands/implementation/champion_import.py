@@ -29,9 +29,8 @@ from fraud_retraining.commands.implementation.retrain_output import print_retrai
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.releases.release import Release, ReleaseState
 from fraud_retraining.domain.releases.reviewers import Identity
-from fraud_retraining.domain.training.fingerprint import Fingerprint
+from fraud_retraining.domain.training.fingerprint import IMPORT_TRIGGER, Fingerprint
 from fraud_retraining.domain.training.imported import (
-    TRIGGER,
     ColumnMap,
     ForeignModel,
     import_fingerprint,
@@ -107,9 +106,9 @@ class ChampionImport:
         if as_of is not None:
             require_unseen_holdout(days_of_window(self._settings, as_of), claim.trained_through)
         done = self._pipeline.retrain(
-            as_of, TRIGGER, claim.reason, lambda day: self._upload(foreign, model, claim, day, identity)
+            as_of, IMPORT_TRIGGER, claim.reason, lambda day: self._upload(foreign, model, claim, day, identity)
         )
-        return Imported(foreign, model, unread, self._approved(done, claim), done)
+        return Imported(foreign, model, unread, self._approved(done, foreign, claim), done)
 
     def _champion_of(self, foreign: ForeignModel) -> Release | None:
         """The champion, if it is this very file.
@@ -152,7 +151,9 @@ class ChampionImport:
             return tags
         claimed = _recorded(claim, model, determined_by, rows)
         self._record(EventKind.MODEL_IMPORTED, determined_by, identity.name, claimed)
-        run_id = self._registry.start_run(f"{as_of} {TRIGGER}", {"as_of": as_of.isoformat(), "trigger": TRIGGER})
+        run_id = self._registry.start_run(
+            f"{as_of} {IMPORT_TRIGGER}", {"as_of": as_of.isoformat(), "trigger": IMPORT_TRIGGER}
+        )
         self._registry.log_imported(
             run_id,
             model,
@@ -183,10 +184,16 @@ class ChampionImport:
         keys = EventKeys(as_of=determined_by.as_of, fingerprint=determined_by.digest)
         self._ledger.append(kind, actor=by, channel=CHANNEL, keys=keys, payload=payload)
 
-    def _approved(self, done: Retrained, claim: Claim) -> Release | None:
-        """The release after the approval of who imported it; None where its gates did not pass."""
+    def _approved(self, done: Retrained, foreign: ForeignModel, claim: Claim) -> Release | None:
+        """The release after the approval of who imported it; None where its gates did not pass.
+
+        Raises:
+            Conflict: another model became champion meanwhile.
+        """
         release = self._ledger.release_by_version(done.outcome.version) if done.outcome is not None else None
         if release is not None and release.state is ReleaseState.AWAITING_APPROVAL:
+            # Two imports at once: the record refuses the second one too, should it come between.
+            self._champion_of(foreign)
             return self._decisions.approve(release.version, claim.reason)
         return release
 

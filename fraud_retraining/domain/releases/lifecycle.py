@@ -26,6 +26,7 @@ from fraud_retraining.domain.releases.approval_rules import (
 )
 from fraud_retraining.domain.releases.release import Decision, Intent, Moved, Release, ReleaseState
 from fraud_retraining.domain.releases.reviewers import Identity, ReviewerPolicy
+from fraud_retraining.domain.training.fingerprint import IMPORT_TRIGGER
 from fraud_retraining.domain.values.errors import Conflict, GateFailed, SettingsError
 
 S = ReleaseState
@@ -177,17 +178,20 @@ class Supersede:
 
 
 def promotion_of(
-    candidate: Dated, champion: Dated | None, *, automatic: bool, passed: bool
+    candidate: Release, champion: Dated | None, *, automatic: bool, passed: bool
 ) -> Promote | Await | Supersede:
     """Return what to do with a judged candidate. A champion of a newer as-of day stays.
 
-    On the same as-of day the later version is the newer one: settings were changed, or data was corrected.
+    On the same as-of day the later version is the newer one: settings were changed, or data was corrected. An imported
+    model is the first champion or none.
 
     Raises:
         GateFailed: its gates did not pass.
     """
     if not passed:
         raise GateFailed(f"version {candidate.version} cannot be promoted: its gates did not pass")
+    if champion is not None and candidate.trigger == IMPORT_TRIGGER and champion.version != candidate.version:
+        return Supersede(f"champion version {champion.version} serves, and only the first champion is imported")
     if champion is not None and champion.as_of > candidate.as_of:
         return Supersede(
             f"champion version {champion.version} is as of {champion.as_of}, the candidate only as of {candidate.as_of}"

@@ -27,6 +27,10 @@ class DayPin(Value):
     weight: float = 1.0
 
 
+IMPORT_TRIGGER = "import"
+"""The trigger of an imported model's release."""
+
+
 class ImportedFile(Value):
     """The file of a model that was made elsewhere."""
 

@@ -30,13 +30,11 @@ from fraud_retraining.domain.training.fingerprint import Fingerprint, ImportedFi
 from fraud_retraining.domain.training.scoring import FittedModel
 from fraud_retraining.domain.training.windows import WindowDays
 from fraud_retraining.domain.values.base import Policy
-from fraud_retraining.domain.values.errors import DataInvalid, SettingsError
+from fraud_retraining.domain.values.errors import Conflict, DataInvalid, SettingsError
 
 ImportFormat: TypeAlias = Literal["onnx", "xgboost", "lightgbm", "catboost"]
 FORMATS: tuple[str, ...] = get_args(ImportFormat)
 
-TRIGGER = "import"
-"""The trigger of an imported model's release."""
 SAMPLED_ROWS = 2000
 """Rows from which the importance of a graph is measured."""
 REPEATED_ROWS = 300
@@ -361,12 +359,46 @@ def _require_unrounded(model: FittedModel, rows: pa.Table, scores: np.ndarray) -
         )
 
 
+def require_importable(days: WindowDays, determined_by: Fingerprint, champion: str | None) -> None:
+    """Refuse to judge an imported model where it cannot be the first champion, or as of another day than its own.
+
+    Args:
+        days: of the window that it would be judged by.
+        determined_by: its fingerprint.
+        champion: fingerprint of the champion, if there is one.
+
+    Raises:
+        Conflict: another model is champion.
+        SettingsError: its as-of day is another one, or it may have learnt from a day that judges it.
+    """
+    if champion not in (None, determined_by.digest):
+        raise Conflict(
+            "another model became champion meanwhile, and only the first champion is imported",
+            remedy="To begin anew beside it, name another model: model.name.",
+        )
+    if days.as_of != determined_by.as_of:
+        raise SettingsError(
+            f"the model was imported as of {determined_by.as_of}, and this run is as of {days.as_of}",
+            remedy=f"Import it with --as-of {days.as_of}.",
+        )
+    if determined_by.imported is not None:
+        require_unseen_holdout(days, determined_by.imported.trained_through)
+
+
 def require_unseen_holdout(days: WindowDays, trained_through: date) -> None:
     """Refuse to judge an imported model on days that it may have learnt from.
 
     Raises:
-        SettingsError: the holdout begins too early; says from which as-of day on it does not.
+        SettingsError: the holdout begins too early, and says from which as-of day on it does not; or a fixed
+            evaluation day is among them.
     """
+    if days.fixed is not None and days.fixed.start <= trained_through:
+        raise SettingsError(
+            f"The model would be judged on the fixed evaluation days {days.fixed.start} to {days.fixed.end} too, and "
+            f"it may have learnt from every day through {trained_through}.",
+            remedy="Take holdout.fixed out of the settings for the import. Candidates are compared with it on no such "
+            "day afterwards either.",
+        )
     early = (trained_through - days.holdout.start).days + 1
     if early > 0:
         raise SettingsError(

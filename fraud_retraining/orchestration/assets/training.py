@@ -34,9 +34,9 @@ from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.monitoring.drift import ReferenceProfile
 from fraud_retraining.domain.releases.candidate import Making, TrainedModel
 from fraud_retraining.domain.retraining.requesters import RetrainRequest
-from fraud_retraining.domain.training.fingerprint import Fingerprint
+from fraud_retraining.domain.training.fingerprint import IMPORT_TRIGGER, Fingerprint
 from fraud_retraining.domain.training.fitting import Batches, OnRound, fit
-from fraud_retraining.domain.training.imported import require_unseen_holdout
+from fraud_retraining.domain.training.imported import require_importable
 from fraud_retraining.domain.training.windows import (
     ExpandingWindow,
     TrainingWindow,
@@ -51,6 +51,7 @@ from fraud_retraining.orchestration.names import (
     MODEL,
     REASON_TAG,
     RETRAIN_POOL,
+    TRIGGER_TAG,
     WINDOW,
 )
 from fraud_retraining.orchestration.partitions import days_of, window_mapping
@@ -216,10 +217,17 @@ def _imported(tags: Mapping[str, str], ledger: Ledger) -> Fingerprint | None:
     """What the ledger says of the imported model that a run is about; None for a retrain.
 
     Raises:
-        RecordAltered: the ledger knows of no such import. A tag is only text that a person typed.
+        RecordAltered: the ledger knows of no such import, or the run does not say that it is one. A tag is only text
+            that a person typed.
     """
     if IMPORTED_TAG not in tags:
         return None
+    # By this trigger the record knows an imported release, which never replaces a champion.
+    if tags.get(TRIGGER_TAG) != IMPORT_TRIGGER:
+        raise RecordAltered(
+            f"the run has the tag {IMPORTED_TAG}, and its trigger is {tags.get(TRIGGER_TAG)!r}",
+            remedy="Import the model with `fraud-retraining import-champion`.",
+        )
     event = ledger.last(EventKind.MODEL_IMPORTED, fingerprint=tags[IMPORTED_TAG])
     if event is None:
         raise RecordAltered(
@@ -233,11 +241,13 @@ def _taken_in(window: TrainingWindow, determined_by: Fingerprint, resources: Tra
     """The imported model, which was uploaded and recorded before the run began.
 
     Raises:
-        SettingsError: it may have learnt from days that it would be judged on.
+        Conflict: another model is champion.
+        SettingsError: it may have learnt from days that it would be judged on, or is imported as of another day.
     """
     imported, registry = determined_by.imported, resources.registry
     assert imported is not None
-    require_unseen_holdout(window.days, imported.trained_through)
+    champion = resources.ledger.champion()
+    require_importable(window.days, determined_by, champion.fingerprint if champion else None)
     run = registry.find_run(determined_by.digest, recorded_digests(resources.ledger, determined_by.digest))
     if run is None:
         raise IntegrityError(

@@ -173,6 +173,19 @@ def test_a_candidate_never_replaces_a_newer_champion(champion_as_of, version, mo
         assert answer == outcome
 
 
+@pytest.mark.parametrize("automatic", [True, False])
+def test_an_imported_model_is_the_first_champion_or_none(automatic: bool):
+    imported = {"trigger": "import"}
+    champion = release(S.PROMOTED, version=4, as_of=date(2026, 11, 1))
+    answer = promotion_of(release(**imported), champion, automatic=automatic, passed=True)
+    assert isinstance(answer, Supersede) and "only the first champion is imported" in answer.reason
+    with pytest.raises(Conflict, match="only the first champion is imported"):
+        begin_promotion(release(S.APPROVED, **imported), champion, intent())
+    assert not isinstance(promotion_of(release(**imported), None, automatic=automatic, passed=True), Supersede)
+    back = begin_promotion(release(S.SUPERSEDED, promoted_at=NOON, **imported), champion, intent(rollback=True))
+    assert back.state == S.PROMOTING, "a rollback brings it back"
+
+
 @pytest.mark.parametrize(
     ("as_of", "version"),
     [(date(2026, 11, 10), None), (date(2026, 11, 11), 1), (date(2026, 11, 20), 1), (date(2026, 11, 23), 4)],

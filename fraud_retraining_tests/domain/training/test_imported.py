@@ -13,11 +13,18 @@ from fraud_retraining.domain.training.imported import (
     import_fingerprint,
     imported_model,
     proven,
+    require_importable,
     require_unseen_holdout,
 )
 from fraud_retraining.domain.training.scoring import FittedModel
-from fraud_retraining.domain.training.windows import HoldoutPolicy, RollingWindow, window_days
-from fraud_retraining.domain.values.errors import DataInvalid, SettingsError
+from fraud_retraining.domain.training.windows import (
+    FixedEvaluation,
+    HoldoutPolicy,
+    RollingWindow,
+    WindowDays,
+    window_days,
+)
+from fraud_retraining.domain.values.errors import Conflict, DataInvalid, SettingsError
 from fraud_retraining_tests.support.onnx_graphs import (
     DOUBLE,
     logistic,
@@ -243,6 +250,33 @@ def test_it_is_never_judged_on_a_day_that_it_may_have_learnt_from() -> None:
     with pytest.raises(SettingsError, match="Import it as of 2026-03-12 or later"):
         require_unseen_holdout(days(date(2026, 3, 10)), date.fromordinal(begins.toordinal() + 1))
     require_unseen_holdout(days(date(2026, 3, 12)), date.fromordinal(begins.toordinal() + 1))
+
+
+def test_fixed_evaluation_days_that_it_may_have_learnt_from_judge_no_import() -> None:
+    policy = HoldoutPolicy(days=3, fixed=FixedEvaluation(start=date(2026, 2, 10), end=date(2026, 2, 12)))
+    days = window_days(date(2026, 3, 10), RollingWindow(days=5), policy, LabelPolicy(delay_days=4))
+    require_unseen_holdout(days, date(2026, 2, 9))
+    with pytest.raises(SettingsError, match="fixed evaluation days 2026-02-10 to 2026-02-12"):
+        require_unseen_holdout(days, date(2026, 2, 10))
+
+
+def test_a_run_takes_in_only_the_first_champion_and_as_of_its_own_day() -> None:
+    foreign = ForeignModel("onnx", logistic([1.0, 2.0], 0.0))
+    model = imported_model(foreign, ColumnMap(columns=("amount", "noise")), KNOWN, ())
+    as_of, through = date(2026, 3, 10), date(2026, 2, 20)
+    policies = {"label_delay_days": 4, "features_policy": "p", "model_policy": {}}
+    determined_by = import_fingerprint(foreign, model, as_of=as_of, trained_through=through, **policies)
+
+    def days(day: date) -> WindowDays:
+        return window_days(day, RollingWindow(days=5), HoldoutPolicy(days=3), LabelPolicy(delay_days=4))
+
+    for champion in (None, determined_by.digest):
+        require_importable(days(as_of), determined_by, champion)
+    with pytest.raises(Conflict, match="another model became champion meanwhile"):
+        require_importable(days(as_of), determined_by, "0" * 64)
+    for other in (date(2026, 3, 9), date(2026, 3, 11)):
+        with pytest.raises(SettingsError, match=f"imported as of {as_of}, and this run is as of {other}"):
+            require_importable(days(other), determined_by, None)
 
 
 def test_a_library_that_is_not_installed_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
