@@ -105,6 +105,8 @@ def model_of(version: int) -> bytes:
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_a_history_of_retrains(lake: Lake, small_lake: Path) -> None:
+    # A name of its own: the tests of this module share MLflow's server.
+    lake.configure(model={"name": "of_a_history"}, mlflow={"experiment": "of-a-history"})
     code, first, _ = retrain()
     assert (code, first["status"], first["model_version"]) == (0, "promoted", 1)
     assert first["window"]["missing_days"] == []
