@@ -55,12 +55,12 @@ def _forget(settings: "Settings", dry_run: bool) -> int:
         return 0
     from fraud_retraining.orchestration.instance import open_instance
     from fraud_retraining.orchestration.jobs import cleaning
-    from fraud_retraining.orchestration.resources import open_ledger, open_registry
+    from fraud_retraining.orchestration.resources import open_ledger
 
-    instance, ledger, registry = open_instance(), open_ledger(settings), open_registry(settings)
+    instance, ledger = open_instance(), open_ledger(settings)
     if dry_run:
-        return len(cleaning.forgettable_runs(instance, registry, settings, ledger.now()).run_ids)
-    forgotten = cleaning.forget_runs(instance, ledger, registry, settings, actor=_actor(), channel=COMMAND_LINE)
+        return len(cleaning.forgettable_runs(instance, ledger, settings).run_ids)
+    forgotten = cleaning.forget_runs(instance, ledger, settings, actor=_actor(), channel=COMMAND_LINE)
     return len(forgotten.run_ids)
 
 

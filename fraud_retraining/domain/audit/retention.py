@@ -5,7 +5,7 @@ Here: the policy and the rule. Not here: deleting (`adapters/mlflow/registry.py`
 What an audit needs always stays: every version with its run, its documents and its tags, and what
 the ledger remembers. What goes is the model file of a candidate that can never serve any more, and the run of a
 retrain that came to no version. What may still be served or rolled back to is not touched, nor is what the ledger does
-not know. Of Dagster's own history the runs that came to a version stay; the rest may be forgotten after some time.
+not know. Of Dagster's own history the runs that the ledger names stay; the rest may be forgotten after some time.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -38,7 +38,7 @@ class RetentionPolicy(Policy):
         ge=30,
         le=10_000,
         description="Days that Dagster keeps ended runs with their events and logs; null: all. "
-        "Retrains that came to a version stay.",
+        "Runs that an event of the ledger names stay.",
     )
 
 

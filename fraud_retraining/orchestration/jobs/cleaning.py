@@ -4,6 +4,7 @@ Here: reading registry and ledger, and carrying out the retention policy. Not he
 (`domain/audit/retention.py`).
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
@@ -32,6 +33,7 @@ from fraud_retraining.domain.audit.retention import (
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.retraining.budget import Spent
 from fraud_retraining.domain.retraining.lease_rules import Owner, Purpose
+from fraud_retraining.domain.values.digests import digest
 from fraud_retraining.domain.values.errors import Busy
 from fraud_retraining.orchestration.names import CLEAN, INPUTS_TAG
 from fraud_retraining.orchestration.runs.spending import past_spendings, record_lost
@@ -40,6 +42,9 @@ from fraud_retraining.settings import Settings
 
 POLICY = "retention policy"
 HISTORY = "dagster"
+LISTED_RUNS = 50
+"""So many forgotten runs are listed in their event; of more it has the digest."""
+_RUN_ID = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
 
 
 def removable(ledger: Ledger, registry: Registry, policy: RetentionPolicy) -> list[Removal]:
@@ -89,30 +94,42 @@ class Forgotten(NamedTuple):
     before: datetime | None = None
 
 
-def forgettable_runs(instance: dg.DagsterInstance, registry: Registry, settings: Settings, now: datetime) -> Forgotten:
-    """Runs of Dagster that the policy would forget now."""
-    days = settings.retention.history_days
+def forgettable_runs(instance: dg.DagsterInstance, ledger: Ledger, settings: Settings) -> Forgotten:
+    """Runs of Dagster that the policy would forget now; those that an event of the ledger names stay."""
+    days, now = settings.retention.history_days, ledger.now()
     if days is None:
         return Forgotten()
-    versions = {version.run_id for version in registry.versions()}
-    kept = {run.tags[DAGSTER_RUN] for run in registry.runs() if run.run_id in versions and DAGSTER_RUN in run.tags}
     runs = [_past(record) for record in instance.get_run_records()]
+    old = forgettable(settings.retention, runs, (), now)
+    kept = _named(ledger) if old else set()
     found = forgettable(settings.retention, runs, kept, now)
     return Forgotten(tuple(run.run_id for run in found), now - timedelta(days=days))
 
 
+def _named(ledger: Ledger) -> set[str]:
+    """Ids of runs that the chain names, whatever for: MLflow's tags can be changed by whoever writes MLflow."""
+    found: set[str] = set()
+    for row in ledger.rows():
+        # A run that a clean-up recorded and could not delete any more is none that an audit asks for.
+        if row.kind != EventKind.RUNS_FORGOTTEN:
+            found.update(_RUN_ID.findall(f"{row.subject} {row.payload}"))
+    return found
+
+
 def forget_runs(
-    instance: dg.DagsterInstance, ledger: Ledger, registry: Registry, settings: Settings, *, actor: str, channel: str
+    instance: dg.DagsterInstance, ledger: Ledger, settings: Settings, *, actor: str, channel: str
 ) -> Forgotten:
     """Forget runs of Dagster that the policy does not keep, with their events and logs; recorded before it is done."""
-    forgotten = forgettable_runs(instance, registry, settings, ledger.now())
-    if forgotten.run_ids:
+    forgotten = forgettable_runs(instance, ledger, settings)
+    ids = sorted(forgotten.run_ids)
+    if ids:
+        payload = {"runs": len(ids), "ended_before": forgotten.before, "run_ids_digest": digest(ids)}
         ledger.append(
             EventKind.RUNS_FORGOTTEN,
             actor=actor,
             channel=channel,
             keys=EventKeys(subject=HISTORY),
-            payload={"runs": len(forgotten.run_ids), "ended_before": forgotten.before},
+            payload={**payload, "run_ids": ids} if len(ids) <= LISTED_RUNS else payload,
         )
     for run_id in forgotten.run_ids:
         instance.compute_log_manager.delete_logs(prefix=[run_id])
@@ -137,7 +154,7 @@ def build_clean_job(hooks: AbstractSet[dg.HookDefinition] = frozenset()) -> dg.J
         ledger: dg.ResourceParam[Ledger],
         registry: dg.ResourceParam[Registry],
     ) -> None:
-        forgotten = forget_runs(context.instance, ledger, registry, settings, actor=POLICY, channel="dagster")
+        forgotten = forget_runs(context.instance, ledger, settings, actor=POLICY, channel="dagster")
         context.log.info(f"{len(forgotten.run_ids)} runs of Dagster were forgotten")
         try:
             removed = clean(ledger, registry, settings, actor=POLICY, channel="dagster")

@@ -8,6 +8,7 @@ import dagster as dg
 import pytest
 import sqlalchemy as sa
 
+from fraud_retraining.adapters.ledger.event_log import EventKeys
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.ledger.processes import this_process
 from fraud_retraining.adapters.ledger.releases import NewRelease
@@ -22,6 +23,7 @@ from fraud_retraining.domain.releases.promotion_mode import POLICY
 from fraud_retraining.domain.releases.release import ReleaseState
 from fraud_retraining.domain.retraining.budget import BudgetPolicy
 from fraud_retraining.domain.retraining.lease_rules import Owner, Purpose
+from fraud_retraining.domain.values.digests import digest
 from fraud_retraining.domain.values.errors import Busy, IntegrityError
 from fraud_retraining.orchestration.jobs.cleaning import (
     build_clean_job,
@@ -227,8 +229,8 @@ def some_work() -> None:
     worked()
 
 
-def test_dagsters_history_is_forgotten_with_its_events_but_for_runs_that_came_to_a_version(
-    ledger: Ledger, registry: Registry, tmp_path: Path
+def test_dagsters_history_is_forgotten_with_its_events_but_for_runs_that_the_ledger_names(
+    ledger: Ledger, tmp_path: Path
 ) -> None:
     settings = Settings(retention=RetentionPolicy(history_days=30))
     (tmp_path / "home").mkdir()
@@ -242,22 +244,24 @@ def test_dagsters_history_is_forgotten_with_its_events_but_for_runs_that_came_to
             ).run_id
             for fails in (False, True, False, False)
         ]
-        done, failed, with_version, recent = runs
-        came_to = trained(registry, with_version)
-        digests = {"fingerprint": came_to.fingerprint, "artifact_digest": came_to.artifact_digest}
-        registry.register(NewVersion(came_to.run_id, as_of=AS_OF, trained_on=a_window().days.training, **digests))
+        done, failed, named, recent = runs
+        told = {"dagster_run_id": named}
+        ledger.append(EventKind.MODEL_TRAINED, keys=EventKeys(fingerprint="f"), payload=told, **WHO)
+        # A clean-up that died after it recorded what goes: what it could not delete goes now.
+        ledger.append(EventKind.RUNS_FORGOTTEN, keys=EventKeys(subject="dagster"), payload={"run_ids": [done]}, **WHO)
         with instance.run_storage.connect() as connection:
             connection.execute(
                 sa.text("UPDATE runs SET start_time = start_time - :by, end_time = end_time - :by WHERE run_id != :id"),
                 {"by": 31 * 86400, "id": recent},
             )
-        assert forgettable_runs(instance, registry, settings, ledger.now()).run_ids == (done, failed)
-        assert forget_runs(instance, ledger, registry, Settings(), **WHO).run_ids == (), "by default nothing goes"
-        assert forget_runs(instance, ledger, registry, settings, **WHO).run_ids == (done, failed)
-        assert forget_runs(instance, ledger, registry, settings, **WHO).run_ids == ()
-        assert {run.run_id for run in instance.get_runs()} == {with_version, recent}
+        assert forgettable_runs(instance, ledger, settings).run_ids == (done, failed)
+        assert forget_runs(instance, ledger, Settings(), **WHO).run_ids == (), "by default nothing goes"
+        assert forget_runs(instance, ledger, settings, **WHO).run_ids == (done, failed)
+        assert forget_runs(instance, ledger, settings, **WHO).run_ids == ()
+        assert {run.run_id for run in instance.get_runs()} == {named, recent}
         left = {path.stem for path in (tmp_path / "home" / "history" / "runs").glob("*.db")} & set(runs)
-        assert left == {with_version, recent}, "and their files"
+        assert left == {named, recent}, "and their files"
         assert [bool(instance.all_logs(run)) for run in runs] == [False, False, True, True]
-    (event,) = ledger.events(EventKind.RUNS_FORGOTTEN)
-    assert event.payload["runs"] == 2
+    _, event = ledger.events(EventKind.RUNS_FORGOTTEN)
+    assert (event.payload["runs"], event.payload["run_ids"]) == (2, sorted([done, failed]))
+    assert event.payload["run_ids_digest"] == digest(sorted([failed, done]))
