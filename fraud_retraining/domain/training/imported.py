@@ -27,6 +27,7 @@ from fraud_retraining.domain.training.estimators.onnx import OnnxCore, opened, p
 from fraud_retraining.domain.training.estimators.registry import READERS
 from fraud_retraining.domain.training.estimators.xgboost import BoosterCore
 from fraud_retraining.domain.training.fingerprint import Fingerprint, ImportedFile
+from fraud_retraining.domain.training.lightgbm_text import check_trees, header_of
 from fraud_retraining.domain.training.scoring import FittedModel
 from fraud_retraining.domain.training.windows import WindowDays
 from fraud_retraining.domain.values.base import Policy
@@ -201,13 +202,17 @@ def _xgboost(data: bytes) -> Opened:
 def _lightgbm(data: bytes) -> Opened:
     import lightgbm
 
-    text = data.decode()
-    booster = lightgbm.Booster(model_str=text)
-    about = dict(line.split("=", 1) for line in text.split("\nTree=", 1)[0].splitlines() if "=" in line)
+    about = header_of(data)
     if not about.get("objective", "none").startswith("binary "):
         raise _Refused(f"its objective is {about.get('objective', 'none')}, not binary")
-    if any(not info.startswith("[") and info != "none" for info in about["feature_infos"].split()):
+    if any(not info.startswith("[") and info != "none" for info in about.get("feature_infos", "none").split(" ")):
         raise _Refused("it has categorical features, whose codes only its training knew", _NO_CATEGORIES)
+    try:
+        check_trees(data, about)
+    except ValueError as error:
+        raise _Refused(f"its file is damaged ({error})", "Save it again, with save_model.") from error
+    text = data.decode()
+    booster = lightgbm.Booster(model_str=text)
     names = tuple(booster.feature_name())
     # LightGBM's own names for columns that had none.
     named = () if names == tuple(f"Column_{place}" for place in range(len(names))) else names
