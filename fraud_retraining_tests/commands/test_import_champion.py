@@ -117,11 +117,13 @@ def test_a_native_model_of_an_mlflow_registry_is_imported(
     mlflow.set_tracking_uri(registry.tracking_uri)
     mlflow.set_experiment(registry.experiment)
     with mlflow.start_run():
-        signature = mlflow.models.infer_signature(pd.DataFrame({"amount": [1.0]}))
+        # Not the model's own name: a signature is not part of the digest that is named, and not believed.
+        signature = mlflow.models.infer_signature(pd.DataFrame({"hour": [1.0]}))
         named = {"registered_model_name": "legacy", "signature": signature, "pip_requirements": []}
         mlflow.xgboost.log_model(booster, name="model", **named)
     before = ledger().last(EventKind.MODEL_IMPORTED, as_of=FIRST_AS_OF)
     code, answer, _ = imported("models:/legacy/1", "--as-of", str(FIRST_AS_OF))
+    assert "reads hour" in answer["error"]["culprits"][0]
     assert code == 2 and champion() is None and ledger().last(EventKind.MODEL_IMPORTED, as_of=FIRST_AS_OF) == before
     found = answer["error"]["remedy"].split()[-1].rstrip(".")
     code, answer, _ = imported("models:/legacy/1", "--as-of", str(FIRST_AS_OF), "--sha256", found)

@@ -8,6 +8,7 @@ an address of MLflow whose file nobody has named by its digest. Not here: what t
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -105,7 +106,8 @@ def read_foreign(source: str, format: str | None, tracking_uri: str, sha256: str
         )
     found = _found(source, format, tracking_uri)
     _require_digest(found, source, sha256)
-    return found
+    # The digest is that of the file: a signature at an address can change beside it, and change places of columns.
+    return replace(found, columns=()) if source.startswith(ADDRESSES) else found
 
 
 def _found(source: str, format: str | None, tracking_uri: str) -> ForeignModel:
@@ -136,7 +138,7 @@ def _require_digest(found: ForeignModel, source: str, sha256: str | None) -> Non
             remedy="Find out who changed it, or which one you mean.",
         )
     if sha256 is None and source.startswith(ADDRESSES):
-        read = f", reads {', '.join(found.columns)}" if found.columns else ""
+        read = f", by its signature reads {', '.join(found.columns)}" if found.columns else ""
         raise SettingsError(
             f"what {source} names can change, so that nobody would know which file was approved",
             culprits=[f"found now: {found.format}, {len(found.data):,} bytes{read}, SHA-256 {found.digest}"],

@@ -244,7 +244,7 @@ def _onnx(data: bytes) -> Opened:
         session = opened(data)
         probability_output(session)
     except ValueError as error:
-        raise _Refused(str(error)) from error
+        raise _Refused(str(error), "Export one binary classifier, in one file, whose output is P(fraud).") from error
     inputs = session.get_inputs()
     if len(inputs) > 1:
         names = tuple(str(one.name) for one in inputs)
