@@ -7,6 +7,7 @@ As shipped, each statement gets an engine of its own, for which SQLAlchemy compi
 own, whose end moves what was written into the file and waits for the disk: half of what a run costs besides its work.
 """
 
+import atexit
 import os
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
@@ -44,6 +45,16 @@ def _engine(address: str, timeout_seconds: float | None = None) -> Engine:
         # The connections of the process that this one was forked from are its own to close.
         one.dispose(close=process == os.getpid())
     return engine
+
+
+@atexit.register
+def close_connections() -> None:
+    """Close what this process keeps; what was written beside the files is moved into them. They open again by use."""
+    with _KEEPING:
+        kept = list(_KEPT.items())
+        _KEPT.clear()
+    for (_, _, process), engine in kept:
+        engine.dispose(close=process == os.getpid())
 
 
 def _new_engine(address: str, timeout_seconds: float | None) -> Engine:

@@ -14,7 +14,13 @@ from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from fraud_retraining.orchestration.instance import open_instance
-from fraud_retraining.orchestration.sqlite_storage import KEPT, EventLogStorage, SqliteStorage, _engine
+from fraud_retraining.orchestration.sqlite_storage import (
+    KEPT,
+    EventLogStorage,
+    SqliteStorage,
+    _engine,
+    close_connections,
+)
 
 
 @dg.asset
@@ -172,3 +178,12 @@ def target_of(link: Path) -> str:
         return os.readlink(link)
     except FileNotFoundError:
         return ""
+
+
+def test_closed_files_stand_alone_and_open_again_by_use(tmp_path: Path) -> None:
+    with opened(SqliteStorage, tmp_path) as instance:
+        run = materialize(instance)
+        assert list(tmp_path.rglob("*-wal"))
+        close_connections()
+        assert not list(tmp_path.rglob("*-wal")) and not list(tmp_path.rglob("*-shm"))
+        assert instance.all_logs(run)

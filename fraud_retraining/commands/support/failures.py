@@ -30,7 +30,7 @@ def reported_failures(*, as_json: bool, verbose: bool = False) -> Iterator[None]
     """
     set_up_logging(verbose)
     try:
-        with _terminated_as_interrupted():
+        with _terminated_as_interrupted(), _storage_closed():
             yield
     except typer.Exit:
         raise
@@ -55,6 +55,17 @@ def reported_failures(*, as_json: bool, verbose: bool = False) -> Iterator[None]
         return
     # Outside of the handlers: the failure that was reported is no context of the exit.
     raise typer.Exit(code)
+
+
+@contextmanager
+def _storage_closed() -> Iterator[None]:
+    """Leave Dagster's files as they are when nobody works with them, for who copies or compares a home afterwards."""
+    try:
+        yield
+    finally:
+        # Most commands never open it, and its import takes a second.
+        if (storage := sys.modules.get("fraud_retraining.orchestration.sqlite_storage")) is not None:
+            storage.close_connections()
 
 
 @contextmanager
