@@ -289,7 +289,7 @@ class AthenaLocation:
         found: list[list[str | None]] = []
         asked: dict[str, Any] = {"QueryExecutionId": done["QueryExecutionId"]}
         while True:
-            with self._translated("give a result"):
+            with self._translated("give the result of a query"):
                 page = self._client.get_query_results(**asked)
             found += [[cell.get("VarCharValue") for cell in row["Data"]] for row in page["ResultSet"]["Rows"]]
             if not page.get("NextToken"):
@@ -311,7 +311,7 @@ class AthenaLocation:
         deadline = time.monotonic() + seconds
         try:
             while state in RUNNING:
-                with self._translated("tell of a query"):
+                with self._translated("give the state of a query"):
                     done: Mapping[str, Any] = self._client.get_query_execution(QueryExecutionId=started)
                 done = done["QueryExecution"]
                 state = done["Status"]["State"]
