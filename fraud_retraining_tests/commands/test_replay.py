@@ -23,6 +23,7 @@ POLICIES: dict[str, Any] = {
     "the same": {},
     "daily": {"triggers": {"schedule": {"every_hours": 24}, "drift": None}},
     "short window": {"window": {"days": 4}},
+    "fitted again": {"window": {"refit": {"enabled": True}}},
 }
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -117,11 +118,22 @@ def test_a_policy_that_is_the_present_settings_differs_by_exactly_zero(replayed:
     assert replayed["steps"]["the same"] == replayed["steps"]["present settings"]
 
 
+def test_a_policy_with_a_second_fit_judges_the_same_fits_and_serves_others(replayed: dict[str, Any]) -> None:
+    again, once = (replayed["steps"][name] for name in ("fitted again", "present settings"))
+    assert [step["as_of"] for step in again] == [step["as_of"] for step in once]
+    first = next(step["fingerprint"] for step in again if step["fingerprint"])
+    assert first == next(step["fingerprint"] for step in once if step["fingerprint"]), "the judged fit is shared"
+    said = [step["second_fit"] for step in again if step["outcome"] == "promoted"]
+    assert all("is released" in one for one in said)
+    assert policy(replayed, "fitted again")["average_precision"] != policy(replayed, "the same")["average_precision"]
+
+
 def test_nothing_but_the_replay_is_written(ingested: ProjectHome, replayed: dict[str, Any]) -> None:
     kept = ingested.home / "replay"
     assert {path.name for path in kept.iterdir()} >= {"fits", "judgements", "scores"}
     fits = len(list((kept / "fits").iterdir()))
-    shared = policy(replayed, "daily")["retrains"] + policy(replayed, "short window")["retrains"] + 2
+    again = [step for step in replayed["steps"]["fitted again"] if step["second_fit"]]
+    shared = policy(replayed, "daily")["retrains"] + policy(replayed, "short window")["retrains"] + len(again) + 3
     assert fits <= shared, "equal fits are made once"
 
 

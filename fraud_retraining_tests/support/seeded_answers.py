@@ -8,6 +8,7 @@ from datetime import date, timedelta
 from fraud_retraining.domain.replay.replaceable_settings import ReplayPolicy
 from fraud_retraining.domain.replay.timeline import (
     Answer,
+    FitAgain,
     Judge,
     Judgement,
     Look,
@@ -15,6 +16,8 @@ from fraud_retraining.domain.replay.timeline import (
     PolicyHistory,
     Question,
     ReplayedModel,
+    RetrainRules,
+    SecondFit,
     Seen,
     timeline,
 )
@@ -43,6 +46,9 @@ class SeededAnswers:
         if isinstance(question, Judge):
             drawn = self._draw("verdict", question.candidate.as_of)
             return Judgement(outcome="promoted" if drawn < 0.6 else "refused" if drawn < 0.9 else "asked", seconds=1)
+        if isinstance(question, FitAgain):
+            agrees = self._draw("second fit", question.judged.as_of) < 0.6
+            return SecondFit(serves=second_of(question.judged) if agrees else None, reason="drawn", seconds=7)
         if self._draw("fit", question.as_of) < 0.1 and question.as_of >= DAYS.start:
             return NotTrained(reason="a day failed its checks")
         return model_of(question.as_of)
@@ -56,6 +62,13 @@ def model_of(as_of: date) -> ReplayedModel:
     return ReplayedModel(fingerprint=f"model {as_of}", as_of=as_of, training=training, seconds=10)
 
 
+def second_of(judged: ReplayedModel) -> ReplayedModel:
+    training = DayRange(start=judged.training.start, end=judged.training.end + 3 * DAY)
+    return judged.model_copy(
+        update={"fingerprint": f"{judged.fingerprint} again", "training": training, "judged": judged.fingerprint}
+    )
+
+
 def _drift_days(look: Look) -> list[date]:
     if look.drift_days is None:
         return []
@@ -65,10 +78,16 @@ def _drift_days(look: Look) -> list[date]:
 
 
 def history_under(
-    policy: ReplayPolicy, triggers: TriggerPolicy, answer: Callable[[Question], Answer], days: DayRange = DAYS
+    policy: ReplayPolicy,
+    triggers: TriggerPolicy,
+    answer: Callable[[Question], Answer],
+    days: DayRange = DAYS,
+    *,
+    fits_again: bool = False,
 ) -> PolicyHistory:
     """The history under a policy, whose questions a function answers."""
-    running = timeline(policy, triggers, days, learns_after_days=14)
+    rules = RetrainRules(triggers=triggers, learns_after_days=14, fits_again=fits_again)
+    running = timeline(policy, rules, days)
     question = next(running)
     while True:
         try:

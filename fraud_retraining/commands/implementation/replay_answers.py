@@ -9,13 +9,16 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import date, timedelta
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from fraud_retraining.adapters.days.judged_days import DaysToJudge, Rival, judged_days, label_columns, labelled_rows
 from fraud_retraining.adapters.days.known_labels import KnownLabels
-from fraud_retraining.adapters.days.window_rows import WindowRows
+from fraud_retraining.adapters.days.live_rows import scored_rows
+from fraud_retraining.adapters.days.window_rows import TABLE, WindowRows
 from fraud_retraining.adapters.storage.lake import Lake
 from fraud_retraining.adapters.storage.store import Partition, Store
 from fraud_retraining.commands.implementation.replay_drift import (
@@ -27,6 +30,7 @@ from fraud_retraining.commands.implementation.replay_drift import (
 )
 from fraud_retraining.commands.implementation.replay_files import KeptFiles
 from fraud_retraining.commands.implementation.replay_served import ServedDays
+from fraud_retraining.domain.evaluation.agreement import agreement
 from fraud_retraining.domain.evaluation.alert_recall import alert_recall
 from fraud_retraining.domain.evaluation.gates import (
     NO_CHAMPION,
@@ -40,22 +44,27 @@ from fraud_retraining.domain.evaluation.gates import (
 from fraud_retraining.domain.evaluation.judged import REPORT_WEIGHT, Judged
 from fraud_retraining.domain.monitoring.drift import SCORE, HoldoutProfile
 from fraud_retraining.domain.monitoring.live_performance import measure
-from fraud_retraining.domain.releases.candidate import Evaluation
+from fraud_retraining.domain.releases.candidate import Evaluation, ModelFit, Refit
 from fraud_retraining.domain.releases.verdict_checks import floors_missed, why_human
 from fraud_retraining.domain.replay.timeline import (
     Answer,
+    FitAgain,
     Judge,
     Judgement,
     Look,
     NotTrained,
     Question,
     ReplayedModel,
+    SecondFit,
     Seen,
     Train,
 )
 from fraud_retraining.domain.retraining.triggers.drift import DriftDay
+from fraud_retraining.domain.training.fingerprint import Fingerprint
 from fraud_retraining.domain.training.fitting import FittedModel, fit
+from fraud_retraining.domain.training.refit import refit_fingerprint, refit_window, unjudged_days
 from fraud_retraining.domain.training.windows import (
+    RefitPolicy,
     TrainingWindow,
     WindowDay,
     WindowDays,
@@ -105,6 +114,8 @@ class PastDays:
             return self._seen(question)
         if isinstance(question, Train):
             return self._trained(question.as_of)
+        if isinstance(question, FitAgain):
+            return self._second_fit(question.judged)
         return self._judgement(question)
 
     def _seen(self, look: Look) -> Seen:
@@ -132,7 +143,7 @@ class PastDays:
         if fingerprint not in self._promises:
             model = self._kept.fit(fingerprint)
             assert model is not None
-            self._promises[fingerprint] = self._holdout(self.window(model.as_of), model)
+            self._promises[fingerprint] = self._holdout(self.window(model.as_of), model.judged or fingerprint)
         return self._promises[fingerprint]
 
     def _drift(self, look: Look) -> tuple[DriftDay, ...]:
@@ -152,18 +163,20 @@ class PastDays:
         if self._last_drift is None or self._last_drift[0] != champion:
             window = self.window(champion.as_of)
             model = self._kept.model(champion.fingerprint)
-            profiles = reference_of(self._drift_sources, window, champion.fingerprint), self._holdout(window, champion)
+            promise = self._holdout(window, champion.judged or champion.fingerprint)
+            learnt = refit_window(window) if champion.judged else window
+            profiles = reference_of(self._drift_sources, learnt, champion.fingerprint), promise
             self._last_drift = champion, ChampionDrift(self._drift_sources, champion, model, profiles)
         return self._last_drift[1]
 
-    def _holdout(self, window: TrainingWindow, of: ReplayedModel) -> HoldoutProfile | None:
-        """The scores of a model on its holdout; None where they cannot be ranked."""
+    def _holdout(self, window: TrainingWindow, fingerprint: str) -> HoldoutProfile | None:
+        """The scores of a judged fit on its holdout; None where they cannot be ranked."""
 
         def judged() -> Judged:
-            days, model = DaysToJudge(window.holdout, window, self.store), self._kept.model(of.fingerprint)
+            days, model = DaysToJudge(window.holdout, window, self.store), self._kept.model(fingerprint)
             return judged_days(days, model, NO_CHAMPION, self._settings.gates).candidate
 
-        return self._keep_holdout(of.fingerprint, judged)
+        return self._keep_holdout(fingerprint, judged)
 
     def _keep_holdout(self, fingerprint: str, judged: Callable[[], Judged]) -> HoldoutProfile | None:
         settings, key = self._settings, [fingerprint, self._settings.drift.bins, self._settings.gates]
@@ -199,9 +212,44 @@ class PastDays:
             window = self.window(as_of)
         except DataInvalid as error:
             return NotTrained(reason=str(error))
-        fingerprint = model_fingerprint(window, self._settings).digest
+        fingerprint = self._determined_by(window).digest
         known = self._kept.fit(fingerprint)
         return known or self._fitted(window, fingerprint)
+
+    def _determined_by(self, window: TrainingWindow) -> Fingerprint:
+        """What determines the judged fit; policies that differ in `window.refit` alone share it."""
+        policy = self._settings.window.model_copy(update={"refit": RefitPolicy()})
+        return model_fingerprint(window, self._settings.model_copy(update={"window": policy}))
+
+    def _second_fit(self, judged: ReplayedModel) -> SecondFit:
+        settings = self._settings
+        window = self.window(judged.as_of)
+        after = [day for days in unjudged_days(window.days) for day in days]
+        days = [self._featured[day] for day in after if day in self._featured]
+        key = [judged.fingerprint, settings.window.refit, settings.gates.alert_budget, [day.digest for day in days]]
+        return self._kept.document("second_fits", key, SecondFit, lambda: self._fitted_again(judged, window, days))
+
+    def _fitted_again(self, judged: ReplayedModel, window: TrainingWindow, days: Sequence[Partition]) -> SecondFit:
+        """The second fit of a promoted candidate, held against the judged one as a retrain does."""
+        if not days:
+            return SecondFit(serves=None, reason=Refit(fit=None, agreement=None, serves=False).summary)
+        own = refit_window(window)
+        fingerprint = refit_fingerprint(self._determined_by(window), own).digest
+        second = self._kept.fit(fingerprint) or self._fitted(own, fingerprint, judged=judged.fingerprint)
+        began, settings = time.monotonic(), self._settings
+        scores = [self._scores(of, days) for of in (judged.fingerprint, fingerprint)]
+        alerts = settings.gates.alert_budget * len(days)
+        found = agreement(scores[0], scores[1], settings.window.refit, (days[0].day, days[-1].day), alerts)
+        fit = ModelFit(fingerprint=fingerprint, run_id="", artifact_digest="", training=second.training)
+        return SecondFit(
+            serves=second if found.agrees else None,
+            reason=Refit(fit=fit, agreement=found, serves=found.agrees).summary,
+            seconds=second.seconds + time.monotonic() - began,
+        )
+
+    def _scores(self, fingerprint: str, days: Sequence[Partition]) -> NDArray[np.floating[Any]]:
+        model = self._kept.model(fingerprint)
+        return np.concatenate([scored_rows(model, path)[SCORE].to_numpy() for path in self.store.paths(days, TABLE)])
 
     def window(self, as_of: date) -> TrainingWindow:
         """The window of an as-of day; refuses one whose checks failed, as a retrain does.
@@ -214,7 +262,7 @@ class PastDays:
         refuse_failed(f"the training window as of {as_of} is not fit to be trained on", report)
         return window
 
-    def _fitted(self, window: TrainingWindow, fingerprint: str) -> ReplayedModel:
+    def _fitted(self, window: TrainingWindow, fingerprint: str, judged: str | None = None) -> ReplayedModel:
         began = time.monotonic()
         columns = [TRANSACTION_ID, *window.features]
         known = KnownLabels.of(window, self.store)
@@ -225,6 +273,7 @@ class PastDays:
             as_of=window.days.as_of,
             training=window.days.training,
             seconds=time.monotonic() - began,
+            judged=judged,
         )
         self._kept.keep_fit(facts, model)
         return facts

@@ -15,7 +15,6 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from fraud_retraining.adapters.storage.yaml_file import read_yaml
 from fraud_retraining.domain.replay.replaceable_settings import ReplayPolicy, laid_over, read_policies
-from fraud_retraining.domain.training.windows import RefitPolicy
 from fraud_retraining.domain.values.digests import digest
 from fraud_retraining.domain.values.errors import SettingsError
 from fraud_retraining.domain.values.redaction import redact
@@ -54,7 +53,6 @@ def policies_of(path: Path, settings: Settings) -> tuple[PolicySettings, ...]:
         SettingsError: the file cannot be read, or names each policy and key that cannot be obeyed.
     """
     policies = read_policies(_read(path), str(path))
-    settings = without_refit(settings)
     found = [(policy, _settings_of(policy, settings)) for policy in policies]
     problems = [f"{policy.name}: {problem}" for policy, made in found if isinstance(made, list) for problem in made]
     if problems:
@@ -83,14 +81,6 @@ def _read(path: Path) -> object:
         raise SettingsError(f"{path} cannot be read.", culprits=[error], remedy="correct its permissions.") from None
 
 
-def without_refit(settings: Settings) -> Settings:
-    """The settings without a second fit: a replay lives with the judged fits."""
-    window = settings.window
-    if not window.refit.enabled:
-        return settings
-    return settings.model_copy(update={"window": window.model_copy(update={"refit": RefitPolicy()})})
-
-
 def _settings_of(policy: ReplayPolicy, settings: Settings) -> Settings | list[str]:
     """The settings of a policy, or what of them cannot be obeyed."""
     if not policy.overrides:
@@ -99,8 +89,6 @@ def _settings_of(policy: ReplayPolicy, settings: Settings) -> Settings | list[st
         made = GivenSettings(**_values(policy, settings))
     except ValidationError as error:
         return validation_problems(error)
-    if made.window.refit.enabled:
-        return ["window.refit: a replay lives with the judged fits, and cannot fit them again"]
     return (conflicts(made) or unmappable(made) or feature_name_problems(made)) or made
 
 

@@ -36,10 +36,12 @@ from fraud_retraining.domain.replay.replaceable_settings import PRESENT
 from fraud_retraining.domain.replay.results import PolicyResult, Replay, measured_days, policy_result
 from fraud_retraining.domain.replay.timeline import (
     Answer,
+    FitAgain,
     Judge,
     Look,
     PolicyHistory,
     Question,
+    RetrainRules,
     Timeline,
     Train,
     timeline,
@@ -52,7 +54,6 @@ from fraud_retraining.settings import Settings
 
 REPLAYING, SCORING = "replay", "served days"
 FOLDER = "replay"
-NO_REFIT = "The present settings fit a candidate again on window and holdout (window.refit); a replay does not."
 
 
 @dataclass(frozen=True)
@@ -187,7 +188,9 @@ def _key(work: Work, question: Question) -> str:
 @lru_cache(maxsize=1024)
 def _settings_digest(settings: str, kind: type) -> str:
     values = json.loads(settings)
-    left_out = ("triggers", "gates") if kind is Train else ("triggers",) if kind is Judge else ()
+    left_out = ("triggers", "gates") if kind is Train else ("triggers",) if kind in (Judge, FitAgain) else ()
+    if kind in (Train, Judge):
+        values["window"].pop("refit")
     return digest({key: value for key, value in values.items() if key not in left_out})
 
 
@@ -229,7 +232,6 @@ def replay(request: ReplayRequest, settings: Settings, progress: Progress) -> Re
         limits=(
             *limits(settings.labels, settings.window_labels, label_times=settings.label_times, days=len(request.days)),
             *unknown_limit(present),
-            *([NO_REFIT] if settings.window.refit.enabled else []),
         ),
         conclusion=conclusion(results, budget, confidence),
     )
@@ -271,17 +273,17 @@ def _histories(
     request: ReplayRequest, work: dict[str, Work], pool: Executor, progress: Progress
 ) -> dict[str, PolicyHistory]:
     progress.start(REPLAYING, len(work) * len(request.days))
-    timelines = {
-        one.policy.name: timeline(
-            one.policy,
-            one.settings.triggers,
-            request.days,
-            learns_after_days=one.settings.learns_after_days,
-        )
-        for one in request.policies
-    }
+    timelines = {one.policy.name: timeline(one.policy, _rules(one.settings), request.days) for one in request.policies}
     ended = Timelines(work, timelines, pool, lambda done: progress.advance(REPLAYING, done)).histories()
     return {name: ended[name] for name in work}
+
+
+def _rules(settings: Settings) -> RetrainRules:
+    return RetrainRules(
+        triggers=settings.triggers,
+        learns_after_days=settings.learns_after_days,
+        fits_again=settings.window.refit.enabled,
+    )
 
 
 def _score(work: dict[str, Work], histories: dict[str, PolicyHistory], pool: Executor, progress: Progress) -> None:

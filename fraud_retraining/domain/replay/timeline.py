@@ -38,6 +38,7 @@ class ReplayedModel(Value):
     as_of: date
     training: DayRange
     seconds: float = Field(description="Seconds of the fit.")
+    judged: str | None = Field(None, description="Fingerprint of the judged fit, where this is a second fit of it.")
 
 
 class Look(Value):
@@ -89,8 +90,22 @@ class Judgement(Value):
     seconds: float = 0.0
 
 
-Question = Look | Train | Judge
-Answer = Seen | ReplayedModel | NotTrained | Judgement
+class FitAgain(Value):
+    """Question: the second fit of a candidate that is promoted (`window.refit`)."""
+
+    judged: ReplayedModel
+
+
+class SecondFit(Value):
+    """Answer to `FitAgain`: the second fit where it serves in place of the judged one, and why it does or does not."""
+
+    serves: ReplayedModel | None
+    reason: str
+    seconds: float = 0.0
+
+
+Question = Look | Train | Judge | FitAgain
+Answer = Seen | ReplayedModel | NotTrained | Judgement | SecondFit
 
 
 class Step(Value):
@@ -102,6 +117,7 @@ class Step(Value):
     outcome: Outcome | None = Field(None, description="Null where no retrain was requested.")
     verdict: str = Field("", description="Why it was refused, asked about or failed.")
     fingerprint: str | None = None
+    second_fit: str = Field("", description="Which fit serves and why, where a second one was asked for.")
 
 
 class PolicyHistory(Value):
@@ -133,26 +149,34 @@ class State(Value):
 Timeline = Generator[Question, Answer, PolicyHistory]
 
 
-def timeline(policy: ReplayPolicy, triggers: TriggerPolicy, days: DayRange, *, learns_after_days: int) -> Timeline:
+class RetrainRules(Value):
+    """What a timeline knows of its policy's settings."""
+
+    triggers: TriggerPolicy
+    learns_after_days: int = Field(description="Days until a day enters the window, as the drift trigger has them.")
+    fits_again: bool = Field(False, description="Whether a candidate is fitted again on window and holdout.")
+
+
+def timeline(policy: ReplayPolicy, rules: RetrainRules, days: DayRange) -> Timeline:
     """Go through the days that are served, from a first model as of the day before.
 
     The first model serves whatever its gates say, so that there is something to compare.
 
     Args:
         policy: the name, and whether it retrains at all.
-        triggers: the triggers of the policy's settings.
+        rules: when it retrains, and what serves then.
         days: the days that are served.
-        learns_after_days: days until a day enters the window, as the drift trigger has them.
 
     Raises:
         DataInvalid: there is no first model.
     """
-    first = yield from _first(policy, days.start - DAY)
-    state, steps = State(champion=first, last_as_of=first.as_of, seconds=first.seconds), []
+    judged = yield from _first(policy, days.start - DAY)
+    first, more, _ = yield from _released(rules, judged)
+    state, steps = State(champion=first, last_as_of=first.as_of, seconds=judged.seconds + more), []
     made = {first.fingerprint: first.as_of}
     for day in days:
         if policy.retrains and day > days.start:
-            step, state = yield from _step(triggers, state, day - DAY, learns_after_days)
+            step, state = yield from _step(rules, state, day - DAY)
             steps.append(step)
             made[state.champion.fingerprint] = state.champion.as_of
         state = state.model_copy(update={"served": (*state.served, (day, state.champion.fingerprint))})
@@ -171,10 +195,8 @@ def _first(policy: ReplayPolicy, as_of: date) -> Generator[Question, Answer, Rep
     )
 
 
-def _step(
-    triggers: TriggerPolicy, state: State, as_of: date, learns_after_days: int
-) -> Generator[Question, Answer, tuple[Step, State]]:
-    decision = yield from _decision(triggers, state, as_of, learns_after_days)
+def _step(rules: RetrainRules, state: State, as_of: date) -> Generator[Question, Answer, tuple[Step, State]]:
+    decision = yield from _decision(rules, state, as_of)
     if not isinstance(decision, Retrain):
         return Step(as_of=as_of, reason=decision.reason), state
     step = Step(as_of=as_of, reason=decision.reason, triggers=decision.triggers)
@@ -187,33 +209,44 @@ def _step(
     step = step.model_copy(
         update={"outcome": judgement.outcome, "verdict": judgement.reason, "fingerprint": trained.fingerprint}
     )
-    return step, _after(state, decision, trained, judgement)
-
-
-def _after(state: State, decision: Retrain, trained: ReplayedModel, judgement: Judgement) -> State:
-    """The state after a retrain that had an outcome."""
-    changes: dict[str, object] = {
-        "last_as_of": trained.as_of,
-        "seconds": state.seconds + trained.seconds + judgement.seconds,
-    }
+    seconds, serves = trained.seconds + judgement.seconds, None
     if judgement.outcome == "promoted":
-        changes["champion"] = trained
+        serves, more, why = yield from _released(rules, trained)
+        step, seconds = step.model_copy(update={"second_fit": why}), seconds + more
+    return step, _after(state, decision, trained.as_of, serves, seconds)
+
+
+def _released(
+    rules: RetrainRules, judged: ReplayedModel
+) -> Generator[Question, Answer, tuple[ReplayedModel, float, str]]:
+    """The fit that serves where a candidate is promoted, the seconds that a second fit took, and why it serves."""
+    if not rules.fits_again:
+        return judged, 0.0, ""
+    second = yield FitAgain(judged=judged)
+    assert isinstance(second, SecondFit)
+    return second.serves or judged, second.seconds, second.reason
+
+
+def _after(state: State, decision: Retrain, as_of: date, serves: ReplayedModel | None, seconds: float) -> State:
+    """The state after a retrain that had an outcome and took `seconds`; `serves` is what was promoted."""
+    changes: dict[str, object] = {"last_as_of": as_of, "seconds": state.seconds + seconds}
+    if serves is not None:
+        changes["champion"] = serves
     if Trigger.DRIFT in decision.triggers and decision.drift_since is not None:
-        changes["last_drift"] = DriftRetrain(as_of=trained.as_of, since=decision.drift_since)
+        changes["last_drift"] = DriftRetrain(as_of=as_of, since=decision.drift_since)
     if Trigger.PERFORMANCE in decision.triggers:
-        changes["last_performance"] = trained.as_of
+        changes["last_performance"] = as_of
     if Trigger.LABELS in decision.triggers:
-        changes["last_labels"] = trained.as_of
+        changes["last_labels"] = as_of
     return state.model_copy(update=changes)
 
 
-def _decision(
-    triggers: TriggerPolicy, state: State, as_of: date, learns_after_days: int
-) -> Generator[Question, Answer, Decision]:
+def _decision(rules: RetrainRules, state: State, as_of: date) -> Generator[Question, Answer, Decision]:
     """The decision of all triggers as of a day.
 
     Drift is first asked for the days alone that can fire; the days before them say only since when, and cost as much.
     """
+    triggers = rules.triggers
     drift_days = triggers.drift.days[1] if triggers.drift else None
     while True:
         seen = yield Look(
@@ -225,7 +258,7 @@ def _decision(
         )
         assert isinstance(seen, Seen)
         if not drift_days or not _may_fire(triggers, seen.drift):
-            return decide(triggers, _inputs(triggers, state, as_of, seen, learns_after_days))
+            return decide(triggers, _inputs(rules, state, as_of, seen))
         drift_days = ALL_DAYS
 
 
@@ -234,9 +267,9 @@ def _may_fire(triggers: TriggerPolicy, recent: Sequence[DriftDay]) -> bool:
     return policy is not None and sum(day.value > policy.threshold for day in recent) >= policy.days[0]
 
 
-def _inputs(triggers: TriggerPolicy, state: State, as_of: date, seen: Seen, learns_after_days: int) -> TriggerInputs:
+def _inputs(rules: RetrainRules, state: State, as_of: date, seen: Seen) -> TriggerInputs:
     return TriggerInputs(
-        now=decided_at(triggers, as_of),
+        now=decided_at(rules.triggers, as_of),
         ready={} if seen.unready else {as_of: as_of.isoformat()},
         unready={as_of: seen.unready} if seen.unready else {},
         last_as_of=state.last_as_of,
@@ -250,7 +283,7 @@ def _inputs(triggers: TriggerPolicy, state: State, as_of: date, seen: Seen, lear
         label_times=seen.label_times,
         learnt_until=state.champion.training.end,
         last_labels=state.last_labels,
-        learns_after_days=learns_after_days,
+        learns_after_days=rules.learns_after_days,
     )
 
 

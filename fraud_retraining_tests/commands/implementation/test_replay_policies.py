@@ -56,7 +56,6 @@ def test_a_policy_whose_features_the_store_does_not_hold_is_named(tmp_path: Path
     [
         ({"window": {"days": 0}}, "bad: window.rolling.days: Input should be greater than or equal to 1"),
         ({"triggers": {"schedule": {"every_days": 2}}}, "bad: triggers.schedule.every_days: no such key"),
-        ({"window": {"refit": {"enabled": True}}}, "bad: window.refit: a replay lives with the judged fits"),
         ({"model": {"params": {"depth": 3}}}, "bad: model: xgboost has no parameter depth"),
     ],
 )

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fraud_retraining.domain.replay.replaceable_settings import NEVER, PRESENT
-from fraud_retraining.domain.replay.timeline import ALL_DAYS, Judge, Look, NotTrained, Seen, Train
+from fraud_retraining.domain.replay.timeline import ALL_DAYS, FitAgain, Judge, Look, NotTrained, Seen, Train
 from fraud_retraining.domain.retraining.triggers.drift import DriftTriggerPolicy
 from fraud_retraining.domain.retraining.triggers.registry import TriggerPolicy
 from fraud_retraining.domain.retraining.triggers.schedule import SchedulePolicy
@@ -74,6 +74,25 @@ def test_asking_for_fewer_days_of_drift_first_changes_no_decision(drawn: list[in
     lazy, eager = history_under(PRESENT, policy, seeded(drawn).answer), history_under(PRESENT, policy, with_every_day)  # type: ignore[arg-type]
     assert [(one.outcome, one.triggers) for one in lazy.steps] == [(one.outcome, one.triggers) for one in eager.steps]
     assert lazy.served == eager.served
+
+
+@given(seeds, triggers)
+@settings(max_examples=40, deadline=None)
+def test_a_second_fit_serves_where_it_agrees_and_the_judged_one_where_not(
+    drawn: list[int], policy: TriggerPolicy
+) -> None:
+    asked = seeded(drawn)
+    history = history_under(PRESENT, policy, asked.answer, fits_again=True)
+    promoted = {DAYS.start - DAY, *(step.as_of for step in history.steps if step.outcome == "promoted")}
+    second = [one for one in asked.asked if isinstance(one, FitAgain)]
+    assert {one.judged.as_of for one in second} == promoted
+    answers = [seeded(drawn).answer(one) for one in second]
+    released = [one.serves or asking.judged for one, asking in zip(answers, second, strict=True)]  # type: ignore[union-attr]
+    assert set(dict(history.served).values()) <= {one.fingerprint for one in released}
+    champions = [one.champion for one in asked.asked if isinstance(one, (Look, Judge)) and one.champion]
+    assert all(one in released for one in champions), "drift and verdicts are about the fit that serves"
+    assert all(bool(step.second_fit) == (step.outcome == "promoted") for step in history.steps)
+    assert sum(7 for _ in second) <= history.seconds
 
 
 def answer_well(question: object) -> object:
