@@ -26,7 +26,7 @@ from fraud_retraining.domain.alerts.routing import composer_of, opening_messages
 from fraud_retraining.domain.alerts.slack_markup import SECTION, mrkdwn
 from fraud_retraining.domain.audit.history import ReleaseHistory
 from fraud_retraining.domain.ledger.events import EventKind
-from fraud_retraining.domain.release_messages.announcements import REFUTED, WORSE, ReleaseNotice
+from fraud_retraining.domain.release_messages.announcements import REFUTED, SHADOWED, WORSE, ReleaseNotice
 from fraud_retraining.domain.release_messages.request import request_links, request_text
 from fraud_retraining.domain.release_messages.slack_request import (
     decided_message,
@@ -91,6 +91,8 @@ class OutboxReleaseNotifier:
             return lambda outbox: outbox.resolve(notice.dedup_key, notice.title)
         if notice.kind == "waiting":
             return self._request(notice)
+        if notice.kind == SHADOWED:
+            return self._add(notice)
         return self._follow(notice) if notice.kind in FOLLOW else self._alarm(notice)
 
     def _request(self, notice: ReleaseNotice) -> Write:
@@ -135,6 +137,11 @@ class OutboxReleaseNotifier:
                 alarm(outbox)
 
         return work
+
+    def _add(self, notice: ReleaseNotice) -> Write:
+        """A reply in the request's thread, for who decides; where nothing was requested there is nobody to tell."""
+        said = sentences(notice.title, notice.text)
+        return lambda outbox: outbox.reply(_request_key(notice), {"text": mrkdwn(said, SECTION)}, said)
 
     def _alarm(self, notice: ReleaseNotice) -> Write:
         """A separate message; an event that no later success resolves does not stay open."""

@@ -11,9 +11,16 @@ from pathlib import Path
 from fraud_retraining.adapters.days.live_rows import scores_of_two
 from fraud_retraining.adapters.ledger.event_log import EventKeys
 from fraud_retraining.adapters.ledger.ledger import Ledger
+from fraud_retraining.domain.evaluation.alert_volume import AlertChange, Threshold
 from fraud_retraining.domain.evaluation.metrics import MetricsPolicy
 from fraud_retraining.domain.ledger.events import EventKind
-from fraud_retraining.domain.monitoring.candidate_shadow import CandidateShadow, ShadowedCandidate, shadow_figures
+from fraud_retraining.domain.monitoring.candidate_shadow import (
+    CandidateShadow,
+    ShadowedCandidate,
+    shadow_figures,
+    shadow_intervals,
+)
+from fraud_retraining.domain.releases.candidate import Evaluation
 from fraud_retraining.services.recorded_versions import trained_days
 
 
@@ -34,7 +41,16 @@ def shadowed_candidate(ledger: Ledger) -> ShadowedCandidate | None:
         fingerprint=waiting.fingerprint,
         champion_version=champion.version,
         learnt=known,
+        thresholds=_judged_thresholds(ledger, waiting.fingerprint),
     )
+
+
+def _judged_thresholds(ledger: Ledger, fingerprint: str) -> tuple[Threshold, ...]:
+    """The thresholds that the verdict of a candidate counted alerts at; none where it counted none."""
+    judged = ledger.last(EventKind.MODEL_EVALUATED, fingerprint=fingerprint)
+    alerts = Evaluation.model_validate(judged.payload).evidence.alerts if judged is not None else None
+    counted = alerts.thresholds if isinstance(alerts, AlertChange) else ()
+    return tuple(Threshold(name=one.name, at=one.at) for one in counted)
 
 
 def compare_shadow(
@@ -54,6 +70,7 @@ def compare_shadow(
         days=tuple(day for day, *_ in days),
         rows=len(rows.days),
         alert_entity=policy.alert_entity,
+        intervals=shadow_intervals(rows, policy, candidate.thresholds),
         **vars(figures),
     )
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 from fraud_retraining.adapters.pages.html import DecisionForm, answer_html, release_html, releases_html
-from fraud_retraining.adapters.pages.pictures import picture_names
-from fraud_retraining.adapters.pages.review_pictures import pictures_key
+from fraud_retraining.adapters.pages.pictures import SHADOW, picture_names
+from fraud_retraining.adapters.pages.review_pictures import pictures_key, shadow_key
 from fraud_retraining.domain.audit.history import ReleaseHistory
 from fraud_retraining.domain.releases.release import MOST_VERSION, Decision, Release, ReleaseState
 from fraud_retraining.domain.releases.reviewers import identify_by_link, identify_by_proxy
@@ -138,11 +138,13 @@ def _version_page(site: ReleaseSite, request: "Request") -> str:
 def _release_page(
     site: ReleaseSite, history: ReleaseHistory, review_report: ReviewReport | None, form: DecisionForm | None
 ) -> str:
-    judged = history.evaluation
-    if judged is None or review_report is None:
-        return release_html(history, review_report, form, site.addresses)
-    folder = f"/releases/{history.release.version}/pictures/{pictures_key(judged)}"
-    pictures = {name: f"{folder}/{name}.png" for name in picture_names(review_report)}
+    judged, shadow = history.evaluation, history.shadow
+    folder = f"/releases/{history.release.version}/pictures"
+    pictures: dict[str, str] = {}
+    if judged is not None and review_report is not None:
+        pictures |= {name: f"{folder}/{pictures_key(judged)}/{name}.png" for name in picture_names(review_report)}
+    if shadow is not None and shadow.intervals is not None:
+        pictures[SHADOW] = f"{folder}/{shadow_key(shadow)}/{SHADOW}.png"
     return release_html(history, review_report, form, site.addresses, pictures)
 
 

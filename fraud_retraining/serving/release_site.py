@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from fraud_retraining.adapters.days.review_reports import read_review_report
 from fraud_retraining.adapters.ledger.ledger import Ledger
-from fraud_retraining.adapters.pages.review_pictures import ReviewPictures, pictures_key
+from fraud_retraining.adapters.pages.pictures import SHADOW
+from fraud_retraining.adapters.pages.review_pictures import ReviewPictures, pictures_key, shadow_key
 from fraud_retraining.adapters.pages.signed_links import ReleaseLinks, SignedLink
 from fraud_retraining.adapters.storage.store import Store
 from fraud_retraining.domain.alerts.notices import LinkPolicy
@@ -117,7 +118,9 @@ class ReleaseSite:
             Conflict: there is no release of that version.
         """
         history, review_report = self.history(version)
-        judged = history.evaluation
+        judged, shadow = history.evaluation, history.shadow
+        if name == SHADOW and shadow is not None and shadow_key(shadow) == key:
+            return self._pictures.of_shadow(shadow)
         if judged is None or review_report is None or pictures_key(judged) != key:
             return None
         return self._pictures.of(judged, review_report).get(name)

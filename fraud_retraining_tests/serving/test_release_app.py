@@ -16,11 +16,13 @@ import pytest
 from fraud_retraining.adapters.alerts.outbox import Outbox
 from fraud_retraining.domain.alerts.notices import Action, AlertPolicy, EmailPolicy, Message, WebhookPolicy
 from fraud_retraining.domain.ledger.events import EventKind
+from fraud_retraining.services.candidate_shadows import record_shadow
 from fraud_retraining.services.delivery import Notifier, drain
 from fraud_retraining_tests.support.approvals_fixture import require_invariants
 from fraud_retraining_tests.support.notices import a_notice
 from fraud_retraining_tests.support.release_apps import ANNA, BERT, CHANNEL, EVE, PROXY_SECRET, Reviewed_, Site_
 from fraud_retraining_tests.support.reviewers import TOKEN
+from fraud_retraining_tests.support.shadows import candidate_shadow
 
 pytest_plugins = (
     "fraud_retraining_tests.support.reviewer_fixtures",
@@ -55,6 +57,23 @@ def test_a_click_approves_promotes_and_the_message_then_says_who_and_has_no_butt
     assert (release.decided_by, release.decided_via) == ("anna", "Slack, Slack user")
     assert site.backend.serving() == waiting.version
     require_invariants(site.backend)
+
+
+def test_what_a_waiting_candidate_would_change_is_a_reply_and_a_picture_of_its_page(site: Site_) -> None:
+    waiting = site.backend.waiting(0)
+    site.notify()
+    shadow = candidate_shadow(version=waiting.version)
+    record_shadow(site.backend.ledger, shadow, waiting.fingerprint)
+    site.notify()
+    (reply,) = [text for text in site.slack.thread(site.request()) if "in shadow" in text]
+    assert all(name in reply for name in ("block from 0.8 on", "review from 0.7 on", "alerts a day"))
+    (address,) = re.findall(r'src="(/releases/[^"]+/shadow\.png)"', site.http.get(f"/releases/{waiting.version}").text)
+    assert site.http.get(address).content.startswith(b"\x89PNG")
+    assert site.http.get(re.sub("[0-9a-f]{16}", "0" * 16, address)).status_code == 404
+    assert site.click("approve").status_code == 200
+    site.settled(waiting, "promoted")
+    site.notify()
+    assert "In shadow on the latest days" in json.dumps(site.request()), "the decided request keeps it"
 
 
 def test_a_rejection_asks_for_the_reason_first(site: Site_) -> None:

@@ -19,7 +19,15 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from fraud_retraining.adapters.pages import replay_pictures
-from fraud_retraining.adapters.pages.pictures import CAPTIONS, HEIGHT, WIDTH, pictures
+from fraud_retraining.adapters.pages.pictures import (
+    CAPTIONS,
+    HEIGHT,
+    SHADOW,
+    SHADOW_CAPTION,
+    WIDTH,
+    pictures,
+    shadow_picture,
+)
 from fraud_retraining.domain.alerts.notices import LinkPolicy
 from fraud_retraining.domain.audit import period
 from fraud_retraining.domain.audit.history import ReleaseHistory, about, why
@@ -27,6 +35,7 @@ from fraud_retraining.domain.audit.period import Period
 from fraud_retraining.domain.evaluation.alert_volume import AlertChange
 from fraud_retraining.domain.ledger.events import Event
 from fraud_retraining.domain.ledger.hash_chain import Head
+from fraud_retraining.domain.monitoring.candidate_shadow import shadow_grid
 from fraud_retraining.domain.release_messages.request import NAME_PLACEHOLDER, approve_command, registry_address
 from fraud_retraining.domain.releases.release import Release
 from fraud_retraining.domain.replay.results import Replay
@@ -55,6 +64,7 @@ FIGURE = re.compile(r"[+-]?[\d,.]+%?( to [+-]?[\d,.]+%?)?|-")
 SHORT, LONG = 24, 60
 FEW_COLUMNS, FEW_ROWS = 4, 10
 OUTCOMES = frozenset({"passed", "failed", "warning"})
+_CAPTIONS = {**CAPTIONS, SHADOW: SHADOW_CAPTION}
 NO_REPORT = "No review report was made for this version."
 
 
@@ -114,7 +124,8 @@ def release_html(
         command=approve_command(release.version, form.who if form else NAME_PLACEHOLDER),
         headline=_headline(history),
         changes=_changes(history),
-        pictures=[Picture(source=address, caption=CAPTIONS[name]) for name, address in shown.items()],
+        shadow=_shadow(history),
+        pictures=[Picture(source=address, caption=_CAPTIONS[name]) for name, address in shown.items()],
         **_facts(history, review_report),
     )
 
@@ -163,7 +174,8 @@ def version_html(
         why=why(history),
         headline=_headline(history),
         changes=_changes(history),
-        pictures=_inline(review_report),
+        shadow=_shadow(history),
+        pictures=[*_inline(review_report), *_inline_shadow(history)],
         days=window_grid(history.window) if history.window else None,
         events=events,
         **_facts(history, review_report),
@@ -190,9 +202,8 @@ def period_html(
 
 def replay_html(found: Replay) -> str:
     """A replay as a page that needs nothing from elsewhere; it ends in the conclusion."""
-    drawn = base64.b64encode(replay_pictures.replay_png(found)).decode()
     picture = Picture(
-        source=f"data:image/png;base64,{drawn}",
+        source=_within_page(replay_pictures.replay_png(found)),
         caption="Average precision of each served day, and the amount caught beyond the present settings.",
         width=replay_pictures.WIDTH,
         height=replay_pictures.HEIGHT,
@@ -214,10 +225,21 @@ def _inline(review_report: ReviewReport | None, drawn: Mapping[str, bytes] | Non
     """The pictures of a page that needs nothing from elsewhere."""
     if drawn is None:
         drawn = pictures(review_report) if review_report else {}
-    return [
-        Picture(source=f"data:image/png;base64,{base64.b64encode(png).decode()}", caption=CAPTIONS[name])
-        for name, png in drawn.items()
-    ]
+    return [Picture(source=_within_page(png), caption=CAPTIONS[name]) for name, png in drawn.items()]
+
+
+def _inline_shadow(history: ReleaseHistory) -> list[Picture]:
+    drawn = shadow_picture(history.shadow) if history.shadow is not None else None
+    return [Picture(source=_within_page(drawn), caption=SHADOW_CAPTION)] if drawn is not None else []
+
+
+def _within_page(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+def _shadow(history: ReleaseHistory) -> Grid | None:
+    """Alerts of the days that it scored while it waited."""
+    return shadow_grid(history.shadow) if history.shadow is not None else None
 
 
 def _facts(history: ReleaseHistory, review_report: ReviewReport | None) -> dict[str, Any]:

@@ -8,6 +8,7 @@ readers and in grey (Okabe and Ito). The same report gives the same bytes.
 """
 
 import io
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,6 +18,7 @@ from fraud_retraining.domain.evaluation.cost_curve import CostCurve
 from fraud_retraining.domain.evaluation.judged import Floats
 from fraud_retraining.domain.evaluation.metric_intervals import CurvePoint
 from fraud_retraining.domain.evaluation.metrics import Calibration
+from fraud_retraining.domain.monitoring.candidate_shadow import CandidateShadow, ShadowIntervals, ShadowThreshold
 from fraud_retraining.domain.review.report import ReviewReport
 
 if TYPE_CHECKING:
@@ -85,6 +87,42 @@ CAPTIONS = {
     "features": "What moves the scores",
     "costs": "Costs a day of each decision, by the alerts that its score gives",
 }
+
+
+SHADOW = "shadow"
+SHADOW_CAPTION = "Alerts a day at each threshold while it waited, with the interval of the candidate's difference"
+SHADOW_PANELS = 3
+
+
+def shadow_picture(found: CandidateShadow) -> bytes | None:
+    """Alerts a day of a waiting candidate and the champion, as PNG; None where they were not counted."""
+    return _png(shadow(found.intervals)) if found.intervals is not None else None
+
+
+def shadow(found: ShadowIntervals) -> "Figure":
+    """Alerts of each shadow day, a panel a threshold, the first ones; the band is the interval of the difference."""
+    shown = found.thresholds[:SHADOW_PANELS]
+    figure, panels = _figure("Alerts a day, in shadow", panels=len(shown))
+    for axes, threshold in zip(panels, shown, strict=True):
+        _draw_shadow(axes, threshold)
+    panels[0].set(ylabel="Alerts")
+    return figure
+
+
+def _draw_shadow(axes: "Axes", threshold: ShadowThreshold) -> None:
+    days = threshold.days
+    places = np.arange(len(days))
+    champion = np.array([day.champion for day in days])
+    low, high = (champion + np.array([getattr(day.difference, end) for day in days]) for end in ("low", "high"))
+    axes.fill_between(places, np.maximum(low, 0), high, color=CANDIDATE.color, alpha=0.15, linewidth=0)
+    for look, counts in ((CANDIDATE, [day.candidate for day in days]), (CHAMPION, champion)):
+        axes.plot(places, counts, marker="o", ms=3, label=look.name, color=look.color, ls=look.dash, zorder=look.layer)
+    ticks = places[:: max(1, -(-len(days) // 4))]
+    axes.set_xticks(ticks, [f"{days[place].day:%m-%d}" for place in ticks], fontsize=8)
+    axes.set_ylim(bottom=0, top=1.35 * max(1.0, float(high.max()), float(champion.max())))
+    # Several names of 40 characters would not stand beside each other on one line.
+    axes.set_xlabel(textwrap.fill(threshold.name, NAME_SHOWN // 2).replace("$", r"\$"), fontsize=9)
+    axes.legend(frameon=False, loc="upper left", fontsize=8)
 
 
 def precision_recall(review_report: ReviewReport) -> "Figure":

@@ -15,8 +15,9 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 
-from fraud_retraining.adapters.pages.pictures import CAPTIONS, pictures
+from fraud_retraining.adapters.pages.pictures import CAPTIONS, SHADOW, pictures, shadow_picture
 from fraud_retraining.adapters.storage.store import Store
+from fraud_retraining.domain.monitoring.candidate_shadow import CandidateShadow
 from fraud_retraining.domain.releases.candidate import Evaluation
 from fraud_retraining.domain.review.report import ReviewReport
 from fraud_retraining.domain.values.digests import digest
@@ -63,11 +64,24 @@ class ReviewPictures:
         key = pictures_key(judged)
         with self._one_at_a_time:
             if key not in self._kept:
-                self._kept[key] = self._stored(judged) or pictures(review_report)
-                while len(self._kept) > KEPT:
-                    self._kept.popitem(last=False)
+                self._keep(key, self._stored(judged) or pictures(review_report))
             self._kept.move_to_end(key)
             return self._kept[key]
+
+    def of_shadow(self, shadow: CandidateShadow) -> bytes | None:
+        """The picture of a candidate that waited; None where its alerts were not counted."""
+        key = shadow_key(shadow)
+        with self._one_at_a_time:
+            if key not in self._kept:
+                drawn = shadow_picture(shadow)
+                self._keep(key, {SHADOW: drawn} if drawn is not None else {})
+            self._kept.move_to_end(key)
+            return self._kept[key].get(SHADOW)
+
+    def _keep(self, key: str, drawn: dict[str, bytes]) -> None:
+        self._kept[key] = drawn
+        while len(self._kept) > KEPT:
+            self._kept.popitem(last=False)
 
     def _stored(self, judged: Evaluation) -> dict[str, bytes] | None:
         try:
@@ -80,3 +94,8 @@ class ReviewPictures:
 def pictures_key(judged: Evaluation) -> str:
     """What distinguishes the pictures of a verdict from any others, short enough for an address."""
     return (judged.pictures_digest or judged.review_digest)[:KEY_CHARACTERS]
+
+
+def shadow_key(shadow: CandidateShadow) -> str:
+    """What distinguishes the picture of a shadow from any other, short enough for an address."""
+    return digest(shadow)[:KEY_CHARACTERS]

@@ -156,7 +156,7 @@ def _surroundings(history: ReleaseHistory) -> Iterable[tuple[str, str]]:
     if history.matured is not None:
         yield "judged again", history.matured.outcome.replace("_", " ")
     if history.shadow is not None:
-        yield "in shadow", history.shadow.summary
+        yield "in shadow", " ".join([history.shadow.summary, *(f"{line}." for line in history.shadow.lines)])
     if history.watch is not None:
         yield "watched live", history.watch.standing
     if history.rewritten:

@@ -12,15 +12,13 @@ cancels. An alert is a transaction that reaches the threshold; a customer is dis
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
-from fraud_retraining.domain.evaluation.comparison import customer_weights
 from fraud_retraining.domain.evaluation.judged import Categories, Floats, Integers, Mask, Pair
 from fraud_retraining.domain.evaluation.metrics import MetricsPolicy
+from fraud_retraining.domain.evaluation.resampled_totals import drawn_totals, interval_of, ratio_of
 from fraud_retraining.domain.values.base import Value
 from fraud_retraining.domain.values.interval import Interval
 
@@ -151,10 +149,8 @@ def _ratio(own: Mask, theirs: Mask, customers: Integers, policy: MetricsPolicy) 
     if not theirs.any():
         return None
     alerted = own | theirs
-    sums = _by_customer(customers[alerted], [own[alerted], theirs[alerted]])
-    candidate, champion = _drawn(sums, policy)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return _interval(candidate / champion, policy.confidence)
+    candidate, champion = drawn_totals(customers[alerted], [own[alerted], theirs[alerted]], policy)
+    return ratio_of(candidate, champion, policy.confidence)
 
 
 def _effects(at: float, judged: Pair, policy: MetricsPolicy) -> tuple[Change, Change]:
@@ -165,7 +161,7 @@ def _effects(at: float, judged: Pair, policy: MetricsPolicy) -> tuple[Change, Ch
     amounts = np.where(rows.labels == 1, rows.amounts * weights, 0.0)
     genuine = rows.labels == 0
     columns = [own * amounts, theirs * amounts, *(_once_a_day(one & genuine, judged) for one in (own, theirs))]
-    drawn = _drawn(_by_customer(rows.customers, columns), policy) / days
+    drawn = drawn_totals(rows.customers, columns, policy) / days
     return _change(drawn[0], drawn[1], policy.confidence), _change(drawn[2], drawn[3], policy.confidence)
 
 
@@ -179,33 +175,9 @@ def _once_a_day(alerted: Mask, judged: Pair) -> Floats:
     return found
 
 
-def _by_customer(customers: Integers, columns: Sequence[NDArray[Any]]) -> Floats:
-    """Sums (column, customer) over the rows of each customer who has any."""
-    if not len(customers):
-        return np.zeros((len(columns), 1))
-    _, codes = np.unique(customers, return_inverse=True)
-    sums = np.array([np.bincount(codes, weights=np.asarray(one, np.float64)) for one in columns])
-    kept = sums[:, sums.any(axis=0)]
-    return kept if kept.shape[1] else np.zeros((len(columns), 1))
-
-
-def _drawn(sums: Floats, policy: MetricsPolicy) -> Floats:
-    """Totals (column, resample): first of the rows as they are, then of each resample of customers."""
-    weights = customer_weights(sums.shape[1], policy.resamples, policy.seed)
-    return np.concatenate([sums @ piece.astype(np.float64) for piece in weights], axis=1)
-
-
 def _change(candidate: Floats, champion: Floats, confidence: float) -> Change:
     return Change(
         candidate=float(candidate[0]),
         champion=float(champion[0]),
-        difference=_interval(candidate - champion, confidence),
+        difference=interval_of(candidate - champion, confidence),
     )
-
-
-def _interval(drawn: Floats, confidence: float) -> Interval:
-    resampled = drawn[1:][np.isfinite(drawn[1:])]
-    if not len(resampled):
-        resampled = drawn[:1]
-    low, high = np.quantile(resampled, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Interval(value=float(drawn[0]), low=float(low), high=float(high), deviation=float(resampled.std()))

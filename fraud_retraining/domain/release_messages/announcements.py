@@ -12,6 +12,7 @@ from pydantic import Field
 
 from fraud_retraining.domain.evaluation.matured import MaturedOutcome, MaturedVerdict
 from fraud_retraining.domain.ledger.events import Event, EventKind
+from fraud_retraining.domain.monitoring.candidate_shadow import CandidateShadow
 from fraud_retraining.domain.monitoring.promotion_watch import PromotionWatch
 from fraud_retraining.domain.release_messages.request import approve_command, reject_command
 from fraud_retraining.domain.releases.promotion_mode import POLICY
@@ -31,6 +32,7 @@ ANNOUNCED_KINDS = (
     EventKind.CHAMPION_CHECKED,
     EventKind.SMOKE_TESTED,
     EventKind.MATURED_VERDICT,
+    EventKind.CANDIDATE_SHADOWED,
     EventKind.PROMOTION_WATCHED,
     EventKind.AUTOMATION_PAUSED,
     EventKind.AUTOMATION_RESUMED,
@@ -41,6 +43,8 @@ ANNOUNCED_KINDS = (
 
 REFUTED = "refuted"
 """Kind of the notice about a promotion that mature labels refute."""
+SHADOWED = "shadowed"
+"""Kind of the notice about what would change if a waiting candidate served."""
 WORSE = "worse_live"
 """Kind of the notice about a promotion that is clearly worse on live rows."""
 
@@ -196,6 +200,13 @@ def _matured(event: Event) -> ReleaseNotice | None:
     )
 
 
+def _shadowed(event: Event) -> ReleaseNotice:
+    shadow = CandidateShadow.model_validate(event.payload)
+    title = f"Version {shadow.version} scored the latest days in shadow"
+    text = " ".join([shadow.summary, *(f"{line}." for line in shadow.lines)])
+    return _notice(event, SHADOWED, "info", title, text, dedup_key=f"release {event.version} shadow {shadow.days[-1]}")
+
+
 def _watched(event: Event) -> ReleaseNotice | None:
     watch = PromotionWatch.model_validate(event.payload)
     before = f"version {watch.predecessor_version}"
@@ -251,6 +262,7 @@ _NOTICE_MAKERS: Mapping[str, Callable[[Event], ReleaseNotice | None]] = MappingP
         EventKind.CHAMPION_CHECKED: _checked,
         EventKind.SMOKE_TESTED: _smoke_tested,
         EventKind.MATURED_VERDICT: _matured,
+        EventKind.CANDIDATE_SHADOWED: _shadowed,
         EventKind.PROMOTION_WATCHED: _watched,
         EventKind.AUTOMATION_PAUSED: _paused,
         EventKind.AUTOMATION_RESUMED: _paused,

@@ -5,7 +5,7 @@ notices in words (`domain/release_messages/announcements.py`), sending (`adapter
 (`serving/slack_actions.py`).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from fraud_retraining.domain.alerts.notices import Link, LinkPolicy
@@ -35,7 +35,7 @@ APPROVE, REJECT, REASON_VIEW = "approve_release", "reject_release", "reject_rele
 REASON_BLOCK, REASON_INPUT = "reason", "text"
 LINK = "signed_link"
 """Field of a message that names the recipient of a link; the link is made when the message is sent."""
-MOST_LINES = 8
+MOST_LINES, MOST_SECTIONS = 8, 5
 
 
 class DecisionButtons(NamedTuple):
@@ -144,7 +144,8 @@ def _blocks(history: ReleaseHistory, review_report: ReviewReport | None, links: 
     yield from fields(list(_facts(history)), 1500)
     for name, lines in (
         ("Metrics, champion beside", list(_metrics(history, review_report))),
-        ("Thresholds, against the champion", list(_thresholds(history))),
+        *_in_sections("Thresholds, against the champion", list(_thresholds(history))),
+        *_in_sections("In shadow on the latest days", list(_shadow(history))),
         ("Gates", [f"{'passed' if gate.passed else 'FAILED'} {gate.name}: {gate.message}" for gate in history.gates]),
         ("Drift", list(_drift(review_report))),
         ("Libraries", [libraries_line(history)] if history.evaluation else []),
@@ -159,6 +160,16 @@ def _blocks(history: ReleaseHistory, review_report: ReviewReport | None, links: 
     shown = [marked_up(slack_link(Link(text=name, url=address))) for name, address in places.items() if address]
     if shown:
         yield {"type": "context", "elements": shown}
+
+
+def _in_sections(name: str, lines: Sequence[str]) -> Iterator[tuple[str, Sequence[str]]]:
+    """Lines of which none may be left out, as many to a section as it shows."""
+    for place, start in enumerate(range(0, len(lines), MOST_LINES)):
+        if place < MOST_SECTIONS - 1:
+            yield name if not start else f"{name}, further ones", lines[start : start + MOST_LINES]
+        else:
+            yield f"{name}, further ones", lines[start:]
+            return
 
 
 def _facts(history: ReleaseHistory) -> Iterator[tuple[str, str]]:
@@ -185,6 +196,12 @@ def _thresholds(history: ReleaseHistory) -> Iterator[str]:
     alerts = history.evaluation.evidence.alerts if history.evaluation is not None else None
     if isinstance(alerts, AlertChange):
         yield from threshold_lines(alerts)
+
+
+def _shadow(history: ReleaseHistory) -> Iterator[str]:
+    if history.shadow is not None:
+        yield history.shadow.summary
+        yield from history.shadow.lines
 
 
 def _metrics(history: ReleaseHistory, review_report: ReviewReport | None) -> Iterator[str]:

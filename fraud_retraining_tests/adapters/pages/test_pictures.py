@@ -6,10 +6,22 @@ from collections.abc import Iterator
 
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from fraud_retraining.adapters.pages.pictures import CAPTIONS, HEIGHT, WIDTH, figures, picture_names, pictures
+from fraud_retraining.adapters.pages.pictures import (
+    CAPTIONS,
+    HEIGHT,
+    SHADOW_PANELS,
+    WIDTH,
+    figures,
+    picture_names,
+    pictures,
+    shadow,
+    shadow_picture,
+)
 from fraud_retraining_tests.support.reviews import fitted, hard_to_draw, review_report, review_report_of
+from fraud_retraining_tests.support.shadows import candidate_shadow
 
 HARD = hard_to_draw()
 
@@ -59,7 +71,21 @@ def test_every_label_stands_whole_within_its_picture(name):
         one.model_copy(update={"name": f"merchant_category_code_{position}_fraud_share_30_days_smoothed"})
         for position, one in enumerate(review_report().features)
     )
-    figure = figures(review_report().model_copy(update={"features": long}))[name]
+    require_whole(figures(review_report().model_copy(update={"features": long}))[name])
+
+
+def test_the_picture_of_a_shadow_has_a_panel_a_threshold_and_no_label_is_cut():
+    names = ("block", "block_for_manual_review_by_second_line", "call $ the customer of a card $", "fourth")
+    found = candidate_shadow(names).intervals
+    assert found is not None
+    figure = shadow(found)
+    assert len(figure.axes) == SHADOW_PANELS
+    require_whole(figure)
+    assert shadow_picture(candidate_shadow(names)).startswith(b"\x89PNG")
+    assert shadow_picture(candidate_shadow(names).model_copy(update={"intervals": None})) is None
+
+
+def require_whole(figure: Figure) -> None:
     figure.canvas.draw()
     shown = [text for axes in figure.axes for text in labels_of(axes) if text.get_text()]
     assert shown

@@ -9,6 +9,7 @@ from fraud_retraining.domain.releases.promotion_mode import POLICY
 from fraud_retraining.domain.retraining.pauses import Automation
 from fraud_retraining_tests.support.matured import matured, watched
 from fraud_retraining_tests.support.recorded import Record
+from fraud_retraining_tests.support.shadows import candidate_shadow
 
 
 def only_notice(event) -> ReleaseNotice:
@@ -128,6 +129,16 @@ def test_other_events_are_nobodys_business():
 def again(verdict: MaturedVerdict) -> Event:
     event = Record().add(EventKind.MATURED_VERDICT, verdict.version)
     return event.model_copy(update={"payload": verdict.model_dump(mode="json")})
+
+
+def test_what_a_waiting_candidate_would_change_is_told_with_a_line_a_threshold():
+    shadow = candidate_shadow(version=7)
+    event = Record().add(EventKind.CANDIDATE_SHADOWED, 7)
+    notice = only_notice(event.model_copy(update={"payload": shadow.model_dump(mode="json")}))
+    assert (notice.kind, notice.severity) == ("shadowed", "info")
+    assert (
+        shadow.summary in notice.text and "block from 0.8 on: " in notice.text and "review from 0.7 on: " in notice.text
+    )
 
 
 def test_a_refuted_promotion_is_reported_with_both_differences_and_the_way_back():

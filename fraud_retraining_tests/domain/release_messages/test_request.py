@@ -3,6 +3,8 @@
 import json
 import shlex
 
+import pytest
+
 from fraud_retraining.domain.alerts.notices import LinkPolicy
 from fraud_retraining.domain.release_messages.request import (
     approve_command,
@@ -12,6 +14,7 @@ from fraud_retraining.domain.release_messages.request import (
 )
 from fraud_retraining.domain.release_messages.slack_request import request_message
 from fraud_retraining_tests.domain.review.test_first_screen import a_history
+from fraud_retraining_tests.support.gate_evidence import alert_changes, threshold_alerts
 from fraud_retraining_tests.support.reviews import review_report
 
 LINKS = LinkPolicy(mlflow="https://mlflow.example/", releases="https://fraud.example/releases")
@@ -48,3 +51,15 @@ def test_a_model_and_a_name_of_any_kind_make_an_address_and_a_command():
     odd = a_history().release.model_copy(update={"model": "merchant's fraud/2"})
     assert registry_address(odd, LINKS) == "https://mlflow.example/#/models/merchant%27s%20fraud%2F2/versions/4"
     assert shlex.split(approve_command(4, "o'neill; rm -rf"))[4] == "o'neill; rm -rf"
+
+
+@pytest.mark.parametrize("count", [1, 8, 9, 21])
+def test_slack_has_a_line_for_every_threshold(count: int):
+    history = a_history()
+    assert history.evaluation is not None
+    counted = alert_changes(*(threshold_alerts(name=f"decision {place:02}") for place in range(count)))
+    evidence = history.evaluation.evidence.model_copy(update={"alerts": counted})
+    judged = history.evaluation.model_copy(update={"evidence": evidence})
+    shown = json.dumps(request_message(history.model_copy(update={"evaluation": judged}), None, LINKS))
+    assert [f"decision {place:02} from" in shown for place in range(count)] == [True] * count
+    assert "+0.0% (-4.0% to +4.0%)" in shown

@@ -284,6 +284,7 @@ def test_a_candidate_that_waits_is_scored_beside_the_champion_and_that_is_shown(
     assert (found.rows, found.alerts) == (800, 100)
     assert found.rank_correlation is not None and found.rank_correlation > 0.5
     assert found.other_alerts is not None and found.other_alerts < 0.5
+    assert found.intervals is not None and found.intervals.thresholds[0].name == "alert budget"
     take_looks(SECOND)
     assert list(open_ledger(load_settings()).events(EventKind.CANDIDATE_SHADOWED)) == [event]
     assert "rank correlation" in answer_of("status")["candidate_shadow"]
