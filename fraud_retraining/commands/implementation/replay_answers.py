@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import date, timedelta
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -28,6 +29,7 @@ from fraud_retraining.commands.implementation.replay_drift import (
     monitoring_of,
     reference_of,
 )
+from fraud_retraining.commands.implementation.replay_features import past_store
 from fraud_retraining.commands.implementation.replay_files import KeptFiles
 from fraud_retraining.commands.implementation.replay_served import ServedDays
 from fraud_retraining.domain.evaluation.agreement import agreement
@@ -76,7 +78,7 @@ from fraud_retraining.domain.values.digests import digest
 from fraud_retraining.domain.values.errors import DataInvalid
 from fraud_retraining.domain.values.schemas import AMOUNT, TIMESTAMP, TRANSACTION_ID
 from fraud_retraining.orchestration.names import FEATURES, TRANSACTIONS
-from fraud_retraining.orchestration.resources import open_engine, open_lake, open_store
+from fraud_retraining.orchestration.resources import open_engine, open_lake
 from fraud_retraining.orchestration.state.check_reports import refuse_failed
 from fraud_retraining.orchestration.state.readiness import days_of_window
 from fraud_retraining.orchestration.state.trigger_inputs import watched_days
@@ -91,8 +93,10 @@ CANDIDATE, CHAMPION = 2, 1
 class PastDays:
     """The days of the store, as one policy's settings see them."""
 
-    def __init__(self, settings: Settings, days: DayRange, kept: KeptFiles) -> None:
+    def __init__(self, settings: Settings, days: DayRange, kept: KeptFiles, features: Path | None = None) -> None:
+        """Nothing is read yet; `features` is the folder of features that the store does not hold."""
         self._settings = settings
+        self._features = features
         self._days = days
         self._kept = kept
         self._promises: dict[str, HoldoutProfile | None] = {}
@@ -105,8 +109,8 @@ class PastDays:
 
     @cached_property
     def store(self) -> Store:
-        """The store of partitions."""
-        return open_store(self._settings)
+        """The store of partitions, with the features that the settings mean."""
+        return past_store(self._settings, self._features)
 
     def answer(self, question: Question) -> Answer:
         """The answer to a question about a day, from nothing that was not known at its end."""

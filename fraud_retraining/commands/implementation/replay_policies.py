@@ -4,7 +4,6 @@ Here: reading the file, and refusing values that no settings may have. Not here:
 (`domain/replay/replaceable_settings.py`).
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from fraud_retraining.adapters.storage.yaml_file import read_yaml
 from fraud_retraining.domain.replay.replaceable_settings import ReplayPolicy, laid_over, read_policies
-from fraud_retraining.domain.values.digests import digest
 from fraud_retraining.domain.values.errors import SettingsError
 from fraud_retraining.domain.values.redaction import redact
 from fraud_retraining.settings import FRESH_HOLDOUT_DAYS, MATURE_HOLDOUT_DAYS, Settings
@@ -61,9 +59,7 @@ def policies_of(path: Path, settings: Settings) -> tuple[PolicySettings, ...]:
             culprits=problems,
             remedy="correct each line above; every key and its bounds stand in retraining.yaml.",
         )
-    made_of = tuple(PolicySettings(policy, made) for policy, made in found if not isinstance(made, list))
-    require_features(made_of, settings)
-    return made_of
+    return tuple(PolicySettings(policy, made) for policy, made in found if not isinstance(made, list))
 
 
 def _read(path: Path) -> object:
@@ -89,6 +85,8 @@ def _settings_of(policy: ReplayPolicy, settings: Settings) -> Settings | list[st
         made = GivenSettings(**_values(policy, settings))
     except ValidationError as error:
         return validation_problems(error)
+    if (policy.overrides.get("labels") or {}).get("use") == "as_known" != made.labels.use:
+        return ["labels.use: as_known needs to know when labels became known: columns.labelled_at, or a feed"]
     return (conflicts(made) or unmappable(made) or feature_name_problems(made)) or made
 
 
@@ -100,21 +98,3 @@ def _values(policy: ReplayPolicy, settings: Settings) -> dict[str, Any]:
     if settings.holdout.days == follows and ("labels" in overrides or "judging" in overrides):
         base["holdout"] = {key: value for key, value in base["holdout"].items() if key != "days"}
     return laid_over(base, overrides)
-
-
-def require_features(policies: Sequence[PolicySettings], settings: Settings) -> None:
-    """Refuse policies whose features are not those that the store holds.
-
-    Raises:
-        SettingsError: names the policies.
-    """
-    wanted = digest(settings.feature_plan)
-    other = [one for one in policies if digest(one.settings.feature_plan) != wanted]
-    if other:
-        raise SettingsError(
-            "Policies need other features than those that the store holds.",
-            culprits=[f"{one.policy.name}: labels.use: {one.settings.labels.use}" for one in other],
-            remedy="label features mean something else there: ingest and replay with those settings in a home of its "
-            "own (FRAUD_RETRAINING_HOME), and lay the two reports side by side; judging: mature needs no other "
-            "features.",
-        )

@@ -26,6 +26,7 @@ from typing import Any
 import pyarrow as pa
 
 from fraud_retraining.commands.implementation.replay_answers import PastDays
+from fraud_retraining.commands.implementation.replay_features import features_folder, make_features
 from fraud_retraining.commands.implementation.replay_files import KeptFiles
 from fraud_retraining.commands.implementation.replay_policies import PolicySettings
 from fraud_retraining.domain.evaluation.judged import Judged
@@ -58,11 +59,13 @@ FOLDER = "replay"
 
 @dataclass(frozen=True)
 class Work:
-    """The settings of a policy, the served days, and the folder of what is kept: what a process needs to answer."""
+    """What a process needs to answer: the settings of a policy, the served days, the folder of what is kept, and that
+    of its features where these are not those of the store."""
 
     settings: Settings
     days: DayRange
     folder: Path
+    features: Path | None = None
 
     @property
     def past(self) -> PastDays:
@@ -76,7 +79,7 @@ _known: dict[str, PastDays] = {}
 def _past(key: str, work: Work) -> PastDays:
     key = f"{key} {work.days} {work.folder}"
     if key not in _known:
-        _known[key] = PastDays(work.settings, work.days, KeptFiles(work.folder))
+        _known[key] = PastDays(work.settings, work.days, KeptFiles(work.folder), work.features)
     return _known[key]
 
 
@@ -210,11 +213,9 @@ def replay(request: ReplayRequest, settings: Settings, progress: Progress) -> Re
     Raises:
         DataInvalid: days are not in the store, or their labels are not mature.
     """
-    work = {
-        one.policy.name: Work(_with_threads(one.settings, request.processes), request.days, settings.home / FOLDER)
-        for one in request.policies
-    }
+    work = {one.policy.name: _work(one.settings, request, settings) for one in request.policies}
     _require_days(work[PRESENT.name], settings)
+    _make_features(work, settings, progress)
     with workers(request.processes) as pool:
         histories = _histories(request, work, pool, progress)
         _score(work, histories, pool, progress)
@@ -235,6 +236,21 @@ def replay(request: ReplayRequest, settings: Settings, progress: Progress) -> Re
         ),
         conclusion=conclusion(results, budget, confidence),
     )
+
+
+def _work(policy: Settings, request: ReplayRequest, settings: Settings) -> Work:
+    folder = settings.home / FOLDER
+    stored = digest(policy.feature_plan) == digest(settings.feature_plan)
+    features = None if stored else features_folder(folder, policy)
+    return Work(_with_threads(policy, request.processes), request.days, folder, features)
+
+
+def _make_features(work: dict[str, Work], settings: Settings, progress: Progress) -> None:
+    """The features that the store does not hold; policies with other windows need other days of them."""
+    for name, one in work.items():
+        if one.features is not None:
+            policy = one.settings.model_copy(update={"engine": settings.engine})
+            make_features(name, policy, one.features, one.past.lake, one.days, progress)
 
 
 def _with_threads(settings: Settings, processes: int) -> Settings:

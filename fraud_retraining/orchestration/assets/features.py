@@ -68,7 +68,7 @@ def build_assets(partitions: dg.PartitionsDefinition, plan: FeaturePlan) -> list
     ) -> Iterator[dg.MaterializeResult]:
         """Per entity and day: count, sums, maximum, last time, labels and frauds; later days read only this."""
         inventory = Inventory(store, settings, days_of(context), made=(ENTITY_DAYS,))
-        refresh = partial(_entity_days, store=store, engine=engine, inventory=inventory)
+        refresh = partial(refresh_entity_days, store=store, engine=engine, inventory=inventory)
         yield from materialize_days(context, ENTITY_DAYS, DayWork(refresh, _entity_metadata), progress)
 
     @dg.asset(
@@ -100,7 +100,7 @@ def build_assets(partitions: dg.PartitionsDefinition, plan: FeaturePlan) -> list
         inventory = Inventory(
             store, settings, {*days, *(d for day in days for d in lookback(plan, day))}, made=(FEATURES,)
         )
-        refresh = partial(_features, store=store, engine=engine, inventory=inventory)
+        refresh = partial(refresh_features, store=store, engine=engine, inventory=inventory)
         yield from materialize_days(context, FEATURES, DayWork(refresh, _features_metadata), progress)
 
     return [entity_days, transaction_features]
@@ -121,7 +121,8 @@ def require_checked(inventory: Inventory, days: list[date]) -> None:
         )
 
 
-def _entity_days(day: date, *, store: Store, engine: Engine, inventory: Inventory) -> Partition:
+def refresh_entity_days(day: date, *, store: Store, engine: Engine, inventory: Inventory) -> Partition:
+    """The sums of a day, made again only if something that they are made of changed."""
     require_checked(inventory, [day])
     inputs = inventory.entity_days_inputs(day)
     known = inventory.entity_days.get(day)
@@ -155,7 +156,8 @@ def _sums_of(plan: FeaturePlan, entity: str) -> Callable[[ir.DateScalar, Mapping
     return build
 
 
-def _features(day: date, *, store: Store, engine: Engine, inventory: Inventory) -> Partition:
+def refresh_features(day: date, *, store: Store, engine: Engine, inventory: Inventory) -> Partition:
+    """The features of a day, made again only if something that they are made of changed."""
     require_checked(inventory, [*lookback(inventory.plan, day), day])
     require_labels(inventory, day)
     inputs = inventory.features_inputs(day)

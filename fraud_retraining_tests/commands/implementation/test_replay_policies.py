@@ -44,11 +44,20 @@ def test_labels_judged_otherwise_have_the_holdout_that_belongs_to_them(tmp_path:
     assert found["named"].settings.holdout.days == 3
 
 
-def test_a_policy_whose_features_the_store_does_not_hold_is_named(tmp_path: Path) -> None:
+def test_a_policy_may_use_labels_otherwise_where_it_is_known_when_they_were(tmp_path: Path) -> None:
     present = Settings(columns={"labelled_at": "LABELLED_AT"})
-    with pytest.raises(SettingsError, match="other features") as refused:
-        read(tmp_path, present, mature={"labels": {"use": "mature"}})
-    assert refused.value.culprits == ("mature: labels.use: mature",)
+    found = read(tmp_path, present, mature={"labels": {"use": "mature"}})["mature"].settings
+    assert (found.labels.use, found.feature_plan.labels_as_known, found.holdout.days) == ("mature", False, 7)
+
+
+def test_a_use_of_labels_that_the_lake_does_not_allow_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError) as refused:
+        read(tmp_path, Settings(), known={"labels": {"use": "as_known"}})
+    assert "known: labels.use: as_known needs to know when labels became known" in refused.value.culprits[0]
+    feed = Settings(labels={"uri": str(tmp_path)})
+    with pytest.raises(SettingsError) as refused:
+        read(tmp_path, feed, mature={"labels": {"use": "mature"}})
+    assert "a label feed (uri) says when each label became known" in refused.value.culprits[0]
 
 
 @pytest.mark.parametrize(
