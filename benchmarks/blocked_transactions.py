@@ -75,7 +75,7 @@ class World:
             labels = pc.if_else(blocked, pa.scalar(label, pa.int8()), table["TX_FRAUD"])
             return table.set_column(table.schema.get_field_index("TX_FRAUD"), "TX_FRAUD", labels)
 
-        return [table for _, table in featured_days(self.policy, seen)]
+        return [table for _, table in featured_days(Simulator(self.policy), seen)]
 
 
 def together(features: Sequence[pa.Table], first: int, last: int) -> pa.Table:

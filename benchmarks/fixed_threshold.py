@@ -6,7 +6,9 @@ first champion that a share of the rows reaches. Each version is counted on the 
 first champion, on the same rows. Ends with exit code 1 where a threshold with a mapping gives, over all days, more
 than 10 % more or fewer alerts than the first champion, who had at least 400.
 
-    python -m benchmarks.fixed_threshold [--seed 7] [--transactions-per-day 10000] [--shift-on DAY]
+    python -m benchmarks.fixed_threshold [--seed 7] [--transactions-per-day 10000] [--shift-on DAY] [--data FOLDER]
+
+With `--data` the days are those of a lake that has the simulator's columns.
 """
 
 import argparse
@@ -14,16 +16,18 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.given_lake import given_days
 from benchmarks.simulator_decay import PLAN, START, featured_days
 from fraud_retraining.domain.evaluation.score_fits import MappingRecord, matched
 from fraud_retraining.domain.training.fitting import FittedModel, ModelPolicy, fit
-from fraud_retraining.simulation import SimulationPolicy
+from fraud_retraining.simulation import SimulationPolicy, Simulator
 
 WINDOW, HOLDOUT, DELAY, EVERY, RETRAINS = 30, 7, 7, 2, 15
 FIRST_AS_OF = 30 + WINDOW + HOLDOUT + DELAY
@@ -82,6 +86,7 @@ def main() -> int:
     arguments.add_argument("--seed", type=int, default=7)
     arguments.add_argument("--transactions-per-day", type=int, default=10_000)
     arguments.add_argument("--shift-on", type=int, default=None, help="Day on which fraudsters change their tactics.")
+    arguments.add_argument("--data", type=Path, help="a lake with the simulator's columns, in place of simulated days")
     given = arguments.parse_args()
     days = FIRST_AS_OF + (RETRAINS + 1) * EVERY + 1
     policy = SimulationPolicy(
@@ -91,7 +96,8 @@ def main() -> int:
         seed=given.seed,
         transactions_per_day=given.transactions_per_day,
     )
-    return _show(counted([table for _, table in featured_days(policy)]))
+    lake = given_days(given.data, START, days) if given.data else Simulator(policy)
+    return _show(counted([table for _, table in featured_days(lake)]))
 
 
 def _show(found: Sequence[Counted]) -> int:

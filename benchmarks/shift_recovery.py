@@ -7,12 +7,13 @@ All settings but `promotion.mode` are the shipped ones. Ends with exit code 1 wh
 second does.
 
     python -m benchmarks.shift_recovery [--seed 7] [--labels none|column|feed] [--report-days 2.5] [--shift-days 3]
-                                        [--refit] [--calm]
+                                        [--refit] [--calm [--data FOLDER]]
 
 With `--labels feed` frauds are reported late, to a label feed, and used as known; with `column` the lake says when a
 label became known. `--shift-days 20` makes the change of fraudsters gradual; customers change on one day. `--calm` is
 the negative control: six weeks without a change, every trigger on; ends with exit code 1 when one fires but the
-schedule, or mature labels refute a promotion.
+schedule, or mature labels refute a promotion. With `--data` its days are those of a lake that has the simulator's
+columns, as the Fraud Detection Handbook's data have, moved by whole weeks; reports are simulated.
 """
 
 import argparse
@@ -29,6 +30,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
+from benchmarks.given_lake import given_days
 from benchmarks.measuring import Stopwatch
 from fraud_retraining.simulation.reports import LABELLED_AT
 
@@ -145,8 +147,12 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--shift-days", type=int, default=3, help="days over which fraudsters change")
     parser.add_argument("--refit", action="store_true", help="fit the verdict's recipe again on window and holdout")
     parser.add_argument("--calm", action="store_true", help="nobody changes, and every trigger is on: which one fires?")
+    parser.add_argument("--data", type=Path, help="a lake with the simulator's columns, in place of simulated days")
     parser.add_argument("--side", choices=TRIGGERS)
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.data and not options.calm:
+        parser.error("--data has no shift on a known day: it needs --calm")
+    return options
 
 
 # ---------------------------------------------------------------- running
@@ -165,6 +171,7 @@ def _run(options: argparse.Namespace, folder: Path, side: str) -> RunHistory:
     sizes = ["--seed", str(options.seed), "--transactions-per-day", str(options.transactions_per_day)]
     sizes += ["--labels", options.labels, "--report-days", str(options.report_days)]
     sizes += ["--shift-days", str(options.shift_days), *(["--calm"] if options.calm else [])]
+    sizes += ["--data", str(options.data)] if options.data else []
     command = [sys.executable, "-m", "benchmarks.shift_recovery", "--side", side, *sizes]
     watch = Stopwatch()
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True, env=environment)
@@ -220,7 +227,7 @@ def _simulated_run(options: argparse.Namespace) -> dict[str, Any]:
     automation = Automation()
     reports = ReportPolicy(median_days=options.report_days)
     writer = LakeWriter(automation.settings, policy, SimulatedLabels(options.labels), reports)
-    for day, table in Simulator(policy):
+    for day, table in given_days(options.data, START, DAYS) if options.data else Simulator(policy):
         writer.put(day, table)
         if day == FIRST_AS_OF:
             done = automation.pipeline.retrain(day, Trigger.MANUAL, "the first champion")

@@ -10,7 +10,7 @@ model are the shipped defaults. Ends with exit code 1 when the lake does not sho
 import argparse
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -60,14 +60,14 @@ class Result:
 
 
 def featured_days(
-    policy: SimulationPolicy, seen: Callable[[date, pa.Table], pa.Table] = lambda _, table: table
+    days: Iterable[tuple[date, pa.Table]], seen: Callable[[date, pa.Table], pa.Table] = lambda _, table: table
 ) -> Iterator[tuple[int, pa.Table]]:
-    """Features of each day of the lake, in order, with the history that the day looks back on; `seen` makes of a day of
-    the simulator what the lake says of it."""
+    """Features of each day of a simulator, in order, with the history that the day looks back on; `seen` makes of a day
+    what the lake says of it."""
     engine = ibis.duckdb.connect()
     raw: dict[date, pa.Table] = {}
     statistics: dict[str, dict[date, pa.Table]] = {entity: {} for entity in PLAN.entities}
-    for index, (day, lake) in enumerate(Simulator(policy)):
+    for index, (day, lake) in enumerate(days):
         raw[day] = seen(day, lake).select(list(NAMES)).rename_columns(list(NAMES.values()))
         lookback = PLAN.lookback(day)
         features = transaction_features(
@@ -159,7 +159,7 @@ def main() -> int:
     began = time.perf_counter()
     rows = sum(table.num_rows for _, table in Simulator(policy))
     simulated = time.perf_counter() - began
-    features = [table for _, table in featured_days(policy)]
+    features = [table for _, table in featured_days(Simulator(policy))]
     found = results(features)
     _show(found, features)
     frauds = sum(pc.sum(table["is_fraud"]).as_py() for table in features)
