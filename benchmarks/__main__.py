@@ -18,6 +18,7 @@ BENCHMARKS = (
     "handbook_quality",
     "simulator_decay",
     "fixed_threshold",
+    "slice_alerts",
     "blocked_transactions",
     "shift_recovery",
     "house",

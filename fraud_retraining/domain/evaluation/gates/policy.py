@@ -45,7 +45,7 @@ class GatePolicy(MetricsPolicy):
         0.1, ge=0, le=100, description="Share by which alerts at a threshold may differ from the champion's."
     )
     max_slice_alert_change: float = Field(
-        0.5, ge=0, le=100, description="The same in one slice; a new kind of fraud may move alerts between slices."
+        0.1, ge=0, le=100, description="The same in one slice, beyond what chance explains among all slices."
     )
     min_alerts: int = Field(
         50, ge=1, description="Alerts of one of the models that a threshold needs to be judged, overall or in a slice."

@@ -1,7 +1,9 @@
 """The gate on alerts at the thresholds: a change counts where it is beyond the bound and chance does not explain it."""
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 
 from fraud_retraining.domain.evaluation.alert_volume import SliceAlerts, ThresholdAlerts
@@ -44,17 +46,60 @@ def test_the_worst_threshold_counts() -> None:
     assert not found.passed and "block changes by more" in found.message and "review (from 0.42 on)" in found.message
 
 
-def test_a_slice_has_a_bound_of_its_own() -> None:
-    def of(value: float) -> ThresholdAlerts:
-        part = SliceAlerts(
-            slice="country", value="DE", candidate=round(100 * value), champion=100, ratio=ratio(value, 0.1)
+def sliced(values: Sequence[float], deviation: float, champion: int = 400) -> ThresholdAlerts:
+    """A threshold at which each slice has so many times the champion's alerts."""
+    return threshold_alerts(
+        slices=tuple(
+            SliceAlerts(
+                slice="country",
+                value=f"C{place}",
+                candidate=round(champion * value),
+                champion=champion,
+                ratio=Interval(value=value, low=0, high=9, deviation=deviation),
+            )
+            for place, value in enumerate(values)
         )
-        return threshold_alerts(slices=(part,))
+    )
 
-    assert held(of(1.4)).passed
-    found = held(of(1.8))
-    assert not found.passed and "review in country DE changes by more than the 50%" in found.message
-    assert not held(of(1.4), max_slice_alert_change=0.2).passed
+
+@pytest.mark.parametrize(
+    ("values", "deviation", "passed", "said"),
+    [
+        ([1.08], 0.001, True, "(10% in 1 slices)"),
+        ([1.3], 0.05, False, "country C0 changes by more than the 10% that is allowed and than chance explains"),
+        ([0.7], 0.05, False, "(280 alerts against 400; 1 of 1 slices fail)"),
+        ([1.3], 0.15, True, "chance could explain it (520 alerts against 400)"),
+        ([1.22, *[1.0] * 29], 0.05, True, "chance could explain it"),
+        ([1.3, *[1.0] * 29], 0.05, False, "1 of 30 slices fail"),
+    ],
+    ids=["within", "more", "fewer", "noisy", "one of many by chance", "one of many"],
+)
+def test_a_slice_has_the_same_bound_beyond_its_noise(
+    values: list[float], deviation: float, passed: bool, said: str
+) -> None:
+    found = held(sliced(values, deviation))
+    assert found.passed == passed and said in found.message
+
+
+def test_a_slice_may_have_a_bound_of_its_own() -> None:
+    assert held(sliced([1.4], 0.05), max_slice_alert_change=0.5).passed
+    assert not held(sliced([1.8], 0.05), max_slice_alert_change=0.5).passed
+
+
+@pytest.mark.parametrize("count", [1, 30])
+def test_slices_at_the_bound_rarely_fail_and_a_shift_of_one_is_found(count: int) -> None:
+    draw, failed, found = np.random.default_rng(11), 0, 0
+    for _ in range(300):
+        at_bound = draw.normal(1.1, 0.05, count)
+        failed += not held(sliced(at_bound, 0.05)).passed
+        found += not held(sliced([*draw.normal(1.0, 0.04, count - 1), draw.normal(1.3, 0.04)], 0.04)).passed
+    assert failed / 300 < 0.05, "once in 40 times, and noise"
+    assert found / 300 > 0.95
+
+
+def test_a_slice_in_which_the_champion_has_no_alert_is_a_change() -> None:
+    new = SliceAlerts(slice="country", value="DE", candidate=60, champion=0, ratio=None)
+    assert not held(threshold_alerts(slices=(new,))).passed
 
 
 def test_few_alerts_tell_nothing_and_none_of_the_champion_tell_much() -> None:
