@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from fraud_retraining.commands.support.config import model_settings, read_settings
+from fraud_retraining.commands.support.config import read_settings
 from fraud_retraining.commands.support.decisions import open_decisions
 from fraud_retraining.commands.support.failures import print_failure, reported_failures
-from fraud_retraining.commands.support.options import DAY, By, Config, Json, Model, Reason, Version, day_of
+from fraud_retraining.commands.support.options import DAY, By, Config, Json, Reason, Version, day_of
 from fraud_retraining.commands.support.output import err, out, print_json
 from fraud_retraining.domain.releases.release import MOST_VERSION
 
@@ -21,7 +21,6 @@ def list_events(
     version: Annotated[int | None, typer.Option(min=1, max=MOST_VERSION, help="Only events of this version.")] = None,
     last: Annotated[int, typer.Option(min=1, help="How many, counted from the newest.")] = 50,
     config: Config = None,
-    model: Model = None,
     as_json: Json = False,
 ) -> None:
     """The newest events."""
@@ -29,7 +28,7 @@ def list_events(
         from fraud_retraining.commands.implementation.audit_tables import print_events
         from fraud_retraining.orchestration.resources import open_ledger
 
-        events = list(open_ledger(model_settings(config, model)).events(version=version))[-last:]
+        events = list(open_ledger(read_settings(config)).events(version=version))[-last:]
         if as_json:
             print_json({"events": [event.model_dump(mode="json") for event in events]})
         else:
@@ -37,12 +36,12 @@ def list_events(
 
 
 @audit.command()
-def show(version: Version, config: Config = None, model: Model = None, as_json: Json = False) -> None:
+def show(version: Version, config: Config = None, as_json: Json = False) -> None:
     """Why a version is live, or is not, on one screen."""
     with reported_failures(as_json=as_json):
         from fraud_retraining.commands.implementation import audit_tables, audit_trail
 
-        shown = audit_trail.show(model_settings(config, model), version)
+        shown = audit_trail.show(read_settings(config), version)
         if shown.problem is not None:
             print_failure(shown.problem)
         if as_json:
@@ -81,12 +80,12 @@ def verify(
 
 
 @audit.command()
-def restore(reason: Reason, by: By = None, config: Config = None, model: Model = None, as_json: Json = False) -> None:
+def restore(reason: Reason, by: By = None, config: Config = None, as_json: Json = False) -> None:
     """Write the table of releases anew from the chain, where it was changed and the chain is whole."""
     with reported_failures(as_json=as_json):
         from fraud_retraining.commands.implementation.audit_tables import print_restored
 
-        restored = open_decisions(by, config, model).restore_releases(reason)
+        restored = open_decisions(by, config).restore_releases(reason)
         if as_json:
             print_json({"restored": restored})
         else:
@@ -102,7 +101,6 @@ def export(
         int | None, typer.Option(min=1, max=MOST_VERSION, help="The whole history of a version instead.")
     ] = None,
     config: Config = None,
-    model: Model = None,
     as_json: Json = False,
 ) -> None:
     """Events as Parquet and CSV, a report to read and print, and the chain's head to keep."""
@@ -110,7 +108,7 @@ def export(
         from fraud_retraining.commands.implementation import audit_tables, audit_trail
 
         done = audit_trail.export(
-            model_settings(config, model), folder, version=version, first=day_of(first), last=day_of(last)
+            read_settings(config), folder, version=version, first=day_of(first), last=day_of(last)
         )
         if done.problem is not None:
             print_failure(done.problem)
@@ -135,6 +133,56 @@ def archive(
             print_json({"archived": archived.model_dump(mode="json") if archived else None})
         else:
             audit_tables.print_archived(archived, folder, out)
+
+
+@audit.command()
+def key(
+    file: Annotated[Path, typer.Option("--out", help="New file for the private half, readable by this account only.")],
+    name: Annotated[str, typer.Option(help="Name of the signer in the settings.")] = "pipeline",
+    as_json: Json = False,
+) -> None:
+    """A new key pair that signs events; prints the line of the public half for ledger.signers."""
+    with reported_failures(as_json=as_json):
+        from fraud_retraining.adapters.ledger.signing_keys import new_key
+
+        public = new_key(file)
+        if as_json:
+            print_json({"name": name, "public_key": public, "file": str(file)})
+        else:
+            err.print(f"The private key is in {file}; put under ledger.signers:", highlight=False, markup=False)
+            out.print(f'{name}: {{public_key: "{public}"}}', highlight=False, markup=False, soft_wrap=True)
+
+
+@audit.command()
+def sign(reason: Reason, by: By = None, config: Config = None, as_json: Json = False) -> None:
+    """Begin to sign every event, after ledger.signers was set; what is there is verified first."""
+    with reported_failures(as_json=as_json):
+        from fraud_retraining.commands.implementation import audit_trail
+
+        began = audit_trail.begin_signing(read_settings(config), open_decisions(by, config), reason)
+        if as_json:
+            print_json({"signed_from": began.seq})
+        else:
+            out.print(f"From row {began.seq} on every event is signed.", highlight=False)
+
+
+@audit.command()
+def void(
+    row: Annotated[int, typer.Argument(min=1, help="Number of the row, as `audit verify` names it.")],
+    reason: Reason,
+    by: By = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Take a row that no signer signed out of the record: it stays in the chain, and nobody acts on it."""
+    with reported_failures(as_json=as_json):
+        from fraud_retraining.commands.implementation import audit_trail
+
+        done = audit_trail.void(read_settings(config), open_decisions(by, config), row, reason)
+        if as_json:
+            print_json({"void": row, "row": done.seq})
+        else:
+            out.print(f"Row {row} is void, by row {done.seq}.", highlight=False)
 
 
 @audit.command()

@@ -7,13 +7,13 @@ of Dagster pays for the import of the definitions.
 
 import os
 from collections.abc import Collection
-from copy import copy
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from fraud_retraining.adapters.storage.private_files import private_file, private_folder
 from fraud_retraining.domain.data.athena_table import SCHEME
+from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.values.errors import SettingsError
 from fraud_retraining.settings import MLFLOW_FILE, Settings
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from fraud_retraining.adapters.alerts.outbox import Outbox
     from fraud_retraining.adapters.ledger.chain_heads import PinnedHeads
     from fraud_retraining.adapters.ledger.ledger import Ledger
+    from fraud_retraining.adapters.ledger.signed_rows import SignedRows
     from fraud_retraining.adapters.mlflow.registry import Registry
     from fraud_retraining.adapters.pages.signed_links import ReleaseLinks
     from fraud_retraining.adapters.storage.engine import Engine
@@ -158,25 +159,10 @@ def _open_label_feed(settings: Settings) -> "Lake | None":
 
 
 def open_store(settings: Settings) -> "Store":
-    """The store of partitions and documents; of a segment with its rows of shared days."""
+    """The store of partitions and documents."""
     from fraud_retraining.adapters.storage.store import Store
 
-    location, scratch = open_location_of(settings, settings.store_uri), settings.home / "scratch"
-    if not settings.segment and not settings.model.where:
-        return Store(location, scratch)
-    from fraud_retraining.adapters.storage.model_store import ModelStore
-
-    return ModelStore(
-        location, scratch, own=open_own_location(settings), model=settings.segment, where=settings.segment_where
-    )
-
-
-def open_own_location(settings: Settings) -> "Location":
-    """The part of the store that the model has to itself; the whole store, where there is one model."""
-    from fraud_retraining.adapters.storage.model_store import own_folder
-
-    folder = f"/{own_folder(settings.segment)}" if settings.segment else ""
-    return open_location_of(settings, f"{settings.store_uri}{folder}")
+    return Store(open_location_of(settings, settings.store_uri), scratch=settings.home / "scratch")
 
 
 def open_engine(settings: Settings) -> "Engine":
@@ -198,16 +184,43 @@ def open_ledger(settings: Settings) -> "Ledger":
 
     private_folder(settings.home)
     # A function and no list: heads are read when the chain is verified, and not by every process that opens the ledger.
-    return Ledger(settings.ledger_url, model=settings.recorded_as, pins=lambda: open_heads(settings).heads())
+    return Ledger(
+        settings.ledger_url,
+        model=settings.model.name,
+        pins=lambda: open_heads(settings).heads(),
+        signed=open_signed_rows(settings),
+    )
 
 
-def ledger_of(ledger: "Ledger", settings: Settings) -> "Ledger":
-    """A ledger that is open already, for the decisions of another model."""
-    if ledger.model == settings.recorded_as:
-        return ledger
-    found = copy(ledger)
-    found.model = settings.recorded_as
-    return found
+def open_signed_rows(settings: Settings) -> "SignedRows":
+    """Which rows of the ledger may be acted on; the private key is read when the first row is added."""
+    from fraud_retraining.adapters.ledger.signed_rows import SignedRows
+    from fraud_retraining.adapters.ledger.signing_keys import read_key
+
+    policy = settings.ledger
+    return SignedRows(policy.signers, lambda: read_key(policy.signers, os.environ, policy.key_file))
+
+
+def require_signing_key(settings: Settings) -> None:
+    """Refuse to start a process that writes to the ledger, and could not sign what it writes.
+
+    Raises:
+        SettingsError: rows have to be signed, and this process has no key of a signer.
+    """
+    if settings.ledger.signers:
+        open_signed_rows(settings).key()
+
+
+def require_signing(settings: Settings) -> None:
+    """Refuse to start what adds to the ledger where it could not, before hours of work.
+
+    Raises:
+        SettingsError: rows have to be signed, and this process has no key of a signer, or signing has not begun.
+    """
+    require_signing_key(settings)
+    if settings.ledger.signers:
+        # Any read asks whether signing has begun.
+        open_ledger(settings).newest(EventKind.SIGNING_BEGAN, limit=1)
 
 
 def open_heads(settings: Settings) -> "PinnedHeads":
@@ -224,7 +237,7 @@ def open_outbox(settings: Settings) -> "Outbox":
     from fraud_retraining.adapters.alerts.outbox import Outbox
 
     private_folder(settings.home)
-    return Outbox(settings.ledger_url, model=settings.recorded_as)
+    return Outbox(settings.ledger_url, model=settings.model.name, signed=open_signed_rows(settings))
 
 
 def open_notifier(settings: Settings) -> "Notifier":
@@ -266,4 +279,4 @@ def open_links(settings: Settings) -> "ReleaseLinks | None":
             f"{LINK_VARIABLE} is too short to sign with",
             remedy=f"give it at least {LEAST_CHARACTERS} random characters.",
         )
-    return ReleaseLinks(secret, settings.promotion.approval_hours, settings.segment)
+    return ReleaseLinks(secret, settings.promotion.approval_hours)

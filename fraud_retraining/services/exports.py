@@ -10,12 +10,12 @@ is for spreadsheets: a text that one would take for a formula gets an apostrophe
 import csv
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from fraud_retraining.adapters.ledger.archive import rows_table
+from fraud_retraining.adapters.ledger.archive import columns_of, rows_table
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.ledger.verification import Verification
 from fraud_retraining.adapters.pages.html import Exported, period_html, version_html
@@ -101,11 +101,11 @@ def _write(folder: Path, about: str, rows: Sequence[Row], page: str, found: Veri
     return export
 
 
-def _csv(rows: Iterable[Row]) -> str:
-    text = io.StringIO()
+def _csv(rows: Sequence[Row]) -> str:
+    text, columns = io.StringIO(), columns_of(rows)
     out = csv.writer(text)
-    out.writerow(Row._fields)
-    out.writerows([_cell(value) for value in row] for row in rows)
+    out.writerow(columns)
+    out.writerows([_cell(getattr(row, name)) for name in columns] for row in rows)
     return text.getvalue()
 
 

@@ -112,9 +112,12 @@ class ReleaseWatch:
         self._ledger.stop_for(error)
 
     def notices_after(self, after: int | None) -> NoticeBatch:
-        """Return the notices of the events after a row; on the first call, of the last day."""
+        """Return the notices of the events after a row; on the first call, of the last day.
+
+        None is made of rows that may not be acted on: the notice that the record was altered has to go out.
+        """
         head, since = self._ledger.head().seq, self._ledger.now() - FIRST_LOOK
-        found = self._ledger.events(ANNOUNCED_KINDS, after=after or 0)
+        found = self._ledger.events(ANNOUNCED_KINDS, after=after or 0, skip_altered=True)
         events = [one for one in found if one.seq <= head and (after is not None or one.at >= since)]
         return NoticeBatch(tuple(notice for event in events if (notice := notice_of(event)) is not None), head)
 

@@ -9,24 +9,29 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
+import yaml
 from rich.console import Console
 from typer.testing import CliRunner
 
 from fraud_retraining.adapters.days.review_reports import read_review_report
 from fraud_retraining.adapters.ledger import statements
 from fraud_retraining.adapters.ledger.ledger import Ledger
+from fraud_retraining.adapters.ledger.signing_keys import KEY_VARIABLE
 from fraud_retraining.adapters.mlflow.environment import environment
 from fraud_retraining.cli import app
 from fraud_retraining.commands.implementation.audit_tables import print_events, print_history
 from fraud_retraining.commands.support import output
+from fraud_retraining.definitions import defs
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.values.digests import digest
+from fraud_retraining.domain.values.errors import SettingsError
 from fraud_retraining.orchestration.resources import open_heads, open_ledger, open_registry, open_store
 from fraud_retraining.services.release_history import read_release_history
 from fraud_retraining.settings import load_settings
 from fraud_retraining_tests.support.ledger_history import FIRST, HOSTILE, configured, window, with_history
 from fraud_retraining_tests.support.pages_read import Read
 from fraud_retraining_tests.support.project_homes import AS_OF, ProjectHome, use_home
+from fraud_retraining_tests.support.signing import append_forged
 from fraud_retraining_tests.support.tampering import put_back, run_sql, tamper
 
 WIDE = {"COLUMNS": "200", "TERM": "dumb"}
@@ -321,3 +326,61 @@ def test_a_retrain_leaves_a_record_a_review_report_and_a_card(project: ProjectHo
     again = answer("retrain", "--as-of", str(later))[1]
     assert again["status"] == "already_trained"
     assert answer("audit", "show", "2")[1]["evaluation"]["review_digest"] == history["evaluation"]["review_digest"]
+
+
+class TestSigning:
+    """From a ledger that nobody signs to one in which a forged row is named, void, and forgotten."""
+
+    @pytest.fixture
+    def signing(self, history_ledger: Ledger, home: ProjectHome, tmp_path: Path) -> ProjectHome:
+        """A ledger of before, and a key that the settings name."""
+        file = tmp_path / "keys" / "pipeline.pem"
+        code, out, err = run("audit", "key", "--out", str(file))
+        assert code == 0 and str(file) in err
+        name, line = out.strip().split(": ", 1)
+        home.configure(ledger={"signers": {name: yaml.safe_load(line)}, "key_file": str(file)})
+        return home
+
+    def test_a_ledger_of_before_is_refused_until_a_person_begins(self, signing: ProjectHome):
+        code, _, err = run("audit", "list")
+        assert code == 2 and "audit sign" in err
+        code, _, err = run("audit", "verify")
+        assert code == 1 and "The ledger is not signed." in err
+        assert run("retrain")[0] == 2
+        rows = open_ledger(load_settings()).verify().count
+        assert run("audit", "sign", "--reason", "r")[0] == 2, "nothing says who"
+        code, out, err = run("audit", "sign", "--by", "alice", "--reason", "keys are there")
+        assert code == 0 and f"From row {rows + 1} on" in out, err
+        code, out, _ = run("audit", "verify")
+        assert code == 0 and f"signed from row {rows + 1} on" in " ".join(out.split())
+        assert run("audit", "sign", "--by", "alice", "--reason", "again")[0] == 5
+
+    def test_a_forged_row_is_named_and_void_once_a_person_says_so(self, signing: ProjectHome):
+        run("audit", "sign", "--by", "alice", "--reason", "keys are there")
+        ledger = open_ledger(load_settings())
+        forged = append_forged(ledger._url, EventKind.AUTOMATION_RESUMED, {"reason": "ok"}, subject="promotion").seq
+        named = f"row {forged} (automation resumed) is not signed"
+        for command in (("audit", "verify"), ("audit", "list"), ("resume", "--by", "alice", "--reason", "go on")):
+            code, _, err = run(*command)
+            assert code == 1 and named in " ".join(err.split()), command
+        code, done = answer("audit", "void", str(forged), "--by", "alice", "--reason", "forged")
+        assert code == 0 and done["void"] == forged
+        code, found = answer("audit", "verify")
+        assert (code, found["void"], found["ok"]) == (0, [forged], True)
+        assert run("audit", "list")[0] == 0
+        assert run("audit", "void", "2", "--by", "alice", "--reason", "forged")[0] == 5
+
+    def test_who_has_no_key_reads_and_adds_nothing(
+        self, signing: ProjectHome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ):
+        run("audit", "sign", "--by", "alice", "--reason", "keys are there")
+        (tmp_path / "keys" / "pipeline.pem").unlink()
+        for command in (("audit", "verify"), ("audit", "list"), ("audit", "show", "2"), ("status",), ("pending",)):
+            assert run(*command)[0] == 0, command
+        for command in (("retrain",), ("ingest", "--latest", "1"), ("serve-approvals", "--port", "0")):
+            code, _, err = run(*command)
+            assert code == 2 and "ledger.key_file cannot be read" in " ".join(err.split()), command
+        with pytest.raises(SettingsError, match=r"ledger\.key_file cannot be read"):
+            defs.load_fn()
+        monkeypatch.setenv(KEY_VARIABLE, "nothing")
+        assert KEY_VARIABLE in run("retrain")[2]

@@ -9,17 +9,19 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from cryptography.exceptions import InvalidSignature
 
 from fraud_retraining.adapters.ledger import statements
 from fraud_retraining.adapters.ledger.archive import rows_table, table_rows
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.domain.audit.period import Period
 from fraud_retraining.domain.ledger.events import EventKind
-from fraud_retraining.domain.ledger.hash_chain import Row, row_hash, verify_chain
+from fraud_retraining.domain.ledger.hash_chain import Row, chained, row_hash, verify_chain
 from fraud_retraining.domain.values.errors import Conflict, DependencyUnreachable
 from fraud_retraining.services.exports import export_period, export_version
 from fraud_retraining_tests.support.ledger_history import FIRST, HOSTILE, configured, waiting, with_history
 from fraud_retraining_tests.support.pages_read import Read
+from fraud_retraining_tests.support.signing import SIGNERS, signed_ledger
 from fraud_retraining_tests.support.tampering import tamper
 
 pytest_plugins = ("fraud_retraining_tests.support.databases",)
@@ -136,6 +138,24 @@ def test_the_time_of_the_export_is_the_databases(sqlite_ledger: Ledger, tmp_path
         f"This was exported on {datetime.now(UTC):%Y-%m-%d}"
         in Read((tmp_path / "out" / "report.html").read_text()).text
     )
+
+
+def test_the_recipe_of_the_documentation_verifies_signatures(
+    sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    ledger = signed_ledger(sqlite_url)
+    ledger.append(EventKind.RETRAIN_REQUESTED, actor="cron")
+    export_period(ledger, EVER, tmp_path / "out")
+    monkeypatch.chdir(tmp_path / "out")
+    documentation = (Path(__file__).resolve().parents[2] / "docs" / "audit.md").read_text()
+    hashes, signatures = (part.split("```")[0] for part in documentation.split("```python\n")[1:3])
+    known = {name: signer.public_key for name, signer in SIGNERS.items()}
+    recipe = hashes + signatures.replace('{"pipeline": "..."}', repr(known))
+    exec(recipe, {})
+    rows = rows_in(Path())
+    pq.write_table(rows_table([rows[0], chained(rows[1]._replace(actor="mallory"))]), "events.parquet")
+    with pytest.raises(InvalidSignature):
+        exec(recipe, {})
 
 
 @pytest.mark.parametrize("change", [None, {"actor": "mallory"}], ids=["whole", "changed"])

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from fraud_retraining.adapters.alerts.records import Backlog, Delivery, OpenNotice, open_notice, stamp, when
 from fraud_retraining.adapters.ledger.event_log import EventLog
+from fraud_retraining.adapters.ledger.signed_rows import UNSIGNED, SignedRows
 from fraud_retraining.domain.alerts.composer import Composer
 from fraud_retraining.domain.alerts.failures import Severity
 from fraud_retraining.domain.alerts.notices import Action, Message, Notice
@@ -49,10 +50,11 @@ class DeliveryQueue(EventLog):
         *,
         model: str = "fraud_detector",
         patience: float = 20.0,
+        signed: SignedRows = UNSIGNED,
         clock: Clock | None = None,
         composers: Sequence[Composer] = COMPOSERS,
     ) -> None:
-        super().__init__(url, model=model, patience=patience)
+        super().__init__(url, model=model, patience=patience, signed=signed)
         self._clock = clock
         self.composers = tuple(composers)
 

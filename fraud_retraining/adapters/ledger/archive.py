@@ -27,6 +27,7 @@ from fraud_retraining.domain.audit.archiving import (
     release_key,
     standing_pauses,
 )
+from fraud_retraining.domain.audit.stored_state import record_altered
 from fraud_retraining.domain.ledger.events import RELEASE_KINDS, Event, EventKind
 from fraud_retraining.domain.ledger.hash_chain import NOTHING, Head, Row, verify_chain
 from fraud_retraining.domain.releases.release import Release
@@ -41,14 +42,21 @@ if TYPE_CHECKING:
 
 PREFIX, SUFFIX = "ledger-", ".parquet"
 DELETE_GUARD = {"sqlite": "audit_events_no_delete", "postgresql": "audit_events_no_update"}
+UNSIGNED_COLUMNS = tuple(name for name in Row._fields if name not in ("signer", "signature"))
 INTEGERS = frozenset({"seq", "version"})
 
 
-def rows_table(rows: Iterable[Row]) -> "pa.Table":
+def columns_of(rows: Iterable[Row]) -> tuple[str, ...]:
+    """The columns of a file of rows; those of a ledger that signs nothing lack signer and signature."""
+    return Row._fields if any(row.signer or row.signature for row in rows) else UNSIGNED_COLUMNS
+
+
+def rows_table(rows: Sequence[Row]) -> "pa.Table":
     """Rows of the chain as a table, every column as it is stored."""
     import pyarrow as pa
 
-    schema = pa.schema([(name, pa.int64() if name in INTEGERS else pa.string()) for name in Row._fields])
+    columns = columns_of(rows)
+    schema = pa.schema([(name, pa.int64() if name in INTEGERS else pa.string()) for name in columns])
     return pa.Table.from_pylist([row._asdict() for row in rows], schema=schema)
 
 
@@ -73,7 +81,7 @@ class Archives:
         for file in files:
             with reaching("read", file):
                 table = pq.read_table(file)
-            if table.column_names != list(Row._fields):
+            if tuple(table.column_names) not in (Row._fields, UNSIGNED_COLUMNS):
                 raise IntegrityError(f"{file} is no archive of the ledger")
             yield from table_rows(table)
 
@@ -87,7 +95,8 @@ class ArchivingLedger(EventLog):
         The rows are in the folder, read back and found whole, before one of them goes.
 
         Raises:
-            IntegrityError: the chain is not whole, or a guard is not in its place; nothing was removed.
+            IntegrityError: the chain is not whole, a row that has to be signed is not, or a guard is not in its place;
+                nothing was removed.
             SettingsError: this user does not own the ledger's tables.
             Conflict: another process archived meanwhile.
         """
@@ -116,13 +125,19 @@ class ArchivingLedger(EventLog):
 def _outlived(cn: "sa.Connection", retention_days: int) -> tuple[list[Row], Archived] | None:
     """Rows that may go, if there are any, and what is to be said of them; from one state of the database."""
     now = datetime.fromisoformat(cn.exec_driver_sql(sql().CLOCKS[cn.dialect.name]).scalar_one())
+    signed = sql().signed_rows(cn)
     earlier = archived(sql().events(cn, {"kind": EventKind.HISTORY_ARCHIVED}))
     start = earlier.through if earlier else NOTHING
     releases = sql().releases(cn, {})
     end = min(_first_younger(cn, cut_off(now, retention_days)), _first_needed(cn, releases))
-    rows = list(_until(sql().events(cn, {}), end))
+    # As they are stored: a row that was declared void goes with the others.
+    rows = list(_until(sql().stored_rows(cn, {}), end))
     if not rows:
         return None
+    void = signed.void(cn) if signed.demanded else frozenset()
+    for row in rows if signed.demanded else ():
+        if row.seq not in void and (problem := signed.problem(cn, row)) is not None:
+            raise record_altered([problem])
     last, bad = verify_chain(rows, start=start)
     if bad is not None:
         raise IntegrityError(
@@ -137,6 +152,8 @@ def _outlived(cn: "sa.Connection", retention_days: int) -> tuple[list[Row], Arch
         file="",
         file_digest="",
         releases=_last_seen(cn, releases, last),
+        signing_began=signed.began(cn) if signed.demanded else None,
+        void=tuple(sorted(seq for seq in void if seq <= last.seq)),
     )
 
 

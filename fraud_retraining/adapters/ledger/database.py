@@ -22,10 +22,12 @@ from sqlalchemy import exc
 
 from fraud_retraining.adapters.ledger.engines import driver_url, migrated
 from fraud_retraining.adapters.ledger.failures import failure, passes, sqlite_code
-from fraud_retraining.adapters.ledger.statements import clock, head, last_row
+from fraud_retraining.adapters.ledger.signed_rows import UNSIGNED, SignedRows
+from fraud_retraining.adapters.ledger.statements import SIGNED_ROWS, clock, head, last_row, signed_rows
 from fraud_retraining.adapters.ledger.tables import EVENTS, HEAD, LEASES, RELEASES, USED_LINKS
 from fraud_retraining.domain.audit.stored_state import record_altered
-from fraud_retraining.domain.ledger.hash_chain import Head, Row, chained
+from fraud_retraining.domain.ledger.events import EventKind
+from fraud_retraining.domain.ledger.hash_chain import NOTHING, Head, Row, canonical_json, chained
 from fraud_retraining.domain.values.errors import Conflict, DependencyUnreachable
 from fraud_retraining.domain.values.redaction import redact
 
@@ -42,13 +44,31 @@ class Transaction:
         self.now = clock(connection)
 
     def append(self, **columns: Any) -> Row:
-        """Chain one row to the head."""
+        """Chain one row to the head, signed where rows have to be.
+
+        Raises:
+            SettingsError: it has to be signed, and this process cannot, or signing has not begun in this ledger.
+        """
+        signed = signed_rows(self.connection)
+        if signed.demanded and columns["kind"] != EventKind.SIGNING_BEGAN:
+            self._begin(signed, columns["model"])
         seq, before = self.head.seq + 1, self.head.hash
-        row = chained(Row(seq=seq, at=self.now, txn=self.txn, prev_hash=before, hash="", **columns))
+        row = signed.signed(chained(Row(seq=seq, at=self.now, txn=self.txn, prev_hash=before, hash="", **columns)))
         self.connection.execute(EVENTS.insert().values(row._asdict()))
         self.connection.execute(HEAD.update().values(seq=row.seq, hash=row.hash))
         self.head = Head(seq=row.seq, hash=row.hash)
         return row
+
+    def _begin(self, signed: SignedRows, model: str) -> None:
+        """Begin signing with the first row of a ledger; one that has rows needs a person who has looked at them."""
+        if self.head != NOTHING:
+            signed.require_begun(self.connection)
+            return
+        nobody = {"subject": None, "as_of": None, "version": None, "fingerprint": None}
+        payload = canonical_json({"reason": "the ledger is new", "rows": 0})
+        self.append(
+            model=model, kind=EventKind.SIGNING_BEGAN, actor="ledger", channel="ledger", payload=payload, **nobody
+        )
 
     def insert_release(self, row: Mapping[str, Any]) -> None:
         """The first row of a release."""
@@ -83,7 +103,8 @@ class Transaction:
 class Database:
     """A ledger's database. Nothing is touched before the first read or write, which creates or migrates it."""
 
-    def __init__(self, url: str, patience: float) -> None:
+    def __init__(self, url: str, patience: float, signed: SignedRows = UNSIGNED) -> None:
+        self._signed = signed
         self._url = driver_url(url)
         self.shown = redact(self._url.render_as_string(hide_password=True))
         self._patience = patience
@@ -157,7 +178,7 @@ class Database:
                 connection.close()
 
     def _connect(self) -> sa.Connection:
-        return self._started().connect()
+        return self._started().connect().execution_options(**{SIGNED_ROWS: self._signed})
 
     def _started(self) -> sa.Engine:
         with self._starting:

@@ -5,12 +5,13 @@ Here: adding events to the chain and finding them again. Not here: releases and 
 (`adapters/ledger/statements.py`).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import date
-from functools import cached_property
+from functools import cached_property, partial
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from fraud_retraining.adapters.ledger.signed_rows import UNSIGNED, SignedRows
 from fraud_retraining.domain.ledger.events import RELEASE_KINDS, Event, EventKind, plain
 from fraud_retraining.domain.ledger.hash_chain import Head, Row, canonical_json
 from fraud_retraining.domain.values.redaction import redact
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from fraud_retraining.adapters.ledger.database import Database, Transaction
 
 PAGE = 500
+ReadRows = Callable[..., Iterator[Row]]
 
 
 class EventKeys(NamedTuple):
@@ -38,19 +40,36 @@ NO_KEYS = EventKeys()
 class EventLog:
     """The events of one model; several models may share a database, and then one chain.
 
-    Every method raises `DependencyUnreachable` when the database cannot be read or written after bounded retries.
+    Every method raises `DependencyUnreachable` when the database cannot be read or written after bounded retries. Where
+    rows have to be signed, every method that reads events raises `RecordAltered` at one that is not.
     """
 
-    def __init__(self, url: str, *, model: str = "fraud_detector", patience: float = 20.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        model: str = "fraud_detector",
+        patience: float = 20.0,
+        signed: SignedRows = UNSIGNED,
+    ) -> None:
+        """Nothing is opened yet.
+
+        Args:
+            url: its database.
+            model: whose events.
+            patience: seconds after which a database that does not answer is given up.
+            signed: which rows may be acted on, and the key that signs what is added.
+        """
         self._url = url
         self._patience = patience
         self.model = model
+        self.signed = signed
 
     @cached_property
     def _database(self) -> "Database":
         from fraud_retraining.adapters.ledger.database import Database
 
-        return Database(self._url, self._patience)
+        return Database(self._url, self._patience, self.signed)
 
     def append(
         self,
@@ -104,14 +123,18 @@ class EventLog:
         version: int | None = None,
         fingerprint: str | None = None,
         after: int = 0,
+        skip_altered: bool = False,
     ) -> Iterator[Event]:
-        """Events of this model, oldest first, read a page at a time."""
+        """Events of this model, oldest first, read a page at a time.
+
+        `skip_altered` leaves out what is not signed, instead of refusing to go on: for messages, never for decisions.
+        """
         where = self._where(kind, subject=subject, as_of=as_of, version=version, fingerprint=fingerprint)
-        yield from map(Event.of, self._rows(where, after))
+        yield from map(Event.of, self._rows(where, after, partial(_believed, skip_altered=skip_altered)))
 
     def rows(self, after: int = 0) -> Iterator[Row]:
-        """Every event of this model exactly as it is stored, oldest first."""
-        return self._rows(self._where(None), after)
+        """Every event of this model as it is stored, signed or not, oldest first: to be looked at or exported."""
+        return self._rows(self._where(None), after, _stored)
 
     def last(
         self,
@@ -151,24 +174,39 @@ class EventLog:
             )
         )
 
-    def _rows(self, where: Mapping[str, Any], after: int) -> Iterator[Row]:
-        while page := self._page(where, after):
-            yield from page
-            after = page[-1].seq
-
     # A statement of its own for each page: a reader that stops half way leaves no transaction open in the database.
-    def _page(self, where: Mapping[str, Any], after: int) -> list[Row]:
-        return self._database.read(lambda cn: list(sql().events(cn, where, after=after, limit=PAGE)))
+    def _rows(self, where: Mapping[str, Any], after: int, read: "ReadRows") -> Iterator[Row]:
+        def page(seen: int) -> list[Row]:
+            return self._database.read(lambda cn: list(read(cn, where, after=seen, limit=PAGE)))
+
+        while found := page(after):
+            yield from found
+            after = found[-1].seq
 
     def _where(self, kind: EventKind | tuple[EventKind, ...] | None, **about: Any) -> dict[str, Any]:
         named = {name: value for name, value in _columns(EventKeys(**about)).items() if value is not None}
         return {"model": self.model, **({"kind": kind} if kind else {}), **named}
 
     def _last(
-        self, cn: "sa.Connection", kind: EventKind | tuple[EventKind, ...] | None, about: Mapping[str, Any]
+        self,
+        cn: "sa.Connection",
+        kind: EventKind | tuple[EventKind, ...] | None,
+        about: Mapping[str, Any],
+        *,
+        skip_altered: bool = False,
     ) -> Event | None:
-        rows = sql().events(cn, self._where(kind, **about), limit=1, newest=True)
+        rows = sql().events(cn, self._where(kind, **about), limit=1, newest=True, skip_altered=skip_altered)
         return next(map(Event.of, rows), None)
+
+
+def _believed(cn: "sa.Connection", where: Mapping[str, Any], **page: Any) -> Iterator[Row]:
+    rows: Iterator[Row] = sql().events(cn, where, **page)
+    return rows
+
+
+def _stored(cn: "sa.Connection", where: Mapping[str, Any], **page: Any) -> Iterator[Row]:
+    rows: Iterator[Row] = sql().stored_rows(cn, where, **page)
+    return rows
 
 
 def sql() -> ModuleType:

@@ -5,16 +5,20 @@ Here: events, releases, leases, the head and the clock. Not here: writing, which
 SQLAlchemy, which takes a second: `event_log.sql()` imports it when it is needed.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import sqlalchemy as sa
 
+from fraud_retraining.adapters.ledger.signed_rows import UNSIGNED, SignedRows
 from fraud_retraining.adapters.ledger.tables import EVENTS, HEAD, LEASES, RELEASES
 from fraud_retraining.domain.audit.stored_state import record_altered
 from fraud_retraining.domain.ledger.events import RELEASE_KINDS
 from fraud_retraining.domain.ledger.hash_chain import Head, Row
 
+SIGNED_ROWS = "ledger_signed_rows"
+"""The option of a connection that says which rows may be acted on."""
 CLOCKS = {
     "sqlite": "SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now')",
     "postgresql": """SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')""",
@@ -42,9 +46,49 @@ def events(
     after: int = 0,
     limit: int | None = None,
     newest: bool = False,
+    skip_altered: bool = False,
 ) -> Iterator[Row]:
-    """Rows of the chain whose columns have the given values (or one of them, for a sequence)."""
+    """Rows of the chain that may be acted on, whose columns have the given values (or one of them, for a sequence).
+
+    Where rows have to be signed, each is. `skip_altered` leaves out the others: for what has to go on beside a record
+    that was altered, such as saying so.
+
+    Raises:
+        RecordAltered: names the first row that may not be acted on; when it is reached.
+        SettingsError: signing has not begun in this ledger.
+    """
+    signed = signed_rows(connection)
+    if not signed.demanded:
+        return stored_rows(connection, where, after=after, limit=limit, newest=newest)
+    if signed.nothing_there(connection):
+        return iter(())
+    void = signed.void(connection)
+    if limit is not None and skip_altered:
+        rows = stored_rows(connection, where, after=after, newest=newest, without=void)
+        return islice(signed.believed(connection, rows, skip=True), limit)
+    rows = stored_rows(connection, where, after=after, limit=limit, newest=newest, without=void)
+    return signed.believed(connection, rows, skip=skip_altered)
+
+
+def signed_rows(connection: sa.Connection) -> SignedRows:
+    """Which rows may be acted on, for readers of this connection."""
+    found: SignedRows = connection.get_execution_options().get(SIGNED_ROWS, UNSIGNED)
+    return found
+
+
+def stored_rows(
+    connection: sa.Connection,
+    where: Mapping[str, Any],
+    *,
+    after: int = 0,
+    limit: int | None = None,
+    newest: bool = False,
+    without: Collection[int] = (),
+) -> Iterator[Row]:
+    """Rows exactly as they are stored, whoever wrote them: to be verified or exported, never to be acted on."""
     statement = sa.select(EVENTS).where(EVENTS.c.seq > after, *_conditions(EVENTS, where))
+    if without:
+        statement = statement.where(EVENTS.c.seq.not_in(sorted(without)))
     statement = statement.order_by(EVENTS.c.seq.desc() if newest else EVENTS.c.seq).limit(limit)
     # Streamed: a chain of years does not fit into memory.
     return (Row(*row) for row in connection.execute(statement.execution_options(yield_per=1000)))
@@ -57,11 +101,23 @@ def releases(connection: sa.Connection, where: Mapping[str, Any]) -> list[dict[s
 
 
 def last_release_rows(connection: sa.Connection, where: Mapping[str, Any]) -> dict[int, Row]:
-    """The last row of the chain about each release whose columns have the given values, by version."""
-    about = (EVENTS.c.kind.in_(sorted(RELEASE_KINDS)), *_conditions(EVENTS, where))
+    """The last row of the chain about each release whose columns have the given values, by version.
+
+    Raises:
+        RecordAltered: one of them may not be acted on.
+        SettingsError: signing has not begun in this ledger.
+    """
+    signed = signed_rows(connection)
+    about = [EVENTS.c.kind.in_(sorted(RELEASE_KINDS)), *_conditions(EVENTS, where)]
+    if signed.demanded:
+        if signed.nothing_there(connection):
+            return {}
+        about.append(EVENTS.c.seq.not_in(sorted(signed.void(connection))))
     last = sa.select(sa.func.max(EVENTS.c.seq)).where(*about).group_by(EVENTS.c.version)
-    rows = connection.execute(sa.select(EVENTS).where(EVENTS.c.seq.in_(last)))
-    return {row.version: Row(*row) for row in rows}
+    rows = [Row(*row) for row in connection.execute(sa.select(EVENTS).where(EVENTS.c.seq.in_(last)))]
+    if signed.demanded:
+        rows = list(signed.believed(connection, rows, skip=False))
+    return {row.version: row for row in rows if row.version is not None}
 
 
 def lease(connection: sa.Connection, name: str) -> dict[str, Any] | None:

@@ -18,6 +18,7 @@ EVENTS = sa.Table(
     sa.Column("version", sa.Integer),
     sa.Column("fingerprint", sa.Text),
     *(sa.Column(name, sa.Text, nullable=False) for name in ("payload", "txn", "prev_hash", "hash")),
+    *(sa.Column(name, sa.Text) for name in ("signer", "signature")),
 )
 HEAD = sa.Table(
     "ledger_head",

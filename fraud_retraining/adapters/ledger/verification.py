@@ -8,7 +8,7 @@ are chained (`domain/ledger/hash_chain.py`) and how releases are replayed (`doma
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from itertools import chain
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
@@ -17,11 +17,13 @@ from fraud_retraining.adapters.ledger import append_only_triggers
 from fraud_retraining.adapters.ledger.automation import AutomationRecords
 from fraud_retraining.adapters.ledger.event_log import sql
 from fraud_retraining.adapters.ledger.releases import ReleaseRecords, row_of
-from fraud_retraining.domain.audit.archiving import archived
+from fraud_retraining.adapters.ledger.signed_rows import NOT_BEGUN, UNSIGNED, SignedRows
+from fraud_retraining.domain.audit.archiving import Archived, archived
 from fraud_retraining.domain.audit.state_replay import ReleaseReplay
 from fraud_retraining.domain.audit.stored_state import record_altered, row_difference
 from fraud_retraining.domain.ledger.events import Event, EventKind, plain
 from fraud_retraining.domain.ledger.hash_chain import NOTHING, BadRow, Head, Row, verify_chain
+from fraud_retraining.domain.ledger.signatures import signature_problem
 from fraud_retraining.domain.releases.release import Release
 from fraud_retraining.domain.retraining.pauses import PAUSING, Automation, paused
 from fraud_retraining.domain.values.base import Value
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from fraud_retraining.adapters.ledger.database import Transaction
 
 VERIFICATION = "verification"
+MOST_NAMED = 5
+"""Unsigned rows that a quick check names."""
 LOG = logging.getLogger(__name__)
 
 
@@ -49,6 +53,8 @@ class Verification(Value):
     releases: tuple[str, ...] = ()
     guards: tuple[str, ...] = Field((), description="What is wrong with tables, triggers and indexes, each a clause.")
     pinned: Head | None = Field(None, description="The newest head that was kept outside of the database.")
+    signed_from: int | None = Field(None, description="Row from which on every row is signed; null: none has to be.")
+    void: tuple[int, ...] = Field((), description="Rows that were declared void: in the chain, and never acted on.")
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -66,6 +72,7 @@ class VerifiedRecords(ReleaseRecords, AutomationRecords):
         model: str = "fraud_detector",
         patience: float = 20.0,
         pins: Callable[[], Sequence[Head]] = tuple,
+        signed: SignedRows = UNSIGNED,
     ) -> None:
         """Nothing is opened yet.
 
@@ -74,14 +81,17 @@ class VerifiedRecords(ReleaseRecords, AutomationRecords):
             model: whose decisions.
             patience: seconds after which a database that does not answer is given up.
             pins: gives the heads that were kept outside of the database, for `verify`.
+            signed: which rows may be acted on, and the key that signs what is added.
         """
-        super().__init__(url, model=model, patience=patience)
+        super().__init__(url, model=model, patience=patience, signed=signed)
         self._pins = pins
 
     def verify(
         self, *known: Head, archive: Iterable[Row] | None = None, also_pinned: Sequence[Head] = ()
     ) -> Verification:
         """Recompute the whole chain, of all models, run the state machine again, and compare every release with it.
+
+        Where rows have to be signed, each row's signature is verified, from the row at which signing began.
 
         Tables, guards and the head row have to be what the migrations made, and the heads that were kept outside of
         the database have to be in the chain: those of `pins`, and `also_pinned` ones.
@@ -111,6 +121,8 @@ class VerifiedRecords(ReleaseRecords, AutomationRecords):
     def weakness(self) -> tuple[str, ...]:
         """What a quick check finds wrong, each as a clause: tables, guards, head row, working rows and the newest pin.
 
+        Where rows have to be signed, those since the newest pin are.
+
         The hashes of the chain are for `verify`, whose time grows with it.
         """
         newest = max(self._pins(), key=lambda head: head.seq, default=None)
@@ -118,6 +130,7 @@ class VerifiedRecords(ReleaseRecords, AutomationRecords):
         if found:
             return found
         try:
+            # Reads the last row of every release, each of which has to be signed where any has to.
             self.releases()
         except RecordAltered as altered:
             return altered.culprits
@@ -131,8 +144,9 @@ class VerifiedRecords(ReleaseRecords, AutomationRecords):
         payload = {"what": error.what, "culprits": error.culprits, "remedy": error.remedy}
 
         def work(tx: "Transaction") -> None:
-            last = self._last(tx.connection, EventKind.RECORD_ALTERED, {})
-            resumed = self._last(tx.connection, EventKind.AUTOMATION_RESUMED, {})
+            # What was altered is not read here: a forged row must not keep the finding about it from being recorded.
+            last = self._last(tx.connection, EventKind.RECORD_ALTERED, {}, skip_altered=True)
+            resumed = self._last(tx.connection, EventKind.AUTOMATION_RESUMED, {}, skip_altered=True)
             if last is None or last.payload != plain(payload) or (resumed is not None and resumed.seq > last.seq):
                 self._event(tx, EventKind.RECORD_ALTERED, payload, actor=VERIFICATION, channel=VERIFICATION)
             for subject in Automation:
@@ -145,7 +159,7 @@ class VerifiedRecords(ReleaseRecords, AutomationRecords):
             LOG.error("a changed record could not be recorded: %s", unwritten)
 
     def _pause(self, tx: "Transaction", subject: Automation, reason: str) -> None:
-        rows = sql().events(tx.connection, self._where(PAUSING, subject=subject))
+        rows = sql().events(tx.connection, self._where(PAUSING, subject=subject), skip_altered=True)
         if paused(map(Event.of, rows), subject) is None:
             payload = {"reason": reason, "cause": reason, "inputs": "", "until_resumed": True}
             about = {"actor": VERIFICATION, "channel": VERIFICATION, "subject": subject}
@@ -159,8 +173,9 @@ class VerifiedRecords(ReleaseRecords, AutomationRecords):
         """
 
         def work(tx: "Transaction") -> tuple[str, ...]:
-            gone = archived(sql().events(tx.connection, {"kind": EventKind.HISTORY_ARCHIVED}))
-            rows = _Replayed(sql().events(tx.connection, {}), incomplete=gone is not None)
+            gone = _archived(tx.connection)
+            stored = sql().stored_rows(tx.connection, {})
+            rows = _Replayed(stored, incomplete=gone is not None, signatures=_Signatures.of(tx.connection))
             found = _verified(tx.connection, (), self._pins(), None, rows)
             # A chain that is not whole cannot say what the table should hold.
             if found.first_bad or found.guards:
@@ -198,17 +213,24 @@ def _verified(
     if missing:
         why = "; ".join(missing)
         return Verification(ok=False, at=at, count=0, head=Head(), why=why, guards=missing, pinned=newest)
-    gone = archived(sql().events(cn, {"kind": EventKind.HISTORY_ARCHIVED}))
+    signatures = _Signatures.of(cn)
+    gone = _archived(cn)
     start = gone.through if gone and archive is None else NOTHING
     _require_reach(known, start)
     stated = sql().stated_head(cn)
     heads = (*known, *(pin for pin in pins if pin.seq >= start.seq), *((stated,) if stated else ()))
-    replayed = replayed or _Replayed(chain(archive or (), sql().events(cn, {})), incomplete=start != NOTHING)
+    replayed = replayed or _Replayed(
+        chain(archive or (), sql().stored_rows(cn, {})), incomplete=start != NOTHING, signatures=signatures
+    )
     last, bad = verify_chain(replayed, *heads, start=start)
     bad = bad or replayed.problem
     stored = sql().releases(cn, {})
     differing = _differing(stored, replayed.releases, gone.releases if gone else {}) if bad is None else ()
-    weak = (*append_only_triggers.guard_problems(cn), *(_head_problems(stated, last) if bad is None else ()))
+    weak = (
+        *append_only_triggers.guard_problems(cn),
+        *(_head_problems(stated, last) if bad is None else ()),
+        *signatures.unbegun(last),
+    )
     return Verification(
         ok=bad is None and not differing and not weak,
         at=at,
@@ -220,6 +242,8 @@ def _verified(
         releases=differing,
         guards=weak,
         pinned=newest,
+        signed_from=signatures.began.seq if signatures.began else None,
+        void=tuple(sorted(signatures.void)),
     )
 
 
@@ -229,21 +253,28 @@ def _weakness(cn: "sa.Connection", newest: Head | None) -> tuple[str, ...]:
         return missing
     last = sql().last_row(cn)
     lost = () if newest is None or _holds(cn, newest, last) else (f"row {newest.seq}, which was pinned, is not in it",)
-    return (*append_only_triggers.guard_problems(cn), *_head_problems(sql().stated_head(cn), last), *lost)
+    signatures = _Signatures.of(cn)
+    return (
+        *append_only_triggers.guard_problems(cn),
+        *_head_problems(sql().stated_head(cn), last),
+        *lost,
+        *signatures.unbegun(last),
+        *islice(signatures.of_rows(sql().stored_rows(cn, {}, after=newest.seq if newest else 0)), MOST_NAMED),
+    )
 
 
 def _holds(cn: "sa.Connection", head: Head, last: Head) -> bool:
     """Whether the chain has the row of a head, or had it before it was archived."""
-    row = next(iter(sql().events(cn, {"seq": head.seq})), None)
+    row = next(iter(sql().stored_rows(cn, {"seq": head.seq})), None)
     if row is not None:
         return row.hash == head.hash
-    gone = archived(sql().events(cn, {"kind": EventKind.HISTORY_ARCHIVED}))
+    gone = _archived(cn)
     return gone is not None and head.seq <= gone.through.seq <= last.seq
 
 
 def _write_anew(tx: "Transaction", recorded: Mapping[tuple[str, int], Release]) -> None:
     """The table of releases as the chain has it; rows that no event made go, those of archived events stay."""
-    gone = archived(sql().events(tx.connection, {"kind": EventKind.HISTORY_ARCHIVED}))
+    gone = _archived(tx.connection)
     for row in sql().releases(tx.connection, {}):
         found = recorded.get((row["model"], row["version"]))
         if row_difference(row, found, gone.releases if gone else {}) is not None:
@@ -262,12 +293,57 @@ def _head_problems(stated: Head | None, last: Head) -> tuple[str, ...]:
     return (f"the head row names row {stated.seq if stated else 'none'}, but the last row is row {last.seq}",)
 
 
+def _archived(cn: "sa.Connection") -> Archived | None:
+    """The newest archiving that the chain tells of; one that is not signed, where it has to be, tells nothing."""
+    if not _Signatures.of(cn).begun_if_demanded:
+        return archived(sql().stored_rows(cn, {"kind": EventKind.HISTORY_ARCHIVED}))
+    return archived(sql().events(cn, {"kind": EventKind.HISTORY_ARCHIVED}, skip_altered=True))
+
+
+class _Signatures:
+    """Signatures of rows as a verification sees them: findings, where readers would be refused."""
+
+    def __init__(self, signed: SignedRows, began: Head | None, void: frozenset[int]) -> None:
+        self.began = began
+        self.void = void
+        self._signed = signed
+
+    @classmethod
+    def of(cls, cn: "sa.Connection") -> "_Signatures":
+        """Those of a database, as the settings of this process demand them."""
+        signed: SignedRows = sql().signed_rows(cn)
+        began = signed.began(cn) if signed.demanded else None
+        return cls(signed, began, signed.void(cn) if began else frozenset())
+
+    @property
+    def begun_if_demanded(self) -> bool:
+        """Whether rows have to be signed, and a row says from where on."""
+        return self.began is not None
+
+    def unbegun(self, last: Head) -> tuple[str, ...]:
+        """That rows have to be signed, and no row says from where on; a ledger without rows needs none."""
+        return (NOT_BEGUN,) if self._signed.demanded and self.began is None and last.seq else ()
+
+    def problem(self, row: Row, *, hashed: bool = False) -> str | None:
+        """What is wrong with the signature of a row, as a clause; `hashed` where the chain found its content whole."""
+        if self.began is None or row.seq <= self.began.seq:
+            return None
+        return signature_problem(row, self._signed.signers, hashed=hashed)
+
+    def of_rows(self, rows: Iterable[Row]) -> Iterator[str]:
+        """What is wrong with the signatures of rows, each as a clause; rows that were declared void do not count."""
+        if self.began is not None:
+            found = (self.problem(row) for row in rows if row.seq not in self.void)
+            yield from (problem for problem in found if problem is not None)
+
+
 class _Replayed:
     """Rows as they pass, each taken by the state machine once the chain has found it whole."""
 
-    def __init__(self, rows: Iterable[Row], *, incomplete: bool) -> None:
+    def __init__(self, rows: Iterable[Row], *, incomplete: bool, signatures: _Signatures) -> None:
         self.problem: BadRow | None = None
         self._rows = rows
+        self._signatures = signatures
         self._replay = ReleaseReplay(incomplete=incomplete)
 
     @property
@@ -278,8 +354,17 @@ class _Replayed:
     def __iter__(self) -> Iterator[Row]:
         for row in self._rows:
             yield row
-            if self.problem is None and (why := self._replay.take(row)) is not None:
-                self.problem = BadRow(row.seq, f"row {row.seq} ({row.kind.replace('_', ' ')}): {why}")
+            if self.problem is None:
+                self.problem = self._fault(row)
+
+    def _fault(self, row: Row) -> BadRow | None:
+        unsigned = self._signatures.problem(row, hashed=True)
+        if row.seq in self._signatures.void:
+            return None if unsigned else BadRow(row.seq, f"row {row.seq} was declared void, and is soundly signed")
+        if unsigned is not None:
+            return BadRow(row.seq, unsigned)
+        why = self._replay.take(row)
+        return BadRow(row.seq, f"row {row.seq} ({row.kind.replace('_', ' ')}): {why}") if why is not None else None
 
 
 def _differing(

@@ -10,7 +10,13 @@ from fraud_retraining.adapters.pages.signed_links import LEAST_CHARACTERS, LINK_
 from fraud_retraining.commands.implementation.listening import listening_socket
 from fraud_retraining.domain.releases.reviewers import PROXY_SECRET_VARIABLE, require_proxy_proof
 from fraud_retraining.domain.values.errors import SettingsError
-from fraud_retraining.orchestration.resources import open_ledger, open_links, open_registry, open_store
+from fraud_retraining.orchestration.resources import (
+    open_ledger,
+    open_links,
+    open_registry,
+    open_store,
+    require_signing_key,
+)
 from fraud_retraining.services.approvals import ReleaseApprovals
 from fraud_retraining.serving.release_app import build_app
 from fraud_retraining.serving.release_site import LoginProxy, ReleaseSite
@@ -59,12 +65,13 @@ def serve(settings: Settings, host: str, port: int) -> None:
     """Serve until interrupted.
 
     Raises:
-        SettingsError: the address cannot be listened at.
+        SettingsError: the address cannot be listened at, or it could not sign what it adds to the ledger.
     """
     import uvicorn
 
     from fraud_retraining.serving.limits import server_config
 
+    require_signing_key(settings)
     config = server_config(build_app(site_of(settings), slack_of(settings)), host, port)
     with listening_socket(host, port) as listening:
         uvicorn.Server(config).run(sockets=[listening])

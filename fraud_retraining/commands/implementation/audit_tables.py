@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from fraud_retraining.adapters.ledger.signed_rows import NOT_BEGUN, REMEDY
 from fraud_retraining.adapters.ledger.verification import Verification
 from fraud_retraining.domain.audit.archiving import Archived
 from fraud_retraining.domain.audit.history import ReleaseHistory, Step, about, why
@@ -224,18 +225,23 @@ def print_verification(found: Verification, out: Console) -> None:
     """Print that the chain is whole."""
     moved = f"; rows up to {found.archived} were archived" if found.archived else ""
     moved += f"; row {found.pinned.seq} was pinned outside of it" if found.pinned else "; no head is pinned yet"
+    moved += f"; signed from row {found.signed_from} on" if found.signed_from else ""
+    moved += f"; void: row {', '.join(map(str, found.void))}" if found.void else ""
     out.print(
         f"{found.count} events, the chain is whole{moved}; head {found.head.seq}:{found.head.hash}", highlight=False
     )
 
 
 def changed(found: Verification) -> RecordAltered:
-    """The error of a record that was changed."""
+    """The error of a record that was changed, or that is not signed yet."""
+    if found.problems == (NOT_BEGUN,):
+        return RecordAltered("The ledger is not signed.", culprits=[NOT_BEGUN], remedy=REMEDY)
     return RecordAltered(
         f"The ledger was changed: {found.why}.",
         culprits=[*([f"row {found.first_bad}"] if found.first_bad else []), *found.releases, *found.guards],
         remedy="compare with an exported head and a backup; nothing that follows can be relied on. Where only rows of "
-        "the table of releases differ, `fraud-retraining audit restore` writes them anew from the chain.",
+        "the table of releases differ, `fraud-retraining audit restore` writes them anew from the chain; a row that "
+        "only lacks a signature is taken out of the record by `fraud-retraining audit void ROW`.",
     )
 
 

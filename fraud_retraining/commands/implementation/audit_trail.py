@@ -17,9 +17,11 @@ from fraud_retraining.adapters.days.review_reports import read_review_report
 from fraud_retraining.adapters.ledger.archive import Archives, ArchivingLedger
 from fraud_retraining.adapters.ledger.database_grants import OwnedLedger
 from fraud_retraining.adapters.ledger.verification import Verification
+from fraud_retraining.commands.implementation.release_decisions import Decisions
 from fraud_retraining.domain.audit.archiving import Archived
 from fraud_retraining.domain.audit.history import ReleaseHistory
 from fraud_retraining.domain.audit.period import Period
+from fraud_retraining.domain.ledger.events import Event
 from fraud_retraining.domain.ledger.hash_chain import Head
 from fraud_retraining.domain.review.report import ReviewReport
 from fraud_retraining.domain.values.errors import (
@@ -28,7 +30,7 @@ from fraud_retraining.domain.values.errors import (
     RetrainingError,
     SettingsError,
 )
-from fraud_retraining.orchestration.resources import ledger_of, open_ledger, open_registry, open_store
+from fraud_retraining.orchestration.resources import open_ledger, open_registry, open_signed_rows, open_store
 from fraud_retraining.services.exports import Export, export_period, export_version
 from fraud_retraining.services.recorded_versions import beside_registry
 from fraud_retraining.services.release_history import read_release_history
@@ -108,15 +110,13 @@ class Verified:
 def verify(settings: Settings, head: str | None, archive: Path | None) -> Verified:
     """Verify that the record is whole, has the heads that were kept elsewhere, and agrees with MLflow."""
     known = [named_head(head)] if head else []
-    ledger = open_ledger(settings)
-    models = [(open_registry(one), ledger_of(ledger, one)) for one in settings.each_model()]
-    # One chain for all models, and each keeps heads of it at its own registered model.
-    pinned, unknown = _read_mlflow(settings, lambda: [head for one, _ in models for head in one.pinned_heads()])
+    ledger, registry = open_ledger(settings), open_registry(settings)
+    pinned, unknown = _read_mlflow(settings, registry.pinned_heads)
     kept = Archives(archive) if archive else None
     found = ledger.verify(*known, archive=kept, also_pinned=pinned or ())
     if unknown or not found.ok:
         return Verified(found, unknown=unknown)
-    beside, unknown = _read_mlflow(settings, lambda: [line for one in models for line in beside_registry(*one)])
+    beside, unknown = _read_mlflow(settings, lambda: beside_registry(registry, ledger))
     return Verified(found, tuple(beside or ()), unknown)
 
 
@@ -167,11 +167,41 @@ def archive(settings: Settings, folder: Path) -> Archived | None:
             "ledger.retention_days is null: every event is kept for ever",
             remedy="Set it to the days that events have to stay, at least 365.",
         )
-    ledger = ArchivingLedger(settings.ledger_url, model=settings.recorded_as)
+    ledger = ArchivingLedger(settings.ledger_url, model=settings.model.name, signed=open_signed_rows(settings))
     return ledger.move_out(folder, days, actor=getpass.getuser(), channel=CHANNEL)
+
+
+def begin_signing(settings: Settings, decisions: Decisions, reason: str) -> Event:
+    """Sign every event from now on.
+
+    Raises:
+        NotPermitted: this person may not.
+        RecordAltered: what is there is not what was written.
+        DependencyUnreachable: MLflow, which keeps heads of the chain too, does not answer.
+    """
+    # Before signing began, nothing can be recorded, a refusal neither.
+    identity = decisions.admitted("sign", recorded=False)
+    ledger, registry = open_ledger(settings), open_registry(settings)
+    pinned, unknown = _read_mlflow(settings, registry.pinned_heads)
+    if unknown:
+        raise DependencyUnreachable(f"the heads that MLflow keeps cannot be compared: {unknown}")
+    channel = f"{CHANNEL}, {identity.how}"
+    return ledger.begin_signing(actor=identity.name, channel=channel, reason=reason, also_pinned=pinned or ())
+
+
+def void(settings: Settings, decisions: Decisions, row: int, reason: str) -> Event:
+    """Take a row that is not signed out of the record.
+
+    Raises:
+        NotPermitted: this person may not.
+        Conflict: the row is signed.
+    """
+    identity = decisions.admitted("void")
+    channel = f"{CHANNEL}, {identity.how}"
+    return open_ledger(settings).void_row(row, actor=identity.name, channel=channel, reason=reason)
 
 
 def grants(settings: Settings, role: str, *, execute: bool) -> list[str]:
     """The statements that grant the insert-only role; executed where `execute` is set."""
-    ledger = OwnedLedger(settings.ledger_url, model=settings.recorded_as)
+    ledger = OwnedLedger(settings.ledger_url, model=settings.model.name)
     return ledger.grant(role) if execute else ledger.grants(role)

@@ -19,6 +19,7 @@ from fraud_retraining.adapters.alerts.destination import Destination, lacking
 from fraud_retraining.adapters.alerts.registry import DESTINATIONS
 from fraud_retraining.adapters.ledger.inspection import inspect_ledger
 from fraud_retraining.adapters.ledger.migrations import HEAD
+from fraud_retraining.adapters.ledger.signing_keys import EVERYBODY, KEY_VARIABLE, readers_of
 from fraud_retraining.adapters.mlflow.inspection import SERVER, ask_server, folder_of, inspect_database
 from fraud_retraining.adapters.online.redis_server import RedisServer
 from fraud_retraining.adapters.storage.lake import Lake
@@ -31,7 +32,7 @@ from fraud_retraining.domain.values.days import DayRange
 from fraud_retraining.domain.values.errors import DataInvalid, DependencyUnreachable, SettingsError
 from fraud_retraining.domain.values.redaction import redact
 from fraud_retraining.orchestration.instance import open_instance, storage_revisions
-from fraud_retraining.orchestration.resources import open_lake, open_location_of
+from fraud_retraining.orchestration.resources import open_lake, open_location_of, open_signed_rows
 from fraud_retraining.orchestration.runs.health import automation_health
 from fraud_retraining.settings import Settings
 
@@ -53,6 +54,7 @@ def dependency_checks(settings: Settings, seconds: float) -> list[Check]:
     checks += [
         Check("store", lambda: _store(settings)),
         Check("ledger", lambda: _ledger(settings)),
+        *([Check("ledger key", lambda: _ledger_key(settings))] if settings.ledger.signers else []),
         Check("mlflow", lambda: _mlflow(settings, seconds)),
     ]
     url = settings.serving.redis_url
@@ -189,6 +191,30 @@ def _ledger(settings: Settings) -> Answer:
             "back it up; the next command of an account that may change tables migrates it.",
         )
     return ok(f"{shown} can be appended to, revision {seen.revision} of {HEAD}")
+
+
+def _ledger_key(settings: Settings) -> Answer:
+    """The private key of this process: whether it is that of a signer, and who else may read it."""
+    policy = settings.ledger
+    key = open_signed_rows(settings).key()
+    signer = policy.signers[key.signer]
+    if signer.through is not None:
+        return fail(
+            f"this process has the key of {key.signer}, which was good up to row {signer.through} only",
+            f"give it the key of another signer; ledger.signers.{key.signer}.through says that this one was replaced.",
+            SettingsError,
+        )
+    words = f"events are signed as {key.signer}, which may write {signer.writes}"
+    if policy.key_file is None or os.environ.get(KEY_VARIABLE, "").strip():
+        return ok(f"{words}; the key is in {KEY_VARIABLE}")
+    others = readers_of(policy.key_file)
+    if others == EVERYBODY:
+        return fail(
+            f"{others} can read {policy.key_file}", f"make a new key; chmod 600 {policy.key_file}", SettingsError
+        )
+    if others:
+        return warn(f"{words}; {others} can read {policy.key_file}", f"chmod 600 {policy.key_file}")
+    return ok(f"{words}; only its owner can read {policy.key_file}")
 
 
 def _mlflow(settings: Settings, seconds: float) -> Answer:

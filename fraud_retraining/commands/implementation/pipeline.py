@@ -58,9 +58,8 @@ from fraud_retraining.orchestration.names import (
     TRANSACTIONS,
     TRIGGER_TAG,
     WINDOW,
-    model_key,
 )
-from fraud_retraining.orchestration.resources import open_ledger, open_notifier, open_outbox, open_store
+from fraud_retraining.orchestration.resources import open_ledger, open_notifier, open_outbox, require_signing
 from fraud_retraining.orchestration.runs.outcomes import EndedRun
 from fraud_retraining.orchestration.runs.progress import Progress
 from fraud_retraining.orchestration.runs.requests import record_request
@@ -139,6 +138,7 @@ class Pipeline:
     """The jobs of one set of settings, run in this process against the shared Dagster instance."""
 
     def __init__(self, settings: Settings, progress: Progress, *, verbose: bool = False) -> None:
+        require_signing(settings)
         self.settings = settings
         self._progress = progress
         self._runner = JobRunner(settings, progress, verbose=verbose)
@@ -149,10 +149,10 @@ class Pipeline:
         """The lake of raw days."""
         return self._days.lake
 
-    @cached_property
+    @property
     def store(self) -> Store:
         """The store of partitions."""
-        return open_store(self.settings)
+        return self._days.store
 
     @cached_property
     def ledger(self) -> Ledger:
@@ -351,7 +351,7 @@ class Pipeline:
 
     def _window_of(self, as_of: date, run_id: str) -> TrainingWindow | None:
         """The window that this run made; the stored one may be an earlier run's."""
-        event = self.instance.get_latest_materialization_event(model_key(WINDOW, self.settings.segment))
+        event = self.instance.get_latest_materialization_event(dg.AssetKey(WINDOW))
         if event is None or event.run_id != run_id:
             return None
         found: TrainingWindow = self._document(WINDOW, as_of, TrainingWindow)

@@ -25,7 +25,13 @@ from fraud_retraining.domain.features.local_states import LocalStates
 from fraud_retraining.domain.features.plan import FeaturePlan
 from fraud_retraining.domain.serving.policy import ServingPolicy
 from fraud_retraining.domain.values.errors import SettingsError
-from fraud_retraining.orchestration.resources import open_ledger, open_own_location, open_registry, open_store
+from fraud_retraining.orchestration.resources import (
+    open_ledger,
+    open_location_of,
+    open_registry,
+    open_store,
+    require_signing_key,
+)
 from fraud_retraining.orchestration.state.inventory import Recipes
 from fraud_retraining.services.live_scoring import LiveScorer
 from fraud_retraining.serving.score_app import build_app
@@ -40,10 +46,9 @@ ONLINE = "online"
 
 def scorer_of(settings: Settings) -> LiveScorer:
     """The scorer that these settings describe; nothing is loaded yet."""
-    # A scorer of one of several models has its own journal: its answers go to the monitoring of that model.
-    plan, folder = settings.feature_plan, settings.home / ONLINE / settings.segment
+    plan, folder = settings.feature_plan, settings.home / ONLINE
     version = Recipes(settings).feature_version
-    store, ledger = open_own_location(settings), open_ledger(settings)
+    store, ledger = open_location_of(settings, settings.store_uri), open_ledger(settings)
     return LiveScorer(
         plan,
         settings.mapping,
@@ -71,7 +76,7 @@ def serve(settings: Settings, host: str, port: int, notify: Callable[[str], None
 
     Raises:
         SettingsError: the address cannot be listened at, others than this machine could ask without a key, or several
-            processes would each know a part of the day.
+            processes would each know a part of the day; or it could not sign what it adds to the ledger.
     """
     if processes > 1 and settings.serving.state_store != "redis":
         raise SettingsError(
@@ -83,6 +88,7 @@ def serve(settings: Settings, host: str, port: int, notify: Callable[[str], None
             f"anybody who reaches {host} could have transactions scored",
             remedy="put the SHA-256 of a key of your choice into serving.api_keys, or listen at 127.0.0.1.",
         )
+    require_signing_key(settings)
     with listening_socket(host, port) as listening:
         if processes == 1:
             _serve(settings, listening, notify)

@@ -37,6 +37,8 @@ class Archived(Value):
     releases: dict[str, str] = Field(
         description="Digest of the last state of every release whose last event went, by `model/version`."
     )
+    signing_began: Head | None = Field(None, description="Row from which on every row is signed, where rows are.")
+    void: tuple[int, ...] = Field((), description="Rows that were declared void, as far as they went.")
 
 
 def archived(rows: Iterable[Row]) -> Archived | None:

@@ -23,12 +23,19 @@ RESTORE = (
 )
 
 
-def record_altered(problems: Sequence[str]) -> RecordAltered:
-    """Return the refusal to act on an altered record."""
+UNSIGNED = (
+    "`fraud-retraining audit void ROW --by WHO --reason TEXT` takes a row that nobody should have written out of the "
+    "record, and `audit restore` then writes the table of releases anew. Then `fraud-retraining resume`, and "
+    "`resume --promotion`."
+)
+
+
+def record_altered(problems: Sequence[str], restore: str = RESTORE) -> RecordAltered:
+    """Return the refusal to act on an altered record, with how it is put right."""
     return RecordAltered(
         "The record of decisions was changed; nothing is promoted, compared or scored by it.",
         culprits=problems,
-        remedy=f"{VERIFY}; {RESTORE}",
+        remedy=f"{VERIFY}; {restore}",
     )
 
 

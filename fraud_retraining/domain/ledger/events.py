@@ -69,6 +69,8 @@ class EventKind(StrEnum):
     HISTORY_ARCHIVED = "history_archived"
     RECORD_ALTERED = "record_altered"
     RECORD_RESTORED = "record_restored"
+    SIGNING_BEGAN = "signing_began"
+    ROW_VOIDED = "row_voided"
 
 
 RELEASE_KINDS = frozenset(

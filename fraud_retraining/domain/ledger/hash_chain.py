@@ -19,6 +19,7 @@ class Row(NamedTuple):
     """One row of the chain, exactly as it is stored.
 
     `at` and `as_of` are ISO texts (UTC), `payload` is canonical JSON, `txn` names the transaction that wrote it.
+    `signature` is that of `signer` over the hash (`signatures.py`); both are null where nothing signs.
     """
 
     seq: int
@@ -35,6 +36,12 @@ class Row(NamedTuple):
     txn: str
     prev_hash: str
     hash: str
+    signer: str | None = None
+    signature: str | None = None
+
+
+NOT_HASHED = ("prev_hash", "hash", "signer", "signature")
+"""Columns that are no content: a signature is made over the hash."""
 
 
 class Head(Value):
@@ -68,11 +75,11 @@ def canonical_json(value: Any) -> str:
 
 
 def row_hash(row: Row) -> str:
-    """SHA-256 of the previous row's hash followed by the canonical JSON of this row without its two hashes."""
+    """SHA-256 of the previous row's hash followed by the canonical JSON of this row without hashes and signature."""
     content = row._asdict()
-    previous = content.pop("prev_hash")
-    del content["hash"]
-    return hashlib.sha256((previous + canonical_json(content)).encode()).hexdigest()
+    for name in NOT_HASHED:
+        del content[name]
+    return hashlib.sha256((row.prev_hash + canonical_json(content)).encode()).hexdigest()
 
 
 def chained(row: Row) -> Row:

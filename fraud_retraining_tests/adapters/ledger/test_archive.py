@@ -12,12 +12,14 @@ from fraud_retraining.adapters.ledger import statements
 from fraud_retraining.adapters.ledger.archive import Archives, ArchivingLedger, rows_table, table_rows
 from fraud_retraining.adapters.ledger.event_log import EventKeys
 from fraud_retraining.adapters.ledger.ledger import Ledger
+from fraud_retraining.adapters.ledger.signed_rows import SignedRows
 from fraud_retraining.domain.audit.archiving import Archived
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.ledger.hash_chain import Head
 from fraud_retraining.domain.retraining.pauses import Automation
-from fraud_retraining.domain.values.errors import IntegrityError, SettingsError
+from fraud_retraining.domain.values.errors import IntegrityError, RecordAltered, SettingsError
 from fraud_retraining_tests.support.ledgers import opened, promoted
+from fraud_retraining_tests.support.signing import SIGNERS, append_forged, signed_ledger, signing_as
 from fraud_retraining_tests.support.tampering import lift_guards, run_sql, tamper
 
 pytest_plugins = ("fraud_retraining_tests.support.databases",)
@@ -257,3 +259,65 @@ def test_two_models_share_one_archive(aged: Ledger, ledger_url: str, tmp_path: P
     assert archived is not None
     assert [row.kind for row in other.rows()] == ["version_registered"], "it is open, so its story stays"
     assert aged.verify().ok
+
+
+class TestSigned:
+    """Signatures, the row at which signing began, and rows that are void go into archives like everything else."""
+
+    @pytest.fixture
+    def signed(self, ledger_url: str, at: Callable[[int], None]) -> Ledger:
+        """Three rows that nobody signed, signing that began, a row that is void, and a release of each age."""
+        at(800)
+        noted(Ledger(ledger_url), 3)
+        ledger = signed_ledger(ledger_url)
+        ledger.begin_signing(actor="alice", channel="cli", reason="keys are there")
+        stray = append_forged(ledger_url, EventKind.AUTOMATION_RESUMED, {}, at=ledger.now().isoformat()).seq
+        ledger.void_row(stray, actor="alice", channel="cli", reason="a stray process")
+        promoted(ledger, 1, day=1)
+        at(30)
+        promoted(ledger, 2, day=3, expected=1)
+        at(0)
+        return ledger
+
+    def archiving(self, url: str, folder: Path, days: int = DAYS) -> Archived | None:
+        ledger = ArchivingLedger(url, signed=signing_as("pipeline"))
+        return ledger.move_out(folder, days, actor="olga", channel="command line")
+
+    def test_what_is_left_is_read_and_verified_without_the_row_at_which_signing_began(
+        self, signed: Ledger, ledger_url: str, tmp_path: Path, at: Callable[[int], None]
+    ):
+        promoted(signed, 3, day=5, expected=2)
+        archived = self.archiving(ledger_url, tmp_path)
+        assert archived is not None and archived.signing_began is not None
+        assert (archived.signing_began.seq, archived.void) == (4, (5,)) and archived.through.seq > 5
+        reader = Ledger(ledger_url, signed=SignedRows(SIGNERS))
+        found = reader.verify()
+        assert (found.ok, found.signed_from, found.archived) == (True, 4, archived.through.seq), found.problems
+        whole = reader.verify(archive=Archives(tmp_path))
+        assert (whole.ok, whole.void) == (True, (5,)), whole.problems
+        champion = reader.champion()
+        assert champion is not None and champion.version == 3
+        noted(signed_ledger(ledger_url))
+        assert reader.verify().ok
+        append_forged(ledger_url, EventKind.HISTORY_ARCHIVED, archived.model_dump(mode="json"))
+        assert not reader.verify().ok
+
+    def test_an_archive_that_was_changed_is_found(self, signed: Ledger, ledger_url: str, tmp_path: Path):
+        promoted(signed, 3, day=5, expected=2)
+        self.archiving(ledger_url, tmp_path)
+        (file,) = tmp_path.glob("*.parquet")
+        rows = list(table_rows(pq.read_table(file)))
+        last = rows[-1].signature or ""
+        rows[-1] = rows[-1]._replace(signature=last[::-1])
+        pq.write_table(rows_table(rows), file)
+        found = signed.verify(archive=Archives(tmp_path))
+        assert (found.ok, found.first_bad) == (False, rows[-1].seq) and "did not make" in found.why
+
+    def test_nothing_is_archived_beside_a_row_that_is_not_signed(self, signed: Ledger, ledger_url: str, tmp_path: Path):
+        promoted(signed, 3, day=5, expected=2)
+        put = tmp_path / "archive"
+        old = signed.now() - timedelta(days=700)
+        append_forged(ledger_url, EventKind.AUTOMATION_RESUMED, {}, at=old.isoformat())
+        with pytest.raises(RecordAltered, match="is not signed"):
+            self.archiving(ledger_url, put)
+        assert not put.exists() or not list(put.glob("*.parquet"))

@@ -181,7 +181,7 @@ def test_sqlite_refuses_replacement_and_gaps(sqlite_ledger: Ledger, sqlite_url: 
         with pytest.raises(sa.exc.DBAPIError, match="append-only"):
             _run(
                 sqlite_url,
-                f"INSERT OR REPLACE INTO audit_events SELECT {columns}, prev_hash, hash "
+                f"INSERT OR REPLACE INTO audit_events SELECT {columns}, prev_hash, hash, signer, signature "
                 "FROM audit_events WHERE seq = 2",
             )
     assert sqlite_ledger.verify().ok

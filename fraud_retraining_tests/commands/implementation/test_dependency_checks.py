@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from fraud_retraining.adapters.ledger.signing_keys import new_key
 from fraud_retraining.commands.implementation.dependency_checks import dagster_checks, dependency_checks
 from fraud_retraining.commands.implementation.diagnosis import Diagnosis, State, diagnose
 from fraud_retraining.settings import load_settings
@@ -61,6 +62,29 @@ def test_what_is_no_day_and_a_lake_that_is_not_there_are_said(project: ProjectHo
     found = findings(project, lake={"uri": str(project.folder / "elsewhere")})
     assert said(found, "lake").startswith("fail there is no lake at")
     assert found.exit_code == 3
+
+
+@pytest.mark.parametrize(
+    ("mode", "state", "words"),
+    [(0o600, "ok", "only its owner"), (0o640, "warn", "its group"), (0o644, "fail", "every account")],
+)
+def test_a_key_that_others_can_read_is_said(project: ProjectHome, mode: int, state: str, words: str) -> None:
+    file = project.folder / "pipeline.pem"
+    signers = {"pipeline": {"public_key": new_key(file)}}
+    file.chmod(mode)
+    found = said(findings(project, ledger={"signers": signers, "key_file": str(file)}), "ledger key")
+    assert found.startswith(state) and words in found
+
+
+def test_a_key_of_no_signer_and_one_that_was_replaced_fail(project: ProjectHome) -> None:
+    file, other = project.folder / "pipeline.pem", project.folder / "other.pem"
+    signers = {"pipeline": {"public_key": new_key(file), "through": 9}, "other": {"public_key": new_key(other)}}
+    found = findings(project, ledger={"signers": signers, "key_file": str(file)})
+    assert "good up to row 9 only" in said(found, "ledger key") and found.exit_code == 2
+    del signers["other"]
+    assert "that of no signer" in said(
+        findings(project, ledger={"signers": signers, "key_file": str(other)}), "ledger key"
+    )
 
 
 def test_a_ledger_of_a_newer_version_and_one_that_is_damaged_fail(project: ProjectHome) -> None:

@@ -6,5 +6,5 @@ that is up to date is recognised without importing Alembic.
 Public: `HEAD`, `VERSION_TABLE`.
 """
 
-HEAD = "0004"
+HEAD = "0005"
 VERSION_TABLE = "ledger_version"
