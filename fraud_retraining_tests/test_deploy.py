@@ -27,6 +27,7 @@ from typer.main import get_command
 
 from fraud_retraining.adapters.alerts.pagerduty import PAGERDUTY_VARIABLE
 from fraud_retraining.adapters.alerts.slack import SLACK_VARIABLE
+from fraud_retraining.adapters.ledger.signing_keys import KEY_VARIABLE
 from fraud_retraining.adapters.pages.signed_links import LEAST_CHARACTERS, LINK_VARIABLE
 from fraud_retraining.cli import app
 from fraud_retraining.commands.implementation.approvals_server import SIGNING_VARIABLE
@@ -265,6 +266,7 @@ def test_every_variable_is_one_that_is_read_and_the_settings_are_accepted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     own = {HOME_VARIABLE, CONFIG_VARIABLE, SLACK_VARIABLE, SIGNING_VARIABLE, PAGERDUTY_VARIABLE, LINK_VARIABLE}
+    own.add(KEY_VARIABLE)
     given = variables()
     assert own <= given.keys()
     unread = [name for name in given if name not in own and not OTHERS.fullmatch(name)]
@@ -288,6 +290,7 @@ def test_no_secret_is_in_a_settings_file_or_a_manifest() -> None:
         "KEY",
         "PASSWORD",
         "AT-LEAST-32-RANDOM-CHARACTERS-HERE",
+        "PRIVATE-KEY-IN-ONE-LINE",
     }
     for one in (location(), *containers()):
         assert not {entry["name"] for entry in one["env"] if "value" in entry} & secrets.keys()
