@@ -17,6 +17,7 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     Field,
+    PrivateAttr,
     StringConstraints,
     ValidationError,
     field_validator,
@@ -41,6 +42,7 @@ from fraud_retraining.domain.audit.retention import RetentionPolicy
 from fraud_retraining.domain.data.athena_table import AthenaPolicy
 from fraud_retraining.domain.data.lake_layout import DayLimits
 from fraud_retraining.domain.data.lake_mapping import LakeMapping
+from fraud_retraining.domain.data.segments import SHARED, SegmentPolicy, Where, columns_of
 from fraud_retraining.domain.data.validation import ValidationPolicy
 from fraud_retraining.domain.evaluation.gates import GatePolicy
 from fraud_retraining.domain.evaluation.score_fits import ScoresPolicy
@@ -50,6 +52,7 @@ from fraud_retraining.domain.ledger.signatures import SignerPolicy
 from fraud_retraining.domain.monitoring.drift import DriftPolicy
 from fraud_retraining.domain.releases.promotion_mode import PromotionPolicy
 from fraud_retraining.domain.releases.reviewers import PROXY_SECRET_VARIABLE
+from fraud_retraining.domain.replay.replaceable_settings import laid_over
 from fraud_retraining.domain.retraining.budget import BudgetPolicy
 from fraud_retraining.domain.retraining.run_resources import KubernetesPolicy
 from fraud_retraining.domain.retraining.triggers.drift import DriftTriggerPolicy
@@ -62,6 +65,7 @@ from fraud_retraining.domain.values.base import Policy
 from fraud_retraining.domain.values.errors import SettingsError
 from fraud_retraining.domain.values.redaction import redact
 from fraud_retraining.domain.values.schemas import (
+    AMOUNT,
     CORE_COLUMNS,
     LABELLED_AT,
     TRANSACTION,
@@ -70,12 +74,22 @@ from fraud_retraining.domain.values.schemas import (
     EntityPolicy,
     LabelValues,
 )
-from fraud_retraining.settings_checks import conflicts, feature_name_problems, unmappable, validation_problems
+from fraud_retraining.settings_checks import (
+    conflicts,
+    segment_problems,
+    settings_problems,
+    validation_problems,
+)
 
 PREFIX = "FRAUD_RETRAINING_"
 HOME_VARIABLE = f"{PREFIX}HOME"
 CONFIG_VARIABLE = f"{PREFIX}CONFIG"
 REVIEWER_TOKEN_VARIABLE = f"{PREFIX}REVIEWER_TOKEN"
+SEGMENT_VARIABLE = f"{PREFIX}SEGMENT"
+NOT_SETTINGS = frozenset(
+    {HOME_VARIABLE, CONFIG_VARIABLE, REVIEWER_TOKEN_VARIABLE, PROXY_SECRET_VARIABLE, SEGMENT_VARIABLE}
+)
+"""Variables with the prefix that are no keys of the settings."""
 DEFAULT_HOME = ".fraud_retraining"
 DEFAULT_CONFIG = "retraining.yaml"
 LEDGER_FILE, MLFLOW_FILE = "ledger.db", "mlflow.db"
@@ -240,6 +254,7 @@ def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(pairs)
 
 
+MODELS_AT_FULL_PACE = 10
 FRESH_HOLDOUT_DAYS, MATURE_HOLDOUT_DAYS = 3, HoldoutPolicy().days
 
 
@@ -291,6 +306,9 @@ class Settings(BaseSettings):
     )
     validation: ValidationPolicy = Field(ValidationPolicy(), description="What days and windows must be like.")
     model: ModelPolicy = Field(ModelPolicy(), description="What is trained.")
+    models: tuple[SegmentPolicy, ...] = Field(
+        (), description="Several models side by side, each with its own transactions and settings; () for one."
+    )
     gates: GatePolicy = Field(GatePolicy(), description="What a candidate must prove.")
     scores: ScoresPolicy = Field(ScoresPolicy(), description="What the scores of a new version mean.")
     promotion: PromotionPolicy = Field(PromotionPolicy(), description="Who lets a candidate serve.")
@@ -306,6 +324,9 @@ class Settings(BaseSettings):
     environment: Literal["development", "staging", "production"] = Field(
         "production", description="Where this runs; schedules and sensors of a development start switched off."
     )
+
+    _shared: "Settings | None" = PrivateAttr(None)
+    """The settings that a model of several is one of."""
 
     @model_validator(mode="before")
     @classmethod
@@ -346,6 +367,73 @@ class Settings(BaseSettings):
         return _Environment(settings_cls), init_settings
 
     @property
+    def shared(self) -> "Settings":
+        """The settings that all models share; these, where there is one model."""
+        return self._shared or self
+
+    @property
+    def segment(self) -> str:
+        """The name of the model where it is one of several: the first part of the keys of its assets. Else empty."""
+        return self.model.name if self._shared is not None else ""
+
+    @property
+    def model_names(self) -> tuple[str, ...]:
+        """The models that are configured."""
+        return tuple(one.name for one in self.models) or (self.model.name,)
+
+    @property
+    def recorded_as(self) -> str:
+        """Whose decisions and failures the ledger records: the model's, or those of days that several models share."""
+        return SHARED if self.models else self.model.name
+
+    def paced(self, seconds: int) -> int:
+        """How often a sensor looks: `seconds` for up to ten models, and longer the more there are beside it."""
+        # A tick costs the daemon a tenth of a second, whoever's it is: a hundred models must not keep it from any.
+        return seconds * max(1, -(-len(self.shared.models) // MODELS_AT_FULL_PACE)) if self.segment else seconds
+
+    def each_model(self) -> tuple["Settings", ...]:
+        """The settings of each model; these, where there is one."""
+        return tuple(map(self.of_model, self.model_names))
+
+    def of_model(self, name: str) -> "Settings":
+        """The settings of one model: those of all, with its own laid over them.
+
+        Raises:
+            ValidationError: they are no settings.
+        """
+        entry = next((one for one in self.models if one.name == name), None)
+        if entry is None:
+            return self
+        own = dict(entry.overrides)
+        own["model"] = {**own.get("model", {}), "name": name, "where": entry.where}
+        # Runs of each model in an experiment of its own: retention reads the runs of one experiment.
+        own["mlflow"] = {"experiment": f"{self.mlflow.experiment}/{name}"}
+        base = self._given("judging" in own)
+        if own["model"].get("estimator", self.model.estimator) != self.model.estimator:
+            base["model"] = {**base.get("model", {}), "params": {}}
+        made = GivenSettings(**{**laid_over(base, own), "models": ()})
+        made._shared = self
+        return made
+
+    def with_overrides(self, overrides: Mapping[str, Any]) -> "Settings":
+        """These settings with others laid over them, for the same model.
+
+        Raises:
+            ValidationError: they are no settings.
+        """
+        made = GivenSettings(**laid_over(self._given("labels" in overrides or "judging" in overrides), overrides))
+        made._shared = self._shared
+        return made
+
+    def _given(self, other_labels: bool) -> dict[str, Any]:
+        """What was given, by section; with `other_labels` without the length of the holdout that follows from them."""
+        given = self.model_dump(exclude_unset=True)
+        follows = FRESH_HOLDOUT_DAYS if self.judges_fresh else MATURE_HOLDOUT_DAYS
+        if other_labels and self.holdout.days == follows:
+            given["holdout"] = {key: value for key, value in given["holdout"].items() if key != "days"}
+        return given
+
+    @property
     def home(self) -> Path:
         """The one folder of all state."""
         return home_folder()
@@ -384,8 +472,27 @@ class Settings(BaseSettings):
 
     @property
     def slice_columns(self) -> tuple[str, ...]:
-        """Columns of the lake that are carried along only to judge slices."""
-        return tuple(name for name in self.gates.slices if name not in self.features.categorical)
+        """Columns of the lake that are carried along only to judge slices, or to tell segments apart."""
+        # Of all models together: the days are shared, and each says what they are made of.
+        shared = self.shared
+        own = [name for one in shared.models for name in (one.gates or {}).get("slices") or ()]
+        kept = (*shared.gates.slices, *own, *shared.model.where, *columns_of(shared.models))
+        there = {*shared.features.categorical, *shared.features.numeric, *shared.stored_names}
+        slices = {*shared.gates.slices, *own} - set(shared.features.categorical)
+        return tuple(dict.fromkeys(name for name in kept if name in slices or name not in there))
+
+    @property
+    def stored_names(self) -> dict[str, str]:
+        """Lake columns of amount and of keys of one column, and what days call them."""
+        keys = {entity.parts[0]: name for name, entity in self.entities.items() if len(entity.parts) == 1}
+        return {**keys, **{name: name for name in self.entities}, self.columns.amount: AMOUNT}
+
+    @property
+    def segment_where(self) -> Where:
+        """The condition of the model, by the names that columns have in days."""
+        further = {*self.features.numeric, *self.features.categorical, *self.slice_columns}
+        names = {name: name for name in further}
+        return {{**self.stored_names, **names}.get(name, name): one for name, one in self.model.where.items()}
 
     @property
     def drift_threshold(self) -> float:
@@ -467,6 +574,22 @@ class Settings(BaseSettings):
         )
 
 
+class GivenSettings(Settings):
+    """Settings from values alone: the environment is in those that they are made of, and must not win again."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The values that were given, nothing else."""
+        return (init_settings,)
+
+
 def home_folder() -> Path:
     """The folder of all state, absolute; from the environment, or `.fraud_retraining` here."""
     return Path(os.environ.get(HOME_VARIABLE) or DEFAULT_HOME).expanduser().resolve()
@@ -492,7 +615,7 @@ def load_settings(config: Path | str | None = None) -> Settings:
         raise _settings_error([*problems, "a value is nested without end"], path) from None
     except SourceError as error:
         raise _settings_error([*problems, redact(f"{error}: {error.__cause__}")], path) from None
-    problems.extend(conflicts(settings) or unmappable(settings) or feature_name_problems(settings))
+    problems.extend(settings_problems(settings) or segment_problems(settings))
     if problems:
         raise _settings_error(problems, path)
     return settings
@@ -501,8 +624,7 @@ def load_settings(config: Path | str | None = None) -> Settings:
 def settings_source(config: Path | str | None = None) -> str:
     """Where `load_settings` takes the settings from, in words: the file, and names of variables of the environment."""
     path = config_path(config)
-    beside = {HOME_VARIABLE, CONFIG_VARIABLE, REVIEWER_TOKEN_VARIABLE, PROXY_SECRET_VARIABLE}
-    names = sorted(name for name in os.environ if name.upper().startswith(PREFIX) and name.upper() not in beside)
+    names = sorted(name for name in os.environ if name.upper().startswith(PREFIX) and name.upper() not in NOT_SETTINGS)
     sources = [str(path.absolute()) if path else f"defaults, for there is no {DEFAULT_CONFIG} here", *names]
     return ", ".join(sources)
 
@@ -557,8 +679,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _unknown_variables() -> list[str]:
-    known = {HOME_VARIABLE, CONFIG_VARIABLE, REVIEWER_TOKEN_VARIABLE, PROXY_SECRET_VARIABLE}
-    names = sorted(name for name in os.environ if name.upper().startswith(PREFIX) and name.upper() not in known)
+    names = sorted(name for name in os.environ if name.upper().startswith(PREFIX) and name.upper() not in NOT_SETTINGS)
     fields = set(Settings.model_fields)
     return [
         f"environment variable {name}: no such key"

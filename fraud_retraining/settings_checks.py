@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from fraud_retraining.adapters.alerts.destination import secret_problems
 from fraud_retraining.adapters.alerts.registry import DESTINATIONS
+from fraud_retraining.domain.data.segments import SHARED, NumberRange
 from fraud_retraining.domain.features.plan import FeaturePlan
 from fraud_retraining.domain.training.estimators.registry import ESTIMATORS
 from fraud_retraining.domain.training.windows import ExpandingWindow
@@ -52,9 +53,36 @@ def conflicts(settings: "Settings", broken: Collection[str] = ()) -> list[str]:
         (_secret_problems, {"alerts", "ledger", "mlflow"}),
         (_reviewer_problems, {"promotion"}),
         (_model_problems, {"model"}),
+        (_where_problems, {"columns", "entities", "features", "model", "models"}),
         (_url_problems, {"ledger", "mlflow", "lake", "store", "labels"}),
     )
     return [problem for rule, about in rules if about.isdisjoint(broken) for problem in rule(settings)]
+
+
+def settings_problems(settings: "Settings") -> list[str]:
+    """Values that conflict; without any, what mapping and features find when they are built."""
+    return conflicts(settings) or unmappable(settings) or feature_name_problems(settings)
+
+
+def segment_problems(settings: "Settings") -> list[str]:
+    """What cannot be obeyed of each of several models, by its name; the sections of all are checked before."""
+    names = Counter(one.name.lower() for one in settings.models)
+    twice = [f"models: {count} models have the name {name}" for name, count in names.items() if count > 1]
+    if SHARED in names:
+        twice.append(f"models: {SHARED} is what all models have in common, and no name of one")
+    if twice:
+        return twice
+    # The folder of the model in the store, and its experiment, would be another one's with other capitals.
+    problems = []
+    for one in settings.models:
+        try:
+            made = settings.of_model(one.name)
+        except ValidationError as error:
+            found = validation_problems(error)
+        else:
+            found = settings_problems(made)
+        problems += [f"models.{one.name}: {problem}" for problem in found]
+    return problems
 
 
 def unmappable(settings: "Settings") -> list[str]:
@@ -100,6 +128,25 @@ def _columns_mapped_twice(settings: "Settings") -> list[str]:
         for column in extra
         if column not in label_columns and any(key.startswith("columns.") for key in uses.get(column, ()))
     ]
+    return problems
+
+
+def _where_problems(settings: "Settings") -> list[str]:
+    """Conditions of segments on columns that tell no segments apart, and ranges of columns without numbers."""
+    columns = settings.columns
+    labels = {columns.transaction_id, columns.timestamp, columns.is_fraud, columns.labelled_at}
+    labels |= {columns.decision, columns.propensity}
+    several = {part for entity in settings.entities.values() if len(entity.parts) > 1 for part in entity.parts}
+    further = {*settings.features.numeric, *settings.features.categorical}
+    numbers = {*settings.features.numeric, columns.amount}
+    problems = [] if settings.segment or not settings.model.where else ["model.where: stands in an entry of models"]
+    for name, condition in settings.model.where.items():
+        if name in labels:
+            problems.append(f"where.{name}: the column is no property that a segment can be made of")
+        elif name in several and name not in further:
+            problems.append(f"where.{name}: is part of a key; name it under features.categorical too")
+        elif isinstance(condition, NumberRange) and name not in numbers:
+            problems.append(f"where.{name}: a range needs numbers; name the column under features.numeric")
     return problems
 
 

@@ -11,14 +11,22 @@ import pytest
 import yaml
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 
-from fraud_retraining.definitions import build_definitions
+from fraud_retraining.definitions import build_definitions, build_repositories
 from fraud_retraining.domain.data.day_checks import DAY_CHECKS
 from fraud_retraining.domain.evaluation.gates import GATES
 from fraud_retraining.domain.features.column_lineage import RAW
 from fraud_retraining.domain.training.window_checks import WINDOW_CHECKS
 from fraud_retraining.orchestration.assets.specs import AS_OF_GROUPS, TAG_DAY, TAG_PERSONAL
 from fraud_retraining.orchestration.assets.training import RetrainForm
-from fraud_retraining.orchestration.names import JUDGE_AGAIN, MATURED, MATURED_VERDICT_SENSOR, MONITOR
+from fraud_retraining.orchestration.names import (
+    JUDGE_AGAIN,
+    MATURED,
+    MATURED_VERDICT_SENSOR,
+    MODEL_TAG,
+    MONITOR,
+    PRIORITY_TAG,
+    RETRAIN_PRIORITY,
+)
 from fraud_retraining.orchestration.state.readiness import days_of_window
 from fraud_retraining.settings import Settings
 
@@ -225,3 +233,73 @@ def test_verdicts_are_judged_again_only_where_label_times_are_known(labels: dict
     if again:
         selected = found.resolve_job_def(MONITOR).asset_layer.executable_asset_keys
         assert dg.AssetKey(MATURED) not in selected, "its partitions are as-of days"
+
+
+# Several models
+
+SHARED_ASSETS = {"raw_transactions", "transactions", "entity_days", "transaction_features", "online_state"}
+
+
+def models(*names: str) -> Settings:
+    entries = [{"name": name, "where": {"COUNTRY": name}} for name in names]
+    return Settings.model_validate({"models": entries, "triggers": {"poll_seconds": 60}})
+
+
+def keys_of(repository: dg.RepositoryDefinition) -> set[str]:
+    graph = repository.asset_graph
+    return {key.to_user_string() for key in graph.get_all_asset_keys() if graph.get(key).is_materializable}
+
+
+def test_each_of_several_models_has_its_assets_under_its_name_and_days_are_there_once() -> None:
+    found = build_repositories(models("de", "fr"))
+    assert list(found) == ["shared", "de", "fr"]
+    assert keys_of(found["shared"]) == SHARED_ASSETS - {"raw_transactions"}
+    own = set(GROUPS) - SHARED_ASSETS
+    for name in ("de", "fr"):
+        assert keys_of(found[name]) == {f"{name}/{asset}" for asset in own}
+        checks = {key.asset_key.path[0] for key in found[name].asset_graph.asset_check_keys}
+        assert checks == {name}
+    single = build_definitions(Settings()).get_repository_def()
+    assert keys_of(single) == set(GROUPS) - {"raw_transactions"}
+    jobs = {"shared": {"ingest"}, "de": {"retrain", "monitor", "decide_release"}}
+    for name, expected in jobs.items():
+        assert {one for one in found[name].job_names if not one.startswith("__")} == {*expected, "clean"}
+
+
+def test_a_model_reads_the_days_of_the_shared_part() -> None:
+    graph = build_repositories(models("de"))["de"].asset_graph
+    parents = graph.get(dg.AssetKey(["de", "training_window"])).parent_keys
+    assert parents == {dg.AssetKey("transaction_features")}
+    assert not graph.get(dg.AssetKey("transaction_features")).is_materializable
+    assert graph.get(dg.AssetKey(["de", "fraud_model"])).parent_keys == {dg.AssetKey(["de", "training_window"])}
+
+
+def test_runs_of_a_model_are_tagged_with_it_and_wait_behind_those_that_a_trigger_asks_for() -> None:
+    found = build_repositories(models("de"))["de"]
+    tags = {name: found.get_job(name).tags for name in found.job_names if not name.startswith("__")}
+    assert {name: one[MODEL_TAG] for name, one in tags.items()} == dict.fromkeys(tags, "de")
+    assert int(tags["retrain"][PRIORITY_TAG]) < int(RETRAIN_PRIORITY) < int(tags["monitor"][PRIORITY_TAG])
+
+
+def test_twenty_models_are_built_and_look_less_often() -> None:
+    names = [f"m{number}" for number in range(20)]
+    found = build_repositories(models(*names))
+    own = len(set(GROUPS) - SHARED_ASSETS)
+    assert sum(len(keys_of(one)) for one in found.values()) == 20 * own + len(SHARED_ASSETS) - 1
+    (sensor,) = (one for one in found["m7"].sensor_defs if one.name == "retrain_sensor")
+    (ingest,) = (one for one in found["shared"].sensor_defs if one.name == "ingest_sensor")
+    assert (sensor.minimum_interval_seconds, ingest.minimum_interval_seconds) == (120, 60)
+
+
+def test_dagster_finds_a_repository_a_model_in_the_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "retraining.yaml").write_text("models: [{name: de, where: {COUNTRY: DE}}]")
+    monkeypatch.setenv("FRAUD_RETRAINING_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("FRAUD_RETRAINING_CONFIG", str(tmp_path / "retraining.yaml"))
+    # In a process of its own: what the module gives is found once in each.
+    code = (
+        "from dagster._core.workspace.autodiscovery import loadable_targets_from_loaded_module as load;"
+        "import fraud_retraining.definitions as module;"
+        "print(*[(one.attribute, one.target_definition.name) for one in load(module)])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "('model_de', 'de') ('model_shared', 'shared')"

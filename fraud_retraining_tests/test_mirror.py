@@ -67,6 +67,7 @@ COVERED_ELSEWHERE: dict[str, str] = {
     "domain/data/canonical": "conversions through ingestion, in domain/data/test_ingestion.py",
     "domain/data/lake_columns": "types and columns of delivered files, in domain/data/test_ingestion.py",
     "domain/data/lake_mapping": "mappings that are refused, in domain/data/test_ingestion.py",
+    "commands/implementation/models_state": "several models in one home: test_several_models.py",
     "commands/implementation/examination": "as it is called: commands/test_doctor.py",
     "commands/implementation/first_settings": "as it is called: commands/test_init.py",
     "commands/serve_scores": "the real server: serving/test_score_app.py",

@@ -391,3 +391,75 @@ class TestTableOfAthena:
         assert found.uri == "athena://payments.labels"
         with pytest.raises(SettingsError, match="nothing says how to query it"):
             open_lake(load_settings(written(tmp_path, {"labels": feed})))
+
+
+# Several models
+
+TWO = """
+window: {days: 20}
+promotion: {mode: manual, reviewers: [ann]}
+model: {params: {max_depth: 5}}
+models:
+  - {name: small, where: {TX_AMOUNT: {below: 50}}, window: {days: 10}, promotion: {mode: auto}}
+  - {name: large, where: {CHANNEL: [web, null]}, judging: mature, model: {estimator: logistic_regression}}
+"""
+
+
+def test_each_model_has_the_settings_of_all_with_its_own_laid_over_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FRAUD_RETRAINING_WINDOW__DAYS", "30")
+    settings = load_settings(written(tmp_path, TWO))
+    small, large = settings.each_model()
+    assert settings.model_names == ("small", "large")
+    assert [one.window.days for one in (settings, small, large)] == [30, 10, 30]
+    assert (small.promotion.mode, small.promotion.reviewers) == ("auto", settings.promotion.reviewers)
+    assert (small.model.name, small.model.params) == ("small", {"max_depth": 5})
+    # Parameters of another estimator do not fit it.
+    assert (large.model.estimator, large.model.params, large.judging) == ("logistic_regression", {}, "mature")
+    assert [one.mlflow.experiment for one in (small, large)] == ["fraud-retraining/small", "fraud-retraining/large"]
+    assert [one.recorded_as for one in (settings, small, large)] == ["shared", "small", "large"]
+
+
+def test_days_are_the_same_for_all_models_and_hold_the_columns_that_tell_segments_apart(tmp_path: Path) -> None:
+    settings = load_settings(written(tmp_path, TWO))
+    small, large = settings.each_model()
+    assert settings.slice_columns == ("CHANNEL",)
+    assert small.mapping == large.mapping == settings.mapping
+    assert small.feature_plan == large.feature_plan == settings.feature_plan
+    assert list(small.segment_where) == ["amount"]
+    assert list(large.segment_where) == ["CHANNEL"]
+
+
+def test_a_model_stays_one_of_several_when_its_settings_are_replaced(tmp_path: Path) -> None:
+    small, _ = load_settings(written(tmp_path, TWO)).each_model()
+    for changed in (small.with_overrides({"window": {"days": 5}}), small.model_copy(update={"judging": "mature"})):
+        assert changed.segment == "small"
+        assert changed.mapping == small.mapping
+
+
+def test_one_model_is_what_it_was(tmp_path: Path) -> None:
+    settings = load_settings(written(tmp_path, "model: {name: cards}"))
+    assert settings.each_model() == (settings,)
+    assert settings.shared is settings
+    assert (settings.segment, settings.recorded_as, settings.model_names) == ("", "cards", ("cards",))
+    assert "where" not in settings.model.model_dump()
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("models: [{name: a, window: {days: 0}}]", "models.a: window.rolling.days: "),
+        ("models: [{name: a, gates: {nonsense: 1}}]", "models.a: gates.nonsense: no such key"),
+        ("models: [{name: a}, {name: A}]", "models: 2 models have the name a"),
+        ("models: [{name: shared}]", "models: shared is what all models have in common"),
+        ("models: [{name: a, where: {TX_FRAUD: 1}}]", "models.a: where.TX_FRAUD: the column is no property"),
+        ("models: [{name: a, where: {COUNTRY: {below: 1}}}]", "models.a: where.COUNTRY: a range needs numbers"),
+        ("models: [{name: a, store: {uri: x}}]", "a: store: all models share it"),
+        ("model: {where: {COUNTRY: DE}}", "model.where: stands in an entry of models"),
+    ],
+)
+def test_a_model_that_cannot_be_is_refused_by_its_name(tmp_path: Path, text: str, problem: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        load_settings(written(tmp_path, text))
+    assert problem in str(refused.value)

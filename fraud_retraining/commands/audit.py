@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from fraud_retraining.commands.support.config import read_settings
+from fraud_retraining.commands.support.config import model_settings, read_settings
 from fraud_retraining.commands.support.decisions import open_decisions
 from fraud_retraining.commands.support.failures import print_failure, reported_failures
-from fraud_retraining.commands.support.options import DAY, By, Config, Json, Reason, Version, day_of
+from fraud_retraining.commands.support.options import DAY, By, Config, Json, Model, Reason, Version, day_of
 from fraud_retraining.commands.support.output import err, out, print_json
 from fraud_retraining.domain.releases.release import MOST_VERSION
 
@@ -21,6 +21,7 @@ def list_events(
     version: Annotated[int | None, typer.Option(min=1, max=MOST_VERSION, help="Only events of this version.")] = None,
     last: Annotated[int, typer.Option(min=1, help="How many, counted from the newest.")] = 50,
     config: Config = None,
+    model: Model = None,
     as_json: Json = False,
 ) -> None:
     """The newest events."""
@@ -28,7 +29,7 @@ def list_events(
         from fraud_retraining.commands.implementation.audit_tables import print_events
         from fraud_retraining.orchestration.resources import open_ledger
 
-        events = list(open_ledger(read_settings(config)).events(version=version))[-last:]
+        events = list(open_ledger(model_settings(config, model)).events(version=version))[-last:]
         if as_json:
             print_json({"events": [event.model_dump(mode="json") for event in events]})
         else:
@@ -36,12 +37,12 @@ def list_events(
 
 
 @audit.command()
-def show(version: Version, config: Config = None, as_json: Json = False) -> None:
+def show(version: Version, config: Config = None, model: Model = None, as_json: Json = False) -> None:
     """Why a version is live, or is not, on one screen."""
     with reported_failures(as_json=as_json):
         from fraud_retraining.commands.implementation import audit_tables, audit_trail
 
-        shown = audit_trail.show(read_settings(config), version)
+        shown = audit_trail.show(model_settings(config, model), version)
         if shown.problem is not None:
             print_failure(shown.problem)
         if as_json:
@@ -80,12 +81,12 @@ def verify(
 
 
 @audit.command()
-def restore(reason: Reason, by: By = None, config: Config = None, as_json: Json = False) -> None:
+def restore(reason: Reason, by: By = None, config: Config = None, model: Model = None, as_json: Json = False) -> None:
     """Write the table of releases anew from the chain, where it was changed and the chain is whole."""
     with reported_failures(as_json=as_json):
         from fraud_retraining.commands.implementation.audit_tables import print_restored
 
-        restored = open_decisions(by, config).restore_releases(reason)
+        restored = open_decisions(by, config, model).restore_releases(reason)
         if as_json:
             print_json({"restored": restored})
         else:
@@ -101,6 +102,7 @@ def export(
         int | None, typer.Option(min=1, max=MOST_VERSION, help="The whole history of a version instead.")
     ] = None,
     config: Config = None,
+    model: Model = None,
     as_json: Json = False,
 ) -> None:
     """Events as Parquet and CSV, a report to read and print, and the chain's head to keep."""
@@ -108,7 +110,7 @@ def export(
         from fraud_retraining.commands.implementation import audit_tables, audit_trail
 
         done = audit_trail.export(
-            read_settings(config), folder, version=version, first=day_of(first), last=day_of(last)
+            model_settings(config, model), folder, version=version, first=day_of(first), last=day_of(last)
         )
         if done.problem is not None:
             print_failure(done.problem)
@@ -154,12 +156,12 @@ def key(
 
 
 @audit.command()
-def sign(reason: Reason, by: By = None, config: Config = None, as_json: Json = False) -> None:
+def sign(reason: Reason, by: By = None, config: Config = None, model: Model = None, as_json: Json = False) -> None:
     """Begin to sign every event, after ledger.signers was set; what is there is verified first."""
     with reported_failures(as_json=as_json):
         from fraud_retraining.commands.implementation import audit_trail
 
-        began = audit_trail.begin_signing(read_settings(config), open_decisions(by, config), reason)
+        began = audit_trail.begin_signing(model_settings(config, model), open_decisions(by, config, model), reason)
         if as_json:
             print_json({"signed_from": began.seq})
         else:
@@ -172,13 +174,14 @@ def void(
     reason: Reason,
     by: By = None,
     config: Config = None,
+    model: Model = None,
     as_json: Json = False,
 ) -> None:
     """Take a row that no signer signed out of the record: it stays in the chain, and nobody acts on it."""
     with reported_failures(as_json=as_json):
         from fraud_retraining.commands.implementation import audit_trail
 
-        done = audit_trail.void(read_settings(config), open_decisions(by, config), row, reason)
+        done = audit_trail.void(model_settings(config, model), open_decisions(by, config, model), row, reason)
         if as_json:
             print_json({"void": row, "row": done.seq})
         else:

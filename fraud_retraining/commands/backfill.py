@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from fraud_retraining.commands.support.config import read_settings
+from fraud_retraining.commands.support.config import model_settings
 from fraud_retraining.commands.support.failures import reported_failures
-from fraud_retraining.commands.support.options import DAY, Config, Json, Verbose, checked_value
+from fraud_retraining.commands.support.options import DAY, Config, Json, Model, Verbose, checked_value
 from fraud_retraining.commands.support.output import out, print_json
 from fraud_retraining.commands.support.progress import RichProgress
 
@@ -17,6 +17,7 @@ def backfill(
     last: Annotated[datetime, typer.Option("--to", formats=DAY, help="Last as-of day.")],
     every: Annotated[int, typer.Option(min=1, help="Days between as-of days.")] = 1,
     config: Config = None,
+    model: Model = None,
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
@@ -28,7 +29,7 @@ def backfill(
         with RichProgress() as progress:
             from fraud_retraining.commands.implementation.pipeline import Pipeline
 
-            done = Pipeline(read_settings(config), progress, verbose=verbose).backfill(days, every)
+            done = Pipeline(model_settings(config, model), progress, verbose=verbose).backfill(days, every)
         from fraud_retraining.commands.implementation.retrain_output import print_backfill, retrain_answer
 
         if as_json:

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fraud_retraining.commands.support.config import read_settings
+from fraud_retraining.commands.support.config import model_settings
 from fraud_retraining.commands.support.failures import reported_failures
-from fraud_retraining.commands.support.options import Config, Json
+from fraud_retraining.commands.support.options import Config, Json, Model
 from fraud_retraining.commands.support.output import out, print_json
 from fraud_retraining.domain.retraining.requesters import COMMAND_LINE
 
@@ -19,11 +19,12 @@ if TYPE_CHECKING:
 def clean(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
     config: Config = None,
+    model: Model = None,
     as_json: Json = False,
 ) -> None:
     """Remove runs, artifacts and Dagster's history beyond those that retention and audit keep, and say which."""
     with reported_failures(as_json=as_json):
-        settings = read_settings(config)
+        settings = model_settings(config, model)
         removals, forgotten = _remove(settings, dry_run), _forget(settings, dry_run)
         if as_json:
             removed = [removal.model_dump(mode="json") for removal in removals]

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fraud_retraining.commands.support.config import read_settings
+from fraud_retraining.commands.support.config import model_settings
 from fraud_retraining.commands.support.failures import reported_failures
-from fraud_retraining.commands.support.options import Config, Json
+from fraud_retraining.commands.support.options import Config, Json, Model
 from fraud_retraining.commands.support.output import out, print_json
 from fraud_retraining.domain.values.errors import Conflict
 
@@ -21,11 +21,12 @@ CODE = "fraud_retraining.commands.implementation.mlflow_scorer"
 def export_scorer(
     folder: Annotated[Path, typer.Option("--out", help="Folder to write; must not be there yet.")],
     config: Config = None,
+    model: Model = None,
     as_json: Json = False,
 ) -> None:
     """Write a model for `mlflow models serve`: raw transactions in, the champion's answers out."""
     with reported_failures(as_json=as_json):
-        _write(read_settings(config), config, folder)
+        _write(model_settings(config, model), config, folder)
         if as_json:
             print_json({"written": str(folder)})
         else:
@@ -53,6 +54,7 @@ def _write(settings: "Settings", config: Path | None, folder: Path) -> None:
         python_model=code.origin,
         model_config={
             "settings": str(source.resolve()) if source else None,
+            "model": settings.segment or None,
             "home": str(settings.home.resolve()),
         },
         pip_requirements=[f"{name}=={version}" for name, version in library_versions(("mlflow",)).items()],

@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from fraud_retraining.commands.support.config import read_settings
+from fraud_retraining.commands.support.config import model_settings
 from fraud_retraining.commands.support.decisions import open_decisions
 from fraud_retraining.commands.support.failures import print_failure, reported_failures
-from fraud_retraining.commands.support.options import DAY, By, Config, Json, Reason, Verbose, day_of
+from fraud_retraining.commands.support.options import DAY, By, Config, Json, Reason, Segment, Verbose, day_of
 from fraud_retraining.commands.support.output import out, print_json
 from fraud_retraining.commands.support.progress import RichProgress
 
@@ -35,6 +35,7 @@ def import_champion(
     ] = None,
     as_of: Annotated[datetime | None, typer.Option(formats=DAY, help="Last day that counts; else the latest.")] = None,
     config: Config = None,
+    segment: Segment = None,
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
@@ -51,7 +52,8 @@ def import_champion(
             sha256=sha256,
         )
         with RichProgress() as progress:
-            importing = ChampionImport(read_settings(config), progress, open_decisions(by, config), verbose=verbose)
+            settings, decisions = model_settings(config, segment), open_decisions(by, config, segment)
+            importing = ChampionImport(settings, progress, decisions, verbose=verbose)
             done = importing.run(claim, day_of(as_of))
         from fraud_retraining.commands.implementation.champion_import import import_answer, print_import
 

@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from fraud_retraining.commands.support.config import read_settings
+from fraud_retraining.commands.support.config import model_settings
 from fraud_retraining.commands.support.failures import reported_failures
-from fraud_retraining.commands.support.options import Config, Json, Version
+from fraud_retraining.commands.support.options import Config, Json, Model, Version
 from fraud_retraining.commands.support.output import err, print_json
 
 
@@ -15,13 +15,14 @@ def link(
     version: Version,
     reviewer: Annotated[str, typer.Option("--for", help="Reviewer, by the name in promotion.reviewers.")],
     config: Config = None,
+    model: Model = None,
     as_json: Json = False,
 ) -> None:
     """Print a signed link by which a reviewer decides about a waiting version, once; give it to no other person."""
     with reported_failures(as_json=as_json):
         from fraud_retraining.commands.implementation.reviewer_links import make_link
 
-        made = make_link(read_settings(config), version, reviewer)
+        made = make_link(model_settings(config, model), version, reviewer)
         if as_json:
             print_json(made.model_dump(mode="json"))
         else:

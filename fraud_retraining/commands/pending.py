@@ -5,17 +5,17 @@ from typing import TYPE_CHECKING
 
 from fraud_retraining.commands.support.decisions import open_decisions
 from fraud_retraining.commands.support.failures import reported_failures
-from fraud_retraining.commands.support.options import Config, Json
+from fraud_retraining.commands.support.options import Config, Json, Model
 from fraud_retraining.commands.support.output import metrics_table, out, print_json
 
 if TYPE_CHECKING:
     from fraud_retraining.commands.implementation.release_decisions import Waiting
 
 
-def pending(config: Config = None, as_json: Json = False) -> None:
+def pending(config: Config = None, model: Model = None, as_json: Json = False) -> None:
     """What waits for a reviewer: its numbers beside the champion's, and until when."""
     with reported_failures(as_json=as_json):
-        waiting = open_decisions(None, config).pending()
+        waiting = open_decisions(None, config, model).pending()
         if as_json:
             print_json({"pending": [one.model_dump(mode="json") for one in waiting]})
         else:

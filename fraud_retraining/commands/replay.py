@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from fraud_retraining.commands.support.config import read_settings
+from fraud_retraining.commands.support.config import model_settings
 from fraud_retraining.commands.support.failures import reported_failures
-from fraud_retraining.commands.support.options import DAY, Config, Json, Verbose, checked_value
+from fraud_retraining.commands.support.options import DAY, Config, Json, Model, Verbose, checked_value
 from fraud_retraining.commands.support.output import out, print_json
 from fraud_retraining.commands.support.progress import RichProgress
 
@@ -25,6 +25,7 @@ def replay(
         Path | None, typer.Option("--out", help="Where the report goes; else replay/report.html in the home.")
     ] = None,
     config: Config = None,
+    model: Model = None,
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
@@ -38,7 +39,7 @@ def replay(
             from fraud_retraining.commands.implementation.replay_run import ReplayRequest
             from fraud_retraining.commands.implementation.replay_run import replay as replayed
 
-            settings = read_settings(config)
+            settings = model_settings(config, model)
             price = cost_per_hour if cost_per_hour is not None else settings.budget.price_per_hour or None
             request = ReplayRequest(days, policies_of(policies, settings), processes, price)
             found = replayed(request, settings, progress)

@@ -6,7 +6,7 @@ import typer
 
 from fraud_retraining.commands.support.decisions import open_decisions
 from fraud_retraining.commands.support.failures import reported_failures
-from fraud_retraining.commands.support.options import By, Config, Json, Reason
+from fraud_retraining.commands.support.options import By, Config, Json, Model, Reason
 from fraud_retraining.commands.support.output import out, print_json
 
 
@@ -16,6 +16,7 @@ def resume(
     retraining: Annotated[bool, typer.Option("--retraining", help="Only automatic retraining.")] = False,
     by: By = None,
     config: Config = None,
+    model: Model = None,
     as_json: Json = False,
 ) -> None:
     """Let what was paused go on: automatic promotion after a rollback, retraining after repeated failures."""
@@ -24,7 +25,7 @@ def resume(
 
         flags = {Automation.PROMOTION: promotion, Automation.RETRAINING: retraining}
         subjects = [subject for subject, given in flags.items() if given]
-        ended = open_decisions(by, config).resume(subjects, reason)
+        ended = open_decisions(by, config, model).resume(subjects, reason)
         if as_json:
             print_json({"resumed": [pause.model_dump(mode="json") for pause in ended]})
             return

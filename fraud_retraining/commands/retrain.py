@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from fraud_retraining.commands.support.config import read_settings
+from fraud_retraining.commands.support.config import model_settings
 from fraud_retraining.commands.support.failures import print_failure, reported_failures
-from fraud_retraining.commands.support.options import DAY, Config, Json, Verbose, day_of
+from fraud_retraining.commands.support.options import DAY, Config, Json, Model, Verbose, day_of
 from fraud_retraining.commands.support.output import out, print_json
 from fraud_retraining.commands.support.progress import RichProgress
 from fraud_retraining.domain.values.errors import SettingsError
@@ -20,6 +20,7 @@ def retrain(
     ] = "manual",
     reason: Annotated[str, typer.Option(help="Why, for the record.")] = "",
     config: Config = None,
+    model: Model = None,
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
@@ -29,7 +30,8 @@ def retrain(
         with RichProgress() as progress:
             from fraud_retraining.commands.implementation.pipeline import Pipeline
 
-            done = Pipeline(read_settings(config), progress, verbose=verbose).retrain(day_of(as_of), trigger, reason)
+            pipeline = Pipeline(model_settings(config, model), progress, verbose=verbose)
+            done = pipeline.retrain(day_of(as_of), trigger, reason)
         from fraud_retraining.commands.implementation.retrain_output import print_retrain, retrain_answer
 
         if as_json:

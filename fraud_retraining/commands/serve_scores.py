@@ -4,9 +4,9 @@ from typing import Annotated
 
 import typer
 
-from fraud_retraining.commands.support.config import read_settings
+from fraud_retraining.commands.support.config import model_settings
 from fraud_retraining.commands.support.failures import reported_failures
-from fraud_retraining.commands.support.options import Config
+from fraud_retraining.commands.support.options import Config, Model
 from fraud_retraining.commands.support.output import err
 
 
@@ -15,6 +15,7 @@ def serve_scores(
     port: Annotated[int, typer.Option(help="Port to listen on; 0: any that is free.")] = 8090,
     processes: Annotated[int, typer.Option(min=1, max=256, help="Processes; several need a shared Redis.")] = 1,
     config: Config = None,
+    model: Model = None,
 ) -> None:
     """Score live transactions with the champion, its features computed here."""
     with reported_failures(as_json=False):
@@ -23,4 +24,4 @@ def serve_scores(
         def listening(address: str) -> None:
             err.print(f"{address}/score", highlight=False, markup=False, soft_wrap=True)
 
-        scores_server.serve(read_settings(config), host, port, listening, processes)
+        scores_server.serve(model_settings(config, model), host, port, listening, processes)

@@ -1,7 +1,12 @@
 """Names of assets, jobs, schedules, sensors and tags in Dagster.
 
-Here: names only. Dashboards, alerts and stored runs refer to them: for Dagster a changed name is another object.
+Here: names and keys only. Dashboards, alerts and stored runs refer to them: for Dagster a changed name is another
+object.
 """
+
+from collections.abc import Iterable
+
+import dagster as dg
 
 from fraud_retraining.adapters.days.monitoring_reports import DRIFT, MISSED, PERFORMANCE, SCORED, SHADOW, SKEW
 from fraud_retraining.domain.features.column_lineage import (
@@ -46,6 +51,10 @@ DEAD_RUNS_SENSOR = "dead_runs_sensor"
 NOTICES_SENSOR = "notices_sensor"
 MODEL_CARDS_SENSOR = "model_cards_sensor"
 
+MONITORING_PRIORITY, RETRAIN_PRIORITY, BACKFILL_PRIORITY = "1", "0", "-1"
+"""Priorities in the queue of runs. A day is scored by the version that served it, before a retrain promotes another
+one; and what a trigger asked for tonight does not stand behind a year of backfills, which have the job's own."""
+
 RETRAIN_TAG = "fraud_retraining/retrain"
 TRIGGER_TAG = "trigger"
 AS_OF_TAG = "as_of"
@@ -56,15 +65,30 @@ DECISION_TAG = "fraud_retraining/decision"
 CHANNEL_TAG = "fraud_retraining/channel"
 INGEST_SECONDS_TAG = "fraud_retraining/ingest_seconds"
 FINGERPRINT_TAG = "fingerprint"
+MODEL_TAG = "fraud_retraining/model"
+"""The name of the model that a run is about; runs of days that several models share name none."""
 POD_TAG = "dagster-k8s/config"
 IMPORTED_TAG = "fraud_retraining/imported"
 """The fingerprint of the imported model that a run is about; the ledger has to know it."""
 PARTITION_TAG = "dagster/partition"
+PRIORITY_TAG = "dagster/priority"
 BACKFILL_TAG = "dagster/backfill"
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 
+
+def model_key(asset: str, segment: str) -> dg.AssetKey:
+    """The key of a model's asset; `segment` is the model where it is one of several, and its first part then."""
+    return dg.AssetKey([segment, asset] if segment else [asset])
+
+
+def own_key(keys: Iterable[dg.AssetKey], asset: str) -> dg.AssetKey:
+    """The key among those of a definition that ends in the name of an asset."""
+    return next((key for key in keys if key.path[-1] == asset), dg.AssetKey(asset))
+
+
 __all__ = [
     "AS_OF_TAG",
+    "BACKFILL_PRIORITY",
     "BACKFILL_TAG",
     "CHAMPION_SENSOR",
     "CHANNEL_TAG",
@@ -94,13 +118,16 @@ __all__ = [
     "MISSED",
     "MODEL",
     "MODEL_CARDS_SENSOR",
+    "MODEL_TAG",
     "MONITOR",
+    "MONITORING_PRIORITY",
     "MONITORING_SENSOR",
     "NOTICES_SENSOR",
     "ONLINE_STATE",
     "PARTITION_TAG",
     "PERFORMANCE",
     "POD_TAG",
+    "PRIORITY_TAG",
     "PRODUCTION",
     "RANGE_END",
     "RANGE_START",
@@ -110,6 +137,7 @@ __all__ = [
     "RELEASES_SENSOR",
     "RETRAIN",
     "RETRAIN_POOL",
+    "RETRAIN_PRIORITY",
     "RETRAIN_SCHEDULE",
     "RETRAIN_SENSOR",
     "RETRAIN_TAG",
@@ -120,4 +148,6 @@ __all__ = [
     "TRIGGER_TAG",
     "WINDOW",
     "WINDOW_REPORT",
+    "model_key",
+    "own_key",
 ]  # fmt: skip

@@ -160,7 +160,7 @@ class OutboxReleaseNotifier:
         severity, category = SEVERITIES[notice.severity], TOPICS.get(notice.kind, CATEGORY)
         return Notice(
             key=key,
-            model=self._settings.model.name,
+            model=self._settings.recorded_as,
             category=category,
             severity=severity,
             audience=Audience.ONCALL if severity is Severity.CRITICAL else Audience.MODEL,

@@ -7,6 +7,7 @@ of Dagster pays for the import of the definitions.
 
 import os
 from collections.abc import Collection
+from copy import copy
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -159,10 +160,25 @@ def _open_label_feed(settings: Settings) -> "Lake | None":
 
 
 def open_store(settings: Settings) -> "Store":
-    """The store of partitions and documents."""
+    """The store of partitions and documents; of a segment with its rows of shared days."""
     from fraud_retraining.adapters.storage.store import Store
 
-    return Store(open_location_of(settings, settings.store_uri), scratch=settings.home / "scratch")
+    location, scratch = open_location_of(settings, settings.store_uri), settings.home / "scratch"
+    if not settings.segment and not settings.model.where:
+        return Store(location, scratch)
+    from fraud_retraining.adapters.storage.model_store import ModelStore
+
+    return ModelStore(
+        location, scratch, own=open_own_location(settings), model=settings.segment, where=settings.segment_where
+    )
+
+
+def open_own_location(settings: Settings) -> "Location":
+    """The part of the store that the model has to itself; the whole store, where there is one model."""
+    from fraud_retraining.adapters.storage.model_store import own_folder
+
+    folder = f"/{own_folder(settings.segment)}" if settings.segment else ""
+    return open_location_of(settings, f"{settings.store_uri}{folder}")
 
 
 def open_engine(settings: Settings) -> "Engine":
@@ -186,10 +202,19 @@ def open_ledger(settings: Settings) -> "Ledger":
     # A function and no list: heads are read when the chain is verified, and not by every process that opens the ledger.
     return Ledger(
         settings.ledger_url,
-        model=settings.model.name,
+        model=settings.recorded_as,
         pins=lambda: open_heads(settings).heads(),
         signed=open_signed_rows(settings),
     )
+
+
+def ledger_of(ledger: "Ledger", settings: Settings) -> "Ledger":
+    """A ledger that is open already, for the decisions of another model."""
+    if ledger.model == settings.recorded_as:
+        return ledger
+    found = copy(ledger)
+    found.model = settings.recorded_as
+    return found
 
 
 def open_signed_rows(settings: Settings) -> "SignedRows":
@@ -237,7 +262,7 @@ def open_outbox(settings: Settings) -> "Outbox":
     from fraud_retraining.adapters.alerts.outbox import Outbox
 
     private_folder(settings.home)
-    return Outbox(settings.ledger_url, model=settings.model.name, signed=open_signed_rows(settings))
+    return Outbox(settings.ledger_url, model=settings.recorded_as, signed=open_signed_rows(settings))
 
 
 def open_notifier(settings: Settings) -> "Notifier":
@@ -279,4 +304,4 @@ def open_links(settings: Settings) -> "ReleaseLinks | None":
             f"{LINK_VARIABLE} is too short to sign with",
             remedy=f"give it at least {LEAST_CHARACTERS} random characters.",
         )
-    return ReleaseLinks(secret, settings.promotion.approval_hours)
+    return ReleaseLinks(secret, settings.promotion.approval_hours, settings.segment)

@@ -1,10 +1,12 @@
-"""Trigger, channel, as-of day and days of a Dagster run, read from its tags.
+"""Model, trigger, channel, as-of day and days of a Dagster run, read from its tags.
 
 Here: reading tags. Not here: their names (`names.py`) and who requested a run (`runs/requests.py`).
 """
 
 from collections.abc import Mapping
 from datetime import date
+
+import dagster as dg
 
 from fraud_retraining.domain.retraining.requesters import DAGSTER_UI
 from fraud_retraining.domain.retraining.triggers.values import Trigger
@@ -13,11 +15,13 @@ from fraud_retraining.orchestration.names import (
     AS_OF_TAG,
     BACKFILL_TAG,
     CHANNEL_TAG,
+    MODEL_TAG,
     PARTITION_TAG,
     RANGE_END,
     RANGE_START,
     TRIGGER_TAG,
 )
+from fraud_retraining.settings import Settings
 
 
 def trigger_of(tags: Mapping[str, str]) -> str:
@@ -43,6 +47,23 @@ def as_of_day(tags: Mapping[str, str]) -> date | None:
     """The as-of day of a retrain."""
     named = tags.get(AS_OF_TAG) or tags.get(PARTITION_TAG)
     return date.fromisoformat(named) if named else None
+
+
+def model_of(run: dg.DagsterRun) -> str:
+    """The model that a run is about; empty for days that several models share, and for runs of older versions."""
+    if MODEL_TAG in run.tags:
+        return run.tags[MODEL_TAG]
+    # Assets that a user selected in the UI, without a job: the first part of their keys is their model.
+    chosen = {key.path[0] for key in run.asset_selection or () if len(key.path) > 1}
+    return min(chosen, default="")
+
+
+def concerns(run: dg.DagsterRun, settings: Settings) -> bool:
+    """Whether a run is about the model of the settings, or about the days that all of its models share."""
+    model = model_of(run)
+    if settings.models:
+        return not model
+    return model == settings.model.name or (not model and not settings.segment)
 
 
 def typed_in_ui(tags: Mapping[str, str]) -> str:

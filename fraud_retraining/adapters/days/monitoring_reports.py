@@ -161,7 +161,7 @@ def report_of(record: Partition, kind: type[Value]) -> Value:
 def is_whole(record: Partition) -> bool:
     """Whether the report of a partition can be read back; one that cannot is made again."""
     try:
-        report_of(record, _REPORTS[record.asset])
+        report_of(record, _REPORTS[record.kind])
     except IntegrityError as error:
         LOG.warning("%s", error)
         return False

@@ -26,7 +26,7 @@ class Part(NamedTuple):
 PARTS = {
     "ingestion": Part(
         "1",
-        "a6ce51233aedc51a484d20f3f51b0221fc1f6f463d439cf4aaa2f0aab121a050",
+        "a4529f9bc6e85a126cb71fdcb623f772e3ccc5ab4a5a5d438a3e1c51bde18572",
         (
             "fraud_retraining.domain.values.days",
             "fraud_retraining.domain.data.canonical",
@@ -66,7 +66,7 @@ PARTS = {
     ),
     "training": Part(
         "1",
-        "c021d6b655d47319d3563bd1b775c6b478c25713760bd2f1002a36799c04b441",
+        "4fc8baaea8b396eaaafd51d4776866f4185f559942f9012c19abfa6bc2822ab3",
         (
             "fraud_retraining.domain.training.fitting",
             "fraud_retraining.domain.training.training_rows",

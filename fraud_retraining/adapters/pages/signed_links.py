@@ -25,12 +25,13 @@ class SignedLink(NamedTuple):
 
 
 class ReleaseLinks:
-    """Links under one secret; they are good for as long as a release may wait."""
+    """Links under one secret, of the model `segment` among several; they are good for as long as a release may wait."""
 
-    def __init__(self, secret: str, hours: float) -> None:
+    def __init__(self, secret: str, hours: float, segment: str = "") -> None:
         from itsdangerous import URLSafeTimedSerializer
 
-        self._serializer = URLSafeTimedSerializer(secret, salt=SALT)
+        # Versions of every model are counted from 1: a link of one must say nothing to the pages of another.
+        self._serializer = URLSafeTimedSerializer(secret, salt=f"{SALT} {segment}" if segment else SALT)
         self._seconds = int(hours * 3600)
 
     def token(self, release: Release, reviewer: str) -> str:

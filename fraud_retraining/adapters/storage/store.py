@@ -62,6 +62,11 @@ class Partition(Value):
     inputs: dict[str, str] = Field(default_factory=dict, description="What it was computed from: name, digest.")
     facts: dict[str, Any] = Field(default_factory=dict, description="Numbers about the content, JSON values only.")
 
+    @property
+    def kind(self) -> str:
+        """The asset without the folder of the model that it belongs to."""
+        return self.asset.rpartition("/")[2]
+
 
 class Standing(NamedTuple):
     """What there is of a partition: its record, None where that cannot be understood; and what is wrong, if anything.
@@ -92,6 +97,9 @@ class Store:
         Raises:
             IntegrityError: the record cannot be understood.
         """
+        return self._committed(asset, day)
+
+    def _committed(self, asset: str, day: date) -> Partition | None:
         path = f"{_folder(asset, day)}/{RECORD}"
         data = self._location.read_bytes(path)
         if data is None:
@@ -160,7 +168,7 @@ class Store:
         # Last, after every file that it names: a writer that dies before it has written nothing.
         self._location.write_bytes(f"{folder}/{RECORD}", record.model_dump_json().encode())
         # Read again: of two writers the later record wins, and both go on with that one.
-        stands = self.partition(asset, day) or record
+        stands = self._committed(asset, day) or record
         self._prune(folder, [kept for kept in (before, record, stands) if kept is not None])
         return stands
 
@@ -214,7 +222,7 @@ class Store:
     def _standing(self, asset: str, day: date) -> Standing:
         """The record of a partition; one that is damaged is replaced all the same, which is its remedy."""
         try:
-            return Standing(self.partition(asset, day))
+            return Standing(self._committed(asset, day))
         except IntegrityError as error:
             return Standing(None, "; ".join(error.culprits))
 

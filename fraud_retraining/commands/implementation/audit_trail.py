@@ -30,7 +30,13 @@ from fraud_retraining.domain.values.errors import (
     RetrainingError,
     SettingsError,
 )
-from fraud_retraining.orchestration.resources import open_ledger, open_registry, open_signed_rows, open_store
+from fraud_retraining.orchestration.resources import (
+    ledger_of,
+    open_ledger,
+    open_registry,
+    open_signed_rows,
+    open_store,
+)
 from fraud_retraining.services.exports import Export, export_period, export_version
 from fraud_retraining.services.recorded_versions import beside_registry
 from fraud_retraining.services.release_history import read_release_history
@@ -110,13 +116,15 @@ class Verified:
 def verify(settings: Settings, head: str | None, archive: Path | None) -> Verified:
     """Verify that the record is whole, has the heads that were kept elsewhere, and agrees with MLflow."""
     known = [named_head(head)] if head else []
-    ledger, registry = open_ledger(settings), open_registry(settings)
-    pinned, unknown = _read_mlflow(settings, registry.pinned_heads)
+    ledger = open_ledger(settings)
+    models = [(open_registry(one), ledger_of(ledger, one)) for one in settings.each_model()]
+    # One chain for all models, and each keeps heads of it at its own registered model.
+    pinned, unknown = _read_mlflow(settings, lambda: [head for one, _ in models for head in one.pinned_heads()])
     kept = Archives(archive) if archive else None
     found = ledger.verify(*known, archive=kept, also_pinned=pinned or ())
     if unknown or not found.ok:
         return Verified(found, unknown=unknown)
-    beside, unknown = _read_mlflow(settings, lambda: beside_registry(registry, ledger))
+    beside, unknown = _read_mlflow(settings, lambda: [line for one in models for line in beside_registry(*one)])
     return Verified(found, tuple(beside or ()), unknown)
 
 
@@ -167,7 +175,7 @@ def archive(settings: Settings, folder: Path) -> Archived | None:
             "ledger.retention_days is null: every event is kept for ever",
             remedy="Set it to the days that events have to stay, at least 365.",
         )
-    ledger = ArchivingLedger(settings.ledger_url, model=settings.model.name, signed=open_signed_rows(settings))
+    ledger = ArchivingLedger(settings.ledger_url, model=settings.recorded_as, signed=open_signed_rows(settings))
     return ledger.move_out(folder, days, actor=getpass.getuser(), channel=CHANNEL)
 
 
@@ -203,5 +211,5 @@ def void(settings: Settings, decisions: Decisions, row: int, reason: str) -> Eve
 
 def grants(settings: Settings, role: str, *, execute: bool) -> list[str]:
     """The statements that grant the insert-only role; executed where `execute` is set."""
-    ledger = OwnedLedger(settings.ledger_url, model=settings.model.name)
+    ledger = OwnedLedger(settings.ledger_url, model=settings.recorded_as)
     return ledger.grant(role) if execute else ledger.grants(role)

@@ -60,8 +60,8 @@ class DayIngest:
 
     @cached_property
     def store(self) -> Store:
-        """The store of partitions."""
-        return open_store(self._settings)
+        """The store of days, with every row of them."""
+        return open_store(self._settings.shared)
 
     def latest_day(self) -> date:
         """The last day that has arrived.
@@ -83,7 +83,7 @@ class DayIngest:
         """The days of the lake; what is set aside in it opens an alert."""
         listing = self.lake.listing()
         with logged("the alert about files set aside could not be opened; the daemon tries again"):
-            self._runner.outcomes.notify_set_aside(self.lake.uri, listing.set_aside)
+            self._runner.outcomes_of_days.notify_set_aside(self.lake.uri, listing.set_aside)
         return listing
 
     def make(self, arrived: dict[date, DayFiles]) -> list[str]:

@@ -15,7 +15,7 @@ import dagster as dg
 from fraud_retraining.definitions import build_definitions
 from fraud_retraining.domain.retraining.requesters import COMMAND_LINE
 from fraud_retraining.orchestration.instance import open_instance
-from fraud_retraining.orchestration.names import RETRAIN
+from fraud_retraining.orchestration.names import INGEST, RETRAIN, model_key
 from fraud_retraining.orchestration.runs.failed_runs import recorded_failure
 from fraud_retraining.orchestration.runs.outcomes import EndedRun, Outcomes, family_days
 from fraud_retraining.orchestration.runs.progress import Progress
@@ -40,8 +40,14 @@ class JobRunner:
 
     @cached_property
     def outcomes(self) -> Outcomes:
-        """Recording and notification of runs that ended."""
+        """Recording and notification of runs of the model that ended."""
         return open_outcomes(self._settings)
+
+    @cached_property
+    def outcomes_of_days(self) -> Outcomes:
+        """The same of runs of days, which several models may share."""
+        shared = self._settings.shared
+        return open_outcomes(shared) if shared is not self._settings else self.outcomes
 
     @cached_property
     def instance(self) -> dg.DagsterInstance:
@@ -51,6 +57,11 @@ class JobRunner:
     @cached_property
     def _definitions(self) -> dg.Definitions:
         return build_definitions(self._settings, progress=self._progress)
+
+    @cached_property
+    def _definitions_of_days(self) -> dg.Definitions:
+        shared = self._settings.shared
+        return build_definitions(shared, progress=self._progress) if shared is not self._settings else self._definitions
 
     def run(
         self,
@@ -66,6 +77,10 @@ class JobRunner:
         Raises:
             RetrainingError: as the assets raised it; `DataInvalid` or `GateFailed` where a blocking check failed.
         """
+        of_days = job == INGEST
+        outcomes = self.outcomes_of_days if of_days else self.outcomes
+        definitions = self._definitions_of_days if of_days else self._definitions
+        segment = "" if of_days else self._settings.segment
         ended = EndedRun(
             job="retrain" if job == RETRAIN else "ingest",
             run_id=run_id,
@@ -75,19 +90,19 @@ class JobRunner:
             channel=CHANNEL,
         )
         try:
-            self._definitions.resolve_job_def(job).execute_in_process(
+            definitions.resolve_job_def(job).execute_in_process(
                 run_config=self._run_config,
                 instance=self.instance,
                 partition_key=partition.isoformat() if partition else None,
                 tags=tags,
                 run_id=run_id,
-                asset_selection=[dg.AssetKey(name) for name in assets] if assets else None,
+                asset_selection=[model_key(name, segment) for name in assets] if assets else None,
             )
         except BaseException as error:
-            known = self.outcomes.translated(ended, error)
+            known = outcomes.translated(ended, error)
             self.days_in_errors |= set(family_days(known))
             with logged(f"the failure of run {run_id} could not be recorded"):
-                self.outcomes.failed(self._with_step(ended), known)
+                outcomes.failed(self._with_step(ended), known)
             # Dagster wraps what an asset raises; the caller gets the original, with its exit code.
             if known is error:
                 raise

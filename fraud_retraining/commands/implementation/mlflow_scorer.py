@@ -21,7 +21,7 @@ from fraud_retraining.services.live_scoring import NotReady
 from fraud_retraining.serving.score_app import answer_document
 from fraud_retraining.settings import HOME_VARIABLE, load_settings
 
-SETTINGS, HOME = "settings", "home"
+SETTINGS, HOME, MODEL = "settings", "home", "model"
 
 
 class TransactionScorer(PythonModel):
@@ -33,6 +33,8 @@ class TransactionScorer(PythonModel):
         if home := config.get(HOME):
             os.environ.setdefault(HOME_VARIABLE, home)
         settings = load_settings(config.get(SETTINGS))
+        if name := config.get(MODEL):
+            settings = settings.of_model(name)
         self._most = settings.serving.max_batch
         self._scorer = scorer_of(settings)
         self._scorer.follow()

@@ -58,8 +58,15 @@ from fraud_retraining.orchestration.names import (
     TRANSACTIONS,
     TRIGGER_TAG,
     WINDOW,
+    model_key,
 )
-from fraud_retraining.orchestration.resources import open_ledger, open_notifier, open_outbox, require_signing
+from fraud_retraining.orchestration.resources import (
+    open_ledger,
+    open_notifier,
+    open_outbox,
+    open_store,
+    require_signing,
+)
 from fraud_retraining.orchestration.runs.outcomes import EndedRun
 from fraud_retraining.orchestration.runs.progress import Progress
 from fraud_retraining.orchestration.runs.requests import record_request
@@ -149,10 +156,10 @@ class Pipeline:
         """The lake of raw days."""
         return self._days.lake
 
-    @property
+    @cached_property
     def store(self) -> Store:
         """The store of partitions."""
-        return self._days.store
+        return open_store(self.settings)
 
     @cached_property
     def ledger(self) -> Ledger:
@@ -351,7 +358,7 @@ class Pipeline:
 
     def _window_of(self, as_of: date, run_id: str) -> TrainingWindow | None:
         """The window that this run made; the stored one may be an earlier run's."""
-        event = self.instance.get_latest_materialization_event(dg.AssetKey(WINDOW))
+        event = self.instance.get_latest_materialization_event(model_key(WINDOW, self.settings.segment))
         if event is None or event.run_id != run_id:
             return None
         found: TrainingWindow = self._document(WINDOW, as_of, TrainingWindow)

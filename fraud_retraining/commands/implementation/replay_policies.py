@@ -6,34 +6,16 @@ Here: reading the file, and refusing values that no settings may have. Not here:
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import yaml
 from pydantic import ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from fraud_retraining.adapters.storage.yaml_file import read_yaml
-from fraud_retraining.domain.replay.replaceable_settings import ReplayPolicy, laid_over, read_policies
+from fraud_retraining.domain.replay.replaceable_settings import ReplayPolicy, read_policies
 from fraud_retraining.domain.values.errors import SettingsError
 from fraud_retraining.domain.values.redaction import redact
-from fraud_retraining.settings import FRESH_HOLDOUT_DAYS, MATURE_HOLDOUT_DAYS, Settings
-from fraud_retraining.settings_checks import conflicts, feature_name_problems, unmappable, validation_problems
-
-
-class GivenSettings(Settings):
-    """Settings from values alone: the environment is in the present settings already, and must not win again."""
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The values that were given, nothing else."""
-        return (init_settings,)
+from fraud_retraining.settings import Settings
+from fraud_retraining.settings_checks import settings_problems, validation_problems
 
 
 @dataclass(frozen=True)
@@ -82,19 +64,9 @@ def _settings_of(policy: ReplayPolicy, settings: Settings) -> Settings | list[st
     if not policy.overrides:
         return settings
     try:
-        made = GivenSettings(**_values(policy, settings))
+        made = settings.with_overrides(policy.overrides)
     except ValidationError as error:
         return validation_problems(error)
     if (policy.overrides.get("labels") or {}).get("use") == "as_known" != made.labels.use:
         return ["labels.use: as_known needs to know when labels became known: columns.labelled_at, or a feed"]
-    return (conflicts(made) or unmappable(made) or feature_name_problems(made)) or made
-
-
-def _values(policy: ReplayPolicy, settings: Settings) -> dict[str, Any]:
-    base = settings.model_dump(exclude_unset=True)
-    overrides = policy.overrides
-    # The length that follows from how labels are used must not stay when the policy uses them otherwise.
-    follows = FRESH_HOLDOUT_DAYS if settings.judges_fresh else MATURE_HOLDOUT_DAYS
-    if settings.holdout.days == follows and ("labels" in overrides or "judging" in overrides):
-        base["holdout"] = {key: value for key, value in base["holdout"].items() if key != "days"}
-    return laid_over(base, overrides)
+    return settings_problems(made) or made

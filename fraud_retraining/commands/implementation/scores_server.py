@@ -27,7 +27,7 @@ from fraud_retraining.domain.serving.policy import ServingPolicy
 from fraud_retraining.domain.values.errors import SettingsError
 from fraud_retraining.orchestration.resources import (
     open_ledger,
-    open_location_of,
+    open_own_location,
     open_registry,
     open_store,
     require_signing_key,
@@ -46,9 +46,10 @@ ONLINE = "online"
 
 def scorer_of(settings: Settings) -> LiveScorer:
     """The scorer that these settings describe; nothing is loaded yet."""
-    plan, folder = settings.feature_plan, settings.home / ONLINE
+    # A scorer of one of several models has its own journal: its answers go to the monitoring of that model.
+    plan, folder = settings.feature_plan, settings.home / ONLINE / settings.segment
     version = Recipes(settings).feature_version
-    store, ledger = open_location_of(settings, settings.store_uri), open_ledger(settings)
+    store, ledger = open_own_location(settings), open_ledger(settings)
     return LiveScorer(
         plan,
         settings.mapping,

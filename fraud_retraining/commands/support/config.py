@@ -4,8 +4,12 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fraud_retraining.domain.values.errors import SettingsError
+
 if TYPE_CHECKING:
     from fraud_retraining.settings import Settings
+
+NAME_ONE = "name one of them: --model NAME, or FRAUD_RETRAINING_SEGMENT."
 
 
 def read_settings(config: Path | None) -> "Settings":
@@ -14,6 +18,25 @@ def read_settings(config: Path | None) -> "Settings":
     from fraud_retraining.settings import load_settings
 
     return load_settings(config)
+
+
+def model_settings(config: Path | None, model: str | None) -> "Settings":
+    """The settings of the model of `--model`; of the only one, where it is not named.
+
+    Raises:
+        SettingsError: there are several and none is named, or there is none of the name.
+    """
+    settings = read_settings(config)
+    names = settings.model_names
+    if model is None and not settings.models:
+        return settings
+    if model is None:
+        raise SettingsError(
+            f"there are {len(names)} models, and the command is about one", culprits=names, remedy=NAME_ONE
+        )
+    if model not in names:
+        raise SettingsError(f"there is no model {model}", culprits=names, remedy=NAME_ONE)
+    return settings.of_model(model)
 
 
 def use_config(config: Path | None) -> None:

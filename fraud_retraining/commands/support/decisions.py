@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from fraud_retraining.commands.support.config import read_settings
+from fraud_retraining.commands.support.config import model_settings
 from fraud_retraining.commands.support.output import out, print_json
 
 if TYPE_CHECKING:
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from fraud_retraining.domain.releases.release import Release
 
 
-def open_decisions(by: str | None, config: Path | None) -> "Decisions":
+def open_decisions(by: str | None, config: Path | None, model: str | None) -> "Decisions":
     """Release decisions in the name of `by`, or of the account that runs the command."""
     from fraud_retraining.commands.implementation.release_decisions import Decisions
 
-    return Decisions(read_settings(config), by, _prompt_for_token if sys.stdin.isatty() else None)
+    return Decisions(model_settings(config, model), by, _prompt_for_token if sys.stdin.isatty() else None)
 
 
 def _prompt_for_token(name: str) -> str:

@@ -16,6 +16,22 @@ DAY = ["%Y-%m-%d"]
 Config = Annotated[
     Path | None, typer.Option("--config", help="Settings file; else FRAUD_RETRAINING_CONFIG, else ./retraining.yaml.")
 ]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        envvar="FRAUD_RETRAINING_SEGMENT",
+        help="Which of several models; not needed where there is one.",
+    ),
+]
+Segment = Annotated[
+    str | None,
+    typer.Option(
+        "--segment",
+        envvar="FRAUD_RETRAINING_SEGMENT",
+        help="Which of several models becomes it; not needed where there is one.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Show Dagster's log on stderr.")]
 Version = Annotated[int, typer.Argument(min=1, max=MOST_VERSION, help="Version of the registered model.")]

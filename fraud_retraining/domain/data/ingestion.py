@@ -180,6 +180,22 @@ class BlockedFacts(ExtendedValue):
     )
 
     @classmethod
+    def of_rows(cls, rows: pa.Table) -> Self | None:
+        """What propensities and labels of canonical rows say; None where the rows have no propensity."""
+        if PROPENSITY not in rows.column_names:
+            return None
+        propensity = rows[PROPENSITY]
+        unseen, seen = pc.is_null(propensity), propensity.drop_null().to_numpy()
+        control = seen[(seen > 0) & (seen < 1)]
+        return cls(
+            blocked=int((seen == 0).sum()),
+            unseen=propensity.null_count,
+            reviewed=pc.sum(pc.and_(unseen, pc.is_valid(rows[IS_FRAUD]))).as_py() or 0,
+            control=len(control),
+            stands_for=float((1 / control - 1).sum()),
+        )
+
+    @classmethod
     def of_days(cls, days: Iterable[Mapping[str, Any]]) -> Self | None:
         """All of some days' facts together; None where none of them says what was blocked."""
         found = [one["blocked"] for one in days if one.get("blocked")]
@@ -454,24 +470,14 @@ def _decision_counts(accepted: pa.Table) -> dict[str, int] | None:
 
 
 def _blocked(accepted: pa.Table, decisions: Mapping[str, int], mapping: LakeMapping) -> BlockedFacts | None:
-    if PROPENSITY not in accepted.column_names or mapping.blocked is None:
+    found = BlockedFacts.of_rows(accepted)
+    if found is None or mapping.blocked is None:
         return None
     listed = {*mapping.blocked.blocking, *mapping.blocked.letting_through}
     unlisted = {value: rows for value, rows in decisions.items() if value not in listed and reads_like_blocking(value)}
     # Cut short: a lake's values are not ours to spread.
     named = {value[:_LABEL_LETTERS]: rows for value, rows in _most_frequent(decisions, _DECISIONS_NAMED).items()}
-    propensity = accepted[PROPENSITY]
-    unseen, seen = pc.is_null(propensity), propensity.drop_null().to_numpy()
-    control = seen[(seen > 0) & (seen < 1)]
-    return BlockedFacts(
-        blocked=int((seen == 0).sum()),
-        unseen=propensity.null_count,
-        reviewed=pc.sum(pc.and_(unseen, pc.is_valid(accepted[IS_FRAUD]))).as_py() or 0,
-        control=len(control),
-        stands_for=float((1 / control - 1).sum()),
-        decisions=named,
-        unlisted=unlisted,
-    )
+    return found.model_copy(update={"decisions": named, "unlisted": unlisted})
 
 
 def _unlisted_labels(rejects: pa.Table) -> dict[str, int]:

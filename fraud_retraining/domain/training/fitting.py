@@ -5,16 +5,17 @@ Here: the model policy and the fit that all estimators have in common. Not here:
 and where the model is kept (`adapters/mlflow/registry.py`).
 """
 
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 
 import numpy as np
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from fraud_retraining.domain.data.segments import Where, condition_problems
 from fraud_retraining.domain.training.estimators.base import FitOptions, OnRound
 from fraud_retraining.domain.training.estimators.registry import ESTIMATORS
 from fraud_retraining.domain.training.scoring import FittedModel
 from fraud_retraining.domain.training.training_rows import Batches, TrainingBlocks, TrainingRows, vocabularies
-from fraud_retraining.domain.values.base import Policy
+from fraud_retraining.domain.values.base import ExtendedValue, Policy
 
 __all__ = ["Batches", "FittedModel", "ModelPolicy", "OnRound", "fit"]
 
@@ -22,8 +23,10 @@ _SIGNS_OF_ADDRESSES = frozenset("/:@#?%'\"`\\")
 """Signs with a meaning in MLflow's addresses of models and in the text of its searches."""
 
 
-class ModelPolicy(Policy):
-    """Which estimator is fitted, with which parameters."""
+class ModelPolicy(Policy, ExtendedValue):
+    """Which estimator is fitted, with which parameters, on which transactions."""
+
+    ADDED: ClassVar[frozenset[str]] = frozenset({"where"})
 
     name: Annotated[str, Field(min_length=1, max_length=200)] = Field(
         "fraud_detector", description="Name of the registered model."
@@ -41,6 +44,7 @@ class ModelPolicy(Policy):
         None, gt=0, le=1, description="Share of non-frauds to keep; kept ones weigh 1/share. Null keeps all."
     )
     threads: int = Field(0, ge=0, le=1024, description="Threads of the fit; 0 is every core. The model is the same.")
+    where: Where = Field({}, description="Of a model among several; stands beside its name under models.")
 
     @field_validator("name")
     @classmethod
@@ -52,6 +56,13 @@ class ModelPolicy(Policy):
         if name != name.strip():
             raise ValueError(f"{name!r} begins or ends with a space")
         return name
+
+    @field_validator("where")
+    @classmethod
+    def _conditions(cls, where: Where) -> Where:
+        if problems := list(condition_problems(where)):
+            raise ValueError("; ".join(problems))
+        return where
 
     @field_validator("estimator")
     @classmethod

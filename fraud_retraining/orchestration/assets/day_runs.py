@@ -15,6 +15,7 @@ from fraud_retraining.adapters.storage.store import Partition
 from fraud_retraining.domain.data.refused_days import problem_lines, remedy_of
 from fraud_retraining.domain.values.digests import digest
 from fraud_retraining.domain.values.errors import DataInvalid
+from fraud_retraining.orchestration.names import own_key
 from fraud_retraining.orchestration.partitions import days_of
 from fraud_retraining.orchestration.runs.progress import Progress
 from fraud_retraining.orchestration.state.monitoring import NotMade
@@ -89,7 +90,7 @@ def _refreshed(
 
 def column_lineage(context: dg.AssetExecutionContext, asset: str) -> dict[str, Any]:
     """The column lineage of the asset's definition, for its newest day: Dagster's UI reads it from the last event."""
-    defined = context.assets_def.metadata_by_key.get(dg.AssetKey(asset), {})
+    defined = context.assets_def.metadata_by_key.get(own_key(context.assets_def.keys, asset), {})
     return {name: value for name, value in defined.items() if name == COLUMN_LINEAGE}
 
 
@@ -158,15 +159,20 @@ def _make_days(
 
 
 def _result(context: dg.AssetExecutionContext, asset: str, found: _Made) -> dg.MaterializeResult:
+    key = own_key(context.assets_def.keys, asset)
     for day, metadata in found.metadata.items():
-        context.add_asset_metadata(metadata, asset_key=asset, partition_key=day.isoformat())
-    return dg.MaterializeResult(asset_key=asset, data_version=dg.DataVersion(_version(found.done)))
+        context.add_asset_metadata(metadata, asset_key=key, partition_key=day.isoformat())
+    return dg.MaterializeResult(asset_key=key, data_version=dg.DataVersion(_version(found.done)))
 
 
 def _report_not_made(context: dg.AssetExecutionContext, asset: str, day: date, nothing: NotMade) -> None:
     context.log.info(f"{asset} of {day} is not made: {nothing.reason}")
     context.log_event(
-        dg.AssetObservation(asset, partition=day.isoformat(), metadata={"not made, because": nothing.reason})
+        dg.AssetObservation(
+            own_key(context.assets_def.keys, asset),
+            partition=day.isoformat(),
+            metadata={"not made, because": nothing.reason},
+        )
     )
 
 
@@ -197,7 +203,7 @@ def _report_each(
     for partition in done:
         context.log_event(
             dg.AssetMaterialization(
-                asset,
+                own_key(context.assets_def.keys, asset),
                 partition=partition.day.isoformat(),
                 metadata=metadata[partition.day],
                 tags={

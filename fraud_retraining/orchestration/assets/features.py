@@ -11,8 +11,6 @@ from typing import Any
 
 import dagster as dg
 import ibis.expr.types as ir
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from fraud_retraining.adapters.storage.engine import Engine, PreparedQuery
 from fraud_retraining.adapters.storage.store import Partition, Store
@@ -20,10 +18,9 @@ from fraud_retraining.domain.data.refused_days import ranges
 from fraud_retraining.domain.features import point_in_time as features
 from fraud_retraining.domain.features.partition_inputs import label_days_lookback, lookback
 from fraud_retraining.domain.features.plan import FeaturePlan
-from fraud_retraining.domain.labels.blocked import propensities, was_reviewed
+from fraud_retraining.domain.labels.day_counts import label_facts
 from fraud_retraining.domain.values.digests import ColumnDigests, digest, table_digest
 from fraud_retraining.domain.values.errors import DataInvalid
-from fraud_retraining.domain.values.schemas import IS_FRAUD, LABELLED_AT, PROPENSITY
 from fraud_retraining.orchestration.assets.day_runs import DayWork, materialize_days
 from fraud_retraining.orchestration.names import (
     ENTITY_DAYS,
@@ -228,37 +225,6 @@ def require_labels(inventory: Inventory, day: date) -> None:
             remedy="materialize labels and entity_label_days of those days, or run the job `ingest`.",
             days=missing,
         )
-
-
-def label_facts(table: pa.Table) -> dict[str, Any]:
-    """Counts of the labels of a day by the day they became known (`label_days`).
-
-    Where transactions were blocked, these have their own: `reviewed_days` of those that nothing stands for, and `seen`
-    rows that were not blocked. Labels of those that the control group stands for do not count.
-    """
-    if PROPENSITY not in table.column_names:
-        return {"label_days": label_days(table)}
-    propensity = propensities(table)
-    seen, reviewed = (table.filter(pa.array(mask)) for mask in (propensity > 0, was_reviewed(propensity)))
-    return {"label_days": label_days(seen), "reviewed_days": label_days(reviewed), "seen": seen.num_rows}
-
-
-def label_days(table: pa.Table) -> list[list[Any]]:
-    """Counts of the labels of a day by the day they became known: [day or null, labelled rows, frauds], oldest first.
-
-    Null stands for a lake without label times; such labels are known once the day is mature.
-    """
-    known = table.filter(pc.is_valid(table[IS_FRAUD]))
-    if LABELLED_AT not in table.column_names:
-        return [[None, known.num_rows, pc.sum(known[IS_FRAUD]).as_py() or 0]]
-    days = pa.table({"day": pc.cast(known[LABELLED_AT], pa.date32(), safe=False), "fraud": known[IS_FRAUD]})
-    grouped = days.group_by("day").aggregate([("fraud", "count"), ("fraud", "sum")]).sort_by("day")
-    return [
-        [day.isoformat() if day else None, count, frauds or 0]
-        for day, count, frauds in zip(
-            *(grouped[name].to_pylist() for name in ("day", "fraud_count", "fraud_sum")), strict=True
-        )
-    ]
 
 
 def _entity_metadata(partition: Partition) -> dict[str, Any]:

@@ -77,7 +77,9 @@ def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
             return
         context.log.info(f"{MATURED} of {as_of} is not made: {due.summary}")
         context.log_event(
-            dg.AssetObservation(MATURED, partition=as_of.isoformat(), metadata={"not made, because": due.summary})
+            dg.AssetObservation(
+                context.asset_key, partition=as_of.isoformat(), metadata={"not made, because": due.summary}
+            )
         )
 
     return [matured_verdict]

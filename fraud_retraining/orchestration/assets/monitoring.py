@@ -129,7 +129,8 @@ def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
             SHADOW: Maker(monitor.watches.shadow, shadow_metadata),
             WATCH: Maker(monitor.watches.watch, watch_metadata),
         }
-        wanted = {asset: maker for asset, maker in makers.items() if dg.AssetKey(asset) in context.selected_asset_keys}
+        selected = {key.path[-1] for key in context.selected_asset_keys}
+        wanted = {asset: maker for asset, maker in makers.items() if asset in selected}
         # Where no promotion is watched, nothing is said of it day by day.
         if len(wanted) > 1 and not monitor.watches.any:
             wanted = {asset: maker for asset, maker in wanted.items() if asset not in (SHADOW, WATCH)}

@@ -6,6 +6,7 @@ Here: attributes that follow from the settings, added to all assets in one place
 import inspect
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 
@@ -31,6 +32,7 @@ from fraud_retraining.orchestration.names import (
     MODEL,
     SCORED,
     SHADOW,
+    model_key,
 )
 from fraud_retraining.orchestration.state.window_assembly import MODEL_CODE
 from fraud_retraining.settings import Settings
@@ -55,7 +57,8 @@ def described(
     assets: Iterable[dg.AssetsDefinition | dg.AssetSpec], settings: Settings
 ) -> list[dg.AssetsDefinition | dg.AssetSpec]:
     """The assets with owners, kinds, tags, code version, columns, freshness, and where their code is."""
-    columns = table_columns(settings.mapping, settings.feature_plan)
+    # Tables with columns are days, which a model among several only reads.
+    columns = {} if settings.segment else table_columns(settings.mapping, settings.feature_plan)
 
     def describe(spec: dg.AssetSpec) -> dg.AssetSpec:
         name = spec.key.path[-1]
@@ -72,6 +75,16 @@ def described(
     made = [one for one in given if isinstance(one, dg.AssetsDefinition)]
     code = {key.path[-1]: _code_reference(one) for one in made for key in one.keys}
     return [*dg.map_asset_specs(describe, given)]
+
+
+def of_segment(assets: Iterable[dg.AssetsDefinition | dg.AssetSpec], segment: str) -> list[Any]:
+    """Assets or checks of a model, their keys under its name where it is one of several."""
+    given = [one for one in assets if isinstance(one, dg.AssetsDefinition)]
+    if not segment:
+        return given
+    keys = {key for one in given for key in (*one.keys, *(check.asset_key for check in one.check_keys))}
+    renamed = {key: model_key(key.path[-1], segment) for key in keys}
+    return [one.with_attributes(asset_key_replacements=renamed) for one in given]
 
 
 def _owners(spec: dg.AssetSpec, settings: Settings) -> tuple[str, ...]:
@@ -95,6 +108,7 @@ def _tags(spec: dg.AssetSpec) -> dict[str, str]:
     }
 
 
+@cache
 def _code_version(name: str) -> str:
     """Digest of the code of an asset's rows; for other assets the version of the package."""
     parts = CODE.get(name)

@@ -2,5 +2,5 @@
 
 Not here: the rules (`domain/data`, `domain/evaluation`, `domain/monitoring`), and reading reports (`state`).
 
-Public: `data_checks.build_checks`, and the function of that name in each module.
+Public: `data_checks.build_day_checks`, `data_checks.build_window_checks`, and `build_checks` in each other module.
 """

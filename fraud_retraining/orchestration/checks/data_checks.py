@@ -24,6 +24,7 @@ from fraud_retraining.orchestration.names import (
     TRANSACTIONS,
     WINDOW,
     WINDOW_REPORT,
+    own_key,
 )
 from fraud_retraining.orchestration.partitions import days_of
 from fraud_retraining.orchestration.rendering import figure
@@ -41,8 +42,8 @@ DAYS_REPORTED_SINGLY = 7
 SEVERITIES = {"error": dg.AssetCheckSeverity.ERROR, "warn": dg.AssetCheckSeverity.WARN}
 
 
-def build_checks(days: dg.PartitionsDefinition, as_of_days: dg.PartitionsDefinition) -> list[dg.AssetChecksDefinition]:
-    """The checks of `transactions` and of `training_window`."""
+def build_day_checks(days: dg.PartitionsDefinition) -> list[dg.AssetChecksDefinition]:
+    """The checks of `transactions`."""
 
     @dg.multi_asset_check(name="transactions_checks", specs=specs(TRANSACTIONS, DAY_CHECKS, days))
     @retried
@@ -63,6 +64,12 @@ def build_checks(days: dg.PartitionsDefinition, as_of_days: dg.PartitionsDefinit
             progress.advance(CHECKS, count)
         yield from results(context, TRANSACTIONS, DAY_CHECKS, reports)
 
+    return [transactions_checks]
+
+
+def build_window_checks(as_of_days: dg.PartitionsDefinition) -> list[dg.AssetChecksDefinition]:
+    """The checks of `training_window`."""
+
     @dg.multi_asset_check(name="training_window_checks", specs=specs(WINDOW, WINDOW_CHECKS, as_of_days))
     @retried
     def training_window_checks(
@@ -73,7 +80,7 @@ def build_checks(days: dg.PartitionsDefinition, as_of_days: dg.PartitionsDefinit
         reports = {as_of: _window_report(as_of, settings, store) for as_of in days_of(context)}
         yield from results(context, WINDOW, WINDOW_CHECKS, reports)
 
-    return [transactions_checks, training_window_checks]
+    return [training_window_checks]
 
 
 def specs(
@@ -100,24 +107,30 @@ def results(
     to none, and calls a partition without one skipped. Of a long range only those of the last day and those that did
     not pass, because each event takes Dagster as long as the check itself.
     """
+    key = key_of(context, asset)
     # Dagster attaches the result of a range to no partition, and then shows each of its days as skipped.
     if not context.has_partition_key:
         for day, result in _single_results(reports):
             blocking = rules[result.name][0] == "error"
-            context.op_execution_context.log_event(_evaluation(asset, day, result, blocking))  # type: ignore[arg-type]
+            context.op_execution_context.log_event(_evaluation(key, day, result, blocking))  # type: ignore[arg-type]
     for name, (severity, _) in rules.items():
         found = {day: result for day, report in reports.items() for result in report.results if result.name == name}
         failed = {day: result for day, result in found.items() if not result.passed}
         shown = failed or dict(list(found.items())[-1:])
         severe = any(result.severity == "error" for result in failed.values())
         yield dg.AssetCheckResult(
-            asset_key=asset,
+            asset_key=key,
             check_name=name,
             passed=not failed,
             severity=SEVERITIES["error" if severe else severity],
             description="\n".join(f"{day}: {result.message}" for day, result in list(shown.items())[:20]),
             metadata=_numbers(found, failed),
         )
+
+
+def key_of(context: dg.AssetCheckExecutionContext, asset: str) -> dg.AssetKey:
+    """The key of a checked asset, which begins with the model where there are several."""
+    return own_key((check.asset_key for check in context.selected_asset_check_keys), asset)
 
 
 def _single_results(reports: Mapping[date, Report]) -> Iterator[tuple[date, CheckResult]]:
@@ -128,9 +141,9 @@ def _single_results(reports: Mapping[date, Report]) -> Iterator[tuple[date, Chec
                 yield day, result
 
 
-def _evaluation(asset: str, day: date, result: CheckResult, blocking: bool) -> dg.AssetCheckEvaluation:
+def _evaluation(key: dg.AssetKey, day: date, result: CheckResult, blocking: bool) -> dg.AssetCheckEvaluation:
     return dg.AssetCheckEvaluation(
-        asset_key=dg.AssetKey(asset),
+        asset_key=key,
         check_name=result.name,
         passed=result.passed,
         severity=SEVERITIES[result.severity],

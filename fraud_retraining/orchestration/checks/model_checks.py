@@ -12,6 +12,7 @@ from fraud_retraining.domain.evaluation.gates import GATES, GateResult
 from fraud_retraining.domain.monitoring.fixed_evaluation_days import FixedSetAge
 from fraud_retraining.domain.releases.candidate import Evaluation
 from fraud_retraining.domain.releases.verdict_checks import floors_missed
+from fraud_retraining.orchestration.checks.data_checks import key_of
 from fraud_retraining.orchestration.io_managers import read_document
 from fraud_retraining.orchestration.names import EVALUATION
 from fraud_retraining.orchestration.partitions import days_of
@@ -47,27 +48,28 @@ def build_checks(partitions: dg.PartitionsDefinition) -> list[dg.AssetChecksDefi
         excepted = GATES if evaluation.newer_champion is not None else floors_missed(evaluation.verdict)
         allowed = NEVER_PROMOTED if evaluation.newer_champion is not None else BETTER
         # All gates of the code, not those of the verdict: a gate that gave no result must not disappear.
+        key = key_of(context, EVALUATION)
         given = {gate.name: gate for gate in evaluation.verdict.gates}
         for name in GATES:
             result = given.get(name)
             if result is None:
-                yield _absent(name, evaluation)
+                yield _absent(key, name, evaluation)
             else:
-                yield _result(result, allowed if name in excepted else "")
+                yield _result(key, result, allowed if name in excepted else "")
 
-        yield _age(evaluation.fixed_age, settings.holdout.fixed_max_age_days)
+        yield _age(key, evaluation.fixed_age, settings.holdout.fixed_max_age_days)
 
     return [model_evaluation_checks]
 
 
-def _age(fixed: FixedSetAge | None, most: int) -> dg.AssetCheckResult:
+def _age(key: dg.AssetKey, fixed: FixedSetAge | None, most: int) -> dg.AssetCheckResult:
     """Whether the fixed evaluation days are recent enough; a warning that blocks nothing."""
     old = fixed is not None and fixed.age_days > most
     summary = fixed.summary if fixed is not None else "No fixed evaluation days are configured or mature."
     remedy = f" holdout.fixed_max_age_days is {most}: name newer days under holdout.fixed." if old else ""
     facts = {"age_days": fixed.age_days, "drift_index": fixed.drift_index} if fixed is not None else {}
     return dg.AssetCheckResult(
-        asset_key=EVALUATION,
+        asset_key=key,
         check_name=FIXED_AGE,
         passed=not old,
         severity=dg.AssetCheckSeverity.WARN,
@@ -76,10 +78,10 @@ def _age(fixed: FixedSetAge | None, most: int) -> dg.AssetCheckResult:
     )
 
 
-def _absent(name: str, evaluation: Evaluation) -> dg.AssetCheckResult:
+def _absent(key: dg.AssetKey, name: str, evaluation: Evaluation) -> dg.AssetCheckResult:
     """A missing result blocks a candidate; but not a verdict that is older than the gate, which only warns."""
     return dg.AssetCheckResult(
-        asset_key=EVALUATION,
+        asset_key=key,
         check_name=name,
         passed=False,
         severity=dg.AssetCheckSeverity.WARN if evaluation.reused else dg.AssetCheckSeverity.ERROR,
@@ -87,12 +89,12 @@ def _absent(name: str, evaluation: Evaluation) -> dg.AssetCheckResult:
     )
 
 
-def _result(gate: GateResult, allowed: str) -> dg.AssetCheckResult:
+def _result(key: dg.AssetKey, gate: GateResult, allowed: str) -> dg.AssetCheckResult:
     may_pass = gate.severity == "warn" or bool(allowed)
     exception = f" {allowed}" if allowed and not gate.passed else ""
     figures = {"value": gate.value, "threshold": gate.threshold, "margin": gate.margin}
     return dg.AssetCheckResult(
-        asset_key=EVALUATION,
+        asset_key=key,
         check_name=gate.name,
         passed=gate.passed,
         severity=dg.AssetCheckSeverity.WARN if may_pass else dg.AssetCheckSeverity.ERROR,

@@ -5,28 +5,36 @@ Here: which assets run together. Not here: when (`orchestration/sensors`).
 
 import json
 import math
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from fraud_retraining.domain.retraining.run_resources import KubernetesPolicy
-from fraud_retraining.orchestration.names import INGEST, JUDGE_AGAIN, MATURED, MONITOR, POD_TAG, RETRAIN, RETRAIN_TAG
+from fraud_retraining.orchestration.names import (
+    BACKFILL_PRIORITY,
+    INGEST,
+    JUDGE_AGAIN,
+    MATURED,
+    MODEL_TAG,
+    MONITOR,
+    MONITORING_PRIORITY,
+    POD_TAG,
+    PRIORITY_TAG,
+    RETRAIN,
+    RETRAIN_TAG,
+    model_key,
+)
 from fraud_retraining.settings import Settings
 
-BEFORE_RETRAINS = "1"
-"""Priority in the queue: a day is scored by the version that served it, before a retrain promotes another one."""
-
 DAY_ASSETS = dg.AssetSelection.groups("ingestion", "features", "serving") - dg.AssetSelection.assets("raw_transactions")
-MATURED_VERDICTS = dg.AssetSelection.assets(MATURED)
 MONITORING_ASSETS = dg.AssetSelection.groups("monitoring")
 AS_OF_ASSETS = dg.AssetSelection.groups("training", "evaluation", "promotion")
 
 
-def build_jobs(
-    settings: Settings, hooks: AbstractSet[dg.HookDefinition] = frozenset()
-) -> list[UnresolvedAssetJobDefinition]:
-    """The jobs of the project; `hooks` run when their steps end."""
+def build_day_jobs(hooks: AbstractSet[dg.HookDefinition] = frozenset()) -> list[UnresolvedAssetJobDefinition]:
+    """The jobs of days, which all models share; `hooks` run when their steps end."""
     return [
         dg.define_asset_job(
             INGEST,
@@ -35,7 +43,17 @@ def build_jobs(
             # Dagster's default executor starts a process a step, whose imports take longer than most of the steps.
             executor_def=dg.in_process_executor,
             description="Ingest, check, sum up and featurize a day or a range of days in one run.",
-        ),
+        )
+    ]
+
+
+def build_model_jobs(
+    settings: Settings, hooks: AbstractSet[dg.HookDefinition] = frozenset()
+) -> list[UnresolvedAssetJobDefinition]:
+    """The jobs of a model; `hooks` run when their steps end."""
+    of_model = {MODEL_TAG: settings.model.name}
+    verdicts = dg.AssetSelection.assets(model_key(MATURED, settings.segment))
+    return [
         dg.define_asset_job(
             RETRAIN,
             selection=AS_OF_ASSETS,
@@ -45,6 +63,8 @@ def build_jobs(
             # writes.
             tags={
                 RETRAIN_TAG: "1",
+                **of_model,
+                PRIORITY_TAG: BACKFILL_PRIORITY,
                 "dagster/max_runtime": str(max_runtime(settings)),
                 **pod_tags(settings.kubernetes),
             },
@@ -52,21 +72,24 @@ def build_jobs(
         ),
         dg.define_asset_job(
             MONITOR,
-            selection=MONITORING_ASSETS - MATURED_VERDICTS if settings.judges_fresh else MONITORING_ASSETS,
+            selection=MONITORING_ASSETS - verdicts if settings.judges_fresh else MONITORING_ASSETS,
             hooks=hooks,
             executor_def=dg.in_process_executor,
-            tags={"dagster/priority": BEFORE_RETRAINS},
+            tags={PRIORITY_TAG: MONITORING_PRIORITY, **of_model},
             description="The champion's scores, drift, live performance and served skew of days in one run.",
         ),
-        *([_judge_again(hooks)] if settings.judges_fresh else []),
+        *([_judge_again(verdicts, of_model, hooks)] if settings.judges_fresh else []),
     ]
 
 
-def _judge_again(hooks: AbstractSet[dg.HookDefinition]) -> UnresolvedAssetJobDefinition:
+def _judge_again(
+    verdicts: dg.AssetSelection, tags: Mapping[str, str], hooks: AbstractSet[dg.HookDefinition]
+) -> UnresolvedAssetJobDefinition:
     return dg.define_asset_job(
         JUDGE_AGAIN,
-        selection=MATURED_VERDICTS,
+        selection=verdicts,
         hooks=hooks,
+        tags=tags,
         executor_def=dg.in_process_executor,
         description="The comparison of an as-of day's release with its champion again, with mature labels.",
     )

@@ -35,8 +35,9 @@ from fraud_retraining.domain.retraining.budget import Spent
 from fraud_retraining.domain.retraining.lease_rules import Owner, Purpose
 from fraud_retraining.domain.values.digests import digest
 from fraud_retraining.domain.values.errors import Busy
-from fraud_retraining.orchestration.names import CLEAN, INPUTS_TAG
+from fraud_retraining.orchestration.names import CLEAN, INPUTS_TAG, MODEL_TAG
 from fraud_retraining.orchestration.runs.spending import past_spendings, record_lost
+from fraud_retraining.orchestration.tags import concerns
 from fraud_retraining.services.recorded_versions import recorded_judged_fit
 from fraud_retraining.settings import Settings
 
@@ -99,7 +100,7 @@ def forgettable_runs(instance: dg.DagsterInstance, ledger: Ledger, settings: Set
     days, now = settings.retention.history_days, ledger.now()
     if days is None:
         return Forgotten()
-    runs = [_past(record) for record in instance.get_run_records()]
+    runs = [_past(one) for one in instance.get_run_records() if concerns(one.dagster_run, settings)]
     old = forgettable(settings.retention, runs, (), now)
     kept = _named(ledger) if old else set()
     found = forgettable(settings.retention, runs, kept, now)
@@ -144,8 +145,8 @@ def _past(record: dg.RunRecord) -> PastRun:
     return PastRun(run_id=run.run_id, ended_at=ended if run.is_finished else None, inputs=run.tags.get(INPUTS_TAG))
 
 
-def build_clean_job(hooks: AbstractSet[dg.HookDefinition] = frozenset()) -> dg.JobDefinition:
-    """The job that a schedule runs once a day; `hooks` run when its steps end."""
+def build_clean_job(model: str = "", hooks: AbstractSet[dg.HookDefinition] = frozenset()) -> dg.JobDefinition:
+    """The job that a schedule runs once a day for a model; `hooks` run when its steps end."""
 
     @dg.op(description="Removes runs, artifacts and history beyond those that retention keeps.")
     def clean_up(
@@ -156,6 +157,9 @@ def build_clean_job(hooks: AbstractSet[dg.HookDefinition] = frozenset()) -> dg.J
     ) -> None:
         forgotten = forget_runs(context.instance, ledger, settings, actor=POLICY, channel="dagster")
         context.log.info(f"{len(forgotten.run_ids)} runs of Dagster were forgotten")
+        # What several models share has no runs and no artifacts in MLflow: those are each model's own.
+        if settings.models:
+            return
         try:
             removed = clean(ledger, registry, settings, actor=POLICY, channel="dagster")
         # No failure: tomorrow's run removes the same.
@@ -169,6 +173,7 @@ def build_clean_job(hooks: AbstractSet[dg.HookDefinition] = frozenset()) -> dg.J
     @dg.job(
         name=CLEAN,
         hooks=hooks,
+        tags={MODEL_TAG: model} if model else {},
         executor_def=dg.in_process_executor,
         description="Retention: runs, artifacts and history that may go.",
     )

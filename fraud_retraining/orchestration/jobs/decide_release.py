@@ -6,6 +6,7 @@ Dagster does not say who launched a run, and the run has the daemon's account: a
 configured cannot give it here, and is sent to a way where they can.
 """
 
+from collections.abc import Set as AbstractSet
 from typing import Literal
 
 import dagster as dg
@@ -16,7 +17,7 @@ from fraud_retraining.adapters.mlflow.registry import Registry
 from fraud_retraining.domain.releases.release import Release, ReleaseState
 from fraud_retraining.domain.releases.reviewers import identify
 from fraud_retraining.domain.values.errors import RetrainingError
-from fraud_retraining.orchestration.names import DECIDE
+from fraud_retraining.orchestration.names import DECIDE, MODEL_TAG
 from fraud_retraining.services.approvals import ReleaseApprovals
 from fraud_retraining.settings import Settings
 
@@ -78,11 +79,19 @@ def decision_summary(release: Release) -> str:
     return f"version {release.version} as of {release.as_of} is {state}, decided by {release.decided_by}"
 
 
-@dg.job(
-    name=DECIDE,
-    executor_def=dg.in_process_executor,
-    description="Approve or reject a candidate that waits: fill in version, decision, reviewer and reason, and launch.",
-)
-def decide_release() -> None:
-    """One op: the form."""
-    decide()
+def build_decide_job(model: str, hooks: AbstractSet[dg.HookDefinition] = frozenset()) -> dg.JobDefinition:
+    """The job of a model; `hooks` run when its step ends."""
+
+    @dg.job(
+        name=DECIDE,
+        hooks=hooks,
+        tags={MODEL_TAG: model},
+        executor_def=dg.in_process_executor,
+        description="Approve or reject a candidate that waits: fill in version, decision, reviewer and reason, and "
+        "launch.",
+    )
+    def decide_release() -> None:
+        """One op: the form."""
+        decide()
+
+    return decide_release

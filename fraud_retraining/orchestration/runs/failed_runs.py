@@ -51,7 +51,7 @@ def looked_until(cursor: str | None, now: datetime) -> datetime:
 
 def fail_dead(instance: dg.DagsterInstance, outcomes: Outcomes) -> str:
     """Fails every started run whose process is gone, and returns a summary."""
-    runs = instance.get_runs(dg.RunsFilter(statuses=STARTED))
+    runs = _started(instance, outcomes)
     fates = {run.run_id: fate_of(worker_of(run)) for run in runs}
     # Only what is certain: a process on another machine may be at work.
     dead = [run for run in runs if fates[run.run_id] is Fate.GONE and _fail(instance, run, outcomes)]
@@ -69,7 +69,7 @@ def fail_unheard(
     Under Dagster such a run stays started, and every other retrain waits for it. A process that lives after all has
     lost its lease with the expiry: nothing that it writes is accepted.
     """
-    started = instance.get_runs(dg.RunsFilter(statuses=STARTED))
+    started = _started(instance, outcomes)
     unseen = [run for run in started if fate_of(worker_of(run)) is Fate.UNKNOWN]
     lease = ledger.retrain_lease().abandoned() if unseen else None
     found = []
@@ -84,6 +84,10 @@ def fail_unheard(
         why = f"cannot be seen from here, and its lease was abandoned at {gone:%Y-%m-%d %H:%M:%S} UTC"
         found += [f"{_short(run)} was failed: its process {why}"] if _fail(instance, run, outcomes, why) else []
     return "; ".join(found)
+
+
+def _started(instance: dg.DagsterInstance, outcomes: Outcomes) -> list[dg.DagsterRun]:
+    return [run for run in instance.get_runs(dg.RunsFilter(statuses=STARTED)) if outcomes.concerns(run)]
 
 
 def _lost_since(run: dg.DagsterRun, ledger: Ledger) -> datetime | None:
@@ -174,7 +178,7 @@ def unreported_failures(
     failed = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], updated_after=since)
     for run in instance.get_runs(failed):
         ended = EndedRun.of(run)
-        if ended is not None and not outcomes.is_recorded(ended):
+        if ended is not None and outcomes.concerns(run) and not outcomes.is_recorded(ended):
             yield run, ended
 
 

@@ -67,7 +67,7 @@ from fraud_retraining.orchestration.names import (
 from fraud_retraining.orchestration.state.check_reports import readable_report
 from fraud_retraining.orchestration.state.inventory import Inventory
 from fraud_retraining.orchestration.state.trigger_inputs import paused
-from fraud_retraining.orchestration.tags import as_of_day, channel_of, days_of_tags, trigger_of
+from fraud_retraining.orchestration.tags import as_of_day, channel_of, concerns, days_of_tags, trigger_of
 from fraud_retraining.settings import Settings
 
 T = TypeVar("T")
@@ -136,7 +136,7 @@ def job_of(run: dg.DagsterRun) -> Job | None:
         return JOBS[run.job_name]
     if not run.job_name.startswith(ASSET_JOB):
         return None
-    chosen = {key.to_user_string() for key in run.asset_selection or ()}
+    chosen = {key.path[-1] for key in run.asset_selection or ()}
     if chosen & AS_OF_ASSETS:
         return "retrain"
     return "monitor" if chosen and chosen <= MONITORED else "ingest"
@@ -182,6 +182,10 @@ class Outcomes:
         """Resolves the notices that a success resolves, and returns their keys."""
         return self._outbox.resolve_after(Success(job=run.job, as_of=run.as_of, days=run.days), channel=run.channel)
 
+    def concerns(self, run: dg.DagsterRun) -> bool:
+        """Whether a run of Dagster is about what is recorded here, and not about another model of the same instance."""
+        return concerns(run, self._settings)
+
     def is_recorded(self, run: EndedRun) -> bool:
         """Whether the failure of a run is in the ledger, or that it was skipped."""
         kinds = (KINDS[run.job], EventKind.RETRAIN_SKIPPED)
@@ -210,7 +214,7 @@ class Outcomes:
         if why is None and known:
             self._outbox.resolve(Topic.PERFORMANCE_DECAYED, live.summary(None))
         elif why is not None and not known:
-            occasion = Occasion(model=self._settings.model.name, job="monitor", serving=self._serving())
+            occasion = Occasion(model=self._settings.recorded_as, job="monitor", serving=self._serving())
             self.open(decay_notice(live.summary(why), f"{live.first} to {live.last}", occasion, self._links))
 
     def notify_skew(self, latest: ServedSkew | None) -> None:
@@ -225,7 +229,7 @@ class Outcomes:
             self._outbox.resolve(Topic.SERVED_SKEW, f"{latest.day}: {latest.summary()}")
         elif latest.needs_person and not known:
             occasion = Occasion(
-                model=self._settings.model.name, job="monitor", days=(latest.day,), serving=self._serving()
+                model=self._settings.recorded_as, job="monitor", days=(latest.day,), serving=self._serving()
             )
             self.open(skew_notice(latest.summary(), latest.remedy, occasion, self._links))
 
@@ -308,7 +312,7 @@ class Outcomes:
 
     def _occasion(self, run: EndedRun, model: TrainedModel | None, fingerprint: str | None) -> Occasion:
         return Occasion(
-            model=self._settings.model.name,
+            model=self._settings.recorded_as,
             job=run.job,
             as_of=run.as_of,
             trigger=run.trigger,

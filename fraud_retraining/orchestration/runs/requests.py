@@ -47,7 +47,7 @@ def record_request(
     )
     made_by = {**environment().model_dump(mode="json"), PACKAGES: installed_packages()}
     # Recorded with the request, before anything is made by them.
-    for subject, payload in ((SETTINGS, settings.model_dump(mode="json")), (ENVIRONMENT, made_by)):
+    for subject, payload in ((SETTINGS, settings.model_dump(mode="json", exclude={"models"})), (ENVIRONMENT, made_by)):
         ledger.append_changed(
             EventKind.CONFIGURATION_CHANGED,
             keys=EventKeys(subject=subject),

@@ -33,7 +33,7 @@ def build_alert_sensors(settings: Settings) -> list[dg.SensorDefinition]:
 
     @dg.sensor(
         name=DEAD_RUNS_SENSOR,
-        minimum_interval_seconds=15,
+        minimum_interval_seconds=settings.paced(15),
         default_status=status,
         description="Fails runs whose process is gone: killed, or out of memory. Dagster's default launcher does not. "
         "So does it with a retrain that cannot be seen and let its lease expire. "
@@ -54,7 +54,7 @@ def build_alert_sensors(settings: Settings) -> list[dg.SensorDefinition]:
 
     @dg.sensor(
         name=FAILED_RUNS_SENSOR,
-        minimum_interval_seconds=30,
+        minimum_interval_seconds=settings.paced(30),
         default_status=status,
         description="Records failed runs that could not record themselves, and notifies of them.",
     )
@@ -68,7 +68,7 @@ def build_alert_sensors(settings: Settings) -> list[dg.SensorDefinition]:
 
     @dg.sensor(
         name=NOTICES_SENSOR,
-        minimum_interval_seconds=15,
+        minimum_interval_seconds=settings.paced(15),
         default_status=status,
         description="Sends notices to the destinations of the settings, or to the file of alerts.",
     )

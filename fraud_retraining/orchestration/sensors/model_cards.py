@@ -23,7 +23,7 @@ def build_sensor(settings: Settings) -> dg.SensorDefinition:
 
     @dg.sensor(
         name=MODEL_CARDS_SENSOR,
-        minimum_interval_seconds=LOOK_SECONDS,
+        minimum_interval_seconds=settings.paced(LOOK_SECONDS),
         default_status=status,
         description="Writes the model card of every version with new events in the ledger.",
     )

@@ -6,6 +6,7 @@ that is done (`schedules.py`, `triggering.py`) and the decision itself (`domain/
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
@@ -30,12 +31,15 @@ from fraud_retraining.orchestration.names import (
     INPUTS_TAG,
     JUDGE_AGAIN,
     MONITOR,
+    PRIORITY_TAG,
     RANGE_END,
     RANGE_START,
     REASON_TAG,
     RETRAIN,
+    RETRAIN_PRIORITY,
     TRIGGER_TAG,
 )
+from fraud_retraining.orchestration.resources import ledger_of
 from fraud_retraining.orchestration.runs.requests import record_decision
 from fraud_retraining.orchestration.state.first_days import remember_first_day
 from fraud_retraining.orchestration.state.fresh_verdicts import due_verdicts
@@ -51,6 +55,8 @@ from fraud_retraining.orchestration.state.trigger_inputs import (
     collect,
     watched_days,
 )
+from fraud_retraining.orchestration.tags import concerns
+from fraud_retraining.settings import Settings
 
 LOG = logging.getLogger(__name__)
 FIRST_WAIT, LONGEST_WAIT = timedelta(minutes=1), timedelta(hours=1)
@@ -77,27 +83,49 @@ def ingest_next(
     under_way = instance.get_runs(dg.RunsFilter(job_name=INGEST, statuses=UNFINISHED), limit=1)
     if under_way:
         return dg.SkipReason(f"an ingest is under way: Dagster run {under_way[0].run_id[:8]}")
-    readiness = Readiness(sources.settings, sources.lake, sources.store)
-    try:
-        notify_set_aside(sources.lake.uri, readiness.listing.set_aside)
-        work = readiness.work(candidate_as_of_days(sources, readiness, now))
-        remember_first_day(sources.settings, readiness.first)
-    except DataInvalid as error:
-        return dg.SkipReason(str(error))
-    if work is None:
-        return dg.SkipReason(_nothing_to_ingest(readiness))
-    # By inputs, not by days: a day that is delivered again starts without the failures of the former files.
-    tried = instance.get_run_records(dg.RunsFilter(job_name=INGEST, tags={INPUTS_TAG: work.inputs}))
-    if tried and (wait := _wait(tried[0], len(tried))):
-        return dg.SkipReason(f"{_days(work)} failed {len(tried)} times as they are now; the next try is {wait}")
-    return _ingest(work, len(tried))
+    reasons: list[str] = []
+    listing = None
+    for alike in models_by_days(sources):
+        readiness = Readiness(alike[0].settings, sources.lake, sources.store)
+        if listing is not None:
+            readiness.listing = listing
+        try:
+            listing = readiness.listing
+            if not reasons:
+                notify_set_aside(sources.lake.uri, listing.set_aside)
+            candidates = [day for one in alike for day in candidate_as_of_days(one, readiness, now)]
+            work = readiness.work(candidates)
+            remember_first_day(sources.settings, readiness.first)
+        # One model's: the others' days are looked for all the same.
+        except (DataInvalid, RecordAltered) as error:
+            reasons.append(str(error))
+            continue
+        if work is None:
+            reasons.append(_nothing_to_ingest(readiness))
+            continue
+        # By inputs, not by days: a day that is delivered again starts without the failures of the former files.
+        tried = instance.get_run_records(dg.RunsFilter(job_name=INGEST, tags={INPUTS_TAG: work.inputs}))
+        if tried and (wait := _wait(tried[0], len(tried))):
+            reasons.append(f"{_days(work)} failed {len(tried)} times as they are now; the next try is {wait}")
+            continue
+        return _ingest(work, len(tried))
+    return dg.SkipReason("; ".join(dict.fromkeys(reasons)))
+
+
+def models_by_days(sources: Sources) -> list[list[Sources]]:
+    """The sources of each model, in groups of models whose windows have the same days; one group for one model."""
+    groups: dict[str, list[Sources]] = {}
+    for settings in sources.settings.each_model():
+        needs = [settings.window, settings.holdout, settings.judging, settings.validation.max_missing_days]
+        of_model = replace(sources, settings=settings, ledger=ledger_of(sources.ledger, settings))
+        groups.setdefault(digest(needs), []).append(of_model)
+    return list(groups.values())
 
 
 def monitor_next(sources: Sources, instance: dg.DagsterInstance) -> TickResult:
     """The next run of days to monitor, the oldest first; one run at a time, a failed one again after growing pauses."""
-    under_way = instance.get_runs(dg.RunsFilter(job_name=MONITOR, statuses=UNFINISHED), limit=1)
-    if under_way:
-        return dg.SkipReason(f"monitoring is under way: Dagster run {under_way[0].run_id[:8]}")
+    if under_way := _under_way(instance, MONITOR, sources.settings):
+        return dg.SkipReason(f"monitoring is under way: Dagster run {under_way.run_id[:8]}")
     try:
         champion, latest = serving(sources.ledger), max(sources.lake.days(), default=None)
     except RecordAltered as altered:
@@ -124,6 +152,12 @@ def monitor_next(sources: Sources, instance: dg.DagsterInstance) -> TickResult:
     return dg.RunRequest(run_key=f"{inputs}:{len(tried)}", tags=tags)
 
 
+def _under_way(instance: dg.DagsterInstance, job: str, settings: Settings) -> dg.DagsterRun | None:
+    """A run of the job that is queued or running for the model of the settings."""
+    runs = instance.get_runs(dg.RunsFilter(job_name=job, statuses=UNFINISHED))
+    return next((run for run in runs if concerns(run, settings)), None)
+
+
 def _merged(*found: Mapping[date, tuple[str, ...]]) -> dict[date, tuple[str, ...]]:
     """The assets that are due by day, oldest first."""
     days = sorted({day for due in found for day in due})
@@ -133,9 +167,8 @@ def _merged(*found: Mapping[date, tuple[str, ...]]) -> dict[date, tuple[str, ...
 def judge_again_next(sources: Sources, instance: dg.DagsterInstance) -> TickResult:
     """The next run that measures fresh verdicts again, of the oldest as-of day; one at a time, a failed one again
     after growing pauses."""
-    under_way = instance.get_runs(dg.RunsFilter(job_name=JUDGE_AGAIN, statuses=UNFINISHED), limit=1)
-    if under_way:
-        return dg.SkipReason(f"a verdict is being measured again: Dagster run {under_way[0].run_id[:8]}")
+    if under_way := _under_way(instance, JUDGE_AGAIN, sources.settings):
+        return dg.SkipReason(f"a verdict is being measured again: Dagster run {under_way.run_id[:8]}")
     try:
         due = due_verdicts(sources)
     except RecordAltered as altered:
@@ -258,6 +291,7 @@ def _retrain(wanted: Retrain, instance: dg.DagsterInstance) -> dg.RunRequest:
             REASON_TAG: wanted.reason,
             INPUTS_TAG: wanted.inputs,
             DECISION_TAG: decision,
+            PRIORITY_TAG: RETRAIN_PRIORITY,
             **drift,
         },
     )

@@ -30,7 +30,7 @@ def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
 
     @dg.sensor(
         name=RELEASES_SENSOR,
-        minimum_interval_seconds=LOOK_SECONDS,
+        minimum_interval_seconds=settings.paced(LOOK_SECONDS),
         default_status=status,
         description="Expires candidates without a decision, reminds reviewers, and notifies of changes of releases.",
     )
@@ -51,7 +51,7 @@ def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
 
     @dg.sensor(
         name=CHAMPION_SENSOR,
-        minimum_interval_seconds=LOOK_SECONDS,
+        minimum_interval_seconds=settings.paced(LOOK_SECONDS),
         default_status=status,
         description="Finishes promotions whose process ended, and detects a champion that was moved by hand, deleted "
         "or changed.",

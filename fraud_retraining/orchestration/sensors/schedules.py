@@ -24,19 +24,31 @@ from fraud_retraining.settings import Settings
 RETRAIN_CHANNEL = f"schedule {RETRAIN_SCHEDULE}"
 
 
-def build_schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
-    """The schedules under these settings; without `triggers.schedule` there is none for retrains."""
-    status = dg.DefaultScheduleStatus.STOPPED if settings.starts_stopped else dg.DefaultScheduleStatus.RUNNING
-    daily_clean = dg.ScheduleDefinition(
+def build_day_schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
+    """The schedules of days, which all models share."""
+    return [_daily_ingest(_status(settings))]
+
+
+def build_clean_schedule(settings: Settings) -> dg.ScheduleDefinition:
+    """The schedule of retention."""
+    return dg.ScheduleDefinition(
         name=DAILY_CLEAN,
         job_name=CLEAN,
         cron_schedule="0 5 * * *",
         execution_timezone="UTC",
-        default_status=status,
+        default_status=_status(settings),
         description="Removes runs and artifacts that neither `retention` nor an audit keeps.",
     )
+
+
+def build_model_schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
+    """The schedules of a model; without `triggers.schedule` there is none for retrains."""
     policy = settings.triggers.schedule
-    return [_daily_ingest(status), daily_clean, *([_retrain_schedule(policy, status)] if policy else [])]
+    return [_retrain_schedule(policy, _status(settings))] if policy else []
+
+
+def _status(settings: Settings) -> dg.DefaultScheduleStatus:
+    return dg.DefaultScheduleStatus.STOPPED if settings.starts_stopped else dg.DefaultScheduleStatus.RUNNING
 
 
 def _daily_ingest(status: dg.DefaultScheduleStatus) -> dg.ScheduleDefinition:

@@ -43,10 +43,15 @@ class NotifyingSources(Sources):
     outcomes: Outcomes
 
 
-def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
-    """The sensors that start runs."""
+def build_day_sensors(settings: Settings) -> list[dg.SensorDefinition]:
+    """The sensors that start runs of days, which all models share."""
+    return [_ingest_sensor(settings)]
+
+
+def build_model_sensors(settings: Settings) -> list[dg.SensorDefinition]:
+    """The sensors that start runs of a model."""
     again = [_matured_verdict_sensor(settings)] if settings.judges_fresh else []
-    return [_ingest_sensor(settings), _retrain_sensor(settings), _monitoring_sensor(settings), *again]
+    return [_retrain_sensor(settings), _monitoring_sensor(settings), *again]
 
 
 def _status(settings: Settings) -> dg.DefaultSensorStatus:
@@ -74,7 +79,7 @@ def _retrain_sensor(settings: Settings) -> dg.SensorDefinition:
     @dg.sensor(
         name=RETRAIN_SENSOR,
         job_name=RETRAIN,
-        minimum_interval_seconds=settings.triggers.poll_seconds,
+        minimum_interval_seconds=settings.paced(settings.triggers.poll_seconds),
         default_status=_status(settings),
         description="Evaluates every trigger, catches up on what the schedule missed, and starts the one retrain that "
         "is requested.",
@@ -91,7 +96,7 @@ def _monitoring_sensor(settings: Settings) -> dg.SensorDefinition:
     @dg.sensor(
         name=MONITORING_SENSOR,
         job_name=MONITOR,
-        minimum_interval_seconds=settings.triggers.poll_seconds,
+        minimum_interval_seconds=settings.paced(settings.triggers.poll_seconds),
         default_status=_status(settings),
         description="Scores the days that the champion serves, measures their drift from its training data, and their "
         "performance once their labels are mature, and compares live answers with the batch; notifies when live "
@@ -114,7 +119,7 @@ def _matured_verdict_sensor(settings: Settings) -> dg.SensorDefinition:
     @dg.sensor(
         name=MATURED_VERDICT_SENSOR,
         job_name=JUDGE_AGAIN,
-        minimum_interval_seconds=settings.triggers.poll_seconds,
+        minimum_interval_seconds=settings.paced(settings.triggers.poll_seconds),
         default_status=_status(settings),
         description="Measures the verdict of a release again once the labels of its holdout are mature.",
         required_resource_keys=Sources.keys(),

@@ -319,7 +319,7 @@ class Inventory:
         """Digest of all inputs of the checks of a day but its rows."""
         settings = self._settings
         around = [self.earlier_rows(day), self.earlier_columns(day), self.with_day_before(day)]
-        return digest([settings.validation, settings.mapping, *around])
+        return digest([settings.shared.validation, settings.mapping, *around])
 
     def report(self, day: date) -> Report | None:
         """The report of the day as it is stored now; None unless every check has a result."""

@@ -54,6 +54,7 @@ DAY = timedelta(days=1)
 LABEL_RULES = {"delay_days", "fraud_values", "genuine_values"}
 """Settings of labels that live performance depends on."""
 VERSION, HINDSIGHT = "version", "hindsight"
+NO_ROWS = "no transaction of the day belongs to the segment of the model"
 SERVED = "served"
 """The input of a served skew that is seen in a listing of the serving log."""
 
@@ -239,7 +240,13 @@ class MonitoringState:
         # Also days before the training window: the window is the reference, and drift looks forward from it.
         if day <= champion.training.end:
             return NotMade(f"{champion.name} has learnt from days up to {champion.training.end}")
+        if self._is_empty(day):
+            return NotMade(NO_ROWS)
         return self._stands(DRIFT, day, Make(self._drift_inputs(day, champion)))
+
+    def _is_empty(self, day: date) -> bool:
+        """Whether no transaction of a day belongs to the model: a day of all models has some."""
+        return not self.features(day).facts["rows"]
 
     def _drift_inputs(self, day: date, champion: Serving) -> dict[str, str]:
         scored = self.own_scores(day)
@@ -307,6 +314,8 @@ class MonitoringState:
             what = "are not mature" if first == day + self._delay else "are not judged"
             return NotMade(f"the labels of {day} {what} until {first} has arrived (now: {self.latest})")
         self._require_own_scores(scored)
+        if self._is_empty(day):
+            return NotMade(NO_ROWS)
         recent = self._served_week(scored.day)
         if known_by == day + self._delay:
             return self._stands(PERFORMANCE, day, Make(self._performance_inputs(recent), recent=recent))
@@ -346,6 +355,8 @@ class MonitoringState:
         if self.latest is None or self.latest < day:
             return NotMade(f"no label of {day} can be known: the lake ends on {self.latest}")
         self._require_own_scores(scored)
+        if self._is_empty(day):
+            return NotMade(NO_ROWS)
         known_by = min(self.latest, day + self._delay)
         return self._stands(MISSED, day, Make(self._missed_inputs(scored, known_by), known_by=known_by))
 
@@ -385,6 +396,7 @@ class MonitoringState:
             for day, record in sorted(self.scored.items())
             if day in week
             and not record.facts[HINDSIGHT]
+            and record.facts.get("rows", 1)
             and day in self.inventory.transactions
             and record.inputs["transactions"] == self.facts(day)
         )

@@ -168,7 +168,7 @@ class Readiness:
 
     def reach_back_to(self, as_of: date) -> None:
         """Includes the days of an earlier as-of day; must be called before anything is read about it."""
-        self._earliest = as_of
+        self._earliest = min(as_of, self._earliest or as_of)
 
     @cached_property
     def arrived(self) -> dict[date, DayFiles]:
@@ -358,7 +358,7 @@ class Readiness:
         return Work(
             days=days,
             assets=assets,
-            inputs=digest([versions, assets, self.inventory.recipes.every(), self._settings.validation]),
+            inputs=digest([versions, assets, self.inventory.recipes.every(), self._settings.shared.validation]),
         )
 
     def _blocking_reason(self, as_of: date, days: WindowDays) -> str | None:
@@ -397,7 +397,7 @@ class Readiness:
             if day in transactions
         }
         labels = [[day.isoformat(), one.digest] for day, one in self.labels.labels.items() if day <= as_of]
-        found = [as_of.isoformat(), used, behind, self._settings.model_dump(mode="json", exclude={"serving"})]
+        found = [as_of.isoformat(), used, behind, self._settings.model_dump(mode="json", exclude={"serving", "models"})]
         return digest([*found, labels] if labels else found)
 
 

@@ -33,7 +33,7 @@ from fraud_retraining.orchestration.names import (
 from fraud_retraining.orchestration.state.monitoring import recorded_serving
 from fraud_retraining.orchestration.state.readiness import Readiness, Ready
 from fraud_retraining.orchestration.state.sources import Sources
-from fraud_retraining.orchestration.tags import as_of_day
+from fraud_retraining.orchestration.tags import as_of_day, concerns
 from fraud_retraining.settings import Settings
 
 RETRAINING = "retraining"
@@ -87,7 +87,7 @@ def collect(
         learnt_until=watched.learnt_until,
         last_labels=_last_answered(requests, Trigger.LABELS, days),
         learns_after_days=settings.learns_after_days,
-        running=running(instance, ledger),
+        running=running(instance, ledger, settings),
         failed=tuple(_failed(ledger, requests)),
         unfinished=left,
         paused=paused(ledger),
@@ -211,11 +211,11 @@ def paused(ledger: Ledger) -> Paused | None:
     )
 
 
-def running(instance: dg.DagsterInstance, ledger: Ledger) -> Running | None:
+def running(instance: dg.DagsterInstance, ledger: Ledger, settings: Settings) -> Running | None:
     """The oldest retrain that is queued or running in Dagster, or one that holds the lease outside of this Dagster."""
     # Dagster first: a run that is queued holds no lease yet, and must already keep others away.
-    records = instance.get_run_records(dg.RunsFilter(job_name=RETRAIN, statuses=UNFINISHED), ascending=True, limit=1)
-    for record in records:
+    records = instance.get_run_records(dg.RunsFilter(job_name=RETRAIN, statuses=UNFINISHED), ascending=True)
+    for record in (one for one in records if concerns(one.dagster_run, settings)):
         return Running(
             as_of=as_of_day(record.dagster_run.tags),
             since=record.create_timestamp.astimezone(UTC),

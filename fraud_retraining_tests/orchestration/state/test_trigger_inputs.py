@@ -15,6 +15,7 @@ from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.retraining.lease_rules import Owner, Purpose
 from fraud_retraining.domain.retraining.triggers.values import Trigger
 from fraud_retraining.orchestration.state.trigger_inputs import answered_days, answers_to, running, unfinished
+from fraud_retraining.settings import Settings
 
 AS_OF = date(2026, 11, 23)
 
@@ -36,7 +37,7 @@ def holds(ledger: Ledger, purpose: Purpose) -> None:
 
 def test_a_retrain_that_another_dagster_runs_is_under_way_too(instance: dg.DagsterInstance, ledger: Ledger) -> None:
     holds(ledger, Purpose(as_of=AS_OF, trigger="schedule"))
-    found = running(instance, ledger)
+    found = running(instance, ledger, Settings())
     assert found is not None
     assert found.as_of == AS_OF
     assert "run elsewhere" in found.by
@@ -48,7 +49,7 @@ def test_nothing_is_under_way_while_no_retrain_runs(
 ) -> None:
     if cleaning:
         holds(ledger, Purpose(work="clean"))
-    assert running(instance, ledger) is None
+    assert running(instance, ledger, Settings()) is None
 
 
 def requested(ledger: Ledger, as_of: date, trigger: str, **more: str) -> str:

@@ -1,0 +1,110 @@
+"""Several models in one home: each with its own window, champion, releases and failures, over shared days."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pyarrow.parquet as pq
+import pytest
+
+from fraud_retraining.definitions import build_repositories
+from fraud_retraining.domain.ledger.events import EventKind
+from fraud_retraining.domain.training.windows import TrainingWindow
+from fraud_retraining.orchestration.instance import open_instance
+from fraud_retraining.orchestration.names import MODEL_TAG, MONITOR, RANGE_END, RANGE_START, SCORED
+from fraud_retraining.orchestration.resources import open_ledger, open_store
+from fraud_retraining.settings import Settings, load_settings
+from fraud_retraining_tests.support.command_line import run
+from fraud_retraining_tests.support.project_homes import AS_OF, ProjectHome, use_home
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+MODELS: list[dict[str, Any]] = [
+    {"name": "small", "where": {"TX_AMOUNT": {"below": 60}}, "promotion": {"mode": "auto"}, "window": {"days": 6}},
+    {"name": "large", "where": {"TX_AMOUNT": {"at_least": 60}}, "promotion": {"mode": "manual", "reviewers": []}},
+    {"name": "rare", "where": {"TX_AMOUNT": {"at_least": 100_000}}},
+]
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory, small_lake: Path) -> Iterator[Settings]:
+    """A home in which each of the models was retrained once."""
+    project = ProjectHome(tmp_path_factory.mktemp("several"))
+    project.lake.symlink_to(small_lake)
+    project.configure(validation={"min_rows": 200}, models=MODELS)
+    with pytest.MonkeyPatch.context() as patch:
+        use_home(project, patch)
+        assert run("retrain")[0] == 2, "a command about one model says so"
+        answers = {name: run("retrain", "--as-of", str(AS_OF), "--model", name) for name in ("small", "large", "rare")}
+        assert {name: answer["status"] for name, (_, answer, _) in answers.items()} == {
+            "small": "promoted",
+            "large": "awaiting_approval",
+            "rare": "data_invalid",
+        }
+        yield load_settings()
+
+
+def test_each_learns_from_its_own_rows_and_its_own_window(settings: Settings) -> None:
+    small, large, _ = settings.each_model()
+    whole = open_store(settings)
+    for one, days in ((small, 6), (large, settings.window.days)):
+        event = open_ledger(one).last(EventKind.WINDOW_BUILT)
+        assert event is not None
+        window = TrainingWindow.model_validate(event.payload)
+        assert len(window.training) == days
+        for trained in window.training:
+            record = whole.partition("transaction_features", trained.day)
+            assert record is not None
+            (path,) = whole.paths([record], "rows")
+            amounts = pq.read_table(path, columns=["amount"])["amount"].to_numpy()
+            assert trained.rows == int(((amounts < 60) if one is small else (amounts >= 60)).sum())
+
+
+def test_releases_failures_and_alerts_of_one_are_not_those_of_another(settings: Settings) -> None:
+    code, state, _ = run("status")
+    assert code == 0
+    assert {name: (one["champion"] or {}).get("version") for name, one in state["models"].items()} == {
+        "small": 1,
+        "large": None,
+        "rare": None,
+    }
+    assert state["models"]["large"]["candidate"]["state"] == "awaiting_approval"
+    assert "not fit to be trained on" in state["models"]["rare"]["runs"][0]["came_to"]
+    assert [bool(one["alerts"]["open"]) for one in state["models"].values()] == [False, False, True]
+    # The failed run of one is in its own record, and missing in nobody's.
+    assert not [problem for problem in state["problems"] if "not in the ledger" in problem]
+    assert run("approve", "1", "--model", "small", "--by", "ann")[0] == 5, "what waits is another model's version 1"
+    assert run("approve", "1", "--model", "large", "--by", "ann")[0] == 0
+    assert [open_ledger(one).champion() is not None for one in settings.each_model()] == [True, True, False]
+    assert run("audit", "verify")[1]["ok"]
+
+
+def test_the_days_rows_are_divided_and_what_nobody_takes_is_told(settings: Settings) -> None:
+    _, state, _ = run("status")
+    division = state["division"]
+    assert sum(division["by_model"].values()) == division["rows"]
+    assert (division["of_none"], division["of_several"]) == (0, 0)
+
+
+def test_monitoring_of_one_scores_its_rows_under_its_own_keys(settings: Settings) -> None:
+    small = settings.of_model("small")
+    day = AS_OF + timedelta(days=1)
+    assert run("ingest", "--from", str(day), "--to", str(day))[0] == 0
+    job = build_repositories(settings)["small"].get_job(MONITOR)
+    tags = {RANGE_START: str(day), RANGE_END: str(day)}
+    with open_instance() as instance:
+        done = job.execute_in_process(instance=instance, tags=tags)
+        assert done.success
+        record = instance.get_run_by_id(done.run_id)
+        assert record is not None
+        assert record.tags[MODEL_TAG] == "small"
+        assert instance.get_latest_materialization_event(dg.AssetKey(["small", SCORED])) is not None
+        assert instance.get_latest_materialization_event(dg.AssetKey(SCORED)) is None
+    scored = open_store(small).partition(SCORED, day)
+    whole, own = open_store(settings).partition("transactions", day), open_store(small).partition("transactions", day)
+    assert scored is not None
+    assert whole is not None
+    assert own is not None
+    assert 0 < scored.facts["rows"] == own.facts["rows"] < whole.facts["rows"]
