@@ -21,6 +21,8 @@ COVERED_ELSEWHERE: dict[str, str] = {
     "adapters/days/day_drift": "drift reports of days: orchestration/assets/test_monitoring.py",
     "commands/implementation/champion_import": "from file to champion: commands/test_import_champion.py",
     "commands/implementation/replay_answers": "questions of real days: commands/test_replay.py",
+    "commands/implementation/replay_decisions": "the same mappings and thresholds as retrains: "
+    "orchestration/assets/test_score_contract.py; on served days: commands/test_replay.py",
     "commands/implementation/replay_drift": "the trigger drift on real days: commands/test_replay.py",
     "commands/implementation/replay_files": "what is kept, and a kill: commands/test_replay.py",
     "commands/implementation/replay_output": "as it is called: commands/test_replay.py",

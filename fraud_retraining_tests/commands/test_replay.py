@@ -25,6 +25,7 @@ POLICIES: dict[str, Any] = {
     "short window": {"window": {"days": 4}},
     "fitted again": {"window": {"refit": {"enabled": True}}},
 }
+DECISIONS = {"decisions": [{"name": "block", "at": 0.5}, {"name": "review", "alerts_per_day": 20}]}
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
@@ -33,7 +34,7 @@ def ingested(tmp_path_factory: pytest.TempPathFactory, small_lake: Path) -> Proj
     """A home that holds every day of the small lake and has trained nothing."""
     project = ProjectHome(tmp_path_factory.mktemp("ingested"))
     shutil.copytree(small_lake, project.lake)
-    project.configure(validation={"min_rows": 1000})
+    project.configure(validation={"min_rows": 1000}, serving=DECISIONS)
     with pytest.MonkeyPatch.context() as patch:
         use_home(project, patch)
         assert run("ingest", "--from", str(START), "--to", str(LAST))[0] == 0
@@ -58,7 +59,7 @@ def past(ingested: ProjectHome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     """A copy of that home in which nothing has been replayed."""
     shutil.copytree(ingested.folder, tmp_path / "copy", ignore=shutil.ignore_patterns("replay"))
     copy = ProjectHome(tmp_path / "copy")
-    copy.configure(validation={"min_rows": 1000})
+    copy.configure(validation={"min_rows": 1000}, serving=DECISIONS)
     use_home(copy, monkeypatch)
     yield copy
 
@@ -110,6 +111,18 @@ def test_every_policy_serves_every_day_and_is_compared_with_the_present_settings
     assert replayed["steps"]["never retrain"] == []
     assert "instead of" in replayed["conclusion"]
     assert any("does not say when labels became known" in limit for limit in replayed["limits"])
+
+
+def test_decisions_are_counted_on_every_served_day_of_every_policy(replayed: dict[str, Any]) -> None:
+    for one in replayed["policies"]:
+        block, review = one["decisions"]
+        assert [day["day"] for day in block["days"]] == [day["day"] for day in review["days"]]
+        assert len(block["days"]) == 6 and {day["at"] for day in block["days"]} == {0.5}
+        assert all(day["rows"] >= day["alerts"] for day in block["days"])
+        assert sum(day["alerts"] for day in review["days"]) > 0
+    never = policy(replayed, "never retrain")["decisions"][1]["days"]
+    assert len({day["at"] for day in never}) == 1, "one release chose one score"
+    assert policy(replayed, "the same")["decisions"] == policy(replayed, "present settings")["decisions"]
 
 
 def test_a_policy_that_is_the_present_settings_differs_by_exactly_zero(replayed: dict[str, Any]) -> None:

@@ -22,6 +22,7 @@ from fraud_retraining.adapters.days.live_rows import scored_rows
 from fraud_retraining.adapters.days.window_rows import TABLE, WindowRows
 from fraud_retraining.adapters.storage.lake import Lake
 from fraud_retraining.adapters.storage.store import Partition, Store
+from fraud_retraining.commands.implementation.replay_decisions import Releases
 from fraud_retraining.commands.implementation.replay_drift import (
     ChampionDrift,
     DriftSources,
@@ -48,6 +49,7 @@ from fraud_retraining.domain.monitoring.drift import SCORE, HoldoutProfile
 from fraud_retraining.domain.monitoring.live_performance import measure
 from fraud_retraining.domain.releases.candidate import Evaluation, ModelFit, Refit
 from fraud_retraining.domain.releases.verdict_checks import floors_missed, why_human
+from fraud_retraining.domain.replay.decisions import ReplayedDecision
 from fraud_retraining.domain.replay.timeline import (
     Answer,
     FitAgain,
@@ -55,6 +57,7 @@ from fraud_retraining.domain.replay.timeline import (
     Judgement,
     Look,
     NotTrained,
+    PolicyHistory,
     Question,
     ReplayedModel,
     SecondFit,
@@ -333,6 +336,11 @@ class PastDays:
 
     def _rival(self, champion: ReplayedModel) -> Rival:
         return Rival(f"champion as of {champion.as_of}", self._kept.model(champion.fingerprint), champion.training)
+
+    def decisions(self, history: PolicyHistory) -> tuple[ReplayedDecision, ...]:
+        """What the decisions of the settings came to on the days of a policy."""
+        releases = Releases(self._settings, self.store, self._kept, self._featured, self.window)
+        return releases.decisions(history)
 
     def scored(self, fingerprint: str, days: Sequence[date]) -> list[pa.Table]:
         """Days under a model: time, entity, amount, label as known today, and score of each labelled row."""

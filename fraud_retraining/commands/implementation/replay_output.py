@@ -5,12 +5,15 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from fraud_retraining.adapters.pages.html import replay_html
 from fraud_retraining.commands.support.output import metric_text
+from fraud_retraining.domain.replay.decisions import decisions_grid
 from fraud_retraining.domain.replay.results import PolicyResult, Replay
 from fraud_retraining.domain.values.errors import SettingsError
 from fraud_retraining.domain.values.interval import Interval
+from fraud_retraining.domain.values.plain_tables import Grid
 
 
 def replay_answer(found: Replay, page: Path) -> dict[str, Any]:
@@ -54,10 +57,21 @@ def print_replay(found: Replay, page: Path, console: Console) -> None:
     for policy in found.policies:
         table.add_row(*_row(policy))
     console.print(table)
+    alerts = decisions_grid([(policy.name, policy.decisions) for policy in found.policies])
+    if alerts is not None:
+        console.print(_table(alerts))
     for limit in found.limits:
         console.print(limit, highlight=False, markup=False)
     console.print(f"Report: {page}", highlight=False, markup=False, soft_wrap=True)
     console.print(found.conclusion, style="bold", highlight=False, markup=False)
+
+
+def _table(grid: Grid) -> Table:
+    table = Table(*grid.columns, title=grid.title)
+    for row in grid.rows:
+        # Names are the settings' own: brackets in them are no markup.
+        table.add_row(*(Text(str(cell)) for cell in row))
+    return table
 
 
 def _row(policy: PolicyResult) -> list[str]:

@@ -33,6 +33,7 @@ from fraud_retraining.domain.evaluation.judged import Judged
 from fraud_retraining.domain.monitoring.drift import SCORE
 from fraud_retraining.domain.replay.comparison import compared
 from fraud_retraining.domain.replay.conclusion import conclusion, limits, unknown_limit
+from fraud_retraining.domain.replay.decisions import ReplayedDecision
 from fraud_retraining.domain.replay.replaceable_settings import PRESENT
 from fraud_retraining.domain.replay.results import PolicyResult, Replay, measured_days, policy_result
 from fraud_retraining.domain.replay.timeline import (
@@ -91,6 +92,11 @@ def answered(work: Work, question: Question) -> Answer:
 def scored(work: Work, fingerprint: str, days: Sequence[date]) -> int:
     """Keeps the scores of some days by a model; gives how many there are."""
     return len(work.past.scored(fingerprint, days))
+
+
+def decided(work: Work, history: PolicyHistory) -> tuple[ReplayedDecision, ...]:
+    """What the decisions of the settings came to on the days of a policy."""
+    return work.past.decisions(history)
 
 
 class ThisProcess(Executor):
@@ -219,7 +225,11 @@ def replay(request: ReplayRequest, settings: Settings, progress: Progress) -> Re
     with workers(request.processes) as pool:
         histories = _histories(request, work, pool, progress)
         _score(work, histories, pool, progress)
-    results = [_result(work[name], history, request.cost_per_hour) for name, history in histories.items()]
+        decisions = _decisions(work, histories, pool)
+    results = [
+        _result(work[name], history, request.cost_per_hour).model_copy(update={"decisions": decisions[name]})
+        for name, history in histories.items()
+    ]
     present = next(one for one in results if one.name == PRESENT.name)
     confidence, budget = settings.gates.confidence, settings.gates.alert_budget
     return Replay(
@@ -313,6 +323,13 @@ def _score(work: dict[str, Work], histories: dict[str, PolicyHistory], pool: Exe
     for future in futures:
         done += future.result()
         progress.advance(SCORING, done)
+
+
+def _decisions(
+    work: dict[str, Work], histories: dict[str, PolicyHistory], pool: Executor
+) -> dict[str, tuple[ReplayedDecision, ...]]:
+    futures = {name: pool.submit(decided, work[name], history) for name, history in histories.items()}
+    return {name: future.result() for name, future in futures.items()}
 
 
 def _result(work: Work, history: PolicyHistory, cost_per_hour: float | None) -> PolicyResult:

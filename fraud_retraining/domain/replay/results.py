@@ -14,6 +14,7 @@ from pydantic import Field
 
 from fraud_retraining.domain.evaluation.judged import Judged
 from fraud_retraining.domain.evaluation.metrics import DayAlerts, average_precision, daily_alerts
+from fraud_retraining.domain.replay.decisions import ReplayedDecision
 from fraud_retraining.domain.replay.timeline import PolicyHistory, Step
 from fraud_retraining.domain.values.base import ExtendedValue, Value
 from fraud_retraining.domain.values.interval import Interval
@@ -64,6 +65,7 @@ class PolicyResult(Value):
     hours: float = Field(description="Hours of compute of all fits and judgements.")
     cost: float | None = None
     against_present: Differences | None = None
+    decisions: tuple[ReplayedDecision, ...] = Field((), description="Alerts at the decisions of the settings.")
 
 
 class Replay(Value):

@@ -6,6 +6,7 @@ Here: what stands in each cell. Not here: printing them (`adapters/pages/html.py
 
 from collections.abc import Iterator
 
+from fraud_retraining.domain.replay.decisions import decisions_grid as decision_alerts
 from fraud_retraining.domain.replay.results import PolicyResult, Replay
 from fraud_retraining.domain.values.interval import Interval
 from fraud_retraining.domain.values.plain_tables import NONE, Cell, Grid, grid, number, span
@@ -13,8 +14,10 @@ from fraud_retraining.domain.values.plain_tables import NONE, Cell, Grid, grid, 
 
 def tables(found: Replay) -> tuple[Grid, ...]:
     """All tables of a page about a replay."""
+    alerts = decision_alerts([(policy.name, policy.decisions) for policy in found.policies])
     return (
         worth_grid(found),
+        *([alerts] if alerts is not None else []),
         effort_grid(found),
         days_grid(found),
         *(decisions_grid(found, policy.name) for policy in found.policies if found.steps.get(policy.name)),

@@ -21,7 +21,7 @@ from fraud_retraining.adapters.days.live_rows import SCORE, scored_rows
 from fraud_retraining.adapters.days.window_rows import ASSET, BATCH_ROWS, TABLE
 from fraud_retraining.adapters.mlflow.logged_models import TrainingSource
 from fraud_retraining.adapters.mlflow.tags import AUTOMATED, NOTE, REFIT_OF
-from fraud_retraining.adapters.storage.store import Partition
+from fraud_retraining.adapters.storage.store import Partition, Store
 from fraud_retraining.domain.evaluation.alert_volume import (
     AlertChange,
     ScoredRows,
@@ -256,7 +256,12 @@ def second_fit_mapping(
     """
     days = comparable_days(window, resources)
     own, theirs = scores_of((refitted, judged), days, resources)
-    return matched(own, theirs, _record(days, len(own)).model_copy(update={"matched_to": "judged_fit"}))
+    return matched_to_judged(days, own, theirs)
+
+
+def matched_to_judged(days: Sequence[Partition], second: Floats, judged: Floats) -> FittedMapping:
+    """The mapping of a second fit from its scores on some days and those of the judged fit as it would be served."""
+    return matched(second, judged, _record(days, len(second)).model_copy(update={"matched_to": "judged_fit"}))
 
 
 def recent_days(window: TrainingWindow, learnt: DayRange | None, resources: FitResources) -> list[Partition]:
@@ -264,12 +269,19 @@ def recent_days(window: TrainingWindow, learnt: DayRange | None, resources: FitR
 
     Those are the days after the holdout, whose labels are not known yet; where there are none, the holdout.
     """
+    return fair_days(window, comparable_days(window, resources), learnt, resources.store)
+
+
+def fair_days(
+    window: TrainingWindow, after: Iterable[Partition], learnt: DayRange | None, store: Store
+) -> list[Partition]:
+    """Days `after` the holdout that a champion has not learnt; where there are none, those of the holdout."""
     known = learnt or ()
-    after = [day for day in comparable_days(window, resources) if day.day not in known]
-    if after:
-        return after
+    unlearnt = [day for day in after if day.day not in known]
+    if unlearnt:
+        return unlearnt
     held = {day.day: day.features_digest for day in window.holdout if day.day not in known}
-    stored = resources.store.partitions(ASSET, held)
+    stored = store.partitions(ASSET, held)
     return [stored[day] for day in sorted(held) if day in stored and stored[day].digest == held[day]]
 
 

@@ -14,11 +14,16 @@ from fraud_retraining.adapters.days.review_reports import read_review_report
 from fraud_retraining.adapters.days.window_rows import TABLE
 from fraud_retraining.adapters.mlflow.tags import REFIT_OF
 from fraud_retraining.adapters.pages.review_pictures import read_pictures
+from fraud_retraining.commands.implementation.replay_answers import PastDays
+from fraud_retraining.commands.implementation.replay_decisions import Released, Releases
+from fraud_retraining.commands.implementation.replay_files import KeptFiles
 from fraud_retraining.commands.implementation.scores_server import scorer_of
 from fraud_retraining.domain.evaluation.alert_volume import AlertChange
 from fraud_retraining.domain.ledger.events import EventKind
-from fraud_retraining.domain.releases.candidate import Evaluation
+from fraud_retraining.domain.releases.candidate import Evaluation, ModelFit
+from fraud_retraining.domain.replay.timeline import ReplayedModel
 from fraud_retraining.domain.training.scoring import FittedModel
+from fraud_retraining.domain.values.days import DayRange
 from fraud_retraining.orchestration.resources import open_registry, open_store
 from fraud_retraining.services.live_scoring import MODEL
 from fraud_retraining.services.recorded_versions import recorded_champion, recorded_judged_fit
@@ -65,6 +70,39 @@ def scores(model: FittedModel, *days: date) -> np.ndarray[Any, Any]:
     )
 
 
+def replayed(folder: Path) -> Released:
+    """The second version as a replay of the same fits has it: what follows its first version."""
+    settings, kept = load_settings(), KeptFiles(folder)
+    past = PastDays(settings, DayRange(start=NEXT, end=NEXT), kept)
+    store, last = past.store, None
+    features = store.partitions("transaction_features", DayRange(start=START, end=NEXT))
+    releases = Releases(settings, store, kept, features, past.window)
+    for version in (1, 2):
+        release = ledger().release_by_version(version)
+        assert release is not None
+        judged = recorded_judged_fit(ledger(), release.fingerprint)
+        assert judged is not None
+        fits = {judged.fingerprint: judged, **_second_of(release.fingerprint)}
+        for fit in fits.values():
+            facts = ReplayedModel(
+                fingerprint=fit.fingerprint,
+                as_of=release.as_of,
+                training=fit.training,
+                seconds=1,
+                judged=None if fit is judged else judged.fingerprint,
+            )
+            model = open_registry(load_settings()).load(fit.run_id, expected_digest=fit.artifact_digest)
+            kept.keep_fit(facts, model)
+        last = releases.released(list(fits)[-1], last)
+    assert last is not None
+    return last
+
+
+def _second_of(fingerprint: str) -> dict[str, ModelFit]:
+    second = evaluation(fingerprint).second_fit
+    return {second.fingerprint: second} if second is not None else {}
+
+
 def copied(project: ProjectHome, to: Path, **changes: Any) -> ProjectHome:
     shutil.copytree(project.folder, to / "copy")
     copy = ProjectHome(to / "copy")
@@ -93,7 +131,9 @@ def home(promoted: ProjectHome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     return copy
 
 
-def test_the_first_version_is_calibrated_and_the_next_keeps_the_alerts_of_every_threshold(home: ProjectHome) -> None:
+def test_the_first_version_is_calibrated_and_the_next_keeps_the_alerts_of_every_threshold(
+    home: ProjectHome, tmp_path: Path
+) -> None:
     (first,) = ledger().releases()
     mapping = evaluation(first.fingerprint).released_mapping
     assert mapping is not None and (mapping.contract, mapping.matched_to) == ("probability", "labels"), mapping
@@ -132,13 +172,16 @@ def test_the_first_version_is_calibrated_and_the_next_keeps_the_alerts_of_every_
         assert (new >= threshold).sum() == pytest.approx((old >= threshold).sum(), rel=0.1)
     assert recorded_champion(registry, ledger()) is not None
     assert ledger().verify().ok
+    in_replay = replayed(tmp_path / "replay").mapping
+    assert in_replay is not None, "a replay maps the same fits alike, to the last bit"
+    assert (in_replay.scores, in_replay.mapped) == (after.mapping.scores, after.mapping.mapped)
     assert (
         "scores mean what those of version 1 mean"
         in (registry.read_document(registry.version(2).run_id, "model_card.html") or b"").decode()
     )
 
 
-def test_thresholds_are_chosen_judged_recorded_and_served(home: ProjectHome) -> None:
+def test_thresholds_are_chosen_judged_recorded_and_served(home: ProjectHome, tmp_path: Path) -> None:
     code, answer, _ = retrain(NEXT)
     assert (code, answer["status"]) == (0, "promoted"), answer["message"]
     found = evaluation(answer["fingerprint"])
@@ -166,6 +209,7 @@ def test_thresholds_are_chosen_judged_recorded_and_served(home: ProjectHome) -> 
     assert (scorer.model_version, scorer.thresholds) == (2, {"review": chosen.at, "block": 0.5, "call": call.at}), (
         scorer.problems
     )
+    assert replayed(tmp_path / "replay").thresholds == scorer.thresholds
     # A decision that no release has chosen a score for is not guessed.
     decisions = [{"name": "review", "alerts_per_day": REVIEWED + 1}]
     home.configure(promotion={"mode": "auto"}, serving={"decisions": decisions})
@@ -222,3 +266,6 @@ def test_a_second_fit_means_what_the_judged_one_means(
     old, new = scores(served(1), *days), scores(served(2), *days)
     threshold = np.sort(old)[-round(len(old) * 0.05)]
     assert (new >= threshold).sum() == pytest.approx((old >= threshold).sum(), rel=0.15)
+    in_replay, mapped = replayed(tmp_path / "replay").mapping, served(2).mapping
+    assert in_replay is not None and mapped is not None
+    assert (in_replay.scores, in_replay.mapped) == (mapped.scores, mapped.mapped)
