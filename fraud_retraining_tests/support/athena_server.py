@@ -24,6 +24,9 @@ import pyarrow.parquet as pq
 _UNLOAD = re.compile(r"UNLOAD \((?P<query>.*)\) TO 's3://(?P<bucket>[^/]+)/(?P<prefix>[^']*)' WITH \(.*\)", re.S)
 
 
+_TYPES = {"VARCHAR": "string", "INTEGER": "int", "TIMESTAMP WITH TIME ZONE": "timestamp with time zone"}
+
+
 class Athena:
     """The state of a server: its tables, its queries, and what is to go wrong with the next ones."""
 
@@ -53,6 +56,16 @@ class Athena:
     def _GetWorkGroup(self, WorkGroup: str) -> dict[str, Any]:
         limit = {} if self.cutoff is None else {"BytesScannedCutoffPerQuery": self.cutoff}
         return {"WorkGroup": {"Name": WorkGroup, "Configuration": {**limit, **self.workgroup}}}
+
+    def _GetTableMetadata(self, CatalogName: str, DatabaseName: str, TableName: str) -> dict[str, Any]:
+        with duckdb.connect() as connection:
+            self._view(connection, DatabaseName, TableName, self.tables[DatabaseName, TableName])
+            found = connection.execute(f'DESCRIBE "{DatabaseName}"."{TableName}"').fetchall()
+        own = [(name.lower(), kind) for name, kind, *_ in found if not name.startswith("$") and name != "day"]
+        columns = [{"Name": name, "Type": _TYPES.get(kind, kind.lower())} for name, kind in own]
+        partitions = [{"Name": "day", "Type": "string"}]
+        table = {"Name": TableName, "TableType": "EXTERNAL_TABLE", "Columns": columns, "PartitionKeys": partitions}
+        return {"TableMetadata": table}
 
     def _StartQueryExecution(self, **given: Any) -> dict[str, Any]:
         token = given["ClientRequestToken"]
@@ -108,6 +121,8 @@ class Athena:
             self.s3.put_object(Bucket=bucket, Key=key, Body=b"rows")
             self.s3.put_object(Bucket=bucket, Key=f"{key}.metadata", Body=b"columns")
             return
+        # Hidden columns are in no `*`.
+        answer = answer.drop_columns([name for name in answer.column_names if name.startswith("$")])
         # Athena knows names in lower case only.
         answer = answer.rename_columns([column.lower() for column in answer.column_names])
         target = f"{unload['prefix']}"
@@ -164,12 +179,15 @@ def athena_server(s3_endpoint: str) -> Iterator[tuple[str, Athena]]:
         def do_POST(self) -> None:
             given = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             action = self.headers["X-Amz-Target"].rpartition(".")[2]
+            code = 200
             try:
                 body = json.dumps(athena.answer(action, given)).encode()
             except ConnectionAbortedError:
                 self.close_connection = True
                 return
-            self.send_response(200)
+            except LookupError as error:
+                code, body = 400, json.dumps({"__type": "MetadataException", "Message": str(error)}).encode()
+            self.send_response(code)
             self.send_header("Content-Type", "application/x-amz-json-1.1")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()

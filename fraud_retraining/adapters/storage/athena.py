@@ -36,7 +36,14 @@ from fraud_retraining.adapters.storage.locations import (
     temporary_file,
 )
 from fraud_retraining.adapters.storage.s3 import ObjectCache, S3Location
-from fraud_retraining.domain.data.athena_table import AthenaPolicy, TableDay, day_of_path, rows_of_version, table_day
+from fraud_retraining.domain.data.athena_table import (
+    AthenaPolicy,
+    TableColumns,
+    TableDay,
+    day_of_path,
+    rows_of_version,
+    table_day,
+)
 from fraud_retraining.domain.data.lake_layout import DayLimits
 from fraud_retraining.domain.values.digests import digest
 from fraud_retraining.domain.values.errors import DataInvalid, DependencyUnreachable, SettingsError
@@ -90,6 +97,8 @@ class AthenaLocation:
         self._output = output
         self._cache = cache
         self._setting = setting
+        self._scanned = 0
+        self._counting = Lock()
 
     one_file_a_day = True
 
@@ -97,6 +106,39 @@ class AthenaLocation:
     def uri(self) -> str:
         """`athena://database.table`."""
         return self._policy.uri
+
+    @property
+    def scanned_bytes(self) -> int:
+        """What the queries of this object scanned so far."""
+        return self._scanned
+
+    def described(self) -> TableColumns:
+        """The columns and partitions of the table, from the data catalog; nothing is scanned.
+
+        Raises:
+            DataInvalid: the catalog knows no such table.
+            DependencyUnreachable: Athena does not answer, or does not let this account ask (`athena:GetTableMetadata`).
+        """
+        from botocore.exceptions import ClientError
+
+        with self._translated("describe the table (athena:GetTableMetadata)"):
+            try:
+                found = self._client.get_table_metadata(
+                    CatalogName=self._policy.catalog, DatabaseName=self._policy.database, TableName=self._policy.table
+                )["TableMetadata"]
+            except ClientError as error:
+                if error.response.get("Error", {}).get("Code") != "MetadataException":
+                    raise
+                raise DataInvalid(
+                    f"there is no table {self.uri}",
+                    culprits=[str(error.response["Error"].get("Message"))],
+                    remedy="correct database and table, region and catalog.",
+                ) from error
+        columns, partitions = (
+            tuple((str(one["Name"]), str(one.get("Type", "")).lower()) for one in found.get(part, ()))
+            for part in ("Columns", "PartitionKeys")
+        )
+        return TableColumns(columns, partitions, is_view="VIEW" in str(found.get("TableType", "")).upper())
 
     def survey(self, prefix: str = "") -> Listing:
         """The days of the table, or of the month that a prefix names. Rows without a day are named as a problem."""
@@ -326,6 +368,8 @@ class AthenaLocation:
         finally:
             if state in RUNNING:
                 self._stop(started)
+        with self._counting:
+            self._scanned += int(done.get("Statistics", {}).get("DataScannedInBytes", 0))
         self._require_success(done, state)
         return done
 

@@ -90,6 +90,14 @@ class AthenaPolicy(Policy):
         )
 
 
+class TableColumns(NamedTuple):
+    """Names and types of a table's columns, those that it is partitioned by apart; a view has none of these."""
+
+    columns: tuple[tuple[str, str], ...]
+    partitions: tuple[tuple[str, str], ...]
+    is_view: bool = False
+
+
 class TableDay(NamedTuple):
     """A day of the table. `day` is None for rows that have none."""
 

@@ -116,6 +116,23 @@ def test_a_day_is_listed_and_read_by_the_columns_that_are_needed(table: Table) -
     assert "BETWEEN DATE '2026-02-27' AND DATE '2026-02-27'" in unload
 
 
+def test_a_table_is_described_without_a_query(table: Table) -> None:
+    found = table.lake()._location.described()  # type: ignore[attr-defined]
+    assert found.partitions == (("day", "string"),)
+    assert [name for name, _ in found.columns] == ["transaction_id", "tx_amount", "tx_datetime", "secret"]
+    assert not found.is_view
+    assert not table.server.statements
+    with pytest.raises(DataInvalid, match=r"there is no table athena://payments\.other"):
+        table.lake(table="other")._location.described()  # type: ignore[attr-defined]
+
+
+def test_what_queries_scanned_is_counted(table: Table) -> None:
+    lake = table.lake()
+    rows_of(lake, FIRST)
+    # The listing, the unload, and a look at the day before and after it.
+    assert lake._location.scanned_bytes == 4 * table.server.scanned  # type: ignore[attr-defined]
+
+
 def test_a_day_that_was_read_is_not_queried_again_until_it_is_written_again(table: Table) -> None:
     lake = table.lake()
     first = rows_of(lake, FIRST)
