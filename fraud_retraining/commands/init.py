@@ -14,16 +14,23 @@ from fraud_retraining.commands.support.output import err, out, print_json
 if TYPE_CHECKING:
     from fraud_retraining.commands.implementation.first_settings import FirstSettings
     from fraud_retraining.domain.proposal.roles import Choices, Question, Undecided
+    from fraud_retraining.domain.proposal.settings_text import ProposedFeed
 
 
 def init(
     lake: Annotated[
         str | None,
-        typer.Argument(help="Lake: a folder, or s3://bucket/prefix; with --transactions the folder to write."),
+        typer.Argument(
+            help="Lake: folder, s3://bucket/prefix or athena://database.table; with --transactions the folder to write."
+        ),
     ] = None,
     transactions: Annotated[
         Path | None,
         typer.Option(help="One CSV or Parquet file, or a folder of Parquet files, that a lake is made of."),
+    ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(help="Label feed: folder, s3://bucket/prefix or, of such a lake, athena://database.table."),
     ] = None,
     target: Annotated[Path, typer.Option("--out", help="The settings file to write.")] = Path("retraining.yaml"),
     transaction_id: Annotated[
@@ -51,13 +58,42 @@ def init(
         list[str] | None,
         typer.Option(help="NAME=COLUMN of a customer, card, merchant, ...; replaces what is guessed; several times."),
     ] = None,
+    feed_id: Annotated[
+        str | None, typer.Option("--feed-id-column", help="Column of the feed that names the transaction.")
+    ] = None,
+    feed_label: Annotated[
+        str | None,
+        typer.Option(
+            "--feed-label-column", help="Column of the feed that says fraud or not; none: each row is a fraud."
+        ),
+    ] = None,
+    feed_known_at: Annotated[
+        str | None, typer.Option("--feed-known-at-column", help="Column that says when a label became known.")
+    ] = None,
+    feed_source: Annotated[
+        str | None, typer.Option("--feed-source-column", help="Column of the feed with the origin of a label.")
+    ] = None,
+    athena_output: Annotated[
+        str | None,
+        typer.Option(help="s3:// prefix for results of queries, of this project alone: what lies there is deleted."),
+    ] = None,
+    athena_workgroup: Annotated[
+        str | None, typer.Option(help="Workgroup that limits the bytes of a query; by default primary.")
+    ] = None,
+    athena_day: Annotated[
+        str | None, typer.Option(help="SQL of a row's UTC day, of partition columns alone: TRY_CAST(dt AS date).")
+    ] = None,
+    athena_modified: Annotated[
+        str | None, typer.Option(help="SQL aggregate that says when a day of a view was written last: max(loaded_at).")
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Ask nothing, as without a terminal.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a settings file that is there.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Propose settings for your data: a lake, or one file that a lake is made of."""
+    """Propose settings for your data: a lake, or one file that a lake is made of, and its label feed."""
     with reported_failures(as_json=as_json):
         from fraud_retraining.commands.implementation.first_settings import write_first_settings
+        from fraud_retraining.commands.implementation.first_sources import Sources
         from fraud_retraining.domain.proposal.roles import Choices
 
         choices = checked_value(
@@ -72,11 +108,16 @@ def init(
             time_unit=time_unit,
             time_origin=day_of(time_origin),
             time_format=time_format,
+            feed_id=feed_id,
+            feed_label=feed_label,
+            feed_known_at=feed_known_at,
+            feed_source=feed_source,
+            athena_day=athena_day,
+            athena_modified=athena_modified,
         )
         asks = not yes and not as_json and sys.stdin.isatty() and sys.stderr.isatty()
         written = write_first_settings(
-            lake,
-            transactions,
+            Sources(lake, transactions, labels, athena_output, athena_workgroup),
             target,
             choices,
             _ask if asks else _refuse,
@@ -134,7 +175,7 @@ def _answer(written: "FirstSettings") -> dict[str, Any]:
             "transaction_id": roles.transaction_id.name if roles.transaction_id else None,
             "timestamp": roles.time.name,
             "amount": roles.amount.name,
-            "is_fraud": roles.label.name,
+            "is_fraud": roles.label.name if roles.label else None,
             "labelled_at": roles.label_time.name if roles.label_time else None,
             "decision": roles.decision.name if roles.decision else None,
             "propensity": roles.propensity.name if roles.propensity else None,
@@ -145,7 +186,30 @@ def _answer(written: "FirstSettings") -> dict[str, Any]:
         "forbidden": [one.name for one in roles.forbidden],
         "left_out": {one.name: why for one, why in roles.left_out},
         "may_be_entities": [one.name for one in roles.recurring],
+        "labels": _feed(written.feed) if written.feed else None,
+        "athena": _table(written) if written.table else None,
     }
+
+
+def _feed(feed: "ProposedFeed") -> dict[str, Any]:
+    facts = feed.facts
+    return {
+        "uri": feed.uri,
+        "columns": feed.roles.columns.model_dump(),
+        "labels": facts.labels,
+        "transactions_named": facts.named,
+        "unknown_share": round(facts.unknown_share, 4),
+        "known_before_the_transaction": facts.early,
+        "known_outside_their_day": facts.misplaced,
+        "unclear": facts.unclear,
+    }
+
+
+def _table(written: "FirstSettings") -> dict[str, Any]:
+    assert written.table is not None
+    policy = written.table.policy
+    named = ("database", "table", "workgroup", "output", "day", "modified")
+    return {**{name: getattr(policy, name) for name in named}, "scanned_bytes": written.scanned_bytes}
 
 
 def _print(written: "FirstSettings") -> None:
@@ -156,6 +220,8 @@ def _print(written: "FirstSettings") -> None:
     answer = _answer(written)
     found = {**answer["columns"], **{f"entity {name}": column for name, column in answer["entities"].items()}}
     found |= {name: ", ".join(answer[name]) for name in ("numeric", "categorical", "forbidden")}
+    if feed := answer["labels"]:
+        found |= {f"feed {name}": column for name, column in feed["columns"].items()}
     found["left out"] = ", ".join(answer["left_out"])
     found["may be entities"] = ", ".join(answer["may_be_entities"])
     for name, value in found.items():

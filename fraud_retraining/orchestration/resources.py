@@ -86,7 +86,7 @@ def open_lake(settings: Settings) -> "Lake":
     first_day = DEFAULT_FIRST_DAY if "://" in settings.lake_uri else EARLIEST
     columns = {lake for parts in settings.mapping.lake_names.values() for lake in parts}
     return Lake(
-        _open_lake_location(settings, settings.lake_uri, columns),
+        open_lake_location(settings, settings.lake_uri, columns),
         first_day=settings.lake.first_day or first_day,
         limits=settings.lake.limits,
         naming=Naming("lake", timestamp=settings.columns.timestamp, columns=columns)
@@ -96,8 +96,8 @@ def open_lake(settings: Settings) -> "Lake":
     )
 
 
-def _open_lake_location(settings: Settings, uri: str, columns: Collection[str]) -> "LakeLocation":
-    """A folder, an S3 prefix, or a table of Athena.
+def open_lake_location(settings: Settings, uri: str, columns: Collection[str] | None) -> "LakeLocation":
+    """A folder, an S3 prefix, or a table of Athena, of which `columns` are read (None: all).
 
     Raises:
         SettingsError: a table without `lake.kind: athena`, which says how it is queried.
@@ -120,7 +120,7 @@ def _open_lake_location(settings: Settings, uri: str, columns: Collection[str]) 
     return AthenaLocation(
         policy,
         lambda: athena_client(settings),
-        columns=sorted(columns),
+        columns=None if columns is None else sorted(columns),
         limits=settings.lake.limits,
         output=S3Location(bucket, prefix.strip("/"), s3=s3, cache=cache, policy=transfer),
         cache=ObjectCache(cache, limit=transfer.cache_bytes, keep_seconds=transfer.cache_keep_seconds),
@@ -152,7 +152,7 @@ def _open_label_feed(settings: Settings) -> "Lake | None":
     named = (labels.columns.transaction_id, labels.columns.known_at, labels.columns.is_fraud, labels.columns.source)
     columns = {name for name in named if name is not None}
     return Lake(
-        _open_lake_location(settings, labels.uri, columns),
+        open_lake_location(settings, labels.uri, columns),
         first_day=settings.lake.first_day or EARLIEST,
         limits=settings.lake.limits,
         naming=Naming("labels.uri", "label feed", labels.columns.known_at, columns),

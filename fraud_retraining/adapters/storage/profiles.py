@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from uuid import uuid4
 
 import duckdb
@@ -35,6 +35,9 @@ from fraud_retraining.domain.proposal.facts import (
 )
 from fraud_retraining.domain.proposal.roles import FOLDERS, ROW_NUMBER, UNIT_SECONDS, Roles
 from fraud_retraining.domain.values.errors import Conflict, DataInvalid, DependencyUnreachable
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 SAMPLE = 5_000
 FEW_VALUES = 12
@@ -229,29 +232,35 @@ class Profiler:
     def _one_row(self, source: Source, selected: Sequence[str]) -> tuple[Any, ...]:
         return self._connection.execute(f"SELECT {', '.join(selected)} FROM {source.sql}").fetchone() or ()
 
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """The rows that a statement gives.
+
+        Raises:
+            DataInvalid: the rows that it reads cannot be read.
+            DependencyUnreachable: memory or disk do not suffice.
+        """
+        with self._reading(sql):
+            return self._connection.execute(sql).fetchall()
+
+    def schema(self, sql: str) -> "pa.Schema":
+        """Names and types of the columns of a table."""
+        with self._reading(sql):
+            return self._connection.sql(f"SELECT * FROM {sql} LIMIT 0").to_arrow_table().schema
+
     def days(self, source: Source, roles: Roles) -> list[DayFacts]:
         """Rows, labelled rows and frauds of every UTC day, oldest first.
 
         Raises:
             DataInvalid: a row has no time, so that it belongs to no day.
         """
-        time, label, rejected = time_sql(roles), label_sql(roles), _rejected_sql(source, roles)
+        time, label, rejected = time_sql(roles), label_sql(roles), rejected_sql(source, roles)
         with self._reading(source.sql):
             found = self._connection.execute(
                 f"SELECT ({time})::DATE AS day, count(*), count({label}), coalesce(sum({label}), 0), "
                 f"count(*) FILTER ({rejected}) "
                 f"FROM {source.sql} GROUP BY 1 ORDER BY 1 NULLS FIRST"
             ).fetchall()
-        if found and found[0][0] is None:
-            raise _without_time(found[0][1], roles)
-        if not found:
-            raise DataInvalid(
-                "no row has a time", culprits=[roles.time.words], remedy="see --time-column, --time-format."
-            )
-        return [
-            DayFacts(day=day, rows=rows, labelled=known, frauds=int(frauds), rejected=bad)
-            for day, rows, known, frauds, bad in found
-        ]
+        return day_facts(found, roles)
 
     def write_lake(self, source: Source, roles: Roles, lake: Path, days: int) -> int:
         """Write all rows of a source as a lake, one folder a UTC day; whole or not at all. The number of rows.
@@ -263,7 +272,7 @@ class Profiler:
         """
         time = time_sql(roles)
         with self._reading(source.sql), _whole_folder(lake) as folder:
-            columns = [_column_sql(source, name, roles) for name in self._names(source) if name.lower() not in FOLDERS]
+            columns = [column_sql(source, name, roles) for name in self._names(source) if name.lower() not in FOLDERS]
             added = [f"row_number() OVER () AS {quoted(ROW_NUMBER)}"] if roles.transaction_id is None else []
             parts = [f"strftime(\"__time\", '{sign}') AS {part}" for part, sign in _PARTS.items()]
             # Sorted, which DuckDB does on disk: otherwise a file of a day would be begun for every few of its rows.
@@ -303,6 +312,22 @@ class Profiler:
                 culprits=[line for line in str(error).splitlines() if line.strip()][:6],
                 remedy="correct the rows that are named, or write the file anew as UTF-8 CSV or Parquet.",
             ) from error
+
+
+def day_facts(found: Sequence[tuple[Any, ...]], roles: Roles) -> list[DayFacts]:
+    """Days from their counts (day, rows, labelled, frauds, rejected), oldest first, rows without a day before them.
+
+    Raises:
+        DataInvalid: a row has no time, so that it belongs to no day; or there is no row.
+    """
+    if found and found[0][0] is None:
+        raise _without_time(found[0][1], roles)
+    if not found:
+        raise DataInvalid("no row has a time", culprits=[roles.time.words], remedy="see --time-column, --time-format.")
+    return [
+        DayFacts(day=day, rows=rows, labelled=known, frauds=int(frauds), rejected=bad)
+        for day, rows, known, frauds, bad in found
+    ]
 
 
 def _without_time(rows: int, roles: Roles) -> DataInvalid:
@@ -389,6 +414,8 @@ def time_sql(roles: Roles) -> str:
 
 def label_sql(roles: Roles) -> str:
     """The label of a row: 1 fraud, 0 not, null unknown."""
+    if roles.label is None:
+        return "NULL::INTEGER"
     text = f"lower(trim({quoted(roles.label.name)}::VARCHAR))"
     if roles.fraud_values:
         listed = ", ".join(literal(value.strip().lower()) for value in roles.fraud_values)
@@ -397,7 +424,7 @@ def label_sql(roles: Roles) -> str:
     return f"(CASE WHEN {text} IN ('true', '1', '1.0') THEN 1 WHEN {text} IN ('false', '0', '0.0') THEN 0 END)"
 
 
-def _rejected_sql(source: Source, roles: Roles) -> str:
+def rejected_sql(source: Source, roles: Roles) -> str:
     """Whether a row will be rejected for its amount or its id, as SQL."""
     amount = _value(roles.amount.name, "VARCHAR" if source.texts else "DOUBLE")
     if source.texts:
@@ -408,8 +435,8 @@ def _rejected_sql(source: Source, roles: Roles) -> str:
     return f"{bad} OR {_value(roles.transaction_id.name, 'VARCHAR')} IS NULL"
 
 
-def _column_sql(source: Source, name: str, roles: Roles) -> str:
-    """A column of the lake that is written: texts of CSV in the type that they were read as."""
+def column_sql(source: Source, name: str, roles: Roles) -> str:
+    """A column of the lake that is written, under its name: texts of CSV in the type that they were read as."""
     facts = {one.name: one for one in _all(roles)}
     column = quoted(name)
     if name == roles.time.name:

@@ -1,40 +1,58 @@
-"""A first `retraining.yaml` for a lake, or for one file that is made a lake of.
+"""A first `retraining.yaml` for a lake and its label feed, or for one file that is made a lake of.
 
-Here: looking at the data, deciding, writing. Not here: asking a person (`commands/init.py`), counting
-(`adapters/storage/profiles.py`) and guessing (`domain/proposal`).
+Here: looking at the data, deciding, writing. Not here: asking a person (`commands/init.py`), opening what was named
+(`first_sources.py`), counting (`adapters/storage/profiles.py`, `feed_profiles.py`) and guessing (`domain/proposal`).
 """
 
 import os
-from collections.abc import Callable
-from datetime import timedelta
+from collections.abc import Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import NamedTuple
 
-from pydantic import ValidationError
-
-from fraud_retraining.adapters.storage.lake import EARLIEST, Lake
+from fraud_retraining.adapters.storage.feed_profiles import count_with_feed
+from fraud_retraining.adapters.storage.lake import EARLIEST, DayFiles, Lake, LakeLocation
 from fraud_retraining.adapters.storage.locations import reaching, replacing
 from fraud_retraining.adapters.storage.machine_memory import usable_memory
-from fraud_retraining.adapters.storage.opening import open_location
-from fraud_retraining.adapters.storage.profiles import Profiler
+from fraud_retraining.adapters.storage.profiles import Profiler, Source
+from fraud_retraining.commands.implementation.first_sources import (
+    AT_ONCE,
+    COLUMN_DAYS,
+    Answering,
+    Notify,
+    OpenedTable,
+    Sources,
+    absolute,
+    environment,
+    fetched,
+    label_days,
+    last_days,
+    open_lake,
+    open_table,
+    require_places,
+    spread,
+)
+from fraud_retraining.domain.data.athena_table import SCHEME
 from fraud_retraining.domain.data.memory import default_memory_limit, limit_bytes
 from fraud_retraining.domain.proposal.facts import ColumnFacts, DayFacts
-from fraud_retraining.domain.proposal.roles import Choices, Roles, Undecided, decide_roles
-from fraud_retraining.domain.proposal.settings_text import settings_text
+from fraud_retraining.domain.proposal.feed import FeedRoles, decide_feed, require_same_ids
+from fraud_retraining.domain.proposal.roles import (
+    Choices,
+    Question,
+    Roles,
+    Undecided,
+    counted_columns,
+    decide_roles,
+    pinned,
+)
+from fraud_retraining.domain.proposal.settings_text import ProposedFeed, ProposedTable, settings_text
 from fraud_retraining.domain.proposal.volumes import proposed_volumes
 from fraud_retraining.domain.values.days import DayRange
 from fraud_retraining.domain.values.errors import Conflict, DataInvalid, SettingsError
-from fraud_retraining.orchestration.resources import s3_resource
 from fraud_retraining.settings import Settings, home_folder, load_settings
-from fraud_retraining.settings_checks import validation_problems
-
-LOOKED_AT_DAYS = 60
-"""The last days of a lake that are counted; a file is counted as a whole."""
 
 MOST_MEMORY = "1GB"
 """Beyond it rows are sorted on disk, which costs little: a file of any size takes no more."""
-
-Answering = Callable[[Undecided, Choices], Choices]
 
 
 class FirstSettings(NamedTuple):
@@ -46,23 +64,51 @@ class FirstSettings(NamedTuple):
     days: int
     frauds: int
     roles: Roles
+    table: ProposedTable | None = None
+    feed: ProposedFeed | None = None
+    scanned_bytes: int | None = None
+
+
+class _Work(NamedTuple):
+    """What every step needs."""
+
+    profiler: Profiler
+    sources: Sources
+    target: Path
+    answer: Answering
+    notify: Notify
+
+
+class _Feed(NamedTuple):
+    """A label feed: its files by the day known, and facts of its columns."""
+
+    uri: str
+    files: Mapping[date, Sequence[Path]]
+    columns: list[ColumnFacts]
+
+
+class _Looked(NamedTuple):
+    """What the columns are, and what was counted."""
+
+    roles: Roles
+    days: list[DayFacts]
+    feed: ProposedFeed | None
 
 
 def write_first_settings(
-    lake: str | None,
-    transactions: Path | None,
+    sources: Sources,
     target: Path,
     choices: Choices,
     answer: Answering,
     *,
     overwrite: bool,
-    notify: Callable[[str], None],
+    notify: Notify,
 ) -> FirstSettings:
     """Look at the data, write the lake where a file was given, and write the settings.
 
     Args:
-        lake: folder or s3:// URI of the lake; where a file is given, the folder to write, by default `lake` here.
-        transactions: a CSV or Parquet file, or a folder of Parquet files.
+        sources: folder, s3:// URI or athena://database.table of the lake; where a file is given, the folder to write,
+            by default `lake` here; and the label feed, if there is one.
         target: the settings file.
         choices: what was said about the columns.
         answer: the answers to questions that are left, or its error.
@@ -72,23 +118,18 @@ def write_first_settings(
     Raises:
         Conflict: the settings file, or something in place of the lake, is there already.
         Undecided: something cannot be told, and nobody answered.
-        DataInvalid: the data is not there, cannot be read, or is too little.
-        SettingsError: the environment makes the proposed settings impossible.
+        DataInvalid: the data is not there, cannot be read, or is too little; or the feed is of other transactions.
+        SettingsError: the environment makes the proposed settings impossible; or what was named does not go together.
     """
     if target.exists() and not overwrite:
         raise Conflict(f"{target} is there already", remedy="move it away, name another --out, or give --force.")
-    if lake is None and transactions is None:
-        raise SettingsError(
-            "neither a lake nor a file was named",
-            remedy="fraud-retraining init LAKE, or fraud-retraining init --transactions FILE.",
-        )
-    # Also of a relative path: Dagster starts runs in other working folders.
-    place = lake if lake is not None and "://" in lake else str(Path(lake or "lake").expanduser().absolute())
-    spill = home_folder() / "scratch"
-    with Profiler(memory_limit=_memory_limit(), threads=None, temp_directory=spill) as profiler:
-        if transactions is None:
-            return _of_lake(profiler, place, target, choices, answer, notify)
-        return _of_file(profiler, transactions.expanduser(), place, target, choices, answer, notify)
+    require_places(sources)
+    place = absolute(sources.lake or "lake")
+    with Profiler(memory_limit=_memory_limit(), threads=None, temp_directory=home_folder() / "scratch") as profiler:
+        work = _Work(profiler, sources, target, answer, notify)
+        if sources.transactions is not None:
+            return _of_file(work, sources.transactions.expanduser(), place, choices)
+        return _of_table(work, place, choices) if place.startswith(SCHEME) else _of_lake(work, place, choices)
 
 
 def _memory_limit() -> str:
@@ -96,15 +137,7 @@ def _memory_limit() -> str:
     return usual if limit_bytes(usual) < limit_bytes(MOST_MEMORY) else MOST_MEMORY
 
 
-def _of_file(
-    profiler: Profiler,
-    file: Path,
-    lake: str,
-    target: Path,
-    choices: Choices,
-    answer: Answering,
-    notify: Callable[[str], None],
-) -> FirstSettings:
+def _of_file(work: _Work, file: Path, lake: str, choices: Choices) -> FirstSettings:
     if "://" in lake:
         raise SettingsError(
             f"a file is made a lake of in a folder, and {lake} is none",
@@ -116,30 +149,30 @@ def _of_file(
             f"{folder} is there already, and nothing is overwritten",
             remedy="name another folder for the lake; or, if that is the lake, leave out --transactions.",
         )
-    source = profiler.file(file)
-    notify(f"looking at the columns of {file}")
-    roles = _decided(profiler.columns(source), choices, answer, is_file=True)
-    notify("counting its days")
-    days = profiler.days(source, roles)
+    source = work.profiler.file(file)
+    work.notify(f"looking at the columns of {file}")
+    feed = _feed(work, None, None)
+    roles, labels = _decided(work, work.profiler.columns(source), feed, choices, is_file=True)
+    work.notify("counting its days")
+    looked = _counted(work, source, roles, feed, labels, None)
     # Before anything is written: too few days, no frauds or impossible settings make no lake.
-    text = _text(roles, days, lake, str(file), partly=False)
-    _try(target, text)
-    notify(f"writing {len(days)} days to {folder}")
-    rows = profiler.write_lake(source, roles, folder, len(days))
-    _write(target, text)
-    return FirstSettings(target, lake, rows, len(days), sum(day.frauds for day in days), roles)
+    text = _text(looked, lake, str(file), partly=False)
+    _try(work.target, text)
+    work.notify(f"writing {len(looked.days)} days to {folder}")
+    rows = work.profiler.write_lake(source, roles, folder, len(looked.days))
+    _write(work.target, text)
+    return _written(work, lake, looked, len(looked.days))._replace(rows=rows)
 
 
-def _of_lake(
-    profiler: Profiler, uri: str, target: Path, choices: Choices, answer: Answering, notify: Callable[[str], None]
-) -> FirstSettings:
+def _of_lake(work: _Work, uri: str, choices: Choices) -> FirstSettings:
     if "://" not in uri and Path(uri).is_file():
         raise SettingsError(
             f"{uri} is a file, and a lake is a folder", remedy="fraud-retraining init --transactions FILE."
         )
-    notify(f"listing {uri}")
-    found = _opened(uri)
-    listing = found.listing()
+    work.notify(f"listing {uri}")
+    settings = environment()
+    lake = open_lake(settings, uri)
+    listing = lake.listing()
     if not listing.days:
         aside = [str(one) for one in listing.set_aside[:5]]
         raise DataInvalid(
@@ -148,47 +181,124 @@ def _of_lake(
             remedy="days lie under year=YYYY/month=MM/day=DD/; of one file, or of a folder of other Parquet files, "
             "init --transactions makes a lake.",
         )
-    last = max(listing.days)
-    chosen = [files for day, files in listing.days.items() if day > last - timedelta(days=LOOKED_AT_DAYS)]
-    notify(f"looking at the columns of {len(chosen)} days")
-    source = profiler.parquet([path for files in chosen for path in found.fetch(files).paths])
-    roles = _decided(profiler.columns(source), choices, answer, is_file=False)
-    within = DayRange(start=last - timedelta(days=LOOKED_AT_DAYS - 1), end=last)
-    days = [day for day in profiler.days(source, roles) if day.day in within]
-    partly = len(chosen) < len(listing.days)
-    _write(target, _text(roles, days, uri, uri, partly=partly))
-    return FirstSettings(
-        target, uri, sum(day.rows for day in days), len(listing.days), sum(day.frauds for day in days), roles
+    within = last_days(listing.days)
+    chosen = {day: files for day, files in listing.days.items() if day in within}
+    work.notify(f"looking at the columns of {len(chosen)} days")
+    source = work.profiler.parquet(_all(fetched(lake, chosen)))
+    feed = _feed(work, settings, within)
+    roles, labels = _decided(work, work.profiler.columns(source), feed, choices, is_file=False)
+    looked = _counted(work, source, roles, feed, labels, within)
+    _write(work.target, _text(looked, uri, uri, partly=len(chosen) < len(listing.days)))
+    return _written(work, uri, looked, len(listing.days))
+
+
+def _of_table(work: _Work, uri: str, choices: Choices) -> FirstSettings:
+    """A table of Athena: what its columns are by a few days, and counts of all days by the columns that these take."""
+    profiler = work.profiler
+    table, choices = open_table(work.sources, choices, work.answer, work.notify)
+    within = last_days(table.days)
+    chosen = {day: files for day, files in table.days.items() if day in within}
+    few = {day: chosen[day] for day in spread(list(chosen), COLUMN_DAYS)}
+    limit = table.policy.max_scanned_bytes
+    work.notify(
+        f"unloading {len(few)} of {len(chosen)} days with all columns; a query may scan {limit:,} bytes at most"
     )
+    first = _first_columns(profiler, table, _all(_unloaded(table.whole, few)))
+    feed = _feed(work, table.settings, within)
+    roles, _ = _decided(work, first, feed, choices, is_file=False)
+    names = counted_columns(first, roles)
+    work.notify(f"unloading {len(chosen)} days with {len(names)} columns: {', '.join(names)}")
+    narrow = table.of_columns(names)
+    source = profiler.parquet(_all(_unloaded(narrow, chosen)))
+    counted = {one.name: one for one in profiler.columns(source)}
+    columns = [counted.get(one.name, one) for one in first]
+    roles, labels = _decided(work, columns, feed, pinned(choices, roles), is_file=False)
+    looked = _counted(work, source, roles, feed, labels, within)
+    proposed = ProposedTable(table.policy, table.told_by.why)
+    _write(work.target, _text(looked, uri, uri, partly=len(chosen) < len(table.days), table=proposed))
+    scanned = table.whole.scanned_bytes + narrow.scanned_bytes
+    work.notify(f"Athena scanned {scanned:,} bytes of {uri}")
+    return _written(work, uri, looked, len(table.days))._replace(table=proposed, scanned_bytes=scanned)
 
 
-def _opened(uri: str) -> Lake:
-    """The lake; S3 as the environment says, for the settings file is what is being made."""
-    if not uri.startswith("s3://"):
-        return Lake(open_location(uri, s3=None, cache=home_folder() / "cache"), first_day=EARLIEST)
-    try:
-        settings = Settings()
-    except ValidationError as error:
-        raise SettingsError(
-            "the environment holds settings that cannot be obeyed", culprits=validation_problems(error)
-        ) from None
-    place = open_location(
-        uri, s3=s3_resource(settings), cache=home_folder() / "cache", policy=settings.lake.s3.transfer
-    )
-    return Lake(place, first_day=EARLIEST)
+def _first_columns(profiler: Profiler, table: OpenedTable, paths: Sequence[Path]) -> list[ColumnFacts]:
+    """The columns of a table but those that say nothing else than the day."""
+    day = {name.lower() for name in table.told_by.columns}
+    return [one for one in profiler.columns(profiler.parquet(paths)) if one.name.lower() not in day]
 
 
-def _decided(columns: list[ColumnFacts], choices: Choices, answer: Answering, *, is_file: bool) -> Roles:
+def _unloaded(location: LakeLocation, days: Mapping[date, DayFiles]) -> dict[date, Sequence[Path]]:
+    return fetched(Lake(location, first_day=EARLIEST), days, at_once=AT_ONCE)
+
+
+def _all(files: Mapping[date, Sequence[Path]]) -> list[Path]:
+    return [path for paths in files.values() for path in paths]
+
+
+def _feed(work: _Work, settings: Settings | None, within: DayRange | None) -> _Feed | None:
+    """The label feed that was named, as far as it is of the days of the transactions."""
+    if work.sources.labels is None:
+        return None
+    uri = absolute(work.sources.labels)
+    work.notify(f"looking at the label feed {uri}")
+    files = label_days(settings or environment(), uri, within)
+    return _Feed(uri, files, work.profiler.columns(work.profiler.parquet(_all(files))))
+
+
+def _decided(
+    work: _Work, columns: list[ColumnFacts], feed: _Feed | None, choices: Choices, *, is_file: bool
+) -> tuple[Roles, FeedRoles | None]:
+    """What the columns of transactions and feed are; the questions of both come at once."""
     while True:
+        questions: list[Question] = []
+        roles = labels = None
         try:
-            return decide_roles(columns, choices, is_file=is_file)
-        except Undecided as questions:
-            choices = answer(questions, choices)
+            roles = decide_roles(columns, choices, is_file=is_file, has_feed=feed is not None)
+        except Undecided as undecided:
+            questions += undecided.questions
+        try:
+            known = roles.transaction_id.name if roles and roles.transaction_id else choices.transaction_id
+            labels = decide_feed(feed.columns, choices, known) if feed else None
+        except Undecided as undecided:
+            questions += undecided.questions
+        if roles is not None and not questions:
+            return roles, labels
+        choices = work.answer(Undecided(questions), choices)
 
 
-def _text(roles: Roles, days: list[DayFacts], lake: str, source: str, *, partly: bool) -> str:
-    volumes = proposed_volumes(days, label_times=roles.label_time is not None)
-    return settings_text(roles, volumes, days, lake=lake, source=source, partly=partly)
+def _counted(
+    work: _Work,
+    source: Source,
+    roles: Roles,
+    feed: _Feed | None,
+    labels: FeedRoles | None,
+    within: DayRange | None,
+) -> _Looked:
+    """The days of the transactions, within those that a lake was asked for."""
+    if feed is None or labels is None:
+        days = work.profiler.days(source, roles)
+        return _Looked(roles, [day for day in days if within is None or day.day in within], None)
+    assert roles.transaction_id is not None
+    days, facts = count_with_feed(work.profiler, source, roles, feed.files, labels, within)
+    require_same_ids(facts, roles.transaction_id, labels, feed.uri)
+    proposed = ProposedFeed(feed.uri, labels, facts)
+    work.notify(f"label feed: {proposed.words}")
+    return _Looked(roles, days, proposed)
+
+
+def _written(work: _Work, lake: str, looked: _Looked, days: int) -> FirstSettings:
+    rows, frauds = sum(day.rows for day in looked.days), sum(day.frauds for day in looked.days)
+    return FirstSettings(work.target, lake, rows, days, frauds, looked.roles, feed=looked.feed)
+
+
+def _text(looked: _Looked, lake: str, source: str, *, partly: bool, table: ProposedTable | None = None) -> str:
+    roles, days, feed = looked
+    volumes = proposed_volumes(
+        days,
+        label_times=roles.label_time is not None or feed is not None,
+        frauds_by_delay=feed.facts.frauds_by_delay if feed else None,
+    )
+    return settings_text(roles, volumes, days, lake=lake, source=source, partly=partly, table=table, feed=feed)
 
 
 def _try(target: Path, text: str) -> None:

@@ -4,7 +4,7 @@ Here: the facts, and how texts of a CSV file may be read. Not here: counting the
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
 from typing import Literal
 
@@ -77,6 +77,37 @@ class DayFacts(Value):
     labelled: int
     frauds: int
     rejected: int = Field(0, description="Rows without an id, or without an amount of nought or more.")
+
+
+class FeedFacts(Value):
+    """A label feed beside the transactions of the days that were looked at, as known at the end of the last of them."""
+
+    labels: int = Field(description="Different labels of these days that can count, whatever transaction they name.")
+    named: int = Field(description="Transactions that they name.")
+    found: int = Field(description="Of those, transactions of the days that were looked at.")
+    early: int = Field(
+        0, description="Of the transactions that were found, those whose labels are all older than they."
+    )
+    misplaced: int = Field(0, description="Labels that became known on another day than that of their folder.")
+    unclear: int = Field(0, description="Labels without an id or a moment, or that say neither fraud nor genuine.")
+    frauds_by_delay: Mapping[date, Mapping[int, int]] = Field(
+        {}, description="By day of the transactions: how many of their frauds were first reported after how many days."
+    )
+
+    @property
+    def frauds(self) -> int:
+        """Transactions that were reported as frauds, also where a report was taken back."""
+        return sum(count for by_delay in self.frauds_by_delay.values() for count in by_delay.values())
+
+    @property
+    def unknown_share(self) -> float:
+        """Share of the transactions that the feed names and that are not among those looked at."""
+        return 1 - self.found / self.named if self.named else 0.0
+
+    @property
+    def counted_share(self) -> float:
+        """Share of the transactions that the feed names and of which a label counts."""
+        return (self.found - self.early) / self.named if self.named else 0.0
 
 
 def possible_readings(texts: Sequence[str], delimiter: str = ",") -> tuple[str, ...]:

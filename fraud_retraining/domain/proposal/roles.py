@@ -75,6 +75,12 @@ class Choices(Value):
     time_unit: TimeUnit | None = None
     time_origin: date | None = None
     time_format: str | None = None
+    feed_id: str | None = None
+    feed_label: str | None = Field(None, description="Column of the label feed; `none`: each of its rows is a fraud.")
+    feed_known_at: str | None = None
+    feed_source: str | None = None
+    athena_day: str | None = Field(None, description="SQL of a row's UTC day, where the lake is a table of Athena.")
+    athena_modified: str | None = Field(None, description="SQL aggregate of when a day of the table was written last.")
 
 
 class Question(NamedTuple):
@@ -100,6 +106,12 @@ _OPTIONS = {
     "time_unit": "time-unit",
     "time_origin": "time-origin",
     "time_format": "time-format",
+    "feed_id": "feed-id-column",
+    "feed_label": "feed-label-column",
+    "feed_known_at": "feed-known-at-column",
+    "feed_source": "feed-source-column",
+    "athena_day": "athena-day",
+    "athena_modified": "athena-modified",
 }
 
 
@@ -127,6 +139,7 @@ class Roles(NamedTuple):
     """What each column is; `reasons` says of each setting why.
 
     `time_reading` is "" for a timestamp, a format, `ISO`, or a unit; `origin` is what a unit counts from, None: 1970.
+    `label` is None where a label feed says what was fraud.
     """
 
     transaction_id: ColumnFacts | None
@@ -134,7 +147,7 @@ class Roles(NamedTuple):
     time_reading: str
     origin: date | None
     amount: ColumnFacts
-    label: ColumnFacts
+    label: ColumnFacts | None
     label_time: ColumnFacts | None
     fraud_values: tuple[str, ...]
     genuine_values: tuple[str, ...]
@@ -164,13 +177,14 @@ def plain_name(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", split.lower()).strip("_")
 
 
-def decide_roles(columns: Sequence[ColumnFacts], choices: Choices, *, is_file: bool) -> Roles:
+def decide_roles(columns: Sequence[ColumnFacts], choices: Choices, *, is_file: bool, has_feed: bool = False) -> Roles:
     """What each column is.
 
     Args:
         columns: facts of every column.
         choices: what was said about them.
         is_file: whether it is a file, whose times are converted and which may lack an id; a lake is used as it is.
+        has_feed: whether labels come from a feed, so that the rows need none, and those that they have are no features.
 
     Raises:
         Undecided: something cannot be told; every question at once.
@@ -178,28 +192,63 @@ def decide_roles(columns: Sequence[ColumnFacts], choices: Choices, *, is_file: b
     """
     asked: list[Question] = []
     pick = _Picker(columns, choices, asked)
+    told_elsewhere: tuple[ColumnFacts, ...] = ()
+    if has_feed:
+        _require_no_label(choices)
+        told_elsewhere = pick.labels_of_rows()
     label_time = pick.named("label_time") or _label_time(columns)
     time = pick.time(label_time)
     reading, origin = pick.time_reading(time, is_file=is_file)
-    label = pick.label()
-    amount = pick.amount(label, time)
-    identity = pick.transaction_id(time, label, amount, is_file=is_file)
+    label = None if has_feed else pick.label()
+    amount = pick.amount(label, time, *told_elsewhere)
+    # A row's number is no name that a feed could know.
+    identity = pick.transaction_id(time, label, amount, needed=has_feed or not is_file)
     fraud_values, genuine_values = pick.label_values(label)
-    if asked or time is None or label is None or amount is None:
+    if asked or time is None or amount is None or (label is None and not has_feed):
         raise Undecided(asked)
+    if has_feed:
+        label_time = None
     decision = _decision(columns)
     propensity = _propensity(columns) if decision is not None else None
     named = (identity, time, amount, label, label_time, decision, propensity)
     core = [one.name for one in named if one is not None]
     entities = pick.entities(core)
     keys = {entity.column.name for entity in entities}
-    rest = [one for one in columns if one.name not in core and one.name not in keys]
+    told = {one.name for one in told_elsewhere} - {*core, *keys}
+    rest = [one for one in columns if one.name not in core and one.name not in keys and one.name not in told]
     numeric, categorical, forbidden, left_out = _features(rest, entities)
+    forbidden += tuple(one for one in told_elsewhere if one.name in told)
     return Roles(
         identity, time, reading, origin, amount, label, label_time, fraud_values, genuine_values, entities,
         numeric, categorical, forbidden, left_out, () if entities else tuple(filter(_recurs, rest)),
         decision, propensity,
     )  # fmt: skip
+
+
+def _require_no_label(choices: Choices) -> None:
+    """Raise SettingsError where a column of the rows was said to hold what a feed says."""
+    said = [Question(field, "", ()).option for field in ("label", "label_time") if getattr(choices, field) is not None]
+    if said:
+        raise SettingsError(
+            f"{' and '.join(said)}: with --labels no column of the rows says what was fraud, but the feed does",
+            remedy="name the feed's columns (--feed-label-column, --feed-known-at-column), or leave out --labels.",
+        )
+
+
+def pinned(choices: Choices, roles: Roles) -> Choices:
+    """The choices with the core columns that were found, so that further facts decide about the others alone."""
+    core = {"transaction_id": roles.transaction_id, "time": roles.time, "amount": roles.amount, "label": roles.label}
+    core["label_time"] = roles.label_time
+    return choices.model_copy(update={field: one.name for field, one in core.items() if one is not None})
+
+
+def counted_columns(columns: Sequence[ColumnFacts], roles: Roles) -> tuple[str, ...]:
+    """Columns that counts of days rest on, and those whose names speak of an entity: what is read of many days."""
+    core = (roles.transaction_id, roles.time, roles.amount, roles.label, roles.label_time, roles.decision)
+    named = [one.name for one in core if one is not None]
+    keys = [entity.column.name for entity in roles.entities]
+    keys += [one.name for one in columns if one.kind in ("integer", "text") and _entity_of(one.name)[0]]
+    return tuple(dict.fromkeys([*named, *keys]))
 
 
 class _Picker:
@@ -292,13 +341,14 @@ class _Picker:
     def label(self) -> ColumnFacts | None:
         if (said := self.named("label")) is not None:
             return said
-        two = [
-            one
-            for one in self._columns.values()
-            if one.known and (one.kind == "boolean" or (one.values and len(one.values) <= 3 and _is_label(one)))
-        ]
+        two = [one for one in self._columns.values() if _may_be_label(one)]
         scores = {one.name: _score(one.name, _LABEL_NAMES, _OTHER_LABELS) for one in two}
         return self.best("label", "which column says whether it was fraud", scores, [one.name for one in two])
+
+    def labels_of_rows(self) -> tuple[ColumnFacts, ...]:
+        """Columns of which one would be the label if no feed said it."""
+        usable = (one for one in self._columns.values() if one.kind == "boolean" or one.values)
+        return tuple(one for one in usable if _score(one.name, _LABEL_NAMES, ()) and _may_be_label(one))
 
     def amount(self, *taken: ColumnFacts | None) -> ColumnFacts | None:
         if (said := self.named("amount")) is not None:
@@ -319,7 +369,7 @@ class _Picker:
             "amount", "which column holds the amount", scores, [one.name for one in numbers if not one.unique]
         )
 
-    def transaction_id(self, *taken: ColumnFacts | None, is_file: bool) -> ColumnFacts | None:
+    def transaction_id(self, *taken: ColumnFacts | None, needed: bool) -> ColumnFacts | None:
         if (said := self.named("transaction_id")) is not None:
             return said
         free = [
@@ -328,15 +378,15 @@ class _Picker:
             if one.kind in ("integer", "text") and not one.missing and one not in taken
         ]
         scores = {one.name: _score(one.name, _ID_NAMES, ()) * one.unique for one in free}
-        if is_file and not any(scores.values()):
+        if not needed and not any(scores.values()):
             return None
         unique = [one.name for one in free if one.unique]
         return self.best("transaction_id", "which column names a transaction", scores, unique)
 
     def label_values(self, label: ColumnFacts | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        if label is None or label.kind == "boolean" or _is_binary(label):
+        if label is None or label.kind == "boolean" or is_binary(label):
             return (), ()
-        said = self._choices.fraud_values or tuple(one for one in label.values if one.strip().lower() in _FRAUD)
+        said = self._choices.fraud_values or tuple(filter(is_fraud_word, label.values))
         genuine = tuple(one for one in label.values if one not in said)
         if not said or not genuine:
             self._asked.append(Question("fraud_values", f"which value of {label.name} is a fraud", label.values))
@@ -437,15 +487,25 @@ def _epoch_unit(column: ColumnFacts) -> TimeUnit | None:
     return fitting[0] if fitting else None
 
 
-def _is_binary(column: ColumnFacts) -> bool:
+def is_fraud_word(value: str) -> bool:
+    """Whether a value of a label is a usual word for a fraud."""
+    return value.strip().lower() in _FRAUD
+
+
+def is_binary(column: ColumnFacts) -> bool:
+    """Whether its values are nought and one, or one of them."""
     try:
         return column.kind in ("integer", "number") and {float(value) for value in column.values} <= {0.0, 1.0}
     except ValueError:
         return False
 
 
+def _may_be_label(one: ColumnFacts) -> bool:
+    return bool(one.known and (one.kind == "boolean" or (one.values and len(one.values) <= 3 and _is_label(one))))
+
+
 def _is_label(column: ColumnFacts) -> bool:
-    return _is_binary(column) or any(value.strip().lower() in (*_FRAUD, *_GENUINE) for value in column.values)
+    return is_binary(column) or any(value.strip().lower() in (*_FRAUD, *_GENUINE) for value in column.values)
 
 
 def _is_key(column: ColumnFacts) -> bool:

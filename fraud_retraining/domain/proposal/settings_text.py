@@ -7,9 +7,11 @@ import json
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
-from typing import Any
+from typing import Any, NamedTuple
 
-from fraud_retraining.domain.proposal.facts import ColumnFacts, DayFacts
+from fraud_retraining.domain.data.athena_table import AthenaPolicy
+from fraud_retraining.domain.proposal.facts import ColumnFacts, DayFacts, FeedFacts
+from fraud_retraining.domain.proposal.feed import FeedRoles
 from fraud_retraining.domain.proposal.roles import ROW_NUMBER, Entity, Roles
 from fraud_retraining.domain.proposal.volumes import Proposed, Volumes
 from fraud_retraining.domain.values.schemas import TRANSACTION
@@ -17,8 +19,44 @@ from fraud_retraining.domain.values.schemas import TRANSACTION
 WIDTH = 118
 
 
+class ProposedTable(NamedTuple):
+    """A lake that is a table of Athena, and why its day is what it is."""
+
+    policy: AthenaPolicy
+    why: str
+
+
+class ProposedFeed(NamedTuple):
+    """A label feed: its address, its columns, and what it holds."""
+
+    uri: str
+    roles: FeedRoles
+    facts: FeedFacts
+
+    @property
+    def words(self) -> str:
+        """The facts in a sentence."""
+        facts = self.facts
+        found = f"{facts.labels:,} labels name {facts.named:,} transactions"
+        found += f", {facts.unknown_share:.1%} of which are not among those that were looked at"
+        odd = {
+            "are older than their transaction": facts.early,
+            "lie in the folder of another day": facts.misplaced,
+            "have no id or moment, or another label": facts.unclear,
+        }
+        return found + "".join(f"; {count:,} {words}" for words, count in odd.items() if count)
+
+
 def settings_text(
-    roles: Roles, volumes: Volumes, days: Sequence[DayFacts], *, lake: str, source: str, partly: bool = False
+    roles: Roles,
+    volumes: Volumes,
+    days: Sequence[DayFacts],
+    *,
+    lake: str,
+    source: str,
+    partly: bool = False,
+    table: ProposedTable | None = None,
+    feed: ProposedFeed | None = None,
 ) -> str:
     """The text of the settings file.
 
@@ -29,26 +67,50 @@ def settings_text(
         lake: address of the lake.
         source: what was looked at.
         partly: whether only the last days of a lake were looked at.
+        table: the lake, where it is a table of Athena.
+        feed: the label feed, where there is one.
     """
-    return "\n".join([*_head(days, source, partly), *_lines(roles, volumes, lake)]) + "\n"
+    where = [f"lake: {{uri: {_plain(lake)}}}"] if table is None else _table(table)
+    return "\n".join([*_head(days, source, partly, feed), *where, "", *_lines(roles, volumes, feed)]) + "\n"
 
 
-def _head(days: Sequence[DayFacts], source: str, partly: bool) -> Iterator[str]:
+def _head(days: Sequence[DayFacts], source: str, partly: bool, feed: ProposedFeed | None) -> Iterator[str]:
     rows, frauds = sum(day.rows for day in days), sum(day.frauds for day in days)
     labelled = sum(day.labelled for day in days)
     only = "the last " if partly else ""
+    known = f"{labelled:,} labelled, {frauds:,} of them frauds"
+    if feed is not None:
+        known = f"{frauds:,} of them are frauds that the label feed {feed.uri} has reported by then"
     yield from _comment(
         f"Proposed by `fraud-retraining init` from {source}: {rows:,} rows on {only}{len(days)} days, "
-        f"{days[0].day} to {days[-1].day}; {labelled:,} labelled, {frauds:,} of them frauds. Each comment says what "
+        f"{days[0].day} to {days[-1].day}; {known}. Each comment says what "
         "was seen. Every key, with its default, stands in the retraining.yaml of the project."
     )
     yield ""
 
 
-def _lines(roles: Roles, volumes: Volumes, lake: str) -> Iterator[str]:
+def _table(table: ProposedTable) -> Iterator[str]:
+    policy = table.policy
+    yield "lake:"
+    yield from _comment(
+        "A day is what a query of this table gives: costs, limits and permissions are in docs/lake.md.", 2
+    )
+    yield "  kind: athena"
+    yield f"  database: {_plain(policy.database)}"
+    yield f"  table: {_plain(policy.table)}"
+    yield from _comment(f"It limits the bytes of a query; at most {policy.max_scanned_bytes:,}.", 2)
+    yield f"  workgroup: {_plain(policy.workgroup)}"
+    yield from _comment("Results and unloaded rows, deleted when they were read: nothing else may lie there.", 2)
+    yield f"  output: {_plain(policy.output)}"
+    yield from _comment(f"A row's UTC day: {table.why}.", 2)
+    yield f"  day: {_plain(policy.day)}"
+    if policy.modified != AthenaPolicy.model_fields["modified"].default:
+        yield from _comment("When a day was written last, as --athena-modified says.", 2)
+        yield f"  modified: {_plain(policy.modified)}"
+
+
+def _lines(roles: Roles, volumes: Volumes, feed: ProposedFeed | None) -> Iterator[str]:
     settings = volumes.settings
-    yield f"lake: {{uri: {_plain(lake)}}}"
-    yield ""
     yield from _columns(roles)
     yield ""
     yield from _entities(roles.entities, volumes.windows_days, roles.recurring)
@@ -56,10 +118,10 @@ def _lines(roles: Roles, volumes: Volumes, lake: str) -> Iterator[str]:
     yield from _features(roles)
     yield ""
     yield "labels:"
-    if roles.fraud_values:
-        yield from _comment(f"{roles.label.words}.", 2)
-        yield f"  fraud_values: {_plain(roles.fraud_values)}"
-        yield f"  genuine_values: {_plain(roles.genuine_values)}"
+    if feed is not None:
+        yield from _feed(feed)
+        yield from _listed(feed.roles.label, feed.roles.fraud_values, feed.roles.genuine_values)
+    yield from _listed(roles.label, roles.fraud_values, roles.genuine_values)
     yield from _keys(settings, "labels")
     if roles.blocking:
         yield from _comment(
@@ -89,6 +151,31 @@ def _lines(roles: Roles, volumes: Volumes, lake: str) -> Iterator[str]:
     yield "promotion: {mode: manual}"
 
 
+def _feed(feed: ProposedFeed) -> Iterator[str]:
+    yield from _comment(f"{feed.words}. A transaction counts as genuine until the feed says otherwise.", 2)
+    yield f"  uri: {_plain(feed.uri)}"
+    yield "  columns:"
+    roles = feed.roles
+    for canonical, column in (
+        ("transaction_id", roles.transaction_id),
+        ("is_fraud", roles.label),
+        ("known_at", roles.known_at),
+        ("source", roles.source),
+    ):
+        if column is not None:
+            yield from _comment(f"{column.words}.", 4)
+        elif canonical == "is_fraud":
+            yield from _comment("No column says fraud or not: every row of the feed is a fraud.", 4)
+        yield f"    {canonical}: {_plain(column.name if column else None)}"
+
+
+def _listed(label: ColumnFacts | None, frauds: Sequence[str], genuine: Sequence[str]) -> Iterator[str]:
+    if label is not None and frauds:
+        yield from _comment(f"{label.words}.", 2)
+        yield f"  fraud_values: {_plain(frauds)}"
+        yield f"  genuine_values: {_plain(genuine)}"
+
+
 def _columns(roles: Roles) -> Iterator[str]:
     yield "columns:"
     named: list[tuple[str, ColumnFacts | None]] = [
@@ -105,6 +192,9 @@ def _columns(roles: Roles) -> Iterator[str]:
             if canonical == "transaction_id":
                 yield from _comment("No column names a transaction: the number of its row in the file was added.", 2)
                 yield f"  transaction_id: {ROW_NUMBER}"
+            if canonical == "is_fraud":
+                yield from _comment("The label feed says what was fraud; no column of the rows is read for it.", 2)
+                yield "  is_fraud: null"
             continue
         yield from _comment(f"{column.words}{_converted(roles, canonical)}.", 2)
         yield f"  {canonical}: {_plain(column.name)}"
@@ -123,7 +213,7 @@ def _converted(roles: Roles, canonical: str) -> str:
         return "; rows with a negative amount are rejected by name"
     if canonical == "decision":
         return "; a blocked transaction is unknown, not genuine (docs/labels.md)"
-    if canonical == "is_fraud" and roles.label.missing:
+    if canonical == "is_fraud" and roles.label is not None and roles.label.missing:
         return "; a missing label is unknown, never genuine"
     return ""
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from fraud_retraining.domain.data.validation import ValidationPolicy
 from fraud_retraining.domain.evaluation.gates.policy import GatePolicy
+from fraud_retraining.domain.labels.reporting_delays import FraudsByDelay
 from fraud_retraining.domain.proposal.facts import DayFacts
 from fraud_retraining.domain.values.errors import DataInvalid
 
@@ -20,6 +21,11 @@ RANDOM_FACTOR = 10
 MOST_REJECTED = 0.2
 """Above this share of a day's rows the wrong column was named, or its sign is turned."""
 LEAST_BUDGET, USUAL_BUDGET = 5, 100
+LONG_DELAYS = (10, 14, 21, 30)
+"""Label delays that are proposed where the usual one is over before `MOST_REPORTS` of the frauds are reported."""
+MOST_REPORTS = 0.9
+LEAST_DELAYS = 20
+"""Frauds of days old enough, below which nothing is said of how late reports come."""
 
 
 class Proposed(NamedTuple):
@@ -37,12 +43,15 @@ class Volumes(NamedTuple):
     last_day: date
 
 
-def proposed_volumes(days: Sequence[DayFacts], *, label_times: bool) -> Volumes:
+def proposed_volumes(
+    days: Sequence[DayFacts], *, label_times: bool, frauds_by_delay: FraudsByDelay | None = None
+) -> Volumes:
     """Settings that fit.
 
     Args:
         days: every day of the lake that has rows, oldest first.
         label_times: whether it is known when labels became known.
+        frauds_by_delay: frauds by day of the transactions and days until the report, where a label feed says so.
 
     Raises:
         DataInvalid: there are too few days for a first model, none of its rows is labelled a fraud, or too many of a
@@ -50,11 +59,7 @@ def proposed_volumes(days: Sequence[DayFacts], *, label_times: bool) -> Volumes:
     """
     known = [day for day in days if day.labelled]
     if not known or not any(day.frauds for day in known):
-        raise DataInvalid(
-            "no row is labelled a fraud",
-            remedy="name the column and its values with --label-column and --fraud-value; where labels come later and "
-            "from elsewhere, write the settings by hand with a label feed (docs/labels.md).",
-        )
+        raise _without_frauds(has_feed=frauds_by_delay is not None)
     first, last = days[0].day, days[-1].day
     span = (last - first).days + 1
     if span < LEAST_DAYS:
@@ -62,7 +67,8 @@ def proposed_volumes(days: Sequence[DayFacts], *, label_times: bool) -> Volumes:
             f"{first} to {last} are {span} days, and a first model needs {LEAST_DAYS}",
             remedy="days to learn from, then days to judge on, then days whose labels are not final: give more days.",
         )
-    delay = USUAL_DELAY if span >= 3 * USUAL_DELAY else max(1, span // 6)
+    reports = _reports(frauds_by_delay or {}, last, span)
+    delay = _delay(span, reports)
     holdout = FRESH_HOLDOUT if label_times else (USUAL_HOLDOUT if span >= 3 * USUAL_HOLDOUT else max(2, span // 4))
     window = min(USUAL_WINDOW, span - delay - holdout)
     # As far as labels are mature, also where they are used as known: that is what is sure to be possible.
@@ -71,7 +77,7 @@ def proposed_volumes(days: Sequence[DayFacts], *, label_times: bool) -> Volumes:
     learnt = [day for day in days if judged_from - timedelta(days=window) <= day.day < judged_from]
     judged = [day for day in days if judged_from <= day.day <= judged_to]
     settings: dict[str, Proposed] = {}
-    settings["labels.delay_days"] = Proposed(delay, _delay_words(delay, span))
+    settings["labels.delay_days"] = Proposed(delay, _delay_words(delay, span, reports))
     settings["window.days"] = Proposed(window, f"{span} days are there: {window} to learn from before the holdout")
     settings["holdout.days"] = Proposed(holdout, f"{_frauds(judged):,} frauds in the last {holdout} days to judge on")
     settings |= _validation(days, learnt, judged, window + holdout, span)
@@ -79,9 +85,60 @@ def proposed_volumes(days: Sequence[DayFacts], *, label_times: bool) -> Volumes:
     return Volumes(settings, (1, 7, 30) if span >= 45 else (1, 7) if span >= 20 else (1, 3), last)
 
 
-def _delay_words(delay: int, span: int) -> str:
+def _without_frauds(*, has_feed: bool) -> DataInvalid:
+    if has_feed:
+        return DataInvalid(
+            "the label feed reports no fraud of the days that were looked at",
+            remedy="name its column and its values with --feed-label-column and --fraud-value.",
+        )
+    return DataInvalid(
+        "no row is labelled a fraud",
+        remedy="name the column and its values with --label-column and --fraud-value; where labels come later and "
+        "from elsewhere, name the label feed with --labels (docs/labels.md).",
+    )
+
+
+class _Reports(NamedTuple):
+    """Frauds by the days until they were reported, up to `reach` days, of days on which all of these could be seen."""
+
+    reach: int
+    by_delay: dict[int, int]
+
+    def share(self, age: int) -> float:
+        return sum(count for delay, count in self.by_delay.items() if delay <= age) / sum(self.by_delay.values())
+
+
+def _reports(frauds: FraudsByDelay, last: date, span: int) -> _Reports | None:
+    """How late reports come, as far as half of the days can say; None where that is too few frauds."""
+    reach = min(max(LONG_DELAYS), span // 2)
+    found: dict[int, int] = {}
+    # Younger days have reported their fast frauds alone.
+    for by_delay in (by_delay for day, by_delay in frauds.items() if (last - day).days >= reach):
+        for delay, count in by_delay.items():
+            if delay <= reach:
+                found[delay] = found.get(delay, 0) + count
+    return _Reports(reach, found) if sum(found.values()) >= LEAST_DELAYS else None
+
+
+def _delay(span: int, reports: _Reports | None) -> int:
+    if span < 3 * USUAL_DELAY:
+        return max(1, span // 6)
+    possible = [USUAL_DELAY, *(delay for delay in LONG_DELAYS if span >= 3 * delay)]
+    if reports is None:
+        return USUAL_DELAY
+    return next((delay for delay in possible if reports.share(delay) >= MOST_REPORTS), possible[-1])
+
+
+def _delay_words(delay: int, span: int, reports: _Reports | None) -> str:
     usual = "the usual week" if delay == USUAL_DELAY else f"short, because only {span} days are there"
-    return f"days until an unreported transaction counts as genuine: {usual}; your chargebacks may need longer"
+    if delay > USUAL_DELAY:
+        usual = "longer than the usual week, for reports come late"
+    start = f"days until an unreported transaction counts as genuine: {usual}"
+    if reports is None:
+        return f"{start}; your chargebacks may need longer"
+    ages = sorted({1, 3, USUAL_DELAY, delay} & set(range(reports.reach)))
+    shares = ", ".join(f"{reports.share(age):.0%} within {age} day{'s' if age > 1 else ''}" for age in ages)
+    return f"{start}; of frauds that the feed reports within {reports.reach} days it reports {shares}"
 
 
 def _rows(days: Sequence[DayFacts]) -> int:

@@ -6,7 +6,14 @@ from typing import Any
 import pytest
 
 from fraud_retraining.domain.proposal.facts import ISO, TEXT, ColumnFacts
-from fraud_retraining.domain.proposal.roles import Choices, Roles, Undecided, decide_roles
+from fraud_retraining.domain.proposal.roles import (
+    Choices,
+    Roles,
+    Undecided,
+    counted_columns,
+    decide_roles,
+    pinned,
+)
 from fraud_retraining.domain.values.errors import SettingsError
 
 ROWS = 10_000
@@ -27,8 +34,8 @@ LABEL = column("TX_FRAUD", "integer", 2, values=("0", "1"))
 USUAL = (ID, TIME, AMOUNT, LABEL)
 
 
-def roles(*columns: ColumnFacts, is_file: bool = True, **choices: Any) -> Roles:
-    return decide_roles(columns, Choices(**choices), is_file=is_file)
+def roles(*columns: ColumnFacts, is_file: bool = True, has_feed: bool = False, **choices: Any) -> Roles:
+    return decide_roles(columns, Choices(**choices), is_file=is_file, has_feed=has_feed)
 
 
 def asked(*columns: ColumnFacts, is_file: bool = True, **choices: Any) -> dict[str, tuple[str, ...]]:
@@ -191,3 +198,42 @@ def test_what_production_did_is_no_feature_but_says_which_labels_are_unknown() -
 def test_a_decision_needs_its_name_and_a_word_for_blocking(other: ColumnFacts) -> None:
     found = roles(*USUAL, other)
     assert found.decision is found.propensity is None
+
+
+def test_beside_a_feed_rows_need_no_label_and_one_that_is_there_is_no_feature() -> None:
+    target = column("Class", "integer", 2, values=("0", "1"))
+    flag = column("prepaid", "integer", 2, values=("0", "1"))
+    found = roles(ID, TIME, AMOUNT, target, flag, column("labelled_at", "time"), has_feed=True)
+    assert (found.label, found.label_time, found.fraud_values) == (None, None, ())
+    assert (found.numeric, found.forbidden) == ((flag,), (column("labelled_at", "time"), target))
+    assert roles(ID, TIME, AMOUNT, has_feed=True).label is None
+
+
+def test_beside_a_feed_a_file_needs_an_id_that_the_feed_can_name() -> None:
+    assert roles(TIME, AMOUNT, LABEL).transaction_id is None
+    with pytest.raises(Undecided) as raised:
+        roles(TIME, AMOUNT, column("code", "text", ROWS), has_feed=True)
+    assert [(one.option, one.candidates) for one in raised.value.questions] == [("--transaction-id-column", ("code",))]
+
+
+def test_beside_a_feed_a_label_of_the_rows_is_refused() -> None:
+    with pytest.raises(SettingsError, match="--label-column and --label-time-column: with --labels"):
+        roles(*USUAL, has_feed=True, label="TX_FRAUD", label_time="TX_DATETIME")
+
+
+def test_what_days_are_counted_by_is_decided_again_with_more_of_them() -> None:
+    known = column("label_time", "time")
+    rare = column("CARD_ID", "text", int(0.95 * ROWS))
+    few = [*USUAL, known, key("CUSTOMER_ID"), rare, column("TX_KM", "number")]
+    found = decide_roles(few, Choices(), is_file=False)
+    assert counted_columns(few, found) == (
+        "TRANSACTION_ID", "TX_DATETIME", "TX_AMOUNT", "TX_FRAUD", "label_time", "CUSTOMER_ID", "CARD_ID",
+    )  # fmt: skip
+    said = pinned(Choices(time_format="%d"), found)
+    assert (said.transaction_id, said.time, said.label, said.label_time, said.time_format) == (
+        "TRANSACTION_ID", "TX_DATETIME", "TX_FRAUD", "label_time", "%d",
+    )  # fmt: skip
+    # On more days the card comes back.
+    more = [key("CARD_ID", 900, "text") if one == rare else one for one in few]
+    assert [one.name for one in found.entities] == ["customer"]
+    assert [one.name for one in decide_roles(more, said, is_file=False).entities] == ["customer", "card"]

@@ -6,9 +6,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fraud_retraining.domain.proposal.facts import ColumnFacts, DayFacts
+from fraud_retraining.domain.data.athena_table import AthenaPolicy
+from fraud_retraining.domain.proposal.facts import ColumnFacts, DayFacts, FeedFacts
+from fraud_retraining.domain.proposal.feed import FeedRoles
 from fraud_retraining.domain.proposal.roles import Choices, Entity, Roles, decide_roles
-from fraud_retraining.domain.proposal.settings_text import settings_text
+from fraud_retraining.domain.proposal.settings_text import ProposedFeed, ProposedTable, settings_text
 from fraud_retraining.domain.proposal.volumes import proposed_volumes
 
 DAYS = [
@@ -85,3 +87,50 @@ def test_without_entities_it_says_which_columns_could_be_some() -> None:
     assert "init --force --entity card=KartenNr" in " ".join(said.replace("#", "").split())
     named = decide_roles(columns, Choices(label="Betrug", entities={"card": "KartenNr"}), is_file=True)
     assert named.recurring == () and [one.name for one in named.entities] == ["card"]
+
+
+LAKE = [facts("id", "integer", distinct=ROWS), facts("at_time", "time"), facts("amount")]
+
+
+@given(st.lists(PRINTED, min_size=3, max_size=3, unique=True), PRINTED)
+def test_a_feed_comes_back_as_it_is_and_says_what_does_not_match(names: list[str], word: str) -> None:
+    identity, known, label = names
+    roles = FeedRoles(
+        facts(identity, "integer"), facts(known, "time"), facts(label, "text", values=(word,)), None, (word,), ("ok?",)
+    )
+    feed = ProposedFeed("s3://b/feed", roles, FeedFacts(labels=9_000, named=8_000, found=6_000, early=7, misplaced=5))
+    columns = decide_roles(LAKE, Choices(), is_file=False, has_feed=True)
+    volumes = proposed_volumes(DAYS, label_times=True, frauds_by_delay={})
+    said = settings_text(columns, volumes, DAYS, lake="/lake", source="/lake", feed=feed)
+    found = yaml.safe_load(said)
+    assert found["columns"]["is_fraud"] is None
+    assert found["labels"]["uri"] == "s3://b/feed"
+    assert found["labels"]["columns"] == {
+        "transaction_id": identity,
+        "is_fraud": label,
+        "known_at": known,
+        "source": None,
+    }
+    assert (found["labels"]["fraud_values"], found["labels"]["genuine_values"]) == ([word], ["ok?"])
+    words = " ".join(said.replace("#", "").split())
+    assert "9,000 labels name 8,000 transactions, 25.0% of which are not among those that were looked at" in words
+    assert "7 are older than their transaction; 5 lie in the folder of another day" in words
+
+
+def test_a_table_is_written_with_what_its_queries_need() -> None:
+    policy = AthenaPolicy(
+        database="payments", table="tx", output="s3://b/q", workgroup="fraud", day='TRY_CAST("dt" AS date)'
+    )
+    roles = decide_roles([*LAKE, facts("fraud", "integer", distinct=2, values=("0", "1"))], Choices(), is_file=False)
+    volumes = proposed_volumes(DAYS, label_times=False)
+
+    def lake(table: AthenaPolicy) -> tuple[str, dict[str, str]]:
+        proposed = ProposedTable(table, "partitioned by dt (string)")
+        said = settings_text(roles, volumes, DAYS, lake=table.uri, source=table.uri, table=proposed)
+        return said, yaml.safe_load(said)["lake"]
+
+    said, found = lake(policy)
+    expected = {"kind": "athena", **policy.model_dump(include={"database", "table", "output", "workgroup", "day"})}
+    assert found == expected
+    assert "A row's UTC day: partitioned by dt (string)." in said
+    assert lake(policy.model_copy(update={"modified": "max(x)"}))[1] == expected | {"modified": "max(x)"}

@@ -94,3 +94,50 @@ def test_rows_that_will_be_rejected_are_allowed_for_until_the_column_looks_wrong
     assert value(with_refunds(40), "validation.max_reject_share") == 0.08
     with pytest.raises(DataInvalid, match="300 of 1,000 rows of 2026-01-06 would be rejected"):
         with_refunds(300)
+
+
+def late(days: list[DayFacts], delays: dict[int, int]) -> dict[date, dict[int, int]]:
+    """The same reports of each day, as far as they have come by the last one."""
+    last = days[-1].day
+    return {
+        one.day: {delay: count for delay, count in delays.items() if one.day + timedelta(days=delay) <= last}
+        for one in days
+    }
+
+
+@pytest.mark.parametrize(
+    ("span", "delays", "expected"),
+    [
+        (60, {0: 5, 2: 5}, 7),
+        (60, {0: 5, 9: 5}, 10),
+        (60, {0: 5, 25: 5}, 14),
+        (100, {0: 5, 25: 5}, 30),
+        (60, {}, 7),
+        (18, {0: 5, 5: 5}, 3),
+    ],
+)
+def test_the_label_delay_is_as_long_as_reports_of_the_feed_take(
+    span: int, delays: dict[int, int], expected: int
+) -> None:
+    days = lake(span)
+    found = proposed_volumes(days, label_times=True, frauds_by_delay=late(days, delays))
+    assert value(found, "labels.delay_days") == expected
+    window, holdout = int(value(found, "window.days")), int(value(found, "holdout.days"))
+    labels = LabelPolicy(delay_days=expected, use="mature")
+    assert first_as_of_day(START, RollingWindow(days=window), HoldoutPolicy(days=holdout), labels) <= days[-1].day
+
+
+def test_the_label_delay_says_how_late_reports_come() -> None:
+    days = lake(90)
+    words = (
+        proposed_volumes(days, label_times=True, frauds_by_delay=late(days, {0: 8, 2: 2}))
+        .settings["labels.delay_days"]
+        .why
+    )
+    assert "of frauds that the feed reports within 30 days it reports 80% within 1 day, 100% within 3 days" in words
+
+
+def test_a_feed_without_frauds_is_refused_by_its_own_options() -> None:
+    with pytest.raises(DataInvalid, match="the label feed reports no fraud") as refused:
+        proposed_volumes(lake(60, frauds=0), label_times=True, frauds_by_delay={})
+    assert "--feed-label-column" in str(refused.value)
