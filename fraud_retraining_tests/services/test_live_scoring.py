@@ -11,12 +11,16 @@ from typing import Any
 
 import pytest
 
+from fraud_retraining.adapters.ledger.signing_keys import new_key
 from fraud_retraining.commands.implementation.scores_server import scorer_of
+from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.orchestration.names import ONLINE_STATE
+from fraud_retraining.orchestration.resources import open_ledger
 from fraud_retraining.services.live_scoring import MODEL, NOT_LOADED, SERVING_LOG, STATE, LiveScorer, NotReady
 from fraud_retraining.settings import load_settings
 from fraud_retraining_tests.support.command_line import run
 from fraud_retraining_tests.support.project_homes import AS_OF, LOOKED_BACK_ON, ProjectHome
+from fraud_retraining_tests.support.signing import append_forged
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -121,6 +125,26 @@ def test_a_champion_whose_artifact_was_changed_is_not_served_and_the_former_one_
     file.write_bytes(good)
     scorer.follow()
     assert scorer.missing == {} and scorer.model_version != former
+
+
+def test_a_state_that_nobody_signed_is_not_served_and_the_former_one_stays(ready: ProjectHome, tmp_path: Path):
+    file = tmp_path / "pipeline.pem"
+    signers = {"pipeline": {"public_key": new_key(file)}}
+    ready.configure(promotion={"mode": "auto"}, ledger={"signers": signers, "key_file": str(file)})
+    assert run("audit", "sign", "--by", "alice", "--reason", "keys are there")[0] == 0
+    scorer = following()
+    assert scorer.state_day == AS_OF
+    ingest(NEXT, NEXT)
+    ledger = open_ledger(load_settings())
+    published = ledger.last(EventKind.STATE_PUBLISHED, subject=NEXT.isoformat())
+    assert published is not None
+    forged = append_forged(ledger._url, published.kind, published.payload, subject=NEXT.isoformat(), model=ledger.model)
+    scorer.follow()
+    assert f"row {forged.seq} (state published) is not signed" in scorer.missing[STATE]
+    assert scorer.state_day == AS_OF and scorer.score([transaction(1)]).answers
+    ledger.void_row(forged.seq, actor="alice", channel="cli", reason="forged")
+    scorer.follow()
+    assert scorer.problems == {} and scorer.state_day == NEXT
 
 
 def test_a_damaged_copy_of_a_state_is_named_and_made_again(ready: ProjectHome, caplog: pytest.LogCaptureFixture):

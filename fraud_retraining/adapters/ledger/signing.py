@@ -73,7 +73,7 @@ class SigningRecords(VerifiedRecords):
                 )
             if seq in self.signed.void(tx.connection):
                 raise Conflict(f"row {seq} was declared void before", remedy="There is nothing to do.")
-            payload = {"row": seq, "hash": row.hash, "kind": row.kind, "why": problem, "reason": reason}
+            payload = {"row": seq, "hash": row.hash, "row_kind": row.kind, "why": problem, "reason": reason}
             return self._event(tx, EventKind.ROW_VOIDED, payload, actor=actor, channel=channel, subject=str(seq))
 
         return self._database.write(work)

@@ -38,6 +38,7 @@ ANNOUNCED_KINDS = (
     EventKind.AUTOMATION_RESUMED,
     EventKind.RECORD_ALTERED,
     EventKind.RECORD_RESTORED,
+    EventKind.ROW_VOIDED,
 )
 """Kinds of events that `notice_of` makes notices of."""
 
@@ -251,6 +252,13 @@ def _restored(event: Event) -> ReleaseNotice:
     return _notice(event, "record_restored", "info", title, reason, resolves=True, dedup_key="record altered")
 
 
+def _voided(event: Event) -> ReleaseNotice:
+    kind = str(event.payload["row_kind"]).replace("_", " ")
+    title = f"Row {event.payload['row']} of the ledger ({kind}) was declared void by {event.actor}"
+    text = f"{event.payload['why']}; {event.payload['reason']}"
+    return _notice(event, "row_voided", "info", title, text, resolves=True, dedup_key="record altered")
+
+
 _NOTICE_MAKERS: Mapping[str, Callable[[Event], ReleaseNotice | None]] = MappingProxyType(
     {
         EventKind.RELEASE_MOVED: _moved,
@@ -268,6 +276,7 @@ _NOTICE_MAKERS: Mapping[str, Callable[[Event], ReleaseNotice | None]] = MappingP
         EventKind.AUTOMATION_RESUMED: _paused,
         EventKind.RECORD_ALTERED: _altered,
         EventKind.RECORD_RESTORED: _restored,
+        EventKind.ROW_VOIDED: _voided,
     }
 )
 

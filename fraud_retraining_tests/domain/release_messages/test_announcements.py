@@ -166,3 +166,12 @@ def test_a_promotion_that_is_worse_live_is_reported_with_the_way_back():
     assert (notice.kind, notice.severity, "rollback --to 6" in notice.remedy) == ("worse_live", "high", True)
     assert "-0.200" in notice.text
     assert (only_notice(looked(None)).kind, notice_of(looked(0.1))) == ("not_watched", None)
+
+
+def test_a_row_that_was_declared_void_ends_the_alarm_about_the_record():
+    record = Record()
+    altered = record.add(EventKind.RECORD_ALTERED, what="changed", culprits=["row 9 is not signed"], remedy="look")
+    about = {"row": 9, "row_kind": "automation_resumed", "why": "row 9 is not signed", "reason": "a stray process"}
+    notice = only_notice(record.add(EventKind.ROW_VOIDED, **about))
+    assert notice.resolves and notice.dedup_key == only_notice(altered).dedup_key
+    assert "Row 9 of the ledger (automation resumed)" in notice.title and "a stray process" in notice.text
