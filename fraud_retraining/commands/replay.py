@@ -45,7 +45,7 @@ def replay(
             found = replayed(request, settings, progress)
         from fraud_retraining.commands.implementation.replay_output import print_replay, replay_answer, write_page
 
-        written = write_page(found, page or settings.home / "replay" / "report.html")
+        written = write_page(found, page or settings.home / "replay" / settings.segment / "report.html")
         if as_json:
             print_json(replay_answer(found, written))
         else:

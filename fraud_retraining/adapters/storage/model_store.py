@@ -43,6 +43,9 @@ SHARED = frozenset({TRANSACTIONS, LABELS, ENTITY_DAYS, ENTITY_LABEL_DAYS, FEATUR
 ROWS = "rows"
 CUT = (TRANSACTIONS, FEATURES)
 """Assets of which a segment has a copy of its own rows."""
+WHOLE_ROWS = "whole_rows"
+"""The fact that says how many rows a day has of which a segment has some."""
+LABEL_COUNTS = ("by_day", "reviewed", "first_reports", "reversed")
 BATCH_ROWS = 131_072
 CODE = "1"
 """Version of how days are cut: raised when the same day gives another copy, or other facts."""
@@ -62,6 +65,7 @@ class ModelStore(Store):
         own: the model's own part of the same store.
         model: its name; empty where it is the only one, whose partitions lie in the store itself.
         where: the condition of its segment by names of stored columns; {} for every transaction.
+        transactions: the store that has `transactions`, where this one does not.
     """
 
     def __init__(
@@ -72,12 +76,14 @@ class ModelStore(Store):
         own: Location,
         model: str,
         where: Where,
+        transactions: Store | None = None,
         grace_seconds: float = GRACE_SECONDS,
     ) -> None:
         super().__init__(location, scratch, grace_seconds=grace_seconds)
         self._own = own
         self._model = f"{own_folder(model)}/" if model else ""
         self._where = where
+        self._transactions: Store = transactions or self
         # By the condition and not by the model: two models with the same one share the copies.
         self._segment = f"{SEGMENTS}/{digest([CODE, sorted(where.items())])[:16]}" if where else ""
 
@@ -175,7 +181,8 @@ class ModelStore(Store):
         if known is None or known.inputs != inputs:
             known = self._made(asset, record, inputs)
         files = {**record.files, **known.files}
-        return record.model_copy(update={"files": files, "facts": {**record.facts, **known.facts}})
+        whole = {WHOLE_ROWS: record.facts["rows"]} if "rows" in record.facts else {}
+        return record.model_copy(update={"files": files, "facts": {**record.facts, **known.facts, **whole}})
 
     def _made(self, asset: str, record: Partition, inputs: Mapping[str, str]) -> Partition:
         if record.asset == LABELS:
@@ -211,10 +218,10 @@ class ModelStore(Store):
             own.update(ids)
         kept = pa.array([one in own for one in events[TRANSACTION_ID].to_pylist()], pa.bool_())
         facts = in_order(events.filter(kept)).facts.model_dump(mode="json")
-        # Labels that count for nobody are told of the whole day.
-        return {"reviewed": (), **{name: value for name, value in facts.items() if name not in ("rejects", "sources")}}
+        # What says whether the day is up to date, and what the feed delivered, stays that of the whole day.
+        return {name: facts.get(name, ()) for name in LABEL_COUNTS}
 
     def _ids(self, days: Sequence[date]) -> Iterator[list[object]]:
-        for record in self.partitions(TRANSACTIONS, days).values():
-            (path,) = self.paths([record], ROWS)
+        for record in self._transactions.partitions(TRANSACTIONS, days).values():
+            (path,) = self._transactions.paths([record], ROWS)
             yield pq.read_table(path, columns=[TRANSACTION_ID])[TRANSACTION_ID].to_pylist()

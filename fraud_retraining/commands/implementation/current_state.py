@@ -192,7 +192,7 @@ def read_state(settings: Settings) -> State:
     latest, problem = _latest_day(settings)
     arrival, feed_problem = _label_arrival(settings, latest)
     window = ledger.last(EventKind.WINDOW_BUILT)
-    health = automation_health(open_instance(), datetime.now(UTC))
+    health = automation_health(open_instance(), datetime.now(UTC), settings.segment)
     alerts = alerting(open_outbox(settings), open_notifier(settings), settings.alerts)
     return State(
         lake=settings.lake_uri,

@@ -4,7 +4,7 @@ Here: the state of each, how the rows of the latest day are divided among them, 
 the state of one model (`current_state.py`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
@@ -12,13 +12,14 @@ import pyarrow.parquet as pq
 from pydantic import Field
 
 from fraud_retraining.commands.implementation.current_state import State, read_state
-from fraud_retraining.domain.data.segments import summary, taken
+from fraud_retraining.domain.data.segments import SHARED, summary, taken
 from fraud_retraining.domain.features.column_lineage import TRANSACTIONS
 from fraud_retraining.domain.values.base import Value
 from fraud_retraining.domain.values.errors import DataInvalid, RetrainingError
 from fraud_retraining.orchestration.instance import open_instance
 from fraud_retraining.orchestration.resources import open_lake, open_store
 from fraud_retraining.orchestration.runs.failed_runs import unreported_failures
+from fraud_retraining.orchestration.runs.health import automation_health
 from fraud_retraining.orchestration.runs.resource_definitions import open_outcomes
 from fraud_retraining.settings import Settings
 
@@ -72,10 +73,14 @@ def read_models_state(settings: Settings) -> ModelsState:
     division, shared = _division(settings), []
     if division is not None and division.of_none:
         shared.append(f"{division.of_none:,} of {division.rows:,} rows of {division.day} belong to no model")
-    since = datetime.now(UTC) - timedelta(days=1)
-    for run, _ in unreported_failures(open_instance(), open_outcomes(settings), since):
+    now, instance = datetime.now(UTC), open_instance()
+    shared += automation_health(instance, now, SHARED).problems
+    for run, _ in unreported_failures(instance, open_outcomes(settings), now - timedelta(days=1)):
         shared.append(f"run {run.run_id[:8]} of {run.job_name} failed, and that is not in the ledger yet")
-    own = [f"{name}: {problem}" for name, state in states.items() for problem in state.problems]
+    # What stands in the way of all, such as a daemon that stopped, is said once.
+    common = [one for one in next((state.problems for state in states.values()), ()) if _of_all(one, states)]
+    shared = [*dict.fromkeys([*shared, *common])]
+    own = [f"{name}: {one}" for name, state in states.items() for one in state.problems if one not in shared]
     lost = [f"{name}: {why}" for name, why in unreadable.items()]
     return ModelsState(
         models=states,
@@ -84,6 +89,10 @@ def read_models_state(settings: Settings) -> ModelsState:
         division=division,
         problems=(*shared, *lost, *own),
     )
+
+
+def _of_all(problem: str, states: Mapping[str, State]) -> bool:
+    return all(problem in state.problems for state in states.values())
 
 
 def _division(settings: Settings) -> Division | None:

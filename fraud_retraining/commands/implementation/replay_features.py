@@ -12,6 +12,7 @@ from pathlib import Path
 from fraud_retraining.adapters.storage.engine import Engine
 from fraud_retraining.adapters.storage.lake import Lake
 from fraud_retraining.adapters.storage.layered_store import LayeredStore
+from fraud_retraining.adapters.storage.model_store import ModelStore
 from fraud_retraining.adapters.storage.store import Partition, Store
 from fraud_retraining.domain.values.days import DayRange
 from fraud_retraining.domain.values.digests import digest
@@ -40,8 +41,11 @@ def past_store(settings: Settings, folder: Path | None) -> Store:
     shared = open_store(settings)
     if folder is None:
         return shared
-    layer = Store(open_location_of(settings, str(folder)), scratch=settings.home / "scratch")
-    return LayeredStore(shared, layer, OWN)
+    layer, scratch = open_location_of(settings, str(folder)), settings.home / "scratch"
+    if not settings.segment:
+        return LayeredStore(shared, Store(layer, scratch), OWN)
+    own = ModelStore(layer, scratch, own=layer, model="", where=settings.segment_where, transactions=shared)
+    return LayeredStore(shared, own, OWN)
 
 
 def make_features(
@@ -52,7 +56,8 @@ def make_features(
     Raises:
         DataInvalid: a day of transactions did not pass its checks.
     """
-    store = past_store(settings, folder)
+    # Of all transactions, also for a model of some: features rest on everything that a customer did.
+    store = past_store(settings.shared, folder)
     first = days_of_window(settings, days.start - timedelta(days=1)).needed[0]
     featured = DayRange(start=first, end=days.end)
     latest = max(lake.days(), default=days.end)

@@ -249,7 +249,7 @@ def replay(request: ReplayRequest, settings: Settings, progress: Progress) -> Re
 
 
 def _work(policy: Settings, request: ReplayRequest, settings: Settings) -> Work:
-    folder = settings.home / FOLDER
+    folder = settings.home / FOLDER / settings.segment
     stored = digest(policy.feature_plan) == digest(settings.feature_plan)
     features = None if stored else features_folder(folder, policy)
     return Work(_with_threads(policy, request.processes), request.days, folder, features)

@@ -26,6 +26,7 @@ from fraud_retraining.domain.features.plan import FeaturePlan
 from fraud_retraining.domain.serving.policy import ServingPolicy
 from fraud_retraining.domain.values.errors import SettingsError
 from fraud_retraining.orchestration.resources import (
+    ledger_of,
     open_ledger,
     open_own_location,
     open_registry,
@@ -56,7 +57,9 @@ def scorer_of(settings: Settings) -> LiveScorer:
         settings.serving,
         registry=open_registry(settings),
         ledger=ledger,
-        states=PublishedState(open_store(settings), ledger, folder / "states", plan, version),
+        states=PublishedState(
+            open_store(settings), ledger_of(ledger, settings.shared), folder / "states", plan, version
+        ),
         kept=_kept_states(settings, plan, version),
         open_log=lambda key_types: ServingLog(store, folder / "journal", plan, _process_name(), key_types),
         feature_version=version,

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from fraud_retraining.domain.evaluation.blocked_bounds import RightOf, alert_bounds, average_precision_bounds
 from fraud_retraining.domain.evaluation.judged import Categories, Floats, Integers, Judged, Mask
 from fraud_retraining.domain.values.base import ExtendedValue, Policy, Value
 from fraud_retraining.domain.values.schemas import (
@@ -445,7 +446,7 @@ def _most_frequent(column: Categories, most: int) -> Categories:
 class SelectedRows(ExtendedValue):
     """What is known, and what is not, of rows of which some were blocked."""
 
-    ADDED: ClassVar[frozenset[str]] = frozenset({"awaits_reports"})
+    ADDED: ClassVar[frozenset[str]] = frozenset({"awaits_reports", "bounds", "amount_caught"})
 
     rows: int = Field(description="All rows, blocked ones too.")
     unknown: int = Field(description="Blocked rows whose outcome nobody knows.")
@@ -461,6 +462,19 @@ class SelectedRows(ExtendedValue):
         False, description="Whether frauds are not reported yet, so that both bounds count known ones by their weight."
     )
 
+    bounds: dict[str, tuple[float, float]] = Field(
+        {},
+        description="Least and most that metrics can be on all rows, by name; of average precision and Card Precision.",
+    )
+    amount_caught: tuple[float, float] | None = Field(
+        None, description="Least and most amount a day of the frauds of entities that daily alerts are right about."
+    )
+
+    @property
+    def corrected(self) -> bool:
+        """Whether a control group stands for blocked rows: then the metrics hold for all rows, and not their bounds."""
+        return self.represented >= 1
+
     @property
     def represented(self) -> float:
         """How many of the blocked rows the control group stands for; 0 where there is none."""
@@ -470,7 +484,7 @@ class SelectedRows(ExtendedValue):
     def summary(self) -> str:
         """What the metrics rest on, in a sentence or two."""
         seen = f"{self.unknown:,} of {self.rows:,} rows were blocked and are unknown"
-        if self.represented >= 1:
+        if self.corrected:
             return (
                 f"{seen}; a control group stands for {self.represented:,.0f} of them by inverse propensity, and the "
                 f"known frauds say as much as {self.effective_frauds:,.0f} of equal weight."
@@ -478,6 +492,13 @@ class SelectedRows(ExtendedValue):
         found = f"between {self.precision[0]:.0%} and {self.precision[1]:.0%} are frauds"
         if self.recall is not None:
             found += f", between {self.recall[0]:.0%} and {self.recall[1]:.0%} of all"
+        found += "".join(
+            f"; {name.replace('_', ' ')} of all rows from {two[0]:.3f} to {two[1]:.3f}"
+            for name, two in self.bounds.items()
+        )
+        if self.amount_caught is not None:
+            low, high = self.amount_caught
+            found += f"; frauds of {low:,.0f} to {high:,.0f} a day caught"
         if self.awaits_reports:
             found += ", if frauds that are not reported yet score like those that are"
         return (
@@ -596,6 +617,7 @@ def _selected(judged: Judged, policy: MetricsPolicy) -> SelectedRows | None:
     if judged.row_weights is None or not judged.rankable:
         return None
     genuine = judged.assuming(fraud=False)
+    bounds, amounts = _bounds(judged, genuine, policy.alert_budget)
     losses = log_losses(genuine) if genuine.probable and len(genuine) else None
     alerts = min(policy.alert_budget * len(np.unique(judged.days)), len(judged))
     top = np.zeros(len(judged), dtype=bool)
@@ -617,7 +639,24 @@ def _selected(judged: Judged, policy: MetricsPolicy) -> SelectedRows | None:
         precision=(caught / alerts, (caught + above) / alerts) if alerts else (0.0, 0.0),
         recall=(least, most) if least is not None and most is not None else None,
         awaits_reports=judged.report_weights is not None,
+        bounds=bounds,
+        amount_caught=amounts,
     )
+
+
+def _bounds(
+    judged: Judged, genuine: Judged, k: int
+) -> tuple[dict[str, tuple[float, float]], tuple[float, float] | None]:
+    """Bounds of the metrics, and of the amount caught, over all that unknown rows could be."""
+    if not len(judged):
+        return {}, None
+    least, most = (
+        [RightOf(day.day, day.right) for day in daily_alerts(one, k)] for one in (genuine, judged.assuming(fraud=True))
+    )
+    alerts = alert_bounds(judged, k, least, most)
+    ranked = average_precision_bounds(judged)
+    found = {"average_precision": ranked} if ranked is not None else {}
+    return {**found, card_precision_name(k): alerts.card_precision}, alerts.amount_caught
 
 
 def _slice_metrics(judged: Judged, losses: Floats | None, policy: MetricsPolicy) -> Iterator[SliceMetrics]:

@@ -58,6 +58,7 @@ def metrics_grid(
     selected = candidate.selected
     columns = ["metric", "candidate", *(["interval"] if known else [])]
     columns += ["if blocked were genuine"] if selected is not None else []
+    columns += ["least to most"] if selected is not None and not selected.corrected else []
     if champion is not None:
         columns += ["champion", *(["champion's interval"] if known else []), "difference"]
         columns += ["difference's interval"] if known else []
@@ -78,6 +79,9 @@ def _metric(
         yield span(interval.candidate if interval else None)
     if candidate.selected is not None:
         yield number(candidate.selected.naive.get(name))
+        if not candidate.selected.corrected:
+            least, most = candidate.selected.bounds.get(name, (None, None))
+            yield f"{number(least)} to {number(most)}" if least is not None else NONE
     if champion is None:
         return
     other = champion.values.get(name)

@@ -31,7 +31,7 @@ from fraud_retraining.orchestration.names import (
     TRANSACTIONS,
 )
 from fraud_retraining.orchestration.partitions import BACKFILL_DAYS_IN_ONE_RUN, days_of
-from fraud_retraining.orchestration.resources import ResourceBundle
+from fraud_retraining.orchestration.resources import ResourceBundle, ledger_of, open_registry
 from fraud_retraining.orchestration.runs.progress import Progress
 from fraud_retraining.orchestration.runs.step_retries import retried
 from fraud_retraining.orchestration.state.inventory import (
@@ -142,8 +142,12 @@ def _mark_rewritten(
 ) -> None:
     """Marks model versions that were trained on a day whose rows are different now."""
     rewritten = [new.day for new in done if new.day in before and before[new.day].digest != new.digest]
-    if rewritten:
-        mark_versions(resources.settings, resources.store, resources.registry, resources.ledger, rewritten)
+    if not rewritten:
+        return
+    settings, store, ledger = resources.settings, resources.store, resources.ledger
+    for one in settings.each_model():
+        registry = open_registry(one) if settings.models else resources.registry
+        mark_versions(one, store, registry, ledger_of(ledger, one), rewritten)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
+from dagster._core.definitions.repository_definition.valid_definitions import SINGLETON_REPOSITORY_NAME
 from dagster._core.scheduler.instigation import InstigatorState, TickStatus
 
 from fraud_retraining.domain.values.base import Value
@@ -22,10 +23,10 @@ class Automation(Value):
     problems: tuple[str, ...]
 
 
-def automation_health(instance: dg.DagsterInstance, now: datetime) -> Automation:
-    """Return the health of the daemon, its schedules and its sensors."""
+def automation_health(instance: dg.DagsterInstance, now: datetime, of: str = "") -> Automation:
+    """Return the health of the daemon, its schedules and its sensors; of several models only those of `of`."""
     seen = _last_heartbeat(instance)
-    problems = list(_failing(instance))
+    problems = list(_failing(instance, of))
     if seen is None:
         return Automation(daemon="never ran; nothing happens by itself until it does", problems=tuple(problems))
     if now - seen > SILENT_AFTER:
@@ -42,11 +43,14 @@ def _last_heartbeat(instance: dg.DagsterInstance) -> datetime | None:
     return datetime.fromtimestamp(min(beats.values()), UTC) if beats else None
 
 
-def _failing(instance: dg.DagsterInstance) -> Iterator[str]:
+def _failing(instance: dg.DagsterInstance, of: str) -> Iterator[str]:
     for state in instance.all_instigator_state():
-        failed = _failures_in_a_row(instance, state)
+        # Of several models each has a repository, by its name; one model has none of a name.
+        whose = state.origin.repository_origin.repository_name
+        failed = _failures_in_a_row(instance, state) if of in ("", whose) else None
         if failed:
-            yield f"{state.name} failed {FAILURES_IN_A_ROW} times in a row: {failed}"
+            named = state.name if whose == SINGLETON_REPOSITORY_NAME else f"{state.name} of {whose}"
+            yield f"{named} failed {FAILURES_IN_A_ROW} times in a row: {failed}"
 
 
 def _failures_in_a_row(instance: dg.DagsterInstance, state: InstigatorState) -> str | None:

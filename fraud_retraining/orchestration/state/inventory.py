@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from fraud_retraining.adapters.days.stored_days import stored_day
 from fraud_retraining.adapters.mlflow.code_versions import code_version
 from fraud_retraining.adapters.storage.lake import DayFiles
+from fraud_retraining.adapters.storage.model_store import WHOLE_ROWS
 from fraud_retraining.adapters.storage.store import Partition, Store
 from fraud_retraining.domain.data.day_checks import DAY_CHECKS, delivered_together
 from fraud_retraining.domain.data.identity import Identity
@@ -298,7 +299,9 @@ class Inventory:
     def earlier_rows(self, day: date) -> list[int]:
         """Accepted rows of the days before, oldest first, as far as the trailing median looks back."""
         before = [day - timedelta(days=n) for n in range(self._settings.validation.trailing_days, 0, -1)]
-        return [self.transactions[earlier].facts["rows"] for earlier in before if earlier in self.transactions]
+        facts = (self.transactions[earlier].facts for earlier in before if earlier in self.transactions)
+        # Of all transactions, also where a model sees some: days are checked as they were delivered.
+        return [one.get(WHOLE_ROWS, one["rows"]) for one in facts]
 
     def earlier_columns(self, day: date) -> list[str] | None:
         """Columns of the day before that nothing reads; None where that day is not ingested."""

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from fraud_retraining.adapters.storage.locations import FolderLocation
-from fraud_retraining.adapters.storage.model_store import ModelStore
+from fraud_retraining.adapters.storage.model_store import WHOLE_ROWS, ModelStore
 from fraud_retraining.adapters.storage.store import Partition, Store
 from fraud_retraining.domain.data.segments import Where
 from fraud_retraining.domain.features.column_lineage import ENTITY_DAYS, FEATURES, LABELS, TRANSACTIONS
@@ -77,7 +77,7 @@ def test_of_a_shared_day_it_sees_its_rows_under_the_digest_of_the_day(tmp_path: 
     found = of_model(tmp_path, "a", GERMAN).partition(asset, DAY)
     assert found is not None
     assert (found.digest, found.inputs, found.facts["facts"]) == (made.digest, made.inputs, "f")
-    assert found.facts["rows"] == 2
+    assert (found.facts["rows"], found.facts[WHOLE_ROWS]) == (2, 4)
     assert read(of_model(tmp_path, "a", GERMAN), asset) == [0, 3]
     assert read(whole, asset) == [0, 1, 2, 3]
     standing = of_model(tmp_path, "a", GERMAN).standing(asset, [DAY])[DAY]
@@ -163,7 +163,9 @@ def test_labels_of_a_feed_are_counted_for_the_segment(tmp_path: Path, whole: Sto
     whole.write(LABELS, NEXT, {"rows": events}, digest="l", inputs={}, facts=facts)
     found = of_model(tmp_path, "a", GERMAN).partition(LABELS, NEXT)
     assert found is not None
-    assert (found.facts["events"], found.facts["by_day"]) == (2, [["2026-03-01", 2, 1]])
+    assert found.facts["by_day"] == [["2026-03-01", 2, 1]]
+    # Which label days have events says which ones later days rest on, for all models alike.
+    assert found.facts["events"] == 3
     assert found.facts["first_reports"] == [["2026-03-01", 1]]
     assert found.facts["rejects"] == facts["rejects"]
     shared = whole.partition(LABELS, NEXT)

@@ -17,6 +17,7 @@ from fraud_retraining.domain.evaluation.gates import NotCompared, comparable
 from fraud_retraining.domain.evaluation.judged import UNKNOWN, Judged, Pair
 from fraud_retraining.domain.evaluation.metric_intervals import Alerting, draw, metric_intervals
 from fraud_retraining.domain.evaluation.metrics import MetricsPolicy, calibration, card_precision_at_k, evaluate
+from fraud_retraining.domain.review.tables import metrics_grid
 from fraud_retraining.domain.serving.policy import CostPolicy
 
 POLICY = MetricsPolicy(min_slice_frauds=2, resamples=100, alert_budget=5)
@@ -240,6 +241,15 @@ def test_what_is_unknown_is_said_with_and_without_a_control_group():
     assert "no control group stands for them" in without.selected.summary
     assert without.selected.represented == 0
     assert without.selected.naive == evaluate(blocked(whole, 1, share=0.0).assuming(fraud=False), POLICY).values
+    values, bounds = evaluate(whole, POLICY).values, without.selected.bounds
+    assert list(bounds) == ["average_precision", f"card_precision_at_{POLICY.alert_budget}"]
+    for name, (low, high) in bounds.items():
+        assert low < values[name] < high and f"{low:.3f} to {high:.3f}" in without.selected.summary, name
+    low, high = without.selected.amount_caught
+    assert low < high and f"frauds of {low:,.0f} to {high:,.0f} a day caught" in without.selected.summary
+    table = metrics_grid(without)
+    assert [row[-1] == "-" for row in table.rows] == [row[0] not in bounds for row in table.rows]
+    assert "least to most" in table.columns and "least to most" not in metrics_grid(with_group).columns
     assert evaluate(whole, POLICY).selected is None
     assert "selected" not in evaluate(whole, POLICY).model_dump()
 
