@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
-LOCKED := postgres redis kubernetes lightgbm catboost onnx dev
+LOCKED := postgres redis kubernetes lightgbm catboost onnx spark dev
 DEMO_HOME ?= $(CURDIR)/.fraud_retraining/demo
 WORKERS ?= 2
 

@@ -40,6 +40,7 @@ from fraud_retraining.domain.alerts.notices import AlertPolicy
 from fraud_retraining.domain.audit.archiving import LEAST_DAYS
 from fraud_retraining.domain.audit.retention import RetentionPolicy
 from fraud_retraining.domain.data.athena_table import AthenaPolicy
+from fraud_retraining.domain.data.engine_policy import EnginePolicy
 from fraud_retraining.domain.data.lake_layout import DayLimits
 from fraud_retraining.domain.data.lake_mapping import LakeMapping
 from fraud_retraining.domain.data.segments import SHARED, SegmentPolicy, Where, columns_of
@@ -214,17 +215,6 @@ class LedgerPolicy(Policy):
         return self
 
 
-class EnginePolicy(Policy):
-    """What DuckDB may use."""
-
-    memory_limit: str | None = Field(
-        None,
-        pattern=r"^\d+(\.\d+)?\s?(MB|GB|MiB|GiB)$",
-        description="Memory before it spills, such as 2GB; by default a quarter of what the process may use.",
-    )
-    threads: int | None = Field(None, ge=1, le=1024, description="Threads; by default one a core.")
-
-
 class MlflowPolicy(Policy):
     """Where runs and versions are kept."""
 
@@ -285,7 +275,7 @@ class Settings(BaseSettings):
     store: StorePolicy = Field(StorePolicy(), description="Where partitions are kept.")
     owners: OwnersPolicy = Field(OwnersPolicy(), description="Whom Dagster's catalogue names as owners.")
     ledger: LedgerPolicy = Field(LedgerPolicy(), description="Where decisions are recorded.")
-    engine: EnginePolicy = Field(EnginePolicy(), description="What DuckDB may use.")
+    engine: EnginePolicy = Field(EnginePolicy(), description="What computes days, and what it may use.")
     columns: ColumnPolicy = Field(ColumnPolicy(), description="What the lake calls the canonical columns.")
     entities: dict[str, EntityPolicy] = Field(
         {

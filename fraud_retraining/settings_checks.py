@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from fraud_retraining.adapters.alerts.destination import secret_problems
 from fraud_retraining.adapters.alerts.registry import DESTINATIONS
+from fraud_retraining.domain.data.athena_table import SCHEME
 from fraud_retraining.domain.data.segments import SHARED, NumberRange
 from fraud_retraining.domain.features.plan import FeaturePlan
 from fraud_retraining.domain.training.estimators.registry import ESTIMATORS
@@ -54,6 +55,7 @@ def conflicts(settings: "Settings", broken: Collection[str] = ()) -> list[str]:
         (_reviewer_problems, {"promotion"}),
         (_model_problems, {"model"}),
         (_where_problems, {"columns", "entities", "features", "model", "models"}),
+        (_engine_problems, {"engine", "lake", "labels"}),
         (_url_problems, {"ledger", "mlflow", "lake", "store", "labels"}),
     )
     return [problem for rule, about in rules if about.isdisjoint(broken) for problem in rule(settings)]
@@ -83,6 +85,17 @@ def segment_problems(settings: "Settings") -> list[str]:
             found = settings_problems(made)
         problems += [f"models.{one.name}: {problem}" for problem in found]
     return problems
+
+
+def _engine_problems(settings: "Settings") -> list[str]:
+    tables = [
+        key
+        for key, uri in (("lake", settings.lake_uri), ("labels.uri", settings.labels.uri))
+        if uri is not None and uri.startswith(SCHEME)
+    ]
+    if settings.engine.kind != "spark":
+        return []
+    return [f"engine.kind: spark reads folders and S3, and {key} is a table of Athena" for key in tables]
 
 
 def unmappable(settings: "Settings") -> list[str]:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from fraud_retraining.adapters.storage.engine import Engine
     from fraud_retraining.adapters.storage.lake import Lake, LakeLocation
     from fraud_retraining.adapters.storage.locations import Location
+    from fraud_retraining.adapters.storage.spark_days import SparkDays
     from fraud_retraining.adapters.storage.store import Store
     from fraud_retraining.services.delivery import Notifier
 
@@ -182,7 +183,11 @@ def open_own_location(settings: Settings) -> "Location":
 
 
 def open_engine(settings: Settings) -> "Engine":
-    """A DuckDB engine with the configured limits, or with those that follow from the machine."""
+    """A DuckDB engine with the configured limits, or with those that follow from the machine; and Spark, if it is set.
+
+    Raises:
+        SettingsError: Spark is set, and PySpark or Java is missing.
+    """
     from fraud_retraining.adapters.storage.engine import Engine
     from fraud_retraining.adapters.storage.machine_memory import usable_memory
     from fraud_retraining.domain.data.memory import default_memory_limit
@@ -191,7 +196,18 @@ def open_engine(settings: Settings) -> "Engine":
         memory_limit=settings.engine.memory_limit or default_memory_limit(usable_memory()),
         threads=settings.engine.threads,
         temp_directory=settings.home / "scratch" / "engine",
+        spark=_open_spark(settings) if settings.engine.kind == "spark" else None,
     )
+
+
+def _open_spark(settings: Settings) -> "SparkDays":
+    from fraud_retraining.adapters.storage.spark_days import SparkDays
+    from fraud_retraining.adapters.storage.spark_session import SparkOptions, require_spark
+
+    # At once, and not when the first query of a run needs it.
+    require_spark()
+    engine = settings.engine
+    return SparkDays(SparkOptions(engine.master, engine.config, settings.home / "scratch" / "spark"))
 
 
 def open_ledger(settings: Settings) -> "Ledger":

@@ -26,7 +26,7 @@ class Part(NamedTuple):
 PARTS = {
     "ingestion": Part(
         "1",
-        "a4529f9bc6e85a126cb71fdcb623f772e3ccc5ab4a5a5d438a3e1c51bde18572",
+        "f26bae49dc1aafa997d4516c7a22870eadec6c2ba35a9730ce11166ef5a6bd38",
         (
             "fraud_retraining.domain.values.days",
             "fraud_retraining.domain.data.canonical",
@@ -38,7 +38,7 @@ PARTS = {
     ),
     "labels": Part(
         "1",
-        "bc6d412ca52aef5d7e461fba6fd23cd084c2f9f486f936d721c2c0b69eb89710",
+        "a0d4f9cd3e3b9e2f07ce7bd45199fddac5f85c64391cd7990e4eb1659250b612",
         (
             "fraud_retraining.domain.data.canonical",
             "fraud_retraining.domain.labels.events",
@@ -47,7 +47,7 @@ PARTS = {
     ),
     "features": Part(
         "1",
-        "3d0a281c68fd1471a898500b3f660cee2731ffadf28b5d2bfcbb368523613317",
+        "fbbdf99a93050b8b92654dfb7da5ffea0ea9ef9449c288cb71be7bfda3040472",
         (
             "fraud_retraining.domain.values.days",
             "fraud_retraining.domain.features.definitions",

@@ -14,14 +14,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import date
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Any, NamedTuple, NoReturn, Self
+from types import MappingProxyType, TracebackType
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, NoReturn, Self
 
 import duckdb
 import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.operations as ops
-import ibis.expr.types as ir
 import pyarrow as pa
 import pyarrow.parquet as pq
 from ibis.backends.duckdb import Backend
@@ -32,7 +31,11 @@ from fraud_retraining.domain.data.ingestion import DayQuery, DayShape
 from fraud_retraining.domain.data.lake_columns import check_columns, same_shape
 from fraud_retraining.domain.data.lake_mapping import LakeMapping
 from fraud_retraining.domain.data.memory import memory_remedy
+from fraud_retraining.domain.values.days import Day
 from fraud_retraining.domain.values.errors import DataInvalid, DependencyUnreachable
+
+if TYPE_CHECKING:
+    from fraud_retraining.adapters.storage.spark_days import SparkDays
 
 _SPILL_FAILURES = ("failed to offload", "no space left", "file too large", "disk quota")
 _NANOSECONDS = ("TIMESTAMP_NS", "TIMESTAMPTZ_NS", "TIMESTAMP WITH TIME ZONE_NS")
@@ -66,17 +69,27 @@ class PreparedQuery(NamedTuple):
 
     Attributes:
         name: begins the names of its views; two queries of an engine need two names.
-        build: gets the day and the tables, and gives the expression.
+        build: gets the day and the tables, and gives the expression; for many days on Spark it gets `EACH_DAY`.
         recipe: text of what `build` depends on besides: another recipe is compiled anew.
         keep_nan: whether NaN stays NaN; otherwise it is read as null.
         columns: the columns that are read; a query over few columns of a wide table is planned much faster with them.
+        spread_by: by table the column by which Spark may spread rows that many days read: the query groups by it.
+        table_columns: the same as `columns` for single tables, on Spark.
+        read_often: tables that the query reads more than once: Spark keeps their rows meanwhile.
     """
 
     name: str
-    build: Callable[[ir.DateScalar, Mapping[str, ibis.Table]], ibis.Table]
+    build: Callable[[Day, Mapping[str, ibis.Table]], ibis.Table]
     recipe: str = ""
     keep_nan: bool = False
     columns: Sequence[str] | None = None
+    spread_by: Mapping[str, str] = MappingProxyType({})
+    table_columns: Mapping[str, Sequence[str]] = MappingProxyType({})
+    read_often: frozenset[str] = frozenset()
+
+    def columns_of(self, table: str) -> Sequence[str] | None:
+        """The columns of a table that are read; None: all."""
+        return self.table_columns.get(table, self.columns)
 
 
 class Engine:
@@ -87,9 +100,20 @@ class Engine:
         DataInvalid: a Parquet file that is corrupt; the culprits are the files.
     """
 
-    def __init__(self, *, memory_limit: str = "1GB", threads: int | None = None, temp_directory: Path) -> None:
+    def __init__(
+        self,
+        *,
+        memory_limit: str = "1GB",
+        threads: int | None = None,
+        temp_directory: Path,
+        spark: "SparkDays | None" = None,
+    ) -> None:
+        self.spark = spark
+        """Runs queries over the days of a run on Spark; None: each day is made here."""
         self._memory_limit = memory_limit
         self._open = ExitStack()
+        if spark is not None:
+            self._open.callback(spark.close)
         self._spill = self._open.enter_context(_spill_folder(temp_directory))
         config = {
             "memory_limit": memory_limit,
@@ -292,7 +316,7 @@ def _shaped(
 ) -> PreparedQuery:
     """The query that gives the canonical rows of a day one shape."""
 
-    def build(this_day: ir.DateScalar, views: Mapping[str, ibis.Table]) -> ibis.Table:
+    def build(this_day: Day, views: Mapping[str, ibis.Table]) -> ibis.Table:
         return shape(rows(views), mapping, this_day)
 
     return PreparedQuery(f"{name}_{shape.__name__}", build)
@@ -306,7 +330,13 @@ def lake_day(paths: Sequence[Path], mapping: LakeMapping, earlier_keys: Mapping[
     Raises:
         DataInvalid: files that are corrupt, or every column problem of every file at once.
     """
-    schemas = read_schemas(paths)
+    return lake_day_of(read_schemas(paths), mapping, earlier_keys)
+
+
+def lake_day_of(
+    schemas: Mapping[Path, pa.Schema], mapping: LakeMapping, earlier_keys: Mapping[str, str] | None = None
+) -> LakeDay:
+    """As `lake_day`, of files whose schemas are known."""
     report = check_columns({path.name: schema for path, schema in schemas.items()}, mapping, earlier_keys)
     return LakeDay(tuple(map(tuple, same_shape(schemas))), report.text_keys, report.ignored, report.part_types)
 

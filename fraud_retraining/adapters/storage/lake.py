@@ -132,6 +132,11 @@ class Lake:
         """The place of the lake, as a person would write it."""
         return self._location.uri
 
+    @property
+    def place(self) -> LakeLocation:
+        """Where its files are."""
+        return self._location
+
     def days(self, within: DayRange | None = None) -> dict[date, DayFiles]:
         """The days that have files, oldest first; with `within`, only its months are listed.
 

@@ -14,6 +14,7 @@ from contextlib import aclosing, suppress
 from functools import cached_property
 from io import FileIO
 from pathlib import Path, PurePosixPath
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fraud_retraining.adapters.storage.locations import (
@@ -59,6 +60,22 @@ class S3Location:
         self._policy = policy
         self._attempts = max(1, s3.max_attempts) if s3 else ATTEMPTS
         self._cache = ObjectCache(cache, limit=policy.cache_bytes, keep_seconds=policy.cache_keep_seconds)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # To another process goes the description alone: it opens connections of its own, with its own credentials.
+        state = {name: value for name, value in self.__dict__.items() if name != "_fs"}
+        told = (
+            "region_name",
+            "endpoint_url",
+            "profile_name",
+            "max_attempts",
+            "use_ssl",
+            "verify",
+            "use_unsigned_session",
+        )
+        none = dict.fromkeys(("aws_access_key_id", "aws_secret_access_key", "aws_session_token"))
+        s3 = self._s3 and SimpleNamespace(**{name: getattr(self._s3, name) for name in told}, **none)
+        return {**state, "_s3": s3}
 
     @property
     def uri(self) -> str:

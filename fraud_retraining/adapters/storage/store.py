@@ -160,11 +160,69 @@ class Store:
 
         The files of the partition that was there before stay for readers that still hold its record; older ones go.
         """
-        folder = _folder(asset, day)
         # Read before anything is written: readers may still hold this record, so its files have to stay.
         before = self._standing(asset, day).record
-        files = {name: self._put_table(folder, name, table) for name, table in tables.items()}
-        record = Partition(asset=asset, day=day, digest=digest, files=files, inputs=dict(inputs), facts=dict(facts))
+        return self._commit(asset, day, self.put(asset, day, tables), before, digest=digest, inputs=inputs, facts=facts)
+
+    def put(self, asset: str, day: date, tables: "Mapping[str, pa.Table]") -> dict[str, StoredFile]:
+        """Write the data files of a partition, which nobody sees until it is committed (`commit`)."""
+        return {name: self._put_table(_folder(asset, day), name, table) for name, table in tables.items()}
+
+    def commit(
+        self,
+        asset: str,
+        day: date,
+        files: Mapping[str, StoredFile],
+        *,
+        digest: str,
+        inputs: Mapping[str, str],
+        facts: Mapping[str, Any],
+    ) -> Partition:
+        """As `write`, of data files that another process has put there.
+
+        Raises:
+            IntegrityError: one of them is not there as it was put.
+        """
+        before = self._standing(asset, day).record
+        sizes = {info.path: info.size for info in self._location.list(_folder(asset, day))}
+        lost = [
+            f"{file.path}: is not there as it was written"
+            for file in files.values()
+            if sizes.get(file.path) != file.size
+        ]
+        if lost:
+            raise self._damaged(lost, [day])
+        return self._commit(asset, day, files, before, digest=digest, inputs=inputs, facts=facts)
+
+    def objects(self, partitions: Sequence[Partition], name: str) -> list[ObjectInfo]:
+        """The files of one table as `Location.fetch` takes them, one a partition, in order.
+
+        Raises:
+            DataInvalid: a partition has no such table.
+        """
+        lacking = [f"{record.asset} of {record.day}" for record in partitions if name not in record.files]
+        if lacking:
+            raise DataInvalid(f"there is no table {name!r} in", culprits=lacking, remedy="Ingest those days again.")
+        return [
+            ObjectInfo(file.path, file.size, CONTENT + file.digest)
+            for file in (record.files[name] for record in partitions)
+        ]
+
+    def _commit(
+        self,
+        asset: str,
+        day: date,
+        files: Mapping[str, StoredFile],
+        before: Partition | None,
+        *,
+        digest: str,
+        inputs: Mapping[str, str],
+        facts: Mapping[str, Any],
+    ) -> Partition:
+        folder = _folder(asset, day)
+        record = Partition(
+            asset=asset, day=day, digest=digest, files=dict(files), inputs=dict(inputs), facts=dict(facts)
+        )
         # Last, after every file that it names: a writer that dies before it has written nothing.
         self._location.write_bytes(f"{folder}/{RECORD}", record.model_dump_json().encode())
         # Read again: of two writers the later record wins, and both go on with that one.
@@ -180,12 +238,9 @@ class Store:
             IntegrityError: a file is gone, or is not the one that the record names; its partition then counts as not
                 made (`readable`).
         """
-        lacking = [f"{record.asset} of {record.day}" for record in partitions if name not in record.files]
-        if lacking:
-            raise DataInvalid(f"there is no table {name!r} in", culprits=lacking, remedy="Ingest those days again.")
-        files = [record.files[name] for record in partitions]
+        wanted = self.objects(partitions, name)
         try:
-            return self._location.fetch([ObjectInfo(file.path, file.size, CONTENT + file.digest) for file in files])
+            return self._location.fetch(wanted)
         except IntegrityError as error:
             broken = [record for record in partitions if _names_any(error.culprits, record.files[name].path)]
             for record in broken:

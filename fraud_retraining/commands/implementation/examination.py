@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fraud_retraining.commands.implementation.dependency_checks import dagster_checks, dependency_checks
 from fraud_retraining.commands.implementation.diagnosis import Check, Diagnosis, diagnose, failed, ok
-from fraud_retraining.commands.implementation.machine_checks import gpu_checks, machine_checks
+from fraud_retraining.commands.implementation.machine_checks import gpu_checks, machine_checks, spark_checks
 from fraud_retraining.commands.support.config import read_settings
 from fraud_retraining.domain.values.errors import SettingsError
 from fraud_retraining.settings import settings_source
@@ -29,7 +29,12 @@ def examine(config: Path | None, seconds: float) -> Diagnosis:
         checks = [Check("settings", partial(failed, error)), *machine_checks(), *dagster_checks()]
     else:
         checks = [Check("settings", lambda: ok(f"from {settings_source(config)}")), *machine_checks()]
-        checks += [*gpu_checks(settings), *dependency_checks(settings, seconds), *dagster_checks()]
+        checks += [
+            *gpu_checks(settings),
+            *spark_checks(settings),
+            *dependency_checks(settings, seconds),
+            *dagster_checks(),
+        ]
     # Outside of the limits: on a busy machine importing alone may take longer.
     for heavy in ("mlflow.store.db.utils", "pyarrow.parquet"):
         importlib.import_module(heavy)

@@ -21,8 +21,10 @@ from fraud_retraining.adapters.mlflow.environment import OTHER_BUILDS
 from fraud_retraining.adapters.mlflow.gpu import INSTALL as INSTALL_GPU
 from fraud_retraining.adapters.mlflow.gpu import device_problems, gpus, wants_gpu
 from fraud_retraining.adapters.storage.private_files import exposed
+from fraud_retraining.adapters.storage.spark_session import java_version, require_spark
 from fraud_retraining.commands.implementation.diagnosis import Answer, Check, fail, ok, warn
 from fraud_retraining.commands.support.output import first_names
+from fraud_retraining.domain.data.engine_policy import EnginePolicy
 from fraud_retraining.domain.training.fitting import ModelPolicy
 from fraud_retraining.domain.values.errors import DependencyUnreachable, SettingsError
 from fraud_retraining.settings import LEDGER_FILE, MLFLOW_FILE, Settings, home_folder
@@ -47,6 +49,19 @@ def machine_checks() -> list[Check]:
 def gpu_checks(settings: Settings) -> list[Check]:
     """The check of the GPU, where models are to be fitted on one."""
     return [Check("gpu", lambda: _gpu(settings.model))] if wants_gpu(settings.model) else []
+
+
+def spark_checks(settings: Settings) -> list[Check]:
+    """The check of PySpark and Java, where days are made by Spark."""
+    return [Check("spark", lambda: _spark(settings.engine))] if settings.engine.kind == "spark" else []
+
+
+def _spark(engine: EnginePolicy) -> Answer:
+    try:
+        require_spark()
+    except SettingsError as error:
+        return fail(error.what, error.remedy, SettingsError)
+    return ok(f"PySpark {installed().get('pyspark')} on Java {java_version()}, master {engine.master}")
 
 
 def _gpu(model: ModelPolicy) -> Answer:

@@ -16,8 +16,8 @@ from fraud_retraining.adapters.storage.model_store import ModelStore
 from fraud_retraining.adapters.storage.store import Partition, Store
 from fraud_retraining.domain.values.days import DayRange
 from fraud_retraining.domain.values.digests import digest
-from fraud_retraining.orchestration.assets.features import refresh_entity_days, refresh_features
-from fraud_retraining.orchestration.assets.labels import LabelResources, refresh_labels, refresh_sums
+from fraud_retraining.orchestration.assets.features import EntityDays, Features
+from fraud_retraining.orchestration.assets.labels import LabelResources, LabelSums, refresh_labels
 from fraud_retraining.orchestration.names import ENTITY_DAYS, ENTITY_LABEL_DAYS, FEATURES, LABELS, TRANSACTIONS
 from fraud_retraining.orchestration.resources import open_engine, open_location_of, open_store
 from fraud_retraining.orchestration.runs.progress import Progress
@@ -83,23 +83,23 @@ _Refresh = Callable[[date], object]
 
 def _entity_days(days: Sequence[date], settings: Settings, store: Store, engine: Engine) -> _Refresh:
     inventory = Inventory(store, settings, days, made=(ENTITY_DAYS,))
-    return partial(refresh_entity_days, store=store, engine=engine, inventory=inventory)
+    return EntityDays(store, engine, inventory).refresh
 
 
 def _labels(days: Sequence[date], resources: LabelResources) -> _Refresh:
     inventory = LabelInventory.of(days, resources.settings, resources.store, resources.lake.label_feed)
-    return partial(refresh_labels, inventory=inventory, resources=resources)
+    return partial(refresh_labels, inventory=inventory, resources=resources, made={})
 
 
 def _label_sums(days: Sequence[date], resources: LabelResources) -> _Refresh:
     inventory = LabelInventory.of(days, resources.settings, resources.store, None)
-    return partial(refresh_sums, inventory=inventory, store=resources.store, engine=resources.engine)
+    return LabelSums(resources.store, resources.engine, inventory).refresh
 
 
 def _features(featured: DayRange, settings: Settings, store: Store, engine: Engine) -> _Refresh:
-    inventory = Inventory(store, settings, days_behind(settings, featured), made=(FEATURES,))
+    makers = Features(store, engine, Inventory(store, settings, days_behind(settings, featured), made=(FEATURES,)))
 
     def refresh(day: date) -> Partition | None:
-        return refresh_features(day, store=store, engine=engine, inventory=inventory) if day in featured else None
+        return makers.refresh(day) if day in featured else None
 
     return refresh

@@ -38,14 +38,16 @@ class DecisionFault(IntEnum):
     SURELY_BLOCKED = -4
 
 
-def canonical(raw: ibis.Table, mapping: LakeMapping, text_keys: Collection[str] = ()) -> ibis.Table:
+def canonical(
+    raw: ibis.Table, mapping: LakeMapping, text_keys: Collection[str] = (), *, keep: Sequence[str] = ()
+) -> ibis.Table:
     """Lake columns under canonical names and types; the label stays a number, because it may be anything yet.
 
     Where it names decisions, `delivered_decision` holds them in small letters, until the day's facts count them.
     Where the mapping lists labels, `delivered_label` holds the label as it came, and a listed one is 1 or 0. Text keys
     that are empty become null; numbers that are not finite become null; zero has one sign. `text_keys`
     are keys that are text in other files of the day. Without a label column (a lake beside a label feed) every label is
-    null.
+    null. `keep` are columns that stay beside them as they are.
     """
     columns = {name: [raw[lake] for lake in parts] for name, parts in mapping.lake_names.items()}
     convert: dict[str, Callable[[ibis.Column], ibis.Value]] = {
@@ -73,7 +75,7 @@ def canonical(raw: ibis.Table, mapping: LakeMapping, text_keys: Collection[str] 
     elif mapping.labels.frauds:
         text = _delivered_label(columns[IS_FRAUD][0])
         selected |= {IS_FRAUD: _listed_label(text, mapping.labels), DELIVERED_LABEL: text}
-    return raw.select(*(value.name(name) for name, value in selected.items()))
+    return raw.select(*(value.name(name) for name, value in selected.items()), *keep)
 
 
 def _typed(column: ibis.Column, kind: str) -> ibis.Value:

@@ -19,7 +19,7 @@ from fraud_retraining.domain.data.lake_columns import TEXT
 from fraud_retraining.domain.data.lake_mapping import LakeMapping
 from fraud_retraining.domain.data.rule_results import SAMPLE, CheckResult, Measure, Rule, Severity, listed, results_of
 from fraud_retraining.domain.data.validation import RejectReason, ValidationPolicy
-from fraud_retraining.domain.values.days import Day, start_of
+from fraud_retraining.domain.values.days import Day, by_day, day_of, start_of
 from fraud_retraining.domain.values.schemas import (
     AMOUNT,
     CORE_COLUMNS,
@@ -96,7 +96,7 @@ def _required(mapping: LakeMapping) -> tuple[str, ...]:
 
 
 def _broken(rows: ibis.Table, day: Day) -> dict[str, ibis.Value]:
-    start = start_of(day)
+    start = start_of(day_of(day, rows))
     return {
         "amount": (rows[AMOUNT] < 0) | rows[AMOUNT].isnan() | rows[AMOUNT].isinf(),
         "label": rows[IS_FRAUD].notin([0, 1]),
@@ -105,7 +105,7 @@ def _broken(rows: ibis.Table, day: Day) -> dict[str, ibis.Value]:
 
 
 def day_profile(rows: ibis.Table, mapping: LakeMapping, day: Day) -> ibis.Table:
-    """The numbers that the rules of a day judge, as one row."""
+    """The numbers that the rules of a day judge, as one row a day."""
     numbers = {f"null_{name}": rows[name].isnull().sum() for name in _required(mapping)}
     numbers |= {f"broken_{name}": broken.sum() for name, broken in _broken(rows, day).items()}
     numbers |= {
@@ -116,7 +116,7 @@ def day_profile(rows: ibis.Table, mapping: LakeMapping, day: Day) -> ibis.Table:
         "min_amount": rows[AMOUNT].min(),
         "max_amount": rows[AMOUNT].max(),
     }
-    return rows.aggregate(**numbers)
+    return rows.group_by(list(by_day(day))).aggregate(**numbers) if by_day(day) else rows.aggregate(**numbers)
 
 
 def _schema(day: DayEvidence) -> Measure:

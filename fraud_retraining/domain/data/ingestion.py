@@ -23,7 +23,7 @@ from fraud_retraining.domain.data.lake_columns import INTEGER, TEXT
 from fraud_retraining.domain.data.lake_mapping import DELIVERED_DECISION, DELIVERED_LABEL, REASON, SURPLUS, LakeMapping
 from fraud_retraining.domain.data.validation import RejectReason
 from fraud_retraining.domain.values.base import ExtendedValue, Value
-from fraud_retraining.domain.values.days import Day, start_of
+from fraud_retraining.domain.values.days import Day, by_day, day_of, start_of
 from fraud_retraining.domain.values.schemas import (
     AMOUNT,
     IS_FRAUD,
@@ -42,12 +42,12 @@ _END_OF_TIME = ibis.timestamp("9999-12-31 00:00:00").cast("timestamp(6)")
 
 def classify(raw: ibis.Table, mapping: LakeMapping, day: Day) -> ibis.Table:
     """Canonical columns, `reason` (null: accepted) and `surplus` (a further copy of the same row, to be dropped)."""
-    return settle_duplicates(judge(canonical(raw, mapping), mapping, day))
+    return settle_duplicates(judge(canonical(raw, mapping), mapping, day), day)
 
 
 def judge(rows: ibis.Table, mapping: LakeMapping, day: Day) -> ibis.Table:
     """Canonical rows and the first rule that each breaks on its own; duplicates are not looked for."""
-    start = start_of(day)
+    start = start_of(day_of(day, rows))
     amount, time, label = rows[AMOUNT], rows[TIMESTAMP], rows[IS_FRAUD]
     rules = (
         *((rows[name].isnull(), null_key(mapping, name)) for name in mapping.required_keys),
@@ -106,8 +106,8 @@ def _unlisted(rows: ibis.Table) -> ibis.Value:
     return rows[DELIVERED_LABEL].notnull() & rows[IS_FRAUD].isnull()
 
 
-def settle_duplicates(judged: ibis.Table) -> ibis.Table:
-    """One row per transaction id: the copy that says most stays, others are rejected, exact copies are surplus.
+def settle_duplicates(judged: ibis.Table, day: Day) -> ibis.Table:
+    """One row per transaction id of a day: the copy that says most stays, others are rejected, equal ones are surplus.
 
     Says most: unbroken before broken; a known label before an unknown one; where labels say when they became known, the
     label known last; fraud before genuine; the largest amount; the latest time; then by the other columns. So no fraud
@@ -116,10 +116,11 @@ def settle_duplicates(judged: ibis.Table) -> ibis.Table:
     """
     # row_number and rank over one order: rows of equal content share a rank, so only one of them is kept.
     telling = [ibis.asc(REASON, nulls_first=True), *_telling(judged)]
-    same_id = ibis.window(group_by=TRANSACTION_ID, order_by=telling)
+    one_id = [*by_day(day), TRANSACTION_ID]
+    same_id = ibis.window(group_by=one_id, order_by=telling)
     # Equal copies too have one order where the day's facts count what they may differ in.
     alike = [ibis.asc(DELIVERED_DECISION)] if DELIVERED_DECISION in judged.columns else []
-    one_by_one = ibis.window(group_by=TRANSACTION_ID, order_by=[*telling, *alike])
+    one_by_one = ibis.window(group_by=one_id, order_by=[*telling, *alike])
     place, rank = ibis.row_number().over(one_by_one), ibis.rank().over(same_id)
     placed = judged.mutate(**{_PLACE: place, _RANK: rank})
     # A copy that is broken itself keeps its own reason.
@@ -332,6 +333,33 @@ def ingest(
     The result depends on the rows alone: not on their order, their files or the engine's threads.
     """
     table, dropped = _judged_table(query)
+    return split_day(table, dropped, mapping, arrival=arrival, ignored=ignored, part_types=part_types)
+
+
+def split_settled(
+    settled: pa.Table,
+    mapping: LakeMapping,
+    *,
+    arrival: Arrival,
+    ignored: Sequence[str] = (),
+    part_types: Mapping[str, str] | None = None,
+) -> Ingested:
+    """As `ingest`, of the settled rows of a day (`settle_duplicates`), surplus copies among them."""
+    kept = settled.filter(pc.invert(settled[SURPLUS])).drop_columns([SURPLUS])
+    dropped = len(settled) - len(kept)
+    return split_day(kept, dropped, mapping, arrival=arrival, ignored=ignored, part_types=part_types)
+
+
+def split_day(
+    table: pa.Table,
+    dropped: int,
+    mapping: LakeMapping,
+    *,
+    arrival: Arrival,
+    ignored: Sequence[str] = (),
+    part_types: Mapping[str, str] | None = None,
+) -> Ingested:
+    """Judged rows of a day as accepted and rejected ones; `dropped` surplus copies are no longer among them."""
     reason = table[REASON]
     # A day without a reject is the usual one, and is not copied.
     if reason.null_count == len(table):
@@ -360,7 +388,7 @@ def _judged_table(query: DayQuery) -> tuple[pa.Table, int]:
 
 def settle(rows: ibis.Table, mapping: LakeMapping, day: Day) -> ibis.Table:
     """Judged rows with their duplicates settled and without surplus copies."""
-    return settle_duplicates(judge(rows, mapping, day)).filter(lambda row: ~row[SURPLUS]).drop(SURPLUS)
+    return settle_duplicates(judge(rows, mapping, day), day).filter(lambda row: ~row[SURPLUS]).drop(SURPLUS)
 
 
 def _repeats(ids: pa.ChunkedArray) -> bool:

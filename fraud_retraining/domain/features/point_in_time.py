@@ -25,7 +25,7 @@ yesterday after it, so one sort of two days serves the exact window; whole days 
 
 from collections.abc import Mapping
 from datetime import date, timedelta
-from typing import overload
+from typing import Any, overload
 
 import ibis
 import ibis.expr.types as ir
@@ -38,7 +38,7 @@ from fraud_retraining.domain.features.definitions import (
     passed_through,
 )
 from fraud_retraining.domain.features.plan import FeaturePlan
-from fraud_retraining.domain.values.days import Day, start_of
+from fraud_retraining.domain.values.days import THIS_DAY, Day, OneDay, by_day, day_of, start_of
 from fraud_retraining.domain.values.schemas import (
     AMOUNT,
     IS_FRAUD,
@@ -50,16 +50,20 @@ from fraud_retraining.domain.values.schemas import (
 
 
 def entity_days(transactions: ir.Table, entity: str, plan: FeaturePlan, day: Day) -> ir.Table:
-    """Statistics of each key of `entity` on `day`: count, sums, maximum, last time, labels that features may use."""
+    """Statistics of each key of `entity` on `day`: count, sums, maximum, last time, labels that features may use.
+
+    Over `EACH_DAY` the day is the first column.
+    """
     transactions = _with_key(transactions, entity, plan)
     rows = transactions.select(
+        *by_day(day),
         key=transactions[entity],
         timestamp=transactions[TIMESTAMP],
         amount=transactions[AMOUNT],
         gridded=gridded(transactions[AMOUNT]),
         label=_known_label(transactions, plan, day),
     )
-    return rows.group_by("key").agg(
+    return rows.group_by([*by_day(day), "key"]).agg(
         count=rows.count(),
         # Parallel sums of float64 depend on the order of the rows, unless every partial sum is exact.
         amount_sum=rows.gridded.sum(),
@@ -85,21 +89,24 @@ def transaction_features(
     `yesterday` holds the transactions of D-1 and each table of `entity_days` the statistics of its days with the column
     `day`. Each table of `entity_label_days` holds what became known on the days before, with the column `known_on`.
     None, or an entity left out, means there are none. `day` may be an expression, such as the one value of a
-    one-row table: then one compiled query serves every day.
+    one-row table: then one compiled query serves every day. Over `EACH_DAY` the tables have the column `THIS_DAY`,
+    and so does the result, as its last one.
     Our own features are float32 (amount: float64) and never null; numeric columns that pass through are null, never
     NaN, where the lake has no finite number.
     """
     rows = today
     for entity in plan.entities:
-        rows = _beside(rows, TRANSACTION_ID, _last_24_hours(plan, day, entity, today, yesterday))
+        rows = _beside(rows, TRANSACTION_ID, _last_24_hours(plan, day, entity, today, yesterday), day)
         history = entity_days.get(entity)
         # An empty table of the right types, so that the first day of a lake has the same columns as any other.
         history = _no_entity_days(today, entity, plan, day) if history is None else history
         reports = (entity_label_days or {}).get(entity)
-        rows = _beside(rows, entity, entity_state(plan, day, entity, history, reports))
+        rows = _beside(rows, entity, entity_state(plan, day, entity, history, reports), day)
     features = _own_features(rows, plan, day) | _pass_through(rows, plan)
     columns = {name: features[name] if name in features else rows[name] for name in plan.columns}
-    return rows.select(*(value.name(name) for name, value in columns.items())).order_by(TIMESTAMP, TRANSACTION_ID)
+    found = rows.select(*(value.name(name) for name, value in columns.items()), *by_day(day))
+    # Rows of several days are ordered day by day, by who writes them.
+    return found if by_day(day) else found.order_by(TIMESTAMP, TRANSACTION_ID)
 
 
 def entity_state(
@@ -119,8 +126,13 @@ _YESTERDAY, _TODAY = range(2)
 """Days that are laid over each other by time of day. At one instant today comes last: a transaction that is exactly
 24 hours old is outside the window."""
 
-_BEFORE = ibis.window(preceding=(None, 1), group_by="key", order_by=["clock", "kind", "id"])
-_AFTER = ibis.window(following=(1, None), group_by="key", order_by=["clock", "kind", "id"])
+
+def _earlier(day: Day) -> Any:
+    return ibis.window(preceding=(None, 1), group_by=[*by_day(day), "key"], order_by=["clock", "kind", "id"])
+
+
+def _later(day: Day) -> Any:
+    return ibis.window(following=(1, None), group_by=[*by_day(day), "key"], order_by=["clock", "kind", "id"])
 
 
 def _last_24_hours(plan: FeaturePlan, day: Day, entity: str, today: ir.Table, yesterday: ir.Table | None) -> ir.Table:
@@ -130,14 +142,15 @@ def _last_24_hours(plan: FeaturePlan, day: Day, entity: str, today: ir.Table, ye
     # Only the window of one day is exact to the moment; longer ones take whole days.
     if 1 in plan.entities[entity].windows_days and yesterday is not None:
         before = _with_key(yesterday, entity, plan)
-        parts.append(_on_clock(before, entity, _YESTERDAY, _before(day, 1), amount=before[AMOUNT]))
+        parts.append(_on_clock(before, entity, _YESTERDAY, day, amount=before[AMOUNT]))
     parts = _of_one_type(*parts)
     clock = ibis.union(*parts) if len(parts) > 1 else parts[0]
     # One sort by time of day serves today (before t) and yesterday (after t).
-    columns = {"clock": clock.clock, "last": _only(clock, _TODAY, clock.clock).max().over(_BEFORE)}
-    columns |= _past_sums("today", _only(clock, _TODAY, clock.amount), _BEFORE)
-    columns |= _past_sums("yesterday", _only(clock, _YESTERDAY, clock.amount), _AFTER)
-    return _of_today(clock, entity, "id", columns)
+    before_this, after_this = _earlier(day), _later(day)
+    columns = {"clock": clock.clock, "last": _only(clock, _TODAY, clock.clock).max().over(before_this)}
+    columns |= _past_sums("today", _only(clock, _TODAY, clock.amount), before_this)
+    columns |= _past_sums("yesterday", _only(clock, _YESTERDAY, clock.amount), after_this)
+    return _of_today(clock, entity, "id", columns, day)
 
 
 def _with_key(rows: ir.Table, entity: str, plan: FeaturePlan) -> ir.Table:
@@ -153,19 +166,25 @@ def _of_one_type(*tables: ir.Table) -> list[ir.Table]:
 
 
 def _on_clock(rows: ir.Table, entity: str, kind: int, day: Day, **value: ir.Value) -> ir.Table:
-    """The rows of one day by their time of day."""
+    """The rows of today or of yesterday by their time of day."""
+    begins = day_of(day, rows)
     return rows.select(
+        *by_day(day),
         id=rows[TRANSACTION_ID],
         key=rows[entity],
         kind=ibis.literal(kind, "int8"),
-        clock=_microseconds(rows[TIMESTAMP], day),
+        clock=_microseconds(rows[TIMESTAMP], begins if kind == _TODAY else _before(begins, 1)),
         **value,
     )
 
 
-def _of_today(clock: ir.Table, entity: str, key: str, columns: Mapping[str, ir.Value]) -> ir.Table:
-    rows = clock.select("kind", **{key: clock.id}, **columns).filter(ibis._.kind == _TODAY)
-    return rows.select(**{column_of(entity, name): rows[name] for name in (key, *columns)})
+def _of_today(clock: ir.Table, entity: str, key: str, columns: Mapping[str, ir.Value], day: Day) -> ir.Table:
+    rows = clock.select(*by_day(day), "kind", **{key: clock.id}, **columns).filter(ibis._.kind == _TODAY)
+    return rows.select(**{column_of(entity, name): rows[name] for name in (key, *columns)}, **_days(rows, day))
+
+
+def _days(rows: ir.Table, day: Day) -> dict[str, ir.Value]:
+    return {name: rows[name] for name in by_day(day)}
 
 
 def _past_sums(name: str, amount: ir.FloatingColumn, window: object) -> dict[str, ir.Value]:
@@ -188,18 +207,19 @@ def _whole_days(days: ir.Table, entity: str, policy: EntityPolicy, plan: Feature
     """Per key: its whole earlier days, summed over each window, and when it was last seen."""
     if policy.fraud_share:
         days = _with_ages(days, policy, plan, day)
-    columns = {"last_at": _within(days, day, max(policy.windows_days), "last_at").max()}
+    this_day = day_of(day, days)
+    columns = {"last_at": _within(days, this_day, max(policy.windows_days), "last_at").max()}
     for window in policy.windows_days:
         if window > 1:
             columns |= {
-                f"days{window}_count": _within(days, day, window, "count").sum(),
-                f"days{window}_total": _within(days, day, window, "amount_sum").sum(),
-                f"days{window}_squares": _sum_of_squares(_within(days, day, window, "amount_sumsq")),
-                f"days{window}_maximum": _within(days, day, window, "amount_max").max(),
+                f"days{window}_count": _within(days, this_day, window, "count").sum(),
+                f"days{window}_total": _within(days, this_day, window, "amount_sum").sum(),
+                f"days{window}_squares": _sum_of_squares(_within(days, this_day, window, "amount_sumsq")),
+                f"days{window}_maximum": _within(days, this_day, window, "amount_max").max(),
             }
     if policy.fraud_share:
-        columns |= _label_sums(days, policy, plan, day)
-    return days.group_by(days.key.name(column_of(entity, "key"))).agg(
+        columns |= _label_sums(days, policy, plan, this_day)
+    return days.group_by([days.key.name(column_of(entity, "key")), *by_day(day)]).agg(
         **{column_of(entity, name): value for name, value in columns.items()}
     )
 
@@ -209,17 +229,20 @@ def _with_known_frauds(days: ir.Table, reports: ir.Table | None, policy: EntityP
     last day on which a fraud of the day became known."""
     if reports is None:
         return days.mutate(labelled=days["count"], frauds=ibis.literal(0), known_on=ibis.null("date"))
+    this_day = day_of(day, reports)
     seen = reports.filter(
-        (reports.known_on < _date(day)) & (reports.day >= _date(_before(day, max(policy.windows_days))))
+        (reports.known_on < _date(this_day)) & (reports.day >= _date(_before(this_day, max(policy.windows_days))))
     )
-    known = seen.group_by(report_key=seen.key, report_day=seen.day).agg(
+    known = seen.group_by(report_key=seen.key, report_day=seen.day, **_read_for(seen, day)).agg(
         known_frauds=seen.frauds.sum(), last_report=(seen.frauds > 0).ifelse(seen.known_on, None).max()
     )
     left, right = days.key, known.report_key
     if left.type() != right.type():
         left, right = left.cast("string"), right.cast("string")
     # Reports of days without a transaction in sight find no row here: only frauds beside their day count.
-    joined = days.left_join(known, [left == right, days.day == known.report_day])
+    same_day = [days[THIS_DAY] == known[_READ_FOR]] if by_day(day) else []
+    joined = days.left_join(known, [left == right, days.day == known.report_day, *same_day])
+    joined = joined.drop(*(_READ_FOR for _ in same_day))
     return joined.mutate(
         labelled=joined["count"], frauds=joined.known_frauds.fill_null(0), known_on=joined.last_report
     ).drop("report_key", "report_day", "known_frauds", "last_report")
@@ -227,14 +250,14 @@ def _with_known_frauds(days: ir.Table, reports: ir.Table | None, policy: EntityP
 
 def _with_ages(days: ir.Table, policy: EntityPolicy, plan: FeaturePlan, day: Day) -> ir.Table:
     """`days` with their age on `day`, and the age of the key's last day with a known non-fraud beside each of them."""
-    ends, longest = _before(day, plan.label_lag_days), max(policy.windows_days)
-    aged = days.mutate(age=_date(day).delta(days.day, unit="day"))
+    aged = days.mutate(age=_date(day_of(day, days)).delta(days.day, unit="day"))
+    ends, longest = _before(day_of(day, aged), plan.label_lag_days), max(policy.windows_days)
     genuine = _within(aged, ends, longest, "labelled") > _within(aged, ends, longest, "frauds")
-    last = genuine.ifelse(aged.age, None).min().over(ibis.window(group_by="key"))
+    last = genuine.ifelse(aged.age, None).min().over(ibis.window(group_by=[*by_day(day), "key"]))
     return aged.mutate(last_nonfraud=last.fill_null(no_label_days(policy, plan.label_lag_days)))
 
 
-def _label_sums(days: ir.Table, policy: EntityPolicy, plan: FeaturePlan, day: Day) -> dict[str, ir.Value]:
+def _label_sums(days: ir.Table, policy: EntityPolicy, plan: FeaturePlan, day: OneDay) -> dict[str, ir.Value]:
     """Labels of each window; how old the first and the last fraud of the longest one are, and the last non-fraud."""
     ends = _before(day, plan.label_lag_days)
     frauds = _within(days, ends, max(policy.windows_days), "frauds")
@@ -259,21 +282,34 @@ def _label_sums(days: ir.Table, policy: EntityPolicy, plan: FeaturePlan, day: Da
 
 def _no_entity_days(today: ir.Table, entity: str, plan: FeaturePlan, day: Day) -> ir.Table:
     empty = today.filter(ibis.literal(False))
-    return entity_days(empty, entity, plan, day).mutate(day=_date(day))
+    none = entity_days(empty, entity, plan, day)
+    return none.mutate(day=_date(day_of(day, none)))
 
 
-def _beside(rows: ir.Table, column: str, values: ir.Table) -> ir.Table:
+_READ_FOR = "__read_for"
+
+
+def _read_for(rows: ir.Table, day: Day) -> dict[str, ir.Value]:
+    """The day of the rows under a name that no other table has."""
+    return {_READ_FOR: rows[THIS_DAY]} if by_day(day) else {}
+
+
+def _beside(rows: ir.Table, column: str, values: ir.Table, day: Day) -> ir.Table:
     """`rows` with an entity's values, of which the first is the key, beside them; null where there are none."""
     left, right = rows[column], values[values.columns[0]]
     if left.type() != right.type():
         # A day without any key has no type of the key; a join of unlike types would fail.
         left, right = left.cast("string"), right.cast("string")
-    return rows.left_join(values, left == right)
+    if not by_day(day):
+        return rows.left_join(values, left == right)
+    of_days = values.rename({_READ_FOR: THIS_DAY})
+    right = of_days[of_days.columns[0]].cast(right.type())
+    return rows.left_join(of_days, [rows[THIS_DAY] == of_days[_READ_FOR], left == right]).drop(_READ_FOR)
 
 
 def _own_features(rows: ir.Table, plan: FeaturePlan, day: Day) -> dict[str, ir.Value]:
     """Everything computed here, as float32: trees and drift need no more, and a window is read at half the size."""
-    return {name: value.cast("float32") for name, value in plan.own_features(rows, start_of(day)).items()}
+    return {name: value.cast("float32") for name, value in plan.own_features(rows, start_of(day_of(day, rows))).items()}
 
 
 def _pass_through(rows: ir.Table, plan: FeaturePlan) -> dict[str, ir.Value]:
@@ -288,7 +324,7 @@ def _known_label(rows: ir.Table, plan: FeaturePlan, day: Day) -> ir.Value:
     if not plan.labelled_at:
         return label
     known_at = rows[LABELLED_AT]
-    known = known_at.isnull() | (known_at < start_of(_before(day, -plan.label_delay_days - 1)))
+    known = known_at.isnull() | (known_at < start_of(_before(day_of(day, rows), -plan.label_delay_days - 1)))
     return known.ifelse(label, None)
 
 
@@ -296,7 +332,7 @@ def _only(clock: ir.Table, kind: int, value: ir.Column) -> ir.Column:
     return (clock.kind == kind).ifelse(value, None)
 
 
-def _within(days: ir.Table, day: Day, window: int, column: str) -> ir.Column:
+def _within(days: ir.Table, day: OneDay, window: int, column: str) -> ir.Column:
     """A statistic where its day lies within the `window` whole days before `day`, else null; counts as float64, whose
     sum is exact and takes half the time of the engine's 128-bit integers."""
     within = (days.day >= _date(_before(day, window))) & (days.day < _date(day))
@@ -305,11 +341,11 @@ def _within(days: ir.Table, day: Day, window: int, column: str) -> ir.Column:
     return within.ifelse(value, None)
 
 
-def _microseconds(timestamp: ir.TimestampValue, day: Day) -> ir.IntegerValue:
+def _microseconds(timestamp: ir.TimestampValue, day: OneDay) -> ir.IntegerValue:
     return timestamp.delta(start_of(day), unit="microsecond")
 
 
-def _date(day: Day) -> ir.DateScalar:
+def _date(day: OneDay) -> ir.DateValue:
     return ibis.literal(day) if isinstance(day, date) else day
 
 
@@ -318,10 +354,10 @@ def _before(day: date, days: int) -> date: ...
 
 
 @overload
-def _before(day: ir.DateScalar, days: int) -> ir.DateScalar: ...
+def _before(day: OneDay, days: int) -> OneDay: ...
 
 
-def _before(day: Day, days: int) -> Day:
+def _before(day: OneDay, days: int) -> OneDay:
     if isinstance(day, date):
         return day - timedelta(days=days)
     return (day - ibis.interval(days=days)).cast("date")

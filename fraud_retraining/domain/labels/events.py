@@ -22,7 +22,7 @@ from pydantic import Field
 
 from fraud_retraining.domain.labels.blocked import propensities, was_reviewed
 from fraud_retraining.domain.values.base import ExtendedValue
-from fraud_retraining.domain.values.days import Day, start_of
+from fraud_retraining.domain.values.days import Day, by_day, day_of, start_of
 from fraud_retraining.domain.values.schemas import IS_FRAUD, LABELLED_AT, TIMESTAMP, TRANSACTION_ID
 
 KNOWN_AT, SOURCE = "known_at", "source"
@@ -59,7 +59,7 @@ def judged_events(events: ibis.Table, transactions: ibis.Table, day: Day, entiti
     """
     # A feed may deliver a file twice; a repeated row is no second event.
     matched = _matched(events.distinct(), transactions, entities)
-    known_at, happened_at, start = matched[KNOWN_AT], matched[_HAPPENED_AT], start_of(day)
+    known_at, happened_at, start = matched[KNOWN_AT], matched[_HAPPENED_AT], start_of(day_of(day, matched))
     rules = (
         (matched[TRANSACTION_ID].isnull(), LabelReject.NULL_ID),
         (known_at.isnull(), LabelReject.NULL_KNOWN_AT),
@@ -150,8 +150,9 @@ def carried_events(
         transactions[IS_FRAUD].cast("int8").name(IS_FRAUD),
         ibis.null("int8").name(BEFORE),
         ibis.null("string").name(SOURCE),
+        *by_day(day),
     )
-    start = start_of(day)
+    start = start_of(day_of(day, rows))
     inside = (rows[KNOWN_AT] >= start) & (rows[KNOWN_AT] < start + ibis.interval(days=1))
     return rows.filter(rows[IS_FRAUD].notnull() & inside)
 
@@ -263,15 +264,16 @@ def _counted(values: pa.ChunkedArray) -> dict[str, int]:
     return dict(sorted(counts.items(), key=lambda one: (-one[1], one[0])))
 
 
-def entity_label_days(events: ibis.Table, entity: str) -> ibis.Table:
-    """Per key of `entity` and day of its transactions: frauds that became known on a day, less those taken back.
+def entity_label_days(events: ibis.Table, entity: str, day: Day) -> ibis.Table:
+    """Per key of `entity` and day of its transactions: frauds that became known on `day`, less those taken back.
 
     Keys and days without a change are left out. The sum over the days before a moment is what was known then.
     """
     fraud, before = events[IS_FRAUD].cast("int32"), events[BEFORE].fill_null(0).cast("int32")
-    rows = events.select(key=events[entity], day=events[TRANSACTION_DAY], frauds=fraud - before)
+    known_on = {name: events[name] for name in by_day(day)}
+    rows = events.select(key=events[entity], day=events[TRANSACTION_DAY], frauds=fraud - before, **known_on)
     rows = rows.filter(rows.key.notnull())
-    sums = rows.group_by(["key", "day"]).agg(frauds=rows.frauds.sum())
+    sums = rows.group_by(["key", "day", *known_on]).agg(frauds=rows.frauds.sum())
     return sums.filter(sums.frauds != 0)
 
 

@@ -144,24 +144,29 @@ def category_counts(rows: ir.Table, names: Sequence[str], most: int) -> ir.Table
     return _most_frequent(rows, {name: rows[name].notnull() for name in names}, most)
 
 
-def newcomers(rows: ir.Table, bins: Sequence[Bins], most: int = NEWCOMERS) -> ir.Table:
-    """The most frequent categories that have no bin of their own, and how often each occurs."""
+def newcomers(rows: ir.Table, bins: Sequence[Bins], most: int = NEWCOMERS, by: Sequence[str] = ()) -> ir.Table:
+    """The most frequent categories without a bin of their own, and how often each occurs; `by` as in `bin_counts`."""
     # SQL has no empty list.
     other = {one.name: rows[one.name].notin(one.categories or ("",)) for one in bins}
-    return _most_frequent(rows, other, most)
+    return _most_frequent(rows, other, most, by)
 
 
-def _most_frequent(rows: ir.Table, kept: dict[str, ir.BooleanValue], most: int) -> ir.Table:
+def _most_frequent(rows: ir.Table, kept: dict[str, ir.BooleanValue], most: int, by: Sequence[str] = ()) -> ir.Table:
     counted = [
-        rows.filter(where)
-        .group_by(**{VALUE: ibis._[name]})
-        .agg(**{ROWS: ibis._.count()})
-        .order_by(ibis.desc(ROWS), VALUE)
-        .limit(most)
-        .mutate(**{FEATURE: _text(name)})
+        _first_of(
+            rows.filter(where).group_by([*by, ibis._[name].name(VALUE)]).agg(**{ROWS: ibis._.count()}), most, by
+        ).mutate(**{FEATURE: _text(name)})
         for name, where in kept.items()
     ]
     return ibis.union(*counted) if len(counted) > 1 else counted[0]
+
+
+def _first_of(counted: ir.Table, most: int, by: Sequence[str]) -> ir.Table:
+    order = [ibis.desc(ROWS), ibis.asc(VALUE)]
+    if not by:
+        return counted.order_by(order).limit(most)
+    place = ibis.row_number().over(ibis.window(group_by=list(by), order_by=order))
+    return counted.mutate(__place=place).filter(ibis._["__place"] < most).drop("__place")
 
 
 def tallies(counted: pa.Table, bins: Sequence[Bins]) -> dict[str, tuple[int, ...]]:

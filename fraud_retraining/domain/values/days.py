@@ -1,12 +1,13 @@
 """A day, as a value or as an expression of the query engine, and ranges of days.
 
-A query over an expression is compiled once and then used for every day. Not here: which days belong together
+A query over an expression is compiled once and then used for every day. A query over `EACH_DAY` answers for several
+days at once: each row says in its column `THIS_DAY` for which. Not here: which days belong together
 (`domain/training/windows.py`).
 """
 
 from collections.abc import Iterator
 from datetime import date, datetime, time, timedelta
-from typing import Self, TypeAlias
+from typing import Final, Self, TypeAlias
 
 import ibis
 import ibis.expr.types as ir
@@ -14,10 +15,31 @@ from pydantic import model_validator
 
 from fraud_retraining.domain.values.base import Value
 
-Day: TypeAlias = date | ir.DateScalar
+THIS_DAY = "__this_day"
+"""Column of a query over `EACH_DAY` with the day that a row is read for; a row may be read for several."""
 
 
-def start_of(day: Day) -> ir.TimestampScalar:
+class EachDay:
+    """Several days in one query, each for itself."""
+
+
+EACH_DAY: Final = EachDay()
+
+Day: TypeAlias = date | ir.DateScalar | EachDay
+OneDay: TypeAlias = date | ir.DateValue
+
+
+def day_of(day: Day, rows: ibis.Table) -> OneDay:
+    """The day that the rows are read for: the same for all, or each row's own."""
+    return rows[THIS_DAY] if isinstance(day, EachDay) else day
+
+
+def by_day(day: Day) -> tuple[str, ...]:
+    """Columns that keep days apart, where a query groups, orders or joins rows: none for a query over one day."""
+    return (THIS_DAY,) if isinstance(day, EachDay) else ()
+
+
+def start_of(day: OneDay) -> ir.TimestampValue:
     """First microsecond of a day."""
     if isinstance(day, date):
         return ibis.literal(datetime.combine(day, time.min), "timestamp(6)")

@@ -23,16 +23,24 @@ from fraud_retraining.orchestration.state.monitoring import NotMade
 COLUMN_LINEAGE = "dagster/column_lineage"
 
 
+def _nothing_ahead(days: Sequence[date]) -> None:
+    """For engines that make each day when its turn comes."""
+
+
 def _settle_nothing(done: list[Partition]) -> None:
     """For assets with nothing left to do after their days."""
 
 
 class DayWork(NamedTuple):
-    """How an asset is made for a day, the metadata of a made day, and what is done once with all of them."""
+    """How an asset is made for a day, the metadata of a made day, and what is done once with all of them.
+
+    `ahead` gets the days of the run before the first of them is made: Spark computes them together.
+    """
 
     refresh: Callable[[date], Partition]
     metadata: Callable[[Partition], dict[str, Any]]
     settle: Callable[[list[Partition]], None] = _settle_nothing
+    ahead: Callable[[Sequence[date]], None] = _nothing_ahead
 
 
 def materialize_days(
@@ -77,6 +85,7 @@ def _refreshed(
     done: list[Partition] = []
     refused: dict[date, DataInvalid] = {}
     progress.start(asset, len(days))
+    work.ahead(days)
     for count, day in enumerate(days, start=1):
         try:
             done.append(work.refresh(day))

@@ -3,24 +3,30 @@
 Here: the day assets of the group `features`. Not here: what a feature is (`domain/features/definitions.py`).
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 
 import dagster as dg
 import ibis.expr.types as ir
+import pyarrow as pa
 
 from fraud_retraining.adapters.storage.engine import Engine, PreparedQuery
+from fraud_retraining.adapters.storage.spark_days import Finish
+from fraud_retraining.adapters.storage.spark_parts import SparkPart, put_part, require_all_rows
 from fraud_retraining.adapters.storage.store import Partition, Store
 from fraud_retraining.domain.data.refused_days import ranges
 from fraud_retraining.domain.features import point_in_time as features
 from fraud_retraining.domain.features.partition_inputs import label_days_lookback, lookback
 from fraud_retraining.domain.features.plan import FeaturePlan
 from fraud_retraining.domain.labels.day_counts import label_facts
+from fraud_retraining.domain.values.days import Day, by_day, day_of
 from fraud_retraining.domain.values.digests import ColumnDigests, digest, table_digest
 from fraud_retraining.domain.values.errors import DataInvalid
+from fraud_retraining.domain.values.schemas import AMOUNT, IS_FRAUD, LABELLED_AT, TIMESTAMP, TRANSACTION_ID
 from fraud_retraining.orchestration.assets.day_runs import DayWork, materialize_days
 from fraud_retraining.orchestration.names import (
     ENTITY_DAYS,
@@ -39,6 +45,9 @@ from fraud_retraining.settings import Settings
 GROUP = "features"
 TODAY, YESTERDAY = "__today", "__yesterday"
 LABEL_STATISTICS = ("labelled", "frauds")
+File = TypeVar("File")
+FilesOf: TypeAlias = Callable[[Sequence[Partition], str], list[File]]
+"""Gives the files of one table, one a partition: local ones (`Store.paths`), or as a worker fetches them."""
 REPORTS = "__reports_{}"
 """Name of the table of an entity's label days; an entity cannot have such a name."""
 
@@ -65,8 +74,9 @@ def build_assets(partitions: dg.PartitionsDefinition, plan: FeaturePlan) -> list
     ) -> Iterator[dg.MaterializeResult]:
         """Per entity and day: count, sums, maximum, last time, labels and frauds; later days read only this."""
         inventory = Inventory(store, settings, days_of(context), made=(ENTITY_DAYS,))
-        refresh = partial(refresh_entity_days, store=store, engine=engine, inventory=inventory)
-        yield from materialize_days(context, ENTITY_DAYS, DayWork(refresh, _entity_metadata), progress)
+        makers = EntityDays(store, engine, inventory)
+        work = DayWork(makers.refresh, _entity_metadata, ahead=makers.ahead)
+        yield from materialize_days(context, ENTITY_DAYS, work, progress)
 
     @dg.asset(
         name=FEATURES,
@@ -97,8 +107,9 @@ def build_assets(partitions: dg.PartitionsDefinition, plan: FeaturePlan) -> list
         inventory = Inventory(
             store, settings, {*days, *(d for day in days for d in lookback(plan, day))}, made=(FEATURES,)
         )
-        refresh = partial(refresh_features, store=store, engine=engine, inventory=inventory)
-        yield from materialize_days(context, FEATURES, DayWork(refresh, _features_metadata), progress)
+        makers = Features(store, engine, inventory)
+        work = DayWork(makers.refresh, _features_metadata, ahead=makers.ahead)
+        yield from materialize_days(context, FEATURES, work, progress)
 
     return [entity_days, transaction_features]
 
@@ -118,90 +129,182 @@ def require_checked(inventory: Inventory, days: list[date]) -> None:
         )
 
 
-def refresh_entity_days(day: date, *, store: Store, engine: Engine, inventory: Inventory) -> Partition:
-    """The sums of a day, made again only if something that they are made of changed."""
-    require_checked(inventory, [day])
-    inputs = inventory.entity_days_inputs(day)
-    known = inventory.entity_days.get(day)
-    if known is not None and known.inputs == inputs:
-        return known
-    plan = inventory.plan
-    rows = store.paths([inventory.transactions[day]], "rows")
-    tables = {
-        entity: engine.prepared(
-            PreparedQuery(f"{ENTITY_DAYS}_{entity}", _sums_of(plan, entity), recipe=inventory.plan_digest),
-            day,
-            {TODAY: rows},
+@dataclass
+class EntityDays:
+    """Makes `entity_days`: each day when its turn comes, or the days of a run together on Spark."""
+
+    store: Store
+    engine: Engine
+    inventory: Inventory
+    made: dict[date, dict[str, SparkPart]] = field(default_factory=dict)
+
+    def ahead(self, days: Sequence[date]) -> None:
+        """Computes the days that are stale on Spark, where that is the engine; nothing is committed."""
+        spark, inventory = self.engine.spark, self.inventory
+        stale = [day for day in days if self._is_stale(day)]
+        if spark is None or not stale:
+            return
+        files = {day: {TODAY: self.store.objects([inventory.transactions[day]], "rows")} for day in stale}
+        for entity in inventory.plan.entities:
+            finish = Finish(("key",), partial(put_part, store=self.store, asset=ENTITY_DAYS, name=entity))
+            for day, part in spark.make(self._query(entity), {TODAY: self.store.location}, files, finish).items():
+                self.made.setdefault(day, {})[entity] = part
+
+    def refresh(self, day: date) -> Partition:
+        """The partition of a day, made again only if what it is made of changed."""
+        inventory, store = self.inventory, self.store
+        require_checked(inventory, [day])
+        inputs = inventory.entity_days_inputs(day)
+        known = inventory.entity_days.get(day)
+        if known is not None and known.inputs == inputs:
+            return known
+        parts = self.made.pop(day, None)
+        if parts is not None:
+            whole, facts = _entity_facts({entity: part.columns for entity, part in parts.items()})
+            files = {entity: part.file for entity, part in parts.items()}
+            return store.commit(ENTITY_DAYS, day, files, digest=whole, inputs=inputs, facts=facts)
+        rows = {TODAY: store.paths([inventory.transactions[day]], "rows")}
+        tables = {entity: self.engine.prepared(self._query(entity), day, rows) for entity in inventory.plan.entities}
+        whole, facts = _entity_facts({entity: ColumnDigests.of(table) for entity, table in tables.items()})
+        return store.write(ENTITY_DAYS, day, tables, digest=whole, inputs=inputs, facts=facts)
+
+    def _query(self, entity: str) -> PreparedQuery:
+        plan = self.inventory.plan
+        read = [entity, TIMESTAMP, AMOUNT, IS_FRAUD, *([LABELLED_AT] if plan.labelled_at else [])]
+        return PreparedQuery(
+            f"{ENTITY_DAYS}_{entity}",
+            _sums_of(plan, entity),
+            recipe=self.inventory.plan_digest,
+            table_columns={TODAY: read},
         )
-        for entity in plan.entities
-    }
+
+    def _is_stale(self, day: date) -> bool:
+        known = self.inventory.entity_days.get(day)
+        return not self.inventory.unchecked([day]) and (
+            known is None or known.inputs != self.inventory.entity_days_inputs(day)
+        )
+
+
+def _entity_facts(columns: Mapping[str, ColumnDigests]) -> tuple[str, dict[str, Any]]:
+    """Digest and facts of a day, from those of its tables by entity."""
     # Facts and labels apart: a late label changes what features with labels read, and nothing else.
-    columns = [ColumnDigests.of(table) for table in tables.values()]
     facts = {
-        "facts": digest([of.table(name for name in of.columns if name not in LABEL_STATISTICS) for of in columns]),
-        "labels": digest([of.table(["key", *LABEL_STATISTICS]) for of in columns]),
-        "keys": {entity: table.num_rows for entity, table in tables.items()},
+        "facts": digest(
+            [of.table(name for name in of.columns if name not in LABEL_STATISTICS) for of in columns.values()]
+        ),
+        "labels": digest([of.table(["key", *LABEL_STATISTICS]) for of in columns.values()]),
+        "keys": {entity: of.rows for entity, of in columns.items()},
     }
-    whole = digest([facts["facts"], facts["labels"]])
-    return store.write(ENTITY_DAYS, day, tables, digest=whole, inputs=inputs, facts=facts)
+    return digest([facts["facts"], facts["labels"]]), facts
 
 
-def _sums_of(plan: FeaturePlan, entity: str) -> Callable[[ir.DateScalar, Mapping[str, ir.Table]], ir.Table]:
-    def build(day: ir.DateScalar, tables: Mapping[str, ir.Table]) -> ir.Table:
-        return features.entity_days(tables[TODAY], entity, plan, day).order_by("key").mutate(day=day)
+def _sums_of(plan: FeaturePlan, entity: str) -> Callable[[Day, Mapping[str, ir.Table]], ir.Table]:
+    def build(day: Day, tables: Mapping[str, ir.Table]) -> ir.Table:
+        found = features.entity_days(tables[TODAY], entity, plan, day)
+        ordered = found if by_day(day) else found.order_by("key")
+        return ordered.mutate(day=day_of(day, ordered))
 
     return build
 
 
-def refresh_features(day: date, *, store: Store, engine: Engine, inventory: Inventory) -> Partition:
-    """The features of a day, made again only if something that they are made of changed."""
-    require_checked(inventory, [*lookback(inventory.plan, day), day])
-    require_labels(inventory, day)
-    inputs = inventory.features_inputs(day)
-    known = inventory.features.get(day)
-    if known is not None and known.inputs == inputs:
-        return known
-    plan = inventory.plan
-    query = PreparedQuery(
-        FEATURES,
-        lambda this_day, tables: features.transaction_features(
-            plan,
-            this_day,
-            today=tables[TODAY],
-            yesterday=tables.get(YESTERDAY),
-            entity_days={entity: tables[entity] for entity in plan.entities if entity in tables},
-            entity_label_days={
-                entity: tables[name] for entity in plan.entities if (name := REPORTS.format(entity)) in tables
-            },
-        ),
-        recipe=inventory.plan_digest,
-    )
-    table = engine.prepared(query, day, _tables(day, store, inventory))
-    facts = {"rows": table.num_rows, **label_facts(table), "columns": table.column_names}
-    return store.write(FEATURES, day, {"rows": table}, digest=table_digest(table), inputs=inputs, facts=facts)
+@dataclass
+class Features:
+    """Makes `transaction_features`: each day when its turn comes, or the days of a run together on Spark."""
+
+    store: Store
+    engine: Engine
+    inventory: Inventory
+    made: dict[date, SparkPart] = field(default_factory=dict)
+
+    def ahead(self, days: Sequence[date]) -> None:
+        """Computes the days that are stale on Spark, where that is the engine; nothing is committed."""
+        spark = self.engine.spark
+        stale = [day for day in days if self._is_stale(day)]
+        if spark is None or not stale:
+            return
+        files = {day: _tables(day, self.store.objects, self.inventory) for day in stale}
+        places = {name: self.store.location for tables in files.values() for name in tables}
+        work = partial(put_part, store=self.store, asset=FEATURES, name="rows", facts_of=_features_facts)
+        self.made = spark.make(self._query, places, files, Finish((TIMESTAMP, TRANSACTION_ID), work))
+        for day, part in self.made.items():
+            require_all_rows(part, self.inventory.transactions[day])
+
+    def refresh(self, day: date) -> Partition:
+        """The partition of a day, made again only if what it is made of changed."""
+        inventory, store = self.inventory, self.store
+        require_checked(inventory, [*lookback(inventory.plan, day), day])
+        require_labels(inventory, day)
+        inputs = inventory.features_inputs(day)
+        known = inventory.features.get(day)
+        if known is not None and known.inputs == inputs:
+            return known
+        part = self.made.pop(day, None)
+        if part is not None:
+            whole = part.columns.table()
+            return store.commit(FEATURES, day, {"rows": part.file}, digest=whole, inputs=inputs, facts=part.facts)
+        paths: dict[str, list[Path]] = _tables(day, store.paths, inventory)
+        table = self.engine.prepared(self._query, day, paths)
+        facts = _features_facts(table)
+        return store.write(FEATURES, day, {"rows": table}, digest=table_digest(table), inputs=inputs, facts=facts)
+
+    @property
+    def _query(self) -> PreparedQuery:
+        plan = self.inventory.plan
+        return PreparedQuery(
+            FEATURES,
+            lambda this_day, tables: features.transaction_features(
+                plan,
+                this_day,
+                today=tables[TODAY],
+                yesterday=tables.get(YESTERDAY),
+                entity_days={entity: tables[entity] for entity in plan.entities if entity in tables},
+                entity_label_days={
+                    entity: tables[name] for entity in plan.entities if (name := REPORTS.format(entity)) in tables
+                },
+            ),
+            recipe=self.inventory.plan_digest,
+            table_columns={YESTERDAY: [TRANSACTION_ID, TIMESTAMP, AMOUNT, *plan.entities]},
+            read_often=frozenset({TODAY}),
+            spread_by=dict.fromkeys((*plan.entities, *map(REPORTS.format, plan.entities)), "key"),
+        )
+
+    def _is_stale(self, day: date) -> bool:
+        inventory = self.inventory
+        try:
+            require_checked(inventory, [*lookback(inventory.plan, day), day])
+            require_labels(inventory, day)
+        except DataInvalid:
+            # The day itself is refused with this reason, when its turn comes.
+            return False
+        known = inventory.features.get(day)
+        return known is None or known.inputs != inventory.features_inputs(day)
 
 
-def _tables(day: date, store: Store, inventory: Inventory) -> dict[str, list[Path]]:
+def _features_facts(table: pa.Table) -> dict[str, Any]:
+    return {"rows": table.num_rows, **label_facts(table), "columns": table.column_names}
+
+
+def _tables(day: date, files: FilesOf[File], inventory: Inventory) -> dict[str, list[File]]:
     """The files that the features of `day` read; inputs without any stored day are left out."""
     needed = inventory.plan.lookback(day)
-    tables = {TODAY: store.paths([inventory.transactions[day]], "rows")}
+    tables = {TODAY: files([inventory.transactions[day]], "rows")}
     if needed.yesterday in inventory.transactions:
-        tables[YESTERDAY] = store.paths([inventory.transactions[needed.yesterday]], "rows")
-    return tables | history_tables(day, store, inventory)
+        tables[YESTERDAY] = files([inventory.transactions[needed.yesterday]], "rows")
+    return tables | history_tables(day, files, inventory)
 
 
-def history_tables(day: date, store: Store, inventory: Inventory) -> dict[str, list[Path]]:
+def history_tables(day: date, files: FilesOf[File], inventory: Inventory) -> dict[str, list[File]]:
     """The files of whole days before `day` that its features read, by entity; their reports under `REPORTS`."""
     tables = {}
     for entity, days in inventory.plan.lookback(day).entity_days.items():
         # A day that never arrived is a day without transactions; how many may be missing, the checks of the window say.
         present = [inventory.entity_days[earlier] for earlier in days if earlier in inventory.entity_days]
         if present:
-            tables[entity] = store.paths(present, entity)
+            tables[entity] = files(present, entity)
     reports = [inventory.entity_label_days[known] for known in _label_days(inventory, day)]
     for entity, policy in inventory.plan.entities.items():
         if reports and policy.fraud_share:
-            tables[REPORTS.format(entity)] = store.paths(reports, entity)
+            tables[REPORTS.format(entity)] = files(reports, entity)
     return tables
 
 

@@ -5,8 +5,8 @@ Here: the day assets of the group `ingestion`. Not here: what makes a row or a d
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from dataclasses import dataclass, field
+from datetime import date, timedelta
 from functools import partial
 from typing import Any
 
@@ -17,9 +17,16 @@ from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.mlflow.registry import Registry
 from fraud_retraining.adapters.storage.engine import Engine, lake_day
 from fraud_retraining.adapters.storage.lake import DayFiles, Lake
+from fraud_retraining.adapters.storage.spark_ingestion import (
+    REJECTS,
+    SparkIngestion,
+    WrittenDay,
+    arrival_of,
+    tables_of,
+)
 from fraud_retraining.adapters.storage.store import Partition, Store
 from fraud_retraining.domain.data.identity import Identity, clashes
-from fraud_retraining.domain.data.ingestion import Arrival, BlockedFacts, DayFacts, ingest
+from fraud_retraining.domain.data.ingestion import BlockedFacts, DayFacts, Ingested, ingest
 from fraud_retraining.domain.data.lake_mapping import LakeMapping
 from fraud_retraining.domain.values.days import DayRange
 from fraud_retraining.domain.values.digests import ColumnDigests
@@ -42,8 +49,6 @@ from fraud_retraining.orchestration.state.reproducibility import mark_versions
 from fraud_retraining.settings import Settings
 
 GROUP = "ingestion"
-ROWS = "rows"
-REJECTS = "rejects"
 LONGEST_REACH = timedelta(days=100)
 
 
@@ -87,6 +92,7 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
         work = DayWork(
             refresh=partial(_ingest_day, ingestion=ingestion, resources=resources, log_event=context.log_event),
             metadata=_metadata,
+            ahead=partial(_ingest_ahead, ingestion=ingestion, resources=resources),
             settle=partial(_mark_rewritten, before=ingestion.before, resources=resources),
         )
         yield from materialize_days(context, TRANSACTIONS, work, resources.progress)
@@ -105,6 +111,8 @@ class DayIngestion:
     inventory: Inventory
     before: Mapping[date, Partition]
     reach: timedelta
+    made: dict[date, WrittenDay | DataInvalid] = field(default_factory=dict)
+    """Days that Spark has read, or why it could not; nothing of them is committed."""
 
     @classmethod
     def of_days(cls, days: Sequence[date], lake: Lake, store: Store, settings: Settings) -> "DayIngestion":
@@ -130,7 +138,7 @@ def _ingest_day(
     log_event(_observation(day, files))
     try:
         beside = ingestion.inventory.beside(day, ingestion.arrived, ingestion.reach)
-        way = LakeToStore(resources.settings.mapping, resources.lake, resources.store, resources.engine)
+        way = LakeToStore(resources.settings.mapping, resources.lake, resources.store, resources.engine, ingestion.made)
         return refresh_transactions(DayInput(day, files, beside), ingestion.inventory, way)
     except DataInvalid as error:
         ingestion.inventory.refuse(day, files, "; ".join([error.what, *error.culprits]))
@@ -158,6 +166,7 @@ class LakeToStore:
     lake: Lake
     store: Store
     engine: Engine
+    made: dict[date, WrittenDay | DataInvalid] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -197,33 +206,57 @@ def reach_of(settings: Settings, day: date) -> timedelta:
 
 
 def _ingest(of: DayInput, inputs: dict[str, str], inventory: Inventory, resources: LakeToStore) -> Partition:
-    day, mapping = of.day, resources.mapping
-    delivery = resources.lake.fetch(of.files)
-    source = lake_day(delivery.paths, mapping, _types_beside(of.beside))
-    arrival = Arrival(
-        files=len(delivery.files),
-        unread_files=tuple(one.path for one in delivery.unread),
-        source_version=of.files.version,
-        arrived_at=datetime.fromtimestamp(max(file.modified for file in delivery.files), UTC),
-    )
-    query = resources.engine.lake_query(TRANSACTIONS, day, source, mapping)
-    result = ingest(query, mapping, arrival=arrival, ignored=source.ignored, part_types=source.part_types)
+    written = resources.made.pop(of.day, None)
+    if isinstance(written, DataInvalid):
+        raise written
+    store, day = resources.store, of.day
+    if written is not None:
+        _require_fit(day, written.facts, inventory, of.beside)
+        digest, facts = _day_facts(written.facts, written.columns, inventory.before(day), inputs)
+        return store.commit(TRANSACTIONS, day, written.files, digest=digest, inputs=inputs, facts=facts)
+    result = _ingest_here(of, resources)
     _require_fit(day, result.facts, inventory, of.beside)
-    columns = result.accepted.column_names
+    digest, facts = _day_facts(result.facts, ColumnDigests.of(result.accepted), inventory.before(day), inputs)
+    return store.write(TRANSACTIONS, day, tables_of(result), digest=digest, inputs=inputs, facts=facts)
+
+
+def _ingest_here(of: DayInput, resources: LakeToStore) -> Ingested:
+    """The rows of a day by DuckDB, in this process."""
+    mapping, delivery = resources.mapping, resources.lake.fetch(of.files)
+    source = lake_day(delivery.paths, mapping, _types_beside(of.beside))
+    arrival = arrival_of(of.files, delivery)
+    query = resources.engine.lake_query(TRANSACTIONS, of.day, source, mapping)
+    return ingest(query, mapping, arrival=arrival, ignored=source.ignored, part_types=source.part_types)
+
+
+def _ingest_ahead(days: Sequence[date], *, ingestion: DayIngestion, resources: IngestionResources) -> None:
+    """Reads the days that are stale on Spark, where that is the engine; nothing is committed."""
+    spark, inventory = resources.engine.spark, ingestion.inventory
+    wanted = set(inventory.stale_transactions(ingestion.arrived))
+    stale = {day: ingestion.arrived[day] for day in days if day in wanted}
+    if spark is None or not stale:
+        return
+    beside = {day: _types_beside(inventory.beside(day, ingestion.arrived, ingestion.reach)) for day in stale}
+    way = SparkIngestion(spark, resources.lake, resources.store, resources.settings.mapping, TRANSACTIONS)
+    ingestion.made.update(way.read(stale, beside))
+
+
+def _day_facts(
+    found: DayFacts, digests: ColumnDigests, before: Partition | None, inputs: Mapping[str, str]
+) -> tuple[str, dict[str, Any]]:
+    """Digest and facts of a day."""
+    columns = list(digests.columns)
     # Two digests beside the whole: scores depend on the facts alone, performance on the labels.
     labels = [name for name in (IS_FRAUD, LABELLED_AT) if name in columns]
-    digests = ColumnDigests.of(result.accepted)
     digest = digests.table()
-    facts = {
-        **result.facts.model_dump(mode="json"),
+    return digest, {
+        **found.model_dump(mode="json"),
         "facts": digests.table(name for name in columns if name not in labels),
         # Decisions are among the facts as well: label events of a feed are counted by them.
         "labels": digests.table([TRANSACTION_ID, *labels, *(name for name in (PROPENSITY,) if name in columns)]),
         # Earlier digests stay with the day: models that were trained on them can be named as irreproducible.
-        EARLIER: _earlier_digests(inventory.before(day), inputs, digest),
+        EARLIER: _earlier_digests(before, inputs, digest),
     }
-    tables = {ROWS: result.accepted, **({REJECTS: result.rejects} if result.rejects.num_rows else {})}
-    return resources.store.write(TRANSACTIONS, day, tables, digest=digest, inputs=inputs, facts=facts)
 
 
 def _types_beside(beside: Mapping[date, Identity]) -> dict[str, str]:

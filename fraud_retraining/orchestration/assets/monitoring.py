@@ -7,7 +7,7 @@ Here: the day assets of the group `monitoring`. Not here: what is up to date and
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fraud_retraining.adapters.days.day_drift import DayDrift, DriftedDay, DriftReference, DriftRules
+from fraud_retraining.adapters.days.counts_in_memory import SizedCounter
+from fraud_retraining.adapters.days.day_drift import Count, DayDrift, DriftedDay, DriftReference, DriftRules
 from fraud_retraining.adapters.days.known_labels import mature_frauds
 from fraud_retraining.adapters.days.live_rows import RowLabels, judged_rows, scored_rows
 from fraud_retraining.adapters.days.monitoring_reports import (
@@ -36,17 +37,21 @@ from fraud_retraining.adapters.days.monitoring_reports import (
     report_of,
     write_profile,
 )
+from fraud_retraining.adapters.days.spark_counts import SparkCounter
 from fraud_retraining.adapters.days.window_rows import TABLE
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.mlflow.registry import Registry
 from fraud_retraining.adapters.mlflow.versions import ModelVersion
 from fraud_retraining.adapters.storage.engine import Engine
 from fraud_retraining.adapters.storage.lake import Lake
+from fraud_retraining.adapters.storage.locations import ObjectInfo
+from fraud_retraining.adapters.storage.spark_parts import SparkPart, put_part, require_all_rows
 from fraud_retraining.adapters.storage.store import Partition, Store
 from fraud_retraining.domain.evaluation.alert_recall import alert_recall
 from fraud_retraining.domain.evaluation.judged import Judged
 from fraud_retraining.domain.evaluation.metrics import evaluate
 from fraud_retraining.domain.ledger.events import EventKind
+from fraud_retraining.domain.monitoring.bins import Bins
 from fraud_retraining.domain.monitoring.drift import (
     SCORE,
     DriftReport,
@@ -120,6 +125,8 @@ def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
     def monitoring(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
         resources = MonitoringResources.of(context)
         monitor = Monitor.of_days(days_of(context), resources)
+        if dg.AssetKey(SCORED) in context.selected_asset_keys:
+            monitor.scores_ahead(days_of(context))
         makers = {
             SCORED: Maker(monitor.scores, _scores_metadata),
             DRIFT: Maker(monitor.drift, monitor.drift_metadata),
@@ -202,6 +209,17 @@ def _specs(settings: Settings) -> list[dg.AssetSpec]:
     ]
 
 
+def _score_facts(table: pa.Table) -> dict[str, Any]:
+    mean = float(table[SCORE].to_numpy().mean()) if table.num_rows else 0.0
+    return {"rows": table.num_rows, "mean_score": mean}
+
+
+def _scored_on_worker(of: tuple[date, ObjectInfo], *, store: Store, model: FittedModel) -> SparkPart:
+    day, file = of
+    (path,) = store.location.fetch([file])
+    return put_part(day, scored_rows(model, path), store=store, asset=SCORED, name=TABLE, facts_of=_score_facts)
+
+
 class Monitor:
     """Makes the monitoring that is missing or out of date."""
 
@@ -214,6 +232,7 @@ class Monitor:
         self._engine = resources.engine
         self._registry = resources.registry
         self._models: dict[int, tuple[ModelVersion, FittedModel]] = {}
+        self._scored_ahead: dict[tuple[date, int], SparkPart] = {}
         self.watches = WatchMakers(state, resources.store, resources.registry, resources.ledger)
 
     @classmethod
@@ -233,21 +252,48 @@ class Monitor:
         version, model = self._model(plan.version)
         features = self._state.features(day)
         _require_features(version, model, features)
-        (path,) = self._store.paths([features], TABLE)
-        table = scored_rows(model, path)
         facts = {
             VERSION: version.version,
             FINGERPRINT: version.fingerprint,
             "as_of": version.as_of.isoformat(),
             HINDSIGHT: day <= version.as_of,
-            "rows": table.num_rows,
-            "mean_score": float(table[SCORE].to_numpy().mean()) if table.num_rows else 0.0,
         }
-        made = self._store.write(
-            SCORED, day, {TABLE: table}, digest=table_digest(table), inputs=plan.inputs, facts=facts
-        )
+        part = self._scored_ahead.pop((day, plan.version), None)
+        if part is not None:
+            require_all_rows(part, features)
+            whole, files = part.columns.table(), {TABLE: part.file}
+            made = self._store.commit(SCORED, day, files, digest=whole, inputs=plan.inputs, facts=facts | part.facts)
+        else:
+            (path,) = self._store.paths([features], TABLE)
+            table = scored_rows(model, path)
+            facts |= _score_facts(table)
+            whole = table_digest(table)
+            made = self._store.write(SCORED, day, {TABLE: table}, digest=whole, inputs=plan.inputs, facts=facts)
         self._state.add_scores(made)
         return made
+
+    def scores_ahead(self, days: Sequence[date]) -> None:
+        """Scores the days that have to be on Spark's workers, where that is the engine; nothing is committed."""
+        if self._engine.spark is None:
+            return
+        wanted: dict[int, list[Partition]] = {}
+        for day in days:
+            try:
+                plan = self._state.scores(day)
+                if isinstance(plan, Make):
+                    wanted.setdefault(plan.version, []).append(self._state.features(day))
+            # The day itself is refused with this reason, when its turn comes.
+            except DataInvalid:
+                continue
+        for number, features in wanted.items():
+            model = self._model(number)[1]
+            usable = [one for one in features if {*model.features} <= {*one.facts["columns"]}]
+            objects = self._store.objects(usable, TABLE)
+            work = partial(_scored_on_worker, store=self._store, model=model)
+            parts = self._engine.spark.spread(
+                [(one.day, file) for one, file in zip(usable, objects, strict=True)], work
+            )
+            self._scored_ahead |= {(one.day, number): part for one, part in zip(usable, parts, strict=True)}
 
     def _model(self, number: int) -> tuple[ModelVersion, FittedModel]:
         if number not in self._models:
@@ -294,7 +340,15 @@ class Monitor:
             DriftReference(champion.version, champion.fingerprint, self.profile, self.holdout, self._importance),
             DriftRules(settings.drift, settings.feature_plan, settings.drift_threshold),
             self._engine,
+            self._spark_counter if self._engine.spark is not None else None,
         )
+
+    def _spark_counter(self, bins: Sequence[Bins]) -> Count:
+        """Counts features of the run's days together on Spark; scores, which are one column, are read here."""
+        if self._engine.spark is None or [one.name for one in bins] == [SCORE]:
+            return SizedCounter(self._engine, bins).count
+        files = {day: self._store.objects([one], TABLE) for day, one in self._state.features_to_compare().items()}
+        return SparkCounter(self._engine.spark, self._store.location, files, bins).count
 
     @cached_property
     def _importance(self) -> dict[str, float]:

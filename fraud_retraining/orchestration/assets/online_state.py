@@ -129,7 +129,7 @@ def refresh_state(
     # Without its event it was made by a run that was killed, or by somebody else.
     if known is not None and known.inputs == inputs and is_recorded(ledger, known):
         return known
-    sources = history_tables(day + DAY, store, inventory)
+    sources = history_tables(day + DAY, store.paths, inventory)
     tables = {
         entity: engine.prepared(
             PreparedQuery(f"{ONLINE_STATE}_{entity}", _state_of(plan, entity), recipe=inventory.plan_digest),

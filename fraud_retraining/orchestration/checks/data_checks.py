@@ -5,15 +5,16 @@ rules (`domain/data/day_checks.py`, `domain/training/window_checks.py`). A check
 in its run; the report that it leaves blocks every later run that needs the day.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from typing import Any
 
 import dagster as dg
+import pyarrow as pa
 
-from fraud_retraining.adapters.storage.engine import Engine
+from fraud_retraining.adapters.storage.engine import Engine, PreparedQuery
 from fraud_retraining.adapters.storage.store import Store
-from fraud_retraining.domain.data.day_checks import DAY_CHECKS, DayEvidence, DaysBefore, day_checks
+from fraud_retraining.domain.data.day_checks import DAY_CHECKS, DayEvidence, DaysBefore, day_checks, day_profile
 from fraud_retraining.domain.data.ingestion import DayFacts
 from fraud_retraining.domain.data.rule_results import CheckResult, Report, Severity
 from fraud_retraining.domain.training.window_checks import WINDOW_CHECKS
@@ -59,8 +60,9 @@ def build_day_checks(days: dg.PartitionsDefinition) -> list[dg.AssetChecksDefini
         before = [days[0] - timedelta(days=n) for n in range(1, settings.validation.trailing_days + 1)]
         inventory = Inventory(store, settings, [*before, *days], made=(TRANSACTIONS,))
         progress.start(CHECKS, len(days))
+        profiles = _profiles_ahead(days, inventory, settings, store, engine)
         for count, day in enumerate(days, start=1):
-            reports[day] = day_report(day, inventory, settings, store, engine)
+            reports[day] = day_report(day, inventory, settings, store, engine, profiles.get(day))
             progress.advance(CHECKS, count)
         yield from results(context, TRANSACTIONS, DAY_CHECKS, reports)
 
@@ -164,15 +166,43 @@ def _numbers(found: Mapping[date, CheckResult], failed: Mapping[date, CheckResul
     return {"days": len(found), "failed_days": ", ".join(map(str, failed)) or "none", **extremes}
 
 
-def day_report(day: date, inventory: Inventory, settings: Settings, store: Store, engine: Engine) -> Report:
-    """The results of every rule about a day: those on record if neither day nor rules changed, else fresh ones."""
+def _profiles_ahead(
+    days: Sequence[date], inventory: Inventory, settings: Settings, store: Store, engine: Engine
+) -> dict[date, pa.Table]:
+    """The profiles of the days that are not on record, counted together on Spark; none where DuckDB is the engine."""
+    spark = engine.spark
+    wanted = [day for day in days if day in inventory.transactions and _on_record(day, inventory) is None]
+    if spark is None or not wanted:
+        return {}
+    query = PreparedQuery(CHECKS, lambda day, tables: day_profile(tables[ROWS], settings.mapping, day))
+    files = {day: {ROWS: store.objects([inventory.transactions[day]], ROWS)} for day in wanted}
+    # A day without rows is in no group of a query over several days.
+    return {day: found for day, found in spark.ask(query, {ROWS: store.location}, files).items() if found.num_rows}
+
+
+def _on_record(day: date, inventory: Inventory) -> Report | None:
+    known = inventory.report(day)
+    return known if known is not None and known.rules == inventory.rules(day) else None
+
+
+def day_report(
+    day: date,
+    inventory: Inventory,
+    settings: Settings,
+    store: Store,
+    engine: Engine,
+    profile: pa.Table | None = None,
+) -> Report:
+    """The results of every rule about a day: those on record if neither day nor rules changed, else fresh ones.
+
+    `profile` is the day's row of `day_profile`, where it was counted already.
+    """
     partition = inventory.transactions.get(day)
     if partition is None:
         raise DataInvalid(f"transactions of {day} have not been ingested", remedy=f"materialize transactions of {day}.")
     # A day whose rows and rules are unchanged keeps its results: checks of 60 days would otherwise cost each ingest.
-    rules = inventory.rules(day)
-    known = inventory.report(day)
-    if known is not None and known.rules == rules:
+    rules, known = inventory.rules(day), _on_record(day, inventory)
+    if known is not None:
         return known
     paths = store.paths([partition], ROWS)
     columns = inventory.earlier_columns(day)
@@ -189,7 +219,7 @@ def day_report(day: date, inventory: Inventory, settings: Settings, store: Store
             day=day,
             policy=settings.validation,
             before=before,
-            query=engine.stored_query(CHECKS, day, paths, settings.mapping),
+            query=engine.stored_query(CHECKS, day, paths, settings.mapping) if profile is None else lambda _: profile,
         )
     )
     report = Report(digest=partition.digest, rules=rules, results=found)

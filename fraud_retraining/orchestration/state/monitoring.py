@@ -228,6 +228,17 @@ class MonitoringState:
             )
         return found
 
+    def features_to_compare(self) -> dict[date, Partition]:
+        """The features of those days of the run whose drift is to be measured; days that are refused are left out."""
+        found = {}
+        for day in self.days:
+            try:
+                if isinstance(self.drift(day), Make):
+                    found[day] = self.features(day)
+            except DataInvalid:
+                continue
+        return found
+
     def drift(self, day: date) -> Plan:
         """The drift report of a day.
 

@@ -162,7 +162,7 @@ def test_the_last_label_known_by_the_end_of_a_day_is_what_its_sums_say(
         today = [one for one in delivered if one["known_at"].date() == FIRST + timedelta(days=day)]
         days.append(label_day(engine, day, today, transactions, list(days)))
         events = engine.memtable(days[-1].events)
-        for row in engine.to_arrow(entity_label_days(events, "card")).to_pylist():
+        for row in engine.to_arrow(entity_label_days(events, "card", FIRST)).to_pylist():
             sums[row["key"]] = sums.get(row["key"], 0) + row["frauds"]
         assert {key: count for key, count in sums.items() if count} == _known(transactions, delivered, day)
         assert days[-1].events.num_rows + days[-1].rejects.num_rows == len({tuple(one.values()) for one in today})
@@ -210,7 +210,7 @@ def test_first_reports_become_delays():
 
 def test_a_key_that_is_missing_has_no_sums(engine: Engine):
     found = label_day(engine, 1, [label(1, 1)], [{**transaction(1), "card": None}])
-    assert engine.to_arrow(entity_label_days(engine.memtable(found.events), "card")).num_rows == 0
+    assert engine.to_arrow(entity_label_days(engine.memtable(found.events), "card", FIRST)).num_rows == 0
 
 
 def test_reviews_of_blocked_transactions_are_counted_apart_from_reports(engine: Engine):

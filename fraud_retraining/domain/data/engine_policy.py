@@ -1,0 +1,72 @@
+"""What computes days: the settings of the engine, and the options of Spark that results depend on.
+
+Not here: starting engines (`adapters/storage/engine.py`, `adapters/storage/spark_session.py`).
+"""
+
+from collections.abc import Mapping
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from fraud_retraining.domain.values.base import Policy
+from fraud_retraining.domain.values.redaction import is_secret_name
+
+FIXED_OPTIONS: Mapping[str, str] = {
+    # One meaning of a time without a zone, on the driver and on every worker.
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.timestampType": "TIMESTAMP_NTZ",
+    # An overflow or a wrong cast is an error, and never a null that nobody sees.
+    "spark.sql.ansi.enabled": "true",
+    # Names of columns in other letters are the same column, as in DuckDB.
+    "spark.sql.caseSensitive": "false",
+}
+"""Options of Spark that the values of days depend on."""
+
+
+class EnginePolicy(Policy):
+    """What computes days, and what it may use."""
+
+    kind: Literal["duckdb", "spark"] = Field(
+        "duckdb", description="duckdb, in this process; or spark, which needs the extra spark and Java."
+    )
+    master: str = Field(
+        "local[*]",
+        pattern=r"^(local(\[(\*|\d+)(,\d+)?\])?|local-cluster\[\d+,\d+,\d+\]|spark://\S+|yarn|k8s://\S+)$",
+        description="Spark's master: local[4], spark://host:7077, yarn, k8s://https://host.",
+    )
+    config: dict[str, str] = Field(
+        {}, description="Options of Spark by name, such as {spark.executor.memory: 8g}; no secrets."
+    )
+    memory_limit: str | None = Field(
+        None,
+        pattern=r"^\d+(\.\d+)?\s?(MB|GB|MiB|GiB)$",
+        description="DuckDB's memory before it spills, such as 2GB; by default a quarter of what the process may use.",
+    )
+    threads: int | None = Field(None, ge=1, le=1024, description="DuckDB's threads; by default one a core.")
+
+    @field_validator("config")
+    @classmethod
+    def _acceptable(cls, config: dict[str, str]) -> dict[str, str]:
+        if problems := config_problems(config):
+            raise ValueError("; ".join(problems))
+        return config
+
+
+def config_problems(config: Mapping[str, str]) -> list[str]:
+    """Why options of Spark cannot be used; empty when they can.
+
+    >>> config_problems({"spark.sql.session.timeZone": "CET"})
+    ['spark.sql.session.timeZone is fixed at UTC: the values of days depend on it']
+    """
+    problems = [f"{name} is no option of Spark: they begin with spark." for name in config if name[:6] != "spark."]
+    problems += [
+        f"{name} is fixed at {FIXED_OPTIONS[name]}: the values of days depend on it"
+        for name in config
+        if name in FIXED_OPTIONS
+    ]
+    # They would stand in the command line of Java, which every user of the machine can read.
+    return problems + [
+        f"{name} is a secret: leave it to the environment or the role of the machine"
+        for name in config
+        if is_secret_name(name.replace(".", "_"))
+    ]
