@@ -6,6 +6,7 @@ import sys
 BENCHMARKS = (
     "data_stage",
     "features_of_a_day",
+    "spark_features",
     "label_day",
     "live_scoring",
     "drift_of_a_day",
