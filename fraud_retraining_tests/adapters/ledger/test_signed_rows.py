@@ -17,6 +17,7 @@ from fraud_retraining.domain.values.errors import Conflict, RecordAltered, Setti
 from fraud_retraining_tests.support.forgeries import past_the_guards, rewritten_history
 from fraud_retraining_tests.support.ledgers import approved, promoted, sqlite_path, waiting
 from fraud_retraining_tests.support.signing import SIGNERS, append_forged, signed_ledger, signer, signing_as
+from fraud_retraining_tests.support.tampering import lift_guards, put_back, run_sql
 
 pytest_plugins = ("fraud_retraining_tests.support.databases",)
 
@@ -294,6 +295,23 @@ def test_a_row_that_was_changed_in_the_file_is_found_by_the_reader_that_meets_it
     past_the_guards(sqlite_path(sqlite_url), "UPDATE audit_events SET payload = '{\"n\":9}' WHERE seq = 3;")  # type: ignore[arg-type]
     with pytest.raises(RecordAltered, match=r"row 3 .* its content does not give its hash"):
         list(ledger.events())
+
+
+def test_every_change_of_a_signature_is_found_at_its_row(ledger_url: str):
+    ledger = signed_ledger(ledger_url)
+    for n in range(3):
+        note(ledger, n)
+    rows = list(ledger.rows())
+    changes = ("signature = NULL", "signer = NULL", "signer = 'page'", "signer = 'x'", "signature = upper(signature)")
+    lift_guards(ledger_url)
+    for row in (rows[0], rows[2]):
+        for change in changes:
+            run_sql(ledger_url, f"UPDATE audit_events SET {change} WHERE seq = {row.seq}")
+            found = signed_ledger(ledger_url).verify()
+            # Without the row that says so, no row is known from which on they are signed.
+            assert (NOT_BEGUN in found.guards) if row.seq == 1 else (found.first_bad == row.seq), change
+            put_back(ledger_url, rows)
+    assert signed_ledger(ledger_url).verify().first_bad is None
 
 
 def test_every_history_of_releases_is_signed_as_it_was_without(ledger_url: str):
