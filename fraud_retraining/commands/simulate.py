@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from fraud_retraining.simulation.decisions import BlockingPolicy
 
 
-# Thirteen parameters: typer makes one option of each, and reads its type and help from the signature.
+# Fourteen parameters: typer makes one option of each, and reads its type and help from the signature.
 def simulate(
     start: Annotated[datetime, typer.Option(formats=DAY, help="First day of the lake.")],
     days: Annotated[int, typer.Option(help="How many days.")],
@@ -43,6 +43,10 @@ def simulate(
         float,
         typer.Option(help="Share of customers whose transactions are let through all the same, in column PROPENSITY."),
     ] = 0.0,
+    review_share: Annotated[
+        float,
+        typer.Option(help="Share of what is blocked that an analyst reviews; its label is known a day later."),
+    ] = 0.0,
     live: Annotated[bool, typer.Option("--live", help="Then add a day every so often, until interrupted.")] = False,
     seconds_per_day: Annotated[float, typer.Option(min=0.01, help="How often a day is added with --live.")] = 60,
     config: Config = None,
@@ -59,9 +63,12 @@ def simulate(
 
         blocking = None
         if block_at is not None:
-            blocking = checked_value(BlockingPolicy, block_share=block_at, control_share=control_share)
-        elif control_share:
-            raise typer.BadParameter("--control-share is of what is blocked: give --block-at too")
+            blocking = checked_value(
+                BlockingPolicy, block_share=block_at, control_share=control_share, review_share=review_share
+            )
+        elif control_share or review_share:
+            named = "--control-share" if control_share else "--review-share"
+            raise typer.BadParameter(f"{named} is of what is blocked: give --block-at too")
         policy = checked_value(
             SimulationPolicy,
             start=start.date(),

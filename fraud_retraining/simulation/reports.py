@@ -46,7 +46,8 @@ _SPEED = {
 }
 """Median delay of a tactic's frauds against the median of all: small tests are seen by the issuer at once, copies of a
 card only on the next statement."""
-_SOURCES = np.array(["customer", "chargeback", "dispute", "analyst"])
+ANALYST = "analyst"
+_SOURCES = np.array(["customer", "chargeback", "dispute", ANALYST])
 
 
 class ReportPolicy(Policy):
@@ -102,8 +103,15 @@ class Reports:
         known = happened + (delay * DAY_MICROSECONDS).astype(np.int64)
         cleared = happened + (back_after * DAY_MICROSECONDS).astype(np.int64)
         ids = transactions["TRANSACTION_ID"].to_numpy()
-        events = _events(ids[reported], known[reported], 1, _SOURCES[source[reported]])
-        reversals = _events(ids[taken_back], cleared[taken_back], 0, np.full(taken_back.sum(), "dispute"))
+        events = label_events(
+            ids[reported], known[reported], np.ones(reported.sum(), np.int8), _SOURCES[source[reported]]
+        )
+        reversals = label_events(
+            ids[taken_back],
+            cleared[taken_back],
+            np.zeros(taken_back.sum(), np.int8),
+            np.full(taken_back.sum(), "dispute"),
+        )
         labels = (reported & ~taken_back).astype(np.int8)
         final = happened + self._delay * DAY_MICROSECONDS
         last = np.where(taken_back, cleared, np.where(reported, known, final))
@@ -124,11 +132,16 @@ class Feed:
         self._reports = reports
         self._pending: dict[date, list[pa.Table]] = {}
 
-    def after(self, day: date, transactions: pa.Table, unseen: pa.Array | None = None) -> pa.Table:
+    def after(
+        self, day: date, transactions: pa.Table, unseen: pa.Array | None = None, reviews: pa.Table | None = None
+    ) -> pa.Table:
         """What became known on `day`, whose transactions are given; days come one after the other.
 
-        `unseen` are ids of which nothing ever becomes known: they were blocked.
+        `unseen` are ids of which nobody ever reports anything: they were blocked. `reviews` are the label events of
+        those of them that an analyst reviews.
         """
+        for known_on, events in _by_day(reviews) if reviews is not None else ():
+            self._pending.setdefault(known_on, []).append(events)
         for known_on, events in self._reports.of(day, transactions).by_day.items():
             if unseen is not None:
                 events = events.filter(pc.invert(pc.is_in(events["transaction_id"], value_set=unseen)))
@@ -139,10 +152,13 @@ class Feed:
         return pa.concat_tables(today).sort_by([("known_at", "ascending"), ("transaction_id", "ascending")])
 
 
-def _events(ids: NDArray[np.int64], known_at: NDArray[np.int64], is_fraud: int, source: NDArray[np.str_]) -> pa.Table:
+def label_events(
+    ids: NDArray[np.int64], known_at: NDArray[np.int64], is_fraud: NDArray[np.int8], source: NDArray[np.str_]
+) -> pa.Table:
+    """Label events as a feed has them; `known_at` are microseconds since 1970."""
     columns = [
         pa.array(ids),
-        pa.array(np.full(len(ids), is_fraud, dtype=np.int8)),
+        pa.array(is_fraud),
         pa.array(known_at).cast(pa.timestamp("us")),
         pa.array(source.tolist(), pa.string()),
     ]

@@ -14,6 +14,7 @@ from fraud_retraining.simulation.decisions import (
     BlockingPolicy,
     production_score,
 )
+from fraud_retraining.simulation.reports import ReportPolicy, Reports
 
 DAY = date(2026, 1, 20)
 
@@ -52,6 +53,25 @@ def test_nothing_is_known_of_what_was_blocked_and_the_truth_stays_beside(transac
     assert chances == {"approve": 1.0, "block": 0.25, "control": 0.25}
     known = ~decisions.blocked
     assert np.array_equal(table.filter(pa.array(known))["TX_FRAUD"], transactions.filter(pa.array(known))["TX_FRAUD"])
+
+
+def test_a_review_of_a_blocked_transaction_finds_the_truth_within_days(transactions: pa.Table) -> None:
+    blocking = Blocking(BlockingPolicy(block_share=0.2, review_share=0.25, review_days=2), seed=7)
+    decisions = blocking.of(DAY, transactions)
+    assert not (decisions.reviewed & ~decisions.blocked).any()
+    assert decisions.reviewed.sum() / decisions.blocked.sum() == pytest.approx(0.25, abs=0.05)
+    told = Reports(ReportPolicy(never_share=1.0), seed=7, start=date(2026, 1, 1)).labelled(DAY, transactions)
+    table = blocking.decided(decisions, told)
+    assert (table["TX_FRAUD"].is_null().to_numpy() == decisions.unknown).all()
+    assert (table["LABELLED_AT"].is_null().to_numpy() == decisions.unknown).all()
+    truth = transactions["TX_FRAUD"].filter(pa.array(decisions.reviewed)).to_numpy()
+    reviewed = table.filter(pa.array(decisions.reviewed))
+    assert truth.sum() > 0 and (reviewed["TX_FRAUD"].to_numpy() == truth).all(), "though nobody reported it"
+    delays = (reviewed["LABELLED_AT"].to_numpy() - reviewed["TX_DATETIME"].to_numpy()) / np.timedelta64(1, "D")
+    assert delays.min() >= 1 and delays.max() <= 3 and delays.mean() == pytest.approx(2, abs=0.2)
+    events = blocking.reviews(decisions, transactions)
+    assert (events["is_fraud"].to_numpy() == truth).all() and set(events["source"].to_pylist()) == {"analyst"}
+    assert (events["known_at"].to_numpy() == reviewed["LABELLED_AT"].to_numpy()).all()
 
 
 def test_without_a_control_group_there_is_no_propensity(transactions: pa.Table) -> None:

@@ -32,7 +32,7 @@ class LakeWriter:
 
     Without label times the column TX_FRAUD is right from the start. With the column LABELLED_AT labels are as reported,
     with the time of the report. With a feed the lake has no label, and each day of the feed what became known on it.
-    With `blocking` production blocked some of the transactions, and nothing becomes known of these.
+    With `blocking` production blocked some of the transactions, and nothing becomes known of these but by a review.
     """
 
     def __init__(
@@ -71,11 +71,12 @@ class LakeWriter:
         _put(self._lake, lake_path(day), table)
 
     def _reported(self, day: date, table: pa.Table) -> pa.Table:
-        """What became known on a day; of blocked transactions nothing does."""
+        """What became known on a day; of blocked transactions only what reviews say."""
         if self._blocking is None:
             return self._pending.after(day, table)
-        blocked = self._blocking.of(day, table).blocked
-        return self._pending.after(day, table, table["TRANSACTION_ID"].filter(pa.array(blocked)).combine_chunks())
+        decisions = self._blocking.of(day, table)
+        blocked = table["TRANSACTION_ID"].filter(pa.array(decisions.blocked)).combine_chunks()
+        return self._pending.after(day, table, blocked, self._blocking.reviews(decisions, table))
 
 
 def write_simulated_lake(

@@ -80,17 +80,27 @@ def day_folder(root: str, day: date) -> str:
     return f"{root}/year={day:%Y}/month={day:%m}/day={day:%d}"
 
 
-def test_nothing_is_ever_reported_of_what_was_blocked_and_a_lake_goes_on_as_if_made_at_once(
-    settings: Settings, tmp_path: Path
+@pytest.mark.parametrize("review_share", [0.0, 0.4])
+def test_nothing_but_a_review_is_ever_known_of_what_was_blocked_and_a_lake_goes_on_as_if_made_at_once(
+    settings: Settings, tmp_path: Path, review_share: float
 ) -> None:
     policy = POLICY.model_copy(update={"days": 8, "fraud_rate": 0.05})
-    blocking = BlockingPolicy(block_share=0.1, control_share=0.5)
+    blocking = BlockingPolicy(block_share=0.1, control_share=0.5, review_share=review_share)
     options = {"labels": SimulatedLabels.FEED, "blocking": blocking}
     write_simulated_lake(settings, policy, Counted(), **options)
     lake, feed = (everything(str(tmp_path / name), policy.end) for name in ("lake", "labels"))
     reported = set(feed["transaction_id"].to_pylist())
     decisions = dict(zip(lake["TRANSACTION_ID"].to_pylist(), lake["DECISION"].to_pylist(), strict=True))
-    assert {decisions[number] for number in reported} == {"approve", "control"}
+    assert {decisions[number] for number in reported} == {"approve", "control"} | ({"block"} if review_share else set())
+    told = {
+        (one["transaction_id"], one["source"])
+        for one in feed.to_pylist()
+        if decisions[one["transaction_id"]] == "block"
+    }
+    blocked = sum(name == "block" for name in decisions.values())
+    assert {source for _, source in told} <= {"analyst"} and len(told) / blocked == pytest.approx(
+        review_share, abs=0.12
+    )
     assert "TX_FRAUD" not in lake.column_names
     write_simulated_lake(settings, policy, Counted(), since=START + timedelta(days=5), **options)
     assert everything(str(tmp_path / "lake"), policy.end).equals(lake)
