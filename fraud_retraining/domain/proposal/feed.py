@@ -76,7 +76,7 @@ def decide_feed(columns: Sequence[ColumnFacts], choices: Choices, transaction_id
 
     Raises:
         Undecided: something cannot be told; every question at once.
-        SettingsError: what was said names no column.
+        SettingsError: what was said names no column, or the moments are no timestamps.
     """
     pick = _FeedPicker(columns, choices)
     identity, known_at, source = pick.identity(transaction_id), pick.known_at(), pick.source()
@@ -104,11 +104,12 @@ class _FeedPicker:
 
     def known_at(self) -> ColumnFacts | None:
         if (said := self._named("feed_known_at")) is not None:
-            return said
+            return _timestamps(said)
         times = [one for one in self._columns.values() if one.kind == "time" and one.known]
         own = [one for one in times if not re.search(_OTHER_MOMENTS, plain_name(one.name))]
         asks = "which column of the feed says when a label became known"
-        return self._one("feed_known_at", asks, _best(own, _MOMENTS), times)
+        found = self._one("feed_known_at", asks, _best(own, _MOMENTS), times)
+        return _timestamps(found) if found else None
 
     def source(self) -> ColumnFacts | None:
         if (said := self._named("feed_source")) is not None:
@@ -161,6 +162,21 @@ class _FeedPicker:
             return found[0]
         self.asked.append(Question(field, asks, tuple(one.name for one in found or fallback)[:12]))
         return None
+
+
+def _timestamps(column: ColumnFacts) -> ColumnFacts:
+    """The column, if it is one of timestamps: a feed is read as it is.
+
+    Raises:
+        SettingsError: its values are texts or numbers.
+    """
+    if column.kind == "time" and not column.readings:
+        return column
+    raise SettingsError(
+        f"{column.name} of the label feed holds no timestamps, and the moment at which a label became known is one",
+        culprits=[column.words],
+        remedy="write the feed with timestamps, or name another column with --feed-known-at-column.",
+    )
 
 
 def _best(columns: Sequence[ColumnFacts], patterns: Sequence[str]) -> list[ColumnFacts]:

@@ -128,14 +128,13 @@ def test_a_blocked_transaction_is_unknown_until_it_was_reviewed(profiler: Profil
     assert (days[0].rows, days[0].labelled, days[0].frauds) == (10, 9, 3)
 
 
-def test_moments_that_are_texts_are_refused_with_the_type_that_is_needed(profiler: Profiler, tmp_path: Path) -> None:
+def test_a_day_of_the_feed_that_lacks_a_column_is_refused_by_name(profiler: Profiler, tmp_path: Path) -> None:
     files = feed(tmp_path / "feed", LABELS)
-    for (path,) in files.values():
-        table = pq.read_table(path)
-        pq.write_table(table.set_column(1, "known_at", table["known_at"].cast(pa.string())), path)
+    (path,) = files[DAYS[1]]
+    pq.write_table(pq.read_table(path).drop_columns(["is_fraud"]), path)
     with pytest.raises(DataInvalid, match="columns of the label feed are not as mapped") as refused:
-        counted(profiler, transactions(tmp_path / "lake.parquet", pa.array(range(30))), files, feed_known_at="known_at")
-    assert "a timestamp" in str(refused.value)
+        counted(profiler, transactions(tmp_path / "lake.parquet", pa.array(range(30))), files)
+    assert "is_fraud" in str(refused.value)
 
 
 def test_transactions_of_other_days_than_their_folders_are_no_transactions(profiler: Profiler, tmp_path: Path) -> None:

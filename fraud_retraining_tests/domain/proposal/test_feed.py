@@ -89,6 +89,13 @@ def test_two_moments_and_none_are_questions() -> None:
     assert asked(ID, LABEL) == {"--feed-known-at-column": ()}
 
 
+def test_moments_that_are_no_timestamps_are_refused() -> None:
+    with pytest.raises(SettingsError, match="known_at of the label feed holds no timestamps"):
+        feed(ID, column("known_at", "time", readings=("ISO 8601", "text")))
+    with pytest.raises(SettingsError, match="source of the label feed holds no timestamps"):
+        feed(ID, KNOWN, SOURCE, feed_known_at="source")
+
+
 def test_a_column_that_is_not_there_is_named() -> None:
     with pytest.raises(SettingsError, match="--feed-source-column names channel, and the label feed has no such"):
         feed(ID, KNOWN, feed_source="channel")
