@@ -66,7 +66,7 @@ PARTS = {
     ),
     "training": Part(
         "1",
-        "4fc8baaea8b396eaaafd51d4776866f4185f559942f9012c19abfa6bc2822ab3",
+        "2dd36085050364076d8c18e817bcb87e9efe851a7a7d0c224570cad9d779a0bd",
         (
             "fraud_retraining.domain.training.fitting",
             "fraud_retraining.domain.training.training_rows",
