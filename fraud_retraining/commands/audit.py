@@ -24,16 +24,22 @@ def list_events(
     model: Model = None,
     as_json: Json = False,
 ) -> None:
-    """The newest events."""
+    """The newest events; one that no signer signed, where rows are signed, says so."""
     with reported_failures(as_json=as_json):
         from fraud_retraining.commands.implementation.audit_tables import print_events
+        from fraud_retraining.domain.ledger.events import Event
         from fraud_retraining.orchestration.resources import open_ledger
 
-        events = list(open_ledger(model_settings(config, model)).events(version=version))[-last:]
+        ledger = open_ledger(model_settings(config, model))
+        # As they are stored: what is not acted on has to be seen by who looks for it.
+        rows = list(ledger.rows(version=version))[-last:]
+        not_acted_on = ledger.disbelieved(rows)
+        events = list(map(Event.of, rows))
         if as_json:
-            print_json({"events": [event.model_dump(mode="json") for event in events]})
+            doubts = {seq: {"not_acted_on": why} for seq, why in not_acted_on.items()}
+            print_json({"events": [event.model_dump(mode="json") | doubts.get(event.seq, {}) for event in events]})
         else:
-            print_events(events, out)
+            print_events(events, out, not_acted_on)
 
 
 @audit.command()

@@ -360,14 +360,18 @@ class TestSigning:
         ledger = open_ledger(load_settings())
         forged = append_forged(ledger._url, EventKind.AUTOMATION_RESUMED, {"reason": "ok"}, subject="promotion").seq
         named = f"row {forged} (automation resumed) is not signed"
-        for command in (("audit", "verify"), ("audit", "list"), ("resume", "--by", "alice", "--reason", "go on")):
+        for command in (("audit", "verify"), ("resume", "--by", "alice", "--reason", "go on")):
             code, _, err = run(*command)
             assert code == 1 and named in " ".join(err.split()), command
+        assert (row := answer("audit", "list", "--last", "2")[1]["events"][-1])["seq"] == forged, row
+        assert row["not_acted_on"] == named
+        code, out, _ = run("audit", "list")
+        assert code == 0 and "NOT ACTED ON, row" in " ".join(out.split())
         code, done = answer("audit", "void", str(forged), "--by", "alice", "--reason", "forged")
         assert code == 0 and done["void"] == forged
         code, found = answer("audit", "verify")
         assert (code, found["void"], found["ok"]) == (0, [forged], True)
-        assert run("audit", "list")[0] == 0
+        assert answer("audit", "list", "--last", "2")[1]["events"][0]["not_acted_on"] == f"void: {named}"
         assert run("audit", "void", "2", "--by", "alice", "--reason", "forged")[0] == 5
 
     def test_who_has_no_key_reads_and_adds_nothing(

@@ -132,9 +132,9 @@ class EventLog:
         where = self._where(kind, subject=subject, as_of=as_of, version=version, fingerprint=fingerprint)
         yield from map(Event.of, self._rows(where, after, partial(_believed, skip_altered=skip_altered)))
 
-    def rows(self, after: int = 0) -> Iterator[Row]:
+    def rows(self, after: int = 0, version: int | None = None) -> Iterator[Row]:
         """Every event of this model as it is stored, signed or not, oldest first: to be looked at or exported."""
-        return self._rows(self._where(None), after, _stored)
+        return self._rows(self._where(None, version=version), after, _stored)
 
     def last(
         self,

@@ -8,14 +8,16 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from fraud_retraining.adapters.ledger.event_log import sql
-from fraud_retraining.adapters.ledger.signed_rows import NOT_BEGUN
+from fraud_retraining.adapters.ledger.signed_rows import NOT_BEGUN, SignedRows
 from fraud_retraining.adapters.ledger.verification import VerifiedRecords
 from fraud_retraining.domain.audit.stored_state import record_altered
 from fraud_retraining.domain.ledger.events import Event, EventKind
-from fraud_retraining.domain.ledger.hash_chain import Head
+from fraud_retraining.domain.ledger.hash_chain import Head, Row
 from fraud_retraining.domain.values.errors import Conflict, SettingsError
 
 if TYPE_CHECKING:
+    import sqlalchemy as sa
+
     from fraud_retraining.adapters.ledger.database import Transaction
 
 
@@ -77,6 +79,19 @@ class SigningRecords(VerifiedRecords):
             return self._event(tx, EventKind.ROW_VOIDED, payload, actor=actor, channel=channel, subject=str(seq))
 
         return self._database.write(work)
+
+    def disbelieved(self, rows: Sequence[Row]) -> dict[int, str]:
+        """Why rows are not acted on, by their number; those that are do not appear."""
+
+        def work(cn: "sa.Connection") -> dict[int, str]:
+            signed: SignedRows = sql().signed_rows(cn)
+            if not signed.demanded:
+                return {}
+            problems = {row.seq: signed.problem(cn, row) for row in rows}
+            void = signed.void(cn)
+            return {seq: f"void: {why}" if seq in void else why for seq, why in problems.items() if why is not None}
+
+        return self._database.read(work)
 
     def _require_signers(self) -> None:
         if not self.signed.demanded:

@@ -4,8 +4,9 @@ Not here: their content (`domain/audit/history.py`, `adapters/`). Texts of the r
 they are, and nothing in them is taken for markup or for control sequences of the terminal.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from rich.console import Console
 from rich.table import Table
@@ -42,15 +43,16 @@ def plain(text: object) -> str:
     return "".join(letter if letter.isprintable() else "\N{MIDDLE DOT}" for letter in str(text))
 
 
-def print_events(events: Sequence[Event], out: Console) -> None:
-    """Print events of the ledger, a line each."""
+def print_events(events: Sequence[Event], out: Console, not_acted_on: Mapping[int, str] = MappingProxyType({})) -> None:
+    """Print events of the ledger, a line each; `not_acted_on` says by their number why some count for nothing."""
     if not events:
         out.print("The ledger has no such event.", highlight=False)
         return
     table = Table("no.", "at (UTC)", "event", "as of", "version", "by", "about")
     for event in events:
         who = f"{event.actor} ({event.channel})" if event.channel else event.actor
-        cells = (event.kind.replace("_", " "), event.as_of or "", event.version or "", who, about(event))
+        doubt = f"NOT ACTED ON, {not_acted_on[event.seq]}; " if event.seq in not_acted_on else ""
+        cells = (event.kind.replace("_", " "), event.as_of or "", event.version or "", who, f"{doubt}{about(event)}")
         table.add_row(f"{event.seq}", f"{event.at:%Y-%m-%d %H:%M:%S}", *(Text(plain(text)) for text in cells))
     out.print(table)
 
