@@ -124,10 +124,13 @@ class _FeedPicker:
             return None
         if (said := self._named("feed_label")) is not None:
             return said
-        free = [one for one in self._columns.values() if one not in taken and _says_something(one)]
+        free = [one for one in self._columns.values() if one not in taken and (_says_fraud(one) or _is_choice(one))]
+        if not free:
+            return None
         found = _best(free, _LABELS)
-        if not free or len(found) == 1:
-            return found[0] if found else None
+        # Silence would make frauds of rows that say the opposite in words of their own.
+        if len(found) == 1 and _says_fraud(found[0]):
+            return found[0]
         candidates = (*(one.name for one in found or free), EVERY_ROW)
         self.asked.append(
             Question("feed_label", f"which column of the feed says fraud or not ({EVERY_ROW}: all are)", candidates)
@@ -185,8 +188,13 @@ def _best(columns: Sequence[ColumnFacts], patterns: Sequence[str]) -> list[Colum
     return next((found for found in matches if found), [])
 
 
-def _says_something(one: ColumnFacts) -> bool:
-    """Whether a column can be a label: true or false, nought or one, or a few words of which one speaks of fraud."""
+def _is_choice(one: ColumnFacts) -> bool:
+    """Whether a column has two or three words, which may mean anything."""
+    return one.kind == "text" and len(one.values) in (2, 3)
+
+
+def _says_fraud(one: ColumnFacts) -> bool:
+    """Whether a column looks like a label: true or false, nought or one, or a few words of which one is of fraud."""
     if not one.known:
         return False
     return one.kind == "boolean" or (bool(one.values) and (is_binary(one) or any(map(is_fraud_word, one.values))))

@@ -74,6 +74,14 @@ def test_a_column_that_may_be_the_label_is_a_question_and_none_is_an_answer() ->
     assert feed(ID, KNOWN, final, feed_label="final").label == final
 
 
+def test_words_that_may_mean_the_opposite_of_fraud_are_a_question() -> None:
+    outcome = column("outcome", "text", 2, values=("cleared", "confirmed"))
+    assert asked(ID, KNOWN, outcome) == {"--feed-label-column": ("outcome", "none")}
+    assert asked(ID, KNOWN, outcome, feed_label="outcome") == {"--fraud-value": ("cleared", "confirmed")}
+    found = feed(ID, KNOWN, outcome, feed_label="outcome", fraud_values=("confirmed",))
+    assert (found.fraud_values, found.genuine_values) == (("confirmed",), ("cleared",))
+
+
 def test_a_feed_of_frauds_alone_keeps_words_for_what_is_taken_back() -> None:
     only = column("label", "text", 1, values=("fraud",))
     found = feed(ID, KNOWN, only)
