@@ -103,7 +103,12 @@ def _look(models: int) -> None:
                 for sensor in repository.sensor_defs:
                     whose = "of shared days" if name == "shared" else "of a model"
                     began = time.perf_counter()
-                    resources = dict(repository.get_top_level_resources())
+                    # Not those of runs: a lease is held by a run.
+                    resources = {
+                        name: one
+                        for name, one in repository.get_top_level_resources().items()
+                        if name not in ("retrain_lease", "mlflow", "worker", "engine")
+                    }
                     with dg.build_sensor_context(instance, repository_def=repository, resources=resources) as context:
                         sensor.evaluate_tick(context)
                     took[f"{sensor.name} {whose}", turn].append(time.perf_counter() - began)

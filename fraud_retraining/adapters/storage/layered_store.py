@@ -35,6 +35,11 @@ class LayeredStore(Store):
         """The place of the shared store."""
         return self._shared.location
 
+    @property
+    def own_location(self) -> Location:
+        """The model's part of the shared store."""
+        return self._shared.own_location
+
     def partition(self, asset: str, day: date) -> Partition | None:
         """As of the store that holds the asset."""
         return self._of(asset).partition(asset, day)

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fraud_retraining.adapters.storage.locations import Location
-from fraud_retraining.adapters.storage.store import GRACE_SECONDS, Partition, Standing, Store
+from fraud_retraining.adapters.storage.store import GRACE_SECONDS, Partition, Standing, Store, StoredFile
 from fraud_retraining.domain.data.ingestion import BlockedFacts
 from fraud_retraining.domain.data.segments import Where, taken
 from fraud_retraining.domain.features.column_lineage import (
@@ -88,8 +88,8 @@ class ModelStore(Store):
         self._segment = f"{SEGMENTS}/{digest([CODE, sorted(where.items())])[:16]}" if where else ""
 
     @property
-    def location(self) -> Location:
-        """The model's own part, for what lies there beside partitions and documents: the serving log."""
+    def own_location(self) -> Location:
+        """The model's own part of the store."""
         return self._own
 
     @property
@@ -122,6 +122,23 @@ class ModelStore(Store):
     ) -> Partition:
         """As in every store."""
         return self._cut(super().write(self._named(asset), day, tables, digest=digest, inputs=inputs, facts=facts))
+
+    def put(self, asset: str, day: date, tables: Mapping[str, pa.Table]) -> dict[str, StoredFile]:
+        """As in every store."""
+        return super().put(self._named(asset), day, tables)
+
+    def commit(
+        self,
+        asset: str,
+        day: date,
+        files: Mapping[str, StoredFile],
+        *,
+        digest: str,
+        inputs: Mapping[str, str],
+        facts: Mapping[str, Any],
+    ) -> Partition:
+        """As in every store."""
+        return self._cut(super().commit(self._named(asset), day, files, digest=digest, inputs=inputs, facts=facts))
 
     def paths(self, partitions: Sequence[Partition], name: str) -> list[Path]:
         """As in every store; a damaged copy of a segment is made again."""

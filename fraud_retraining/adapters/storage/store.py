@@ -88,8 +88,13 @@ class Store:
 
     @property
     def location(self) -> Location:
-        """The place itself, for what lies there beside partitions and documents: the serving log."""
+        """The place itself, in which the paths of files are."""
         return self._location
+
+    @property
+    def own_location(self) -> Location:
+        """The part of it that no other model writes to, for what lies beside partitions: the serving log."""
+        return self.location
 
     def partition(self, asset: str, day: date) -> Partition | None:
         """The record of a partition; None means that it was never committed.

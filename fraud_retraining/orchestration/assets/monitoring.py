@@ -125,7 +125,8 @@ def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
     def monitoring(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
         resources = MonitoringResources.of(context)
         monitor = Monitor.of_days(days_of(context), resources)
-        if dg.AssetKey(SCORED) in context.selected_asset_keys:
+        selected = {key.path[-1] for key in context.selected_asset_keys}
+        if SCORED in selected:
             monitor.scores_ahead(days_of(context))
         makers = {
             SCORED: Maker(monitor.scores, _scores_metadata),
@@ -136,7 +137,6 @@ def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
             SHADOW: Maker(monitor.watches.shadow, shadow_metadata),
             WATCH: Maker(monitor.watches.watch, watch_metadata),
         }
-        selected = {key.path[-1] for key in context.selected_asset_keys}
         wanted = {asset: maker for asset, maker in makers.items() if asset in selected}
         # Where no promotion is watched, nothing is said of it day by day.
         if len(wanted) > 1 and not monitor.watches.any:

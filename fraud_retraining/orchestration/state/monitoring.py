@@ -133,7 +133,7 @@ class MonitoringState:
         self.days = tuple(sorted(set(days)))
         self._lake = lake
         self._store = store
-        self.served_days = ServedDays(store.location)
+        self.served_days = ServedDays(store.own_location)
         self._delay = timedelta(days=settings.labels.delay_days)
         around = {day - timedelta(days=n) for day in self.days for n in range(RECENT_DAYS)}
         self._around = sorted(around)

@@ -67,7 +67,12 @@ def test_a_model_has_a_part_of_its_own(tmp_path: Path, whole: Store) -> None:
         assert store.read_document("training_window", "2026-03-01") == name.encode()
         assert store.annotation("scored_transactions", DAY, "note") == {"of": name}
         assert list(store.standing("scored_transactions", [DAY, NEXT])) == [DAY]
+        assert store.own_location.read_bytes("training_window/2026-03-01.json") == name.encode()
+        files = store.put("drift_report", DAY, {"rows": rows("DE")})
+        committed = store.commit("drift_report", DAY, files, digest=name, inputs={}, facts={})
+        assert store.partition("drift_report", DAY) == committed
     assert whole.partition("scored_transactions", DAY) is None
+    assert whole.partition("drift_report", DAY) is None
     assert whole.read_document("training_window", "2026-03-01") is None
 
 
