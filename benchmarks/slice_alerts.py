@@ -28,7 +28,7 @@ from fraud_retraining.domain.evaluation.gates.alerts import held_thresholds
 from fraud_retraining.domain.evaluation.gates.policy import GatePolicy
 from fraud_retraining.domain.evaluation.judged import Floats, Integers, categories, entity_codes
 from fraud_retraining.domain.evaluation.score_fits import matched
-from fraud_retraining.simulation import SimulationPolicy
+from fraud_retraining.simulation import SimulationPolicy, Simulator
 
 GROUPS = 8
 """Groups of customers at random."""
@@ -58,7 +58,7 @@ def candidates(seed: int, volume: int, shift: float, policy: GatePolicy) -> Iter
 
     days = FIRST_AS_OF + RETRAINS * EVERY + 1
     simulated = SimulationPolicy(start=START, days=days, seed=seed, transactions_per_day=volume)
-    features = [table for _, table in featured_days(simulated, seen)]
+    features = [table for _, table in featured_days(Simulator(simulated), seen)]
     champion = trained(features, FIRST_AS_OF)
     for number in range(1, RETRAINS + 1):
         as_of = FIRST_AS_OF + number * EVERY
