@@ -9,6 +9,7 @@ import dagster as dg
 import pyarrow.parquet as pq
 import pytest
 
+from fraud_retraining.commands.implementation.scores_server import scorer_of
 from fraud_retraining.definitions import build_repositories
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.training.windows import TrainingWindow
@@ -102,6 +103,10 @@ def test_monitoring_of_one_scores_its_rows_under_its_own_keys(settings: Settings
         assert record.tags[MODEL_TAG] == "small"
         assert instance.get_latest_materialization_event(dg.AssetKey(["small", SCORED])) is not None
         assert instance.get_latest_materialization_event(dg.AssetKey(SCORED)) is None
+    # What was published of shared days is found by the scorer of a model.
+    scorer = scorer_of(small)
+    scorer.follow()
+    assert scorer.state_day == day
     scored = open_store(small).partition(SCORED, day)
     whole, own = open_store(settings).partition("transactions", day), open_store(small).partition("transactions", day)
     assert scored is not None

@@ -15,7 +15,7 @@ import pytest
 from fraud_retraining.definitions import build_definitions
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.retraining.triggers.values import Trigger
-from fraud_retraining.domain.values.errors import IntegrityError
+from fraud_retraining.domain.values.errors import IntegrityError, RecordAltered
 from fraud_retraining.orchestration.instance import open_instance
 from fraud_retraining.orchestration.names import (
     AS_OF_TAG,
@@ -36,11 +36,15 @@ from fraud_retraining.orchestration.names import (
 from fraud_retraining.orchestration.resources import open_lake, open_ledger, open_outbox, open_registry, open_store
 from fraud_retraining.orchestration.runs.failed_runs import fail_dead
 from fraud_retraining.orchestration.runs.resource_definitions import open_outcomes
+from fraud_retraining.orchestration.sensors import next_runs
+from fraud_retraining.orchestration.sensors.next_runs import ingest_next, models_by_days
 from fraud_retraining.orchestration.state.inventory import DAY_ASSETS, Inventory
-from fraud_retraining.orchestration.state.trigger_inputs import last_as_of, paused
+from fraud_retraining.orchestration.state.readiness import Readiness, days_behind, days_of_window
+from fraud_retraining.orchestration.state.sources import Sources
+from fraud_retraining.orchestration.state.trigger_inputs import candidate_as_of_days, last_as_of, paused
 from fraud_retraining.settings import Settings, load_settings
 from fraud_retraining.simulation import SimulationPolicy, Simulator
-from fraud_retraining_tests.support.project_homes import AS_OF, DAYS, START, ProjectHome
+from fraud_retraining_tests.support.project_homes import AS_OF, DAYS, SMALL, START, ProjectHome
 
 END = START + timedelta(days=DAYS - 1)
 
@@ -489,3 +493,47 @@ def test_schedules_and_sensors_start_switched_on_except_in_development(environme
 
 def test_the_lake_is_only_read(ready: Automation) -> None:
     assert open_lake(ready.settings).days()
+
+
+# Several models
+
+
+def several(folder: Path, lake: Path, *days: int) -> Sources:
+    """The sources of what models with windows of so many days share."""
+    entries = [{"name": f"m{number}", "window": {"days": one}} for number, one in enumerate(days)]
+    places = {"lake": {"uri": str(lake)}, "store": {"uri": str(folder / "store")}}
+    ledger = {"url": f"sqlite:///{folder}/ledger.db", "heads": str(folder / "heads")}
+    settings = Settings.model_validate({**SMALL, **places, "ledger": ledger, "models": entries})
+    return Sources(settings, open_lake(settings), open_store(settings), open_ledger(settings))
+
+
+def test_models_with_the_same_days_are_looked_at_together_each_with_its_own_record(tmp_path: Path) -> None:
+    groups = models_by_days(several(tmp_path, tmp_path / "lake", 30, 10, 30))
+    assert [[one.settings.segment for one in alike] for alike in groups] == [["m0", "m2"], ["m1"]]
+    assert [one.ledger.model for alike in groups for one in alike] == ["m0", "m2", "m1"]
+
+
+def test_days_that_only_one_models_window_needs_are_ingested_though_another_fails(
+    tmp_path: Path, small_lake: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FRAUD_RETRAINING_HOME", str(tmp_path))
+    sources = several(tmp_path, small_lake, 3, 12)
+    first = [days_behind(one, days_of_window(one, END).needed)[0].isoformat() for one in sources.settings.each_model()]
+    with dg.DagsterInstance.ephemeral() as instance:
+        found = ingest_next(sources, instance, datetime.now(UTC))
+        assert isinstance(found, dg.RunRequest)
+        # Of the first model that needs days; those of the other are its next work.
+        assert found.tags[RANGE_START] == first[0] > first[1]
+        monkeypatch.setattr(next_runs, "candidate_as_of_days", altered_for("m0"))
+        other = ingest_next(sources, instance, datetime.now(UTC))
+        assert isinstance(other, dg.RunRequest)
+        assert other.tags[RANGE_START] == first[1]
+
+
+def altered_for(name: str) -> Callable[..., list[date]]:
+    def days(sources: Sources, readiness: Readiness, now: datetime) -> list[date]:
+        if sources.settings.segment == name:
+            raise RecordAltered("the record was changed", culprits=["row 1"])
+        return candidate_as_of_days(sources, readiness, now)
+
+    return days
