@@ -92,7 +92,7 @@ def test_the_days_rows_are_divided_and_what_nobody_takes_is_told(settings: Setti
 def test_monitoring_of_one_scores_its_rows_under_its_own_keys(settings: Settings) -> None:
     small = settings.of_model("small")
     day = AS_OF + timedelta(days=1)
-    assert run("ingest", "--from", str(day), "--to", str(day))[0] == 0
+    assert run("ingest", "--from", str(day - timedelta(days=8)), "--to", str(day))[0] == 0
     job = build_repositories(settings)["small"].get_job(MONITOR)
     tags = {RANGE_START: str(day), RANGE_END: str(day)}
     with open_instance() as instance:
