@@ -14,6 +14,7 @@ BENCHMARKS = (
     "retrain_overhead",
     "replay_overhead",
     "orchestration",
+    "several_models",
     "ledger_verify",
     "training_memory",
     "handbook_quality",
