@@ -9,6 +9,7 @@ come digests, counts and names of files, and no row. The driver commits each day
 
 import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import date
 from functools import cached_property
 from itertools import count
@@ -22,9 +23,16 @@ import pyarrow.parquet as pq
 from fraud_retraining.adapters.storage.engine import PreparedQuery
 from fraud_retraining.adapters.storage.locations import ObjectInfo
 from fraud_retraining.adapters.storage.spark_files import Batches, FileRead, Place, merged, read_batches
-from fraud_retraining.adapters.storage.spark_session import SparkOptions, carried, start_spark, translated
+from fraud_retraining.adapters.storage.spark_session import (
+    SparkOptions,
+    carried,
+    forget_session,
+    is_gone,
+    start_spark,
+    translated,
+)
 from fraud_retraining.domain.values.days import EACH_DAY, THIS_DAY
-from fraud_retraining.domain.values.errors import RetrainingError
+from fraud_retraining.domain.values.errors import DependencyUnreachable, RetrainingError
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -76,9 +84,38 @@ class SparkDays:
 
     def close(self) -> None:
         """Stop Spark, if it was started."""
-        if "_session" in self.__dict__:
-            self._session.stop()
-            del self.__dict__["_session"]
+        session = self.__dict__.pop("_session", None)
+        self.__dict__.pop("_backend", None)
+        if session is None:
+            return
+        if is_gone(session):
+            forget_session()
+        else:
+            session.stop()
+
+    @contextmanager
+    def _running(self) -> Iterator[None]:
+        """Around what Spark does; a Java process that ended is no longer used, so that a next attempt starts another.
+
+        Raises:
+            DependencyUnreachable: Spark gave up, or its Java process ended.
+        """
+        try:
+            with translated():
+                yield
+        except Exception as error:
+            session = self.__dict__.get("_session")
+            # Of a process that ended py4j says anything, a KeyError among it.
+            if session is None or not is_gone(session):
+                raise
+            self._kept.clear()
+            self.close()
+            raise DependencyUnreachable(
+                "Spark's Java process ended: it was killed, or needed more memory than there is",
+                culprits=[f"{type(error).__name__}: {str(error)[:200]}"],
+                remedy="nothing of the work was published; run it again. If it ran out of memory, give the driver more "
+                "(spark.driver.memory in engine.config).",
+            ) from error
 
     def make(
         self, query: PreparedQuery, places: Mapping[str, Place], sources: Sources, finish: Finish[Result]
@@ -156,7 +193,7 @@ class SparkDays:
                         raise carried(error) from error
                     yield pa.RecordBatch.from_arrays([pa.array([number]), pa.array([answer])], names=["id", ANSWER])
 
-        with translated():
+        with self._running():
             found = self._numbered(len(items)).mapInArrow(run, f"id long, {ANSWER} binary").collect()
         return [_unpacked(row[ANSWER]) for row in sorted(found, key=lambda row: int(row["id"]))]
 
@@ -205,7 +242,7 @@ class SparkDays:
         # By number: Spark takes a name with a dot or a backtick apart when it looks a column up.
         numbered = [str(number) for number in range(len(schema))]
         frame = self._session.sql(self._backend.compile(ordered)).toDF(*numbered, THIS_DAY)
-        with translated():
+        with self._running():
             found = frame.groupBy(THIS_DAY).applyInArrow(work, f"{THIS_DAY} date, {ANSWER} binary").collect()
         made: dict[date, Result] = {row[THIS_DAY]: _unpacked(row[ANSWER]) for row in found}
         # No group is made of no rows; such a day is finished here.
@@ -214,7 +251,7 @@ class SparkDays:
 
     def answer(self, rows: ibis.Table) -> pa.Table:
         """A small result, such as counts."""
-        with translated():
+        with self._running():
             found = self._session.sql(self._backend.compile(rows)).toArrow()
         return found.cast(rows.schema().to_pyarrow())
 

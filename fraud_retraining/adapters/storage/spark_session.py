@@ -173,6 +173,22 @@ def translated() -> Iterator[None]:
         ) from error
 
 
+def is_gone(session: "SparkSession") -> bool:
+    """Whether the Java process of a session has ended: killed, or out of memory."""
+    process = getattr(session.sparkContext._gateway, "proc", None)
+    return process is not None and process.poll() is not None
+
+
+def forget_session() -> None:
+    """Lets the next session of this process start a Java process of its own, once that of the last has ended."""
+    from pyspark import SparkContext
+    from pyspark.sql import SparkSession
+
+    # PySpark keeps what it has started in its classes, and would talk to the dead process for ever.
+    SparkContext._gateway = SparkContext._jvm = SparkContext._active_spark_context = None
+    SparkSession._instantiatedSession = None
+
+
 _LOSSES = (
     "ExecutorLostFailure",
     "Python worker exited unexpectedly",

@@ -4,7 +4,7 @@ Here: the day assets of the group `monitoring`. Not here: what is up to date and
 (`orchestration/state/monitoring.py`), and the measures (`domain/monitoring/`).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cached_property, partial
@@ -214,10 +214,12 @@ def _score_facts(table: pa.Table) -> dict[str, Any]:
     return {"rows": table.num_rows, "mean_score": mean}
 
 
-def _scored_on_worker(of: tuple[date, ObjectInfo], *, store: Store, model: FittedModel) -> SparkPart:
+def scored_on_worker(of: tuple[date, ObjectInfo], *, store: Store, model: Mapping[str, bytes]) -> SparkPart:
+    """What a worker of Spark does with the features of a day; the model travels as the files that it is stored as."""
     day, file = of
     (path,) = store.location.fetch([file])
-    return put_part(day, scored_rows(model, path), store=store, asset=SCORED, name=TABLE, facts_of=_score_facts)
+    table = scored_rows(FittedModel.from_files(model), path)
+    return put_part(day, table, store=store, asset=SCORED, name=TABLE, facts_of=_score_facts)
 
 
 class Monitor:
@@ -289,7 +291,7 @@ class Monitor:
             model = self._model(number)[1]
             usable = [one for one in features if {*model.features} <= {*one.facts["columns"]}]
             objects = self._store.objects(usable, TABLE)
-            work = partial(_scored_on_worker, store=self._store, model=model)
+            work = partial(scored_on_worker, store=self._store, model=model.files())
             parts = self._engine.spark.spread(
                 [(one.day, file) for one, file in zip(usable, objects, strict=True)], work
             )

@@ -2,9 +2,13 @@
 
 import os
 import shutil
+import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import numpy as np
@@ -14,9 +18,17 @@ import pytest
 import yaml
 
 from fraud_retraining.adapters.days.day_counts import Counter, DayCounts
+from fraud_retraining.adapters.days.live_rows import scored_rows
 from fraud_retraining.adapters.days.spark_counts import SparkCounter
-from fraud_retraining.adapters.storage.spark_days import alike
+from fraud_retraining.adapters.storage.locations import FolderLocation
+from fraud_retraining.adapters.storage.spark_days import SparkDays, alike
+from fraud_retraining.adapters.storage.spark_session import SparkOptions
+from fraud_retraining.adapters.storage.store import Store
 from fraud_retraining.domain.monitoring.bins import category_bins, number_bins
+from fraud_retraining.domain.training.fitting import ModelPolicy, fit
+from fraud_retraining.domain.values.digests import ColumnDigests
+from fraud_retraining.domain.values.errors import DependencyUnreachable
+from fraud_retraining.orchestration.assets.monitoring import scored_on_worker
 from fraud_retraining.orchestration.names import ENTITY_DAYS, ENTITY_LABEL_DAYS, FEATURES, LABELS, TRANSACTIONS
 from fraud_retraining.orchestration.resources import open_engine, open_store
 from fraud_retraining.settings import load_settings
@@ -183,3 +195,37 @@ def test_days_whose_keys_differ_in_type_are_no_one_query() -> None:
     shapes = {DAYS[0]: {"a": number}, DAYS[1]: {"a": number, "b": text}, DAYS[2]: {"a": text}}
     assert [days for days, _ in alike(shapes)] == [DAYS[:2], DAYS[2:3]]
     assert alike(shapes)[0][1] == {"a": number, "b": text}
+
+
+def _scores_are_the_same(spark: SparkDays, folder: Path) -> None:
+    random, day = np.random.default_rng(0), DAYS[0]
+    rows = pa.table({"transaction_id": np.arange(500), "amount": random.gamma(2, 50, 500)})
+    rows = rows.append_column("is_fraud", pa.array((rows["amount"].to_numpy() > 120).astype(np.int8)))
+    model = fit(ModelPolicy(params={"n_estimators": 5}), ("amount",), (), lambda: iter(rows.to_batches()))
+    store = Store(FolderLocation(folder / "store"), folder / "scratch")
+    record = store.write(FEATURES, day, {"rows": rows}, digest="", inputs={}, facts={})
+    work = partial(scored_on_worker, store=store, model=model.files())
+    (part,) = spark.spread([(day, store.objects([record], "rows")[0])], work)
+    here = scored_rows(model, store.paths([record], "rows")[0])
+    assert part.columns == ColumnDigests.of(here)
+    assert part.file.rows == 500
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@needs_spark
+def test_what_dies_is_an_outage_and_the_next_attempt_starts_anew(tmp_path: Path) -> None:
+    spark = SparkDays(SparkOptions("local[2]", {}, tmp_path))
+    try:
+        assert spark.spread([1, 2], str) == ["1", "2"]
+        with pytest.raises(DependencyUnreachable, match="gave the work up"):
+            spark.spread([signal.SIGKILL], signal.raise_signal)
+        java = spark._session.sparkContext._gateway.proc
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(lambda: (sleep(2), java.kill()))
+            with pytest.raises(DependencyUnreachable, match="Java process ended"):
+                spark.spread([30], sleep)
+        assert spark.spread([3], str) == ["3"]
+        _scores_are_the_same(spark, tmp_path)
+    finally:
+        spark.close()
