@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 FILE, ANSWER = "__file", "__answer"
+ENDING_SECONDS = 5.0
 TASKS_A_CORE = 4
 """More pieces than cores, so that a long one does not hold up the others."""
 
@@ -105,8 +106,9 @@ class SparkDays:
                 yield
         except Exception as error:
             session = self.__dict__.get("_session")
-            # Of a process that ended py4j says anything, a KeyError among it.
-            if session is None or not is_gone(session):
+            ours = isinstance(error, RetrainingError) and not isinstance(error, DependencyUnreachable)
+            # Of a process that ended py4j says anything, a KeyError among it; its connections end before it does.
+            if ours or session is None or not is_gone(session, ENDING_SECONDS):
                 raise
             self._kept.clear()
             self.close()

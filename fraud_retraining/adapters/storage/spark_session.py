@@ -173,10 +173,16 @@ def translated() -> Iterator[None]:
         ) from error
 
 
-def is_gone(session: "SparkSession") -> bool:
-    """Whether the Java process of a session has ended: killed, or out of memory."""
+def is_gone(session: "SparkSession", wait_seconds: float = 0) -> bool:
+    """Whether the Java process of a session has ended, or ends within a time: killed, or out of memory."""
     process = getattr(session.sparkContext._gateway, "proc", None)
-    return process is not None and process.poll() is not None
+    if process is None:
+        return False
+    try:
+        process.wait(wait_seconds)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
 
 
 def forget_session() -> None:
