@@ -171,7 +171,10 @@ def test_a_window_counts_the_frauds_that_were_known_at_the_end_of_its_as_of_day(
 
 
 @pytest.mark.slow
-def test_a_retrain_makes_the_labels_that_it_needs(project: ProjectHome):
+@pytest.mark.parametrize("judging", ["fresh", "mature"])
+def test_a_retrain_makes_the_labels_that_it_needs(project: ProjectHome, judging: str):
+    feed = {**SETTINGS["labels"], "uri": str(project.folder / "feed")}
+    project.configure(**{**SETTINGS, "labels": feed, "judging": judging})
     shutil.rmtree(project.home / "store")
     answer = answer_of("retrain", "--as-of", AS_OF.isoformat(), code=None)
     assert answer["status"] != "data_invalid", answer["error"]

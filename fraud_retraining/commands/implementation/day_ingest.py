@@ -106,8 +106,11 @@ class DayIngest:
     def make_ready(self, as_of: date) -> None:
         """Ingest the days of the retrain that are missing from the store, or differ from the lake."""
         window = days_of_window(self._settings, as_of)
-        needed = days_behind(self._settings, window.needed)
-        arrived = self.lake.days(DayRange(start=needed[0], end=max(as_of, needed[-1])))
+        needed = set(days_behind(self._settings, window.needed))
+        if self._settings.labels.use == "as_known":
+            # What became known up to the as-of day counts, though the days that are judged may end before.
+            needed |= set(DayRange(start=window.needed[0], end=as_of))
+        arrived = self.lake.days(DayRange(start=min(needed), end=max(as_of, *needed)))
         if as_of not in arrived:
             raise DataInvalid(
                 f"as-of day {as_of} has not arrived in {self.lake.uri}",
