@@ -4,12 +4,12 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
-LOCKED := postgres redis kubernetes lightgbm catboost onnx spark dev
+LOCKED := postgres redis kubernetes lightgbm catboost onnx dev
 DEMO_HOME ?= $(CURDIR)/.fraud_retraining/demo
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow lint dev ui bench lock image clean
+.PHONY: help install install-spark demo test test-slow lint dev ui bench lock image clean
 
 help: ## What can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -26,6 +26,11 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	else $(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r requirements.lock && $(BIN)/python -m pip install --disable-pip-version-check --no-deps -e . ; fi
 	$(BIN)/python -m compileall -q fraud_retraining
 	@touch $@
+
+install-spark: install ## PySpark beside it, 450 MB; Java 17 comes from the system
+	if $(BIN)/python -m uv --version >/dev/null 2>&1; \
+	then $(BIN)/python -m uv pip install --python $(BIN)/python --require-hashes -r requirements.spark.lock; \
+	else $(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r requirements.spark.lock; fi
 
 demo: install ## Simulate a lake and its label feed, and retrain every 48 hours through a change of fraud
 	FRAUD_RETRAINING_HOME="$(DEMO_HOME)" FRAUD_RETRAINING_CONFIG= $(BIN)/fraud-retraining demo
@@ -55,6 +60,8 @@ bench: install ## The measurements of benchmarks/, side by side
 lock: install ## Resolve the newest allowed versions again
 	$(BIN)/python -m uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --no-emit-index-url \
 	  --no-emit-find-links --python-version 3.11 --upgrade $(LOCKED:%=--extra %) pyproject.toml -o requirements.lock
+	grep -o 'pyspark>[^"]*' pyproject.toml | $(BIN)/python -m uv pip compile --quiet --universal --generate-hashes --no-annotate \
+	  --no-header --no-emit-index-url --no-emit-find-links --python-version 3.11 -c requirements.lock - -o requirements.spark.lock
 	$(BIN)/python -m uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --no-emit-index-url \
 	  --no-emit-find-links --python-version 3.11 --upgrade --extra postgres --extra kubernetes --extra redis -c requirements.lock \
 	  pyproject.toml -o deploy/requirements.lock
