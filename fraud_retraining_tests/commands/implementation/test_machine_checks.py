@@ -98,13 +98,16 @@ def test_a_gpu_is_looked_for_where_models_are_to_be_fitted_on_one() -> None:
     assert found.state is State.OK or "pip uninstall -y xgboost-cpu" in found.remedy
 
 
-def test_the_lock_file_holds_every_extra_but_the_build_for_cuda() -> None:
-    """Both builds of XGBoost have the same files: a lock file with both would install one over the other."""
+def test_the_lock_file_holds_every_extra_but_the_build_for_cuda_and_spark() -> None:
+    """Both builds of XGBoost have the same files: a lock file with both would install one over the other. Spark is
+    large, and has a lock file of its own."""
     root = Path(machine_checks.__file__).parents[3]
     extras = tomllib.loads((root / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     (locked,) = re.findall(r"^LOCKED := (.*)$", (root / "Makefile").read_text(), re.MULTILINE)
     held = pins((root / "requirements.lock").read_text())
-    assert set(locked.split()) == set(extras) - {"gpu"}
+    assert set(locked.split()) == set(extras) - {"gpu", "spark"}
+    assert set(pins((root / "requirements.spark.lock").read_text())) == {"pyspark", "py4j"}
+    assert "pyspark" not in held
     assert "xgboost-cpu" in held and "xgboost" not in held
     wanted = [Requirement(line).name for name in locked.split() for line in extras[name]]
     assert [name for name in wanted if canonicalize_name(name) not in held] == []
