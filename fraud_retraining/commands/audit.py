@@ -176,22 +176,29 @@ def sign(reason: Reason, by: By = None, config: Config = None, model: Model = No
 
 @audit.command()
 def void(
-    row: Annotated[int, typer.Argument(min=1, help="Number of the row, as `audit verify` names it.")],
+    rows: Annotated[str, typer.Argument(help="Number of the row, as `audit verify` names it, or FROM..TO.")],
     reason: Reason,
+    despite_signature: Annotated[
+        bool,
+        typer.Option("--despite-signature", help="Also what is signed, but by a signer that the settings refuse."),
+    ] = False,
     by: By = None,
     config: Config = None,
     model: Model = None,
     as_json: Json = False,
 ) -> None:
-    """Take a row that no signer signed out of the record: it stays in the chain, and nobody acts on it."""
+    """Take rows that no signer signed out of the record: they stay in the chain, and nobody acts on them."""
     with reported_failures(as_json=as_json):
         from fraud_retraining.commands.implementation import audit_trail
 
-        done = audit_trail.void(model_settings(config, model), open_decisions(by, config, model), row, reason)
+        named = audit_trail.named_rows(rows)
+        settings, decisions = model_settings(config, model), open_decisions(by, config, model)
+        done = audit_trail.void(settings, decisions, named, reason, despite_signature=despite_signature)
         if as_json:
-            print_json({"void": row, "row": done.seq})
+            print_json({"void": named.first, "through": named.last or named.first, "row": done.seq})
         else:
-            out.print(f"Row {row} is void, by row {done.seq}.", highlight=False)
+            which = f"Row {named.first} is" if named.last is None else f"Rows {named.first} to {named.last} are"
+            out.print(f"{which} void, by row {done.seq}.", highlight=False)
 
 
 @audit.command()

@@ -94,10 +94,10 @@ class ReleaseWatch:
         Raises:
             RecordAltered: the chain does not have the row that was kept last, or tables or guards were weakened.
         """
-        found = self._ledger.weakness()
+        head, found = self._ledger.checked_head()
         if found:
             raise record_altered(found)
-        head, kept = self._ledger.head(), heads.heads()
+        kept = heads.heads()
         if not head.seq:
             return False
         moved_on = not kept or kept[-1] != head

@@ -49,11 +49,14 @@ def append_forged(
     *,
     release: Mapping[str, Any] | None = None,
     signed: Mapping[str, str] | None = None,
+    stored: Mapping[str, Any] | None = None,
+    head: bool = True,
     **columns: Any,
 ) -> Row:
     """A row that follows from the last one as it should, added by whom the guards let add, and its working row.
 
-    `signed` gives `signer` and `signature`; `release` what the table of releases says of a version afterwards.
+    `signed` gives `signer` and `signature`, `stored` columns that are none of what was hashed, `head` says whether the
+    head row is set to it; `release` what the table of releases says of a version afterwards.
     """
     engine = sa.create_engine(driver_url(url))
     try:
@@ -73,9 +76,10 @@ def append_forged(
             row = chained(
                 Row(seq=last.seq + 1, payload=canonical_json(payload), prev_hash=last.hash, hash="", **values)
             )
-            row = row._replace(**cast(dict[str, Any], dict(signed or {})))
+            row = row._replace(**cast(dict[str, Any], {**(signed or {}), **(stored or {})}))
             cn.execute(EVENTS.insert().values(row._asdict()))
-            cn.execute(HEAD.update().values(**Head(seq=row.seq, hash=row.hash).model_dump()))
+            if head:
+                cn.execute(HEAD.update().values(**Head(seq=row.seq, hash=row.hash).model_dump()))
             if release is not None:
                 cn.execute(RELEASES.update().where(RELEASES.c.version == release["version"]).values(dict(release)))
     finally:

@@ -10,7 +10,7 @@ It takes the owner of the tables; the application's own role cannot.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -29,7 +29,7 @@ from fraud_retraining.domain.audit.archiving import (
 )
 from fraud_retraining.domain.audit.stored_state import record_altered
 from fraud_retraining.domain.ledger.events import RELEASE_KINDS, Event, EventKind
-from fraud_retraining.domain.ledger.hash_chain import NOTHING, Head, Row, verify_chain
+from fraud_retraining.domain.ledger.hash_chain import NONE_VOID, NOTHING, Head, Row, verify_chain
 from fraud_retraining.domain.releases.release import Release
 from fraud_retraining.domain.retraining.pauses import PAUSING
 from fraud_retraining.domain.values.errors import Conflict, IntegrityError, SettingsError
@@ -129,16 +129,18 @@ def _outlived(cn: "sa.Connection", retention_days: int) -> tuple[list[Row], Arch
     earlier = archived(sql().events(cn, {"kind": EventKind.HISTORY_ARCHIVED}))
     start = earlier.through if earlier else NOTHING
     releases = sql().releases(cn, {})
-    end = min(_first_younger(cn, cut_off(now, retention_days)), _first_needed(cn, releases))
+    void = signed.void(cn) if signed.demanded else NONE_VOID
+    end = min(_first_younger(cn, cut_off(now, retention_days), void), _first_needed(cn, releases, void))
     # As they are stored: a row that was declared void goes with the others.
     rows = list(_until(sql().stored_rows(cn, {}), end))
-    if not rows:
+    # Of a void row the times say nothing.
+    times = [row.at for row in rows if row.seq not in void]
+    if not times:
         return None
-    void = signed.void(cn) if signed.demanded else frozenset()
     for row in rows if signed.demanded else ():
         if row.seq not in void and (problem := signed.problem(cn, row)) is not None:
             raise record_altered([problem])
-    last, bad = verify_chain(rows, start=start)
+    last, bad = verify_chain(rows, start=start, void=void)
     if bad is not None:
         raise IntegrityError(
             f"The ledger was changed: {bad.why}.", remedy="`fraud-retraining audit verify`; nothing was archived."
@@ -146,14 +148,14 @@ def _outlived(cn: "sa.Connection", retention_days: int) -> tuple[list[Row], Arch
     return rows, Archived(
         first=rows[0].seq,
         through=last,
-        oldest=datetime.fromisoformat(rows[0].at),
-        newest=datetime.fromisoformat(max(row.at for row in rows)),
+        oldest=datetime.fromisoformat(times[0]),
+        newest=datetime.fromisoformat(max(times)),
         retention_days=retention_days,
         file="",
         file_digest="",
-        releases=_last_seen(cn, releases, last),
+        releases=_last_seen(cn, releases, last, void),
         signing_began=signed.began(cn) if signed.demanded else None,
-        void=tuple(sorted(seq for seq in void if seq <= last.seq)),
+        void=tuple(Head(seq=seq, hash=hash) for seq, hash in sorted(void.items()) if seq <= last.seq),
     )
 
 
@@ -164,35 +166,43 @@ def _until(rows: Iterator[Row], end: int) -> Iterator[Row]:
         yield row
 
 
-def _first_younger(cn: "sa.Connection", cut: datetime) -> int:
+def _first_younger(cn: "sa.Connection", cut: datetime, void: Container[int]) -> int:
     """The first row that is younger than the cut, or the one after the last."""
+    events = tables().EVENTS
+    found = _first(cn, events.c.at >= cut.strftime("%Y-%m-%dT%H:%M:%S"), void)
+    return found or sql().head(cn).seq + 1
+
+
+def _first(cn: "sa.Connection", where: "sa.ColumnElement[bool]", void: Container[int]) -> int | None:
+    """The first row that is not void and that the condition holds for."""
     import sqlalchemy as sa
 
     events = tables().EVENTS
-    found = cn.execute(sa.select(sa.func.min(events.c.seq)).where(events.c.at >= cut.strftime("%Y-%m-%dT%H:%M:%S")))
-    return int(found.scalar_one() or sql().head(cn).seq + 1)
+    with cn.execute(sa.select(events.c.seq).where(where).order_by(events.c.seq)) as found:
+        return next((int(seq) for seq in found.scalars() if seq not in void), None)
 
 
-def _first_needed(cn: "sa.Connection", releases: Sequence[dict[str, object]]) -> int:
+def _first_needed(cn: "sa.Connection", releases: Sequence[dict[str, object]], void: Container[int]) -> int:
     """The first row of a release that is live or of a pause that stands, or the one after the last row."""
-    import sqlalchemy as sa
-
     events = tables().EVENTS
     firsts = [sql().head(cn).seq + 1, *standing_pauses(map(Event.of, sql().events(cn, {"kind": PAUSING})))]
     for release in live(Release.model_validate(row) for row in releases):
         about = (events.c.fingerprint == release.fingerprint) | (events.c.as_of == release.as_of.isoformat())
-        found = cn.execute(sa.select(sa.func.min(events.c.seq)).where(events.c.model == release.model, about))
-        firsts += [seq for seq in found.scalars() if seq is not None]
+        found = _first(cn, (events.c.model == release.model) & about, void)
+        firsts += [found] if found is not None else []
     return min(firsts)
 
 
-def _last_seen(cn: "sa.Connection", releases: Sequence[dict[str, object]], last: Head) -> dict[str, str]:
+def _last_seen(
+    cn: "sa.Connection", releases: Sequence[dict[str, object]], last: Head, void: Container[int]
+) -> dict[str, str]:
     """The digest of every release about which no row is left."""
     import sqlalchemy as sa
 
     events = tables().EVENTS
-    left = sa.select(events.c.model, events.c.version).where(events.c.seq > last.seq, events.c.version.is_not(None))
-    kept = {(model, version) for model, version in cn.execute(left.where(events.c.kind.in_(RELEASE_KINDS)))}
+    about = sa.select(events.c.model, events.c.version, events.c.seq).where(events.c.version.is_not(None))
+    left = about.where(events.c.seq > last.seq, events.c.kind.in_(RELEASE_KINDS))
+    kept = {(model, version) for model, version, seq in cn.execute(left) if seq not in void}
     return {
         release_key(str(row["model"]), int(str(row["version"]))): release_digest(row)
         for row in releases

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from fraud_retraining.adapters.storage.locations import Location
 
 LINE = re.compile(r"(?P<seq>\d+):(?P<hash>[0-9a-f]{64})(?: .*)?")
+HASH = re.compile(r"[0-9a-f]{64}")
 OBJECT = re.compile(r"(?:.*/)?(?P<seq>\d{12})-(?P<hash>[0-9a-f]{64})")
 
 
@@ -39,7 +40,11 @@ class PinnedHeads(Protocol):
         """
 
     def pin(self, head: Head, at: datetime) -> None:
-        """Keep one more."""
+        """Keep one more.
+
+        Raises:
+            IntegrityError: its hash is none, and could not be read back.
+        """
 
 
 class HeadFile:
@@ -65,6 +70,7 @@ class HeadFile:
 
     def pin(self, head: Head, at: datetime) -> None:
         """Add a line, on the disk when this returns."""
+        _require_hash(head)
         line = f"{head.seq}:{head.hash} {at.isoformat(timespec='seconds')}\n"
         with reaching("write", self._file):
             self._file.parent.mkdir(parents=True, exist_ok=True)
@@ -95,8 +101,17 @@ class HeadObjects:
 
     def pin(self, head: Head, at: datetime) -> None:
         """Put one more object there."""
+        _require_hash(head)
         line = f"{head.seq}:{head.hash} {at.isoformat(timespec='seconds')}\n"
         self._location.write_bytes(f"{head.seq:012d}-{head.hash}", line.encode("ascii"))
+
+
+def _require_hash(head: Head) -> None:
+    if HASH.fullmatch(head.hash) is None:
+        raise IntegrityError(
+            f"row {head.seq} of the ledger has no hash of the chain ({head.hash[:80]!r}), and is not kept as its head",
+            remedy="`fraud-retraining audit verify`, and find out who wrote it.",
+        )
 
 
 def _head(found: "re.Match[str] | None", where: str) -> Head:

@@ -65,6 +65,12 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     # Left to itself, pysqlite begins a transaction before some statements only.
     connection.isolation_level = None
     connection.execute("PRAGMA synchronous=FULL")
+    # What is no UTF-8 was not written by us; read with marks in it, it is found by its hash and stops no reader.
+    connection.text_factory = _text
+
+
+def _text(stored: bytes) -> str:
+    return stored.decode(errors="replace")
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:

@@ -12,16 +12,24 @@ it was archived, `history_archived` names it.
 
 import json
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from fraud_retraining.domain.audit.stored_state import UNSIGNED as UNSIGNED_ROW
 from fraud_retraining.domain.audit.stored_state import record_altered
 from fraud_retraining.domain.ledger.events import EventKind
-from fraud_retraining.domain.ledger.hash_chain import NOTHING, Head, Row, row_hash, verify_chain
-from fraud_retraining.domain.ledger.signatures import KINDS, SignerPolicy, SigningKey, signature_problem
+from fraud_retraining.domain.ledger.hash_chain import NOTHING, Head, Row, named, row_hash, verify_chain
+from fraud_retraining.domain.ledger.signatures import (
+    KINDS,
+    SignerPolicy,
+    SigningKey,
+    Unsound,
+    signature_problem,
+    unsound,
+)
 from fraud_retraining.domain.values.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -56,6 +64,8 @@ class SignedRows:
         self._key: SigningKey | None = None
         self._began: Head | None = None
         self._before: Mapping[int, str] | None = None
+        self._broken: weakref.WeakSet[sa.Connection] = weakref.WeakSet()
+        self._void: tuple[Head, Mapping[int, str]] = (NOTHING, {})
         self._lock = threading.Lock()
 
     @property
@@ -142,14 +152,19 @@ class SignedRows:
 
     def problem(self, cn: "sa.Connection", row: Row) -> str | None:
         """Why a row may not be acted on, as a clause that names it; None where it may."""
+        found = self.unsound(cn, row)
+        return None if found is None else found.why
+
+    def unsound(self, cn: "sa.Connection", row: Row) -> Unsound | None:
+        """The same, and whether settings of another time may find nothing wrong with it."""
         began = self.require_begun(cn)
         if row.seq > began.seq:
-            return signature_problem(row, self.signers)
+            return unsound(row, self.signers)
         known = began.hash if row.seq == began.seq else self._unsigned(cn, began).get(row.seq)
         if row.hash == known and row.hash == row_hash(row):
             return None
-        kind = row.kind.replace("_", " ")
-        return f"row {row.seq} ({kind}) is none of those that row {began.seq}, at which signing began, follows from"
+        why = f"{named(row)} is none of those that row {began.seq}, at which signing began, follows from"
+        return Unsound(why, by_settings=False)
 
     def _unsigned(self, cn: "sa.Connection", began: Head) -> Mapping[int, str]:
         """Hashes of the rows before signing began, by row; none where they do not lead to the row that began it."""
@@ -158,6 +173,9 @@ class SignedRows:
         with self._lock:
             if self._before is not None:
                 return self._before
+            # A connection is one transaction, whose state does not change: what is broken is not read again a row.
+            if cn in self._broken:
+                return {}
             rows: dict[int, str] = {}
             start: Head | None = None
             last: Head | None = None
@@ -166,24 +184,34 @@ class SignedRows:
                 start = start or Head(seq=row.seq - 1, hash=row.prev_hash)
                 last, bad = verify_chain([row], start=last or start)
                 if bad is not None:
-                    return {}
+                    break
                 if row.seq == began.seq:
                     # Known for good: this very chain leads to a row that is signed.
                     self._before = rows if row.hash == began.hash else {}
                     return self._before
                 rows[row.seq] = row.hash
+            self._broken.add(cn)
             return {}
 
-    def void(self, cn: "sa.Connection") -> frozenset[int]:
-        """Rows that a signed `row_voided` takes out of the record: they stay in the chain, and nobody acts on them."""
-        from fraud_retraining.adapters.ledger.statements import stored_rows
+    def void(self, cn: "sa.Connection") -> Mapping[int, str]:
+        """Rows that a signed `row_voided` takes out of the record, with the hash that it states of each.
 
-        found: set[int] = set()
-        for row in stored_rows(cn, {"kind": [EventKind.ROW_VOIDED, EventKind.HISTORY_ARCHIVED]}):
+        They stay in the chain, and nobody acts on them. Of rows that this process has looked through, none is looked
+        at again while the last of them is still there.
+        """
+        from fraud_retraining.adapters.ledger.statements import last_row, stored_rows
+
+        seen, found = self._void
+        if seen != NOTHING and not any(row.hash == seen.hash for row in stored_rows(cn, {"seq": seen.seq})):
+            seen, found = NOTHING, {}
+        more: dict[int, str] = {}
+        for row in stored_rows(cn, {"kind": [EventKind.ROW_VOIDED, EventKind.HISTORY_ARCHIVED]}, after=seen.seq):
             if signature_problem(row, self.signers) is None:
-                payload = json.loads(row.payload)
-                found.update([payload["row"]] if row.kind == EventKind.ROW_VOIDED else payload.get("void", ()))
-        return frozenset(found)
+                more.update(_declared_void(json.loads(row.payload)))
+        if more:
+            found = {**found, **more}
+        self._void = (last_row(cn), found)
+        return found
 
     def believed(self, cn: "sa.Connection", rows: Iterable[Row], *, skip: bool) -> Iterator[Row]:
         """The rows that may be acted on.
@@ -202,6 +230,14 @@ class SignedRows:
                 yield row
             elif not skip:
                 raise record_altered([problem], UNSIGNED_ROW)
+
+
+def _declared_void(payload: Mapping[str, Any]) -> Iterator[tuple[int, str]]:
+    """Rows that an event declares void, or says to have been; with the hash of each."""
+    if "row" in payload and "rows" not in payload:
+        yield int(payload["row"]), str(payload["hash"])
+    for one in (*payload.get("rows", ()), *payload.get("void", ())):
+        yield int(one["seq"]), str(one["hash"])
 
 
 UNSIGNED = SignedRows()

@@ -5,7 +5,7 @@ Here: events, releases, leases, the head and the clock. Not here: writing, which
 SQLAlchemy, which takes a second: `event_log.sql()` imports it when it is needed.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -17,6 +17,11 @@ from fraud_retraining.domain.audit.stored_state import record_altered
 from fraud_retraining.domain.ledger.events import RELEASE_KINDS
 from fraud_retraining.domain.ledger.hash_chain import Head, Row
 
+VERSION = Row._fields.index("version")
+NO_VERSION = -1
+"""In place of a version that is no number: no event has it."""
+AT_ONCE = 500
+"""Rows that one statement asks for by number; databases bound how many it may name."""
 SIGNED_ROWS = "ledger_signed_rows"
 """The option of a connection that says which rows may be acted on."""
 CLOCKS = {
@@ -63,11 +68,10 @@ def events(
     if signed.nothing_there(connection):
         return iter(())
     void = signed.void(connection)
-    if limit is not None and skip_altered:
-        rows = stored_rows(connection, where, after=after, newest=newest, without=void)
-        return islice(signed.believed(connection, rows, skip=True), limit)
-    rows = stored_rows(connection, where, after=after, limit=limit, newest=newest, without=void)
-    return signed.believed(connection, rows, skip=skip_altered)
+    read = None if void or skip_altered else limit
+    stored = stored_rows(connection, where, after=after, limit=read, newest=newest)
+    rows = (row for row in stored if row.seq not in void)
+    return islice(signed.believed(connection, rows, skip=skip_altered), limit)
 
 
 def signed_rows(connection: sa.Connection) -> SignedRows:
@@ -83,15 +87,24 @@ def stored_rows(
     after: int = 0,
     limit: int | None = None,
     newest: bool = False,
-    without: Collection[int] = (),
 ) -> Iterator[Row]:
     """Rows exactly as they are stored, whoever wrote them: to be verified or exported, never to be acted on."""
     statement = sa.select(EVENTS).where(EVENTS.c.seq > after, *_conditions(EVENTS, where))
-    if without:
-        statement = statement.where(EVENTS.c.seq.not_in(sorted(without)))
     statement = statement.order_by(EVENTS.c.seq.desc() if newest else EVENTS.c.seq).limit(limit)
     # Streamed: a chain of years does not fit into memory.
-    return (Row(*row) for row in connection.execute(statement.execution_options(yield_per=1000)))
+    return map(_row, connection.execute(statement.execution_options(yield_per=1000)))
+
+
+def _row(stored: Sequence[Any]) -> Row:
+    """A row as it is stored; a column of SQLite holds anything, and what is no text becomes one that nobody wrote."""
+    values = list(map(_text, stored)) if any(isinstance(value, bytes) for value in stored) else list(stored)
+    if not isinstance(values[VERSION], int | None):
+        values[VERSION] = NO_VERSION
+    return Row(*values)
+
+
+def _text(value: Any) -> Any:
+    return f"x'{value.hex()}'" if isinstance(value, bytes) else value
 
 
 def releases(connection: sa.Connection, where: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -108,13 +121,18 @@ def last_release_rows(connection: sa.Connection, where: Mapping[str, Any]) -> di
         SettingsError: signing has not begun in this ledger.
     """
     signed = signed_rows(connection)
+    if signed.demanded and signed.nothing_there(connection):
+        return {}
     about = [EVENTS.c.kind.in_(sorted(RELEASE_KINDS)), *_conditions(EVENTS, where)]
-    if signed.demanded:
-        if signed.nothing_there(connection):
-            return {}
-        about.append(EVENTS.c.seq.not_in(sorted(signed.void(connection))))
-    last = sa.select(sa.func.max(EVENTS.c.seq)).where(*about).group_by(EVENTS.c.version)
-    rows = [Row(*row) for row in connection.execute(sa.select(EVENTS).where(EVENTS.c.seq.in_(last)))]
+    grouped = sa.select(EVENTS.c.version, sa.func.max(EVENTS.c.seq)).where(*about).group_by(EVENTS.c.version)
+    last = dict(connection.execute(grouped).tuples().all())
+    void = signed.void(connection) if signed.demanded else {}
+    if not void.keys().isdisjoint(last.values()):
+        every = sa.select(EVENTS.c.version, EVENTS.c.seq).where(*about).order_by(EVENTS.c.seq)
+        last = {version: seq for version, seq in connection.execute(every) if seq not in void}
+    seqs = sorted(last.values())
+    some = (seqs[first : first + AT_ONCE] for first in range(0, len(seqs), AT_ONCE))
+    rows = [row for those in some for row in stored_rows(connection, {"seq": those})]
     if signed.demanded:
         rows = list(signed.believed(connection, rows, skip=False))
     return {row.version: row for row in rows if row.version is not None}
@@ -134,7 +152,7 @@ def clock(connection: sa.Connection) -> str:
 def last_row(connection: sa.Connection) -> Head:
     """The last row that the chain has, also where the head row states another."""
     row = connection.execute(sa.select(EVENTS.c.seq, EVENTS.c.hash).order_by(EVENTS.c.seq.desc()).limit(1)).first()
-    return Head(seq=row.seq, hash=row.hash) if row is not None else Head()
+    return Head(seq=row.seq, hash=_text(row.hash)) if row is not None else Head()
 
 
 def _conditions(table: sa.Table, where: Mapping[str, Any]) -> Iterator[sa.ColumnElement[bool]]:

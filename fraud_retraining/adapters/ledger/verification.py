@@ -22,7 +22,7 @@ from fraud_retraining.domain.audit.archiving import Archived, archived
 from fraud_retraining.domain.audit.state_replay import ReleaseReplay
 from fraud_retraining.domain.audit.stored_state import record_altered, row_difference
 from fraud_retraining.domain.ledger.events import Event, EventKind, plain
-from fraud_retraining.domain.ledger.hash_chain import NOTHING, BadRow, Head, Row, verify_chain
+from fraud_retraining.domain.ledger.hash_chain import NONE_VOID, NOTHING, BadRow, Head, Row, named, verify_chain
 from fraud_retraining.domain.ledger.signatures import signature_problem
 from fraud_retraining.domain.releases.release import Release
 from fraud_retraining.domain.retraining.pauses import PAUSING, Automation, paused
@@ -55,6 +55,7 @@ class Verification(Value):
     pinned: Head | None = Field(None, description="The newest head that was kept outside of the database.")
     signed_from: int | None = Field(None, description="Row from which on every row is signed; null: none has to be.")
     void: tuple[int, ...] = Field((), description="Rows that were declared void: in the chain, and never acted on.")
+    warnings: tuple[str, ...] = Field((), description="What a person should look at, each a clause; nothing is wrong.")
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -125,16 +126,20 @@ class VerifiedRecords(ReleaseRecords, AutomationRecords):
 
         The hashes of the chain are for `verify`, whose time grows with it.
         """
+        return self.checked_head()[1]
+
+    def checked_head(self) -> tuple[Head, tuple[str, ...]]:
+        """The last row that the quick check looked at, and what it found wrong; a head that may be kept elsewhere."""
         newest = max(self._pins(), key=lambda head: head.seq, default=None)
-        found = self._database.read(lambda cn: _weakness(cn, newest))
+        head, found = self._database.read(lambda cn: _weakness(cn, newest))
         if found:
-            return found
+            return head, found
         try:
             # Reads the last row of every release, each of which has to be signed where any has to.
             self.releases()
         except RecordAltered as altered:
-            return altered.culprits
-        return ()
+            return head, altered.culprits
+        return head, ()
 
     def stop_for(self, error: RecordAltered) -> None:
         """Record that something is not what the record says, and stop what goes on by itself.
@@ -222,7 +227,7 @@ def _verified(
     replayed = replayed or _Replayed(
         chain(archive or (), sql().stored_rows(cn, {})), incomplete=start != NOTHING, signatures=signatures
     )
-    last, bad = verify_chain(replayed, *heads, start=start)
+    last, bad = verify_chain(replayed, *heads, start=start, void=signatures.void)
     bad = bad or replayed.problem
     stored = sql().releases(cn, {})
     differing = _differing(stored, replayed.releases, gone.releases if gone else {}) if bad is None else ()
@@ -244,17 +249,18 @@ def _verified(
         pinned=newest,
         signed_from=signatures.began.seq if signatures.began else None,
         void=tuple(sorted(signatures.void)),
+        warnings=tuple(replayed.warnings),
     )
 
 
-def _weakness(cn: "sa.Connection", newest: Head | None) -> tuple[str, ...]:
+def _weakness(cn: "sa.Connection", newest: Head | None) -> tuple[Head, tuple[str, ...]]:
     missing = tuple(f"the table {problem}" for problem in append_only_triggers.missing_tables(cn))
     if missing:
-        return missing
+        return NOTHING, missing
     last = sql().last_row(cn)
     lost = () if newest is None or _holds(cn, newest, last) else (f"row {newest.seq}, which was pinned, is not in it",)
     signatures = _Signatures.of(cn)
-    return (
+    return last, (
         *append_only_triggers.guard_problems(cn),
         *_head_problems(sql().stated_head(cn), last),
         *lost,
@@ -303,7 +309,7 @@ def _archived(cn: "sa.Connection") -> Archived | None:
 class _Signatures:
     """Signatures of rows as a verification sees them: findings, where readers would be refused."""
 
-    def __init__(self, signed: SignedRows, began: Head | None, void: frozenset[int]) -> None:
+    def __init__(self, signed: SignedRows, began: Head | None, void: Mapping[int, str]) -> None:
         self.began = began
         self.void = void
         self._signed = signed
@@ -313,7 +319,7 @@ class _Signatures:
         """Those of a database, as the settings of this process demand them."""
         signed: SignedRows = sql().signed_rows(cn)
         began = signed.began(cn) if signed.demanded else None
-        return cls(signed, began, signed.void(cn) if began else frozenset())
+        return cls(signed, began, signed.void(cn) if began else NONE_VOID)
 
     @property
     def begun_if_demanded(self) -> bool:
@@ -342,6 +348,7 @@ class _Replayed:
 
     def __init__(self, rows: Iterable[Row], *, incomplete: bool, signatures: _Signatures) -> None:
         self.problem: BadRow | None = None
+        self.warnings: list[str] = []
         self._rows = rows
         self._signatures = signatures
         self._replay = ReleaseReplay(incomplete=incomplete)
@@ -358,13 +365,16 @@ class _Replayed:
                 self.problem = self._fault(row)
 
     def _fault(self, row: Row) -> BadRow | None:
-        unsigned = self._signatures.problem(row, hashed=True)
         if row.seq in self._signatures.void:
-            return None if unsigned else BadRow(row.seq, f"row {row.seq} was declared void, and is soundly signed")
+            # By the settings of now: those of whom declared it void did not know its signer, or not yet.
+            if self._signatures.problem(row) is None:
+                self.warnings.append(f"{named(row)} was declared void, and is soundly signed")
+            return None
+        unsigned = self._signatures.problem(row, hashed=True)
         if unsigned is not None:
             return BadRow(row.seq, unsigned)
         why = self._replay.take(row)
-        return BadRow(row.seq, f"row {row.seq} ({row.kind.replace('_', ' ')}): {why}") if why is not None else None
+        return BadRow(row.seq, f"{named(row)}: {why}") if why is not None else None
 
 
 def _differing(

@@ -29,6 +29,7 @@ from fraud_retraining.services.exports import Export
 
 MOST_DAYS = 48
 MOST_STEPS = 8
+MOST_SPANS = 20
 MOST_CHANGES = 6
 DIGITS = 12
 RESULT_STYLES = {"passed": "green", "failed": "red", "warning": "yellow", "not applicable": "dim"}
@@ -228,10 +229,30 @@ def print_verification(found: Verification, out: Console) -> None:
     moved = f"; rows up to {found.archived} were archived" if found.archived else ""
     moved += f"; row {found.pinned.seq} was pinned outside of it" if found.pinned else "; no head is pinned yet"
     moved += f"; signed from row {found.signed_from} on" if found.signed_from else ""
-    moved += f"; void: row {', '.join(map(str, found.void))}" if found.void else ""
+    moved += f"; void: row {row_spans(found.void)}" if found.void else ""
     out.print(
         f"{found.count} events, the chain is whole{moved}; head {found.head.seq}:{found.head.hash}", highlight=False
     )
+    for warning in found.warnings[:MOST_STEPS]:
+        out.print(f"To be looked at: {plain(warning)}.", highlight=False, markup=False)
+    if len(found.warnings) > MOST_STEPS:
+        out.print(f"and {len(found.warnings) - MOST_STEPS} more", highlight=False)
+
+
+def row_spans(rows: Sequence[int]) -> str:
+    """Numbers of rows, those that follow each other as a span.
+
+    >>> row_spans((3, 5, 6, 7, 12))
+    '3, 5..7, 12'
+    """
+    spans: list[list[int]] = []
+    for row in sorted(rows):
+        if spans and row == spans[-1][1] + 1:
+            spans[-1][1] = row
+        else:
+            spans.append([row, row])
+    shown = [f"{first}" if first == last else f"{first}..{last}" for first, last in spans[:MOST_SPANS]]
+    return ", ".join([*shown, *([f"and {len(spans) - MOST_SPANS} spans more"] if len(spans) > MOST_SPANS else [])])
 
 
 def changed(found: Verification) -> RecordAltered:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from fraud_retraining.adapters.days.review_reports import read_review_report
 from fraud_retraining.adapters.ledger.archive import Archives, ArchivingLedger
@@ -44,6 +44,7 @@ from fraud_retraining.settings import Settings
 
 CHANNEL = "command line"
 T = TypeVar("T")
+ROWS = re.compile(r"(?P<first>[1-9]\d{0,17})(?:\.\.(?P<last>[1-9]\d{0,17}))?")
 HEAD = re.compile(r"(?P<seq>\d+):(?P<hash>[0-9a-f]{64})")
 
 
@@ -197,16 +198,46 @@ def begin_signing(settings: Settings, decisions: Decisions, reason: str) -> Even
     return ledger.begin_signing(actor=identity.name, channel=channel, reason=reason, also_pinned=pinned or ())
 
 
-def void(settings: Settings, decisions: Decisions, row: int, reason: str) -> Event:
-    """Take a row that is not signed out of the record.
+class NamedRows(NamedTuple):
+    """A row of the ledger, or the first and the last of several."""
+
+    first: int
+    last: int | None = None
+
+
+def named_rows(text: str) -> NamedRows:
+    """Rows as a person names them.
+
+    >>> named_rows("12"), named_rows("12..15")
+    (NamedRows(first=12, last=None), NamedRows(first=12, last=15))
+
+    Raises:
+        SettingsError: it names none.
+    """
+    found = ROWS.fullmatch(text)
+    if found is None:
+        raise SettingsError(f"{text!r} names no row of the ledger", remedy="Give its number, or FROM..TO.")
+    return NamedRows(int(found["first"]), int(found["last"]) if found["last"] else None)
+
+
+def void(
+    settings: Settings, decisions: Decisions, rows: NamedRows, reason: str, *, despite_signature: bool = False
+) -> Event:
+    """Take rows that are not signed out of the record.
 
     Raises:
         NotPermitted: this person may not.
-        Conflict: the row is signed.
+        Conflict: a row is signed, or only these settings say that it is not as it should be.
     """
     identity = decisions.admitted("void")
-    channel = f"{CHANNEL}, {identity.how}"
-    return open_ledger(settings).void_row(row, actor=identity.name, channel=channel, reason=reason)
+    return open_ledger(settings).void_row(
+        rows.first,
+        actor=identity.name,
+        channel=f"{CHANNEL}, {identity.how}",
+        reason=reason,
+        through=rows.last,
+        despite_signature=despite_signature,
+    )
 
 
 def grants(settings: Settings, role: str, *, execute: bool) -> list[str]:

@@ -104,7 +104,16 @@ def _report(error: RetrainingError, as_json: bool) -> int:
 def print_failure(error: RetrainingError) -> None:
     """A failure on stderr: its kind, the message with culprits, and the remedy."""
     err.print(f"[bold red]{type(error).__name__}[/]", highlight=False)
-    err.print(str(error), highlight=False, markup=False, soft_wrap=True)
+    err.print(_visible(str(error)), highlight=False, markup=False, soft_wrap=True)
+
+
+def _visible(text: str) -> str:
+    r"""A text without control characters: a message may quote what somebody wrote into a database.
+
+    >>> _visible("ok\x1b[2J\nnext")
+    'ok·[2J\nnext'
+    """
+    return "".join(letter if letter.isprintable() or letter == "\n" else "\N{MIDDLE DOT}" for letter in text)
 
 
 def print_json_failure(kind: str, message: str, exit_code: int) -> None:

@@ -19,6 +19,7 @@ from fraud_retraining.domain.ledger.hash_chain import Head, Row, canonical_json,
 from fraud_retraining.domain.releases.lifecycle import OPEN
 from fraud_retraining.domain.releases.release import Release, ReleaseState
 from fraud_retraining.domain.values.base import Value
+from fraud_retraining.domain.values.errors import RecordAltered
 
 LEAST_DAYS = 365
 LIVE = OPEN | {ReleaseState.PROMOTING, ReleaseState.PROMOTED}
@@ -38,7 +39,7 @@ class Archived(Value):
         description="Digest of the last state of every release whose last event went, by `model/version`."
     )
     signing_began: Head | None = Field(None, description="Row from which on every row is signed, where rows are.")
-    void: tuple[int, ...] = Field((), description="Rows that were declared void, as far as they went.")
+    void: tuple[Head, ...] = Field((), description="Rows that were declared void, as far as they went.")
 
 
 def archived(rows: Iterable[Row]) -> Archived | None:
@@ -55,12 +56,13 @@ def archived(rows: Iterable[Row]) -> Archived | None:
 def _archived(row: Row) -> Archived | None:
     if row.kind != EventKind.HISTORY_ARCHIVED or row.hash != row_hash(row):
         return None
-    event = Event.of(row)
     try:
+        event = Event.of(row)
         found = Archived.model_validate(event.payload)
-    except ValidationError:
+        return found if found.newest < cut_off(event.at, found.retention_days) else None
+    except (RecordAltered, ValidationError, TypeError):
+        # TypeError: times of which one says no zone.
         return None
-    return found if found.newest < cut_off(event.at, found.retention_days) else None
 
 
 def release_key(model: str, version: int) -> str:

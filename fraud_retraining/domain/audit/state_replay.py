@@ -75,7 +75,7 @@ class ReleaseReplay:
                 self._taken(row, payload)
         except NotAMove as refusal:
             return str(refusal)
-        except (RetrainingError, ValidationError, ValueError, TypeError, KeyError) as problem:
+        except (RetrainingError, ValidationError, ValueError, TypeError, KeyError, RecursionError) as problem:
             return f"it is no legal move: {getattr(problem, 'what', None) or problem}"
         return None
 

@@ -108,7 +108,7 @@ def _release_in(row: Row) -> Release:
         raise record_altered([f"row {row.seq} is not what was written: its content does not give its hash"])
     try:
         return Release.model_validate(json.loads(row.payload)["release"])
-    except (ValidationError, ValueError, KeyError, TypeError) as error:
+    except (ValidationError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise record_altered([f"row {row.seq} holds no release: {str(error)[:200]}"]) from error
 
 

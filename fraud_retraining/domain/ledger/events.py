@@ -16,9 +16,13 @@ from typing import Any, Self
 
 from pydantic import BaseModel, SecretBytes, SecretStr
 
-from fraud_retraining.domain.ledger.hash_chain import Row, canonical_json
+from fraud_retraining.domain.ledger.hash_chain import Row, canonical_json, named
 from fraud_retraining.domain.values.base import Value
+from fraud_retraining.domain.values.errors import RecordAltered
 from fraud_retraining.domain.values.redaction import BLANK, is_secret_name, redact
+
+POLICY_ACTOR = "promotion policy"
+"""Actor of a decision that no person made."""
 
 
 class EventKind(StrEnum):
@@ -104,9 +108,20 @@ class Event(Value):
 
     @classmethod
     def of(cls, row: Row) -> Self:
-        """Return the event of a stored row."""
+        """Return the event of a stored row.
+
+        Raises:
+            RecordAltered: it holds none.
+        """
         values = {name: value for name, value in row._asdict().items() if name in cls.model_fields}
-        return cls(**{**values, "payload": json.loads(row.payload)})
+        try:
+            return cls(**{**values, "payload": json.loads(row.payload)})
+        except (ValueError, TypeError, RecursionError) as error:
+            raise RecordAltered(
+                "The record of decisions was changed: a row of it holds no event.",
+                culprits=[f"{named(row)} holds no event: {str(error)[:200]!r}"],
+                remedy="`fraud-retraining audit verify`, and find out who wrote it; see the runbook, integrity.",
+            ) from error
 
 
 def _plain_float(value: float) -> float | str:

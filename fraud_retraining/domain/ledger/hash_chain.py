@@ -7,12 +7,17 @@ follow the rules (`domain/audit/state_replay.py`).
 
 import hashlib
 import json
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from fraud_retraining.domain.values.base import Value
 
 NO_HASH = "0" * 64
+KIND = re.compile(r"[a-z][a-z_]{0,39}")
+MOST_SHOWN = 40
+NONE_VOID: Mapping[int, str] = MappingProxyType({})
 
 
 class Row(NamedTuple):
@@ -82,12 +87,22 @@ def row_hash(row: Row) -> str:
     return hashlib.sha256((row.prev_hash + canonical_json(content)).encode()).hexdigest()
 
 
+def named(row: Row) -> str:
+    r"""A row for a message: its number and kind, of which whoever can insert rows may have made any text.
+
+    >>> named(Row(7, "", "m", "\x1b[2Jall is well", "", "", None, None, None, None, "", "", "", ""))
+    "row 7 ('\\x1b[2Jall is well')"
+    """
+    kind = row.kind.replace("_", " ") if KIND.fullmatch(row.kind) else repr(row.kind[:MOST_SHOWN])
+    return f"row {row.seq} ({kind})"
+
+
 def chained(row: Row) -> Row:
     """The row with its own hash filled in."""
     return row._replace(hash=row_hash(row))
 
 
-def _fault(row: Row, after: Head) -> BadRow | None:
+def _fault(row: Row, after: Head, void: Mapping[int, str]) -> BadRow | None:
     # Numbers before hashes: "row 12 is missing" says more than that row 13 does not follow.
     if row.seq > after.seq + 1:
         return BadRow(after.seq + 1, f"row {after.seq + 1} is missing: row {row.seq} follows row {after.seq}")
@@ -95,17 +110,24 @@ def _fault(row: Row, after: Head) -> BadRow | None:
         return BadRow(row.seq, f"row {row.seq} comes after row {after.seq}")
     if row.prev_hash != after.hash:
         return BadRow(row.seq, f"row {row.seq} does not follow from row {after.seq}: its previous hash is another one")
+    # Whoever inserted a void row may have given it any hash; the rows after it follow from the one that it has.
+    if row.seq in void:
+        other = row.hash != void[row.seq]
+        return BadRow(row.seq, f"row {row.seq} is not the row that was declared void") if other else None
     if row.hash != row_hash(row):
         return BadRow(row.seq, f"row {row.seq} is not what was written: its content does not give its hash")
     return None
 
 
-def verify_chain(rows: Iterable[Row], *heads: Head, start: Head = NOTHING) -> tuple[Head, BadRow | None]:
+def verify_chain(
+    rows: Iterable[Row], *heads: Head, start: Head = NOTHING, void: Mapping[int, str] = NONE_VOID
+) -> tuple[Head, BadRow | None]:
     """The last good row, and the first bad one with the reason, if there is one.
 
     `heads` are rows known from elsewhere (exports, the head row): a chain that ends before one of them, or that has
     another row in its place, was cut or written anew. `start` is the last row that was archived: the chain goes on
-    from there, and about rows before it these rows say nothing.
+    from there, and about rows before it these rows say nothing. `void` gives the stored hash of rows that were declared
+    void: they have to be in their place with that hash, whatever their content.
     """
     known: dict[int, set[str]] = {}
     for head in heads:
@@ -116,7 +138,7 @@ def verify_chain(rows: Iterable[Row], *heads: Head, start: Head = NOTHING) -> tu
     if known.get(start.seq, {start.hash}) != {start.hash}:
         return NOTHING, _other_head(start.seq)
     for row in rows:
-        fault = _fault(row, last)
+        fault = _fault(row, last, void)
         if fault is None and known.get(row.seq, {row.hash}) != {row.hash}:
             fault = _other_head(row.seq)
         if fault is not None:

@@ -10,6 +10,7 @@ and the hash before it, so that a signature of one row is none of any other row,
 
 import base64
 import binascii
+import json
 from collections.abc import Mapping
 from functools import lru_cache
 from types import MappingProxyType
@@ -17,8 +18,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 from pydantic import AfterValidator, Field
 
-from fraud_retraining.domain.ledger.events import EventKind
-from fraud_retraining.domain.ledger.hash_chain import Row, row_hash
+from fraud_retraining.domain.ledger.events import POLICY_ACTOR, EventKind
+from fraud_retraining.domain.ledger.hash_chain import MOST_SHOWN, Row, named, row_hash
 from fraud_retraining.domain.values.base import Policy
 from fraud_retraining.domain.values.errors import SettingsError
 
@@ -30,6 +31,9 @@ CONTEXT = b"fraud-retraining ledger row\n"
 KEY_BYTES = 32
 REMEMBERED = 50_000
 """Signatures that a process does not verify twice."""
+
+APPROVED = "approved"
+"""What a release is moved to by its approval, in the payload of `release_moved`."""
 
 Writes = Literal["everything", "decisions", "answers"]
 E = EventKind
@@ -121,30 +125,64 @@ def public_text(key: "Ed25519PublicKey") -> str:
     return base64.b64encode(key.public_bytes_raw()).decode()
 
 
+class Unsound(NamedTuple):
+    """What is wrong with a row that has to be signed."""
+
+    why: str
+    by_settings: bool
+    """Whether settings of another time may find nothing wrong with it."""
+
+
 def signature_problem(row: Row, signers: Mapping[str, SignerPolicy], *, hashed: bool = False) -> str | None:
     """What is wrong with a row that has to be signed, as a clause that names it; None where nothing is.
 
     `hashed` says that its content was found to give its hash already.
     """
-    why = _wrong(row, signers, hashed=hashed)
-    return None if why is None else f"row {row.seq} ({row.kind.replace('_', ' ')}) {why}"
+    found = unsound(row, signers, hashed=hashed)
+    return None if found is None else found.why
 
 
-def _wrong(row: Row, signers: Mapping[str, SignerPolicy], *, hashed: bool) -> str | None:
+def unsound(row: Row, signers: Mapping[str, SignerPolicy], *, hashed: bool = False) -> Unsound | None:
+    """The same, and whether it is the settings that say so."""
+    if (why := _forged(row, signers, hashed=hashed)) is not None:
+        return Unsound(f"{named(row)} {why}", by_settings=False)
+    if (why := _not_permitted(row, signers)) is not None:
+        return Unsound(f"{named(row)} {why}", by_settings=True)
+    return None
+
+
+def _forged(row: Row, signers: Mapping[str, SignerPolicy], *, hashed: bool) -> str | None:
     if not row.signer or not row.signature:
         return "is not signed"
-    signer = signers.get(row.signer)
-    if signer is None:
-        return f"is signed as {row.signer[:40]!r}, whom ledger.signers does not name"
     if not hashed and row.hash != row_hash(row):
         return "is not what was written: its content does not give its hash"
-    if not _verifies(signer.public_key, row.hash, row.signature):
+    signer = signers.get(row.signer)
+    if signer is not None and not _verifies(signer.public_key, row.hash, row.signature):
         return f"has a signature that the key of {row.signer} did not make"
+    return None
+
+
+def _not_permitted(row: Row, signers: Mapping[str, SignerPolicy]) -> str | None:
+    signer = signers.get(str(row.signer))
+    if signer is None:
+        return f"is signed as {str(row.signer)[:MOST_SHOWN]!r}, whom ledger.signers does not name"
     if signer.writes != "everything" and row.kind not in KINDS[signer.writes]:
         return f"is signed by {row.signer}, which may sign {signer.writes} only"
+    if signer.writes == "decisions" and _approves_by_policy(row):
+        return f"is signed by {row.signer}, which may not approve as the {POLICY_ACTOR}"
     if signer.through is not None and row.seq > signer.through:
         return f"is signed by {row.signer}, whose key was good up to row {signer.through}"
     return None
+
+
+def _approves_by_policy(row: Row) -> bool:
+    """Whether a candidate is approved without a person: what judged it decides that, never a page of approvals."""
+    if row.kind != EventKind.RELEASE_MOVED or row.actor != POLICY_ACTOR:
+        return False
+    try:
+        return bool(json.loads(row.payload)["to"] == APPROVED)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return True
 
 
 @lru_cache(maxsize=REMEMBERED)

@@ -254,7 +254,9 @@ def _restored(event: Event) -> ReleaseNotice:
 
 def _voided(event: Event) -> ReleaseNotice:
     kind = str(event.payload["row_kind"]).replace("_", " ")
-    title = f"Row {event.payload['row']} of the ledger ({kind}) was declared void by {event.actor}"
+    first, last = event.payload["row"], event.payload.get("through")
+    which = f"Row {first} of the ledger ({kind}) was" if last is None else f"Rows {first} to {last} of the ledger were"
+    title = f"{which} declared void by {event.actor}"
     text = f"{event.payload['why']}; {event.payload['reason']}"
     return _notice(event, "row_voided", "info", title, text, resolves=True, dedup_key="record altered")
 

@@ -14,14 +14,14 @@ from typing import Any, Literal, NamedTuple
 from pydantic import Field
 
 from fraud_retraining.domain.evaluation.matured import MaturedOutcome
-from fraud_retraining.domain.ledger.events import Event, EventKind
+from fraud_retraining.domain.ledger.events import POLICY_ACTOR, Event, EventKind
 from fraud_retraining.domain.releases.release import ReleaseState
 from fraud_retraining.domain.releases.reviewers import Identity, Proof, ReviewerPolicy, admit
 from fraud_retraining.domain.retraining.pauses import Pause
 from fraud_retraining.domain.values.base import Policy, Value
 from fraud_retraining.domain.values.errors import NotPermitted
 
-POLICY = "promotion policy"
+POLICY = POLICY_ACTOR
 """The actor of decisions that the settings made instead of a human."""
 
 WATCHED_METRICS = ("average_precision", "roc_auc", "card_precision_at_")

@@ -283,13 +283,33 @@ class TestSigned:
         ledger = ArchivingLedger(url, signed=signing_as("pipeline"))
         return ledger.move_out(folder, days, actor="olga", channel="command line")
 
+    def test_a_forged_release_row_that_is_void_keeps_nothing_and_hides_nothing(
+        self, ledger_url: str, tmp_path: Path, at: Callable[[int], None]
+    ):
+        signed = signed_ledger(ledger_url)
+        at(800)
+        for version in (1, 2, 3):
+            promoted(signed, version, day=version, expected=version - 1 or None)
+        at(30)
+        promoted(signed, 4, day=7, expected=3)
+        bad = append_forged(
+            ledger_url, EventKind.RELEASE_MOVED, {}, version=1, fingerprint="f1", stored={"at": "no time", "hash": ""}
+        )
+        signed.void_row(bad.seq, actor="alice", channel="cli", reason="forged")
+        archived = self.archiving(ledger_url, tmp_path)
+        assert archived is not None and list(archived.releases) == ["fraud_detector/1"]
+        reader = Ledger(ledger_url, signed=SignedRows(SIGNERS))
+        assert [one.version for one in reader.releases()] == [1, 2, 3, 4]
+        for found in (reader.verify(), reader.verify(archive=Archives(tmp_path))):
+            assert (found.ok, found.void) == (True, (bad.seq,)), found.problems
+
     def test_what_is_left_is_read_and_verified_without_the_row_at_which_signing_began(
         self, signed: Ledger, ledger_url: str, tmp_path: Path, at: Callable[[int], None]
     ):
         promoted(signed, 3, day=5, expected=2)
         archived = self.archiving(ledger_url, tmp_path)
         assert archived is not None and archived.signing_began is not None
-        assert (archived.signing_began.seq, archived.void) == (4, (5,)) and archived.through.seq > 5
+        assert (archived.signing_began.seq, [one.seq for one in archived.void]) == (4, [5]) and archived.through.seq > 5
         reader = Ledger(ledger_url, signed=SignedRows(SIGNERS))
         found = reader.verify()
         assert (found.ok, found.signed_from, found.archived) == (True, 4, archived.through.seq), found.problems

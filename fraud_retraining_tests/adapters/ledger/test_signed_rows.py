@@ -264,6 +264,74 @@ class TestAnUnsignedRow:
         with pytest.raises(RecordAltered, match=f"row {forged.seq} "):
             list(ledger.events())
 
+    @pytest.mark.parametrize("how", [{"head": False}, {"stored": {"hash": ""}}, {"stored": {"hash": "a" * 64}}])
+    def test_that_is_no_proper_row_either_stops_neither_the_alarm_nor_the_repair(
+        self, ledger: Ledger, ledger_url: str, how: dict[str, Any]
+    ):
+        forged = append_forged(ledger_url, EventKind.AUTOMATION_RESUMED, RESUMED, subject="promotion", **how)
+        assert ledger.weakness()
+        with pytest.raises(RecordAltered):
+            ledger.require_intact()
+        assert [event.kind for event in ledger.events(skip_altered=True)][-3:] == [
+            "record_altered",
+            "automation_paused",
+            "automation_paused",
+        ]
+        ledger.void_row(forged.seq, actor="alice", channel="cli", reason="forged")
+        ledger.require_intact()
+        ledger.resume(Automation.PROMOTION, actor="alice", channel="cli", reason="forged row is void")
+        assert ledger.weakness() == () and signed_ledger(ledger_url).verify().void == (forged.seq,)
+
+    def test_that_was_void_is_still_held_to_the_hash_that_it_had(self, ledger: Ledger, ledger_url: str):
+        forged = append_forged(ledger_url, EventKind.AUTOMATION_RESUMED, RESUMED, stored={"hash": "a" * 64})
+        ledger.void_row(forged.seq, actor="alice", channel="cli", reason="forged")
+        lift_guards(ledger_url)
+        run_sql(ledger_url, f"UPDATE audit_events SET hash = '{'b' * 64}' WHERE seq = {forged.seq}")
+        found = ledger.verify()
+        assert (found.ok, found.first_bad) == (False, forged.seq) and "declared void" in found.why
+
+    def test_many_are_void_by_one_event_unless_a_sound_one_is_among_them(self, ledger: Ledger, ledger_url: str):
+        first = append_forged(ledger_url, EventKind.RELEASE_MOVED, {}, version=1).seq
+        for _ in range(2):
+            append_forged(ledger_url, EventKind.RELEASE_MOVED, {}, version=1)
+        note(ledger)
+        with pytest.raises(Conflict, match=rf"row {first + 3} \(retrain requested\) is not one that is unsigned"):
+            ledger.void_row(first, through=first + 3, actor="alice", channel="cli", reason="forged")
+        with pytest.raises(SettingsError, match="no row 9999"):
+            ledger.void_row(first, through=9999, actor="alice", channel="cli", reason="forged")
+        done = ledger.void_row(first, through=first + 2, actor="alice", channel="cli", reason="forged")
+        assert [one["seq"] for one in done.payload["rows"]] == [first, first + 1, first + 2]
+        again = signed_ledger(ledger_url)
+        assert again.verify().void == (first, first + 1, first + 2) and again.champion() == ledger.champion()
+        with pytest.raises(Conflict, match=f"rows {first} to {first + 2} were all declared void before"):
+            again.void_row(first, through=first + 2, actor="alice", channel="cli", reason="forged")
+
+    def test_a_sound_row_is_not_void_by_settings_of_before_unless_that_is_meant(self, ledger: Ledger, ledger_url: str):
+        new = {**SIGNERS, "pipeline-2": signer("pipeline-2")}
+        row = signed_ledger(ledger_url, "pipeline-2", new).append(EventKind.RETRAIN_REQUESTED, actor="x", payload={})
+        with pytest.raises(Conflict, match="perhaps it is the settings") as refusal:
+            ledger.void_row(row.seq, actor="alice", channel="cli", reason="unknown")
+        assert "--despite-signature" in str(refusal.value.remedy)
+        ledger.void_row(row.seq, actor="alice", channel="cli", reason="unknown", despite_signature=True)
+        assert ledger.verify().warnings == ()
+        found = signed_ledger(ledger_url, "pipeline-2", new).verify()
+        assert found.ok and found.void == (row.seq,)
+        assert found.warnings == (f"row {row.seq} (retrain requested) was declared void, and is soundly signed",)
+
+    def test_one_that_was_taken_back_with_its_transaction_is_not_remembered(self, ledger: Ledger, ledger_url: str):
+        forged = append_forged(ledger_url, EventKind.AUTOMATION_RESUMED, RESUMED, subject="promotion")
+
+        def void_and_fail(tx: Any) -> None:
+            payload = {"row": forged.seq, "hash": forged.hash}
+            ledger._event(tx, EventKind.ROW_VOIDED, payload, actor="alice", channel="cli")
+            assert forged.seq in ledger.signed.void(tx.connection)
+            raise Conflict("interrupted")
+
+        with pytest.raises(Conflict, match="interrupted"):
+            ledger._database.write(void_and_fail)
+        note_refused = ledger.verify()
+        assert (note_refused.first_bad, note_refused.void) == (forged.seq, ())
+
 
 class TestKeys:
     def test_are_replaced_one_after_the_other(self, ledger_url: str):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from fraud_retraining.domain.ledger.events import EventKind
-from fraud_retraining.domain.ledger.hash_chain import NO_HASH, Row, canonical_json, chained
+from fraud_retraining.domain.ledger.hash_chain import NO_HASH, Row, canonical_json, chained, named
 from fraud_retraining.domain.ledger.signatures import (
     CONTEXT,
     KINDS,
@@ -20,6 +20,8 @@ from fraud_retraining.domain.ledger.signatures import (
     signature_problem,
     signing_key,
 )
+from fraud_retraining.domain.releases.promotion_mode import POLICY
+from fraud_retraining.domain.releases.release import ReleaseState
 from fraud_retraining.domain.values.errors import SettingsError
 from fraud_retraining_tests.support.signing import SIGNERS, private_key, signer
 
@@ -83,10 +85,7 @@ def test_a_change_of_any_column_is_found(field: str, data: st.DataObject):
 def test_a_change_with_a_new_hash_that_fits_is_found(field: str):
     good = signed()
     other = chained(good._replace(**{field: 99 if isinstance(getattr(good, field), int) else "2026-01-01"}))
-    assert (
-        problem(other)
-        == f"row {other.seq} ({other.kind.replace('_', ' ')}) has a signature that the key of pipeline did not make"
-    )
+    assert problem(other) == f"{named(other)} has a signature that the key of pipeline did not make"
 
 
 @pytest.mark.parametrize(
@@ -129,6 +128,21 @@ def test_neither_page_nor_scorer_writes_what_a_model_rests_on():
         assert all(kind not in kinds for kinds in KINDS.values())
     for kind in (EventKind.SIGNING_BEGAN, EventKind.ROW_VOIDED, EventKind.HISTORY_ARCHIVED):
         assert all(kind not in kinds for kinds in KINDS.values())
+
+
+@pytest.mark.parametrize(
+    ("payload", "refused"),
+    [(f'{{"to":"{ReleaseState.APPROVED}"}}', True), ('{"to":"superseded"}', False), ("no", True)],
+)
+def test_a_page_does_not_approve_in_place_of_what_judges(payload: str, refused: bool):
+    policy = {"kind": EventKind.RELEASE_MOVED, "actor": POLICY, "payload": payload}
+    assert ("may not approve" in problem(signed("page", **policy))) is refused
+    assert problem(signed("pipeline", **policy)) == ""
+
+
+def test_a_kind_that_somebody_made_up_is_quoted_and_bounded():
+    found = problem(row(kind="\x1b[2J\n" + "x" * 99))
+    assert "\x1b" not in found and "\n" not in found and len(found) < 99
 
 
 def test_a_replaced_key_is_good_up_to_its_row():
