@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from fraud_retraining.adapters.alerts.outbox import Outbox, Writing
-from fraud_retraining.adapters.days.review_reports import read_review_report
 from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.pages.signed_links import ReleaseLinks
 from fraud_retraining.adapters.storage.store import Store
@@ -35,8 +34,8 @@ from fraud_retraining.domain.release_messages.slack_request import (
 )
 from fraud_retraining.domain.releases.release import ReleaseState
 from fraud_retraining.domain.review.report import ReviewReport
-from fraud_retraining.domain.values.errors import RecordAltered, RetrainingError
-from fraud_retraining.services.release_history import read_release_history
+from fraud_retraining.domain.values.errors import RecordAltered
+from fraud_retraining.services.release_messages import own_destination, read_with_report
 from fraud_retraining.settings import Settings
 
 FOLLOW = frozenset(
@@ -116,9 +115,10 @@ class OutboxReleaseNotifier:
         if self._links is None or base is None or self._settings.alerts.slack is None:
             return
         for reviewer in self._settings.promotion.reviewers:
-            if reviewer.slack_id is not None:
+            destination = own_destination(reviewer)
+            if destination is not None:
                 body = personal_link_message(history.release, reviewer.name)
-                yield Message(destination=f"{SLACK}:{reviewer.slack_id}", action=Action.OPEN, body=body)
+                yield Message(destination=destination, action=Action.OPEN, body=body)
 
     def _follow(self, notice: ReleaseNotice) -> Write:
         """A reply in the request's thread; once it is decided, the request itself loses its buttons."""
@@ -180,14 +180,7 @@ class OutboxReleaseNotifier:
 
     def _history(self, notice: ReleaseNotice) -> tuple[ReleaseHistory, ReviewReport | None]:
         assert notice.version is not None
-        history = read_release_history(self._ledger, notice.version)
-        judged = history.evaluation
-        if judged is None or not judged.review_digest:
-            return history, None
-        try:
-            return history, read_review_report(self._store, history.release.fingerprint, judged.review_digest)
-        except RetrainingError:
-            return history, None
+        return read_with_report(self._ledger, self._store, notice.version)
 
 
 def _request_key(notice: ReleaseNotice) -> str:

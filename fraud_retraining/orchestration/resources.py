@@ -284,8 +284,16 @@ def open_outbox(settings: Settings) -> "Outbox":
 def open_notifier(settings: Settings) -> "Notifier":
     """The sender to every destination of alerts, with the secrets of this process's environment."""
     from fraud_retraining.services.delivery import Notifier
+    from fraud_retraining.services.release_messages import ReleaseMessages
 
-    return Notifier(settings.alerts, settings.home, os.environ, open_links(settings))
+    releases = ReleaseMessages(
+        open_ledger(settings),
+        open_store(settings),
+        settings.promotion,
+        settings.alerts.links,
+        open_links(settings),
+    )
+    return Notifier(settings.alerts, settings.home, os.environ, releases)
 
 
 def open_registry(settings: Settings) -> "Registry":

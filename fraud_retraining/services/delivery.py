@@ -11,6 +11,7 @@ import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -20,36 +21,40 @@ from fraud_retraining.adapters.alerts.destination import (
     Destination,
     NotFromHere,
     Receipt,
+    Refused,
     SendingMeans,
     Undelivered,
     lacking,
 )
 from fraud_retraining.adapters.alerts.file import ALERT_FILE, forget_links
 from fraud_retraining.adapters.alerts.outbox import Outbox
-from fraud_retraining.adapters.alerts.records import Backlog, Delivery, OpenNotice
+from fraud_retraining.adapters.alerts.records import Backlog, Delivery, OpenNotice, Unreadable
 from fraud_retraining.adapters.alerts.registry import DESTINATIONS, FALLBACK
-from fraud_retraining.adapters.pages.signed_links import LINK_VARIABLE, ReleaseLinks
-from fraud_retraining.domain.alerts.failures import Severity
+from fraud_retraining.domain.alerts.failures import Audience, Severity
 from fraud_retraining.domain.alerts.notices import Action, AlertPolicy, Notice
 from fraud_retraining.domain.alerts.routing import escalation_message
 from fraud_retraining.domain.values.base import Value
+from fraud_retraining.services.release_messages import ReleaseMessages
 
 LOG = logging.getLogger("fraud_retraining.alerts")
 
 
 class Notifier:
-    """Delivery from one process to every destination, and to the file of alerts."""
+    """Delivery from one process to every destination, and to the file of alerts.
+
+    `releases` composes what lets a reviewer decide; without it nothing of that kind is sent.
+    """
 
     def __init__(
         self,
         policy: AlertPolicy,
         home: Path,
         environment: Mapping[str, str],
-        links: ReleaseLinks | None = None,
+        releases: ReleaseMessages | None = None,
         destinations: Sequence[Destination] = DESTINATIONS,
     ) -> None:
-        self._means = SendingMeans(policy, dict(environment), home, self._signed)
-        self._links = links
+        self._means = SendingMeans(policy, dict(environment), home, self._composed)
+        self._releases = releases
         self.destinations = tuple(destinations)
         self.is_new = True
         self.file = home / ALERT_FILE
@@ -72,6 +77,7 @@ class Notifier:
         diverted = FALLBACK.kind in (delivery.receipt or {})
         found = self.destination_of(delivery)
         if found is not None and self._is_able(found) and not diverted:
+            self._require_named(found, delivery)
             return found.send(delivery, self._means)
         return self.write(delivery)
 
@@ -100,12 +106,26 @@ class Notifier:
         policy, environment = self._means.policy, self._means.environment
         return destination.is_on(policy) and not lacking(destination, policy, environment)
 
-    def _signed(self, wanted: Mapping[str, Any]) -> str:
-        """The signed link for a message."""
-        base = self._means.policy.links.releases
-        if self._links is None or base is None:
-            raise NotFromHere(f"this process cannot sign links: {LINK_VARIABLE} is not set here")
-        return self._links.fill(base, wanted)
+    def _require_named(self, found: Destination, delivery: Delivery) -> None:
+        """Refuse a destination that the settings do not name: the outbox's rows alone lead nowhere."""
+        named = set(destinations_of(found, delivery.notice, self._means.policy))
+        named |= self._releases.addresses() if self._releases is not None else frozenset()
+        if delivery.destination not in named:
+            raise Undelivered(f"the settings name no destination {delivery.destination[:200]}", hopeless=True)
+
+    def _composed(self, delivery: Delivery) -> Mapping[str, Any]:
+        """A message that lets a reviewer decide."""
+        if self._releases is None:
+            raise NotFromHere("this process knows no releases, and sends nothing that lets a reviewer decide")
+        return self._releases.composed(delivery)
+
+
+def destinations_of(found: Destination, notice: Notice, policy: AlertPolicy) -> Iterator[str]:
+    """Every destination of a kind that the settings name, for whatever audience and severity."""
+    if found.pages:
+        yield found.kind
+    for audience, severity in product(Audience, Severity):
+        yield from found.addresses(notice.model_copy(update={"audience": audience, "severity": severity}), policy)
 
 
 class Drained(Value):
@@ -134,12 +154,23 @@ def drain(outbox: Outbox, notifier: Notifier, policy: AlertPolicy, *, seconds: f
         notifier.forget_links()
         notifier.is_new = False
     outbox.record_sender(notifier.kinds(), f"{socket.gethostname()}:{os.getpid()}")
-    done = Drained(escalated=_escalated(outbox, policy))
+    unreadable = outbox.set_aside_unreadable()
+    for why in unreadable:
+        LOG.error("%s", why)
+    done = Drained(errors=tuple(unreadable), escalated=_escalated(outbox, policy))
     unable = {one.kind for one in notifier.destinations} - set(notifier.kinds())
     left = {kind for kind in unable if outbox.has_sender(kind)}
     # Bounded: a sensor's tick that takes long holds up the daemon's other ticks.
     until = time.monotonic() + seconds
-    while time.monotonic() < until and (delivery := outbox.claim(left)) is not None:
+    while time.monotonic() < until:
+        try:
+            delivery = outbox.claim(left)
+        except Unreadable as error:
+            LOG.error("%s", error)
+            done = done.model_copy(update={"given_up": done.given_up + 1, "errors": (*done.errors, str(error))})
+            continue
+        if delivery is None:
+            break
         try:
             outbox.sent(delivery, notifier.send(delivery))
             done = done.model_copy(update={"sent": done.sent + 1})
@@ -177,7 +208,9 @@ def _undelivered(
         outbox.give_up(delivery, str(error))
         if delivery.action is Action.OPEN:
             notifier.write(delivery)
-            _escalate(outbox, policy, delivery.notice)
+            # A request that is decided, or was never made, is nothing to wake somebody for.
+            if not isinstance(error, Refused):
+                _escalate(outbox, policy, delivery.notice)
         return done.model_copy(update={"given_up": done.given_up + 1, "errors": errors})
     found = notifier.destination_of(delivery)
     if error.blocked and found is not None and found.escalates and delivery.action is Action.OPEN:

@@ -18,6 +18,7 @@ from fraud_retraining.domain.alerts.notices import Action, AlertPolicy, EmailPol
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.services.candidate_shadows import record_shadow
 from fraud_retraining.services.delivery import Notifier, drain
+from fraud_retraining.services.release_messages import ReleaseMessages
 from fraud_retraining_tests.support.approvals_fixture import require_invariants
 from fraud_retraining_tests.support.notices import a_notice
 from fraud_retraining_tests.support.release_apps import ANNA, BERT, CHANNEL, EVE, PROXY_SECRET, Reviewed_, Site_
@@ -237,7 +238,10 @@ def test_a_signed_link_is_made_when_it_is_sent_and_lies_nowhere(
     waiting = site.backend.waiting(0)
     for notice in site.backend.watch.notices_after(0).notices:
         site.release_notifier.notify(notice)
-    without = Notifier(site.policy, tmp_path, {"SLACK_BOT_TOKEN": TOKEN})
+    unable = ReleaseMessages(
+        site.backend.ledger, site.release_notifier._store, site.backend.policy, site.policy.links, None
+    )
+    without = Notifier(site.policy, tmp_path, {"SLACK_BOT_TOKEN": TOKEN}, unable)
     done = drain(site.outbox, without, site.policy)
     assert "this process cannot sign links" in " ".join(done.errors)
     assert site.slack.direct(BERT) == []
@@ -300,6 +304,10 @@ def test_a_signed_link_decides_once(site: Site_) -> None:
     assert "promoted" in answer.text
     again = site.http.post(f"/releases/{waiting.version}", data={**form, "decision": "reject"})
     assert again.status_code == 409
+    with sqlite3.connect(site.outbox._url.removeprefix("sqlite:///")) as cn:
+        assert cn.execute("DELETE FROM used_links").rowcount == 1
+    replayed = site.http.post(f"/releases/{waiting.version}", data={**form, "decision": "reject"})
+    assert replayed.status_code == 409, "a row that is gone decides nothing: the release does not wait any more"
     release = site.backend.ledger.release_by_version(waiting.version)
     assert (release.decided_by, release.decided_via) == ("bert", "page, signed link")
     require_invariants(site.backend)

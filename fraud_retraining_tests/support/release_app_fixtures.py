@@ -21,6 +21,7 @@ from fraud_retraining.domain.releases.reviewers import Reviewer, ReviewerPolicy
 from fraud_retraining.orchestration.release_notifier import OutboxReleaseNotifier
 from fraud_retraining.services.approvals import ReleaseApprovals
 from fraud_retraining.services.delivery import Notifier
+from fraud_retraining.services.release_messages import ReleaseMessages
 from fraud_retraining.serving.limits import server_config
 from fraud_retraining.serving.release_app import build_app
 from fraud_retraining.serving.release_site import LoginProxy, ReleaseSite
@@ -63,7 +64,8 @@ def site(backend: Backend, slack: Slack, tmp_path: Any, monkeypatch: pytest.Monk
         )
         outbox = Outbox(backend.ledger._url, model=backend.ledger.model)
         release_notifier = OutboxReleaseNotifier(settings, backend.ledger, outbox, store, links)
-        notifier = Notifier(policy, tmp_path, {"SLACK_BOT_TOKEN": TOKEN}, links)
+        releases = ReleaseMessages(backend.ledger, store, backend.policy, policy.links, links)
+        notifier = Notifier(policy, tmp_path, {"SLACK_BOT_TOKEN": TOKEN}, releases)
         with httpx.Client(base_url=address, timeout=60) as http:
             yield Site_(backend, slack, http, release_notifier, outbox, notifier, policy, links)
 

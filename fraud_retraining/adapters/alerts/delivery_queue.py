@@ -14,7 +14,18 @@ from datetime import datetime, timedelta
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from fraud_retraining.adapters.alerts.records import Backlog, Delivery, OpenNotice, open_notice, stamp, when
+from fraud_retraining.adapters.alerts.records import (
+    Backlog,
+    Delivery,
+    OpenNotice,
+    Unreadable,
+    open_notice,
+    read_row,
+    stamp,
+    stored_notice,
+    stored_object,
+    when,
+)
 from fraud_retraining.adapters.ledger.event_log import EventLog
 from fraud_retraining.adapters.ledger.signed_rows import UNSIGNED, SignedRows
 from fraud_retraining.domain.alerts.composer import Composer
@@ -59,19 +70,50 @@ class DeliveryQueue(EventLog):
         self.composers = tuple(composers)
 
     def claim(self, without: Collection[str] = ()) -> Delivery | None:
-        """Claim the next message to send for a minute; kinds of destination in `without` are skipped."""
+        """Claim the next message to send for a minute; kinds of destination in `without` are skipped.
+
+        Raises:
+            Unreadable: its row is none that this program wrote; it is given up, and the next call gives the next.
+        """
         # Read first: a sensor looks often, and an empty queue must not take the ledger's write lock.
         if self._database.read(lambda cn: rows().due(cn, self.model, self._stamp(cn), without)) is None:
             return None
 
-        def work(tx: "Transaction") -> Delivery | None:
+        def work(tx: "Transaction") -> Delivery | Unreadable | None:
             now = self._now(tx.connection)
             row = rows().due(tx.connection, self.model, stamp(now), without)
             if row is None:
                 return None
-            attempts = row["attempts"] + 1
-            rows().update_delivery(tx.connection, row["id"], attempts=attempts, claimed_until=stamp(now + CLAIM))
-            return self._delivery(tx.connection, {**row, "attempts": attempts})
+            try:
+                claimed = self._delivery(tx.connection, row)
+            except Unreadable as error:
+                # Returned, not raised: an exception would roll back that it is given up.
+                rows().update_delivery(tx.connection, row["id"], given_up_at=stamp(now), error=plain(str(error)))
+                return error
+            until = stamp(now + CLAIM)
+            rows().update_delivery(tx.connection, row["id"], attempts=claimed.attempts, claimed_until=until)
+            return claimed
+
+        found = self._database.write(work)
+        if isinstance(found, Unreadable):
+            raise found
+        return found
+
+    def set_aside_unreadable(self) -> list[str]:
+        """End open notices whose rows cannot be read, so that they stop no other; return why, a line each."""
+
+        def bad(cn: "sa.Connection") -> list[Unreadable]:
+            return [one for one in map(_readable, rows().open_notices(cn, self.model)) if isinstance(one, Unreadable)]
+
+        # Read first: it is asked at each draining, and an empty answer must not take the ledger's write lock.
+        if not self._database.read(bad):
+            return []
+
+        def work(tx: "Transaction") -> list[str]:
+            found, now = bad(tx.connection), self._stamp(tx.connection)
+            for one in found:
+                rows().update_notice(tx.connection, one.row, resolved_at=now)
+            return [str(one) for one in found]
 
         return self._database.write(work)
 
@@ -101,10 +143,9 @@ class DeliveryQueue(EventLog):
 
         def work(cn: "sa.Connection") -> list[OpenNotice]:
             before = stamp(self._now(cn) - patience)
-            known = map(open_notice, rows().open_notices(cn, self.model))
             return [
                 one
-                for one in known
+                for one in self._open_notices(cn)
                 if one.notice.severity.rank >= Severity.MEDIUM.rank
                 and self._is_overdue(rows().deliveries_of(cn, one.id), before)
             ]
@@ -136,7 +177,7 @@ class DeliveryQueue(EventLog):
             errors = [row["error"] for row in (*lost, *waiting) if row["error"]]
             return Backlog(
                 waiting=len(waiting),
-                oldest=when(waiting[0]["created_at"]) if waiting else None,
+                oldest=_oldest(waiting),
                 last_error=errors[-1] if errors else None,
                 given_up=len(lost),
             )
@@ -159,7 +200,7 @@ class DeliveryQueue(EventLog):
         """When a process last delivered, by kind of destination."""
         names = {self._sender_name(one.kind): one.kind for one in self.composers}
         found = self._database.read(lambda cn: rows().senders(cn, list(names)))
-        return {names[row["name"]]: when(row["seen_at"]) for row in found}
+        return {names[row["name"]]: at for row in found if (at := _time_of(row["seen_at"])) is not None}
 
     def has_sender(self, kind: str) -> bool:
         """Whether a process that can deliver there was running within the last two minutes."""
@@ -199,18 +240,27 @@ class DeliveryQueue(EventLog):
             None,
         )
         known = rows().notice_by_id(cn, row["notice_id"])
-        return Delivery(
-            id=row["id"],
-            notice=Notice.model_validate_json(known["notice"]),
-            thread=digest([known["model"], known["dedup_key"], known["id"], known["opened_at"]])[:32],
-            is_open=known["resolved_at"] is None,
-            destination=row["destination"],
-            action=row["action"],
-            body=json.loads(row["message"]),
-            attempts=row["attempts"],
-            created_at=when(row["created_at"]),
-            receipt=json.loads(first) if first else None,
+        return read_row(
+            "deliveries",
+            row,
+            lambda one: Delivery(
+                id=one["id"],
+                notice=stored_notice(known["notice"]),
+                thread=digest([known["model"], known["dedup_key"], known["id"], known["opened_at"]])[:32],
+                is_open=known["resolved_at"] is None,
+                destination=one["destination"],
+                action=one["action"],
+                body=stored_object(one["message"]),
+                attempts=one["attempts"] + 1,
+                created_at=when(one["created_at"]),
+                receipt=stored_object(first) if first else None,
+            ),
         )
+
+    def _open_notices(self, cn: "sa.Connection") -> list[OpenNotice]:
+        """Open notices whose rows can be read; the others are set aside when the outbox is drained."""
+        found = map(_readable, rows().open_notices(cn, self.model))
+        return [one for one in found if isinstance(one, OpenNotice)]
 
     def _is_overdue(self, deliveries: Sequence[Mapping[str, Any]], before: str) -> bool:
         if any(self._pages(one["destination"]) for one in deliveries):
@@ -255,6 +305,25 @@ def pause_after(attempts: int) -> timedelta:
     # The exponent is bounded: a message that fails for days would overflow the time.
     longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(attempts - 1, 10))
     return longest * random.uniform(0.75, 1)
+
+
+def _readable(row: Mapping[str, Any]) -> OpenNotice | Unreadable:
+    try:
+        return open_notice(row)
+    except Unreadable as error:
+        return error
+
+
+def _time_of(text: str) -> datetime | None:
+    try:
+        return when(text)
+    except (ValueError, TypeError):
+        return None
+
+
+def _oldest(waiting: Sequence[Mapping[str, Any]]) -> datetime | None:
+    """When the first of the messages whose time can be read was created."""
+    return next((at for row in waiting if (at := _time_of(row["created_at"])) is not None), None)
 
 
 def _stored(message: Message) -> str:

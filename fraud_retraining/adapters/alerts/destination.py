@@ -22,7 +22,7 @@ TIMEOUT_SECONDS = 10
 LONGEST_WAIT = timedelta(hours=1)
 
 Receipt = dict[str, Any]
-Signer = Callable[[Mapping[str, Any]], str]
+Composed = Callable[[Delivery], Mapping[str, Any]]
 
 
 class Undelivered(Exception):
@@ -47,14 +47,24 @@ class NotFromHere(Undelivered):
     """A message that this process cannot send, because it lacks a secret that another process has."""
 
 
+class Refused(Undelivered):
+    """A message that lets nobody decide, because the ledger and the settings do not have what it says."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why, hopeless=True)
+
+
 @dataclass(frozen=True)
 class SendingMeans:
-    """What one process needs to send: the settings, the environment's secrets, the home folder, and signed links."""
+    """What one process needs to send: the settings, the environment's secrets, and the home folder.
+
+    `composed` gives the body of a message that lets a reviewer decide, from the ledger and not from the outbox.
+    """
 
     policy: AlertPolicy
     environment: Mapping[str, str] = field(repr=False)
     home: Path
-    sign: Signer
+    composed: Composed
 
     def secret(self, variable: str) -> str:
         """A secret of the environment; empty where there is none."""
@@ -102,6 +112,20 @@ def secret_problems(destination: Destination, policy: AlertPolicy, environment: 
         missing = lacking(destination, policy, environment)
         yield from (f"{key} is on, but the environment has no {name}" for name in missing)
         yield from destination.unfit(policy, environment)
+
+
+def require_form(body: Mapping[str, Any], needed: Mapping[str, type], optional: Mapping[str, type]) -> None:
+    """Refuse a stored body that is not of the form that the destination takes.
+
+    Raises:
+        Undelivered: a field lacks, has another type, or is none of the destination's.
+    """
+    known = {**needed, **optional}
+    wrong = [name for name, kind in needed.items() if not isinstance(body.get(name), kind)]
+    wrong += [name for name, one in body.items() if name not in known or not isinstance(one, known[name])]
+    if wrong:
+        named = ", ".join(name[:40] for name in dict.fromkeys(wrong[:10]))
+        raise Undelivered(f"the stored message is none of this program's: {named}", hopeless=True)
 
 
 def retry_after(headers: Mapping[str, str]) -> timedelta:

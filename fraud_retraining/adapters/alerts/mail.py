@@ -20,6 +20,7 @@ from fraud_retraining.adapters.alerts.destination import (
     Undelivered,
     ended_after,
     hang_up,
+    require_form,
 )
 from fraud_retraining.adapters.alerts.records import Delivery
 from fraud_retraining.domain.alerts.failures import Severity
@@ -57,6 +58,7 @@ class EmailDestination(EmailComposer, Destination):
         policy = means.policy.email
         if policy is None:
             raise Undelivered("alerts.email is off", blocked=True)
+        require_form(delivery.body, {"subject": str, "text": str, "html": str}, {})
         try:
             mail = mail_of(delivery, policy)
         except ValueError as error:
@@ -74,7 +76,7 @@ def mail_of(delivery: Delivery, policy: EmailPolicy) -> EmailMessage:
     address = delivery.destination.split(":", 1)[1]
     domain = policy.sender.rpartition("@")[2]
     thread = f"{delivery.thread}.{digest([address])[:12]}"
-    first = (delivery.receipt or {}).get("message_id") or f"<{thread}@{domain}>"
+    first = str((delivery.receipt or {}).get("message_id") or f"<{thread}@{domain}>")
     # readers differ over a subject that is folded before its first word; encoded words have to be folded
     subject = delivery.body["subject"]
     mail = EmailMessage(policy=SMTP.clone(max_line_length=LONGEST_LINE) if subject.isascii() else SMTP)

@@ -5,11 +5,12 @@ that notices survive an outage of a destination and the death of a sender. Not h
 (`domain/alerts/routing.py`) and the deliveries (`delivery_queue.py`).
 """
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fraud_retraining.adapters.alerts.delivery_queue import DeliveryQueue, rows
-from fraud_retraining.adapters.alerts.records import Opened, OpenNotice, open_notice
+from fraud_retraining.adapters.alerts.records import Opened, OpenNotice, Unreadable, open_notice
 from fraud_retraining.adapters.ledger.event_log import EventKeys
 from fraud_retraining.domain.alerts.notices import Action, Message, Notice, Success, remaining_notice
 from fraud_retraining.domain.alerts.routing import closing_messages, composer_of
@@ -17,6 +18,8 @@ from fraud_retraining.domain.ledger.events import Event, EventKind
 
 if TYPE_CHECKING:
     from fraud_retraining.adapters.ledger.database import Transaction
+
+LOG = logging.getLogger("fraud_retraining.alerts")
 
 Again = Callable[[int], Sequence[Message]]
 
@@ -152,14 +155,14 @@ class Outbox(DeliveryQueue):
             return []
 
         def work(tx: "Transaction") -> list[str]:
-            known = map(open_notice, rows().open_notices(tx.connection, self.model))
+            known = self._open_notices(tx.connection)
             return [one.notice.key for one in known if self._resolved_by(tx, one, success, channel)]
 
         return self._database.write(work)
 
     def open_notices(self) -> list[OpenNotice]:
         """Notices whose cause lasts, oldest first."""
-        return [open_notice(row) for row in self._database.read(lambda cn: rows().open_notices(cn, self.model))]
+        return self._database.read(self._open_notices)
 
     # -- inside a transaction
 
@@ -193,10 +196,10 @@ class Outbox(DeliveryQueue):
         actor: str,
         channel: str,
     ) -> bool:
-        row = rows().open_notice(tx.connection, self.model, key)
-        if row is not None:
-            self._resolve(tx, open_notice(row), why, messages, actor, channel)
-        return row is not None
+        known = _known(rows().open_notice(tx.connection, self.model, key))
+        if known is not None:
+            self._resolve(tx, known, why, messages, actor, channel)
+        return known is not None
 
     def _resolve(
         self,
@@ -225,16 +228,23 @@ class Outbox(DeliveryQueue):
         return left is None
 
     def _follow(self, tx: "Transaction", key: str, action: Action, body: Mapping[str, Any], text: str) -> bool:
-        row = rows().newest_notice(tx.connection, self.model, key)
-        if row is None:
+        known = _known(rows().newest_notice(tx.connection, self.model, key))
+        if known is None:
             return False
-        recipients = _recipients(rows().deliveries_of(tx.connection, row["id"]))
-        notice = Notice.model_validate_json(row["notice"])
-        for one in recipients:
-            followed = composer_of(one, self.composers).following(notice, action, body, text)
+        for one in _recipients(rows().deliveries_of(tx.connection, known.id)):
+            followed = composer_of(one, self.composers).following(known.notice, action, body, text)
             if followed is not None:
-                self._queue(tx, row["id"], Message(destination=one, action=action, body=followed))
+                self._queue(tx, known.id, Message(destination=one, action=action, body=followed))
         return True
+
+
+def _known(row: Mapping[str, Any] | None) -> OpenNotice | None:
+    """The notice of a row; none where the row cannot be read: what is said then is opened as a message of its own."""
+    try:
+        return None if row is None else open_notice(row)
+    except Unreadable as error:
+        LOG.error("%s", error)
+        return None
 
 
 def _nothing(_: int) -> Sequence[Message]:

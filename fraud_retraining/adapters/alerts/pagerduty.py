@@ -8,6 +8,7 @@ from fraud_retraining.adapters.alerts.destination import (
     Receipt,
     SendingMeans,
     Undelivered,
+    require_form,
     retry_after,
 )
 from fraud_retraining.adapters.alerts.records import Delivery
@@ -30,6 +31,7 @@ class PagerDutyDestination(PagerDutyComposer, Destination):
         """Triggers or resolves an incident."""
         from pagerduty import Error, EventsApiV2Client
 
+        require_form(delivery.body, {"dedup_key": str}, {"payload": dict, "links": list})
         policy, routing_key = means.policy.pagerduty, means.secret(PAGERDUTY_VARIABLE)
         action = "resolve" if delivery.action is Action.RESOLVE else "trigger"
         client = EventsApiV2Client(routing_key, base_url=policy.api_url if policy else None)

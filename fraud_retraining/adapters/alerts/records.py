@@ -4,14 +4,31 @@ Here: what the outbox gives to its callers, and how times are stored. Not here: 
 (`statements.py`), and when which of them changes (`outbox.py`, `delivery_queue.py`).
 """
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import Field
 
 from fraud_retraining.domain.alerts.notices import Action, Notice, kind_of
 from fraud_retraining.domain.values.base import Value
+
+MOST_CHARACTERS = 1_000_000
+"""Length of a stored notice, message or receipt; this program's own are far shorter."""
+T = TypeVar("T")
+
+
+class Unreadable(Exception):
+    """A row of the outbox that this program cannot have written so. It is set aside, and the others are sent.
+
+    Attributes:
+        row: number of the row.
+    """
+
+    def __init__(self, table: str, row: Any, why: str) -> None:
+        super().__init__(f"row {row} of {table} cannot be read and is set aside: {why}")
+        self.row = row
 
 
 class Opened(Value):
@@ -67,15 +84,72 @@ def stamp(at: datetime) -> str:
 
 
 def when(text: str) -> datetime:
-    """The time that a text of `stamp` stands for."""
-    return datetime.fromisoformat(text)
+    """The time that a text of `stamp` stands for.
+
+    Raises:
+        ValueError: it is none.
+    """
+    at = datetime.fromisoformat(text)
+    if at.tzinfo is None:
+        raise ValueError(f"{text[:40]!r} names no time zone")
+    return at
+
+
+def stored_object(text: str) -> dict[str, Any]:
+    """The object that a text of JSON stands for.
+
+    Raises:
+        ValueError: it is none, or holds what no destination takes.
+    """
+    found = json.loads(_bounded(text))
+    if not isinstance(found, dict):
+        raise ValueError("it is no JSON object")
+    # A lone surrogate or NaN can be read and not sent.
+    json.dumps(found, ensure_ascii=False, allow_nan=False).encode()
+    return found
+
+
+def stored_notice(text: str) -> Notice:
+    """The notice that a text of JSON stands for.
+
+    Raises:
+        ValueError: it is none.
+    """
+    return Notice.model_validate_json(_bounded(text))
+
+
+def _bounded(text: str) -> str:
+    if len(text) > MOST_CHARACTERS:
+        raise ValueError(f"it has {len(text)} characters, more than {MOST_CHARACTERS}")
+    return text
+
+
+def read_row(table: str, row: Mapping[str, Any], read: Callable[[Mapping[str, Any]], T]) -> T:
+    """Return what `read` makes of a row.
+
+    Raises:
+        Unreadable: it can make nothing of it.
+    """
+    try:
+        return read(row)
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        said = " ".join(str(error).split())[:200]
+        raise Unreadable(table, row["id"], f"{type(error).__name__}: {said}") from error
 
 
 def open_notice(row: Mapping[str, Any]) -> OpenNotice:
-    """Return the notice of a row of the table `notices`."""
+    """Return the notice of a row of the table `notices`.
+
+    Raises:
+        Unreadable: this program cannot have written it so.
+    """
+    return read_row("notices", row, _open_notice)
+
+
+def _open_notice(row: Mapping[str, Any]) -> OpenNotice:
     return OpenNotice(
         id=row["id"],
-        notice=Notice.model_validate_json(row["notice"]),
+        notice=stored_notice(row["notice"]),
         seen=row["seen"],
         opened_at=when(row["opened_at"]),
         seen_at=when(row["seen_at"]),

@@ -11,12 +11,13 @@ from fraud_retraining.adapters.alerts.destination import (
     Receipt,
     SendingMeans,
     Undelivered,
+    require_form,
     retry_after,
 )
 from fraud_retraining.adapters.alerts.records import Delivery
 from fraud_retraining.domain.alerts.notices import Action, AlertPolicy
 from fraud_retraining.domain.alerts.slack import SlackComposer
-from fraud_retraining.domain.release_messages.slack_request import LINK, with_signed_link
+from fraud_retraining.domain.release_messages.slack_request import LINK, lets_decide
 
 if TYPE_CHECKING:
     from slack_sdk import WebClient
@@ -62,14 +63,17 @@ class SlackDestination(SlackComposer, Destination):
         """Post, change or reply; where Slack refuses the blocks, send the text alone."""
         if delivery.action is not Action.OPEN and not delivery.receipt:
             raise Undelivered("the message that it belongs to never arrived", hopeless=True)
-        body = with_signed_link(delivery.body, means.sign(delivery.body[LINK])) if LINK in delivery.body else None
+        require_form(delivery.body, {"text": str}, {"blocks": list, LINK: dict})
+        if delivery.receipt:
+            require_form(delivery.receipt, {"channel": str, "ts": str}, {})
+        body = means.composed(delivery) if lets_decide(delivery.body) else delivery.body
         try:
-            return self._posted(delivery, body or delivery.body, means)
+            return self._posted(delivery, body, means)
         except BodyRefused as error:
-            if "blocks" not in delivery.body:
+            if "blocks" not in body:
                 raise
             LOG.error("Slack refused the blocks of %s; its text goes alone: %s", delivery.notice.key, error)
-            return self._posted(delivery, {"text": delivery.body["text"]}, means)
+            return self._posted(delivery, {"text": body["text"]}, means)
 
     def _posted(self, delivery: Delivery, body: Mapping[str, Any], means: SendingMeans) -> Receipt:
         from slack_sdk.errors import SlackApiError, SlackClientError
@@ -98,11 +102,10 @@ def _posted(client: "WebClient", delivery: Delivery, body: Mapping[str, Any]) ->
     known = delivery.receipt or {}
     if delivery.action is Action.UPDATE:
         answer = client.chat_update(channel=known["channel"], ts=known["ts"], **body)
-    elif delivery.action is Action.REPLY:
-        answer = client.chat_postMessage(channel=known["channel"], thread_ts=known["ts"], **body)
     else:
-        channel = delivery.destination.split(":", 1)[1]
-        answer = client.chat_postMessage(channel=channel, unfurl_links=False, **body)
+        # The destination and not the receipt's channel: the settings name the one, the other is what the outbox holds.
+        place = {"thread_ts": known["ts"]} if delivery.action is Action.REPLY else {"unfurl_links": False}
+        answer = client.chat_postMessage(channel=delivery.destination.split(":", 1)[1], **place, **body)
     return {"channel": answer["channel"], "ts": answer["ts"]}
 
 

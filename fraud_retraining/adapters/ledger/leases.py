@@ -18,7 +18,7 @@ from fraud_retraining.domain.ledger.events import plain
 from fraud_retraining.domain.ledger.hash_chain import canonical_json
 from fraud_retraining.domain.retraining import lease_rules as rules
 from fraud_retraining.domain.retraining.lease_rules import Lease, LeasePolicy, Owner, Purpose
-from fraud_retraining.domain.values.errors import Conflict, DependencyUnreachable
+from fraud_retraining.domain.values.errors import Conflict, DependencyUnreachable, RecordAltered
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from fraud_retraining.adapters.ledger.database import Database, Transaction
 
 LOG = logging.getLogger("fraud_retraining.lease")
+MOST_CHARACTERS = 100_000
 
 
 class Leases:
@@ -156,7 +157,34 @@ def _read(connection: "sa.Connection", name: str) -> Lease | None:
     if row is None:
         return None
     owner, purpose = row.pop("owner"), row.pop("detail")
-    return Lease(owner=json.loads(owner) if owner else None, purpose=json.loads(purpose), **row)
+    try:
+        _require_short(owner, purpose)
+        found = Lease(owner=json.loads(owner) if owner else None, purpose=json.loads(purpose), **row)
+        _require_time_zones(found)
+        return found
+    except (ValueError, TypeError, RecursionError) as error:
+        raise RecordAltered(
+            f"the row of the lease '{name}' in the table leases is none that this program writes",
+            culprits=[" ".join(str(error).split())[:200]],
+            remedy="find out who wrote it; once no retrain runs, delete it as the owner of the tables: "
+            f"{_removal(name)}",
+        ) from error
+
+
+def _require_short(*texts: str) -> None:
+    longest = max(map(len, texts))
+    if longest > MOST_CHARACTERS:
+        raise ValueError(f"it has {longest} characters, more than {MOST_CHARACTERS}")
+
+
+def _require_time_zones(found: Lease) -> None:
+    if any(at.tzinfo is None for at in (found.taken_at, found.seen_at, found.expires_at)):
+        raise ValueError("a time names no time zone")
+
+
+def _removal(name: str) -> str:
+    quoted = name.replace("'", "''")
+    return f"DELETE FROM leases WHERE name = '{quoted}'"
 
 
 def _saved(tx: "Transaction", lease: Lease) -> Lease:

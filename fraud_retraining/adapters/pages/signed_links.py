@@ -3,8 +3,7 @@
 Here: signing and reading them. Not here: using one up (the ledger's transaction that decides) and the page behind it.
 """
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import uuid4
 
 from fraud_retraining.domain.releases.release import Release
@@ -36,20 +35,12 @@ class ReleaseLinks:
 
     def token(self, release: Release, reviewer: str) -> str:
         """A new link's token."""
-        return self._signed(release.version, release.artifact_digest, reviewer)
+        # The nonce makes each link another one; the ledger lets each decide once.
+        return str(self._serializer.dumps([release.version, release.artifact_digest, reviewer, uuid4().hex]))
 
     def url(self, base: str, release: Release, reviewer: str) -> str:
         """A new link to the page of a release."""
         return f"{base.rstrip('/')}/{release.version}?link={self.token(release, reviewer)}"
-
-    def fill(self, base: str, wanted: Mapping[str, Any]) -> str:
-        """The link that a message needs (`domain/release_messages/slack_request.py`); only what is sent holds it."""
-        token = self._signed(int(wanted["version"]), str(wanted["digest"]), str(wanted["reviewer"]))
-        return f"{base.rstrip('/')}/{int(wanted['version'])}?link={token}"
-
-    def _signed(self, version: int, digest: str, reviewer: str) -> str:
-        # The nonce makes each link another one; the ledger lets each decide once.
-        return str(self._serializer.dumps([version, digest, reviewer, uuid4().hex]))
 
     def read(self, token: str) -> SignedLink:
         """What a token says.

@@ -35,6 +35,8 @@ APPROVE, REJECT, REASON_VIEW = "approve_release", "reject_release", "reject_rele
 REASON_BLOCK, REASON_INPUT = "reason", "text"
 LINK = "signed_link"
 """Field of a message that names the recipient of a link; the link is made when the message is sent."""
+MERE_TEXT = frozenset({"header", "section", "context", "divider", "plain_text", "mrkdwn"})
+"""Types of blocks and texts in which nothing can be pressed but a link."""
 MOST_LINES, MOST_SECTIONS = 8, 5
 
 
@@ -137,6 +139,33 @@ def with_signed_link(body: Mapping[str, Any], url: str) -> Body:
     sent = {name: value for name, value in body.items() if name != LINK}
     link = secret_link(url, "Look and decide")
     return {**sent, "text": f"{body['text']} {link} (this link is yours alone and works once)."}
+
+
+def lets_decide(body: Mapping[str, Any]) -> bool:
+    """Whether a message holds a link to be signed, or anything to press.
+
+    Whatever is not known to be mere text counts, so that an element of Slack that this program never sends is none
+    that it would forward.
+    """
+    pending, found = [body.get("blocks")], LINK in body
+    while pending and not found:
+        part = pending.pop()
+        if isinstance(part, Mapping):
+            found = "accessory" in part or str(part.get("type", "section")) not in MERE_TEXT
+            pending += part.values()
+        elif isinstance(part, Sequence) and not isinstance(part, str):
+            pending += part
+    return found
+
+
+def pressed_by(body: Mapping[str, Any]) -> str:
+    """Return the value of the first button of a request; empty where there is none."""
+    blocks = body.get("blocks")
+    for block in blocks if isinstance(blocks, list) else []:
+        elements = block.get("elements") if isinstance(block, Mapping) and block.get("type") == "actions" else None
+        for element in elements if isinstance(elements, list) else []:
+            return str(element.get("value", "")) if isinstance(element, Mapping) else ""
+    return ""
 
 
 def _blocks(history: ReleaseHistory, review_report: ReviewReport | None, links: LinkPolicy) -> Iterator[Body]:

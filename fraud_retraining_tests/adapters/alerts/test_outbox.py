@@ -2,14 +2,18 @@
 
 import json
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from fraud_retraining.adapters.alerts.delivery_queue import pause_after
 from fraud_retraining.adapters.alerts.outbox import Announcement, Outbox
+from fraud_retraining.adapters.alerts.records import Unreadable
 from fraud_retraining.adapters.ledger.event_log import EventKeys
 from fraud_retraining.adapters.ledger.ledger import Ledger
+from fraud_retraining.adapters.ledger.tables import DELIVERIES, NOTICES
 from fraud_retraining.domain.alerts.failures import Category
 from fraud_retraining.domain.alerts.notices import (
     Action,
@@ -319,3 +323,68 @@ def test_the_chain_with_notices_in_it_verifies(outbox: Outbox, ledger_url: str) 
     outbox.resolve(notice.key, "it passed")
     assert Ledger(ledger_url).verify().ok
     assert kinds(outbox) == ["retrain_failed", "notice_opened", "notice_resolved"]
+
+
+# ------------------------------------------------------------------ rows of somebody else
+
+
+def altered(outbox: Outbox, table: sa.Table, number: int, **values: Any) -> None:
+    engine = sa.create_engine(outbox._url)
+    with engine.begin() as cn:
+        cn.execute(table.update().where(table.c.id == number).values(values))
+    engine.dispose()
+
+
+BAD = {
+    "no JSON": {"message": "{"},
+    "a list": {"message": "[]"},
+    "not a number": {"message": '{"text": NaN}'},
+    "half a character": {"message": '{"text": "\\ud800"}'},
+    "nested without end": {"message": '{"a":' * 3000 + "1" + "}" * 3000},
+    "longer than any": {"message": json.dumps({"text": "x" * 1_000_001})},
+    "no action": {"action": "shout"},
+    "no time": {"created_at": "yesterday"},
+    "no time zone": {"created_at": "2026-11-20T00:00:00"},
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_message_that_cannot_be_read_is_set_aside_and_the_next_is_sent(
+    tmp_path: Path, clock: Clock, case: str
+) -> None:
+    outbox = Outbox(f"sqlite:///{tmp_path}/ledger.db", clock=clock)
+    opened(outbox, a_notice(Category.GATE_FAILED))
+    opened(outbox, a_notice(Category.DATA_VALIDATION))
+    altered(outbox, DELIVERIES, 1, **BAD[case])
+    with pytest.raises(Unreadable, match="row 1 of deliveries cannot be read and is set aside"):
+        outbox.claim()
+    assert drained(outbox) == [("slack:#data-quality", "open")]
+    backlog = outbox.backlog()
+    assert (backlog.waiting, backlog.given_up) == (0, 1)
+    assert "row 1 of deliveries" in str(backlog.last_error)
+
+
+def test_a_notice_that_cannot_be_read_stops_no_other(outbox: Outbox) -> None:
+    bad, good = a_notice(Category.GATE_FAILED), a_notice(Category.DATA_VALIDATION)
+    opened(outbox, bad)
+    opened(outbox, good)
+    altered(outbox, NOTICES, 1, notice='{"key": 1}')
+    assert [one.notice.key for one in outbox.open_notices()] == [good.key]
+    assert outbox.overdue(timedelta(0)) != []
+    assert not outbox.reply(bad.key, {"text": "x"}), "what is said then is a message of its own"
+    (why,) = outbox.set_aside_unreadable()
+    assert "row 1 of notices cannot be read" in why
+    assert outbox.set_aside_unreadable() == [], "it is told once"
+    with pytest.raises(Unreadable, match="row 1 of deliveries"):
+        outbox.claim()
+    assert drained(outbox) == [("slack:#data-quality", "open")]
+    assert opened(outbox, bad).new, "the same again opens a notice that can be read"
+
+
+def test_a_sender_whose_time_cannot_be_read_is_none(outbox: Outbox) -> None:
+    outbox.record_sender(["slack"], "host:1")
+    engine = sa.create_engine(outbox._url)
+    with engine.begin() as cn:
+        cn.execute(sa.text("UPDATE leases SET seen_at = 'soon'"))
+    engine.dispose()
+    assert not outbox.has_sender("slack")

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import sqlalchemy as sa
 
 from fraud_retraining.adapters.ledger.leases import Heartbeat
 from fraud_retraining.adapters.ledger.ledger import Ledger
+from fraud_retraining.adapters.ledger.tables import LEASES
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.retraining.lease_rules import LeasePolicy
-from fraud_retraining.domain.values.errors import Busy, Conflict
+from fraud_retraining.domain.values.errors import Busy, Conflict, RecordAltered
 from fraud_retraining_tests.support.lease_holders import PURPOSE, owner, write
 from fraud_retraining_tests.support.ledgers import approved
 
@@ -197,3 +199,33 @@ class TestPostgresRestarts:
         assert leases.renew(lease).token == lease.token
         assert [event.actor for event in ledger.events(EventKind.RETRAIN_REQUESTED)] == ["while it was down"]
         assert ledger.verify().ok
+
+
+FORGED = {
+    "an owner that is none": {"owner": "garbage"},
+    "an owner of another form": {"owner": "[]"},
+    "an owner without end": {"owner": "[" * 50_000},
+    "an owner longer than any": {"owner": " " * 100_001},
+    "a purpose that is none": {"detail": "x"},
+    "a time that is none": {"expires_at": "soon"},
+    "a time without a zone": {"expires_at": "2026-11-20T00:00:00"},
+}
+
+
+@pytest.mark.parametrize("case", FORGED)
+def test_a_row_that_cannot_be_read_is_named_with_its_remedy(tmp_path: Path, case: str) -> None:
+    ledger = Ledger(f"sqlite:///{tmp_path}/ledger.db")
+    lease = ledger.retrain_lease(LONG)
+    lease.take(owner("run-1"), PURPOSE)
+    engine = sa.create_engine(f"sqlite:///{tmp_path}/ledger.db")
+    with engine.begin() as cn:
+        cn.execute(LEASES.update().values(FORGED[case]))
+    for ask in (lease.holder, lease.abandoned, lambda: lease.take(owner("run-2"), PURPOSE)):
+        with pytest.raises(RecordAltered, match="the row of the lease 'retrain fraud_detector'") as refused:
+            ask()
+        assert "DELETE FROM leases WHERE name = 'retrain fraud_detector'" in str(refused.value)
+    with engine.begin() as cn:
+        cn.execute(sa.text("DELETE FROM leases WHERE name = 'retrain fraud_detector'"))
+    engine.dispose()
+    assert lease.holder() is None
+    assert lease.take(owner("run-2"), PURPOSE).token == 1
