@@ -61,6 +61,7 @@ def skew_metadata(report: ServedSkew) -> dict[str, Any]:
         "served": report.served,
         "transactions": report.distinct,
         "not_in_lake": report.not_in_lake,
+        **({"other_segment": report.other_segment} if report.other_segment else {}),
         "not_served": report.not_served,
         "different": report.different,
         # Nought too: a number that is absent on calm days could not be plotted.

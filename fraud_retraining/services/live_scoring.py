@@ -48,6 +48,7 @@ from fraud_retraining.domain.features.row_digests import RowDigests
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.serving.log_parts import RANGES, ranges_of
 from fraud_retraining.domain.serving.policy import ServingPolicy
+from fraud_retraining.domain.serving.segment_rows import ServedSegment, foreign_rows
 from fraud_retraining.domain.serving.served_rows import Sampler, ServedRows
 from fraud_retraining.domain.training.estimators.model_input import FloatColumn, category_codes
 from fraud_retraining.domain.training.scoring import FittedModel
@@ -156,13 +157,14 @@ class LiveScorer:
         kept: LiveStates,
         open_log: Callable[[Mapping[str, str]], ServingLog],
         feature_version: str,
+        segment: ServedSegment,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.policy = policy
         self.feature_version = feature_version
         self.problems: dict[str, str] = {}
         """What could not be loaded or written, by what it is about; empty while all is well."""
-        self._plan, self._mapping = plan, mapping
+        self._plan, self._mapping, self._segment = plan, mapping, segment
         self._registry, self._ledger, self._states = registry, ledger, states
         # The log has the types of the keys, which the first state tells.
         self._open_log = open_log
@@ -405,6 +407,9 @@ class LiveScorer:
             field = self._mapping.columns.amount
             problems = [RowProblem(transactions.places[row], field, INFINITE) for row in infinite]
             return Answers(model.version, self.feature_version, [], problems)
+        # A model has learnt nothing of other segments, and its monitoring never sees them.
+        if foreign := foreign_rows(transactions, self._mapping, self._segment):
+            return Answers(model.version, self.feature_version, [], foreign)
         # From here on the transactions count as the past of others.
         live = self._features(transactions)
         if not isinstance(live, LiveRows):

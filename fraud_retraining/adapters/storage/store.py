@@ -118,6 +118,10 @@ class Store:
             raise self._damaged([f"{path}: is the record of {found.asset} of {found.day}"], [day])
         return found
 
+    def whole(self, record: Partition) -> Partition:
+        """The record with the files of all rows of its day, whichever of them this store shows."""
+        return record
+
     def partitions(self, asset: str, days: Iterable[date]) -> dict[date, Partition]:
         """The records of those days that have one, oldest first."""
         wanted = sorted(set(days))

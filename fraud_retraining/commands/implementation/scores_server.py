@@ -24,6 +24,7 @@ from fraud_retraining.domain.features.live import LiveStates
 from fraud_retraining.domain.features.local_states import LocalStates
 from fraud_retraining.domain.features.plan import FeaturePlan
 from fraud_retraining.domain.serving.policy import ServingPolicy
+from fraud_retraining.domain.serving.segment_rows import ServedSegment
 from fraud_retraining.domain.values.errors import SettingsError
 from fraud_retraining.orchestration.resources import (
     ledger_of,
@@ -63,6 +64,7 @@ def scorer_of(settings: Settings) -> LiveScorer:
         kept=_kept_states(settings, plan, version),
         open_log=lambda key_types: ServingLog(store, folder / "journal", plan, _process_name(), key_types),
         feature_version=version,
+        segment=ServedSegment(settings.model.name, settings.segment_where),
     )
 
 

@@ -159,6 +159,14 @@ def taken(rows: pa.Table | pa.RecordBatch, where: Where) -> pa.Array:
     Raises:
         DataInvalid: the rows lack a column, or a range is about a column without numbers.
     """
+    kept = pa.array(np.ones(rows.num_rows, dtype=np.bool_))
+    for found in fulfilled(rows, where).values():
+        kept = pc.and_(kept, found)
+    return kept
+
+
+def fulfilled(rows: pa.Table | pa.RecordBatch, where: Where) -> dict[str, pa.Array]:
+    """By column, whether each row fulfils its condition, as booleans without nulls; errors as of `taken`."""
     missing = [name for name in where if name not in rows.schema.names]
     if missing:
         raise DataInvalid(
@@ -166,23 +174,25 @@ def taken(rows: pa.Table | pa.RecordBatch, where: Where) -> pa.Array:
             culprits=missing,
             remedy="ingest the day again: its columns follow from the settings.",
         )
-    kept = pa.array(np.ones(rows.num_rows, dtype=np.bool_))
-    for name, condition in where.items():
-        column = rows.column(name)
-        whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-        found = _in_range(name, whole, condition) if isinstance(condition, NumberRange) else _among(whole, condition)
-        kept = pc.and_(kept, found)
-    return kept
+    return {name: _fulfils(name, rows.column(name), condition) for name, condition in where.items()}
+
+
+def _fulfils(name: str, column: pa.Array | pa.ChunkedArray, condition: Values | NumberRange) -> pa.Array:
+    whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if pat.is_decimal(whole.type):
+        whole = pc.cast(whole, pa.float64())
+    return _in_range(name, whole, condition) if isinstance(condition, NumberRange) else _among(whole, condition)
 
 
 def _in_range(name: str, column: pa.Array, wanted: NumberRange) -> pa.Array:
     if not _is_number(column):
         raise DataInvalid(f"{name} holds no numbers, so no range of it can be a segment", culprits=[str(column.type)])
-    found = pc.is_valid(column)
+    # A long integer is compared as the nearest float, as the bound is one.
+    numbers, found = pc.cast(column, pa.float64(), safe=False), pc.is_valid(column)
     if wanted.at_least is not None:
-        found = pc.and_(found, pc.fill_null(pc.greater_equal(column, wanted.at_least), False))
+        found = pc.and_(found, pc.fill_null(pc.greater_equal(numbers, wanted.at_least), False))
     if wanted.below is not None:
-        found = pc.and_(found, pc.fill_null(pc.less(column, wanted.below), False))
+        found = pc.and_(found, pc.fill_null(pc.less(numbers, wanted.below), False))
     return found
 
 
@@ -190,20 +200,37 @@ def _among(column: pa.Array, values: Values) -> pa.Array:
     named = [value for value in values if value is not None]
     # Not a number is a missing one, and equals nothing.
     missing = pc.is_null(column, nan_is_null=_is_number(column))
+    numbers = [number for value in named if (number := number_of(value)) is not None]
     if pat.is_integer(column.type):
         # As integers: of two long keys that differ in the last digit, a float has one.
-        whole = [int(number) for value in named if (number := _number(value)) is not None and number == int(number)]
-        found = pc.is_in(pc.cast(column, pa.int64()), value_set=pa.array(whole, pa.int64()))
+        least, most = _limits(column.type)
+        whole = [int(number) for number in numbers if number == int(number) and least <= number <= most]
+        found = pc.is_in(column, value_set=pa.array(whole, column.type))
     elif _is_number(column):
-        numbers = [number for value in named if (number := _number(value)) is not None]
-        found = pc.is_in(pc.cast(column, pa.float64()), value_set=pa.array(numbers, pa.float64()))
+        floats = [found for number in numbers if (found := _exact_float(number)) is not None]
+        found = pc.is_in(pc.cast(column, pa.float64()), value_set=pa.array(floats, pa.float64()))
     else:
         texts = pa.array([str(value) for value in named], pa.string())
         found = pc.is_in(pc.cast(column, pa.string()), value_set=texts)
     return pc.or_(found, missing) if None in values else pc.and_(found, pc.invert(missing))
 
 
-def _number(value: int | float | str) -> int | float | None:
+def _limits(kind: pa.DataType) -> tuple[int, int]:
+    """Least and largest integer of a type; a number beyond them equals none of its values."""
+    if pat.is_unsigned_integer(kind):
+        return 0, 2**kind.bit_width - 1
+    return -(2 ** (kind.bit_width - 1)), 2 ** (kind.bit_width - 1) - 1
+
+
+def _exact_float(number: int | float) -> float | None:
+    """The float that a number is; None where no float is that number."""
+    try:
+        return float(number) if float(number) == number else None
+    except OverflowError:
+        return None
+
+
+def number_of(value: int | float | str) -> int | float | None:
     """The number that a value is; None of a text that is none, or no finite one."""
     try:
         return value if isinstance(value, int) else int(value) if isinstance(value, str) else float(value)
@@ -211,7 +238,7 @@ def _number(value: int | float | str) -> int | float | None:
         pass
     try:
         number = float(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return number if math.isfinite(number) else None
 

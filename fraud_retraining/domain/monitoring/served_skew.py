@@ -9,7 +9,7 @@ The report holds counts and names of features, and no id: it is shown where pers
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -29,7 +29,7 @@ from fraud_retraining.domain.monitoring.skew_reasons import (
     alike,
     reasons_of,
 )
-from fraud_retraining.domain.values.base import Value
+from fraud_retraining.domain.values.base import ExtendedValue, Value
 from fraud_retraining.domain.values.schemas import TRANSACTION_ID
 
 NAMED = 5
@@ -37,6 +37,9 @@ NAMED = 5
 ALTERED_REMEDY = (
     "Find out who wrote to the serving log, and bring those parts back from a backup. Until a later day is clean, a "
     "person decides on every promotion."
+)
+SEGMENT_REMEDY = (
+    "Route transactions by the condition of each model (where), and start scorers again that have an earlier one."
 )
 NUMBERS, CATEGORIES, DIGEST = "features", "categories", "features_digest"
 
@@ -56,8 +59,10 @@ class FeatureDifference(Value):
         return f"{self.name} in {self.rows:,} of them{by}"
 
 
-class ServedSkew(Value):
+class ServedSkew(ExtendedValue):
     """What a day's answers rested on, beside the batch's features of the same transactions."""
+
+    ADDED: ClassVar[frozenset[str]] = frozenset({"other_segment"})
 
     day: date
     served: int = Field(description="Answers about transactions of the day; one that was asked twice counts twice.")
@@ -72,11 +77,12 @@ class ServedSkew(Value):
     altered: tuple[str, ...] = Field(
         (), description="Parts of the serving log that are not as the scorer recorded them in the ledger."
     )
+    other_segment: int = Field(0, description="Transactions of the lake that are none of this model's segment.")
 
     @property
     def compared(self) -> int:
         """Transactions of which both sides have features."""
-        return self.distinct - self.not_in_lake
+        return self.distinct - self.not_in_lake - self.other_segment
 
     @property
     def equal_share(self) -> float | None:
@@ -95,8 +101,8 @@ class ServedSkew(Value):
 
     @property
     def needs_person(self) -> bool:
-        """Whether something cannot be explained: differences without a reason, or a log that was altered."""
-        return bool(self.unexplained or self.altered)
+        """Whether a person has to look: differences without a reason, an altered log, rows of another segment."""
+        return bool(self.unexplained or self.altered or self.other_segment)
 
     @property
     def concern(self) -> str | None:
@@ -109,7 +115,7 @@ class ServedSkew(Value):
         if self.altered:
             return f"{self._altered_summary}, the last day served"
         if not self.unexplained:
-            return None
+            return f"on the last day served, {self.day}, {self._segment_summary}" if self.other_segment else None
         return (
             f"of the last day served, {self.day}, {self.unexplained:,} of {self.served:,} rows had other features than "
             f"the batch, {WORDS[Reason.UNEXPLAINED]}"
@@ -120,6 +126,8 @@ class ServedSkew(Value):
         """What to do: about differences without a reason first, else about the most frequent reason."""
         if self.altered:
             return ALTERED_REMEDY
+        if self.other_segment and not self.unexplained:
+            return SEGMENT_REMEDY
         if not self.compared:
             return "Compare ids and timestamps of the requests with those of the lake."
         if not self.different:
@@ -129,7 +137,13 @@ class ServedSkew(Value):
 
     def summary(self) -> str:
         """Numbers, reasons and features, in a sentence or two; no id."""
-        return f"{self._altered_summary}; {self._differences_summary}" if self.altered else self._differences_summary
+        altered = [self._altered_summary] if self.altered else []
+        foreign = [self._segment_summary] if self.other_segment else []
+        return "; ".join([*altered, *foreign, self._differences_summary])
+
+    @property
+    def _segment_summary(self) -> str:
+        return f"{self.other_segment:,} of {self.distinct:,} transactions were of another segment than the model's"
 
     @property
     def _altered_summary(self) -> str:
@@ -140,7 +154,8 @@ class ServedSkew(Value):
     @property
     def _differences_summary(self) -> str:
         if not self.compared:
-            return f"{self.served:,} answers, about transactions that the lake does not have: nothing was compared"
+            lacking = "" if self.other_segment else ", about transactions that the lake does not have"
+            return f"{self.served:,} answers{lacking}: nothing was compared"
         aside = f"; {self.not_in_lake:,} more are not in the lake" if self.not_in_lake else ""
         if not self.different:
             return f"all of {self.compared:,} transactions were served with the features of the batch{aside}"
@@ -174,6 +189,7 @@ class Batch(NamedTuple):
         ids_before: ids of the lake's transactions of the day before; None where that day is not there.
         feature_version: digest of plan and code of the features.
         state_changed: whether the state of the day before is another one than scorers may have loaded.
+        ids_of_all: ids of the day of every segment; None where the model has the whole day.
     """
 
     lake: pa.Table
@@ -181,6 +197,7 @@ class Batch(NamedTuple):
     ids_before: pa.ChunkedArray | None
     feature_version: str
     state_changed: bool
+    ids_of_all: pa.ChunkedArray | None = None
 
 
 def compare_served(
@@ -199,6 +216,8 @@ def compare_served(
     place = _places(ids, batch.lake[TRANSACTION_ID])
     before = np.zeros(len(place), bool) if batch.ids_before is None else _places(ids, batch.ids_before) >= 0
     yesterday = before & (place < 0)
+    of_all = np.zeros(len(place), bool) if batch.ids_of_all is None else _places(ids, batch.ids_of_all) >= 0
+    foreign = of_all & (place < 0) & ~yesterday
     same, samples = _held_against(served, place, batch, plan)
     differing = np.flatnonzero(yesterday | ((place >= 0) & ~same))
     rows = DayRows(
@@ -212,7 +231,8 @@ def compare_served(
         day=day,
         served=len(place),
         distinct=len(last),
-        not_in_lake=int(((place < 0) & ~yesterday)[last].sum()),
+        not_in_lake=int(((place < 0) & ~yesterday & ~foreign)[last].sum()),
+        other_segment=int(foreign[last].sum()),
         equal=int(((place >= 0) & same)[last].sum()),
         not_served=batch.lake.num_rows - len(np.unique(place[place >= 0])),
         differing=_counts(found),

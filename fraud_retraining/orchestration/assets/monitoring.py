@@ -513,7 +513,17 @@ class Monitor:
             (earlier,) = self._store.paths([before], TABLE)
             ids = pq.read_table(earlier, columns=[TRANSACTION_ID])[TRANSACTION_ID]
         made_by = digest([features.inputs["plan"], features.inputs["code"]])
-        return Batch(lake, _parts(path, plan.names), ids, made_by, self._state.state_changed(day))
+        return Batch(
+            lake, _parts(path, plan.names), ids, made_by, self._state.state_changed(day), self._ids_of_all(features)
+        )
+
+    def _ids_of_all(self, features: Partition) -> pa.ChunkedArray | None:
+        """Ids of a shared day whatever their segment; None where the model has the whole day."""
+        whole = self._store.whole(features)
+        if whole == features:
+            return None
+        (path,) = self._store.paths([whole], TABLE)
+        return pq.read_table(path, columns=[TRANSACTION_ID])[TRANSACTION_ID]
 
     def _judged_rows(self, days: Sequence[date], plan: Make) -> Judged:
         """Labelled rows of some days under the scores that served them, with labels known within the label delay.

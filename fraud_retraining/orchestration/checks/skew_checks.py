@@ -43,7 +43,7 @@ def build_checks(partitions: dg.PartitionsDefinition) -> list[dg.AssetChecksDefi
 
 
 def _result(report: ServedSkew) -> CheckResult:
-    passed = bool(report.compared) and not (report.different or report.altered)
+    passed = bool(report.compared) and not (report.different or report.altered or report.other_segment)
     return CheckResult(
         name=SKEW,
         passed=passed,
@@ -56,5 +56,6 @@ def _result(report: ServedSkew) -> CheckResult:
             "different": report.different,
             "unexplained": report.unexplained,
             "altered": len(report.altered),
+            **({"other_segment": report.other_segment} if report.other_segment else {}),
         },
     )

@@ -1,6 +1,7 @@
 """Segments: which rows fulfil a condition, and which settings an entry may hold."""
 
 import math
+from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
@@ -50,10 +51,30 @@ def test_two_ranges_that_meet_take_every_number_once(amounts: list[float], bound
         (pa.array([1, 2]), ["x", 1.5], [False, False]),
         (pa.array([1.5, math.nan, None]), [1.5, None], [True, True, True]),
         (pa.array([1.5, math.nan]), 1.5, [True, False]),
+        (pa.array([1, -1, None]), [10**19, 10**400, -1], [False, True, False]),
+        (pa.array([2**64 - 1, 1], pa.uint64()), [2**64 - 1, -1, 2**64], [True, False]),
+        (pa.array([1.0, float(LONG)]), [LONG + 1, 10**400, "1"], [True, False]),
+        (pa.array([Decimal("1.50"), None]), [1.5], [True, False]),
+        (pa.array([Decimal("1.50"), None]), {"below": 2}, [True, False]),
+        (pa.array([2**60 + 1, 1]), {"at_least": 2}, [True, False]),
         (pa.array(["1", "1.0", None]), 1, [True, False, False]),
         (pa.array(["a", None]).dictionary_encode(), ["a"], [True, False]),
     ],
-    ids=["long keys", "numbers as text", "no such number", "missing listed", "missing", "text", "dictionary"],
+    ids=[
+        "long keys",
+        "numbers as text",
+        "no such number",
+        "missing listed",
+        "missing",
+        "int64",
+        "uint64",
+        "double",
+        "decimal",
+        "decimals",
+        "long",
+        "text",
+        "dictionary",
+    ],
 )
 def test_values_are_compared_as_what_the_column_holds(column: pa.Array, condition: Any, expected: list[bool]) -> None:
     rows = pa.table({"x": column})

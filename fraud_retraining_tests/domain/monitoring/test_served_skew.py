@@ -32,6 +32,20 @@ def test_what_either_side_lacks_is_counted_and_no_difference() -> None:
     assert "1 more are not in the lake" in found.summary()
 
 
+def test_transactions_of_another_segment_are_no_missing_ones_and_need_a_person() -> None:
+    own, foreign = DAY_ROWS[:4], DAY_ROWS[4:6]
+    scorer = in_order([*own, *foreign, Paid(77, 400, customer=9)])
+    all_ids = pa.chunked_array([[row.number for row in DAY_ROWS]])
+    found = compare_served(DAY, served(scorer), batch(own)._replace(ids_of_all=all_ids), PLAN)
+    assert (found.distinct, found.not_in_lake, found.other_segment, found.compared) == (7, 1, 2, 4)
+    assert found.needs_person
+    assert found.concern == (
+        "on the last day served, 2026-03-14, 2 of 7 transactions were of another segment than the model's"
+    )
+    assert "Route transactions" in found.remedy
+    assert "other_segment" not in report(own, in_order(own)).model_dump()
+
+
 def test_where_the_lake_has_nothing_that_was_served_nothing_is_compared() -> None:
     found = report([Paid(500, 1)], in_order(DAY_ROWS))
     assert (found.equal_share, found.not_in_lake, found.compared) == (None, 9, 0)
