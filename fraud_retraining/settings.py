@@ -256,6 +256,11 @@ def _section(values: Mapping[str, Any], name: str) -> dict[str, Any]:
     return dict(given) if isinstance(given, Mapping) else {}
 
 
+def _texts(given: Any) -> list[str]:
+    """The texts of a list that was given; what is none is refused when the settings of its model are made."""
+    return [one for one in given if isinstance(one, str)] if isinstance(given, list | tuple) else []
+
+
 def _completed(values: Mapping[str, Any], name: str, section: dict[str, Any]) -> dict[str, Any]:
     """The section under its name; nothing where what was given is no section, which its own check refuses."""
     return {name: section} if isinstance(values.get(name, {}), Mapping | BaseModel) else {}
@@ -465,7 +470,7 @@ class Settings(BaseSettings):
         """Columns of the lake that are carried along only to judge slices, or to tell segments apart."""
         # Of all models together: the days are shared, and each says what they are made of.
         shared = self.shared
-        own = [name for one in shared.models for name in (one.gates or {}).get("slices") or ()]
+        own = [name for one in shared.models for name in _texts((one.gates or {}).get("slices"))]
         kept = (*shared.gates.slices, *own, *shared.model.where, *columns_of(shared.models))
         there = {*shared.features.categorical, *shared.features.numeric, *shared.stored_names}
         slices = {*shared.gates.slices, *own} - set(shared.features.categorical)

@@ -451,6 +451,8 @@ def test_one_model_is_what_it_was(tmp_path: Path) -> None:
     [
         ("models: [{name: a, window: {days: 0}}]", "models.a: window.rolling.days: "),
         ("models: [{name: a, gates: {nonsense: 1}}]", "models.a: gates.nonsense: no such key"),
+        ("models: [{name: a, gates: {slices: 5}}]", "models.a: gates.slices: "),
+        ("models: [{name: a, gates: {slices: [[x]]}}]", "models.a: gates.slices."),
         ("models: [{name: a}, {name: A}]", "models: 2 models have the name a"),
         ("models: [{name: shared}]", "models: shared is what all models have in common"),
         ("models: [{name: a, where: {TX_FRAUD: 1}}]", "models.a: where.TX_FRAUD: the column is no property"),

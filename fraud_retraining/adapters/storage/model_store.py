@@ -16,7 +16,9 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fraud_retraining.adapters.storage.locations import Location
@@ -33,6 +35,7 @@ from fraud_retraining.domain.features.column_lineage import (
 )
 from fraud_retraining.domain.labels.day_counts import label_facts
 from fraud_retraining.domain.labels.events import TRANSACTION_DAY, in_order
+from fraud_retraining.domain.monitoring.skew_reasons import alike
 from fraud_retraining.domain.values.digests import digest
 from fraud_retraining.domain.values.errors import IntegrityError
 from fraud_retraining.domain.values.schemas import IS_FRAUD, TRANSACTION_ID
@@ -149,8 +152,16 @@ class ModelStore(Store):
             if not broken:
                 raise
             LOG.warning("%s; the copy of the segment is made again", error)
-            made = {(one.asset, one.day): self._cut(self._whole(one), again=True) for one in broken}
+            made = {(one.asset, one.day): self._cut(self.whole(one), again=True) for one in broken}
             return super().paths([made.get((one.asset, one.day), one) for one in partitions], name)
+
+    def whole(self, record: Partition) -> Partition:
+        """As in every store: of a copy of a segment the shared day."""
+        if not self._is_copy(record):
+            return record
+        found = self._committed(record.asset, record.day)
+        assert found is not None, "a copy is of a day that is there"
+        return found
 
     def annotate(self, asset: str, day: date, name: str, document: Any) -> None:
         """As in every store."""
@@ -171,11 +182,6 @@ class ModelStore(Store):
     def _named(self, asset: str) -> str:
         inner = asset in SHARED or asset.startswith((f"{MODELS}/", f"{SEGMENTS}/"))
         return asset if inner else f"{self._model}{asset}"
-
-    def _whole(self, record: Partition) -> Partition:
-        found = self._committed(record.asset, record.day)
-        assert found is not None, "a copy is of a day that is there"
-        return found
 
     def _is_copy(self, record: Partition) -> bool:
         return any(file.path.startswith(f"{SEGMENTS}/") for file in record.files.values())
@@ -229,16 +235,15 @@ class ModelStore(Store):
         """The counts of a label day, of the transactions of the segment."""
         (path,) = super().paths([record], ROWS)
         events = pq.read_table(path)
-        days = sorted(set(events[TRANSACTION_DAY].to_pylist()))
-        own: set[object] = set()
-        for ids in self._ids(days):
-            own.update(ids)
-        kept = pa.array([one in own for one in events[TRANSACTION_ID].to_pylist()], pa.bool_())
-        facts = in_order(events.filter(kept)).facts.model_dump(mode="json")
+        kept = np.zeros(events.num_rows, dtype=np.bool_)
+        for ids in self._ids(pc.unique(events[TRANSACTION_DAY]).to_pylist()):
+            # A day of ids at a time: all of them as Python objects are a gigabyte of a few days.
+            kept |= pc.is_in(*alike(events[TRANSACTION_ID], ids)).to_numpy()
+        facts = in_order(events.filter(pa.array(kept))).facts.model_dump(mode="json")
         # What says whether the day is up to date, and what the feed delivered, stays that of the whole day.
         return {name: facts.get(name, ()) for name in LABEL_COUNTS}
 
-    def _ids(self, days: Sequence[date]) -> Iterator[list[object]]:
+    def _ids(self, days: Sequence[date]) -> Iterator[pa.ChunkedArray]:
         for record in self._transactions.partitions(TRANSACTIONS, days).values():
             (path,) = self._transactions.paths([record], ROWS)
-            yield pq.read_table(path, columns=[TRANSACTION_ID])[TRANSACTION_ID].to_pylist()
+            yield pq.read_table(path, columns=[TRANSACTION_ID])[TRANSACTION_ID]

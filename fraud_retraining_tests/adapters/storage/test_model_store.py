@@ -84,6 +84,7 @@ def test_of_a_shared_day_it_sees_its_rows_under_the_digest_of_the_day(tmp_path: 
     assert (found.digest, found.inputs, found.facts["facts"]) == (made.digest, made.inputs, "f")
     assert (found.facts["rows"], found.facts[WHOLE_ROWS]) == (2, 4)
     assert read(of_model(tmp_path, "a", GERMAN), asset) == [0, 3]
+    assert of_model(tmp_path, "a", GERMAN).whole(found) == made == whole.whole(made)
     assert read(whole, asset) == [0, 1, 2, 3]
     standing = of_model(tmp_path, "a", GERMAN).standing(asset, [DAY])[DAY]
     assert standing.record == found
