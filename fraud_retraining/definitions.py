@@ -54,8 +54,8 @@ from fraud_retraining.orchestration.sensors.triggering import build_day_sensors,
 from fraud_retraining.orchestration.state.first_days import first_as_of_partition, first_day_of_lake
 from fraud_retraining.settings import Settings, load_settings
 
-REPOSITORY = "model_"
-"""Begins the names of the repositories in this module, which are those of models."""
+REPOSITORY = "repository_of_"
+"""Begins the names of the repositories in this module, which are those of models, and no other name in it."""
 
 
 def build_definitions(settings: Settings | None = None, **overrides: Any) -> dg.Definitions:

@@ -292,14 +292,18 @@ def test_twenty_models_are_built_and_look_less_often() -> None:
 
 
 def test_dagster_finds_a_repository_a_model_in_the_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "retraining.yaml").write_text("models: [{name: de, where: {COUNTRY: DE}}]")
+    (tmp_path / "retraining.yaml").write_text("models: [{name: checks, where: {COUNTRY: DE}}, {name: jobs}]")
     monkeypatch.setenv("FRAUD_RETRAINING_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("FRAUD_RETRAINING_CONFIG", str(tmp_path / "retraining.yaml"))
     # In a process of its own: what the module gives is found once in each.
     code = (
         "from dagster._core.workspace.autodiscovery import loadable_targets_from_loaded_module as load;"
         "import fraud_retraining.definitions as module;"
-        "print(*[(one.attribute, one.target_definition.name) for one in load(module)])"
+        "print(*[(one.attribute, one.target_definition.name) for one in load(module)]);"
+        # A model of such a name would be shadowed, and missing without a word.
+        "print([name for name in vars(module) if name.startswith(module.REPOSITORY)])"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "('model_de', 'de') ('model_shared', 'shared')"
+    found_names, shadowing = found.stdout.splitlines()
+    assert found_names == " ".join(str((f"repository_of_{name}", name)) for name in ("checks", "jobs", "shared"))
+    assert shadowing == "[]"
