@@ -15,13 +15,20 @@ from fraud_retraining.orchestration.names import (
     AS_OF_TAG,
     BACKFILL_TAG,
     CHANNEL_TAG,
+    DECIDE,
+    JUDGE_AGAIN,
     MODEL_TAG,
+    MONITOR,
     PARTITION_TAG,
     RANGE_END,
     RANGE_START,
+    RETRAIN,
     TRIGGER_TAG,
 )
 from fraud_retraining.settings import Settings
+
+OF_A_MODEL = frozenset({RETRAIN, MONITOR, JUDGE_AGAIN, DECIDE})
+"""Jobs of which no run is about the days that several models share."""
 
 
 def trigger_of(tags: Mapping[str, str]) -> str:
@@ -62,7 +69,7 @@ def concerns(run: dg.DagsterRun, settings: Settings) -> bool:
     """Whether a run is about the model of the settings, or about the days that all of its models share."""
     model = model_of(run)
     if settings.models:
-        return not model
+        return not model and run.job_name not in OF_A_MODEL
     return model == settings.model.name or (not model and not settings.segment)
 
 

@@ -10,10 +10,14 @@ from fraud_retraining.orchestration.names import (
     AS_OF_TAG,
     BACKFILL_TAG,
     CHANNEL_TAG,
+    DECIDE,
+    JUDGE_AGAIN,
     MODEL_TAG,
+    MONITOR,
     PARTITION_TAG,
     RANGE_END,
     RANGE_START,
+    RETRAIN,
     TRIGGER_TAG,
 )
 from fraud_retraining.orchestration.tags import (
@@ -78,10 +82,10 @@ def test_the_days_of_a_run_are_its_range_else_its_partition_else_none() -> None:
 SEVERAL = Settings.model_validate({"models": [{"name": "small"}, {"name": "large"}]})
 
 
-def run_of(model: str = "", chosen: tuple[str, ...] = ()) -> dg.DagsterRun:
+def run_of(model: str = "", chosen: tuple[str, ...] = (), job: str = "ingest") -> dg.DagsterRun:
     """A run with the tag of a model, or of assets that a user selected."""
     keys = frozenset(dg.AssetKey(key.split("/")) for key in chosen)
-    return dg.DagsterRun(job_name="retrain", tags={MODEL_TAG: model} if model else {}, asset_selection=keys or None)
+    return dg.DagsterRun(job_name=job, tags={MODEL_TAG: model} if model else {}, asset_selection=keys or None)
 
 
 @pytest.mark.parametrize(
@@ -105,6 +109,16 @@ def test_each_run_concerns_its_model_and_days_concern_what_the_models_share() ->
         [True, False, False],
         [False, True, False],
         [False, False, True],
+    ]
+
+
+@pytest.mark.parametrize("job", [RETRAIN, MONITOR, JUDGE_AGAIN, DECIDE])
+def test_an_old_run_of_a_model_is_not_one_of_shared_days(job: str) -> None:
+    assert [concerns(run_of(job=job), one) for one in (SEVERAL, *SEVERAL.each_model(), Settings())] == [
+        False,
+        False,
+        False,
+        True,
     ]
 
 

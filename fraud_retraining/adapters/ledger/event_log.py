@@ -5,7 +5,7 @@ Here: adding events to the chain and finding them again. Not here: releases and 
 (`adapters/ledger/statements.py`).
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import date
 from functools import cached_property, partial
 from types import ModuleType
@@ -136,6 +136,10 @@ class EventLog:
         """Every event of this model as it is stored, signed or not, oldest first: to be looked at or exported."""
         return self._rows(self._where(None, version=version), after, _stored)
 
+    def rows_of_all(self) -> Iterator[Row]:
+        """Every event of every model of the chain as it is stored, oldest first."""
+        return self._rows({}, 0, _stored)
+
     def last(
         self,
         kind: EventKind | tuple[EventKind, ...] | None = None,
@@ -148,6 +152,13 @@ class EventLog:
         """The newest such event of this model."""
         about = {"subject": subject, "as_of": as_of, "version": version, "fingerprint": fingerprint}
         return self._database.read(lambda cn: self._last(cn, kind, about))
+
+    def last_of_models(
+        self, kind: EventKind | tuple[EventKind, ...], *, subject: str, models: Collection[str] = ()
+    ) -> Event | None:
+        """The newest such event of some models of the chain; of any, where none is named."""
+        where = {"kind": kind, "subject": clean_text(subject), **({"model": sorted(models)} if models else {})}
+        return self._database.read(lambda cn: next(map(Event.of, sql().events(cn, where, limit=1, newest=True)), None))
 
     def newest(self, kind: EventKind, *, limit: int) -> list[Event]:
         """The newest events of a kind, newest first."""

@@ -110,7 +110,8 @@ def forgettable_runs(instance: dg.DagsterInstance, ledger: Ledger, settings: Set
 def _named(ledger: Ledger) -> set[str]:
     """Ids of runs that the chain names, whatever for: MLflow's tags can be changed by whoever writes MLflow."""
     found: set[str] = set()
-    for row in ledger.rows():
+    # Of all models: a run that one model began is named under another, or under `shared`, after the settings changed.
+    for row in ledger.rows_of_all():
         # A run that a clean-up recorded and could not delete any more is none that an audit asks for.
         if row.kind != EventKind.RUNS_FORGOTTEN:
             found.update(_RUN_ID.findall(f"{row.subject} {row.payload}"))

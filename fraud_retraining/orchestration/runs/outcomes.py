@@ -189,7 +189,8 @@ class Outcomes:
     def is_recorded(self, run: EndedRun) -> bool:
         """Whether the failure of a run is in the ledger, or that it was skipped."""
         kinds = (KINDS[run.job], EventKind.RETRAIN_SKIPPED)
-        return run.run_id is not None and self._ledger.last(kinds, subject=run.run_id) is not None
+        # Of whichever model: it keeps the name of then, after the settings named one model more or less.
+        return run.run_id is not None and self._ledger.last_of_models(kinds, subject=run.run_id) is not None
 
     def notify_pause(self) -> None:
         """Opens the notice of a pause of automation, once; or resolves it after the pause."""

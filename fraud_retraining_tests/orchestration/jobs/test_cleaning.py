@@ -1,6 +1,7 @@
 """Retention on a real registry and a real ledger: a removal is recorded first, and no other run is disturbed."""
 
 from collections.abc import Iterator
+from copy import copy
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -255,6 +256,9 @@ def test_dagsters_history_is_forgotten_with_its_events_but_for_runs_that_the_led
                 {"by": 31 * 86400, "id": recent},
             )
         assert forgettable_runs(instance, ledger, settings).run_ids == (done, failed)
+        renamed = copy(ledger)
+        renamed.model = "shared"
+        assert forgettable_runs(instance, renamed, settings).run_ids == (done, failed), "other names, the same chain"
         assert forget_runs(instance, ledger, Settings(), **WHO).run_ids == (), "by default nothing goes"
         assert forget_runs(instance, ledger, settings, **WHO).run_ids == (done, failed)
         assert forget_runs(instance, ledger, settings, **WHO).run_ids == ()

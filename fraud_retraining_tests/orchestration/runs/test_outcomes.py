@@ -1,6 +1,7 @@
 """A failed run is recorded once, by hook, sensor or command line; a run that passed resolves its notices."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -173,6 +174,16 @@ def test_a_run_is_reported_once_by_hook_sensor_and_command_line_together(runs: R
     assert notify_unreported(runs.instance, runs.outcomes, ALWAYS) == []
     assert len(runs.events(EventKind.RETRAIN_FAILED)) == 1
     assert runs.outbox.open_notices()[0].seen == 1
+
+
+def test_a_failure_that_was_recorded_under_another_name_is_not_reported_again(runs: Runs) -> None:
+    runs.error = DataInvalid("the day is empty")
+    (failed,) = (runs.instance.get_run_by_id(runs.run("ingest").run_id),)
+    ended = EndedRun.of(failed) if failed else None
+    assert ended is not None
+    several = Settings.model_validate({**runs.settings.model_dump(exclude_unset=True), "models": [{"name": "a"}]})
+    assert open_outcomes(several).is_recorded(ended)
+    assert not open_outcomes(several).is_recorded(replace(ended, run_id="another"))
 
 
 def test_five_failures_are_one_alert_and_one_success_ends_it_after_its_last_step(runs: Runs) -> None:
