@@ -13,7 +13,7 @@ the digest of the partition.
 import json
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from datetime import date
 from pathlib import Path
@@ -82,12 +82,14 @@ def publish(store: Store, ledger: Ledger, partition: Partition) -> None:
         store.write_document(ONLINE_STATE, CURRENT, named.model_dump_json().encode())
 
 
-def is_recorded(ledger: Ledger, partition: Partition) -> bool:
+def is_recorded(ledger: Ledger, partition: Partition, models: Collection[str] = ()) -> bool:
     """Whether this partition, with exactly its files, is the one that was published last for its day.
 
     Who writes to the store can replace a state together with its record; the ledger then still names the former one.
+    It was published by the ledger's model, or by the last of `models` that did.
     """
-    known = ledger.last(EventKind.STATE_PUBLISHED, subject=partition.day.isoformat())
+    day = partition.day.isoformat()
+    known = ledger.last_of_models(EventKind.STATE_PUBLISHED, subject=day, models=models or (ledger.model,))
     return known is not None and known.payload["record_digest"] == digest(partition)
 
 
@@ -127,12 +129,22 @@ def is_published(store: Store, partition: Partition) -> bool:
 class PublishedState:
     """The states of a store that the ledger knows, opened from copies under a local folder."""
 
-    def __init__(self, store: Store, ledger: Ledger, folder: Path, plan: FeaturePlan, feature_version: str) -> None:
+    def __init__(
+        self,
+        store: Store,
+        ledger: Ledger,
+        folder: Path,
+        plan: FeaturePlan,
+        feature_version: str,
+        models: Collection[str] = (),
+    ) -> None:
+        """Nothing is opened yet; `models` are those under whose names states of this store may be recorded."""
         self._store = store
         self._ledger = ledger
         self._folder = folder
         self._plan = plan
         self._feature_version = feature_version
+        self._models = models
 
     def current(self) -> CurrentState | None:
         """The partition that is published; None where none is."""
@@ -169,7 +181,7 @@ class PublishedState:
             raise DataInvalid(
                 f"{ONLINE_STATE} of {day} has not been made", remedy=f"materialize {ONLINE_STATE} of {day}."
             )
-        if not is_recorded(self._ledger, partition):
+        if not is_recorded(self._ledger, partition, self._models):
             raise IntegrityError(
                 f"{ONLINE_STATE} of {day} is not the state that the ledger says was published",
                 culprits=[f"the record in the store has the digest {digest(partition)}"],

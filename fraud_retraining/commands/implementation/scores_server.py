@@ -20,6 +20,7 @@ from fraud_retraining.adapters.online.redis_states import RedisStates
 from fraud_retraining.adapters.online.serving_log import ServingLog
 from fraud_retraining.commands.implementation.listening import listening_socket
 from fraud_retraining.commands.implementation.worker_processes import run_processes
+from fraud_retraining.domain.data.segments import SHARED
 from fraud_retraining.domain.features.live import LiveStates
 from fraud_retraining.domain.features.local_states import LocalStates
 from fraud_retraining.domain.features.plan import FeaturePlan
@@ -27,7 +28,6 @@ from fraud_retraining.domain.serving.policy import ServingPolicy
 from fraud_retraining.domain.serving.segment_rows import ServedSegment
 from fraud_retraining.domain.values.errors import SettingsError
 from fraud_retraining.orchestration.resources import (
-    ledger_of,
     open_ledger,
     open_own_location,
     open_registry,
@@ -58,14 +58,18 @@ def scorer_of(settings: Settings) -> LiveScorer:
         settings.serving,
         registry=open_registry(settings),
         ledger=ledger,
-        states=PublishedState(
-            open_store(settings), ledger_of(ledger, settings.shared), folder / "states", plan, version
-        ),
+        states=PublishedState(open_store(settings), ledger, folder / "states", plan, version, _publishers(settings)),
         kept=_kept_states(settings, plan, version),
         open_log=lambda key_types: ServingLog(store, folder / "journal", plan, _process_name(), key_types),
         feature_version=version,
         segment=ServedSegment(settings.model.name, settings.segment_where),
     )
+
+
+def _publishers(settings: Settings) -> set[str]:
+    """Under whose names the ledger may have the published state: what was one model may be several now, or the other
+    way round."""
+    return {SHARED, settings.model.name, settings.shared.model.name}
 
 
 def _kept_states(settings: Settings, plan: FeaturePlan, version: str) -> LiveStates:

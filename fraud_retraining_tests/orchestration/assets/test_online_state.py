@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from fraud_retraining.adapters.online.published_state import PublishedState
+from fraud_retraining.commands.implementation.scores_server import scorer_of
 from fraud_retraining.definitions import build_definitions
 from fraud_retraining.domain.features.live import LiveFeatures
 from fraud_retraining.domain.features.local_states import LocalStates
@@ -18,6 +19,7 @@ from fraud_retraining.orchestration.names import FEATURES, INGEST, ONLINE_STATE,
 from fraud_retraining.orchestration.resources import open_lake, open_ledger, open_store
 from fraud_retraining.orchestration.state.inventory import Recipes
 from fraud_retraining.orchestration.state.readiness import Readiness
+from fraud_retraining.services.live_scoring import STATE
 from fraud_retraining.settings import load_settings
 from fraud_retraining_tests.support.command_line import run
 from fraud_retraining_tests.support.project_homes import START, ProjectHome
@@ -150,6 +152,24 @@ def test_a_state_that_somebody_else_wrote_is_not_opened_and_is_made_again(projec
     again = store.partition(ONLINE_STATE, day(3))
     assert again == record
     published().open(day(3))
+
+
+@pytest.mark.slow
+def test_a_state_that_was_published_before_the_number_of_models_changed_is_served(project: ProjectHome):
+    def served() -> list[tuple[date | None, bool]]:
+        scorers = [scorer_of(one) for one in load_settings().each_model()]
+        for scorer in scorers:
+            scorer.follow()
+        return [(scorer.state_day, STATE in scorer.problems) for scorer in scorers]
+
+    several = {"models": [{"name": "small", "where": {"TX_AMOUNT": {"below": 60}}}, {"name": "large"}]}
+    ingest(0, 6)
+    project.configure(**several)
+    assert served() == [(day(6), False)] * 2
+    ingest(7, 7)
+    assert served() == [(day(7), False)] * 2
+    project.configure()
+    assert served() == [(day(7), False)]
 
 
 def test_a_state_that_would_not_know_days_that_have_arrived_is_not_made(project: ProjectHome):
