@@ -391,14 +391,19 @@ class Settings(BaseSettings):
         return tuple(map(self.of_model, self.model_names))
 
     def of_model(self, name: str) -> "Settings":
-        """The settings of one model: those of all, with its own laid over them.
+        """The settings of one model: those of all, with its own laid over them; of `shared` what they share.
 
         Raises:
+            SettingsError: there is no such model.
             ValidationError: they are no settings.
         """
         entry = next((one for one in self.models if one.name == name), None)
         if entry is None:
-            return self
+            if name == SHARED:
+                return self.shared
+            if name == self.model.name and not self.models:
+                return self
+            raise SettingsError(f"there is no model {name}", culprits=self.model_names, remedy="name one of these.")
         own = dict(entry.overrides)
         own["model"] = {**own.get("model", {}), "name": name, "where": entry.where}
         # Runs of each model in an experiment of its own: retention reads the runs of one experiment.

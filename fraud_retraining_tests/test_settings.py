@@ -421,6 +421,15 @@ def test_each_model_has_the_settings_of_all_with_its_own_laid_over_them(
     assert [one.recorded_as for one in (settings, small, large)] == ["shared", "small", "large"]
 
 
+def test_a_model_that_there_is_not_has_no_settings(tmp_path: Path) -> None:
+    several, single = load_settings(written(tmp_path, TWO)), Settings.model_validate({"model": {"name": "cards"}})
+    assert several.of_model("shared") is several is several.of_model("small").of_model("shared")
+    assert single.of_model("cards") is single
+    for settings, name in ((several, "gone"), (several, several.model.name), (single, "small")):
+        with pytest.raises(SettingsError, match=f"there is no model {name}"):
+            settings.of_model(name)
+
+
 def test_days_are_the_same_for_all_models_and_hold_the_columns_that_tell_segments_apart(tmp_path: Path) -> None:
     settings = load_settings(written(tmp_path, TWO))
     small, large = settings.each_model()

@@ -15,9 +15,11 @@ from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 import pytest
+from mlflow.pyfunc import PythonModelContext
 
 from fraud_retraining.adapters.online.served_days import ServedDays
 from fraud_retraining.domain.features.row_digests import RowDigests
+from fraud_retraining.domain.values.errors import SettingsError
 from fraud_retraining.orchestration.resources import open_ledger, open_location_of, open_registry
 from fraud_retraining.services.recorded_versions import recorded_champion
 from fraud_retraining.settings import load_settings
@@ -75,6 +77,18 @@ def mlflow_server(model: Path, log: Path) -> Iterator[int]:
         finally:
             process.terminate()
             process.wait(60)
+
+
+def test_a_scorer_of_a_model_that_the_settings_no_longer_name_serves_no_other(project: ProjectHome) -> None:
+    # Imported here: it makes itself MLflow's model of this process.
+    from fraud_retraining.commands.implementation.mlflow_scorer import TransactionScorer
+
+    small: dict[str, Any] = {"models": [{"name": "small"}]}
+    for models, model in (({}, "gone"), (small, "gone"), (small, None)):
+        project.configure(**models)
+        context = PythonModelContext({}, {"settings": str(project.config), "model": model})
+        with pytest.raises(SettingsError, match="model"):
+            TransactionScorer().load_context(context)
 
 
 @pytest.mark.slow

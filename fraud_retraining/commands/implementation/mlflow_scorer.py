@@ -9,6 +9,7 @@ the serving log. Not here: writing the folder (`commands/export_scorer.py`), and
 import atexit
 import os
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 from mlflow.exceptions import MlflowException
@@ -17,9 +18,10 @@ from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, TEMPORARILY_UN
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
 from fraud_retraining.commands.implementation.scores_server import following, scorer_of
+from fraud_retraining.commands.support.config import model_settings
 from fraud_retraining.services.live_scoring import NotReady
 from fraud_retraining.serving.score_app import answer_document
-from fraud_retraining.settings import HOME_VARIABLE, load_settings
+from fraud_retraining.settings import HOME_VARIABLE
 
 SETTINGS, HOME, MODEL = "settings", "home", "model"
 
@@ -32,9 +34,9 @@ class TransactionScorer(PythonModel):
         config = context.model_config or {}
         if home := config.get(HOME):
             os.environ.setdefault(HOME_VARIABLE, home)
-        settings = load_settings(config.get(SETTINGS))
-        if name := config.get(MODEL):
-            settings = settings.of_model(name)
+        file = config.get(SETTINGS)
+        # The settings may name other models now than when this was exported: another one's answers are no answers.
+        settings = model_settings(Path(file) if file else None, config.get(MODEL) or None)
         self._most = settings.serving.max_batch
         self._scorer = scorer_of(settings)
         self._scorer.follow()
