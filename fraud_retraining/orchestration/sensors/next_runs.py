@@ -5,7 +5,8 @@ that is done (`schedules.py`, `triggering.py`) and the decision itself (`domain/
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
@@ -22,7 +23,7 @@ from fraud_retraining.domain.retraining.triggers.decision import decide
 from fraud_retraining.domain.retraining.triggers.performance import LivePerformance
 from fraud_retraining.domain.retraining.triggers.values import Pause, Retrain, Skip
 from fraud_retraining.domain.values.digests import digest
-from fraud_retraining.domain.values.errors import DataInvalid, IntegrityError, RecordAltered
+from fraud_retraining.domain.values.errors import DataInvalid, IntegrityError, RecordAltered, RetrainingError
 from fraud_retraining.orchestration.names import (
     AS_OF_TAG,
     DECISION_TAG,
@@ -84,21 +85,27 @@ def ingest_next(
     if under_way:
         return dg.SkipReason(f"an ingest is under way: Dagster run {under_way[0].run_id[:8]}")
     reasons: list[str] = []
-    listing = None
+    try:
+        listing = Readiness(sources.settings, sources.lake, sources.store).listing
+    except DataInvalid as error:
+        return dg.SkipReason(str(error))
+    notify_set_aside(sources.lake.uri, listing.set_aside)
+    failures: list[RetrainingError] = []
     for alike in models_by_days(sources):
         readiness = Readiness(alike[0].settings, sources.lake, sources.store)
-        if listing is not None:
-            readiness.listing = listing
-        try:
-            listing = readiness.listing
-            if not reasons:
-                notify_set_aside(sources.lake.uri, listing.set_aside)
-            candidates = [day for one in alike for day in candidate_as_of_days(one, readiness, now)]
+        readiness.listing = listing
+        candidates, asked, looked = [], False, False
+        for one in alike:
+            with _one_of_several(one.ledger, reasons, failures):
+                candidates += candidate_as_of_days(one, readiness, now)
+                asked = True
+        if not asked:
+            continue
+        with _one_of_several(alike[0].ledger, reasons, failures):
             work = readiness.work(candidates)
             remember_first_day(sources.settings, readiness.first)
-        # One model's: the others' days are looked for all the same.
-        except (DataInvalid, RecordAltered) as error:
-            reasons.append(str(error))
+            looked = True
+        if not looked:
             continue
         if work is None:
             reasons.append(_nothing_to_ingest(readiness))
@@ -109,7 +116,26 @@ def ingest_next(
             reasons.append(f"{_days(work)} failed {len(tried)} times as they are now; the next try is {wait}")
             continue
         return _ingest(work, len(tried))
+    if failures:
+        raise failures[0]
     return dg.SkipReason("; ".join(dict.fromkeys(reasons)))
+
+
+@contextmanager
+def _one_of_several(ledger: Ledger, reasons: list[str], failures: list[RetrainingError]) -> Iterator[None]:
+    """Keep what is wrong with one model: the days of the others are looked for all the same.
+
+    A record that was altered is recorded and stops what goes on by itself.
+    """
+    try:
+        yield
+    except RecordAltered as altered:
+        ledger.stop_for(altered)
+        reasons.append(str(altered))
+    except DataInvalid as error:
+        reasons.append(str(error))
+    except RetrainingError as error:
+        failures.append(error)
 
 
 def models_by_days(sources: Sources) -> list[list[Sources]]:

@@ -524,16 +524,23 @@ def test_days_that_only_one_models_window_needs_are_ingested_though_another_fail
         assert isinstance(found, dg.RunRequest)
         # Of the first model that needs days; those of the other are its next work.
         assert found.tags[RANGE_START] == first[0] > first[1]
-        monkeypatch.setattr(next_runs, "candidate_as_of_days", altered_for("m0"))
-        other = ingest_next(sources, instance, datetime.now(UTC))
-        assert isinstance(other, dg.RunRequest)
-        assert other.tags[RANGE_START] == first[1]
+        altered = RecordAltered("the record was changed", culprits=["row 1"])
+        for error in (altered, IntegrityError("an answer cannot be read")):
+            monkeypatch.setattr(next_runs, "candidate_as_of_days", failing_with(error, "m0"))
+            other = ingest_next(sources, instance, datetime.now(UTC))
+            assert isinstance(other, dg.RunRequest)
+            assert other.tags[RANGE_START] == first[1]
+        small, large = (open_ledger(one) for one in sources.settings.each_model())
+        assert paused(small) is not None and paused(large) is None, "an altered record stops the model"
+        monkeypatch.setattr(next_runs, "candidate_as_of_days", failing_with(IntegrityError("lost"), "m0", "m1"))
+        with pytest.raises(IntegrityError, match="lost"):
+            ingest_next(sources, instance, datetime.now(UTC))
 
 
-def altered_for(name: str) -> Callable[..., list[date]]:
+def failing_with(error: Exception, *names: str) -> Callable[..., list[date]]:
     def days(sources: Sources, readiness: Readiness, now: datetime) -> list[date]:
-        if sources.settings.segment == name:
-            raise RecordAltered("the record was changed", culprits=["row 1"])
+        if sources.settings.segment in names:
+            raise error
         return candidate_as_of_days(sources, readiness, now)
 
     return days
