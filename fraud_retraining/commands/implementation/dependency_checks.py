@@ -7,7 +7,7 @@ migrated or locked; what is written as a test is gone again.
 import os
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -57,18 +57,30 @@ def dependency_checks(settings: Settings, seconds: float) -> list[Check]:
         *([Check("ledger key", lambda: _ledger_key(settings))] if settings.ledger.signers else []),
         Check("mlflow", lambda: _mlflow(settings, seconds)),
     ]
-    url = settings.serving.redis_url
-    if settings.serving.state_store == "redis" and url is not None:
-        checks.append(Check("redis", lambda: _redis(url, settings.serving.redis_timeout_seconds)))
-    checks += [
-        Check(one.title, partial(_alerts_by, one, settings)) for one in DESTINATIONS if one.is_on(settings.alerts)
-    ]
+    checks += [*_redis_checks(settings), *_alert_checks(settings)]
+    for one in settings.each_model() if settings.models else ():
+        # What is as it is for all has a row already.
+        own = _redis_checks(one) if one.serving != settings.serving else []
+        own += _alert_checks(one) if one.alerts != settings.alerts else []
+        checks += [Check(f"{one.segment}: {check.name}", check.ask) for check in own]
     return [*checks, Check("clock", lambda: _clock(settings, seconds))]
 
 
-def dagster_checks() -> list[Check]:
-    """Checks of Dagster's own storage, its daemon, schedules and sensors."""
-    return [Check("dagster storage", _dagster_storage), Check("daemon", _daemon), Check("sensors", _sensors)]
+def _redis_checks(settings: Settings) -> list[Check]:
+    serving, url = settings.serving, settings.serving.redis_url
+    if serving.state_store != "redis" or url is None:
+        return []
+    return [Check("redis", lambda: _redis(url, serving.redis_timeout_seconds))]
+
+
+def _alert_checks(settings: Settings) -> list[Check]:
+    return [Check(one.title, partial(_alerts_by, one, settings)) for one in DESTINATIONS if one.is_on(settings.alerts)]
+
+
+def dagster_checks(repositories: Sequence[str] = ("",)) -> list[Check]:
+    """Checks of Dagster's own storage, its daemon, and the schedules and sensors of these repositories."""
+    sensors = Check("sensors", partial(_sensors, repositories))
+    return [Check("dagster storage", _dagster_storage), Check("daemon", _daemon), sensors]
 
 
 def _impatient(settings: Settings, seconds: float) -> Settings:
@@ -282,13 +294,14 @@ def _daemon() -> Answer:
     return warn(daemon, START) if daemon.startswith("never") else ok(daemon)
 
 
-def _sensors() -> Answer:
+def _sensors(repositories: Sequence[str]) -> Answer:
     if storage_revisions() is None:
         return ok("none has run yet")
     instance = open_instance()
     problems = [
         one
-        for one in automation_health(instance, datetime.now(UTC)).problems
+        for repository in repositories
+        for one in automation_health(instance, datetime.now(UTC), repository).problems
         if not one.startswith("the Dagster daemon")
     ]
     if problems:

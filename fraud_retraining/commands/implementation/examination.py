@@ -12,6 +12,7 @@ from fraud_retraining.commands.implementation.dependency_checks import dagster_c
 from fraud_retraining.commands.implementation.diagnosis import Check, Diagnosis, diagnose, failed, ok
 from fraud_retraining.commands.implementation.machine_checks import gpu_checks, machine_checks, spark_checks
 from fraud_retraining.commands.support.config import read_settings
+from fraud_retraining.domain.data.segments import SHARED
 from fraud_retraining.domain.values.errors import SettingsError
 from fraud_retraining.settings import settings_source
 
@@ -33,7 +34,7 @@ def examine(config: Path | None, seconds: float) -> Diagnosis:
             *gpu_checks(settings),
             *spark_checks(settings),
             *dependency_checks(settings, seconds),
-            *dagster_checks(),
+            *dagster_checks((SHARED, *settings.model_names) if settings.models else ("",)),
         ]
     # Outside of the limits: on a busy machine importing alone may take longer.
     for heavy in ("mlflow.store.db.utils", "pyarrow.parquet"):

@@ -45,11 +45,12 @@ def _last_heartbeat(instance: dg.DagsterInstance) -> datetime | None:
 
 def _failing(instance: dg.DagsterInstance, of: str) -> Iterator[str]:
     for state in instance.all_instigator_state():
-        # Of several models each has a repository, by its name; one model has none of a name.
+        # Of several models each has a repository, by its name; one model has none of a name. States of repositories
+        # that there were once stay in the instance for ever.
         whose = state.origin.repository_origin.repository_name
-        failed = _failures_in_a_row(instance, state) if of in ("", whose) else None
+        failed = _failures_in_a_row(instance, state) if whose == (of or SINGLETON_REPOSITORY_NAME) else None
         if failed:
-            named = state.name if whose == SINGLETON_REPOSITORY_NAME else f"{state.name} of {whose}"
+            named = f"{state.name} of {whose}" if of else state.name
             yield f"{named} failed {FAILURES_IN_A_ROW} times in a row: {failed}"
 
 

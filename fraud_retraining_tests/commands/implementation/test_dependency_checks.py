@@ -166,6 +166,14 @@ def test_a_clock_that_is_an_hour_behind_fails(project: ProjectHome, other_time: 
     assert said(found, "clock").startswith("fail")
 
 
+def test_what_a_model_has_to_itself_has_rows_of_its_own(project: ProjectHome) -> None:
+    redis = {"state_store": "redis", "redis_url": f"redis://{DEAD.removeprefix('http://')}", "redis_timeout_seconds": 1}
+    own = {"serving": redis, "alerts": {"pagerduty": {}}}
+    found = findings(project, models=[{"name": "small", **own}, {"name": "large"}])
+    rows = {name: state for name, state in states(found).items() if ": " in name}
+    assert rows == {"small: redis": State.FAIL, "small: Slack": State.WARN, "small: PagerDuty": State.WARN}
+
+
 def test_dagster_that_never_ran_is_no_failure_and_nothing_is_made(project: ProjectHome) -> None:
     found = diagnose(dagster_checks(), 20)
     assert [one.state for one in found.checks] == [State.OK, State.WARN, State.OK], found
