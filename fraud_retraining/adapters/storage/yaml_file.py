@@ -1,9 +1,11 @@
 """A YAML file of settings as plain values, read so that nothing in it is lost or can run away.
 
-Here: what a loader must refuse that PyYAML accepts: a key that stands twice (the last one would win), aliases that
-multiply, nesting without end. Not here: what the values mean (`settings.py`).
+Here: what a loader must refuse that PyYAML accepts: a key that stands twice (the last one would win), a code of digits
+that YAML takes for another number, aliases that multiply, nesting without end. Not here: what the values mean
+(`settings.py`).
 """
 
+import re
 from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,10 @@ from typing import Any
 import yaml
 
 MOST_BYTES, MOST_NODES, DEEPEST = 1_000_000, 100_000, 40
+
+
+_ANOTHER_NUMBER = re.compile(r"[-+]?(0[0-7_]+|0[bx].*|.*:.*)")
+"""Octal, binary, hexadecimal and sexagesimal numbers of YAML 1.1."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -43,6 +49,21 @@ class _Loader(yaml.SafeLoader):
         _refuse_twice([key for key in own if isinstance(key, yaml.ScalarNode)], self.construct_object)
         _refuse_twice(merges, lambda key: key.value)
         return super().construct_mapping(node, deep=deep)
+
+
+def _number(loader: _Loader, node: yaml.ScalarNode) -> int | float:
+    """A number that is the one that people read; a merchant category 0742 is no 482, and 12:30 no 750."""
+    if node.style is None and _ANOTHER_NUMBER.fullmatch(node.value):
+        problem = f"YAML takes {node.value} for another number: write it in quotes, or as a decimal number"
+        raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+    if node.tag == INTEGER:
+        return loader.construct_yaml_int(node)
+    return loader.construct_yaml_float(node)
+
+
+INTEGER, FLOAT = "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"
+_Loader.add_constructor(INTEGER, _number)
+_Loader.add_constructor(FLOAT, _number)
 
 
 def _refuse_twice(keys: list[Any], name: Callable[[Any], Any]) -> None:

@@ -20,6 +20,14 @@ def test_plain_values_are_read_as_yaml_has_them(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("code", ["0742", "007", "12:30", "1:30.5", "0x1F", "0b11"])
+def test_a_code_that_yaml_takes_for_another_number_is_refused_and_read_in_quotes(tmp_path: Path, code: str) -> None:
+    with pytest.raises(yaml.YAMLError, match=f"takes {code} for another number: write it in quotes") as refused:
+        read(tmp_path, f"where:\n  MCC: [1, {code}]\n")
+    assert "line 2" in str(refused.value)
+    assert read(tmp_path, f"MCC: ['{code}', 0, 0.5, -1, 10_000, 0899]") == {"MCC": [code, 0, 0.5, -1, 10_000, "0899"]}
+
+
 def test_an_empty_file_holds_nothing(tmp_path: Path) -> None:
     assert read(tmp_path, "# only a comment\n") is None
 
