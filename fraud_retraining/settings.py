@@ -475,11 +475,25 @@ class Settings(BaseSettings):
         """Columns of the lake that are carried along only to judge slices, or to tell segments apart."""
         # Of all models together: the days are shared, and each says what they are made of.
         shared = self.shared
-        own = [name for one in shared.models for name in _texts((one.gates or {}).get("slices"))]
-        kept = (*shared.gates.slices, *own, *shared.model.where, *columns_of(shared.models))
+        slices = self._shared_slices
+        kept = (*slices, *shared.model.where, *columns_of(shared.models))
         there = {*shared.features.categorical, *shared.features.numeric, *shared.stored_names}
-        slices = {*shared.gates.slices, *own} - set(shared.features.categorical)
-        return tuple(dict.fromkeys(name for name in kept if name in slices or name not in there))
+        own = set(slices) - set(shared.features.categorical)
+        return tuple(dict.fromkeys(name for name in kept if name in own or name not in there))
+
+    @property
+    def _shared_slices(self) -> tuple[str, ...]:
+        """Columns by which any of the models judges slices."""
+        shared = self.shared
+        own = [name for one in shared.models for name in _texts((one.gates or {}).get("slices"))]
+        return (*shared.gates.slices, *own)
+
+    @property
+    def _columns_of_where(self) -> dict[str, tuple[str, ...]]:
+        """Columns that days have for conditions of models alone, and those conditions."""
+        names = [name for name in self.slice_columns if name not in self._shared_slices]
+        models = self.shared.models
+        return {name: tuple(f"models.{one.name}.where" for one in models if name in one.where) for name in names}
 
     @property
     def stored_names(self) -> dict[str, str]:
@@ -550,6 +564,7 @@ class Settings(BaseSettings):
             numeric=self.features.numeric,
             categorical=self.features.categorical,
             slices=self.slice_columns,
+            asked_by=self._columns_of_where,
             labels=LabelValues() if self.labels.uri else self.label_values,
             blocked=self.labels.blocked if self.columns.decision is not None else None,
         )

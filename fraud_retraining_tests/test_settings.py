@@ -4,13 +4,15 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, ClassVar
 
+import pyarrow as pa
 import pytest
 import yaml
 from pydantic import BaseModel
 
 from fraud_retraining.adapters.alerts.pagerduty import PAGERDUTY_VARIABLE
+from fraud_retraining.domain.data.lake_columns import check_columns
 from fraud_retraining.domain.training.windows import window_days
-from fraud_retraining.domain.values.errors import SettingsError
+from fraud_retraining.domain.values.errors import DataInvalid, SettingsError
 from fraud_retraining.orchestration.resources import open_lake
 from fraud_retraining.settings import Settings, load_settings
 
@@ -438,6 +440,18 @@ def test_days_are_the_same_for_all_models_and_hold_the_columns_that_tell_segment
     assert small.feature_plan == large.feature_plan == settings.feature_plan
     assert list(small.segment_where) == ["amount"]
     assert list(large.segment_where) == ["CHANNEL"]
+
+
+def test_a_column_that_a_condition_alone_needs_is_refused_by_the_name_of_that_condition(tmp_path: Path) -> None:
+    named = "models: [{name: a, where: {CUNTRY: FR}}, {name: b, where: {CITY: x}, gates: {slices: [CITY]}}]"
+    mapping = load_settings(written(tmp_path, named)).mapping
+    with pytest.raises(DataInvalid) as refused:
+        check_columns({"day.parquet": pa.schema([("COUNTRY", pa.string())])}, mapping)
+    assert "CUNTRY (models.a.where) is missing" in refused.value.culprits
+    assert "CITY is missing" in refused.value.culprits
+    assert "`where`: correct that one" in refused.value.remedy
+    # The days of a lake are what they were: only messages know who asks for a column.
+    assert "asked_by" not in mapping.model_dump()
 
 
 def test_a_model_stays_one_of_several_when_its_settings_are_replaced(tmp_path: Path) -> None:

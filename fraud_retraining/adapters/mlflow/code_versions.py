@@ -26,7 +26,7 @@ class Part(NamedTuple):
 PARTS = {
     "ingestion": Part(
         "1",
-        "f26bae49dc1aafa997d4516c7a22870eadec6c2ba35a9730ce11166ef5a6bd38",
+        "0cc9f1475ffd0f62c8d8764f1d6527460731f6af09db7af636100de93a06f76c",
         (
             "fraud_retraining.domain.values.days",
             "fraud_retraining.domain.data.canonical",

@@ -16,6 +16,7 @@ from fraud_retraining.domain.values.errors import DataInvalid
 from fraud_retraining.domain.values.schemas import AMOUNT, IS_FRAUD, LABELLED_AT, PROPENSITY, TIMESTAMP, TRANSACTION_ID
 
 INTEGER, TEXT = "integer", "text"
+_OF_A_MODEL = "; days need the columns of every model's `where`: correct that one, or leave the model out"
 _FILES_NAMED, _COLUMNS_NAMED = 3, 40
 
 File = TypeVar("File", bound=Hashable)
@@ -79,7 +80,8 @@ def check_columns(
         raise DataInvalid(
             "columns of the day are not as mapped",
             culprits=[*problems, *_columns_there(schemas, mapping)],
-            remedy="correct the files, or map the lake's columns under `columns`, `entities` and `features`",
+            remedy="correct the files, or map the lake's columns under `columns`, `entities` and `features`"
+            + (_OF_A_MODEL if any(".where)" in problem for problem in problems) else ""),
         )
     text_keys = {
         name
@@ -111,7 +113,8 @@ def column_problems(schemas: Mapping[str, pa.Schema], mapping: LakeMapping) -> l
     problems: list[str] = []
     for name, accepted in _accepted_types(mapping).items():
         for lake in mapping.lake_names.get(name, ()):
-            label = lake if lake == name else f"{lake} ({name})"
+            asked = ", ".join(mapping.asked_by.get(name, ()))
+            label = f"{lake} ({asked})" if asked else lake if lake == name else f"{lake} ({name})"
             problems += [f"{label} {problem}" for problem in type_problems(schemas, lake, accepted)]
     if mapping.blocked is not None:
         for lake, accepted in zip(mapping.decision_columns, (_DECISION, _PROPENSITY), strict=False):

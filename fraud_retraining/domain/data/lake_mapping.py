@@ -39,6 +39,11 @@ class LakeMapping(ExtendedValue):
     slices: tuple[ColumnName, ...] = Field((), description="Categories that only group the evaluation.")
     labels: LabelValues = Field(LabelValues(), description="How the lake writes labels; by default 1 and 0.")
     blocked: BlockedPolicy | None = Field(None, description="How decisions are read; None where no column has them.")
+    asked_by: dict[str, tuple[str, ...]] = Field(
+        {},
+        exclude=True,
+        description="Settings without which a column would not be mapped; only for messages, and in no digest.",
+    )
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:
