@@ -26,7 +26,7 @@ def list_events(
 ) -> None:
     """The newest events; one that no signer signed, where rows are signed, says so."""
     with reported_failures(as_json=as_json):
-        from fraud_retraining.commands.implementation.audit_tables import print_events
+        from fraud_retraining.commands.implementation.audit_tables import as_stored, print_events
         from fraud_retraining.domain.ledger.events import Event
         from fraud_retraining.orchestration.resources import open_ledger
 
@@ -34,12 +34,19 @@ def list_events(
         # As they are stored: what is not acted on has to be seen by who looks for it.
         rows = list(ledger.rows(version=version))[-last:]
         not_acted_on = ledger.disbelieved(rows)
-        events = list(map(Event.of, rows))
         if as_json:
-            doubts = {seq: {"not_acted_on": why} for seq, why in not_acted_on.items()}
-            print_json({"events": [event.model_dump(mode="json") | doubts.get(event.seq, {}) for event in events]})
+            print_json(
+                {
+                    "events": [
+                        as_stored(row) | {"not_acted_on": not_acted_on[row.seq]}
+                        if row.seq in not_acted_on
+                        else Event.of(row).model_dump(mode="json")
+                        for row in rows
+                    ]
+                }
+            )
         else:
-            print_events(events, out, not_acted_on)
+            print_events(rows, out, not_acted_on)
 
 
 @audit.command()

@@ -10,10 +10,10 @@ is for spreadsheets: a text that one would take for a formula gets an apostrophe
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from datetime import date
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 from fraud_retraining.adapters.ledger.archive import columns_of, rows_table
 from fraud_retraining.adapters.ledger.ledger import Ledger
@@ -28,6 +28,8 @@ from fraud_retraining.domain.values.base import Value
 from fraud_retraining.services.release_history import events_about, read_release_history
 
 PARQUET, CSV, REPORT, HEAD = "events.parquet", "events.csv", "report.html", "head.json"
+MOST_DOUBTS = 20
+"""Rows that are not acted on, of which the page says why."""
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -60,20 +62,39 @@ def export_version(ledger: Ledger, version: int, review_report: ReviewReport | N
 def export_period(ledger: Ledger, period: Period, folder: Path) -> Export:
     """Everything that happened from one day to another, by the database's clock."""
     found = ledger.verify()
-    before: dict[str, Mapping[str, Any]] = {}
+    earlier: list[Row] = []
     rows: list[Row] = []
     for row in ledger.rows():
-        event = Event.of(row)
-        if event.at in period:
+        day = _day(row)
+        if day is None or period.first <= day <= period.last:
             rows.append(row)
-        elif event.at.date() < period.first and event.kind == EventKind.CONFIGURATION_CHANGED:
-            before[event.subject or ""] = event.payload
-    page = period_html(ledger.model, period, list(map(Event.of, rows)), before, _exported(found))
+        elif day < period.first and row.kind == EventKind.CONFIGURATION_CHANGED:
+            earlier.append(row)
+    # What is not acted on is in the files, and nothing that the page says is read from it.
+    doubted = ledger.disbelieved(rows)
+    events = [Event.of(row) for row in rows if row.seq not in doubted]
+    before = {event.subject or "": event.payload for event in _believed(ledger, earlier)}
+    page = period_html(ledger.model, period, events, before, _exported(found, list(doubted.values())))
     return _write(folder, f"{ledger.model} from {period.first} to {period.last}", rows, page, found)
 
 
-def _exported(found: Verification) -> Exported:
-    return Exported(at=found.at, head=found.head, chain_ok=found.ok)
+def _day(row: Row) -> date | None:
+    """The day of a row by the database's clock; None where somebody else wrote it, and no day."""
+    try:
+        return date.fromisoformat(row.at[:10])
+    except ValueError:
+        return None
+
+
+def _believed(ledger: Ledger, rows: Sequence[Row]) -> Iterator[Event]:
+    doubted = ledger.disbelieved(rows)
+    yield from (Event.of(row) for row in rows if row.seq not in doubted)
+
+
+def _exported(found: Verification, doubted: Sequence[str] = ()) -> Exported:
+    return Exported(
+        at=found.at, head=found.head, chain_ok=found.ok, doubted=len(doubted), doubts=tuple(doubted[:MOST_DOUBTS])
+    )
 
 
 def _write(folder: Path, about: str, rows: Sequence[Row], page: str, found: Verification) -> Export:

@@ -369,9 +369,16 @@ class TestSigning:
         assert code == 0 and "NOT ACTED ON, row" in " ".join(out.split())
         code, done = answer("audit", "void", str(forged), "--by", "alice", "--reason", "forged")
         assert code == 0 and done["void"] == forged
+        none = append_forged(ledger._url, "\x1b[2J", {}, stored={"payload": "no event", "at": "yesterday"}).seq
+        code, out, _ = run("audit", "list")
+        assert code == 0 and "\x1b" not in out and "is not signed; no event" in " ".join(out.split())
+        assert run("audit", "void", "1-2", "--by", "alice", "--reason", "forged")[0] == 2
+        span = f"{none}..{none}"
+        assert answer("audit", "void", span, "--by", "alice", "--reason", "forged")[1]["through"] == none
         code, found = answer("audit", "verify")
-        assert (code, found["void"], found["ok"]) == (0, [forged], True)
-        assert answer("audit", "list", "--last", "2")[1]["events"][0]["not_acted_on"] == f"void: {named}"
+        assert (code, found["void"], found["ok"]) == (0, [forged, none], True)
+        listed = {row["seq"]: row for row in answer("audit", "list", "--last", "4")[1]["events"]}
+        assert listed[forged]["not_acted_on"] == f"void: {named}" and listed[none]["payload"] == "no event"
         assert run("audit", "void", "2", "--by", "alice", "--reason", "forged")[0] == 5
 
     def test_who_has_no_key_reads_and_adds_nothing(

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from cryptography.exceptions import InvalidSignature
 
 from fraud_retraining.adapters.ledger import statements
 from fraud_retraining.adapters.ledger.archive import rows_table, table_rows
@@ -21,7 +20,7 @@ from fraud_retraining.domain.values.errors import Conflict, DependencyUnreachabl
 from fraud_retraining.services.exports import export_period, export_version
 from fraud_retraining_tests.support.ledger_history import FIRST, HOSTILE, configured, waiting, with_history
 from fraud_retraining_tests.support.pages_read import Read
-from fraud_retraining_tests.support.signing import SIGNERS, signed_ledger
+from fraud_retraining_tests.support.signing import SIGNERS, append_forged, signed_ledger
 from fraud_retraining_tests.support.tampering import tamper
 
 pytest_plugins = ("fraud_retraining_tests.support.databases",)
@@ -145,17 +144,25 @@ def test_the_recipe_of_the_documentation_verifies_signatures(
 ):
     ledger = signed_ledger(sqlite_url)
     ledger.append(EventKind.RETRAIN_REQUESTED, actor="cron")
+    forged = append_forged(sqlite_url, EventKind.PROMOTION_DONE, {}, stored={"hash": "a" * 64}).seq
+    ledger.void_row(forged, actor="alice", channel="cli", reason="forged")
     export_period(ledger, EVER, tmp_path / "out")
     monkeypatch.chdir(tmp_path / "out")
     documentation = (Path(__file__).resolve().parents[2] / "docs" / "audit.md").read_text()
     hashes, signatures = (part.split("```")[0] for part in documentation.split("```python\n")[1:3])
     known = {name: signer.public_key for name, signer in SIGNERS.items()}
-    recipe = hashes + signatures.replace('{"pipeline": "..."}', repr(known))
-    exec(recipe, {})
+    recipe = signatures.replace('{"pipeline": "..."}', repr(known))
+    found: dict[str, object] = {}
+    exec(recipe, found)
+    assert found["void"] == {forged: "a" * 64}
+    with pytest.raises(AssertionError, match=str(forged)):
+        exec(hashes, {})
+    exec(hashes.replace('void = "0" * 64, {}', f'void = "0" * 64, {found["void"]}'), {})
     rows = rows_in(Path())
-    pq.write_table(rows_table([rows[0], chained(rows[1]._replace(actor="mallory"))]), "events.parquet")
-    with pytest.raises(InvalidSignature):
-        exec(recipe, {})
+    for others in ([rows[0], chained(rows[1]._replace(actor="mallory"))], rows[:3]):
+        pq.write_table(rows_table(others), "events.parquet")
+        with pytest.raises(AssertionError):
+            exec(recipe, {})
 
 
 @pytest.mark.parametrize("change", [None, {"actor": "mallory"}], ids=["whole", "changed"])
@@ -176,3 +183,21 @@ def test_the_recipe_of_the_documentation_verifies_an_export(
             exec(recipe)
     else:
         exec(recipe)
+
+
+@pytest.mark.parametrize(
+    "stored", [{"payload": "no event"}, {"payload": "[" * 99_999}, {"at": "yesterday", "hash": ""}]
+)
+def test_a_row_that_is_not_acted_on_is_in_the_files_and_nothing_on_the_page_rests_on_it(
+    sqlite_url: str, tmp_path: Path, stored: dict[str, str]
+):
+    ledger = signed_ledger(sqlite_url)
+    configured(ledger, {"day": 1})
+    forged = append_forged(sqlite_url, EventKind.PROMOTION_DONE, {}, stored=stored).seq
+    for void in (False, True):
+        if void:
+            ledger.void_row(forged, actor="alice", channel="cli", reason="forged")
+        done = export_period(ledger, EVER, tmp_path / "out")
+        assert done.chain_ok is void and forged in [row.seq for row in rows_in(tmp_path / "out")]
+        text = Read((tmp_path / "out" / "report.html").read_text()).text
+        assert "0 promotions" in text and "not acted on: 1." in text and "is not signed" in text

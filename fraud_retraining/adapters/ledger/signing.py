@@ -13,7 +13,7 @@ from fraud_retraining.adapters.ledger.verification import VerifiedRecords
 from fraud_retraining.domain.audit.stored_state import record_altered
 from fraud_retraining.domain.ledger.events import Event, EventKind
 from fraud_retraining.domain.ledger.hash_chain import MOST_SHOWN, Head, Row, named
-from fraud_retraining.domain.values.errors import Conflict, SettingsError
+from fraud_retraining.domain.values.errors import Conflict, RecordAltered, SettingsError
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -130,7 +130,7 @@ class SigningRecords(VerifiedRecords):
         return found.why
 
     def disbelieved(self, rows: Sequence[Row]) -> dict[int, str]:
-        """Why rows are not acted on, by their number; those that are do not appear."""
+        """Why rows are not acted on, by their number; those that are do not appear, and hold an event each."""
 
         def work(cn: "sa.Connection") -> dict[int, str]:
             signed: SignedRows = sql().signed_rows(cn)
@@ -141,7 +141,8 @@ class SigningRecords(VerifiedRecords):
             whys = {seq: f"void: {why or 'as was said'}" if seq in void else why for seq, why in problems.items()}
             return {seq: why for seq, why in whys.items() if why is not None}
 
-        return self._database.read(work)
+        found = self._database.read(work)
+        return found | {row.seq: why for row in rows if row.seq not in found and (why := _no_event(row)) is not None}
 
     def _require_signers(self) -> None:
         if not self.signed.demanded:
@@ -154,3 +155,11 @@ class SigningRecords(VerifiedRecords):
 
 def _rows(first: int, last: int) -> str:
     return f"row {first} was" if first == last else f"rows {first} to {last} were all"
+
+
+def _no_event(row: Row) -> str | None:
+    try:
+        Event.of(row)
+    except RecordAltered as altered:
+        return "; ".join(altered.culprits)
+    return None

@@ -74,6 +74,10 @@ class Exported(Value):
     at: datetime
     head: Head
     chain_ok: bool
+    doubted: int = 0
+    """Rows in the files beside the page that are not acted on, and not on the page."""
+    doubts: tuple[str, ...] = ()
+    """Why, of the first of them."""
 
 
 class DecisionForm(Value):
@@ -218,7 +222,8 @@ def replay_html(found: Replay) -> str:
 
 
 def _chain(exported: Exported) -> dict[str, Any]:
-    return {"head": exported.head, "exported_at": exported.at, "chain_ok": exported.chain_ok}
+    doubts = {"doubted": exported.doubted, "doubts": exported.doubts}
+    return {"head": exported.head, "exported_at": exported.at, "chain_ok": exported.chain_ok, **doubts}
 
 
 def _inline(review_report: ReviewReport | None, drawn: Mapping[str, bytes] | None = None) -> list[Picture]:

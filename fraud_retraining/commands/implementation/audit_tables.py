@@ -19,6 +19,7 @@ from fraud_retraining.domain.audit.history import ReleaseHistory, Step, about, w
 from fraud_retraining.domain.evaluation.alert_volume import AlertChange
 from fraud_retraining.domain.evaluation.comparison import Comparison
 from fraud_retraining.domain.ledger.events import Event
+from fraud_retraining.domain.ledger.hash_chain import Row
 from fraud_retraining.domain.releases.candidate import Environment, Refit
 from fraud_retraining.domain.review.report import ReviewReport
 from fraud_retraining.domain.review.tables import gates_grid, metrics_grid, thresholds_grid
@@ -30,6 +31,7 @@ from fraud_retraining.services.exports import Export
 MOST_DAYS = 48
 MOST_STEPS = 8
 MOST_SPANS = 20
+MOST_SHOWN, MOST_CELL = 200, 40
 MOST_CHANGES = 6
 DIGITS = 12
 RESULT_STYLES = {"passed": "green", "failed": "red", "warning": "yellow", "not applicable": "dim"}
@@ -44,18 +46,33 @@ def plain(text: object) -> str:
     return "".join(letter if letter.isprintable() else "\N{MIDDLE DOT}" for letter in str(text))
 
 
-def print_events(events: Sequence[Event], out: Console, not_acted_on: Mapping[int, str] = MappingProxyType({})) -> None:
-    """Print events of the ledger, a line each; `not_acted_on` says by their number why some count for nothing."""
-    if not events:
+def as_stored(row: Row) -> dict[str, str | int | None]:
+    """The columns of a row that counts for nothing, bounded: what is in them is shown, and not read."""
+    return {name: value[:MOST_SHOWN] if isinstance(value, str) else value for name, value in row._asdict().items()}
+
+
+def print_events(rows: Sequence[Row], out: Console, not_acted_on: Mapping[int, str] = MappingProxyType({})) -> None:
+    """Print rows of the ledger, a line each; `not_acted_on` says by their number why some count for nothing."""
+    if not rows:
         out.print("The ledger has no such event.", highlight=False)
         return
     table = Table("no.", "at (UTC)", "event", "as of", "version", "by", "about")
-    for event in events:
-        who = f"{event.actor} ({event.channel})" if event.channel else event.actor
-        doubt = f"NOT ACTED ON, {not_acted_on[event.seq]}; " if event.seq in not_acted_on else ""
-        cells = (event.kind.replace("_", " "), event.as_of or "", event.version or "", who, f"{doubt}{about(event)}")
-        table.add_row(f"{event.seq}", f"{event.at:%Y-%m-%d %H:%M:%S}", *(Text(plain(text)) for text in cells))
+    for row in rows:
+        cells = _doubted(row, not_acted_on[row.seq]) if row.seq in not_acted_on else _listed(Event.of(row))
+        table.add_row(f"{row.seq}", *(Text(plain(text)) for text in cells))
     out.print(table)
+
+
+def _listed(event: Event) -> tuple[object, ...]:
+    who = f"{event.actor} ({event.channel})" if event.channel else event.actor
+    kind = event.kind.replace("_", " ")
+    return f"{event.at:%Y-%m-%d %H:%M:%S}", kind, event.as_of or "", event.version or "", who, about(event)
+
+
+def _doubted(row: Row, why: str) -> tuple[object, ...]:
+    who = f"{row.actor[:MOST_CELL]} ({row.channel[:MOST_CELL]})"
+    what = f"NOT ACTED ON, {why}; {row.payload[:MOST_CELL]}"
+    return row.at[:19], row.kind[:MOST_CELL], (row.as_of or "")[:10], row.version or "", who, what
 
 
 def print_history(history: ReleaseHistory, review_report: ReviewReport | None, out: Console) -> None:
