@@ -13,6 +13,7 @@ from fraud_retraining.adapters.mlflow.model_artifact import read_files
 from fraud_retraining.adapters.mlflow.tags import ARTIFACT_DIGEST, AS_OF, FINGERPRINT, TRAINED_ON
 from fraud_retraining.adapters.mlflow.versions import NewVersion
 from fraud_retraining.domain.ledger.events import EventKind
+from fraud_retraining.domain.ledger.hash_chain import Head
 from fraud_retraining.domain.releases.promotion_mode import PromotionPolicy
 from fraud_retraining.domain.releases.release import Decision, ReleaseState
 from fraud_retraining.domain.releases.reviewers import Identity, Proof, ReviewerPolicy
@@ -190,6 +191,15 @@ def test_the_sensor_keeps_the_head_and_refuses_a_chain_that_lost_it(served: Back
     assert served.watch.keep_head(heads)
     assert [head.seq for head in heads.heads()] == sorted({head.seq for head in heads.heads()})
     assert heads.heads()[-1] == served.ledger.head() and (tmp_path / "kept" / "ledger_heads").stat().st_mode & 0o77 == 0
+
+    class Meanwhile(HeadFile):
+        def heads(self) -> list[Head]:
+            served.ledger.append(EventKind.RETRAIN_REQUESTED, actor="somebody", payload={})
+            return super().heads()
+
+    before = served.ledger.head()
+    assert not served.watch.keep_head(Meanwhile(tmp_path / "kept" / "ledger_heads")), "nobody has looked at that row"
+    assert heads.heads()[-1] == before != served.ledger.head()
     with (tmp_path / "kept" / "ledger_heads").open("a") as file:
         file.write("not a head\n")
     with pytest.raises(IntegrityError, match="line 3 of"):

@@ -68,7 +68,8 @@ def events(
     if signed.nothing_there(connection):
         return iter(())
     void = signed.void(connection)
-    read = None if void or skip_altered else limit
+    # So many that enough are left, whichever of them are void.
+    read = None if limit is None or skip_altered else limit + len(void)
     stored = stored_rows(connection, where, after=after, limit=read, newest=newest)
     rows = (row for row in stored if row.seq not in void)
     return islice(signed.believed(connection, rows, skip=skip_altered), limit)
