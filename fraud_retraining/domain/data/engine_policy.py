@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from fraud_retraining.domain.values.base import Policy
-from fraud_retraining.domain.values.redaction import is_secret_name
+from fraud_retraining.domain.values.redaction import is_secret_name, redact
 
 FIXED_OPTIONS: Mapping[str, str] = {
     # One meaning of a time without a zone, on the driver and on every worker.
@@ -21,6 +21,12 @@ FIXED_OPTIONS: Mapping[str, str] = {
     "spark.sql.caseSensitive": "false",
 }
 """Options of Spark that the values of days depend on."""
+SET_ELSEWHERE: Mapping[str, str] = {
+    "spark.master": "engine.master says it",
+    "spark.app.name": "runs are found by it",
+    "spark.local.dir": "it is the scratch folder of the home",
+}
+"""Options of Spark that are set already, and what says so."""
 
 
 class EnginePolicy(Policy):
@@ -64,9 +70,10 @@ def config_problems(config: Mapping[str, str]) -> list[str]:
         for name in config
         if name in FIXED_OPTIONS
     ]
+    problems += [f"{name} cannot be set: {why}" for name, why in SET_ELSEWHERE.items() if name in config]
     # They would stand in the command line of Java, which every user of the machine can read.
     return problems + [
-        f"{name} is a secret: leave it to the environment or the role of the machine"
-        for name in config
-        if is_secret_name(name.replace(".", "_"))
+        f"{name} is or holds a secret: leave it to the environment or the role of the machine"
+        for name, value in config.items()
+        if is_secret_name(name.replace(".", "_")) or redact(value) != value
     ]

@@ -25,8 +25,11 @@ def test_other_masters_are_refused(master: str) -> None:
     [
         ("spark.sql.ansi.enabled", "fixed at true"),
         ("executor.memory", "no option of Spark"),
-        ("spark.hadoop.fs.s3a.secret.key", "is a secret"),
-        ("spark.authenticate.secret", "is a secret"),
+        ("spark.hadoop.fs.s3a.secret.key", "holds a secret"),
+        ("spark.authenticate.secret", "holds a secret"),
+        ("spark.master", "engine.master says it"),
+        ("spark.app.name", "cannot be set"),
+        ("spark.local.dir", "cannot be set"),
     ],
 )
 def test_options_that_cannot_be_set(name: str, problem: str) -> None:
@@ -35,7 +38,15 @@ def test_options_that_cannot_be_set(name: str, problem: str) -> None:
         EnginePolicy(config={name: "x"})
 
 
+@pytest.mark.parametrize("value", ["-Xmx4g -Djavax.net.ssl.trustStorePassword=hunter2", "https://u:pw@proxy"])
+def test_an_option_whose_value_holds_a_secret_is_refused_without_it(value: str) -> None:
+    (problem,) = config_problems({"spark.driver.extraJavaOptions": value})
+    assert problem.startswith("spark.driver.extraJavaOptions is or holds a secret")
+    assert "hunter2" not in problem and "pw" not in problem
+
+
 def test_other_options_are_sparks_own() -> None:
+    assert config_problems({"spark.driver.extraJavaOptions": "-XX:+UseG1GC -Duser.timezone=UTC"}) == []
     assert config_problems({"spark.executor.memory": "8g", "spark.kubernetes.namespace": "fraud"}) == []
 
 
