@@ -124,6 +124,8 @@ def _facts(history: ReleaseHistory) -> Iterable[tuple[str, str]]:
 
 def _window(history: ReleaseHistory, window: TrainingWindow) -> Iterable[tuple[str, str]]:
     days = window.days
+    if history.segment:
+        yield "transactions", history.segment
     yield "learnt from", history.learnt_from
     if history.imported is None:
         yield "data digest", history.data_digest or ""

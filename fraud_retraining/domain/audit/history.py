@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import Field
 
+from fraud_retraining.domain.data.segments import recorded_summary
 from fraud_retraining.domain.evaluation.gates import GateResult
 from fraud_retraining.domain.evaluation.matured import MaturedVerdict
 from fraud_retraining.domain.ledger.events import RELEASE_KINDS, Event, EventKind
@@ -114,6 +115,11 @@ class ReleaseHistory(Value):
     def imported(self) -> ImportedFile | None:
         """The file of a model that was made elsewhere; None for one that was fitted here."""
         return self.model.determined_by.imported if self.model is not None else None
+
+    @property
+    def segment(self) -> str:
+        """The transactions that it is for, where it is one of several models; empty where it is for all."""
+        return recorded_summary(self.model.determined_by.model) if self.model is not None else ""
 
     @property
     def learnt_from(self) -> str:

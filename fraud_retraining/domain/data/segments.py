@@ -12,7 +12,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pat
-from pydantic import BeforeValidator, Discriminator, Field, StringConstraints, Tag, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+    TypeAdapter,
+    field_validator,
+    model_validator,
+)
 
 from fraud_retraining.domain.values.base import Policy
 from fraud_retraining.domain.values.errors import DataInvalid
@@ -70,6 +79,7 @@ Condition = Annotated[
 ]
 Where = dict[ColumnName, Condition]
 """By column the values or the range that a transaction must have; all of them together."""
+_WHERE: TypeAdapter[Where] = TypeAdapter(Where)
 
 
 def condition_problems(where: Where) -> Iterator[str]:
@@ -254,6 +264,16 @@ def summary(where: Where) -> str:
     'country is DE or missing, and amount is from 10 to below 100'
     """
     return ", and ".join(_words(name, condition) for name, condition in where.items()) or "every transaction"
+
+
+def recorded_summary(model: Mapping[str, Any]) -> str:
+    """The condition of a model as its fingerprint has it, in words; empty where it is for every transaction.
+
+    >>> recorded_summary({"where": {"country": ["DE"]}}), recorded_summary({"seed": 7})
+    ('country is DE', '')
+    """
+    where = _WHERE.validate_python(model.get("where") or {})
+    return summary(where) if where else ""
 
 
 def _words(name: str, condition: Values | NumberRange) -> str:

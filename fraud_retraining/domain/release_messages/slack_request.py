@@ -204,6 +204,8 @@ def _in_sections(name: str, lines: Sequence[str]) -> Iterator[tuple[str, Sequenc
 def _facts(history: ReleaseHistory) -> Iterator[tuple[str, str]]:
     release, window = history.release, history.window
     yield "Model", f"{release.model} as of {release.as_of}"
+    if history.segment:
+        yield "Transactions", history.segment
     yield "Trigger", release.trigger + (f": {history.asked.reason}" if history.asked and history.asked.reason else "")
     if window is not None:
         training, holdout = window.days.training, window.days.holdout

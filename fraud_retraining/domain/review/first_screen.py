@@ -130,7 +130,7 @@ def review_summary(history: ReleaseHistory, review_report: ReviewReport | None) 
         standing=standing,
         title=TITLES[standing],
         sentence=sentence,
-        rows=_rows(judged, review_report),
+        rows=_rows(judged, review_report, history.segment),
         differences=tuple(_differences(judged, review_report)),
         gates=_counted(history.gates),
         lines=tuple(_gate_lines(history.gates)),
@@ -162,10 +162,11 @@ def _of_interval(difference: Interval, lower_is_better: bool = False) -> Standin
     return Standing.BETTER if (difference.low > 0) is not lower_is_better else Standing.WORSE
 
 
-def _rows(judged: Evaluation, review_report: ReviewReport | None) -> str:
+def _rows(judged: Evaluation, review_report: ReviewReport | None, segment: str) -> str:
     measured = judged.evidence.candidate_compared or judged.evidence.candidate
     span_of_days = f" of {review_report.first_day} to {review_report.last_day}" if review_report else ""
-    return f"{measured.rows:,} transactions{span_of_days}, {measured.frauds_words} of them frauds"
+    own = f"; the model is for those of which {segment}" if segment else ""
+    return f"{measured.rows:,} transactions{span_of_days}, {measured.frauds_words} of them frauds{own}"
 
 
 def _differences(judged: Evaluation, review_report: ReviewReport | None) -> Iterator[Difference]:

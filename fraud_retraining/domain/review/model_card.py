@@ -38,9 +38,10 @@ def purpose(history: ReleaseHistory, review_report: ReviewReport | None) -> str:
         if review_report
         else ""
     )
+    own = f" of which {history.segment}" if history.segment else ""
     return (
-        f"{history.release.model} gives each payment transaction the probability that it is fraud.{alerts} A score "
-        "is no proof; the model is not made for any other decision about people."
+        f"{history.release.model} gives each payment transaction{own} the probability that it is fraud.{alerts} "
+        "A score is no proof; the model is not made for any other decision about people."
     )
 
 

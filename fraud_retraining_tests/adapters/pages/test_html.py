@@ -1,5 +1,6 @@
 """Pages need nothing from elsewhere, run nothing, show texts as they were written, and answer a stranger."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -30,6 +31,8 @@ from fraud_retraining.adapters.storage.store import Store
 from fraud_retraining.domain.alerts.notices import LinkPolicy
 from fraud_retraining.domain.audit.period import Period
 from fraud_retraining.domain.ledger.hash_chain import NOTHING
+from fraud_retraining.domain.release_messages.request import request_text
+from fraud_retraining.domain.release_messages.slack_request import request_message
 from fraud_retraining.domain.review.model_card import MOST_CHARACTERS, SHORTENED, card_markdown, limits, markdown
 from fraud_retraining.domain.values.digests import digest
 from fraud_retraining.domain.values.errors import IntegrityError
@@ -239,6 +242,23 @@ class TestCard:
             "Approvals", "Slices",
         ]  # fmt: skip
         assert SHORTENED not in text
+
+    def test_of_several_models_each_says_which_transactions_it_is_for(self, record: tuple[Ledger, Store]):
+        history, shown = history_of(record, 2)
+        assert history.model is not None and history.segment == ""
+        fit = history.model.determined_by
+        own = fit.model_copy(
+            update={"model": {**fit.model, "where": {"COUNTRY": ["FR", None], "amount": {"below": 50}}}}
+        )
+        history = history.model_copy(update={"model": history.model.model_copy(update={"determined_by": own})})
+        words = "COUNTRY is FR or missing, and amount is below 50"
+        card, page = card_markdown(history, shown), Read(card_html(history, shown)).text
+        asked, message = (
+            request_text(history, shown, LinkPolicy()),
+            json.dumps(request_message(history, shown, LinkPolicy())),
+        )
+        assert all(words in text for text in (card, page, asked, message))
+        assert f"each payment transaction of which {words} the probability" in card
 
     def test_what_does_not_fit_is_left_out_by_whole_sections_and_said(self, record: tuple[Ledger, Store]):
         history, shown = history_of(record, 2)
