@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -186,10 +187,17 @@ def test_the_recipe_of_the_documentation_verifies_an_export(
 
 
 @pytest.mark.parametrize(
-    "stored", [{"payload": "no event"}, {"payload": "[" * 99_999}, {"at": "yesterday", "hash": ""}]
+    "stored",
+    [
+        {"payload": "no event"},
+        {"payload": "[" * 99_999},
+        {"at": "yesterday", "hash": ""},
+        {"payload": b"\x00\xff"},
+        {"version": "x"},
+    ],
 )
 def test_a_row_that_is_not_acted_on_is_in_the_files_and_nothing_on_the_page_rests_on_it(
-    sqlite_url: str, tmp_path: Path, stored: dict[str, str]
+    sqlite_url: str, tmp_path: Path, stored: dict[str, Any]
 ):
     ledger = signed_ledger(sqlite_url)
     configured(ledger, {"day": 1})

@@ -6,6 +6,7 @@ from contextlib import closing
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from fraud_retraining.adapters.ledger.event_log import EventKeys
 from fraud_retraining.adapters.ledger.ledger import Ledger
@@ -156,6 +157,18 @@ class TestBeginning:
             note(ledger)
         with pytest.raises(SettingsError, match="no row, signed"):
             ledger.pause(Automation.PROMOTION)
+
+
+def test_rows_before_signing_that_were_changed_are_read_once_and_not_once_a_row(sqlite_url: str):
+    for n in range(20):
+        note(Ledger(sqlite_url), n)
+    begun(signed_ledger(sqlite_url))
+    past_the_guards(sqlite_path(sqlite_url), "UPDATE audit_events SET actor = 'mallory' WHERE seq = 2;")  # type: ignore[arg-type]
+    ledger = signed_ledger(sqlite_url)
+    asked: list[str] = []
+    sa.event.listen(ledger._database._started(), "before_cursor_execute", lambda *about: asked.append(about[2]))
+    assert len(list(ledger.events(skip_altered=True))) == 1, "the row at which signing began"
+    assert len(asked) < 15
 
 
 class TestAnUnsignedRow:
@@ -317,6 +330,19 @@ class TestAnUnsignedRow:
         found = signed_ledger(ledger_url, "pipeline-2", new).verify()
         assert found.ok and found.void == (row.seq,)
         assert found.warnings == (f"row {row.seq} (retrain requested) was declared void, and is soundly signed",)
+
+    def test_that_is_no_text_is_named_and_void_all_the_same(self, sqlite_url: str):
+        ledger = signed_ledger(sqlite_url)
+        note(ledger)
+        forged = append_forged(sqlite_url, EventKind.AUTOMATION_RESUMED, RESUMED)
+        columns = "payload = CAST(x'ff' AS TEXT), kind = CAST(x'1bff' AS TEXT)"
+        past_the_guards(sqlite_path(sqlite_url), f"UPDATE audit_events SET {columns} WHERE seq = {forged.seq};")  # type: ignore[arg-type]
+        assert ledger.verify().first_bad == forged.seq
+        assert ledger.disbelieved(list(ledger.rows())) == {
+            forged.seq: f"row {forged.seq} ('\\x1b\ufffd') is not signed"
+        }
+        ledger.void_row(forged.seq, actor="alice", channel="cli", reason="forged")
+        assert ledger.verify().ok and len(list(ledger.events())) == 3
 
     def test_one_that_was_taken_back_with_its_transaction_is_not_remembered(self, ledger: Ledger, ledger_url: str):
         forged = append_forged(ledger_url, EventKind.AUTOMATION_RESUMED, RESUMED, subject="promotion")
