@@ -132,6 +132,13 @@ def test_of_a_row_that_they_confirm_only_who_and_which_version_is_believed(forge
     assert LINKS.read(found[1])[:3] == (WAITING, forger.digest(), "alice")
 
 
+def test_a_version_that_waits_for_another_model_is_none_of_this_one(forger: Forger) -> None:
+    waiting(Ledger(forger.url, model="cards"), 7, 3)
+    forger.write("slack:UALICE", link_row(forger, version=7, digest="d7"))
+    assert "the ledger knows no version 7" in forger.drain().errors[0]
+    assert forger.slack.messages == []
+
+
 def test_a_link_is_signed_only_while_its_version_waits(forger: Forger) -> None:
     forger.write("slack:UALICE", link_row(forger))
     forger.ledger.move_release(WAITING, ReleaseState.REJECTED, actor="bob", channel="command line", reason="no")
