@@ -61,7 +61,8 @@ def dependency_checks(settings: Settings, seconds: float) -> list[Check]:
     for one in settings.each_model() if settings.models else ():
         # What is as it is for all has a row already.
         own = _redis_checks(one) if one.serving != settings.serving else []
-        own += _alert_checks(one) if one.alerts != settings.alerts else []
+        same = one.alerts.model_copy(update={"links": settings.alerts.links}) == settings.alerts
+        own += [] if same else _alert_checks(one)
         checks += [Check(f"{one.segment}: {check.name}", check.ask) for check in own]
     return [*checks, Check("clock", lambda: _clock(settings, seconds))]
 

@@ -18,6 +18,7 @@ from fraud_retraining.settings import load_settings
 from fraud_retraining_tests.support.project_homes import ProjectHome
 
 DEAD = "http://127.0.0.1:1"
+LINKS = {"links": {"releases": "https://releases.example.com"}}
 
 
 def findings(project: ProjectHome, **settings: Any) -> Diagnosis:
@@ -168,10 +169,10 @@ def test_a_clock_that_is_an_hour_behind_fails(project: ProjectHome, other_time: 
 
 def test_what_a_model_has_to_itself_has_rows_of_its_own(project: ProjectHome) -> None:
     redis = {"state_store": "redis", "redis_url": f"redis://{DEAD.removeprefix('http://')}", "redis_timeout_seconds": 1}
-    own = {"serving": redis, "alerts": {"pagerduty": {}}}
-    found = findings(project, models=[{"name": "small", **own}, {"name": "large"}])
+    own = {"serving": redis, "alerts": {"slack": {"channels": {"data": "#small"}}}}
+    found = findings(project, models=[{"name": "small", **own}, {"name": "large", "alerts": LINKS}])
     rows = {name: state for name, state in states(found).items() if ": " in name}
-    assert rows == {"small: redis": State.FAIL, "small: Slack": State.WARN, "small: PagerDuty": State.WARN}
+    assert rows == {"small: redis": State.FAIL, "small: Slack": State.WARN}
 
 
 def test_dagster_that_never_ran_is_no_failure_and_nothing_is_made(project: ProjectHome) -> None:
