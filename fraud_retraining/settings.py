@@ -415,6 +415,14 @@ class Settings(BaseSettings):
         made._shared = self
         return made
 
+    def of_former(self, name: str) -> "Settings":
+        """The settings under which the record of a model is read that they no longer name."""
+        made = GivenSettings(
+            **laid_over(self._given(other_labels=False), {"model": {"name": name, "where": {}}, "models": ()})
+        )
+        made._shared = self.shared
+        return made
+
     def with_overrides(self, overrides: Mapping[str, Any]) -> "Settings":
         """These settings with others laid over them, for the same model.
 

@@ -1,5 +1,6 @@
 """Several models in one home: each with its own window, champion, releases and failures, over shared days."""
 
+import os
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -8,15 +9,17 @@ from typing import Any
 import dagster as dg
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from fraud_retraining.commands.implementation.scores_server import scorer_of
 from fraud_retraining.definitions import build_repositories
 from fraud_retraining.domain.ledger.events import EventKind
+from fraud_retraining.domain.ledger.hash_chain import Head
 from fraud_retraining.domain.training.windows import TrainingWindow
 from fraud_retraining.orchestration.instance import open_instance
 from fraud_retraining.orchestration.names import MODEL_TAG, MONITOR, RANGE_END, RANGE_START, SCORED
-from fraud_retraining.orchestration.resources import open_ledger, open_store
-from fraud_retraining.settings import Settings, load_settings
+from fraud_retraining.orchestration.resources import open_ledger, open_registry, open_store
+from fraud_retraining.settings import CONFIG_VARIABLE, Settings, load_settings
 from fraud_retraining_tests.support.command_line import run
 from fraud_retraining_tests.support.project_homes import AS_OF, ProjectHome, use_home
 
@@ -113,3 +116,22 @@ def test_monitoring_of_one_scores_its_rows_under_its_own_keys(settings: Settings
     assert whole is not None
     assert own is not None
     assert 0 < scored.facts["rows"] == own.facts["rows"] < whole.facts["rows"]
+
+
+def test_the_record_of_an_entry_that_was_removed_is_told_and_its_heads_are_still_compared(settings: Settings) -> None:
+    """Last in this module: the settings are others afterwards."""
+    small = settings.of_model("small")
+    assert run("clean", "--model", "shared", "--dry-run")[1] == {"dry_run": True, "removed": [], "dagster_runs": 0}
+    config = Path(os.environ[CONFIG_VARIABLE])
+    values = yaml.safe_load(config.read_text())
+    config.write_text(yaml.safe_dump({**values, "models": MODELS[1:]}))
+    _, state, _ = run("status")
+    assert any(
+        "model small (version 1 is champion), which the settings do not name" in one for one in state["former_models"]
+    )
+    assert run("audit", "show", "1", "--model", "small")[0] == 0
+    assert run("audit", "verify")[1]["ok"]
+    open_registry(small).pin_head(Head(seq=open_ledger(small).head().seq + 1, hash="0" * 64))
+    code, found, _ = run("audit", "verify")
+    assert code != 0
+    assert not found["ok"]

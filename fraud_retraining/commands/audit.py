@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from fraud_retraining.commands.support.config import model_settings, read_settings
+from fraud_retraining.commands.support.config import model_settings, read_settings, recorded_settings
 from fraud_retraining.commands.support.decisions import open_decisions
 from fraud_retraining.commands.support.failures import print_failure, reported_failures
 from fraud_retraining.commands.support.options import DAY, By, Config, Json, Model, Reason, Version, day_of
@@ -30,7 +30,7 @@ def list_events(
         from fraud_retraining.domain.ledger.events import Event
         from fraud_retraining.orchestration.resources import open_ledger
 
-        ledger = open_ledger(model_settings(config, model))
+        ledger = open_ledger(recorded_settings(config, model))
         # As they are stored: what is not acted on has to be seen by who looks for it.
         rows = list(ledger.rows(version=version))[-last:]
         not_acted_on = ledger.disbelieved(rows)
@@ -55,7 +55,7 @@ def show(version: Version, config: Config = None, model: Model = None, as_json: 
     with reported_failures(as_json=as_json):
         from fraud_retraining.commands.implementation import audit_tables, audit_trail
 
-        shown = audit_trail.show(model_settings(config, model), version)
+        shown = audit_trail.show(recorded_settings(config, model), version)
         if shown.problem is not None:
             print_failure(shown.problem)
         if as_json:
@@ -123,7 +123,7 @@ def export(
         from fraud_retraining.commands.implementation import audit_tables, audit_trail
 
         done = audit_trail.export(
-            model_settings(config, model), folder, version=version, first=day_of(first), last=day_of(last)
+            recorded_settings(config, model), folder, version=version, first=day_of(first), last=day_of(last)
         )
         if done.problem is not None:
             print_failure(done.problem)

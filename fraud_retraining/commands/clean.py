@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fraud_retraining.commands.support.config import model_settings
+from fraud_retraining.commands.support.config import model_settings, read_settings
 from fraud_retraining.commands.support.failures import reported_failures
 from fraud_retraining.commands.support.options import Config, Json, Model
 from fraud_retraining.commands.support.output import out, print_json
+from fraud_retraining.domain.data.segments import SHARED
 from fraud_retraining.domain.retraining.requesters import COMMAND_LINE
 
 if TYPE_CHECKING:
@@ -24,7 +25,9 @@ def clean(
 ) -> None:
     """Remove runs, artifacts and Dagster's history beyond those that retention and audit keep, and say which."""
     with reported_failures(as_json=as_json):
-        settings = model_settings(config, model)
+        settings = read_settings(config)
+        if not settings.models or model != SHARED:
+            settings = model_settings(config, model)
         removals, forgotten = _remove(settings, dry_run), _forget(settings, dry_run)
         if as_json:
             removed = [removal.model_dump(mode="json") for removal in removals]
@@ -41,6 +44,9 @@ def _remove(settings: "Settings", dry_run: bool) -> "list[Removal]":
     Raises:
         Busy: a retrain is running.
     """
+    # What several models share has no runs and no artifacts in MLflow.
+    if settings.models:
+        return []
     from fraud_retraining.orchestration.jobs import cleaning
     from fraud_retraining.orchestration.resources import open_ledger, open_registry
 

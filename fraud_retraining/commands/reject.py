@@ -15,4 +15,4 @@ def reject(
 ) -> None:
     """Reject a waiting version: the champion stays."""
     with reported_failures(as_json=as_json):
-        print_decision(open_decisions(by, config, model).reject(version, reason), as_json=as_json)
+        print_decision(open_decisions(by, config, model, former=True).reject(version, reason), as_json=as_json)

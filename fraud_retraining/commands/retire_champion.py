@@ -11,7 +11,7 @@ def retire_champion(
 ) -> None:
     """Take a champion that MLflow has lost out of service; the next candidate starts over and waits for a human."""
     with reported_failures(as_json=as_json):
-        release = open_decisions(by, config, model).retire_champion(reason)
+        release = open_decisions(by, config, model, former=True).retire_champion(reason)
         if as_json:
             print_json(release.model_dump(mode="json"))
         else:

@@ -226,10 +226,15 @@ def open_ledger(settings: Settings) -> "Ledger":
 
 def ledger_of(ledger: "Ledger", settings: Settings) -> "Ledger":
     """A ledger that is open already, for the decisions of another model."""
-    if ledger.model == settings.recorded_as:
+    return ledger_named(ledger, settings.recorded_as)
+
+
+def ledger_named(ledger: "Ledger", model: str) -> "Ledger":
+    """A ledger that is open already, for the decisions of the model of a name."""
+    if ledger.model == model:
         return ledger
     found = copy(ledger)
-    found.model = settings.recorded_as
+    found.model = model
     return found
 
 

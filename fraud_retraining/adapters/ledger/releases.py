@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
+from fraud_retraining.adapters.ledger import append_only_triggers
 from fraud_retraining.adapters.ledger.event_log import EventLog, clean_text, sql
 from fraud_retraining.adapters.ledger.leases import require_current
 from fraud_retraining.domain.audit.archiving import archived
@@ -62,6 +63,15 @@ class ReleaseRecords(EventLog):
     def releases(self, *states: ReleaseState) -> list[Release]:
         """Releases in one of the states, or all, by version."""
         return self._releases(state=list(states)) if states else self._releases()
+
+    def recorded_models(self) -> tuple[str, ...]:
+        """Models of the chain that have a working row of a release, by name; none where tables are missing."""
+
+        def work(cn: "sa.Connection") -> tuple[str, ...]:
+            there = not append_only_triggers.missing_tables(cn)
+            return tuple(sorted({row["model"] for row in sql().releases(cn, {})})) if there else ()
+
+        return self._database.read(work)
 
     def waiting(self) -> list[Release]:
         """Releases that wait for a reviewer."""

@@ -119,8 +119,11 @@ def verify(settings: Settings, head: str | None, archive: Path | None) -> Verifi
     known = [named_head(head)] if head else []
     ledger = open_ledger(settings)
     models = [(open_registry(one), ledger_of(ledger, one)) for one in settings.each_model()]
-    # One chain for all models, and each keeps heads of it at its own registered model.
-    pinned, unknown = _read_mlflow(settings, lambda: [head for one, _ in models for head in one.pinned_heads()])
+    # One chain for all models, and each keeps heads of it at its own registered model, also one that the
+    # settings no longer name.
+    former = [name for name in ledger.recorded_models() if name not in settings.model_names]
+    keepers = [*(one for one, _ in models), *(open_registry(settings.of_former(name)) for name in former)]
+    pinned, unknown = _read_mlflow(settings, lambda: [head for one in keepers for head in one.pinned_heads()])
     kept = Archives(archive) if archive else None
     found = ledger.verify(*known, archive=kept, also_pinned=pinned or ())
     if unknown or not found.ok:

@@ -6,6 +6,7 @@ Here: values and sentences, read together from lake, registry and ledger. Not he
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
+from typing import NamedTuple
 
 from pydantic import Field
 
@@ -30,10 +31,11 @@ from fraud_retraining.domain.retraining.triggers.values import Paused
 from fraud_retraining.domain.training.windows import TrainingWindow
 from fraud_retraining.domain.values.base import Value
 from fraud_retraining.domain.values.days import DayRange
-from fraud_retraining.domain.values.errors import ChampionLost, DataInvalid
+from fraud_retraining.domain.values.errors import ChampionLost, DataInvalid, RecordAltered
 from fraud_retraining.orchestration.instance import open_instance
 from fraud_retraining.orchestration.names import LABELS, TRANSACTIONS
 from fraud_retraining.orchestration.resources import (
+    ledger_named,
     open_lake,
     open_ledger,
     open_notifier,
@@ -146,6 +148,9 @@ class State(Value):
     alerts: Alerting = Field(description="Where alerts go, what waits to be sent, and what nothing has cured yet.")
     problems: tuple[str, ...] = Field((), description="What an operator has to look at; empty when there is nothing.")
     not_reproducible: dict[int, str] = Field({}, description="Versions that no longer can be made again, and why.")
+    former_models: tuple[str, ...] = Field(
+        (), description="What the record has in force of models that these settings do not name."
+    )
     ledger_events: int
 
     def summary(self) -> Iterator[tuple[str, str]]:
@@ -178,6 +183,8 @@ class State(Value):
             yield "problem", problem
         if self.not_reproducible:
             yield "not reproducible", _irreproducible_words(self.not_reproducible)
+        for former in self.former_models:
+            yield "other models", former
         yield "ledger", f"{self.ledger_events} events"
 
     def _promotion_words(self) -> str:
@@ -224,8 +231,37 @@ def read_state(settings: Settings) -> State:
             *filter(None, [champion_of_other_label_use(ledger, settings), skew_concern(open_store(settings))]),
         ),
         not_reproducible={version: found.reason for version, found in irreproducible_versions(ledger).items()},
+        # Of one model among several that is said once, beside all.
+        former_models=() if settings.segment else tuple(one.sentence for one in former_models(ledger, settings)),
         ledger_events=ledger.head().seq,
     )
+
+
+class FormerModel(NamedTuple):
+    """What the record has in force of a model that the settings do not name, and whether it waits for an answer."""
+
+    sentence: str
+    waits: bool
+
+
+def former_models(ledger: Ledger, settings: Settings) -> Iterator[FormerModel]:
+    """Models that the record has and the settings do not name, of which a version waits or serves: no sensor sees to
+    them."""
+    for name in ledger.recorded_models():
+        if name in settings.model_names:
+            continue
+        other = ledger_named(ledger, name)
+        try:
+            waiting, champion = other.waiting(), other.champion()
+        except RecordAltered as altered:
+            yield FormerModel(f"model {name}, which the settings do not name: {altered.what}", waits=True)
+            continue
+        found = [f"version {one.version} awaits approval" for one in waiting]
+        found += [f"version {champion.version} is champion"] if champion else []
+        remedy = f": `fraud-retraining reject {waiting[0].version} --model {name}`" if waiting else ""
+        if found:
+            sentence = f"the record has model {name} ({', '.join(found)}), which the settings do not name{remedy}"
+            yield FormerModel(sentence, waits=bool(waiting))
 
 
 def _automation_words(daemon: str, pause: Paused | None) -> str:

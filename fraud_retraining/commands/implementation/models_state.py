@@ -11,13 +11,13 @@ import numpy as np
 import pyarrow.parquet as pq
 from pydantic import Field
 
-from fraud_retraining.commands.implementation.current_state import State, read_state
+from fraud_retraining.commands.implementation.current_state import State, former_models, read_state
 from fraud_retraining.domain.data.segments import SHARED, summary, taken
 from fraud_retraining.domain.features.column_lineage import TRANSACTIONS
 from fraud_retraining.domain.values.base import Value
 from fraud_retraining.domain.values.errors import DataInvalid, RetrainingError
 from fraud_retraining.orchestration.instance import open_instance
-from fraud_retraining.orchestration.resources import open_lake, open_store
+from fraud_retraining.orchestration.resources import open_lake, open_ledger, open_store
 from fraud_retraining.orchestration.runs.failed_runs import unreported_failures
 from fraud_retraining.orchestration.runs.health import automation_health
 from fraud_retraining.orchestration.runs.resource_definitions import open_outcomes
@@ -50,6 +50,9 @@ class ModelsState(Value):
     unreadable: dict[str, str] = Field({}, description="Models whose state cannot be read, and why.")
     segments: dict[str, str] = Field(description="The transactions that each model is for.")
     division: Division | None = Field(description="The last ingested day; null while none is.")
+    former_models: tuple[str, ...] = Field(
+        (), description="What the record has in force of models that the settings do not name."
+    )
     problems: tuple[str, ...] = Field((), description="Problems of shared days, and of each model by its name.")
 
     def summary(self) -> Iterator[tuple[str, str]]:
@@ -58,6 +61,9 @@ class ModelsState(Value):
             yield "model", f"{name}: {words}"
         if self.division is not None:
             yield "rows", self.division.sentence()
+        for former in self.former_models:
+            if former not in self.problems:
+                yield "other models", former
         for problem in self.problems:
             yield "problem", problem
 
@@ -77,6 +83,8 @@ def read_models_state(settings: Settings) -> ModelsState:
     shared += automation_health(instance, now, SHARED).problems
     for run, _ in unreported_failures(instance, open_outcomes(settings), now - timedelta(days=1)):
         shared.append(f"run {run.run_id[:8]} of {run.job_name} failed, and that is not in the ledger yet")
+    former = tuple(former_models(open_ledger(settings), settings))
+    shared += [one.sentence for one in former if one.waits]
     # What stands in the way of all, such as a daemon that stopped, is said once.
     common = [one for one in next((state.problems for state in states.values()), ()) if _of_all(one, states)]
     shared = [*dict.fromkeys([*shared, *common])]
@@ -87,6 +95,7 @@ def read_models_state(settings: Settings) -> ModelsState:
         unreadable=unreadable,
         segments={one.segment: summary(one.model.where) for one in settings.each_model()},
         division=division,
+        former_models=tuple(one.sentence for one in former),
         problems=(*shared, *lost, *own),
     )
 

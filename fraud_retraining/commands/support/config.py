@@ -39,6 +39,17 @@ def model_settings(config: Path | None, model: str | None) -> "Settings":
     return settings.of_model(model)
 
 
+def recorded_settings(config: Path | None, model: str | None) -> "Settings":
+    """The same, and for a model that the settings no longer name, while the record has releases of it."""
+    settings = read_settings(config)
+    if model is not None and model not in settings.model_names:
+        from fraud_retraining.orchestration.resources import open_ledger
+
+        if model in open_ledger(settings).recorded_models():
+            return settings.of_former(model)
+    return model_settings(config, model)
+
+
 def use_config(config: Path | None) -> None:
     """Make `--config` the settings file of this process and of every process that it starts."""
     from fraud_retraining.settings import CONFIG_VARIABLE

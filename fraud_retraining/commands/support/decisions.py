@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from fraud_retraining.commands.support.config import model_settings
+from fraud_retraining.commands.support.config import model_settings, recorded_settings
 from fraud_retraining.commands.support.output import out, print_json
 
 if TYPE_CHECKING:
@@ -14,11 +14,15 @@ if TYPE_CHECKING:
     from fraud_retraining.domain.releases.release import Release
 
 
-def open_decisions(by: str | None, config: Path | None, model: str | None) -> "Decisions":
-    """Release decisions in the name of `by`, or of the account that runs the command."""
+def open_decisions(by: str | None, config: Path | None, model: str | None, *, former: bool = False) -> "Decisions":
+    """Release decisions in the name of `by`, or of the account that runs the command.
+
+    With `former` also those of a model that the settings no longer name: the reviewers of all models decide them.
+    """
     from fraud_retraining.commands.implementation.release_decisions import Decisions
 
-    return Decisions(model_settings(config, model), by, _prompt_for_token if sys.stdin.isatty() else None)
+    settings = recorded_settings(config, model) if former else model_settings(config, model)
+    return Decisions(settings, by, _prompt_for_token if sys.stdin.isatty() else None)
 
 
 def _prompt_for_token(name: str) -> str:
