@@ -17,14 +17,16 @@ from fraud_retraining.adapters.mlflow.artifacts import IMPORTANCE, Artifacts
 from fraud_retraining.adapters.mlflow.model_artifact import MODEL, built, read_files
 from fraud_retraining.adapters.mlflow.runs import TrainedRun
 from fraud_retraining.adapters.mlflow.tags import ARTIFACT_DIGEST, FINGERPRINT, LOGGED_MODEL
+from fraud_retraining.domain.data.segments import recorded_summary
 from fraud_retraining.domain.training.fingerprint import Fingerprint
 from fraud_retraining.domain.training.scoring import FittedModel, files_digest
 from fraud_retraining.domain.training.windows import TrainingWindow, WindowDay
 from fraud_retraining.domain.values.digests import digest
 from fraud_retraining.domain.values.schemas import IS_FRAUD
 
-# The column of MLflow's database that holds a dataset's digest has 36 characters.
+# As many characters as the columns of MLflow's database have.
 DATASET_DIGEST_LENGTH = 36
+DATASET_NAME_LENGTH = 500
 FEATURES = "transaction_features"
 
 
@@ -60,7 +62,7 @@ class LoggedModels(Artifacts):
         """
         self._describe_training(run_id, model, tags, source)
         with self._call("record the datasets of a run"):
-            self._client.log_inputs(run_id, datasets=_datasets(source.window, source.rows_uri))
+            self._client.log_inputs(run_id, datasets=_datasets(source))
         model_id, artifact_digest = self._upload(run_id, model, example, on_built)
         # The digest is written last, after the upload was read back: until then the run counts as untrained.
         self.log_numbers(
@@ -154,28 +156,32 @@ class LoggedModels(Artifacts):
                 self._client.log_artifacts(run_id, scratch, "pictures")
 
 
-def _datasets(window: TrainingWindow, rows_uri: str) -> list[Any]:
-    """Training, holdout and fixed days as MLflow dataset inputs; the digest is over the day digests."""
+def _datasets(source: TrainingSource) -> list[Any]:
+    """Training, holdout and fixed days as MLflow dataset inputs; digests are over day digests and segment."""
     from mlflow.entities import DatasetInput, InputTag
 
+    window = source.window
     parts = {"training": window.training, "holdout": window.holdout, "fixed": window.fixed}
     return [
-        DatasetInput(_dataset(days, window, rows_uri), tags=[InputTag("mlflow.data.context", context)])
+        DatasetInput(_dataset(days, source), tags=[InputTag("mlflow.data.context", context)])
         for context, days in parts.items()
         if days
     ]
 
 
-def _dataset(days: Sequence[WindowDay], window: TrainingWindow, rows_uri: str) -> Any:
+def _dataset(days: Sequence[WindowDay], source: TrainingSource) -> Any:
     from mlflow.data.dataset_source_registry import resolve_dataset_source
     from mlflow.data.meta_dataset import MetaDataset
     from mlflow.entities import Dataset
 
+    # A day that several models share has one digest, whichever of its rows a model reads.
+    days_digests, segment = [day.features_digest for day in days], recorded_summary(source.fingerprint.model)
+    named = f"{FEATURES} {days[0].day} to {days[-1].day}" + (f", {segment}" if segment else "")
     described = MetaDataset(
-        resolve_dataset_source(rows_uri),
-        name=f"{FEATURES} {days[0].day} to {days[-1].day}",
-        digest=digest([day.features_digest for day in days])[:DATASET_DIGEST_LENGTH],
-        schema=_columns(window),
+        resolve_dataset_source(source.rows_uri),
+        name=named[:DATASET_NAME_LENGTH],
+        digest=digest([segment, *days_digests] if segment else days_digests)[:DATASET_DIGEST_LENGTH],
+        schema=_columns(source.window),
     )
     counted = {"rows": sum(day.rows for day in days), "frauds": sum(day.frauds for day in days), "days": len(days)}
     return Dataset(**described.to_dict(), profile=json.dumps(counted))

@@ -133,6 +133,15 @@ def test_a_model_lives_the_same_life_on_a_tracking_server(server):
     train_register_and_promote(registry_at(server))
 
 
+def test_the_data_sets_of_segments_of_one_day_are_told_apart(registry):
+    whole, own = a_fingerprint(), a_fingerprint()
+    own = own.model_copy(update={"model": {**own.model, "where": {"COUNTRY": ["FR"]}}})
+    runs = [registry._client.get_run(train(registry, one).run_id) for one in (whole, own)]
+    every, french = ([item.dataset for item in run.inputs.dataset_inputs] for run in runs)
+    assert all(one.name.endswith(", COUNTRY is FR") for one in french)
+    assert {one.digest for one in every}.isdisjoint(one.digest for one in french)
+
+
 def test_the_run_explains_the_model(registry):
     run = train(registry, a_fingerprint())
     registry.record_evaluation(
@@ -150,6 +159,7 @@ def test_the_run_explains_the_model(registry):
     assert "undefined" not in logged.data.metrics
     assert logged.data.tags["verdict"] == "passed"
     assert {item.tags[0].value for item in logged.inputs.dataset_inputs} == {"training", "holdout"}
+    assert not any("," in item.dataset.name for item in logged.inputs.dataset_inputs)
     names = {item.path for item in registry._client.list_artifacts(run.run_id)}
     assert names == {
         "evaluation.json",
