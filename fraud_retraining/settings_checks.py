@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from fraud_retraining.adapters.alerts.destination import secret_problems
 from fraud_retraining.adapters.alerts.registry import DESTINATIONS
 from fraud_retraining.domain.data.athena_table import SCHEME
-from fraud_retraining.domain.data.segments import SHARED, NumberRange
+from fraud_retraining.domain.data.segments import SHARED, NumberRange, number_of
 from fraud_retraining.domain.features.plan import FeaturePlan
 from fraud_retraining.domain.training.estimators.registry import ESTIMATORS
 from fraud_retraining.domain.training.windows import ExpandingWindow
@@ -160,6 +160,9 @@ def _where_problems(settings: "Settings") -> list[str]:
             problems.append(f"where.{name}: is part of a key; name it under features.categorical too")
         elif isinstance(condition, NumberRange) and name not in numbers:
             problems.append(f"where.{name}: a range needs numbers; name the column under features.numeric")
+        elif name in numbers and not isinstance(condition, NumberRange):
+            texts = [value for value in condition if isinstance(value, str) and number_of(value) is None]
+            problems += [f"where.{name}: the column holds numbers, and {text!r} is none" for text in texts]
     return problems
 
 

@@ -480,6 +480,7 @@ def test_one_model_is_what_it_was(tmp_path: Path) -> None:
         ("models: [{name: shared}]", "models: shared is what all models have in common"),
         ("models: [{name: a, where: {TX_FRAUD: 1}}]", "models.a: where.TX_FRAUD: the column is no property"),
         ("models: [{name: a, where: {COUNTRY: {below: 1}}}]", "models.a: where.COUNTRY: a range needs numbers"),
+        ("models: [{name: a, where: {TX_AMOUNT: ['5', low]}}]", "models.a: where.TX_AMOUNT: the column holds numbers"),
         ("models: [{name: a, store: {uri: x}}]", "a: store: all models share it"),
         ("model: {where: {COUNTRY: DE}}", "model.where: stands in an entry of models"),
     ],

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from fraud_retraining.commands.implementation.models_state import Division
 from fraud_retraining.commands.implementation.scores_server import scorer_of
 from fraud_retraining.definitions import build_repositories
 from fraud_retraining.domain.ledger.events import EventKind
@@ -90,6 +91,14 @@ def test_the_days_rows_are_divided_and_what_nobody_takes_is_told(settings: Setti
     division = state["division"]
     assert sum(division["by_model"].values()) == division["rows"]
     assert (division["of_none"], division["of_several"]) == (0, 0)
+    assert any("rare: its where takes none of the" in one for one in state["problems"])
+
+
+def test_a_day_that_cannot_be_told_apart_for_one_model_is_a_problem_of_that_one() -> None:
+    day = Division(day=AS_OF, rows=9, by_model={"a": 3}, of_none=6, of_several=0, uncounted={"b": "no COUNTRY"})
+    assert list(day.problems()) == [f"b: its rows of {AS_OF} cannot be told: no COUNTRY"]
+    told = day.model_copy(update={"uncounted": {}})
+    assert list(told.problems()) == [f"6 of 9 rows of {AS_OF} belong to no model"]
 
 
 def test_monitoring_of_one_scores_its_rows_under_its_own_keys(settings: Settings) -> None:
@@ -110,6 +119,13 @@ def test_monitoring_of_one_scores_its_rows_under_its_own_keys(settings: Settings
     scorer = scorer_of(small)
     scorer.follow()
     assert scorer.state_day == day
+    at = f"{day + timedelta(days=1)}T10:00:00Z"
+    asked = {"TRANSACTION_ID": 1, "TX_DATETIME": at, "CUSTOMER_ID": 1, "TERMINAL_ID": 1}
+    assert len(scorer.score([{**asked, "TX_AMOUNT": 59.99}]).answers) == 1
+    refused = scorer.score([{**asked, "TX_AMOUNT": 60}])
+    assert not refused.answers
+    assert [(one.row, one.field) for one in refused.problems] == [(0, "TX_AMOUNT")]
+    assert "belongs to no transaction of model small" in refused.problems[0].problem
     scored = open_store(small).partition(SCORED, day)
     whole, own = open_store(settings).partition("transactions", day), open_store(small).partition("transactions", day)
     assert scored is not None

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from pydantic import Field
 
 from fraud_retraining.commands.implementation.current_state import State, former_models, read_state
-from fraud_retraining.domain.data.segments import SHARED, summary, taken
+from fraud_retraining.domain.data.segments import SHARED, Where, summary, taken
 from fraud_retraining.domain.features.column_lineage import TRANSACTIONS
 from fraud_retraining.domain.values.base import Value
 from fraud_retraining.domain.values.errors import DataInvalid, RetrainingError
@@ -36,11 +36,23 @@ class Division(Value):
     by_model: dict[str, int] = Field(description="Rows that each model takes.")
     of_none: int = Field(description="Rows that no model takes: nobody scores them.")
     of_several: int = Field(description="Rows that more than one model takes.")
+    uncounted: dict[str, str] = Field({}, description="Models whose rows cannot be told, and why.")
 
     def sentence(self) -> str:
         """Who takes how many rows."""
         each = ", ".join(f"{name} {rows:,}" for name, rows in self.by_model.items())
         return f"{self.day}: {self.rows:,} rows: {each}; {self.of_none:,} of no model, {self.of_several:,} of several"
+
+    def problems(self) -> Iterator[str]:
+        """Rows that nobody scores, and models that take none: often a value that is written otherwise."""
+        # While the rows of one model cannot be told, those of none cannot either.
+        if self.of_none and not self.uncounted:
+            yield f"{self.of_none:,} of {self.rows:,} rows of {self.day} belong to no model"
+        for name, why in self.uncounted.items():
+            yield f"{name}: its rows of {self.day} cannot be told: {why}"
+        for name, taken_rows in self.by_model.items():
+            if not taken_rows and self.rows:
+                yield f"{name}: its where takes none of the {self.rows:,} rows of {self.day}"
 
 
 class ModelsState(Value):
@@ -76,9 +88,8 @@ def read_models_state(settings: Settings) -> ModelsState:
             states[one.segment] = read_state(one)
         except RetrainingError as error:
             unreadable[one.segment] = str(error)
-    division, shared = _division(settings), []
-    if division is not None and division.of_none:
-        shared.append(f"{division.of_none:,} of {division.rows:,} rows of {division.day} belong to no model")
+    division = _division(settings)
+    shared = [] if division is None else [*division.problems()]
     now, instance = datetime.now(UTC), open_instance()
     shared += automation_health(instance, now, SHARED).problems
     for run, _ in unreported_failures(instance, open_outcomes(settings), now - timedelta(days=1)):
@@ -105,7 +116,7 @@ def _of_all(problem: str, states: Mapping[str, State]) -> bool:
 
 
 def _division(settings: Settings) -> Division | None:
-    """How the models divide the last ingested day; None while none is, or it lacks a column of theirs."""
+    """How the models divide the last ingested day; None while none is."""
     try:
         latest = max(open_lake(settings).days(), default=None)
     except DataInvalid:
@@ -119,11 +130,10 @@ def _division(settings: Settings) -> Division | None:
     record = found[max(found)]
     (path,) = store.paths([record], "rows")
     models = {one.segment: one.segment_where for one in settings.each_model()}
+    file = pq.ParquetFile(path)
+    models, uncounted = _told_apart(file, models)
     columns = sorted({name for where in models.values() for name in where})
     counts, none, several = dict.fromkeys(models, 0), 0, 0
-    file = pq.ParquetFile(path)
-    if not set(columns) <= set(file.schema_arrow.names):
-        return None
     for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=columns or [file.schema_arrow.names[0]]):
         takers = np.zeros(batch.num_rows, dtype=np.int32)
         for name, where in models.items():
@@ -132,4 +142,17 @@ def _division(settings: Settings) -> Division | None:
             takers += mask
         none, several = none + int((takers == 0).sum()), several + int((takers > 1).sum())
     rows = file.metadata.num_rows
-    return Division(day=record.day, rows=rows, by_model=counts, of_none=none, of_several=several)
+    return Division(day=record.day, rows=rows, by_model=counts, of_none=none, of_several=several, uncounted=uncounted)
+
+
+def _told_apart(file: pq.ParquetFile, models: Mapping[str, Where]) -> tuple[dict[str, Where], dict[str, str]]:
+    """Models whose condition the day's columns can fulfil; and the other ones, and why they cannot."""
+    told, uncounted = {}, {}
+    for name, where in models.items():
+        try:
+            taken(file.schema_arrow.empty_table(), where)
+        except DataInvalid as error:
+            uncounted[name] = f"{error.what}: {', '.join(error.culprits)}"
+        else:
+            told[name] = where
+    return told, uncounted
