@@ -167,6 +167,11 @@ def test_a_forged_state_is_not_one_that_was_published(attacked: Backend, app_url
     attacked.ledger.append(EventKind.STATE_PUBLISHED, actor="pipeline", payload=published, keys=keys)
     assert is_recorded(attacked.ledger, honest) and not is_recorded(attacked.ledger, planted)
     forged, model = {"digest": planted.digest, "record_digest": digest(planted)}, attacked.registry.model_name
+    assert is_recorded(attacked.ledger, honest, {"shared", model})
+    append_forged(app_url, EventKind.STATE_PUBLISHED, forged, subject=day.isoformat(), model="shared")
+    assert is_recorded(attacked.ledger, honest)
+    with pytest.raises(RecordAltered, match=r"\(state published\) is not signed"):
+        is_recorded(attacked.ledger, planted, {"shared", model})
     append_forged(app_url, EventKind.STATE_PUBLISHED, forged, subject=day.isoformat(), model=model)
     with pytest.raises(RecordAltered, match=r"\(state published\) is not signed"):
         is_recorded(attacked.ledger, planted)
