@@ -47,8 +47,10 @@ class SeededAnswers:
             drawn = self._draw("verdict", question.candidate.as_of)
             return Judgement(outcome="promoted" if drawn < 0.6 else "refused" if drawn < 0.9 else "asked", seconds=1)
         if isinstance(question, FitAgain):
-            agrees = self._draw("second fit", question.judged.as_of) < 0.6
-            return SecondFit(serves=second_of(question.judged) if agrees else None, reason="drawn", seconds=7)
+            drawn, serving = self._draw("second fit", question.judged.as_of), question.champion
+            asks = "it would take back days" if drawn > 0.8 and serving is not None and serving.judged else ""
+            serves = second_of(question.judged) if drawn < 0.6 else None
+            return SecondFit(serves=serves, reason="drawn", asks=asks, seconds=7)
         if self._draw("fit", question.as_of) < 0.1 and question.as_of >= DAYS.start:
             return NotTrained(reason="a day failed its checks")
         return model_of(question.as_of)

@@ -3,6 +3,7 @@
 Not here: how a run is executed (`job_runner.py`), and what a day has to be like (`domain/data/`).
 """
 
+import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import date
 from functools import cached_property
@@ -13,6 +14,7 @@ from fraud_retraining.adapters.storage.store import Store
 from fraud_retraining.commands.implementation.job_runner import CHANNEL, JobRunner, logged
 from fraud_retraining.domain.data.lake_layout import LAYOUT
 from fraud_retraining.domain.data.refused_days import ranges, remedy_of
+from fraud_retraining.domain.training.refit import unjudged_days
 from fraud_retraining.domain.values.days import DayRange
 from fraud_retraining.domain.values.errors import DataInvalid
 from fraud_retraining.orchestration.names import (
@@ -39,6 +41,8 @@ from fraud_retraining.orchestration.state.readiness import (
     first_trainable,
 )
 from fraud_retraining.settings import Settings
+
+LOG = logging.getLogger(__name__)
 
 
 class DayIngest:
@@ -117,13 +121,27 @@ class DayIngest:
                 culprits=[f"the last day that has is {self.latest_day()}"],
                 remedy="an as-of day is the last day whose transactions are in; name an earlier one.",
             )
-        arrived = {day: files for day, files in arrived.items() if day in needed}
-        self._require_window(as_of, window.needed, arrived)
-        self._bring_up(arrived, [day for day in window.needed if day in arrived])
+        wanted = {day: files for day, files in arrived.items() if day in needed}
+        self._require_window(as_of, window.needed, wanted)
+        self._bring_up(wanted, [day for day in window.needed if day in wanted])
+        if self._settings.window.refit.enabled:
+            self._bring_up_compared([day for days in unjudged_days(window) for day in days])
         # What is promoted can then be served. Where features look back on days that no window needs, those are first to
         # be ingested, which is the daily work and no retrain's.
         if Readiness(self._settings, self.lake, self.store).stale_state == as_of:
             self._run_days(DayRange(start=as_of, end=as_of), [ONLINE_STATE])
+
+    def _bring_up_compared(self, days: Sequence[date]) -> None:
+        """Make the features of days on which a second fit is compared; a refused one fails no retrain."""
+        behind = days_behind(self._settings, days)
+        if not behind:
+            return
+        arrived = self.lake.days(DayRange(start=behind[0], end=behind[-1]))
+        arrived = {day: arrived[day] for day in behind if day in arrived}
+        try:
+            self._bring_up(arrived, [day for day in days if day in arrived])
+        except DataInvalid as error:
+            LOG.warning("days after the holdout cannot compare a second fit: %s", error)
 
     def labels_arrived(self, as_of: date) -> bool | None:
         """Whether the feed has delivered the labels of an as-of day; None where there is no feed.

@@ -33,7 +33,7 @@ from fraud_retraining.commands.implementation.replay_drift import (
 from fraud_retraining.commands.implementation.replay_features import past_store
 from fraud_retraining.commands.implementation.replay_files import KeptFiles
 from fraud_retraining.commands.implementation.replay_served import ServedDays
-from fraud_retraining.domain.evaluation.agreement import agreement
+from fraud_retraining.domain.evaluation.agreement import Agreement, agreement
 from fraud_retraining.domain.evaluation.alert_recall import alert_recall
 from fraud_retraining.domain.evaluation.gates import (
     NO_CHAMPION,
@@ -47,7 +47,7 @@ from fraud_retraining.domain.evaluation.gates import (
 from fraud_retraining.domain.evaluation.judged import REPORT_WEIGHT, Judged
 from fraud_retraining.domain.monitoring.drift import SCORE, HoldoutProfile
 from fraud_retraining.domain.monitoring.live_performance import measure
-from fraud_retraining.domain.releases.candidate import Evaluation, ModelFit, Refit
+from fraud_retraining.domain.releases.candidate import Evaluation, ModelFit, Refit, ServingFit
 from fraud_retraining.domain.releases.verdict_checks import floors_missed, why_human
 from fraud_retraining.domain.replay.decisions import ReplayedDecision
 from fraud_retraining.domain.replay.timeline import (
@@ -122,7 +122,7 @@ class PastDays:
         if isinstance(question, Train):
             return self._trained(question.as_of)
         if isinstance(question, FitAgain):
-            return self._second_fit(question.judged)
+            return self._second_fit(question)
         return self._judgement(question)
 
     def _seen(self, look: Look) -> Seen:
@@ -228,31 +228,40 @@ class PastDays:
         policy = self._settings.window.model_copy(update={"refit": RefitPolicy()})
         return model_fingerprint(window, self._settings.model_copy(update={"window": policy}))
 
-    def _second_fit(self, judged: ReplayedModel) -> SecondFit:
+    def _second_fit(self, asked: FitAgain) -> SecondFit:
         settings = self._settings
-        window = self.window(judged.as_of)
+        window = self.window(asked.judged.as_of)
         after = [day for days in unjudged_days(window.days) for day in days]
         days = [self._featured[day] for day in after if day in self._featured]
-        key = [judged.fingerprint, settings.window.refit, settings.gates.alert_budget, [day.digest for day in days]]
-        return self._kept.document("second_fits", key, SecondFit, lambda: self._fitted_again(judged, window, days))
+        champion = asked.champion.fingerprint if asked.champion and asked.champion.judged else None
+        rules = [settings.window.refit, settings.gates.alert_budget]
+        key = [asked.judged.fingerprint, champion, rules, [day.digest for day in days]]
+        return self._kept.document("second_fits", key, SecondFit, lambda: self._fitted_again(asked, window, days))
 
-    def _fitted_again(self, judged: ReplayedModel, window: TrainingWindow, days: Sequence[Partition]) -> SecondFit:
-        """The second fit of a promoted candidate, held against the judged one as a retrain does."""
+    def _fitted_again(self, asked: FitAgain, window: TrainingWindow, days: Sequence[Partition]) -> SecondFit:
+        """The second fit of a candidate that passed, held against the judged one and what serves as a retrain does."""
+        judged, serving = asked.judged, asked.champion if asked.champion and asked.champion.judged else None
         if not days:
-            return SecondFit(serves=None, reason=Refit(fit=None, agreement=None, serves=False).summary)
+            beside = ServingFit(training=serving.training, agreement=None) if serving else None
+            refit = Refit(fit=None, agreement=None, serves=False, judged=judged.training, serving=beside)
+            return _released(refit, None, 0.0)
         own = refit_window(window)
         fingerprint = refit_fingerprint(self._determined_by(window), own).digest
         second = self._kept.fit(fingerprint) or self._fitted(own, fingerprint, judged=judged.fingerprint)
-        began, settings = time.monotonic(), self._settings
-        scores = [self._scores(of, days) for of in (judged.fingerprint, fingerprint)]
-        alerts = settings.gates.alert_budget * len(days)
-        found = agreement(scores[0], scores[1], settings.window.refit, (days[0].day, days[-1].day), alerts)
+        began = time.monotonic()
+        found, beside = self._agreement(judged.fingerprint, fingerprint, days), None
+        if serving is not None:
+            other = None if found.agrees else self._agreement(serving.fingerprint, fingerprint, days)
+            beside = ServingFit(training=serving.training, agreement=other)
         fit = ModelFit(fingerprint=fingerprint, run_id="", artifact_digest="", training=second.training)
-        return SecondFit(
-            serves=second if found.agrees else None,
-            reason=Refit(fit=fit, agreement=found, serves=found.agrees).summary,
-            seconds=second.seconds + time.monotonic() - began,
-        )
+        refit = Refit.decided(fit, found, judged.training, beside)
+        return _released(refit, second, second.seconds + time.monotonic() - began)
+
+    def _agreement(self, first: str, second: str, days: Sequence[Partition]) -> Agreement:
+        settings = self._settings
+        scores = self._scores(first, days), self._scores(second, days)
+        alerts = settings.gates.alert_budget * len(days)
+        return agreement(*scores, settings.window.refit, (days[0].day, days[-1].day), alerts)
 
     def _scores(self, fingerprint: str, days: Sequence[Partition]) -> NDArray[np.floating[Any]]:
         model = self._kept.model(fingerprint)
@@ -286,7 +295,7 @@ class PastDays:
         return facts
 
     def _judgement(self, asked: Judge) -> Judgement:
-        champion = asked.champion.fingerprint if asked.champion else None
+        champion = (asked.champion.judged or asked.champion.fingerprint) if asked.champion else None
         key = [asked.candidate.fingerprint, champion, self._settings.gates]
         return self._kept.document("judgements", key, Judgement, lambda: self._judged(asked))
 
@@ -335,7 +344,10 @@ class PastDays:
         )
 
     def _rival(self, champion: ReplayedModel) -> Rival:
-        return Rival(f"champion as of {champion.as_of}", self._kept.model(champion.fingerprint), champion.training)
+        """The champion by the fit of it that was judged, as a retrain compares it."""
+        judged = self._kept.fit(champion.judged) if champion.judged else champion
+        assert judged is not None
+        return Rival(f"champion as of {champion.as_of}", self._kept.model(judged.fingerprint), judged.training)
 
     def decisions(self, history: PolicyHistory) -> tuple[ReplayedDecision, ...]:
         """What the decisions of the settings came to on the days of a policy."""
@@ -409,6 +421,11 @@ def _profile(fingerprint: str, judged: Judged, settings: Settings) -> HoldoutPro
         average_precision=reached,
         alerts=alert_recall(judged, settings.gates),
     )
+
+
+def _released(refit: Refit, second: ReplayedModel | None, seconds: float) -> SecondFit:
+    asks = "the judged fit has not learnt as late days as the fit that serves" if refit.falls_behind else ""
+    return SecondFit(serves=second if refit.serves else None, reason=refit.summary, asks=asks, seconds=seconds)
 
 
 def verdict_of(evaluation: Evaluation) -> tuple[Literal["promoted", "refused", "asked"], str]:

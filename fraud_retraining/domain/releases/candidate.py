@@ -4,7 +4,7 @@ Here: results of the stages as the ledger keeps them. Not here: how a stage comp
 """
 
 from datetime import date
-from typing import Any
+from typing import Any, Self
 
 from pydantic import Field
 
@@ -67,12 +67,38 @@ class ModelFit(Value):
     training: DayRange
 
 
-class Refit(Value):
-    """Which fit of a candidate is released: the judged one, or one on window and holdout that agrees with it."""
+class ServingFit(Value):
+    """The second fit that served while a candidate was fitted again, and how alike that candidate's second fit is."""
+
+    training: DayRange
+    agreement: Agreement | None = Field(description="None where it was not asked: the judged fit agreed, or no day.")
+
+
+class Refit(ExtendedValue):
+    """Which fit of a candidate is released: the judged one, or one on window and holdout that agrees with it or with
+    the second fit that serves."""
+
+    ADDED = frozenset({"judged", "serving"})
 
     fit: ModelFit | None = Field(description="None where there was no day to compare it on.")
     agreement: Agreement | None = Field(description="None without a second fit.")
     serves: bool = Field(description="Whether the second fit is the one that is released.")
+    judged: DayRange | None = Field(None, description="Days that the judged fit has learnt from.")
+    serving: ServingFit | None = Field(None, description="The champion's second fit; None where a judged one served.")
+
+    @classmethod
+    def decided(cls, fit: ModelFit, found: Agreement, judged: DayRange, serving: ServingFit | None) -> Self:
+        """The second fit is released where it agrees with the judged one, or with the second fit that serves."""
+        beside = serving.agreement if serving is not None else None
+        agrees = found.agrees or (beside is not None and beside.agrees)
+        return cls(fit=fit, agreement=found, serves=agrees, judged=judged, serving=serving)
+
+    @property
+    def falls_behind(self) -> bool:
+        """Whether the fit to be released has learnt no day as late as the one that serves."""
+        if self.serves or self.judged is None or self.serving is None:
+            return False
+        return self.judged.end < self.serving.training.end
 
     @property
     def summary(self) -> str:
@@ -80,12 +106,18 @@ class Refit(Value):
         if self.fit is None or self.agreement is None:
             return "the judged fit is released: no day after the holdout could compare it with a second one"
         days, found = self.fit.training, self.agreement
-        if self.serves:
-            return (
-                f"a second fit on {days.start} to {days.end} is released; it agrees with the judged one {found.summary}"
-            )
+        second = f"a second fit on {days.start} to {days.end}"
+        if self.serves and found.agrees:
+            return f"{second} is released; it agrees with the judged one {found.summary}"
         differs = f"{found.summary}; {'; '.join(found.problems)}"
-        return f"the judged fit is released: a second one on {days.start} to {days.end} differs {differs}"
+        beside = self.serving.agreement if self.serving is not None else None
+        if self.serves and beside is not None:
+            return (
+                f"{second} is released; it agrees with the second fit that serves {beside.summary}, not with the "
+                f"judged one {differs}"
+            )
+        also = f"; nor does it agree with the second fit that serves {beside.summary}" if beside is not None else ""
+        return f"the judged fit is released: {second} differs {differs}{also}"
 
 
 class MappedFit(Value):

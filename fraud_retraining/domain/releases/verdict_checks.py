@@ -67,7 +67,18 @@ def why_human(evaluation: Evaluation, champion: int | None) -> str | None:
     if champion is not None and (compared is None or not compared.applicable):
         why = compared.message if compared is not None else "the gate gave no result."
         return f"it was not compared with version {champion}, which serves ({why.rstrip('.')})"
-    return None
+    return _falling_behind(evaluation, champion)
+
+
+def _falling_behind(evaluation: Evaluation, champion: int | None) -> str | None:
+    """Why a judged fit does not follow a second fit that has learnt later days, perhaps a new kind of fraud."""
+    refit = evaluation.refit
+    if refit is None or not refit.falls_behind or refit.judged is None or refit.serving is None:
+        return None
+    return (
+        f"its second fit agrees neither with the judged fit nor with version {champion}, which serves; and the judged "
+        f"fit has learnt up to {refit.judged.end} only, version {champion} up to {refit.serving.training.end}"
+    )
 
 
 def _named(version: int | None) -> str:

@@ -91,16 +91,21 @@ class Judgement(Value):
 
 
 class FitAgain(Value):
-    """Question: the second fit of a candidate that is promoted (`window.refit`)."""
+    """Question: the second fit of a candidate that passed its gates (`window.refit`), beside what serves."""
 
     judged: ReplayedModel
+    champion: ReplayedModel | None = None
 
 
 class SecondFit(Value):
-    """Answer to `FitAgain`: the second fit where it serves in place of the judged one, and why it does or does not."""
+    """Answer to `FitAgain`: the second fit where it serves in place of the judged one, and why it does or does not.
+
+    `asks` says why a person has to decide: the judged fit would take back what the champion has learnt.
+    """
 
     serves: ReplayedModel | None
     reason: str
+    asks: str = ""
     seconds: float = 0.0
 
 
@@ -171,8 +176,9 @@ def timeline(policy: ReplayPolicy, rules: RetrainRules, days: DayRange) -> Timel
         DataInvalid: there is no first model.
     """
     judged = yield from _first(policy, days.start - DAY)
-    first, more, _ = yield from _released(rules, judged)
-    state, steps = State(champion=first, last_as_of=first.as_of, seconds=judged.seconds + more), []
+    second = yield from _second_fit(rules, judged, None)
+    first, seconds = second.serves or judged, judged.seconds + second.seconds
+    state, steps = State(champion=first, last_as_of=first.as_of, seconds=seconds), []
     made = {first.fingerprint: first.as_of}
     for day in days:
         if policy.retrains and day > days.start:
@@ -211,20 +217,25 @@ def _step(rules: RetrainRules, state: State, as_of: date) -> Generator[Question,
     )
     seconds, serves = trained.seconds + judgement.seconds, None
     if judgement.outcome == "promoted":
-        serves, more, why = yield from _released(rules, trained)
-        step, seconds = step.model_copy(update={"second_fit": why}), seconds + more
+        second = yield from _second_fit(rules, trained, state.champion)
+        seconds += second.seconds
+        step = step.model_copy(update={"second_fit": second.reason})
+        if second.asks:
+            step = step.model_copy(update={"outcome": "asked", "verdict": second.asks})
+        else:
+            serves = second.serves or trained
     return step, _after(state, decision, trained.as_of, serves, seconds)
 
 
-def _released(
-    rules: RetrainRules, judged: ReplayedModel
-) -> Generator[Question, Answer, tuple[ReplayedModel, float, str]]:
-    """The fit that serves where a candidate is promoted, the seconds that a second fit took, and why it serves."""
+def _second_fit(
+    rules: RetrainRules, judged: ReplayedModel, champion: ReplayedModel | None
+) -> Generator[Question, Answer, SecondFit]:
+    """What becomes of the second fit of a candidate that passed; nothing where there is none."""
     if not rules.fits_again:
-        return judged, 0.0, ""
-    second = yield FitAgain(judged=judged)
+        return SecondFit(serves=None, reason="")
+    second = yield FitAgain(judged=judged, champion=champion)
     assert isinstance(second, SecondFit)
-    return second.serves or judged, second.seconds, second.reason
+    return second
 
 
 def _after(state: State, decision: Retrain, as_of: date, serves: ReplayedModel | None, seconds: float) -> State:

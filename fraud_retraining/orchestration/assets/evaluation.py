@@ -74,7 +74,7 @@ from fraud_retraining.domain.training.windows import HoldoutPolicy, TrainingWind
 from fraud_retraining.domain.values.days import DayRange
 from fraud_retraining.domain.values.errors import DataInvalid, IntegrityError, RecordAltered
 from fraud_retraining.domain.values.schemas import AMOUNT, TIMESTAMP, TRANSACTION_ID
-from fraud_retraining.orchestration.assets.refit import fit_again
+from fraud_retraining.orchestration.assets.refit import Serving, fit_again
 from fraud_retraining.orchestration.assets.score_contract import (
     Followed,
     alerts_beside_champion,
@@ -198,6 +198,7 @@ class JudgedCandidate:
     fit: FittedModel
     profile: HoldoutProfile | None
     mapping: FittedMapping | None
+    serving: Serving | None
 
 
 def _judge_candidate(
@@ -254,7 +255,15 @@ def _judge_candidate(
     profile = _holdout_profile(judging, as_served, review_report, evaluation.aged)
     if profile is not None:
         _keep_profile(profile, model.run_id, resources)
-    return JudgedCandidate(evaluation, review_report, drawn, judging.candidate, profile, mapping)
+    return JudgedCandidate(evaluation, review_report, drawn, judging.candidate, profile, mapping, _serving(judging))
+
+
+def _serving(judging: Judging) -> Serving | None:
+    """The champion's second fit, where one serves: it is then not the fit that the candidate was compared with."""
+    champion = judging.champion
+    if champion is None or champion.followed.trained_on == champion.trained_on:
+        return None
+    return Serving(champion.followed.served.unmapped, champion.followed.trained_on)
 
 
 def _fitted_again(
@@ -270,7 +279,7 @@ def _fitted_again(
     wanted = own_recipe and resources.settings.window.refit.enabled and evaluation.newer_champion is None
     if not wanted or not evaluation.verdict.passed:
         return judged
-    refit = fit_again(window, model, judged.fit, resources, dagster_run_id)
+    refit = fit_again(window, model, judged.fit, judged.serving, resources, dagster_run_id)
     if refit.serves and refit.fit is not None and judged.profile is not None:
         _log_profile(judged.profile, refit.fit.run_id, resources)
     return replace(judged, evaluation=evaluation.model_copy(update={"refit": refit}))

@@ -16,16 +16,23 @@ from fraud_retraining.adapters.mlflow.tags import REFIT_OF
 from fraud_retraining.adapters.storage.store import Partition
 from fraud_retraining.domain.evaluation.agreement import Agreement, agreement
 from fraud_retraining.domain.ledger.events import EventKind
-from fraud_retraining.domain.releases.candidate import ModelFit, Refit, TrainedModel
+from fraud_retraining.domain.releases.candidate import ModelFit, Refit, ServingFit, TrainedModel
 from fraud_retraining.domain.training.fingerprint import Fingerprint
 from fraud_retraining.domain.training.refit import refit_fingerprint, refit_window, unjudged_days
 from fraud_retraining.domain.training.scoring import FittedModel
 from fraud_retraining.domain.training.windows import TrainingWindow
+from fraud_retraining.domain.values.days import DayRange
 from fraud_retraining.orchestration.assets.training import FitResources, keep_profile, run_tags, train
 from fraud_retraining.orchestration.state.inventory import Inventory
 from fraud_retraining.services.recorded_versions import recorded_digests
 
-NOTHING_TO_COMPARE = Refit(fit=None, agreement=None, serves=False)
+
+@dataclass(frozen=True)
+class Serving:
+    """The second fit of the champion, as its estimator scores, and the days that it has learnt from."""
+
+    model: FittedModel
+    training: DayRange
 
 
 @dataclass(frozen=True)
@@ -39,15 +46,23 @@ class _Second:
 
 
 def fit_again(
-    window: TrainingWindow, model: TrainedModel, judged: FittedModel, resources: FitResources, dagster_run_id: str
+    window: TrainingWindow,
+    model: TrainedModel,
+    judged: FittedModel,
+    serving: Serving | None,
+    resources: FitResources,
+    dagster_run_id: str,
 ) -> Refit:
     """Fits the judged recipe on window and holdout, and says which of the two fits is released.
 
-    A second fit that an earlier process made is found, and so is its result.
+    After a change of fraud the second fit differs from the judged one because it alone has learnt of it. Then it is
+    held against the second fit that serves, which has learnt of it too. A second fit that an earlier process made is
+    found, and so is its result.
     """
     days = comparable_days(window, resources)
     if not days:
-        return NOTHING_TO_COMPARE
+        beside = ServingFit(training=serving.training, agreement=None) if serving else None
+        return Refit(fit=None, agreement=None, serves=False, judged=model.training, serving=beside)
     own = refit_window(window)
     second = _Second(own, refit_fingerprint(model.determined_by, own), model, dagster_run_id)
     run = _found(second, resources)
@@ -58,15 +73,20 @@ def fit_again(
         run = _fitted(second, resources)
     refitted = resources.registry.load(run.run_id, expected_digest=run.artifact_digest)
     found = _agreement(judged, refitted, days, resources)
-    if found.agrees:
-        keep_profile(own, model.fingerprint, run.run_id, resources)
+    beside = None
+    if serving is not None:
+        asked = None if found.agrees else _agreement(serving.model, refitted, days, resources)
+        beside = ServingFit(training=serving.training, agreement=asked)
     fit = ModelFit(
         fingerprint=second.determined_by.digest,
         run_id=run.run_id,
         artifact_digest=run.artifact_digest,
         training=own.days.training,
     )
-    return Refit(fit=fit, agreement=found, serves=found.agrees)
+    refit = Refit.decided(fit, found, model.training, beside)
+    if refit.serves:
+        keep_profile(own, model.fingerprint, run.run_id, resources)
+    return refit
 
 
 def comparable_days(window: TrainingWindow, resources: FitResources) -> list[Partition]:

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from fraud_retraining.domain.evaluation.agreement import Agreement
 from fraud_retraining.domain.evaluation.gates import GATES, Evidence, Finding, Gate, GatePolicy, GateResult, Verdict
-from fraud_retraining.domain.releases.candidate import Evaluation
+from fraud_retraining.domain.releases.candidate import Evaluation, ModelFit, Refit, ServingFit
 from fraud_retraining.domain.releases.promotion_mode import POLICY
 from fraud_retraining.domain.releases.release import Release, ReleaseState
 from fraud_retraining.domain.releases.verdict_checks import (
@@ -17,6 +18,7 @@ from fraud_retraining.domain.releases.verdict_checks import (
     require_verdict,
     why_human,
 )
+from fraud_retraining.domain.values.days import DayRange
 from fraud_retraining.domain.values.digests import digest
 from fraud_retraining.domain.values.errors import GateFailed, IntegrityError
 from fraud_retraining_tests.support.approvals_fixture import an_evaluation
@@ -261,3 +263,57 @@ def test_a_failed_gate_that_is_left_out_of_the_record_is_found_on_the_way_back_t
     left_out = evaluation(Verdict(passed=True, gates=tuple(one for one in failed.gates if one.name != LEAK)))
     with pytest.raises(IntegrityError, match="not the one it was registered with"):
         require_recorded_verdict(release(evaluation(failed), promoted_at=NOON), left_out)
+
+
+def days(first: int, last: int) -> DayRange:
+    return DayRange(start=date(2026, 10, first), end=date(2026, 10, last))
+
+
+def alike(problem: str = "") -> Agreement:
+    return Agreement(
+        first=AS_OF,
+        last=AS_OF,
+        rows=10,
+        rank_correlation=0.9,
+        alert_ratio=1.0,
+        calibration_difference=0.0,
+        problems=(problem,) if problem else (),
+    )
+
+
+SECOND = ModelFit(fingerprint="s", run_id="r", artifact_digest="d", training=days(1, 20))
+
+
+@pytest.mark.parametrize(
+    ("judged", "beside", "serves", "said"),
+    [
+        ("", None, True, "it agrees with the judged one"),
+        ("ranks differ", "", True, "it agrees with the second fit that serves"),
+        ("ranks differ", "alerts differ", False, "nor does it agree with the second fit that serves"),
+        ("ranks differ", None, False, "the judged fit is released"),
+    ],
+)
+def test_a_second_fit_has_to_agree_with_the_judged_one_or_with_the_one_that_serves(
+    judged: str, beside: str | None, serves: bool, said: str
+) -> None:
+    serving = ServingFit(training=days(1, 18), agreement=None if beside is None else alike(beside))
+    refit = Refit.decided(SECOND, alike(judged), days(1, 13), serving)
+    assert refit.serves is serves
+    assert said in refit.summary
+    assert refit.falls_behind is not serves, "the fit that serves has learnt up to the 18th"
+
+
+@pytest.mark.parametrize(("learnt", "asked"), [(12, False), (13, False), (14, True)])
+def test_a_judged_fit_that_has_learnt_less_than_what_serves_waits_for_a_person(learnt: int, asked: bool) -> None:
+    serving = ServingFit(training=days(1, learnt), agreement=alike("alerts differ"))
+    refit = Refit.decided(SECOND, alike("ranks differ"), days(1, 13), serving)
+    judged = evaluation().model_copy(update={"refit": refit})
+    why = why_human(judged, judged.champion_version)
+    assert (why is not None) is asked
+    assert why is None or "has learnt up to 2026-10-13 only, version" in why
+
+
+def test_a_refit_of_before_has_the_digest_that_it_had() -> None:
+    before = Refit(fit=SECOND, agreement=alike(), serves=True)
+    assert set(before.model_dump()) == {"fit", "agreement", "serves"}
+    assert not before.falls_behind

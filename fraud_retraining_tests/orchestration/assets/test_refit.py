@@ -161,6 +161,19 @@ def test_a_second_fit_that_differs_is_not_released(
     assert "is below 1" in refit.summary
 
 
+def test_a_judged_fit_does_not_take_back_what_the_second_fit_that_serves_has_learnt(home: ProjectHome) -> None:
+    configure(home, min_rank_correlation=1.0)
+    code, answer, _ = retrain(AS_OF + timedelta(days=2))
+    assert (code, answer["status"]) == (0, "awaiting_approval"), answer["message"]
+    assert (
+        f"has learnt up to {HOLDOUT_END - timedelta(days=2)} only, version 1 up to {HOLDOUT_END}" in answer["message"]
+    )
+    refit = evaluation(answer["fingerprint"]).refit
+    assert refit is not None and refit.serving is not None and refit.serving.agreement is not None
+    assert "nor does it agree with the second fit that serves" in refit.summary
+    assert champion()[0] == 1
+
+
 def booster(version: int) -> bytes:
     return open_registry(load_settings()).download(version)[f"{PREFIX}model.ubj"]
 
