@@ -11,11 +11,13 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from fraud_retraining.adapters.days.monitoring_reports import SKEW, report_of
 from fraud_retraining.commands.implementation.models_state import Division
 from fraud_retraining.commands.implementation.scores_server import scorer_of
 from fraud_retraining.definitions import build_repositories
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.ledger.hash_chain import Head
+from fraud_retraining.domain.monitoring.served_skew import ServedSkew
 from fraud_retraining.domain.training.windows import TrainingWindow
 from fraud_retraining.orchestration.instance import open_instance
 from fraud_retraining.orchestration.names import MODEL_TAG, MONITOR, RANGE_END, RANGE_START, SCORED
@@ -132,6 +134,29 @@ def test_monitoring_of_one_scores_its_rows_under_its_own_keys(settings: Settings
     assert whole is not None
     assert own is not None
     assert 0 < scored.facts["rows"] == own.facts["rows"] < whole.facts["rows"]
+
+
+def test_answers_of_a_scorer_with_an_earlier_condition_are_told_apart_and_need_a_person(settings: Settings) -> None:
+    small = settings.of_model("small")
+    day = AS_OF + timedelta(days=2)
+    assert run("ingest", "--from", str(day - timedelta(days=9)), "--to", str(day - timedelta(days=1)))[0] == 0
+    raw = pq.read_table(Path(settings.lake_uri) / f"year={day:%Y}" / f"month={day:%m}" / f"day={day:%d}")
+    rows = raw.sort_by("TX_DATETIME").slice(0, 60).to_pylist()
+    earlier = scorer_of(small.with_overrides({"model": {"where": {"TX_AMOUNT": {"below": 1_000_000}}}}))
+    earlier.follow()
+    assert len(earlier.score([{**row, "TX_DATETIME": row["TX_DATETIME"].isoformat()} for row in rows]).answers) == 60
+    earlier.flush(last=True)
+    assert run("ingest", "--from", str(day), "--to", str(day))[0] == 0
+    with open_instance() as instance:
+        job = build_repositories(settings)["small"].get_job(MONITOR)
+        assert job.execute_in_process(instance=instance, tags={RANGE_START: str(day), RANGE_END: str(day)}).success
+    record = open_store(small).partition(SKEW, day)
+    assert record is not None
+    found = report_of(record, ServedSkew)
+    others = sum(row["TX_AMOUNT"] >= 60 for row in rows)
+    assert (found.distinct, found.other_segment, found.not_in_lake) == (60, others, 0)
+    assert 0 < others < 60
+    assert found.needs_person
 
 
 def test_the_record_of_an_entry_that_was_removed_is_told_and_its_heads_are_still_compared(settings: Settings) -> None:
