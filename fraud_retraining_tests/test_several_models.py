@@ -154,7 +154,8 @@ def test_answers_of_a_scorer_with_an_earlier_condition_are_told_apart_and_need_a
     assert record is not None
     found = report_of(record, ServedSkew)
     others = sum(row["TX_AMOUNT"] >= 60 for row in rows)
-    assert (found.distinct, found.other_segment, found.not_in_lake) == (60, others, 0)
+    # Beside them the log may have the invented transaction of another test.
+    assert (found.distinct - found.not_in_lake, found.other_segment) == (60, others)
     assert 0 < others < 60
     assert found.needs_person
 
