@@ -9,7 +9,6 @@ from fraud_retraining.commands.support.config import model_settings, read_settin
 from fraud_retraining.commands.support.failures import reported_failures
 from fraud_retraining.commands.support.options import Config, Json, Model
 from fraud_retraining.commands.support.output import out, print_json
-from fraud_retraining.domain.data.segments import SHARED
 from fraud_retraining.domain.retraining.requesters import COMMAND_LINE
 
 if TYPE_CHECKING:
@@ -25,6 +24,8 @@ def clean(
 ) -> None:
     """Remove runs, artifacts and Dagster's history beyond those that retention and audit keep, and say which."""
     with reported_failures(as_json=as_json):
+        from fraud_retraining.domain.data.segments import SHARED
+
         settings = read_settings(config)
         if not settings.models or model != SHARED:
             settings = model_settings(config, model)
