@@ -336,7 +336,7 @@ class TestSigning:
         """A ledger of before, and a key that the settings name."""
         file = tmp_path / "keys" / "pipeline.pem"
         code, out, err = run("audit", "key", "--out", str(file))
-        assert code == 0 and str(file) in err
+        assert code == 0 and str(file) in "".join(err.split())
         name, line = out.strip().split(": ", 1)
         home.configure(ledger={"signers": {name: yaml.safe_load(line)}, "key_file": str(file)})
         return home
