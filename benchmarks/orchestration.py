@@ -19,9 +19,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import dagster as dg
+
+from benchmarks.measuring import answer_of
 
 ROOT = Path(__file__).parents[1]
 START, DAYS, EVERY = date(2025, 1, 1), 40, 2
@@ -59,8 +61,8 @@ def main() -> int:
         _enter(Path(name))
         _print_loading(_fastest("import dagster", repeats), _fastest(f"import dagster; {LOADED}", repeats))
         first, second = (START + timedelta(days=DAYS - 1 - n) for n in (EVERY, 0))
-        _command("ingest", "--from", str(START), "--to", str(second))
-        _command("retrain", "--as-of", str(START + timedelta(days=DAYS - 1 - 2 * EVERY)))
+        answer_of("ingest", "--from", str(START), "--to", str(second))
+        answer_of("retrain", "--as-of", str(START + timedelta(days=DAYS - 1 - 2 * EVERY)))
         _print_retrains({"command line": _by_command(first), "daemon": _by_daemon(second)})
     return 0
 
@@ -77,16 +79,7 @@ def _enter(folder: Path) -> None:
         "DAGSTER_HOME": str(ROOT),
         "PYTHONWARNINGS": "ignore",
     }
-    _command("simulate", "--start", str(START), "--days", str(DAYS), "--transactions-per-day", "10000")
-
-
-def _command(*arguments: str) -> dict[str, Any]:
-    command = [sys.executable, "-m", "fraud_retraining.cli", *arguments, "--json"]
-    finished = subprocess.run(command, capture_output=True, text=True, check=False)
-    if finished.returncode:
-        raise SystemExit(f"{' '.join(arguments)}: exit {finished.returncode}\n{finished.stdout}\n{finished.stderr}")
-    answer: dict[str, Any] = json.loads(finished.stdout)
-    return answer
+    answer_of("simulate", "--start", str(START), "--days", str(DAYS), "--transactions-per-day", "10000")
 
 
 def _fastest(code: str, repeats: int) -> float:
@@ -101,7 +94,7 @@ def _seconds(code: str) -> float:
 
 def _by_command(as_of: date) -> Split:
     began = time.time()
-    run = _command("retrain", "--as-of", str(as_of))["dagster_run_id"]
+    run = answer_of("retrain", "--as-of", str(as_of))["dagster_run_id"]
     return _split(run, began, time.time())
 
 

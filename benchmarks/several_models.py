@@ -8,10 +8,7 @@ some models, without the daemon's own. Not here: the work of their runs, which i
 """
 
 import argparse
-import json
 import os
-import subprocess
-import sys
 import tempfile
 import time
 import warnings
@@ -19,7 +16,8 @@ from collections import defaultdict
 from datetime import date, timedelta
 from pathlib import Path
 from statistics import median
-from typing import Any
+
+from benchmarks.measuring import answer_of
 
 ROOT = Path(__file__).parents[1]
 START, DAYS = date(2025, 1, 1), 30
@@ -35,7 +33,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         _enter(Path(name), given.models)
         _load(given.models)
-        _command("ingest", "--from", str(START), "--to", str(START + timedelta(days=DAYS - 1)))
+        answer_of("ingest", "--from", str(START), "--to", str(START + timedelta(days=DAYS - 1)))
         _look(given.looked_at)
     return 0
 
@@ -57,16 +55,7 @@ def _enter(folder: Path, models: int) -> None:
         "DAGSTER_HOME": str(ROOT),
         "PYTHONWARNINGS": "ignore",
     }
-    _command("simulate", "--start", str(START), "--days", str(DAYS), "--transactions-per-day", "5000")
-
-
-def _command(*arguments: str) -> dict[str, Any]:
-    command = [sys.executable, "-m", "fraud_retraining.cli", *arguments, "--json"]
-    finished = subprocess.run(command, capture_output=True, text=True, check=False)
-    if finished.returncode:
-        raise SystemExit(f"{' '.join(arguments)}: exit {finished.returncode}\n{finished.stdout}\n{finished.stderr}")
-    answer: dict[str, Any] = json.loads(finished.stdout)
-    return answer
+    answer_of("simulate", "--start", str(START), "--days", str(DAYS), "--transactions-per-day", "5000")
 
 
 def _load(models: int) -> None:
