@@ -66,7 +66,7 @@ PARTS = {
     ),
     "training": Part(
         "1",
-        "2dd36085050364076d8c18e817bcb87e9efe851a7a7d0c224570cad9d779a0bd",
+        "8f5e1ea7578e49027e3171af850eb567759d8a851cd2fe55e83e6232d7e7958a",
         (
             "fraud_retraining.domain.training.fitting",
             "fraud_retraining.domain.training.training_rows",

@@ -13,13 +13,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pat
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     Discriminator,
     Field,
     StringConstraints,
     Tag,
     TypeAdapter,
-    field_validator,
     model_validator,
 )
 
@@ -79,6 +79,16 @@ Condition = Annotated[
 ]
 Where = dict[ColumnName, Condition]
 """By column the values or the range that a transaction must have; all of them together."""
+
+
+def _checked(where: Where) -> Where:
+    if problems := list(condition_problems(where)):
+        raise ValueError("; ".join(problems))
+    return where
+
+
+CheckedWhere = Annotated[Where, AfterValidator(_checked)]
+"""Conditions of settings: those without a meaning are refused."""
 _WHERE: TypeAdapter[Where] = TypeAdapter(Where)
 
 
@@ -102,7 +112,9 @@ class SegmentPolicy(Policy):
     name: SegmentName = Field(
         description="Name of the registered model, first part of the keys of its assets, folder in the store."
     )
-    where: Where = Field({}, description="Values, lists of values or ranges by column of the lake; {} for all rows.")
+    where: CheckedWhere = Field(
+        {}, description="Values, lists of values or ranges by column of the lake; {} for all rows."
+    )
     window: dict[str, Any] | None = Field(None, description="Its own keys of `window`.")
     holdout: dict[str, Any] | None = Field(None, description="Its own keys of `holdout`.")
     judging: str | None = Field(None, description="Its own `judging`.")
@@ -127,13 +139,6 @@ class SegmentPolicy(Policy):
                 named = f"{given.get('name', 'a model without name')}: {', '.join(foreign)}"
                 raise ValueError(f"{named}: all models share it; a model has {', '.join(cls.sections())}")
         return given
-
-    @field_validator("where")
-    @classmethod
-    def _conditions(cls, where: Where) -> Where:
-        if problems := list(condition_problems(where)):
-            raise ValueError("; ".join(problems))
-        return where
 
     @model_validator(mode="after")
     def _own_keys(self) -> Self:

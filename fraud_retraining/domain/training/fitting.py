@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar, Self
 import numpy as np
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from fraud_retraining.domain.data.segments import Where, condition_problems
+from fraud_retraining.domain.data.segments import CheckedWhere
 from fraud_retraining.domain.training.estimators.base import FitOptions, OnRound
 from fraud_retraining.domain.training.estimators.registry import ESTIMATORS
 from fraud_retraining.domain.training.scoring import FittedModel
@@ -44,7 +44,7 @@ class ModelPolicy(Policy, ExtendedValue):
         None, gt=0, le=1, description="Share of non-frauds to keep; kept ones weigh 1/share. Null keeps all."
     )
     threads: int = Field(0, ge=0, le=1024, description="Threads of the fit; 0 is every core. The model is the same.")
-    where: Where = Field({}, description="Of a model among several; stands beside its name under models.")
+    where: CheckedWhere = Field({}, description="Of a model among several; stands beside its name under models.")
 
     @field_validator("name")
     @classmethod
@@ -56,13 +56,6 @@ class ModelPolicy(Policy, ExtendedValue):
         if name != name.strip():
             raise ValueError(f"{name!r} begins or ends with a space")
         return name
-
-    @field_validator("where")
-    @classmethod
-    def _conditions(cls, where: Where) -> Where:
-        if problems := list(condition_problems(where)):
-            raise ValueError("; ".join(problems))
-        return where
 
     @field_validator("estimator")
     @classmethod
