@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from fraud_retraining.adapters.storage.locations import Location
-from fraud_retraining.adapters.storage.store import Partition, Standing, Store
+from fraud_retraining.adapters.storage.locations import Location, ObjectInfo
+from fraud_retraining.adapters.storage.store import Partition, Standing, Store, StoredFile
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -60,6 +60,31 @@ class LayeredStore(Store):
     ) -> Partition:
         """Commit a partition of an asset of the layer."""
         return self._writable(asset).write(asset, day, tables, digest=digest, inputs=inputs, facts=facts)
+
+    def put(self, asset: str, day: date, tables: "Mapping[str, pa.Table]") -> dict[str, StoredFile]:
+        """Put files of an asset of the layer."""
+        return self._writable(asset).put(asset, day, tables)
+
+    def commit(
+        self,
+        asset: str,
+        day: date,
+        files: Mapping[str, StoredFile],
+        *,
+        digest: str,
+        inputs: Mapping[str, str],
+        facts: Mapping[str, Any],
+    ) -> Partition:
+        """Commit files of an asset of the layer that are there already."""
+        return self._writable(asset).commit(asset, day, files, digest=digest, inputs=inputs, facts=facts)
+
+    def whole(self, record: Partition) -> Partition:
+        """As of the store that holds the partition."""
+        return self._of(record.asset).whole(record)
+
+    def objects(self, partitions: Sequence[Partition], name: str) -> list[ObjectInfo]:
+        """As of the stores that hold the partitions, in order."""
+        return [info for one in partitions for info in self._of(one.asset).objects([one], name)]
 
     def paths(self, partitions: Sequence[Partition], name: str) -> list[Path]:
         """As of the stores that hold the partitions, in order."""

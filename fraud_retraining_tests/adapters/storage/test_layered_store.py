@@ -51,3 +51,10 @@ def test_nothing_is_written_to_the_shared_store(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="transactions is shared"):
         both.write_document("transactions", "key", b"")
     assert not (tmp_path / "shared").exists()
+
+
+def test_what_reads_or_writes_a_place_is_sent_to_one_of_the_two() -> None:
+    """An inherited method would look for a place that a layered store does not have."""
+    by_the_others = {"partitions", "readable"}
+    public = {name for name, found in vars(Store).items() if not name.startswith("_") and not isinstance(found, str)}
+    assert public - by_the_others <= set(vars(LayeredStore))
