@@ -250,10 +250,10 @@ class LiveScorer:
         try:
             load()
         except RetrainingError as error:
-            self._tell(what, _sentence(error))
+            self._note_problem(what, _sentence(error))
         except Exception as error:
             # Whoever follows goes on: what serves must not stay for ever because of one fault that nobody foresaw.
-            if self._tell(what, f"{type(error).__name__}: {error}"):
+            if self._note_problem(what, f"{type(error).__name__}: {error}"):
                 LOG.exception("%s: not foreseen", what)
         else:
             self._well(what)
@@ -263,7 +263,7 @@ class LiveScorer:
         if self.problems.pop(what, None) is not None:
             LOG.info("%s: as it should be again", what)
 
-    def _tell(self, what: str, why: str) -> bool:
+    def _note_problem(self, what: str, why: str) -> bool:
         """Keep a problem; logged, and True, where it is another one than before."""
         said = " ".join(why.split())
         if self.problems.get(what) == said:
@@ -392,7 +392,7 @@ class LiveScorer:
                 try:
                     self._kept.add(_batch(transactions))
                 except DependencyUnreachable as error:
-                    self._tell(SHARED, _sentence(error))
+                    self._note_problem(SHARED, _sentence(error))
                     raise NotReady(_sentence(error)) from None
             return found
 
@@ -461,7 +461,7 @@ class LiveScorer:
         try:
             log.append(rows)
         except RetrainingError as error:
-            self._tell(SERVING_LOG, _sentence(error))
+            self._note_problem(SERVING_LOG, _sentence(error))
             raise NotReady("the serving log cannot be written, and nothing is answered that is not in it") from error
 
     def _features(self, rows: CanonicalRows) -> LiveRows | list[RowProblem]:
@@ -480,7 +480,7 @@ class LiveScorer:
             except StatesMoved:
                 continue
             except DependencyUnreachable as error:
-                self._tell(SHARED, _sentence(error))
+                self._note_problem(SHARED, _sentence(error))
                 if self.policy.without_state == "refuse":
                     raise NotReady(_sentence(error)) from None
                 self._unsent.append(batch)

@@ -121,8 +121,8 @@ class Reports:
         """The transactions with the label that they have in the end, and when it became known."""
         found = self.of(day, transactions)
         at = transactions.schema.get_field_index("TX_FRAUD")
-        told = transactions.set_column(at, "TX_FRAUD", pa.array(found.labels))
-        return told.append_column(LABELLED_AT, pa.array(found.labelled_at).cast(pa.timestamp("us")))
+        labelled = transactions.set_column(at, "TX_FRAUD", pa.array(found.labels))
+        return labelled.append_column(LABELLED_AT, pa.array(found.labelled_at).cast(pa.timestamp("us")))
 
 
 class Feed:

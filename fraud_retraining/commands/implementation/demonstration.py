@@ -79,7 +79,7 @@ class DemoRun:
             "shift_on": self.shift_on,
             "transactions": self.transactions,
             "seconds": round(self.seconds, 1),
-            "retrains": [{**retrain_answer(done), "told": reason} for done, reason in self.retrains],
+            "retrains": [{**retrain_answer(done), "summary": reason} for done, reason in self.retrains],
             "served": self.served.answer() if self.served else None,
             "served_skew": self.skew,
         }

@@ -192,15 +192,15 @@ def decide_roles(columns: Sequence[ColumnFacts], choices: Choices, *, is_file: b
     """
     asked: list[Question] = []
     pick = _Picker(columns, choices, asked)
-    told_elsewhere: tuple[ColumnFacts, ...] = ()
+    own_labels: tuple[ColumnFacts, ...] = ()
     if has_feed:
         _require_no_label(choices)
-        told_elsewhere = pick.labels_of_rows()
+        own_labels = pick.labels_of_rows()
     label_time = pick.named("label_time") or _label_time(columns)
     time = pick.time(label_time)
     reading, origin = pick.time_reading(time, is_file=is_file)
     label = None if has_feed else pick.label()
-    amount = pick.amount(label, time, *told_elsewhere)
+    amount = pick.amount(label, time, *own_labels)
     # A row's number is no name that a feed could know.
     identity = pick.transaction_id(time, label, amount, needed=has_feed or not is_file)
     fraud_values, genuine_values = pick.label_values(label)
@@ -214,10 +214,10 @@ def decide_roles(columns: Sequence[ColumnFacts], choices: Choices, *, is_file: b
     core = [one.name for one in named if one is not None]
     entities = pick.entities(core)
     keys = {entity.column.name for entity in entities}
-    told = {one.name for one in told_elsewhere} - {*core, *keys}
-    rest = [one for one in columns if one.name not in core and one.name not in keys and one.name not in told]
+    unused_labels = {one.name for one in own_labels} - {*core, *keys}
+    rest = [one for one in columns if one.name not in core and one.name not in keys and one.name not in unused_labels]
     numeric, categorical, forbidden, left_out = _features(rest, entities)
-    forbidden += tuple(one for one in told_elsewhere if one.name in told)
+    forbidden += tuple(one for one in own_labels if one.name in unused_labels)
     return Roles(
         identity, time, reading, origin, amount, label, label_time, fraud_values, genuine_values, entities,
         numeric, categorical, forbidden, left_out, () if entities else tuple(filter(_recurs, rest)),

@@ -158,14 +158,14 @@ def costs_grid(curves: Sequence[CostCurve]) -> Grid:
 def threshold_lines(alerts: AlertChange) -> Iterator[str]:
     """The same in a line a threshold."""
     for one in alerts.thresholds:
-        told = [f"{one.name} from {one.at:.4g} on: {one.candidate / alerts.days:,.1f} alerts a day"]
+        changes = [f"{one.name} from {one.at:.4g} on: {one.candidate / alerts.days:,.1f} alerts a day"]
         if one.ratio is not None:
-            told.append(f"{one.ratio.value - 1:+.1%} ({one.ratio.low - 1:+.1%} to {one.ratio.high - 1:+.1%})")
+            changes.append(f"{one.ratio.value - 1:+.1%} ({one.ratio.low - 1:+.1%} to {one.ratio.high - 1:+.1%})")
         if one.money is not None:
-            told.append(f"money stopped {_change(one.money, ',.0f')} a day")
+            changes.append(f"money stopped {_change(one.money, ',.0f')} a day")
         if one.disturbed is not None:
-            told.append(f"genuine customers disturbed {_change(one.disturbed, ',.1f')} a day")
-        yield ", ".join(told)
+            changes.append(f"genuine customers disturbed {_change(one.disturbed, ',.1f')} a day")
+        yield ", ".join(changes)
 
 
 def _change(change: Change | None, form: str) -> str:

@@ -327,10 +327,10 @@ def mapped_fit(
     run = registry.find_run(fingerprint, recorded_digests(ledger, fingerprint))
     if run is None:
         # Why it was retrained stands on the run that the version names, as on that of the fit.
-        told = {
+        asked_by = {
             name: text for name, text in registry.run(fit.run_id).tags.items() if name in (AUTOMATED, TRIGGER, NOTE)
         }
-        tags = {**told, **run_tags(window, dagster_run_id), REFIT_OF: model.fingerprint}
+        tags = {**asked_by, **run_tags(window, dagster_run_id), REFIT_OF: model.fingerprint}
         run_id = registry.start_run(f"{as_of} with its score mapping", tags)
         run = registry.log_model(
             run_id,

@@ -58,7 +58,7 @@ def decide(
             "version": release.version,
             "state": str(release.state),
             "decided_by": config.reviewer,
-            "told": decision_summary(release),
+            "summary": decision_summary(release),
         }
     )
 
