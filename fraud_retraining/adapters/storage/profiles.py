@@ -309,7 +309,8 @@ class Profiler:
         except duckdb.Error as error:
             raise DataInvalid(
                 "the rows cannot be read",
-                culprits=[line for line in str(error).splitlines() if line.strip()][:6],
+                # Behind `LINE 1:` DuckDB repeats its own statement.
+                culprits=[line for line in str(error).partition("\nLINE ")[0].splitlines() if line.strip()][:6],
                 remedy="correct the rows that are named, or write the file anew as UTF-8 CSV or Parquet.",
             ) from error
 

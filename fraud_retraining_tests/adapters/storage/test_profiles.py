@@ -269,3 +269,15 @@ def test_what_does_not_fit_into_memory_is_sorted_on_disk_and_nothing_of_it_stays
     assert (
         sum(len(pq.ParquetFile(file).read(columns=["id"])) for file in (tmp_path / "lake").rglob("*.parquet")) == count
     )
+
+
+def test_a_damaged_file_among_others_is_named_without_the_statement_that_met_it(
+    profiler: Profiler, tmp_path: Path
+) -> None:
+    whole, damaged = tmp_path / "whole.parquet", tmp_path / "damaged.parquet"
+    pq.write_table(pa.table({"id": [1, 2]}), whole)
+    damaged.write_bytes(b"PAR1 and no footer")
+    with pytest.raises(DataInvalid) as refused:
+        profiler.columns(profiler.parquet([whole, damaged]))
+    assert [str(damaged) in culprit for culprit in refused.value.culprits] == [True]
+    assert "SELECT" not in str(refused.value)
