@@ -1,10 +1,11 @@
-"""A whole life of the pipeline, and with fixed evaluation days: the same on the embedded default, and on S3, PostgreSQL
-and MLflow's server.
+"""A whole life of the pipeline, and with fixed evaluation days: the same on the embedded default, on S3, PostgreSQL and
+MLflow's server, on Spark, and over a table of Athena.
 """
 
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from io import BytesIO
 from pathlib import Path
@@ -19,15 +20,16 @@ import pytest
 from mlflow import MlflowClient
 
 from fraud_retraining.adapters.mlflow.model_artifact import PREFIX
-from fraud_retraining.orchestration.names import (
-    FEATURES,
-)
+from fraud_retraining.adapters.storage import athena
+from fraud_retraining.orchestration.names import ENTITY_DAYS, FEATURES, TRANSACTIONS
 from fraud_retraining.orchestration.resources import open_registry, open_store
 from fraud_retraining.settings import load_settings
 from fraud_retraining.simulation import lake_path
+from fraud_retraining_tests.support.athena_server import Athena, athena_server
 from fraud_retraining_tests.support.command_line import champion, ledger, retrain, run
-from fraud_retraining_tests.support.company_servers import CompanyServers
-from fraud_retraining_tests.support.project_homes import AS_OF, START, ProjectHome, use_home
+from fraud_retraining_tests.support.company_servers import AWS, CompanyServers
+from fraud_retraining_tests.support.project_homes import AS_OF, DAYS, START, ProjectHome, use_home
+from fraud_retraining_tests.support.spark import needs_spark
 
 pytest_plugins = ["fraud_retraining_tests.support.company_servers", "fraud_retraining_tests.support.databases"]
 
@@ -36,24 +38,18 @@ USED = AS_OF - timedelta(days=8)
 
 @dataclass
 class Lake:
-    """A lake that a test delivers to, in a folder or a bucket, and a home that knows nothing yet."""
+    """A lake that a test delivers to, in a folder or a bucket, and a home that knows nothing yet.
+
+    `settings` are those that differ from the embedded default.
+    """
 
     project: ProjectHome
-    uri: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    bucket: str = ""
     s3: Any = None
 
-    @property
-    def bucket(self) -> str:
-        return self.uri.removeprefix("s3://").split("/")[0]
-
     def configure(self, **changes: Any) -> None:
-        self.project.configure(**{"promotion": {"mode": "auto"}, **self._project_homes(), **changes})
-
-    def _project_homes(self) -> dict[str, Any]:
-        if self.s3 is None:
-            return {}
-        s3 = {"endpoint": self.s3.meta.endpoint_url, "region": "us-east-1"}
-        return {"lake": {"uri": f"{self.uri}/lake", "s3": s3}, "store": {"uri": f"{self.uri}/store"}}
+        self.project.configure(**{"promotion": {"mode": "auto"}, **self.settings, **changes})
 
     def deliver(self, day: date, table: pa.Table) -> None:
         if self.s3 is None:
@@ -70,26 +66,71 @@ class Lake:
             self.s3.delete_object(Bucket=self.bucket, Key=f"lake/{lake_path(day)}")
 
 
-@pytest.fixture(params=["embedded", "servers"])
-def lake(request: pytest.FixtureRequest, project: ProjectHome, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lake]:
-    """The small lake in a folder, with SQLite for everything; and the same on the servers of a company.
+def on_spark(project: ProjectHome) -> Lake:
+    """The embedded default, but for Spark, which makes the days."""
+    few = {"spark.sql.shuffle.partitions": "4"}
+    return Lake(project, {"engine": {"kind": "spark", "master": "local[2]", "config": few}})
 
-    With those, lake and store lie in a bucket, Dagster's storage and the ledger in PostgreSQL, and models with
-    MLflow's server, which wants a name and a password.
+
+def on_servers(project: ProjectHome, servers: CompanyServers) -> Lake:
+    """Lake and store in a bucket, Dagster's storage and the ledger in PostgreSQL, models with MLflow's server.
+
+    MLflow wants a name and a password.
     """
-    delivered = Lake(project, str(project.lake))
-    if request.param == "servers":
-        servers: CompanyServers = request.getfixturevalue("company_servers")
-        for name, value in servers.environment().items():
-            monkeypatch.setenv(name, value)
-        client = boto3.client("s3", endpoint_url=servers.s3_endpoint, region_name="us-east-1")
-        delivered = Lake(project, f"s3://payments-{uuid4().hex[:12]}", client)
-        client.create_bucket(Bucket=delivered.bucket)
-        for file in project.lake.rglob("*.parquet"):
-            client.upload_file(str(file), delivered.bucket, f"lake/{file.relative_to(project.lake)}")
-        shutil.rmtree(project.lake)
-    delivered.configure()
-    yield delivered
+    client = boto3.client("s3", endpoint_url=servers.s3_endpoint, region_name="us-east-1")
+    bucket = new_bucket(client)
+    for file in project.lake.rglob("*.parquet"):
+        client.upload_file(str(file), bucket, f"lake/{file.relative_to(project.lake)}")
+    shutil.rmtree(project.lake)
+    s3 = {"endpoint": servers.s3_endpoint, "region": "us-east-1"}
+    homes = {"lake": {"uri": f"s3://{bucket}/lake", "s3": s3}, "store": {"uri": f"s3://{bucket}/store"}}
+    return Lake(project, homes, bucket, client)
+
+
+def on_athena(project: ProjectHome, server: Athena, address: str, s3_endpoint: str) -> Lake:
+    """The embedded default, but for the lake: a table of Athena over the same files."""
+    athena._LISTED.clear()
+    server.tables["payments", "transactions"] = project.lake
+    table = {
+        "kind": "athena",
+        "uri": None,
+        "database": "payments",
+        "table": "transactions",
+        "output": f"s3://{new_bucket(server.s3)}/out",
+        "endpoint": address,
+        "poll_seconds": 0.01,
+        "listing_keep_seconds": 0,
+        "s3": {"endpoint": s3_endpoint, "region": "us-east-1"},
+    }
+    return Lake(project, {"lake": table})
+
+
+def new_bucket(client: Any) -> str:
+    """The name of a new, empty bucket."""
+    name = f"payments-{uuid4().hex[:12]}"
+    client.create_bucket(Bucket=name)
+    return name
+
+
+@pytest.fixture(params=["embedded", "servers", pytest.param("spark", marks=needs_spark), "athena"])
+def lake(request: pytest.FixtureRequest, project: ProjectHome, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lake]:
+    """The small lake in a folder, with SQLite for everything; and the same on the parts of a company."""
+    with ExitStack() as stack:
+        if request.param == "servers":
+            servers: CompanyServers = request.getfixturevalue("company_servers")
+            for name, value in servers.environment().items():
+                monkeypatch.setenv(name, value)
+            delivered = on_servers(project, servers)
+        elif request.param == "athena":
+            for name, value in AWS.items():
+                monkeypatch.setenv(name, value)
+            endpoint: str = request.getfixturevalue("s3_endpoint")
+            address, server = stack.enter_context(athena_server(endpoint))
+            delivered = on_athena(project, server, address, endpoint)
+        else:
+            delivered = on_spark(project) if request.param == "spark" else Lake(project)
+        delivered.configure()
+        yield delivered
 
 
 def raised_amount(table: pa.Table) -> pa.Table:
@@ -135,22 +176,41 @@ def test_a_history_of_retrains(lake: Lake, small_lake: Path) -> None:
     assert ledger().verify().ok
 
 
+def digests() -> dict[tuple[str, date], str]:
+    """Of every day that the store of these settings holds; a digest is that of all values, to the last bit."""
+    store = open_store(load_settings())
+    days = [START + timedelta(days=number) for number in range(DAYS)]
+    return {
+        (asset, day): record.digest
+        for asset in (TRANSACTIONS, ENTITY_DAYS, FEATURES)
+        for day, record in store.partitions(asset, days).items()
+    }
+
+
+def require_empty_home(lake: Lake) -> None:
+    """What lies on servers does not lie in the home as well."""
+    assert set(open_store(load_settings()).partitions(FEATURES, [USED, AS_OF])) == {USED}
+    keys = lake.s3.list_objects_v2(Bucket=lake.bucket, Prefix="store/transaction_features/")["KeyCount"]
+    assert keys >= 2 * 12
+    left = {path.relative_to(lake.project.home).parts[0] for path in lake.project.home.rglob("*") if path.is_file()}
+    assert not left & {"store", "mlflow.db", "mlartifacts", "ledger.db", "history", "schedules"}
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("lake", ["servers"], indirect=True)
-def test_they_give_the_same_model_as_the_embedded_default(
+@pytest.mark.parametrize("lake", ["servers", pytest.param("spark", marks=needs_spark), "athena"], indirect=True)
+def test_they_give_the_same_days_and_model_as_the_embedded_default(
     lake: Lake, promoted_home: ProjectHome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, answer, _ = retrain()
     assert answer["status"] == "promoted"
-    assert set(open_store(load_settings()).partitions(FEATURES, [USED, AS_OF])) == {USED}
-    keys = lake.s3.list_objects_v2(Bucket=lake.bucket, Prefix="store/transaction_features/")["KeyCount"]
-    assert keys >= 2 * 12
-    model = model_of(1)
-    left = {path.relative_to(lake.project.home).parts[0] for path in lake.project.home.rglob("*") if path.is_file()}
-    assert not left & {"store", "mlflow.db", "mlartifacts", "ledger.db", "history", "schedules"}
+    days, model = digests(), model_of(1)
+    if lake.s3 is not None:
+        require_empty_home(lake)
     use_home(promoted_home, monkeypatch)
     assert answer["fingerprint"] == retrain()[1]["fingerprint"]
+    assert days == digests()
+    assert len({day for _, day in days}) >= 12
     assert model_of(1) == model
 
 
