@@ -261,6 +261,12 @@ def _texts(given: Any) -> list[str]:
     return [one for one in given if isinstance(one, str)] if isinstance(given, list | tuple) else []
 
 
+def _settings_about(column: str, model: SegmentPolicy) -> list[str]:
+    """The settings of a model that name a column by which rows are told apart or judged."""
+    named = {"where": column in model.where, "gates.slices": column in _texts((model.gates or {}).get("slices"))}
+    return [f"models.{model.name}.{key}" for key, is_named in named.items() if is_named]
+
+
 def _completed(values: Mapping[str, Any], name: str, section: dict[str, Any]) -> dict[str, Any]:
     """The section under its name; nothing where what was given is no section, which its own check refuses."""
     return {name: section} if isinstance(values.get(name, {}), Mapping | BaseModel) else {}
@@ -497,11 +503,24 @@ class Settings(BaseSettings):
         return (*shared.gates.slices, *own)
 
     @property
-    def _columns_of_where(self) -> dict[str, tuple[str, ...]]:
-        """Columns that days have for conditions of models alone, and those conditions."""
-        names = [name for name in self.slice_columns if name not in self._shared_slices]
-        models = self.shared.models
-        return {name: tuple(f"models.{one.name}.where" for one in models if name in one.where) for name in names}
+    def _columns_of_models(self) -> dict[str, tuple[str, ...]]:
+        """Columns that days have for single models alone, and the settings that ask for them."""
+        shared = self.shared
+        needed = {*shared.gates.slices, *shared.model.where}
+        return {
+            name: tuple(setting for one in shared.models for setting in _settings_about(name, one))
+            for name in self.slice_columns
+            if name not in needed
+        }
+
+    @property
+    def own_columns(self) -> dict[str, str]:
+        """Columns that days have for single models alone, of which this is one, and its setting that asks for each."""
+        own = next((one for one in self.shared.models if one.name == self.segment), None)
+        if own is None:
+            return {}
+        found = {name: " and ".join(_settings_about(name, own)) for name in self._columns_of_models}
+        return {name: settings for name, settings in found.items() if settings}
 
     @property
     def stored_names(self) -> dict[str, str]:
@@ -572,7 +591,7 @@ class Settings(BaseSettings):
             numeric=self.features.numeric,
             categorical=self.features.categorical,
             slices=self.slice_columns,
-            asked_by=self._columns_of_where,
+            asked_by=self._columns_of_models,
             labels=LabelValues() if self.labels.uri else self.label_values,
             blocked=self.labels.blocked if self.columns.decision is not None else None,
         )

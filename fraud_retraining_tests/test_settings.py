@@ -4,15 +4,13 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, ClassVar
 
-import pyarrow as pa
 import pytest
 import yaml
 from pydantic import BaseModel
 
 from fraud_retraining.adapters.alerts.pagerduty import PAGERDUTY_VARIABLE
-from fraud_retraining.domain.data.lake_columns import check_columns
 from fraud_retraining.domain.training.windows import window_days
-from fraud_retraining.domain.values.errors import DataInvalid, SettingsError
+from fraud_retraining.domain.values.errors import SettingsError
 from fraud_retraining.orchestration.resources import open_lake
 from fraud_retraining.settings import Settings, load_settings
 
@@ -442,16 +440,22 @@ def test_days_are_the_same_for_all_models_and_hold_the_columns_that_tell_segment
     assert list(large.segment_where) == ["CHANNEL"]
 
 
-def test_a_column_that_a_condition_alone_needs_is_refused_by_the_name_of_that_condition(tmp_path: Path) -> None:
-    named = "models: [{name: a, where: {CUNTRY: FR}}, {name: b, where: {CITY: x}, gates: {slices: [CITY]}}]"
-    mapping = load_settings(written(tmp_path, named)).mapping
-    with pytest.raises(DataInvalid) as refused:
-        check_columns({"day.parquet": pa.schema([("COUNTRY", pa.string())])}, mapping)
-    assert "CUNTRY (models.a.where) is missing" in refused.value.culprits
-    assert "CITY is missing" in refused.value.culprits
-    assert "`where`: correct that one" in refused.value.remedy
+def test_columns_that_single_models_alone_ask_for_are_known_with_the_settings_that_do(tmp_path: Path) -> None:
+    named = "models: [{name: a, where: {CUNTRY: FR}}, {name: b, where: {CITY: x}, gates: {slices: [CITY, KIND]}}]"
+    settings = load_settings(written(tmp_path, named))
+    assert settings.mapping.asked_by == {
+        "CITY": ("models.b.where", "models.b.gates.slices"),
+        "KIND": ("models.b.gates.slices",),
+        "CUNTRY": ("models.a.where",),
+    }
+    assert settings.of_model("a").own_columns == {"CUNTRY": "models.a.where"}
+    assert list(settings.of_model("b").own_columns) == ["CITY", "KIND"]
+    assert settings.own_columns == {}
     # The days of a lake are what they were: only messages know who asks for a column.
-    assert "asked_by" not in mapping.model_dump()
+    assert "asked_by" not in settings.mapping.model_dump()
+    # A slice of all models is a column that every day must have.
+    shared = load_settings(written(tmp_path, f"gates: {{slices: [CITY]}}\n{named}"))
+    assert "CITY" not in shared.mapping.asked_by
 
 
 def test_a_model_stays_one_of_several_when_its_settings_are_replaced(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,10 @@ MODELS: list[dict[str, Any]] = [
     {"name": "small", "where": {"TX_AMOUNT": {"below": 60}}, "promotion": {"mode": "auto"}, "window": {"days": 6}},
     {"name": "large", "where": {"TX_AMOUNT": {"at_least": 60}}, "promotion": {"mode": "manual", "reviewers": []}},
     {"name": "rare", "where": {"TX_AMOUNT": {"at_least": 100_000}}},
+    {"name": "misspelt", "where": {"TX_CHANEL": "online"}},
 ]
+
+MODEL_NAMES = [str(one["name"]) for one in MODELS]
 
 
 @pytest.fixture(scope="module")
@@ -44,17 +47,18 @@ def settings(tmp_path_factory: pytest.TempPathFactory, small_lake: Path) -> Iter
     with pytest.MonkeyPatch.context() as patch:
         use_home(project, patch)
         assert run("retrain")[0] == 2, "a command about one model says so"
-        answers = {name: run("retrain", "--as-of", str(AS_OF), "--model", name) for name in ("small", "large", "rare")}
+        answers = {name: run("retrain", "--as-of", str(AS_OF), "--model", name) for name in MODEL_NAMES}
         assert {name: answer["status"] for name, (_, answer, _) in answers.items()} == {
             "small": "promoted",
             "large": "awaiting_approval",
             "rare": "data_invalid",
+            "misspelt": "data_invalid",
         }
         yield load_settings()
 
 
 def test_each_learns_from_its_own_rows_and_its_own_window(settings: Settings) -> None:
-    small, large, _ = settings.each_model()
+    small, large = settings.each_model()[:2]
     whole = open_store(settings)
     for one, days in ((small, 6), (large, settings.window.days)):
         event = open_ledger(one).last(EventKind.WINDOW_BUILT)
@@ -76,15 +80,16 @@ def test_releases_failures_and_alerts_of_one_are_not_those_of_another(settings: 
         "small": 1,
         "large": None,
         "rare": None,
+        "misspelt": None,
     }
     assert state["models"]["large"]["candidate"]["state"] == "awaiting_approval"
     assert "not fit to be trained on" in state["models"]["rare"]["runs"][0]["came_to"]
-    assert [bool(one["alerts"]["open"]) for one in state["models"].values()] == [False, False, True]
+    assert [bool(one["alerts"]["open"]) for one in state["models"].values()] == [False, False, True, True]
     # The failed run of one is in its own record, and missing in nobody's.
     assert not [problem for problem in state["problems"] if "not in the ledger" in problem]
     assert run("approve", "1", "--model", "small", "--by", "ann")[0] == 5, "what waits is another model's version 1"
     assert run("approve", "1", "--model", "large", "--by", "ann")[0] == 0
-    assert [open_ledger(one).champion() is not None for one in settings.each_model()] == [True, True, False]
+    assert [open_ledger(one).champion() is not None for one in settings.each_model()] == [True, True, False, False]
     assert run("audit", "verify")[1]["ok"]
 
 
@@ -94,6 +99,25 @@ def test_the_days_rows_are_divided_and_what_nobody_takes_is_told(settings: Setti
     assert sum(division["by_model"].values()) == division["rows"]
     assert (division["of_none"], division["of_several"]) == (0, 0)
     assert any("rare: its where takes none of the" in one for one in state["problems"])
+
+
+def test_a_column_that_one_model_misspells_fails_that_model_alone_and_everywhere_by_name(settings: Settings) -> None:
+    _, state, _ = run("status")
+    (open_alert,) = state["models"]["misspelt"]["alerts"]["open"]
+    why = open_alert["notice"]["why"]
+    assert "lacks what models.misspelt.where asks for" in why[0]
+    assert why[1] == "TX_CHANEL is missing; TX_CHANNEL is nearest"
+    assert "TX_CHANNEL" in why[2]
+    assert "correct models.misspelt.where" in open_alert["notice"]["todo"].lower()
+    division = state["division"]
+    assert set(division["by_model"]) == {"small", "large", "rare"}
+    assert "TX_CHANEL is missing" in division["uncounted"]["misspelt"]
+    columns = {one["check"]: one for one in run("doctor")[1]["checks"] if "columns" in one["check"]}
+    assert {name: one["state"] for name, one in columns.items()} == {"columns": "ok", "misspelt: columns": "fail"}
+    assert "TX_CHANEL is missing" in columns["misspelt: columns"]["found"]
+    report = open_store(settings).annotation("transactions", date.fromisoformat(division["day"]), "checks")
+    assert report is not None
+    assert "TX_CHANEL" in next(one["message"] for one in report["results"] if one["name"] == "new_columns")
 
 
 def test_a_day_that_cannot_be_told_apart_for_one_model_is_a_problem_of_that_one() -> None:

@@ -61,6 +61,8 @@ def _print(done: "Ingested") -> None:
         out.print(f"{len(done.missing)} days of the range have not arrived: {first_names(done.missing)}")
     if done.unread_files:
         err.print(f"{len(done.unread_files)} files were not read: {first_names(done.unread_files)}", markup=False)
+    for name, days in done.lacking.items():
+        err.print(f"{days} days lack {name}, which single models ask for: see status", markup=False, highlight=False)
     for one in done.set_aside[:SET_ASIDE_SHOWN]:
         err.print(f"set aside: {one['path']} {one['why']}", markup=False, highlight=False)
     if len(done.set_aside) > SET_ASIDE_SHOWN:

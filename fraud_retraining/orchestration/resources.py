@@ -87,7 +87,7 @@ def open_lake(settings: Settings) -> "Lake":
     first_day = DEFAULT_FIRST_DAY if "://" in settings.lake_uri else EARLIEST
     columns = {lake for parts in settings.mapping.lake_names.values() for lake in parts}
     return Lake(
-        open_lake_location(settings, settings.lake_uri, columns),
+        open_lake_location(settings, settings.lake_uri, columns, settings.mapping.asked_by),
         first_day=settings.lake.first_day or first_day,
         limits=settings.lake.limits,
         naming=Naming("lake", timestamp=settings.columns.timestamp, columns=columns)
@@ -97,8 +97,11 @@ def open_lake(settings: Settings) -> "Lake":
     )
 
 
-def open_lake_location(settings: Settings, uri: str, columns: Collection[str] | None) -> "LakeLocation":
-    """A folder, an S3 prefix, or a table of Athena, of which `columns` are read (None: all).
+def open_lake_location(
+    settings: Settings, uri: str, columns: Collection[str] | None, optional: Collection[str] = ()
+) -> "LakeLocation":
+    """A folder, an S3 prefix, or a table of Athena, of which `columns` are read (None: all), `optional` ones if it has
+    them.
 
     Raises:
         SettingsError: a table without `lake.kind: athena`, which says how it is queried.
@@ -122,6 +125,7 @@ def open_lake_location(settings: Settings, uri: str, columns: Collection[str] | 
         policy,
         lambda: athena_client(settings),
         columns=None if columns is None else sorted(columns),
+        optional=optional,
         limits=settings.lake.limits,
         output=S3Location(bucket, prefix.strip("/"), s3=s3, cache=cache, policy=transfer),
         cache=ObjectCache(cache, limit=transfer.cache_bytes, keep_seconds=transfer.cache_keep_seconds),
@@ -170,7 +174,12 @@ def open_store(settings: Settings) -> "Store":
     from fraud_retraining.adapters.storage.model_store import ModelStore
 
     return ModelStore(
-        location, scratch, own=open_own_location(settings), model=settings.segment, where=settings.segment_where
+        location,
+        scratch,
+        own=open_own_location(settings),
+        model=settings.segment,
+        where=settings.segment_where,
+        asked=settings.own_columns,
     )
 
 

@@ -26,7 +26,7 @@ class Part(NamedTuple):
 PARTS = {
     "ingestion": Part(
         "1",
-        "0cc9f1475ffd0f62c8d8764f1d6527460731f6af09db7af636100de93a06f76c",
+        "ee8b93040ce58d73bf54d1effdd941de875ce78532c76f80e10f3d196fb22444",
         (
             "fraud_retraining.domain.values.days",
             "fraud_retraining.domain.data.canonical",
@@ -38,7 +38,7 @@ PARTS = {
     ),
     "labels": Part(
         "1",
-        "a0d4f9cd3e3b9e2f07ce7bd45199fddac5f85c64391cd7990e4eb1659250b612",
+        "0250d814d711a9454a4d7607d57a310fd27f9b934a8bd91ea78108e0db848c12",
         (
             "fraud_retraining.domain.data.canonical",
             "fraud_retraining.domain.labels.events",

@@ -68,6 +68,7 @@ class AthenaLocation:
         policy: the table.
         client: boto3's client of Athena.
         columns: columns that are unloaded, under these very names; None: all.
+        optional: those of them that are left out where the table has none of that name; the catalog is asked then.
         limits: what a day may be; a larger one is refused before it is unloaded or downloaded.
         output: the prefix of `policy.output`.
         cache: where unloaded days are kept.
@@ -85,6 +86,7 @@ class AthenaLocation:
         client: Callable[[], Any],
         *,
         columns: Collection[str] | None,
+        optional: Collection[str] = (),
         limits: DayLimits,
         output: S3Location,
         cache: ObjectCache,
@@ -92,7 +94,8 @@ class AthenaLocation:
     ) -> None:
         self._policy = policy
         self._open = client
-        self._columns = columns
+        self._wanted = columns
+        self._optional = frozenset(optional)
         self._limits = limits
         self._output = output
         self._cache = cache
@@ -139,6 +142,20 @@ class AthenaLocation:
             for part in ("Columns", "PartitionKeys")
         )
         return TableColumns(columns, partitions, is_view="VIEW" in str(found.get("TableType", "")).upper())
+
+    @cached_property
+    def _columns(self) -> Collection[str] | None:
+        """The columns that are unloaded: one that the table has not would end the query of every day."""
+        if self._wanted is None or not self._optional:
+            return self._wanted
+        try:
+            table = self.described()
+        except DependencyUnreachable as error:
+            # Who may unload need not be permitted to read the catalog; Athena itself refuses a column then.
+            LOG.warning("columns of %s are asked for without the catalog: %s", self.uri, error)
+            return self._wanted
+        there = {name.casefold() for name, _ in (*table.columns, *table.partitions)}
+        return [name for name in self._wanted if name not in self._optional or name.casefold() in there]
 
     def survey(self, prefix: str = "") -> Listing:
         """The days of the table, or of the month that a prefix names. Rows without a day are named as a problem."""

@@ -62,6 +62,8 @@ class LakeDay(NamedTuple):
     text_keys: frozenset[str]
     ignored: tuple[str, ...]
     part_types: Mapping[str, str]
+    unusable: Mapping[str, str] = MappingProxyType({})
+    columns_there: tuple[str, ...] = ()
 
 
 class PreparedQuery(NamedTuple):
@@ -206,10 +208,10 @@ class Engine:
         tables = {f"shape{number}": group for number, group in enumerate(files.groups)}
 
         def rows(views: Mapping[str, ibis.Table]) -> ibis.Table:
-            parts = [canonical(view, mapping, files.text_keys) for view in views.values()]
+            parts = [canonical(view, mapping, files.text_keys, unusable=files.unusable) for view in views.values()]
             return ibis.union(*parts) if len(parts) > 1 else parts[0]
 
-        recipe = str(sorted(files.text_keys)) + mapping.model_dump_json()
+        recipe = str([sorted(files.text_keys), sorted(files.unusable)]) + mapping.model_dump_json()
 
         def answer(shape: DayShape) -> pa.Table:
             query = _shaped(name, rows, shape, mapping)._replace(recipe=recipe, keep_nan=True)
@@ -338,7 +340,14 @@ def lake_day_of(
 ) -> LakeDay:
     """As `lake_day`, of files whose schemas are known."""
     report = check_columns({path.name: schema for path, schema in schemas.items()}, mapping, earlier_keys)
-    return LakeDay(tuple(map(tuple, same_shape(schemas))), report.text_keys, report.ignored, report.part_types)
+    return LakeDay(
+        tuple(map(tuple, same_shape(schemas))),
+        report.text_keys,
+        report.ignored,
+        report.part_types,
+        report.unusable,
+        report.columns_there,
+    )
 
 
 def read_schemas(paths: Sequence[Path]) -> dict[Path, pa.Schema]:

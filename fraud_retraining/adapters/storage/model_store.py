@@ -8,12 +8,16 @@ that holds its rows alone, which is made when it is first read and again when th
 transactions then costs a hundredth of the day, each time that it is read. Of `labels` only the counts are of the
 segment, because labels are looked up by the id of a transaction. Digests and inputs stay those of the whole day: they
 say whether it is the one that a manifest names.
+
+A day from which the segment cannot be told, because it lacks a column that the model asks for, has no rows here, and
+says why (`UNTOLD`). Its rows are refused to whoever reads them: the model fails by itself, and the other ones go on.
 """
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -21,10 +25,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from fraud_retraining.adapters.storage.locations import Location
+from fraud_retraining.adapters.storage.locations import Location, ObjectInfo
 from fraud_retraining.adapters.storage.store import GRACE_SECONDS, Partition, Standing, Store, StoredFile
 from fraud_retraining.domain.data.ingestion import BlockedFacts
-from fraud_retraining.domain.data.segments import Where, taken
+from fraud_retraining.domain.data.segments import Where, taken, untold
 from fraud_retraining.domain.features.column_lineage import (
     ENTITY_DAYS,
     ENTITY_LABEL_DAYS,
@@ -37,7 +41,7 @@ from fraud_retraining.domain.labels.day_counts import label_facts
 from fraud_retraining.domain.labels.events import TRANSACTION_DAY, in_order
 from fraud_retraining.domain.monitoring.skew_reasons import alike
 from fraud_retraining.domain.values.digests import digest
-from fraud_retraining.domain.values.errors import IntegrityError
+from fraud_retraining.domain.values.errors import DataInvalid, IntegrityError
 from fraud_retraining.domain.values.schemas import IS_FRAUD, TRANSACTION_ID
 
 LOG = logging.getLogger(__name__)
@@ -48,6 +52,8 @@ CUT = (TRANSACTIONS, FEATURES)
 """Assets of which a segment has a copy of its own rows."""
 WHOLE_ROWS = "whole_rows"
 """The fact that says how many rows a day has of which a segment has some."""
+UNTOLD = "untold"
+"""The fact that says why the rows of a segment cannot be told from a day."""
 LABEL_COUNTS = ("by_day", "reviewed", "first_reports", "reversed")
 BATCH_ROWS = 131_072
 CODE = "1"
@@ -68,6 +74,7 @@ class ModelStore(Store):
         own: the model's own part of the same store.
         model: its name; empty where it is the only one, whose partitions lie in the store itself.
         where: the condition of its segment by names of stored columns; {} for every transaction.
+        asked: by column that days have for single models alone and that this one asks for, the setting that does.
         transactions: the store that has `transactions`, where this one does not.
     """
 
@@ -79,6 +86,7 @@ class ModelStore(Store):
         own: Location,
         model: str,
         where: Where,
+        asked: Mapping[str, str] = MappingProxyType({}),
         transactions: Store | None = None,
         grace_seconds: float = GRACE_SECONDS,
     ) -> None:
@@ -86,6 +94,7 @@ class ModelStore(Store):
         self._own = own
         self._model = f"{own_folder(model)}/" if model else ""
         self._where = where
+        self._asked = dict(asked)
         self._transactions: Store = transactions or self
         # By the condition and not by the model: two models with the same one share the copies.
         self._segment = f"{SEGMENTS}/{digest([CODE, sorted(where.items())])[:16]}" if where else ""
@@ -143,8 +152,18 @@ class ModelStore(Store):
         """As in every store."""
         return self._cut(super().commit(self._named(asset), day, files, digest=digest, inputs=inputs, facts=facts))
 
+    def objects(self, partitions: Sequence[Partition], name: str) -> list[ObjectInfo]:
+        """As in every store; days from which the segment cannot be told are refused."""
+        require_told(partitions)
+        return super().objects(partitions, name)
+
     def paths(self, partitions: Sequence[Partition], name: str) -> list[Path]:
-        """As in every store; a damaged copy of a segment is made again."""
+        """As in every store; a damaged copy of a segment is made again.
+
+        Raises:
+            DataInvalid: a day from which the segment cannot be told.
+        """
+        require_told(partitions)
         try:
             return super().paths(partitions, name)
         except IntegrityError as error:
@@ -157,7 +176,7 @@ class ModelStore(Store):
 
     def whole(self, record: Partition) -> Partition:
         """As in every store: of a copy of a segment the shared day."""
-        if not self._is_copy(record):
+        if not self._is_copy(record) and UNTOLD not in record.facts:
             return record
         found = self._committed(record.asset, record.day)
         assert found is not None, "a copy is of a day that is there"
@@ -192,7 +211,11 @@ class ModelStore(Store):
 
     def _cut(self, record: Partition, *, again: bool = False) -> Partition:
         """The record of a shared day with files and facts of the segment; every other record as it is."""
-        if not self._where or record.asset not in (*CUT, LABELS):
+        if record.asset not in (*CUT, LABELS) or not (self._where or self._asked):
+            return record
+        if record.asset in CUT and (why := self._untold(record)) is not None:
+            return _without_rows(record, why)
+        if not self._where:
             return record
         asset = f"{self._segment}/{record.asset}"
         inputs = {"of": digest([record.digest, record.inputs])}
@@ -202,10 +225,28 @@ class ModelStore(Store):
             LOG.warning("%s; the copy of the segment is made again", error)
             known = None
         if known is None or known.inputs != inputs:
-            known = self._made(asset, record, inputs)
+            try:
+                known = self._made(asset, record, inputs)
+            except DataInvalid as error:
+                return _without_rows(record, error)
         files = {**record.files, **known.files}
         whole = {WHOLE_ROWS: record.facts["rows"]} if "rows" in record.facts else {}
         return record.model_copy(update={"files": files, "facts": {**record.facts, **known.facts, **whole}})
+
+    def _untold(self, record: Partition) -> DataInvalid | None:
+        """Why the segment cannot be told from a day; None if it can."""
+        if not self._asked:
+            return None
+        rows: Partition | None = record
+        if record.asset != TRANSACTIONS:
+            # Features are of the same rows: what the day lacks stands beside those.
+            store = self._transactions
+            rows = (
+                super().partition(TRANSACTIONS, record.day)
+                if store is self
+                else store.partition(TRANSACTIONS, record.day)
+            )
+        return untold(record.day, self._asked, rows.facts) if rows is not None else None
 
     def _made(self, asset: str, record: Partition, inputs: Mapping[str, str]) -> Partition:
         if record.asset == LABELS:
@@ -245,5 +286,34 @@ class ModelStore(Store):
 
     def _ids(self, days: Sequence[date]) -> Iterator[pa.ChunkedArray]:
         for record in self._transactions.partitions(TRANSACTIONS, days).values():
+            # What cannot be told belongs to no segment: labels of such a day count for none, as its rows do.
+            if UNTOLD in record.facts:
+                continue
             (path,) = self._transactions.paths([record], ROWS)
             yield pq.read_table(path, columns=[TRANSACTION_ID])[TRANSACTION_ID]
+
+
+def _without_rows(record: Partition, why: DataInvalid) -> Partition:
+    """The record of a shared day from which the segment cannot be told: no rows, nothing to read, and the reason."""
+    none: dict[str, Any] = {name: [] for name in (*LABEL_COUNTS, "label_days", "reviewed_days")}
+    none |= {"rows": 0, "labelled": 0, "frauds": 0, "seen": 0, "blocked": None}
+    facts = {**record.facts, **{name: value for name, value in none.items() if name in record.facts}}
+    if "rows" in facts:
+        facts[WHOLE_ROWS] = record.facts.get(WHOLE_ROWS, record.facts["rows"])
+    facts[UNTOLD] = {"what": why.what, "culprits": list(why.culprits), "remedy": why.remedy}
+    files = {name: file for name, file in record.files.items() if name != ROWS}
+    return record.model_copy(update={"files": files, "facts": facts})
+
+
+def require_told(partitions: Iterable[Partition]) -> None:
+    """Refuses days from which the segment of a model cannot be told.
+
+    Raises:
+        DataInvalid: names the setting, the columns that the first of them lacks, those that are there, and the remedy.
+    """
+    found = {one.day: one.facts[UNTOLD] for one in partitions if UNTOLD in one.facts}
+    if found:
+        days = sorted(found)
+        first = found[days[0]]
+        more = f" (the first of {len(days)} days)" if len(days) > 1 else ""
+        raise DataInvalid(f"{first['what']}{more}", culprits=first["culprits"], remedy=first["remedy"], days=days)

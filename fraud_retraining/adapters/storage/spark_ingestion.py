@@ -62,11 +62,13 @@ class _Described(NamedTuple):
     arrival: Arrival
 
 
-def arrival_of(files: DayFiles, delivery: Delivery) -> Arrival:
+def arrival_of(files: DayFiles, delivery: Delivery, source: LakeDay) -> Arrival:
     """What arrived for a day."""
     return Arrival(
         files=len(delivery.files),
         unread_files=tuple(one.path for one in delivery.unread),
+        unusable_columns=dict(source.unusable),
+        columns_there=source.columns_there,
         source_version=files.version,
         arrived_at=datetime.fromtimestamp(max(file.modified for file in delivery.files), UTC),
     )
@@ -110,7 +112,7 @@ class SparkIngestion:
 
     def _described(self, files: DayFiles, seen: SeenDay, beside: Mapping[str, str]) -> _Described:
         source = lake_day_of(seen.schemas, self._mapping, beside)
-        return _Described(seen, source, arrival_of(files, seen.delivery))
+        return _Described(seen, source, arrival_of(files, seen.delivery, source))
 
     def _needs_neighbours(self, of: _Described) -> bool:
         named = {str(path): schema for path, schema in of.seen.schemas.items()}
@@ -119,9 +121,9 @@ class SparkIngestion:
 
     def _written(self, days: Mapping[date, _Described]) -> dict[date, WrittenDay]:
         tables: dict[str, list[tuple[ibis.Table, list[date]]]] = {}
-        for rows, text_keys in self._groups(days):
+        for rows, text_keys, unusable in self._groups(days):
             raw = self._spark.rows(self._lake.place, rows)
-            table = canonical(raw, self._mapping, text_keys, keep=[THIS_DAY])
+            table = canonical(raw, self._mapping, text_keys, unusable=unusable, keep=[THIS_DAY])
             tables.setdefault(str(table.schema()), []).append(
                 (table, sorted({day for one in rows.days for day in one}))
             )
@@ -143,18 +145,25 @@ class SparkIngestion:
             _require_all(day, one.facts, days[day].seen.rows)
         return written
 
-    def _groups(self, days: Mapping[date, _Described]) -> list[tuple[Rows, frozenset[str]]]:
-        """Files that one reading serves: same types of the mapped columns, same text keys of their days."""
-        groups: dict[tuple[str, frozenset[str]], list[tuple[date, ObjectInfo]]] = {}
+    def _groups(self, days: Mapping[date, _Described]) -> list[tuple[Rows, frozenset[str], frozenset[str]]]:
+        """Files that one reading serves: same types of the mapped columns, same text keys of their days, and the same
+        columns that these lack."""
+        groups: dict[tuple[str, frozenset[str], frozenset[str]], list[tuple[date, ObjectInfo]]] = {}
         schemas: dict[str, pa.Schema] = {}
         for day, one in days.items():
+            unusable = frozenset(one.source.unusable)
+            wanted = [name for name in self._columns if name not in unusable]
             for file, (_, schema) in zip(one.seen.delivery.files, one.seen.schemas.items(), strict=True):
-                kind = merged([schema], self._columns)
+                kind = merged([schema], wanted)
                 schemas[str(kind)] = kind
-                groups.setdefault((str(kind), one.source.text_keys), []).append((day, file))
+                groups.setdefault((str(kind), one.source.text_keys, unusable), []).append((day, file))
         return [
-            (Rows([file for _, file in files], [[day] for day, _ in files], FileRead(schemas[kind], True)), text_keys)
-            for (kind, text_keys), files in groups.items()
+            (
+                Rows([file for _, file in files], [[day] for day, _ in files], FileRead(schemas[kind], True)),
+                keys,
+                lacking,
+            )
+            for (kind, keys, lacking), files in groups.items()
         ]
 
 

@@ -9,10 +9,11 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from fraud_retraining.adapters.alerts.destination import Destination, lacking
@@ -27,7 +28,8 @@ from fraud_retraining.adapters.storage.locations import FolderLocation
 from fraud_retraining.commands.implementation.diagnosis import Answer, Check, fail, ok, warn
 from fraud_retraining.commands.implementation.machine_checks import disk_answer, nearest, write_problem
 from fraud_retraining.commands.support.output import first_names
-from fraud_retraining.domain.data.lake_columns import column_problems
+from fraud_retraining.domain.data.lake_columns import column_problems, columns_there, unusable_columns
+from fraud_retraining.domain.data.segments import untold
 from fraud_retraining.domain.values.days import DayRange
 from fraud_retraining.domain.values.errors import DataInvalid, DependencyUnreachable, SettingsError
 from fraud_retraining.domain.values.redaction import redact
@@ -35,6 +37,9 @@ from fraud_retraining.orchestration.instance import open_instance, storage_revis
 from fraud_retraining.orchestration.resources import open_lake, open_location_of, open_signed_rows
 from fraud_retraining.orchestration.runs.health import automation_health
 from fraud_retraining.settings import Settings
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 RECENT = timedelta(days=62)
 SKEW_SEEN, SKEW_HARMFUL = timedelta(seconds=30), timedelta(seconds=300)
@@ -63,6 +68,8 @@ def dependency_checks(settings: Settings, seconds: float) -> list[Check]:
         own = _redis_checks(one) if one.serving != settings.serving else []
         same = one.alerts.model_copy(update={"links": settings.alerts.links}) == settings.alerts
         own += [] if same else _alert_checks(one)
+        if one.own_columns and "://" not in settings.lake_uri:
+            own.append(Check("columns", partial(_own_columns, one)))
         checks += [Check(f"{one.segment}: {check.name}", check.ask) for check in own]
     return [*checks, Check("clock", lambda: _clock(settings, seconds))]
 
@@ -134,7 +141,38 @@ def _days_of(lake: Lake, setting: str, remedy: str) -> Answer:
 
 
 def _columns(settings: Settings) -> Answer:
-    """Names and types of the latest day, as its files say."""
+    """Names and types of the latest day, as its files say; what single models alone ask for is looked at apart."""
+    latest = _latest_schemas(settings)
+    if isinstance(latest, Answer):
+        return latest
+    day, schemas = latest
+    problems = column_problems(schemas, settings.mapping)
+    if problems:
+        return fail(
+            f"{day}: {'; '.join(problems[:5])}",
+            "map the lake's columns under `columns`, `entities` and `features`; `retraining.yaml` explains them.",
+            DataInvalid,
+        )
+    mapping = settings.mapping
+    required = [name for name in mapping.lake_names if name not in mapping.asked_by]
+    return ok(f"{len(required)} mapped columns are in {day}, with types that fit")
+
+
+def _own_columns(settings: Settings) -> Answer:
+    """The columns that this model of several alone asks for, in the latest day."""
+    latest = _latest_schemas(settings)
+    if isinstance(latest, Answer):
+        return latest
+    day, schemas = latest
+    unusable = unusable_columns(schemas, settings.mapping)
+    facts = {"unusable_columns": unusable, "columns_there": columns_there(schemas, unusable)}
+    if (why := untold(day, settings.own_columns, facts)) is not None:
+        return fail(f"{why.what}: {'; '.join(why.culprits)}", why.remedy, DataInvalid)
+    return ok(f"{', '.join(settings.own_columns)}: in {day}, with types that fit")
+
+
+def _latest_schemas(settings: Settings) -> "tuple[date, dict[str, pa.Schema]] | Answer":
+    """The latest day of a lake in a folder, and the schema of each of its files."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -151,14 +189,7 @@ def _columns(settings: Settings) -> Answer:
         schemas = {info.path: pq.read_schema(Path(root) / info.path) for info in days[latest].files}
     except (OSError, pa.ArrowException) as error:
         return fail(f"a file of {latest} cannot be read: {error}", "deliver the day again.", DataInvalid)
-    problems = column_problems(schemas, settings.mapping)
-    if problems:
-        return fail(
-            f"{latest}: {'; '.join(problems[:5])}",
-            "map the lake's columns under `columns`, `entities` and `features`; `retraining.yaml` explains them.",
-            DataInvalid,
-        )
-    return ok(f"{len(settings.mapping.lake_names)} mapped columns are in {latest}, with types that fit")
+    return latest, schemas
 
 
 def _store(settings: Settings) -> Answer:

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from pydantic import Field
 
 from fraud_retraining.commands.implementation.current_state import State, former_models, read_state
-from fraud_retraining.domain.data.segments import SHARED, Where, summary, taken
+from fraud_retraining.domain.data.segments import SHARED, Where, summary, taken, untold
 from fraud_retraining.domain.features.column_lineage import TRANSACTIONS
 from fraud_retraining.domain.values.base import Value
 from fraud_retraining.domain.values.errors import DataInvalid, RetrainingError
@@ -131,7 +131,13 @@ def _division(settings: Settings) -> Division | None:
     (path,) = store.paths([record], "rows")
     models = {one.segment: one.segment_where for one in settings.each_model()}
     file = pq.ParquetFile(path)
-    models, uncounted = _told_apart(file, models)
+    lacking = {
+        one.segment: f"{why.what}: {', '.join(why.culprits)}. {why.remedy}"
+        for one in settings.each_model()
+        if (why := untold(record.day, one.own_columns, record.facts)) is not None
+    }
+    models, uncounted = _told_apart(file, {name: where for name, where in models.items() if name not in lacking})
+    uncounted |= lacking
     columns = sorted({name for where in models.values() for name in where})
     counts, none, several = dict.fromkeys(models, 0), 0, 0
     for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=columns or [file.schema_arrow.names[0]]):

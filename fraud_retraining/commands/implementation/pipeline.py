@@ -6,8 +6,9 @@ executed (`job_runner.py`), and how a result is printed (`retrain_output.py`, `c
 
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from functools import cached_property, wraps
 from typing import Any, NamedTuple, TypeVar
@@ -91,7 +92,7 @@ class IngestedLabels:
 @dataclass(frozen=True)
 class Ingested:
     """The result of an ingest; `labels` is None where labels are used once they are mature, `blocked` where no column
-    says what was."""
+    says what was. `lacking` has columns that single models alone ask for, and the days that lack them."""
 
     days: int
     rows: int
@@ -99,6 +100,7 @@ class Ingested:
     labels: IngestedLabels | None = None
     missing: tuple[date, ...] = ()
     unread_files: tuple[str, ...] = ()
+    lacking: dict[str, int] = field(default_factory=dict)
     blocked: str | None = None
     set_aside: tuple[dict[str, str], ...] = ()
     dagster_run_ids: tuple[str, ...] = ()
@@ -206,6 +208,9 @@ class Pipeline:
             missing=tuple(day for day in days if day not in arrived),
             unread_files=tuple(
                 file for partition in partitions.values() for file in partition.facts.get("unread_files", ())
+            ),
+            lacking=dict(
+                Counter(name for one in partitions.values() for name in one.facts.get("unusable_columns", ()))
             ),
             blocked=blocked.summary if blocked is not None else None,
             set_aside=tuple(one._asdict() for one in listing.set_aside),

@@ -44,7 +44,15 @@ def past_store(settings: Settings, folder: Path | None) -> Store:
     layer, scratch = open_location_of(settings, str(folder)), settings.home / "scratch"
     if not settings.segment:
         return LayeredStore(shared, Store(layer, scratch), OWN)
-    own = ModelStore(layer, scratch, own=layer, model="", where=settings.segment_where, transactions=shared)
+    own = ModelStore(
+        layer,
+        scratch,
+        own=layer,
+        model="",
+        where=settings.segment_where,
+        asked=settings.own_columns,
+        transactions=shared,
+    )
     return LayeredStore(shared, own, OWN)
 
 

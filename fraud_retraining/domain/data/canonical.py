@@ -39,7 +39,12 @@ class DecisionFault(IntEnum):
 
 
 def canonical(
-    raw: ibis.Table, mapping: LakeMapping, text_keys: Collection[str] = (), *, keep: Sequence[str] = ()
+    raw: ibis.Table,
+    mapping: LakeMapping,
+    text_keys: Collection[str] = (),
+    *,
+    unusable: Collection[str] = (),
+    keep: Sequence[str] = (),
 ) -> ibis.Table:
     """Lake columns under canonical names and types; the label stays a number, because it may be anything yet.
 
@@ -47,9 +52,12 @@ def canonical(
     Where the mapping lists labels, `delivered_label` holds the label as it came, and a listed one is 1 or 0. Text keys
     that are empty become null; numbers that are not finite become null; zero has one sign. `text_keys`
     are keys that are text in other files of the day. Without a label column (a lake beside a label feed) every label is
-    null. `keep` are columns that stay beside them as they are.
+    null. `unusable` are categories that the day has not: they are null in every row. `keep` are columns that stay
+    beside them as they are.
     """
-    columns = {name: [raw[lake] for lake in parts] for name, parts in mapping.lake_names.items()}
+    columns = {
+        name: [] if name in unusable else [raw[lake] for lake in parts] for name, parts in mapping.lake_names.items()
+    }
     convert: dict[str, Callable[[ibis.Column], ibis.Value]] = {
         TIMESTAMP: canonical_time,
         AMOUNT: lambda column: _one_zero(_typed(column, "float64")),
@@ -60,9 +68,7 @@ def canonical(
     convert |= dict.fromkeys(mapping.numeric, _number) | dict.fromkeys(mapping.categories, _category)
     observed = columns.pop(PROPENSITY, None)
     place = list(mapping.lake_names).index(PROPENSITY) if observed else 0
-    selected = {
-        name: convert[name](parts[0]) if len(parts) == 1 else _joined_key(parts) for name, parts in columns.items()
-    }
+    selected = {name: _value(convert[name], parts) for name, parts in columns.items()}
     if observed and mapping.blocked is not None:
         named = list(selected.items())
         found = (PROPENSITY, canonical_propensity(observed[0], *observed[1:], policy=mapping.blocked))
@@ -76,6 +82,13 @@ def canonical(
         text = _delivered_label(columns[IS_FRAUD][0])
         selected |= {IS_FRAUD: _listed_label(text, mapping.labels), DELIVERED_LABEL: text}
     return raw.select(*(value.name(name) for name, value in selected.items()), *keep)
+
+
+def _value(convert: Callable[[ibis.Column], ibis.Value], parts: Sequence[ibis.Column]) -> ibis.Value:
+    """A canonical column of the columns of the lake that it is made of; null of none."""
+    if not parts:
+        return ibis.null("string")
+    return convert(parts[0]) if len(parts) == 1 else _joined_key(parts)
 
 
 def _typed(column: ibis.Column, kind: str) -> ibis.Value:

@@ -303,9 +303,22 @@ def delivered_together(arrived: datetime | None, before: datetime | None) -> boo
 
 
 def _new_columns(day: DayEvidence) -> Measure:
-    """Columns that nothing reads and that the day before did not have: they may have been meant as features."""
+    """Columns that nothing reads and that the day before did not have: they may have been meant as features.
+
+    Where the day lacks a column that single models alone ask for, that is told instead: these models fail on it.
+    """
     unread, before = day.facts.ignored_columns, day.before.columns
     numbers = {"unread": len(unread)}
+    if lacking := day.facts.unusable_columns:
+        about = day.mapping.asked_by
+        return Measure(
+            value=len(lacking),
+            found=f"{len(lacking)} columns are lacking that single models ask for; these models cannot use the day",
+            most=0,
+            threshold="every column that a model's settings name",
+            numbers={**numbers, "lacking": len(lacking)},
+            sample=[f"{name} {why} ({', '.join(about.get(name, ()))})" for name, why in lacking.items()],
+        )
     if before is None:
         return Measure(None, "there is no day before to compare with", threshold="none", numbers=numbers)
     new = [name for name in unread if name not in before]
@@ -341,7 +354,12 @@ _DAY_RULES: tuple[Rule[DayEvidence], ...] = (
     Rule("rejects_share", "error", "Few rows were rejected.", _rejects_share),
     Rule("freshness", "warn", "The files arrived in time, after the day was over.", _freshness),
     Rule("unread_files", "warn", "Every file of the day's folder was read.", _unread_files),
-    Rule("new_columns", "warn", "No column appeared that nothing reads.", _new_columns),
+    Rule(
+        "new_columns",
+        "warn",
+        "No column appeared that nothing reads, and none is lacking that a model asks for.",
+        _new_columns,
+    ),
 )
 DAY_CHECKS: dict[str, tuple[Severity, str]] = listed(_DAY_RULES)
 

@@ -149,10 +149,12 @@ def _telling(rows: ibis.Table) -> list[ibis.Value]:
 
 
 class Arrival(Value):
-    """What arrived for a day: how many files, in which version, and when; and files that were not read."""
+    """What arrived for a day: how many files, in which version, and when; and what of them could not be read."""
 
     files: int = Field(ge=0)
     unread_files: tuple[str, ...] = ()
+    unusable_columns: dict[str, str] = {}
+    columns_there: tuple[str, ...] = ()
     source_version: str
     arrived_at: AwareDatetime | None = None
 
@@ -260,7 +262,7 @@ def _named(counts: Mapping[str, int]) -> str:
 class DayFacts(ExtendedValue):
     """What a day was like when it was ingested."""
 
-    ADDED: ClassVar[frozenset[str]] = frozenset({"blocked"})
+    ADDED: ClassVar[frozenset[str]] = frozenset({"blocked", "unusable_columns", "columns_there"})
 
     rows: int = Field(description="Accepted rows.")
     labelled: int = Field(description="Accepted rows whose label is known.")
@@ -282,6 +284,10 @@ class DayFacts(ExtendedValue):
     blocked: BlockedFacts | None = Field(None, description="Decisions of production; None where no column has them.")
     ignored_columns: tuple[str, ...] = ()
     unread_files: tuple[str, ...] = Field((), description="Files of the day's folder that are not Parquet.")
+    unusable_columns: dict[str, str] = Field(
+        {}, description="Columns that single models alone ask for and that the day has not, and why; null in its rows."
+    )
+    columns_there: tuple[str, ...] = Field((), description="The names that are there where one of them is missing.")
     files: int
     source_version: str
     arrived_at: AwareDatetime | None = None

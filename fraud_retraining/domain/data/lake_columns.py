@@ -4,7 +4,7 @@ Here: Arrow schemas against a mapping. Not here: reading schemas (`adapters/stor
 (`domain/data/ingestion.py`).
 """
 
-from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import NamedTuple, TypeVar
 
@@ -16,7 +16,6 @@ from fraud_retraining.domain.values.errors import DataInvalid
 from fraud_retraining.domain.values.schemas import AMOUNT, IS_FRAUD, LABELLED_AT, PROPENSITY, TIMESTAMP, TRANSACTION_ID
 
 INTEGER, TEXT = "integer", "text"
-_OF_A_MODEL = "; days need the columns of every model's `where`: correct that one, or leave the model out"
 _FILES_NAMED, _COLUMNS_NAMED = 3, 40
 
 File = TypeVar("File", bound=Hashable)
@@ -61,11 +60,21 @@ def _accepted_types(mapping: LakeMapping) -> dict[str, AcceptedTypes]:
 
 
 class ColumnReport(NamedTuple):
-    """What the files of a day have besides what they must have."""
+    """What the files of a day have besides what they must have.
+
+    Attributes:
+        ignored: columns that nothing is mapped to.
+        text_keys: keys that are text in one of the files.
+        part_types: whether each column of joined keys is integer or text.
+        unusable: by column that single models alone ask for, why the day has none that could be used.
+        columns_there: the names that are there instead; empty where none is missing.
+    """
 
     ignored: tuple[str, ...]
     text_keys: frozenset[str]
     part_types: dict[str, str]
+    unusable: dict[str, str]
+    columns_there: tuple[str, ...]
 
 
 def check_columns(
@@ -79,10 +88,10 @@ def check_columns(
     if problems := column_problems(schemas, mapping):
         raise DataInvalid(
             "columns of the day are not as mapped",
-            culprits=[*problems, *_columns_there(schemas, mapping)],
-            remedy="correct the files, or map the lake's columns under `columns`, `entities` and `features`"
-            + (_OF_A_MODEL if any(".where)" in problem for problem in problems) else ""),
+            culprits=[*problems, *_required_there(schemas, mapping)],
+            remedy="correct the files, or map the lake's columns under `columns`, `entities` and `features`",
         )
+    unusable = unusable_columns(schemas, mapping)
     text_keys = {
         name
         for name, parts in mapping.keys.items()
@@ -90,31 +99,64 @@ def check_columns(
     }
     kinds = {part: list(key_kinds(schemas, lake)) for part, (_, lake) in mapping.key_parts.items()}
     part_types = {part: found[0] for part, found in kinds.items() if found}
-    return ColumnReport(tuple(ignored_columns(schemas, mapping)), frozenset(text_keys), part_types)
+    return ColumnReport(
+        tuple(ignored_columns(schemas, mapping)),
+        frozenset(text_keys),
+        part_types,
+        unusable,
+        tuple(columns_there(schemas, unusable)),
+    )
 
 
-def _columns_there(schemas: Mapping[str, pa.Schema], mapping: LakeMapping) -> list[str]:
-    """For columns that are missing: the nearest names in the files that lack them, and all names there."""
-    wanted = [lake for parts in mapping.lake_names.values() for lake in parts]
-    missing = [lake for lake in dict.fromkeys(wanted) if any(lake not in schema.names for schema in schemas.values())]
-    if not missing:
-        return []
-    lacking = [schema.names for schema in schemas.values() if not set(missing) <= set(schema.names)]
-    there = sorted({name for names in lacking for name in names})
-    free = {name.casefold(): name for name in reversed(there) if name not in wanted}
-    near = {lake: get_close_matches(lake.casefold(), free, n=1, cutoff=0.5) for lake in missing}
-    hints = [f"{free[found[0]]} is nearest to {lake}" for lake, found in near.items() if found]
+def _required(mapping: LakeMapping) -> list[str]:
+    """Columns of the lake without which a day is refused."""
+    names = mapping.lake_names.items()
+    return [lake for name, parts in names if name not in mapping.asked_by for lake in parts]
+
+
+def columns_there(schemas: Mapping[str, pa.Schema], looked_for: Iterable[str]) -> list[str]:
+    """Where one of some columns is missing, the names in the files that lack it, as a line of a message."""
+    there = _names_beside(schemas, _missing(schemas, looked_for))
     more = f" and {len(there) - _COLUMNS_NAMED} more" if len(there) > _COLUMNS_NAMED else ""
-    return [*hints, f"columns that are there: {', '.join(there[:_COLUMNS_NAMED])}{more}"]
+    return [f"columns that are there: {', '.join(there[:_COLUMNS_NAMED])}{more}"] if there else []
+
+
+def _missing(schemas: Mapping[str, pa.Schema], looked_for: Iterable[str]) -> list[str]:
+    """Those of some columns that one of the files lacks."""
+    return [name for name in dict.fromkeys(looked_for) if any(name not in one.names for one in schemas.values())]
+
+
+def _names_beside(schemas: Mapping[str, pa.Schema], missing: Collection[str]) -> list[str]:
+    """The names in the files that lack one of the columns."""
+    lacking = [schema.names for schema in schemas.values() if not set(missing) <= set(schema.names)]
+    return sorted({name for names in lacking for name in names})
+
+
+def _nearest(missing: Iterable[str], there: Sequence[str]) -> dict[str, str]:
+    """For each column that is missing the name that is spelt most like it, where one is."""
+    spelt = {name.casefold(): name for name in reversed(there)}
+    found = {name: get_close_matches(name.casefold(), spelt, n=1, cutoff=0.5) for name in missing}
+    return {name: spelt[near[0]] for name, near in found.items() if near}
+
+
+def _required_there(schemas: Mapping[str, pa.Schema], mapping: LakeMapping) -> list[str]:
+    """For required columns that are missing: the nearest names that nothing is mapped to, and all names there."""
+    mapped = {lake for parts in mapping.lake_names.values() for lake in parts}
+    missing = _missing(schemas, _required(mapping))
+    free = [name for name in _names_beside(schemas, missing) if name not in mapped]
+    hints = [f"{near} is nearest to {name}" for name, near in _nearest(missing, free).items()]
+    return [*hints, *columns_there(schemas, missing)]
 
 
 def column_problems(schemas: Mapping[str, pa.Schema], mapping: LakeMapping) -> list[str]:
-    """Every reason why the columns of a day's files (name: schema) cannot be used; added columns are no reason."""
+    """Every reason why the columns of a day's files (name: schema) cannot be used.
+
+    Added columns are no reason, and neither are those that single models alone ask for (`unusable_columns`).
+    """
     problems: list[str] = []
     for name, accepted in _accepted_types(mapping).items():
-        for lake in mapping.lake_names.get(name, ()):
-            asked = ", ".join(mapping.asked_by.get(name, ()))
-            label = f"{lake} ({asked})" if asked else lake if lake == name else f"{lake} ({name})"
+        for lake in () if name in mapping.asked_by else mapping.lake_names.get(name, ()):
+            label = lake if lake == name else f"{lake} ({name})"
             problems += [f"{label} {problem}" for problem in type_problems(schemas, lake, accepted)]
     if mapping.blocked is not None:
         for lake, accepted in zip(mapping.decision_columns, (_DECISION, _PROPENSITY), strict=False):
@@ -123,6 +165,19 @@ def column_problems(schemas: Mapping[str, pa.Schema], mapping: LakeMapping) -> l
         for lake in parts:
             problems += [f"{lake} ({name}) {problem}" for problem in _key_problems(schemas, lake)]
     return problems
+
+
+def unusable_columns(schemas: Mapping[str, pa.Schema], mapping: LakeMapping) -> dict[str, str]:
+    """By column that single models alone ask for, why a day's files (name: schema) have none that could be used.
+
+    The day goes on without it: it is missing for the models that ask for it, and for nobody else.
+    """
+    accepted = _accepted_types(mapping)
+    missing = _missing(schemas, mapping.asked_by)
+    near = _nearest(missing, _names_beside(schemas, missing))
+    found = {name: type_problems(schemas, name, accepted[name]) for name in mapping.asked_by}
+    hints = {name: [f"{near[name]} is nearest"] if name in near else [] for name in found}
+    return {name: "; ".join([*problems, *hints[name]]) for name, problems in found.items() if problems}
 
 
 def type_problems(schemas: Mapping[str, pa.Schema], lake: str, accepted: AcceptedTypes) -> list[str]:

@@ -42,7 +42,8 @@ class LakeMapping(ExtendedValue):
     asked_by: dict[str, tuple[str, ...]] = Field(
         {},
         exclude=True,
-        description="Settings without which a column would not be mapped; only for messages, and in no digest.",
+        description="Columns that single models alone ask for, and the settings that do; in no digest. A day may lack "
+        "them.",
     )
 
     @model_validator(mode="after")

@@ -6,6 +6,7 @@ here: laying them over the settings (`settings.py`), and the days of a segment (
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import date
 from typing import Annotated, Any, Self
 
 import numpy as np
@@ -288,6 +289,27 @@ def _words(name: str, condition: Values | NumberRange) -> str:
     if low is None:
         return f"{name} is below {high:g}"
     return f"{name} is from {low:g}" + ("" if high is None else f" to below {high:g}")
+
+
+def untold(day: date, asked: Mapping[str, str], facts: Mapping[str, Any]) -> DataInvalid | None:
+    """Why a model cannot tell its rows of a day: the day lacks a column that the model alone asks for. None if it can.
+
+    Args:
+        day: the day.
+        asked: by column that the model asks for, the setting that does.
+        facts: what the day was like when it was ingested (`DayFacts`).
+    """
+    unusable: Mapping[str, str] = facts.get("unusable_columns", {})
+    lacking = {name: setting for name, setting in asked.items() if name in unusable}
+    if not lacking:
+        return None
+    settings = " and ".join(dict.fromkeys(lacking.values()))
+    remedy = f"correct {settings} (days are then made again, once), or have the column delivered; other models go on."
+    return DataInvalid(
+        f"{day} lacks what {settings} asks for",
+        culprits=[*(f"{name} {unusable[name]}" for name in lacking), *facts.get("columns_there", ())],
+        remedy=remedy,
+    )
 
 
 def columns_of(models: Iterable[SegmentPolicy]) -> tuple[str, ...]:

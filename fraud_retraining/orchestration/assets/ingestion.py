@@ -29,8 +29,8 @@ from fraud_retraining.domain.data.identity import Identity, clashes
 from fraud_retraining.domain.data.ingestion import BlockedFacts, DayFacts, Ingested, ingest
 from fraud_retraining.domain.data.lake_mapping import LakeMapping
 from fraud_retraining.domain.values.days import DayRange
-from fraud_retraining.domain.values.digests import ColumnDigests
-from fraud_retraining.domain.values.errors import DataInvalid, SettingsError
+from fraud_retraining.domain.values.digests import ColumnDigests, digest
+from fraud_retraining.domain.values.errors import DataInvalid, RetrainingError, SettingsError
 from fraud_retraining.domain.values.schemas import IS_FRAUD, LABELLED_AT, PROPENSITY, TRANSACTION_ID
 from fraud_retraining.orchestration.assets.day_runs import DayWork, materialize_days
 from fraud_retraining.orchestration.names import (
@@ -93,7 +93,7 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
             refresh=partial(_ingest_day, ingestion=ingestion, resources=resources, log_event=context.log_event),
             metadata=_metadata,
             ahead=partial(_ingest_ahead, ingestion=ingestion, resources=resources),
-            settle=partial(_mark_rewritten, before=ingestion.before, resources=resources),
+            settle=partial(_mark_rewritten, before=ingestion.before, resources=resources, warn=context.log.warning),
         )
         yield from materialize_days(context, TRANSACTIONS, work, resources.progress)
 
@@ -146,16 +146,26 @@ def _ingest_day(
 
 
 def _mark_rewritten(
-    done: Sequence[Partition], *, before: Mapping[date, Partition], resources: IngestionResources
+    done: Sequence[Partition],
+    *,
+    before: Mapping[date, Partition],
+    resources: IngestionResources,
+    warn: Callable[[str], None],
 ) -> None:
     """Marks model versions that were trained on a day whose rows are different now."""
     rewritten = [new.day for new in done if new.day in before and before[new.day].digest != new.digest]
     if not rewritten:
         return
     settings, store, ledger = resources.settings, resources.store, resources.ledger
+    if not settings.models:
+        mark_versions(settings, store, resources.registry, ledger, rewritten)
+        return
     for one in settings.each_model():
-        registry = open_registry(one) if settings.models else resources.registry
-        mark_versions(one, store, registry, ledger_of(ledger, one), rewritten)
+        try:
+            mark_versions(one, store, open_registry(one), ledger_of(ledger, one), rewritten)
+        # The days stand, for all models; the next retrain of this one marks its versions, or fails by itself.
+        except RetrainingError as error:
+            warn(f"versions of {one.segment} are not marked by days that were rewritten: {error}")
 
 
 @dataclass(frozen=True)
@@ -212,19 +222,19 @@ def _ingest(of: DayInput, inputs: dict[str, str], inventory: Inventory, resource
     store, day = resources.store, of.day
     if written is not None:
         _require_fit(day, written.facts, inventory, of.beside)
-        digest, facts = _day_facts(written.facts, written.columns, inventory.before(day), inputs)
-        return store.commit(TRANSACTIONS, day, written.files, digest=digest, inputs=inputs, facts=facts)
+        whole, facts = _day_facts(written.facts, written.columns, inventory.before(day), inputs)
+        return store.commit(TRANSACTIONS, day, written.files, digest=whole, inputs=inputs, facts=facts)
     result = _ingest_here(of, resources)
     _require_fit(day, result.facts, inventory, of.beside)
-    digest, facts = _day_facts(result.facts, ColumnDigests.of(result.accepted), inventory.before(day), inputs)
-    return store.write(TRANSACTIONS, day, tables_of(result), digest=digest, inputs=inputs, facts=facts)
+    whole, facts = _day_facts(result.facts, ColumnDigests.of(result.accepted), inventory.before(day), inputs)
+    return store.write(TRANSACTIONS, day, tables_of(result), digest=whole, inputs=inputs, facts=facts)
 
 
 def _ingest_here(of: DayInput, resources: LakeToStore) -> Ingested:
     """The rows of a day by DuckDB, in this process."""
     mapping, delivery = resources.mapping, resources.lake.fetch(of.files)
     source = lake_day(delivery.paths, mapping, _types_beside(of.beside))
-    arrival = arrival_of(of.files, delivery)
+    arrival = arrival_of(of.files, delivery, source)
     query = resources.engine.lake_query(TRANSACTIONS, of.day, source, mapping)
     return ingest(query, mapping, arrival=arrival, ignored=source.ignored, part_types=source.part_types)
 
@@ -248,15 +258,21 @@ def _day_facts(
     columns = list(digests.columns)
     # Two digests beside the whole: scores depend on the facts alone, performance on the labels.
     labels = [name for name in (IS_FRAUD, LABELLED_AT) if name in columns]
-    digest = digests.table()
-    return digest, {
+    lacking = sorted(found.unusable_columns)
+    whole = _with_lacking(digests.table(), lacking)
+    return whole, {
         **found.model_dump(mode="json"),
-        "facts": digests.table(name for name in columns if name not in labels),
+        "facts": _with_lacking(digests.table(name for name in columns if name not in labels), lacking),
         # Decisions are among the facts as well: label events of a feed are counted by them.
         "labels": digests.table([TRANSACTION_ID, *labels, *(name for name in (PROPENSITY,) if name in columns)]),
         # Earlier digests stay with the day: models that were trained on them can be named as irreproducible.
-        EARLIER: _earlier_digests(before, inputs, digest),
+        EARLIER: _earlier_digests(before, inputs, whole),
     }
+
+
+def _with_lacking(of_rows: str, lacking: Sequence[str]) -> str:
+    """The digest of a day's rows; a day that lacks a column is another one than a day in which it is null."""
+    return digest([of_rows, lacking]) if lacking else of_rows
 
 
 def _types_beside(beside: Mapping[date, Identity]) -> dict[str, str]:
@@ -318,6 +334,9 @@ def _metadata(partition: Partition) -> dict[str, Any]:
         metadata |= blocked.model_dump() | {"control_group": blocked.summary}
     if facts.get("unread_files"):
         metadata["unread_files"] = ", ".join(facts["unread_files"])
+    if facts.get("unusable_columns"):
+        found = [f"- {name} {why}" for name, why in facts["unusable_columns"].items()]
+        metadata["lacks_for_single_models"] = dg.MetadataValue.md("\n".join(found))
     if facts["ignored_columns"]:
         metadata["ignored_columns"] = ", ".join(facts["ignored_columns"])
     return metadata

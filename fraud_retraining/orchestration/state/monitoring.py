@@ -32,6 +32,7 @@ from fraud_retraining.adapters.ledger.ledger import Ledger
 from fraud_retraining.adapters.mlflow.versions import ModelVersion
 from fraud_retraining.adapters.online.served_days import ServedDays
 from fraud_retraining.adapters.storage.lake import Lake
+from fraud_retraining.adapters.storage.model_store import UNTOLD, require_told
 from fraud_retraining.adapters.storage.store import Partition, Store
 from fraud_retraining.domain.evaluation.metrics import MetricsPolicy
 from fraud_retraining.domain.labels.reporting_delays import ReportingDelays
@@ -180,9 +181,11 @@ class MonitoringState:
         """The scores of a day.
 
         Raises:
-            DataInvalid: the day has not been ingested, or its features are not those of its transactions.
+            DataInvalid: the day has not been ingested, its features are not those of its transactions, or the rows of
+                the model cannot be told from it.
         """
         known, inputs = self.scored.get(day), {"transactions": self.facts(day)}
+        require_told([self.inventory.transactions[day]])
         if known is not None and known.inputs == inputs:
             return known
         made_by = self._scorer(day)
@@ -217,7 +220,7 @@ class MonitoringState:
         """The features of a day, made from its transactions as they are.
 
         Raises:
-            DataInvalid: they are missing or out of date.
+            DataInvalid: they are missing or out of date, or the rows of the model cannot be told from the day.
         """
         self.facts(day)
         found = self.inventory.features.get(day)
@@ -226,6 +229,7 @@ class MonitoringState:
                 f"transaction_features of {day} are missing or out of date",
                 remedy=f"materialize transaction_features of {day}; the job `ingest` does.",
             )
+        require_told([found])
         return found
 
     def features_to_compare(self) -> dict[date, Partition]:
@@ -284,6 +288,8 @@ class MonitoringState:
             return f"labels are mature up to {mature}, and the champion has learnt from days up to then"
         if record is None:
             return f"{mature}, the day that has become mature, has no features in the store"
+        if UNTOLD in record.facts:
+            return f"the rows of the model cannot be told from {mature}, the day that has become mature"
         if self.settings.labels.uri is not None:
             # Labels that came later are left out: the report of a day is the same whenever it is made.
             known = [one for one in self.label_days([mature]) if one.day <= day]
@@ -503,9 +509,13 @@ class MonitoringState:
 
     def due(self) -> dict[date, tuple[str, ...]]:
         """Days with monitoring to be made, oldest first, and its assets; days that are not ingested are left out."""
-        found = {}
+        found: dict[date, tuple[str, ...]] = {}
         for day in self.days:
             if day in self.inventory.transactions and self._featured(day):
+                if UNTOLD in self.inventory.transactions[day].facts:
+                    # The run says why: as a failure of the model it is recorded, and alerted once.
+                    found[day] = (SCORED,)
+                    continue
                 wanted = {
                     SCORED: isinstance(self.scores(day), Make),
                     DRIFT: isinstance(self.drift(day), Make),

@@ -13,6 +13,7 @@ from fraud_retraining.adapters.mlflow.code_versions import code_version
 from fraud_retraining.adapters.mlflow.environment import fitting_libraries, library_versions
 from fraud_retraining.adapters.mlflow.gpu import device_versions
 from fraud_retraining.adapters.storage.lake import DayFiles, Lake
+from fraud_retraining.adapters.storage.model_store import require_told
 from fraud_retraining.adapters.storage.store import Partition, Store
 from fraud_retraining.domain.data.rule_results import Report
 from fraud_retraining.domain.training.fingerprint import Fingerprint, fingerprint
@@ -96,11 +97,14 @@ class StoredDays:
         """The days of a window, and those that their features look back on.
 
         Raises:
-            DataInvalid: days or labels are missing, out of date, or failed a check.
+            DataInvalid: days or labels are missing, out of date, or failed a check, or the rows of the model cannot be
+                told from a day.
         """
         used = days_behind(settings, days.needed)
         inventory = Inventory(store, settings, used)
         arrived = {day: files for day, files in lake.days(DayRange(start=used[0], end=used[-1])).items() if day in used}
+        # First: a correction of the settings makes the days anew, so that whatever else is said of them is void then.
+        require_told(one for day, one in inventory.transactions.items() if day in days.needed)
         _require_current(days, arrived, inventory)
         made = {day: one for day, one in inventory.features.items() if day in days.needed and day in arrived}
         labels = WindowLabels.of(DayRange(start=days.needed[0], end=days.as_of), made, settings, lake, store)

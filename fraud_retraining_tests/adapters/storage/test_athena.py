@@ -68,6 +68,7 @@ def table(s3_endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         def lake(**changes: Any) -> Lake:
             given = {"database": "payments", "table": "transactions", "output": f"s3://{bucket}/out"}
             columns, limits = changes.pop("columns", COLUMNS), DayLimits(**changes.pop("limits", {}))
+            optional = changes.pop("optional", ())
             quick = {"poll_seconds": 0.01, "listing_keep_seconds": 0}
             policy = AthenaPolicy(**{**given, **quick, "max_scanned_bytes": 10**9, **changes})
             cache = ObjectCache(tmp_path / "cache", limit=10**9, keep_seconds=60)
@@ -76,6 +77,7 @@ def table(s3_endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
                 policy,
                 lambda: boto3.client("athena", endpoint_url=address, region_name="us-east-1"),
                 columns=columns,
+                optional=optional,
                 limits=limits,
                 output=output,
                 cache=cache,
@@ -230,6 +232,13 @@ def test_a_service_that_cannot_be_reached_is_an_outage(table: Table) -> None:
 def test_other_columns_are_another_file(table: Table) -> None:
     assert rows_of(table.lake(), FIRST).column_names == COLUMNS
     assert rows_of(table.lake(columns=["SECRET", "TX_AMOUNT"]), FIRST).column_names == ["SECRET", "TX_AMOUNT"]
+
+
+def test_a_column_that_one_model_alone_asks_for_is_left_out_where_the_table_has_none(table: Table) -> None:
+    lake = table.lake(columns=[*COLUMNS, "CUNTRY", "SECRET"], optional=["CUNTRY", "SECRET"])
+    assert rows_of(lake, FIRST).column_names == [*COLUMNS, "SECRET"]
+    with pytest.raises(DataInvalid, match="CUNTRY"):
+        rows_of(table.lake(columns=[*COLUMNS, "CUNTRY"]), FIRST)
 
 
 @pytest.mark.parametrize(("limits", "named"), [({"max_rows": 9}, "max_rows"), ({"max_bytes": 500}, "max_bytes")])

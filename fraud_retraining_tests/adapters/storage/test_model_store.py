@@ -13,7 +13,7 @@ from fraud_retraining.adapters.storage.store import Partition, Store
 from fraud_retraining.domain.data.segments import Where
 from fraud_retraining.domain.features.column_lineage import ENTITY_DAYS, FEATURES, LABELS, TRANSACTIONS
 from fraud_retraining.domain.labels.events import in_order
-from fraud_retraining.domain.values.errors import IntegrityError
+from fraud_retraining.domain.values.errors import DataInvalid, IntegrityError
 
 DAY, NEXT = date(2026, 3, 1), date(2026, 3, 2)
 GERMAN: Where = {"country": ("DE",)}
@@ -24,11 +24,10 @@ def whole(tmp_path: Path) -> Store:
     return Store(FolderLocation(tmp_path / "store"), tmp_path / "scratch")
 
 
-def of_model(folder: Path, model: str, where: Where) -> ModelStore:
+def of_model(folder: Path, model: str, where: Where, **asked: str) -> ModelStore:
     location = FolderLocation(folder / "store")
-    return ModelStore(
-        location, folder / "scratch", own=FolderLocation(folder / "store" / "models" / model), model=model, where=where
-    )
+    own = FolderLocation(folder / "store" / "models" / model)
+    return ModelStore(location, folder / "scratch", own=own, model=model, where=where, asked=asked)
 
 
 def rows(*countries: str | None) -> pa.Table:
@@ -177,3 +176,52 @@ def test_labels_of_a_feed_are_counted_for_the_segment(tmp_path: Path, whole: Sto
     shared = whole.partition(LABELS, NEXT)
     assert shared is not None
     assert shared.facts["by_day"] == [["2026-03-01", 3, 2]]
+
+
+def lacking(store: Store, day: date, why: str = "is missing") -> None:
+    """A day, and its features, that were stored without the country."""
+    for asset in (TRANSACTIONS, FEATURES):
+        put(store, asset, rows(None, None), day, digest="without")
+    facts = {"rows": 2, "facts": "f", "labels": "l", "frauds": 1, "unusable_columns": {"country": why}}
+    store.write(TRANSACTIONS, day, {"rows": rows(None, None)}, digest="without", inputs={"source": "x"}, facts=facts)
+
+
+@pytest.mark.parametrize(
+    ("where", "taken"),
+    [(GERMAN, [0]), ({"country": (None,)}, [1]), ({}, [0, 1])],
+    ids=["a value", "missing ones", "a slice alone"],
+)
+def test_a_day_that_lacks_a_column_has_no_rows_of_the_model_that_asks_for_it(
+    tmp_path: Path, whole: Store, where: Where, taken: list[int]
+) -> None:
+    for asset in (TRANSACTIONS, FEATURES):
+        put(whole, asset, rows("DE", None))
+    lacking(whole, NEXT)
+    store = of_model(tmp_path, "a", where, country="models.a.where")
+    for asset in (TRANSACTIONS, FEATURES):
+        # Nobody who lists days is stopped, and nobody reads a row.
+        found = store.partitions(asset, [DAY, NEXT])
+        assert [(one.facts["rows"], one.facts.get(WHOLE_ROWS)) for one in found.values()][1] == (0, 2)
+        assert store.standing(asset, [NEXT])[NEXT].record == found[NEXT]
+        assert store.whole(found[NEXT]) == whole.partition(asset, NEXT)
+        for read_rows in (store.paths, store.objects):
+            with pytest.raises(DataInvalid, match=r"2026-03-02 lacks what models\.a\.where asks for") as refused:
+                read_rows([found[NEXT]], "rows")
+            assert refused.value.culprits == ("country is missing",)
+            assert "correct models.a.where" in refused.value.remedy
+            assert refused.value.days == (NEXT,)
+    assert read(store, FEATURES) == taken
+    # Another model reads the day as it is; delivered again with the column, it is a day like every other.
+    assert read(of_model(tmp_path, "b", {}), FEATURES, NEXT) == [0, 1]
+    for asset in (TRANSACTIONS, FEATURES):
+        put(whole, asset, rows("DE", None), NEXT, digest="with")
+    assert read(store, FEATURES, NEXT) == taken
+
+
+def test_a_day_that_was_stored_without_a_column_stops_nobody_who_lists_days(tmp_path: Path, whole: Store) -> None:
+    put(whole, TRANSACTIONS, rows("DE").drop_columns(["country"]))
+    store = of_model(tmp_path, "a", GERMAN)
+    found = store.partitions(TRANSACTIONS, [DAY])[DAY]
+    assert found.facts["rows"] == 0
+    with pytest.raises(DataInvalid, match="columns that the day was stored without"):
+        store.paths([found], "rows")

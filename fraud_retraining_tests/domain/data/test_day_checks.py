@@ -275,6 +275,11 @@ class TestNewColumns:
         assert result.passed is passes
         assert ("channel" in result.message) is not passes
 
+    def test_a_column_that_a_model_asks_for_and_the_day_lacks_is_named(self):
+        result = checked(of=facts(unusable_columns={"CUNTRY": "is missing"}), columns=None)["new_columns"]
+        assert (result.passed, result.severity) == (False, "warn")
+        assert "CUNTRY is missing" in result.message
+
 
 class TestIngestedDay:
     def test_what_ingestion_accepts_passes_the_checks_of_the_rows(self):

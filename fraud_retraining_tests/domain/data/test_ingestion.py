@@ -153,6 +153,28 @@ class TestColumns:
             "columns that are there: AT, BAD, Card_Id, ID, SHOP, SUM",
         )
 
+    def test_a_column_that_single_models_alone_ask_for_hurts_nobody_else(self):
+        asked = {"Shp": ("models.a.where",), "seen": ("models.b.where",), "channel": ("models.c.gates.slices",)}
+        mapping = MAPPING.model_copy(update={"slices": ("Shp", "seen", "channel"), "asked_by": asked})
+        table = lake(seen=[b"x"], channel=["web"])
+        assert column_problems({"a": table.schema}, mapping) == []
+        report = check_columns({"a": table.schema}, mapping)
+        assert report.unusable == {
+            "Shp": "is missing; SHOP is nearest",
+            "seen": "is binary; expected text, an integer or boolean",
+        }
+        assert report.columns_there == ("columns that are there: AT, BAD, CARD, ID, SHOP, SUM, channel, seen",)
+        rows = canonical(ibis.memtable(table), mapping, unusable=report.unusable)
+        arrival = Arrival(files=1, source_version="v", unusable_columns=report.unusable)
+        found = ingest(lambda shape: shape(rows, mapping, LEAP_DAY).to_pyarrow(), mapping, arrival=arrival)
+        assert found.accepted.select(["Shp", "seen", "channel"]).to_pylist() == [
+            {"Shp": None, "seen": None, "channel": "web"}
+        ]
+        assert found.accepted.column_names[-3:] == ["Shp", "seen", "channel"]
+        assert found.facts.unusable_columns == report.unusable
+        with pytest.raises(DataInvalid, match="columns of the day are not as mapped"):
+            check_columns({"a": lake(SUM=None).schema}, mapping)
+
     def test_names_that_differ_in_letter_case_only_are_refused(self):
         assert column_problems({"a": lake(sum=[1.0]).schema}, MAPPING) == ["SUM (amount) appears twice"]
 
