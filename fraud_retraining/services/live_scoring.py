@@ -178,6 +178,7 @@ class LiveScorer:
         self._unsent: list[Batch] = []
         """What was scored while the place for states did not answer."""
         self._digests, self._sampler = RowDigests(plan), Sampler(plan, policy.sample_share)
+        self._meanings = plan.meanings
         self._model: ServedModel | None = None
         self._reader: RequestReader | None = None
         self._lock = Lock()
@@ -540,13 +541,12 @@ class LiveScorer:
         if not rows or not self.policy.reasons:
             return [[] for _ in rows]
         effects = model.core.contributions([column[list(rows)] for column in columns], model.seed)
-        meanings = self._plan.meanings
         best = np.argsort(-effects, axis=1, kind="stable")[:, : self.policy.reasons]
         return [
             [
                 Reason(
                     model.features[place],
-                    meanings[model.features[place]],
+                    self._meanings[model.features[place]],
                     found.value(model.features[place], row),
                     effect,
                 )

@@ -66,7 +66,7 @@ PARTS = {
     ),
     "training": Part(
         "1",
-        "8f5e1ea7578e49027e3171af850eb567759d8a851cd2fe55e83e6232d7e7958a",
+        "5301e92e4b9a4aa9d79c034437daaa5ada6cfdae471984ba4137fdf198a1e63d",
         (
             "fraud_retraining.domain.training.fitting",
             "fraud_retraining.domain.training.training_rows",

@@ -5,6 +5,7 @@ XGBoost passes over the rows several times and never holds them all.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -28,6 +29,11 @@ FILE = "model.ubj"
 MATRIX_ROWS = 512
 """Rows up to which they are scored as one matrix. XGBoost describes each column of a table in JSON, which for one row
 takes five times as long as all else; from here on both take the same, and a table needs no copy of the rows."""
+THREADS_FROM = 4096
+"""Rows from which scoring uses every core: for fewer, waking the threads takes longer than the trees, and where other
+processes have the cores, a hundred times as long."""
+EXPLAINED_THREADS_FROM = 64
+"""The same where rows are explained, each of which takes as long as some dozens that are scored."""
 
 
 class XGBoostParams(ExtendedValue, Policy):
@@ -81,10 +87,23 @@ class BoosterCore:
             return np.empty(0)
         rows = stacked(columns) if len(columns[0]) <= MATRIX_ROWS else self._table(columns)
         # The columns stand in the order of the features: there is nothing to validate.
-        return np.asarray(self.booster.inplace_predict(rows, validate_features=False), np.float64)
+        booster = self._single_threaded if len(columns[0]) < THREADS_FROM else self.booster
+        return np.asarray(booster.inplace_predict(rows, validate_features=False), np.float64)
+
+    @cached_property
+    def _single_threaded(self) -> Any:
+        # A copy: a parameter that changes makes a booster configure itself anew.
+        booster = self.booster.copy()
+        booster.set_param({"nthread": 1})
+        return booster
 
     def _table(self, columns: Sequence[FloatColumn]) -> pa.Table:
         return pa.Table.from_arrays([pa.array(column) for column in columns], names=list(self.features))
+
+    @cached_property
+    def _kinds(self) -> Sequence[str]:
+        """The type of each feature."""
+        return self.booster.feature_types or ()
 
     def importance(self) -> list[float]:
         """Total gain per feature."""
@@ -100,14 +119,14 @@ class BoosterCore:
 
         if not len(columns[0]):
             return np.empty((0, len(columns)))
-        kinds = self.booster.feature_types
+        # Names and types take longer than the matrix of a row, and the order says all; but types mark the categories.
+        kinds = self._kinds if "c" in self._kinds else None
+        few = len(columns[0]) < EXPLAINED_THREADS_FROM
         matrix = xgboost.DMatrix(
-            stacked(columns),
-            feature_names=list(self.features),
-            feature_types=kinds,
-            enable_categorical="c" in kinds,
+            stacked(columns), feature_types=kinds, enable_categorical=kinds is not None, nthread=1 if few else None
         )
-        effects = self.booster.predict(matrix, pred_contribs=True)
+        booster = self._single_threaded if few else self.booster
+        effects = booster.predict(matrix, pred_contribs=True, validate_features=False)
         return np.asarray(effects, np.float64)[:, :-1]  # the last column is the base value, the same for every row
 
     def files(self) -> dict[str, bytes]:
